@@ -1,0 +1,326 @@
+#!/bin/bash
+# A private Docker daemon: beside the host's own, if there is one, and without
+# touching it, the host's firewall or its configuration.
+#
+#   dockerd.sh start DIR               start it, print the value for DOCKER_HOST
+#   dockerd.sh stop [--purge] DIR      stop it; --purge deletes DIR's contents too
+#   dockerd.sh run DIR -- COMMAND...   start, run COMMAND with DOCKER_HOST set, stop
+#
+# DIR holds everything: socket, images, log. Several daemons in several DIRs can
+# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start.
+set -euo pipefail
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# Debian keeps dockerd, ip and runc in sbin, which su and some CI runners leave out.
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+die() {
+	echo "dockerd.sh: $*" >&2
+	exit 2
+}
+
+usage() {
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+	exit 2
+}
+
+# set_paths DIR fills in the names of everything that belongs to the daemon in DIR.
+set_paths() {
+	dir=$(realpath -m -- "$1")
+	socket=$dir/docker.sock
+	docker_host=unix://$socket
+	data=$dir/data
+	exec_root=$dir/exec
+	pid_file=$dir/docker.pid
+	log=$dir/docker.log
+	containerd_socket=$dir/containerd.sock
+	containerd_pid_file=$dir/containerd.pid
+	containerd_log=$dir/containerd.log
+	hash=$(printf %s "$dir" | sha256sum)
+	bridge=capmon-${hash:0:8} # 15 bytes: the kernel takes no longer name
+
+	# sun_path has 108 bytes with the closing NUL; libnetwork's is the longest of
+	# the daemon's own sockets.
+	local longest=$exec_root/libnetwork/0123456789ab.sock limit=107
+	if ((${#longest} > limit)); then
+		die "$dir is too long for a unix socket below it: at most $((${#dir} - ${#longest} + limit)) bytes"
+	fi
+}
+
+# owned_pid FILE prints the process id in FILE if that process is alive and names
+# our directory on its command line: process ids are reused, a stale file is not proof.
+owned_pid() {
+	local pid
+	pid=$(cat "$1" 2>/dev/null) || return 1
+	[[ $pid =~ ^[0-9]+$ ]] || return 1
+	tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$dir/" || return 1
+	echo "$pid"
+}
+
+# answers tells whether the daemon's API is up; what it complains about is in $complaint.
+answers() {
+	complaint=$(DOCKER_HOST=$docker_host docker version --format '{{.Server.Version}}' 2>&1)
+}
+
+to_number() {
+	local a b c d
+	IFS=. read -r a b c d <<<"$1"
+	echo $((a << 24 | b << 16 | c << 8 | d))
+}
+
+# free_block prints the first three numbers' base of an unused /20 in the private
+# address ranges: "172.20.16" means 172.20.16.0/20. Where the search starts
+# depends on DIR, so that a daemon tends to keep its addresses.
+free_block() {
+	local starts=() ends=() destination first length
+	while read -r destination; do
+		first=$(to_number "${destination%/*}")
+		length=32
+		if [[ $destination == */* ]]; then length=${destination#*/}; fi
+		starts+=("$first")
+		ends+=($((first + (1 << (32 - length)) - 1)))
+	done < <(ip -4 route show table all | grep -oE '^([a-z]+ )?[0-9]+(\.[0-9]+){3}(/[0-9]+)?' | sed 's/.* //')
+
+	local seed=$((16#${hash:8:6})) range base count i k block clash
+	for range in 172.16.0.0/256 10.0.0.0/4096 192.168.0.0/16; do
+		base=$(to_number "${range%/*}") count=${range#*/}
+		for ((i = 0; i < count; i++)); do
+			block=$((base + ((seed + i) % count << 12))) clash=
+			for ((k = 0; k < ${#starts[@]}; k++)); do
+				if ((block <= ends[k] && starts[k] <= block + 4095)); then
+					clash=1
+					break
+				fi
+			done
+			if [[ -z $clash ]]; then
+				echo "$((block >> 24)).$((block >> 16 & 255)) $((block >> 8 & 255))"
+				return
+			fi
+		done
+	done
+	die "no free /20 in the private address ranges: see ip -4 route show table all"
+}
+
+# make_bridge creates the default network's bridge and sets $pool, the addresses
+# for docker network create. The lock keeps two starts from choosing the same block.
+make_bridge() {
+	local prefix third
+	exec 9>/run/capmon-dockerd.lock
+	flock 9
+	ip link delete "$bridge" 2>/dev/null || true
+	read -r prefix third < <(free_block)
+	[[ -n $third ]] || exit 2
+	ip link add "$bridge" type bridge || die "creating bridge $bridge failed: is NET_ADMIN missing?"
+	ip address add "$prefix.$third.1/24" dev "$bridge"
+	ip link set "$bridge" up
+	exec 9>&-
+	pool=$prefix.$((third + 8)).0/21
+}
+
+write_configuration() {
+	# The host's /etc/docker/daemon.json must not apply, so there is one of our own.
+	# No firewall rules: Docker's chains have fixed names, and a second daemon would
+	# rewrite those of the first. Containers reach each other and the host, not the world.
+	local runtimes=""
+	if [[ $("$scripts/runc-capped.sh" --missing) != "[]" ]]; then
+		need jq
+		runtimes=',
+	"runtimes": {"capped": {"path": "'$scripts/runc-capped.sh'"}},
+	"default-runtime": "capped"'
+	fi
+	cat >"$dir/daemon.json" <<-END
+	{
+		"hosts": ["$docker_host"],
+		"data-root": "$data",
+		"exec-root": "$exec_root",
+		"pidfile": "$pid_file",
+		"containerd": "$containerd_socket",
+		"bridge": "$bridge",
+		"default-address-pools": [{"base": "$pool", "size": 26}],
+		"iptables": false,
+		"ip6tables": false,
+		"ip-forward": false,
+		"ip-masq": false$runtimes
+	}
+	END
+	# Left to itself dockerd joins a containerd of the host's, in the host's
+	# daemon's namespace: so a containerd of our own is started first.
+	cat >"$dir/containerd.toml" <<-END
+	version = 2
+	root = "$data/containerd-root"
+	state = "$exec_root/containerd-state"
+	disabled_plugins = ["io.containerd.grpc.v1.cri"]
+	[grpc]
+	address = "$containerd_socket"
+	END
+}
+
+need() {
+	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
+}
+
+# await NAME PID LOG TEST... polls TEST for at most half a minute and gives up as
+# soon as the process has gone.
+await() {
+	local name=$1 pid=$2 its_log=$3 i
+	shift 3
+	for ((i = 0; i < 300; i++)); do
+		if "$@"; then return; fi
+		if ! kill -0 "$pid" 2>/dev/null; then break; fi
+		sleep 0.1
+	done
+	echo "dockerd.sh: $name did not start${complaint:+: $complaint}; the end of $its_log:" >&2
+	tail -n 15 "$its_log" | sed 's/^/    /' >&2
+	stop || true
+	exit 2
+}
+
+start() {
+	local dockerd=${CAPMON_DOCKERD:-dockerd} pid
+	if [[ $(id -u) != 0 ]]; then die "starting a Docker daemon needs root"; fi
+	for program in "$dockerd" containerd runc docker ip flock; do need "$program"; done
+	complaint=
+	if owned_pid "$pid_file" >/dev/null; then
+		if answers; then
+			echo "$docker_host"
+			return
+		fi
+		die "a daemon runs in $dir but does not answer ($complaint): dockerd.sh stop $dir"
+	fi
+	mkdir -p "$dir"
+	stop # what a killed daemon left behind
+	mkdir -p "$data" "$exec_root"
+	make_bridge
+	write_configuration
+
+	# In sessions of their own, so that a Ctrl-C meant for COMMAND spares them, and
+	# without our stdout, which a caller's $(dockerd.sh start ...) waits for.
+	setsid containerd --config "$dir/containerd.toml" >"$containerd_log" 2>&1 </dev/null &
+	pid=$!
+	echo "$pid" >"$containerd_pid_file"
+	await containerd "$pid" "$containerd_log" test -S "$containerd_socket"
+	setsid "$dockerd" --config-file "$dir/daemon.json" >"$log" 2>&1 </dev/null &
+	await dockerd $! "$log" answers
+	echo "$docker_host"
+}
+
+# end PIDFILE asks the process to end, waits, and insists after half a minute.
+end() {
+	local pid i
+	pid=$(owned_pid "$1") || {
+		rm -f "$1"
+		return 0
+	}
+	kill "$pid" 2>/dev/null || true
+	for ((i = 0; i < 300; i++)); do
+		if ! kill -0 "$pid" 2>/dev/null; then break; fi
+		sleep 0.1
+	done
+	if ((i == 300)); then
+		echo "dockerd.sh: process $pid ignores SIGTERM, killing it" >&2
+		kill -KILL "$pid" 2>/dev/null || true
+		sleep 0.5
+	fi
+	rm -f "$1"
+}
+
+# stop is also what start begins with: each step does nothing if there is nothing to do.
+stop() {
+	local ids id shim mount networks=()
+	if owned_pid "$pid_file" >/dev/null && answers; then
+		# Shells as first process ignore SIGTERM and would cost ten seconds each.
+		mapfile -t ids < <(DOCKER_HOST=$docker_host docker ps -q)
+		if ((${#ids[@]} > 0)); then
+			DOCKER_HOST=$docker_host docker kill "${ids[@]}" >/dev/null 2>&1 || true
+		fi
+		mapfile -t networks < <(DOCKER_HOST=$docker_host docker network ls -q --filter driver=bridge --filter type=custom)
+	fi
+	end "$pid_file"
+	# A shim outlives containerd by design; with it its container would.
+	for shim in $(grep -lszF -- "$containerd_socket" /proc/[0-9]*/cmdline 2>/dev/null | grep -oE '[0-9]+' || true); do
+		if [[ $(cat "/proc/$shim/comm" 2>/dev/null) == containerd-shim* ]]; then
+			kill -KILL "$shim" 2>/dev/null || true
+		fi
+	done
+	end "$containerd_pid_file"
+	# Innermost mounts first: a container's root, a network namespace's handle.
+	while read -r mount; do
+		umount -l -- "$mount" 2>/dev/null || true
+	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
+	for id in "${networks[@]}"; do
+		ip link delete "br-$id" 2>/dev/null || true
+	done
+	if [[ -e /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
+	rm -rf --one-file-system -- "$exec_root"
+	rm -f -- "$socket" "$containerd_socket" "$containerd_socket.ttrpc"
+}
+
+purge() {
+	local name
+	for name in data exec daemon.json containerd.toml docker.log containerd.log; do
+		rm -rf --one-file-system -- "${dir:?}/$name"
+	done
+	rmdir -- "$dir" 2>/dev/null || true # not ours alone if anything else is in it
+}
+
+# run COMMAND... Its exit code is ours. A signal is passed on to COMMAND, which
+# therefore runs in the background: bash would handle it only after the end of a
+# foreground command.
+run() {
+	local code=0 signal
+	trap 'trap "" INT TERM HUP; stop' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+	trap 'exit 129' HUP
+	start >/dev/null
+	exec 3<&0 # background commands get /dev/null as stdin otherwise
+	(
+		trap - EXIT INT TERM HUP
+		DOCKER_HOST=$docker_host exec "$@" <&3 3<&-
+	) &
+	local child=$!
+	exec 3<&-
+	for signal in INT TERM HUP; do
+		# shellcheck disable=SC2064 # the child's id is that of now
+		trap "kill -$signal $child 2>/dev/null || true" $signal
+	done
+	while true; do
+		code=0
+		wait "$child" || code=$?
+		kill -0 "$child" 2>/dev/null || break # else a signal cut the waiting short
+	done
+	# A signal's 128+n may be the interrupted wait's; COMMAND's own code is remembered.
+	wait "$child" 2>/dev/null || code=$?
+	exit "$code"
+}
+
+case ${1:-} in
+start)
+	[[ $# == 2 ]] || usage
+	set_paths "$2"
+	start
+	;;
+stop)
+	purging=
+	if [[ ${2:-} == --purge ]]; then
+		purging=1
+		set -- stop "${@:3}"
+	fi
+	if [[ ${3:-} == --purge ]]; then
+		purging=1
+		set -- stop "$2"
+	fi
+	[[ $# == 2 ]] || usage
+	set_paths "$2"
+	if [[ $(id -u) != 0 ]]; then die "stopping a Docker daemon needs root"; fi
+	stop
+	if [[ -n $purging ]]; then purge; fi
+	;;
+run)
+	[[ $# -ge 4 && $3 == -- ]] || usage
+	set_paths "$2"
+	shift 3
+	run "$@"
+	;;
+*) usage ;;
+esac

@@ -1,0 +1,132 @@
+#!/bin/bash
+# Makes the images that the demo and the tests run, without a registry: the daemon
+# that DOCKER_HOST names imports them from an archive of the host's busybox.
+#
+#   images.sh [all]   bb:latest with busybox, users, files and /bin/probe (needs gcc)
+#   images.sh demo    bb:latest with busybox and users, if there is no bb:latest yet
+#
+# Does nothing for an image that is already there with the same contents.
+set -euo pipefail
+
+scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=$(dirname "$scripts")/.cache/images
+label=com.github.capmon.contents
+
+die() {
+	echo "images.sh: $*" >&2
+	exit 2
+}
+
+need() {
+	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
+}
+
+# static_busybox prints the path of a busybox that needs no libraries.
+static_busybox() {
+	local path
+	path=$(command -v busybox) || die "busybox not found: run scripts/setup.sh"
+	if ldd "$path" 2>/dev/null | grep -qF '=>'; then
+		die "$path is not statically linked: install busybox-static"
+	fi
+	echo "$path"
+}
+
+# imported NAME prints the contents label of the image, nothing if it does not exist.
+imported() {
+	docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$1" 2>/dev/null || true
+}
+
+# pack FILE OPTION... PATH... adds paths of the tree to the archive. Owners are given
+# to tar, not to the files, so that this needs no root.
+pack() {
+	local archive=$1
+	shift
+	tar --append --file "$archive" --directory "$tree" --no-recursion \
+		--sort=name --mtime=@0 --numeric-owner "$@"
+}
+
+# base_tree makes the directory tree that both variants have.
+base_tree() {
+	local busybox=$1 applet
+	mkdir -p "$tree"/{bin,data,dev,etc,mnt,proc,root,sys,tmp,sgid,home/user}
+	cp "$busybox" "$tree/bin/busybox"
+	for applet in $("$busybox" --list); do
+		if [[ $applet != busybox ]]; then ln -s busybox "$tree/bin/$applet"; fi
+	done
+	cat >"$tree/etc/passwd" <<-END
+		root:x:0:0:root:/root:/bin/sh
+		user:x:1000:1000:user:/home/user:/bin/sh
+		other:x:1001:5:other:/:/bin/sh
+	END
+	cat >"$tree/etc/group" <<-END
+		root:x:0:
+		tty:x:5:
+		user:x:1000:
+	END
+	# No password opens these accounts; root needs none for su.
+	cat >"$tree/etc/shadow" <<-END
+		root:*:19000:0:99999:7:::
+		user:*:19000:0:99999:7:::
+		other:*:19000:0:99999:7:::
+	END
+	chmod -R u=rwX,go=rX "$tree"
+	chmod 755 "$tree/bin/busybox"
+	chmod 600 "$tree/etc/shadow"
+	chmod 700 "$tree/root"
+	chmod 1777 "$tree/tmp"
+}
+
+# compile NAME FILE makes a static program of workloads/NAME.c.
+compile() {
+	need gcc
+	gcc -static -s -O2 -Wall -Werror -pthread -o "$2" "$scripts/workloads/$1.c"
+}
+
+make_bb() {
+	local variant=$1 busybox contents archive
+	busybox=$(static_busybox)
+	contents=$variant-$(cat "${BASH_SOURCE[0]}" "$scripts"/workloads/*.c "$busybox" | sha256sum | head -c 16)
+	case $(imported bb:latest) in
+	"$contents") return ;;
+	all-*) if [[ $variant == demo ]]; then return; fi ;;
+	esac
+
+	mkdir -p "$cache"
+	tree=$(mktemp -d "$cache/tree.XXXXXX")
+	trap 'rm -rf -- "$tree" "$tree.tar"' EXIT
+	archive=$tree.tar
+	base_tree "$busybox"
+	if [[ $variant == all ]]; then
+		compile probe "$tree/bin/probe"
+		# An entrypoint that root reaches only by CAP_DAC_OVERRIDE, and a file likewise.
+		compile true "$tree/bin/private-true"
+		chmod 700 "$tree/bin/private-true"
+		echo secret >"$tree/data/secret"
+		chmod 600 "$tree/data/secret"
+		chmod 2777 "$tree/sgid"
+	fi
+
+	tar --create --file "$archive" --files-from /dev/null
+	(cd "$tree" && find . ! -path ./bin/private-true ! -path './data/*' ! -path ./sgid ! -path './home/user') |
+		pack "$archive" --owner=0 --group=0 --files-from -
+	pack "$archive" --owner=1000 --group=1000 ./home/user
+	pack "$archive" --owner=0 --group=5 ./sgid
+	if [[ $variant == all ]]; then
+		pack "$archive" --owner=1000 --group=1000 ./bin/private-true ./data/secret
+	fi
+	docker import \
+		--change 'CMD ["/bin/sh"]' \
+		--change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+		--change "LABEL $label=$contents" \
+		"$archive" bb:latest >/dev/null
+	echo "images.sh: imported bb:latest" >&2
+}
+
+need docker
+case ${1:-all} in
+all | demo) make_bb "${1:-all}" ;;
+*)
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+	exit 2
+	;;
+esac

@@ -1,0 +1,78 @@
+#!/bin/bash
+# runc for hosts whose own capability bounding set is not full.
+#
+# Some hosts (small virtual machines, containers, units with CapabilityBoundingSet=)
+# run root without one or more capabilities. Docker's --privileged and --cap-add
+# name capabilities without asking whether the host has them: Docker before 23.0
+# passes on every capability the kernel knows, and runc then fails with
+# "unable to apply caps: operation not permitted". Nobody can be given what the
+# host lacks, so it is taken out of the five sets in the OCI specification before
+# the real runc reads it. Everything else is passed on untouched.
+#
+# Only the private daemon of dockerd.sh uses this, and only on such hosts.
+# CAPMON_RUNC names the real runc, if it is not the first one in PATH.
+set -euo pipefail
+
+# missing_capabilities prints, as a JSON list of OCI names, the capabilities that
+# the kernel knows and this process's bounding set lacks.
+missing_capabilities() {
+	# The order is that of include/uapi/linux/capability.h: the index is the number.
+	local names=(CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID
+		SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW
+		IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT
+		SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
+		AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM
+		BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE)
+	local key value bounding=0 last n list=""
+	while read -r key value; do
+		if [[ $key == CapBnd: ]]; then bounding=$((16#$value)); fi
+	done </proc/self/status
+	last=$(</proc/sys/kernel/cap_last_cap)
+	for ((n = 0; n <= last && n < ${#names[@]}; n++)); do
+		if (((bounding >> n & 1) == 0)); then list+="${list:+,}\"CAP_${names[n]}\""; fi
+	done
+	echo "[$list]"
+}
+
+# strip FILE PATH takes the missing capabilities out of the sets at jq path PATH.
+strip() {
+	local file=$1 sets=$2
+	jq --argjson missing "$(missing_capabilities)" \
+		"if $sets then $sets |= map_values(if type == \"array\" then . - \$missing else . end) else . end" \
+		"$file" >"$file.capped"
+	# The file is rewritten in place: containerd owns it and knows its mode.
+	cat "$file.capped" >"$file"
+	rm -f "$file.capped"
+}
+
+if [[ ${1:-} == --missing ]]; then
+	missing_capabilities
+	exit
+fi
+
+command="" bundle="" process="" previous=""
+for arg in "$@"; do
+	case $arg in
+	create | run | restore | exec)
+		if [[ -z $command ]]; then command=$arg; fi
+		;;
+	--bundle=*) bundle=${arg#*=} ;;
+	--process=*) process=${arg#*=} ;;
+	esac
+	case $previous in
+	--bundle | -b) bundle=$arg ;;
+	--process | -p) process=$arg ;;
+	esac
+	previous=$arg
+done
+
+case $command in
+create | run | restore)
+	if [[ -f ${bundle:-.}/config.json ]]; then strip "${bundle:-.}/config.json" .process.capabilities; fi
+	;;
+exec)
+	if [[ -f $process ]]; then strip "$process" .capabilities; fi
+	;;
+esac
+
+exec "${CAPMON_RUNC:-runc}" "$@"

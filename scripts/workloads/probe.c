@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// probe does one small privileged (or seemingly privileged) thing per subcommand,
+// so that an end-to-end test knows exactly which capability checks its container
+// causes. It exits 0 on success, 1 with a message on failure, 2 on wrong usage.
+// Subcommands that end in an exec return what the executed program returns.
+//
+// System calls are made directly where libc would choose another one.
+
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/fsuid.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+// fail ends the program with "probe: WHAT: errno's text".
+static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *what, ...)
+{
+	int err = errno;
+	va_list args;
+
+	fprintf(stderr, "probe: ");
+	va_start(args, what);
+	vfprintf(stderr, what, args);
+	va_end(args);
+	fprintf(stderr, ": %s\n", strerror(err));
+	exit(1);
+}
+
+// need fails unless a system call's result is 0 or more; it returns the result.
+static int need(long result, const char *what)
+{
+	if (result < 0)
+		fail("%s", what);
+	return result;
+}
+
+static int number(const char *text)
+{
+	char *end;
+	long value = strtol(text, &end, 0);
+
+	if (*text == '\0' || *end != '\0' || value < 0 || value > 1 << 30) {
+		fprintf(stderr, "probe: %s is not a number\n", text);
+		exit(2);
+	}
+	return value;
+}
+
+// await_child fails unless the child exits with 0.
+static void await_child(pid_t child)
+{
+	int status;
+
+	need(waitpid(child, &status, 0), "waitpid");
+	if (status != 0) {
+		fprintf(stderr, "probe: child ended with status %#x\n", status);
+		exit(1);
+	}
+}
+
+// --- identities --------------------------------------------------------------
+
+// setuid0: redundant for root, a need (CAP_SETUID) for anyone else.
+static void setuid0(char **args)
+{
+	need(setuid(0), "setuid(0)");
+}
+
+static void setgid0(char **args)
+{
+	need(setgid(0), "setgid(0)");
+}
+
+// setfsuid0: setfsuid(2) reports no errors; the next call tells what came of it.
+static void setfsuid0(char **args)
+{
+	setfsuid(0);
+	if (setfsuid(-1) != 0) {
+		errno = EPERM;
+		fail("setfsuid(0)");
+	}
+}
+
+static struct __user_cap_header_struct caps_header = {
+	.version = _LINUX_CAPABILITY_VERSION_3,
+};
+
+static void capabilities(struct __user_cap_data_struct sets[2])
+{
+	need(syscall(SYS_capget, &caps_header, sets), "capget");
+}
+
+// capset-same: sets the sets it has.
+static void capset_same(char **args)
+{
+	struct __user_cap_data_struct sets[2];
+
+	capabilities(sets);
+	need(syscall(SYS_capset, &caps_header, sets), "capset");
+}
+
+// ambient CAP: raises capability number CAP in the inheritable and the ambient
+// set, which asks for nothing but that it is permitted.
+static void ambient(char **args)
+{
+	struct __user_cap_data_struct sets[2];
+	int cap = number(args[0]);
+
+	capabilities(sets);
+	sets[CAP_TO_INDEX(cap) & 1].inheritable |= CAP_TO_MASK(cap);
+	need(syscall(SYS_capset, &caps_header, sets), "capset");
+	need(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0), "prctl(PR_CAP_AMBIENT_RAISE)");
+}
+
+// --- network -----------------------------------------------------------------
+
+static void rawsock(char **args)
+{
+	need(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "socket(AF_INET, SOCK_RAW, ICMP)");
+}
+
+static void packet(char **args)
+{
+	need(socket(AF_PACKET, SOCK_DGRAM, 0), "socket(AF_PACKET, SOCK_DGRAM)");
+}
+
+// bind PORT: Docker opens all ports to everyone by default; run with
+// --sysctl net.ipv4.ip_unprivileged_port_start=1024 to make low ones privileged.
+static void bind_port(char **args)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(number(args[0])),
+	};
+	int fd = need(socket(AF_INET, SOCK_STREAM, 0), "socket");
+
+	need(bind(fd, (struct sockaddr *)&address, sizeof(address)), "bind");
+}
+
+// --- files -------------------------------------------------------------------
+
+// access-w FILE: access(2) runs its check under temporary credentials. Newer
+// architectures have only faccessat(2), which does the same.
+static void access_w(char **args)
+{
+#ifdef SYS_access
+	need(syscall(SYS_access, args[0], W_OK), "access");
+#else
+	need(syscall(SYS_faccessat, AT_FDCWD, args[0], W_OK), "faccessat");
+#endif
+}
+
+#ifndef SYS_faccessat2
+#define SYS_faccessat2 439
+#endif
+
+static void faccessat2_w(char **args)
+{
+	need(syscall(SYS_faccessat2, AT_FDCWD, args[0], W_OK, 0), "faccessat2");
+}
+
+static void mknod_null(char **args)
+{
+	need(mknod(args[0], S_IFCHR | 0666, makedev(1, 3)), "mknod");
+}
+
+static int create(const char *path)
+{
+	return need(open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0644), path);
+}
+
+// write-sgid PATH: writing to a set-group-ID executable clears the bit unless the
+// writer has CAP_FSETID. Either is a success; the answer is printed.
+static void write_sgid(char **args)
+{
+	int fd = create(args[0]);
+	struct stat st;
+
+	need(fchmod(fd, 02755), "fchmod");
+	need(write(fd, "x", 1), "write");
+	need(fstat(fd, &st), "fstat");
+	printf("set-group-ID bit %s\n", st.st_mode & S_ISGID ? "kept" : "lost");
+}
+
+// chmod-own PATH [MODE]: changes the mode of a file of its own, 0600 unless told
+// otherwise. Under /sgid the new file's group is one that root is not in.
+static void chmod_own(char **args)
+{
+	int fd = create(args[0]);
+
+	need(fchmod(fd, args[1] ? strtol(args[1], NULL, 8) : 0600), "fchmod");
+}
+
+// --- processes ---------------------------------------------------------------
+
+// kill-user: root signals a process of another user's.
+static void kill_user(char **args)
+{
+	int ready[2], status;
+	pid_t child;
+	char byte;
+
+	need(pipe(ready), "pipe");
+	child = need(fork(), "fork");
+	if (child == 0) {
+		need(setuid(1000), "setuid(1000)");
+		need(write(ready[1], "x", 1), "write");
+		pause();
+		_exit(1);
+	}
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1) {
+		await_child(child);
+		exit(1);
+	}
+	if (kill(child, SIGTERM) < 0) {
+		int err = errno;
+
+		// The child must not be left behind as the container's last process.
+		setresuid(1000, 1000, -1);
+		kill(child, SIGKILL);
+		errno = err;
+		fail("kill");
+	}
+	need(waitpid(child, &status, 0), "waitpid");
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM) {
+		fprintf(stderr, "probe: child ended with status %#x\n", status);
+		exit(1);
+	}
+}
+
+static void fork_children(char **args)
+{
+	int n = number(args[0]);
+
+	for (int i = 0; i < n; i++) {
+		pid_t child = need(fork(), "fork");
+
+		if (child == 0)
+			_exit(0);
+		await_child(child);
+	}
+}
+
+// memfd-exec ARGUMENT...: runs itself, with other arguments, from a memory file.
+static void memfd_exec(char **args)
+{
+	int from = need(open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "/proc/self/exe");
+	int to = need(syscall(SYS_memfd_create, "probe", 1 /* MFD_CLOEXEC */), "memfd_create");
+	char buffer[1 << 16];
+	ssize_t n;
+
+	while ((n = need(read(from, buffer, sizeof(buffer)), "read")) > 0)
+		if (write(to, buffer, n) != n)
+			fail("write");
+	need(syscall(SYS_execveat, to, "", args - 1, environ, AT_EMPTY_PATH), "execveat");
+}
+
+static void *exec_self(void *argv)
+{
+	execve("/proc/self/exe", argv, environ);
+	fail("execve");
+}
+
+// thread-exec ARGUMENT...: a second thread executes the program anew. It takes over
+// the process, and the first thread's id with it.
+static void thread_exec(char **args)
+{
+	pthread_t thread;
+
+	errno = pthread_create(&thread, NULL, exec_self, args - 1);
+	if (errno != 0)
+		fail("pthread_create");
+	pthread_join(thread, NULL);
+}
+
+// --- namespaces and cgroups --------------------------------------------------
+
+// unshare-user-mount: a privileged call inside a user namespace of its own. Docker's
+// default seccomp profile refuses it: run with --security-opt seccomp=unconfined.
+static void unshare_user_mount(char **args)
+{
+	need(unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare(CLONE_NEWUSER | CLONE_NEWNS)");
+	need(mount("tmpfs", "/tmp", "tmpfs", 0, NULL), "mount tmpfs");
+}
+
+// enter_below makes a cgroup "below" in the cgroup directory and moves there.
+static int enter_below(const char *directory)
+{
+	char path[4200];
+	int fd, moved;
+
+	snprintf(path, sizeof(path), "%s/below", directory);
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		return 0;
+	snprintf(path, sizeof(path), "%s/below/cgroup.procs", directory);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	moved = write(fd, "0", 1) == 1;
+	close(fd);
+	return moved;
+}
+
+// cgroup-below [ARGUMENT...]: moves into a cgroup below its own in every hierarchy
+// where that is possible (one at least), then runs itself with the arguments given.
+// It needs a writable /sys/fs/cgroup.
+static void cgroup_below(char **args)
+{
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	char line[4096], path[4200];
+	int entered = 0;
+
+	if (file == NULL)
+		fail("/proc/self/cgroup");
+	while (fgets(line, sizeof(line), file) != NULL) {
+		char *controllers = strchr(line, ':') + 1;
+		char *own = strchr(controllers, ':');
+
+		*own++ = '\0';
+		own[strcspn(own, "\n")] = '\0';
+		if (strncmp(controllers, "name=", 5) == 0)
+			controllers += 5;
+		// The container may see the whole hierarchy or only its own part of it, and
+		// version 2's may be the only one or mounted beside those of version 1.
+		const char *mounts[] = { controllers, *controllers ? controllers : "unified" };
+		const char *paths[] = { own, "" };
+
+		for (int i = 0, done = 0; i < 4 && !done; i++) {
+			snprintf(path, sizeof(path), "/sys/fs/cgroup/%s/%s", mounts[i / 2], paths[i % 2]);
+			// A directory of the tmpfs between the mounts is no cgroup.
+			strcat(path, "/cgroup.procs");
+			if (access(path, F_OK) < 0)
+				continue;
+			path[strlen(path) - strlen("/cgroup.procs")] = '\0';
+			done = enter_below(path);
+			entered += done;
+		}
+	}
+	fclose(file);
+	if (entered == 0) {
+		fprintf(stderr, "probe: no hierarchy let me make a cgroup below mine\n");
+		exit(1);
+	}
+	if (args[0] != NULL)
+		exec_self(args - 1);
+}
+
+// --- the table ---------------------------------------------------------------
+
+static const struct subcommand {
+	const char *name;
+	void (*run)(char **args);
+	int least; // arguments that it cannot do without
+	const char *arguments;
+} subcommands[] = {
+	{ "access-w", access_w, 1, "FILE" },
+	{ "ambient", ambient, 1, "CAP" },
+	{ "bind", bind_port, 1, "PORT" },
+	{ "capset-same", capset_same, 0, "" },
+	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
+	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },
+	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
+	{ "fork", fork_children, 1, "N" },
+	{ "kill-user", kill_user, 0, "" },
+	{ "memfd-exec", memfd_exec, 1, "SUBCOMMAND..." },
+	{ "mknod", mknod_null, 1, "PATH" },
+	{ "packet", packet, 0, "" },
+	{ "rawsock", rawsock, 0, "" },
+	{ "setfsuid0", setfsuid0, 0, "" },
+	{ "setgid0", setgid0, 0, "" },
+	{ "setuid0", setuid0, 0, "" },
+	{ "thread-exec", thread_exec, 1, "SUBCOMMAND..." },
+	{ "unshare-user-mount", unshare_user_mount, 0, "" },
+	{ "write-sgid", write_sgid, 1, "PATH" },
+};
+
+int main(int argc, char **argv)
+{
+	size_t n = sizeof(subcommands) / sizeof(subcommands[0]);
+
+	for (size_t i = 0; argc > 1 && i < n; i++) {
+		if (strcmp(argv[1], subcommands[i].name) == 0 && argc - 2 >= subcommands[i].least) {
+			subcommands[i].run(argv + 2);
+			return 0;
+		}
+	}
+	for (size_t i = 0; i < n; i++)
+		fprintf(stderr, "probe %s %s\n", subcommands[i].name, subcommands[i].arguments);
+	return 2;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* The system call that a check was made in: number, arguments, conditions. */
+#ifndef CAPMON_CALL_H
+#define CAPMON_CALL_H
+
+#include "maps.h"
+
+#define S_ISGID 02000
+#define PR_CAPBSET_READ 23
+#define PR_CAPBSET_DROP 24
+#define PR_CAP_AMBIENT 47
+
+#ifndef CAP_SETGID
+enum { CAP_FSETID = 4, CAP_SETGID = 6, CAP_SETUID = 7, CAP_SETPCAP = 8 };
+#endif
+
+struct call {
+	__s32 nr;
+	bool compat;
+	__u8 kind;
+	__u8 mode;
+	__u64 args[6];
+};
+
+static __always_inline struct call_rule rule_of(__s32 nr)
+{
+	struct call_rule none = {};
+	if (nr < 0 || nr >= CALL_MAX)
+		return none;
+	struct call_rule rule = { .kind = call_rules[nr].kind,
+				  .args = call_rules[nr].args,
+				  .mode = call_rules[nr].mode };
+	return rule;
+}
+
+#if defined(__TARGET_ARCH_x86)
+#define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
+
+static __always_inline void read_call(struct task_struct *task, struct call *call)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	call->nr = BPF_CORE_READ(regs, orig_ax);
+	call->compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	call->args[0] = BPF_CORE_READ(regs, di);
+	call->args[1] = BPF_CORE_READ(regs, si);
+	call->args[2] = BPF_CORE_READ(regs, dx);
+	call->args[3] = BPF_CORE_READ(regs, r10);
+}
+#elif defined(__TARGET_ARCH_arm64)
+#define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
+
+static __always_inline void read_call(struct task_struct *task, struct call *call)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	call->nr = BPF_CORE_READ(regs, syscallno);
+	call->compat = (BPF_CORE_READ(task, thread_info.flags) >> TIF_32BIT) & 1;
+	call->args[0] = BPF_CORE_READ(regs, orig_x0);
+	call->args[1] = BPF_CORE_READ(regs, regs[1]);
+	call->args[2] = BPF_CORE_READ(regs, regs[2]);
+	call->args[3] = BPF_CORE_READ(regs, regs[3]);
+}
+#endif
+
+/* Keeps of the arguments what explains the need; pointers would only make
+ * every call a kind of its own. */
+static __always_inline void keep_arguments(struct check_key *key, const struct call *call,
+					   struct call_rule rule)
+{
+	if (rule.args & 1)
+		key->args[0] = (__u32)call->args[0];
+	if (rule.args & 2)
+		key->args[1] = (__u32)call->args[1];
+	if (rule.args & 4)
+		key->args[2] = (__u32)call->args[2];
+
+	switch (rule.kind) {
+	case CALL_PRCTL:
+		if (key->args[0] == PR_CAPBSET_DROP || key->args[0] == PR_CAP_AMBIENT)
+			key->args[1] = (__u32)call->args[1];
+		if (key->args[0] == PR_CAP_AMBIENT)
+			key->args[2] = (__u32)call->args[2];
+		break;
+	case CALL_CLONE3: /* struct clone_args begins with the flags */
+		bpf_probe_read_user(&key->args[0], sizeof(key->args[0]), (void *)call->args[0]);
+		break;
+	case CALL_BIND: /* family and port are the first four bytes for IPv4 and IPv6 */
+		bpf_probe_read_user(key->detail, 4, (void *)call->args[1]);
+		break;
+	case CALL_MOUNT:
+		bpf_probe_read_user_str(key->detail, DETAIL_LEN, (void *)call->args[2]);
+		/* the bytes behind the end would make equal names differ */
+		for (int i = 1, end = 0; i < DETAIL_LEN; i++) {
+			if (!key->detail[i - 1])
+				end = 1;
+			if (end)
+				key->detail[i] = 0;
+		}
+		break;
+	}
+}
+
+/*
+ * __sys_setuid and __sys_setgid (kernel/sys.c) ask first. With the capability
+ * all of real, saved and effective id are set; without it only the effective
+ * one, and only to the real or the saved id.
+ */
+static __always_inline enum condition set_id_condition(__u32 id, __u32 real, __u32 saved)
+{
+	if (id == real && id == saved)
+		return CONDITION_MOOT;
+	return id == real || id == saved ? CONDITION_SILENT : CONDITION_MATTERS;
+}
+
+/* cap_capset asks for CAP_SETPCAP on every call, but needs it only to make
+ * inheritable what is neither inheritable nor permitted (security/commoncap.c). */
+static __always_inline enum condition capset_condition(const struct call *call,
+						       const struct cred *cred)
+{
+	struct {
+		__u32 effective, permitted, inheritable;
+	} wanted[2];
+
+	if (bpf_probe_read_user(wanted, sizeof(wanted), (void *)call->args[1]))
+		return CONDITION_UNREADABLE;
+	__u64 inheritable = wanted[0].inheritable | (__u64)wanted[1].inheritable << 32;
+	__u64 allowed = BPF_CORE_READ(cred, cap_inheritable.val) |
+			BPF_CORE_READ(cred, cap_permitted.val);
+	return inheritable & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
+}
+
+/*
+ * Where a refusal is followed by a look at something else: would it have passed?
+ * Ids are compared as the initial user namespace has them; elsewhere they would
+ * have to be mapped first, and the answer is left open.
+ */
+static __always_inline enum condition condition_of(const struct check_key *key,
+						   const struct call *call, struct call_rule rule,
+						   const struct cred *cred)
+{
+	bool initial = BPF_CORE_READ(cred, user_ns, level) == 0;
+
+	if (call->compat)
+		return CONDITION_UNTESTED;
+	switch (rule.kind) {
+	case CALL_SETUID:
+		if (key->capability != CAP_SETUID)
+			return CONDITION_UNTESTED;
+		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, uid.val),
+						  BPF_CORE_READ(cred, suid.val)) :
+				 CONDITION_UNREADABLE;
+	case CALL_SETGID:
+		if (key->capability != CAP_SETGID)
+			return CONDITION_UNTESTED;
+		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, gid.val),
+						  BPF_CORE_READ(cred, sgid.val)) :
+				 CONDITION_UNREADABLE;
+	case CALL_CAPSET:
+		return key->capability == CAP_SETPCAP ? capset_condition(call, cred) :
+							CONDITION_UNTESTED;
+	case CALL_CHMOD:
+		if (key->capability != CAP_FSETID)
+			return CONDITION_UNTESTED;
+		__u64 mode = rule.mode == 1 ? call->args[1] : call->args[2];
+		return mode & S_ISGID ? CONDITION_SILENT : CONDITION_MOOT;
+	}
+	return CONDITION_UNTESTED;
+}
+
+#endif

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * Records every capability check (cap_capable, security/commoncap.c) that the
+ * tasks of containers cause, with all that is needed to tell what it means.
+ */
+#include "kernel.h"
+#include "record.h"
+#include "maps.h"
+#include "cgroup.h"
+#include "task.h"
+#include "cred.h"
+#include "call.h"
+#include "site.h"
+
+#define OPTS_UNKNOWN 0xff
+#define PENDING_MAX 16
+
+/* Named in no map, so that the BTF and with it bpf2go would not have them. */
+const enum answer *answer_type __attribute__((unused));
+const enum subject *subject_type __attribute__((unused));
+const enum namespace_kind *namespace_type __attribute__((unused));
+const enum phase *phase_type __attribute__((unused));
+const enum condition *condition_type __attribute__((unused));
+const enum call_kind *call_kind_type __attribute__((unused));
+const enum event_kind *event_kind_type __attribute__((unused));
+const enum counter *counter_type __attribute__((unused));
+const struct event *event_type __attribute__((unused));
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Checks made inside an execve of the set-up. If it turns out to be the last one
+ * they were made with the container's credentials for the workload's file. */
+struct pending {
+	__u64 path; /* user space address of the path: tells one execve from the next */
+	__u32 used;
+	__u32 pad;
+	struct check_key keys[PENDING_MAX];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct pending);
+} pendings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct check_key);
+} scratch SEC(".maps");
+
+__noinline int record(struct check_key *key, __u32 uid)
+{
+	if (!key)
+		return 0;
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
+	if (!container) {
+		count(COUNTER_CONTAINERS_FULL);
+		return 0;
+	}
+	__sync_fetch_and_add(&container->checks, 1);
+
+	struct check_value *value = bpf_map_lookup_elem(&checks, key);
+	if (!value) {
+		struct check_value fresh = { .first_ns = now, .uid = uid };
+		fresh.pid = bpf_get_current_pid_tgid() >> 32;
+		long error = bpf_map_update_elem(&checks, key, &fresh, BPF_NOEXIST);
+		if (!error)
+			tell(EVENT_CHECK, key->container, now, fresh.pid, key);
+		value = bpf_map_lookup_elem(&checks, key);
+		if (!value) {
+			count(COUNTER_CHECKS_FULL);
+			__sync_fetch_and_add(&container->lost, 1);
+			return 0;
+		}
+	}
+	__sync_fetch_and_add(&value->count, 1);
+	value->last_ns = now;
+	return 0;
+}
+
+/* Ends the current task's execve of the set-up: as the workload's, or as set-up after all. */
+__noinline int settle(__u32 phase)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pending *pending = bpf_task_storage_get(&pendings, task, NULL, 0);
+	if (!pending)
+		return 0;
+	__u32 uid = BPF_CORE_READ(task, real_cred, euid.val);
+	for (__u32 i = 0; i < PENDING_MAX; i++) {
+		if (i >= pending->used)
+			break;
+		pending->keys[i].phase = phase;
+		record(&pending->keys[i], uid);
+	}
+	pending->used = 0;
+	if (phase == PHASE_WORKLOAD)
+		bpf_task_storage_delete(&pendings, task);
+	return 0;
+}
+
+/* Keeps a check made inside an execve of the set-up until its end; false if
+ * there is no room. */
+static __always_inline bool hold(struct task_struct *task, const struct check_key *key, __u64 path)
+{
+	struct pending *pending =
+		bpf_task_storage_get(&pendings, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!pending)
+		return false;
+	if (pending->used && pending->path != path)
+		settle(PHASE_SETUP);
+	pending->path = path;
+	__u32 i = pending->used;
+	if (i >= PENDING_MAX)
+		return false;
+	pending->keys[i] = *key;
+	pending->used = i + 1;
+	return true;
+}
+
+static __always_inline bool is_granted(enum answer answer)
+{
+	return answer == ANSWER_HELD || answer == ANSWER_OWNER;
+}
+
+/*
+ * The body that all hooks share. opts is cap_capable's, OPTS_UNKNOWN where the
+ * hook does not have it; ret its result, 1 where the hook does not have it.
+ */
+static __always_inline int check(void *ctx, const struct cred *cred, struct user_namespace *target,
+				 int capability, int opts, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (task->flags & PF_KTHREAD)
+		return 0;
+	__u64 id = container_of_task(task);
+	if (!id)
+		return 0;
+
+	__u32 zero = 0;
+	struct check_key *key = bpf_map_lookup_elem(&scratch, &zero);
+	if (!key)
+		return 0;
+	__builtin_memset(key, 0, sizeof(*key));
+	key->container = id;
+	key->capability = capability;
+	key->opts = opts;
+	key->answer = replay(cred, target, capability);
+	if (ret != 1 && is_granted(key->answer) != (ret == 0))
+		count(COUNTER_VERDICT);
+	key->subject = subject_of(cred, task);
+	BPF_CORE_READ_INTO(&key->comm, task, group_leader, comm);
+	read_site(ctx, key->site);
+
+	struct call call = {};
+	read_call(task, &call);
+	key->syscall = call.nr;
+	key->compat = call.compat;
+	struct call_rule rule = rule_of(call.nr);
+	if (call.compat)
+		__builtin_memset(&rule, 0, sizeof(rule));
+	keep_arguments(key, &call, rule);
+	key->condition = condition_of(key, &call, rule, cred);
+
+	struct task_state *state = state_of(task, id);
+	key->phase = state ? state->phase : phase_by_executable((__u64)task, id);
+	struct container *container = bpf_map_lookup_elem(&containers, &id);
+	if (container && container->base_userns &&
+	    BPF_CORE_READ(cred, user_ns, ns.inum) != container->base_userns)
+		key->namespace = NAMESPACE_NESTED;
+
+	if (state) {
+		if (is_granted(key->answer)) {
+			if (state->refused && same_call(state->refused_site, key->site))
+				key->refused_first = state->refused;
+			state->refused = 0;
+		} else {
+			state->refused = capability + 1;
+			__builtin_memcpy(state->refused_site, key->site, sizeof(key->site));
+		}
+	}
+
+	if (key->phase == PHASE_SETUP) {
+		if (rule.kind != CALL_EXEC) {
+			settle(PHASE_SETUP);
+		} else {
+			key->nested_entry = 1;
+			if (hold(task, key, call.args[0]))
+				return 0;
+			/* no room: better one too many than one too few */
+			key->phase = PHASE_WORKLOAD;
+		}
+	}
+	record(key, BPF_CORE_READ(cred, euid.val));
+	return 0;
+}
+
+SEC("tp_btf/cap_capable")
+int BPF_PROG(check_tracepoint, const struct cred *cred, struct user_namespace *target,
+	     const struct user_namespace *capable_ns, int capability, int ret)
+{
+	return check(ctx, cred, target, capability, OPTS_UNKNOWN, ret);
+}
+
+SEC("fexit/cap_capable")
+int BPF_PROG(check_fexit, const struct cred *cred, struct user_namespace *target, int capability,
+	     unsigned int opts, int ret)
+{
+	return check(ctx, cred, target, capability, opts, ret);
+}
+
+/* At the entry, without a return probe: the answer is computed, so nothing has
+ * to be paired and nothing can be lost between the two. */
+SEC("kprobe/cap_capable")
+int check_kprobe(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	return check(ctx, (const struct cred *)ctx->di, (struct user_namespace *)ctx->si,
+		     (int)ctx->dx, (int)ctx->cx, 1);
+#elif defined(__TARGET_ARCH_arm64)
+	struct user_pt_regs *regs = (struct user_pt_regs *)ctx;
+	return check(ctx, (const struct cred *)regs->regs[0],
+		     (struct user_namespace *)regs->regs[1], (int)regs->regs[2],
+		     (int)regs->regs[3], 1);
+#endif
+}
+
+/* A child is in its parent's phase: workload stays workload. */
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
+{
+	__u64 id = container_of_task(parent);
+	if (!id)
+		return 0;
+	struct task_state *from = state_of(parent, id);
+	if (!from)
+		return 0;
+	struct task_state *to =
+		bpf_task_storage_get(&tasks, child, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!to) {
+		count(COUNTER_TASK_STATE);
+		return 0;
+	}
+	to->phase = from->phase;
+	if (to->phase == PHASE_WORKLOAD && child->pid == child->tgid)
+		workload_seen(child, id, false);
+	return 0;
+}
+
+/* An execve that succeeded. The set-up ends with the first one of a file of the
+ * container. */
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(executed, struct task_struct *task)
+{
+	__u64 id = container_of_task(task);
+	if (!id)
+		return 0;
+	struct task_state *state =
+		bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!state) {
+		count(COUNTER_TASK_STATE);
+		return 0;
+	}
+	if (state->phase == PHASE_WORKLOAD)
+		return 0;
+	state->phase = phase_by_executable((__u64)task, id);
+	if (state->phase == PHASE_WORKLOAD)
+		workload_seen(task, id, false);
+	settle(state->phase);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(exited, struct task_struct *task)
+{
+	__u64 id = container_of_task(task);
+	if (!id)
+		return 0;
+	settle(PHASE_SETUP);
+	struct container *container = bpf_map_lookup_elem(&containers, &id);
+	if (container)
+		container->last_ns = bpf_ktime_get_boot_ns();
+	return 0;
+}

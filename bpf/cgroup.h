@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* Container identity: which container, if any, a task's cgroup belongs to. */
+#ifndef CAPMON_CGROUP_H
+#define CAPMON_CGROUP_H
+
+#include "maps.h"
+
+#define CONTAINER_ID_LEN 64
+#define SCOPE_LEN 6 /* ".scope" */
+#define CONMON_LEN 7 /* "conmon-" */
+#define CGROUP_DEPTH 64
+
+/* Too large for a program's stack. */
+struct walk {
+	char name[CGROUP_NAME_LEN]; /* of the node being looked at */
+	struct container found; /* the topmost container so far */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct walk);
+} walks SEC(".maps");
+
+static __always_inline bool is_hex(char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
+/*
+ * Whether name (of len bytes without the NUL) is how an engine names a
+ * container's cgroup: 64 hex digits, or ENGINE-<64 hex digits>.scope. Podman's
+ * and CRI-O's monitors (…conmon-<id>.scope) live outside their container.
+ * The same rule stands in Go, in internal/container.
+ */
+static bool is_container_name(const char *name, __u32 len)
+{
+	__u32 start = 0;
+
+	if (len >= CGROUP_NAME_LEN)
+		return false;
+	if (len != CONTAINER_ID_LEN) {
+		if (len < CONTAINER_ID_LEN + SCOPE_LEN + 2)
+			return false;
+		start = len - SCOPE_LEN - CONTAINER_ID_LEN;
+		__u32 scope = (len - SCOPE_LEN) & (CGROUP_NAME_LEN - 1);
+		if (scope > CGROUP_NAME_LEN - SCOPE_LEN || name[scope] != '.' ||
+		    name[scope + 1] != 's' || name[scope + 5] != 'e')
+			return false;
+		if (name[(start - 1) & (CGROUP_NAME_LEN - 1)] != '-')
+			return false;
+		if (start >= CONMON_LEN + 1 &&
+		    name[(start - CONMON_LEN) & (CGROUP_NAME_LEN - 1)] == 'c' &&
+		    name[(start - 2) & (CGROUP_NAME_LEN - 1)] == 'n')
+			return false;
+	}
+	for (__u32 i = 0; i < CONTAINER_ID_LEN; i++)
+		if (!is_hex(name[(start + i) & (CGROUP_NAME_LEN - 1)]))
+			return false;
+	return true;
+}
+
+static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *node)
+{
+	if (bpf_core_field_exists(node->__parent))
+		return BPF_CORE_READ(node, __parent);
+	return BPF_CORE_READ((struct kernfs_node___before_6_15 *)node, parent);
+}
+
+/* The node of the task's cgroup in the hierarchy that tells containers apart. */
+static __always_inline struct kernfs_node *cgroup_node(struct task_struct *task)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+
+	if (settings.subsys < 0)
+		return BPF_CORE_READ(set, dfl_cgrp, kn);
+
+	__u64 where = (__u64)set + bpf_core_field_offset(struct css_set, subsys) +
+		      (__u32)settings.subsys * sizeof(void *);
+	struct cgroup_subsys_state *state = NULL;
+	if (bpf_probe_read_kernel(&state, sizeof(state), (void *)where) || !state)
+		return NULL;
+	return BPF_CORE_READ(state, cgroup, kn);
+}
+
+static __always_inline void container_seen(__u64 id, struct container *container)
+{
+	if (!id || bpf_map_lookup_elem(&containers, &id))
+		return;
+	container->first_ns = bpf_ktime_get_boot_ns();
+	if (bpf_map_update_elem(&containers, &id, container, BPF_NOEXIST) == 0)
+		tell(EVENT_CONTAINER, id, container->first_ns, bpf_get_current_pid_tgid() >> 32,
+		     NULL);
+}
+
+/*
+ * Walks from a cgroup not seen before to the root; the topmost name wins, since
+ * a container inside a container belongs to the outer one. A global function, so
+ * that the verifier looks at it once and not at every caller.
+ */
+__noinline __u64 resolve_container(__u64 leaf)
+{
+	__u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&walks, &zero);
+	struct kernfs_node *node = (void *)leaf;
+	__u64 leaf_id, container = 0;
+	bool ended = false;
+
+	if (!walk)
+		return 0;
+	__builtin_memset(&walk->found, 0, sizeof(walk->found));
+	leaf_id = BPF_CORE_READ(node, id);
+	for (int depth = 0; depth < CGROUP_DEPTH; depth++) {
+		__u64 id = BPF_CORE_READ(node, id);
+		__u64 *above = depth ? bpf_map_lookup_elem(&cgroups, &id) : NULL;
+		if (above) {
+			if (*above)
+				container = *above;
+			ended = true;
+			break;
+		}
+		long len = bpf_probe_read_kernel_str(walk->name, CGROUP_NAME_LEN,
+						     BPF_CORE_READ(node, name));
+		if (len > 1 && is_container_name(walk->name, len - 1)) {
+			container = id;
+			__builtin_memcpy(walk->found.name, walk->name, CGROUP_NAME_LEN);
+		}
+		node = kernfs_parent(node);
+		if (!node) {
+			ended = true;
+			break;
+		}
+	}
+	if (!ended) {
+		count(COUNTER_CGROUP_DEPTH);
+		return container;
+	}
+	container_seen(container, &walk->found);
+	bpf_map_update_elem(&cgroups, &leaf_id, &container, BPF_ANY);
+	return container;
+}
+
+/* The kernfs id of the task's container, 0 outside containers. */
+static __always_inline __u64 container_of_task(struct task_struct *task)
+{
+	struct kernfs_node *node = cgroup_node(task);
+	if (!node)
+		return 0;
+	__u64 id = BPF_CORE_READ(node, id);
+	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
+	if (known)
+		return *known;
+	return resolve_container((__u64)node);
+}
+
+#endif

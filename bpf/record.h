@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * What crosses the border between kernel and user space: keys and values of
+ * the maps, events, counters, configuration. bpf2go makes the Go types from
+ * these, so nothing here is written twice.
+ */
+#ifndef CAPMON_RECORD_H
+#define CAPMON_RECORD_H
+
+#include "kernel.h"
+
+#define COMM_LEN 16
+#define SITE_DEPTH 8 /* kernel return addresses kept of each check */
+#define CALL_ARGS 3 /* system call arguments kept of each check */
+#define CALL_MAX 512 /* system call numbers that may have a rule */
+#define DETAIL_LEN 16 /* bytes kept of what an argument points to */
+#define CGROUP_NAME_LEN 128
+
+/* How cap_capable's walk through the user namespaces ended. */
+enum answer {
+	ANSWER_HELD = 0, /* granted: the capability was in the effective set */
+	ANSWER_OWNER = 1, /* granted: the credential owns the namespace asked about */
+	ANSWER_MISSING = 2, /* refused: the capability was not in the set */
+	ANSWER_BEYOND = 3, /* refused: held, but the namespace asked about is not below */
+};
+
+/* Whose credential was asked, seen from the current task. */
+enum subject {
+	SUBJECT_OWN = 0, /* the task's, or a copy derived from it */
+	SUBJECT_BORROWED = 1, /* put on by the kernel for a moment (overlayfs' mounter) */
+	SUBJECT_OTHER = 2, /* of another task or of a file's opener */
+};
+
+/* The user namespace of the credential, against the container's base one. */
+enum namespace_kind {
+	NAMESPACE_BASE = 0,
+	NAMESPACE_NESTED = 1,
+};
+
+enum phase {
+	PHASE_UNKNOWN = 0,
+	PHASE_SETUP = 1, /* the runtime preparing the container or an exec into it */
+	PHASE_WORKLOAD = 2,
+};
+
+/* Whether a refusal of a check would have mattered, where the kernel asks for
+ * the capability first and looks at ids, sets or modes only after a refusal. */
+enum condition {
+	CONDITION_UNTESTED = 0, /* no condition is known for this call */
+	CONDITION_MATTERS = 1, /* the refusal would have been an error */
+	CONDITION_MOOT = 2, /* the result would have been the same */
+	CONDITION_SILENT = 3, /* no error, another result */
+	CONDITION_UNREADABLE = 4, /* it could not be read */
+};
+
+/* What is special about a system call, beside the arguments to keep. */
+enum call_kind {
+	CALL_PLAIN = 0,
+	CALL_EXEC = 1,
+	CALL_SETUID = 2,
+	CALL_SETGID = 3,
+	CALL_CAPSET = 4,
+	CALL_CHMOD = 5,
+	CALL_BIND = 6,
+	CALL_MOUNT = 7,
+	CALL_CLONE3 = 8,
+	CALL_PRCTL = 9,
+};
+
+/* How to record one system call; the table is filled by name in Go. */
+struct call_rule {
+	__u8 kind; /* enum call_kind */
+	__u8 args; /* bit n: argument n is kept */
+	__u8 mode; /* CALL_CHMOD: which argument is the mode */
+};
+
+/* One kind of check. Everything that can change its class is in the key. */
+struct check_key {
+	__u64 container; /* kernfs id of the container's topmost cgroup */
+	__u64 site[SITE_DEPTH]; /* return addresses from cap_capable's caller on */
+	__u64 args[CALL_ARGS];
+	__u8 detail[DETAIL_LEN]; /* mount: file system type; bind: head of the address */
+	__u8 comm[COMM_LEN]; /* of the thread group's leader */
+	__s32 syscall; /* -1: not in a system call */
+	__u8 compat; /* 1: a 32-bit system call on a 64-bit kernel */
+	__u8 capability;
+	__u8 answer; /* enum answer */
+	__u8 subject; /* enum subject */
+	__u8 namespace; /* enum namespace_kind */
+	__u8 phase; /* enum phase */
+	__u8 condition; /* enum condition */
+	__u8 refused_first; /* capability + 1 that the same call asked for first and was refused; 0 none */
+	__u8 opts; /* cap_capable's opts where the hook has them, else 0xff; tests only */
+	__u8 nested_entry; /* 1: made by the last execve of the set-up */
+	__u8 pad[2];
+};
+
+struct check_value {
+	__u64 count;
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns;
+	__u32 pid; /* thread group that was first, in the initial pid namespace */
+	__u32 uid; /* effective, in the initial user namespace */
+};
+
+struct container {
+	__u64 first_ns; /* CLOCK_BOOTTIME of the first sight */
+	__u64 workload_ns; /* of the first workload instruction seen; 0: none yet */
+	__u64 last_ns; /* of the last exec, fork or exit of a workload process */
+	__u64 bounding; /* capability sets of the first workload process seen */
+	__u64 permitted;
+	__u64 checks; /* every check of the container, whatever its class */
+	__u64 lost; /* of these, how many found no room in the checks map */
+	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
+	__u32 processes; /* workload processes seen */
+	__u32 uid; /* effective, of the first workload process */
+	__u32 existed; /* 1: it had a workload before the first sight */
+	__u8 name[CGROUP_NAME_LEN]; /* of the topmost cgroup that is the container's */
+};
+
+enum event_kind {
+	EVENT_CONTAINER = 1, /* first sight of a container */
+	EVENT_CHECK = 2, /* first sight of a check_key */
+};
+
+struct event {
+	__u32 kind; /* enum event_kind */
+	__u32 pid;
+	__u64 container;
+	__u64 time_ns;
+	__u8 capability;
+	__u8 answer;
+	__u8 phase;
+	__u8 pad[5];
+};
+
+/* What could not be recorded, each a per-CPU counter. */
+enum counter {
+	COUNTER_CHECKS_FULL = 0, /* checks that found no room in the checks map */
+	COUNTER_CONTAINERS_FULL = 1, /* checks of containers that found no room */
+	COUNTER_CGROUP_DEPTH = 2, /* checks from cgroups too deep to follow to the root */
+	COUNTER_TASK_STATE = 3, /* tasks whose phase could not be remembered */
+	COUNTER_EVENTS = 4, /* ring buffer full; the maps have the data all the same */
+	COUNTER_NO_SITE = 5, /* checks whose call site could not be read */
+	COUNTER_VERDICT = 6, /* the kernel's verdict was not the one computed */
+	COUNTER_MAX = 7,
+};
+
+struct config {
+	__u64 asker_start, asker_end; /* address range of cap_capable */
+	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */
+	__u32 pad;
+};
+
+#endif

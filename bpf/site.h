@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* The call site: which kernel function asked. */
+#ifndef CAPMON_SITE_H
+#define CAPMON_SITE_H
+
+#include "maps.h"
+
+#define STACK_DEPTH 32
+
+struct stack {
+	__u64 address[STACK_DEPTH];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct stack);
+} stacks SEC(".maps");
+
+/* Fills site with the return addresses above cap_capable. Where its frame is
+ * not in the stack (a return probe), the frames are kept from the innermost. */
+static __always_inline void read_site(void *ctx, __u64 *site)
+{
+	__u32 zero = 0;
+	struct stack *stack = bpf_map_lookup_elem(&stacks, &zero);
+	if (!stack)
+		return;
+	long bytes = bpf_get_stack(ctx, stack->address, sizeof(stack->address), 0);
+	if (bytes <= 0) {
+		count(COUNTER_NO_SITE);
+		return;
+	}
+	__u32 depth = (__u32)bytes / sizeof(__u64), first = 0;
+	for (__u32 i = 0; i < STACK_DEPTH - SITE_DEPTH; i++) {
+		if (i >= depth)
+			break;
+		if (stack->address[i] > settings.asker_start &&
+		    stack->address[i] <= settings.asker_end) {
+			first = i + 1;
+			break;
+		}
+	}
+	for (__u32 i = 0; i < SITE_DEPTH; i++) {
+		__u32 from = first + i;
+		if (from < depth && from < STACK_DEPTH)
+			site[i] = stack->address[from];
+	}
+}
+
+/*
+ * Whether two checks were made by one piece of code, one after the other: their
+ * stacks differ in one return address only, as in generic_permission, which asks
+ * for CAP_DAC_READ_SEARCH and, refused, for CAP_DAC_OVERRIDE.
+ */
+static __always_inline bool same_call(const __u64 *one, const __u64 *other)
+{
+	int differing = 0;
+
+	for (int i = 0; i < SITE_DEPTH; i++)
+		differing += one[i] != other[i];
+	return differing == 1;
+}
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Phases: is a task still the container runtime preparing, or the workload?
+ *
+ * runc init, crun and the like run an executable of the host (or a sealed memfd)
+ * until their last execve, which runs a file of the container. From then on the
+ * task and all its descendants are workload, whatever they execute or unshare.
+ */
+#ifndef CAPMON_TASK_H
+#define CAPMON_TASK_H
+
+#include "cgroup.h"
+
+#define ANCESTORS 32
+
+struct task_state {
+	__u32 phase; /* enum phase */
+	__u32 refused; /* capability + 1 of the last check if it was refused, else 0 */
+	__u64 refused_site[SITE_DEPTH]; /* and where it was asked */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct task_state);
+} tasks SEC(".maps");
+
+static __always_inline struct mnt_namespace *mount_namespace(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, nsproxy, mnt_ns);
+}
+
+/* The mount namespace that the task's executable was opened in; NULL or an error
+ * pointer for a memfd and for a mount that was taken away since. */
+static __always_inline struct mnt_namespace *executable_namespace(struct task_struct *task)
+{
+	struct vfsmount *mnt = BPF_CORE_READ(task, mm, exe_file, f_path.mnt);
+	if (!mnt)
+		return NULL;
+	struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	return BPF_CORE_READ(mount, mnt_ns);
+}
+
+/* The mount namespace of the nearest ancestor outside the container: runc, or
+ * the shim that adopts what runc leaves. */
+static __always_inline struct mnt_namespace *runtime_namespace(struct task_struct *task,
+							       __u64 container)
+{
+	struct task_struct *ancestor = BPF_CORE_READ(task, real_parent);
+
+	for (int i = 0; i < ANCESTORS && ancestor; i++) {
+		if (BPF_CORE_READ(ancestor, pid) == 0)
+			break;
+		if (container_of_task(ancestor) != container)
+			break;
+		ancestor = BPF_CORE_READ(ancestor, real_parent);
+	}
+	return ancestor ? mount_namespace(ancestor) : NULL;
+}
+
+/*
+ * Tells the phase from what the task executes: a file from a mount namespace
+ * that is not the runtime's is the container's. Comparing with the runtime's
+ * namespace, not the task's own, is right for a workload that has unshared its
+ * mounts and for a runc init that has not entered the container's yet.
+ */
+__noinline int phase_by_executable(__u64 address, __u64 container)
+{
+	struct task_struct *task = (void *)address;
+	struct mnt_namespace *executable = executable_namespace(task);
+	if (!executable || (unsigned long)executable >= (unsigned long)-4095)
+		return PHASE_SETUP;
+	return executable == runtime_namespace(task, container) ? PHASE_SETUP : PHASE_WORKLOAD;
+}
+
+/* First sight of a workload process: the container's own sets and namespace. */
+static __always_inline void workload_seen(struct task_struct *task, __u64 id, bool existed)
+{
+	struct container *container = bpf_map_lookup_elem(&containers, &id);
+	__u64 now = bpf_ktime_get_boot_ns();
+
+	if (!container)
+		return;
+	container->last_ns = now;
+	__sync_fetch_and_add(&container->processes, 1);
+	if (container->workload_ns)
+		return;
+	const struct cred *cred = BPF_CORE_READ(task, real_cred);
+	container->workload_ns = now;
+	container->existed = existed;
+	container->bounding = BPF_CORE_READ(cred, cap_bset.val);
+	container->permitted = BPF_CORE_READ(cred, cap_permitted.val);
+	container->uid = BPF_CORE_READ(cred, euid.val);
+	if (!container->base_userns)
+		container->base_userns = BPF_CORE_READ(cred, user_ns, ns.inum);
+}
+
+/* The task's state; one without is a task that was there before capmon, or one
+ * that has just been put into the container: its executable tells. */
+static __always_inline struct task_state *state_of(struct task_struct *task, __u64 container)
+{
+	struct task_state *state =
+		bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!state) {
+		count(COUNTER_TASK_STATE);
+		return NULL;
+	}
+	if (state->phase == PHASE_UNKNOWN) {
+		state->phase = phase_by_executable((__u64)task, container);
+		if (state->phase == PHASE_WORKLOAD)
+			workload_seen(task, container, true);
+	}
+	return state;
+}
+
+#endif

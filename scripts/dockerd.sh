@@ -2,10 +2,13 @@
 # A private Docker daemon: beside the host's own, if there is one, and without
 # touching it, the host's firewall or its configuration.
 #
-#   dockerd.sh start DIR               start it, print the value for DOCKER_HOST
-#   dockerd.sh stop [--purge] DIR      stop it; --purge deletes DIR's contents too
-#   dockerd.sh run DIR -- COMMAND...   start, run COMMAND with DOCKER_HOST set, stop
+#   dockerd.sh start DIR                start it, print the value for DOCKER_HOST
+#   dockerd.sh stop [--purge] DIR       stop it
+#   dockerd.sh run [--purge] DIR -- COMMAND...
+#                                       start it, run COMMAND with DOCKER_HOST set,
+#                                       stop it, exit with COMMAND's code
 #
+# --purge deletes what it put into DIR, and DIR if nothing else is there.
 # DIR holds everything: socket, images, log. Several daemons in several DIRs can
 # run at once. Needs root. CAPMON_DOCKERD names another dockerd to start.
 set -euo pipefail
@@ -59,7 +62,7 @@ owned_pid() {
 
 # answers tells whether the daemon's API is up; what it complains about is in $complaint.
 answers() {
-	complaint=$(DOCKER_HOST=$docker_host docker version --format '{{.Server.Version}}' 2>&1)
+	complaint=$(DOCKER_HOST=$docker_host docker version --format '{{.Server.Version}}' 2>&1 >/dev/null)
 }
 
 to_number() {
@@ -169,7 +172,7 @@ await() {
 		if ! kill -0 "$pid" 2>/dev/null; then break; fi
 		sleep 0.1
 	done
-	echo "dockerd.sh: $name did not start${complaint:+: $complaint}; the end of $its_log:" >&2
+	echo "dockerd.sh: $name did not start${complaint:+ ($complaint)}; the end of $its_log:" >&2
 	tail -n 15 "$its_log" | sed 's/^/    /' >&2
 	stop || true
 	exit 2
@@ -263,12 +266,19 @@ purge() {
 	rmdir -- "$dir" 2>/dev/null || true # not ours alone if anything else is in it
 }
 
+# finish is the end of run, however it comes about: nothing may interrupt it.
+finish() {
+	trap "" INT TERM HUP
+	stop
+	if [[ -n $purging ]]; then purge; fi
+}
+
 # run COMMAND... Its exit code is ours. A signal is passed on to COMMAND, which
 # therefore runs in the background: bash would handle it only after the end of a
 # foreground command.
 run() {
-	local code=0 signal
-	trap 'trap "" INT TERM HUP; stop' EXIT
+	local code signal child
+	trap finish EXIT
 	trap 'exit 130' INT
 	trap 'exit 143' TERM
 	trap 'exit 129' HUP
@@ -278,48 +288,42 @@ run() {
 		trap - EXIT INT TERM HUP
 		DOCKER_HOST=$docker_host exec "$@" <&3 3<&-
 	) &
-	local child=$!
+	child=$!
 	exec 3<&-
 	for signal in INT TERM HUP; do
 		# shellcheck disable=SC2064 # the child's id is that of now
 		trap "kill -$signal $child 2>/dev/null || true" $signal
 	done
-	while true; do
-		code=0
-		wait "$child" || code=$?
-		kill -0 "$child" 2>/dev/null || break # else a signal cut the waiting short
-	done
-	# A signal's 128+n may be the interrupted wait's; COMMAND's own code is remembered.
-	wait "$child" 2>/dev/null || code=$?
+	# A signal cuts wait short; bash keeps COMMAND's own code for the last wait.
+	while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
+	code=0
+	wait "$child" || code=$?
 	exit "$code"
 }
 
-case ${1:-} in
+command=${1:-} purging=
+shift || usage
+if [[ ${1:-} == --purge && $command != start ]]; then
+	purging=1
+	shift
+fi
+case $command in
 start)
-	[[ $# == 2 ]] || usage
-	set_paths "$2"
+	[[ $# == 1 ]] || usage
+	set_paths "$1"
 	start
 	;;
 stop)
-	purging=
-	if [[ ${2:-} == --purge ]]; then
-		purging=1
-		set -- stop "${@:3}"
-	fi
-	if [[ ${3:-} == --purge ]]; then
-		purging=1
-		set -- stop "$2"
-	fi
-	[[ $# == 2 ]] || usage
-	set_paths "$2"
+	[[ $# == 1 ]] || usage
+	set_paths "$1"
 	if [[ $(id -u) != 0 ]]; then die "stopping a Docker daemon needs root"; fi
 	stop
 	if [[ -n $purging ]]; then purge; fi
 	;;
 run)
-	[[ $# -ge 4 && $3 == -- ]] || usage
-	set_paths "$2"
-	shift 3
+	[[ $# -ge 3 && $2 == -- ]] || usage
+	set_paths "$1"
+	shift 2
 	run "$@"
 	;;
 *) usage ;;

@@ -2,7 +2,8 @@
 # Makes the images that the demo and the tests run, without a registry: the daemon
 # that DOCKER_HOST names imports them from an archive of the host's busybox.
 #
-#   images.sh [all]   bb:latest with busybox, users, files and /bin/probe (needs gcc)
+#   images.sh [all]   bb:latest with busybox, users, files and /bin/probe; needs gcc
+#                     and, for a file capability, root
 #   images.sh demo    bb:latest with busybox and users, if there is no bb:latest yet
 #
 # Does nothing for an image that is already there with the same contents.
@@ -42,6 +43,7 @@ pack() {
 	local archive=$1
 	shift
 	tar --append --file "$archive" --directory "$tree" --no-recursion \
+		--xattrs --xattrs-include=security.capability \
 		--sort=name --mtime=@0 --numeric-owner "$@"
 }
 
@@ -91,6 +93,7 @@ make_bb() {
 	all-*) if [[ $variant == demo ]]; then return; fi ;;
 	esac
 
+	if [[ $variant == all && $(id -u) != 0 ]]; then die "root is needed to give a file a capability"; fi
 	mkdir -p "$cache"
 	tree=$(mktemp -d "$cache/tree.XXXXXX")
 	trap 'rm -rf -- "$tree" "$tree.tar"' EXIT
@@ -98,6 +101,9 @@ make_bb() {
 	base_tree "$busybox"
 	if [[ $variant == all ]]; then
 		compile probe "$tree/bin/probe"
+		# Its execution fails without the capability in the bounding set, used or not.
+		cp "$tree/bin/probe" "$tree/bin/probe-bind"
+		setcap cap_net_bind_service=+ep "$tree/bin/probe-bind"
 		# An entrypoint that root reaches only by CAP_DAC_OVERRIDE, and a file likewise.
 		compile true "$tree/bin/private-true"
 		chmod 700 "$tree/bin/private-true"

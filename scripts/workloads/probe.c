@@ -347,7 +347,8 @@ static void cgroup_below(char **args)
 		const char *paths[] = { own, "" };
 
 		for (int i = 0, done = 0; i < 4 && !done; i++) {
-			snprintf(path, sizeof(path), "/sys/fs/cgroup/%s/%s", mounts[i / 2], paths[i % 2]);
+			snprintf(path, sizeof(path), "/sys/fs/cgroup/%s/%s", mounts[i / 2],
+				 paths[i % 2]);
 			// A directory of the tmpfs between the mounts is no cgroup.
 			strcat(path, "/cgroup.procs");
 			if (access(path, F_OK) < 0)

@@ -1,0 +1,94 @@
+# Building, testing and showing capmon. `make help` lists the targets.
+
+PREFIX ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+# The committed BPF objects are this compiler's (Debian 12): others generate
+# equivalent but different code, which check-generate could not tell from a stale one.
+CLANG_MAJOR := 14
+
+GOLANGCI_LINT_VERSION := v2.15.0
+GOLANGCI_LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+C_SOURCES := $(wildcard bpf/*.c bpf/*.h scripts/workloads/*.c)
+SHELL_SCRIPTS := $(wildcard scripts/*.sh) .ci/run
+
+# A directory for a private Docker daemon: short, since a unix socket's path is.
+PRIVATE_DOCKERD := scripts/dockerd.sh run --purge $$(mktemp -d /var/tmp/capmon.XXXXXX) --
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+.PHONY: build
+build: ## build bin/capmon
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+		-ldflags "-X main.version=$(VERSION) -X main.commit=$(COMMIT)" -o bin/capmon ./cmd/capmon
+
+.PHONY: install
+install: build ## install capmon below PREFIX (/usr/local)
+	install -D -m 755 bin/capmon $(DESTDIR)$(PREFIX)/bin/capmon
+
+.PHONY: demo
+demo: root-demo setup-demo build ## show which capabilities ping needs, with a private Docker daemon if none runs
+	@if docker version >/dev/null 2>&1; then \
+		$(RUN_DEMO); \
+	else \
+		$(PRIVATE_DOCKERD) sh -ec '$(RUN_DEMO)'; \
+	fi
+
+RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --name pinger bb ping -c1 127.0.0.1
+
+.PHONY: test
+test: root-test setup-test build check-generate lint ## run all tests, with a private Docker daemon
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; CAPMON_TEST=1 go test -race ./...'
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## check the style of Go, C and shell
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w: $$unformatted" >&2; exit 1; fi
+	go vet ./...
+	$(GOLANGCI_LINT) run
+	clang-format --dry-run -Werror $(C_SOURCES)
+	shellcheck $(SHELL_SCRIPTS)
+
+$(GOLANGCI_LINT):
+	GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	mv .cache/bin/golangci-lint $@
+
+.PHONY: generate
+generate: ## regenerate the BPF objects and their Go bindings (needs clang)
+	go generate ./...
+
+# The work tree is compared with itself, not with the last commit: changes under
+# way are no fault, only those that generating brings.
+.PHONY: check-generate
+check-generate: ## check that the generated files are up to date
+	@major=$$(clang -dumpversion 2>/dev/null | cut -d. -f1); \
+	if [ "$$major" != $(CLANG_MAJOR) ]; then \
+		echo "check-generate: skipped, it needs clang $(CLANG_MAJOR), found: $${major:-none}"; \
+		exit 0; \
+	fi; \
+	before=$$(git diff --binary HEAD | sha256sum); \
+	$(MAKE) --no-print-directory generate || exit 1; \
+	if [ "$$before" != "$$(git diff --binary HEAD | sha256sum)" ]; then \
+		git --no-pager diff --stat HEAD; \
+		echo "check-generate: generated files were stale, commit the new ones" >&2; \
+		exit 1; \
+	fi
+
+.PHONY: setup-demo setup-test
+setup-demo setup-test: setup-%:
+	@scripts/setup.sh $*
+
+# eBPF programs and Docker daemons are root's. sudo drops PATH, where Go may be.
+.PHONY: root-demo root-test
+root-demo root-test: root-%:
+	@if [ "$$(id -u)" != 0 ]; then \
+		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
+	fi
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf bin .cache

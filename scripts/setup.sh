@@ -1,0 +1,125 @@
+#!/bin/bash
+# Installs on Debian and Ubuntu what is missing for building and testing capmon.
+#
+#   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
+#   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
+#
+# Without root, or on another distribution, says what is missing and exits with 2.
+set -euo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+die() {
+	echo "setup.sh: $*" >&2
+	exit 2
+}
+
+has() {
+	command -v "$1" >/dev/null
+}
+
+has_static_busybox() {
+	has busybox && ! ldd "$(command -v busybox)" 2>/dev/null | grep -qF '=>'
+}
+
+has_static_libc() {
+	has gcc && [[ $(gcc -print-file-name=libc.a) == /* ]]
+}
+
+has_docker_answering() {
+	has docker && docker version >/dev/null 2>&1
+}
+
+# want NAME PACKAGE TEST... notes both names unless TEST succeeds.
+want() {
+	local name=$1 package=$2
+	shift 2
+	if ! "$@"; then
+		missing+=("$name")
+		if [[ " ${packages[*]} " != *" $package "* ]]; then packages+=("$package"); fi
+	fi
+}
+
+# docker_cli_package: Debian 13 took the client out of docker.io.
+docker_cli_package() {
+	if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; else echo docker.io; fi
+}
+
+want_daemon() {
+	want docker "$(docker_cli_package)" has docker
+	want dockerd docker.io has dockerd
+	want containerd containerd has containerd
+	want runc runc has runc
+	want iptables iptables has iptables
+	want jq jq has jq
+	want ip iproute2 has ip
+}
+
+find_missing() {
+	missing=() packages=()
+	want "busybox (statically linked)" busybox-static has_static_busybox
+	if [[ $mode == demo ]]; then
+		has_docker_answering || want_daemon
+		return
+	fi
+	want_daemon
+	want git git has git
+	want make make has make
+	want gcc gcc has gcc
+	want "libc.a (static C library)" libc6-dev has_static_libc
+	want setcap libcap2-bin has setcap
+	want clang clang has clang
+	want llvm-strip llvm has llvm-strip
+	want "bpf/bpf_helpers.h (libbpf's headers)" libbpf-dev test -e /usr/include/bpf/bpf_helpers.h
+	want clang-format clang-format has clang-format
+	want shellcheck shellcheck has shellcheck
+}
+
+install_packages() {
+	local apt=(apt-get -y -q -o DPkg::Lock::Timeout=300)
+	export DEBIAN_FRONTEND=noninteractive
+	if [[ -z $(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null) ]]; then
+		"${apt[@]}" update
+		find_missing # some package names depend on the lists
+	fi
+	# Old lists name versions that the mirrors no longer have.
+	"${apt[@]}" install --no-install-recommends "${packages[@]}" ||
+		{ "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${packages[@]}"; }
+}
+
+# check_go is only a check: which Go to use is not ours to decide.
+check_go() {
+	local wanted have
+	wanted=$(awk '$1 == "go" { print $2 }' "$repository/go.mod")
+	has go || die "go not found: install Go $wanted or newer, see https://go.dev/doc/install"
+	# Go 1.21 and newer fetch the version that go.mod asks for, if they are allowed to.
+	have=$(cd "$repository" && go env GOVERSION) || die "go.mod needs Go $wanted or newer: see https://go.dev/doc/install"
+	have=${have#go}
+	if [[ $(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1) != "$wanted" ]]; then
+		die "Go $have is too old, $wanted or newer is needed: see https://go.dev/doc/install"
+	fi
+}
+
+mode=${1:-test}
+case $mode in
+test | demo) ;;
+*)
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+	exit 2
+	;;
+esac
+
+check_go
+find_missing
+if ((${#missing[@]} > 0)); then
+	list=$(printf ', %s' "${missing[@]}")
+	list=${list:2}
+	if ! has apt-get; then die "missing: $list (install them with your distribution's package manager)"; fi
+	if [[ $(id -u) != 0 ]]; then die "missing: $list (sudo apt-get install ${packages[*]})"; fi
+	echo "setup.sh: missing: $list; installing ${packages[*]}" >&2
+	install_packages >&2
+	find_missing
+	if ((${#missing[@]} > 0)); then die "still missing after the installation: ${missing[*]}"; fi
+fi
+echo "setup.sh: everything for '$mode' is there" >&2

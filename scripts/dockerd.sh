@@ -34,10 +34,10 @@ set_paths() {
 	docker_host=unix://$socket
 	data=$dir/data
 	exec_root=$dir/exec
-	pid_file=$dir/docker.pid
 	log=$dir/docker.log
 	containerd_socket=$dir/containerd.sock
-	containerd_pid_file=$dir/containerd.pid
+	configuration=$dir/daemon.json
+	containerd_configuration=$dir/containerd.toml
 	containerd_log=$dir/containerd.log
 	hash=$(printf %s "$dir" | sha256sum)
 	bridge=capmon-${hash:0:8} # 15 bytes: the kernel takes no longer name
@@ -50,14 +50,20 @@ set_paths() {
 	fi
 }
 
-# owned_pid FILE prints the process id in FILE if that process is alive and names
-# our directory on its command line: process ids are reused, a stale file is not proof.
-owned_pid() {
-	local pid
-	pid=$(cat "$1" 2>/dev/null) || return 1
-	[[ $pid =~ ^[0-9]+$ ]] || return 1
-	tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qF -- "$dir/" || return 1
-	echo "$pid"
+# processes_with OPTION VALUE prints the ids of the processes that have these two
+# arguments in a row. Unlike a pid file that is true from the first moment, so that
+# an interrupted start leaves nothing behind, and never names a process of others.
+processes_with() {
+	local file
+	for file in $(grep -lszxF -- "$2" /proc/[0-9]*/cmdline || true); do
+		if [[ "$(tr '\0' ' ' 2>/dev/null <"$file")" == *" $1 $2 "* ]]; then
+			basename "$(dirname "$file")"
+		fi
+	done
+}
+
+daemon_pid() {
+	processes_with --config-file "$configuration"
 }
 
 # answers tells whether the daemon's API is up; what it complains about is in $complaint.
@@ -131,12 +137,12 @@ write_configuration() {
 	"runtimes": {"capped": {"path": "'$scripts/runc-capped.sh'"}},
 	"default-runtime": "capped"'
 	fi
-	cat >"$dir/daemon.json" <<-END
+	cat >"$configuration" <<-END
 	{
 		"hosts": ["$docker_host"],
 		"data-root": "$data",
 		"exec-root": "$exec_root",
-		"pidfile": "$pid_file",
+		"pidfile": "$exec_root/docker.pid",
 		"containerd": "$containerd_socket",
 		"bridge": "$bridge",
 		"default-address-pools": [{"base": "$pool", "size": 26}],
@@ -148,7 +154,7 @@ write_configuration() {
 	END
 	# Left to itself dockerd joins a containerd of the host's, in the host's
 	# daemon's namespace: so a containerd of our own is started first.
-	cat >"$dir/containerd.toml" <<-END
+	cat >"$containerd_configuration" <<-END
 	version = 2
 	root = "$data/containerd-root"
 	state = "$exec_root/containerd-state"
@@ -179,11 +185,11 @@ await() {
 }
 
 start() {
-	local dockerd=${CAPMON_DOCKERD:-dockerd} pid
+	local dockerd=${CAPMON_DOCKERD:-dockerd}
 	if [[ $(id -u) != 0 ]]; then die "starting a Docker daemon needs root"; fi
 	for program in "$dockerd" containerd runc docker ip flock; do need "$program"; done
 	complaint=
-	if owned_pid "$pid_file" >/dev/null; then
+	if [[ -n $(daemon_pid) ]]; then
 		if answers; then
 			echo "$docker_host"
 			return
@@ -198,39 +204,33 @@ start() {
 
 	# In sessions of their own, so that a Ctrl-C meant for COMMAND spares them, and
 	# without our stdout, which a caller's $(dockerd.sh start ...) waits for.
-	setsid containerd --config "$dir/containerd.toml" >"$containerd_log" 2>&1 </dev/null &
-	pid=$!
-	echo "$pid" >"$containerd_pid_file"
-	await containerd "$pid" "$containerd_log" test -S "$containerd_socket"
-	setsid "$dockerd" --config-file "$dir/daemon.json" >"$log" 2>&1 </dev/null &
+	setsid containerd --config "$containerd_configuration" >"$containerd_log" 2>&1 </dev/null &
+	await containerd $! "$containerd_log" test -S "$containerd_socket"
+	setsid "$dockerd" --config-file "$configuration" >"$log" 2>&1 </dev/null &
 	await dockerd $! "$log" answers
 	echo "$docker_host"
 }
 
-# end PIDFILE asks the process to end, waits, and insists after half a minute.
+# end PID... asks processes to end, waits, and insists after half a minute.
 end() {
 	local pid i
-	pid=$(owned_pid "$1") || {
-		rm -f "$1"
-		return 0
-	}
-	kill "$pid" 2>/dev/null || true
-	for ((i = 0; i < 300; i++)); do
-		if ! kill -0 "$pid" 2>/dev/null; then break; fi
-		sleep 0.1
-	done
-	if ((i == 300)); then
+	for pid in "$@"; do
+		kill "$pid" 2>/dev/null || true
+		for ((i = 0; i < 300; i++)); do
+			if ! kill -0 "$pid" 2>/dev/null; then continue 2; fi
+			sleep 0.1
+		done
 		echo "dockerd.sh: process $pid ignores SIGTERM, killing it" >&2
 		kill -KILL "$pid" 2>/dev/null || true
 		sleep 0.5
-	fi
-	rm -f "$1"
+	done
 }
 
 # stop is also what start begins with: each step does nothing if there is nothing to do.
 stop() {
-	local ids id shim mount networks=()
-	if owned_pid "$pid_file" >/dev/null && answers; then
+	local ids id mount daemon networks=()
+	daemon=$(daemon_pid)
+	if [[ -n $daemon ]] && answers; then
 		# Shells as first process ignore SIGTERM and would cost ten seconds each.
 		mapfile -t ids < <(DOCKER_HOST=$docker_host docker ps -q)
 		if ((${#ids[@]} > 0)); then
@@ -238,14 +238,13 @@ stop() {
 		fi
 		mapfile -t networks < <(DOCKER_HOST=$docker_host docker network ls -q --filter driver=bridge --filter type=custom)
 	fi
-	end "$pid_file"
-	# A shim outlives containerd by design; with it its container would.
-	for shim in $(grep -lszF -- "$containerd_socket" /proc/[0-9]*/cmdline 2>/dev/null | grep -oE '[0-9]+' || true); do
-		if [[ $(cat "/proc/$shim/comm" 2>/dev/null) == containerd-shim* ]]; then
-			kill -KILL "$shim" 2>/dev/null || true
-		fi
-	done
-	end "$containerd_pid_file"
+	# shellcheck disable=SC2086,SC2046 # lists of ids
+	{
+		end $daemon
+		# A shim outlives containerd by design; with it its container would.
+		kill -KILL $(processes_with -address "$containerd_socket") 2>/dev/null || true
+		end $(processes_with --config "$containerd_configuration")
+	}
 	# Innermost mounts first: a container's root, a network namespace's handle.
 	while read -r mount; do
 		umount -l -- "$mount" 2>/dev/null || true

@@ -1,6 +1,6 @@
 #!/bin/bash
 # A private Docker daemon: beside the host's own, if there is one, and without
-# touching it, the host's firewall or its configuration.
+# touching it, its configuration or its firewall rules.
 #
 #   dockerd.sh start DIR                start it, print the value for DOCKER_HOST
 #   dockerd.sh stop [--purge] DIR       stop it
@@ -39,6 +39,7 @@ set_paths() {
 	configuration=$dir/daemon.json
 	containerd_configuration=$dir/containerd.toml
 	containerd_log=$dir/containerd.log
+	block_file=$dir/addresses # the block of addresses that the daemon was given
 	hash=$(printf %s "$dir" | sha256sum)
 	bridge=capmon-${hash:0:8} # 15 bytes: the kernel takes no longer name
 
@@ -77,9 +78,9 @@ to_number() {
 	echo $((a << 24 | b << 16 | c << 8 | d))
 }
 
-# free_block prints the first three numbers' base of an unused /20 in the private
-# address ranges: "172.20.16" means 172.20.16.0/20. Where the search starts
-# depends on DIR, so that a daemon tends to keep its addresses.
+# free_block prints an unused /20 in the private address ranges: "172.20 16" means
+# 172.20.16.0/20. Where the search starts depends on DIR, so that a daemon tends to
+# keep its addresses.
 free_block() {
 	local starts=() ends=() destination first length
 	while read -r destination; do
@@ -116,20 +117,33 @@ make_bridge() {
 	local prefix third
 	exec 9>/run/capmon-dockerd.lock
 	flock 9
-	ip link delete "$bridge" 2>/dev/null || true
 	read -r prefix third < <(free_block)
 	[[ -n $third ]] || exit 2
+	echo "$prefix.$third.0/20" >"$block_file"
 	ip link add "$bridge" type bridge || die "creating bridge $bridge failed: is NET_ADMIN missing?"
 	ip address add "$prefix.$third.1/24" dev "$bridge"
 	ip link set "$bridge" up
 	exec 9>&-
 	pool=$prefix.$((third + 8)).0/21
+	# With br_netfilter the host's firewall also sees what passes from container to
+	# container on one bridge, and the host's own Docker makes it drop that.
+	if [[ $(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null) == 1 ]] && command -v iptables >/dev/null; then
+		pass --insert || true
+	fi
+}
+
+# pass --insert and pass --delete: the one firewall rule, for the daemon's own block.
+pass() {
+	local block
+	block=$(<"$block_file")
+	iptables "$1" FORWARD --source "$block" --destination "$block" --jump ACCEPT 2>/dev/null
 }
 
 write_configuration() {
 	# The host's /etc/docker/daemon.json must not apply, so there is one of our own.
-	# No firewall rules: Docker's chains have fixed names, and a second daemon would
-	# rewrite those of the first. Containers reach each other and the host, not the world.
+	# dockerd itself makes no firewall rules: its chains have fixed names, and a second
+	# daemon would rewrite those of the first. Containers reach each other and the host,
+	# not the world.
 	local runtimes=""
 	if [[ $("$scripts/runc-capped.sh" --missing) != "[]" ]]; then
 		need jq
@@ -228,7 +242,7 @@ end() {
 
 # stop is also what start begins with: each step does nothing if there is nothing to do.
 stop() {
-	local ids id mount daemon networks=()
+	local ids mount daemon shim link
 	daemon=$(daemon_pid)
 	if [[ -n $daemon ]] && answers; then
 		# Shells as first process ignore SIGTERM and would cost ten seconds each.
@@ -236,25 +250,29 @@ stop() {
 		if ((${#ids[@]} > 0)); then
 			DOCKER_HOST=$docker_host docker kill "${ids[@]}" >/dev/null 2>&1 || true
 		fi
-		mapfile -t networks < <(DOCKER_HOST=$docker_host docker network ls -q --filter driver=bridge --filter type=custom)
 	fi
 	# shellcheck disable=SC2086,SC2046 # lists of ids
 	{
 		end $daemon
-		# A shim outlives containerd by design; with it its container would.
-		kill -KILL $(processes_with -address "$containerd_socket") 2>/dev/null || true
+		# Shims outlive a daemon that was killed, and containers outlive their shims.
+		for shim in $(processes_with -address "$containerd_socket"); do
+			kill -KILL $(cat "/proc/$shim/task/"*/children 2>/dev/null) "$shim" 2>/dev/null || true
+		done
 		end $(processes_with --config "$containerd_configuration")
 	}
 	# Innermost mounts first: a container's root, a network namespace's handle.
 	while read -r mount; do
 		umount -l -- "$mount" 2>/dev/null || true
 	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
-	for id in "${networks[@]}"; do
-		ip link delete "br-$id" 2>/dev/null || true
-	done
-	if [[ -e /sys/class/net/$bridge ]]; then ip link delete "$bridge"; fi
+	if [[ -e $block_file ]]; then
+		# The default network's bridge and those of docker network create.
+		for link in $(ip -4 -o address show to "$(<"$block_file")" type bridge | awk '{ print $2 }'); do
+			ip link delete "$link" || true
+		done
+		pass --delete || true
+	fi
 	rm -rf --one-file-system -- "$exec_root"
-	rm -f -- "$socket" "$containerd_socket" "$containerd_socket.ttrpc"
+	rm -f -- "$socket" "$containerd_socket" "$containerd_socket.ttrpc" "$block_file"
 }
 
 purge() {

@@ -30,6 +30,7 @@ usage() {
 # set_paths DIR fills in the names of everything that belongs to the daemon in DIR.
 set_paths() {
 	dir=$(realpath -m -- "$1")
+	if [[ ! $dir =~ ^[A-Za-z0-9/._+-]+$ ]]; then die "$dir: letters, digits and /._+- only, please"; fi
 	socket=$dir/docker.sock
 	docker_host=unix://$socket
 	data=$dir/data
@@ -112,18 +113,15 @@ free_block() {
 }
 
 # make_bridge creates the default network's bridge and sets $pool, the addresses
-# for docker network create. The lock keeps two starts from choosing the same block.
+# for docker network create.
 make_bridge() {
 	local prefix third
-	exec 9>/run/capmon-dockerd.lock
-	flock 9
 	read -r prefix third < <(free_block)
 	[[ -n $third ]] || exit 2
 	echo "$prefix.$third.0/20" >"$block_file"
 	ip link add "$bridge" type bridge || die "creating bridge $bridge failed: is NET_ADMIN missing?"
 	ip address add "$prefix.$third.1/24" dev "$bridge"
 	ip link set "$bridge" up
-	exec 9>&-
 	pool=$prefix.$((third + 8)).0/21
 	# With br_netfilter the host's firewall also sees what passes from container to
 	# container on one bridge, and the host's own Docker makes it drop that.
@@ -203,8 +201,13 @@ start() {
 	if [[ $(id -u) != 0 ]]; then die "starting a Docker daemon needs root"; fi
 	for program in "$dockerd" containerd runc docker ip flock; do need "$program"; done
 	complaint=
+	# One at a time: two starts must not choose the same addresses, nor start the same
+	# daemon twice.
+	exec 9>/run/capmon-dockerd.lock
+	flock 9
 	if [[ -n $(daemon_pid) ]]; then
 		if answers; then
+			exec 9>&-
 			echo "$docker_host"
 			return
 		fi
@@ -216,12 +219,13 @@ start() {
 	make_bridge
 	write_configuration
 
-	# In sessions of their own, so that a Ctrl-C meant for COMMAND spares them, and
-	# without our stdout, which a caller's $(dockerd.sh start ...) waits for.
-	setsid containerd --config "$containerd_configuration" >"$containerd_log" 2>&1 </dev/null &
+	# setsid lets a Ctrl-C meant for COMMAND spare them; they must also do
+	# without our stdout, for whose end $(dockerd.sh start ...) waits.
+	setsid containerd --config "$containerd_configuration" >"$containerd_log" 2>&1 </dev/null 9>&- &
 	await containerd $! "$containerd_log" test -S "$containerd_socket"
-	setsid "$dockerd" --config-file "$configuration" >"$log" 2>&1 </dev/null &
+	setsid "$dockerd" --config-file "$configuration" >"$log" 2>&1 </dev/null 9>&- &
 	await dockerd $! "$log" answers
+	exec 9>&-
 	echo "$docker_host"
 }
 

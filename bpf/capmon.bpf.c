@@ -1,3 +1,5 @@
+//go:build ignore
+
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
  * Records every capability check (cap_capable, security/commoncap.c) that the
@@ -56,13 +58,6 @@ __noinline int record(struct check_key *key, __u32 uid)
 	if (!key)
 		return 0;
 	__u64 now = bpf_ktime_get_boot_ns();
-	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
-	if (!container) {
-		count(COUNTER_CONTAINERS_FULL);
-		return 0;
-	}
-	__sync_fetch_and_add(&container->checks, 1);
-
 	struct check_value *value = bpf_map_lookup_elem(&checks, key);
 	if (!value) {
 		struct check_value fresh = { .first_ns = now, .uid = uid };
@@ -72,8 +67,11 @@ __noinline int record(struct check_key *key, __u32 uid)
 			tell(EVENT_CHECK, key->container, now, fresh.pid, key);
 		value = bpf_map_lookup_elem(&checks, key);
 		if (!value) {
+			struct container *container =
+				bpf_map_lookup_elem(&containers, &key->container);
+			if (container)
+				__sync_fetch_and_add(&container->lost, 1);
 			count(COUNTER_CHECKS_FULL);
-			__sync_fetch_and_add(&container->lost, 1);
 			return 0;
 		}
 	}
@@ -169,7 +167,11 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	struct task_state *state = state_of(task, id);
 	key->phase = state ? state->phase : phase_by_executable((__u64)task, id);
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
-	if (container && container->base_userns &&
+	if (!container) {
+		count(COUNTER_CONTAINERS_FULL);
+		return 0;
+	}
+	if (container->base_userns &&
 	    BPF_CORE_READ(cred, user_ns, ns.inum) != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
 
@@ -224,8 +226,8 @@ int check_kprobe(struct pt_regs *ctx)
 #elif defined(__TARGET_ARCH_arm64)
 	struct user_pt_regs *regs = (struct user_pt_regs *)ctx;
 	return check(ctx, (const struct cred *)regs->regs[0],
-		     (struct user_namespace *)regs->regs[1], (int)regs->regs[2],
-		     (int)regs->regs[3], 1);
+		     (struct user_namespace *)regs->regs[1], (int)regs->regs[2], (int)regs->regs[3],
+		     1);
 #endif
 }
 

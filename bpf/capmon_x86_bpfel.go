@@ -99,7 +99,6 @@ type CapmonContainer struct {
 	LastNs     uint64
 	Bounding   uint64
 	Permitted  uint64
-	Checks     uint64
 	Lost       uint64
 	BaseUserns uint32
 	Processes  uint32

@@ -89,7 +89,8 @@ struct check_key {
 	__u8 namespace; /* enum namespace_kind */
 	__u8 phase; /* enum phase */
 	__u8 condition; /* enum condition */
-	__u8 refused_first; /* capability + 1 that the same call asked for first and was refused; 0 none */
+	__u8 refused_first; /* capability + 1 that the same call asked for first and was refused; 0
+			       none */
 	__u8 opts; /* cap_capable's opts where the hook has them, else 0xff; tests only */
 	__u8 nested_entry; /* 1: made by the last execve of the set-up */
 	__u8 pad[2];
@@ -109,8 +110,7 @@ struct container {
 	__u64 last_ns; /* of the last exec, fork or exit of a workload process */
 	__u64 bounding; /* capability sets of the first workload process seen */
 	__u64 permitted;
-	__u64 checks; /* every check of the container, whatever its class */
-	__u64 lost; /* of these, how many found no room in the checks map */
+	__u64 lost; /* checks that found no room in the checks map */
 	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
 	__u32 processes; /* workload processes seen */
 	__u32 uid; /* effective, of the first workload process */

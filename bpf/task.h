@@ -80,8 +80,8 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	__u64 now = bpf_ktime_get_boot_ns();
 
-	if (!container)
-		return;
+	if (!container || (existed && container->workload_ns))
+		return; /* user space counted the processes that were there */
 	container->last_ns = now;
 	__sync_fetch_and_add(&container->processes, 1);
 	if (container->workload_ns)

@@ -12,6 +12,7 @@ import (
 )
 
 // Capability is the number of a capability, 0 to 63, as in linux/capability.h.
+// Sets ignore higher ones.
 type Capability uint8
 
 // The capabilities of Linux 5.9 and later.
@@ -62,45 +63,48 @@ const (
 // limit is how many capabilities a set can hold, here as in the kernel.
 const limit = 64
 
-// String is Docker's name, NET_RAW, or the number of one that is not known here.
-func (c Capability) String() string {
-	if int(c) >= len(capability.ListKnown()) {
-		return strconv.Itoa(int(c))
+// names are Docker's names by number, without CAP_.
+var names = func() (names []string) {
+	for _, known := range capability.ListKnown() {
+		names = append(names, strings.ToUpper(known.String()))
 	}
-	return strings.ToUpper(capability.Cap(c).String())
+	return names
+}()
+
+// String is Docker's name, NET_RAW, or the number of one that has no name here.
+func (c Capability) String() string {
+	if int(c) < len(names) {
+		return names[c]
+	}
+	return strconv.Itoa(int(c))
 }
 
-// Parse reads a name with or without CAP_, in any case, or a number from 0 to 63.
+// Parse reads a name, with or without CAP_ and in any case, or a number from 0
+// to 63, for the capabilities of kernels newer than this package. The error for
+// anything else suggests the nearest name.
 func Parse(s string) (Capability, error) {
 	if n, err := strconv.ParseUint(s, 10, 8); err == nil && n < limit {
 		return Capability(n), nil
 	}
-	name := strings.TrimPrefix(strings.ToUpper(strings.TrimSpace(s)), "CAP_")
-	nearest, distance := "", -1
-	for _, known := range capability.ListKnown() {
-		candidate := Capability(known).String()
-		if candidate == name {
-			return Capability(known), nil
-		}
-		if d := levenshtein.ComputeDistance(name, candidate); distance < 0 || d < distance {
-			nearest, distance = candidate, d
-		}
+	return parseName(s)
+}
+
+func parseName(s string) (Capability, error) {
+	name := strings.TrimPrefix(strings.ToUpper(s), "CAP_")
+	if i := slices.Index(names, name); i >= 0 {
+		return Capability(i), nil
 	}
+	nearest := slices.MinFunc(names, func(one, other string) int {
+		return levenshtein.ComputeDistance(name, one) - levenshtein.ComputeDistance(name, other)
+	})
 	return 0, fmt.Errorf("unknown capability %q: the nearest is %s", s, nearest)
 }
 
-// MarshalText makes a capability its name in JSON.
+// MarshalText gives what String does, so that JSON has names.
 func (c Capability) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText reads what Parse does.
 func (c *Capability) UnmarshalText(text []byte) (err error) {
 	*c, err = Parse(string(text))
 	return err
-}
-
-func byName(one, other Capability) int { return strings.Compare(one.String(), other.String()) }
-
-func sorted(all []Capability) []Capability {
-	slices.SortFunc(all, byName)
-	return all
 }

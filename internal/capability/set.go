@@ -3,6 +3,7 @@ package capability
 import (
 	"encoding/json"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -18,7 +19,8 @@ func Of(all ...Capability) Set {
 	return s
 }
 
-// Known is the set of all capabilities up to the highest that a kernel knows.
+// Known is the set of all capabilities up to last, the highest that a kernel
+// knows (/proc/sys/kernel/cap_last_cap).
 func Known(last Capability) Set {
 	if last >= limit-1 {
 		return ^Set(0)
@@ -50,7 +52,7 @@ func (s Set) Empty() bool { return s == 0 }
 // Len is how many capabilities are in the set.
 func (s Set) Len() int { return bits.OnesCount64(uint64(s)) }
 
-// Sorted lists the set by name.
+// Sorted lists the set by name, capabilities without a name first.
 func (s Set) Sorted() []Capability {
 	all := make([]Capability, 0, s.Len())
 	for c := Capability(0); c < limit; c++ {
@@ -58,10 +60,13 @@ func (s Set) Sorted() []Capability {
 			all = append(all, c)
 		}
 	}
-	return sorted(all)
+	slices.SortFunc(all, func(one, other Capability) int {
+		return strings.Compare(one.String(), other.String())
+	})
+	return all
 }
 
-// String lists the names, separated by commas.
+// String lists the names as Sorted does, separated by commas: "NET_RAW,SETUID".
 func (s Set) String() string {
 	var names []string
 	for _, c := range s.Sorted() {
@@ -70,10 +75,10 @@ func (s Set) String() string {
 	return strings.Join(names, ",")
 }
 
-// MarshalJSON makes a set the list of its names.
+// MarshalJSON gives the list of names as Sorted does, [] for the empty set.
 func (s Set) MarshalJSON() ([]byte, error) { return json.Marshal(s.Sorted()) }
 
-// UnmarshalJSON reads a list of names.
+// UnmarshalJSON reads a list of what Parse reads, in any order.
 func (s *Set) UnmarshalJSON(data []byte) error {
 	var all []Capability
 	if err := json.Unmarshal(data, &all); err != nil {

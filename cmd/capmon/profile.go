@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/monitor"
+)
+
+type profiling struct {
+	logging   *logging
+	rendering rendering
+
+	duration      time.Duration
+	hook          string
+	btf           string
+	save          string
+	readyFile     string
+	names         []string
+	images        []string
+	labels        []string
+	allContainers bool
+}
+
+func newProfile(logging *logging) *cobra.Command {
+	p := &profiling{logging: logging}
+	cmd := &cobra.Command{
+		Use:   "profile [CONTAINER...] [--for DURATION] | profile -- COMMAND [ARG...]",
+		Short: "Watch containers and print the capabilities that they need",
+		Long: `With a COMMAND, profile runs it and watches every container that it creates or
+starts, from the container's first instruction. COMMAND talks to the Docker engine
+through capmon, which is how its containers are told from those of others; its
+output, signals, terminal and exit code pass through.
+
+Without one, profile watches containers that run already, named by name or ID
+prefix (none named: all), until Ctrl-C or the end of --for.`,
+		Example: `  sudo capmon profile -- docker run --rm bb ping -c1 127.0.0.1
+  sudo capmon profile -- make integration-test
+  sudo capmon profile web --for 10m --save web.json
+  docker run $(sudo capmon profile -o flags -- docker run --rm app selftest) app`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dash := cmd.ArgsLenAtDash()
+			if dash < 0 {
+				return p.watch(cmd, args)
+			}
+			return p.command(cmd, args[:dash], args[dash:])
+		},
+		ValidArgsFunction: completeContainers,
+	}
+	p.rendering.register(cmd)
+	flags := cmd.Flags()
+	flags.DurationVar(&p.duration, "for", 0, "stop after this time, such as 30s or 10m (default: at Ctrl-C)")
+	flags.StringVar(&p.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
+	flags.StringVar(&p.btf, "btf", "", "file with the kernel's type information (default /sys/kernel/btf/vmlinux)")
+	flags.StringVar(&p.save, "save", "", "write the profile to this file")
+	flags.StringArrayVar(&p.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
+	flags.StringArrayVar(&p.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
+	flags.StringArrayVar(&p.labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also containers that others start meanwhile")
+	flags.StringVar(&p.readyFile, "ready-file", "", "create this file when recording has begun")
+	_ = flags.MarkHidden("ready-file")
+	return cmd
+}
+
+// check validates the flags before anything is started.
+func (p *profiling) check() (hook monitor.Hook, filter container.Filter, err error) {
+	if _, err = report.ParseFormat(p.rendering.format); err != nil {
+		return hook, filter, err
+	}
+	if p.duration < 0 {
+		return hook, filter, fmt.Errorf("--for %s: the time to watch cannot be negative", p.duration)
+	}
+	if hook, err = monitor.ParseHook(p.hook); err != nil {
+		return hook, filter, fmt.Errorf("--hook: %w", err)
+	}
+	filter, err = container.NewFilter(p.names, p.images, p.labels)
+	return hook, filter, err
+}
+
+// session is an observation under way, with what it needs.
+type session struct {
+	*observe.Observer
+	docker *container.Docker // nil if no engine answers
+	filter container.Filter
+	log    *zap.Logger
+}
+
+func (p *profiling) start(ctx context.Context, docker *container.Docker, hook monitor.Hook, log *zap.Logger) (*observe.Observer, error) {
+	if err := checkRights(); err != nil {
+		return nil, err
+	}
+	options := observe.Options{Monitor: monitor.Options{Hook: hook, BTF: p.btf}, Log: log}
+	if docker != nil {
+		options.Engine = docker
+	}
+	observer, err := observe.Start(ctx, options)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return observer, nil
+}
+
+// finish ends the recording and writes what was selected.
+func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selected func(profile.Run) bool) error {
+	if err := observer.Stop(); err != nil {
+		return err
+	}
+	all, err := observer.Profile()
+	if err != nil {
+		return err
+	}
+	var runs []profile.Run
+	var left []string
+	for _, run := range all.Runs {
+		if selected(run) {
+			runs = append(runs, run)
+		} else if !run.Existed {
+			left = append(left, nameOf(run))
+		}
+	}
+	if len(left) > 0 && !p.allContainers {
+		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since others started them or a filter says so: %s\n", strings.Join(left, ", "))
+	}
+	selection := profile.New(runs...)
+	if p.save != "" {
+		if err := profile.Save(p.save, selection); err != nil {
+			return err
+		}
+	}
+	return p.rendering.write(cmd, selection)
+}
+
+func nameOf(run profile.Run) string {
+	if run.Container.Name != "" {
+		return run.Container.Name
+	}
+	return container.ShortID(run.Container.ID)
+}
+
+func infoOf(run profile.Run) container.Info {
+	c := run.Container
+	return container.Info{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}
+}
+
+// ready tells whoever waits that every check from now on is recorded.
+func (p *profiling) ready() error {
+	if p.readyFile == "" {
+		return nil
+	}
+	if err := os.WriteFile(p.readyFile, nil, 0o644); err != nil {
+		return fmt.Errorf("creating the ready file: %w", err)
+	}
+	return nil
+}
+
+// watch profiles containers that run already.
+func (p *profiling) watch(cmd *cobra.Command, names []string) error {
+	hook, filter, err := p.check()
+	if err != nil {
+		return err
+	}
+	if p.allContainers {
+		return errors.New("--all-containers goes with a command to run; without one, name no container to watch all")
+	}
+	log, err := p.logging.logger()
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	if p.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.duration)
+		defer cancel()
+	}
+	docker, err := connect(ctx, len(names) > 0, log)
+	if err != nil {
+		return err
+	}
+	if docker != nil {
+		defer docker.Close()
+	}
+	wanted := make(map[string]bool)
+	if len(names) > 0 {
+		infos, err := container.Resolve(ctx, docker, names)
+		if err != nil {
+			return err
+		}
+		for _, info := range infos {
+			wanted[info.ID] = true
+		}
+	}
+	observer, err := p.start(context.WithoutCancel(ctx), docker, hook, log)
+	if err != nil {
+		return err
+	}
+	defer observer.Close()
+	if err := p.ready(); err != nil {
+		return err
+	}
+	selected := func(run profile.Run) bool {
+		return (len(names) == 0 || wanted[run.Container.ID]) && filter.Match(infoOf(run))
+	}
+	showProgress(ctx, cmd.ErrOrStderr(), observer, selected)
+	return p.finish(cmd, observer, selected)
+}
+
+// connect reaches the engine. If it cannot and it is not indispensable, the
+// containers are known by the kernel's word alone.
+func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Docker, error) {
+	docker, err := container.NewDocker(ctx)
+	if err == nil {
+		return docker, nil
+	}
+	var unreachable *container.UnreachableError
+	if required || !errors.As(err, &unreachable) {
+		return nil, err
+	}
+	log.Warn("Docker cannot be asked; containers are shown by ID, grants as the kernel has them", zap.Error(err))
+	return nil, nil
+}

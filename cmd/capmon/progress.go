@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// showProgress waits for the end of ctx and, on a terminal, keeps one line up to
+// date meanwhile.
+func showProgress(ctx context.Context, stderr io.Writer, observer *observe.Observer, selected func(profile.Run) bool) {
+	if stderr != os.Stderr || !isTerminal(os.Stderr) {
+		<-ctx.Done()
+		return
+	}
+	begin := time.Now()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		fmt.Fprintf(stderr, "\r\033[K%s", progressLine(observer, selected, time.Since(begin)))
+		select {
+		case <-ctx.Done():
+			fmt.Fprint(stderr, "\r\033[K")
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func progressLine(observer *observe.Observer, selected func(profile.Run) bool, elapsed time.Duration) string {
+	p, err := observer.Profile()
+	if err != nil {
+		return err.Error()
+	}
+	var containers, checks int
+	for _, run := range p.Runs {
+		if selected(run) {
+			containers++
+			checks += int(run.Checks)
+		}
+	}
+	return fmt.Sprintf("watching %d containers, %d checks, %s; Ctrl-C ends and reports", containers, checks, elapsed.Round(time.Second))
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// version and commit are set by the Makefile; a plain go install has them from
+// the build information.
+var version, commit string
+
+func newRoot() *cobra.Command {
+	logging := &logging{}
+	root := &cobra.Command{
+		Use:   "capmon",
+		Short: "Tells which Linux capabilities containers really use",
+		Long: `capmon records the kernel's capability checks of each container, tells the ones
+that matter from those that do not, and prints the shortest list of capabilities
+that the workload needs.`,
+		Example: `  # profile a container from its first instruction, then print its flags
+  sudo capmon profile -- docker run --rm nginx nginx -t
+
+  # profile running containers for ten minutes
+  sudo capmon profile web db --for 10m`,
+		Version:       versionText(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.PersistentFlags().StringVar(&logging.format, "log-format", "console", "format of logs on stderr: console or json")
+	root.PersistentFlags().StringVar(&logging.level, "log-level", "warn", "lowest level to log: debug, info, warn or error")
+	root.AddCommand(newProfile(logging), newReport(), newDoctor())
+	return root
+}
+
+func versionText() string {
+	v, c := version, commit
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v == "" {
+			v = info.Main.Version
+		}
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" && c == "" {
+				c = setting.Value
+			}
+		}
+	}
+	if c == "" {
+		c = "unknown"
+	}
+	return fmt.Sprintf("%s (commit %s)", v, c)
+}
+
+// logging makes the one logger that is handed down.
+type logging struct{ format, level string }
+
+func (l *logging) logger() (*zap.Logger, error) {
+	level, err := zapcore.ParseLevel(l.level)
+	if err != nil {
+		return nil, fmt.Errorf("unknown --log-level %q: choose debug, info, warn or error", l.level)
+	}
+	config := zap.NewProductionConfig()
+	config.Sampling = nil // a log that leaves lines out would hide losses
+	config.DisableStacktrace = true
+	config.DisableCaller = true
+	switch l.format {
+	case "json":
+	case "console":
+		config.Encoding = "console"
+		config.EncoderConfig = zap.NewDevelopmentEncoderConfig()
+	default:
+		return nil, fmt.Errorf("unknown --log-format %q: choose console or json", l.format)
+	}
+	config.Level = zap.NewAtomicLevelAt(level)
+	return config.Build()
+}

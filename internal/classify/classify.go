@@ -1,0 +1,184 @@
+// Package classify tells what a capability check means: whether the workload
+// needs the capability, or the kernel merely asked.
+package classify
+
+import (
+	"fmt"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// Class is the meaning of a check. Each check has exactly one.
+type Class string
+
+// The classes. Only Required and Soft are needs.
+const (
+	// Required: granted from the container's own set, and a refusal would have
+	// been an error to the caller.
+	Required Class = "required"
+	// Soft: granted, and a refusal would have changed the result without an error.
+	Soft Class = "soft"
+	// Redundant: granted, but the caller would have been allowed anyway.
+	Redundant Class = "redundant"
+	// Irrelevant: the answer changes nothing that the workload can observe.
+	Irrelevant Class = "irrelevant"
+	// Denied: refused, and it would have been Required or Soft.
+	Denied Class = "denied"
+	// OwnNamespace: decided by a user namespace that the workload made itself.
+	OwnNamespace Class = "own-namespace"
+	// Borrowed: the credential asked was not the task's.
+	Borrowed Class = "borrowed"
+	// Setup: made by the container runtime before the workload's first instruction.
+	Setup Class = "setup"
+)
+
+// Classes lists all classes, needs first.
+func Classes() []Class {
+	return []Class{Required, Soft, Denied, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
+}
+
+// Need reports whether a check of this class puts its capability in the list.
+func (c Class) Need() bool { return c == Required || c == Soft }
+
+// Verdict is the class of a check and why it has it.
+type Verdict struct {
+	Class Class
+	// Reason says in a sentence what decided, or for Soft what a refusal changes.
+	// It may be empty for Required and Denied.
+	Reason string
+	// Unsure says why the class is the cautious one and not a certain one; empty
+	// if the class is certain.
+	Unsure string
+	// Site is the kernel function that asked, "" if it is not known.
+	Site string
+	// Narrower is the capability that would have done as well and gives less;
+	// HasNarrower tells whether there is one.
+	Narrower    capability.Capability
+	HasNarrower bool
+}
+
+// Classify tells what a check means.
+func Classify(check monitor.Check) Verdict {
+	site, _ := kernel.CallSite(check.Stack)
+	verdict := class(check)
+	verdict.Site = site
+	if verdict.Class.Need() && check.HasRefusedFirst && isAlternative(check.RefusedFirst, check.Capability) {
+		verdict.Narrower, verdict.HasNarrower = check.RefusedFirst, true
+	}
+	return verdict
+}
+
+// class goes from what settles the matter at once to what has to be looked up.
+func class(check monitor.Check) Verdict {
+	switch {
+	case check.Phase == monitor.Setup:
+		return Verdict{Class: Setup, Reason: "the container runtime asked, before the workload's first instruction"}
+	case check.Subject == monitor.Borrowed:
+		return Verdict{Class: Borrowed, Reason: "the kernel had put on another credential for a moment"}
+	case check.Subject == monitor.Other:
+		return Verdict{Class: Borrowed, Reason: "the credential asked was of another task or of whoever opened the file"}
+	case check.Nested:
+		return Verdict{Class: OwnNamespace, Reason: "asked in a user namespace that the workload made"}
+	case check.Answer == monitor.Owner:
+		return Verdict{Class: OwnNamespace, Reason: "granted because the workload owns the user namespace asked about"}
+	}
+	return byMeaning(check)
+}
+
+func byMeaning(check monitor.Check) Verdict {
+	row, known := find(check)
+	switch {
+	case known && row.Class == Irrelevant:
+		return Verdict{Class: Irrelevant, Reason: row.Reason}
+	case check.Condition == monitor.Moot:
+		return Verdict{Class: Redundant, Reason: moot(check)}
+	case !check.Answer.Granted():
+		return denied(check)
+	case check.Condition == monitor.Silent:
+		return Verdict{Class: Soft, Reason: silent(check)}
+	case known && row.Class == Soft:
+		return Verdict{Class: Soft, Reason: row.Reason}
+	case check.Condition == monitor.Unreadable:
+		return Verdict{Class: Required, Unsure: "whether a refusal would have mattered could not be evaluated"}
+	case known && row.Class == Required:
+		return Verdict{Class: Required, Unsure: row.Reason}
+	case len(check.Stack) == 0:
+		return Verdict{Class: Required, Unsure: "the kernel function that asked is not known"}
+	}
+	return Verdict{Class: Required}
+}
+
+func denied(check monitor.Check) Verdict {
+	if check.Answer == monitor.Beyond {
+		return Verdict{Class: Denied, Reason: "held, but asked for the host's user namespace: no --cap-add can help"}
+	}
+	return Verdict{Class: Denied}
+}
+
+// moot says why a refusal would have changed nothing, by the system call whose
+// condition was evaluated in the kernel.
+func moot(check monitor.Check) string {
+	switch check.Capability {
+	case capability.Setuid:
+		return "the user id was already the one asked for"
+	case capability.Setgid:
+		return "the group id was already the one asked for"
+	case capability.Setpcap:
+		return "no capability was made inheritable that was not held"
+	case capability.Fsetid:
+		return "the mode had no set-group-ID bit to lose"
+	}
+	return "a refusal would have changed nothing"
+}
+
+func silent(check monitor.Check) string {
+	switch check.Capability {
+	case capability.Setuid:
+		return "without it the saved user id would stay behind"
+	case capability.Setgid:
+		return "without it the saved group id would stay behind"
+	case capability.Fsetid:
+		return "without it the set-group-ID bit would be lost"
+	}
+	return "without it the result would silently differ"
+}
+
+// isAlternative reports whether the kernel accepts either of two capabilities
+// and the first is the narrower: generic_permission (fs/namei.c),
+// perfmon_capable, bpf_capable and checkpoint_restore_ns_capable
+// (include/linux/capability.h), bpf_net_capable (include/linux/bpf.h),
+// check_syslog_permissions (kernel/printk/printk.c up to 6.6), SO_MARK,
+// SO_PRIORITY and IP_TRANSPARENT (net/core/sock.c, net/ipv4/ip_sockglue.c), and
+// RLIMIT_NPROC (kernel/fork.c).
+func isAlternative(narrow, wide capability.Capability) bool {
+	switch wide {
+	case capability.DACOverride:
+		return narrow == capability.DACReadSearch
+	case capability.NetAdmin:
+		return narrow == capability.NetRaw
+	case capability.SysAdmin:
+		switch narrow {
+		case capability.BPF, capability.Perfmon, capability.CheckpointRestore,
+			capability.Syslog, capability.NetAdmin, capability.SysResource:
+			return true
+		}
+	}
+	return false
+}
+
+// String renders a verdict for logs and test failures.
+func (v Verdict) String() string {
+	s := string(v.Class)
+	if v.Site != "" {
+		s += " in " + v.Site
+	}
+	if v.Reason != "" {
+		s += ": " + v.Reason
+	}
+	if v.Unsure != "" {
+		s = fmt.Sprintf("%s (unsure: %s)", s, v.Unsure)
+	}
+	return s
+}

@@ -1,0 +1,101 @@
+package container
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// UnknownError: no running container has this name or ID.
+type UnknownError struct {
+	Name string
+	// Nearest are the names that are most like it, the nearest first.
+	Nearest []string
+	// Stopped: there is one, but it does not run.
+	Stopped bool
+}
+
+func (e *UnknownError) Error() string {
+	switch {
+	case e.Stopped:
+		return fmt.Sprintf("container %q is not running: start it, or profile it from its start with capmon profile -- docker start -a %s", e.Name, e.Name)
+	case len(e.Nearest) == 0:
+		return fmt.Sprintf("no container %q: none is running", e.Name)
+	}
+	return fmt.Sprintf("no running container %q: the nearest are %s", e.Name, strings.Join(e.Nearest, ", "))
+}
+
+// nearestShown is how many names an UnknownError lists.
+const nearestShown = 3
+
+// Resolve finds running containers by name, ID or unambiguous beginning of an
+// ID, as docker does. The error is an *UnknownError if there is none.
+func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error) {
+	all, err := engine.List(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	var found []Info
+	for _, name := range names {
+		info, err := resolve(all, name)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, info)
+	}
+	return found, nil
+}
+
+func resolve(all []Info, name string) (Info, error) {
+	matches := matching(all, name)
+	if len(matches) > 1 {
+		var ids []string
+		for _, info := range matches {
+			ids = append(ids, ShortID(info.ID)+" ("+info.Name+")")
+		}
+		return Info{}, fmt.Errorf("%q is the beginning of several containers' IDs: %s; give more of it", name, strings.Join(ids, ", "))
+	}
+	if len(matches) == 0 {
+		return Info{}, &UnknownError{Name: name, Nearest: nearest(all, name)}
+	}
+	if !matches[0].Running {
+		return Info{}, &UnknownError{Name: name, Stopped: true}
+	}
+	return matches[0], nil
+}
+
+func matching(all []Info, name string) []Info {
+	exact := slices.IndexFunc(all, func(info Info) bool {
+		return info.Name == strings.TrimPrefix(name, "/") || info.ID == name
+	})
+	if exact >= 0 {
+		return all[exact : exact+1]
+	}
+	var matches []Info
+	for _, info := range all {
+		if name != "" && strings.HasPrefix(info.ID, name) {
+			matches = append(matches, info)
+		}
+	}
+	return matches
+}
+
+func nearest(all []Info, name string) []string {
+	var names []string
+	for _, info := range all {
+		if info.Running {
+			names = append(names, info.Name)
+		}
+	}
+	slices.SortFunc(names, func(one, other string) int {
+		return cmp.Or(
+			cmp.Compare(levenshtein.ComputeDistance(name, one), levenshtein.ComputeDistance(name, other)),
+			cmp.Compare(one, other),
+		)
+	})
+	return names[:min(len(names), nearestShown)]
+}

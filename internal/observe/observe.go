@@ -1,0 +1,202 @@
+// Package observe watches containers for a while, with the kernel's eyes and the
+// engine's: the kernel tells what was used, the engine who it was.
+package observe
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+// askTimeout bounds one question to the engine. A slow engine costs a name, never
+// a check.
+const askTimeout = 10 * time.Second
+
+// Options of Start.
+type Options struct {
+	Monitor monitor.Options
+	// Engine tells names, images and grants; nil if none can be asked.
+	Engine container.Engine
+	Log    *zap.Logger
+}
+
+// Observer is an observation under way.
+type Observer struct {
+	monitor     *monitor.Monitor
+	engine      container.Engine
+	log         *zap.Logger
+	observation profile.Observation
+	last        capability.Capability
+
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu    sync.Mutex
+	infos map[string]container.Info
+}
+
+// Start begins to record. When it returns every check of every container counts.
+func Start(ctx context.Context, options Options) (*Observer, error) {
+	last, err := kernel.LastCapability()
+	if err != nil {
+		return nil, err
+	}
+	release, err := kernel.Release()
+	if err != nil {
+		return nil, err
+	}
+	m, err := monitor.Start(options.Monitor)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	o := &Observer{
+		monitor:     m,
+		engine:      options.Engine,
+		log:         options.Log,
+		observation: profile.Observation{ID: rand.Text(), Kernel: release, Start: time.Now()},
+		last:        capability.Capability(last),
+		cancel:      cancel,
+		infos:       make(map[string]container.Info),
+	}
+	for _, failed := range m.Failed() {
+		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
+	}
+	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
+	o.done.Go(o.followKernel(ctx))
+	if o.engine != nil {
+		o.done.Go(o.followEngine(ctx))
+		o.learnRunning(ctx)
+	}
+	return o, nil
+}
+
+// followKernel asks the engine about a container the moment the kernel sees it.
+func (o *Observer) followKernel(ctx context.Context) func() {
+	return func() {
+		for {
+			event, err := o.monitor.Next()
+			if errors.Is(err, monitor.ErrClosed) {
+				return
+			}
+			if err != nil {
+				o.log.Warn("reading the kernel's events", zap.Error(err))
+				continue
+			}
+			if event.Check == nil && event.ID != "" {
+				o.Learn(ctx, event.ID)
+			}
+		}
+	}
+}
+
+// followEngine takes names and images from the engine's events, which are told
+// even of containers that are gone before anybody could inspect them.
+func (o *Observer) followEngine(ctx context.Context) func() {
+	events, errs := o.engine.Events(ctx, o.observation.Start)
+	return func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case err := <-errs:
+				if err != nil && ctx.Err() == nil {
+					o.log.Warn("the engine's events ended; containers that live shortly may stay without a name", zap.Error(err))
+				}
+				return
+			case event := <-events:
+				o.hear(ctx, event)
+			}
+		}
+	}
+}
+
+func (o *Observer) hear(ctx context.Context, event container.Event) {
+	switch event.Type {
+	case container.Created, container.Started:
+		o.Learn(ctx, event.ID)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if _, known := o.infos[event.ID]; !known {
+			o.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+		}
+	case container.Renamed:
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if info, known := o.infos[event.ID]; known {
+			info.Name = event.Name
+			o.infos[event.ID] = info
+		}
+	}
+}
+
+func (o *Observer) learnRunning(ctx context.Context) {
+	running, err := o.engine.List(ctx, false)
+	if err != nil {
+		o.log.Warn("listing the running containers", zap.Error(err))
+		return
+	}
+	for _, info := range running {
+		o.Learn(ctx, info.ID)
+	}
+}
+
+// Learn asks the engine about a container, unless it has been asked before.
+func (o *Observer) Learn(ctx context.Context, id string) {
+	if o.engine == nil || o.inspected(id) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	info, err := o.engine.Inspect(ctx, id)
+	if err != nil {
+		// Gone already, or another engine's: the kernel's word remains.
+		o.log.Debug("inspecting a container", zap.String("id", id), zap.Error(err))
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.infos[id] = info
+}
+
+func (o *Observer) inspected(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.infos[id].Inspected
+}
+
+// Profile is what has been seen up to now.
+func (o *Observer) Profile() (profile.Profile, error) {
+	snapshot, err := o.monitor.Snapshot()
+	if err != nil {
+		return profile.Profile{}, fmt.Errorf("reading what was recorded: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return profile.New(profile.Record(snapshot, o.observation, o.infos, o.last)...), nil
+}
+
+// Hook tells how the kernel is being listened to.
+func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
+
+// Stop ends the recording; Profile still answers.
+func (o *Observer) Stop() error { return o.monitor.Stop() }
+
+// Close ends the observation and leaves nothing behind.
+func (o *Observer) Close() error {
+	o.cancel()
+	err := o.monitor.Close()
+	o.done.Wait()
+	return err
+}

@@ -1,0 +1,108 @@
+package profile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// FileError says why a file is not a profile that can be read.
+type FileError struct {
+	Path string
+	Err  error
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("profile file %s: %v", e.Path, e.Err) }
+func (e *FileError) Unwrap() error { return e.Err }
+
+var (
+	// ErrTruncated: the file ends in the middle.
+	ErrTruncated = errors.New("it ends in the middle: was it copied whole?")
+	// ErrForeign: the file is something else.
+	ErrForeign = errors.New("it is not a capmon profile: make one with capmon profile --save FILE")
+	// ErrNewer: the file was written by a later capmon.
+	ErrNewer = errors.New("it was written by a newer capmon: upgrade this one to read it")
+)
+
+// Load reads a profile that Save wrote. The error is a *FileError, or of the os
+// package if the file cannot be opened.
+func Load(path string) (Profile, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return Profile{}, err
+	}
+	profile, err := Parse(data)
+	if err != nil {
+		return Profile{}, &FileError{path, err}
+	}
+	return profile, nil
+}
+
+// Parse reads the JSON form of a profile.
+func Parse(data []byte) (Profile, error) {
+	var head struct {
+		Format string `json:"format"`
+		Schema int    `json:"schema"`
+	}
+	if err := decode(data, &head); err != nil {
+		return Profile{}, err
+	}
+	if head.Format != Format || head.Schema < 1 {
+		return Profile{}, ErrForeign
+	}
+	if head.Schema > Schema {
+		return Profile{}, fmt.Errorf("schema %d, this capmon knows up to %d: %w", head.Schema, Schema, ErrNewer)
+	}
+	var profile Profile
+	if err := decode(data, &profile); err != nil {
+		return Profile{}, err
+	}
+	return Merge(profile), nil
+}
+
+func decode(data []byte, into any) error {
+	err := json.Unmarshal(data, into)
+	var syntax *json.SyntaxError
+	switch {
+	case err == nil:
+		return nil
+	case len(bytes.TrimSpace(data)) == 0:
+		return ErrForeign
+	case errors.As(err, &syntax) && syntax.Offset >= int64(len(data)) && data[0] == '{':
+		return ErrTruncated
+	case errors.As(err, &syntax):
+		return ErrForeign
+	}
+	return fmt.Errorf("%w (%w)", ErrForeign, err)
+}
+
+// Encode writes the JSON form of a profile.
+func Encode(w io.Writer, profile Profile) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(profile)
+}
+
+// Save writes a profile to a file as a whole or not at all: what was there stays
+// until the new file is complete.
+func Save(path string, profile Profile) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
+	if err != nil {
+		return fmt.Errorf("saving the profile: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(file.Name())
+			err = fmt.Errorf("saving the profile: %w", err)
+		}
+	}()
+	if err := errors.Join(Encode(file, profile), file.Chmod(0o644), file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

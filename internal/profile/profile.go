@@ -1,0 +1,167 @@
+// Package profile is what capmon knows about containers after watching them: a
+// plain value that can be stored, merged and reported.
+package profile
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/monitor"
+)
+
+// Schema is the version of the JSON form. It grows when a reader of the old form
+// would misread the new one.
+const Schema = 1
+
+// Format marks a file as a profile of capmon's.
+const Format = "capmon profile"
+
+// Profile is a set of runs. Merging profiles is commutative, associative and
+// idempotent, so those of replicas, test runs and hosts add up in any order.
+type Profile struct {
+	Format string `json:"format"`
+	Schema int    `json:"schema"`
+	Runs   []Run  `json:"runs"`
+}
+
+// Run is one run of one container, seen by one capmon.
+type Run struct {
+	// ID is unique among all runs: the observation and the container's cgroup.
+	ID          string      `json:"id"`
+	Observation Observation `json:"observation"`
+	Container   Container   `json:"container"`
+	Grants      Grants      `json:"grants"`
+
+	// Started is when the workload began, or when capmon first saw it if Existed;
+	// nil if capmon never saw a workload, only set-up.
+	Started *time.Time `json:"started,omitempty"`
+	// Ended is when the last process was seen to end, or when the observation did.
+	Ended time.Time `json:"ended"`
+	// Existed: the workload was running before the observation began, so what it
+	// used at its start is not known.
+	Existed bool `json:"existed"`
+	// Running: it was still running when the observation ended.
+	Running bool `json:"running"`
+
+	Processes uint32 `json:"processes"`
+	// User is the effective user of the first workload process, as the host
+	// counts users.
+	User   uint32 `json:"user"`
+	Checks uint64 `json:"checks"`
+	Lost   uint64 `json:"lost"`
+	// Incomplete lists why the uses may not be all there are; empty if they are.
+	Incomplete []string `json:"incomplete"`
+	Uses       []Use    `json:"uses"`
+}
+
+// Observation is one session of capmon's recording.
+type Observation struct {
+	ID     string       `json:"id"`
+	Kernel string       `json:"kernel"`
+	Hook   monitor.Hook `json:"hook"`
+	Start  time.Time    `json:"start"`
+	End    time.Time    `json:"end"`
+}
+
+// Container is who it was. Everything but the ID comes from the engine, and is
+// empty if the engine could not be asked.
+type Container struct {
+	ID      string            `json:"id"`
+	Name    string            `json:"name,omitempty"`
+	Image   string            `json:"image,omitempty"`
+	ImageID string            `json:"imageID,omitempty"`
+	Labels  map[string]string `json:"labels,omitempty"`
+	User    string            `json:"user,omitempty"`
+}
+
+// Grants are the capabilities that a container's root processes may have.
+type Grants struct {
+	// Engine is what the engine's settings come to, nil if it could not be asked.
+	Engine *capability.Set `json:"engine,omitempty"`
+	// Kernel is the bounding set of the first workload process, nil if none was seen.
+	Kernel *capability.Set `json:"kernel,omitempty"`
+	// Permitted is that process's permitted set.
+	Permitted  *capability.Set `json:"permitted,omitempty"`
+	Privileged bool            `json:"privileged,omitempty"`
+}
+
+// Set is the best that is known: the kernel's word before the engine's.
+func (g Grants) Set() (set capability.Set, known bool) {
+	switch {
+	case g.Kernel != nil:
+		return *g.Kernel, true
+	case g.Engine != nil:
+		return *g.Engine, true
+	}
+	return 0, false
+}
+
+// Disagree reports whether engine and kernel tell different grants.
+func (g Grants) Disagree() bool {
+	return g.Engine != nil && g.Kernel != nil && *g.Engine != *g.Kernel
+}
+
+// Use is one way in which a capability was asked for, with its class.
+type Use struct {
+	Capability capability.Capability `json:"capability"`
+	Class      classify.Class        `json:"class"`
+	Granted    bool                  `json:"granted"`
+	Reason     string                `json:"reason,omitempty"`
+	Unsure     string                `json:"unsure,omitempty"`
+	// Narrower is a capability that would do instead and gives less.
+	Narrower *capability.Capability `json:"narrower,omitempty"`
+	// Program is the process's own name for itself: not to be trusted.
+	Program string `json:"program"`
+	// Call is the system call with the arguments that explain the need.
+	Call string `json:"call,omitempty"`
+	// Site is the kernel function that asked, Stack what led to it, innermost first.
+	Site  string   `json:"site,omitempty"`
+	Stack []string `json:"stack,omitempty"`
+	// Entry: asked while the kernel executed the container's first program.
+	Entry bool      `json:"entry,omitempty"`
+	User  uint32    `json:"user"`
+	Count uint64    `json:"count"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+}
+
+// New makes an empty profile of the current schema.
+func New(runs ...Run) Profile {
+	return Merge(Profile{Format: Format, Schema: Schema, Runs: runs})
+}
+
+// Merge adds profiles up. Of the same run the later, fuller sight counts.
+func Merge(profiles ...Profile) Profile {
+	runs := make(map[string]Run)
+	for _, p := range profiles {
+		for _, run := range p.Runs {
+			if known, ok := runs[run.ID]; !ok || fuller(run, known) {
+				runs[run.ID] = run
+			}
+		}
+	}
+	merged := Profile{Format: Format, Schema: Schema, Runs: make([]Run, 0, len(runs))}
+	for _, run := range runs {
+		merged.Runs = append(merged.Runs, run)
+	}
+	slices.SortFunc(merged.Runs, compareRuns)
+	return merged
+}
+
+func fuller(one, other Run) bool {
+	return cmp.Or(one.Observation.End.Compare(other.Observation.End), cmp.Compare(one.Checks, other.Checks)) > 0
+}
+
+func compareRuns(one, other Run) int {
+	return cmp.Or(one.start().Compare(other.start()), cmp.Compare(one.ID, other.ID))
+}
+
+func (r Run) start() time.Time {
+	if r.Started != nil {
+		return *r.Started
+	}
+	return r.Ended
+}

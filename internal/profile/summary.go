@@ -1,0 +1,171 @@
+package profile
+
+import (
+	"slices"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+)
+
+// Summary is what all runs of one container, by name and image, come to.
+type Summary struct {
+	Container Container
+	// Runs that were added up.
+	Runs int
+	// Observed is how long the workload was seen running, over all runs.
+	Observed         time.Duration
+	Running, Existed bool
+	Processes        uint64
+	Checks, Lost     uint64
+	Users            []uint32
+	Grants           Grants
+	// Started tells whether a workload was seen at all.
+	Started bool
+	// Incomplete lists why the list may be too short; empty if nothing was lost.
+	Incomplete []string
+	Uses       []Use
+}
+
+// Summaries adds up the runs of each container, in the order of their start. Runs
+// belong together if they have the same name and image, or the same ID.
+func Summaries(p Profile) []Summary {
+	var summaries []Summary
+	index := make(map[[2]string]int)
+	for _, run := range p.Runs {
+		key := [2]string{run.Container.Name, run.Container.Image}
+		if run.Container.Name == "" {
+			key = [2]string{run.Container.ID}
+		}
+		at, known := index[key]
+		if !known {
+			at = len(summaries)
+			index[key] = at
+			summaries = append(summaries, Summary{Container: run.Container})
+		}
+		summaries[at].add(run)
+	}
+	return summaries
+}
+
+func (s *Summary) add(run Run) {
+	s.Container = run.Container // the latest
+	s.Runs++
+	if run.Started != nil {
+		s.Started = true
+		s.Observed += run.Ended.Sub(*run.Started)
+		if !slices.Contains(s.Users, run.User) {
+			s.Users = append(s.Users, run.User)
+		}
+	}
+	s.Running = s.Running || run.Running
+	s.Existed = s.Existed || run.Existed
+	s.Processes += uint64(run.Processes)
+	s.Checks += run.Checks
+	s.Lost += run.Lost
+	s.Grants = s.Grants.union(run.Grants)
+	for _, reason := range run.Incomplete {
+		if !slices.Contains(s.Incomplete, reason) {
+			s.Incomplete = append(s.Incomplete, reason)
+		}
+	}
+	s.Uses = append(s.Uses, run.Uses...)
+	slices.SortStableFunc(s.Uses, compareUses)
+	s.Uses = compact(s.Uses)
+}
+
+// compact adds up neighbours that a reader could not tell apart.
+func compact(uses []Use) []Use {
+	var out []Use
+	for _, use := range uses {
+		if n := len(out); n > 0 && keyOf(out[n-1]) == keyOf(use) {
+			out[n-1] = add(out[n-1], use)
+			continue
+		}
+		out = append(out, use)
+	}
+	return out
+}
+
+func (g Grants) union(other Grants) Grants {
+	return Grants{
+		Engine:     union(g.Engine, other.Engine),
+		Kernel:     union(g.Kernel, other.Kernel),
+		Permitted:  union(g.Permitted, other.Permitted),
+		Privileged: g.Privileged || other.Privileged,
+	}
+}
+
+func union(one, other *capability.Set) *capability.Set {
+	if one == nil {
+		return other
+	}
+	if other == nil {
+		return one
+	}
+	sum := one.Union(*other)
+	return &sum
+}
+
+// Needs are the capabilities that make the minimal list: required or soft.
+func (s Summary) Needs() capability.Set {
+	return s.with(func(u Use) bool { return u.Class.Need() })
+}
+
+// Required are the needs whose refusal is an error.
+func (s Summary) Required() capability.Set {
+	return s.Having(classify.Required)
+}
+
+// Denied are the capabilities that were asked for in earnest and refused.
+func (s Summary) Denied() capability.Set { return s.Having(classify.Denied) }
+
+// Unsure are the needs of which no use is certain.
+func (s Summary) Unsure() capability.Set {
+	certain := s.with(func(u Use) bool { return u.Class.Need() && u.Unsure == "" })
+	return s.Needs().Minus(certain)
+}
+
+// Unused are the granted capabilities that no use needs; known is false if the
+// grants are not known.
+func (s Summary) Unused() (unused capability.Set, known bool) {
+	granted, known := s.Grants.Set()
+	return granted.Minus(s.Needs()), known
+}
+
+func (s Summary) with(has func(Use) bool) capability.Set {
+	var set capability.Set
+	for _, use := range s.Uses {
+		if has(use) {
+			set = set.With(use.Capability)
+		}
+	}
+	return set
+}
+
+// Of lists the uses of one capability in the classes given, most frequent first.
+func (s Summary) Of(c capability.Capability, classes ...classify.Class) []Use {
+	var uses []Use
+	for _, use := range s.Uses {
+		if use.Capability == c && slices.Contains(classes, use.Class) {
+			uses = append(uses, use)
+		}
+	}
+	return uses
+}
+
+// Narrower tells whether a narrower capability would do for every use of c.
+func (s Summary) Narrower(c capability.Capability) (narrower capability.Capability, ok bool) {
+	for i, use := range s.Of(c, classify.Required, classify.Soft) {
+		if use.Narrower == nil || i > 0 && *use.Narrower != narrower {
+			return 0, false
+		}
+		narrower, ok = *use.Narrower, true
+	}
+	return narrower, ok
+}
+
+// Having are the capabilities with a use of the class.
+func (s Summary) Having(class classify.Class) capability.Set {
+	return s.with(func(u Use) bool { return u.Class == class })
+}

@@ -1,0 +1,24 @@
+// Package recommend turns a list of needed capabilities into the settings that
+// grant just these.
+package recommend
+
+import (
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// DockerFlags are the options of docker run, and docker create that
+// grant needs and nothing else.
+func DockerFlags(needs capability.Set) []string {
+	flags := []string{"--cap-drop=ALL"}
+	for _, c := range needs.Sorted() {
+		flags = append(flags, "--cap-add="+c.String())
+	}
+	return flags
+}
+
+// DockerLine is DockerFlags as they are typed.
+func DockerLine(needs capability.Set) string {
+	return strings.Join(DockerFlags(needs), " ")
+}

@@ -1,0 +1,71 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// cautions lists what a reader must know before relying on the list, the gravest
+// first.
+func cautions(s profile.Summary) []string {
+	var notes []string
+	for _, reason := range s.Incomplete {
+		notes = append(notes, "incomplete: "+reason+"; what looks unused may have been used")
+	}
+	if !s.Started {
+		return append(notes, "its workload was never seen to start, so nothing is known of its needs")
+	}
+	if s.Existed {
+		notes = append(notes, "it was already running when the observation began: what it used at its start is not known; restart it under capmon to see")
+	}
+	for _, c := range s.Unsure().Sorted() {
+		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Required, classify.Soft)[0].Unsure))
+	}
+	for _, c := range s.Needs().Sorted() {
+		if narrower, ok := s.Narrower(c); ok {
+			notes = append(notes, fmt.Sprintf("%s would do instead of %s, and gives less: --cap-add=%s", narrower, c, narrower))
+		}
+	}
+	if note := emptySet(s); note != "" {
+		notes = append(notes, note)
+	}
+	if s.Grants.Disagree() {
+		notes = append(notes, disagreement(s.Grants))
+	}
+	return notes
+}
+
+// emptySet says what it means that the workload began without any capability.
+func emptySet(s profile.Summary) string {
+	if s.Grants.Permitted == nil || !s.Grants.Permitted.Empty() || s.Grants.Kernel == nil || s.Grants.Kernel.Empty() {
+		return ""
+	}
+	note := fmt.Sprintf("runs as user %d with an empty effective set", s.Users[0])
+	if s.Needs().Empty() {
+		return note + ": all granted capabilities can go"
+	}
+	return note + ": what was used came through a set-user-ID program or file capabilities"
+}
+
+func disagreement(g profile.Grants) string {
+	var parts []string
+	if more := g.Kernel.Minus(*g.Engine); !more.Empty() {
+		parts = append(parts, "the kernel grants also "+names(more))
+	}
+	if less := g.Engine.Minus(*g.Kernel); !less.Empty() {
+		parts = append(parts, "the kernel does not grant "+names(less))
+	}
+	return "the engine's settings and the container's bounding set differ: " + strings.Join(parts, ", ")
+}
+
+func names(set capability.Set) string {
+	var names []string
+	for _, c := range set.Sorted() {
+		names = append(names, c.String())
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,101 @@
+package report
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
+)
+
+// schema is the version of the JSON report. It grows when a reader of the old
+// form would misread the new one; new fields alone do not make it grow.
+const schema = 1
+
+type jsonReport struct {
+	Schema     int             `json:"schema"`
+	Containers []jsonContainer `json:"containers"`
+}
+
+type jsonContainer struct {
+	profile.Container
+	Runs       int                               `json:"runs"`
+	Seconds    float64                           `json:"seconds"`
+	Running    bool                              `json:"running"`
+	Existed    bool                              `json:"existed"`
+	Processes  uint64                            `json:"processes"`
+	Checks     uint64                            `json:"checks"`
+	Lost       uint64                            `json:"lost"`
+	Complete   bool                              `json:"complete"`
+	Incomplete []string                          `json:"incomplete"`
+	Cautions   []string                          `json:"cautions"`
+	Grants     profile.Grants                    `json:"grants"`
+	Granted    *capability.Set                   `json:"granted"`
+	Required   capability.Set                    `json:"required"`
+	Soft       capability.Set                    `json:"soft"`
+	Unsure     capability.Set                    `json:"unsure"`
+	Denied     capability.Set                    `json:"denied"`
+	Unused     *capability.Set                   `json:"unused"`
+	Narrower   []jsonNarrower                    `json:"narrower,omitempty"`
+	Classes    map[classify.Class]capability.Set `json:"classes"`
+	Flags      []string                          `json:"flags"`
+	Uses       []profile.Use                     `json:"uses"`
+}
+
+type jsonNarrower struct {
+	Instead  capability.Capability `json:"insteadOf"`
+	Narrower capability.Capability `json:"narrower"`
+}
+
+func writeJSON(out io.Writer, p profile.Profile) error {
+	report := jsonReport{Schema: schema, Containers: []jsonContainer{}}
+	for _, s := range profile.Summaries(p) {
+		report.Containers = append(report.Containers, jsonOf(s))
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(report)
+}
+
+func jsonOf(s profile.Summary) jsonContainer {
+	c := jsonContainer{
+		Container:  s.Container,
+		Runs:       s.Runs,
+		Seconds:    s.Observed.Seconds(),
+		Running:    s.Running,
+		Existed:    s.Existed,
+		Processes:  s.Processes,
+		Checks:     s.Checks,
+		Lost:       s.Lost,
+		Complete:   len(s.Incomplete) == 0 && s.Started,
+		Incomplete: append([]string{}, s.Incomplete...),
+		Cautions:   append([]string{}, cautions(s)...),
+		Grants:     s.Grants,
+		Required:   s.Required(),
+		Soft:       s.Needs().Minus(s.Required()),
+		Unsure:     s.Unsure(),
+		Denied:     s.Denied(),
+		Classes:    make(map[classify.Class]capability.Set),
+		Flags:      []string{},
+		Uses:       s.Uses,
+	}
+	if granted, known := s.Grants.Set(); known {
+		unused, _ := s.Unused()
+		c.Granted, c.Unused = &granted, &unused
+	}
+	if s.Started {
+		c.Flags = recommend.DockerFlags(s.Needs())
+	}
+	for _, use := range s.Uses {
+		c.Classes[use.Class] = c.Classes[use.Class].With(use.Capability)
+	}
+	for _, need := range s.Needs().Sorted() {
+		if narrower, ok := s.Narrower(need); ok {
+			c.Narrower = append(c.Narrower, jsonNarrower{need, narrower})
+		}
+	}
+	return c
+}

@@ -1,0 +1,278 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
+)
+
+// usesShown is how many ways to use one capability the table shows; --all shows
+// all of them, and so does JSON.
+const usesShown = 3
+
+func writeTable(out io.Writer, p profile.Profile, options Options) error {
+	page := &page{options: options}
+	summaries := profile.Summaries(p)
+	for i, s := range summaries {
+		if i > 0 {
+			page.line("")
+		}
+		page.container(s)
+	}
+	if len(summaries) == 0 {
+		page.line("no containers were seen")
+	}
+	if slices.ContainsFunc(summaries, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
+		page.line("")
+		page.line("Refusals are a lower bound: Docker's seccomp profile refuses some system calls before the")
+		page.line("kernel asks for a capability.")
+	}
+	_, err := io.WriteString(out, page.String())
+	return err
+}
+
+// page is the text of a report as it grows.
+type page struct {
+	strings.Builder
+	options Options
+}
+
+func (p *page) line(format string, args ...any) {
+	fmt.Fprintf(p, format+"\n", args...)
+}
+
+func (p *page) container(s profile.Summary) {
+	p.line("%s", heading(s, p.options.Color))
+	if s.Started {
+		p.capabilities(s)
+	}
+	p.denied(s)
+	if p.options.All {
+		p.others(s)
+	}
+	if s.Started {
+		p.line("  %s", verdict(s))
+	}
+	for _, caution := range cautions(s) {
+		p.line("  %s %s", p.mark("note:", text.FgYellow), caution)
+	}
+	if s.Started {
+		p.line("")
+		p.line("  docker run %s …", recommend.DockerLine(s.Needs()))
+	}
+}
+
+func (p *page) mark(s string, color text.Color) string {
+	if !p.options.Color {
+		return s
+	}
+	return color.Sprint(s)
+}
+
+// title is the name under which a reader knows the container.
+func title(s profile.Summary) string {
+	if s.Container.Name != "" {
+		return printable(s.Container.Name)
+	}
+	return container.ShortID(s.Container.ID)
+}
+
+func heading(s profile.Summary, color bool) string {
+	name := title(s)
+	if color {
+		name = text.Bold.Sprint(name)
+	}
+	parts := []string{name}
+	if s.Container.Image != "" {
+		parts = append(parts, printable(s.Container.Image))
+	}
+	if s.Container.Name != "" {
+		parts = append(parts, container.ShortID(s.Container.ID))
+	}
+	if s.Runs > 1 {
+		parts = append(parts, fmt.Sprintf("%d runs", s.Runs))
+	}
+	switch {
+	case !s.Started:
+		parts = append(parts, "no workload seen")
+	case s.Running:
+		parts = append(parts, "watched "+duration(s.Observed), "still running")
+	default:
+		parts = append(parts, "ran "+duration(s.Observed))
+	}
+	parts = append(parts, plural(s.Processes, "process", "processes"), plural(s.Checks, "check", "checks"))
+	if s.Lost > 0 {
+		parts = append(parts, fmt.Sprintf("%d LOST", s.Lost))
+	} else if len(s.Incomplete) > 0 {
+		parts = append(parts, "INCOMPLETE")
+	} else {
+		parts = append(parts, "none lost")
+	}
+	return strings.Join(parts, "  ")
+}
+
+// capabilities shows the needs, then what is granted and unused, NET_RAW first.
+func (p *page) capabilities(s profile.Summary) {
+	granted, known := s.Grants.Set()
+	t := newTable("CAPABILITY", "GRANTED", "USED", "BY")
+	for _, c := range s.Needs().Sorted() {
+		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Required, classify.Soft))
+	}
+	unused, _ := s.Unused()
+	for _, c := range netRawFirst(unused.Sorted()) {
+		t.AppendRow(table.Row{c.String(), "yes", "-", "unused"})
+	}
+	if t.Length() == 0 {
+		p.line("  no capability was granted, none was used")
+		return
+	}
+	p.line("%s", t.Render())
+}
+
+func (p *page) denied(s profile.Summary) {
+	if s.Denied().Empty() {
+		return
+	}
+	t := newTable("TRIED AND REFUSED", "", "TIMES", "BY")
+	for _, c := range s.Denied().Sorted() {
+		p.uses(t, c, "", s.Of(c, classify.Denied))
+	}
+	p.line("%s", t.Render())
+}
+
+// others shows the classes that are neither needs nor refusals.
+func (p *page) others(s profile.Summary) {
+	t := newTable("NOT COUNTED AS USE", "CLASS", "TIMES", "BY")
+	for _, class := range classify.Classes() {
+		if class.Need() || class == classify.Denied {
+			continue
+		}
+		for _, c := range s.Having(class).Sorted() {
+			p.uses(t, c, string(class), s.Of(c, class))
+		}
+	}
+	if t.Length() > 0 {
+		p.line("%s", t.Render())
+	}
+}
+
+// uses adds a capability's first row with the total, then a row for every
+// further way it was used.
+func (p *page) uses(t table.Writer, c capability.Capability, word string, uses []profile.Use) {
+	var total uint64
+	for _, use := range uses {
+		total += use.Count
+	}
+	for i, use := range uses {
+		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
+			t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other ways (--all shows them)", len(uses)-i)})
+			return
+		}
+		if i == 0 {
+			t.AppendRow(table.Row{c.String(), word, total, by(use)})
+		} else {
+			t.AppendRow(table.Row{"", "", "", by(use)})
+		}
+	}
+}
+
+// by says who used a capability, how, and what there is to know about it.
+func by(use profile.Use) string {
+	s := printable(use.Program)
+	if use.Call != "" {
+		s += "  " + printable(use.Call)
+	}
+	if use.Site != "" {
+		s += " in " + use.Site
+	}
+	if use.Class == classify.Denied && use.Granted {
+		s += ", granted" // cannot be: a contradiction worth seeing
+	}
+	switch {
+	case use.Class == classify.Soft:
+		s += " (soft: " + use.Reason + ")"
+	case use.Unsure != "":
+		s += " (unsure: " + use.Unsure + ")"
+	case use.Reason != "":
+		s += " (" + use.Reason + ")"
+	}
+	return s
+}
+
+func verdict(s profile.Summary) string {
+	unused, known := s.Unused()
+	if !known {
+		return "CIS 5.4: what is granted is not known"
+	}
+	granted, _ := s.Grants.Set()
+	least := ""
+	if len(s.Incomplete) > 0 {
+		least = " in what was recorded"
+	}
+	return fmt.Sprintf("CIS 5.4: %d of %d granted capabilities were never used%s", unused.Len(), granted.Len(), least)
+}
+
+func newTable(columns ...any) table.Writer {
+	t := table.NewWriter()
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Box.PaddingLeft, style.Box.PaddingRight = "  ", ""
+	style.Format.Header = text.FormatDefault
+	t.SetStyle(style)
+	t.SuppressTrailingSpaces()
+	t.AppendHeader(table.Row(columns))
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 3, Align: text.AlignRight, AlignHeader: text.AlignRight}})
+	return t
+}
+
+func grantWord(granted, known bool) string {
+	switch {
+	case !known:
+		return "?"
+	case granted:
+		return "yes"
+	}
+	return "no"
+}
+
+// netRawFirst puts the capability that CIS 5.4 names above the others.
+func netRawFirst(capabilities []capability.Capability) []capability.Capability {
+	i := slices.Index(capabilities, capability.NetRaw)
+	if i < 0 {
+		return capabilities
+	}
+	return slices.Concat([]capability.Capability{capability.NetRaw}, capabilities[:i], capabilities[i+1:])
+}
+
+func plural(n uint64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.FormatUint(n, 10) + " " + many
+}
+
+func duration(d time.Duration) string {
+	if d < time.Minute {
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	return d.Round(time.Second).String()
+}
+
+// printable makes text that a container chose safe for a terminal: nothing but
+// graphic characters comes through as it is.
+func printable(s string) string {
+	quoted := strconv.QuoteToGraphic(s)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}

@@ -1,0 +1,215 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+// adopt enters the containers that run already, so that one which makes no
+// check is known too, and so that a user namespace made by its workload is not
+// taken for the container's base one.
+func (m *Monitor) adopt() error { return m.eachContainerCgroup(m.adoptContainer) }
+
+// eachContainerCgroup visits the topmost cgroup of every container. One that
+// vanishes meanwhile is passed over.
+func (m *Monitor) eachContainerCgroup(visit func(cgroup string) error) error {
+	return m.cgroups.Walk(func(cgroup string) error {
+		if _, ok := container.IDFromCgroup(path.Base(cgroup)); !ok {
+			return nil
+		}
+		if _, inside := container.IDFromCgroup(path.Dir(cgroup)); inside {
+			return nil // a cgroup below a container's belongs to that one
+		}
+		err := visit(cgroup)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+}
+
+func (m *Monitor) adoptContainer(cgroup string) error {
+	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup)
+	if err != nil || !ok {
+		return err
+	}
+	id, err := m.cgroups.ID(cgroup)
+	if err != nil {
+		return err
+	}
+	now := m.clock.Now()
+	value := bpf.CapmonContainer{
+		FirstNs:    now,
+		WorkloadNs: now,
+		LastNs:     now,
+		Bounding:   first.bounding,
+		Permitted:  first.permitted,
+		Uid:        first.uid,
+		BaseUserns: first.userNamespace,
+		Processes:  first.processes,
+		Existed:    1,
+	}
+	name := path.Base(cgroup)
+	if len(name) >= len(value.Name) {
+		return nil // the kernel side does not take such a name either
+	}
+	copy(value.Name[:], name)
+	// A check may have entered it a moment ago, but with the user namespace of the
+	// task that made it, which need not be the container's.
+	var known bpf.CapmonContainer
+	if err := m.attached.maps.Containers.Lookup(id, &known); err == nil {
+		value.Lost, value.FirstNs = known.Lost, known.FirstNs
+	}
+	if err := m.attached.maps.Containers.Update(id, &value, ebpf.UpdateAny); err != nil {
+		return fmt.Errorf("entering the running container %s: %w", name, err)
+	}
+	return nil
+}
+
+// process is what /proc tells of a container's first process.
+type process struct {
+	bounding, permitted uint64
+	uid, userNamespace  uint32
+	start               uint64
+	processes           uint32
+}
+
+// firstWorkloadProcess finds the oldest process of a container that executes a
+// file of the container's own mounts, as the kernel side's phase_by_executable.
+func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string) (process, bool, error) {
+	pids, err := processesBelow(cgroups, cgroup)
+	if err != nil {
+		return process{}, false, err
+	}
+	var first process
+	var found bool
+	var processes uint32
+	for _, pid := range pids {
+		p, workload, err := readProcess(pid)
+		if err != nil || !workload {
+			continue // it ended, or the runtime has not started the workload yet
+		}
+		processes++
+		if !found || p.start < first.start {
+			first, found = p, true
+		}
+	}
+	first.processes = processes
+	return first, found, nil
+}
+
+func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
+	var pids []int
+	err := cgroups.Walk(func(below string) error {
+		if below != cgroup && !strings.HasPrefix(below, cgroup+"/") {
+			return nil
+		}
+		procs, err := cgroups.Procs(below)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		pids = append(pids, procs...)
+		return err
+	})
+	return pids, err
+}
+
+func readProcess(pid int) (p process, workload bool, err error) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	if workload, err = runsOwnFile(dir); err != nil || !workload {
+		return p, false, err
+	}
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return p, false, err
+	}
+	for line := range strings.Lines(string(status)) {
+		field, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		value = strings.TrimSpace(value)
+		switch field {
+		case "CapBnd":
+			p.bounding, err = strconv.ParseUint(value, 16, 64)
+		case "CapPrm":
+			p.permitted, err = strconv.ParseUint(value, 16, 64)
+		case "Uid":
+			var uid uint64
+			uid, err = strconv.ParseUint(strings.Fields(value)[1], 10, 32)
+			p.uid = uint32(uid)
+		}
+		if err != nil {
+			return p, false, fmt.Errorf("reading %s/status: %w", dir, err)
+		}
+	}
+	link, err := os.Readlink(dir + "/ns/user")
+	if err != nil {
+		return p, false, err
+	}
+	if _, err := fmt.Sscanf(link, "user:[%d]", &p.userNamespace); err != nil {
+		return p, false, fmt.Errorf("reading %s/ns/user: %w", dir, err)
+	}
+	p.start, err = startTime(dir)
+	return p, err == nil, err
+}
+
+// runsOwnFile reports whether the process executes a file from a mount of its
+// own mount namespace, and that is not its parent's: runc init fails the first
+// once it is inside the container, the second before.
+func runsOwnFile(dir string) (bool, error) {
+	executable, err := os.OpenFile(dir+"/exe", unix.O_PATH, 0)
+	if err != nil {
+		return false, err
+	}
+	defer executable.Close()
+	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", executable.Fd()))
+	if err != nil {
+		return false, err
+	}
+	var mount string
+	for line := range strings.Lines(string(info)) {
+		if id, ok := strings.CutPrefix(line, "mnt_id:"); ok {
+			mount = strings.TrimSpace(id)
+		}
+	}
+	mounts, err := os.ReadFile(dir + "/mountinfo")
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(strings.Split(string(mounts), "\n"), func(line string) bool {
+		return strings.HasPrefix(line, mount+" ")
+	}) && !sharesHostMounts(dir), nil
+}
+
+func sharesHostMounts(dir string) bool {
+	own, err := os.Readlink(dir + "/ns/mnt")
+	if err != nil {
+		return false
+	}
+	host, err := os.Readlink("/proc/1/ns/mnt")
+	return err == nil && own == host
+}
+
+// startTime is field 22 of /proc/PID/stat, in clock ticks since boot.
+func startTime(dir string) (uint64, error) {
+	stat, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	// The name in parentheses may hold anything.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("reading %s/stat: too short", dir)
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
+}

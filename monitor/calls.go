@@ -1,0 +1,84 @@
+package monitor
+
+import (
+	"encoding/binary"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+const (
+	arg0 = 1 << iota
+	arg1
+	arg2
+)
+
+// callRules names the system calls whose arguments explain a need or decide a
+// condition. Pointers are never kept: each would be a kind of check of its own.
+var callRules = map[string]bpf.CapmonCallRule{
+	"execve":     {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
+	"execveat":   {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
+	"open":       {Args: arg1},
+	"openat":     {Args: arg2},
+	"socket":     {Args: arg0 | arg1 | arg2},
+	"bind":       {Kind: uint8(bpf.CapmonCallKindCALL_BIND)},
+	"mount":      {Kind: uint8(bpf.CapmonCallKindCALL_MOUNT)},
+	"ioctl":      {Args: arg1},
+	"setsockopt": {Args: arg1 | arg2},
+	"prctl":      {Kind: uint8(bpf.CapmonCallKindCALL_PRCTL), Args: arg0},
+	"unshare":    {Args: arg0},
+	"clone":      {Args: arg0},
+	"clone3":     {Kind: uint8(bpf.CapmonCallKindCALL_CLONE3)},
+	"setns":      {Args: arg1},
+	"kill":       {Args: arg1},
+	"setuid":     {Kind: uint8(bpf.CapmonCallKindCALL_SETUID), Args: arg0},
+	"setgid":     {Kind: uint8(bpf.CapmonCallKindCALL_SETGID), Args: arg0},
+	"setfsuid":   {Args: arg0},
+	"setfsgid":   {Args: arg0},
+	"setreuid":   {Args: arg0 | arg1},
+	"setregid":   {Args: arg0 | arg1},
+	"setresuid":  {Args: arg0 | arg1 | arg2},
+	"setresgid":  {Args: arg0 | arg1 | arg2},
+	"capset":     {Kind: uint8(bpf.CapmonCallKindCALL_CAPSET)},
+	"chmod":      {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
+	"fchmod":     {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
+	"fchmodat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
+	"fchmodat2":  {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
+	"mknod":      {Args: arg1},
+	"mknodat":    {Args: arg2},
+}
+
+// callTable lays the rules out by number for this machine's system calls.
+func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
+	var table [maxCalls]bpf.CapmonCallRule
+	for nr := range table {
+		table[nr] = callRules[arch.SyscallName(nr)]
+	}
+	return table
+}
+
+// maxCalls is CALL_MAX of record.h; loading fails if they differ, since the
+// variable's size would.
+const maxCalls = 512
+
+func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
+	arch := m.arch
+	if key.Compat != 0 {
+		arch = arch.Compat()
+	}
+	call := kernel.Call{Arch: arch, Nr: int(key.Syscall)}
+	if key.Compat != 0 || key.Syscall < 0 || key.Syscall >= maxCalls {
+		return call
+	}
+	rule := callRules[arch.SyscallName(call.Nr)]
+	copy(call.Args[:], key.Args[:])
+	call.HasArgs = rule != bpf.CapmonCallRule{}
+	switch rule.Kind {
+	case uint8(bpf.CapmonCallKindCALL_BIND):
+		call.Family = binary.NativeEndian.Uint16(key.Detail[0:2])
+		call.Port = binary.BigEndian.Uint16(key.Detail[2:4])
+	case uint8(bpf.CapmonCallKindCALL_MOUNT):
+		call.Detail = text(key.Detail[:])
+	}
+	return call
+}

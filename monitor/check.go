@@ -1,0 +1,142 @@
+package monitor
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+// Answer tells how cap_capable came to its result (security/commoncap.c).
+type Answer uint8
+
+// The kernel's walk through the user namespaces ends in one of four ways.
+const (
+	// Held: granted, the capability was in the credential's effective set.
+	Held = Answer(bpf.CapmonAnswerANSWER_HELD)
+	// Owner: granted because the credential's user owns the namespace asked
+	// about; no capability was looked at.
+	Owner = Answer(bpf.CapmonAnswerANSWER_OWNER)
+	// Missing: refused, the capability was not in the effective set.
+	Missing = Answer(bpf.CapmonAnswerANSWER_MISSING)
+	// Beyond: refused although held, because the namespace asked about is not
+	// the credential's nor below it. No --cap-add can help.
+	Beyond = Answer(bpf.CapmonAnswerANSWER_BEYOND)
+)
+
+// Granted reports whether the kernel said yes.
+func (a Answer) Granted() bool { return a == Held || a == Owner }
+
+// Subject tells whose credential was asked.
+type Subject uint8
+
+const (
+	// Own: the task's credential, or a copy derived from it as access(2) makes.
+	Own = Subject(bpf.CapmonSubjectSUBJECT_OWN)
+	// Borrowed: one that the kernel put on for a moment, as overlayfs does.
+	Borrowed = Subject(bpf.CapmonSubjectSUBJECT_BORROWED)
+	// Other: that of another task, or of whoever opened a file.
+	Other = Subject(bpf.CapmonSubjectSUBJECT_OTHER)
+)
+
+// Phase tells the container runtime's work from the workload's.
+type Phase uint8
+
+const (
+	// Setup: the runtime preparing the container or an exec into it.
+	Setup = Phase(bpf.CapmonPhasePHASE_SETUP)
+	// Workload: from the first instruction of the container's own program on,
+	// with the checks of the execve that started it.
+	Workload = Phase(bpf.CapmonPhasePHASE_WORKLOAD)
+)
+
+// Condition tells, for kernel functions that ask for the capability first and
+// look at ids, sets or modes after a refusal, what a refusal would have meant.
+type Condition uint8
+
+const (
+	// Untested: the system call has no such condition that is known.
+	Untested = Condition(bpf.CapmonConditionCONDITION_UNTESTED)
+	// Matters: the refusal would have been an error.
+	Matters = Condition(bpf.CapmonConditionCONDITION_MATTERS)
+	// Moot: the result would have been the same.
+	Moot = Condition(bpf.CapmonConditionCONDITION_MOOT)
+	// Silent: no error, but another result.
+	Silent = Condition(bpf.CapmonConditionCONDITION_SILENT)
+	// Unreadable: there is a condition and it could not be evaluated.
+	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
+)
+
+// Check is one kind of capability check of one container: all checks that agree
+// in everything that can matter, with their number.
+type Check struct {
+	Capability capability.Capability
+	Answer     Answer
+	Subject    Subject
+	// Nested: the credential's user namespace is not the container's base one,
+	// so the container's own capability set was not used.
+	Nested    bool
+	Phase     Phase
+	Condition Condition
+	// RefusedFirst is the capability that the same piece of kernel code asked for
+	// just before and was refused; HasRefusedFirst tells whether there is one.
+	RefusedFirst    capability.Capability
+	HasRefusedFirst bool
+	// Entry: made inside an execve of the set-up. In phase Workload it is the one
+	// that started the workload.
+	Entry bool
+	// Stack holds kernel functions from cap_capable's caller outwards.
+	Stack []string
+	Call  kernel.Call
+	// Program is the name (comm) of the process, as the process chose it: bytes
+	// that an attacker controls.
+	Program string
+	// Opts is cap_capable's argument of that name, -1 where the hook lacks it.
+	Opts int
+
+	Count       uint64
+	First, Last time.Time
+	// PID of the process that was first, in the initial pid namespace, and its
+	// effective user there.
+	PID, UID uint32
+}
+
+func (m *Monitor) check(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Check {
+	check := Check{
+		Capability: capability.Capability(key.Capability),
+		Answer:     Answer(key.Answer),
+		Subject:    Subject(key.Subject),
+		Nested:     key.Namespace == uint8(bpf.CapmonNamespaceKindNAMESPACE_NESTED),
+		Phase:      Phase(key.Phase),
+		Condition:  Condition(key.Condition),
+		Entry:      key.NestedEntry != 0,
+		Stack:      m.symbols.Frames(key.Site[:]),
+		Call:       m.call(key),
+		Program:    text(key.Comm[:]),
+		Opts:       -1,
+		Count:      value.Count,
+		First:      m.clock.Time(value.FirstNs),
+		Last:       m.clock.Time(value.LastNs),
+		PID:        value.Pid,
+		UID:        value.Uid,
+	}
+	if key.RefusedFirst != 0 {
+		check.RefusedFirst, check.HasRefusedFirst = capability.Capability(key.RefusedFirst-1), true
+	}
+	if key.Opts != optsUnknown {
+		check.Opts = int(key.Opts)
+	}
+	return check
+}
+
+// optsUnknown is OPTS_UNKNOWN of capmon.bpf.c.
+const optsUnknown = 0xff
+
+func text(b []byte) string {
+	if end := bytes.IndexByte(b, 0); end >= 0 {
+		b = b[:end]
+	}
+	return string(b)
+}

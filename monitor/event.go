@@ -1,0 +1,72 @@
+package monitor
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+)
+
+// Event tells that something was seen for the first time.
+type Event struct {
+	// Container and Cgroup as in type Container. The ID is empty if the container
+	// found no room in the map.
+	ID     string
+	Cgroup uint64
+	Time   time.Time
+	PID    uint32
+	// Check is nil for the first sight of a container.
+	Check *FirstCheck
+}
+
+// FirstCheck is the head of a kind of check that was made for the first time.
+type FirstCheck struct {
+	Capability capability.Capability
+	Answer     Answer
+	Phase      Phase
+}
+
+// ErrClosed is returned by Next after Close.
+var ErrClosed = os.ErrClosed
+
+// Next waits for the next event. Events may be left out when they come faster
+// than they are read; what they announce is in the Snapshot all the same.
+func (m *Monitor) Next() (Event, error) {
+	record, err := m.events.Read()
+	if err != nil {
+		return Event{}, err
+	}
+	var raw bpf.CapmonEvent
+	if err := binary.Read(bytes.NewReader(record.RawSample), binary.NativeEndian, &raw); err != nil {
+		return Event{}, fmt.Errorf("reading an event: %w", err)
+	}
+	event := Event{Cgroup: raw.Container, Time: m.clock.Time(raw.TimeNs), PID: raw.Pid}
+	if event.ID, err = m.idOf(raw.Container); err != nil {
+		return Event{}, err
+	}
+	if raw.Kind == uint32(bpf.CapmonEventKindEVENT_CHECK) {
+		event.Check = &FirstCheck{capability.Capability(raw.Capability), Answer(raw.Answer), Phase(raw.Phase)}
+	}
+	return event, nil
+}
+
+func (m *Monitor) idOf(cgroup uint64) (string, error) {
+	var value bpf.CapmonContainer
+	err := m.attached.maps.Containers.Lookup(cgroup, &value)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("looking a container up: %w", err)
+	}
+	id, _ := container.IDFromCgroup(text(value.Name[:]))
+	return id, nil
+}

@@ -1,0 +1,186 @@
+package monitor
+
+import (
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+)
+
+// Container is what the kernel recorded of one run of a container. A container
+// that is restarted in place gets a new cgroup and so another Container with the
+// same ID.
+type Container struct {
+	// Cgroup is the kernfs id of the container's topmost cgroup; no other
+	// cgroup of this boot has or had it.
+	Cgroup uint64
+	// ID is the engine's, from the cgroup's name.
+	ID string
+	// Seen is when capmon first saw it, Started when its workload was first seen,
+	// Last when a process of it was last seen to start or end. Started and Last
+	// are zero while only the set-up was seen.
+	Seen, Started, Last time.Time
+	// Ended: no process of it is left.
+	Ended bool
+	// Existed: it was already running, so earlier checks are not known.
+	Existed bool
+	// Bounding and Permitted are the capability sets of its first workload
+	// process, as the kernel has them; UID that process's effective user in the
+	// initial user namespace. Meaningless while Started is zero.
+	Bounding, Permitted capability.Set
+	UID                 uint32
+	// Processes counts workload processes (not threads) that were seen.
+	Processes uint32
+	// Made counts all checks of the container, of every class; Lost those of them
+	// that could not be recorded.
+	Made, Lost uint64
+	Checks     []Check
+}
+
+// Losses counts what could not be recorded, for the whole machine. Any loss makes
+// every "unused" a guess.
+type Losses struct {
+	// Checks that found no room in the map of checks, or whose container found
+	// none in the map of containers.
+	Checks, Containers uint64 `json:",omitempty"`
+	// TooDeep: checks from cgroups nested too deep to be followed to the root.
+	TooDeep uint64 `json:",omitempty"`
+	// TaskStates: tasks whose phase could not be remembered.
+	TaskStates uint64 `json:",omitempty"`
+	// Skipped: runs of a program that the kernel left out because it was already
+	// running on that CPU.
+	Skipped uint64 `json:",omitempty"`
+	// NoSite: checks recorded without the kernel function that asked.
+	NoSite uint64 `json:",omitempty"`
+	// Verdicts: checks where the kernel's answer was not the one computed.
+	Verdicts uint64 `json:",omitempty"`
+}
+
+// Any reports whether anything was lost.
+func (l Losses) Any() bool { return l != Losses{} }
+
+// Snapshot is everything recorded up to a moment.
+type Snapshot struct {
+	Time       time.Time
+	Hook       Hook
+	Containers []Container
+	Losses     Losses
+}
+
+// Snapshot reads the kernel's maps. It can be called at any time between Start
+// and Close.
+func (m *Monitor) Snapshot() (Snapshot, error) {
+	snapshot := Snapshot{Time: time.Now(), Hook: m.Hook()}
+	checks, err := m.readChecks()
+	if err != nil {
+		return snapshot, err
+	}
+	populated, err := m.populated()
+	if err != nil {
+		return snapshot, err
+	}
+	var cgroup uint64
+	var value bpf.CapmonContainer
+	each := m.attached.maps.Containers.Iterate()
+	for each.Next(&cgroup, &value) {
+		c := m.container(cgroup, &value, checks[cgroup])
+		c.Ended = !populated[cgroup]
+		snapshot.Containers = append(snapshot.Containers, c)
+	}
+	if err := each.Err(); err != nil {
+		return snapshot, fmt.Errorf("reading the map of containers: %w", err)
+	}
+	sort.Slice(snapshot.Containers, func(i, j int) bool {
+		return snapshot.Containers[i].Seen.Before(snapshot.Containers[j].Seen)
+	})
+	snapshot.Losses, err = m.losses()
+	return snapshot, err
+}
+
+// populated tells which containers' cgroups have processes.
+func (m *Monitor) populated() (map[uint64]bool, error) {
+	populated := make(map[uint64]bool)
+	err := m.eachContainerCgroup(func(cgroup string) error {
+		pids, err := processesBelow(m.cgroups, cgroup)
+		if err != nil || len(pids) == 0 {
+			return err
+		}
+		id, err := m.cgroups.ID(cgroup)
+		populated[id] = err == nil
+		return err
+	})
+	return populated, err
+}
+
+func (m *Monitor) readChecks() (map[uint64][]Check, error) {
+	checks := make(map[uint64][]Check)
+	var key bpf.CapmonCheckKey
+	var value bpf.CapmonCheckValue
+	each := m.attached.maps.Checks.Iterate()
+	for each.Next(&key, &value) {
+		checks[key.Container] = append(checks[key.Container], m.check(&key, &value))
+	}
+	if err := each.Err(); err != nil {
+		return nil, fmt.Errorf("reading the map of checks: %w", err)
+	}
+	return checks, nil
+}
+
+func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []Check) Container {
+	// The kernel side named it by the same rule, so it parses.
+	id, _ := container.IDFromCgroup(text(value.Name[:]))
+	c := Container{
+		Cgroup:    cgroup,
+		ID:        id,
+		Seen:      m.clock.Time(value.FirstNs),
+		Existed:   value.Existed != 0,
+		Bounding:  capability.Set(value.Bounding),
+		Permitted: capability.Set(value.Permitted),
+		UID:       value.Uid,
+		Processes: value.Processes,
+		Made:      value.Lost,
+		Lost:      value.Lost,
+		Checks:    checks,
+	}
+	for _, check := range checks {
+		c.Made += check.Count
+	}
+	if value.WorkloadNs != 0 {
+		c.Started = m.clock.Time(value.WorkloadNs)
+		c.Last = m.clock.Time(value.LastNs)
+	}
+	return c
+}
+
+func (m *Monitor) losses() (Losses, error) {
+	counters, err := m.counters()
+	if err != nil {
+		return Losses{}, err
+	}
+	skipped, err := m.attached.missed()
+	return Losses{
+		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
+		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
+		TooDeep:    counters[bpf.CapmonCounterCOUNTER_CGROUP_DEPTH],
+		TaskStates: counters[bpf.CapmonCounterCOUNTER_TASK_STATE],
+		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_SITE],
+		Verdicts:   counters[bpf.CapmonCounterCOUNTER_VERDICT],
+		Skipped:    skipped,
+	}, err
+}
+
+func (m *Monitor) counters() (sums [bpf.CapmonCounterCOUNTER_MAX]uint64, err error) {
+	for which := range sums {
+		var perCPU []uint64
+		if err := m.attached.maps.Counters.Lookup(uint32(which), &perCPU); err != nil {
+			return sums, fmt.Errorf("reading the counters of losses: %w", err)
+		}
+		for _, n := range perCPU {
+			sums[which] += n
+		}
+	}
+	return sums, nil
+}

@@ -36,7 +36,7 @@ func TestNamesAreDockers(t *testing.T) {
 
 func TestUnknownNamesSuggestTheNearest(t *testing.T) {
 	for name, nearest := range map[string]string{
-		"NET_RAWW": "NET_RAW", "cap_sysadmin": "SYS_ADMIN", "checkpoint": "CHECKPOINT_RESTORE",
+		"NET_RAWW": "NET_RAW", "cap_sysadmin": "SYS_ADMIN", "checkpoint_rstore": "CHECKPOINT_RESTORE",
 		"": "", "64": "", "-1": "", "NET_RAW ": "NET_RAW", "CAP_CAP_CHOWN": "CHOWN", "CAP_13": "",
 	} {
 		c, err := Parse(name)

@@ -164,8 +164,8 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	keep_arguments(key, &call, rule);
 	key->condition = condition_of(key, &call, rule, cred);
 
-	struct task_state *state = state_of(task, id);
-	key->phase = state ? state->phase : phase_by_executable((__u64)task, id);
+	struct task_state *state = current_state(id);
+	key->phase = state ? state->phase : phase_by_executable(id);
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	if (!container) {
 		count(COUNTER_CONTAINERS_FULL);
@@ -238,7 +238,7 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 	__u64 id = container_of_task(parent);
 	if (!id)
 		return 0;
-	struct task_state *from = state_of(parent, id);
+	struct task_state *from = current_state(id);
 	if (!from)
 		return 0;
 	struct task_state *to =
@@ -269,7 +269,7 @@ int BPF_PROG(executed, struct task_struct *task)
 	}
 	if (state->phase == PHASE_WORKLOAD)
 		return 0;
-	state->phase = phase_by_executable((__u64)task, id);
+	state->phase = phase_by_executable(id);
 	if (state->phase == PHASE_WORKLOAD)
 		workload_seen(task, id, false);
 	settle(state->phase);

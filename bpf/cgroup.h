@@ -29,17 +29,20 @@ static __always_inline bool is_hex(char c)
 }
 
 /*
- * Whether name (of len bytes without the NUL) is how an engine names a
+ * Whether the walk's name (of len bytes without the NUL) is how an engine names a
  * container's cgroup: 64 hex digits, or ENGINE-<64 hex digits>.scope. Podman's
  * and CRI-O's monitors (…conmon-<id>.scope) live outside their container.
- * The same rule stands in Go, in internal/container.
+ * The same rule stands in Go, in internal/container. A global function, as are
+ * others here, so that the verifier looks at it once and not at every caller.
  */
-static bool is_container_name(const char *name, __u32 len)
+__noinline int is_container_name(__u32 len)
 {
-	__u32 start = 0;
+	__u32 zero = 0, start = 0;
+	struct walk *walk = bpf_map_lookup_elem(&walks, &zero);
 
-	if (len >= CGROUP_NAME_LEN)
+	if (!walk || len >= CGROUP_NAME_LEN)
 		return false;
+	const char *name = walk->name;
 	if (len != CONTAINER_ID_LEN) {
 		if (len < CONTAINER_ID_LEN + SCOPE_LEN + 2)
 			return false;
@@ -96,8 +99,7 @@ static __always_inline void container_seen(__u64 id, struct container *container
 
 /*
  * Walks from a cgroup not seen before to the root; the topmost name wins, since
- * a container inside a container belongs to the outer one. A global function, so
- * that the verifier looks at it once and not at every caller.
+ * a container inside a container belongs to the outer one.
  */
 __noinline __u64 resolve_container(__u64 leaf)
 {
@@ -122,7 +124,7 @@ __noinline __u64 resolve_container(__u64 leaf)
 		}
 		long len = bpf_probe_read_kernel_str(walk->name, CGROUP_NAME_LEN,
 						     BPF_CORE_READ(node, name));
-		if (len > 1 && is_container_name(walk->name, len - 1)) {
+		if (len > 1 && is_container_name(len - 1)) {
 			container = id;
 			__builtin_memcpy(walk->found.name, walk->name, CGROUP_NAME_LEN);
 		}

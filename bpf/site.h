@@ -18,34 +18,38 @@ struct {
 	__type(value, struct stack);
 } stacks SEC(".maps");
 
-/* Fills site with the return addresses above cap_capable. Where its frame is
- * not in the stack (a return probe), the frames are kept from the innermost. */
+/* Where in the stack cap_capable's caller is: 0 if its own frame is not there, as
+ * under a return probe. */
+__noinline int first_site(void)
+{
+	__u32 zero = 0;
+	struct stack *stack = bpf_map_lookup_elem(&stacks, &zero);
+
+	if (!stack)
+		return 0;
+	for (int i = 0; i < STACK_DEPTH - SITE_DEPTH; i++)
+		if (stack->address[i] > settings.asker_start &&
+		    stack->address[i] <= settings.asker_end)
+			return i + 1;
+	return 0;
+}
+
+/* Fills site with the return addresses above cap_capable. bpf_get_stack sets the
+ * rest of its buffer to zero. */
 static __always_inline void read_site(void *ctx, __u64 *site)
 {
 	__u32 zero = 0;
 	struct stack *stack = bpf_map_lookup_elem(&stacks, &zero);
+
 	if (!stack)
 		return;
-	long bytes = bpf_get_stack(ctx, stack->address, sizeof(stack->address), 0);
-	if (bytes <= 0) {
+	if (bpf_get_stack(ctx, stack->address, sizeof(stack->address), 0) <= 0) {
 		count(COUNTER_NO_SITE);
 		return;
 	}
-	__u32 depth = (__u32)bytes / sizeof(__u64), first = 0;
-	for (__u32 i = 0; i < STACK_DEPTH - SITE_DEPTH; i++) {
-		if (i >= depth)
-			break;
-		if (stack->address[i] > settings.asker_start &&
-		    stack->address[i] <= settings.asker_end) {
-			first = i + 1;
-			break;
-		}
-	}
-	for (__u32 i = 0; i < SITE_DEPTH; i++) {
-		__u32 from = first + i;
-		if (from < depth && from < STACK_DEPTH)
-			site[i] = stack->address[from];
-	}
+	__u32 first = first_site();
+	if (first <= STACK_DEPTH - SITE_DEPTH)
+		__builtin_memcpy(site, &stack->address[first], SITE_DEPTH * sizeof(__u64));
 }
 
 /*

@@ -60,14 +60,14 @@ static __always_inline struct mnt_namespace *runtime_namespace(struct task_struc
 }
 
 /*
- * Tells the phase from what the task executes: a file from a mount namespace
+ * Tells the phase from what the current task executes: a file from a mount namespace
  * that is not the runtime's is the container's. Comparing with the runtime's
  * namespace, not the task's own, is right for a workload that has unshared its
  * mounts and for a runc init that has not entered the container's yet.
  */
-__noinline int phase_by_executable(__u64 address, __u64 container)
+__noinline int phase_by_executable(__u64 container)
 {
-	struct task_struct *task = (void *)address;
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct mnt_namespace *executable = executable_namespace(task);
 	if (!executable || (unsigned long)executable >= (unsigned long)-4095)
 		return PHASE_SETUP;
@@ -96,10 +96,11 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 		container->base_userns = BPF_CORE_READ(cred, user_ns, ns.inum);
 }
 
-/* The task's state; one without is a task that was there before capmon, or one
+/* The current task's state; one without is a task that was there before capmon, or one
  * that has just been put into the container: its executable tells. */
-static __always_inline struct task_state *state_of(struct task_struct *task, __u64 container)
+static __always_inline struct task_state *current_state(__u64 container)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct task_state *state =
 		bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!state) {
@@ -107,7 +108,7 @@ static __always_inline struct task_state *state_of(struct task_struct *task, __u
 		return NULL;
 	}
 	if (state->phase == PHASE_UNKNOWN) {
-		state->phase = phase_by_executable((__u64)task, container);
+		state->phase = phase_by_executable(container);
 		if (state->phase == PHASE_WORKLOAD)
 			workload_seen(task, container, true);
 	}

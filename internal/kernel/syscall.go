@@ -7,10 +7,10 @@ import (
 	"github.com/elastic/go-seccomp-bpf/arch"
 )
 
-// Arch is a system call table.
+// Arch is a system call table. Use NativeArch; the zero value is not an Arch.
 type Arch struct{ info *arch.Info }
 
-// NativeArch is that of this machine's own programs.
+// NativeArch is that of this machine's own programs: x86_64 or arm64.
 func NativeArch() Arch {
 	if runtime.GOARCH == "arm64" {
 		return Arch{arch.AARCH64}
@@ -18,25 +18,51 @@ func NativeArch() Arch {
 	return Arch{arch.X86_64}
 }
 
-// Compat is that of 32-bit programs on the same kernel.
+// Compat is that of 32-bit programs on the same kernel: i386 or arm.
 func (a Arch) Compat() Arch {
-	if a.info == arch.AARCH64 {
+	switch a.info {
+	case arch.AARCH64, arch.ARM:
 		return Arch{arch.ARM}
+	default:
+		return Arch{arch.I386}
 	}
-	return Arch{arch.I386}
 }
 
-// x32Bit marks a system call of the x32 ABI (arch/x86/include/uapi/asm/unistd.h).
+// String names the architecture as seccomp profiles and strace do.
+func (a Arch) String() string { return a.info.Name }
+
+// x32Bit marks a system call of the x32 ABI, which tasks of x86_64 can make at any
+// time (arch/x86/include/uapi/asm/unistd.h). Its numbers from 512 are its own.
 const x32Bit = 0x40000000
 
 // SyscallName names a system call; "" for a negative number, which means that no
-// system call was under way.
+// system call was under way, and "syscall 999" for one that this table does not
+// know: the caller may have made the number up.
 func (a Arch) SyscallName(nr int) string {
 	if nr < 0 {
 		return ""
 	}
-	if name, ok := a.info.SyscallNumbers[nr&^x32Bit]; ok {
+	table, number := a.info, nr
+	if a.info == arch.X86_64 && nr&x32Bit != 0 {
+		table, number = arch.X32, nr&^x32Bit
+	}
+	if name, ok := table.SyscallNumbers[number]; ok {
 		return name
 	}
+	if name, ok := recentSyscalls[number]; ok {
+		return name
+	}
+	if table == arch.X86_64 && number == 336 {
+		return "uprobe" // 6.18, arch/x86/entry/syscalls/syscall_64.tbl
+	}
 	return fmt.Sprintf("syscall %d", nr)
+}
+
+// recentSyscalls have the same number everywhere, as all since 424, and are newer
+// than the library's tables (scripts/syscall.tbl of the version given).
+var recentSyscalls = map[int]string{
+	468: "file_getattr",     // 6.17
+	469: "file_setattr",     // 6.17
+	470: "listns",           // 6.19
+	471: "rseq_slice_yield", // 7.0
 }

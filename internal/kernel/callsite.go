@@ -1,49 +1,137 @@
 package kernel
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
-// wrappers are functions that ask for a capability on behalf of their caller:
-// which need it is, the caller tells.
-var wrappers = []string{
-	// security/commoncap.c and security/security.c: the check itself
-	"cap_capable", "cap_capable_helper", "security_capable",
+// wrappers are functions that ask for a capability on behalf of their caller: which
+// need it is, the caller tells. With each the reason why it is one.
+//
+// Which of them a stack holds depends on the compiler: a static function may be
+// inlined, and one that ends in the call (sockopt_ns_capable in 6.18) leaves no
+// frame. So all are here that would make the site differ between builds. The
+// functions are those of 5.15 to 6.18.
+var wrappers = map[string]string{
+	// security
+	"cap_capable":          "the check",
+	"cap_capable_helper":   "the check's body (6.14)",
+	"security_capable":     "calls the security modules",
+	"cap_inh_is_capped":    "part of cap_capset",
+	"cap_vm_enough_memory": "part of security_vm_enough_memory_mm",
+
 	// kernel/capability.c
-	"capable", "ns_capable", "ns_capable_common", "ns_capable_noaudit", "ns_capable_setid",
-	"has_capability", "has_ns_capability", "has_capability_noaudit", "has_ns_capability_noaudit",
-	"file_ns_capable", "ptracer_capable", "privileged_wrt_inode_uidgid", "capable_wrt_inode_uidgid",
-	// include/linux/capability.h, where the compiler kept them as functions
-	"perfmon_capable", "bpf_capable", "bpf_net_capable", "checkpoint_restore_ns_capable",
-	"bpf_token_capable", "bpf_ns_capable",
-	// net/core/sock.c and net/netlink/af_netlink.c: opener and current are both asked
-	"sk_ns_capable", "sk_capable", "sk_net_capable", "netlink_ns_capable", "__netlink_ns_capable",
-	"netlink_capable", "netlink_net_capable",
-	// fs/inode.c, fs/attr.c and fs/namei.c: permission of an inode, whatever for
-	"in_group_or_capable", "inode_owner_or_capable", "generic_permission", "inode_permission",
-	"ovl_permission", "acl_permission_check", "security_inode_permission",
-}
+	"capable":                   "current, initial user namespace",
+	"ns_capable":                "current, any user namespace",
+	"ns_capable_common":         "body of the ns_capable family",
+	"ns_capable_noaudit":        "without an audit record",
+	"ns_capable_setid":          "for set*id",
+	"has_capability":            "another task's (gone by 6.18)",
+	"has_ns_capability":         "another task's",
+	"has_capability_noaudit":    "another task's, without an audit record",
+	"has_ns_capability_noaudit": "another task's, without an audit record",
+	"file_ns_capable":           "who opened the file",
+	"ptracer_capable":           "who traces the task",
+	"capable_wrt_inode_uidgid":  "current, for the owner of an inode",
 
-// tracing are frames of the hook itself, by prefix.
-var tracing = []string{"bpf_prog_", "bpf_trampoline_", "bpf_trace_run", "__bpf_trace_", "__traceiter_", "trace_", "kprobe_", "ftrace_", "bpf_get_stack", "stack_trace", "get_perf_callchain", "perf_callchain"}
+	// include/linux/capability.h, kernel/bpf/token.c: either of two
+	"perfmon_capable":                       "PERFMON or SYS_ADMIN",
+	"bpf_capable":                           "BPF or SYS_ADMIN",
+	"bpf_net_capable":                       "NET_ADMIN or SYS_ADMIN",
+	"bpf_ns_capable":                        "BPF or SYS_ADMIN",
+	"bpf_token_capable":                     "the token's user namespace",
+	"checkpoint_restore_ns_capable":         "CHECKPOINT_RESTORE or SYS_ADMIN",
+	"checkpoint_restore_ns_capable_noaudit": "CHECKPOINT_RESTORE or SYS_ADMIN",
+
+	// net/core/sock.c, net/netlink/af_netlink.c, net/core/rtnetlink.c
+	"sk_ns_capable":             "who opened the socket, and current",
+	"sk_capable":                "who opened the socket, and current",
+	"sk_net_capable":            "who opened the socket, and current",
+	"sockopt_ns_capable":        "current, unless a BPF program asks",
+	"sockopt_capable":           "current, unless a BPF program asks",
+	"netlink_ns_capable":        "who opened the socket, and current",
+	"__netlink_ns_capable":      "who opened the socket, and current",
+	"netlink_capable":           "who opened the socket, and current",
+	"netlink_net_capable":       "who opened the socket, and current",
+	"rtnl_get_net_ns_capable":   "the namespace that a message names",
+	"rtnl_link_get_net_capable": "the namespace that a message names",
+	"rtnl_dev_link_net_capable": "the namespace of a linked device",
+
+	// fs/namespace.c, fs/super.c, kernel/ptrace.c
+	"may_mount":      "the mount namespace's owner",
+	"mount_capable":  "the new mount's user namespace",
+	"ptrace_has_cap": "SYS_PTRACE of a user namespace",
+
+	// fs/inode.c, fs/attr.c, fs/namei.c: permission of an inode, whatever for
+	"inode_owner_or_capable": "owner or FOWNER",
+	"in_group_or_capable":    "member of the group or FSETID",
+	"generic_permission":     "mode bits or DAC_*",
+	"inode_permission":       "asks the file system",
+	"do_inode_permission":    "asks the file system",
+	"may_lookup":             "permission to walk through",
+
+	// i_op->permission, which ends in generic_permission
+	"btrfs_permission":      "file system's own",
+	"ceph_permission":       "file system's own",
+	"cifs_permission":       "file system's own",
+	"fuse_permission":       "file system's own",
+	"gfs2_permission":       "file system's own",
+	"kernfs_iop_permission": "file system's own",
+	"nfs_permission":        "file system's own",
+	"ovl_permission":        "file system's own",
+	"proc_fd_permission":    "file system's own",
+	"proc_pid_permission":   "file system's own",
+
+	// the tracepoint capability:cap_capable and other tools' probes
+	"trace_cap_capable":                 "the hook",
+	"__traceiter_cap_capable":           "the hook",
+	"__probestub_cap_capable":           "the hook",
+	"__bpf_trace_cap_capable":           "the hook",
+	"perf_trace_cap_capable":            "perf at the hook",
+	"trace_event_raw_event_cap_capable": "tracefs at the hook",
+	"ftrace_trampoline":                 "a probe",
+	"arch_rethook_trampoline":           "a return probe",
+	"__kretprobe_trampoline":            "a return probe",
+	"arch_ftrace_ops_list_func":         "probes",
+
+	UnknownFunction: "code loaded later, such as the trampoline of another tool's probe",
+}
 
 // CallSite finds in a kernel stack, innermost function first, the one that
 // needed the capability: the first that is no wrapper. If all are, it is the
-// outermost; of an empty stack it is "".
+// outermost; of an empty stack it is "". The second result is what was passed over.
+//
+// security_vm_enough_memory_mm and cap_capset are sites although they look like
+// wrappers: nobody else asks there.
 func CallSite(frames []string) (site string, inner []string) {
+	if len(frames) == 0 {
+		return "", nil
+	}
 	for i, frame := range frames {
 		if !isWrapper(frame) {
 			return frame, frames[:i]
 		}
 	}
-	if len(frames) == 0 {
-		return "", nil
-	}
-	return frames[len(frames)-1], frames[:len(frames)-1]
+	last := len(frames) - 1
+	return frames[last], frames[:last]
 }
 
 func isWrapper(frame string) bool {
-	return slices.Contains(wrappers, frame) ||
-		slices.ContainsFunc(tracing, func(prefix string) bool { return strings.HasPrefix(frame, prefix) })
+	_, ok := wrappers[frame]
+	return ok || isBPF(frame)
+}
+
+// isBPF tells compiled BPF programs, bpf_prog_TAG_name (bpf_prog_ksym_set_name,
+// kernel/bpf/core.c), trampolines, bpf_trampoline_KEY (kernel/bpf/trampoline.c), and
+// what runs them at tracepoints from kernel functions with similar names:
+// bpf_prog_load is a site.
+func isBPF(frame string) bool {
+	if tag, ok := strings.CutPrefix(frame, "bpf_prog_"); ok {
+		const digits = 16 // of BPF_TAG_SIZE 8 bytes
+		return len(tag) >= digits && strings.Trim(tag[:digits], "0123456789abcdef") == ""
+	}
+	if key, ok := strings.CutPrefix(frame, "bpf_trampoline_"); ok {
+		return key != "" && strings.Trim(key, "0123456789") == ""
+	}
+	if arguments, ok := strings.CutPrefix(frame, "bpf_trace_run"); ok {
+		return arguments != "" && strings.Trim(arguments, "0123456789") == ""
+	}
+	return false
 }

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,7 +27,8 @@ const (
 	CgroupLegacy  CgroupMode = "v1"
 )
 
-// Cgroups is the hierarchy that tells containers apart.
+// Cgroups is the hierarchy that tells containers apart. Make one with DetectCgroups.
+// Its cgroups are named by their path below Mount, "/" being the root.
 type Cgroups struct {
 	Mode CgroupMode
 	// Mount is where that hierarchy is mounted.
@@ -36,51 +36,81 @@ type Cgroups struct {
 	// Controller names it under v1 and hybrid, where engines put containers into
 	// the v1 controllers; "" for the v2 hierarchy.
 	Controller string
-	// SubsysName is the controller's name in enum cgroup_subsys_id.
+	// SubsysName is the controller's name in enum cgroup_subsys_id, "" for v2.
 	SubsysName string
 }
 
 // controllers of v1 in the order of preference; engines use all that are mounted.
-var controllers = []string{"pids", "memory", "cpu", "cpuacct", "devices", "freezer", "blkio", "cpuset", "perf_event", "net_cls", "hugetlb"}
+var controllers = []string{"pids", "memory", "cpu", "cpuacct", "devices", "freezer", "blkio", "cpuset", "perf_event", "net_cls", "net_prio", "hugetlb"}
+
+// cgroupRoot is where engines look for cgroups.
+const cgroupRoot = "/sys/fs/cgroup"
 
 // DetectCgroups finds the hierarchy in this process's mounts.
 func DetectCgroups() (Cgroups, error) {
-	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
+	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
-		return Cgroups{}, fmt.Errorf("reading the cgroup mounts: %w", err)
+		return Cgroups{}, fmt.Errorf("reading the mounts: %w", err)
 	}
 	return chooseCgroups(mounts)
 }
 
+// chooseCgroups decides as runc does (IsCgroup2UnifiedMode of
+// opencontainers/cgroups): v2 alone if that is what is mounted at /sys/fs/cgroup,
+// even if somebody mounted a v1 controller elsewhere.
 func chooseCgroups(mounts []*mountinfo.Info) (Cgroups, error) {
-	unified := ""
-	legacy := make(map[string]string)
+	var unified *mountinfo.Info
+	legacy := make(map[string]*mountinfo.Info)
+	var alone bool
 	for _, mount := range mounts {
-		if mount.FSType == "cgroup2" {
-			if unified == "" {
-				unified = mount.Mountpoint
-			}
-			continue
+		if mount.Mountpoint == cgroupRoot {
+			alone = mount.FSType == "cgroup2" // the last mounted is on top
 		}
-		for _, option := range strings.Split(mount.VFSOptions, ",") {
-			if slices.Contains(controllers, option) && legacy[option] == "" {
-				legacy[option] = mount.Mountpoint
+		switch mount.FSType {
+		case "cgroup2":
+			unified = better(unified, mount)
+		case "cgroup":
+			for _, option := range strings.Split(mount.VFSOptions, ",") {
+				if slices.Contains(controllers, option) {
+					legacy[option] = better(legacy[option], mount)
+				}
 			}
 		}
 	}
 	for _, controller := range controllers {
-		if mountpoint, ok := legacy[controller]; ok {
+		if mount, ok := legacy[controller]; ok && !alone {
 			mode := CgroupHybrid
-			if unified == "" {
+			if unified == nil {
 				mode = CgroupLegacy
 			}
-			return Cgroups{mode, mountpoint, controller, subsysName(controller)}, nil
+			return Cgroups{mode, mount.Mountpoint, controller, subsysName(controller)}, nil
 		}
 	}
-	if unified == "" {
-		return Cgroups{}, errors.New("no cgroup hierarchy is mounted: mount one at /sys/fs/cgroup")
+	if unified == nil {
+		return Cgroups{}, errors.New("no cgroup hierarchy is mounted: mount one at " + cgroupRoot)
 	}
-	return Cgroups{Mode: CgroupUnified, Mount: unified}, nil
+	return Cgroups{Mode: CgroupUnified, Mount: unified.Mountpoint}, nil
+}
+
+// better is the one of two mounts of a hierarchy that shows all of it, and of
+// those the one in the usual place, and of those the first. In a container a part
+// may be bind-mounted.
+func better(one, other *mountinfo.Info) *mountinfo.Info {
+	score := func(mount *mountinfo.Info) int {
+		switch {
+		case mount == nil:
+			return -1
+		case mount.Root != "/":
+			return 0
+		case mount.Mountpoint != cgroupRoot && !strings.HasPrefix(mount.Mountpoint, cgroupRoot+"/"):
+			return 1
+		}
+		return 2
+	}
+	if score(other) > score(one) {
+		return other
+	}
+	return one
 }
 
 // subsysName is SUBSYS(x) of include/linux/cgroup_subsys.h: blkio is called io.
@@ -106,11 +136,48 @@ func SubsysIndex(spec *btf.Spec, name string) (int, error) {
 	return 0, fmt.Errorf("the kernel's enum cgroup_subsys_id has no %s", name)
 }
 
-// Walk visits every cgroup by its path below the mount, "/" first. Cgroups that
-// vanish meanwhile are passed over.
+// Path is the cgroup that a process is in; os.ErrNotExist is in the error's tree if
+// the process is gone. A cgroup that was removed may still have a dying process.
+func (c Cgroups) Path(pid int) (string, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	if errors.Is(err, unix.ESRCH) {
+		err = os.ErrNotExist // it ended between open and read
+	}
+	if err != nil {
+		return "", fmt.Errorf("finding the cgroup of process %d: %w", pid, err)
+	}
+	cgroup, err := c.parsePath(string(text))
+	if err != nil {
+		return "", fmt.Errorf("finding the cgroup of process %d: %w", pid, err)
+	}
+	return cgroup, nil
+}
+
+// parsePath reads /proc/PID/cgroup (cgroups(7)): lines of hierarchy, controllers and
+// path. The path holds no newline (cgroup_mkdir, kernel/cgroup/cgroup.c), and v2 is
+// the line without controllers.
+func (c Cgroups) parsePath(text string) (string, error) {
+	for line := range strings.Lines(text) {
+		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(fields) < 3 || !slices.Contains(strings.Split(fields[1], ","), c.Controller) {
+			continue
+		}
+		cgroup := strings.TrimSuffix(fields[2], " (deleted)")
+		if cgroup == "/.." || strings.HasPrefix(cgroup, "/../") {
+			return "", errors.New("it is outside of this process's cgroup namespace: run capmon in the host's (docker run --cgroupns=host)")
+		}
+		return cgroup, nil
+	}
+	return "", fmt.Errorf("there is no line for controller %q", c.Controller)
+}
+
+// Walk visits every cgroup, parents first. Cgroups that vanish meanwhile are passed
+// over. An error of visit ends the walk and is returned, but fs.SkipDir passes over
+// what is below the cgroup and fs.SkipAll over all the rest.
 func (c Cgroups) Walk(visit func(cgroup string) error) error {
 	return filepath.WalkDir(c.Mount, func(dir string, entry fs.DirEntry, err error) error {
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) {
+		vanished := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)
+		if vanished && dir != c.Mount {
 			return nil
 		}
 		if err != nil {
@@ -119,11 +186,13 @@ func (c Cgroups) Walk(visit func(cgroup string) error) error {
 		if !entry.IsDir() {
 			return nil
 		}
-		return visit("/" + strings.TrimPrefix(strings.TrimPrefix(dir, c.Mount), "/"))
+		return visit(path.Join("/", strings.TrimPrefix(dir, c.Mount)))
 	})
 }
 
-// Procs lists the processes of one cgroup, without those below it.
+// Procs lists the processes of one cgroup, without those below it and those
+// that this process's pid namespace does not show. os.ErrNotExist is in the error's
+// tree if the cgroup is gone.
 func (c Cgroups) Procs(cgroup string) ([]int, error) {
 	data, err := os.ReadFile(path.Join(c.Mount, cgroup, "cgroup.procs"))
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
@@ -138,21 +207,24 @@ func (c Cgroups) Procs(cgroup string) ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing the processes of %s: %w", cgroup, err)
 		}
-		pids = append(pids, pid)
+		if pid != 0 { // one that has no number here
+			pids = append(pids, pid)
+		}
 	}
 	return pids, nil
 }
 
 // ID is the kernfs id of a cgroup, which the kernel gives no other one of this
-// boot: the file handle of its directory.
+// boot: the file handle of its directory (kernfs_encode_fh, fs/kernfs/mount.c; under
+// v1 too). BPF programs read it as cgroup->kn->id. os.ErrNotExist is in the error's
+// tree if the cgroup is gone.
 func (c Cgroups) ID(cgroup string) (uint64, error) {
 	handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path.Join(c.Mount, cgroup), 0)
 	if err != nil {
 		return 0, fmt.Errorf("asking for the id of cgroup %s: %w", cgroup, err)
 	}
-	var id uint64
-	if err := binary.Read(bytes.NewReader(handle.Bytes()), binary.NativeEndian, &id); err != nil {
-		return 0, fmt.Errorf("asking for the id of cgroup %s: a handle of %d bytes", cgroup, handle.Size())
+	if handle.Size() != 8 {
+		return 0, fmt.Errorf("asking for the id of cgroup %s: a handle of %d bytes is not a cgroup's", cgroup, handle.Size())
 	}
-	return id, nil
+	return binary.NativeEndian.Uint64(handle.Bytes()), nil
 }

@@ -1,0 +1,241 @@
+package kernel
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+)
+
+const (
+	unifiedMounts = `24 30 0:22 / /proc rw,nosuid,nodev,noexec,relatime shared:14 - proc proc rw
+25 30 0:23 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw
+35 25 0:30 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot
+`
+	hybridMounts = `31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+34 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+38 31 0:35 / /sys/fs/cgroup/blkio rw,relatime - cgroup cgroup rw,blkio
+39 31 0:36 / /sys/fs/cgroup/pids rw,relatime - cgroup cgroup rw,pids
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+`
+	legacyMounts = `25 19 0:20 / /sys/fs/cgroup ro,nosuid,nodev,noexec shared:8 - tmpfs tmpfs ro,mode=755
+26 25 0:21 / /sys/fs/cgroup/systemd rw,nosuid shared:9 - cgroup cgroup rw,xattr,release_agent=/usr/lib/systemd/systemd-cgroups-agent,name=systemd
+28 25 0:23 / /sys/fs/cgroup/net_cls,net_prio rw,nosuid shared:11 - cgroup cgroup rw,net_prio,net_cls
+31 25 0:26 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:14 - cgroup cgroup rw,cpuacct,cpu
+`
+)
+
+func TestChooseCgroups(t *testing.T) {
+	for _, test := range []struct {
+		about, mounts string
+		want          Cgroups
+	}{
+		{"unified", unifiedMounts, Cgroups{CgroupUnified, "/sys/fs/cgroup", "", ""}},
+		{"hybrid", hybridMounts, Cgroups{CgroupHybrid, "/sys/fs/cgroup/pids", "pids", "pids_cgrp_id"}},
+		{"legacy, controllers mounted together", legacyMounts, Cgroups{CgroupLegacy, "/sys/fs/cgroup/cpu,cpuacct", "cpu", "cpu_cgrp_id"}},
+		{
+			"unified, and a program mounted a v1 controller for itself",
+			unifiedMounts + "90 30 0:50 / /opt/vpn/net_cls rw,relatime - cgroup net_cls rw,net_cls\n",
+			Cgroups{CgroupUnified, "/sys/fs/cgroup", "", ""},
+		},
+		{
+			"unified, and again elsewhere before",
+			"20 30 0:30 / /mnt/cgroup rw - cgroup2 cgroup2 rw\n" + unifiedMounts,
+			Cgroups{CgroupUnified, "/sys/fs/cgroup", "", ""},
+		},
+		{
+			"v2 below an old layout without controllers",
+			"25 19 0:20 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n" +
+				"26 25 0:21 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n" +
+				"27 25 0:22 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+			Cgroups{CgroupUnified, "/sys/fs/cgroup/unified", "", ""},
+		},
+		{
+			"in a container, a part bind-mounted first and the whole elsewhere",
+			"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n" +
+				"39 31 0:36 /docker/0123456789abcdef /sys/fs/cgroup/pids ro - cgroup cgroup rw,pids\n" +
+				"50 23 0:36 / /host/cgroup/pids ro - cgroup cgroup rw,pids\n",
+			Cgroups{CgroupLegacy, "/host/cgroup/pids", "pids", "pids_cgrp_id"},
+		},
+		{
+			"in a container, only a part",
+			"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n" +
+				"39 31 0:36 /docker/0123456789abcdef /sys/fs/cgroup/blkio ro - cgroup cgroup rw,blkio\n",
+			Cgroups{CgroupLegacy, "/sys/fs/cgroup/blkio", "blkio", "io_cgrp_id"},
+		},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			mounts, err := mountinfo.GetMountsFromReader(strings.NewReader(test.mounts), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := chooseCgroups(mounts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != test.want {
+				t.Errorf("%+v, want %+v", got, test.want)
+			}
+		})
+	}
+	if _, err := chooseCgroups(nil); err == nil {
+		t.Error("no error where nothing is mounted")
+	}
+}
+
+func TestPathOfProcess(t *testing.T) {
+	const text = `9:name=systemd:/systemd
+8:pids:/docker/0123:4567
+4:cpu,cpuacct:/both
+3:memory:/../../outside
+1:cpuset:/..
+0::/system.slice/docker-0123.scope (deleted)
+`
+	for controller, want := range map[string]string{
+		"pids":    "/docker/0123:4567",
+		"cpuacct": "/both",
+		"":        "/system.slice/docker-0123.scope",
+		"memory":  "", // outside of the cgroup namespace
+		"cpuset":  "",
+		"devices": "", // not there
+		"systemd": "",
+	} {
+		got, err := Cgroups{Controller: controller}.parsePath(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q %v, want %q", controller, got, err, want)
+		}
+	}
+}
+
+// TestCgroupsOfThisKernel makes a cgroup and finds it again by all ways.
+func TestCgroupsOfThisKernel(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making a cgroup takes root")
+	}
+	cgroups, err := DetectCgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := cgroups.Path(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pids, err := cgroups.Procs(own); err != nil || !slices.Contains(pids, os.Getpid()) {
+		t.Errorf("processes of %s: %v %v, want %d among them", own, pids, err, os.Getpid())
+	}
+
+	made := "/kernel_test-" + strconv.Itoa(os.Getpid())
+	below := made + "/below"
+	for _, cgroup := range []string{made, below} {
+		dir := filepath.Join(cgroups.Mount, cgroup)
+		if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrPermission) || errors.Is(err, fs.ErrInvalid) {
+			t.Skip("cgroups cannot be made here: ", err)
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = os.Remove(dir) })
+	}
+	if pids, err := cgroups.Procs(below); err != nil || len(pids) != 0 {
+		t.Errorf("processes of a new cgroup: %v %v", pids, err)
+	}
+
+	ids := make(map[uint64]string)
+	var walked []string
+	err = cgroups.Walk(func(cgroup string) error {
+		walked = append(walked, cgroup)
+		id, err := cgroups.ID(cgroup)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		if other, taken := ids[id]; taken {
+			t.Errorf("%s and %s have the same id", cgroup, other)
+		}
+		ids[id] = cgroup
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if walked[0] != "/" || !slices.Contains(walked, made) || !slices.Contains(walked, below) {
+		t.Errorf("walked %q, want the root, %s and %s", walked, made, below)
+	}
+
+	walked = nil
+	err = cgroups.Walk(func(cgroup string) error {
+		walked = append(walked, cgroup)
+		if cgroup == made {
+			return fs.SkipDir
+		}
+		return nil
+	})
+	if err != nil || slices.Contains(walked, below) {
+		t.Errorf("walked %q (%v) although told to skip %s", walked, err, below)
+	}
+
+	for _, cgroup := range []string{below, made} {
+		if err := os.Remove(filepath.Join(cgroups.Mount, cgroup)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := cgroups.ID(made); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("id of a removed cgroup: %v", err)
+	}
+	if _, err := cgroups.Procs(made); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("processes of a removed cgroup: %v", err)
+	}
+}
+
+func TestPathOfNoProcess(t *testing.T) {
+	if _, err := (Cgroups{}).Path(1 << 30); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestWalkNeedsTheMount(t *testing.T) {
+	missing := Cgroups{Mount: filepath.Join(t.TempDir(), "missing")}
+	if err := missing.Walk(func(string) error { return nil }); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// The numbers of /proc/cgroups are of hierarchies, so only the names can be compared.
+func TestSubsysIndex(t *testing.T) {
+	spec, err := LoadBTF("")
+	if errors.Is(err, ErrNoBTF) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	enabled, err := os.ReadFile("/proc/cgroups")
+	if err != nil {
+		t.Skip(err)
+	}
+	taken := make(map[int]string)
+	for line := range strings.Lines(string(enabled)) {
+		name, _, _ := strings.Cut(line, "\t")
+		if strings.HasPrefix(name, "#") {
+			continue
+		}
+		index, err := SubsysIndex(spec, subsysName(name))
+		if err != nil {
+			t.Error(err)
+		}
+		if other, ok := taken[index]; ok {
+			t.Errorf("%s and %s have the same index", name, other)
+		}
+		taken[index] = name
+	}
+	if _, err := SubsysIndex(spec, "absent_cgrp_id"); err == nil {
+		t.Error("no error for a controller that does not exist")
+	}
+}

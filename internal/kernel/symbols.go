@@ -16,7 +16,7 @@ import (
 )
 
 // ErrSymbolsHidden: the kernel shows all addresses as zero.
-var ErrSymbolsHidden = errors.New("the kernel hides its symbols' addresses: run as root, or give CAP_SYSLOG and set kernel.kptr_restrict to 0 or 1")
+var ErrSymbolsHidden = errors.New("the kernel hides its symbols' addresses: run as root or with CAP_SYSLOG, and set kernel.kptr_restrict to 0 or 1")
 
 // UnknownFunction stands in a stack for an address that no symbol covers: a BPF
 // program, a trampoline or a module loaded since the symbols were read. The

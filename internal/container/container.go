@@ -6,25 +6,43 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"time"
 )
 
-// Info is what an engine knows of one container.
+// Info is what an engine knows of one container. What the engine does not tell is
+// the zero value.
 type Info struct {
 	ID   string
-	Name string
-	// Image as the user named it, with its tag; ImageID its content's digest.
-	Image, ImageID string
-	Labels         map[string]string
-	// User as configured: a name or number, "" for the image's default.
-	User            string
-	Privileged      bool
-	CapAdd, CapDrop []string
-	Running         bool
-	// Inspected: the engine was asked in full; otherwise only the ID, names and
-	// labels are known, from an event.
+	Name string // without Docker's leading slash
+	// Image as the user named it, with its tag: nginx:latest, or an image ID.
+	Image string
+	// ImageID is the digest of the image's configuration (of its index, in engines
+	// with containerd's image store), which changes with its content.
+	ImageID string
+	// ImageDigest is what registries know the image by, sha256:…; "" for one that
+	// was never pushed or pulled.
+	ImageDigest string
+	Labels      map[string]string
+	// User as configured: a name or number, "" for root.
+	User                         string
+	Privileged                   bool
+	CapAdd, CapDrop, SecurityOpt []string
+	// The namespaces' settings in Docker's words: "", host, container:ID, …
+	PidMode, NetworkMode, UsernsMode, CgroupnsMode string
+	CgroupParent                                   string
+
+	Running bool
+	Pid     int // of the first process, as the engine's host sees it; 0 unless it runs
+	// CreatedAt, StartedAt (the last time) and FinishedAt are zero if that has not
+	// happened yet.
+	CreatedAt, StartedAt, FinishedAt time.Time
+	ExitCode                         int
+
+	// Inspected: the engine was asked in full. Otherwise a listing or an event has
+	// told the ID, the name, the image, the labels and whether it runs.
 	Inspected bool
 }
 
@@ -35,7 +53,9 @@ type EventType string
 const (
 	Created EventType = "create"
 	Started EventType = "start"
-	Renamed EventType = "rename"
+	Died    EventType = "die" // its first process has ended
+	Removed EventType = "destroy"
+	Renamed EventType = "rename" // Name is the new one
 )
 
 // Event is something that happened to a container.
@@ -46,32 +66,57 @@ type Event struct {
 	Time            time.Time
 }
 
-// Engine runs containers and can be asked about them.
+// Version is what an engine says of itself and of its host.
+type Version struct {
+	Engine, API string // 28.5.2, 1.51
+	OS          string // of the host, such as Debian GNU/Linux 12 (bookworm)
+	// Kernel is the release of the kernel that the containers run on. A kernel
+	// other than ours means that they are out of our sight.
+	Kernel        string
+	CgroupDriver  string // cgroupfs, systemd or none
+	CgroupVersion string // 1 or 2
+	Rootless      bool   // the engine runs without root, in a user namespace
+	UsernsRemap   bool   // containers get a user namespace
+}
+
+// Engine runs containers and can be asked about them. Its methods may be called
+// from several goroutines at once.
 type Engine interface {
 	// Name of the kind of engine, such as docker.
 	Name() string
-	// List of the containers, the running ones or all.
+	// Version of the engine.
+	Version(ctx context.Context) (Version, error)
+	// List of the containers, the running ones or all, not Inspected.
 	List(ctx context.Context, all bool) ([]Info, error)
 	// Inspect one by ID or name. The error is ErrNotFound if there is none.
 	Inspect(ctx context.Context, id string) (Info, error)
-	// Events from a moment on, until ctx ends. The second channel gets the error
-	// that ended them before.
+	// Events from a moment on, past ones included, until ctx ends. The second
+	// channel gets the error that ended them before, then it is closed; the first
+	// is never closed.
 	Events(ctx context.Context, since time.Time) (<-chan Event, <-chan error)
+	// Close ends the connection.
+	Close() error
 }
 
 // ErrNotFound: the engine has no such container.
 var ErrNotFound = errors.New("no such container")
 
-// UnreachableError: the engine does not answer.
+// UnreachableError: no engine answers at the endpoint.
 type UnreachableError struct {
-	Endpoint string
+	Endpoint string // such as unix:///var/run/docker.sock
 	Err      error
 }
 
+// Error ends in what to do.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("cannot reach Docker at %s: %v; is it running, and are DOCKER_HOST and the docker context right?", e.Endpoint, e.Err)
+	advice := "is it running, and are DOCKER_HOST and the docker context right?"
+	if errors.Is(e.Err, os.ErrPermission) {
+		advice = "run this as root or as a member of the group docker"
+	}
+	return fmt.Sprintf("cannot reach Docker at %s: %v; %s", e.Endpoint, e.Err, advice)
 }
 
+// Unwrap gives the reason.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // cgroupName is how engines name a container's cgroup: its ID alone, or
@@ -86,7 +131,8 @@ const maxCgroupName = 126
 
 // IDFromCgroup finds the container that a cgroup belongs to: the topmost
 // component with a container's name, since what runs inside a container belongs
-// to that container.
+// to that container. The path may be absolute or not, of any hierarchy. Anybody who
+// may make cgroups can make one with such a name: the engine knows what is true.
 func IDFromCgroup(path string) (id string, ok bool) {
 	for component := range strings.SplitSeq(path, "/") {
 		if len(component) > maxCgroupName {
@@ -101,5 +147,8 @@ func IDFromCgroup(path string) (id string, ok bool) {
 	return "", false
 }
 
-// ShortID is an ID as engines show it.
-func ShortID(id string) string { return id[:min(len(id), 12)] }
+// shortLen is how much of an ID engines show.
+const shortLen = 12
+
+// ShortID is an ID as engines show it: its first 12 digits.
+func ShortID(id string) string { return id[:min(len(id), shortLen)] }

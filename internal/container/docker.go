@@ -2,68 +2,135 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/distribution/reference"
 	"github.com/docker/cli/cli/command"
+	"github.com/docker/cli/cli/context/docker"
 	"github.com/docker/cli/cli/flags"
-	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/pflag"
 )
 
 // Docker is the Docker engine that the docker command would talk to.
 type Docker struct {
 	client   client.APIClient
 	endpoint string
-	version  types.Version
 }
 
-// connectTimeout bounds the first question to the engine.
+// connectTimeout bounds the first question to the engine; ssh needs some of it.
 const connectTimeout = 10 * time.Second
 
-// NewDocker connects as the docker command does: DOCKER_HOST, DOCKER_CONTEXT or
-// the current context, with their TLS settings and ssh. The error is an
-// *UnreachableError if the engine does not answer.
+// NewDocker connects as the docker command does without flags: DOCKER_HOST,
+// DOCKER_CONTEXT or the current context, with their TLS settings
+// (DOCKER_TLS_VERIFY, DOCKER_CERT_PATH) and ssh. The error is an
+// *UnreachableError if no engine answers; others are about the configuration.
 func NewDocker(ctx context.Context) (*Docker, error) {
-	cli, err := command.NewDockerCli(command.WithCombinedStreams(io.Discard))
+	api, endpoint, err := dockerClient()
 	if err != nil {
-		return nil, fmt.Errorf("reading Docker's configuration: %w", err)
+		return nil, fmt.Errorf("choosing the Docker engine: %w; see docker context ls and DOCKER_HOST", err)
 	}
-	if err := cli.Initialize(flags.NewClientOptions()); err != nil {
-		return nil, fmt.Errorf("reading Docker's configuration: %w", err)
-	}
-	endpoint := cli.DockerEndpoint().Host
-	api := cli.Client()
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	version, err := api.ServerVersion(ctx)
-	if err != nil {
-		api.Close()
+	if err := answers(ctx, api); err != nil {
+		_ = api.Close()
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("connecting to Docker at %s: %w", endpoint, ctx.Err())
+		}
 		return nil, &UnreachableError{endpoint, err}
 	}
-	return &Docker{api, endpoint, version}, nil
+	return &Docker{api, endpoint}, nil
+}
+
+// dockerClient makes the client that the docker command would use, and tells
+// where it connects to.
+func dockerClient() (api client.APIClient, endpoint string, err error) {
+	// The command's packages print to stderr through logrus.
+	logrus.SetOutput(io.Discard)
+	cli, err := command.NewDockerCli(command.WithCombinedStreams(io.Discard))
+	if err != nil {
+		return nil, "", err
+	}
+	options := flags.NewClientOptions()
+	none := pflag.NewFlagSet("docker", pflag.ContinueOnError)
+	options.InstallFlags(none) // the defaults depend on the environment
+	options.SetDefaultOptions(none)
+	if err := cli.Initialize(options); err != nil {
+		return nil, "", err
+	}
+	// Not cli.Client(), which exits if the context does not exist.
+	api, err = command.NewAPIClientFromFlags(options, cli.ConfigFile())
+	if err != nil {
+		return nil, "", err
+	}
+	// The client's own idea of its host is a dummy with ssh.
+	endpoint = api.DaemonHost()
+	if metadata, err := cli.ContextStore().GetMetadata(cli.CurrentContext()); err == nil {
+		if meta, err := docker.EndpointFromContext(metadata); err == nil && meta.Host != "" {
+			endpoint = meta.Host
+		}
+	}
+	return api, endpoint, nil
+}
+
+// answers asks for the version; the error is as plain as can be had.
+func answers(ctx context.Context, api client.APIClient) error {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	_, err := api.ServerVersion(ctx)
+	if !client.IsErrConnectionFailed(err) {
+		return err
+	}
+	// The client turns most reasons into "Cannot connect", so look again.
+	conn, dialErr := api.Dialer()(ctx)
+	if dialErr != nil {
+		return dialErr
+	}
+	_ = conn.Close()
+	return err
 }
 
 // Name is docker.
 func (d *Docker) Name() string { return "docker" }
 
-// Endpoint is where the engine was reached.
+// Endpoint is where the engine was reached, such as unix:///var/run/docker.sock
+// or ssh://host.
 func (d *Docker) Endpoint() string { return d.endpoint }
-
-// Version of the engine, and of its API.
-func (d *Docker) Version() (engine, api string) { return d.version.Version, d.version.APIVersion }
 
 // Close ends the connection.
 func (d *Docker) Close() error { return d.client.Close() }
 
-// List implements Engine. The settings that only an inspection tells are empty.
+// Version implements Engine.
+func (d *Docker) Version(ctx context.Context) (Version, error) {
+	server, err := d.client.ServerVersion(ctx)
+	if err != nil {
+		return Version{}, fmt.Errorf("asking Docker for its version: %w", err)
+	}
+	info, err := d.client.Info(ctx)
+	if err != nil {
+		return Version{}, fmt.Errorf("asking Docker about its host: %w", err)
+	}
+	return Version{
+		Engine:        server.Version,
+		API:           server.APIVersion,
+		OS:            info.OperatingSystem,
+		Kernel:        info.KernelVersion,
+		CgroupDriver:  info.CgroupDriver,
+		CgroupVersion: info.CgroupVersion,
+		Rootless:      slices.Contains(info.SecurityOptions, "name=rootless"),
+		UsernsRemap:   slices.Contains(info.SecurityOptions, "name=userns"),
+	}, nil
+}
+
+// List implements Engine.
 func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 	list, err := d.client.ContainerList(ctx, container.ListOptions{All: all})
 	if err != nil {
@@ -71,13 +138,34 @@ func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 	}
 	var infos []Info
 	for _, c := range list {
-		info := Info{ID: c.ID, Image: familiar(c.Image), ImageID: c.ImageID, Labels: c.Labels, Running: c.State == container.StateRunning}
-		if len(c.Names) > 0 {
-			info.Name = strings.TrimPrefix(c.Names[0], "/")
-		}
-		infos = append(infos, info)
+		infos = append(infos, Info{
+			ID:          c.ID,
+			Name:        ownName(c.Names),
+			Image:       familiar(c.Image, c.ImageID),
+			ImageID:     c.ImageID,
+			Labels:      c.Labels,
+			NetworkMode: c.HostConfig.NetworkMode,
+			Running:     running(c.State),
+			CreatedAt:   time.Unix(c.Created, 0),
+		})
 	}
 	return infos, nil
+}
+
+// running: a paused container runs, and so does one between two attempts that
+// the engine restarts, as State.Running has it.
+func running(state container.ContainerState) bool {
+	return state == container.StateRunning || state == container.StatePaused || state == container.StateRestarting
+}
+
+// ownName leaves out the names that other containers' links give (/web/db).
+func ownName(names []string) string {
+	for _, name := range names {
+		if name := strings.TrimPrefix(name, "/"); !strings.Contains(name, "/") {
+			return name
+		}
+	}
+	return ""
 }
 
 // Inspect implements Engine.
@@ -89,32 +177,86 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("inspecting container %s: %w", id, err)
 	}
+	if c.ContainerJSONBase == nil || c.Config == nil || c.HostConfig == nil || c.State == nil {
+		return Info{}, fmt.Errorf("inspecting container %s: the engine's answer is incomplete", id)
+	}
 	return Info{
-		ID:         c.ID,
-		Name:       strings.TrimPrefix(c.Name, "/"),
-		Image:      familiar(c.Config.Image),
-		ImageID:    c.Image,
-		Labels:     c.Config.Labels,
-		User:       c.Config.User,
-		Privileged: c.HostConfig.Privileged,
-		CapAdd:     c.HostConfig.CapAdd,
-		CapDrop:    c.HostConfig.CapDrop,
-		Running:    c.State.Running,
-		Inspected:  true,
+		ID:           c.ID,
+		Name:         strings.TrimPrefix(c.Name, "/"),
+		Image:        familiar(c.Config.Image, c.Image),
+		ImageID:      c.Image,
+		ImageDigest:  d.imageDigest(ctx, c.Config.Image, c.Image),
+		Labels:       c.Config.Labels,
+		User:         c.Config.User,
+		Privileged:   c.HostConfig.Privileged,
+		CapAdd:       c.HostConfig.CapAdd,
+		CapDrop:      c.HostConfig.CapDrop,
+		SecurityOpt:  c.HostConfig.SecurityOpt,
+		PidMode:      string(c.HostConfig.PidMode),
+		NetworkMode:  string(c.HostConfig.NetworkMode),
+		UsernsMode:   string(c.HostConfig.UsernsMode),
+		CgroupnsMode: string(c.HostConfig.CgroupnsMode),
+		CgroupParent: c.HostConfig.CgroupParent,
+		Running:      c.State.Running,
+		Pid:          c.State.Pid,
+		CreatedAt:    moment(c.Created),
+		StartedAt:    moment(c.State.StartedAt),
+		FinishedAt:   moment(c.State.FinishedAt),
+		ExitCode:     c.State.ExitCode,
+		Inspected:    true,
 	}, nil
+}
+
+// moment reads Docker's time; that of what has not happened is Go's zero time.
+func moment(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// imageDigest is the digest by which the image's registry knows it. An image may
+// have several, of different repositories: the one that the user named goes first.
+func (d *Docker) imageDigest(ctx context.Context, image, id string) string {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err == nil {
+		if digested, ok := named.(reference.Digested); ok {
+			return digested.Digest().String()
+		}
+	}
+	inspected, inspectErr := d.client.ImageInspect(ctx, id)
+	if inspectErr != nil {
+		return "" // removed while its container runs on, which Docker allows
+	}
+	digest := ""
+	for _, known := range inspected.RepoDigests {
+		repository, found, _ := strings.Cut(known, "@")
+		if digest == "" || err == nil && repository == reference.FamiliarName(named) {
+			digest = found
+		}
+	}
+	return digest
 }
 
 // Events implements Engine.
 func (d *Docker) Events(ctx context.Context, since time.Time) (<-chan Event, <-chan error) {
+	out, failed := make(chan Event), make(chan error, 1)
 	messages, errs := d.client.Events(ctx, events.ListOptions{
 		Since:   fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()),
 		Filters: filters.NewArgs(filters.Arg("type", string(events.ContainerEventType))),
 	})
-	out := make(chan Event)
 	go func() {
+		defer close(failed)
 		for {
 			select {
-			case <-ctx.Done():
+			case err := <-errs:
+				if ctx.Err() == nil && err != nil {
+					if errors.Is(err, io.EOF) {
+						err = errors.New("the engine has closed the connection")
+					}
+					failed <- fmt.Errorf("following Docker's events: %w", err)
+				}
 				return
 			case message := <-messages:
 				event, ok := eventOf(message)
@@ -129,36 +271,54 @@ func (d *Docker) Events(ctx context.Context, since time.Time) (<-chan Event, <-c
 			}
 		}
 	}()
-	return out, errs
+	return out, failed
 }
 
+// eventOf also tells labels from the attributes that the engine adds to them.
 func eventOf(message events.Message) (Event, bool) {
-	event := Event{Type: EventType(message.Action), ID: message.Actor.ID, Time: time.Unix(0, message.TimeNano)}
+	event := Event{
+		Type:   EventType(message.Action),
+		ID:     message.Actor.ID,
+		Labels: make(map[string]string),
+		Time:   time.Unix(0, message.TimeNano),
+	}
+	var added []string
 	switch event.Type {
-	case Created, Started, Renamed:
+	case Created, Started, Removed:
+	case Died:
+		added = []string{"exitCode", "execDuration"}
+	case Renamed:
+		added = []string{"oldName"}
 	default:
 		return Event{}, false
 	}
-	event.Labels = make(map[string]string)
 	for key, value := range message.Actor.Attributes {
-		switch key {
-		case "name":
+		switch {
+		case key == "name":
 			event.Name = strings.TrimPrefix(value, "/")
-		case "image":
-			event.Image = familiar(value)
-		case "oldName", "execID", "exitCode", "signal":
-		default:
+		case key == "image":
+			event.Image = familiar(value, "")
+		case !slices.Contains(added, key):
 			event.Labels[key] = value
 		}
 	}
 	return event, true
 }
 
-// familiar is an image's name as docker ps shows it, with its tag.
-func familiar(image string) string {
+// shortestID is the least number of digits by which an image is taken to be named
+// by its ID: cafe may be the name of an image, and yet begin another's ID.
+const shortestID = 4
+
+// familiar is an image's name with its tag, and without what docker ps leaves
+// out: docker.io/library. An image named by (the beginning of) its ID keeps that.
+func familiar(image, id string) string {
+	_, digits, _ := strings.Cut(id, ":")
+	if len(image) >= shortestID && strings.HasPrefix(digits, image) {
+		return image
+	}
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
-		return image // an ID
+		return image // a whole ID
 	}
 	return reference.FamiliarString(reference.TagNameOnly(named))
 }

@@ -13,12 +13,14 @@ import (
 // UnknownError: no running container has this name or ID.
 type UnknownError struct {
 	Name string
-	// Nearest are the names that are most like it, the nearest first.
+	// Nearest are at most three names of running containers that are most like it,
+	// the nearest first.
 	Nearest []string
 	// Stopped: there is one, but it does not run.
 	Stopped bool
 }
 
+// Error ends in what to do.
 func (e *UnknownError) Error() string {
 	switch {
 	case e.Stopped:
@@ -33,7 +35,8 @@ func (e *UnknownError) Error() string {
 const nearestShown = 3
 
 // Resolve finds running containers by name, ID or unambiguous beginning of an
-// ID, as docker does. The error is an *UnknownError if there is none.
+// ID, in this order, as docker does; each once, however often it is named. The
+// error is an *UnknownError if there is none or it does not run.
 func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error) {
 	all, err := engine.List(ctx, true)
 	if err != nil {
@@ -45,7 +48,9 @@ func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, info)
+		if !slices.ContainsFunc(found, func(other Info) bool { return other.ID == info.ID }) {
+			found = append(found, info)
+		}
 	}
 	return found, nil
 }
@@ -69,11 +74,13 @@ func resolve(all []Info, name string) (Info, error) {
 }
 
 func matching(all []Info, name string) []Info {
-	exact := slices.IndexFunc(all, func(info Info) bool {
-		return info.Name == strings.TrimPrefix(name, "/") || info.ID == name
-	})
-	if exact >= 0 {
-		return all[exact : exact+1]
+	for _, is := range []func(Info) bool{
+		func(info Info) bool { return info.Name == strings.TrimPrefix(name, "/") },
+		func(info Info) bool { return info.ID == name },
+	} {
+		if i := slices.IndexFunc(all, is); i >= 0 {
+			return all[i : i+1]
+		}
 	}
 	var matches []Info
 	for _, info := range all {

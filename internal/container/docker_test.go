@@ -1,0 +1,251 @@
+package container
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+func TestInspectTellsTheSettings(t *testing.T) {
+	docker, name := engine(t), unused()
+	begin := time.Now().Add(-time.Second)
+	id := through{t: t}.run("--name", name, "--label", "a=b=c", "--user", "1000:1000", "--cap-add", "NET_ADMIN",
+		"--cap-drop", "MKNOD", "--security-opt", "no-new-privileges", "--pid", "host", "--network", "none",
+		"--userns", "host", "--cgroupns", "host", "--cgroup-parent", "capmon-test", "bb", "sleep", "600")
+	for _, spelling := range []string{id, ShortID(id), name} {
+		got, err := docker.Inspect(t.Context(), spelling)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := Info{
+			ID: id, Name: name, Image: "bb:latest", User: "1000:1000",
+			PidMode: "host", NetworkMode: "none",
+			UsernsMode: "host", CgroupnsMode: "host", CgroupParent: "capmon-test",
+			Running: true, Inspected: true,
+		}
+		ignored := cmpopts.IgnoreFields(Info{}, "SecurityOpt", "ImageID", "Labels", "CapAdd", "CapDrop", "Pid", "CreatedAt", "StartedAt")
+		if diff := cmp.Diff(want, got, ignored); diff != "" {
+			t.Errorf("%s: (-want +got)\n%s", spelling, diff)
+		}
+		if _, err := os.Stat("/proc/" + strconv.Itoa(got.Pid)); err != nil {
+			t.Errorf("first process: %v", err)
+		}
+		if got.CreatedAt.Before(begin) || got.StartedAt.Before(got.CreatedAt) || got.StartedAt.After(time.Now().Add(time.Second)) {
+			t.Errorf("created %v, started %v, but the test began %v", got.CreatedAt, got.StartedAt, begin)
+		}
+		if !strings.HasPrefix(got.ImageID, "sha256:") || got.Labels["a"] != "b=c" {
+			t.Errorf("image %q, labels %v", got.ImageID, got.Labels)
+		}
+		// The engine adds label=disable to --pid host.
+		if !slices.Contains(got.SecurityOpt, "no-new-privileges") {
+			t.Errorf("security options %v", got.SecurityOpt)
+		}
+		// docker's command line spells them CAP_NET_ADMIN, or not, with its version.
+		if granted, err := capability.Granted(got.CapAdd, got.CapDrop, got.Privileged, capability.CheckpointRestore); err != nil ||
+			granted != capability.DockerDefault().With(capability.NetAdmin).Without(capability.Mknod) {
+			t.Errorf("granted %v, %v", granted, err)
+		}
+	}
+}
+
+func TestInspectOfOneThatHasEnded(t *testing.T) {
+	docker := engine(t)
+	cli := through{t: t}
+	id := cli.run("bb", "sh", "-c", "exit 3")
+	cli.output("wait", id)
+	info, err := docker.Inspect(t.Context(), id)
+	if err != nil || info.Running || info.Pid != 0 || info.ExitCode != 3 || info.FinishedAt.Before(info.StartedAt) {
+		t.Errorf("got %+v, %v", info, err)
+	}
+	created, err := docker.Inspect(t.Context(), cli.create("bb", "true"))
+	if err != nil || created.Running || !created.StartedAt.IsZero() || !created.FinishedAt.IsZero() || created.CreatedAt.IsZero() {
+		t.Errorf("never started: got %+v, %v", created, err)
+	}
+}
+
+func TestInspectOfNone(t *testing.T) {
+	_, err := engine(t).Inspect(t.Context(), unused())
+	if !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v; want ErrNotFound", err)
+	}
+}
+
+func TestList(t *testing.T) {
+	docker, name := engine(t), unused()
+	cli := through{t: t}
+	running := cli.run("--name", name, "--label", "a=b", "bb", "sleep", "600")
+	linked := cli.run("--link", name+":alias", "bb", "sleep", "600")
+	cli.output("pause", linked)
+	stopped := cli.create("bb", "true")
+
+	infos := func(all bool) map[string]Info {
+		list, err := docker.List(t.Context(), all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byID := make(map[string]Info)
+		for _, info := range list {
+			byID[info.ID] = info
+		}
+		return byID
+	}
+	onlyRunning, all := infos(false), infos(true)
+	got := onlyRunning[running]
+	if got.Name != name || got.Image != "bb:latest" || !got.Running || got.Labels["a"] != "b" || got.CreatedAt.IsZero() || got.Inspected {
+		t.Errorf("got %+v", got)
+	}
+	if !onlyRunning[linked].Running {
+		t.Error("a paused container is not running")
+	}
+	if _, shown := onlyRunning[stopped]; shown {
+		t.Error("a container that was never started is among the running ones")
+	}
+	if got, shown := all[stopped]; !shown || got.Running {
+		t.Errorf("all: got %+v, %v", got, shown)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	docker := engine(t)
+	got, err := docker.Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (through{t: t}).output("version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}"); got.Engine+" "+got.API != want {
+		t.Errorf("got %+v, docker version says %s", got, want)
+	}
+	release, err := kernel.Release()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Kernel != release || got.OS == "" || got.CgroupDriver == "" || got.CgroupVersion != "1" && got.CgroupVersion != "2" {
+		t.Errorf("got %+v; want this kernel, %s", got, release)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	docker, name := engine(t), unused()
+	cli := through{t: t}
+	since := time.Now()
+	// As labels these must not be mistaken for the engine's own attributes.
+	id := cli.create("--name", name, "--label", "a=b", "--label", "oldName=mine", "bb", "true")
+	events, errs := docker.Events(t.Context(), since) // after the creation
+	cli.output("start", "-a", id)
+	cli.output("rename", id, name+"-2")
+	cli.output("rm", id)
+
+	var got []EventType
+	for !slices.Contains(got, Removed) {
+		select {
+		case err := <-errs:
+			t.Fatalf("ended after %v: %v", got, err)
+		case event := <-events:
+			if event.ID != id {
+				continue
+			}
+			got = append(got, event.Type)
+			wantName := name
+			if event.Type == Renamed || event.Type == Removed {
+				wantName = name + "-2"
+			}
+			labels := cmpopts.IgnoreMapEntries(func(key, _ string) bool { return strings.HasPrefix(key, "com.github.") })
+			wantLabels := map[string]string{"a": "b", "oldName": "mine"}
+			if event.Type == Renamed {
+				delete(wantLabels, "oldName")
+			}
+			if diff := cmp.Diff(wantLabels, event.Labels, labels); diff != "" || event.Name != wantName || event.Image != "bb:latest" {
+				t.Errorf("%+v: labels %s", event, diff)
+			}
+			if event.Time.Before(since.Add(-time.Second)) || event.Time.After(time.Now().Add(time.Second)) {
+				t.Errorf("%+v: not of now", event)
+			}
+		}
+	}
+	if want := []EventType{Created, Started, Died, Renamed, Removed}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestFamiliar(t *testing.T) {
+	id := "sha256:beef" + strings.Repeat("0", 60)
+	for image, want := range map[string]string{
+		"bb":                                  "bb:latest",
+		"nginx:1.27":                          "nginx:1.27",
+		"docker.io/library/nginx":             "nginx:latest",
+		"docker.io/grafana/grafana:11":        "grafana/grafana:11",
+		"localhost:5000/x":                    "localhost:5000/x:latest",
+		"x@sha256:" + strings.Repeat("a", 64): "x@sha256:" + strings.Repeat("a", 64),
+		"beef0":                               "beef0",
+		"beef":                                "beef",
+		"bee":                                 "bee:latest",
+		"cafe":                                "cafe:latest",
+		id:                                    id,
+		id[7:]:                                id[7:],
+		strings.Repeat("a", 64):               strings.Repeat("a", 64),
+		"":                                    "",
+	} {
+		if got := familiar(image, id); got != want {
+			t.Errorf("%q: got %q, want %q", image, got, want)
+		}
+	}
+}
+
+// What the engine grants is what Granted says: the bounding set of a container.
+func TestGrantedIsTheBoundingSet(t *testing.T) {
+	docker := engine(t)
+	last, err := kernel.LastCapability()
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, bounding, _ := strings.Cut(string(status), "CapBnd:\t")
+	most := parseHex(t, bounding[:16])
+	for _, flags := range []string{
+		"", "--cap-add net_admin", "--cap-drop ALL", "--cap-drop ALL --cap-add CHOWN --cap-add cap_sys_nice",
+		"--cap-add ALL", "--cap-add ALL --cap-drop NET_RAW", "--cap-add ALL --cap-drop ALL",
+		"--cap-add NET_RAW --cap-drop NET_RAW", "--privileged --cap-drop CHOWN",
+	} {
+		cli := through{t: t}
+		id := cli.create(append(strings.Fields(flags), "bb", "sed", "-n", `s/^CapBnd:\s*//p`, "/proc/self/status")...)
+		info, err := docker.Inspect(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cli.command("start", "-a", id).CombinedOutput()
+		beyond := said.Minus(most)
+		switch {
+		case err != nil && !beyond.Empty():
+			t.Logf("docker run %s: not here, where %v is missing", flags, beyond)
+		case err != nil:
+			t.Errorf("docker run %s: %v\n%s", flags, err, out)
+		case parseHex(t, strings.TrimSpace(string(out))) != said.Minus(beyond):
+			t.Errorf("docker run %s: %v are granted, but the kernel has %s", flags, said, out)
+		}
+	}
+}
+
+func parseHex(t *testing.T, s string) capability.Set {
+	t.Helper()
+	set, err := strconv.ParseUint(s, 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return capability.Set(set)
+}

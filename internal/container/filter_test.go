@@ -1,0 +1,90 @@
+package container
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestFilter(t *testing.T) {
+	info := Info{
+		ID:    "0123456789ab" + strings.Repeat("c", 52),
+		Name:  "shop-web-1",
+		Image: "registry.example:5000/shop/web:1.2",
+		Labels: map[string]string{
+			"com.docker.compose.project": "shop",
+			"tier":                       "front=end",
+			"empty":                      "",
+		},
+	}
+	official := Info{Image: "nginx:1.27"}
+	for _, test := range []struct {
+		name                  string
+		names, images, labels []string
+		info                  Info
+		want                  bool
+	}{
+		{name: "nothing asked for", info: info, want: true},
+		{name: "nothing asked for, nothing known", want: true},
+
+		{name: "name", names: []string{"shop-web-1"}, info: info, want: true},
+		{name: "name pattern", names: []string{"shop-*"}, info: info, want: true},
+		{name: "part of the name", names: []string{"shop"}, info: info},
+		{name: "one of two names", names: []string{"db", "shop-web-?"}, info: info, want: true},
+		{name: "whole ID", names: []string{info.ID}, info: info, want: true},
+		{name: "short ID", names: []string{"0123456789ab"}, info: info, want: true},
+		{name: "longer ID", names: []string{"0123456789abcc"}, info: info, want: true},
+		{name: "pattern of an ID", names: []string{"0123*"}, info: info, want: true},
+		{name: "beginning of an ID that may be a name", names: []string{"0123"}, info: info},
+		{name: "another ID", names: []string{"ffff456789ab"}, info: info},
+
+		{name: "image", images: []string{"registry.example:5000/shop/web:1.2"}, info: info, want: true},
+		{name: "image without its tag", images: []string{"registry.example:5000/shop/web"}, info: info, want: true},
+		{name: "image, another tag", images: []string{"registry.example:5000/shop/web:1.*"}, info: info, want: true},
+		{name: "image, wrong tag", images: []string{"registry.example:5000/shop/web:2.*"}, info: info},
+		{name: "image pattern does not cross a slash", images: []string{"registry*"}, info: info},
+		{name: "registry is no image", images: []string{"registry.example"}, info: info},
+		{name: "official image", images: []string{"nginx"}, info: official, want: true},
+		{name: "official image in full", images: []string{"docker.io/library/nginx:1.*"}, info: official, want: true},
+		{name: "image by digest", images: []string{"nginx"}, info: Info{Image: "nginx@sha256:" + strings.Repeat("a", 64)}, want: true},
+		{name: "image by ID", images: []string{"abcd*"}, info: Info{Image: strings.Repeat("abcd", 16)}, want: true},
+
+		{name: "label", labels: []string{"empty"}, info: info, want: true},
+		{name: "label with an empty value", labels: []string{"empty="}, info: info, want: true},
+		{name: "label without that value", labels: []string{"tier="}, info: info},
+		{name: "label and value", labels: []string{"com.docker.compose.project=shop"}, info: info, want: true},
+		{name: "label and another value", labels: []string{"com.docker.compose.project=pay"}, info: info},
+		{name: "label patterns", labels: []string{"com.*.project=s*"}, info: info, want: true},
+		{name: "value with =", labels: []string{"tier=front=end"}, info: info, want: true},
+		{name: "no such label", labels: []string{"nope"}, info: info},
+		{name: "label, none known", labels: []string{"*"}, info: official},
+
+		{name: "all kinds", names: []string{"shop-*"}, images: []string{"*/shop/web"}, labels: []string{"tier"}, info: info, want: true},
+		{name: "all kinds, one does not match", names: []string{"shop-*"}, images: []string{"nginx"}, labels: []string{"tier"}, info: info},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			filter, err := NewFilter(test.names, test.images, test.labels)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := filter.Match(test.info); got != test.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestNewFilterRefusesMalformedPatterns(t *testing.T) {
+	bad := []string{"we[b"}
+	for name, make := range map[string]func() (Filter, error){
+		"name":        func() (Filter, error) { return NewFilter(bad, nil, nil) },
+		"image":       func() (Filter, error) { return NewFilter(nil, bad, nil) },
+		"label":       func() (Filter, error) { return NewFilter(nil, nil, bad) },
+		"label value": func() (Filter, error) { return NewFilter(nil, nil, []string{"a=b[c"}) },
+		// Whole, it would be a class with = in it.
+		"label key": func() (Filter, error) { return NewFilter(nil, nil, []string{"a[=b]"}) },
+	} {
+		if _, err := make(); err == nil || !strings.Contains(err.Error(), "[") {
+			t.Errorf("%s: got %v; want an error with the pattern", name, err)
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// listed is an engine that can do no more than list.
+type listed struct {
+	Engine
+	infos []Info
+}
+
+func (l listed) List(context.Context, bool) ([]Info, error) { return l.infos, nil }
+
+func TestResolve(t *testing.T) {
+	id := func(start string) string { return start + strings.Repeat("0", 64-len(start)) }
+	engine := listed{infos: []Info{
+		{ID: id("aa11"), Name: "web", Running: true},
+		{ID: id("aa22"), Name: "db", Running: true},
+		{ID: id("cc33"), Name: "aa", Running: true},
+		{ID: id("dd44"), Name: "old"},
+		{ID: id("ee55"), Name: "wed", Running: true},
+	}}
+	for _, test := range []struct {
+		name  string
+		args  []string
+		want  []string // names
+		error string
+	}{
+		{name: "name", args: []string{"web"}, want: []string{"web"}},
+		{name: "name with a slash", args: []string{"/web"}, want: []string{"web"}},
+		{name: "name before the beginning of IDs", args: []string{"aa"}, want: []string{"aa"}},
+		{name: "whole ID", args: []string{id("aa22")}, want: []string{"db"}},
+		{name: "beginning of an ID", args: []string{"aa2"}, want: []string{"db"}},
+		{name: "several", args: []string{"db", "web"}, want: []string{"db", "web"}},
+		{name: "one twice", args: []string{"db", "aa22", "web"}, want: []string{"db", "web"}},
+		{name: "none", want: nil},
+		{name: "ambiguous", args: []string{"a"}, error: `"a" is the beginning of several containers' IDs: aa1100000000 (web), aa2200000000 (db)`},
+		{name: "stopped", args: []string{"old"}, error: `"old" is not running`},
+		{name: "stopped, by ID", args: []string{"dd"}, error: `"dd" is not running`},
+		{name: "unknown", args: []string{"weby"}, error: `no running container "weby": the nearest are web, wed`},
+		{name: "names are whole", args: []string{"we"}, error: `the nearest are web, wed`},
+		{name: "empty", args: []string{""}, error: `no running container ""`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			infos, err := Resolve(t.Context(), engine, test.args)
+			if test.error != "" {
+				if err == nil || !strings.Contains(err.Error(), test.error) {
+					t.Fatalf("got %v; want %s", err, test.error)
+				}
+				return
+			}
+			var got []string
+			for _, info := range infos {
+				got = append(got, info.Name)
+			}
+			if err != nil || !slices.Equal(got, test.want) {
+				t.Errorf("got %v, %v; want %v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestUnknownErrorTellsAtMostThree(t *testing.T) {
+	engine := listed{infos: []Info{
+		{Name: "wex", Running: true}, {Name: "web", Running: true}, {Name: "web1", Running: true}, {Name: "zzzzz", Running: true}, {Name: "wey"},
+	}}
+	_, err := Resolve(t.Context(), engine, []string{"we1"})
+	var unknown *UnknownError
+	if !errors.As(err, &unknown) {
+		t.Fatalf("got %v", err)
+	}
+	if want := []string{"web", "web1", "wex"}; !slices.Equal(unknown.Nearest, want) || unknown.Name != "we1" {
+		t.Errorf("got %+v; want %v", unknown, want)
+	}
+	if _, err := Resolve(t.Context(), listed{}, []string{"web"}); err == nil || !strings.Contains(err.Error(), "none is running") {
+		t.Errorf("without any container: %v", err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -125,12 +126,25 @@ func (c through) run(args ...string) string {
 // unused is a name that no container has.
 func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
 
-// reports keeps what a proxy has reported, in order, with what the engine said of
-// the container at that moment.
+// reports keeps what the engine said of each container when a proxy reported it,
+// in this order.
 type reports struct {
 	mu    sync.Mutex
-	ids   []string
 	infos []Info
+}
+
+func (r *reports) all() []Info {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.infos)
+}
+
+func (r *reports) ids() []string {
+	var ids []string
+	for _, info := range r.all() {
+		ids = append(ids, info.ID)
+	}
+	return ids
 }
 
 // proxy serves with the test's end.
@@ -144,7 +158,7 @@ func proxy(t *testing.T, docker *Docker) (through, *reports) {
 		}
 		seen.mu.Lock()
 		defer seen.mu.Unlock()
-		seen.ids, seen.infos = append(seen.ids, id), append(seen.infos, info)
+		seen.infos = append(seen.infos, info)
 	})
 	if err != nil {
 		t.Fatal(err)

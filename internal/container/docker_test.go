@@ -1,7 +1,10 @@
 package container
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -173,6 +176,62 @@ func TestEvents(t *testing.T) {
 	}
 	if want := []EventType{Created, Started, Died, Renamed, Removed}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestEventsEndWithTheEngine(t *testing.T) {
+	docker := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"Type":"container","Action":"start","Actor":{"ID":"x","Attributes":{"name":"web"}}}`)
+	})
+	events, errs := docker.Events(t.Context(), time.Now())
+	if event := <-events; event.Type != Started || event.Name != "web" {
+		t.Errorf("got %+v", event)
+	}
+	if err := <-errs; err == nil || !strings.Contains(err.Error(), "closed the connection") {
+		t.Errorf("got %v", err)
+	}
+	if _, open := <-errs; open {
+		t.Error("the second error is not the end")
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	_, errs = engine(t).Events(ctx, time.Now())
+	cancel()
+	if err, open := <-errs; open {
+		t.Errorf("cancelled: got %v", err)
+	}
+}
+
+func TestImageDigestIsThatOfTheNamedRepository(t *testing.T) {
+	named, copied := strings.Repeat("a", 64), strings.Repeat("b", 64)
+	for _, test := range []struct {
+		name, image, known, want string
+	}{
+		{"one", "web:1", `"web@sha256:` + named + `"`, "sha256:" + named},
+		{"the named one of two", "web:1", `"copy.example/web@sha256:` + copied + `", "web@sha256:` + named + `"`, "sha256:" + named},
+		{"of another name", "mine", `"web@sha256:` + named + `"`, "sha256:" + named},
+		{"named by digest", "web@sha256:" + copied, `"web@sha256:` + named + `"`, "sha256:" + copied},
+		{"built here", "web", ``, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if strings.Contains(r.URL.Path, "/images/") {
+					_, _ = io.WriteString(w, `{"RepoDigests":[`+test.known+`]}`)
+					return
+				}
+				_, _ = io.WriteString(w, `{"Id":"x","Image":"sha256:1","State":{},"HostConfig":{},"Config":{"Image":"`+test.image+`"}}`)
+			})
+			info, err := docker.Inspect(t.Context(), "x")
+			if err != nil || info.ImageDigest != test.want {
+				t.Errorf("got %q, %v; want %q", info.ImageDigest, err, test.want)
+			}
+		})
+	}
+	if info, err := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{}`)
+	}).Inspect(t.Context(), "x"); err == nil {
+		t.Errorf("got %+v from an empty answer", info)
 	}
 }
 

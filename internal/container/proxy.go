@@ -62,7 +62,7 @@ func NewProxy(docker *Docker, started func(ctx context.Context, id string)) (*Pr
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the Docker proxy: %w", err)
 	}
-	listener, err := net.Listen("unix", filepath.Join(directory, socketName))
+	listener, err := listen(filepath.Join(directory, socketName))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("listening for the command's Docker client: %w", err), os.RemoveAll(directory))
 	}
@@ -112,6 +112,16 @@ func NewProxy(docker *Docker, started func(ctx context.Context, id string)) (*Pr
 }
 
 const socketName = "docker.sock"
+
+// longestSocket is how long a socket's path may be, sun_path less the final NUL.
+const longestSocket = 107
+
+func listen(socket string) (net.Listener, error) {
+	if len(socket) > longestSocket {
+		return nil, fmt.Errorf("%s is too long for a unix socket; set TMPDIR to a shorter directory", socket)
+	}
+	return net.Listen("unix", socket)
+}
 
 // Host is the proxy's address in the form of DOCKER_HOST.
 func (p *Proxy) Host() string { return "unix://" + filepath.Join(p.directory, socketName) }

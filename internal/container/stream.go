@@ -46,7 +46,7 @@ func (p *Proxy) stream(w http.ResponseWriter, r *http.Request) {
 	defer context.AfterFunc(p.ctx, func() { client.Close() })()
 
 	// The client may have begun to send before it got the reply.
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	early, _ := buffered.Peek(buffered.Reader.Buffered())
 	fromClient := io.MultiReader(bytes.NewReader(early), client)
 	if err := writeHead(client, reply); err != nil {
 		return

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -74,6 +75,21 @@ func at(t *testing.T, host string) *Docker {
 	}
 	t.Cleanup(func() { api.Close() })
 	return &Docker{api, host}
+}
+
+func TestTheSocketsPathMayBeTooLong(t *testing.T) {
+	long := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
+	if err := os.Mkdir(long, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TMPDIR", long)
+	p, err := NewProxy(at(t, "unix:///nowhere/docker.sock"), nil)
+	if err == nil || !strings.Contains(err.Error(), "TMPDIR") {
+		t.Errorf("got %v, %v; want advice", p, err)
+	}
+	if left, _ := os.ReadDir(long); len(left) > 0 {
+		t.Errorf("%v is left", left)
+	}
 }
 
 func TestAnEngineThatIsAway(t *testing.T) {

@@ -1,0 +1,321 @@
+package classify
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/quick"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// granted is a check as the workload's own need makes it.
+func granted(c capability.Capability, stack ...string) monitor.Check {
+	return monitor.Check{
+		Capability: c,
+		Answer:     monitor.Held,
+		Subject:    monitor.Own,
+		Phase:      monitor.Workload,
+		Condition:  monitor.Untested,
+		Stack:      stack,
+		Call:       outside(),
+		Opts:       -1,
+	}
+}
+
+func outside() kernel.Call { return kernel.Call{Arch: kernel.NativeArch(), Nr: -1} }
+
+// call is one of this machine's system calls by its name.
+func call(t *testing.T, arch kernel.Arch, name string) kernel.Call {
+	t.Helper()
+	for nr := range 1000 {
+		if arch.SyscallName(nr) == name {
+			return kernel.Call{Arch: arch, Nr: nr}
+		}
+	}
+	t.Fatalf("%s has no system call %s", arch, name)
+	return kernel.Call{}
+}
+
+// known is the raw socket, which no row tells anything about.
+var known = []string{"security_capable", "ns_capable", "inet_create", "__sock_create"}
+
+func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
+	// Each step undoes what decided the one before; the check starts with
+	// everything at once that could decide.
+	check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
+	check.Phase, check.Subject, check.Nested = monitor.Setup, monitor.Borrowed, true
+	check.Answer, check.Condition = monitor.Owner, monitor.Moot
+	for _, step := range []struct {
+		name string
+		undo func()
+		want Class
+	}{
+		{"set-up", func() {}, Setup},
+		{"borrowed credentials", func() { check.Phase = monitor.Workload }, Borrowed},
+		{"somebody else's credentials", func() { check.Subject = monitor.Other }, Borrowed},
+		{"own namespace", func() { check.Subject = monitor.Own }, OwnNamespace},
+		{"owner of a namespace", func() { check.Nested = false }, OwnNamespace},
+		{"irrelevant", func() { check.Answer = monitor.Missing }, Irrelevant},
+		{"moot", func() { check.Stack = known }, Redundant},
+		{"denied", func() { check.Condition = monitor.Silent }, Denied},
+		{"soft by its condition", func() { check.Answer = monitor.Held }, Soft},
+		{"soft by its place", func() {
+			check.Condition, check.Capability, check.Stack = monitor.Unreadable, capability.Syslog, []string{"kallsyms_show_value"}
+		}, Soft},
+		{"required", func() { check.Stack = known }, Required},
+	} {
+		step.undo()
+		if got := Classify(check); got.Class != step.want {
+			t.Errorf("%s: got %v, want %s", step.name, got, step.want)
+		}
+	}
+}
+
+func TestConditions(t *testing.T) {
+	const setgid = "__sys_setgid"
+	for _, test := range []struct {
+		name       string
+		capability capability.Capability
+		condition  monitor.Condition
+		answer     monitor.Answer
+		want       Verdict
+	}{
+		{
+			"nothing known", capability.NetRaw, monitor.Untested, monitor.Held,
+			Verdict{Class: Required},
+		},
+		{
+			"a refusal would have been an error", capability.Setuid, monitor.Matters, monitor.Held,
+			Verdict{Class: Required},
+		},
+		{
+			"the same user", capability.Setuid, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the user id was already the one asked for"},
+		},
+		{
+			"the same group", capability.Setgid, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the group id was already the one asked for"},
+		},
+		{
+			"unchanged sets", capability.Setpcap, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "no capability was made inheritable that was not held"},
+		},
+		{
+			"no bit to lose", capability.Fsetid, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the mode had no set-group-ID bit to lose"},
+		},
+		{
+			"moot for a reason that has no words", capability.NetRaw, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "a refusal would have changed nothing"},
+		},
+		{
+			"refused, and nothing came of it", capability.Setuid, monitor.Moot, monitor.Missing,
+			Verdict{Class: Redundant, Reason: "the user id was already the one asked for"},
+		},
+		{
+			"the saved user", capability.Setuid, monitor.Silent, monitor.Held,
+			Verdict{Class: Soft, Reason: "without it the saved user id would stay behind"},
+		},
+		{
+			"the saved group", capability.Setgid, monitor.Silent, monitor.Held,
+			Verdict{Class: Soft, Reason: "without it the saved group id would stay behind"},
+		},
+		{
+			"the set-group-ID bit", capability.Fsetid, monitor.Silent, monitor.Held,
+			Verdict{Class: Soft, Reason: "without it the set-group-ID bit would be lost"},
+		},
+		{
+			"silent for a reason that has no words", capability.NetRaw, monitor.Silent, monitor.Held,
+			Verdict{Class: Soft, Reason: "without it the result would silently differ"},
+		},
+		{
+			"refused, and the result differed", capability.Setuid, monitor.Silent, monitor.Missing,
+			Verdict{Class: Denied},
+		},
+		{
+			"could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Held,
+			Verdict{Class: Required, Unsure: "whether a refusal would have mattered could not be evaluated"},
+		},
+		{
+			"refused, and could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Missing,
+			Verdict{Class: Denied},
+		},
+		{
+			"held and yet refused", capability.SysTime, monitor.Untested, monitor.Beyond,
+			Verdict{Class: Denied, Reason: "held, but asked for the host's user namespace: no --cap-add can help"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			check := granted(test.capability, "ns_capable_setid", setgid)
+			check.Condition, check.Answer = test.condition, test.answer
+			test.want.Site = setgid
+			if diff := cmp.Diff(test.want, Classify(check)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAnUnknownPlaceIsRequired(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		stack []string
+		want  Verdict
+	}{
+		{"in no row", known, Verdict{Class: Required, Site: "inet_create"}},
+		{"never heard of", []string{"ns_capable", "frobnicate"}, Verdict{Class: Required, Site: "frobnicate"}},
+		{"no stack", nil, Verdict{Class: Required, Unsure: "the kernel function that asked is not known"}},
+	} {
+		if diff := cmp.Diff(test.want, Classify(granted(capability.NetRaw, test.stack...))); diff != "" {
+			t.Errorf("%s: %s", test.name, diff)
+		}
+	}
+}
+
+func TestARefusalThatNobodyNoticesIsIrrelevant(t *testing.T) {
+	check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
+	for _, answer := range []monitor.Answer{monitor.Held, monitor.Missing, monitor.Beyond} {
+		check.Answer = answer
+		if got := Classify(check); got.Class != Irrelevant {
+			t.Errorf("answer %d: got %v", answer, got)
+		}
+	}
+}
+
+func TestARefusalIsDeniedWhereAGrantIsANeed(t *testing.T) {
+	for _, row := range Rows() {
+		if row.Class == Irrelevant {
+			continue
+		}
+		check := granted(anyOf(row), row.Functions...)
+		check.Answer = monitor.Missing
+		if got := Classify(check); got.Class != Denied {
+			t.Errorf("%v: got %v", row.Functions, got)
+		}
+	}
+}
+
+func TestAlternatives(t *testing.T) {
+	type pair struct{ narrow, wide capability.Capability }
+	alternatives := map[pair]string{
+		{capability.DACReadSearch, capability.DACOverride}:  "generic_permission",
+		{capability.NetRaw, capability.NetAdmin}:            "sk_setsockopt, SO_MARK",
+		{capability.BPF, capability.SysAdmin}:               "bpf_capable",
+		{capability.Perfmon, capability.SysAdmin}:           "perfmon_capable",
+		{capability.CheckpointRestore, capability.SysAdmin}: "checkpoint_restore_ns_capable",
+		{capability.Syslog, capability.SysAdmin}:            "check_syslog_permissions",
+		{capability.NetAdmin, capability.SysAdmin}:          "bpf_net_capable",
+		{capability.SysResource, capability.SysAdmin}:       "copy_process",
+	}
+	last := capability.CheckpointRestore
+	for narrow := range last + 1 {
+		for wide := range last + 1 {
+			check := granted(wide, known...)
+			check.RefusedFirst, check.HasRefusedFirst = narrow, true
+			got := Classify(check)
+			if where, want := alternatives[pair{narrow, wide}]; got.HasNarrower != want {
+				t.Errorf("%v refused, %v granted %s: got %+v, want an alternative %v", narrow, wide, where, got, want)
+			}
+			if got.HasNarrower && got.Narrower != narrow {
+				t.Errorf("%v refused, %v granted: got %v", narrow, wide, got.Narrower)
+			}
+		}
+	}
+}
+
+func TestOnlyANeedHasAnAlternative(t *testing.T) {
+	need := granted(capability.DACOverride, "capable_wrt_inode_uidgid", "generic_permission", "inode_permission", "may_open")
+	need.RefusedFirst, need.HasRefusedFirst = capability.DACReadSearch, true
+	if got := Classify(need); !got.HasNarrower {
+		t.Errorf("got %+v, want an alternative", got)
+	}
+	// Nothing was refused before: zero is CHOWN.
+	alone := granted(capability.DACOverride, need.Stack...)
+	alone.RefusedFirst = capability.DACReadSearch
+	refused, setup, borrowed := need, need, need
+	refused.Answer = monitor.Missing
+	setup.Phase = monitor.Setup
+	borrowed.Subject = monitor.Borrowed
+	for name, check := range map[string]monitor.Check{"alone": alone, "refused": refused, "set-up": setup, "borrowed": borrowed} {
+		if got := Classify(check); got.HasNarrower {
+			t.Errorf("%s: got %+v, want no alternative", name, got)
+		}
+	}
+}
+
+// Whatever was recorded has a class, and what it says of itself fits.
+func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
+	classes := make(map[Class]bool)
+	for _, class := range Classes() {
+		classes[class] = true
+	}
+	if len(classes) != len(Classes()) {
+		t.Fatalf("a class is there twice: %v", Classes())
+	}
+	var functions []string
+	for _, row := range Rows() {
+		functions = append(functions, row.Functions...)
+	}
+	holds := func(number, answer, subject, phase, condition uint8, nested bool, nr int16, compat, args bool, frames []uint16) bool {
+		check := monitor.Check{
+			Capability: capability.Capability(number % 64),
+			Answer:     monitor.Answer(answer % 6), // and what no kernel says
+			Subject:    monitor.Subject(subject % 4),
+			Phase:      monitor.Phase(phase % 3),
+			Condition:  monitor.Condition(condition % 6),
+			Nested:     nested,
+			Call:       kernel.Call{Arch: kernel.NativeArch(), Nr: int(nr), HasArgs: args},
+		}
+		if compat {
+			check.Call.Arch = check.Call.Arch.Compat()
+		}
+		for _, frame := range frames {
+			check.Stack = append(check.Stack, functions[int(frame)%len(functions)])
+		}
+		verdict := Classify(check)
+		switch verdict.Class {
+		case Soft, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup:
+			return classes[verdict.Class] && verdict.Reason != "" && verdict.Unsure == ""
+		case Required:
+			return check.Answer.Granted() && verdict.Reason == ""
+		case Denied:
+			return !check.Answer.Granted() && verdict.Unsure == ""
+		}
+		return false
+	}
+	if err := quick.Check(holds, &quick.Config{MaxCount: 20_000}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOnlyRequiredAndSoftAreNeeds(t *testing.T) {
+	for _, class := range Classes() {
+		if got, want := class.Need(), class == Required || class == Soft; got != want {
+			t.Errorf("%s: a need: %v", class, got)
+		}
+	}
+}
+
+func TestVerdictString(t *testing.T) {
+	for _, test := range []struct {
+		verdict Verdict
+		want    string
+	}{
+		{Verdict{Class: Denied}, "denied"},
+		{Verdict{Class: Required, Site: "inet_create"}, "required in inet_create"},
+		{Verdict{Class: Soft, Site: "setattr_copy", Reason: "why"}, "soft in setattr_copy: why"},
+		{Verdict{Class: Required, Site: "do_mmap", Unsure: "why"}, "required in do_mmap (unsure: why)"},
+	} {
+		if got := fmt.Sprint(test.verdict); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+		if strings.Contains(test.verdict.String(), "\n") {
+			t.Errorf("%q has several lines", test.verdict)
+		}
+	}
+}

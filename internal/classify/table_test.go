@@ -1,0 +1,181 @@
+package classify
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// anyOf is a capability that a row is about.
+func anyOf(row Row) capability.Capability {
+	if len(row.Capabilities) > 0 {
+		return row.Capabilities[0]
+	}
+	return capability.SysAdmin
+}
+
+// Stacks as Linux 6.18 makes them, innermost function first, and the reason of
+// the row that they belong to.
+func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
+	reading := func(c *monitor.Check) {
+		c.Call = call(t, kernel.NativeArch(), "openat")
+		c.Call.HasArgs, c.Call.Args[2] = true, unix.O_RDONLY|unix.O_CLOEXEC
+	}
+	writing := func(c *monitor.Check) {
+		reading(c)
+		c.Call.Args[2] = unix.O_WRONLY | unix.O_TRUNC
+	}
+	readingAsUser := func(c *monitor.Check) { reading(c); c.UID = 1000 }
+
+	matched := make(map[int]bool)
+	for _, test := range []struct {
+		name       string
+		capability capability.Capability
+		stack      string
+		change     func(*monitor.Check)
+		want       Class
+		reason     string // a part of it; "" if no row is about the check
+	}{
+		{"mmap", capability.SysAdmin, "cap_capable cap_vm_enough_memory security_vm_enough_memory_mm __mmap_region do_mmap", nil, Irrelevant, "overcommit_memory"},
+		{"brk, inlined", capability.SysAdmin, "security_vm_enough_memory_mm do_brk_flags", nil, Irrelevant, "overcommit_memory"},
+		{"mlock in an mmap", capability.IPCLock, "security_capable capable do_mmap vm_mmap_pgoff", nil, Required, "RLIMIT_MEMLOCK"},
+		{"mount", capability.SysAdmin, "security_capable ns_capable path_mount", nil, Required, ""},
+		{"seccomp's filter", capability.SysAdmin, "security_capable ns_capable_noaudit seccomp_set_mode_filter", nil, Required, ""},
+
+		{"compiling a filter", capability.SysAdmin, "security_capable ns_capable_noaudit capable do_jit bpf_int_jit_compile", nil, Irrelevant, "hardening"},
+		{"loading a program", capability.BPF, "security_capable ns_capable bpf_token_capable bpf_prog_load", nil, Required, ""},
+
+		{"root reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", reading, Irrelevant, "root owns it"},
+		{"a user reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", readingAsUser, Soft, "owner's rights"},
+		{"root writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writing, Required, ""},
+		{"reading a user limit", capability.SysResource, "security_capable ns_capable set_permissions proc_sys_permission", reading, Irrelevant, "/proc/sys/user"},
+		{"writing a user limit", capability.SysResource, "security_capable ns_capable set_permissions proc_sys_permission", writing, Required, ""},
+		{"reading msg_next_id", capability.CheckpointRestore, "security_capable ns_capable checkpoint_restore_ns_capable ipc_permissions", reading, Irrelevant, "next_id"},
+		{"reading msg_next_id, the second question", capability.SysAdmin, "security_capable ns_capable ipc_permissions", reading, Irrelevant, "next_id"},
+		{"writing msg_next_id", capability.CheckpointRestore, "security_capable ns_capable ipc_permissions", writing, Required, ""},
+
+		{"ls -l on tmpfs", capability.SysAdmin, "security_capable ns_capable_noaudit simple_xattr_list shmem_listxattr", nil, Irrelevant, "trusted.*"},
+		{"ls -l on overlayfs", capability.SysAdmin, "security_capable ns_capable_noaudit ovl_can_list ovl_listxattr", nil, Irrelevant, "trusted.*"},
+		{"setting trusted.*", capability.SysAdmin, "security_capable capable xattr_permission", nil, Required, ""},
+
+		{"oom_score_adj, the mark", capability.SysResource, "security_capable has_capability_noaudit __set_oom_adj oom_score_adj_write", nil, Irrelevant, "oom_score_adj"},
+		{"oom_score_adj, the permission", capability.SysResource, "security_capable capable __set_oom_adj oom_score_adj_write", nil, Required, ""},
+		{"another's resources", capability.SysResource, "security_capable has_capability_noaudit somewhere_else", nil, Required, ""},
+
+		{"an interface that is not there", capability.NetAdmin, "security_capable capable dev_load dev_ioctl", nil, Irrelevant, "load a module"},
+		{"the same, the second question", capability.SysModule, "security_capable capable dev_load dev_ioctl", nil, Irrelevant, "load a module"},
+		{"TCP_CONGESTION", capability.NetAdmin, "security_capable capable tcp_ca_find_autoload tcp_set_congestion_control", nil, Irrelevant, "load a module"},
+		{"insmod", capability.SysModule, "security_capable capable may_init_module __do_sys_finit_module", nil, Required, ""},
+		{"IMA", capability.SysAdmin, "security_capable capable ima_match_rules ima_match_policy", nil, Irrelevant, "integrity"},
+		{"SELinux", capability.MacAdmin, "cap_capable selinux_inode_getsecurity vfs_getxattr", nil, Irrelevant, "label"},
+
+		{"chown of a set-group-ID file", capability.Fsetid, "security_capable capable_wrt_inode_uidgid setattr_prepare", nil, Soft, "cleared"},
+		{"writing to it", capability.Fsetid, "security_capable capable_wrt_inode_uidgid setattr_should_drop_sgid file_remove_privs_flags", nil, Soft, "cleared"},
+		{"ps", capability.SysPtrace, "security_capable ns_capable_noaudit ptrace_has_cap __ptrace_may_access ptrace_may_access do_task_stat", nil, Soft, "/proc/PID/stat"},
+		{"strace", capability.SysPtrace, "security_capable ns_capable ptrace_has_cap __ptrace_may_access ptrace_attach", nil, Required, ""},
+		{"/proc/kallsyms", capability.Syslog, "security_capable has_capability_noaudit kallsyms_show_value kallsyms_open", nil, Soft, "addresses"},
+		{"dmesg", capability.Syslog, "security_capable capable check_syslog_permissions do_syslog", nil, Required, ""},
+		{"io_uring", capability.IPCLock, "security_capable capable io_uring_create io_uring_setup", nil, Soft, "RLIMIT_MEMLOCK"},
+		{"vsock", capability.NetAdmin, "security_capable ns_capable_noaudit __vsock_create vsock_create", nil, Soft, "trusted"},
+		{"ss", capability.NetAdmin, "security_capable netlink_net_capable inet_diag_dump_icsk tcp_diag_dump", nil, Soft, "listings"},
+		{"ss -u", capability.NetAdmin, "security_capable netlink_net_capable udp_dump udp_diag_dump", nil, Soft, "listings"},
+		{"ip link set", capability.NetAdmin, "security_capable netlink_net_capable rtnetlink_rcv_msg", nil, Required, ""},
+		{"a full disk", capability.SysResource, "security_capable capable ext4_has_free_clusters ext4_claim_free_clusters", nil, Soft, "reserved blocks"},
+		{"a quota", capability.SysResource, "security_capable capable ignore_hardlimit dquot_add_space", nil, Soft, "quotas"},
+		{"setrlimit", capability.SysResource, "security_capable capable do_prlimit", nil, Required, ""},
+
+		{"mlock", capability.IPCLock, "security_capable capable mlock_future_ok", nil, Required, "RLIMIT_MEMLOCK"},
+		{"zero copy", capability.IPCLock, "security_capable capable mm_account_pinned_pages msg_zerocopy_realloc", nil, Required, "RLIMIT_MEMLOCK"},
+		{"huge pages", capability.IPCLock, "security_capable capable can_do_hugetlb_shm hugetlb_file_setup", nil, Required, ""},
+		{"mq_open", capability.SysResource, "security_capable capable mqueue_get_inode mqueue_create_attr", nil, Required, "fs.mqueue"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			check := granted(test.capability, strings.Fields(test.stack)...)
+			if test.change != nil {
+				test.change(&check)
+			}
+			got := Classify(check)
+			said := got.Reason + got.Unsure
+			if got.Class != test.want || !strings.Contains(said, test.reason) || (said == "") != (test.reason == "") {
+				t.Errorf("got %v, want %s with %q", got, test.want, test.reason)
+			}
+			i := slices.IndexFunc(Rows(), func(row Row) bool { return row.matches(check) })
+			if (i >= 0) != (test.reason != "") {
+				t.Fatalf("row %d decided", i)
+			}
+			if i >= 0 {
+				matched[i] = true
+			}
+		})
+	}
+	for i, row := range Rows() {
+		if !matched[i] {
+			t.Errorf("no check here belongs to row %d, %v %v", i, row.Functions, row.Capabilities)
+		}
+	}
+}
+
+// A row's function asks for other capabilities, too, and its capability is asked
+// for elsewhere.
+func TestNoRowReachesFurtherThanItSays(t *testing.T) {
+	for _, row := range Rows() {
+		for c := range capability.CheckpointRestore + 1 {
+			check := granted(c, row.Functions...)
+			if len(row.Capabilities) > 0 && !slices.Contains(row.Capabilities, c) && row.matches(check) {
+				t.Errorf("%v matches %v", row.Functions, c)
+			}
+			if len(row.Functions) > 0 && (row.matches(granted(c, known...)) || row.matches(granted(c))) {
+				t.Errorf("%v matches %v elsewhere", row.Functions, c)
+			}
+		}
+	}
+}
+
+func TestRowsAreComplete(t *testing.T) {
+	type place struct {
+		function   string
+		capability capability.Capability
+	}
+	before := make(map[place]int) // the row without condition that takes it all
+	for i, row := range Rows() {
+		if row.Reason == "" || row.Source == "" {
+			t.Errorf("%v lacks a reason or a source", row.Functions)
+		}
+		if len(row.Functions) == 0 && len(row.Capabilities) == 0 {
+			t.Errorf("row %d matches everything", i)
+		}
+		if !slices.Contains([]Class{Irrelevant, Soft, Required}, row.Class) {
+			t.Errorf("%v: a row cannot tell %s", row.Functions, row.Class)
+		}
+		for _, function := range row.Functions {
+			for _, c := range row.Capabilities {
+				here := place{function, c}
+				if earlier, ok := before[here]; ok {
+					t.Errorf("row %d can never tell anything about %v: row %d does", i, here, earlier)
+				}
+				if row.When == nil {
+					before[here] = i
+				}
+			}
+		}
+	}
+}
+
+// A wrapper is never the place that asked, so a row with it as the only function
+// would match whoever called it; the condition has to name the caller.
+func TestRowsNameNoWrapperAlone(t *testing.T) {
+	for _, row := range Rows() {
+		for _, function := range row.Functions {
+			site, _ := kernel.CallSite([]string{function, "caller"})
+			if site == "caller" && row.When == nil && len(row.Functions) == 1 {
+				t.Errorf("%s asks for others", function)
+			}
+		}
+	}
+}

@@ -217,8 +217,12 @@ func opensForReading(check monitor.Check) bool {
 		flags = check.Call.Args[1]
 	case "openat":
 		flags = check.Call.Args[2]
-	case "openat2", "creat", "io_uring_enter", "": // flags not known
-		return false
+	case "openat2", "creat", "io_uring_enter", "access", "faccessat", "faccessat2", "truncate", "truncate64", "":
+		return false // may ask for writing, which is not recorded
+	default:
+		return true
 	}
-	return check.Call.HasArgs && flags&unix.O_ACCMODE == unix.O_RDONLY || !check.Call.HasArgs
+	// Arguments of 32-bit calls are not recorded. O_TRUNC asks for writing whatever
+	// the access mode (build_open_flags, fs/open.c).
+	return check.Call.HasArgs && flags&(unix.O_ACCMODE|unix.O_TRUNC) == unix.O_RDONLY
 }

@@ -179,3 +179,43 @@ func TestRowsNameNoWrapperAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestOpensForReading(t *testing.T) {
+	native := kernel.NativeArch()
+	for _, test := range []struct {
+		name string
+		arch kernel.Arch
+		args []uint64 // as recorded
+		want bool
+	}{
+		{"openat", native, []uint64{0, 0, unix.O_RDONLY}, true},
+		{"openat", native, []uint64{0, 0, unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW}, true},
+		{"openat", native, []uint64{0, 0, unix.O_WRONLY}, false},
+		{"openat", native, []uint64{0, 0, unix.O_RDWR | unix.O_CLOEXEC}, false},
+		{"openat", native, []uint64{0, 0, unix.O_ACCMODE}, false},               // asks for both
+		{"openat", native, []uint64{0, 0, unix.O_RDONLY | unix.O_TRUNC}, false}, // asks for writing: may_open's handle_truncate
+		{"openat2", native, nil, false},                                         // behind a pointer
+		{"io_uring_enter", native, nil, false},                                  // anything
+		{"newfstatat", native, nil, true},                                       // opens nothing
+		{"statx", native, nil, true},
+		{"read", native, nil, true},
+		{"faccessat", native, nil, false}, // may ask for writing
+		{"faccessat2", native, nil, false},
+		{"truncate", native, nil, false},
+		// Arguments of 32-bit calls are not recorded.
+		{"open", native.Compat(), nil, false},
+		{"openat", native.Compat(), nil, false},
+		{"creat", native.Compat(), nil, false},
+	} {
+		check := granted(capability.SysResource)
+		check.Call = call(t, test.arch, test.name)
+		check.Call.HasArgs = test.args != nil
+		copy(check.Call.Args[:], test.args)
+		if got := opensForReading(check); got != test.want {
+			t.Errorf("%s %s %#x: got %v, want %v", test.arch, test.name, test.args, got, test.want)
+		}
+	}
+	if check := granted(capability.SysResource); opensForReading(check) {
+		t.Error("a kernel thread was taken for a reader")
+	}
+}

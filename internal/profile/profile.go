@@ -3,7 +3,9 @@
 package profile
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -152,7 +154,15 @@ func Merge(profiles ...Profile) Profile {
 }
 
 func fuller(one, other Run) bool {
-	return cmp.Or(one.Observation.End.Compare(other.Observation.End), cmp.Compare(one.Checks, other.Checks)) > 0
+	order := cmp.Or(one.Observation.End.Compare(other.Observation.End), cmp.Compare(one.Checks, other.Checks))
+	if order != 0 {
+		return order > 0
+	}
+	// The same moment was recorded twice, with and without the engine's word. What
+	// tells more counts, and which was merged first must not matter.
+	oneText, _ := json.Marshal(one)
+	otherText, _ := json.Marshal(other)
+	return cmp.Or(cmp.Compare(len(oneText), len(otherText)), bytes.Compare(oneText, otherText)) > 0
 }
 
 func compareRuns(one, other Run) int {

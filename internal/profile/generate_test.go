@@ -1,0 +1,94 @@
+package profile
+
+import (
+	"fmt"
+	"math/rand"
+	"reflect"
+	"testing/quick"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/monitor"
+)
+
+// generated is a profile out of few values, so that runs and uses of several
+// profiles meet.
+type generated struct{ Profile }
+
+var (
+	_ quick.Generator = generated{}
+
+	// saturday is when everything here happens.
+	saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+)
+
+func pick[T any](r *rand.Rand, of ...T) T { return of[r.Intn(len(of))] }
+
+func moment(r *rand.Rand) time.Time { return saturday.Add(time.Duration(r.Intn(3)) * time.Minute) }
+
+func perhaps[T any](r *rand.Rand, value T) *T {
+	if r.Intn(2) == 0 {
+		return nil
+	}
+	return &value
+}
+
+func (generated) Generate(r *rand.Rand, _ int) reflect.Value {
+	p := Profile{Format: Format, Schema: Schema}
+	for range r.Intn(5) {
+		p.Runs = append(p.Runs, generateRun(r))
+	}
+	return reflect.ValueOf(generated{p})
+}
+
+func generateRun(r *rand.Rand) Run {
+	observation := fmt.Sprint("observation-", r.Intn(2))
+	run := Run{
+		ID:          fmt.Sprint(observation, "/", r.Intn(3)),
+		Observation: Observation{ID: observation, Hook: monitor.Tracepoint, Start: saturday, End: moment(r)},
+		Container:   Container{ID: pick(r, "aa", "bb"), Name: pick(r, "", "web"), Image: pick(r, "", "nginx", "redis")},
+		Grants: Grants{
+			Engine:    perhaps(r, capability.Set(r.Intn(8))),
+			Kernel:    perhaps(r, capability.Set(r.Intn(8))),
+			Permitted: perhaps(r, capability.Set(r.Intn(2))),
+		},
+		Started:    perhaps(r, moment(r)),
+		Ended:      moment(r),
+		Existed:    r.Intn(2) == 0,
+		Running:    r.Intn(2) == 0,
+		Processes:  uint32(r.Intn(3)),
+		User:       uint32(r.Intn(2)),
+		Checks:     uint64(r.Intn(2)),
+		Lost:       uint64(r.Intn(2)),
+		Incomplete: []string{},
+		Uses:       []Use{},
+	}
+	for range r.Intn(2) {
+		run.Incomplete = append(run.Incomplete, fmt.Sprint(r.Intn(2), " checks were lost"))
+	}
+	for range r.Intn(6) {
+		run.Uses = append(run.Uses, generateUse(r))
+	}
+	return run
+}
+
+func generateUse(r *rand.Rand) Use {
+	use := Use{
+		Capability: pick(r, capability.Chown, capability.NetRaw, 41, 63),
+		Class:      pick(r, classify.Classes()...),
+		Granted:    r.Intn(2) == 0,
+		Reason:     pick(r, "", "because"),
+		Unsure:     pick(r, "", "perhaps"),
+		Narrower:   perhaps(r, pick(r, capability.DACReadSearch, capability.BPF)),
+		Program:    pick(r, "sh", "nginx: worker"),
+		Call:       pick(r, "", "fchownat"),
+		Site:       pick(r, "", "setattr_prepare"),
+		Entry:      r.Intn(4) == 0,
+		User:       uint32(r.Intn(2)),
+		Count:      uint64(1 + r.Intn(3)),
+		First:      moment(r),
+	}
+	use.Last = use.First.Add(time.Duration(r.Intn(2)) * time.Minute)
+	return use
+}

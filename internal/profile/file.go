@@ -70,14 +70,21 @@ func decode(data []byte, into any) error {
 	switch {
 	case err == nil:
 		return nil
-	case len(bytes.TrimSpace(data)) == 0:
-		return ErrForeign
-	case errors.As(err, &syntax) && syntax.Offset >= int64(len(data)) && data[0] == '{':
+	case isCut(data):
 		return ErrTruncated
 	case errors.As(err, &syntax):
 		return ErrForeign
 	}
 	return fmt.Errorf("%w (%w)", ErrForeign, err)
+}
+
+// isCut reports whether the data are the beginning of a JSON object.
+func isCut(data []byte) bool {
+	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return false
+	}
+	var object json.RawMessage
+	return errors.Is(json.NewDecoder(bytes.NewReader(data)).Decode(&object), io.ErrUnexpectedEOF)
 }
 
 // Encode writes the JSON form of a profile.

@@ -92,3 +92,13 @@ func generateUse(r *rand.Rand) Use {
 	use.Last = use.First.Add(time.Duration(r.Intn(2)) * time.Minute)
 	return use
 }
+
+func ptr[T any](value T) *T { return &value }
+
+// chown is a need as the tests below vary it.
+func chown(count uint64) Use {
+	return Use{
+		Capability: capability.Chown, Class: classify.Required, Granted: true, Program: "sh", Call: "fchownat",
+		Site: "setattr_prepare", Count: count, First: saturday, Last: saturday,
+	}
+}

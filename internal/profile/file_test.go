@@ -1,0 +1,222 @@
+package profile
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/quick"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func encoded(t testing.TB, p Profile) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := Encode(&out, p); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// whole is a profile with something of everything.
+func whole() Profile {
+	started := saturday
+	return New(Run{
+		ID: "o/1", Observation: Observation{ID: "o", Kernel: "6.18.1", Start: saturday, End: saturday.Add(time.Minute)},
+		Container: Container{ID: strings.Repeat("ab", 32), Name: "web", Image: "nginx", Labels: map[string]string{"a": "<b>&\n"}},
+		Started:   &started, Ended: saturday.Add(time.Minute), Processes: 1, Checks: 2, Incomplete: []string{}, Uses: []Use{chown(2)},
+	})
+}
+
+func TestProfilesSurviveTheirFile(t *testing.T) {
+	dir := t.TempDir()
+	holds := func(g generated) bool {
+		p := Merge(g.Profile)
+		path := filepath.Join(dir, "profile.json")
+		if err := Save(path, p); err != nil {
+			t.Error(err)
+			return false
+		}
+		loaded, err := Load(path)
+		return err == nil && cmp.Equal(p, loaded) && encoded(t, p) == encoded(t, loaded)
+	}
+	if err := quick.Check(holds, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestParseTellsWhatIsWrong(t *testing.T) {
+	good := encoded(t, whole())
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, []byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name, data string
+		want       error
+	}{
+		{"good", good, nil},
+		{"good, in one line", compact.String(), nil},
+		{"with fields that a later version of the same schema has", strings.Replace(good, "{", `{"later": [1],`, 1), nil},
+		{"no runs", `{"format": "capmon profile", "schema": 1}`, nil},
+		{"with blanks around", "\n\t " + good + "\n\n", nil},
+		{"empty", "", ErrForeign},
+		{"only blanks", " \n", ErrForeign},
+		{"half of it", good[:len(good)/2], ErrTruncated},
+		{"the last brace is missing", strings.TrimSuffix(good, "}\n"), ErrTruncated},
+		{"half of it, behind a blank", " " + good[:len(good)/2], ErrTruncated},
+		{"a brace too many", good + "}", ErrForeign},
+		{"a brace too many, at the very end", strings.TrimSpace(good) + "}", ErrForeign},
+		{"two in one file", good + good, ErrForeign},
+		{"binary", "\x7fELF\x02\x01", ErrForeign},
+		{"text", "hello\n", ErrForeign},
+		{"YAML", "format: capmon profile\n", ErrForeign},
+		{"a string", `"capmon profile"`, ErrForeign},
+		{"null", "null", ErrForeign},
+		{"a list", "[" + good + "]", ErrForeign},
+		{"a list that ends in the middle", "[" + good, ErrForeign},
+		{"other JSON", `{"containers": []}`, ErrForeign},
+		{"another format", strings.Replace(good, "capmon profile", "seccomp profile", 1), ErrForeign},
+		{"no schema", `{"format": "capmon profile"}`, ErrForeign},
+		{"a schema below any", `{"format": "capmon profile", "schema": -1}`, ErrForeign},
+		{"a schema that is no number", `{"format": "capmon profile", "schema": "1"}`, ErrForeign},
+		{"newer", `{"format": "capmon profile", "schema": 2, "runs": {"all": "different"}}`, ErrNewer},
+		{"runs that are none", `{"format": "capmon profile", "schema": 1, "runs": 7}`, ErrForeign},
+		{"a capability that is none", `{"format": "capmon profile", "schema": 1, "runs": [{"uses": [{"capability": "NET_ROW"}]}]}`, ErrForeign},
+		{"a capability beyond any", `{"format": "capmon profile", "schema": 1, "runs": [{"grants": {"kernel": ["64"]}}]}`, ErrForeign},
+		{"a moment that is none", `{"format": "capmon profile", "schema": 1, "runs": [{"ended": "yesterday"}]}`, ErrForeign},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, err := Parse([]byte(test.data))
+			if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			if err != nil && !cmp.Equal(p, Profile{}) {
+				t.Errorf("got %+v with an error", p)
+			}
+		})
+	}
+}
+
+func TestEveryCutIsNoticed(t *testing.T) {
+	good := strings.TrimSpace(encoded(t, whole()))
+	for n := 1; n < len(good); n++ {
+		if _, err := Parse([]byte(good[:n])); !errors.Is(err, ErrTruncated) {
+			t.Fatalf("the first %d of %d bytes: %v", n, len(good), err)
+		}
+	}
+}
+
+func TestANewerFileSaysHowNew(t *testing.T) {
+	_, err := Parse([]byte(`{"format": "capmon profile", "schema": 42}`))
+	const want = "schema 42, this capmon knows up to 1: it was written by a newer capmon: upgrade this one to read it"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestLoadNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.json")
+	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("hello"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(path)
+	var file *FileError
+	if !errors.As(err, &file) || file.Path != path || !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// unwritable has a moment that JSON cannot say.
+func unwritable() Profile {
+	return New(Run{ID: "o/1", Ended: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)})
+}
+
+func TestAFailedSaveLeavesWhatWasThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "profile.json")
+	if err := Save(path, whole()); err != nil {
+		t.Fatal(err)
+	}
+	for name, save := range map[string]func() error{
+		"a profile that cannot be written": func() error { return Save(path, unwritable()) },
+		"a directory in its place":         func() error { return Save(dir, whole()) },
+		"no such directory":                func() error { return Save(filepath.Join(dir, "none", "profile.json"), whole()) },
+	} {
+		if err := save(); err == nil || !strings.HasPrefix(err.Error(), "saving the profile: ") {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if p, err := Load(path); err != nil || !cmp.Equal(p, whole()) {
+			t.Errorf("%s: what was there is now %+v, %v", name, p, err)
+		}
+	}
+	if got := list(t, dir); !cmp.Equal(got, []string{"profile.json"}) {
+		t.Errorf("left behind: %q", got)
+	}
+	if got := list(t, filepath.Dir(dir)); len(got) != 1 {
+		t.Errorf("left behind beside the directory: %q", got)
+	}
+}
+
+func TestSaveReplacesWhatWasThere(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "profile.json")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("old "), 1<<16), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Save(path, whole()); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Load(path); err != nil || !cmp.Equal(p, whole()) {
+		t.Errorf("got %+v, %v", p, err)
+	}
+	if got := list(t, dir); !cmp.Equal(got, []string{"profile.json"}) {
+		t.Errorf("left behind: %q", got)
+	}
+}
+
+func list(t *testing.T, dir string) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	return names
+}
+
+// FuzzParse: whatever a file holds, it is a profile that can be written again and
+// is then the same, or one of three things is wrong with it.
+func FuzzParse(f *testing.F) {
+	good := encoded(f, whole())
+	for _, data := range []string{good, good[:len(good)/2], "", "{", "null", `{"format":"capmon profile","schema":1,"runs":[{},{}]}`} {
+		f.Add([]byte(data))
+	}
+	f.Add([]byte(`{"format":"capmon profile","schema":9}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := Parse(data)
+		if err != nil {
+			if !errors.Is(err, ErrForeign) && !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrNewer) {
+				t.Errorf("%v is none of the three", err)
+			}
+			return
+		}
+		again, err := Parse([]byte(encoded(t, p)))
+		if diff := cmp.Diff(p, again); err != nil || diff != "" {
+			t.Errorf("%v\n%s", err, diff)
+		}
+		_ = fmt.Sprint(Summaries(p))
+	})
+}

@@ -82,7 +82,10 @@ func TestTheLaterSightOfARunCounts(t *testing.T) {
 }
 
 func TestRunsComeInTheOrderOfTheirStart(t *testing.T) {
-	at := func(minutes int) *time.Time { start := saturday.Add(time.Duration(minutes) * time.Minute); return &start }
+	at := func(minutes int) *time.Time {
+		start := saturday.Add(time.Duration(minutes) * time.Minute)
+		return &start
+	}
 	p := New(
 		Run{ID: "second", Started: at(2), Ended: *at(3)},
 		Run{ID: "never started", Ended: *at(4)},

@@ -115,15 +115,26 @@ func keyOf(use Use) useKey {
 
 // uses classifies checks and adds up those that a reader could not tell apart.
 func uses(checks []monitor.Check) []Use {
-	byKey := make(map[useKey]Use)
+	all := make([]Use, 0, len(checks))
 	for _, check := range checks {
-		use := newUse(check)
-		if known, ok := byKey[keyOf(use)]; ok {
+		all = append(all, newUse(check))
+	}
+	return addUp(all)
+}
+
+// addUp makes one of uses that a reader could not tell apart, and sorts them.
+func addUp(uses []Use) []Use {
+	byKey := make(map[useKey]Use)
+	for _, use := range uses {
+		key := keyOf(use)
+		if known, ok := byKey[key]; ok {
 			use = add(known, use)
 		}
-		byKey[keyOf(use)] = use
+		byKey[key] = use
 	}
-	return slices.SortedFunc(maps.Values(byKey), compareUses)
+	all := slices.AppendSeq(make([]Use, 0, len(byKey)), maps.Values(byKey)) // in JSON never null
+	slices.SortFunc(all, compareUses)
+	return all
 }
 
 func newUse(check monitor.Check) Use {

@@ -69,22 +69,7 @@ func (s *Summary) add(run Run) {
 			s.Incomplete = append(s.Incomplete, reason)
 		}
 	}
-	s.Uses = append(s.Uses, run.Uses...)
-	slices.SortStableFunc(s.Uses, compareUses)
-	s.Uses = compact(s.Uses)
-}
-
-// compact adds up neighbours that a reader could not tell apart.
-func compact(uses []Use) []Use {
-	var out []Use
-	for _, use := range uses {
-		if n := len(out); n > 0 && keyOf(out[n-1]) == keyOf(use) {
-			out[n-1] = add(out[n-1], use)
-			continue
-		}
-		out = append(out, use)
-	}
-	return out
+	s.Uses = addUp(append(s.Uses, run.Uses...))
 }
 
 func (g Grants) union(other Grants) Grants {

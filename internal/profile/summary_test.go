@@ -1,0 +1,301 @@
+package profile
+
+import (
+	"slices"
+	"testing"
+	"testing/quick"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+)
+
+func TestRunsOfAContainerAreAddedUp(t *testing.T) {
+	started := saturday
+	run := func(id string, minutes int, uses ...Use) Run {
+		return Run{
+			ID: id, Container: Container{ID: id, Name: "web", Image: "nginx"}, Started: &started,
+			Ended: started.Add(time.Duration(minutes) * time.Minute), Processes: 2, Checks: 10, Lost: 1,
+			User: 33, Incomplete: []string{"lost"}, Uses: uses,
+		}
+	}
+	one, other := run("a", 1, chown(1)), run("b", 2, chown(2))
+	one.Grants = Grants{Engine: ptr(capability.Of(capability.Chown)), Kernel: ptr(capability.Of(capability.Chown))}
+	other.Grants = Grants{Kernel: ptr(capability.Of(capability.Kill)), Privileged: true}
+	one.Existed, one.Running, other.User = true, true, 34
+	other.Incomplete = []string{"lost", "full"}
+	failed := Run{ID: "c", Container: other.Container, Ended: started.Add(time.Hour), Checks: 5}
+
+	want := []Summary{{
+		Container: failed.Container, Runs: 3, Observed: 3 * time.Minute, Running: true, Existed: true,
+		Processes: 4, Checks: 25, Lost: 2, Users: []uint32{33, 34},
+		Grants: Grants{
+			Engine:     ptr(capability.Of(capability.Chown)),
+			Kernel:     ptr(capability.Of(capability.Chown, capability.Kill)),
+			Privileged: true,
+		},
+		Started: true, Incomplete: []string{"lost", "full"}, Uses: []Use{chown(3)},
+	}}
+	if diff := cmp.Diff(want, Summaries(New(one, other, failed))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRunsBelongTogetherByNameAndImage(t *testing.T) {
+	run := func(id, container, name, image string) Run {
+		return Run{ID: id, Container: Container{ID: container, Name: name, Image: image}, Ended: saturday}
+	}
+	p := New(
+		run("1", "aa", "web", "nginx"), run("2", "bb", "web", "nginx"), run("3", "cc", "web", "nginx:2"),
+		run("4", "dd", "db", "nginx"), run("5", "ee", "", ""), run("6", "ee", "", ""), run("7", "ff", "", ""),
+	)
+	var got []int
+	for _, s := range Summaries(p) {
+		got = append(got, s.Runs)
+	}
+	if diff := cmp.Diff([]int{2, 1, 1, 2, 1}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSummariesAddUp(t *testing.T) {
+	holds := func(g generated) bool {
+		p := Merge(g.Profile)
+		var runs, checks, lost, count uint64
+		seen := make(map[capability.Capability]bool)
+		for _, run := range p.Runs {
+			runs, checks, lost = runs+1, checks+run.Checks, lost+run.Lost
+			for _, use := range run.Uses {
+				count += use.Count
+				seen[use.Capability] = true
+			}
+		}
+		for _, s := range Summaries(p) {
+			runs, checks, lost = runs-uint64(s.Runs), checks-s.Checks, lost-s.Lost
+			for _, use := range s.Uses {
+				count -= use.Count
+				if !seen[use.Capability] {
+					return false
+				}
+			}
+		}
+		return runs == 0 && checks == 0 && lost == 0 && count == 0
+	}
+	if err := quick.Check(holds, &quick.Config{MaxCount: 1000}); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a reader cannot tell apart is one line, however often and in however many
+// runs it happened.
+func TestNoUseIsListedTwice(t *testing.T) {
+	// The frequent one comes first, the other two are the same in two runs.
+	frequent := chown(5)
+	frequent.Program = "tar"
+	run := func(id string, uses ...Use) Run {
+		return Run{ID: id, Container: Container{ID: id, Name: "web"}, Ended: saturday, Uses: uses}
+	}
+	got := Summaries(New(run("a", chown(10), frequent), run("b", chown(1))))[0].Uses
+	if diff := cmp.Diff([]Use{chown(11), frequent}, got); diff != "" {
+		t.Error(diff)
+	}
+	holds := func(g generated) bool {
+		for _, s := range Summaries(Merge(g.Profile)) {
+			seen := make(map[useKey]bool)
+			for _, use := range s.Uses {
+				if seen[keyOf(use)] {
+					return false
+				}
+				seen[keyOf(use)] = true
+			}
+			if !slices.IsSortedFunc(s.Uses, compareUses) {
+				return false
+			}
+		}
+		return true
+	}
+	if err := quick.Check(holds, &quick.Config{MaxCount: 1000}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSummariesDoNotChangeTheProfile(t *testing.T) {
+	holds := func(g generated) bool {
+		p := Merge(g.Profile)
+		before := encoded(t, p)
+		Summaries(p)
+		Summaries(p)
+		return before == encoded(t, p)
+	}
+	if err := quick.Check(holds, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEqualUsesHaveEqualKeys(t *testing.T) {
+	holds := func(a, b generated) bool {
+		for _, one := range usesOf(a) {
+			for _, other := range usesOf(b) {
+				order, reverse := compareUses(one, other), compareUses(other, one)
+				if order != -reverse || order == 0 && keyOf(one) != keyOf(other) {
+					return false
+				}
+				if keyOf(one) == keyOf(other) && one.Count == other.Count && order != 0 {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	if err := quick.Check(holds, &quick.Config{MaxCount: 1000}); err != nil {
+		t.Error(err)
+	}
+}
+
+func usesOf(g generated) (uses []Use) {
+	for _, run := range g.Runs {
+		uses = append(uses, run.Uses...)
+	}
+	return uses
+}
+
+// testing/quick hits each field only by chance.
+func TestUsesThatDifferInOneThingAreTwo(t *testing.T) {
+	for name, change := range map[string]func(*Use){
+		"capability": func(u *Use) { u.Capability = capability.Kill },
+		"class":      func(u *Use) { u.Class = classify.Soft },
+		"granted":    func(u *Use) { u.Granted = false },
+		"reason":     func(u *Use) { u.Reason = "why" },
+		"unsure":     func(u *Use) { u.Unsure = "why" },
+		"narrower":   func(u *Use) { u.Narrower = ptr(capability.Chown) },
+		"program":    func(u *Use) { u.Program = "bash" },
+		"call":       func(u *Use) { u.Call = "chown" },
+		"site":       func(u *Use) { u.Site = "setattr_copy" },
+		"entry":      func(u *Use) { u.Entry = true },
+	} {
+		other := chown(1)
+		change(&other)
+		if keyOf(other) == keyOf(chown(1)) || compareUses(other, chown(1)) == 0 {
+			t.Errorf("%s does not tell uses apart", name)
+		}
+	}
+	same := chown(1)
+	same.User, same.Stack, same.First, same.Last = 7, []string{"a"}, saturday.Add(1), saturday.Add(2)
+	if keyOf(same) != keyOf(chown(1)) {
+		t.Error("who did it, when and by which way makes another use")
+	}
+}
+
+func TestAddingUsesKeepsTheFirstAndTheLastMoment(t *testing.T) {
+	early, late := chown(2), chown(3)
+	early.Stack, late.Stack = []string{"early"}, []string{"late"}
+	early.Last = saturday.Add(time.Hour)
+	late.First, late.Last = saturday.Add(time.Minute), saturday.Add(2*time.Minute)
+	want := early
+	want.Count = 5
+	for _, got := range []Use{add(early, late), add(late, early)} {
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+func TestWhatASummarySaysOfItsUses(t *testing.T) {
+	use := func(c capability.Capability, class classify.Class) Use {
+		return Use{Capability: c, Class: class, Count: 1, Granted: class != classify.Denied}
+	}
+	unsure := func(c capability.Capability) Use { u := use(c, classify.Required); u.Unsure = "perhaps"; return u }
+	grants := capability.Of(capability.Chown, capability.Kill, capability.NetRaw, 63)
+	for _, test := range []struct {
+		name                                    string
+		uses                                    []Use
+		needs, required, unsure, denied, unused capability.Set
+	}{
+		{name: "no use", unused: grants},
+		{
+			name:  "required and soft are needs",
+			uses:  []Use{use(capability.Chown, classify.Required), use(capability.Fsetid, classify.Soft)},
+			needs: capability.Of(capability.Chown, capability.Fsetid), required: capability.Of(capability.Chown),
+			unused: grants.Without(capability.Chown),
+		},
+		{
+			name: "the others are none",
+			uses: []Use{
+				use(capability.Chown, classify.Redundant), use(capability.Kill, classify.Irrelevant), use(63, classify.Setup),
+				use(capability.NetRaw, classify.OwnNamespace), use(capability.NetRaw, classify.Borrowed),
+			},
+			unused: grants,
+		},
+		{
+			name:   "denied",
+			uses:   []Use{use(capability.SysTime, classify.Denied)},
+			denied: capability.Of(capability.SysTime), unused: grants,
+		},
+		{
+			name:  "denied once and granted once",
+			uses:  []Use{use(capability.Kill, classify.Required), use(capability.Kill, classify.Denied)},
+			needs: capability.Of(capability.Kill), required: capability.Of(capability.Kill),
+			denied: capability.Of(capability.Kill), unused: grants.Without(capability.Kill),
+		},
+		{
+			name:  "one use is unsure, another certain",
+			uses:  []Use{unsure(capability.Kill), use(capability.Kill, classify.Required), unsure(63)},
+			needs: capability.Of(capability.Kill, 63), required: capability.Of(capability.Kill, 63),
+			unsure: capability.Of(63), unused: grants.Without(capability.Kill).Without(63),
+		},
+		{
+			name:  "unsure, and surely soft",
+			uses:  []Use{unsure(capability.Kill), use(capability.Kill, classify.Soft)},
+			needs: capability.Of(capability.Kill), required: capability.Of(capability.Kill),
+			unused: grants.Without(capability.Kill),
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := Summary{Uses: test.uses, Grants: Grants{Kernel: &grants}}
+			unused, known := s.Unused()
+			got := map[string]capability.Set{
+				"needs": s.Needs(), "required": s.Required(), "unsure": s.Unsure(), "denied": s.Denied(), "unused": unused,
+			}
+			want := map[string]capability.Set{
+				"needs": test.needs, "required": test.required, "unsure": test.unsure, "denied": test.denied, "unused": test.unused,
+			}
+			if diff := cmp.Diff(want, got); diff != "" || !known {
+				t.Errorf("known %v: %s", known, diff)
+			}
+		})
+	}
+}
+
+func TestUnusedIsNotKnownWithoutGrants(t *testing.T) {
+	if unused, known := (Summary{Uses: []Use{chown(1)}}).Unused(); known || !unused.Empty() {
+		t.Errorf("got %v, %v", unused, known)
+	}
+}
+
+func TestNarrowerMustDoForEveryUse(t *testing.T) {
+	use := func(narrower *capability.Capability, class classify.Class) Use {
+		return Use{Capability: capability.SysAdmin, Class: class, Narrower: narrower}
+	}
+	bpf, perfmon := ptr(capability.BPF), ptr(capability.Perfmon)
+	for _, test := range []struct {
+		name string
+		uses []Use
+		want *capability.Capability
+	}{
+		{"no use", nil, nil},
+		{"one", []Use{use(bpf, classify.Required)}, bpf},
+		{"all", []Use{use(bpf, classify.Required), use(ptr(capability.BPF), classify.Soft)}, bpf},
+		{"not for all", []Use{use(bpf, classify.Required), use(nil, classify.Soft)}, nil},
+		{"the first has none", []Use{use(nil, classify.Required), use(bpf, classify.Soft)}, nil},
+		{"different ones", []Use{use(bpf, classify.Required), use(perfmon, classify.Required)}, nil},
+		{"what is no need does not count", []Use{use(nil, classify.Setup), use(bpf, classify.Required), use(nil, classify.Denied)}, bpf},
+		{"another capability's", []Use{{Capability: capability.NetAdmin, Class: classify.Required, Narrower: bpf}}, nil},
+	} {
+		got, ok := Summary{Uses: test.uses}.Narrower(capability.SysAdmin)
+		if ok != (test.want != nil) || ok && got != *test.want {
+			t.Errorf("%s: got %v, %v", test.name, got, ok)
+		}
+	}
+}

@@ -52,6 +52,9 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 	}
 	if seen.Ended {
 		run.Running, run.Ended = false, seen.Last
+		if run.Ended.IsZero() { // only its set-up was seen
+			run.Ended = seen.Seen
+		}
 	}
 	if seen.Lost > 0 {
 		run.Incomplete = append(run.Incomplete, fmt.Sprintf("%d checks of this container could not be recorded: the kernel map of checks was full", seen.Lost))

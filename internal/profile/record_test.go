@@ -1,0 +1,211 @@
+package profile
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+var (
+	id          = strings.Repeat("ab", 32)
+	observation = Observation{ID: "o", Kernel: "6.18.1", Start: saturday}
+)
+
+// seen is a container that ran for a minute and used nothing.
+func seen() monitor.Container {
+	return monitor.Container{
+		Cgroup: 77, ID: id, Seen: saturday, Started: saturday.Add(time.Second), Last: saturday.Add(time.Minute), Ended: true,
+		Bounding: capability.DockerDefault(), Permitted: capability.DockerDefault(), UID: 0, Processes: 3, Made: 9,
+	}
+}
+
+func snapshot(containers ...monitor.Container) monitor.Snapshot {
+	return monitor.Snapshot{Time: saturday.Add(time.Hour), Hook: monitor.Fexit, Containers: containers}
+}
+
+func record(t *testing.T, s monitor.Snapshot, infos map[string]container.Info) Run {
+	t.Helper()
+	runs := Record(s, observation, infos, capability.CheckpointRestore)
+	if len(runs) != 1 {
+		t.Fatalf("got %d runs, want one", len(runs))
+	}
+	return runs[0]
+}
+
+func TestRecordTellsWhatTheKernelSaw(t *testing.T) {
+	want := Run{
+		ID:          "o/77",
+		Observation: Observation{ID: "o", Kernel: "6.18.1", Hook: monitor.Fexit, Start: saturday, End: saturday.Add(time.Hour)},
+		Container:   Container{ID: id},
+		Grants:      Grants{Kernel: ptr(capability.DockerDefault()), Permitted: ptr(capability.DockerDefault())},
+		Started:     ptr(saturday.Add(time.Second)), Ended: saturday.Add(time.Minute),
+		Processes: 3, Checks: 9, Incomplete: []string{}, Uses: []Use{},
+	}
+	if diff := cmp.Diff(want, record(t, snapshot(seen()), nil)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestRecordTellsWhatTheEngineKnows(t *testing.T) {
+	info := container.Info{
+		ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}, User: "33",
+		CapAdd: []string{"SYS_TIME"}, CapDrop: []string{"ALL"}, Inspected: true,
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*container.Info)
+		engine *capability.Set
+	}{
+		{"inspected", func(*container.Info) {}, ptr(capability.Of(capability.SysTime))},
+		{"only listed", func(i *container.Info) { i.Inspected = false }, nil},
+		{"privileged", func(i *container.Info) { i.Privileged = true }, ptr(capability.Known(capability.CheckpointRestore))},
+		{"settings that make no sense", func(i *container.Info) { i.CapAdd = []string{"NET_ROW"} }, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			info := info
+			test.change(&info)
+			got := record(t, snapshot(seen()), map[string]container.Info{id: info})
+			if diff := cmp.Diff(Container{id, "web", "nginx", "sha256:1", info.Labels, "33"}, got.Container); diff != "" {
+				t.Error(diff)
+			}
+			want := Grants{test.engine, ptr(capability.DockerDefault()), ptr(capability.DockerDefault()), info.Privileged}
+			if diff := cmp.Diff(want, got.Grants); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestRecordOfOneThatStillRuns(t *testing.T) {
+	c := seen()
+	c.Ended = false
+	if got := record(t, snapshot(c), nil); !got.Running || !got.Ended.Equal(saturday.Add(time.Hour)) {
+		t.Errorf("running %v until %v, want until the end of the observation", got.Running, got.Ended)
+	}
+}
+
+// docker create, or a run that failed before its first instruction.
+func TestRecordOfOneThatNeverStarted(t *testing.T) {
+	c := seen()
+	c.Started, c.Last = time.Time{}, time.Time{}
+	got := record(t, snapshot(c), nil)
+	if got.Started != nil || got.Grants.Kernel != nil || got.Grants.Permitted != nil {
+		t.Errorf("got %+v, want neither a start nor the kernel's grants", got)
+	}
+	if !got.Ended.Equal(c.Seen) {
+		t.Errorf("ended at %v, want when it was seen", got.Ended)
+	}
+}
+
+func TestEveryLossIsTold(t *testing.T) {
+	for _, test := range []struct {
+		losses monitor.Losses
+		lost   uint64
+		want   []string // parts
+	}{
+		{},
+		{lost: 4, want: []string{"4 checks of this container could not be recorded"}},
+		{losses: monitor.Losses{Checks: 2}, want: []string{"2 checks found no room in the kernel map of checks"}},
+		{losses: monitor.Losses{Containers: 2}, want: []string{"2 checks came from containers that found no room"}},
+		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups too deep"}},
+		{losses: monitor.Losses{TaskStates: 2}, want: []string{"2 times a task's phase could not be remembered"}},
+		{losses: monitor.Losses{Skipped: 2}, want: []string{"2 checks were skipped by the kernel"}},
+		{losses: monitor.Losses{NoSite: 2}, want: []string{"2 checks were recorded without the kernel function"}},
+		{losses: monitor.Losses{Verdicts: 2}, want: []string{"2 checks had another result"}},
+		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "1 checks found", "3 checks were skipped"}},
+	} {
+		c := seen()
+		c.Lost = test.lost
+		s := snapshot(c)
+		s.Losses = test.losses
+		got := record(t, s, nil)
+		if len(got.Incomplete) != len(test.want) || got.Lost != test.lost || got.Incomplete == nil {
+			t.Fatalf("%+v: got %q, want %q", test.losses, got.Incomplete, test.want)
+		}
+		for i, want := range test.want {
+			if !strings.Contains(got.Incomplete[i], want) {
+				t.Errorf("%+v: got %q, want %q", test.losses, got.Incomplete[i], want)
+			}
+		}
+	}
+}
+
+func TestChecksThatAReaderCannotTellApartAreOneUse(t *testing.T) {
+	check := monitor.Check{
+		Capability: capability.Chown, Answer: monitor.Held, Subject: monitor.Own, Phase: monitor.Workload,
+		Condition: monitor.Untested, Stack: []string{"ns_capable", "setattr_prepare"},
+		Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Program: "sh", Opts: -1, Count: 2,
+		First: saturday, Last: saturday, PID: 10,
+	}
+	later := check
+	later.Stack = []string{"capable_wrt_inode_uidgid", "setattr_prepare"}
+	later.Opts, later.PID, later.UID, later.Count = 2, 11, 33, 5
+	later.First, later.Last = saturday.Add(time.Second), saturday.Add(time.Minute)
+	setup := check
+	setup.Phase = monitor.Setup
+	denied := check
+	denied.Answer = monitor.Missing
+	c := seen()
+	c.Checks = []monitor.Check{setup, denied, later, check}
+
+	want := []Use{
+		{
+			Capability: capability.Chown, Class: classify.Required, Granted: true, Program: "sh", Site: "setattr_prepare",
+			Stack: check.Stack, Count: 7, First: saturday, Last: saturday.Add(time.Minute),
+		},
+		{
+			Capability: capability.Chown, Class: classify.Denied, Program: "sh", Site: "setattr_prepare",
+			Stack: check.Stack, Count: 2, First: saturday, Last: saturday,
+		},
+		{
+			Capability: capability.Chown, Class: classify.Setup, Granted: true, Program: "sh", Site: "setattr_prepare",
+			Stack: check.Stack, Count: 2, First: saturday, Last: saturday,
+			Reason: "the container runtime asked, before the workload's first instruction",
+		},
+	}
+	if diff := cmp.Diff(want, record(t, snapshot(c), nil).Uses); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestNarrowerCapabilitiesAreRecorded(t *testing.T) {
+	c := seen()
+	c.Checks = []monitor.Check{{
+		Capability: capability.DACOverride, Answer: monitor.Held, Subject: monitor.Own, Phase: monitor.Workload,
+		Condition: monitor.Untested, RefusedFirst: capability.DACReadSearch, HasRefusedFirst: true,
+		Stack: []string{"generic_permission", "inode_permission", "may_open"}, Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Count: 1,
+	}}
+	uses := record(t, snapshot(c), nil).Uses
+	if len(uses) != 1 || uses[0].Narrower == nil || *uses[0].Narrower != capability.DACReadSearch {
+		t.Errorf("got %+v", uses)
+	}
+}
+
+func TestOneContainerStartedTwiceMakesTwoRuns(t *testing.T) {
+	again := seen()
+	again.Cgroup = 78
+	runs := Record(snapshot(seen(), again), observation, nil, capability.CheckpointRestore)
+	if len(runs) != 2 || runs[0].ID == runs[1].ID {
+		t.Errorf("got %+v", runs)
+	}
+	if got := Summaries(New(runs...)); len(got) != 1 || got[0].Runs != 2 || got[0].Checks != 18 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// Readers of other languages must not have to tell null from an empty list.
+func TestNoListIsNull(t *testing.T) {
+	for name, p := range map[string]Profile{"no runs": New(), "a run": New(record(t, snapshot(seen()), nil))} {
+		if text := encoded(t, p); strings.Contains(text, "null") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+}

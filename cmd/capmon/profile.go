@@ -88,14 +88,6 @@ func (p *profiling) check() (hook monitor.Hook, filter container.Filter, err err
 	return hook, filter, err
 }
 
-// session is an observation under way, with what it needs.
-type session struct {
-	*observe.Observer
-	docker *container.Docker // nil if no engine answers
-	filter container.Filter
-	log    *zap.Logger
-}
-
 func (p *profiling) start(ctx context.Context, docker *container.Docker, hook monitor.Hook, log *zap.Logger) (*observe.Observer, error) {
 	if err := checkRights(); err != nil {
 		return nil, err

@@ -53,8 +53,8 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 // writeFlags prints a line for each container, with its name in front if there
 // are several, so that a script cannot take one's list for another's.
 func writeFlags(out, notes io.Writer, p profile.Profile) error {
-	summaries := profile.Summaries(p)
-	for _, s := range summaries {
+	all := summaries(p)
+	for _, s := range all {
 		name := title(s)
 		for _, caution := range cautions(s) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", name, caution)
@@ -63,7 +63,7 @@ func writeFlags(out, notes io.Writer, p profile.Profile) error {
 			continue
 		}
 		prefix := ""
-		if len(summaries) > 1 {
+		if len(all) > 1 {
 			prefix = name + ": "
 		}
 		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, recommend.DockerLine(s.Needs())); err != nil {

@@ -24,17 +24,17 @@ const usesShown = 3
 
 func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	page := &page{options: options}
-	summaries := profile.Summaries(p)
-	for i, s := range summaries {
+	all := summaries(p)
+	for i, s := range all {
 		if i > 0 {
 			page.line("")
 		}
 		page.container(s)
 	}
-	if len(summaries) == 0 {
+	if len(all) == 0 {
 		page.line("no containers were seen")
 	}
-	if slices.ContainsFunc(summaries, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
+	if slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
 		page.line("")
 		page.line("Refusals are a lower bound: Docker's seccomp profile refuses some system calls before the")
 		page.line("kernel asks for a capability.")
@@ -84,7 +84,7 @@ func (p *page) mark(s string, color text.Color) string {
 // title is the name under which a reader knows the container.
 func title(s profile.Summary) string {
 	if s.Container.Name != "" {
-		return printable(s.Container.Name)
+		return s.Container.Name
 	}
 	return container.ShortID(s.Container.ID)
 }
@@ -96,7 +96,7 @@ func heading(s profile.Summary, color bool) string {
 	}
 	parts := []string{name}
 	if s.Container.Image != "" {
-		parts = append(parts, printable(s.Container.Image))
+		parts = append(parts, s.Container.Image)
 	}
 	if s.Container.Name != "" {
 		parts = append(parts, container.ShortID(s.Container.ID))
@@ -190,9 +190,9 @@ func (p *page) uses(t table.Writer, c capability.Capability, word string, uses [
 
 // by says who used a capability, how, and what there is to know about it.
 func by(use profile.Use) string {
-	s := printable(use.Program)
+	s := use.Program
 	if use.Call != "" {
-		s += "  " + printable(use.Call)
+		s += "  " + use.Call
 	}
 	if use.Site != "" {
 		s += " in " + use.Site
@@ -268,11 +268,4 @@ func duration(d time.Duration) string {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
 	return d.Round(time.Second).String()
-}
-
-// printable makes text that a container chose safe for a terminal: nothing but
-// graphic characters comes through as it is.
-func printable(s string) string {
-	quoted := strconv.QuoteToGraphic(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }

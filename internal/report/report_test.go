@@ -1,0 +1,345 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+var update = flag.Bool("update", false, "write the golden files in testdata instead of comparing with them")
+
+var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+
+func ptr[T any](value T) *T { return &value }
+
+// run is one of nginx with Docker's default grants, for 90 seconds, as root.
+func run(id int, uses ...profile.Use) profile.Run {
+	defaults := capability.DockerDefault()
+	return profile.Run{
+		ID:          fmt.Sprint("observation/", id),
+		Observation: profile.Observation{ID: "observation", Kernel: "6.18.1", Hook: monitor.Tracepoint, Start: saturday, End: saturday.Add(time.Hour)},
+		Container: profile.Container{
+			ID: strings.Repeat(fmt.Sprintf("%02x", id), 32), Name: "web", Image: "nginx:latest",
+			ImageID: "sha256:" + strings.Repeat("c0", 32), Labels: map[string]string{"team": "edge"},
+		},
+		Grants:  profile.Grants{Engine: &defaults, Kernel: &defaults, Permitted: &defaults},
+		Started: &saturday, Ended: saturday.Add(90 * time.Second),
+		Processes: 7, Checks: 1234, Incomplete: []string{}, Uses: uses,
+	}
+}
+
+func use(c capability.Capability, class classify.Class, count uint64, change ...func(*profile.Use)) profile.Use {
+	u := profile.Use{
+		Capability: c, Class: class, Granted: class != classify.Denied, Program: "nginx", Count: count,
+		First: saturday.Add(time.Second), Last: saturday.Add(time.Minute),
+	}
+	if class == classify.Soft {
+		u.Reason = "without it set-user-ID and set-group-ID bits would be cleared"
+	}
+	for _, f := range change {
+		f(&u)
+	}
+	return u
+}
+
+func asked(program, call, site string) func(*profile.Use) {
+	return func(u *profile.Use) { u.Program, u.Call, u.Site = program, call, site }
+}
+
+func because(reason string) func(*profile.Use) { return func(u *profile.Use) { u.Reason = reason } }
+
+func unsure(why string) func(*profile.Use) { return func(u *profile.Use) { u.Unsure = why } }
+
+func narrower(c capability.Capability) func(*profile.Use) {
+	return func(u *profile.Use) { u.Narrower = &c }
+}
+
+func changed(r profile.Run, changes ...func(*profile.Run)) profile.Run {
+	for _, change := range changes {
+		change(&r)
+	}
+	return r
+}
+
+func called(name, image string) func(*profile.Run) {
+	return func(r *profile.Run) { r.Container.Name, r.Container.Image = name, image }
+}
+
+// hostile is what a container may try with a name: clear the screen, change the
+// title, feign lines, turn the direction of writing, and C1's own CSI.
+const hostile = "a\x1b[2J\x1b]0;t\x07\nCHOWN  no\r\t\x00\u202e\u009b1m\xff\"\\"
+
+// profiles are the cases of the golden files.
+func profiles() map[string]profile.Profile {
+	uses := []profile.Use{
+		use(capability.Chown, classify.Required, 3, asked("nginx", "chown", "setattr_prepare")),
+		use(capability.NetBindService, classify.Required, 1, asked("nginx", "bind(AF_INET, port 80)", "__inet_bind")),
+		use(capability.Fsetid, classify.Soft, 2, asked("install", "fchmodat(02755)", "setattr_prepare")),
+		use(capability.Setuid, classify.Redundant, 4, because("the user id was already the one asked for")),
+		use(capability.SysAdmin, classify.Irrelevant, 900, asked("nginx", "mmap", "security_vm_enough_memory_mm"), because("asked on every change of memory size")),
+		use(capability.SysAdmin, classify.Setup, 200, asked("runc:[2:INIT]", "mount(proc)", "path_mount"), because("the container runtime asked, before the workload's first instruction")),
+		use(capability.DACOverride, classify.Borrowed, 20, because("the kernel had put on another credential for a moment")),
+		use(capability.SysChroot, classify.OwnNamespace, 1, because("asked in a user namespace that the workload made")),
+	}
+	var many []profile.Use
+	for i := range 7 {
+		many = append(many, use(capability.Kill, classify.Required, uint64(10-i), asked(fmt.Sprint("worker-", i), "kill(SIGTERM)", "check_kill_permission")))
+	}
+	four := many[:4]
+	return map[string]profile.Profile{
+		"empty":             profile.New(),
+		"needs-and-unused":  profile.New(run(1, uses...)),
+		"several-ways":      profile.New(run(1, many...), changed(run(2, four...), called("four", "bb"))),
+		"everything-unused": profile.New(run(1)),
+		"nothing-granted": profile.New(changed(run(1), func(r *profile.Run) {
+			r.Grants = profile.Grants{Engine: ptr(capability.Set(0)), Kernel: ptr(capability.Set(0)), Permitted: ptr(capability.Set(0))}
+		})),
+		"privileged": profile.New(changed(run(1, use(capability.SysAdmin, classify.Required, 1, asked("mount", "mount(tmpfs)", "path_mount"))), func(r *profile.Run) {
+			all := capability.Known(capability.CheckpointRestore)
+			r.Grants = profile.Grants{Engine: &all, Kernel: &all, Permitted: &all, Privileged: true}
+		})),
+		"denied": profile.New(run(1,
+			use(capability.SysTime, classify.Denied, 2, asked("date", "clock_settime", "security_settime64")),
+			use(capability.NetAdmin, classify.Denied, 1, asked("ip", "sendmsg", "rtnetlink_rcv_msg")),
+			use(capability.SysAdmin, classify.Denied, 1, asked("sh", "quotactl", "do_quotactl"), because("held, but asked for the host's user namespace: no --cap-add can help")),
+			use(capability.Chown, classify.Required, 1),
+		)),
+		"soft": profile.New(run(1, uses[2])),
+		"unsure": profile.New(run(1,
+			use(capability.IPCLock, classify.Required, 1, asked("redis", "mlockall", "do_mmap"), unsure("needed only beyond RLIMIT_MEMLOCK, which the kernel looks at afterwards")),
+			use(capability.Kill, classify.Required, 2, unsure("the kernel function that asked is not known")),
+			use(capability.Kill, classify.Required, 1, asked("sh", "kill(SIGTERM)", "check_kill_permission")),
+		)),
+		"narrower": profile.New(run(1,
+			use(capability.DACOverride, classify.Required, 1, asked("tar", "openat", "may_open"), narrower(capability.DACReadSearch)),
+		)),
+		"incomplete": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
+			r.Lost = 17
+			r.Incomplete = []string{"17 checks of this container could not be recorded: the kernel map of checks was full", "3 checks were skipped by the kernel"}
+		})),
+		"incomplete-elsewhere": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
+			r.Incomplete = []string{"5 checks found no room in the kernel map of checks, on the whole machine"}
+		})),
+		"existed":       profile.New(changed(run(1, uses[0]), func(r *profile.Run) { r.Existed, r.Running = true, true })),
+		"never-started": profile.New(neverStarted(1)),
+		"never-started-beside-another": profile.New(
+			changed(neverStarted(1), called("broken", "bb")), run(2, uses[0])),
+		"several-runs": profile.New(
+			run(1, uses[:2]...), changed(run(2, uses[0]), func(r *profile.Run) { r.Started = ptr(saturday.Add(time.Hour)); r.Ended = saturday.Add(3 * time.Hour) }),
+			changed(run(3, uses[1]), called("db", "postgres")), neverStarted(4),
+		),
+		"without-engine": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
+			r.Container, r.Grants.Engine = profile.Container{ID: r.Container.ID}, nil
+		})),
+		"without-grants": profile.New(changed(run(1, uses[0]), func(r *profile.Run) { r.Grants = profile.Grants{} })),
+		"disagreement":   profile.New(changed(run(1), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown, capability.SysTime, 63)) })),
+		"user":           profile.New(changed(run(1), asUser)),
+		"user-with-file-capabilities": profile.New(changed(run(1,
+			use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))), asUser)),
+		"hostile": profile.New(
+			changed(run(1,
+				use(capability.Chown, classify.Required, 1, asked(hostile, hostile, hostile), unsure(hostile)),
+				use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
+				use(capability.Fsetid, classify.Soft, 1, asked(hostile, hostile, hostile), because(hostile)),
+				use(capability.Setuid, classify.Class(hostile), 1, asked(hostile, hostile, hostile), because(hostile)),
+			), called(hostile, hostile), func(r *profile.Run) { r.Incomplete = []string{hostile} }),
+			changed(run(2), func(r *profile.Run) { r.Container = profile.Container{ID: hostile} }),
+			changed(neverStarted(3), func(r *profile.Run) { r.Container = profile.Container{ID: "\x1b[1m"} }),
+		),
+	}
+}
+
+func neverStarted(id int) profile.Run {
+	r := run(id, use(capability.SysAdmin, classify.Setup, 200, asked("runc:[2:INIT]", "", ""), because("the container runtime asked")))
+	r.Started, r.Processes, r.Grants.Kernel, r.Grants.Permitted = nil, 0, nil, nil
+	return r
+}
+
+func asUser(r *profile.Run) {
+	r.User, r.Grants.Permitted = 101, ptr(capability.Set(0))
+}
+
+func rendered(t *testing.T, p profile.Profile, format Format, options Options) (out, notes string) {
+	t.Helper()
+	var outBuffer, notesBuffer bytes.Buffer
+	if err := Write(&outBuffer, &notesBuffer, p, format, options); err != nil {
+		t.Fatal(err)
+	}
+	return outBuffer.String(), notesBuffer.String()
+}
+
+// TestReports compares with testdata/CASE.txtar; go test -update writes them.
+func TestReports(t *testing.T) {
+	cases := profiles()
+	for name, p := range cases {
+		t.Run(name, func(t *testing.T) {
+			plain, _ := rendered(t, p, Table, Options{})
+			all, _ := rendered(t, p, Table, Options{All: true})
+			flags, notes := rendered(t, p, Flags, Options{})
+			asJSON, _ := rendered(t, p, JSON, Options{})
+			got := &txtar.Archive{Files: []txtar.File{
+				{Name: "table", Data: []byte(plain)},
+				{Name: "table --all", Data: []byte(all)},
+				{Name: "flags", Data: []byte(flags)},
+				{Name: "flags' notes", Data: []byte(notes)},
+				{Name: "json", Data: []byte(asJSON)},
+			}}
+			path := filepath.Join("testdata", name+".txtar")
+			if *update {
+				if err := os.WriteFile(path, txtar.Format(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(txtar.Format(got))); diff != "" {
+				t.Errorf("not as in %s (go test -update writes it anew):\n%s", path, diff)
+			}
+		})
+	}
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) != len(cases) {
+		t.Errorf("%d golden files for %d cases, %v", len(files), len(cases), err)
+	}
+}
+
+var escape = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+
+func TestColorOnlyAddsColor(t *testing.T) {
+	for name, p := range profiles() {
+		for _, all := range []bool{false, true} {
+			plain, _ := rendered(t, p, Table, Options{All: all})
+			colored, _ := rendered(t, p, Table, Options{All: all, Color: true})
+			if diff := cmp.Diff(plain, escape.ReplaceAllString(colored, "")); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	}
+}
+
+// Whatever a container calls itself, and whatever a profile file holds.
+func TestNoNameReachesTheTerminalAsItIs(t *testing.T) {
+	p := profiles()["hostile"]
+	table, _ := rendered(t, p, Table, Options{All: true})
+	flags, notes := rendered(t, p, Flags, Options{})
+	for about, text := range map[string]string{"table": table, "flags": flags, "notes": notes} {
+		for _, r := range text {
+			if r != '\n' && !unicode.IsGraphic(r) || r == unicode.ReplacementChar {
+				t.Errorf("%s: %q in\n%q", about, r, text)
+				break
+			}
+		}
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, "CHOWN") {
+				t.Errorf("%s: a name made the line %q", about, line)
+			}
+		}
+	}
+	if lines := strings.Count(flags, "\n"); lines != 2 {
+		t.Errorf("two containers ran, but there are %d lines:\n%s", lines, flags)
+	}
+}
+
+func TestLinesHaveNoBlanksAtTheirEnd(t *testing.T) {
+	for name, p := range profiles() {
+		table, _ := rendered(t, p, Table, Options{All: true})
+		for line := range strings.Lines(table) {
+			if text := strings.TrimSuffix(line, "\n"); text != strings.TrimRight(text, " ") {
+				t.Errorf("%s: %q", name, line)
+			}
+		}
+	}
+}
+
+func TestJSONHasTheSameFieldsForAll(t *testing.T) {
+	var want []string
+	for name, p := range profiles() {
+		text, _ := rendered(t, p, JSON, Options{})
+		var got struct {
+			Schema     int
+			Containers []map[string]json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got.Schema != 1 || got.Containers == nil {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		for _, c := range got.Containers {
+			for field, value := range c {
+				// null says that the grants are not known.
+				if string(value) == "null" && field != "granted" && field != "unused" {
+					t.Errorf("%s: %s is null", name, field)
+				}
+			}
+			for _, optional := range []string{"name", "image", "imageID", "labels", "narrower"} {
+				delete(c, optional)
+			}
+			fields := slices.Sorted(maps.Keys(c))
+			if want == nil {
+				want = fields
+			}
+			if diff := cmp.Diff(want, fields); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	}
+}
+
+func TestFlagsOfOneContainerStandAlone(t *testing.T) {
+	cases := profiles()
+	out, notes := rendered(t, cases["needs-and-unused"], Flags, Options{})
+	if want := "--cap-drop=ALL --cap-add=CHOWN --cap-add=FSETID --cap-add=NET_BIND_SERVICE\n"; out != want || notes != "" {
+		t.Errorf("got %q and %q, want %q alone", out, notes, want)
+	}
+	if out, notes := rendered(t, cases["never-started"], Flags, Options{}); out != "" || !strings.Contains(notes, "never seen to start") {
+		t.Errorf("of a container that never started: got %q and %q", out, notes)
+	}
+}
+
+type full struct{}
+
+var errFull = errors.New("no space left on device")
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestAFailedWriteIsTold(t *testing.T) {
+	p := profiles()["needs-and-unused"]
+	for _, format := range []Format{Table, JSON, Flags} {
+		if err := Write(full{}, full{}, p, format, Options{}); !errors.Is(err, errFull) {
+			t.Errorf("%s: got %v", format, err)
+		}
+	}
+}
+
+func TestParseFormat(t *testing.T) {
+	for _, name := range []string{"table", "json", "flags"} {
+		if got, err := ParseFormat(name); err != nil || string(got) != name {
+			t.Errorf("%s: got %s, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"", "JSON", "yaml"} {
+		const want = "choose table, json or flags"
+		if got, err := ParseFormat(name); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%q", name)) {
+			t.Errorf("%q: got %q, %v", name, got, err)
+		}
+	}
+}

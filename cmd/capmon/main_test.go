@@ -1,0 +1,165 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The tests of behaviour run the built command on a real kernel against a real
+// Docker daemon with the image bb. make test sets both up.
+var binary string
+
+func TestMain(m *testing.M) {
+	testscript.Main(suite{m}, map[string]func(){"capmon": func() { os.Exit(run()) }})
+}
+
+// suite sets up what all tests need. The copies of the test binary that
+// testscript runs as capmon do not come here.
+type suite struct{ *testing.M }
+
+func (s suite) Run() int {
+	directory, err := os.MkdirTemp("", "capmon-test-")
+	if err == nil {
+		defer os.RemoveAll(directory)
+		err = prepare(directory)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the tests need root, a Docker daemon at DOCKER_HOST and the image bb, as make test sets up:", err)
+		return 1
+	}
+	return s.M.Run()
+}
+
+func prepare(directory string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("not root")
+	}
+	binary = filepath.Join(directory, "capmon.bin")
+	for _, command := range [][]string{
+		{"go", "build", "-o", binary, "."},
+		{"docker", "image", "inspect", "bb"},
+	} {
+		if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, out)
+		}
+	}
+	return nil
+}
+
+// result is how a command ended.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+func execute(t *testing.T, command ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%s: %v", strings.Join(command, " "), err)
+	}
+	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
+}
+
+// mustExecute runs a command that has to succeed and returns its output.
+func mustExecute(t *testing.T, command ...string) string {
+	t.Helper()
+	r := execute(t, command...)
+	if r.code != 0 {
+		t.Fatalf("%s: exit code %d\n%s%s", strings.Join(command, " "), r.code, r.stdout, r.stderr)
+	}
+	return r.stdout
+}
+
+// seen is what the tests read of a JSON report.
+type seen struct {
+	ID, Name, Image string
+	Complete        bool
+	Existed         bool
+	Running         bool
+	Checks, Lost    uint64
+	Required, Soft  []string
+	Denied, Unused  []string
+	Granted, Unsure []string
+	Narrower        []struct{ InsteadOf, Narrower string }
+	Classes         map[string][]string
+	Flags           []string
+	Cautions        []string
+}
+
+func parseReport(t *testing.T, r result) []seen {
+	t.Helper()
+	var report struct{ Containers []seen }
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
+		t.Fatalf("the report is no JSON: %v\nexit code %d\n%s%s", err, r.code, r.stdout, r.stderr)
+	}
+	return report.Containers
+}
+
+// only returns the one container with the name.
+func only(t *testing.T, containers []seen, name string) seen {
+	t.Helper()
+	i := slices.IndexFunc(containers, func(c seen) bool { return c.Name == name })
+	if i < 0 {
+		t.Fatalf("%s is not in the report: %+v", name, containers)
+	}
+	return containers[i]
+}
+
+// observation is a capmon that watches running containers.
+type observation struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+}
+
+// watch starts capmon profile and returns once every check is recorded.
+func watch(t *testing.T, args ...string) *observation {
+	t.Helper()
+	ready := filepath.Join(t.TempDir(), "ready")
+	if err := syscall.Mkfifo(ready, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := &observation{t: t, cmd: exec.Command(binary, append([]string{"profile", "-o", "json", "--ready-file", ready}, args...)...)}
+	o.cmd.Stdout, o.cmd.Stderr = &o.stdout, &o.stderr
+	if err := o.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := os.ReadFile(ready) // returns when capmon opens it for writing
+		ended <- err
+	}()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// interrupt ends it as Ctrl-C does and returns what it printed.
+func (o *observation) interrupt() result {
+	o.t.Helper()
+	if err := o.cmd.Process.Signal(os.Interrupt); err != nil {
+		o.t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := o.cmd.Wait(); err != nil && !errors.As(err, &exit) {
+		o.t.Fatal(err)
+	}
+	return result{o.stdout.String(), o.stderr.String(), o.cmd.ProcessState.ExitCode()}
+}

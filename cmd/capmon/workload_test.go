@@ -1,0 +1,272 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// workload is something to run in a container, and what capmon must say of it.
+type workload struct {
+	name string
+	// grants are options of docker run that decide the capabilities; the minimal
+	// flags take their place.
+	grants  []string
+	options []string
+	command []string
+	// stdout must be the same under the minimal flags; "" is not compared.
+	stdout string
+
+	required, soft, denied []string
+	// classes that capabilities must be in beside those.
+	classes map[string][]string
+	// narrower is the capability that would do instead of the required one.
+	narrower string
+	// privileged is what is required where every capability is granted, if that is
+	// another set: of two that would do, the kernel asks for the narrower first.
+	privileged []string
+	// onlyRun: it cannot be run by docker exec into a container with defaults.
+	onlyRun bool
+}
+
+var workloads = []workload{
+	{name: "ping", command: sh("ping -c1 127.0.0.1"), required: caps("NET_RAW")},
+	{name: "chown", command: sh("touch /tmp/chowned && chown 5 /tmp/chowned"), required: caps("CHOWN")},
+	{name: "true", command: sh("true")},
+	{name: "chmod-own", command: sh("touch /tmp/own && chmod 600 /tmp/own")},
+	{
+		name: "chmod-own-foreign-group", command: sh("touch /sgid/own && chmod 600 /sgid/own"),
+		classes: map[string][]string{"redundant": caps("FSETID")},
+	},
+	{name: "setuid-0", command: []string{"probe", "setuid0"}, classes: map[string][]string{"redundant": caps("SETUID")}},
+	{name: "setgid-0", command: []string{"probe", "setgid0"}, classes: map[string][]string{"redundant": caps("SETGID")}},
+	{name: "capset-same", command: []string{"probe", "capset-same"}, classes: map[string][]string{"redundant": caps("SETPCAP")}},
+	{
+		name: "cat-secret", command: []string{"cat", "/data/secret"}, stdout: "secret\n",
+		required: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"), narrower: "DAC_READ_SEARCH",
+		privileged: caps("DAC_READ_SEARCH"),
+	},
+	{name: "chroot", command: []string{"chroot", "/", "true"}, required: caps("SYS_CHROOT")},
+	{name: "su", command: []string{"su", "user", "-c", "true"}, required: caps("SETGID", "SETUID")},
+	{name: "mknod", command: sh("mknod /tmp/null c 1 3"), required: caps("MKNOD")},
+	{name: "kill", command: []string{"probe", "kill-user"}, required: caps("KILL", "SETUID")},
+	{
+		name: "bind-80-privileged", options: []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=1024"},
+		command: []string{"probe", "bind", "80"}, required: caps("NET_BIND_SERVICE"), onlyRun: true,
+	},
+	{name: "bind-80", command: []string{"probe", "bind", "80"}},
+	{name: "write-set-group-id", command: []string{"probe", "write-sgid", "/tmp/sgid"}, stdout: "set-group-ID bit kept\n", soft: caps("FSETID")},
+	{
+		name: "entrypoint-of-another-user", command: []string{"/bin/private-true"},
+		required: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"),
+	},
+	{
+		name: "mount", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("mount -t tmpfs none /mnt"),
+		required: caps("SYS_ADMIN"), onlyRun: true,
+	},
+	{
+		name: "forks", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("for i in 1 2 3 4 5 6 7 8 9; do (true | true); /bin/true; done"),
+		classes: map[string][]string{"irrelevant": caps("SYS_ADMIN")}, onlyRun: true,
+	},
+	{
+		name: "own-user-namespace", options: []string{"--security-opt=seccomp=unconfined", "--user=1000"},
+		command: []string{"probe", "unshare-user-mount"},
+		classes: map[string][]string{"own-namespace": caps("SYS_ADMIN")}, onlyRun: true,
+	},
+	{name: "as-user", options: []string{"--user=1000"}, command: sh("true"), onlyRun: true},
+	{name: "access", command: []string{"probe", "access-w", "/data/secret"}, required: caps("DAC_OVERRIDE")},
+	{name: "faccessat2", command: []string{"probe", "faccessat2-w", "/data/secret"}, required: caps("DAC_OVERRIDE")},
+	{name: "packet-socket", command: []string{"probe", "packet"}, required: caps("NET_RAW")},
+	{name: "memfd", command: []string{"probe", "memfd-exec", "rawsock"}, required: caps("NET_RAW")},
+	{name: "exec-by-thread", command: []string{"probe", "thread-exec", "rawsock"}, required: caps("NET_RAW")},
+}
+
+func caps(names ...string) []string { return names }
+
+func sh(script string) []string { return []string{"sh", "-c", script} }
+
+// dockerRun is the command line of docker run for the workload.
+func (w workload) dockerRun(name string, grants ...string) []string {
+	return slices.Concat([]string{"docker", "run", "--rm", "--name", name}, grants, w.options, []string{"bb"}, w.command)
+}
+
+// check compares what capmon said with what is true.
+func (w workload) check(t *testing.T, got seen) {
+	t.Helper()
+	same(t, "required", got.Required, w.required)
+	same(t, "soft", got.Soft, w.soft)
+	same(t, "denied", got.Denied, w.denied)
+	same(t, "unsure", got.Unsure, nil)
+	for class, wanted := range w.classes {
+		for _, capability := range wanted {
+			if !slices.Contains(got.Classes[class], capability) {
+				t.Errorf("%s is not counted as %s: %v", capability, class, got.Classes)
+			}
+		}
+	}
+	if w.narrower != "" && (len(got.Narrower) != 1 || got.Narrower[0].Narrower != w.narrower) {
+		t.Errorf("%s is not named as the narrower one: %v", w.narrower, got.Narrower)
+	}
+	if !got.Complete || got.Lost != 0 {
+		t.Errorf("the observation is not complete: %+v", got)
+	}
+}
+
+func same(t *testing.T, what string, got, wanted []string) {
+	t.Helper()
+	if !slices.Equal(got, wanted) {
+		t.Errorf("%s: got %v, wanted %v", what, got, wanted)
+	}
+}
+
+func TestProfileCommandNeeds(t *testing.T) {
+	for _, w := range workloads {
+		t.Run(w.name, func(t *testing.T) {
+			name := "run-" + w.name
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name, w.grants...)...)...)
+			if r.code != 0 {
+				t.Fatalf("exit code %d: %s", r.code, r.stderr)
+			}
+			got := parseReport(t, r)
+			if len(got) != 1 {
+				t.Fatalf("got %d containers, wanted 1: %+v", len(got), got)
+			}
+			w.check(t, only(t, got, name))
+
+			if stdout := mustExecute(t, w.dockerRun(name, got[0].Flags...)...); w.stdout != "" && stdout != w.stdout {
+				t.Errorf("under %v it printed %q, wanted %q", got[0].Flags, stdout, w.stdout)
+			}
+			if w.narrower != "" {
+				mustExecute(t, w.dockerRun(name, "--cap-drop=ALL", "--cap-add="+w.narrower)...)
+			}
+		})
+	}
+}
+
+func TestProfilePrivilegedNeeds(t *testing.T) {
+	for _, w := range workloads {
+		t.Run(w.name, func(t *testing.T) {
+			name := "privileged-" + w.name
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name, "--privileged")...)...)
+			got := only(t, parseReport(t, r), name)
+			w.denied, w.narrower = nil, ""
+			if w.privileged != nil {
+				w.required = w.privileged
+			}
+			w.check(t, got)
+			mustExecute(t, w.dockerRun(name, got.Flags...)...)
+		})
+	}
+}
+
+func TestProfileExecNeeds(t *testing.T) {
+	for _, w := range workloads {
+		if w.onlyRun {
+			continue
+		}
+		t.Run(w.name, func(t *testing.T) {
+			name := "exec-" + w.name
+			startSleeper(t, name)
+			observation := watch(t, name)
+			mustExecute(t, append([]string{"docker", "exec", name}, w.command...)...)
+			r := observation.interrupt()
+			if r.code != 0 {
+				t.Fatalf("exit code %d: %s", r.code, r.stderr)
+			}
+			got := only(t, parseReport(t, r), name)
+			w.check(t, got)
+			if !got.Existed || !got.Running || len(got.Cautions) == 0 {
+				t.Errorf("the report does not say that the container was and is running: %+v", got)
+			}
+		})
+	}
+}
+
+// startSleeper starts a container that does nothing until the test ends.
+func startSleeper(t *testing.T, name string, options ...string) {
+	t.Helper()
+	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, options, []string{"bb", "sleep", "1000"})...)
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+}
+
+// mixed makes several uses and several checks that are none.
+var mixed = workload{
+	command:  sh("touch /tmp/m && chmod 600 /tmp/m && chown 5 /tmp/m && cat /data/secret && probe setuid0 && probe rawsock"),
+	required: caps("CHOWN", "DAC_OVERRIDE", "NET_RAW"), denied: caps("DAC_READ_SEARCH"),
+}
+
+// surroundings are options that change namespaces, cgroups or processes, but no
+// need.
+var surroundings = map[string][]string{
+	"pid-host":          {"--pid=host"},
+	"network-host":      {"--network=host"},
+	"ipc-host":          {"--ipc=host"},
+	"uts-host":          {"--uts=host"},
+	"cgroupns-host":     {"--cgroupns=host"},
+	"init":              {"--init"},
+	"cgroup-parent":     {"--cgroup-parent=/capmon-test/parent"},
+	"no-new-privileges": {"--security-opt=no-new-privileges"},
+	"seccomp":           {"--security-opt=seccomp=unconfined"},
+	"tmpfs-read-only":   {"--read-only", "--tmpfs=/tmp"},
+}
+
+func TestSurroundingsChangeNoNeed(t *testing.T) {
+	for name, options := range surroundings {
+		w := mixed
+		w.options = options
+		t.Run(name+"/run", func(t *testing.T) {
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("around-"+name)...)...)
+			w.check(t, only(t, parseReport(t, r), "around-"+name))
+		})
+		t.Run(name+"/exec", func(t *testing.T) {
+			startSleeper(t, "inside-"+name, options...)
+			observation := watch(t, "inside-"+name)
+			mustExecute(t, append([]string{"docker", "exec", "inside-" + name}, w.command...)...)
+			w.check(t, only(t, parseReport(t, observation.interrupt()), "inside-"+name))
+		})
+	}
+}
+
+func TestUserWithoutCapabilitiesNeedsNone(t *testing.T) {
+	w := workload{
+		options: []string{"--user=1000"},
+		command: sh("cat /data/secret; ! chown 5 /data/secret"),
+		denied:  caps("CHOWN"),
+	}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("as-1000")...)...)
+	got := only(t, parseReport(t, r), "as-1000")
+	w.check(t, got)
+	if !strings.Contains(fmt.Sprint(got.Cautions), "all granted capabilities can go") {
+		t.Errorf("not said that all can go: %v", got.Cautions)
+	}
+}
+
+func TestExecAsRootIntoUsersContainerNeedsKill(t *testing.T) {
+	startSleeper(t, "killed", "--user=1000", "--init")
+	observation := watch(t, "killed")
+	mustExecute(t, "docker", "exec", "-u", "0", "killed", "kill", "-CONT", "-1")
+	w := workload{required: caps("KILL")}
+	w.check(t, only(t, parseReport(t, observation.interrupt()), "killed"))
+}
+
+// The check's own work counts, the set-up of its exec does not.
+func TestHealthCheckCounts(t *testing.T) {
+	w := workload{
+		options:  []string{"--health-interval=200ms", "--health-cmd=chown 5 /tmp/h && touch /tmp/done"},
+		command:  sh("touch /tmp/h; until [ -e /tmp/done ]; do sleep 0.1; done"),
+		required: caps("CHOWN"),
+	}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("healthy")...)...)
+	w.check(t, only(t, parseReport(t, r), "healthy"))
+}
+
+func TestCgroupsBelowBelongToTheContainer(t *testing.T) {
+	w := workload{command: []string{"probe", "cgroup-below", "rawsock"}, required: caps("NET_RAW")}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("below", "--privileged")...)...)
+	got := parseReport(t, r)
+	if len(got) != 1 {
+		t.Fatalf("got %d containers, wanted 1", len(got))
+	}
+	w.check(t, only(t, got, "below"))
+}

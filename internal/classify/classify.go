@@ -53,10 +53,9 @@ type Verdict struct {
 	Unsure string
 	// Site is the kernel function that asked, "" if it is not known.
 	Site string
-	// Narrower is the capability that would have done as well and gives less;
-	// HasNarrower tells whether there is one.
-	Narrower    capability.Capability
-	HasNarrower bool
+	// Alternative is another capability with which the kernel would have been
+	// content, nil if there is none. Only needs have one.
+	Alternative *capability.Capability
 }
 
 // Classify tells what a check means.
@@ -64,8 +63,8 @@ func Classify(check monitor.Check) Verdict {
 	site, _ := kernel.CallSite(check.Stack)
 	verdict := class(check)
 	verdict.Site = site
-	if verdict.Class.Need() && check.HasRefusedFirst && isAlternative(check.RefusedFirst, check.Capability) {
-		verdict.Narrower, verdict.HasNarrower = check.RefusedFirst, true
+	if verdict.Class.Need() {
+		verdict.Alternative = alternative(check)
 	}
 	return verdict
 }
@@ -143,29 +142,6 @@ func silent(check monitor.Check) string {
 		return "without it the set-group-ID bit would be lost"
 	}
 	return "without it the result would silently differ"
-}
-
-// isAlternative reports whether the kernel accepts either of two capabilities
-// and the first is the narrower: generic_permission (fs/namei.c),
-// perfmon_capable, bpf_capable and checkpoint_restore_ns_capable
-// (include/linux/capability.h), bpf_net_capable (include/linux/bpf.h),
-// check_syslog_permissions (kernel/printk/printk.c up to 6.6), SO_MARK,
-// SO_PRIORITY and IP_TRANSPARENT (net/core/sock.c, net/ipv4/ip_sockglue.c), and
-// RLIMIT_NPROC (kernel/fork.c).
-func isAlternative(narrow, wide capability.Capability) bool {
-	switch wide {
-	case capability.DACOverride:
-		return narrow == capability.DACReadSearch
-	case capability.NetAdmin:
-		return narrow == capability.NetRaw
-	case capability.SysAdmin:
-		switch narrow {
-		case capability.BPF, capability.Perfmon, capability.CheckpointRestore,
-			capability.Syslog, capability.NetAdmin, capability.SysResource:
-			return true
-		}
-	}
-	return false
 }
 
 // String renders a verdict for logs and test failures.

@@ -218,11 +218,12 @@ func TestAlternatives(t *testing.T) {
 			check := granted(wide, known...)
 			check.RefusedFirst, check.HasRefusedFirst = narrow, true
 			got := Classify(check)
-			if where, want := alternatives[pair{narrow, wide}]; got.HasNarrower != want {
+			where, want := alternatives[pair{narrow, wide}]
+			if has := got.Alternative != nil; has != want || has && *got.Alternative != narrow {
 				t.Errorf("%v refused, %v granted %s: got %+v, want an alternative %v", narrow, wide, where, got, want)
 			}
-			if got.HasNarrower && got.Narrower != narrow {
-				t.Errorf("%v refused, %v granted: got %v", narrow, wide, got.Narrower)
+			if Narrower(narrow, wide) != want {
+				t.Errorf("Narrower(%v, %v) is %v", narrow, wide, !want)
 			}
 		}
 	}
@@ -231,7 +232,7 @@ func TestAlternatives(t *testing.T) {
 func TestOnlyANeedHasAnAlternative(t *testing.T) {
 	need := granted(capability.DACOverride, "capable_wrt_inode_uidgid", "generic_permission", "inode_permission", "may_open")
 	need.RefusedFirst, need.HasRefusedFirst = capability.DACReadSearch, true
-	if got := Classify(need); !got.HasNarrower {
+	if got := Classify(need); got.Alternative == nil {
 		t.Errorf("got %+v, want an alternative", got)
 	}
 	// Nothing was refused before: zero is CHOWN.
@@ -242,9 +243,21 @@ func TestOnlyANeedHasAnAlternative(t *testing.T) {
 	setup.Phase = monitor.Setup
 	borrowed.Subject = monitor.Borrowed
 	for name, check := range map[string]monitor.Check{"alone": alone, "refused": refused, "set-up": setup, "borrowed": borrowed} {
-		if got := Classify(check); got.HasNarrower {
+		if got := Classify(check); got.Alternative != nil {
 			t.Errorf("%s: got %+v, want no alternative", name, got)
 		}
+	}
+}
+
+// Who holds the narrower of two is not asked for the wider one.
+func TestTheWiderOfTwoIsAnAlternative(t *testing.T) {
+	read := granted(capability.DACReadSearch, "capable_wrt_inode_uidgid", "generic_permission", "inode_permission", "may_open")
+	if got := Classify(read).Alternative; got == nil || *got != capability.DACOverride {
+		t.Errorf("got %v", got)
+	}
+	link := granted(capability.DACReadSearch, "do_linkat")
+	if got := Classify(link).Alternative; got != nil {
+		t.Errorf("linkat takes no other: got %v", *got)
 	}
 }
 

@@ -187,6 +187,14 @@ var rows = []Row{
 		Source:       "net_ctl_permissions, net/sysctl_net.c",
 	},
 
+	{
+		Functions:    []string{"would_dump"},
+		Capabilities: caps{capability.DACReadSearch, capability.DACOverride},
+		Class:        Soft,
+		Reason:       "without it a program that its user may run but not read leaves no core dump and hides its /proc/PID",
+		Source:       "would_dump, fs/exec.c",
+	},
+
 	// Where something else is looked at after a refusal, not evaluated here.
 	{
 		Functions:    []string{"do_mmap", "mlock_future_ok", "mm_account_pinned_pages", "__account_locked_vm", "ksys_shmctl", "shmctl_do_lock"},

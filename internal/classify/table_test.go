@@ -45,6 +45,8 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"mmap", capability.SysAdmin, "cap_capable cap_vm_enough_memory security_vm_enough_memory_mm __mmap_region do_mmap", nil, Irrelevant, "overcommit_memory"},
 		{"brk, inlined", capability.SysAdmin, "security_vm_enough_memory_mm do_brk_flags", nil, Irrelevant, "overcommit_memory"},
 		{"mlock in an mmap", capability.IPCLock, "security_capable capable do_mmap vm_mmap_pgoff", nil, Required, "RLIMIT_MEMLOCK"},
+		{"is the program readable", capability.DACReadSearch, "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission would_dump begin_new_exec load_elf_binary", nil, Soft, "core dump"},
+		{"is the program executable", capability.DACOverride, "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission may_open path_openat do_filp_open", nil, Required, ""},
 		{"mount", capability.SysAdmin, "security_capable ns_capable path_mount", nil, Required, ""},
 		{"seccomp's filter", capability.SysAdmin, "security_capable ns_capable_noaudit seccomp_set_mode_filter", nil, Required, ""},
 

@@ -75,19 +75,19 @@ func generateRun(r *rand.Rand) Run {
 
 func generateUse(r *rand.Rand) Use {
 	use := Use{
-		Capability: pick(r, capability.Chown, capability.NetRaw, 41, 63),
-		Class:      pick(r, classify.Classes()...),
-		Granted:    r.Intn(2) == 0,
-		Reason:     pick(r, "", "because"),
-		Unsure:     pick(r, "", "perhaps"),
-		Narrower:   perhaps(r, pick(r, capability.DACReadSearch, capability.BPF)),
-		Program:    pick(r, "sh", "nginx: worker"),
-		Call:       pick(r, "", "fchownat"),
-		Site:       pick(r, "", "setattr_prepare"),
-		Entry:      r.Intn(4) == 0,
-		User:       uint32(r.Intn(2)),
-		Count:      uint64(1 + r.Intn(3)),
-		First:      moment(r),
+		Capability:  pick(r, capability.Chown, capability.NetRaw, 41, 63),
+		Class:       pick(r, classify.Classes()...),
+		Granted:     r.Intn(2) == 0,
+		Reason:      pick(r, "", "because"),
+		Unsure:      pick(r, "", "perhaps"),
+		Alternative: perhaps(r, pick(r, capability.DACReadSearch, capability.BPF)),
+		Program:     pick(r, "sh", "nginx: worker"),
+		Call:        pick(r, "", "fchownat"),
+		Site:        pick(r, "", "setattr_prepare"),
+		Entry:       r.Intn(4) == 0,
+		User:        uint32(r.Intn(2)),
+		Count:       uint64(1 + r.Intn(3)),
+		First:       moment(r),
 	}
 	use.Last = use.First.Add(time.Duration(r.Intn(2)) * time.Minute)
 	return use

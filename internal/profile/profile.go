@@ -113,8 +113,9 @@ type Use struct {
 	Granted    bool                  `json:"granted"`
 	Reason     string                `json:"reason,omitempty"`
 	Unsure     string                `json:"unsure,omitempty"`
-	// Narrower is a capability that would do instead and gives less.
-	Narrower *capability.Capability `json:"narrower,omitempty"`
+	// Alternative is another capability with which the kernel would have been
+	// content; nil if there is none.
+	Alternative *capability.Capability `json:"alternative,omitempty"`
 	// Program is the process's own name for itself: not to be trusted.
 	Program string `json:"program"`
 	// Call is the system call with the arguments that explain the need.

@@ -105,13 +105,13 @@ type useKey struct {
 	class               classify.Class
 	program, call, site string
 	reason, unsure      string
-	narrower            string
+	alternative         string
 }
 
 func keyOf(use Use) useKey {
 	key := useKey{use.Capability, use.Granted, use.Entry, use.Class, use.Program, use.Call, use.Site, use.Reason, use.Unsure, ""}
-	if use.Narrower != nil {
-		key.narrower = use.Narrower.String()
+	if use.Alternative != nil {
+		key.alternative = use.Alternative.String()
 	}
 	return key
 }
@@ -142,26 +142,23 @@ func addUp(uses []Use) []Use {
 
 func newUse(check monitor.Check) Use {
 	verdict := classify.Classify(check)
-	use := Use{
-		Capability: check.Capability,
-		Class:      verdict.Class,
-		Granted:    check.Answer.Granted(),
-		Reason:     verdict.Reason,
-		Unsure:     verdict.Unsure,
-		Program:    check.Program,
-		Call:       check.Call.String(),
-		Site:       verdict.Site,
-		Stack:      check.Stack,
-		Entry:      check.Entry,
-		User:       check.UID,
-		Count:      check.Count,
-		First:      check.First,
-		Last:       check.Last,
+	return Use{
+		Capability:  check.Capability,
+		Class:       verdict.Class,
+		Granted:     check.Answer.Granted(),
+		Reason:      verdict.Reason,
+		Unsure:      verdict.Unsure,
+		Alternative: verdict.Alternative,
+		Program:     check.Program,
+		Call:        check.Call.String(),
+		Site:        verdict.Site,
+		Stack:       check.Stack,
+		Entry:       check.Entry,
+		User:        check.UID,
+		Count:       check.Count,
+		First:       check.First,
+		Last:        check.Last,
 	}
-	if verdict.HasNarrower {
-		use.Narrower = &verdict.Narrower
-	}
-	return use
 }
 
 func add(one, other Use) Use {

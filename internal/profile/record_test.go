@@ -176,7 +176,7 @@ func TestChecksThatAReaderCannotTellApartAreOneUse(t *testing.T) {
 	}
 }
 
-func TestNarrowerCapabilitiesAreRecorded(t *testing.T) {
+func TestAlternativesAreRecorded(t *testing.T) {
 	c := seen()
 	c.Checks = []monitor.Check{{
 		Capability: capability.DACOverride, Answer: monitor.Held, Subject: monitor.Own, Phase: monitor.Workload,
@@ -184,7 +184,7 @@ func TestNarrowerCapabilitiesAreRecorded(t *testing.T) {
 		Stack: []string{"generic_permission", "inode_permission", "may_open"}, Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Count: 1,
 	}}
 	uses := record(t, snapshot(c), nil).Uses
-	if len(uses) != 1 || uses[0].Narrower == nil || *uses[0].Narrower != capability.DACReadSearch {
+	if len(uses) != 1 || uses[0].Alternative == nil || *uses[0].Alternative != capability.DACReadSearch {
 		t.Errorf("got %+v", uses)
 	}
 }

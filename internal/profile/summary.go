@@ -92,14 +92,44 @@ func union(one, other *capability.Set) *capability.Set {
 	return &sum
 }
 
-// Needs are the capabilities that make the minimal list: required or soft.
+// Needs are the capabilities that make the minimal list: each required or soft
+// use is granted by one of them.
 func (s Summary) Needs() capability.Set {
-	return s.with(func(u Use) bool { return u.Class.Need() })
+	return s.granting(func(u Use) bool { return u.Class.Need() })
 }
 
 // Required are the needs whose refusal is an error.
 func (s Summary) Required() capability.Set {
-	return s.Having(classify.Required)
+	return s.granting(func(u Use) bool { return u.Class == classify.Required })
+}
+
+// Spared are capabilities that were used although others, which are needed
+// anyway, would have done.
+func (s Summary) Spared() capability.Set {
+	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(s.Needs())
+}
+
+// granting is what of the minimal list grants the uses selected.
+//
+// Of a use with an alternative either capability would do, so it adds nothing to
+// the list if one of the two is needed for another use that has no choice, or if
+// the narrower of the two was used elsewhere.
+func (s Summary) granting(selected func(Use) bool) capability.Set {
+	certain := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative == nil })
+	chosen := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative != nil })
+	var set capability.Set
+	for _, use := range s.Uses {
+		if !use.Class.Need() || !selected(use) {
+			continue
+		}
+		c := use.Capability
+		if other := use.Alternative; other != nil && !certain.Has(c) &&
+			(certain.Has(*other) || chosen.Has(*other) && classify.Narrower(*other, c)) {
+			c = *other
+		}
+		set = set.With(c)
+	}
+	return set
 }
 
 // Denied are the capabilities that were asked for in earnest and refused.
@@ -107,15 +137,14 @@ func (s Summary) Denied() capability.Set { return s.Having(classify.Denied) }
 
 // Unsure are the needs of which no use is certain.
 func (s Summary) Unsure() capability.Set {
-	certain := s.with(func(u Use) bool { return u.Class.Need() && u.Unsure == "" })
-	return s.Needs().Minus(certain)
+	return s.Needs().Minus(s.granting(func(u Use) bool { return u.Unsure == "" }))
 }
 
-// Unused are the granted capabilities that no use needs; known is false if the
-// grants are not known.
+// Unused are the granted capabilities that were never used in earnest; known is
+// false if the grants are not known.
 func (s Summary) Unused() (unused capability.Set, known bool) {
 	granted, known := s.Grants.Set()
-	return granted.Minus(s.Needs()), known
+	return granted.Minus(s.Needs()).Minus(s.Spared()), known
 }
 
 func (s Summary) with(has func(Use) bool) capability.Set {
@@ -142,10 +171,11 @@ func (s Summary) Of(c capability.Capability, classes ...classify.Class) []Use {
 // Narrower tells whether a narrower capability would do for every use of c.
 func (s Summary) Narrower(c capability.Capability) (narrower capability.Capability, ok bool) {
 	for i, use := range s.Of(c, classify.Required, classify.Soft) {
-		if use.Narrower == nil || i > 0 && *use.Narrower != narrower {
+		other := use.Alternative
+		if other == nil || !classify.Narrower(*other, c) || i > 0 && *other != narrower {
 			return 0, false
 		}
-		narrower, ok = *use.Narrower, true
+		narrower, ok = *other, true
 	}
 	return narrower, ok
 }

@@ -164,16 +164,16 @@ func usesOf(g generated) (uses []Use) {
 // testing/quick hits each field only by chance.
 func TestUsesThatDifferInOneThingAreTwo(t *testing.T) {
 	for name, change := range map[string]func(*Use){
-		"capability": func(u *Use) { u.Capability = capability.Kill },
-		"class":      func(u *Use) { u.Class = classify.Soft },
-		"granted":    func(u *Use) { u.Granted = false },
-		"reason":     func(u *Use) { u.Reason = "why" },
-		"unsure":     func(u *Use) { u.Unsure = "why" },
-		"narrower":   func(u *Use) { u.Narrower = ptr(capability.Chown) },
-		"program":    func(u *Use) { u.Program = "bash" },
-		"call":       func(u *Use) { u.Call = "chown" },
-		"site":       func(u *Use) { u.Site = "setattr_copy" },
-		"entry":      func(u *Use) { u.Entry = true },
+		"capability":  func(u *Use) { u.Capability = capability.Kill },
+		"class":       func(u *Use) { u.Class = classify.Soft },
+		"granted":     func(u *Use) { u.Granted = false },
+		"reason":      func(u *Use) { u.Reason = "why" },
+		"unsure":      func(u *Use) { u.Unsure = "why" },
+		"alternative": func(u *Use) { u.Alternative = ptr(capability.Chown) },
+		"program":     func(u *Use) { u.Program = "bash" },
+		"call":        func(u *Use) { u.Call = "chown" },
+		"site":        func(u *Use) { u.Site = "setattr_copy" },
+		"entry":       func(u *Use) { u.Entry = true },
 	} {
 		other := chown(1)
 		change(&other)
@@ -276,7 +276,7 @@ func TestUnusedIsNotKnownWithoutGrants(t *testing.T) {
 
 func TestNarrowerMustDoForEveryUse(t *testing.T) {
 	use := func(narrower *capability.Capability, class classify.Class) Use {
-		return Use{Capability: capability.SysAdmin, Class: class, Narrower: narrower}
+		return Use{Capability: capability.SysAdmin, Class: class, Alternative: narrower}
 	}
 	bpf, perfmon := ptr(capability.BPF), ptr(capability.Perfmon)
 	for _, test := range []struct {
@@ -291,11 +291,40 @@ func TestNarrowerMustDoForEveryUse(t *testing.T) {
 		{"the first has none", []Use{use(nil, classify.Required), use(bpf, classify.Soft)}, nil},
 		{"different ones", []Use{use(bpf, classify.Required), use(perfmon, classify.Required)}, nil},
 		{"what is no need does not count", []Use{use(nil, classify.Setup), use(bpf, classify.Required), use(nil, classify.Denied)}, bpf},
-		{"another capability's", []Use{{Capability: capability.NetAdmin, Class: classify.Required, Narrower: bpf}}, nil},
+		{"another capability's", []Use{{Capability: capability.NetAdmin, Class: classify.Required, Alternative: bpf}}, nil},
 	} {
 		got, ok := Summary{Uses: test.uses}.Narrower(capability.SysAdmin)
 		if ok != (test.want != nil) || ok && got != *test.want {
 			t.Errorf("%s: got %v, %v", test.name, got, ok)
+		}
+	}
+}
+
+func TestOneOfTwoAlternativesIsEnough(t *testing.T) {
+	override, search := capability.DACOverride, capability.DACReadSearch
+	onlyWide := Use{Capability: override, Class: classify.Required}
+	onlyNarrow := Use{Capability: search, Class: classify.Required}
+	wide := Use{Capability: override, Class: classify.Required, Alternative: &search}
+	narrow := Use{Capability: search, Class: classify.Required, Alternative: &override}
+	soft := Use{Capability: search, Class: classify.Soft, Alternative: &override}
+	for _, test := range []struct {
+		name                    string
+		uses                    []Use
+		needs, required, spared capability.Set
+	}{
+		{"what was used is proposed", []Use{wide}, capability.Of(override), capability.Of(override), 0},
+		{"either way", []Use{narrow}, capability.Of(search), capability.Of(search), 0},
+		{"the wider is needed anyway", []Use{onlyWide, narrow}, capability.Of(override), capability.Of(override), capability.Of(search)},
+		{"the narrower is needed anyway", []Use{onlyNarrow, wide}, capability.Of(search), capability.Of(search), capability.Of(override)},
+		{"the narrower was enough elsewhere", []Use{wide, narrow}, capability.Of(search), capability.Of(search), capability.Of(override)},
+		{"both are needed", []Use{onlyWide, onlyNarrow, wide, narrow}, capability.Of(override, search), capability.Of(override, search), 0},
+		{"soft beside required", []Use{onlyWide, soft}, capability.Of(override), capability.Of(override), capability.Of(search)},
+		{"soft alone", []Use{soft}, capability.Of(search), 0, 0},
+	} {
+		s := Summary{Uses: test.uses}
+		got := [...]capability.Set{s.Needs(), s.Required(), s.Spared()}
+		if want := [...]capability.Set{test.needs, test.required, test.spared}; got != want {
+			t.Errorf("%s: got %v, want %v", test.name, got, want)
 		}
 	}
 }

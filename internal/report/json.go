@@ -36,6 +36,7 @@ type jsonContainer struct {
 	Required   capability.Set                    `json:"required"`
 	Soft       capability.Set                    `json:"soft"`
 	Unsure     capability.Set                    `json:"unsure"`
+	Spared     capability.Set                    `json:"spared"`
 	Denied     capability.Set                    `json:"denied"`
 	Unused     *capability.Set                   `json:"unused"`
 	Narrower   []jsonNarrower                    `json:"narrower,omitempty"`
@@ -77,6 +78,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Required:   s.Required(),
 		Soft:       s.Needs().Minus(s.Required()),
 		Unsure:     s.Unsure(),
+		Spared:     s.Spared(),
 		Denied:     s.Denied(),
 		Classes:    make(map[classify.Class]capability.Set),
 		Flags:      []string{},

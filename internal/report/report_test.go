@@ -69,8 +69,8 @@ func because(reason string) func(*profile.Use) { return func(u *profile.Use) { u
 
 func unsure(why string) func(*profile.Use) { return func(u *profile.Use) { u.Unsure = why } }
 
-func narrower(c capability.Capability) func(*profile.Use) {
-	return func(u *profile.Use) { u.Narrower = &c }
+func alternative(c capability.Capability) func(*profile.Use) {
+	return func(u *profile.Use) { u.Alternative = &c }
 }
 
 func changed(r profile.Run, changes ...func(*profile.Run)) profile.Run {
@@ -130,7 +130,11 @@ func profiles() map[string]profile.Profile {
 			use(capability.Kill, classify.Required, 1, asked("sh", "kill(SIGTERM)", "check_kill_permission")),
 		)),
 		"narrower": profile.New(run(1,
-			use(capability.DACOverride, classify.Required, 1, asked("tar", "openat", "may_open"), narrower(capability.DACReadSearch)),
+			use(capability.DACOverride, classify.Required, 1, asked("tar", "openat", "may_open"), alternative(capability.DACReadSearch)),
+		)),
+		"spared": profile.New(run(1,
+			use(capability.DACOverride, classify.Required, 1, asked("sh", "openat", "may_open")),
+			use(capability.DACReadSearch, classify.Required, 2, asked("tar", "openat", "may_open"), alternative(capability.DACOverride)),
 		)),
 		"incomplete": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Lost = 17

@@ -130,6 +130,9 @@ func (p *page) capabilities(s profile.Summary) {
 	for _, c := range s.Needs().Sorted() {
 		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Required, classify.Soft))
 	}
+	for _, c := range s.Spared().Sorted() {
+		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.Of(c, classify.Required, classify.Soft)), "used, but others that are needed anyway do for it"})
+	}
 	unused, _ := s.Unused()
 	for _, c := range netRawFirst(unused.Sorted()) {
 		t.AppendRow(table.Row{c.String(), "yes", "-", "unused"})
@@ -171,26 +174,32 @@ func (p *page) others(s profile.Summary) {
 // uses adds a capability's first row with the total, then a row for every
 // further way it was used.
 func (p *page) uses(t table.Writer, c capability.Capability, word string, uses []profile.Use) {
-	var total uint64
-	for _, use := range uses {
-		total += use.Count
-	}
 	for i, use := range uses {
 		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
 			t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other ways (--all shows them)", len(uses)-i)})
 			return
 		}
 		if i == 0 {
-			t.AppendRow(table.Row{c.String(), word, total, by(use)})
+			t.AppendRow(table.Row{c.String(), word, total(uses), by(use)})
 		} else {
 			t.AppendRow(table.Row{"", "", "", by(use)})
 		}
 	}
 }
 
+func total(uses []profile.Use) (sum uint64) {
+	for _, use := range uses {
+		sum += use.Count
+	}
+	return sum
+}
+
 // by says who used a capability, how, and what there is to know about it.
 func by(use profile.Use) string {
 	s := use.Program
+	if use.Entry { // the runtime's own name, at that moment
+		s = "entrypoint"
+	}
 	if use.Call != "" {
 		s += "  " + use.Call
 	}
@@ -264,6 +273,9 @@ func plural(n uint64, one, many string) string {
 }
 
 func duration(d time.Duration) string {
+	if d < time.Second {
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	}
 	if d < time.Minute {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}

@@ -6,9 +6,12 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/kernel"
 )
 
 // Hook is a way to be called on every cap_capable.
@@ -79,16 +82,58 @@ type attached struct {
 	links    []link.Link
 }
 
+// programs is what all hooks are loaded from.
+type programs struct {
+	types    *btf.Spec
+	options  Options
+	settings bpf.CapmonConfig
+	calls    [maxCalls]bpf.CapmonCallRule
+}
+
+// load makes the maps and loads the programs that one hook takes. The others
+// are left out, since a kernel without their attach point refuses them.
+func (p programs) load(hook Hook) (*ebpf.Collection, error) {
+	spec, err := bpf.LoadCapmon()
+	if err != nil {
+		return nil, fmt.Errorf("reading the programs: %w", err)
+	}
+	if err := errors.Join(spec.Variables["settings"].Set(p.settings), spec.Variables["call_rules"].Set(p.calls)); err != nil {
+		return nil, fmt.Errorf("configuring the programs: %w", err)
+	}
+	if p.options.MaxChecks != 0 {
+		spec.Maps["checks"].MaxEntries = p.options.MaxChecks
+	}
+	if p.options.MaxContainers != 0 {
+		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
+	}
+	for other, name := range programOf {
+		if other != hook {
+			delete(spec.Programs, name)
+		}
+	}
+	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
+	if errors.Is(err, unix.EPERM) {
+		// The library suspects a limit on locked memory, which counts no longer.
+		return nil, fmt.Errorf("the kernel refuses to load the program: %w", unix.EPERM)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading: %w", err)
+	}
+	return collection, nil
+}
+
+var programOf = map[Hook]string{
+	Fexit:      "check_fexit",
+	Tracepoint: "check_tracepoint",
+	Kprobe:     "check_kprobe",
+}
+
 // attachFirst tries the hooks in order and keeps the first that works. The
 // errors of those tried before are returned with it.
-func attachFirst(hooks []Hook, load func() (*ebpf.CollectionSpec, error)) (*attached, []*HookError, error) {
+func attachFirst(hooks []Hook, programs programs) (*attached, []*HookError, error) {
 	var failed []*HookError
 	for _, hook := range hooks {
-		spec, err := load()
-		if err != nil {
-			return nil, failed, err
-		}
-		a, err := attach(hook, spec)
+		a, err := attach(hook, programs)
 		if err == nil {
 			return a, failed, nil
 		}
@@ -97,30 +142,34 @@ func attachFirst(hooks []Hook, load func() (*ebpf.CollectionSpec, error)) (*atta
 	return nil, failed, &NoHookError{failed}
 }
 
-// programOf names the program of each hook; the others are not loaded, since a
-// kernel without their attach point refuses them.
-var programOf = map[Hook]string{
-	Fexit:      "check_fexit",
-	Tracepoint: "check_tracepoint",
-	Kprobe:     "check_kprobe",
+// exists tells from what the kernel says of itself whether it has what a hook
+// attaches to; the kernel's own words when it has not are hard to understand.
+func (h Hook) exists(types *btf.Spec) error {
+	switch {
+	case h == Fexit && !kernel.HasFunction(types, "cap_capable"):
+		return errors.New("the kernel's type information does not describe cap_capable")
+	case h == Tracepoint && !kernel.HasCapTracepoint(types):
+		return errors.New("the kernel has no tracepoint capability:cap_capable, as 6.14 and later have")
+	case h == Kprobe && !kernel.HasKprobes():
+		return errors.New("the kernel has no kprobes: it was built without CONFIG_KPROBE_EVENTS, or tracefs is not mounted")
+	}
+	return nil
 }
 
-func attach(hook Hook, spec *ebpf.CollectionSpec) (_ *attached, err error) {
-	for other, name := range programOf {
-		if other != hook {
-			delete(spec.Programs, name)
-		}
+func attach(hook Hook, programs programs) (_ *attached, err error) {
+	if err := hook.exists(programs.types); err != nil {
+		return nil, err
 	}
-	collection, err := ebpf.NewCollection(spec)
+	collection, err := programs.load(hook)
 	if err != nil {
-		return nil, fmt.Errorf("loading: %w", err)
+		return nil, err
 	}
 	defer collection.Close()
 
 	a := &attached{hook: hook}
 	defer func() {
 		if err != nil {
-			a.close()
+			err = errors.Join(err, a.close())
 		}
 	}()
 	if err := collection.Assign(&a.maps); err != nil {

@@ -12,7 +12,7 @@ import (
 	"os"
 	"sync"
 
-	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 
@@ -52,21 +52,7 @@ type Monitor struct {
 // The error is a *NoHookError if no hook could be used; os.ErrPermission is in
 // its tree if rights are missing.
 func Start(options Options) (*Monitor, error) {
-	if err := rlimit.RemoveMemlock(); err != nil && !errors.Is(err, os.ErrPermission) {
-		return nil, fmt.Errorf("lifting the limit on locked memory: %w", err)
-	}
-	m := &Monitor{arch: kernel.NativeArch()}
-	var err error
-	if m.clock, err = kernel.NewClock(); err != nil {
-		return nil, err
-	}
-	if m.cgroups, err = kernel.DetectCgroups(); err != nil {
-		return nil, err
-	}
-	if m.symbols, err = kernel.LoadSymbols(); err != nil {
-		return nil, err
-	}
-	load, err := m.loader(options)
+	m, programs, err := prepare(options)
 	if err != nil {
 		return nil, err
 	}
@@ -74,58 +60,79 @@ func Start(options Options) (*Monitor, error) {
 	if options.Hook != "" {
 		hooks = []Hook{options.Hook}
 	}
-	if m.attached, m.failed, err = attachFirst(hooks, load); err != nil {
+	if m.attached, m.failed, err = attachFirst(hooks, programs); err != nil {
 		return nil, err
 	}
 	if err := m.adopt(); err != nil {
-		m.attached.close()
-		return nil, err
+		return nil, errors.Join(err, m.attached.close())
 	}
 	if m.events, err = ringbuf.NewReader(m.attached.maps.Events); err != nil {
-		m.attached.close()
-		return nil, fmt.Errorf("opening the ring buffer: %w", err)
+		return nil, errors.Join(fmt.Errorf("opening the ring buffer: %w", err), m.attached.close())
 	}
 	return m, nil
 }
 
-// loader returns a function that makes a fresh specification with options and
-// kernel facts filled in, one for each hook that is tried.
-func (m *Monitor) loader(options Options) (func() (*ebpf.CollectionSpec, error), error) {
-	types, err := kernel.LoadBTF(options.BTF)
+// TryHooks attaches each hook in turn, takes it away again and tells what came
+// of it: nil for those that work. The second error is about what all hooks need.
+func TryHooks(options Options) (map[Hook]error, error) {
+	_, programs, err := prepare(options)
 	if err != nil {
 		return nil, err
 	}
+	tried := make(map[Hook]error)
+	for _, hook := range Hooks() {
+		attached, err := attach(hook, programs)
+		if err == nil {
+			err = attached.close()
+		}
+		tried[hook] = err
+	}
+	return tried, nil
+}
+
+// prepare learns what has to be known of the kernel before anything is loaded.
+func prepare(options Options) (*Monitor, programs, error) {
+	if err := rlimit.RemoveMemlock(); err != nil && !errors.Is(err, os.ErrPermission) {
+		return nil, programs{}, fmt.Errorf("lifting the limit on locked memory: %w", err)
+	}
+	m := &Monitor{arch: kernel.NativeArch()}
+	var err error
+	if m.clock, err = kernel.NewClock(); err != nil {
+		return nil, programs{}, err
+	}
+	if m.cgroups, err = kernel.DetectCgroups(); err != nil {
+		return nil, programs{}, err
+	}
+	if m.symbols, err = kernel.LoadSymbols(); err != nil {
+		return nil, programs{}, err
+	}
+	types, err := kernel.LoadBTF(options.BTF)
+	if err != nil {
+		return nil, programs{}, err
+	}
+	settings, err := m.settings(types)
+	if err != nil {
+		return nil, programs{}, err
+	}
+	return m, programs{types, options, settings, callTable(m.arch)}, nil
+}
+
+// settings are what the programs have to know of this kernel.
+func (m *Monitor) settings(types *btf.Spec) (bpf.CapmonConfig, error) {
 	settings := bpf.CapmonConfig{Subsys: -1}
 	if m.cgroups.Controller != "" {
 		index, err := kernel.SubsysIndex(types, m.cgroups.SubsysName)
 		if err != nil {
-			return nil, err
+			return settings, err
 		}
 		settings.Subsys = int32(index)
 	}
 	start, end, ok := m.symbols.Range("cap_capable")
 	if !ok {
-		return nil, errors.New("the kernel's symbol table has no cap_capable: is this a Linux kernel with capabilities?")
+		return settings, errors.New("the kernel's symbol table has no cap_capable: is this a Linux kernel with capabilities?")
 	}
 	settings.AskerStart, settings.AskerEnd = start, end
-	calls := callTable(m.arch)
-
-	return func() (*ebpf.CollectionSpec, error) {
-		spec, err := bpf.LoadCapmon()
-		if err != nil {
-			return nil, fmt.Errorf("reading the programs: %w", err)
-		}
-		if err := errors.Join(spec.Variables["settings"].Set(settings), spec.Variables["call_rules"].Set(calls)); err != nil {
-			return nil, fmt.Errorf("configuring the programs: %w", err)
-		}
-		if options.MaxChecks != 0 {
-			spec.Maps["checks"].MaxEntries = options.MaxChecks
-		}
-		if options.MaxContainers != 0 {
-			spec.Maps["containers"].MaxEntries = options.MaxContainers
-		}
-		return spec, nil
-	}, nil
+	return settings, nil
 }
 
 // Hook tells which hook is in use.

@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
@@ -24,7 +26,7 @@ type profiling struct {
 
 	duration      time.Duration
 	hook          string
-	btf           string
+	monitor       monitor.Options
 	save          string
 	readyFile     string
 	names         []string
@@ -59,10 +61,10 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 		ValidArgsFunction: completeContainers,
 	}
 	p.rendering.register(cmd)
+	registerBTF(cmd, &p.monitor)
 	flags := cmd.Flags()
 	flags.DurationVar(&p.duration, "for", 0, "stop after this time, such as 30s or 10m (default: at Ctrl-C)")
 	flags.StringVar(&p.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
-	flags.StringVar(&p.btf, "btf", "", "file with the kernel's type information (default /sys/kernel/btf/vmlinux)")
 	flags.StringVar(&p.save, "save", "", "write the profile to this file")
 	flags.StringArrayVar(&p.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
 	flags.StringArrayVar(&p.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
@@ -84,15 +86,15 @@ func (p *profiling) check() (hook monitor.Hook, filter container.Filter, err err
 	if hook, err = monitor.ParseHook(p.hook); err != nil {
 		return hook, filter, fmt.Errorf("--hook: %w", err)
 	}
-	filter, err = container.NewFilter(p.names, p.images, p.labels)
-	return hook, filter, err
+	if filter, err = container.NewFilter(p.names, p.images, p.labels); err != nil {
+		return hook, filter, err
+	}
+	return hook, filter, doctor.CheckRights()
 }
 
 func (p *profiling) start(ctx context.Context, docker *container.Docker, hook monitor.Hook, log *zap.Logger) (*observe.Observer, error) {
-	if err := checkRights(); err != nil {
-		return nil, err
-	}
-	options := observe.Options{Monitor: monitor.Options{Hook: hook, BTF: p.btf}, Log: log}
+	options := observe.Options{Monitor: p.monitor, Log: log}
+	options.Monitor.Hook = hook
 	if docker != nil {
 		options.Engine = docker
 	}
@@ -220,4 +222,24 @@ func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Do
 	}
 	log.Warn("Docker cannot be asked; containers are shown by ID, grants as the kernel has them", zap.Error(err))
 	return nil, nil
+}
+
+// registerBTF adds the flag for another file of type information, with which a
+// kernel that has none is tried out.
+func registerBTF(cmd *cobra.Command, options *monitor.Options) {
+	cmd.Flags().StringVar(&options.BTF, "btf", "", "file with the kernel's type information (default "+kernel.BTFPath+")")
+	_ = cmd.Flags().MarkHidden("btf") // it is there
+}
+
+// explain adds to an error of the monitor what can be done about it. The rights
+// that recording takes are there, so a refusal is something else's.
+func explain(err error) error {
+	var noHook *monitor.NoHookError
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w; the rights are there, so lockdown, a security module or a seccomp filter is against it: see capmon doctor", err)
+	case errors.As(err, &noHook):
+		return fmt.Errorf("%w; see capmon doctor", err)
+	}
+	return err
 }

@@ -1,0 +1,217 @@
+// Package doctor examines whether and how capmon can work on this host.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// Status is how grave a finding is.
+type Status string
+
+// The statuses.
+const (
+	OK Status = "ok"
+	// Warning: capmon works, with less to tell.
+	Warning Status = "warning"
+	// Failure: profiling cannot work.
+	Failure Status = "failure"
+)
+
+// Finding is what was found out about one thing that capmon depends on.
+type Finding struct {
+	Subject string `json:"subject"`
+	Status  Status `json:"status"`
+	Text    string `json:"text"`
+	// Remedy is what to do about it; empty if nothing has to be done, or if Text
+	// ends in it.
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Options of Examine. The zero value examines what profiling would use.
+type Options struct {
+	// Monitor as profiling would be started; a Hook in it is not regarded.
+	Monitor monitor.Options
+}
+
+// Examine looks at everything that capmon depends on, in the order in which it
+// is needed.
+func Examine(ctx context.Context, options Options) []Finding {
+	findings := []Finding{
+		kernelVersion(),
+		rights(),
+		btf(options.Monitor.BTF),
+		symbols(),
+		lockdown(),
+		cgroups(),
+		pidNamespace(),
+	}
+	findings = append(findings, hooks(options.Monitor)...)
+	return append(findings, docker(ctx)...)
+}
+
+// Works reports whether profiling can work.
+func Works(findings []Finding) bool {
+	for _, finding := range findings {
+		if finding.Status == Failure {
+			return false
+		}
+	}
+	return true
+}
+
+func ok(subject, format string, args ...any) Finding {
+	return Finding{Subject: subject, Status: OK, Text: fmt.Sprintf(format, args...)}
+}
+
+func bad(status Status, subject string, err error, remedy string) Finding {
+	return Finding{subject, status, err.Error(), remedy}
+}
+
+func kernelVersion() Finding {
+	const subject = "kernel"
+	release, err := kernel.Release()
+	if err == nil {
+		err = kernel.CheckRelease(release)
+	}
+	if err != nil {
+		return bad(Failure, subject, err, "upgrade the kernel")
+	}
+	return ok(subject, "%s (%v or later is needed)", release, kernel.MinimumVersion)
+}
+
+func rights() Finding {
+	const subject = "rights"
+	var missing *RightsError
+	err := CheckRights()
+	switch {
+	case err == nil:
+		return ok(subject, "all that recording takes: %s", withPrefix(needed))
+	case errors.As(err, &missing) && missing.Missing.Empty():
+		return Finding{subject, Failure, "this process is in a user namespace of its own, where its capabilities are worth nothing to the kernel", "run capmon outside of it, with sudo"}
+	case errors.As(err, &missing):
+		return Finding{subject, Failure, "missing: " + withPrefix(missing.Missing), "run capmon with sudo"}
+	}
+	return bad(Failure, subject, err, "mount /proc")
+}
+
+func btf(path string) Finding {
+	const subject = "BTF"
+	if _, err := kernel.LoadBTF(path); err != nil {
+		return bad(Failure, subject, err, "")
+	}
+	if path == "" {
+		path = kernel.BTFPath
+	}
+	return ok(subject, "%s", path)
+}
+
+func symbols() Finding {
+	const subject = "kernel symbols"
+	if _, err := kernel.LoadSymbols(); err != nil {
+		return bad(Failure, subject, err, "")
+	}
+	return ok(subject, "readable in /proc/kallsyms")
+}
+
+func lockdown() Finding {
+	const subject = "lockdown"
+	mode, err := kernel.LockdownMode()
+	switch {
+	case err != nil:
+		return bad(Warning, subject, err, "")
+	case mode == kernel.LockdownConfidentiality:
+		return Finding{subject, Failure, "confidentiality: the kernel lets no BPF program read its memory", "boot with lockdown=integrity or without lockdown"}
+	case mode == kernel.LockdownUnknown:
+		return ok(subject, "not known, securityfs is not mounted")
+	}
+	return ok(subject, "%s", mode)
+}
+
+func cgroups() Finding {
+	const subject = "cgroups"
+	found, err := kernel.DetectCgroups()
+	if err != nil {
+		return bad(Failure, subject, err, "mount -t cgroup2 none /sys/fs/cgroup")
+	}
+	text := fmt.Sprintf("%s, containers are told apart by %s", found.Mode, found.Mount)
+	if initial, err := kernel.InInitial(kernel.CgroupNamespace); err == nil && !initial {
+		return Finding{subject, Warning, text + ", of which this process sees only a part", "run capmon in the host's cgroup namespace (docker run --cgroupns=host), or containers that run already are not seen"}
+	}
+	return ok(subject, "%s", text)
+}
+
+func pidNamespace() Finding {
+	const subject = "pid namespace"
+	initial, err := kernel.InInitial(kernel.PIDNamespace)
+	switch {
+	case err != nil:
+		return bad(Warning, subject, err, "mount /proc")
+	case !initial:
+		return Finding{subject, Warning, "not the host's: containers that run already cannot be examined", "run capmon on the host (docker run --pid=host)"}
+	}
+	return ok(subject, "the host's")
+}
+
+// hooks has a finding on whether there is a hook at all and on the one in use,
+// then one for each of the others.
+func hooks(options monitor.Options) []Finding {
+	const subject = "hook"
+	tried, err := monitor.TryHooks(options)
+	if err != nil {
+		return []Finding{bad(Failure, subject, fmt.Errorf("not tried: %w", err), "")}
+	}
+	var chosen monitor.Hook
+	var findings []Finding
+	for _, hook := range monitor.Hooks() {
+		name := "  " + string(hook)
+		switch err := tried[hook]; {
+		case err != nil:
+			findings = append(findings, ok(name, "not available: %v", err))
+		case chosen == "":
+			chosen = hook
+			findings = append(findings, ok(name, "works, and is used"))
+		default:
+			findings = append(findings, ok(name, "works, and would be used if %s did not", chosen))
+		}
+	}
+	first := ok(subject, "%s", chosen)
+	if chosen == "" {
+		first = Finding{subject, Failure, "no way to listen to the kernel's capability check works", "use a kernel of 6.14 or later, or one built with BPF trampolines or kprobes; rights and lockdown, above, may be why"}
+	}
+	return append([]Finding{first}, findings...)
+}
+
+func docker(ctx context.Context) []Finding {
+	const subject = "Docker"
+	engine, err := container.NewDocker(ctx)
+	if err != nil {
+		return []Finding{bad(Failure, subject, err, "without it, containers that run already can be profiled, by ID")}
+	}
+	defer engine.Close()
+	version, err := engine.Version(ctx)
+	if err != nil {
+		return []Finding{bad(Failure, subject, err, "see the engine's log")}
+	}
+	findings := []Finding{ok(subject, "%s", describe(version, engine.Endpoint()))}
+	if release, err := kernel.Release(); err == nil && version.Kernel != release {
+		findings = append(findings, Finding{"  kernel", Failure,
+			fmt.Sprintf("the engine's containers run on kernel %s, which is not this one", version.Kernel),
+			"run capmon on the machine, or in the virtual machine, where the engine is"})
+	}
+	if version.Rootless || version.UsernsRemap {
+		findings = append(findings, ok("  user namespace", "the engine's containers have one of their own: what the kernel asks of the host's, no --cap-add can grant"))
+	}
+	return findings
+}
+
+func describe(v container.Version, endpoint string) string {
+	parts := []string{v.Engine, "API " + v.API, "at " + endpoint, "cgroup driver " + v.CgroupDriver}
+	return strings.Join(parts, ", ")
+}

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/observe"
@@ -22,41 +20,34 @@ import (
 
 // command runs a command and profiles the containers that it starts.
 func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
-	hook, filter, err := p.check()
-	if err != nil {
-		return err
-	}
 	switch {
-	case len(command) == 0:
+	case len(command) == 0 || command[0] == "":
 		return errors.New("no command after --: say what to run, such as capmon profile -- docker run IMAGE")
 	case len(names) > 0:
 		return fmt.Errorf("%s: name running containers or a command to run, not both; --container PATTERN selects among those that the command starts", strings.Join(names, " "))
-	case p.duration > 0:
+	case p.duration != 0:
 		return errors.New("--for goes with running containers; a command is watched until it ends")
 	}
-	path, err := exec.LookPath(command[0])
-	if err != nil {
-		return fmt.Errorf("cannot run %s: %w", command[0], err)
-	}
-	log, err := p.logging.logger()
+	log, err := p.check()
 	if err != nil {
 		return err
 	}
-	// The engine and the kernel are asked until the report is out, whatever
-	// signal ends the command.
-	ctx := context.WithoutCancel(cmd.Context())
-	docker, err := connect(ctx, !p.allContainers, log)
+	child, err := newChild(command, os.Environ(), p.stdout(cmd))
 	if err != nil {
 		return err
 	}
-	observer, err := p.start(ctx, docker, hook, log)
+	defer child.release()
+	docker, err := connect(cmd.Context(), !p.allContainers, log)
+	if err != nil {
+		return err
+	}
+	observer, err := p.start(cmd.Context(), docker, log)
 	if err != nil {
 		return err
 	}
 	defer observer.Close()
 
 	started := &startedContainers{observer: observer}
-	env := os.Environ()
 	if docker != nil {
 		defer docker.Close()
 		proxy, err := container.NewProxy(docker, started.add)
@@ -64,32 +55,28 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 			return err
 		}
 		defer proxy.Close()
-		env = throughProxy(env, proxy.Host())
+		child.env = throughProxy(child.env, proxy.Host())
 	}
 	if err := p.ready(); err != nil {
 		return err
 	}
-	code, err := runCommand(path, command, env, p.stdout(cmd))
-	if err != nil {
-		return err
+	code := signalled(unix.SIGINT)
+	if cmd.Context().Err() == nil { // else Ctrl-C came before there was a child to get it
+		if code, err = child.run(); err != nil {
+			return err
+		}
 	}
 	err = p.finish(cmd, observer, func(run profile.Run) bool {
-		if !filter.Match(infoOf(run)) {
-			return false
-		}
-		return started.has(run.Container.ID) || p.allContainers && !run.Existed
+		return p.filter.Match(infoOf(run)) && (started.has(run.Container.ID) || p.allContainers && !run.Existed)
 	})
-	if err != nil {
-		return err
-	}
-	if started.empty() && !p.allContainers {
+	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the command started no container through the Docker engine that capmon sees; "+
 			"if it uses another engine or sets DOCKER_HOST or --host itself, use --all-containers")
 	}
-	if code != 0 {
-		return &exitError{code: code}
+	if err == nil && code != 0 {
+		return &exitError{code}
 	}
-	return nil
+	return err
 }
 
 // startedContainers are those that the command created or started.
@@ -145,49 +132,4 @@ func (p *profiling) stdout(cmd *cobra.Command) io.Writer {
 		return cmd.OutOrStdout()
 	}
 	return cmd.ErrOrStderr()
-}
-
-// runCommand runs a command in our place: same terminal, same process group,
-// signals passed on. It returns the exit code a shell would.
-func runCommand(path string, command, env []string, stdout io.Writer) (int, error) {
-	child := &exec.Cmd{Path: path, Args: command, Env: env, Stdin: os.Stdin, Stdout: stdout, Stderr: os.Stderr}
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
-	defer signal.Stop(signals)
-	if err := child.Start(); err != nil {
-		return 0, fmt.Errorf("starting %s: %w", command[0], err)
-	}
-	ended := make(chan struct{})
-	go passOn(signals, child.Process, ended)
-	err := child.Wait()
-	close(ended)
-
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0, nil
-	case errors.As(err, &exit):
-		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			return 128 + int(status.Signal()), nil
-		}
-		return exit.ExitCode(), nil
-	}
-	return 0, fmt.Errorf("running %s: %w", command[0], err)
-}
-
-// passOn hands signals to the command, but for those that a terminal has sent to
-// the whole process group already.
-func passOn(signals <-chan os.Signal, process *os.Process, ended <-chan struct{}) {
-	fromTerminal := isTerminal(os.Stdin)
-	for {
-		select {
-		case <-ended:
-			return
-		case s := <-signals:
-			if fromTerminal && (s == syscall.SIGINT || s == syscall.SIGQUIT) {
-				continue
-			}
-			_ = process.Signal(s) // it may just have ended
-		}
-	}
 }

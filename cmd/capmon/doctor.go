@@ -32,7 +32,7 @@ if profiling cannot work here.`,
 				return err
 			}
 			if !doctor.Works(findings) {
-				return &exitError{code: exitUsage}
+				return &exitError{exitUsage}
 			}
 			return nil
 		},

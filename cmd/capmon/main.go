@@ -7,35 +7,26 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Exit codes.
 const (
 	exitDone  = 0 // and nothing to complain about
-	exitFound = 1 // the check asked for found something
 	exitUsage = 2 // usage or environment error
 )
 
-// exitError ends the program with a code of its own. A nil Err prints nothing.
-type exitError struct {
-	code int
-	err  error
-}
+// exitError ends the program with a code of its own; all that is to be said has
+// been said.
+type exitError struct{ code int }
 
-func (e *exitError) Error() string {
-	if e.err == nil {
-		return fmt.Sprintf("exit code %d", e.code)
-	}
-	return e.err.Error()
-}
-
-func (e *exitError) Unwrap() error { return e.err }
+func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
 func main() { os.Exit(run()) }
 
 func run() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible()
 	defer stop()
 	err := newRoot().ExecuteContext(ctx)
 	var exit *exitError
@@ -43,11 +34,26 @@ func run() int {
 	case err == nil:
 		return exitDone
 	case errors.As(err, &exit):
-		if exit.err != nil {
-			fmt.Fprintln(os.Stderr, "capmon:", exit.err)
-		}
 		return exit.code
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "capmon: interrupted before recording began")
+		return signalled(unix.SIGINT)
 	}
 	fmt.Fprintln(os.Stderr, "capmon:", err)
 	return exitUsage
+}
+
+// interruptible is a context that ends with the signals that ask a program to.
+// nohup's wish that one be ignored is respected.
+func interruptible() (context.Context, context.CancelFunc) {
+	var signals []os.Signal
+	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		if !signal.Ignored(s) {
+			signals = append(signals, s)
+		}
+	}
+	if len(signals) == 0 { // NotifyContext would take it for all signals
+		return context.WithCancel(context.Background())
+	}
+	return signal.NotifyContext(context.Background(), signals...)
 }

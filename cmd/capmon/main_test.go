@@ -34,6 +34,8 @@ func (s suite) Run() int {
 		defer os.RemoveAll(directory)
 		err = prepare(directory)
 	}
+	// The engine past capmon, which changes DOCKER_HOST for its command.
+	os.Setenv("OTHERS", os.Getenv("DOCKER_HOST"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the tests need root, a Docker daemon at DOCKER_HOST and the image bb, as make test sets up:", err)
 		return 1
@@ -93,6 +95,7 @@ type seen struct {
 	Existed         bool
 	Running         bool
 	Checks, Lost    uint64
+	Runs, Processes int
 	Required, Soft  []string
 	Denied, Unused  []string
 	Granted, Unsure []string
@@ -157,6 +160,11 @@ func (o *observation) interrupt() result {
 	if err := o.cmd.Process.Signal(os.Interrupt); err != nil {
 		o.t.Fatal(err)
 	}
+	return o.wait()
+}
+
+func (o *observation) wait() result {
+	o.t.Helper()
 	var exit *exec.ExitError
 	if err := o.cmd.Wait(); err != nil && !errors.As(err, &exit) {
 		o.t.Fatal(err)

@@ -27,6 +27,7 @@ type profiling struct {
 	duration      time.Duration
 	hook          string
 	monitor       monitor.Options
+	filter        container.Filter
 	save          string
 	readyFile     string
 	names         []string
@@ -65,6 +66,8 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 	flags := cmd.Flags()
 	flags.DurationVar(&p.duration, "for", 0, "stop after this time, such as 30s or 10m (default: at Ctrl-C)")
 	flags.StringVar(&p.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
+	flags.Uint32Var(&p.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 32768)")
+	flags.Uint32Var(&p.monitor.MaxContainers, "max-containers", 0, "room in the kernel for this many containers (default 4096)")
 	flags.StringVar(&p.save, "save", "", "write the profile to this file")
 	flags.StringArrayVar(&p.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
 	flags.StringArrayVar(&p.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
@@ -75,30 +78,42 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 	return cmd
 }
 
-// check validates the flags before anything is started.
-func (p *profiling) check() (hook monitor.Hook, filter container.Filter, err error) {
-	if _, err = report.ParseFormat(p.rendering.format); err != nil {
-		return hook, filter, err
+// check validates the flags and this process's rights before anything is started,
+// and makes the logger.
+func (p *profiling) check() (*zap.Logger, error) {
+	if _, err := report.ParseFormat(p.rendering.format); err != nil {
+		return nil, err
 	}
 	if p.duration < 0 {
-		return hook, filter, fmt.Errorf("--for %s: the time to watch cannot be negative", p.duration)
+		return nil, fmt.Errorf("--for %s: the time to watch cannot be negative", p.duration)
 	}
-	if hook, err = monitor.ParseHook(p.hook); err != nil {
-		return hook, filter, fmt.Errorf("--hook: %w", err)
+	var err error
+	if p.monitor.Hook, err = monitor.ParseHook(p.hook); err != nil {
+		return nil, fmt.Errorf("--hook: %w", err)
 	}
-	if filter, err = container.NewFilter(p.names, p.images, p.labels); err != nil {
-		return hook, filter, err
+	if p.filter, err = container.NewFilter(p.names, p.images, p.labels); err != nil {
+		return nil, err
 	}
-	return hook, filter, doctor.CheckRights()
+	if p.save != "" {
+		if err := profile.CheckSave(p.save); err != nil {
+			return nil, err
+		}
+	}
+	log, err := p.logging.logger()
+	if err != nil {
+		return nil, err
+	}
+	return log, doctor.CheckRights()
 }
 
-func (p *profiling) start(ctx context.Context, docker *container.Docker, hook monitor.Hook, log *zap.Logger) (*observe.Observer, error) {
+// start begins to record. Whatever ends the watching, the engine and the kernel
+// are asked until the report is out.
+func (p *profiling) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
 	options := observe.Options{Monitor: p.monitor, Log: log}
-	options.Monitor.Hook = hook
 	if docker != nil {
 		options.Engine = docker
 	}
-	observer, err := observe.Start(ctx, options)
+	observer, err := observe.Start(context.WithoutCancel(ctx), options)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -127,12 +142,12 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selec
 		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since others started them or a filter says so: %s\n", strings.Join(left, ", "))
 	}
 	selection := profile.New(runs...)
+	var saveErr error
 	if p.save != "" {
-		if err := profile.Save(p.save, selection); err != nil {
-			return err
-		}
+		saveErr = profile.Save(p.save, selection)
 	}
-	return p.rendering.write(cmd, selection)
+	// What cannot be saved is shown at least.
+	return errors.Join(p.rendering.write(cmd, selection), saveErr)
 }
 
 func nameOf(run profile.Run) string {
@@ -156,57 +171,6 @@ func (p *profiling) ready() error {
 		return fmt.Errorf("creating the ready file: %w", err)
 	}
 	return nil
-}
-
-// watch profiles containers that run already.
-func (p *profiling) watch(cmd *cobra.Command, names []string) error {
-	hook, filter, err := p.check()
-	if err != nil {
-		return err
-	}
-	if p.allContainers {
-		return errors.New("--all-containers goes with a command to run; without one, name no container to watch all")
-	}
-	log, err := p.logging.logger()
-	if err != nil {
-		return err
-	}
-	ctx := cmd.Context()
-	if p.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.duration)
-		defer cancel()
-	}
-	docker, err := connect(ctx, len(names) > 0, log)
-	if err != nil {
-		return err
-	}
-	if docker != nil {
-		defer docker.Close()
-	}
-	wanted := make(map[string]bool)
-	if len(names) > 0 {
-		infos, err := container.Resolve(ctx, docker, names)
-		if err != nil {
-			return err
-		}
-		for _, info := range infos {
-			wanted[info.ID] = true
-		}
-	}
-	observer, err := p.start(context.WithoutCancel(ctx), docker, hook, log)
-	if err != nil {
-		return err
-	}
-	defer observer.Close()
-	if err := p.ready(); err != nil {
-		return err
-	}
-	selected := func(run profile.Run) bool {
-		return (len(names) == 0 || wanted[run.Container.ID]) && filter.Match(infoOf(run))
-	}
-	showProgress(ctx, cmd.ErrOrStderr(), observer, selected)
-	return p.finish(cmd, observer, selected)
 }
 
 // connect reaches the engine. If it cannot and it is not indispensable, the

@@ -44,5 +44,9 @@ func progressLine(observer *observe.Observer, selected func(profile.Run) bool, e
 			checks += int(run.Checks)
 		}
 	}
-	return fmt.Sprintf("watching %d containers, %d checks, %s; Ctrl-C ends and reports", containers, checks, elapsed.Round(time.Second))
+	noun := "containers"
+	if containers == 1 {
+		noun = "container"
+	}
+	return fmt.Sprintf("watching %d %s, %d checks, %s; Ctrl-C ends and reports", containers, noun, checks, elapsed.Round(time.Second))
 }

@@ -32,6 +32,9 @@ that the workload needs.`,
 	}
 	root.PersistentFlags().StringVar(&logging.format, "log-format", "console", "format of logs on stderr: console or json")
 	root.PersistentFlags().StringVar(&logging.level, "log-level", "warn", "lowest level to log: debug, info, warn or error")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	root.AddCommand(newProfile(logging), newReport(), newDoctor())
 	return root
 }

@@ -57,7 +57,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 		}
 	}
 	if seen.Lost > 0 {
-		run.Incomplete = append(run.Incomplete, fmt.Sprintf("%d checks of this container could not be recorded: the kernel map of checks was full", seen.Lost))
+		run.Incomplete = append(run.Incomplete, fmt.Sprintf("%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)", seen.Lost))
 	}
 	return run
 }
@@ -88,8 +88,8 @@ func losses(l monitor.Losses) []string {
 			reasons = append(reasons, fmt.Sprintf(format, n))
 		}
 	}
-	add(l.Checks, "%d checks found no room in the kernel map of checks, on the whole machine")
-	add(l.Containers, "%d checks came from containers that found no room in the kernel map of containers")
+	add(l.Checks, "%d checks found no room in the kernel map of checks (--max-checks), on the whole machine")
+	add(l.Containers, "%d checks came from containers that found no room in the kernel map of containers (--max-containers)")
 	add(l.TooDeep, "%d checks came from cgroups too deep to be followed to the root")
 	add(l.TaskStates, "%d times a task's phase could not be remembered: set-up may be taken for workload")
 	add(l.Skipped, "%d checks were skipped by the kernel because the recorder was already running on that CPU")

@@ -22,6 +22,9 @@ func cautions(s profile.Summary) []string {
 	if s.Existed {
 		notes = append(notes, "it was already running when the observation began: what it used at its start is not known; restart it under capmon to see")
 	}
+	if s.Running && !s.Existed {
+		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")
+	}
 	for _, c := range s.Unsure().Sorted() {
 		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Required, classify.Soft)[0].Unsure))
 	}
@@ -48,7 +51,7 @@ func emptySet(s profile.Summary) string {
 	if s.Needs().Empty() {
 		return note + ": all granted capabilities can go"
 	}
-	return note + ": what was used came through a set-user-ID program or file capabilities"
+	return note + ": what was used came through a set-user-ID program, file capabilities or an exec as root"
 }
 
 func disagreement(g profile.Grants) string {

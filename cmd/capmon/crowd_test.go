@@ -1,0 +1,97 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// crowd is how many containers live at the same time.
+const crowd = 50
+
+func TestEveryContainerOfACrowdIsReportedExactly(t *testing.T) {
+	var script strings.Builder
+	members := make(map[string]workload)
+	for i := range crowd {
+		w := workloads[i%len(workloads)]
+		name := fmt.Sprintf("crowd-%d-%s", i, w.name)
+		members[name] = w
+		fmt.Fprintf(&script, "%s >/dev/null 2>&1 & pids=\"$pids $!\"\n", quoted(w.dockerRun(name, w.grants...)))
+	}
+	script.WriteString("for pid in $pids; do wait $pid || exit 1; done\n")
+
+	r := execute(t, binary, "profile", "-o", "json", "--", "sh", "-c", script.String())
+	if r.code != 0 {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	got := parseReport(t, r)
+	if len(got) != crowd {
+		t.Errorf("%d containers are reported, wanted %d", len(got), crowd)
+	}
+	for name, w := range members {
+		t.Run(name, func(t *testing.T) { w.check(t, only(t, got, name)) })
+	}
+}
+
+// quoted is a command line for a shell.
+func quoted(command []string) string {
+	var words []string
+	for _, word := range command {
+		words = append(words, "'"+strings.ReplaceAll(word, "'", `'\''`)+"'")
+	}
+	return strings.Join(words, " ")
+}
+
+// The command of these tests starts no containers but those of the script; the
+// others are started past capmon, as another user of the engine would.
+func TestContainersOfOthersAreLeftOut(t *testing.T) {
+	const script = "docker run --rm --name mine --label team=edge bb true && " +
+		"docker run --rm --name mine-too bb true && " +
+		"env -u DOCKER_HOST docker -H $OTHERS run --rm --name theirs --label team=edge bb true"
+	for _, test := range []struct {
+		name  string
+		flags []string
+		want  []string
+	}{
+		{"none", nil, []string{"mine", "mine-too"}},
+		{"all", []string{"--all-containers", "--container", "mine*", "--container", "theirs"}, []string{"mine", "mine-too", "theirs"}},
+		{"by name", []string{"--container", "mine-*"}, []string{"mine-too"}},
+		{"by label", []string{"--label", "team=edge"}, []string{"mine"}},
+		{"by label, of all", []string{"--label", "team", "--all-containers"}, []string{"mine", "theirs"}},
+		{"by image", []string{"--image", "bb"}, []string{"mine", "mine-too"}},
+		{"by another image", []string{"--image", "nginx"}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			args := slices.Concat([]string{binary, "profile", "-o", "json"}, test.flags, []string{"--", "sh", "-c", script})
+			r := execute(t, args...)
+			if r.code != 0 {
+				t.Fatalf("exit code %d: %s", r.code, r.stderr)
+			}
+			var names []string
+			for _, c := range parseReport(t, r) {
+				names = append(names, c.Name)
+			}
+			slices.Sort(names)
+			if !slices.Equal(names, test.want) {
+				t.Errorf("got %v, wanted %v", names, test.want)
+			}
+			if told := strings.Contains(r.stderr, "left out") && strings.Contains(r.stderr, "theirs"); told != !slices.Contains(test.want, "theirs") && test.name != "all" {
+				t.Errorf("what was left out is told: %v\n%s", told, r.stderr)
+			}
+		})
+	}
+}
+
+// A container that is restarted in place has a new cgroup each time.
+func TestRestartsAddUp(t *testing.T) {
+	const script = `docker run -d --name restarted --restart=on-failure:2 bb sh -c 'f=$(mktemp); chown 5 $f; exit 1'
+		until [ "$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' restarted)" = '2 exited' ]; do :; done
+		docker rm restarted`
+	got := only(t, parseReport(t, execute(t, binary, "profile", "-o", "json", "--", "sh", "-c", script)), "restarted")
+	if got.Runs != 3 || got.Processes < 9 {
+		t.Errorf("got %d runs and %d processes, wanted 3 and 9 or more", got.Runs, got.Processes)
+	}
+	w := workload{required: caps("CHOWN")}
+	w.check(t, got)
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// watch profiles containers that run already.
+func (p *profiling) watch(cmd *cobra.Command, names []string) error {
+	if p.allContainers {
+		return errors.New("--all-containers goes with a command to run; without one, name no container to watch all")
+	}
+	log, err := p.check()
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	docker, err := connect(ctx, len(names) > 0, log)
+	if err != nil {
+		return err
+	}
+	if docker != nil {
+		defer docker.Close()
+	}
+	wanted, err := resolve(ctx, docker, names)
+	if err != nil {
+		return err
+	}
+	observer, err := p.start(ctx, docker, log)
+	if err != nil {
+		return err
+	}
+	defer observer.Close()
+	if err := p.ready(); err != nil {
+		return err
+	}
+	if p.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, p.duration)
+		defer cancel()
+	}
+	selected := func(run profile.Run) bool {
+		return (len(names) == 0 || wanted[run.Container.ID]) && p.filter.Match(infoOf(run))
+	}
+	showProgress(ctx, cmd.ErrOrStderr(), observer, selected)
+	return p.finish(cmd, observer, selected)
+}
+
+// resolve finds the IDs of the containers named.
+func resolve(ctx context.Context, docker *container.Docker, names []string) (map[string]bool, error) {
+	ids := make(map[string]bool)
+	if len(names) == 0 {
+		return ids, nil
+	}
+	infos, err := container.Resolve(ctx, docker, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, info := range infos {
+		ids[info.ID] = true
+	}
+	return ids, nil
+}

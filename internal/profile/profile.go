@@ -71,12 +71,14 @@ type Observation struct {
 // Container is who it was. Everything but the ID comes from the engine, and is
 // empty if the engine could not be asked.
 type Container struct {
-	ID      string            `json:"id"`
-	Name    string            `json:"name,omitempty"`
-	Image   string            `json:"image,omitempty"`
-	ImageID string            `json:"imageID,omitempty"`
-	Labels  map[string]string `json:"labels,omitempty"`
-	User    string            `json:"user,omitempty"`
+	ID      string `json:"id"`
+	Name    string `json:"name,omitempty"`
+	Image   string `json:"image,omitempty"`
+	ImageID string `json:"imageID,omitempty"`
+	// ImageDigest is what registries know the image by; empty if none does.
+	ImageDigest string            `json:"imageDigest,omitempty"`
+	Labels      map[string]string `json:"labels,omitempty"`
+	User        string            `json:"user,omitempty"`
 }
 
 // Grants are the capabilities that a container's root processes may have.

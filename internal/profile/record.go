@@ -64,12 +64,13 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 
 func (r *Run) describe(info container.Info, last capability.Capability) {
 	r.Container = Container{
-		ID:      info.ID,
-		Name:    info.Name,
-		Image:   info.Image,
-		ImageID: info.ImageID,
-		Labels:  info.Labels,
-		User:    info.User,
+		ID:          info.ID,
+		Name:        info.Name,
+		Image:       info.Image,
+		ImageID:     info.ImageID,
+		ImageDigest: info.ImageDigest,
+		Labels:      info.Labels,
+		User:        info.User,
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {

@@ -66,6 +66,9 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 			return err
 		}
 	}
+	if p.rendering.format == string(report.Table) {
+		fmt.Fprintln(cmd.OutOrStdout()) // between the command's output and the report
+	}
 	err = p.finish(cmd, observer, func(run profile.Run) bool {
 		return p.filter.Match(infoOf(run)) && (started.has(run.Container.ID) || p.allContainers && !run.Existed)
 	})

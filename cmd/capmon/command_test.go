@@ -24,7 +24,7 @@ func TestOutputInputAndExitCodePassThrough(t *testing.T) {
 		t.Errorf("exit code %d, wanted the command's 7", code)
 	}
 	output, report, _ := strings.Cut(stdout.String(), "\n")
-	if output != "from stdin" || !strings.HasPrefix(report, "passing  bb:latest") {
+	if output != "from stdin" || !strings.HasPrefix(report, "\npassing  bb:latest") {
 		t.Errorf("stdout has not the command's output and then the report:\n%s", stdout.String())
 	}
 	if !strings.Contains(stderr.String(), "problem\n") {
@@ -67,7 +67,7 @@ func TestSignalsPassThrough(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	if code := cmd.ProcessState.ExitCode(); code != 9 || !strings.HasPrefix(string(rest), "got it\nsignalled  bb:latest") {
+	if code := cmd.ProcessState.ExitCode(); code != 9 || !strings.HasPrefix(string(rest), "got it\n\nsignalled  bb:latest") {
 		t.Errorf("exit code %d, output:\n%s", code, rest)
 	}
 }
@@ -142,7 +142,7 @@ func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 
 func TestCommandThatStartsNoContainerSaysSo(t *testing.T) {
 	r := execute(t, binary, "profile", "--", "true")
-	if r.code != 0 || r.stdout != "no containers were seen\n" || !strings.Contains(r.stderr, "started no container") {
+	if r.code != 0 || r.stdout != "\nno containers were seen\n" || !strings.Contains(r.stderr, "started no container") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -159,7 +159,7 @@ func nameOf(run profile.Run) string {
 
 func infoOf(run profile.Run) container.Info {
 	c := run.Container
-	return container.Info{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}
+	return container.Info{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, ImageDigest: c.ImageDigest, Labels: c.Labels}
 }
 
 // ready tells whoever waits that every check from now on is recorded.

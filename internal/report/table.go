@@ -273,6 +273,9 @@ func plural(n uint64, one, many string) string {
 }
 
 func duration(d time.Duration) string {
+	if d < time.Millisecond {
+		return "less than 1 ms"
+	}
 	if d < time.Second {
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	}

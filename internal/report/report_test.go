@@ -347,3 +347,42 @@ func TestParseFormat(t *testing.T) {
 		}
 	}
 }
+
+// docs/json.md tells what each field means.
+func TestEveryJSONFieldIsDocumented(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/json.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range profiles() {
+		text, _ := rendered(t, p, JSON, Options{})
+		var report any
+		if err := json.Unmarshal([]byte(text), &report); err != nil {
+			t.Fatal(err)
+		}
+		for field := range fieldsOf(report) {
+			if !regexp.MustCompile(`\b` + regexp.QuoteMeta(field) + `\b`).Match(docs) {
+				t.Errorf("%s: docs/json.md does not tell of %s", name, field)
+			}
+		}
+	}
+}
+
+// fieldsOf are the names in a JSON value, but those of labels and classes.
+func fieldsOf(value any) map[string]bool {
+	fields := make(map[string]bool)
+	switch value := value.(type) {
+	case []any:
+		for _, element := range value {
+			maps.Copy(fields, fieldsOf(element))
+		}
+	case map[string]any:
+		for field, element := range value {
+			fields[field] = true
+			if field != "labels" && field != "classes" {
+				maps.Copy(fields, fieldsOf(element))
+			}
+		}
+	}
+	return fields
+}

@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"refused":           refused,
 			"refused-as-nobody": refusedAsNobody,
-			"chatter": chatter,
+			"chatter":           chatter,
 		},
 	})
 }

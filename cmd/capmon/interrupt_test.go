@@ -57,8 +57,11 @@ func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
 // the container, if there is one already.
 func end(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait() // the caller looks at its state
+	}()
 	for {
 		_ = cmd.Process.Signal(os.Interrupt)
 		select {

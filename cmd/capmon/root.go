@@ -78,5 +78,11 @@ func (l *logging) logger() (*zap.Logger, error) {
 		return nil, fmt.Errorf("unknown --log-format %q: choose console or json", l.format)
 	}
 	config.Level = zap.NewAtomicLevelAt(level)
-	return config.Build()
+	log, err := config.Build()
+	if err != nil {
+		return nil, fmt.Errorf("making the log: %w", err)
+	}
+	// net/http complains to the standard log of what its errors say as well.
+	_, err = zap.RedirectStdLogAt(log, zap.DebugLevel)
+	return log, err
 }

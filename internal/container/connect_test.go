@@ -120,7 +120,7 @@ exec sh -c "$*"
 		t.Run(name, func(t *testing.T) {
 			cmd := connection(t, env, "docker", "run", "-i", "--rm", "bb", "sh", "-c", "cat; echo end")
 			cmd.Stdin = strings.NewReader("hello\n")
-			out, err := cmd.CombinedOutput()
+			out, err := cmd.Output()
 			_, endpoint, _ := strings.Cut(env[0], "=")
 			if want := "connected: " + endpoint + "\nhello\nend\nreported: 1\n"; err != nil || string(out) != want {
 				t.Errorf("got %s, %v; want %s", out, err, want)

@@ -266,19 +266,20 @@ func TestGrantedIsTheBoundingSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
+	// An engine can give neither what its host lacks nor what is newer than itself:
+	// Docker 20.10 ends at AUDIT_READ.
+	bounding := []string{"bb", "sed", "-n", `s/^CapBnd:\s*//p`, "/proc/self/status"}
+	most := parseHex(t, through{t: t}.output(append([]string{"run", "--rm", "--privileged"}, bounding...)...))
+	if most.Minus(capability.Known(last)) != 0 || capability.DockerDefault().Minus(most) != 0 {
+		t.Fatalf("a privileged container has %v", most)
 	}
-	_, bounding, _ := strings.Cut(string(status), "CapBnd:\t")
-	most := parseHex(t, bounding[:16])
 	for _, flags := range []string{
 		"", "--cap-add net_admin", "--cap-drop ALL", "--cap-drop ALL --cap-add CHOWN --cap-add cap_sys_nice",
 		"--cap-add ALL", "--cap-add ALL --cap-drop NET_RAW", "--cap-add ALL --cap-drop ALL",
 		"--cap-add NET_RAW --cap-drop NET_RAW", "--privileged --cap-drop CHOWN",
 	} {
 		cli := through{t: t}
-		id := cli.create(append(strings.Fields(flags), "bb", "sed", "-n", `s/^CapBnd:\s*//p`, "/proc/self/status")...)
+		id := cli.create(append(strings.Fields(flags), bounding...)...)
 		info, err := docker.Inspect(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
@@ -287,7 +288,7 @@ func TestGrantedIsTheBoundingSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := cli.command("start", "-a", id).CombinedOutput()
+		out, err := cli.command("start", "-a", id).Output()
 		beyond := said.Minus(most)
 		switch {
 		case err != nil && !beyond.Empty():

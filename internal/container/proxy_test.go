@@ -57,7 +57,7 @@ func TestTheEndOfInputPasses(t *testing.T) {
 		for _, input := range []string{"", "hello\n"} {
 			cmd := cli.command(args...)
 			cmd.Stdin = strings.NewReader(input)
-			if out, err := cmd.CombinedOutput(); err != nil || string(out) != input+"end\n" {
+			if out, err := cmd.Output(); err != nil || string(out) != input+"end\n" {
 				t.Errorf("docker %s: got %q, %v", strings.Join(args, " "), out, err)
 			}
 		}
@@ -310,7 +310,7 @@ func TestEachOfManyAtOnceIsReportedOnce(t *testing.T) {
 	for i := range many {
 		runs.Go(func() {
 			name := unused()
-			out, err := cli.command("run", "--rm", "--name", name, "bb", "echo", fmt.Sprint(i)).CombinedOutput()
+			out, err := cli.command("run", "--rm", "--name", name, "bb", "echo", fmt.Sprint(i)).Output()
 			if err != nil || string(out) != fmt.Sprintln(i) {
 				t.Errorf("container %d: %v\n%s", i, err, out)
 			}

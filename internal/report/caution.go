@@ -60,7 +60,7 @@ func disagreement(g profile.Grants) string {
 		parts = append(parts, "the kernel grants also "+names(more))
 	}
 	if less := g.Engine.Minus(*g.Kernel); !less.Empty() {
-		parts = append(parts, "the kernel does not grant "+names(less))
+		parts = append(parts, "the kernel does not grant "+names(less)+" (an old engine and a host with a bounding set of its own have not got all to give)")
 	}
 	return "the engine's settings and the container's bounding set differ: " + strings.Join(parts, ", ")
 }

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"time"
 
@@ -98,6 +99,23 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	})
 	snapshot.Losses, err = m.losses()
 	return snapshot, err
+}
+
+// IDs lists the containers that were seen, each once.
+func (m *Monitor) IDs() ([]string, error) {
+	var ids []string
+	var cgroup uint64
+	var value bpf.CapmonContainer
+	each := m.attached.maps.Containers.Iterate()
+	for each.Next(&cgroup, &value) {
+		if id, ok := container.IDFromCgroup(text(value.Name[:])); ok && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	if err := each.Err(); err != nil {
+		return nil, fmt.Errorf("reading the map of containers: %w", err)
+	}
+	return ids, nil
 }
 
 // populated tells which containers' cgroups have processes.

@@ -83,6 +83,23 @@ func TestContainersOfOthersAreLeftOut(t *testing.T) {
 	}
 }
 
+// These are not held back until capmon knows them, and are gone at once.
+func TestEveryContainerOfACrowdOfOthersHasItsName(t *testing.T) {
+	const others = 20
+	script := fmt.Sprintf(`for i in $(seq %d); do
+		env -u DOCKER_HOST docker -H $OTHERS run --rm --name other-$i bb chroot / true & pids="$pids $!"
+	done
+	for pid in $pids; do wait $pid || exit 1; done`, others)
+	r := execute(t, binary, "profile", "-o", "json", "--all-containers", "--container", "other-*", "--", "sh", "-c", script)
+	if r.code != 0 {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	got := parseReport(t, r)
+	for i := range others {
+		workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, fmt.Sprint("other-", i+1)))
+	}
+}
+
 // A container that is restarted in place has a new cgroup each time.
 func TestRestartsAddUp(t *testing.T) {
 	const script = `docker run -d --name restarted --restart=on-failure:2 bb sh -c 'f=$(mktemp); chown 5 $f; exit 1'

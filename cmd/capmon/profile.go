@@ -122,7 +122,7 @@ func (p *profiling) start(ctx context.Context, docker *container.Docker, log *za
 
 // finish ends the recording and writes what was selected.
 func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selected func(profile.Run) bool) error {
-	if err := observer.Stop(); err != nil {
+	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
 	}
 	all, err := observer.Profile()

@@ -95,6 +95,9 @@ type Engine interface {
 	// channel gets the error that ended them before, then it is closed; the first
 	// is never closed.
 	Events(ctx context.Context, since time.Time) (<-chan Event, <-chan error)
+	// Past is what happened between two moments, as far as the engine remembers:
+	// Docker keeps its last 256 events of any kind.
+	Past(ctx context.Context, since, until time.Time) ([]Event, error)
 	// Close ends the connection.
 	Close() error
 }

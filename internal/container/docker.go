@@ -242,36 +242,54 @@ func (d *Docker) imageDigest(ctx context.Context, image, id string) string {
 // Events implements Engine.
 func (d *Docker) Events(ctx context.Context, since time.Time) (<-chan Event, <-chan error) {
 	out, failed := make(chan Event), make(chan error, 1)
-	messages, errs := d.client.Events(ctx, events.ListOptions{
-		Since:   fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond()),
-		Filters: filters.NewArgs(filters.Arg("type", string(events.ContainerEventType))),
-	})
 	go func() {
 		defer close(failed)
-		for {
+		err := d.events(ctx, events.ListOptions{Since: stamp(since)}, func(event Event) {
 			select {
-			case err := <-errs:
-				if ctx.Err() == nil && err != nil {
-					if errors.Is(err, io.EOF) {
-						err = errors.New("the engine has closed the connection")
-					}
-					failed <- fmt.Errorf("following Docker's events: %w", err)
-				}
-				return
-			case message := <-messages:
-				event, ok := eventOf(message)
-				if !ok {
-					continue
-				}
-				select {
-				case out <- event:
-				case <-ctx.Done():
-					return
-				}
+			case out <- event:
+			case <-ctx.Done():
 			}
+		})
+		if errors.Is(err, io.EOF) {
+			err = errors.New("the engine has closed the connection")
+		}
+		if ctx.Err() == nil {
+			failed <- fmt.Errorf("following Docker's events: %w", err)
 		}
 	}()
 	return out, failed
+}
+
+// Past implements Engine.
+func (d *Docker) Past(ctx context.Context, since, until time.Time) ([]Event, error) {
+	var past []Event
+	err := d.events(ctx, events.ListOptions{Since: stamp(since), Until: stamp(until)}, func(event Event) {
+		past = append(past, event)
+	})
+	if !errors.Is(err, io.EOF) {
+		return past, fmt.Errorf("asking for Docker's past events: %w", err)
+	}
+	return past, nil
+}
+
+// stamp is a moment as Docker's API takes it.
+func stamp(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
+
+// events hands on what happens to containers until the engine has no more to say,
+// which is io.EOF, or until ctx ends.
+func (d *Docker) events(ctx context.Context, options events.ListOptions, hear func(Event)) error {
+	options.Filters = filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))
+	messages, errs := d.client.Events(ctx, options)
+	for {
+		select {
+		case err := <-errs:
+			return err
+		case message := <-messages:
+			if event, ok := eventOf(message); ok {
+				hear(event)
+			}
+		}
+	}
 }
 
 // eventOf also tells labels from the attributes that the engine adds to them.

@@ -235,6 +235,39 @@ func TestImageDigestIsThatOfTheNamedRepository(t *testing.T) {
 	}
 }
 
+func TestPastEventsTellOfContainersThatAreGone(t *testing.T) {
+	docker, cli := engine(t), through{t: t}
+	before := time.Now()
+	name := unused()
+	cli.output("run", "--rm", "--name", name, "--label", "team=edge", "bb", "true")
+	between := time.Now()
+	cli.output("run", "--rm", "bb", "true")
+	past, err := docker.Past(t.Context(), before, between)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var types []EventType
+	for _, event := range past {
+		if event.Name != name {
+			continue // somebody else's
+		}
+		types = append(types, event.Type)
+		if event.Image != "bb:latest" || event.Labels["team"] != "edge" {
+			t.Errorf("got %+v", event)
+		}
+	}
+	for _, want := range []EventType{Created, Started, Died, Removed} {
+		if !slices.Contains(types, want) {
+			t.Errorf("%s is missing: %v", want, types)
+		}
+	}
+	for _, event := range past {
+		if event.Time.After(between) {
+			t.Errorf("later than asked for: %+v", event)
+		}
+	}
+}
+
 func TestFamiliar(t *testing.T) {
 	id := "sha256:beef" + strings.Repeat("0", 60)
 	for image, want := range map[string]string{

@@ -23,6 +23,9 @@ import (
 // a check.
 const askTimeout = 10 * time.Second
 
+// questions is how many questions the engine is asked at the same time.
+const questions = 8
+
 // Options of Start.
 type Options struct {
 	Monitor monitor.Options
@@ -41,6 +44,7 @@ type Observer struct {
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+	asking chan struct{} // holds one for each question to the engine under way
 
 	mu    sync.Mutex
 	infos map[string]container.Info
@@ -68,6 +72,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		observation: profile.Observation{ID: rand.Text(), Kernel: release, Start: time.Now()},
 		last:        capability.Capability(last),
 		cancel:      cancel,
+		asking:      make(chan struct{}, questions),
 		infos:       make(map[string]container.Info),
 	}
 	for _, failed := range m.Failed() {
@@ -77,7 +82,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o.done.Go(o.followKernel(ctx))
 	if o.engine != nil {
 		o.done.Go(o.followEngine(ctx))
-		o.learnRunning(ctx)
+		o.done.Go(o.learnRunning(ctx))
 	}
 	return o, nil
 }
@@ -95,7 +100,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				continue
 			}
 			if event.Check == nil && event.ID != "" {
-				o.Learn(ctx, event.ID)
+				o.learnSoon(ctx, event.ID)
 			}
 		}
 	}
@@ -116,40 +121,55 @@ func (o *Observer) followEngine(ctx context.Context) func() {
 				}
 				return
 			case event := <-events:
-				o.hear(ctx, event)
+				o.hear(event)
+				if event.Type == container.Created || event.Type == container.Started {
+					o.learnSoon(ctx, event.ID)
+				}
 			}
 		}
 	}
 }
 
-func (o *Observer) hear(ctx context.Context, event container.Event) {
-	switch event.Type {
-	case container.Created, container.Started:
-		o.Learn(ctx, event.ID)
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if _, known := o.infos[event.ID]; !known {
-			o.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+// hear notes what an event tells.
+func (o *Observer) hear(event container.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	info, known := o.infos[event.ID]
+	switch {
+	case event.Type == container.Renamed && known:
+		info.Name = event.Name
+	case event.Type == container.Created && !known, event.Type == container.Started && !known:
+		info = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+	default:
+		return
+	}
+	o.infos[event.ID] = info
+}
+
+func (o *Observer) learnRunning(ctx context.Context) func() {
+	return func() {
+		running, err := o.engine.List(ctx, false)
+		if err != nil {
+			o.log.Warn("listing the running containers", zap.Error(err))
+			return
 		}
-	case container.Renamed:
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if info, known := o.infos[event.ID]; known {
-			info.Name = event.Name
-			o.infos[event.ID] = info
+		for _, info := range running {
+			o.learnSoon(ctx, info.ID)
 		}
 	}
 }
 
-func (o *Observer) learnRunning(ctx context.Context) {
-	running, err := o.engine.List(ctx, false)
-	if err != nil {
-		o.log.Warn("listing the running containers", zap.Error(err))
+// learnSoon is Learn in a goroutine of its own, so that a slow engine holds up no
+// event. It must be called from one that done waits for.
+func (o *Observer) learnSoon(ctx context.Context, id string) {
+	if o.engine == nil || o.inspected(id) {
 		return
 	}
-	for _, info := range running {
-		o.Learn(ctx, info.ID)
-	}
+	o.done.Go(func() {
+		o.asking <- struct{}{}
+		defer func() { <-o.asking }()
+		o.Learn(ctx, id)
+	})
 }
 
 // Learn asks the engine about a container, unless it has been asked before.
@@ -176,6 +196,38 @@ func (o *Observer) inspected(id string) bool {
 	return o.infos[id].Inspected
 }
 
+// catchUp learns what the engine's events, which come with a delay, have not
+// told yet of the containers that were seen.
+func (o *Observer) catchUp(ctx context.Context) error {
+	ids, err := o.monitor.IDs()
+	if err != nil || o.engine == nil {
+		return err
+	}
+	unknown := false
+	for _, id := range ids {
+		o.Learn(ctx, id)
+		o.mu.Lock()
+		_, known := o.infos[id]
+		o.mu.Unlock()
+		unknown = unknown || !known
+	}
+	if !unknown {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	// Some were created, but not started, before the observation began.
+	past, err := o.engine.Past(ctx, o.observation.Start.Add(-time.Minute), time.Now())
+	if err != nil {
+		o.log.Warn("containers that lived shortly may stay without a name", zap.Error(err))
+		return nil
+	}
+	for _, event := range past {
+		o.hear(event)
+	}
+	return nil
+}
+
 // Profile is what has been seen up to now.
 func (o *Observer) Profile() (profile.Profile, error) {
 	snapshot, err := o.monitor.Snapshot()
@@ -190,8 +242,10 @@ func (o *Observer) Profile() (profile.Profile, error) {
 // Hook tells how the kernel is being listened to.
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
 
-// Stop ends the recording; Profile still answers.
-func (o *Observer) Stop() error { return o.monitor.Stop() }
+// Stop ends the recording; Profile still answers, with all that the engine knows.
+func (o *Observer) Stop(ctx context.Context) error {
+	return errors.Join(o.monitor.Stop(), o.catchUp(ctx))
+}
 
 // Close ends the observation and leaves nothing behind.
 func (o *Observer) Close() error {

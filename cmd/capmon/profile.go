@@ -139,7 +139,7 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selec
 		}
 	}
 	if len(left) > 0 && !p.allContainers {
-		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since others started them or a filter says so: %s\n", strings.Join(left, ", "))
+		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since others started them or a filter says so: %s\n", some(left))
 	}
 	selection := profile.New(runs...)
 	var saveErr error
@@ -148,6 +148,15 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selec
 	}
 	// What cannot be saved is shown at least.
 	return errors.Join(p.rendering.write(cmd, selection), saveErr)
+}
+
+// some lists a few names and says how many more there are.
+func some(names []string) string {
+	const few = 5
+	if len(names) <= few+1 {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d others", strings.Join(names[:few], ", "), len(names)-few)
 }
 
 func nameOf(run profile.Run) string {

@@ -73,11 +73,15 @@ var names = func() (names []string) {
 
 // String is Docker's name, NET_RAW, or the number of one that has no name here.
 func (c Capability) String() string {
-	if int(c) < len(names) {
+	if c.Named() {
 		return names[c]
 	}
 	return strconv.Itoa(int(c))
 }
+
+// Named reports whether the capability has a name here, without which no engine
+// can be asked for it.
+func (c Capability) Named() bool { return int(c) < len(names) }
 
 // Parse reads a name, with or without CAP_ and in any case, or a number from 0
 // to 63, for the capabilities of kernels newer than this package. The error for

@@ -29,6 +29,9 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Required, classify.Soft)[0].Unsure))
 	}
 	for _, c := range s.Needs().Sorted() {
+		if !c.Named() {
+			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it: engines take names only", c))
+		}
 		if narrower, ok := s.Narrower(c); ok {
 			notes = append(notes, fmt.Sprintf("%s would do instead of %s, and gives less: --cap-add=%s", narrower, c, narrower))
 		}

@@ -132,6 +132,7 @@ func profiles() map[string]profile.Profile {
 		"narrower": profile.New(run(1,
 			use(capability.DACOverride, classify.Required, 1, asked("tar", "openat", "may_open"), alternative(capability.DACReadSearch)),
 		)),
+		"nameless": profile.New(run(1, use(60, classify.Required, 1, asked("new", "newcall", "do_new")))),
 		"spared": profile.New(run(1,
 			use(capability.DACOverride, classify.Required, 1, asked("sh", "openat", "may_open")),
 			use(capability.DACReadSearch, classify.Required, 2, asked("tar", "openat", "may_open"), alternative(capability.DACOverride)),

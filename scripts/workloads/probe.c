@@ -369,6 +369,16 @@ static void cgroup_below(char **args)
 
 // --- the table ---------------------------------------------------------------
 
+static int run(char **args);
+
+// repeat N SUBCOMMAND...: the same thing exactly N times, by one process.
+static void repeat(char **args)
+{
+	for (int n = number(args[0]); n > 0; n--)
+		if (run(args + 1) != 0)
+			exit(2);
+}
+
 static const struct subcommand {
 	const char *name;
 	void (*run)(char **args);
@@ -388,6 +398,7 @@ static const struct subcommand {
 	{ "mknod", mknod_null, 1, "PATH" },
 	{ "packet", packet, 0, "" },
 	{ "rawsock", rawsock, 0, "" },
+	{ "repeat", repeat, 2, "N SUBCOMMAND..." },
 	{ "setfsuid0", setfsuid0, 0, "" },
 	{ "setgid0", setgid0, 0, "" },
 	{ "setuid0", setuid0, 0, "" },
@@ -396,17 +407,25 @@ static const struct subcommand {
 	{ "write-sgid", write_sgid, 1, "PATH" },
 };
 
-int main(int argc, char **argv)
+static int run(char **args)
 {
 	size_t n = sizeof(subcommands) / sizeof(subcommands[0]);
+	int given = 0;
 
-	for (size_t i = 0; argc > 1 && i < n; i++) {
-		if (strcmp(argv[1], subcommands[i].name) == 0 && argc - 2 >= subcommands[i].least) {
-			subcommands[i].run(argv + 2);
+	while (args[given] != NULL)
+		given++;
+	for (size_t i = 0; given > 0 && i < n; i++) {
+		if (strcmp(args[0], subcommands[i].name) == 0 && given > subcommands[i].least) {
+			subcommands[i].run(args + 1);
 			return 0;
 		}
 	}
 	for (size_t i = 0; i < n; i++)
 		fprintf(stderr, "probe %s %s\n", subcommands[i].name, subcommands[i].arguments);
 	return 2;
+}
+
+int main(int argc, char **argv)
+{
+	return argc > 0 ? run(argv + 1) : 2;
 }

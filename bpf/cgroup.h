@@ -23,6 +23,24 @@ struct {
 	__type(value, struct walk);
 } walks SEC(".maps");
 
+/* The mask is the verifier's: no caller asks for what is behind the buffer. */
+static __always_inline bool is_at(const char *name, __u32 i, char c)
+{
+	return name[i & (CGROUP_NAME_LEN - 1)] == c;
+}
+
+static __always_inline bool is_scope(const char *name, __u32 i)
+{
+	return is_at(name, i, '.') && is_at(name, i + 1, 's') && is_at(name, i + 2, 'c') &&
+	       is_at(name, i + 3, 'o') && is_at(name, i + 4, 'p') && is_at(name, i + 5, 'e');
+}
+
+static __always_inline bool is_conmon(const char *name, __u32 i)
+{
+	return is_at(name, i, 'c') && is_at(name, i + 1, 'o') && is_at(name, i + 2, 'n') &&
+	       is_at(name, i + 3, 'm') && is_at(name, i + 4, 'o') && is_at(name, i + 5, 'n');
+}
+
 static __always_inline bool is_hex(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
@@ -40,22 +58,17 @@ __noinline int is_container_name(__u32 len)
 	__u32 zero = 0, start = 0;
 	struct walk *walk = bpf_map_lookup_elem(&walks, &zero);
 
-	if (!walk || len >= CGROUP_NAME_LEN)
+	/* one that fills the buffer may have been cut */
+	if (!walk || len >= CGROUP_NAME_LEN - 1)
 		return false;
 	const char *name = walk->name;
 	if (len != CONTAINER_ID_LEN) {
 		if (len < CONTAINER_ID_LEN + SCOPE_LEN + 2)
 			return false;
 		start = len - SCOPE_LEN - CONTAINER_ID_LEN;
-		__u32 scope = (len - SCOPE_LEN) & (CGROUP_NAME_LEN - 1);
-		if (scope > CGROUP_NAME_LEN - SCOPE_LEN || name[scope] != '.' ||
-		    name[scope + 1] != 's' || name[scope + 5] != 'e')
+		if (!is_scope(name, len - SCOPE_LEN) || !is_at(name, start - 1, '-'))
 			return false;
-		if (name[(start - 1) & (CGROUP_NAME_LEN - 1)] != '-')
-			return false;
-		if (start >= CONMON_LEN + 1 &&
-		    name[(start - CONMON_LEN) & (CGROUP_NAME_LEN - 1)] == 'c' &&
-		    name[(start - 2) & (CGROUP_NAME_LEN - 1)] == 'n')
+		if (start >= CONMON_LEN && is_conmon(name, start - CONMON_LEN))
 			return false;
 	}
 	for (__u32 i = 0; i < CONTAINER_ID_LEN; i++)

@@ -129,8 +129,8 @@ func (e *UnreachableError) Unwrap() error { return e.Err }
 // bpf/cgroup.h.
 var cgroupName = regexp.MustCompile(`^(?:(.+-))?([0-9a-f]{64})(\.scope)?$`)
 
-// maxCgroupName is the longest cgroup name that is looked at, CGROUP_NAME_LEN of
-// bpf/record.h less the final NUL.
+// maxCgroupName is the longest cgroup name that is looked at: CGROUP_NAME_LEN of
+// bpf/record.h less the final NUL and the byte that tells that nothing was cut.
 const maxCgroupName = 126
 
 // IDFromCgroup finds the container that a cgroup belongs to: the topmost

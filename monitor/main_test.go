@@ -71,6 +71,8 @@ func asHelper(what string) int {
 	switch what {
 	case "check-in-cgroup":
 		err = checkInCgroup(os.Args[1])
+	case "start":
+		err = startAndTell()
 	default:
 		err = fmt.Errorf("no such process: %s", what)
 	}

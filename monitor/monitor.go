@@ -50,7 +50,8 @@ type Monitor struct {
 // is being recorded.
 //
 // The error is a *NoHookError if no hook could be used; os.ErrPermission is in
-// its tree if rights are missing.
+// its tree if rights are missing. What the kernel does not tell is reported before:
+// kernel.ErrNoBTF, kernel.ErrSymbolsHidden.
 func Start(options Options) (*Monitor, error) {
 	m, programs, err := prepare(options)
 	if err != nil {

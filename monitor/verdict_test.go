@@ -1,0 +1,38 @@
+package monitor
+
+import "testing"
+
+// busy makes checks of many kinds, whatever it may do: by calls on files, networks,
+// identities, processes, and in user namespaces of its own.
+const busy = `
+touch /tmp/m /sgid/m; chmod 600 /tmp/m /sgid/m; chown 5 /tmp/m; chgrp 5 /tmp/m
+cat /data/secret; mknod /tmp/n c 1 3; ping -c1 127.0.0.1; chroot / true; su user -c 'cat /etc/shadow'
+probe setuid0; probe setfsuid0; probe capset-same; probe access-w /data/secret; probe kill-user; probe packet
+probe memfd-exec rawsock; probe thread-exec rawsock; probe-bind fork 3; mount -t tmpfs none /mnt
+probe unshare-user-mount; unshare -Ur sh -c 'probe setuid0; mount -t tmpfs none /mnt; hostname x'
+unshare -Ur unshare -Ur probe rawsock; /bin/private-true; true`
+
+func TestComputedAnswersAreTheKernels(t *testing.T) {
+	for name, test := range map[string]struct {
+		options []string
+		want    []Answer // those that have to be among the computed ones
+	}{
+		"with defaults":           {nil, []Answer{Held, Missing}},
+		"as a user":               {[]string{"--user=1000"}, []Answer{Missing}},
+		"privileged":              {[]string{"--privileged"}, []Answer{Held, Owner, Beyond}},
+		"with no capabilities":    {[]string{"--cap-drop=ALL"}, []Answer{Missing}},
+		"with namespaces allowed": {[]string{"--security-opt=seccomp=unconfined"}, []Answer{Held, Owner, Missing, Beyond}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := start(t, Options{})
+			c := find(t, m, run(t, append(test.options, "bb", "sh", "-c", busy)...))
+			for _, answer := range test.want {
+				workload := matching(c, func(c Check) bool { return c.Answer == answer && c.Phase == Workload })
+				if len(workload) == 0 {
+					t.Errorf("no check was answered %d", answer)
+				}
+			}
+			lossless(t, snapshot(t, m))
+		})
+	}
+}

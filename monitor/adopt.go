@@ -72,7 +72,11 @@ func (m *Monitor) adoptContainer(cgroup string) error {
 	if err := m.attached.maps.Containers.Lookup(id, &known); err == nil {
 		value.Lost, value.FirstNs = known.Lost, known.FirstNs
 	}
-	if err := m.attached.maps.Containers.Update(id, &value, ebpf.UpdateAny); err != nil {
+	err = m.attached.maps.Containers.Update(id, &value, ebpf.UpdateAny)
+	if errors.Is(err, unix.E2BIG) {
+		return nil // no room: the kernel side counts what is lost by it
+	}
+	if err != nil {
 		return fmt.Errorf("entering the running container %s: %w", name, err)
 	}
 	return nil

@@ -1,0 +1,136 @@
+package monitor
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// several makes checks of many more kinds than a small map has room for.
+var several = []string{"bb", "sh", "-c", "probe repeat 50 setuid0; probe repeat 60 setgid0; probe repeat 70 rawsock; cat /data/secret; probe fork 20"}
+
+func TestChecksWithoutRoomAreCounted(t *testing.T) {
+	const room = 8
+	roomy, tiny := start(t, Options{}), start(t, Options{MaxChecks: room})
+	id := run(t, several...)
+	if err := tiny.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	all, some := find(t, roomy, id), find(t, tiny, id)
+	if some.Lost == 0 || some.Made != total(some.Checks)+some.Lost {
+		t.Errorf("made %d, recorded %d, lost %d", some.Made, total(some.Checks), some.Lost)
+	}
+	if all.Lost != 0 || all.Made != some.Made {
+		t.Errorf("made %d checks with room for all and %d without", all.Made, some.Made)
+	}
+	// What found room is complete.
+	counts := rawChecks(t, roomy, all.Cgroup)
+	for key, count := range rawChecks(t, tiny, some.Cgroup) {
+		if counts[key] != count {
+			t.Errorf("counted %d with room for all and %d without: %+v", counts[key], count, key)
+		}
+	}
+
+	// Another container may have taken some of the room, but nobody left any.
+	s := snapshot(t, tiny)
+	var kinds int
+	var lost uint64
+	for _, c := range s.Containers {
+		kinds += len(c.Checks)
+		lost += c.Lost
+	}
+	if kinds != room {
+		t.Errorf("%d kinds were recorded with room for %d", kinds, room)
+	}
+	if !s.Losses.Any() || s.Losses.Checks != lost {
+		t.Errorf("the containers lost %d checks, the machine %+v", lost, s.Losses)
+	}
+}
+
+// checksOutside is how many checks one monitor saw of containers that another one
+// had no room for.
+func checksOutside(all, some Snapshot) (n uint64) {
+	recorded := make(map[uint64]bool)
+	for _, c := range some.Containers {
+		recorded[c.Cgroup] = true
+	}
+	for _, c := range all.Containers {
+		if !recorded[c.Cgroup] {
+			n += c.Made
+		}
+	}
+	return n
+}
+
+func TestContainersWithoutRoomAreCounted(t *testing.T) {
+	roomy, tiny := start(t, Options{}), start(t, Options{MaxContainers: 1})
+	ids := []string{run(t, several...), run(t, several...)}
+	if err := tiny.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s := snapshot(t, tiny)
+	if len(s.Containers) != 1 {
+		t.Fatalf("%d containers were recorded with room for one", len(s.Containers))
+	}
+
+	var lost uint64
+	for _, id := range ids {
+		all := find(t, roomy, id)
+		switch some := runs(s, id); {
+		case len(some) == 0:
+			lost += all.Made
+		case some[0].Made != all.Made || some[0].Lost != 0:
+			t.Errorf("the container with room made %d of %d checks, lost %d", some[0].Made, all.Made, some[0].Lost)
+		}
+	}
+	if lost == 0 || s.Losses.Containers < lost {
+		t.Errorf("%d of %d lost checks were counted", s.Losses.Containers, lost)
+	}
+	// Other containers' set-up may still be held back by the roomy monitor.
+	eventually(t, "no more losses are counted than there are", func() bool {
+		return s.Losses.Containers <= checksOutside(snapshot(t, roomy), s)
+	})
+}
+
+// Whoever runs more containers than there is room for is told so, not refused.
+func TestRunningContainersWithoutRoomAreNoFailure(t *testing.T) {
+	ids := []string{launch(t, "bb", "sleep", "1000"), launch(t, "bb", "sleep", "1000")}
+	m := start(t, Options{MaxContainers: 1})
+	for _, id := range ids {
+		docker(t, "exec", id, "probe", "setuid0")
+	}
+	if s := snapshot(t, m); len(s.Containers) != 1 || s.Losses.Containers == 0 {
+		t.Errorf("%d containers, losses %+v", len(s.Containers), s.Losses)
+	}
+}
+
+// A container that is not known yet can be too far down to be told from what is
+// in no container. Every monitor on the machine counts such a loss.
+func TestChecksTooDeepAreCounted(t *testing.T) {
+	if err := lockLosses(unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lockLosses(unix.LOCK_SH); err != nil {
+			t.Error(err)
+		}
+	})
+	m := start(t, Options{})
+	tree := newCgroupTree(t)
+	tooDeep := append([]string{randomID()}, below(maxDepth+1)...)
+
+	cgroups := tree.check(tooDeep...)
+	unknown := snapshot(t, m).Losses
+	if recorded := tree.recorded(m, cgroups); len(recorded) > 0 || unknown.TooDeep == 0 {
+		t.Errorf("recorded %v, losses %+v", recorded, unknown)
+	}
+
+	tree.check(tooDeep[0])
+	tree.check(tooDeep...)
+	if got := total(matching(tree.recorded(m, cgroups)[cgroups[1]], setuidZero)); got != 2 {
+		t.Errorf("recorded %d checks of a known container, wanted 2", got)
+	}
+	if known := snapshot(t, m).Losses; known != unknown {
+		t.Errorf("the losses grew from %+v to %+v", unknown, known)
+	}
+}

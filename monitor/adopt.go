@@ -156,12 +156,8 @@ func readProcess(pid int) (p process, workload bool, err error) {
 			return p, false, fmt.Errorf("reading %s/status: %w", dir, err)
 		}
 	}
-	link, err := os.Readlink(dir + "/ns/user")
-	if err != nil {
+	if p.userNamespace, err = baseUserNamespace(dir); err != nil {
 		return p, false, err
-	}
-	if _, err := fmt.Sscanf(link, "user:[%d]", &p.userNamespace); err != nil {
-		return p, false, fmt.Errorf("reading %s/ns/user: %w", dir, err)
 	}
 	p.start, err = startTime(dir)
 	return p, err == nil, err
@@ -192,16 +188,40 @@ func runsOwnFile(dir string) (bool, error) {
 	}
 	return slices.ContainsFunc(strings.Split(string(mounts), "\n"), func(line string) bool {
 		return strings.HasPrefix(line, mount+" ")
-	}) && !sharesHostMounts(dir), nil
+	}) && !sharesWithHost(dir, "mnt"), nil
 }
 
-func sharesHostMounts(dir string) bool {
-	own, err := os.Readlink(dir + "/ns/mnt")
+func sharesWithHost(dir, namespace string) bool {
+	own, err := os.Readlink(dir + "/ns/" + namespace)
 	if err != nil {
 		return false
 	}
-	host, err := os.Readlink("/proc/1/ns/mnt")
+	host, err := os.Readlink("/proc/1/ns/" + namespace)
 	return err == nil && own == host
+}
+
+// baseUserNamespace is the inode number of the user namespace that the container
+// was made in. Its first process may have unshared its own since, but cannot leave
+// its pid namespace, whose owner is the container's. Only the host's pid namespace
+// tells nothing.
+func baseUserNamespace(dir string) (uint32, error) {
+	var stat unix.Stat_t
+	if sharesWithHost(dir, "pid") {
+		err := unix.Stat(dir+"/ns/user", &stat)
+		return uint32(stat.Ino), err
+	}
+	processes, err := os.Open(dir + "/ns/pid")
+	if err != nil {
+		return 0, err
+	}
+	defer processes.Close()
+	owner, err := unix.IoctlRetInt(int(processes.Fd()), unix.NS_GET_USERNS)
+	if err != nil {
+		return 0, fmt.Errorf("finding the owner of %s/ns/pid: %w", dir, err)
+	}
+	defer unix.Close(owner)
+	err = unix.Fstat(owner, &stat)
+	return uint32(stat.Ino), err
 }
 
 // startTime is field 22 of /proc/PID/stat, in clock ticks since boot.

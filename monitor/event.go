@@ -59,6 +59,12 @@ func (m *Monitor) Next() (Event, error) {
 }
 
 func (m *Monitor) idOf(cgroup uint64) (string, error) {
+	// Close may come between an event and the look at its container.
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return "", ErrClosed
+	}
 	var value bpf.CapmonContainer
 	err := m.attached.maps.Containers.Lookup(cgroup, &value)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {

@@ -1,0 +1,124 @@
+package monitor
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// nextOf is the next event of a container.
+func nextOf(t *testing.T, m *Monitor, id string, holds func(Event) bool) Event {
+	t.Helper()
+	m.events.SetDeadline(time.Now().Add(20 * time.Second))
+	for {
+		event, err := m.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.ID == id && holds(event) {
+			return event
+		}
+	}
+}
+
+func TestEventsAnnounceContainersThenChecks(t *testing.T) {
+	m := start(t, Options{})
+	before := time.Now()
+	id := run(t, "bb", "probe", "repeat", "5", "setuid0")
+	c := find(t, m, id)
+
+	first := nextOf(t, m, id, func(Event) bool { return true })
+	if first.Check != nil || first.Cgroup != c.Cgroup || first.PID == 0 || first.Time.Before(before) || first.Time.After(time.Now()) {
+		t.Errorf("the first event is %+v, not the container's", first)
+	}
+	want := FirstCheck{capability.Setuid, Held, Workload}
+	event := nextOf(t, m, id, func(e Event) bool { return e.Check != nil && *e.Check == want })
+	of := setuidKind.of(c)
+	if event.Cgroup != c.Cgroup || len(of) != 1 || event.PID != of[0].PID || !event.Time.Equal(of[0].First) {
+		t.Errorf("event %+v is not that of the check %+v", event, of)
+	}
+}
+
+// However often a check is made, it is news once.
+func TestEachKindOfCheckIsAnnouncedOnce(t *testing.T) {
+	m := start(t, Options{})
+	c := find(t, m, run(t, "bb", "probe", "repeat", "500", "rawsock"))
+	containers, checks := 0, 0
+	for checks < len(c.Checks) {
+		if event := nextOf(t, m, c.ID, func(Event) bool { return true }); event.Check == nil {
+			containers++
+		} else {
+			checks++
+		}
+	}
+	// Whatever might come behind them has come before this container's.
+	other := run(t, "bb", "true")
+	m.events.SetDeadline(time.Now().Add(20 * time.Second))
+	for {
+		event, err := m.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.ID == c.ID {
+			t.Errorf("one event too many: %+v", event)
+		}
+		if event.ID == other {
+			break
+		}
+	}
+	if containers != 1 {
+		t.Errorf("the container was announced %d times", containers)
+	}
+}
+
+func TestNextEndsWhenTheMonitorIsClosed(t *testing.T) {
+	m := start(t, Options{})
+	ended := make(chan error)
+	go func() {
+		for {
+			if _, err := m.Next(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	run(t, "bb", "true")
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrClosed) {
+		t.Errorf("waiting for an event ended with %v", err)
+	}
+	if _, err := m.Next(); !errors.Is(err, ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+// Events are on their way when the monitor is closed.
+func TestCloseWhileEventsAreRead(t *testing.T) {
+	for range 3 {
+		m := start(t, Options{})
+		run(t, several...)
+		first, ended := make(chan struct{}), make(chan error)
+		go func() {
+			for n := 0; ; n++ {
+				if n == 1 {
+					close(first)
+				}
+				if _, err := m.Next(); err != nil {
+					ended <- err
+					return
+				}
+			}
+		}()
+		<-first
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("reading events ended with %v", err)
+		}
+	}
+}

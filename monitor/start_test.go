@@ -71,6 +71,26 @@ func TestEachHookRecordsOrTellsWhyNot(t *testing.T) {
 	}
 }
 
+func TestTryingHooksTellsWhatStartWould(t *testing.T) {
+	before := loaded(t)
+	tried, err := TryHooks(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after := loaded(t); !reflect.DeepEqual(after, before) {
+		t.Errorf("held %v before and %v after", before, after)
+	}
+	for _, hook := range Hooks() {
+		m, err := Start(Options{Hook: hook})
+		if err == nil {
+			err = m.Close()
+		}
+		if why, ok := tried[hook]; !ok || (why == nil) != (err == nil) {
+			t.Errorf("%s: tried %v, started %v", hook, why, err)
+		}
+	}
+}
+
 func TestTheFirstHookThatWorksIsUsed(t *testing.T) {
 	m := start(t, Options{})
 	var tried []Hook

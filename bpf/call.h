@@ -9,6 +9,7 @@
 #define PR_CAPBSET_READ 23
 #define PR_CAPBSET_DROP 24
 #define PR_CAP_AMBIENT 47
+#define CAPABILITY_VERSION_1 0x19980330 /* include/uapi/linux/capability.h */
 
 #ifndef CAP_SETGID
 enum { CAP_FSETID = 4, CAP_SETGID = 6, CAP_SETUID = 7, CAP_SETPCAP = 8 };
@@ -22,15 +23,15 @@ struct call {
 	__u64 args[6];
 };
 
-static __always_inline struct call_rule rule_of(__s32 nr)
+static __always_inline struct call_rule rule_of(const struct call *call)
 {
 	struct call_rule none = {};
+	__s32 nr = call->nr;
+
 	if (nr < 0 || nr >= CALL_MAX)
 		return none;
-	struct call_rule rule = { .kind = call_rules[nr].kind,
-				  .args = call_rules[nr].args,
-				  .mode = call_rules[nr].mode };
-	return rule;
+	volatile const struct call_rule *rule = call->compat ? &compat_rules[nr] : &call_rules[nr];
+	return (struct call_rule){ .kind = rule->kind, .args = rule->args, .mode = rule->mode };
 }
 
 #if defined(__TARGET_ARCH_x86)
@@ -42,6 +43,13 @@ static __always_inline void read_call(struct task_struct *task, struct call *cal
 
 	call->nr = BPF_CORE_READ(regs, orig_ax);
 	call->compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	if (call->compat) {
+		call->args[0] = (__u32)BPF_CORE_READ(regs, bx);
+		call->args[1] = (__u32)BPF_CORE_READ(regs, cx);
+		call->args[2] = (__u32)BPF_CORE_READ(regs, dx);
+		call->args[3] = (__u32)BPF_CORE_READ(regs, si);
+		return;
+	}
 	call->args[0] = BPF_CORE_READ(regs, di);
 	call->args[1] = BPF_CORE_READ(regs, si);
 	call->args[2] = BPF_CORE_READ(regs, dx);
@@ -113,21 +121,41 @@ static __always_inline enum condition set_id_condition(__u32 id, __u32 real, __u
 	return id == real || id == saved ? CONDITION_SILENT : CONDITION_MATTERS;
 }
 
+struct capability_sets {
+	__u64 permitted, inheritable;
+};
+
+/* The sets that capset was given; false if they cannot be read. */
+static __always_inline bool read_capset(const struct call *call, struct capability_sets *sets)
+{
+	struct {
+		__u32 effective, permitted, inheritable;
+	} data[2] = {};
+	__u32 version = 0;
+
+	if (bpf_probe_read_user(&version, sizeof(version), (void *)call->args[0]))
+		return false;
+	if (bpf_probe_read_user(data,
+				version == CAPABILITY_VERSION_1 ? sizeof(data[0]) : sizeof(data),
+				(void *)call->args[1]))
+		return false;
+	sets->permitted = data[0].permitted | (__u64)data[1].permitted << 32;
+	sets->inheritable = data[0].inheritable | (__u64)data[1].inheritable << 32;
+	return true;
+}
+
 /* cap_capset asks for CAP_SETPCAP on every call, but needs it only to make
  * inheritable what is neither inheritable nor permitted (security/commoncap.c). */
 static __always_inline enum condition capset_condition(const struct call *call,
 						       const struct cred *cred)
 {
-	struct {
-		__u32 effective, permitted, inheritable;
-	} wanted[2];
+	struct capability_sets wanted = {};
 
-	if (bpf_probe_read_user(wanted, sizeof(wanted), (void *)call->args[1]))
+	if (!read_capset(call, &wanted))
 		return CONDITION_UNREADABLE;
-	__u64 inheritable = wanted[0].inheritable | (__u64)wanted[1].inheritable << 32;
 	__u64 allowed = BPF_CORE_READ(cred, cap_inheritable.val) |
 			BPF_CORE_READ(cred, cap_permitted.val);
-	return inheritable & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
+	return wanted.inheritable & settings.known & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
 }
 
 /*
@@ -141,8 +169,6 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 {
 	bool initial = BPF_CORE_READ(cred, user_ns, level) == 0;
 
-	if (call->compat)
-		return CONDITION_UNTESTED;
 	switch (rule.kind) {
 	case CALL_SETUID:
 		if (key->capability != CAP_SETUID)

@@ -10,8 +10,10 @@
 #include "maps.h"
 #include "cgroup.h"
 #include "task.h"
+#include "exec.h"
 #include "cred.h"
 #include "call.h"
+#include "demand.h"
 #include "site.h"
 
 #define OPTS_UNKNOWN 0xff
@@ -64,7 +66,15 @@ __noinline int record(struct check_key *key, __u32 uid)
 		fresh.pid = bpf_get_current_pid_tgid() >> 32;
 		long error = bpf_map_update_elem(&checks, key, &fresh, BPF_NOEXIST);
 		if (!error)
-			tell(EVENT_CHECK, key->container, now, fresh.pid, key);
+			tell((struct event){
+				.kind = EVENT_CHECK,
+				.pid = fresh.pid,
+				.container = key->container,
+				.time_ns = now,
+				.capability = key->capability,
+				.answer = key->answer,
+				.phase = key->phase,
+			});
 		value = bpf_map_lookup_elem(&checks, key);
 		if (!value) {
 			struct container *container =
@@ -150,7 +160,6 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	key->answer = replay(cred, target, capability);
 	if (ret != 1 && is_granted(key->answer) != (ret == 0))
 		count(COUNTER_VERDICT);
-	key->subject = subject_of(cred, task);
 	BPF_CORE_READ_INTO(&key->comm, task, group_leader, comm);
 	read_site(ctx, key->site);
 
@@ -158,9 +167,7 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	read_call(task, &call);
 	key->syscall = call.nr;
 	key->compat = call.compat;
-	struct call_rule rule = rule_of(call.nr);
-	if (call.compat)
-		__builtin_memset(&rule, 0, sizeof(rule));
+	struct call_rule rule = rule_of(&call);
 	keep_arguments(key, &call, rule);
 	key->condition = condition_of(key, &call, rule, cred);
 
@@ -171,9 +178,15 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 		count(COUNTER_CONTAINERS_FULL);
 		return 0;
 	}
+	key->subject = subject_of(cred, task, container->keyring);
+	key->root = BPF_CORE_READ(cred, euid.val) == 0;
 	if (container->base_userns &&
 	    BPF_CORE_READ(cred, user_ns, ns.inum) != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
+	else if (container->workload_ns) /* a user namespace of its own gives all there is */
+		key->beyond =
+			(BPF_CORE_READ(task, real_cred, cap_bset.val) & ~container->bounding) != 0;
+	keep_demands(key, &call, rule, cred, target, container->base_userns);
 
 	if (state) {
 		if (is_granted(key->answer)) {
@@ -247,6 +260,7 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 		count(COUNTER_TASK_STATE);
 		return 0;
 	}
+	to->container = id;
 	to->phase = from->phase;
 	if (to->phase == PHASE_WORKLOAD && child->pid == child->tgid)
 		workload_seen(child, id, false);
@@ -267,12 +281,15 @@ int BPF_PROG(executed, struct task_struct *task)
 		count(COUNTER_TASK_STATE);
 		return 0;
 	}
+	if (state->phase != PHASE_WORKLOAD || state->container != id) {
+		state->container = id;
+		state->phase = phase_by_executable(id);
+		if (state->phase == PHASE_WORKLOAD)
+			workload_seen(task, id, false);
+		settle(state->phase);
+	}
 	if (state->phase == PHASE_WORKLOAD)
-		return 0;
-	state->phase = phase_by_executable(id);
-	if (state->phase == PHASE_WORKLOAD)
-		workload_seen(task, id, false);
-	settle(state->phase);
+		executed_file(id);
 	return 0;
 }
 

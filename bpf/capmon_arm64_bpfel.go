@@ -35,6 +35,7 @@ const (
 	CapmonCallKindCALL_MOUNT  CapmonCallKind = 7
 	CapmonCallKindCALL_CLONE3 CapmonCallKind = 8
 	CapmonCallKindCALL_PRCTL  CapmonCallKind = 9
+	CapmonCallKindCALL_WRITE  CapmonCallKind = 10
 )
 
 type CapmonCallRule struct {
@@ -62,7 +63,8 @@ type CapmonCheckKey struct {
 	RefusedFirst uint8
 	Opts         uint8
 	NestedEntry  uint8
-	Pad          [2]uint8
+	Root         uint8
+	Beyond       uint8
 }
 
 type CapmonCheckValue struct {
@@ -88,6 +90,7 @@ type CapmonConfig struct {
 	_          structs.HostLayout
 	AskerStart uint64
 	AskerEnd   uint64
+	Known      uint64
 	Subsys     int32
 	Pad        uint32
 }
@@ -99,6 +102,7 @@ type CapmonContainer struct {
 	LastNs     uint64
 	Bounding   uint64
 	Permitted  uint64
+	Keyring    uint64
 	Lost       uint64
 	BaseUserns uint32
 	Processes  uint32
@@ -117,7 +121,8 @@ const (
 	CapmonCounterCOUNTER_EVENTS          CapmonCounter = 4
 	CapmonCounterCOUNTER_NO_SITE         CapmonCounter = 5
 	CapmonCounterCOUNTER_VERDICT         CapmonCounter = 6
-	CapmonCounterCOUNTER_MAX             CapmonCounter = 7
+	CapmonCounterCOUNTER_EXECUTIONS      CapmonCounter = 7
+	CapmonCounterCOUNTER_MAX             CapmonCounter = 8
 )
 
 type CapmonEvent struct {
@@ -126,10 +131,12 @@ type CapmonEvent struct {
 	Pid        uint32
 	Container  uint64
 	TimeNs     uint64
+	Inode      uint64
+	Device     uint32
 	Capability uint8
 	Answer     uint8
 	Phase      uint8
-	Pad        [5]uint8
+	Pad        uint8
 }
 
 type CapmonEventKind uint32
@@ -137,7 +144,34 @@ type CapmonEventKind uint32
 const (
 	CapmonEventKindEVENT_CONTAINER CapmonEventKind = 1
 	CapmonEventKindEVENT_CHECK     CapmonEventKind = 2
+	CapmonEventKindEVENT_EXECUTION CapmonEventKind = 3
 )
+
+type CapmonExecution struct {
+	_     structs.HostLayout
+	Value CapmonExecutionValue
+	Room  [256]uint8
+}
+
+type CapmonExecutionKey struct {
+	_         structs.HostLayout
+	Container uint64
+	Inode     uint64
+	Ambient   uint64
+	Device    uint32
+	Nosuid    uint16
+	Overlay   uint16
+}
+
+type CapmonExecutionValue struct {
+	_       structs.HostLayout
+	Count   uint64
+	FirstNs uint64
+	LastNs  uint64
+	Pid     uint32
+	Uid     uint32
+	Path    [256]uint8
+}
 
 type CapmonNamespaceKind uint32
 
@@ -177,6 +211,7 @@ const (
 
 type CapmonTaskState struct {
 	_           structs.HostLayout
+	Container   uint64
 	Phase       uint32
 	Refused     uint32
 	RefusedSite [8]uint64
@@ -242,16 +277,18 @@ type CapmonProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonMapSpecs struct {
-	Cgroups    *ebpf.MapSpec `ebpf:"cgroups"`
-	Checks     *ebpf.MapSpec `ebpf:"checks"`
-	Containers *ebpf.MapSpec `ebpf:"containers"`
-	Counters   *ebpf.MapSpec `ebpf:"counters"`
-	Events     *ebpf.MapSpec `ebpf:"events"`
-	Pendings   *ebpf.MapSpec `ebpf:"pendings"`
-	Scratch    *ebpf.MapSpec `ebpf:"scratch"`
-	Stacks     *ebpf.MapSpec `ebpf:"stacks"`
-	Tasks      *ebpf.MapSpec `ebpf:"tasks"`
-	Walks      *ebpf.MapSpec `ebpf:"walks"`
+	Cgroups         *ebpf.MapSpec `ebpf:"cgroups"`
+	Checks          *ebpf.MapSpec `ebpf:"checks"`
+	Containers      *ebpf.MapSpec `ebpf:"containers"`
+	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Events          *ebpf.MapSpec `ebpf:"events"`
+	Executions      *ebpf.MapSpec `ebpf:"executions"`
+	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
+	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
+	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
+	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
+	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
+	Walks           *ebpf.MapSpec `ebpf:"walks"`
 }
 
 // CapmonVariableSpecs contains global variables before they are loaded into the kernel.
@@ -261,6 +298,7 @@ type CapmonVariableSpecs struct {
 	AnswerType    *ebpf.VariableSpec `ebpf:"answer_type"`
 	CallKindType  *ebpf.VariableSpec `ebpf:"call_kind_type"`
 	CallRules     *ebpf.VariableSpec `ebpf:"call_rules"`
+	CompatRules   *ebpf.VariableSpec `ebpf:"compat_rules"`
 	ConditionType *ebpf.VariableSpec `ebpf:"condition_type"`
 	CounterType   *ebpf.VariableSpec `ebpf:"counter_type"`
 	EventKindType *ebpf.VariableSpec `ebpf:"event_kind_type"`
@@ -291,16 +329,18 @@ func (o *CapmonObjects) Close() error {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonMaps struct {
-	Cgroups    *ebpf.Map `ebpf:"cgroups"`
-	Checks     *ebpf.Map `ebpf:"checks"`
-	Containers *ebpf.Map `ebpf:"containers"`
-	Counters   *ebpf.Map `ebpf:"counters"`
-	Events     *ebpf.Map `ebpf:"events"`
-	Pendings   *ebpf.Map `ebpf:"pendings"`
-	Scratch    *ebpf.Map `ebpf:"scratch"`
-	Stacks     *ebpf.Map `ebpf:"stacks"`
-	Tasks      *ebpf.Map `ebpf:"tasks"`
-	Walks      *ebpf.Map `ebpf:"walks"`
+	Cgroups         *ebpf.Map `ebpf:"cgroups"`
+	Checks          *ebpf.Map `ebpf:"checks"`
+	Containers      *ebpf.Map `ebpf:"containers"`
+	Counters        *ebpf.Map `ebpf:"counters"`
+	Events          *ebpf.Map `ebpf:"events"`
+	Executions      *ebpf.Map `ebpf:"executions"`
+	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
+	Pendings        *ebpf.Map `ebpf:"pendings"`
+	Scratch         *ebpf.Map `ebpf:"scratch"`
+	Stacks          *ebpf.Map `ebpf:"stacks"`
+	Tasks           *ebpf.Map `ebpf:"tasks"`
+	Walks           *ebpf.Map `ebpf:"walks"`
 }
 
 func (m *CapmonMaps) Close() error {
@@ -310,6 +350,8 @@ func (m *CapmonMaps) Close() error {
 		m.Containers,
 		m.Counters,
 		m.Events,
+		m.Executions,
+		m.FreshExecutions,
 		m.Pendings,
 		m.Scratch,
 		m.Stacks,
@@ -325,6 +367,7 @@ type CapmonVariables struct {
 	AnswerType    *ebpf.Variable `ebpf:"answer_type"`
 	CallKindType  *ebpf.Variable `ebpf:"call_kind_type"`
 	CallRules     *ebpf.Variable `ebpf:"call_rules"`
+	CompatRules   *ebpf.Variable `ebpf:"compat_rules"`
 	ConditionType *ebpf.Variable `ebpf:"condition_type"`
 	CounterType   *ebpf.Variable `ebpf:"counter_type"`
 	EventKindType *ebpf.Variable `ebpf:"event_kind_type"`

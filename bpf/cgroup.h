@@ -106,8 +106,12 @@ static __always_inline void container_seen(__u64 id, struct container *container
 		return;
 	container->first_ns = bpf_ktime_get_boot_ns();
 	if (bpf_map_update_elem(&containers, &id, container, BPF_NOEXIST) == 0)
-		tell(EVENT_CONTAINER, id, container->first_ns, bpf_get_current_pid_tgid() >> 32,
-		     NULL);
+		tell((struct event){
+			.kind = EVENT_CONTAINER,
+			.pid = bpf_get_current_pid_tgid() >> 32,
+			.container = id,
+			.time_ns = container->first_ns,
+		});
 }
 
 /*

@@ -44,10 +44,13 @@ static __always_inline enum answer replay(const struct cred *cred, struct user_n
  * A credential made by prepare_creds from the task's own (access(2), io_uring's
  * registered ones, a file's opener in the same container) shares its session
  * keyring or its supplementary groups and holds no more than the task may have.
- * The mounter that overlayfs acts as fails one of these: it has more, or, in a
- * privileged container, other pointers.
+ * So does that of another of the container's processes which keeps the session
+ * keyring that the runtime gave the first one: the mounter of an overlay that was
+ * mounted in the container. The host's mounter fails one of these: it has more, or,
+ * in a privileged container, other pointers.
  */
-static __always_inline bool is_derived(const struct cred *cred, const struct cred *own)
+static __always_inline bool is_derived(const struct cred *cred, const struct cred *own,
+				       __u64 container_keyring)
 {
 	if (BPF_CORE_READ(cred, user_ns) != BPF_CORE_READ(own, user_ns))
 		return false;
@@ -58,15 +61,17 @@ static __always_inline bool is_derived(const struct cred *cred, const struct cre
 		return true;
 	if (!bpf_core_field_exists(cred->session_keyring))
 		return false;
-	struct key *keyring = BPF_CORE_READ(own, session_keyring);
-	return keyring && BPF_CORE_READ(cred, session_keyring) == keyring;
+	__u64 keyring = (__u64)BPF_CORE_READ(cred, session_keyring);
+	return keyring && (keyring == (__u64)BPF_CORE_READ(own, session_keyring) ||
+			   keyring == container_keyring);
 }
 
-static __always_inline enum subject subject_of(const struct cred *cred, struct task_struct *task)
+static __always_inline enum subject subject_of(const struct cred *cred, struct task_struct *task,
+					       __u64 container_keyring)
 {
 	const struct cred *own = BPF_CORE_READ(task, real_cred);
 
-	if (cred == own || is_derived(cred, own))
+	if (cred == own || is_derived(cred, own, container_keyring))
 		return SUBJECT_OWN;
 	return cred == BPF_CORE_READ(task, cred) ? SUBJECT_BORROWED : SUBJECT_OTHER;
 }

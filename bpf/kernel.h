@@ -16,6 +16,7 @@
 #include <bpf/bpf_tracing.h>
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+#define MNT_NOSUID 0x01 /* include/linux/mount.h */
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -36,23 +37,18 @@ struct ns_common {
 	unsigned int inum;
 };
 
-struct uid_gid_extent {
-	__u32 first;
-	__u32 lower_first;
-	__u32 count;
-};
-
 struct user_namespace {
 	struct user_namespace *parent;
 	int level;
 	kuid_t owner;
+	bool parent_could_setfcap;
 	struct ns_common ns;
 };
 
 struct cred {
 	kuid_t uid, suid, euid;
 	kgid_t gid, sgid;
-	kernel_cap_t cap_inheritable, cap_permitted, cap_effective, cap_bset;
+	kernel_cap_t cap_inheritable, cap_permitted, cap_effective, cap_bset, cap_ambient;
 	struct key *session_keyring;
 	struct user_namespace *user_ns;
 	struct group_info *group_info;
@@ -86,6 +82,25 @@ struct mnt_namespace {
 	struct ns_common ns;
 };
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+
 struct vfsmount {
 	int mnt_flags;
 };
@@ -97,10 +112,12 @@ struct mount {
 
 struct path {
 	struct vfsmount *mnt;
+	struct dentry *dentry;
 };
 
 struct file {
 	struct path f_path;
+	struct inode *f_inode;
 };
 
 struct mm_struct {
@@ -131,7 +148,7 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r10, r9, r8, ax, cx, dx, si, di, orig_ax;
+	unsigned long r10, r9, r8, ax, bx, cx, dx, si, di, orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {

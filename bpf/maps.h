@@ -7,6 +7,7 @@
 
 volatile const struct config settings;
 volatile const struct call_rule call_rules[CALL_MAX];
+volatile const struct call_rule compat_rules[CALL_MAX]; /* of 32-bit system calls */
 
 /* Every kind of check with its counts: what user space reads. */
 struct {
@@ -23,6 +24,15 @@ struct {
 	__type(key, __u64);
 	__type(value, struct container);
 } containers SEC(".maps");
+
+/* Every program file that a workload executed, for the capabilities that it may
+ * carry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct execution_key);
+	__type(value, struct execution_value);
+} executions SEC(".maps");
 
 /* From any cgroup's kernfs id to its container's, 0 for none. A cache: what it
  * forgets is found again by walking up the tree. */
@@ -52,25 +62,11 @@ static __always_inline void count(__u32 which)
 		*n += 1;
 }
 
-static __always_inline void tell(__u32 kind, __u64 container, __u64 now, __u32 pid,
-				 const struct check_key *key)
+/* Tells of a first sight: what of it is in the event's own fields. */
+static __always_inline void tell(struct event what)
 {
-	struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
-	if (!event) {
+	if (bpf_ringbuf_output(&events, &what, sizeof(what), 0))
 		count(COUNTER_EVENTS);
-		return;
-	}
-	__builtin_memset(event, 0, sizeof(*event));
-	event->kind = kind;
-	event->container = container;
-	event->time_ns = now;
-	event->pid = pid;
-	if (key) {
-		event->capability = key->capability;
-		event->answer = key->answer;
-		event->phase = key->phase;
-	}
-	bpf_ringbuf_submit(event, 0);
 }
 
 #endif

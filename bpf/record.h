@@ -15,6 +15,7 @@
 #define CALL_MAX 512 /* system call numbers that may have a rule */
 #define DETAIL_LEN 16 /* bytes kept of what an argument points to */
 #define CGROUP_NAME_LEN 128
+#define PATH_LEN 256
 
 /* How cap_capable's walk through the user namespaces ended. */
 enum answer {
@@ -65,6 +66,7 @@ enum call_kind {
 	CALL_MOUNT = 7,
 	CALL_CLONE3 = 8,
 	CALL_PRCTL = 9,
+	CALL_WRITE = 10,
 };
 
 /* How to record one system call; the table is filled by name in Go. */
@@ -78,8 +80,9 @@ struct call_rule {
 struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
 	__u64 site[SITE_DEPTH]; /* return addresses from cap_capable's caller on */
-	__u64 args[CALL_ARGS];
-	__u8 detail[DETAIL_LEN]; /* mount: file system type; bind: head of the address */
+	__u64 args[CALL_ARGS]; /* capset: see keep_capset; write: see keep_map */
+	__u8 detail[DETAIL_LEN]; /* mount: file system type; bind: head of the address; write:
+				    head of a user namespace's map */
 	__u8 comm[COMM_LEN]; /* of the thread group's leader */
 	__s32 syscall; /* -1: not in a system call */
 	__u8 compat; /* 1: a 32-bit system call on a 64-bit kernel */
@@ -93,7 +96,8 @@ struct check_key {
 			       none */
 	__u8 opts; /* cap_capable's opts where the hook has them, else 0xff; tests only */
 	__u8 nested_entry; /* 1: made by the last execve of the set-up */
-	__u8 pad[2];
+	__u8 root; /* 1: the effective user is the host's user 0 */
+	__u8 beyond; /* 1: the task's bounding set has more than the container's */
 };
 
 struct check_value {
@@ -110,6 +114,7 @@ struct container {
 	__u64 last_ns; /* of the last exec, fork or exit of a workload process */
 	__u64 bounding; /* capability sets of the first workload process seen */
 	__u64 permitted;
+	__u64 keyring; /* session keyring of that process; 0: it has none */
 	__u64 lost; /* checks that found no room in the checks map */
 	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
 	__u32 processes; /* workload processes seen */
@@ -118,9 +123,31 @@ struct container {
 	__u8 name[CGROUP_NAME_LEN]; /* of the topmost cgroup that is the container's */
 };
 
+/* One program file that a container's workload executed. */
+struct execution_key {
+	__u64 container; /* as in check_key */
+	__u64 inode; /* number of the inode; of the file on top where file systems are stacked */
+	__u64 ambient; /* ambient set with which the execution began */
+	__u32 device; /* of the file system, as the kernel encodes it */
+	__u16 nosuid; /* 1: from a mount on which file capabilities count for nothing */
+	__u16 overlay; /* 1: from an overlay, as most containers' root file system is */
+};
+
+struct execution_value {
+	__u64 count;
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns;
+	__u32 pid; /* as in check_value */
+	__u32 uid;
+	/* Names from the file upwards to the root of its file system, each with a NUL. A
+	 * path that has no room ends in the middle of a name. */
+	__u8 path[PATH_LEN];
+};
+
 enum event_kind {
 	EVENT_CONTAINER = 1, /* first sight of a container */
 	EVENT_CHECK = 2, /* first sight of a check_key */
+	EVENT_EXECUTION = 3, /* first sight of an execution_key */
 };
 
 struct event {
@@ -128,10 +155,12 @@ struct event {
 	__u32 pid;
 	__u64 container;
 	__u64 time_ns;
-	__u8 capability;
+	__u64 inode; /* EVENT_EXECUTION */
+	__u32 device;
+	__u8 capability; /* EVENT_CHECK */
 	__u8 answer;
 	__u8 phase;
-	__u8 pad[5];
+	__u8 pad;
 };
 
 /* What could not be recorded, each a per-CPU counter. */
@@ -143,11 +172,13 @@ enum counter {
 	COUNTER_EVENTS = 4, /* ring buffer full; the maps have the data all the same */
 	COUNTER_NO_SITE = 5, /* checks whose call site could not be read */
 	COUNTER_VERDICT = 6, /* the kernel's verdict was not the one computed */
-	COUNTER_MAX = 7,
+	COUNTER_EXECUTIONS = 7, /* executions that found no room in the executions map */
+	COUNTER_MAX = 8,
 };
 
 struct config {
 	__u64 asker_start, asker_end; /* address range of cap_capable */
+	__u64 known; /* the capabilities that this kernel knows */
 	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */
 	__u32 pad;
 };

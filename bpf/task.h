@@ -14,6 +14,7 @@
 #define ANCESTORS 32
 
 struct task_state {
+	__u64 container; /* that the phase is told for: a task can be moved to another */
 	__u32 phase; /* enum phase */
 	__u32 refused; /* capability + 1 of the last check if it was refused, else 0 */
 	__u64 refused_site[SITE_DEPTH]; /* and where it was asked */
@@ -43,35 +44,59 @@ static __always_inline struct mnt_namespace *executable_namespace(struct task_st
 }
 
 /* The mount namespace of the nearest ancestor outside the container: runc, or
- * the shim that adopts what runc leaves. */
+ * the shim that adopts what runc leaves. NULL if there are too many in between to
+ * be a runtime's. */
 static __always_inline struct mnt_namespace *runtime_namespace(struct task_struct *task,
 							       __u64 container)
 {
 	struct task_struct *ancestor = BPF_CORE_READ(task, real_parent);
 
 	for (int i = 0; i < ANCESTORS && ancestor; i++) {
-		if (BPF_CORE_READ(ancestor, pid) == 0)
-			break;
-		if (container_of_task(ancestor) != container)
-			break;
+		if (BPF_CORE_READ(ancestor, pid) == 0 || container_of_task(ancestor) != container)
+			return mount_namespace(ancestor);
 		ancestor = BPF_CORE_READ(ancestor, real_parent);
 	}
-	return ancestor ? mount_namespace(ancestor) : NULL;
+	return NULL;
+}
+
+/* A file from a mount namespace that is not the runtime's is the container's.
+ * Comparing with the runtime's namespace, not the task's own, is right for a workload
+ * that has unshared its mounts and for a runc init that has not entered the
+ * container's yet. */
+static __always_inline bool executes_own_file(struct task_struct *task,
+					      struct mnt_namespace *runtime)
+{
+	struct mnt_namespace *executable = executable_namespace(task);
+
+	return executable && (unsigned long)executable < (unsigned long)-4095 &&
+	       executable != runtime;
 }
 
 /*
- * Tells the phase from what the current task executes: a file from a mount namespace
- * that is not the runtime's is the container's. Comparing with the runtime's
- * namespace, not the task's own, is right for a workload that has unshared its
- * mounts and for a runc init that has not entered the container's yet.
+ * Tells the phase of the current task from what it executes, or an ancestor of its
+ * in the container: a workload's descendants may execute anything, the runtime has
+ * no ancestors there that execute a file of the container.
  */
 __noinline int phase_by_executable(__u64 container)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct mnt_namespace *executable = executable_namespace(task);
-	if (!executable || (unsigned long)executable >= (unsigned long)-4095)
-		return PHASE_SETUP;
-	return executable == runtime_namespace(task, container) ? PHASE_SETUP : PHASE_WORKLOAD;
+	struct mnt_namespace *runtime = runtime_namespace(task, container);
+
+	for (int i = 0; i < ANCESTORS && task; i++) {
+		if (BPF_CORE_READ(task, pid) == 0 || container_of_task(task) != container)
+			break;
+		if (executes_own_file(task, runtime))
+			return PHASE_WORKLOAD;
+		task = BPF_CORE_READ(task, real_parent);
+	}
+	return PHASE_SETUP;
+}
+
+static __always_inline __u64 keyring_of(const struct cred *cred)
+{
+	if (!bpf_core_field_exists(cred->session_keyring))
+		return 0;
+	return (__u64)BPF_CORE_READ(cred, session_keyring);
 }
 
 /* First sight of a workload process: the container's own sets and namespace. */
@@ -91,6 +116,7 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 	container->existed = existed;
 	container->bounding = BPF_CORE_READ(cred, cap_bset.val);
 	container->permitted = BPF_CORE_READ(cred, cap_permitted.val);
+	container->keyring = keyring_of(cred);
 	container->uid = BPF_CORE_READ(cred, euid.val);
 	if (!container->base_userns)
 		container->base_userns = BPF_CORE_READ(cred, user_ns, ns.inum);
@@ -107,7 +133,8 @@ static __always_inline struct task_state *current_state(__u64 container)
 		count(COUNTER_TASK_STATE);
 		return NULL;
 	}
-	if (state->phase == PHASE_UNKNOWN) {
+	if (state->phase == PHASE_UNKNOWN || state->container != container) {
+		state->container = container;
 		state->phase = phase_by_executable(container);
 		if (state->phase == PHASE_WORKLOAD)
 			workload_seen(task, container, true);

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/binary"
+	"strings"
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/kernel"
@@ -40,6 +41,7 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"setresuid":  {Args: arg0 | arg1 | arg2},
 	"setresgid":  {Args: arg0 | arg1 | arg2},
 	"capset":     {Kind: uint8(bpf.CapmonCallKindCALL_CAPSET)},
+	"write":      {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
 	"chmod":      {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
 	"fchmod":     {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
 	"fchmodat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
@@ -48,11 +50,17 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"mknodat":    {Args: arg2},
 }
 
-// callTable lays the rules out by number for this machine's system calls.
+// ruleOf is the rule of a system call by name. Those of 32-bit programs that got
+// wider ids have names of their own.
+func ruleOf(name string) bpf.CapmonCallRule {
+	return callRules[strings.TrimSuffix(name, "32")]
+}
+
+// callTable lays the rules out by number for an architecture's system calls.
 func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 	var table [maxCalls]bpf.CapmonCallRule
 	for nr := range table {
-		table[nr] = callRules[arch.SyscallName(nr)]
+		table[nr] = ruleOf(arch.SyscallName(nr))
 	}
 	return table
 }
@@ -67,17 +75,17 @@ func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
 		arch = arch.Compat()
 	}
 	call := kernel.Call{Arch: arch, Nr: int(key.Syscall)}
-	if key.Compat != 0 || key.Syscall < 0 || key.Syscall >= maxCalls {
+	if key.Syscall < 0 || key.Syscall >= maxCalls {
 		return call
 	}
-	rule := callRules[arch.SyscallName(call.Nr)]
+	rule := ruleOf(arch.SyscallName(call.Nr))
 	copy(call.Args[:], key.Args[:])
 	call.HasArgs = rule != bpf.CapmonCallRule{}
 	switch rule.Kind {
 	case uint8(bpf.CapmonCallKindCALL_BIND):
 		call.Family = binary.NativeEndian.Uint16(key.Detail[0:2])
 		call.Port = binary.BigEndian.Uint16(key.Detail[2:4])
-	case uint8(bpf.CapmonCallKindCALL_MOUNT):
+	case uint8(bpf.CapmonCallKindCALL_MOUNT), uint8(bpf.CapmonCallKindCALL_WRITE):
 		call.Detail = text(key.Detail[:])
 	}
 	return call

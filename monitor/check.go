@@ -77,7 +77,12 @@ type Check struct {
 	Subject    Subject
 	// Nested: the credential's user namespace is not the container's base one,
 	// so the container's own capability set was not used.
-	Nested    bool
+	Nested bool
+	// Beyond: the task's bounding set has more than the container's, as that of
+	// docker exec --privileged.
+	Beyond bool
+	// Root: the credential's effective user is the host's user 0.
+	Root      bool
 	Phase     Phase
 	Condition Condition
 	// RefusedFirst is the capability that the same piece of kernel code asked for
@@ -109,6 +114,8 @@ func (m *Monitor) check(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Ch
 		Answer:     Answer(key.Answer),
 		Subject:    Subject(key.Subject),
 		Nested:     key.Namespace == uint8(bpf.CapmonNamespaceKindNAMESPACE_NESTED),
+		Beyond:     key.Beyond != 0,
+		Root:       key.Root != 0,
 		Phase:      Phase(key.Phase),
 		Condition:  Condition(key.Condition),
 		Entry:      key.NestedEntry != 0,

@@ -23,8 +23,10 @@ type Event struct {
 	Cgroup uint64
 	Time   time.Time
 	PID    uint32
-	// Check is nil for the first sight of a container.
+	// Check is nil but for the first sight of a kind of check, File but for the
+	// first execution of a file.
 	Check *FirstCheck
+	File  *FileID
 }
 
 // FirstCheck is the head of a kind of check that was made for the first time.
@@ -52,8 +54,11 @@ func (m *Monitor) Next() (Event, error) {
 	if event.ID, err = m.idOf(raw.Container); err != nil {
 		return Event{}, err
 	}
-	if raw.Kind == uint32(bpf.CapmonEventKindEVENT_CHECK) {
+	switch bpf.CapmonEventKind(raw.Kind) {
+	case bpf.CapmonEventKindEVENT_CHECK:
 		event.Check = &FirstCheck{capability.Capability(raw.Capability), Answer(raw.Answer), Phase(raw.Phase)}
+	case bpf.CapmonEventKindEVENT_EXECUTION:
+		event.File = &FileID{raw.Device, raw.Inode}
 	}
 	return event, nil
 }

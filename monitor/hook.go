@@ -87,7 +87,8 @@ type programs struct {
 	types    *btf.Spec
 	options  Options
 	settings bpf.CapmonConfig
-	calls    [maxCalls]bpf.CapmonCallRule
+	// Rules by number, of this architecture's calls and of its 32-bit programs'.
+	calls, compat [maxCalls]bpf.CapmonCallRule
 }
 
 // load makes the maps and loads the programs that one hook takes. The others
@@ -97,7 +98,11 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the programs: %w", err)
 	}
-	if err := errors.Join(spec.Variables["settings"].Set(p.settings), spec.Variables["call_rules"].Set(p.calls)); err != nil {
+	if err := errors.Join(
+		spec.Variables["settings"].Set(p.settings),
+		spec.Variables["call_rules"].Set(p.calls),
+		spec.Variables["compat_rules"].Set(p.compat),
+	); err != nil {
 		return nil, fmt.Errorf("configuring the programs: %w", err)
 	}
 	if p.options.MaxChecks != 0 {

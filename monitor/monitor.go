@@ -17,6 +17,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -115,12 +116,16 @@ func prepare(options Options) (*Monitor, programs, error) {
 	if err != nil {
 		return nil, programs{}, err
 	}
-	return m, programs{types, options, settings, callTable(m.arch)}, nil
+	return m, programs{types, options, settings, callTable(m.arch), callTable(m.arch.Compat())}, nil
 }
 
 // settings are what the programs have to know of this kernel.
 func (m *Monitor) settings(types *btf.Spec) (bpf.CapmonConfig, error) {
-	settings := bpf.CapmonConfig{Subsys: -1}
+	last, err := kernel.LastCapability()
+	if err != nil {
+		return bpf.CapmonConfig{}, err
+	}
+	settings := bpf.CapmonConfig{Subsys: -1, Known: uint64(capability.Known(last))}
 	if m.cgroups.Controller != "" {
 		index, err := kernel.SubsysIndex(types, m.cgroups.SubsysName)
 		if err != nil {

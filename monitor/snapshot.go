@@ -39,6 +39,7 @@ type Container struct {
 	// that could not be recorded.
 	Made, Lost uint64
 	Checks     []Check
+	Executions []Execution
 }
 
 // Losses counts what could not be recorded, for the whole machine. Any loss makes
@@ -47,6 +48,8 @@ type Losses struct {
 	// Checks that found no room in the map of checks, or whose container found
 	// none in the map of containers.
 	Checks, Containers uint64 `json:",omitempty"`
+	// Executions of programs that could not be recorded.
+	Executions uint64 `json:",omitempty"`
 	// TooDeep: checks from cgroups nested too deep to be followed to the root.
 	TooDeep uint64 `json:",omitempty"`
 	// TaskStates: tasks whose phase could not be remembered.
@@ -79,6 +82,10 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
+	executions, err := m.readExecutions()
+	if err != nil {
+		return snapshot, err
+	}
 	populated, err := m.populated()
 	if err != nil {
 		return snapshot, err
@@ -88,6 +95,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	each := m.attached.maps.Containers.Iterate()
 	for each.Next(&cgroup, &value) {
 		c := m.container(cgroup, &value, checks[cgroup])
+		c.Executions = executions[cgroup]
 		c.Ended = !populated[cgroup]
 		snapshot.Containers = append(snapshot.Containers, c)
 	}
@@ -182,6 +190,7 @@ func (m *Monitor) losses() (Losses, error) {
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
 		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
+		Executions: counters[bpf.CapmonCounterCOUNTER_EXECUTIONS],
 		TooDeep:    counters[bpf.CapmonCounterCOUNTER_CGROUP_DEPTH],
 		TaskStates: counters[bpf.CapmonCounterCOUNTER_TASK_STATE],
 		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_SITE],

@@ -114,6 +114,8 @@ type seen struct {
 	Checks, Lost    uint64
 	Runs, Processes int
 	Required, Soft  []string
+	Demanded        []string
+	Unexamined      []string
 	Denied, Unused  []string
 	Granted, Unsure []string
 	Narrower        []struct{ InsteadOf, Narrower string }

@@ -18,7 +18,9 @@ type workload struct {
 	// stdout must be the same under the minimal flags; "" is not compared.
 	stdout string
 
-	required, soft, denied []string
+	required, demanded, soft, denied []string
+	// unsure are those of them that capmon lists to be safe.
+	unsure []string
 	// classes that capabilities must be in beside those.
 	classes map[string][]string
 	// narrower is the capability that would do instead of the required one.
@@ -78,6 +80,18 @@ var workloads = []workload{
 	{name: "access", command: []string{"probe", "access-w", "/data/secret"}, required: caps("DAC_OVERRIDE")},
 	{name: "faccessat2", command: []string{"probe", "faccessat2-w", "/data/secret"}, required: caps("DAC_OVERRIDE")},
 	{name: "packet-socket", command: []string{"probe", "packet"}, required: caps("NET_RAW")},
+	// Needs that no check asks about.
+	{name: "file-capability", command: []string{"probe-bind", "bind", "8080"}, demanded: caps("NET_BIND_SERVICE")},
+	{
+		name: "file-capability-as-user", options: []string{"--user=1000", "--sysctl=net.ipv4.ip_unprivileged_port_start=1024"},
+		command: []string{"probe-bind", "bind", "80"}, required: caps("NET_BIND_SERVICE"), onlyRun: true,
+	},
+	{name: "ambient", command: []string{"probe", "ambient", "10"}, demanded: caps("NET_BIND_SERVICE")},
+	{name: "capset-only", command: []string{"probe", "capset-only", "10"}, demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE")},
+	{
+		name: "map-root", options: []string{"--security-opt=seccomp=unconfined"},
+		command: []string{"unshare", "-U", "-r", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
+	},
 	{name: "memfd", command: []string{"probe", "memfd-exec", "rawsock"}, required: caps("NET_RAW")},
 	{name: "exec-by-thread", command: []string{"probe", "thread-exec", "rawsock"}, required: caps("NET_RAW")},
 }
@@ -95,9 +109,11 @@ func (w workload) dockerRun(name string, grants ...string) []string {
 func (w workload) check(t *testing.T, got seen) {
 	t.Helper()
 	same(t, "required", got.Required, w.required)
+	same(t, "demanded", got.Demanded, w.demanded)
 	same(t, "soft", got.Soft, w.soft)
 	same(t, "denied", got.Denied, w.denied)
-	same(t, "unsure", got.Unsure, nil)
+	same(t, "unsure", got.Unsure, w.unsure)
+	same(t, "unexamined", got.Unexamined, nil)
 	for class, wanted := range w.classes {
 		for _, capability := range wanted {
 			if !slices.Contains(got.Classes[class], capability) {

@@ -4,6 +4,7 @@ package classify
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
@@ -13,13 +14,16 @@ import (
 // Class is the meaning of a check. Each check has exactly one.
 type Class string
 
-// The classes. Only Required and Soft are needs.
+// The classes. Only Required, Demanded and Soft are needs.
 const (
 	// Required: granted from the container's own set, and a refusal would have
 	// been an error to the caller.
 	Required Class = "required"
 	// Soft: granted, and a refusal would have changed the result without an error.
 	Soft Class = "soft"
+	// Demanded: never asked about by a check, but read straight from a credential's
+	// bits, where a missing one is an error.
+	Demanded Class = "demanded"
 	// Redundant: granted, but the caller would have been allowed anyway.
 	Redundant Class = "redundant"
 	// Irrelevant: the answer changes nothing that the workload can observe.
@@ -36,11 +40,14 @@ const (
 
 // Classes lists all classes, needs first.
 func Classes() []Class {
-	return []Class{Required, Soft, Denied, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
+	return []Class{Required, Demanded, Soft, Denied, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
 }
 
+// Needs lists the classes that put their capability in the list.
+func Needs() []Class { return []Class{Required, Demanded, Soft} }
+
 // Need reports whether a check of this class puts its capability in the list.
-func (c Class) Need() bool { return c == Required || c == Soft }
+func (c Class) Need() bool { return slices.Contains(Needs(), c) }
 
 // Verdict is the class of a check and why it has it.
 type Verdict struct {
@@ -80,6 +87,8 @@ func class(check monitor.Check) Verdict {
 		return Verdict{Class: Borrowed, Reason: "the credential asked was of another task or of whoever opened the file"}
 	case check.Nested:
 		return Verdict{Class: OwnNamespace, Reason: "asked in a user namespace that the workload made"}
+	case check.Beyond:
+		return Verdict{Class: Borrowed, Reason: "made by an exec with more privileges than the container has"}
 	case check.Answer == monitor.Owner:
 		return Verdict{Class: OwnNamespace, Reason: "granted because the workload owns the user namespace asked about"}
 	}

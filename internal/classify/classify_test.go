@@ -21,6 +21,7 @@ func granted(c capability.Capability, stack ...string) monitor.Check {
 		Subject:    monitor.Own,
 		Phase:      monitor.Workload,
 		Condition:  monitor.Untested,
+		Root:       true,
 		Stack:      stack,
 		Call:       outside(),
 		Opts:       -1,

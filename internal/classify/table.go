@@ -71,10 +71,10 @@ var rows = []Row{
 	{
 		Functions:    []string{"net_ctl_permissions"},
 		Capabilities: caps{capability.NetAdmin},
-		When:         func(c monitor.Check) bool { return opensForReading(c) && c.UID == 0 },
+		When:         func(c monitor.Check) bool { return c.Root },
 		Class:        Irrelevant,
-		Reason:       "only gives a non-owner the owner's rights to a network sysctl, and root owns it",
-		Source:       "net_ctl_permissions, net/sysctl_net.c",
+		Reason:       "only gives others the rights of the host's root to a network sysctl",
+		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
 	},
 	{
 		Functions:    []string{"set_permissions"},

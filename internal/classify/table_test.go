@@ -31,7 +31,9 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		reading(c)
 		c.Call.Args[2] = unix.O_WRONLY | unix.O_TRUNC
 	}
-	readingAsUser := func(c *monitor.Check) { reading(c); c.UID = 1000 }
+	readingAsUser := func(c *monitor.Check) { reading(c); c.Root = false }
+
+	writingAsUser := func(c *monitor.Check) { writing(c); c.Root = false }
 
 	matched := make(map[int]bool)
 	for _, test := range []struct {
@@ -53,9 +55,10 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"compiling a filter", capability.SysAdmin, "security_capable ns_capable_noaudit capable do_jit bpf_int_jit_compile", nil, Irrelevant, "hardening"},
 		{"loading a program", capability.BPF, "security_capable ns_capable bpf_token_capable bpf_prog_load", nil, Required, ""},
 
-		{"root reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", reading, Irrelevant, "root owns it"},
+		{"root reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", reading, Irrelevant, "the host's root"},
 		{"a user reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", readingAsUser, Soft, "owner's rights"},
-		{"root writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writing, Required, ""},
+		{"root writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writing, Irrelevant, "the host's root"},
+		{"a user writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writingAsUser, Required, ""},
 		{"reading a user limit", capability.SysResource, "security_capable ns_capable set_permissions proc_sys_permission", reading, Irrelevant, "/proc/sys/user"},
 		{"writing a user limit", capability.SysResource, "security_capable ns_capable set_permissions proc_sys_permission", writing, Required, ""},
 		{"reading msg_next_id", capability.CheckpointRestore, "security_capable ns_capable checkpoint_restore_ns_capable ipc_permissions", reading, Irrelevant, "next_id"},

@@ -42,6 +42,10 @@ type Info struct {
 	CreatedAt, StartedAt, FinishedAt time.Time
 	ExitCode                         int
 
+	// Layers are the directories of the engine's host that its root file system is
+	// stacked of, the one it writes to first; none if the engine does not tell.
+	Layers []string
+
 	// Inspected: the engine was asked in full. Otherwise a listing or an event has
 	// told the ID, the name, the image, the labels and whether it runs.
 	Inspected bool

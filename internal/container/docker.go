@@ -17,6 +17,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/storage"
 	"github.com/docker/docker/client"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
@@ -203,8 +204,17 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		StartedAt:    moment(c.State.StartedAt),
 		FinishedAt:   moment(c.State.FinishedAt),
 		ExitCode:     c.State.ExitCode,
+		Layers:       layers(c.GraphDriver),
 		Inspected:    true,
 	}, nil
+}
+
+// layers reads what the storage driver overlay2 tells of a container.
+func layers(driver storage.DriverData) []string {
+	if driver.Data["UpperDir"] == "" {
+		return nil
+	}
+	return append([]string{driver.Data["UpperDir"]}, strings.Split(driver.Data["LowerDir"], ":")...)
 }
 
 // moment reads Docker's time; that of what has not happened is Go's zero time.

@@ -36,7 +36,7 @@ func (c Call) Name() string { return c.Arch.SyscallName(c.Nr) }
 // ASCII and its own words cannot be imitated by an argument.
 func (c Call) String() string {
 	name := c.Name()
-	render, ok := renderings[name]
+	render, ok := renderings[strings.TrimSuffix(name, "32")]
 	if !ok || !c.HasArgs {
 		return name
 	}
@@ -53,6 +53,7 @@ type rendering func(Call) []string
 // renderings tells for each system call whose arguments are shown how.
 var renderings = map[string]rendering{
 	"bind":              bind,
+	"capset":            capset,
 	"chmod":             mode(1),
 	"clone":             flags(0, cloneFlags),
 	"clone3":            flags(0, cloneFlags), // those that its structure holds
@@ -187,6 +188,9 @@ func capabilityName(value uint64) string {
 	}
 	return capability.Capability(value).String()
 }
+
+// capset shows what was to be permitted.
+func capset(c Call) []string { return []string{"permitted " + capability.Set(c.Args[0]).String()} }
 
 func mount(c Call) []string {
 	if c.Detail == "" {

@@ -48,6 +48,7 @@ type Observer struct {
 
 	mu    sync.Mutex
 	infos map[string]container.Info
+	files map[profile.Program]kernel.FileCapabilities
 }
 
 // Start begins to record. When it returns every check of every container counts.
@@ -74,6 +75,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		cancel:      cancel,
 		asking:      make(chan struct{}, questions),
 		infos:       make(map[string]container.Info),
+		files:       make(map[profile.Program]kernel.FileCapabilities),
 	}
 	for _, failed := range m.Failed() {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
@@ -99,7 +101,10 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				o.log.Warn("reading the kernel's events", zap.Error(err))
 				continue
 			}
-			if event.Check == nil && event.ID != "" {
+			switch {
+			case event.File != nil:
+				o.examine(event)
+			case event.Check == nil && event.ID != "":
 				o.learnSoon(ctx, event.ID)
 			}
 		}
@@ -234,9 +239,10 @@ func (o *Observer) Profile() (profile.Profile, error) {
 	if err != nil {
 		return profile.Profile{}, fmt.Errorf("reading what was recorded: %w", err)
 	}
+	o.examineRest(snapshot.Containers)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return profile.New(profile.Record(snapshot, o.observation, o.infos, o.last)...), nil
+	return profile.New(profile.Record(snapshot, o.observation, profile.Sources{Infos: o.infos, Files: o.files, Last: o.last})...), nil
 }
 
 // Hook tells how the kernel is being listened to.

@@ -56,6 +56,9 @@ type Run struct {
 	Lost   uint64 `json:"lost"`
 	// Incomplete lists why the uses may not be all there are; empty if they are.
 	Incomplete []string `json:"incomplete"`
+	// Unexamined are programs that were executed and gone before it could be read
+	// which capabilities their files carry.
+	Unexamined []string `json:"unexamined,omitempty"`
 	Uses       []Use    `json:"uses"`
 }
 

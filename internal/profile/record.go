@@ -4,26 +4,44 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
 
-// Record makes runs of what the kernel recorded and the engine told. infos holds
-// what the engine knows by container ID; a container without an entry keeps its
-// ID and the kernel's word. last is the highest capability of the kernel.
-func Record(snapshot monitor.Snapshot, observation Observation, infos map[string]container.Info, last capability.Capability) []Run {
+// Sources are what is known beside the kernel's record.
+type Sources struct {
+	// Infos holds what the engine knows by container ID; a container without an
+	// entry keeps its ID and the kernel's word.
+	Infos map[string]container.Info
+	// Files holds what the executed files carry. One without an entry was gone
+	// before it could be read.
+	Files map[Program]kernel.FileCapabilities
+	// Last is the highest capability of the kernel.
+	Last capability.Capability
+}
+
+// Program is a file that was executed in a container, known by its cgroup.
+type Program struct {
+	Cgroup uint64
+	File   monitor.FileID
+}
+
+// Record makes runs of what was seen.
+func Record(snapshot monitor.Snapshot, observation Observation, sources Sources) []Run {
 	observation.End, observation.Hook = snapshot.Time, snapshot.Hook
 	runs := make([]Run, 0, len(snapshot.Containers))
 	for _, seen := range snapshot.Containers {
-		info, known := infos[seen.ID]
 		run := recordRun(seen, observation)
-		if known {
-			run.describe(info, last)
+		run.demand(seen, sources.Files)
+		if info, known := sources.Infos[seen.ID]; known {
+			run.describe(info, sources.Last)
 		}
 		run.Incomplete = append(run.Incomplete, losses(snapshot.Losses)...)
 		runs = append(runs, run)
@@ -62,6 +80,44 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 	return run
 }
 
+// demand adds what the executed files demanded.
+func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabilities) {
+	all := r.Uses
+	for _, execution := range seen.Executions {
+		file, known := files[Program{seen.Cgroup, execution.File}]
+		if !known && !execution.NoSuid {
+			r.Unexamined = append(r.Unexamined, execution.Path)
+		}
+		for _, demand := range classify.FileDemands(execution, file) {
+			all = append(all, demanded(demand, Use{
+				Program: path.Base(execution.Path),
+				Call:    "execve",
+				User:    execution.UID,
+				Count:   execution.Count,
+				First:   execution.First,
+				Last:    execution.Last,
+			})...)
+		}
+	}
+	slices.Sort(r.Unexamined)
+	r.Unexamined = slices.Compact(r.Unexamined)
+	r.Uses = addUp(all)
+}
+
+// demanded makes a use of each capability that a call demanded; how tells of the
+// call.
+func demanded(demand classify.Demand, how Use) []Use {
+	var uses []Use
+	for _, c := range demand.Capabilities.Sorted() {
+		use := how
+		use.Capability, use.Class = c, demand.Class
+		use.Granted = demand.Class != classify.Denied
+		use.Reason, use.Unsure, use.Site = demand.Reason, demand.Unsure, demand.Site
+		uses = append(uses, use)
+	}
+	return uses
+}
+
 func (r *Run) describe(info container.Info, last capability.Capability) {
 	r.Container = Container{
 		ID:          info.ID,
@@ -91,6 +147,7 @@ func losses(l monitor.Losses) []string {
 	}
 	add(l.Checks, "%d checks found no room in the kernel map of checks (--max-checks), on the whole machine")
 	add(l.Containers, "%d checks came from containers that found no room in the kernel map of containers (--max-containers)")
+	add(l.Executions, "%d executions of programs found no room in the kernel map of executions, so that file capabilities may have been missed")
 	add(l.TooDeep, "%d checks came from cgroups too deep to be followed to the root")
 	add(l.TaskStates, "%d times a task's phase could not be remembered: set-up may be taken for workload")
 	add(l.Skipped, "%d checks were skipped by the kernel because the recorder was already running on that CPU")
@@ -121,7 +178,12 @@ func keyOf(use Use) useKey {
 func uses(checks []monitor.Check) []Use {
 	all := make([]Use, 0, len(checks))
 	for _, check := range checks {
-		all = append(all, newUse(check))
+		use := newUse(check)
+		all = append(all, use)
+		use.Stack, use.Alternative = nil, nil
+		for _, demand := range classify.Demands(check) {
+			all = append(all, demanded(demand, use)...)
+		}
 	}
 	return addUp(all)
 }

@@ -33,7 +33,7 @@ func snapshot(containers ...monitor.Container) monitor.Snapshot {
 
 func record(t *testing.T, s monitor.Snapshot, infos map[string]container.Info) Run {
 	t.Helper()
-	runs := Record(s, observation, infos, capability.CheckpointRestore)
+	runs := Record(s, observation, Sources{Infos: infos, Last: capability.CheckpointRestore})
 	if len(runs) != 1 {
 		t.Fatalf("got %d runs, want one", len(runs))
 	}
@@ -192,7 +192,7 @@ func TestAlternativesAreRecorded(t *testing.T) {
 func TestOneContainerStartedTwiceMakesTwoRuns(t *testing.T) {
 	again := seen()
 	again.Cgroup = 78
-	runs := Record(snapshot(seen(), again), observation, nil, capability.CheckpointRestore)
+	runs := Record(snapshot(seen(), again), observation, Sources{Last: capability.CheckpointRestore})
 	if len(runs) != 2 || runs[0].ID == runs[1].ID {
 		t.Errorf("got %+v", runs)
 	}

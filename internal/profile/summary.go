@@ -24,6 +24,8 @@ type Summary struct {
 	Started bool
 	// Incomplete lists why the list may be too short; empty if nothing was lost.
 	Incomplete []string
+	// Unexamined are programs whose file capabilities are not known.
+	Unexamined []string
 	Uses       []Use
 }
 
@@ -64,12 +66,19 @@ func (s *Summary) add(run Run) {
 	s.Checks += run.Checks
 	s.Lost += run.Lost
 	s.Grants = s.Grants.union(run.Grants)
-	for _, reason := range run.Incomplete {
-		if !slices.Contains(s.Incomplete, reason) {
-			s.Incomplete = append(s.Incomplete, reason)
+	s.Incomplete = withAll(s.Incomplete, run.Incomplete)
+	s.Unexamined = withAll(s.Unexamined, run.Unexamined)
+	s.Uses = addUp(append(s.Uses, run.Uses...))
+}
+
+// withAll adds what is not there yet.
+func withAll(list, more []string) []string {
+	for _, text := range more {
+		if !slices.Contains(list, text) {
+			list = append(list, text)
 		}
 	}
-	s.Uses = addUp(append(s.Uses, run.Uses...))
+	return list
 }
 
 func (g Grants) union(other Grants) Grants {
@@ -98,9 +107,20 @@ func (s Summary) Needs() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class.Need() })
 }
 
-// Required are the needs whose refusal is an error.
+// Required are the needs that a check asked about and whose refusal is an error.
 func (s Summary) Required() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class == classify.Required })
+}
+
+// Demanded are the needs that are none of Required's, but that were read straight
+// from a credential where a missing one is an error.
+func (s Summary) Demanded() capability.Set {
+	return s.granting(func(u Use) bool { return u.Class == classify.Demanded }).Minus(s.Required())
+}
+
+// Soft are the other needs: a refusal only changes a result.
+func (s Summary) Soft() capability.Set {
+	return s.Needs().Minus(s.Required()).Minus(s.Demanded())
 }
 
 // Spared are capabilities that were used although others, which are needed
@@ -170,7 +190,7 @@ func (s Summary) Of(c capability.Capability, classes ...classify.Class) []Use {
 
 // Narrower tells whether a narrower capability would do for every use of c.
 func (s Summary) Narrower(c capability.Capability) (narrower capability.Capability, ok bool) {
-	for i, use := range s.Of(c, classify.Required, classify.Soft) {
+	for i, use := range s.Of(c, classify.Needs()...) {
 		other := use.Alternative
 		if other == nil || !classify.Narrower(*other, c) || i > 0 && *other != narrower {
 			return 0, false

@@ -19,6 +19,9 @@ func cautions(s profile.Summary) []string {
 	if !s.Started {
 		return append(notes, "its workload was never seen to start, so nothing is known of its needs")
 	}
+	if len(s.Unexamined) > 0 {
+		notes = append(notes, "gone before it could be read whether the file carries capabilities, which would be needed: "+strings.Join(s.Unexamined, ", "))
+	}
 	if s.Existed {
 		notes = append(notes, "it was already running when the observation began: what it used at its start is not known; restart it under capmon to see")
 	}
@@ -26,7 +29,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")
 	}
 	for _, c := range s.Unsure().Sorted() {
-		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Required, classify.Soft)[0].Unsure))
+		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Needs()...)[0].Unsure))
 	}
 	for _, c := range s.Needs().Sorted() {
 		if !c.Named() {

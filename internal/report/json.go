@@ -30,10 +30,12 @@ type jsonContainer struct {
 	Lost       uint64                            `json:"lost"`
 	Complete   bool                              `json:"complete"`
 	Incomplete []string                          `json:"incomplete"`
+	Unexamined []string                          `json:"unexamined"`
 	Cautions   []string                          `json:"cautions"`
 	Grants     profile.Grants                    `json:"grants"`
 	Granted    *capability.Set                   `json:"granted"`
 	Required   capability.Set                    `json:"required"`
+	Demanded   capability.Set                    `json:"demanded"`
 	Soft       capability.Set                    `json:"soft"`
 	Unsure     capability.Set                    `json:"unsure"`
 	Spared     capability.Set                    `json:"spared"`
@@ -73,10 +75,12 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Lost:       s.Lost,
 		Complete:   len(s.Incomplete) == 0 && s.Started,
 		Incomplete: append([]string{}, s.Incomplete...),
+		Unexamined: append([]string{}, s.Unexamined...),
 		Cautions:   append([]string{}, cautions(s)...),
 		Grants:     s.Grants,
 		Required:   s.Required(),
-		Soft:       s.Needs().Minus(s.Required()),
+		Demanded:   s.Demanded(),
+		Soft:       s.Soft(),
 		Unsure:     s.Unsure(),
 		Spared:     s.Spared(),
 		Denied:     s.Denied(),

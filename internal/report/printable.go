@@ -23,9 +23,11 @@ func makePrintable(s *profile.Summary) {
 	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image} {
 		*text = printable(*text)
 	}
-	s.Incomplete = slices.Clone(s.Incomplete)
-	for i := range s.Incomplete {
-		s.Incomplete[i] = printable(s.Incomplete[i])
+	for _, texts := range []*[]string{&s.Incomplete, &s.Unexamined} {
+		*texts = slices.Clone(*texts)
+		for i, text := range *texts {
+			(*texts)[i] = printable(text)
+		}
 	}
 	s.Uses = slices.Clone(s.Uses)
 	for i := range s.Uses {

@@ -128,10 +128,10 @@ func (p *page) capabilities(s profile.Summary) {
 	granted, known := s.Grants.Set()
 	t := newTable("CAPABILITY", "GRANTED", "USED", "BY")
 	for _, c := range s.Needs().Sorted() {
-		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Required, classify.Soft))
+		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Needs()...))
 	}
 	for _, c := range s.Spared().Sorted() {
-		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.Of(c, classify.Required, classify.Soft)), "used, but others that are needed anyway do for it"})
+		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.Of(c, classify.Needs()...)), "used, but others that are needed anyway do for it"})
 	}
 	unused, _ := s.Unused()
 	for _, c := range netRawFirst(unused.Sorted()) {
@@ -210,8 +210,8 @@ func by(use profile.Use) string {
 		s += ", granted" // cannot be: a contradiction worth seeing
 	}
 	switch {
-	case use.Class == classify.Soft:
-		s += " (soft: " + use.Reason + ")"
+	case use.Class == classify.Soft, use.Class == classify.Demanded && use.Unsure == "":
+		s += fmt.Sprintf(" (%s: %s)", use.Class, use.Reason)
 	case use.Unsure != "":
 		s += " (unsure: " + use.Unsure + ")"
 	case use.Reason != "":

@@ -119,6 +119,17 @@ static void capset_same(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
+// capset-only CAP: keeps nothing but capability number CAP permitted.
+static void capset_only(char **args)
+{
+	struct __user_cap_data_struct sets[2] = {};
+	int cap = number(args[0]);
+
+	sets[CAP_TO_INDEX(cap) & 1].permitted = CAP_TO_MASK(cap);
+	sets[CAP_TO_INDEX(cap) & 1].effective = CAP_TO_MASK(cap);
+	need(syscall(SYS_capset, &caps_header, sets), "capset");
+}
+
 // ambient CAP: raises capability number CAP in the inheritable and the ambient
 // set, which asks for nothing but that it is permitted.
 static void ambient(char **args)
@@ -388,6 +399,7 @@ static const struct subcommand {
 	{ "access-w", access_w, 1, "FILE" },
 	{ "ambient", ambient, 1, "CAP" },
 	{ "bind", bind_port, 1, "PORT" },
+	{ "capset-only", capset_only, 1, "CAP" },
 	{ "capset-same", capset_same, 0, "" },
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
 	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },

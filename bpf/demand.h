@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Needs that are read straight from a credential's bits, without a check, but next
+ * to one: what capset asks for, and whether a user namespace may map root.
+ */
+#ifndef CAPMON_DEMAND_H
+#define CAPMON_DEMAND_H
+
+#include "call.h"
+
+#ifndef CAP_SYS_ADMIN
+#define CAP_SYS_ADMIN 21
+#endif
+
+/*
+ * cap_capset (security/commoncap.c) asks for CAP_SETPCAP on every call, and apart
+ * from that refuses to make permitted what is not, and to make inheritable what is
+ * not permitted. Keeps what is made permitted, what becomes inheritable, and what was
+ * permitted before.
+ */
+static __always_inline void keep_capset(struct check_key *key, const struct call *call,
+					const struct cred *cred)
+{
+	struct capability_sets sets = {};
+
+	if (!read_capset(call, &sets))
+		return;
+	key->args[0] = sets.permitted & settings.known;
+	key->args[1] = sets.inheritable & settings.known &
+		       ~BPF_CORE_READ(cred, cap_inheritable.val);
+	key->args[2] = BPF_CORE_READ(cred, cap_permitted.val);
+}
+
+/*
+ * Mapping the parent's user 0 into a user namespace from inside takes that whoever
+ * made it had CAP_SETFCAP at that moment (verify_root_map, kernel/user_namespace.c).
+ * map_write asks for CAP_SYS_ADMIN before: keeps the beginning of what it was
+ * given, and whether its maker had.
+ */
+static __always_inline void keep_map(struct check_key *key, const struct call *call,
+				     const struct cred *cred, struct user_namespace *target,
+				     __u32 base)
+{
+	__u8 text[DETAIL_LEN] = {};
+
+	if (BPF_CORE_READ(cred, user_ns) != target || !base ||
+	    BPF_CORE_READ(target, parent, ns.inum) != base)
+		return;
+	if (bpf_probe_read_user(text, call->args[2] < DETAIL_LEN ? call->args[2] : DETAIL_LEN,
+				(void *)call->args[1]))
+		return;
+	for (int i = 0; i < DETAIL_LEN; i++)
+		if (text[i] && text[i] != ' ' && text[i] != '\n' && text[i] != '\t' &&
+		    (text[i] < '0' || text[i] > '9'))
+			return;
+	__builtin_memcpy(key->detail, text, DETAIL_LEN);
+	key->args[0] = BPF_CORE_READ(target, parent_could_setfcap);
+}
+
+static __always_inline void keep_demands(struct check_key *key, const struct call *call,
+					 struct call_rule rule, const struct cred *cred,
+					 struct user_namespace *target, __u32 base)
+{
+	if (rule.kind == CALL_CAPSET && key->capability == CAP_SETPCAP)
+		keep_capset(key, call, cred);
+	if (rule.kind == CALL_WRITE && key->capability == CAP_SYS_ADMIN)
+		keep_map(key, call, cred, target, base);
+}
+
+#endif

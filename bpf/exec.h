@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Executed files. A file with capabilities whose effective flag is set demands
+ * them: execve fails without (bprm_caps_from_vfs_caps, security/commoncap.c), and no
+ * check is made. The attribute cannot be read here, so the file is named to user
+ * space, which reads it.
+ */
+#ifndef CAPMON_EXEC_H
+#define CAPMON_EXEC_H
+
+#include "maps.h"
+
+#define PATH_DEPTH 32
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630 /* include/uapi/linux/magic.h */
+
+/* Too large for a program's stack. Names are copied with as much room as the
+ * verifier wants to see: one may begin at the last byte of the path. */
+struct execution {
+	struct execution_value value;
+	__u8 room[PATH_LEN];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct execution);
+} fresh_executions SEC(".maps");
+
+/* Writes the path of a file below the root of its file system, links resolved as
+ * the kernel has resolved them. */
+static __always_inline void read_path(struct dentry *dentry, __u8 *path)
+{
+	__u32 at = 0;
+
+	for (int depth = 0; depth < PATH_DEPTH; depth++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+		if (dentry == parent || at >= PATH_LEN)
+			return;
+		long len = bpf_probe_read_kernel_str(&path[at & (PATH_LEN - 1)], PATH_LEN,
+						     BPF_CORE_READ(dentry, d_name.name));
+		if (len <= 0)
+			return;
+		at += len;
+		dentry = parent;
+	}
+}
+
+/* Records what the current task, a workload's, has just executed. */
+__noinline int executed_file(__u64 container)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct execution_key key = {
+		.container = container,
+		.inode = BPF_CORE_READ(file, f_inode, i_ino),
+		.ambient = BPF_CORE_READ(task, real_cred, cap_ambient.val),
+		.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev),
+		.nosuid = BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID,
+		.overlay = BPF_CORE_READ(file, f_inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC,
+	};
+	struct execution_value *known = bpf_map_lookup_elem(&executions, &key);
+	if (!known) {
+		__u32 zero = 0;
+		struct execution *fresh = bpf_map_lookup_elem(&fresh_executions, &zero);
+		if (!fresh)
+			return 0;
+		__builtin_memset(&fresh->value, 0, sizeof(fresh->value));
+		fresh->value.first_ns = now;
+		fresh->value.pid = bpf_get_current_pid_tgid() >> 32;
+		fresh->value.uid = BPF_CORE_READ(task, real_cred, euid.val);
+		read_path(BPF_CORE_READ(file, f_path.dentry), fresh->value.path);
+		if (!bpf_map_update_elem(&executions, &key, &fresh->value, BPF_NOEXIST))
+			tell((struct event){
+				.kind = EVENT_EXECUTION,
+				.pid = fresh->value.pid,
+				.container = container,
+				.time_ns = now,
+				.inode = key.inode,
+				.device = key.device,
+			});
+		known = bpf_map_lookup_elem(&executions, &key);
+		if (!known) {
+			count(COUNTER_EXECUTIONS);
+			return 0;
+		}
+	}
+	__sync_fetch_and_add(&known->count, 1);
+	known->last_ns = now;
+	return 0;
+}
+
+#endif

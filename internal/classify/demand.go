@@ -1,0 +1,116 @@
+package classify
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// Demand is a need for capabilities that no check asked about.
+type Demand struct {
+	Capabilities capability.Set
+	Verdict
+}
+
+// Demands are what a call demanded in which a check was made: capset and the map of
+// a user namespace ask for one capability and read others from the credential.
+func Demands(check monitor.Check) []Demand {
+	if check.Phase != monitor.Workload || check.Subject != monitor.Own || check.Beyond || !check.Call.HasArgs {
+		return nil
+	}
+	switch {
+	case check.Call.Name() == "capset" && check.Capability == capability.Setpcap && !check.Nested:
+		return capsetDemands(check)
+	case check.Call.Name() == "write" && check.Capability == capability.SysAdmin && asked(check, mapWrites...):
+		return mapDemands(check)
+	}
+	return nil
+}
+
+// capsetDemands: what capset makes permitted or inheritable has to be permitted
+// (cap_capset, security/commoncap.c). A set that is the present one says nothing,
+// and one that leaves out some of it may have been made from it or be fixed in the
+// program, which is not seen here.
+func capsetDemands(check monitor.Check) []Demand {
+	permitted := capability.Set(check.Call.Args[0])
+	inheritable := capability.Set(check.Call.Args[1])
+	had := capability.Set(check.Call.Args[2])
+
+	var demands []Demand
+	add := func(set capability.Set, class Class, reason, unsure string) {
+		if !set.Empty() {
+			demands = append(demands, Demand{set, Verdict{Class: class, Reason: reason, Unsure: unsure, Site: "cap_capset"}})
+		}
+	}
+	add(permitted.Minus(had), Denied, "capset was to make it permitted, which it is not", "")
+	add(inheritable.Intersect(had), Demanded, "capset makes it inheritable, which fails unless it is permitted", "")
+	if permitted != had {
+		add(permitted.Intersect(had).Minus(inheritable), Demanded, "capset keeps it permitted, and fails if it is not",
+			"a program that keeps what it has of a set does without")
+	}
+	return demands
+}
+
+// mapWrites are the functions that write the map of a user namespace.
+var mapWrites = []string{"map_write", "proc_uid_map_write"}
+
+// mapDemands: see keep_map in bpf/demand.h. The whole of a short map is recorded, and
+// the beginning of a long one.
+func mapDemands(check monitor.Check) []Demand {
+	maps, certain := mapsRoot(check.Call.Detail)
+	if !maps {
+		return nil
+	}
+	verdict := Verdict{Class: Demanded, Reason: "maps the container's root into a user namespace, which fails without", Site: "verify_root_map"}
+	if check.Call.Args[0] == 0 {
+		verdict.Class, verdict.Reason = Denied, "was to map the container's root into a user namespace"
+	}
+	if !certain {
+		verdict.Unsure = "only the beginning of the map was recorded"
+	}
+	return []Demand{{capability.Of(capability.Setfcap), verdict}}
+}
+
+// mapsRoot reads lines of id, parent's id and count (user_namespaces(7)).
+func mapsRoot(text string) (maps, certain bool) {
+	const recorded = 16 // DETAIL_LEN of bpf/record.h
+	lines := strings.Split(text, "\n")
+	cut := len(text) >= recorded
+	if cut {
+		lines = lines[:len(lines)-1]
+	}
+	for _, line := range lines {
+		if fields := strings.Fields(line); len(fields) == 3 && isZero(fields[1]) {
+			return true, true
+		}
+	}
+	return cut, !cut
+}
+
+func isZero(digits string) bool {
+	n, err := strconv.ParseUint(digits, 10, 32)
+	return err == nil && n == 0
+}
+
+// FileDemands are what an execution demanded because of the capabilities that the
+// file carries or that are in the ambient set.
+//
+// execve fails if a file has the effective flag and one of its permitted
+// capabilities cannot be given (bprm_caps_from_vfs_caps, security/commoncap.c); not
+// on a mount with nosuid. An ambient capability was permitted and inheritable.
+func FileDemands(execution monitor.Execution, file kernel.FileCapabilities) []Demand {
+	var demands []Demand
+	add := func(set capability.Set, reason, site string) {
+		if !set.Empty() {
+			demands = append(demands, Demand{set, Verdict{Class: Demanded, Reason: reason, Site: site}})
+		}
+	}
+	if file.Effective && !execution.NoSuid {
+		add(file.Permitted, "a file capability with the effective flag: the program cannot be executed without", "bprm_caps_from_vfs_caps")
+	}
+	add(execution.Ambient, "in the ambient set, which takes that it is permitted and inheritable", "cap_task_prctl")
+	return demands
+}

@@ -1,0 +1,77 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// FileCapabilities are what a program file carries, as setcap(8) writes; the zero
+// value is a file without.
+type FileCapabilities struct {
+	Permitted, Inheritable capability.Set
+	// Effective: the program starts with them in its effective set, or not at all.
+	Effective bool
+}
+
+// ReadFileCapabilities reads those of a file; links are followed.
+func ReadFileCapabilities(path string) (FileCapabilities, error) {
+	var data [64]byte // three times the longest version
+	n, err := unix.Getxattr(path, "security.capability", data[:])
+	// EOPNOTSUPP: a file system without attributes.
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
+		return FileCapabilities{}, nil
+	}
+	if err != nil {
+		return FileCapabilities{}, fmt.Errorf("reading the file capabilities of %s: %w", path, err)
+	}
+	return parseFileCapabilities(data[:n])
+}
+
+// parseFileCapabilities reads struct vfs_cap_data and vfs_ns_cap_data of
+// linux/capability.h, as get_vfs_caps_from_disk does (security/commoncap.c).
+func parseFileCapabilities(data []byte) (FileCapabilities, error) {
+	const (
+		revisionMask = 0xff000000
+		effective    = 0x000001
+	)
+	sizes := map[uint32]int{0x01000000: 12, 0x02000000: 20, 0x03000000: 24}
+	if len(data) < 4 {
+		return FileCapabilities{}, errors.New("security.capability is too short")
+	}
+	magic := binary.LittleEndian.Uint32(data)
+	if size, ok := sizes[magic&revisionMask]; !ok || size != len(data) {
+		return FileCapabilities{}, fmt.Errorf("security.capability of %d bytes and revision %#x is not known", len(data), magic&revisionMask)
+	}
+	word := func(i int) capability.Set { return capability.Set(binary.LittleEndian.Uint32(data[4*i:])) }
+	file := FileCapabilities{Permitted: word(1), Inheritable: word(2), Effective: magic&effective != 0}
+	if len(data) >= 20 {
+		file.Permitted |= word(3) << 32
+		file.Inheritable |= word(4) << 32
+	}
+	return file, nil
+}
+
+// ReadFileCapabilitiesBelow reads those of a file by its path below a directory, from
+// where no link leads. os.ErrNotExist is in the error's tree if there is none.
+func ReadFileCapabilitiesBelow(directory, path string) (FileCapabilities, error) {
+	base, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return FileCapabilities{}, fmt.Errorf("opening %s: %w", directory, err)
+	}
+	defer unix.Close(base)
+	file, err := unix.Openat2(base, strings.TrimPrefix(path, "/"), &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	if err != nil {
+		return FileCapabilities{}, fmt.Errorf("opening %s below %s: %w", path, directory, err)
+	}
+	defer unix.Close(file)
+	return ReadFileCapabilities(fmt.Sprintf("/proc/self/fd/%d", file))
+}

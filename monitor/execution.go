@@ -1,0 +1,87 @@
+package monitor
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// FileID tells files apart: the file system, as the kernel encodes devices, and the
+// number of the inode. Two file systems with stacked layers may give the same.
+type FileID struct {
+	Device uint32
+	Inode  uint64
+}
+
+// Execution is one program file that a container's workload executed. What
+// capabilities it carries the kernel side cannot see.
+type Execution struct {
+	File FileID
+	// Path of the file below the root of its file system, links resolved; Cut if its
+	// beginning is missing.
+	Path string
+	Cut  bool
+	// Overlay: it lies on an overlay, as the root file system of most containers is;
+	// its path is then that below each of the layers.
+	Overlay bool
+	// NoSuid: it lies on a mount where file capabilities count for nothing.
+	NoSuid bool
+	// Ambient is the ambient set of the process afterwards.
+	Ambient     capability.Set
+	Count       uint64
+	First, Last time.Time
+	// PID and UID as in Check.
+	PID, UID uint32
+}
+
+func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
+	executions := make(map[uint64][]Execution)
+	var key bpf.CapmonExecutionKey
+	var value bpf.CapmonExecutionValue
+	each := m.attached.maps.Executions.Iterate()
+	for each.Next(&key, &value) {
+		path, cut := executionPath(value.Path[:])
+		executions[key.Container] = append(executions[key.Container], Execution{
+			File:    FileID{key.Device, key.Inode},
+			Path:    path,
+			Cut:     cut,
+			Overlay: key.Overlay != 0,
+			NoSuid:  key.Nosuid != 0,
+			Ambient: capability.Set(key.Ambient),
+			Count:   value.Count,
+			First:   m.clock.Time(value.FirstNs),
+			Last:    m.clock.Time(value.LastNs),
+			PID:     value.Pid,
+			UID:     value.Uid,
+		})
+	}
+	if err := each.Err(); err != nil {
+		return nil, fmt.Errorf("reading the map of executions: %w", err)
+	}
+	return executions, nil
+}
+
+// executionPath turns the names, from the file upwards, into a path. It is cut if
+// the last one does not end.
+func executionPath(raw []byte) (path string, cut bool) {
+	var names []string
+	for {
+		name, rest, ended := bytes.Cut(raw, []byte{0})
+		if !ended {
+			cut = true
+			break
+		}
+		if len(name) == 0 {
+			break
+		}
+		names = append(names, string(name))
+		raw = rest
+	}
+	slices.Reverse(names)
+	return "/" + strings.Join(names, "/"), cut
+}

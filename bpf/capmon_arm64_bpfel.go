@@ -131,12 +131,11 @@ type CapmonEvent struct {
 	Pid        uint32
 	Container  uint64
 	TimeNs     uint64
-	Inode      uint64
-	Device     uint32
+	Execution  CapmonExecutionKey
 	Capability uint8
 	Answer     uint8
 	Phase      uint8
-	Pad        uint8
+	Pad        [5]uint8
 }
 
 type CapmonEventKind uint32

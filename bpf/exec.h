@@ -77,8 +77,7 @@ __noinline int executed_file(__u64 container)
 				.pid = fresh->value.pid,
 				.container = container,
 				.time_ns = now,
-				.inode = key.inode,
-				.device = key.device,
+				.execution = key,
 			});
 		known = bpf_map_lookup_elem(&executions, &key);
 		if (!known) {

@@ -155,12 +155,11 @@ struct event {
 	__u32 pid;
 	__u64 container;
 	__u64 time_ns;
-	__u64 inode; /* EVENT_EXECUTION */
-	__u32 device;
+	struct execution_key execution; /* EVENT_EXECUTION */
 	__u8 capability; /* EVENT_CHECK */
 	__u8 answer;
 	__u8 phase;
-	__u8 pad;
+	__u8 pad[5];
 };
 
 /* What could not be recorded, each a per-CPU counter. */

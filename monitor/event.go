@@ -23,10 +23,10 @@ type Event struct {
 	Cgroup uint64
 	Time   time.Time
 	PID    uint32
-	// Check is nil but for the first sight of a kind of check, File but for the
+	// Check is nil but for the first sight of a kind of check, Execution but for the
 	// first execution of a file.
-	Check *FirstCheck
-	File  *FileID
+	Check     *FirstCheck
+	Execution *Execution
 }
 
 // FirstCheck is the head of a kind of check that was made for the first time.
@@ -58,9 +58,9 @@ func (m *Monitor) Next() (Event, error) {
 	case bpf.CapmonEventKindEVENT_CHECK:
 		event.Check = &FirstCheck{capability.Capability(raw.Capability), Answer(raw.Answer), Phase(raw.Phase)}
 	case bpf.CapmonEventKindEVENT_EXECUTION:
-		event.File = &FileID{raw.Device, raw.Inode}
+		event.Execution, err = m.execution(raw.Execution)
 	}
-	return event, nil
+	return event, err
 }
 
 func (m *Monitor) idOf(cgroup uint64) (string, error) {

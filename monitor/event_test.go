@@ -42,15 +42,18 @@ func TestEventsAnnounceContainersThenChecks(t *testing.T) {
 }
 
 // However often a check is made, it is news once.
-func TestEachKindOfCheckIsAnnouncedOnce(t *testing.T) {
+func TestEverythingIsAnnouncedOnce(t *testing.T) {
 	m := start(t, Options{})
 	c := find(t, m, run(t, "bb", "probe", "repeat", "500", "rawsock"))
-	containers, checks := 0, 0
-	for checks < len(c.Checks) {
-		if event := nextOf(t, m, c.ID, func(Event) bool { return true }); event.Check == nil {
-			containers++
-		} else {
+	containers, checks, executions := 0, 0, 0
+	for checks < len(c.Checks) || executions < len(c.Executions) {
+		switch event := nextOf(t, m, c.ID, func(Event) bool { return true }); {
+		case event.Execution != nil:
+			executions++
+		case event.Check != nil:
 			checks++
+		default:
+			containers++
 		}
 	}
 	// Whatever might come behind them has come before this container's.
@@ -68,8 +71,8 @@ func TestEachKindOfCheckIsAnnouncedOnce(t *testing.T) {
 			break
 		}
 	}
-	if containers != 1 {
-		t.Errorf("the container was announced %d times", containers)
+	if containers != 1 || executions != 1 {
+		t.Errorf("the container was announced %d times, its program %d times", containers, executions)
 	}
 }
 

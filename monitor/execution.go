@@ -45,25 +45,44 @@ func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
 	var value bpf.CapmonExecutionValue
 	each := m.attached.maps.Executions.Iterate()
 	for each.Next(&key, &value) {
-		path, cut := executionPath(value.Path[:])
-		executions[key.Container] = append(executions[key.Container], Execution{
-			File:    FileID{key.Device, key.Inode},
-			Path:    path,
-			Cut:     cut,
-			Overlay: key.Overlay != 0,
-			NoSuid:  key.Nosuid != 0,
-			Ambient: capability.Set(key.Ambient),
-			Count:   value.Count,
-			First:   m.clock.Time(value.FirstNs),
-			Last:    m.clock.Time(value.LastNs),
-			PID:     value.Pid,
-			UID:     value.Uid,
-		})
+		executions[key.Container] = append(executions[key.Container], m.newExecution(&key, &value))
 	}
 	if err := each.Err(); err != nil {
 		return nil, fmt.Errorf("reading the map of executions: %w", err)
 	}
 	return executions, nil
+}
+
+// execution looks one up that was told of.
+func (m *Monitor) execution(key bpf.CapmonExecutionKey) (*Execution, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, ErrClosed
+	}
+	var value bpf.CapmonExecutionValue
+	if err := m.attached.maps.Executions.Lookup(&key, &value); err != nil {
+		return nil, fmt.Errorf("looking an execution up: %w", err)
+	}
+	execution := m.newExecution(&key, &value)
+	return &execution, nil
+}
+
+func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) Execution {
+	path, cut := executionPath(value.Path[:])
+	return Execution{
+		File:    FileID{key.Device, key.Inode},
+		Path:    path,
+		Cut:     cut,
+		Overlay: key.Overlay != 0,
+		NoSuid:  key.Nosuid != 0,
+		Ambient: capability.Set(key.Ambient),
+		Count:   value.Count,
+		First:   m.clock.Time(value.FirstNs),
+		Last:    m.clock.Time(value.LastNs),
+		PID:     value.Pid,
+		UID:     value.Uid,
+	}
 }
 
 // executionPath turns the names, from the file upwards, into a path. It is cut if

@@ -27,7 +27,7 @@ type workload struct {
 	narrower string
 	// privileged is what is required where every capability is granted, if that is
 	// another set: of two that would do, the kernel asks for the narrower first.
-	privileged []string
+	privileged, softPrivileged []string
 	// onlyRun: it cannot be run by docker exec into a container with defaults.
 	onlyRun bool
 }
@@ -42,6 +42,7 @@ var workloads = []workload{
 		classes: map[string][]string{"redundant": caps("FSETID")},
 	},
 	{name: "setuid-0", command: []string{"probe", "setuid0"}, classes: map[string][]string{"redundant": caps("SETUID")}},
+	{name: "setuid-0-of-32-bits", command: []string{"probe", "compat-setuid0"}, classes: map[string][]string{"redundant": caps("SETUID")}},
 	{name: "setgid-0", command: []string{"probe", "setgid0"}, classes: map[string][]string{"redundant": caps("SETGID")}},
 	{name: "capset-same", command: []string{"probe", "capset-same"}, classes: map[string][]string{"redundant": caps("SETPCAP")}},
 	{
@@ -62,6 +63,18 @@ var workloads = []workload{
 	{
 		name: "entrypoint-of-another-user", command: []string{"/bin/private-true"},
 		required: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"),
+	},
+	{
+		name: "unreadable-program", command: sh("cp /bin/busybox /tmp/true && chmod 111 /tmp/true && /tmp/true"),
+		soft: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"), softPrivileged: caps("DAC_READ_SEARCH"), onlyRun: true,
+	},
+	{
+		name: "read-and-write-secret", command: sh("cat /data/secret && echo more >> /data/secret"),
+		required: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"),
+	},
+	{
+		name: "write-network-sysctl", grants: []string{"--cap-add=NET_ADMIN"}, options: []string{"--security-opt=systempaths=unconfined"},
+		command: sh("echo 4096 > /proc/sys/net/core/somaxconn"), classes: map[string][]string{"irrelevant": caps("NET_ADMIN")}, onlyRun: true,
 	},
 	{
 		name: "mount", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("mount -t tmpfs none /mnt"),
@@ -169,6 +182,9 @@ func TestProfilePrivilegedNeeds(t *testing.T) {
 			w.denied, w.narrower = nil, ""
 			if w.privileged != nil {
 				w.required = w.privileged
+			}
+			if w.softPrivileged != nil {
+				w.soft = w.softPrivileged
 			}
 			w.check(t, got)
 			mustExecute(t, w.dockerRun(name, got.Flags...)...)

@@ -194,7 +194,7 @@ func TestARefusalIsDeniedWhereAGrantIsANeed(t *testing.T) {
 			continue
 		}
 		check := granted(anyOf(row), row.Functions...)
-		check.Answer = monitor.Missing
+		check.Answer, check.Root = monitor.Missing, false
 		if got := Classify(check); got.Class != Denied {
 			t.Errorf("%v: got %v", row.Functions, got)
 		}
@@ -307,9 +307,9 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 	}
 }
 
-func TestOnlyRequiredAndSoftAreNeeds(t *testing.T) {
+func TestOnlyRequiredDemandedAndSoftAreNeeds(t *testing.T) {
 	for _, class := range Classes() {
-		if got, want := class.Need(), class == Required || class == Soft; got != want {
+		if got, want := class.Need(), class == Required || class == Demanded || class == Soft; got != want {
 			t.Errorf("%s: a need: %v", class, got)
 		}
 	}

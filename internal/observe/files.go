@@ -5,55 +5,51 @@ import (
 	"os"
 	"syscall"
 
-	"go.uber.org/zap"
-
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
 )
 
-// examine reads which capabilities a file carries that a process has just begun
-// to execute, if that still does.
-func (o *Observer) examine(event monitor.Event) {
-	executable := fmt.Sprintf("/proc/%d/exe", event.PID)
-	info, err := os.Stat(executable)
-	if err != nil || info.Sys().(*syscall.Stat_t).Ino != event.File.Inode {
-		return // it has ended or executes another file: examineRest comes to it
-	}
-	carried, err := kernel.ReadFileCapabilities(executable)
-	if err != nil {
-		o.log.Debug("examining a program", zap.Uint32("pid", event.PID), zap.Error(err))
+// examine reads which capabilities a file carries that was executed for the first
+// time: through the process, if that still executes it, or where the file lies.
+func (o *Observer) examine(id string, cgroup uint64, execution monitor.Execution) {
+	program := profile.Program{Cgroup: cgroup, File: execution.File}
+	o.mu.Lock()
+	_, known := o.files[program]
+	layers := o.infos[id].Layers
+	o.mu.Unlock()
+	if known {
 		return
 	}
-	o.note(profile.Program{Cgroup: event.Cgroup, File: *event.File}, carried)
+	carried, ok := throughProcess(execution)
+	if !ok && execution.Overlay && !execution.Cut {
+		carried, ok = inLayers(layers, execution.Path)
+	}
+	if ok {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.files[program] = carried
+	}
 }
 
-func (o *Observer) note(program profile.Program, carried kernel.FileCapabilities) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.files[program] = carried
-}
-
-// examineRest looks in the layers of a container's root file system for the files
-// that could not be read while they were executed.
+// examineRest tries once more for the files that could not be read when they were
+// executed: the engine may not have told by then where they are.
 func (o *Observer) examineRest(containers []monitor.Container) {
 	for _, c := range containers {
-		o.mu.Lock()
-		layers := o.infos[c.ID].Layers
-		o.mu.Unlock()
 		for _, execution := range c.Executions {
-			program := profile.Program{Cgroup: c.Cgroup, File: execution.File}
-			o.mu.Lock()
-			_, known := o.files[program]
-			o.mu.Unlock()
-			if known || execution.Cut || !execution.Overlay {
-				continue
-			}
-			if carried, ok := inLayers(layers, execution.Path); ok {
-				o.note(program, carried)
-			}
+			o.examine(c.ID, c.Cgroup, execution)
 		}
 	}
+}
+
+func throughProcess(execution monitor.Execution) (kernel.FileCapabilities, bool) {
+	executable := fmt.Sprintf("/proc/%d/exe", execution.PID)
+	info, err := os.Stat(executable)
+	if err != nil || info.Sys().(*syscall.Stat_t).Ino != execution.File.Inode {
+		return kernel.FileCapabilities{}, false // it has ended, or executes another file
+	}
+	carried, err := kernel.ReadFileCapabilities(executable)
+	return carried, err == nil
 }
 
 // inLayers looks in the order in which the file system does. The directory that the

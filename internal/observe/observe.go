@@ -102,8 +102,8 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				continue
 			}
 			switch {
-			case event.File != nil:
-				o.examine(event)
+			case event.Execution != nil:
+				o.examine(event.ID, event.Cgroup, *event.Execution)
 			case event.Check == nil && event.ID != "":
 				o.learnSoon(ctx, event.ID)
 			}

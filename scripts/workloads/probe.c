@@ -86,6 +86,20 @@ static void setuid0(char **args)
 	need(setuid(0), "setuid(0)");
 }
 
+// compat-setuid0: the same as a system call of 32-bit programs.
+static void compat_setuid0(char **args)
+{
+#ifdef __x86_64__
+	long result;
+
+	asm volatile("int $0x80" : "=a"(result) : "a"(213 /* setuid32 */), "b"(0) : "memory");
+	errno = -result;
+	need(result < 0 ? -1 : 0, "setuid32(0)");
+#else
+	need(setuid(0), "setuid(0)");
+#endif
+}
+
 static void setgid0(char **args)
 {
 	need(setgid(0), "setgid(0)");
@@ -390,6 +404,25 @@ static void repeat(char **args)
 			exit(2);
 }
 
+// descend N SUBCOMMAND...: does so in the innermost of N processes, each the parent
+// of the next, once it has said so and a line can be read.
+static void descend(char **args)
+{
+	char line[2];
+
+	for (int n = number(args[0]); n > 0; n--) {
+		pid_t child = need(fork(), "fork");
+
+		if (child != 0) {
+			await_child(child);
+			exit(0);
+		}
+	}
+	need(write(1, "ready\n", 6), "write");
+	need(read(0, line, sizeof(line)), "read");
+	exit(run(args + 1));
+}
+
 static const struct subcommand {
 	const char *name;
 	void (*run)(char **args);
@@ -403,6 +436,8 @@ static const struct subcommand {
 	{ "capset-same", capset_same, 0, "" },
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
 	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },
+	{ "compat-setuid0", compat_setuid0, 0, "" },
+	{ "descend", descend, 2, "N SUBCOMMAND..." },
 	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
 	{ "fork", fork_children, 1, "N" },
 	{ "kill-user", kill_user, 0, "" },

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os/exec"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+// conversation is a container whose process can be spoken with.
+type conversation struct {
+	input  io.WriteCloser
+	output *bufio.Reader
+}
+
+func converse(t *testing.T, name string, command ...string) conversation {
+	t.Helper()
+	cmd := exec.Command("docker", append([]string{"run", "-i", "--rm", "--name", name, "bb"}, command...)...)
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = exec.Command("docker", "rm", "-f", name).Run()
+		_ = cmd.Wait()
+	})
+	return conversation{input, bufio.NewReader(output)}
+}
+
+// A process that was there before capmon is known by what it executes, or by its
+// ancestors.
+func TestProcessesThatWereThereAreWorkload(t *testing.T) {
+	for name, command := range map[string]string{
+		"of a shell":           "echo ready; read line; probe rawsock",
+		"of a memory file":     "probe memfd-exec descend 1 rawsock",
+		"with forty ancestors": "probe descend 40 rawsock",
+	} {
+		t.Run(name, func(t *testing.T) {
+			const container = "there-before"
+			c := converse(t, container, "sh", "-c", command+"; echo done; read line")
+			awaitLine(t, c.output, "ready")
+			observation := watch(t, container)
+			if _, err := io.WriteString(c.input, "go\n"); err != nil {
+				t.Fatal(err)
+			}
+			awaitLine(t, c.output, "done")
+			workload{required: caps("NET_RAW")}.check(t, only(t, parseReport(t, observation.interrupt()), container))
+		})
+	}
+}
+
+// An engine in a container makes its containers' cgroups beside its own, and moves
+// what prepares them there.
+func TestSetUpOfAnEngineInAContainerIsNotWorkload(t *testing.T) {
+	cgroups, err := kernel.DetectCgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := strings.Repeat("5e", 32)
+	directory := path.Join(cgroups.Mount, id)
+	script := fmt.Sprintf("mkdir %[1]s && (sh -c 'echo $PPID' >%[1]s/cgroup.procs; probe rawsock); rmdir %[1]s", directory)
+	observation := watch(t, "--container", id[:12])
+	mustExecute(t, "docker", "run", "--rm", "--privileged", "--cgroupns=host", "-v", cgroups.Mount+":"+cgroups.Mount, "bb", "sh", "-c", script)
+	got := parseReport(t, observation.interrupt())
+	if len(got) != 1 || len(got[0].Required) != 0 || len(got[0].Classes["setup"]) == 0 {
+		t.Errorf("got %+v, wanted nothing but set-up", got)
+	}
+}
+
+// docker exec --privileged brings capabilities of its own.
+func TestExecWithMorePrivilegesIsNotTheContainersNeed(t *testing.T) {
+	startSleeper(t, "more-privileged", "--cap-drop=ALL", "--cap-add=NET_RAW")
+	observation := watch(t, "more-privileged")
+	mustExecute(t, "docker", "exec", "--privileged", "more-privileged", "sh", "-c", "touch /tmp/f && chown 5 /tmp/f")
+	mustExecute(t, "docker", "exec", "more-privileged", "probe", "rawsock")
+	w := workload{required: caps("NET_RAW"), classes: map[string][]string{"borrowed": caps("CHOWN")}}
+	w.check(t, only(t, parseReport(t, observation.interrupt()), "more-privileged"))
+}

@@ -1,0 +1,124 @@
+package classify
+
+import (
+	"testing"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// members are the capabilities of a class that are demanded, those that are unsure
+// apart.
+func members(demands []Demand, class Class) (certain, unsure capability.Set) {
+	for _, demand := range demands {
+		switch {
+		case demand.Class != class:
+		case demand.Unsure == "":
+			certain = certain.Union(demand.Capabilities)
+		default:
+			unsure = unsure.Union(demand.Capabilities)
+		}
+	}
+	return certain, unsure
+}
+
+func TestCapsetDemands(t *testing.T) {
+	chown, kill, raw := capability.Of(capability.Chown), capability.Of(capability.Kill), capability.Of(capability.NetRaw)
+	had := chown.Union(kill)
+	for _, test := range []struct {
+		name                   string
+		permitted, inheritable capability.Set
+		demanded, unsure       capability.Set
+		denied                 capability.Set
+	}{
+		{"the same", had, 0, 0, 0, 0},
+		{"nothing", 0, 0, 0, 0, 0},
+		{"a part", kill, 0, 0, kill, 0},
+		{"more than there is", had.Union(raw), 0, 0, had, raw},
+		{"something else", raw, 0, 0, 0, raw},
+		{"inheritable", had, kill, kill, 0, 0},
+		{"a part, inheritable", kill, kill, kill, 0, 0},
+	} {
+		check := granted(capability.Setpcap, "cap_capset")
+		check.Call = call(t, kernel.NativeArch(), "capset")
+		check.Call.HasArgs = true
+		check.Call.Args = [6]uint64{uint64(test.permitted), uint64(test.inheritable), uint64(had)}
+		demands := Demands(check)
+		demanded, unsure := members(demands, Demanded)
+		denied, _ := members(demands, Denied)
+		if demanded != test.demanded || unsure != test.unsure || denied != test.denied {
+			t.Errorf("%s: demanded %v, unsure %v, denied %v", test.name, demanded, unsure, denied)
+		}
+		for name, change := range map[string]func(*monitor.Check){
+			"set-up":        func(c *monitor.Check) { c.Phase = monitor.Setup },
+			"nested":        func(c *monitor.Check) { c.Nested = true },
+			"beyond":        func(c *monitor.Check) { c.Beyond = true },
+			"not recorded":  func(c *monitor.Check) { c.Call.HasArgs = false },
+			"another call":  func(c *monitor.Check) { c.Call = call(t, kernel.NativeArch(), "prctl"); c.Call.HasArgs = true },
+			"another check": func(c *monitor.Check) { c.Capability = capability.Setuid },
+		} {
+			other := check
+			change(&other)
+			if demands := Demands(other); len(demands) != 0 {
+				t.Errorf("%s, %s: got %+v", test.name, name, demands)
+			}
+		}
+	}
+}
+
+func TestMapDemands(t *testing.T) {
+	setfcap := capability.Of(capability.Setfcap)
+	for _, test := range []struct {
+		text             string
+		could            uint64
+		demanded, unsure capability.Set
+		denied           capability.Set
+	}{
+		{"0 0 1", 1, setfcap, 0, 0},
+		{"0 0 1\n", 1, setfcap, 0, 0},
+		{"1000 0 1", 1, setfcap, 0, 0},
+		{"0 1000 1\n1 0 1", 1, setfcap, 0, 0},
+		{"0 1000 1", 1, 0, 0, 0},
+		{"0 100000 65536", 1, 0, 0, 0},
+		{"         0      ", 1, 0, setfcap, 0},
+		{"0 1 1\n1 100000 6", 1, 0, setfcap, 0},
+		{"0 0 4294967295\n1", 1, setfcap, 0, 0},
+		{"0 0 1", 0, 0, 0, setfcap},
+		{"", 1, 0, 0, 0},
+	} {
+		check := granted(capability.SysAdmin, "file_ns_capable", "map_write", "proc_uid_map_write")
+		check.Nested = true
+		check.Call = call(t, kernel.NativeArch(), "write")
+		check.Call.HasArgs, check.Call.Detail = true, test.text
+		check.Call.Args[0] = test.could
+		demands := Demands(check)
+		demanded, unsure := members(demands, Demanded)
+		denied, _ := members(demands, Denied)
+		if demanded != test.demanded || unsure != test.unsure || denied != test.denied {
+			t.Errorf("%q: demanded %v, unsure %v, denied %v", test.text, demanded, unsure, denied)
+		}
+	}
+}
+
+func TestFileDemands(t *testing.T) {
+	bind, raw := capability.Of(capability.NetBindService), capability.Of(capability.NetRaw)
+	for _, test := range []struct {
+		name      string
+		execution monitor.Execution
+		file      kernel.FileCapabilities
+		want      capability.Set
+	}{
+		{"none", monitor.Execution{}, kernel.FileCapabilities{}, 0},
+		{"effective", monitor.Execution{}, kernel.FileCapabilities{Permitted: bind, Effective: true}, bind},
+		{"not effective", monitor.Execution{}, kernel.FileCapabilities{Permitted: bind}, 0},
+		{"inheritable only", monitor.Execution{}, kernel.FileCapabilities{Inheritable: bind, Effective: true}, 0},
+		{"nosuid", monitor.Execution{NoSuid: true}, kernel.FileCapabilities{Permitted: bind, Effective: true}, 0},
+		{"ambient", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{}, raw},
+		{"both", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{Permitted: bind, Effective: true}, raw.Union(bind)},
+	} {
+		if got, unsure := members(FileDemands(test.execution, test.file), Demanded); got != test.want || !unsure.Empty() {
+			t.Errorf("%s: got %v, %v", test.name, got, unsure)
+		}
+	}
+}

@@ -55,7 +55,9 @@ struct {
 	__type(value, struct check_key);
 } scratch SEC(".maps");
 
-__noinline int record(struct check_key *key, __u32 uid)
+/* Not a global function: before 6.2 the verifier takes no pointer that came through
+ * one for a map's key. */
+static __noinline int record(struct check_key *key, __u32 uid)
 {
 	if (!key)
 		return 0;
@@ -184,8 +186,8 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	    BPF_CORE_READ(cred, user_ns, ns.inum) != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
 	else if (container->workload_ns) /* a user namespace of its own gives all there is */
-		key->beyond =
-			(BPF_CORE_READ(task, real_cred, cap_bset.val) & ~container->bounding) != 0;
+		key->beyond = (capabilities(&BPF_CORE_READ(task, real_cred)->cap_bset) &
+			       ~container->bounding) != 0;
 	keep_demands(key, &call, rule, cred, target, container->base_userns);
 
 	if (state) {

@@ -28,7 +28,8 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
-/* An array of two __u32 up to 6.2, one u64 since: the same eight bytes. */
+/* An array of two __u32 up to 6.2, one u64 since: the same eight bytes, under
+ * another name, so that they are read by their place (capabilities). */
 typedef struct {
 	__u64 val;
 } kernel_cap_t;
@@ -163,5 +164,13 @@ struct pt_regs {
 #endif
 
 #pragma clang attribute pop
+
+static __always_inline __u64 capabilities(const kernel_cap_t *set)
+{
+	__u64 bits = 0;
+
+	bpf_probe_read_kernel(&bits, sizeof(bits), set);
+	return bits;
+}
 
 #endif

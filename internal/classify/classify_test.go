@@ -62,7 +62,9 @@ func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
 		{"own namespace", func() { check.Subject = monitor.Own }, OwnNamespace},
 		{"owner of a namespace", func() { check.Nested = false }, OwnNamespace},
 		{"irrelevant", func() { check.Answer = monitor.Missing }, Irrelevant},
-		{"moot", func() { check.Stack = known }, Redundant},
+		{"moot", func() {
+			check.Capability, check.Stack = capability.Setuid, []string{"ns_capable_setid", "__sys_setuid"}
+		}, Redundant},
 		{"denied", func() { check.Condition = monitor.Silent }, Denied},
 		{"soft by its condition", func() { check.Answer = monitor.Held }, Soft},
 		{"soft by its place", func() {
@@ -78,7 +80,11 @@ func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
 }
 
 func TestConditions(t *testing.T) {
-	const setgid = "__sys_setgid"
+	sites := map[capability.Capability]string{
+		capability.Setuid: "__sys_setuid", capability.Setgid: "__sys_setgid", capability.Setpcap: "cap_capset",
+		capability.Fsetid: "setattr_prepare", capability.IPCLock: "do_mmap", capability.SysResource: "mqueue_get_inode",
+		capability.NetRaw: "inet_create", capability.SysTime: "cap_settime",
+	}
 	for _, test := range []struct {
 		name       string
 		capability capability.Capability
@@ -111,8 +117,20 @@ func TestConditions(t *testing.T) {
 			Verdict{Class: Redundant, Reason: "the mode had no set-group-ID bit to lose"},
 		},
 		{
-			"moot for a reason that has no words", capability.NetRaw, monitor.Moot, monitor.Held,
-			Verdict{Class: Redundant, Reason: "a refusal would have changed nothing"},
+			"within the limit", capability.IPCLock, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "what was locked was within RLIMIT_MEMLOCK"},
+		},
+		{
+			"beyond the limit", capability.IPCLock, monitor.Matters, monitor.Held,
+			Verdict{Class: Required},
+		},
+		{
+			"a small queue", capability.SysResource, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the queue was within fs.mqueue's limits"},
+		},
+		{
+			"of another function's question", capability.NetRaw, monitor.Moot, monitor.Held,
+			Verdict{Class: Required},
 		},
 		{
 			"refused, and nothing came of it", capability.Setuid, monitor.Moot, monitor.Missing,
@@ -131,16 +149,12 @@ func TestConditions(t *testing.T) {
 			Verdict{Class: Soft, Reason: "without it the set-group-ID bit would be lost"},
 		},
 		{
-			"silent for a reason that has no words", capability.NetRaw, monitor.Silent, monitor.Held,
-			Verdict{Class: Soft, Reason: "without it the result would silently differ"},
-		},
-		{
 			"refused, and the result differed", capability.Setuid, monitor.Silent, monitor.Missing,
 			Verdict{Class: Denied},
 		},
 		{
 			"could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Held,
-			Verdict{Class: Required, Unsure: "whether a refusal would have mattered could not be evaluated"},
+			Verdict{Class: Required, Unsure: "needed unless the user id is the real and the saved one already, which could not be told"},
 		},
 		{
 			"refused, and could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Missing,
@@ -152,9 +166,9 @@ func TestConditions(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			check := granted(test.capability, "ns_capable_setid", setgid)
+			check := granted(test.capability, "ns_capable", sites[test.capability])
 			check.Condition, check.Answer = test.condition, test.answer
-			test.want.Site = setgid
+			test.want.Site = sites[test.capability]
 			if diff := cmp.Diff(test.want, Classify(check)); diff != "" {
 				t.Error(diff)
 			}

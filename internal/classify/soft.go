@@ -1,0 +1,158 @@
+package classify
+
+import (
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// soft are the places where a refusal changes a result without an error.
+var soft = []Row{
+	{
+		Capabilities: caps{capability.Fsetid},
+		Class:        Soft,
+		Reason:       "without it set-user-ID and set-group-ID bits would be cleared",
+		Source:       "setattr_prepare and setattr_should_drop_suidgid, fs/attr.c; mode_strip_sgid, fs/inode.c",
+	},
+	{
+		Functions:    []string{"do_task_stat", "proc_pid_wchan"},
+		Capabilities: caps{capability.SysPtrace},
+		Class:        Soft,
+		Reason:       "without it some fields of /proc/PID/stat and all of wchan of others' processes read as 0",
+		Source:       "do_task_stat, fs/proc/array.c; proc_pid_wchan, fs/proc/base.c",
+	},
+	{
+		Functions:    []string{"proc_pid_readdir"},
+		Capabilities: caps{capability.SysPtrace},
+		Class:        Soft,
+		Reason:       "without it others' processes are not listed where /proc hides them",
+		Source:       "has_pid_permissions and proc_pid_readdir, fs/proc/base.c",
+	},
+	{
+		Functions:    []string{"kallsyms_show_value", "restricted_pointer"},
+		Capabilities: caps{capability.Syslog},
+		Class:        Soft,
+		Reason:       "without it kernel addresses read as 0",
+		Source:       "kallsyms_show_value, kernel/ksyms_common.c (kernel/kallsyms.c in 6.1); restricted_pointer, lib/vsprintf.c",
+	},
+	{
+		Functions:    []string{"__vsock_create", "vsock_create"},
+		Capabilities: caps{capability.NetAdmin},
+		Class:        Soft,
+		Reason:       "without it the socket is not marked as trusted",
+		Source:       "__vsock_create, net/vmw_vsock/af_vsock.c",
+	},
+	{
+		Functions: []string{"inet_diag_dump_icsk", "inet_diag_dump_one_icsk", "inet_sk_diag_fill", "inet_diag_handler_cmd",
+			"udp_dump", "udp_dump_one", "raw_diag_dump", "raw_diag_dump_one", "inet_csk_diag_dump", "sk_diag_fill",
+			"packet_diag_dump", "mptcp_diag_dump", "mptcp_diag_dump_one", "sctp_diag_dump", "sctp_diag_dump_one"},
+		Capabilities: caps{capability.NetAdmin},
+		Class:        Soft,
+		Reason:       "without it socket listings leave out marks and cgroups",
+		Source:       "net/ipv4/inet_diag.c, udp_diag.c, raw_diag.c; net/packet/diag.c; net/mptcp/mptcp_diag.c; net/sctp/diag.c",
+	},
+	{
+		Functions:    []string{"ext4_has_free_clusters", "ext4_claim_free_clusters", "ext2_has_free_blocks", "ignore_hardlimit", "dquot_add_space", "dquot_add_inodes"},
+		Capabilities: caps{capability.SysResource},
+		Class:        Soft,
+		Reason:       "without it reserved blocks and quotas bind; asked only near the limit",
+		Source:       "ext4_has_free_clusters, fs/ext4/balloc.c; ignore_hardlimit, fs/quota/dquot.c",
+	},
+	{
+		Functions:    []string{"net_ctl_permissions"},
+		Capabilities: caps{capability.NetAdmin},
+		When:         opensForReading,
+		Class:        Soft,
+		Reason:       "gives a non-owner the owner's rights to a network sysctl",
+		Source:       "net_ctl_permissions, net/sysctl_net.c",
+	},
+	{
+		Functions:    []string{"would_dump"},
+		Capabilities: caps{capability.DACReadSearch, capability.DACOverride},
+		Class:        Soft,
+		Reason:       "without it a program that its user may run but not read leaves no core dump and hides its /proc/PID",
+		Source:       "would_dump, fs/exec.c",
+	},
+	{
+		Functions:    []string{"__sys_setfsuid", "__x64_sys_setfsuid", "__arm64_sys_setfsuid", "__ia32_sys_setfsuid"},
+		Capabilities: caps{capability.Setuid},
+		Class:        Soft,
+		Reason:       "without it the file system user id would stay what it is; setfsuid reports no errors",
+		Source:       "__sys_setfsuid, kernel/sys.c, which compares with the present ids first",
+	},
+	{
+		Functions:    []string{"__sys_setfsgid", "__x64_sys_setfsgid", "__arm64_sys_setfsgid", "__ia32_sys_setfsgid"},
+		Capabilities: caps{capability.Setgid},
+		Class:        Soft,
+		Reason:       "without it the file system group id would stay what it is; setfsgid reports no errors",
+		Source:       "__sys_setfsgid, kernel/sys.c, which compares with the present ids first",
+	},
+	{
+		Functions:    []string{"cap_bprm_creds_from_file", "security_bprm_creds_from_file"},
+		Capabilities: caps{capability.Setuid},
+		Class:        Soft,
+		Reason:       "without it a set-user-ID program runs as its caller where it is traced or shares its working directory",
+		Source:       "cap_bprm_creds_from_file, security/commoncap.c",
+	},
+	{
+		Functions:    []string{"r_show"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it addresses in /proc/iomem and /proc/ioports read as 0",
+		Source:       "r_show, kernel/resource.c",
+	},
+	{
+		Functions:    []string{"pagemap_read"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it page frame numbers in /proc/PID/pagemap read as 0",
+		Source:       "pagemap_read, fs/proc/task_mmu.c (pagemap_open up to 4.1)",
+	},
+	{
+		Functions:    []string{"do_epoll_ctl", "__do_sys_epoll_ctl", "__x64_sys_epoll_ctl", "__arm64_sys_epoll_ctl"},
+		Capabilities: caps{capability.BlockSuspend},
+		Class:        Soft,
+		Reason:       "without it EPOLLWAKEUP is taken off",
+		Source:       "ep_take_care_of_epollwakeup, fs/eventpoll.c",
+	},
+	{
+		Functions:    []string{"alloc_pipe_info"},
+		Capabilities: caps{capability.SysResource, capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it pipes beyond fs.pipe-user-pages-soft are smaller; asked only there",
+		Source:       "alloc_pipe_info, fs/pipe.c",
+	},
+	{
+		Functions:    []string{"ext4_xattr_trusted_list", "ext2_xattr_trusted_list", "f2fs_xattr_trusted_list", "xfs_xattr_put_listent"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it the names of trusted.* attributes are not listed; asked only where there are some",
+		Source:       "ext4_xattr_trusted_list, fs/ext4/xattr_trusted.c; fs/ext2; fs/f2fs; xfs_xattr_put_listent, fs/xfs/xfs_xattr.c",
+	},
+	{
+		Functions:    []string{"__lookup_next_mnt_ns", "get_sequential_mnt_ns"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it others' mount namespaces are passed over",
+		Source:       "__lookup_next_mnt_ns, fs/namespace.c (6.12)",
+	},
+	{
+		Functions:    []string{"ovl_can_decode_fh"},
+		Capabilities: caps{capability.DACReadSearch},
+		Class:        Soft,
+		Reason:       "without it an overlay is mounted with fewer features",
+		Source:       "ovl_can_decode_fh, fs/overlayfs/util.c",
+	},
+	{
+		Functions:    []string{"process_init_reply", "process_init_limits"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it the limits that a FUSE server asks for are cut to the host's",
+		Source:       "process_init_limits, fs/fuse/inode.c",
+	},
+	{
+		Functions:    []string{"drm_file_alloc", "drm_open_helper", "drm_open"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it a graphics card's primary node needs authentication; render nodes do not",
+		Source:       "drm_file_alloc, drivers/gpu/drm/drm_file.c",
+	},
+}

@@ -2,11 +2,13 @@ package classify
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/quick"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
@@ -226,6 +228,7 @@ func TestAlternatives(t *testing.T) {
 		{capability.Syslog, capability.SysAdmin}:            "check_syslog_permissions",
 		{capability.NetAdmin, capability.SysAdmin}:          "bpf_net_capable",
 		{capability.SysResource, capability.SysAdmin}:       "copy_process",
+		{capability.SysNice, capability.SysAdmin}:           "ioprio_check_cap",
 	}
 	last := capability.CheckpointRestore
 	for narrow := range last + 1 {
@@ -234,7 +237,12 @@ func TestAlternatives(t *testing.T) {
 			check.RefusedFirst, check.HasRefusedFirst = narrow, true
 			got := Classify(check)
 			where, want := alternatives[pair{narrow, wide}]
-			if has := got.Alternative != nil; has != want || has && *got.Alternative != narrow {
+			if slices.Contains([]capability.Capability{capability.BPF, capability.Perfmon, capability.CheckpointRestore}, wide) {
+				// SYS_ADMIN does wherever one of these is asked for, whatever came before.
+				if got.Alternative == nil || *got.Alternative != capability.SysAdmin {
+					t.Errorf("%v granted: got %+v, want SYS_ADMIN for an alternative", wide, got)
+				}
+			} else if has := got.Alternative != nil; has != want || has && *got.Alternative != narrow {
 				t.Errorf("%v refused, %v granted %s: got %+v, want an alternative %v", narrow, wide, where, got, want)
 			}
 			if Narrower(narrow, wide) != want {
@@ -269,6 +277,42 @@ func TestTheWiderOfTwoIsAnAlternative(t *testing.T) {
 	read := granted(capability.DACReadSearch, "capable_wrt_inode_uidgid", "generic_permission", "inode_permission", "may_open")
 	if got := Classify(read).Alternative; got == nil || *got != capability.DACOverride {
 		t.Errorf("got %v", got)
+	}
+	option := func(level, name uint64) monitor.Check {
+		check := granted(capability.NetRaw, "security_capable", "ns_capable", "sk_setsockopt")
+		check.Call = call(t, kernel.NativeArch(), "setsockopt")
+		check.Call.HasArgs, check.Call.Args = true, [6]uint64{0, level, name}
+		return check
+	}
+	for _, test := range []struct {
+		name  string
+		check monitor.Check
+		want  string // "" for none
+	}{
+		{"SO_MARK", option(unix.SOL_SOCKET, unix.SO_MARK), "NET_ADMIN"},
+		{"SO_PRIORITY", option(unix.SOL_SOCKET, unix.SO_PRIORITY), "NET_ADMIN"},
+		{"IP_TRANSPARENT", option(unix.SOL_IP, unix.IP_TRANSPARENT), "NET_ADMIN"},
+		{"IPV6_TRANSPARENT", option(unix.SOL_IPV6, unix.IPV6_TRANSPARENT), "NET_ADMIN"},
+		{"SO_BINDTODEVICE", option(unix.SOL_SOCKET, unix.SO_BINDTODEVICE), ""},
+		{"a mark with a message", granted(capability.NetRaw, "ns_capable", "__sock_cmsg_send"), "NET_ADMIN"},
+		{"a program", granted(capability.BPF, "ns_capable", "bpf_token_capable", "bpf_prog_load"), "SYS_ADMIN"},
+		{"a token", granted(capability.BPF, "ns_capable", "bpf_token_create"), ""},
+		{"a counter", granted(capability.Perfmon, "capable", "perf_allow_kernel"), "SYS_ADMIN"},
+		{"ns_last_pid", granted(capability.CheckpointRestore, "ns_capable", "pid_ns_ctl_handler"), "SYS_ADMIN"},
+		{"a network program", granted(capability.NetAdmin, "ns_capable", "bpf_token_capable", "bpf_prog_load"), "SYS_ADMIN"},
+		{"an interface", granted(capability.NetAdmin, "ns_capable", "rtnetlink_rcv_msg"), ""},
+		{"many processes", granted(capability.SysResource, "capable", "copy_process"), "SYS_ADMIN"},
+		{"a higher limit", granted(capability.SysResource, "capable", "do_prlimit"), ""},
+		{"realtime I/O", granted(capability.SysAdmin, "capable", "ioprio_check_cap"), "SYS_NICE"},
+		{"a mount", granted(capability.SysAdmin, "ns_capable", "path_mount"), ""},
+	} {
+		got := ""
+		if alternative := Classify(test.check).Alternative; alternative != nil {
+			got = alternative.String()
+		}
+		if got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
 	}
 	link := granted(capability.DACReadSearch, "do_linkat")
 	if got := Classify(link).Alternative; got != nil {

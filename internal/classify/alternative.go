@@ -101,9 +101,9 @@ func alternative(check monitor.Check) *capability.Capability {
 			return &e.narrow
 		case check.Capability == e.wide && e.narrowIsNext != nil && e.narrowIsNext(check):
 			return &e.narrow
-		case check.Capability == e.narrow && e.wideIsNext != nil && e.wideIsNext(check):
+		case check.Capability == e.narrow && e.narrowIsNext != nil && e.narrowIsNext(check):
 			return &e.wide
-		case check.Capability == e.narrow && e.narrowIsNext != nil && check.HasRefusedFirst && check.RefusedFirst == e.wide:
+		case check.Capability == e.narrow && e.wideIsNext != nil && e.wideIsNext(check):
 			return &e.wide
 		}
 	}

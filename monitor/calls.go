@@ -48,6 +48,7 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"fchmodat2":  {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
 	"fchown":     {Kind: uint8(bpf.CapmonCallKindCALL_FD)},
 	"fsetxattr":  {Kind: uint8(bpf.CapmonCallKindCALL_FD)},
+	"bpf":        {Args: arg0},
 	"mmap":       {Kind: uint8(bpf.CapmonCallKindCALL_MMAP)},
 	"brk":        {Kind: uint8(bpf.CapmonCallKindCALL_BRK)},
 	"mremap":     {Kind: uint8(bpf.CapmonCallKindCALL_MREMAP)},

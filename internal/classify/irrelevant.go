@@ -1,7 +1,10 @@
 package classify
 
 import (
+	"golang.org/x/sys/unix"
+
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -88,4 +91,26 @@ var irrelevant = []Row{
 		Reason:       "decides whether an invalid label is shown raw",
 		Source:       "selinux_inode_getsecurity, security/selinux/hooks.c",
 	},
+	{
+		Functions:    []string{"__sys_bpf"},
+		Capabilities: caps{capability.BPF, capability.SysAdmin},
+		When:         usesObject,
+		Class:        Irrelevant,
+		Reason:       "asked on every call of bpf, and needed only to make maps and programs",
+		Source:       "__sys_bpf, kernel/bpf/syscall.c up to 6.4",
+	},
+}
+
+// usesObject tells the commands of bpf for which nothing else is asked of BPF's own
+// capability: those that use a map or pin an object.
+func usesObject(check monitor.Check) bool {
+	if site, _ := kernel.CallSite(check.Stack); site != "__sys_bpf" || check.Call.Name() != "bpf" || !check.Call.HasArgs {
+		return false
+	}
+	switch check.Call.Args[0] {
+	case unix.BPF_MAP_LOOKUP_ELEM, unix.BPF_MAP_UPDATE_ELEM, unix.BPF_MAP_DELETE_ELEM, unix.BPF_MAP_GET_NEXT_KEY,
+		unix.BPF_OBJ_PIN, unix.BPF_OBJ_GET:
+		return true
+	}
+	return false
 }

@@ -50,11 +50,11 @@ var soft = []Row{
 		Source:       "net/ipv4/inet_diag.c, udp_diag.c, raw_diag.c; net/packet/diag.c; net/mptcp/mptcp_diag.c; net/sctp/diag.c",
 	},
 	{
-		Functions:    []string{"ext4_has_free_clusters", "ext4_claim_free_clusters", "ext2_has_free_blocks", "ignore_hardlimit", "dquot_add_space", "dquot_add_inodes"},
+		Functions:    []string{"ext4_has_free_clusters", "ext4_claim_free_clusters", "ext2_has_free_blocks", "ignore_hardlimit", "dquot_add_space", "dquot_add_inodes", "qgroup_reserve"},
 		Capabilities: caps{capability.SysResource},
 		Class:        Soft,
 		Reason:       "without it reserved blocks and quotas bind; asked only near the limit",
-		Source:       "ext4_has_free_clusters, fs/ext4/balloc.c; ignore_hardlimit, fs/quota/dquot.c",
+		Source:       "ext4_has_free_clusters, fs/ext4/balloc.c; ignore_hardlimit, fs/quota/dquot.c; qgroup_reserve, fs/btrfs/qgroup.c",
 	},
 	{
 		Functions:    []string{"net_ctl_permissions"},
@@ -121,7 +121,7 @@ var soft = []Row{
 		Source:       "alloc_pipe_info, fs/pipe.c",
 	},
 	{
-		Functions:    []string{"ext4_xattr_trusted_list", "ext2_xattr_trusted_list", "f2fs_xattr_trusted_list", "xfs_xattr_put_listent"},
+		Functions:    []string{"ext4_xattr_trusted_list", "ext2_xattr_trusted_list", "f2fs_xattr_trusted_list", "xfs_xattr_put_listent", "erofs_xattr_trusted_list"},
 		Capabilities: caps{capability.SysAdmin},
 		Class:        Soft,
 		Reason:       "without it the names of trusted.* attributes are not listed; asked only where there are some",
@@ -147,6 +147,13 @@ var soft = []Row{
 		Class:        Soft,
 		Reason:       "without it the limits that a FUSE server asks for are cut to the host's",
 		Source:       "process_init_limits, fs/fuse/inode.c",
+	},
+	{
+		Functions:    []string{"bpf_prog_kallsyms_add"},
+		Capabilities: caps{capability.BPF, capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it the program is not among the kernel's symbols",
+		Source:       "bpf_prog_kallsyms_add, kernel/bpf/core.c",
 	},
 	{
 		Functions:    []string{"drm_file_alloc", "drm_open_helper", "drm_open"},

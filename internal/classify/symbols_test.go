@@ -91,7 +91,7 @@ type place struct{ kernel, function string }
 
 // absent are the rows, by their first function, that say nothing about a kernel.
 var absent = map[place]string{
-	{"6.1", "__lookup_next_mnt_ns"}: "since 6.11",
+	{"6.1", "__lookup_next_mnt_ns"}: "since 6.12",
 	{"6.18", "ima_match_rules"}:     "built without",
 	{"6.18", "drm_file_alloc"}:      "built without",
 	{"6.18", "scsi_cmd_allowed"}:    "built without",
@@ -122,7 +122,7 @@ func TestFunctionsOfTheRunningKernel(t *testing.T) {
 // parts that a kernel may be built without, or in some versions only.
 var optional = []string{
 	"ima_match_rules", "selinux_inode_getsecurity",
-	"__lookup_next_mnt_ns", // since 6.11
+	"__lookup_next_mnt_ns", // since 6.12
 	"mqueue_get_inode", "io_uring_create", "io_uring_allowed", "userfaultfd_syscall_allowed", "hugetlb_file_setup",
 	"__vsock_create", "inet_diag_dump_icsk", "ext4_has_free_clusters", "ext4_xattr_trusted_list", "ovl_can_decode_fh",
 	"fuse_create_open", "process_init_reply", "drm_file_alloc", "scsi_cmd_allowed", "__account_locked_vm",

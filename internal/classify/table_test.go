@@ -42,6 +42,12 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		}
 	}
 
+	command := func(number uint64) func(*monitor.Check) {
+		return func(c *monitor.Check) {
+			c.Call = call(t, kernel.NativeArch(), "bpf")
+			c.Call.HasArgs, c.Call.Args[0] = true, number
+		}
+	}
 	matched := make(map[int]bool)
 	for _, test := range []struct {
 		name       string
@@ -92,6 +98,9 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"the same, the second question", capability.SysModule, "security_capable capable dev_load dev_ioctl", nil, Irrelevant, "load a module"},
 		{"TCP_CONGESTION", capability.NetAdmin, "security_capable capable tcp_ca_find_autoload tcp_set_congestion_control", nil, Irrelevant, "load a module"},
 		{"TCP_ULP", capability.NetAdmin, "security_capable capable tcp_set_ulp do_tcp_setsockopt", nil, Irrelevant, "load a module"},
+		{"using a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_LOOKUP_ELEM), Irrelevant, "maps and programs"},
+		{"making a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_CREATE), Required, ""},
+		{"a program's symbol", capability.BPF, "security_capable ns_capable bpf_token_capable bpf_prog_kallsyms_add bpf_prog_load", nil, Soft, "symbols"},
 		{"padding an array", capability.Perfmon, "security_capable ns_capable bpf_token_capable array_map_alloc", nil, Irrelevant, "padded"},
 		{"insmod", capability.SysModule, "security_capable capable may_init_module __do_sys_finit_module", nil, Required, ""},
 		{"IMA", capability.SysAdmin, "security_capable capable ima_match_rules ima_match_policy", nil, Irrelevant, "integrity"},

@@ -40,6 +40,14 @@ var irrelevant = []Row{
 		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
 	},
 	{
+		Functions:    []string{"net_ctl_permissions"},
+		Capabilities: caps{capability.NetAdmin},
+		When:         func(c monitor.Check) bool { return !c.Answer.Granted() && opensForReading(c) },
+		Class:        Irrelevant,
+		Reason:       "asked whenever a network sysctl is read, which is open to all but for a few secrets",
+		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
+	},
+	{
 		Functions:    []string{"set_permissions"},
 		Capabilities: caps{capability.SysResource},
 		When:         opensForReading,

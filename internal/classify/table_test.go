@@ -33,6 +33,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 	}
 	readingAsUser := func(c *monitor.Check) { reading(c); c.Root = false }
 
+	readingWithout := func(c *monitor.Check) { readingAsUser(c); c.Answer = monitor.Missing }
 	writingAsUser := func(c *monitor.Check) { writing(c); c.Root = false }
 
 	option := func(level, name uint64) func(*monitor.Check) {
@@ -78,6 +79,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 
 		{"root reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", reading, Irrelevant, "the host's root"},
 		{"a user reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", readingAsUser, Soft, "owner's rights"},
+		{"a user without it reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", readingWithout, Irrelevant, "open to all"},
 		{"root writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writing, Irrelevant, "the host's root"},
 		{"a user writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writingAsUser, Required, ""},
 		{"reading a user limit", capability.SysResource, "security_capable ns_capable set_permissions proc_sys_permission", reading, Irrelevant, "/proc/sys/user"},

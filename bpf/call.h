@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* The system call that a check was made in: number, arguments, conditions. */
+/* The system call that a check was made in: number and arguments. */
 #ifndef CAPMON_CALL_H
 #define CAPMON_CALL_H
 
 #include "maps.h"
 
-#define S_ISGID 02000
 #define PR_CAPBSET_READ 23
 #define PR_CAPBSET_DROP 24
 #define PR_CAP_AMBIENT 47
 #define CAPABILITY_VERSION_1 0x19980330 /* include/uapi/linux/capability.h */
-
-#ifndef CAP_SETGID
-enum { CAP_FSETID = 4, CAP_SETGID = 6, CAP_SETUID = 7, CAP_SETPCAP = 8 };
-#endif
 
 struct call {
 	__s32 nr;
@@ -54,6 +49,7 @@ static __always_inline void read_call(struct task_struct *task, struct call *cal
 	call->args[1] = BPF_CORE_READ(regs, si);
 	call->args[2] = BPF_CORE_READ(regs, dx);
 	call->args[3] = BPF_CORE_READ(regs, r10);
+	call->args[4] = BPF_CORE_READ(regs, r8);
 }
 #elif defined(__TARGET_ARCH_arm64)
 #define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
@@ -68,6 +64,7 @@ static __always_inline void read_call(struct task_struct *task, struct call *cal
 	call->args[1] = BPF_CORE_READ(regs, regs[1]);
 	call->args[2] = BPF_CORE_READ(regs, regs[2]);
 	call->args[3] = BPF_CORE_READ(regs, regs[3]);
+	call->args[4] = BPF_CORE_READ(regs, regs[4]);
 }
 #endif
 
@@ -109,18 +106,6 @@ static __always_inline void keep_arguments(struct check_key *key, const struct c
 	}
 }
 
-/*
- * __sys_setuid and __sys_setgid (kernel/sys.c) ask first. With the capability
- * all of real, saved and effective id are set; without it only the effective
- * one, and only to the real or the saved id.
- */
-static __always_inline enum condition set_id_condition(__u32 id, __u32 real, __u32 saved)
-{
-	if (id == real && id == saved)
-		return CONDITION_MOOT;
-	return id == real || id == saved ? CONDITION_SILENT : CONDITION_MATTERS;
-}
-
 struct capability_sets {
 	__u64 permitted, inheritable;
 };
@@ -142,55 +127,6 @@ static __always_inline bool read_capset(const struct call *call, struct capabili
 	sets->permitted = data[0].permitted | (__u64)data[1].permitted << 32;
 	sets->inheritable = data[0].inheritable | (__u64)data[1].inheritable << 32;
 	return true;
-}
-
-/* cap_capset asks for CAP_SETPCAP on every call, but needs it only to make
- * inheritable what is neither inheritable nor permitted (security/commoncap.c). */
-static __always_inline enum condition capset_condition(const struct call *call,
-						       const struct cred *cred)
-{
-	struct capability_sets wanted = {};
-
-	if (!read_capset(call, &wanted))
-		return CONDITION_UNREADABLE;
-	__u64 allowed = capabilities(&cred->cap_inheritable) | capabilities(&cred->cap_permitted);
-	return wanted.inheritable & settings.known & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
-}
-
-/*
- * Where a refusal is followed by a look at something else: would it have passed?
- * Ids are compared as the initial user namespace has them; elsewhere they would
- * have to be mapped first, and the answer is left open.
- */
-static __always_inline enum condition condition_of(const struct check_key *key,
-						   const struct call *call, struct call_rule rule,
-						   const struct cred *cred)
-{
-	bool initial = BPF_CORE_READ(cred, user_ns, level) == 0;
-
-	switch (rule.kind) {
-	case CALL_SETUID:
-		if (key->capability != CAP_SETUID)
-			return CONDITION_UNTESTED;
-		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, uid.val),
-						  BPF_CORE_READ(cred, suid.val)) :
-				 CONDITION_UNREADABLE;
-	case CALL_SETGID:
-		if (key->capability != CAP_SETGID)
-			return CONDITION_UNTESTED;
-		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, gid.val),
-						  BPF_CORE_READ(cred, sgid.val)) :
-				 CONDITION_UNREADABLE;
-	case CALL_CAPSET:
-		return key->capability == CAP_SETPCAP ? capset_condition(call, cred) :
-							CONDITION_UNTESTED;
-	case CALL_CHMOD:
-		if (key->capability != CAP_FSETID)
-			return CONDITION_UNTESTED;
-		__u64 mode = rule.mode == 1 ? call->args[1] : call->args[2];
-		return mode & S_ISGID ? CONDITION_SILENT : CONDITION_MOOT;
-	}
-	return CONDITION_UNTESTED;
 }
 
 #endif

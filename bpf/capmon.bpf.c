@@ -12,7 +12,7 @@
 #include "task.h"
 #include "exec.h"
 #include "cred.h"
-#include "call.h"
+#include "condition.h"
 #include "demand.h"
 #include "site.h"
 
@@ -171,7 +171,7 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	key->compat = call.compat;
 	struct call_rule rule = rule_of(&call);
 	keep_arguments(key, &call, rule);
-	key->condition = condition_of(key, &call, rule, cred);
+	key->condition = condition_of(key, &call, rule, cred, task);
 
 	struct task_state *state = current_state(id);
 	key->phase = state ? state->phase : phase_by_executable(id);

@@ -25,17 +25,22 @@ const (
 type CapmonCallKind uint32
 
 const (
-	CapmonCallKindCALL_PLAIN  CapmonCallKind = 0
-	CapmonCallKindCALL_EXEC   CapmonCallKind = 1
-	CapmonCallKindCALL_SETUID CapmonCallKind = 2
-	CapmonCallKindCALL_SETGID CapmonCallKind = 3
-	CapmonCallKindCALL_CAPSET CapmonCallKind = 4
-	CapmonCallKindCALL_CHMOD  CapmonCallKind = 5
-	CapmonCallKindCALL_BIND   CapmonCallKind = 6
-	CapmonCallKindCALL_MOUNT  CapmonCallKind = 7
-	CapmonCallKindCALL_CLONE3 CapmonCallKind = 8
-	CapmonCallKindCALL_PRCTL  CapmonCallKind = 9
-	CapmonCallKindCALL_WRITE  CapmonCallKind = 10
+	CapmonCallKindCALL_PLAIN   CapmonCallKind = 0
+	CapmonCallKindCALL_EXEC    CapmonCallKind = 1
+	CapmonCallKindCALL_SETUID  CapmonCallKind = 2
+	CapmonCallKindCALL_SETGID  CapmonCallKind = 3
+	CapmonCallKindCALL_CAPSET  CapmonCallKind = 4
+	CapmonCallKindCALL_CHMOD   CapmonCallKind = 5
+	CapmonCallKindCALL_BIND    CapmonCallKind = 6
+	CapmonCallKindCALL_MOUNT   CapmonCallKind = 7
+	CapmonCallKindCALL_CLONE3  CapmonCallKind = 8
+	CapmonCallKindCALL_PRCTL   CapmonCallKind = 9
+	CapmonCallKindCALL_WRITE   CapmonCallKind = 10
+	CapmonCallKindCALL_MMAP    CapmonCallKind = 11
+	CapmonCallKindCALL_BRK     CapmonCallKind = 12
+	CapmonCallKindCALL_MREMAP  CapmonCallKind = 13
+	CapmonCallKindCALL_MQ_OPEN CapmonCallKind = 14
+	CapmonCallKindCALL_FD      CapmonCallKind = 15
 )
 
 type CapmonCallRule struct {
@@ -92,7 +97,7 @@ type CapmonConfig struct {
 	AskerEnd   uint64
 	Known      uint64
 	Subsys     int32
-	Pad        uint32
+	PageSize   uint32
 }
 
 type CapmonContainer struct {

@@ -93,6 +93,7 @@ struct super_block {
 };
 
 struct inode {
+	__u16 i_mode;
 	unsigned long i_ino;
 	struct super_block *i_sb;
 };
@@ -121,11 +122,36 @@ struct file {
 	struct inode *f_inode;
 };
 
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long brk;
+	unsigned long locked_vm; /* in pages */
+};
+
+struct rlimit {
+	__u64 rlim_cur;
+};
+
+struct signal_struct {
+	struct rlimit rlim[16];
+};
+
+struct ipc_namespace {
+	unsigned int mq_queues_count, mq_queues_max;
+	unsigned int mq_msg_max, mq_msgsize_max;
 };
 
 struct nsproxy {
+	struct ipc_namespace *ipc_ns;
 	struct mnt_namespace *mnt_ns;
 };
 
@@ -143,6 +169,8 @@ struct task_struct {
 	const struct cred *cred, *real_cred;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
+	struct files_struct *files;
+	struct signal_struct *signal;
 	struct nsproxy *nsproxy;
 	char comm[16];
 };

@@ -67,6 +67,11 @@ enum call_kind {
 	CALL_CLONE3 = 8,
 	CALL_PRCTL = 9,
 	CALL_WRITE = 10,
+	CALL_MMAP = 11,
+	CALL_BRK = 12,
+	CALL_MREMAP = 13,
+	CALL_MQ_OPEN = 14,
+	CALL_FD = 15, /* changes the file that argument 0 is a descriptor of */
 };
 
 /* How to record one system call; the table is filled by name in Go. */
@@ -179,7 +184,7 @@ struct config {
 	__u64 asker_start, asker_end; /* address range of cap_capable */
 	__u64 known; /* the capabilities that this kernel knows */
 	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */
-	__u32 pad;
+	__u32 page_size;
 };
 
 #endif

@@ -46,6 +46,13 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"fchmod":     {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
 	"fchmodat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
 	"fchmodat2":  {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
+	"fchown":     {Kind: uint8(bpf.CapmonCallKindCALL_FD)},
+	"fsetxattr":  {Kind: uint8(bpf.CapmonCallKindCALL_FD)},
+	"bpf":        {Args: arg0},
+	"mmap":       {Kind: uint8(bpf.CapmonCallKindCALL_MMAP)},
+	"brk":        {Kind: uint8(bpf.CapmonCallKindCALL_BRK)},
+	"mremap":     {Kind: uint8(bpf.CapmonCallKindCALL_MREMAP)},
+	"mq_open":    {Kind: uint8(bpf.CapmonCallKindCALL_MQ_OPEN)},
 	"mknod":      {Args: arg1},
 	"mknodat":    {Args: arg2},
 }

@@ -125,7 +125,7 @@ func (m *Monitor) settings(types *btf.Spec) (bpf.CapmonConfig, error) {
 	if err != nil {
 		return bpf.CapmonConfig{}, err
 	}
-	settings := bpf.CapmonConfig{Subsys: -1, Known: uint64(capability.Known(last))}
+	settings := bpf.CapmonConfig{Subsys: -1, Known: uint64(capability.Known(last)), PageSize: uint32(os.Getpagesize())}
 	if m.cgroups.Controller != "" {
 		index, err := kernel.SubsysIndex(types, m.cgroups.SubsysName)
 		if err != nil {

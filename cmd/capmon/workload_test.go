@@ -105,11 +105,99 @@ var workloads = []workload{
 		name: "map-root", options: []string{"--security-opt=seccomp=unconfined"},
 		command: []string{"unshare", "-U", "-r", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
 	},
+	// Where the kernel asks first and looks at a limit, an id or a mode afterwards.
+	{
+		name: "map-locked-within", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "map-locked", "65536"},
+		classes: map[string][]string{"redundant": caps("IPC_LOCK")}, onlyRun: true,
+	},
+	{
+		name: "map-locked-beyond", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "map-locked", "65537"},
+		required: caps("IPC_LOCK"), onlyRun: true,
+	},
+	{
+		name: "map-locked-without", options: memlock(64), command: []string{"probe", "map-locked", "4096"},
+		classes: map[string][]string{"redundant": caps("IPC_LOCK")}, onlyRun: true,
+	},
+	{
+		name: "remap-locked-within", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "remap-locked", "4096", "65536"},
+		classes: map[string][]string{"redundant": caps("IPC_LOCK")}, onlyRun: true,
+	},
+	{
+		name: "remap-locked-beyond", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "remap-locked", "4096", "65537"},
+		required: caps("IPC_LOCK"), onlyRun: true,
+	},
+	{
+		name: "brk-locked-within", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(4096), command: []string{"probe", "brk-locked", "1000000"},
+		classes: map[string][]string{"redundant": caps("IPC_LOCK")}, onlyRun: true,
+	},
+	{
+		name: "brk-locked-beyond", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "brk-locked", "1000000"},
+		required: caps("IPC_LOCK"), onlyRun: true,
+	},
+	{
+		name: "lock-shared-memory", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "shm-lock"},
+		required: caps("IPC_LOCK"), unsure: caps("IPC_LOCK"), onlyRun: true,
+	},
+	{
+		name: "io-uring", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "io-uring"},
+		soft: caps("IPC_LOCK"), onlyRun: true,
+	},
+	{name: "queue", command: []string{"probe", "mq-open"}, classes: map[string][]string{"redundant": caps("SYS_RESOURCE")}},
+	{name: "queue-within", command: []string{"probe", "mq-open", "10", "8192"}, classes: map[string][]string{"redundant": caps("SYS_RESOURCE")}},
+	{name: "setfsuid-own", command: []string{"probe", "setfsuid", "0"}, stdout: "0\n"},
+	{name: "setfsuid-other", command: []string{"probe", "setfsuid", "1000"}, stdout: "1000\n", soft: caps("SETUID")},
+	{name: "setgroups", command: []string{"probe", "setgroups", "5"}, required: caps("SETGID")},
+	{name: "capbset-drop", command: []string{"probe", "capbset-drop", "1"}, required: caps("SETPCAP")},
+	{name: "securebits", command: []string{"probe", "securebits"}, required: caps("SETPCAP")},
+	{
+		name: "chmod-set-group-id-foreign-group", command: sh("probe chmod-own /sgid/s 02710 && stat -c %a /sgid/s"), stdout: "2710\n",
+		soft: caps("FSETID"),
+	},
+	{name: "chmod-set-group-id-own-group", command: []string{"probe", "chmod-own", "/tmp/s", "02710"}},
+	{
+		name: "acl-by-descriptor", options: []string{"--tmpfs=/acl:mode=2777,gid=5"}, command: []string{"probe", "set-acl", "/acl/a", "fd"},
+		classes: map[string][]string{"redundant": caps("FSETID")}, onlyRun: true,
+	},
+	{
+		name: "acl-by-path", options: []string{"--tmpfs=/acl:mode=2777,gid=5"}, command: []string{"probe", "set-acl", "/acl/a"},
+		required: caps("FSETID"), unsure: caps("FSETID"), onlyRun: true,
+	},
+	{name: "noatime", command: []string{"probe", "open-noatime", "/home/user"}, required: caps("FOWNER")},
+	{name: "listxattr", command: []string{"probe", "listxattr", "/dev/shm"}, classes: map[string][]string{"irrelevant": caps("SYS_ADMIN")}},
+	{name: "network-sysctl", command: []string{"cat", "/proc/sys/net/ipv4/ip_default_ttl"}, classes: map[string][]string{"irrelevant": caps("NET_ADMIN")}},
+	{name: "setpriority", grants: []string{"--cap-add=SYS_NICE"}, command: []string{"probe", "setpriority", "5"}, required: caps("SYS_NICE"), onlyRun: true},
+	{name: "unshare", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-i", "true"}, required: caps("SYS_ADMIN"), onlyRun: true},
+	// Either of two.
+	{name: "mark", command: []string{"probe", "setsockopt", "1", "36", "1"}, required: caps("NET_RAW")},
+	{name: "priority", command: []string{"probe", "setsockopt", "1", "12", "7"}, required: caps("NET_RAW")},
+	{name: "priority-for-all", command: []string{"probe", "setsockopt", "1", "12", "6"}},
+	{name: "transparent", command: []string{"probe", "setsockopt", "0", "19", "1"}, required: caps("NET_RAW")},
+	{
+		name: "mark-as-administrator", grants: []string{"--cap-drop=ALL", "--cap-add=NET_ADMIN"}, command: []string{"probe", "setsockopt", "1", "36", "1"},
+		required: caps("NET_ADMIN"), denied: caps("NET_RAW"), narrower: "NET_RAW", privileged: caps("NET_RAW"), onlyRun: true,
+	},
+	{
+		name: "realtime-io", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"probe", "ioprio-realtime"},
+		required: caps("SYS_ADMIN"), narrower: "SYS_NICE", onlyRun: true,
+	},
+	{
+		name: "congestion-control", grants: []string{"--cap-add=NET_ADMIN"}, command: []string{"probe", "congestion", "reno"},
+		required: caps("NET_ADMIN"), unsure: caps("NET_ADMIN"), onlyRun: true,
+	},
+	{
+		name: "list-packet-sockets", grants: []string{"--cap-add=NET_ADMIN"}, command: []string{"probe", "packet-diag"}, stdout: "3\n",
+		soft: caps("NET_ADMIN"), onlyRun: true,
+	},
 	{name: "memfd", command: []string{"probe", "memfd-exec", "rawsock"}, required: caps("NET_RAW")},
 	{name: "exec-by-thread", command: []string{"probe", "thread-exec", "rawsock"}, required: caps("NET_RAW")},
 }
 
 func caps(names ...string) []string { return names }
+
+// memlock is the option of docker run that limits locked memory.
+func memlock(kilobytes int) []string {
+	return []string{fmt.Sprintf("--ulimit=memlock=%d:%[1]d", kilobytes<<10)}
+}
 
 func sh(script string) []string { return []string{"sh", "-c", script} }
 
@@ -222,6 +310,37 @@ func startSleeper(t *testing.T, name string, options ...string) {
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 }
 
+// What fails has no minimal flags to be run under. Nothing else is needed, but it is
+// told what was tried.
+func TestRefusalsThatMatterAreDenied(t *testing.T) {
+	for _, w := range []workload{
+		{name: "a-large-queue", command: sh("! probe mq-open 11 100"), denied: caps("SYS_RESOURCE")},
+		{name: "large-messages", command: sh("! probe mq-open 1 8193"), denied: caps("SYS_RESOURCE")},
+		{name: "much-locked", options: memlock(64), command: sh("! probe map-locked 65537"), denied: caps("IPC_LOCK")},
+		{name: "a-higher-limit", command: sh("! probe raise-limit"), denied: caps("SYS_RESOURCE")},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(w.name, "--cap-drop=SYS_RESOURCE")...)...)
+			w.check(t, only(t, parseReport(t, r), w.name))
+		})
+	}
+}
+
+// Docker of before 20.10.13 has no names for the narrower ones, so nothing can be run
+// with them alone.
+func TestSysAdminIsWiderThanItsParts(t *testing.T) {
+	for _, w := range []workload{
+		{name: "an-array", command: []string{"probe", "bpf-array"}, required: caps("SYS_ADMIN"), denied: caps("BPF"), narrower: "BPF"},
+		{name: "a-counter", command: []string{"probe", "perf-clock"}, required: caps("SYS_ADMIN"), denied: caps("PERFMON"), narrower: "PERFMON"},
+	} {
+		w.options = []string{"--security-opt=seccomp=unconfined"}
+		t.Run(w.name, func(t *testing.T) {
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(w.name, "--cap-add=SYS_ADMIN")...)...)
+			w.check(t, only(t, parseReport(t, r), w.name))
+		})
+	}
+}
+
 // mixed makes several uses and several checks that are none.
 var mixed = workload{
 	command:  sh("touch /tmp/m && chmod 600 /tmp/m && chown 5 /tmp/m && cat /data/secret && probe setuid0 && probe rawsock"),
@@ -272,6 +391,16 @@ func TestUserWithoutCapabilitiesNeedsNone(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(got.Cautions), "all granted capabilities can go") {
 		t.Errorf("not said that all can go: %v", got.Cautions)
 	}
+}
+
+// As Go programs do that listen: it is a refusal of CAP_NET_ADMIN that nobody notices.
+func TestReadingANetworkSysctlIsNoAttemptAtAnything(t *testing.T) {
+	w := workload{
+		options: []string{"--user=1000"}, command: []string{"cat", "/proc/sys/net/core/somaxconn"},
+		classes: map[string][]string{"irrelevant": caps("NET_ADMIN")},
+	}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("sysctl")...)...)
+	w.check(t, only(t, parseReport(t, r), "sysctl"))
 }
 
 func TestExecAsRootIntoUsersContainerNeedsKill(t *testing.T) {

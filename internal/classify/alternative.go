@@ -1,28 +1,84 @@
 package classify
 
-import "github.com/capmon/capmon/internal/capability"
-import "github.com/capmon/capmon/monitor"
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/monitor"
+)
 
 // either is a narrow and a wide capability between which the kernel does not
-// choose: it asks for the narrow one and, if that is refused, for the wide one.
+// choose: it asks for one of them and, if that is refused, for the other.
 type either struct {
 	narrow, wide capability.Capability
-	// functions, one of which is among those that asked, tell that the wide one
-	// would have been asked for next when the narrow one was granted. Empty where
-	// no function does: then nothing is said.
-	functions []string
-	source    string
+	// wideIsNext tells of a check for the narrow one, which the kernel asks for first,
+	// that it would have asked for the wide one next. Nil where nothing tells: then
+	// nothing is said.
+	wideIsNext func(monitor.Check) bool
+	// narrowIsNext tells the same where the kernel asks for the wide one first.
+	narrowIsNext func(monitor.Check) bool
+	source       string
 }
 
 var eithers = []either{
-	{capability.DACReadSearch, capability.DACOverride, []string{"generic_permission"}, "generic_permission, fs/namei.c"},
-	{capability.NetRaw, capability.NetAdmin, nil, "SO_MARK and SO_PRIORITY, net/core/sock.c; IP_TRANSPARENT, net/ipv4/ip_sockglue.c"},
-	{capability.BPF, capability.SysAdmin, nil, "bpf_capable, include/linux/capability.h"},
-	{capability.Perfmon, capability.SysAdmin, nil, "perfmon_capable, include/linux/capability.h"},
-	{capability.CheckpointRestore, capability.SysAdmin, nil, "checkpoint_restore_ns_capable, include/linux/capability.h"},
-	{capability.Syslog, capability.SysAdmin, nil, "check_syslog_permissions, kernel/printk/printk.c up to 6.6"},
-	{capability.NetAdmin, capability.SysAdmin, nil, "bpf_net_capable, include/linux/bpf.h"},
-	{capability.SysResource, capability.SysAdmin, nil, "copy_process over RLIMIT_NPROC, kernel/fork.c"},
+	{
+		narrow: capability.DACReadSearch, wide: capability.DACOverride,
+		wideIsNext: at("generic_permission"),
+		source:     "generic_permission, fs/namei.c",
+	},
+	{
+		narrow: capability.NetRaw, wide: capability.NetAdmin,
+		wideIsNext: marksPackets,
+		source:     "SO_MARK and SO_PRIORITY, net/core/sock.c; IP_TRANSPARENT, net/ipv4/ip_sockglue.c; IPV6_TRANSPARENT, net/ipv6/ipv6_sockglue.c",
+	},
+	{
+		narrow: capability.BPF, wide: capability.SysAdmin,
+		wideIsNext: func(c monitor.Check) bool { return !asked(c, "bpf_token_create") },
+		source:     "bpf_capable, include/linux/capability.h; bpf_token_capable, kernel/bpf/token.c",
+	},
+	{
+		narrow: capability.Perfmon, wide: capability.SysAdmin,
+		wideIsNext: func(monitor.Check) bool { return true },
+		source:     "perfmon_capable, include/linux/capability.h; bpf_token_capable, kernel/bpf/token.c",
+	},
+	{
+		narrow: capability.CheckpointRestore, wide: capability.SysAdmin,
+		wideIsNext: func(monitor.Check) bool { return true },
+		source:     "checkpoint_restore_ns_capable, include/linux/capability.h",
+	},
+	{
+		narrow: capability.Syslog, wide: capability.SysAdmin,
+		source: "check_syslog_permissions, kernel/printk/printk.c up to 6.6",
+	},
+	{
+		narrow: capability.NetAdmin, wide: capability.SysAdmin,
+		wideIsNext: at("bpf_token_capable", "bpf_prog_load"),
+		source:     "bpf_net_capable, include/linux/bpf.h; bpf_prog_load, kernel/bpf/syscall.c",
+	},
+	{
+		narrow: capability.SysResource, wide: capability.SysAdmin,
+		wideIsNext: at("copy_process", "pipe_is_unprivileged_user", "unix_prepare_fpl", "unix_scm_to_skb"),
+		source:     "copy_process over RLIMIT_NPROC, kernel/fork.c; pipe_is_unprivileged_user, fs/pipe.c; too_many_unix_fds, net/unix/af_unix.c",
+	},
+	{
+		narrow: capability.SysNice, wide: capability.SysAdmin,
+		narrowIsNext: at("ioprio_check_cap"),
+		source:       "ioprio_check_cap, block/ioprio.c",
+	},
+}
+
+// at tells checks that one of the functions asked for.
+func at(functions ...string) func(monitor.Check) bool {
+	return func(check monitor.Check) bool { return asked(check, functions...) }
+}
+
+// marksPackets tells the socket options that CAP_NET_ADMIN is as good for as
+// CAP_NET_RAW from the others that the same functions ask for.
+func marksPackets(check monitor.Check) bool {
+	return asked(check, "__sock_cmsg_send") ||
+		setsOption(check.Call, unix.SOL_SOCKET, unix.SO_MARK, unix.SO_PRIORITY) ||
+		setsOption(check.Call, unix.SOL_IP, unix.IP_TRANSPARENT) ||
+		setsOption(check.Call, unix.SOL_IPV6, unix.IPV6_TRANSPARENT)
 }
 
 // Narrower reports whether one capability is the narrower of two between which
@@ -43,7 +99,11 @@ func alternative(check monitor.Check) *capability.Capability {
 		switch {
 		case check.Capability == e.wide && check.HasRefusedFirst && check.RefusedFirst == e.narrow:
 			return &e.narrow
-		case check.Capability == e.narrow && asked(check, e.functions...):
+		case check.Capability == e.wide && e.narrowIsNext != nil && e.narrowIsNext(check):
+			return &e.narrow
+		case check.Capability == e.narrow && e.narrowIsNext != nil && e.narrowIsNext(check):
+			return &e.wide
+		case check.Capability == e.narrow && e.wideIsNext != nil && e.wideIsNext(check):
 			return &e.wide
 		}
 	}

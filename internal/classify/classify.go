@@ -97,19 +97,23 @@ func class(check monitor.Check) Verdict {
 
 func byMeaning(check monitor.Check) Verdict {
 	row, known := find(check)
+	condition := monitor.Untested
+	if row.Moot != "" {
+		condition = check.Condition
+	}
 	switch {
 	case known && row.Class == Irrelevant:
 		return Verdict{Class: Irrelevant, Reason: row.Reason}
-	case check.Condition == monitor.Moot:
-		return Verdict{Class: Redundant, Reason: moot(check)}
+	case condition == monitor.Moot:
+		return Verdict{Class: Redundant, Reason: row.Moot}
 	case !check.Answer.Granted():
 		return denied(check)
-	case check.Condition == monitor.Silent:
-		return Verdict{Class: Soft, Reason: silent(check)}
+	case condition == monitor.Silent && row.Silent != "":
+		return Verdict{Class: Soft, Reason: row.Silent}
 	case known && row.Class == Soft:
 		return Verdict{Class: Soft, Reason: row.Reason}
-	case check.Condition == monitor.Unreadable:
-		return Verdict{Class: Required, Unsure: "whether a refusal would have mattered could not be evaluated"}
+	case condition == monitor.Matters:
+		return Verdict{Class: Required}
 	case known && row.Class == Required:
 		return Verdict{Class: Required, Unsure: row.Reason}
 	case len(check.Stack) == 0:
@@ -123,34 +127,6 @@ func denied(check monitor.Check) Verdict {
 		return Verdict{Class: Denied, Reason: "held, but asked for the host's user namespace: no --cap-add can help"}
 	}
 	return Verdict{Class: Denied}
-}
-
-// moot says why a refusal would have changed nothing, by the system call whose
-// condition was evaluated in the kernel.
-func moot(check monitor.Check) string {
-	switch check.Capability {
-	case capability.Setuid:
-		return "the user id was already the one asked for"
-	case capability.Setgid:
-		return "the group id was already the one asked for"
-	case capability.Setpcap:
-		return "no capability was made inheritable that was not held"
-	case capability.Fsetid:
-		return "the mode had no set-group-ID bit to lose"
-	}
-	return "a refusal would have changed nothing"
-}
-
-func silent(check monitor.Check) string {
-	switch check.Capability {
-	case capability.Setuid:
-		return "without it the saved user id would stay behind"
-	case capability.Setgid:
-		return "without it the saved group id would stay behind"
-	case capability.Fsetid:
-		return "without it the set-group-ID bit would be lost"
-	}
-	return "without it the result would silently differ"
 }
 
 // String renders a verdict for logs and test failures.

@@ -2,11 +2,13 @@ package classify
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/quick"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
@@ -62,7 +64,9 @@ func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
 		{"own namespace", func() { check.Subject = monitor.Own }, OwnNamespace},
 		{"owner of a namespace", func() { check.Nested = false }, OwnNamespace},
 		{"irrelevant", func() { check.Answer = monitor.Missing }, Irrelevant},
-		{"moot", func() { check.Stack = known }, Redundant},
+		{"moot", func() {
+			check.Capability, check.Stack = capability.Setuid, []string{"ns_capable_setid", "__sys_setuid"}
+		}, Redundant},
 		{"denied", func() { check.Condition = monitor.Silent }, Denied},
 		{"soft by its condition", func() { check.Answer = monitor.Held }, Soft},
 		{"soft by its place", func() {
@@ -78,7 +82,11 @@ func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
 }
 
 func TestConditions(t *testing.T) {
-	const setgid = "__sys_setgid"
+	sites := map[capability.Capability]string{
+		capability.Setuid: "__sys_setuid", capability.Setgid: "__sys_setgid", capability.Setpcap: "cap_capset",
+		capability.Fsetid: "setattr_prepare", capability.IPCLock: "do_mmap", capability.SysResource: "mqueue_get_inode",
+		capability.NetRaw: "inet_create", capability.SysTime: "cap_settime",
+	}
 	for _, test := range []struct {
 		name       string
 		capability capability.Capability
@@ -111,8 +119,20 @@ func TestConditions(t *testing.T) {
 			Verdict{Class: Redundant, Reason: "the mode had no set-group-ID bit to lose"},
 		},
 		{
-			"moot for a reason that has no words", capability.NetRaw, monitor.Moot, monitor.Held,
-			Verdict{Class: Redundant, Reason: "a refusal would have changed nothing"},
+			"within the limit", capability.IPCLock, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "what was locked was within RLIMIT_MEMLOCK"},
+		},
+		{
+			"beyond the limit", capability.IPCLock, monitor.Matters, monitor.Held,
+			Verdict{Class: Required},
+		},
+		{
+			"a small queue", capability.SysResource, monitor.Moot, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the queue was within fs.mqueue's limits"},
+		},
+		{
+			"of another function's question", capability.NetRaw, monitor.Moot, monitor.Held,
+			Verdict{Class: Required},
 		},
 		{
 			"refused, and nothing came of it", capability.Setuid, monitor.Moot, monitor.Missing,
@@ -131,16 +151,12 @@ func TestConditions(t *testing.T) {
 			Verdict{Class: Soft, Reason: "without it the set-group-ID bit would be lost"},
 		},
 		{
-			"silent for a reason that has no words", capability.NetRaw, monitor.Silent, monitor.Held,
-			Verdict{Class: Soft, Reason: "without it the result would silently differ"},
-		},
-		{
 			"refused, and the result differed", capability.Setuid, monitor.Silent, monitor.Missing,
 			Verdict{Class: Denied},
 		},
 		{
 			"could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Held,
-			Verdict{Class: Required, Unsure: "whether a refusal would have mattered could not be evaluated"},
+			Verdict{Class: Required, Unsure: "needed unless the user id is the real and the saved one already, which could not be told"},
 		},
 		{
 			"refused, and could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Missing,
@@ -152,9 +168,9 @@ func TestConditions(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			check := granted(test.capability, "ns_capable_setid", setgid)
+			check := granted(test.capability, "ns_capable", sites[test.capability])
 			check.Condition, check.Answer = test.condition, test.answer
-			test.want.Site = setgid
+			test.want.Site = sites[test.capability]
 			if diff := cmp.Diff(test.want, Classify(check)); diff != "" {
 				t.Error(diff)
 			}
@@ -212,6 +228,7 @@ func TestAlternatives(t *testing.T) {
 		{capability.Syslog, capability.SysAdmin}:            "check_syslog_permissions",
 		{capability.NetAdmin, capability.SysAdmin}:          "bpf_net_capable",
 		{capability.SysResource, capability.SysAdmin}:       "copy_process",
+		{capability.SysNice, capability.SysAdmin}:           "ioprio_check_cap",
 	}
 	last := capability.CheckpointRestore
 	for narrow := range last + 1 {
@@ -220,7 +237,12 @@ func TestAlternatives(t *testing.T) {
 			check.RefusedFirst, check.HasRefusedFirst = narrow, true
 			got := Classify(check)
 			where, want := alternatives[pair{narrow, wide}]
-			if has := got.Alternative != nil; has != want || has && *got.Alternative != narrow {
+			if slices.Contains([]capability.Capability{capability.BPF, capability.Perfmon, capability.CheckpointRestore}, wide) {
+				// SYS_ADMIN does wherever one of these is asked for, whatever came before.
+				if got.Alternative == nil || *got.Alternative != capability.SysAdmin {
+					t.Errorf("%v granted: got %+v, want SYS_ADMIN for an alternative", wide, got)
+				}
+			} else if has := got.Alternative != nil; has != want || has && *got.Alternative != narrow {
 				t.Errorf("%v refused, %v granted %s: got %+v, want an alternative %v", narrow, wide, where, got, want)
 			}
 			if Narrower(narrow, wide) != want {
@@ -255,6 +277,42 @@ func TestTheWiderOfTwoIsAnAlternative(t *testing.T) {
 	read := granted(capability.DACReadSearch, "capable_wrt_inode_uidgid", "generic_permission", "inode_permission", "may_open")
 	if got := Classify(read).Alternative; got == nil || *got != capability.DACOverride {
 		t.Errorf("got %v", got)
+	}
+	option := func(level, name uint64) monitor.Check {
+		check := granted(capability.NetRaw, "security_capable", "ns_capable", "sk_setsockopt")
+		check.Call = call(t, kernel.NativeArch(), "setsockopt")
+		check.Call.HasArgs, check.Call.Args = true, [6]uint64{0, level, name}
+		return check
+	}
+	for _, test := range []struct {
+		name  string
+		check monitor.Check
+		want  string // "" for none
+	}{
+		{"SO_MARK", option(unix.SOL_SOCKET, unix.SO_MARK), "NET_ADMIN"},
+		{"SO_PRIORITY", option(unix.SOL_SOCKET, unix.SO_PRIORITY), "NET_ADMIN"},
+		{"IP_TRANSPARENT", option(unix.SOL_IP, unix.IP_TRANSPARENT), "NET_ADMIN"},
+		{"IPV6_TRANSPARENT", option(unix.SOL_IPV6, unix.IPV6_TRANSPARENT), "NET_ADMIN"},
+		{"SO_BINDTODEVICE", option(unix.SOL_SOCKET, unix.SO_BINDTODEVICE), ""},
+		{"a mark with a message", granted(capability.NetRaw, "ns_capable", "__sock_cmsg_send"), "NET_ADMIN"},
+		{"a program", granted(capability.BPF, "ns_capable", "bpf_token_capable", "bpf_prog_load"), "SYS_ADMIN"},
+		{"a token", granted(capability.BPF, "ns_capable", "bpf_token_create"), ""},
+		{"a counter", granted(capability.Perfmon, "capable", "perf_allow_kernel"), "SYS_ADMIN"},
+		{"ns_last_pid", granted(capability.CheckpointRestore, "ns_capable", "pid_ns_ctl_handler"), "SYS_ADMIN"},
+		{"a network program", granted(capability.NetAdmin, "ns_capable", "bpf_token_capable", "bpf_prog_load"), "SYS_ADMIN"},
+		{"an interface", granted(capability.NetAdmin, "ns_capable", "rtnetlink_rcv_msg"), ""},
+		{"many processes", granted(capability.SysResource, "capable", "copy_process"), "SYS_ADMIN"},
+		{"a higher limit", granted(capability.SysResource, "capable", "do_prlimit"), ""},
+		{"realtime I/O", granted(capability.SysAdmin, "capable", "ioprio_check_cap"), "SYS_NICE"},
+		{"a mount", granted(capability.SysAdmin, "ns_capable", "path_mount"), ""},
+	} {
+		got := ""
+		if alternative := Classify(test.check).Alternative; alternative != nil {
+			got = alternative.String()
+		}
+		if got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
+		}
 	}
 	link := granted(capability.DACReadSearch, "do_linkat")
 	if got := Classify(link).Alternative; got != nil {

@@ -33,8 +33,22 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 	}
 	readingAsUser := func(c *monitor.Check) { reading(c); c.Root = false }
 
+	readingWithout := func(c *monitor.Check) { readingAsUser(c); c.Answer = monitor.Missing }
 	writingAsUser := func(c *monitor.Check) { writing(c); c.Root = false }
 
+	option := func(level, name uint64) func(*monitor.Check) {
+		return func(c *monitor.Check) {
+			c.Call = call(t, kernel.NativeArch(), "setsockopt")
+			c.Call.HasArgs, c.Call.Args[1], c.Call.Args[2] = true, level, name
+		}
+	}
+
+	command := func(number uint64) func(*monitor.Check) {
+		return func(c *monitor.Check) {
+			c.Call = call(t, kernel.NativeArch(), "bpf")
+			c.Call.HasArgs, c.Call.Args[0] = true, number
+		}
+	}
 	matched := make(map[int]bool)
 	for _, test := range []struct {
 		name       string
@@ -47,6 +61,14 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"mmap", capability.SysAdmin, "cap_capable cap_vm_enough_memory security_vm_enough_memory_mm __mmap_region do_mmap", nil, Irrelevant, "overcommit_memory"},
 		{"brk, inlined", capability.SysAdmin, "security_vm_enough_memory_mm do_brk_flags", nil, Irrelevant, "overcommit_memory"},
 		{"mlock in an mmap", capability.IPCLock, "security_capable capable do_mmap vm_mmap_pgoff", nil, Required, "RLIMIT_MEMLOCK"},
+		{"setuid", capability.Setuid, "security_capable ns_capable_setid __sys_setuid", nil, Required, "real and the saved"},
+		{"setgid", capability.Setgid, "security_capable ns_capable_setid __sys_setgid", nil, Required, "real and the saved"},
+		{"setreuid", capability.Setuid, "security_capable ns_capable_setid __sys_setreuid", nil, Required, ""},
+		{"setfsuid", capability.Setuid, "security_capable ns_capable_setid __sys_setfsuid", nil, Soft, "no errors"},
+		{"setfsgid", capability.Setgid, "security_capable ns_capable_setid __sys_setfsgid", nil, Soft, "no errors"},
+		{"capset", capability.Setpcap, "cap_capset security_capset __do_sys_capset", nil, Required, "make inheritable"},
+		{"PR_CAPBSET_DROP", capability.Setpcap, "security_capable ns_capable cap_task_prctl security_task_prctl", nil, Required, ""},
+		{"a set-user-ID program that is traced", capability.Setuid, "security_capable ns_capable cap_bprm_creds_from_file", nil, Soft, "traced"},
 		{"is the program readable", capability.DACReadSearch, "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission would_dump begin_new_exec load_elf_binary", nil, Soft, "core dump"},
 		{"is the program executable", capability.DACOverride, "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission may_open path_openat do_filp_open", nil, Required, ""},
 		{"mount", capability.SysAdmin, "security_capable ns_capable path_mount", nil, Required, ""},
@@ -57,6 +79,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 
 		{"root reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", reading, Irrelevant, "the host's root"},
 		{"a user reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", readingAsUser, Soft, "owner's rights"},
+		{"a user without it reads a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", readingWithout, Irrelevant, "open to all"},
 		{"root writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writing, Irrelevant, "the host's root"},
 		{"a user writes a network sysctl", capability.NetAdmin, "security_capable ns_capable_noaudit net_ctl_permissions proc_sys_permission", writingAsUser, Required, ""},
 		{"reading a user limit", capability.SysResource, "security_capable ns_capable set_permissions proc_sys_permission", reading, Irrelevant, "/proc/sys/user"},
@@ -76,11 +99,18 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"an interface that is not there", capability.NetAdmin, "security_capable capable dev_load dev_ioctl", nil, Irrelevant, "load a module"},
 		{"the same, the second question", capability.SysModule, "security_capable capable dev_load dev_ioctl", nil, Irrelevant, "load a module"},
 		{"TCP_CONGESTION", capability.NetAdmin, "security_capable capable tcp_ca_find_autoload tcp_set_congestion_control", nil, Irrelevant, "load a module"},
+		{"TCP_ULP", capability.NetAdmin, "security_capable capable tcp_set_ulp do_tcp_setsockopt", nil, Irrelevant, "load a module"},
+		{"using a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_LOOKUP_ELEM), Irrelevant, "maps and programs"},
+		{"making a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_CREATE), Required, ""},
+		{"a program's symbol", capability.BPF, "security_capable ns_capable bpf_token_capable bpf_prog_kallsyms_add bpf_prog_load", nil, Soft, "symbols"},
+		{"padding an array", capability.Perfmon, "security_capable ns_capable bpf_token_capable array_map_alloc", nil, Irrelevant, "padded"},
 		{"insmod", capability.SysModule, "security_capable capable may_init_module __do_sys_finit_module", nil, Required, ""},
 		{"IMA", capability.SysAdmin, "security_capable capable ima_match_rules ima_match_policy", nil, Irrelevant, "integrity"},
 		{"SELinux", capability.MacAdmin, "cap_capable selinux_inode_getsecurity vfs_getxattr", nil, Irrelevant, "label"},
 
-		{"chown of a set-group-ID file", capability.Fsetid, "security_capable capable_wrt_inode_uidgid setattr_prepare", nil, Soft, "cleared"},
+		{"chown of a set-group-ID file", capability.Fsetid, "security_capable capable_wrt_inode_uidgid setattr_prepare", nil, Required, "could not be told"},
+		{"setfacl", capability.Fsetid, "security_capable capable_wrt_inode_uidgid posix_acl_update_mode simple_set_acl", nil, Required, "could not be told"},
+		{"writing to FUSE", capability.Fsetid, "security_capable capable fuse_direct_io", nil, Required, "on every write"},
 		{"writing to it", capability.Fsetid, "security_capable capable_wrt_inode_uidgid setattr_should_drop_sgid file_remove_privs_flags", nil, Soft, "cleared"},
 		{"ps", capability.SysPtrace, "security_capable ns_capable_noaudit ptrace_has_cap __ptrace_may_access ptrace_may_access do_task_stat", nil, Soft, "/proc/PID/stat"},
 		{"strace", capability.SysPtrace, "security_capable ns_capable ptrace_has_cap __ptrace_may_access ptrace_attach", nil, Required, ""},
@@ -91,14 +121,43 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"ss", capability.NetAdmin, "security_capable netlink_net_capable inet_diag_dump_icsk tcp_diag_dump", nil, Soft, "listings"},
 		{"ss -u", capability.NetAdmin, "security_capable netlink_net_capable udp_dump udp_diag_dump", nil, Soft, "listings"},
 		{"ip link set", capability.NetAdmin, "security_capable netlink_net_capable rtnetlink_rcv_msg", nil, Required, ""},
+		{"wchan", capability.SysPtrace, "security_capable ns_capable __ptrace_may_access ptrace_may_access proc_pid_wchan", nil, Soft, "wchan"},
+		{"hidepid", capability.SysPtrace, "security_capable ns_capable __ptrace_may_access ptrace_may_access proc_pid_readdir", nil, Soft, "hides them"},
+		{"/proc/iomem", capability.SysAdmin, "security_capable file_ns_capable r_show seq_read_iter", nil, Soft, "iomem"},
+		{"pagemap", capability.SysAdmin, "security_capable file_ns_capable pagemap_read", nil, Soft, "pagemap"},
+		{"EPOLLWAKEUP", capability.BlockSuspend, "security_capable capable do_epoll_ctl", nil, Soft, "EPOLLWAKEUP"},
+		{"many pipes", capability.SysResource, "security_capable capable pipe_is_unprivileged_user alloc_pipe_info", nil, Soft, "pipe-user-pages-soft"},
+		{"a larger pipe", capability.SysResource, "security_capable capable pipe_set_size pipe_fcntl", nil, Required, ""},
+		{"trusted.* on ext4", capability.SysAdmin, "security_capable capable ext4_xattr_trusted_list ext4_listxattr", nil, Soft, "trusted.*"},
+		{"the next mount namespace", capability.SysAdmin, "security_capable ns_capable_noaudit __lookup_next_mnt_ns ns_ioctl", nil, Soft, "passed over"},
+		{"mounting an overlay", capability.DACReadSearch, "security_capable capable ovl_can_decode_fh ovl_fill_super", nil, Soft, "fewer features"},
+		{"a FUSE server", capability.SysAdmin, "security_capable capable process_init_reply fuse_dev_do_write", nil, Soft, "FUSE server"},
+		{"a graphics card", capability.SysAdmin, "security_capable capable drm_file_alloc drm_open_helper", nil, Soft, "render nodes"},
+		{"its authentication", capability.SysAdmin, "security_capable capable drm_master_check_perm drm_setmaster_ioctl", nil, Required, ""},
 		{"a full disk", capability.SysResource, "security_capable capable ext4_has_free_clusters ext4_claim_free_clusters", nil, Soft, "reserved blocks"},
 		{"a quota", capability.SysResource, "security_capable capable ignore_hardlimit dquot_add_space", nil, Soft, "quotas"},
 		{"setrlimit", capability.SysResource, "security_capable capable do_prlimit", nil, Required, ""},
 
 		{"mlock", capability.IPCLock, "security_capable capable mlock_future_ok", nil, Required, "RLIMIT_MEMLOCK"},
 		{"zero copy", capability.IPCLock, "security_capable capable mm_account_pinned_pages msg_zerocopy_realloc", nil, Required, "RLIMIT_MEMLOCK"},
-		{"huge pages", capability.IPCLock, "security_capable capable can_do_hugetlb_shm hugetlb_file_setup", nil, Required, ""},
+		{"huge pages", capability.IPCLock, "security_capable capable can_do_hugetlb_shm hugetlb_file_setup", nil, Required, "hugetlb_shm_group"},
 		{"mq_open", capability.SysResource, "security_capable capable mqueue_get_inode mqueue_create_attr", nil, Required, "fs.mqueue"},
+		{"SHM_LOCK", capability.IPCLock, "security_capable ns_capable shmctl_do_lock ksys_shmctl", nil, Required, "segment's owner"},
+		{"a device for a virtual machine", capability.IPCLock, "security_capable capable vfio_iommu_type1_ioctl", nil, Required, "RLIMIT_MEMLOCK"},
+		{"a congestion control", capability.NetAdmin, "security_capable ns_capable sockopt_ns_capable do_tcp_setsockopt", option(unix.SOL_TCP, unix.TCP_CONGESTION), Required, "allowed_congestion_control"},
+		{"TCP_REPAIR", capability.NetAdmin, "security_capable ns_capable sockopt_ns_capable do_tcp_setsockopt", option(unix.SOL_TCP, unix.TCP_REPAIR), Required, ""},
+		{"userfaultfd", capability.SysPtrace, "security_capable capable __x64_sys_userfaultfd", nil, Required, "unprivileged_userfaultfd"},
+		{"io_uring for a group", capability.SysAdmin, "security_capable capable __x64_sys_io_uring_setup", nil, Required, "io_uring_group"},
+		{"fanotify", capability.SysAdmin, "security_capable capable __do_sys_fanotify_init", nil, Required, "by handle"},
+		{"fanotify's marks", capability.SysAdmin, "security_capable capable do_fanotify_mark", nil, Required, "mounts"},
+		{"deduplication", capability.SysAdmin, "security_capable capable vfs_dedupe_file_range_one", nil, Required, "may write"},
+		{"another's counters", capability.Perfmon, "security_capable capable perf_check_permission __do_sys_perf_event_open", nil, Required, "may trace"},
+		{"the kernel's counters", capability.Perfmon, "security_capable capable perf_allow_kernel __do_sys_perf_event_open", nil, Required, ""},
+		{"verifying a program", capability.Perfmon, "security_capable ns_capable bpf_token_capable bpf_check bpf_prog_load", nil, Required, "verifier"},
+		{"migrate_pages", capability.SysNice, "security_capable capable kernel_migrate_pages", nil, Required, "pages"},
+		{"autogroup", capability.SysAdmin, "security_capable capable proc_sched_autogroup_set_nice", nil, Required, "a second"},
+		{"a line discipline", capability.SysModule, "security_capable capable tty_ldisc_get", nil, Required, "ldisc_autoload"},
+		{"SCSI commands", capability.SysRawio, "security_capable capable scsi_cmd_allowed", nil, Required, "may open"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			check := granted(test.capability, strings.Fields(test.stack)...)

@@ -11,7 +11,16 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/netlink.h>
+#include <linux/packet_diag.h>
+#include <linux/perf_event.h>
+#include <linux/securebits.h>
+#include <linux/sock_diag.h>
+#include <mqueue.h>
+#include <netinet/tcp.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -21,13 +30,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -115,6 +129,31 @@ static void setfsuid0(char **args)
 	}
 }
 
+// setfsuid UID: asks nothing if UID is one of the process's own.
+static void setfsuid_to(char **args)
+{
+	setfsuid(number(args[0]));
+	printf("%d\n", setfsuid(-1));
+}
+
+static void set_groups(char **args)
+{
+	gid_t group = number(args[0]);
+
+	need(setgroups(1, &group), "setgroups");
+}
+
+// capbset-drop CAP: takes capability number CAP out of the bounding set.
+static void capbset_drop(char **args)
+{
+	need(prctl(PR_CAPBSET_DROP, number(args[0]), 0, 0, 0), "prctl(PR_CAPBSET_DROP)");
+}
+
+static void securebits(char **args)
+{
+	need(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0), "prctl(PR_SET_SECUREBITS)");
+}
+
 static struct __user_cap_header_struct caps_header = {
 	.version = _LINUX_CAPABILITY_VERSION_3,
 };
@@ -182,6 +221,45 @@ static void bind_port(char **args)
 	need(bind(fd, (struct sockaddr *)&address, sizeof(address)), "bind");
 }
 
+// setsockopt LEVEL NAME VALUE: sets an integer option of a TCP socket.
+static void set_option(char **args)
+{
+	int fd = need(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	int value = number(args[2]);
+
+	need(setsockopt(fd, number(args[0]), number(args[1]), &value, sizeof(value)), "setsockopt");
+}
+
+static void congestion(char **args)
+{
+	int fd = need(socket(AF_INET, SOCK_STREAM, 0), "socket");
+
+	need(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, args[0], strlen(args[0])),
+	     "TCP_CONGESTION");
+}
+
+// packet-diag: lists packet sockets, of which there are none.
+static void packet_diag(char **args)
+{
+	struct {
+		struct nlmsghdr header;
+		struct packet_diag_req request;
+	} message = {
+		.header = {
+			.nlmsg_len = sizeof(message),
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
+		},
+		.request = { .sdiag_family = AF_PACKET, .pdiag_show = PACKET_SHOW_FILTER },
+	};
+	char answer[4096];
+	int fd = need(socket(AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG), "socket(NETLINK_SOCK_DIAG)");
+
+	need(send(fd, &message, sizeof(message), 0), "send");
+	need(recv(fd, answer, sizeof(answer), 0), "recv");
+	printf("%d\n", ((struct nlmsghdr *)answer)->nlmsg_type);
+}
+
 // --- files -------------------------------------------------------------------
 
 // access-w FILE: access(2) runs its check under temporary credentials. Newer
@@ -236,6 +314,136 @@ static void chmod_own(char **args)
 	need(fchmod(fd, args[1] ? strtol(args[1], NULL, 8) : 0600), "fchmod");
 }
 
+// open-noatime FILE: only its owner and CAP_FOWNER may read it unnoticed.
+static void open_noatime(char **args)
+{
+	need(open(args[0], O_RDONLY | O_NOATIME), args[0]);
+}
+
+static void list_xattr(char **args)
+{
+	char names[4096];
+
+	need(listxattr(args[0], names, sizeof(names)), "listxattr");
+}
+
+// An access control list with an entry for user 1000, as setfacl writes it.
+static const struct {
+	unsigned version;
+	struct {
+		unsigned short tag, perm;
+		unsigned id;
+	} entries[5];
+} acl = { 2,
+	  { { 0x01, 7, -1u },
+	    { 0x02, 7, 1000 },
+	    { 0x04, 5, -1u },
+	    { 0x10, 7, -1u },
+	    { 0x20, 5, -1u } } };
+
+// set-acl PATH [fd]: gives a new file an access control list, by its path or by a
+// descriptor. Not on overlayfs, which asks only where there is a bit to lose.
+static void set_acl(char **args)
+{
+	static const char name[] = "system.posix_acl_access";
+	int fd = create(args[0]);
+
+	if (args[1] != NULL)
+		need(fsetxattr(fd, name, &acl, sizeof(acl), 0), "fsetxattr");
+	else
+		need(setxattr(args[0], name, &acl, sizeof(acl), 0), "setxattr");
+}
+
+// --- memory and queues -------------------------------------------------------
+
+static void *map(size_t length, int flags)
+{
+	void *address = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+
+	if (address == MAP_FAILED)
+		fail("mmap");
+	return address;
+}
+
+// map-locked BYTES: within RLIMIT_MEMLOCK nothing is needed.
+static void map_locked(char **args)
+{
+	map(number(args[0]), MAP_LOCKED);
+}
+
+// remap-locked FROM TO: makes locked memory larger.
+static void remap_locked(char **args)
+{
+	void *address = map(number(args[0]), MAP_LOCKED);
+
+	if (mremap(address, number(args[0]), number(args[1]), MREMAP_MAYMOVE) == MAP_FAILED)
+		fail("mremap");
+}
+
+// brk-locked BYTES: makes the heap larger after telling the kernel to lock all that comes.
+static void brk_locked(char **args)
+{
+	need(mlockall(MCL_FUTURE), "mlockall(MCL_FUTURE)");
+	if (sbrk(number(args[0])) == (void *)-1)
+		fail("sbrk");
+}
+
+static void shm_lock(char **args)
+{
+	int id = need(shmget(IPC_PRIVATE, 4096, 0600), "shmget");
+
+	need(shmctl(id, SHM_LOCK, NULL), "shmctl(SHM_LOCK)");
+	need(shmctl(id, IPC_RMID, NULL), "shmctl(IPC_RMID)");
+}
+
+static void io_uring(char **args)
+{
+	char params[120] = { 0 }; // struct io_uring_params, which nothing is asked of
+
+	need(syscall(425 /* io_uring_setup */, 1, params), "io_uring_setup");
+}
+
+// mq-open [MESSAGES SIZE]: makes a message queue, of default size unless told otherwise.
+static void open_queue(char **args)
+{
+	struct mq_attr attributes = { 0 };
+
+	if (args[0] != NULL && args[1] != NULL) {
+		attributes.mq_maxmsg = number(args[0]);
+		attributes.mq_msgsize = number(args[1]);
+	}
+	need(mq_open("/probe", O_CREAT | O_RDWR, 0600, args[0] ? &attributes : NULL), "mq_open");
+	need(mq_unlink("/probe"), "mq_unlink");
+}
+
+// --- tracing -----------------------------------------------------------------
+
+static void bpf_array(char **args)
+{
+	union bpf_attr attributes = {
+		.map_type = BPF_MAP_TYPE_ARRAY,
+		.key_size = 4,
+		.value_size = 8,
+		.max_entries = 3,
+	};
+
+	need(syscall(SYS_bpf, BPF_MAP_CREATE, &attributes, sizeof(attributes)),
+	     "bpf(BPF_MAP_CREATE)");
+}
+
+// perf-clock: counts the time that all tasks use on one CPU.
+static void perf_clock(char **args)
+{
+	struct perf_event_attr attributes = {
+		.type = PERF_TYPE_SOFTWARE,
+		.size = sizeof(attributes),
+		.config = PERF_COUNT_SW_CPU_CLOCK,
+	};
+
+	need(syscall(SYS_perf_event_open, &attributes, -1, 0, -1, 0), "perf_event_open");
+}
+
 // --- processes ---------------------------------------------------------------
 
 // kill-user: root signals a process of another user's.
@@ -272,6 +480,28 @@ static void kill_user(char **args)
 		fprintf(stderr, "probe: child ended with status %#x\n", status);
 		exit(1);
 	}
+}
+
+static void set_priority(char **args)
+{
+	need(setpriority(PRIO_PROCESS, 0, -number(args[0])), "setpriority");
+}
+
+// raise-limit: makes more open files possible than were allowed.
+static void raise_limit(char **args)
+{
+	struct rlimit limit;
+
+	need(getrlimit(RLIMIT_NOFILE, &limit), "getrlimit");
+	limit.rlim_max++;
+	need(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
+}
+
+// ioprio-realtime: takes CAP_SYS_ADMIN or CAP_SYS_NICE.
+static void ioprio_realtime(char **args)
+{
+	need(syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 1 << 13 /* IOPRIO_CLASS_RT */),
+	     "ioprio_set");
 }
 
 static void fork_children(char **args)
@@ -432,23 +662,44 @@ static const struct subcommand {
 	{ "access-w", access_w, 1, "FILE" },
 	{ "ambient", ambient, 1, "CAP" },
 	{ "bind", bind_port, 1, "PORT" },
+	{ "bpf-array", bpf_array, 0, "" },
+	{ "brk-locked", brk_locked, 1, "BYTES" },
+	{ "capbset-drop", capbset_drop, 1, "CAP" },
 	{ "capset-only", capset_only, 1, "CAP" },
 	{ "capset-same", capset_same, 0, "" },
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
 	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },
 	{ "compat-setuid0", compat_setuid0, 0, "" },
+	{ "congestion", congestion, 1, "NAME" },
 	{ "descend", descend, 2, "N SUBCOMMAND..." },
 	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
 	{ "fork", fork_children, 1, "N" },
+	{ "io-uring", io_uring, 0, "" },
+	{ "ioprio-realtime", ioprio_realtime, 0, "" },
 	{ "kill-user", kill_user, 0, "" },
+	{ "listxattr", list_xattr, 1, "FILE" },
+	{ "map-locked", map_locked, 1, "BYTES" },
 	{ "memfd-exec", memfd_exec, 1, "SUBCOMMAND..." },
 	{ "mknod", mknod_null, 1, "PATH" },
+	{ "mq-open", open_queue, 0, "[MESSAGES SIZE]" },
+	{ "open-noatime", open_noatime, 1, "FILE" },
 	{ "packet", packet, 0, "" },
+	{ "packet-diag", packet_diag, 0, "" },
+	{ "perf-clock", perf_clock, 0, "" },
+	{ "raise-limit", raise_limit, 0, "" },
 	{ "rawsock", rawsock, 0, "" },
+	{ "remap-locked", remap_locked, 2, "FROM TO" },
 	{ "repeat", repeat, 2, "N SUBCOMMAND..." },
+	{ "securebits", securebits, 0, "" },
+	{ "set-acl", set_acl, 1, "PATH [fd]" },
+	{ "setfsuid", setfsuid_to, 1, "UID" },
 	{ "setfsuid0", setfsuid0, 0, "" },
 	{ "setgid0", setgid0, 0, "" },
+	{ "setgroups", set_groups, 1, "GID" },
+	{ "setpriority", set_priority, 1, "N" },
+	{ "setsockopt", set_option, 3, "LEVEL NAME VALUE" },
 	{ "setuid0", setuid0, 0, "" },
+	{ "shm-lock", shm_lock, 0, "" },
 	{ "thread-exec", thread_exec, 1, "SUBCOMMAND..." },
 	{ "unshare-user-mount", unshare_user_mount, 0, "" },
 	{ "write-sgid", write_sgid, 1, "PATH" },

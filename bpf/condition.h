@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Conditions: where the kernel asks for the capability first and looks at something
+ * else after a refusal, would that have passed? Evaluated at the moment of the
+ * check. Which kernel function asked is not looked at here: internal/classify heeds a
+ * condition only at the places that it is about.
+ */
+#ifndef CAPMON_CONDITION_H
+#define CAPMON_CONDITION_H
+
+#include "call.h"
+
+#define S_ISUID 04000
+#define S_ISGID 02000
+#define RLIMIT_MEMLOCK 8
+#define RLIM_INFINITY (~0ULL)
+#define MAP_ANONYMOUS 0x20
+#define MAP_HUGETLB 0x40000
+#define HUGETLBFS_MAGIC 0x958458f6
+
+#ifndef CAP_SETGID
+enum {
+	CAP_FSETID = 4,
+	CAP_SETGID = 6,
+	CAP_SETUID = 7,
+	CAP_SETPCAP = 8,
+	CAP_IPC_LOCK = 14,
+	CAP_SYS_RESOURCE = 24
+};
+#endif
+
+/* The inode of one of the task's file descriptors, NULL if there is none. */
+static __always_inline struct inode *inode_of(struct task_struct *task, __u32 descriptor)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file *file = NULL;
+
+	if (descriptor >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	struct file **files = BPF_CORE_READ(table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + descriptor);
+	return BPF_CORE_READ(file, f_inode);
+}
+
+/*
+ * __sys_setuid and __sys_setgid (kernel/sys.c) ask first. With the capability
+ * all of real, saved and effective id are set; without it only the effective
+ * one, and only to the real or the saved id.
+ */
+static __always_inline enum condition set_id_condition(__u32 id, __u32 real, __u32 saved)
+{
+	if (id == real && id == saved)
+		return CONDITION_MOOT;
+	return id == real || id == saved ? CONDITION_SILENT : CONDITION_MATTERS;
+}
+
+/* cap_capset asks for CAP_SETPCAP on every call, but needs it only to make
+ * inheritable what is neither inheritable nor permitted (security/commoncap.c). */
+static __always_inline enum condition capset_condition(const struct call *call,
+						       const struct cred *cred)
+{
+	struct capability_sets wanted = {};
+
+	if (!read_capset(call, &wanted))
+		return CONDITION_UNREADABLE;
+	__u64 allowed = capabilities(&cred->cap_inheritable) | capabilities(&cred->cap_permitted);
+	return wanted.inheritable & settings.known & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
+}
+
+/*
+ * setattr_prepare, setattr_copy (fs/attr.c) and posix_acl_update_mode
+ * (fs/posix_acl.c) ask whenever the caller is not in the file's group; a refusal clears
+ * the set-group-ID bit, if it is there. FUSE asks on every write, which clears the
+ * set-user-ID bit, too.
+ */
+static __always_inline enum condition mode_condition(const struct call *call, struct call_rule rule,
+						     struct task_struct *task)
+{
+	__u64 mode = rule.mode == 1 ? call->args[1] : call->args[2];
+
+	if (rule.kind == CALL_FD || rule.kind == CALL_WRITE) {
+		struct inode *inode = inode_of(task, call->args[0]);
+		if (!inode)
+			return CONDITION_UNREADABLE;
+		return BPF_CORE_READ(inode, i_mode) & (S_ISUID | S_ISGID) ? CONDITION_SILENT :
+									    CONDITION_MOOT;
+	} else if (rule.kind != CALL_CHMOD) {
+		return CONDITION_UNREADABLE;
+	}
+	return mode & S_ISGID ? CONDITION_SILENT : CONDITION_MOOT;
+}
+
+static __always_inline __u64 pages(__u64 bytes)
+{
+	return (bytes + settings.page_size - 1) / settings.page_size;
+}
+
+/* Whether mmap rounds the length up to huge pages (ksys_mmap_pgoff, mm/mmap.c). */
+static __always_inline bool maps_huge_pages(const struct call *call, struct task_struct *task)
+{
+	if (call->args[3] & MAP_HUGETLB)
+		return true;
+	if (call->args[3] & MAP_ANONYMOUS)
+		return false;
+	struct inode *inode = inode_of(task, call->args[4]);
+	return BPF_CORE_READ(inode, i_sb, s_magic) == HUGETLBFS_MAGIC;
+}
+
+/*
+ * mlock_future_ok (mm/mmap.c), mm_account_pinned_pages (net/core/skbuff.c) and others
+ * ask first, and compare with RLIMIT_MEMLOCK after a refusal. How much is to be locked
+ * is known for mmap, brk and mremap; without a limit it does not matter.
+ */
+static __always_inline enum condition
+memlock_condition(const struct call *call, struct call_rule rule, struct task_struct *task)
+{
+	__u64 limit = BPF_CORE_READ(task, signal, rlim[RLIMIT_MEMLOCK].rlim_cur);
+	__u64 locked = BPF_CORE_READ(task, mm, locked_vm);
+
+	if (limit == RLIM_INFINITY)
+		return CONDITION_MOOT;
+	if (call->compat || !settings.page_size)
+		return CONDITION_UNREADABLE;
+	switch (rule.kind) {
+	case CALL_MMAP:
+		if (maps_huge_pages(call, task))
+			return CONDITION_UNREADABLE;
+		locked += pages(call->args[1]);
+		break;
+	case CALL_BRK:
+		locked += pages(call->args[0]) - pages(BPF_CORE_READ(task, mm, brk));
+		break;
+	case CALL_MREMAP:
+		locked += pages(call->args[2]) - pages(call->args[1]);
+		break;
+	default:
+		return CONDITION_UNREADABLE;
+	}
+	return locked <= limit / settings.page_size ? CONDITION_MOOT : CONDITION_MATTERS;
+}
+
+/*
+ * mqueue_get_inode (ipc/mqueue.c) asks for every queue, and compares its size with
+ * fs.mqueue's limits after a refusal. Before it, mqueue_create_attr asks only when
+ * there are too many queues; which of the two this is cannot be told when there are
+ * as many as may be.
+ */
+static __always_inline enum condition mq_open_condition(const struct call *call,
+							struct task_struct *task)
+{
+	struct ipc_namespace *ns = BPF_CORE_READ(task, nsproxy, ipc_ns);
+	struct {
+		long flags, maxmsg, msgsize;
+	} attr;
+
+	if (call->compat)
+		return CONDITION_UNREADABLE;
+	if (BPF_CORE_READ(ns, mq_queues_count) >= BPF_CORE_READ(ns, mq_queues_max))
+		return CONDITION_MATTERS;
+	if (!call->args[3]) /* a queue of the default size, which is never above the limits */
+		return CONDITION_MOOT;
+	if (bpf_probe_read_user(&attr, sizeof(attr), (void *)call->args[3]))
+		return CONDITION_UNREADABLE;
+	return attr.maxmsg > BPF_CORE_READ(ns, mq_msg_max) ||
+			       attr.msgsize > BPF_CORE_READ(ns, mq_msgsize_max) ?
+		       CONDITION_MATTERS :
+		       CONDITION_MOOT;
+}
+
+/*
+ * Ids are compared as the initial user namespace has them; elsewhere they would
+ * have to be mapped first, and the answer is left open.
+ */
+static __always_inline enum condition condition_of(const struct check_key *key,
+						   const struct call *call, struct call_rule rule,
+						   const struct cred *cred,
+						   struct task_struct *task)
+{
+	bool initial = BPF_CORE_READ(cred, user_ns, level) == 0;
+
+	switch (key->capability) {
+	case CAP_SETUID:
+		if (rule.kind != CALL_SETUID)
+			return CONDITION_UNTESTED;
+		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, uid.val),
+						  BPF_CORE_READ(cred, suid.val)) :
+				 CONDITION_UNREADABLE;
+	case CAP_SETGID:
+		if (rule.kind != CALL_SETGID)
+			return CONDITION_UNTESTED;
+		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, gid.val),
+						  BPF_CORE_READ(cred, sgid.val)) :
+				 CONDITION_UNREADABLE;
+	case CAP_SETPCAP:
+		return rule.kind == CALL_CAPSET ? capset_condition(call, cred) : CONDITION_UNTESTED;
+	case CAP_FSETID:
+		return mode_condition(call, rule, task);
+	case CAP_IPC_LOCK:
+		return memlock_condition(call, rule, task);
+	case CAP_SYS_RESOURCE:
+		return rule.kind == CALL_MQ_OPEN ? mq_open_condition(call, task) :
+						   CONDITION_UNTESTED;
+	}
+	return CONDITION_UNTESTED;
+}
+
+#endif

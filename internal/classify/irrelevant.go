@@ -1,0 +1,124 @@
+package classify
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// irrelevant are the places whose answer nobody can observe.
+var irrelevant = []Row{
+	{
+		Functions:    []string{"security_vm_enough_memory_mm", "cap_vm_enough_memory", "__vm_enough_memory"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Irrelevant,
+		Reason:       "asked on every change of memory size; read only where overcommit_memory is 2, for a small reserve",
+		Source:       "cap_vm_enough_memory, security/commoncap.c; __vm_enough_memory, mm/util.c",
+	},
+	{
+		Functions:    []string{"bpf_int_jit_compile", "do_jit", "emit_spectre_bhb_barrier", "bpf_jit_blind_constants"},
+		Capabilities: caps{capability.SysAdmin, capability.BPF},
+		Class:        Irrelevant,
+		Reason:       "decides whether hardening is left out of a compiled filter",
+		Source:       "arch/x86/net/bpf_jit_comp.c, arch/arm64/net/bpf_jit_comp.c (also in stable series since 2025); bpf_jit_blinding_enabled, include/linux/filter.h",
+	},
+	{
+		Functions:    []string{"array_map_alloc"},
+		Capabilities: caps{capability.Perfmon, capability.SysAdmin},
+		Class:        Irrelevant,
+		Reason:       "decides whether an array is padded against speculation",
+		Source:       "bpf_bypass_spec_v1, include/linux/bpf.h; array_map_alloc, kernel/bpf/arraymap.c",
+	},
+	{
+		Functions:    []string{"net_ctl_permissions"},
+		Capabilities: caps{capability.NetAdmin},
+		When:         func(c monitor.Check) bool { return c.Root },
+		Class:        Irrelevant,
+		Reason:       "only gives others the rights of the host's root to a network sysctl",
+		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
+	},
+	{
+		Functions:    []string{"net_ctl_permissions"},
+		Capabilities: caps{capability.NetAdmin},
+		When:         func(c monitor.Check) bool { return !c.Answer.Granted() && opensForReading(c) },
+		Class:        Irrelevant,
+		Reason:       "asked whenever a network sysctl is read, which is open to all but for a few secrets",
+		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
+	},
+	{
+		Functions:    []string{"set_permissions"},
+		Capabilities: caps{capability.SysResource},
+		When:         opensForReading,
+		Class:        Irrelevant,
+		Reason:       "decides whether a sysctl below /proc/sys/user may be written; it was read",
+		Source:       "set_permissions, kernel/ucount.c",
+	},
+	{
+		Functions:    []string{"ipc_permissions"},
+		Capabilities: caps{capability.CheckpointRestore, capability.SysAdmin},
+		When:         opensForReading,
+		Class:        Irrelevant,
+		Reason:       "decides whether a *_next_id sysctl may be written; it was read",
+		Source:       "ipc_permissions, ipc/ipc_sysctl.c",
+	},
+	{
+		Functions:    []string{"simple_xattr_list", "ovl_can_list", "ovl_listxattr"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Irrelevant,
+		Reason:       "hides names of trusted.* attributes, which cannot be read without the capability either",
+		Source:       "simple_xattr_list, fs/xattr.c; ovl_can_list, fs/overlayfs/xattrs.c",
+	},
+	{
+		Functions:    []string{"has_capability_noaudit"},
+		Capabilities: caps{capability.SysResource},
+		When:         func(c monitor.Check) bool { return asked(c, "__set_oom_adj", "oom_score_adj_write") },
+		Class:        Irrelevant,
+		Reason:       "resets the lowest oom_score_adj that others may set; lowering one's own is asked for apart",
+		Source:       "__set_oom_adj, fs/proc/base.c",
+	},
+	{
+		Functions: []string{"dev_load", "tcp_ca_find_autoload", "tcp_set_congestion_control", "tcp_set_default_congestion_control",
+			"tcp_ca_get_key_by_name", "__tcp_ulp_find_autoload", "tcp_set_ulp"},
+		Capabilities: caps{capability.NetAdmin, capability.SysModule},
+		Class:        Irrelevant,
+		Reason:       "decides only whether the kernel tries to load a module",
+		Source:       "dev_load, net/core/dev_ioctl.c; tcp_ca_find_autoload, net/ipv4/tcp_cong.c; net/ipv4/tcp_ulp.c",
+	},
+	{
+		Functions: []string{"ima_match_rules", "ima_match_policy"},
+		Class:     Irrelevant,
+		Reason:    "integrity measurement compares the credential with its rules",
+		Source:    "ima_match_rules, security/integrity/ima/ima_policy.c",
+	},
+	{
+		Functions:    []string{"selinux_inode_getsecurity"},
+		Capabilities: caps{capability.MacAdmin},
+		Class:        Irrelevant,
+		Reason:       "decides whether an invalid label is shown raw",
+		Source:       "selinux_inode_getsecurity, security/selinux/hooks.c",
+	},
+	{
+		Functions:    []string{"__sys_bpf"},
+		Capabilities: caps{capability.BPF, capability.SysAdmin},
+		When:         usesObject,
+		Class:        Irrelevant,
+		Reason:       "asked on every call of bpf, and needed only to make maps and programs",
+		Source:       "__sys_bpf, kernel/bpf/syscall.c up to 6.4",
+	},
+}
+
+// usesObject tells the commands of bpf for which nothing else is asked of BPF's own
+// capability: those that use a map or pin an object.
+func usesObject(check monitor.Check) bool {
+	if site, _ := kernel.CallSite(check.Stack); site != "__sys_bpf" || check.Call.Name() != "bpf" || !check.Call.HasArgs {
+		return false
+	}
+	switch check.Call.Args[0] {
+	case unix.BPF_MAP_LOOKUP_ELEM, unix.BPF_MAP_UPDATE_ELEM, unix.BPF_MAP_DELETE_ELEM, unix.BPF_MAP_GET_NEXT_KEY,
+		unix.BPF_OBJ_PIN, unix.BPF_OBJ_GET:
+		return true
+	}
+	return false
+}

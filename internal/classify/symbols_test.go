@@ -1,0 +1,187 @@
+package classify
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// symbols makes testdata/functions-KERNEL.txt anew:
+//
+//	go test ./internal/classify -run Functions -symbols 6.1=System.map
+//
+// where System.map is what the kernel's build left, or nm made of it, followed by
+// what nm made of its modules.
+var symbols = flag.String("symbols", "", "KERNEL=FILE: keep of FILE the functions that the table names")
+
+// kernels are those whose functions are in testdata: Debian's, with all modules, and
+// a small one without modules.
+var kernels = []string{"6.1", "6.12", "6.18"}
+
+// inlined are functions that none of these kernels has as such, but other compilers,
+// architectures, configurations or versions may.
+var inlined = map[string]string{
+	"emit_spectre_bhb_barrier":    "static, in do_jit",
+	"ovl_can_list":                "static, in ovl_listxattr",
+	"__tcp_ulp_find_autoload":     "static, in tcp_set_ulp",
+	"ima_match_rules":             "static, in ima_match_policy",
+	"ignore_hardlimit":            "static, in dquot_add_space",
+	"ext2_has_free_blocks":        "static, in ext2_new_blocks",
+	"ext2_xattr_trusted_list":     "ext2, which ext4 stands in for",
+	"inet_csk_diag_dump":          "up to 4.1",
+	"io_uring_create":             "static, in io_uring_setup",
+	"io_uring_allowed":            "static, in the system call",
+	"userfaultfd_syscall_allowed": "static, in the system call",
+	"perf_check_permission":       "static, in the system call",
+	"can_do_hugetlb_shm":          "static, in hugetlb_file_setup",
+	"may_dedupe_file":             "static, in vfs_dedupe_file_range_one",
+	"process_init_limits":         "static, in process_init_reply",
+	"fuse_cache_write_iter":       "static, in fuse_file_write_iter",
+	"expand_upwards":              "only where stacks grow upwards",
+	"__do_sys_epoll_ctl":          "static, in the system call's entry",
+	"__do_sys_io_uring_setup":     "static, in the system call's entry",
+	"__do_sys_userfaultfd":        "static, in the system call's entry",
+}
+
+func TestFunctionsAreTheKernels(t *testing.T) {
+	if kernel, file, ok := strings.Cut(*symbols, "="); ok {
+		keep(t, kernel, file)
+	}
+	known := make(map[string]bool) // in any kernel
+	has := make(map[string]map[string]bool)
+	for _, kernel := range kernels {
+		has[kernel] = make(map[string]bool)
+		for _, function := range strings.Fields(string(read(t, testdata(kernel)))) {
+			has[kernel][function], known[function] = true, true
+		}
+	}
+	for function := range inlined {
+		if known[function] {
+			t.Errorf("%s is a function of its own", function)
+		}
+	}
+	for _, row := range Rows() {
+		if len(row.Functions) == 0 {
+			continue
+		}
+		if !slices.ContainsFunc(row.Functions, func(f string) bool { return known[f] }) {
+			t.Errorf("%v: none is in any kernel: it can never match", row.Functions)
+		}
+		for _, function := range row.Functions {
+			if !known[function] && inlined[function] == "" && !strings.HasPrefix(function, "__arm64_sys_") {
+				t.Errorf("%s is in no kernel: misspelt, or inlined everywhere", function)
+			}
+		}
+		for _, kernel := range kernels {
+			missing := !slices.ContainsFunc(row.Functions, func(f string) bool { return has[kernel][f] })
+			if reason, ok := absent[place{kernel, row.Functions[0]}]; missing != ok {
+				t.Errorf("%v missing in %s: %v, expected: %v %s", row.Functions, kernel, missing, ok, reason)
+			}
+		}
+	}
+}
+
+type place struct{ kernel, function string }
+
+// absent are the rows, by their first function, that say nothing about a kernel.
+var absent = map[place]string{
+	{"6.1", "__lookup_next_mnt_ns"}: "since 6.12",
+	{"6.18", "ima_match_rules"}:     "built without",
+	{"6.18", "drm_file_alloc"}:      "built without",
+	{"6.18", "scsi_cmd_allowed"}:    "built without",
+}
+
+// The running kernel may lack what modules bring or what it was built without, but a
+// row that it lacks for another reason is a row that does not work.
+func TestFunctionsOfTheRunningKernel(t *testing.T) {
+	file, err := os.Open("/proc/kallsyms")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer file.Close()
+	running := functions(t, file)
+	var missing []string
+	for _, row := range Rows() {
+		if len(row.Functions) > 0 && !slices.ContainsFunc(row.Functions, func(f string) bool { return running[f] }) {
+			missing = append(missing, row.Functions[0])
+			if !slices.Contains(optional, row.Functions[0]) {
+				t.Errorf("%v: the running kernel has none", row.Functions)
+			}
+		}
+	}
+	t.Logf("not in this kernel: %v", missing)
+}
+
+// optional are the rows, by their first function, whose functions are in modules, or in
+// parts that a kernel may be built without, or in some versions only.
+var optional = []string{
+	"ima_match_rules", "selinux_inode_getsecurity",
+	"__lookup_next_mnt_ns", // since 6.12
+	"mqueue_get_inode", "io_uring_create", "io_uring_allowed", "userfaultfd_syscall_allowed", "hugetlb_file_setup",
+	"__vsock_create", "inet_diag_dump_icsk", "ext4_has_free_clusters", "ext4_xattr_trusted_list", "ovl_can_decode_fh",
+	"fuse_create_open", "process_init_reply", "drm_file_alloc", "scsi_cmd_allowed", "__account_locked_vm",
+	"bpf_int_jit_compile", "bpf_check", "array_map_alloc", "kernel_migrate_pages", "proc_sched_autogroup_set_nice",
+	"__x64_sys_fanotify_init", "do_fanotify_mark", "ksys_shmctl",
+}
+
+// functions reads symbols as nm and the kernel print them. The names are without what the
+// compiler appended, as in a check's stack.
+func functions(t *testing.T, r *os.File) map[string]bool {
+	t.Helper()
+	all := make(map[string]bool)
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) >= 3 && strings.Contains("tTwW", fields[1]) {
+			name, _, _ := strings.Cut(fields[2], ".")
+			all[name] = true
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func keep(t *testing.T, kernel, path string) {
+	t.Helper()
+	file, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	all := functions(t, file)
+	var named []string
+	for _, row := range Rows() {
+		for _, function := range row.Functions {
+			if all[function] {
+				named = append(named, function)
+			}
+		}
+	}
+	slices.Sort(named)
+	var text bytes.Buffer
+	for _, function := range slices.Compact(named) {
+		fmt.Fprintln(&text, function)
+	}
+	if err := os.WriteFile(testdata(kernel), text.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testdata(kernel string) string { return filepath.Join("testdata", "functions-"+kernel+".txt") }
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}

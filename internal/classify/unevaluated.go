@@ -1,0 +1,140 @@
+package classify
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// unevaluated are the places where the kernel looks at something else after a refusal
+// that nothing here can see, or where one function asks for more reasons than one.
+var unevaluated = []Row{
+	{
+		Functions:    []string{"ksys_shmctl", "shmctl_do_lock"},
+		Capabilities: caps{capability.IPCLock},
+		Class:        Required,
+		Reason:       "not needed by the segment's owner while RLIMIT_MEMLOCK is not 0, which the kernel looks at afterwards",
+		Source:       "shmctl_do_lock, ipc/shm.c",
+	},
+	{
+		Functions:    []string{"hugetlb_file_setup", "can_do_hugetlb_shm"},
+		Capabilities: caps{capability.IPCLock},
+		Class:        Required,
+		Reason:       "not needed by members of the group vm.hugetlb_shm_group, which the kernel looks at afterwards",
+		Source:       "can_do_hugetlb_shm, fs/hugetlbfs/inode.c",
+	},
+	{
+		Functions:    []string{"__account_locked_vm", "vfio_lock_acct", "vfio_iommu_type1_ioctl"},
+		Capabilities: caps{capability.IPCLock},
+		Class:        Required,
+		Reason:       "needed only beyond RLIMIT_MEMLOCK, which the kernel looks at afterwards",
+		Source:       "__account_locked_vm, mm/util.c; vfio_dma_do_map, drivers/vfio/vfio_iommu_type1.c",
+	},
+	{
+		Functions:    []string{"do_tcp_setsockopt", "mptcp_setsockopt"},
+		Capabilities: caps{capability.NetAdmin},
+		When:         setsCongestionControl,
+		Class:        Required,
+		Reason:       "needed only for an algorithm that is not among net.ipv4.tcp_allowed_congestion_control, which the kernel looks at afterwards",
+		Source:       "do_tcp_setsockopt, net/ipv4/tcp.c; tcp_set_congestion_control, net/ipv4/tcp_cong.c",
+	},
+	{
+		Functions:    []string{"userfaultfd_syscall_allowed", "__x64_sys_userfaultfd", "__arm64_sys_userfaultfd", "__do_sys_userfaultfd"},
+		Capabilities: caps{capability.SysPtrace},
+		Class:        Required,
+		Reason:       "not needed while vm.unprivileged_userfaultfd is 1, which the kernel looks at afterwards",
+		Source:       "userfaultfd_syscall_allowed, fs/userfaultfd.c",
+	},
+	{
+		Functions:    []string{"io_uring_allowed", "__x64_sys_io_uring_setup", "__arm64_sys_io_uring_setup", "__do_sys_io_uring_setup", "io_uring_setup"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Required,
+		Reason:       "not needed by members of the group kernel.io_uring_group, which the kernel looks at afterwards",
+		Source:       "io_uring_allowed, io_uring/io_uring.c",
+	},
+	{
+		Functions:    []string{"__x64_sys_fanotify_init", "__arm64_sys_fanotify_init", "__do_sys_fanotify_init"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Required,
+		Reason:       "not needed for groups that report files by handle only, whose limits are lower then",
+		Source:       "fanotify_init, fs/notify/fanotify/fanotify_user.c",
+	},
+	{
+		Functions:    []string{"do_fanotify_mark", "__x64_sys_fanotify_mark", "__arm64_sys_fanotify_mark"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Required,
+		Reason:       "asked for every mark, and needed only for those on mounts and file systems",
+		Source:       "do_fanotify_mark, fs/notify/fanotify/fanotify_user.c",
+	},
+	{
+		Functions:    []string{"may_dedupe_file", "vfs_dedupe_file_range_one", "vfs_dedupe_file_range"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Required,
+		Reason:       "not needed for files that one owns or may write, which the kernel looks at afterwards",
+		Source:       "may_dedupe_file, fs/remap_range.c",
+	},
+	{
+		Functions:    []string{"perf_check_permission", "__do_sys_perf_event_open", "__x64_sys_perf_event_open", "__arm64_sys_perf_event_open"},
+		Capabilities: caps{capability.Perfmon, capability.SysAdmin},
+		When:         func(c monitor.Check) bool { return !asked(c, "perf_allow_kernel", "perf_allow_cpu") },
+		Class:        Required,
+		Reason:       "not needed for tasks that one may trace if the kernel's own events are left out",
+		Source:       "perf_check_permission, kernel/events/core.c",
+	},
+	{
+		Functions:    []string{"bpf_check"},
+		Capabilities: caps{capability.Perfmon, capability.SysAdmin},
+		Class:        Required,
+		Reason:       "loosens the verifier's rules about pointers and speculation; not every program needs that",
+		Source:       "bpf_allow_ptr_leaks and others, include/linux/bpf.h; bpf_check, kernel/bpf/verifier.c",
+	},
+	{
+		Functions:    []string{"kernel_migrate_pages"},
+		Capabilities: caps{capability.SysNice},
+		Class:        Required,
+		Reason:       "needed only for nodes that the process may not use, and for pages that others have mapped, too",
+		Source:       "kernel_migrate_pages, mm/mempolicy.c",
+	},
+	{
+		Functions:    []string{"proc_sched_autogroup_set_nice"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Required,
+		Reason:       "needed only for more than ten changes a second",
+		Source:       "proc_sched_autogroup_set_nice, kernel/sched/autogroup.c",
+	},
+	{
+		Functions:    []string{"tty_ldisc_get"},
+		Capabilities: caps{capability.SysModule},
+		Class:        Required,
+		Reason:       "asked when a line discipline's module is not loaded; not needed while dev.tty.ldisc_autoload is 1",
+		Source:       "tty_ldisc_get, drivers/tty/tty_ldisc.c",
+	},
+	{
+		Functions:    []string{"scsi_cmd_allowed", "scsi_ioctl"},
+		Capabilities: caps{capability.SysRawio},
+		Class:        Required,
+		Reason:       "not needed for commands that whoever may open the device may send",
+		Source:       "scsi_cmd_allowed, drivers/scsi/scsi_ioctl.c",
+	},
+}
+
+// setsCongestionControl tells TCP_CONGESTION from the other options that
+// do_tcp_setsockopt asks for.
+func setsCongestionControl(check monitor.Check) bool {
+	return setsOption(check.Call, unix.SOL_TCP, unix.TCP_CONGESTION)
+}
+
+// setsOption reports whether the call is setsockopt for one of a level's options.
+func setsOption(call kernel.Call, level uint64, options ...uint64) bool {
+	if call.Name() != "setsockopt" || !call.HasArgs || call.Args[1] != level {
+		return false
+	}
+	for _, option := range options {
+		if call.Args[2] == option {
+			return true
+		}
+	}
+	return false
+}

@@ -184,8 +184,8 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	    BPF_CORE_READ(cred, user_ns, ns.inum) != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
 	else if (container->workload_ns) /* a user namespace of its own gives all there is */
-		key->beyond =
-			(BPF_CORE_READ(task, real_cred, cap_bset.val) & ~container->bounding) != 0;
+		key->beyond = (read_set(&BPF_CORE_READ(task, real_cred)->cap_bset) &
+			       ~container->bounding) != 0;
 	keep_demands(key, &call, rule, cred, target, container->base_userns);
 
 	if (state) {

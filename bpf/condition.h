@@ -63,8 +63,7 @@ static __always_inline enum condition capset_condition(const struct call *call,
 
 	if (!read_capset(call, &wanted))
 		return CONDITION_UNREADABLE;
-	__u64 allowed = BPF_CORE_READ(cred, cap_inheritable.val) |
-			BPF_CORE_READ(cred, cap_permitted.val);
+	__u64 allowed = read_set(&cred->cap_inheritable) | read_set(&cred->cap_permitted);
 	return wanted.inheritable & settings.known & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
 }
 

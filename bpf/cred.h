@@ -22,7 +22,7 @@ static __always_inline enum answer replay(const struct cred *cred, struct user_n
 					  int capability)
 {
 	struct user_namespace *own = BPF_CORE_READ(cred, user_ns);
-	bool held = has_bit(BPF_CORE_READ(cred, cap_effective.val), capability);
+	bool held = has_bit(read_set(&cred->cap_effective), capability);
 	int own_level = BPF_CORE_READ(own, level);
 	__u32 euid = BPF_CORE_READ(cred, euid.val);
 	struct user_namespace *ns = target;
@@ -54,8 +54,8 @@ static __always_inline bool is_derived(const struct cred *cred, const struct cre
 {
 	if (BPF_CORE_READ(cred, user_ns) != BPF_CORE_READ(own, user_ns))
 		return false;
-	__u64 may_have = BPF_CORE_READ(own, cap_permitted.val) | BPF_CORE_READ(own, cap_bset.val);
-	if (BPF_CORE_READ(cred, cap_permitted.val) & ~may_have)
+	__u64 may_have = read_set(&own->cap_permitted) | read_set(&own->cap_bset);
+	if (read_set(&cred->cap_permitted) & ~may_have)
 		return false;
 	if (BPF_CORE_READ(cred, group_info) == BPF_CORE_READ(own, group_info))
 		return true;

@@ -26,9 +26,8 @@ static __always_inline void keep_capset(struct check_key *key, const struct call
 	if (!read_capset(call, &sets))
 		return;
 	key->args[0] = sets.permitted & settings.known;
-	key->args[1] = sets.inheritable & settings.known &
-		       ~BPF_CORE_READ(cred, cap_inheritable.val);
-	key->args[2] = BPF_CORE_READ(cred, cap_permitted.val);
+	key->args[1] = sets.inheritable & settings.known & ~read_set(&cred->cap_inheritable);
+	key->args[2] = read_set(&cred->cap_permitted);
 }
 
 /*

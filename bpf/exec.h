@@ -55,7 +55,7 @@ __noinline int executed_file(__u64 container)
 	struct execution_key key = {
 		.container = container,
 		.inode = BPF_CORE_READ(file, f_inode, i_ino),
-		.ambient = BPF_CORE_READ(task, real_cred, cap_ambient.val),
+		.ambient = read_set(&BPF_CORE_READ(task, real_cred)->cap_ambient),
 		.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev),
 		.nosuid = BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID,
 		.overlay = BPF_CORE_READ(file, f_inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC,

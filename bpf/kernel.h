@@ -28,9 +28,10 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
-/* An array of two __u32 up to 6.2, one u64 since: the same eight bytes. */
+/* An array of two __u32 named cap up to 6.2, one u64 named val since: the same eight
+ * bytes, to be read by read_set, which names neither. */
 typedef struct {
-	__u64 val;
+	__u64 either;
 } kernel_cap_t;
 
 struct ns_common {
@@ -191,5 +192,13 @@ struct pt_regs {
 #endif
 
 #pragma clang attribute pop
+
+static __always_inline __u64 read_set(const kernel_cap_t *set)
+{
+	__u64 bits = 0;
+
+	bpf_probe_read_kernel(&bits, sizeof(bits), set);
+	return bits;
+}
 
 #endif

@@ -114,8 +114,8 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 	const struct cred *cred = BPF_CORE_READ(task, real_cred);
 	container->workload_ns = now;
 	container->existed = existed;
-	container->bounding = BPF_CORE_READ(cred, cap_bset.val);
-	container->permitted = BPF_CORE_READ(cred, cap_permitted.val);
+	container->bounding = read_set(&cred->cap_bset);
+	container->permitted = read_set(&cred->cap_permitted);
 	container->keyring = keyring_of(cred);
 	container->uid = BPF_CORE_READ(cred, euid.val);
 	if (!container->base_userns)

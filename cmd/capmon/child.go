@@ -29,11 +29,7 @@ func newChild(args, env []string, stdout io.Writer) (*child, error) {
 		return nil, fmt.Errorf("cannot run %s: %w", args[0], err)
 	}
 	c := &child{path: path, args: args, env: env, stdout: stdout, signals: make(chan os.Signal, 16)}
-	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2} {
-		if !signal.Ignored(s) { // nohup, and jobs in the background of a shell
-			signal.Notify(c.signals, s)
-		}
-	}
+	signal.Notify(c.signals, caught(unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2)...)
 	return c, nil
 }
 

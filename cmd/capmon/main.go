@@ -44,16 +44,16 @@ func run() int {
 }
 
 // interruptible is a context that ends with the signals that ask a program to.
-// nohup's wish that one be ignored is respected.
 func interruptible() (context.Context, context.CancelFunc) {
-	var signals []os.Signal
-	for _, s := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
-		if !signal.Ignored(s) {
-			signals = append(signals, s)
-		}
+	return signal.NotifyContext(context.Background(), caught(unix.SIGINT, unix.SIGTERM)...)
+}
+
+// caught adds SIGHUP to signals that are to be caught, unless nohup wants it
+// ignored. Other signals are caught even if they are ignored, as a shell makes
+// SIGINT for what its scripts run in the background.
+func caught(signals ...os.Signal) []os.Signal {
+	if !signal.Ignored(unix.SIGHUP) {
+		signals = append(signals, unix.SIGHUP)
 	}
-	if len(signals) == 0 { // NotifyContext would take it for all signals
-		return context.WithCancel(context.Background())
-	}
-	return signal.NotifyContext(context.Background(), signals...)
+	return signals
 }

@@ -14,6 +14,7 @@ import (
 // Exit codes.
 const (
 	exitDone  = 0 // and nothing to complain about
+	exitFound = 1 // what was to be proved is not so, or not certain
 	exitUsage = 2 // usage or environment error
 )
 

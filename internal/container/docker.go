@@ -106,6 +106,9 @@ func (d *Docker) Name() string { return "docker" }
 // or ssh://host.
 func (d *Docker) Endpoint() string { return d.endpoint }
 
+// API is the client itself, for those who run containers and not only look.
+func (d *Docker) API() client.APIClient { return d.client }
+
 // Close ends the connection.
 func (d *Docker) Close() error { return d.client.Close() }
 

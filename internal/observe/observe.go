@@ -155,7 +155,9 @@ func (o *Observer) learnRunning(ctx context.Context) func() {
 	return func() {
 		running, err := o.engine.List(ctx, false)
 		if err != nil {
-			o.log.Warn("listing the running containers", zap.Error(err))
+			if ctx.Err() == nil { // else the observation has ended already
+				o.log.Warn("listing the running containers", zap.Error(err))
+			}
 			return
 		}
 		for _, info := range running {

@@ -39,6 +39,9 @@ func (generated) Generate(r *rand.Rand, _ int) reflect.Value {
 	for range r.Intn(5) {
 		p.Runs = append(p.Runs, generateRun(r))
 	}
+	for range r.Intn(3) {
+		p.Proofs = append(p.Proofs, generateProof(r))
+	}
 	return reflect.ValueOf(generated{p})
 }
 
@@ -71,6 +74,16 @@ func generateRun(r *rand.Rand) Run {
 		run.Uses = append(run.Uses, generateUse(r))
 	}
 	return run
+}
+
+func generateProof(r *rand.Rand) Proof {
+	return Proof{
+		ID: fmt.Sprint("proof-", r.Intn(3)), Time: moment(r), Repeat: 1 + r.Intn(2), Command: []string{"docker", "run", "nginx"},
+		Container: Container{ID: "aa", Name: pick(r, "", "web"), Image: "nginx"},
+		Observed:  capability.Set(r.Intn(4)), Set: capability.Set(r.Intn(4)), Works: r.Intn(2) == 0, Minimal: r.Intn(2) == 0,
+		Members: []Member{{Capability: capability.Chown, Verdict: pick(r, Needed, Unneeded, Unsure), Trial: r.Intn(2)}},
+		Trials:  []Trial{{Number: 1, Set: capability.Set(r.Intn(4)), Outcomes: []string{"exit status 0"}, Same: r.Intn(2) == 0}},
+	}
 }
 
 func generateUse(r *rand.Rand) Use {

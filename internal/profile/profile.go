@@ -27,6 +27,8 @@ type Profile struct {
 	Format string `json:"format"`
 	Schema int    `json:"schema"`
 	Runs   []Run  `json:"runs"`
+	// Proofs of what runs like these need, the oldest first.
+	Proofs []Proof `json:"proofs,omitempty"`
 }
 
 // Run is one run of one container, seen by one capmon.
@@ -156,6 +158,7 @@ func Merge(profiles ...Profile) Profile {
 		merged.Runs = append(merged.Runs, run)
 	}
 	slices.SortFunc(merged.Runs, compareRuns)
+	merged.Proofs = mergeProofs(profiles)
 	return merged
 }
 

@@ -27,6 +27,8 @@ type Summary struct {
 	// Unexamined are programs whose file capabilities are not known.
 	Unexamined []string
 	Uses       []Use
+	// Proof is the latest of what this container needs; nil if there is none.
+	Proof *Proof
 }
 
 // Summaries adds up the runs of each container, in the order of their start. Runs
@@ -35,10 +37,7 @@ func Summaries(p Profile) []Summary {
 	var summaries []Summary
 	index := make(map[[2]string]int)
 	for _, run := range p.Runs {
-		key := [2]string{run.Container.Name, run.Container.Image}
-		if run.Container.Name == "" {
-			key = [2]string{run.Container.ID}
-		}
+		key := run.Container.key()
 		at, known := index[key]
 		if !known {
 			at = len(summaries)
@@ -47,7 +46,20 @@ func Summaries(p Profile) []Summary {
 		}
 		summaries[at].add(run)
 	}
+	for _, proof := range p.Proofs { // the latest comes last
+		if at, known := index[proof.Container.key()]; known {
+			summaries[at].Proof = &proof
+		}
+	}
 	return summaries
+}
+
+// key is the same for runs that belong together.
+func (c Container) key() [2]string {
+	if c.Name == "" {
+		return [2]string{c.ID}
+	}
+	return [2]string{c.Name, c.Image}
 }
 
 func (s *Summary) add(run Run) {
@@ -65,7 +77,7 @@ func (s *Summary) add(run Run) {
 	s.Processes += uint64(run.Processes)
 	s.Checks += run.Checks
 	s.Lost += run.Lost
-	s.Grants = s.Grants.union(run.Grants)
+	s.Grants = s.Grants.Union(run.Grants)
 	s.Incomplete = withAll(s.Incomplete, run.Incomplete)
 	s.Unexamined = withAll(s.Unexamined, run.Unexamined)
 	s.Uses = addUp(append(s.Uses, run.Uses...))
@@ -81,7 +93,8 @@ func withAll(list, more []string) []string {
 	return list
 }
 
-func (g Grants) union(other Grants) Grants {
+// Union is what either was granted.
+func (g Grants) Union(other Grants) Grants {
 	return Grants{
 		Engine:     union(g.Engine, other.Engine),
 		Kernel:     union(g.Kernel, other.Kernel),
@@ -105,6 +118,35 @@ func union(one, other *capability.Set) *capability.Set {
 // use is granted by one of them.
 func (s Summary) Needs() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class.Need() })
+}
+
+// Proved reports whether a proof holds for all that was observed: it is of this
+// image, and all needs were tried.
+func (s Summary) Proved() bool { return s.proofWorks() && s.Untried().Empty() }
+
+func (s Summary) proofWorks() bool {
+	return s.Proof != nil && s.Proof.Works && s.Proof.Container.ImageID == s.Container.ImageID
+}
+
+// List is what to grant: what was proved or else what was observed. If more was
+// observed than was tried it is both, for a proof may know of needs that cannot be
+// observed.
+func (s Summary) List() capability.Set {
+	switch {
+	case s.Proved():
+		return s.Proof.Set
+	case s.proofWorks():
+		return s.Needs().Union(s.Proof.Set)
+	}
+	return s.Needs()
+}
+
+// Untried are the needs about which the proof says nothing.
+func (s Summary) Untried() capability.Set {
+	if s.Proof == nil {
+		return s.Needs()
+	}
+	return s.Needs().Minus(s.Proof.tried())
 }
 
 // Required are the needs that a check asked about and whose refusal is an error.

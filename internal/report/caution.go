@@ -28,22 +28,35 @@ func cautions(s profile.Summary) []string {
 	if s.Running && !s.Existed {
 		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")
 	}
-	for _, c := range s.Unsure().Sorted() {
-		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Needs()...)[0].Unsure))
+	if note := outdated(s); note != "" {
+		notes = append(notes, note)
 	}
-	for _, c := range s.Needs().Sorted() {
-		if !c.Named() {
-			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it: engines take names only", c))
-		}
-		if narrower, ok := s.Narrower(c); ok {
-			notes = append(notes, fmt.Sprintf("%s would do instead of %s, and gives less: --cap-add=%s", narrower, c, narrower))
-		}
-	}
+	notes = append(notes, untested(s)...)
 	if note := emptySet(s); note != "" {
 		notes = append(notes, note)
 	}
 	if s.Grants.Disagree() {
 		notes = append(notes, disagreement(s.Grants))
+	}
+	return notes
+}
+
+// untested are doubts that only a proof dispels.
+func untested(s profile.Summary) []string {
+	if s.Proved() {
+		return nil
+	}
+	var notes []string
+	for _, c := range s.Unsure().Sorted() {
+		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Needs()...)[0].Unsure))
+	}
+	for _, c := range s.Needs().Sorted() {
+		if !c.Named() { // nor can it be tried
+			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it: engines take names only", c))
+		}
+		if narrower, ok := s.Narrower(c); ok {
+			notes = append(notes, fmt.Sprintf("%s would do instead of %s, and gives less: --cap-add=%s", narrower, c, narrower))
+		}
 	}
 	return notes
 }

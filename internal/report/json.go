@@ -43,6 +43,8 @@ type jsonContainer struct {
 	Unused     *capability.Set                   `json:"unused"`
 	Narrower   []jsonNarrower                    `json:"narrower,omitempty"`
 	Classes    map[classify.Class]capability.Set `json:"classes"`
+	Proved     bool                              `json:"proved"`
+	Proof      *profile.Proof                    `json:"proof,omitempty"`
 	Flags      []string                          `json:"flags"`
 	Uses       []profile.Use                     `json:"uses"`
 }
@@ -57,10 +59,14 @@ func writeJSON(out io.Writer, p profile.Profile) error {
 	for _, s := range profile.Summaries(p) {
 		report.Containers = append(report.Containers, jsonOf(s))
 	}
+	return encode(out, report)
+}
+
+func encode(out io.Writer, value any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(report)
+	return encoder.Encode(value)
 }
 
 func jsonOf(s profile.Summary) jsonContainer {
@@ -84,6 +90,8 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Unsure:     s.Unsure(),
 		Spared:     s.Spared(),
 		Denied:     s.Denied(),
+		Proved:     s.Proved(),
+		Proof:      s.Proof,
 		Classes:    make(map[classify.Class]capability.Set),
 		Flags:      []string{},
 		Uses:       s.Uses,
@@ -93,7 +101,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		c.Granted, c.Unused = &granted, &unused
 	}
 	if s.Started {
-		c.Flags = recommend.DockerFlags(s.Needs())
+		c.Flags = recommend.DockerFlags(s.List())
 	}
 	for _, use := range s.Uses {
 		c.Classes[use.Class] = c.Classes[use.Class].With(use.Capability)

@@ -23,15 +23,19 @@ func makePrintable(s *profile.Summary) {
 	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image} {
 		*text = printable(*text)
 	}
-	for _, texts := range []*[]string{&s.Incomplete, &s.Unexamined} {
-		*texts = slices.Clone(*texts)
-		for i, text := range *texts {
-			(*texts)[i] = printable(text)
-		}
-	}
+	s.Incomplete, s.Unexamined = printables(s.Incomplete), printables(s.Unexamined)
 	s.Uses = slices.Clone(s.Uses)
-	for i := range s.Uses {
-		use := &s.Uses[i]
+	makeUsesPrintable(s.Uses)
+	if s.Proof != nil {
+		proof := *s.Proof
+		makeProofPrintable(&proof)
+		s.Proof = &proof
+	}
+}
+
+func makeUsesPrintable(uses []profile.Use) {
+	for i := range uses {
+		use := &uses[i]
 		use.Class = classify.Class(printable(string(use.Class)))
 		for _, text := range []*string{&use.Program, &use.Call, &use.Site, &use.Reason, &use.Unsure} {
 			*text = printable(*text)

@@ -66,7 +66,7 @@ func writeFlags(out, notes io.Writer, p profile.Profile) error {
 		if len(all) > 1 {
 			prefix = name + ": "
 		}
-		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, recommend.DockerLine(s.Needs())); err != nil {
+		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, recommend.DockerLine(s.List())); err != nil {
 			return err
 		}
 	}

@@ -105,6 +105,7 @@ func profiles() map[string]profile.Profile {
 		many = append(many, use(capability.Kill, classify.Required, uint64(10-i), asked(fmt.Sprint("worker-", i), "kill(SIGTERM)", "check_kill_permission")))
 	}
 	four := many[:4]
+	cat := use(capability.DACOverride, classify.Required, 1, asked("tar", "openat", "may_open"), alternative(capability.DACReadSearch))
 	return map[string]profile.Profile{
 		"empty":             profile.New(),
 		"needs-and-unused":  profile.New(run(1, uses...)),
@@ -160,7 +161,14 @@ func profiles() map[string]profile.Profile {
 		"user":           profile.New(changed(run(1), asUser)),
 		"user-with-file-capabilities": profile.New(changed(run(1,
 			use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))), asUser)),
-		"hostile": profile.New(
+		"proved":        withProof(profile.New(run(1, cat, uses[0])), proof()),
+		"proved-before": withProof(profile.New(run(1, cat, uses[0], uses[1])), proof()),
+		"proved-in-part": withProof(profile.New(run(1, cat, uses[0])), proof(func(p *profile.Proof) {
+			p.Minimal, p.Members[0].Verdict, p.Reasons = false, profile.Unsure, []string{"CHOWN is kept: it is flaky"}
+		})),
+		"proved-another-image": withProof(profile.New(run(1, cat)), proof(func(p *profile.Proof) { p.Container.ImageID = "sha256:00" })),
+		"not-proved":           withProof(profile.New(run(1, cat)), proof(func(p *profile.Proof) { p.Works = false })),
+		"hostile": withProof(profile.New(
 			changed(run(1,
 				use(capability.Chown, classify.Required, 1, asked(hostile, hostile, hostile), unsure(hostile)),
 				use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
@@ -169,7 +177,7 @@ func profiles() map[string]profile.Profile {
 			), called(hostile, hostile), func(r *profile.Run) { r.Incomplete = []string{hostile} }),
 			changed(run(2), func(r *profile.Run) { r.Container = profile.Container{ID: hostile} }),
 			changed(neverStarted(3), func(r *profile.Run) { r.Container = profile.Container{ID: "\x1b[1m"} }),
-		),
+		), hostileProof()),
 	}
 }
 
@@ -295,7 +303,7 @@ func TestJSONHasTheSameFieldsForAll(t *testing.T) {
 					t.Errorf("%s: %s is null", name, field)
 				}
 			}
-			for _, optional := range []string{"name", "image", "imageID", "labels", "narrower"} {
+			for _, optional := range []string{"name", "image", "imageID", "labels", "narrower", "proof"} {
 				delete(c, optional)
 			}
 			fields := slices.Sorted(maps.Keys(c))

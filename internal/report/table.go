@@ -64,13 +64,16 @@ func (p *page) container(s profile.Summary) {
 	}
 	if s.Started {
 		p.line("  %s", verdict(s))
+		if text := verified(s); text != "" {
+			p.line("  %s", text)
+		}
 	}
 	for _, caution := range cautions(s) {
 		p.line("  %s %s", p.mark("note:", text.FgYellow), caution)
 	}
 	if s.Started {
 		p.line("")
-		p.line("  docker run %s …", recommend.DockerLine(s.Needs()))
+		p.line("  docker run %s …", recommend.DockerLine(s.List()))
 	}
 }
 

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/verify"
+)
+
+// verifying holds the flags of verify.
+type verifying struct {
+	logging *logging
+	format  string
+	save    string
+	options verify.Options
+}
+
+func newVerify(logging *logging) *cobra.Command {
+	v := &verifying{logging: logging}
+	cmd := &cobra.Command{
+		Use:   "verify [PROFILE] -- docker run [OPTION...] IMAGE [COMMAND...]",
+		Short: "Prove which capabilities a container needs, by running it without them",
+		Long: `verify runs the container under its own flags and under the list that was observed,
+which must give the same outcome, and then without each member of the list: one
+whose absence changes nothing is dropped, and what remains is run once more.
+
+The outcome is the exit status of the container, or of the shell command given by
+--test, which is run when the container is healthy (if it has a HEALTHCHECK) or
+running, with its name in $CONTAINER and its published ports in $PORT_80 and so on.
+
+The list is that of a PROFILE which --save wrote, or of the first run. The
+containers are verify's own: their names, addresses and ports are other ones than
+in the command line, their input is empty, and they are removed in the end.`,
+		Example: `  sudo capmon verify -- docker run --rm app ./selftest
+  sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker run -d -p 80:80 nginx
+  sudo capmon verify --repeat 3 --save web.json web.json -- docker run --name web app`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dash := cmd.ArgsLenAtDash()
+			if dash < 0 {
+				return errors.New("no command: say what to verify, such as capmon verify -- docker run IMAGE")
+			}
+			return v.run(cmd, args[:dash], args[dash:])
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&v.format, "output", "o", string(report.Table), "form of the proof: table or json")
+	flags.StringVar(&v.save, "save", "", "write the profile with its proof to this file")
+	flags.StringVar(&v.options.Test, "test", "", "shell command whose exit status 0 says that the container works")
+	flags.DurationVar(&v.options.Timeout, "timeout", 5*time.Minute, "longest time that one run may take")
+	flags.IntVar(&v.options.Repeat, "repeat", 1, "run each list so many times; where they disagree a capability is kept")
+	flags.IntVar(&v.options.Jobs, "jobs", 1, "try so many lists at the same time, unless their containers share something")
+	flags.BoolVar(&v.options.KeepGoing, "keep-going", false, "if the observed list is not enough, search among all that is granted")
+	flags.BoolVar(&v.options.SharedVolumes, "shared-volumes", false, "write to volumes and directories that another container uses")
+	return cmd
+}
+
+// check validates what can be told before anything is started.
+func (v *verifying) check(files, command []string) (*zap.Logger, error) {
+	if _, err := report.ParseProofFormat(v.format); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(files) > 1:
+		return nil, errors.New("more than one profile: give one, capmon verify takes its list from it")
+	case v.options.Timeout <= 0:
+		return nil, fmt.Errorf("--timeout %s: give a time that is positive, such as 5m", v.options.Timeout)
+	case v.options.Repeat < 1:
+		return nil, fmt.Errorf("--repeat %d: give 1 or more", v.options.Repeat)
+	case v.options.Jobs < 1:
+		return nil, fmt.Errorf("--jobs %d: give 1 or more", v.options.Jobs)
+	}
+	var err error
+	if v.options.Command, err = verify.ParseCommand(command); err != nil {
+		return nil, err
+	}
+	if err := v.options.Command.CheckTest(v.options.Test); err != nil {
+		return nil, err
+	}
+	if len(files) == 1 {
+		p, err := profile.Load(files[0])
+		if err != nil {
+			return nil, err
+		}
+		v.options.Profile = &p
+	}
+	if v.save != "" {
+		if err := profile.CheckSave(v.save); err != nil {
+			return nil, err
+		}
+	}
+	log, err := v.logging.logger()
+	if err != nil {
+		return nil, err
+	}
+	return log, doctor.CheckRights()
+}
+
+func (v *verifying) run(cmd *cobra.Command, files, command []string) error {
+	log, err := v.check(files, command)
+	if err != nil {
+		return err
+	}
+	docker, err := connect(cmd.Context(), true, log)
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	observer, err := observe.Start(context.WithoutCancel(cmd.Context()), observe.Options{Engine: docker, Log: log})
+	if err != nil {
+		return explain(err)
+	}
+	defer observer.Close()
+
+	v.options.Docker, v.options.Observer = docker, observer
+	newTicker(cmd.ErrOrStderr()).register(&v.options)
+	p, proof, err := verify.Verify(cmd.Context(), v.options)
+	switch {
+	case cmd.Context().Err() != nil:
+		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: interrupted; nothing is proved, and no container of verify's is left")
+		return &exitError{signalled(unix.SIGINT)}
+	case err != nil:
+		return err
+	}
+	return v.finish(cmd, p, proof)
+}
+
+func (v *verifying) finish(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
+	var saveErr error
+	if v.save != "" {
+		saveErr = profile.Save(v.save, p)
+	}
+	// What cannot be saved is shown at least.
+	if err := errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format)), saveErr); err != nil {
+		return err
+	}
+	if !proof.Enough || !proof.Minimal {
+		return &exitError{exitFound}
+	}
+	return nil
+}
+
+// ticker shows the trials as they happen.
+type ticker struct {
+	out  io.Writer
+	live bool // a terminal, where a line can be written over
+}
+
+func newTicker(stderr io.Writer) *ticker {
+	return &ticker{stderr, stderr == os.Stderr && isTerminal(os.Stderr)}
+}
+
+func (t *ticker) register(options *verify.Options) {
+	options.Trying = func(trial profile.Trial) {
+		if t.live {
+			fmt.Fprintf(t.out, "\r\033[K    %s …", report.Attempt(trial))
+		}
+	}
+	options.Tried = func(trial profile.Trial) { t.line(report.Tried(trial)) }
+	options.Note = func(note string) { t.line("note: " + note) }
+}
+
+func (t *ticker) line(text string) {
+	if t.live {
+		fmt.Fprint(t.out, "\r\033[K")
+	}
+	fmt.Fprintln(t.out, "capmon:", text)
+}

@@ -1,0 +1,293 @@
+package main
+
+import (
+	"encoding/json"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// proved is what the tests read of a proof.
+type proved struct {
+	Enough, Works, Minimal bool
+	Observed, Set, Flags   []string
+	Reasons                []string
+	Members                []struct {
+		Capability, Class, Verdict, InsteadOf string
+		Trial                                 int
+	}
+	Trials []struct {
+		Number         int
+		Original, Same bool
+		Set, Denied    []string
+		Outcomes       []string
+		Stderr         string
+		Without, With  []string
+		Refused        []struct{ Capability, Call, Site string }
+	}
+}
+
+// verdicts by capability.
+func (p proved) verdicts() map[string]string {
+	all := make(map[string]string)
+	for _, m := range p.Members {
+		all[m.Capability] = m.Verdict
+	}
+	return all
+}
+
+const (
+	needed    = "proved needed"
+	unneeded  = "proved unneeded"
+	undecided = "unsure"
+)
+
+// prove runs capmon verify, which has to leave nothing.
+func prove(t *testing.T, args ...string) (proved, result) {
+	t.Helper()
+	r := execute(t, slices.Concat([]string{binary, "verify", "-o", "json"}, args)...)
+	nothingLeft(t)
+	var p proved
+	if err := json.Unmarshal([]byte(r.stdout), &p); err != nil {
+		t.Fatalf("%v\nexit code %d\n%s%s", err, r.code, r.stdout, r.stderr)
+	}
+	return p, r
+}
+
+// refuseProof runs capmon verify, which has to end with exit code 2 and the
+// reason, and to leave nothing.
+func refuseProof(t *testing.T, reason string, args ...string) {
+	t.Helper()
+	r := execute(t, slices.Concat([]string{binary, "verify"}, args)...)
+	nothingLeft(t)
+	lines := strings.Split(strings.TrimSpace(r.stderr), "\n")
+	last := lines[len(lines)-1]
+	if r.code != exitUsage || r.stdout != "" || !strings.Contains(last, reason) || !strings.HasPrefix(last, "capmon: ") {
+		t.Errorf("wanted %q, got %+v", reason, r)
+	}
+}
+
+// left lists the containers of verifies, whatever has become of these.
+func left(t *testing.T) []string {
+	t.Helper()
+	return strings.Fields(mustExecute(t, "docker", "ps", "-aq", "--filter", "label=com.github.capmon.verify"))
+}
+
+func nothingLeft(t *testing.T) {
+	t.Helper()
+	if ids := left(t); len(ids) > 0 {
+		t.Errorf("left behind: %v", ids)
+	}
+}
+
+// proof is a container to verify, and what capmon must say of it.
+type proof struct {
+	name     string
+	flags    []string // of verify
+	options  []string // of docker run
+	command  []string
+	set      []string
+	verdicts map[string]string
+	code     int
+}
+
+var proofs = []proof{
+	{name: "nothing", command: sh("true"), verdicts: map[string]string{}},
+	{name: "ping", command: []string{"ping", "-c1", "127.0.0.1"}, set: caps("NET_RAW"), verdicts: map[string]string{"NET_RAW": needed}},
+	{name: "chown", command: sh("touch /tmp/f && chown 5 /tmp/f"), set: caps("CHOWN"), verdicts: map[string]string{"CHOWN": needed}},
+	{
+		name: "su", flags: []string{"--jobs=2"}, command: []string{"su", "user", "-c", "true"},
+		set: caps("SETGID", "SETUID"), verdicts: map[string]string{"SETGID": needed, "SETUID": needed},
+	},
+	{
+		name: "the narrower one does", command: []string{"cat", "/data/secret"},
+		set: caps("DAC_READ_SEARCH"), verdicts: map[string]string{"DAC_OVERRIDE": unneeded, "DAC_READ_SEARCH": needed},
+	},
+	{
+		name: "entrypoint of another user", command: []string{"/bin/private-true"},
+		set: caps("DAC_OVERRIDE"), verdicts: map[string]string{"DAC_OVERRIDE": needed},
+	},
+	{
+		name: "used but not needed", command: sh("touch /tmp/f && { chown 5 /tmp/f || true; } && chroot / true"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"CHOWN": unneeded, "SYS_CHROOT": needed},
+	},
+	{
+		name: "either of two", command: sh("r=1; chroot / true && r=0; ping -c1 127.0.0.1 && r=0; exit $r"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"NET_RAW": unneeded, "SYS_CHROOT": needed},
+	},
+	{
+		name: "none of two, once the other has gone", command: sh("! chroot / true || ping -c1 127.0.0.1"),
+		verdicts: map[string]string{"NET_RAW": unneeded, "SYS_CHROOT": unneeded},
+	},
+	{
+		name: "demanded by a file", command: []string{"probe-bind", "rawsock"},
+		set: caps("NET_BIND_SERVICE", "NET_RAW"), verdicts: map[string]string{"NET_BIND_SERVICE": needed, "NET_RAW": needed},
+	},
+	{
+		name: "soft, and nothing looks", command: []string{"probe", "write-sgid", "/tmp/f"},
+		set: caps("FSETID"), verdicts: map[string]string{"FSETID": undecided}, code: exitFound,
+	},
+	{
+		name: "soft, and the exit status tells", command: sh("probe write-sgid /tmp/f | grep kept"),
+		set: caps("FSETID"), verdicts: map[string]string{"FSETID": needed},
+	},
+	{
+		name: "soft, and the test does not mind", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f"},
+		command: sh("sleep 1000"), verdicts: map[string]string{"FSETID": unneeded},
+	},
+	{
+		name: "soft, and the test looks", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f | grep kept"},
+		options: []string{"-d"}, command: sh("sleep 1000"), set: caps("FSETID"), verdicts: map[string]string{"FSETID": needed},
+	},
+	{
+		name: "grants of its own", options: []string{"--cap-drop=ALL", "--cap-add=SYS_ADMIN", "--cap-add=NET_RAW"},
+		command: sh("mount -t tmpfs none /mnt; ping -c1 127.0.0.1 && ! chroot / true"),
+		set:     caps("NET_RAW"), verdicts: map[string]string{"SYS_ADMIN": unneeded, "NET_RAW": needed},
+	},
+	{
+		name: "input at its end", options: []string{"-i"}, command: sh("cat && chroot / true"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "terminal", options: []string{"-t"}, command: sh("tty && chroot / true"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "restarting", options: []string{"--restart=always"}, command: sh("chroot / true"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "fails anyway", command: sh("chroot / true && exit 3"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "healthy only with it", flags: []string{"--test=true"},
+		options: []string{"--health-cmd=test -e /tmp/ready", "--health-interval=100ms", "--health-retries=2"},
+		command: sh("chroot / touch /tmp/ready; exec sleep 1000"),
+		set:     caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "ends before it is healthy", flags: []string{"--test=true"},
+		options: []string{"--health-cmd=test -e /tmp/ready", "--health-interval=100ms"},
+		command: sh("chroot / touch /tmp/ready && exec sleep 1000"),
+		set:     caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+}
+
+func TestVerify(t *testing.T) {
+	for _, test := range proofs {
+		t.Run(test.name, func(t *testing.T) {
+			command := slices.Concat(test.flags, []string{"--", "docker", "run", "--rm"}, test.options, []string{"bb"}, test.command)
+			p, r := prove(t, command...)
+			same(t, "the set", p.Set, test.set)
+			if got := p.verdicts(); !maps.Equal(got, test.verdicts) {
+				t.Errorf("got %v, wanted %v", got, test.verdicts)
+			}
+			if r.code != test.code || p.Minimal != (test.code == exitDone) || !p.Enough || !p.Works {
+				t.Errorf("exit code %d, wanted %d: %+v", r.code, test.code, p)
+			}
+		})
+	}
+}
+
+func TestVerifyShowsItsEvidence(t *testing.T) {
+	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "chown", "5", "/tmp")
+	without := p.Trials[p.Members[0].Trial-1]
+	if without.Same || without.Outcomes[0] != "exit status 1" || without.Stderr != "chown: /tmp: Operation not permitted" ||
+		len(without.Refused) != 1 || without.Refused[0].Capability != "CHOWN" || !strings.Contains(without.Refused[0].Call, "chown") {
+		t.Errorf("%+v", without)
+	}
+	for _, line := range []string{
+		" 1  under its own flags: exit status 0\n", " 2  with CHOWN: exit status 0, as before\n",
+		" 3  without CHOWN: exit status 1\n", " 4  with CHOWN: exit status 0, as before\n",
+	} {
+		if !strings.Contains(r.stderr, "capmon: "+line) {
+			t.Errorf("%q is not among\n%s", line, r.stderr)
+		}
+	}
+	table := mustExecute(t, binary, "verify", "--", "docker", "run", "--rm", "--name", "evident", "bb", "chown", "5", "/tmp")
+	for _, text := range []string{
+		"evident  bb:latest  4 runs  proved minimal\n", "CHOWN       required  proved needed  without it: exit status 1\n",
+		"refused: chown  ", "wrote: chown: /tmp: Operation not permitted\n", "\n  docker run --cap-drop=ALL --cap-add=CHOWN …\n",
+	} {
+		if !strings.Contains(table, text) {
+			t.Errorf("%q is not in\n%s", text, table)
+		}
+	}
+}
+
+// A profile of less than the workload does stands for what cannot be observed.
+func TestVerifyFindsWhatTheListLacks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "less.json")
+	mustExecute(t, binary, "profile", "--save", file, "--", "docker", "run", "--rm", "bb", "ping", "-c1", "127.0.0.1")
+	command := []string{file, "--", "docker", "run", "--rm", "bb", "sh", "-c", "ping -c1 127.0.0.1 && chroot / true"}
+	p, r := prove(t, command...)
+	if r.code != exitFound || p.Enough || p.Works || !strings.Contains(strings.Join(p.Reasons, ""), "--keep-going") {
+		t.Errorf("exit code %d: %+v", r.code, p)
+	}
+	p, r = prove(t, slices.Concat([]string{"--keep-going", "--jobs=2"}, command)...)
+	if r.code != exitFound || p.Enough || !p.Minimal {
+		t.Errorf("exit code %d: %+v", r.code, p)
+	}
+	same(t, "the set", p.Set, caps("NET_RAW", "SYS_CHROOT"))
+}
+
+// The directory tells the second run from the first.
+func TestVerifyKeepsWhatIsFlaky(t *testing.T) {
+	script := "chroot / true || { [ ! -e /state/seen ] && touch /state/seen; }"
+	p, r := prove(t, "--repeat=2", "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
+	same(t, "the set", p.Set, caps("SYS_CHROOT"))
+	if r.code != exitFound || p.verdicts()["SYS_CHROOT"] != undecided || p.Minimal || !p.Works {
+		t.Errorf("exit code %d: %+v", r.code, p)
+	}
+	if !strings.Contains(strings.Join(p.Reasons, ""), "not the same each time: exit status 0, exit status 1") || !strings.Contains(r.stderr, "the runs share") {
+		t.Errorf("%v\n%s", p.Reasons, r.stderr)
+	}
+	p, r = prove(t, "--repeat=2", "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", "chroot / true && [ ! -e /state/seen ] && touch /state/seen")
+	if r.code != exitFound || p.Works || p.verdicts()["SYS_CHROOT"] != undecided || !strings.Contains(strings.Join(p.Reasons, ""), "under its own flags it does not come out the same each time") {
+		t.Errorf("exit code %d: %+v", r.code, p)
+	}
+}
+
+// The runs must not see of each other what a single run would not see.
+func TestVerifyBeginsWithANewVolumeEachTime(t *testing.T) {
+	p, _ := prove(t, "--", "docker", "run", "-v", "verify-fresh:/v", "bb", "sh", "-c", "[ ! -e /v/f ] && touch /v/f && chown 5 /v/f")
+	same(t, "the set", p.Set, caps("CHOWN"))
+	if r := execute(t, "docker", "volume", "inspect", "verify-fresh"); r.code == 0 {
+		t.Error("the volume is left")
+	}
+}
+
+func TestVerifyAProfile(t *testing.T) {
+	dir := t.TempDir()
+	observed, verified := filepath.Join(dir, "observed.json"), filepath.Join(dir, "verified.json")
+	run := func(script string) []string {
+		return []string{"--", "docker", "run", "--rm", "--name", "profiled", "bb", "sh", "-c", script}
+	}
+	const either = "r=1; chroot / true && r=0; ping -c1 127.0.0.1 && r=0; exit $r"
+	mustExecute(t, slices.Concat([]string{binary, "profile", "--save", observed}, run(either))...)
+	p, r := prove(t, slices.Concat([]string{"--save", verified, observed}, run(either))...)
+	same(t, "the set", p.Set, caps("SYS_CHROOT"))
+	if r.code != exitDone {
+		t.Errorf("exit code %d", r.code)
+	}
+	if flags := mustExecute(t, binary, "report", "-o", "flags", observed, verified); flags != "--cap-drop=ALL --cap-add=SYS_CHROOT\n" {
+		t.Errorf("got %s", flags)
+	}
+	if table := mustExecute(t, binary, "report", verified); !strings.Contains(table, "proved minimal; needed: SYS_CHROOT; unneeded: NET_RAW\n") {
+		t.Errorf("got %s", table)
+	}
+
+	// A list that lacks something, although the outcome is the same.
+	p, r = prove(t, slices.Concat([]string{"--keep-going", observed}, run("touch /f; chown 5 /f || true; "+either))...)
+	if r.code != exitFound || p.Enough || !strings.Contains(strings.Join(p.Reasons, ""), "refused, and not before: CHOWN") {
+		t.Errorf("exit code %d: %+v", r.code, p)
+	}
+	other := filepath.Join(dir, "other.json")
+	mustExecute(t, "docker", "tag", "bb", "bb-other")
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "bb-other") })
+	mustExecute(t, binary, "profile", "--save", other, "--", "docker", "run", "--rm", "--name", "profiled", "bb-other", "true")
+	refuseProof(t, "the profile has no workload of image bb:latest: it has profiled of bb-other:latest", slices.Concat([]string{other}, run("true"))...)
+}

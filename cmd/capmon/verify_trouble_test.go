@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestVerifyWhatCannotBeCompared(t *testing.T) {
+	for reason, args := range map[string][]string{
+		"the container does not start: ":                                                                {"--", "docker", "run", "bb", "no-such-command"},
+		"the container does not start under its own flags: ":                                            {"--", "docker", "run", "--cap-drop=ALL", "bb", "/bin/private-true"},
+		"no end within 1s; if it is not meant to end by itself, say with --test CMD":                    {"--timeout=1s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
+		"no end within 1s; the test did not end, or the container did not become healthy":               {"--timeout=1s", "--test=sleep 1000", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
+		`the test fails although everything is granted: test: exit status 3 ("why"); nothing was tried`: {"--test=echo why; exit 3", "--", "docker", "run", "bb", "sleep", "1000"},
+		"the test fails although everything is granted: unhealthy":                                      {"--test=true", "--", "docker", "run", "--health-cmd=false", "--health-interval=100ms", "--health-retries=1", "bb", "sleep", "1000"},
+	} {
+		t.Run(reason, func(t *testing.T) { refuseProof(t, reason, args...) })
+	}
+}
+
+func TestVerifySaysThatTheWorkloadFailsAnyway(t *testing.T) {
+	_, r := prove(t, "--", "docker", "run", "bb", "false")
+	if !strings.Contains(r.stderr, "note: the workload ends with exit status 1 under its own flags") {
+		t.Error(r.stderr)
+	}
+}
+
+func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
+	t.Cleanup(func() { mustExecute(t, "docker", "volume", "rm", "verify-data") })
+	startSleeper(t, "verify-user", "-p", "127.0.0.1:18099:80", "-v", "verify-data:/data-of-user")
+	before := mustExecute(t, "docker", "inspect", "verify-user")
+
+	p, _ := prove(t, "--test", `docker port $CONTAINER 80/tcp | grep -qx "127.0.0.1:$PORT_80" && docker exec $CONTAINER chroot / true`,
+		"--", "docker", "run", "-d", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "sleep", "1000")
+	same(t, "the set", p.Set, caps("SYS_CHROOT"))
+
+	const uses = "container verify-user uses volume verify-data too"
+	refuseProof(t, uses, "--", "docker", "run", "-v", "verify-data:/v", "bb", "true")
+	refuseProof(t, uses, "--", "docker", "run", "--mount", "type=volume,src=verify-data,dst=/v", "bb", "true")
+	refuseProof(t, uses, "--", "docker", "run", "--volumes-from", "verify-user", "bb", "true")
+	prove(t, "--", "docker", "run", "-v", "verify-data:/v:ro", "bb", "true")
+	prove(t, "--shared-volumes", "--", "docker", "run", "-v", "verify-data:/v", "bb", "true")
+
+	dir := t.TempDir()
+	startSleeper(t, "verify-below", "-v", filepath.Join(dir, "a/b")+":/b")
+	refuseProof(t, "container verify-below uses "+dir+" too", "--", "docker", "run", "-v", dir+":/d", "bb", "true")
+	prove(t, "--", "docker", "run", "-v", filepath.Join(dir, "a/bc")+":/d", "bb", "true")
+
+	if after := mustExecute(t, "docker", "inspect", "verify-user"); after != before {
+		t.Errorf("it is another one now:\n%s\n%s", before, after)
+	}
+}
+
+// fifo is something to wait for in a test's command.
+func fifo(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// verification is a capmon verify whose first test waits.
+type verification struct {
+	t              *testing.T
+	cmd            *exec.Cmd
+	stdout, stderr bytes.Buffer
+	release        string // a fifo
+}
+
+// verifying starts one, and returns when its container runs.
+func startVerify(t *testing.T, options ...string) *verification {
+	t.Helper()
+	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
+	v := &verification{t: t, release: fifo(t)}
+	test := fmt.Sprintf("docker exec $CONTAINER chroot / true || exit 1; [ -e %[1]s ] && exit; >%[1]s; echo >%[2]s; cat %[3]s", once, started, v.release)
+	v.cmd = exec.Command(binary, append(append([]string{"verify", "--test", test, "--", "docker", "run", "-d"}, options...), "bb", "sleep", "1000")...)
+	v.cmd.Stdout, v.cmd.Stderr = &v.stdout, &v.stderr
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := v.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadFile(started); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// goOn lets the test go on.
+func (v *verification) goOn() {
+	v.t.Helper()
+	if err := os.WriteFile(v.release, nil, 0o600); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+func (v *verification) wait() result {
+	_ = v.cmd.Wait() // its state tells
+	return result{v.stdout.String(), v.stderr.String(), v.cmd.ProcessState.ExitCode()}
+}
+
+func TestVerifyInterrupted(t *testing.T) {
+	for _, signal := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
+		v := startVerify(t, "-v", "verify-interrupted:/v")
+		if err := v.cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+		if r := v.wait(); r.code != signalled(unix.SIGINT) || r.stdout != "" || !strings.Contains(r.stderr, "no container of verify's is left") {
+			t.Errorf("%s: %+v", signal, r)
+		}
+		nothingLeft(t)
+		if r := execute(t, "docker", "volume", "inspect", "verify-interrupted"); r.code == 0 {
+			t.Error("the volume is left")
+		}
+	}
+}
+
+// The moments are spread over the whole of it; each has to end well, so none is
+// waited for.
+func TestVerifyInterruptedAtAnyMoment(t *testing.T) {
+	for delay := time.Duration(0); delay < 2*time.Second; delay += 150 * time.Millisecond {
+		cmd := exec.Command(binary, "verify", "--", "docker", "run", "bb", "su", "user", "-c", "true")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		end(t, cmd)
+		nothingLeft(t)
+	}
+}
+
+// SIGKILL cannot be caught: the next verify removes what is left, and nothing
+// that is a living one's.
+func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
+	killed, living := startVerify(t, "-v", "verify-killed:/v"), startVerify(t)
+	if err := killed.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed.wait()
+	if ids := left(t); len(ids) != 2 {
+		t.Fatalf("two containers should run: %v", ids)
+	}
+	r := execute(t, binary, "verify", "--", "docker", "run", "bb", "chroot", "/", "true")
+	if r.code != exitDone || !strings.Contains(r.stderr, "removed 1 container that") {
+		t.Errorf("%+v", r)
+	}
+	if ids := left(t); len(ids) != 1 {
+		t.Errorf("the living one's alone should run: %v", ids)
+	}
+	if r := execute(t, "docker", "volume", "inspect", "verify-killed"); r.code == 0 {
+		t.Error("the volume is left")
+	}
+	killed.goOn() // its test outlives it
+	living.goOn()
+	if r := living.wait(); r.code != exitDone || !strings.Contains(r.stdout, "proved minimal") {
+		t.Errorf("%+v", r)
+	}
+	nothingLeft(t)
+}
+
+// relay is a way to the engine that can be cut.
+type relay struct {
+	listener net.Listener
+	mu       sync.Mutex
+	conns    []net.Conn
+}
+
+func newRelay(t *testing.T) (*relay, string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "relay.sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{listener: listener}
+	engine := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			backend, err := net.Dial("unix", engine)
+			if err != nil {
+				_ = conn.Close()
+				continue
+			}
+			r.mu.Lock()
+			r.conns = append(r.conns, conn, backend)
+			r.mu.Unlock()
+			go func() { _, _ = io.Copy(backend, conn); _ = backend.(*net.UnixConn).CloseWrite() }()
+			go func() { _, _ = io.Copy(conn, backend); _ = conn.(*net.UnixConn).CloseWrite() }()
+		}
+	}()
+	t.Cleanup(r.cut)
+	return r, "unix://" + path
+}
+
+func (r *relay) cut() {
+	_ = r.listener.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, conn := range r.conns {
+		_ = conn.Close()
+	}
+}
+
+func TestVerifyWhoseEngineGoes(t *testing.T) {
+	relay, host := newRelay(t)
+	engine := os.Getenv("DOCKER_HOST")
+	t.Setenv("DOCKER_HOST", host)
+	v := startVerify(t)
+	t.Setenv("DOCKER_HOST", engine)
+	relay.cut()
+	v.goOn()
+	r := v.wait()
+	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "the Docker engine has gone: ") || !strings.Contains(r.stderr, "the next capmon verify removes") {
+		t.Errorf("%+v", r)
+	}
+	prove(t, "--", "docker", "run", "bb", "true")
+}
+
+func TestVerifyOnATerminal(t *testing.T) {
+	cmd, screen := terminal(t, binary, "verify", "--", "docker", "run", "-it", "--rm", "bb", "chroot", "/", "true")
+	lines := bufio.NewReader(screen)
+	awaitText(t, lines, "\r\x1b[K    without SYS_CHROOT …\r\x1b[Kcapmon:  3  without SYS_CHROOT: exit status 1")
+	rest := remaining(lines)
+	if err := cmd.Wait(); err != nil || !strings.Contains(rest, "proved minimal") {
+		t.Errorf("%v\n%s", err, rest)
+	}
+}

@@ -1,0 +1,131 @@
+package profile
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// Verdict is what leaving a capability out has shown.
+type Verdict string
+
+// The verdicts.
+const (
+	Needed   Verdict = "proved needed"
+	Unneeded Verdict = "proved unneeded"
+	Unsure   Verdict = "unsure"
+)
+
+// Proof is what running a container's workload again and again, each time with
+// fewer capabilities, has shown.
+type Proof struct {
+	// ID is unique among all proofs.
+	ID        string    `json:"id"`
+	Time      time.Time `json:"time"`
+	Container Container `json:"container"`
+	// Command is the docker run command line, Test the shell command that decided;
+	// without one the workload's exit status did.
+	Command []string `json:"command"`
+	Test    string   `json:"test,omitempty"`
+	// Repeat is how often each set was tried.
+	Repeat int `json:"repeat"`
+	// Observed is the list that the profile proposed.
+	Observed capability.Set `json:"observed"`
+	// Enough: with Observed alone the outcome was that of the original flags.
+	Enough bool `json:"enough"`
+	// Set is the proposal. Works: it was tried twice, with the outcome of the original
+	// flags. Minimal: besides, no member can be left out.
+	Set     capability.Set `json:"set"`
+	Works   bool           `json:"works"`
+	Minimal bool           `json:"minimal"`
+	// Reasons why one of these is false; empty if all are true.
+	Reasons []string `json:"reasons,omitempty"`
+	// Members has an entry for each capability that was left out or put in.
+	Members []Member `json:"members"`
+	Trials  []Trial  `json:"trials"`
+}
+
+// Member is one capability and what leaving it out has shown.
+type Member struct {
+	Capability capability.Capability `json:"capability"`
+	// Class is the class of its use: required, demanded or soft; empty if none was observed.
+	Class   string  `json:"class,omitempty"`
+	Verdict Verdict `json:"verdict"`
+	// InsteadOf is the wider capability whose place it has taken.
+	InsteadOf *capability.Capability `json:"insteadOf,omitempty"`
+	// Trial is the number of the trial that shows it, 0 if it was not tried.
+	Trial int `json:"trial,omitempty"`
+}
+
+// Trial is a set that was tried, Repeat times.
+type Trial struct {
+	Number int `json:"number"`
+	// Original: under the flags as given, not under Set.
+	Original bool           `json:"original,omitempty"`
+	Set      capability.Set `json:"set"`
+	// Without are the capabilities of the list tried that are not in Set.
+	Without capability.Set `json:"without"`
+	// With are those of Set that are not in the list tried.
+	With capability.Set `json:"with"`
+	// Same tells whether every run had the outcome of the original flags.
+	Same bool `json:"same"`
+	// Outcomes of the runs, such as "exit status 1".
+	Outcomes []string `json:"outcomes"`
+	Seconds  float64  `json:"seconds"`
+	// Refused are the checks that were refused, Denied their capabilities.
+	Refused []Use          `json:"refused,omitempty"`
+	Denied  capability.Set `json:"denied"`
+	// Stderr is the last line that a run whose outcome was another wrote.
+	Stderr string `json:"stderr,omitempty"`
+}
+
+// Of returns the trial with the number.
+func (p Proof) Of(number int) (Trial, bool) {
+	i := slices.IndexFunc(p.Trials, func(t Trial) bool { return t.Number == number })
+	if i < 0 || number == 0 {
+		return Trial{}, false
+	}
+	return p.Trials[i], true
+}
+
+// tried are the capabilities about which the proof says something.
+func (p Proof) tried() capability.Set {
+	var set capability.Set
+	for _, member := range p.Members {
+		set = set.With(member.Capability)
+	}
+	return set
+}
+
+// mergeProofs keeps each proof once, the oldest first.
+func mergeProofs(profiles []Profile) []Proof {
+	proofs := make(map[string]Proof)
+	for _, p := range profiles {
+		for _, proof := range p.Proofs {
+			if known, ok := proofs[proof.ID]; !ok || compareProofs(proof, known) > 0 {
+				proofs[proof.ID] = proof
+			}
+		}
+	}
+	var merged []Proof
+	for _, proof := range proofs {
+		merged = append(merged, proof)
+	}
+	slices.SortFunc(merged, compareProofs)
+	return merged
+}
+
+// compareProofs is a total order, so that it does not matter which of two with the
+// same ID comes first.
+func compareProofs(one, other Proof) int {
+	if order := cmp.Or(one.Time.Compare(other.Time), cmp.Compare(one.ID, other.ID)); order != 0 {
+		return order
+	}
+	oneText, _ := json.Marshal(one)
+	otherText, _ := json.Marshal(other)
+	return bytes.Compare(oneText, otherText)
+}

@@ -1,0 +1,206 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
+)
+
+// jsonProof is a proof with what follows from it.
+type jsonProof struct {
+	Schema int `json:"schema"`
+	profile.Proof
+	Flags []string `json:"flags"`
+}
+
+// WriteProof renders a proof as a table or as JSON.
+func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
+	if format == JSON {
+		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: recommend.DockerFlags(proof.Set)})
+	}
+	makeProofPrintable(&proof)
+	page := &page{}
+	page.proof(proof)
+	_, err := io.WriteString(out, page.String())
+	return err
+}
+
+// ParseProofFormat reads the name of a format that WriteProof knows.
+func ParseProofFormat(s string) (Format, error) {
+	if format := Format(s); format == Table || format == JSON {
+		return format, nil
+	}
+	return "", fmt.Errorf("unknown format %q: choose table or json", s)
+}
+
+func (p *page) proof(proof profile.Proof) {
+	runs := 0
+	for _, trial := range proof.Trials {
+		runs += len(trial.Outcomes)
+	}
+	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, plural(uint64(runs), "run", "runs"), standing(proof))
+	if len(proof.Members) > 0 {
+		t := newTable("CAPABILITY", "OBSERVED", "VERDICT", "EVIDENCE")
+		t.SetColumnConfigs(nil)
+		for _, member := range proof.Members {
+			for i, line := range evidence(proof, member) {
+				if i == 0 {
+					t.AppendRow(table.Row{member.Capability.String(), observed(member), member.Verdict, line})
+				} else {
+					t.AppendRow(table.Row{"", "", "", line})
+				}
+			}
+		}
+		p.line("%s", t.Render())
+	}
+	for _, reason := range proof.Reasons {
+		p.line("  note: %s", reason)
+	}
+	p.line("")
+	p.line("  docker run %s …", recommend.DockerLine(proof.Set))
+}
+
+// standing says in a few words what was proved.
+func standing(proof profile.Proof) string {
+	switch {
+	case !proof.Works:
+		return "NOT PROVED"
+	case !proof.Minimal:
+		return "proved to work, not to be minimal"
+	case !proof.Enough:
+		return "proved minimal, and it is not what was observed"
+	}
+	return "proved minimal"
+}
+
+func observed(m profile.Member) string {
+	switch {
+	case m.InsteadOf != nil:
+		return "instead of " + m.InsteadOf.String()
+	case m.Class == "":
+		return "no"
+	}
+	return m.Class
+}
+
+// evidence is what a trial has shown, a line for each thing.
+func evidence(proof profile.Proof, m profile.Member) []string {
+	trial, ok := proof.Of(m.Trial)
+	if !ok {
+		return []string{"not tried"}
+	}
+	if m.Verdict == profile.Unneeded {
+		return []string{fmt.Sprintf("without it: %s, as before", trial.Outcomes[0])}
+	}
+	lines := []string{"without it: " + strings.Join(slices.Compact(slices.Clone(trial.Outcomes)), ", then ")}
+	if trial.Same {
+		lines[0] += ", as before"
+	}
+	refused := slices.DeleteFunc(slices.Clone(trial.Refused), func(use profile.Use) bool { return use.Capability != m.Capability })
+	for _, use := range refused[:min(len(refused), usesShown)] {
+		lines = append(lines, "refused: "+by(use))
+	}
+	if len(refused) == 0 && m.Verdict == profile.Needed {
+		lines = append(lines, "no check was refused: seccomp refuses a call, or the kernel a program, that needs it")
+	}
+	if trial.Stderr != "" {
+		lines = append(lines, "wrote: "+trial.Stderr)
+	}
+	return lines
+}
+
+// Attempt says what a trial is about.
+func Attempt(trial profile.Trial) string {
+	switch {
+	case trial.Original:
+		return "under its own flags"
+	case !trial.With.Empty() && !trial.Without.Empty():
+		return fmt.Sprintf("with %s instead of %s", names(trial.With), names(trial.Without))
+	case !trial.With.Empty():
+		return "with all that was granted"
+	case !trial.Without.Empty():
+		return "without " + names(trial.Without)
+	case trial.Set.Empty():
+		return "without any capability"
+	}
+	return "with " + names(trial.Set)
+}
+
+// Tried is a line about a trial that is over.
+func Tried(trial profile.Trial) string {
+	line := fmt.Sprintf("%2d  %s: %s", trial.Number, Attempt(trial), strings.Join(trial.Outcomes, ", "))
+	if !trial.Original && trial.Same {
+		line += ", as before"
+	}
+	return printable(line)
+}
+
+func makeProofPrintable(p *profile.Proof) {
+	for _, text := range []*string{&p.Container.Name, &p.Container.Image} {
+		*text = printable(*text)
+	}
+	p.Reasons = printables(p.Reasons)
+	p.Members = slices.Clone(p.Members)
+	for i := range p.Members {
+		m := &p.Members[i]
+		m.Class, m.Verdict = printable(m.Class), profile.Verdict(printable(string(m.Verdict)))
+	}
+	p.Trials = slices.Clone(p.Trials)
+	for i := range p.Trials {
+		t := &p.Trials[i]
+		t.Outcomes, t.Stderr = printables(t.Outcomes), printable(t.Stderr)
+		t.Refused = slices.Clone(t.Refused)
+		makeUsesPrintable(t.Refused)
+	}
+}
+
+func printables(texts []string) []string {
+	texts = slices.Clone(texts)
+	for i := range texts {
+		texts[i] = printable(texts[i])
+	}
+	return texts
+}
+
+// verified sums a proof up in a line of the report; "" if there is none that holds.
+func verified(s profile.Summary) string {
+	if !s.Proved() {
+		return ""
+	}
+	parts := []string{fmt.Sprintf("verified %s: %s", s.Proof.Time.Format(time.DateOnly), standing(*s.Proof))}
+	for _, verdict := range []profile.Verdict{profile.Needed, profile.Unneeded, profile.Unsure} {
+		var set capability.Set
+		for _, m := range s.Proof.Members {
+			if m.Verdict == verdict {
+				set = set.With(m.Capability)
+			}
+		}
+		if !set.Empty() {
+			parts = append(parts, strings.TrimPrefix(string(verdict), "proved ")+": "+names(set))
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// outdated says why a proof does not hold for what was observed; "" if it does.
+func outdated(s profile.Summary) string {
+	if s.Proof == nil || s.Proved() {
+		return ""
+	}
+	reason := "it has shown that the list does not work, or not each time"
+	switch {
+	case s.Proof.Container.ImageID != s.Container.ImageID:
+		reason = "it is of another build of the image"
+	case s.Proof.Works:
+		reason = "more was observed than it tried: " + names(s.Untried())
+	}
+	return fmt.Sprintf("what was verified %s is no proof of this list: %s; run capmon verify again", s.Proof.Time.Format(time.DateOnly), reason)
+}

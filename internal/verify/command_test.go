@@ -1,0 +1,143 @@
+package verify
+
+import (
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// The table of flags has to be that of the docker command at hand.
+func TestEveryFlagOfDockerRunIsKnown(t *testing.T) {
+	help, err := exec.Command("docker", "run", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := runFlags()
+	lines := regexp.MustCompile(`(?m)^ +(?:-(\w), )?--([a-z0-9-]+)( [a-z]\S*)? {2,}`).FindAllStringSubmatch(string(help), -1)
+	if len(lines) < 90 {
+		t.Fatalf("only %d flags found in:\n%s", len(lines), help)
+	}
+	for _, line := range lines {
+		letter, name, value := line[1], line[2], line[3]
+		flag := flags.Lookup(name)
+		if flag == nil {
+			t.Errorf("--%s is missing", name)
+		} else if (flag.Value.Type() == "bool") != (value == "") || flag.Shorthand != letter {
+			t.Errorf("--%s: letter %q, value%q; here it is -%s %s", name, letter, value, flag.Shorthand, flag.Value.Type())
+		}
+	}
+}
+
+func TestParseCommand(t *testing.T) {
+	for _, test := range []struct {
+		line string
+		// want is the command line that creates the container with other grants.
+		want string
+	}{
+		{"docker run bb", "docker create --name=n --cap-drop=ALL --cap-add=CHOWN bb"},
+		{"docker container run bb", "docker create --name=n --cap-drop=ALL --cap-add=CHOWN bb"},
+		{"/usr/bin/docker run bb", "/usr/bin/docker create --name=n --cap-drop=ALL --cap-add=CHOWN bb"},
+		{"docker run --rm -it --name web bb sh -c true", "docker create --name=n --interactive=true --tty=true --cap-drop=ALL --cap-add=CHOWN bb sh -c true"},
+		{"docker run -de A=1 --env B bb --name x", "docker create --name=n --env=A=1 --env=B --cap-drop=ALL --cap-add=CHOWN bb --name x"},
+		{"docker run --cap-add NET_ADMIN --cap-drop=all --init=false bb", "docker create --name=n --init=false --cap-drop=ALL --cap-add=CHOWN bb"},
+		{"docker run -p 80:80 -P --restart=always --cidfile f --sig-proxy=false bb", "docker create --name=n --cap-drop=ALL --cap-add=CHOWN bb"},
+		{"docker run --network name=front,alias=web,ip=10.0.0.2 --network-alias a --ip 10.0.0.3 bb", "docker create --name=n --network=name=front --cap-drop=ALL --cap-add=CHOWN bb"},
+		{"docker run --net host -- bb -x", "docker create --name=n --network=host --cap-drop=ALL --cap-add=CHOWN bb -x"},
+		{"docker run --privileged=false -v/a:/b bb", "docker create --name=n --privileged=false --volume=/a:/b --cap-drop=ALL --cap-add=CHOWN bb"},
+	} {
+		command, err := ParseCommand(strings.Fields(test.line))
+		if err != nil {
+			t.Errorf("%s: %v", test.line, err)
+			continue
+		}
+		grants := capability.Of(capability.Chown)
+		if got := strings.Join(command.create(creation{name: "n", grants: &grants}), " "); got != test.want {
+			t.Errorf("%s:\ngot    %s\nwanted %s", test.line, got, test.want)
+		}
+	}
+}
+
+func TestTheOriginalKeepsItsGrants(t *testing.T) {
+	command, err := ParseCommand(strings.Fields("docker run --pull=always --cap-add NET_ADMIN --cap-drop all bb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, how := range map[string]creation{
+		"docker create --name=n --label=l=1 --pull=always --cap-add=NET_ADMIN --cap-drop=all bb": {name: "n", labels: []string{"l=1"}},
+		"docker create --name=n --cap-add=NET_ADMIN --cap-drop=all bb":                           {name: "n", pulled: true},
+	} {
+		if got := strings.Join(command.create(how), " "); got != want {
+			t.Errorf("got    %s\nwanted %s", got, want)
+		}
+	}
+}
+
+func TestCommandLinesThatCannotBeVerified(t *testing.T) {
+	for line, want := range map[string]string{
+		"":                               "no command after --",
+		"make test":                      "make: only docker run … can be verified",
+		"sudo docker run bb":             "run capmon itself with sudo",
+		"docker compose up":              "docker compose: only docker run … can be verified",
+		"docker":                         "docker: only docker run … can be verified",
+		"docker --context x run bb":      "docker --context: options before run are not understood",
+		"docker run":                     "names no image",
+		"docker run --rm -e A=1":         "names no image",
+		"docker run --privileged bb":     "--privileged gives more than capabilities",
+		"docker run --no-such-flag bb":   "unknown flag: --no-such-flag; see docker run --help",
+		"docker run --name":              "flag needs an argument: --name",
+		"docker run --help":              "names no image",
+		"docker run --help bb":           "--help runs nothing",
+		"docker run --init=maybe bb":     `invalid argument "maybe" for "--init"`,
+		"docker run -p eighty:80 bb":     "--publish eighty:80: ",
+		"docker run -p published=80 bb":  "--publish published=80: ",
+		"docker run --privileged=yes bb": `invalid argument "yes"`,
+	} {
+		if _, err := ParseCommand(strings.Fields(line)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, wanted %q", line, err, want)
+		}
+	}
+}
+
+func TestPortsArePublishedOnFreeOnes(t *testing.T) {
+	for line, want := range map[string][]string{
+		"docker run bb":                                 nil,
+		"docker run -p 8080:80 bb":                      {"--publish=80/tcp"},
+		"docker run -p 127.0.0.1:53:53/udp -p 443 bb":   {"--publish=127.0.0.1::53/udp", "--publish=443/tcp"},
+		"docker run -p [::1]:8080:80 bb":                {"--publish=[::1]::80/tcp"},
+		"docker run -p 8080-8081:80-81 bb":              {"--publish=80/tcp", "--publish=81/tcp"},
+		"docker run -p published=8080,target=80 -P bb":  {"--publish=80/tcp", "--publish-all=true"},
+		"docker run -p target=5,protocol=udp,mode=x bb": {"--publish=5/udp"},
+	} {
+		command, err := ParseCommand(strings.Fields(line))
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+			continue
+		}
+		if got := command.publishing(); !slices.Equal(got, want) {
+			t.Errorf("%s: got %q, wanted %q", line, got, want)
+		}
+	}
+}
+
+func TestATestMayNotMeetAnotherContainer(t *testing.T) {
+	command, err := ParseCommand(strings.Fields("docker run -p 8080:80 -p 53:5353/udp bb"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for test, want := range map[string]string{
+		"curl localhost:8080":                "write $PORT_80",
+		"dig -p53 @localhost":                "write $PORT_5353_UDP",
+		"curl localhost:$PORT_80":            "",
+		"docker exec $CONTAINER wget :18080": "",
+		"docker exec $CONTAINER wget :80":    "",
+	} {
+		err := command.CheckTest(test)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, wanted %q", test, err, want)
+		}
+	}
+}

@@ -1,0 +1,46 @@
+package verify
+
+import (
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// The flags of docker run, with their one-letter forms: those that stand alone
+// and those that take a value. A flag that is missing here is refused by name, for
+// without knowing whether a value follows one cannot tell where the image is. The
+// docker command's own definitions (cli/command/container) are not meant for others
+// and bring the classic builder with them.
+const (
+	switches = `detach,d disable-content-trust help init interactive,i no-healthcheck oom-kill-disable
+		privileged publish-all,P quiet,q read-only rm sig-proxy tty,t use-api-socket`
+
+	valued = `add-host annotation attach,a blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent
+		cgroupns cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpus
+		cpuset-cpus cpuset-mems detach-keys device device-cgroup-rule device-read-bps device-read-iops
+		device-write-bps device-write-iops dns dns-opt dns-option dns-search domainname entrypoint env,e env-file
+		expose gpus group-add health-cmd health-interval health-retries health-start-interval
+		health-start-period health-timeout hostname,h io-maxbandwidth io-maxiops ip ip6 ipc isolation
+		kernel-memory label,l label-file link link-local-ip log-driver log-opt mac-address memory,m
+		memory-reservation memory-swap memory-swappiness mount name net net-alias network network-alias
+		oom-score-adj pid pids-limit platform publish,p pull restart runtime security-opt shm-size stop-signal
+		stop-timeout storage-opt sysctl tmpfs ulimit user,u userns uts volume,v volume-driver volumes-from
+		workdir,w`
+)
+
+// runFlags are the flags of docker run. The values are the engine's business.
+func runFlags() *pflag.FlagSet {
+	flags := pflag.NewFlagSet("docker run", pflag.ContinueOnError)
+	flags.SetInterspersed(false) // what follows the image is the container's
+	flags.SetOutput(io.Discard)
+	for _, names := range strings.Fields(switches) {
+		name, letter, _ := strings.Cut(names, ",")
+		flags.BoolP(name, letter, false, "")
+	}
+	for _, names := range strings.Fields(valued) {
+		name, letter, _ := strings.Cut(names, ",")
+		flags.StringP(name, letter, "", "")
+	}
+	return flags
+}

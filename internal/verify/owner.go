@@ -1,0 +1,118 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
+	"golang.org/x/sys/unix"
+)
+
+// The labels of verify's containers.
+const (
+	ownerLabel = "com.github.capmon.verify"
+	// volumesLabel lists named volumes that were not there before verify.
+	volumesLabel = "com.github.capmon.verify.volumes"
+)
+
+// owner tells one process on one machine from all others: the boot, the PID
+// namespace, the PID and its time of start.
+func owner(pid int) (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("reading the boot's ID: %w", err)
+	}
+	var namespace unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/pid", &namespace); err != nil {
+		return "", fmt.Errorf("reading the PID namespace: %w", err)
+	}
+	start, err := startTime(pid)
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s/%d/%d/%s", bytes.TrimSpace(boot), namespace.Ino, pid, start), nil
+}
+
+// startTime is when a process started, in ticks since the boot: a PID may be used
+// again.
+func startTime(pid int) (string, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	// The name, in parentheses, may contain anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const starttime = 22 - 3 // proc_pid_stat(5), less the fields up to the name
+	if len(fields) <= starttime {
+		return "", fmt.Errorf("/proc/%d/stat has %d fields behind the name", pid, len(fields))
+	}
+	return fields[starttime], nil
+}
+
+// dead reports whether the process that a label names is certainly gone. self is
+// the own label. A container that runs although its owner's boot is not ours
+// was started from another machine, of which nothing is known here.
+func dead(label, self string, running bool) bool {
+	theirs, ours := strings.Split(label, "/"), strings.Split(self, "/")
+	if len(theirs) != len(ours) {
+		return false
+	}
+	if theirs[0] != ours[0] {
+		return !running
+	}
+	if theirs[1] != ours[1] { // PIDs there mean something else
+		return false
+	}
+	var pid int
+	if _, err := fmt.Sscan(theirs[2], &pid); err != nil || pid <= 0 {
+		return false
+	}
+	start, err := startTime(pid)
+	return errors.Is(err, os.ErrNotExist) || err == nil && start != theirs[3]
+}
+
+// sweep removes the containers of verifies of which gone holds, and the volumes
+// that they have made.
+func sweep(ctx context.Context, api client.APIClient, gone func(label string, running bool) bool) (int, error) {
+	all, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", ownerLabel))})
+	if err != nil {
+		return 0, fmt.Errorf("listing the containers of earlier verifies: %w", err)
+	}
+	removed := 0
+	for _, c := range all {
+		if !gone(c.Labels[ownerLabel], c.State == container.StateRunning) {
+			continue
+		}
+		if err := remove(ctx, api, c.ID, volumesOf(c.Labels)); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+	return removed, nil
+}
+
+func volumesOf(labels map[string]string) []string {
+	return strings.FieldsFunc(labels[volumesLabel], func(r rune) bool { return r == ',' })
+}
+
+// remove ends a container and removes it, with its anonymous volumes and those
+// named. What has gone already is no error.
+func remove(ctx context.Context, api client.APIClient, id string, volumes []string) error {
+	err := api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // conflict: somebody else removes it
+		return fmt.Errorf("removing container %s: %w", id, err)
+	}
+	for _, name := range volumes {
+		if err := api.VolumeRemove(ctx, name, false); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
+			return fmt.Errorf("removing volume %s: %w", name, err)
+		}
+	}
+	return nil
+}

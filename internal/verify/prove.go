@@ -1,0 +1,156 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// search fills in the proof.
+func (t *trials) search(ctx context.Context, proof *profile.Proof, original attempt, s profile.Summary) error {
+	if !original.Same {
+		t.giveUp(proof, s, "under its own flags it does not come out the same each time: "+strings.Join(original.Outcomes, ", "))
+		return nil
+	}
+	t.list = proof.Observed
+	start := proof.Observed
+	first, err := t.try(ctx, &start)
+	if err != nil {
+		return err
+	}
+	missing := unseen(first, original)
+	proof.Enough = first.outcome() == Same && missing.Empty()
+	if !proof.Enough {
+		reason := notEnough(first, missing)
+		granted, _ := s.Grants.Union(original.ended[0].run.Grants).Set()
+		if !t.options.KeepGoing {
+			t.giveUp(proof, s, reason+"; --keep-going searches for what is missing among all that is granted")
+			return nil
+		}
+		start = granted.Union(proof.Observed)
+		if again, err := t.try(ctx, &start); err != nil || again.outcome() != Same {
+			t.giveUp(proof, s, reason+", and neither is all that is granted")
+			return err
+		}
+		proof.Reasons = append(proof.Reasons, reason)
+		t.list = start
+	}
+	found, err := Minimize(ctx, t.run, t.request(start, s))
+	if err != nil {
+		return err
+	}
+	return t.conclude(ctx, proof, found, s)
+}
+
+// request leaves out nothing whose absence the exit status does not tell: a soft
+// need that is refused is no error.
+func (t *trials) request(start capability.Set, s profile.Summary) Search {
+	search := Search{Start: start, Narrower: make(map[capability.Capability]capability.Capability)}
+	if t.options.Test == "" {
+		search.Keep = s.Soft()
+	}
+	for _, c := range s.Needs().Sorted() {
+		if narrower, ok := s.Narrower(c); ok {
+			search.Narrower[c] = narrower
+		}
+	}
+	return search
+}
+
+// conclude runs the set found once more and takes down the verdicts.
+func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found, s profile.Summary) error {
+	proof.Set = found.Set
+	proof.Works = true
+	if len(found.Verdicts) > 0 {
+		last, err := t.try(ctx, &found.Set)
+		if err != nil {
+			return err
+		}
+		if last.outcome() != Same {
+			t.giveUp(proof, s, fmt.Sprintf("%s worked, and then it did not: %s; the workload is not the same each time, --repeat shows how often", name(found.Set), last.Outcomes[0]))
+			return nil
+		}
+	}
+	proof.Minimal = true
+	for _, c := range found.Set.Union(proof.Observed).Sorted() {
+		verdict, ok := found.Verdicts[c]
+		if !ok {
+			continue
+		}
+		member := profile.Member{Capability: c, Class: classOf(s, c), Verdict: verdict, Trial: t.of(found.Shown[c])}
+		if wide, ok := found.InsteadOf[c]; ok {
+			member.InsteadOf = &wide
+		}
+		proof.Members = append(proof.Members, member)
+		if verdict == profile.Unsure {
+			proof.Minimal = false
+			proof.Reasons = append(proof.Reasons, t.doubt(member))
+		}
+	}
+	return nil
+}
+
+// doubt says why a member stays although it may not be needed.
+func (t *trials) doubt(m profile.Member) string {
+	trial, _ := profile.Proof{Trials: t.done}.Of(m.Trial)
+	if trial.Same {
+		return fmt.Sprintf("%s is kept: a refusal changes the result without an error, and only --test CMD, which looks at the result, can tell", m.Capability)
+	}
+	return fmt.Sprintf("%s is kept: without it the outcome is not the same each time: %s", m.Capability, strings.Join(trial.Outcomes, ", "))
+}
+
+// giveUp leaves the list as it was observed, with nothing proved.
+func (t *trials) giveUp(proof *profile.Proof, s profile.Summary, reason string) {
+	proof.Set, proof.Works, proof.Minimal, proof.Members = proof.Observed, false, false, nil
+	proof.Reasons = append(proof.Reasons, reason)
+	for _, c := range proof.Observed.Sorted() {
+		proof.Members = append(proof.Members, profile.Member{Capability: c, Class: classOf(s, c), Verdict: profile.Unsure})
+	}
+}
+
+func classOf(s profile.Summary, c capability.Capability) string {
+	switch {
+	case s.Required().Has(c):
+		return string(classify.Required)
+	case s.Demanded().Has(c):
+		return string(classify.Demanded)
+	case s.Soft().Has(c):
+		return string(classify.Soft)
+	}
+	return ""
+}
+
+// unseen are capabilities that were refused under the list, not under the original
+// flags. Where the kernel asks for a narrow one before a wide one that is in the
+// list, the refusal of the narrow one means nothing.
+func unseen(first, original attempt) capability.Set {
+	missing := first.Denied.Minus(original.Denied)
+	for _, c := range missing.Sorted() {
+		for _, wide := range first.Set.Sorted() {
+			if classify.Narrower(c, wide) {
+				missing = missing.Without(c)
+			}
+		}
+	}
+	return missing
+}
+
+// notEnough says what the list lacks.
+func notEnough(first attempt, missing capability.Set) string {
+	reason := "the observed list is not enough: " + strings.Join(first.Outcomes, ", ")
+	if !missing.Empty() {
+		reason += "; refused, and not before: " + missing.String()
+	}
+	return reason + quoted(first.Stderr)
+}
+
+func name(set capability.Set) string {
+	if set.Empty() {
+		return "no capability at all"
+	}
+	return set.String()
+}

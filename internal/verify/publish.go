@@ -1,0 +1,108 @@
+package verify
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/docker/go-connections/nat"
+)
+
+// port is a port that the command publishes.
+type port struct {
+	container nat.Port // 80/tcp
+	address   string   // of the host, "" for any
+	host      string   // port of the host as given, "" for any
+}
+
+// published reads the values of --publish, in either of their forms.
+func published(options []option) ([]port, error) {
+	var ports []port
+	for _, o := range options {
+		if o.name != "publish" {
+			continue
+		}
+		mappings, err := nat.ParsePortSpec(shortForm(o.value))
+		if err != nil {
+			return nil, fmt.Errorf("--publish %s: %w; give it as HOST:CONTAINER", o.value, err)
+		}
+		for _, m := range mappings {
+			ports = append(ports, port{m.Port, m.Binding.HostIP, m.Binding.HostPort})
+		}
+	}
+	return ports, nil
+}
+
+// shortForm turns published=8080,target=80 into 8080:80/tcp, as the docker
+// command does.
+func shortForm(value string) string {
+	if !strings.Contains(value, "=") {
+		return value
+	}
+	fields := map[string]string{"protocol": "tcp"}
+	for field := range strings.SplitSeq(value, ",") {
+		key, v, _ := strings.Cut(field, "=")
+		fields[key] = v
+	}
+	return fmt.Sprintf("%s:%s/%s", fields["published"], fields["target"], fields["protocol"])
+}
+
+// publishing are the flags that publish the same ports on free ones of the host,
+// so that neither the user's own container nor another verify is in the way.
+func (c Command) publishing() []string {
+	var flags []string
+	for _, p := range c.ports {
+		address := p.address
+		if strings.Contains(address, ":") {
+			address = "[" + address + "]"
+		}
+		if address != "" {
+			address += "::"
+		}
+		flags = append(flags, "--publish="+address+string(p.container))
+	}
+	for _, o := range c.options {
+		if o.name == "publish-all" {
+			flags = append(flags, "--publish-all="+o.value)
+		}
+	}
+	return flags
+}
+
+// CheckTest fails if a test speaks to a port of the host as the command publishes
+// it: whatever answers there, it is not the container on trial.
+func (c Command) CheckTest(test string) error {
+	for _, p := range c.ports {
+		if p.host == "" || !regexp.MustCompile(`(^|\D)`+regexp.QuoteMeta(p.host)+`(\D|$)`).MatchString(test) {
+			continue
+		}
+		if p.host == p.container.Port() && strings.Contains(test, "CONTAINER") {
+			continue // the port inside
+		}
+		return fmt.Errorf("the test names port %s, which verify does not publish, since it may be another container's: write $%s", p.host, portVariable(p.container))
+	}
+	return nil
+}
+
+// portVariable names the test's environment variable with the host's port.
+func portVariable(p nat.Port) string {
+	name := "PORT_" + p.Port()
+	if p.Proto() != "tcp" {
+		name += "_" + strings.ToUpper(p.Proto())
+	}
+	return name
+}
+
+// portVariables are the test's variables for what the engine has published.
+func portVariables(ports nat.PortMap) []string {
+	var variables []string
+	for p, bindings := range ports {
+		if len(bindings) > 0 {
+			if _, err := strconv.Atoi(bindings[0].HostPort); err == nil {
+				variables = append(variables, portVariable(p)+"="+bindings[0].HostPort)
+			}
+		}
+	}
+	return variables
+}

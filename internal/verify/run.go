@@ -1,0 +1,304 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/client"
+	"github.com/docker/docker/pkg/stdcopy"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// ended is how one run of the workload came out.
+type ended struct {
+	// outcome in words: runs whose words are the same came out the same.
+	outcome string
+	// broken says that the run is no measure: the container did not start, or did
+	// not end. A command as the user gave it must not be.
+	broken bool
+	// output is the last line of what was written, to stderr if possible.
+	output  string
+	run     profile.Run
+	seconds float64
+}
+
+// exited is the outcome of a workload or test that ended by itself.
+func exited(what string, status int64) string { return fmt.Sprintf("%sexit status %d", what, status) }
+
+// create makes a container with the docker command and returns its ID.
+func (b *bench) create(ctx context.Context, how creation) (string, error) {
+	line := b.command.create(how)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	// A creation under way is waited for, so that no container appears after the
+	// end. Only pulling an image takes longer.
+	cmd.Cancel = func() error {
+		time.AfterFunc(patience, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
+		return nil
+	}
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is ours to handle
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			return "", fmt.Errorf("cannot run %s: %w", line[0], err)
+		}
+		return "", fmt.Errorf("creating the container: %s", complaint(stderr.String()))
+	}
+	return strings.TrimSpace(stdout.String()), nil
+}
+
+// patience is how long a request to the engine may go on after Ctrl-C.
+const patience = 2 * time.Second
+
+// complaint is what the docker command has to say: its last line before the advice
+// to read its help.
+func complaint(stderr string) string {
+	var last string
+	for line := range strings.Lines(stderr) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "See '") || strings.HasPrefix(line, "Run '") || strings.HasPrefix(line, "Usage:") {
+			break
+		}
+		if line != "" {
+			last = line
+		}
+	}
+	return strings.TrimPrefix(strings.TrimPrefix(last, "docker: "), "Error response from daemon: ")
+}
+
+// execute runs the workload once and removes the container, whatever happens.
+func (b *bench) execute(ctx context.Context, how creation) (result ended, err error) {
+	how.name, how.labels, how.publish = b.nextName(), b.labels(), b.test != ""
+	ctx, cancel := context.WithTimeoutCause(ctx, b.timeout, errTimeout)
+	defer cancel()
+	id, err := b.create(ctx, how)
+	if err != nil {
+		return ended{}, b.reason(ctx, err)
+	}
+	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, id))) }()
+	b.observer.Learn(ctx, id)
+	begin := time.Now()
+	if result, err = b.start(ctx, id, how.name); err != nil {
+		return ended{}, err
+	}
+	result.seconds = time.Since(begin).Seconds()
+	// Only when the last process has gone all its checks are there.
+	if err := b.end(ctx, id); err != nil {
+		return ended{}, err
+	}
+	result.run, err = b.seen(id)
+	return result, err
+}
+
+// errTimeout tells the end of one run's time from Ctrl-C.
+var errTimeout = errors.New("the time for one run is up")
+
+// reason is why something failed: Ctrl-C before what it has led to, and an engine
+// that has gone before all that does not work without.
+func (b *bench) reason(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(context.Cause(ctx), errTimeout):
+		return fmt.Errorf("%w: see --timeout", errTimeout)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, endTimeout)
+	defer cancel()
+	if _, gone := b.api.Ping(ctx); gone != nil {
+		return fmt.Errorf("the Docker engine has gone: %w; when it is back, the next capmon verify removes what this one has left", gone)
+	}
+	return err
+}
+
+// start starts a new container and waits until its outcome is known.
+func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
+	output, err := b.attach(ctx, id)
+	if err != nil {
+		return ended{}, err
+	}
+	defer output.close()
+	var events happening
+	if b.test != "" && b.healthcheck {
+		events = b.follow(ctx, id)
+	}
+	exits, failed := b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
+	if err := b.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return b.notStarted(ctx, id, err)
+	}
+	var result ended
+	if b.test == "" {
+		result, err = b.awaitExit(ctx, exits, failed)
+	} else {
+		result, err = b.runTest(ctx, id, name, events)
+	}
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		return ended{outcome: fmt.Sprintf("no end within %s", b.timeout), broken: true, output: output.last()}, nil
+	}
+	if err = errors.Join(err, ctx.Err()); err != nil {
+		return ended{}, err
+	}
+	if b.test == "" {
+		output.wait()
+	}
+	if result.output == "" {
+		result.output = output.last()
+	}
+	return result, nil
+}
+
+// notStarted tells a refusal, which may be for want of a capability, from an engine
+// in trouble.
+func (b *bench) notStarted(ctx context.Context, id string, err error) (ended, error) {
+	text := strings.TrimPrefix(err.Error(), "Error response from daemon: ")
+	if ctx.Err() != nil || client.IsErrConnectionFailed(err) {
+		return ended{}, err
+	}
+	for _, refusal := range []error{unix.EACCES, unix.EPERM} {
+		if strings.Contains(text, refusal.Error()) {
+			return ended{outcome: "did not start", broken: true, output: text}, nil
+		}
+	}
+	return ended{}, fmt.Errorf("the container does not start: %s", text)
+}
+
+func (b *bench) awaitExit(ctx context.Context, exits <-chan container.WaitResponse, failed <-chan error) (ended, error) {
+	select {
+	case exit := <-exits:
+		if exit.Error != nil {
+			return ended{}, fmt.Errorf("waiting for the container's end: %s", exit.Error.Message)
+		}
+		return ended{outcome: exited("", exit.StatusCode)}, nil
+	case err := <-failed:
+		if err == nil || errors.Is(err, io.EOF) {
+			err = errors.New("the engine has closed the connection")
+		}
+		return ended{}, fmt.Errorf("waiting for the container's end: %w", err)
+	case <-ctx.Done():
+		return ended{}, ctx.Err()
+	}
+}
+
+// end kills what still runs in the container, and returns when it has gone.
+func (b *bench) end(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	if err := b.api.ContainerKill(ctx, id, "KILL"); err != nil {
+		return nil // it does not run any more; an engine that is away will be noticed
+	}
+	exits, failed := b.api.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	select {
+	case <-exits:
+		return nil
+	case err := <-failed:
+		return fmt.Errorf("waiting for the killed container's end: %w", err)
+	}
+}
+
+// endTimeout bounds what is done with the engine when everything else is over.
+const endTimeout = 30 * time.Second
+
+// remove is remove for a container of ours, even if ctx has ended.
+func (b *bench) remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	return remove(ctx, b.api, id, b.storage.fresh)
+}
+
+// output keeps the end of what a container writes.
+type output struct {
+	stdout, stderr tail
+	connection     io.Closer
+	done           chan struct{}
+}
+
+// attach must be called before the container starts. A container that reads its
+// standard input finds it at its end: it cannot be read once for each run.
+func (b *bench) attach(ctx context.Context, id string) (*output, error) {
+	stream, err := b.api.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: b.command.Input, Stdout: true, Stderr: true})
+	if err != nil {
+		return nil, fmt.Errorf("attaching to the container: %w", err)
+	}
+	if b.command.Input {
+		if err := stream.CloseWrite(); err != nil {
+			return nil, fmt.Errorf("ending the container's input: %w", err)
+		}
+	}
+	o := &output{connection: stream.Conn, done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		if b.tty {
+			_, _ = io.Copy(&o.stdout, stream.Reader)
+		} else {
+			_, _ = stdcopy.StdCopy(&o.stdout, &o.stderr, stream.Reader)
+		}
+	}()
+	return o, nil
+}
+
+// wait returns when the container has closed its output.
+func (o *output) wait() { <-o.done }
+
+func (o *output) close() {
+	_ = o.connection.Close()
+	<-o.done
+}
+
+// last is the last line. It ends the reading.
+func (o *output) last() string {
+	o.close()
+	if line := o.stderr.lastLine(); line != "" {
+		return line
+	}
+	return o.stdout.lastLine()
+}
+
+// tail is the end of what is written to it.
+type tail struct{ kept []byte }
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.kept = append(t.kept, p...)
+	t.kept = t.kept[max(0, len(t.kept)-tailSize):]
+	return len(p), nil
+}
+
+func (t *tail) lastLine() string {
+	lines := strings.Split(strings.TrimSpace(string(t.kept)), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// shell runs the test on the host.
+func (b *bench) shell(ctx context.Context, variables []string) (ended, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", b.test)
+	cmd.Env = append(os.Environ(), variables...)
+	// In a process group of its own, so that nothing of it stays.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = patience
+	var written tail
+	cmd.Stdout, cmd.Stderr = &written, &written
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
+		return ended{}, fmt.Errorf("running the test: %w", err)
+	}
+	return ended{outcome: exited("test: ", int64(cmd.ProcessState.ExitCode())), output: written.lastLine()}, nil
+}

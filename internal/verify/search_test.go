@@ -1,0 +1,249 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand"
+	"reflect"
+	"slices"
+	"testing"
+	"testing/quick"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+const (
+	chown    = capability.Chown
+	override = capability.DACOverride
+	search   = capability.DACReadSearch
+	raw      = capability.NetRaw
+	admin    = capability.SysAdmin
+)
+
+// of makes a runner of a function, and counts how often each set is run.
+func of(outcome func(capability.Set) Outcome, runs map[capability.Set]int) Runner {
+	return func(_ context.Context, sets []capability.Set) ([]Outcome, error) {
+		outcomes := make([]Outcome, len(sets))
+		for i, set := range sets {
+			runs[set]++
+			outcomes[i] = outcome(set)
+		}
+		return outcomes, nil
+	}
+}
+
+func when(same bool) Outcome {
+	if same {
+		return Same
+	}
+	return Differs
+}
+
+func TestMinimize(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		search   Search
+		outcome  func(capability.Set) Outcome
+		set      capability.Set
+		verdicts map[capability.Capability]profile.Verdict
+	}{
+		{
+			"nothing to leave out", Search{}, func(capability.Set) Outcome { return Same },
+			0, map[capability.Capability]profile.Verdict{},
+		},
+		{
+			"all needed", Search{Start: capability.Of(chown, raw)},
+			func(s capability.Set) Outcome { return when(s.Has(chown) && s.Has(raw)) },
+			capability.Of(chown, raw), map[capability.Capability]profile.Verdict{chown: profile.Needed, raw: profile.Needed},
+		},
+		{
+			"used but unneeded", Search{Start: capability.Of(chown, raw)},
+			func(s capability.Set) Outcome { return when(s.Has(raw)) },
+			capability.Of(raw), map[capability.Capability]profile.Verdict{chown: profile.Unneeded, raw: profile.Needed},
+		},
+		{
+			"either suffices, the wider goes", Search{Start: capability.Of(admin, raw)},
+			func(s capability.Set) Outcome { return when(s.Has(admin) || s.Has(raw)) },
+			capability.Of(raw), map[capability.Capability]profile.Verdict{admin: profile.Unneeded, raw: profile.Needed},
+		},
+		{
+			"two of three suffice", Search{Start: capability.Of(admin, raw, chown)},
+			func(s capability.Set) Outcome { return when(s.Len() >= 2) },
+			capability.Of(raw, chown), map[capability.Capability]profile.Verdict{
+				admin: profile.Unneeded, raw: profile.Needed, chown: profile.Needed,
+			},
+		},
+		{
+			// It may become another user and then fails without the other one.
+			"needed only as long as another is there", Search{Start: capability.Of(chown, raw)},
+			func(s capability.Set) Outcome { return when(!s.Has(chown) || s.Has(raw)) },
+			0, map[capability.Capability]profile.Verdict{chown: profile.Unneeded, raw: profile.Unneeded},
+		},
+		{
+			"flaky without it", Search{Start: capability.Of(chown, raw)},
+			func(s capability.Set) Outcome {
+				if !s.Has(chown) {
+					return Varies
+				}
+				return when(s.Has(raw))
+			},
+			capability.Of(chown, raw), map[capability.Capability]profile.Verdict{chown: profile.Unsure, raw: profile.Needed},
+		},
+		{
+			"the outcome does not tell", Search{Start: capability.Of(chown, raw), Keep: capability.Of(chown)},
+			func(capability.Set) Outcome { return Same },
+			capability.Of(chown), map[capability.Capability]profile.Verdict{chown: profile.Unsure, raw: profile.Unneeded},
+		},
+		{
+			"the narrower does", Search{Start: capability.Of(override), Narrower: map[capability.Capability]capability.Capability{override: search}},
+			func(s capability.Set) Outcome { return when(s.Has(override) || s.Has(search)) },
+			capability.Of(search), map[capability.Capability]profile.Verdict{override: profile.Unneeded, search: profile.Needed},
+		},
+		{
+			"the narrower does not", Search{Start: capability.Of(override), Narrower: map[capability.Capability]capability.Capability{override: search}},
+			func(s capability.Set) Outcome { return when(s.Has(override)) },
+			capability.Of(override), map[capability.Capability]profile.Verdict{override: profile.Needed},
+		},
+		{
+			"the narrower is not tried for what can go", Search{Start: capability.Of(override), Narrower: map[capability.Capability]capability.Capability{override: search}},
+			func(s capability.Set) Outcome { return when(!s.Has(search)) },
+			0, map[capability.Capability]profile.Verdict{override: profile.Unneeded},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			found, err := Minimize(t.Context(), of(test.outcome, map[capability.Set]int{}), test.search)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found.Set != test.set || !maps.Equal(found.Verdicts, test.verdicts) {
+				t.Errorf("got %s, %v\nwanted %s, %v", found.Set, found.Verdicts, test.set, test.verdicts)
+			}
+		})
+	}
+}
+
+// world is any workload over few capabilities, harmed by some of them or not.
+type world struct {
+	outcomes map[capability.Set]Outcome
+	start    capability.Set
+	narrower map[capability.Capability]capability.Capability
+}
+
+func (world) Generate(r *rand.Rand, _ int) reflect.Value {
+	all := capability.Of(chown, override, raw, admin, search)
+	w := world{outcomes: make(map[capability.Set]Outcome), start: capability.Of(chown, override, raw, admin)}
+	for set := range subsets(all) {
+		w.outcomes[set] = Outcome(r.Intn(3))
+	}
+	w.outcomes[w.start] = Same
+	if r.Intn(2) == 0 {
+		w.narrower = map[capability.Capability]capability.Capability{override: search}
+	}
+	return reflect.ValueOf(w)
+}
+
+// monotone is a workload that more capabilities never harm: any of some sets
+// is enough.
+type monotone struct{ world }
+
+func (monotone) Generate(r *rand.Rand, size int) reflect.Value {
+	w := world{}.Generate(r, size).Interface().(world)
+	var enough []capability.Set
+	all := slices.Collect(subsets(w.start))
+	for range 1 + r.Intn(4) {
+		enough = append(enough, all[r.Intn(len(all))])
+	}
+	for set := range w.outcomes {
+		w.outcomes[set] = when(slices.ContainsFunc(enough, func(e capability.Set) bool { return e.Minus(set).Empty() }))
+	}
+	return reflect.ValueOf(monotone{w})
+}
+
+func subsets(set capability.Set) func(func(capability.Set) bool) {
+	return func(yield func(capability.Set) bool) {
+		for subset := set; ; subset = (subset - 1) & set {
+			if !yield(subset) || subset == 0 {
+				return
+			}
+		}
+	}
+}
+
+func (w world) minimize(t *testing.T) (Found, map[capability.Set]int) {
+	runs := make(map[capability.Set]int)
+	found, err := Minimize(t.Context(), of(func(s capability.Set) Outcome { return w.outcomes[s] }, runs), Search{Start: w.start, Narrower: w.narrower})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found, runs
+}
+
+func TestNoMemberOfTheSetFoundCanBeLeftOut(t *testing.T) {
+	holds := func(w world) bool {
+		found, runs := w.minimize(t)
+		if w.outcomes[found.Set] != Same {
+			return false
+		}
+		for _, c := range found.Set.Sorted() {
+			outcome := w.outcomes[found.Set.Without(c)]
+			if outcome == Same || (outcome == Differs) != (found.Verdicts[c] == profile.Needed) {
+				return false
+			}
+		}
+		for _, c := range w.start.Minus(found.Set).Sorted() {
+			if found.Verdicts[c] != profile.Unneeded {
+				return false
+			}
+		}
+		for _, times := range runs {
+			if times != 1 {
+				return false
+			}
+		}
+		return len(found.Verdicts) == w.start.Union(found.Set).Len()
+	}
+	if err := quick.Check(holds, &quick.Config{MaxCount: 5000}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Where more never does harm, no set at all that is smaller is enough.
+func TestTheSetFoundIsMinimalAsBruteForceHasIt(t *testing.T) {
+	holds := func(w monotone) bool {
+		w.narrower = nil
+		found, _ := w.minimize(t)
+		for set := range subsets(found.Set) {
+			if (w.outcomes[set] == Same) != (set == found.Set) {
+				return false
+			}
+		}
+		return true
+	}
+	if err := quick.Check(holds, &quick.Config{MaxCount: 5000}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Wherever the search is cut short, it ends with the reason and nothing else.
+func TestAnErrorEndsTheSearch(t *testing.T) {
+	away := errors.New("the engine has gone")
+	holds := func(w world, after uint8) bool {
+		left := int(after % 8)
+		found, err := Minimize(t.Context(), func(_ context.Context, sets []capability.Set) ([]Outcome, error) {
+			if left--; left < 0 {
+				return nil, away
+			}
+			outcomes := make([]Outcome, len(sets))
+			for i, set := range sets {
+				outcomes[i] = w.outcomes[set]
+			}
+			return outcomes, nil
+		}, Search{Start: w.start, Narrower: w.narrower})
+		return left >= 0 && err == nil || errors.Is(err, away) && reflect.DeepEqual(found, Found{})
+	}
+	if err := quick.Check(holds, nil); err != nil {
+		t.Error(err)
+	}
+}

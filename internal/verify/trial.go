@@ -1,0 +1,132 @@
+package verify
+
+import (
+	"context"
+	"sync"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// trials carries out trials and takes them down.
+type trials struct {
+	bench   *bench
+	options Options
+	// original is the outcome of the workload under its own flags.
+	original string
+	// list is the set that the search began with.
+	list capability.Set
+
+	mu   sync.Mutex
+	done []profile.Trial
+}
+
+// attempt is one trial with what its runs have shown.
+type attempt struct {
+	profile.Trial
+	ended []ended
+}
+
+// try runs the workload as often as it is to be repeated, under a set or, if that
+// is nil, under the original flags.
+func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) {
+	a := attempt{Trial: profile.Trial{Original: set == nil, Same: true}}
+	if set != nil {
+		a.Set, a.Without, a.With = *set, t.list.Minus(*set), set.Minus(t.list)
+	}
+	if t.options.Trying != nil {
+		t.options.Trying(a.Trial)
+	}
+	for range t.options.Repeat {
+		e, err := t.bench.execute(ctx, creation{grants: set, pulled: true})
+		if err != nil {
+			return attempt{}, err
+		}
+		a.note(e, t.original)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a.Number = len(t.done) + 1
+	t.done = append(t.done, a.Trial)
+	if t.options.Tried != nil {
+		t.options.Tried(a.Trial)
+	}
+	return a, nil
+}
+
+// note adds a run. An original of "" is what the first run makes it.
+func (a *attempt) note(e ended, original string) {
+	if original == "" && len(a.Outcomes) > 0 {
+		original = a.Outcomes[0]
+	}
+	same := original == "" || e.outcome == original
+	a.ended = append(a.ended, e)
+	a.Outcomes = append(a.Outcomes, e.outcome)
+	a.Seconds += e.seconds
+	a.Same = a.Same && same
+	if !same {
+		a.Stderr = e.output
+	}
+	for _, use := range e.run.Uses {
+		if use.Class != classify.Denied {
+			continue
+		}
+		a.Denied = a.Denied.With(use.Capability)
+		a.Refused = append(a.Refused, use)
+	}
+}
+
+// outcome compares the runs with the original one and with each other.
+func (a *attempt) outcome() Outcome {
+	if a.Same {
+		return Same
+	}
+	for _, outcome := range a.Outcomes {
+		if outcome != a.Outcomes[0] {
+			return Varies
+		}
+	}
+	return Differs
+}
+
+// run is the Runner of the search: as many sets at the same time as there may
+// be.
+func (t *trials) run(ctx context.Context, sets []capability.Set) ([]Outcome, error) {
+	jobs := t.options.Jobs
+	if t.bench.alone {
+		jobs = 1
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	outcomes := make([]Outcome, len(sets))
+	places := make(chan struct{}, jobs)
+	var workers sync.WaitGroup
+	for i, set := range sets {
+		places <- struct{}{}
+		if context.Cause(ctx) != nil {
+			break
+		}
+		workers.Go(func() {
+			defer func() { <-places }()
+			a, err := t.try(ctx, &set)
+			if err != nil {
+				cancel(err) // the first one is the reason for the others
+				return
+			}
+			outcomes[i] = a.outcome()
+		})
+	}
+	workers.Wait()
+	return outcomes, context.Cause(ctx)
+}
+
+// of finds the last trial of a set.
+func (t *trials) of(set capability.Set) (number int) {
+	for _, trial := range t.done {
+		if !trial.Original && trial.Set == set {
+			number = trial.Number
+		}
+	}
+	return number
+}

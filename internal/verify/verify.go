@@ -1,0 +1,187 @@
+package verify
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Options of Verify.
+type Options struct {
+	Docker   *container.Docker
+	Observer *observe.Observer
+	Command  Command
+	// Profile proposes the list; nil to take one first.
+	Profile *profile.Profile
+	// Test is a shell command that decides; without one the exit status does.
+	Test string
+	// Timeout is the longest that one run may take.
+	Timeout time.Duration
+	// Repeat is how often each set is run, Jobs how many sets at a time: at least 1.
+	Repeat, Jobs int
+	// KeepGoing searches among all that is granted if the list is not enough.
+	KeepGoing bool
+	// SharedVolumes allows writing where another container has its data.
+	SharedVolumes bool
+
+	// Trying and Tried are told of each trial before and after; nil for nobody.
+	// Tried is not called for two at the same time.
+	Trying, Tried func(profile.Trial)
+	// Note is told what else there is to know; nil for nobody.
+	Note func(string)
+}
+
+func (o Options) note(format string, args ...any) {
+	if o.Note != nil {
+		o.Note(fmt.Sprintf(format, args...))
+	}
+}
+
+// Verify proves what the command's workload needs. The profile returned has the
+// proof, and the runs that the list is from. Whatever happens, none of the
+// containers started here is left when it returns.
+func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Proof, err error) {
+	b, err := newBench(o)
+	if err != nil {
+		return p, proof, err
+	}
+	cleared, err := b.clear(ctx)
+	if err != nil {
+		return p, proof, b.reason(ctx, err)
+	}
+	switch cleared {
+	case 0:
+	case 1:
+		o.note("removed 1 container that a verify which was killed had left")
+	default:
+		o.note("removed %d containers that verifies which were killed had left", cleared)
+	}
+	defer func() {
+		if closeErr := b.close(ctx); err == nil {
+			err = closeErr
+		}
+	}()
+	if err := b.inspect(ctx, o.SharedVolumes); err != nil {
+		return p, proof, err
+	}
+	for _, m := range b.storage.kept {
+		o.note("the runs share %s: what one leaves there the next one finds, which may hide a need", describe(m))
+	}
+	t := &trials{bench: b, options: o}
+	original, err := t.baseline(ctx)
+	if err != nil {
+		return p, proof, err
+	}
+	p, summary, err := t.proposal(original)
+	if err != nil {
+		return p, proof, err
+	}
+	proof, err = t.prove(ctx, original, summary)
+	if err != nil {
+		return profile.Profile{}, profile.Proof{}, err
+	}
+	return profile.Merge(p, profile.Profile{Proofs: []profile.Proof{proof}}), proof, nil
+}
+
+// baseline runs the workload under its own flags. What does not work there cannot
+// be compared with anything.
+func (t *trials) baseline(ctx context.Context) (attempt, error) {
+	a, err := t.try(ctx, nil)
+	if err != nil {
+		return a, err
+	}
+	for _, e := range a.ended {
+		switch {
+		case e.broken && strings.HasPrefix(e.outcome, "no end"):
+			advice := "if it is not meant to end by itself, say with --test CMD how to see that it works; else --timeout gives it more time"
+			if t.options.Test != "" {
+				advice = "the test did not end, or the container did not become healthy: --timeout gives them more time"
+			}
+			return a, fmt.Errorf("the workload under its own flags: %s; %s", e.outcome, advice)
+		case e.broken:
+			return a, fmt.Errorf("the container does not start under its own flags: %s", e.output)
+		}
+	}
+	t.original = a.Outcomes[0]
+	passed := exited("test: ", 0)
+	switch {
+	case t.options.Test == "" && a.Same && t.original != exited("", 0):
+		t.options.note("the workload ends with %s under its own flags: what it does not come to is not verified", t.original)
+	case t.options.Test != "" && !slices.Contains(a.Outcomes, passed):
+		return a, fmt.Errorf("the test fails although everything is granted: %s%s; nothing was tried", t.original, quoted(a.ended[0].output))
+	case t.options.Test != "":
+		t.original = passed
+	}
+	return a, nil
+}
+
+func quoted(line string) string {
+	if line == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (%q)", line)
+}
+
+// proposal is what is to be proved: the needs of the profile given or of the
+// original run.
+func (t *trials) proposal(original attempt) (profile.Profile, profile.Summary, error) {
+	var runs []profile.Run
+	for _, e := range original.ended {
+		runs = append(runs, e.run)
+	}
+	taken := profile.New(runs...)
+	if t.options.Profile == nil {
+		summaries := profile.Summaries(taken)
+		if len(summaries) != 1 || !summaries[0].Started {
+			return taken, profile.Summary{}, errors.New("capmon saw no workload in the container: does it run on this kernel? See capmon doctor")
+		}
+		return taken, summaries[0], nil
+	}
+	summary, err := choose(*t.options.Profile, runs[0].Container)
+	if err == nil && summary.Container.ImageID != t.bench.container.ImageID {
+		t.options.note("the profile is of another build of %s: it is verified as it is now", summary.Container.Image)
+	}
+	return *t.options.Profile, summary, err
+}
+
+// choose finds the container in the profile that the command starts.
+func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error) {
+	var found []profile.Summary
+	var others []string
+	for _, s := range profile.Summaries(p) {
+		if s.Started && s.Container.Image == wanted.Image {
+			found = append(found, s)
+		}
+		others = append(others, s.Container.Name+" of "+s.Container.Image)
+	}
+	if named := slices.IndexFunc(found, func(s profile.Summary) bool { return s.Container.Name == wanted.Name }); named >= 0 {
+		return found[named], nil
+	}
+	switch len(found) {
+	case 0:
+		return profile.Summary{}, fmt.Errorf("the profile has no workload of image %s: it has %s", wanted.Image, strings.Join(others, ", "))
+	case 1:
+		return found[0], nil
+	}
+	return profile.Summary{}, fmt.Errorf("the profile has several containers of image %s: choose one by its --name: %s", wanted.Image, strings.Join(others, ", "))
+}
+
+// prove tries the list, and less and less of it.
+func (t *trials) prove(ctx context.Context, original attempt, s profile.Summary) (profile.Proof, error) {
+	proof := profile.Proof{
+		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line, Test: t.options.Test, Repeat: t.options.Repeat,
+		Container: s.Container, Observed: s.Needs(), Set: s.Needs(),
+	}
+	proof.Container.ImageID, proof.Container.Labels = t.bench.container.ImageID, nil
+	err := t.search(ctx, &proof, original, s)
+	proof.Trials = t.done
+	return proof, err
+}

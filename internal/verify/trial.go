@@ -18,8 +18,9 @@ type trials struct {
 	// list is the set that the search began with.
 	list capability.Set
 
-	mu   sync.Mutex
-	done []profile.Trial
+	mu      sync.Mutex
+	done    []profile.Trial
+	telling sync.Mutex
 }
 
 // attempt is one trial with what its runs have shown.
@@ -35,9 +36,7 @@ func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) 
 	if set != nil {
 		a.Set, a.Without, a.With = *set, t.list.Minus(*set), set.Minus(t.list)
 	}
-	if t.options.Trying != nil {
-		t.options.Trying(a.Trial)
-	}
+	t.tell(t.options.Trying, a.Trial)
 	for range t.options.Repeat {
 		e, err := t.bench.execute(ctx, creation{grants: set, pulled: true})
 		if err != nil {
@@ -46,13 +45,20 @@ func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) 
 		a.note(e, t.original)
 	}
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	a.Number = len(t.done) + 1
 	t.done = append(t.done, a.Trial)
-	if t.options.Tried != nil {
-		t.options.Tried(a.Trial)
-	}
+	t.mu.Unlock()
+	t.tell(t.options.Tried, a.Trial)
 	return a, nil
+}
+
+// tell tells whoever wants to know, one thing at a time.
+func (t *trials) tell(listener func(profile.Trial), trial profile.Trial) {
+	if listener != nil {
+		t.telling.Lock()
+		defer t.telling.Unlock()
+		listener(trial)
+	}
 }
 
 // note adds a run. An original of "" is what the first run makes it.

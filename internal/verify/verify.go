@@ -32,8 +32,8 @@ type Options struct {
 	// SharedVolumes allows writing where another container has its data.
 	SharedVolumes bool
 
-	// Trying and Tried are told of each trial before and after; nil for nobody.
-	// Tried is not called for two at the same time.
+	// Trying and Tried are told of each trial before and after, one at a time; nil for
+	// nobody.
 	Trying, Tried func(profile.Trial)
 	// Note is told what else there is to know; nil for nobody.
 	Note func(string)

@@ -8,7 +8,7 @@
 #ifndef CAPMON_EXEC_H
 #define CAPMON_EXEC_H
 
-#include "maps.h"
+#include "task.h"
 
 #define PATH_DEPTH 32
 #define OVERLAYFS_SUPER_MAGIC 0x794c7630 /* include/uapi/linux/magic.h */
@@ -46,6 +46,15 @@ static __always_inline void read_path(struct dentry *dentry, __u8 *path)
 	}
 }
 
+/* Whether the kernel looks at the file's capabilities: not on a mount with nosuid, nor
+ * on one of another mount namespace, such as a memory file's (mnt_may_suid,
+ * fs/namespace.c). */
+static __always_inline bool may_raise(struct task_struct *task, struct file *file)
+{
+	return !(BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID) &&
+	       executable_namespace(task) == mount_namespace(task);
+}
+
 /* Records what the current task, a workload's, has just executed. */
 __noinline int executed_file(__u64 container)
 {
@@ -57,7 +66,7 @@ __noinline int executed_file(__u64 container)
 		.inode = BPF_CORE_READ(file, f_inode, i_ino),
 		.ambient = capabilities(&BPF_CORE_READ(task, real_cred)->cap_ambient),
 		.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev),
-		.nosuid = BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID,
+		.nosuid = !may_raise(task, file),
 		.overlay = BPF_CORE_READ(file, f_inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC,
 	};
 	struct execution_value *known = bpf_map_lookup_elem(&executions, &key);

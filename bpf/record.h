@@ -134,7 +134,7 @@ struct execution_key {
 	__u64 inode; /* number of the inode; of the file on top where file systems are stacked */
 	__u64 ambient; /* ambient set with which the execution began */
 	__u32 device; /* of the file system, as the kernel encodes it */
-	__u16 nosuid; /* 1: from a mount on which file capabilities count for nothing */
+	__u16 nosuid; /* 1: from a mount where file capabilities count for nothing */
 	__u16 overlay; /* 1: from an overlay, as most containers' root file system is */
 };
 

@@ -42,7 +42,7 @@ RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --nam
 
 .PHONY: test
 test: root-test setup-test build check-generate lint ## run all tests, with a private Docker daemon
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go test -race -count=1 ./...'
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go test -race -count=1 -timeout 30m -parallel 4 ./...'
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## check the style of Go, C and shell

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,6 +30,8 @@ func TestMain(m *testing.M) {
 type suite struct{ *testing.M }
 
 func (s suite) Run() int {
+	// Whoever runs the tests may ignore SIGHUP, which processes pass on to others.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	directory, err := os.MkdirTemp("", "capmon-test-")
 	if err == nil {
 		defer os.RemoveAll(directory)

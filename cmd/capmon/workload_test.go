@@ -240,6 +240,7 @@ func same(t *testing.T, what string, got, wanted []string) {
 func TestProfileCommandNeeds(t *testing.T) {
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			name := "run-" + w.name
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name, w.grants...)...)...)
 			if r.code != 0 {
@@ -264,6 +265,7 @@ func TestProfileCommandNeeds(t *testing.T) {
 func TestProfilePrivilegedNeeds(t *testing.T) {
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			name := "privileged-" + w.name
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name, "--privileged")...)...)
 			got := only(t, parseReport(t, r), name)
@@ -286,6 +288,7 @@ func TestProfileExecNeeds(t *testing.T) {
 			continue
 		}
 		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
 			name := "exec-" + w.name
 			startSleeper(t, name)
 			observation := watch(t, name)
@@ -367,10 +370,12 @@ func TestSurroundingsChangeNoNeed(t *testing.T) {
 		w := mixed
 		w.options = options
 		t.Run(name+"/run", func(t *testing.T) {
+			t.Parallel()
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("around-"+name)...)...)
 			w.check(t, only(t, parseReport(t, r), "around-"+name))
 		})
 		t.Run(name+"/exec", func(t *testing.T) {
+			t.Parallel()
 			startSleeper(t, "inside-"+name, options...)
 			observation := watch(t, "inside-"+name)
 			mustExecute(t, append([]string{"docker", "exec", "inside-" + name}, w.command...)...)

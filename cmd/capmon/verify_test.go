@@ -179,7 +179,6 @@ var proofs = []proof{
 func TestVerify(t *testing.T) {
 	for _, test := range proofs {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
 			command := slices.Concat(test.flags, []string{"--", "docker", "run", "--rm"}, test.options, []string{"bb"}, test.command)
 			p, r := prove(t, command...)
 			same(t, "the set", p.Set, test.set)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -117,7 +118,7 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		}
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
-	if errors.Is(err, unix.EPERM) {
+	if errors.Is(err, unix.EPERM) || err != nil && !mayLoad() {
 		// The library suspects a limit on locked memory, which counts no longer.
 		return nil, fmt.Errorf("the kernel refuses to load the program: %w", unix.EPERM)
 	}
@@ -125,6 +126,15 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		return nil, fmt.Errorf("loading: %w", err)
 	}
 	return collection, nil
+}
+
+// mayLoad tells whether this process has what the kernel asks for before it loads
+// anything (bpf_capable, include/linux/capability.h). Without, the kernel's own word
+// depends on what is loaded first: of task storage, whose types could not be
+// described, it says that the argument is invalid.
+func mayLoad() bool {
+	have, err := kernel.EffectiveCapabilities()
+	return err != nil || have.Has(capability.BPF) || have.Has(capability.SysAdmin)
 }
 
 var programOf = map[Hook]string{

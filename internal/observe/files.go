@@ -3,7 +3,11 @@ package observe
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
+
+	"github.com/moby/sys/mountinfo"
 
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
@@ -22,7 +26,10 @@ func (o *Observer) examine(id string, cgroup uint64, execution monitor.Execution
 		return
 	}
 	carried, ok := throughProcess(execution)
-	if !ok && execution.Overlay && !execution.Cut {
+	if !ok && !execution.Cut {
+		carried, ok = onMount(execution)
+	}
+	if !ok && !execution.Cut && execution.Overlay {
 		carried, ok = inLayers(layers, execution.Path)
 	}
 	if ok {
@@ -50,6 +57,35 @@ func throughProcess(execution monitor.Execution) (kernel.FileCapabilities, bool)
 	}
 	carried, err := kernel.ReadFileCapabilities(executable)
 	return carried, err == nil
+}
+
+// onMount looks where this process sees the file system: the host's own, as below a
+// volume, or a container's while it exists.
+func onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
+	mounts, err := mountinfo.GetMounts(func(mount *mountinfo.Info) (skip, stop bool) {
+		device := uint32(mount.Major)<<20 | uint32(mount.Minor) // MKDEV, include/linux/kdev_t.h
+		_, below := pathBelow(mount.Root, execution.Path)
+		return device != execution.File.Device || !below, false
+	})
+	if err != nil {
+		return kernel.FileCapabilities{}, false
+	}
+	for _, mount := range mounts {
+		name, _ := pathBelow(mount.Root, execution.Path)
+		info, err := os.Lstat(filepath.Join(mount.Mountpoint, name))
+		if err != nil || info.Sys().(*syscall.Stat_t).Ino != execution.File.Inode {
+			continue // it is gone, or something else is mounted over it
+		}
+		if carried, err := kernel.ReadFileCapabilitiesBelow(mount.Mountpoint, name); err == nil {
+			return carried, true
+		}
+	}
+	return kernel.FileCapabilities{}, false
+}
+
+// pathBelow is the part of an absolute path that is left below a directory.
+func pathBelow(directory, path string) (rest string, below bool) {
+	return strings.CutPrefix(path, strings.TrimSuffix(directory, "/")+"/")
 }
 
 // inLayers looks in the order in which the file system does. The directory that the

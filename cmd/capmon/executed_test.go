@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Programs of a volume are in no layer of the image, and most of these have ended
+// before capmon could look at the process.
+func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
+	volume := t.TempDir()
+	path, err := filepath.EvalSymlinks("/bin/busybox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	busybox, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		program := filepath.Join(volume, fmt.Sprintf("busybox-%d", i))
+		if err := os.WriteFile(program, busybox, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		mustExecute(t, "setcap", "cap_net_raw=ep", program)
+	}
+	w := workload{
+		options:  []string{"--volume=" + volume + ":/volume"},
+		command:  sh("for program in /volume/*; do $program true; done"),
+		demanded: caps("NET_RAW"),
+	}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("of-a-volume")...)...)
+	w.check(t, only(t, parseReport(t, r), "of-a-volume"))
+}
+
+// What a container wrote lies above the layers of its image.
+func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
+	startSleeper(t, "writes-programs")
+	observation := watch(t, "writes-programs")
+	mustExecute(t, "docker", "exec", "writes-programs", "sh", "-c",
+		"for i in $(seq 50); do cp /bin/busybox /tmp/busybox-$i && /tmp/busybox-$i true; done")
+	workload{}.check(t, only(t, parseReport(t, observation.interrupt()), "writes-programs"))
+}

@@ -16,7 +16,8 @@ import (
 // comparison is what was measured of a workload.
 type comparison struct {
 	workload
-	// naive is what a recorder says that counts every granted check of the container.
+	// naive is what a recorder says that counts every granted check of the container,
+	// and sees nothing but checks.
 	naive, observed capability.Set
 	excess, missing capability.Set
 	// proved is what capmon verify leaves of that; nil if it was not asked.
@@ -36,6 +37,7 @@ type profiled struct {
 
 	Uses []struct {
 		Capability capability.Capability
+		Class      string
 		Granted    bool
 	}
 }
@@ -50,7 +52,7 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 		return result, err
 	}
 	for _, use := range seen.Uses {
-		if use.Granted {
+		if use.Granted && use.Class != "demanded" {
 			result.naive = result.naive.With(use.Capability)
 		}
 	}

@@ -17,10 +17,10 @@ import (
 func writeTable(out io.Writer, format string, results []comparison) error {
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
-	t.AppendHeader(table.Row{"software", "Docker", "naive", "capmon", "capmon's list", "truth", "excess", "missing", "works", "proved"})
+	t.AppendHeader(table.Row{"software", "Docker", "naive", "naive misses", "capmon", "capmon's list", "truth", "excess", "missing", "works", "proved"})
 	for _, r := range results {
 		t.AppendRow(table.Row{
-			r.name, capability.DockerDefault().Len(), r.naive.Len(), r.observed.Len(),
+			r.name, capability.DockerDefault().Len(), r.naive.Len(), list(naiveMissing(r)), r.observed.Len(),
 			list(r.observed), truths(r.truth), list(r.excess), list(r.missing), yesNo(r.fails == nil), r.proof(),
 		})
 	}
@@ -38,10 +38,11 @@ func writeTable(out io.Writer, format string, results []comparison) error {
 }
 
 func sums(results []comparison) table.Row {
-	var docker, naive, observed, least, excess, missing, works int
+	var docker, naive, naiveMisses, observed, least, excess, missing, works int
 	for _, r := range results {
 		docker += capability.DockerDefault().Len()
 		naive += r.naive.Len()
+		naiveMisses += naiveMissing(r).Len()
 		observed += r.observed.Len()
 		least += smallest(r.truth)
 		excess += r.excess.Len()
@@ -51,9 +52,14 @@ func sums(results []comparison) table.Row {
 		}
 	}
 	return table.Row{
-		strconv.Itoa(len(results)) + " in total", docker, naive, observed, "", least, excess, missing,
+		strconv.Itoa(len(results)) + " in total", docker, naive, naiveMisses, observed, "", least, excess, missing,
 		fmt.Sprintf("%d of %d", works, len(results)), "",
 	}
+}
+
+func naiveMissing(r comparison) capability.Set {
+	_, missing := r.deviation(r.naive)
+	return missing
 }
 
 func smallest(sets []capability.Set) int {

@@ -167,7 +167,7 @@ main() {
 		images+=("corpus-$name")
 		recipes+="$(recipe "$name") "
 	done
-	archive=$cache/images-$(short_hash <<<"$recipes").tar
+	archive=$cache/images-$1-$(short_hash <<<"$recipes").tar
 
 	if [[ -e $archive && -z $(recipe_of "${images[0]}") ]]; then
 		docker load --quiet --input "$archive" >/dev/null
@@ -175,6 +175,7 @@ main() {
 	for name in "${names[@]}"; do make_image "$name"; done
 	# Single images would repeat the base and are quickly made again.
 	if [[ ! -e $archive && ($* == all || $* == fast) ]]; then
+		rm -f "$cache/images-$1"-*.tar # of former recipes
 		docker save --output "$archive" "${images[@]}"
 	fi
 }

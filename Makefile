@@ -12,7 +12,7 @@ GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 C_SOURCES := $(wildcard bpf/*.c bpf/*.h scripts/workloads/*.c)
-SHELL_SCRIPTS := $(wildcard scripts/*.sh) .ci/run
+SHELL_SCRIPTS := $(wildcard scripts/*.sh corpus/*.sh corpus/workloads/*/*.sh corpus/workloads/*/files/usr/local/bin/*) .ci/run
 
 # A directory for a private Docker daemon: short, since a unix socket's path is.
 PRIVATE_DOCKERD := scripts/dockerd.sh run --purge $$(mktemp -d /var/tmp/capmon.XXXXXX) --
@@ -42,7 +42,15 @@ RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --nam
 
 .PHONY: test
 test: root-test setup-test build check-generate lint ## run all tests, with a private Docker daemon
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go test -race -count=1 -timeout 30m -parallel 4 ./...'
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; go test -race -count=1 -timeout 30m -parallel 4 ./...'
+
+.PHONY: corpus
+corpus: root-corpus setup-test build ## compare capmon with what real software needs (10 minutes)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare'
+
+.PHONY: corpus-truth
+corpus-truth: root-corpus-truth setup-test ## find out again what real software needs, by trying (an hour)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus truth'
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## check the style of Go, C and shell
@@ -51,7 +59,7 @@ lint: $(GOLANGCI_LINT) ## check the style of Go, C and shell
 	go vet ./...
 	$(GOLANGCI_LINT) run
 	clang-format --dry-run -Werror $(C_SOURCES)
-	shellcheck $(SHELL_SCRIPTS)
+	shellcheck --external-sources $(SHELL_SCRIPTS)
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
@@ -83,8 +91,8 @@ setup-demo setup-test: setup-%:
 	@scripts/setup.sh $*
 
 # eBPF programs and Docker daemons are root's. sudo drops PATH, where Go may be.
-.PHONY: root-demo root-test
-root-demo root-test: root-%:
+.PHONY: root-demo root-test root-corpus root-corpus-truth
+root-demo root-test root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
 	fi

@@ -74,6 +74,7 @@ find_missing() {
 	want "bpf/bpf_helpers.h (libbpf's headers)" libbpf-dev test -e /usr/include/bpf/bpf_helpers.h
 	want clang-format clang-format has clang-format
 	want shellcheck shellcheck has shellcheck
+	want debootstrap debootstrap has debootstrap
 }
 
 install_packages() {

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// comparison is what was measured of a workload.
+type comparison struct {
+	workload
+	// naive is what a recorder says that counts every granted check of the container,
+	// and sees nothing but checks.
+	naive, observed capability.Set
+	excess, missing capability.Set
+	// proved is what capmon verify leaves of that; nil if it was not asked.
+	proved *capability.Set
+	// fails is why the workload does not work with what capmon observed; nil if it does.
+	fails error
+}
+
+// report is what is read of capmon's JSON.
+type report struct{ Containers []profiled }
+
+type profiled struct {
+	Complete   bool
+	Incomplete []string
+
+	Required, Demanded, Soft capability.Set
+
+	Uses []struct {
+		Capability capability.Capability
+		Class      string
+		Granted    bool
+	}
+}
+
+func (c command) compareOne(ctx context.Context, w workload) (comparison, error) {
+	result := comparison{workload: w}
+	if w.truth == nil {
+		return result, fmt.Errorf("%s: its truth is not known: corpus truth -update %s", w.name, w.name)
+	}
+	seen, err := c.profile(ctx, w)
+	if err != nil {
+		return result, err
+	}
+	for _, use := range seen.Uses {
+		if use.Granted && use.Class != "demanded" {
+			result.naive = result.naive.With(use.Capability)
+		}
+	}
+	result.observed = seen.Required.Union(seen.Demanded).Union(seen.Soft)
+	result.excess, result.missing = w.deviation(result.observed)
+	result.fails = w.run(ctx, result.observed)
+	if result.fails != nil && !errors.As(result.fails, new(failure)) {
+		return result, result.fails
+	}
+	if c.verify {
+		result.proved, err = c.prove(ctx, w)
+	}
+	return result, err
+}
+
+// prove is what capmon verify makes of the workload. It does not look at how the
+// container ends, as the truth does.
+func (c command) prove(ctx context.Context, w workload) (*capability.Set, error) {
+	args := []string{"verify", "-o", "json", "--test", filepath.Join(w.directory, "test.sh"), "--", "docker", "run"}
+	cmd := exec.CommandContext(ctx, c.capmon, append(append(append(args, w.Options...), "corpus-"+w.name), w.Command...)...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	failed := cmd.Run()
+	var proof struct{ Set *capability.Set }
+	if err := json.Unmarshal(stdout.Bytes(), &proof); err != nil || proof.Set == nil {
+		return nil, fmt.Errorf("%s: capmon verify: %w\n%s", w.name, errors.Join(failed, err), &stderr)
+	}
+	return proof.Set, nil
+}
+
+// profile is what capmon says of one run of the workload with Docker's defaults.
+func (c command) profile(ctx context.Context, w workload) (profiled, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, c.capmon, "profile", "-o", "json", "--",
+		c.self, "run", "-directory", c.directory, w.name)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return profiled{}, fmt.Errorf("%s under capmon: %w\n%s", w.name, err, &stderr)
+	}
+	var r report
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		return profiled{}, fmt.Errorf("%s: capmon's report: %w", w.name, err)
+	}
+	if len(r.Containers) != 1 || !r.Containers[0].Complete {
+		return profiled{}, fmt.Errorf("%s: capmon saw something else than one complete container: %+v", w.name, r)
+	}
+	return r.Containers[0], nil
+}
+
+// check returns an error if capmon is wrong where the workload does not say so, or
+// right where it says otherwise.
+func (r comparison) check() error {
+	var problems []error
+	complain := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s: "+format, append([]any{r.name}, args...)...))
+	}
+	if known := known(r.Excess); r.excess != known {
+		complain("too many are %v, not %v: observed %v, truth %v", r.excess, known, r.observed, r.truth)
+	}
+	if known := known(r.Missing); r.missing != known {
+		complain("missing are %v, not %v: observed %v, truth %v", r.missing, known, r.observed, r.truth)
+	}
+	if works := r.fails == nil; works != r.missing.Empty() {
+		complain("missing are %v, but with %v it does this: %v", r.missing, r.observed, r.fails)
+	}
+	return errors.Join(problems...)
+}
+
+func (c command) compare(ctx context.Context, workloads []workload, out io.Writer) error {
+	var results []comparison
+	var problems []error
+	for _, w := range workloads {
+		result, err := c.compareOne(ctx, w)
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		results = append(results, result)
+		problems = append(problems, result.check())
+	}
+	return errors.Join(append(problems, writeTable(out, c.format, results))...)
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// built is the path of this command: capmon is given it to run a workload.
+var built command
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	directory, err := os.MkdirTemp("", "corpus-test-")
+	if err == nil {
+		defer os.RemoveAll(directory)
+		err = prepare(directory)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the tests need root and a Docker daemon at DOCKER_HOST with the images of scripts/corpus-images.sh fast, as make test sets up:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+func prepare(directory string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("not root")
+	}
+	if err := forbidLosses(); err != nil {
+		return err
+	}
+	built = command{
+		directory: ".", self: filepath.Join(directory, "corpus"),
+		capmon: filepath.Join(directory, "capmon"), format: "text",
+	}
+	for _, line := range [][]string{
+		{"go", "build", "-o", built.self, "."},
+		{"go", "build", "-o", built.capmon, "../cmd/capmon"},
+		{"docker", "version"},
+	} {
+		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%v: %w\n%s", line, err, out)
+		}
+	}
+	return nil
+}
+
+// forbidLosses keeps off the tests of package monitor that make every observation on
+// this machine incomplete, until this process ends.
+func forbidLosses() (err error) {
+	losses, err = os.OpenFile(filepath.Join(os.TempDir(), "capmon-test.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return syscall.Flock(int(losses.Fd()), syscall.LOCK_SH)
+}
+
+// losses is kept open: closing it would give the lock back.
+var losses *os.File
+
+func loadFast(t *testing.T) []workload {
+	t.Helper()
+	all, err := load(".", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fast := slices.DeleteFunc(all, func(w workload) bool { return !w.Fast })
+	if len(fast) == 0 {
+		t.Fatal("no workload is fast")
+	}
+	return fast
+}
+
+// TestFast compares capmon with the truth; make corpus does it for all workloads.
+func TestFast(t *testing.T) {
+	var out bytes.Buffer
+	err := built.compare(t.Context(), loadFast(t), &out)
+	t.Logf("\n%s", &out)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWorkloadsNeedTheTruth tests the tests: without a capability that is said to
+// be needed they fail.
+func TestWorkloadsNeedTheTruth(t *testing.T) {
+	for _, w := range loadFast(t) {
+		if len(w.truth) != 1 {
+			continue // without a member of one set another may do
+		}
+		for _, c := range w.truth[0].Sorted() {
+			t.Run(w.name+" without "+c.String(), func(t *testing.T) {
+				t.Parallel()
+				err := w.run(t.Context(), capability.DockerDefault().Without(c))
+				if !errors.As(err, new(failure)) {
+					t.Errorf("it works: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// TestEveryWorkloadIsWhole finds what is misspelt, missing or left over in the data.
+func TestEveryWorkloadIsWhole(t *testing.T) {
+	all, err := load(".", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range all {
+		if len(w.truth) == 0 {
+			t.Errorf("%s has no truth.json", w.name)
+		}
+		if info, err := os.Stat(filepath.Join(w.directory, "test.sh")); err != nil || info.Mode()&0o111 == 0 {
+			t.Errorf("%s has no test.sh that can be executed: %v", w.name, err)
+		}
+		if len(w.Command) == 0 {
+			t.Errorf("%s has no command", w.name)
+		}
+	}
+}

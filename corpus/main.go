@@ -1,0 +1,106 @@
+// Command corpus measures capmon by real software: it finds out by trying which
+// capabilities the software needs, and compares that with what capmon says.
+//
+//	corpus run [-caps LIST] NAME       run a workload and its test, exit with 1 if it fails
+//	corpus truth [-update] [NAME...]   find the minimal sets; 1 if they are others than stored
+//	corpus compare [NAME...]           print what capmon says beside the truth; 1 if there is a
+//	                                   difference that the workload does not explain
+//
+// It needs root, a Docker daemon at DOCKER_HOST with the images of
+// scripts/corpus-images.sh and, to compare, capmon.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+type command struct {
+	directory, caps, format string
+	// capmon and self are the commands to execute.
+	capmon, self    string
+	update, verify  bool
+	times, parallel int
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := execute(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "corpus:", err)
+		os.Exit(1)
+	}
+}
+
+func execute(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) == 0 {
+		return errors.New("usage: corpus run|truth|compare [flags] [NAME...]")
+	}
+	var c command
+	var err error
+	if c.self, err = os.Executable(); err != nil {
+		return err
+	}
+	flags := flag.NewFlagSet("corpus "+args[0], flag.ContinueOnError)
+	flags.StringVar(&c.directory, "directory", "corpus", "the directory with workloads")
+	flags.StringVar(&c.capmon, "capmon", "bin/capmon", "compare: the capmon to measure")
+	flags.StringVar(&c.caps, "caps", capability.DockerDefault().String(), "run: the capabilities, with commas between them")
+	flags.StringVar(&c.format, "o", "text", "compare: text or markdown")
+	flags.BoolVar(&c.update, "update", false, "truth: store what was found")
+	flags.BoolVar(&c.verify, "verify", false, "compare: let capmon verify prove the list, too (slow)")
+	flags.IntVar(&c.times, "times", 2, "truth: find it so many times")
+	flags.IntVar(&c.parallel, "parallel", 2, "truth: so many workloads at a time")
+	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	workloads, err := load(c.directory, flags.Args())
+	if err != nil {
+		return err
+	}
+	switch args[0] {
+	case "run":
+		return c.run(ctx, workloads)
+	case "truth":
+		return c.truth(ctx, workloads, out)
+	case "compare":
+		return c.compare(ctx, workloads, out)
+	}
+	return fmt.Errorf("no such command: %s", args[0])
+}
+
+func (c command) run(ctx context.Context, workloads []workload) error {
+	granted, err := parseSet(c.caps)
+	if err != nil {
+		return err
+	}
+	for _, w := range workloads {
+		if err := w.run(ctx, granted); err != nil {
+			return fmt.Errorf("%s: %w", w.name, err)
+		}
+	}
+	return nil
+}
+
+// parseSet reads what capability.Set prints.
+func parseSet(list string) (set capability.Set, err error) {
+	for name := range strings.SplitSeq(list, ",") {
+		if name == "" {
+			continue
+		}
+		c, err := capability.Parse(name)
+		if err != nil {
+			return 0, err
+		}
+		set = set.With(c)
+	}
+	return set, nil
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// testLimit ends tests that hang: none takes half as long, even on a busy machine.
+const testLimit = 2 * time.Minute
+
+// engineFailed is the exit code of docker run if not the container's software failed
+// but the engine.
+const engineFailed = 125
+
+// failure is why a workload does not work. Any other error means that nothing was
+// learnt of the workload.
+type failure struct{ reason string }
+
+func (f failure) Error() string { return f.reason }
+
+var containers atomic.Int64
+
+// run runs the workload with these capabilities and no others: it starts the container,
+// runs the test, and tells the container to stop, which is a thing that it must
+// be able to do, too.
+func (w workload) run(ctx context.Context, granted capability.Set) error {
+	container := fmt.Sprintf("corpus-%s-%d-%d", w.name, os.Getpid(), containers.Add(1))
+	defer docker(context.WithoutCancel(ctx), "rm", "--force", "--volumes", container)
+
+	args := []string{"run", "--detach", "--name", container, "--cap-drop=ALL"}
+	for _, c := range granted.Sorted() {
+		args = append(args, "--cap-add="+c.String())
+	}
+	args = append(append(append(args, w.Options...), "corpus-"+w.name), w.Command...)
+	if out, code := docker(ctx, args...); code != 0 {
+		return runError(code, out)
+	}
+	tested := w.test(ctx, container)
+	stopped, err := w.stop(ctx, container)
+	if err != nil {
+		return errors.Join(ctx.Err(), err)
+	}
+	if err := errors.Join(tested, stopped); err != nil {
+		logs, _ := docker(ctx, "logs", "--tail=20", container)
+		return failure{fmt.Sprintf("%v\n%s", err, logs)}
+	}
+	return nil
+}
+
+func runError(code int, text string) error {
+	if code == engineFailed {
+		return fmt.Errorf("docker run: %s", text)
+	}
+	return failure{"docker run: " + text}
+}
+
+func (w workload) test(ctx context.Context, container string) error {
+	ctx, cancel := context.WithTimeout(ctx, testLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(w.directory, "test.sh"))
+	cmd.Env = append(os.Environ(), "CONTAINER="+container)
+	cmd.WaitDelay = time.Second // what the test started may hold its output open
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("test.sh: %w: %s", err, out)
+	}
+	return nil
+}
+
+// stop returns what is wrong with how the container ended, and whether that could
+// not be learnt: an engine that is gone says nothing of the workload.
+func (w workload) stop(ctx context.Context, container string) (wrong, err error) {
+	running, err := inspect(ctx, container, "{{.State.Running}}")
+	if err != nil {
+		return nil, err
+	}
+	docker(ctx, "stop", container)
+	code, err := inspect(ctx, container, "{{.State.ExitCode}}")
+	switch {
+	case err != nil:
+		return nil, err
+	case running == "false" && !w.Ends:
+		return fmt.Errorf("the container ended by itself, with %s", code), nil
+	case code != strconv.Itoa(w.Exit):
+		return fmt.Errorf("the container ended with %s, not with %d", code, w.Exit), nil
+	}
+	return nil, nil
+}
+
+func inspect(ctx context.Context, container, format string) (string, error) {
+	out, code := docker(ctx, "inspect", "--format="+format, container)
+	if code != 0 {
+		return "", fmt.Errorf("docker inspect: %s", out)
+	}
+	return strings.TrimSpace(out), nil
+}
+
+// docker returns what it printed and its exit code.
+func docker(ctx context.Context, args ...string) (string, int) {
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, "docker", args...)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if cmd.ProcessState == nil || !cmd.ProcessState.Exited() {
+		return fmt.Sprint(err), engineFailed
+	}
+	return out.String(), cmd.ProcessState.ExitCode()
+}

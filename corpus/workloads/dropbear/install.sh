@@ -1,0 +1,7 @@
+# shellcheck shell=sh
+mkdir -p /etc/dropbear
+useradd --create-home --shell /bin/bash --password '*' tester
+ssh-keygen -q -t ed25519 -N '' -f /client.key
+chmod 644 /client.key # ssh takes it for the key of a client that is not its owner
+install -d -m 700 -o tester -g tester /home/tester/.ssh
+install -m 600 -o tester -g tester /client.key.pub /home/tester/.ssh/authorized_keys

@@ -1,0 +1,1 @@
+hello from <?php echo trim(`id -un`), "\n";

@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+printf '[files]\npath = /srv\nguest ok = yes\n' >>/etc/samba/smb.conf

@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+echo "shutdown_lifetime 0 seconds" >>/etc/squid/squid.conf

@@ -32,17 +32,24 @@ static __always_inline struct call_rule rule_of(const struct call *call)
 #if defined(__TARGET_ARCH_x86)
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
 
-static __always_inline void read_call(struct task_struct *task, struct call *call)
+static __always_inline void read_number(struct task_struct *task, struct call *call)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
 	call->nr = BPF_CORE_READ(regs, orig_ax);
 	call->compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+}
+
+static __always_inline void read_arguments(struct task_struct *task, struct call *call)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
 	if (call->compat) {
 		call->args[0] = (__u32)BPF_CORE_READ(regs, bx);
 		call->args[1] = (__u32)BPF_CORE_READ(regs, cx);
 		call->args[2] = (__u32)BPF_CORE_READ(regs, dx);
 		call->args[3] = (__u32)BPF_CORE_READ(regs, si);
+		call->args[4] = (__u32)BPF_CORE_READ(regs, di);
 		return;
 	}
 	call->args[0] = BPF_CORE_READ(regs, di);
@@ -50,21 +57,29 @@ static __always_inline void read_call(struct task_struct *task, struct call *cal
 	call->args[2] = BPF_CORE_READ(regs, dx);
 	call->args[3] = BPF_CORE_READ(regs, r10);
 	call->args[4] = BPF_CORE_READ(regs, r8);
+	call->args[5] = BPF_CORE_READ(regs, r9);
 }
 #elif defined(__TARGET_ARCH_arm64)
 #define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
 
-static __always_inline void read_call(struct task_struct *task, struct call *call)
+static __always_inline void read_number(struct task_struct *task, struct call *call)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
 	call->nr = BPF_CORE_READ(regs, syscallno);
 	call->compat = (BPF_CORE_READ(task, thread_info.flags) >> TIF_32BIT) & 1;
+}
+
+static __always_inline void read_arguments(struct task_struct *task, struct call *call)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
 	call->args[0] = BPF_CORE_READ(regs, orig_x0);
 	call->args[1] = BPF_CORE_READ(regs, regs[1]);
 	call->args[2] = BPF_CORE_READ(regs, regs[2]);
 	call->args[3] = BPF_CORE_READ(regs, regs[3]);
 	call->args[4] = BPF_CORE_READ(regs, regs[4]);
+	call->args[5] = BPF_CORE_READ(regs, regs[5]);
 }
 #endif
 

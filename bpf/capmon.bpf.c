@@ -15,6 +15,8 @@
 #include "condition.h"
 #include "demand.h"
 #include "site.h"
+#include "outcome.h"
+#include "watch.h"
 
 #define OPTS_UNKNOWN 0xff
 #define PENDING_MAX 16
@@ -26,6 +28,7 @@ const enum namespace_kind *namespace_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
 const enum condition *condition_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
+const enum watch_kind *watch_kind_type __attribute__((unused));
 const enum event_kind *event_kind_type __attribute__((unused));
 const enum counter *counter_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
@@ -92,19 +95,66 @@ static __noinline int record(struct check_key *key, __u32 uid)
 	return 0;
 }
 
+static __always_inline bool is_granted(enum answer answer)
+{
+	return answer == ANSWER_HELD || answer == ANSWER_OWNER;
+}
+
+/* Looks out for what becomes of a workload's check; own tells whether it asked the
+ * task's credential and not a copy. */
+static __always_inline void follow(struct task_struct *task, const struct check_key *key, bool own)
+{
+	if (key->subject != SUBJECT_OWN || key->namespace != NAMESPACE_BASE)
+		return;
+	if (settings.outcomes && !is_granted(key->answer))
+		await_outcome(task, key);
+	else if (settings.outcomes && key->refused_first)
+		overrule(task, key);
+	if (key->answer == ANSWER_HELD)
+		note_use(task, key, own);
+}
+
+/* The check that has just been recorded. A global function, so that the verifier
+ * follows it once and not at the end of every path that leads here. */
+__noinline int follow_scratch(bool own)
+{
+	__u32 zero = 0;
+	struct check_key *key = bpf_map_lookup_elem(&scratch, &zero);
+
+	if (key)
+		follow(bpf_get_current_task_btf(), key, own);
+	return 0;
+}
+
+/* One of the checks that the current task's execve of the set-up made; global for the
+ * same reason. */
+__noinline int settle_one(__u32 i, __u32 phase)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pending *pending = bpf_task_storage_get(&pendings, task, NULL, 0);
+
+	if (!pending || i >= PENDING_MAX)
+		return 0;
+	struct check_key *key = &pending->keys[i];
+	key->phase = phase;
+	record(key, BPF_CORE_READ(task, real_cred, euid.val));
+	if (phase == PHASE_WORKLOAD)
+		follow(task, key, true);
+	return 0;
+}
+
 /* Ends the current task's execve of the set-up: as the workload's, or as set-up after all. */
 __noinline int settle(__u32 phase)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct pending *pending = bpf_task_storage_get(&pendings, task, NULL, 0);
+
 	if (!pending)
 		return 0;
-	__u32 uid = BPF_CORE_READ(task, real_cred, euid.val);
 	for (__u32 i = 0; i < PENDING_MAX; i++) {
 		if (i >= pending->used)
 			break;
-		pending->keys[i].phase = phase;
-		record(&pending->keys[i], uid);
+		settle_one(i, phase);
 	}
 	pending->used = 0;
 	if (phase == PHASE_WORKLOAD)
@@ -129,11 +179,6 @@ static __always_inline bool hold(struct task_struct *task, const struct check_ke
 	pending->keys[i] = *key;
 	pending->used = i + 1;
 	return true;
-}
-
-static __always_inline bool is_granted(enum answer answer)
-{
-	return answer == ANSWER_HELD || answer == ANSWER_OWNER;
 }
 
 /*
@@ -166,7 +211,8 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	read_site(ctx, key->site);
 
 	struct call call = {};
-	read_call(task, &call);
+	read_number(task, &call);
+	read_arguments(task, &call);
 	key->syscall = call.nr;
 	key->compat = call.compat;
 	struct call_rule rule = rule_of(&call);
@@ -213,6 +259,8 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 		}
 	}
 	record(key, BPF_CORE_READ(cred, euid.val));
+	if (key->phase == PHASE_WORKLOAD)
+		follow_scratch(cred == BPF_CORE_READ(task, real_cred));
 	return 0;
 }
 
@@ -303,7 +351,23 @@ int BPF_PROG(exited, struct task_struct *task)
 		return 0;
 	settle(PHASE_SETUP);
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
-	if (container)
+	if (container) {
 		container->last_ns = bpf_ktime_get_boot_ns();
+		keep_used(task, container);
+	}
+	return 0;
+}
+
+/* Every system call of the machine ends here: attached only while it is needed. */
+SEC("tp_btf/sys_exit")
+int BPF_PROG(returned, struct pt_regs *regs, long result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call call = {};
+
+	read_number(task, &call);
+	if (settings.outcomes)
+		settle_refusals(task, &call, result);
+	watched_call(task, &call, result);
 	return 0;
 }

@@ -22,6 +22,17 @@ const (
 	CapmonAnswerANSWER_BEYOND  CapmonAnswer = 3
 )
 
+type CapmonCallKey struct {
+	_         structs.HostLayout
+	Container uint64
+	Args      [6]uint64
+	Comm      [16]uint8
+	Syscall   int32
+	Error     uint16
+	Compat    uint8
+	Pad       uint8
+}
+
 type CapmonCallKind uint32
 
 const (
@@ -50,6 +61,21 @@ type CapmonCallRule struct {
 	Mode uint8
 }
 
+type CapmonCallValue struct {
+	_       structs.HostLayout
+	Count   uint64
+	FirstNs uint64
+	LastNs  uint64
+	Pid     uint32
+	Uid     uint32
+}
+
+type CapmonCallWatch struct {
+	_     structs.HostLayout
+	Masks [6]uint64
+	Kind  uint64
+}
+
 type CapmonCheckKey struct {
 	_            structs.HostLayout
 	Container    uint64
@@ -73,12 +99,16 @@ type CapmonCheckKey struct {
 }
 
 type CapmonCheckValue struct {
-	_       structs.HostLayout
-	Count   uint64
-	FirstNs uint64
-	LastNs  uint64
-	Pid     uint32
-	Uid     uint32
+	_         structs.HostLayout
+	Count     uint64
+	Overruled uint64
+	Succeeded uint64
+	Forbidden uint64
+	Failed    uint64
+	FirstNs   uint64
+	LastNs    uint64
+	Pid       uint32
+	Uid       uint32
 }
 
 type CapmonCondition uint32
@@ -96,8 +126,10 @@ type CapmonConfig struct {
 	AskerStart uint64
 	AskerEnd   uint64
 	Known      uint64
+	Outcomes   uint32
 	Subsys     int32
 	PageSize   uint32
+	_          [4]byte
 }
 
 type CapmonContainer struct {
@@ -108,6 +140,7 @@ type CapmonContainer struct {
 	Bounding   uint64
 	Permitted  uint64
 	Keyring    uint64
+	Kept       uint64
 	Lost       uint64
 	BaseUserns uint32
 	Processes  uint32
@@ -127,7 +160,8 @@ const (
 	CapmonCounterCOUNTER_NO_SITE         CapmonCounter = 5
 	CapmonCounterCOUNTER_VERDICT         CapmonCounter = 6
 	CapmonCounterCOUNTER_EXECUTIONS      CapmonCounter = 7
-	CapmonCounterCOUNTER_MAX             CapmonCounter = 8
+	CapmonCounterCOUNTER_CALLS           CapmonCounter = 8
+	CapmonCounterCOUNTER_MAX             CapmonCounter = 9
 )
 
 type CapmonEvent struct {
@@ -200,6 +234,14 @@ const (
 	CapmonPhasePHASE_WORKLOAD CapmonPhase = 2
 )
 
+type CapmonRefusals struct {
+	_       structs.HostLayout
+	Used    uint32
+	Syscall int32
+	Times   [4]uint32
+	Keys    [4]CapmonCheckKey
+}
+
 type CapmonStack struct {
 	_       structs.HostLayout
 	Address [32]uint64
@@ -219,6 +261,7 @@ type CapmonTaskState struct {
 	Phase       uint32
 	Refused     uint32
 	RefusedSite [8]uint64
+	Used        uint64
 }
 
 type CapmonWalk struct {
@@ -226,6 +269,15 @@ type CapmonWalk struct {
 	Name  [128]int8
 	Found CapmonContainer
 }
+
+type CapmonWatchKind uint32
+
+const (
+	CapmonWatchKindWATCH_NONE   CapmonWatchKind = 0
+	CapmonWatchKindWATCH_CALL   CapmonWatchKind = 1
+	CapmonWatchKindWATCH_CLONE  CapmonWatchKind = 2
+	CapmonWatchKindWATCH_CLONE3 CapmonWatchKind = 3
+)
 
 // LoadCapmon returns the embedded CollectionSpec for Capmon.
 func LoadCapmon() (*ebpf.CollectionSpec, error) {
@@ -275,12 +327,15 @@ type CapmonProgramSpecs struct {
 	Executed        *ebpf.ProgramSpec `ebpf:"executed"`
 	Exited          *ebpf.ProgramSpec `ebpf:"exited"`
 	Forked          *ebpf.ProgramSpec `ebpf:"forked"`
+	Returned        *ebpf.ProgramSpec `ebpf:"returned"`
 }
 
 // CapmonMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonMapSpecs struct {
+	CallWatches     *ebpf.MapSpec `ebpf:"call_watches"`
+	Calls           *ebpf.MapSpec `ebpf:"calls"`
 	Cgroups         *ebpf.MapSpec `ebpf:"cgroups"`
 	Checks          *ebpf.MapSpec `ebpf:"checks"`
 	Containers      *ebpf.MapSpec `ebpf:"containers"`
@@ -289,6 +344,7 @@ type CapmonMapSpecs struct {
 	Executions      *ebpf.MapSpec `ebpf:"executions"`
 	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
 	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
+	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
 	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
@@ -311,6 +367,7 @@ type CapmonVariableSpecs struct {
 	PhaseType     *ebpf.VariableSpec `ebpf:"phase_type"`
 	Settings      *ebpf.VariableSpec `ebpf:"settings"`
 	SubjectType   *ebpf.VariableSpec `ebpf:"subject_type"`
+	WatchKindType *ebpf.VariableSpec `ebpf:"watch_kind_type"`
 }
 
 // CapmonObjects contains all objects after they have been loaded into the kernel.
@@ -333,6 +390,8 @@ func (o *CapmonObjects) Close() error {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonMaps struct {
+	CallWatches     *ebpf.Map `ebpf:"call_watches"`
+	Calls           *ebpf.Map `ebpf:"calls"`
 	Cgroups         *ebpf.Map `ebpf:"cgroups"`
 	Checks          *ebpf.Map `ebpf:"checks"`
 	Containers      *ebpf.Map `ebpf:"containers"`
@@ -341,6 +400,7 @@ type CapmonMaps struct {
 	Executions      *ebpf.Map `ebpf:"executions"`
 	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
 	Pendings        *ebpf.Map `ebpf:"pendings"`
+	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
 	Scratch         *ebpf.Map `ebpf:"scratch"`
 	Stacks          *ebpf.Map `ebpf:"stacks"`
 	Tasks           *ebpf.Map `ebpf:"tasks"`
@@ -349,6 +409,8 @@ type CapmonMaps struct {
 
 func (m *CapmonMaps) Close() error {
 	return _CapmonClose(
+		m.CallWatches,
+		m.Calls,
 		m.Cgroups,
 		m.Checks,
 		m.Containers,
@@ -357,6 +419,7 @@ func (m *CapmonMaps) Close() error {
 		m.Executions,
 		m.FreshExecutions,
 		m.Pendings,
+		m.RefusalsOf,
 		m.Scratch,
 		m.Stacks,
 		m.Tasks,
@@ -380,6 +443,7 @@ type CapmonVariables struct {
 	PhaseType     *ebpf.Variable `ebpf:"phase_type"`
 	Settings      *ebpf.Variable `ebpf:"settings"`
 	SubjectType   *ebpf.Variable `ebpf:"subject_type"`
+	WatchKindType *ebpf.Variable `ebpf:"watch_kind_type"`
 }
 
 // CapmonPrograms contains all programs after they have been loaded into the kernel.
@@ -392,6 +456,7 @@ type CapmonPrograms struct {
 	Executed        *ebpf.Program `ebpf:"executed"`
 	Exited          *ebpf.Program `ebpf:"exited"`
 	Forked          *ebpf.Program `ebpf:"forked"`
+	Returned        *ebpf.Program `ebpf:"returned"`
 }
 
 func (p *CapmonPrograms) Close() error {
@@ -402,6 +467,7 @@ func (p *CapmonPrograms) Close() error {
 		p.Executed,
 		p.Exited,
 		p.Forked,
+		p.Returned,
 	)
 }
 

@@ -3,4 +3,4 @@
 // is defined once, in record.h.
 package bpf
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -tags linux -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" -target amd64,arm64 -go-package bpf -type check_key -type check_value -type container -type event -type answer -type subject -type namespace_kind -type phase -type condition -type call_kind -type counter -type event_kind -type execution_key -type execution_value Capmon capmon.bpf.c
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -tags linux -cc clang -strip llvm-strip -cflags "-O2 -g -Wall -Werror -mcpu=v3 -idirafter /usr/include/x86_64-linux-gnu -idirafter /usr/include/aarch64-linux-gnu" -target amd64,arm64 -go-package bpf -type check_key -type check_value -type container -type event -type answer -type subject -type namespace_kind -type phase -type condition -type call_kind -type counter -type event_kind -type execution_key -type execution_value -type watch_kind -type call_watch -type call_key -type call_value Capmon capmon.bpf.c

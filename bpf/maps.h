@@ -34,6 +34,22 @@ struct {
 	__type(value, struct execution_value);
 } executions SEC(".maps");
 
+/* By number, those of 32-bit system calls from CALL_MAX on; user space fills it while
+ * containers run that it is for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 2 * CALL_MAX);
+	__type(key, __u32);
+	__type(value, struct call_watch);
+} call_watches SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct call_key);
+	__type(value, struct call_value);
+} calls SEC(".maps");
+
 /* From any cgroup's kernfs id to its container's, 0 for none. A cache: what it
  * forgets is found again by walking up the tree. */
 struct {

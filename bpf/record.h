@@ -16,6 +16,7 @@
 #define DETAIL_LEN 16 /* bytes kept of what an argument points to */
 #define CGROUP_NAME_LEN 128
 #define PATH_LEN 256
+#define ERROR_MAX 4095 /* MAX_ERRNO, include/linux/err.h */
 
 /* How cap_capable's walk through the user namespaces ended. */
 enum answer {
@@ -107,6 +108,9 @@ struct check_key {
 
 struct check_value {
 	__u64 count;
+	/* Of refusals, those after which another capability did, and how the system calls of
+	 * the others ended (forbidden: with EPERM or EACCES). The rest is not known. */
+	__u64 overruled, succeeded, forbidden, failed;
 	__u64 first_ns; /* CLOCK_BOOTTIME */
 	__u64 last_ns;
 	__u32 pid; /* thread group that was first, in the initial pid namespace */
@@ -120,6 +124,7 @@ struct container {
 	__u64 bounding; /* capability sets of the first workload process seen */
 	__u64 permitted;
 	__u64 keyring; /* session keyring of that process; 0: it has none */
+	__u64 kept; /* capabilities that threads had used and still held when they ended */
 	__u64 lost; /* checks that found no room in the checks map */
 	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
 	__u32 processes; /* workload processes seen */
@@ -147,6 +152,39 @@ struct execution_value {
 	/* Names from the file upwards to the root of its file system, each with a NUL. A
 	 * path that has no room ends in the middle of a name. */
 	__u8 path[PATH_LEN];
+};
+
+enum watch_kind {
+	WATCH_NONE = 0,
+	WATCH_CALL = 1,
+	WATCH_CLONE = 2, /* returns in the child, too */
+	WATCH_CLONE3 = 3, /* likewise; the first argument points to what clone has as its own */
+};
+
+/* How to record a system call that a seccomp profile lets through only with a
+ * capability. */
+struct call_watch {
+	__u64 masks[6]; /* which bits of each argument are kept */
+	__u64 kind; /* enum watch_kind */
+};
+
+/* One kind of watched system call. */
+struct call_key {
+	__u64 container; /* as in check_key */
+	__u64 args[6];
+	__u8 comm[COMM_LEN]; /* as in check_key */
+	__s32 syscall;
+	__u16 error; /* that it ended with, 0: none */
+	__u8 compat;
+	__u8 pad;
+};
+
+struct call_value {
+	__u64 count;
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns;
+	__u32 pid; /* as in check_value */
+	__u32 uid;
 };
 
 enum event_kind {
@@ -177,12 +215,14 @@ enum counter {
 	COUNTER_NO_SITE = 5, /* checks whose call site could not be read */
 	COUNTER_VERDICT = 6, /* the kernel's verdict was not the one computed */
 	COUNTER_EXECUTIONS = 7, /* executions that found no room in the executions map */
-	COUNTER_MAX = 8,
+	COUNTER_CALLS = 8, /* watched system calls that found no room in the calls map */
+	COUNTER_MAX = 9,
 };
 
 struct config {
 	__u64 asker_start, asker_end; /* address range of cap_capable */
 	__u64 known; /* the capabilities that this kernel knows */
+	__u32 outcomes; /* 1: learn how the system calls end in which a check is refused */
 	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */
 	__u32 page_size;
 };

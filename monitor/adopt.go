@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 )
@@ -135,9 +137,21 @@ func readProcess(pid int) (p process, workload bool, err error) {
 	if workload, err = runsOwnFile(dir); err != nil || !workload {
 		return p, false, err
 	}
+	if err := p.readStatus(dir); err != nil {
+		return p, false, err
+	}
+	if p.userNamespace, err = baseUserNamespace(dir); err != nil {
+		return p, false, err
+	}
+	p.start, err = startTime(dir)
+	return p, err == nil, err
+}
+
+// readStatus reads the capability sets and the user of a process or thread.
+func (p *process) readStatus(dir string) error {
 	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
-		return p, false, err
+		return err
 	}
 	for line := range strings.Lines(string(status)) {
 		field, value, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -153,14 +167,25 @@ func readProcess(pid int) (p process, workload bool, err error) {
 			p.uid = uint32(uid)
 		}
 		if err != nil {
-			return p, false, fmt.Errorf("reading %s/status: %w", dir, err)
+			return fmt.Errorf("reading %s/status: %w", dir, err)
 		}
 	}
-	if p.userNamespace, err = baseUserNamespace(dir); err != nil {
-		return p, false, err
+	return nil
+}
+
+// permittedOf is what the threads of the processes are permitted; those that end
+// meanwhile are passed over.
+func permittedOf(pids []int) (permitted capability.Set) {
+	for _, pid := range pids {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
+		for _, thread := range threads {
+			var p process
+			if err := p.readStatus(thread); err == nil {
+				permitted = permitted.Union(capability.Set(p.permitted))
+			}
+		}
 	}
-	p.start, err = startTime(dir)
-	return p, err == nil, err
+	return permitted
 }
 
 // runsOwnFile reports whether the process executes a file from a mount of its

@@ -77,10 +77,7 @@ func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 const maxCalls = 512
 
 func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
-	arch := m.arch
-	if key.Compat != 0 {
-		arch = arch.Compat()
-	}
+	arch := m.archOf(key.Compat)
 	call := kernel.Call{Arch: arch, Nr: int(key.Syscall)}
 	if key.Syscall < 0 || key.Syscall >= maxCalls {
 		return call

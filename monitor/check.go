@@ -101,8 +101,13 @@ type Check struct {
 	// Opts is cap_capable's argument of that name, -1 where the hook lacks it.
 	Opts int
 
-	Count       uint64
-	First, Last time.Time
+	Count uint64
+	// Overruled are the refusals after which the kernel asked for another capability and
+	// was content. Of others it is told how the system call ended in which they were made:
+	// without an error, with EPERM or EACCES, with another error. Of the rest nothing is
+	// known.
+	Overruled, Succeeded, Forbidden, Failed uint64
+	First, Last                             time.Time
 	// PID of the process that was first, in the initial pid namespace, and its
 	// effective user there.
 	PID, UID uint32
@@ -124,6 +129,10 @@ func (m *Monitor) check(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Ch
 		Program:    text(key.Comm[:]),
 		Opts:       -1,
 		Count:      value.Count,
+		Overruled:  value.Overruled,
+		Succeeded:  value.Succeeded,
+		Forbidden:  value.Forbidden,
+		Failed:     value.Failed,
 		First:      m.clock.Time(value.FirstNs),
 		Last:       m.clock.Time(value.LastNs),
 		PID:        value.Pid,

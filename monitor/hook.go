@@ -81,6 +81,8 @@ type attached struct {
 	programs bpf.CapmonPrograms
 	maps     bpf.CapmonMaps
 	links    []link.Link
+	outcomes bool
+	returns  link.Link // on the end of system calls; nil while nobody needs it
 }
 
 // programs is what all hooks are loaded from.
@@ -116,6 +118,9 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		if other != hook {
 			delete(spec.Programs, name)
 		}
+	}
+	if !kernel.HasTracepoint(p.types, "sys_exit") {
+		delete(spec.Programs, "returned")
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
 	if errors.Is(err, unix.EPERM) || err != nil && !mayLoad() {
@@ -163,7 +168,7 @@ func (h Hook) exists(types *btf.Spec) error {
 	switch {
 	case h == Fexit && !kernel.HasFunction(types, "cap_capable"):
 		return errors.New("the kernel's type information does not describe cap_capable")
-	case h == Tracepoint && !kernel.HasCapTracepoint(types):
+	case h == Tracepoint && !kernel.HasTracepoint(types, "cap_capable"):
 		return errors.New("the kernel has no tracepoint capability:cap_capable, as 6.14 and later have")
 	case h == Kprobe && !kernel.HasKprobes():
 		return errors.New("the kernel has no kprobes: it was built without CONFIG_KPROBE_EVENTS, or tracefs is not mounted")
@@ -181,7 +186,7 @@ func attach(hook Hook, programs programs) (_ *attached, err error) {
 	}
 	defer collection.Close()
 
-	a := &attached{hook: hook}
+	a := &attached{hook: hook, outcomes: programs.options.Outcomes}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -197,6 +202,7 @@ func attach(hook Hook, programs programs) (_ *attached, err error) {
 		CheckFexit:      collection.DetachProgram("check_fexit"),
 		CheckTracepoint: collection.DetachProgram("check_tracepoint"),
 		CheckKprobe:     collection.DetachProgram("check_kprobe"),
+		Returned:        collection.DetachProgram("returned"),
 	}
 	return a, a.link()
 }
@@ -211,12 +217,31 @@ func (a *attached) link() error {
 		}
 		a.links = append(a.links, l)
 	}
+	if err := a.followReturns(false); err != nil {
+		return err
+	}
 	l, err := a.linkCheck()
 	if err != nil {
 		return fmt.Errorf("attaching: %w", err)
 	}
 	a.links = append(a.links, l)
 	return nil
+}
+
+// followReturns sees system calls return while that is wanted, here or for outcomes.
+// It costs every system call of the machine.
+func (a *attached) followReturns(wanted bool) (err error) {
+	wanted = (wanted || a.outcomes) && a.programs.Returned != nil
+	switch {
+	case wanted && a.returns == nil:
+		if a.returns, err = link.AttachTracing(link.TracingOptions{Program: a.programs.Returned}); err != nil {
+			return fmt.Errorf("attaching to the end of system calls: %w", err)
+		}
+	case !wanted && a.returns != nil:
+		err = a.returns.Close()
+		a.returns = nil
+	}
+	return err
 }
 
 func (a *attached) linkCheck() (link.Link, error) {
@@ -250,7 +275,7 @@ func (a *attached) missed() (uint64, error) {
 func (a *attached) all() []*ebpf.Program {
 	var all []*ebpf.Program
 	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited,
-		a.programs.CheckFexit, a.programs.CheckTracepoint, a.programs.CheckKprobe} {
+		a.programs.CheckFexit, a.programs.CheckTracepoint, a.programs.CheckKprobe, a.programs.Returned} {
 		if program != nil {
 			all = append(all, program)
 		}
@@ -265,6 +290,10 @@ func (a *attached) detach() error {
 		errs = append(errs, l.Close())
 	}
 	a.links = nil
+	if a.returns != nil {
+		errs = append(errs, a.returns.Close())
+		a.returns = nil
+	}
 	return errors.Join(errs...)
 }
 

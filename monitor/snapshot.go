@@ -40,6 +40,10 @@ type Container struct {
 	Made, Lost uint64
 	Checks     []Check
 	Executions []Execution
+	Calls      []Call
+	// Kept are the capabilities that a thread of it had used and still held when it
+	// ended, and those that any thread holds now.
+	Kept capability.Set
 }
 
 // Losses counts what could not be recorded, for the whole machine. Any loss makes
@@ -50,6 +54,8 @@ type Losses struct {
 	Checks, Containers uint64 `json:",omitempty"`
 	// Executions of programs that could not be recorded.
 	Executions uint64 `json:",omitempty"`
+	// Calls: watched system calls that could not be recorded.
+	Calls uint64 `json:",omitempty"`
 	// TooDeep: checks from cgroups nested too deep to be followed to the root.
 	TooDeep uint64 `json:",omitempty"`
 	// TaskStates: tasks whose phase could not be remembered.
@@ -86,7 +92,11 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
-	populated, err := m.populated()
+	calls, err := m.readCalls()
+	if err != nil {
+		return snapshot, err
+	}
+	held, err := m.held()
 	if err != nil {
 		return snapshot, err
 	}
@@ -96,7 +106,10 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	for each.Next(&cgroup, &value) {
 		c := m.container(cgroup, &value, checks[cgroup])
 		c.Executions = executions[cgroup]
-		c.Ended = !populated[cgroup]
+		c.Calls = calls[cgroup]
+		now, running := held[cgroup]
+		c.Ended = !running
+		c.Kept = capability.Set(value.Kept).Union(now)
 		snapshot.Containers = append(snapshot.Containers, c)
 	}
 	if err := each.Err(); err != nil {
@@ -126,19 +139,22 @@ func (m *Monitor) IDs() ([]string, error) {
 	return ids, nil
 }
 
-// populated tells which containers' cgroups have processes.
-func (m *Monitor) populated() (map[uint64]bool, error) {
-	populated := make(map[uint64]bool)
+// held tells which containers' cgroups have processes, and what these are permitted.
+func (m *Monitor) held() (map[uint64]capability.Set, error) {
+	held := make(map[uint64]capability.Set)
 	err := m.eachContainerCgroup(func(cgroup string) error {
 		pids, err := processesBelow(m.cgroups, cgroup)
 		if err != nil || len(pids) == 0 {
 			return err
 		}
 		id, err := m.cgroups.ID(cgroup)
-		populated[id] = err == nil
-		return err
+		if err != nil {
+			return err
+		}
+		held[id] = permittedOf(pids)
+		return nil
 	})
-	return populated, err
+	return held, err
 }
 
 func (m *Monitor) readChecks() (map[uint64][]Check, error) {
@@ -190,6 +206,7 @@ func (m *Monitor) losses() (Losses, error) {
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
 		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
+		Calls:      counters[bpf.CapmonCounterCOUNTER_CALLS],
 		Executions: counters[bpf.CapmonCounterCOUNTER_EXECUTIONS],
 		TooDeep:    counters[bpf.CapmonCounterCOUNTER_CGROUP_DEPTH],
 		TaskStates: counters[bpf.CapmonCounterCOUNTER_TASK_STATE],

@@ -120,6 +120,8 @@ type seen struct {
 	Demanded        []string
 	Unexamined      []string
 	Denied, Unused  []string
+	AtStart         []string
+	Unwatched       []string
 	Granted, Unsure []string
 	Narrower        []struct{ InsteadOf, Narrower string }
 	Classes         map[string][]string

@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/internal/verify"
+	"github.com/capmon/capmon/monitor"
 )
 
 // verifying holds the flags of verify.
@@ -117,7 +118,7 @@ func (v *verifying) run(cmd *cobra.Command, files, command []string) error {
 		return err
 	}
 	defer docker.Close()
-	observer, err := observe.Start(context.WithoutCancel(cmd.Context()), observe.Options{Engine: docker, Log: log})
+	observer, err := observe.Start(context.WithoutCancel(cmd.Context()), observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
 	if err != nil {
 		return explain(err)
 	}

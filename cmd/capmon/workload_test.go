@@ -19,6 +19,10 @@ type workload struct {
 	stdout string
 
 	required, demanded, soft, denied []string
+	// tolerated were refused in calls that succeeded.
+	tolerated []string
+	// atStart are those that were given up.
+	atStart []string
 	// unsure are those of them that capmon lists to be safe.
 	unsure []string
 	// classes that capabilities must be in beside those.
@@ -27,7 +31,7 @@ type workload struct {
 	narrower string
 	// privileged is what is required where every capability is granted, if that is
 	// another set: of two that would do, the kernel asks for the narrower first.
-	privileged, softPrivileged []string
+	privileged, softPrivileged, atStartPrivileged []string
 	// onlyRun: it cannot be run by docker exec into a container with defaults.
 	onlyRun bool
 }
@@ -47,13 +51,13 @@ var workloads = []workload{
 	{name: "capset-same", command: []string{"probe", "capset-same"}, classes: map[string][]string{"redundant": caps("SETPCAP")}},
 	{
 		name: "cat-secret", command: []string{"cat", "/data/secret"}, stdout: "secret\n",
-		required: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"), narrower: "DAC_READ_SEARCH",
+		required: caps("DAC_OVERRIDE"), tolerated: caps("DAC_READ_SEARCH"), narrower: "DAC_READ_SEARCH",
 		privileged: caps("DAC_READ_SEARCH"),
 	},
 	{name: "chroot", command: []string{"chroot", "/", "true"}, required: caps("SYS_CHROOT")},
-	{name: "su", command: []string{"su", "user", "-c", "true"}, required: caps("SETGID", "SETUID")},
+	{name: "su", command: []string{"su", "user", "-c", "true"}, required: caps("SETGID", "SETUID"), atStart: caps("SETGID", "SETUID")},
 	{name: "mknod", command: sh("mknod /tmp/null c 1 3"), required: caps("MKNOD")},
-	{name: "kill", command: []string{"probe", "kill-user"}, required: caps("KILL", "SETUID")},
+	{name: "kill", command: []string{"probe", "kill-user"}, required: caps("KILL", "SETUID"), atStart: caps("SETUID")},
 	{
 		name: "bind-80-privileged", options: []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=1024"},
 		command: []string{"probe", "bind", "80"}, required: caps("NET_BIND_SERVICE"), onlyRun: true,
@@ -62,15 +66,15 @@ var workloads = []workload{
 	{name: "write-set-group-id", command: []string{"probe", "write-sgid", "/tmp/sgid"}, stdout: "set-group-ID bit kept\n", soft: caps("FSETID")},
 	{
 		name: "entrypoint-of-another-user", command: []string{"/bin/private-true"},
-		required: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"),
+		required: caps("DAC_OVERRIDE"), tolerated: caps("DAC_READ_SEARCH"),
 	},
 	{
 		name: "unreadable-program", command: sh("cp /bin/busybox /tmp/true && chmod 111 /tmp/true && /tmp/true"),
-		soft: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"), softPrivileged: caps("DAC_READ_SEARCH"), onlyRun: true,
+		soft: caps("DAC_OVERRIDE"), tolerated: caps("DAC_READ_SEARCH"), softPrivileged: caps("DAC_READ_SEARCH"), onlyRun: true,
 	},
 	{
 		name: "read-and-write-secret", command: sh("cat /data/secret && echo more >> /data/secret"),
-		required: caps("DAC_OVERRIDE"), denied: caps("DAC_READ_SEARCH"),
+		required: caps("DAC_OVERRIDE"), tolerated: caps("DAC_READ_SEARCH"),
 	},
 	{
 		name: "write-network-sysctl", grants: []string{"--cap-add=NET_ADMIN"}, options: []string{"--security-opt=systempaths=unconfined"},
@@ -104,6 +108,22 @@ var workloads = []workload{
 	{
 		name: "map-root", options: []string{"--security-opt=seccomp=unconfined"},
 		command: []string{"unshare", "-U", "-r", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
+	},
+	{
+		name: "memory-policy", grants: []string{"--cap-add=SYS_NICE"}, command: []string{"probe", "set-mempolicy"},
+		demanded: caps("SYS_NICE"), onlyRun: true,
+	},
+	{
+		name: "user-namespace", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-U", "true"},
+		demanded: caps("SYS_ADMIN"), onlyRun: true,
+	},
+	{
+		name: "memory-policy-unconfined", grants: []string{"--cap-add=SYS_NICE"}, options: []string{"--security-opt=seccomp=unconfined"},
+		command: []string{"probe", "set-mempolicy"}, onlyRun: true,
+	},
+	{
+		name: "memory-policy-by-own-profile", grants: []string{"--cap-add=SYS_TIME"}, options: []string{"--security-opt=seccomp=testdata/seccomp.json"},
+		command: []string{"probe", "set-mempolicy"}, demanded: caps("SYS_TIME"), onlyRun: true,
 	},
 	// Where the kernel asks first and looks at a limit, an id or a mode afterwards.
 	{
@@ -174,7 +194,7 @@ var workloads = []workload{
 	{name: "transparent", command: []string{"probe", "setsockopt", "0", "19", "1"}, required: caps("NET_RAW")},
 	{
 		name: "mark-as-administrator", grants: []string{"--cap-drop=ALL", "--cap-add=NET_ADMIN"}, command: []string{"probe", "setsockopt", "1", "36", "1"},
-		required: caps("NET_ADMIN"), denied: caps("NET_RAW"), narrower: "NET_RAW", privileged: caps("NET_RAW"), onlyRun: true,
+		required: caps("NET_ADMIN"), tolerated: caps("NET_RAW"), narrower: "NET_RAW", privileged: caps("NET_RAW"), onlyRun: true,
 	},
 	{
 		name: "realtime-io", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"probe", "ioprio-realtime"},
@@ -189,6 +209,18 @@ var workloads = []workload{
 		soft: caps("NET_ADMIN"), onlyRun: true,
 	},
 	{name: "memfd", command: []string{"probe", "memfd-exec", "rawsock"}, required: caps("NET_RAW")},
+	{name: "thread", command: []string{"probe", "thread", "rawsock"}, required: caps("NET_RAW")},
+	{name: "vfork", command: []string{"probe", "vfork", "rawsock"}, required: caps("NET_RAW")},
+	{
+		name: "io-uring-worker", options: []string{"--security-opt=seccomp=unconfined"}, command: []string{"probe", "io-uring-open", "/data/secret"},
+		required: caps("DAC_OVERRIDE"), denied: caps("IPC_LOCK"), tolerated: caps("DAC_READ_SEARCH"),
+		privileged: caps("DAC_READ_SEARCH"), softPrivileged: caps("IPC_LOCK"), onlyRun: true,
+	},
+	{
+		name: "io-uring-registered", options: []string{"--security-opt=seccomp=unconfined"}, command: []string{"probe", "io-uring-open", "/data/secret", "1001"},
+		required: caps("DAC_OVERRIDE", "SETUID"), atStart: caps("SETUID"), denied: caps("IPC_LOCK"), tolerated: caps("DAC_READ_SEARCH"),
+		privileged: caps("DAC_READ_SEARCH", "SETUID"), softPrivileged: caps("IPC_LOCK"), atStartPrivileged: caps("IPC_LOCK", "SETUID"), onlyRun: true,
+	},
 	{name: "exec-by-thread", command: []string{"probe", "thread-exec", "rawsock"}, required: caps("NET_RAW")},
 }
 
@@ -214,6 +246,9 @@ func (w workload) check(t *testing.T, got seen) {
 	same(t, "soft", got.Soft, w.soft)
 	same(t, "denied", got.Denied, w.denied)
 	same(t, "unsure", got.Unsure, w.unsure)
+	same(t, "tolerated", got.Classes["tolerated"], w.tolerated)
+	same(t, "at start", got.AtStart, w.atStart)
+	same(t, "unwatched", got.Unwatched, nil)
 	same(t, "unexamined", got.Unexamined, nil)
 	for class, wanted := range w.classes {
 		for _, capability := range wanted {
@@ -268,13 +303,19 @@ func TestProfilePrivilegedNeeds(t *testing.T) {
 			t.Parallel()
 			name := "privileged-" + w.name
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name, "--privileged")...)...)
+			if r.code != 0 {
+				t.Fatalf("exit code %d: %s", r.code, r.stderr)
+			}
 			got := only(t, parseReport(t, r), name)
-			w.denied, w.narrower = nil, ""
+			w.denied, w.tolerated, w.narrower = nil, nil, ""
 			if w.privileged != nil {
 				w.required = w.privileged
 			}
 			if w.softPrivileged != nil {
 				w.soft = w.softPrivileged
+			}
+			if w.atStartPrivileged != nil {
+				w.atStart = w.atStartPrivileged
 			}
 			w.check(t, got)
 			mustExecute(t, w.dockerRun(name, got.Flags...)...)
@@ -298,6 +339,7 @@ func TestProfileExecNeeds(t *testing.T) {
 				t.Fatalf("exit code %d: %s", r.code, r.stderr)
 			}
 			got := only(t, parseReport(t, r), name)
+			w.atStart = nil // the container's first process has it all
 			w.check(t, got)
 			if !got.Existed || !got.Running || len(got.Cautions) == 0 {
 				t.Errorf("the report does not say that the container was and is running: %+v", got)
@@ -333,8 +375,8 @@ func TestRefusalsThatMatterAreDenied(t *testing.T) {
 // with them alone.
 func TestSysAdminIsWiderThanItsParts(t *testing.T) {
 	for _, w := range []workload{
-		{name: "an-array", command: []string{"probe", "bpf-array"}, required: caps("SYS_ADMIN"), denied: caps("BPF"), narrower: "BPF"},
-		{name: "a-counter", command: []string{"probe", "perf-clock"}, required: caps("SYS_ADMIN"), denied: caps("PERFMON"), narrower: "PERFMON"},
+		{name: "an-array", command: []string{"probe", "bpf-array"}, required: caps("SYS_ADMIN"), tolerated: caps("BPF"), narrower: "BPF"},
+		{name: "a-counter", command: []string{"probe", "perf-clock"}, required: caps("SYS_ADMIN"), tolerated: caps("PERFMON"), narrower: "PERFMON"},
 	} {
 		w.options = []string{"--security-opt=seccomp=unconfined"}
 		t.Run(w.name, func(t *testing.T) {
@@ -347,7 +389,7 @@ func TestSysAdminIsWiderThanItsParts(t *testing.T) {
 // mixed makes several uses and several checks that are none.
 var mixed = workload{
 	command:  sh("touch /tmp/m && chmod 600 /tmp/m && chown 5 /tmp/m && cat /data/secret && probe setuid0 && probe rawsock"),
-	required: caps("CHOWN", "DAC_OVERRIDE", "NET_RAW"), denied: caps("DAC_READ_SEARCH"),
+	required: caps("CHOWN", "DAC_OVERRIDE", "NET_RAW"), tolerated: caps("DAC_READ_SEARCH"),
 }
 
 // surroundings are options that change namespaces, cgroups or processes, but no

@@ -30,6 +30,8 @@ const (
 	Irrelevant Class = "irrelevant"
 	// Denied: refused, and it would have been Required or Soft.
 	Denied Class = "denied"
+	// Tolerated: refused, and the system call succeeded all the same.
+	Tolerated Class = "tolerated"
 	// OwnNamespace: decided by a user namespace that the workload made itself.
 	OwnNamespace Class = "own-namespace"
 	// Borrowed: the credential asked was not the task's.
@@ -40,7 +42,7 @@ const (
 
 // Classes lists all classes, needs first.
 func Classes() []Class {
-	return []Class{Required, Demanded, Soft, Denied, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
+	return []Class{Required, Demanded, Soft, Denied, Tolerated, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
 }
 
 // Needs lists the classes that put their capability in the list.
@@ -107,7 +109,7 @@ func byMeaning(check monitor.Check) Verdict {
 	case condition == monitor.Moot:
 		return Verdict{Class: Redundant, Reason: row.Moot}
 	case !check.Answer.Granted():
-		return denied(check)
+		return denied(check, row)
 	case condition == monitor.Silent && row.Silent != "":
 		return Verdict{Class: Soft, Reason: row.Silent}
 	case known && row.Class == Soft:
@@ -122,9 +124,15 @@ func byMeaning(check monitor.Check) Verdict {
 	return Verdict{Class: Required}
 }
 
-func denied(check monitor.Check) Verdict {
+func denied(check monitor.Check, row Row) Verdict {
 	if check.Answer == monitor.Beyond {
 		return Verdict{Class: Denied, Reason: "held, but asked for the host's user namespace: no --cap-add can help"}
+	}
+	switch {
+	case row.Moot != "" && check.Condition == monitor.Silent:
+		return Verdict{Class: Denied, Reason: row.Silent}
+	case row.Class == Soft:
+		return Verdict{Class: Denied, Reason: row.Reason}
 	}
 	return Verdict{Class: Denied}
 }

@@ -152,7 +152,7 @@ func TestConditions(t *testing.T) {
 		},
 		{
 			"refused, and the result differed", capability.Setuid, monitor.Silent, monitor.Missing,
-			Verdict{Class: Denied},
+			Verdict{Class: Denied, Reason: "without it the saved user id would stay behind"},
 		},
 		{
 			"could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Held,

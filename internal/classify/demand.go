@@ -114,3 +114,8 @@ func FileDemands(execution monitor.Execution, file kernel.FileCapabilities) []De
 	add(execution.Ambient, "in the ambient set, which takes that it is permitted and inheritable", "cap_task_prctl")
 	return demands
 }
+
+// Unlocked is the verdict on a system call that the container's seccomp profile allows
+// only with a capability. It is decided when the container is made, before the kernel
+// proper is asked anything.
+var Unlocked = Verdict{Class: Demanded, Reason: "the seccomp profile allows this system call only with it", Site: "seccomp"}

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/capmon/capmon/internal/seccomp"
 )
 
 // Info is what an engine knows of one container. What the engine does not tell is
@@ -30,6 +32,9 @@ type Info struct {
 	User                         string
 	Privileged                   bool
 	CapAdd, CapDrop, SecurityOpt []string
+	// Seccomp is the profile in force, of a privileged container the one that it would
+	// have without; nil if it is not known.
+	Seccomp *seccomp.Profile
 	// The namespaces' settings in Docker's words: "", host, container:ID, …
 	PidMode, NetworkMode, UsernsMode, CgroupnsMode string
 	CgroupParent                                   string

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -21,12 +22,17 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
+
+	"github.com/capmon/capmon/internal/seccomp"
 )
 
 // Docker is the Docker engine that the docker command would talk to.
 type Docker struct {
 	client   client.APIClient
 	endpoint string
+
+	mu      sync.Mutex
+	seccomp *seccomp.Profile // of containers that ask for none; nil until it is asked for
 }
 
 // connectTimeout bounds the first question to the engine; ssh needs some of it.
@@ -48,7 +54,7 @@ func NewDocker(ctx context.Context) (*Docker, error) {
 		}
 		return nil, &UnreachableError{endpoint, err}
 	}
-	return &Docker{api, endpoint}, nil
+	return &Docker{client: api, endpoint: endpoint}, nil
 }
 
 // dockerClient makes the client that the docker command would use, and tells
@@ -184,6 +190,10 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	if c.ContainerJSONBase == nil || c.Config == nil || c.HostConfig == nil || c.State == nil {
 		return Info{}, fmt.Errorf("inspecting container %s: the engine's answer is incomplete", id)
 	}
+	profile, err := d.seccompOf(ctx, c.HostConfig.SecurityOpt)
+	if err != nil {
+		profile = nil // the engine has taken it, and this capmon cannot read it
+	}
 	return Info{
 		ID:           c.ID,
 		Name:         strings.TrimPrefix(c.Name, "/"),
@@ -196,6 +206,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		CapAdd:       c.HostConfig.CapAdd,
 		CapDrop:      c.HostConfig.CapDrop,
 		SecurityOpt:  c.HostConfig.SecurityOpt,
+		Seccomp:      profile,
 		PidMode:      string(c.HostConfig.PidMode),
 		NetworkMode:  string(c.HostConfig.NetworkMode),
 		UsernsMode:   string(c.HostConfig.UsernsMode),

@@ -36,7 +36,7 @@ func TestInspectTellsTheSettings(t *testing.T) {
 			UsernsMode: "host", CgroupnsMode: "host", CgroupParent: "capmon-test",
 			Running: true, Inspected: true,
 		}
-		ignored := cmpopts.IgnoreFields(Info{}, "SecurityOpt", "Layers", "ImageID", "Labels", "CapAdd", "CapDrop", "Pid", "CreatedAt", "StartedAt")
+		ignored := cmpopts.IgnoreFields(Info{}, "SecurityOpt", "Seccomp", "Layers", "ImageID", "Labels", "CapAdd", "CapDrop", "Pid", "CreatedAt", "StartedAt")
 		if diff := cmp.Diff(want, got, ignored); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", spelling, diff)
 		}

@@ -74,7 +74,7 @@ func at(t *testing.T, host string) *Docker {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { api.Close() })
-	return &Docker{api, host}
+	return &Docker{client: api, endpoint: host}
 }
 
 func TestTheSocketsPathMayBeTooLong(t *testing.T) {

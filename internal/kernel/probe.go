@@ -34,11 +34,11 @@ func LoadBTF(path string) (*btf.Spec, error) {
 	return spec, nil
 }
 
-// HasCapTracepoint reports whether the kernel has the tracepoint
-// capability:cap_capable (6.14 and later, and wherever it was backported).
-func HasCapTracepoint(spec *btf.Spec) bool {
+// HasTracepoint reports whether the kernel has the tracepoint, such as cap_capable
+// (6.14 and later, and wherever it was backported) or sys_exit (CONFIG_FTRACE_SYSCALLS).
+func HasTracepoint(spec *btf.Spec, name string) bool {
 	var tracepoint *btf.Typedef
-	return spec.TypeByName("btf_trace_cap_capable", &tracepoint) == nil
+	return spec.TypeByName("btf_trace_"+name, &tracepoint) == nil
 }
 
 // HasFunction reports whether the type information describes a function of that

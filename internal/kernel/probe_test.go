@@ -40,7 +40,7 @@ func TestFeaturesInBTF(t *testing.T) {
 		if got := HasFunction(spec, "cap_capable"); got != test.function {
 			t.Errorf("%s: function %v, want %v", test.about, got, test.function)
 		}
-		if got := HasCapTracepoint(spec); got != test.point {
+		if got := HasTracepoint(spec, "cap_capable"); got != test.point {
 			t.Errorf("%s: tracepoint %v, want %v", test.about, got, test.point)
 		}
 	}
@@ -86,7 +86,7 @@ func TestCapTracepointOfThisKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !v.Before(Version{6, 14}) && !HasCapTracepoint(spec) {
+	if !v.Before(Version{6, 14}) && !HasTracepoint(spec, "cap_capable") {
 		t.Errorf("kernel %s without capability:cap_capable", release)
 	}
 	if !HasFunction(spec, "cap_capable") {

@@ -46,9 +46,10 @@ type Observer struct {
 	done   sync.WaitGroup
 	asking chan struct{} // holds one for each question to the engine under way
 
-	mu    sync.Mutex
-	infos map[string]container.Info
-	files map[profile.Program]kernel.FileCapabilities
+	mu      sync.Mutex
+	infos   map[string]container.Info
+	files   map[profile.Program]kernel.FileCapabilities
+	watches watches
 }
 
 // Start begins to record. When it returns every check of every container counts.
@@ -76,6 +77,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		asking:      make(chan struct{}, questions),
 		infos:       make(map[string]container.Info),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
+		watches:     newWatches(),
 	}
 	for _, failed := range m.Failed() {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
@@ -141,6 +143,12 @@ func (o *Observer) hear(event container.Event) {
 	defer o.mu.Unlock()
 	info, known := o.infos[event.ID]
 	switch {
+	case event.Type == container.Died:
+		o.unwatch(event.ID)
+		return
+	case event.Type == container.Started && info.Inspected: // once more, in a new cgroup
+		o.watch(info)
+		return
 	case event.Type == container.Renamed && known:
 		info.Name = event.Name
 	case event.Type == container.Created && !known, event.Type == container.Started && !known:
@@ -195,6 +203,7 @@ func (o *Observer) Learn(ctx context.Context, id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.infos[id] = info
+	o.watch(info)
 }
 
 func (o *Observer) inspected(id string) bool {
@@ -244,7 +253,7 @@ func (o *Observer) Profile() (profile.Profile, error) {
 	o.examineRest(snapshot.Containers)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return profile.New(profile.Record(snapshot, o.observation, profile.Sources{Infos: o.infos, Files: o.files, Last: o.last})...), nil
+	return profile.New(profile.Record(snapshot, o.observation, profile.Sources{Infos: o.infos, Files: o.files, Watched: o.watches.since, Last: o.last})...), nil
 }
 
 // Hook tells how the kernel is being listened to.

@@ -61,7 +61,13 @@ type Run struct {
 	// Unexamined are programs that were executed and gone before it could be read
 	// which capabilities their files carry.
 	Unexamined []string `json:"unexamined,omitempty"`
-	Uses       []Use    `json:"uses"`
+	// Unwatched are granted capabilities that the seccomp profile may unlock system
+	// calls by which were not recorded, or not from the start on.
+	Unwatched *capability.Set `json:"unwatched,omitempty"`
+	// Kept are the capabilities that a thread had used and still held when it ended, and
+	// those that any thread held at the end of the observation; nil if that is not known.
+	Kept *capability.Set `json:"kept,omitempty"`
+	Uses []Use           `json:"uses"`
 }
 
 // Observation is one session of capmon's recording.

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
@@ -23,6 +24,9 @@ type Sources struct {
 	// Files holds what the executed files carry. One without an entry was gone
 	// before it could be read.
 	Files map[Program]kernel.FileCapabilities
+	// Watched is since when those system calls of a container were recorded that its
+	// seccomp profile allows only with a capability.
+	Watched map[string]time.Time
 	// Last is the highest capability of the kernel.
 	Last capability.Capability
 }
@@ -40,9 +44,11 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 	for _, seen := range snapshot.Containers {
 		run := recordRun(seen, observation)
 		run.demand(seen, sources.Files)
-		if info, known := sources.Infos[seen.ID]; known {
+		info, known := sources.Infos[seen.ID]
+		if known {
 			run.describe(info, sources.Last)
 		}
+		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
 		run.Incomplete = append(run.Incomplete, losses(snapshot.Losses)...)
 		runs = append(runs, run)
 	}
@@ -61,6 +67,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 		User:        seen.UID,
 		Checks:      seen.Made,
 		Lost:        seen.Lost,
+		Kept:        &seen.Kept,
 		Incomplete:  []string{},
 		Uses:        uses(seen.Checks),
 	}
@@ -148,6 +155,7 @@ func losses(l monitor.Losses) []string {
 	add(l.Checks, "%d checks found no room in the kernel map of checks (--max-checks), on the whole machine")
 	add(l.Containers, "%d checks came from containers that found no room in the kernel map of containers (--max-containers)")
 	add(l.Executions, "%d executions of programs found no room in the kernel map of executions, so that file capabilities may have been missed")
+	add(l.Calls, "%d system calls that the seccomp profile allows only with a capability found no room in the kernel map of system calls")
 	add(l.TooDeep, "%d checks came from cgroups too deep to be followed to the root")
 	add(l.TaskStates, "%d times a task's phase could not be remembered: set-up may be taken for workload")
 	add(l.Skipped, "%d checks were skipped by the kernel because the recorder was already running on that CPU")
@@ -179,8 +187,9 @@ func uses(checks []monitor.Check) []Use {
 	all := make([]Use, 0, len(checks))
 	for _, check := range checks {
 		use := newUse(check)
-		all = append(all, use)
-		use.Stack, use.Alternative = nil, nil
+		for _, outcome := range classify.Outcomes(check) {
+			all = append(all, use.with(outcome, check.Stack))
+		}
 		for _, demand := range classify.Demands(check) {
 			all = append(all, demanded(demand, use)...)
 		}
@@ -204,24 +213,25 @@ func addUp(uses []Use) []Use {
 }
 
 func newUse(check monitor.Check) Use {
-	verdict := classify.Classify(check)
 	return Use{
-		Capability:  check.Capability,
-		Class:       verdict.Class,
-		Granted:     check.Answer.Granted(),
-		Reason:      verdict.Reason,
-		Unsure:      verdict.Unsure,
-		Alternative: verdict.Alternative,
-		Program:     check.Program,
-		Call:        check.Call.String(),
-		Site:        verdict.Site,
-		Stack:       check.Stack,
-		Entry:       check.Entry,
-		User:        check.UID,
-		Count:       check.Count,
-		First:       check.First,
-		Last:        check.Last,
+		Capability: check.Capability,
+		Granted:    check.Answer.Granted(),
+		Program:    check.Program,
+		Call:       check.Call.String(),
+		Entry:      check.Entry,
+		User:       check.UID,
+		Count:      check.Count,
+		First:      check.First,
+		Last:       check.Last,
 	}
+}
+
+// with adds what a check means.
+func (u Use) with(outcome classify.Outcome, stack []string) Use {
+	u.Class, u.Reason, u.Unsure = outcome.Class, outcome.Reason, outcome.Unsure
+	u.Alternative, u.Site, u.Stack = outcome.Alternative, outcome.Site, stack
+	u.Count = outcome.Count
+	return u
 }
 
 func add(one, other Use) Use {

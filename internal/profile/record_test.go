@@ -47,7 +47,7 @@ func TestRecordTellsWhatTheKernelSaw(t *testing.T) {
 		Container:   Container{ID: id},
 		Grants:      Grants{Kernel: ptr(capability.DockerDefault()), Permitted: ptr(capability.DockerDefault())},
 		Started:     ptr(saturday.Add(time.Second)), Ended: saturday.Add(time.Minute),
-		Processes: 3, Checks: 9, Incomplete: []string{}, Uses: []Use{},
+		Processes: 3, Checks: 9, Incomplete: []string{}, Kept: ptr(capability.Set(0)), Uses: []Use{},
 	}
 	if diff := cmp.Diff(want, record(t, snapshot(seen()), nil)); diff != "" {
 		t.Error(diff)

@@ -26,7 +26,13 @@ type Summary struct {
 	Incomplete []string
 	// Unexamined are programs whose file capabilities are not known.
 	Unexamined []string
-	Uses       []Use
+	// Unwatched are granted capabilities that the seccomp profile may unlock system
+	// calls by which were not all recorded.
+	Unwatched capability.Set
+	// Kept are the capabilities that a thread had used and still held when it ended or
+	// any held when the observation did; nil if that is not known of all runs.
+	Kept *capability.Set
+	Uses []Use
 	// Proof is the latest of what this container needs; nil if there is none.
 	Proof *Proof
 }
@@ -42,7 +48,7 @@ func Summaries(p Profile) []Summary {
 		if !known {
 			at = len(summaries)
 			index[key] = at
-			summaries = append(summaries, Summary{Container: run.Container})
+			summaries = append(summaries, Summary{Container: run.Container, Kept: new(capability.Set)})
 		}
 		summaries[at].add(run)
 	}
@@ -80,6 +86,14 @@ func (s *Summary) add(run Run) {
 	s.Grants = s.Grants.Union(run.Grants)
 	s.Incomplete = withAll(s.Incomplete, run.Incomplete)
 	s.Unexamined = withAll(s.Unexamined, run.Unexamined)
+	if run.Unwatched != nil {
+		s.Unwatched = s.Unwatched.Union(*run.Unwatched)
+	}
+	if s.Kept != nil && run.Kept != nil {
+		s.Kept = union(s.Kept, run.Kept)
+	} else if run.Started != nil {
+		s.Kept = nil
+	}
 	s.Uses = addUp(append(s.Uses, run.Uses...))
 }
 
@@ -192,6 +206,17 @@ func (s Summary) granting(selected func(Use) bool) capability.Set {
 		set = set.With(c)
 	}
 	return set
+}
+
+// AtStart are the needs that whoever used them had given up (setuid, capset) before it
+// ended or the observation did. What is read from a credential without a check is not
+// among them, nor anything if records are missing.
+func (s Summary) AtStart() capability.Set {
+	if s.Kept == nil || len(s.Incomplete) > 0 {
+		return 0
+	}
+	demanded := s.Having(classify.Demanded)
+	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(demanded).Minus(*s.Kept)
 }
 
 // Denied are the capabilities that were asked for in earnest and refused.

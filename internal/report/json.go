@@ -38,6 +38,8 @@ type jsonContainer struct {
 	Demanded   capability.Set                    `json:"demanded"`
 	Soft       capability.Set                    `json:"soft"`
 	Unsure     capability.Set                    `json:"unsure"`
+	AtStart    capability.Set                    `json:"atStart"`
+	Unwatched  capability.Set                    `json:"unwatched"`
 	Spared     capability.Set                    `json:"spared"`
 	Denied     capability.Set                    `json:"denied"`
 	Unused     *capability.Set                   `json:"unused"`
@@ -88,6 +90,8 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Demanded:   s.Demanded(),
 		Soft:       s.Soft(),
 		Unsure:     s.Unsure(),
+		AtStart:    s.AtStart(),
+		Unwatched:  s.Unwatched,
 		Spared:     s.Spared(),
 		Denied:     s.Denied(),
 		Proved:     s.Proved(),

@@ -132,6 +132,9 @@ func (p *page) capabilities(s profile.Summary) {
 	t := newTable("CAPABILITY", "GRANTED", "USED", "BY")
 	for _, c := range s.Needs().Sorted() {
 		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Needs()...))
+		if s.AtStart().Has(c) {
+			t.AppendRow(table.Row{"", "", "", "at start only: given up afterwards"})
+		}
 	}
 	for _, c := range s.Spared().Sorted() {
 		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.Of(c, classify.Needs()...)), "used, but others that are needed anyway do for it"})

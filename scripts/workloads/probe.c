@@ -14,9 +14,11 @@
 #include <grp.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <linux/packet_diag.h>
 #include <linux/perf_event.h>
+#include <linux/reboot.h>
 #include <linux/securebits.h>
 #include <linux/sock_diag.h>
 #include <mqueue.h>
@@ -45,6 +47,9 @@
 #include <unistd.h>
 
 extern char **environ;
+
+// run does what the arguments say; it returns an exit code.
+static int run(char **args);
 
 // fail ends the program with "probe: WHAT: errno's text".
 static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *what, ...)
@@ -399,9 +404,49 @@ static void shm_lock(char **args)
 
 static void io_uring(char **args)
 {
-	char params[120] = { 0 }; // struct io_uring_params, which nothing is asked of
+	struct io_uring_params params = { 0 };
 
-	need(syscall(425 /* io_uring_setup */, 1, params), "io_uring_setup");
+	need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
+}
+
+// io-uring-open FILE [UID]: a worker thread of the kernel's opens the file. With UID, the
+// process has become that user before, and the file is opened under the credentials
+// that it had registered as root.
+static void io_uring_open(char **args)
+{
+	struct io_uring_params params = { 0 };
+	int ring = need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
+	int personality = 0;
+
+	if (args[1] != NULL) {
+		personality = need(
+			syscall(SYS_io_uring_register, ring, IORING_REGISTER_PERSONALITY, NULL, 0),
+			"io_uring_register(IORING_REGISTER_PERSONALITY)");
+		need(setuid(number(args[1])), "setuid");
+	}
+	char *sq = mmap(NULL, params.sq_off.array + sizeof(__u32), PROT_READ | PROT_WRITE,
+			MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	char *cq = mmap(NULL, params.cq_off.cqes + 2 * sizeof(struct io_uring_cqe),
+			PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
+	struct io_uring_sqe *sqe =
+		mmap(NULL, sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+	if (sq == MAP_FAILED || cq == MAP_FAILED || sqe == MAP_FAILED)
+		fail("mmap of the ring");
+	*sqe = (struct io_uring_sqe){
+		.opcode = IORING_OP_OPENAT,
+		.flags = IOSQE_ASYNC,
+		.fd = AT_FDCWD,
+		.addr = (__u64)args[0],
+		.open_flags = O_RDONLY,
+		.personality = personality,
+	};
+	*(__u32 *)(sq + params.sq_off.array) = 0;
+	__atomic_store_n((__u32 *)(sq + params.sq_off.tail), 1, __ATOMIC_RELEASE);
+	need(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0),
+	     "io_uring_enter");
+	struct io_uring_cqe *cqe = (void *)(cq + params.cq_off.cqes);
+	errno = cqe->res < 0 ? -cqe->res : 0;
+	need(cqe->res < 0 ? -1 : 0, "opening by io_uring");
 }
 
 // mq-open [MESSAGES SIZE]: makes a message queue, of default size unless told otherwise.
@@ -549,6 +594,43 @@ static void thread_exec(char **args)
 	pthread_join(thread, NULL);
 }
 
+static void *run_in_thread(void *args)
+{
+	return run(args) == 0 ? NULL : args;
+}
+
+// thread SUBCOMMAND...: does so in a second thread.
+static void thread(char **args)
+{
+	pthread_t thread;
+	void *failed;
+
+	errno = pthread_create(&thread, NULL, run_in_thread, args);
+	if (errno != 0)
+		fail("pthread_create");
+	pthread_join(thread, &failed);
+	if (failed != NULL)
+		exit(2);
+}
+
+// vfork SUBCOMMAND...: does so in a child that has the parent's memory.
+static void vfork_child(char **args)
+{
+	pid_t child = vfork();
+
+	if (child == 0)
+		_exit(run(args));
+	await_child(need(child, "vfork"));
+}
+
+// reboot: ends within the system call, and the first process of its pid namespace with it.
+static void reboot_container(char **args)
+{
+	need(syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART,
+		     NULL),
+	     "reboot");
+}
+
 // --- namespaces and cgroups --------------------------------------------------
 
 // unshare-user-mount: a privileged call inside a user namespace of its own. Docker's
@@ -624,7 +706,14 @@ static void cgroup_below(char **args)
 
 // --- the table ---------------------------------------------------------------
 
-static int run(char **args);
+/* Docker's seccomp profile allows it only with CAP_SYS_NICE, which the kernel itself
+ * does not ask for. */
+static void set_mempolicy_default(char **args)
+{
+	(void)args;
+	if (syscall(SYS_set_mempolicy, 0 /* MPOL_DEFAULT */, NULL, 0) && errno != ENOSYS)
+		fail("set_mempolicy");
+}
 
 // repeat N SUBCOMMAND...: the same thing exactly N times, by one process.
 static void repeat(char **args)
@@ -675,6 +764,7 @@ static const struct subcommand {
 	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
 	{ "fork", fork_children, 1, "N" },
 	{ "io-uring", io_uring, 0, "" },
+	{ "io-uring-open", io_uring_open, 1, "FILE [UID]" },
 	{ "ioprio-realtime", ioprio_realtime, 0, "" },
 	{ "kill-user", kill_user, 0, "" },
 	{ "listxattr", list_xattr, 1, "FILE" },
@@ -688,10 +778,12 @@ static const struct subcommand {
 	{ "perf-clock", perf_clock, 0, "" },
 	{ "raise-limit", raise_limit, 0, "" },
 	{ "rawsock", rawsock, 0, "" },
+	{ "reboot", reboot_container, 0, "" },
 	{ "remap-locked", remap_locked, 2, "FROM TO" },
 	{ "repeat", repeat, 2, "N SUBCOMMAND..." },
 	{ "securebits", securebits, 0, "" },
 	{ "set-acl", set_acl, 1, "PATH [fd]" },
+	{ "set-mempolicy", set_mempolicy_default, 0, "" },
 	{ "setfsuid", setfsuid_to, 1, "UID" },
 	{ "setfsuid0", setfsuid0, 0, "" },
 	{ "setgid0", setgid0, 0, "" },
@@ -700,8 +792,10 @@ static const struct subcommand {
 	{ "setsockopt", set_option, 3, "LEVEL NAME VALUE" },
 	{ "setuid0", setuid0, 0, "" },
 	{ "shm-lock", shm_lock, 0, "" },
+	{ "thread", thread, 1, "SUBCOMMAND..." },
 	{ "thread-exec", thread_exec, 1, "SUBCOMMAND..." },
 	{ "unshare-user-mount", unshare_user_mount, 0, "" },
+	{ "vfork", vfork_child, 1, "SUBCOMMAND..." },
 	{ "write-sgid", write_sgid, 1, "PATH" },
 };
 

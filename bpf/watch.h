@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * System calls that the seccomp profile of a container allows only with a capability.
+ * Without it they fail before the kernel proper is asked, and many never ask it for
+ * that capability. Which calls these are, and whether one was such, user space tells
+ * from the profile.
+ */
+#ifndef CAPMON_WATCH_H
+#define CAPMON_WATCH_H
+
+#include "call.h"
+#include "task.h"
+
+static __always_inline struct call_watch *watch_of(const struct call *call)
+{
+	if (call->nr < 0 || call->nr >= CALL_MAX)
+		return NULL;
+	__u32 index = call->nr + (call->compat ? CALL_MAX : 0);
+	struct call_watch *watch = bpf_map_lookup_elem(&call_watches, &index);
+	return watch && watch->kind != WATCH_NONE ? watch : NULL;
+}
+
+static __always_inline void record_call(struct call_key *key, __u32 uid)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct call_value *value = bpf_map_lookup_elem(&calls, key);
+
+	if (!value) {
+		struct call_value fresh = { .first_ns = now, .uid = uid };
+		fresh.pid = bpf_get_current_pid_tgid() >> 32;
+		bpf_map_update_elem(&calls, key, &fresh, BPF_NOEXIST);
+		value = bpf_map_lookup_elem(&calls, key);
+		if (!value) {
+			count(COUNTER_CALLS);
+			return;
+		}
+	}
+	__sync_fetch_and_add(&value->count, 1);
+	value->last_ns = now;
+}
+
+/* Records the system call that the current task returns from, if it is watched and
+ * a workload's. */
+static __always_inline void watched_call(struct task_struct *task, struct call *call, long result)
+{
+	struct call_watch *watch = watch_of(call);
+	if (!watch || (watch->kind != WATCH_CALL && !result))
+		return;
+	__u64 id = container_of_task(task);
+	if (!id)
+		return;
+	struct task_state *state = current_state(id);
+	if (!state || state->phase != PHASE_WORKLOAD)
+		return;
+	read_arguments(task, call);
+	struct call_key key = {
+		.container = id,
+		.syscall = call->nr,
+		.compat = call->compat,
+		.error = result < 0 && result >= -ERROR_MAX ? -result : 0,
+	};
+	for (int i = 0; i < 6; i++)
+		key.args[i] = call->args[i] & watch->masks[i];
+	if (watch->kind == WATCH_CLONE3) {
+		__u64 flags = 0; /* struct clone_args begins with them */
+		bpf_probe_read_user(&flags, sizeof(flags), (void *)call->args[0]);
+		key.args[0] = flags & watch->masks[0];
+	}
+	BPF_CORE_READ_INTO(&key.comm, task, group_leader, comm);
+	record_call(&key, BPF_CORE_READ(task, real_cred, euid.val));
+}
+
+#endif

@@ -1,0 +1,63 @@
+package classify
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/monitor"
+)
+
+// Outcome is the verdict on some of the checks of a kind.
+type Outcome struct {
+	Count uint64
+	Verdict
+}
+
+// Outcomes tells refusals apart by what came of them: one did not matter if another
+// capability did instead, or if the system call succeeded in which it was made. All
+// other checks have one outcome, that of Classify.
+func Outcomes(check monitor.Check) []Outcome {
+	verdict := Classify(check)
+	if verdict.Class != Denied {
+		return []Outcome{{check.Count, verdict}}
+	}
+	var outcomes []Outcome
+	left := check.Count
+	add := func(count uint64, class Class, reason string) {
+		count = min(count, left)
+		left -= count
+		if count == 0 {
+			return
+		}
+		v := verdict
+		v.Class = class
+		if class == Tolerated || v.Reason == "" {
+			v.Reason = reason
+		}
+		outcomes = append(outcomes, Outcome{count, v})
+	}
+	add(check.Overruled, Tolerated, "refused, and another capability did instead")
+	if resultTells(check) && !changesResult(check) {
+		add(check.Succeeded, Tolerated, "refused, and the call succeeded all the same")
+		add(check.Forbidden, Denied, "the call failed for want of permission")
+		add(check.Failed, Denied, "the call failed")
+	}
+	add(left, Denied, "")
+	return outcomes
+}
+
+// resultTells reports whether a refusal would be seen in the result of the system call:
+// netlink answers with a message, io_uring and asynchronous I/O with a completion.
+func resultTells(check monitor.Check) bool {
+	switch check.Call.Name() {
+	case "io_uring_enter", "io_submit":
+		return false
+	}
+	return !slices.ContainsFunc(check.Stack, func(function string) bool { return strings.Contains(function, "netlink") })
+}
+
+// changesResult reports whether a refusal is no error but gives another result.
+func changesResult(check monitor.Check) bool {
+	row, known := find(check)
+	return known && (row.Class == Soft || row.Moot != "" && row.Silent != "" && check.Condition == monitor.Silent)
+}

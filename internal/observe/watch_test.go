@@ -1,0 +1,90 @@
+package observe
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/container"
+)
+
+// Watching system calls costs everybody, so it ends with the containers that it is for.
+func TestCallsAreWatchedWhileAContainerIsGrantedTheirCapability(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	docker, err := container.NewDocker(ctx)
+	if err != nil {
+		t.Fatal("the tests need a Docker daemon at DOCKER_HOST and the image bb, as make test sets up: ", err)
+	}
+	defer docker.Close()
+	o, err := Start(ctx, Options{Engine: docker, Log: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	before := tracing(t)
+
+	run(t, "--name=plain")
+	o.Learn(ctx, id(t, "plain"))
+	if now := tracing(t); now != before {
+		t.Errorf("for Docker's default grants %d programs more were attached", now-before)
+	}
+	run(t, "--name=nice", "--cap-add=SYS_NICE")
+	o.Learn(ctx, id(t, "nice"))
+	if now := tracing(t); now != before+1 {
+		t.Errorf("for SYS_NICE %d programs more were attached, wanted one", now-before)
+	}
+	command(t, "docker", "kill", "nice")
+	for tracing(t) != before { // until the engine has told
+		select {
+		case <-ctx.Done():
+			t.Fatal("the watching has not ended with the container")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// tracing counts the programs that this process has attached to the kernel's
+// tracepoints.
+func tracing(t *testing.T) (n int) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/self/fdinfo/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		info, _ := os.ReadFile(file) // it may have been closed
+		if strings.Contains(string(info), "link_type:\ttracing") || strings.Contains(string(info), "link_type:\traw_tracepoint") {
+			n++
+		}
+	}
+	return n
+}
+
+// run starts a container that does nothing until the test ends.
+func run(t *testing.T, options ...string) {
+	t.Helper()
+	name := strings.TrimPrefix(options[0], "--name=")
+	command(t, append(append([]string{"docker", "run", "-d", "--rm"}, options...), "bb", "sleep", "1000")...)
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+}
+
+func id(t *testing.T, name string) string {
+	t.Helper()
+	return command(t, "docker", "inspect", "--format={{.Id}}", name)
+}
+
+func command(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out))
+}

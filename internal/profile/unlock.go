@@ -1,0 +1,76 @@
+package profile
+
+import (
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/seccomp"
+	"github.com/capmon/capmon/monitor"
+)
+
+// unlock adds the needs of system calls that the seccomp profile, nil if it is not
+// known, allows only with a capability. They were recorded since a moment, zero for
+// never.
+func (r *Run) unlock(seen monitor.Container, profile *seccomp.Profile, watched time.Time) {
+	granted, known := r.Grants.Set()
+	if !known {
+		return
+	}
+	if r.Unwatched = unwatched(granted, profile); r.Unwatched != nil && profile != nil &&
+		!watched.IsZero() && (r.Existed || r.Started == nil || !watched.After(*r.Started)) {
+		r.Unwatched = nil
+	}
+	if profile == nil {
+		return
+	}
+	all := r.Uses
+	for _, call := range seen.Calls {
+		all = append(all, unlocked(call, granted, profile)...)
+	}
+	r.Uses = addUp(all)
+}
+
+// unwatched is what unlocks system calls, by Docker's profile if the container's own is
+// not known; nil if nothing does.
+func unwatched(granted capability.Set, profile *seccomp.Profile) *capability.Set {
+	if profile == nil {
+		var err error
+		if profile, err = seccomp.Default(""); err != nil {
+			return &granted
+		}
+	}
+	unlocking, err := profile.Unlocking(granted)
+	if err != nil {
+		return &granted
+	}
+	if unlocking.Empty() {
+		return nil
+	}
+	return &unlocking
+}
+
+// unlocked are the uses that a system call stands for, none if it would have ended in
+// the same way without.
+func unlocked(call monitor.Call, granted capability.Set, profile *seccomp.Profile) []Use {
+	name := call.Call.Name()
+	if name == "clone3" { // refused, its callers take clone
+		name = "clone"
+	}
+	need, other, err := profile.Need(granted, name, call.Call.Args, call.Error)
+	if err != nil {
+		return nil // it was understood when the call was chosen to be recorded
+	}
+	uses := demanded(classify.Demand{Capabilities: need, Verdict: classify.Unlocked}, Use{
+		Program: call.Program,
+		Call:    call.Call.String(),
+		User:    call.UID,
+		Count:   call.Count,
+		First:   call.First,
+		Last:    call.Last,
+	})
+	for i := range uses {
+		uses[i].Alternative = other
+	}
+	return uses
+}

@@ -1,0 +1,147 @@
+package seccomp
+
+import (
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+func of(capabilities ...capability.Capability) (set capability.Set) {
+	for _, c := range capabilities {
+		set = set.With(c)
+	}
+	return set
+}
+
+func current(t *testing.T) *Profile { return version(t, "28.5.2") }
+
+func version(t *testing.T, engine string) *Profile {
+	t.Helper()
+	p, err := Default(engine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestNeedOfDockersDefault(t *testing.T) {
+	newUser := [6]uint64{unix.CLONE_NEWUSER}
+	all := capability.Known(capability.CheckpointRestore)
+	for name, test := range map[string]struct {
+		engine  string
+		granted capability.Set
+		call    string
+		args    [6]uint64
+		errno   unix.Errno
+		need    capability.Set
+		other   bool
+	}{
+		"memory policy":                      {granted: of(capability.SysNice, capability.Chown), call: "mbind", need: of(capability.SysNice)},
+		"it failed otherwise":                {granted: of(capability.SysNice), call: "mbind", errno: unix.EFAULT, need: of(capability.SysNice)},
+		"it failed as it would have without": {granted: of(capability.SysNice), call: "mbind", errno: unix.EPERM},
+		"not unlocked":                       {granted: of(capability.SysNice), call: "mount", errno: unix.EPERM},
+		"allowed to all":                     {granted: all, call: "read"},
+		"by one of two":                      {granted: of(capability.Syslog), call: "syslog", need: of(capability.Syslog)},
+		"by either of two":                   {granted: all, call: "syslog", need: of(capability.Syslog), other: true},
+		"by the wide one alone":              {granted: of(capability.SysAdmin), call: "syslog", need: of(capability.SysAdmin)},
+		"a user namespace":                   {granted: of(capability.SysAdmin), call: "unshare", args: newUser, need: of(capability.SysAdmin)},
+		"clone of a user namespace":          {granted: of(capability.SysAdmin), call: "clone", args: newUser, need: of(capability.SysAdmin)},
+		"clone of a thread":                  {granted: of(capability.SysAdmin), call: "clone", args: [6]uint64{unix.CLONE_VM | unix.CLONE_THREAD}},
+		"chroot asks itself":                 {granted: of(capability.SysChroot), call: "chroot"},
+		"another's memory":                   {granted: of(capability.SysPtrace), call: "process_vm_readv"},
+		"another's memory in 20.10":          {engine: "20.10.24+dfsg1", granted: of(capability.SysPtrace), call: "process_vm_readv", need: of(capability.SysPtrace)},
+		"file handles":                       {granted: of(capability.SysAdmin), call: "name_to_handle_at"},
+		"file handles in 23.0.6":             {engine: "23.0.6", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
+		"file handles in 20.10.27":           {engine: "20.10.27", granted: of(capability.SysAdmin), call: "name_to_handle_at"},
+		"file handles of an unknown engine":  {engine: "unknown", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engine := test.engine
+			if engine == "" {
+				engine = "28.5.2"
+			}
+			need, other, err := version(t, engine).Need(test.granted, test.call, test.args, test.errno)
+			if err != nil || need != test.need || (other != nil) != test.other {
+				t.Errorf("got %v, other %v, %v, wanted %v", need, other, err, test.need)
+			}
+		})
+	}
+}
+
+func TestNeedOfTwo(t *testing.T) {
+	p, err := Parse(`{"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38, "syscalls": [
+		{"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+		{"names": ["swapon"], "action": "SCMP_ACT_ALLOW", "includes": {"caps": ["CAP_SYS_TIME", "CAP_SYS_NICE"]}}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	granted := of(capability.SysTime, capability.SysNice, capability.Chown)
+	if need, _, err := p.Need(granted, "swapon", [6]uint64{}, unix.EPERM); err != nil || need != of(capability.SysTime, capability.SysNice) {
+		t.Errorf("got %v, %v", need, err)
+	}
+	if need, _, err := p.Need(granted, "swapon", [6]uint64{}, unix.ENOSYS); err != nil || !need.Empty() {
+		t.Errorf("it ended as it would have without, but %v is needed, %v", need, err)
+	}
+}
+
+func TestUnlocked(t *testing.T) {
+	defaults, err := capability.Granted(nil, nil, false, capability.CheckpointRestore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls, err := current(t).Unlocked(defaults); err != nil || len(calls) != 0 {
+		t.Errorf("Docker's default grants unlock %v, %v", calls, err)
+	}
+	calls, err := current(t).Unlocked(of(capability.SysNice))
+	if err != nil || len(calls) != 4 || calls[0].Name != "get_mempolicy" {
+		t.Errorf("SYS_NICE unlocks %v, %v", calls, err)
+	}
+	calls, err = current(t).Unlocked(of(capability.SysAdmin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	masks := make(map[string]uint64)
+	for _, call := range calls {
+		masks[call.Name] = call.Masks[0]
+	}
+	if mask, ok := masks["clone"]; !ok || mask != 0x7e020000 {
+		t.Errorf("of clone %#x decides", mask)
+	}
+	if unlocking, err := current(t).Unlocking(defaults.With(capability.SysTime)); err != nil || unlocking != of(capability.SysTime) {
+		t.Errorf("what unlocks is %v, %v", unlocking, err)
+	}
+}
+
+func TestUnlockedWhereARuleIsForThoseWithout(t *testing.T) {
+	p, err := Parse(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+		{"names": ["swapon"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_TIME"]}}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls, err := p.Unlocked(of(capability.SysTime)); err != nil || len(calls) != 1 || calls[0].Name != "swapon" {
+		t.Errorf("got %v, %v", calls, err)
+	}
+}
+
+func TestUnconfined(t *testing.T) {
+	p, err := Parse(Unconfined)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if calls, err := p.Unlocked(of(capability.SysAdmin)); err != nil || len(calls) != 0 {
+		t.Errorf("unlocked: %v, %v", calls, err)
+	}
+	if need, _, err := p.Need(of(capability.SysAdmin), "mount", [6]uint64{}, 0); err != nil || !need.Empty() {
+		t.Errorf("needed: %v, %v", need, err)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, body := range []string{"", "{", `{"syscalls": 1}`} {
+		if _, err := Parse(body); err == nil {
+			t.Errorf("%q is taken for a profile", body)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package monitor
+
+import (
+	"errors"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+// calls of a container by name.
+func calls(c Container) map[string]uint64 {
+	counts := make(map[string]uint64)
+	for _, call := range c.Calls {
+		counts[call.Call.Name()] += call.Count
+	}
+	return counts
+}
+
+func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
+	m := start(t, Options{})
+	policy := func() Container {
+		return find(t, m, run(t, "--cap-add=SYS_NICE", "bb", "probe", "repeat", "3", "set-mempolicy"))
+	}
+	if got := calls(policy()); len(got) != 0 || m.attached.returns != nil {
+		t.Errorf("unasked recorded %v, attached to %v", got, m.attached.returns)
+	}
+	if err := m.WatchCalls([]WatchedCall{{Name: "set_mempolicy"}, {Name: "clone", Masks: [6]uint64{unix.CLONE_NEWUSER}}}); err != nil {
+		t.Fatal(err)
+	}
+	watched := policy()
+	if got := calls(watched); got["set_mempolicy"] != 3 {
+		t.Errorf("recorded %v", got)
+	}
+	for _, call := range watched.Calls {
+		if call.Program != "probe" || call.Error != 0 && !errors.Is(call.Error, unix.ENOSYS) {
+			t.Errorf("recorded %+v", call)
+		}
+	}
+	// The mask leaves of the arguments what matters, here that no namespace was made.
+	forks := find(t, m, run(t, "bb", "probe", "fork", "5"))
+	if got := calls(forks); len(forks.Calls) != 1 || got["clone"]+got["clone3"] != 5 || forks.Calls[0].Call.Args[0]&unix.CLONE_NEWUSER != 0 {
+		t.Errorf("of five forks recorded %+v", forks.Calls)
+	}
+	if err := m.WatchCalls(nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := calls(policy()); len(got) != 0 || m.attached.returns != nil {
+		t.Errorf("afterwards recorded %v, attached to %v", got, m.attached.returns)
+	}
+	lossless(t, snapshot(t, m))
+}
+
+func TestClone3IsWatchedAsClone(t *testing.T) {
+	m := &Monitor{arch: kernel.NativeArch()}
+	mask := [6]uint64{unix.CLONE_NEWUSER}
+	for _, calls := range [][]WatchedCall{
+		{{Name: "clone", Masks: mask}, {Name: "clone3"}},
+		{{Name: "clone3"}, {Name: "clone", Masks: mask}},
+	} {
+		watch := m.watchTable(calls)[unix.SYS_CLONE3]
+		if watch.Kind != uint64(bpf.CapmonWatchKindWATCH_CLONE3) || watch.Masks[0]&unix.CLONE_NEWUSER == 0 {
+			t.Errorf("of %v: %+v", calls, watch)
+		}
+	}
+}

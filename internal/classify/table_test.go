@@ -74,6 +74,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"mount", capability.SysAdmin, "security_capable ns_capable path_mount", nil, Required, ""},
 		{"seccomp's filter", capability.SysAdmin, "security_capable ns_capable_noaudit seccomp_set_mode_filter", nil, Required, ""},
 
+		{"an audit message", capability.AuditWrite, "security_capable ns_capable netlink_capable audit_receive_msg audit_receive netlink_unicast", nil, Required, "PAM"},
 		{"compiling a filter", capability.SysAdmin, "security_capable ns_capable_noaudit capable do_jit bpf_int_jit_compile", nil, Irrelevant, "hardening"},
 		{"loading a program", capability.BPF, "security_capable ns_capable bpf_token_capable bpf_prog_load", nil, Required, ""},
 

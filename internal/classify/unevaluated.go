@@ -9,8 +9,16 @@ import (
 )
 
 // unevaluated are the places where the kernel looks at something else after a refusal
-// that nothing here can see, or where one function asks for more reasons than one.
+// that nothing here can see, where one function asks for more reasons than one, or where
+// a refusal is no error of the system call.
 var unevaluated = []Row{
+	{
+		Functions:    []string{"audit_receive_msg", "audit_receive"},
+		Capabilities: caps{capability.AuditWrite},
+		Class:        Required,
+		Reason:       "the refusal comes as a message, which programs heed or not: PAM mostly goes on without a record, a login on a terminal ends",
+		Source:       "audit_netlink_ok, kernel/audit.c",
+	},
 	{
 		Functions:    []string{"ksys_shmctl", "shmctl_do_lock"},
 		Capabilities: caps{capability.IPCLock},

@@ -7,6 +7,7 @@
 
 #define PR_CAPBSET_READ 23
 #define PR_CAPBSET_DROP 24
+#define PR_SET_SECUREBITS 28
 #define PR_CAP_AMBIENT 47
 #define CAPABILITY_VERSION_1 0x19980330 /* include/uapi/linux/capability.h */
 

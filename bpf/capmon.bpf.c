@@ -5,6 +5,8 @@
  * Records every capability check (cap_capable, security/commoncap.c) that the
  * tasks of containers cause, with all that is needed to tell what it means.
  */
+#include <linux/securebits.h>
+
 #include "kernel.h"
 #include "record.h"
 #include "maps.h"
@@ -183,10 +185,11 @@ static __always_inline bool hold(struct task_struct *task, const struct check_ke
 
 /*
  * The body that all hooks share. opts is cap_capable's, OPTS_UNKNOWN where the
- * hook does not have it; ret its result, 1 where the hook does not have it.
+ * hook does not have it; ret its result, 1 where the hook does not have it; site where
+ * it was asked, 0 where the stack tells.
  */
 static __always_inline int check(void *ctx, const struct cred *cred, struct user_namespace *target,
-				 int capability, int opts, int ret)
+				 int capability, int opts, int ret, __u64 site)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
@@ -208,7 +211,10 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	if (ret != 1 && is_granted(key->answer) != (ret == 0))
 		count(COUNTER_VERDICT);
 	BPF_CORE_READ_INTO(&key->comm, task, group_leader, comm);
-	read_site(ctx, key->site);
+	if (site)
+		key->site[0] = site;
+	else
+		read_site(ctx, key->site);
 
 	struct call call = {};
 	read_number(task, &call);
@@ -237,6 +243,8 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	keep_demands(key, &call, rule, cred, target, container->base_userns);
 
 	if (state) {
+		if (capability == CAP_SETPCAP)
+			state->setpcap_asked = 1;
 		if (is_granted(key->answer)) {
 			if (state->refused && same_call(state->refused_site, key->site))
 				key->refused_first = state->refused;
@@ -268,14 +276,14 @@ SEC("tp_btf/cap_capable")
 int BPF_PROG(check_tracepoint, const struct cred *cred, struct user_namespace *target,
 	     const struct user_namespace *capable_ns, int capability, int ret)
 {
-	return check(ctx, cred, target, capability, OPTS_UNKNOWN, ret);
+	return check(ctx, cred, target, capability, OPTS_UNKNOWN, ret, 0);
 }
 
 SEC("fexit/cap_capable")
 int BPF_PROG(check_fexit, const struct cred *cred, struct user_namespace *target, int capability,
 	     unsigned int opts, int ret)
 {
-	return check(ctx, cred, target, capability, opts, ret);
+	return check(ctx, cred, target, capability, opts, ret, 0);
 }
 
 /* At the entry, without a return probe: the answer is computed, so nothing has
@@ -285,13 +293,86 @@ int check_kprobe(struct pt_regs *ctx)
 {
 #if defined(__TARGET_ARCH_x86)
 	return check(ctx, (const struct cred *)ctx->di, (struct user_namespace *)ctx->si,
-		     (int)ctx->dx, (int)ctx->cx, 1);
+		     (int)ctx->dx, (int)ctx->cx, 1, 0);
 #elif defined(__TARGET_ARCH_arm64)
 	struct user_pt_regs *regs = (struct user_pt_regs *)ctx;
 	return check(ctx, (const struct cred *)regs->regs[0],
 		     (struct user_namespace *)regs->regs[1], (int)regs->regs[2], (int)regs->regs[3],
-		     1);
+		     1, 0);
 #endif
+}
+
+/*
+ * Compilers build cap_capable into those of its callers that are in the same file, where
+ * neither fexit nor a kprobe on it sees them ask. They are cap_capset and, for
+ * PR_SET_SECUREBITS, cap_task_prctl (security/commoncap.c); both ask for CAP_SETPCAP.
+ * When one of them returns and the question was not seen, it is recorded here.
+ */
+static __always_inline int asked_inside(void *ctx, bool asks, __u64 site)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 id = container_of_task(task);
+
+	if (!id)
+		return 0;
+	struct task_state *state = current_state(id);
+	if (!state)
+		return 0;
+	bool seen = state->setpcap_asked;
+	if (asks && !seen) {
+		const struct cred *cred = BPF_CORE_READ(task, cred);
+		check(ctx, cred, BPF_CORE_READ(cred, user_ns), CAP_SETPCAP, OPTS_UNKNOWN, 1, site);
+	}
+	state->setpcap_asked = 0;
+	return 0;
+}
+
+/* Whether cap_task_prctl got as far as asking. After a success the credential has the
+ * new bits already. */
+static __always_inline bool sets_securebits(long result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call call = {};
+
+	read_number(task, &call);
+	read_arguments(task, &call);
+	if (rule_of(&call).kind != CALL_PRCTL || call.args[0] != PR_SET_SECUREBITS)
+		return false;
+	__u32 bits = call.args[1];
+	__u32 had = BPF_CORE_READ(task, cred, securebits);
+	__u32 locked = had & SECURE_ALL_LOCKS;
+	return !result || !(((locked >> 1) & (had ^ bits)) || (locked & ~bits) ||
+			    (bits & ~(SECURE_ALL_LOCKS | SECURE_ALL_BITS)));
+}
+
+SEC("fexit/cap_capset")
+int BPF_PROG(capset_fexit)
+{
+	return asked_inside(ctx, true, settings.capset);
+}
+
+SEC("kretprobe/cap_capset")
+int capset_kretprobe(struct pt_regs *ctx)
+{
+	return asked_inside(ctx, true, settings.capset);
+}
+
+SEC("fexit/cap_task_prctl")
+int BPF_PROG(prctl_fexit, int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
+	     unsigned long arg5, int result)
+{
+	return asked_inside(ctx, sets_securebits(result), settings.task_prctl);
+}
+
+SEC("kretprobe/cap_task_prctl")
+int prctl_kretprobe(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	int result = ctx->ax;
+#elif defined(__TARGET_ARCH_arm64)
+	int result = ((struct user_pt_regs *)ctx)->regs[0];
+#endif
+	return asked_inside(ctx, sets_securebits(result), settings.task_prctl);
 }
 
 /* A child is in its parent's phase: workload stays workload. */

@@ -125,6 +125,8 @@ type CapmonConfig struct {
 	_          structs.HostLayout
 	AskerStart uint64
 	AskerEnd   uint64
+	Capset     uint64
+	TaskPrctl  uint64
 	Known      uint64
 	Outcomes   uint32
 	Subsys     int32
@@ -256,12 +258,14 @@ const (
 )
 
 type CapmonTaskState struct {
-	_           structs.HostLayout
-	Container   uint64
-	Phase       uint32
-	Refused     uint32
-	RefusedSite [8]uint64
-	Used        uint64
+	_            structs.HostLayout
+	Container    uint64
+	Phase        uint32
+	Refused      uint32
+	RefusedSite  [8]uint64
+	SetpcapAsked uint32
+	_            [4]byte
+	Used         uint64
 }
 
 type CapmonWalk struct {
@@ -321,12 +325,16 @@ type CapmonSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonProgramSpecs struct {
+	CapsetFexit     *ebpf.ProgramSpec `ebpf:"capset_fexit"`
+	CapsetKretprobe *ebpf.ProgramSpec `ebpf:"capset_kretprobe"`
 	CheckFexit      *ebpf.ProgramSpec `ebpf:"check_fexit"`
 	CheckKprobe     *ebpf.ProgramSpec `ebpf:"check_kprobe"`
 	CheckTracepoint *ebpf.ProgramSpec `ebpf:"check_tracepoint"`
 	Executed        *ebpf.ProgramSpec `ebpf:"executed"`
 	Exited          *ebpf.ProgramSpec `ebpf:"exited"`
 	Forked          *ebpf.ProgramSpec `ebpf:"forked"`
+	PrctlFexit      *ebpf.ProgramSpec `ebpf:"prctl_fexit"`
+	PrctlKretprobe  *ebpf.ProgramSpec `ebpf:"prctl_kretprobe"`
 	Returned        *ebpf.ProgramSpec `ebpf:"returned"`
 }
 
@@ -450,23 +458,31 @@ type CapmonVariables struct {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonPrograms struct {
+	CapsetFexit     *ebpf.Program `ebpf:"capset_fexit"`
+	CapsetKretprobe *ebpf.Program `ebpf:"capset_kretprobe"`
 	CheckFexit      *ebpf.Program `ebpf:"check_fexit"`
 	CheckKprobe     *ebpf.Program `ebpf:"check_kprobe"`
 	CheckTracepoint *ebpf.Program `ebpf:"check_tracepoint"`
 	Executed        *ebpf.Program `ebpf:"executed"`
 	Exited          *ebpf.Program `ebpf:"exited"`
 	Forked          *ebpf.Program `ebpf:"forked"`
+	PrctlFexit      *ebpf.Program `ebpf:"prctl_fexit"`
+	PrctlKretprobe  *ebpf.Program `ebpf:"prctl_kretprobe"`
 	Returned        *ebpf.Program `ebpf:"returned"`
 }
 
 func (p *CapmonPrograms) Close() error {
 	return _CapmonClose(
+		p.CapsetFexit,
+		p.CapsetKretprobe,
 		p.CheckFexit,
 		p.CheckKprobe,
 		p.CheckTracepoint,
 		p.Executed,
 		p.Exited,
 		p.Forked,
+		p.PrctlFexit,
+		p.PrctlKretprobe,
 		p.Returned,
 	)
 }

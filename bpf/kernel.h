@@ -49,6 +49,7 @@ struct user_namespace {
 struct cred {
 	kuid_t uid, suid, euid;
 	kgid_t gid, sgid;
+	unsigned int securebits;
 	kernel_cap_t cap_inheritable, cap_permitted, cap_effective, cap_bset, cap_ambient;
 	struct key *session_keyring;
 	struct user_namespace *user_ns;

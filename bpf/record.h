@@ -221,6 +221,7 @@ enum counter {
 
 struct config {
 	__u64 asker_start, asker_end; /* address range of cap_capable */
+	__u64 capset, task_prctl; /* addresses in cap_capset and cap_task_prctl */
 	__u64 known; /* the capabilities that this kernel knows */
 	__u32 outcomes; /* 1: learn how the system calls end in which a check is refused */
 	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */

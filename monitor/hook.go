@@ -114,8 +114,11 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	if p.options.MaxContainers != 0 {
 		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
 	}
-	for other, name := range programOf {
-		if other != hook {
+	for other, names := range programsOf {
+		if other == hook {
+			continue
+		}
+		for _, name := range names {
 			delete(spec.Programs, name)
 		}
 	}
@@ -142,10 +145,11 @@ func mayLoad() bool {
 	return err != nil || have.Has(capability.BPF) || have.Has(capability.SysAdmin)
 }
 
-var programOf = map[Hook]string{
-	Fexit:      "check_fexit",
-	Tracepoint: "check_tracepoint",
-	Kprobe:     "check_kprobe",
+// programsOf are the programs that only one hook takes.
+var programsOf = map[Hook][]string{
+	Fexit:      {"check_fexit", "capset_fexit", "prctl_fexit"},
+	Tracepoint: {"check_tracepoint"},
+	Kprobe:     {"check_kprobe", "capset_kretprobe", "prctl_kretprobe"},
 }
 
 // attachFirst tries the hooks in order and keeps the first that works. The
@@ -202,6 +206,10 @@ func attach(hook Hook, programs programs) (_ *attached, err error) {
 		CheckFexit:      collection.DetachProgram("check_fexit"),
 		CheckTracepoint: collection.DetachProgram("check_tracepoint"),
 		CheckKprobe:     collection.DetachProgram("check_kprobe"),
+		CapsetFexit:     collection.DetachProgram("capset_fexit"),
+		CapsetKretprobe: collection.DetachProgram("capset_kretprobe"),
+		PrctlFexit:      collection.DetachProgram("prctl_fexit"),
+		PrctlKretprobe:  collection.DetachProgram("prctl_kretprobe"),
 		Returned:        collection.DetachProgram("returned"),
 	}
 	return a, a.link()
@@ -220,12 +228,7 @@ func (a *attached) link() error {
 	if err := a.followReturns(false); err != nil {
 		return err
 	}
-	l, err := a.linkCheck()
-	if err != nil {
-		return fmt.Errorf("attaching: %w", err)
-	}
-	a.links = append(a.links, l)
-	return nil
+	return a.linkChecks()
 }
 
 // followReturns sees system calls return while that is wanted, here or for outcomes.
@@ -244,15 +247,32 @@ func (a *attached) followReturns(wanted bool) (err error) {
 	return err
 }
 
-func (a *attached) linkCheck() (link.Link, error) {
+// linkChecks attaches what sees the checks. The tracepoint is built into the callers
+// with cap_capable itself; the others need a look at these as well.
+func (a *attached) linkChecks() error {
+	tracing := func(program *ebpf.Program) func() (link.Link, error) {
+		return func() (link.Link, error) { return link.AttachTracing(link.TracingOptions{Program: program}) }
+	}
+	var attaches []func() (link.Link, error)
 	switch a.hook {
 	case Fexit:
-		return link.AttachTracing(link.TracingOptions{Program: a.programs.CheckFexit})
+		attaches = append(attaches, tracing(a.programs.CapsetFexit), tracing(a.programs.PrctlFexit), tracing(a.programs.CheckFexit))
 	case Tracepoint:
-		return link.AttachTracing(link.TracingOptions{Program: a.programs.CheckTracepoint})
-	default:
-		return link.Kprobe("cap_capable", a.programs.CheckKprobe, nil)
+		attaches = append(attaches, tracing(a.programs.CheckTracepoint))
+	case Kprobe:
+		attaches = append(attaches,
+			func() (link.Link, error) { return link.Kretprobe("cap_capset", a.programs.CapsetKretprobe, nil) },
+			func() (link.Link, error) { return link.Kretprobe("cap_task_prctl", a.programs.PrctlKretprobe, nil) },
+			func() (link.Link, error) { return link.Kprobe("cap_capable", a.programs.CheckKprobe, nil) })
 	}
+	for _, attach := range attaches {
+		l, err := attach()
+		if err != nil {
+			return fmt.Errorf("attaching: %w", err)
+		}
+		a.links = append(a.links, l)
+	}
+	return nil
 }
 
 // missed counts the runs that the kernel skipped because the same program was
@@ -275,7 +295,8 @@ func (a *attached) missed() (uint64, error) {
 func (a *attached) all() []*ebpf.Program {
 	var all []*ebpf.Program
 	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited,
-		a.programs.CheckFexit, a.programs.CheckTracepoint, a.programs.CheckKprobe, a.programs.Returned} {
+		a.programs.CheckFexit, a.programs.CheckTracepoint, a.programs.CheckKprobe, a.programs.CapsetFexit, a.programs.CapsetKretprobe,
+		a.programs.PrctlFexit, a.programs.PrctlKretprobe, a.programs.Returned} {
 		if program != nil {
 			all = append(all, program)
 		}

@@ -142,6 +142,15 @@ func (m *Monitor) settings(types *btf.Spec, outcomes bool) (bpf.CapmonConfig, er
 		return settings, errors.New("the kernel's symbol table has no cap_capable: is this a Linux kernel with capabilities?")
 	}
 	settings.AskerStart, settings.AskerEnd = start, end
+	if settings.Capset, _, ok = m.symbols.Range("cap_capset"); !ok {
+		return settings, errors.New("the kernel's symbol table has no cap_capset")
+	}
+	if settings.TaskPrctl, _, ok = m.symbols.Range("cap_task_prctl"); !ok {
+		return settings, errors.New("the kernel's symbol table has no cap_task_prctl")
+	}
+	// Inside, as return addresses are.
+	settings.Capset++
+	settings.TaskPrctl++
 	if outcomes {
 		settings.Outcomes = 1
 	}

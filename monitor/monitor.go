@@ -37,14 +37,14 @@ type Options struct {
 type Monitor struct {
 	attached *attached
 	failed   []*HookError
-	symbols  *kernel.Symbols
 	clock    kernel.Clock
 	arch     kernel.Arch
 	cgroups  kernel.Cgroups
 	events   *ringbuf.Reader
 
-	mu     sync.Mutex
-	closed bool
+	mu      sync.Mutex
+	symbols *kernel.Symbols
+	closed  bool
 }
 
 // Start attaches to the kernel. When it returns, every check of every container

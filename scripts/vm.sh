@@ -10,7 +10,7 @@
 # The guest has one processor, no network, cgroup v2, and what Docker and its scripts
 # need; what is written there is gone afterwards. Nothing but the processor is used of
 # the host, and that without KVM, which is missing in most places where tests run.
-# Exits with 2 if the guest did not come so far as to run COMMAND.
+# Exits with 2 if the guest ends before COMMAND does.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,7 +19,8 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 limit=1200 # seconds until a guest that hangs is ended
 
 # The cloud flavour has the drivers for the disk and its file system built in, so that
-# it boots without an initramfs. Name, version and SHA-256 of the package.
+# it boots without an initramfs. Name, version and SHA-256 of the package, the oldest
+# first.
 kernels=(
 	"linux-image-6.1.0-50-cloud-amd64 6.1.176-1 efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791"
 	"linux-image-6.12.117+deb12-cloud-amd64 6.12.117-1~deb12u1 5195b288dec79e2981d6b84457f38b7ce7310a2d702930ec7d07209c7f78ce37"
@@ -155,9 +156,9 @@ make_disk() {
 }
 
 boot() {
-	# One processor: with more, 6.12 panics under TCG. The mitigations cost a third of
-	# the time and guard nothing here. Without a terminal there is no line to edit, hence
-	# nothing to translate: the output comes as it was written.
+	# One processor: with more, 6.12 panics under TCG. One without AVX: emulated, that
+	# slows down what it is to speed up. Mitigations guard nothing here; AppArmor would
+	# refuse some workloads. The disk is thrown away: nothing on it has to be safe.
 	timeout --foreground "$limit" qemu-system-x86_64 \
 		-accel tcg -cpu Nehalem -smp 1 -m 2048 -nodefaults -no-reboot -display none \
 		-kernel "$kernel"/boot/vmlinuz-* \
@@ -179,7 +180,7 @@ run() {
 	boot || die "QEMU failed, or the guest took more than $limit seconds"
 	code=$(tr -dc '0-9' <"$scratch/code")
 	if [[ -z $code ]]; then
-		echo "vm.sh: the guest ended before the command; the end of its console:" >&2
+		echo "vm.sh: the guest ended before the command did; the end of its console:" >&2
 		tail -n 20 "$scratch/console" | sed 's/^/    /' >&2
 		exit 2
 	fi

@@ -42,7 +42,12 @@ RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --nam
 
 .PHONY: test
 test: root-test setup-test build check-generate lint ## run all tests, with a private Docker daemon
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; go test -race -count=1 -timeout 30m -parallel 4 ./...'
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
+		go test -race -count=1 -timeout 30m -parallel 4 ./...; scripts/test-kernels.sh --short'
+
+.PHONY: test-kernels
+test-kernels: root-test-kernels setup-test ## run all workloads under older kernels, by every hook (20 minutes)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/test-kernels.sh'
 
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon with what real software needs (10 minutes)
@@ -91,8 +96,8 @@ setup-demo setup-test: setup-%:
 	@scripts/setup.sh $*
 
 # eBPF programs and Docker daemons are root's. sudo drops PATH, where Go may be.
-.PHONY: root-demo root-test root-corpus root-corpus-truth
-root-demo root-test root-corpus root-corpus-truth: root-%:
+.PHONY: root-demo root-test root-test-kernels root-corpus root-corpus-truth
+root-demo root-test root-test-kernels root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
 	fi

@@ -113,7 +113,7 @@ type Check struct {
 	PID, UID uint32
 }
 
-func (m *Monitor) check(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Check {
+func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Check {
 	check := Check{
 		Capability: capability.Capability(key.Capability),
 		Answer:     Answer(key.Answer),
@@ -124,7 +124,7 @@ func (m *Monitor) check(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Ch
 		Phase:      Phase(key.Phase),
 		Condition:  Condition(key.Condition),
 		Entry:      key.NestedEntry != 0,
-		Stack:      m.symbols.Frames(key.Site[:]),
+		Stack:      symbols.Frames(key.Site[:]),
 		Call:       m.call(key),
 		Program:    text(key.Comm[:]),
 		Opts:       -1,

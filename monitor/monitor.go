@@ -40,13 +40,13 @@ type Options struct {
 type Monitor struct {
 	attached *attached
 	failed   []*HookError
-	symbols  *kernel.Symbols
 	clock    kernel.Clock
 	arch     kernel.Arch
 	cgroups  kernel.Cgroups
 	events   *ringbuf.Reader
 
 	mu      sync.Mutex
+	symbols *kernel.Symbols
 	closed  bool
 	watches [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
 }

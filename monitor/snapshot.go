@@ -9,6 +9,7 @@ import (
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
 )
 
 // Container is what the kernel recorded of one run of a container. A container
@@ -157,13 +158,32 @@ func (m *Monitor) held() (map[uint64]capability.Set, error) {
 	return held, err
 }
 
+// currentSymbols are those of the modules, too, that were loaded since the last time:
+// by containers, often, whose checks come from there.
+func (m *Monitor) currentSymbols() (*kernel.Symbols, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.symbols.Stale() {
+		symbols, err := kernel.LoadSymbols()
+		if err != nil {
+			return nil, err
+		}
+		m.symbols = symbols
+	}
+	return m.symbols, nil
+}
+
 func (m *Monitor) readChecks() (map[uint64][]Check, error) {
+	symbols, err := m.currentSymbols()
+	if err != nil {
+		return nil, err
+	}
 	checks := make(map[uint64][]Check)
 	var key bpf.CapmonCheckKey
 	var value bpf.CapmonCheckValue
 	each := m.attached.maps.Checks.Iterate()
 	for each.Next(&key, &value) {
-		checks[key.Container] = append(checks[key.Container], m.check(&key, &value))
+		checks[key.Container] = append(checks[key.Container], m.check(symbols, &key, &value))
 	}
 	if err := each.Err(); err != nil {
 		return nil, fmt.Errorf("reading the map of checks: %w", err)

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs on Debian and Ubuntu what is missing for building and testing capmon.
 #
-#   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
+#   setup.sh [test]   everything: compilers, linters, a Docker daemon, QEMU, test programs
 #   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
 #
 # Without root, or on another distribution, says what is missing and exits with 2.
@@ -75,6 +75,9 @@ find_missing() {
 	want clang-format clang-format has clang-format
 	want shellcheck shellcheck has shellcheck
 	want debootstrap debootstrap has debootstrap
+	want qemu-system-x86_64 qemu-system-x86 has qemu-system-x86_64
+	want mkfs.ext4 e2fsprogs has mkfs.ext4
+	want depmod kmod has depmod
 }
 
 install_packages() {

@@ -19,9 +19,8 @@ import (
 var ErrSymbolsHidden = errors.New("the kernel hides its symbols' addresses: run as root or with CAP_SYSLOG, and set kernel.kptr_restrict to 0 or 1")
 
 // UnknownFunction stands in a stack for an address that no symbol covers: a BPF
-// program, a trampoline or a module loaded since the symbols were read. The
-// address itself would tell where the kernel lies in memory, and differ at every
-// boot.
+// program or a trampoline, of a module loaded since the symbols were read. The address
+// itself would tell where the kernel lies in memory, and differ at every boot.
 const UnknownFunction = "?"
 
 // Symbols are the functions of the kernel and of the modules that were loaded
@@ -29,6 +28,8 @@ const UnknownFunction = "?"
 type Symbols struct {
 	sorted []symbol // by address; of aliases the one to show first
 	names  string   // all names, one after the other
+	// modules were loaded when they were read.
+	modules []string
 }
 
 type symbol struct {
@@ -41,12 +42,51 @@ type symbol struct {
 // LoadSymbols reads /proc/kallsyms. The error is ErrSymbolsHidden if addresses
 // are hidden from this process (kallsyms_show_value, kernel/ksyms_common.c).
 func LoadSymbols() (*Symbols, error) {
+	// In this order a module loaded meanwhile makes the symbols stale at worst.
+	modules, err := loadedModules()
+	if err != nil {
+		return nil, fmt.Errorf("reading kernel symbols: %w", err)
+	}
 	file, err := os.Open("/proc/kallsyms")
 	if err != nil {
 		return nil, fmt.Errorf("reading kernel symbols: %w", err)
 	}
 	defer file.Close()
-	return ParseSymbols(file)
+	s, err := ParseSymbols(file)
+	if err != nil {
+		return nil, err
+	}
+	s.modules = modules
+	return s, nil
+}
+
+// Stale reports whether modules were loaded or removed since the symbols were read.
+// The kernel loads them on demand, and puts them where the last function of another
+// one seems to go on: Lookup would name that.
+func (s *Symbols) Stale() bool {
+	modules, err := loadedModules()
+	return err != nil || !slices.Equal(modules, s.modules)
+}
+
+// loadedModules are the names and addresses of the modules; none in a kernel without.
+func loadedModules() ([]string, error) {
+	text, err := os.ReadFile("/proc/modules")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return parseModules(string(text)), nil
+}
+
+// parseModules leaves out how often each module is in use, which changes all the time.
+func parseModules(text string) []string {
+	var modules []string
+	for line := range strings.Lines(text) {
+		// Name, size, uses, users, state, address, and perhaps taints.
+		if fields := strings.Fields(line); len(fields) >= 6 {
+			modules = append(modules, fields[0]+" "+fields[5])
+		}
+	}
+	return modules
 }
 
 // ParseSymbols reads text in the form of /proc/kallsyms: address, type, name and,
@@ -84,7 +124,7 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 		}
 		return nil, errors.New("reading kernel symbols: there are none")
 	}
-	s := &Symbols{sorted, names.String()}
+	s := &Symbols{sorted: sorted, names: names.String()}
 	slices.SortFunc(s.sorted, func(one, other symbol) int {
 		if one.address != other.address {
 			return cmp.Compare(one.address, other.address)
@@ -179,8 +219,8 @@ func (s *Symbols) name(sym symbol) string {
 	return s.names[sym.name : sym.name+uint32(sym.length)]
 }
 
-// longest is more than any function has. Between the kernel proper and its
-// modules, and behind a module, there is much more room than that.
+// longest is more than any function has. Between the kernel proper and its modules
+// there is much more room than that.
 const longest = 1 << 20
 
 // Lookup names the function that address is in, without what the compiler

@@ -132,6 +132,28 @@ func TestFrames(t *testing.T) {
 	}
 }
 
+func TestModulesAreTheSameWhileOnlyTheirUseChanges(t *testing.T) {
+	const loaded = "packet_diag 16384 0 - Live 0xffffffffc06d5000\n" +
+		"overlay 163840 3 - Live 0xffffffffc0680000 (O)\n"
+	want := []string{"packet_diag 0xffffffffc06d5000", "overlay 0xffffffffc0680000"}
+	for _, text := range []string{loaded, strings.Replace(loaded, " 3 - ", " 4 packet_diag, ", 1)} {
+		if got := parseModules(text); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestSymbolsAreStaleOnceTheModulesDiffer(t *testing.T) {
+	symbols := thisKernel(t)
+	if symbols.Stale() {
+		t.Error("stale at once")
+	}
+	symbols.modules = append(symbols.modules, "another 0xffffffffc0000000")
+	if !symbols.Stale() {
+		t.Error("not stale")
+	}
+}
+
 func TestParseSymbolsRefuses(t *testing.T) {
 	const hidden = "0000000000000000 T _text\n0000000000000000 T cap_capable\n"
 	if _, err := ParseSymbols(strings.NewReader(hidden)); !errors.Is(err, ErrSymbolsHidden) {

@@ -44,7 +44,7 @@ func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
 	before := mustExecute(t, "docker", "inspect", "verify-user")
 
 	p, _ := prove(t, "--test", `docker port $CONTAINER 80/tcp | grep -qx "127.0.0.1:$PORT_80" && docker exec $CONTAINER chroot / true`,
-		"--", "docker", "run", "-d", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "sleep", "1000")
+		"--", "docker", "run", "-d", "--stop-timeout=0", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "sleep", "1000")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 
 	const uses = "container verify-user uses volume verify-data too"
@@ -88,7 +88,7 @@ func startVerify(t *testing.T, options ...string) *verification {
 	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
 	v := &verification{t: t, release: fifo(t)}
 	test := fmt.Sprintf("docker exec $CONTAINER chroot / true || exit 1; [ -e %[1]s ] && exit; >%[1]s; echo >%[2]s; cat %[3]s", once, started, v.release)
-	v.cmd = exec.Command(binary, append(append([]string{"verify", "--test", test, "--", "docker", "run", "-d"}, options...), "bb", "sleep", "1000")...)
+	v.cmd = exec.Command(binary, append(append([]string{"verify", "--test", test, "--", "docker", "run", "-d", "--stop-timeout=0"}, options...), "bb", "sleep", "1000")...)
 	v.cmd.Stdout, v.cmd.Stderr = &v.stdout, &v.stderr
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := v.cmd.Start(); err != nil {

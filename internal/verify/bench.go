@@ -36,8 +36,13 @@ type bench struct {
 	storage     storage
 	healthcheck bool
 	tty         bool
+	stopping    stopping
 	// alone: two containers at a time would get into each other's way.
 	alone bool
+
+	// kills: containers are killed when their test has passed, since how they would
+	// end says nothing.
+	kills bool
 }
 
 func newBench(o Options) (*bench, error) {
@@ -93,6 +98,7 @@ func (b *bench) inspect(ctx context.Context, sharedVolumes bool) (err error) {
 	}
 	b.storage = storageOf(created, before)
 	b.tty = created.Config.Tty
+	b.stopping = stoppingOf(created.Config)
 	if check := created.Config.Healthcheck; check != nil {
 		b.healthcheck = len(check.Test) > 0 && check.Test[0] != "NONE"
 	}

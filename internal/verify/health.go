@@ -2,9 +2,7 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/docker/docker/api/types/events"
@@ -50,10 +48,7 @@ func (b *bench) awaitHealth(ctx context.Context, id string, events happening) (e
 		case <-ctx.Done():
 			return ended{}, ctx.Err()
 		case err := <-events.failed:
-			if err == nil || errors.Is(err, io.EOF) {
-				err = errors.New("the engine has closed the connection")
-			}
-			return ended{}, fmt.Errorf("waiting for the container's health: %w", err)
+			return ended{}, fmt.Errorf("waiting for the container's health: %w", closed(err))
 		case message := <-events.messages:
 			switch status, health, _ := strings.Cut(string(message.Action), ": "); {
 			case status == "die":

@@ -21,8 +21,10 @@ import (
 
 // ended is how one run of the workload came out.
 type ended struct {
-	// outcome in words: runs whose words are the same came out the same.
+	// outcome in words, and the container's ending if that is known, too: runs whose
+	// words are the same came out the same.
 	outcome string
+	ending  ending
 	// broken says that the run is no measure: the container did not start, or did
 	// not end. A command as the user gave it must not be.
 	broken bool
@@ -32,8 +34,19 @@ type ended struct {
 	seconds float64
 }
 
+// words are the outcome and the ending.
+func (e ended) words() string {
+	if e.ending.words == "" {
+		return e.outcome
+	}
+	return e.outcome + "; " + e.ending.words
+}
+
 // exited is the outcome of a workload or test that ended by itself.
 func exited(what string, status int64) string { return fmt.Sprintf("%sexit status %d", what, status) }
+
+// passed is the outcome of a test that passed.
+var passed = exited("test: ", 0)
 
 // create makes a container with the docker command and returns its ID.
 func (b *bench) create(ctx context.Context, how creation) (string, error) {
@@ -138,15 +151,22 @@ func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
 	if b.test != "" && b.healthcheck {
 		events = b.follow(ctx, id)
 	}
-	exits, failed := b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
+	var exit exiting
+	exit.exits, exit.failed = b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
 	if err := b.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return b.notStarted(ctx, id, err)
 	}
 	var result ended
 	if b.test == "" {
-		result, err = b.awaitExit(ctx, exits, failed)
+		var status int64
+		status, err = exit.await(ctx)
+		result.outcome = exited("", status)
 	} else {
 		result, err = b.runTest(ctx, id, name, events)
+	}
+	if err == nil && result.outcome == passed && !b.kills {
+		result.output = "" // what the container writes tells why it does not end
+		result.ending, err = b.stop(ctx, id, exit)
 	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
 		return ended{outcome: fmt.Sprintf("no end within %s", b.timeout), broken: true, output: output.last()}, nil
@@ -163,6 +183,14 @@ func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
 	return result, nil
 }
 
+// closed is why an answer of the engine ended early.
+func closed(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return errors.New("the engine has closed the connection")
+	}
+	return err
+}
+
 // notStarted tells a refusal, which may be for want of a capability, from an engine
 // in trouble.
 func (b *bench) notStarted(ctx context.Context, id string, err error) (ended, error) {
@@ -176,23 +204,6 @@ func (b *bench) notStarted(ctx context.Context, id string, err error) (ended, er
 		}
 	}
 	return ended{}, fmt.Errorf("the container does not start: %s", text)
-}
-
-func (b *bench) awaitExit(ctx context.Context, exits <-chan container.WaitResponse, failed <-chan error) (ended, error) {
-	select {
-	case exit := <-exits:
-		if exit.Error != nil {
-			return ended{}, fmt.Errorf("waiting for the container's end: %s", exit.Error.Message)
-		}
-		return ended{outcome: exited("", exit.StatusCode)}, nil
-	case err := <-failed:
-		if err == nil || errors.Is(err, io.EOF) {
-			err = errors.New("the engine has closed the connection")
-		}
-		return ended{}, fmt.Errorf("waiting for the container's end: %w", err)
-	case <-ctx.Done():
-		return ended{}, ctx.Err()
-	}
 }
 
 // end kills what still runs in the container, and returns when it has gone.

@@ -67,7 +67,7 @@ in the command line, their input is empty, and they are removed in the end.`,
 }
 
 // check validates what can be told before anything is started.
-func (v *verifying) check(files, command []string) (*zap.Logger, error) {
+func (v *verifying) check(ctx context.Context, files, command []string) (*zap.Logger, error) {
 	if _, err := report.ParseProofFormat(v.format); err != nil {
 		return nil, err
 	}
@@ -82,10 +82,10 @@ func (v *verifying) check(files, command []string) (*zap.Logger, error) {
 		return nil, fmt.Errorf("--jobs %d: give 1 or more", v.options.Jobs)
 	}
 	var err error
-	if v.options.Command, err = verify.ParseCommand(command); err != nil {
+	if v.options.Command, err = verify.ParseCommand(ctx, command); err != nil {
 		return nil, err
 	}
-	if err := v.options.Command.CheckTest(v.options.Test); err != nil {
+	if err := verify.CheckTest(v.options.Command, v.options.Test); err != nil {
 		return nil, err
 	}
 	if len(files) == 1 {
@@ -108,7 +108,7 @@ func (v *verifying) check(files, command []string) (*zap.Logger, error) {
 }
 
 func (v *verifying) run(cmd *cobra.Command, files, command []string) error {
-	log, err := v.check(files, command)
+	log, err := v.check(cmd.Context(), files, command)
 	if err != nil {
 		return err
 	}

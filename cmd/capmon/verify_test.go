@@ -69,10 +69,15 @@ func refuseProof(t *testing.T, reason string, args ...string) {
 	}
 }
 
-// left lists the containers of verifies, whatever has become of these.
-func left(t *testing.T) []string {
+// left lists the containers, networks and volumes of verifies, whatever has become
+// of these.
+func left(t *testing.T) (ids []string) {
 	t.Helper()
-	return strings.Fields(mustExecute(t, "docker", "ps", "-aq", "--filter", "label=com.github.capmon.verify"))
+	for _, list := range [][]string{{"ps", "-aq"}, {"network", "ls", "-q"}, {"volume", "ls", "-q"}} {
+		line := slices.Concat([]string{"docker"}, list, []string{"--filter", "label=com.github.capmon.verify"})
+		ids = append(ids, strings.Fields(mustExecute(t, line...))...)
+	}
+	return ids
 }
 
 func nothingLeft(t *testing.T) {

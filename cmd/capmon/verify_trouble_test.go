@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -82,13 +83,19 @@ type verification struct {
 	release        string // a fifo
 }
 
-// verifying starts one, and returns when its container runs.
+// startVerify starts one of docker run.
 func startVerify(t *testing.T, options ...string) *verification {
+	t.Helper()
+	return startVerifyOf(t, slices.Concat([]string{"docker", "run", "-d", "--stop-timeout=0"}, options, []string{"bb", "sleep", "1000"})...)
+}
+
+// startVerifyOf starts one, and returns when its container runs.
+func startVerifyOf(t *testing.T, command ...string) *verification {
 	t.Helper()
 	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
 	v := &verification{t: t, release: fifo(t)}
 	test := fmt.Sprintf("docker exec $CONTAINER chroot / true || exit 1; [ -e %[1]s ] && exit; >%[1]s; echo >%[2]s; cat %[3]s", once, started, v.release)
-	v.cmd = exec.Command(binary, append(append([]string{"verify", "--test", test, "--", "docker", "run", "-d", "--stop-timeout=0"}, options...), "bb", "sleep", "1000")...)
+	v.cmd = exec.Command(binary, append([]string{"verify", "--test", test, "--"}, command...)...)
 	v.cmd.Stdout, v.cmd.Stderr = &v.stdout, &v.stderr
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := v.cmd.Start(); err != nil {

@@ -1,10 +1,12 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
+	engine "github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -21,6 +24,7 @@ import (
 // bench runs the workload under one set of capabilities after another, in
 // containers of its own.
 type bench struct {
+	docker   *engine.Docker
 	api      client.APIClient
 	observer *observe.Observer
 	command  Command
@@ -33,6 +37,7 @@ type bench struct {
 
 	// What the container turned out to be.
 	container   profile.Container
+	images      map[string]string // IDs by the names given
 	storage     storage
 	healthcheck bool
 	tty         bool
@@ -51,7 +56,7 @@ func newBench(o Options) (*bench, error) {
 		return nil, err
 	}
 	return &bench{
-		api: o.Docker.API(), observer: o.Observer, command: o.Command, test: o.Test, timeout: o.Timeout,
+		docker: o.Docker, api: o.Docker.API(), observer: o.Observer, command: o.Command, test: o.Test, timeout: o.Timeout,
 		// Two benches of one process must not share a label either.
 		owner: self + "/" + rand.Text(), prefix: "capmon-verify-" + strings.ToLower(rand.Text()[:10]) + "-",
 	}, nil
@@ -59,25 +64,35 @@ func newBench(o Options) (*bench, error) {
 
 func (b *bench) nextName() string { return fmt.Sprint(b.prefix, b.count.Add(1)) }
 
-func (b *bench) labels() []string {
-	labels := []string{ownerLabel + "=" + b.owner}
+// complete says the rest of how to create a container for a run.
+func (b *bench) complete(how creation) creation {
+	how.name, how.publish, how.pinned = b.nextName(), b.test != "", b.images
+	how.labels = map[string]string{ownerLabel: b.owner, runLabel: how.name}
 	if len(b.storage.fresh) > 0 {
-		labels = append(labels, volumesLabel+"="+strings.Join(b.storage.fresh, ","))
+		how.labels[volumesLabel] = strings.Join(b.storage.fresh, ",")
 	}
-	return labels
+	return how
 }
 
 // clear removes what verifies that were killed have left behind.
 func (b *bench) clear(ctx context.Context) (int, error) {
-	return sweep(ctx, b.api, func(label string, running bool) bool { return dead(label, b.owner, running) })
+	return sweep(ctx, b.api, ownerLabel, func(label string, running bool) bool { return dead(label, b.owner, running) })
 }
 
 // close removes whatever is left of this bench.
 func (b *bench) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	_, err := sweep(ctx, b.api, func(label string, _ bool) bool { return label == b.owner })
+	_, err := sweep(ctx, b.api, ownerLabel, func(label string, _ bool) bool { return label == b.owner })
 	return err
+}
+
+// remove removes all that was made for a run, even if ctx has ended.
+func (b *bench) remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	_, err := sweep(ctx, b.api, runLabel+"="+name, func(string, bool) bool { return true })
+	return errors.Join(err, removeVolumes(ctx, b.api, b.storage.fresh))
 }
 
 // inspect learns what the command creates, without running it, and fails if that
@@ -87,36 +102,57 @@ func (b *bench) inspect(ctx context.Context, sharedVolumes bool) (err error) {
 	if err != nil {
 		return b.reason(ctx, err)
 	}
-	id, err := b.create(ctx, creation{name: b.nextName(), labels: b.labels(), publish: b.test != ""})
+	how := b.complete(creation{})
+	id, err := b.command.create(ctx, b.api, how)
 	if err != nil {
 		return b.reason(ctx, err)
 	}
-	defer func() { err = errors.Join(err, b.remove(ctx, id)) }()
-	created, err := b.api.ContainerInspect(ctx, id)
+	defer func() { err = errors.Join(err, b.remove(ctx, how.name)) }()
+	all, err := b.api.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled(runLabel + "=" + how.name)})
 	if err != nil {
-		return b.reason(ctx, fmt.Errorf("inspecting the new container: %w", err))
+		return b.reason(ctx, fmt.Errorf("listing the new containers: %w", err))
 	}
-	b.storage = storageOf(created, before)
+	b.images = make(map[string]string)
+	for _, c := range all {
+		created, err := b.api.ContainerInspect(ctx, c.ID)
+		if err != nil {
+			return b.reason(ctx, fmt.Errorf("inspecting the new container: %w", err))
+		}
+		b.images[created.Config.Image] = created.Image
+		b.storage.add(created, before, how.name)
+		b.alone = b.alone || created.HostConfig.NetworkMode.IsHost()
+		if c.ID == id {
+			b.learn(created)
+		}
+	}
+	b.alone = b.alone || len(b.storage.fresh)+len(b.storage.kept) > 0
+	info, err := b.docker.Inspect(ctx, id)
+	if err != nil {
+		return b.reason(ctx, err)
+	}
+	b.container.Image, b.container.ImageDigest = info.Image, info.ImageDigest
+	if !sharedVolumes {
+		return users(ctx, b.api, how.name, b.storage.kept)
+	}
+	return nil
+}
+
+// learn takes down what the container on trial is.
+func (b *bench) learn(created container.InspectResponse) {
 	b.tty = created.Config.Tty
 	b.stopping = stoppingOf(created.Config)
 	if check := created.Config.Healthcheck; check != nil {
 		b.healthcheck = len(check.Test) > 0 && check.Test[0] != "NONE"
 	}
-	b.alone = created.HostConfig.NetworkMode.IsHost() || len(b.storage.fresh)+len(b.storage.kept) > 0
-	b.container = profile.Container{Name: b.command.Name, ImageID: created.Image, User: created.Config.User, Labels: labelsOf(created)}
-	if !sharedVolumes {
-		return users(ctx, b.api, id, b.storage.kept)
-	}
-	return nil
+	b.container = profile.Container{Name: b.command.name(), ImageID: created.Image, User: created.Config.User, Labels: labelsOf(created)}
 }
 
+// labelsOf leaves out the labels that verify has given, directly or through compose.
 func labelsOf(created container.InspectResponse) map[string]string {
-	labels := make(map[string]string)
-	for key, value := range created.Config.Labels {
-		if key != ownerLabel && key != volumesLabel {
-			labels[key] = value
-		}
-	}
+	labels := maps.Clone(created.Config.Labels)
+	maps.DeleteFunc(labels, func(key, _ string) bool {
+		return strings.HasPrefix(key, ownerLabel) || strings.HasPrefix(key, "com.docker.compose.")
+	})
 	return labels
 }
 
@@ -133,10 +169,8 @@ func (b *bench) seen(id string) (profile.Run, error) {
 	}
 	run := all.Runs[i]
 	known := b.container
-	known.ID, known.Image, known.ImageDigest = run.Container.ID, run.Container.Image, run.Container.ImageDigest
-	if known.Name == "" {
-		known.Name = baseName(run.Container.Image)
-	}
+	known.ID = run.Container.ID
+	known.Name = cmp.Or(known.Name, baseName(known.Image))
 	run.Container = known
 	return run, nil
 }

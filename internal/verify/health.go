@@ -26,7 +26,7 @@ func (b *bench) follow(ctx context.Context, id string) happening {
 }
 
 // runTest waits until the container is ready and lets the test decide.
-func (b *bench) runTest(ctx context.Context, id, name string, events happening) (ended, error) {
+func (b *bench) runTest(ctx context.Context, id string, events happening) (ended, error) {
 	if b.healthcheck {
 		notReady, err := b.awaitHealth(ctx, id, events)
 		if err != nil || notReady.outcome != "" {
@@ -37,7 +37,7 @@ func (b *bench) runTest(ctx context.Context, id, name string, events happening) 
 	if err != nil {
 		return ended{}, fmt.Errorf("inspecting the container: %w", err)
 	}
-	return b.shell(ctx, append(portVariables(c.NetworkSettings.Ports), "CONTAINER="+name))
+	return b.shell(ctx, append(portVariables(c.NetworkSettings.Ports), "CONTAINER="+strings.TrimPrefix(c.Name, "/")))
 }
 
 // awaitHealth waits until the container is healthy. The outcome is empty if it

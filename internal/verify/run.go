@@ -48,10 +48,11 @@ func exited(what string, status int64) string { return fmt.Sprintf("%sexit statu
 // passed is the outcome of a test that passed.
 var passed = exited("test: ", 0)
 
-// create makes a container with the docker command and returns its ID.
-func (b *bench) create(ctx context.Context, how creation) (string, error) {
-	line := b.command.create(how)
+// execute runs a docker command to its end and returns what it printed. The error is
+// its complaint.
+func execute(ctx context.Context, line []string, input []byte, environment ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.Env = append(os.Environ(), environment...)
 	// A creation under way is waited for, so that no container appears after the
 	// end. Only pulling an image takes longer.
 	cmd.Cancel = func() error {
@@ -60,19 +61,18 @@ func (b *bench) create(ctx context.Context, how creation) (string, error) {
 	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is ours to handle
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
 	err := cmd.Run()
-	if ctx.Err() != nil {
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
 		return "", ctx.Err()
+	case errors.As(err, &exit):
+		return "", errors.New(complaint(stderr.String()))
+	case err != nil:
+		return "", fmt.Errorf("cannot run %s: %w", line[0], err)
 	}
-	if err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			return "", fmt.Errorf("cannot run %s: %w", line[0], err)
-		}
-		return "", fmt.Errorf("creating the container: %s", complaint(stderr.String()))
-	}
-	return strings.TrimSpace(stdout.String()), nil
+	return stdout.String(), nil
 }
 
 // patience is how long a request to the engine may go on after Ctrl-C.
@@ -96,17 +96,17 @@ func complaint(stderr string) string {
 
 // execute runs the workload once and removes the container, whatever happens.
 func (b *bench) execute(ctx context.Context, how creation) (result ended, err error) {
-	how.name, how.labels, how.publish = b.nextName(), b.labels(), b.test != ""
+	how = b.complete(how)
 	ctx, cancel := context.WithTimeoutCause(ctx, b.timeout, errTimeout)
 	defer cancel()
-	id, err := b.create(ctx, how)
+	id, err := b.command.create(ctx, b.api, how)
 	if err != nil {
 		return ended{}, b.reason(ctx, err)
 	}
-	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, id))) }()
+	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, how.name))) }()
 	b.observer.Learn(ctx, id)
 	begin := time.Now()
-	if result, err = b.start(ctx, id, how.name); err != nil {
+	if result, err = b.start(ctx, id, how); err != nil {
 		return ended{}, err
 	}
 	result.seconds = time.Since(begin).Seconds()
@@ -141,7 +141,7 @@ func (b *bench) reason(ctx context.Context, err error) error {
 }
 
 // start starts a new container and waits until its outcome is known.
-func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
+func (b *bench) start(ctx context.Context, id string, how creation) (ended, error) {
 	output, err := b.attach(ctx, id)
 	if err != nil {
 		return ended{}, err
@@ -153,7 +153,7 @@ func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
 	}
 	var exit exiting
 	exit.exits, exit.failed = b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
-	if err := b.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+	if err := b.command.start(ctx, b.api, id, how); err != nil {
 		return b.notStarted(ctx, id, err)
 	}
 	var result ended
@@ -162,7 +162,7 @@ func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
 		status, err = exit.await(ctx)
 		result.outcome = exited("", status)
 	} else {
-		result, err = b.runTest(ctx, id, name, events)
+		result, err = b.runTest(ctx, id, events)
 	}
 	if err == nil && result.outcome == passed && !b.kills {
 		result.output = "" // what the container writes tells why it does not end
@@ -225,13 +225,6 @@ func (b *bench) end(ctx context.Context, id string) error {
 // endTimeout bounds what is done with the engine when everything else is over.
 const endTimeout = 30 * time.Second
 
-// remove is remove for a container of ours, even if ctx has ended.
-func (b *bench) remove(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-	defer cancel()
-	return remove(ctx, b.api, id, b.storage.fresh)
-}
-
 // output keeps the end of what a container writes.
 type output struct {
 	stdout, stderr tail
@@ -242,11 +235,11 @@ type output struct {
 // attach must be called before the container starts. A container that reads its
 // standard input finds it at its end: it cannot be read once for each run.
 func (b *bench) attach(ctx context.Context, id string) (*output, error) {
-	stream, err := b.api.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: b.command.Input, Stdout: true, Stderr: true})
+	stream, err := b.api.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: b.command.input(), Stdout: true, Stderr: true})
 	if err != nil {
 		return nil, fmt.Errorf("attaching to the container: %w", err)
 	}
-	if b.command.Input {
+	if b.command.input() {
 		if err := stream.CloseWrite(); err != nil {
 			return nil, fmt.Errorf("ending the container's input: %w", err)
 		}

@@ -38,7 +38,7 @@ func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) 
 	}
 	t.tell(t.options.Trying, a.Trial)
 	for range t.options.Repeat {
-		e, err := t.bench.execute(ctx, creation{grants: set, pulled: true})
+		e, err := t.bench.execute(ctx, creation{grants: set})
 		if err != nil {
 			return attempt{}, err
 		}

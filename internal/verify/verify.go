@@ -72,6 +72,9 @@ func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Pr
 	if err := b.inspect(ctx, o.SharedVolumes); err != nil {
 		return p, proof, err
 	}
+	for _, note := range o.Command.notes() {
+		o.note("%s", note)
+	}
 	for _, m := range b.storage.kept {
 		o.note("the runs share %s: what one leaves there the next one finds, which may hide a need", describe(m))
 	}
@@ -204,7 +207,7 @@ func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error
 // prove tries the list, and less and less of it.
 func (t *trials) prove(ctx context.Context, original attempt, s profile.Summary) (profile.Proof, error) {
 	proof := profile.Proof{
-		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line, Test: t.options.Test, Repeat: t.options.Repeat,
+		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line(), Service: t.options.Command.serviceName(), Test: t.options.Test, Repeat: t.options.Repeat,
 		Container: s.Container, Observed: s.Needs(), Set: s.Needs(),
 	}
 	proof.Container.ImageID, proof.Container.Labels = t.bench.container.ImageID, nil

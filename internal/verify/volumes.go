@@ -35,12 +35,12 @@ type storage struct {
 	kept []container.MountPoint
 }
 
-// storageOf tells the mounts of a new container apart. before lists the volumes
-// that were there when it was created.
-func storageOf(created container.InspectResponse, before []string) storage {
-	var s storage
+// add tells the mounts of a new container apart. before lists the volumes that were
+// there when it was created; those whose names begin with the run's are the run's.
+func (s *storage) add(created container.InspectResponse, before []string, run string) {
 	for _, m := range created.Mounts {
 		switch {
+		case m.Type == mount.TypeVolume && strings.HasPrefix(m.Name, run):
 		case m.Type == mount.TypeVolume && !slices.Contains(before, m.Name):
 			if !anonymous(created, m) {
 				s.fresh = append(s.fresh, m.Name)
@@ -49,7 +49,6 @@ func storageOf(created container.InspectResponse, before []string) storage {
 			s.kept = append(s.kept, m)
 		}
 	}
-	return s
 }
 
 // anonymous volumes go with their container. The engine does not say which are,
@@ -60,9 +59,9 @@ func anonymous(created container.InspectResponse, m container.MountPoint) bool {
 		!slices.ContainsFunc(created.HostConfig.Mounts, func(other mount.Mount) bool { return other.Source == m.Name })
 }
 
-// users finds another container that has one of the mounts, or a directory above
-// or below it.
-func users(ctx context.Context, api client.APIClient, self string, kept []container.MountPoint) error {
+// users finds a container that is not of the run and has one of the mounts, or a
+// directory above or below it.
+func users(ctx context.Context, api client.APIClient, run string, kept []container.MountPoint) error {
 	if len(kept) == 0 {
 		return nil
 	}
@@ -71,7 +70,7 @@ func users(ctx context.Context, api client.APIClient, self string, kept []contai
 		return fmt.Errorf("listing the containers that use a volume: %w", err)
 	}
 	for _, other := range all {
-		if other.ID == self {
+		if other.Labels[runLabel] == run {
 			continue
 		}
 		for _, theirs := range other.Mounts {

@@ -45,8 +45,8 @@ test: root-test setup-test build check-generate lint ## run all tests, with a pr
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; go test -race -count=1 -timeout 30m -parallel 4 ./...'
 
 .PHONY: corpus
-corpus: root-corpus setup-test build ## compare capmon with what real software needs (10 minutes)
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare'
+corpus: root-corpus setup-test build ## compare capmon with what real software needs (half an hour)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
 
 .PHONY: corpus-truth
 corpus-truth: root-corpus-truth setup-test ## find out again what real software needs, by trying (an hour)

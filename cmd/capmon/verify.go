@@ -30,7 +30,7 @@ type verifying struct {
 func newVerify(logging *logging) *cobra.Command {
 	v := &verifying{logging: logging}
 	cmd := &cobra.Command{
-		Use:   "verify [PROFILE] -- docker run [OPTION...] IMAGE [COMMAND...]",
+		Use:   "verify [PROFILE] -- {docker run [OPTION...] IMAGE [COMMAND...] | docker compose [OPTION...] up SERVICE}",
 		Short: "Prove which capabilities a container needs, by running it without them",
 		Long: `verify runs the container under its own flags and under the list that was observed,
 which must give the same outcome, and then without each member of the list: one
@@ -38,13 +38,16 @@ whose absence changes nothing is dropped, and what remains is run once more.
 
 The outcome is the exit status of the container, or of the shell command given by
 --test, which is run when the container is healthy (if it has a HEALTHCHECK) or
-running, with its name in $CONTAINER and its published ports in $PORT_80 and so on.
+running, with its name in $CONTAINER and its published ports in $PORT_80 and so on,
+and how the container stops after that.
 
 The list is that of a PROFILE which --save wrote, or of the first run. The
 containers are verify's own: their names, addresses and ports are other ones than
-in the command line, their input is empty, and they are removed in the end.`,
+in the command line, their input is empty, and they are removed in the end. A
+service of compose is run in projects of verify's own.`,
 		Example: `  sudo capmon verify -- docker run --rm app ./selftest
   sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker run -d -p 80:80 nginx
+  sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker compose up web
   sudo capmon verify --repeat 3 --save web.json web.json -- docker run --name web app`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()

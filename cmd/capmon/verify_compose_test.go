@@ -182,7 +182,7 @@ volumes: {disk: {driver_opts: {type: none, o: bind, device: /srv}}}
 		"service privileged: privileged gives more than capabilities":       append(up, "privileged"),
 		"the test names port 18097, which verify does not publish":          append([]string{"--test=curl localhost:18097"}, append(up, "web")...),
 		"volume disk has driver_opts":                                       append(up, "kept"),
-		"verify-compose-built":                                              append(up, "built"),
+		"No such image: verify-compose-built:latest; verify builds nothing": append(up, "built"),
 		`service "broken" didn't complete successfully: exit 1`:             append(up, "alone"),
 		bare + " compose does not run: install Docker's compose plugin":     {"--", bare, "compose", "-f", file, "up", "web"},
 		"docker compose config: open /no-such-file: no such file":           {"--", "docker", "compose", "-f", "/no-such-file", "up", "web"},

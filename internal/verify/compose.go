@@ -29,6 +29,7 @@ type composition struct {
 	resolved []byte
 	ports    []port
 	foreign  []string // external networks
+	advice   string   // what may help if the service cannot be created
 	given    string   // name of the container
 }
 
@@ -101,6 +102,11 @@ func (c composition) resolve(ctx context.Context, options []string) (Command, er
 			return nil, fmt.Errorf("volume %s has driver_opts: verify makes each run a new volume, which would hold the same data as the user's; verify with a file in which it is another volume", name)
 		}
 	}
+	for _, service := range m.objects("services") {
+		if service["build"] != nil {
+			c.advice = "; verify builds nothing: docker compose build does"
+		}
+	}
 	for name, network := range m.objects("networks") {
 		if network["external"] == true {
 			c.foreign = append(c.foreign, name)
@@ -144,7 +150,7 @@ func (c composition) notes() []string {
 // create implements Command.
 func (c composition) create(ctx context.Context, api client.APIClient, how creation) (string, error) {
 	if err := c.run(ctx, how, "create", "--no-build"); err != nil {
-		return "", fmt.Errorf("creating the service: %w", err)
+		return "", fmt.Errorf("creating the service: %w%s", err, c.advice)
 	}
 	created, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(
 		filters.Arg("label", "com.docker.compose.project="+how.name), filters.Arg("label", "com.docker.compose.service="+c.service),

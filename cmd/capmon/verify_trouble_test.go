@@ -21,6 +21,7 @@ import (
 
 func TestVerifyWhatCannotBeCompared(t *testing.T) {
 	for reason, args := range map[string][]string{
+		"creating the container: No such image: no-such-image":                                          {"--", "docker", "run", "--pull=never", "no-such-image"},
 		"the container does not start: ":                                                                {"--", "docker", "run", "bb", "no-such-command"},
 		"the container does not start under its own flags: ":                                            {"--", "docker", "run", "--cap-drop=ALL", "bb", "/bin/private-true"},
 		"no end within 1s; if it is not meant to end by itself, say with --test CMD":                    {"--timeout=1s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
@@ -178,6 +179,38 @@ func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	nothingLeft(t)
+}
+
+// Neither by their names and ports nor by a volume that both make anew.
+func TestTwoVerifiesOfTheSame(t *testing.T) {
+	options := []string{"--name", "verify-same", "-p", "127.0.0.1:18096:80", "-v", "verify-same:/v"}
+	one, other := startVerify(t, options...), startVerify(t, options...)
+	one.goOn()
+	if r := one.wait(); r.code != exitDone || !strings.Contains(r.stdout, "proved minimal") {
+		t.Errorf("%+v", r)
+	}
+	other.goOn()
+	if r := other.wait(); r.code != exitDone || !strings.Contains(r.stdout, "proved minimal") {
+		t.Errorf("%+v", r)
+	}
+	nothingLeft(t)
+	if volumes := mustExecute(t, "docker", "volume", "ls", "--quiet", "--filter", "name=verify-same"); volumes != "" {
+		t.Errorf("volumes are left: %s", volumes)
+	}
+}
+
+// The name of the image comes to mean another one while verify is at work.
+func TestVerifyStaysWithTheImage(t *testing.T) {
+	mustExecute(t, "docker", "tag", "bb", "verify-tag")
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "verify-tag") })
+	v := startVerifyOf(t, "docker", "run", "--stop-timeout=0", "verify-tag", "sleep", "1000")
+	id := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
+	mustExecute(t, "docker", "commit", "--change", `ENTRYPOINT ["false"]`, id, "verify-tag")
+	mustExecute(t, "docker", "rm", id)
+	v.goOn()
+	if r := v.wait(); r.code != exitDone || !strings.Contains(r.stdout, "verify-tag  verify-tag:latest  4 runs  proved minimal\n") {
+		t.Errorf("%+v", r)
+	}
 }
 
 // relay is a way to the engine that can be cut.

@@ -37,8 +37,9 @@ type bench struct {
 
 	// What the container turned out to be.
 	container   profile.Container
-	images      map[string]string // IDs by the names given
-	storage     storage
+	images      map[string]string      // IDs by the names given
+	volumes     []string               // all that there were before
+	shared      []container.MountPoint // what outlives a run, and may be others'
 	healthcheck bool
 	tty         bool
 	stopping    stopping
@@ -66,11 +67,8 @@ func (b *bench) nextName() string { return fmt.Sprint(b.prefix, b.count.Add(1)) 
 
 // complete says the rest of how to create a container for a run.
 func (b *bench) complete(how creation) creation {
-	how.name, how.publish, how.pinned = b.nextName(), b.test != "", b.images
+	how.name, how.publish, how.pinned, how.volumes = b.nextName(), b.test != "", b.images, b.volumes
 	how.labels = map[string]string{ownerLabel: b.owner, runLabel: how.name}
-	if len(b.storage.fresh) > 0 {
-		how.labels[volumesLabel] = strings.Join(b.storage.fresh, ",")
-	}
 	return how
 }
 
@@ -92,14 +90,13 @@ func (b *bench) remove(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	_, err := sweep(ctx, b.api, runLabel+"="+name, func(string, bool) bool { return true })
-	return errors.Join(err, removeVolumes(ctx, b.api, b.storage.fresh))
+	return err
 }
 
 // inspect learns what the command creates, without running it, and fails if that
 // would touch what is others'.
 func (b *bench) inspect(ctx context.Context, sharedVolumes bool) (err error) {
-	before, err := volumeNames(ctx, b.api)
-	if err != nil {
+	if b.volumes, err = volumeNames(ctx, b.api); err != nil {
 		return b.reason(ctx, err)
 	}
 	how := b.complete(creation{})
@@ -119,20 +116,20 @@ func (b *bench) inspect(ctx context.Context, sharedVolumes bool) (err error) {
 			return b.reason(ctx, fmt.Errorf("inspecting the new container: %w", err))
 		}
 		b.images[created.Config.Image] = created.Image
-		b.storage.add(created, before, how.name)
+		b.shared = append(b.shared, sharedMounts(created, b.volumes)...)
 		b.alone = b.alone || created.HostConfig.NetworkMode.IsHost()
 		if c.ID == id {
 			b.learn(created)
 		}
 	}
-	b.alone = b.alone || len(b.storage.fresh)+len(b.storage.kept) > 0
+	b.alone = b.alone || len(b.shared) > 0
 	info, err := b.docker.Inspect(ctx, id)
 	if err != nil {
 		return b.reason(ctx, err)
 	}
 	b.container.Image, b.container.ImageDigest = info.Image, info.ImageDigest
 	if !sharedVolumes {
-		return users(ctx, b.api, how.name, b.storage.kept)
+		return users(ctx, b.api, how.name, b.shared)
 	}
 	return nil
 }

@@ -48,6 +48,8 @@ type creation struct {
 	grants *capability.Set
 	// publish ports of the host, free ones.
 	publish bool
+	// volumes are the names of those that are there already.
+	volumes []string
 	// pinned are the IDs of images by the names given. A name may come to mean another
 	// image meanwhile. nil if they are not known yet.
 	pinned map[string]string
@@ -168,7 +170,12 @@ func (c runLine) creating(how creation) []string {
 	for _, label := range slices.Sorted(maps.Keys(how.labels)) {
 		line = append(line, "--label="+label+"="+how.labels[label])
 	}
+	var volumes []string
 	for _, o := range c.options {
+		o, volume := ownVolume(o, how)
+		if volume != "" {
+			volumes = append(volumes, volume)
+		}
 		switch {
 		case slices.Contains(ownBusiness, o.name):
 		case how.grants != nil && (o.name == "cap-add" || o.name == "cap-drop"):
@@ -178,6 +185,9 @@ func (c runLine) creating(how creation) []string {
 		default:
 			line = append(line, "--"+o.name+"="+o.value)
 		}
+	}
+	if len(volumes) > 0 {
+		line = append(line, "--label="+volumesLabel+"="+strings.Join(volumes, ","))
 	}
 	if how.grants != nil {
 		line = append(line, recommend.DockerFlags(*how.grants)...)

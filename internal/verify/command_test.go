@@ -93,6 +93,34 @@ func TestTheOriginalKeepsItsGrants(t *testing.T) {
 	}
 }
 
+// Each run makes the volumes that are not there yet under names of its own.
+func TestNewVolumesAreTheRuns(t *testing.T) {
+	for options, want := range map[string]string{
+		"-v new:/v:ro":                           "--volume=n_new:/v:ro --label=com.github.capmon.verify.volumes=n_new",
+		"-v new:/v -v newer:/w":                  "--volume=n_new:/v --volume=n_newer:/w --label=com.github.capmon.verify.volumes=n_new,n_newer",
+		"-v old:/v":                              "--volume=old:/v",
+		"-v /new:/v":                             "--volume=/new:/v",
+		"-v ./new:/v":                            "--volume=./new:/v",
+		"-v /v":                                  "--volume=/v",
+		"--mount type=volume,src=new,dst=/v":     "--mount=type=volume,src=n_new,dst=/v --label=com.github.capmon.verify.volumes=n_new",
+		`--mount source=new,"volume-opt=o=a,b"`:  `--mount=source=n_new,"volume-opt=o=a,b" --label=com.github.capmon.verify.volumes=n_new`,
+		"--mount src=old,dst=/v":                 "--mount=src=old,dst=/v",
+		"--mount dst=/v":                         "--mount=dst=/v",
+		"--mount type=bind,source=new,target=/v": "--mount=type=bind,source=new,target=/v",
+		"--mount type=tmpfs,dst=/v":              "--mount=type=tmpfs,dst=/v",
+	} {
+		command, err := ParseCommand(t.Context(), strings.Fields("docker run "+options+" bb"))
+		if err != nil {
+			t.Errorf("%s: %v", options, err)
+			continue
+		}
+		got := strings.Join(command.(runLine).creating(creation{name: "n", volumes: []string{"old"}}), " ")
+		if want := "docker create --name=n " + want + " bb"; got != want {
+			t.Errorf("%s:\ngot    %s\nwanted %s", options, got, want)
+		}
+	}
+}
+
 func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                               "no command after --",

@@ -22,7 +22,7 @@ const (
 	ownerLabel = "com.github.capmon.verify"
 	// runLabel names the run.
 	runLabel = "com.github.capmon.verify.run"
-	// volumesLabel lists named volumes that were not there before verify.
+	// volumesLabel lists the volumes that a container's creation has made by name.
 	volumesLabel = "com.github.capmon.verify.volumes"
 )
 

@@ -75,7 +75,7 @@ func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Pr
 	for _, note := range o.Command.notes() {
 		o.note("%s", note)
 	}
-	for _, m := range b.storage.kept {
+	for _, m := range b.shared {
 		o.note("the runs share %s: what one leaves there the next one finds, which may hide a need", describe(m))
 	}
 	t := &trials{bench: b, options: o}

@@ -81,7 +81,8 @@ type verification struct {
 	t              *testing.T
 	cmd            *exec.Cmd
 	stdout, stderr bytes.Buffer
-	release        string // a fifo
+	release        string        // a fifo
+	ended          chan struct{} // closed
 }
 
 // startVerify starts one of docker run.
@@ -94,7 +95,7 @@ func startVerify(t *testing.T, options ...string) *verification {
 func startVerifyOf(t *testing.T, command ...string) *verification {
 	t.Helper()
 	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
-	v := &verification{t: t, release: fifo(t)}
+	v := &verification{t: t, release: fifo(t), ended: make(chan struct{})}
 	test := fmt.Sprintf("docker exec $CONTAINER chroot / true || exit 1; [ -e %[1]s ] && exit; >%[1]s; echo >%[2]s; cat %[3]s", once, started, v.release)
 	v.cmd = exec.Command(binary, append([]string{"verify", "--test", test, "--"}, command...)...)
 	v.cmd.Stdout, v.cmd.Stderr = &v.stdout, &v.stderr
@@ -102,8 +103,26 @@ func startVerifyOf(t *testing.T, command ...string) *verification {
 	if err := v.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.ReadFile(started); err != nil {
-		t.Fatal(err)
+	go func() {
+		_ = v.cmd.Wait() // its state tells
+		close(v.ended)
+	}()
+	t.Cleanup(func() { // if the test gives up
+		_ = v.cmd.Process.Signal(unix.SIGINT)
+		<-v.ended
+	})
+	runs := make(chan error, 1)
+	go func() {
+		_, err := os.ReadFile(started)
+		runs <- err
+	}()
+	select {
+	case err := <-runs:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-v.ended:
+		t.Fatalf("it ended before its test: %+v", v.wait())
 	}
 	return v
 }
@@ -117,7 +136,7 @@ func (v *verification) goOn() {
 }
 
 func (v *verification) wait() result {
-	_ = v.cmd.Wait() // its state tells
+	<-v.ended
 	return result{v.stdout.String(), v.stderr.String(), v.cmd.ProcessState.ExitCode()}
 }
 

@@ -50,8 +50,8 @@ test-kernels: root-test-kernels setup-test ## run all workloads under older kern
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/test-kernels.sh'
 
 .PHONY: corpus
-corpus: root-corpus setup-test build ## compare capmon with what real software needs (10 minutes)
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare'
+corpus: root-corpus setup-test build ## compare capmon with what real software needs (half an hour)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
 
 .PHONY: corpus-truth
 corpus-truth: root-corpus-truth setup-test ## find out again what real software needs, by trying (an hour)

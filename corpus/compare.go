@@ -9,6 +9,7 @@ import (
 	"io"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/capmon/capmon/internal/capability"
 )
@@ -68,8 +69,7 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 	return result, err
 }
 
-// prove is what capmon verify makes of the workload. It does not look at how the
-// container ends, as the truth does.
+// prove is what capmon verify makes of the workload, which takes a profile of its own.
 func (c command) prove(ctx context.Context, w workload) (*capability.Set, error) {
 	args := []string{"verify", "-o", "json", "--test", filepath.Join(w.directory, "test.sh"), "--", "docker", "run"}
 	cmd := exec.CommandContext(ctx, c.capmon, append(append(append(args, w.Options...), "corpus-"+w.name), w.Command...)...)
@@ -114,6 +114,9 @@ func (r comparison) check() error {
 	}
 	if known := known(r.Missing); r.missing != known {
 		complain("missing are %v, not %v: observed %v, truth %v", r.missing, known, r.observed, r.truth)
+	}
+	if r.proved != nil && !slices.Contains(r.truth, *r.proved) {
+		complain("capmon verify says %v, truth %v", *r.proved, r.truth)
 	}
 	if works := r.fails == nil; works != r.missing.Empty() {
 		complain("missing are %v, but with %v it does this: %v", r.missing, r.observed, r.fails)

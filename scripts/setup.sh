@@ -31,6 +31,10 @@ has_docker_answering() {
 	has docker && docker version >/dev/null 2>&1
 }
 
+has_compose() {
+	has docker && docker compose version >/dev/null 2>&1
+}
+
 # want NAME PACKAGE TEST... notes both names unless TEST succeeds.
 want() {
 	local name=$1 package=$2
@@ -105,6 +109,20 @@ check_go() {
 	fi
 }
 
+# install_compose builds Docker's compose plugin, which Debian 12 does not have, from
+# source: Go checks that it is what its authors have released.
+install_compose() {
+	local module=github.com/docker/compose/v2@v2.40.3 directory
+	local plugins=/usr/local/lib/docker/cli-plugins
+	if [[ $(id -u) != 0 ]]; then die "missing: docker compose (install Docker's compose plugin, version 2 or later, or run this as root)"; fi
+	echo "setup.sh: missing: docker compose; building $module" >&2
+	directory=$(go mod download -json "$module" | jq --raw-output .Dir)
+	mkdir -p "$plugins"
+	CGO_ENABLED=0 go build -C "$directory" -buildvcs=false -trimpath \
+		-ldflags "-s -w -X ${module%@*}/internal.Version=${module#*@}" -o "$plugins/docker-compose" ./cmd
+	has_compose || die "docker compose still does not run"
+}
+
 mode=${1:-test}
 case $mode in
 test | demo) ;;
@@ -126,4 +144,5 @@ if ((${#missing[@]} > 0)); then
 	find_missing
 	if ((${#missing[@]} > 0)); then die "still missing after the installation: ${missing[*]}"; fi
 fi
+if [[ $mode == test ]]; then has_compose || install_compose; fi
 echo "setup.sh: everything for '$mode' is there" >&2

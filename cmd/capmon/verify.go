@@ -31,7 +31,7 @@ type verifying struct {
 func newVerify(logging *logging) *cobra.Command {
 	v := &verifying{logging: logging}
 	cmd := &cobra.Command{
-		Use:   "verify [PROFILE] -- docker run [OPTION...] IMAGE [COMMAND...]",
+		Use:   "verify [PROFILE] -- {docker run [OPTION...] IMAGE [COMMAND...] | docker compose [OPTION...] up SERVICE}",
 		Short: "Prove which capabilities a container needs, by running it without them",
 		Long: `verify runs the container under its own flags and under the list that was observed,
 which must give the same outcome, and then without each member of the list: one
@@ -39,13 +39,16 @@ whose absence changes nothing is dropped, and what remains is run once more.
 
 The outcome is the exit status of the container, or of the shell command given by
 --test, which is run when the container is healthy (if it has a HEALTHCHECK) or
-running, with its name in $CONTAINER and its published ports in $PORT_80 and so on.
+running, with its name in $CONTAINER and its published ports in $PORT_80 and so on,
+and how the container stops after that.
 
 The list is that of a PROFILE which --save wrote, or of the first run. The
 containers are verify's own: their names, addresses and ports are other ones than
-in the command line, their input is empty, and they are removed in the end.`,
+in the command line, their input is empty, and they are removed in the end. A
+service of compose is run in projects of verify's own.`,
 		Example: `  sudo capmon verify -- docker run --rm app ./selftest
   sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker run -d -p 80:80 nginx
+  sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker compose up web
   sudo capmon verify --repeat 3 --save web.json web.json -- docker run --name web app`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
@@ -68,7 +71,7 @@ in the command line, their input is empty, and they are removed in the end.`,
 }
 
 // check validates what can be told before anything is started.
-func (v *verifying) check(files, command []string) (*zap.Logger, error) {
+func (v *verifying) check(ctx context.Context, files, command []string) (*zap.Logger, error) {
 	if _, err := report.ParseProofFormat(v.format); err != nil {
 		return nil, err
 	}
@@ -83,10 +86,10 @@ func (v *verifying) check(files, command []string) (*zap.Logger, error) {
 		return nil, fmt.Errorf("--jobs %d: give 1 or more", v.options.Jobs)
 	}
 	var err error
-	if v.options.Command, err = verify.ParseCommand(command); err != nil {
+	if v.options.Command, err = verify.ParseCommand(ctx, command); err != nil {
 		return nil, err
 	}
-	if err := v.options.Command.CheckTest(v.options.Test); err != nil {
+	if err := verify.CheckTest(v.options.Command, v.options.Test); err != nil {
 		return nil, err
 	}
 	if len(files) == 1 {
@@ -109,7 +112,7 @@ func (v *verifying) check(files, command []string) (*zap.Logger, error) {
 }
 
 func (v *verifying) run(cmd *cobra.Command, files, command []string) error {
-	log, err := v.check(files, command)
+	log, err := v.check(cmd.Context(), files, command)
 	if err != nil {
 		return err
 	}

@@ -69,10 +69,15 @@ func refuseProof(t *testing.T, reason string, args ...string) {
 	}
 }
 
-// left lists the containers of verifies, whatever has become of these.
-func left(t *testing.T) []string {
+// left lists the containers, networks and volumes of verifies, whatever has become
+// of these.
+func left(t *testing.T) (ids []string) {
 	t.Helper()
-	return strings.Fields(mustExecute(t, "docker", "ps", "-aq", "--filter", "label=com.github.capmon.verify"))
+	for _, list := range [][]string{{"ps", "-aq"}, {"network", "ls", "-q"}, {"volume", "ls", "-q"}} {
+		line := slices.Concat([]string{"docker"}, list, []string{"--filter", "label=com.github.capmon.verify"})
+		ids = append(ids, strings.Fields(mustExecute(t, line...))...)
+	}
+	return ids
 }
 
 func nothingLeft(t *testing.T) {
@@ -135,11 +140,11 @@ var proofs = []proof{
 	},
 	{
 		name: "soft, and the test does not mind", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f"},
-		command: sh("sleep 1000"), verdicts: map[string]string{"FSETID": unneeded},
+		options: []string{"--stop-timeout=0"}, command: sh("sleep 1000"), verdicts: map[string]string{"FSETID": unneeded},
 	},
 	{
 		name: "soft, and the test looks", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f | grep kept"},
-		options: []string{"-d"}, command: sh("sleep 1000"), set: caps("FSETID"), verdicts: map[string]string{"FSETID": needed},
+		options: []string{"-d", "--stop-timeout=0"}, command: sh("sleep 1000"), set: caps("FSETID"), verdicts: map[string]string{"FSETID": needed},
 	},
 	{
 		name: "grants of its own", options: []string{"--cap-drop=ALL", "--cap-add=SYS_ADMIN", "--cap-add=NET_RAW"},
@@ -164,20 +169,55 @@ var proofs = []proof{
 	},
 	{
 		name: "healthy only with it", flags: []string{"--test=true"},
-		options: []string{"--health-cmd=test -e /tmp/ready", "--health-interval=100ms", "--health-retries=2"},
+		options: []string{"--health-cmd=test -e /tmp/ready", "--health-interval=100ms", "--health-retries=2", "--stop-timeout=0"},
 		command: sh("chroot / touch /tmp/ready; exec sleep 1000"),
 		set:     caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
 	},
 	{
 		name: "ends before it is healthy", flags: []string{"--test=true"},
-		options: []string{"--health-cmd=test -e /tmp/ready", "--health-interval=100ms"},
+		options: []string{"--health-cmd=test -e /tmp/ready", "--health-interval=100ms", "--stop-timeout=0"},
 		command: sh("chroot / touch /tmp/ready && exec sleep 1000"),
 		set:     caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
 	},
 }
 
+// ready is a test for services that say so by /tmp/ready, and passes if they have
+// ended, too.
+const ready = `--test=until [ "$(docker inspect -f {{.State.Running}} $CONTAINER)" = false ] || docker exec $CONTAINER test -e /tmp/ready; do :; done`
+
+// supervisor waits, when it is told to stop, for a child of another user.
+const supervisor = `trap 'kill $child; wait $child; exit 0' TERM
+	su user -c 'touch /tmp/ready; exec sleep 1000' & child=$!
+	wait`
+
+// endings are proofs in which the test passes and the end of the container tells.
+var endings = []proof{
+	{
+		name: "does not stop without it", flags: []string{ready}, options: []string{"--stop-timeout=1"}, command: sh(supervisor),
+		set: caps("KILL", "SETGID", "SETUID"), verdicts: map[string]string{"KILL": needed, "SETGID": needed, "SETUID": needed},
+	},
+	{
+		name: "stops with another status", flags: []string{ready}, options: []string{"--stop-signal=USR1"},
+		command: sh("trap 'chroot / true && exit 3' USR1; touch /tmp/ready; while :; do sleep 0.1; done"),
+		set:     caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "does not last", flags: []string{ready}, command: sh("chroot / true || exit 7; trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.1; done"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "has ended by itself with another status", flags: []string{"--test=docker wait $CONTAINER"}, command: sh("chroot / true"),
+		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
+	},
+	{
+		name: "has to be killed anyway", flags: []string{ready}, options: []string{"--stop-timeout=1"},
+		command:  sh("chroot / true || trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.1; done"),
+		verdicts: map[string]string{"SYS_CHROOT": unneeded},
+	},
+}
+
 func TestVerify(t *testing.T) {
-	for _, test := range proofs {
+	for _, test := range slices.Concat(proofs, endings) {
 		t.Run(test.name, func(t *testing.T) {
 			command := slices.Concat(test.flags, []string{"--", "docker", "run", "--rm"}, test.options, []string{"bb"}, test.command)
 			p, r := prove(t, command...)
@@ -215,6 +255,31 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 		if !strings.Contains(table, text) {
 			t.Errorf("%q is not in\n%s", text, table)
 		}
+	}
+}
+
+func TestVerifyTellsHowTheContainerEnds(t *testing.T) {
+	r := execute(t, binary, "verify", ready, "--", "docker", "run", "--stop-timeout=1", "bb", "sh", "-c", supervisor)
+	for _, line := range []string{
+		"under its own flags: test: exit status 0; stopped on SIGTERM: exit status 0\n",
+		"without KILL: test: exit status 0; did not stop on SIGTERM, was killed after 1 s\n",
+	} {
+		if !strings.Contains(r.stderr, line) {
+			t.Errorf("%q is not in\n%s", line, r.stderr)
+		}
+	}
+	for _, line := range []string{
+		"KILL        required  proved needed  without it: test: exit status 0; did not stop on SIGTERM, was killed after 1 s\n",
+		"wrote: sh: can't kill pid ",
+	} {
+		if !strings.Contains(r.stdout, line) {
+			t.Errorf("%q is not in\n%s", line, r.stdout)
+		}
+	}
+	r = execute(t, binary, "verify", "--test=true", "--", "docker", "run", "--stop-timeout=0", "bb", "sleep", "1000")
+	if r.code != exitDone || !strings.Contains(r.stderr, "note: under its own flags it did not stop on SIGTERM, was killed after 0 s: how it ends is not compared\n") ||
+		!strings.Contains(r.stderr, "without any capability: test: exit status 0, as before\n") {
+		t.Errorf("%+v", r)
 	}
 }
 

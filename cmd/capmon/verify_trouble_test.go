@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 
 func TestVerifyWhatCannotBeCompared(t *testing.T) {
 	for reason, args := range map[string][]string{
+		"creating the container: No such image: no-such-image":                                          {"--", "docker", "run", "--pull=never", "no-such-image"},
 		"the container does not start: ":                                                                {"--", "docker", "run", "bb", "no-such-command"},
 		"the container does not start under its own flags: ":                                            {"--", "docker", "run", "--cap-drop=ALL", "bb", "/bin/private-true"},
 		"no end within 1s; if it is not meant to end by itself, say with --test CMD":                    {"--timeout=1s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
@@ -44,7 +46,7 @@ func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
 	before := mustExecute(t, "docker", "inspect", "verify-user")
 
 	p, _ := prove(t, "--test", `docker port $CONTAINER 80/tcp | grep -qx "127.0.0.1:$PORT_80" && docker exec $CONTAINER chroot / true`,
-		"--", "docker", "run", "-d", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "sleep", "1000")
+		"--", "docker", "run", "-d", "--stop-timeout=0", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "sleep", "1000")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 
 	const uses = "container verify-user uses volume verify-data too"
@@ -79,23 +81,48 @@ type verification struct {
 	t              *testing.T
 	cmd            *exec.Cmd
 	stdout, stderr bytes.Buffer
-	release        string // a fifo
+	release        string        // a fifo
+	ended          chan struct{} // closed
 }
 
-// verifying starts one, and returns when its container runs.
+// startVerify starts one of docker run.
 func startVerify(t *testing.T, options ...string) *verification {
 	t.Helper()
+	return startVerifyOf(t, slices.Concat([]string{"docker", "run", "-d", "--stop-timeout=0"}, options, []string{"bb", "sleep", "1000"})...)
+}
+
+// startVerifyOf starts one, and returns when its container runs.
+func startVerifyOf(t *testing.T, command ...string) *verification {
+	t.Helper()
 	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
-	v := &verification{t: t, release: fifo(t)}
+	v := &verification{t: t, release: fifo(t), ended: make(chan struct{})}
 	test := fmt.Sprintf("docker exec $CONTAINER chroot / true || exit 1; [ -e %[1]s ] && exit; >%[1]s; echo >%[2]s; cat %[3]s", once, started, v.release)
-	v.cmd = exec.Command(binary, append(append([]string{"verify", "--test", test, "--", "docker", "run", "-d"}, options...), "bb", "sleep", "1000")...)
+	v.cmd = exec.Command(binary, append([]string{"verify", "--test", test, "--"}, command...)...)
 	v.cmd.Stdout, v.cmd.Stderr = &v.stdout, &v.stderr
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := v.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.ReadFile(started); err != nil {
-		t.Fatal(err)
+	go func() {
+		_ = v.cmd.Wait() // its state tells
+		close(v.ended)
+	}()
+	t.Cleanup(func() { // if the test gives up
+		_ = v.cmd.Process.Signal(unix.SIGINT)
+		<-v.ended
+	})
+	runs := make(chan error, 1)
+	go func() {
+		_, err := os.ReadFile(started)
+		runs <- err
+	}()
+	select {
+	case err := <-runs:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-v.ended:
+		t.Fatalf("it ended before its test: %+v", v.wait())
 	}
 	return v
 }
@@ -109,7 +136,7 @@ func (v *verification) goOn() {
 }
 
 func (v *verification) wait() result {
-	_ = v.cmd.Wait() // its state tells
+	<-v.ended
 	return result{v.stdout.String(), v.stderr.String(), v.cmd.ProcessState.ExitCode()}
 }
 
@@ -171,6 +198,38 @@ func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	nothingLeft(t)
+}
+
+// Neither by their names and ports nor by a volume that both make anew.
+func TestTwoVerifiesOfTheSame(t *testing.T) {
+	options := []string{"--name", "verify-same", "-p", "127.0.0.1:18096:80", "-v", "verify-same:/v"}
+	one, other := startVerify(t, options...), startVerify(t, options...)
+	one.goOn()
+	if r := one.wait(); r.code != exitDone || !strings.Contains(r.stdout, "proved minimal") {
+		t.Errorf("%+v", r)
+	}
+	other.goOn()
+	if r := other.wait(); r.code != exitDone || !strings.Contains(r.stdout, "proved minimal") {
+		t.Errorf("%+v", r)
+	}
+	nothingLeft(t)
+	if volumes := mustExecute(t, "docker", "volume", "ls", "--quiet", "--filter", "name=verify-same"); volumes != "" {
+		t.Errorf("volumes are left: %s", volumes)
+	}
+}
+
+// The name of the image comes to mean another one while verify is at work.
+func TestVerifyStaysWithTheImage(t *testing.T) {
+	mustExecute(t, "docker", "tag", "bb", "verify-tag")
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "verify-tag") })
+	v := startVerifyOf(t, "docker", "run", "--stop-timeout=0", "verify-tag", "sleep", "1000")
+	id := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
+	mustExecute(t, "docker", "commit", "--change", `ENTRYPOINT ["false"]`, id, "verify-tag")
+	mustExecute(t, "docker", "rm", id)
+	v.goOn()
+	if r := v.wait(); r.code != exitDone || !strings.Contains(r.stdout, "verify-tag  verify-tag:latest  4 runs  proved minimal\n") {
+		t.Errorf("%+v", r)
+	}
 }
 
 // relay is a way to the engine that can be cut.

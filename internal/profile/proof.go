@@ -27,9 +27,11 @@ type Proof struct {
 	ID        string    `json:"id"`
 	Time      time.Time `json:"time"`
 	Container Container `json:"container"`
-	// Command is the docker run command line, Test the shell command that decided;
-	// without one the workload's exit status did.
+	// Command is the docker run or docker compose up command line, Service the service
+	// of the latter. Test is the shell command that decided; without one the workload's
+	// exit status did.
 	Command []string `json:"command"`
+	Service string   `json:"service,omitempty"`
 	Test    string   `json:"test,omitempty"`
 	// Repeat is how often each set was tried.
 	Repeat int `json:"repeat"`

@@ -22,3 +22,13 @@ func DockerFlags(needs capability.Set) []string {
 func DockerLine(needs capability.Set) string {
 	return strings.Join(DockerFlags(needs), " ")
 }
+
+// ComposeLines are the lines of a service in a compose file that grant needs and
+// nothing else.
+func ComposeLines(needs capability.Set) []string {
+	lines := []string{"cap_drop: [ALL]"}
+	if !needs.Empty() {
+		lines = append(lines, "cap_add: ["+strings.ReplaceAll(needs.String(), ",", ", ")+"]")
+	}
+	return lines
+}

@@ -65,7 +65,13 @@ func (p *page) proof(proof profile.Proof) {
 		p.line("  note: %s", reason)
 	}
 	p.line("")
-	p.line("  docker run %s …", recommend.DockerLine(proof.Set))
+	if proof.Service == "" {
+		p.line("  docker run %s …", recommend.DockerLine(proof.Set))
+		return
+	}
+	for _, line := range recommend.ComposeLines(proof.Set) {
+		p.line("  %s", line)
+	}
 }
 
 // standing says in a few words what was proved.

@@ -1,10 +1,12 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
+	engine "github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -21,6 +24,7 @@ import (
 // bench runs the workload under one set of capabilities after another, in
 // containers of its own.
 type bench struct {
+	docker   *engine.Docker
 	api      client.APIClient
 	observer *observe.Observer
 	command  Command
@@ -33,11 +37,18 @@ type bench struct {
 
 	// What the container turned out to be.
 	container   profile.Container
-	storage     storage
+	images      map[string]string      // IDs by the names given
+	volumes     []string               // all that there were before
+	shared      []container.MountPoint // what outlives a run, and may be others'
 	healthcheck bool
 	tty         bool
+	stopping    stopping
 	// alone: two containers at a time would get into each other's way.
 	alone bool
+
+	// kills: containers are killed when their test has passed, since how they would
+	// end says nothing.
+	kills bool
 }
 
 func newBench(o Options) (*bench, error) {
@@ -46,7 +57,7 @@ func newBench(o Options) (*bench, error) {
 		return nil, err
 	}
 	return &bench{
-		api: o.Docker.API(), observer: o.Observer, command: o.Command, test: o.Test, timeout: o.Timeout,
+		docker: o.Docker, api: o.Docker.API(), observer: o.Observer, command: o.Command, test: o.Test, timeout: o.Timeout,
 		// Two benches of one process must not share a label either.
 		owner: self + "/" + rand.Text(), prefix: "capmon-verify-" + strings.ToLower(rand.Text()[:10]) + "-",
 	}, nil
@@ -54,63 +65,91 @@ func newBench(o Options) (*bench, error) {
 
 func (b *bench) nextName() string { return fmt.Sprint(b.prefix, b.count.Add(1)) }
 
-func (b *bench) labels() []string {
-	labels := []string{ownerLabel + "=" + b.owner}
-	if len(b.storage.fresh) > 0 {
-		labels = append(labels, volumesLabel+"="+strings.Join(b.storage.fresh, ","))
-	}
-	return labels
+// complete says the rest of how to create a container for a run.
+func (b *bench) complete(how creation) creation {
+	how.name, how.publish, how.pinned, how.volumes = b.nextName(), b.test != "", b.images, b.volumes
+	how.labels = map[string]string{ownerLabel: b.owner, runLabel: how.name}
+	return how
 }
 
 // clear removes what verifies that were killed have left behind.
 func (b *bench) clear(ctx context.Context) (int, error) {
-	return sweep(ctx, b.api, func(label string, running bool) bool { return dead(label, b.owner, running) })
+	return sweep(ctx, b.api, ownerLabel, func(label string, running bool) bool { return dead(label, b.owner, running) })
 }
 
 // close removes whatever is left of this bench.
 func (b *bench) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	_, err := sweep(ctx, b.api, func(label string, _ bool) bool { return label == b.owner })
+	_, err := sweep(ctx, b.api, ownerLabel, func(label string, _ bool) bool { return label == b.owner })
+	return err
+}
+
+// remove removes all that was made for a run, even if ctx has ended.
+func (b *bench) remove(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	_, err := sweep(ctx, b.api, runLabel+"="+name, func(string, bool) bool { return true })
 	return err
 }
 
 // inspect learns what the command creates, without running it, and fails if that
 // would touch what is others'.
 func (b *bench) inspect(ctx context.Context, sharedVolumes bool) (err error) {
-	before, err := volumeNames(ctx, b.api)
+	if b.volumes, err = volumeNames(ctx, b.api); err != nil {
+		return b.reason(ctx, err)
+	}
+	how := b.complete(creation{})
+	id, err := b.command.create(ctx, b.api, how)
 	if err != nil {
 		return b.reason(ctx, err)
 	}
-	id, err := b.create(ctx, creation{name: b.nextName(), labels: b.labels(), publish: b.test != ""})
+	defer func() { err = errors.Join(err, b.remove(ctx, how.name)) }()
+	all, err := b.api.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled(runLabel + "=" + how.name)})
+	if err != nil {
+		return b.reason(ctx, fmt.Errorf("listing the new containers: %w", err))
+	}
+	b.images = make(map[string]string)
+	for _, c := range all {
+		created, err := b.api.ContainerInspect(ctx, c.ID)
+		if err != nil {
+			return b.reason(ctx, fmt.Errorf("inspecting the new container: %w", err))
+		}
+		b.images[created.Config.Image] = created.Image
+		b.shared = append(b.shared, sharedMounts(created, b.volumes)...)
+		b.alone = b.alone || created.HostConfig.NetworkMode.IsHost()
+		if c.ID == id {
+			b.learn(created)
+		}
+	}
+	b.alone = b.alone || len(b.shared) > 0
+	info, err := b.docker.Inspect(ctx, id)
 	if err != nil {
 		return b.reason(ctx, err)
 	}
-	defer func() { err = errors.Join(err, b.remove(ctx, id)) }()
-	created, err := b.api.ContainerInspect(ctx, id)
-	if err != nil {
-		return b.reason(ctx, fmt.Errorf("inspecting the new container: %w", err))
-	}
-	b.storage = storageOf(created, before)
-	b.tty = created.Config.Tty
-	if check := created.Config.Healthcheck; check != nil {
-		b.healthcheck = len(check.Test) > 0 && check.Test[0] != "NONE"
-	}
-	b.alone = created.HostConfig.NetworkMode.IsHost() || len(b.storage.fresh)+len(b.storage.kept) > 0
-	b.container = profile.Container{Name: b.command.Name, ImageID: created.Image, User: created.Config.User, Labels: labelsOf(created)}
+	b.container.Image, b.container.ImageDigest = info.Image, info.ImageDigest
 	if !sharedVolumes {
-		return users(ctx, b.api, id, b.storage.kept)
+		return users(ctx, b.api, how.name, b.shared)
 	}
 	return nil
 }
 
-func labelsOf(created container.InspectResponse) map[string]string {
-	labels := make(map[string]string)
-	for key, value := range created.Config.Labels {
-		if key != ownerLabel && key != volumesLabel {
-			labels[key] = value
-		}
+// learn takes down what the container on trial is.
+func (b *bench) learn(created container.InspectResponse) {
+	b.tty = created.Config.Tty
+	b.stopping = stoppingOf(created.Config)
+	if check := created.Config.Healthcheck; check != nil {
+		b.healthcheck = len(check.Test) > 0 && check.Test[0] != "NONE"
 	}
+	b.container = profile.Container{Name: b.command.name(), ImageID: created.Image, User: created.Config.User, Labels: labelsOf(created)}
+}
+
+// labelsOf leaves out the labels that verify has given, directly or through compose.
+func labelsOf(created container.InspectResponse) map[string]string {
+	labels := maps.Clone(created.Config.Labels)
+	maps.DeleteFunc(labels, func(key, _ string) bool {
+		return strings.HasPrefix(key, ownerLabel) || strings.HasPrefix(key, "com.docker.compose.")
+	})
 	return labels
 }
 
@@ -127,10 +166,8 @@ func (b *bench) seen(id string) (profile.Run, error) {
 	}
 	run := all.Runs[i]
 	known := b.container
-	known.ID, known.Image, known.ImageDigest = run.Container.ID, run.Container.Image, run.Container.ImageDigest
-	if known.Name == "" {
-		known.Name = baseName(run.Container.Image)
-	}
+	known.ID = run.Container.ID
+	known.Name = cmp.Or(known.Name, baseName(known.Image))
 	run.Container = known
 	return run, nil
 }

@@ -7,18 +7,35 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
+
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// The table of flags has to be that of the docker command at hand.
-func TestEveryFlagOfDockerRunIsKnown(t *testing.T) {
-	help, err := exec.Command("docker", "run", "--help").Output()
+// The tables of flags have to be those of the docker command at hand.
+func TestEveryFlagOfDockerIsKnown(t *testing.T) {
+	for _, test := range []struct {
+		command, switches, valued string
+		least                     int
+	}{
+		{"docker run", runSwitches, runValued, 90},
+		{"docker compose", composeSwitches, composeValued, 10},
+		{"docker compose up", upSwitches, upValued, 20},
+	} {
+		t.Run(test.command, func(t *testing.T) {
+			checkFlags(t, test.command, newFlags(test.command, test.switches, test.valued), test.least)
+		})
+	}
+}
+
+func checkFlags(t *testing.T, command string, flags *pflag.FlagSet, least int) {
+	words := append(strings.Fields(command), "--help")
+	help, err := exec.Command(words[0], words[1:]...).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
-	flags := runFlags()
 	lines := regexp.MustCompile(`(?m)^ +(?:-(\w), )?--([a-z0-9-]+)( [a-z]\S*)? {2,}`).FindAllStringSubmatch(string(help), -1)
-	if len(lines) < 90 {
+	if len(lines) < least {
 		t.Fatalf("only %d flags found in:\n%s", len(lines), help)
 	}
 	for _, line := range lines {
@@ -49,29 +66,57 @@ func TestParseCommand(t *testing.T) {
 		{"docker run --net host -- bb -x", "docker create --name=n --network=host --cap-drop=ALL --cap-add=CHOWN bb -x"},
 		{"docker run --privileged=false -v/a:/b bb", "docker create --name=n --privileged=false --volume=/a:/b --cap-drop=ALL --cap-add=CHOWN bb"},
 	} {
-		command, err := ParseCommand(strings.Fields(test.line))
+		command, err := ParseCommand(t.Context(), strings.Fields(test.line))
 		if err != nil {
 			t.Errorf("%s: %v", test.line, err)
 			continue
 		}
 		grants := capability.Of(capability.Chown)
-		if got := strings.Join(command.create(creation{name: "n", grants: &grants}), " "); got != test.want {
+		if got := strings.Join(command.(runLine).creating(creation{name: "n", grants: &grants}), " "); got != test.want {
 			t.Errorf("%s:\ngot    %s\nwanted %s", test.line, got, test.want)
 		}
 	}
 }
 
 func TestTheOriginalKeepsItsGrants(t *testing.T) {
-	command, err := ParseCommand(strings.Fields("docker run --pull=always --cap-add NET_ADMIN --cap-drop all bb"))
+	command, err := ParseCommand(t.Context(), strings.Fields("docker run --pull=always --cap-add NET_ADMIN --cap-drop all bb"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for want, how := range map[string]creation{
-		"docker create --name=n --label=l=1 --pull=always --cap-add=NET_ADMIN --cap-drop=all bb": {name: "n", labels: []string{"l=1"}},
-		"docker create --name=n --cap-add=NET_ADMIN --cap-drop=all bb":                           {name: "n", pulled: true},
+		"docker create --name=n --label=l=1 --pull=always --cap-add=NET_ADMIN --cap-drop=all bb": {name: "n", labels: map[string]string{"l": "1"}},
+		"docker create --name=n --cap-add=NET_ADMIN --cap-drop=all sha256:1":                     {name: "n", pinned: map[string]string{"bb": "sha256:1"}},
 	} {
-		if got := strings.Join(command.create(how), " "); got != want {
+		if got := strings.Join(command.(runLine).creating(how), " "); got != want {
 			t.Errorf("got    %s\nwanted %s", got, want)
+		}
+	}
+}
+
+// Each run makes the volumes that are not there yet under names of its own.
+func TestNewVolumesAreTheRuns(t *testing.T) {
+	for options, want := range map[string]string{
+		"-v new:/v:ro":                           "--volume=n_new:/v:ro --label=com.github.capmon.verify.volumes=n_new",
+		"-v new:/v -v newer:/w":                  "--volume=n_new:/v --volume=n_newer:/w --label=com.github.capmon.verify.volumes=n_new,n_newer",
+		"-v old:/v":                              "--volume=old:/v",
+		"-v /new:/v":                             "--volume=/new:/v",
+		"-v ./new:/v":                            "--volume=./new:/v",
+		"-v /v":                                  "--volume=/v",
+		"--mount type=volume,src=new,dst=/v":     "--mount=type=volume,src=n_new,dst=/v --label=com.github.capmon.verify.volumes=n_new",
+		`--mount source=new,"volume-opt=o=a,b"`:  `--mount=source=n_new,"volume-opt=o=a,b" --label=com.github.capmon.verify.volumes=n_new`,
+		"--mount src=old,dst=/v":                 "--mount=src=old,dst=/v",
+		"--mount dst=/v":                         "--mount=dst=/v",
+		"--mount type=bind,source=new,target=/v": "--mount=type=bind,source=new,target=/v",
+		"--mount type=tmpfs,dst=/v":              "--mount=type=tmpfs,dst=/v",
+	} {
+		command, err := ParseCommand(t.Context(), strings.Fields("docker run "+options+" bb"))
+		if err != nil {
+			t.Errorf("%s: %v", options, err)
+			continue
+		}
+		got := strings.Join(command.(runLine).creating(creation{name: "n", volumes: []string{"old"}}), " ")
+		if want := "docker create --name=n " + want + " bb"; got != want {
+			t.Errorf("%s:\ngot    %s\nwanted %s", options, got, want)
 		}
 	}
 }
@@ -79,11 +124,11 @@ func TestTheOriginalKeepsItsGrants(t *testing.T) {
 func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                               "no command after --",
-		"make test":                      "make: only docker run … can be verified",
+		"make test":                      "make: only docker run … and docker compose up SERVICE can be verified",
 		"sudo docker run bb":             "run capmon itself with sudo",
-		"docker compose up":              "docker compose: only docker run … can be verified",
-		"docker":                         "docker: only docker run … can be verified",
-		"docker --context x run bb":      "docker --context: options before run are not understood",
+		"docker exec bb true":            "docker exec: only docker run … and docker compose up SERVICE can be verified",
+		"docker":                         "docker: only docker run … and docker compose up SERVICE can be verified",
+		"docker --context x run bb":      "docker --context: options before run and compose are not understood",
 		"docker run":                     "names no image",
 		"docker run --rm -e A=1":         "names no image",
 		"docker run --privileged bb":     "--privileged gives more than capabilities",
@@ -96,7 +141,7 @@ func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 		"docker run -p published=80 bb":  "--publish published=80: ",
 		"docker run --privileged=yes bb": `invalid argument "yes"`,
 	} {
-		if _, err := ParseCommand(strings.Fields(line)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseCommand(t.Context(), strings.Fields(line)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, wanted %q", line, err, want)
 		}
 	}
@@ -112,19 +157,19 @@ func TestPortsArePublishedOnFreeOnes(t *testing.T) {
 		"docker run -p published=8080,target=80 -P bb":  {"--publish=80/tcp", "--publish-all=true"},
 		"docker run -p target=5,protocol=udp,mode=x bb": {"--publish=5/udp"},
 	} {
-		command, err := ParseCommand(strings.Fields(line))
+		command, err := ParseCommand(t.Context(), strings.Fields(line))
 		if err != nil {
 			t.Errorf("%s: %v", line, err)
 			continue
 		}
-		if got := command.publishing(); !slices.Equal(got, want) {
+		if got := command.(runLine).publishing(); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, wanted %q", line, got, want)
 		}
 	}
 }
 
 func TestATestMayNotMeetAnotherContainer(t *testing.T) {
-	command, err := ParseCommand(strings.Fields("docker run -p 8080:80 -p 53:5353/udp bb"))
+	command, err := ParseCommand(t.Context(), strings.Fields("docker run -p 8080:80 -p 53:5353/udp bb"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +180,7 @@ func TestATestMayNotMeetAnotherContainer(t *testing.T) {
 		"docker exec $CONTAINER wget :18080": "",
 		"docker exec $CONTAINER wget :80":    "",
 	} {
-		err := command.CheckTest(test)
+		err := CheckTest(command, test)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, wanted %q", test, err, want)
 		}

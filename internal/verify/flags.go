@@ -13,10 +13,10 @@ import (
 // docker command's own definitions (cli/command/container) are not meant for others
 // and bring the classic builder with them.
 const (
-	switches = `detach,d disable-content-trust help init interactive,i no-healthcheck oom-kill-disable
+	runSwitches = `detach,d disable-content-trust help init interactive,i no-healthcheck oom-kill-disable
 		privileged publish-all,P quiet,q read-only rm sig-proxy tty,t use-api-socket`
 
-	valued = `add-host annotation attach,a blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent
+	runValued = `add-host annotation attach,a blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent
 		cgroupns cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpus
 		cpuset-cpus cpuset-mems detach-keys device device-cgroup-rule device-read-bps device-read-iops
 		device-write-bps device-write-iops dns dns-opt dns-option dns-search domainname entrypoint env,e env-file
@@ -29,9 +29,24 @@ const (
 		workdir,w`
 )
 
-// runFlags are the flags of docker run. The values are the engine's business.
-func runFlags() *pflag.FlagSet {
-	flags := pflag.NewFlagSet("docker run", pflag.ContinueOnError)
+// The flags of docker compose, and of docker compose up.
+const (
+	composeSwitches = `all-resources compatibility dry-run verbose`
+	composeValued   = `ansi env-file file,f parallel profile progress project-directory project-name,p`
+
+	upSwitches = `abort-on-container-exit abort-on-container-failure always-recreate-deps attach-dependencies build
+		detach,d dry-run force-recreate menu no-build no-color no-deps no-log-prefix no-recreate no-start quiet-build
+		quiet-pull remove-orphans renew-anon-volumes,V timestamps wait watch,w yes,y`
+	upValued = `attach exit-code-from no-attach pull scale timeout,t wait-timeout`
+)
+
+// upToOthers are the flags of docker compose up that make it another service or none.
+// The others say how up itself behaves, which verify sees to.
+var upToOthers = []string{"build", "dry-run", "no-start", "pull", "scale", "watch"}
+
+// newFlags are the flags of a command. The values are the engine's business.
+func newFlags(command, switches, valued string) *pflag.FlagSet {
+	flags := pflag.NewFlagSet(command, pflag.ContinueOnError)
 	flags.SetInterspersed(false) // what follows the image is the container's
 	flags.SetOutput(io.Discard)
 	for _, names := range strings.Fields(switches) {

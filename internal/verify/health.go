@@ -2,9 +2,7 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/docker/docker/api/types/events"
@@ -28,7 +26,7 @@ func (b *bench) follow(ctx context.Context, id string) happening {
 }
 
 // runTest waits until the container is ready and lets the test decide.
-func (b *bench) runTest(ctx context.Context, id, name string, events happening) (ended, error) {
+func (b *bench) runTest(ctx context.Context, id string, events happening) (ended, error) {
 	if b.healthcheck {
 		notReady, err := b.awaitHealth(ctx, id, events)
 		if err != nil || notReady.outcome != "" {
@@ -39,7 +37,7 @@ func (b *bench) runTest(ctx context.Context, id, name string, events happening) 
 	if err != nil {
 		return ended{}, fmt.Errorf("inspecting the container: %w", err)
 	}
-	return b.shell(ctx, append(portVariables(c.NetworkSettings.Ports), "CONTAINER="+name))
+	return b.shell(ctx, append(portVariables(c.NetworkSettings.Ports), "CONTAINER="+strings.TrimPrefix(c.Name, "/")))
 }
 
 // awaitHealth waits until the container is healthy. The outcome is empty if it
@@ -50,10 +48,7 @@ func (b *bench) awaitHealth(ctx context.Context, id string, events happening) (e
 		case <-ctx.Done():
 			return ended{}, ctx.Err()
 		case err := <-events.failed:
-			if err == nil || errors.Is(err, io.EOF) {
-				err = errors.New("the engine has closed the connection")
-			}
-			return ended{}, fmt.Errorf("waiting for the container's health: %w", err)
+			return ended{}, fmt.Errorf("waiting for the container's health: %w", closed(err))
 		case message := <-events.messages:
 			switch status, health, _ := strings.Cut(string(message.Action), ": "); {
 			case status == "die":

@@ -11,14 +11,18 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/api/types/volume"
 	"github.com/docker/docker/client"
 	"golang.org/x/sys/unix"
 )
 
-// The labels of verify's containers.
+// The labels of verify's containers, networks and volumes.
 const (
 	ownerLabel = "com.github.capmon.verify"
-	// volumesLabel lists named volumes that were not there before verify.
+	// runLabel names the run.
+	runLabel = "com.github.capmon.verify.run"
+	// volumesLabel lists the volumes that a container's creation has made by name.
 	volumesLabel = "com.github.capmon.verify.volumes"
 )
 
@@ -78,10 +82,10 @@ func dead(label, self string, running bool) bool {
 	return errors.Is(err, os.ErrNotExist) || err == nil && start != theirs[3]
 }
 
-// sweep removes the containers of verifies of which gone holds, and the volumes
-// that they have made.
-func sweep(ctx context.Context, api client.APIClient, gone func(label string, running bool) bool) (int, error) {
-	all, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", ownerLabel))})
+// sweep removes the containers with a label, and then the networks and the volumes, if
+// gone holds of their owner. It returns how many containers there were.
+func sweep(ctx context.Context, api client.APIClient, label string, gone func(owner string, running bool) bool) (int, error) {
+	all, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled(label)})
 	if err != nil {
 		return 0, fmt.Errorf("listing the containers of earlier verifies: %w", err)
 	}
@@ -95,7 +99,41 @@ func sweep(ctx context.Context, api client.APIClient, gone func(label string, ru
 		}
 		removed++
 	}
-	return removed, nil
+	stopped := func(labels map[string]string) bool { return gone(labels[ownerLabel], false) }
+	return removed, errors.Join(sweepNetworks(ctx, api, label, stopped), sweepVolumes(ctx, api, label, stopped))
+}
+
+func labelled(label string) filters.Args { return filters.NewArgs(filters.Arg("label", label)) }
+
+func sweepNetworks(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
+	all, err := api.NetworkList(ctx, network.ListOptions{Filters: labelled(label)})
+	if err != nil {
+		return fmt.Errorf("listing the networks of earlier verifies: %w", err)
+	}
+	for _, n := range all {
+		if !gone(n.Labels) {
+			continue
+		}
+		// Permission denied: a container has been connected meanwhile.
+		if err := api.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsPermissionDenied(err) {
+			return fmt.Errorf("removing network %s: %w", n.Name, err)
+		}
+	}
+	return nil
+}
+
+func sweepVolumes(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
+	list, err := api.VolumeList(ctx, volume.ListOptions{Filters: labelled(label)})
+	if err != nil {
+		return fmt.Errorf("listing the volumes of earlier verifies: %w", err)
+	}
+	var names []string
+	for _, v := range list.Volumes {
+		if gone(v.Labels) {
+			names = append(names, v.Name)
+		}
+	}
+	return removeVolumes(ctx, api, names)
 }
 
 func volumesOf(labels map[string]string) []string {
@@ -109,7 +147,11 @@ func remove(ctx context.Context, api client.APIClient, id string, volumes []stri
 	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // conflict: somebody else removes it
 		return fmt.Errorf("removing container %s: %w", id, err)
 	}
-	for _, name := range volumes {
+	return removeVolumes(ctx, api, volumes)
+}
+
+func removeVolumes(ctx context.Context, api client.APIClient, names []string) error {
+	for _, name := range names {
 		if err := api.VolumeRemove(ctx, name, false); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
 			return fmt.Errorf("removing volume %s: %w", name, err)
 		}

@@ -50,7 +50,7 @@ func shortForm(value string) string {
 
 // publishing are the flags that publish the same ports on free ones of the host,
 // so that neither the user's own container nor another verify is in the way.
-func (c Command) publishing() []string {
+func (c runLine) publishing() []string {
 	var flags []string
 	for _, p := range c.ports {
 		address := p.address
@@ -72,8 +72,8 @@ func (c Command) publishing() []string {
 
 // CheckTest fails if a test speaks to a port of the host as the command publishes
 // it: whatever answers there, it is not the container on trial.
-func (c Command) CheckTest(test string) error {
-	for _, p := range c.ports {
+func CheckTest(c Command, test string) error {
+	for _, p := range c.published() {
 		if p.host == "" || !regexp.MustCompile(`(^|\D)`+regexp.QuoteMeta(p.host)+`(\D|$)`).MatchString(test) {
 			continue
 		}

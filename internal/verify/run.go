@@ -21,8 +21,10 @@ import (
 
 // ended is how one run of the workload came out.
 type ended struct {
-	// outcome in words: runs whose words are the same came out the same.
+	// outcome in words, and the container's ending if that is known, too: runs whose
+	// words are the same came out the same.
 	outcome string
+	ending  ending
 	// broken says that the run is no measure: the container did not start, or did
 	// not end. A command as the user gave it must not be.
 	broken bool
@@ -32,13 +34,25 @@ type ended struct {
 	seconds float64
 }
 
+// words are the outcome and the ending.
+func (e ended) words() string {
+	if e.ending.words == "" {
+		return e.outcome
+	}
+	return e.outcome + "; " + e.ending.words
+}
+
 // exited is the outcome of a workload or test that ended by itself.
 func exited(what string, status int64) string { return fmt.Sprintf("%sexit status %d", what, status) }
 
-// create makes a container with the docker command and returns its ID.
-func (b *bench) create(ctx context.Context, how creation) (string, error) {
-	line := b.command.create(how)
+// passed is the outcome of a test that passed.
+var passed = exited("test: ", 0)
+
+// execute runs a docker command to its end and returns what it printed. The error is
+// its complaint.
+func execute(ctx context.Context, line []string, input []byte, environment ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.Env = append(os.Environ(), environment...)
 	// A creation under way is waited for, so that no container appears after the
 	// end. Only pulling an image takes longer.
 	cmd.Cancel = func() error {
@@ -47,19 +61,18 @@ func (b *bench) create(ctx context.Context, how creation) (string, error) {
 	}
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is ours to handle
 	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
 	err := cmd.Run()
-	if ctx.Err() != nil {
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
 		return "", ctx.Err()
+	case errors.As(err, &exit):
+		return "", errors.New(complaint(stderr.String()))
+	case err != nil:
+		return "", fmt.Errorf("cannot run %s: %w", line[0], err)
 	}
-	if err != nil {
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) {
-			return "", fmt.Errorf("cannot run %s: %w", line[0], err)
-		}
-		return "", fmt.Errorf("creating the container: %s", complaint(stderr.String()))
-	}
-	return strings.TrimSpace(stdout.String()), nil
+	return stdout.String(), nil
 }
 
 // patience is how long a request to the engine may go on after Ctrl-C.
@@ -83,17 +96,17 @@ func complaint(stderr string) string {
 
 // execute runs the workload once and removes the container, whatever happens.
 func (b *bench) execute(ctx context.Context, how creation) (result ended, err error) {
-	how.name, how.labels, how.publish = b.nextName(), b.labels(), b.test != ""
+	how = b.complete(how)
 	ctx, cancel := context.WithTimeoutCause(ctx, b.timeout, errTimeout)
 	defer cancel()
-	id, err := b.create(ctx, how)
+	id, err := b.command.create(ctx, b.api, how)
 	if err != nil {
 		return ended{}, b.reason(ctx, err)
 	}
-	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, id))) }()
+	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, how.name))) }()
 	b.observer.Learn(ctx, id)
 	begin := time.Now()
-	if result, err = b.start(ctx, id, how.name); err != nil {
+	if result, err = b.start(ctx, id, how); err != nil {
 		return ended{}, err
 	}
 	result.seconds = time.Since(begin).Seconds()
@@ -128,7 +141,7 @@ func (b *bench) reason(ctx context.Context, err error) error {
 }
 
 // start starts a new container and waits until its outcome is known.
-func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
+func (b *bench) start(ctx context.Context, id string, how creation) (ended, error) {
 	output, err := b.attach(ctx, id)
 	if err != nil {
 		return ended{}, err
@@ -138,15 +151,22 @@ func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
 	if b.test != "" && b.healthcheck {
 		events = b.follow(ctx, id)
 	}
-	exits, failed := b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
-	if err := b.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+	var exit exiting
+	exit.exits, exit.failed = b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
+	if err := b.command.start(ctx, b.api, id, how); err != nil {
 		return b.notStarted(ctx, id, err)
 	}
 	var result ended
 	if b.test == "" {
-		result, err = b.awaitExit(ctx, exits, failed)
+		var status int64
+		status, err = exit.await(ctx)
+		result.outcome = exited("", status)
 	} else {
-		result, err = b.runTest(ctx, id, name, events)
+		result, err = b.runTest(ctx, id, events)
+	}
+	if err == nil && result.outcome == passed && !b.kills {
+		result.output = "" // what the container writes tells why it does not end
+		result.ending, err = b.stop(ctx, id, exit)
 	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
 		return ended{outcome: fmt.Sprintf("no end within %s", b.timeout), broken: true, output: output.last()}, nil
@@ -163,6 +183,14 @@ func (b *bench) start(ctx context.Context, id, name string) (ended, error) {
 	return result, nil
 }
 
+// closed is why an answer of the engine ended early.
+func closed(err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return errors.New("the engine has closed the connection")
+	}
+	return err
+}
+
 // notStarted tells a refusal, which may be for want of a capability, from an engine
 // in trouble.
 func (b *bench) notStarted(ctx context.Context, id string, err error) (ended, error) {
@@ -176,23 +204,6 @@ func (b *bench) notStarted(ctx context.Context, id string, err error) (ended, er
 		}
 	}
 	return ended{}, fmt.Errorf("the container does not start: %s", text)
-}
-
-func (b *bench) awaitExit(ctx context.Context, exits <-chan container.WaitResponse, failed <-chan error) (ended, error) {
-	select {
-	case exit := <-exits:
-		if exit.Error != nil {
-			return ended{}, fmt.Errorf("waiting for the container's end: %s", exit.Error.Message)
-		}
-		return ended{outcome: exited("", exit.StatusCode)}, nil
-	case err := <-failed:
-		if err == nil || errors.Is(err, io.EOF) {
-			err = errors.New("the engine has closed the connection")
-		}
-		return ended{}, fmt.Errorf("waiting for the container's end: %w", err)
-	case <-ctx.Done():
-		return ended{}, ctx.Err()
-	}
 }
 
 // end kills what still runs in the container, and returns when it has gone.
@@ -214,13 +225,6 @@ func (b *bench) end(ctx context.Context, id string) error {
 // endTimeout bounds what is done with the engine when everything else is over.
 const endTimeout = 30 * time.Second
 
-// remove is remove for a container of ours, even if ctx has ended.
-func (b *bench) remove(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
-	defer cancel()
-	return remove(ctx, b.api, id, b.storage.fresh)
-}
-
 // output keeps the end of what a container writes.
 type output struct {
 	stdout, stderr tail
@@ -231,11 +235,11 @@ type output struct {
 // attach must be called before the container starts. A container that reads its
 // standard input finds it at its end: it cannot be read once for each run.
 func (b *bench) attach(ctx context.Context, id string) (*output, error) {
-	stream, err := b.api.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: b.command.Input, Stdout: true, Stderr: true})
+	stream, err := b.api.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: b.command.input(), Stdout: true, Stderr: true})
 	if err != nil {
 		return nil, fmt.Errorf("attaching to the container: %w", err)
 	}
-	if b.command.Input {
+	if b.command.input() {
 		if err := stream.CloseWrite(); err != nil {
 			return nil, fmt.Errorf("ending the container's input: %w", err)
 		}

@@ -38,7 +38,7 @@ func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) 
 	}
 	t.tell(t.options.Trying, a.Trial)
 	for range t.options.Repeat {
-		e, err := t.bench.execute(ctx, creation{grants: set, pulled: true})
+		e, err := t.bench.execute(ctx, creation{grants: set})
 		if err != nil {
 			return attempt{}, err
 		}
@@ -66,9 +66,9 @@ func (a *attempt) note(e ended, original string) {
 	if original == "" && len(a.Outcomes) > 0 {
 		original = a.Outcomes[0]
 	}
-	same := original == "" || e.outcome == original
+	same := original == "" || e.words() == original
 	a.ended = append(a.ended, e)
-	a.Outcomes = append(a.Outcomes, e.outcome)
+	a.Outcomes = append(a.Outcomes, e.words())
 	a.Seconds += e.seconds
 	a.Same = a.Same && same
 	if !same {

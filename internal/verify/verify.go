@@ -72,7 +72,10 @@ func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Pr
 	if err := b.inspect(ctx, o.SharedVolumes); err != nil {
 		return p, proof, err
 	}
-	for _, m := range b.storage.kept {
+	for _, note := range o.Command.notes() {
+		o.note("%s", note)
+	}
+	for _, m := range b.shared {
 		o.note("the runs share %s: what one leaves there the next one finds, which may hide a need", describe(m))
 	}
 	t := &trials{bench: b, options: o}
@@ -101,7 +104,7 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 	for _, e := range a.ended {
 		switch {
 		case e.broken && strings.HasPrefix(e.outcome, "no end"):
-			advice := "if it is not meant to end by itself, say with --test CMD how to see that it works; else --timeout gives it more time"
+			advice := "if it is not meant to end by itself, say with --test CMD how to see that it works (--test true if its HEALTHCHECK tells); else --timeout gives it more time"
 			if t.options.Test != "" {
 				advice = "the test did not end, or the container did not become healthy: --timeout gives them more time"
 			}
@@ -110,17 +113,44 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 			return a, fmt.Errorf("the container does not start under its own flags: %s", e.output)
 		}
 	}
+	if t.options.Test != "" {
+		return a, t.expectPass(&a)
+	}
 	t.original = a.Outcomes[0]
-	passed := exited("test: ", 0)
-	switch {
-	case t.options.Test == "" && a.Same && t.original != exited("", 0):
+	if a.Same && t.original != exited("", 0) {
 		t.options.note("the workload ends with %s under its own flags: what it does not come to is not verified", t.original)
-	case t.options.Test != "" && !slices.Contains(a.Outcomes, passed):
-		return a, fmt.Errorf("the test fails although everything is granted: %s%s; nothing was tried", t.original, quoted(a.ended[0].output))
-	case t.options.Test != "":
-		t.original = passed
 	}
 	return a, nil
+}
+
+// expectPass makes a test that passes the outcome to compare with, and the
+// container's ending, unless that says nothing: one that has to be killed anyway, or
+// ends now so and now so.
+func (t *trials) expectPass(a *attempt) error {
+	a.Same = true
+	var ways []ending
+	for _, e := range a.ended {
+		a.Same = a.Same && e.outcome == passed
+		if e.outcome == passed && !slices.Contains(ways, e.ending) {
+			ways = append(ways, e.ending)
+		}
+	}
+	if len(ways) == 0 {
+		return fmt.Errorf("the test fails although everything is granted: %s%s; nothing was tried", a.Outcomes[0], quoted(a.ended[0].output))
+	}
+	t.original = a.Outcomes[slices.IndexFunc(a.ended, func(e ended) bool { return e.outcome == passed })]
+	switch killed := slices.IndexFunc(ways, func(way ending) bool { return way.killed }); {
+	case killed >= 0:
+		t.compareNoEnding("it " + ways[killed].words)
+	case len(ways) > 1:
+		t.compareNoEnding(fmt.Sprintf("it ended now so and now so (%s, %s)", ways[0].words, ways[1].words))
+	}
+	return nil
+}
+
+func (t *trials) compareNoEnding(reason string) {
+	t.options.note("under its own flags %s: how it ends is not compared", reason)
+	t.original, t.bench.kills = passed, true
 }
 
 func quoted(line string) string {
@@ -177,7 +207,7 @@ func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error
 // prove tries the list, and less and less of it.
 func (t *trials) prove(ctx context.Context, original attempt, s profile.Summary) (profile.Proof, error) {
 	proof := profile.Proof{
-		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line, Test: t.options.Test, Repeat: t.options.Repeat,
+		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line(), Service: t.options.Command.serviceName(), Test: t.options.Test, Repeat: t.options.Repeat,
 		Container: s.Container, Observed: s.Needs(), Set: s.Needs(),
 	}
 	proof.Container.ImageID, proof.Container.Labels = t.bench.container.ImageID, nil

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"encoding/csv"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,44 +26,63 @@ func volumeNames(ctx context.Context, api client.APIClient) ([]string, error) {
 	return names, nil
 }
 
-// storage is what of a container's mounts outlives a run or belongs to others.
-type storage struct {
-	// fresh are named volumes that creating the container has made; they are removed
-	// after each run.
-	fresh []string
-	// kept are the writable volumes and directories that were there before: what one
-	// run leaves in them the next one finds.
-	kept []container.MountPoint
-}
-
-// storageOf tells the mounts of a new container apart. before lists the volumes
-// that were there when it was created.
-func storageOf(created container.InspectResponse, before []string) storage {
-	var s storage
-	for _, m := range created.Mounts {
-		switch {
-		case m.Type == mount.TypeVolume && !slices.Contains(before, m.Name):
-			if !anonymous(created, m) {
-				s.fresh = append(s.fresh, m.Name)
+// ownVolume gives a volume that is not there yet a name of the run's own, so that each
+// run begins with a new one, whoever else makes one of the user's name. It returns
+// the option with it, and the new name; "" if there is nothing to rename.
+func ownVolume(o option, how creation) (option, string) {
+	switch o.name {
+	case "volume":
+		if name, rest, ok := strings.Cut(o.value, ":"); ok && how.isNewVolume(name) {
+			return option{o.name, how.volume(name) + ":" + rest}, how.volume(name)
+		}
+	case "mount":
+		fields, err := csv.NewReader(strings.NewReader(o.value)).Read()
+		if err != nil || slices.Contains(fields, "type=bind") {
+			return o, "" // the docker command says what is wrong
+		}
+		for i, field := range fields {
+			key, name, _ := strings.Cut(field, "=")
+			if (key == "src" || key == "source") && how.isNewVolume(name) {
+				fields[i] = key + "=" + how.volume(name)
+				return option{o.name, csvLine(fields)}, how.volume(name)
 			}
-		case m.RW && (m.Type == mount.TypeVolume || m.Type == mount.TypeBind):
-			s.kept = append(s.kept, m)
 		}
 	}
-	return s
+	return o, ""
 }
 
-// anonymous volumes go with their container. The engine does not say which are,
-// but their names are not in the container's settings.
-func anonymous(created container.InspectResponse, m container.MountPoint) bool {
-	named := func(bind string) bool { return strings.HasPrefix(bind, m.Name+":") }
-	return !slices.ContainsFunc(created.HostConfig.Binds, named) &&
-		!slices.ContainsFunc(created.HostConfig.Mounts, func(other mount.Mount) bool { return other.Source == m.Name })
+// csvLine is the inverse of reading a line.
+func csvLine(fields []string) string {
+	var text strings.Builder
+	w := csv.NewWriter(&text)
+	_ = w.Write(fields) // a Builder does not fail
+	w.Flush()
+	return strings.TrimSuffix(text.String(), "\n")
 }
 
-// users finds another container that has one of the mounts, or a directory above
-// or below it.
-func users(ctx context.Context, api client.APIClient, self string, kept []container.MountPoint) error {
+func (how creation) volume(name string) string { return how.name + "_" + name }
+
+// isNewVolume: others are directories, and volumes that were there before.
+func (how creation) isNewVolume(name string) bool {
+	return name != "" && !strings.ContainsAny(name, "/~") && !strings.HasPrefix(name, ".") && !slices.Contains(how.volumes, name)
+}
+
+// sharedMounts are the writable volumes and directories of a new container that were
+// there before: what one run leaves in them the next one finds. before lists the
+// volumes that were there when it was created.
+func sharedMounts(created container.InspectResponse, before []string) []container.MountPoint {
+	var shared []container.MountPoint
+	for _, m := range created.Mounts {
+		if m.RW && (m.Type == mount.TypeBind || m.Type == mount.TypeVolume && slices.Contains(before, m.Name)) {
+			shared = append(shared, m)
+		}
+	}
+	return shared
+}
+
+// users finds a container that is not of the run and has one of the mounts, or a
+// directory above or below it.
+func users(ctx context.Context, api client.APIClient, run string, kept []container.MountPoint) error {
 	if len(kept) == 0 {
 		return nil
 	}
@@ -71,7 +91,7 @@ func users(ctx context.Context, api client.APIClient, self string, kept []contai
 		return fmt.Errorf("listing the containers that use a volume: %w", err)
 	}
 	for _, other := range all {
-		if other.ID == self {
+		if other.Labels[runLabel] == run {
 			continue
 		}
 		for _, theirs := range other.Mounts {

@@ -16,8 +16,8 @@ var unseen = []struct {
 }{
 	{
 		// With the tracepoint in it, it is too large for that.
-		kernel.Version{Major: 6, Minor: 14}, "the compiler builds cap_capable into cap_capset, cap_task_prctl and cap_vm_enough_memory",
-		[]string{"capset-same", "capset-only", "ambient", "securebits", "forks"},
+		kernel.Version{Major: 6, Minor: 14}, "the compiler builds cap_capable into cap_vm_enough_memory, which needs nothing",
+		[]string{"forks"},
 	},
 	{
 		kernel.Version{Major: 6, Minor: 5}, "mlock_future_check looks at the limit before it asks",

@@ -60,6 +60,14 @@ struct {
 	__type(value, struct check_key);
 } scratch SEC(".maps");
 
+/* Of the stack a program and all that it calls have 512 bytes together. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct check_value);
+} fresh_checks SEC(".maps");
+
 /* Not a global function: before 6.2 the verifier takes no pointer that came through
  * one for a map's key. */
 static __noinline int record(struct check_key *key, __u32 uid)
@@ -69,13 +77,19 @@ static __noinline int record(struct check_key *key, __u32 uid)
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct check_value *value = bpf_map_lookup_elem(&checks, key);
 	if (!value) {
-		struct check_value fresh = { .first_ns = now, .uid = uid };
-		fresh.pid = bpf_get_current_pid_tgid() >> 32;
-		long error = bpf_map_update_elem(&checks, key, &fresh, BPF_NOEXIST);
+		__u32 zero = 0;
+		struct check_value *fresh = bpf_map_lookup_elem(&fresh_checks, &zero);
+		if (!fresh)
+			return 0;
+		__builtin_memset(fresh, 0, sizeof(*fresh));
+		fresh->first_ns = now;
+		fresh->pid = bpf_get_current_pid_tgid() >> 32;
+		fresh->uid = uid;
+		long error = bpf_map_update_elem(&checks, key, fresh, BPF_NOEXIST);
 		if (!error)
 			tell((struct event){
 				.kind = EVENT_CHECK,
-				.pid = fresh.pid,
+				.pid = fresh->pid,
 				.container = key->container,
 				.time_ns = now,
 				.capability = key->capability,

@@ -350,6 +350,7 @@ type CapmonMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Events          *ebpf.MapSpec `ebpf:"events"`
 	Executions      *ebpf.MapSpec `ebpf:"executions"`
+	FreshChecks     *ebpf.MapSpec `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
 	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
 	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
@@ -406,6 +407,7 @@ type CapmonMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Events          *ebpf.Map `ebpf:"events"`
 	Executions      *ebpf.Map `ebpf:"executions"`
+	FreshChecks     *ebpf.Map `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
 	Pendings        *ebpf.Map `ebpf:"pendings"`
 	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
@@ -425,6 +427,7 @@ func (m *CapmonMaps) Close() error {
 		m.Counters,
 		m.Events,
 		m.Executions,
+		m.FreshChecks,
 		m.FreshExecutions,
 		m.Pendings,
 		m.RefusalsOf,

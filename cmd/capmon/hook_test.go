@@ -58,7 +58,7 @@ func load(t *testing.T, file string, hook monitor.Hook) []seen {
 // an emulated processor too long. Everything is run without -short.
 var brief = []string{
 	"chown", "setuid-0-of-32-bits", "cat-secret", "entrypoint-of-another-user", "bind-80-privileged", "own-user-namespace", "access",
-	"file-capability", "capset-only", "map-root", "map-locked-within", "acl-by-path", "list-packet-sockets", "exec-by-thread",
+	"file-capability", "capset-only", "map-root", "map-locked-within", "acl-by-path", "list-packet-sockets", "exec-by-thread", "memory-policy", "securebits",
 }
 
 // One run, seen by all hooks at once: a capmon for each, one the command of the other.

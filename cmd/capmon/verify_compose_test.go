@@ -2,9 +2,12 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 // composeFile writes a compose file of a project and returns its path.
@@ -116,6 +119,27 @@ services:
 	_, r := prove(t, "--shared-volumes", "--", "docker", "compose", "-f", file, "up", "web")
 	if !strings.Contains(r.stderr, "the runs share "+dir+"/data") {
 		t.Error(r.stderr)
+	}
+}
+
+// The moments are spread over the creation and the start of two projects; each has to
+// end well, so none is waited for.
+func TestVerifyAServiceInterruptedAtAnyMoment(t *testing.T) {
+	file := composeFile(t, `
+services:
+  web: {image: bb, command: 'true', volumes: [data:/data], depends_on: [db]}
+  db: {image: bb, command: sleep 1000}
+volumes: {data: {}}
+`)
+	for delay := time.Duration(0); delay < 3*time.Second; delay += 300 * time.Millisecond {
+		cmd := exec.Command(binary, "verify", "--", "docker", "compose", "-f", file, "up", "web")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(delay)
+		end(t, cmd)
+		nothingLeft(t)
 	}
 }
 

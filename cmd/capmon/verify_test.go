@@ -198,7 +198,7 @@ var endings = []proof{
 	},
 	{
 		name: "stops with another status", flags: []string{ready}, options: []string{"--stop-signal=USR1"},
-		command: sh("trap 'chroot / true && exit 3' USR1; touch /tmp/ready; while :; do sleep 0.1; done"),
+		command: sh("trap 'chroot / true && exit 3; exit 0' USR1; touch /tmp/ready; while :; do sleep 0.1; done"),
 		set:     caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
 	},
 	{

@@ -3,9 +3,7 @@ package verify
 import (
 	"context"
 	"encoding/json"
-
 	"fmt"
-	"os/exec"
 	"slices"
 	"strings"
 
@@ -71,39 +69,28 @@ func parseCompose(ctx context.Context, line []string, words int) (Command, error
 	return c.resolve(ctx, options)
 }
 
-// resolve lets compose read its files.
+// resolve lets compose read its files, and learns the rest from that.
 func (c composition) resolve(ctx context.Context, options []string) (Command, error) {
-	text, err := execute(ctx, slices.Concat(c.compose, options, []string{"config", "--format=json", c.service}), nil, quiet)
-	switch {
-	case err != nil && exec.CommandContext(ctx, c.compose[0], append(c.compose[1:], "version")...).Run() != nil:
-		return nil, fmt.Errorf("%s does not run: install Docker's compose plugin, version 2 or later, or verify with docker run (%w)", strings.Join(c.compose, " "), err)
-	case err != nil:
-		return nil, fmt.Errorf("docker compose config: %w", err)
+	text, err := c.config(ctx, options)
+	if err != nil {
+		return nil, err
 	}
 	c.resolved = []byte(text)
 	m, err := c.model()
 	if err != nil {
 		return nil, err
 	}
-	service, ok := m.object("services")[c.service].(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("the compose file has no service %s", c.service)
+	service := m.object("services").object(c.service)
+	if err := c.check(m, service); err != nil {
+		return nil, err
 	}
 	c.project, _ = m["name"].(string)
 	c.given, _ = service["container_name"].(string)
 	if c.given == "" {
 		c.given = c.project + "-" + c.service + "-1"
 	}
-	if service["privileged"] == true {
-		return nil, fmt.Errorf("service %s: privileged %s: leave it out and grant what is needed, such as by cap_add: [ALL] with devices", c.service, privilegedIsMore)
-	}
-	for name, volume := range m.objects("volumes") {
-		if options := volume.object("driver_opts"); len(options) > 0 && options["type"] != "tmpfs" {
-			return nil, fmt.Errorf("volume %s has driver_opts: verify makes each run a new volume, which would hold the same data as the user's; verify with a file in which it is another volume", name)
-		}
-	}
-	for _, service := range m.objects("services") {
-		if service["build"] != nil {
+	for _, other := range m.objects("services") {
+		if other["build"] != nil {
 			c.advice = "; verify builds nothing: docker compose build does"
 		}
 	}
@@ -117,11 +104,36 @@ func (c composition) resolve(ctx context.Context, options []string) (Command, er
 	return c, err
 }
 
+// config is what compose makes of the service and those that it depends on.
+func (c composition) config(ctx context.Context, options []string) (string, error) {
+	text, err := execute(ctx, slices.Concat(c.compose, options, []string{"config", "--format=json", c.service}), nil, quiet)
+	if err == nil {
+		return text, nil
+	}
+	if _, missing := execute(ctx, slices.Concat(c.compose, []string{"version"}), nil); missing != nil {
+		return "", fmt.Errorf("%s does not run: install Docker's compose plugin, version 2 or later, or verify with docker run (%w)", strings.Join(c.compose, " "), missing)
+	}
+	return "", fmt.Errorf("docker compose config: %w", err)
+}
+
+// check refuses what no run could have of its own, or capabilities do not replace.
+func (c composition) check(m, service model) error {
+	if service["privileged"] == true {
+		return fmt.Errorf("service %s: privileged %s: leave it out and grant what is needed, such as by cap_add: [ALL] with devices", c.service, privilegedIsMore)
+	}
+	for name, volume := range m.objects("volumes") {
+		if options := volume.object("driver_opts"); len(options) > 0 && options["type"] != "tmpfs" {
+			return fmt.Errorf("volume %s has driver_opts: verify makes each run a new volume, which would hold the same data as the user's; verify with a file in which it is another volume", name)
+		}
+	}
+	return nil
+}
+
 // quiet lets compose write nothing but what is wrong.
 const quiet = "COMPOSE_PROGRESS=quiet"
 
 // servicePorts are the ports of the resolved service.
-func servicePorts(service map[string]any) ([]port, error) {
+func servicePorts(service model) ([]port, error) {
 	entries, _ := service["ports"].([]any)
 	var ports []port
 	for _, entry := range entries {

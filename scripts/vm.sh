@@ -110,8 +110,8 @@ copy_programs() {
 }
 
 # write_init: what the kernel starts. The command's output goes to the second serial
-# line, its exit code to the third; the first is the kernel's own. Ending is a reset,
-# at which QEMU exits; so is a panic, and the end of init is one.
+# line, its exit code to the third; the first is the kernel's own. It ends with a
+# reset, at which QEMU exits, and so does a panic.
 write_init() {
 	cat >"$tree/init" <<-'END'
 		#!/bin/bash

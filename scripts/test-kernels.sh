@@ -2,8 +2,8 @@
 # Runs the tests of the hooks under the kernels of vm.sh, with this host's Docker in
 # the guest and the image bb of the daemon that DOCKER_HOST names.
 #
-#   test-kernels.sh            all workloads, all kernels: about ten minutes for each
-#   test-kernels.sh --short    a few workloads, the first kernel: about two minutes
+#   test-kernels.sh            all workloads, all kernels: some 15 minutes
+#   test-kernels.sh --short    a few workloads, the first kernel: some 2 minutes
 #
 # What passed is not run again before something changes that went into it. Exits with
 # 1 if a test fails under one of the kernels.

@@ -5,7 +5,7 @@
 #   vm.sh kernels                      list the kernels
 #   vm.sh fetch KERNEL                 download it, check it, unpack it, if it is not there
 #   vm.sh run KERNEL DIR COMMAND...    run COMMAND in the copy of DIR that the guest has
-#                                      as /work; its output and exit code are ours
+#                                      as /guest; its output and exit code are ours
 #
 # The guest has one processor, no network, cgroup v2, and what Docker and its scripts
 # need; what is written there is gone afterwards. Nothing but the processor is used of
@@ -110,8 +110,8 @@ copy_programs() {
 }
 
 # write_init: what the kernel starts. The command's output goes to the second serial
-# line, its exit code to the third; the first is the kernel's own. Ending is a reset,
-# at which QEMU exits; so is a panic, and the end of init is one.
+# line, its exit code to the third; the first is the kernel's own. It ends with a
+# reset, at which QEMU exits, and so does a panic.
 write_init() {
 	cat >"$tree/init" <<-'END'
 		#!/bin/bash
@@ -126,7 +126,7 @@ write_init() {
 		mount -t securityfs securityfs /sys/kernel/security
 		ip link set lo up
 		export HOME=/root PATH=/usr/bin
-		cd /work || exit
+		cd /guest || exit
 		code=0
 		setsid bash /command </dev/null >/dev/ttyS1 2>&1 || code=$?
 		echo "$code" >/dev/ttyS2
@@ -146,7 +146,7 @@ make_disk() {
 	echo "root:x:0:" >"$tree/etc/group"
 	echo "127.0.0.1 localhost" >"$tree/etc/hosts"
 	cp -a "$kernel/lib/modules" "$tree/usr/lib/"
-	cp -a "$1" "$tree/work"
+	cp -a "$1" "$tree/guest"
 	shift
 	printf '%q ' "$@" >"$tree/command"
 	write_init

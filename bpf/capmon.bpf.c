@@ -53,9 +53,17 @@ struct {
 	__type(value, struct pending);
 } pendings SEC(".maps");
 
+/* Each program has a slot of its own: one under fexit may be preempted by another. */
+enum slot {
+	SLOT_CHECK = 0,
+	SLOT_CAPSET = 1,
+	SLOT_PRCTL = 2,
+	SLOT_MAX = 3,
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, SLOT_MAX);
 	__type(key, __u32);
 	__type(value, struct check_key);
 } scratch SEC(".maps");
@@ -127,15 +135,14 @@ static __always_inline void follow(struct task_struct *task, const struct check_
 	else if (settings.outcomes && key->refused_first)
 		overrule(task, key);
 	if (key->answer == ANSWER_HELD)
-		note_use(task, key, own);
+		note_use(key, own);
 }
 
 /* The check that has just been recorded. A global function, so that the verifier
  * follows it once and not at the end of every path that leads here. */
-__noinline int follow_scratch(bool own)
+__noinline int follow_scratch(__u32 slot, bool own)
 {
-	__u32 zero = 0;
-	struct check_key *key = bpf_map_lookup_elem(&scratch, &zero);
+	struct check_key *key = bpf_map_lookup_elem(&scratch, &slot);
 
 	if (key)
 		follow(bpf_get_current_task_btf(), key, own);
@@ -203,7 +210,7 @@ static __always_inline bool hold(struct task_struct *task, const struct check_ke
  * it was asked, 0 where the stack tells.
  */
 static __always_inline int check(void *ctx, const struct cred *cred, struct user_namespace *target,
-				 int capability, int opts, int ret, __u64 site)
+				 int capability, int opts, int ret, __u64 site, __u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
@@ -213,8 +220,7 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	if (!id)
 		return 0;
 
-	__u32 zero = 0;
-	struct check_key *key = bpf_map_lookup_elem(&scratch, &zero);
+	struct check_key *key = bpf_map_lookup_elem(&scratch, &slot);
 	if (!key)
 		return 0;
 	__builtin_memset(key, 0, sizeof(*key));
@@ -282,7 +288,7 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	}
 	record(key, BPF_CORE_READ(cred, euid.val));
 	if (key->phase == PHASE_WORKLOAD)
-		follow_scratch(cred == BPF_CORE_READ(task, real_cred));
+		follow_scratch(slot, cred == BPF_CORE_READ(task, real_cred));
 	return 0;
 }
 
@@ -290,14 +296,14 @@ SEC("tp_btf/cap_capable")
 int BPF_PROG(check_tracepoint, const struct cred *cred, struct user_namespace *target,
 	     const struct user_namespace *capable_ns, int capability, int ret)
 {
-	return check(ctx, cred, target, capability, OPTS_UNKNOWN, ret, 0);
+	return check(ctx, cred, target, capability, OPTS_UNKNOWN, ret, 0, SLOT_CHECK);
 }
 
 SEC("fexit/cap_capable")
 int BPF_PROG(check_fexit, const struct cred *cred, struct user_namespace *target, int capability,
 	     unsigned int opts, int ret)
 {
-	return check(ctx, cred, target, capability, opts, ret, 0);
+	return check(ctx, cred, target, capability, opts, ret, 0, SLOT_CHECK);
 }
 
 /* At the entry, without a return probe: the answer is computed, so nothing has
@@ -307,12 +313,12 @@ int check_kprobe(struct pt_regs *ctx)
 {
 #if defined(__TARGET_ARCH_x86)
 	return check(ctx, (const struct cred *)ctx->di, (struct user_namespace *)ctx->si,
-		     (int)ctx->dx, (int)ctx->cx, 1, 0);
+		     (int)ctx->dx, (int)ctx->cx, 1, 0, SLOT_CHECK);
 #elif defined(__TARGET_ARCH_arm64)
 	struct user_pt_regs *regs = (struct user_pt_regs *)ctx;
 	return check(ctx, (const struct cred *)regs->regs[0],
 		     (struct user_namespace *)regs->regs[1], (int)regs->regs[2], (int)regs->regs[3],
-		     1, 0);
+		     1, 0, SLOT_CHECK);
 #endif
 }
 
@@ -322,7 +328,7 @@ int check_kprobe(struct pt_regs *ctx)
  * PR_SET_SECUREBITS, cap_task_prctl (security/commoncap.c); both ask for CAP_SETPCAP.
  * When one of them returns and the question was not seen, it is recorded here.
  */
-static __always_inline int asked_inside(void *ctx, bool asks, __u64 site)
+static __always_inline int asked_inside(void *ctx, bool asks, __u64 site, __u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 id = container_of_task(task);
@@ -335,7 +341,8 @@ static __always_inline int asked_inside(void *ctx, bool asks, __u64 site)
 	bool seen = state->setpcap_asked;
 	if (asks && !seen) {
 		const struct cred *cred = BPF_CORE_READ(task, cred);
-		check(ctx, cred, BPF_CORE_READ(cred, user_ns), CAP_SETPCAP, OPTS_UNKNOWN, 1, site);
+		check(ctx, cred, BPF_CORE_READ(cred, user_ns), CAP_SETPCAP, OPTS_UNKNOWN, 1, site,
+		      slot);
 	}
 	state->setpcap_asked = 0;
 	return 0;
@@ -362,20 +369,20 @@ static __always_inline bool sets_securebits(long result)
 SEC("fexit/cap_capset")
 int BPF_PROG(capset_fexit)
 {
-	return asked_inside(ctx, true, settings.capset);
+	return asked_inside(ctx, true, settings.capset, SLOT_CAPSET);
 }
 
 SEC("kretprobe/cap_capset")
 int capset_kretprobe(struct pt_regs *ctx)
 {
-	return asked_inside(ctx, true, settings.capset);
+	return asked_inside(ctx, true, settings.capset, SLOT_CAPSET);
 }
 
 SEC("fexit/cap_task_prctl")
 int BPF_PROG(prctl_fexit, int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
 	     unsigned long arg5, int result)
 {
-	return asked_inside(ctx, sets_securebits(result), settings.task_prctl);
+	return asked_inside(ctx, sets_securebits(result), settings.task_prctl, SLOT_PRCTL);
 }
 
 SEC("kretprobe/cap_task_prctl")
@@ -386,7 +393,7 @@ int prctl_kretprobe(struct pt_regs *ctx)
 #elif defined(__TARGET_ARCH_arm64)
 	int result = ((struct user_pt_regs *)ctx)->regs[0];
 #endif
-	return asked_inside(ctx, sets_securebits(result), settings.task_prctl);
+	return asked_inside(ctx, sets_securebits(result), settings.task_prctl, SLOT_PRCTL);
 }
 
 /* A child is in its parent's phase: workload stays workload. */

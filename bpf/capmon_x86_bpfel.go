@@ -142,6 +142,7 @@ type CapmonContainer struct {
 	Bounding   uint64
 	Permitted  uint64
 	Keyring    uint64
+	Used       uint64
 	Kept       uint64
 	Lost       uint64
 	BaseUserns uint32
@@ -265,7 +266,6 @@ type CapmonTaskState struct {
 	RefusedSite  [8]uint64
 	SetpcapAsked uint32
 	_            [4]byte
-	Used         uint64
 }
 
 type CapmonWalk struct {

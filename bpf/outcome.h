@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
  * What became of a check: whether the system call failed in which it was refused, and
- * whether a thread that used a capability kept it.
+ * whether a capability that was used was kept.
  */
 #ifndef CAPMON_OUTCOME_H
 #define CAPMON_OUTCOME_H
@@ -121,31 +121,28 @@ static __always_inline void settle_refusals(struct task_struct *task, const stru
 
 /* A thread has used a capability. Of one that was a copied credential's, such as a ring's
  * of io_uring, it cannot be told when it is given up. */
-static __always_inline void note_use(struct task_struct *task, const struct check_key *key,
-				     bool own)
+static __always_inline void note_use(const struct check_key *key, bool own)
 {
-	if (key->capability >= 64)
-		return;
-	__u64 bit = 1ULL << key->capability;
-	struct task_state *state = bpf_task_storage_get(&tasks, task, NULL, 0);
-	if (own && state) {
-		state->used |= bit;
-		return;
-	}
 	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
-	if (container)
-		__sync_fetch_and_or(&container->kept, bit);
+
+	if (!container || key->capability >= 64)
+		return;
+	__sync_fetch_and_or(&container->used, 1ULL << key->capability);
+	if (!own)
+		__sync_fetch_and_or(&container->kept, 1ULL << key->capability);
 }
 
-/* A thread ends, with what it still holds of what it used. */
+/* A thread ends, with what it still holds of what was used: by itself or by another, such
+ * as the child that a server's first process makes for each connection. */
 static __always_inline void keep_used(struct task_struct *task, struct container *container)
 {
 	struct task_state *state = bpf_task_storage_get(&tasks, task, NULL, 0);
 
-	if (state && state->used)
-		__sync_fetch_and_or(
-			&container->kept,
-			state->used & capabilities(&BPF_CORE_READ(task, real_cred)->cap_permitted));
+	if (!state || state->phase != PHASE_WORKLOAD || !container->used)
+		return;
+	__sync_fetch_and_or(&container->kept,
+			    container->used &
+				    capabilities(&BPF_CORE_READ(task, real_cred)->cap_permitted));
 }
 
 #endif

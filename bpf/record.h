@@ -124,7 +124,8 @@ struct container {
 	__u64 bounding; /* capability sets of the first workload process seen */
 	__u64 permitted;
 	__u64 keyring; /* session keyring of that process; 0: it has none */
-	__u64 kept; /* capabilities that threads had used and still held when they ended */
+	__u64 used; /* capabilities that the workload's threads were granted */
+	__u64 kept; /* those of them that some thread still held when it ended */
 	__u64 lost; /* checks that found no room in the checks map */
 	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
 	__u32 processes; /* workload processes seen */

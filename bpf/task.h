@@ -19,7 +19,6 @@ struct task_state {
 	__u32 refused; /* capability + 1 of the last check if it was refused, else 0 */
 	__u64 refused_site[SITE_DEPTH]; /* and where it was asked */
 	__u32 setpcap_asked; /* 1: CAP_SETPCAP was, since the last capset or prctl */
-	__u64 used; /* capabilities of the container's that the thread was granted */
 };
 
 struct {

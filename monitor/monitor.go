@@ -48,6 +48,9 @@ type Monitor struct {
 	mu      sync.Mutex
 	symbols *kernel.Symbols
 	closed  bool
+	stopped bool
+	// atStop is what the containers' processes were permitted when it was stopped.
+	atStop  map[uint64]capability.Set
 	watches [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
 }
 
@@ -164,7 +167,17 @@ func (m *Monitor) Hook() Hook { return m.attached.hook }
 func (m *Monitor) Failed() []*HookError { return m.failed }
 
 // Stop ends the recording. What was recorded can still be read.
-func (m *Monitor) Stop() error { return m.attached.detach() }
+func (m *Monitor) Stop() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.stopped || m.closed {
+		return nil
+	}
+	m.stopped = true
+	var err error
+	m.atStop, err = m.held() // who ends from now on is not seen
+	return errors.Join(err, m.attached.detach())
+}
 
 // Close ends the recording and frees everything; it may be called again.
 func (m *Monitor) Close() error {

@@ -97,6 +97,9 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
+	m.mu.Lock()
+	atStop := m.atStop
+	m.mu.Unlock()
 	held, err := m.held()
 	if err != nil {
 		return snapshot, err
@@ -110,7 +113,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		c.Calls = calls[cgroup]
 		now, running := held[cgroup]
 		c.Ended = !running
-		c.Kept = capability.Set(value.Kept).Union(now)
+		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[cgroup])
 		snapshot.Containers = append(snapshot.Containers, c)
 	}
 	if err := each.Err(); err != nil {

@@ -43,7 +43,7 @@ var ErrNoCalls = errors.New("the kernel has no tracepoint for system calls: it w
 func (m *Monitor) WatchCalls(calls []WatchedCall) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed {
+	if m.closed || m.stopped {
 		return ErrClosed
 	}
 	if len(calls) > 0 && m.attached.programs.Returned == nil {
@@ -76,8 +76,10 @@ func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.Capmo
 			}
 		}
 		if call.Name == "clone" {
-			watch.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE3)
-			named["clone3"] = watch
+			three := watch
+			three.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE3)
+			three.Masks[0] |= unix.CLONE_INTO_CGROUP // which clone cannot
+			named["clone3"] = three
 			watch.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE)
 		}
 		named[call.Name] = watch

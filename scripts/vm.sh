@@ -69,8 +69,8 @@ select_kernel() {
 download() {
 	local got
 	need apt-get
-	(cd "$1" && { apt-get -q download "$package=$version" ||
-		{ apt-get -q update && apt-get -q download "$package=$version"; }; }) >&2 ||
+	(cd "$1" && { apt-get -q -o APT::Sandbox::User=root download "$package=$version" ||
+		{ apt-get -q update && apt-get -q -o APT::Sandbox::User=root download "$package=$version"; }; }) >&2 ||
 		die "$package $version cannot be had from apt's sources: see https://snapshot.debian.org/package/linux-signed-amd64/"
 	got=$(echo "$1"/*.deb)
 	echo "$sum  $got" | sha256sum --check --quiet >&2 || die "$got is not what was expected"

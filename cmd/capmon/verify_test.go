@@ -316,6 +316,16 @@ func TestVerifyKeepsWhatIsFlaky(t *testing.T) {
 	}
 }
 
+// That a container ends otherwise once, though its test passed, may be chance.
+func TestVerifyLooksTwiceAtAnEnding(t *testing.T) {
+	script := "odd=0; chroot / true || { [ ! -e /state/seen ] && touch /state/seen && odd=5; }; trap 'exit '$odd TERM; touch /tmp/ready; while :; do sleep 0.1; done"
+	p, r := prove(t, ready, "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
+	if r.code != exitFound || p.verdicts()["SYS_CHROOT"] != undecided ||
+		!strings.Contains(strings.Join(p.Reasons, ""), "stopped on SIGTERM: exit status 5, test: exit status 0; stopped on SIGTERM: exit status 0") {
+		t.Errorf("exit code %d: %+v", r.code, p)
+	}
+}
+
 // The runs must not see of each other what a single run would not see.
 func TestVerifyBeginsWithANewVolumeEachTime(t *testing.T) {
 	p, _ := prove(t, "--", "docker", "run", "-v", "verify-fresh:/v", "bb", "sh", "-c", "[ ! -e /v/f ] && touch /v/f && chown 5 /v/f")

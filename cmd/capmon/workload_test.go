@@ -56,8 +56,9 @@ var workloads = []workload{
 	},
 	{name: "chroot", command: []string{"chroot", "/", "true"}, required: caps("SYS_CHROOT")},
 	{name: "su", command: []string{"su", "user", "-c", "true"}, required: caps("SETGID", "SETUID"), atStart: caps("SETGID", "SETUID")},
+	{name: "su-of-a-shell", command: sh("su user -c true; true"), required: caps("SETGID", "SETUID")},
 	{name: "mknod", command: sh("mknod /tmp/null c 1 3"), required: caps("MKNOD")},
-	{name: "kill", command: []string{"probe", "kill-user"}, required: caps("KILL", "SETUID"), atStart: caps("SETUID")},
+	{name: "kill", command: []string{"probe", "kill-user"}, required: caps("KILL", "SETUID")},
 	{
 		name: "bind-80-privileged", options: []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=1024"},
 		command: []string{"probe", "bind", "80"}, required: caps("NET_BIND_SERVICE"), onlyRun: true,

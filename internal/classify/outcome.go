@@ -46,18 +46,22 @@ func Outcomes(check monitor.Check) []Outcome {
 	return outcomes
 }
 
-// resultTells reports whether a refusal would be seen in the result of the system call:
-// netlink answers with a message, io_uring and asynchronous I/O with a completion.
+// resultTells reports whether a refusal would be seen in the result of the system call.
+// Netlink answers with a message, io_uring and asynchronous I/O with a completion; what is
+// put off until the return to user space has no result at all; kill of many succeeds if it
+// reaches one of them (kill_something_info, kernel/signal.c).
 func resultTells(check monitor.Check) bool {
 	switch check.Call.Name() {
-	case "io_uring_enter", "io_submit":
+	case "io_uring_enter", "io_submit", "kill":
 		return false
 	}
-	return !slices.ContainsFunc(check.Stack, func(function string) bool { return strings.Contains(function, "netlink") })
+	return !slices.ContainsFunc(check.Stack, func(function string) bool {
+		return strings.Contains(function, "netlink") || strings.HasPrefix(function, "io_") || function == "task_work_run"
+	})
 }
 
 // changesResult reports whether a refusal is no error but gives another result.
 func changesResult(check monitor.Check) bool {
 	row, known := find(check)
-	return known && (row.Class == Soft || row.Moot != "" && row.Silent != "" && check.Condition == monitor.Silent)
+	return known && (row.Class == Soft || row.Silent != "" && check.Condition != monitor.Matters)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/capmon/capmon/internal/seccomp"
@@ -18,7 +19,7 @@ var builtin = []string{"builtin", "default"}
 // A privileged container has none unless it asks for one. But what its list is for is
 // to run it without --privileged, and then it has the one that others have.
 func (d *Docker) seccompOf(ctx context.Context, options []string) (*seccomp.Profile, error) {
-	for _, option := range options {
+	for _, option := range slices.Backward(options) { // the last one counts
 		key, value, _ := strings.Cut(option, "=")
 		if key != "seccomp" {
 			if key, value, _ = strings.Cut(option, ":"); key != "seccomp" { // the former separator

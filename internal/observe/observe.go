@@ -143,11 +143,8 @@ func (o *Observer) hear(event container.Event) {
 	defer o.mu.Unlock()
 	info, known := o.infos[event.ID]
 	switch {
-	case event.Type == container.Died:
+	case event.Type == container.Removed: // until then it may be started again
 		o.unwatch(event.ID)
-		return
-	case event.Type == container.Started && info.Inspected: // once more, in a new cgroup
-		o.watch(info)
 		return
 	case event.Type == container.Renamed && known:
 		info.Name = event.Name

@@ -51,9 +51,7 @@ func (o *Observer) watch(info container.Info) {
 		o.log.Warn("watching system calls that are allowed only with a capability", zap.Error(err))
 		return
 	}
-	if _, known := o.watches.since[info.ID]; !known {
-		o.watches.since[info.ID] = time.Now()
-	}
+	o.watches.since[info.ID] = time.Now()
 }
 
 // unwatch ends that with the last container that it was for. The caller holds mu.

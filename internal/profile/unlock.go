@@ -3,6 +3,8 @@ package profile
 import (
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/seccomp"
@@ -17,9 +19,8 @@ func (r *Run) unlock(seen monitor.Container, profile *seccomp.Profile, watched t
 	if !known {
 		return
 	}
-	if r.Unwatched = unwatched(granted, profile); r.Unwatched != nil && profile != nil &&
-		!watched.IsZero() && (r.Existed || r.Started == nil || !watched.After(*r.Started)) {
-		r.Unwatched = nil
+	if profile == nil || !r.watchedFrom(watched) {
+		r.Unwatched = unwatched(granted, profile)
 	}
 	if profile == nil {
 		return
@@ -29,6 +30,24 @@ func (r *Run) unlock(seen monitor.Container, profile *seccomp.Profile, watched t
 		all = append(all, unlocked(call, granted, profile)...)
 	}
 	r.Uses = addUp(all)
+}
+
+// soon is how much later than the observation the recording of the calls of a container
+// may begin that was running already: what it did before is not known anyway.
+const soon = time.Second
+
+// watchedFrom reports whether all that was seen of the run was seen after a moment, zero
+// for never.
+func (r *Run) watchedFrom(moment time.Time) bool {
+	switch {
+	case moment.IsZero():
+		return false
+	case r.Started == nil:
+		return true
+	case r.Existed:
+		return !moment.After(r.Started.Add(soon))
+	}
+	return !moment.After(*r.Started)
 }
 
 // unwatched is what unlocks system calls, by Docker's profile if the container's own is
@@ -54,8 +73,8 @@ func unwatched(granted capability.Set, profile *seccomp.Profile) *capability.Set
 // the same way without.
 func unlocked(call monitor.Call, granted capability.Set, profile *seccomp.Profile) []Use {
 	name := call.Call.Name()
-	if name == "clone3" { // refused, its callers take clone
-		name = "clone"
+	if name == "clone3" && call.Call.Args[0]&unix.CLONE_INTO_CGROUP == 0 {
+		name = "clone" // which its callers take if it is refused, where that can do the same
 	}
 	need, other, err := profile.Need(granted, name, call.Call.Args, call.Error)
 	if err != nil {

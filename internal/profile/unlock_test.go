@@ -56,6 +56,7 @@ func TestUnwatchedCallsAreTold(t *testing.T) {
 		"watched too late":         {dockers(t), started.Add(time.Second), nil, true},
 		"never watched":            {dockers(t), time.Time{}, nil, true},
 		"it ran before":            {dockers(t), started.Add(time.Second), func(c *monitor.Container) { c.Existed = true }, false},
+		"it ran long before":       {dockers(t), started.Add(2 * time.Second), func(c *monitor.Container) { c.Existed = true }, true},
 		"unconfined":               {unconfined, time.Time{}, nil, false},
 		"profile not known":        {nil, time.Time{}, nil, true},
 		"nothing that unlocks":     {nil, time.Time{}, func(c *monitor.Container) { c.Bounding = capability.DockerDefault() }, false},

@@ -14,6 +14,9 @@ import (
 // known it is the oldest, which locks more.
 func Default(engine string) (*Profile, error) {
 	profile := moby.DefaultProfile()
+	if before(engine, "23.0.0") {
+		dropNarrow(profile)
+	}
 	for _, former := range formerly {
 		if former.in(engine) {
 			lock(profile, former.calls, former.unlockedBy)
@@ -26,9 +29,16 @@ func Default(engine string) (*Profile, error) {
 	return Parse(string(body))
 }
 
+// dropNarrow leaves bpf and perf_event_open to SYS_ADMIN, as it was before Docker knew
+// their own capabilities.
+func dropNarrow(profile *moby.Seccomp) {
+	profile.Syscalls = slices.DeleteFunc(profile.Syscalls, func(rule *moby.Syscall) bool {
+		return rule.Includes != nil && (slices.Contains(rule.Includes.Caps, "CAP_BPF") || slices.Contains(rule.Includes.Caps, "CAP_PERFMON"))
+	})
+}
+
 // formerly are the system calls that Docker's profile has come to allow to everyone
-// (profiles/seccomp/default.json of 20.10 to 28.5; the other differences between them are
-// calls that the older ones never allow).
+// (profiles/seccomp/default.json of 20.10 to 28.5). Others, the older ones never allow.
 var formerly = []struct {
 	calls      []string
 	unlockedBy string
@@ -43,7 +53,8 @@ var formerly = []struct {
 		calls:      []string{"name_to_handle_at"},
 		unlockedBy: "CAP_SYS_ADMIN",
 		in: func(engine string) bool {
-			return before(engine, "20.10.26") || !before(engine, "23.0.0") && before(engine, "23.0.7")
+			return before(engine, "20.10.26") || !before(engine, "23.0.0") && before(engine, "23.0.7") ||
+				!before(engine, "24.0.0") && before(engine, "24.0.3")
 		},
 	},
 }

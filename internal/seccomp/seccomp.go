@@ -111,11 +111,21 @@ func (r rules) of(name string, args [6]uint64) verdict {
 	return r.otherwise
 }
 
-// matches: all conditions have to hold.
+// matches: all conditions have to hold, or one of them if there are several for one
+// argument (matchCall, runc's libcontainer/seccomp/seccomp_linux.go).
 func matches(rule specs.LinuxSyscall, args [6]uint64) bool {
-	return !slices.ContainsFunc(rule.Args, func(condition specs.LinuxSeccompArg) bool {
-		return condition.Index >= uint(len(args)) || !holds(condition, args[condition.Index])
-	})
+	met := 0
+	perArgument := make(map[uint]int)
+	for _, condition := range rule.Args {
+		perArgument[condition.Index]++
+		if condition.Index < uint(len(args)) && holds(condition, args[condition.Index]) {
+			met++
+		}
+	}
+	if len(perArgument) < len(rule.Args) {
+		return met > 0
+	}
+	return met == len(rule.Args)
 }
 
 func holds(condition specs.LinuxSeccompArg, arg uint64) bool {
@@ -173,7 +183,9 @@ func (p *Profile) Unlocked(granted capability.Set) ([]Call, error) {
 		}
 		for _, rule := range slices.Concat(with.calls[name], without.calls[name]) {
 			for _, condition := range rule.Args {
-				call.Masks[condition.Index] |= maskOf(condition)
+				if condition.Index < uint(len(call.Masks)) {
+					call.Masks[condition.Index] |= maskOf(condition)
+				}
 			}
 		}
 		calls = append(calls, call)

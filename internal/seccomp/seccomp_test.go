@@ -55,6 +55,10 @@ func TestNeedOfDockersDefault(t *testing.T) {
 		"file handles":                       {granted: of(capability.SysAdmin), call: "name_to_handle_at"},
 		"file handles in 23.0.6":             {engine: "23.0.6", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
 		"file handles in 20.10.27":           {engine: "20.10.27", granted: of(capability.SysAdmin), call: "name_to_handle_at"},
+		"file handles in 24.0.2":             {engine: "24.0.2", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
+		"file handles in 24.0.3":             {engine: "24.0.3", granted: of(capability.SysAdmin), call: "name_to_handle_at"},
+		"a program":                          {granted: all, call: "bpf", need: of(capability.BPF), other: true},
+		"a program in 20.10":                 {engine: "20.10.24", granted: all, call: "bpf", need: of(capability.SysAdmin)},
 		"file handles of an unknown engine":  {engine: "unknown", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,6 +126,30 @@ func TestUnlockedWhereARuleIsForThoseWithout(t *testing.T) {
 	}
 	if calls, err := p.Unlocked(of(capability.SysTime)); err != nil || len(calls) != 1 || calls[0].Name != "swapon" {
 		t.Errorf("got %v, %v", calls, err)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	p, err := Parse(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+		{"names": ["two"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_TIME"]},
+		 "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 2, "op": "SCMP_CMP_EQ"}]},
+		{"names": ["either"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_TIME"]},
+		 "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}, {"index": 0, "value": 2, "op": "SCMP_CMP_EQ"}]}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		call   string
+		args   [6]uint64
+		needed bool
+	}{
+		{"two", [6]uint64{1, 2}, true}, {"two", [6]uint64{1, 3}, false},
+		{"either", [6]uint64{1}, true}, {"either", [6]uint64{2}, true}, {"either", [6]uint64{3}, false},
+	} {
+		need, _, err := p.Need(of(capability.SysTime), test.call, test.args, 0)
+		if err != nil || need.Empty() == test.needed {
+			t.Errorf("%s%v needs %v, %v", test.call, test.args, need, err)
+		}
 	}
 }
 

@@ -97,7 +97,11 @@ func complaint(stderr string) string {
 // execute runs the workload once and removes the container, whatever happens.
 func (b *bench) execute(ctx context.Context, how creation) (result ended, err error) {
 	how = b.complete(how)
-	ctx, cancel := context.WithTimeoutCause(ctx, b.timeout, errTimeout)
+	timeout := b.timeout
+	if b.test != "" && !b.kills {
+		timeout += b.stopping.grace
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
 	id, err := b.command.create(ctx, b.api, how)
 	if err != nil {

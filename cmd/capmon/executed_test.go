@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -33,6 +35,27 @@ func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
 	}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("of-a-volume")...)...)
 	w.check(t, only(t, parseReport(t, r), "of-a-volume"))
+}
+
+// A program that is gone from everywhere may have carried anything, and the report says
+// so.
+func TestProgramsThatAreGoneAreTold(t *testing.T) {
+	const name = "gone"
+	startSleeper(t, name, "--tmpfs=/gone:exec,suid")
+	observation := watch(t, name)
+	signal := func(signal os.Signal) {
+		if err := observation.cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP) // so that it cannot be quicker
+	mustExecute(t, "docker", "exec", name, "sh", "-c", "cp /bin/busybox /gone/busybox && /gone/busybox true && rm /gone/busybox")
+	signal(syscall.SIGCONT)
+	got := only(t, parseReport(t, observation.interrupt()), name)
+	same(t, "unexamined", got.Unexamined, []string{"/busybox"})
+	if !strings.Contains(strings.Join(got.Cautions, "\n"), "gone before it could be read whether the file carries capabilities") {
+		t.Errorf("cautions %v", got.Cautions)
+	}
 }
 
 // What a container wrote lies above the layers of its image.

@@ -142,12 +142,14 @@ write_configuration() {
 	# dockerd itself makes no firewall rules: its chains have fixed names, and a second
 	# daemon would rewrite those of the first. Containers reach each other and the host,
 	# not the world.
-	local runtimes=""
+	local runtimes="" default="runc"
 	if [[ $("$scripts/runc-capped.sh" --missing) != "[]" ]]; then
 		need jq
-		runtimes=',
-	"runtimes": {"capped": {"path": "'$scripts/runc-capped.sh'"}},
-	"default-runtime": "capped"'
+		runtimes+=', "capped": {"path": "'$scripts/runc-capped.sh'"}'
+		default=capped
+	fi
+	if command -v crun >/dev/null; then
+		runtimes+=', "crun": {"path": "'$(type -P crun)'"}'
 	fi
 	cat >"$configuration" <<-END
 	{
@@ -161,7 +163,9 @@ write_configuration() {
 		"iptables": false,
 		"ip6tables": false,
 		"ip-forward": false,
-		"ip-masq": false$runtimes
+		"ip-masq": false,
+		"runtimes": {${runtimes#, }},
+		"default-runtime": "$default"
 	}
 	END
 	# Left to itself dockerd joins a containerd of the host's, in the host's

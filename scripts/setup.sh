@@ -82,6 +82,7 @@ find_missing() {
 	want qemu-system-x86_64 qemu-system-x86 has qemu-system-x86_64
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want depmod kmod has depmod
+	want crun crun has crun
 }
 
 install_packages() {

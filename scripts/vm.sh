@@ -28,7 +28,7 @@ kernels=(
 
 # What the guest has of the host. dockerd starts containers by way of the first lines,
 # dockerd.sh and the kernel (modprobe) use the rest.
-programs=(docker dockerd containerd containerd-shim-runc-v2 runc docker-init
+programs=(docker dockerd containerd containerd-shim-runc-v2 runc crun docker-init
 	ip modprobe
 	bash sh awk basename cat cut date dirname echo flock grep head id ln ls mkdir mktemp
 	mount realpath rm rmdir sed setsid sha256sum sleep sort tail tr umount)

@@ -42,7 +42,7 @@ func TestCallsAreWatchedWhileAContainerIsGrantedTheirCapability(t *testing.T) {
 		t.Errorf("for SYS_NICE %d programs more were attached, wanted one", now-before)
 	}
 	command(t, "docker", "kill", "nice") // and with --rm it is removed
-	for tracing(t) != before { // until the engine has told
+	for tracing(t) != before {           // until the engine has told
 		select {
 		case <-ctx.Done():
 			t.Fatal("the watching has not ended with the container")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -159,20 +160,37 @@ func (v *verifying) finish(cmd *cobra.Command, p profile.Profile, proof profile.
 type ticker struct {
 	out  io.Writer
 	live bool // a terminal, where a line can be written over
+	// done are the trials that are over, of a total that is an estimate.
+	done, total int
 }
 
 func newTicker(stderr io.Writer) *ticker {
-	return &ticker{stderr, stderr == os.Stderr && isTerminal(os.Stderr)}
+	return &ticker{out: stderr, live: stderr == os.Stderr && isTerminal(os.Stderr), total: 2}
 }
 
 func (t *ticker) register(options *verify.Options) {
 	options.Trying = func(trial profile.Trial) {
 		if t.live {
-			fmt.Fprintf(t.out, "\r\033[K    %s …", report.Attempt(trial))
+			fmt.Fprintf(t.out, "\r\033[K    %s %s …", t.bar(), report.Attempt(trial))
 		}
 	}
-	options.Tried = func(trial profile.Trial) { t.line(report.Tried(trial)) }
+	options.Tried = func(trial profile.Trial) {
+		t.done++
+		if t.done == 2 { // the list: each member is left out, and what remains is tried again
+			t.total += trial.Set.Len() + 1
+		}
+		t.line(report.Tried(trial))
+	}
 	options.Note = func(note string) { t.line("note: " + note) }
+}
+
+// bar tells how far it is. When something can be left out there is more to try than was
+// thought.
+func (t *ticker) bar() string {
+	const width = 20
+	t.total = max(t.total, t.done+1)
+	full := width * t.done / t.total
+	return fmt.Sprintf("[%s%s] %d of about %d ", strings.Repeat("#", full), strings.Repeat("-", width-full), t.done, t.total)
 }
 
 func (t *ticker) line(text string) {

@@ -2,15 +2,11 @@ package main
 
 import (
 	"encoding/json"
-	"io"
 	"maps"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/creack/pty"
 )
 
 // proved is what the tests read of a proof.
@@ -258,23 +254,6 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 	} {
 		if !strings.Contains(table, text) {
 			t.Errorf("%q is not in\n%s", text, table)
-		}
-	}
-}
-
-func TestVerifyShowsABarOnATerminal(t *testing.T) {
-	screen, err := pty.Start(exec.Command(binary, "verify", "--", "docker", "run", "--rm", "bb", "chown", "5", "/tmp"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer screen.Close()
-	shown, _ := io.ReadAll(screen) // ends in an error with the process
-	for _, text := range []string{
-		"[--------------------] 0 of about 2  under its own flags …", "[##########----------] 2 of about 4  without CHOWN …",
-		"[###############-----] 3 of about 4  with CHOWN …", "proved minimal",
-	} {
-		if !strings.Contains(string(shown), text) {
-			t.Errorf("%q is not in\n%q", text, shown)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,12 +51,16 @@ func (r *Run) watchedFrom(moment time.Time) bool {
 	return !moment.After(*r.Started)
 }
 
+// oldest is Docker's profile that locks most, compiled once for all containers whose own
+// is not known.
+var oldest = sync.OnceValues(func() (*seccomp.Profile, error) { return seccomp.Default("") })
+
 // unwatched is what unlocks system calls, by Docker's profile if the container's own is
 // not known; nil if nothing does.
 func unwatched(granted capability.Set, profile *seccomp.Profile) *capability.Set {
 	if profile == nil {
 		var err error
-		if profile, err = seccomp.Default(""); err != nil {
+		if profile, err = oldest(); err != nil {
 			return &granted
 		}
 	}

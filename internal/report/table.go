@@ -130,9 +130,10 @@ func heading(s profile.Summary, color bool) string {
 func (p *page) capabilities(s profile.Summary) {
 	granted, known := s.Grants.Set()
 	t := newTable("CAPABILITY", "GRANTED", "USED", "BY")
+	atStart := s.AtStart()
 	for _, c := range s.Needs().Sorted() {
 		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Needs()...))
-		if s.AtStart().Has(c) {
+		if atStart.Has(c) {
 			t.AppendRow(table.Row{"", "", "", "at start only: given up afterwards"})
 		}
 	}

@@ -10,7 +10,8 @@
 #
 # --purge deletes what it put into DIR, and DIR if nothing else is there.
 # DIR holds everything: socket, images, log. Several daemons in several DIRs can
-# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start.
+# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start,
+# CAPMON_CGROUP_DRIVER the cgroup driver where dockerd's own choice is not wanted.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -142,7 +143,8 @@ write_configuration() {
 	# dockerd itself makes no firewall rules: its chains have fixed names, and a second
 	# daemon would rewrite those of the first. Containers reach each other and the host,
 	# not the world.
-	local runtimes="" default="runc"
+	local runtimes="" default="runc" options=""
+	if [[ -n ${CAPMON_CGROUP_DRIVER:-} ]]; then options='"native.cgroupdriver='$CAPMON_CGROUP_DRIVER'"'; fi
 	if [[ $("$scripts/runc-capped.sh" --missing) != "[]" ]]; then
 		need jq
 		runtimes+=', "capped": {"path": "'$scripts/runc-capped.sh'"}'
@@ -164,6 +166,7 @@ write_configuration() {
 		"ip6tables": false,
 		"ip-forward": false,
 		"ip-masq": false,
+		"exec-opts": [$options],
 		"runtimes": {${runtimes#, }},
 		"default-runtime": "$default"
 	}

@@ -5,8 +5,11 @@
 #   images.sh [all]   bb:latest with busybox, users, files and /bin/probe; needs gcc
 #                     and, for a file capability, root
 #   images.sh demo    bb:latest with busybox and users, if there is no bb:latest yet
+#   images.sh programs ARCH DIR
+#                     compiles the programs of bb:latest for amd64 or arm64, into DIR
 #
-# Does nothing for an image that is already there with the same contents.
+# Does nothing for an image that is already there with the same contents. Where
+# CAPMON_PROGRAMS is a directory with the compiled programs, gcc is not needed.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -78,14 +81,24 @@ base_tree() {
 	chmod 1777 "$tree/tmp"
 }
 
-# compile NAME FILE makes a static program of workloads/NAME.c.
+# compile ARCH DIR makes static programs of workloads/*.c.
 compile() {
-	need gcc
-	gcc -static -s -O2 -Wall -Werror -pthread -o "$2" "$scripts/workloads/$1.c"
+	local compiler=gcc source
+	if [[ $1 != "$(dpkg --print-architecture)" ]]; then
+		case $1 in
+		amd64) compiler=x86_64-linux-gnu-gcc ;;
+		arm64) compiler=aarch64-linux-gnu-gcc ;;
+		*) die "$1: no architecture that the programs are made for" ;;
+		esac
+	fi
+	need "$compiler"
+	for source in "$scripts"/workloads/*.c; do
+		"$compiler" -static -s -O2 -Wall -Werror -pthread -o "$2/$(basename "$source" .c)" "$source"
+	done
 }
 
 make_bb() {
-	local variant=$1 busybox contents archive
+	local variant=$1 busybox contents archive programs
 	busybox=$(static_busybox)
 	contents=$variant-$(cat "${BASH_SOURCE[0]}" "$scripts"/workloads/*.c "$busybox" | sha256sum | head -c 16)
 	case $(imported bb:latest) in
@@ -96,16 +109,21 @@ make_bb() {
 	if [[ $variant == all && $(id -u) != 0 ]]; then die "root is needed to give a file a capability"; fi
 	mkdir -p "$cache"
 	tree=$(mktemp -d "$cache/tree.XXXXXX")
-	trap 'rm -rf -- "$tree" "$tree.tar"' EXIT
+	trap 'rm -rf -- "$tree" "$tree.tar" "$tree.programs"' EXIT
 	archive=$tree.tar
 	base_tree "$busybox"
 	if [[ $variant == all ]]; then
-		compile probe "$tree/bin/probe"
+		programs=${CAPMON_PROGRAMS:-$tree.programs}
+		if [[ -z ${CAPMON_PROGRAMS:-} ]]; then
+			mkdir "$programs"
+			compile "$(dpkg --print-architecture)" "$programs"
+		fi
+		cp "$programs/probe" "$tree/bin/probe"
 		# Its execution fails without the capability in the bounding set, used or not.
 		cp "$tree/bin/probe" "$tree/bin/probe-bind"
 		setcap cap_net_bind_service=+ep "$tree/bin/probe-bind"
 		# An entrypoint that root reaches only by CAP_DAC_OVERRIDE, and a file likewise.
-		compile true "$tree/bin/private-true"
+		cp "$programs/true" "$tree/bin/private-true"
 		chmod 700 "$tree/bin/private-true"
 		echo secret >"$tree/data/secret"
 		chmod 600 "$tree/data/secret"
@@ -128,9 +146,12 @@ make_bb() {
 	echo "images.sh: imported bb:latest" >&2
 }
 
-need docker
-case ${1:-all} in
-all | demo) make_bb "${1:-all}" ;;
+case ${1:-all}-$# in
+all-[01] | demo-1)
+	need docker
+	make_bb "${1:-all}"
+	;;
+programs-3) compile "$2" "$3" ;;
 *)
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
 	exit 2

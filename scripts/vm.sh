@@ -1,37 +1,60 @@
 #!/bin/bash
-# Runs a command under another kernel: in a virtual machine that is made of a kernel
-# package of Debian's and of programs of this host.
+# Runs a command on another machine: a virtual one with a kernel, a userland, cgroups and
+# a processor of its own. All of it comes from Debian's packages, nothing from this host.
 #
-#   vm.sh kernels                      list the kernels
-#   vm.sh fetch KERNEL                 download it, check it, unpack it, if it is not there
-#   vm.sh run KERNEL DIR COMMAND...    run COMMAND in the copy of DIR that the guest has
+#   vm.sh guests                       list the guests
+#   vm.sh arch GUEST                   print a guest's architecture, as Go calls it
+#   vm.sh recipe GUEST                 print what a guest is made of; changes if that does
+#   vm.sh fetch GUEST                  get what it is made of, if it is not there
+#   vm.sh run GUEST DIR COMMAND...     run COMMAND in the copy of DIR that the guest has
 #                                      as /guest; its output and exit code are ours
 #
-# The guest has one processor, no network, cgroup v2, and what Docker and its scripts
-# need; what is written there is gone afterwards. Nothing but the processor is used of
-# the host, and that without KVM, which is missing in most places where tests run.
-# Exits with 2 if the guest ends before COMMAND does.
+# A guest has one processor, no network, and what Docker and its scripts need; what is
+# written there is gone afterwards. KVM is not used: it is missing in most places where
+# tests run. Exits with 2 if the guest ends before COMMAND does.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(dirname "$scripts")/.cache/vm
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-limit=1200 # seconds until a guest that hangs is ended
+limit=2400 # seconds until a guest that hangs is ended
 
-# The cloud flavour has the drivers for the disk and its file system built in, so that
-# it boots without an initramfs. Name, version and SHA-256 of the package, the oldest
-# first.
+# Architecture, release, version and suite of the kernels, and a SHA-256 of their
+# packages. The suites are such as keep old versions. The cloud flavour has the drivers
+# for the disk and its file system built in, so that it boots without an initramfs.
 kernels=(
-	"linux-image-6.1.0-50-cloud-amd64 6.1.176-1 efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791"
-	"linux-image-6.12.117+deb12-cloud-amd64 6.12.117-1~deb12u1 5195b288dec79e2981d6b84457f38b7ce7310a2d702930ec7d07209c7f78ce37"
+	"amd64 5.10.0-46-cloud-amd64 5.10.262-1 bullseye-security 18d94781d1b3052e21967ac2262239e5f14fbf511d6c3e110629d7aa35340760"
+	"amd64 6.1.0-50-cloud-amd64 6.1.176-1 bookworm efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791"
+	"arm64 6.1.0-50-cloud-arm64 6.1.176-1 bookworm 9d41a53f5d687ae1a33cf546d0ed8be955f72e5f9e97b2b4e45e41dff3353b97"
+	"amd64 6.12.95+deb12-cloud-amd64 6.12.95-1~bpo12+1 bookworm-backports 69c92f43b23821de79576fa4d7c86e2924ae2c1b247a47cc5ed9339e220fbcb7"
+	"arm64 6.12.95+deb12-cloud-arm64 6.12.95-1~bpo12+1 bookworm-backports 3d1283d15afe078c9fa7a4de66d989fc7d84103912dc2792d5a85bfdb3eb88b5"
+	"amd64 6.18.15+deb13-cloud-amd64 6.18.15-1~bpo13+1 trixie-backports 5a507681ea8c978d02265a7fec2f02c9588fb48b54b7f71edc1059e86007f3ec"
+	"amd64 7.3.4+deb13-cloud-amd64 7.3.4-1~bpo13+1 trixie-backports 4edd1e3f9dd395af5aa0d83349d890a859b67707849644fab28b239483589762"
+	"arm64 7.3.4+deb13-cloud-arm64 7.3.4-1~bpo13+1 trixie-backports f4a2c03d403037375e7688a1b317b1dfee04cc1b661686ff5086867406dc6609"
 )
 
-# What the guest has of the host. dockerd starts containers by way of the first lines,
-# dockerd.sh and the kernel (modprobe) use the rest.
-programs=(docker dockerd containerd containerd-shim-runc-v2 runc crun docker-init
-	ip modprobe
-	bash sh awk basename cat cut date dirname echo flock grep head id ln ls mkdir mktemp
-	mount realpath rm rmdir sed setsid sha256sum sleep sort tail tr umount)
+# Name, architecture, kernel, userland, first process and cgroups of the guests. As first
+# process, "init" is the script below, with which Docker makes cgroups by itself.
+guests=(
+	"5.10 amd64 5.10 bookworm init v2"
+	"6.1 amd64 6.1 bookworm init v2"
+	"6.1-v1 amd64 6.1 bookworm init v1"
+	"6.1-arm64 arm64 6.1 bookworm init v2"
+	"6.12 amd64 6.12 bookworm init v2"
+	"6.12-arm64 arm64 6.12 bookworm init v2"
+	"6.12-systemd amd64 6.12 bookworm systemd v2"
+	"6.12-systemd-hybrid amd64 6.12 bookworm systemd hybrid"
+	"6.12-systemd-v1 amd64 6.12 bookworm systemd v1"
+	"6.18 amd64 6.18 trixie init v2"
+	"7.3 amd64 7.3 trixie init v2"
+	"7.3-systemd amd64 7.3 trixie systemd v2"
+	"7.3-arm64 arm64 7.3 trixie init v2"
+)
+
+# What every userland has, and what one has besides. apt adds what these depend on.
+packages=(base-passwd bash busybox-static containerd coreutils crun dash dbus docker.io findutils grep
+	iproute2 iptables jq kmod libcap2-bin mawk mount procps runc sed systemd systemd-sysv tar util-linux)
+declare -A packages_of=([bookworm]="" [trixie]="docker-cli")
 
 die() {
 	echo "vm.sh: $*" >&2
@@ -47,141 +70,271 @@ need() {
 	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
 }
 
-# names prints what the kernels are called here: 6.1, 6.12.
 names() {
-	printf '%s\n' "${kernels[@]}" | sed -E 's/^linux-image-([0-9]+\.[0-9]+).*/\1/'
+	printf '%s\n' "${guests[@]}" | cut -d ' ' -f 1
 }
 
-# select_kernel NAME sets $package, $version, $sum, and $kernel, where it is unpacked.
-select_kernel() {
-	local line
-	for line in "${kernels[@]}"; do
-		if [[ $line == "linux-image-$1."* ]]; then
-			read -r package version sum <<<"$line"
-			kernel=$cache/$package
-			return
-		fi
+# select_guest NAME sets $arch, $userland, $first, $cgroups, the kernel's $release,
+# $version, $suite and $sum, and where it is unpacked: $kernel.
+select_guest() {
+	local line name wanted
+	for line in "${guests[@]}"; do
+		read -r name arch wanted userland first cgroups <<<"$line"
+		if [[ $name == "$1" ]]; then break; fi
 	done
-	die "$1: no such kernel, only $(names | paste -sd ' ')"
+	[[ $name == "$1" ]] || die "$1: no such guest, only $(names | paste -sd ' ')"
+	for line in "${kernels[@]}"; do
+		if [[ $line == "$arch $wanted."* ]]; then break; fi
+	done
+	read -r _ release version suite sum <<<"$line"
+	kernel=$cache/linux-$release
 }
 
-# download gets the package by apt, which knows the mirrors, and whose lists may be old.
-download() {
-	local got
+# set_root sets $root, the image of the userland's disk: another where it would be made
+# of something else.
+set_root() {
+	local made_of
+	made_of=$(list_packages && declare -f fetch_userland write_init)
+	root=$cache/$userland-$arch-$(sha256sum <<<"$made_of" | head -c 16)
+}
+
+recipe() {
+	set_root
+	echo "$arch $release $version $sum $first $cgroups $root"
+	declare -f boot make_disk
+}
+
+# mirror prints where Debian's packages are: this host's apt knows it, or debootstrap.
+mirror() {
+	local uri
+	# shellcheck disable=SC2016 # apt's variables
+	uri=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' | awk '$1 $2 == "DebianDebian" { print $3; exit }')
+	if [[ -z $uri ]]; then uri=$(sed -n 's/^DEF_MIRROR="\(.*\)"/\1/p' "$(type -P debootstrap)"); fi
+	[[ -n $uri ]] || die "no mirror of Debian known: run scripts/setup.sh"
+	echo "${uri%/}"
+}
+
+# use_apt RELEASE lets apt-get and apt-cache speak of that release of Debian and of
+# $arch, of a machine with nothing installed. They have lists of their own in the cache.
+use_apt() {
+	local dir=$cache/apt/$1-$arch keyring=/usr/share/keyrings/debian-archive-keyring.gpg base s
 	need apt-get
-	(cd "$1" && { apt-get -q -o APT::Sandbox::User=root download "$package=$version" ||
-		{ apt-get -q update && apt-get -q -o APT::Sandbox::User=root download "$package=$version"; }; }) >&2 ||
-		die "$package $version cannot be had from apt's sources: see https://snapshot.debian.org/package/linux-signed-amd64/"
-	got=$(echo "$1"/*.deb)
-	echo "$sum  $got" | sha256sum --check --quiet >&2 || die "$got is not what was expected"
-	echo "$got"
+	need debootstrap
+	[[ -e $keyring ]] || die "$keyring not found: run scripts/setup.sh"
+	base=$(APT_CONFIG='' mirror) || exit 2
+	mkdir -p "$dir"/lists/partial "$dir"/archives/partial
+	: >"$dir/status"
+	for s in "$1" "$1-updates" "$1-backports"; do
+		if [[ $s != bullseye-* ]]; then echo "deb [signed-by=$keyring] $base $s main"; fi
+	done >"$dir/sources.list"
+	echo "deb [signed-by=$keyring] $base-security $1-security main" >>"$dir/sources.list"
+	cat >"$dir/apt.conf" <<-END
+		APT::Architecture "$arch";
+		APT::Architectures { "$arch"; };
+		APT::Install-Recommends "false";
+		APT::Sandbox::User "root";
+		Acquire::Languages "none";
+		Dir::Cache "$dir";
+		Dir::Cache::pkgcache "";
+		Dir::Cache::srcpkgcache "";
+		Dir::Etc "$dir/none";
+		Dir::Etc::sourcelist "$dir/sources.list";
+		Dir::State "$dir";
+		Dir::State::status "$dir/status";
+	END
+	export APT_CONFIG=$dir/apt.conf
+	apt_archives=$dir/archives
+}
+
+# with_lists COMMAND... runs it, and once more with new lists if it failed with the old.
+with_lists() {
+	"$@" 2>/dev/null || { apt-get -q update >&2 && "$@"; }
 }
 
 # fetch_kernel leaves nothing half done: the directory appears as a whole.
 fetch_kernel() {
-	local new archive
+	local new got parts
 	if [[ -d $kernel ]]; then return; fi
 	need depmod
 	mkdir -p "$cache"
 	new=$(mktemp -d "$cache/new.XXXXXX")
-	archive=$(download "$new")
-	dpkg-deb --extract "$archive" "$new/root"
-	depmod --basedir "$new/root" "${package#linux-image-}"
+	use_apt "${suite%%-*}"
+	parts=("linux-image-$release=$version")
+	# Debian splits the packages of newer kernels.
+	if with_lists apt-cache show "${parts[@]}" | grep -q '^Depends:.* linux-binary-'; then
+		parts=("linux-base-$release=$version" "linux-binary-$release=$version" "linux-modules-$release=$version")
+	fi
+	(cd "$new" && with_lists apt-get -qq download "${parts[@]}") >&2 ||
+		die "${parts[*]} cannot be had from Debian's suite $suite: put a newer version into vm.sh"
+	got=$(cat "$new"/*.deb | sha256sum | cut -d ' ' -f 1)
+	[[ $got == "$sum" ]] || die "${parts[*]} have the SHA-256 $got, not $sum"
+	mkdir -p "$new/root/usr/lib"
+	ln -s usr/lib "$new/root/lib"
+	for part in "$new"/*.deb; do unpack "$part" "$new/root"; done
+	depmod --basedir "$new/root" "$release"
 	mv "$new/root" "$kernel"
 	rm -rf -- "$new"
 }
 
-# copy_programs puts programs of the host, and the libraries that they load, into $tree.
-copy_programs() {
-	local name path libraries
-	mkdir -p "$tree/usr/bin" "$tree/usr/lib" "$tree/usr/lib64"
-	for name in bin sbin; do ln -s usr/bin "$tree/$name"; done
-	ln -s bin "$tree/usr/sbin"
-	for name in lib lib64; do ln -s "usr/$name" "$tree/$name"; done
-	for name in "${programs[@]}"; do
-		need "$name"
-		path=$(type -P "$name")
-		cp -L "$path" "$tree/usr/bin/$name"
-		# A static program has none, and ldd says so with a failure.
-		libraries=$(ldd "$path" 2>/dev/null | grep -oE '/[^ ]+' || true)
-		# shellcheck disable=SC2086 # a list of paths
-		if [[ -n $libraries ]]; then cp -Lu --parents $libraries "$tree"; fi
-	done
+# unpack PACKAGE DIR leaves DIR's links to directories alone.
+unpack() {
+	dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"
 }
 
-# write_init: what the kernel starts. The command's output goes to the second serial
-# line, its exit code to the third; the first is the kernel's own. It ends with a
-# reset, at which QEMU exits, and so does a panic.
+# list_packages prints the userland's packages with their versions.
+list_packages() {
+	use_apt "$userland"
+	# shellcheck disable=SC2086 # a list
+	with_lists apt-get -q --simulate install "${packages[@]}" ${packages_of[$userland]} |
+		awk '$1 == "Inst" { print $2, $3 }' | sort
+}
+
+# fetch_userland makes the image $root of a disk with the userland's packages. Their
+# scripts are not run, so it works for foreign processors, too.
+fetch_userland() {
+	local new tree name
+	set_root
+	if [[ -e $root ]]; then return; fi
+	need mkfs.ext4
+	rm -f -- "$cache/$userland-$arch"-*
+	use_apt "$userland"
+	# shellcheck disable=SC2086 # a list
+	with_lists apt-get -qq --yes --download-only install "${packages[@]}" ${packages_of[$userland]} >&2
+	new=$(mktemp -d "$cache/new.XXXXXX")
+	tree=$new/tree
+	mkdir -p "$tree"/{dev,disk,etc/systemd/system,guest,lib64,proc,root,run,sys,tmp,usr/bin,usr/lib/modules,usr/lib64,usr/sbin,var/tmp}
+	rmdir "$tree/lib64"
+	for name in bin sbin lib lib64; do ln -s "usr/$name" "$tree/$name"; done
+	for name in "$apt_archives"/*.deb; do unpack "$name" "$tree"; done
+	chmod 1777 "$tree/tmp" "$tree/var/tmp"
+	# What the packages' scripts would have done.
+	ln -sf mawk "$tree/usr/bin/awk"
+	ln -sf dash "$tree/usr/bin/sh"
+	ln -sf iptables-nft "$tree/usr/sbin/iptables"
+	cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
+	cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
+	echo "messagebus:x:100:100::/nonexistent:/usr/sbin/nologin" >>"$tree/etc/passwd"
+	echo "messagebus:x:100:" >>"$tree/etc/group"
+	echo "127.0.0.1 localhost" >"$tree/etc/hosts"
+	write_init
+	truncate --size 4G "$new/disk"
+	mkfs.ext4 -q -O ^has_journal -d "$tree" "$new/disk"
+	mv "$new/disk" "$root"
+	rm -rf -- "$new" "${apt_archives:?}"/*.deb
+}
+
+# write_init: what starts in the guest. The command's output goes to a serial line of
+# its own, its exit code to another. The machine ends with a reset, at which QEMU
+# exits, and so does a panic.
 write_init() {
 	cat >"$tree/init" <<-'END'
 		#!/bin/bash
 		mount -t proc proc /proc
-		mount -t sysfs sysfs /sys
 		mount -t devtmpfs devtmpfs /dev
+		mount /dev/nvme1n1 /disk
+		mount --bind /disk/modules /usr/lib/modules
+		words=" $(</proc/cmdline) "
+		if [[ $words == *" guest.first=systemd "* ]]; then exec /usr/lib/systemd/systemd; fi
 		ln -s /proc/self/fd /dev/fd
+		mount -t sysfs sysfs /sys
 		mount -t tmpfs tmpfs /run
-		mount -t cgroup2 cgroup2 /sys/fs/cgroup
+		if [[ $words == *" guest.cgroups=v1 "* ]]; then
+			mount -t tmpfs tmpfs /sys/fs/cgroup
+			while read -r name _; do
+				mkdir "/sys/fs/cgroup/$name"
+				mount -t cgroup -o "$name" cgroup "/sys/fs/cgroup/$name"
+			done < <(grep -v '^#' /proc/cgroups)
+		else
+			mount -t cgroup2 cgroup2 /sys/fs/cgroup
+		fi
 		mount -t tracefs tracefs /sys/kernel/tracing
 		mount -t bpf bpf /sys/fs/bpf
 		mount -t securityfs securityfs /sys/kernel/security
 		ip link set lo up
-		export HOME=/root PATH=/usr/bin
-		cd /guest || exit
+		exec /guest-command
+	END
+	cat >"$tree/guest-command" <<-'END'
+		#!/bin/bash
+		export HOME=/root PATH=/usr/sbin:/usr/bin
+		for word in $(</proc/cmdline); do
+			case $word in guest.output=*) output=/dev/${word#*=} ;; guest.code=*) status=/dev/${word#*=} ;; esac
+		done
+		mount --bind /disk/dir /guest
+		cd /guest
 		code=0
-		setsid bash /command </dev/null >/dev/ttyS1 2>&1 || code=$?
-		echo "$code" >/dev/ttyS2
+		setsid bash /disk/command </dev/null >"$output" 2>&1 || code=$?
+		echo "$code" >"$status"
 		echo b >/proc/sysrq-trigger
 	END
-	chmod +x "$tree/init"
+	chmod +x "$tree/init" "$tree/guest-command"
+	echo 0123456789abcdef0123456789abcdef >"$tree/etc/machine-id"
+	cat >"$tree/etc/systemd/system/guest.service" <<-'END'
+		[Unit]
+		Wants=basic.target dbus.socket
+		After=basic.target dbus.socket
+		[Service]
+		ExecStart=/guest-command
+	END
 }
 
-# make_disk writes the guest's root file system with a copy of DIR into $disk.
+# make_disk DIR COMMAND... writes the second disk: a copy of DIR, the command, and the
+# kernel's modules.
 make_disk() {
 	local tree=$scratch/tree
 	mkdir "$tree"
-	copy_programs
-	mkdir -p "$tree"/{dev,etc,proc,root,run,sys,tmp,var/tmp}
-	chmod 1777 "$tree/tmp" "$tree/var/tmp"
-	echo "root:x:0:0:root:/root:/bin/sh" >"$tree/etc/passwd"
-	echo "root:x:0:" >"$tree/etc/group"
-	echo "127.0.0.1 localhost" >"$tree/etc/hosts"
-	cp -a "$kernel/lib/modules" "$tree/usr/lib/"
-	cp -a "$1" "$tree/guest"
+	cp -a "$kernel/lib/modules" "$tree/modules"
+	cp -a "$1" "$tree/dir"
 	shift
 	printf '%q ' "$@" >"$tree/command"
-	write_init
-	truncate --size 4G "$disk"
-	mkfs.ext4 -q -O ^has_journal -d "$tree" "$disk"
+	truncate --size 2G "$scratch/disk"
+	mkfs.ext4 -q -O ^has_journal -d "$tree" "$scratch/disk"
 	rm -rf -- "$tree"
 }
 
 boot() {
-	# One processor: with more, 6.12 panics under TCG. One without AVX: emulated, that
-	# slows down what it is to speed up. Mitigations guard nothing here; AppArmor would
-	# refuse some workloads. The disk is thrown away: nothing on it has to be safe.
-	timeout --foreground "$limit" qemu-system-x86_64 \
-		-accel tcg -cpu Nehalem -smp 1 -m 2048 -nodefaults -no-reboot -display none \
-		-kernel "$kernel"/boot/vmlinuz-* \
-		-append "root=/dev/nvme0n1 rootwait rw init=/init console=ttyS0 quiet panic=-1 mitigations=off apparmor=0" \
-		-drive "file=$disk,if=none,id=disk,format=raw,cache=unsafe" -device nvme,drive=disk,serial=disk \
-		-serial "file:$scratch/console" -serial stdio -serial "file:$scratch/code" </dev/null
+	local machine words=(root=/dev/nvme0n1 rootwait rw quiet "panic=-1" "mitigations=off" "apparmor=0"
+		init=/init "guest.first=$first" "guest.cgroups=$cgroups" "systemd.unit=guest.service")
+	case $arch in
+	amd64)
+		# One without AVX: emulated, that slows down what it is to speed up.
+		machine=(qemu-system-x86_64 -accel tcg -cpu "Nehalem,-cx16")
+		words+=("console=ttyS0" "guest.output=ttyS1" "guest.code=ttyS2")
+		serial=(-serial stdio -serial "file:$scratch/code")
+		;;
+	arm64)
+		machine=(qemu-system-aarch64 -accel tcg -machine virt -cpu cortex-a72)
+		words+=("console=ttyAMA0" "guest.output=ttyS0" "guest.code=ttyS1")
+		serial=(-chardev "stdio,id=out" -device "pci-serial,chardev=out" -chardev "file,id=code,path=$scratch/code" -device "pci-serial,chardev=code")
+		;;
+	esac
+	need "${machine[0]}"
+	case $first-$cgroups in
+	systemd-hybrid) words+=("systemd.unified_cgroup_hierarchy=0") ;;
+	systemd-v1) words+=("systemd.unified_cgroup_hierarchy=0" "systemd.legacy_systemd_cgroup_controller=1") ;;
+	esac
+	# One processor: with more, 6.12 panics under TCG. Mitigations guard nothing here;
+	# AppArmor would refuse some workloads. The disks are thrown away: nothing on them
+	# has to be safe.
+	timeout --foreground "$limit" "${machine[@]}" -smp 1 -m 2048 -nodefaults -no-reboot -display none \
+		-kernel "$(find "$kernel" -name 'vmlinuz*')" -append "${words[*]}" \
+		-drive "file=$root,if=none,id=root,format=raw,cache=unsafe,snapshot=on" -device nvme,drive=root,serial=root \
+		-drive "file=$scratch/disk,if=none,id=disk,format=raw,cache=unsafe" -device nvme,drive=disk,serial=disk \
+		-serial "file:$scratch/console" "${serial[@]}" </dev/null
 }
 
 run() {
-	local code scratch disk
-	need qemu-system-x86_64
-	need mkfs.ext4
+	local code scratch
 	fetch_kernel
+	fetch_userland
 	scratch=$(mktemp -d "$cache/run.XXXXXX")
 	# shellcheck disable=SC2064 # the name is that of now
 	trap "rm -rf -- '$scratch'" EXIT
-	disk=$scratch/disk
 	make_disk "$@"
 	boot || die "QEMU failed, or the guest took more than $limit seconds"
 	code=$(tr -dc '0-9' <"$scratch/code")
 	if [[ -z $code ]]; then
 		echo "vm.sh: the guest ended before the command did; the end of its console:" >&2
-		tail -n 20 "$scratch/console" | sed 's/^/    /' >&2
+		tail -n 60 "$scratch/console" | sed 's/^/    /' >&2
 		exit 2
 	fi
 	exit "$code"
@@ -190,20 +343,23 @@ run() {
 command=${1:-}
 shift || usage
 case $command in
-kernels)
+guests)
 	[[ $# == 0 ]] || usage
 	names
+	exit
 	;;
-fetch)
-	[[ $# == 1 ]] || usage
-	select_kernel "$1"
-	fetch_kernel
-	;;
-run)
-	[[ $# -ge 3 && -d $2 ]] || usage
-	select_kernel "$1"
-	shift
-	run "$@"
-	;;
+arch | recipe | fetch) [[ $# == 1 ]] || usage ;;
+run) [[ $# -ge 3 && -d $2 ]] || usage ;;
 *) usage ;;
+esac
+select_guest "$1"
+shift
+case $command in
+arch) echo "$arch" ;;
+recipe) recipe ;;
+fetch)
+	fetch_kernel
+	fetch_userland
+	;;
+run) run "$@" ;;
 esac

@@ -28,6 +28,17 @@ var unseen = []struct {
 // unseen tells why this kernel shows nothing of the workload, "" if it does.
 func (w workload) unseen(t *testing.T) string {
 	t.Helper()
+	running := runningKernel(t)
+	for _, u := range unseen {
+		if running.Before(u.before) && slices.Contains(u.rows, w.name) {
+			return fmt.Sprintf("unseen before %s: %s", u.before, u.why)
+		}
+	}
+	return ""
+}
+
+func runningKernel(t *testing.T) kernel.Version {
+	t.Helper()
 	release, err := kernel.Release()
 	if err != nil {
 		t.Fatal(err)
@@ -36,10 +47,5 @@ func (w workload) unseen(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, u := range unseen {
-		if running.Before(u.before) && slices.Contains(u.rows, w.name) {
-			return fmt.Sprintf("unseen before %s: %s", u.before, u.why)
-		}
-	}
-	return ""
+	return running
 }

@@ -11,7 +11,8 @@
 #
 # A guest has one processor, no network, and what Docker and its scripts need; what is
 # written there is gone afterwards. KVM is not used: it is missing in most places where
-# tests run. Exits with 2 if the guest ends before COMMAND does.
+# tests run. QEMU is one of Debian's packages, too: that of Debian 12 gets cmpxchg16b
+# wrong, at which kernels panic. Exits with 2 if the guest ends before COMMAND does.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -56,6 +57,10 @@ packages=(base-passwd bash busybox-static containerd coreutils crun dash dbus do
 	iproute2 iptables jq kmod libcap2-bin mawk mount procps runc sed systemd systemd-sysv tar util-linux)
 declare -A packages_of=([bookworm]="" [trixie]="docker-cli")
 
+# The release that QEMU is taken from, and its packages.
+emulator_release=trixie
+emulator_packages=(qemu-system-arm qemu-system-x86)
+
 die() {
 	echo "vm.sh: $*" >&2
 	exit 2
@@ -90,14 +95,6 @@ select_guest() {
 	kernel=$cache/linux-$release
 }
 
-# set_root sets $root, the image of the userland's disk: another where it would be made
-# of something else.
-set_root() {
-	local made_of
-	made_of=$(list_packages && declare -f fetch_userland write_init)
-	root=$cache/$userland-$arch-$(sha256sum <<<"$made_of" | head -c 16)
-}
-
 recipe() {
 	set_root
 	echo "$arch $release $version $sum $first $cgroups $root"
@@ -114,23 +111,23 @@ mirror() {
 	echo "${uri%/}"
 }
 
-# use_apt RELEASE lets apt-get and apt-cache speak of that release of Debian and of
-# $arch, of a machine with nothing installed. They have lists of their own in the cache.
+# use_apt RELEASE ARCH lets apt-get and apt-cache speak of that release of Debian and of
+# a machine with nothing installed. They have lists of their own in the cache.
 use_apt() {
-	local dir=$cache/apt/$1-$arch keyring=/usr/share/keyrings/debian-archive-keyring.gpg base s
+	local dir=$cache/apt/$1-$2 keyring=/usr/share/keyrings/debian-archive-keyring.gpg base s
 	need apt-get
 	need debootstrap
 	[[ -e $keyring ]] || die "$keyring not found: run scripts/setup.sh"
 	base=$(APT_CONFIG='' mirror) || exit 2
-	mkdir -p "$dir"/lists/partial "$dir"/archives/partial
+	mkdir -p "$dir"/{archives,lists}/partial "$dir"/none/{apt.conf,preferences}.d
 	: >"$dir/status"
 	for s in "$1" "$1-updates" "$1-backports"; do
 		if [[ $s != bullseye-* ]]; then echo "deb [signed-by=$keyring] $base $s main"; fi
 	done >"$dir/sources.list"
 	echo "deb [signed-by=$keyring] $base-security $1-security main" >>"$dir/sources.list"
 	cat >"$dir/apt.conf" <<-END
-		APT::Architecture "$arch";
-		APT::Architectures { "$arch"; };
+		APT::Architecture "$2";
+		APT::Architectures { "$2"; };
 		APT::Install-Recommends "false";
 		APT::Sandbox::User "root";
 		Acquire::Languages "none";
@@ -156,9 +153,8 @@ fetch_kernel() {
 	local new got parts
 	if [[ -d $kernel ]]; then return; fi
 	need depmod
-	mkdir -p "$cache"
-	new=$(mktemp -d "$cache/new.XXXXXX")
-	use_apt "${suite%%-*}"
+	new=$(mktemp -d "$scratch/new.XXXXXX")
+	use_apt "${suite%%-*}" "$arch"
 	parts=("linux-image-$release=$version")
 	# Debian splits the packages of newer kernels.
 	if with_lists apt-cache show "${parts[@]}" | grep -q '^Depends:.* linux-binary-'; then
@@ -173,7 +169,6 @@ fetch_kernel() {
 	for part in "$new"/*.deb; do unpack "$part" "$new/root"; done
 	depmod --basedir "$new/root" "$release"
 	mv "$new/root" "$kernel"
-	rm -rf -- "$new"
 }
 
 # unpack PACKAGE DIR leaves DIR's links to directories alone.
@@ -181,31 +176,68 @@ unpack() {
 	dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"
 }
 
-# list_packages prints the userland's packages with their versions.
-list_packages() {
-	use_apt "$userland"
-	# shellcheck disable=SC2086 # a list
-	with_lists apt-get -q --simulate install "${packages[@]}" ${packages_of[$userland]} |
-		awk '$1 == "Inst" { print $2, $3 }' | sort
+# would_install PACKAGE... prints what apt would install, with versions.
+would_install() {
+	with_lists apt-get -q --simulate install "$@" | awk '$1 == "Inst" { print $2, $3 }' | sort
 }
 
-# fetch_userland makes the image $root of a disk with the userland's packages. Their
-# scripts are not run, so it works for foreign processors, too.
+# install PACKAGE... unpacks them, and what they depend on, into $tree. Their scripts are
+# not run, so it works for foreign processors, too.
+install() {
+	local name
+	mkdir -p "$tree"/usr/{bin,lib,lib64,sbin}
+	for name in bin sbin lib lib64; do ln -s "usr/$name" "$tree/$name"; done
+	with_lists apt-get -qq --yes --download-only install "$@" >&2
+	for name in "$apt_archives"/*.deb; do unpack "$name" "$tree"; done
+	rm -f -- "${apt_archives:?}"/*.deb
+}
+
+short_hash() {
+	sha256sum | head -c 16
+}
+
+# set_root sets $root, the image of the userland's disk: another where it would be made
+# of something else.
+set_root() {
+	use_apt "$userland" "$arch"
+	# shellcheck disable=SC2206 # a list
+	programs=("${packages[@]}" ${packages_of[$userland]})
+	root=$cache/$userland-$arch-$( (would_install "${programs[@]}" && declare -f fetch_userland install write_init) | short_hash)
+}
+
+# fetch_emulator unpacks QEMU into $emulator.
+fetch_emulator() {
+	local new tree
+	use_apt "$emulator_release" "$(dpkg --print-architecture)"
+	emulator=$cache/qemu-$(would_install "${emulator_packages[@]}" | short_hash)
+	if [[ -d $emulator ]]; then return; fi
+	rm -rf -- "$cache"/qemu-*
+	new=$(mktemp -d "$scratch/new.XXXXXX")
+	tree=$new/tree
+	install "${emulator_packages[@]}"
+	mv "$tree" "$emulator"
+}
+
+# emulate PROGRAM OPTION... runs it with the libraries that belong to it.
+emulate() {
+	local loader libraries
+	loader=$(echo "$emulator"/usr/lib/*/ld-linux-*.so.?)
+	libraries=$(dirname "$loader")
+	QEMU_MODULE_DIR=$libraries/qemu timeout --foreground "$limit" "$loader" --library-path "$libraries" \
+		"$emulator/usr/bin/$1" -L "$emulator/usr/share/qemu" -L "$emulator/usr/share/seabios" "${@:2}"
+}
+
+# fetch_userland makes the image $root of a disk with the userland's packages.
 fetch_userland() {
-	local new tree name
+	local new tree
 	set_root
 	if [[ -e $root ]]; then return; fi
 	need mkfs.ext4
 	rm -f -- "$cache/$userland-$arch"-*
-	use_apt "$userland"
-	# shellcheck disable=SC2086 # a list
-	with_lists apt-get -qq --yes --download-only install "${packages[@]}" ${packages_of[$userland]} >&2
-	new=$(mktemp -d "$cache/new.XXXXXX")
+	new=$(mktemp -d "$scratch/new.XXXXXX")
 	tree=$new/tree
-	mkdir -p "$tree"/{dev,disk,etc/systemd/system,guest,lib64,proc,root,run,sys,tmp,usr/bin,usr/lib/modules,usr/lib64,usr/sbin,var/tmp}
-	rmdir "$tree/lib64"
-	for name in bin sbin lib lib64; do ln -s "usr/$name" "$tree/$name"; done
-	for name in "$apt_archives"/*.deb; do unpack "$name" "$tree"; done
+	mkdir -p "$tree"/{dev,disk,etc/systemd/system,guest,proc,root,run,sys,tmp,usr/lib/modules,var/tmp}
+	install "${programs[@]}"
 	chmod 1777 "$tree/tmp" "$tree/var/tmp"
 	# What the packages' scripts would have done.
 	ln -sf mawk "$tree/usr/bin/awk"
@@ -220,7 +252,6 @@ fetch_userland() {
 	truncate --size 4G "$new/disk"
 	mkfs.ext4 -q -O ^has_journal -d "$tree" "$new/disk"
 	mv "$new/disk" "$root"
-	rm -rf -- "$new" "${apt_archives:?}"/*.deb
 }
 
 # write_init: what starts in the guest. The command's output goes to a serial line of
@@ -231,7 +262,7 @@ write_init() {
 		#!/bin/bash
 		mount -t proc proc /proc
 		mount -t devtmpfs devtmpfs /dev
-		mount /dev/nvme1n1 /disk
+		mount /dev/nvme0n2 /disk
 		mount --bind /disk/modules /usr/lib/modules
 		words=" $(</proc/cmdline) "
 		if [[ $words == *" guest.first=systemd "* ]]; then exec /usr/lib/systemd/systemd; fi
@@ -297,7 +328,7 @@ boot() {
 	case $arch in
 	amd64)
 		# One without AVX: emulated, that slows down what it is to speed up.
-		machine=(qemu-system-x86_64 -accel tcg -cpu "Nehalem,-cx16")
+		machine=(qemu-system-x86_64 -accel tcg -cpu Nehalem)
 		words+=("console=ttyS0" "guest.output=ttyS1" "guest.code=ttyS2")
 		serial=(-serial stdio -serial "file:$scratch/code")
 		;;
@@ -307,28 +338,29 @@ boot() {
 		serial=(-chardev "stdio,id=out" -device "pci-serial,chardev=out" -chardev "file,id=code,path=$scratch/code" -device "pci-serial,chardev=code")
 		;;
 	esac
-	need "${machine[0]}"
 	case $first-$cgroups in
 	systemd-hybrid) words+=("systemd.unified_cgroup_hierarchy=0") ;;
 	systemd-v1) words+=("systemd.unified_cgroup_hierarchy=0" "systemd.legacy_systemd_cgroup_controller=1") ;;
 	esac
-	# One processor: with more, 6.12 panics under TCG. Mitigations guard nothing here;
-	# AppArmor would refuse some workloads. The disks are thrown away: nothing on them
-	# has to be safe.
-	timeout --foreground "$limit" "${machine[@]}" -smp 1 -m 2048 -nodefaults -no-reboot -display none \
+	# Mitigations guard nothing here; AppArmor would refuse some workloads. The disks are
+	# thrown away: nothing on them has to be safe.
+	emulate "${machine[@]}" -smp 1 -m 2048 -nodefaults -no-reboot -display none \
 		-kernel "$(find "$kernel" -name 'vmlinuz*')" -append "${words[*]}" \
-		-drive "file=$root,if=none,id=root,format=raw,cache=unsafe,snapshot=on" -device nvme,drive=root,serial=root \
-		-drive "file=$scratch/disk,if=none,id=disk,format=raw,cache=unsafe" -device nvme,drive=disk,serial=disk \
+		-drive "file=$root,if=none,id=root,format=raw,cache=unsafe,snapshot=on" \
+		-drive "file=$scratch/disk,if=none,id=disk,format=raw,cache=unsafe" \
+		-device nvme,id=nvme,serial=guest -device nvme-ns,drive=root,nsid=1 -device nvme-ns,drive=disk,nsid=2 \
 		-serial "file:$scratch/console" "${serial[@]}" </dev/null
 }
 
-run() {
-	local code scratch
+fetch() {
+	fetch_emulator
 	fetch_kernel
 	fetch_userland
-	scratch=$(mktemp -d "$cache/run.XXXXXX")
-	# shellcheck disable=SC2064 # the name is that of now
-	trap "rm -rf -- '$scratch'" EXIT
+}
+
+run() {
+	local code
+	fetch
 	make_disk "$@"
 	boot || die "QEMU failed, or the guest took more than $limit seconds"
 	code=$(tr -dc '0-9' <"$scratch/code")
@@ -354,12 +386,12 @@ run) [[ $# -ge 3 && -d $2 ]] || usage ;;
 esac
 select_guest "$1"
 shift
+mkdir -p "$cache"
+scratch=$(mktemp -d "$cache/scratch.XXXXXX")
+trap 'rm -rf -- "$scratch"' EXIT
 case $command in
 arch) echo "$arch" ;;
 recipe) recipe ;;
-fetch)
-	fetch_kernel
-	fetch_userland
-	;;
+fetch) fetch ;;
 run) run "$@" ;;
 esac

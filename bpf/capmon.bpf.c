@@ -19,6 +19,7 @@
 #include "site.h"
 #include "outcome.h"
 #include "watch.h"
+#include "turn.h"
 
 #define OPTS_UNKNOWN 0xff
 #define PENDING_MAX 16
@@ -292,19 +293,14 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	return 0;
 }
 
-SEC("tp_btf/cap_capable")
-int BPF_PROG(check_tracepoint, const struct cred *cred, struct user_namespace *target,
-	     const struct user_namespace *capable_ns, int capability, int ret)
-{
-	return check(ctx, cred, target, capability, OPTS_UNKNOWN, ret, 0, SLOT_CHECK);
-}
+TWICE("tp_btf/cap_capable", check_tracepoint, TURN_CHECK,
+      check(ctx, cred, target, capability, OPTS_UNKNOWN, ret, 0, SLOT_CHECK),
+      const struct cred *cred, struct user_namespace *target,
+      const struct user_namespace *capable_ns, int capability, int ret)
 
-SEC("fexit/cap_capable")
-int BPF_PROG(check_fexit, const struct cred *cred, struct user_namespace *target, int capability,
-	     unsigned int opts, int ret)
-{
-	return check(ctx, cred, target, capability, opts, ret, 0, SLOT_CHECK);
-}
+TWICE("fexit/cap_capable", check_fexit, TURN_CHECK,
+      check(ctx, cred, target, capability, opts, ret, 0, SLOT_CHECK), const struct cred *cred,
+      struct user_namespace *target, int capability, unsigned int opts, int ret)
 
 /* At the entry, without a return probe: the answer is computed, so nothing has
  * to be paired and nothing can be lost between the two. */
@@ -366,11 +362,8 @@ static __always_inline bool sets_securebits(long result)
 			    (bits & ~(SECURE_ALL_LOCKS | SECURE_ALL_BITS)));
 }
 
-SEC("fexit/cap_capset")
-int BPF_PROG(capset_fexit)
-{
-	return asked_inside(ctx, true, settings.capset, SLOT_CAPSET);
-}
+TWICE("fexit/cap_capset", capset_fexit, TURN_CAPSET,
+      asked_inside(ctx, true, settings.capset, SLOT_CAPSET), struct cred *unused)
 
 SEC("kretprobe/cap_capset")
 int capset_kretprobe(struct pt_regs *ctx)
@@ -378,12 +371,9 @@ int capset_kretprobe(struct pt_regs *ctx)
 	return asked_inside(ctx, true, settings.capset, SLOT_CAPSET);
 }
 
-SEC("fexit/cap_task_prctl")
-int BPF_PROG(prctl_fexit, int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
-	     unsigned long arg5, int result)
-{
-	return asked_inside(ctx, sets_securebits(result), settings.task_prctl, SLOT_PRCTL);
-}
+TWICE("fexit/cap_task_prctl", prctl_fexit, TURN_PRCTL,
+      asked_inside(ctx, sets_securebits(result), settings.task_prctl, SLOT_PRCTL), int option,
+      unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5, int result)
 
 SEC("kretprobe/cap_task_prctl")
 int prctl_kretprobe(struct pt_regs *ctx)
@@ -397,8 +387,7 @@ int prctl_kretprobe(struct pt_regs *ctx)
 }
 
 /* A child is in its parent's phase: workload stays workload. */
-SEC("tp_btf/sched_process_fork")
-int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
+static __always_inline int fork_seen(struct task_struct *parent, struct task_struct *child)
 {
 	__u64 id = container_of_task(parent);
 	if (!id)
@@ -419,10 +408,12 @@ int BPF_PROG(forked, struct task_struct *parent, struct task_struct *child)
 	return 0;
 }
 
+TWICE("tp_btf/sched_process_fork", forked, TURN_FORK, fork_seen(parent, child),
+      struct task_struct *parent, struct task_struct *child)
+
 /* An execve that succeeded. The set-up ends with the first one of a file of the
  * container. */
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(executed, struct task_struct *task)
+static __always_inline int exec_seen(struct task_struct *task)
 {
 	__u64 id = container_of_task(task);
 	if (!id)
@@ -445,8 +436,9 @@ int BPF_PROG(executed, struct task_struct *task)
 	return 0;
 }
 
-SEC("tp_btf/sched_process_exit")
-int BPF_PROG(exited, struct task_struct *task)
+TWICE("tp_btf/sched_process_exec", executed, TURN_EXEC, exec_seen(task), struct task_struct *task)
+
+static __always_inline int exit_seen(struct task_struct *task)
 {
 	__u64 id = container_of_task(task);
 	if (!id)
@@ -460,9 +452,10 @@ int BPF_PROG(exited, struct task_struct *task)
 	return 0;
 }
 
+TWICE("tp_btf/sched_process_exit", exited, TURN_EXIT, exit_seen(task), struct task_struct *task)
+
 /* Every system call of the machine ends here: attached only while it is needed. */
-SEC("tp_btf/sys_exit")
-int BPF_PROG(returned, struct pt_regs *regs, long result)
+static __always_inline int return_seen(long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call call = {};
@@ -473,3 +466,6 @@ int BPF_PROG(returned, struct pt_regs *regs, long result)
 	watched_call(task, &call, result);
 	return 0;
 }
+
+TWICE("tp_btf/sys_exit", returned, TURN_RETURN, return_seen(result), struct pt_regs *regs,
+      long result)

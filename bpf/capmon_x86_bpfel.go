@@ -122,16 +122,16 @@ const (
 )
 
 type CapmonConfig struct {
-	_          structs.HostLayout
-	AskerStart uint64
-	AskerEnd   uint64
-	Capset     uint64
-	TaskPrctl  uint64
-	Known      uint64
-	Outcomes   uint32
-	Subsys     int32
-	PageSize   uint32
-	_          [4]byte
+	_           structs.HostLayout
+	AskerStart  uint64
+	AskerEnd    uint64
+	Capset      uint64
+	TaskPrctl   uint64
+	Known       uint64
+	Outcomes    uint32
+	Subsys      int32
+	PageSize    uint32
+	Preemptible uint32
 }
 
 type CapmonContainer struct {
@@ -164,7 +164,8 @@ const (
 	CapmonCounterCOUNTER_VERDICT         CapmonCounter = 6
 	CapmonCounterCOUNTER_EXECUTIONS      CapmonCounter = 7
 	CapmonCounterCOUNTER_CALLS           CapmonCounter = 8
-	CapmonCounterCOUNTER_MAX             CapmonCounter = 9
+	CapmonCounterCOUNTER_TAKEN_OVER      CapmonCounter = 9
+	CapmonCounterCOUNTER_MAX             CapmonCounter = 10
 )
 
 type CapmonEvent struct {
@@ -325,17 +326,25 @@ type CapmonSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonProgramSpecs struct {
-	CapsetFexit     *ebpf.ProgramSpec `ebpf:"capset_fexit"`
-	CapsetKretprobe *ebpf.ProgramSpec `ebpf:"capset_kretprobe"`
-	CheckFexit      *ebpf.ProgramSpec `ebpf:"check_fexit"`
-	CheckKprobe     *ebpf.ProgramSpec `ebpf:"check_kprobe"`
-	CheckTracepoint *ebpf.ProgramSpec `ebpf:"check_tracepoint"`
-	Executed        *ebpf.ProgramSpec `ebpf:"executed"`
-	Exited          *ebpf.ProgramSpec `ebpf:"exited"`
-	Forked          *ebpf.ProgramSpec `ebpf:"forked"`
-	PrctlFexit      *ebpf.ProgramSpec `ebpf:"prctl_fexit"`
-	PrctlKretprobe  *ebpf.ProgramSpec `ebpf:"prctl_kretprobe"`
-	Returned        *ebpf.ProgramSpec `ebpf:"returned"`
+	CapsetFexit          *ebpf.ProgramSpec `ebpf:"capset_fexit"`
+	CapsetFexitAgain     *ebpf.ProgramSpec `ebpf:"capset_fexit_again"`
+	CapsetKretprobe      *ebpf.ProgramSpec `ebpf:"capset_kretprobe"`
+	CheckFexit           *ebpf.ProgramSpec `ebpf:"check_fexit"`
+	CheckFexitAgain      *ebpf.ProgramSpec `ebpf:"check_fexit_again"`
+	CheckKprobe          *ebpf.ProgramSpec `ebpf:"check_kprobe"`
+	CheckTracepoint      *ebpf.ProgramSpec `ebpf:"check_tracepoint"`
+	CheckTracepointAgain *ebpf.ProgramSpec `ebpf:"check_tracepoint_again"`
+	Executed             *ebpf.ProgramSpec `ebpf:"executed"`
+	ExecutedAgain        *ebpf.ProgramSpec `ebpf:"executed_again"`
+	Exited               *ebpf.ProgramSpec `ebpf:"exited"`
+	ExitedAgain          *ebpf.ProgramSpec `ebpf:"exited_again"`
+	Forked               *ebpf.ProgramSpec `ebpf:"forked"`
+	ForkedAgain          *ebpf.ProgramSpec `ebpf:"forked_again"`
+	PrctlFexit           *ebpf.ProgramSpec `ebpf:"prctl_fexit"`
+	PrctlFexitAgain      *ebpf.ProgramSpec `ebpf:"prctl_fexit_again"`
+	PrctlKretprobe       *ebpf.ProgramSpec `ebpf:"prctl_kretprobe"`
+	Returned             *ebpf.ProgramSpec `ebpf:"returned"`
+	ReturnedAgain        *ebpf.ProgramSpec `ebpf:"returned_again"`
 }
 
 // CapmonMapSpecs contains maps before they are loaded into the kernel.
@@ -357,6 +366,7 @@ type CapmonMapSpecs struct {
 	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
 	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
+	Turns           *ebpf.MapSpec `ebpf:"turns"`
 	Walks           *ebpf.MapSpec `ebpf:"walks"`
 }
 
@@ -414,6 +424,7 @@ type CapmonMaps struct {
 	Scratch         *ebpf.Map `ebpf:"scratch"`
 	Stacks          *ebpf.Map `ebpf:"stacks"`
 	Tasks           *ebpf.Map `ebpf:"tasks"`
+	Turns           *ebpf.Map `ebpf:"turns"`
 	Walks           *ebpf.Map `ebpf:"walks"`
 }
 
@@ -434,6 +445,7 @@ func (m *CapmonMaps) Close() error {
 		m.Scratch,
 		m.Stacks,
 		m.Tasks,
+		m.Turns,
 		m.Walks,
 	)
 }
@@ -461,32 +473,48 @@ type CapmonVariables struct {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonPrograms struct {
-	CapsetFexit     *ebpf.Program `ebpf:"capset_fexit"`
-	CapsetKretprobe *ebpf.Program `ebpf:"capset_kretprobe"`
-	CheckFexit      *ebpf.Program `ebpf:"check_fexit"`
-	CheckKprobe     *ebpf.Program `ebpf:"check_kprobe"`
-	CheckTracepoint *ebpf.Program `ebpf:"check_tracepoint"`
-	Executed        *ebpf.Program `ebpf:"executed"`
-	Exited          *ebpf.Program `ebpf:"exited"`
-	Forked          *ebpf.Program `ebpf:"forked"`
-	PrctlFexit      *ebpf.Program `ebpf:"prctl_fexit"`
-	PrctlKretprobe  *ebpf.Program `ebpf:"prctl_kretprobe"`
-	Returned        *ebpf.Program `ebpf:"returned"`
+	CapsetFexit          *ebpf.Program `ebpf:"capset_fexit"`
+	CapsetFexitAgain     *ebpf.Program `ebpf:"capset_fexit_again"`
+	CapsetKretprobe      *ebpf.Program `ebpf:"capset_kretprobe"`
+	CheckFexit           *ebpf.Program `ebpf:"check_fexit"`
+	CheckFexitAgain      *ebpf.Program `ebpf:"check_fexit_again"`
+	CheckKprobe          *ebpf.Program `ebpf:"check_kprobe"`
+	CheckTracepoint      *ebpf.Program `ebpf:"check_tracepoint"`
+	CheckTracepointAgain *ebpf.Program `ebpf:"check_tracepoint_again"`
+	Executed             *ebpf.Program `ebpf:"executed"`
+	ExecutedAgain        *ebpf.Program `ebpf:"executed_again"`
+	Exited               *ebpf.Program `ebpf:"exited"`
+	ExitedAgain          *ebpf.Program `ebpf:"exited_again"`
+	Forked               *ebpf.Program `ebpf:"forked"`
+	ForkedAgain          *ebpf.Program `ebpf:"forked_again"`
+	PrctlFexit           *ebpf.Program `ebpf:"prctl_fexit"`
+	PrctlFexitAgain      *ebpf.Program `ebpf:"prctl_fexit_again"`
+	PrctlKretprobe       *ebpf.Program `ebpf:"prctl_kretprobe"`
+	Returned             *ebpf.Program `ebpf:"returned"`
+	ReturnedAgain        *ebpf.Program `ebpf:"returned_again"`
 }
 
 func (p *CapmonPrograms) Close() error {
 	return _CapmonClose(
 		p.CapsetFexit,
+		p.CapsetFexitAgain,
 		p.CapsetKretprobe,
 		p.CheckFexit,
+		p.CheckFexitAgain,
 		p.CheckKprobe,
 		p.CheckTracepoint,
+		p.CheckTracepointAgain,
 		p.Executed,
+		p.ExecutedAgain,
 		p.Exited,
+		p.ExitedAgain,
 		p.Forked,
+		p.ForkedAgain,
 		p.PrctlFexit,
+		p.PrctlFexitAgain,
 		p.PrctlKretprobe,
 		p.Returned,
+		p.ReturnedAgain,
 	)
 }
 

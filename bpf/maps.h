@@ -75,7 +75,7 @@ static __always_inline void count(__u32 which)
 {
 	__u64 *n = bpf_map_lookup_elem(&counters, &which);
 	if (n)
-		*n += 1;
+		__sync_fetch_and_add(n, 1); /* may be preempted */
 }
 
 /* Tells of a first sight: what of it is in the event's own fields. */

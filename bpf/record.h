@@ -217,7 +217,8 @@ enum counter {
 	COUNTER_VERDICT = 6, /* the kernel's verdict was not the one computed */
 	COUNTER_EXECUTIONS = 7, /* executions that found no room in the executions map */
 	COUNTER_CALLS = 8, /* watched system calls that found no room in the calls map */
-	COUNTER_MAX = 9,
+	COUNTER_TAKEN_OVER = 9, /* turns that an understudy took over; nothing lost */
+	COUNTER_MAX = 10,
 };
 
 struct config {
@@ -227,6 +228,7 @@ struct config {
 	__u32 outcomes; /* 1: learn how the system calls end in which a check is refused */
 	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */
 	__u32 page_size;
+	__u32 preemptible; /* 1: the programs can be preempted, and have understudies */
 };
 
 #endif

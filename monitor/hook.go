@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -80,9 +81,11 @@ type attached struct {
 	hook     Hook
 	programs bpf.CapmonPrograms
 	maps     bpf.CapmonMaps
-	links    []link.Link
-	outcomes bool
-	returns  link.Link // on the end of system calls; nil while nobody needs it
+	// Of the programs that can be preempted; see bpf/turn.h. Nil where none can.
+	understudies map[*ebpf.Program]*ebpf.Program
+	links        []link.Link
+	outcomes     bool
+	returns      []link.Link // on the end of system calls; none while nobody needs it
 }
 
 // programs is what all hooks are loaded from.
@@ -100,6 +103,13 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	spec, err := bpf.LoadCapmon()
 	if err != nil {
 		return nil, fmt.Errorf("reading the programs: %w", err)
+	}
+	preemption, err := kernel.PreemptionOfPrograms()
+	if err != nil {
+		return nil, err
+	}
+	if preemption.Tracepoints || preemption.Trampolines && hook == Fexit {
+		p.settings.Preemptible = 1
 	}
 	if err := errors.Join(
 		spec.Variables["settings"].Set(p.settings),
@@ -125,6 +135,15 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	if !kernel.HasTracepoint(p.types, "sys_exit") {
 		delete(spec.Programs, "returned")
 	}
+	for name := range spec.Programs {
+		original, understudy := strings.CutSuffix(name, againSuffix)
+		if understudy && (p.settings.Preemptible == 0 || spec.Programs[original] == nil) {
+			delete(spec.Programs, name)
+		}
+	}
+	if p.settings.Preemptible == 0 {
+		spec.Maps["turns"].MaxEntries = 1
+	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
 	if errors.Is(err, unix.EPERM) || err != nil && !mayLoad() {
 		// The library suspects a limit on locked memory, which counts no longer.
@@ -144,6 +163,9 @@ func mayLoad() bool {
 	have, err := kernel.EffectiveCapabilities()
 	return err != nil || have.Has(capability.BPF) || have.Has(capability.SysAdmin)
 }
+
+// againSuffix ends the names of understudies.
+const againSuffix = "_again"
 
 // programsOf are the programs that only one hook takes.
 var programsOf = map[Hook][]string{
@@ -212,6 +234,16 @@ func attach(hook Hook, programs programs) (_ *attached, err error) {
 		PrctlKretprobe:  collection.DetachProgram("prctl_kretprobe"),
 		Returned:        collection.DetachProgram("returned"),
 	}
+	a.understudies = map[*ebpf.Program]*ebpf.Program{
+		a.programs.Forked:          collection.DetachProgram("forked_again"),
+		a.programs.Executed:        collection.DetachProgram("executed_again"),
+		a.programs.Exited:          collection.DetachProgram("exited_again"),
+		a.programs.CheckFexit:      collection.DetachProgram("check_fexit_again"),
+		a.programs.CheckTracepoint: collection.DetachProgram("check_tracepoint_again"),
+		a.programs.CapsetFexit:     collection.DetachProgram("capset_fexit_again"),
+		a.programs.PrctlFexit:      collection.DetachProgram("prctl_fexit_again"),
+		a.programs.Returned:        collection.DetachProgram("returned_again"),
+	}
 	return a, a.link()
 }
 
@@ -219,16 +251,43 @@ func attach(hook Hook, programs programs) (_ *attached, err error) {
 // whose fork or exec was missed.
 func (a *attached) link() error {
 	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited} {
-		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		links, err := a.tracing(program)
 		if err != nil {
-			return fmt.Errorf("attaching %v: %w", program, err)
+			return err
 		}
-		a.links = append(a.links, l)
+		a.links = append(a.links, links...)
 	}
 	if err := a.followReturns(false); err != nil {
 		return err
 	}
 	return a.linkChecks()
+}
+
+// tracing attaches a program, and its understudy so that it runs next: a tracepoint
+// runs first what was attached first, a trampoline what was attached last
+// (bpf_trampoline_link_prog, kernel/bpf/trampoline.c). The links are in the order in which
+// they have to be closed: an understudy alone would take over all the time.
+func (a *attached) tracing(program *ebpf.Program) ([]link.Link, error) {
+	order := []*ebpf.Program{program}
+	if understudy := a.understudies[program]; understudy != nil {
+		order = append(order, understudy)
+	}
+	trampoline := program == a.programs.CheckFexit || program == a.programs.CapsetFexit || program == a.programs.PrctlFexit
+	if trampoline {
+		slices.Reverse(order)
+	}
+	var links []link.Link
+	for _, program := range order {
+		l, err := link.AttachTracing(link.TracingOptions{Program: program})
+		if err != nil {
+			return links, fmt.Errorf("attaching %v: %w", program, err)
+		}
+		links = append(links, l)
+	}
+	if !trampoline {
+		slices.Reverse(links)
+	}
+	return links, nil
 }
 
 // followReturns sees system calls return while that is wanted, here or for outcomes.
@@ -237,11 +296,9 @@ func (a *attached) followReturns(wanted bool) (err error) {
 	wanted = (wanted || a.outcomes) && a.programs.Returned != nil
 	switch {
 	case wanted && a.returns == nil:
-		if a.returns, err = link.AttachTracing(link.TracingOptions{Program: a.programs.Returned}); err != nil {
-			return fmt.Errorf("attaching to the end of system calls: %w", err)
-		}
-	case !wanted && a.returns != nil:
-		err = a.returns.Close()
+		a.returns, err = a.tracing(a.programs.Returned)
+	case !wanted:
+		err = closeAll(a.returns)
 		a.returns = nil
 	}
 	return err
@@ -250,10 +307,19 @@ func (a *attached) followReturns(wanted bool) (err error) {
 // linkChecks attaches what sees the checks. The tracepoint is built into the callers
 // with cap_capable itself; the others need a look at these as well.
 func (a *attached) linkChecks() error {
-	tracing := func(program *ebpf.Program) func() (link.Link, error) {
-		return func() (link.Link, error) { return link.AttachTracing(link.TracingOptions{Program: program}) }
+	tracing := func(program *ebpf.Program) func() ([]link.Link, error) {
+		return func() ([]link.Link, error) { return a.tracing(program) }
 	}
-	var attaches []func() (link.Link, error)
+	probe := func(attach func(string, *ebpf.Program, *link.KprobeOptions) (link.Link, error), function string, program *ebpf.Program) func() ([]link.Link, error) {
+		return func() ([]link.Link, error) {
+			l, err := attach(function, program, nil)
+			if err != nil {
+				return nil, fmt.Errorf("attaching: %w", err)
+			}
+			return []link.Link{l}, nil
+		}
+	}
+	var attaches []func() ([]link.Link, error)
 	switch a.hook {
 	case Fexit:
 		attaches = append(attaches, tracing(a.programs.CapsetFexit), tracing(a.programs.PrctlFexit), tracing(a.programs.CheckFexit))
@@ -261,22 +327,22 @@ func (a *attached) linkChecks() error {
 		attaches = append(attaches, tracing(a.programs.CheckTracepoint))
 	case Kprobe:
 		attaches = append(attaches,
-			func() (link.Link, error) { return link.Kretprobe("cap_capset", a.programs.CapsetKretprobe, nil) },
-			func() (link.Link, error) { return link.Kretprobe("cap_task_prctl", a.programs.PrctlKretprobe, nil) },
-			func() (link.Link, error) { return link.Kprobe("cap_capable", a.programs.CheckKprobe, nil) })
+			probe(link.Kretprobe, "cap_capset", a.programs.CapsetKretprobe),
+			probe(link.Kretprobe, "cap_task_prctl", a.programs.PrctlKretprobe),
+			probe(link.Kprobe, "cap_capable", a.programs.CheckKprobe))
 	}
 	for _, attach := range attaches {
-		l, err := attach()
+		links, err := attach()
+		a.links = append(a.links, links...)
 		if err != nil {
-			return fmt.Errorf("attaching: %w", err)
+			return err
 		}
-		a.links = append(a.links, l)
 	}
 	return nil
 }
 
 // missed counts the runs that the kernel skipped because the same program was
-// already running on that CPU.
+// already running on that CPU. Understudies may have stood in for some.
 func (a *attached) missed() (uint64, error) {
 	var sum uint64
 	for _, program := range a.all() {
@@ -307,17 +373,23 @@ func (a *attached) all() []*ebpf.Program {
 // detach stops recording; what was recorded stays readable until close.
 func (a *attached) detach() error {
 	var errs []error
-	for _, l := range a.links {
+	errs = append(errs, closeAll(a.links), closeAll(a.returns))
+	a.links, a.returns = nil, nil
+	return errors.Join(errs...)
+}
+
+func closeAll(links []link.Link) error {
+	var errs []error
+	for _, l := range links {
 		errs = append(errs, l.Close())
-	}
-	a.links = nil
-	if a.returns != nil {
-		errs = append(errs, a.returns.Close())
-		a.returns = nil
 	}
 	return errors.Join(errs...)
 }
 
 func (a *attached) close() error {
-	return errors.Join(a.detach(), a.programs.Close(), a.maps.Close())
+	err := a.detach()
+	for _, understudy := range a.understudies {
+		err = errors.Join(err, understudy.Close())
+	}
+	return errors.Join(err, a.programs.Close(), a.maps.Close())
 }

@@ -226,6 +226,8 @@ func (m *Monitor) losses() (Losses, error) {
 		return Losses{}, err
 	}
 	skipped, err := m.attached.missed()
+	// These are more where an understudy was attached first.
+	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
 		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],

@@ -68,7 +68,9 @@ func TestCgroupsAreWhatTheGuestPromises(t *testing.T) {
 // layout is doctor's finding on the cgroups.
 func layout(t *testing.T) string {
 	t.Helper()
-	var said struct{ Findings []struct{ Subject, Text string } }
+	var said struct {
+		Findings []struct{ Subject, Text string }
+	}
 	if err := json.Unmarshal([]byte(mustExecute(t, binary, "doctor", "-o", "json")), &said); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,23 @@
+package kernel
+
+import "testing"
+
+func TestWhatCanBePreempted(t *testing.T) {
+	const dynamic = "#1 SMP PREEMPT_DYNAMIC Debian"
+	for _, test := range []struct {
+		version     Version
+		built, boot string
+		want        Preemption
+	}{
+		{Version{6, 1}, dynamic, "quiet preempt=full", Preemption{}},
+		{Version{6, 12}, dynamic, "quiet", Preemption{}},
+		{Version{6, 12}, dynamic, "quiet preempt=full", Preemption{Trampolines: true}},
+		{Version{6, 18}, dynamic, "", Preemption{Trampolines: true, Tracepoints: true}},
+		{Version{7, 3}, dynamic, "", Preemption{Trampolines: true, Tracepoints: true}},
+		{Version{7, 3}, "#1 SMP Debian", "", Preemption{}},
+	} {
+		if got := preemption(test.version, test.built, test.boot); got != test.want {
+			t.Errorf("%v %q %q: got %+v, wanted %+v", test.version, test.built, test.boot, got, test.want)
+		}
+	}
+}

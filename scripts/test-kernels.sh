@@ -32,6 +32,7 @@ fill() {
 	scripts/images.sh programs "$1" "$directory"
 	cp scripts/{dockerd,images,runc-capped}.sh "$directory/scripts"
 	cp scripts/workloads/*.c "$directory/scripts/workloads"
+	cp -r cmd/capmon/testdata "$directory"
 	cat >"$directory/test" <<-'END'
 		set -eu
 		export CAPMON_GUEST=$1 CAPMON_BINARY=$PWD/capmon CAPMON_PROGRAMS=$PWD
@@ -87,7 +88,8 @@ test_guest() {
 table() {
 	local guest
 	echo
-	echo "f: fexit, t: tp_btf, k: kprobe gave the right sets; -: seen by none, as expected"
+	echo "f: fexit, t: tp_btf, k: kprobe gave the right sets; in capitals: and said that it may have missed some;"
+	echo "-: seen by none, as expected"
 	echo
 	for guest in "$@"; do
 		sed -nE "s/^ *row: (.*)/$guest \1/p" "$(stamp "$guest")"

@@ -112,7 +112,8 @@ func (o *Observer) hear(event container.Event) {
 
 // rename gives a container that is known its present name. The caller holds mu.
 func (o *Observer) rename(id, name string) {
-	if info, known := o.known.infos[id]; known {
+	if info, known := o.known.infos[id]; known && info.Name != name {
+		o.log.Debug("a container has another name", zap.String("id", id), zap.String("name", name))
 		info.Name = name
 		o.known.infos[id] = info
 	}
@@ -210,6 +211,7 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 		return errors.Is(err, container.ErrNotFound)
 	}
 	o.known.infos[id] = info
+	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))
 	if name, renamed := o.known.names[id]; renamed {
 		o.rename(id, name)
 	}

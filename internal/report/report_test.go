@@ -153,7 +153,7 @@ func profiles() map[string]profile.Profile {
 		"incomplete-elsewhere": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Incomplete = []string{"5 checks found no room in the kernel map of checks, on the whole machine"}
 		})),
-		"existed":       profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
+		"existed": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Existed, r.Running, r.Observation.Start = true, true, saturday.Add(time.Second)
 		})),
 		"never-started": profile.New(neverStarted(1)),

@@ -74,9 +74,10 @@ func resolve(all []Info, name string) (Info, error) {
 }
 
 func matching(all []Info, name string) []Info {
+	name = strings.TrimPrefix(name, "/")
 	for _, is := range []func(Info) bool{
 		func(info Info) bool { return info.ID == name },
-		func(info Info) bool { return info.Name == strings.TrimPrefix(name, "/") },
+		func(info Info) bool { return info.Name == name },
 	} {
 		if i := slices.IndexFunc(all, is); i >= 0 {
 			return all[i : i+1]

@@ -46,6 +46,8 @@ type Monitor struct {
 	cgroups  kernel.Cgroups
 	events   *ringbuf.Reader
 
+	adopted map[uint64]bool // the cgroups of containers that ran before anything was recorded
+
 	mu      sync.Mutex
 	symbols *kernel.Symbols
 	closed  bool
@@ -70,10 +72,10 @@ func Start(options Options) (*Monitor, error) {
 	if options.Hook != "" {
 		hooks = []Hook{options.Hook}
 	}
-	if m.attached, m.failed, err = attachFirst(hooks, programs); err != nil {
+	if m.attached, m.failed, err = attachFirst(hooks, programs, m.adopt); err != nil {
 		return nil, err
 	}
-	if err := m.adopt(); err != nil {
+	if err := m.adoptRest(m.clock.Now()); err != nil {
 		return nil, errors.Join(err, m.attached.close())
 	}
 	if m.events, err = ringbuf.NewReader(m.attached.maps.Events); err != nil {
@@ -91,7 +93,7 @@ func TryHooks(options Options) (map[Hook]error, error) {
 	}
 	tried := make(map[Hook]error)
 	for _, hook := range Hooks() {
-		attached, err := attach(hook, programs)
+		attached, err := attach(hook, programs, func(bpf.CapmonMaps) error { return nil })
 		if err == nil {
 			err = attached.close()
 		}

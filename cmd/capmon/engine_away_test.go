@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -22,21 +23,31 @@ type performer struct {
 	directory string
 }
 
-// startPerformer starts one at the engine of a host, for as long as the test runs.
-func startPerformer(t *testing.T, host, name string, options ...string) performer {
+func newPerformer(t *testing.T) performer {
 	t.Helper()
 	p := performer{t, t.TempDir()}
 	for _, file := range []string{p.orders(), p.answers()} {
-		if err := unix.Mkfifo(file, 0o600); err != nil {
+		if err := errors.Join(unix.Mkfifo(file, 0), os.Chmod(file, 0o666)); err != nil { // whoever it runs as
 			t.Fatal(err)
 		}
 	}
-	command := append([]string{"docker", "-H", host, "run", "-d", "--name", name, "--volume", p.directory + ":/shared"}, options...)
-	mustExecute(t, append(command, "bb", "sh", "-c", `while read -r order </shared/orders; do eval "$order"; echo done >/shared/answers; done`)...)
+	return p
+}
+
+// startPerformer starts one at the engine of a host, for as long as the test runs.
+func startPerformer(t *testing.T, host, name string, options ...string) performer {
+	t.Helper()
+	p := newPerformer(t)
+	command := slices.Concat([]string{"docker", "-H", host, "run", "-d", "--name", name, p.volume()}, options, []string{"bb"}, perform)
+	mustExecute(t, command...)
 	t.Cleanup(func() { _ = exec.Command("docker", "-H", host, "rm", "-f", name).Run() })
 	return p
 }
 
+// perform is what a performer runs.
+var perform = []string{"sh", "-c", `while read -r order </shared/orders; do eval "$order"; echo done >/shared/answers; done`}
+
+func (p performer) volume() string  { return "--volume=" + p.directory + ":/shared" }
 func (p performer) orders() string  { return filepath.Join(p.directory, "orders") }
 func (p performer) answers() string { return filepath.Join(p.directory, "answers") }
 

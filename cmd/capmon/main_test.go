@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -116,6 +117,7 @@ type seen struct {
 	ID, Name, Image string
 	Complete        bool
 	Existed         bool
+	Since           time.Time
 	EngineError     string
 	Running         bool
 	Checks, Lost    uint64

@@ -70,7 +70,7 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 		fmt.Fprintln(cmd.OutOrStdout()) // between the command's output and the report
 	}
 	err = p.finish(cmd, observer, func(run profile.Run) bool {
-		return p.filter.Match(infoOf(run)) && (started.has(run.Container.ID) || p.allContainers && !run.Existed)
+		return started.has(run.Container.ID) || p.allContainers && !run.Existed
 	})
 	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the command started no container through the Docker engine that capmon sees; "+

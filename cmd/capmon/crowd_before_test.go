@@ -43,7 +43,7 @@ var states = map[string]func(i *inhabitant, capability string){
 			i.workload = workload{} // seccomp refuses before the kernel asks
 		}
 	},
-	"user":       func(i *inhabitant, capability string) { i.run("--user=1000"); i.isRefused(capability) },
+	"user": func(i *inhabitant, capability string) { i.run("--user=1000"); i.isRefused(capability) },
 	"exec": func(i *inhabitant, _ string) {
 		i.docker = [][]string{
 			{"run", "-d", "--name", i.name, i.volume(), "bb", "sleep", "1000"},
@@ -118,5 +118,56 @@ func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
 				t.Errorf("not told since when it is watched: %v", c.Cautions)
 			}
 		})
+	}
+}
+
+// Some start while capmon does: each of them that is seen has its name, and of those that
+// come after that nothing is missing.
+func TestContainersThatStartWhileCapmonDoesAreKnown(t *testing.T) {
+	const script = `for lane in a b c; do
+		(for i in $(seq 1000); do
+			[ -e "$0/stop" ] && break
+			touch "$0/begun-starting-$lane-$i"
+			docker run --rm --name starting-$lane-$i --cidfile "$0/id-starting-$lane-$i" bb chroot / true || exit 1
+			touch "$0/ended-starting-$lane-$i"
+		done) & pids="$pids $!"
+	done
+	for pid in $pids; do wait $pid || exit 1; done`
+	directory := t.TempDir()
+	names := func(kind string) (names []string) {
+		files, _ := filepath.Glob(filepath.Join(directory, kind+"-*"))
+		for _, file := range files {
+			names = append(names, strings.TrimPrefix(filepath.Base(file), kind+"-"))
+		}
+		return names
+	}
+	cmd := exec.Command("sh", "-c", script, directory)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "containers start", func() bool { return len(names("ended")) > 0 })
+	observation := watch(t)
+	before := names("begun")
+	eventually(t, "some more have ended", func() bool { return len(names("ended")) > len(before)+1 })
+	if err := os.WriteFile(filepath.Join(directory, "stop"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	got := parseReport(t, observation.interrupt())
+	for _, name := range names("begun") {
+		if !slices.Contains(before, name) {
+			workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, name))
+		}
+	}
+	for _, name := range names("id") {
+		id, err := os.ReadFile(filepath.Join(directory, "id-"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := slices.IndexFunc(got, func(c seen) bool { return c.ID == string(id) }); i >= 0 && got[i].Name != name {
+			t.Errorf("%s has the name %q", name, got[i].Name)
+		}
 	}
 }

@@ -283,6 +283,7 @@ func TestEngineStaysAway(t *testing.T) {
 	engine := os.Getenv("DOCKER_HOST")
 	before := startPerformer(t, engine, "before-away")
 	cable := newCable(t)
+	filtered := watchAt(t, cable.host(), "--container=while-*")
 	observation := watchAt(t, cable.host(), "--log-level=debug")
 	observation.await("before-away")
 	cable.pullOut()
@@ -307,6 +308,9 @@ func TestEngineStaysAway(t *testing.T) {
 	if unknown.Name != "" || !strings.Contains(unknown.EngineError, cable.path) ||
 		!strings.Contains(strings.Join(unknown.Cautions, "\n"), unknown.EngineError) {
 		t.Errorf("not told why nothing else is known: %+v", unknown)
+	}
+	if told := filtered.interrupt().stderr; !strings.Contains(told, "could not tell whether the filter selects them: ") || !strings.Contains(told, id[:12]) {
+		t.Errorf("not told that it was left out: %s", told)
 	}
 }
 

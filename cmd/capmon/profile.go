@@ -121,8 +121,9 @@ func (p *profiling) start(ctx context.Context, docker *container.Docker, log *za
 	return observer, nil
 }
 
-// finish ends the recording and writes what was selected.
-func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selected func(profile.Run) bool) error {
+// finish ends the recording and writes those of the runs that are meant which the filter
+// selects.
+func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, meant func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
 	}
@@ -131,13 +132,19 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selec
 		return err
 	}
 	var runs []profile.Run
-	var left []string
+	var left, unknown []string
 	for _, run := range all.Runs {
-		if selected(run) {
+		switch {
+		case meant(run) && p.filter.Match(infoOf(run)):
 			runs = append(runs, run)
-		} else if !run.Existed {
+		case meant(run) && run.Container.Name == "" && !observer.Answered(run.Container.ID):
+			unknown = append(unknown, nameOf(run))
+		case !run.Existed:
 			left = append(left, nameOf(run))
 		}
+	}
+	if len(unknown) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since the engine could not tell whether the filter selects them: %s\n", some(unknown))
 	}
 	if len(left) > 0 && !p.allContainers {
 		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since others started them or a filter says so: %s\n", some(left))

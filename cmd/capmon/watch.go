@@ -44,11 +44,9 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 		ctx, cancel = context.WithTimeout(ctx, p.duration)
 		defer cancel()
 	}
-	selected := func(run profile.Run) bool {
-		return (len(names) == 0 || wanted[run.Container.ID]) && p.filter.Match(infoOf(run))
-	}
-	showProgress(ctx, cmd.ErrOrStderr(), observer, selected)
-	return p.finish(cmd, observer, selected)
+	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
+	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(run)) })
+	return p.finish(cmd, observer, meant)
 }
 
 // resolve finds the IDs of the containers named.

@@ -219,6 +219,14 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 	return true
 }
 
+// Answered reports whether the engine has told of a container, if only that it has none
+// such.
+func (o *Observer) Answered(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known.infos[id].Inspected || errors.Is(o.known.failures[id], container.ErrNotFound)
+}
+
 func (o *Observer) inspected(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -48,15 +48,13 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 	defer observer.Close()
 
 	started := &startedContainers{observer: observer}
-	if docker != nil {
-		defer docker.Close()
-		proxy, err := container.NewProxy(docker, started.add)
-		if err != nil {
-			return err
-		}
-		defer proxy.Close()
-		child.env = throughProxy(child.env, proxy.Host())
+	defer docker.Close()
+	proxy, err := container.NewProxy(docker, started.add)
+	if err != nil {
+		return err
 	}
+	defer proxy.Close()
+	child.env = throughProxy(child.env, proxy.Host())
 	if err := p.ready(); err != nil {
 		return err
 	}

@@ -152,7 +152,8 @@ func TestDaemonIsRestartedWithItsContainers(t *testing.T) {
 	d := startDaemon(t)
 	back := startPerformer(t, d.host, "comes-back", "--init", "--restart=always")
 	ends := startPerformer(t, d.host, "ends", "--init")
-	observation := watchAt(t, d.host)
+	observation := watchAt(t, d.host, "--log-level=debug")
+	observation.await("comes-back")
 	back.do("chroot / true")
 	ends.do("chroot / true")
 	d.stop()
@@ -311,6 +312,23 @@ func TestEngineStaysAway(t *testing.T) {
 	}
 	if told := filtered.interrupt().stderr; !strings.Contains(told, "could not tell whether the filter selects them: ") || !strings.Contains(told, id[:12]) {
 		t.Errorf("not told that it was left out: %s", told)
+	}
+}
+
+// capmon may be there before the engine is.
+func TestEngineComesLater(t *testing.T) {
+	t.Parallel()
+	p := startPerformer(t, os.Getenv("DOCKER_HOST"), "there-first")
+	cable := newCable(t)
+	cable.pullOut()
+	observation := watchAt(t, cable.host(), "--log-level=debug", "--container=there-first")
+	p.do("chroot / true")
+	cable.plugIn()
+	observation.await(`"name": "there-first"`)
+	got := only(t, parseReport(t, observation.interrupt()), "there-first")
+	workload{required: caps("SYS_CHROOT")}.check(t, got)
+	if got.EngineError != "" {
+		t.Errorf("the engine has told of it: %s", got.EngineError)
 	}
 }
 

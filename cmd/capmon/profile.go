@@ -110,11 +110,7 @@ func (p *profiling) check() (*zap.Logger, error) {
 // start begins to record. Whatever ends the watching, the engine and the kernel
 // are asked until the report is out.
 func (p *profiling) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
-	options := observe.Options{Monitor: p.monitor, Log: log}
-	if docker != nil {
-		options.Engine = docker
-	}
-	observer, err := observe.Start(context.WithoutCancel(ctx), options)
+	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.monitor, Engine: docker, Log: log})
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -190,19 +186,24 @@ func (p *profiling) ready() error {
 	return nil
 }
 
-// connect reaches the engine. If it cannot and it is not indispensable, the
-// containers are known by the kernel's word alone.
+// connect reaches the engine. If it cannot and it is not indispensable, the containers
+// are known by the kernel's word alone until the engine answers.
 func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Docker, error) {
-	docker, err := container.NewDocker(ctx)
+	docker, err := container.ChooseDocker()
+	if err != nil {
+		return nil, err
+	}
+	err = docker.Reach(ctx)
 	if err == nil {
 		return docker, nil
 	}
 	var unreachable *container.UnreachableError
 	if required || !errors.As(err, &unreachable) {
+		_ = docker.Close()
 		return nil, err
 	}
-	log.Warn("Docker cannot be asked; containers are shown by ID, grants as the kernel has them", zap.Error(err))
-	return nil, nil
+	log.Warn("Docker cannot be asked; until it can be, containers are shown by ID, grants as the kernel has them", zap.Error(err))
+	return docker, nil
 }
 
 // registerBTF adds the flag for another file of type information, with which a

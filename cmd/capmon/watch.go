@@ -24,9 +24,7 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	if docker != nil {
-		defer docker.Close()
-	}
+	defer docker.Close()
 	wanted, err := resolve(ctx, docker, names)
 	if err != nil {
 		return err

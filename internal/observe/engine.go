@@ -37,10 +37,14 @@ type knowledge struct {
 	// the last time.
 	learning map[string]bool
 	failures map[string]error
+	answered bool // the engine has, once at least
 }
 
 func newKnowledge() knowledge {
-	return knowledge{make(map[string]container.Info), make(map[string]string), make(map[string]bool), make(map[string]error)}
+	return knowledge{
+		infos: make(map[string]container.Info), names: make(map[string]string),
+		learning: make(map[string]bool), failures: make(map[string]error),
+	}
 }
 
 // followEngine keeps in touch with the engine, however often that is restarted or does
@@ -54,7 +58,7 @@ func (o *Observer) followEngine(ctx context.Context) func() {
 			if ctx.Err() != nil {
 				return
 			}
-			if !told[err.Error()] {
+			if o.hasAnswered() && !told[err.Error()] { // else its user knows already
 				o.log.Warn("the engine does not tell what happens, and is asked again until it does; containers that live shortly may stay without a name", zap.Error(err))
 				told[err.Error()] = true
 			}
@@ -130,6 +134,7 @@ func (o *Observer) list(ctx context.Context) (running []string, err error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.known.answered = true
 	for _, info := range all {
 		o.rename(info.ID, info.Name)
 		if info.Running {
@@ -219,6 +224,12 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 	return true
 }
 
+func (o *Observer) hasAnswered() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known.answered
+}
+
 // Answered reports whether the engine has told of a container, if only that it has none
 // such.
 func (o *Observer) Answered(id string) bool {
@@ -243,7 +254,9 @@ func (o *Observer) catchUp(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	if _, err := o.list(ctx); err != nil {
-		o.log.Warn("the engine does not answer; containers may have been renamed", zap.Error(err))
+		if o.hasAnswered() {
+			o.log.Warn("the engine does not answer; containers may have been renamed", zap.Error(err))
+		}
 		ids = slices.DeleteFunc(ids, o.inspected)
 		o.mu.Lock()
 		defer o.mu.Unlock()

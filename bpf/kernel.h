@@ -105,6 +105,7 @@ struct dentry {
 };
 
 struct vfsmount {
+	struct super_block *mnt_sb;
 	int mnt_flags;
 };
 
@@ -121,6 +122,10 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+};
+
+struct fs_struct {
+	struct path root;
 };
 
 struct fdtable {
@@ -170,6 +175,7 @@ struct task_struct {
 	const struct cred *cred, *real_cred;
 	struct css_set *cgroups;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
 	struct files_struct *files;
 	struct signal_struct *signal;
 	struct nsproxy *nsproxy;

@@ -44,33 +44,51 @@ static __always_inline struct mnt_namespace *executable_namespace(struct task_st
 	return BPF_CORE_READ(mount, mnt_ns);
 }
 
-/* The mount namespace of the nearest ancestor outside the container: runc, or
- * the shim that adopts what runc leaves. NULL if there are too many in between to
- * be a runtime's. */
-static __always_inline struct mnt_namespace *runtime_namespace(struct task_struct *task,
-							       __u64 container)
+/* The file system that the task has its root directory on. */
+static __always_inline struct super_block *root_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, fs, root.mnt, mnt_sb);
+}
+
+/* What tells the files of the runtime from those of the container. */
+struct runtime {
+	struct mnt_namespace *mounts;
+	struct super_block *root;
+};
+
+/* Of the nearest ancestor outside the container: runc, or the shim that adopts what runc
+ * leaves. Zero if there are too many in between to be a runtime's. */
+static __always_inline struct runtime runtime_of(struct task_struct *task, __u64 container)
 {
 	struct task_struct *ancestor = BPF_CORE_READ(task, real_parent);
 
 	for (int i = 0; i < ANCESTORS && ancestor; i++) {
 		if (BPF_CORE_READ(ancestor, pid) == 0 || container_of_task(ancestor) != container)
-			return mount_namespace(ancestor);
+			return (struct runtime){ mount_namespace(ancestor), root_of(ancestor) };
 		ancestor = BPF_CORE_READ(ancestor, real_parent);
 	}
-	return NULL;
+	return (struct runtime){};
 }
 
 /* A file from a mount namespace that is not the runtime's is the container's.
  * Comparing with the runtime's namespace, not the task's own, is right for a workload
  * that has unshared its mounts and for a runc init that has not entered the
- * container's yet. */
-static __always_inline bool executes_own_file(struct task_struct *task,
-					      struct mnt_namespace *runtime)
+ * container's yet.
+ *
+ * A mount that was taken away is in none: so are those from which runtimes execute
+ * themselves, and that of a workload which was the last to leave the namespace that it
+ * was started in. Only a workload's is of the file system that its root is on, where
+ * that is not the runtime's. */
+static __always_inline bool executes_own_file(struct task_struct *task, struct runtime runtime)
 {
 	struct mnt_namespace *executable = executable_namespace(task);
 
-	return executable && (unsigned long)executable < (unsigned long)-4095 &&
-	       executable != runtime;
+	if (!executable) {
+		struct super_block *root = root_of(task);
+		return root && root != runtime.root &&
+		       root == BPF_CORE_READ(task, mm, exe_file, f_path.mnt, mnt_sb);
+	}
+	return (unsigned long)executable < (unsigned long)-4095 && executable != runtime.mounts;
 }
 
 /*
@@ -81,7 +99,7 @@ static __always_inline bool executes_own_file(struct task_struct *task,
 __noinline int phase_by_executable(__u64 container)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct mnt_namespace *runtime = runtime_namespace(task, container);
+	struct runtime runtime = runtime_of(task, container);
 
 	for (int i = 0; i < ANCESTORS && task; i++) {
 		if (BPF_CORE_READ(task, pid) == 0 || container_of_task(task) != container)

@@ -3,12 +3,14 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -21,8 +23,17 @@ import (
 
 // adopt enters the containers that run already, so that one which makes no
 // check is known too, and so that a user namespace made by its workload is not
-// taken for the container's base one.
-func (m *Monitor) adopt() error { return m.eachContainerCgroup(m.adoptContainer) }
+// taken for the container's base one. Nothing must be recorded yet.
+func (m *Monitor) adopt(maps bpf.CapmonMaps) error {
+	m.adopted = make(map[uint64]bool)
+	return m.eachContainerCgroup(func(cgroup string) error { return m.adoptContainer(maps, cgroup) })
+}
+
+// adoptRest enters those that were started after adopt and before everything was
+// recorded, at the moment given. Of later ones all is recorded.
+func (m *Monitor) adoptRest(recording uint64) error {
+	return m.eachContainerCgroup(func(cgroup string) error { return m.adoptLate(cgroup, recording) })
+}
 
 // eachContainerCgroup visits the topmost cgroup of every container. One that
 // vanishes meanwhile is passed over.
@@ -42,8 +53,8 @@ func (m *Monitor) eachContainerCgroup(visit func(cgroup string) error) error {
 	})
 }
 
-func (m *Monitor) adoptContainer(cgroup string) error {
-	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup)
+func (m *Monitor) adoptContainer(maps bpf.CapmonMaps, cgroup string) error {
+	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, math.MaxUint64)
 	if err != nil || !ok {
 		return err
 	}
@@ -51,8 +62,39 @@ func (m *Monitor) adoptContainer(cgroup string) error {
 	if err != nil {
 		return err
 	}
+	m.adopted[id] = true
+	return enter(maps, id, m.found(first), path.Base(cgroup))
+}
+
+func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
+	id, err := m.cgroups.ID(cgroup)
+	if err != nil || m.adopted[id] {
+		return err
+	}
+	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, recording)
+	if err != nil || !ok {
+		return err
+	}
+	value := m.found(first)
+	// A check may have entered it a moment ago, but with the user namespace of the
+	// task that made it, which need not be the container's.
+	var known bpf.CapmonContainer
+	if err := m.attached.maps.Containers.Lookup(id, &known); err == nil {
+		known.Existed, known.BaseUserns = 1, value.BaseUserns
+		known.Bounding, known.Permitted, known.Uid = value.Bounding, value.Permitted, value.Uid
+		known.Processes += value.Processes
+		if known.WorkloadNs == 0 {
+			known.WorkloadNs, known.LastNs = value.WorkloadNs, value.LastNs
+		}
+		value = known
+	}
+	return enter(m.attached.maps, id, value, path.Base(cgroup))
+}
+
+// found is what there is to record of a container whose first process is known.
+func (m *Monitor) found(first process) bpf.CapmonContainer {
 	now := m.clock.Now()
-	value := bpf.CapmonContainer{
+	return bpf.CapmonContainer{
 		FirstNs:    now,
 		WorkloadNs: now,
 		LastNs:     now,
@@ -63,18 +105,14 @@ func (m *Monitor) adoptContainer(cgroup string) error {
 		Processes:  first.processes,
 		Existed:    1,
 	}
-	name := path.Base(cgroup)
+}
+
+func enter(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name string) error {
 	if len(name) >= len(value.Name) {
 		return nil // the kernel side does not take such a name either
 	}
 	copy(value.Name[:], name)
-	// A check may have entered it a moment ago, but with the user namespace of the
-	// task that made it, which need not be the container's.
-	var known bpf.CapmonContainer
-	if err := m.attached.maps.Containers.Lookup(id, &known); err == nil {
-		value.Lost, value.FirstNs = known.Lost, known.FirstNs
-	}
-	err = m.attached.maps.Containers.Update(id, &value, ebpf.UpdateAny)
+	err := maps.Containers.Update(id, &value, ebpf.UpdateAny)
 	if errors.Is(err, unix.E2BIG) {
 		return nil // no room: the kernel side counts what is lost by it
 	}
@@ -88,13 +126,14 @@ func (m *Monitor) adoptContainer(cgroup string) error {
 type process struct {
 	bounding, permitted uint64
 	uid, userNamespace  uint32
-	start               uint64
+	start               uint64 // in nanoseconds since boot, rounded down
 	processes           uint32
 }
 
 // firstWorkloadProcess finds the oldest process of a container that executes a
-// file of the container's own mounts, as the kernel side's phase_by_executable.
-func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string) (process, bool, error) {
+// file of the container's own mounts, as the kernel side's phase_by_executable. Those that
+// started at a moment or later are left out.
+func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (process, bool, error) {
 	pids, err := processesBelow(cgroups, cgroup)
 	if err != nil {
 		return process{}, false, err
@@ -104,7 +143,7 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string) (process, bool,
 	var processes uint32
 	for _, pid := range pids {
 		p, workload, err := readProcess(pid)
-		if err != nil || !workload {
+		if err != nil || !workload || p.start >= late {
 			continue // it ended, or the runtime has not started the workload yet
 		}
 		processes++
@@ -118,10 +157,7 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string) (process, bool,
 
 func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
 	var pids []int
-	err := cgroups.Walk(func(below string) error {
-		if below != cgroup && !strings.HasPrefix(below, cgroup+"/") {
-			return nil
-		}
+	err := cgroups.WalkFrom(cgroup, func(below string) error {
 		procs, err := cgroups.Procs(below)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
@@ -134,8 +170,11 @@ func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
 
 func readProcess(pid int) (p process, workload bool, err error) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	if workload, err = runsOwnFile(dir); err != nil || !workload {
+	if workload, err = runsOwnFile(dir); err != nil {
 		return p, false, err
+	}
+	if !workload && !liesInRoot(dir) {
+		return p, false, nil
 	}
 	if err := p.readStatus(dir); err != nil {
 		return p, false, err
@@ -216,6 +255,37 @@ func runsOwnFile(dir string) (bool, error) {
 	}) && !sharesWithHost(dir, "mnt"), nil
 }
 
+// liesInRoot reports whether the process finds the file that it executes below its root
+// directory, and that is not the host's. So is known who has unshared its mounts since it
+// was executed.
+func liesInRoot(dir string) bool {
+	root, err := os.Open(dir + "/root")
+	if err != nil {
+		return false
+	}
+	defer root.Close()
+	if sameFile(dir+"/root/", "/proc/1/root/") {
+		return false
+	}
+	name, err := os.Readlink(dir + "/exe")
+	if err != nil {
+		return false
+	}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	file, err := unix.Openat2(int(root.Fd()), name, &how)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(file)
+	return sameFile(fmt.Sprintf("/proc/self/fd/%d", file), dir+"/exe")
+}
+
+func sameFile(one, other string) bool {
+	oneInfo, oneErr := os.Stat(one)
+	otherInfo, otherErr := os.Stat(other)
+	return oneErr == nil && otherErr == nil && os.SameFile(oneInfo, otherInfo)
+}
+
 func sharesWithHost(dir, namespace string) bool {
 	own, err := os.Readlink(dir + "/ns/" + namespace)
 	if err != nil {
@@ -249,7 +319,10 @@ func baseUserNamespace(dir string) (uint32, error) {
 	return uint32(stat.Ino), err
 }
 
-// startTime is field 22 of /proc/PID/stat, in clock ticks since boot.
+// tick is the unit of times in /proc/PID/stat (USER_HZ).
+const tick = 10 * time.Millisecond
+
+// startTime is field 22 of /proc/PID/stat, in nanoseconds since boot.
 func startTime(dir string) (uint64, error) {
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
@@ -260,5 +333,6 @@ func startTime(dir string) (uint64, error) {
 	if len(fields) < 20 {
 		return 0, fmt.Errorf("reading %s/stat: too short", dir)
 	}
-	return strconv.ParseUint(fields[19], 10, 64)
+	ticks, err := strconv.ParseUint(fields[19], 10, 64)
+	return ticks * uint64(tick), err
 }

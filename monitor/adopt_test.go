@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
 )
 
@@ -118,5 +119,49 @@ func TestUnsharedUserNamespacesAreNotTheContainers(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Some are started after those that run were entered and before everything is recorded.
+// What was recorded of them by then is kept.
+func TestContainersThatStartWhileAMonitorDoes(t *testing.T) {
+	var early string
+	m, programs, err := prepare(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.attached, _, err = attachFirst(Hooks(), programs, func(maps bpf.CapmonMaps) error {
+		err := m.adopt(maps)
+		early = launch(t, "--security-opt=seccomp=unconfined", "bb", "unshare", "-U", "sleep", "1000") // after that
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.attached.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	recording := m.clock.Now()
+	late := launch(t, "bb", "sleep", "1000")
+	for _, id := range []string{early, late} {
+		docker(t, "exec", id, "chroot", "/", "probe", "repeat", "5", "setuid0")
+	}
+	before := map[string]Container{early: find(t, m, early), late: find(t, m, late)}
+	if err := m.adoptRest(recording); err != nil {
+		t.Fatal(err)
+	}
+	for id, before := range before {
+		after := find(t, m, id)
+		if after.Existed != (id == early) {
+			t.Errorf("%s existed: %v", id, after.Existed)
+		}
+		if !after.Kept.Has(capability.SysChroot) || after.Processes != 2 || !after.Seen.Equal(before.Seen) || !after.Started.Equal(before.Started) {
+			t.Errorf("before it was entered:\n%+v\nafterwards:\n%+v", before, after)
+		}
+		if got := total(setuidKind.of(after)); got != 5 {
+			t.Errorf("counted %d checks of its own namespace, wanted 5", got)
+		}
 	}
 }

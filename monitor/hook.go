@@ -176,10 +176,10 @@ var programsOf = map[Hook][]string{
 
 // attachFirst tries the hooks in order and keeps the first that works. The
 // errors of those tried before are returned with it.
-func attachFirst(hooks []Hook, programs programs) (*attached, []*HookError, error) {
+func attachFirst(hooks []Hook, programs programs, begin func(bpf.CapmonMaps) error) (*attached, []*HookError, error) {
 	var failed []*HookError
 	for _, hook := range hooks {
-		a, err := attach(hook, programs)
+		a, err := attach(hook, programs, begin)
 		if err == nil {
 			return a, failed, nil
 		}
@@ -202,7 +202,9 @@ func (h Hook) exists(types *btf.Spec) error {
 	return nil
 }
 
-func attach(hook Hook, programs programs) (_ *attached, err error) {
+// attach loads and attaches what a hook takes. In between it calls begin with the maps,
+// where nothing else writes yet.
+func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *attached, err error) {
 	if err := hook.exists(programs.types); err != nil {
 		return nil, err
 	}
@@ -243,6 +245,9 @@ func attach(hook Hook, programs programs) (_ *attached, err error) {
 		a.programs.CapsetFexit:     collection.DetachProgram("capset_fexit_again"),
 		a.programs.PrctlFexit:      collection.DetachProgram("prctl_fexit_again"),
 		a.programs.Returned:        collection.DetachProgram("returned_again"),
+	}
+	if err := begin(a.maps); err != nil {
+		return nil, err
 	}
 	return a, a.link()
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
@@ -45,10 +46,12 @@ type Monitor struct {
 	cgroups  kernel.Cgroups
 	events   *ringbuf.Reader
 
+	adopted map[uint64]bool // the cgroups of containers that ran before anything was recorded
+
 	mu      sync.Mutex
 	symbols *kernel.Symbols
 	closed  bool
-	stopped bool
+	end     time.Time // of the recording; zero while it goes on
 	// atStop is what the containers' processes were permitted when it was stopped.
 	atStop  map[uint64]capability.Set
 	watches [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
@@ -69,10 +72,10 @@ func Start(options Options) (*Monitor, error) {
 	if options.Hook != "" {
 		hooks = []Hook{options.Hook}
 	}
-	if m.attached, m.failed, err = attachFirst(hooks, programs); err != nil {
+	if m.attached, m.failed, err = attachFirst(hooks, programs, m.adopt); err != nil {
 		return nil, err
 	}
-	if err := m.adopt(); err != nil {
+	if err := m.adoptRest(m.clock.Now()); err != nil {
 		return nil, errors.Join(err, m.attached.close())
 	}
 	if m.events, err = ringbuf.NewReader(m.attached.maps.Events); err != nil {
@@ -90,7 +93,7 @@ func TryHooks(options Options) (map[Hook]error, error) {
 	}
 	tried := make(map[Hook]error)
 	for _, hook := range Hooks() {
-		attached, err := attach(hook, programs)
+		attached, err := attach(hook, programs, func(bpf.CapmonMaps) error { return nil })
 		if err == nil {
 			err = attached.close()
 		}
@@ -166,17 +169,26 @@ func (m *Monitor) Hook() Hook { return m.attached.hook }
 // Failed tells which hooks were tried before Hook, and why they failed.
 func (m *Monitor) Failed() []*HookError { return m.failed }
 
+// Now is this moment on the clock that all times of a Monitor are of. It shows the wall
+// clock's time of when the Monitor was started and what has passed since, the computer's
+// sleep included, however the wall clock is set meanwhile.
+func (m *Monitor) Now() time.Time { return m.clock.Time(m.clock.Now()) }
+
+// stopped reports whether the recording has ended. The caller holds mu.
+func (m *Monitor) stopped() bool { return !m.end.IsZero() }
+
 // Stop ends the recording. What was recorded can still be read.
 func (m *Monitor) Stop() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.stopped || m.closed {
+	if m.stopped() || m.closed {
 		return nil
 	}
-	m.stopped = true
 	var err error
 	m.atStop, err = m.held() // who ends from now on is not seen
-	return errors.Join(err, m.attached.detach())
+	err = errors.Join(err, m.attached.detach())
+	m.end = m.Now()
+	return err
 }
 
 // Close ends the recording and frees everything; it may be called again.

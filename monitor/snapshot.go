@@ -73,7 +73,7 @@ type Losses struct {
 // Any reports whether anything was lost.
 func (l Losses) Any() bool { return l != Losses{} }
 
-// Snapshot is everything recorded up to a moment.
+// Snapshot is everything recorded up to a moment, or to the end of the recording.
 type Snapshot struct {
 	Time       time.Time
 	Hook       Hook
@@ -84,7 +84,7 @@ type Snapshot struct {
 // Snapshot reads the kernel's maps. It can be called at any time between Start
 // and Close.
 func (m *Monitor) Snapshot() (Snapshot, error) {
-	snapshot := Snapshot{Time: time.Now(), Hook: m.Hook()}
+	snapshot := Snapshot{Hook: m.Hook()}
 	checks, err := m.readChecks()
 	if err != nil {
 		return snapshot, err
@@ -98,7 +98,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		return snapshot, err
 	}
 	m.mu.Lock()
-	atStop := m.atStop
+	atStop, end := m.atStop, m.end
 	m.mu.Unlock()
 	held, err := m.held()
 	if err != nil {
@@ -122,6 +122,9 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	sort.Slice(snapshot.Containers, func(i, j int) bool {
 		return snapshot.Containers[i].Seen.Before(snapshot.Containers[j].Seen)
 	})
+	if snapshot.Time = end; end.IsZero() {
+		snapshot.Time = m.Now() // nothing that was read is later
+	}
 	snapshot.Losses, err = m.losses()
 	return snapshot, err
 }

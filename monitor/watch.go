@@ -43,7 +43,7 @@ var ErrNoCalls = errors.New("the kernel has no tracepoint for system calls: it w
 func (m *Monitor) WatchCalls(calls []WatchedCall) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.closed || m.stopped {
+	if m.closed || m.stopped() {
 		return ErrClosed
 	}
 	if len(calls) > 0 && m.attached.programs.Returned == nil {

@@ -48,15 +48,13 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 	defer observer.Close()
 
 	started := &startedContainers{observer: observer}
-	if docker != nil {
-		defer docker.Close()
-		proxy, err := container.NewProxy(docker, started.add)
-		if err != nil {
-			return err
-		}
-		defer proxy.Close()
-		child.env = throughProxy(child.env, proxy.Host())
+	defer docker.Close()
+	proxy, err := container.NewProxy(docker, started.add)
+	if err != nil {
+		return err
 	}
+	defer proxy.Close()
+	child.env = throughProxy(child.env, proxy.Host())
 	if err := p.ready(); err != nil {
 		return err
 	}
@@ -70,7 +68,7 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 		fmt.Fprintln(cmd.OutOrStdout()) // between the command's output and the report
 	}
 	err = p.finish(cmd, observer, func(run profile.Run) bool {
-		return p.filter.Match(infoOf(run)) && (started.has(run.Container.ID) || p.allContainers && !run.Existed)
+		return started.has(run.Container.ID) || p.allContainers && !run.Existed
 	})
 	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the command started no container through the Docker engine that capmon sees; "+

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -66,7 +67,11 @@ func load(t *testing.T, file string, hook monitor.Hook) []seen {
 			t.Errorf("%s was recorded by %s, wanted %s", run.Container.Name, run.Observation.Hook, hook)
 		}
 	}
-	return parseReport(t, execute(t, binary, "report", "-o", "json", file))
+	containers := parseReport(t, execute(t, binary, "report", "-o", "json", file))
+	for i := range containers {
+		containers[i].Since = time.Time{} // each hook has a moment of its own
+	}
+	return containers
 }
 
 // brief are the workloads that differ most in how they are recorded: the others take

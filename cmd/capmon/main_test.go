@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -115,6 +117,8 @@ type seen struct {
 	ID, Name, Image string
 	Complete        bool
 	Existed         bool
+	Since           time.Time
+	EngineError     string
 	Running         bool
 	Checks, Lost    uint64
 	Runs, Processes int
@@ -152,19 +156,45 @@ func only(t *testing.T, containers []seen, name string) seen {
 
 // observation is a capmon that watches running containers.
 type observation struct {
-	t              *testing.T
-	cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer
+	t      *testing.T
+	cmd    *exec.Cmd
+	stdout bytes.Buffer
+	stderr transcript
+}
+
+// transcript can be read while it is written.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (t *transcript) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.Write(p)
+}
+
+func (t *transcript) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.text.String()
 }
 
 // watch starts capmon profile and returns once every check is recorded.
 func watch(t *testing.T, args ...string) *observation {
+	t.Helper()
+	return watchAt(t, os.Getenv("DOCKER_HOST"), args...)
+}
+
+// watchAt is watch with the engine at a host of its own.
+func watchAt(t *testing.T, host string, args ...string) *observation {
 	t.Helper()
 	ready := filepath.Join(t.TempDir(), "ready")
 	if err := syscall.Mkfifo(ready, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	o := &observation{t: t, cmd: exec.Command(binary, append([]string{"profile", "-o", "json", "--ready-file", ready}, args...)...)}
+	o.cmd.Env = append(os.Environ(), "DOCKER_HOST="+host)
 	o.cmd.Stdout, o.cmd.Stderr = &o.stdout, &o.stderr
 	if err := o.cmd.Start(); err != nil {
 		t.Fatal(err)

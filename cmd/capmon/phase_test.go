@@ -18,9 +18,10 @@ type conversation struct {
 	output *bufio.Reader
 }
 
-func converse(t *testing.T, name string, command ...string) conversation {
+// converse starts one of this name; args are options and, after bb, the command.
+func converse(t *testing.T, name string, args ...string) conversation {
 	t.Helper()
-	cmd := exec.Command("docker", append([]string{"run", "-i", "--rm", "--name", name, "bb"}, command...)...)
+	cmd := exec.Command("docker", append([]string{"run", "-i", "--rm", "--name", name}, args...)...)
 	input, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +50,7 @@ func TestProcessesThatWereThereAreWorkload(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const container = "there-before"
-			c := converse(t, container, "sh", "-c", command+"; echo done; read line")
+			c := converse(t, container, "bb", "sh", "-c", command+"; echo done; read line")
 			awaitLine(t, c.output, "ready")
 			observation := watch(t, container)
 			if _, err := io.WriteString(c.input, "go\n"); err != nil {
@@ -58,6 +59,26 @@ func TestProcessesThatWereThereAreWorkload(t *testing.T) {
 			awaitLine(t, c.output, "done")
 			workload{required: caps("NET_RAW")}.check(t, only(t, parseReport(t, observation.interrupt()), container))
 		})
+	}
+}
+
+// Nobody is left in the mount namespace that the file was executed from, nor does the
+// process have an ancestor that tells.
+func TestHookKnowsWhoLeftItsMounts(t *testing.T) {
+	const container = "left-mounts"
+	c := converse(t, container, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined", "bb", "probe", "unshare-mounts", "descend", "0", "rawsock")
+	awaitLine(t, c.output, "ready")
+	observation := watch(t, container)
+	if _, err := io.WriteString(c.input, "go\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(c.output); err != nil { // until it has ended
+		t.Fatal(err)
+	}
+	got := only(t, parseReport(t, observation.interrupt()), container)
+	workload{required: caps("NET_RAW")}.check(t, got)
+	if !got.Existed || got.Processes != 1 {
+		t.Errorf("existed: %v, %d processes", got.Existed, got.Processes)
 	}
 }
 

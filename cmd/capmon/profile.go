@@ -110,19 +110,16 @@ func (p *profiling) check() (*zap.Logger, error) {
 // start begins to record. Whatever ends the watching, the engine and the kernel
 // are asked until the report is out.
 func (p *profiling) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
-	options := observe.Options{Monitor: p.monitor, Log: log}
-	if docker != nil {
-		options.Engine = docker
-	}
-	observer, err := observe.Start(context.WithoutCancel(ctx), options)
+	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.monitor, Engine: docker, Log: log})
 	if err != nil {
 		return nil, explain(err)
 	}
 	return observer, nil
 }
 
-// finish ends the recording and writes what was selected.
-func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selected func(profile.Run) bool) error {
+// finish ends the recording and writes those of the runs that are meant which the filter
+// selects.
+func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, meant func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
 	}
@@ -131,13 +128,19 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, selec
 		return err
 	}
 	var runs []profile.Run
-	var left []string
+	var left, unknown []string
 	for _, run := range all.Runs {
-		if selected(run) {
+		switch {
+		case meant(run) && p.filter.Match(infoOf(run)):
 			runs = append(runs, run)
-		} else if !run.Existed {
+		case meant(run) && run.Container.Name == "" && !observer.Answered(run.Container.ID):
+			unknown = append(unknown, nameOf(run))
+		case !run.Existed:
 			left = append(left, nameOf(run))
 		}
+	}
+	if len(unknown) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since the engine could not tell whether the filter selects them: %s\n", some(unknown))
 	}
 	if len(left) > 0 && !p.allContainers {
 		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since others started them or a filter says so: %s\n", some(left))
@@ -183,19 +186,24 @@ func (p *profiling) ready() error {
 	return nil
 }
 
-// connect reaches the engine. If it cannot and it is not indispensable, the
-// containers are known by the kernel's word alone.
+// connect reaches the engine. If it cannot and it is not indispensable, the containers
+// are known by the kernel's word alone until the engine answers.
 func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Docker, error) {
-	docker, err := container.NewDocker(ctx)
+	docker, err := container.ChooseDocker()
+	if err != nil {
+		return nil, err
+	}
+	err = docker.Reach(ctx)
 	if err == nil {
 		return docker, nil
 	}
 	var unreachable *container.UnreachableError
 	if required || !errors.As(err, &unreachable) {
+		_ = docker.Close()
 		return nil, err
 	}
-	log.Warn("Docker cannot be asked; containers are shown by ID, grants as the kernel has them", zap.Error(err))
-	return nil, nil
+	log.Warn("Docker cannot be asked; until it can be, containers are shown by ID, grants as the kernel has them", zap.Error(err))
+	return docker, nil
 }
 
 // registerBTF adds the flag for another file of type information, with which a

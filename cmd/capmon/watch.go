@@ -24,9 +24,7 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	if docker != nil {
-		defer docker.Close()
-	}
+	defer docker.Close()
 	wanted, err := resolve(ctx, docker, names)
 	if err != nil {
 		return err
@@ -44,11 +42,9 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 		ctx, cancel = context.WithTimeout(ctx, p.duration)
 		defer cancel()
 	}
-	selected := func(run profile.Run) bool {
-		return (len(names) == 0 || wanted[run.Container.ID]) && p.filter.Match(infoOf(run))
-	}
-	showProgress(ctx, cmd.ErrOrStderr(), observer, selected)
-	return p.finish(cmd, observer, selected)
+	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
+	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(run)) })
+	return p.finish(cmd, observer, meant)
 }
 
 // resolve finds the IDs of the containers named.

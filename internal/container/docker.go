@@ -43,18 +43,36 @@ const connectTimeout = 10 * time.Second
 // (DOCKER_TLS_VERIFY, DOCKER_CERT_PATH) and ssh. The error is an
 // *UnreachableError if no engine answers; others are about the configuration.
 func NewDocker(ctx context.Context) (*Docker, error) {
+	docker, err := ChooseDocker()
+	if err != nil {
+		return nil, err
+	}
+	if err := docker.Reach(ctx); err != nil {
+		_ = docker.Close()
+		return nil, err
+	}
+	return docker, nil
+}
+
+// ChooseDocker is NewDocker for an engine that need not answer yet.
+func ChooseDocker() (*Docker, error) {
 	api, endpoint, err := dockerClient()
 	if err != nil {
 		return nil, fmt.Errorf("choosing the Docker engine: %w; see docker context ls and DOCKER_HOST", err)
 	}
-	if err := answers(ctx, api); err != nil {
-		_ = api.Close()
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("connecting to Docker at %s: %w", endpoint, ctx.Err())
-		}
-		return nil, &UnreachableError{endpoint, err}
-	}
 	return &Docker{client: api, endpoint: endpoint}, nil
+}
+
+// Reach asks whether the engine answers; the error is an *UnreachableError if not.
+func (d *Docker) Reach(ctx context.Context) error {
+	err := answers(ctx, d.client)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("connecting to Docker at %s: %w", d.endpoint, ctx.Err())
+	}
+	return &UnreachableError{d.endpoint, err}
 }
 
 // dockerClient makes the client that the docker command would use, and tells

@@ -34,8 +34,8 @@ func (e *UnknownError) Error() string {
 // nearestShown is how many names an UnknownError lists.
 const nearestShown = 3
 
-// Resolve finds running containers by name, ID or unambiguous beginning of an
-// ID, in this order, as docker does; each once, however often it is named. The
+// Resolve finds running containers by ID, name or unambiguous beginning of an
+// ID, in this order, as docker does (Daemon.GetContainer, daemon/container.go); each once, however often it is named. The
 // error is an *UnknownError if there is none or it does not run.
 func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error) {
 	all, err := engine.List(ctx, true)
@@ -74,9 +74,10 @@ func resolve(all []Info, name string) (Info, error) {
 }
 
 func matching(all []Info, name string) []Info {
+	name = strings.TrimPrefix(name, "/")
 	for _, is := range []func(Info) bool{
-		func(info Info) bool { return info.Name == strings.TrimPrefix(name, "/") },
 		func(info Info) bool { return info.ID == name },
+		func(info Info) bool { return info.Name == name },
 	} {
 		if i := slices.IndexFunc(all, is); i >= 0 {
 			return all[i : i+1]

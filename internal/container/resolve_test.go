@@ -65,6 +65,27 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// What a name means is Docker's to say.
+func TestResolveAsDockerDoes(t *testing.T) {
+	docker, c := engine(t), through{t, ""}
+	one := c.create("bb", "sleep", "1000")
+	c.output("start", one)
+	for _, name := range []string{
+		one[:3],  // the beginning of the other's ID
+		one[:12], // which docker ps shows as the ID of the other
+		one,
+	} {
+		c.output("start", c.create("--name="+name, "bb", "sleep", "1000"))
+	}
+	for _, name := range []string{one[:3], "/" + one[:3], one[:12], one[:13], one[:63], one, "/" + one} {
+		want := c.output("inspect", "--format={{.Id}}", name)
+		infos, err := Resolve(t.Context(), docker, []string{name})
+		if err != nil || len(infos) != 1 || infos[0].ID != want {
+			t.Errorf("%s: got %+v, %v; docker has %s", name, infos, err, want)
+		}
+	}
+}
+
 func TestUnknownErrorTellsAtMostThree(t *testing.T) {
 	engine := listed{infos: []Info{
 		{Name: "wex", Running: true}, {Name: "web", Running: true}, {Name: "web1", Running: true}, {Name: "zzzzz", Running: true}, {Name: "wey"},

@@ -174,11 +174,19 @@ func (c Cgroups) parsePath(text string) (string, error) {
 // Walk visits every cgroup, parents first. Cgroups that vanish meanwhile are passed
 // over. An error of visit ends the walk and is returned, but fs.SkipDir passes over
 // what is below the cgroup and fs.SkipAll over all the rest.
-func (c Cgroups) Walk(visit func(cgroup string) error) error {
-	return filepath.WalkDir(c.Mount, func(dir string, entry fs.DirEntry, err error) error {
+func (c Cgroups) Walk(visit func(cgroup string) error) error { return c.WalkFrom("/", visit) }
+
+// WalkFrom is Walk for a cgroup and those below it. os.ErrNotExist is in the error's tree
+// if it is gone.
+func (c Cgroups) WalkFrom(cgroup string, visit func(cgroup string) error) error {
+	top := path.Join(c.Mount, cgroup)
+	return filepath.WalkDir(top, func(dir string, entry fs.DirEntry, err error) error {
 		vanished := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)
-		if vanished && dir != c.Mount {
+		if vanished && dir != top {
 			return nil
+		}
+		if errors.Is(err, unix.ENODEV) {
+			err = os.ErrNotExist
 		}
 		if err != nil {
 			return fmt.Errorf("walking the cgroups: %w", err)

@@ -20,7 +20,7 @@ func (o *Observer) examine(id string, cgroup uint64, execution monitor.Execution
 	program := profile.Program{Cgroup: cgroup, File: execution.File}
 	o.mu.Lock()
 	_, known := o.files[program]
-	layers := o.infos[id].Layers
+	layers := o.known.infos[id].Layers
 	o.mu.Unlock()
 	if known {
 		return

@@ -51,7 +51,7 @@ func (o *Observer) watch(info container.Info) {
 		o.log.Warn("watching system calls that are allowed only with a capability", zap.Error(err))
 		return
 	}
-	o.watches.since[info.ID] = time.Now()
+	o.watches.since[info.ID] = o.monitor.Now()
 }
 
 // unwatch ends that with the last container that it was for. The caller holds mu.

@@ -38,6 +38,9 @@ type Run struct {
 	Observation Observation `json:"observation"`
 	Container   Container   `json:"container"`
 	Grants      Grants      `json:"grants"`
+	// EngineError is why the engine could not tell how the container is set up; empty if
+	// it has.
+	EngineError string `json:"engineError,omitempty"`
 
 	// Started is when the workload began, or when capmon first saw it if Existed;
 	// nil if capmon never saw a workload, only set-up.
@@ -45,7 +48,7 @@ type Run struct {
 	// Ended is when the last process was seen to end, or when the observation did.
 	Ended time.Time `json:"ended"`
 	// Existed: the workload was running before the observation began, so what it
-	// used at its start is not known.
+	// used before is not known.
 	Existed bool `json:"existed"`
 	// Running: it was still running when the observation ended.
 	Running bool `json:"running"`
@@ -80,7 +83,7 @@ type Observation struct {
 }
 
 // Container is who it was. Everything but the ID comes from the engine, and is
-// empty if the engine could not be asked.
+// empty if the engine could not tell (Run.EngineError).
 type Container struct {
 	ID      string `json:"id"`
 	Name    string `json:"name,omitempty"`
@@ -182,6 +185,15 @@ func fuller(one, other Run) bool {
 
 func compareRuns(one, other Run) int {
 	return cmp.Or(one.start().Compare(other.start()), cmp.Compare(one.ID, other.ID))
+}
+
+// Since is from when on all that the run did was recorded: from its start on, or from
+// the beginning of the observation if it was running by then.
+func (r Run) Since() time.Time {
+	if r.Existed {
+		return r.Observation.Start
+	}
+	return r.start()
 }
 
 func (r Run) start() time.Time {

@@ -21,6 +21,9 @@ type Sources struct {
 	// Infos holds what the engine knows by container ID; a container without an
 	// entry keeps its ID and the kernel's word.
 	Infos map[string]container.Info
+	// Untold holds by container ID why the engine has not told how it is set up; it has
+	// of those without an entry.
+	Untold map[string]string
 	// Files holds what the executed files carry. One without an entry was gone
 	// before it could be read.
 	Files map[Program]kernel.FileCapabilities
@@ -48,6 +51,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		if known {
 			run.describe(info, sources.Last)
 		}
+		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
 		run.Incomplete = append(run.Incomplete, losses(snapshot.Losses)...)
 		runs = append(runs, run)

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -20,6 +21,12 @@ type Summary struct {
 	Checks, Lost     uint64
 	Users            []uint32
 	Grants           Grants
+	// EngineError is why the engine could not tell how one of the runs was set up; empty
+	// if it has told of all.
+	EngineError string
+	// Since is from when on it was watched, Found when it was found running already: the
+	// first time that this happened, zero if it never did.
+	Since, Found time.Time
 	// Started tells whether a workload was seen at all.
 	Started bool
 	// Incomplete lists why the list may be too short; empty if nothing was lost.
@@ -83,6 +90,11 @@ func (s *Summary) add(run Run) {
 	s.Processes += uint64(run.Processes)
 	s.Checks += run.Checks
 	s.Lost += run.Lost
+	s.EngineError = cmp.Or(s.EngineError, run.EngineError)
+	s.Since = earlier(s.Since, run.Since())
+	if run.Existed {
+		s.Found = earlier(s.Found, run.Since())
+	}
 	s.Grants = s.Grants.Union(run.Grants)
 	s.Incomplete = withAll(s.Incomplete, run.Incomplete)
 	s.Unexamined = withAll(s.Unexamined, run.Unexamined)
@@ -95,6 +107,14 @@ func (s *Summary) add(run Run) {
 		s.Kept = nil
 	}
 	s.Uses = addUp(append(s.Uses, run.Uses...))
+}
+
+// earlier is the first of two moments, of which zero is none.
+func earlier(one, other time.Time) time.Time {
+	if one.IsZero() || other.Before(one) {
+		return other
+	}
+	return one
 }
 
 // withAll adds what is not there yet.

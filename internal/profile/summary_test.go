@@ -25,6 +25,7 @@ func TestRunsOfAContainerAreAddedUp(t *testing.T) {
 	one.Grants = Grants{Engine: ptr(capability.Of(capability.Chown)), Kernel: ptr(capability.Of(capability.Chown))}
 	other.Grants = Grants{Kernel: ptr(capability.Of(capability.Kill)), Privileged: true}
 	one.Existed, one.Running, other.User = true, true, 34
+	one.Observation.Start, other.EngineError = started.Add(time.Second), "away"
 	other.Incomplete = []string{"lost", "full"}
 	failed := Run{ID: "c", Container: other.Container, Ended: started.Add(time.Hour), Checks: 5}
 
@@ -36,6 +37,7 @@ func TestRunsOfAContainerAreAddedUp(t *testing.T) {
 			Kernel:     ptr(capability.Of(capability.Chown, capability.Kill)),
 			Privileged: true,
 		},
+		EngineError: "away", Since: started, Found: started.Add(time.Second),
 		Started: true, Incomplete: []string{"lost", "full"}, Uses: []Use{chown(3)},
 	}}
 	if diff := cmp.Diff(want, Summaries(New(one, other, failed))); diff != "" {

@@ -46,7 +46,7 @@ func (r *Run) watchedFrom(moment time.Time) bool {
 	case r.Started == nil:
 		return true
 	case r.Existed:
-		return !moment.After(r.Started.Add(soon))
+		return !moment.After(r.Since().Add(soon))
 	}
 	return !moment.After(*r.Started)
 }

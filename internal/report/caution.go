@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
@@ -26,7 +27,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded: a list without may make them fail", names(s.Unwatched)))
 	}
 	if s.Existed {
-		notes = append(notes, "it was already running when the observation began: what it used at its start is not known; restart it under capmon to see")
+		notes = append(notes, fmt.Sprintf("it was already running when the observation began, at %s: what it used before is not known; restart it under capmon to see", moment(s.Found)))
 	}
 	if s.Running && !s.Existed {
 		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")
@@ -41,8 +42,14 @@ func cautions(s profile.Summary) []string {
 	if s.Grants.Disagree() {
 		notes = append(notes, disagreement(s.Grants))
 	}
+	if s.EngineError != "" {
+		notes = append(notes, "the engine could not tell how it is set up, so the grants are the kernel's word: "+s.EngineError)
+	}
 	return notes
 }
+
+// moment is a time as a reader of a table wants it.
+func moment(t time.Time) string { return t.Format("2006-01-02 15:04:05 MST") }
 
 // untested are doubts that only a proof dispels.
 func untested(s profile.Summary) []string {

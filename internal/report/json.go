@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
@@ -23,6 +24,7 @@ type jsonContainer struct {
 	profile.Container
 	Runs       int                               `json:"runs"`
 	Seconds    float64                           `json:"seconds"`
+	Since      time.Time                         `json:"since"`
 	Running    bool                              `json:"running"`
 	Existed    bool                              `json:"existed"`
 	Processes  uint64                            `json:"processes"`
@@ -32,6 +34,7 @@ type jsonContainer struct {
 	Incomplete []string                          `json:"incomplete"`
 	Unexamined []string                          `json:"unexamined"`
 	Cautions   []string                          `json:"cautions"`
+	EngineErr  string                            `json:"engineError,omitempty"`
 	Grants     profile.Grants                    `json:"grants"`
 	Granted    *capability.Set                   `json:"granted"`
 	Required   capability.Set                    `json:"required"`
@@ -76,6 +79,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Container:  s.Container,
 		Runs:       s.Runs,
 		Seconds:    s.Observed.Seconds(),
+		Since:      s.Since,
 		Running:    s.Running,
 		Existed:    s.Existed,
 		Processes:  s.Processes,
@@ -85,6 +89,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Incomplete: append([]string{}, s.Incomplete...),
 		Unexamined: append([]string{}, s.Unexamined...),
 		Cautions:   append([]string{}, cautions(s)...),
+		EngineErr:  s.EngineError,
 		Grants:     s.Grants,
 		Required:   s.Required(),
 		Demanded:   s.Demanded(),

@@ -20,7 +20,7 @@ func summaries(p profile.Profile) []profile.Summary {
 }
 
 func makePrintable(s *profile.Summary) {
-	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image} {
+	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image, &s.EngineError} {
 		*text = printable(*text)
 	}
 	s.Incomplete, s.Unexamined = printables(s.Incomplete), printables(s.Unexamined)

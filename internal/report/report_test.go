@@ -153,7 +153,9 @@ func profiles() map[string]profile.Profile {
 		"incomplete-elsewhere": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Incomplete = []string{"5 checks found no room in the kernel map of checks, on the whole machine"}
 		})),
-		"existed":       profile.New(changed(run(1, uses[0]), func(r *profile.Run) { r.Existed, r.Running = true, true })),
+		"existed": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
+			r.Existed, r.Running, r.Observation.Start = true, true, saturday.Add(time.Second)
+		})),
 		"never-started": profile.New(neverStarted(1)),
 		"never-started-beside-another": profile.New(
 			changed(neverStarted(1), called("broken", "bb")), run(2, uses[0])),
@@ -163,6 +165,7 @@ func profiles() map[string]profile.Profile {
 		),
 		"without-engine": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Container, r.Grants.Engine = profile.Container{ID: r.Container.ID}, nil
+			r.EngineError = "none could be asked"
 		})),
 		"without-grants": profile.New(changed(run(1, uses[0]), func(r *profile.Run) { r.Grants = profile.Grants{} })),
 		"disagreement":   profile.New(changed(run(1), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown, capability.SysTime, 63)) })),
@@ -311,7 +314,7 @@ func TestJSONHasTheSameFieldsForAll(t *testing.T) {
 					t.Errorf("%s: %s is null", name, field)
 				}
 			}
-			for _, optional := range []string{"name", "image", "imageID", "labels", "narrower", "proof"} {
+			for _, optional := range []string{"name", "image", "imageID", "labels", "engineError", "narrower", "proof"} {
 				delete(c, optional)
 			}
 			fields := slices.Sorted(maps.Keys(c))

@@ -641,6 +641,14 @@ static void unshare_user_mount(char **args)
 	need(mount("tmpfs", "/tmp", "tmpfs", 0, NULL), "mount tmpfs");
 }
 
+// unshare-mounts SUBCOMMAND...: does so with mounts of its own, while it executes a file
+// from those that it has left.
+static void unshare_mounts(char **args)
+{
+	need(unshare(CLONE_NEWNS), "unshare(CLONE_NEWNS)");
+	exit(run(args));
+}
+
 // enter_below makes a cgroup "below" in the cgroup directory and moves there.
 static int enter_below(const char *directory)
 {
@@ -794,6 +802,7 @@ static const struct subcommand {
 	{ "shm-lock", shm_lock, 0, "" },
 	{ "thread", thread, 1, "SUBCOMMAND..." },
 	{ "thread-exec", thread_exec, 1, "SUBCOMMAND..." },
+	{ "unshare-mounts", unshare_mounts, 1, "SUBCOMMAND..." },
 	{ "unshare-user-mount", unshare_user_mount, 0, "" },
 	{ "vfork", vfork_child, 1, "SUBCOMMAND..." },
 	{ "write-sgid", write_sgid, 1, "PATH" },

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// inhabitant is a container that runs before capmon does, and what it does afterwards.
+type inhabitant struct {
+	performer
+	name   string
+	docker [][]string // the commands that start it
+	order  string
+	workload
+}
+
+// acts are what can be ordered, with the capability that it takes.
+var acts = []struct{ order, capability string }{
+	{"chroot / true", "SYS_CHROOT"},
+	{"probe rawsock", "NET_RAW"},
+	{"touch /tmp/f; chown 5 /tmp/f", "CHOWN"},
+	{"probe mknod /tmp/n", "MKNOD"},
+	{"probe setgroups 5", "SETGID"},
+}
+
+// states are those that a container may be found in; each makes an inhabitant of one
+// that shall do something.
+var states = map[string]func(i *inhabitant, capability string){
+	"plain":      func(i *inhabitant, _ string) { i.run() },
+	"init":       func(i *inhabitant, _ string) { i.run("--init") },
+	"host":       func(i *inhabitant, _ string) { i.run("--pid=host", "--network=host", "--cgroupns=host") },
+	"privileged": func(i *inhabitant, _ string) { i.run("--privileged") },
+	"least":      func(i *inhabitant, capability string) { i.run("--cap-drop=ALL", "--cap-add="+capability) },
+	"none": func(i *inhabitant, capability string) {
+		i.run("--cap-drop=ALL")
+		i.isRefused(capability)
+		if capability == "SYS_CHROOT" {
+			i.workload = workload{} // seccomp refuses before the kernel asks
+		}
+	},
+	"user": func(i *inhabitant, capability string) { i.run("--user=1000"); i.isRefused(capability) },
+	"exec": func(i *inhabitant, _ string) {
+		i.docker = [][]string{
+			{"run", "-d", "--name", i.name, i.volume(), "bb", "sleep", "1000"},
+			slices.Concat([]string{"exec", "-d", i.name}, perform),
+		}
+	},
+	"own-mounts": func(i *inhabitant, _ string) {
+		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume(), "--cap-add=SYS_ADMIN", "bb", "unshare", "-m"}, perform)}
+	},
+	"own-users": func(i *inhabitant, _ string) {
+		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume(), "--security-opt=seccomp=unconfined", "bb", "unshare", "-Ur"}, perform)}
+		i.order = acts[0].order
+		i.workload = workload{classes: map[string][]string{"own-namespace": caps(acts[0].capability)}}
+	},
+}
+
+func (i *inhabitant) run(options ...string) {
+	i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume()}, options, []string{"bb"}, perform)}
+}
+
+func (i *inhabitant) isRefused(capability string) { i.workload = workload{denied: caps(capability)} }
+
+// Whatever runs when capmon starts, each later use belongs to who made it and is what it
+// is.
+func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
+	const each = 10 // of every state
+	var all []*inhabitant
+	var script strings.Builder
+	for state, settle := range states {
+		for n := range each {
+			act := acts[n%len(acts)]
+			i := &inhabitant{performer: newPerformer(t), name: fmt.Sprintf("before-%s-%d", state, n), order: act.order, workload: workload{required: caps(act.capability)}}
+			settle(i, act.capability)
+			all = append(all, i)
+			var commands []string
+			for _, command := range i.docker {
+				commands = append(commands, quoted(append([]string{"docker"}, command...)))
+			}
+			fmt.Fprintln(&script, strings.Join(commands, " && "))
+		}
+	}
+	lines := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(lines, []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		remove := []string{"rm", "-f"}
+		for _, i := range all {
+			remove = append(remove, i.name)
+		}
+		_ = exec.Command("docker", remove...).Run()
+	})
+	mustExecute(t, "sh", "-c", `tr '\n' '\0' <"$0" | xargs -0 -n 1 -P 4 sh -c`, lines)
+	for _, i := range all {
+		i.do(":") // it is there
+	}
+	observation := watch(t)
+	for _, i := range all {
+		i.do(i.order)
+	}
+	got := parseReport(t, observation.interrupt())
+	for _, i := range all {
+		t.Run(i.name, func(t *testing.T) {
+			c := only(t, got, i.name)
+			i.check(t, c)
+			if !c.Existed || !c.Running || c.Runs != 1 {
+				t.Errorf("it ran before and runs: %+v", c)
+			}
+			if !slices.ContainsFunc(c.Cautions, func(caution string) bool {
+				return strings.HasPrefix(caution, "it was already running when the observation began, at "+c.Since.Format("2006-01-02 15:04:05"))
+			}) {
+				t.Errorf("not told since when it is watched: %v", c.Cautions)
+			}
+		})
+	}
+}
+
+// Some start while capmon does: each of them that is seen has its name, and of those that
+// come after that nothing is missing.
+func TestContainersThatStartWhileCapmonDoesAreKnown(t *testing.T) {
+	const script = `for lane in a b c; do
+		(for i in $(seq 1000); do
+			[ -e "$0/stop" ] && break
+			touch "$0/begun-starting-$lane-$i"
+			docker run --rm --name starting-$lane-$i --cidfile "$0/id-starting-$lane-$i" bb chroot / true || exit 1
+			touch "$0/ended-starting-$lane-$i"
+		done) & pids="$pids $!"
+	done
+	for pid in $pids; do wait $pid || exit 1; done`
+	directory := t.TempDir()
+	names := func(kind string) (names []string) {
+		files, _ := filepath.Glob(filepath.Join(directory, kind+"-*"))
+		for _, file := range files {
+			names = append(names, strings.TrimPrefix(filepath.Base(file), kind+"-"))
+		}
+		return names
+	}
+	cmd := exec.Command("sh", "-c", script, directory)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "containers start", func() bool { return len(names("ended")) > 0 })
+	observation := watch(t)
+	before := names("begun")
+	eventually(t, "some more have ended", func() bool { return len(names("ended")) > len(before)+1 })
+	if err := os.WriteFile(filepath.Join(directory, "stop"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	got := parseReport(t, observation.interrupt())
+	for _, name := range names("begun") {
+		if !slices.Contains(before, name) {
+			workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, name))
+		}
+	}
+	for _, name := range names("id") {
+		id, err := os.ReadFile(filepath.Join(directory, "id-"+name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := slices.IndexFunc(got, func(c seen) bool { return c.ID == string(id) }); i >= 0 && got[i].Name != name {
+			t.Errorf("%s has the name %q", name, got[i].Name)
+		}
+	}
+}

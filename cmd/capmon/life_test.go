@@ -1,0 +1,135 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func idOf(t *testing.T, name string) string {
+	t.Helper()
+	return strings.TrimSpace(mustExecute(t, "docker", "inspect", "--type=container", "-f", "{{.Id}}", name))
+}
+
+// createContainer creates one that goes with the test, however it is called by then.
+func createContainer(t *testing.T, args ...string) (id string) {
+	t.Helper()
+	id = strings.TrimSpace(mustExecute(t, append([]string{"docker", "create"}, args...)...))
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
+	return id
+}
+
+// A container is who it is by its ID: it keeps what it did under another name, and the
+// next one of that name starts with nothing.
+func TestNamesChangeHands(t *testing.T) {
+	t.Parallel()
+	engine := os.Getenv("DOCKER_HOST")
+	first := startPerformer(t, engine, "in-service", "--cap-drop=ALL", "--cap-add=SYS_CHROOT")
+	id := idOf(t, "in-service")
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
+	named, all := watch(t, "in-service"), watch(t)
+
+	first.do("chroot / true")
+	mustExecute(t, "docker", "rename", "in-service", "retired")
+	second := startPerformer(t, engine, "in-service", "--cap-drop=ALL", "--cap-add=NET_RAW")
+	second.do("probe rawsock")
+	first.do("chroot / true")
+	mustExecute(t, "docker", "rm", "-f", "in-service")
+	mustExecute(t, "docker", "tag", "bb", "bb:next")
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "bb:next") })
+	mustExecute(t, "docker", "run", "--rm", "--name=in-service", "--cap-drop=ALL", "--cap-add=CHOWN", "bb:next", "sh", "-c", "touch /tmp/f; chown 5 /tmp/f")
+
+	r := named.interrupt()
+	if got := parseReport(t, r); len(got) != 1 {
+		t.Errorf("one was named, these are reported: %+v", got)
+	} else {
+		workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, "retired"))
+	}
+	if !strings.Contains(r.stderr, "left out") || !strings.Contains(r.stderr, "in-service") {
+		t.Errorf("not told that others were left out: %s", r.stderr)
+	}
+	got := parseReport(t, all.interrupt())
+	workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, "retired"))
+	for image, capability := range map[string]string{"bb:latest": "NET_RAW", "bb:next": "CHOWN"} {
+		i := slices.IndexFunc(got, func(c seen) bool { return c.Name == "in-service" && c.Image == image })
+		if i < 0 {
+			t.Errorf("in-service of %s is not in the report: %+v", image, got)
+			continue
+		}
+		workload{required: caps(capability)}.check(t, got[i])
+		same(t, "granted", got[i].Granted, caps(capability))
+	}
+}
+
+// What is paused does nothing, and goes on as the same.
+func TestPausedUnderObservation(t *testing.T) {
+	t.Parallel()
+	engine := os.Getenv("DOCKER_HOST")
+	p := startPerformer(t, engine, "paused")
+	early := startPerformer(t, engine, "paused-before")
+	mustExecute(t, "docker", "pause", "paused-before")
+	observation := watch(t, "paused", "paused-before")
+	p.do("chroot / true")
+	mustExecute(t, "docker", "pause", "paused")
+	mustExecute(t, "docker", "unpause", "paused", "paused-before")
+	p.do("probe rawsock")
+	early.do("probe rawsock")
+	mustExecute(t, "docker", "pause", "paused")
+	got := parseReport(t, observation.interrupt())
+	mustExecute(t, "docker", "unpause", "paused")
+	workload{required: caps("NET_RAW", "SYS_CHROOT")}.check(t, only(t, got, "paused"))
+	workload{required: caps("NET_RAW")}.check(t, only(t, got, "paused-before"))
+	for _, c := range got {
+		if c.Runs != 1 || !c.Running || !c.Existed {
+			t.Errorf("it was there and is: %+v", c)
+		}
+	}
+}
+
+// By restart policy or by command, the first time or not: one container, with all that
+// it did.
+func TestRunsOfOneContainerAddUp(t *testing.T) {
+	t.Parallel()
+	engine := os.Getenv("DOCKER_HOST")
+	p := startPerformer(t, engine, "again-and-again", "--init", "--restart=always")
+	observation := watch(t, "again-and-again")
+	p.do("chroot / true")
+	mustExecute(t, "docker", "restart", "again-and-again")
+	p.do("probe rawsock")
+	mustExecute(t, "docker", "exec", "again-and-again", "kill", "1") // and the engine starts it
+	p.do("touch /tmp/f; chown 5 /tmp/f")
+	mustExecute(t, "docker", "stop", "again-and-again")
+	mustExecute(t, "docker", "start", "again-and-again")
+	p.do("setpriv --reuid=1000 true || su user -c true")
+
+	got := only(t, parseReport(t, observation.interrupt()), "again-and-again")
+	if got.Runs != 4 || !got.Running || !got.Existed {
+		t.Errorf("%d runs, running: %v, existed: %v", got.Runs, got.Running, got.Existed)
+	}
+	for _, need := range caps("CHOWN", "NET_RAW", "SETGID", "SETUID", "SYS_CHROOT") {
+		if !slices.Contains(got.Required, need) {
+			t.Errorf("%s is missing: %v", need, got.Required)
+		}
+	}
+}
+
+func TestAmbiguousBeginningOfAnIDIsAnError(t *testing.T) {
+	t.Parallel()
+	first := make(map[byte]string) // IDs by their first digit, of which there are 16
+	for {
+		id := createContainer(t, "bb")
+		other, taken := first[id[0]]
+		if !taken {
+			first[id[0]] = id
+			continue
+		}
+		r := execute(t, binary, "profile", id[:1])
+		if r.code != 2 || r.stdout != "" || !strings.Contains(r.stderr, "is the beginning of several containers' IDs") ||
+			!strings.Contains(r.stderr, id[:12]) || !strings.Contains(r.stderr, other[:12]) {
+			t.Errorf("%+v", r)
+		}
+		return
+	}
+}

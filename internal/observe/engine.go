@@ -1,0 +1,309 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/monitor"
+)
+
+// askTimeout bounds one question to the engine. A slow engine costs a name, never
+// a check.
+const askTimeout = 10 * time.Second
+
+// questions is how many questions the engine is asked at the same time.
+const questions = 8
+
+// pause is how long an engine that has not answered is left alone, the first time.
+const pause = time.Second
+
+// ever is before all that an engine remembers. Where its events are asked for again,
+// no later moment will do: the wall clock, which dates them, may have been set back.
+var ever = time.Unix(0, 0)
+
+// knowledge is what the engine has told of containers, by their IDs.
+type knowledge struct {
+	infos map[string]container.Info
+	// names are the latest that events told of: an answer may have been on its way when
+	// the container was renamed.
+	names map[string]string
+	// learning are those that the engine is being asked about, failures what came of it
+	// the last time.
+	learning map[string]bool
+	failures map[string]error
+	answered bool // the engine has, once at least
+}
+
+func newKnowledge() knowledge {
+	return knowledge{
+		infos: make(map[string]container.Info), names: make(map[string]string),
+		learning: make(map[string]bool), failures: make(map[string]error),
+	}
+}
+
+// followEngine keeps in touch with the engine, however often that is restarted or does
+// not answer. It tells each reason once.
+func (o *Observer) followEngine(ctx context.Context) func() {
+	return func() {
+		told := make(map[string]bool)
+		since := o.observation.Start
+		for delay := pause; ; delay = min(2*delay, askTimeout) {
+			err := o.follow(ctx, since)
+			if ctx.Err() != nil {
+				return
+			}
+			if o.hasAnswered() && !told[err.Error()] { // else its user knows already
+				o.log.Warn("the engine does not tell what happens, and is asked again until it does; containers that live shortly may stay without a name", zap.Error(err))
+				told[err.Error()] = true
+			}
+			if !wait(ctx, delay) {
+				return
+			}
+			since = ever
+		}
+	}
+}
+
+// follow takes names and images from the engine's events, which are told even of
+// containers that are gone before anybody could inspect them, and asks about those
+// that run already. It returns why the events ended.
+func (o *Observer) follow(ctx context.Context, since time.Time) error {
+	following, cancel := context.WithCancel(ctx)
+	defer cancel()
+	events, errs := o.engine.Events(following, since) // before the list, so that none is in neither
+	running, err := o.list(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range running {
+		o.learnSoon(ctx, id)
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case err := <-errs:
+			return err
+		case event := <-events:
+			o.hear(event)
+			if event.Type == container.Created || event.Type == container.Started {
+				o.learnSoon(ctx, event.ID)
+			}
+		}
+	}
+}
+
+// hear notes what an event tells.
+func (o *Observer) hear(event container.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch _, known := o.known.infos[event.ID]; {
+	case event.Type == container.Removed: // until then it may be started again
+		o.unwatch(event.ID)
+	case event.Type == container.Renamed:
+		o.known.names[event.ID] = event.Name
+		o.rename(event.ID, event.Name)
+	case event.Type == container.Created && !known, event.Type == container.Started && !known:
+		o.known.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+	}
+}
+
+// rename gives a container that is known its present name. The caller holds mu.
+func (o *Observer) rename(id, name string) {
+	if info, known := o.known.infos[id]; known && info.Name != name {
+		o.log.Debug("a container has another name", zap.String("id", id), zap.String("name", name))
+		info.Name = name
+		o.known.infos[id] = info
+	}
+}
+
+// list asks for all containers, takes what may have changed while no events were heard,
+// and returns the IDs of those that run.
+func (o *Observer) list(ctx context.Context) (running []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	all, err := o.engine.List(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.known.answered = true
+	for _, info := range all {
+		o.rename(info.ID, info.Name)
+		if info.Running {
+			running = append(running, info.ID)
+		}
+	}
+	for id := range o.watches.holders {
+		if !slices.ContainsFunc(all, func(info container.Info) bool { return info.ID == id }) {
+			o.unwatch(id)
+		}
+	}
+	return running, nil
+}
+
+// wait lets some time pass; false if ctx ends before.
+func wait(ctx context.Context, some time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(some):
+		return true
+	}
+}
+
+// learnSoon is Learn in a goroutine of its own, so that a slow engine holds up no
+// event, and again until the engine answers. It must be called from one that done
+// waits for.
+func (o *Observer) learnSoon(ctx context.Context, id string) {
+	if o.engine == nil || !o.begin(id) {
+		return
+	}
+	o.done.Go(func() {
+		defer o.end(id)
+		for {
+			o.asking <- struct{}{}
+			answered := o.Learn(ctx, id)
+			<-o.asking
+			if answered || !wait(ctx, pause) {
+				return
+			}
+		}
+	})
+}
+
+// begin reports whether the engine has still to be asked about a container, by the
+// caller, who then calls end.
+func (o *Observer) begin(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.known.learning[id] || o.known.infos[id].Inspected {
+		return false
+	}
+	o.known.learning[id] = true
+	return true
+}
+
+func (o *Observer) end(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.known.learning, id)
+}
+
+// Learn asks the engine about a container, unless it has told already, and reports
+// whether it answered.
+func (o *Observer) Learn(ctx context.Context, id string) bool {
+	if o.engine == nil || o.inspected(id) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	info, err := o.engine.Inspect(ctx, id)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err != nil {
+		// Gone already, or another engine's, or the engine is away: the kernel's word
+		// remains.
+		o.known.failures[id] = err
+		o.log.Debug("inspecting a container", zap.String("id", id), zap.Error(err))
+		return errors.Is(err, container.ErrNotFound)
+	}
+	o.known.infos[id] = info
+	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))
+	if name, renamed := o.known.names[id]; renamed {
+		o.rename(id, name)
+	}
+	o.watch(info)
+	return true
+}
+
+func (o *Observer) hasAnswered() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known.answered
+}
+
+// Answered reports whether the engine has told of a container, if only that it has none
+// such.
+func (o *Observer) Answered(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known.infos[id].Inspected || errors.Is(o.known.failures[id], container.ErrNotFound)
+}
+
+func (o *Observer) inspected(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known.infos[id].Inspected
+}
+
+// catchUp learns what the engine's events, which come with a delay, have not told yet
+// of the containers that were seen. It does not wait long for an engine that is away.
+func (o *Observer) catchUp(ctx context.Context) error {
+	ids, err := o.monitor.IDs()
+	if err != nil || o.engine == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if _, err := o.list(ctx); err != nil {
+		if o.hasAnswered() {
+			o.log.Warn("the engine does not answer; containers may have been renamed", zap.Error(err))
+		}
+		ids = slices.DeleteFunc(ids, o.inspected)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		for _, id := range ids {
+			o.known.failures[id] = err
+		}
+		return nil
+	}
+	unknown := false
+	for _, id := range ids {
+		o.Learn(ctx, id)
+		o.mu.Lock()
+		_, known := o.known.infos[id]
+		o.mu.Unlock()
+		unknown = unknown || !known
+	}
+	if !unknown {
+		return nil
+	}
+	past, err := o.engine.Past(ctx, ever, time.Now())
+	if err != nil {
+		o.log.Warn("containers that lived shortly may stay without a name", zap.Error(err))
+		return nil
+	}
+	for _, event := range past {
+		o.hear(event)
+	}
+	return nil
+}
+
+// untold tells of which containers the engine has not said how they are set up, and
+// why. The caller holds mu.
+func (o *Observer) untold(containers []monitor.Container) map[string]string {
+	reasons := make(map[string]string)
+	for _, c := range containers {
+		err := o.known.failures[c.ID]
+		switch {
+		case o.known.infos[c.ID].Inspected:
+		case o.engine == nil:
+			reasons[c.ID] = "none could be asked"
+		case err == nil:
+			reasons[c.ID] = "it has not answered yet"
+		case errors.Is(err, container.ErrNotFound):
+			reasons[c.ID] = fmt.Sprintf("%s has no such container, or no more", o.engine.Name())
+		default:
+			reasons[c.ID] = err.Error()
+		}
+	}
+	return reasons
+}

@@ -104,7 +104,7 @@ func (p *profiling) check() (*zap.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return log, doctor.CheckRights()
+	return log, doctor.Check()
 }
 
 // start begins to record. Whatever ends the watching, the engine and the kernel

@@ -38,6 +38,9 @@ type Cgroups struct {
 	Controller string
 	// SubsysName is the controller's name in enum cgroup_subsys_id, "" for v2.
 	SubsysName string
+	// Part: the mount shows only the cgroups below one of them, as in a container that
+	// was not given the host's.
+	Part bool
 }
 
 // controllers of v1 in the order of preference; engines use all that are mounted.
@@ -83,13 +86,13 @@ func chooseCgroups(mounts []*mountinfo.Info) (Cgroups, error) {
 			if unified == nil {
 				mode = CgroupLegacy
 			}
-			return Cgroups{mode, mount.Mountpoint, controller, subsysName(controller)}, nil
+			return Cgroups{mode, mount.Mountpoint, controller, subsysName(controller), mount.Root != "/"}, nil
 		}
 	}
 	if unified == nil {
 		return Cgroups{}, errors.New("no cgroup hierarchy is mounted: mount one at " + cgroupRoot)
 	}
-	return Cgroups{Mode: CgroupUnified, Mount: unified.Mountpoint}, nil
+	return Cgroups{Mode: CgroupUnified, Mount: unified.Mountpoint, Part: unified.Root != "/"}, nil
 }
 
 // better is the one of two mounts of a hierarchy that shows all of it, and of

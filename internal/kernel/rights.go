@@ -125,6 +125,22 @@ var initial = map[Namespace]string{
 	CgroupNamespace: "cgroup:[4026531835]", // 0xEFFFFFFB
 }
 
+// HostProcess is the directory in /proc of a process that sees the host's files, by
+// its root: this one, or, if it is in a mount namespace of its own as in a container
+// with the host's processes, the host's first. Looking at that takes CAP_SYS_PTRACE.
+func HostProcess() string {
+	const self, first = "/proc/self", "/proc/1"
+	own, err := os.Readlink(self + "/ns/mnt")
+	if err != nil {
+		return self
+	}
+	host, err := os.Readlink(first + "/ns/mnt")
+	if err != nil || own == host {
+		return self
+	}
+	return first
+}
+
 // InInitial reports whether this process is in the initial namespace of a kind. A
 // user namespace that maps all ids to themselves is still another one.
 func InInitial(kind Namespace) (bool, error) {

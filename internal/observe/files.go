@@ -59,10 +59,16 @@ func throughProcess(execution monitor.Execution) (kernel.FileCapabilities, bool)
 	return carried, err == nil
 }
 
-// onMount looks where this process sees the file system: the host's own, as below a
-// volume, or a container's while it exists.
+// onMount looks where the host sees the file system: its own, as below a volume, or a
+// container's while it exists.
 func onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
-	mounts, err := mountinfo.GetMounts(func(mount *mountinfo.Info) (skip, stop bool) {
+	host := kernel.HostProcess()
+	table, err := os.Open(filepath.Join(host, "mountinfo"))
+	if err != nil {
+		return kernel.FileCapabilities{}, false
+	}
+	defer table.Close()
+	mounts, err := mountinfo.GetMountsFromReader(table, func(mount *mountinfo.Info) (skip, stop bool) {
 		device := uint32(mount.Major)<<20 | uint32(mount.Minor) // MKDEV, include/linux/kdev_t.h
 		_, below := pathBelow(mount.Root, execution.Path)
 		return device != execution.File.Device || !below, false
@@ -72,11 +78,12 @@ func onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
 	}
 	for _, mount := range mounts {
 		name, _ := pathBelow(mount.Root, execution.Path)
-		info, err := os.Lstat(filepath.Join(mount.Mountpoint, name))
+		directory := filepath.Join(host, "root", mount.Mountpoint)
+		info, err := os.Lstat(filepath.Join(directory, name))
 		if err != nil || info.Sys().(*syscall.Stat_t).Ino != execution.File.Inode {
 			continue // it is gone, or something else is mounted over it
 		}
-		if carried, err := kernel.ReadFileCapabilitiesBelow(mount.Mountpoint, name); err == nil {
+		if carried, err := kernel.ReadFileCapabilitiesBelow(directory, name); err == nil {
 			return carried, true
 		}
 	}
@@ -92,8 +99,9 @@ func pathBelow(directory, path string) (rest string, below bool) {
 // container wrote to goes with the container; a file from there is not found then, or
 // found as it was in the image.
 func inLayers(layers []string, path string) (kernel.FileCapabilities, bool) {
+	root := filepath.Join(kernel.HostProcess(), "root")
 	for _, layer := range layers {
-		if carried, err := kernel.ReadFileCapabilitiesBelow(layer, path); err == nil {
+		if carried, err := kernel.ReadFileCapabilitiesBelow(filepath.Join(root, layer), path); err == nil {
 			return carried, true
 		}
 	}

@@ -29,8 +29,7 @@ type Finding struct {
 	Subject string `json:"subject"`
 	Status  Status `json:"status"`
 	Text    string `json:"text"`
-	// Remedy is what to do about it; empty if nothing has to be done, or if Text
-	// ends in it.
+	// Remedy is what to do about it; empty if nothing has to be done.
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -89,7 +88,7 @@ func kernelVersion() Finding {
 func btf(path string) Finding {
 	const subject = "BTF"
 	if _, err := kernel.LoadBTF(path); err != nil {
-		return bad(Failure, subject, err, "")
+		return bad(Failure, subject, err, "boot a kernel that has "+kernel.BTFPath+"; in a container, let nothing be mounted over it")
 	}
 	if path == "" {
 		path = kernel.BTFPath
@@ -100,7 +99,7 @@ func btf(path string) Finding {
 func symbols() Finding {
 	const subject = "kernel symbols"
 	if _, err := kernel.LoadSymbols(); err != nil {
-		return bad(Failure, subject, err, "")
+		return bad(Failure, subject, err, "sysctl kernel.kptr_restrict=1, and run capmon with sudo")
 	}
 	return ok(subject, "readable in /proc/kallsyms")
 }
@@ -135,7 +134,7 @@ func pidNamespace() Finding {
 func hooks(tried map[monitor.Hook]error, err error) []Finding {
 	const subject = "hook"
 	if err != nil {
-		return []Finding{bad(Failure, subject, fmt.Errorf("not tried: %w", err), "")}
+		return []Finding{bad(Failure, subject, fmt.Errorf("not tried: %w", err), "see above")}
 	}
 	chosen := choice(tried)
 	first := ok(subject, "%s", chosen)
@@ -171,7 +170,7 @@ func docker(ctx context.Context) []Finding {
 	const subject = "Docker"
 	engine, err := container.NewDocker(ctx)
 	if err != nil {
-		return []Finding{bad(Failure, subject, err, "without it, containers that run already can be profiled, by ID")}
+		return []Finding{bad(Failure, subject, err, "start it or set DOCKER_HOST; without it, containers that run already can be profiled, by ID")}
 	}
 	defer engine.Close()
 	version, err := engine.Version(ctx)

@@ -103,18 +103,23 @@ func rights() []Finding {
 // directories is about what recording does without, but with less to tell.
 func directories() Finding {
 	const subject = "  directories"
-	have, err := kernel.EffectiveCapabilities()
-	switch {
-	case err != nil:
-		return bad(Warning, subject, err, "")
-	case !have.Has(capability.DACReadSearch):
+	if !has(capability.DACReadSearch) {
 		return Finding{subject, Warning, "missing: CAP_DAC_READ_SEARCH: of a program that ends at once, in a directory that is closed to this user, it cannot be read whether the file carries capabilities; the report names such programs", remedyFor(capability.DACReadSearch)}
 	}
 	return ok(subject, "all can be searched: CAP_DAC_READ_SEARCH")
 }
 
 func remedyFor(c capability.Capability) string {
-	return fmt.Sprintf("run capmon with sudo; in a container, docker run --cap-add=%v", c)
+	remedy := fmt.Sprintf("run capmon with sudo; in a container, docker run --cap-add=%v", c)
+	if c == capability.BPF || c == capability.Perfmon {
+		remedy += " (Docker before 23 does not know it: --cap-add=SYS_ADMIN)"
+	}
+	return remedy
+}
+
+func has(c capability.Capability) bool {
+	have, err := kernel.EffectiveCapabilities()
+	return err == nil && have.Has(c)
 }
 
 // withPrefix writes names as the manual pages do, not as Docker does: these are

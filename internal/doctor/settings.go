@@ -73,7 +73,7 @@ func lockdown() Finding {
 	mode, err := kernel.LockdownMode()
 	switch {
 	case err != nil:
-		return bad(Warning, subject, err, "")
+		return bad(Warning, subject, err, "cat /sys/kernel/security/lockdown tells root")
 	case mode == kernel.LockdownConfidentiality:
 		return Finding{subject, Failure, "confidentiality: the kernel lets no BPF program read its memory", "boot with lockdown=integrity or without lockdown"}
 	case mode == kernel.LockdownIntegrity:
@@ -95,9 +95,4 @@ func bpffs() Finding {
 		return ok(subject, "not mounted, does not matter to capmon, which pins nothing")
 	}
 	return ok(subject, "mounted at %s, does not matter to capmon, which pins nothing", mounts[0].Mountpoint)
-}
-
-func has(c capability.Capability) bool {
-	have, err := kernel.EffectiveCapabilities()
-	return err == nil && have.Has(c)
 }

@@ -154,6 +154,7 @@ func only(t *testing.T, containers []seen, name string) seen {
 type observation struct {
 	t              *testing.T
 	cmd            *exec.Cmd
+	process        *os.Process // capmon's own, which may be another one than cmd's
 	stdout, stderr bytes.Buffer
 	ended          chan struct{}
 	err            error // once it has ended
@@ -178,6 +179,7 @@ func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *obse
 	if err := start(o.cmd); err != nil {
 		t.Fatal(err)
 	}
+	o.process = o.cmd.Process
 	go func() {
 		o.err = o.cmd.Wait()
 		close(o.ended)
@@ -211,7 +213,12 @@ func openDirectory(t *testing.T) string {
 // interrupt ends it as Ctrl-C does and returns what it printed.
 func (o *observation) interrupt() result {
 	o.t.Helper()
-	if err := o.cmd.Process.Signal(os.Interrupt); err != nil {
+	return o.end(os.Interrupt)
+}
+
+func (o *observation) end(signal os.Signal) result {
+	o.t.Helper()
+	if err := o.process.Signal(signal); err != nil {
 		o.t.Fatal(err)
 	}
 	return o.wait()

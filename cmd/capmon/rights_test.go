@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,7 @@ func exercise(t *testing.T, name string, observations ...*observation) {
 	t.Helper()
 	signal := func(signal os.Signal) {
 		for _, o := range observations {
-			if err := o.cmd.Process.Signal(signal); err != nil {
+			if err := o.process.Signal(signal); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -136,9 +137,9 @@ func exercise(t *testing.T, name string, observations ...*observation) {
 }
 
 // alike compares what a capmon with few rights saw with what one with all saw.
-func alike(t *testing.T, name string, few, all *observation) {
+func alike(t *testing.T, name string, few, all result) {
 	t.Helper()
-	got, wanted := only(t, parseReport(t, few.interrupt()), name), only(t, parseReport(t, all.interrupt()), name)
+	got, wanted := only(t, parseReport(t, few), name), only(t, parseReport(t, all), name)
 	if !reflect.DeepEqual(got, wanted) {
 		t.Errorf("with few rights:\n%+v\nwith all:\n%+v", got, wanted)
 	}
@@ -163,9 +164,24 @@ func TestEachHookWithTheLeastRights(t *testing.T) {
 				command := []string{binary, "profile", "-o", "json", "--hook", string(hook), name}
 				few, all := watchBy(t, restricted(least, uid), command...), watchBy(t, (*exec.Cmd).Start, command...)
 				exercise(t, name, few, all)
-				alike(t, name, few, all)
+				alike(t, name, few.interrupt(), all.interrupt())
 			})
 		}
+	}
+}
+
+// The command has no more rights than capmon, and its containers those that the engine
+// gives.
+func TestCommandIsProfiledWithTheLeastRights(t *testing.T) {
+	for name, uid := range map[string]uint32{"commanded-by-root": 0, "commanded-by-anybody": anybody} {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.Command(binary, append([]string{"profile", "-o", "json", "--"}, mixed.dockerRun(name)...)...)
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := restricted(least, uid)(cmd); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		mixed.check(t, only(t, parseReport(t, result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}), name))
 	}
 }
 

@@ -125,20 +125,21 @@ var initial = map[Namespace]string{
 	CgroupNamespace: "cgroup:[4026531835]", // 0xEFFFFFFB
 }
 
-// HostProcess is the directory in /proc of a process that sees the host's files, by
-// its root: this one, or, if it is in a mount namespace of its own as in a container
-// with the host's processes, the host's first. Looking at that takes CAP_SYS_PTRACE.
-func HostProcess() string {
-	const self, first = "/proc/self", "/proc/1"
+// Viewer is the directory in /proc by whose root and mountinfo to see files as a process
+// sees them: its own if it is in another mount namespace, else /proc/self, and also if it
+// is gone or this process may not look into it, which takes CAP_SYS_PTRACE.
+func Viewer(pid int) string {
+	const self = "/proc/self"
+	viewer := fmt.Sprint("/proc/", pid)
 	own, err := os.Readlink(self + "/ns/mnt")
 	if err != nil {
 		return self
 	}
-	host, err := os.Readlink(first + "/ns/mnt")
-	if err != nil || own == host {
+	other, err := os.Readlink(viewer + "/ns/mnt")
+	if err != nil || own == other {
 		return self
 	}
-	return first
+	return viewer
 }
 
 // InInitial reports whether this process is in the initial namespace of a kind. A

@@ -27,10 +27,10 @@ func (o *Observer) examine(id string, cgroup uint64, execution monitor.Execution
 	}
 	carried, ok := throughProcess(execution)
 	if !ok && !execution.Cut {
-		carried, ok = onMount(execution)
+		carried, ok = o.onMount(execution)
 	}
 	if !ok && !execution.Cut && execution.Overlay {
-		carried, ok = inLayers(layers, execution.Path)
+		carried, ok = o.inLayers(layers, execution.Path)
 	}
 	if ok {
 		o.mu.Lock()
@@ -59,11 +59,10 @@ func throughProcess(execution monitor.Execution) (kernel.FileCapabilities, bool)
 	return carried, err == nil
 }
 
-// onMount looks where the host sees the file system: its own, as below a volume, or a
-// container's while it exists.
-func onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
-	host := kernel.HostProcess()
-	table, err := os.Open(filepath.Join(host, "mountinfo"))
+// onMount looks where the engine sees the file system: the host's own, as below a
+// volume, or a container's while it exists.
+func (o *Observer) onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
+	table, err := os.Open(filepath.Join(o.viewer, "mountinfo"))
 	if err != nil {
 		return kernel.FileCapabilities{}, false
 	}
@@ -78,7 +77,7 @@ func onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
 	}
 	for _, mount := range mounts {
 		name, _ := pathBelow(mount.Root, execution.Path)
-		directory := filepath.Join(host, "root", mount.Mountpoint)
+		directory := filepath.Join(o.viewer, "root", mount.Mountpoint)
 		info, err := os.Lstat(filepath.Join(directory, name))
 		if err != nil || info.Sys().(*syscall.Stat_t).Ino != execution.File.Inode {
 			continue // it is gone, or something else is mounted over it
@@ -98,10 +97,9 @@ func pathBelow(directory, path string) (rest string, below bool) {
 // inLayers looks in the order in which the file system does. The directory that the
 // container wrote to goes with the container; a file from there is not found then, or
 // found as it was in the image.
-func inLayers(layers []string, path string) (kernel.FileCapabilities, bool) {
-	root := filepath.Join(kernel.HostProcess(), "root")
+func (o *Observer) inLayers(layers []string, path string) (kernel.FileCapabilities, bool) {
 	for _, layer := range layers {
-		if carried, err := kernel.ReadFileCapabilitiesBelow(filepath.Join(root, layer), path); err == nil {
+		if carried, err := kernel.ReadFileCapabilitiesBelow(filepath.Join(o.viewer, "root", layer), path); err == nil {
 			return carried, true
 		}
 	}

@@ -73,7 +73,7 @@ func lockdown() Finding {
 	mode, err := kernel.LockdownMode()
 	switch {
 	case err != nil:
-		return bad(Warning, subject, err, "cat /sys/kernel/security/lockdown tells root")
+		return bad(Warning, subject, err, "run capmon with sudo")
 	case mode == kernel.LockdownConfidentiality:
 		return Finding{subject, Failure, "confidentiality: the kernel lets no BPF program read its memory", "boot with lockdown=integrity or without lockdown"}
 	case mode == kernel.LockdownIntegrity:

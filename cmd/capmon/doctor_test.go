@@ -106,6 +106,10 @@ func TestDoctorOnMounts(t *testing.T) {
 			text: "CONFIG_DEBUG_INFO_BTF", remedy: "boot a kernel that has /sys/kernel/btf/vmlinux", code: exitUsage, stderr: "CONFIG_DEBUG_INFO_BTF",
 		},
 		{
+			name: "symbols hidden as by systemd", script: "mount --bind /dev/null /proc/kallsyms", subject: "kernel symbols", status: doctor.Failure,
+			text: "there are none", remedy: "let nothing hide /proc/kallsyms", code: exitUsage, stderr: "kernel symbols",
+		},
+		{
 			name: "bpffs not mounted", script: "umount /sys/fs/bpf", withoutMount: "/sys/fs/bpf", subject: "bpffs", status: doctor.OK,
 			text: "not mounted, does not matter",
 		},

@@ -3,6 +3,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,8 +99,12 @@ func btf(path string) Finding {
 
 func symbols() Finding {
 	const subject = "kernel symbols"
-	if _, err := kernel.LoadSymbols(); err != nil {
+	_, err := kernel.LoadSymbols()
+	switch {
+	case errors.Is(err, kernel.ErrSymbolsHidden):
 		return bad(Failure, subject, err, "sysctl kernel.kptr_restrict=1, and run capmon with sudo")
+	case err != nil:
+		return bad(Failure, subject, err, "let nothing hide /proc/kallsyms, such as systemd's ProtectKernelTunables= and ProcSubset=")
 	}
 	return ok(subject, "readable in /proc/kallsyms")
 }

@@ -92,6 +92,7 @@ func cgroupBelow(t *testing.T) string {
 }
 
 func TestDoctorOnMounts(t *testing.T) {
+	t.Parallel()
 	run := []string{binary, "profile", "--for", "1ms"}
 	for _, test := range []struct {
 		name, script         string
@@ -147,6 +148,7 @@ func TestDoctorOnMounts(t *testing.T) {
 }
 
 func TestDoctorOnRights(t *testing.T) {
+	t.Parallel()
 	for _, c := range least.Sorted() {
 		t.Run(c.String(), func(t *testing.T) {
 			without := restricted(least.Without(c), 0)

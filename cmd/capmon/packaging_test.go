@@ -54,6 +54,7 @@ func parseCapabilities(t *testing.T, names ...string) (set capability.Set) {
 // What the unit runs, with its capabilities and as it is stopped, for the user that it
 // has and for root.
 func TestUnitProfilesWithItsCapabilities(t *testing.T) {
+	t.Parallel()
 	settings := unit(t)
 	set := parseCapabilities(t, strings.Fields(settings["AmbientCapabilities"])...)
 	if bounding := parseCapabilities(t, strings.Fields(settings["CapabilityBoundingSet"])...); set != least || bounding != least {
@@ -156,6 +157,7 @@ var makeImage = sync.OnceValues(func() ([]byte, error) {
 })
 
 func TestDocumentedContainerProfiles(t *testing.T) {
+	t.Parallel()
 	if out, err := makeImage(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -187,6 +189,7 @@ func TestDocumentedContainerProfiles(t *testing.T) {
 
 // Without the host's cgroups a container sees too little, and capmon says so.
 func TestContainerWithAPartOfTheCgroupsIsTold(t *testing.T) {
+	t.Parallel()
 	if out, err := makeImage(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -173,6 +173,7 @@ func TestEachHookWithTheLeastRights(t *testing.T) {
 // The command has no more rights than capmon, and its containers those that the engine
 // gives.
 func TestCommandIsProfiledWithTheLeastRights(t *testing.T) {
+	t.Parallel()
 	for name, uid := range map[string]uint32{"commanded-by-root": 0, "commanded-by-anybody": anybody} {
 		var stdout, stderr bytes.Buffer
 		cmd := exec.Command(binary, append([]string{"profile", "-o", "json", "--"}, mixed.dockerRun(name)...)...)

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -155,6 +157,10 @@ func TestCgroupsOfThisKernel(t *testing.T) {
 		id, err := cgroups.ID(cgroup)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
+		}
+		handle, _, handleErr := unix.NameToHandleAt(unix.AT_FDCWD, filepath.Join(cgroups.Mount, cgroup), 0)
+		if handleErr == nil && binary.NativeEndian.Uint64(handle.Bytes()) != id { // kernfs_encode_fh, fs/kernfs/mount.c
+			t.Errorf("the id of %s is %d, its handle %v", cgroup, id, handle.Bytes())
 		}
 		if other, taken := ids[id]; taken {
 			t.Errorf("%s and %s have the same id", cgroup, other)

@@ -30,6 +30,10 @@ build: ## build bin/capmon
 install: build ## install capmon below PREFIX (/usr/local)
 	install -D -m 755 bin/capmon $(DESTDIR)$(PREFIX)/bin/capmon
 
+.PHONY: image
+image: build ## make the container image capmon
+	docker build --tag capmon --file packaging/container/Dockerfile bin
+
 .PHONY: demo
 demo: root-demo setup-demo build ## show which capabilities ping needs, with a private Docker daemon if none runs
 	@if docker version >/dev/null 2>&1; then \

@@ -83,6 +83,7 @@ find_missing() {
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want depmod kmod has depmod
 	want crun crun has crun
+	want systemd-analyze systemd has systemd-analyze
 }
 
 install_packages() {

@@ -24,7 +24,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	testscript.Main(suite{m}, map[string]func(){"capmon": func() { os.Exit(run()) }})
+	testscript.Main(suite{m}, map[string]func(){"capmon": func() { os.Exit(run()) }, "record": record})
 }
 
 // suite sets up what all tests need. The copies of the test binary that
@@ -156,10 +156,13 @@ func only(t *testing.T, containers []seen, name string) seen {
 
 // observation is a capmon that watches running containers.
 type observation struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	stdout bytes.Buffer
-	stderr transcript
+	t       *testing.T
+	cmd     *exec.Cmd
+	process *os.Process // capmon's own, which may be another one than cmd's
+	stdout  bytes.Buffer
+	stderr  transcript
+	ended   chan struct{}
+	err     error // once it has ended
 }
 
 // transcript can be read while it is written.
@@ -189,31 +192,65 @@ func watch(t *testing.T, args ...string) *observation {
 // watchAt is watch with the engine at a host of its own.
 func watchAt(t *testing.T, host string, args ...string) *observation {
 	t.Helper()
-	ready := filepath.Join(t.TempDir(), "ready")
-	if err := syscall.Mkfifo(ready, 0o600); err != nil {
+	return watchBy(t, func(cmd *exec.Cmd) error {
+		cmd.Env = append(os.Environ(), "DOCKER_HOST="+host)
+		return cmd.Start()
+	}, append([]string{binary, "profile", "-o", "json"}, args...)...)
+}
+
+// watchBy does so with a command that is started in a way of its own, and takes the
+// option --ready-file at its end.
+func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *observation {
+	t.Helper()
+	ready := filepath.Join(openDirectory(t), "ready")
+	if err := errors.Join(syscall.Mkfifo(ready, 0o600), os.Chmod(ready, 0o666)); err != nil {
 		t.Fatal(err)
 	}
-	o := &observation{t: t, cmd: exec.Command(binary, append([]string{"profile", "-o", "json", "--ready-file", ready}, args...)...)}
-	o.cmd.Env = append(os.Environ(), "DOCKER_HOST="+host)
+	o := &observation{t: t, cmd: exec.Command(command[0], append(command[1:], "--ready-file", ready)...), ended: make(chan struct{})}
 	o.cmd.Stdout, o.cmd.Stderr = &o.stdout, &o.stderr
-	if err := o.cmd.Start(); err != nil {
+	if err := start(o.cmd); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
+	o.process = o.cmd.Process
+	go func() {
+		o.err = o.cmd.Wait()
+		close(o.ended)
+	}()
+	opened := make(chan error, 1)
 	go func() {
 		_, err := os.ReadFile(ready) // returns when capmon opens it for writing
-		ended <- err
+		opened <- err
 	}()
-	if err := <-ended; err != nil {
-		t.Fatal(err)
+	select {
+	case err := <-opened:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-o.ended:
+		t.Fatalf("it ended before it recorded: %v\n%s", o.err, o.stderr.String())
 	}
 	return o
+}
+
+// openDirectory is an empty directory that every user may use.
+func openDirectory(t *testing.T) string {
+	t.Helper()
+	directory := t.TempDir()
+	if err := errors.Join(os.Chmod(filepath.Dir(directory), 0o755), os.Chmod(directory, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	return directory
 }
 
 // interrupt ends it as Ctrl-C does and returns what it printed.
 func (o *observation) interrupt() result {
 	o.t.Helper()
-	if err := o.cmd.Process.Signal(os.Interrupt); err != nil {
+	return o.end(os.Interrupt)
+}
+
+func (o *observation) end(signal os.Signal) result {
+	o.t.Helper()
+	if err := o.process.Signal(signal); err != nil {
 		o.t.Fatal(err)
 	}
 	return o.wait()
@@ -221,9 +258,10 @@ func (o *observation) interrupt() result {
 
 func (o *observation) wait() result {
 	o.t.Helper()
+	<-o.ended
 	var exit *exec.ExitError
-	if err := o.cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		o.t.Fatal(err)
+	if o.err != nil && !errors.As(o.err, &exit) {
+		o.t.Fatal(o.err)
 	}
 	return result{o.stdout.String(), o.stderr.String(), o.cmd.ProcessState.ExitCode()}
 }

@@ -104,7 +104,7 @@ func (p *profiling) check() (*zap.Logger, error) {
 	if err != nil {
 		return nil, err
 	}
-	return log, doctor.CheckRights()
+	return log, doctor.Check()
 }
 
 // start begins to record. Whatever ends the watching, the engine and the kernel
@@ -219,7 +219,7 @@ func explain(err error) error {
 	var noHook *monitor.NoHookError
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w; the rights are there, so lockdown, a security module or a seccomp filter is against it: see capmon doctor", err)
+		return fmt.Errorf("%w; the rights are there, so lockdown, kernel.perf_event_paranoid, a security module or a seccomp filter is against it: see capmon doctor", err)
 	case errors.As(err, &noHook):
 		return fmt.Errorf("%w; see capmon doctor", err)
 	}

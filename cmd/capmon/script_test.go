@@ -20,12 +20,14 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("DOCKER_HOST", os.Getenv("DOCKER_HOST"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("CAPMON", binary)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"refused":           refused,
-			"refused-as-nobody": refusedAsNobody,
-			"chatter":           chatter,
+			"refused":            refused,
+			"refused-as-nobody":  refusedAsNobody,
+			"refused-as-too-old": refusedAsTooOld,
+			"chatter":            chatter,
 		},
 	})
 }
@@ -39,6 +41,12 @@ func refused(ts *testscript.TestScript, _ bool, args []string) {
 // refusedAsNobody does so without any rights.
 func refusedAsNobody(ts *testscript.TestScript, _ bool, args []string) {
 	refuse(ts, append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary}, args...))
+}
+
+// refusedAsTooOld does so where the kernel says that it is 2.6 (UNAME26,
+// override_release in kernel/sys.c).
+func refusedAsTooOld(ts *testscript.TestScript, _ bool, args []string) {
+	refuse(ts, append([]string{"setarch", "--uname-2.6", binary}, args...))
 }
 
 func refuse(ts *testscript.TestScript, command []string) {

@@ -109,7 +109,7 @@ func (v *verifying) check(ctx context.Context, files, command []string) (*zap.Lo
 	if err != nil {
 		return nil, err
 	}
-	return log, doctor.CheckRights()
+	return log, doctor.Check()
 }
 
 func (v *verifying) run(cmd *cobra.Command, files, command []string) error {

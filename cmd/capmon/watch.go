@@ -5,8 +5,10 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -28,6 +30,9 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 	wanted, err := resolve(ctx, docker, names)
 	if err != nil {
 		return err
+	}
+	for _, finding := range doctor.Unseen() {
+		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
 	observer, err := p.start(ctx, docker, log)
 	if err != nil {

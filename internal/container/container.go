@@ -107,6 +107,9 @@ type Engine interface {
 	// Past is what happened between two moments, as far as the engine remembers:
 	// Docker keeps its last 256 events of any kind.
 	Past(ctx context.Context, since, until time.Time) ([]Event, error)
+	// PID of the process that serves it, which sees the files of Layers; 0 if none does
+	// on this machine, or in this pid namespace.
+	PID() int
 	// Close ends the connection.
 	Close() error
 }

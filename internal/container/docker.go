@@ -22,6 +22,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/seccomp"
 )
@@ -129,6 +130,27 @@ func (d *Docker) Name() string { return "docker" }
 // Endpoint is where the engine was reached, such as unix:///var/run/docker.sock
 // or ssh://host.
 func (d *Docker) Endpoint() string { return d.endpoint }
+
+// PID asks the socket who listens there.
+func (d *Docker) PID() int {
+	path, local := strings.CutPrefix(d.endpoint, "unix://")
+	if !local {
+		return 0
+	}
+	socket, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0
+	}
+	defer unix.Close(socket)
+	if err := unix.Connect(socket, &unix.SockaddrUnix{Name: path}); err != nil {
+		return 0
+	}
+	peer, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return 0
+	}
+	return int(peer.Pid)
+}
 
 // API is the client itself, for those who run containers and not only look.
 func (d *Docker) API() client.APIClient { return d.client }

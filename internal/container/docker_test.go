@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +135,21 @@ func TestVersion(t *testing.T) {
 	}
 	if got.Kernel != release || got.OS == "" || got.CgroupDriver == "" || got.CgroupVersion != "1" && got.CgroupVersion != "2" {
 		t.Errorf("got %+v; want this kernel, %s", got, release)
+	}
+}
+
+// The process is the one that made the socket.
+func TestPIDIsOfWhoListens(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for endpoint, want := range map[string]int{"unix://" + path: os.Getpid(), "unix://" + path + "-none": 0, "tcp://127.0.0.1:2375": 0} {
+		if pid := (&Docker{endpoint: endpoint}).PID(); pid != want {
+			t.Errorf("%s: %d, wanted %d", endpoint, pid, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/capmon/capmon/internal/container"
@@ -29,8 +30,7 @@ type Finding struct {
 	Subject string `json:"subject"`
 	Status  Status `json:"status"`
 	Text    string `json:"text"`
-	// Remedy is what to do about it; empty if nothing has to be done, or if Text
-	// ends in it.
+	// Remedy is what to do about it; empty if nothing has to be done.
 	Remedy string `json:"remedy,omitempty"`
 }
 
@@ -43,17 +43,20 @@ type Options struct {
 // Examine looks at everything that capmon depends on, in the order in which it
 // is needed.
 func Examine(ctx context.Context, options Options) []Finding {
-	findings := []Finding{
-		kernelVersion(),
+	tried, err := monitor.TryHooks(options.Monitor)
+	return slices.Concat(
+		[]Finding{kernelVersion()},
 		rights(),
-		btf(options.Monitor.BTF),
-		symbols(),
-		lockdown(),
-		cgroups(),
-		pidNamespace(),
-	}
-	findings = append(findings, hooks(options.Monitor)...)
-	return append(findings, docker(ctx)...)
+		[]Finding{btf(options.Monitor.BTF), symbols(), pointers(), lockdown(), unprivileged(), perfEvents(tried), bpffs(), cgroups(), pidNamespace()},
+		hooks(tried, err),
+		docker(ctx),
+	)
+}
+
+// Unseen are the findings on why containers that run already are not seen, or not all
+// that there is to know of them; none if they are.
+func Unseen() []Finding {
+	return slices.DeleteFunc([]Finding{cgroups(), pidNamespace()}, func(f Finding) bool { return f.Status != Warning })
 }
 
 // Works reports whether profiling can work.
@@ -76,35 +79,17 @@ func bad(status Status, subject string, err error, remedy string) Finding {
 
 func kernelVersion() Finding {
 	const subject = "kernel"
-	release, err := kernel.Release()
-	if err == nil {
-		err = kernel.CheckRelease(release)
-	}
+	release, err := checkRelease()
 	if err != nil {
 		return bad(Failure, subject, err, "upgrade the kernel")
 	}
 	return ok(subject, "%s (%v or later is needed)", release, kernel.MinimumVersion)
 }
 
-func rights() Finding {
-	const subject = "rights"
-	var missing *RightsError
-	err := CheckRights()
-	switch {
-	case err == nil:
-		return ok(subject, "all that recording takes: %s", withPrefix(needed))
-	case errors.As(err, &missing) && missing.Missing.Empty():
-		return Finding{subject, Failure, "this process is in a user namespace of its own, where its capabilities are worth nothing to the kernel", "run capmon outside of it, with sudo"}
-	case errors.As(err, &missing):
-		return Finding{subject, Failure, "missing: " + withPrefix(missing.Missing), "run capmon with sudo"}
-	}
-	return bad(Failure, subject, err, "mount /proc")
-}
-
 func btf(path string) Finding {
 	const subject = "BTF"
 	if _, err := kernel.LoadBTF(path); err != nil {
-		return bad(Failure, subject, err, "")
+		return bad(Failure, subject, err, "boot a kernel that has "+kernel.BTFPath+"; in a container, let nothing be mounted over it")
 	}
 	if path == "" {
 		path = kernel.BTFPath
@@ -114,24 +99,14 @@ func btf(path string) Finding {
 
 func symbols() Finding {
 	const subject = "kernel symbols"
-	if _, err := kernel.LoadSymbols(); err != nil {
-		return bad(Failure, subject, err, "")
+	_, err := kernel.LoadSymbols()
+	switch {
+	case errors.Is(err, kernel.ErrSymbolsHidden):
+		return bad(Failure, subject, err, "sysctl kernel.kptr_restrict=1, and run capmon with sudo")
+	case err != nil:
+		return bad(Failure, subject, err, "let nothing hide /proc/kallsyms, such as systemd's ProtectKernelTunables= and ProcSubset=")
 	}
 	return ok(subject, "readable in /proc/kallsyms")
-}
-
-func lockdown() Finding {
-	const subject = "lockdown"
-	mode, err := kernel.LockdownMode()
-	switch {
-	case err != nil:
-		return bad(Warning, subject, err, "")
-	case mode == kernel.LockdownConfidentiality:
-		return Finding{subject, Failure, "confidentiality: the kernel lets no BPF program read its memory", "boot with lockdown=integrity or without lockdown"}
-	case mode == kernel.LockdownUnknown:
-		return ok(subject, "not known, securityfs is not mounted")
-	}
-	return ok(subject, "%s", mode)
 }
 
 func cgroups() Finding {
@@ -141,8 +116,8 @@ func cgroups() Finding {
 		return bad(Failure, subject, err, "mount -t cgroup2 none /sys/fs/cgroup")
 	}
 	text := fmt.Sprintf("%s, containers are told apart by %s", found.Mode, found.Mount)
-	if initial, err := kernel.InInitial(kernel.CgroupNamespace); err == nil && !initial {
-		return Finding{subject, Warning, text + ", of which this process sees only a part", "run capmon in the host's cgroup namespace (docker run --cgroupns=host), or containers that run already are not seen"}
+	if initial, err := kernel.InInitial(kernel.CgroupNamespace); err == nil && !initial || found.Part {
+		return Finding{subject, Warning, text + ", of which this process sees only a part: containers that run already are not seen", "run capmon on the host (docker run --cgroupns=host --volume=/sys/fs/cgroup:/sys/fs/cgroup:ro)"}
 	}
 	return ok(subject, "%s", text)
 }
@@ -161,38 +136,46 @@ func pidNamespace() Finding {
 
 // hooks has a finding on whether there is a hook at all and on the one in use,
 // then one for each of the others.
-func hooks(options monitor.Options) []Finding {
+func hooks(tried map[monitor.Hook]error, err error) []Finding {
 	const subject = "hook"
-	tried, err := monitor.TryHooks(options)
 	if err != nil {
-		return []Finding{bad(Failure, subject, fmt.Errorf("not tried: %w", err), "")}
+		return []Finding{bad(Failure, subject, fmt.Errorf("not tried: %w", err), "see above")}
 	}
-	var chosen monitor.Hook
-	var findings []Finding
+	chosen := choice(tried)
+	first := ok(subject, "%s", chosen)
+	if chosen == "" {
+		first = Finding{subject, Failure, "no way to listen to the kernel's capability check works", "use a kernel of 6.14 or later, or one built with BPF trampolines or kprobes; rights, lockdown and perf events, above, may be why"}
+	}
+	findings := []Finding{first}
 	for _, hook := range monitor.Hooks() {
 		name := "  " + string(hook)
 		switch err := tried[hook]; {
 		case err != nil:
 			findings = append(findings, ok(name, "not available: %v", err))
-		case chosen == "":
-			chosen = hook
+		case hook == chosen:
 			findings = append(findings, ok(name, "works, and is used"))
 		default:
 			findings = append(findings, ok(name, "works, and would be used if %s did not", chosen))
 		}
 	}
-	first := ok(subject, "%s", chosen)
-	if chosen == "" {
-		first = Finding{subject, Failure, "no way to listen to the kernel's capability check works", "use a kernel of 6.14 or later, or one built with BPF trampolines or kprobes; rights and lockdown, above, may be why"}
+	return findings
+}
+
+// choice is the hook that profiling uses: the first that works, "" if none does.
+func choice(tried map[monitor.Hook]error) monitor.Hook {
+	for _, hook := range monitor.Hooks() {
+		if err, was := tried[hook]; was && err == nil {
+			return hook
+		}
 	}
-	return append([]Finding{first}, findings...)
+	return ""
 }
 
 func docker(ctx context.Context) []Finding {
 	const subject = "Docker"
 	engine, err := container.NewDocker(ctx)
 	if err != nil {
-		return []Finding{bad(Failure, subject, err, "without it, containers that run already can be profiled, by ID")}
+		return []Finding{bad(Failure, subject, err, "start it or set DOCKER_HOST; without it, containers that run already can be profiled, by ID")}
 	}
 	defer engine.Close()
 	version, err := engine.Version(ctx)

@@ -44,7 +44,8 @@ func TestThisHostWorks(t *testing.T) {
 	if !Works(findings) {
 		t.Errorf("%+v", findings)
 	}
-	for _, subject := range []string{"kernel", "rights", "BTF", "kernel symbols", "lockdown", "cgroups", "pid namespace", "hook", "Docker"} {
+	for _, subject := range []string{"kernel", "rights", "  directories", "BTF", "kernel symbols", "kernel pointers", "lockdown", "unprivileged BPF",
+		"perf events", "bpffs", "cgroups", "pid namespace", "hook", "Docker"} {
 		if n := count(findings, subject); n != 1 {
 			t.Errorf("%d findings on %s", n, subject)
 		}

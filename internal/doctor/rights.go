@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,6 +15,14 @@ import (
 // functions are (kallsyms_show_value, kernel/ksyms_common.c); SYS_PTRACE to look at
 // the containers' processes (ptrace_may_access, kernel/ptrace.c).
 var needed = capability.Of(capability.BPF, capability.Perfmon, capability.Syslog, capability.SysPtrace)
+
+// purposes says what each of them is for, and of DAC_READ_SEARCH what is lost without.
+var purposes = map[capability.Capability]string{
+	capability.BPF:       "to load programs into the kernel",
+	capability.Perfmon:   "to let them read its memory",
+	capability.Syslog:    "to read where its functions are",
+	capability.SysPtrace: "to look at the containers' processes",
+}
 
 // RightsError: this process may not do what recording takes.
 type RightsError struct {
@@ -30,8 +39,24 @@ func (e *RightsError) Error() string {
 	return fmt.Sprintf("recording needs rights that this process lacks (%s): run it with sudo", withPrefix(e.Missing))
 }
 
-// CheckRights returns a *RightsError if this process cannot record.
-func CheckRights() error {
+// Check tells what is against recording before anything is tried: the error has
+// kernel.ErrTooOld or a *RightsError in its tree.
+func Check() error {
+	if _, err := checkRelease(); err != nil {
+		return err
+	}
+	return checkOwnRights()
+}
+
+func checkRelease() (release string, err error) {
+	if release, err = kernel.Release(); err != nil {
+		return "", err
+	}
+	return release, kernel.CheckRelease(release)
+}
+
+// checkOwnRights returns a *RightsError if this process may not record.
+func checkOwnRights() error {
 	have, err := kernel.EffectiveCapabilities()
 	if err != nil {
 		return err
@@ -52,6 +77,49 @@ func checkRights(have capability.Set, initialNamespace bool) error {
 		return nil
 	}
 	return &RightsError{missing}
+}
+
+// rights has a finding on what recording takes, or one on each that is missing.
+func rights() []Finding {
+	const subject = "rights"
+	var refused *RightsError
+	err := checkOwnRights()
+	switch {
+	case err == nil:
+		return []Finding{ok(subject, "all that recording takes: %s", withPrefix(needed)), directories()}
+	case !errors.As(err, &refused):
+		return []Finding{bad(Failure, subject, err, "mount -t proc proc /proc")}
+	case refused.Missing.Empty():
+		return []Finding{{subject, Failure, "this process is in a user namespace of its own, where its capabilities are worth nothing to the kernel", "run capmon outside of it, with sudo"}}
+	}
+	var findings []Finding
+	for _, c := range refused.Missing.Sorted() {
+		name := withPrefix(capability.Of(c))
+		findings = append(findings, Finding{subject, Failure, fmt.Sprintf("missing: %s, %s", name, purposes[c]), remedyFor(c)})
+	}
+	return findings
+}
+
+// directories is about what recording does without, but with less to tell.
+func directories() Finding {
+	const subject = "  directories"
+	if !has(capability.DACReadSearch) {
+		return Finding{subject, Warning, "missing: CAP_DAC_READ_SEARCH: of a program that ends at once, in a directory that is closed to this user, it cannot be read whether the file carries capabilities; the report names such programs", remedyFor(capability.DACReadSearch)}
+	}
+	return ok(subject, "all can be searched: CAP_DAC_READ_SEARCH")
+}
+
+func remedyFor(c capability.Capability) string {
+	remedy := fmt.Sprintf("run capmon with sudo; in a container, docker run --cap-add=%v", c)
+	if c == capability.BPF || c == capability.Perfmon {
+		remedy += " (Docker before 23 does not know it: --cap-add=SYS_ADMIN)"
+	}
+	return remedy
+}
+
+func has(c capability.Capability) bool {
+	have, err := kernel.EffectiveCapabilities()
+	return err == nil && have.Has(c)
 }
 
 // withPrefix writes names as the manual pages do, not as Docker does: these are

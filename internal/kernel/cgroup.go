@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,6 +37,9 @@ type Cgroups struct {
 	Controller string
 	// SubsysName is the controller's name in enum cgroup_subsys_id, "" for v2.
 	SubsysName string
+	// Part: the mount shows only the cgroups below one of them, as in a container that
+	// was not given the host's.
+	Part bool
 }
 
 // controllers of v1 in the order of preference; engines use all that are mounted.
@@ -83,13 +85,13 @@ func chooseCgroups(mounts []*mountinfo.Info) (Cgroups, error) {
 			if unified == nil {
 				mode = CgroupLegacy
 			}
-			return Cgroups{mode, mount.Mountpoint, controller, subsysName(controller)}, nil
+			return Cgroups{mode, mount.Mountpoint, controller, subsysName(controller), mount.Root != "/"}, nil
 		}
 	}
 	if unified == nil {
 		return Cgroups{}, errors.New("no cgroup hierarchy is mounted: mount one at " + cgroupRoot)
 	}
-	return Cgroups{Mode: CgroupUnified, Mount: unified.Mountpoint}, nil
+	return Cgroups{Mode: CgroupUnified, Mount: unified.Mountpoint, Part: unified.Root != "/"}, nil
 }
 
 // better is the one of two mounts of a hierarchy that shows all of it, and of
@@ -223,16 +225,16 @@ func (c Cgroups) Procs(cgroup string) ([]int, error) {
 }
 
 // ID is the kernfs id of a cgroup, which the kernel gives no other one of this
-// boot: the file handle of its directory (kernfs_encode_fh, fs/kernfs/mount.c; under
-// v1 too). BPF programs read it as cgroup->kn->id. os.ErrNotExist is in the error's
-// tree if the cgroup is gone.
+// boot: the inode number of its directory, where these have 64 bits (kernfs_id_ino,
+// include/linux/kernfs.h; under v1 too). BPF programs read it as cgroup->kn->id.
+// os.ErrNotExist is in the error's tree if the cgroup is gone.
+//
+// name_to_handle_at(2) would tell it as well, but is refused by the seccomp profiles of
+// some versions of Docker.
 func (c Cgroups) ID(cgroup string) (uint64, error) {
-	handle, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path.Join(c.Mount, cgroup), 0)
-	if err != nil {
+	var stat unix.Stat_t
+	if err := unix.Stat(path.Join(c.Mount, cgroup), &stat); err != nil {
 		return 0, fmt.Errorf("asking for the id of cgroup %s: %w", cgroup, err)
 	}
-	if handle.Size() != 8 {
-		return 0, fmt.Errorf("asking for the id of cgroup %s: a handle of %d bytes is not a cgroup's", cgroup, handle.Size())
-	}
-	return binary.NativeEndian.Uint64(handle.Bytes()), nil
+	return stat.Ino, nil
 }

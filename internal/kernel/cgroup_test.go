@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -39,38 +41,38 @@ func TestChooseCgroups(t *testing.T) {
 		about, mounts string
 		want          Cgroups
 	}{
-		{"unified", unifiedMounts, Cgroups{CgroupUnified, "/sys/fs/cgroup", "", ""}},
-		{"hybrid", hybridMounts, Cgroups{CgroupHybrid, "/sys/fs/cgroup/pids", "pids", "pids_cgrp_id"}},
-		{"legacy, controllers mounted together", legacyMounts, Cgroups{CgroupLegacy, "/sys/fs/cgroup/cpu,cpuacct", "cpu", "cpu_cgrp_id"}},
+		{"unified", unifiedMounts, Cgroups{CgroupUnified, "/sys/fs/cgroup", "", "", false}},
+		{"hybrid", hybridMounts, Cgroups{CgroupHybrid, "/sys/fs/cgroup/pids", "pids", "pids_cgrp_id", false}},
+		{"legacy, controllers mounted together", legacyMounts, Cgroups{CgroupLegacy, "/sys/fs/cgroup/cpu,cpuacct", "cpu", "cpu_cgrp_id", false}},
 		{
 			"unified, and a program mounted a v1 controller for itself",
 			unifiedMounts + "90 30 0:50 / /opt/vpn/net_cls rw,relatime - cgroup net_cls rw,net_cls\n",
-			Cgroups{CgroupUnified, "/sys/fs/cgroup", "", ""},
+			Cgroups{CgroupUnified, "/sys/fs/cgroup", "", "", false},
 		},
 		{
 			"unified, and again elsewhere before",
 			"20 30 0:30 / /mnt/cgroup rw - cgroup2 cgroup2 rw\n" + unifiedMounts,
-			Cgroups{CgroupUnified, "/sys/fs/cgroup", "", ""},
+			Cgroups{CgroupUnified, "/sys/fs/cgroup", "", "", false},
 		},
 		{
 			"v2 below an old layout without controllers",
 			"25 19 0:20 / /sys/fs/cgroup ro - tmpfs tmpfs ro\n" +
 				"26 25 0:21 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n" +
 				"27 25 0:22 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
-			Cgroups{CgroupUnified, "/sys/fs/cgroup/unified", "", ""},
+			Cgroups{CgroupUnified, "/sys/fs/cgroup/unified", "", "", false},
 		},
 		{
 			"in a container, a part bind-mounted first and the whole elsewhere",
 			"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n" +
 				"39 31 0:36 /docker/0123456789abcdef /sys/fs/cgroup/pids ro - cgroup cgroup rw,pids\n" +
 				"50 23 0:36 / /host/cgroup/pids ro - cgroup cgroup rw,pids\n",
-			Cgroups{CgroupLegacy, "/host/cgroup/pids", "pids", "pids_cgrp_id"},
+			Cgroups{CgroupLegacy, "/host/cgroup/pids", "pids", "pids_cgrp_id", false},
 		},
 		{
 			"in a container, only a part",
 			"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n" +
 				"39 31 0:36 /docker/0123456789abcdef /sys/fs/cgroup/blkio ro - cgroup cgroup rw,blkio\n",
-			Cgroups{CgroupLegacy, "/sys/fs/cgroup/blkio", "blkio", "io_cgrp_id"},
+			Cgroups{CgroupLegacy, "/sys/fs/cgroup/blkio", "blkio", "io_cgrp_id", true},
 		},
 	} {
 		t.Run(test.about, func(t *testing.T) {
@@ -155,6 +157,10 @@ func TestCgroupsOfThisKernel(t *testing.T) {
 		id, err := cgroups.ID(cgroup)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil
+		}
+		handle, _, handleErr := unix.NameToHandleAt(unix.AT_FDCWD, filepath.Join(cgroups.Mount, cgroup), 0)
+		if handleErr == nil && binary.NativeEndian.Uint64(handle.Bytes()) != id { // kernfs_encode_fh, fs/kernfs/mount.c
+			t.Errorf("the id of %s is %d, its handle %v", cgroup, id, handle.Bytes())
 		}
 		if other, taken := ids[id]; taken {
 			t.Errorf("%s and %s have the same id", cgroup, other)

@@ -2,6 +2,8 @@ package kernel
 
 import (
 	"errors"
+	"os"
+	"strings"
 	"testing"
 )
 
@@ -33,5 +35,15 @@ func TestTooOldSaysWhatIsNeeded(t *testing.T) {
 	const want = "kernel 5.4.0 is too old: 5.15 or later is needed"
 	if err := CheckRelease("5.4.0"); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestReadmeStatesTheMinimum(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "| kernel | " + MinimumVersion.String() + " or later "; !strings.Contains(string(readme), want) {
+		t.Errorf("README.md has no %q", want)
 	}
 }

@@ -125,6 +125,23 @@ var initial = map[Namespace]string{
 	CgroupNamespace: "cgroup:[4026531835]", // 0xEFFFFFFB
 }
 
+// Viewer is the directory in /proc by whose root and mountinfo to see files as a process
+// sees them: its own if it is in another mount namespace, else /proc/self, and also if it
+// is gone or this process may not look into it, which takes CAP_SYS_PTRACE.
+func Viewer(pid int) string {
+	const self = "/proc/self"
+	viewer := fmt.Sprint("/proc/", pid)
+	own, err := os.Readlink(self + "/ns/mnt")
+	if err != nil {
+		return self
+	}
+	other, err := os.Readlink(viewer + "/ns/mnt")
+	if err != nil || own == other {
+		return self
+	}
+	return viewer
+}
+
 // InInitial reports whether this process is in the initial namespace of a kind. A
 // user namespace that maps all ids to themselves is still another one.
 func InInitial(kind Namespace) (bool, error) {

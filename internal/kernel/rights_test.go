@@ -2,7 +2,9 @@ package kernel
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -87,5 +89,32 @@ func TestInInitial(t *testing.T) {
 	}
 	if _, err := InInitial("absent"); err == nil {
 		t.Error("no error for a kind that does not exist")
+	}
+}
+
+func TestViewerOfOneWithMountsOfItsOwn(t *testing.T) {
+	cmd := exec.Command("unshare", "--mount", "sh", "-c", "echo; exec cat")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = stdin.Close()
+		_ = cmd.Wait()
+	}()
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // it has unshared them
+		t.Fatal(err)
+	}
+	for pid, want := range map[int]string{cmd.Process.Pid: fmt.Sprint("/proc/", cmd.Process.Pid), os.Getpid(): "/proc/self", 0: "/proc/self"} {
+		if got := Viewer(pid); got != want {
+			t.Errorf("%d: %s, wanted %s", pid, got, want)
+		}
 	}
 }

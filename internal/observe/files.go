@@ -27,10 +27,10 @@ func (o *Observer) examine(id string, cgroup uint64, execution monitor.Execution
 	}
 	carried, ok := throughProcess(execution)
 	if !ok && !execution.Cut {
-		carried, ok = onMount(execution)
+		carried, ok = o.onMount(execution)
 	}
 	if !ok && !execution.Cut && execution.Overlay {
-		carried, ok = inLayers(layers, execution.Path)
+		carried, ok = o.inLayers(layers, execution.Path)
 	}
 	if ok {
 		o.mu.Lock()
@@ -59,10 +59,15 @@ func throughProcess(execution monitor.Execution) (kernel.FileCapabilities, bool)
 	return carried, err == nil
 }
 
-// onMount looks where this process sees the file system: the host's own, as below a
+// onMount looks where the engine sees the file system: the host's own, as below a
 // volume, or a container's while it exists.
-func onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
-	mounts, err := mountinfo.GetMounts(func(mount *mountinfo.Info) (skip, stop bool) {
+func (o *Observer) onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
+	table, err := os.Open(filepath.Join(o.viewer, "mountinfo"))
+	if err != nil {
+		return kernel.FileCapabilities{}, false
+	}
+	defer table.Close()
+	mounts, err := mountinfo.GetMountsFromReader(table, func(mount *mountinfo.Info) (skip, stop bool) {
 		device := uint32(mount.Major)<<20 | uint32(mount.Minor) // MKDEV, include/linux/kdev_t.h
 		_, below := pathBelow(mount.Root, execution.Path)
 		return device != execution.File.Device || !below, false
@@ -72,11 +77,12 @@ func onMount(execution monitor.Execution) (kernel.FileCapabilities, bool) {
 	}
 	for _, mount := range mounts {
 		name, _ := pathBelow(mount.Root, execution.Path)
-		info, err := os.Lstat(filepath.Join(mount.Mountpoint, name))
+		directory := filepath.Join(o.viewer, "root", mount.Mountpoint)
+		info, err := os.Lstat(filepath.Join(directory, name))
 		if err != nil || info.Sys().(*syscall.Stat_t).Ino != execution.File.Inode {
 			continue // it is gone, or something else is mounted over it
 		}
-		if carried, err := kernel.ReadFileCapabilitiesBelow(mount.Mountpoint, name); err == nil {
+		if carried, err := kernel.ReadFileCapabilitiesBelow(directory, name); err == nil {
 			return carried, true
 		}
 	}
@@ -91,9 +97,9 @@ func pathBelow(directory, path string) (rest string, below bool) {
 // inLayers looks in the order in which the file system does. The directory that the
 // container wrote to goes with the container; a file from there is not found then, or
 // found as it was in the image.
-func inLayers(layers []string, path string) (kernel.FileCapabilities, bool) {
+func (o *Observer) inLayers(layers []string, path string) (kernel.FileCapabilities, bool) {
 	for _, layer := range layers {
-		if carried, err := kernel.ReadFileCapabilitiesBelow(layer, path); err == nil {
+		if carried, err := kernel.ReadFileCapabilitiesBelow(filepath.Join(o.viewer, "root", layer), path); err == nil {
 			return carried, true
 		}
 	}

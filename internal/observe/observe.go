@@ -33,6 +33,7 @@ type Observer struct {
 	log         *zap.Logger
 	observation profile.Observation
 	last        capability.Capability
+	viewer      string // the engine's view of the files, as a directory in /proc
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -65,11 +66,15 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		log:         options.Log,
 		observation: profile.Observation{ID: rand.Text(), Kernel: release, Start: m.Now()},
 		last:        capability.Capability(last),
+		viewer:      kernel.Viewer(0), // our own
 		cancel:      cancel,
 		asking:      make(chan struct{}, questions),
 		known:       newKnowledge(),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
 		watches:     newWatches(),
+	}
+	if o.engine != nil {
+		o.viewer = kernel.Viewer(o.engine.PID())
 	}
 	for _, failed := range m.Failed() {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+// least is what capmon tells its users to give it: packaging and docs have to agree.
+var least = capability.Of(capability.BPF, capability.Perfmon, capability.Syslog, capability.SysPtrace, capability.DACReadSearch)
+
+const anybody = 65534
+
+// restricted starts commands with no more than some capabilities: root's by a bounding
+// set, as in a container, another user's as ambient ones, as of a service. Others are of
+// the engine's group. Nothing that they execute can have more.
+func restricted(set capability.Set, uid uint32) func(*exec.Cmd) error {
+	return func(cmd *exec.Cmd) error {
+		started := make(chan error)
+		go func() {
+			runtime.LockOSThread() // for ever: the thread ends with this function
+			started <- errors.Join(reduceThread(set), become(cmd, set, uid), cmd.Start())
+		}()
+		return <-started
+	}
+}
+
+func reduceThread(set capability.Set) error {
+	last, err := kernel.LastCapability()
+	if err != nil {
+		return err
+	}
+	for _, c := range capability.Known(last).Minus(set).Sorted() {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0); err != nil {
+			return err
+		}
+	}
+	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+}
+
+func become(cmd *exec.Cmd, set capability.Set, uid uint32) error {
+	if uid == 0 {
+		return nil
+	}
+	socket, err := os.Stat(strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://"))
+	if err != nil {
+		return err
+	}
+	engine := socket.Sys().(*syscall.Stat_t).Gid
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, Groups: []uint32{engine}}}
+	for _, c := range set.Sorted() {
+		cmd.SysProcAttr.AmbientCaps = append(cmd.SysProcAttr.AmbientCaps, uintptr(c))
+	}
+	return os.Chmod(filepath.Dir(binary), 0o755)
+}
+
+// record is `capmon profile --hook HOOK -o json --ready-file FILE` without the question
+// beforehand whether the rights are there.
+func record() {
+	p := &profiling{rendering: rendering{format: "json"}, monitor: monitor.Options{Outcomes: true}, readyFile: os.Args[len(os.Args)-1]}
+	if err := p.record(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(exitUsage)
+	}
+}
+
+func (p *profiling) record(hook string) (err error) {
+	if p.monitor.Hook, err = monitor.ParseHook(hook); err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	docker, err := container.NewDocker(ctx)
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	observer, err := p.start(ctx, docker, zap.NewNop())
+	if err != nil {
+		return err
+	}
+	defer observer.Close()
+	if err := p.ready(); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	cmd := &cobra.Command{}
+	cmd.SetContext(context.WithoutCancel(ctx))
+	return p.finish(cmd, observer, func(profile.Run) bool { return true })
+}
+
+// exercised is a container with something to see for every right that capmon has. The
+// directory is closed to all but its owner, whom root without capabilities is not.
+func exercised(t *testing.T, name string) {
+	t.Helper()
+	startSleeper(t, name)
+	mustExecute(t, "docker", "exec", name, "sh", "-c",
+		"mkdir -m 700 /closed && cp /bin/busybox /closed/busybox && chown -R 1000:1000 /closed")
+}
+
+// exercise makes the container work while the observations look on. What is executed
+// in the directory has ended before they can look at the process.
+func exercise(t *testing.T, name string, observations ...*observation) {
+	t.Helper()
+	signal := func(signal os.Signal) {
+		for _, o := range observations {
+			if err := o.process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	signal(syscall.SIGSTOP)
+	mustExecute(t, "docker", "exec", "--user=1000", name, "/closed/busybox", "true")
+	signal(syscall.SIGCONT)
+	mustExecute(t, "docker", "exec", name, "sh", "-c", "touch /tmp/f && chown 5 /tmp/f && ping -c1 127.0.0.1")
+}
+
+// alike compares what a capmon with few rights saw with what one with all saw.
+func alike(t *testing.T, name string, few, all result) {
+	t.Helper()
+	got, wanted := only(t, parseReport(t, few), name), only(t, parseReport(t, all), name)
+	if !reflect.DeepEqual(got, wanted) {
+		t.Errorf("with few rights:\n%+v\nwith all:\n%+v", got, wanted)
+	}
+	same(t, "required", got.Required, caps("CHOWN", "NET_RAW"))
+	same(t, "unexamined", got.Unexamined, nil)
+	if !got.Existed {
+		t.Error("that it ran before was not seen")
+	}
+}
+
+func TestEachHookWithTheLeastRights(t *testing.T) {
+	allowPerf(t)
+	users := map[string]uint32{"root": 0, "anybody": anybody}
+	if testing.Short() {
+		delete(users, "anybody")
+	}
+	for _, hook := range hooks(t) {
+		for user, uid := range users {
+			t.Run(string(hook)+"/"+user, func(t *testing.T) {
+				name := "least-" + string(hook) + "-" + user
+				exercised(t, name)
+				command := []string{binary, "profile", "-o", "json", "--hook", string(hook), name}
+				few, all := watchBy(t, restricted(least, uid), command...), watchBy(t, (*exec.Cmd).Start, command...)
+				exercise(t, name, few, all)
+				alike(t, name, few.interrupt(), all.interrupt())
+			})
+		}
+	}
+}
+
+// The command has no more rights than capmon, and its containers those that the engine
+// gives.
+func TestCommandIsProfiledWithTheLeastRights(t *testing.T) {
+	t.Parallel()
+	for name, uid := range map[string]uint32{"commanded-by-root": 0, "commanded-by-anybody": anybody} {
+		var stdout, stderr bytes.Buffer
+		cmd := exec.Command(binary, append([]string{"profile", "-o", "json", "--"}, mixed.dockerRun(name)...)...)
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		if err := restricted(least, uid)(cmd); err != nil {
+			t.Fatal(err)
+		}
+		_ = cmd.Wait()
+		mixed.check(t, only(t, parseReport(t, result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}), name))
+	}
+}
+
+// allowPerf lifts what Debian's kernels add to the kernel proper: by default they keep
+// perf events, and with them kprobes, from whom lacks CAP_SYS_ADMIN.
+func allowPerf(t *testing.T) {
+	t.Helper()
+	if inGuest() {
+		setSysctl(t, "kernel/perf_event_paranoid", "2")
+	}
+}
+
+// What capmon says of other programs' capabilities has to hold for its own.
+func TestNoRightCanBeLeftOutForAnyHook(t *testing.T) {
+	allowPerf(t)
+	needed := least
+	if testing.Short() {
+		needed = needed.Without(capability.SysPtrace).Without(capability.DACReadSearch) // which no hook asks for
+	}
+	for _, hook := range hooks(t) {
+		for _, c := range needed.Sorted() {
+			t.Run(fmt.Sprint(hook, "/", c), func(t *testing.T) {
+				name := fmt.Sprint("without-", c, "-", hook)
+				start := restricted(least.Without(c), 0)
+				switch c {
+				case capability.SysPtrace:
+					exercised(t, name)
+					few := watchBy(t, start, "record", string(hook))
+					if slices.ContainsFunc(parseReport(t, few.interrupt()), func(s seen) bool { return s.Name == name }) {
+						t.Error("a container that makes no check was seen all the same")
+					}
+				case capability.DACReadSearch:
+					exercised(t, name)
+					few := watchBy(t, start, "record", string(hook))
+					exercise(t, name, few)
+					same(t, "unexamined", only(t, parseReport(t, few.interrupt()), name).Unexamined, []string{"/closed/busybox"})
+				default:
+					refusedFor(t, start, "record", string(hook))
+				}
+			})
+		}
+	}
+}
+
+// refusedFor runs a command that has to find that it cannot work, and returns what it
+// said.
+func refusedFor(t *testing.T, start func(*exec.Cmd) error, command ...string) string {
+	t.Helper()
+	var stderr strings.Builder
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stdout, cmd.Stderr = io.Discard, &stderr
+	if err := start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitUsage {
+		t.Errorf("%s: exit code %d\n%s", strings.Join(command, " "), code, stderr.String())
+	}
+	return stderr.String()
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/capmon/capmon/internal/doctor"
+)
+
+// There is no way back from lockdown but a new start of the machine. Tests run in the
+// order of their files: this has to be the last.
+func TestEveryHookUnderLockdown(t *testing.T) {
+	if !inGuest() {
+		t.Skip("only in a guest: it would stay locked")
+	}
+	lock := func(mode string) diagnosis {
+		if err := os.WriteFile("/sys/kernel/security/lockdown", []byte(mode), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return diagnose(t, (*exec.Cmd).Start, binary, "doctor", "-o", "json")
+	}
+	d := lock("integrity")
+	d.check(t, "lockdown", doctor.OK, "integrity, does not matter", "")
+	for _, hook := range hooks(t) {
+		d.check(t, "  "+string(hook), doctor.OK, "works", "")
+		if !testing.Short() {
+			profileMixed(t, string(hook), hook)
+		}
+	}
+	d = lock("confidentiality")
+	d.check(t, "lockdown", doctor.Failure, "no BPF program read its memory", "lockdown=integrity")
+	d.check(t, "hook", doctor.Failure, "no way to listen", "")
+	if said := refusedFor(t, (*exec.Cmd).Start, binary, "profile", "--for", "1ms"); !strings.Contains(said, "see capmon doctor") {
+		t.Error(said)
+	}
+}

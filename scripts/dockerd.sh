@@ -10,10 +10,12 @@
 #
 # --purge deletes what it put into DIR, and DIR if nothing else is there.
 # DIR holds everything: socket, images, log. Several daemons in several DIRs can
-# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start.
+# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start;
+# CAPMON_DAEMON_JSON has more members for its daemon.json, separated by commas.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+newest_runc=$(dirname "$scripts")/.cache/bin/runc # setup.sh builds it
 # Debian keeps dockerd, ip and runc in sbin, which su and some CI runners leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -151,6 +153,9 @@ write_configuration() {
 	if command -v crun >/dev/null; then
 		runtimes+=', "crun": {"path": "'$(type -P crun)'"}'
 	fi
+	if [[ -x $newest_runc ]]; then
+		runtimes+=', "newest-runc": {"path": "'$newest_runc'"}'
+	fi
 	cat >"$configuration" <<-END
 	{
 		"hosts": ["$docker_host"],
@@ -165,7 +170,7 @@ write_configuration() {
 		"ip-forward": false,
 		"ip-masq": false,
 		"runtimes": {${runtimes#, }},
-		"default-runtime": "$default"
+		"default-runtime": "$default"${CAPMON_DAEMON_JSON:+, $CAPMON_DAEMON_JSON}
 	}
 	END
 	# Left to itself dockerd joins a containerd of the host's, in the host's

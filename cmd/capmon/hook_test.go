@@ -69,10 +69,7 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 	}
 	chosen := slices.Clone(workloads)
 	if testing.Short() {
-		chosen = slices.DeleteFunc(chosen, func(w workload) bool { return !slices.Contains(brief, w.name) })
-		if len(chosen) != len(brief) {
-			t.Fatal("a workload was renamed")
-		}
+		chosen = named(t, brief...)
 	}
 	said := profileByAll(t, all, chosen)
 
@@ -96,6 +93,16 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 		table.WriteString(w.unseen(t))
 	}
 	t.Log(table.String())
+}
+
+// named are the workloads with these names.
+func named(t *testing.T, names ...string) []workload {
+	t.Helper()
+	found := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return !slices.Contains(names, w.name) })
+	if len(found) != len(names) {
+		t.Fatal("a workload was renamed")
+	}
+	return found
 }
 
 // profileByAll runs the workloads once and returns what each hook made of them.

@@ -113,6 +113,7 @@ func mustExecute(t *testing.T, command ...string) string {
 // seen is what the tests read of a JSON report.
 type seen struct {
 	ID, Name, Image string
+	Service         string
 	Complete        bool
 	Existed         bool
 	Running         bool

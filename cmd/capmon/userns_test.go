@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,40 +8,17 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// startDaemon starts a Docker daemon with the image bb for the rest of the test, which
-// talks to it from then on. The script start does so: it gets the path of dockerd.sh and
-// a directory as its arguments.
-func startDaemon(t *testing.T, start string) {
-	t.Helper()
-	dockerd, err := filepath.Abs("../../scripts/dockerd.sh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Short, since a unix socket's path is.
-	directory, err := os.MkdirTemp("/var/tmp", "capmon.")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(directory, 0o711); err != nil { // for those who are root in a container only
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { mustExecute(t, dockerd, "stop", "--purge", directory) })
-	mustExecute(t, "sh", "-ec", start, "sh", dockerd, directory)
-	host := "unix://" + filepath.Join(directory, "docker.sock")
-	mustExecute(t, "sh", "-c", "docker save bb | docker -H "+host+" load")
-	t.Setenv("DOCKER_HOST", host)
-}
-
-// remapped starts a daemon whose containers' users are 100000 and up. The host's
-// /etc/subuid, which says so, is another one for that daemon only.
+// remapped makes the users of a daemon's containers 100000 and up. That daemon has an
+// /etc/subuid of its own, which says so.
 const remapped = `
-	echo daemon:100000:65536 >$2/subordinate
-	export CAPMON_DAEMON_JSON='"userns-remap": "daemon"'
+	subordinate=$(mktemp)
+	echo daemon:100000:65536 >$subordinate
+	export subordinate CAPMON_DAEMON_JSON='"userns-remap": "daemon"'
 	exec unshare --mount sh -ec '
-		mount --bind $2/subordinate /etc/subuid
-		mount --bind $2/subordinate /etc/subgid
-		rm $2/subordinate
-		exec $1 start $2' sh $1 $2
+		mount --bind $subordinate /etc/subuid
+		mount --bind $subordinate /etc/subgid
+		rm $subordinate
+		exec "$@"' sh "$@"
 `
 
 // underRemap are rows of the table of workloads.

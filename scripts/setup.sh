@@ -86,6 +86,7 @@ find_missing() {
 	want clang-format clang-format has clang-format
 	want shellcheck shellcheck has shellcheck
 	want debootstrap debootstrap has debootstrap
+	want systemd systemd test -x /usr/lib/systemd/systemd
 	want qemu-system-x86_64 qemu-system-x86 has qemu-system-x86_64
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want depmod kmod has depmod

@@ -8,11 +8,11 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// remapped makes the users of a daemon's containers 100000 and up. That daemon has an
-// /etc/subuid of its own, which says so.
+// remapped makes the users of a daemon's containers 100000 and up, and those from 1000
+// on 200000 and up. That daemon has an /etc/subuid of its own, which says so.
 const remapped = `
 	subordinate=$(mktemp)
-	echo daemon:100000:65536 >$subordinate
+	printf 'daemon:100000:1000\ndaemon:200000:65536\n' >$subordinate
 	export subordinate CAPMON_DAEMON_JSON='"userns-remap": "daemon"'
 	exec unshare --mount sh -ec '
 		mount --bind $subordinate /etc/subuid

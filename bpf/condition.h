@@ -42,13 +42,35 @@ static __always_inline struct inode *inode_of(struct task_struct *task, __u32 de
 	return BPF_CORE_READ(file, f_inode);
 }
 
+/* Turns an id as a user namespace has it into the kernel's own (map_id_down,
+ * kernel/user_namespace.c); false if the map is too long to be looked at here. One
+ * that is not mapped never comes to a check. */
+static __always_inline bool map_id(const struct uid_gid_map *map, __u32 *id)
+{
+	__u32 extents = BPF_CORE_READ(map, nr_extents);
+	__u64 at = (__u64)map + bpf_core_field_offset(struct uid_gid_map, extent);
+	struct uid_gid_extent extent = {};
+
+	for (int i = 0; i < ID_EXTENTS && i < extents; i++, at += sizeof(extent)) {
+		bpf_probe_read_kernel(&extent, sizeof(extent), (void *)at);
+		if (*id - extent.first < extent.count) {
+			*id += extent.lower_first - extent.first;
+			break;
+		}
+	}
+	return extents <= ID_EXTENTS;
+}
+
 /*
  * __sys_setuid and __sys_setgid (kernel/sys.c) ask first. With the capability
  * all of real, saved and effective id are set; without it only the effective
  * one, and only to the real or the saved id.
  */
-static __always_inline enum condition set_id_condition(__u32 id, __u32 real, __u32 saved)
+static __always_inline enum condition set_id_condition(const struct uid_gid_map *map, __u32 id,
+						       __u32 real, __u32 saved)
 {
+	if (!map_id(map, &id))
+		return CONDITION_UNREADABLE;
 	if (id == real && id == saved)
 		return CONDITION_MOOT;
 	return id == real || id == saved ? CONDITION_SILENT : CONDITION_MATTERS;
@@ -167,30 +189,24 @@ static __always_inline enum condition mq_open_condition(const struct call *call,
 		       CONDITION_MOOT;
 }
 
-/*
- * Ids are compared as the initial user namespace has them; elsewhere they would
- * have to be mapped first, and the answer is left open.
- */
 static __always_inline enum condition condition_of(const struct check_key *key,
 						   const struct call *call, struct call_rule rule,
 						   const struct cred *cred,
 						   struct task_struct *task)
 {
-	bool initial = BPF_CORE_READ(cred, user_ns, level) == 0;
+	struct user_namespace *ns = BPF_CORE_READ(cred, user_ns);
 
 	switch (key->capability) {
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
 			return CONDITION_UNTESTED;
-		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, uid.val),
-						  BPF_CORE_READ(cred, suid.val)) :
-				 CONDITION_UNREADABLE;
+		return set_id_condition(&ns->uid_map, call->args[0], BPF_CORE_READ(cred, uid.val),
+					BPF_CORE_READ(cred, suid.val));
 	case CAP_SETGID:
 		if (rule.kind != CALL_SETGID)
 			return CONDITION_UNTESTED;
-		return initial ? set_id_condition(call->args[0], BPF_CORE_READ(cred, gid.val),
-						  BPF_CORE_READ(cred, sgid.val)) :
-				 CONDITION_UNREADABLE;
+		return set_id_condition(&ns->gid_map, call->args[0], BPF_CORE_READ(cred, gid.val),
+					BPF_CORE_READ(cred, sgid.val));
 	case CAP_SETPCAP:
 		return rule.kind == CALL_CAPSET ? capset_condition(call, cred) : CONDITION_UNTESTED;
 	case CAP_FSETID:

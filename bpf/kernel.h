@@ -38,7 +38,19 @@ struct ns_common {
 	unsigned int inum;
 };
 
+#define ID_EXTENTS 5 /* UID_GID_MAP_MAX_BASE_EXTENTS: a longer map is elsewhere */
+
+struct uid_gid_extent {
+	__u32 first, lower_first, count;
+};
+
+struct uid_gid_map {
+	struct uid_gid_extent extent[ID_EXTENTS];
+	__u32 nr_extents;
+};
+
 struct user_namespace {
+	struct uid_gid_map uid_map, gid_map;
 	struct user_namespace *parent;
 	int level;
 	kuid_t owner;

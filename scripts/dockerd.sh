@@ -10,11 +10,12 @@
 #
 # --purge deletes what it put into DIR, and DIR if nothing else is there.
 # DIR holds everything: socket, images, log. Several daemons in several DIRs can
-# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start,
-# CAPMON_CGROUP_DRIVER the cgroup driver where dockerd's own choice is not wanted.
+# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start;
+# CAPMON_DAEMON_JSON has more members for its daemon.json, separated by commas.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+newest_runc=$(dirname "$scripts")/.cache/bin/runc # setup.sh builds it
 # Debian keeps dockerd, ip and runc in sbin, which su and some CI runners leave out.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
@@ -143,8 +144,7 @@ write_configuration() {
 	# dockerd itself makes no firewall rules: its chains have fixed names, and a second
 	# daemon would rewrite those of the first. Containers reach each other and the host,
 	# not the world.
-	local runtimes="" default="runc" options=""
-	if [[ -n ${CAPMON_CGROUP_DRIVER:-} ]]; then options='"native.cgroupdriver='$CAPMON_CGROUP_DRIVER'"'; fi
+	local runtimes="" default="runc"
 	if [[ $("$scripts/runc-capped.sh" --missing) != "[]" ]]; then
 		need jq
 		runtimes+=', "capped": {"path": "'$scripts/runc-capped.sh'"}'
@@ -152,6 +152,9 @@ write_configuration() {
 	fi
 	if command -v crun >/dev/null; then
 		runtimes+=', "crun": {"path": "'$(type -P crun)'"}'
+	fi
+	if [[ -x $newest_runc ]]; then
+		runtimes+=', "newest-runc": {"path": "'$newest_runc'"}'
 	fi
 	cat >"$configuration" <<-END
 	{
@@ -166,9 +169,8 @@ write_configuration() {
 		"ip6tables": false,
 		"ip-forward": false,
 		"ip-masq": false,
-		"exec-opts": [$options],
 		"runtimes": {${runtimes#, }},
-		"default-runtime": "$default"
+		"default-runtime": "$default"${CAPMON_DAEMON_JSON:+, $CAPMON_DAEMON_JSON}
 	}
 	END
 	# Left to itself dockerd joins a containerd of the host's, in the host's

@@ -8,6 +8,7 @@
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+newest_runc=$repository/.cache/bin/runc newest_runc_version=v1.5.2
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 die() {
@@ -33,6 +34,10 @@ has_docker_answering() {
 
 has_compose() {
 	has docker && docker compose version >/dev/null 2>&1
+}
+
+has_newest_runc() {
+	[[ -x $newest_runc && $("$newest_runc" --version) == "runc version ${newest_runc_version#v}"$'\n'* ]]
 }
 
 # want NAME PACKAGE TEST... notes both names unless TEST succeeds.
@@ -75,10 +80,13 @@ find_missing() {
 	want setcap libcap2-bin has setcap
 	want clang clang has clang
 	want llvm-strip llvm has llvm-strip
+	want "seccomp.h (libseccomp's headers)" libseccomp-dev test -e /usr/include/seccomp.h
+	want pkg-config pkg-config has pkg-config
 	want "bpf/bpf_helpers.h (libbpf's headers)" libbpf-dev test -e /usr/include/bpf/bpf_helpers.h
 	want clang-format clang-format has clang-format
 	want shellcheck shellcheck has shellcheck
 	want debootstrap debootstrap has debootstrap
+	want systemd systemd test -x /usr/lib/systemd/systemd
 	want qemu-system-x86_64 qemu-system-x86 has qemu-system-x86_64
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want depmod kmod has depmod
@@ -125,6 +133,18 @@ install_compose() {
 	has_compose || die "docker compose still does not run"
 }
 
+# install_newest_runc builds a runc beside the host's, which prepares containers in
+# another way than Debian 12's does, from source as well. dockerd.sh offers it.
+install_newest_runc() {
+	local module=github.com/opencontainers/runc@$newest_runc_version directory
+	echo "setup.sh: missing: the newest runc; building $module" >&2
+	directory=$(go mod download -json "$module" | jq --raw-output .Dir)
+	mkdir -p "$(dirname "$newest_runc")"
+	CGO_ENABLED=1 go build -C "$directory" -buildvcs=false -trimpath -tags seccomp \
+		-ldflags "-s -w -X main.version=${newest_runc_version#v}" -o "$newest_runc" .
+	has_newest_runc || die "the newest runc does not run"
+}
+
 mode=${1:-test}
 case $mode in
 test | demo) ;;
@@ -146,5 +166,8 @@ if ((${#missing[@]} > 0)); then
 	find_missing
 	if ((${#missing[@]} > 0)); then die "still missing after the installation: ${missing[*]}"; fi
 fi
-if [[ $mode == test ]]; then has_compose || install_compose; fi
+if [[ $mode == test ]]; then
+	has_compose || install_compose
+	has_newest_runc || install_newest_runc
+fi
 echo "setup.sh: everything for '$mode' is there" >&2

@@ -64,8 +64,9 @@ stamp() {
 
 # test_guest GUEST leaves its output in $work/GUEST.log.
 test_guest() {
-	local file arch driver=
-	if [[ $1 == *systemd* ]]; then driver=systemd; fi
+	local file arch daemon=
+	# With v1, dockerd does not take this driver by itself.
+	if [[ $1 == *systemd* ]]; then daemon='"exec-opts": ["native.cgroupdriver=systemd"]'; fi
 	file=$(stamp "$1") arch=$(scripts/vm.sh arch "$1")
 	if [[ -e $file ]]; then
 		echo "$1: passed before, and nothing has changed"
@@ -73,7 +74,7 @@ test_guest() {
 	fi
 	echo "$1: running the tests"
 	# shellcheck disable=SC2046 # words
-	if scripts/vm.sh run "$1" "$work/$arch" env CAPMON_CGROUP_DRIVER=$driver scripts/dockerd.sh run /var/tmp/docker -- sh test "$1" $(options "$1") >"$work/$1.log" 2>&1; then
+	if scripts/vm.sh run "$1" "$work/$arch" env CAPMON_DAEMON_JSON="$daemon" scripts/dockerd.sh run /var/tmp/docker -- sh test "$1" $(options "$1") >"$work/$1.log" 2>&1; then
 		mv "$work/$1.log" "$file"
 		echo "$1: passed"
 		return

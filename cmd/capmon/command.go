@@ -72,7 +72,7 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 	})
 	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the command started no container through the Docker engine that capmon sees; "+
-			"if it uses another engine or sets DOCKER_HOST or --host itself, use --all-containers")
+			"if it starts a service of a swarm, uses another engine or sets DOCKER_HOST or --host itself, use --all-containers")
 	}
 	if err == nil && code != 0 {
 		return &exitError{code}

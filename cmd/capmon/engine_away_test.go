@@ -86,8 +86,8 @@ type daemon struct {
 	command         string
 }
 
-// startDaemon starts one with these options and the image bb.
-func startDaemon(t *testing.T, options ...string) daemon {
+// startDaemonWith starts one with these options and the image bb.
+func startDaemonWith(t *testing.T, options ...string) daemon {
 	t.Helper()
 	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // a unix socket's path is short
 	if err != nil {
@@ -149,7 +149,7 @@ func (d daemon) start() {
 // With the daemon end its containers, and some it starts again.
 func TestDaemonIsRestartedWithItsContainers(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t)
+	d := startDaemonWith(t)
 	back := startPerformer(t, d.host, "comes-back", "--init", "--restart=always")
 	ends := startPerformer(t, d.host, "ends", "--init")
 	observation := watchAt(t, d.host, "--log-level=debug")
@@ -178,7 +178,7 @@ func TestDaemonIsRestartedWithItsContainers(t *testing.T) {
 
 func TestLiveRestore(t *testing.T) {
 	t.Parallel()
-	d := startDaemon(t, "--live-restore")
+	d := startDaemonWith(t, "--live-restore")
 	t.Run("restarted", func(t *testing.T) { containersGoOnWithoutDaemon(t, d) })
 	t.Run("hanging", func(t *testing.T) { hangingDaemonIsNotAwaited(t, d) })
 }

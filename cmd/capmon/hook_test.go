@@ -89,10 +89,7 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 	}
 	chosen := slices.Clone(workloads)
 	if testing.Short() {
-		chosen = slices.DeleteFunc(chosen, func(w workload) bool { return !slices.Contains(brief, w.name) })
-		if len(chosen) != len(brief) {
-			t.Fatal("a workload was renamed")
-		}
+		chosen = named(t, brief...)
 	}
 	flags := recordFlags(t, all)
 	said := profileByAll(t, all, chosen)
@@ -130,6 +127,16 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 		}
 	}
 	t.Log(table.String())
+}
+
+// named are the workloads with these names.
+func named(t *testing.T, names ...string) []workload {
+	t.Helper()
+	found := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return !slices.Contains(names, w.name) })
+	if len(found) != len(names) {
+		t.Fatal("a workload was renamed")
+	}
+	return found
 }
 
 // profileByAll runs the workloads once and returns what each hook made of them.

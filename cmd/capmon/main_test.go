@@ -115,6 +115,7 @@ func mustExecute(t *testing.T, command ...string) string {
 // seen is what the tests read of a JSON report.
 type seen struct {
 	ID, Name, Image string
+	Service         string
 	Complete        bool
 	Existed         bool
 	Since           time.Time

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,18 +13,36 @@ func TestRuntimeThatTheHookSees(t *testing.T) {
 	if version := strings.TrimSpace(mustExecute(t, "docker", "info", "--format={{.CgroupVersion}}")); version != "2" {
 		t.Skipf("crun wants cgroups v2 alone, this machine has v%s or both", version)
 	}
-	w := mixed
-	w.options = []string{"--runtime=crun"}
-	t.Run("run", func(t *testing.T) {
-		r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("by-crun")...)...)
-		got := only(t, parseReport(t, r), "by-crun")
-		w.check(t, got)
-		mustExecute(t, w.dockerRun("by-crun", got.Flags...)...)
-	})
-	t.Run("exec", func(t *testing.T) {
-		startSleeper(t, "in-crun", w.options...)
-		observation := watch(t, "in-crun")
-		mustExecute(t, append([]string{"docker", "exec", "in-crun"}, w.command...)...)
-		w.check(t, only(t, parseReport(t, observation.interrupt()), "in-crun"))
-	})
+	profileByRuntime(t, "crun")
+}
+
+// Debian's runc is of 2023. Since then it executes itself by way of an overlay that is
+// mounted nowhere (libcontainer/exeseal).
+func TestNewestRunc(t *testing.T) {
+	profileByRuntime(t, "newest-runc")
+}
+
+// profileByRuntime runs the mixed workload, which needs the same whoever runs it.
+func profileByRuntime(t *testing.T, runtime string) {
+	t.Helper()
+	for name, options := range map[string][]string{"plain": nil, "init": {"--init"}} {
+		w := mixed
+		w.options = append([]string{"--runtime=" + runtime}, options...)
+		w.classes = map[string][]string{"setup": caps("SYS_ADMIN")}
+		container := runtime + "-" + name
+		t.Run(name+"/run", func(t *testing.T) {
+			t.Parallel()
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(container)...)...)
+			got := only(t, parseReport(t, r), container)
+			w.check(t, got)
+			mustExecute(t, w.dockerRun(container, got.Flags...)...)
+		})
+		t.Run(name+"/exec", func(t *testing.T) {
+			t.Parallel()
+			startSleeper(t, "in-"+container, w.options...)
+			observation := watch(t, "in-"+container)
+			mustExecute(t, slices.Concat([]string{"docker", "exec", "in-" + container}, w.command)...)
+			w.check(t, only(t, parseReport(t, observation.interrupt()), "in-"+container))
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"time"
 
@@ -93,6 +94,19 @@ type Container struct {
 	ImageDigest string            `json:"imageDigest,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	User        string            `json:"user,omitempty"`
+}
+
+// serviceName is what the engine may call a service of a swarm.
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$`)
+
+// Service is the swarm's service that the container is a task of, "" if it is none.
+// Each task of a service has another name.
+func (c Container) Service() string {
+	name := c.Labels["com.docker.swarm.service.name"]
+	if !serviceName.MatchString(name) { // anybody may give a container this label
+		return ""
+	}
+	return name
 }
 
 // Grants are the capabilities that a container's root processes may have.

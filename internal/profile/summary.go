@@ -9,7 +9,8 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 )
 
-// Summary is what all runs of one container, by name and image, come to.
+// Summary is what all runs of one container, or of all tasks of a service, by name and
+// image, come to.
 type Summary struct {
 	Container Container
 	// Runs that were added up.
@@ -45,10 +46,11 @@ type Summary struct {
 }
 
 // Summaries adds up the runs of each container, in the order of their start. Runs
-// belong together if they have the same name and image, or the same ID.
+// belong together if they have the same name and image, or are of the same service and
+// image, or have the same ID.
 func Summaries(p Profile) []Summary {
 	var summaries []Summary
-	index := make(map[[2]string]int)
+	index := make(map[[3]string]int)
 	for _, run := range p.Runs {
 		key := run.Container.key()
 		at, known := index[key]
@@ -68,11 +70,14 @@ func Summaries(p Profile) []Summary {
 }
 
 // key is the same for runs that belong together.
-func (c Container) key() [2]string {
-	if c.Name == "" {
-		return [2]string{c.ID}
+func (c Container) key() [3]string {
+	switch {
+	case c.Service() != "":
+		return [3]string{"service", c.Service(), c.Image}
+	case c.Name != "":
+		return [3]string{"name", c.Name, c.Image}
 	}
-	return [2]string{c.Name, c.Image}
+	return [3]string{"ID", c.ID}
 }
 
 func (s *Summary) add(run Run) {

@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"testing/quick"
@@ -53,11 +54,16 @@ func TestRunsBelongTogetherByNameAndImage(t *testing.T) {
 		run("1", "aa", "web", "nginx"), run("2", "bb", "web", "nginx"), run("3", "cc", "web", "nginx:2"),
 		run("4", "dd", "db", "nginx"), run("5", "ee", "", ""), run("6", "ee", "", ""), run("7", "ff", "", ""),
 	)
+	for i, service := range []string{"api", "api", "api", "", "$(reboot)", "$(reboot)"} {
+		task := run(fmt.Sprint("task ", i), fmt.Sprint(i), fmt.Sprint("api.", i), "nginx")
+		task.Container.Labels = map[string]string{"com.docker.swarm.service.name": service}
+		p.Runs = append(p.Runs, task)
+	}
 	var got []int
 	for _, s := range Summaries(p) {
 		got = append(got, s.Runs)
 	}
-	if diff := cmp.Diff([]int{2, 1, 1, 2, 1}, got); diff != "" {
+	if diff := cmp.Diff([]int{2, 1, 1, 2, 1, 3, 1, 1, 1}, got); diff != "" {
 		t.Error(diff)
 	}
 }

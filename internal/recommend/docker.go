@@ -8,8 +8,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// DockerFlags are the options of docker run, and docker create that
-// grant needs and nothing else.
+// DockerFlags are the options of docker run, docker create and docker service create
+// that grant needs and nothing else.
 func DockerFlags(needs capability.Set) []string {
 	flags := []string{"--cap-drop=ALL"}
 	for _, c := range needs.Sorted() {
@@ -21,6 +21,17 @@ func DockerFlags(needs capability.Set) []string {
 // DockerLine is DockerFlags as they are typed.
 func DockerLine(needs capability.Set) string {
 	return strings.Join(DockerFlags(needs), " ")
+}
+
+// ServiceUpdate is the command that gives a service of a swarm needs and nothing else,
+// whatever it was given before: RESET forgets that (updateCapabilities,
+// cli/command/service/update.go of docker/cli).
+func ServiceUpdate(needs capability.Set, service string) string {
+	words := []string{"docker", "service", "update", "--cap-drop=RESET", "--cap-drop=ALL", "--cap-add=RESET"}
+	for _, c := range needs.Sorted() {
+		words = append(words, "--cap-add="+c.String())
+	}
+	return strings.Join(append(words, service), " ")
 }
 
 // ComposeLines are the lines of a service in a compose file that grant needs and

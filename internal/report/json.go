@@ -22,6 +22,7 @@ type jsonReport struct {
 
 type jsonContainer struct {
 	profile.Container
+	Service    string                            `json:"service,omitempty"`
 	Runs       int                               `json:"runs"`
 	Seconds    float64                           `json:"seconds"`
 	Since      time.Time                         `json:"since"`
@@ -77,6 +78,7 @@ func encode(out io.Writer, value any) error {
 func jsonOf(s profile.Summary) jsonContainer {
 	c := jsonContainer{
 		Container:  s.Container,
+		Service:    s.Container.Service(),
 		Runs:       s.Runs,
 		Seconds:    s.Observed.Seconds(),
 		Since:      s.Since,

@@ -163,6 +163,7 @@ func profiles() map[string]profile.Profile {
 			run(1, uses[:2]...), changed(run(2, uses[0]), func(r *profile.Run) { r.Started = ptr(saturday.Add(time.Hour)); r.Ended = saturday.Add(3 * time.Hour) }),
 			changed(run(3, uses[1]), called("db", "postgres")), neverStarted(4),
 		),
+		"service": profile.New(changed(run(1, uses[0]), task("web.1.a")), changed(run(2, uses[1]), task("web.2.b"))),
 		"without-engine": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Container, r.Grants.Engine = profile.Container{ID: r.Container.ID}, nil
 			r.EngineError = "none could be asked"
@@ -196,6 +197,14 @@ func neverStarted(id int) profile.Run {
 	r := run(id, use(capability.SysAdmin, classify.Setup, 200, asked("runc:[2:INIT]", "", ""), because("the container runtime asked")))
 	r.Started, r.Processes, r.Grants.Kernel, r.Grants.Permitted = nil, 0, nil, nil
 	return r
+}
+
+// task makes it a task of the service web.
+func task(name string) func(*profile.Run) {
+	return func(r *profile.Run) {
+		r.Container.Name = name
+		r.Container.Labels = map[string]string{"com.docker.swarm.service.name": "web"}
+	}
 }
 
 func asUser(r *profile.Run) {
@@ -314,7 +323,7 @@ func TestJSONHasTheSameFieldsForAll(t *testing.T) {
 					t.Errorf("%s: %s is null", name, field)
 				}
 			}
-			for _, optional := range []string{"name", "image", "imageID", "labels", "engineError", "narrower", "proof"} {
+			for _, optional := range []string{"name", "image", "imageID", "labels", "engineError", "service", "narrower", "proof"} {
 				delete(c, optional)
 			}
 			fields := slices.Sorted(maps.Keys(c))

@@ -73,7 +73,7 @@ func (p *page) container(s profile.Summary) {
 	}
 	if s.Started {
 		p.line("")
-		p.line("  docker run %s …", recommend.DockerLine(s.List()))
+		p.line("  %s", command(s))
 	}
 }
 
@@ -84,8 +84,19 @@ func (p *page) mark(s string, color text.Color) string {
 	return color.Sprint(s)
 }
 
+// command is how to run the container with the list.
+func command(s profile.Summary) string {
+	if service := s.Container.Service(); service != "" {
+		return recommend.ServiceUpdate(s.List(), service)
+	}
+	return "docker run " + recommend.DockerLine(s.List()) + " …"
+}
+
 // title is the name under which a reader knows the container.
 func title(s profile.Summary) string {
+	if service := s.Container.Service(); service != "" {
+		return service
+	}
 	if s.Container.Name != "" {
 		return s.Container.Name
 	}
@@ -101,7 +112,10 @@ func heading(s profile.Summary, color bool) string {
 	if s.Container.Image != "" {
 		parts = append(parts, s.Container.Image)
 	}
-	if s.Container.Name != "" {
+	switch {
+	case s.Container.Service() != "":
+		parts = append(parts, "service")
+	case s.Container.Name != "":
 		parts = append(parts, container.ShortID(s.Container.ID))
 	}
 	if s.Runs > 1 {

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// startDaemonIn starts another Docker daemon with the image bb, which the test talks to
+// from then on. It lives in the namespaces that the script enter is in when it
+// executes its arguments.
+func startDaemonIn(t *testing.T, enter string) {
+	t.Helper()
+	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // short, since a unix socket's path is
+	if err == nil {
+		err = os.Chmod(directory, 0o711) // for those who are root in a container only
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	daemon := exec.Command("sh", "-ec", enter, "sh", "../../scripts/dockerd.sh", "run", "--purge", directory, "--",
+		"sh", "-c", "docker -H $OTHERS save bb | docker load --quiet && echo ready && cat")
+	daemon.Stderr = t.Output()
+	input, err := daemon.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := daemon.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = input.Close() // ends cat, and with it the daemon
+		if err := daemon.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	awaitLine(t, bufio.NewReader(output), "ready")
+	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(directory, "docker.sock"))
+}

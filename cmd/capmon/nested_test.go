@@ -1,0 +1,50 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// An engine in a container: its containers belong to that container, and so does all
+// that it does to prepare them, which takes more capabilities than they do.
+func TestDockerInDocker(t *testing.T) {
+	scripts, err := filepath.Abs("../../scripts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := t.TempDir()
+	mustExecute(t, "docker", "save", "--output", filepath.Join(directory, "bb.tar"), "bb")
+	inner := "docker load --quiet --input /inner/bb.tar && " + quoted(mixed.dockerRun("inner"))
+	if err := os.WriteFile(filepath.Join(directory, "script"), []byte(inner), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	outer := workload{
+		// The programs are the host's. What --privileged leaves undone for the list to be
+		// tried, it does itself.
+		options: []string{
+			"--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--device-cgroup-rule=a *:* rwm",
+			"--env=PATH=/usr/bin:/usr/sbin:/bin", "--volume=/usr:/usr:ro", "--volume=/lib:/lib:ro", "--volume=/lib64:/lib64:ro", "--volume=/bin/bash:/bin/bash:ro",
+			"--volume=" + scripts + ":/scripts:ro", "--volume=" + directory + ":/inner:ro", "--tmpfs=/run", "--tmpfs=/docker:exec,mode=755",
+		},
+		command: sh(`mount -o remount,rw,bind /sys
+			for cgroups in /sys/fs/cgroup /sys/fs/cgroup/*; do mount -o remount,rw,bind $cgroups; done
+			exec /scripts/dockerd.sh run /docker -- sh /inner/script`),
+		required: caps("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "MKNOD", "NET_ADMIN", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT"),
+		// What runc makes the inner container's permitted set.
+		demanded:  caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETUID"),
+		unsure:    caps("AUDIT_WRITE", "KILL", "NET_BIND_SERVICE", "SETUID"),
+		tolerated: caps("DAC_READ_SEARCH"),
+	}
+	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, outer.dockerRun("outer", "--privileged"))...)
+	if r.code != 0 {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	got := parseReport(t, r)
+	if len(got) != 1 {
+		t.Errorf("got %d containers, wanted only the outer one", len(got))
+	}
+	outer.check(t, only(t, got, "outer"))
+	mustExecute(t, outer.dockerRun("outer", only(t, got, "outer").Flags...)...)
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ownNetwork keeps the ports and networks of a swarm's manager apart from the host's.
+const ownNetwork = `exec unshare --net sh -ec 'ip link set lo up; exec "$@"' sh "$@"`
+
+// The engine itself starts the tasks of a service, each with another name. A job's are
+// those that end. The capability that is added unlocks no system call: nothing holds a task
+// back until capmon watches for those.
+func TestServiceOfASwarm(t *testing.T) {
+	startDaemonIn(t, ownNetwork)
+	mustExecute(t, "docker", "swarm", "init", "--advertise-addr=127.0.0.1")
+	file := filepath.Join(t.TempDir(), "profile")
+	profiled := func(command ...string) seen {
+		t.Helper()
+		mustExecute(t, slices.Concat([]string{binary, "profile", "--all-containers", "--label=com.docker.swarm.service.name=job", "--save", file, "--"}, command)...)
+		got := parseReport(t, execute(t, binary, "report", "-o", "json", file))
+		if len(got) != 1 || got[0].Service != "job" || got[0].Runs != 2 || !strings.HasPrefix(got[0].Name, "job.") {
+			t.Fatalf("got %+v, wanted both tasks of the job", got)
+		}
+		mixed.check(t, got[0])
+		if strings.Contains(strings.Join(got[0].Cautions, "\n"), "differ") {
+			t.Errorf("the engine disagrees: %v", got[0].Cautions)
+		}
+		return got[0]
+	}
+
+	create := func(name string, flags ...string) []string {
+		return slices.Concat([]string{"docker", "service", "create", "--name", name, "--mode=replicated-job", "--replicas=2",
+			"--restart-condition=none", "--no-resolve-image"}, flags, []string{"bb"}, mixed.command)
+	}
+
+	created := profiled(create("job", "--cap-add=LEASE", "--cap-drop=KILL")...)
+	same(t, "granted", created.Granted, caps("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "LEASE", "MKNOD", "NET_BIND_SERVICE",
+		"NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT"))
+	mustExecute(t, create("another", created.Flags...)...)
+
+	lines := strings.Split(strings.TrimSpace(mustExecute(t, binary, "report", file)), "\n")
+	advice := strings.TrimSpace(lines[len(lines)-1])
+	if advice != "docker service update --cap-drop=RESET --cap-drop=ALL --cap-add=RESET --cap-add=CHOWN --cap-add=DAC_OVERRIDE --cap-add=NET_RAW job" {
+		t.Errorf("advice %q", advice)
+	}
+	updated := profiled("sh", "-c", advice) // which runs the job again
+	same(t, "granted", updated.Granted, updated.Required)
+}

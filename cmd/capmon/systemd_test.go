@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+)
+
+// units are what systemd is to do: idle.service tells by a pipe that it has begun, probe.service
+// is the mixed workload, and so is once.service, which ends the container.
+var units = map[string]string{
+	"idle.service":  "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo >/etc/systemd/system/begun'\n",
+	"probe.service": fmt.Sprintf("[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '%s'\n", mixed.command[2]),
+	"once.service": fmt.Sprintf("[Unit]\nDefaultDependencies=no\nSuccessAction=exit-force\nFailureAction=exit-force\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '%s'\n",
+		mixed.command[2]),
+}
+
+// systemd as the first process of a container, as far as the unit, of those that it puts
+// into the directory.
+func systemd(t *testing.T, directory, unit string) workload {
+	t.Helper()
+	for name, text := range units {
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(directory, "begun"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return workload{
+		// A host may not have CAP_SYS_RESOURCE to give.
+		grants: []string{"--cap-add=ALL", "--cap-drop=SYS_RESOURCE"},
+		options: []string{
+			"--cgroupns=private", "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--tmpfs=/run", "--env=container=docker",
+			"--env=PATH=/usr/bin:/usr/sbin:/bin", "--volume=/usr:/usr:ro", "--volume=/lib:/lib:ro", "--volume=/lib64:/lib64:ro",
+			"--volume=" + directory + ":/etc/systemd/system",
+		},
+		command: sh(`for cgroups in /sys/fs/cgroup /sys/fs/cgroup/*; do mount -o remount,rw,bind $cgroups; done
+			exec /usr/lib/systemd/systemd --unit=` + unit),
+	}
+}
+
+// systemd puts itself and its services into cgroups of its own making, in all
+// hierarchies. They are the container's.
+func TestSystemdInAContainer(t *testing.T) {
+	w := systemd(t, t.TempDir(), "once.service")
+	w.required = caps("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "IPC_LOCK", "MKNOD", "NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_BOOT")
+	w.unsure = caps("AUDIT_WRITE")
+	w.denied = caps("BPF", "PERFMON", "SYS_RESOURCE")
+	w.tolerated = caps("BPF", "PERFMON")
+	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("systemd", w.grants...))...)
+	if r.code != 0 {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	got := parseReport(t, r)
+	if len(got) != 1 {
+		t.Errorf("got %d containers, wanted 1", len(got))
+	}
+	w.check(t, only(t, got, "systemd"))
+	mustExecute(t, w.dockerRun("systemd", only(t, got, "systemd").Flags...)...)
+}
+
+// A service of a container that ran before.
+func TestServiceOfSystemdInAContainer(t *testing.T) {
+	const name = "runs-systemd"
+	directory := t.TempDir()
+	w := systemd(t, directory, "idle.service")
+	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, w.grants, w.options, []string{"bb"}, w.command)...)
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+	if _, err := os.ReadFile(filepath.Join(directory, "begun")); err != nil {
+		t.Fatal(err)
+	}
+	settled := func() { mustExecute(t, "docker", "exec", name, "systemctl", "is-system-running", "--wait") }
+	settled()
+	observation := watch(t, name)
+	mustExecute(t, "docker", "exec", name, "systemctl", "start", "probe.service")
+	settled() // the answer came before its last message about the service
+	got := parseReport(t, observation.interrupt())
+	if len(got) != 1 {
+		t.Errorf("got %d containers, wanted 1", len(got))
+	}
+	w.required = caps("AUDIT_WRITE", "CHOWN", "DAC_READ_SEARCH", "NET_ADMIN", "NET_RAW", "SYS_ADMIN")
+	w.unsure = caps("AUDIT_WRITE")
+	w.denied = caps("SYS_RESOURCE")
+	w.check(t, only(t, got, name))
+}

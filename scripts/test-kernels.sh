@@ -116,7 +116,7 @@ case ${1:-} in
 --short)
 	[[ $# == 1 ]] || usage
 	short=1
-	guests=(6.1 7.3-systemd)
+	guests=(6.1 6.12-systemd)
 	;;
 -*) usage ;;
 *) guests=("$@") ;;

@@ -37,9 +37,10 @@ var askInitial = []workload{
 	{name: "priority", grants: []string{"--cap-add=SYS_NICE"}, command: sh("! probe setpriority 5"), denied: caps("SYS_NICE")},
 }
 
-// toldApart are settled otherwise than elsewhere, or than by the others here. Root of the
-// initial namespace may write network settings anyway (test_perm, fs/proc/proc_sysctl.c).
-var toldApart = []workload{
+// others are a workload that needs more than elsewhere, since only root of the initial user
+// namespace may write network settings anyway (test_perm, fs/proc/proc_sysctl.c), and some
+// that such a daemon runs in the initial one.
+var others = []workload{
 	{
 		name: "write-network-sysctl", grants: []string{"--cap-add=NET_ADMIN"}, options: []string{"--security-opt=systempaths=unconfined"},
 		command: sh("echo 4096 > /proc/sys/net/core/somaxconn"), required: caps("NET_ADMIN"),
@@ -52,7 +53,7 @@ var toldApart = []workload{
 // apart from what the kernel asks of the initial one.
 func TestUserNamespaceOfTheEngine(t *testing.T) {
 	startDaemonIn(t, remapped)
-	chosen := slices.Concat(named(t, underRemap...), askInitial, toldApart)
+	chosen := slices.Concat(named(t, underRemap...), askInitial, others)
 	hook := hooks(t)[0]
 	said := profileByAll(t, []monitor.Hook{hook}, chosen)[hook]
 	for _, w := range chosen {

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs on Debian and Ubuntu what is missing for building and testing capmon.
 #
-#   setup.sh [test]   everything: compilers, linters, a Docker daemon, QEMU, test programs
+#   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
 #   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
 #
 # Without root, or on another distribution, says what is missing and exits with 2.
@@ -55,6 +55,20 @@ docker_cli_package() {
 	if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; else echo docker.io; fi
 }
 
+# want_cross_compiler: of the programs for the guests with the other processor.
+want_cross_compiler() {
+	case $(dpkg --print-architecture 2>/dev/null) in
+	amd64)
+		want aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu has aarch64-linux-gnu-gcc
+		want "libc.a for arm64" libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/lib/libc.a
+		;;
+	arm64)
+		want x86_64-linux-gnu-gcc gcc-x86-64-linux-gnu has x86_64-linux-gnu-gcc
+		want "libc.a for amd64" libc6-dev-amd64-cross test -e /usr/x86_64-linux-gnu/lib/libc.a
+		;;
+	esac
+}
+
 want_daemon() {
 	want docker "$(docker_cli_package)" has docker
 	want dockerd docker.io has dockerd
@@ -87,7 +101,8 @@ find_missing() {
 	want shellcheck shellcheck has shellcheck
 	want debootstrap debootstrap has debootstrap
 	want systemd systemd test -x /usr/lib/systemd/systemd
-	want qemu-system-x86_64 qemu-system-x86 has qemu-system-x86_64
+	want "Debian's keys" debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg
+	want_cross_compiler
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want depmod kmod has depmod
 	want crun crun has crun

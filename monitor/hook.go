@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
@@ -143,6 +144,7 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	}
 	if p.settings.Preemptible == 0 {
 		spec.Maps["turns"].MaxEntries = 1
+		withoutKernelFunctions(spec)
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
 	if errors.Is(err, unix.EPERM) || err != nil && !mayLoad() {
@@ -153,6 +155,19 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		return nil, fmt.Errorf("loading: %w", err)
 	}
 	return collection, nil
+}
+
+// withoutKernelFunctions takes out the calls of kernel functions, which only understudies
+// need: for one that the kernel lacks, the library looks into the kernel's modules, and
+// that takes CAP_SYS_ADMIN.
+func withoutKernelFunctions(spec *ebpf.CollectionSpec) {
+	for _, program := range spec.Programs {
+		for i, instruction := range program.Instructions {
+			if instruction.IsKfuncCall() {
+				program.Instructions[i] = asm.Mov.Imm(asm.R0, 0).WithSymbol(instruction.Symbol())
+			}
+		}
+	}
 }
 
 // mayLoad tells whether this process has what the kernel asks for before it loads

@@ -98,6 +98,19 @@ type programs struct {
 	calls, compat [maxCalls]bpf.CapmonCallRule
 }
 
+// tryTrampoline loads a program that does nothing: some kernels refuse all that attach to
+// functions, and that costs less to find out than with all that capmon loads.
+func tryTrampoline(types *btf.Spec) error {
+	program, err := ebpf.NewProgramWithOptions(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFExit, AttachTo: "cap_capable", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	}, ebpf.ProgramOptions{KernelTypes: types})
+	if err != nil {
+		return refusal(err)
+	}
+	return program.Close()
+}
+
 // load makes the maps and loads the programs that one hook takes. The others
 // are left out, since a kernel without their attach point refuses them.
 func (p programs) load(hook Hook) (*ebpf.Collection, error) {
@@ -147,14 +160,19 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		withoutKernelFunctions(spec)
 	}
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
-	if errors.Is(err, unix.EPERM) || err != nil && !mayLoad() {
-		// The library suspects a limit on locked memory, which counts no longer.
-		return nil, fmt.Errorf("the kernel refuses to load the program: %w", unix.EPERM)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("loading: %w", err)
+		return nil, refusal(err)
 	}
 	return collection, nil
+}
+
+// refusal says why something could not be loaded.
+func refusal(err error) error {
+	if errors.Is(err, unix.EPERM) || !mayLoad() {
+		// The library suspects a limit on locked memory, which counts no longer.
+		return fmt.Errorf("the kernel refuses to load the program: %w", unix.EPERM)
+	}
+	return fmt.Errorf("loading: %w", err)
 }
 
 // withoutKernelFunctions takes out the calls of kernel functions, which only understudies
@@ -222,6 +240,11 @@ func (h Hook) exists(types *btf.Spec) error {
 func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *attached, err error) {
 	if err := hook.exists(programs.types); err != nil {
 		return nil, err
+	}
+	if hook == Fexit {
+		if err := tryTrampoline(programs.types); err != nil {
+			return nil, err
+		}
 	}
 	collection, err := programs.load(hook)
 	if err != nil {

@@ -26,19 +26,21 @@ usage() {
 # fill ARCH puts what a guest of that architecture runs into $work/ARCH.
 fill() {
 	local build=(-trimpath -buildvcs=false) directory=$work/$1
-	mkdir -p "$directory/scripts/workloads"
+	mkdir -p "$directory/scripts/workloads" "$directory/cmd/capmon"
 	CGO_ENABLED=0 GOARCH=$1 go build "${build[@]}" -o "$directory/capmon" ./cmd/capmon
 	CGO_ENABLED=0 GOARCH=$1 go test -c "${build[@]}" -o "$directory/capmon.test" ./cmd/capmon
 	scripts/images.sh programs "$1" "$directory"
 	cp scripts/{dockerd,images,runc-capped}.sh "$directory/scripts"
 	cp scripts/workloads/*.c "$directory/scripts/workloads"
-	cp -r cmd/capmon/testdata "$directory"
+	cp -r cmd/capmon/testdata "$directory/cmd/capmon"
+	cp -r packaging docs "$directory"
 	cat >"$directory/test" <<-'END'
 		set -eu
 		export CAPMON_GUEST=$1 CAPMON_BINARY=$PWD/capmon CAPMON_PROGRAMS=$PWD
 		shift
 		scripts/images.sh
-		./capmon.test -test.v -test.timeout 40m "$@"
+		cd cmd/capmon
+		../../capmon.test -test.v -test.timeout 40m "$@"
 	END
 }
 

@@ -236,7 +236,7 @@ fetch_userland() {
 	rm -f -- "$cache/$userland-$arch"-*
 	new=$(mktemp -d "$scratch/new.XXXXXX")
 	tree=$new/tree
-	mkdir -p "$tree"/{dev,disk,etc/systemd/system,guest,proc,root,run,sys,tmp,usr/lib/modules,var/tmp}
+	mkdir -p "$tree"/{dev,disk,etc/systemd/system,guest,proc,root,run,sys,tmp,usr/{lib/modules,local/bin},var/tmp}
 	install "${programs[@]}"
 	chmod 1777 "$tree/tmp" "$tree/var/tmp"
 	# What the packages' scripts would have done.
@@ -246,7 +246,7 @@ fetch_userland() {
 	cp "$tree/usr/share/base-passwd/passwd.master" "$tree/etc/passwd"
 	cp "$tree/usr/share/base-passwd/group.master" "$tree/etc/group"
 	echo "messagebus:x:100:100::/nonexistent:/usr/sbin/nologin" >>"$tree/etc/passwd"
-	echo "messagebus:x:100:" >>"$tree/etc/group"
+	printf '%s\n' messagebus:x:100: docker:x:101: >>"$tree/etc/group"
 	echo "127.0.0.1 localhost" >"$tree/etc/hosts"
 	write_init
 	truncate --size 4G "$new/disk"

@@ -2,7 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -116,4 +119,43 @@ func TestTooOldAKernelIsNamed(t *testing.T) {
 	if _, err := os.Stat("ran"); err == nil {
 		t.Error("the command was run")
 	}
+}
+
+// systemd starts the unit in a cgroup, mounts and rights of its own making.
+func TestUnitInTheCgroupThatSystemdMakes(t *testing.T) {
+	if !strings.Contains(guest(), "systemd") {
+		t.Skip("only in a guest with systemd as its first process")
+	}
+	const state, name = "/var/lib/capmon", "of-the-unit"
+	socket := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
+	mustExecute(t, "chgrp", "docker", socket)
+	mustExecute(t, "cp", binary, "/usr/local/bin/capmon")
+	mustExecute(t, "cp", unitFile, "/etc/systemd/system")
+	dropIn := fmt.Sprintf("[Service]\nBindPaths=%s:/run/docker.sock\nExecStart=\nExecStart=%s\n", socket,
+		strings.Replace(unit(t)["ExecStart"], "--save", "--ready-file ${STATE_DIRECTORY}/ready --save", 1))
+	directory := "/etc/systemd/system/" + filepath.Base(unitFile) + ".d"
+	if err := errors.Join(os.Mkdir(directory, 0o755), os.WriteFile(filepath.Join(directory, "test.conf"), []byte(dropIn), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	startSleeper(t, name)
+	mustExecute(t, "systemctl", "daemon-reload")
+	mustExecute(t, "systemctl", "start", "capmon-profile@"+name)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(mustExecute(t, "journalctl", "-u", "capmon-profile@"+name))
+		}
+	})
+	eventually(t, "the unit records", func() bool {
+		_, err := os.Stat(filepath.Join(state, "ready"))
+		return err == nil
+	})
+	mustExecute(t, append([]string{"docker", "exec", name}, mixed.command...)...)
+	mustExecute(t, "systemctl", "stop", "capmon-profile@"+name)
+	saved, err := filepath.Glob(filepath.Join(state, name+"-*.json"))
+	if err != nil || len(saved) != 1 {
+		t.Fatalf("saved: %v, %v", saved, err)
+	}
+	got := only(t, parseReport(t, execute(t, binary, "report", "-o", "json", saved[0])), name)
+	admitsSkips(t, &got)
+	mixed.check(t, got)
 }

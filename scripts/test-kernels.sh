@@ -48,7 +48,7 @@ fill() {
 options() {
 	case $1 in
 	5.10) echo "-test.run TooOld" ;;
-	*) if [[ -z $short && $thorough == *" $1 "* ]]; then echo "-test.run Hook|Cgroup"; else echo "-test.run Hook|Cgroup -test.short"; fi ;;
+	*) if [[ -z $short && $thorough == *" $1 "* ]]; then echo "-test.run Hook|TestCgroups|TheCgroup"; else echo "-test.run Hook|TestCgroups|TheCgroup -test.short"; fi ;;
 	esac
 }
 

@@ -136,6 +136,12 @@ type seen struct {
 	Cautions        []string
 }
 
+// timeless is what two observations of one container have to agree in.
+func (s seen) timeless() seen {
+	s.Since = time.Time{}
+	return s
+}
+
 func parseReport(t *testing.T, r result) []seen {
 	t.Helper()
 	var report struct{ Containers []seen }

@@ -48,7 +48,8 @@ fill() {
 options() {
 	case $1 in
 	5.10) echo "-test.run TooOld" ;;
-	*) if [[ -z $short && $thorough == *" $1 "* ]]; then echo "-test.run Hook|TestCgroups|TheCgroup"; else echo "-test.run Hook|TestCgroups|TheCgroup -test.short"; fi ;;
+	*-v1 | *-systemd*) echo "-test.run SaysTheSame|TestCgroups|TheCgroup -test.short" ;;
+	*) if [[ -z $short && $thorough == *" $1 "* ]]; then echo "-test.run Hook|TestCgroups"; else echo "-test.run Hook -test.short"; fi ;;
 	esac
 }
 

@@ -12,8 +12,8 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/doctor"
-	"github.com/capmon/capmon/monitor"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
 )
 
 // diagnosis is what capmon doctor said.

@@ -15,7 +15,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 passed=.cache/vm/passed
-work=.cache/vm/work
 thorough=" 6.1 6.12 6.18 7.3 "
 
 usage() {
@@ -126,7 +125,8 @@ case ${1:-} in
 esac
 
 mkdir -p "$passed"
-rm -rf "$work"
+work=$(mktemp -d .cache/vm/work.XXXXXX)
+trap 'rm -rf -- "$work"' EXIT
 for guest in "${guests[@]}"; do
 	arch=$(scripts/vm.sh arch "$guest")
 	if [[ ! -d $work/$arch ]]; then fill "$arch"; fi
@@ -144,5 +144,4 @@ for guest in "${guests[@]}"; do
 done
 for ((; running > 0; running--)); do wait -n || code=1; done
 if [[ $code == 0 ]]; then table "${guests[@]}"; fi
-rm -rf "$work"
 exit "$code"

@@ -250,7 +250,11 @@ fetch_userland() {
 	echo "127.0.0.1 localhost" >"$tree/etc/hosts"
 	write_init
 	truncate --size 4G "$new/disk"
-	mkfs.ext4 -q -O ^has_journal -d "$tree" "$new/disk"
+	# One partition from 1 MiB on, in an MBR with the disk's signature: the kernel finds
+	# it by that, whatever the disk's name is.
+	printf '\xf0\xca\xb0\xca\0\0\0\0\0\0\x83\0\0\0\0\x08\0\0\0\xf8\x7f\0' | dd status=none of="$new/disk" bs=1 seek=440 conv=notrunc
+	printf '\x55\xaa' | dd status=none of="$new/disk" bs=1 seek=510 conv=notrunc
+	mkfs.ext4 -q -O ^has_journal -E offset=1048576 -d "$tree" "$new/disk" 4095M
 	mv "$new/disk" "$root"
 }
 
@@ -262,7 +266,9 @@ write_init() {
 		#!/bin/bash
 		mount -t proc proc /proc
 		mount -t devtmpfs devtmpfs /dev
-		mount /dev/nvme0n2 /disk
+		for disk in /dev/nvme?n?; do
+			if mount "$disk" /disk 2>/dev/null; then break; fi # the other has partitions
+		done
 		mount --bind /disk/modules /usr/lib/modules
 		words=" $(</proc/cmdline) "
 		if [[ $words == *" guest.first=systemd "* ]]; then exec /usr/lib/systemd/systemd; fi
@@ -323,7 +329,7 @@ make_disk() {
 }
 
 boot() {
-	local machine words=(root=/dev/nvme0n1 rootwait rw quiet "panic=-1" "mitigations=off" "apparmor=0"
+	local machine words=(root=PARTUUID=cab0caf0-01 rootwait rw quiet "panic=-1" "mitigations=off" "apparmor=0"
 		init=/init "guest.first=$first" "guest.cgroups=$cgroups" "systemd.unit=guest.service")
 	case $arch in
 	amd64)

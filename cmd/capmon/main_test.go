@@ -139,6 +139,15 @@ type seen struct {
 // timeless is what two observations of one container have to agree in.
 func (s seen) timeless() seen {
 	s.Since = time.Time{}
+	var cautions []string
+	for _, caution := range s.Cautions {
+		before, after, found := strings.Cut(caution, "began, at ")
+		if _, rest, _ := strings.Cut(after, ": "); found {
+			caution = before + rest
+		}
+		cautions = append(cautions, caution)
+	}
+	s.Cautions = cautions
 	return s
 }
 

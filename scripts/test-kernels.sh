@@ -47,7 +47,7 @@ fill() {
 options() {
 	case $1 in
 	5.10) echo "-test.run TooOld" ;;
-	*-v1 | *-systemd*) echo "-test.run SaysTheSame|TestCgroups|TheCgroup -test.short" ;;
+	*-v1 | *-systemd*) echo "-test.run SaysTheSame|TestCgroups|UnderSystemd -test.short" ;;
 	*) if [[ -z $short && $thorough == *" $1 "* ]]; then echo "-test.run Hook|TestCgroups"; else echo "-test.run Hook -test.short"; fi ;;
 	esac
 }

@@ -122,7 +122,7 @@ func TestTooOldAKernelIsNamed(t *testing.T) {
 }
 
 // systemd starts the unit in a cgroup, mounts and rights of its own making.
-func TestUnitInTheCgroupThatSystemdMakes(t *testing.T) {
+func TestUnitUnderSystemd(t *testing.T) {
 	if !strings.Contains(guest(), "systemd") {
 		t.Skip("only in a guest with systemd as its first process")
 	}

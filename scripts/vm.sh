@@ -240,7 +240,6 @@ fetch_userland() {
 	install "${programs[@]}"
 	chmod 1777 "$tree/tmp" "$tree/var/tmp"
 	# What the packages' scripts would have done.
-	ln -s /run "$tree/var/run"
 	ln -sf mawk "$tree/usr/bin/awk"
 	ln -sf dash "$tree/usr/bin/sh"
 	ln -sf iptables-nft "$tree/usr/sbin/iptables"

@@ -131,7 +131,7 @@ func TestUnitUnderSystemd(t *testing.T) {
 	mustExecute(t, "chgrp", "docker", socket)
 	mustExecute(t, "cp", binary, "/usr/local/bin/capmon")
 	mustExecute(t, "cp", unitFile, "/etc/systemd/system")
-	dropIn := fmt.Sprintf("[Service]\nBindPaths=%s:/run/docker.sock\nExecStart=\nExecStart=%s\n", socket,
+	dropIn := fmt.Sprintf("[Service]\nBindPaths=%s:/run/docker.sock\nEnvironment=DOCKER_HOST=unix:///run/docker.sock\nExecStart=\nExecStart=%s\n", socket,
 		strings.Replace(unit(t)["ExecStart"], "--save", "--ready-file ${STATE_DIRECTORY}/ready --save", 1))
 	directory := "/etc/systemd/system/" + filepath.Base(unitFile) + ".d"
 	if err := errors.Join(os.Mkdir(directory, 0o755), os.WriteFile(filepath.Join(directory, "test.conf"), []byte(dropIn), 0o644)); err != nil {

@@ -699,6 +699,10 @@ static void cgroup_below(char **args)
 			if (access(path, F_OK) < 0)
 				continue;
 			path[strlen(path) - strlen("/cgroup.procs")] = '\0';
+			// Of a hierarchy that the container has no part of, only its root.
+			struct stat status;
+			if (stat(path, &status) < 0 || !(status.st_mode & S_IWUSR))
+				continue;
 			done = enter_below(path);
 			entered += done;
 		}

@@ -3,9 +3,11 @@
 # other kernels, cgroups, Dockers and processors than this one, and prints a table of
 # what came out: kernel, hook and workload.
 #
-#   test-kernels.sh            every guest: some 40 minutes
-#   test-kernels.sh --short    the guests that differ most: some 4 minutes
+#   test-kernels.sh            every guest: an hour
 #   test-kernels.sh GUEST...   these
+#   test-kernels.sh --short [GUEST...]
+#                              a few workloads on these, or on two that differ much:
+#                              some 4 minutes
 #
 # All workloads are run on the guests that stand for a kernel, a few on the others. What
 # passed is not run again before something changes that went into it. Exits with 1 if a
@@ -113,15 +115,15 @@ table() {
 }
 
 short=
-case ${1:-} in
-"") mapfile -t guests < <(scripts/vm.sh guests) ;;
---short)
-	[[ $# == 1 ]] || usage
+if [[ ${1:-} == --short ]]; then
 	short=1
-	guests=(6.1 6.12-systemd)
-	;;
--*) usage ;;
-*) guests=("$@") ;;
+	shift
+fi
+guests=("$@")
+case ${1:-}-$short in
+-1) guests=(6.1 6.12-systemd) ;;
+-) mapfile -t guests < <(scripts/vm.sh guests) ;;
+--*) usage ;;
 esac
 
 mkdir -p "$passed"

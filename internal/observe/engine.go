@@ -216,11 +216,11 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 		return errors.Is(err, container.ErrNotFound)
 	}
 	o.known.infos[id] = info
-	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))
 	if name, renamed := o.known.names[id]; renamed {
 		o.rename(id, name)
 	}
 	o.watch(info)
+	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))
 	return true
 }
 

@@ -51,6 +51,9 @@ type Run struct {
 	// Existed: the workload was running before the observation began, so what it
 	// used before is not known.
 	Existed bool `json:"existed"`
+	// Watched is from when on the system calls that its grants unlock were recorded, if
+	// that was later than when it was found to run; else nil.
+	Watched *time.Time `json:"watched,omitempty"`
 	// Running: it was still running when the observation ended.
 	Running bool `json:"running"`
 
@@ -201,10 +204,14 @@ func compareRuns(one, other Run) int {
 	return cmp.Or(one.start().Compare(other.start()), cmp.Compare(one.ID, other.ID))
 }
 
-// Since is from when on all that the run did was recorded: from its start on, or from
-// the beginning of the observation if it was running by then.
+// Since is from when on all that the run did was recorded: from its start on, or if it
+// was running before, from the beginning of the observation, or from when on its system
+// calls were recorded too.
 func (r Run) Since() time.Time {
-	if r.Existed {
+	switch {
+	case r.Watched != nil:
+		return *r.Watched
+	case r.Existed:
 		return r.Observation.Start
 	}
 	return r.start()

@@ -22,6 +22,8 @@ func (r *Run) unlock(seen monitor.Container, profile *seccomp.Profile, watched t
 	}
 	if profile == nil || !r.watchedFrom(watched) {
 		r.Unwatched = unwatched(granted, profile)
+	} else if r.Existed && watched.After(r.Observation.Start) {
+		r.Watched = &watched
 	}
 	if profile == nil {
 		return
@@ -33,12 +35,9 @@ func (r *Run) unlock(seen monitor.Container, profile *seccomp.Profile, watched t
 	r.Uses = addUp(all)
 }
 
-// soon is how much later than the observation the recording of the calls of a container
-// may begin that was running already: what it did before is not known anyway.
-const soon = time.Second
-
-// watchedFrom reports whether all that was seen of the run was seen after a moment, zero
-// for never.
+// watchedFrom reports whether recording the calls from a moment on, zero for never, shows
+// what can be known of the run. What it did before it was found running is not known
+// anyway: a later moment only means that this was longer (Run.Since).
 func (r *Run) watchedFrom(moment time.Time) bool {
 	switch {
 	case moment.IsZero():
@@ -46,7 +45,7 @@ func (r *Run) watchedFrom(moment time.Time) bool {
 	case r.Started == nil:
 		return true
 	case r.Existed:
-		return !moment.After(r.Since().Add(soon))
+		return !moment.After(r.Ended)
 	}
 	return !moment.After(*r.Started)
 }

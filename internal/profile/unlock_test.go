@@ -55,8 +55,8 @@ func TestUnwatchedCallsAreTold(t *testing.T) {
 		"watched before the start": {dockers(t), started.Add(-time.Second), nil, false},
 		"watched too late":         {dockers(t), started.Add(time.Second), nil, true},
 		"never watched":            {dockers(t), time.Time{}, nil, true},
-		"it ran before":            {dockers(t), observation.Start.Add(time.Second), func(c *monitor.Container) { c.Existed = true }, false},
-		"it ran long before":       {dockers(t), observation.Start.Add(2 * time.Second), func(c *monitor.Container) { c.Existed = true }, true},
+		"it ran before":            {dockers(t), started.Add(time.Second), func(c *monitor.Container) { c.Existed = true }, false},
+		"and ended before":         {dockers(t), seen().Last.Add(time.Second), func(c *monitor.Container) { c.Existed, c.Ended = true, true }, true},
 		"unconfined":               {unconfined, time.Time{}, nil, false},
 		"profile not known":        {nil, time.Time{}, nil, true},
 		"nothing that unlocks":     {nil, time.Time{}, func(c *monitor.Container) { c.Bounding = capability.DockerDefault() }, false},
@@ -67,6 +67,15 @@ func TestUnwatchedCallsAreTold(t *testing.T) {
 				t.Errorf("told: %v", run.Unwatched)
 			}
 		})
+	}
+}
+
+func TestWhatRanBeforeIsWatchedFromWhenItsCallsAre(t *testing.T) {
+	before, after := observation.Start.Add(-time.Second), observation.Start.Add(time.Second)
+	for watched, want := range map[time.Time]time.Time{before: observation.Start, after: after} {
+		if got := recordWith(t, dockers(t), watched, func(c *monitor.Container) { c.Existed = true }).Since(); !got.Equal(want) {
+			t.Errorf("calls from %s on: since %s", watched, got)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded: a list without may make them fail", names(s.Unwatched)))
 	}
 	if s.Existed {
-		notes = append(notes, fmt.Sprintf("it was already running when the observation began, at %s: what it used before is not known; restart it under capmon to see", moment(s.Found)))
+		notes = append(notes, fmt.Sprintf("it was already running when the observation began: what it used before %s is not known; restart it under capmon to see", moment(s.Found)))
 	}
 	if s.Running && !s.Existed {
 		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")

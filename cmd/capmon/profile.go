@@ -175,7 +175,7 @@ func infoOf(run profile.Run) container.Info {
 	return container.Info{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, ImageDigest: c.ImageDigest, Labels: c.Labels}
 }
 
-// ready tells whoever waits that every check from now on is recorded.
+// ready tells whoever waits that all that happens from now on is recorded.
 func (p *profiling) ready() error {
 	if p.readyFile == "" {
 		return nil

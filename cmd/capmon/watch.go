@@ -39,6 +39,7 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	defer observer.Close()
+	observer.Settle(ctx)
 	if err := p.ready(); err != nil {
 		return err
 	}

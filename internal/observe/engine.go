@@ -33,9 +33,9 @@ type knowledge struct {
 	// names are the latest that events told of: an answer may have been on its way when
 	// the container was renamed.
 	names map[string]string
-	// learning are those that the engine is being asked about, failures what came of it
-	// the last time.
-	learning map[string]bool
+	// learning are those that the engine is being asked about, each with a channel that is
+	// closed when it has answered once; failures are what came of it the last time.
+	learning map[string]chan struct{}
 	failures map[string]error
 	answered bool // the engine has, once at least
 }
@@ -43,7 +43,7 @@ type knowledge struct {
 func newKnowledge() knowledge {
 	return knowledge{
 		infos: make(map[string]container.Info), names: make(map[string]string),
-		learning: make(map[string]bool), failures: make(map[string]error),
+		learning: make(map[string]chan struct{}), failures: make(map[string]error),
 	}
 }
 
@@ -79,11 +79,10 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 	events, errs := o.engine.Events(following, since) // before the list, so that none is in neither
 	running, err := o.list(ctx)
 	if err != nil {
+		o.settle()
 		return err
 	}
-	for _, id := range running {
-		o.learnSoon(ctx, id)
-	}
+	o.learnAll(ctx, running)
 	for {
 		select {
 		case <-ctx.Done():
@@ -97,6 +96,33 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 			}
 		}
 	}
+}
+
+// Settle waits until the engine has told of the containers that ran when the recording
+// began, so that the system calls which their grants unlock are recorded too. It does
+// not wait long for an engine that does not answer.
+func (o *Observer) Settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	select {
+	case <-o.settled:
+	case <-ctx.Done():
+	}
+}
+
+// learnAll asks about many; when the engine has answered once about each, if only that
+// it cannot, all is settled.
+func (o *Observer) learnAll(ctx context.Context, ids []string) {
+	var answers []<-chan struct{}
+	for _, id := range ids {
+		answers = append(answers, o.learnSoon(ctx, id))
+	}
+	o.done.Go(func() {
+		for _, answer := range answers {
+			<-answer
+		}
+		o.settle()
+	})
 }
 
 // hear notes what an event tells.
@@ -160,35 +186,42 @@ func wait(ctx context.Context, some time.Duration) bool {
 }
 
 // learnSoon is Learn in a goroutine of its own, so that a slow engine holds up no
-// event, and again until the engine answers. It must be called from one that done
-// waits for.
-func (o *Observer) learnSoon(ctx context.Context, id string) {
-	if o.engine == nil || !o.begin(id) {
-		return
+// event, and again until the engine answers. It returns a channel that is closed after
+// the first time. It must be called from a goroutine that done waits for.
+func (o *Observer) learnSoon(ctx context.Context, id string) <-chan struct{} {
+	answer, learning := o.begin(id)
+	if learning {
+		return answer
 	}
 	o.done.Go(func() {
 		defer o.end(id)
-		for {
-			o.asking <- struct{}{}
-			answered := o.Learn(ctx, id)
-			<-o.asking
-			if answered || !wait(ctx, pause) {
-				return
-			}
+		known := o.learnInTurn(ctx, id)
+		close(answer)
+		for !known && wait(ctx, pause) {
+			known = o.learnInTurn(ctx, id)
 		}
 	})
+	return answer
 }
 
-// begin reports whether the engine has still to be asked about a container, by the
-// caller, who then calls end.
-func (o *Observer) begin(id string) bool {
+// learnInTurn is Learn, with no more than so many questions at a time.
+func (o *Observer) learnInTurn(ctx context.Context, id string) bool {
+	o.asking <- struct{}{}
+	defer func() { <-o.asking }()
+	return o.Learn(ctx, id)
+}
+
+// begin returns the channel that tells of the first answer about a container, and
+// whether somebody is asking already; else its caller asks, closes the channel and calls
+// end.
+func (o *Observer) begin(id string) (answer chan struct{}, learning bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.known.learning[id] || o.known.infos[id].Inspected {
-		return false
+	if answer, learning = o.known.learning[id]; !learning {
+		answer = make(chan struct{})
+		o.known.learning[id] = answer
 	}
-	o.known.learning[id] = true
-	return true
+	return answer, learning
 }
 
 func (o *Observer) end(id string) {

@@ -38,6 +38,9 @@ type Observer struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	asking chan struct{} // holds one for each question to the engine under way
+	// settled is closed, by settle, when the engine has told of those that run already.
+	settled chan struct{}
+	settle  func()
 
 	mu      sync.Mutex
 	known   knowledge
@@ -69,12 +72,16 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		viewer:      kernel.Viewer(0), // our own
 		cancel:      cancel,
 		asking:      make(chan struct{}, questions),
+		settled:     make(chan struct{}),
 		known:       newKnowledge(),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
 		watches:     newWatches(),
 	}
+	o.settle = sync.OnceFunc(func() { close(o.settled) })
 	if o.engine != nil {
 		o.viewer = kernel.Viewer(o.engine.PID())
+	} else {
+		o.settle()
 	}
 	for _, failed := range m.Failed() {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
@@ -102,7 +109,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			switch {
 			case event.Execution != nil:
 				o.examine(event.ID, event.Cgroup, *event.Execution)
-			case event.Check == nil && event.ID != "":
+			case event.Check == nil && event.ID != "" && o.engine != nil:
 				o.learnSoon(ctx, event.ID)
 			}
 		}

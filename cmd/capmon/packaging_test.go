@@ -153,6 +153,9 @@ func TestDocumentedContainersHaveTheLeastRights(t *testing.T) {
 }
 
 var makeImage = sync.OnceValues(func() ([]byte, error) {
+	if guest() != "" { // with a program for it, but without make
+		return exec.Command("docker", "build", "--tag=capmon", "--file=../../packaging/container/Dockerfile", filepath.Dir(binary)).CombinedOutput()
+	}
 	return exec.Command("make", "-C", "../..", "image").CombinedOutput()
 })
 
@@ -166,10 +169,11 @@ func TestDocumentedContainerProfiles(t *testing.T) {
 			t.Errorf("%+v", finding)
 		}
 	}
-	for name, options := range map[string][]string{
-		"recipe":               nil,
-		"recipe-of-unit-calls": {"--security-opt=seccomp=" + seccompOf(t, unit(t)["SystemCallFilter"])},
-	} {
+	optionsOf := map[string][]string{"recipe": nil}
+	if guest() == "" { // where systemd tells its sets of system calls
+		optionsOf["recipe-of-unit-calls"] = []string{"--security-opt=seccomp=" + seccompOf(t, unit(t)["SystemCallFilter"])}
+	}
+	for name, options := range optionsOf {
 		t.Run(name, func(t *testing.T) {
 			exercised(t, name)
 			// The ready file is in a directory of this test's.

@@ -113,7 +113,7 @@ func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
 				t.Errorf("it ran before and runs: %+v", c)
 			}
 			if !slices.ContainsFunc(c.Cautions, func(caution string) bool {
-				return strings.HasPrefix(caution, "it was already running when the observation began: what it used before "+c.Since.Format("2006-01-02 15:04:05"))
+				return strings.HasPrefix(caution, "it was already running when the observation began: what it used before "+c.since())
 			}) {
 				t.Errorf("not told since when it is watched: %v", c.Cautions)
 			}

@@ -138,18 +138,16 @@ type seen struct {
 
 // timeless is what two observations of one container have to agree in.
 func (s seen) timeless() seen {
-	s.Since = time.Time{}
 	var cautions []string
 	for _, caution := range s.Cautions {
-		before, after, found := strings.Cut(caution, "began, at ")
-		if _, rest, _ := strings.Cut(after, ": "); found {
-			caution = before + rest
-		}
-		cautions = append(cautions, caution)
+		cautions = append(cautions, strings.ReplaceAll(caution, s.since(), "SINCE"))
 	}
-	s.Cautions = cautions
+	s.Since, s.Cautions = time.Time{}, cautions
 	return s
 }
+
+// since is how a caution tells from when on it was watched.
+func (s seen) since() string { return s.Since.Format("2006-01-02 15:04:05 MST") }
 
 func parseReport(t *testing.T, r result) []seen {
 	t.Helper()

@@ -1,0 +1,101 @@
+// Command bench measures what capmon costs those whom it watches, beside a bpftrace
+// one-liner that merely counts the checks. docs/performance.md tells how to read it.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	if err := newCommand().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+}
+
+type options struct {
+	program string
+	extra   []string
+	rounds  int
+	only    []string
+	format  string
+}
+
+func newCommand() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:           "bench",
+		Short:         "Measure what capmon costs, with the Docker daemon of DOCKER_HOST and its image bb",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.program, "capmon", "bin/capmon", "the program to measure")
+	flags.StringArrayVar(&o.extra, "with", nil, "measure capmon also with these options, such as '--outcomes=false'; may be repeated")
+	flags.IntVar(&o.rounds, "rounds", 5, "how often to measure each")
+	flags.StringSliceVar(&o.only, "load", nil, "only these loads, such as mmap,setuid (default: all)")
+	flags.StringVarP(&o.format, "output", "o", "text", "text or markdown")
+	return cmd
+}
+
+func (o *options) run(cmd *cobra.Command) (err error) {
+	if o.rounds < 1 {
+		return fmt.Errorf("--rounds %d: at least one is needed", o.rounds)
+	}
+	watchers := []watcher{nobody, bpftrace, capmon("capmon", o.program)}
+	for _, extra := range o.extra {
+		watchers = append(watchers, capmon("capmon "+extra, o.program, strings.Fields(extra)...))
+	}
+	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	m, err := newMeasurement(watchers)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.end()) }()
+	chosen, err := choose(o.only)
+	if err != nil {
+		return err
+	}
+	for round := range o.rounds {
+		for _, l := range chosen {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "bench: round %d of %d: %s\n", round+1, o.rounds, l)
+			if err := m.measure(l, round); err != nil {
+				return fmt.Errorf("%s: %w", l, err)
+			}
+		}
+	}
+	return writeTable(cmd.OutOrStdout(), o.format, chosen, m)
+}
+
+// choose are all loads of these kinds, all if there are none.
+func choose(kinds []string) ([]load, error) {
+	if len(kinds) == 0 {
+		return loads(), nil
+	}
+	var chosen []load
+	for _, kind := range kinds {
+		before := len(chosen)
+		for _, l := range loads() {
+			if l.kind == kind {
+				chosen = append(chosen, l)
+			}
+		}
+		if len(chosen) == before {
+			return nil, fmt.Errorf("--load %s: no such load", kind)
+		}
+	}
+	return chosen, nil
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// spread is the median of some samples, with the lowest and the highest.
+type spread struct{ median, low, high float64 }
+
+func spreadOf(values []float64) spread {
+	slices.Sort(values)
+	n := len(values)
+	return spread{(values[(n-1)/2] + values[n/2]) / 2, values[0], values[n-1]}
+}
+
+func (s spread) String() string { return fmt.Sprintf("%.0f (%.0f–%.0f)", s.median, s.low, s.high) }
+
+// each is how long a load took once, in nanoseconds.
+func each(samples []sample) spread {
+	var values []float64
+	for _, s := range samples {
+		values = append(values, float64(s.each.Nanoseconds()))
+	}
+	return spreadOf(values)
+}
+
+// checks is how many of them a load makes once.
+func checks(samples []sample) float64 {
+	var values []float64
+	for _, s := range samples {
+		values = append(values, s.checks)
+	}
+	return spreadOf(values).median
+}
+
+// writeTable writes a row for each load: how long it takes alone, and what each watcher
+// adds.
+func writeTable(out io.Writer, format string, loads []load, m *measurement) error {
+	t := table.NewWriter()
+	t.SetOutputMirror(out)
+	header := table.Row{"load", "checks", nobody.name + ", ns"}
+	for _, w := range m.watchers[1:] {
+		header = append(header, "+ "+w.name)
+		if w.name != bpftrace.name {
+			header = append(header, "a check", "ratio", "%")
+		}
+	}
+	t.AppendHeader(header)
+	var columns []table.ColumnConfig
+	for i := 2; i <= len(header); i++ {
+		columns = append(columns, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
+	}
+	t.SetColumnConfigs(columns)
+	for _, l := range loads {
+		t.AppendRow(row(l, m))
+	}
+	switch format {
+	case "text":
+		t.Render()
+	case "markdown":
+		t.RenderMarkdown()
+	default:
+		return fmt.Errorf("-o %s: text or markdown", format)
+	}
+	return nil
+}
+
+func row(l load, m *measurement) table.Row {
+	samples := m.samples[l]
+	alone := each(samples[nobody.name])
+	counting := each(samples[bpftrace.name]).median - alone.median
+	cells := table.Row{l.String(), "", alone.String()}
+	for _, w := range m.watchers[1:] {
+		with := each(samples[w.name])
+		added := spread{with.median - alone.median, with.low - alone.median, with.high - alone.median}
+		cells = append(cells, added.String())
+		if w.name == bpftrace.name {
+			continue
+		}
+		perCheck := "-"
+		if n := checks(samples[w.name]); n >= 0.5 {
+			cells[1] = fmt.Sprintf("%.1f", n)
+			perCheck = fmt.Sprintf("%.0f", added.median/n)
+		}
+		cells = append(cells, perCheck, fmt.Sprintf("%.2f", added.median/counting), fmt.Sprintf("%+.1f", 100*added.median/alone.median))
+	}
+	return cells
+}

@@ -53,6 +53,10 @@ test: root-test setup-test build check-generate lint ## run all tests, with a pr
 test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, by every hook (an hour; GUESTS="6.1 7.3" for these)
 	scripts/test-kernels.sh $(GUESTS)
 
+.PHONY: bench
+bench: root-bench setup-bench build ## measure what capmon costs, beside bpftrace (10 minutes)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench --with=--outcomes=false'
+
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon with what real software needs (half an hour)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
@@ -95,13 +99,13 @@ check-generate: ## check that the generated files are up to date
 		exit 1; \
 	fi
 
-.PHONY: setup-demo setup-test
-setup-demo setup-test: setup-%:
+.PHONY: setup-demo setup-test setup-bench
+setup-demo setup-test setup-bench: setup-%:
 	@scripts/setup.sh $*
 
 # eBPF programs and Docker daemons are root's. sudo drops PATH, where Go may be.
-.PHONY: root-demo root-test root-test-kernels root-corpus root-corpus-truth
-root-demo root-test root-test-kernels root-corpus root-corpus-truth: root-%:
+.PHONY: root-demo root-test root-test-kernels root-bench root-corpus root-corpus-truth
+root-demo root-test root-test-kernels root-bench root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
 	fi

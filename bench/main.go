@@ -1,5 +1,5 @@
 // Command bench measures what capmon costs those whom it watches, beside a bpftrace
-// one-liner that merely counts the checks. docs/performance.md tells how to read it.
+// one-liner that merely counts the checks. docs/contributing.md tells how to read it.
 package main
 
 import (
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,13 +44,23 @@ func newCommand() *cobra.Command {
 	flags.StringArrayVar(&o.extra, "with", nil, "measure capmon also with these options, such as '--outcomes=false'; may be repeated")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often to measure each")
 	flags.StringSliceVar(&o.only, "load", nil, "only these loads, such as mmap,setuid (default: all)")
-	flags.StringVarP(&o.format, "output", "o", "text", "text or markdown")
+	flags.StringVarP(&o.format, "output", "o", "text", strings.Join(formats, " or "))
 	return cmd
 }
 
 func (o *options) run(cmd *cobra.Command) (err error) {
 	if o.rounds < 1 {
 		return fmt.Errorf("--rounds %d: at least one is needed", o.rounds)
+	}
+	if !slices.Contains(formats, o.format) {
+		return fmt.Errorf("-o %s: %s", o.format, strings.Join(formats, " or "))
+	}
+	chosen, err := choose(o.only)
+	if err != nil {
+		return err
+	}
+	if err := showTracepoints(); err != nil {
+		return err
 	}
 	watchers := []watcher{nobody, bpftrace, capmon("capmon", o.program)}
 	for _, extra := range o.extra {
@@ -62,10 +73,6 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.end()) }()
-	chosen, err := choose(o.only)
-	if err != nil {
-		return err
-	}
 	for round := range o.rounds {
 		for _, l := range chosen {
 			if ctx.Err() != nil {
@@ -77,7 +84,8 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 			}
 		}
 	}
-	return writeTable(cmd.OutOrStdout(), o.format, chosen, m)
+	writeTable(cmd.OutOrStdout(), o.format, chosen, m)
+	return nil
 }
 
 // choose are all loads of these kinds, all if there are none.

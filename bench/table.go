@@ -9,6 +9,9 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
+// formats are those of the table.
+var formats = []string{"text", "markdown"}
+
 // spread is the median of some samples, with the lowest and the highest.
 type spread struct{ median, low, high float64 }
 
@@ -40,7 +43,7 @@ func checks(samples []sample) float64 {
 
 // writeTable writes a row for each load: how long it takes alone, and what each watcher
 // adds.
-func writeTable(out io.Writer, format string, loads []load, m *measurement) error {
+func writeTable(out io.Writer, format string, loads []load, m *measurement) {
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
 	header := table.Row{"load", "checks", nobody.name + ", ns"}
@@ -59,15 +62,11 @@ func writeTable(out io.Writer, format string, loads []load, m *measurement) erro
 	for _, l := range loads {
 		t.AppendRow(row(l, m))
 	}
-	switch format {
-	case "text":
-		t.Render()
-	case "markdown":
+	if format == "markdown" {
 		t.RenderMarkdown()
-	default:
-		return fmt.Errorf("-o %s: text or markdown", format)
+	} else {
+		t.Render()
 	}
-	return nil
 }
 
 func row(l load, m *measurement) table.Row {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // watcher is what looks on while a load is made.
@@ -28,6 +30,19 @@ var nobody = watcher{"nothing", func(string) (func() (uint64, error), error) {
 
 // counting is what a user would write who only wants numbers: the measure of all others.
 const counting = `BEGIN { printf("ready\n") } tracepoint:capability:cap_capable { @[cgroup, args->cap] = count(); }`
+
+// showTracepoints mounts what bpftrace reads the kernel's tracepoints from, where the
+// system has not.
+func showTracepoints() error {
+	const directory = "/sys/kernel/tracing"
+	if _, err := os.Stat(directory + "/events"); err == nil {
+		return nil
+	}
+	if err := unix.Mount("tracefs", directory, "tracefs", 0, ""); err != nil {
+		return fmt.Errorf("mounting tracefs at %s, for bpftrace: %w", directory, err)
+	}
+	return nil
+}
 
 var bpftrace = watcher{"bpftrace", func(string) (func() (uint64, error), error) {
 	cmd := exec.Command("bpftrace", "-e", counting)

@@ -2,6 +2,7 @@
 # Installs on Debian and Ubuntu what is missing for building and testing capmon.
 #
 #   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
+#   setup.sh bench    what the benchmark needs: of that the most, and bpftrace
 #   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
 #
 # Without root, or on another distribution, says what is missing and exits with 2.
@@ -107,6 +108,7 @@ find_missing() {
 	want depmod kmod has depmod
 	want crun crun has crun
 	want systemd-analyze systemd has systemd-analyze
+	if [[ $mode == bench ]]; then want bpftrace bpftrace has bpftrace; fi
 }
 
 install_packages() {
@@ -162,7 +164,7 @@ install_newest_runc() {
 
 mode=${1:-test}
 case $mode in
-test | demo) ;;
+test | bench | demo) ;;
 *)
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
 	exit 2

@@ -134,6 +134,8 @@ type seen struct {
 	Classes         map[string][]string
 	Flags           []string
 	Cautions        []string
+	Setup           uint64 `json:"-"` // how many of the checks were the runtime's, in the set-up
+	Skipped         bool   `json:"-"` // the report admits that checks are missing (admitsSkips)
 }
 
 // timeless is what two observations of one container have to agree in.
@@ -151,11 +153,28 @@ func (s seen) since() string { return s.Since.Format("2006-01-02 15:04:05 MST") 
 
 func parseReport(t *testing.T, r result) []seen {
 	t.Helper()
-	var report struct{ Containers []seen }
+	var report struct {
+		Containers []struct {
+			seen
+			Uses []struct {
+				Class string
+				Count uint64
+			}
+		}
+	}
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
 		t.Fatalf("the report is no JSON: %v\nexit code %d\n%s%s", err, r.code, r.stdout, r.stderr)
 	}
-	return report.Containers
+	var all []seen
+	for _, c := range report.Containers {
+		for _, use := range c.Uses {
+			if use.Class == "setup" {
+				c.Setup += use.Count
+			}
+		}
+		all = append(all, c.seen)
+	}
+	return all
 }
 
 // only returns the one container with the name.

@@ -94,7 +94,7 @@ func start(name string, cmd *exec.Cmd) (*generator, error) {
 	return g, err
 }
 
-// make makes a kind of load so many times in each process, and returns how long one
+// make makes a kind of load so many times in each process, and returns how long that
 // took.
 func (g *generator) make(kind string, times, processes int) (time.Duration, error) {
 	if _, err := fmt.Fprintln(g.orders, kind, times, processes); err != nil {

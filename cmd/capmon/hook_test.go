@@ -104,7 +104,7 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 		var first seen
 		for i, hook := range all {
 			got := only(t, said[hook], "hook-"+w.name)
-			admits := admitsSkips(t, &got)
+			admitsSkips(t, &got)
 			got.withoutSetup()
 			if i == 0 {
 				first = got
@@ -120,7 +120,7 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 				table.WriteByte('!')
 			case w.unseen(t) != "":
 				table.WriteByte('-')
-			case admits:
+			case got.Skipped:
 				table.WriteString(strings.ToUpper(string(hook[0])))
 			default:
 				table.WriteByte(hook[0])
@@ -190,29 +190,26 @@ func profileMixed(t *testing.T, option string, hook monitor.Hook) {
 	mixed.check(t, got)
 }
 
-// admitsSkips takes out of a report that the kernel skipped some checks, and tells whether
+// admitsSkips takes out of a report that the kernel skipped some checks, and notes whether
 // that was said. It happens where tasks are preempted in the kernel and processors are as
 // slow as emulated ones: understudies are skipped, too, and no kprobe runs on a CPU where
 // a task is in the middle of reading a map (bpf_disable_instrumentation,
 // kernel/bpf/syscall.c).
-func admitsSkips(t *testing.T, got *seen) (admits bool) {
+func admitsSkips(t *testing.T, got *seen) {
 	t.Helper()
 	preemption, err := kernel.PreemptionOfPrograms()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !inGuest() || !preemption.Tracepoints {
-		return false
+		return
 	}
 	got.Cautions = slices.DeleteFunc(got.Cautions, func(caution string) bool {
 		skipped := strings.Contains(caution, "checks were skipped by the kernel")
-		admits = admits || skipped
+		got.Skipped = got.Skipped || skipped
 		return skipped
 	})
-	if admits {
-		got.Complete, got.Skipped = true, true
-	}
-	return admits
+	got.Complete = got.Complete || got.Skipped
 }
 
 // withoutSetup leaves the checks of the set-up out of their number: a task may be put into

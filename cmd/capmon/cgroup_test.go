@@ -34,7 +34,6 @@ func TestCgroupsNameTheirContainer(t *testing.T) {
 		t.Run(name+"/run", func(t *testing.T) {
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("cgroup-"+name)...)...)
 			got := only(t, parseReport(t, r), "cgroup-"+name)
-			admitsSkips(t, &got)
 			w.check(t, got)
 		})
 		t.Run(name+"/exec", func(t *testing.T) {
@@ -42,7 +41,6 @@ func TestCgroupsNameTheirContainer(t *testing.T) {
 			observation := watch(t, "cgroup-in-"+name)
 			mustExecute(t, append([]string{"docker", "exec", "cgroup-in-" + name}, w.command...)...)
 			got := only(t, parseReport(t, observation.interrupt()), "cgroup-in-"+name)
-			admitsSkips(t, &got)
 			w.check(t, got)
 		})
 	}
@@ -156,6 +154,5 @@ func TestUnitUnderSystemd(t *testing.T) {
 		t.Fatalf("saved: %v, %v", saved, err)
 	}
 	got := only(t, parseReport(t, execute(t, binary, "report", "-o", "json", saved[0])), name)
-	admitsSkips(t, &got)
 	mixed.check(t, got)
 }

@@ -259,11 +259,6 @@ func runsOwnFile(dir string) (bool, error) {
 // directory, and that is not the host's. So is known who has unshared its mounts since it
 // was executed.
 func liesInRoot(dir string) bool {
-	root, err := os.Open(dir + "/root")
-	if err != nil {
-		return false
-	}
-	defer root.Close()
 	if sameFile(dir+"/root/", "/proc/1/root/") {
 		return false
 	}
@@ -271,13 +266,12 @@ func liesInRoot(dir string) bool {
 	if err != nil {
 		return false
 	}
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
-	file, err := unix.Openat2(int(root.Fd()), name, &how)
+	file, err := kernel.OpenBelow(dir+"/root", name)
 	if err != nil {
 		return false
 	}
-	defer unix.Close(file)
-	return sameFile(fmt.Sprintf("/proc/self/fd/%d", file), dir+"/exe")
+	defer file.Close()
+	return sameFile(fmt.Sprintf("/proc/self/fd/%d", file.Fd()), dir+"/exe")
 }
 
 func sameFile(one, other string) bool {

@@ -147,7 +147,10 @@ func TestUnitUnderSystemd(t *testing.T) {
 		_, err := os.Stat(filepath.Join(state, "ready"))
 		return err == nil
 	})
+	// What it executes is gone before capmon can look, which then has to find the files.
+	mustExecute(t, "systemctl", "kill", "--signal=STOP", "capmon-profile@"+name)
 	mustExecute(t, append([]string{"docker", "exec", name}, mixed.command...)...)
+	mustExecute(t, "systemctl", "kill", "--signal=CONT", "capmon-profile@"+name)
 	mustExecute(t, "systemctl", "stop", "capmon-profile@"+name)
 	saved, err := filepath.Glob(filepath.Join(state, name+"-*.json"))
 	if err != nil || len(saved) != 1 {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -60,18 +59,10 @@ func parseFileCapabilities(data []byte) (FileCapabilities, error) {
 // ReadFileCapabilitiesBelow reads those of a file by its path below a directory, from
 // where no link leads. os.ErrNotExist is in the error's tree if there is none.
 func ReadFileCapabilitiesBelow(directory, path string) (FileCapabilities, error) {
-	base, err := unix.Open(directory, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	file, err := OpenBelow(directory, path)
 	if err != nil {
-		return FileCapabilities{}, fmt.Errorf("opening %s: %w", directory, err)
+		return FileCapabilities{}, err
 	}
-	defer unix.Close(base)
-	file, err := unix.Openat2(base, strings.TrimPrefix(path, "/"), &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
-	})
-	if err != nil {
-		return FileCapabilities{}, fmt.Errorf("opening %s below %s: %w", path, directory, err)
-	}
-	defer unix.Close(file)
-	return ReadFileCapabilities(fmt.Sprintf("/proc/self/fd/%d", file))
+	defer file.Close()
+	return ReadFileCapabilities(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
 }

@@ -92,7 +92,7 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 		chosen = named(t, brief...)
 	}
 	flags := recordFlags(t, all)
-	said := profileByAll(t, all, chosen)
+	said := soundly(t, all, chosen)
 	for _, f := range flags {
 		f.check(t)
 	}
@@ -127,6 +127,38 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 		}
 	}
 	t.Log(table.String())
+}
+
+// soundly runs the workloads and returns what each hook made of them. A recording that
+// admits gaps is no base for a list, capmon says, and is to be repeated: so is it here, for what
+// came out wrong in it.
+func soundly(t *testing.T, all []monitor.Hook, chosen []workload) map[monitor.Hook][]seen {
+	t.Helper()
+	said := profileByAll(t, all, chosen)
+	for range 3 {
+		chosen = slices.DeleteFunc(slices.Clone(chosen), func(w workload) bool { return !w.gappy(t, said) })
+		if len(chosen) == 0 {
+			break
+		}
+		for hook, containers := range profileByAll(t, all, chosen) {
+			for _, c := range containers {
+				i := slices.IndexFunc(said[hook], func(old seen) bool { return old.Name == c.Name })
+				said[hook][i] = c
+			}
+		}
+	}
+	return said
+}
+
+// gappy tells whether what a hook said of the workload is wrong, and it admits gaps.
+func (w workload) gappy(t *testing.T, said map[monitor.Hook][]seen) bool {
+	t.Helper()
+	for _, containers := range said {
+		if got := only(t, containers, "hook-"+w.name); got.Skipped && len(w.faults(t, got)) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // named are the workloads with these names.

@@ -243,40 +243,55 @@ func (w workload) dockerRun(name string, grants ...string) []string {
 // check compares what capmon said with what is true.
 func (w workload) check(t *testing.T, got seen) {
 	t.Helper()
+	for _, fault := range w.faults(t, got) {
+		t.Error(fault)
+	}
+}
+
+// faults tells what of a report differs from what the workload needs.
+func (w workload) faults(t *testing.T, got seen) (all []string) {
+	t.Helper()
+	fault := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	sameSet := func(what string, got, wanted []string) {
+		if !slices.Equal(got, wanted) {
+			fault("%s: got %v, wanted %v", what, got, wanted)
+		}
+	}
 	if w.unseen(t) != "" {
 		for class, those := range w.classes {
 			for _, capability := range those {
 				if slices.Contains(got.Classes[class], capability) {
-					t.Errorf("%s is counted as %s, which this kernel is not expected to show", capability, class)
+					fault("%s is counted as %s, which this kernel is not expected to show", capability, class)
 				}
 			}
 		}
 		w.required, w.demanded, w.unsure, w.classes = nil, nil, nil, nil
 	}
-	same(t, "required", got.Required, w.required)
-	same(t, "demanded", got.Demanded, w.demanded)
-	same(t, "soft", got.Soft, w.soft)
-	same(t, "denied", got.Denied, w.denied)
-	same(t, "unsure", got.Unsure, w.unsure)
-	same(t, "tolerated", got.Classes["tolerated"], w.tolerated)
+	sameSet("required", got.Required, w.required)
+	sameSet("demanded", got.Demanded, w.demanded)
+	sameSet("soft", got.Soft, w.soft)
+	sameSet("denied", got.Denied, w.denied)
+	sameSet("unsure", got.Unsure, w.unsure)
+	sameSet("tolerated", got.Classes["tolerated"], w.tolerated)
 	if !got.Skipped { // else it is not known
-		same(t, "at start", got.AtStart, w.atStart)
+		sameSet("at start", got.AtStart, w.atStart)
 	}
-	same(t, "unwatched", got.Unwatched, nil)
-	same(t, "unexamined", got.Unexamined, nil)
+	sameSet("unwatched", got.Unwatched, nil)
+	sameSet("unexamined", got.Unexamined, nil)
 	for class, wanted := range w.classes {
 		for _, capability := range wanted {
 			if !slices.Contains(got.Classes[class], capability) {
-				t.Errorf("%s is not counted as %s: %v", capability, class, got.Classes)
+				fault("%s is not counted as %s: %v", capability, class, got.Classes)
 			}
 		}
 	}
 	if w.narrower != "" && (len(got.Narrower) != 1 || got.Narrower[0].Narrower != w.narrower) {
-		t.Errorf("%s is not named as the narrower one: %v", w.narrower, got.Narrower)
+		fault("%s is not named as the narrower one: %v", w.narrower, got.Narrower)
 	}
 	if !got.Complete || got.Lost != 0 {
-		t.Errorf("the observation is not complete: %+v", got)
+		fault("the observation is not complete: %+v", got)
 	}
+	return all
 }
 
 func same(t *testing.T, what string, got, wanted []string) {

@@ -3,7 +3,7 @@
 #ifndef CAPMON_CALL_H
 #define CAPMON_CALL_H
 
-#include "maps.h"
+#include "load.h"
 
 #define PR_CAPBSET_READ 23
 #define PR_CAPBSET_DROP 24
@@ -37,8 +37,8 @@ static __always_inline void read_number(struct task_struct *task, struct call *c
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	call->nr = BPF_CORE_READ(regs, orig_ax);
-	call->compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
+	call->nr = regs->orig_ax;
+	call->compat = task->thread_info.status & TS_COMPAT;
 }
 
 static __always_inline void read_arguments(struct task_struct *task, struct call *call)
@@ -46,19 +46,19 @@ static __always_inline void read_arguments(struct task_struct *task, struct call
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
 	if (call->compat) {
-		call->args[0] = (__u32)BPF_CORE_READ(regs, bx);
-		call->args[1] = (__u32)BPF_CORE_READ(regs, cx);
-		call->args[2] = (__u32)BPF_CORE_READ(regs, dx);
-		call->args[3] = (__u32)BPF_CORE_READ(regs, si);
-		call->args[4] = (__u32)BPF_CORE_READ(regs, di);
+		call->args[0] = (__u32)regs->bx;
+		call->args[1] = (__u32)regs->cx;
+		call->args[2] = (__u32)regs->dx;
+		call->args[3] = (__u32)regs->si;
+		call->args[4] = (__u32)regs->di;
 		return;
 	}
-	call->args[0] = BPF_CORE_READ(regs, di);
-	call->args[1] = BPF_CORE_READ(regs, si);
-	call->args[2] = BPF_CORE_READ(regs, dx);
-	call->args[3] = BPF_CORE_READ(regs, r10);
-	call->args[4] = BPF_CORE_READ(regs, r8);
-	call->args[5] = BPF_CORE_READ(regs, r9);
+	call->args[0] = regs->di;
+	call->args[1] = regs->si;
+	call->args[2] = regs->dx;
+	call->args[3] = regs->r10;
+	call->args[4] = regs->r8;
+	call->args[5] = regs->r9;
 }
 #elif defined(__TARGET_ARCH_arm64)
 #define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
@@ -67,20 +67,20 @@ static __always_inline void read_number(struct task_struct *task, struct call *c
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	call->nr = BPF_CORE_READ(regs, syscallno);
-	call->compat = (BPF_CORE_READ(task, thread_info.flags) >> TIF_32BIT) & 1;
+	call->nr = regs->syscallno;
+	call->compat = (task->thread_info.flags >> TIF_32BIT) & 1;
 }
 
 static __always_inline void read_arguments(struct task_struct *task, struct call *call)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	call->args[0] = BPF_CORE_READ(regs, orig_x0);
-	call->args[1] = BPF_CORE_READ(regs, regs[1]);
-	call->args[2] = BPF_CORE_READ(regs, regs[2]);
-	call->args[3] = BPF_CORE_READ(regs, regs[3]);
-	call->args[4] = BPF_CORE_READ(regs, regs[4]);
-	call->args[5] = BPF_CORE_READ(regs, regs[5]);
+	call->args[0] = regs->orig_x0;
+	call->args[1] = regs->regs[1];
+	call->args[2] = regs->regs[2];
+	call->args[3] = regs->regs[3];
+	call->args[4] = regs->regs[4];
+	call->args[5] = regs->regs[5];
 }
 #endif
 

@@ -17,6 +17,7 @@
 #include "condition.h"
 #include "demand.h"
 #include "site.h"
+#include "memo.h"
 #include "outcome.h"
 #include "watch.h"
 #include "turn.h"
@@ -54,21 +55,6 @@ struct {
 	__type(value, struct pending);
 } pendings SEC(".maps");
 
-/* Each program has a slot of its own: one under fexit may be preempted by another. */
-enum slot {
-	SLOT_CHECK = 0,
-	SLOT_CAPSET = 1,
-	SLOT_PRCTL = 2,
-	SLOT_MAX = 3,
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, SLOT_MAX);
-	__type(key, __u32);
-	__type(value, struct check_key);
-} scratch SEC(".maps");
-
 /* Of the stack a program and all that it calls have 512 bytes together. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -77,19 +63,19 @@ struct {
 	__type(value, struct check_value);
 } fresh_checks SEC(".maps");
 
-/* Not a global function: before 6.2 the verifier takes no pointer that came through
- * one for a map's key. */
+/* False if there is no room. Not a global function: before 6.2 the verifier takes no pointer that
+ * came through one for a map's key. */
 static __noinline int record(struct check_key *key, __u32 uid)
 {
 	if (!key)
-		return 0;
+		return false;
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct check_value *value = bpf_map_lookup_elem(&checks, key);
 	if (!value) {
 		__u32 zero = 0;
 		struct check_value *fresh = bpf_map_lookup_elem(&fresh_checks, &zero);
 		if (!fresh)
-			return 0;
+			return false;
 		__builtin_memset(fresh, 0, sizeof(*fresh));
 		fresh->first_ns = now;
 		fresh->pid = bpf_get_current_pid_tgid() >> 32;
@@ -112,12 +98,12 @@ static __noinline int record(struct check_key *key, __u32 uid)
 			if (container)
 				__sync_fetch_and_add(&container->lost, 1);
 			count(COUNTER_CHECKS_FULL);
-			return 0;
+			return false;
 		}
 	}
 	__sync_fetch_and_add(&value->count, 1);
 	value->last_ns = now;
-	return 0;
+	return true;
 }
 
 static __always_inline bool is_granted(enum answer answer)
@@ -141,12 +127,12 @@ static __always_inline void follow(struct task_struct *task, const struct check_
 
 /* The check that has just been recorded. A global function, so that the verifier
  * follows it once and not at the end of every path that leads here. */
-__noinline int follow_scratch(__u32 slot, bool own)
+__noinline int follow_look(__u32 slot, bool own)
 {
-	struct check_key *key = bpf_map_lookup_elem(&scratch, &slot);
+	struct look *look = bpf_map_lookup_elem(&looks, &slot);
 
-	if (key)
-		follow(bpf_get_current_task_btf(), key, own);
+	if (look)
+		follow(bpf_get_current_task_btf(), &look->key, own);
 	return 0;
 }
 
@@ -161,7 +147,7 @@ __noinline int settle_one(__u32 i, __u32 phase)
 		return 0;
 	struct check_key *key = &pending->keys[i];
 	key->phase = phase;
-	record(key, BPF_CORE_READ(task, real_cred, euid.val));
+	record(key, plain(task)->real_cred->euid.val);
 	if (phase == PHASE_WORKLOAD)
 		follow(task, key, true);
 	return 0;
@@ -205,15 +191,23 @@ static __always_inline bool hold(struct task_struct *task, const struct check_ke
 	return true;
 }
 
-/*
- * The body that all hooks share. opts is cap_capable's, OPTS_UNKNOWN where the
- * hook does not have it; ret its result, 1 where the hook does not have it; site where
- * it was asked, 0 where the stack tells.
- */
-static __always_inline int check(void *ctx, const struct cred *cred, struct user_namespace *target,
-				 int capability, int opts, int ret, __u64 site, __u32 slot)
+/* What a hook knows of a check. */
+struct question {
+	struct asked asked;
+	struct user_namespace *target;
+	int capability;
+	int opts; /* cap_capable's, OPTS_UNKNOWN where the hook does not have it */
+	int ret; /* cap_capable's result, 1 where the hook does not have it */
+	__u32 slot;
+	__u64 site; /* where it was asked, 0 where the stack tells */
+	bool remembers; /* whether the chain of callers is one that memo.h knows about */
+};
+
+/* The body that all hooks share. */
+static __always_inline int check(void *ctx, const struct question *q)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	const struct asked *asked = &q->asked;
 
 	if (task->flags & PF_KTHREAD)
 		return 0;
@@ -221,30 +215,34 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 	if (!id)
 		return 0;
 
-	struct check_key *key = bpf_map_lookup_elem(&scratch, &slot);
-	if (!key)
+	__u32 slot = q->slot;
+	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	if (!look)
 		return 0;
-	__builtin_memset(key, 0, sizeof(*key));
+	__builtin_memset(look, 0, sizeof(*look));
+	struct check_key *key = &look->key;
 	key->container = id;
-	key->capability = capability;
-	key->opts = opts;
-	key->answer = replay(cred, target, capability);
-	if (ret != 1 && is_granted(key->answer) != (ret == 0))
+	key->capability = q->capability;
+	key->opts = q->opts;
+	key->answer = replay(asked, q->target, q->capability);
+	if (q->ret != 1 && is_granted(key->answer) != (q->ret == 0))
 		count(COUNTER_VERDICT);
-	BPF_CORE_READ_INTO(&key->comm, task, group_leader, comm);
-	if (site)
-		key->site[0] = site;
-	else
-		read_site(ctx, key->site);
+	read_comm(task, key->comm);
 
 	struct call call = {};
 	read_number(task, &call);
 	read_arguments(task, &call);
 	key->syscall = call.nr;
 	key->compat = call.compat;
+	if (q->site)
+		key->site[0] = q->site;
+	else if (q->remembers)
+		find_site(ctx, task, look);
+	else
+		walk_stack(ctx, key->site);
 	struct call_rule rule = rule_of(&call);
 	keep_arguments(key, &call, rule);
-	key->condition = condition_of(key, &call, rule, cred, task);
+	key->condition = condition_of(key, &call, rule, asked, task);
 
 	struct task_state *state = current_state(id);
 	key->phase = state ? state->phase : phase_by_executable(id);
@@ -253,25 +251,24 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 		count(COUNTER_CONTAINERS_FULL);
 		return 0;
 	}
-	key->subject = subject_of(cred, task, container->keyring);
-	key->root = BPF_CORE_READ(cred, euid.val) == 0;
-	if (container->base_userns &&
-	    BPF_CORE_READ(cred, user_ns, ns.inum) != container->base_userns)
+	key->subject = subject_of(asked, task, container->keyring);
+	key->root = asked->euid == 0;
+	if (container->base_userns && asked->base != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
 	else if (container->workload_ns) /* a user namespace of its own gives all there is */
-		key->beyond = (capabilities(&BPF_CORE_READ(task, real_cred)->cap_bset) &
+		key->beyond = (CAPABILITIES(plain(task)->real_cred, cap_bset) &
 			       ~container->bounding) != 0;
-	keep_demands(key, &call, rule, cred, target, container->base_userns);
+	keep_demands(key, &call, rule, asked, q->target, container->base_userns);
 
 	if (state) {
-		if (capability == CAP_SETPCAP)
+		if (q->capability == CAP_SETPCAP)
 			state->setpcap_asked = 1;
 		if (is_granted(key->answer)) {
 			if (state->refused && same_call(state->refused_site, key->site))
 				key->refused_first = state->refused;
 			state->refused = 0;
 		} else {
-			state->refused = capability + 1;
+			state->refused = q->capability + 1;
 			__builtin_memcpy(state->refused_site, key->site, sizeof(key->site));
 		}
 	}
@@ -287,19 +284,37 @@ static __always_inline int check(void *ctx, const struct cred *cred, struct user
 			key->phase = PHASE_WORKLOAD;
 		}
 	}
-	record(key, BPF_CORE_READ(cred, euid.val));
+	if (!count_memo(look) && record(key, asked->euid))
+		remember(slot);
 	if (key->phase == PHASE_WORKLOAD)
-		follow_scratch(slot, cred == BPF_CORE_READ(task, real_cred));
+		follow_look(slot, asked->cred == plain(task)->real_cred);
 	return 0;
 }
 
+/* A check whose hook has typed arguments. */
+static __always_inline int check_typed(void *ctx, const struct cred *cred,
+				       struct user_namespace *target, int capability, int opts,
+				       int ret)
+{
+	struct question q = {
+		.asked = typed_credential(cred),
+		.target = target,
+		.capability = capability,
+		.opts = opts,
+		.ret = ret,
+		.slot = SLOT_CHECK,
+		.remembers = true,
+	};
+	return check(ctx, &q);
+}
+
 TWICE("tp_btf/cap_capable", check_tracepoint, TURN_CHECK,
-      check(ctx, cred, target, capability, OPTS_UNKNOWN, ret, 0, SLOT_CHECK),
-      const struct cred *cred, struct user_namespace *target,
-      const struct user_namespace *capable_ns, int capability, int ret)
+      check_typed(ctx, cred, target, capability, OPTS_UNKNOWN, ret), const struct cred *cred,
+      struct user_namespace *target, const struct user_namespace *capable_ns, int capability,
+      int ret)
 
 TWICE("fexit/cap_capable", check_fexit, TURN_CHECK,
-      check(ctx, cred, target, capability, opts, ret, 0, SLOT_CHECK), const struct cred *cred,
+      check_typed(ctx, cred, target, capability, opts, ret), const struct cred *cred,
       struct user_namespace *target, int capability, unsigned int opts, int ret)
 
 /* At the entry, without a return probe: the answer is computed, so nothing has
@@ -307,15 +322,20 @@ TWICE("fexit/cap_capable", check_fexit, TURN_CHECK,
 SEC("kprobe/cap_capable")
 int check_kprobe(struct pt_regs *ctx)
 {
+	struct question q = { .ret = 1, .slot = SLOT_CHECK };
 #if defined(__TARGET_ARCH_x86)
-	return check(ctx, (const struct cred *)ctx->di, (struct user_namespace *)ctx->si,
-		     (int)ctx->dx, (int)ctx->cx, 1, 0, SLOT_CHECK);
+	q.asked = probed_credential((const struct cred *)ctx->di);
+	q.target = (struct user_namespace *)ctx->si;
+	q.capability = ctx->dx;
+	q.opts = ctx->cx;
 #elif defined(__TARGET_ARCH_arm64)
 	struct user_pt_regs *regs = (struct user_pt_regs *)ctx;
-	return check(ctx, (const struct cred *)regs->regs[0],
-		     (struct user_namespace *)regs->regs[1], (int)regs->regs[2], (int)regs->regs[3],
-		     1, 0, SLOT_CHECK);
+	q.asked = probed_credential((const struct cred *)regs->regs[0]);
+	q.target = (struct user_namespace *)regs->regs[1];
+	q.capability = regs->regs[2];
+	q.opts = regs->regs[3];
 #endif
+	return check(ctx, &q);
 }
 
 /*
@@ -336,9 +356,16 @@ static __always_inline int asked_inside(void *ctx, bool asks, __u64 site, __u32 
 		return 0;
 	bool seen = state->setpcap_asked;
 	if (asks && !seen) {
-		const struct cred *cred = BPF_CORE_READ(task, cred);
-		check(ctx, cred, BPF_CORE_READ(cred, user_ns), CAP_SETPCAP, OPTS_UNKNOWN, 1, site,
-		      slot);
+		struct question q = {
+			.asked = typed_credential(plain(task)->cred),
+			.capability = CAP_SETPCAP,
+			.opts = OPTS_UNKNOWN,
+			.ret = 1,
+			.site = site,
+			.slot = slot,
+		};
+		q.target = q.asked.ns;
+		check(ctx, &q);
 	}
 	state->setpcap_asked = 0;
 	return 0;
@@ -356,7 +383,7 @@ static __always_inline bool sets_securebits(long result)
 	if (rule_of(&call).kind != CALL_PRCTL || call.args[0] != PR_SET_SECUREBITS)
 		return false;
 	__u32 bits = call.args[1];
-	__u32 had = BPF_CORE_READ(task, cred, securebits);
+	__u32 had = plain(task)->cred->securebits;
 	__u32 locked = had & SECURE_ALL_LOCKS;
 	return !result || !(((locked >> 1) & (had ^ bits)) || (locked & ~bits) ||
 			    (bits & ~(SECURE_ALL_LOCKS | SECURE_ALL_BITS)));

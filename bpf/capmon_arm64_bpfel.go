@@ -128,10 +128,18 @@ type CapmonConfig struct {
 	Capset      uint64
 	TaskPrctl   uint64
 	Known       uint64
+	TextStart   uint64
+	TextEnd     uint64
+	OrcIps      uint64
+	Orcs        uint64
+	OrcCount    uint32
 	Outcomes    uint32
 	Subsys      int32
 	PageSize    uint32
 	Preemptible uint32
+	PerCpu      uint32
+	Casts       uint32
+	Pad         uint32
 }
 
 type CapmonContainer struct {
@@ -165,7 +173,8 @@ const (
 	CapmonCounterCOUNTER_EXECUTIONS      CapmonCounter = 7
 	CapmonCounterCOUNTER_CALLS           CapmonCounter = 8
 	CapmonCounterCOUNTER_TAKEN_OVER      CapmonCounter = 9
-	CapmonCounterCOUNTER_MAX             CapmonCounter = 10
+	CapmonCounterCOUNTER_CHAINS          CapmonCounter = 10
+	CapmonCounterCOUNTER_MAX             CapmonCounter = 11
 )
 
 type CapmonEvent struct {
@@ -215,6 +224,15 @@ type CapmonExecutionValue struct {
 	Path    [256]uint8
 }
 
+type CapmonLook struct {
+	_         structs.HostLayout
+	Key       CapmonCheckKey
+	Index     uint32
+	Depth     uint32
+	Remembers uint32
+	Known     uint32
+}
+
 type CapmonNamespaceKind uint32
 
 const (
@@ -238,6 +256,12 @@ const (
 	CapmonPhasePHASE_WORKLOAD CapmonPhase = 2
 )
 
+type CapmonRecent struct {
+	_         structs.HostLayout
+	Cgroup    uint64
+	Container uint64
+}
+
 type CapmonRefusals struct {
 	_       structs.HostLayout
 	Used    uint32
@@ -246,8 +270,43 @@ type CapmonRefusals struct {
 	Keys    [4]CapmonCheckKey
 }
 
+type CapmonRemembered struct {
+	_      structs.HostLayout
+	Start  int32
+	Starts uint32
+	Memo   [64]struct {
+		_       structs.HostLayout
+		Version uint64
+		Key     CapmonCheckKey
+		Chain   struct {
+			_       structs.HostLayout
+			Address [12]uint64
+			At      [12]int16
+			Base    [3]int16
+			Begin   [3]uint8
+			Ends    uint8
+			Pad     [4]uint8
+			_       [2]byte
+		}
+		Misses int64
+		Count  uint64
+		LastNs uint64
+		Tick   uint64
+	}
+}
+
 type CapmonStack struct {
 	_       structs.HostLayout
+	Used    uint32
+	First   uint32
+	Text    uint32
+	End     uint32
+	Below   uint32
+	Saved   uint32
+	Base    uint32
+	Part    uint32
+	Place   uint32
+	_       [4]byte
 	Address [32]uint64
 }
 
@@ -359,11 +418,14 @@ type CapmonMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Events          *ebpf.MapSpec `ebpf:"events"`
 	Executions      *ebpf.MapSpec `ebpf:"executions"`
+	Frames          *ebpf.MapSpec `ebpf:"frames"`
 	FreshChecks     *ebpf.MapSpec `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
+	Looks           *ebpf.MapSpec `ebpf:"looks"`
+	Memos           *ebpf.MapSpec `ebpf:"memos"`
 	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
+	Recents         *ebpf.MapSpec `ebpf:"recents"`
 	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
-	Scratch         *ebpf.MapSpec `ebpf:"scratch"`
 	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
 	Turns           *ebpf.MapSpec `ebpf:"turns"`
@@ -380,6 +442,7 @@ type CapmonVariableSpecs struct {
 	CompatRules   *ebpf.VariableSpec `ebpf:"compat_rules"`
 	ConditionType *ebpf.VariableSpec `ebpf:"condition_type"`
 	CounterType   *ebpf.VariableSpec `ebpf:"counter_type"`
+	Distrusted    *ebpf.VariableSpec `ebpf:"distrusted"`
 	EventKindType *ebpf.VariableSpec `ebpf:"event_kind_type"`
 	EventType     *ebpf.VariableSpec `ebpf:"event_type"`
 	NamespaceType *ebpf.VariableSpec `ebpf:"namespace_type"`
@@ -417,11 +480,14 @@ type CapmonMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Events          *ebpf.Map `ebpf:"events"`
 	Executions      *ebpf.Map `ebpf:"executions"`
+	Frames          *ebpf.Map `ebpf:"frames"`
 	FreshChecks     *ebpf.Map `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
+	Looks           *ebpf.Map `ebpf:"looks"`
+	Memos           *ebpf.Map `ebpf:"memos"`
 	Pendings        *ebpf.Map `ebpf:"pendings"`
+	Recents         *ebpf.Map `ebpf:"recents"`
 	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
-	Scratch         *ebpf.Map `ebpf:"scratch"`
 	Stacks          *ebpf.Map `ebpf:"stacks"`
 	Tasks           *ebpf.Map `ebpf:"tasks"`
 	Turns           *ebpf.Map `ebpf:"turns"`
@@ -438,11 +504,14 @@ func (m *CapmonMaps) Close() error {
 		m.Counters,
 		m.Events,
 		m.Executions,
+		m.Frames,
 		m.FreshChecks,
 		m.FreshExecutions,
+		m.Looks,
+		m.Memos,
 		m.Pendings,
+		m.Recents,
 		m.RefusalsOf,
-		m.Scratch,
 		m.Stacks,
 		m.Tasks,
 		m.Turns,
@@ -460,6 +529,7 @@ type CapmonVariables struct {
 	CompatRules   *ebpf.Variable `ebpf:"compat_rules"`
 	ConditionType *ebpf.Variable `ebpf:"condition_type"`
 	CounterType   *ebpf.Variable `ebpf:"counter_type"`
+	Distrusted    *ebpf.Variable `ebpf:"distrusted"`
 	EventKindType *ebpf.Variable `ebpf:"event_kind_type"`
 	EventType     *ebpf.Variable `ebpf:"event_type"`
 	NamespaceType *ebpf.Variable `ebpf:"namespace_type"`

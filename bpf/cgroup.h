@@ -3,7 +3,7 @@
 #ifndef CAPMON_CGROUP_H
 #define CAPMON_CGROUP_H
 
-#include "maps.h"
+#include "load.h"
 
 #define CONTAINER_ID_LEN 64
 #define SCOPE_LEN 6 /* ".scope" */
@@ -86,20 +86,33 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *nod
 	return BPF_CORE_READ((struct kernfs_node___before_6_15 *)node, parent);
 }
 
-/* The node of the task's cgroup in the hierarchy that tells containers apart. */
-static __always_inline struct kernfs_node *cgroup_node(struct task_struct *task)
+/* The task's cgroup in the hierarchy that tells containers apart. Of an array
+ * the verifier lets a constant element be loaded; the branches not taken it removes. */
+static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 {
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct css_set *set = plain(task)->cgroups;
 
-	if (settings.subsys < 0)
-		return BPF_CORE_READ(set, dfl_cgrp, kn);
-
-	__u64 where = (__u64)set + bpf_core_field_offset(struct css_set, subsys) +
-		      (__u32)settings.subsys * sizeof(void *);
-	struct cgroup_subsys_state *state = NULL;
-	if (bpf_probe_read_kernel(&state, sizeof(state), (void *)where) || !state)
-		return NULL;
-	return BPF_CORE_READ(state, cgroup, kn);
+#define SUBSYS(n)                   \
+	if (settings.subsys == (n)) \
+		return set->subsys[n]->cgroup;
+	SUBSYS(0)
+	SUBSYS(1)
+	SUBSYS(2)
+	SUBSYS(3)
+	SUBSYS(4)
+	SUBSYS(5)
+	SUBSYS(6)
+	SUBSYS(7)
+	SUBSYS(8)
+	SUBSYS(9)
+	SUBSYS(10)
+	SUBSYS(11)
+	SUBSYS(12)
+	SUBSYS(13)
+	SUBSYS(14)
+	SUBSYS(15)
+#undef SUBSYS
+		return set->dfl_cgrp;
 }
 
 static __always_inline void container_seen(__u64 id, struct container *container)
@@ -162,17 +175,36 @@ __noinline __u64 resolve_container(__u64 leaf)
 	return container;
 }
 
+/* The cgroup that was looked at last on this CPU, and its container. */
+struct recent {
+	__u64 cgroup, container;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct recent);
+} recents SEC(".maps");
+
 /* The kernfs id of the task's container, 0 outside containers. */
 static __always_inline __u64 container_of_task(struct task_struct *task)
 {
-	struct kernfs_node *node = cgroup_node(task);
-	if (!node)
+	struct cgroup *cgroup = cgroup_of(task);
+	if (!cgroup)
 		return 0;
-	__u64 id = BPF_CORE_READ(node, id);
+	__u32 zero = 0;
+	__u64 id = cgroup->kn->id;
+	struct recent *recent = bpf_map_lookup_elem(&recents, &zero);
+	if (!recent)
+		return 0;
+	if (settings.per_cpu && recent->cgroup == id)
+		return recent->container;
 	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
-	if (known)
-		return *known;
-	return resolve_container((__u64)node);
+	__u64 container = known ? *known : resolve_container((__u64)BPF_CORE_READ(cgroup, kn));
+	if (settings.per_cpu)
+		*recent = (struct recent){ id, container };
+	return container;
 }
 
 #endif

@@ -9,6 +9,7 @@
 #define CAPMON_CONDITION_H
 
 #include "call.h"
+#include "cred.h"
 
 #define S_ISUID 04000
 #define S_ISGID 02000
@@ -79,13 +80,13 @@ static __always_inline enum condition set_id_condition(const struct uid_gid_map 
 /* cap_capset asks for CAP_SETPCAP on every call, but needs it only to make
  * inheritable what is neither inheritable nor permitted (security/commoncap.c). */
 static __always_inline enum condition capset_condition(const struct call *call,
-						       const struct cred *cred)
+						       const struct asked *asked)
 {
 	struct capability_sets wanted = {};
 
 	if (!read_capset(call, &wanted))
 		return CONDITION_UNREADABLE;
-	__u64 allowed = capabilities(&cred->cap_inheritable) | capabilities(&cred->cap_permitted);
+	__u64 allowed = asked->inheritable | asked->permitted;
 	return wanted.inheritable & settings.known & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
 }
 
@@ -191,24 +192,23 @@ static __always_inline enum condition mq_open_condition(const struct call *call,
 
 static __always_inline enum condition condition_of(const struct check_key *key,
 						   const struct call *call, struct call_rule rule,
-						   const struct cred *cred,
+						   const struct asked *asked,
 						   struct task_struct *task)
 {
-	struct user_namespace *ns = BPF_CORE_READ(cred, user_ns);
-
 	switch (key->capability) {
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&ns->uid_map, call->args[0], BPF_CORE_READ(cred, uid.val),
-					BPF_CORE_READ(cred, suid.val));
+		return set_id_condition(&asked->ns->uid_map, call->args[0], asked->uid,
+					asked->suid);
 	case CAP_SETGID:
 		if (rule.kind != CALL_SETGID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&ns->gid_map, call->args[0], BPF_CORE_READ(cred, gid.val),
-					BPF_CORE_READ(cred, sgid.val));
+		return set_id_condition(&asked->ns->gid_map, call->args[0], asked->gid,
+					asked->sgid);
 	case CAP_SETPCAP:
-		return rule.kind == CALL_CAPSET ? capset_condition(call, cred) : CONDITION_UNTESTED;
+		return rule.kind == CALL_CAPSET ? capset_condition(call, asked) :
+						  CONDITION_UNTESTED;
 	case CAP_FSETID:
 		return mode_condition(call, rule, task);
 	case CAP_IPC_LOCK:

@@ -7,6 +7,7 @@
 #define CAPMON_DEMAND_H
 
 #include "call.h"
+#include "cred.h"
 
 #ifndef CAP_SYS_ADMIN
 #define CAP_SYS_ADMIN 21
@@ -19,15 +20,15 @@
  * permitted before.
  */
 static __always_inline void keep_capset(struct check_key *key, const struct call *call,
-					const struct cred *cred)
+					const struct asked *asked)
 {
 	struct capability_sets sets = {};
 
 	if (!read_capset(call, &sets))
 		return;
 	key->args[0] = sets.permitted & settings.known;
-	key->args[1] = sets.inheritable & settings.known & ~capabilities(&cred->cap_inheritable);
-	key->args[2] = capabilities(&cred->cap_permitted);
+	key->args[1] = sets.inheritable & settings.known & ~asked->inheritable;
+	key->args[2] = asked->permitted;
 }
 
 /*
@@ -37,13 +38,12 @@ static __always_inline void keep_capset(struct check_key *key, const struct call
  * given, and whether its maker had.
  */
 static __always_inline void keep_map(struct check_key *key, const struct call *call,
-				     const struct cred *cred, struct user_namespace *target,
+				     const struct asked *asked, struct user_namespace *target,
 				     __u32 base)
 {
 	__u8 text[DETAIL_LEN] = {};
 
-	if (BPF_CORE_READ(cred, user_ns) != target || !base ||
-	    BPF_CORE_READ(target, parent, ns.inum) != base)
+	if (asked->ns != target || !base || BPF_CORE_READ(target, parent, ns.inum) != base)
 		return;
 	if (bpf_probe_read_user(text, call->args[2] < DETAIL_LEN ? call->args[2] : DETAIL_LEN,
 				(void *)call->args[1]))
@@ -57,13 +57,13 @@ static __always_inline void keep_map(struct check_key *key, const struct call *c
 }
 
 static __always_inline void keep_demands(struct check_key *key, const struct call *call,
-					 struct call_rule rule, const struct cred *cred,
+					 struct call_rule rule, const struct asked *asked,
 					 struct user_namespace *target, __u32 base)
 {
 	if (rule.kind == CALL_CAPSET && key->capability == CAP_SETPCAP)
-		keep_capset(key, call, cred);
+		keep_capset(key, call, asked);
 	if (rule.kind == CALL_WRITE && key->capability == CAP_SYS_ADMIN)
-		keep_map(key, call, cred, target, base);
+		keep_map(key, call, asked, target, base);
 }
 
 #endif

@@ -64,7 +64,7 @@ __noinline int executed_file(__u64 container)
 	struct execution_key key = {
 		.container = container,
 		.inode = BPF_CORE_READ(file, f_inode, i_ino),
-		.ambient = capabilities(&BPF_CORE_READ(task, real_cred)->cap_ambient),
+		.ambient = CAPABILITIES(plain(task)->real_cred, cap_ambient),
 		.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev),
 		.nosuid = !may_raise(task, file),
 		.overlay = BPF_CORE_READ(file, f_inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC,

@@ -28,11 +28,13 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
-/* An array of two __u32 up to 6.2, one u64 since: the same eight bytes, under
- * another name, so that they are read by their place (capabilities). */
 typedef struct {
 	__u64 val;
 } kernel_cap_t;
+
+typedef struct {
+	__u32 cap[2];
+} kernel_cap_t___before_6_3;
 
 struct ns_common {
 	unsigned int inum;
@@ -68,6 +70,11 @@ struct cred {
 	struct group_info *group_info;
 };
 
+struct cred___before_6_3 {
+	kernel_cap_t___before_6_3 cap_inheritable, cap_permitted, cap_effective, cap_bset,
+		cap_ambient;
+};
+
 struct kernfs_node {
 	const char *name;
 	struct kernfs_node *__parent;
@@ -89,7 +96,7 @@ struct cgroup_subsys_state {
 
 struct css_set {
 	struct cgroup *dfl_cgrp;
-	struct cgroup_subsys_state *subsys[1];
+	struct cgroup_subsys_state *subsys[16];
 };
 
 struct mnt_namespace {
@@ -196,7 +203,7 @@ struct task_struct {
 
 #if defined(__TARGET_ARCH_x86)
 struct pt_regs {
-	unsigned long r10, r9, r8, ax, bx, cx, dx, si, di, orig_ax;
+	unsigned long r15, r10, r9, r8, ax, bx, cx, dx, si, di, orig_ax;
 };
 #elif defined(__TARGET_ARCH_arm64)
 struct user_pt_regs {
@@ -211,13 +218,5 @@ struct pt_regs {
 #endif
 
 #pragma clang attribute pop
-
-static __always_inline __u64 capabilities(const kernel_cap_t *set)
-{
-	__u64 bits = 0;
-
-	bpf_probe_read_kernel(&bits, sizeof(bits), set);
-	return bits;
-}
 
 #endif

@@ -34,11 +34,8 @@ struct {
 static __always_inline bool same_question(const struct check_key *one,
 					  const struct check_key *other)
 {
-	__u64 differing = (one->capability ^ other->capability) | (one->subject ^ other->subject);
-
-	for (int i = 0; i < SITE_DEPTH; i++)
-		differing |= one->site[i] ^ other->site[i];
-	return !differing;
+	return !((one->capability ^ other->capability) | (one->subject ^ other->subject)) &&
+	       same_site(one->site, other->site);
 }
 
 /* Remembers a refusal until its system call returns. */
@@ -127,9 +124,11 @@ static __always_inline void note_use(const struct check_key *key, bool own)
 
 	if (!container || key->capability >= 64)
 		return;
-	__sync_fetch_and_or(&container->used, 1ULL << key->capability);
-	if (!own)
-		__sync_fetch_and_or(&container->kept, 1ULL << key->capability);
+	__u64 bit = 1ULL << key->capability;
+	if (!(container->used & bit))
+		__sync_fetch_and_or(&container->used, bit);
+	if (!own && !(container->kept & bit))
+		__sync_fetch_and_or(&container->kept, bit);
 }
 
 /* A thread ends, with what it still holds of what was used: by itself or by another, such
@@ -141,8 +140,7 @@ static __always_inline void keep_used(struct task_struct *task, struct container
 	if (!state || state->phase != PHASE_WORKLOAD || !container->used)
 		return;
 	__sync_fetch_and_or(&container->kept,
-			    container->used &
-				    capabilities(&BPF_CORE_READ(task, real_cred)->cap_permitted));
+			    container->used & CAPABILITIES(plain(task)->real_cred, cap_permitted));
 }
 
 #endif

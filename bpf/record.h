@@ -16,6 +16,9 @@
 #define DETAIL_LEN 16 /* bytes kept of what an argument points to */
 #define CGROUP_NAME_LEN 128
 #define PATH_LEN 256
+#define CHAIN_MAX 12 /* return addresses by which a chain of callers is known again */
+#define CHAIN_PARTS 3
+#define MEMOS 64 /* kinds of check that each CPU remembers; a power of two */
 #define ERROR_MAX 4095 /* MAX_ERRNO, include/linux/err.h */
 
 /* How cap_capable's walk through the user namespaces ended. */
@@ -112,9 +115,44 @@ struct check_value {
 	 * the others ended (forbidden: with EPERM or EACCES). The rest is not known. */
 	__u64 overruled, succeeded, forbidden, failed;
 	__u64 first_ns; /* CLOCK_BOOTTIME */
-	__u64 last_ns;
+	__u64 last_ns; /* to a tick of the kernel's clock */
 	__u32 pid; /* thread group that was first, in the initial pid namespace */
 	__u32 uid; /* effective, in the initial user namespace */
+};
+
+/* A chain of callers, and where on the stack its return addresses lie. The first ones lie
+ * at fixed distances from the program's context. Behind a function that addresses its
+ * frame by the base pointer, it is from where that pointed: the number of such parts is
+ * limited. */
+struct chain {
+	__u64 address[CHAIN_MAX]; /* from what called the program outwards; 0: no chain */
+	__s16 at[CHAIN_MAX]; /* bytes from where their part is measured */
+	__s16 base[CHAIN_PARTS]; /* where that is said, bytes from where the part before is
+				    measured; of the first, it is the context */
+	__u8 begin[CHAIN_PARTS]; /* the first address of each part; CHAIN_MAX: there is none */
+	__u8 ends; /* 1: the last address is what user space has entered the kernel by */
+	__u8 pad[4];
+};
+
+/* A kind of check that a CPU has seen lately, with those that are not in the checks map
+ * yet. */
+struct memo {
+	__u64 version; /* grows when the key changes; odd: it is just changing */
+	struct check_key key;
+	struct chain chain;
+	__s64 misses; /* checks that came here in a row and were others */
+	__u64 count;
+	__u64 last_ns; /* to a tick of the kernel's clock */
+	__u64 tick;
+};
+
+/* What one CPU remembers. */
+struct remembered {
+	/* Where the first address of all chains lies: bytes from the program's context. It is
+	 * as the compiler has laid out the frame that the context is in, and found by trying. */
+	__s32 start;
+	__u32 starts; /* places that it may be; 1: it is known */
+	struct memo memo[MEMOS];
 };
 
 struct container {
@@ -218,17 +256,24 @@ enum counter {
 	COUNTER_EXECUTIONS = 7, /* executions that found no room in the executions map */
 	COUNTER_CALLS = 8, /* watched system calls that found no room in the calls map */
 	COUNTER_TAKEN_OVER = 9, /* turns that an understudy took over; nothing lost */
-	COUNTER_MAX = 10,
+	COUNTER_CHAINS = 10, /* chains of callers known again, and wrongly */
+	COUNTER_MAX = 11,
 };
 
 struct config {
 	__u64 asker_start, asker_end; /* address range of cap_capable */
 	__u64 capset, task_prctl; /* addresses in cap_capset and cap_task_prctl */
 	__u64 known; /* the capabilities that this kernel knows */
+	__u64 text_start, text_end; /* of the kernel proper, without modules */
+	__u64 orc_ips, orcs; /* the kernel's tables for unwinding, see orc.h */
+	__u32 orc_count; /* their length; 0: chains of callers are not remembered */
 	__u32 outcomes; /* 1: learn how the system calls end in which a check is refused */
 	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */
 	__u32 page_size;
 	__u32 preemptible; /* 1: the programs can be preempted, and have understudies */
+	__u32 per_cpu; /* 1: what a program keeps for its CPU no other task's run can disturb */
+	__u32 casts; /* 1: the kernel has bpf_rdonly_cast */
+	__u32 pad;
 };
 
 #endif

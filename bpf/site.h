@@ -8,6 +8,15 @@
 #define STACK_DEPTH 32
 
 struct stack {
+	__u32 used;
+	__u32 first; /* of them what the call site begins with */
+	__u32 text; /* and where those of the kernel proper begin */
+	__u32 end; /* and the call site ends */
+	/* For memo.h: bytes below user space's registers, of the next address, of the saved
+	 * base pointer, and of what the current part of the chain is measured from. */
+	__u32 below, saved, base;
+	__u32 part; /* of the chain */
+	__u32 place; /* bytes below user space's registers, of the address looked at last */
 	__u64 address[STACK_DEPTH];
 };
 
@@ -36,20 +45,33 @@ __noinline int first_site(void)
 
 /* Fills site with the return addresses above cap_capable. bpf_get_stack sets the
  * rest of its buffer to zero. */
-static __always_inline void read_site(void *ctx, __u64 *site)
+static __always_inline void walk_stack(void *ctx, __u64 *site)
 {
 	__u32 zero = 0;
 	struct stack *stack = bpf_map_lookup_elem(&stacks, &zero);
 
 	if (!stack)
 		return;
-	if (bpf_get_stack(ctx, stack->address, sizeof(stack->address), 0) <= 0) {
+	long size = bpf_get_stack(ctx, stack->address, sizeof(stack->address), 0);
+	if (size <= 0) {
+		stack->used = 0;
 		count(COUNTER_NO_SITE);
 		return;
 	}
-	__u32 first = first_site();
+	stack->used = size / sizeof(__u64);
+	stack->first = first_site();
+	__u32 first = stack->first;
 	if (first <= STACK_DEPTH - SITE_DEPTH)
 		__builtin_memcpy(site, &stack->address[first], SITE_DEPTH * sizeof(__u64));
+}
+
+static __always_inline bool same_site(const __u64 *one, const __u64 *other)
+{
+	__u64 differing = 0;
+
+	for (int i = 0; i < SITE_DEPTH; i++)
+		differing |= one[i] ^ other[i];
+	return !differing;
 }
 
 /*

@@ -60,12 +60,12 @@ struct runtime {
  * leaves. Zero if there are too many in between to be a runtime's. */
 static __always_inline struct runtime runtime_of(struct task_struct *task, __u64 container)
 {
-	struct task_struct *ancestor = BPF_CORE_READ(task, real_parent);
+	struct task_struct *ancestor = plain(task)->real_parent;
 
 	for (int i = 0; i < ANCESTORS && ancestor; i++) {
-		if (BPF_CORE_READ(ancestor, pid) == 0 || container_of_task(ancestor) != container)
+		if (ancestor->pid == 0 || container_of_task(ancestor) != container)
 			return (struct runtime){ mount_namespace(ancestor), root_of(ancestor) };
-		ancestor = BPF_CORE_READ(ancestor, real_parent);
+		ancestor = ancestor->real_parent;
 	}
 	return (struct runtime){};
 }
@@ -98,15 +98,15 @@ static __always_inline bool executes_own_file(struct task_struct *task, struct r
  */
 __noinline int phase_by_executable(__u64 container)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	struct task_struct *task = plain(bpf_get_current_task_btf());
 	struct runtime runtime = runtime_of(task, container);
 
 	for (int i = 0; i < ANCESTORS && task; i++) {
-		if (BPF_CORE_READ(task, pid) == 0 || container_of_task(task) != container)
+		if (task->pid == 0 || container_of_task(task) != container)
 			break;
 		if (executes_own_file(task, runtime))
 			return PHASE_WORKLOAD;
-		task = BPF_CORE_READ(task, real_parent);
+		task = task->real_parent;
 	}
 	return PHASE_SETUP;
 }
@@ -115,7 +115,7 @@ static __always_inline __u64 keyring_of(const struct cred *cred)
 {
 	if (!bpf_core_field_exists(cred->session_keyring))
 		return 0;
-	return (__u64)BPF_CORE_READ(cred, session_keyring);
+	return (__u64)cred->session_keyring;
 }
 
 /* First sight of a workload process: the container's own sets and namespace. */
@@ -130,15 +130,15 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 	__sync_fetch_and_add(&container->processes, 1);
 	if (container->workload_ns)
 		return;
-	const struct cred *cred = BPF_CORE_READ(task, real_cred);
+	const struct cred *cred = plain(task)->real_cred;
 	container->workload_ns = now;
 	container->existed = existed;
-	container->bounding = capabilities(&cred->cap_bset);
-	container->permitted = capabilities(&cred->cap_permitted);
+	container->bounding = CAPABILITIES(cred, cap_bset);
+	container->permitted = CAPABILITIES(cred, cap_permitted);
 	container->keyring = keyring_of(cred);
-	container->uid = BPF_CORE_READ(cred, euid.val);
+	container->uid = cred->euid.val;
 	if (!container->base_userns)
-		container->base_userns = BPF_CORE_READ(cred, user_ns, ns.inum);
+		container->base_userns = cred->user_ns->ns.inum;
 }
 
 /* The current task's state; one without is a task that was there before capmon, or one

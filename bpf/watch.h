@@ -66,7 +66,7 @@ static __always_inline void watched_call(struct task_struct *task, struct call *
 		bpf_probe_read_user(&flags, sizeof(flags), (void *)call->args[0]);
 		key.args[0] = flags & watch->masks[0];
 	}
-	BPF_CORE_READ_INTO(&key.comm, task, group_leader, comm);
+	read_comm(task, key.comm);
 	record_call(&key, BPF_CORE_READ(task, real_cred, euid.val));
 }
 

@@ -122,8 +122,15 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if preemption.Tracepoints || preemption.Trampolines && hook == Fexit {
+	preemptible := preemption.Tracepoints || preemption.Trampolines && hook == Fexit
+	if preemptible && preemption.Forbiddable {
 		p.settings.Preemptible = 1
+	}
+	if !preemptible || preemption.Forbiddable {
+		p.settings.PerCpu = 1
+	}
+	if kernel.HasFunction(p.types, "bpf_rdonly_cast") {
+		p.settings.Casts = 1
 	}
 	if err := errors.Join(
 		spec.Variables["settings"].Set(p.settings),
@@ -157,8 +164,8 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	}
 	if p.settings.Preemptible == 0 {
 		spec.Maps["turns"].MaxEntries = 1
-		withoutKernelFunctions(spec)
 	}
+	withoutMissingFunctions(spec, p.types)
 	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
 	if err != nil {
 		return nil, refusal(err)
@@ -175,13 +182,13 @@ func refusal(err error) error {
 	return fmt.Errorf("loading: %w", err)
 }
 
-// withoutKernelFunctions takes out the calls of kernel functions, which only understudies
-// need: for one that the kernel lacks, the library looks into the kernel's modules, and
-// that takes CAP_SYS_ADMIN.
-func withoutKernelFunctions(spec *ebpf.CollectionSpec) {
+// withoutMissingFunctions takes out the calls of functions that the kernel lacks, which
+// the programs do not come to there: the library would look into the kernel's modules,
+// and that takes CAP_SYS_ADMIN.
+func withoutMissingFunctions(spec *ebpf.CollectionSpec, types *btf.Spec) {
 	for _, program := range spec.Programs {
 		for i, instruction := range program.Instructions {
-			if instruction.IsKfuncCall() {
+			if instruction.IsKfuncCall() && !kernel.HasFunction(types, instruction.Reference()) {
 				program.Instructions[i] = asm.Mov.Imm(asm.R0, 0).WithSymbol(instruction.Symbol())
 			}
 		}

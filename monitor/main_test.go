@@ -221,17 +221,15 @@ func setuidZero(c Check) bool {
 // rawChecks are the counts of a container's checks as the kernel keeps them.
 func rawChecks(t *testing.T, m *Monitor, cgroup uint64) map[bpf.CapmonCheckKey]uint64 {
 	t.Helper()
+	counted, err := m.countedChecks()
+	if err != nil {
+		t.Fatal(err)
+	}
 	counts := make(map[bpf.CapmonCheckKey]uint64)
-	var key bpf.CapmonCheckKey
-	var value bpf.CapmonCheckValue
-	each := m.attached.maps.Checks.Iterate()
-	for each.Next(&key, &value) {
+	for key, value := range counted {
 		if key.Container == cgroup {
 			counts[key] = value.Count
 		}
-	}
-	if err := each.Err(); err != nil {
-		t.Fatal(err)
 	}
 	return counts
 }

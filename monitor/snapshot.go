@@ -66,6 +66,9 @@ type Losses struct {
 	Skipped uint64 `json:",omitempty"`
 	// NoSite: checks recorded without the kernel function that asked.
 	NoSite uint64 `json:",omitempty"`
+	// Chains: times that a call site told from memory was not what a walk of the stack
+	// said. Since the first, each is walked.
+	Chains uint64 `json:",omitempty"`
 	// Verdicts: checks where the kernel's answer was not the one computed.
 	Verdicts uint64 `json:",omitempty"`
 }
@@ -184,15 +187,13 @@ func (m *Monitor) readChecks() (map[uint64][]Check, error) {
 	if err != nil {
 		return nil, err
 	}
-	checks := make(map[uint64][]Check)
-	var key bpf.CapmonCheckKey
-	var value bpf.CapmonCheckValue
-	each := m.attached.maps.Checks.Iterate()
-	for each.Next(&key, &value) {
-		checks[key.Container] = append(checks[key.Container], m.check(symbols, &key, &value))
+	counted, err := m.countedChecks()
+	if err != nil {
+		return nil, err
 	}
-	if err := each.Err(); err != nil {
-		return nil, fmt.Errorf("reading the map of checks: %w", err)
+	checks := make(map[uint64][]Check)
+	for key, value := range counted {
+		checks[key.Container] = append(checks[key.Container], m.check(symbols, &key, &value))
 	}
 	return checks, nil
 }
@@ -239,6 +240,7 @@ func (m *Monitor) losses() (Losses, error) {
 		TooDeep:    counters[bpf.CapmonCounterCOUNTER_CGROUP_DEPTH],
 		TaskStates: counters[bpf.CapmonCounterCOUNTER_TASK_STATE],
 		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_SITE],
+		Chains:     counters[bpf.CapmonCounterCOUNTER_CHAINS],
 		Verdicts:   counters[bpf.CapmonCounterCOUNTER_VERDICT],
 		Skipped:    skipped,
 	}, err

@@ -81,12 +81,13 @@ var brief = []string{
 	"file-capability", "capset-only", "map-root", "map-locked-within", "acl-by-path", "list-packet-sockets", "exec-by-thread", "memory-policy", "securebits",
 }
 
-// One run, seen by all hooks at once: a capmon for each, one the command of the other.
+// walking is the first hook once more, with a walk of the stack at every check.
+const walking = "walking"
+
+// One run, seen by all hooks at once: a capmon for each, one the command of the other. One
+// more tells no call site from memory.
 func TestEveryHookSaysTheSame(t *testing.T) {
 	all := hooks(t)
-	if len(all) < 2 && !inGuest() {
-		t.Skipf("only %v works here", all)
-	}
 	chosen := slices.Clone(workloads)
 	if testing.Short() {
 		chosen = named(t, brief...)
@@ -102,7 +103,7 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 	for _, w := range chosen {
 		fmt.Fprintf(&table, "\nrow: %s ", w.name)
 		var first seen
-		for i, hook := range all {
+		for i, hook := range slices.Concat(all, []monitor.Hook{walking}) {
 			got := only(t, said[hook], "hook-"+w.name)
 			got.withoutSetup()
 			if i == 0 {
@@ -115,6 +116,7 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 				}
 			})
 			switch {
+			case hook == walking:
 			case !right:
 				table.WriteByte('!')
 			case w.unseen(t) != "":
@@ -184,10 +186,14 @@ func profileByAll(t *testing.T, all []monitor.Hook, chosen []workload) map[monit
 		t.Fatal(err)
 	}
 	command := []string{"sh", script}
-	for _, hook := range all {
-		file := filepath.Join(directory, string(hook))
-		command = slices.Concat([]string{binary, "profile", "--hook", string(hook), "--save", file, "--"}, command)
+	observe := func(name, hook monitor.Hook, options ...string) {
+		file := filepath.Join(directory, string(name))
+		command = slices.Concat([]string{binary, "profile", "--hook", string(hook), "--save", file}, options, []string{"--"}, command)
 	}
+	for _, hook := range all {
+		observe(hook, hook)
+	}
+	observe(walking, all[0], "--walk")
 	mustExecute(t, command...)
 	if failed, err := os.ReadFile(failures); err == nil {
 		t.Errorf("these failed:\n%s", failed)
@@ -196,6 +202,7 @@ func profileByAll(t *testing.T, all []monitor.Hook, chosen []workload) map[monit
 	for _, hook := range all {
 		said[hook] = load(t, filepath.Join(directory, string(hook)), hook)
 	}
+	said[walking] = load(t, filepath.Join(directory, walking), all[0])
 	return said
 }
 
@@ -231,7 +238,7 @@ func admitsSkips(t *testing.T, got *seen) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !inGuest() || !preemption.Tracepoints {
+	if !inGuest() || !preemption.Trampolines {
 		return
 	}
 	got.Cautions = slices.DeleteFunc(got.Cautions, func(caution string) bool {

@@ -69,6 +69,7 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 	flags.Uint32Var(&p.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 32768)")
 	flags.Uint32Var(&p.monitor.MaxContainers, "max-containers", 0, "room in the kernel for this many containers (default 4096)")
 	flags.BoolVar(&p.monitor.Outcomes, "outcomes", true, "tell refusals that made a system call fail from those that did not matter; slows all system calls of the host by some 0.15 µs")
+	flags.BoolVar(&p.monitor.Walk, "walk", false, "tell no call site from memory, but walk the kernel's stack at every check: slower, and says the same")
 	flags.StringVar(&p.save, "save", "", "write the profile to this file")
 	flags.StringArrayVar(&p.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
 	flags.StringArrayVar(&p.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
@@ -76,6 +77,7 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also containers that others start meanwhile")
 	flags.StringVar(&p.readyFile, "ready-file", "", "create this file when recording has begun")
 	_ = flags.MarkHidden("ready-file")
+	_ = flags.MarkHidden("walk")
 	return cmd
 }
 

@@ -15,15 +15,18 @@ type Preemption struct {
 	Trampolines bool
 	// Tracepoints: from one on a tracepoint.
 	Tracepoints bool
+	// Forbiddable: a program can ask not to be.
+	Forbiddable bool
 }
 
 var (
-	// bpf_preempt_disable, without which nothing can be done about it.
+	// bpf_preempt_disable.
 	canForbid = Version{6, 10}
-	// PREEMPT_LAZY, which distributions choose where it is, and tracepoints of system
-	// calls that can be preempted; the others can at least in 7.3
-	// (include/linux/tracepoint.h).
-	preemptible = Version{6, 13}
+	// PREEMPT_LAZY, which distributions choose where it is.
+	lazy = Version{6, 13}
+	// Until then a tracepoint forbids preemption, and where one of system calls does not
+	// (since 6.13) what calls its programs does (include/trace/bpf_probe.h).
+	preemptibleTracepoints = Version{7, 0}
 )
 
 // PreemptionOfPrograms tells what this kernel allows. Which of its models is in use
@@ -46,13 +49,14 @@ func PreemptionOfPrograms() (Preemption, error) {
 
 // preemption decides from uname -r, uname -v and the boot parameters.
 func preemption(v Version, built, boot string) Preemption {
-	if v.Before(canForbid) || !strings.Contains(built, "PREEMPT") {
+	if !strings.Contains(built, "PREEMPT") {
 		return Preemption{}
 	}
 	parameters := strings.Fields(boot)
 	asked := slices.Contains(parameters, "preempt=full") || slices.Contains(parameters, "preempt=lazy")
 	return Preemption{
-		Trampolines: asked || !v.Before(preemptible),
-		Tracepoints: !v.Before(preemptible),
+		Trampolines: asked || !v.Before(lazy),
+		Tracepoints: !v.Before(preemptibleTracepoints),
+		Forbiddable: !v.Before(canForbid),
 	}
 }

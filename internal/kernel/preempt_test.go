@@ -9,11 +9,12 @@ func TestWhatCanBePreempted(t *testing.T) {
 		built, boot string
 		want        Preemption
 	}{
-		{Version{6, 1}, dynamic, "quiet preempt=full", Preemption{}},
-		{Version{6, 12}, dynamic, "quiet", Preemption{}},
-		{Version{6, 12}, dynamic, "quiet preempt=full", Preemption{Trampolines: true}},
-		{Version{6, 18}, dynamic, "", Preemption{Trampolines: true, Tracepoints: true}},
-		{Version{7, 3}, dynamic, "", Preemption{Trampolines: true, Tracepoints: true}},
+		{Version{6, 1}, dynamic, "quiet", Preemption{}},
+		{Version{6, 1}, dynamic, "quiet preempt=full", Preemption{Trampolines: true}},
+		{Version{6, 12}, dynamic, "quiet", Preemption{Forbiddable: true}},
+		{Version{6, 12}, dynamic, "quiet preempt=full", Preemption{Trampolines: true, Forbiddable: true}},
+		{Version{6, 18}, dynamic, "", Preemption{Trampolines: true, Forbiddable: true}},
+		{Version{7, 3}, dynamic, "", Preemption{Trampolines: true, Tracepoints: true, Forbiddable: true}},
 		{Version{7, 3}, "#1 SMP Debian", "", Preemption{}},
 	} {
 		if got := preemption(test.version, test.built, test.boot); got != test.want {

@@ -30,6 +30,7 @@ type Symbols struct {
 	names  string   // all names, one after the other
 	// modules were loaded when they were read.
 	modules []string
+	orc     map[string]uint64 // of what OrcTables needs
 }
 
 type symbol struct {
@@ -98,10 +99,11 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 	names.Grow(usual * 20)
 
 	lines := bufio.NewScanner(r)
+	orc := make(map[string]uint64)
 	var hidden bool
 	for lines.Scan() {
 		address, kind, name, ok := fields(lines.Bytes())
-		if !ok || !isFunction(kind, name) {
+		if !ok || !isFunction(kind, name) && !isOrcLabel(name) {
 			continue
 		}
 		value, err := parseHex(address)
@@ -110,6 +112,10 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 		}
 		if value == 0 {
 			hidden = true
+			continue
+		}
+		if isOrcLabel(name) {
+			orc[string(name)] = value
 			continue
 		}
 		sorted = append(sorted, symbol{value, uint32(names.Len()), uint16(len(name)), kind == 'T'})
@@ -124,7 +130,7 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 		}
 		return nil, errors.New("reading kernel symbols: there are none")
 	}
-	s := &Symbols{sorted: sorted, names: names.String()}
+	s := &Symbols{sorted: sorted, names: names.String(), orc: orc}
 	slices.SortFunc(s.sorted, func(one, other symbol) int {
 		if one.address != other.address {
 			return cmp.Compare(one.address, other.address)

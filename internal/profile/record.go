@@ -164,6 +164,7 @@ func losses(l monitor.Losses) []string {
 	add(l.TaskStates, "%d times a task's phase could not be remembered: set-up may be taken for workload")
 	add(l.Skipped, "%d checks were skipped by the kernel because the recorder was already running on that CPU")
 	add(l.NoSite, "%d checks were recorded without the kernel function that asked")
+	add(l.Chains, "the kernel function that asked was told wrongly for %d of the checks that were looked at twice, and perhaps for others")
 	add(l.Verdicts, "%d checks had another result than the one computed from the credential")
 	return reasons
 }

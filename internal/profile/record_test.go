@@ -118,6 +118,7 @@ func TestEveryLossIsTold(t *testing.T) {
 		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups too deep"}},
 		{losses: monitor.Losses{TaskStates: 2}, want: []string{"2 times a task's phase could not be remembered"}},
 		{losses: monitor.Losses{Skipped: 2}, want: []string{"2 checks were skipped by the kernel"}},
+		{losses: monitor.Losses{Chains: 1}, want: []string{"told wrongly for 1 of the checks that were looked at twice"}},
 		{losses: monitor.Losses{NoSite: 2}, want: []string{"2 checks were recorded without the kernel function"}},
 		{losses: monitor.Losses{Verdicts: 2}, want: []string{"2 checks had another result"}},
 		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "1 checks found", "3 checks were skipped"}},

@@ -1,0 +1,140 @@
+package monitor
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// countedByCPUs is how many of a container's checks are counted where each CPU remembers
+// them.
+func countedByCPUs(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
+	t.Helper()
+	perCPU, err := m.remembered()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range perCPU {
+		for _, memo := range perCPU[i].Memo {
+			if memo.Key.Container == cgroup {
+				n += memo.Count
+			}
+		}
+	}
+	return n
+}
+
+// What is told from memory is what a walk of the stack says: each kind of check, with its
+// call site, and how many there were.
+func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
+	remembering, walking := start(t, Options{Outcomes: true}), start(t, Options{Outcomes: true, Walk: true})
+	id := run(t, "bb", "sh", "-c", `
+		touch /tmp/f; chown 5 /tmp/f; ping -c1 127.0.0.1; su user -c true
+		probe repeat 3000 setuid0 & probe repeat 3000 setgid0 & wait
+		probe repeat 500 rawsock; probe fork 100; probe thread true; probe vfork true
+		for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cat /data/secret; chroot / true; done`)
+	c := find(t, remembering, id)
+	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
+	for key, count := range walked {
+		if counts[key] != count {
+			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
+		}
+	}
+	for key, count := range counts {
+		if walked[key] == 0 {
+			t.Errorf("counted %d from memory only: %+v", count, key)
+		}
+	}
+	if n := countedByCPUs(t, remembering, c.Cgroup); n < 5000 {
+		t.Errorf("only %d of %d checks were told from memory", n, c.Made)
+	}
+	if n := countedByCPUs(t, walking, c.Cgroup); n != 0 {
+		t.Errorf("%d checks were told from memory", n)
+	}
+	lossless(t, snapshot(t, remembering))
+	lossless(t, snapshot(t, walking))
+}
+
+// More kinds than the CPUs remember take turns there, and none of the counts is lost.
+func TestKindsTakeTurnsInMemory(t *testing.T) {
+	remembering, walking := start(t, Options{}), start(t, Options{Walk: true})
+	const rounds = 40
+	var script string
+	for range rounds {
+		script += "probe repeat 20 setuid0; probe repeat 20 setgid0; probe repeat 20 rawsock; touch /tmp/f; chown 5 /tmp/f; cat /data/secret;"
+	}
+	id := run(t, "bb", "sh", "-c", script)
+	c := find(t, remembering, id)
+	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
+	if len(counts) != len(walked) {
+		t.Errorf("%d kinds and %d", len(counts), len(walked))
+	}
+	for key, count := range walked {
+		if counts[key] != count {
+			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
+		}
+	}
+	if n := countedByCPUs(t, remembering, c.Cgroup); n == 0 || n == c.Made {
+		t.Errorf("%d of %d checks are counted where the CPUs remember them", n, c.Made)
+	}
+}
+
+// spoil changes what the CPUs remember of how a container's call sites look.
+func spoil(t *testing.T, m *Monitor, cgroup uint64) {
+	t.Helper()
+	perCPU, err := m.remembered()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range perCPU {
+		for j := range perCPU[i].Memo {
+			if memo := &perCPU[i].Memo[j]; memo.Key.Container == cgroup {
+				memo.Key.Site[1]++
+			}
+		}
+	}
+	if err := m.attached.maps.Memos.Put(uint32(0), perCPU); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Should a call site be told wrongly all the same, that is found out, said, and the end of
+// telling any from memory.
+func TestWrongMemoryIsFoundOut(t *testing.T) {
+	if err := lockLosses(unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := lockLosses(unix.LOCK_SH); err != nil {
+			t.Error(err)
+		}
+	})
+	m := start(t, Options{})
+	directory, options := within(t)
+	command := append(options, "--cpuset-cpus=0", "bb", "sh", "-c", `
+		probe repeat 500 setuid0; touch /shared/remembered
+		until [ -e /shared/spoiled ]; do sleep 0.01; done
+		probe repeat 3000 setuid0; touch /shared/done; sleep 1000`)
+	id := launch(t, command...)
+	await(t, directory, "remembered")
+	c := find(t, m, id)
+	if n := countedByCPUs(t, m, c.Cgroup); n < 400 {
+		t.Fatalf("only %d checks were told from memory", n)
+	}
+	spoil(t, m, c.Cgroup)
+	if err := os.WriteFile(filepath.Join(directory, "spoiled"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await(t, directory, "done")
+	s := snapshot(t, m)
+	if s.Losses.Chains == 0 || !s.Losses.Any() {
+		t.Errorf("nothing was found wrong: %+v", s.Losses)
+	}
+	before := countedByCPUs(t, m, c.Cgroup)
+	docker(t, "exec", id, "probe", "repeat", "500", "setuid0")
+	if now := countedByCPUs(t, m, c.Cgroup); now != before {
+		t.Errorf("%d checks were told from memory after that", now-before)
+	}
+}

@@ -71,6 +71,8 @@ func asHelper(what string) int {
 	switch what {
 	case "check-in-cgroup":
 		err = checkInCgroup(os.Args[1])
+	case "ask-in-cgroups":
+		err = askInCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	case "start":
 		err = startAndTell()
 	default:

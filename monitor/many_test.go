@@ -1,0 +1,174 @@
+package monitor
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// make soak has many more made.
+var manyChecks = flag.Int("checks", 2_000_000, "how many checks TestManyChecksInManyContainersAreCountedExactly has made")
+
+const manyContainers = 1000
+
+// asking are system calls each of which asks for a capability once, and for no other.
+var asking = []struct {
+	capability capability.Capability
+	once       func(strangers string) error
+}{
+	{capability.Setuid, func(string) error { return setuidCall() }},
+	{capability.Setgid, func(string) error {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETGID, 0, 0, 0); errno != 0 {
+			return fmt.Errorf("setgid: %w", errno)
+		}
+		return nil
+	}},
+	{capability.NetRaw, func(string) error {
+		raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ICMP)
+		if err != nil {
+			return fmt.Errorf("socket: %w", err)
+		}
+		return unix.Close(raw)
+	}},
+	{capability.DACReadSearch, func(strangers string) error {
+		file, err := unix.Open(strangers, unix.O_RDONLY, 0)
+		if err != nil {
+			return fmt.Errorf("open: %w", err)
+		}
+		return unix.Close(file)
+	}},
+}
+
+// askInCgroups goes from one cgroup below a directory to the next, beginning with a
+// given one, and asks in each for everything so many times: in turn first, then one
+// after the other.
+func askInCgroups(directory, strangers, firstOne, howOften string) error {
+	first, err := strconv.Atoi(firstOne)
+	if err != nil {
+		return err
+	}
+	times, err := strconv.Atoi(howOften)
+	if err != nil {
+		return err
+	}
+	cgroups, err := filepath.Glob(filepath.Join(directory, "*", "cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for i := range cgroups {
+		if err := os.WriteFile(cgroups[(first+i)%len(cgroups)], []byte("0"), 0); err != nil {
+			return err
+		}
+		inTurn := times / 4
+		for range inTurn {
+			for _, asks := range asking {
+				if err := asks.once(strangers); err != nil {
+					return err
+				}
+			}
+		}
+		for _, asks := range asking {
+			for range times - inTurn {
+				if err := asks.once(strangers); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// A file that nobody may read, and its owner is another user.
+func strangersFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "strangers")
+	if err := os.WriteFile(file, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(file, 4321, 4321); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// More containers than the CPUs remember checks of, on all of them at once, while somebody
+// reads: each check is counted, as what it was, and none of them twice.
+func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
+	tree := newCgroupTree(t)
+	var cgroups []string
+	for range manyContainers {
+		cgroups = append(cgroups, path.Join(tree.top, "docker-"+randomID()+".scope"))
+		tree.make(cgroups[len(cgroups)-1])
+	}
+	workers := 2 * runtime.NumCPU()
+	times := max(1, *manyChecks/manyContainers/workers/len(asking))
+	want := uint64(workers * times)
+	m := start(t, Options{Outcomes: true})
+
+	ended := make(chan error, workers)
+	strangers := strangersFile(t)
+	for worker := range workers {
+		cmd := helper(t, "ask-in-cgroups", path.Join(tree.cgroups.Mount, tree.top), strangers,
+			strconv.Itoa(worker*manyContainers/workers), strconv.Itoa(times))
+		go func() {
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				err = fmt.Errorf("%w\n%s", err, out)
+			}
+			ended <- err
+		}()
+	}
+	reading := time.NewTicker(200 * time.Millisecond)
+	defer reading.Stop()
+	for left := workers; left > 0; {
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+			left--
+		case <-reading.C:
+			for cgroup, c := range tree.recorded(m, cgroups) {
+				for _, asks := range asking {
+					if n := askedFor(c, asks.capability); n > want {
+						t.Fatalf("%s: counted %d checks of %s in the middle, and %d are made in all", cgroup, n, asks.capability, want)
+					}
+				}
+			}
+		}
+	}
+
+	recorded := tree.recorded(m, cgroups)
+	if len(recorded) != manyContainers {
+		t.Errorf("%d containers were seen, wanted %d", len(recorded), manyContainers)
+	}
+	for cgroup, c := range recorded {
+		for _, asks := range asking {
+			if n := askedFor(c, asks.capability); n != want {
+				t.Errorf("%s: counted %d checks of %s, wanted %d", cgroup, n, asks.capability, want)
+			}
+		}
+		if c.Lost != 0 {
+			t.Errorf("%s: lost %d checks", cgroup, c.Lost)
+		}
+	}
+	lossless(t, snapshot(t, m))
+	t.Logf("%d checks in %d containers by %d processes", want*uint64(len(asking)*manyContainers), manyContainers, workers)
+}
+
+// askedFor is how often a container was asked for a capability that it held.
+func askedFor(c Container, wanted capability.Capability) uint64 {
+	return total(matching(c, func(check Check) bool {
+		return check.Capability == wanted && check.Answer == Held
+	}))
+}

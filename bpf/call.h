@@ -14,8 +14,6 @@
 struct call {
 	__s32 nr;
 	bool compat;
-	__u8 kind;
-	__u8 mode;
 	__u64 args[6];
 };
 

@@ -23,6 +23,7 @@
 #include "turn.h"
 
 #define OPTS_UNKNOWN 0xff
+#define RESULT_UNKNOWN 1
 #define PENDING_MAX 16
 
 /* Named in no map, so that the BTF and with it bpf2go would not have them. */
@@ -111,16 +112,30 @@ static __always_inline bool is_granted(enum answer answer)
 	return answer == ANSWER_HELD || answer == ANSWER_OWNER;
 }
 
+/* Whether it was asked because memory changes its size: the most frequent question of all, and
+ * what becomes of it says nothing (internal/classify/irrelevant.go). */
+static __always_inline bool is_of_memory(const struct check_key *key)
+{
+	if (key->capability != CAP_SYS_ADMIN)
+		return false;
+	for (int i = 0; i < 3; i++)
+		if (key->site[i] > settings.memory_start && key->site[i] <= settings.memory_end)
+			return true;
+	return false;
+}
+
 /* Looks out for what becomes of a workload's check; own tells whether it asked the
  * task's credential and not a copy. */
 static __always_inline void follow(struct task_struct *task, const struct check_key *key, bool own)
 {
 	if (key->subject != SUBJECT_OWN || key->namespace != NAMESPACE_BASE)
 		return;
-	if (settings.outcomes && !is_granted(key->answer))
-		await_outcome(task, key);
-	else if (settings.outcomes && key->refused_first)
+	if (settings.outcomes && !is_granted(key->answer)) {
+		if (!is_of_memory(key))
+			await_outcome(task, key);
+	} else if (settings.outcomes && key->refused_first) {
 		overrule(task, key);
+	}
 	if (key->answer == ANSWER_HELD)
 		note_use(key, own);
 }
@@ -191,59 +206,55 @@ static __always_inline bool hold(struct task_struct *task, const struct check_ke
 	return true;
 }
 
-/* What a hook knows of a check. */
-struct question {
-	struct asked asked;
-	struct user_namespace *target;
-	int capability;
-	int opts; /* cap_capable's, OPTS_UNKNOWN where the hook does not have it */
-	int ret; /* cap_capable's result, 1 where the hook does not have it */
-	__u32 slot;
-	__u64 site; /* where it was asked, 0 where the stack tells */
-	bool remembers; /* whether the chain of callers is one that memo.h knows about */
-};
-
-/* The body that all hooks share. */
-static __always_inline int check(void *ctx, const struct question *q)
+/* Begins to look at a check of the current task; NULL if it is no container's. */
+static __always_inline struct look *begin_look(__u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	const struct asked *asked = &q->asked;
 
 	if (task->flags & PF_KTHREAD)
-		return 0;
+		return NULL;
 	__u64 id = container_of_task(task);
-	if (!id)
-		return 0;
-
-	__u32 slot = q->slot;
-	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	struct look *look = id ? bpf_map_lookup_elem(&looks, &slot) : NULL;
 	if (!look)
-		return 0;
-	__builtin_memset(look, 0, sizeof(*look));
+		return NULL;
+	__builtin_memset(&look->key, 0, sizeof(look->key));
+	look->key.container = id;
+	look->opts = OPTS_UNKNOWN;
+	look->ret = RESULT_UNKNOWN;
+	look->site = 0;
+	look->remembers = 0;
+	return look;
+}
+
+/* The body that all hooks share. */
+static __always_inline int check(void *ctx, struct look *look, __u32 slot)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct asked *asked = &look->asked;
 	struct check_key *key = &look->key;
-	key->container = id;
-	key->capability = q->capability;
-	key->opts = q->opts;
-	key->answer = replay(asked, q->target, q->capability);
-	if (q->ret != 1 && is_granted(key->answer) != (q->ret == 0))
+	struct call *call = &look->call;
+	struct user_namespace *target = (void *)look->target;
+
+	key->capability = look->capability;
+	key->opts = look->opts;
+	key->answer = replay(asked, target, look->capability);
+	if (look->ret != RESULT_UNKNOWN && is_granted(key->answer) != (look->ret == 0))
 		count(COUNTER_VERDICT);
 	read_comm(task, key->comm);
 
-	struct call call = {};
-	read_number(task, &call);
-	read_arguments(task, &call);
-	key->syscall = call.nr;
-	key->compat = call.compat;
-	if (q->site)
-		key->site[0] = q->site;
-	else if (q->remembers)
-		find_site(ctx, task, look);
+	read_number(task, call);
+	read_arguments(task, call);
+	key->syscall = call->nr;
+	key->compat = call->compat;
+	if (look->site)
+		key->site[0] = look->site;
 	else
-		walk_stack(ctx, key->site);
-	struct call_rule rule = rule_of(&call);
-	keep_arguments(key, &call, rule);
-	key->condition = condition_of(key, &call, rule, asked, task);
+		find_site(ctx, task, look);
+	struct call_rule rule = rule_of(call);
+	keep_arguments(key, call, rule);
+	key->condition = condition_of(key, call, rule, asked, task);
 
+	__u64 id = key->container;
 	struct task_state *state = current_state(id);
 	key->phase = state ? state->phase : phase_by_executable(id);
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
@@ -258,17 +269,17 @@ static __always_inline int check(void *ctx, const struct question *q)
 	else if (container->workload_ns) /* a user namespace of its own gives all there is */
 		key->beyond = (CAPABILITIES(plain(task)->real_cred, cap_bset) &
 			       ~container->bounding) != 0;
-	keep_demands(key, &call, rule, asked, q->target, container->base_userns);
+	keep_demands(key, call, rule, asked, target, container->base_userns);
 
 	if (state) {
-		if (q->capability == CAP_SETPCAP)
+		if (key->capability == CAP_SETPCAP)
 			state->setpcap_asked = 1;
 		if (is_granted(key->answer)) {
 			if (state->refused && same_call(state->refused_site, key->site))
 				key->refused_first = state->refused;
 			state->refused = 0;
 		} else {
-			state->refused = q->capability + 1;
+			state->refused = key->capability + 1;
 			__builtin_memcpy(state->refused_site, key->site, sizeof(key->site));
 		}
 	}
@@ -278,7 +289,7 @@ static __always_inline int check(void *ctx, const struct question *q)
 			settle(PHASE_SETUP);
 		} else {
 			key->nested_entry = 1;
-			if (hold(task, key, call.args[0]))
+			if (hold(task, key, call->args[0]))
 				return 0;
 			/* no room: better one too many than one too few */
 			key->phase = PHASE_WORKLOAD;
@@ -287,7 +298,7 @@ static __always_inline int check(void *ctx, const struct question *q)
 	if (!count_memo(look) && record(key, asked->euid))
 		remember(slot);
 	if (key->phase == PHASE_WORKLOAD)
-		follow_look(slot, asked->cred == plain(task)->real_cred);
+		follow_look(slot, asked->cred == (__u64)plain(task)->real_cred);
 	return 0;
 }
 
@@ -296,16 +307,17 @@ static __always_inline int check_typed(void *ctx, const struct cred *cred,
 				       struct user_namespace *target, int capability, int opts,
 				       int ret)
 {
-	struct question q = {
-		.asked = typed_credential(cred),
-		.target = target,
-		.capability = capability,
-		.opts = opts,
-		.ret = ret,
-		.slot = SLOT_CHECK,
-		.remembers = true,
-	};
-	return check(ctx, &q);
+	struct look *look = begin_look(SLOT_CHECK);
+
+	if (!look)
+		return 0;
+	look->asked = typed_credential(cred);
+	look->target = (__u64)target;
+	look->capability = capability;
+	look->opts = opts;
+	look->ret = ret;
+	look->remembers = 1;
+	return check(ctx, look, SLOT_CHECK);
 }
 
 TWICE("tp_btf/cap_capable", check_tracepoint, TURN_CHECK,
@@ -322,20 +334,23 @@ TWICE("fexit/cap_capable", check_fexit, TURN_CHECK,
 SEC("kprobe/cap_capable")
 int check_kprobe(struct pt_regs *ctx)
 {
-	struct question q = { .ret = 1, .slot = SLOT_CHECK };
+	struct look *look = begin_look(SLOT_CHECK);
+
+	if (!look)
+		return 0;
 #if defined(__TARGET_ARCH_x86)
-	q.asked = probed_credential((const struct cred *)ctx->di);
-	q.target = (struct user_namespace *)ctx->si;
-	q.capability = ctx->dx;
-	q.opts = ctx->cx;
+	look->asked = probed_credential((const struct cred *)ctx->di);
+	look->target = ctx->si;
+	look->capability = ctx->dx;
+	look->opts = ctx->cx;
 #elif defined(__TARGET_ARCH_arm64)
 	struct user_pt_regs *regs = (struct user_pt_regs *)ctx;
-	q.asked = probed_credential((const struct cred *)regs->regs[0]);
-	q.target = (struct user_namespace *)regs->regs[1];
-	q.capability = regs->regs[2];
-	q.opts = regs->regs[3];
+	look->asked = probed_credential((const struct cred *)regs->regs[0]);
+	look->target = regs->regs[1];
+	look->capability = regs->regs[2];
+	look->opts = regs->regs[3];
 #endif
-	return check(ctx, &q);
+	return check(ctx, look, SLOT_CHECK);
 }
 
 /*
@@ -346,26 +361,20 @@ int check_kprobe(struct pt_regs *ctx)
  */
 static __always_inline int asked_inside(void *ctx, bool asks, __u64 site, __u32 slot)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 id = container_of_task(task);
+	struct look *look = begin_look(slot);
 
-	if (!id)
+	if (!look)
 		return 0;
-	struct task_state *state = current_state(id);
+	struct task_state *state = current_state(look->key.container);
 	if (!state)
 		return 0;
 	bool seen = state->setpcap_asked;
 	if (asks && !seen) {
-		struct question q = {
-			.asked = typed_credential(plain(task)->cred),
-			.capability = CAP_SETPCAP,
-			.opts = OPTS_UNKNOWN,
-			.ret = 1,
-			.site = site,
-			.slot = slot,
-		};
-		q.target = q.asked.ns;
-		check(ctx, &q);
+		look->asked = typed_credential(plain(bpf_get_current_task_btf())->cred);
+		look->target = look->asked.ns;
+		look->capability = CAP_SETPCAP;
+		look->site = site;
+		check(ctx, look, slot);
 	}
 	state->setpcap_asked = 0;
 	return 0;

@@ -127,6 +127,8 @@ type CapmonConfig struct {
 	AskerEnd    uint64
 	Capset      uint64
 	TaskPrctl   uint64
+	MemoryStart uint64
+	MemoryEnd   uint64
 	Known       uint64
 	TextStart   uint64
 	TextEnd     uint64
@@ -225,12 +227,41 @@ type CapmonExecutionValue struct {
 }
 
 type CapmonLook struct {
-	_         structs.HostLayout
-	Key       CapmonCheckKey
-	Index     uint32
-	Depth     uint32
-	Remembers uint32
-	Known     uint32
+	_     structs.HostLayout
+	Asked struct {
+		_           structs.HostLayout
+		Cred        uint64
+		Ns          uint64
+		Groups      uint64
+		Keyring     uint64
+		Effective   uint64
+		Permitted   uint64
+		Inheritable uint64
+		Uid         uint32
+		Suid        uint32
+		Euid        uint32
+		Gid         uint32
+		Sgid        uint32
+		Base        uint32
+	}
+	Target     uint64
+	Capability int32
+	Opts       int32
+	Ret        int32
+	Remembers  uint32
+	Site       uint64
+	Call       struct {
+		_      structs.HostLayout
+		Nr     int32
+		Compat bool
+		_      [3]byte
+		Args   [6]uint64
+	}
+	Key   CapmonCheckKey
+	Index uint32
+	Depth uint32
+	Known uint32
+	_     [4]byte
 }
 
 type CapmonNamespaceKind uint32

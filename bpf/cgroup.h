@@ -112,7 +112,7 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 	SUBSYS(14)
 	SUBSYS(15)
 #undef SUBSYS
-		return set->dfl_cgrp;
+	return set->dfl_cgrp;
 }
 
 static __always_inline void container_seen(__u64 id, struct container *container)

@@ -195,17 +195,17 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 						   const struct asked *asked,
 						   struct task_struct *task)
 {
+	const struct user_namespace *ns = (void *)asked->ns;
+
 	switch (key->capability) {
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&asked->ns->uid_map, call->args[0], asked->uid,
-					asked->suid);
+		return set_id_condition(&ns->uid_map, call->args[0], asked->uid, asked->suid);
 	case CAP_SETGID:
 		if (rule.kind != CALL_SETGID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&asked->ns->gid_map, call->args[0], asked->gid,
-					asked->sgid);
+		return set_id_condition(&ns->gid_map, call->args[0], asked->gid, asked->sgid);
 	case CAP_SETPCAP:
 		return rule.kind == CALL_CAPSET ? capset_condition(call, asked) :
 						  CONDITION_UNTESTED;

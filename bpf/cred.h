@@ -15,10 +15,8 @@ static __always_inline bool has_bit(__u64 set, int capability)
 
 /* What is needed of the credential that a check asks. */
 struct asked {
-	const struct cred *cred; /* to tell it from others; not to be followed */
-	struct user_namespace *ns; /* nor is this */
+	__u64 cred, ns, groups, keyring; /* addresses; ns is the user namespace's */
 	__u64 effective, permitted, inheritable;
-	__u64 groups, keyring; /* addresses */
 	__u32 uid, suid, euid, gid, sgid;
 	__u32 base; /* inode number of the user namespace */
 };
@@ -29,8 +27,8 @@ static __always_inline struct asked typed_credential(const struct cred *credenti
 {
 	const struct cred *cred = plain_credential(credential);
 	struct asked asked = {
-		.cred = cred,
-		.ns = cred->user_ns,
+		.cred = (__u64)credential,
+		.ns = (__u64)cred->user_ns,
 		.effective = CAPABILITIES(cred, cap_effective),
 		.permitted = CAPABILITIES(cred, cap_permitted),
 		.inheritable = CAPABILITIES(cred, cap_inheritable),
@@ -51,8 +49,8 @@ static __always_inline struct asked typed_credential(const struct cred *credenti
 static __always_inline struct asked probed_credential(const struct cred *cred)
 {
 	struct asked asked = {
-		.cred = cred,
-		.ns = BPF_CORE_READ(cred, user_ns),
+		.cred = (__u64)cred,
+		.ns = (__u64)BPF_CORE_READ(cred, user_ns),
 		.effective = probe_capabilities(&cred->cap_effective),
 		.permitted = probe_capabilities(&cred->cap_permitted),
 		.inheritable = probe_capabilities(&cred->cap_inheritable),
@@ -77,7 +75,7 @@ static __always_inline struct asked probed_credential(const struct cred *cred)
 static __always_inline enum answer replay(const struct asked *asked, struct user_namespace *target,
 					  int capability)
 {
-	struct user_namespace *own = asked->ns;
+	struct user_namespace *own = (void *)asked->ns;
 	bool held = has_bit(asked->effective, capability);
 
 	if (target == own)
@@ -110,7 +108,7 @@ static __always_inline enum answer replay(const struct asked *asked, struct user
 static __always_inline bool is_derived(const struct asked *asked, const struct cred *own,
 				       __u64 container_keyring)
 {
-	if (asked->ns != own->user_ns)
+	if (asked->ns != (__u64)own->user_ns)
 		return false;
 	__u64 may_have = CAPABILITIES(own, cap_permitted) | CAPABILITIES(own, cap_bset);
 	if (asked->permitted & ~may_have)
@@ -128,9 +126,9 @@ static __always_inline enum subject subject_of(const struct asked *asked, struct
 {
 	const struct cred *own = plain(task)->real_cred;
 
-	if (asked->cred == own || is_derived(asked, own, container_keyring))
+	if (asked->cred == (__u64)own || is_derived(asked, own, container_keyring))
 		return SUBJECT_OWN;
-	return asked->cred == plain(task)->cred ? SUBJECT_BORROWED : SUBJECT_OTHER;
+	return asked->cred == (__u64)plain(task)->cred ? SUBJECT_BORROWED : SUBJECT_OTHER;
 }
 
 #endif

@@ -43,7 +43,7 @@ static __always_inline void keep_map(struct check_key *key, const struct call *c
 {
 	__u8 text[DETAIL_LEN] = {};
 
-	if (asked->ns != target || !base || BPF_CORE_READ(target, parent, ns.inum) != base)
+	if (asked->ns != (__u64)target || !base || BPF_CORE_READ(target, parent, ns.inum) != base)
 		return;
 	if (bpf_probe_read_user(text, call->args[2] < DETAIL_LEN ? call->args[2] : DETAIL_LEN,
 				(void *)call->args[1]))

@@ -18,6 +18,11 @@
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
 #define MNT_NOSUID 0x01 /* include/linux/mount.h */
 
+/* Makes the verifier know again that a number is no larger than a mask: that of 6.1 has forgotten
+ * it where a number was kept on the stack meanwhile, and the compiler, which has not,
+ * leaves another test out. */
+#define REMIND(number, mask) asm volatile("%0 &= %1" : "+r"(number) : "i"(mask))
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {

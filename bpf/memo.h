@@ -14,6 +14,8 @@
 #ifndef CAPMON_MEMO_H
 #define CAPMON_MEMO_H
 
+#include "call.h"
+#include "cred.h"
 #include "orc.h"
 #include "site.h"
 
@@ -32,13 +34,23 @@ enum slot {
 	SLOT_MAX = 3,
 };
 
-/* A check that is being looked at. All of it is in memory: what the verifier knows of
- * a register makes it follow each way that leads there. */
+/* A check that is being looked at. All of it is in memory: of the stack a program and all
+ * that it calls have 512 bytes together, and what the verifier knows of a register makes it
+ * follow each way that leads there. */
 struct look {
+	/* What the hook knows. */
+	struct asked asked;
+	__u64 target; /* address of the user namespace that it was asked for */
+	__s32 capability;
+	__s32 opts; /* cap_capable's, OPTS_UNKNOWN where the hook does not have it */
+	__s32 ret; /* cap_capable's result, RESULT_UNKNOWN where the hook does not have it */
+	__u32 remembers; /* 1: the chain of callers is one that may be remembered */
+	__u64 site; /* where it was asked, 0 where the stack tells */
+	/* What is found out. */
+	struct call call;
 	struct check_key key;
 	__u32 index; /* where its kind is remembered */
 	__u32 depth; /* bytes from the program's context to user space's registers */
-	__u32 remembers; /* 1: it may be remembered */
 	__u32 known; /* 1: the chain of callers is the one that is remembered */
 };
 
@@ -179,6 +191,7 @@ __noinline int learn_place(__u32 index, __u32 i)
 		__u64 base = registers - pointer;
 		if (base >= STACK_MAX)
 			return true;
+		REMIND(part, 3);
 		chain->base[part] = stack->base - saved;
 		chain->begin[part] = place + 1;
 		stack->part = part;
@@ -290,13 +303,14 @@ static __always_inline void move_counts(struct memo *memo)
 	memo->count = 0;
 }
 
-/* Tells the call site from memory, or by a walk of the stack. */
+/* Tells the call site from memory, or by a walk of the stack. Also finds out whether its kind
+ * may be remembered. */
 static __always_inline void find_site(void *ctx, struct task_struct *task, struct look *look)
 {
 	struct memo *memo = NULL;
 
 	look->known = 0;
-	look->remembers = settings.orc_count && settings.per_cpu && !distrusted;
+	look->remembers &= settings.orc_count && settings.per_cpu && !distrusted;
 	if (look->remembers) {
 		__u64 context = address_of(ctx, task);
 		look->depth = bpf_task_pt_regs(task) - (long)ctx;

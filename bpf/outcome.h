@@ -61,8 +61,7 @@ static __always_inline void await_outcome(struct task_struct *task, const struct
 	}
 	if (used >= REFUSALS_MAX)
 		return; /* its outcome stays unknown */
-	/* The verifier of 6.1 has forgotten that by now, and the compiler has not. */
-	asm volatile("%0 &= %1" : "+r"(used) : "i"(REFUSALS_MAX - 1));
+	REMIND(used, REFUSALS_MAX - 1);
 	refusals->keys[used] = *key;
 	refusals->times[used] = 1;
 	refusals->used = used + 1;

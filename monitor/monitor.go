@@ -157,6 +157,7 @@ func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, 
 	if settings.TaskPrctl, _, ok = m.symbols.Range("cap_task_prctl"); !ok {
 		return settings, errors.New("the kernel's symbol table has no cap_task_prctl")
 	}
+	settings.MemoryStart, settings.MemoryEnd, _ = m.symbols.Range("security_vm_enough_memory_mm")
 	// Inside, as return addresses are.
 	settings.Capset++
 	settings.TaskPrctl++

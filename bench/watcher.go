@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -74,43 +73,16 @@ var bpftrace = watcher{"bpftrace", func(string) (func() (uint64, error), error) 
 // capmon profiles, by its program and with these options.
 func capmon(name, program string, options ...string) watcher {
 	return watcher{name, func(container string) (func() (uint64, error), error) {
-		directory, err := os.MkdirTemp("", "capmon-bench.")
+		r, err := startRecording(program, options...)
 		if err != nil {
 			return nil, err
 		}
-		ready := filepath.Join(directory, "ready")
-		if err := syscall.Mkfifo(ready, 0o600); err != nil {
-			return nil, err
-		}
-		cmd := exec.Command(program, append([]string{"profile", "-o", "json", "--ready-file", ready}, options...)...)
-		var out, complaints bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &out, &complaints
-		if err := cmd.Start(); err != nil {
-			return nil, fmt.Errorf("starting capmon: %w", err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- cmd.Wait() }()
-		opened := make(chan error, 1)
-		go func() {
-			_, err := os.ReadFile(ready)
-			opened <- err
-		}()
-		select {
-		case err = <-opened:
-		case err = <-ended:
-			err = fmt.Errorf("capmon has ended: %w\n%s", err, &complaints)
-		}
-		if err = errors.Join(err, os.RemoveAll(directory)); err != nil {
-			return nil, err
-		}
 		return func() (uint64, error) {
-			if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			report, err := r.end()
+			if err != nil {
 				return 0, err
 			}
-			if err := <-ended; err != nil {
-				return 0, fmt.Errorf("capmon: %w\n%s", err, &complaints)
-			}
-			return checksOf(out.Bytes(), container)
+			return checksOf(report, container)
 		}, nil
 	}}
 }

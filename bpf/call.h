@@ -33,15 +33,15 @@ static __always_inline struct call_rule rule_of(const struct call *call)
 
 static __always_inline void read_number(struct task_struct *task, struct call *call)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	const struct pt_regs *regs = registers_of(task);
 
 	call->nr = regs->orig_ax;
-	call->compat = task->thread_info.status & TS_COMPAT;
+	call->compat = plain(task)->thread_info.status & TS_COMPAT;
 }
 
 static __always_inline void read_arguments(struct task_struct *task, struct call *call)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	const struct pt_regs *regs = registers_of(task);
 
 	if (call->compat) {
 		call->args[0] = (__u32)regs->bx;
@@ -63,15 +63,15 @@ static __always_inline void read_arguments(struct task_struct *task, struct call
 
 static __always_inline void read_number(struct task_struct *task, struct call *call)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	const struct pt_regs *regs = registers_of(task);
 
 	call->nr = regs->syscallno;
-	call->compat = (task->thread_info.flags >> TIF_32BIT) & 1;
+	call->compat = (plain(task)->thread_info.flags >> TIF_32BIT) & 1;
 }
 
 static __always_inline void read_arguments(struct task_struct *task, struct call *call)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	const struct pt_regs *regs = registers_of(task);
 
 	call->args[0] = regs->orig_x0;
 	call->args[1] = regs->regs[1];

@@ -211,7 +211,7 @@ static __always_inline struct look *begin_look(__u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (task->flags & PF_KTHREAD)
+	if (plain(task)->flags & PF_KTHREAD)
 		return NULL;
 	__u64 id = container_of_task(task);
 	struct look *look = id ? bpf_map_lookup_elem(&looks, &slot) : NULL;
@@ -439,7 +439,7 @@ static __always_inline int fork_seen(struct task_struct *parent, struct task_str
 	}
 	to->container = id;
 	to->phase = from->phase;
-	if (to->phase == PHASE_WORKLOAD && child->pid == child->tgid)
+	if (to->phase == PHASE_WORKLOAD && plain(child)->pid == plain(child)->tgid)
 		workload_seen(child, id, false);
 	return 0;
 }

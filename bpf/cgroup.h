@@ -207,4 +207,29 @@ static __always_inline __u64 container_of_task(struct task_struct *task)
 	return container;
 }
 
+/* The same of a task that is not the current one, whose address this is. For what is done
+ * once for a task: its loads are helpers', of which the verifier has nothing to follow. */
+__noinline __u64 container_of_other(__u64 address)
+{
+	struct task_struct *task = (void *)address;
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct cgroup *cgroup = NULL;
+
+	if (settings.subsys < 0) {
+		cgroup = BPF_CORE_READ(set, dfl_cgrp);
+	} else {
+		struct cgroup_subsys_state *state = NULL;
+		__u64 place = (__u64)set + bpf_core_field_offset(set->subsys) +
+			      settings.subsys * sizeof(state);
+		bpf_probe_read_kernel(&state, sizeof(state), (void *)place);
+		cgroup = BPF_CORE_READ(state, cgroup);
+	}
+	struct kernfs_node *node = BPF_CORE_READ(cgroup, kn);
+	if (!node)
+		return 0;
+	__u64 id = BPF_CORE_READ(node, id);
+	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
+	return known ? *known : resolve_container((__u64)node);
+}
+
 #endif

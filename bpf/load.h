@@ -29,6 +29,16 @@ static __always_inline const struct cred *plain_credential(const struct cred *cr
 	return cred;
 }
 
+/* What user space had in its registers when the task entered the kernel. */
+static __always_inline const struct pt_regs *registers_of(struct task_struct *task)
+{
+	const struct pt_regs *regs = (void *)bpf_task_pt_regs(task);
+
+	if (settings.casts)
+		return bpf_rdonly_cast(regs, bpf_core_type_id_kernel(struct pt_regs));
+	return regs;
+}
+
 /* A word of the kernel's memory. */
 static __always_inline __u64 word_at(__u64 place)
 {

@@ -12,7 +12,7 @@ volatile const struct call_rule compat_rules[CALL_MAX]; /* of 32-bit system call
 /* Every kind of check with its counts: what user space reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 32768);
+	__uint(max_entries, 131072);
 	__type(key, struct check_key);
 	__type(value, struct check_value);
 } checks SEC(".maps");

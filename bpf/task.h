@@ -56,16 +56,22 @@ struct runtime {
 	struct super_block *root;
 };
 
+/* Whether a task is one of the container's. */
+static __always_inline bool is_in(struct task_struct *task, __u64 container)
+{
+	return BPF_CORE_READ(task, pid) && container_of_other((__u64)task) == container;
+}
+
 /* Of the nearest ancestor outside the container: runc, or the shim that adopts what runc
  * leaves. Zero if there are too many in between to be a runtime's. */
 static __always_inline struct runtime runtime_of(struct task_struct *task, __u64 container)
 {
-	struct task_struct *ancestor = plain(task)->real_parent;
+	struct task_struct *ancestor = BPF_CORE_READ(task, real_parent);
 
 	for (int i = 0; i < ANCESTORS && ancestor; i++) {
-		if (ancestor->pid == 0 || container_of_task(ancestor) != container)
+		if (!is_in(ancestor, container))
 			return (struct runtime){ mount_namespace(ancestor), root_of(ancestor) };
-		ancestor = ancestor->real_parent;
+		ancestor = BPF_CORE_READ(ancestor, real_parent);
 	}
 	return (struct runtime){};
 }
@@ -98,15 +104,13 @@ static __always_inline bool executes_own_file(struct task_struct *task, struct r
  */
 __noinline int phase_by_executable(__u64 container)
 {
-	struct task_struct *task = plain(bpf_get_current_task_btf());
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct runtime runtime = runtime_of(task, container);
 
-	for (int i = 0; i < ANCESTORS && task; i++) {
-		if (task->pid == 0 || container_of_task(task) != container)
-			break;
+	for (int i = 0; i < ANCESTORS && is_in(task, container); i++) {
 		if (executes_own_file(task, runtime))
 			return PHASE_WORKLOAD;
-		task = task->real_parent;
+		task = BPF_CORE_READ(task, real_parent);
 	}
 	return PHASE_SETUP;
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
@@ -166,9 +168,44 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		spec.Maps["turns"].MaxEntries = 1
 	}
 	withoutMissingFunctions(spec, p.types)
-	collection, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
+	collection, err := loadAtOnce(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
 	if err != nil {
 		return nil, refusal(err)
+	}
+	return collection, nil
+}
+
+// loadAtOnce is ebpf.NewCollectionWithOptions, but has the kernel verify all programs at
+// once: that is most of what it takes to start.
+func loadAtOnce(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (*ebpf.Collection, error) {
+	programs := spec.Programs
+	spec.Programs = nil
+	collection, err := ebpf.NewCollectionWithOptions(spec, options)
+	if err != nil {
+		return nil, err
+	}
+	options.MapReplacements = collection.Maps
+	collection.Programs = make(map[string]*ebpf.Program)
+	var mu sync.Mutex // of collection.Programs
+	var group errgroup.Group
+	for name, program := range programs {
+		one := spec.Copy()
+		one.Programs = map[string]*ebpf.ProgramSpec{name: program}
+		group.Go(func() error {
+			loaded, err := ebpf.NewCollectionWithOptions(one, options)
+			if err != nil {
+				return err
+			}
+			defer loaded.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			collection.Programs[name] = loaded.DetachProgram(name)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		collection.Close()
+		return nil, err
 	}
 	return collection, nil
 }

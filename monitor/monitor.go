@@ -7,6 +7,7 @@
 package monitor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -29,7 +30,7 @@ type Options struct {
 	// BTF is the path of the kernel's type information, by default
 	// /sys/kernel/btf/vmlinux.
 	BTF string
-	// MaxChecks and MaxContainers bound the maps, by default 32768 kinds of
+	// MaxChecks and MaxContainers bound the maps, by default 131072 kinds of
 	// check and 4096 containers. What finds no room is counted in Losses.
 	MaxChecks, MaxContainers uint32
 	// Outcomes: learn how the system calls end in which a check is refused. That costs
@@ -118,11 +119,13 @@ func prepare(options Options) (*Monitor, programs, error) {
 	if m.cgroups, err = kernel.DetectCgroups(); err != nil {
 		return nil, programs{}, err
 	}
-	if m.symbols, err = kernel.LoadSymbols(); err != nil {
-		return nil, programs{}, err
-	}
-	types, err := kernel.LoadBTF(options.BTF)
-	if err != nil {
+	var types *btf.Spec
+	var typesErr error
+	var reading sync.WaitGroup
+	reading.Go(func() { types, typesErr = kernel.LoadBTF(options.BTF) })
+	m.symbols, err = kernel.LoadSymbols()
+	reading.Wait()
+	if err := cmp.Or(err, typesErr); err != nil {
 		return nil, programs{}, err
 	}
 	settings, err := m.settings(types, options)

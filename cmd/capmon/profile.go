@@ -66,7 +66,7 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 	flags := cmd.Flags()
 	flags.DurationVar(&p.duration, "for", 0, "stop after this time, such as 30s or 10m (default: at Ctrl-C)")
 	flags.StringVar(&p.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
-	flags.Uint32Var(&p.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 32768)")
+	flags.Uint32Var(&p.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 131072)")
 	flags.Uint32Var(&p.monitor.MaxContainers, "max-containers", 0, "room in the kernel for this many containers (default 4096)")
 	flags.BoolVar(&p.monitor.Outcomes, "outcomes", true, "tell refusals that made a system call fail from those that did not matter; slows all system calls of the host by some 0.15 µs")
 	flags.BoolVar(&p.monitor.Walk, "walk", false, "tell no call site from memory, but walk the kernel's stack at every check: slower, and says the same")

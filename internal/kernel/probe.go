@@ -18,13 +18,14 @@ var ErrNoBTF = errors.New("the kernel offers no type information (BTF): use a ke
 // LoadBTF reads the kernel's type information, from BTFPath if path is "". The
 // error is ErrNoBTF if there is none or it cannot be understood.
 func LoadBTF(path string) (*btf.Spec, error) {
+	load := func() (*btf.Spec, error) { return btf.LoadSpec(path) }
 	if path == "" {
-		path = BTFPath
+		path, load = BTFPath, btf.LoadKernelSpec // which the library reads as well, and keeps
 	}
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNoBTF)
 	}
-	spec, err := btf.LoadSpec(path)
+	spec, err := load()
 	if errors.Is(err, os.ErrPermission) {
 		return nil, fmt.Errorf("reading the kernel's type information: %w", err)
 	}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/client"
+	"golang.org/x/sync/errgroup"
+)
+
+// crowd are containers that run, and do nothing.
+type crowd struct {
+	engine client.APIClient
+	size   int
+}
+
+const (
+	crowdLabel  = "capmon-bench"
+	crowdAtOnce = 4 // that are started or removed; more only wait for each other
+)
+
+// grow starts containers until there are so many.
+func (c *crowd) grow(ctx context.Context, size int) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(crowdAtOnce)
+	for ; c.size < size; c.size++ {
+		name := fmt.Sprintf("capmon-bench-%d", c.size)
+		group.Go(func() error { return c.start(ctx, name) })
+	}
+	return group.Wait()
+}
+
+func (c *crowd) start(ctx context.Context, name string) error {
+	created, err := c.engine.ContainerCreate(ctx,
+		&container.Config{Image: "bb", Cmd: []string{"sleep", "1000000"}, Labels: map[string]string{crowdLabel: ""}},
+		&container.HostConfig{NetworkMode: "none", LogConfig: container.LogConfig{Type: "none"}}, nil, nil, name)
+	if err == nil {
+		err = c.engine.ContainerStart(ctx, created.ID, container.StartOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("starting %s: %w", name, err)
+	}
+	return nil
+}
+
+// end removes all of them, also when the bench was interrupted.
+func (c *crowd) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
+	defer cancel()
+	all, err := c.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", crowdLabel))})
+	if err != nil {
+		return errors.Join(err, c.engine.Close())
+	}
+	var group errgroup.Group
+	group.SetLimit(crowdAtOnce)
+	for _, one := range all {
+		group.Go(func() error {
+			return c.engine.ContainerRemove(ctx, one.ID, container.RemoveOptions{Force: true})
+		})
+	}
+	return errors.Join(group.Wait(), c.engine.Close())
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+)
+
+// recording is a capmon that profiles.
+type recording struct {
+	cmd             *exec.Cmd
+	out, complaints bytes.Buffer
+	ended           chan error
+}
+
+// startRecording starts one, with these options, and returns when it records.
+func startRecording(program string, options ...string) (*recording, error) {
+	directory, err := os.MkdirTemp("", "capmon-bench.")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(directory)
+	ready := filepath.Join(directory, "ready")
+	if err := syscall.Mkfifo(ready, 0o600); err != nil {
+		return nil, err
+	}
+	r := &recording{
+		cmd:   exec.Command(program, append([]string{"profile", "-o", "json", "--ready-file", ready}, options...)...),
+		ended: make(chan error, 1),
+	}
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.complaints
+	if err := r.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting capmon: %w", err)
+	}
+	go func() { r.ended <- r.cmd.Wait() }()
+	opened := make(chan error, 1)
+	go func() {
+		_, err := os.ReadFile(ready)
+		opened <- err
+	}()
+	select {
+	case err := <-opened:
+		return r, err
+	case err := <-r.ended:
+		return nil, fmt.Errorf("capmon has ended: %w\n%s", err, &r.complaints)
+	}
+}
+
+// end ends it and returns its report.
+func (r *recording) end() ([]byte, error) {
+	if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return nil, err
+	}
+	if err := <-r.ended; err != nil {
+		return nil, fmt.Errorf("capmon: %w\n%s", err, &r.complaints)
+	}
+	return r.out.Bytes(), nil
+}

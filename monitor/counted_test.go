@@ -3,6 +3,7 @@ package monitor
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -33,7 +34,7 @@ func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
 	id := run(t, "bb", "sh", "-c", `
 		touch /tmp/f; chown 5 /tmp/f; ping -c1 127.0.0.1; su user -c true
 		probe repeat 3000 setuid0 & probe repeat 3000 setgid0 & wait
-		probe repeat 500 rawsock; probe fork 100; probe thread true; probe vfork true
+		probe repeat 500 rawsock; probe grow-stack 300; probe fork 100; probe thread true; probe vfork true
 		for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cat /data/secret; chroot / true; done`)
 	c := find(t, remembering, id)
 	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
@@ -46,6 +47,13 @@ func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
 		if walked[key] == 0 {
 			t.Errorf("counted %d from memory only: %+v", count, key)
 		}
+	}
+	// What asks in an exception within a system call, as where the stack grows.
+	inFault := matching(c, func(check Check) bool {
+		return check.Call.Name() == "read" && slices.Contains(check.Stack, "asm_exc_page_fault")
+	})
+	if n := total(inFault); n != 300 {
+		t.Errorf("%d checks were made as the stack grew, wanted 300", n)
 	}
 	if n := countedByCPUs(t, remembering, c.Cgroup); n < 5000 {
 		t.Errorf("only %d of %d checks were told from memory", n, c.Made)

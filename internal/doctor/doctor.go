@@ -47,7 +47,9 @@ func Examine(ctx context.Context, options Options) []Finding {
 	return slices.Concat(
 		[]Finding{kernelVersion()},
 		rights(),
-		[]Finding{btf(options.Monitor.BTF), symbols(), pointers(), lockdown(), unprivileged(), perfEvents(tried), bpffs(), cgroups(), pidNamespace()},
+		[]Finding{btf(options.Monitor.BTF)},
+		symbols(),
+		[]Finding{pointers(), lockdown(), unprivileged(), perfEvents(tried), bpffs(), cgroups(), pidNamespace()},
 		hooks(tried, err),
 		docker(ctx),
 	)
@@ -97,16 +99,25 @@ func btf(path string) Finding {
 	return ok(subject, "%s", path)
 }
 
-func symbols() Finding {
+func symbols() []Finding {
 	const subject = "kernel symbols"
-	_, err := kernel.LoadSymbols()
+	symbols, err := kernel.LoadSymbols()
 	switch {
 	case errors.Is(err, kernel.ErrSymbolsHidden):
-		return bad(Failure, subject, err, "sysctl kernel.kptr_restrict=1, and run capmon with sudo")
+		return []Finding{bad(Failure, subject, err, "sysctl kernel.kptr_restrict=1, and run capmon with sudo")}
 	case err != nil:
-		return bad(Failure, subject, err, "let nothing hide /proc/kallsyms, such as systemd's ProtectKernelTunables= and ProcSubset=")
+		return []Finding{bad(Failure, subject, err, "let nothing hide /proc/kallsyms, such as systemd's ProtectKernelTunables= and ProcSubset=")}
 	}
-	return ok(subject, "readable in /proc/kallsyms")
+	return []Finding{ok(subject, "readable in /proc/kallsyms"), callSites(symbols)}
+}
+
+// callSites tells how it is found out which kernel function asked.
+func callSites(symbols *kernel.Symbols) Finding {
+	const subject = "  call sites"
+	if _, ok := symbols.OrcTables(); !ok {
+		return Finding{Subject: subject, Status: OK, Text: "the stack is walked at every check, which takes longer: only x86 kernels with CONFIG_UNWINDER_ORC tell how else"}
+	}
+	return ok(subject, "told from memory by fexit and tp_btf, and one in 1024 compared with a walk of the stack")
 }
 
 func cgroups() Finding {

@@ -44,7 +44,7 @@ func TestThisHostWorks(t *testing.T) {
 	if !Works(findings) {
 		t.Errorf("%+v", findings)
 	}
-	for _, subject := range []string{"kernel", "rights", "  directories", "BTF", "kernel symbols", "kernel pointers", "lockdown", "unprivileged BPF",
+	for _, subject := range []string{"kernel", "rights", "  directories", "BTF", "kernel symbols", "  call sites", "kernel pointers", "lockdown", "unprivileged BPF",
 		"perf events", "bpffs", "cgroups", "pid namespace", "hook", "Docker"} {
 		if n := count(findings, subject); n != 1 {
 			t.Errorf("%d findings on %s", n, subject)

@@ -727,6 +727,21 @@ static void set_mempolicy_default(char **args)
 		fail("set_mempolicy");
 }
 
+// grow-stack N: has the kernel write N times below all of the stack that was touched, so that it
+// grows by a fault in the middle of a system call.
+static void grow_stack(char **args)
+{
+	int zeros = need(open("/dev/zero", O_RDONLY | O_CLOEXEC), "/dev/zero");
+	char *stack =
+		(char *)__builtin_frame_address(0) - (256 << 10); // the kernel maps some ahead
+
+	for (int n = number(args[0]); n > 0; n--) {
+		stack -= 16 << 10;
+		need(read(zeros, stack, 1), "read");
+	}
+	close(zeros);
+}
+
 // repeat N SUBCOMMAND...: the same thing exactly N times, by one process.
 static void repeat(char **args)
 {
@@ -775,6 +790,7 @@ static const struct subcommand {
 	{ "descend", descend, 2, "N SUBCOMMAND..." },
 	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
 	{ "fork", fork_children, 1, "N" },
+	{ "grow-stack", grow_stack, 1, "N" },
 	{ "io-uring", io_uring, 0, "" },
 	{ "io-uring-open", io_uring_open, 1, "FILE [UID]" },
 	{ "ioprio-realtime", ioprio_realtime, 0, "" },

@@ -57,6 +57,15 @@ test-kernels: root-test-kernels setup-test ## run the workloads under other kern
 bench: root-bench setup-bench build ## measure what capmon costs, beside bpftrace (10 minutes)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench --with=--outcomes=false'
 
+.PHONY: bench-scale
+bench-scale: root-bench-scale setup-test build ## measure what capmon itself takes with up to 1000 containers (20 minutes)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench scale'
+
+.PHONY: soak
+soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 200 million checks, and containers that come and go for 5 minutes
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
+		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn'
+
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon with what real software needs (half an hour)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
@@ -104,8 +113,8 @@ setup-demo setup-test setup-bench: setup-%:
 	@scripts/setup.sh $*
 
 # eBPF programs and Docker daemons are root's. sudo drops PATH, where Go may be.
-.PHONY: root-demo root-test root-test-kernels root-bench root-corpus root-corpus-truth
-root-demo root-test root-test-kernels root-bench root-corpus root-corpus-truth: root-%:
+.PHONY: root-demo root-test root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
+root-demo root-test root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
 	fi

@@ -1,9 +1,118 @@
 package main
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/capmon/capmon/internal/testlock"
 )
+
+// built is the capmon to try.
+var built string
+
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
+
+func runTests(m *testing.M) int {
+	directory, err := os.MkdirTemp("", "bench-test-")
+	if err == nil {
+		defer os.RemoveAll(directory)
+		built = filepath.Join(directory, "capmon")
+		err = testlock.NoLosses()
+	}
+	if err == nil {
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", built, "../cmd/capmon").CombinedOutput(); err != nil {
+			err = fmt.Errorf("%w\n%s", err, out)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the tests need root and a Docker daemon at DOCKER_HOST with the image bb, as make test sets up:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// bench is the output of the command, which has to succeed.
+func bench(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := newCommand()
+	var out strings.Builder
+	cmd.SetOut(&out)
+	cmd.SetArgs(args)
+	if err := cmd.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// Containers that live for milliseconds are all in the report, with exactly the checks that
+// they made. make soak does that for minutes.
+func TestChurn(t *testing.T) {
+	if out := bench(t, "churn", "--capmon", built, "--for", "5s"); !strings.Contains(out, "all of them are in the report") {
+		t.Error(out)
+	}
+}
+
+func TestChurnFindsWhatIsMissing(t *testing.T) {
+	const good = `{"containers": [
+		{"name": "capmon-bench-0", "complete": true, "uses": [{"capability": "SETUID", "class": "required", "count": 1}]},
+		{"name": "capmon-bench-1", "complete": true, "uses": [{"capability": "SETUID", "class": "required", "count": 2},
+			{"capability": "SETUID", "class": "setup", "count": 5}, {"capability": "CHOWN", "class": "required", "count": 1}]},
+		{"name": "another", "complete": false}]}`
+	if err := verifyChurn([]byte(good), 2); err != nil {
+		t.Error(err)
+	}
+	for what, report := range map[string]string{
+		"capmon-bench-1 is not in the report": strings.ReplaceAll(good, "capmon-bench-1", "1f2e3d"),
+		"has 3 checks of SETUID":              strings.ReplaceAll(good, `"count": 2`, `"count": 3`),
+		"capmon-bench-0: 0 lost":              strings.Replace(good, "true", "false", 1),
+	} {
+		if err := verifyChurn([]byte(report), 2); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("got %v, wanted %s", err, what)
+		}
+	}
+}
+
+func TestScale(t *testing.T) {
+	t.Chdir("..") // where it is run
+	out := bench(t, "scale", "--capmon", built, "--containers", "1,3", "--rounds", "1", "--period", "200ms")
+	if rows := strings.Count(out, "\n|"); rows != 3 || !strings.Contains(out, "|          3 |") {
+		t.Errorf("wanted a row for 1 container and one for 3:\n%s", out)
+	}
+	left, err := exec.Command("docker", "ps", "-aq", "--filter", "label="+crowdLabel).Output()
+	if err != nil || len(left) > 0 {
+		t.Errorf("these containers are left: %s %v", left, err)
+	}
+}
+
+func TestWhatAProcessTakesIsRead(t *testing.T) {
+	own := process(os.Getpid())
+	now, most, err := own.resident()
+	if err != nil || now == 0 || most < now {
+		t.Errorf("%d bytes now and %d at most: %v", now, most, err)
+	}
+	for begin := time.Now(); time.Since(begin) < 3*tick; { // make it work
+	}
+	if worked, err := own.cpu(); err != nil || worked <= 0 {
+		t.Errorf("worked for %s: %v", worked, err)
+	}
+	if maps, err := own.maps(); err != nil || maps != 0 {
+		t.Errorf("%d bytes of maps without any: %v", maps, err)
+	}
+	capmon, err := startRecording(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps, err := process(capmon.cmd.Process.Pid).maps()
+	if _, endErr := capmon.end(); err != nil || endErr != nil || maps < 1<<20 {
+		t.Errorf("%d bytes of capmon's maps: %v, %v", maps, err, endErr)
+	}
+}
 
 func TestSpread(t *testing.T) {
 	for _, test := range []struct {

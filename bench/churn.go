@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -47,7 +48,7 @@ func newChurnCommand() *cobra.Command {
 // checksMade is how many checks of CAP_SETUID the container with that number makes.
 func checksMade(number int) int { return 1 + number%97 }
 
-func churnName(number int) string { return "capmon-bench-" + strconv.Itoa(number) }
+func churnName(number int) string { return benchName + strconv.Itoa(number) }
 
 func (c *churn) run(cmd *cobra.Command) (err error) {
 	if c.rate < 1 || c.atOnce < 1 || c.period <= 0 {
@@ -149,6 +150,9 @@ func verifyChurn(report []byte, started int) error {
 	made := make(map[string]int)
 	var errs []error
 	for _, c := range said.Containers {
+		if !strings.HasPrefix(c.Name, benchName) {
+			continue // somebody else's
+		}
 		if c.Lost != 0 || !c.Complete {
 			errs = append(errs, fmt.Errorf("%s: %d lost, %q", c.Name, c.Lost, c.Incomplete))
 		}

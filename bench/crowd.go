@@ -19,6 +19,7 @@ type crowd struct {
 }
 
 const (
+	benchName   = "capmon-bench-" // how the names of containers begin
 	crowdLabel  = "capmon-bench"
 	crowdAtOnce = 4 // that are started or removed; more only wait for each other
 )
@@ -28,7 +29,7 @@ func (c *crowd) grow(ctx context.Context, size int) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(crowdAtOnce)
 	for ; c.size < size; c.size++ {
-		name := fmt.Sprintf("capmon-bench-%d", c.size)
+		name := fmt.Sprintf("%s%d", benchName, c.size)
 		group.Go(func() error { return c.start(ctx, name) })
 	}
 	return group.Wait()

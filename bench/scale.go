@@ -88,12 +88,11 @@ func (s *scale) run(cmd *cobra.Command) (err error) {
 
 func (s *scale) measure(ctx context.Context, m *measurement) (r reading, err error) {
 	for range s.rounds {
-		if err := s.startAndEnd(ctx, &r, func(*recording) error { return nil }); err != nil {
+		if err := s.startAndEnd(ctx, &r, func(process) error { return nil }); err != nil {
 			return r, err
 		}
 	}
-	err = s.startAndEnd(ctx, &r, func(capmon *recording) error {
-		p := process(capmon.cmd.Process.Pid)
+	err = s.startAndEnd(ctx, &r, func(p process) (err error) {
 		if r.idle, err = s.share(ctx, p); err != nil {
 			return err
 		}
@@ -124,18 +123,42 @@ func mebibytes(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
 
 // startAndEnd notes how long a capmon takes to start and to report; it does what is to be
 // done meanwhile.
-func (s *scale) startAndEnd(ctx context.Context, r *reading, meanwhile func(*recording) error) error {
+func (s *scale) startAndEnd(ctx context.Context, r *reading, meanwhile func(process) error) error {
 	begin := time.Now()
 	capmon, err := startRecording(s.program)
 	if err != nil {
 		return err
 	}
 	r.start = append(r.start, milliseconds(time.Since(begin)))
-	err = errors.Join(meanwhile(capmon), ctx.Err())
+	p := process(capmon.cmd.Process.Pid)
+	if err = settle(ctx, p); err == nil {
+		err = meanwhile(p)
+	}
 	begin = time.Now()
 	_, endErr := capmon.end()
 	r.end = append(r.end, milliseconds(time.Since(begin)))
 	return errors.Join(err, endErr)
+}
+
+// settle waits until a process that has just started rests: it asks the engine about all
+// containers that run.
+func settle(ctx context.Context, p process) error {
+	const pause = 500 * time.Millisecond
+	before, err := p.cpu()
+	for err == nil {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		var now time.Duration
+		now, err = p.cpu()
+		if err == nil && now-before <= tick {
+			return nil
+		}
+		before = now
+	}
+	return err
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -8,10 +8,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // built is the path of this command: capmon is given it to run a workload.
@@ -36,7 +36,7 @@ func prepare(directory string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
 	}
-	if err := forbidLosses(); err != nil {
+	if err := testlock.NoLosses(); err != nil {
 		return err
 	}
 	built = command{
@@ -54,19 +54,6 @@ func prepare(directory string) error {
 	}
 	return nil
 }
-
-// forbidLosses keeps off the tests of package monitor that make every observation on
-// this machine incomplete, until this process ends.
-func forbidLosses() (err error) {
-	losses, err = os.OpenFile(filepath.Join(os.TempDir(), "capmon-test.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	return syscall.Flock(int(losses.Fd()), syscall.LOCK_SH)
-}
-
-// losses is kept open: closing it would give the lock back.
-var losses *os.File
 
 func loadFast(t *testing.T) []workload {
 	t.Helper()

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // countedByCPUs is how many of a container's checks are counted where each CPU remembers
@@ -111,14 +111,7 @@ func spoil(t *testing.T, m *Monitor, cgroup uint64) {
 // Should a call site be told wrongly all the same, that is found out, said, and the end of
 // telling any from memory.
 func TestWrongMemoryIsFoundOut(t *testing.T) {
-	if err := lockLosses(unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lockLosses(unix.LOCK_SH); err != nil {
-			t.Error(err)
-		}
-	})
+	testlock.Losses(t)
 	m := start(t, Options{})
 	directory, options := within(t)
 	command := append(options, "--cpuset-cpus=0", "bb", "sh", "-c", `

@@ -3,7 +3,7 @@ package monitor
 import (
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // several makes checks of many more kinds than a small map has room for.
@@ -107,14 +107,7 @@ func TestRunningContainersWithoutRoomAreNoFailure(t *testing.T) {
 // A container that is not known yet can be too far down to be told from what is
 // in no container. Every monitor on the machine counts such a loss.
 func TestChecksTooDeepAreCounted(t *testing.T) {
-	if err := lockLosses(unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := lockLosses(unix.LOCK_SH); err != nil {
-			t.Error(err)
-		}
-	})
+	testlock.Losses(t)
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	tooDeep := append([]string{randomID()}, below(maxDepth+1)...)

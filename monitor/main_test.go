@@ -16,6 +16,7 @@ import (
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // The tests record on the real kernel what containers of a real Docker daemon do.
@@ -40,27 +41,7 @@ func needed() error {
 	if out, err := exec.Command("docker", "image", "inspect", "bb").CombinedOutput(); err != nil {
 		return fmt.Errorf("docker image inspect bb: %w\n%s", err, out)
 	}
-	return lockLosses(unix.LOCK_SH)
-}
-
-// losses is locked by all tests on this machine that may see the losses of the
-// whole machine: shared by those that want none, exclusively by those that cause
-// some. go test runs the tests of several packages at once.
-var losses *os.File
-
-func lockLosses(how int) (err error) {
-	if losses == nil {
-		losses, err = os.OpenFile(filepath.Join(os.TempDir(), "capmon-test.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	}
-	for err == nil {
-		if err = unix.Flock(int(losses.Fd()), how); err == nil {
-			return nil
-		}
-		if errors.Is(err, unix.EINTR) {
-			err = nil
-		}
-	}
-	return fmt.Errorf("locking the machine's losses: %w", err)
+	return testlock.NoLosses()
 }
 
 // asProcess names what the test binary does as a process of a test's own.

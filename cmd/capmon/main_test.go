@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // The tests of behaviour run the built command on a real kernel against a real
@@ -52,7 +54,7 @@ func prepare(directory string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
 	}
-	if err := forbidLosses(); err != nil {
+	if err := testlock.NoLosses(); err != nil {
 		return err
 	}
 	commands := [][]string{{"docker", "image", "inspect", "bb"}}
@@ -68,20 +70,6 @@ func prepare(directory string) error {
 	}
 	return nil
 }
-
-// forbidLosses waits for the tests of package monitor that make every observation on
-// this machine incomplete, and keeps them off until this process ends.
-func forbidLosses() error {
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "capmon-test.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	losses = lock
-	return syscall.Flock(int(lock.Fd()), syscall.LOCK_SH)
-}
-
-// losses is kept open: closing it would give the lock back.
-var losses *os.File
 
 // result is how a command ended.
 type result struct {

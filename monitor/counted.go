@@ -36,16 +36,8 @@ func (m *Monitor) countedChecks() (map[bpf.CapmonCheckKey]bpf.CapmonCheckValue, 
 
 func (m *Monitor) mappedChecks() (map[bpf.CapmonCheckKey]bpf.CapmonCheckValue, error) {
 	counted := make(map[bpf.CapmonCheckKey]bpf.CapmonCheckValue)
-	var key bpf.CapmonCheckKey
-	var value bpf.CapmonCheckValue
-	each := m.attached.maps.Checks.Iterate()
-	for each.Next(&key, &value) {
-		counted[key] = value
-	}
-	if err := each.Err(); err != nil {
-		return nil, fmt.Errorf("reading the map of checks: %w", err)
-	}
-	return counted, nil
+	err := entries(m.attached.maps.Checks, "checks", func(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) { counted[*key] = *value })
+	return counted, err
 }
 
 // remembered reads what each CPU remembers.

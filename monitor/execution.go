@@ -41,16 +41,10 @@ type Execution struct {
 
 func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
 	executions := make(map[uint64][]Execution)
-	var key bpf.CapmonExecutionKey
-	var value bpf.CapmonExecutionValue
-	each := m.attached.maps.Executions.Iterate()
-	for each.Next(&key, &value) {
-		executions[key.Container] = append(executions[key.Container], m.newExecution(&key, &value))
-	}
-	if err := each.Err(); err != nil {
-		return nil, fmt.Errorf("reading the map of executions: %w", err)
-	}
-	return executions, nil
+	err := entries(m.attached.maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
+		executions[key.Container] = append(executions[key.Container], m.newExecution(key, value))
+	})
+	return executions, err
 }
 
 // execution looks one up that was told of.

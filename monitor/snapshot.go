@@ -107,20 +107,17 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
-	var cgroup uint64
-	var value bpf.CapmonContainer
-	each := m.attached.maps.Containers.Iterate()
-	for each.Next(&cgroup, &value) {
-		c := m.container(cgroup, &value, checks[cgroup])
-		c.Executions = executions[cgroup]
-		c.Calls = calls[cgroup]
-		now, running := held[cgroup]
+	err = entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+		c := m.container(*cgroup, value, checks[*cgroup])
+		c.Executions = executions[*cgroup]
+		c.Calls = calls[*cgroup]
+		now, running := held[*cgroup]
 		c.Ended = !running
-		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[cgroup])
+		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[*cgroup])
 		snapshot.Containers = append(snapshot.Containers, c)
-	}
-	if err := each.Err(); err != nil {
-		return snapshot, fmt.Errorf("reading the map of containers: %w", err)
+	})
+	if err != nil {
+		return snapshot, err
 	}
 	sort.Slice(snapshot.Containers, func(i, j int) bool {
 		return snapshot.Containers[i].Seen.Before(snapshot.Containers[j].Seen)
@@ -135,18 +132,12 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 // IDs lists the containers that were seen, each once.
 func (m *Monitor) IDs() ([]string, error) {
 	var ids []string
-	var cgroup uint64
-	var value bpf.CapmonContainer
-	each := m.attached.maps.Containers.Iterate()
-	for each.Next(&cgroup, &value) {
+	err := entries(m.attached.maps.Containers, "containers", func(_ *uint64, value *bpf.CapmonContainer) {
 		if id, ok := container.IDFromCgroup(text(value.Name[:])); ok && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
-	}
-	if err := each.Err(); err != nil {
-		return nil, fmt.Errorf("reading the map of containers: %w", err)
-	}
-	return ids, nil
+	})
+	return ids, err
 }
 
 // held tells which containers' cgroups have processes, and what these are permitted.

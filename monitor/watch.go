@@ -93,16 +93,10 @@ func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.Capmo
 
 func (m *Monitor) readCalls() (map[uint64][]Call, error) {
 	calls := make(map[uint64][]Call)
-	var key bpf.CapmonCallKey
-	var value bpf.CapmonCallValue
-	each := m.attached.maps.Calls.Iterate()
-	for each.Next(&key, &value) {
-		calls[key.Container] = append(calls[key.Container], m.watchedCall(&key, &value))
-	}
-	if err := each.Err(); err != nil {
-		return nil, fmt.Errorf("reading the map of system calls: %w", err)
-	}
-	return calls, nil
+	err := entries(m.attached.maps.Calls, "system calls", func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
+		calls[key.Container] = append(calls[key.Container], m.watchedCall(key, value))
+	})
+	return calls, err
 }
 
 func (m *Monitor) watchedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) Call {

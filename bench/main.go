@@ -22,11 +22,13 @@ func main() {
 }
 
 type options struct {
-	program string
-	extra   []string
-	rounds  int
-	only    []string
-	format  string
+	program   string
+	generator string
+	counting  bool
+	extra     []string
+	rounds    int
+	only      []string
+	format    string
 }
 
 func newCommand() *cobra.Command {
@@ -41,6 +43,8 @@ func newCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&o.program, "capmon", "bin/capmon", "the program to measure")
+	flags.StringVar(&o.generator, "generator", "", "the program that makes the loads (default: scripts/workloads/load.c, compiled)")
+	flags.BoolVar(&o.counting, "bpftrace", true, "measure bpftrace, too, and compare with it")
 	flags.StringArrayVar(&o.extra, "with", nil, "measure capmon also with these options, such as '--outcomes=false'; may be repeated")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often to measure each")
 	flags.StringSliceVar(&o.only, "load", nil, "only these loads, such as mmap,setuid (default: all)")
@@ -60,16 +64,20 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := showTracepoints(); err != nil {
-		return err
+	watchers := []watcher{nobody}
+	if o.counting {
+		if err := showTracepoints(); err != nil {
+			return err
+		}
+		watchers = append(watchers, bpftrace)
 	}
-	watchers := []watcher{nobody, bpftrace, capmon("capmon", o.program)}
+	watchers = append(watchers, capmon("capmon", o.program))
 	for _, extra := range o.extra {
 		watchers = append(watchers, capmon("capmon "+extra, o.program, strings.Fields(extra)...))
 	}
 	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	m, err := newMeasurement(watchers)
+	m, err := newMeasurement(watchers, o.generator)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -25,13 +26,18 @@ type measurement struct {
 
 const containerName = "capmon-bench"
 
-func newMeasurement(watchers []watcher) (*measurement, error) {
+// newMeasurement starts the programs that make the loads; "" compiles them.
+func newMeasurement(watchers []watcher, program string) (*measurement, error) {
 	directory, err := os.MkdirTemp("/var/tmp", "capmon-bench.")
 	if err != nil {
 		return nil, err
 	}
 	m := &measurement{directory: directory, watchers: watchers, times: make(map[load]int), samples: make(map[load]map[string][]sample)}
-	program, err := buildLoad(directory)
+	if program == "" {
+		program, err = buildLoad(directory)
+	} else {
+		program, err = filepath.Abs(program) // Docker wants it so
+	}
 	if err == nil {
 		m.outside, err = startOutside(program)
 	}

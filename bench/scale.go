@@ -61,7 +61,7 @@ func (s *scale) run(cmd *cobra.Command) (err error) {
 	}
 	c := &crowd{engine: engine}
 	defer func() { err = errors.Join(err, c.end()) }()
-	m, err := newMeasurement([]watcher{nobody, capmon("capmon", s.program)})
+	m, err := newMeasurement([]watcher{nobody, capmon("capmon", s.program)}, "")
 	if err != nil {
 		return err
 	}

@@ -72,7 +72,6 @@ func writeTable(out io.Writer, format string, loads []load, m *measurement) {
 func row(l load, m *measurement) table.Row {
 	samples := m.samples[l]
 	alone := each(samples[nobody.name])
-	counting := each(samples[bpftrace.name]).median - alone.median
 	cells := table.Row{l.String(), "", alone.String()}
 	for _, w := range m.watchers[1:] {
 		with := each(samples[w.name])
@@ -86,7 +85,11 @@ func row(l load, m *measurement) table.Row {
 			cells[1] = fmt.Sprintf("%.1f", n)
 			perCheck = fmt.Sprintf("%.0f", added.median/n)
 		}
-		cells = append(cells, perCheck, fmt.Sprintf("%.2f", added.median/counting), fmt.Sprintf("%+.1f", 100*added.median/alone.median))
+		ratio := "-"
+		if counted, measured := samples[bpftrace.name]; measured {
+			ratio = fmt.Sprintf("%.2f", added.median/(each(counted).median-alone.median))
+		}
+		cells = append(cells, perCheck, ratio, fmt.Sprintf("%+.1f", 100*added.median/alone.median))
 	}
 	return cells
 }

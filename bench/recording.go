@@ -50,6 +50,11 @@ func startRecording(program string, options ...string) (*recording, error) {
 	}
 }
 
+// mostMemory is how much it had at most, in bytes, once it has ended.
+func (r *recording) mostMemory() int64 {
+	return r.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024 // getrusage(2): kilobytes
+}
+
 // end ends it and returns its report.
 func (r *recording) end() ([]byte, error) {
 	if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {

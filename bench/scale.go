@@ -20,6 +20,7 @@ type scale struct {
 	sizes   []int
 	rounds  int
 	period  time.Duration
+	kinds   uint64
 }
 
 func newScaleCommand() *cobra.Command {
@@ -35,6 +36,7 @@ func newScaleCommand() *cobra.Command {
 	flags.IntSliceVar(&s.sizes, "containers", []int{1, 10, 100, 1000}, "with so many running")
 	flags.IntVar(&s.rounds, "rounds", 5, "how often to measure what takes milliseconds")
 	flags.DurationVar(&s.period, "period", 20*time.Second, "how long to look at what takes little each second")
+	flags.Uint64Var(&s.kinds, "kinds", 100000, "also measure with so many kinds of check, with room for all and for few (0: do not)")
 	return cmd
 }
 
@@ -66,6 +68,16 @@ func (s *scale) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.end()) }()
+	if s.kinds > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "bench: measuring with %d kinds of check\n", s.kinds)
+		all, err := s.manyKinds(m.inside)
+		if err != nil {
+			return err
+		}
+		t := kindsTable(all)
+		t.SetOutputMirror(cmd.OutOrStdout())
+		t.Render()
+	}
 	var readings []reading
 	for _, size := range s.sizes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "bench: starting containers until %d run\n", size)

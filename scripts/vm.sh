@@ -358,6 +358,16 @@ boot() {
 		-serial "file:$scratch/console" "${serial[@]}" </dev/null
 }
 
+# alone COMMAND... waits until no other vm.sh uses apt's files and those that are made from
+# them here, which it would find half written.
+alone() {
+	local lock
+	exec {lock}>"$cache/lock"
+	flock "$lock"
+	"$@"
+	exec {lock}>&-
+}
+
 fetch() {
 	fetch_emulator
 	fetch_kernel
@@ -366,7 +376,7 @@ fetch() {
 
 run() {
 	local code
-	fetch
+	alone fetch
 	make_disk "$@"
 	boot || die "QEMU failed, or the guest took more than $limit seconds"
 	code=$(tr -dc '0-9' <"$scratch/code")
@@ -397,7 +407,7 @@ scratch=$(mktemp -d "$cache/scratch.XXXXXX")
 trap 'rm -rf -- "$scratch"' EXIT
 case $command in
 arch) echo "$arch" ;;
-recipe) recipe ;;
-fetch) fetch ;;
+recipe) alone recipe ;;
+fetch) alone fetch ;;
 run) run "$@" ;;
 esac

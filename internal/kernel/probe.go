@@ -22,13 +22,16 @@ func LoadBTF(path string) (*btf.Spec, error) {
 	if path == "" {
 		path, load = BTFPath, btf.LoadKernelSpec // which the library reads as well, and keeps
 	}
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	// Where it cannot be opened the library would look for a kernel on the disk.
+	file, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNoBTF)
 	}
-	spec, err := load()
-	if errors.Is(err, os.ErrPermission) {
+	if err != nil {
 		return nil, fmt.Errorf("reading the kernel's type information: %w", err)
 	}
+	defer file.Close()
+	spec, err := load()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w (%w)", path, ErrNoBTF, err)
 	}

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -69,6 +70,14 @@ static void do_exec(void)
 		errx(1, "the child ended with status %d", status);
 }
 
+/* Asks for CAP_SETUID for another user each time: a kind of check of its own. */
+static void do_kinds(void)
+{
+	static int user;
+
+	setfsuid(++user);
+}
+
 /* No check at all: what the tracing of system calls costs. */
 static void do_getppid(void)
 {
@@ -81,6 +90,7 @@ static const struct kind {
 } kinds[] = {
 	{ "mmap", do_mmap },	   { "setuid", do_setuid }, { "open", do_open },
 	{ "rawsock", do_rawsock }, { "exec", do_exec },	    { "getppid", do_getppid },
+	{ "kinds", do_kinds },
 };
 
 static const struct kind *kind_of(const char *name)

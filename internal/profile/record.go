@@ -251,7 +251,7 @@ func add(one, other Use) Use {
 }
 
 func compareUses(one, other Use) int {
-	return cmp.Or(
+	order := cmp.Or(
 		cmp.Compare(slices.Index(classify.Classes(), one.Class), slices.Index(classify.Classes(), other.Class)),
 		cmp.Compare(one.Capability.String(), other.Capability.String()),
 		-cmp.Compare(one.Count, other.Count),
@@ -260,6 +260,9 @@ func compareUses(one, other Use) int {
 		cmp.Compare(one.Site, other.Site),
 		cmp.Compare(one.Reason, other.Reason),
 		cmp.Compare(one.Unsure, other.Unsure),
-		cmp.Compare(fmt.Sprint(keyOf(one)), fmt.Sprint(keyOf(other))),
 	)
+	if order != 0 {
+		return order
+	}
+	return cmp.Compare(fmt.Sprint(keyOf(one)), fmt.Sprint(keyOf(other))) // dear, and seldom needed
 }

@@ -29,6 +29,7 @@ type Profile struct {
 
 	mu       sync.Mutex
 	compiled map[capability.Set]rules // as far as they have been asked for
+	unlocked map[capability.Set][]Call
 }
 
 // Parse reads a profile in the form that docker run takes; "unconfined" is none.
@@ -36,7 +37,7 @@ func Parse(body string) (*Profile, error) {
 	if body == Unconfined {
 		return &Profile{}, nil
 	}
-	p := &Profile{body: body, compiled: make(map[capability.Set]rules)}
+	p := &Profile{body: body, compiled: make(map[capability.Set]rules), unlocked: make(map[capability.Set][]Call)}
 	if _, err := p.rules(0); err != nil {
 		return nil, err
 	}
@@ -166,6 +167,23 @@ func (p *Profile) Unlocked(granted capability.Set) ([]Call, error) {
 	if p.body == "" {
 		return nil, nil
 	}
+	p.mu.Lock()
+	calls, known := p.unlocked[granted] // as of most containers
+	p.mu.Unlock()
+	if known {
+		return slices.Clone(calls), nil
+	}
+	calls, err := p.findUnlocked(granted)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unlocked[granted] = calls
+	return slices.Clone(calls), nil
+}
+
+func (p *Profile) findUnlocked(granted capability.Set) ([]Call, error) {
 	with, err := p.rules(granted)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package seccomp
 
 import (
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -87,6 +88,20 @@ func TestNeedOfTwo(t *testing.T) {
 	}
 	if need, _, err := p.Need(granted, "swapon", [6]uint64{}, unix.ENOSYS); err != nil || !need.Empty() {
 		t.Errorf("it ended as it would have without, but %v is needed, %v", need, err)
+	}
+}
+
+// What is remembered for the next container is not what callers hold.
+func TestUnlockedIsRemembered(t *testing.T) {
+	p := current(t)
+	first, err := p.Unlocked(of(capability.SysNice))
+	if err != nil || len(first) == 0 {
+		t.Fatal(first, err)
+	}
+	want := slices.Clone(first)
+	first[0].Name = "changed"
+	if again, err := p.Unlocked(of(capability.SysNice)); err != nil || !slices.Equal(again, want) {
+		t.Errorf("got %v, %v, wanted %v", again, err, want)
 	}
 }
 

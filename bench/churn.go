@@ -23,6 +23,7 @@ import (
 // in the report, with exactly the checks that it made.
 type churn struct {
 	program string
+	extra   string
 	rate    int
 	atOnce  int
 	period  time.Duration
@@ -39,6 +40,7 @@ func newChurnCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.program, "capmon", "bin/capmon", "the program to try")
+	flags.StringVar(&c.extra, "with", "", "options for it, such as '--max-checks=1000000 --max-containers=10000': what containers made is kept in the kernel until the end")
 	flags.IntVar(&c.rate, "rate", 20, "containers a second, if the engine can")
 	flags.IntVar(&c.atOnce, "at-once", 16, "how many may be there at once")
 	flags.DurationVar(&c.period, "for", 5*time.Minute, "how long")
@@ -60,7 +62,7 @@ func (c *churn) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer c.engine.Close()
-	capmon, err := startRecording(c.program)
+	capmon, err := startRecording(c.program, strings.Fields(c.extra)...)
 	if err != nil {
 		return err
 	}

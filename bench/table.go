@@ -86,7 +86,8 @@ func row(l load, m *measurement) table.Row {
 			perCheck = fmt.Sprintf("%.0f", added.median/n)
 		}
 		ratio := "-"
-		if counted, measured := samples[bpftrace.name]; measured {
+		// Where it may have added nothing there is nothing to compare with.
+		if counted, measured := samples[bpftrace.name]; measured && each(counted).low > alone.median {
 			ratio = fmt.Sprintf("%.2f", added.median/(each(counted).median-alone.median))
 		}
 		cells = append(cells, perCheck, ratio, fmt.Sprintf("%+.1f", 100*added.median/alone.median))

@@ -128,7 +128,7 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 			ended <- err
 		}()
 	}
-	reading := time.NewTicker(200 * time.Millisecond)
+	reading := time.NewTicker(time.Second)
 	defer reading.Stop()
 	for left := workers; left > 0; {
 		select {

@@ -289,12 +289,16 @@ static __always_inline bool learn_chain(__u32 index, __u32 depth)
 	return false;
 }
 
-/* Adds what a memo has counted to the checks map. */
+/* Adds what a memo has counted to the checks map. What a container has counted that is not
+ * there any more, user space has taken from here; its place in the checks map may be
+ * another's at any moment. */
 static __always_inline void move_counts(struct memo *memo)
 {
 	if (!memo->count)
 		return;
-	struct check_value *value = bpf_map_lookup_elem(&checks, &memo->key);
+	struct check_value *value = NULL;
+	if (bpf_map_lookup_elem(&containers, &memo->key.container))
+		value = bpf_map_lookup_elem(&checks, &memo->key);
 	if (value) {
 		__sync_fetch_and_add(&value->count, memo->count);
 		if (value->last_ns < memo->last_ns)

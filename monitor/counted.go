@@ -9,34 +9,41 @@ import (
 // patience is how often the counts are read again because some moved meanwhile.
 const patience = 8
 
-// countedChecks reads all kinds of check with their counts: those of the checks map, and
-// what the CPUs remember beside it (bpf/memo.h). A CPU that comes to remember another kind
-// moves the counts to the map; what moves while this reads can be missing from a count,
-// but is there the next time. No kind of check is ever missing.
-func (m *Monitor) countedChecks() (map[bpf.CapmonCheckKey]bpf.CapmonCheckValue, error) {
+type countedChecks map[bpf.CapmonCheckKey]bpf.CapmonCheckValue
+
+// countedChecks reads the kinds of check of some containers, known by their cgroups, with
+// the counts: those of the checks map, and what the CPUs remember beside it (bpf/memo.h). A
+// CPU that comes to remember another kind moves the counts to the map; what moves while this
+// reads can be missing from a count, but is there the next time. exact tells that nothing
+// moved. No kind of check is ever missing.
+func (m *Monitor) countedChecks(wanted func(cgroup uint64) bool) (counted countedChecks, exact bool, err error) {
 	before, err := m.remembered()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for try := 1; ; try++ {
-		counted, err := m.mappedChecks()
+		counted, err := m.mappedChecks(wanted)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		after, err := m.remembered()
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if moved := addRemembered(counted, before, after); !moved || try == patience {
-			return counted, nil
+		if moved := counted.add(wanted, before, after); !moved || try == patience {
+			return counted, !moved, nil
 		}
 		before = after
 	}
 }
 
-func (m *Monitor) mappedChecks() (map[bpf.CapmonCheckKey]bpf.CapmonCheckValue, error) {
-	counted := make(map[bpf.CapmonCheckKey]bpf.CapmonCheckValue)
-	err := entries(m.attached.maps.Checks, "checks", func(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) { counted[*key] = *value })
+func (m *Monitor) mappedChecks(wanted func(cgroup uint64) bool) (countedChecks, error) {
+	counted := make(countedChecks)
+	err := entries(m.attached.maps.Checks, "checks", func(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) {
+		if wanted(key.Container) {
+			counted[*key] = *value
+		}
+	})
 	return counted, err
 }
 
@@ -49,17 +56,21 @@ func (m *Monitor) remembered() ([]bpf.CapmonRemembered, error) {
 	return perCPU, nil
 }
 
-// addRemembered adds what CPUs remember both before and after the map was read, and
-// reports whether there is anything that they do not: it may be in the map or not.
-func addRemembered(counted map[bpf.CapmonCheckKey]bpf.CapmonCheckValue, before, after []bpf.CapmonRemembered) (moved bool) {
-	for cpu := range after {
-		for i := range after[cpu].Memo {
-			memo := &after[cpu].Memo[i]
-			if before[cpu].Memo[i].Version != memo.Version || memo.Version%2 != 0 {
+// add adds what CPUs remembered before the map was read, and still did afterwards, and
+// reports whether they did not remember some of it any more: it may be in the map or not.
+func (counted countedChecks) add(wanted func(cgroup uint64) bool, before, after []bpf.CapmonRemembered) (moved bool) {
+	for cpu := range before {
+		for i := range before[cpu].Memo {
+			memo, now := &before[cpu].Memo[i], &after[cpu].Memo[i]
+			if memo.Version%2 != 0 { // the key is not whole
 				moved = true
 				continue
 			}
-			if memo.Count == 0 {
+			if memo.Count == 0 || !wanted(memo.Key.Container) {
+				continue
+			}
+			if memo.Version != now.Version || memo.Key != now.Key {
+				moved = true
 				continue
 			}
 			value := counted[memo.Key]

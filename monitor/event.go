@@ -50,11 +50,13 @@ func (m *Monitor) Next() (Event, error) {
 	if err := binary.Read(bytes.NewReader(record.RawSample), binary.NativeEndian, &raw); err != nil {
 		return Event{}, fmt.Errorf("reading an event: %w", err)
 	}
+	kind := bpf.CapmonEventKind(raw.Kind)
+	m.grown(kind)
 	event := Event{Cgroup: raw.Container, Time: m.clock.Time(raw.TimeNs), PID: raw.Pid}
 	if event.ID, err = m.idOf(raw.Container); err != nil {
 		return Event{}, err
 	}
-	switch bpf.CapmonEventKind(raw.Kind) {
+	switch kind {
 	case bpf.CapmonEventKindEVENT_CHECK:
 		event.Check = &FirstCheck{capability.Capability(raw.Capability), Answer(raw.Answer), Phase(raw.Phase)}
 	case bpf.CapmonEventKindEVENT_EXECUTION:
@@ -70,6 +72,9 @@ func (m *Monitor) idOf(cgroup uint64) (string, error) {
 	if m.closed {
 		return "", ErrClosed
 	}
+	if harvest := m.harvested[cgroup]; harvest != nil {
+		return idOf(&harvest.value), nil
+	}
 	var value bpf.CapmonContainer
 	err := m.attached.maps.Containers.Lookup(cgroup, &value)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
@@ -78,6 +83,12 @@ func (m *Monitor) idOf(cgroup uint64) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("looking a container up: %w", err)
 	}
+	return idOf(&value), nil
+}
+
+// idOf is the engine's ID of a container. The kernel side named it by the same rule, so
+// it parses.
+func idOf(value *bpf.CapmonContainer) string {
 	id, _ := container.IDFromCgroup(text(value.Name[:]))
-	return id, nil
+	return id
 }

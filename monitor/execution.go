@@ -54,6 +54,10 @@ func (m *Monitor) execution(key bpf.CapmonExecutionKey) (*Execution, error) {
 	if m.closed {
 		return nil, ErrClosed
 	}
+	if harvest := m.harvested[key.Container]; harvest != nil {
+		execution := harvest.executions[key]
+		return &execution, nil
+	}
 	var value bpf.CapmonExecutionValue
 	if err := m.attached.maps.Executions.Lookup(&key, &value); err != nil {
 		return nil, fmt.Errorf("looking an execution up: %w", err)

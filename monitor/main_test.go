@@ -54,6 +54,8 @@ func asHelper(what string) int {
 		err = checkInCgroup(os.Args[1])
 	case "ask-in-cgroups":
 		err = askInCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
+	case "ask-in-passing":
+		err = askInPassing(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	case "start":
 		err = startAndTell()
 	default:
@@ -204,15 +206,13 @@ func setuidZero(c Check) bool {
 // rawChecks are the counts of a container's checks as the kernel keeps them.
 func rawChecks(t *testing.T, m *Monitor, cgroup uint64) map[bpf.CapmonCheckKey]uint64 {
 	t.Helper()
-	counted, err := m.countedChecks()
+	counted, _, err := m.countedChecks(func(id uint64) bool { return id == cgroup })
 	if err != nil {
 		t.Fatal(err)
 	}
 	counts := make(map[bpf.CapmonCheckKey]uint64)
 	for key, value := range counted {
-		if key.Container == cgroup {
-			counts[key] = value.Count
-		}
+		counts[key] = value.Count
 	}
 	return counts
 }

@@ -52,10 +52,17 @@ type Monitor struct {
 
 	adopted map[uint64]bool // the cgroups of containers that ran before anything was recorded
 
+	crowded chan struct{}
+	growth  map[bpf.CapmonEventKind]uint32 // what Next has told to be new, by kind, since crowded was
+
+	reading sync.Mutex // held, before mu, while all the maps are read, or some entries removed
+
 	mu      sync.Mutex
 	symbols *kernel.Symbols
 	closed  bool
 	end     time.Time // of the recording; zero while it goes on
+	// harvested are containers that have ended, by their cgroups' ids.
+	harvested map[uint64]*harvested
 	// atStop is what the containers' processes were permitted when it was stopped.
 	atStop  map[uint64]capability.Set
 	watches [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
@@ -111,7 +118,12 @@ func prepare(options Options) (*Monitor, programs, error) {
 	if err := rlimit.RemoveMemlock(); err != nil && !errors.Is(err, os.ErrPermission) {
 		return nil, programs{}, fmt.Errorf("lifting the limit on locked memory: %w", err)
 	}
-	m := &Monitor{arch: kernel.NativeArch()}
+	m := &Monitor{
+		arch:      kernel.NativeArch(),
+		crowded:   make(chan struct{}, 1),
+		growth:    make(map[bpf.CapmonEventKind]uint32),
+		harvested: make(map[uint64]*harvested),
+	}
 	var err error
 	if m.clock, err = kernel.NewClock(); err != nil {
 		return nil, programs{}, err
@@ -185,6 +197,13 @@ func (m *Monitor) Failed() []*HookError { return m.failed }
 // sleep included, however the wall clock is set meanwhile.
 func (m *Monitor) Now() time.Time { return m.clock.Time(m.clock.Now()) }
 
+// over reports whether the recording has ended, or been closed.
+func (m *Monitor) over() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.stopped() || m.closed
+}
+
 // stopped reports whether the recording has ended. The caller holds mu.
 func (m *Monitor) stopped() bool { return !m.end.IsZero() }
 
@@ -204,6 +223,8 @@ func (m *Monitor) Stop() error {
 
 // Close ends the recording and frees everything; it may be called again.
 func (m *Monitor) Close() error {
+	m.reading.Lock()
+	defer m.reading.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {

@@ -2,13 +2,13 @@ package monitor
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -87,8 +87,14 @@ type Snapshot struct {
 // Snapshot reads the kernel's maps. It can be called at any time between Start
 // and Close.
 func (m *Monitor) Snapshot() (Snapshot, error) {
+	m.reading.Lock()
+	defer m.reading.Unlock()
 	snapshot := Snapshot{Hook: m.Hook()}
-	checks, err := m.readChecks()
+	symbols, err := m.currentSymbols()
+	if err != nil {
+		return snapshot, err
+	}
+	checks, err := m.readChecks(symbols)
 	if err != nil {
 		return snapshot, err
 	}
@@ -101,7 +107,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		return snapshot, err
 	}
 	m.mu.Lock()
-	atStop, end := m.atStop, m.end
+	atStop, end, ended := m.atStop, m.end, m.harvested
 	m.mu.Unlock()
 	held, err := m.held()
 	if err != nil {
@@ -119,6 +125,9 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
+	for cgroup, harvest := range ended {
+		snapshot.Containers = append(snapshot.Containers, m.harvestedContainer(symbols, cgroup, harvest))
+	}
 	sort.Slice(snapshot.Containers, func(i, j int) bool {
 		return snapshot.Containers[i].Seen.Before(snapshot.Containers[j].Seen)
 	})
@@ -131,13 +140,14 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 
 // IDs lists the containers that were seen, each once.
 func (m *Monitor) IDs() ([]string, error) {
-	var ids []string
-	err := entries(m.attached.maps.Containers, "containers", func(_ *uint64, value *bpf.CapmonContainer) {
-		if id, ok := container.IDFromCgroup(text(value.Name[:])); ok && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	})
-	return ids, err
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	ids := make(map[string]bool)
+	err := entries(m.attached.maps.Containers, "containers", func(_ *uint64, value *bpf.CapmonContainer) { ids[idOf(value)] = true })
+	for _, harvest := range m.harvested {
+		ids[idOf(&harvest.value)] = true
+	}
+	return slices.Collect(maps.Keys(ids)), err
 }
 
 // held tells which containers' cgroups have processes, and what these are permitted.
@@ -173,12 +183,8 @@ func (m *Monitor) currentSymbols() (*kernel.Symbols, error) {
 	return m.symbols, nil
 }
 
-func (m *Monitor) readChecks() (map[uint64][]Check, error) {
-	symbols, err := m.currentSymbols()
-	if err != nil {
-		return nil, err
-	}
-	counted, err := m.countedChecks()
+func (m *Monitor) readChecks(symbols *kernel.Symbols) (map[uint64][]Check, error) {
+	counted, _, err := m.countedChecks(func(uint64) bool { return true })
 	if err != nil {
 		return nil, err
 	}
@@ -190,11 +196,9 @@ func (m *Monitor) readChecks() (map[uint64][]Check, error) {
 }
 
 func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []Check) Container {
-	// The kernel side named it by the same rule, so it parses.
-	id, _ := container.IDFromCgroup(text(value.Name[:]))
 	c := Container{
 		Cgroup:    cgroup,
-		ID:        id,
+		ID:        idOf(value),
 		Seen:      m.clock.Time(value.FirstNs),
 		Existed:   value.Existed != 0,
 		Bounding:  capability.Set(value.Bounding),

@@ -21,9 +21,13 @@ func TestEveryContainerOfACrowdIsReportedExactly(t *testing.T) {
 	}
 	script.WriteString("for pid in $pids; do wait $pid || exit 1; done\n")
 
-	r := execute(t, binary, "profile", "-o", "json", "--", "sh", "-c", script.String())
+	// With less room than usual, so that it has to be made for some while others run.
+	r := execute(t, binary, "profile", "-o", "json", "--log-level=debug", "--max-checks=16384", "--", "sh", "-c", script.String())
 	if r.code != 0 {
 		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	if !strings.Contains(r.stderr, "made room for other containers") {
+		t.Errorf("no room was made in the middle: %s", r.stderr)
 	}
 	got := parseReport(t, r)
 	if len(got) != crowd {

@@ -88,6 +88,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	}
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
 	o.done.Go(o.followKernel(ctx))
+	o.done.Go(o.makeRoom(ctx))
 	if o.engine != nil {
 		o.done.Go(o.followEngine(ctx))
 	}
@@ -112,6 +113,27 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			case event.Check == nil && event.ID != "" && o.engine != nil:
 				o.learnSoon(ctx, event.ID)
 			}
+		}
+	}
+}
+
+// makeRoom takes what ended containers have recorded out of the kernel's maps whenever much
+// has been added to them. It tells once that it cannot: then they may become full.
+func (o *Observer) makeRoom(ctx context.Context) func() {
+	return func() {
+		told := false
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-o.monitor.Crowded():
+			}
+			err := o.monitor.Harvest()
+			if err != nil && !told {
+				o.log.Warn("what ended containers recorded stays in the kernel, and may leave no room for others (--max-checks, --max-containers)", zap.Error(err))
+				told = true
+			}
+			o.log.Debug("made room for other containers", zap.Error(err))
 		}
 	}
 }

@@ -1,0 +1,223 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"unique"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+// share of a map's room: when so much has been recorded anew it is time for a harvest.
+const share = 8
+
+// ErrNotAllCgroups: which containers have ended cannot be told, since the cgroups are
+// seen from inside a cgroup namespace.
+var ErrNotAllCgroups = errors.New("the cgroups of the whole machine cannot be seen, only those of a cgroup namespace")
+
+// harvested is what was recorded of a container that has ended.
+type harvested struct {
+	value      bpf.CapmonContainer
+	checks     []harvestedCheck
+	executions map[bpf.CapmonExecutionKey]Execution
+	calls      []Call
+}
+
+// harvestedCheck is an entry of the checks map. Short containers do the same over and
+// over: of the kinds, which are the larger part, there is one copy for all.
+type harvestedCheck struct {
+	kind  unique.Handle[bpf.CapmonCheckKey] // of no container
+	value bpf.CapmonCheckValue
+}
+
+// Harvest moves what was recorded of containers that have ended from the kernel's maps
+// to the memory of this process, so that there is room for others. Snapshot has all of it
+// afterwards as before.
+//
+// A container has ended when its cgroup is gone: a cgroup with tasks cannot be removed, and
+// no other gets its id, so nothing more is recorded of it.
+func (m *Monitor) Harvest() error {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	if m.over() {
+		return nil
+	}
+	if err := canWaitForPrograms(); err != nil {
+		return err
+	}
+	gone, err := m.gone()
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	checks, exact, err := m.harvestChecks(gone)
+	if err != nil || !exact { // some counts are just moving: another time
+		return err
+	}
+	executions, err := m.harvestExecutions(gone)
+	if err != nil {
+		return err
+	}
+	calls, err := m.harvestCalls(gone)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	maps.Copy(m.harvested, gone)
+	m.mu.Unlock()
+	if err := remove(m.attached.maps.Containers, slices.Collect(maps.Keys(gone)), "containers"); err != nil {
+		return err
+	}
+	// Who still counts from memory for one of them began before it was removed.
+	if err := waitForPrograms(); err != nil {
+		return err
+	}
+	return errors.Join(
+		remove(m.attached.maps.Checks, checks, "checks"),
+		remove(m.attached.maps.Executions, executions, "executions"),
+		remove(m.attached.maps.Calls, calls, "calls"))
+}
+
+// harvestedContainer is what Snapshot tells of one.
+func (m *Monitor) harvestedContainer(symbols *kernel.Symbols, cgroup uint64, harvest *harvested) Container {
+	var checks []Check
+	for i := range harvest.checks {
+		key := harvest.checks[i].kind.Value()
+		checks = append(checks, m.check(symbols, &key, &harvest.checks[i].value))
+	}
+	c := m.container(cgroup, &harvest.value, checks)
+	c.Executions = slices.Collect(maps.Values(harvest.executions))
+	c.Calls = harvest.calls
+	c.Ended = true
+	c.Kept = capability.Set(harvest.value.Kept)
+	return c
+}
+
+// Crowded tells, by a value each time, that much has been recorded since the last time and
+// a Harvest might make room. It takes somebody who calls Next.
+func (m *Monitor) Crowded() <-chan struct{} { return m.crowded }
+
+// grown counts what an event tells to be new in a map.
+func (m *Monitor) grown(kind bpf.CapmonEventKind) {
+	var grown *ebpf.Map
+	switch kind {
+	case bpf.CapmonEventKindEVENT_CONTAINER:
+		grown = m.attached.maps.Containers
+	case bpf.CapmonEventKindEVENT_CHECK:
+		grown = m.attached.maps.Checks
+	case bpf.CapmonEventKindEVENT_EXECUTION:
+		grown = m.attached.maps.Executions
+	default:
+		return
+	}
+	m.growth[kind]++
+	if m.growth[kind] < max(1, grown.MaxEntries()/share) {
+		return
+	}
+	clear(m.growth)
+	select {
+	case m.crowded <- struct{}{}:
+	default: // told already
+	}
+}
+
+// gone finds the containers whose cgroups are no more.
+func (m *Monitor) gone() (map[uint64]*harvested, error) {
+	if root, err := m.cgroups.ID("/"); err != nil || root != 1 { // kernfs_create_root, fs/kernfs/dir.c
+		return nil, errors.Join(err, ErrNotAllCgroups)
+	}
+	gone := make(map[uint64]*harvested)
+	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+		gone[*cgroup] = &harvested{value: *value, executions: make(map[bpf.CapmonExecutionKey]Execution)}
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = m.cgroups.Walk(func(cgroup string) error {
+		id, err := m.cgroups.ID(cgroup)
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		delete(gone, id)
+		return err
+	})
+	return gone, err
+}
+
+// harvestChecks notes their checks and returns the keys; exact as that of countedChecks.
+func (m *Monitor) harvestChecks(gone map[uint64]*harvested) (keys []bpf.CapmonCheckKey, exact bool, err error) {
+	counted, exact, err := m.countedChecks(func(cgroup uint64) bool { return gone[cgroup] != nil })
+	for key, value := range counted {
+		keys = append(keys, key)
+		kind := key
+		kind.Container = 0
+		from := gone[key.Container]
+		from.checks = append(from.checks, harvestedCheck{unique.Make(kind), value})
+	}
+	return keys, exact, err
+}
+
+func (m *Monitor) harvestExecutions(gone map[uint64]*harvested) (keys []bpf.CapmonExecutionKey, err error) {
+	err = entries(m.attached.maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
+		if from := gone[key.Container]; from != nil {
+			keys = append(keys, *key)
+			from.executions[*key] = m.newExecution(key, value)
+		}
+	})
+	return keys, err
+}
+
+func (m *Monitor) harvestCalls(gone map[uint64]*harvested) (keys []bpf.CapmonCallKey, err error) {
+	err = entries(m.attached.maps.Calls, "calls", func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
+		if from := gone[key.Container]; from != nil {
+			keys = append(keys, *key)
+			from.calls = append(from.calls, m.watchedCall(key, value))
+		}
+	})
+	return keys, err
+}
+
+// remove takes entries out of a map.
+func remove[K any](m *ebpf.Map, keys []K, what string) error {
+	for some := range slices.Chunk(keys, entriesAtOnce) {
+		if _, err := m.BatchDelete(some, nil); err != nil {
+			return fmt.Errorf("making room in the map of %s: %w", what, err)
+		}
+	}
+	return nil
+}
+
+// Commands of membarrier (include/uapi/linux/membarrier.h).
+const (
+	membarrierQuery  = 0
+	membarrierGlobal = 1 << 0
+)
+
+// canWaitForPrograms fails on machines with processors that are spared the timer
+// (nohz_full), for which waitForPrograms would have to wait too long.
+func canWaitForPrograms() error {
+	can, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierQuery, 0, 0)
+	if errno == 0 && can&membarrierGlobal == 0 {
+		errno = unix.ENOTSUP
+	}
+	if errno != 0 {
+		return fmt.Errorf("it cannot be waited until no program runs that began before (membarrier): %w", errno)
+	}
+	return nil
+}
+
+// waitForPrograms returns when every eBPF program has ended that was running: they run in
+// RCU read-side critical sections, and this waits for a grace period (membarrier(2) in
+// kernel/sched/membarrier.c, 5.15 to 7.3).
+func waitForPrograms() error {
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
+		return fmt.Errorf("waiting until no program runs that began before (membarrier): %w", errno)
+	}
+	return nil
+}

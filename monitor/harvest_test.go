@@ -1,0 +1,262 @@
+package monitor
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/capmon/capmon/internal/container"
+)
+
+// askInPassing makes cgroups below a directory, one after the other, asks in each for
+// everything so many times, and removes it when it has left. It prints their names.
+func askInPassing(directory, strangers, howMany, howOften string) error {
+	cgroups, err := strconv.Atoi(howMany)
+	if err != nil {
+		return err
+	}
+	times, err := strconv.Atoi(howOften)
+	if err != nil {
+		return err
+	}
+	for range cgroups {
+		cgroup := filepath.Join(directory, "docker-"+randomID()+".scope")
+		if err := os.Mkdir(cgroup, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(cgroup, "cgroup.procs"), []byte("0"), 0); err != nil {
+			return err
+		}
+		for range times {
+			for _, asks := range asking {
+				if err := asks.once(strangers); err != nil {
+					return err
+				}
+			}
+		}
+		if err := os.WriteFile(filepath.Join(directory, "cgroup.procs"), []byte("0"), 0); err != nil {
+			return err
+		}
+		if err := os.Remove(cgroup); err != nil {
+			return err
+		}
+		fmt.Println(filepath.Base(cgroup))
+	}
+	return nil
+}
+
+// harvestWhenCrowded does what an observer does, until the monitor is closed.
+func harvestWhenCrowded(t *testing.T, m *Monitor) (times func() int) {
+	var mu sync.Mutex
+	var harvests int
+	closed := make(chan struct{})
+	var working sync.WaitGroup
+	working.Go(func() {
+		defer close(closed)
+		for {
+			if _, err := m.Next(); errors.Is(err, ErrClosed) {
+				return
+			} else if err != nil {
+				t.Errorf("reading an event: %v", err)
+			}
+		}
+	})
+	working.Go(func() {
+		for {
+			select {
+			case <-closed:
+				return
+			case <-m.Crowded():
+			}
+			if err := m.Harvest(); err != nil {
+				t.Errorf("making room: %v", err)
+			}
+			mu.Lock()
+			harvests++
+			mu.Unlock()
+		}
+	})
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+		working.Wait()
+	})
+	return func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return harvests
+	}
+}
+
+// Many times more containers come and go than there is room for, while another one asks
+// all the time: each check is counted, in the end as in the middle.
+func TestEndedContainersMakeRoom(t *testing.T) {
+	const (
+		rounds, perRound = 20, 50
+		times            = 60
+		often            = 100_000
+	)
+	workers := 2 * runtime.NumCPU()
+	m := start(t, Options{Outcomes: true, MaxChecks: 16384, MaxContainers: 1024})
+	harvests := harvestWhenCrowded(t, m)
+	tree, stays := newCgroupTree(t), newCgroupTree(t)
+	strangers := strangersFile(t)
+	bystander := path.Join(stays.top, "docker-"+randomID()+".scope")
+	stays.make(bystander)
+
+	var staying errgroup.Group
+	staying.Go(func() error {
+		return output(helper(t, "ask-in-cgroups", path.Join(stays.cgroups.Mount, stays.top), strangers, "0", strconv.Itoa(often)), nil)
+	})
+	ended := make(map[string]bool)
+	for range rounds {
+		var mu sync.Mutex
+		var passing errgroup.Group
+		for range workers {
+			passing.Go(func() error {
+				return output(helper(t, "ask-in-passing", path.Join(tree.cgroups.Mount, tree.top), strangers, strconv.Itoa(perRound), strconv.Itoa(times)), func(name string) {
+					mu.Lock()
+					defer mu.Unlock()
+					id, _ := container.IDFromCgroup(name)
+					ended[id] = true
+				})
+			})
+		}
+		if err := passing.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "there is room again", func() bool { return m.Harvest() == nil && roomTaken(t, m) < 512 })
+	}
+	if err := staying.Wait(); err != nil {
+		t.Fatal(err)
+	}
+
+	s := snapshot(t, m)
+	lossless(t, s)
+	seen := 0
+	for _, c := range s.Containers {
+		if !ended[c.ID] {
+			continue
+		}
+		seen++
+		if !c.Ended || c.Lost != 0 {
+			t.Errorf("%s: ended %t, lost %d checks", c.ID, c.Ended, c.Lost)
+		}
+		for _, asks := range asking {
+			if n := askedFor(c, asks.capability); n != times {
+				t.Errorf("%s: counted %d checks of %s, wanted %d", c.ID, n, asks.capability, times)
+			}
+		}
+	}
+	if want := rounds * perRound * workers; seen != want || len(ended) != want {
+		t.Errorf("%d of %d containers are there", seen, want)
+	}
+	for _, asks := range asking {
+		if n := askedFor(stays.recorded(m, []string{bystander})[bystander], asks.capability); n != often {
+			t.Errorf("counted %d checks of %s that the container made which stayed, wanted %d", n, asks.capability, often)
+		}
+	}
+	if harvests() == 0 {
+		t.Error("the monitor never said that it was crowded")
+	}
+}
+
+// output hands what a command prints to a function, line by line.
+func output(cmd interface{ CombinedOutput() ([]byte, error) }, each func(line string)) error {
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	for text := range strings.Lines(string(out)) {
+		each(strings.TrimSpace(text))
+	}
+	return nil
+}
+
+// roomTaken is how many containers are in the kernel's map.
+func roomTaken(t *testing.T, m *Monitor) (n int) {
+	t.Helper()
+	var next uint64
+	for err := m.attached.maps.Containers.NextKey(nil, &next); err == nil; err = m.attached.maps.Containers.NextKey(next, &next) {
+		n++
+	}
+	return n
+}
+
+// What is told of a container does not change when it is harvested, and an event of it
+// that is read late still tells who it was.
+func TestHarvestChangesNothingThatIsTold(t *testing.T) {
+	m := start(t, Options{Outcomes: true})
+	kept := start(t, Options{Outcomes: true})
+	id := run(t, "bb", "sh", "-c", `
+		touch /tmp/f; chown 5 /tmp/f; ping -c1 127.0.0.1; su user -c 'ping -c1 127.0.0.1'
+		probe repeat 3000 setuid0; cat /data/secret; chroot / true`)
+	running := launch(t, "bb", "sleep", "1000")
+	cgroup := find(t, m, id).Cgroup
+	eventually(t, "its cgroup is gone", func() bool {
+		if err := m.Harvest(); err != nil {
+			t.Fatal(err)
+		}
+		return m.harvested[cgroup] != nil
+	})
+	left, err := m.mappedChecks(func(id uint64) bool { return id == cgroup })
+	if err != nil || len(left) > 0 {
+		t.Errorf("%d kinds are left in the map: %v", len(left), err)
+	}
+	sameButForTime(t, find(t, m, id), find(t, kept, id))
+	if c := find(t, m, running); c.Ended || len(c.Checks) == 0 {
+		t.Errorf("the one that runs: ended %t, %d kinds of check", c.Ended, len(c.Checks))
+	}
+	for {
+		event, err := m.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.Cgroup != cgroup {
+			continue
+		}
+		if event.ID != id {
+			t.Errorf("an event of %q, wanted %s", event.ID, id)
+		}
+		if event.Execution != nil {
+			if event.Execution.Path == "" {
+				t.Errorf("an execution without a path: %+v", event.Execution)
+			}
+			return
+		}
+	}
+}
+
+// sameButForTime compares what two monitors tell of a container.
+func sameButForTime(t *testing.T, one, other Container) {
+	t.Helper()
+	timeless := func(c Container) Container {
+		c.Seen, c.Started, c.Last = time.Time{}, time.Time{}, time.Time{}
+		for i := range c.Checks {
+			c.Checks[i].First, c.Checks[i].Last = time.Time{}, time.Time{}
+		}
+		for i := range c.Executions {
+			c.Executions[i].First, c.Executions[i].Last = time.Time{}, time.Time{}
+		}
+		slices.SortFunc(c.Checks, func(a, b Check) int { return cmp.Compare(fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)) })
+		slices.SortFunc(c.Executions, func(a, b Execution) int { return cmp.Compare(fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)) })
+		return c
+	}
+	one, other = timeless(one), timeless(other)
+	if a, b := fmt.Sprintf("%+v", one), fmt.Sprintf("%+v", other); a != b {
+		t.Errorf("told one way and another:\n%s\n%s", a, b)
+	}
+}

@@ -64,7 +64,7 @@ bench-scale: root-bench-scale setup-test build ## measure what capmon itself tak
 .PHONY: soak
 soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 200 million checks, and containers that come and go for 5 minutes
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
-		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn --with="--max-checks=1000000 --max-containers=10000"'
+		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn'
 
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon with what real software needs (half an hour)

@@ -40,7 +40,7 @@ func newChurnCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.program, "capmon", "bin/capmon", "the program to try")
-	flags.StringVar(&c.extra, "with", "", "options for it, such as '--max-checks=1000000 --max-containers=10000': what containers made is kept in the kernel until the end")
+	flags.StringVar(&c.extra, "with", "", "options for it, such as --max-checks=20000")
 	flags.IntVar(&c.rate, "rate", 20, "containers a second, if the engine can")
 	flags.IntVar(&c.atOnce, "at-once", 16, "how many may be there at once")
 	flags.DurationVar(&c.period, "for", 5*time.Minute, "how long")

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/capmon/capmon/internal/container"
@@ -258,5 +259,58 @@ func sameButForTime(t *testing.T, one, other Container) {
 	one, other = timeless(one), timeless(other)
 	if a, b := fmt.Sprintf("%+v", one), fmt.Sprintf("%+v", other); a != b {
 		t.Errorf("told one way and another:\n%s\n%s", a, b)
+	}
+}
+
+// harvestInside is for a process that sees the cgroups of a cgroup namespace only.
+func harvestInside() error {
+	m, err := Start(Options{})
+	if err != nil {
+		return err
+	}
+	if err := setuidCall(); err != nil {
+		return err
+	}
+	harvestErr := m.Harvest()
+	s, err := m.Snapshot()
+	if err := errors.Join(err, m.Close()); err != nil {
+		return err
+	}
+	if !errors.Is(harvestErr, ErrNotAllCgroups) {
+		return fmt.Errorf("the error is %w", harvestErr)
+	}
+	if !slices.ContainsFunc(s.Containers, func(c Container) bool { return len(matching(c, setuidZero)) > 0 }) {
+		return errors.New("the container that runs is not there")
+	}
+	return nil
+}
+
+// Who does not see a container's cgroup cannot tell that it is gone.
+func TestHarvestWantsToSeeAllCgroups(t *testing.T) {
+	tree := newCgroupTree(t)
+	mounts, err := mountinfo.GetMounts(func(info *mountinfo.Info) (skip, stop bool) {
+		return info.Mountpoint != tree.cgroups.Mount, false
+	})
+	if err != nil || len(mounts) != 1 {
+		t.Fatalf("%d mounts at %s: %v", len(mounts), tree.cgroups.Mount, err)
+	}
+	tree.make(path.Join(tree.top, "docker-"+randomID()+".scope"))
+	containers, err := filepath.Glob(path.Join(tree.cgroups.Mount, tree.top, "docker-*"))
+	if err != nil || len(containers) != 1 {
+		t.Fatal(containers, err)
+	}
+	cmd := helper(t, "harvest-inside")
+	script := `echo 0 >"$1/cgroup.procs" && exec unshare --mount --cgroup sh -c 'umount -l "$1" && mount -t "$2" -o "$3" none "$1" && exec "$4"' sh "$2" "$3" "$4" "$5"`
+	options := "rw"
+	if tree.cgroups.Controller != "" {
+		options = mounts[0].VFSOptions
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Path, cmd.Args = "/bin/sh", []string{"sh", "-c", script, "sh", containers[0], tree.cgroups.Mount, mounts[0].FSType, options, self}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -56,6 +56,8 @@ func asHelper(what string) int {
 		err = askInCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	case "ask-in-passing":
 		err = askInPassing(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
+	case "harvest-inside":
+		err = harvestInside()
 	case "start":
 		err = startAndTell()
 	default:

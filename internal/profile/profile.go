@@ -97,6 +97,8 @@ type Container struct {
 	ImageDigest string            `json:"imageDigest,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
 	User        string            `json:"user,omitempty"`
+	// NetworkMode is the network in the engine's words: host, none, bridge, container:ID, ….
+	NetworkMode string `json:"networkMode,omitempty"`
 }
 
 // serviceName is what the engine may call a service of a swarm.

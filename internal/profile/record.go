@@ -138,6 +138,7 @@ func (r *Run) describe(info container.Info, last capability.Capability) {
 		ImageDigest: info.ImageDigest,
 		Labels:      info.Labels,
 		User:        info.User,
+		NetworkMode: info.NetworkMode,
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {

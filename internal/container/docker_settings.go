@@ -25,6 +25,9 @@ type Settings struct {
 	ImageMoved bool
 	// The engine's own: the name of its host, and the defaults for containers.
 	Hostname, LogDriver, Runtime, CgroupVersion string
+	// Security is what it does to all containers, such as name=seccomp,profile=builtin or
+	// name=no-new-privileges.
+	Security []string
 }
 
 // Settings asks the engine for all that it knows of a container. The error is ErrNotFound
@@ -55,6 +58,7 @@ func (d *Docker) Settings(ctx context.Context, id string) (Settings, error) {
 	if err != nil {
 		return Settings{}, fmt.Errorf("asking Docker about its host: %w", err)
 	}
-	settings.Hostname, settings.LogDriver, settings.Runtime, settings.CgroupVersion = info.Name, info.LoggingDriver, info.DefaultRuntime, info.CgroupVersion
+	settings.Hostname, settings.LogDriver, settings.Runtime = info.Name, info.LoggingDriver, info.DefaultRuntime
+	settings.CgroupVersion, settings.Security = info.CgroupVersion, info.SecurityOptions
 	return settings, nil
 }

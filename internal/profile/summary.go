@@ -13,8 +13,8 @@ import (
 // image, come to.
 type Summary struct {
 	Container Container
-	// Runs that were added up.
-	Runs int
+	// Runs that were added up, and Starts of them whose workload was seen from its start on.
+	Runs, Starts int
 	// Observed is how long the workload was seen running, over all runs.
 	Observed         time.Duration
 	Running, Existed bool
@@ -86,6 +86,9 @@ func (s *Summary) add(run Run) {
 	if run.Started != nil {
 		s.Started = true
 		s.Observed += run.Ended.Sub(*run.Started)
+		if !run.Existed {
+			s.Starts++
+		}
 		if !slices.Contains(s.Users, run.User) {
 			s.Users = append(s.Users, run.User)
 		}

@@ -2,10 +2,9 @@ package report
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -21,7 +20,7 @@ func summaries(p profile.Profile) []profile.Summary {
 
 func makePrintable(s *profile.Summary) {
 	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image, &s.EngineError} {
-		*text = printable(*text)
+		*text = printable.Text(*text)
 	}
 	s.Incomplete, s.Unexamined = printables(s.Incomplete), printables(s.Unexamined)
 	s.Uses = slices.Clone(s.Uses)
@@ -36,15 +35,9 @@ func makePrintable(s *profile.Summary) {
 func makeUsesPrintable(uses []profile.Use) {
 	for i := range uses {
 		use := &uses[i]
-		use.Class = classify.Class(printable(string(use.Class)))
+		use.Class = classify.Class(printable.Text(string(use.Class)))
 		for _, text := range []*string{&use.Program, &use.Call, &use.Site, &use.Reason, &use.Unsure} {
-			*text = printable(*text)
+			*text = printable.Text(*text)
 		}
 	}
-}
-
-// printable lets nothing but graphic characters through as it is.
-func printable(s string) string {
-	quoted := strconv.QuoteToGraphic(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }

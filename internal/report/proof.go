@@ -10,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
 )
@@ -146,23 +147,23 @@ func Tried(trial profile.Trial) string {
 	if !trial.Original && trial.Same {
 		line += ", as before"
 	}
-	return printable(line)
+	return printable.Text(line)
 }
 
 func makeProofPrintable(p *profile.Proof) {
 	for _, text := range []*string{&p.Container.Name, &p.Container.Image} {
-		*text = printable(*text)
+		*text = printable.Text(*text)
 	}
 	p.Reasons = printables(p.Reasons)
 	p.Members = slices.Clone(p.Members)
 	for i := range p.Members {
 		m := &p.Members[i]
-		m.Class, m.Verdict = printable(m.Class), profile.Verdict(printable(string(m.Verdict)))
+		m.Class, m.Verdict = printable.Text(m.Class), profile.Verdict(printable.Text(string(m.Verdict)))
 	}
 	p.Trials = slices.Clone(p.Trials)
 	for i := range p.Trials {
 		t := &p.Trials[i]
-		t.Outcomes, t.Stderr = printables(t.Outcomes), printable(t.Stderr)
+		t.Outcomes, t.Stderr = printables(t.Outcomes), printable.Text(t.Stderr)
 		t.Refused = slices.Clone(t.Refused)
 		makeUsesPrintable(t.Refused)
 	}
@@ -171,7 +172,7 @@ func makeProofPrintable(p *profile.Proof) {
 func printables(texts []string) []string {
 	texts = slices.Clone(texts)
 	for i := range texts {
-		texts[i] = printable(texts[i])
+		texts[i] = printable.Text(texts[i])
 	}
 	return texts
 }

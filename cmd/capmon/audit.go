@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/capmon/capmon/internal/audit"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+// auditing holds the flags of audit.
+type auditing struct {
+	logging    *logging
+	format     string
+	files      []string
+	static     bool
+	strict     bool
+	duration   time.Duration
+	thresholds audit.Thresholds
+	readyFile  string
+}
+
+func newAudit(logging *logging) *cobra.Command {
+	a := &auditing{logging: logging}
+	cmd := &cobra.Command{
+		Use:   "audit [CONTAINER...] {--profile FILE | --for DURATION | --static}",
+		Short: "Judge containers by CIS Docker Benchmark 5.4: only capabilities that are used",
+		Long: `audit compares what each container of the host is granted, running or not, with what
+its profile shows as used, and says pass, fail, or manual where that cannot be told,
+with the commands that put it right.
+
+What is used comes from profiles that --save wrote (--profile), from watching the
+running containers for a while (--for), or both. --static looks at the grants alone:
+it needs no root, and can only tell what is wrong whatever is used.
+
+The exit code is 1 if a container fails.`,
+		Example: `  sudo capmon audit --for 10m
+  capmon audit --profile web.json web
+  capmon audit --static -o sarif >capmon.sarif`,
+		RunE:              a.run,
+		ValidArgsFunction: completeContainers,
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&a.format, "output", "o", string(audit.Table), "form of the audit: table, json, csv, sarif, junit, html or oscal")
+	flags.StringArrayVar(&a.files, "profile", nil, "profile with what the containers use; may be repeated")
+	flags.BoolVar(&a.static, "static", false, "look at what is granted only")
+	flags.BoolVar(&a.strict, "strict", false, "exit with 1 also if one of the other paragraphs of CIS 5 fails that the audit mentions")
+	flags.DurationVar(&a.duration, "for", 0, "watch the running containers for this time, such as 10m")
+	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only after the workload was seen running for this time")
+	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same for NET_RAW and for those as mighty as SYS_ADMIN")
+	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "and only after so many runs")
+	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "and also if it was never seen from its start on")
+	flags.StringVar(&a.readyFile, "ready-file", "", "create this file when recording has begun")
+	_ = flags.MarkHidden("ready-file")
+	return cmd
+}
+
+// check validates what can be told before anything is started.
+func (a *auditing) check() error {
+	if _, err := audit.ParseFormat(a.format); err != nil {
+		return err
+	}
+	switch t := a.thresholds; {
+	case a.duration < 0:
+		return fmt.Errorf("--for %s: the time to watch cannot be negative", a.duration)
+	case t.Observed < 0 || t.ObservedRisky < 0:
+		return errors.New("--min-observed and --min-observed-risky: the times cannot be negative")
+	case t.Runs < 1:
+		return fmt.Errorf("--min-runs %d: give 1 or more", t.Runs)
+	case a.static && (len(a.files) > 0 || a.duration > 0):
+		return errors.New("--static looks at no use: leave out --profile and --for, or --static")
+	case !a.static && len(a.files) == 0 && a.duration == 0:
+		return errors.New("nothing to tell what is used: give --profile FILE, watch with --for 10m, or look at the grants alone with --static")
+	}
+	// What suffices for all suffices for the risky ones.
+	a.thresholds.ObservedRisky = min(a.thresholds.ObservedRisky, a.thresholds.Observed)
+	return nil
+}
+
+func (a *auditing) run(cmd *cobra.Command, names []string) error {
+	if err := a.check(); err != nil {
+		return err
+	}
+	var profiles []profile.Profile
+	for _, file := range a.files {
+		p, err := profile.Load(file)
+		if err != nil {
+			return err
+		}
+		profiles = append(profiles, p)
+	}
+	docker, err := container.NewDocker(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	if _, _, err := audit.Collect(cmd.Context(), docker, names); err != nil { // before the time to watch
+		return a.explain(err)
+	}
+	if a.duration > 0 {
+		watched, err := a.watch(cmd, docker)
+		if err != nil {
+			return err
+		}
+		profiles = append(profiles, watched)
+	}
+	return a.judge(cmd, docker, names, profiles)
+}
+
+// explain says what to do about a name that is none.
+func (a *auditing) explain(err error) error {
+	if errors.Is(err, container.ErrNotFound) {
+		return fmt.Errorf("%w: docker ps --all lists the containers", err)
+	}
+	return err
+}
+
+// watch profiles the running containers, as profile does.
+func (a *auditing) watch(cmd *cobra.Command, docker *container.Docker) (profile.Profile, error) {
+	log, err := a.logging.logger()
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	if err := doctor.Check(); err != nil {
+		return profile.Profile{}, err
+	}
+	unending := context.WithoutCancel(cmd.Context())
+	observer, err := observe.Start(unending, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
+	if err != nil {
+		return profile.Profile{}, explain(err)
+	}
+	defer observer.Close()
+	observer.Settle(cmd.Context())
+	if a.readyFile != "" {
+		if err := os.WriteFile(a.readyFile, nil, 0o644); err != nil {
+			return profile.Profile{}, fmt.Errorf("creating the ready file: %w", err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), a.duration)
+	defer cancel()
+	showProgress(ctx, cmd.ErrOrStderr(), observer, func(profile.Run) bool { return true })
+	if err := observer.Stop(unending); err != nil {
+		return profile.Profile{}, err
+	}
+	return observer.Profile()
+}
+
+func (a *auditing) judge(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile) error {
+	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the watching, not the report
+	subjects, all, err := audit.Collect(ctx, docker, names)
+	if err != nil {
+		return a.explain(err)
+	}
+	options := audit.Options{Thresholds: a.thresholds, Names: all, Last: capability.CheckpointRestore, Time: time.Now()}
+	if last, err := kernel.LastCapability(); err == nil { // else there is no Linux here, but where the containers are
+		options.Last = capability.Capability(last)
+	}
+	if !a.static {
+		merged := profile.Merge(profiles...)
+		options.Profile = &merged
+	}
+	result := audit.Of(subjects, options)
+	if err := audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format), versionText()); err != nil {
+		return err
+	}
+	if result.Failed(a.strict) {
+		return &exitError{exitFound}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+// Package audit judges containers by CIS Docker Benchmark 5.4: are they granted no
+// capability but those that they use?
+package audit
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/dockerrun"
+	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Subject is a container as its engine knows it.
+type Subject struct {
+	Info     container.Info
+	Settings container.Settings
+}
+
+// Options of an audit.
+type Options struct {
+	// Profile is what was observed of the containers; nil for an audit of what is granted
+	// alone.
+	Profile *profile.Profile
+	// Last is the highest capability of the kernel that the containers run on.
+	Last       capability.Capability
+	Thresholds Thresholds
+	// Names of the engine's containers by ID.
+	Names map[string]string
+	Time  time.Time
+}
+
+// Audit is what was found.
+type Audit struct {
+	Time time.Time `json:"time"`
+	// Static: only what is granted was looked at, not what is used.
+	Static     bool         `json:"static"`
+	Thresholds Thresholds   `json:"thresholds"`
+	Containers []*Container `json:"containers"`
+}
+
+// Container is how one container came out.
+type Container struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Image   string `json:"image"`
+	ImageID string `json:"imageID"`
+	Running bool   `json:"running"`
+	User    string `json:"user,omitempty"`
+	// Service is the swarm's service that it is a task of, Compose the service of a compose
+	// file; empty and nil if it is none.
+	Service string   `json:"service,omitempty"`
+	Compose *Compose `json:"compose,omitempty"`
+
+	Grants Grants `json:"grants"`
+	// Observation is what its profile shows; nil if it was not observed.
+	Observation *Observation `json:"observation,omitempty"`
+
+	// Status by CIS 5.4, and the reasons, the gravest first.
+	Status  finding.Status `json:"status"`
+	Reasons []string       `json:"reasons"`
+	Remedy  Remedy         `json:"remedy"`
+	// Hints tell how a capability could become needless.
+	Hints []string `json:"hints,omitempty"`
+	// Related are the checks that the settings answer on the side.
+	Related []Related `json:"related"`
+}
+
+// Grants are what a container is granted.
+type Grants struct {
+	// Set is nil if it cannot be told.
+	Set        *capability.Set `json:"set"`
+	Privileged bool            `json:"privileged"`
+	// Default is what of the set Docker grants by default, Added what goes beyond, Dropped
+	// what is missing of the default.
+	Default capability.Set `json:"default"`
+	Added   capability.Set `json:"added"`
+	Dropped capability.Set `json:"dropped"`
+	// Error is why the set cannot be told.
+	Error string `json:"error,omitempty"`
+}
+
+// Observation is what was seen of a container.
+type Observation struct {
+	Seconds float64 `json:"seconds"`
+	// Runs that were added up, and Starts of them that were seen from the start on.
+	Runs   int       `json:"runs"`
+	Starts int       `json:"starts"`
+	Since  time.Time `json:"since"`
+	// Used are the needs that were seen, List what to grant.
+	Used capability.Set `json:"used"`
+	List capability.Set `json:"list"`
+	// Unused are granted and not in Used; with a proof, not in List.
+	Unused capability.Set `json:"unused"`
+	// Proved: a proof holds for this container's image. Minimal: and no member can go.
+	Proved  bool `json:"proved"`
+	Minimal bool `json:"minimal"`
+	// Doubts are why a capability may be needed that was not seen in use.
+	Doubts []string `json:"doubts"`
+}
+
+// Related is how one of the related checks came out.
+type Related struct {
+	Rule   string         `json:"rule"`
+	Status finding.Status `json:"status"`
+	Text   string         `json:"text"`
+}
+
+// Of judges the containers, those that fail first.
+func Of(subjects []Subject, o Options) Audit {
+	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Containers: []*Container{}}
+	var summaries []profile.Summary
+	if o.Profile != nil {
+		summaries = profile.Summaries(*o.Profile)
+	}
+	for _, subject := range subjects {
+		audit.Containers = append(audit.Containers, judge(subject, find(summaries, subject.Info), o))
+	}
+	order := []finding.Status{finding.Fail, finding.Manual, finding.Pass}
+	slices.SortStableFunc(audit.Containers, func(one, other *Container) int {
+		if by := slices.Index(order, one.Status) - slices.Index(order, other.Status); by != 0 {
+			return by
+		}
+		return strings.Compare(one.Name, other.Name)
+	})
+	return audit
+}
+
+// find is what a profile says of a container: of this one, or else of others of the same
+// service or name with the same image.
+func find(summaries []profile.Summary, info container.Info) *profile.Summary {
+	self := profile.Container{Labels: info.Labels}
+	for _, matches := range []func(profile.Container) bool{
+		func(c profile.Container) bool { return c.ID == info.ID },
+		func(c profile.Container) bool {
+			return self.Service() != "" && c.Service() == self.Service() && c.Image == info.Image
+		},
+		func(c profile.Container) bool { return c.Name != "" && c.Name == info.Name && c.Image == info.Image },
+	} {
+		if i := slices.IndexFunc(summaries, func(s profile.Summary) bool { return matches(s.Container) }); i >= 0 {
+			return &summaries[i]
+		}
+	}
+	return nil
+}
+
+func judge(subject Subject, s *profile.Summary, o Options) *Container {
+	info := subject.Info
+	c := &Container{
+		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
+		Service: profile.Container{Labels: info.Labels}.Service(), Compose: composeOf(info.Labels), Grants: grantsOf(info, o.Last),
+	}
+	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
+	c.Observation = e.observation()
+	c.Status, c.Reasons = e.status()
+	if c.Status != finding.Pass {
+		c.Remedy = e.remedy(func(list capability.Set) dockerrun.Recreation { return dockerrun.Of(subject.Settings, list, o.Names) })
+	}
+	c.Hints = e.hints(subject.Settings)
+	for _, check := range relatedChecks {
+		outcome := Related{check.rule.ID, finding.Pass, check.rule.Default}
+		if fault := check.fault(subject.Settings); fault != "" {
+			outcome = Related{check.rule.ID, finding.Fail, fault}
+		}
+		c.Related = append(c.Related, outcome)
+	}
+	return c
+}
+
+func grantsOf(info container.Info, last capability.Capability) Grants {
+	g := Grants{Privileged: info.Privileged}
+	set, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, last)
+	if err != nil {
+		g.Error = err.Error()
+		return g
+	}
+	usual := capability.DockerDefault()
+	g.Set, g.Default, g.Added, g.Dropped = &set, set.Intersect(usual), set.Minus(usual), usual.Minus(set)
+	return g
+}
+
+// Failed reports whether a container fails; with related, also by a related check.
+func (a Audit) Failed(related bool) bool {
+	return slices.ContainsFunc(a.Containers, func(c *Container) bool {
+		return c.Status == finding.Fail ||
+			related && slices.ContainsFunc(c.Related, func(r Related) bool { return r.Status == finding.Fail })
+	})
+}

@@ -1,0 +1,55 @@
+package audit
+
+import (
+	"context"
+	"errors"
+
+	"github.com/capmon/capmon/internal/container"
+)
+
+// Engine is what is asked of an engine.
+type Engine interface {
+	List(ctx context.Context, all bool) ([]container.Info, error)
+	Inspect(ctx context.Context, id string) (container.Info, error)
+	Settings(ctx context.Context, id string) (container.Settings, error)
+}
+
+// Collect asks the engine about the containers named, by ID or name, or about all, running
+// or not; names has those of all by ID. The error is container.ErrNotFound if one that is
+// named does not exist.
+func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Subject, names map[string]string, err error) {
+	all, err := engine.List(ctx, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	names = make(map[string]string)
+	ids := wanted
+	for _, info := range all {
+		names[info.ID] = info.Name
+		if len(wanted) == 0 {
+			ids = append(ids, info.ID)
+		}
+	}
+	seen := make(map[string]bool)
+	for _, id := range ids {
+		subject, err := collect(ctx, engine, id)
+		switch {
+		case errors.Is(err, container.ErrNotFound) && len(wanted) == 0: // removed meanwhile
+		case err != nil:
+			return nil, nil, err
+		case !seen[subject.Info.ID]:
+			seen[subject.Info.ID] = true
+			subjects = append(subjects, subject)
+		}
+	}
+	return subjects, names, nil
+}
+
+func collect(ctx context.Context, engine Engine, id string) (Subject, error) {
+	info, err := engine.Inspect(ctx, id)
+	if err != nil {
+		return Subject{}, err
+	}
+	settings, err := engine.Settings(ctx, info.ID)
+	return Subject{info, settings}, err
+}

@@ -1,0 +1,32 @@
+package audit
+
+import (
+	_ "embed"
+	"html/template"
+	"io"
+	"strings"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/printable"
+)
+
+//go:embed audit.html
+var pageText string
+
+// page is one file without scripts, and without anything from elsewhere.
+var page = template.Must(template.New("audit").Funcs(template.FuncMap{
+	"printable": printable.Text,
+	"lines":     printable.Lines,
+	"short":     container.ShortID,
+	"granted":   func(c *Container) string { return c.grantsText() },
+	"observed":  func(c *Container) string { return c.observedText() },
+	"related":   func(c *Container) []Related { return c.failedRelated() },
+	"number":    func(rule string) string { return strings.TrimPrefix(rule, "CIS-") },
+}).Parse(pageText))
+
+func writeHTML(out io.Writer, audit Audit, version string) error {
+	fail, manual, pass := audit.counts()
+	return page.Execute(out, map[string]any{
+		"Audit": audit, "Rule": capabilitiesRule, "Version": version, "Fail": fail, "Manual": manual, "Pass": pass,
+	})
+}

@@ -1,0 +1,189 @@
+package audit
+
+import (
+	"encoding/json"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/printable"
+)
+
+// oscalVersion is that of the model, whose JSON schema the tests have. Later 1.x releases
+// read it as well.
+const oscalVersion = "1.0.6"
+
+// control is the statement of NIST SP 800-53 that a finding is about: only what is
+// essential is there (CM-7 a).
+const control, statement = "cm-7", "cm-7_smt.a"
+
+// The parts of OSCAL's assessment results that are written.
+type (
+	oscalDocument struct {
+		Results oscalResults `json:"assessment-results"`
+	}
+	oscalResults struct {
+		UUID     string        `json:"uuid"`
+		Metadata oscalMetadata `json:"metadata"`
+		ImportAP oscalLink     `json:"import-ap"`
+		Results  []oscalResult `json:"results"`
+		Back     oscalBack     `json:"back-matter"`
+	}
+	oscalMetadata struct {
+		Title    string    `json:"title"`
+		Modified time.Time `json:"last-modified"`
+		Version  string    `json:"version"`
+		OSCAL    string    `json:"oscal-version"`
+	}
+	oscalLink struct {
+		Href string `json:"href"`
+	}
+	oscalBack struct {
+		Resources []oscalResource `json:"resources"`
+	}
+	oscalResource struct {
+		UUID        string `json:"uuid"`
+		Title       string `json:"title"`
+		Description string `json:"description"`
+	}
+	oscalResult struct {
+		UUID         string             `json:"uuid"`
+		Title        string             `json:"title"`
+		Description  string             `json:"description"`
+		Start        time.Time          `json:"start"`
+		Local        *oscalLocal        `json:"local-definitions,omitempty"`
+		Reviewed     oscalReviewed      `json:"reviewed-controls"`
+		Observations []oscalObservation `json:"observations,omitempty"`
+		Findings     []oscalFinding     `json:"findings,omitempty"`
+	}
+	oscalLocal struct {
+		Items []oscalItem `json:"inventory-items"`
+	}
+	oscalItem struct {
+		UUID        string          `json:"uuid"`
+		Description string          `json:"description"`
+		Props       []oscalProperty `json:"props,omitempty"`
+	}
+	oscalProperty struct {
+		Name  string `json:"name"`
+		NS    string `json:"ns,omitempty"`
+		Value string `json:"value"`
+	}
+	oscalReviewed struct {
+		Selections []oscalSelection `json:"control-selections"`
+	}
+	oscalSelection struct {
+		Controls []oscalControl `json:"include-controls"`
+	}
+	oscalControl struct {
+		ID string `json:"control-id"`
+	}
+	oscalObservation struct {
+		UUID        string         `json:"uuid"`
+		Title       string         `json:"title"`
+		Description string         `json:"description"`
+		Methods     []string       `json:"methods"`
+		Subjects    []oscalSubject `json:"subjects"`
+		Collected   time.Time      `json:"collected"`
+		Remarks     string         `json:"remarks,omitempty"`
+	}
+	oscalSubject struct {
+		UUID string `json:"subject-uuid"`
+		Type string `json:"type"`
+	}
+	oscalFinding struct {
+		UUID        string          `json:"uuid"`
+		Title       string          `json:"title"`
+		Description string          `json:"description"`
+		Props       []oscalProperty `json:"props,omitempty"`
+		Target      oscalTarget     `json:"target"`
+		Related     []oscalRelated  `json:"related-observations"`
+	}
+	oscalTarget struct {
+		Type   string      `json:"type"`
+		ID     string      `json:"target-id"`
+		Status oscalStatus `json:"status"`
+	}
+	oscalStatus struct {
+		State  string `json:"state"`
+		Reason string `json:"reason"`
+	}
+	oscalRelated struct {
+		UUID string `json:"observation-uuid"`
+	}
+)
+
+// writeOSCAL writes OSCAL assessment results: containers are inventory items, and each rule
+// that was looked at is an observation of one with a finding.
+func writeOSCAL(out io.Writer, audit Audit, version string) error {
+	plan := oscalResource{uuid.NewString(), "capmon audit", "Containers were judged by CIS Docker Benchmark 5.4 and related paragraphs; there is no plan besides."}
+	document := oscalDocument{oscalResults{
+		UUID:     uuid.NewString(),
+		Metadata: oscalMetadata{"Capabilities of containers by CIS Docker Benchmark 5.4", audit.Time, property(version), oscalVersion},
+		ImportAP: oscalLink{"#" + plan.UUID},
+		Results:  []oscalResult{oscalResultOf(audit)},
+		Back:     oscalBack{[]oscalResource{plan}},
+	}}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(document)
+}
+
+func oscalResultOf(audit Audit) oscalResult {
+	result := oscalResult{
+		UUID: uuid.NewString(), Title: "capmon audit", Description: capabilitiesRule.Rationale, Start: audit.Time,
+		Reviewed: oscalReviewed{[]oscalSelection{{[]oscalControl{{"cm-6"}, {control}}}}},
+	}
+	titles := make(map[string]string)
+	for _, rule := range Rules() {
+		titles[rule.ID] = rule.Title
+	}
+	var items []oscalItem
+	for _, c := range audit.Containers {
+		// The same container is the same item in the next audit.
+		item := oscalItem{UUID: uuid.NewSHA1(uuid.NameSpaceURL, []byte("docker:"+c.ID)).String(), Description: "container " + printable.Text(c.Name)}
+		for _, p := range []oscalProperty{{"asset-id", "", c.ID}, {"container-name", propertyNamespace, c.Name}, {"image", propertyNamespace, c.Image}} {
+			if p.Value = property(p.Value); p.Value != "" {
+				item.Props = append(item.Props, p)
+			}
+		}
+		items = append(items, item)
+		method := []string{"TEST"}
+		if audit.Static || c.Observation == nil {
+			method = []string{"EXAMINE"}
+		}
+		result.add(item.UUID, Related{Capabilities, c.Status, c.text()}, titles[Capabilities], c.Remedy.Text(), method, audit.Time)
+		for _, r := range c.Related {
+			result.add(item.UUID, r, titles[r.Rule], "", []string{"EXAMINE"}, audit.Time)
+		}
+	}
+	if len(items) > 0 {
+		result.Local = &oscalLocal{items}
+	}
+	return result
+}
+
+// propertyNamespace is of the properties that are capmon's own.
+const propertyNamespace = "https://github.com/capmon/capmon"
+
+// property is a text as OSCAL's properties may have it.
+func property(text string) string { return strings.TrimSpace(printable.Text(text)) }
+
+func (r *oscalResult) add(item string, outcome Related, title, remedy string, methods []string, at time.Time) {
+	observation := oscalObservation{
+		UUID: uuid.NewString(), Title: outcome.Rule, Description: printable.Text(outcome.Text), Methods: methods,
+		Subjects: []oscalSubject{{item, "inventory-item"}}, Collected: at, Remarks: printable.Lines(remedy),
+	}
+	status := map[finding.Status]oscalStatus{
+		finding.Pass: {"satisfied", "pass"}, finding.Fail: {"not-satisfied", "fail"}, finding.Manual: {"not-satisfied", "other"},
+	}[outcome.Status]
+	r.Observations = append(r.Observations, observation)
+	r.Findings = append(r.Findings, oscalFinding{
+		UUID: uuid.NewString(), Title: outcome.Rule + " " + title, Description: observation.Description,
+		Props:  []oscalProperty{{"status", propertyNamespace, string(outcome.Status)}},
+		Target: oscalTarget{"statement-id", statement, status}, Related: []oscalRelated{{observation.UUID}},
+	})
+}

@@ -1,0 +1,262 @@
+package audit
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/dockerrun"
+	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/recommend"
+)
+
+// Compose is the service of a compose file that a container belongs to, as its labels say.
+type Compose struct {
+	Project   string   `json:"project"`
+	Service   string   `json:"service"`
+	Directory string   `json:"directory,omitempty"`
+	Files     []string `json:"files,omitempty"`
+}
+
+// composeName is what compose may call a project or a service; anybody may give a container
+// its labels.
+var composeName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+func composeOf(labels map[string]string) *Compose {
+	const prefix = "com.docker.compose."
+	c := &Compose{Project: labels[prefix+"project"], Service: labels[prefix+"service"], Directory: labels[prefix+"project.working_dir"]}
+	if !composeName.MatchString(c.Project) || !composeName.MatchString(c.Service) {
+		return nil
+	}
+	if files := labels[prefix+"project.config_files"]; files != "" {
+		c.Files = strings.Split(files, ",")
+	}
+	return c
+}
+
+// Remedy is what to do about a container that does not pass.
+type Remedy struct {
+	// Certain: no doubt is known about List. Otherwise it is to be proved before it is
+	// relied on.
+	Certain bool `json:"certain"`
+	// List is what to grant; nil if that is not known.
+	List *capability.Set `json:"list,omitempty"`
+	// Run are the commands that create the container again with List, for a shell;
+	// Untranslated are settings that they do not bring back, Notes what else they change.
+	Run          []string `json:"run,omitempty"`
+	Untranslated []string `json:"untranslated,omitempty"`
+	Notes        []string `json:"notes,omitempty"`
+	// Service is the command that changes the swarm's service, Compose what belongs into
+	// the compose file, and Up the command that brings it into effect.
+	Service string   `json:"service,omitempty"`
+	Compose []string `json:"compose,omitempty"`
+	Up      string   `json:"up,omitempty"`
+	// Observe are the commands that find out what is not known yet, Prove the one that
+	// tries the list.
+	Observe []string `json:"observe,omitempty"`
+	Prove   string   `json:"prove,omitempty"`
+}
+
+// remedy is what to do; again tells how to create the container with a list.
+func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy {
+	var r Remedy
+	if !e.observed() || len(e.doubts()) > 0 {
+		r.Observe = e.observe()
+	}
+	if !e.observed() {
+		return r
+	}
+	r.Prove = e.prove(again(e.granted()))
+	if e.container.Status == finding.Manual {
+		return r
+	}
+	list := e.summary.List()
+	recreation := again(list)
+	r.List, r.Certain = &list, len(e.doubts()) == 0
+	if r.Certain {
+		r.Prove = ""
+	}
+	switch c := e.container; {
+	case c.Service != "":
+		r.Service = recommend.ServiceUpdate(list, c.Service)
+	case c.Compose != nil:
+		r.Compose = composeLines(*c.Compose, list, c.Grants.Privileged)
+		r.Up = composeUp(*c.Compose)
+	default:
+		r.Run, r.Untranslated, r.Notes = recreation.Lines(), recreation.Untranslated, recreation.Notes
+	}
+	return r
+}
+
+// observe are the commands that see the container from its start on, for as long as is
+// wanted, and judge it by that.
+func (e evidence) observe() []string {
+	name := e.container.Name
+	again := "start"
+	if e.container.Running {
+		again = "restart"
+	}
+	options := ""
+	start := dockerrun.Line([]string{"docker", again, name})
+	if service := e.container.Service; service != "" {
+		name, start = service, dockerrun.Line([]string{"docker", "service", "update", "--force", service})
+		options = "--all-containers --label=com.docker.swarm.service.name=" + dockerrun.Quote(service) + " "
+	}
+	seconds := int(math.Ceil(e.thresholds.Observed.Seconds()))
+	file := dockerrun.Quote("./" + name + ".json")
+	return []string{
+		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", file, options, dockerrun.Quote(fmt.Sprintf("%s && sleep %d", start, seconds))),
+		fmt.Sprintf("capmon audit --profile=%s %s", file, dockerrun.Quote(e.container.Name)),
+	}
+}
+
+// prove is the command that tries the list. What tells that the container works, only its
+// owner knows.
+func (e evidence) prove(recreation dockerrun.Recreation) string {
+	words := []string{"capmon", "verify", "--test=TEST", "--"}
+	if c := e.container.Compose; c != nil {
+		return dockerrun.Line(slices.Concat(words, composeCommand(*c), []string{"up", c.Service}))
+	}
+	if e.container.Service != "" { // a task of it cannot be run apart
+		return ""
+	}
+	for _, create := range recreation.Create {
+		if create[1] == "run" || create[1] == "create" {
+			options := slices.DeleteFunc(slices.Clone(create[2:]), func(word string) bool { return word == "--detach" })
+			return dockerrun.Line(slices.Concat(words, []string{"docker", "run"}, options))
+		}
+	}
+	return ""
+}
+
+func composeLines(c Compose, list capability.Set, privileged bool) []string {
+	lines := []string{"services:", "  " + c.Service + ":"}
+	for _, line := range recommend.ComposeLines(list) {
+		lines = append(lines, "    "+line)
+	}
+	if privileged {
+		lines = append(lines, "    privileged: false")
+	}
+	return lines
+}
+
+func composeCommand(c Compose) []string {
+	words := []string{"docker", "compose", "--project-name=" + c.Project}
+	if c.Directory != "" {
+		words = append(words, "--project-directory="+c.Directory)
+	}
+	for _, file := range c.Files {
+		words = append(words, "--file="+file)
+	}
+	return words
+}
+
+func composeUp(c Compose) string {
+	return dockerrun.Line(append(composeCommand(c), "up", "--detach", c.Service))
+}
+
+// Text is the remedy as lines for a shell, in which all but commands is a comment, and so
+// are commands that are not to be relied on yet.
+func (r Remedy) Text() string {
+	var lines []string
+	comment := func(text string) { lines = append(lines, "# "+printable.Text(text)) }
+	if len(r.Observe) > 0 {
+		comment("to find out what it needs, from its start on:")
+		lines = append(lines, r.Observe...)
+	}
+	if r.Prove != "" {
+		comment("to prove what it needs, with a command in place of TEST that succeeds while it works:")
+		lines = append(lines, "#   "+r.Prove)
+	}
+	if r.List == nil {
+		return strings.Join(lines, "\n")
+	}
+	prefix := ""
+	if r.Certain {
+		comment("with what it needs: " + either(names(*r.List), "no capability"))
+	} else {
+		prefix = "#   "
+		comment("with what it was seen to need, which is not certain to be all: " + either(names(*r.List), "no capability"))
+	}
+	for _, command := range r.Run {
+		lines = append(lines, prefix+command)
+	}
+	if r.Service != "" {
+		lines = append(lines, prefix+r.Service)
+	}
+	if len(r.Compose) > 0 {
+		comment("in the compose file:")
+		for _, line := range r.Compose {
+			lines = append(lines, "#   "+line)
+		}
+		lines = append(lines, prefix+r.Up)
+	}
+	if len(r.Untranslated) > 0 {
+		comment("not brought back by these commands: " + strings.Join(r.Untranslated, "; "))
+	}
+	for _, note := range r.Notes {
+		comment(note)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func either(text, other string) string {
+	if text == "" {
+		return other
+	}
+	return text
+}
+
+var (
+	boundPort = regexp.MustCompile(`^bind\(AF_[A-Z0-9]+, port ([0-9]+)\)$`)
+	echo      = regexp.MustCompile(`^socket\(AF_INET6?, SOCK_RAW, (ICMP|ICMPV6)\)$`)
+)
+
+// hints tell of the settings of the container's network that make a capability needless,
+// where all its uses are such that they do. With the host's network these are the host's.
+func (e evidence) hints(s container.Settings) []string {
+	if !e.observed() || s.Container.HostConfig.NetworkMode.IsHost() {
+		return nil
+	}
+	var hints []string
+	if port := e.lowestPort(); port > 0 {
+		hints = append(hints, fmt.Sprintf("--sysctl=net.ipv4.ip_unprivileged_port_start=%d lets it bind its ports without NET_BIND_SERVICE", port))
+	}
+	if uses := e.summary.Of(capability.NetRaw, classify.Needs()...); len(uses) > 0 && e.summary.List().Has(capability.NetRaw) {
+		for _, use := range uses {
+			if !echo.MatchString(use.Call) {
+				return hints
+			}
+		}
+		hints = append(hints, "NET_RAW is used for ICMP echo only: with --sysctl='net.ipv4.ping_group_range=0 2147483647' a ping that knows "+
+			"datagram sockets does without it; try it with capmon verify")
+	}
+	return hints
+}
+
+// lowestPort is the lowest port that it bound by NET_BIND_SERVICE; 0 if it used that for
+// anything else, or not at all.
+func (e evidence) lowestPort() int {
+	lowest := 0
+	for _, use := range e.summary.Of(capability.NetBindService, classify.Needs()...) {
+		match := boundPort.FindStringSubmatch(use.Call)
+		if match == nil || use.Class != classify.Required {
+			return 0
+		}
+		port, err := strconv.Atoi(match[1])
+		if err != nil || port == 0 {
+			return 0
+		}
+		if lowest == 0 || port < lowest {
+			lowest = port
+		}
+	}
+	return lowest
+}

@@ -1,0 +1,154 @@
+package audit
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/internal/finding"
+)
+
+// Format names a rendering.
+type Format string
+
+// The formats of audits.
+const (
+	Table Format = "table"
+	JSON  Format = "json"
+	CSV   Format = "csv"
+	SARIF Format = "sarif"
+	JUnit Format = "junit"
+	HTML  Format = "html"
+	OSCAL Format = "oscal"
+)
+
+var formats = []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL}
+
+// ParseFormat reads the name of a format.
+func ParseFormat(s string) (Format, error) {
+	if !slices.Contains(formats, Format(s)) {
+		return "", fmt.Errorf("unknown format %q: choose table, json, csv, sarif, junit, html or oscal", s)
+	}
+	return Format(s), nil
+}
+
+// Write renders an audit; version is capmon's.
+func Write(out io.Writer, audit Audit, format Format, version string) error {
+	switch format {
+	case JSON:
+		return writeJSON(out, audit)
+	case CSV:
+		return finding.WriteCSV(out, audit.findings(version))
+	case SARIF:
+		return finding.WriteSARIF(out, audit.findings(version))
+	case JUnit:
+		return finding.WriteJUnit(out, audit.findings(version))
+	case HTML:
+		return writeHTML(out, audit, version)
+	case OSCAL:
+		return writeOSCAL(out, audit, version)
+	default:
+		return writeTable(out, audit)
+	}
+}
+
+// schema is the version of the JSON form. It grows when a reader of the old form would
+// misread the new one.
+const schema = 1
+
+func writeJSON(out io.Writer, audit Audit) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(struct {
+		Schema int            `json:"schema"`
+		Rules  []finding.Rule `json:"rules"`
+		Audit
+	}{schema, Rules(), audit})
+}
+
+// findings are the audit in the forms that other programs read.
+func (a Audit) findings(version string) finding.Report {
+	report := finding.Report{Command: "capmon audit", Version: version, Time: a.Time, Rules: Rules()}
+	for _, c := range a.Containers {
+		properties := map[string]any{"containerID": c.ID, "grants": c.Grants}
+		if c.Observation != nil {
+			properties["observation"] = c.Observation
+		}
+		report.Findings = append(report.Findings, finding.Finding{
+			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Remedy: c.Remedy.Text(), Properties: properties,
+		})
+		for _, r := range c.Related {
+			report.Findings = append(report.Findings, finding.Finding{
+				Rule: r.Rule, Status: r.Status, Subject: c.Name, Image: c.Image, Text: r.Text, Properties: map[string]any{"containerID": c.ID},
+			})
+		}
+	}
+	return report
+}
+
+// text is the judgement in one paragraph.
+func (c *Container) text() string {
+	return strings.Join(slices.Concat(c.Reasons, c.Hints), "; ")
+}
+
+// counts of the statuses.
+func (a Audit) counts() (fail, manual, pass int) {
+	for _, c := range a.Containers {
+		switch c.Status {
+		case finding.Fail:
+			fail++
+		case finding.Manual:
+			manual++
+		default:
+			pass++
+		}
+	}
+	return fail, manual, pass
+}
+
+// grantsText says what is granted, and how that comes.
+func (c *Container) grantsText() string {
+	g := c.Grants
+	switch {
+	case g.Privileged:
+		return "privileged"
+	case g.Set == nil:
+		return "unknown"
+	case g.Set.Empty():
+		return "none"
+	case g.Added.Empty() && g.Dropped.Empty():
+		return fmt.Sprintf("the default %d", g.Default.Len())
+	}
+	var parts []string
+	if !g.Default.Empty() {
+		parts = append(parts, names(g.Default))
+	}
+	if !g.Added.Empty() {
+		parts = append(parts, "added "+names(g.Added))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// observedText says what was seen of it.
+func (c *Container) observedText() string {
+	o := c.Observation
+	if o == nil {
+		return "not observed"
+	}
+	text := fmt.Sprintf("used %s in %.1f s", either(names(o.Used), "none"), o.Seconds)
+	if o.Runs > 1 {
+		text += fmt.Sprintf(" of %d runs", o.Runs)
+	}
+	if o.Proved {
+		text += fmt.Sprintf("; proved to be enough: %s", either(names(o.List), "none"))
+	}
+	return text
+}
+
+// failedRelated are the related checks that failed.
+func (c *Container) failedRelated() []Related {
+	return slices.DeleteFunc(slices.Clone(c.Related), func(r Related) bool { return r.Status != finding.Fail })
+}

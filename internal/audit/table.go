@@ -1,0 +1,43 @@
+package audit
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/printable"
+)
+
+// writeTable writes for terminals: a paragraph for each container, and the sum.
+func writeTable(out io.Writer, audit Audit) error {
+	var page strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
+	for _, c := range audit.Containers {
+		line("%-6s  %s  %s  %s", strings.ToUpper(string(c.Status)), printable.Text(c.Name), printable.Text(c.Image), container.ShortID(printable.Text(c.ID)))
+		line("  granted: %s", c.grantsText())
+		if !audit.Static {
+			line("  %s", printable.Text(c.observedText()))
+		}
+		for _, reason := range c.Reasons {
+			line("  - %s", printable.Text(reason))
+		}
+		for _, hint := range c.Hints {
+			line("  hint: %s", printable.Text(hint))
+		}
+		for _, r := range c.failedRelated() {
+			line("  %s: %s", strings.Replace(r.Rule, "-", " ", 1), r.Text)
+		}
+		if remedy := c.Remedy.Text(); remedy != "" {
+			line("")
+			for text := range strings.SplitSeq(printable.Lines(remedy), "\n") {
+				line("    %s", text)
+			}
+		}
+		line("")
+	}
+	fail, manual, pass := audit.counts()
+	line("CIS 5.4: %d fail, %d manual, %d pass, of %d containers", fail, manual, pass, len(audit.Containers))
+	_, err := io.WriteString(out, page.String())
+	return err
+}

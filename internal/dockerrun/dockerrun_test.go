@@ -1,0 +1,322 @@
+package dockerrun
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/capmon/capmon/internal/capability"
+	engine "github.com/capmon/capmon/internal/container"
+)
+
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	var stderr strings.Builder
+	cmd := exec.CommandContext(t.Context(), "docker", args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("docker %s: %v\n%s(this test needs a Docker daemon at DOCKER_HOST with the image bb, as make test sets up)", strings.Join(args, " "), err, &stderr)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func remove(t *testing.T, kind, name string) {
+	t.Cleanup(func() { _ = exec.Command("docker", kind, "rm", "-f", name).Run() })
+}
+
+// stays runs until it is told to end.
+var stays = []string{"bb", "sh", "-c", "trap exit TERM; sleep 1000 & wait"}
+
+func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
+
+func settings(t *testing.T, name string) engine.Settings {
+	t.Helper()
+	d, err := engine.NewDocker(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	s, err := d.Settings(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// again creates the container again by the commands that the package tells, in a shell.
+func again(t *testing.T, before engine.Settings, names map[string]string) (Recreation, engine.Settings) {
+	t.Helper()
+	grant := capability.Of(capability.Chown, capability.NetRaw)
+	recreation := Of(before, grant, names)
+	script := strings.Join(recreation.Lines(), "\n")
+	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("%s\n%v\n%s", script, err, out)
+	}
+	after := settings(t, strings.TrimPrefix(before.Container.Name, "/"))
+	granted, err := capability.Granted(after.Container.HostConfig.CapAdd, after.Container.HostConfig.CapDrop, after.Container.HostConfig.Privileged, capability.CheckpointRestore)
+	if err != nil || granted != grant {
+		t.Errorf("%s\ngrants %v, %v; want %v", script, granted, err, grant)
+	}
+	if after.Container.ID == before.Container.ID {
+		t.Error("it is the same container")
+	}
+	return recreation, after
+}
+
+// same compares two containers in all but what is of one container alone.
+func same(t *testing.T, script []string, before, after engine.Settings) {
+	t.Helper()
+	options := []cmp.Option{
+		cmpopts.IgnoreFields(container.HostConfig{}, "CapAdd", "CapDrop", "ConsoleSize"),
+		cmpopts.IgnoreFields(container.Config{}, "AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce"),
+		cmpopts.EquateEmpty(),
+		cmpopts.SortSlices(func(a, b string) bool { return a < b }),
+	}
+	for _, s := range []engine.Settings{before, after} {
+		if strings.HasPrefix(s.Container.ID, s.Container.Config.Hostname) {
+			s.Container.Config.Hostname = "of its own"
+		}
+		// Volumes without a name of their own are named (TestAnonymousVolumesStay).
+		s.Container.HostConfig.Binds = slices.DeleteFunc(s.Container.HostConfig.Binds, anonymous.MatchString)
+	}
+	diff := cmp.Diff(before.Container.HostConfig, after.Container.HostConfig, options...) +
+		cmp.Diff(before.Container.Config, after.Container.Config, options...) +
+		cmp.Diff(before.Container.Name+before.Container.Image, after.Container.Name+after.Container.Image) +
+		cmp.Diff(mountsOf(before), mountsOf(after)) + cmp.Diff(networksOf(before), networksOf(after), options...) +
+		cmp.Diff(before.Container.State.Running, after.Container.State.Running)
+	if diff != "" {
+		t.Errorf("%s\nwanted: -, got: +\n%s", strings.Join(script, "\n"), diff)
+	}
+}
+
+var anonymous = regexp.MustCompile(`^[0-9a-f]{64}:`)
+
+func mountsOf(s engine.Settings) map[string]container.MountPoint {
+	mounts := map[string]container.MountPoint{}
+	for _, m := range s.Container.Mounts {
+		m.Mode = "" // z or nothing, by the way in which it was told
+		mounts[m.Destination] = m
+	}
+	return mounts
+}
+
+func networksOf(s engine.Settings) map[string]network.EndpointSettings {
+	networks := map[string]network.EndpointSettings{}
+	for name, e := range s.Container.NetworkSettings.Networks {
+		var aliases []string
+		for _, alias := range e.Aliases {
+			if !strings.HasPrefix(s.Container.ID, alias) {
+				aliases = append(aliases, alias)
+			}
+		}
+		networks[name] = network.EndpointSettings{Aliases: aliases, IPAMConfig: e.IPAMConfig, Links: e.Links}
+	}
+	return networks
+}
+
+// image makes one with settings of its own for containers to take over or not.
+func image(t *testing.T) string {
+	t.Helper()
+	name := unused()
+	container := docker(t, "create", "--stop-signal=SIGKILL", "bb")
+	remove(t, "container", container)
+	docker(t, "commit", "--change", `ENTRYPOINT ["/bin/sh", "-c"]`, "--change", `CMD ["sleep 1000"]`, "--change", "ENV FROM=image", "--change", "LABEL from=image",
+		"--change", "VOLUME /kept", "--change", "EXPOSE 81", "--change", "USER 1000", "--change", "WORKDIR /tmp",
+		"--change", "HEALTHCHECK --interval=1h CMD true", container, name)
+	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", name).Run() })
+	return name
+}
+
+// In each case --cap-drop and --cap-add are there to be replaced.
+func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
+	front, back, volume, other, own := unused(), unused(), unused(), unused(), image(t)
+	docker(t, "network", "create", "--subnet=10.213.7.0/24", front)
+	remove(t, "network", front)
+	docker(t, "network", "create", back)
+	remove(t, "network", back)
+	docker(t, "volume", "create", volume)
+	remove(t, "volume", volume)
+	docker(t, "run", "-d", "--name", other, "--ipc=shareable", "-v", volume+":/others", "bb", "sleep", "1000")
+	remove(t, "container", other)
+	directory := t.TempDir()
+	hostile := "two\nlines 'quoted' \"twice\" $HOME `id` \\ !! {a,b} * \u202e \x1b[31m ü"
+
+	for _, test := range []struct {
+		name    string
+		create  string
+		options []string
+		words   []string // the image and what follows
+	}{
+		{"plain", "run -d", nil, stays},
+		{"never started", "create", []string{"--cap-add=SYS_ADMIN", "--device-read-bps=/dev/null:1048576", "--device-write-iops=/dev/null:100", "--cpu-quota=50000", "--gpus=all"}, []string{"bb", "true"}},
+		{"what its image says", "run -d", nil, []string{own}},
+		{"against its image", "create", []string{
+			"--entrypoint=/bin/sleep", "--env=FROM=user", "--label=from=user", "--user=0", "--workdir=/", "--stop-signal=SIGTERM", "--stop-timeout=0", "--health-interval=2h", "--expose=82", "--volume=" + volume + ":/kept",
+		}, []string{own, "1000"}},
+		{"without the image's entry point and check", "create", []string{"--entrypoint=", "--no-healthcheck", "--stop-timeout=0"}, []string{own, "sleep", "1000"}},
+		{"hostile words", "run -d", []string{"--env=TEXT=" + hostile, "--label=" + "text=" + hostile, "--env=EMPTY=", "--health-cmd=" + hostile}, []string{"bb", "sh", "-c", "trap exit TERM; sleep 1000 & wait", hostile, ""}},
+		{"process", "create -i -t", []string{
+			"--hostname=web", "--domainname=example.com", "--user=1000:5", "--workdir=/tmp", "--stop-signal=SIGUSR1", "--stop-timeout=7", "--restart=on-failure:3", "--init",
+			"--health-cmd=true", "--health-interval=1m30s", "--health-timeout=3s", "--health-retries=4", "--health-start-period=5s", "--log-driver=local", "--log-opt=max-size=10m",
+		}, stays},
+		{"files", "run -d", []string{
+			"--volume=" + directory + ":/bound:ro", "--volume=" + volume + ":/named", "--mount=type=bind,source=" + directory + ",target=/again,readonly,bind-propagation=private",
+			"--mount=" + `type=tmpfs,"target=/a,b",tmpfs-size=65536,tmpfs-mode=1770`, "--mount=type=volume,source=" + volume + ",target=/more,volume-nocopy", "--volumes-from=" + other,
+			"--tmpfs=/run:size=1m,mode=700", "--tmpfs=/scratch", "--read-only", "--shm-size=1m",
+		}, stays},
+		{"networks", "create", []string{
+			"--network=" + front, "--ip=10.213.7.77", "--network-alias=www", "--publish=80/udp", "--publish=127.0.0.1:18081:81", "--publish=127.0.0.1::82", "--expose=90",
+			"--dns=192.0.2.1", "--dns-option=ndots:2", "--dns-search=example.com", "--add-host=db:192.0.2.2", "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
+		}, stays},
+		{"legacy links", "create", []string{"--link=" + other + ":db", "--publish-all"}, stays},
+		{"no network", "create", []string{"--network=none"}, stays},
+		{"the host's", "run -d", []string{"--network=host", "--pid=host", "--ipc=host", "--uts=host", "--userns=host"}, stays},
+		{"another one's", "create", []string{"--network=container:" + other, "--pid=container:" + other, "--ipc=container:" + other}, stays},
+		{"cgroups of its own", "create", []string{"--cgroupns=private"}, stays},
+		{"cgroups of the host", "create", []string{"--cgroupns=host"}, stays},
+		{"limits", "create", []string{
+			"--memory=64m", "--memory-reservation=32m", "--cpus=1.5", "--cpu-shares=512", "--cpuset-cpus=0", "--pids-limit=50", "--ulimit=nofile=100:200", "--ulimit=core=0",
+			"--oom-score-adj=300", "--device=/dev/null:/dev/nothing:r", "--device-cgroup-rule=c 1:3 rwm", "--group-add=5",
+		}, stays},
+		{"security", "create", []string{
+			"--cap-drop=MKNOD", "--cap-add=NET_ADMIN", "--security-opt=no-new-privileges", "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--security-opt=label=disable",
+		}, stays},
+		{"removes itself", "run -d --rm", nil, stays},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			name := unused()
+			docker(t, slices.Concat(strings.Fields(test.create), []string{"--name", name}, test.options, test.words)...)
+			remove(t, "container", name)
+			before := settings(t, name)
+			recreation, after := again(t, before, map[string]string{settings(t, other).Container.ID: other})
+			same(t, recreation.Lines(), before, after)
+			if len(recreation.Untranslated) > 0 || len(recreation.Notes) > 0 {
+				t.Errorf("untranslated: %q, notes: %q", recreation.Untranslated, recreation.Notes)
+			}
+		})
+	}
+}
+
+func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
+	t.Parallel()
+	front, back, name := unused(), unused(), unused()
+	for _, network := range []string{front, back} {
+		docker(t, "network", "create", network)
+		remove(t, "network", network)
+	}
+	docker(t, slices.Concat([]string{"create", "--name", name, "--network", front}, stays)...)
+	remove(t, "container", name)
+	docker(t, "network", "connect", "--alias", "db", back, name)
+	docker(t, "start", name)
+	before := settings(t, name)
+	recreation, after := again(t, before, nil)
+	same(t, recreation.Lines(), before, after)
+}
+
+// A container's data stay where they are, also in a volume that nobody has named.
+func TestAnonymousVolumesStay(t *testing.T) {
+	t.Parallel()
+	name, own := unused(), image(t)
+	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data", own, "echo data >/data/file; echo kept >/kept/file; trap exit TERM; sleep 1000 & wait")
+	remove(t, "container", name)
+	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file 2>/dev/null || true") != "data\nkept" {
+		continue
+	}
+	before := settings(t, name)
+	_, after := again(t, before, nil)
+	if diff := cmp.Diff(mountsOf(before), mountsOf(after)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAMovedImageIsNamedByItsID(t *testing.T) {
+	t.Parallel()
+	name, own := unused(), image(t)
+	docker(t, "run", "-d", "--name", name, own)
+	remove(t, "container", name)
+	docker(t, "tag", "bb", own)
+	before := settings(t, name)
+	recreation, after := again(t, before, nil)
+	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 1 {
+		t.Errorf("%s became %s; notes: %q", before.Container.Image, after.Container.Image, recreation.Notes)
+	}
+}
+
+func TestPrivilegesGo(t *testing.T) {
+	t.Parallel()
+	name := unused()
+	docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, stays)...)
+	remove(t, "container", name)
+	recreation, after := again(t, settings(t, name), nil)
+	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 1 || len(recreation.Untranslated) != 0 {
+		t.Errorf("%+v\n%+v", after.Container.HostConfig, recreation)
+	}
+}
+
+func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
+	name := unused()
+	profile, err := filepath.Abs("../../cmd/capmon/testdata/seccomp.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docker(t, "create", "--name", name, "--security-opt=seccomp="+profile, "--cidfile="+filepath.Join(t.TempDir(), "id"), "bb", "true")
+	remove(t, "container", name)
+	s := settings(t, name)
+	s.Container.Config.MacAddress = "02:42:0a:d5:07:4d" //nolint:staticcheck // a new docker command refuses to tell an old engine
+	if line := Line(Of(s, 0, nil).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
+		t.Error(line)
+	}
+	s.HostConfig["Novelty"] = json.RawMessage(`{"some": "setting"}`)
+	s.HostConfig["UnsetNovelty"] = json.RawMessage(`[ ]`)
+	s.Config["NetworkDisabled"] = json.RawMessage(`true`)
+	s.Container.Config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "curl", "-f", "a b"}}
+	got := Of(s, 0, nil).Untranslated
+	var settings []string
+	for _, text := range got {
+		setting, _, _ := strings.Cut(text, ":")
+		settings = append(settings, setting)
+	}
+	want := []string{"Config.Healthcheck", "Config.NetworkDisabled", "HostConfig.ContainerIDFile", "HostConfig.Novelty", "HostConfig.SecurityOpt"}
+	if diff := cmp.Diff(want, settings); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.Contains(got[0], "curl -f 'a b'") {
+		t.Error(got[0])
+	}
+}
+
+// Each word comes through the shells as it is.
+func TestQuotedWordsMeanThemselves(t *testing.T) {
+	words := []string{
+		"plain", "", " ", "two words", "it's", `"`, `\`, `\n`, "$HOME", "`id`", "!!", "it's!", "~", "#", "*", "{a,b}", "a=b", "-", "--", "&;|<>()",
+		"line\nfeed", "tab\t", "\x1b[31m", "\x01", "\xff\xfe", "\u202e", "ü北京🦀", "é\x01é'\\", "\x7f0", strings.Repeat("'", 50),
+	}
+	for _, shell := range [][]string{{"bash"}, {"busybox", "sh"}, {"env", "LC_ALL=C", "bash"}} {
+		out, err := exec.CommandContext(t.Context(), shell[0], append(shell[1:], "-c", `printf '%s\0' `+Line(words))...).Output()
+		if err != nil {
+			t.Fatalf("%v: %v", shell, err)
+		}
+		if diff := cmp.Diff(words, strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")); diff != "" {
+			t.Errorf("%v: %s", shell, diff)
+		}
+	}
+	for _, word := range words {
+		for _, r := range Quote(word) {
+			if r < ' ' || r == '\x7f' || r == '\u202e' {
+				t.Errorf("%q became %q", word, Quote(word))
+			}
+		}
+	}
+}

@@ -37,9 +37,10 @@ missing_capabilities() {
 # strip FILE PATH takes the missing capabilities out of the sets at jq path PATH.
 strip() {
 	local file=$1 sets=$2
-	jq --argjson missing "$(missing_capabilities)" \
+	# jq takes numbers for floating point: the largest, "no limit", is kept from it.
+	sed 's/:18446744073709551615\b/:"no limit"/g' "$file" | jq --argjson missing "$(missing_capabilities)" \
 		"if $sets then $sets |= map_values(if type == \"array\" then . - \$missing else . end) else . end" \
-		"$file" >"$file.capped"
+		| sed 's/"no limit"/18446744073709551615/g' >"$file.capped"
 	# The file is rewritten in place: containerd owns it and knows its mode.
 	cat "$file.capped" >"$file"
 	rm -f "$file.capped"

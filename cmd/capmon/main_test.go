@@ -119,11 +119,17 @@ type seen struct {
 	Unwatched       []string
 	Granted, Unsure []string
 	Narrower        []struct{ InsteadOf, Narrower string }
+	Substitutes     []substituted
 	Classes         map[string][]string
 	Flags           []string
 	Cautions        []string
 	Setup           uint64 `json:"-"` // how many of the checks were the runtime's, in the set-up
 	Skipped         bool   `json:"-"` // the report admits that checks are missing (admitsSkips)
+}
+
+type substituted struct {
+	InsteadOf, Flags []string
+	Text             string
 }
 
 // timeless is what two observations of one container have to agree in.

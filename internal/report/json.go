@@ -9,6 +9,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/substitute"
 )
 
 // schema is the version of the JSON report. It grows when a reader of the old
@@ -48,6 +49,7 @@ type jsonContainer struct {
 	Denied     capability.Set                    `json:"denied"`
 	Unused     *capability.Set                   `json:"unused"`
 	Narrower   []jsonNarrower                    `json:"narrower,omitempty"`
+	Substitute []substitute.Substitute           `json:"substitutes"`
 	Classes    map[classify.Class]capability.Set `json:"classes"`
 	Proved     bool                              `json:"proved"`
 	Proof      *profile.Proof                    `json:"proof,omitempty"`
@@ -103,6 +105,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Denied:     s.Denied(),
 		Proved:     s.Proved(),
 		Proof:      s.Proof,
+		Substitute: append([]substitute.Substitute{}, substitute.Of(s)...),
 		Classes:    make(map[classify.Class]capability.Set),
 		Flags:      []string{},
 		Uses:       s.Uses,

@@ -44,7 +44,7 @@ func unprivilegedPorts(s profile.Summary) (Substitute, bool) {
 	}
 	found := Substitute{Instead: capability.Of(capability.NetBindService), Seen: callsOf(uses...)}
 	setting := fmt.Sprintf("net.ipv4.ip_unprivileged_port_start=%d", lowest)
-	return found.sysctl(s, setting, fmt.Sprintf("everybody may bind ports from %d on", lowest)), true
+	return found.sysctl(s, setting, fmt.Sprintf("everybody in its network may bind ports from %d on", lowest)), true
 }
 
 // datagramEcho: Linux lets the groups of a range send ICMP echo requests from a datagram
@@ -61,16 +61,16 @@ func datagramEcho(s profile.Summary) (Substitute, bool) {
 		Instead: capability.Of(capability.NetRaw), Seen: callsOf(uses...),
 	}
 	return found.sysctl(s, "net.ipv4.ping_group_range=0 2147483647",
-		"all groups may send echo requests from datagram sockets, which most pings take when a raw one is refused"), true
+		"all groups in its network may send echo requests from datagram sockets, if the program takes one when a raw one is refused: ping of iputils does, busybox's does not"), true
 }
 
 // sysctl makes it one that is set in the container's network.
 func (found Substitute) sysctl(s profile.Summary, setting, effect string) Substitute {
 	if whose := elsewhere(s); whose != "" {
-		found.Text = fmt.Sprintf("with the sysctl %s %s there; but it is on %s network, where that has to be set", setting, effect, whose)
+		found.Text = fmt.Sprintf("it is on %s network; with the sysctl %s there, %s", whose, setting, effect)
 		return found
 	}
-	found.Flags, found.Text = []string{"--sysctl=" + setting}, effect+" there"
+	found.Flags, found.Text = []string{"--sysctl=" + setting}, effect
 	return found
 }
 

@@ -208,6 +208,14 @@ static void rawsock(char **args)
 	need(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "socket(AF_INET, SOCK_RAW, ICMP)");
 }
 
+// echo: as ping of iputils, takes a datagram socket if a raw one is refused.
+static void echo_socket(char **args)
+{
+	if (socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) < 0)
+		need(socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP),
+		     "socket(AF_INET, SOCK_DGRAM, ICMP)");
+}
+
 static void packet(char **args)
 {
 	need(socket(AF_PACKET, SOCK_DGRAM, 0), "socket(AF_PACKET, SOCK_DGRAM)");
@@ -788,6 +796,7 @@ static const struct subcommand {
 	{ "compat-setuid0", compat_setuid0, 0, "" },
 	{ "congestion", congestion, 1, "NAME" },
 	{ "descend", descend, 2, "N SUBCOMMAND..." },
+	{ "echo", echo_socket, 0, "" },
 	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
 	{ "fork", fork_children, 1, "N" },
 	{ "grow-stack", grow_stack, 1, "N" },

@@ -116,6 +116,8 @@ func (m *Monitor) grown(kind bpf.CapmonEventKind) {
 	default:
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.growth[kind]++
 	if m.growth[kind] < max(1, grown.MaxEntries()/share) {
 		return

@@ -53,11 +53,11 @@ type Monitor struct {
 	adopted map[uint64]bool // the cgroups of containers that ran before anything was recorded
 
 	crowded chan struct{}
-	growth  map[bpf.CapmonEventKind]uint32 // what Next has told to be new, by kind, since crowded was
 
 	reading sync.Mutex // held, before mu, while all the maps are read, or some entries removed
 
 	mu      sync.Mutex
+	growth  map[bpf.CapmonEventKind]uint32 // what Next has told to be new, by kind, since crowded was
 	symbols *kernel.Symbols
 	closed  bool
 	end     time.Time // of the recording; zero while it goes on

@@ -60,7 +60,9 @@ type identity struct {
 func (o Options) groups(p profile.Profile) []*profile.Summary {
 	key := identify
 	if o.Images {
-		key = func(c profile.Container) identity { return identity{kind: ByImage, name: cmp.Or(repository(c.Image), c.ID)} }
+		key = func(c profile.Container) identity {
+			return identity{kind: ByImage, name: cmp.Or(repository(c.Image), c.ID)}
+		}
 	}
 	var groups []*profile.Summary
 	for _, s := range profile.SummariesBy(p, key) {

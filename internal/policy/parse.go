@@ -40,7 +40,19 @@ type placed struct {
 func (e *placed) Error() string { return e.text }
 
 func at(node ast.Node, format string, args ...any) error {
-	return &placed{node.GetToken(), fmt.Sprintf(format, args...)}
+	text := fmt.Sprintf(format, args...)
+	if node == nil { // an empty document has none
+		return errors.New(text)
+	}
+	return &placed{node.GetToken(), text}
+}
+
+// lineOf is the line of a token, 0 if it is not known.
+func lineOf(t *token.Token) int {
+	if t == nil || t.Position == nil {
+		return 0
+	}
+	return t.Position.Line
 }
 
 // Load reads a policy from a file. The error is an *Error, or of the os package if the file
@@ -112,7 +124,7 @@ func (p *Policy) check(body ast.Node) error {
 	for i := range p.Rules {
 		rule, path := &p.Rules[i], fmt.Sprintf("$.rules[%d]", i)
 		node := position(body, path)
-		rule.Line = firstKey(node).GetToken().Position.Line
+		rule.Line = lineOf(firstKey(node).GetToken())
 		if err := rule.check(body, path); err != nil {
 			return err
 		}
@@ -220,11 +232,11 @@ func parseName(name string) (capability.Set, error) {
 func explain(path string, err error) error {
 	var here *placed
 	if errors.As(err, &here) {
-		return &Error{path, here.token.Position.Line, printable.Text(here.text)}
+		return &Error{path, lineOf(here.token), printable.Text(here.text)}
 	}
 	var syntax yaml.Error
 	if errors.As(err, &syntax) {
-		return &Error{path, syntax.GetToken().Position.Line, printable.Text(syntax.GetMessage())}
+		return &Error{path, lineOf(syntax.GetToken()), printable.Text(syntax.GetMessage())}
 	}
 	return &Error{Path: path, Text: printable.Text(err.Error())}
 }

@@ -74,6 +74,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"text", "hello\n", "p:1: "},
 		{"a list", "- version: 1\n", "p:1: "},
 		{"two documents", rule + "---\n" + rule, "p:6: a policy is one document, and here begins another"},
+		{"a second document without anything", rule + "---\n", "p: a policy is one document"},
 		{"no version", "rules:\n  - name: a\n    complete: true\n", "version is 0: this capmon knows version: 1"},
 		{"another version", "version: 2\nrules:\n  - name: a\n", "p:1: version is 2"},
 		{"a version that is none", "version: one\nrules: []\n", "p:1: "},

@@ -120,10 +120,13 @@ func listOr(first, second *profile.Summary, nothing string) string {
 }
 
 func comparedHeading(c compare.Container, color bool) string {
-	name := c.Name()
-	if color {
-		name = text.Bold.Sprint(name)
+	bold := func(name string) string {
+		if color {
+			return text.Bold.Sprint(name)
+		}
+		return name
 	}
+	name := bold(c.Name())
 	switch {
 	case c.Before == nil:
 		return fmt.Sprintf("container %s  %s  only after  %s", name, c.After.Container.Image, extent(*c.After))
@@ -131,8 +134,8 @@ func comparedHeading(c compare.Container, color bool) string {
 		return fmt.Sprintf("container %s  %s  only before  %s", name, c.Before.Container.Image, extent(*c.Before))
 	}
 	parts := []string{"container " + name}
-	if before := title(*c.Before); before != name && c.PairedBy != compare.ByService {
-		parts[0] = fmt.Sprintf("container %s → %s", before, name)
+	if before := title(*c.Before); before != c.Name() && c.PairedBy != compare.ByService {
+		parts[0] = fmt.Sprintf("container %s → %s", bold(before), name)
 	}
 	if before, after := c.Before.Container.Image, c.After.Container.Image; before == after {
 		parts = append(parts, after)
@@ -324,14 +327,14 @@ func comparisonVerdict(c compare.Comparison) string {
 	var parts []string
 	for _, each := range c.Containers {
 		if added := each.New(); !added.Empty() {
-			parts = append(parts, fmt.Sprintf("%s needs or tries %s", printable.Text(each.Name()), names(added)))
+			parts = append(parts, printable.Text(each.Name())+" "+names(added))
 		}
 	}
-	compared := plural(uint64(len(c.Containers)), "container", "containers") + " compared: "
+	compared := plural(uint64(len(c.Containers)), "container", "containers") + " compared, "
 	if len(parts) == 0 {
 		return compared + "no capability is new"
 	}
-	return compared + "new is that " + strings.Join(parts, "; ")
+	return compared + "NEW: " + strings.Join(parts, "; ")
 }
 
 // jsonComparison is a comparison for programs.

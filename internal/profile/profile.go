@@ -187,6 +187,12 @@ func Merge(profiles ...Profile) Profile {
 	}
 	merged := Profile{Format: Format, Schema: Schema, Runs: make([]Run, 0, len(runs))}
 	for _, run := range runs {
+		if run.Incomplete == nil { // in JSON never null, whatever the files have
+			run.Incomplete = []string{}
+		}
+		if run.Uses == nil {
+			run.Uses = []Use{}
+		}
 		merged.Runs = append(merged.Runs, run)
 	}
 	slices.SortFunc(merged.Runs, compareRuns)

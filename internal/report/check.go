@@ -124,7 +124,7 @@ func violating(n, all int) string {
 // jsonCheck is the result of a check, for programs.
 type jsonCheck struct {
 	// Version of the form of the result.
-	Schema int `json:"schema" jsonschema:"const=1"`
+	Schema int `json:"schema"`
 	// Whether nothing violates what was asked: exit code 0, else 1.
 	Passed bool `json:"passed"`
 	// The policy's file; missing if there was none.
@@ -151,7 +151,7 @@ type jsonChecked struct {
 // jsonViolation is one way in which a container does not keep to a rule.
 type jsonViolation struct {
 	// What it is about.
-	Kind policy.Kind `json:"kind" jsonschema:"enum=used,enum=refused,enum=granted,enum=unused,enum=unknown,enum=incomplete,enum=unwitnessed,enum=unproved,enum=unmatched,enum=new"`
+	Kind policy.Kind `json:"kind"`
 	// The rule; missing for unmatched and new.
 	Rule string `json:"rule,omitempty"`
 	// Its line in the policy's file; missing if it is in none.

@@ -340,7 +340,7 @@ func comparisonVerdict(c compare.Comparison) string {
 // jsonComparison is a comparison for programs.
 type jsonComparison struct {
 	// Version of the form of the comparison.
-	Schema int `json:"schema" jsonschema:"const=1"`
+	Schema int `json:"schema"`
 	// Whether a container needs a capability, or tried one and was refused, that it did not before.
 	New bool `json:"new"`
 	// In the order of their start, those that are not in the later profile last.
@@ -352,7 +352,7 @@ type jsonCompared struct {
 	// By which it is known: its service's or its own, in the later profile if it is there.
 	Name string `json:"name"`
 	// How it was told which is which: choice, service, name, image, only; missing if it is in one of the two.
-	PairedBy compare.PairedBy `json:"pairedBy,omitempty" jsonschema:"enum=choice,enum=service,enum=name,enum=image,enum=only"`
+	PairedBy compare.PairedBy `json:"pairedBy,omitempty"`
 	// What it was in the earlier profile; null if it is not there.
 	Before *jsonSide `json:"before" jsonschema:"nullable"`
 	// What it is in the later profile; null if it is not there.
@@ -399,15 +399,15 @@ type jsonSide struct {
 type jsonCapabilityChange struct {
 	Capability capability.Capability `json:"capability"`
 	// needed, refused (tried in earnest), "proved unneeded" (although used) or "" for not asked for.
-	Before compare.Status `json:"before" jsonschema:"enum=,enum=needed,enum=refused,enum=proved unneeded"`
+	Before compare.Status `json:"before"`
 	// The same, after.
-	After compare.Status `json:"after" jsonschema:"enum=,enum=needed,enum=refused,enum=proved unneeded"`
+	After compare.Status `json:"after"`
 }
 
 // jsonUseChange is what became of a way to use a capability.
 type jsonUseChange struct {
 	// new, changed, gone or same.
-	Change compare.Change `json:"change" jsonschema:"enum=new,enum=changed,enum=gone,enum=same"`
+	Change compare.Change `json:"change"`
 	// What changed: class, granted, program, call (with its arguments), site (the kernel function).
 	Changed []compare.Field `json:"changed,omitempty"`
 	// The use before; null if it is new.

@@ -60,7 +60,7 @@ func (p *page) checked(c policy.Container, of policy.Policy) {
 	if n := len(c.Violations); n > 0 {
 		word = p.mark(plural(uint64(n), "violation", "violations"), text.FgRed)
 	}
-	parts := []string{title(s)}
+	parts := []string{"container " + title(s)} // no name can end a block that quotes it
 	if s.Container.Image != "" {
 		parts = append(parts, s.Container.Image)
 	}
@@ -83,7 +83,7 @@ func (p *page) violation(v policy.Violation, of policy.Policy) {
 			p.line("    and %d other ways (--all shows them)", len(uses)-i)
 			return
 		}
-		p.line("    %s  %s", by(use), plural(use.Count, "time", "times"))
+		p.line("    by %s  %s", by(use), plural(use.Count, "time", "times"))
 	}
 }
 

@@ -185,6 +185,7 @@ func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
 		Tags      []string
 		Before    []string `yaml:"before_script"`
 		Script    []string
+		After     []string `yaml:"after_script"`
 		Variables map[string]string
 		Artifacts struct {
 			When    string
@@ -213,6 +214,9 @@ func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
 	suites, err := junit.IngestFile(filepath.Join(p.root, job.Artifacts.Reports["junit"]))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if code, out := p.run(strings.Join(job.After, "\n"), p.root); code != 0 {
+		t.Errorf("afterwards: exit code %d\n%s", code, out)
 	}
 	var failed []string
 	for _, suite := range suites {

@@ -26,8 +26,13 @@ func (r *rendering) write(cmd *cobra.Command, p profile.Profile) error {
 	if err != nil {
 		return err
 	}
-	options := report.Options{All: r.all, Color: cmd.OutOrStdout() == os.Stdout && isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == ""}
+	options := report.Options{All: r.all, Color: colored(cmd)}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, format, options)
+}
+
+// colored reports whether whoever reads the output sees colors, and wants them.
+func colored(cmd *cobra.Command) bool {
+	return cmd.OutOrStdout() == os.Stdout && isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == ""
 }
 
 func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }
@@ -44,17 +49,26 @@ func newReport() *cobra.Command {
 			if _, err := report.ParseFormat(rendering.format); err != nil {
 				return err
 			}
-			var profiles []profile.Profile
-			for _, file := range files {
-				p, err := profile.Load(file)
-				if err != nil {
-					return err
-				}
-				profiles = append(profiles, p)
+			p, err := loadAll(files)
+			if err != nil {
+				return err
 			}
-			return rendering.write(cmd, profile.Merge(profiles...))
+			return rendering.write(cmd, p)
 		},
 	}
 	rendering.register(cmd)
 	return cmd
+}
+
+// loadAll reads profiles and adds them up.
+func loadAll(files []string) (profile.Profile, error) {
+	var profiles []profile.Profile
+	for _, file := range files {
+		p, err := profile.Load(file)
+		if err != nil {
+			return profile.Profile{}, err
+		}
+		profiles = append(profiles, p)
+	}
+	return profile.Merge(profiles...), nil
 }

@@ -36,6 +36,7 @@ that the workload needs.`,
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(newProfile(logging), newReport(), newVerify(logging), newAudit(logging), newDoctor())
+	root.AddCommand(newMerge(), newDiff(), newCheck())
 	return root
 }
 

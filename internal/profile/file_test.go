@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/quick"
@@ -219,4 +221,24 @@ func FuzzParse(f *testing.F) {
 		}
 		_ = fmt.Sprint(Summaries(p))
 	})
+}
+
+// capmon merge: the order of the files and how often each is named do not show in the bytes.
+func TestWhatIsMergedIsTheSameFileInAnyOrder(t *testing.T) {
+	r := rand.New(rand.NewSource(1))
+	holds := func(one, two, three generated) bool {
+		files := []Profile{one.Profile, two.Profile, three.Profile}
+		want := encoded(t, Merge(files...))
+		for range 5 {
+			again := slices.Concat(files, []Profile{files[r.Intn(3)], files[r.Intn(3)]})
+			r.Shuffle(len(again), func(i, j int) { again[i], again[j] = again[j], again[i] })
+			if encoded(t, Merge(again...)) != want || encoded(t, Merge(Merge(again[:2]...), Merge(again[2:]...))) != want {
+				return false
+			}
+		}
+		return true
+	}
+	if err := quick.Check(holds, nil); err != nil {
+		t.Error(err)
+	}
 }

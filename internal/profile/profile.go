@@ -114,6 +114,12 @@ func (c Container) Service() string {
 	return name
 }
 
+// ComposeService is the service of compose, and its project, that the container was made
+// for; "" if it was not. Anybody may give a container these labels.
+func (c Container) ComposeService() (project, service string) {
+	return c.Labels["com.docker.compose.project"], c.Labels["com.docker.compose.service"]
+}
+
 // Grants are the capabilities that a container's root processes may have.
 type Grants struct {
 	// Engine is what the engine's settings come to, nil if it could not be asked.
@@ -183,6 +189,12 @@ func Merge(profiles ...Profile) Profile {
 	}
 	merged := Profile{Format: Format, Schema: Schema, Runs: make([]Run, 0, len(runs))}
 	for _, run := range runs {
+		if run.Incomplete == nil { // in JSON never null, whatever the files have
+			run.Incomplete = []string{}
+		}
+		if run.Uses == nil {
+			run.Uses = []Use{}
+		}
 		merged.Runs = append(merged.Runs, run)
 	}
 	slices.SortFunc(merged.Runs, compareRuns)

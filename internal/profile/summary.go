@@ -48,21 +48,25 @@ type Summary struct {
 // Summaries adds up the runs of each container, in the order of their start. Runs
 // belong together if they have the same name and image, or are of the same service and
 // image, or have the same ID.
-func Summaries(p Profile) []Summary {
+func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
+
+// SummariesBy adds up the runs of the containers that have the same key, in the order of
+// their start.
+func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 	var summaries []Summary
-	index := make(map[[3]string]int)
+	index := make(map[Key]int)
 	for _, run := range p.Runs {
-		key := run.Container.key()
-		at, known := index[key]
+		group := key(run.Container)
+		at, known := index[group]
 		if !known {
 			at = len(summaries)
-			index[key] = at
+			index[group] = at
 			summaries = append(summaries, Summary{Container: run.Container, Kept: new(capability.Set)})
 		}
 		summaries[at].add(run)
 	}
 	for _, proof := range p.Proofs { // the latest comes last
-		if at, known := index[proof.Container.key()]; known {
+		if at, known := index[key(proof.Container)]; known {
 			summaries[at].Proof = &proof
 		}
 	}

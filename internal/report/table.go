@@ -235,10 +235,7 @@ func total(uses []profile.Use) (sum uint64) {
 
 // by says who used a capability, how, and what there is to know about it.
 func by(use profile.Use) string {
-	s := use.Program
-	if use.Entry { // the runtime's own name, at that moment
-		s = "entrypoint"
-	}
+	s := programOf(use)
 	if use.Call != "" {
 		s += "  " + use.Call
 	}
@@ -257,6 +254,13 @@ func by(use profile.Use) string {
 		s += " (" + use.Reason + ")"
 	}
 	return s
+}
+
+func programOf(use profile.Use) string {
+	if use.Entry { // the runtime's own name, at that moment
+		return "entrypoint"
+	}
+	return use.Program
 }
 
 func verdict(s profile.Summary) string {

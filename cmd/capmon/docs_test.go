@@ -1,0 +1,224 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"mvdan.cc/sh/v3/syntax"
+)
+
+// documents are what users read: README.md, docs/ and the examples, by their path.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	paths := []string{"../../README.md"}
+	for _, pattern := range []string{"../../docs/*.md", examples + "/*.yaml"} {
+		more, err := filepath.Glob(pattern)
+		if err != nil || len(more) == 0 {
+			t.Fatalf("nothing at %s: %v", pattern, err)
+		}
+		paths = append(paths, more...)
+	}
+	all := make(map[string]string)
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[path] = string(text)
+	}
+	return all
+}
+
+// commands lists all of capmon's that are not hidden, with those below them.
+func commands(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, sub := range cmd.Commands() {
+		if !sub.Hidden && sub.Name() != "completion" && sub.Name() != "help" {
+			all = append(all, commands(sub)...)
+		}
+	}
+	return all
+}
+
+func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
+	var text strings.Builder
+	for path, document := range documents(t) {
+		if strings.HasSuffix(path, ".md") {
+			text.WriteString(document)
+		}
+	}
+	has := func(words string) bool {
+		return regexp.MustCompile(regexp.QuoteMeta(words) + `\b`).MatchString(text.String())
+	}
+	for _, cmd := range commands(newRoot()) {
+		if !has(cmd.CommandPath()) {
+			t.Errorf("%s is nowhere in README.md or docs/", cmd.CommandPath())
+		}
+		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
+			if !flag.Hidden && flag.Name != "help" && !has("--"+flag.Name) && (flag.Shorthand == "" || !has("-"+flag.Shorthand)) {
+				t.Errorf("--%s of %s is nowhere in README.md or docs/", flag.Name, cmd.CommandPath())
+			}
+		})
+	}
+}
+
+// Whatever readers are told to type exists.
+func TestEveryCommandLineInTheDocumentsParses(t *testing.T) {
+	seen := 0
+	for path, document := range documents(t) {
+		for _, script := range scriptsIn(t, path, document) {
+			for _, words := range capmonsIn(script) {
+				seen++
+				if err := parses(words, script.whole); err != nil {
+					t.Errorf("%s: %s: %v", path, strings.Join(words, " "), err)
+				}
+			}
+		}
+	}
+	for _, cmd := range commands(newRoot()) {
+		for _, words := range capmonsIn(script{cmd.Example, true}) {
+			seen++
+			if err := parses(words, true); err != nil {
+				t.Errorf("the example of %s: %s: %v", cmd.CommandPath(), strings.Join(words, " "), err)
+			}
+		}
+	}
+	if seen < 50 {
+		t.Errorf("only %d command lines were found", seen)
+	}
+}
+
+// script is text for a shell. One that is whole can be typed as it is; others leave out
+// arguments.
+type script struct {
+	text  string
+	whole bool
+}
+
+var (
+	fenced   = regexp.MustCompile("(?ms)^```[a-z]*\n(.*?)^```$")
+	indented = regexp.MustCompile(`(?m)^(?: {4}|\t)(.*)$`)
+	inline   = regexp.MustCompile("`([^`\n]+)`")
+)
+
+// scriptsIn finds what a document has for a shell: blocks and words in Markdown, what is run in
+// YAML.
+func scriptsIn(t *testing.T, path, document string) (scripts []script) {
+	t.Helper()
+	if strings.HasSuffix(path, ".yaml") {
+		var value any
+		if err := yaml.Unmarshal([]byte(document), &value); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range stringsIn(value) {
+			scripts = append(scripts, script{text, true})
+		}
+		return scripts
+	}
+	for _, match := range fenced.FindAllStringSubmatch(document, -1) {
+		for line := range strings.Lines(match[1]) { // a transcript: what is typed is behind a $
+			if typed, ok := strings.CutPrefix(line, "$ "); ok {
+				scripts = append(scripts, script{typed, true})
+			} else if strings.HasPrefix(line, "capmon ") || strings.HasPrefix(line, "sudo capmon ") {
+				scripts = append(scripts, script{line, true})
+			}
+		}
+	}
+	document = fenced.ReplaceAllString(document, "")
+	for _, match := range indented.FindAllStringSubmatch(document, -1) {
+		scripts = append(scripts, script{match[1], true})
+	}
+	for _, match := range inline.FindAllStringSubmatch(indented.ReplaceAllString(document, ""), -1) {
+		scripts = append(scripts, script{strings.NewReplacer("[", "", "]", "", "…", "", "...", "", "|", "").Replace(match[1]), false})
+	}
+	return scripts
+}
+
+func stringsIn(value any) (all []string) {
+	switch value := value.(type) {
+	case string:
+		all = append(all, value)
+	case []any:
+		for _, element := range value {
+			all = append(all, stringsIn(element)...)
+		}
+	case map[string]any:
+		for _, element := range value {
+			all = append(all, stringsIn(element)...)
+		}
+	}
+	return all
+}
+
+// capmonsIn lists the command lines in a script whose command is capmon, run by sudo or not.
+// What is no shell has none.
+func capmonsIn(s script) (lines [][]string) {
+	file, err := syntax.NewParser().Parse(strings.NewReader(s.text), "")
+	if err != nil {
+		return nil
+	}
+	syntax.Walk(file, func(node syntax.Node) bool {
+		call, ok := node.(*syntax.CallExpr)
+		if !ok {
+			return true
+		}
+		words := make([]string, len(call.Args))
+		for i, word := range call.Args {
+			words[i] = literal(word)
+		}
+		if at := slices.IndexFunc(words, func(word string) bool { return word != "sudo" && !strings.HasPrefix(word, "-") }); at >= 0 && words[at] == "capmon" && len(words) > at+1 {
+			lines = append(lines, words[at:])
+		}
+		return true
+	})
+	return lines
+}
+
+// literal is what a word says, with X for what only a shell knows.
+func literal(word *syntax.Word) string {
+	var text strings.Builder
+	for _, part := range word.Parts {
+		switch part := part.(type) {
+		case *syntax.Lit:
+			text.WriteString(part.Value)
+		case *syntax.SglQuoted:
+			text.WriteString(part.Value)
+		case *syntax.DblQuoted:
+			text.WriteString(literal(&syntax.Word{Parts: part.Parts}))
+		default:
+			text.WriteString("X")
+		}
+	}
+	return text.String()
+}
+
+// parses reports what is wrong with a command line of capmon's; if it is whole, with the number
+// of its arguments, too.
+func parses(words []string, whole bool) error {
+	root := newRoot()
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	cmd, rest, err := root.Find(words[1:])
+	if err != nil {
+		return err
+	}
+	if !whole && len(rest) > 0 && strings.HasPrefix(rest[len(rest)-1], "-") && cmd.Flags().Lookup(strings.TrimLeft(rest[len(rest)-1], "-")) != nil {
+		return nil // the name of a flag, without its value
+	}
+	cmd.InitDefaultHelpFlag()
+	root.InitDefaultVersionFlag()
+	if err := cmd.ParseFlags(rest); err != nil {
+		return err
+	}
+	if !whole {
+		return nil
+	}
+	return cmd.ValidateArgs(cmd.Flags().Args())
+}

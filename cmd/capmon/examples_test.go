@@ -1,0 +1,242 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/joshdk/go-junit"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+	"github.com/rhysd/actionlint"
+)
+
+const examples = "../../examples/ci"
+
+// project is a copy of the example, with a place for the capmon that is tested and for a sudo
+// that has nothing to do.
+type project struct {
+	t    *testing.T
+	root string // of the repository that it is the whole of
+	env  []string
+}
+
+func newProject(t *testing.T) project {
+	t.Helper()
+	root := t.TempDir()
+	p := project{t, root, append(os.Environ(), "IMAGE=bb", "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH"),
+		"COMPOSE_PROJECT_NAME="+strings.ToLower(t.Name()), "GITHUB_STEP_SUMMARY="+filepath.Join(root, "summary.md"))}
+	err := errors.Join(
+		os.CopyFS(p.path(""), os.DirFS(examples)),
+		os.Mkdir(filepath.Join(root, "bin"), 0o755),
+		os.Symlink(binary, filepath.Join(root, "bin", "capmon")),
+		os.WriteFile(filepath.Join(root, "bin", "sudo"), []byte("#!/bin/sh\nwhile case $1 in -*) ;; *) false ;; esac; do shift; done\nexec \"$@\"\n"), 0o755),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if code, out := p.run("docker compose down", p.path("")); code != 0 {
+			t.Error(out)
+		}
+	})
+	return p
+}
+
+func (p project) path(file string) string { return filepath.Join(p.root, "examples/ci", file) }
+
+// run runs a script as the runners of GitHub and GitLab do.
+func (p project) run(script, dir string) (code int, output string) {
+	p.t.Helper()
+	cmd := exec.Command("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script)
+	cmd.Dir, cmd.Env = dir, p.env
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		p.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// edit replaces text in a file.
+func (p project) edit(file, before, after string) {
+	p.t.Helper()
+	text := contents(p.t, p.path(file))
+	if !strings.Contains(text, before) {
+		p.t.Fatalf("%s has no %q", file, before)
+	}
+	if err := os.WriteFile(p.path(file), []byte(strings.Replace(text, before, after, 1)), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// needMore is a change that opens a raw socket, for which it is granted what that takes.
+func (p project) needMore() {
+	p.edit("compose.yaml", "exec httpd", "ping -c1 127.0.0.1 && exec httpd")
+	p.edit("compose.yaml", "cap_add: [CHOWN,", "cap_add: [NET_RAW, CHOWN,")
+}
+
+// approve makes what was profiled the baseline.
+func (p project) approve() {
+	p.t.Helper()
+	if err := os.Rename(p.path("capabilities.json"), p.path("baseline.json")); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// workflowStep is one of a workflow's.
+type workflowStep struct {
+	ID, Name, Run, If, Uses string
+}
+
+type workflow struct {
+	Jobs map[string]struct {
+		Defaults struct {
+			Run struct {
+				Shell     string
+				Directory string `yaml:"working-directory"`
+			}
+		}
+		Steps []workflowStep
+	}
+}
+
+func parseYAML(t *testing.T, path string, into any) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(contents(t, path)), into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// job runs the steps that a runner would run, and returns the exit code of each by its name.
+func (p project) job(w workflow) (codes map[string]int, output string) {
+	p.t.Helper()
+	codes = make(map[string]int)
+	job := w.Jobs["capabilities"]
+	failed := false
+	for _, step := range job.Steps {
+		if step.Run == "" || step.ID == "install" || failed && !strings.Contains(step.If, "!cancelled()") {
+			continue
+		}
+		code, out := p.run(step.Run, filepath.Join(p.root, job.Defaults.Run.Directory))
+		codes[step.Name], output = code, output+out
+		failed = failed || code != 0
+	}
+	return codes, output
+}
+
+func TestTheWorkflowForGitHubLetsNoNewNeedPass(t *testing.T) {
+	t.Parallel()
+	linter, err := actionlint.NewLinter(io.Discard, &actionlint.LinterOptions{Shellcheck: "shellcheck"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := linter.LintFile(examples+"/github.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Error(problem)
+	}
+	var w workflow
+	parseYAML(t, examples+"/github.yaml", &w)
+	if shell := w.Jobs["capabilities"].Defaults.Run.Shell; shell != "bash" {
+		t.Errorf("the steps are run by %q", shell)
+	}
+
+	p := newProject(t)
+	if codes, out := p.job(w); codes["Profile the tests"] != 0 || codes["Check against the policy"] != 0 || codes["Compare with what is approved"] != exitUsage {
+		t.Fatalf("without a baseline: %v\n%s", codes, out)
+	}
+	p.approve()
+	p.needMore()
+	codes, out := p.job(w)
+	for name, want := range map[string]int{
+		"Profile the tests": exitDone, "Check against the policy": exitFound, "Compare with what is approved": exitFound, "Write the findings for code scanning": exitDone,
+	} {
+		if code, ran := codes[name]; !ran || code != want {
+			t.Errorf("%s: exit code %d, want %d\n%s", name, code, want, out)
+		}
+	}
+	if text := contents(t, p.root+"/summary.md"); !strings.Contains(text, "```diff\ncontainer web  bb:latest") || !strings.Contains(text, "\n+  NET_RAW     NEW ") || !strings.HasSuffix(text, "NEW: web NET_RAW\n```\n") {
+		t.Errorf("the summary is\n%s", text)
+	}
+	log, err := sarif.FromString(contents(t, p.path("capabilities.sarif")))
+	if err != nil || log.Validate() != nil {
+		t.Fatal(err, log.Validate())
+	}
+	var rules []string
+	for _, r := range log.Runs[0].Results {
+		if r.Kind == "fail" {
+			rules = append(rules, *r.RuleID)
+		}
+	}
+	same(t, "rules that are violated", rules, []string{"used-NET_RAW", "new-NET_RAW"})
+}
+
+func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
+	t.Parallel()
+	var jobs map[string]struct {
+		Stage     string
+		Tags      []string
+		Before    []string `yaml:"before_script"`
+		Script    []string
+		After     []string `yaml:"after_script"`
+		Variables map[string]string
+		Artifacts struct {
+			When    string
+			Paths   []string
+			Reports map[string]string
+		}
+	}
+	if err := yaml.UnmarshalWithOptions([]byte(contents(t, examples+"/gitlab.yaml")), &jobs, yaml.Strict()); err != nil {
+		t.Fatal(err)
+	}
+	job := jobs["capabilities"]
+	script := strings.Join(job.Script, "\n")
+	p := newProject(t)
+	if code, out := p.run(script, p.root); code == 0 || !strings.Contains(out, "capmon: open baseline.json: no such file or directory") {
+		t.Fatalf("without a baseline: exit code %d\n%s", code, out)
+	}
+	p.approve()
+	if code, out := p.run(script, p.root); code != 0 || !strings.Contains(out, "no change in what is needed: CHOWN, SETGID, SETUID") || !strings.Contains(out, "passed: 2 containers") {
+		t.Fatalf("without a change: exit code %d\n%s", code, out)
+	}
+	p.needMore()
+	code, out := p.run(script, p.root)
+	if code != exitFound || !strings.Contains(out, "NEW: web NET_RAW") || !strings.Contains(out, "failed: 1 of 2 containers violates what was asked") {
+		t.Errorf("with a new need: exit code %d\n%s", code, out)
+	}
+	suites, err := junit.IngestFile(filepath.Join(p.root, job.Artifacts.Reports["junit"]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out := p.run(strings.Join(job.After, "\n"), p.root); code != 0 {
+		t.Errorf("afterwards: exit code %d\n%s", code, out)
+	}
+	var failed []string
+	for _, suite := range suites {
+		for _, test := range suite.Tests {
+			if test.Status == junit.StatusFailed {
+				failed = append(failed, test.Classname)
+			}
+		}
+	}
+	same(t, "rules that are violated", failed, []string{"used-NET_RAW", "new-NET_RAW"})
+	if _, err := os.Stat(filepath.Join(p.root, job.Artifacts.Paths[0])); err != nil {
+		t.Error(err)
+	}
+}
+
+// The example's policy is what its schema says.
+func TestTheExampleOfAPolicyKeepsToTheSchema(t *testing.T) {
+	text, err := yaml.YAMLToJSON([]byte(contents(t, examples+"/policy.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid(t, "policy", string(text))
+}

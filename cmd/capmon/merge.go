@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// standardOutput is what takes the place of a file's name.
+const standardOutput = "-"
+
+func newMerge() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "merge FILE...",
+		Short: "Add stored profiles up, as a profile",
+		Long: `Adds profiles up, as report does with several, and writes the sum as a profile.
+The same profiles give the same bytes, in any order and however often they are
+named. A file that is written is replaced as a whole: it may be one of those read.`,
+		Example: `  capmon merge monday.json tuesday.json -o week.json
+  capmon merge week.json wednesday.json -o week.json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			sum, err := loadAll(files)
+			if err != nil {
+				return err
+			}
+			if output == standardOutput {
+				return profile.Encode(cmd.OutOrStdout(), sum)
+			}
+			return profile.Save(output, sum)
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", standardOutput, "file to write the sum to, - for standard output")
+	return cmd
+}

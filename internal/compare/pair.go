@@ -1,0 +1,272 @@
+package compare
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// PairedBy is how it was told which container of the one profile is which of the other.
+type PairedBy string
+
+// The ways, in the order in which they are tried.
+const (
+	ByChoice  PairedBy = "choice"
+	ByService PairedBy = "service" // of a swarm or of compose
+	ByName    PairedBy = "name"
+	ByImage   PairedBy = "image" // without its tag: there is one of it in each
+	ByOnly    PairedBy = "only"  // each profile has one container
+	Unpaired  PairedBy = ""      // it is in one of the two
+)
+
+// Options of a comparison.
+type Options struct {
+	// Choices select what is compared, all if there is none.
+	Choices []Choice
+	// Images: all containers of an image are compared as one, whatever its tag.
+	Images bool
+}
+
+// Choice names a container, service or image in the earlier profile and what it is in the
+// later one.
+type Choice struct{ Before, After string }
+
+// ParseChoice reads NAME, for the same name in both, or NAME=NAME.
+func ParseChoice(s string) (Choice, error) {
+	before, after, two := strings.Cut(s, "=")
+	if !two {
+		after = before
+	}
+	if before == "" || after == "" {
+		return Choice{}, fmt.Errorf("%q names no container: give its name in both profiles, or OLD=NEW", s)
+	}
+	return Choice{before, after}, nil
+}
+
+// identity is what tells one container of a profile from another: replicas of a service
+// are one, and so are the runs under one name, whatever the image.
+type identity struct {
+	kind          PairedBy
+	project, name string
+}
+
+func (o Options) groups(p profile.Profile) []*profile.Summary {
+	key := identify
+	if o.Images {
+		key = func(c profile.Container) identity {
+			return identity{kind: ByImage, name: cmp.Or(repository(c.Image), c.ID)}
+		}
+	}
+	var groups []*profile.Summary
+	for _, s := range profile.SummariesBy(p, key) {
+		groups = append(groups, &s)
+	}
+	return groups
+}
+
+func identify(c profile.Container) identity {
+	project, service := c.ComposeService()
+	switch {
+	case c.Service() != "":
+		return identity{kind: ByService, name: c.Service()}
+	case service != "":
+		return identity{kind: ByService, project: project, name: service}
+	case c.Name != "":
+		return identity{kind: ByName, name: c.Name}
+	}
+	return identity{kind: Unpaired, name: c.ID}
+}
+
+// repository is an image's name without its tag or digest, as short as can be.
+func repository(image string) string {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return image
+	}
+	return reference.FamiliarName(named)
+}
+
+// nameOf is the name under which a container is known.
+func nameOf(s profile.Summary) string {
+	if id := identify(s.Container); id.kind != Unpaired {
+		return id.name
+	}
+	return container.ShortID(s.Container.ID)
+}
+
+// pairing is a container in both profiles, or in one of them.
+type pairing struct {
+	by            PairedBy
+	before, after *profile.Summary
+}
+
+func pair(before, after []*profile.Summary, choices []Choice) ([]pairing, error) {
+	if len(choices) > 0 {
+		return choose(before, after, choices)
+	}
+	var pairs []pairing
+	single := len(before) == 1 && len(after) == 1
+	for _, by := range []struct {
+		by  PairedBy
+		key func(profile.Container) (identity, bool)
+	}{
+		{"", identified}, // by whatever it is known
+		{ByService, withoutProject},
+		{ByImage, imageOf},
+	} {
+		var err error
+		if pairs, before, after, err = match(pairs, before, after, by.by, by.key); err != nil {
+			return nil, err
+		}
+	}
+	if single && len(before) == 1 {
+		return []pairing{{ByOnly, before[0], after[0]}}, nil
+	}
+	for _, s := range after {
+		pairs = append(pairs, pairing{after: s})
+	}
+	slices.SortStableFunc(pairs, func(one, other pairing) int { return one.after.Since.Compare(other.after.Since) })
+	for _, s := range before {
+		pairs = append(pairs, pairing{before: s})
+	}
+	return pairs, nil
+}
+
+func identified(c profile.Container) (identity, bool) {
+	id := identify(c)
+	return id, true
+}
+
+func withoutProject(c profile.Container) (identity, bool) {
+	id := identify(c)
+	return identity{kind: id.kind, name: id.name}, id.kind == ByService
+}
+
+// imageOf does not tell services, which have names that last.
+func imageOf(c profile.Container) (identity, bool) {
+	return identity{kind: ByImage, name: repository(c.Image)}, identify(c).kind != ByService && c.Image != ""
+}
+
+// match pairs those that a key tells apart, and returns what is left. It is an error if a
+// key does not: there are several of it in one profile, and at least one in the other.
+func match(pairs []pairing, before, after []*profile.Summary, by PairedBy, key func(profile.Container) (identity, bool)) (
+	matched []pairing, restBefore, restAfter []*profile.Summary, err error,
+) {
+	then, now := index(before, key), index(after, key)
+	paired := make(map[*profile.Summary]bool)
+	for _, s := range after {
+		id, applies := key(s.Container)
+		if !applies || len(then[id]) == 0 {
+			continue
+		}
+		if len(then[id]) > 1 || len(now[id]) > 1 {
+			return nil, nil, nil, &AmbiguousError{Image: id.kind == ByImage, Name: id.name, Before: titles(then[id]), After: titles(now[id])}
+		}
+		pairs = append(pairs, pairing{cmp.Or(by, id.kind, ByName), then[id][0], s})
+		paired[then[id][0]], paired[s] = true, true
+	}
+	isPaired := func(s *profile.Summary) bool { return paired[s] }
+	return pairs, slices.DeleteFunc(before, isPaired), slices.DeleteFunc(after, isPaired), nil
+}
+
+func index(all []*profile.Summary, key func(profile.Container) (identity, bool)) map[identity][]*profile.Summary {
+	index := make(map[identity][]*profile.Summary)
+	for _, s := range all {
+		if id, applies := key(s.Container); applies {
+			index[id] = append(index[id], s)
+		}
+	}
+	return index
+}
+
+// AmbiguousError: it cannot be told which container is which.
+type AmbiguousError struct {
+	Image bool // Name is an image's, else a service's
+	Name  string
+	// Before and After are the names of the candidates.
+	Before, After []string
+}
+
+func (e *AmbiguousError) Error() string {
+	what := "service"
+	if e.Image {
+		what = "image"
+	}
+	return fmt.Sprintf("it cannot be told which container of %s %q is which: %s before, %s after", what, e.Name, listed(e.Before), listed(e.After))
+}
+
+// listed makes a list safe for a terminal.
+func listed(names []string) string {
+	const few = 5
+	names = slices.Clone(names)
+	for i, name := range names {
+		names[i] = printable.Text(name)
+	}
+	if len(names) > few {
+		return fmt.Sprintf("%s and %d others", strings.Join(names[:few], ", "), len(names)-few)
+	}
+	return strings.Join(names, ", ")
+}
+
+// titles are names that a choice finds, each only one.
+func titles(all []*profile.Summary) []string {
+	var titles []string
+	for _, s := range all {
+		id := identify(s.Container)
+		switch {
+		case id.project != "":
+			titles = append(titles, id.project+"/"+id.name)
+		default:
+			titles = append(titles, nameOf(*s))
+		}
+	}
+	return titles
+}
+
+// choose pairs what is named.
+func choose(before, after []*profile.Summary, choices []Choice) ([]pairing, error) {
+	var pairs []pairing
+	for _, choice := range choices {
+		then, err := find(before, choice.Before, "earlier")
+		if err != nil {
+			return nil, err
+		}
+		now, err := find(after, choice.After, "later")
+		if err != nil {
+			return nil, err
+		}
+		pairs = append(pairs, pairing{ByChoice, then, now})
+	}
+	return pairs, nil
+}
+
+func find(all []*profile.Summary, name, which string) (*profile.Summary, error) {
+	var found []*profile.Summary
+	for _, s := range all {
+		if called(s.Container, name) {
+			found = append(found, s)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("the %s profile has no container %q: it has %s", which, name, cmp.Or(listed(titles(all)), "none"))
+	case 1:
+		return found[0], nil
+	}
+	return nil, fmt.Errorf("the %s profile has several containers %q: choose one of %s", which, name, listed(titles(found)))
+}
+
+// called reports whether a name is one of the container: that of its service, with the
+// project of compose in front or not, its own, its image's, or its ID or the beginning of it.
+func called(c profile.Container, name string) bool {
+	project, service := c.ComposeService()
+	names := []string{c.Service(), service, project + "/" + service, c.Name, c.Image, repository(c.Image), c.ID, container.ShortID(c.ID)}
+	return name != "" && slices.Contains(names, name)
+}

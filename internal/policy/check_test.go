@@ -1,0 +1,295 @@
+package policy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+
+func ptr[T any](value T) *T { return &value }
+
+// run is one of web that used CHOWN, tried SYS_TIME and was refused, and asked for more that
+// needs nothing.
+func run(changes ...func(*profile.Run)) profile.Run {
+	defaults := capability.DockerDefault()
+	r := profile.Run{
+		ID: "observation/1", Observation: profile.Observation{ID: "observation", Start: saturday, End: saturday.Add(time.Hour)},
+		Container: profile.Container{
+			ID: strings.Repeat("0f", 32), Name: "shop-web-1", Image: "registry:5000/shop/web:1.2", ImageID: "sha256:01",
+			Labels: map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "team": "edge"},
+		},
+		Grants:  profile.Grants{Kernel: &defaults},
+		Started: &saturday, Ended: saturday.Add(time.Minute), Incomplete: []string{},
+		Uses: []profile.Use{
+			use(capability.Chown, classify.Required), use(capability.SysTime, classify.Denied),
+			use(capability.NetRaw, classify.Irrelevant), use(capability.NetAdmin, classify.Setup), use(capability.Setuid, classify.Redundant),
+			use(capability.SysAdmin, classify.Tolerated), use(capability.Kill, classify.Borrowed), use(capability.Setgid, classify.OwnNamespace),
+		},
+	}
+	for _, change := range changes {
+		change(&r)
+	}
+	return r
+}
+
+func use(c capability.Capability, class classify.Class) profile.Use {
+	return profile.Use{Capability: c, Class: class, Granted: class != classify.Denied && class != classify.Tolerated, Program: "sh", Call: "call", Site: "site", Count: 1, First: saturday, Last: saturday}
+}
+
+func using(uses ...profile.Use) func(*profile.Run) {
+	return func(r *profile.Run) { r.Uses = uses }
+}
+
+func whole() profile.Profile { return profile.New(run()) }
+
+func parsed(t *testing.T, rules string) Policy {
+	t.Helper()
+	p, err := Parse("policy.yaml", []byte("version: 1\n"+rules))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func rule(text string) string { return "rules:\n  - {name: rule, " + text + "}\n" }
+
+func violations(c Container) (all []string) {
+	for _, v := range c.Violations {
+		text := fmt.Sprintf("%s %s: %s", v.Kind, v.Capabilities, v.Text)
+		if v.Unsure != "" {
+			text += " UNSURE " + v.Unsure
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+func TestWhatViolatesARule(t *testing.T) {
+	dac := use(capability.DACOverride, classify.Required)
+	dac.Alternative = ptr(capability.DACReadSearch)
+	search := use(capability.DACReadSearch, classify.Required)
+	doubtful := use(capability.Chown, classify.Required)
+	doubtful.Unsure = "who knows"
+	proof := func(set capability.Set, verdicts map[capability.Capability]profile.Verdict, change ...func(*profile.Proof)) profile.Proof {
+		p := profile.Proof{ID: "proof", Container: run().Container, Set: set, Works: true}
+		for c, verdict := range verdicts {
+			p.Members = append(p.Members, profile.Member{Capability: c, Verdict: verdict})
+		}
+		for _, f := range change {
+			f(&p)
+		}
+		return p
+	}
+	for _, test := range []struct {
+		name, rule string
+		run        profile.Run
+		proof      []profile.Proof
+		want       []string
+	}{
+		{name: "used and denied", rule: "deny: [CHOWN]", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "soft", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Soft))), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "demanded", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Demanded))), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "unsure", rule: "deny: [CHOWN]", run: run(using(doubtful)), want: []string{"used CHOWN: CHOWN is used, which the rule denies UNSURE it may not be needed: who knows"}},
+		{name: "refused and denied", rule: "deny: [SYS_TIME]", run: run(), want: []string{"refused SYS_TIME: SYS_TIME was tried and refused, which the rule denies"}},
+		{name: "refused, and that is allowed", rule: "deny: [ALL], refused: allow", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "classes that need nothing", rule: "deny: [NET_RAW, NET_ADMIN, SETUID, SYS_ADMIN, KILL, SETGID]", run: run()},
+		{name: "granted and not used is not used", rule: "deny: [MKNOD]", run: run()},
+		{name: "allowed", rule: "allow: [chown, CAP_SYS_TIME, KILL]", run: run()},
+		{
+			name: "nothing allowed", rule: "allow: []", run: run(),
+			want: []string{"used CHOWN: CHOWN is used, which the rule does not allow", "refused SYS_TIME: SYS_TIME was tried and refused, which the rule does not allow"},
+		},
+		{name: "denied and allowed", rule: "deny: [CHOWN], allow: [CHOWN, SYS_TIME]", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "used where an allowed one would do", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac))},
+		{name: "used where an allowed one would not always do", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac, use(capability.DACOverride, classify.Required))), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule does not allow"}},
+		{name: "denied where another would do", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac)), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule denies; DAC_READ_SEARCH would do instead"}},
+		{name: "denied where another is needed anyway", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac, search)), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule denies, although others that are needed anyway do for it"}},
+		{name: "not allowed where another is needed anyway", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac, search))},
+		{
+			name: "proved unneeded", rule: "deny: [CHOWN], allow: [SYS_TIME]", run: run(),
+			proof: []profile.Proof{proof(0, map[capability.Capability]profile.Verdict{capability.Chown: profile.Unneeded})},
+		},
+		{
+			name: "a need that only a proof knows", rule: "allow: [CHOWN, SYS_TIME]", run: run(),
+			proof: []profile.Proof{proof(capability.Of(capability.Chown, capability.Setfcap), map[capability.Capability]profile.Verdict{capability.Chown: profile.Needed})},
+			want:  []string{"used SETFCAP: SETFCAP is used, which the rule does not allow"},
+		},
+		{name: "granted and denied", rule: "deny-granted: [MKNOD, NET_RAW, SYS_ADMIN]", run: run(), want: []string{"granted MKNOD,NET_RAW: MKNOD, NET_RAW are granted, which the rule denies"}},
+		{name: "not granted", rule: "deny-granted: [SYS_TIME]", run: run()},
+		{name: "the default is granted", rule: "allow-granted: [DEFAULT]", run: run()},
+		{
+			name: "more than the default is granted", rule: "allow-granted: [DEFAULT]",
+			run:  run(func(r *profile.Run) { r.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime)) }),
+			want: []string{"granted SYS_TIME: SYS_TIME is granted, which the rule does not allow"},
+		},
+		{
+			name: "what is granted is not known", rule: "deny-granted: [SYS_TIME]", run: run(func(r *profile.Run) { r.Grants = profile.Grants{} }),
+			want: []string{"unknown : it is not known what is granted, and the rule is about that"},
+		},
+		{name: "what is granted is not known, and does not matter", rule: "allow: [CHOWN, SYS_TIME]", run: run(func(r *profile.Run) { r.Grants = profile.Grants{} })},
+		{name: "as many unused as the rule admits", rule: "max-unused: 13", run: run()},
+		{
+			name: "more unused", rule: "max-unused: 1", run: run(func(r *profile.Run) {
+				r.Grants.Kernel = ptr(capability.Of(capability.Chown, capability.Kill, capability.NetRaw))
+			}),
+			want: []string{"unused KILL,NET_RAW: 2 of 3 granted capabilities were never used, the rule admits 1: KILL, NET_RAW"},
+		},
+		{
+			name: "more unused, if all was recorded", rule: "max-unused: 0", run: run(func(r *profile.Run) {
+				r.Grants.Kernel, r.Incomplete = ptr(capability.Of(capability.Chown, capability.Kill)), []string{"3 were lost"}
+			}),
+			want: []string{"unused KILL: 1 of 2 granted capabilities were never used, the rule admits 0: KILL UNSURE incomplete: 3 were lost"},
+		},
+		{name: "complete", rule: "complete: true, whole-run: true", run: run()},
+		{
+			name: "incomplete", rule: "complete: true", run: run(func(r *profile.Run) { r.Incomplete = []string{"3 were lost"} }),
+			want: []string{"incomplete : not all was recorded: incomplete: 3 were lost"},
+		},
+		{
+			name: "never started", rule: "complete: true", run: run(func(r *profile.Run) { r.Started = nil }),
+			want: []string{"incomplete : not all was recorded: its workload was never seen to start"},
+		},
+		{
+			name: "not from start to end", rule: "whole-run: true", run: run(func(r *profile.Run) { r.Existed, r.Running = true, true }),
+			want: []string{"unwitnessed : not its whole run was watched: it was running before the observation began; it was still running when the observation ended"},
+		},
+		{name: "no proof", rule: "proved: true", run: run(), want: []string{"unproved : no proof of capmon verify is in the profile"}},
+		{
+			name: "proved", rule: "proved: true", run: run(),
+			proof: []profile.Proof{proof(capability.Of(capability.Chown), map[capability.Capability]profile.Verdict{capability.Chown: profile.Needed})},
+		},
+		{
+			name: "proved of another image", rule: "proved: true", run: run(),
+			proof: []profile.Proof{proof(0, nil, func(p *profile.Proof) { p.Container.ImageID = "sha256:02" })},
+			want:  []string{"unproved : the proof of capmon verify is of another image"},
+		},
+		{
+			name: "a proof that failed", rule: "proved: true", run: run(), proof: []profile.Proof{proof(0, nil, func(p *profile.Proof) { p.Works = false })},
+			want: []string{"unproved : the proof of capmon verify failed"},
+		},
+		{
+			name: "more was observed than proved", rule: "proved: true", run: run(), proof: []profile.Proof{proof(0, nil)},
+			want: []string{"unproved : the proof of capmon verify does not tell of CHOWN"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := profile.New(test.run)
+			p.Proofs = test.proof
+			result := Check(p, parsed(t, rule(test.rule)), nil)
+			if diff := cmp.Diff(test.want, violations(result.Containers[0])); diff != "" {
+				t.Error(diff)
+			}
+			if result.Passed() != (len(test.want) == 0) {
+				t.Errorf("passed: %v", result.Passed())
+			}
+			for _, v := range result.Containers[0].Violations {
+				if v.Rule != "rule" || v.Line != 3 {
+					t.Errorf("it is said to be of %s in line %d", v.Rule, v.Line)
+				}
+				if (v.Kind == Used || v.Kind == Refused) && len(v.Uses) == 0 && !strings.Contains(v.Text, "SETFCAP") {
+					t.Errorf("nothing tells who: %+v", v)
+				}
+			}
+		})
+	}
+}
+
+func TestRulesApplyToWhatTheySelect(t *testing.T) {
+	swarm := run(func(r *profile.Run) {
+		r.Container.Labels = map[string]string{"com.docker.swarm.service.name": "web"}
+	})
+	bare := run(func(r *profile.Run) { r.Container = profile.Container{ID: r.Container.ID} })
+	for _, test := range []struct {
+		selectors string
+		run       profile.Run
+		want      bool
+	}{
+		{"complete: false", run(), true},
+		{"match: {container: [shop-web-1]}", run(), true},
+		{"match: {container: ['shop-*']}", run(), true},
+		{"match: {container: [0f0f0f0f0f0f]}", run(), true},
+		{"match: {container: [web]}", run(), false},
+		{"match: {image: ['registry:5000/*/web']}", run(), true},
+		{"match: {image: ['registry:5000/shop/web:1.?']}", run(), true},
+		{"match: {image: [web]}", run(), false},
+		{"match: {service: [web]}", run(), true},
+		{"match: {service: ['w*']}", run(), true},
+		{"match: {service: [web]}", swarm, true},
+		{"match: {service: ['*']}", bare, false},
+		{"match: {label: [team]}", run(), true},
+		{"match: {label: ['team=e*']}", run(), true},
+		{"match: {label: [team=core]}", run(), false},
+		{"match: {service: [db, web], label: [team=edge]}", run(), true},
+		{"match: {service: [web], label: [team=core]}", run(), false},
+		{"except: {service: [web]}", run(), false},
+		{"except: {service: [db]}", run(), true},
+		{"match: {image: ['*/*/*']}, except: {container: ['*-1']}", run(), false},
+	} {
+		got := Check(profile.New(test.run), parsed(t, rule("deny: [MKNOD], "+test.selectors)), nil)
+		if applied := len(got.Containers[0].Rules) == 1; applied != test.want || len(got.Idle) == 0 != test.want {
+			t.Errorf("%s: %v, want %v; idle %v", test.selectors, applied, test.want, got.Idle)
+		}
+	}
+}
+
+func TestNothingPassesSilently(t *testing.T) {
+	other := "rules:\n  - {name: other, match: {service: [db]}, complete: true}\n"
+	partial := profile.New(run(func(r *profile.Run) { r.Incomplete, r.Existed = []string{"3 were lost"}, true }))
+	for _, test := range []struct {
+		name, policy string
+		p            profile.Profile
+		passed       bool
+		notes        []string
+	}{
+		{"a container without a rule", other, whole(), true, []string{"no rule of the policy applies to it"}},
+		{"a container without a rule, which is denied", "unmatched: deny\n" + other, whole(), false, nil},
+		{"an incomplete profile", rule("allow: [ALL]"), partial, true, []string{"incomplete: 3 were lost", "it was running before the observation began"}},
+	} {
+		got := Check(test.p, parsed(t, test.policy), nil)
+		if diff := cmp.Diff(test.notes, got.Containers[0].Notes); diff != "" || got.Passed() != test.passed {
+			t.Errorf("%s: passed: %v %s", test.name, got.Passed(), diff)
+		}
+	}
+}
+
+func TestABaselineIsKeptTo(t *testing.T) {
+	baseline := profile.New(run(using(use(capability.Chown, classify.Required))))
+	for _, test := range []struct {
+		name string
+		p    profile.Profile
+		want []string
+	}{
+		{"nothing new", profile.New(run(using(use(capability.Chown, classify.Required), use(capability.NetRaw, classify.Redundant)))), nil},
+		{"less", profile.New(run(using())), nil},
+		{"new", profile.New(run(using(use(capability.NetRaw, classify.Soft)))), []string{"new NET_RAW: NET_RAW is needed, and was not asked for in the baseline"}},
+		{"refused", profile.New(run()), []string{"new SYS_TIME: SYS_TIME was tried and refused, and was not asked for in the baseline"}},
+		{
+			"another container",
+			profile.New(run(using()), run(func(r *profile.Run) {
+				r.ID, r.Container = "observation/2", profile.Container{ID: "aa", Name: "db", Image: "postgres"}
+			})),
+			[]string{"new CHOWN: CHOWN is needed, and the container is not in the baseline", "new SYS_TIME: SYS_TIME was tried and refused, and the container is not in the baseline"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			comparison, err := compare.Profiles(baseline, test.p, compare.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := Check(test.p, Policy{}, &comparison)
+			if diff := cmp.Diff(test.want, violations(got.Containers[len(got.Containers)-1])); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

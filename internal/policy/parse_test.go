@@ -1,0 +1,153 @@
+package policy
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+func TestAPolicyIsReadAsItIsWritten(t *testing.T) {
+	const text = `# what web may do
+version: 1
+unmatched: deny
+rules:
+  - name: no raw sockets
+    deny: [NET_RAW, cap_sys_admin, "41"]
+
+  - {name: "in one line", max-unused: 0}
+  - name: web
+    match:
+      service: [web, "web-*"]
+      image: [registry/*/web]
+    except:
+      label: [tier=debug]
+      container: ["old-?"]
+    allow: []
+    refused: allow
+    deny-granted: [all]
+    allow-granted: [default]
+    complete: true
+    whole-run: true
+    proved: true
+`
+	p, err := Parse("policy.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func(s capability.Set) *Capabilities { return &Capabilities{s} }
+	zero := 0
+	want := Policy{
+		Version: 1, Unmatched: Deny, Path: "policy.yaml",
+		Rules: []Rule{
+			{Name: "no raw sockets", Line: 5, Deny: set(capability.Of(capability.NetRaw, capability.SysAdmin, 41))},
+			{Name: "in one line", Line: 8, MaxUnused: &zero},
+			{
+				Name: "web", Line: 9,
+				Match:  &Selector{Service: []string{"web", "web-*"}, Image: []string{"registry/*/web"}},
+				Except: &Selector{Label: []string{"tier=debug"}, Container: []string{"old-?"}},
+				Allow:  set(0), Refused: Allow, DenyGranted: set(^capability.Set(0)), AllowGranted: set(capability.DockerDefault()),
+				Complete: true, WholeRun: true, Proved: true,
+			},
+		},
+	}
+	if diff := cmp.Diff(want, p, cmpopts.IgnoreUnexported(Selector{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
+	const rule = "version: 1\nrules:\n  - name: a\n    complete: true\n"
+	for _, test := range []struct{ name, text, want string }{
+		{"empty", "", "p: it is empty: a policy has version: 1 and rules"},
+		{"a comment alone", "# nothing\n", "p: it is empty"},
+		{"null", "null\n", "p: it is empty"},
+		{"no YAML", "version: 1\nrules: [\n", "p:2: "},
+		{"a tab", "version: 1\n\trules: []\n", "p:2: "},
+		{"text", "hello\n", "p:1: "},
+		{"a list", "- version: 1\n", "p:1: "},
+		{"two documents", rule + "---\n" + rule, "p:6: a policy is one document, and here begins another"},
+		{"a second document without anything", rule + "---\n", "p: a policy is one document"},
+		{"no version", "rules:\n  - name: a\n    complete: true\n", "version is 0: this capmon knows version: 1"},
+		{"another version", "version: 2\nrules:\n  - name: a\n", "p:1: version is 2"},
+		{"a version that is none", "version: one\nrules: []\n", "p:1: "},
+		{"no rules", "version: 1\nrules: []\n", "p:2: there are no rules"},
+		{"nothing behind rules", "version: 1\nrules:\n", "p:2: there is nothing behind rules"},
+		{"nothing behind allow", rule + "    allow:\n", "p:5: there is nothing behind allow: leave it out, or say what it is"},
+		{"an unknown key", rule + "extra: 1\n", `p:5: unknown field "extra"`},
+		{"an unknown key of a rule", rule + "    denied: [NET_RAW]\n", `p:5: unknown field "denied"`},
+		{"an unknown key of a selector", rule + "    match:\n      name: [web]\n", `p:6: unknown field "name"`},
+		{"a key twice", rule + "    complete: false\n", `p:5: mapping key "complete" already defined`},
+		{"a name twice", rule + "  - name: a\n    complete: true\n", `p:5: there are two rules with the name "a"`},
+		{"no name", "version: 1\nrules:\n  - complete: true\n", "p:3: this rule has no name"},
+		{"an unprintable name", "version: 1\nrules:\n  - name: \"a\\e[2J\"\n    complete: true\n", `p:3: the name "a\\x1b[2J" has characters that cannot be printed`},
+		{"nothing demanded", "version: 1\nrules:\n  - name: a\n", `p:3: rule "a" demands nothing`},
+		{"nothing demanded but a refusal", "version: 1\nrules:\n  - name: a\n    refused: allow\n", `p:3: rule "a" demands nothing`},
+		{"an unknown capability", rule + "    deny:\n      - NET_RAW\n      - NET_ROW\n", `p:7: unknown capability "NET_ROW": the nearest is NET_RAW`},
+		{"a capability beyond all", rule + "    deny: [64]\n", `p:5: unknown capability "64"`},
+		{"no list of capabilities", rule + "    deny: NET_RAW\n", "p:5: a list of capabilities is wanted"},
+		{"a list of lists", rule + "    deny: [[NET_RAW]]\n", "p:5: the name of a capability is wanted"},
+		{"a pattern that is none", rule + "    match:\n      image: [\"[\"]\n", `pattern "["`},
+		{"a selector of nothing", rule + "    except: {}\n", "p:5: except selects by nothing"},
+		{"a selector of empty lists", rule + "    match: {image: []}\n", "p:5: match selects by nothing"},
+		{"a negative number", rule + "    max-unused: -1\n", "p:5: max-unused is -1: it cannot be below 0"},
+		{"a number that is none", rule + "    max-unused: few\n", "p:5: "},
+		{"a truth that is none", rule + "    proved: sometimes\n", "p:5: "},
+		{"a verdict that is none", rule + "    deny: [NET_RAW]\n    refused: maybe\n", `p:6: "maybe" is neither allow nor deny`},
+		{"a verdict for nothing", rule + "    refused: allow\n", `p:5: refused is about deny and allow, and rule "a" has neither`},
+		{"unmatched that is none", rule + "unmatched: fail\n", `p:5: "fail" is neither allow nor deny`},
+		{"an anchor that does not exist", rule + "    deny: *none\n", "p:5: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, err := Parse("p", []byte(test.text))
+			if err == nil {
+				t.Fatalf("got %+v", p)
+			}
+			var policyError *Error
+			if !errors.As(err, &policyError) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %q, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestLoadNamesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("version: 1\nrules: 7\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.HasPrefix(err.Error(), path+":2: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// FuzzParse: whatever a file holds, it is a policy with rules that can be checked, or an
+// error in one line.
+func FuzzParse(f *testing.F) {
+	for _, text := range []string{"", "version: 1\nrules: []", "version: 1\nrules:\n - name: a\n   deny: [NET_RAW]\n", "a: &a [*a]", "? \n", "- - -", "!!x", "{", "\x00", "<<: 1", "rules: {a: b}\nversion: 1"} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := Parse("p", data)
+		if err != nil {
+			if strings.ContainsAny(err.Error(), "\n\x1b") {
+				t.Errorf("not one line: %q", err)
+			}
+			return
+		}
+		if len(p.Rules) == 0 {
+			t.Error("no rules")
+		}
+		Check(whole(), p, nil)
+	})
+}

@@ -1,0 +1,39 @@
+package profile
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Missing are the reasons why the container may have used more, while it was watched,
+// than was recorded; none if all was.
+func (s Summary) Missing() []string {
+	var reasons []string
+	for _, reason := range s.Incomplete {
+		reasons = append(reasons, "incomplete: "+reason)
+	}
+	if !s.Started {
+		reasons = append(reasons, "its workload was never seen to start")
+	}
+	if len(s.Unexamined) > 0 {
+		reasons = append(reasons, "gone before it could be read whether the file carries capabilities: "+strings.Join(s.Unexamined, ", "))
+	}
+	if !s.Unwatched.Empty() {
+		reasons = append(reasons, fmt.Sprintf("not all system calls were recorded that the seccomp profile may allow only with %s",
+			strings.ReplaceAll(s.Unwatched.String(), ",", ", ")))
+	}
+	return reasons
+}
+
+// Unwitnessed are the reasons why it may have used more while it was not watched; none if
+// it was watched from its start to its end.
+func (s Summary) Unwitnessed() []string {
+	var reasons []string
+	if s.Existed {
+		reasons = append(reasons, "it was running before the observation began")
+	}
+	if s.Running {
+		reasons = append(reasons, "it was still running when the observation ended")
+	}
+	return reasons
+}

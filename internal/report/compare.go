@@ -1,0 +1,453 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// ParseChangeFormat reads the name of a format that WriteComparison knows.
+func ParseChangeFormat(s string) (Format, error) { return ParseProofFormat(s) }
+
+// WriteComparison renders a comparison as a table, which colors itself in a block that is
+// marked as diff, or as JSON.
+func WriteComparison(out io.Writer, c compare.Comparison, format Format, options Options) error {
+	if format == JSON {
+		return encode(out, jsonOfComparison(c, options))
+	}
+	page := &page{options: options}
+	for _, each := range c.Containers {
+		page.compared(makeComparedPrintable(each))
+		page.line("")
+	}
+	page.line("%s", comparisonVerdict(c))
+	_, err := io.WriteString(out, page.String())
+	return err
+}
+
+func makeComparedPrintable(c compare.Container) compare.Container {
+	for _, side := range []**profile.Summary{&c.Before, &c.After} {
+		if *side != nil {
+			s := **side
+			s.Container.Labels = printableLabels(s.Container.Labels)
+			makePrintable(&s)
+			*side = &s
+		}
+	}
+	c.NewUnsure, c.GoneUnsure = printables(c.NewUnsure), printables(c.GoneUnsure)
+	c.Uses = slices.Clone(c.Uses)
+	for i := range c.Uses {
+		for _, use := range []**profile.Use{&c.Uses[i].Before, &c.Uses[i].After} {
+			if *use != nil {
+				clone := []profile.Use{**use}
+				makeUsesPrintable(clone)
+				*use = &clone[0]
+			}
+		}
+	}
+	return c
+}
+
+// printableLabels keeps those that give a container its name.
+func printableLabels(labels map[string]string) map[string]string {
+	safe := make(map[string]string)
+	for key, value := range labels {
+		safe[key] = printable.Text(value)
+	}
+	return safe
+}
+
+// compared shows what is new, gone and changed in one container. Lines that do not begin
+// with a mark begin with a word of capmon's, so that no name can end a quoted block.
+func (p *page) compared(c compare.Container) {
+	p.line("%s", comparedHeading(c, p.options.Color))
+	rows := p.changes(c)
+	if rows == "" {
+		p.line("  no change in what is needed: %s", listOr(c.After, c.Before, "nothing"))
+	} else {
+		p.line("%s", rows)
+	}
+	if !c.Granted.Empty() {
+		p.line("  granted now, and not before: %s", names(c.Granted))
+	}
+	if !c.Withdrawn.Empty() {
+		p.line("  granted before, and not now: %s", names(c.Withdrawn))
+	}
+	if c.After != nil && c.Before != nil {
+		for _, note := range []struct {
+			about   string
+			changed bool
+			reasons []string
+		}{
+			{"what is new may have been needed before: then,", !c.New().Empty() || hasChange(c, compare.New), c.NewUnsure},
+			{"what is gone may still be needed: now,", !c.Gone().Empty() || hasChange(c, compare.Gone), c.GoneUnsure},
+		} {
+			for _, reason := range note.reasons {
+				if note.changed {
+					p.line("  %s %s %s", p.mark("note:", text.FgYellow), note.about, reason)
+				}
+			}
+		}
+		if !hasChange(c, compare.Gone) && !hasChange(c, compare.New) {
+			for _, reason := range c.GoneUnsure {
+				p.line("  %s now, %s", p.mark("note:", text.FgYellow), reason)
+			}
+		}
+	}
+}
+
+func hasChange(c compare.Container, change compare.Change) bool {
+	return slices.ContainsFunc(c.Uses, func(u compare.Use) bool { return u.Change == change && u.Matters() })
+}
+
+func listOr(first, second *profile.Summary, nothing string) string {
+	if first == nil {
+		first = second
+	}
+	if first.List().Empty() {
+		return nothing
+	}
+	return names(first.List())
+}
+
+func comparedHeading(c compare.Container, color bool) string {
+	bold := func(name string) string {
+		if color {
+			return text.Bold.Sprint(name)
+		}
+		return name
+	}
+	name := bold(c.Name())
+	switch {
+	case c.Before == nil:
+		return fmt.Sprintf("container %s  %s  only after  %s", name, c.After.Container.Image, extent(*c.After))
+	case c.After == nil:
+		return fmt.Sprintf("container %s  %s  only before  %s", name, c.Before.Container.Image, extent(*c.Before))
+	}
+	parts := []string{"container " + name}
+	if before := title(*c.Before); before != c.Name() && c.PairedBy != compare.ByService {
+		parts[0] = fmt.Sprintf("container %s → %s", bold(before), name)
+	}
+	if before, after := c.Before.Container.Image, c.After.Container.Image; before == after {
+		parts = append(parts, after)
+	} else {
+		parts = append(parts, before+" → "+after)
+	}
+	return strings.Join(append(parts, extent(*c.Before)+" → "+extent(*c.After)), "  ")
+}
+
+// extent is how far a container was watched.
+func extent(s profile.Summary) string {
+	word := "ran "
+	switch {
+	case !s.Started:
+		return "no workload seen"
+	case s.Running:
+		word = "watched "
+	}
+	parts := word + duration(s.Observed)
+	if s.Runs > 1 {
+		parts += fmt.Sprintf(" in %d runs", s.Runs)
+	}
+	if len(s.Incomplete) > 0 {
+		parts += ", INCOMPLETE"
+	}
+	return parts
+}
+
+// changes is the table of what is new, changed and gone; "" if nothing is.
+func (p *page) changes(c compare.Container) string {
+	t := newTable("", "CAPABILITY", "CHANGE", "GRANTED", "BY")
+	style := *t.Style()
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	t.SetStyle(style)
+	t.SetColumnConfigs(nil)
+	for _, each := range c.Capabilities {
+		p.change(t, c, each)
+	}
+	if p.options.All {
+		for _, use := range c.Uses {
+			if !use.Matters() {
+				t.AppendRow(useRow(use, use.Latest().Capability.String(), string(use.Latest().Class), ""))
+			}
+		}
+	}
+	if t.Length() == 0 {
+		return ""
+	}
+	return t.Render()
+}
+
+// change adds the rows of one capability: what became of it, then each way to use it that is
+// new, gone or changed.
+func (p *page) change(t table.Writer, c compare.Container, each compare.Capability) {
+	name, word := each.Capability.String(), changeWord(c, each)
+	for _, use := range c.Uses {
+		if use.Latest().Capability != each.Capability || !use.Matters() || use.Change == compare.Same && !p.options.All {
+			continue
+		}
+		t.AppendRow(useRow(use, name, word, grantChange(c, each.Capability)))
+		name, word = "", ""
+	}
+	if name != "" && each.Before != each.After { // nothing was observed: a proof tells
+		t.AppendRow(table.Row{mark(each), name, word, grantChange(c, each.Capability), "as verify has shown"})
+	}
+}
+
+func useRow(use compare.Use, name, word, granted string) table.Row {
+	sign := map[compare.Change]string{compare.New: "+", compare.Gone: "-", compare.Changed: "!"}[use.Change]
+	if word == "" {
+		word = useWord(use)
+	}
+	return table.Row{sign, name, word, granted, useText(use)}
+}
+
+func mark(c compare.Capability) string {
+	switch {
+	case c.New():
+		return "+"
+	case c.Gone():
+		return "-"
+	}
+	return "!"
+}
+
+// changeWord says what became of the capability as a whole; "" if it is what it was.
+func changeWord(c compare.Container, each compare.Capability) string {
+	switch {
+	case each.New():
+		return unsureWord(newWords[each.After], c.NewUnsure, c.Before != nil)
+	case each.Gone():
+		return unsureWord(goneWords[each.Before], c.GoneUnsure, c.After != nil)
+	case each.Before != each.After:
+		return fmt.Sprintf("%s → %s", statusWord(each.Before), statusWord(each.After))
+	}
+	return ""
+}
+
+var (
+	newWords  = map[compare.Status]string{compare.Needed: "NEW", compare.Refused: "NEW, refused"}
+	goneWords = map[compare.Status]string{compare.Needed: "gone", compare.Refused: "gone, was refused"}
+)
+
+func statusWord(s compare.Status) string {
+	if s == compare.Unused {
+		return "unused"
+	}
+	return string(s)
+}
+
+func unsureWord(word string, reasons []string, both bool) string {
+	if both && len(reasons) > 0 {
+		return word + "?"
+	}
+	return word
+}
+
+// useWord says what became of one way to use a capability that is what it was otherwise.
+func useWord(use compare.Use) string {
+	switch use.Change {
+	case compare.New:
+		return "new way"
+	case compare.Gone:
+		return "way gone"
+	case compare.Changed:
+		var fields []string
+		for _, field := range use.Fields {
+			fields = append(fields, fieldWords[field])
+		}
+		return "other " + strings.Join(fields, ", ")
+	}
+	return "same"
+}
+
+var fieldWords = map[compare.Field]string{
+	compare.Class: "class", compare.Granted: "answer", compare.Program: "program", compare.Call: "call", compare.Site: "call site",
+}
+
+// useText is the use, with what changed in it as before → after.
+func useText(use compare.Use) string {
+	text := by(use.Latest())
+	if use.Change != compare.Changed {
+		return text
+	}
+	var was []string
+	for _, field := range use.Fields {
+		was = append(was, map[compare.Field]string{
+			compare.Class: "was " + string(use.Before.Class), compare.Granted: "was " + answer(use.Before.Granted),
+			compare.Program: "was by " + programOf(*use.Before), compare.Call: "was " + orNone(use.Before.Call), compare.Site: "was in " + orNone(use.Before.Site),
+		}[field])
+	}
+	return text + "  [" + strings.Join(was, ", ") + "]"
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "an unknown one"
+	}
+	return s
+}
+
+func answer(granted bool) string {
+	if granted {
+		return "granted"
+	}
+	return "refused"
+}
+
+// grantChange is whether a capability is granted, and was.
+func grantChange(c compare.Container, of capability.Capability) string {
+	var words []string
+	for _, side := range []*profile.Summary{c.Before, c.After} {
+		if side != nil {
+			granted, known := side.Grants.Set()
+			words = append(words, grantWord(granted.Has(of), known))
+		}
+	}
+	if words = slices.Compact(words); len(words) > 1 {
+		return words[0] + " → " + words[1]
+	}
+	return words[0]
+}
+
+// comparisonVerdict is the result in a line.
+func comparisonVerdict(c compare.Comparison) string {
+	if len(c.Containers) == 0 {
+		return "no containers were seen, neither before nor after"
+	}
+	var parts []string
+	for _, each := range c.Containers {
+		if added := each.New(); !added.Empty() {
+			parts = append(parts, printable.Text(each.Name())+" "+names(added))
+		}
+	}
+	compared := plural(uint64(len(c.Containers)), "container", "containers") + " compared, "
+	if len(parts) == 0 {
+		return compared + "no capability is new"
+	}
+	return compared + "NEW: " + strings.Join(parts, "; ")
+}
+
+// jsonComparison is a comparison for programs.
+type jsonComparison struct {
+	// Version of the form of the comparison.
+	Schema int `json:"schema"`
+	// Whether a container needs a capability, or tried one and was refused, that it did not before.
+	New bool `json:"new"`
+	// In the order of their start, those that are not in the later profile last.
+	Containers []jsonCompared `json:"containers"`
+}
+
+// jsonCompared is a container, or a service, in both profiles.
+type jsonCompared struct {
+	// By which it is known: its service's or its own, in the later profile if it is there.
+	Name string `json:"name"`
+	// How it was told which is which: choice, service, name, image, only; missing if it is in one of the two.
+	PairedBy compare.PairedBy `json:"pairedBy,omitempty"`
+	// What it was in the earlier profile; null if it is not there.
+	Before *jsonSide `json:"before" jsonschema:"nullable"`
+	// What it is in the later profile; null if it is not there.
+	After *jsonSide `json:"after" jsonschema:"nullable"`
+	// Capabilities that are needed, or were tried and refused, and were not before.
+	New capability.Set `json:"new"`
+	// Capabilities that were needed or refused, and are asked for no more.
+	Gone capability.Set `json:"gone"`
+	// Why what looks new may have been needed before; empty if that is certain.
+	NewUnsure []string `json:"newUnsure"`
+	// Why what looks gone may still be needed; empty if that is certain.
+	GoneUnsure []string `json:"goneUnsure"`
+	// Capabilities that are granted, and were not before.
+	Granted capability.Set `json:"granted"`
+	// Capabilities that were granted, and are not any more.
+	Withdrawn capability.Set `json:"withdrawn"`
+	// What became of each capability that was needed or refused in either.
+	Capabilities []jsonCapabilityChange `json:"capabilities"`
+	// Ways in which capabilities were asked for that are new, changed or gone; with --all, those
+	// that are the same and those that are no need, too.
+	Uses []jsonUseChange `json:"uses"`
+}
+
+// jsonSide is a container in one of the profiles.
+type jsonSide struct {
+	profile.Container
+	// How many runs were added up.
+	Runs int `json:"runs"`
+	// How long the workload was seen running, in total.
+	Seconds float64 `json:"seconds"`
+	// Why it may have used more while it was watched; empty if all was recorded.
+	Missing []string `json:"missing"`
+	// Why it may have used more while it was not watched; empty if its whole run was.
+	Unwitnessed []string `json:"unwitnessed"`
+	// The minimal list, as proved or else as observed.
+	List capability.Set `json:"list"`
+	// What was granted; null if it is not known.
+	Granted *capability.Set `json:"granted" jsonschema:"nullable"`
+	// Whether a proof of verify holds.
+	Proved bool `json:"proved"`
+}
+
+// jsonCapabilityChange is what became of the need for a capability.
+type jsonCapabilityChange struct {
+	Capability capability.Capability `json:"capability"`
+	// needed, refused (tried in earnest), "proved unneeded" (although used) or "" for not asked for.
+	Before compare.Status `json:"before"`
+	// The same, after.
+	After compare.Status `json:"after"`
+}
+
+// jsonUseChange is what became of a way to use a capability.
+type jsonUseChange struct {
+	// new, changed, gone or same.
+	Change compare.Change `json:"change"`
+	// What changed: class, granted, program, call (with its arguments), site (the kernel function).
+	Changed []compare.Field `json:"changed,omitempty"`
+	// The use before; null if it is new.
+	Before *profile.Use `json:"before" jsonschema:"nullable"`
+	// The use after; null if it is gone.
+	After *profile.Use `json:"after" jsonschema:"nullable"`
+}
+
+func jsonOfComparison(c compare.Comparison, options Options) jsonComparison {
+	all := jsonComparison{Schema: schema, New: len(c.New()) > 0, Containers: []jsonCompared{}}
+	for _, each := range c.Containers {
+		j := jsonCompared{
+			Name: each.Name(), PairedBy: each.PairedBy, Before: jsonOfSide(each.Before), After: jsonOfSide(each.After),
+			New: each.New(), Gone: each.Gone(), Granted: each.Granted, Withdrawn: each.Withdrawn,
+			NewUnsure: append([]string{}, each.NewUnsure...), GoneUnsure: append([]string{}, each.GoneUnsure...),
+			Capabilities: []jsonCapabilityChange{}, Uses: []jsonUseChange{},
+		}
+		for _, capability := range each.Capabilities {
+			j.Capabilities = append(j.Capabilities, jsonCapabilityChange(capability))
+		}
+		for _, use := range each.Uses {
+			if options.All || use.Matters() && use.Change != compare.Same {
+				j.Uses = append(j.Uses, jsonUseChange{use.Change, use.Fields, use.Before, use.After})
+			}
+		}
+		all.Containers = append(all.Containers, j)
+	}
+	return all
+}
+
+func jsonOfSide(s *profile.Summary) *jsonSide {
+	if s == nil {
+		return nil
+	}
+	side := &jsonSide{
+		Container: s.Container, Runs: s.Runs, Seconds: s.Observed.Seconds(), List: s.List(), Proved: s.Proved(),
+		Missing: append([]string{}, s.Missing()...), Unwitnessed: append([]string{}, s.Unwitnessed()...),
+	}
+	if granted, known := s.Grants.Set(); known {
+		side.Granted = &granted
+	}
+	return side
+}

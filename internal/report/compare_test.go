@@ -1,0 +1,296 @@
+package report
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/joshdk/go-junit"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/policy"
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// twoProfiles are the cases of the golden files of comparisons.
+func twoProfiles() map[string][2]profile.Profile {
+	own := use(capability.Chown, classify.Required, 3, asked("nginx", "chown", "setattr_prepare"))
+	bind := use(capability.NetBindService, classify.Required, 1, asked("nginx", "bind(AF_INET, port 80)", "__inet_bind"))
+	ping := use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
+	mount := use(capability.SysAdmin, classify.Denied, 1, asked("mount", "mount(tmpfs)", "path_mount"))
+	memory := use(capability.SysAdmin, classify.Irrelevant, 900, asked("nginx", "mmap", "security_vm_enough_memory_mm"), because("asked on every change of memory size"))
+	other := func(change func(*profile.Use), u profile.Use) profile.Use { change(&u); return u }
+	renamed := other(func(u *profile.Use) { u.Program = "install" }, own)
+	needless := other(func(u *profile.Use) { u.Class, u.Reason = classify.Redundant, "the owner stays the same" }, own)
+	after := func(uses ...profile.Use) profile.Run { return changed(run(1, uses...), called("web", "nginx:1.29")) }
+
+	return map[string][2]profile.Profile{
+		"same":        {profile.New(run(1, own, memory)), profile.New(run(1, own, memory))},
+		"no-needs":    {profile.New(run(1)), profile.New(run(1))},
+		"new":         {profile.New(run(1, own)), profile.New(after(own, ping, bind))},
+		"new-ways":    {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.Use) { u.Program, u.Call = "tar", "fchownat" }, own)))},
+		"gone":        {profile.New(run(1, own, ping)), profile.New(after(own))},
+		"changed":     {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
+		"no-need":     {profile.New(run(1, own)), profile.New(after(needless))},
+		"refused":     {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
+		"refused-now": {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
+		"unsure": {
+			profile.New(changed(run(1, own), func(r *profile.Run) { r.Existed = true })),
+			profile.New(changed(after(ping), func(r *profile.Run) {
+				r.Incomplete, r.Ended = []string{"3 checks were lost"}, r.Started.Add(10*time.Second)
+			})),
+		},
+		"containers": {
+			profile.New(run(1, own), changed(run(2, bind), called("old", "apache:2"))),
+			profile.New(run(1, own), changed(run(3, ping), called("new", "caddy:2"))),
+		},
+		"renamed": {profile.New(changed(run(1, own), called("vain_bohr", "nginx:1.28"))), profile.New(changed(run(1, own), called("eager_curie", "nginx:1.29")))},
+		"proved":  {profile.New(run(1, own)), withProof(profile.New(after(own)), proof(func(p *profile.Proof) { p.Container.Image = "nginx:1.29" }))},
+		"nothing": {profile.New(), profile.New()},
+		"hostile": {
+			profile.New(changed(run(1, use(capability.Chown, classify.Required, 1, asked(hostile, "chown", "site"))), called("one", "app"))),
+			profile.New(changed(run(1,
+				use(capability.Chown, classify.Class(hostile), 1, asked("```", "chown", "site"), because(hostile)),
+				use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
+				use(capability.Setuid, classify.Required, 1, asked("```", hostile, hostile), unsure(hostile)),
+			), called(hostile, hostile), func(r *profile.Run) { r.Incomplete, r.Unexamined = []string{hostile}, []string{hostile} })),
+		},
+	}
+}
+
+func comparison(t *testing.T, sides [2]profile.Profile) compare.Comparison {
+	t.Helper()
+	c, err := compare.Profiles(sides[0], sides[1], compare.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func comparisonText(t *testing.T, c compare.Comparison, format Format, options Options) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := WriteComparison(&out, c, format, options); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// golden compares with testdata/DIR/NAME.txtar; go test -update writes it.
+func golden(t *testing.T, dir, name string, files ...txtar.File) {
+	t.Helper()
+	path := filepath.Join("testdata", dir, name+".txtar")
+	got := txtar.Format(&txtar.Archive{Files: files})
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("not as in %s (go test -update writes it anew):\n%s", path, diff)
+	}
+}
+
+func TestComparisons(t *testing.T) {
+	for name, sides := range twoProfiles() {
+		t.Run(name, func(t *testing.T) {
+			c := comparison(t, sides)
+			golden(t, "compare", name,
+				txtar.File{Name: "table", Data: []byte(comparisonText(t, c, Table, Options{}))},
+				txtar.File{Name: "table --all", Data: []byte(comparisonText(t, c, Table, Options{All: true}))},
+				txtar.File{Name: "json", Data: []byte(comparisonText(t, c, JSON, Options{}))},
+			)
+		})
+	}
+}
+
+// A comparison is quoted in a pull request, in a block that a line of three backquotes ends.
+func TestNoNameEndsTheBlockThatQuotesAComparison(t *testing.T) {
+	for name, sides := range twoProfiles() {
+		for _, all := range []bool{false, true} {
+			text := comparisonText(t, comparison(t, sides), Table, Options{All: all})
+			for line := range strings.Lines(text) {
+				if strings.HasPrefix(strings.TrimSpace(line), "```") {
+					t.Errorf("%s: %q", name, line)
+				}
+			}
+			graphic(t, name, text)
+		}
+	}
+}
+
+func graphic(t *testing.T, about, text string) {
+	t.Helper()
+	for _, r := range text {
+		if r != '\n' && !unicode.IsGraphic(r) || r == unicode.ReplacementChar {
+			t.Errorf("%s: %q in\n%q", about, r, text)
+			return
+		}
+	}
+}
+
+func TestColorOnlyAddsColorToComparisonsAndChecks(t *testing.T) {
+	for name, sides := range twoProfiles() {
+		c := comparison(t, sides)
+		if diff := cmp.Diff(comparisonText(t, c, Table, Options{}), escape.ReplaceAllString(comparisonText(t, c, Table, Options{Color: true}), "")); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	for name, result := range checks(t) {
+		if diff := cmp.Diff(checkText(t, result, Table, Options{}), escape.ReplaceAllString(checkText(t, result, Table, Options{Color: true}), "")); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestAFailedWriteOfAComparisonOrACheckIsTold(t *testing.T) {
+	c, result := comparison(t, twoProfiles()["new"]), checks(t)["violated"]
+	for _, format := range []Format{Table, JSON, JUnit, SARIF} {
+		if err := WriteCheck(full{}, result, format, Options{}, "", saturday); !errors.Is(err, errFull) {
+			t.Errorf("%s: got %v", format, err)
+		}
+	}
+	for _, format := range []Format{Table, JSON} {
+		if err := WriteComparison(full{}, c, format, Options{}); !errors.Is(err, errFull) {
+			t.Errorf("%s: got %v", format, err)
+		}
+	}
+}
+
+// checks are the cases of the golden files of checks.
+func checks(t *testing.T) map[string]policy.Result {
+	t.Helper()
+	own := use(capability.Chown, classify.Required, 3, asked("nginx", "chown", "setattr_prepare"))
+	ping := use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
+	mount := use(capability.SysAdmin, classify.Denied, 1, asked("mount", "mount(tmpfs)", "path_mount"))
+	var many []profile.Use
+	for _, program := range []string{"a", "b", "c", "d", "e"} {
+		many = append(many, use(capability.NetRaw, classify.Required, 2, asked(program, "socket", "inet_create")))
+	}
+	parse := func(text string) policy.Policy {
+		p, err := policy.Parse("policy.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	const rules = `version: 1
+rules:
+  - name: no raw sockets
+    deny: [NET_RAW, SYS_ADMIN]
+  - name: web
+    match: {image: [nginx]}
+    allow: [CHOWN]
+    allow-granted: [CHOWN, NET_RAW]
+    max-unused: 0
+    complete: true
+    whole-run: true
+    proved: true
+  - name: idle
+    match: {service: [mail]}
+    allow: []
+`
+	two := profile.New(run(1, own, ping, mount), changed(run(2, own), called("db", "postgres")))
+	baseline, err := compare.Profiles(profile.New(run(1, own)), two, compare.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	partial := changed(run(1, own), func(r *profile.Run) { r.Existed, r.Incomplete = true, []string{"3 checks were lost"} })
+	hostileRun := changed(run(1,
+		use(capability.Chown, classify.Required, 1, asked(hostile, hostile, hostile), unsure(hostile)),
+		use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
+	), called(hostile, hostile), func(r *profile.Run) { r.Incomplete = []string{hostile} })
+	return map[string]policy.Result{
+		"passed":           policy.Check(profile.New(run(1, own)), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
+		"violated":         policy.Check(two, parse(rules), nil),
+		"baseline":         policy.Check(two, policy.Policy{}, &baseline),
+		"many-ways":        policy.Check(profile.New(run(1, many...)), parse(rules), nil),
+		"partial":          policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
+		"partial-violates": policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, complete: true, whole-run: true}\n"), nil),
+		"unmatched":        policy.Check(profile.New(run(1, own)), parse("version: 1\nunmatched: deny\nrules:\n  - {name: a, match: {service: [db]}, allow: [CHOWN]}\n"), nil),
+		"hostile":          policy.Check(profile.New(hostileRun), parse("version: 1\nrules:\n  - {name: a, deny: [ALL], complete: true}\n"), nil),
+	}
+}
+
+func checkText(t *testing.T, result policy.Result, format Format, options Options) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := WriteCheck(&out, result, format, options, "1.0", saturday); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestChecks(t *testing.T) {
+	for name, result := range checks(t) {
+		t.Run(name, func(t *testing.T) {
+			golden(t, "check", name,
+				txtar.File{Name: "table", Data: []byte(checkText(t, result, Table, Options{}))},
+				txtar.File{Name: "table --all", Data: []byte(checkText(t, result, Table, Options{All: true}))},
+				txtar.File{Name: "json", Data: []byte(checkText(t, result, JSON, Options{}))},
+			)
+			graphic(t, name, checkText(t, result, Table, Options{All: true}))
+		})
+	}
+}
+
+// SARIF and JUnit have a finding for each container and each thing that it violates, one that
+// says so if it passes, and one that a person has to look at if not all was seen.
+func TestSARIFAndJUnitHaveAllThatWasFound(t *testing.T) {
+	type found struct{ rule, subject, kind string }
+	for name, want := range map[string][]found{
+		"passed":  {{"policy", "web", "pass"}},
+		"partial": {{"policy", "web", "pass"}, {"observation", "web", "review"}},
+		"violated": {
+			{"used-NET_RAW", "web", "fail"}, {"refused-SYS_ADMIN", "web", "fail"}, {"granted", "web", "fail"},
+			{"unused", "web", "fail"}, {"unproved", "web", "fail"}, {"policy", "db", "pass"},
+		},
+		"baseline": {{"new-NET_RAW", "web", "fail"}, {"new-SYS_ADMIN", "web", "fail"}, {"new-CHOWN", "db", "fail"}},
+		"hostile":  {{"used-CHOWN", printable.Text(hostile), "fail"}, {"refused-KILL", printable.Text(hostile), "fail"}, {"incomplete", printable.Text(hostile), "fail"}, {"observation", printable.Text(hostile), "review"}},
+	} {
+		result := checks(t)[name]
+		log, err := sarif.FromString(checkText(t, result, SARIF, Options{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []found
+		for _, r := range log.Runs[0].Results {
+			got = append(got, found{*r.RuleID, *r.Locations[0].LogicalLocations[0].Name, r.Kind})
+		}
+		sorted := cmpopts.SortSlices(func(one, other found) bool { return fmt.Sprint(one) < fmt.Sprint(other) })
+		if diff := cmp.Diff(want, got, sorted, cmp.AllowUnexported(found{})); diff != "" || log.Validate() != nil {
+			t.Errorf("%s: SARIF: %v %s", name, log.Validate(), diff)
+		}
+		suites, err := junit.Ingest([]byte(checkText(t, result, JUnit, Options{})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = nil
+		kinds := map[junit.Status]string{junit.StatusPassed: "pass", junit.StatusFailed: "fail", junit.StatusSkipped: "review"}
+		for _, suite := range suites {
+			for _, test := range suite.Tests {
+				got = append(got, found{test.Classname, test.Name, kinds[test.Status]})
+			}
+		}
+		if diff := cmp.Diff(want, got, sorted, cmp.AllowUnexported(found{})); diff != "" {
+			t.Errorf("%s: JUnit: %s", name, diff)
+		}
+	}
+}

@@ -1,0 +1,391 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/invopop/jsonschema"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/policy"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+// schemas are where the published JSON Schemas are, and where they may be read.
+const (
+	schemas   = "../../docs/schema"
+	published = "https://raw.githubusercontent.com/capmon/capmon/main/docs/schema/"
+)
+
+// described are the types that have a schema, by its name.
+var described = map[string]struct {
+	of    any
+	title string
+	tag   string // that names the fields
+}{
+	"profile": {profile.Profile{}, "A profile, as capmon profile --save and capmon merge write it", "json"},
+	"report":  {jsonReport{}, "A report, as capmon report -o json prints it", "json"},
+	"diff":    {jsonComparison{}, "A comparison, as capmon diff -o json prints it", "json"},
+	"check":   {jsonCheck{}, "The result of a check, as capmon check -o json prints it", "json"},
+	"policy":  {policy.Policy{}, "A policy, as capmon check --policy reads it", "yaml"},
+}
+
+// words are the types that are one of some strings.
+func words() map[reflect.Type][]any {
+	all := make(map[reflect.Type][]any)
+	add(all, classify.Classes()...)
+	add(all, monitor.Hooks()...)
+	add(all, profile.Needed, profile.Unneeded, profile.Unsure)
+	add(all, compare.ByChoice, compare.ByService, compare.ByName, compare.ByImage, compare.ByOnly)
+	add(all, compare.Unused, compare.Needed, compare.Refused, compare.Unneeded)
+	add(all, compare.New, compare.Changed, compare.Gone, compare.Same)
+	add(all, compare.Class, compare.Granted, compare.Program, compare.Call, compare.Site)
+	add(all, policy.Used, policy.Refused, policy.Granted, policy.Unused, policy.Unknown, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
+	add(all, policy.Allow, policy.Deny)
+	return all
+}
+
+func add[T ~string](all map[reflect.Type][]any, values ...T) {
+	var list []any
+	for _, value := range values {
+		list = append(list, string(value))
+	}
+	all[reflect.TypeFor[T]()] = list
+}
+
+// definitions are of the types that write themselves.
+func definitions() map[reflect.Type]*jsonschema.Schema {
+	var names []any
+	for c := range capability.Capability(64) {
+		names = append(names, c.String())
+	}
+	one := uint64(1)
+	member := reference(reflect.TypeFor[capability.Capability]())
+	all := map[reflect.Type]*jsonschema.Schema{
+		reflect.TypeFor[capability.Capability](): {
+			Type: "string", Enum: names, Description: "A capability as Docker names it, or the number of one that capmon has no name for.",
+		},
+		reflect.TypeFor[capability.Set](): {
+			Type: "array", Items: member, UniqueItems: true, Description: "A set of capabilities, sorted by name.",
+		},
+		reflect.TypeFor[policy.Capabilities](): {
+			Type: "array", Description: "A list of capabilities, in any case, with CAP_ in front or not; ALL, or DEFAULT for the 14 that Docker grants where nothing is asked for.",
+			Items: &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", MinLength: &one}, {Type: "integer", Minimum: "0", Maximum: "63"}}},
+		},
+	}
+	for t, list := range words() {
+		all[t] = &jsonschema.Schema{Type: "string", Enum: list}
+	}
+	return all
+}
+
+// definitionName is unique among all types that are described, "" for one without a name.
+func definitionName(t reflect.Type) string {
+	if t.Name() == "" || t.PkgPath() == reflect.TypeFor[profile.Run]().PkgPath() {
+		return t.Name()
+	}
+	of := filepath.Base(t.PkgPath())
+	return strings.ToUpper(of[:1]) + of[1:] + strings.TrimPrefix(t.Name(), "json")
+}
+
+func reference(t reflect.Type) *jsonschema.Schema {
+	return &jsonschema.Schema{Ref: "#/$defs/" + definitionName(t)}
+}
+
+// generated is a schema as it is published.
+func generated(t *testing.T, name string) []byte {
+	t.Helper()
+	comments := make(map[string]string)
+	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/report"} {
+		collectComments(t, dir, comments)
+	}
+	ours, used := definitions(), make(map[reflect.Type]bool)
+	describe := described[name]
+	reflector := jsonschema.Reflector{
+		ExpandedStruct: true,
+		Anonymous:      true,
+		FieldNameTag:   describe.tag,
+		Namer:          definitionName,
+		Lookup: func(t reflect.Type) jsonschema.ID {
+			if _, ok := ours[t]; !ok {
+				return jsonschema.EmptyID
+			}
+			used[t] = true
+			return jsonschema.ID("#/$defs/" + definitionName(t))
+		},
+		LookupComment: func(t reflect.Type, field string) string {
+			key := t.PkgPath() + "." + t.Name()
+			if field != "" {
+				key += "." + field
+			}
+			return comments[key]
+		},
+	}
+	schema := reflector.Reflect(describe.of)
+	schema.ID, schema.Title = jsonschema.ID(published+name+".schema.json"), describe.title
+	if schema.Definitions == nil {
+		schema.Definitions = jsonschema.Definitions{}
+	}
+	if used[reflect.TypeFor[capability.Set]()] {
+		used[reflect.TypeFor[capability.Capability]()] = true
+	}
+	for t := range used {
+		schema.Definitions[definitionName(t)] = ours[t]
+	}
+	constant := func(property string, value any) {
+		if p, ok := schema.Properties.Get(property); ok {
+			p.Const = value
+		}
+	}
+	constant("schema", 1)
+	constant("version", policy.Version)
+	constant("format", profile.Format)
+	text, err := json.MarshalIndent(schema, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(text, '\n')
+}
+
+// collectComments finds what the source says of types and their fields, by PACKAGE.TYPE and
+// PACKAGE.TYPE.FIELD.
+func collectComments(t *testing.T, dir string, comments map[string]string) {
+	t.Helper()
+	files, err := filepath.Glob("../../" + dir + "/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no source in %s: %v", dir, err)
+	}
+	set := func(key string, text string) {
+		comments["github.com/capmon/capmon/"+dir+"."+key] = strings.Join(strings.Fields(text), " ")
+	}
+	for _, path := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			general, ok := decl.(*ast.GenDecl)
+			if !ok || general.Tok != token.TYPE {
+				continue
+			}
+			for _, spec := range general.Specs {
+				of := spec.(*ast.TypeSpec)
+				set(of.Name.Name, general.Doc.Text()+of.Doc.Text())
+				structure, ok := of.Type.(*ast.StructType)
+				if !ok {
+					continue
+				}
+				for _, field := range structure.Fields.List {
+					for _, name := range field.Names {
+						set(of.Name.Name+"."+name.Name, field.Doc.Text()+field.Comment.Text())
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestPublishedSchemasAreUpToDate(t *testing.T) {
+	for name := range described {
+		path := filepath.Join(schemas, name+".schema.json")
+		got := generated(t, name)
+		if *update {
+			if err := os.WriteFile(path, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(want), string(got)); diff != "" {
+			t.Errorf("not as in %s (go test -update writes it anew):\n%s", path, diff)
+		}
+	}
+	files, err := filepath.Glob(schemas + "/*")
+	if err != nil || len(files) != len(described) {
+		t.Errorf("%d files for %d schemas, %v", len(files), len(described), err)
+	}
+}
+
+// compiled is a published schema in the eyes of another library.
+func compiled(t *testing.T, name string) *validator.Schema {
+	t.Helper()
+	compiler := validator.NewCompiler()
+	compiler.DefaultDraft(validator.Draft2020)
+	compiler.AssertFormat()
+	schema, err := compiler.Compile(filepath.Join(schemas, name+".schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+func instance(t *testing.T, text string) any {
+	t.Helper()
+	value, err := validator.UnmarshalJSON(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+// goldens are JSON documents of each schema, by their names.
+func goldens(t *testing.T) map[string]map[string]string {
+	t.Helper()
+	all := map[string]map[string]string{"profile": {}, "report": {}, "diff": {}, "check": {}}
+	for name, p := range profiles() {
+		var file bytes.Buffer
+		if err := profile.Encode(&file, p); err != nil {
+			t.Fatal(err)
+		}
+		if name != "hostile" { // whose classes are none
+			all["profile"][name] = file.String()
+			all["report"][name], _ = rendered(t, p, JSON, Options{})
+		}
+	}
+	for name, sides := range twoProfiles() {
+		if name != "hostile" {
+			all["diff"][name] = comparisonText(t, comparison(t, sides), JSON, Options{All: true})
+		}
+	}
+	for name, result := range checks(t) {
+		all["check"][name] = checkText(t, result, JSON, Options{})
+	}
+	return all
+}
+
+func TestWhatIsWrittenIsAsTheSchemasSay(t *testing.T) {
+	for schema, documents := range goldens(t) {
+		compiled := compiled(t, schema)
+		for name, text := range documents {
+			if err := compiled.Validate(instance(t, text)); err != nil {
+				t.Errorf("%s, %s: %v", schema, name, err)
+			}
+		}
+	}
+}
+
+// Of each document one value after the other is changed, or a field is added or taken away:
+// the schemas notice all of them but those that are legal.
+func TestSchemasFindWhatIsMistyped(t *testing.T) {
+	for schema, documents := range goldens(t) {
+		compiled := compiled(t, schema)
+		for _, name := range slices.Sorted(maps.Keys(documents)) {
+			text := documents[name]
+			places := placesOf(instance(t, text), "")
+			for _, place := range places {
+				for what, change := range map[string]func(any) (any, bool){
+					"another type": retyped, "an unknown field": extended,
+				} {
+					changed, possible := edit(instance(t, text), place, change)
+					if possible && !strings.Contains(place, "/labels") && compiled.Validate(changed) == nil {
+						t.Errorf("%s, %s: nobody notices %s at %s", schema, name, what, place)
+					}
+				}
+			}
+		}
+	}
+}
+
+// placesOf lists the paths to all values, but of long lists only those of the first elements.
+func placesOf(value any, at string) []string {
+	places := []string{at}
+	switch value := value.(type) {
+	case map[string]any:
+		for key, element := range value {
+			places = append(places, placesOf(element, at+"/"+key)...)
+		}
+	case []any:
+		for i, element := range value {
+			if i < 2 {
+				places = append(places, placesOf(element, fmt.Sprint(at, "/", i))...)
+			}
+		}
+	}
+	return places
+}
+
+// edit changes the value at a place.
+func edit(value any, place string, change func(any) (any, bool)) (any, bool) {
+	if place == "" {
+		return change(value)
+	}
+	key, rest, more := strings.Cut(place[1:], "/")
+	if more {
+		rest = "/" + rest
+	}
+	var possible bool
+	switch value := value.(type) {
+	case map[string]any:
+		value[key], possible = edit(value[key], rest, change)
+	case []any:
+		var i int
+		if _, err := fmt.Sscan(key, &i); err == nil {
+			value[i], possible = edit(value[i], rest, change)
+		}
+	}
+	return value, possible
+}
+
+func retyped(value any) (any, bool) {
+	switch value.(type) {
+	case string, nil:
+		return json.Number("7"), true
+	case json.Number, bool:
+		return "text", true
+	}
+	return true, true
+}
+
+func extended(value any) (any, bool) {
+	object, ok := value.(map[string]any)
+	if ok {
+		object["unknown"] = json.Number("1")
+	}
+	return value, ok
+}
+
+// What policy.Parse takes is what the schema allows, and the other way round as far as a
+// schema can say it.
+func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
+	compiled := compiled(t, "policy")
+	for text, valid := range map[string]bool{
+		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "refused": "allow", "max-unused": 0}]}`:                               true,
+		`{"version": 1, "unmatched": "deny", "rules": [{"name": "a", "match": {"image": ["nginx"], "label": ["a=b"]}, "except": {"service": ["x"]}, "complete": true}]}`: true,
+		`{"version": 2, "rules": [{"name": "a", "complete": true}]}`:                                                                                                     false,
+		`{"rules": [{"name": "a", "complete": true}]}`:                                                                                                                   false,
+		`{"version": 1}`: false,
+		`{"version": 1, "rules": [{"complete": true}]}`:                                     false,
+		`{"version": 1, "rules": [{"name": "a", "complete": "yes"}]}`:                       false,
+		`{"version": 1, "rules": [{"name": "a", "denied": ["NET_RAW"]}]}`:                   false,
+		`{"version": 1, "rules": [{"name": "a", "deny": "NET_RAW"}]}`:                       false,
+		`{"version": 1, "rules": [{"name": "a", "deny": [64]}]}`:                            false,
+		`{"version": 1, "rules": [{"name": "a", "deny": ["CHOWN"], "refused": "maybe"}]}`:   false,
+		`{"version": 1, "rules": [{"name": "a", "match": {"names": ["x"]}, "deny": []}]}`:   false,
+		`{"version": 1, "rules": [{"name": "a", "match": {"image": "nginx"}, "deny": []}]}`: false,
+	} {
+		if err := compiled.Validate(instance(t, text)); (err == nil) != valid {
+			t.Errorf("%s: %v", text, err)
+		}
+		if _, err := policy.Parse("policy.yaml", []byte(text)); (err == nil) != valid {
+			t.Errorf("the parser on %s: %v", text, err)
+		}
+	}
+}

@@ -44,17 +44,26 @@ func newReport() *cobra.Command {
 			if _, err := report.ParseFormat(rendering.format); err != nil {
 				return err
 			}
-			var profiles []profile.Profile
-			for _, file := range files {
-				p, err := profile.Load(file)
-				if err != nil {
-					return err
-				}
-				profiles = append(profiles, p)
+			p, err := loadAll(files)
+			if err != nil {
+				return err
 			}
-			return rendering.write(cmd, profile.Merge(profiles...))
+			return rendering.write(cmd, p)
 		},
 	}
 	rendering.register(cmd)
 	return cmd
+}
+
+// loadAll adds the profiles of files up.
+func loadAll(files []string) (profile.Profile, error) {
+	var profiles []profile.Profile
+	for _, file := range files {
+		p, err := profile.Load(file)
+		if err != nil {
+			return profile.Profile{}, err
+		}
+		profiles = append(profiles, p)
+	}
+	return profile.Merge(profiles...), nil
 }

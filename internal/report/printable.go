@@ -43,6 +43,9 @@ func makeUsesPrintable(uses []profile.Use) {
 	}
 }
 
+// Printable is text that may come from anybody, made safe for one line of a terminal.
+func Printable(s string) string { return printable(s) }
+
 // printable lets nothing but graphic characters through as it is.
 func printable(s string) string {
 	quoted := strconv.QuoteToGraphic(s)

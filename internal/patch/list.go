@@ -73,7 +73,7 @@ func (f *yamlFile) change(key, value *yaml.Node, at place, e entry) error {
 		return fmt.Errorf("line %d: %s has the tag %q, which gives it another meaning: take it out", value.Line, e.key, value.Tag)
 	case value.Kind == yaml.AliasNode:
 		start := f.offset(value)
-		f.replace(start, start+len("*"+value.Value), inline(e, false))
+		f.replace(start, start+len("*"+value.Value), inline(e, f.json))
 		return nil
 	case value.Kind != yaml.SequenceNode:
 		return fmt.Errorf("line %d: %s is no list", value.Line, e.key)
@@ -106,14 +106,14 @@ func (f *yamlFile) replace(start, end int, text string) {
 func (f *yamlFile) fill(key, value *yaml.Node, e entry) error {
 	if value.Value != "" { // null or ~
 		at := f.content(value)
-		f.replace(at, at+len(value.Value), inline(e, false))
+		f.replace(at, at+len(value.Value), inline(e, f.json))
 		return nil
 	}
 	at, ok := f.colon(key)
 	if !ok {
 		return fmt.Errorf("line %d: %s has no value that could be replaced", key.Line, e.key)
 	}
-	f.replace(at, at, " "+inline(e, false))
+	f.replace(at, at, " "+inline(e, f.json))
 	return nil
 }
 
@@ -132,7 +132,7 @@ func (f *yamlFile) replaceFlow(list *yaml.Node, e entry) error {
 		return fmt.Errorf("line %d: the end of %s is not found", list.Line, e.key)
 	}
 	quoted := len(list.Content) > 0 && list.Content[0].Style&yaml.DoubleQuotedStyle != 0
-	f.replace(start, end, inline(e, quoted))
+	f.replace(start, end, inline(e, quoted || f.json))
 	return nil
 }
 
@@ -240,10 +240,14 @@ func (f *yamlFile) insertFlow(mapping *yaml.Node, entries []entry) {
 	at := f.content(mapping) + len("{")
 	var texts []string
 	for _, e := range entries {
-		texts = append(texts, fmt.Sprintf("%q: %s", e.key, inline(e, true)))
+		texts = append(texts, inlineMember(e, f.json))
 	}
 	text := strings.Join(texts, ", ")
-	if len(mapping.Content) > 0 {
+	switch {
+	case len(mapping.Content) == 0:
+	case bytes.IndexByte([]byte("\r\n"), f.text[at]) >= 0:
+		text += ","
+	default:
 		text += ", "
 	}
 	f.replace(at, at, text)
@@ -296,21 +300,26 @@ func present(entries []entry) []entry {
 
 // inline is an entry's value in one line, with quotes as JSON needs them.
 func inline(e entry, quoted bool) string {
-	quote := func(s string) string {
-		if quoted {
-			return `"` + s + `"`
-		}
-		return s
-	}
 	var parts []string
 	if e.members == nil {
 		for _, word := range e.words {
-			parts = append(parts, quote(word))
+			parts = append(parts, quote(word, quoted))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	}
 	for _, m := range present(e.members) {
-		parts = append(parts, quote(m.key)+": "+inline(m, quoted))
+		parts = append(parts, inlineMember(m, quoted))
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+func inlineMember(e entry, quoted bool) string {
+	return quote(e.key, quoted) + ": " + inline(e, quoted)
+}
+
+func quote(word string, quoted bool) string {
+	if quoted {
+		return `"` + word + `"`
+	}
+	return word
 }

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,9 @@ type yamlFile struct {
 	text  []byte
 	lines []int // where each line begins
 	// newline is what ends lines in this file.
-	newline   string
+	newline string
+	// json: it is JSON, and has to stay so.
+	json      bool
 	documents []*yaml.Node
 	// aliased are the anchored nodes that aliases repeat elsewhere.
 	aliased map[*yaml.Node]bool
@@ -46,7 +49,7 @@ func parseYAML(text []byte) (*yamlFile, error) {
 	if !utf8.Valid(text) {
 		return nil, errors.New("it is not UTF-8")
 	}
-	f := &yamlFile{text: text, newline: "\n", aliased: make(map[*yaml.Node]bool)}
+	f := &yamlFile{text: text, newline: "\n", json: json.Valid(bytes.TrimPrefix(text, []byte("\ufeff"))), aliased: make(map[*yaml.Node]bool)}
 	f.findLines()
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	for {

@@ -81,7 +81,10 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 		case err == nil:
 			return Result{after, of, left}, nil
 		case !errors.As(err, &missing) || len(groups) == 1:
-			return Result{}, errors.Join(append(left, err)...)
+			for _, other := range left {
+				err = fmt.Errorf("%w; %w", other, err)
+			}
+			return Result{}, err
 		}
 		left = append(left, err)
 		groups = slices.DeleteFunc(groups, func(g recommend.Group) bool { return g.Label == missing.Name })

@@ -157,7 +157,7 @@ func caution(notes io.Writer, all []recommend.Container) {
 
 // patchFile shows the change of the file, and makes it.
 func (s *settings) patchFile(cmd *cobra.Command, kind patch.Kind, all []recommend.Container) error {
-	before, err := os.ReadFile(s.patch)
+	before, err := patch.Read(s.patch)
 	if err != nil {
 		return err
 	}

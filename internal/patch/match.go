@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/recommend"
 )
 
@@ -96,22 +95,9 @@ func (k Kind) groups(all []recommend.Container, name string) ([]recommend.Group,
 	if name != "" {
 		return meant(all, name)
 	}
-	var groups []recommend.Group
-	for _, c := range all {
-		name := k.nameOf(c)
-		if name == "" || c.Withheld() != "" {
-			continue
-		}
-		i := slices.IndexFunc(groups, func(g recommend.Group) bool { return g.Label == name })
-		if i < 0 {
-			i = len(groups)
-			groups = append(groups, recommend.Group{Label: name})
-		}
-		if group := groups[i]; len(group.Members) > 0 && !alike(group.Members[0], c) {
-			return nil, fmt.Errorf("the profiles have different containers of the name %q (%s, %s): give profiles of one of them only", name, group.Members[0].Label, c.Label)
-		}
-		groups[i].Members = append(groups[i].Members, c)
-		groups[i].Needs = groups[i].Needs.Union(c.List())
+	groups, err := recommend.Groups(all, k.nameOf)
+	if err != nil {
+		return nil, err
 	}
 	if len(groups) > 0 {
 		return groups, nil
@@ -123,16 +109,6 @@ func (k Kind) groups(all []recommend.Container, name string) ([]recommend.Group,
 		return nil, fmt.Errorf("it is not known which service of it %s is, for want of the label com.docker.compose.service: name the service with --service", labels(all))
 	}
 	return nil, fmt.Errorf("it is not known which container of it %s is: name it with --container", labels(all))
-}
-
-// alike tells whether two containers are replicas of one.
-func alike(one, other recommend.Container) bool {
-	for _, label := range []string{"com.docker.compose.project", "com.docker.stack.namespace", "io.kubernetes.pod.namespace"} {
-		if one.Container.Labels[label] != other.Container.Labels[label] {
-			return false
-		}
-	}
-	return one.Container.Image == other.Container.Image
 }
 
 // meant is what a file calls by a name: the container that is called so, or the only
@@ -150,28 +126,14 @@ func meant(all []recommend.Container, name string) ([]recommend.Group, error) {
 	if len(found) == 0 {
 		found = all
 	}
-	group := recommend.Group{Label: name}
-	var needs capability.Set
-	for _, c := range found {
-		if c.Started && c.Withheld() != "" {
-			return nil, withheld([]recommend.Container{c})
-		}
-		if !alike(found[0], c) {
-			return nil, fmt.Errorf("several containers in the profiles are called %q: %s; give profiles of one of them only", name, labels(found))
-		}
-		if c.Started {
-			group.Members = append(group.Members, c)
-			needs = needs.Union(c.List())
-		}
+	groups, err := recommend.Groups(found, func(recommend.Container) string { return name })
+	if err == nil && len(groups) == 0 {
+		err = withheld(found)
 	}
-	if len(group.Members) == 0 {
-		return nil, withheld(found)
-	}
-	group.Needs = needs
-	return []recommend.Group{group}, nil
+	return groups, err
 }
 
-// withheld is why there is no list for a container, nil if there is one for all.
+// withheld is why there is no list for one of the containers, nil if there is one for all.
 func withheld(all []recommend.Container) error {
 	for _, c := range all {
 		if reason := c.Withheld(); reason != "" {

@@ -35,13 +35,20 @@ func flow(names []string) string { return "[" + strings.Join(names, ", ") + "]" 
 func composeTarget() Target {
 	return Target{
 		Name: "compose", About: "services of a compose file", standard: capability.DockerDefault(),
-		groups: ComposeServices,
+		groups: composeServices,
 		text: func(c changes) string {
 			var text strings.Builder
 			for _, line := range composeLines(c.dropped(allDropped), c.add) {
 				text.WriteString("    " + line + "\n")
 			}
 			return text.String()
+		},
+		notes: func(c changes) []string {
+			if more := c.granted().Minus(capability.DockerDefault()); !more.Empty() {
+				return []string{"its compose file may have a cap_add of its own (" + list(more) + "): put the settings in its place, or use --patch; " +
+					"in a second file beside it, Compose would add them to it"}
+			}
+			return nil
 		},
 		join: composeFile,
 	}
@@ -81,56 +88,23 @@ func composeQuote(name string) string {
 // schema/compose-spec.json of compose-go).
 var composeName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 
-// ComposeServices are the services that containers are, labelled as in a compose file:
-// by the label that Compose gives, else by their titles. Replicas share what any of them
-// needs. A service that one of its containers needs no known list for is left out.
-//
-// The error is of containers that would have the same service in one file and are not of
-// the same one, or that no service can be called like.
-func ComposeServices(all []Container) ([]Group, error) {
-	var groups []Group
-	projects := make(map[string]string) // by service
+// composeServices are the services that containers are, by their names in the compose
+// file or else by their titles. The error is also of one that no service can be called
+// like.
+func composeServices(all []Container) ([]Group, error) {
 	for _, c := range all {
-		if !c.Started {
-			continue
+		if composeKey(c) == "" {
+			return nil, fmt.Errorf("%s: no service of a compose file can be called so: letters, digits and ._- only", c.Label)
 		}
-		key, err := composeKey(c)
-		if err != nil {
-			return nil, err
-		}
-		project := composeProject(c)
-		if known, ok := projects[key]; ok && known != project {
-			return nil, fmt.Errorf("several are called %s, in different projects of Compose or in none: choose one with --container", key)
-		}
-		projects[key] = project
-		i := slices.IndexFunc(groups, func(g Group) bool { return g.Label == key })
-		if i < 0 {
-			i = len(groups)
-			groups = append(groups, Group{Label: key})
-		}
-		groups[i].Members = append(groups[i].Members, c)
-		groups[i].Needs = groups[i].Needs.Union(c.List())
 	}
-	return slices.DeleteFunc(groups, func(g Group) bool {
-		return slices.ContainsFunc(g.Members, func(c Container) bool { return c.Withheld() != "" })
-	}), nil
+	return Groups(all, composeKey)
 }
 
-func composeKey(c Container) (string, error) {
+func composeKey(c Container) string {
 	names := []string{c.ComposeService(), c.Container.Title(), container.ShortID(c.Container.ID)}
 	i := slices.IndexFunc(names, composeName.MatchString)
 	if i < 0 {
-		return "", fmt.Errorf("%s: no service of a compose file can be called so: letters, digits and ._- only", c.Label)
+		return ""
 	}
-	return names[i], nil
-}
-
-// composeProject tells services of different compose files apart.
-func composeProject(c Container) string {
-	for _, label := range []string{"com.docker.compose.project", "com.docker.stack.namespace"} {
-		if project := c.Container.Labels[label]; project != "" {
-			return label + "=" + project
-		}
-	}
-	return ""
+	return names[i]
 }

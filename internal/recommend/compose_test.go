@@ -71,15 +71,35 @@ func TestComposeSettingsAreOfServices(t *testing.T) {
 		t.Errorf("%v %q", err, text)
 	}
 	_, _, err = composeTarget().Settings(Containers(profile.New(append(runs, replica(6, "blog-web-1", "web", "blog", 0))...)), Absolute)
-	if err == nil || !strings.Contains(err.Error(), "several are called web") {
+	if err == nil || !strings.Contains(err.Error(), "shop-web-1 and blog-web-1 are both called \"web\"") {
 		t.Errorf("services of different files in one: %v", err)
+	}
+}
+
+// Anybody may give a container the label of a service.
+func TestComposeServiceDoesNotTakeNeedsFromOtherImages(t *testing.T) {
+	web, other := needing(1, "web", 0), needing(2, "other", capability.Of(capability.SysAdmin))
+	other.Container.Image, other.Container.Labels = "other", map[string]string{"com.docker.compose.service": "web"}
+	if text, _, err := composeTarget().Settings(Containers(profile.New(web, other)), Absolute); err == nil {
+		t.Error(text)
+	}
+}
+
+func TestComposeListsAddUp(t *testing.T) {
+	run := needing(1, "web", 0)
+	run.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime))
+	_, notes, err := composeTarget().Settings(Containers(profile.New(run)), Absolute)
+	if err != nil || len(notes) != 1 || !strings.Contains(notes[0].Text, "cap_add of its own (SYS_TIME)") {
+		t.Errorf("%v %v", notes, err)
 	}
 }
 
 // A list that would be too short for one replica is too short for the service.
 func TestComposeServiceOfAnUnknownNeedIsLeftOut(t *testing.T) {
-	one, other := needing(1, "web", 0), needing(2, "web", capability.Of(63))
-	other.Container.Image = "app:2"
+	one, other := needing(1, "shop-web-1", 0), needing(2, "shop-web-2", capability.Of(63))
+	for _, run := range []*profile.Run{&one, &other} {
+		run.Container.Labels = map[string]string{"com.docker.compose.service": "web"}
+	}
 	text, _, err := composeTarget().Settings(Containers(profile.New(one, other)), Absolute)
 	if err != nil || text != "" {
 		t.Errorf("%v %q", err, text)

@@ -3,6 +3,7 @@ package recommend
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -99,6 +100,47 @@ func (c Container) ComposeService() string {
 
 // KubernetesName is the container's name in its pod, "" if it is of none.
 func (c Container) KubernetesName() string { return c.Container.Labels["io.kubernetes.container.name"] }
+
+// Groups are the containers by what nameOf calls them, in the order of their first ones.
+// Replicas are one group, which shares what any of them needs. Left out are those of
+// which no workload was seen, those without a name, and groups with a member of which
+// there is no list: theirs would be too short.
+//
+// The error is of different containers of one name: what one needs may not be granted to
+// the other.
+func Groups(all []Container, nameOf func(Container) string) ([]Group, error) {
+	var groups []Group
+	for _, c := range all {
+		name := nameOf(c)
+		if name == "" || !c.Started {
+			continue
+		}
+		i := slices.IndexFunc(groups, func(g Group) bool { return g.Label == name })
+		if i < 0 {
+			i = len(groups)
+			groups = append(groups, Group{Label: name})
+		}
+		if members := groups[i].Members; len(members) > 0 && !members[0].isReplica(c) {
+			return nil, fmt.Errorf("%s and %s are both called %q, but are of different images or projects: give profiles of one of them only",
+				members[0].Label, c.Label, name)
+		}
+		groups[i].Members = append(groups[i].Members, c)
+		groups[i].Needs = groups[i].Needs.Union(c.List())
+	}
+	return slices.DeleteFunc(groups, func(g Group) bool {
+		return slices.ContainsFunc(g.Members, func(c Container) bool { return c.Withheld() != "" })
+	}), nil
+}
+
+// isReplica tells whether two containers of one name are of one origin.
+func (c Container) isReplica(other Container) bool {
+	for _, label := range []string{"com.docker.compose.project", "com.docker.stack.namespace", "io.kubernetes.pod.namespace"} {
+		if c.Container.Labels[label] != other.Container.Labels[label] {
+			return false
+		}
+	}
+	return c.Container.Image == other.Container.Image
+}
 
 // Names lists a set as Docker names its members.
 func Names(set capability.Set) []string { return prefixed("", set) }

@@ -32,7 +32,7 @@ func QuadletLines(needs capability.Set) []string {
 func quadletTarget() Target {
 	return Target{
 		Name: "quadlet", About: "lines of a podman quadlet, NAME.container",
-		noDelta: "what a quadlet grants by itself depends on podman's version (4.4 grants nothing)",
+		noDelta: "what a quadlet grants by itself depends on podman's version and configuration",
 		text: func(c changes) string {
 			return "[Container]\n" + strings.Join(QuadletLines(c.Needs), "\n") + "\n"
 		},

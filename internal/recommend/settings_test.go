@@ -3,6 +3,8 @@ package recommend
 import (
 	"fmt"
 	"maps"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -265,6 +267,23 @@ func TestNamesThatMeanAContainer(t *testing.T) {
 	} {
 		if c.IsCalled(name) != want {
 			t.Errorf("%q: %v", name, !want)
+		}
+	}
+}
+
+func TestEveryTargetIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/flags.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range Targets() {
+		delta := "yes"
+		if target.noDelta != "" {
+			delta = ""
+		}
+		row := regexp.MustCompile("(?m)^\\| `" + target.Name + "` \\| [^|]+\\| *" + delta + " *\\|$")
+		if !row.Match(doc) {
+			t.Errorf("no row for %s in docs/flags.md, or the wrong word about its style delta", target.Name)
 		}
 	}
 }

@@ -57,6 +57,17 @@ type Group struct {
 	Needs capability.Set
 }
 
+// granted is what any member is known to have been granted, not by --privileged.
+func (g Group) granted() capability.Set {
+	var granted capability.Set
+	for _, c := range g.Members {
+		if set, _ := c.Grants.Set(); !c.Grants.Privileged {
+			granted = granted.Union(set)
+		}
+	}
+	return granted
+}
+
 // changes are what settings do to the capabilities that the target grants by itself.
 type changes struct {
 	Group
@@ -180,15 +191,11 @@ func (t Target) changes(group Group, style Style) (changes, error) {
 
 // present says what of the way in which the containers were run has to change besides.
 func (t Target) present(group Group, style Style) []string {
-	var granted capability.Set
-	for _, c := range group.Members {
-		if c.Grants.Privileged {
-			return []string{"it was run with --privileged, which grants everything whatever is dropped: --privileged must go first " +
-				"(it also gives devices, and takes away seccomp, AppArmor and read-only paths)"}
-		}
-		set, _ := c.Grants.Set()
-		granted = granted.Union(set)
+	if slices.ContainsFunc(group.Members, func(c Container) bool { return c.Grants.Privileged }) {
+		return []string{"it was run with --privileged, which grants everything whatever is dropped: --privileged must go first " +
+			"(it also gives devices, and takes away seccomp, AppArmor and read-only paths)"}
 	}
+	granted := group.granted()
 	if style != Delta || granted == capability.DockerDefault() {
 		return nil
 	}

@@ -10,6 +10,7 @@ set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 newest_runc=$repository/.cache/bin/runc newest_runc_version=v1.5.2
+quadlet=$repository/.cache/bin/quadlet quadlet_version=v5.4.2
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 die() {
@@ -39,6 +40,10 @@ has_compose() {
 
 has_newest_runc() {
 	[[ -x $newest_runc && $("$newest_runc" --version) == "runc version ${newest_runc_version#v}"$'\n'* ]]
+}
+
+has_quadlet() {
+	[[ -x $quadlet && $("$quadlet" -version) == "${quadlet_version#v}" ]]
 }
 
 # want NAME PACKAGE TEST... notes both names unless TEST succeeds.
@@ -107,6 +112,7 @@ find_missing() {
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want depmod kmod has depmod
 	want crun crun has crun
+	if [[ $mode == test ]]; then want podman podman has podman; fi
 	want systemd-analyze systemd has systemd-analyze
 	if [[ $mode == bench ]]; then want bpftrace bpftrace has bpftrace; fi
 }
@@ -162,6 +168,17 @@ install_newest_runc() {
 	has_newest_runc || die "the newest runc does not run"
 }
 
+# install_quadlet builds the generator that reads podman's quadlets: Debian 12's podman is
+# older than they are.
+install_quadlet() {
+	local module=github.com/containers/podman/v5@$quadlet_version directory
+	echo "setup.sh: missing: podman's quadlet generator; building $module" >&2
+	directory=$(go mod download -json "$module" | jq --raw-output .Dir)
+	mkdir -p "$(dirname "$quadlet")"
+	CGO_ENABLED=0 go build -C "$directory" -mod=readonly -buildvcs=false -trimpath -o "$quadlet" ./cmd/quadlet
+	has_quadlet || die "podman's quadlet generator does not run"
+}
+
 mode=${1:-test}
 case $mode in
 test | bench | demo) ;;
@@ -186,5 +203,6 @@ fi
 if [[ $mode == test ]]; then
 	has_compose || install_compose
 	has_newest_runc || install_newest_runc
+	has_quadlet || install_quadlet
 fi
 echo "setup.sh: everything for '$mode' is there" >&2

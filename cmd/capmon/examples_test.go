@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/joshdk/go-junit"
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
-	"github.com/rhysd/actionlint"
 )
 
 const examples = "../../examples/ci"
@@ -131,17 +129,8 @@ func (p project) job(w workflow) (codes map[string]int, output string) {
 
 func TestTheWorkflowForGitHubLetsNoNewNeedPass(t *testing.T) {
 	t.Parallel()
-	linter, err := actionlint.NewLinter(io.Discard, &actionlint.LinterOptions{Shellcheck: "shellcheck"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	problems, err := linter.LintFile(examples+"/github.yaml", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, problem := range problems {
-		t.Error(problem)
-	}
+	// Built apart from capmon: it wants another version of a library of ours.
+	mustExecute(t, "go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12", "-shellcheck=shellcheck", examples+"/github.yaml")
 	var w workflow
 	parseYAML(t, examples+"/github.yaml", &w)
 	if shell := w.Jobs["capabilities"].Defaults.Run.Shell; shell != "bash" {

@@ -46,6 +46,7 @@ func TestServiceOfASwarm(t *testing.T) {
 	if advice != "docker service update --cap-drop=RESET --cap-drop=ALL --cap-add=RESET --cap-add=CHOWN --cap-add=DAC_OVERRIDE --cap-add=NET_RAW job" {
 		t.Errorf("advice %q", advice)
 	}
+	same(t, "command", []string{mustExecute(t, binary, "flags", "--for=service-update", file)}, []string{advice + "\n"})
 	updated := profiled("sh", "-c", advice) // which runs the job again
 	same(t, "granted", updated.Granted, updated.Required)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -118,6 +119,12 @@ func (c Container) Service() string {
 // for; "" if it was not. Anybody may give a container these labels.
 func (c Container) ComposeService() (project, service string) {
 	return c.Labels["com.docker.compose.project"], c.Labels["com.docker.compose.service"]
+}
+
+// Title is the name under which a reader knows the container: its service's, its own, or
+// else its short ID. It may hold any bytes.
+func (c Container) Title() string {
+	return cmp.Or(c.Service(), c.Name, container.ShortID(c.ID))
 }
 
 // Grants are the capabilities that a container's root processes may have.

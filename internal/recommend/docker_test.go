@@ -45,15 +45,3 @@ func TestTheFlagsGrantTheNeedsAndNothingElse(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestComposeLines(t *testing.T) {
-	for needs, want := range map[capability.Set]string{
-		0:                                "cap_drop: [ALL]",
-		capability.Of(capability.NetRaw): "cap_drop: [ALL]\ncap_add: [NET_RAW]",
-		capability.Of(capability.Setuid, capability.Chown): "cap_drop: [ALL]\ncap_add: [CHOWN, SETUID]",
-	} {
-		if diff := cmp.Diff(want, strings.Join(ComposeLines(needs), "\n")); diff != "" {
-			t.Error(diff)
-		}
-	}
-}

@@ -10,6 +10,13 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
+// Cautions lists what a reader must know before relying on a container's list, the
+// gravest first, and safe for a terminal.
+func Cautions(s profile.Summary) []string {
+	makePrintable(&s)
+	return cautions(s)
+}
+
 // cautions lists what a reader must know before relying on the list, the gravest
 // first.
 func cautions(s profile.Summary) []string {

@@ -111,15 +111,7 @@ func command(s profile.Summary) string {
 }
 
 // title is the name under which a reader knows the container.
-func title(s profile.Summary) string {
-	if service := s.Container.Service(); service != "" {
-		return service
-	}
-	if s.Container.Name != "" {
-		return s.Container.Name
-	}
-	return container.ShortID(s.Container.ID)
-}
+func title(s profile.Summary) string { return s.Container.Title() }
 
 func heading(s profile.Summary, color bool) string {
 	name := title(s)

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	runtime "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// ownerProfile is the profile of a container that needs CHOWN and NET_RAW.
+func ownerProfile(t *testing.T, name string) (file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "profile.json")
+	mustExecute(t, slices.Concat([]string{binary, "profile", "--save", file, "--", "docker", "run", "--rm", "--name", name, "bb"},
+		sh("touch /tmp/f && chown 5 /tmp/f && probe rawsock"))...)
+	return file
+}
+
+func ownerNeeds() capability.Set { return capability.Of(capability.Chown, capability.NetRaw) }
+
+// showSets is what a container runs to tell its sets.
+var showSets = []string{"grep", "Cap", "/proc/self/status"}
+
+var setLine = regexp.MustCompile(`Cap(Inh|Prm|Eff|Bnd|Amb):\s*([0-9a-f]{16})`)
+
+// sets reads what showSets printed, by the kernel's names of them.
+func sets(t *testing.T, output string) map[string]capability.Set {
+	t.Helper()
+	all := make(map[string]capability.Set)
+	for _, match := range setLine.FindAllStringSubmatch(output, -1) {
+		bits, err := strconv.ParseUint(match[2], 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[match[1]] = capability.Set(bits)
+	}
+	if len(all) != 5 {
+		t.Fatalf("no sets in %q", output)
+	}
+	return all
+}
+
+// grants verifies what a container that ran showSets has told.
+func grants(t *testing.T, output string, want capability.Set) {
+	t.Helper()
+	if got := sets(t, output); got["Bnd"] != want || got["Eff"] != want || got["Prm"] != want {
+		t.Errorf("granted is %v, wanted %v", got, want)
+	}
+}
+
+func flagsOf(t *testing.T, args ...string) string {
+	t.Helper()
+	return mustExecute(t, append([]string{binary, "flags"}, args...)...)
+}
+
+func TestFlagsGrantInContainersOfDocker(t *testing.T) {
+	t.Parallel()
+	file := ownerProfile(t, "flags-docker")
+	for _, style := range []string{"absolute", "delta"} {
+		options := strings.Fields(flagsOf(t, "--style", style, file))
+		grants(t, mustExecute(t, slices.Concat([]string{"docker", "run", "--rm"}, options, []string{"bb"}, showSets)...), ownerNeeds())
+	}
+	if got := flagsOf(t, "--for", "service", file); got != "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_RAW\n" {
+		t.Errorf("options of a service: %s", got)
+	}
+}
+
+// podman takes its images and its state from a directory of the test.
+func TestFlagsGrantInContainersOfPodman(t *testing.T) {
+	t.Parallel()
+	directory, err := os.MkdirTemp("", "podman-") // podman takes paths of 50 bytes only
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(directory) })
+	podman := func(args ...string) string {
+		t.Helper()
+		return mustExecute(t, append([]string{
+			"podman", "--root", filepath.Join(directory, "root"), "--runroot", filepath.Join(directory, "run"), "--tmpdir", filepath.Join(directory, "tmp"),
+			"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc",
+		}, args...)...)
+	}
+	archive := filepath.Join(directory, "bb.tar")
+	mustExecute(t, "docker", "save", "-o", archive, "bb")
+	podman("load", "-i", archive)
+	file := ownerProfile(t, "flags-podman")
+	for _, style := range []string{"absolute", "delta"} {
+		options := strings.Fields(flagsOf(t, "--for", "podman", "--style", style, file))
+		// The limits that podman sets by itself are more than some hosts have.
+		grants(t, podman(slices.Concat([]string{"run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"},
+			options, []string{"bb"}, showSets)...), ownerNeeds())
+	}
+}
+
+func TestFlagsGrantInABundleOfRunc(t *testing.T) {
+	t.Parallel()
+	bundle := t.TempDir()
+	root, archive := filepath.Join(bundle, "rootfs"), filepath.Join(bundle, "rootfs.tar")
+	created := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", created) })
+	mustExecute(t, "docker", "export", "-o", archive, created)
+	mustExecute(t, "mkdir", root)
+	mustExecute(t, "tar", "-xf", archive, "-C", root)
+	mustExecute(t, "runc", "spec", "--bundle", bundle)
+
+	var spec, settings runtime.Spec
+	path := filepath.Join(bundle, "config.json")
+	readJSON(t, path, &spec)
+	if err := json.Unmarshal([]byte(flagsOf(t, "--for", "oci", ownerProfile(t, "flags-oci"))), &settings); err != nil {
+		t.Fatal(err)
+	}
+	spec.Process.Terminal, spec.Process.Args, spec.Process.Capabilities = false, showSets, settings.Process.Capabilities
+	data, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, path, string(data))
+	grants(t, mustExecute(t, "runc", "--root", filepath.Join(bundle, "state"), "run", "--bundle", bundle, "capmon-flags-oci"), ownerNeeds())
+}
+
+func readJSON(t *testing.T, path string, into any) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What Compose makes of the settings, beside a file that has the rest, and of a file
+// that they were written into.
+func TestFlagsGrantInServicesOfCompose(t *testing.T) {
+	t.Parallel()
+	const text = `name: flags-compose
+services:
+  owner: # changes owners
+    image: bb
+    network_mode: none
+    command: [sh, -c, "touch /tmp/f && chown 5 /tmp/f && probe rawsock"]
+  idle:
+    image: bb
+    network_mode: none
+    command: ["true"]
+`
+	directory := t.TempDir()
+	file, saved, override := filepath.Join(directory, "compose.yml"), filepath.Join(directory, "profile.json"), filepath.Join(directory, "flags.yml")
+	writeFile(t, file, text)
+	t.Cleanup(func() { mustExecute(t, "docker", "compose", "-f", file, "down") })
+	mustExecute(t, binary, "profile", "--save", saved, "--", "docker", "compose", "-f", file, "up")
+
+	for _, style := range []string{"absolute", "delta"} {
+		writeFile(t, override, flagsOf(t, "--for", "compose", "--style", style, saved))
+		var config struct {
+			Services map[string]struct {
+				Add  []string `json:"cap_add"`
+				Drop []string `json:"cap_drop"`
+			}
+		}
+		out := mustExecute(t, "docker", "compose", "-f", file, "-f", override, "config", "--format=json")
+		if err := json.Unmarshal([]byte(out), &config); err != nil {
+			t.Fatal(err)
+		}
+		for service, want := range map[string]capability.Set{"owner": ownerNeeds(), "idle": 0} {
+			lists := config.Services[service]
+			if got, err := capability.Granted(lists.Add, lists.Drop, false, capability.CheckpointRestore); err != nil || got != want {
+				t.Errorf("%s %s: granted is %v, %v; wanted %v", style, service, got, err, want)
+			}
+		}
+	}
+
+	if err := os.Chmod(file, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(file, 1234, 4321); err != nil {
+		t.Fatal(err)
+	}
+	patch := []string{binary, "flags", "--for", "compose", "--patch", file, saved}
+	shown := execute(t, append(patch, "--dry-run")...)
+	if shown.code != 0 || readText(t, file) != text {
+		t.Fatalf("a dry run: %+v\n%s", shown, readText(t, file))
+	}
+	made := execute(t, patch...)
+	if made.code != 0 || made.stdout != shown.stdout {
+		t.Errorf("%+v, but the dry run has shown\n%s", made, shown.stdout)
+	}
+	again := execute(t, patch...)
+	if again.code != 0 || again.stdout != "" || !strings.Contains(again.stderr, "grants just this already") {
+		t.Errorf("a second time: %+v", again)
+	}
+	if got := strings.TrimSpace(mustExecute(t, "stat", "-c", "%a %u %g", file)); got != "640 1234 4321" {
+		t.Errorf("mode and owner are %s", got)
+	}
+	if entries, err := os.ReadDir(directory); err != nil || len(entries) != 3 {
+		t.Errorf("left behind: %v, %v", entries, err)
+	}
+	grants(t, mustExecute(t, slices.Concat([]string{"docker", "compose", "-f", file, "run", "--rm", "-T", "owner"}, showSets)...), ownerNeeds())
+	grants(t, mustExecute(t, slices.Concat([]string{"docker", "compose", "-f", file, "run", "--rm", "-T", "idle"}, showSets)...), 0)
+
+	// The diff is one that patch takes.
+	copied := filepath.Join(t.TempDir(), "compose.yml")
+	writeFile(t, copied, text)
+	cmd := exec.Command("git", "apply", "--unsafe-paths", "-p0", "-")
+	cmd.Dir, cmd.Stdin = filepath.Dir(copied), strings.NewReader(strings.ReplaceAll(made.stdout, file, "compose.yml"))
+	if out, err := cmd.CombinedOutput(); err != nil || readText(t, copied) != readText(t, file) {
+		t.Errorf("applied, the diff gives another file: %v %s\n%s", err, out, made.stdout)
+	}
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

@@ -1,0 +1,160 @@
+package patch
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/internal/recommend"
+)
+
+// Kind is a kind of files that lists can be put into.
+type Kind struct {
+	// Target is the name of the recommend.Target that has such files.
+	Target string
+	// Services: a file of the kind has services; else it has containers.
+	Services bool
+	// nameOf is what such a file calls a container, "" if that is not known.
+	nameOf func(recommend.Container) string
+	change func([]byte, []Setting) ([]byte, error)
+}
+
+// Kinds lists them.
+func Kinds() []Kind {
+	return []Kind{
+		{Target: "compose", Services: true, nameOf: recommend.Container.ComposeService, change: Compose},
+		{Target: "kubernetes", nameOf: func(c recommend.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
+		{
+			Target: "quadlet",
+			// There is only one container in it, whatever it is called.
+			nameOf: func(c recommend.Container) string { return c.Label },
+			change: func(text []byte, settings []Setting) ([]byte, error) {
+				if len(settings) > 1 {
+					return nil, fmt.Errorf("a quadlet has one container and the profiles have several: choose with --container %s", names(settings))
+				}
+				return Quadlet(text, settings[0].Needs)
+			},
+		},
+	}
+}
+
+// ParseKind finds the kind of the files of a target.
+func ParseKind(target string) (Kind, error) {
+	for _, kind := range Kinds() {
+		if kind.Target == target {
+			return kind, nil
+		}
+	}
+	return Kind{}, fmt.Errorf("--patch is for compose, kubernetes and quadlet, not for %s: choose one of them with --for", target)
+}
+
+// Result is a file's text with the lists in it.
+type Result struct {
+	Text []byte
+	// Of are the containers whose needs were put in, Left why others were not.
+	Of   []recommend.Container
+	Left []error
+}
+
+// Patch puts what containers need into the text of a file, where it has them. name is
+// what the file calls the only one that is meant, "" for all. The error says why
+// nothing could be put in.
+func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result, error) {
+	groups, err := k.groups(all, name)
+	if err != nil {
+		return Result{}, err
+	}
+	var left []error
+	for {
+		var settings []Setting
+		var of []recommend.Container
+		for _, group := range groups {
+			settings = append(settings, Setting{group.Label, group.Needs})
+			of = append(of, group.Members...)
+		}
+		after, err := k.change(text, settings)
+		var missing *MissingError
+		switch {
+		case err == nil:
+			return Result{after, of, left}, nil
+		case !errors.As(err, &missing) || len(groups) == 1:
+			for _, other := range left {
+				err = fmt.Errorf("%w; %w", other, err)
+			}
+			return Result{}, err
+		}
+		left = append(left, err)
+		groups = slices.DeleteFunc(groups, func(g recommend.Group) bool { return g.Label == missing.Name })
+	}
+}
+
+// groups are the containers by their name in the file.
+func (k Kind) groups(all []recommend.Container, name string) ([]recommend.Group, error) {
+	if name != "" {
+		return meant(all, name)
+	}
+	groups, err := recommend.Groups(all, k.nameOf)
+	if err != nil {
+		return nil, err
+	}
+	if len(groups) > 0 {
+		return groups, nil
+	}
+	if reason := withheld(all); reason != nil {
+		return nil, reason
+	}
+	if k.Services {
+		return nil, fmt.Errorf("it is not known which service of it %s is, for want of the label com.docker.compose.service: name the service with --service", labels(all))
+	}
+	return nil, fmt.Errorf("it is not known which container of it %s is: name it with --container", labels(all))
+}
+
+// meant is what a file calls by a name: the container that is called so, or the only
+// one that there is.
+func meant(all []recommend.Container, name string) ([]recommend.Group, error) {
+	var found []recommend.Container
+	for _, c := range all {
+		if c.IsCalled(name) {
+			found = append(found, c)
+		}
+	}
+	if len(found) == 0 && len(all) > 1 {
+		return nil, fmt.Errorf("none of the containers in the profiles is called %q, and there are several: %s", name, labels(all))
+	}
+	if len(found) == 0 {
+		found = all
+	}
+	groups, err := recommend.Groups(found, func(recommend.Container) string { return name })
+	if err == nil && len(groups) == 0 {
+		err = withheld(found)
+	}
+	return groups, err
+}
+
+// withheld is why there is no list for one of the containers, nil if there is one for all.
+func withheld(all []recommend.Container) error {
+	for _, c := range all {
+		if reason := c.Withheld(); reason != "" {
+			return fmt.Errorf("%s: %s", c.Label, reason)
+		}
+	}
+	return nil
+}
+
+func labels(all []recommend.Container) string {
+	var labels []string
+	for _, c := range all {
+		labels = append(labels, c.Label)
+	}
+	return strings.Join(labels, ", ")
+}
+
+func names(settings []Setting) string {
+	var names []string
+	for _, s := range settings {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, " or ")
+}

@@ -1,0 +1,309 @@
+package patch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+var update = flag.Bool("update", false, "write the golden files in testdata instead of comparing with them")
+
+// The golden files have the target and the lists in their first line, then the file
+// before and after.
+func TestFilesAreChangedInTheListsAlone(t *testing.T) {
+	paths, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no golden files", err)
+	}
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), ".txtar")
+		t.Run(name, func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil || len(archive.Files) != 2 {
+				t.Fatalf("%v, %d files", err, len(archive.Files))
+			}
+			kind, settings := parseSettings(t, string(archive.Comment))
+			before := archive.Files[0].Data
+			after := changed(t, kind, before, settings)
+			if *update {
+				archive.Files[1].Data = after
+				if err := os.WriteFile(path, txtar.Format(archive), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			} else if diff := cmp.Diff(string(archive.Files[1].Data), string(after)); diff != "" {
+				t.Error(diff)
+			}
+			// Files of other systems, and such as end without a newline.
+			crlf := func(text []byte) string { return strings.ReplaceAll(string(text), "\n", "\r\n") }
+			if diff := cmp.Diff(crlf(after), string(changed(t, kind, []byte(crlf(before)), settings))); diff != "" {
+				t.Errorf("with CRLF: %s", diff)
+			}
+			cut := changed(t, kind, bytes.TrimSuffix(before, []byte("\n")), settings)
+			if diff := cmp.Diff(strings.TrimSuffix(string(after), "\n"), strings.TrimSuffix(string(cut), "\n")); diff != "" {
+				t.Errorf("without the last newline: %s", diff)
+			}
+			if kind.Target != "quadlet" {
+				bom := changed(t, kind, append([]byte("\ufeff"), before...), settings)
+				if diff := cmp.Diff("\ufeff"+string(after), string(bom)); diff != "" {
+					t.Errorf("with a byte order mark: %s", diff)
+				}
+			}
+		})
+	}
+}
+
+// changed changes a text, and verifies that a second time nothing changes, and that the
+// tool that the file is for finds the lists in it and nothing else that is new.
+func changed(t *testing.T, kind Kind, before []byte, settings []Setting) []byte {
+	t.Helper()
+	after, err := kind.change(slices.Clone(before), settings)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, before)
+	}
+	if again, err := kind.change(slices.Clone(after), settings); err != nil || !bytes.Equal(again, after) {
+		t.Errorf("changed again, it is otherwise: %v\n%s", err, Diff("again", after, again))
+	}
+	got := readers[kind.Target](t, after)
+	for _, s := range settings {
+		if got[s.Name] != s.Needs {
+			t.Errorf("%s is granted %v, wanted %v\n%s", s.Name, got[s.Name], s.Needs, after)
+		}
+	}
+	return after
+}
+
+func parseSettings(t *testing.T, line string) (Kind, []Setting) {
+	t.Helper()
+	words := strings.Fields(line)
+	kind, err := ParseKind(words[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var settings []Setting
+	for _, word := range words[1:] {
+		name, list, _ := strings.Cut(word, "=")
+		var needs capability.Set
+		for _, name := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
+			c, err := capability.Parse(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			needs = needs.With(c)
+		}
+		settings = append(settings, Setting{name, needs})
+	}
+	return kind, settings
+}
+
+// readers tell what a file's containers are granted, by their names in it.
+var readers = map[string]func(*testing.T, []byte) map[string]capability.Set{
+	"compose": readCompose, "kubernetes": readManifest, "quadlet": readQuadlet,
+}
+
+func granted(t *testing.T, add, drop []string) capability.Set {
+	t.Helper()
+	set, err := capability.Granted(add, drop, false, capability.CheckpointRestore)
+	if err != nil {
+		t.Error(err)
+	}
+	return set
+}
+
+func readCompose(t *testing.T, text []byte) map[string]capability.Set {
+	files := []types.ConfigFile{{Filename: "compose.yaml", Content: text}}
+	project, err := loader.LoadWithContext(context.Background(), types.ConfigDetails{ConfigFiles: files, Environment: types.Mapping{}},
+		func(o *loader.Options) { o.SetProjectName("app", false) })
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	all := make(map[string]capability.Set)
+	for name, service := range project.Services {
+		all[name] = granted(t, service.CapAdd, service.CapDrop)
+	}
+	return all
+}
+
+func readManifest(t *testing.T, text []byte) map[string]capability.Set {
+	all := make(map[string]capability.Set)
+	text = bytes.ReplaceAll(text, []byte("\r\n"), []byte("\n"))
+	for document := range bytes.SplitSeq(bytes.TrimPrefix(text, []byte("\ufeff")), []byte("\n---\n")) {
+		var list struct {
+			Kind  string
+			Items []any
+		}
+		if err := yaml.Unmarshal(document, &list); err != nil {
+			t.Fatalf("%v\n%s", err, document)
+		}
+		objects := [][]byte{document}
+		if list.Kind == "List" {
+			objects = nil
+			for _, item := range list.Items {
+				data, err := yaml.Marshal(item)
+				if err != nil {
+					t.Fatal(err)
+				}
+				objects = append(objects, data)
+			}
+		}
+		for _, object := range objects {
+			spec := podSpec(t, object)
+			for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
+				if c.SecurityContext != nil && c.SecurityContext.Capabilities != nil {
+					all[c.Name] = granted(t, strs(c.SecurityContext.Capabilities.Add), strs(c.SecurityContext.Capabilities.Drop))
+				}
+			}
+		}
+	}
+	return all
+}
+
+func strs(names []corev1.Capability) []string {
+	var all []string
+	for _, name := range names {
+		all = append(all, string(name))
+	}
+	return all
+}
+
+func podSpec(t *testing.T, object []byte) corev1.PodSpec {
+	t.Helper()
+	var head struct{ Kind string }
+	var (
+		pod        corev1.Pod
+		deployment appsv1.Deployment
+		job        batchv1.Job
+		cronJob    batchv1.CronJob
+		service    corev1.Service
+	)
+	err := yaml.Unmarshal(object, &head)
+	into, spec := any(nil), &corev1.PodSpec{}
+	switch head.Kind {
+	case "Pod":
+		into, spec = &pod, &pod.Spec
+	case "Deployment":
+		into, spec = &deployment, &deployment.Spec.Template.Spec
+	case "Job":
+		into, spec = &job, &job.Spec.Template.Spec
+	case "CronJob":
+		into, spec = &cronJob, &cronJob.Spec.JobTemplate.Spec.Template.Spec
+	case "Service":
+		into = &service
+	}
+	if err = errors.Join(err, yaml.UnmarshalStrict(object, into)); err != nil {
+		t.Fatalf("%s: %v\n%s", head.Kind, err, object)
+	}
+	return *spec
+}
+
+// readQuadlet has podman's generator read the unit.
+func readQuadlet(t *testing.T, text []byte) map[string]capability.Set {
+	directory := t.TempDir()
+	if err := os.WriteFile(filepath.Join(directory, "web.container"), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	generator, err := filepath.Abs("../../.cache/bin/quadlet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(generator, "-dryrun")
+	cmd.Env = append(os.Environ(), "QUADLET_UNIT_DIRS="+directory)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	lists := make(map[string][]string)
+	for _, match := range regexp.MustCompile(`--cap-(add|drop) (\w+)`).FindAllSubmatch(out, -1) {
+		lists[string(match[1])] = append(lists[string(match[1])], strings.ToUpper(string(match[2])))
+	}
+	return map[string]capability.Set{"web": granted(t, lists["add"], lists["drop"])}
+}
+
+func TestWhatCannotBeChangedSafelyIsRefused(t *testing.T) {
+	pod := func(container string) string {
+		return "kind: Pod\nspec:\n  containers:\n  - name: web\n" + container
+	}
+	for name, test := range map[string]struct{ target, text, want string }{
+		"privileged service":     {"compose", "services:\n  web:\n    privileged: true", "line 3: service \"web\" has privileged"},
+		"perhaps privileged":     {"compose", "services:\n  web:\n    privileged: ${P}", "has privileged"},
+		"privileged by a merge":  {"compose", "x: &x {privileged: true}\nservices:\n  web:\n    <<: [*x]\n", "has privileged"},
+		"privileged container":   {"kubernetes", pod("    securityContext: {privileged: true}"), "has privileged"},
+		"privileged quadlet":     {"quadlet", "[Container]\nPodmanArgs=--privileged\n", "line 2: PodmanArgs= has --privileged"},
+		"options of a quadlet":   {"quadlet", "[Container]\nPodmanArgs=-t \\\n --cap-add=ALL\n", "has --cap-add"},
+		"an extended service":    {"compose", "services:\n  web:\n    extends: {service: db}", "extends another"},
+		"a shared service":       {"compose", "services:\n  web: &web\n    image: a\n  db: *web\n", "repeated elsewhere"},
+		"a service elsewhere":    {"compose", "x: &web {image: a}\nservices:\n  web: *web\n", "written elsewhere"},
+		"a shared context":       {"kubernetes", "x: &c {runAsUser: 0}\n" + pod("    securityContext: *c"), "written elsewhere"},
+		"an anchored list":       {"compose", "services:\n  web:\n    cap_add: &a [KILL]\n  db: {cap_add: *a}", "has the anchor"},
+		"a list in a list":       {"compose", "services:\n  web:\n    cap_add: [[KILL]]", "is not found"},
+		"items in several lines": {"compose", "services:\n  web:\n    cap_add:\n    - >-\n      KILL\n", "something else than a name"},
+		"a reset":                {"compose", "services:\n  web:\n    cap_add: !reset []", "has the tag"},
+		"a scalar":               {"compose", "services:\n  web:\n    cap_add: KILL", "is no list"},
+		"a service of no form":   {"compose", "services:\n  web: nginx\n", "is no mapping"},
+		"twice":                  {"compose", "services:\n  web: {image: a}\n---\nservices:\n  web: {image: b}\n", "is there twice"},
+		"a key twice":            {"compose", "services:\n  web:\n    image: a\n    image: b\n", "already defined"},
+		"two pods":               {"kubernetes", pod("") + "---\n" + pod(""), "is there 2 times"},
+		"no such service":        {"compose", "services:\n  front: {image: a}\n  \"a\\eb\": {image: a}", `there is no service "web" in it, but "a\x1bb", "front"`},
+		"no service at all":      {"compose", "a: 1", "nor any other"},
+		"no such container":      {"kubernetes", strings.Replace(pod(""), "web", "api", 1), `there is no container "web" in it, but "api"`},
+		"no container at all":    {"quadlet", "[Pod]\n", "no section [Container]"},
+		"a template":             {"kubernetes", "a: {{ .Values.a }}\n{{- end }}", "it is not YAML"},
+		"no text":                {"compose", "a: \xff", "not UTF-8"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kind, settings := parseSettings(t, test.target+" web=CHOWN")
+			after, err := kind.change([]byte(test.text), settings)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%v, wanted %s\n%s", err, test.want, after)
+			}
+		})
+	}
+}
+
+// Any place for a service among others and any set, before and after.
+func TestAnyListReplacesAnyOther(t *testing.T) {
+	sets := []string{"", "CHOWN", "NET_RAW,CHOWN", "SYS_ADMIN,KILL,NET_RAW"}
+	forms := []string{
+		"cap_add: [%s]", "cap_add: # why\n      [ %s ] # there", "cap_add:\n    %s", "cap_add:\n      # first\n      %s\n      # last", "# none %s", "cap_add: %.0s",
+	}
+	for _, old := range sets {
+		for _, form := range forms {
+			list := strings.ReplaceAll(old, ",", ", ")
+			if i := strings.Index(form, "%s"); i > 0 && form[i-1] == ' ' && !strings.ContainsAny(form, "[") && !strings.HasPrefix(form, "#") {
+				indent := form[strings.LastIndex(form[:i], "\n")+1 : i]
+				if list = "- " + strings.ReplaceAll(old, ",", " # x\n"+indent+"- "); old == "" {
+					continue
+				}
+			}
+			for _, wanted := range sets {
+				text := "services:\n  web:\n    image: a\n    " + fmt.Sprintf(form, list) + "\n    ports: [\"80\"]\n  db:\n    image: b\n"
+				kind, settings := parseSettings(t, "compose web="+wanted)
+				after := changed(t, kind, []byte(text), settings)
+				for _, kept := range []string{"    ports: [\"80\"]\n  db:\n    image: b\n", "  web:\n    image: a\n"} {
+					if !strings.Contains(string(after), kept) {
+						t.Errorf("from %q to %q:\n%s", old, wanted, after)
+					}
+				}
+			}
+		}
+	}
+}

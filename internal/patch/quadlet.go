@@ -1,0 +1,165 @@
+package patch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/recommend"
+)
+
+// unitLine is a setting of a unit, with the lines that it goes on in.
+type unitLine struct {
+	start, end int // bytes, with the newline
+	number     int
+	section    string
+	key, value string // both empty if it is none: a comment, a section's head
+}
+
+// Quadlet gives the container of a podman quadlet what it needs and nothing else. The
+// error says what keeps the file from being changed safely.
+func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
+	lines := unitLines(text)
+	wanted := make(map[string]string) // by key
+	for _, line := range recommend.QuadletLines(needs) {
+		key, value, _ := strings.Cut(line, "=")
+		wanted[key] = value
+	}
+	newline := "\n"
+	if bytes.Contains(text, []byte("\r\n")) {
+		newline = "\r\n"
+	}
+	var edits []edit
+	place := -1 // where what is missing goes
+	preferred := false
+	kept := make(map[string]bool)
+	for _, line := range lines {
+		if line.section != "Container" {
+			continue
+		}
+		switch line.key {
+		case "DropCapability", "AddCapability":
+			value, ok := wanted[line.key]
+			switch {
+			case !ok || kept[line.key]:
+				edits = append(edits, edit{line.start, line.end, ""})
+			case !sameWords(line.value, value):
+				edits = append(edits, edit{line.start, line.end, line.key + "=" + value + ending(text, line, newline)})
+			}
+			kept[line.key] = true
+		case "PodmanArgs":
+			if err := harmless(line); err != nil {
+				return nil, err
+			}
+		}
+		if place < 0 || line.key == "Image" && !preferred {
+			place, preferred = line.end, line.key == "Image"
+		}
+	}
+	if place < 0 {
+		return nil, errors.New("it has no section [Container]")
+	}
+	var missing strings.Builder
+	for _, key := range []string{"DropCapability", "AddCapability"} {
+		if value, ok := wanted[key]; ok && !kept[key] {
+			missing.WriteString(key + "=" + value + newline)
+		}
+	}
+	if missing.Len() > 0 {
+		edits = append(edits, edit{place, place, afterLine(text, place, missing.String(), newline)})
+	}
+	return apply(text, edits), nil
+}
+
+// ending is what a line ends with in the text: nothing, at the end of some files.
+func ending(text []byte, line unitLine, newline string) string {
+	if bytes.HasSuffix(text[:line.end], []byte("\n")) {
+		return newline
+	}
+	return ""
+}
+
+func afterLine(text []byte, place int, lines, newline string) string {
+	if place > 0 && text[place-1] != '\n' {
+		return newline + strings.TrimSuffix(lines, newline)
+	}
+	return lines
+}
+
+// sameWords compares lists that podman reads without regard to case, to order or to CAP_.
+func sameWords(one, other string) bool {
+	set := func(s string) map[string]bool {
+		words := make(map[string]bool)
+		for _, word := range strings.Fields(strings.ToUpper(s)) {
+			words[strings.TrimPrefix(word, "CAP_")] = true
+		}
+		return words
+	}
+	a, b := set(one), set(other)
+	if len(a) != len(b) {
+		return false
+	}
+	for word := range a {
+		if !b[word] {
+			return false
+		}
+	}
+	return true
+}
+
+// harmless fails if options that podman is given besides grant or drop anything.
+func harmless(line unitLine) error {
+	for _, option := range []string{"--privileged", "--cap-add", "--cap-drop"} {
+		if strings.Contains(line.value, option) {
+			return fmt.Errorf("line %d: PodmanArgs= has %s, which is added to what the unit says: take it out first, then profile again", line.number, option)
+		}
+	}
+	return nil
+}
+
+// unitLines reads a unit as systemd.syntax(7) says: a line that ends in a backslash goes
+// on in the next one, past comments in between.
+func unitLines(text []byte) []unitLine {
+	var lines []unitLine
+	section, number := "", 0
+	for at := 0; at < len(text); {
+		line := unitLine{start: at, number: number + 1, section: section}
+		var logical string
+		for at < len(text) {
+			raw := text[at:]
+			if i := bytes.IndexByte(raw, '\n'); i >= 0 {
+				raw = raw[:i+1]
+			}
+			at += len(raw)
+			number++
+			part := strings.TrimSpace(string(raw))
+			if isUnitComment(part) {
+				if logical == "" {
+					break
+				}
+				continue
+			}
+			more, ok := strings.CutSuffix(part, `\`)
+			logical += more + " "
+			if !ok {
+				break
+			}
+		}
+		line.end = at
+		logical = strings.TrimSpace(logical)
+		if strings.HasPrefix(logical, "[") && strings.HasSuffix(logical, "]") {
+			section = logical[1 : len(logical)-1]
+			line.section = section
+		} else if key, value, ok := strings.Cut(logical, "="); ok {
+			line.key, line.value = strings.TrimSpace(key), strings.TrimSpace(value)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func isUnitComment(line string) bool {
+	return strings.HasPrefix(line, "#") || strings.HasPrefix(line, ";")
+}

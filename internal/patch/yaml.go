@@ -1,0 +1,300 @@
+package patch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// yamlFile is a YAML text with its parse and the edits that are to be made in it.
+type yamlFile struct {
+	text  []byte
+	lines []int // where each line begins
+	// newline is what ends lines in this file.
+	newline string
+	// json: it is JSON, and has to stay so.
+	json      bool
+	documents []*yaml.Node
+	// aliased are the anchored nodes that aliases repeat elsewhere.
+	aliased map[*yaml.Node]bool
+	edits   []edit
+	changes []change
+}
+
+// place is one in the data of a file.
+type place struct {
+	document int
+	path     []any // keys and indices
+}
+
+func (p place) below(key any) place {
+	return place{p.document, append(slices.Clip(p.path), key)}
+}
+
+// change is what an edit means: a list at a place.
+type change struct {
+	place
+	words []string
+}
+
+func parseYAML(text []byte) (*yamlFile, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("it is not UTF-8")
+	}
+	f := &yamlFile{text: text, newline: "\n", json: json.Valid(bytes.TrimPrefix(text, []byte("\ufeff"))), aliased: make(map[*yaml.Node]bool)}
+	f.findLines()
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		var document yaml.Node
+		err := decoder.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("it is not YAML (of templates, edit what they are given): %w", err)
+		}
+		f.documents = append(f.documents, document.Content[0])
+		f.findAliased(&document)
+	}
+	return f, nil
+}
+
+// findLines splits the text as the parser counts lines (is_break in yamlprivateh.go).
+func (f *yamlFile) findLines() {
+	start := 0
+	if bytes.HasPrefix(f.text, []byte("\ufeff")) {
+		start = len("\ufeff") // the parser does not count it
+	}
+	f.lines = []int{start}
+	if i := bytes.IndexByte(f.text, '\n'); i > 0 && f.text[i-1] == '\r' {
+		f.newline = "\r\n"
+	}
+	for i, r := range string(f.text) {
+		switch r {
+		case '\r':
+			if i+1 < len(f.text) && f.text[i+1] == '\n' {
+				continue
+			}
+			f.lines = append(f.lines, i+1)
+		case '\n', '\u0085', '\u2028', '\u2029':
+			f.lines = append(f.lines, i+utf8.RuneLen(r))
+		}
+	}
+}
+
+func (f *yamlFile) findAliased(node *yaml.Node) {
+	if node.Kind == yaml.AliasNode {
+		f.aliased[node.Alias] = true
+		return
+	}
+	for _, child := range node.Content {
+		f.findAliased(child)
+	}
+}
+
+// offset is where a node begins: with its tag or anchor, if it has one.
+func (f *yamlFile) offset(node *yaml.Node) int {
+	at := f.lines[node.Line-1]
+	for range node.Column - 1 {
+		_, size := utf8.DecodeRune(f.text[at:])
+		at += size
+	}
+	return at
+}
+
+// line is the text of a line from a place on, without its end.
+func (f *yamlFile) line(at int) []byte {
+	return bytes.TrimRight(f.text[at:f.nextLine(at)], "\r\n\u0085\u2028\u2029")
+}
+
+// nextLine is where the line behind the one of a place begins.
+func (f *yamlFile) nextLine(at int) int {
+	if next, _ := slices.BinarySearch(f.lines, at+1); next < len(f.lines) {
+		return f.lines[next]
+	}
+	return len(f.text)
+}
+
+// content is where a node's own text begins, behind its tag and anchor.
+func (f *yamlFile) content(node *yaml.Node) int {
+	at := f.offset(node)
+	for at < len(f.text) && (f.text[at] == '!' || f.text[at] == '&') {
+		for at < len(f.text) && !strings.ContainsRune(" \t\r\n", rune(f.text[at])) {
+			at++
+		}
+		for at < len(f.text) && strings.ContainsRune(" \t", rune(f.text[at])) {
+			at++
+		}
+	}
+	return at
+}
+
+// member finds the value of a key in a mapping, and the key's node; nil if it is not
+// written there itself.
+func member(mapping *yaml.Node, key string) (name, value *yaml.Node) {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == key && mapping.Content[i].Kind == yaml.ScalarNode {
+			return mapping.Content[i], mapping.Content[i+1]
+		}
+	}
+	return nil, nil
+}
+
+// lookup finds the value of a key in a mapping or in those that it merges in (<<).
+func lookup(mapping *yaml.Node, key string) *yaml.Node {
+	if mapping.Kind == yaml.AliasNode {
+		mapping = mapping.Alias
+	}
+	if mapping.Kind != yaml.MappingNode {
+		return nil
+	}
+	if _, value := member(mapping, key); value != nil {
+		return value
+	}
+	_, merged := member(mapping, "<<")
+	if merged == nil {
+		return nil
+	}
+	if merged.Kind != yaml.SequenceNode {
+		return lookup(merged, key)
+	}
+	for _, one := range merged.Content {
+		if value := lookup(one, key); value != nil {
+			return value
+		}
+	}
+	return nil
+}
+
+// alone fails unless a mapping is written at this place alone: what aliases repeat
+// elsewhere cannot be changed for one of them.
+func (f *yamlFile) alone(node *yaml.Node, what string) error {
+	switch {
+	case node.Kind == yaml.AliasNode:
+		return fmt.Errorf("line %d: %s is %q, which is written elsewhere and shared: write it out here", node.Line, what, "*"+node.Value)
+	case f.aliased[node]:
+		return fmt.Errorf("line %d: %s is repeated elsewhere as %q, which would change, too: write it out there", node.Line, what, "*"+node.Anchor)
+	case node.Kind != yaml.MappingNode:
+		return fmt.Errorf("line %d: %s is no mapping", node.Line, what)
+	}
+	return nil
+}
+
+// unprivileged fails if a mapping says, itself or by what it merges in, that the
+// container is privileged.
+func unprivileged(mapping *yaml.Node, what string) error {
+	value := lookup(mapping, "privileged")
+	if value == nil {
+		return nil
+	}
+	if value.Kind == yaml.AliasNode {
+		value = value.Alias
+	}
+	var privileged bool
+	if value.Kind == yaml.ScalarNode && (value.Tag == "!!null" || value.Decode(&privileged) == nil && !privileged) {
+		return nil
+	}
+	return fmt.Errorf("line %d: %s has privileged: %q, which grants everything whatever is dropped, and devices besides: take it out first, then profile again",
+		value.Line, what, value.Value)
+}
+
+// done makes the edits and verifies that the data have changed as they should, and in
+// nothing else.
+func (f *yamlFile) done() ([]byte, error) {
+	after := apply(f.text, f.edits)
+	want, err := decodeAll(f.text)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range f.changes {
+		list := make([]any, 0, len(c.words))
+		for _, word := range c.words {
+			list = append(list, word)
+		}
+		if want[c.document], err = with(want[c.document], c.path, list); err != nil {
+			return nil, err
+		}
+	}
+	if got, err := decodeAll(after); err != nil || !reflect.DeepEqual(sortedAt(got, f.changes), sortedAt(want, f.changes)) {
+		return nil, errors.New("its form is too unusual to be edited without a change of something else: do it by hand")
+	}
+	return after, nil
+}
+
+func decodeAll(text []byte) ([]any, error) {
+	var all []any
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	for {
+		var document any
+		switch err := decoder.Decode(&document); {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, fmt.Errorf("it is not valid: %w", err)
+		}
+		all = append(all, document)
+	}
+}
+
+// with is data with a value at a path, whose mappings are made where they are missing.
+func with(data any, path []any, value any) (any, error) {
+	if len(path) == 0 {
+		return value, nil
+	}
+	switch key := path[0].(type) {
+	case string:
+		mapping, ok := data.(map[string]any)
+		if !ok && data != nil {
+			return nil, fmt.Errorf("%s is no member of a mapping", key)
+		}
+		child, err := with(mapping[key], path[1:], value)
+		if mapping == nil {
+			mapping = make(map[string]any)
+		}
+		mapping[key] = child
+		return mapping, err
+	case int:
+		list, ok := data.([]any)
+		if !ok || key >= len(list) {
+			return nil, fmt.Errorf("%d is no member of a list", key)
+		}
+		child, err := with(list[key], path[1:], value)
+		list[key] = child
+		return list, err
+	}
+	return nil, fmt.Errorf("%v is neither key nor index", path[0])
+}
+
+// sortedAt sorts the lists at the places of changes: their order means nothing.
+func sortedAt(data []any, changes []change) []any {
+	for _, c := range changes {
+		if c.document >= len(data) {
+			continue
+		}
+		at := data[c.document]
+		for _, step := range c.path {
+			switch key := step.(type) {
+			case string:
+				mapping, _ := at.(map[string]any)
+				at = mapping[key]
+			case int:
+				list, ok := at.([]any)
+				if at = nil; ok && key < len(list) {
+					at = list[key]
+				}
+			}
+		}
+		if list, ok := at.([]any); ok {
+			slices.SortFunc(list, func(one, other any) int { return strings.Compare(fmt.Sprint(one), fmt.Sprint(other)) })
+		}
+	}
+	return data
+}

@@ -490,6 +490,14 @@ static __always_inline int exit_seen(struct task_struct *task)
 
 TWICE("tp_btf/sched_process_exit", exited, TURN_EXIT, exit_seen(task), struct task_struct *task)
 
+/* Attached where code of modules is remembered. */
+SEC("tp_btf/module_free")
+int module_freed(void *ctx)
+{
+	__sync_fetch_and_add(&module_epoch, 1);
+	return 0;
+}
+
 /* Every system call of the machine ends here: attached only while it is needed. */
 static __always_inline int return_seen(long result)
 {

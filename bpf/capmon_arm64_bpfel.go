@@ -134,6 +134,7 @@ type CapmonConfig struct {
 	TextEnd     uint64
 	OrcIps      uint64
 	Orcs        uint64
+	Modules     uint64
 	OrcCount    uint32
 	Outcomes    uint32
 	Subsys      int32
@@ -316,8 +317,9 @@ type CapmonRemembered struct {
 			Base    [3]int16
 			Begin   [3]uint8
 			Ends    uint8
-			Pad     [4]uint8
-			_       [2]byte
+			Modular uint8
+			Pad     [1]uint8
+			Epoch   uint32
 		}
 		Misses int64
 		Count  uint64
@@ -430,6 +432,7 @@ type CapmonProgramSpecs struct {
 	ExitedAgain          *ebpf.ProgramSpec `ebpf:"exited_again"`
 	Forked               *ebpf.ProgramSpec `ebpf:"forked"`
 	ForkedAgain          *ebpf.ProgramSpec `ebpf:"forked_again"`
+	ModuleFreed          *ebpf.ProgramSpec `ebpf:"module_freed"`
 	PrctlFexit           *ebpf.ProgramSpec `ebpf:"prctl_fexit"`
 	PrctlFexitAgain      *ebpf.ProgramSpec `ebpf:"prctl_fexit_again"`
 	PrctlKretprobe       *ebpf.ProgramSpec `ebpf:"prctl_kretprobe"`
@@ -476,6 +479,7 @@ type CapmonVariableSpecs struct {
 	Distrusted    *ebpf.VariableSpec `ebpf:"distrusted"`
 	EventKindType *ebpf.VariableSpec `ebpf:"event_kind_type"`
 	EventType     *ebpf.VariableSpec `ebpf:"event_type"`
+	ModuleEpoch   *ebpf.VariableSpec `ebpf:"module_epoch"`
 	NamespaceType *ebpf.VariableSpec `ebpf:"namespace_type"`
 	PhaseType     *ebpf.VariableSpec `ebpf:"phase_type"`
 	Settings      *ebpf.VariableSpec `ebpf:"settings"`
@@ -563,6 +567,7 @@ type CapmonVariables struct {
 	Distrusted    *ebpf.Variable `ebpf:"distrusted"`
 	EventKindType *ebpf.Variable `ebpf:"event_kind_type"`
 	EventType     *ebpf.Variable `ebpf:"event_type"`
+	ModuleEpoch   *ebpf.Variable `ebpf:"module_epoch"`
 	NamespaceType *ebpf.Variable `ebpf:"namespace_type"`
 	PhaseType     *ebpf.Variable `ebpf:"phase_type"`
 	Settings      *ebpf.Variable `ebpf:"settings"`
@@ -588,6 +593,7 @@ type CapmonPrograms struct {
 	ExitedAgain          *ebpf.Program `ebpf:"exited_again"`
 	Forked               *ebpf.Program `ebpf:"forked"`
 	ForkedAgain          *ebpf.Program `ebpf:"forked_again"`
+	ModuleFreed          *ebpf.Program `ebpf:"module_freed"`
 	PrctlFexit           *ebpf.Program `ebpf:"prctl_fexit"`
 	PrctlFexitAgain      *ebpf.Program `ebpf:"prctl_fexit_again"`
 	PrctlKretprobe       *ebpf.Program `ebpf:"prctl_kretprobe"`
@@ -611,6 +617,7 @@ func (p *CapmonPrograms) Close() error {
 		p.ExitedAgain,
 		p.Forked,
 		p.ForkedAgain,
+		p.ModuleFreed,
 		p.PrctlFexit,
 		p.PrctlFexitAgain,
 		p.PrctlKretprobe,

@@ -104,6 +104,36 @@ struct css_set {
 	struct cgroup_subsys_state *subsys[16];
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
+struct module_memory {
+	void *base;
+	unsigned int size;
+};
+
+struct mod_arch_specific {
+	unsigned int num_orcs;
+	int *orc_unwind_ip;
+	void *orc_unwind;
+};
+
+struct module {
+	struct list_head list;
+	struct module_memory mem[1]; /* the first is the text's */
+	struct mod_arch_specific arch;
+};
+
+struct module_layout {
+	void *base;
+	unsigned int text_size;
+};
+
+struct module___before_6_4 {
+	struct module_layout core_layout;
+};
+
 struct mnt_namespace {
 	struct ns_common ns;
 };

@@ -112,7 +112,7 @@ static __always_inline bool is_chain(__u64 context, __u32 depth, const struct ch
 		__u64 base = i >= chain->begin[2] ? third : i >= chain->begin[1] ? second : first;
 		differing |= word_at(base + chain->at[i]) ^ chain->address[i];
 	}
-	return !differing && chain->address[0];
+	return !differing && chain->address[0] && (!chain->modular || chain->epoch == module_epoch);
 }
 
 /* Where kinds of check are remembered that have so much in common: the first of WAYS. */
@@ -175,6 +175,8 @@ __noinline int learn_place(__u32 index, __u32 i)
 	if (word != stack->address[i])
 		return false;
 	chain->address[place] = word;
+	if (!is_text(word))
+		chain->modular = 1;
 	chain->at[place] = stack->base - below;
 	stack->place = below;
 
@@ -216,6 +218,8 @@ __noinline int learn_from(__u32 index, __u32 below, __u32 depth)
 
 	if (!stack || !chain)
 		return false;
+	chain->modular = 0;
+	chain->epoch = module_epoch;
 	stack->base = depth;
 	stack->part = 0;
 	stack->below = below;

@@ -42,29 +42,75 @@ struct {
 	__type(value, __u64);
 } frames SEC(".maps");
 
+/* The two tables of the kernel proper, or of a module. */
+struct orc_tables {
+	__u64 ips, orcs;
+	__u32 count;
+};
+
+/* How many modules have been removed: another may be where they were. What is known of
+ * module code counts only until then. */
+__u32 module_epoch;
+
+#define MODULES_MAX 512
+
+static __always_inline __u64 text_base(struct module *module)
+{
+	if (bpf_core_field_exists(module->mem))
+		return (__u64)BPF_CORE_READ(module, mem[0].base);
+	return (__u64)BPF_CORE_READ((struct module___before_6_4 *)module, core_layout.base);
+}
+
+static __always_inline __u32 text_size(struct module *module)
+{
+	if (bpf_core_field_exists(module->mem))
+		return BPF_CORE_READ(module, mem[0].size);
+	return BPF_CORE_READ((struct module___before_6_4 *)module, core_layout.text_size);
+}
+
+/* The module whose code is at an address, 0 if there is none. A global function, as are
+ * others here, so that the verifier follows it once. */
+__noinline __u64 module_of(__u64 address)
+{
+	__u64 next = 0;
+
+	if (!settings.modules)
+		return 0;
+	bpf_probe_read_kernel(&next, sizeof(next), (void *)settings.modules);
+	for (int i = 0; i < MODULES_MAX && next && next != settings.modules; i++) {
+		struct module *module = (void *)next - bpf_core_field_offset(struct module, list);
+		if (address - text_base(module) < text_size(module))
+			return (__u64)module;
+		next = (__u64)BPF_CORE_READ(module, list.next);
+	}
+	return 0;
+}
+
 /* One step of a search: on to a later entry, if it is not behind the address. A global
  * function, so that the verifier follows one way through the search and not all. */
-__noinline __u32 orc_step(__u32 entry, __u32 step, __u64 address)
+__noinline __u32 orc_step(__u64 ips, __u32 count, __u32 entry, __u32 step, __u64 address)
 {
 	__u32 later = entry + step;
-	__u64 place = settings.orc_ips + later * sizeof(__s32);
+	__u64 place = ips + later * sizeof(__s32);
 	__s32 distance = 0;
 
-	if (later >= settings.orc_count)
+	if (later >= count)
 		return entry;
 	bpf_probe_read_kernel(&distance, sizeof(distance), (void *)place);
 	return place + distance <= address ? later : entry;
 }
 
 /* The last entry that begins at an address or before (__orc_find). */
-static __always_inline bool orc_of(__u64 address, struct orc *orc)
+static __always_inline bool orc_of(const struct orc_tables *tables, __u64 address, struct orc *orc)
 {
 	__u32 entry = 0;
 
+	if (!tables->count)
+		return false;
 	for (__u32 step = ORC_MAX / 2; step; step /= 2)
-		entry = orc_step(entry, step, address);
+		entry = orc_step(tables->ips, tables->count, entry, step, address);
 	return !bpf_probe_read_kernel(orc, sizeof(*orc),
-				      (void *)(settings.orcs + entry * sizeof(*orc)));
+				      (void *)(tables->orcs + entry * sizeof(*orc)));
 }
 
 static __always_inline bool is_text(__u64 address)
@@ -82,15 +128,25 @@ static __always_inline bool is_text(__u64 address)
 __noinline __u64 frame_of(__u64 address)
 {
 	__u64 *known = bpf_map_lookup_elem(&frames, &address);
+	struct orc_tables own = { settings.orc_ips, settings.orcs, settings.orc_count };
+	struct orc_tables tables = own;
 	struct orc ordinary = {}, orc = {};
 	union frame frame = {};
 
 	if (known)
 		return *known;
-	if (!settings.orc_count || !is_text(address))
+	if (!settings.orc_count)
 		return 0;
+	if (!is_text(address)) {
+		struct module *module = (void *)module_of(address - 1);
+		if (!module || !bpf_core_field_exists(module->arch.num_orcs))
+			return 0;
+		tables.ips = (__u64)BPF_CORE_READ(module, arch.orc_unwind_ip);
+		tables.orcs = (__u64)BPF_CORE_READ(module, arch.orc_unwind);
+		tables.count = BPF_CORE_READ(module, arch.num_orcs);
+	}
 	/* A return address may be behind its function's end; unwind_next_frame takes 1, too. */
-	if (orc_of(settings.asker_start, &ordinary) && orc_of(address - 1, &orc) &&
+	if (orc_of(&own, settings.asker_start, &ordinary) && orc_of(&tables, address - 1, &orc) &&
 	    orc.kind == ordinary.kind) {
 		__u8 base = orc.registers & 0xf;
 		if (orc.sp_offset > 0 && (base == ORC_SP || base == ORC_BP))
@@ -99,7 +155,8 @@ __noinline __u64 frame_of(__u64 address)
 		frame.saves = orc.registers >> 4 == ORC_PREV_SP;
 		frame.saved = orc.bp_offset;
 	}
-	bpf_map_update_elem(&frames, &address, &frame.all, BPF_ANY);
+	if (is_text(address)) /* code of modules is not there for ever */
+		bpf_map_update_elem(&frames, &address, &frame.all, BPF_ANY);
 	return frame.all;
 }
 

@@ -131,7 +131,9 @@ struct chain {
 				    measured; of the first, it is the context */
 	__u8 begin[CHAIN_PARTS]; /* the first address of each part; CHAIN_MAX: there is none */
 	__u8 ends; /* 1: the last address is what user space has entered the kernel by */
-	__u8 pad[4];
+	__u8 modular; /* 1: some of it is code of a module */
+	__u8 pad[1];
+	__u32 epoch; /* that it was learned in, see module_epoch */
 };
 
 /* A kind of check that a CPU has seen lately, with those that are not in the checks map
@@ -267,6 +269,7 @@ struct config {
 	__u64 known; /* the capabilities that this kernel knows */
 	__u64 text_start, text_end; /* of the kernel proper, without modules */
 	__u64 orc_ips, orcs; /* the kernel's tables for unwinding, see orc.h */
+	__u64 modules; /* the kernel's list of modules, which have such tables, too; 0: not used */
 	__u32 orc_count; /* their length; 0: chains of callers are not remembered */
 	__u32 outcomes; /* 1: learn how the system calls end in which a check is refused */
 	__s32 subsys; /* index of the cgroup v1 controller that tells containers; -1: v2 */

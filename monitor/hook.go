@@ -158,6 +158,9 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	if !kernel.HasTracepoint(p.types, "sys_exit") {
 		delete(spec.Programs, "returned")
 	}
+	if p.settings.Modules == 0 {
+		delete(spec.Programs, "module_freed")
+	}
 	for name := range spec.Programs {
 		original, understudy := strings.CutSuffix(name, againSuffix)
 		if understudy && (p.settings.Preemptible == 0 || spec.Programs[original] == nil) {
@@ -317,6 +320,7 @@ func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *
 		PrctlFexit:      collection.DetachProgram("prctl_fexit"),
 		PrctlKretprobe:  collection.DetachProgram("prctl_kretprobe"),
 		Returned:        collection.DetachProgram("returned"),
+		ModuleFreed:     collection.DetachProgram("module_freed"),
 	}
 	a.understudies = map[*ebpf.Program]*ebpf.Program{
 		a.programs.Forked:          collection.DetachProgram("forked_again"),
@@ -339,6 +343,13 @@ func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *
 func (a *attached) link() error {
 	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited} {
 		links, err := a.tracing(program)
+		if err != nil {
+			return err
+		}
+		a.links = append(a.links, links...)
+	}
+	if a.programs.ModuleFreed != nil {
+		links, err := a.tracing(a.programs.ModuleFreed)
 		if err != nil {
 			return err
 		}

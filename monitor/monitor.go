@@ -181,6 +181,9 @@ func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, 
 	}
 	if orc, ok := m.symbols.OrcTables(); ok && !options.Walk {
 		settings.OrcIps, settings.Orcs, settings.OrcCount = orc.IPs, orc.Entries, orc.Count
+		if kernel.HasTracepoint(types, "module_free") {
+			settings.Modules = orc.Modules
+		}
 		settings.TextStart, settings.TextEnd = orc.TextStart, orc.TextEnd
 	}
 	return settings, nil

@@ -30,6 +30,7 @@ fill() {
 	mkdir -p "$directory/scripts/workloads" "$directory/cmd/capmon"
 	CGO_ENABLED=0 GOARCH=$1 go build "${build[@]}" -o "$directory/capmon" ./cmd/capmon
 	CGO_ENABLED=0 GOARCH=$1 go test -c "${build[@]}" -o "$directory/capmon.test" ./cmd/capmon
+	CGO_ENABLED=0 GOARCH=$1 go test -c "${build[@]}" -o "$directory/monitor.test" ./monitor
 	scripts/images.sh programs "$1" "$directory"
 	cp scripts/{dockerd,images,runc-capped}.sh "$directory/scripts"
 	cp scripts/workloads/*.c "$directory/scripts/workloads"
@@ -40,6 +41,7 @@ fill() {
 		export CAPMON_GUEST=$1 CAPMON_BINARY=$PWD/capmon CAPMON_PROGRAMS=$PWD
 		shift
 		scripts/images.sh
+		if [ "$CAPMON_GUEST" != 5.10 ]; then ./monitor.test -test.v -test.run InModules; fi
 		cd cmd/capmon
 		../../capmon.test -test.v -test.timeout 40m "$@"
 	END

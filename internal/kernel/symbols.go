@@ -103,7 +103,8 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 	var hidden bool
 	for lines.Scan() {
 		address, kind, name, ok := fields(lines.Bytes())
-		if !ok || !isFunction(kind, name) && !isOrcLabel(name) {
+		label := ok && isOrcLabel(name) && !bytes.Contains(lines.Bytes(), []byte("\t")) // not a module's
+		if !ok || !isFunction(kind, name) && !label {
 			continue
 		}
 		value, err := parseHex(address)
@@ -114,7 +115,10 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 			hidden = true
 			continue
 		}
-		if isOrcLabel(name) {
+		if label {
+			if _, twice := orc[string(name)]; twice {
+				value = 0
+			}
 			orc[string(name)] = value
 			continue
 		}

@@ -1,0 +1,90 @@
+package monitor
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// modular are the epochs of a container's chains that go through code of modules.
+func modular(t *testing.T, m *Monitor, cgroup uint64) (epochs []uint32) {
+	t.Helper()
+	perCPU, err := m.remembered()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range perCPU {
+		for _, memo := range perCPU[i].Memo {
+			if memo.Key.Container == cgroup && memo.Chain.Modular != 0 && memo.Chain.Address[0] != 0 {
+				epochs = append(epochs, memo.Chain.Epoch)
+			}
+		}
+	}
+	return epochs
+}
+
+// overlayIsModule: it is built into some kernels.
+func overlayIsModule(t *testing.T) bool {
+	t.Helper()
+	modules, err := os.ReadFile("/proc/modules")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(strings.Split(string(modules), "\n"), func(line string) bool { return strings.HasPrefix(line, "overlay ") })
+}
+
+// A container's files lie on an overlay, and overlayfs is a module in most kernels: what
+// is asked there is told from memory, too, and right. When a module is removed, another
+// may come to be where it was, and all of that is learned anew.
+func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
+	remembering, walking := start(t, Options{}), start(t, Options{Walk: true})
+	directory, options := within(t)
+	const each = 400
+	id := launch(t, append(options, "bb", "sh", "-c", `
+		look() { i=0; while [ $i -lt $1 ]; do read x </data/secret; i=$((i+1)); done; }
+		look 400; touch /shared/looked
+		until [ -e /shared/removed ]; do sleep 0.01; done
+		look 400; touch /shared/done; sleep 1000`)...)
+	await(t, directory, "looked")
+	c := find(t, remembering, id)
+	remembered := overlayIsModule(t) && runtime.GOARCH == "amd64" && remembering.Hook() != Kprobe
+	var before uint32
+	if remembered {
+		epochs := modular(t, remembering, c.Cgroup)
+		if len(epochs) == 0 || countedByCPUs(t, remembering, c.Cgroup) < each {
+			t.Fatalf("%d chains through modules, and %d checks told from memory", len(epochs), countedByCPUs(t, remembering, c.Cgroup))
+		}
+		before = epochs[0]
+		// One that nothing needs.
+		for _, command := range [][]string{{"modprobe", "dummy"}, {"modprobe", "--remove", "dummy"}} {
+			if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
+			}
+		}
+	}
+	if err := os.WriteFile(filepath.Join(directory, "removed"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	await(t, directory, "done")
+	if remembered {
+		if epochs := modular(t, remembering, c.Cgroup); len(epochs) == 0 || slices.Max(epochs) == before {
+			t.Errorf("nothing was learned anew when a module had been removed")
+		}
+	}
+	docker(t, "kill", id)
+	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
+	for key, count := range walked {
+		if counts[key] != count {
+			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
+		}
+	}
+	if len(counts) != len(walked) {
+		t.Errorf("%d kinds from memory and %d by walks", len(counts), len(walked))
+	}
+	lossless(t, snapshot(t, remembering))
+}

@@ -4,6 +4,7 @@ package patch
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -35,6 +36,9 @@ func (e *MissingError) Error() string {
 	}
 	return fmt.Sprintf("there is no %s %q in it, but %s", e.Kind, e.Name, strings.Join(there, ", "))
 }
+
+// errUnusual: what was changed is not what was to be, and no more.
+var errUnusual = errors.New("its form is too unusual to be edited without a change of something else: do it by hand")
 
 // edit replaces the bytes from start up to end.
 type edit struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
@@ -70,7 +71,48 @@ func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
 	if missing.Len() > 0 {
 		edits = append(edits, edit{place, place, afterLine(text, place, missing.String(), newline)})
 	}
-	return apply(text, edits), nil
+	after := apply(text, edits)
+	if !slices.Equal(others(after), others(text)) || !slices.Equal(granting(after), recommend.QuadletLines(needs)) {
+		return nil, errUnusual
+	}
+	return after, nil
+}
+
+// others are a unit's settings but those that grant capabilities.
+func others(text []byte) []string {
+	var all []string
+	for _, line := range unitLines(text) {
+		if !line.grants() && line.key != "" {
+			all = append(all, line.section+"\n"+line.key+"="+line.value)
+		}
+	}
+	return all
+}
+
+// granting are those that do, as recommend.QuadletLines writes them.
+func granting(text []byte) []string {
+	lists := make(map[string][]string)
+	for _, line := range unitLines(text) {
+		if line.grants() {
+			lists[line.key] = append(lists[line.key], strings.Fields(strings.ToUpper(line.value))...)
+		}
+	}
+	var needs capability.Set
+	for _, name := range lists["AddCapability"] {
+		c, err := capability.Parse(name)
+		if err != nil {
+			return nil
+		}
+		needs = needs.With(c)
+	}
+	if !slices.Equal(lists["DropCapability"], []string{"ALL"}) {
+		return nil
+	}
+	return recommend.QuadletLines(needs)
+}
+
+func (l unitLine) grants() bool {
+	return l.section == "Container" && (l.key == "DropCapability" || l.key == "AddCapability")
 }
 
 // ending is what a line ends with in the text: nothing, at the end of some files.

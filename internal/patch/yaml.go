@@ -224,7 +224,7 @@ func (f *yamlFile) done() ([]byte, error) {
 		}
 	}
 	if got, err := decodeAll(after); err != nil || !reflect.DeepEqual(sortedAt(got, f.changes), sortedAt(want, f.changes)) {
-		return nil, errors.New("its form is too unusual to be edited without a change of something else: do it by hand")
+		return nil, errUnusual
 	}
 	return after, nil
 }

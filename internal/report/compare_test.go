@@ -294,3 +294,21 @@ func TestSARIFAndJUnitHaveAllThatWasFound(t *testing.T) {
 		}
 	}
 }
+
+// docs/json.md tells what each field of comparisons and checks means.
+func TestEveryJSONFieldOfComparisonsAndChecksIsDocumented(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/json.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := goldens(t)
+	for _, schema := range []string{"diff", "check"} {
+		for name, text := range all[schema] {
+			for field := range fieldsOf(instance(t, text)) {
+				if !strings.Contains(string(docs), "`"+field+"`") {
+					t.Errorf("%s, %s: docs/json.md does not tell of %s", schema, name, field)
+				}
+			}
+		}
+	}
+}

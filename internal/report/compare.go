@@ -177,7 +177,7 @@ func (p *page) changes(c compare.Container) string {
 	if p.options.All {
 		for _, use := range c.Uses {
 			if !use.Matters() {
-				t.AppendRow(useRow(use, use.Latest().Capability.String(), string(use.Latest().Class), ""))
+				t.AppendRow(p.useRow(use, use.Latest().Capability.String(), string(use.Latest().Class), ""))
 			}
 		}
 	}
@@ -191,34 +191,55 @@ func (p *page) changes(c compare.Container) string {
 // new, gone or changed.
 func (p *page) change(t table.Writer, c compare.Container, each compare.Capability) {
 	name, word := each.Capability.String(), changeWord(c, each)
-	for _, use := range c.Uses {
-		if use.Latest().Capability != each.Capability || !use.Matters() || use.Change == compare.Same && !p.options.All {
-			continue
+	uses := p.shown(c, each.Capability)
+	for i, use := range uses {
+		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
+			t.AppendRow(table.Row{"", "", "", "", fmt.Sprintf("and %d other ways that changed (--all shows them)", len(uses)-i)})
+			break
 		}
-		t.AppendRow(useRow(use, name, word, grantChange(c, each.Capability)))
+		t.AppendRow(p.useRow(use, name, word, grantChange(c, each.Capability)))
 		name, word = "", ""
 	}
 	if name != "" && each.Before != each.After { // nothing was observed: a proof tells
-		t.AppendRow(table.Row{mark(each), name, word, grantChange(c, each.Capability), "as verify has shown"})
+		t.AppendRow(table.Row{p.sign(changeOf(each)), name, word, grantChange(c, each.Capability), "as verify has shown"})
 	}
 }
 
-func useRow(use compare.Use, name, word, granted string) table.Row {
-	sign := map[compare.Change]string{compare.New: "+", compare.Gone: "-", compare.Changed: "!"}[use.Change]
+// shown are the ways to use a capability that are shown.
+func (p *page) shown(c compare.Container, of capability.Capability) []compare.Use {
+	return slices.DeleteFunc(slices.Clone(c.Uses), func(u compare.Use) bool {
+		return u.Latest().Capability != of || !u.Matters() || u.Change == compare.Same && !p.options.All
+	})
+}
+
+func (p *page) useRow(use compare.Use, name, word, granted string) table.Row {
 	if word == "" {
 		word = useWord(use)
 	}
-	return table.Row{sign, name, word, granted, useText(use)}
+	return table.Row{p.sign(use.Change), name, word, granted, useText(use)}
 }
 
-func mark(c compare.Capability) string {
+// sign is what a block that is marked as diff is colored by.
+func (p *page) sign(change compare.Change) string {
+	switch change {
+	case compare.New:
+		return p.mark("+", text.FgRed)
+	case compare.Changed:
+		return p.mark("!", text.FgYellow)
+	case compare.Gone:
+		return p.mark("-", text.FgGreen)
+	}
+	return ""
+}
+
+func changeOf(c compare.Capability) compare.Change {
 	switch {
 	case c.New():
-		return "+"
+		return compare.New
 	case c.Gone():
-		return "-"
+		return compare.Gone
 	}
-	return "!"
+	return compare.Changed
 }
 
 // changeWord says what became of the capability as a whole; "" if it is what it was.

@@ -82,30 +82,28 @@ func (p *page) compared(c compare.Container) {
 	if !c.Withdrawn.Empty() {
 		p.line("  granted before, and not now: %s", names(c.Withdrawn))
 	}
-	if c.After != nil && c.Before != nil {
-		for _, note := range []struct {
-			about   string
-			changed bool
-			reasons []string
-		}{
-			{"what is new may have been needed before: then,", !c.New().Empty() || hasChange(c, compare.New), c.NewUnsure},
-			{"what is gone may still be needed: now,", !c.Gone().Empty() || hasChange(c, compare.Gone), c.GoneUnsure},
-		} {
-			for _, reason := range note.reasons {
-				if note.changed {
-					p.line("  %s %s %s", p.mark("note:", text.FgYellow), note.about, reason)
-				}
-			}
-		}
-		if !hasChange(c, compare.Gone) && !hasChange(c, compare.New) {
-			for _, reason := range c.GoneUnsure {
-				p.line("  %s now, %s", p.mark("note:", text.FgYellow), reason)
-			}
-		}
+	if c.After == nil || c.Before == nil {
+		return
+	}
+	p.observed("then", "what is new may have been needed before: ", hasChange(c, compare.New), c.NewUnsure)
+	p.observed("now", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure)
+}
+
+// observed tells how far a container was seen, then or now, and what that means for what
+// looks as if it had changed.
+func (p *page) observed(when, meaning string, changed bool, reasons []string) {
+	if !changed {
+		meaning = ""
+	}
+	for _, reason := range reasons {
+		p.line("  %s %s%s, %s", p.mark("note:", text.FgYellow), meaning, when, reason)
 	}
 }
 
 func hasChange(c compare.Container, change compare.Change) bool {
+	if change == compare.New && !c.New().Empty() || change == compare.Gone && !c.Gone().Empty() {
+		return true
+	}
 	return slices.ContainsFunc(c.Uses, func(u compare.Use) bool { return u.Change == change && u.Matters() })
 }
 

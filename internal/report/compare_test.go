@@ -58,6 +58,10 @@ func twoProfiles() map[string][2]profile.Profile {
 				r.Incomplete, r.Ended = []string{"3 checks were lost"}, r.Started.Add(10*time.Second)
 			})),
 		},
+		"same-as-far-as-seen": {
+			profile.New(changed(run(1, own), func(r *profile.Run) { r.Existed = true })),
+			profile.New(changed(after(own), func(r *profile.Run) { r.Running = true })),
+		},
 		"containers": {
 			profile.New(run(1, own), changed(run(2, bind), called("old", "apache:2"))),
 			profile.New(run(1, own), changed(run(3, ping), called("new", "caddy:2"))),

@@ -89,6 +89,9 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			t.Error("the order shows in the bytes")
 		}
 		valid(t, "profile", there)
+		if alone := expected(t, exitDone, []string{"merge", first}).stdout; alone != contents(t, first) {
+			t.Error("a profile alone is not written as it was saved")
+		}
 		sum := written(t, "sum.json", contents(t, first))
 		expected(t, exitDone, []string{"merge", sum, second, "-o", sum})
 		if contents(t, sum) != there {

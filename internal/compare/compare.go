@@ -199,7 +199,7 @@ func doubts(one, other profile.Summary) []string {
 		reasons = append(reasons, fmt.Sprintf("it was watched for %s, the other for %s", rounded(one.Observed), rounded(other.Observed)))
 	}
 	if one.Runs < other.Runs {
-		reasons = append(reasons, fmt.Sprintf("it ran %d times, the other %d times", one.Runs, other.Runs))
+		reasons = append(reasons, fmt.Sprintf("fewer of its runs were seen: %d, of the other %d", one.Runs, other.Runs))
 	}
 	return reasons
 }

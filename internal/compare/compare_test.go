@@ -367,6 +367,7 @@ func TestHowFarEachWasObservedIsTold(t *testing.T) {
 		{"never started", []profile.Run{run("web", "app", func(r *profile.Run) { r.Started = nil })}, "never seen to start"},
 		{"unexamined", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unexamined = []string{"/bin/x"} })}, "/bin/x"},
 		{"unwatched", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unwatched = ptr(capability.Of(capability.SysNice)) })}, "SYS_NICE"},
+		{"more runs", []profile.Run{run("web", "app"), run("web", "app", func(r *profile.Run) { r.ID = "observation/2" })}, ""},
 		{"elsewhere", []profile.Run{run("db", "postgres"), run("other", "app2")}, "it is not in the later profile"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -377,6 +378,12 @@ func TestHowFarEachWasObservedIsTold(t *testing.T) {
 			}
 			if last.After == nil {
 				return
+			}
+			if test.name == "more runs" {
+				test.want = "fewer of its runs were seen: 1, of the other 2"
+				if got := strings.Join(last.NewUnsure, "; "); !strings.Contains(got, test.want) {
+					t.Errorf("got %q, want %q", got, test.want)
+				}
 			}
 			back := compared(t, profile.New(test.after...), profile.New(before), Options{}).Containers[0]
 			if diff := cmp.Diff(last.GoneUnsure, back.NewUnsure); diff != "" {

@@ -266,7 +266,9 @@ func find(all []*profile.Summary, name, which string) (*profile.Summary, error) 
 // called reports whether a name is one of the container: that of its service, with the
 // project of compose in front or not, its own, its image's, or its ID or the beginning of it.
 func called(c profile.Container, name string) bool {
-	project, service := c.ComposeService()
-	names := []string{c.Service(), service, project + "/" + service, c.Name, c.Image, repository(c.Image), c.ID, container.ShortID(c.ID)}
+	names := []string{c.Service(), c.Name, c.Image, repository(c.Image), c.ID, container.ShortID(c.ID)}
+	if project, service := c.ComposeService(); service != "" {
+		names = append(names, service, project+"/"+service)
+	}
 	return name != "" && slices.Contains(names, name)
 }

@@ -153,11 +153,15 @@ func (r Rule) uses(s profile.Summary) []Violation {
 	var all []Violation
 	used := usedBy(s)
 	for _, c := range used.Sorted() {
-		if text := r.against(s, c); text != "" {
-			all = append(all, Violation{
-				Kind: Used, Capabilities: capability.Of(c), Text: c.String() + " is used" + text, Unsure: unsure(s, c), Uses: s.Of(c, classify.Needs()...),
-			})
+		text := r.against(s, c)
+		if text == "" {
+			continue
 		}
+		v := Violation{Kind: Used, Capabilities: capability.Of(c), Text: c.String() + " is used" + text, Unsure: unsure(s, c), Uses: s.Of(c, classify.Needs()...)}
+		if len(v.Uses) == 0 {
+			v.Text = c.String() + " is needed, as verify has shown" + text
+		}
+		all = append(all, v)
 	}
 	if r.Refused == Allow {
 		return all

@@ -122,7 +122,7 @@ func TestWhatViolatesARule(t *testing.T) {
 		{
 			name: "a need that only a proof knows", rule: "allow: [CHOWN, SYS_TIME]", run: run(),
 			proof: []profile.Proof{proof(capability.Of(capability.Chown, capability.Setfcap), map[capability.Capability]profile.Verdict{capability.Chown: profile.Needed})},
-			want:  []string{"used SETFCAP: SETFCAP is used, which the rule does not allow"},
+			want:  []string{"used SETFCAP: SETFCAP is needed, as verify has shown, which the rule does not allow"},
 		},
 		{name: "granted and denied", rule: "deny-granted: [MKNOD, NET_RAW, SYS_ADMIN]", run: run(), want: []string{"granted MKNOD,NET_RAW: MKNOD, NET_RAW are granted, which the rule denies"}},
 		{name: "not granted", rule: "deny-granted: [SYS_TIME]", run: run()},

@@ -204,11 +204,14 @@ func (c *Capabilities) UnmarshalYAML(node ast.Node) error {
 		return at(node, "a list of capabilities is wanted, such as [NET_RAW, CHOWN]")
 	}
 	for _, element := range list.Values {
-		name := element.GetToken().Value
-		if _, scalar := element.(ast.ScalarNode); !scalar {
+		if anchor, ok := element.(*ast.AnchorNode); ok {
+			element = anchor.Value
+		}
+		_, scalar := element.(ast.ScalarNode)
+		if !scalar || element.Type() == ast.AliasType {
 			return at(element, "the name of a capability is wanted, such as NET_RAW")
 		}
-		set, err := parseName(name)
+		set, err := parseName(element.GetToken().Value)
 		if err != nil {
 			return at(element, "%v", err)
 		}

@@ -63,6 +63,16 @@ rules:
 	}
 }
 
+func TestAnchorsStandForLists(t *testing.T) {
+	p, err := Parse("p", []byte("version: 1\nrules:\n  - name: a\n    match: &m {image: [nginx]}\n    deny: &d [&n NET_RAW]\n  - name: b\n    match: *m\n    deny: *d\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b := p.Rules[1]; b.Deny == nil || b.Deny.Set != capability.Of(capability.NetRaw) || b.Match == nil || len(b.Match.Image) != 1 {
+		t.Errorf("got %+v", b)
+	}
+}
+
 func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 	const rule = "version: 1\nrules:\n  - name: a\n    complete: true\n"
 	for _, test := range []struct{ name, text, want string }{
@@ -94,6 +104,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"a capability beyond all", rule + "    deny: [64]\n", `p:5: unknown capability "64"`},
 		{"no list of capabilities", rule + "    deny: NET_RAW\n", "p:5: a list of capabilities is wanted"},
 		{"a list of lists", rule + "    deny: [[NET_RAW]]\n", "p:5: the name of a capability is wanted"},
+		{"an alias for a name", rule + "    deny: [&x NET_RAW, *x]\n", "p:5: the name of a capability is wanted"},
 		{"a pattern that is none", rule + "    match:\n      image: [\"[\"]\n", `pattern "["`},
 		{"a selector of nothing", rule + "    except: {}\n", "p:5: except selects by nothing"},
 		{"a selector of empty lists", rule + "    match: {image: []}\n", "p:5: match selects by nothing"},

@@ -37,6 +37,10 @@ func twoProfiles() map[string][2]profile.Profile {
 	needless := other(func(u *profile.Use) { u.Class, u.Reason = classify.Redundant, "the owner stays the same" }, own)
 	after := func(uses ...profile.Use) profile.Run { return changed(run(1, uses...), called("web", "nginx:1.29")) }
 
+	many := []profile.Use{own}
+	for _, program := range []string{"a", "b", "c", "d", "e"} {
+		many = append(many, other(func(u *profile.Use) { u.Program, u.Call = program, "fchownat" }, own), other(func(u *profile.Use) { u.Program = program }, ping))
+	}
 	return map[string][2]profile.Profile{
 		"same":        {profile.New(run(1, own, memory)), profile.New(run(1, own, memory))},
 		"no-needs":    {profile.New(run(1)), profile.New(run(1))},
@@ -44,6 +48,7 @@ func twoProfiles() map[string][2]profile.Profile {
 		"new-ways":    {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.Use) { u.Program, u.Call = "tar", "fchownat" }, own)))},
 		"gone":        {profile.New(run(1, own, ping)), profile.New(after(own))},
 		"changed":     {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
+		"many-ways":   {profile.New(run(1, own)), profile.New(after(many...))},
 		"no-need":     {profile.New(run(1, own)), profile.New(after(needless))},
 		"refused":     {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
 		"refused-now": {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
@@ -52,6 +57,10 @@ func twoProfiles() map[string][2]profile.Profile {
 			profile.New(changed(after(ping), func(r *profile.Run) {
 				r.Incomplete, r.Ended = []string{"3 checks were lost"}, r.Started.Add(10*time.Second)
 			})),
+		},
+		"same-as-far-as-seen": {
+			profile.New(changed(run(1, own), func(r *profile.Run) { r.Existed = true })),
+			profile.New(changed(after(own), func(r *profile.Run) { r.Running = true })),
 		},
 		"containers": {
 			profile.New(run(1, own), changed(run(2, bind), called("old", "apache:2"))),
@@ -291,6 +300,24 @@ func TestSARIFAndJUnitHaveAllThatWasFound(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got, sorted, cmp.AllowUnexported(found{})); diff != "" {
 			t.Errorf("%s: JUnit: %s", name, diff)
+		}
+	}
+}
+
+// docs/json.md tells what each field of comparisons and checks means.
+func TestEveryJSONFieldOfComparisonsAndChecksIsDocumented(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/json.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := goldens(t)
+	for _, schema := range []string{"diff", "check"} {
+		for name, text := range all[schema] {
+			for field := range fieldsOf(instance(t, text)) {
+				if !strings.Contains(string(docs), "`"+field+"`") {
+					t.Errorf("%s, %s: docs/json.md does not tell of %s", schema, name, field)
+				}
+			}
 		}
 	}
 }

@@ -17,8 +17,10 @@ import (
 
 // jsonProof is a proof with what follows from it.
 type jsonProof struct {
+	// Version of the form of the proof.
 	Schema int `json:"schema"`
 	profile.Proof
+	// The options of docker run, as proved.
 	Flags []string `json:"flags"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -147,7 +148,7 @@ func labels(all []recommend.Container) string {
 // caution says what to know before relying on the lists.
 func caution(notes io.Writer, all []recommend.Container) {
 	for _, c := range all {
-		for _, text := range report.Cautions(c.Summary) {
+		for _, text := range slices.Concat(report.Cautions(c.Summary), report.Substitutes(c.Summary)) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
 		}
 		if text := c.Withheld(); text != "" && c.Started {

@@ -14,10 +14,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
-	"github.com/capmon/capmon/internal/substitute"
 )
 
 // usesShown is how many ways to use one capability the table shows; --all shows
@@ -69,8 +67,8 @@ func (p *page) container(s profile.Summary) {
 		if text := verified(s); text != "" {
 			p.line("  %s", text)
 		}
-		for _, found := range substitute.Of(s) {
-			p.line("  may do instead of %s: %s", names(found.Instead), substituteText(found))
+		for _, text := range substitutes(s) {
+			p.line("  %s", text)
 		}
 	}
 	for _, caution := range cautions(s) {
@@ -80,19 +78,6 @@ func (p *page) container(s profile.Summary) {
 		p.line("")
 		p.line("  %s", command(s))
 	}
-}
-
-// substituteText says what to do, and what it rests on.
-func substituteText(found substitute.Substitute) string {
-	seen := found.Seen
-	if len(seen) > usesShown {
-		seen = append(slices.Clone(seen[:usesShown]), "…")
-	}
-	text := fmt.Sprintf("%s (seen: %s)", found.Text, strings.Join(seen, ", "))
-	if len(found.Flags) == 0 {
-		return text
-	}
-	return dockerrun.Line(found.Flags) + ": " + text
 }
 
 func (p *page) mark(s string, color text.Color) string {

@@ -95,7 +95,7 @@ func (e evidence) status() (finding.Status, []string) {
 	}
 	var reasons []string
 	if e.container.Grants.Dropped.Empty() {
-		reasons = append(reasons, fmt.Sprintf("all %d capabilities of Docker's default are granted, none was dropped", capability.DockerDefault().Len()))
+		reasons = append(reasons, fmt.Sprintf("all %d capabilities of Docker's default are granted", capability.DockerDefault().Len()))
 	}
 	if unused := e.proveUnused(); !unused.Empty() {
 		return finding.Fail, append(append(reasons, e.faults(unused)...), e.doubts()...)

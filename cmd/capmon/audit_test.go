@@ -233,6 +233,19 @@ services:
 			}
 		}
 	})
+	t.Run("of what runs already", func(t *testing.T) {
+		args := []string{"--for=1s", "--min-observed=1ms", "audit-noraw", "audit-nothing", "audit-unseen"}
+		report := auditAs(t, 0, args...)
+		for name, want := range map[string]string{"noraw": "its start was not seen", "nothing": "no capability", "unseen": "it was never observed"} {
+			if c := report.Containers[report.of(t, "audit-"+name)]; !strings.Contains(strings.Join(c.Reasons, "\n"), want) {
+				t.Errorf("%s: %q, want %q", name, c.Reasons, want)
+			}
+		}
+		if c := auditAs(t, 1, append(args, "--any-start")...); c.Containers[0].Name != "audit-noraw" || c.Containers[0].Status != "fail" {
+			t.Errorf("%+v", c.Containers)
+		}
+	})
+	t.Run("what to run finds out", func(t *testing.T) { auditObserves(t) })
 	auditProved(t, directory)
 
 	// Every remedy is executed, as it is printed.
@@ -269,8 +282,13 @@ services:
 			t.Errorf("%s after the remedy: %s (%q), want %s", name, c.Status, c.Reasons, want)
 		}
 	}
-	if r := execute(t, binary, "audit", "--static", "audit-default"); r.code != 0 || !strings.Contains(r.stdout, "1 manual") {
-		t.Errorf("nothing but the grants is known of it: exit code %d\n%s", r.code, r.stdout)
+	// The grants alone take no rights but the engine's socket.
+	r := execute(t, "setpriv", "--bounding-set=-all", "--inh-caps=-all", binary, "audit", "--static", "audit-default", "audit-nothing")
+	if r.code != 0 || !strings.Contains(r.stdout, "0 fail, 1 manual, 1 pass, of 2 containers") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := execute(t, binary, "audit", "--static", "--strict", "audit-nothing"); r.code != exitFound {
+		t.Errorf("strictly, 5.26 counts: exit code %d\n%s", r.code, r.stdout)
 	}
 }
 
@@ -289,6 +307,21 @@ func followCompose(file string, report auditReport, at int) error {
 		return fmt.Errorf("%s\n%w\n%s", remedy.Up, err, out)
 	}
 	return works(report.Containers[at].Name)
+}
+
+// auditObserves runs the commands that the audit gives to find out what is not known.
+func auditObserves(t *testing.T) {
+	report := auditAs(t, 0, "--static", "--min-observed=1s", "audit-unseen")
+	directory := t.TempDir()
+	if err := os.Symlink(binary, filepath.Join(directory, "capmon")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", "-ec", strings.Join(report.Containers[0].Remedy.Observe, "\n"))
+	cmd.Dir, cmd.Env = directory, append(os.Environ(), "PATH="+directory+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "it is granted only what it was seen to use: CHOWN") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // auditProved: what was proved counts, whatever was granted, and for as short as it ran.

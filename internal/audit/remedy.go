@@ -80,6 +80,12 @@ func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy
 	list := e.summary.List()
 	recreation := again(list)
 	r.List, r.Certain = &list, len(e.doubts()) == 0
+	for _, c := range list.Sorted() {
+		if !c.Named() {
+			r.Certain = false
+			recreation.Notes = append(recreation.Notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, and engines take names only", c))
+		}
+	}
 	if r.Certain {
 		r.Prove = ""
 	}

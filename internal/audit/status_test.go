@@ -179,7 +179,7 @@ func TestUncertainRemediesDoNotRun(t *testing.T) {
 			commands = append(commands, line)
 		}
 	}
-	want := []string{"capmon profile --save=./web.json -- sh -c 'docker restart web && sleep 600'", "capmon audit --profile=./web.json web"}
+	want := []string{"capmon profile --save=./web.json -- sh -c 'docker restart web && sleep 600 && docker restart web'", "capmon audit --profile=./web.json web"}
 	if !slices.Equal(commands, want) {
 		t.Errorf("%q", commands)
 	}

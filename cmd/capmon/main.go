@@ -14,7 +14,7 @@ import (
 // Exit codes.
 const (
 	exitDone  = 0 // and nothing to complain about
-	exitFound = 1 // what was to be proved is not so, or not certain
+	exitFound = 1 // what was to be proved is not so or not certain, or a container fails the audit
 	exitUsage = 2 // usage or environment error
 )
 

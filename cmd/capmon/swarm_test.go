@@ -47,6 +47,22 @@ func TestServiceOfASwarm(t *testing.T) {
 		t.Errorf("advice %q", advice)
 	}
 	same(t, "command", []string{mustExecute(t, binary, "flags", "--for=service-update", file)}, []string{advice + "\n"})
+	audited := func() auditReport {
+		tasks := strings.Fields(mustExecute(t, "docker", "ps", "-aq", "--filter=label=com.docker.swarm.service.name=job"))
+		return auditAs(t, exitFound, slices.Concat([]string{"--profile", file, "--min-observed=1ms"}, tasks)...)
+	}
+	for _, task := range audited().Containers {
+		if task.Status != "fail" || task.Remedy.Service != advice || len(task.Remedy.Run) > 0 {
+			t.Errorf("the audit of a task: %+v", task)
+		}
+	}
 	updated := profiled("sh", "-c", advice) // which runs the job again
 	same(t, "granted", updated.Granted, updated.Required)
+	statuses := make(map[string]int)
+	for _, task := range audited().Containers {
+		statuses[task.Status]++
+	}
+	if statuses["fail"] != 2 || statuses["pass"] != 2 {
+		t.Errorf("before and after: %v", statuses)
+	}
 }

@@ -38,7 +38,7 @@ type Audit struct {
 	Time time.Time `json:"time"`
 	// Static: only what is granted was looked at, not what is used.
 	Static     bool         `json:"static"`
-	Thresholds Thresholds   `json:"thresholds"`
+	Thresholds Thresholds   `json:"-"`
 	Containers []*Container `json:"containers"`
 }
 
@@ -86,9 +86,11 @@ type Grants struct {
 // Observation is what was seen of a container.
 type Observation struct {
 	Seconds float64 `json:"seconds"`
-	// Runs that were added up, and Starts of them that were seen from the start on.
+	// Runs that were added up; of those, Starts were seen from the start on, and Stops to
+	// the end.
 	Runs   int       `json:"runs"`
 	Starts int       `json:"starts"`
+	Stops  int       `json:"stops"`
 	Since  time.Time `json:"since"`
 	// Used are the needs that were seen, List what to grant.
 	Used capability.Set `json:"used"`
@@ -161,7 +163,7 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	}
 	c.Hints = e.hints(subject.Settings)
 	for _, check := range relatedChecks {
-		outcome := Related{check.rule.ID, finding.Pass, check.rule.Default}
+		outcome := Related{check.rule.ID, finding.Pass, "it is so: " + check.rule.Title}
 		if fault := check.fault(subject.Settings); fault != "" {
 			outcome = Related{check.rule.ID, finding.Fail, fault}
 		}

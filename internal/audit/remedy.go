@@ -43,9 +43,10 @@ func composeOf(labels map[string]string) *Compose {
 
 // Remedy is what to do about a container that does not pass.
 type Remedy struct {
-	// Certain: no doubt is known about List. Otherwise it is to be proved before it is
-	// relied on.
+	// Certain: what was observed is enough for List by the thresholds, or it is Proved.
+	// Otherwise it is to be proved before it is relied on.
 	Certain bool `json:"certain"`
+	Proved  bool `json:"proved"`
 	// List is what to grant; nil if that is not known.
 	List *capability.Set `json:"list,omitempty"`
 	// Run are the commands that create the container again with List, for a shell;
@@ -79,8 +80,18 @@ func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy
 	}
 	list := e.summary.List()
 	recreation := again(list)
-	r.List, r.Certain = &list, len(e.doubts()) == 0
-	if r.Certain {
+	// Of what else --privileged gives, the use was not observed.
+	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
+	if e.summary.Stops == 0 && !r.Proved {
+		r.Notes = append(r.Notes, "its stop was not seen: what it needs only then is not known")
+	}
+	for _, c := range list.Sorted() {
+		if !c.Named() {
+			r.Certain = false
+			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, and engines take names only", c))
+		}
+	}
+	if r.Proved {
 		r.Prove = ""
 	}
 	switch c := e.container; {
@@ -90,30 +101,33 @@ func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy
 		r.Compose = composeLines(*c.Compose, list, c.Grants.Privileged)
 		r.Up = composeUp(*c.Compose)
 	default:
-		r.Run, r.Untranslated, r.Notes = recreation.Lines(), recreation.Untranslated, recreation.Notes
+		r.Run, r.Untranslated = recreation.Lines(), recreation.Untranslated
+		r.Notes = append(r.Notes, recreation.Notes...)
 	}
 	return r
 }
 
 // observe are the commands that see the container from its start on, for as long as is
-// wanted, and judge it by that.
+// wanted, and how it stops, and judge it by that.
 func (e evidence) observe() []string {
-	name := e.container.Name
-	again := "start"
+	name, options, named := e.container.Name, "", " "+dockerrun.Quote(e.container.Name)
+	start, stop := []string{"docker", "start", name}, []string{"docker", "stop", name}
 	if e.container.Running {
-		again = "restart"
+		start = []string{"docker", "restart", name}
+		stop = start
 	}
-	options := ""
-	start := dockerrun.Line([]string{"docker", again, name})
 	if service := e.container.Service; service != "" {
-		name, start = service, dockerrun.Line([]string{"docker", "service", "update", "--force", service})
-		options = "--all-containers --label=com.docker.swarm.service.name=" + dockerrun.Quote(service) + " "
+		named = "" // its tasks will have other names
+		name, options = service, "--all-containers --label=com.docker.swarm.service.name="+dockerrun.Quote(service)+" "
+		start = []string{"docker", "service", "update", "--force", service}
+		stop = start
 	}
 	seconds := int(math.Ceil(e.thresholds.Observed.Seconds()))
+	script := fmt.Sprintf("%s && sleep %d && %s", dockerrun.Line(start), seconds, dockerrun.Line(stop))
 	file := dockerrun.Quote("./" + name + ".json")
 	return []string{
-		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", file, options, dockerrun.Quote(fmt.Sprintf("%s && sleep %d", start, seconds))),
-		fmt.Sprintf("capmon audit --profile=%s %s", file, dockerrun.Quote(e.container.Name)),
+		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", file, options, dockerrun.Quote(script)),
+		fmt.Sprintf("capmon audit --profile=%s%s", file, named),
 	}
 }
 
@@ -171,19 +185,22 @@ func (r Remedy) Text() string {
 		comment("to find out what it needs, from its start on:")
 		lines = append(lines, r.Observe...)
 	}
-	if r.Prove != "" {
+	if r.Prove != "" && !r.Certain {
 		comment("to prove what it needs, with a command in place of TEST that succeeds while it works:")
 		lines = append(lines, "#   "+r.Prove)
 	}
 	if r.List == nil {
 		return strings.Join(lines, "\n")
 	}
-	prefix := ""
-	if r.Certain {
-		comment("with what it needs: " + either(names(*r.List), "no capability"))
-	} else {
+	prefix, list := "", either(names(*r.List), "no capability")
+	switch {
+	case r.Proved:
+		comment("with what it is proved to need: " + list)
+	case r.Certain:
+		comment("with what it was seen to need (capmon verify can prove it): " + list)
+	default:
 		prefix = "#   "
-		comment("with what it was seen to need, which is not certain to be all: " + either(names(*r.List), "no capability"))
+		comment("with what it was seen to need, which is not certain to be all: " + list)
 	}
 	for _, command := range r.Run {
 		lines = append(lines, prefix+command)

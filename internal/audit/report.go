@@ -62,11 +62,20 @@ func writeJSON(out io.Writer, audit Audit) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
+	t := audit.Thresholds
 	return encoder.Encode(struct {
-		Schema int            `json:"schema"`
-		Rules  []finding.Rule `json:"rules"`
+		Schema     int            `json:"schema"`
+		Rules      []finding.Rule `json:"rules"`
+		Thresholds jsonThresholds `json:"thresholds"`
 		Audit
-	}{schema, Rules(), audit})
+	}{schema, Rules(), jsonThresholds{t.Observed.Seconds(), t.ObservedRisky.Seconds(), t.Runs, t.AnyStart}, audit})
+}
+
+type jsonThresholds struct {
+	Observed      float64 `json:"observedSeconds"`
+	ObservedRisky float64 `json:"observedRiskySeconds"`
+	Runs          int     `json:"runs"`
+	AnyStart      bool    `json:"anyStart"`
 }
 
 // findings are the audit in the forms that other programs read.
@@ -123,7 +132,13 @@ func (c *Container) grantsText() string {
 		return fmt.Sprintf("the default %d", g.Default.Len())
 	}
 	var parts []string
-	if !g.Default.Empty() {
+	switch {
+	case g.Default.Empty():
+	case g.Dropped.Empty():
+		parts = append(parts, fmt.Sprintf("the default %d", g.Default.Len()))
+	case g.Dropped.Len() < g.Default.Len():
+		parts = append(parts, fmt.Sprintf("the default without %s", names(g.Dropped)))
+	default:
 		parts = append(parts, names(g.Default))
 	}
 	if !g.Added.Empty() {

@@ -16,12 +16,11 @@ import (
 type Thresholds struct {
 	// Observed is how long the workload has to have been seen running, over all runs;
 	// ObservedRisky the same for NET_RAW and for capabilities as mighty as SYS_ADMIN.
-	Observed      time.Duration `json:"observed"`
-	ObservedRisky time.Duration `json:"observedRisky"`
+	Observed, ObservedRisky time.Duration
 	// Runs is how many runs have to have been seen.
-	Runs int `json:"runs"`
+	Runs int
 	// AnyStart: it need not have been seen from its start on.
-	AnyStart bool `json:"anyStart"`
+	AnyStart bool
 }
 
 // mighty are the capabilities that amount to being root on the host, or come close: most
@@ -76,7 +75,7 @@ func (e evidence) observation() *Observation {
 		return nil
 	}
 	return &Observation{
-		Seconds: s.Observed.Seconds(), Runs: s.Runs, Starts: s.Starts, Since: s.Since, Used: s.Needs(), List: s.List(), Unused: e.unused(),
+		Seconds: s.Observed.Seconds(), Runs: s.Runs, Starts: s.Starts, Stops: s.Stops, Since: s.Since, Used: s.Needs(), List: s.List(), Unused: e.unused(),
 		Proved: e.proved(), Minimal: e.minimal(), Doubts: append([]string{}, e.doubts()...),
 	}
 }
@@ -95,7 +94,7 @@ func (e evidence) status() (finding.Status, []string) {
 	}
 	var reasons []string
 	if e.container.Grants.Dropped.Empty() {
-		reasons = append(reasons, fmt.Sprintf("all %d capabilities of Docker's default are granted, none was dropped", capability.DockerDefault().Len()))
+		reasons = append(reasons, fmt.Sprintf("all %d capabilities of Docker's default are granted", capability.DockerDefault().Len()))
 	}
 	if unused := e.proveUnused(); !unused.Empty() {
 		return finding.Fail, append(append(reasons, e.faults(unused)...), e.doubts()...)
@@ -140,20 +139,23 @@ func (e evidence) proveUnused() capability.Set {
 
 // faults say which capabilities are granted and not needed, NET_RAW first.
 func (e evidence) faults(unused capability.Set) []string {
-	word := "is granted and was never used"
+	one, several := "is granted and was never used", "are granted and were never used"
 	if e.proved() {
-		word = "is granted and proved unneeded"
+		one, several = "is granted and proved unneeded", "are granted and proved unneeded"
 	}
 	var faults []string
-	if unused.Has(capability.NetRaw) {
-		faults = append(faults, "NET_RAW "+word)
+	fault := func(set capability.Set, what string) {
+		switch set.Len() {
+		case 0:
+		case 1:
+			faults = append(faults, names(set)+what+one)
+		default:
+			faults = append(faults, names(set)+what+several)
+		}
 	}
-	if grave := unused.Intersect(mighty); !grave.Empty() {
-		faults = append(faults, fmt.Sprintf("%s, as good as root on the host, %s", names(grave), word))
-	}
-	if rest := unused.Minus(mighty).Without(capability.NetRaw); !rest.Empty() {
-		faults = append(faults, fmt.Sprintf("%s %s", names(rest), word))
-	}
+	fault(unused.Intersect(capability.Of(capability.NetRaw)), " ")
+	fault(unused.Intersect(mighty), ", as good as root on the host, ")
+	fault(unused.Minus(mighty).Without(capability.NetRaw), " ")
 	return faults
 }
 

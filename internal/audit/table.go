@@ -26,7 +26,7 @@ func writeTable(out io.Writer, audit Audit) error {
 			line("  hint: %s", printable.Text(hint))
 		}
 		for _, r := range c.failedRelated() {
-			line("  %s: %s", strings.Replace(r.Rule, "-", " ", 1), r.Text)
+			line("  %s: %s", strings.Replace(r.Rule, "-", " ", 1), printable.Text(r.Text))
 		}
 		if remedy := c.Remedy.Text(); remedy != "" {
 			line("")

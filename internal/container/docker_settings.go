@@ -18,8 +18,9 @@ type Settings struct {
 	// HostConfig and Config are the engine's answer itself, with the fields that this
 	// capmon has no names for.
 	HostConfig, Config map[string]json.RawMessage
-	// Image is the configuration of its image; the zero value if the image is gone.
-	Image dockerspec.DockerOCIImageConfig
+	// Image is the configuration of its image; nothing is in it if ImageGone.
+	Image     dockerspec.DockerOCIImageConfig
+	ImageGone bool
 	// ImageMoved: the name that the container was created with means another image now,
 	// or none.
 	ImageMoved bool
@@ -49,7 +50,9 @@ func (d *Docker) Settings(ctx context.Context, id string) (Settings, error) {
 	}); err != nil {
 		return Settings{}, fmt.Errorf("inspecting container %s: %w", id, err)
 	}
-	if image, err := d.client.ImageInspect(ctx, inspected.Image); err == nil && image.Config != nil {
+	if image, err := d.client.ImageInspect(ctx, inspected.Image); err != nil {
+		settings.ImageGone = true
+	} else if image.Config != nil {
 		settings.Image = *image.Config
 	}
 	named, err := d.client.ImageInspect(ctx, inspected.Config.Image)

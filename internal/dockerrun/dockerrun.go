@@ -134,7 +134,10 @@ func zero(value json.RawMessage) bool {
 func (b *builder) recreation(grant capability.Set) Recreation {
 	name := strings.TrimPrefix(b.Container.Name, "/")
 	image := b.Container.Config.Image
-	if b.ImageMoved {
+	switch {
+	case b.ImageGone: // all that came from it is spelled out
+		b.cannot("Image", "it is gone: pull or build "+image+" before")
+	case b.ImageMoved:
 		image = b.Container.Image
 		b.result.Notes = append(b.result.Notes, "the image is named by its ID, since its name has come to mean another one")
 	}

@@ -254,6 +254,21 @@ func TestAMovedImageIsNamedByItsID(t *testing.T) {
 	}
 }
 
+func TestAGoneImageIsSaid(t *testing.T) {
+	s := engine.Settings{ImageGone: true, ImageMoved: true, Container: container.InspectResponse{
+		ContainerJSONBase: &container.ContainerJSONBase{ID: strings.Repeat("a", 64), Name: "/web", Image: "sha256:1", HostConfig: &container.HostConfig{}},
+		Config:            &container.Config{Image: "app:1", Env: []string{"FROM=image"}, Entrypoint: []string{"/bin/app", "-v"}, Hostname: "aaaaaaaaaaaa"},
+	}}
+	got := Of(s, 0, nil)
+	want := []string{"docker rm web", "docker create --name=web --env=FROM=image --entrypoint=/bin/app --cap-drop=ALL app:1 -v"}
+	if diff := cmp.Diff(want, got.Lines()); diff != "" {
+		t.Error(diff)
+	}
+	if len(got.Untranslated) != 1 || !strings.Contains(got.Untranslated[0], "pull or build app:1") {
+		t.Errorf("%q", got.Untranslated)
+	}
+}
+
 func TestPrivilegesGo(t *testing.T) {
 	t.Parallel()
 	name := unused()

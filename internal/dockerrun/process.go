@@ -8,17 +8,17 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// shortID is how much of its ID a container has for a host name.
-const shortID = 12
-
 // identity is who it is: names, labels, logs.
 func (b *builder) identity() {
 	c := b.Container.Config
 	b.add("--name", strings.TrimPrefix(b.Container.Name, "/"))
 	b.config("Hostname", "Domainname", "Labels", "Image")
 	mode := b.Container.HostConfig.NetworkMode
-	if !mode.IsContainer() && c.Hostname != b.Container.ID[:min(len(b.Container.ID), shortID)] && !(mode.IsHost() && c.Hostname == b.Hostname) &&
-		!b.Container.HostConfig.UTSMode.IsHost() {
+	switch {
+	case mode.IsContainer(), b.Container.HostConfig.UTSMode.IsHost(): // another one's
+	case mode.IsHost() && c.Hostname == b.Hostname:
+	case strings.HasPrefix(b.Container.ID, c.Hostname): // the engine's choice
+	default:
 		b.add("--hostname", c.Hostname)
 	}
 	if !mode.IsContainer() {
@@ -155,7 +155,7 @@ func (b *builder) running() {
 		b.add("--log-driver", h.LogConfig.Type)
 		b.addMap("--log-opt", h.LogConfig.Config)
 	}
-	if h.Runtime != b.Settings.Runtime {
+	if h.Runtime != b.Runtime {
 		b.add("--runtime", h.Runtime)
 	}
 	if h.Init != nil {

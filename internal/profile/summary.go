@@ -13,8 +13,9 @@ import (
 // image, come to.
 type Summary struct {
 	Container Container
-	// Runs that were added up, and Starts of them whose workload was seen from its start on.
-	Runs, Starts int
+	// Runs that were added up; of those, Starts were seen from the workload's start on, and
+	// Stops to its end.
+	Runs, Starts, Stops int
 	// Observed is how long the workload was seen running, over all runs.
 	Observed         time.Duration
 	Running, Existed bool
@@ -92,6 +93,9 @@ func (s *Summary) add(run Run) {
 		s.Observed += run.Ended.Sub(*run.Started)
 		if !run.Existed {
 			s.Starts++
+		}
+		if !run.Running {
+			s.Stops++
 		}
 		if !slices.Contains(s.Users, run.User) {
 			s.Users = append(s.Users, run.User)

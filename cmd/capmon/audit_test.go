@@ -1,0 +1,429 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/joshdk/go-junit"
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+	"github.com/xeipuuv/gojsonschema"
+	"golang.org/x/net/html"
+	"golang.org/x/sync/errgroup"
+)
+
+// audited is a container of a host that is audited.
+type audited struct {
+	name    string
+	options []string
+	// does is what it does before it says "done" and waits to be told to end.
+	does string
+	// ends: it ends after that.
+	ends bool
+	// unseen: it is not run while capmon watches.
+	unseen bool
+
+	// What a person works out by hand: the status; words that the reasons contain; what it
+	// needs; which of the related paragraphs fail beside 5.26.
+	status  string
+	reasons []string
+	needs   []string
+	related []string
+}
+
+const (
+	owns  = "touch /tmp/f && chown 5 /tmp/f"
+	pings = "probe rawsock"
+)
+
+func hostToAudit(directory, volume string) []audited {
+	return []audited{
+		{name: "default", does: owns, status: "fail", needs: caps("CHOWN"),
+			reasons: []string{"all 14 capabilities of Docker's default are granted", "NET_RAW is granted and was never used", "AUDIT_WRITE, DAC_OVERRIDE, FOWNER"}},
+		{name: "exact", options: grant("CHOWN"), does: owns, status: "pass", needs: caps("CHOWN"), reasons: []string{"seen to use: CHOWN"}},
+		{name: "noraw", options: []string{"--cap-drop=NET_RAW"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"AUDIT_WRITE, DAC_OVERRIDE"}},
+		{name: "rawonly", options: grant("CHOWN", "NET_RAW"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"NET_RAW is granted and was never used"}},
+		{name: "privileged", options: []string{"--privileged"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"it is privileged"}, related: []string{"CIS-5.5", "CIS-5.22"}},
+		{name: "admin", options: grant("CHOWN", "SYS_ADMIN"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"SYS_ADMIN, as good as root on the host, is granted and was never used"}},
+		{name: "stopped", options: grant("KILL", "CHOWN"), does: owns, ends: true, status: "fail", needs: caps("CHOWN"), reasons: []string{"KILL is granted and was never used"}},
+		{name: "nothing", options: grant(), does: "true", status: "pass", reasons: []string{"no capability"}},
+		{name: "unseen", options: grant("CHOWN"), does: owns, unseen: true, status: "manual", reasons: []string{"it was never observed"}},
+		{name: "unseendefault", does: owns, unseen: true, status: "fail", reasons: []string{"all 14 capabilities", "it was never observed"}},
+		{name: "hostnetwork", options: append(grant("NET_RAW"), "--network=host"), does: pings, status: "pass", needs: caps("NET_RAW"), related: []string{"CIS-5.10"}},
+		{name: "restricted", options: []string{"--security-opt=no-new-privileges"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"NET_RAW"}},
+		{name: "user", options: []string{"--user=1000"}, does: "touch /tmp/f", status: "fail", reasons: []string{"all 14"}},
+		{name: "namespaces", options: append(grant(), "--pid=host", "--ipc=host", "--uts=host", "--security-opt=seccomp=unconfined"), does: "true", status: "pass",
+			related: []string{"CIS-5.16", "CIS-5.17", "CIS-5.21", "CIS-5.22"}},
+		{name: "options", options: []string{
+			"--env=WORDS=it's \"two\"\nlines $HOME", "--volume=" + volume + ":/data", "--volume=" + directory + ":/bound:ro", "--publish=127.0.0.1::80",
+			"--label=evil=<script>alert(1)</script>\x1b[31m=cmd|' /C calc'!A0", "--memory=64m", "--workdir=/data", "--hostname=web", "--restart=unless-stopped",
+		}, does: `[ "$WORDS" = 'it'"'"'s "two"` + "\n" + `lines $HOME' ] && rm -f copy && cat /bound/file >copy && chown 5 copy && [ "$(hostname)" = web ]`, status: "fail", needs: caps("CHOWN"), reasons: []string{"NET_RAW"}},
+	}
+}
+
+// grant are the options that grant just these.
+func grant(capabilities ...string) []string {
+	options := []string{"--cap-drop=ALL"}
+	for _, c := range capabilities {
+		options = append(options, "--cap-add="+c)
+	}
+	return options
+}
+
+func (a audited) container() string { return "audit-" + a.name }
+
+func (a audited) command() []string {
+	if a.ends {
+		return sh(a.does + " && echo done")
+	}
+	return sh(a.does + " && echo done || exit 1; trap exit TERM; sleep 1000 & wait")
+}
+
+func (a audited) create(t *testing.T) {
+	t.Helper()
+	mustExecute(t, slices.Concat([]string{"docker", "create", "--name", a.container()}, a.options, []string{"bb"}, a.command())...)
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", a.container()) })
+}
+
+// works waits until a container has done its work.
+func works(container string) error {
+	logs := exec.Command("docker", "logs", "--follow", container)
+	out, err := logs.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := logs.Start(); err != nil {
+		return err
+	}
+	defer func() {
+		_ = logs.Process.Kill()
+		_ = logs.Wait()
+	}()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if lines.Text() == "done" {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s has ended and not done its work", container)
+}
+
+// auditReport is what the tests read of an audit's JSON.
+type auditReport struct {
+	Schema     int
+	Containers []struct {
+		Name, Status string
+		Reasons      []string
+		Remedy       struct {
+			Certain                          bool
+			List, Run, Untranslated, Compose []string
+			Observe                          []string
+			Up, Service, Prove               string
+		}
+		Observation *struct{ Used []string }
+		Related     []struct{ Rule, Status string }
+	}
+}
+
+func (r auditReport) of(t *testing.T, name string) int {
+	t.Helper()
+	for i, c := range r.Containers {
+		if c.Name == name {
+			return i
+		}
+	}
+	t.Fatalf("%s was not audited", name)
+	return 0
+}
+
+func auditAs(t *testing.T, code int, args ...string) auditReport {
+	t.Helper()
+	r := execute(t, slices.Concat([]string{binary, "audit", "-o", "json"}, args)...)
+	if r.code != code {
+		t.Fatalf("audit %q: exit code %d, want %d\n%s", args, r.code, code, r.stderr)
+	}
+	var report auditReport
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
+		t.Fatalf("%v\n%s", err, r.stdout)
+	}
+	return report
+}
+
+func TestAuditOfAHost(t *testing.T) {
+	directory, volume := openDirectory(t), "audit-volume"
+	if err := os.WriteFile(filepath.Join(directory, "file"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	mustExecute(t, "docker", "volume", "create", volume)
+	t.Cleanup(func() { mustExecute(t, "docker", "volume", "rm", "-f", volume) })
+	file := composeFile(t, `
+services:
+  owner:
+    image: bb
+    command: [sh, -c, "touch /tmp/f && chown 5 /tmp/f && echo done; trap exit TERM; sleep 1000 & wait"]
+    cap_add: [SYS_TIME]
+`)
+	t.Cleanup(func() { mustExecute(t, "docker", "compose", "-f", file, "down") })
+	mustExecute(t, "docker", "compose", "-f", file, "create")
+	const composed = "verify-compose-owner-1"
+
+	host := hostToAudit(directory, volume)
+	names, watched := []string{composed}, []string{composed}
+	for _, a := range host {
+		a.create(t)
+		names = append(names, a.container())
+		if !a.unseen {
+			watched = append(watched, a.container())
+		}
+	}
+	profile := filepath.Join(directory, "profile.json")
+	script := "docker start " + strings.Join(watched, " ")
+	for _, name := range watched {
+		script += "\ngrep --quiet --max-count=1 --line-regexp done < <(exec docker logs --follow " + name + " 2>&1)"
+	}
+	mustExecute(t, binary, "profile", "--save", profile, "--", "bash", "-ec", script)
+	judge := slices.Concat([]string{"--profile", profile, "--min-observed=1ms"}, names)
+
+	before := auditAs(t, 1, judge...)
+	if before.Schema != 1 || len(before.Containers) != len(names) {
+		t.Fatalf("schema %d, %d containers", before.Schema, len(before.Containers))
+	}
+	for _, a := range host {
+		c := before.Containers[before.of(t, a.container())]
+		if c.Status != a.status {
+			t.Errorf("%s: %s (%q), want %s", a.name, c.Status, c.Reasons, a.status)
+		}
+		for _, reason := range a.reasons {
+			if !strings.Contains(strings.Join(c.Reasons, "\n"), reason) {
+				t.Errorf("%s: reasons %q, want %q", a.name, c.Reasons, reason)
+			}
+		}
+		if !a.unseen {
+			same(t, a.name+": used", c.Observation.Used, a.needs)
+		}
+		var failed []string
+		for _, r := range c.Related {
+			if r.Status == "fail" {
+				failed = append(failed, r.Rule)
+			}
+		}
+		want := slices.Clone(a.related)
+		if a.name != "restricted" {
+			want = append(want, "CIS-5.26")
+		}
+		same(t, a.name+": other paragraphs", failed, want)
+		known := a.status == "fail" && !a.unseen
+		if known != (len(c.Remedy.Run) > 0) || c.Remedy.Certain != (known && a.name != "privileged") || len(c.Remedy.Untranslated) > 0 {
+			t.Errorf("%s: %s, and the remedy is %+v", a.name, c.Status, c.Remedy)
+		}
+	}
+	t.Run("formats", func(t *testing.T) { auditFormats(t, judge, len(names)) })
+	t.Run("a short observation proves nothing", func(t *testing.T) {
+		report := auditAs(t, 1, "--profile", profile, "audit-noraw", "audit-default", "audit-exact", "audit-admin", "audit-nothing")
+		for name, want := range map[string]string{"noraw": "manual", "default": "fail", "exact": "pass", "admin": "manual", "nothing": "pass"} {
+			c := report.Containers[report.of(t, "audit-"+name)]
+			if c.Status != want || c.Remedy.Certain || want != "pass" && len(c.Remedy.Observe) == 0 {
+				t.Errorf("%s: %s, %q; want %s and what to run", name, c.Status, c.Reasons, want)
+			}
+		}
+	})
+	t.Run("of what runs already", func(t *testing.T) {
+		args := []string{"--for=1s", "--min-observed=1ms", "audit-noraw", "audit-nothing", "audit-unseen"}
+		report := auditAs(t, 0, args...)
+		for name, want := range map[string]string{"noraw": "its start was not seen", "nothing": "no capability", "unseen": "it was never observed"} {
+			if c := report.Containers[report.of(t, "audit-"+name)]; !strings.Contains(strings.Join(c.Reasons, "\n"), want) {
+				t.Errorf("%s: %q, want %q", name, c.Reasons, want)
+			}
+		}
+		if c := auditAs(t, 1, append(args, "--any-start")...); c.Containers[0].Name != "audit-noraw" || c.Containers[0].Status != "fail" {
+			t.Errorf("%+v", c.Containers)
+		}
+	})
+	t.Run("what to run finds out", func(t *testing.T) { auditObserves(t) })
+	auditProved(t, directory)
+
+	// Every remedy is executed, as it is printed.
+	var remedies errgroup.Group
+	for _, a := range host {
+		c := before.Containers[before.of(t, a.container())]
+		if len(c.Remedy.Run) == 0 {
+			continue
+		}
+		remedies.Go(func() error {
+			script := strings.Join(append(slices.Clone(c.Remedy.Run), "docker start "+a.container()), "\n")
+			if out, err := exec.Command("bash", "-ec", script).CombinedOutput(); err != nil {
+				return fmt.Errorf("%s\n%w\n%s", script, err, out)
+			}
+			return works(a.container())
+		})
+	}
+	remedies.Go(func() error { return followCompose(file, before, before.of(t, composed)) })
+	if err := remedies.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	after := auditAs(t, 1, judge...)
+	for _, a := range append(host, audited{name: "compose"}) {
+		name := a.container()
+		if a.name == "compose" {
+			name = composed
+		}
+		c := after.Containers[after.of(t, name)]
+		want := "pass"
+		if a.unseen {
+			want = a.status
+		}
+		if c.Status != want {
+			t.Errorf("%s after the remedy: %s (%q), want %s", name, c.Status, c.Reasons, want)
+		}
+	}
+	// The grants alone take no rights but the engine's socket.
+	r := execute(t, "setpriv", "--bounding-set=-all", "--inh-caps=-all", binary, "audit", "--static", "audit-default", "audit-nothing")
+	if r.code != 0 || !strings.Contains(r.stdout, "0 fail, 1 manual, 1 pass, of 2 containers") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	if r := execute(t, binary, "audit", "--static", "--strict", "audit-nothing"); r.code != exitFound {
+		t.Errorf("strictly, 5.26 counts: exit code %d\n%s", r.code, r.stdout)
+	}
+}
+
+// followCompose puts the lines into the file and brings them into effect.
+func followCompose(file string, report auditReport, at int) error {
+	remedy := report.Containers[at].Remedy
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	edited := strings.Replace(string(text), "    cap_add: [SYS_TIME]\n", strings.Join(remedy.Compose[2:], "\n")+"\n", 1)
+	if err := os.WriteFile(file, []byte(edited), 0o600); err != nil {
+		return err
+	}
+	if out, err := exec.Command("bash", "-ec", remedy.Up).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s\n%w\n%s", remedy.Up, err, out)
+	}
+	return works(report.Containers[at].Name)
+}
+
+// auditObserves runs the commands that the audit gives to find out what is not known.
+func auditObserves(t *testing.T) {
+	report := auditAs(t, 0, "--static", "--min-observed=1s", "audit-unseen")
+	directory := t.TempDir()
+	if err := os.Symlink(binary, filepath.Join(directory, "capmon")); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", "-ec", strings.Join(report.Containers[0].Remedy.Observe, "\n"))
+	cmd.Dir, cmd.Env = directory, append(os.Environ(), "PATH="+directory+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "it is granted only what it was seen to use: CHOWN") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// auditProved: what was proved counts, whatever was granted, and for as short as it ran.
+func auditProved(t *testing.T, directory string) {
+	t.Helper()
+	proof := filepath.Join(directory, "proof.json")
+	mustExecute(t, slices.Concat([]string{binary, "verify", "--save", proof, "--", "docker", "run", "--name", "audit-proved"}, grant("CHOWN"), []string{"bb"}, sh(owns))...)
+	for _, test := range []struct {
+		options []string
+		code    int
+		status  string
+		reason  string
+	}{
+		{grant("CHOWN"), 0, "pass", "granted only what is proved needed: CHOWN"},
+		{grant("CHOWN", "KILL"), 1, "fail", "KILL is granted and proved unneeded"},
+	} {
+		mustExecute(t, slices.Concat([]string{"docker", "create", "--name", "audit-proved"}, test.options, []string{"bb", "true"})...)
+		report := auditAs(t, test.code, "--profile", proof, "audit-proved")
+		if c := report.Containers[0]; c.Status != test.status || !slices.Contains(c.Reasons, "it is "+test.reason) && !slices.Contains(c.Reasons, test.reason) {
+			t.Errorf("%v: %s, %q", test.options, c.Status, c.Reasons)
+		}
+		mustExecute(t, "docker", "rm", "-f", "audit-proved")
+	}
+}
+
+// auditFormats reads each form with a parser of its own.
+func auditFormats(t *testing.T, judge []string, containers int) {
+	write := func(format string) []byte {
+		r := execute(t, slices.Concat([]string{binary, "audit", "-o", format}, judge)...)
+		if r.code != exitFound || r.stderr != "" {
+			t.Fatalf("%s: exit code %d\n%s", format, r.code, r.stderr)
+		}
+		if strings.Contains(r.stdout, "\x1b") {
+			t.Errorf("%s: an escape sequence", format)
+		}
+		return []byte(r.stdout)
+	}
+	const rules = 9
+
+	log, err := sarif.FromBytes(write("sarif"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Validate(); err != nil {
+		t.Error(err)
+	}
+	if n := len(log.Runs[0].Results); n != containers*rules || len(log.Runs[0].Tool.Driver.Rules) != rules {
+		t.Errorf("SARIF: %d results, %d rules", n, len(log.Runs[0].Tool.Driver.Rules))
+	}
+
+	suites, err := junit.Ingest(write("junit"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if totals := suites[0].Totals; len(suites) != rules || totals.Tests != containers || totals.Skipped != 1 || totals.Passed != 4 {
+		t.Errorf("JUnit: %d suites, the first of %+v", len(suites), totals)
+	}
+
+	rows, err := csv.NewReader(bytes.NewReader(write("csv"))).ReadAll()
+	if err != nil || len(rows) != 1+containers*rules {
+		t.Errorf("CSV: %d rows, %v", len(rows), err)
+	}
+
+	root, err := html.Parse(bytes.NewReader(write("html")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	elements := make(map[string]int)
+	for node := range root.Descendants() {
+		if node.Type == html.ElementNode {
+			elements[node.Data]++
+		}
+		for _, attribute := range node.Attr {
+			if strings.HasPrefix(attribute.Key, "on") || attribute.Key == "src" || attribute.Key == "href" {
+				t.Errorf("HTML: attribute %s", attribute.Key)
+			}
+		}
+	}
+	if elements["section"] != containers || elements["script"]+elements["link"]+elements["img"]+elements["iframe"] > 0 {
+		t.Errorf("HTML: elements %v", elements)
+	}
+
+	table := string(write("table"))
+	if strings.Count(table, "\nPASS  ")+strings.Count(table, "\nMANUAL  ")+strings.Count("\n"+table, "\nFAIL  ") != containers {
+		t.Errorf("table:\n%s", table)
+	}
+	validOSCAL(t, write("oscal"))
+}
+
+// validOSCAL checks the results by NIST's schema.
+func validOSCAL(t *testing.T, document []byte) {
+	t.Helper()
+	schema, err := os.ReadFile("../../internal/audit/testdata/oscal-ar-schema-1.0.6.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := gojsonschema.Validate(gojsonschema.NewBytesLoader(schema), gojsonschema.NewBytesLoader(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range result.Errors() {
+		t.Errorf("OSCAL: %s", fault)
+	}
+}

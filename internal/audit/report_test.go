@@ -1,0 +1,135 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/xeipuuv/gojsonschema"
+	"golang.org/x/net/html"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/finding"
+)
+
+// hostile are words that only an attacker chooses.
+var hostile = []string{
+	`"quotes" and 'others'`, "two\nlines", `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, "\x00\x1b[31mred\x07", "no UTF-8 \xff",
+	"=1+1", "{{.}}", "  blanks  ", strings.Repeat("ü", 255), "\u202e 北京", "",
+}
+
+func hostileAudit() Audit {
+	audit := Audit{Time: noon, Thresholds: thresholds}
+	list := capability.Of(capability.Chown)
+	for i, text := range hostile {
+		audit.Containers = append(audit.Containers, &Container{
+			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []finding.Status{finding.Fail, finding.Manual, finding.Pass}[i%3],
+			Grants: Grants{Set: &list}, Observation: &Observation{Used: list, List: list, Doubts: []string{text}}, Reasons: []string{text}, Hints: []string{text},
+			Remedy:  Remedy{List: &list, Run: []string{text}, Untranslated: []string{text}, Notes: []string{text}},
+			Related: []Related{{"CIS-5.5", finding.Fail, text}},
+		})
+	}
+	return audit
+}
+
+func write(t *testing.T, audit Audit, format Format) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := Write(&out, audit, format, "1.0 <b>"); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestNothingHostileLeavesItsPlace(t *testing.T) {
+	for _, format := range formats {
+		for _, forbidden := range []string{"\x1b", "\x00", "\x07", "\u202e"} {
+			if text := write(t, hostileAudit(), format); strings.Contains(text, forbidden) && (format != JSON && format != SARIF || forbidden != "\u202e") {
+				t.Errorf("%s contains %q", format, forbidden)
+			}
+		}
+	}
+}
+
+func TestHTMLHasNoElementsButItsOwn(t *testing.T) {
+	for name, audit := range map[string]Audit{"hostile": hostileAudit(), "empty": {Time: noon}} {
+		root, err := html.Parse(strings.NewReader(write(t, audit, HTML)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sections := 0
+		for node := range root.Descendants() {
+			switch node.Data {
+			case "section":
+				sections++
+			case "script", "img", "b", "link", "iframe":
+				if node.Type == html.ElementNode {
+					t.Errorf("%s: an element %s", name, node.Data)
+				}
+			}
+			for _, a := range node.Attr {
+				if strings.HasPrefix(a.Key, "on") || a.Key == "src" || a.Key == "href" {
+					t.Errorf("%s: an attribute %s", name, a.Key)
+				}
+			}
+		}
+		if sections != len(audit.Containers) {
+			t.Errorf("%s: %d sections", name, sections)
+		}
+	}
+}
+
+func TestOSCALIsValid(t *testing.T) {
+	schema, err := os.ReadFile("testdata/oscal-ar-schema-1.0.6.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, audit := range map[string]Audit{"hostile": hostileAudit(), "empty": {Time: noon}, "static": Of([]Subject{web(nil)}, Options{Time: noon, Last: capability.CheckpointRestore})} {
+		document := write(t, audit, OSCAL)
+		result, err := gojsonschema.Validate(gojsonschema.NewBytesLoader(schema), gojsonschema.NewStringLoader(document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, fault := range result.Errors() {
+			t.Errorf("%s: %s", name, fault)
+		}
+		var parsed struct {
+			Results struct {
+				Results []struct {
+					Findings []struct {
+						Target struct {
+							Status struct{ State, Reason string }
+						}
+					}
+				}
+			} `json:"assessment-results"`
+		}
+		if err := json.Unmarshal([]byte(document), &parsed); err != nil {
+			t.Fatal(err)
+		}
+		if name == "static" && (len(parsed.Results.Results[0].Findings) != len(Rules()) || parsed.Results.Results[0].Findings[0].Target.Status.State != "not-satisfied") {
+			t.Errorf("%+v", parsed)
+		}
+	}
+}
+
+func TestJSONKeepsWhatItWasGiven(t *testing.T) {
+	var got struct {
+		Schema int
+		Rules  []finding.Rule
+		Audit
+	}
+	if err := json.Unmarshal([]byte(write(t, hostileAudit(), JSON)), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Schema != 1 || len(got.Rules) != 9 || len(got.Containers) != len(hostile) {
+		t.Fatalf("schema %d, %d rules, %d containers", got.Schema, len(got.Rules), len(got.Containers))
+	}
+	for i, c := range got.Containers {
+		if c.Name != strings.ToValidUTF8(hostile[i], "\ufffd") {
+			t.Errorf("%q became %q", hostile[i], c.Name)
+		}
+	}
+}

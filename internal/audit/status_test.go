@@ -1,0 +1,298 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	engine "github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// noon is when everything here happens.
+var noon = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+
+// web is a container with the settings that change makes.
+func web(change func(*container.HostConfig, *container.Config)) Subject {
+	host, config := &container.HostConfig{}, &container.Config{Image: "nginx", Hostname: "web"}
+	if change != nil {
+		change(host, config)
+	}
+	return Subject{
+		Info: engine.Info{
+			ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:latest", ImageID: "sha256:1", Labels: config.Labels, Running: true,
+			CapAdd: host.CapAdd, CapDrop: host.CapDrop, Privileged: host.Privileged, SecurityOpt: host.SecurityOpt, Inspected: true,
+		},
+		Settings: engine.Settings{
+			Container: container.InspectResponse{
+				ContainerJSONBase: &container.ContainerJSONBase{ID: strings.Repeat("a", 64), Name: "/web", Image: "sha256:1", HostConfig: host, State: &container.State{Running: true}},
+				Config:            config,
+			},
+			Security: []string{"name=seccomp,profile=builtin"},
+		},
+	}
+}
+
+func granted(names ...string) Subject {
+	return web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop, h.CapAdd = []string{"ALL"}, names })
+}
+
+// ran is a run of web for so long with these uses.
+func ran(seen time.Duration, uses ...profile.Use) profile.Run {
+	return profile.Run{
+		ID: "o/1", Container: profile.Container{ID: strings.Repeat("b", 64), Name: "web", Image: "nginx:latest", ImageID: "sha256:1"},
+		Observation: profile.Observation{Start: noon.Add(-time.Second), End: noon.Add(seen)}, Started: &noon, Ended: noon.Add(seen), Uses: uses,
+	}
+}
+
+func used(c capability.Capability) profile.Use {
+	return profile.Use{Capability: c, Class: classify.Required, Granted: true, Program: "nginx", Call: "fchownat", Count: 1, First: noon, Last: noon}
+}
+
+func with(run profile.Run, change func(*profile.Run)) *profile.Profile {
+	if change != nil {
+		change(&run)
+	}
+	p := profile.New(run)
+	return &p
+}
+
+func proof(p *profile.Profile, set capability.Set, minimal bool, tried ...capability.Capability) *profile.Profile {
+	proof := profile.Proof{ID: "p", Time: noon, Container: p.Runs[0].Container, Set: set, Works: true, Minimal: minimal, Reasons: []string{"two runs disagreed"}}
+	for _, c := range tried {
+		proof.Members = append(proof.Members, profile.Member{Capability: c, Verdict: profile.Needed})
+	}
+	p.Proofs = append(p.Proofs, proof)
+	return p
+}
+
+var thresholds = Thresholds{Observed: 10 * time.Minute, ObservedRisky: time.Minute, Runs: 1}
+
+func TestStatuses(t *testing.T) {
+	const chown, raw, kill, admin = capability.Chown, capability.NetRaw, capability.Kill, capability.SysAdmin
+	long := ran(time.Hour, used(chown))
+	privileged := web(func(h *container.HostConfig, _ *container.Config) { h.Privileged = true })
+	alternative := used(capability.DACReadSearch)
+	alternative.Alternative = new(capability.Capability)
+	*alternative.Alternative = capability.DACOverride
+	doubtful := used(chown)
+	doubtful.Unsure = "the kernel does not tell"
+	var all []profile.Use
+	for _, c := range capability.DockerDefault().Sorted() {
+		all = append(all, used(c))
+	}
+
+	for _, test := range []struct {
+		name    string
+		subject Subject
+		profile *profile.Profile
+		change  func(*Thresholds)
+		want    finding.Status
+		reason  string
+		certain bool // the remedy
+		list    string
+	}{
+		{"static, the default", web(nil), nil, nil, finding.Fail, "all 14", false, "?"},
+		{"static, privileged", privileged, nil, nil, finding.Fail, "privileged", false, "?"},
+		{"static, something dropped", web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop = []string{"NET_RAW"} }), nil, nil, finding.Manual, "not looked at", false, "?"},
+		{"static, dropped and added again", web(func(h *container.HostConfig, _ *container.Config) {
+			h.CapDrop, h.CapAdd = []string{"NET_RAW"}, []string{"NET_RAW"}
+		}), nil, nil, finding.Fail, "all 14", false, "?"},
+		{"static, more than the default", web(func(h *container.HostConfig, _ *container.Config) { h.CapAdd = []string{"ALL"} }), nil, nil, finding.Fail, "all 14", false, "?"},
+		{"static, nothing", granted(), nil, nil, finding.Pass, "no capability", false, "?"},
+		{"a name that is none", granted("NO_SUCH"), with(long, nil), nil, finding.Manual, "cannot be told", false, "?"},
+
+		{"never observed", granted("CHOWN"), &profile.Profile{}, nil, finding.Manual, "never observed", false, "?"},
+		{"another container's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Name = "db" }), nil, finding.Manual, "never observed", false, "?"},
+		{"another image's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Image = "nginx:1" }), nil, finding.Manual, "never observed", false, "?"},
+		{"another build's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.ImageID = "sha256:2" }), nil, finding.Manual, "another build", false, "?"},
+		{"only set-up was seen", granted("CHOWN"), with(long, func(r *profile.Run) { r.Started = nil }), nil, finding.Manual, "never seen to start", false, "?"},
+
+		{"what is used", granted("CHOWN"), with(long, nil), nil, finding.Pass, "seen to use: CHOWN", false, "?"},
+		{"what is used, for a second", granted("CHOWN"), with(ran(time.Second, used(chown)), nil), nil, finding.Pass, "seen to use: CHOWN", false, "?"},
+		{"what is used, in an incomplete record", granted("CHOWN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"full"} }), nil, finding.Pass, "", false, "?"},
+		{"all of the default, used", web(nil), with(ran(time.Hour, all...), nil), nil, finding.Pass, "", false, "?"},
+		{"what may not be needed", granted("CHOWN"), with(ran(time.Hour, doubtful), nil), nil, finding.Manual, "CHOWN may not be needed", false, "?"},
+		{"used though another would do", granted("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH"), with(ran(time.Hour, used(chown), used(capability.DACOverride), alternative), nil), nil, finding.Pass, "", false, "?"},
+
+		{"the default, little used", web(nil), with(long, nil), nil, finding.Fail, "NET_RAW is granted and was never used", true, "CHOWN"},
+		{"the default, observed for too short", web(nil), with(ran(time.Second, used(chown)), nil), nil, finding.Fail, "observed for 1.0s", false, "CHOWN"},
+		{"privileged, observed", privileged, with(long, nil), nil, finding.Fail, "privileged", false, "CHOWN"},
+		{"unused", granted("CHOWN", "KILL"), with(long, nil), nil, finding.Fail, "KILL is granted and was never used", true, "CHOWN"},
+		{"unused, observed for too short", granted("CHOWN", "KILL"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Manual, "observed for 5m0s, and 10m0s are wanted", false, "?"},
+		{"risky and unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Fail, "SYS_ADMIN, as good as root on the host", false, "CHOWN"},
+		{"NET_RAW unused", granted("CHOWN", "NET_RAW"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Fail, "NET_RAW is granted and was never used", false, "CHOWN"},
+		{"risky, observed for too short", granted("CHOWN", "SYS_ADMIN"), with(ran(5*time.Second, used(chown)), nil), nil, finding.Manual, "observed for 5.0s", false, "?"},
+		{"other thresholds", granted("CHOWN", "KILL"), with(ran(5*time.Second, used(chown)), nil), func(t *Thresholds) { t.Observed = time.Second }, finding.Fail, "KILL", true, "CHOWN"},
+		{"more runs wanted", granted("CHOWN", "KILL"), with(long, nil), func(t *Thresholds) { t.Runs = 2 }, finding.Manual, "1 of its runs were observed, and 2 are wanted", false, "?"},
+
+		{"the start was not seen", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), nil, finding.Manual, "its start was not seen", false, "?"},
+		{"and that does not matter", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.AnyStart = true }, finding.Fail, "SYS_ADMIN", true, "CHOWN"},
+		{"the default, the start not seen", web(nil), with(long, func(r *profile.Run) { r.Existed = true }), nil, finding.Fail, "its start was not seen", false, "CHOWN"},
+		{"an incomplete record", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"the map was full"} }), nil, finding.Manual, "incomplete: the map was full", false, "?"},
+		{"programs gone too soon", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Unexamined = []string{"/bin/ping"} }), nil, finding.Manual, "/bin/ping", false, "?"},
+		{"system calls not recorded", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, finding.Manual, "only with SYS_ADMIN", false, "?"},
+		{"and another unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, finding.Fail, "KILL is granted and was never used", false, "CHOWN"},
+
+		{"proved", granted("CHOWN"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, finding.Pass, "proved needed: CHOWN", false, "?"},
+		{"more than proved", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, finding.Fail, "KILL is granted and proved unneeded", true, "CHOWN"},
+		{"used and proved unneeded", granted("CHOWN", "NET_RAW"), proof(with(ran(time.Second, used(chown), used(raw)), nil), capability.Of(chown), true, chown, raw), nil, finding.Fail, "NET_RAW is granted and proved unneeded", true, "CHOWN"},
+		{"needed though not observed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), true, chown, kill), nil, finding.Pass, "", false, "?"},
+		{"enough, not proved needed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), false, chown, kill), nil, finding.Manual, "two runs disagreed", false, "?"},
+		{"more was observed than tried", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown), used(kill)), nil), capability.Of(chown), true, chown), nil, finding.Pass, "", false, "?"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			options := Options{Profile: test.profile, Last: capability.CheckpointRestore, Thresholds: thresholds, Time: noon}
+			if test.change != nil {
+				test.change(&options.Thresholds)
+			}
+			c := Of([]Subject{test.subject}, options).Containers[0]
+			if c.Status != test.want || !strings.Contains(strings.Join(c.Reasons, "; "), test.reason) || len(c.Reasons) == 0 {
+				t.Errorf("%s, %q; want %s, %q", c.Status, c.Reasons, test.want, test.reason)
+			}
+			list := "?"
+			if c.Remedy.List != nil {
+				list = c.Remedy.List.String()
+			}
+			if list != test.list || c.Remedy.Certain != test.certain {
+				t.Errorf("the remedy grants %s, certain: %v; want %s, %v", list, c.Remedy.Certain, test.list, test.certain)
+			}
+			if known := c.Remedy.Text(); (c.Status == finding.Pass) != (known == "") {
+				t.Errorf("%s, and the remedy is %q", c.Status, known)
+			}
+		})
+	}
+}
+
+// What is not certain is no command, but a comment.
+func TestUncertainRemediesDoNotRun(t *testing.T) {
+	c := Of([]Subject{web(nil)}, Options{Profile: with(ran(time.Second, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+	var commands []string
+	for line := range strings.SplitSeq(c.Remedy.Text(), "\n") {
+		if !strings.HasPrefix(line, "#") {
+			commands = append(commands, line)
+		}
+	}
+	want := []string{"capmon profile --save=./web.json -- sh -c 'docker restart web && sleep 600 && docker restart web'", "capmon audit --profile=./web.json web"}
+	if !slices.Equal(commands, want) {
+		t.Errorf("%q", commands)
+	}
+	if !strings.Contains(c.Remedy.Text(), "#   docker run --detach --name=web") || !strings.Contains(c.Remedy.Text(), "#   capmon verify --test=TEST -- docker run") {
+		t.Error(c.Remedy.Text())
+	}
+}
+
+func TestServicesAreChangedAsServices(t *testing.T) {
+	labels := map[string]string{"com.docker.swarm.service.name": "www"}
+	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Labels = labels })
+	subject.Info.Name = "www.1.x"
+	p := with(ran(time.Hour, used(capability.Chown)), func(r *profile.Run) { r.Container.Labels, r.Container.Name = labels, "www.2.y" })
+	c := Of([]Subject{subject}, Options{Profile: p, Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+	want := "docker service update --cap-drop=RESET --cap-drop=ALL --cap-add=RESET --cap-add=CHOWN www"
+	if c.Service != "www" || c.Remedy.Service != want || len(c.Remedy.Run) > 0 || !strings.HasSuffix(c.Remedy.Text(), want) {
+		t.Errorf("%+v", c.Remedy)
+	}
+}
+
+func TestServicesOfComposeAreChangedInTheirFile(t *testing.T) {
+	labels := map[string]string{
+		"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "com.docker.compose.project.working_dir": "/srv/it's",
+		"com.docker.compose.project.config_files": "/srv/it's/a.yaml,/srv/it's/b.yaml",
+	}
+	options := Options{Profile: with(ran(time.Hour, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}
+	subject := web(func(h *container.HostConfig, c *container.Config) { c.Labels, h.Privileged = labels, true })
+	remedy := Of([]Subject{subject}, options).Containers[0].Remedy
+	lines := []string{"services:", "  web:", "    cap_drop: [ALL]", "    cap_add: [CHOWN]", "    privileged: false"}
+	up := `docker compose --project-name=shop '--project-directory=/srv/it'\''s' '--file=/srv/it'\''s/a.yaml' '--file=/srv/it'\''s/b.yaml' up --detach web`
+	if !slices.Equal(remedy.Compose, lines) || remedy.Up != up {
+		t.Errorf("%q\n%s", remedy.Compose, remedy.Up)
+	}
+	// Anybody can make up labels.
+	labels["com.docker.compose.service"] = "web\n    privileged: true"
+	if c := Of([]Subject{subject}, options).Containers[0]; c.Compose != nil || len(c.Remedy.Run) == 0 {
+		t.Errorf("%+v", c.Remedy)
+	}
+}
+
+func TestHints(t *testing.T) {
+	bind := func(call string) profile.Use {
+		use := used(capability.NetBindService)
+		use.Call = call
+		return use
+	}
+	raw := func(call string) profile.Use {
+		use := used(capability.NetRaw)
+		use.Call = call
+		return use
+	}
+	port := "--sysctl=net.ipv4.ip_unprivileged_port_start=80 lets"
+	ping := "ping_group_range"
+	for _, test := range []struct {
+		name    string
+		network container.NetworkMode
+		uses    []profile.Use
+		want    []string // what the hints contain
+	}{
+		{"ports", "", []profile.Use{bind("bind(AF_INET, port 443)"), bind("bind(AF_INET6, port 80)")}, []string{port}},
+		{"another use", "", []profile.Use{bind("bind(AF_INET, port 80)"), bind("execve")}, nil},
+		{"the host's ports", "host", []profile.Use{bind("bind(AF_INET, port 80)")}, nil},
+		{"echo", "", []profile.Use{raw("socket(AF_INET, SOCK_RAW, ICMP)")}, []string{ping}},
+		{"echo and more", "", []profile.Use{raw("socket(AF_INET, SOCK_RAW, ICMP)"), raw("socket(AF_PACKET, SOCK_RAW, ALL)")}, nil},
+		{"neither", "", []profile.Use{used(capability.Chown)}, nil},
+	} {
+		subject := web(func(h *container.HostConfig, _ *container.Config) { h.NetworkMode = test.network })
+		c := Of([]Subject{subject}, Options{Profile: with(ran(time.Hour, test.uses...), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+		if len(c.Hints) != len(test.want) || len(test.want) > 0 && !strings.Contains(c.Hints[0], test.want[0]) {
+			t.Errorf("%s: %q", test.name, c.Hints)
+		}
+	}
+}
+
+func TestRelatedParagraphs(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*container.HostConfig, *container.Config)
+		engine []string
+		want   string
+	}{
+		{"nothing set", nil, nil, "CIS-5.26"},
+		{"privileged", func(h *container.HostConfig, _ *container.Config) { h.Privileged = true }, nil, "CIS-5.5 CIS-5.22 CIS-5.26"},
+		{"privileged with a profile", func(h *container.HostConfig, _ *container.Config) {
+			h.Privileged, h.SecurityOpt = true, []string{"seccomp=builtin"}
+		}, nil, "CIS-5.5 CIS-5.26"},
+		{"the host's namespaces", func(h *container.HostConfig, _ *container.Config) {
+			h.NetworkMode, h.PidMode, h.IpcMode, h.UTSMode, h.UsernsMode = "host", "host", "host", "host", "host"
+		}, nil, "CIS-5.10 CIS-5.16 CIS-5.17 CIS-5.21 CIS-5.26 CIS-5.31"},
+		{"no new privileges", func(h *container.HostConfig, _ *container.Config) { h.SecurityOpt = []string{"no-new-privileges"} }, nil, ""},
+		{"no new privileges, the former spelling", func(h *container.HostConfig, _ *container.Config) { h.SecurityOpt = []string{"no-new-privileges:true"} }, nil, ""},
+		{"no new privileges, taken back", func(h *container.HostConfig, _ *container.Config) {
+			h.SecurityOpt = []string{"no-new-privileges=false"}
+		}, []string{"name=seccomp,profile=builtin", "name=no-new-privileges"}, "CIS-5.26"},
+		{"no new privileges on the engine", nil, []string{"name=seccomp,profile=builtin", "name=no-new-privileges"}, ""},
+		{"unconfined", func(h *container.HostConfig, _ *container.Config) { h.SecurityOpt = []string{"seccomp=unconfined"} }, nil, "CIS-5.22 CIS-5.26"},
+		{"unconfined by the engine", nil, []string{"name=seccomp,profile=unconfined"}, "CIS-5.22 CIS-5.26"},
+		{"an engine without seccomp", nil, []string{"name=apparmor"}, "CIS-5.22 CIS-5.26"},
+	} {
+		subject := web(test.change)
+		if test.engine != nil {
+			subject.Settings.Security = test.engine
+		}
+		a := Of([]Subject{subject}, Options{Last: capability.CheckpointRestore})
+		var failed []string
+		for _, r := range a.Containers[0].failedRelated() {
+			failed = append(failed, r.Rule)
+		}
+		if got := strings.Join(failed, " "); got != test.want {
+			t.Errorf("%s: %s fail, want %s", test.name, got, test.want)
+		}
+		if a.Containers[0].Status = finding.Pass; a.Failed(false) || a.Failed(true) != (test.want != "") {
+			t.Errorf("%s: fails %v, strictly %v", test.name, a.Failed(false), a.Failed(true))
+		}
+	}
+}

@@ -19,6 +19,7 @@
 #include "site.h"
 #include "memo.h"
 #include "outcome.h"
+#include "file.h"
 #include "watch.h"
 #include "turn.h"
 
@@ -33,10 +34,12 @@ const enum namespace_kind *namespace_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
 const enum condition *condition_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
+const enum naming *naming_type __attribute__((unused));
 const enum watch_kind *watch_kind_type __attribute__((unused));
 const enum event_kind *event_kind_type __attribute__((unused));
 const enum counter *counter_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
+const struct file_event *file_event_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -295,8 +298,11 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot)
 			key->phase = PHASE_WORKLOAD;
 		}
 	}
-	if (!count_memo(look) && record(key, asked->euid))
+	if (!count_memo(look) && record(key, asked->euid)) {
 		remember(slot);
+		if (is_of_file(key))
+			note_files(slot);
+	}
 	if (key->phase == PHASE_WORKLOAD)
 		follow_look(slot, asked->cred == (__u64)plain(task)->real_cred);
 	return 0;

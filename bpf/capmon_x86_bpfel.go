@@ -239,6 +239,7 @@ type CapmonFileEvent struct {
 type CapmonFileKey struct {
 	_          structs.HostLayout
 	Container  uint64
+	Site       [8]uint64
 	Inode      uint64
 	Device     uint32
 	Syscall    int32
@@ -310,11 +311,13 @@ type CapmonLook struct {
 		_      [3]byte
 		Args   [6]uint64
 	}
-	Key   CapmonCheckKey
-	Index uint32
-	Depth uint32
-	Known uint32
-	_     [4]byte
+	Key     CapmonCheckKey
+	Index   uint32
+	Depth   uint32
+	Known   uint32
+	Sampled uint32
+	Pad     uint32
+	_       [4]byte
 }
 
 type CapmonNamespaceKind uint32

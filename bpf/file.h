@@ -4,8 +4,9 @@
  * system call names: a path, with the directory that it begins at, or a descriptor. Where a
  * path leads user space finds out.
  *
- * Only checks come here that were not counted from memory (memo.h): of a kind that
- * is frequent some files may be missing, and the counts are of those that came.
+ * The first checks of each kind come here, and later those that were not counted from memory
+ * (memo.h) and a sample of those that were: of a frequent kind some files may be missing, and
+ * the counts are of the checks that came.
  */
 #ifndef CAPMON_FILE_H
 #define CAPMON_FILE_H
@@ -180,6 +181,7 @@ __noinline int note_file(__u32 slot, __u32 path, __u32 base, __u32 address, __u3
 	note->at = 0;
 	note->dentry = 0;
 	key->container = look->key.container;
+	__builtin_memcpy(key->site, look->key.site, sizeof(key->site));
 	__builtin_memcpy(key->comm, look->key.comm, COMM_LEN);
 	key->syscall = look->key.syscall;
 	key->compat = look->key.compat;

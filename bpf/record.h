@@ -18,7 +18,9 @@
 #define PATH_LEN 256
 #define NAME_LEN 160 /* bytes kept of a path that a system call names */
 #define FILE_CAPABILITIES 5 /* CAP_CHOWN to CAP_FSETID, which checks of files ask for */
-#define FILES_EACH 64 /* that a container may have of each of them, granted and refused */
+#define FILES_EACH                                                                     \
+	64 /* that a container may have of each, granted and refused; checks of a kind \
+	       that are looked at for their files */
 #define CHAIN_MAX 12 /* return addresses by which a chain of callers is known again */
 #define CHAIN_PARTS 3
 #define MEMOS 64 /* kinds of check that each CPU remembers; a power of two */
@@ -219,6 +221,7 @@ struct file_rule {
 /* A file that a check of a capability was made for, as the system call names it. */
 struct file_key {
 	__u64 container; /* as in check_key */
+	__u64 site[SITE_DEPTH]; /* likewise */
 	__u64 inode; /* of the base: the directory that the path begins at, or the open file */
 	__u32 device; /* its file system, as the kernel encodes it */
 	__s32 syscall; /* as in check_key */

@@ -20,6 +20,8 @@ type FileUse struct {
 	Granted    bool
 	// Call is the name of the system call.
 	Call string
+	// Stack as in Check, nil in an Event.
+	Stack []string
 	// Program, PID and UID as in Check, but that UID and GID are those by which the kernel
 	// grants access to files. The program chose its name and that of the file: any bytes.
 	Program       string
@@ -141,10 +143,10 @@ func fileRuleOf(name string) bpf.CapmonFileRule {
 	return rule
 }
 
-func (m *Monitor) readFiles() (map[uint64][]FileUse, error) {
+func (m *Monitor) readFiles(symbols *kernel.Symbols) (map[uint64][]FileUse, error) {
 	files := make(map[uint64][]FileUse)
 	err := entries(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
-		files[key.Container] = append(files[key.Container], m.fileUse(key, value))
+		files[key.Container] = append(files[key.Container], m.fileUse(symbols, key, value))
 	})
 	return files, err
 }
@@ -155,11 +157,11 @@ func (m *Monitor) fileEvent(sample []byte) (*FileUse, error) {
 	if err := binary.Read(bytes.NewReader(sample), binary.NativeEndian, &raw); err != nil {
 		return nil, fmt.Errorf("reading an event of a file: %w", err)
 	}
-	use := m.fileUse(&raw.Key, &raw.Value)
+	use := m.fileUse(nil, &raw.Key, &raw.Value)
 	return &use, nil
 }
 
-func (m *Monitor) fileUse(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) FileUse {
+func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) FileUse {
 	use := FileUse{
 		Capability: capability.Capability(key.Capability),
 		Granted:    key.Granted != 0,
@@ -175,6 +177,9 @@ func (m *Monitor) fileUse(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) Fi
 		Count:      value.Count,
 		First:      m.clock.Time(value.FirstNs),
 		Last:       m.clock.Time(value.LastNs),
+	}
+	if symbols != nil {
+		use.Stack = symbols.Frames(key.Site[:])
 	}
 	if key.Inode != 0 {
 		base, cut := executionPath(value.Base[:])

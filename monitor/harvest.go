@@ -28,7 +28,13 @@ type harvested struct {
 	checks     []harvestedCheck
 	executions map[bpf.CapmonExecutionKey]Execution
 	calls      []Call
-	files      []FileUse
+	files      []harvestedFile
+}
+
+// harvestedFile is an entry of the files map.
+type harvestedFile struct {
+	key   bpf.CapmonFileKey
+	value bpf.CapmonFileValue
 }
 
 // harvestedCheck is an entry of the checks map. Short containers do the same over and
@@ -100,7 +106,9 @@ func (m *Monitor) harvestedContainer(symbols *kernel.Symbols, cgroup uint64, har
 	c := m.container(cgroup, &harvest.value, checks)
 	c.Executions = slices.Collect(maps.Values(harvest.executions))
 	c.Calls = harvest.calls
-	c.Files = harvest.files
+	for i := range harvest.files {
+		c.Files = append(c.Files, m.fileUse(symbols, &harvest.files[i].key, &harvest.files[i].value))
+	}
 	c.Ended = true
 	c.Kept = capability.Set(harvest.value.Kept)
 	return c
@@ -198,7 +206,7 @@ func (m *Monitor) harvestFiles(gone map[uint64]*harvested) (keys []bpf.CapmonFil
 	err = entries(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
-			from.files = append(from.files, m.fileUse(key, value))
+			from.files = append(from.files, harvestedFile{*key, *value})
 		}
 	})
 	return keys, err

@@ -109,7 +109,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
-	files, err := m.readFiles()
+	files, err := m.readFiles(symbols)
 	if err != nil {
 		return snapshot, err
 	}

@@ -51,14 +51,13 @@ type step struct {
 	node Node
 }
 
-// NewWalker begins at a directory of this machine, whose path for the walker's nodes is
-// name. Close ends it.
-func NewWalker(directory, name string) (*Walker, error) {
+// NewWalker begins at a directory of this machine, which is the root. Close ends it.
+func NewWalker(directory string) (*Walker, error) {
 	file, err := os.OpenFile(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
 	}
-	node, err := nodeOf(file, name)
+	node, err := NodeOf(file, "/")
 	if err != nil {
 		file.Close()
 		return nil, err
@@ -76,6 +75,9 @@ func (w *Walker) Close() {
 
 // Here is where it is.
 func (w *Walker) Here() Node { return w.top().node }
+
+// Name gives the directory where it is another path.
+func (w *Walker) Name(path string) { w.stack[len(w.stack)-1].node.Path = path }
 
 // MakeRoot makes the directory where it is the root of the paths to come.
 func (w *Walker) MakeRoot() { w.root = len(w.stack) }
@@ -154,7 +156,7 @@ func (w *Walker) down(name string, last, follow bool) error {
 		return err
 	}
 	file := os.NewFile(uintptr(fd), name)
-	node, err := nodeOf(file, path.Join(here.node.Path, name))
+	node, err := NodeOf(file, path.Join(here.node.Path, name))
 	if err != nil {
 		file.Close()
 		return err
@@ -206,7 +208,8 @@ func readLink(file *os.File) (string, error) {
 	return string(target[:max(n, 0)]), err
 }
 
-func nodeOf(file *os.File, path string) (Node, error) {
+// NodeOf is what an open file is, by the path that is given.
+func NodeOf(file *os.File, path string) (Node, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
 		return Node{}, err

@@ -50,7 +50,7 @@ func TestPathsAreFollowedWithinTheirRoot(t *testing.T) {
 		{"/fifo", "/fifo", "/"},
 		{"/a/new", "", "/ /a"},
 	} {
-		w, err := NewWalker(root, "/")
+		w, err := NewWalker(root)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func TestPathsThatLeadNowhere(t *testing.T) {
 		"/none/file": os.ErrNotExist, "/round": unix.ELOOP, "/top/file": unix.ENOTDIR,
 		"/" + strings.Repeat("a/../", 2000): unix.ELOOP, "/" + strings.Repeat("n", 300): unix.ENAMETOOLONG,
 	} {
-		w, err := NewWalker(root, "/")
+		w, err := NewWalker(root)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -92,7 +92,7 @@ func TestPathsThatLeadNowhere(t *testing.T) {
 }
 
 func TestALinkCanBeWhatIsMeant(t *testing.T) {
-	w, err := NewWalker(tree(t), "/")
+	w, err := NewWalker(tree(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func TestALinkCanBeWhatIsMeant(t *testing.T) {
 
 // A path that begins at a directory, and one within another root.
 func TestPathsBeginWhereTheWalkerIs(t *testing.T) {
-	w, err := NewWalker(tree(t), "/")
+	w, err := NewWalker(tree(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,6 +41,9 @@ type Summary struct {
 	// any held when the observation did; nil if that is not known of all runs.
 	Kept *capability.Set
 	Uses []Use
+	// Files and Unlisted as in Run.
+	Files    []File
+	Unlisted uint64
 	// Proof is the latest of what this container needs; nil if there is none.
 	Proof *Proof
 }
@@ -115,6 +118,8 @@ func (s *Summary) add(run Run) {
 		s.Kept = nil
 	}
 	s.Uses = addUp(append(s.Uses, run.Uses...))
+	s.Files = addUpFiles(append(s.Files, run.Files...))
+	s.Unlisted += run.Unlisted
 }
 
 // earlier is the first of two moments, of which zero is none.

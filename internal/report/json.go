@@ -55,6 +55,8 @@ type jsonContainer struct {
 	Proof      *profile.Proof                    `json:"proof,omitempty"`
 	Flags      []string                          `json:"flags"`
 	Uses       []profile.Use                     `json:"uses"`
+	Files      []profile.File                    `json:"files"`
+	Unlisted   uint64                            `json:"unlisted,omitempty"`
 }
 
 type jsonNarrower struct {
@@ -109,6 +111,8 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Classes:    make(map[classify.Class]capability.Set),
 		Flags:      []string{},
 		Uses:       s.Uses,
+		Files:      append([]profile.File{}, s.Files...),
+		Unlisted:   s.Unlisted,
 	}
 	if granted, known := s.Grants.Set(); known {
 		unused, _ := s.Unused()

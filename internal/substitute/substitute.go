@@ -25,7 +25,7 @@ type Substitute struct {
 
 // rules each know one kind of substitute; false where it is none for this container.
 var rules = []func(profile.Summary) (Substitute, bool){
-	unprivilegedPorts, datagramEcho, anotherUser, niceLimit, lockLimit, ownLimits, givenDevices, hostsWork, givenUp,
+	unprivilegedPorts, datagramEcho, anotherUser, niceLimit, lockLimit, ownLimits, givenDevices, ownFiles, hostsWork, givenUp,
 }
 
 // Of lists the substitutes for what a container needs, in the order of the rules.

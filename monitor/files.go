@@ -30,9 +30,8 @@ type FileUse struct {
 	// Path as the program wrote it, for ByPath; Cut if it goes on.
 	Path string
 	Cut  bool
-	// Base is where the path begins, or the open file for ByDescriptor; nil if that could
-	// not be told.
-	Base *FileBase
+	// Base is where the path begins, or the open file for ByDescriptor.
+	Base FileBase
 	// OfTwo: the call is about two files, and this is the first or the second of them; 0
 	// if it is about one only.
 	OfTwo       uint8
@@ -40,7 +39,8 @@ type FileUse struct {
 	First, Last time.Time
 }
 
-// FileBase is a file that the kernel had in its hands when it was asked.
+// FileBase is a file that the kernel had in its hands when it was asked. The zero value is one
+// that could not be told.
 type FileBase struct {
 	File FileID
 	// Path in the mount namespace of the process; Cut if its beginning is missing.
@@ -50,6 +50,9 @@ type FileBase struct {
 	// are those of the initial user namespace, and of the file system where a mount maps ids.
 	Owner, Group, Mode uint32
 }
+
+// Known reports whether it could be told.
+func (b FileBase) Known() bool { return b != FileBase{} }
 
 // Naming tells how a system call says which file it is about.
 type Naming uint8
@@ -183,7 +186,7 @@ func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value
 	}
 	if key.Inode != 0 {
 		base, cut := executionPath(value.Base[:])
-		use.Base = &FileBase{
+		use.Base = FileBase{
 			File: FileID{key.Device, key.Inode},
 			Path: path.Clean(base), Cut: cut || value.Whole == 0,
 			Owner: value.Owner, Group: value.Group, Mode: value.Mode,

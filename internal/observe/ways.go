@@ -38,7 +38,7 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 	info := o.known.infos[id]
 	mute := o.silent[cgroup] || len(o.silent) >= silences
 	o.mu.Unlock()
-	if known || mute || use.Naming != monitor.ByPath || use.Base == nil || use.Cut || use.Base.Cut {
+	if known || mute || use.Naming != monitor.ByPath || !use.Base.Known() || use.Cut || use.Base.Cut {
 		return
 	}
 	type answer struct {
@@ -136,11 +136,9 @@ func (o *Observer) afterwards(info container.Info, use monitor.FileUse) (kernel.
 			break
 		}
 	}
-	node, err := o.kept(info, full)
-	if err != nil {
-		return kernel.Way{}, err
+	if node, err := o.kept(info, full); err == nil {
+		way.File = &node
 	}
-	way.File = &node
 	return way, nil
 }
 

@@ -63,11 +63,7 @@ type Named struct {
 
 // NamedBy is what a use names.
 func NamedBy(cgroup uint64, use monitor.FileUse) Named {
-	named := Named{Cgroup: cgroup, Path: use.Path, Link: slices.Contains(meaningLinks, use.Call)}
-	if use.Base != nil {
-		named.Base = use.Base.File
-	}
-	return named
+	return Named{Cgroup: cgroup, Base: use.Base.File, Path: use.Path, Link: slices.Contains(meaningLinks, use.Call)}
 }
 
 // entering are the system calls that make, move or remove what is in a directory.
@@ -100,7 +96,7 @@ func newFile(use monitor.FileUse, way kernel.Way) File {
 		file.Count = 0 // the same checks as the first's
 	}
 	switch {
-	case use.Naming == monitor.ByDescriptor && use.Base != nil:
+	case use.Naming == monitor.ByDescriptor && use.Base.Known():
 		file.Found = &Place{Path: file.Path, Owner: use.Base.Owner, Group: use.Base.Group, Mode: octal(use.Base.Mode)}
 	case way.File != nil:
 		file.Found = place(*way.File)
@@ -126,9 +122,9 @@ func pathOf(use monitor.FileUse) string {
 		name += missing
 	}
 	switch {
-	case use.Naming == monitor.Unnamed, use.Naming == monitor.ByDescriptor && use.Base == nil:
+	case use.Naming == monitor.Unnamed, use.Naming == monitor.ByDescriptor && !use.Base.Known():
 		return ""
-	case use.Base == nil:
+	case !use.Base.Known():
 		return name
 	}
 	base := use.Base.Path

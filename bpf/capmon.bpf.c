@@ -19,12 +19,14 @@
 #include "site.h"
 #include "memo.h"
 #include "outcome.h"
+#include "file.h"
 #include "watch.h"
 #include "turn.h"
 
 #define OPTS_UNKNOWN 0xff
 #define RESULT_UNKNOWN 1
 #define PENDING_MAX 16
+#define RECORDED_MAX (1 << 30)
 
 /* Named in no map, so that the BTF and with it bpf2go would not have them. */
 const enum answer *answer_type __attribute__((unused));
@@ -33,10 +35,12 @@ const enum namespace_kind *namespace_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
 const enum condition *condition_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
+const enum naming *naming_type __attribute__((unused));
 const enum watch_kind *watch_kind_type __attribute__((unused));
 const enum event_kind *event_kind_type __attribute__((unused));
 const enum counter *counter_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
+const struct file_event *file_event_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -64,19 +68,20 @@ struct {
 	__type(value, struct check_value);
 } fresh_checks SEC(".maps");
 
-/* False if there is no room. Not a global function: before 6.2 the verifier takes no pointer that
+/* How often a kind of check has been recorded now, but for what is remembered; 0 if there is no
+ * room. Not a global function: before 6.2 the verifier takes no pointer that
  * came through one for a map's key. */
 static __noinline int record(struct check_key *key, __u32 uid)
 {
 	if (!key)
-		return false;
+		return 0;
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct check_value *value = bpf_map_lookup_elem(&checks, key);
 	if (!value) {
 		__u32 zero = 0;
 		struct check_value *fresh = bpf_map_lookup_elem(&fresh_checks, &zero);
 		if (!fresh)
-			return false;
+			return 0;
 		__builtin_memset(fresh, 0, sizeof(*fresh));
 		fresh->first_ns = now;
 		fresh->pid = bpf_get_current_pid_tgid() >> 32;
@@ -99,12 +104,12 @@ static __noinline int record(struct check_key *key, __u32 uid)
 			if (container)
 				__sync_fetch_and_add(&container->lost, 1);
 			count(COUNTER_CHECKS_FULL);
-			return false;
+			return 0;
 		}
 	}
 	__sync_fetch_and_add(&value->count, 1);
 	value->last_ns = now;
-	return true;
+	return value->count < RECORDED_MAX ? value->count : RECORDED_MAX;
 }
 
 static __always_inline bool is_granted(enum answer answer)
@@ -223,6 +228,7 @@ static __always_inline struct look *begin_look(__u32 slot)
 	look->ret = RESULT_UNKNOWN;
 	look->site = 0;
 	look->remembers = 0;
+	look->sampled = 0;
 	return look;
 }
 
@@ -295,8 +301,16 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot)
 			key->phase = PHASE_WORKLOAD;
 		}
 	}
-	if (!count_memo(look) && record(key, asked->euid))
-		remember(slot);
+	bool of_file = is_of_file(key);
+	if (!count_memo(look)) {
+		int times = record(key, asked->euid);
+		/* the first ones are looked at one by one, for their files */
+		if (times && (!of_file || times >= FILES_EACH))
+			remember(slot);
+		look->sampled = times > 0;
+	}
+	if (of_file && look->sampled)
+		note_files(slot);
 	if (key->phase == PHASE_WORKLOAD)
 		follow_look(slot, asked->cred == (__u64)plain(task)->real_cred);
 	return 0;

@@ -156,6 +156,8 @@ type CapmonContainer struct {
 	Used       uint64
 	Kept       uint64
 	Lost       uint64
+	Files      [10]uint32
+	Unlisted   [10]uint64
 	BaseUserns uint32
 	Processes  uint32
 	Uid        uint32
@@ -199,6 +201,7 @@ const (
 	CapmonEventKindEVENT_CONTAINER CapmonEventKind = 1
 	CapmonEventKindEVENT_CHECK     CapmonEventKind = 2
 	CapmonEventKindEVENT_EXECUTION CapmonEventKind = 3
+	CapmonEventKindEVENT_FILE      CapmonEventKind = 4
 )
 
 type CapmonExecution struct {
@@ -225,6 +228,57 @@ type CapmonExecutionValue struct {
 	Pid     uint32
 	Uid     uint32
 	Path    [256]uint8
+}
+
+type CapmonFileEvent struct {
+	_     structs.HostLayout
+	Event CapmonEvent
+	Key   CapmonFileKey
+	Value CapmonFileValue
+}
+
+type CapmonFileKey struct {
+	_          structs.HostLayout
+	Container  uint64
+	Site       [8]uint64
+	Inode      uint64
+	Device     uint32
+	Syscall    int32
+	Comm       [16]uint8
+	Compat     uint8
+	Capability uint8
+	Granted    uint8
+	Naming     uint8
+	Cut        uint8
+	OfTwo      uint8
+	Pad        [2]uint8
+	Path       [160]uint8
+}
+
+type CapmonFileRule struct {
+	_         structs.HostLayout
+	Path      uint8
+	Base      uint8
+	OtherPath uint8
+	OtherBase uint8
+	Address   uint8
+	Pad       [3]uint8
+}
+
+type CapmonFileValue struct {
+	_       structs.HostLayout
+	Count   uint64
+	FirstNs uint64
+	LastNs  uint64
+	Pid     uint32
+	Uid     uint32
+	Gid     uint32
+	Owner   uint32
+	Group   uint32
+	Mode    uint32
+	Whole   uint32
+	Pad     uint32
+	Base    [256]uint8
 }
 
 type CapmonLook struct {
@@ -258,11 +312,13 @@ type CapmonLook struct {
 		_      [3]byte
 		Args   [6]uint64
 	}
-	Key   CapmonCheckKey
-	Index uint32
-	Depth uint32
-	Known uint32
-	_     [4]byte
+	Key     CapmonCheckKey
+	Index   uint32
+	Depth   uint32
+	Known   uint32
+	Sampled uint32
+	Pad     uint32
+	_       [4]byte
 }
 
 type CapmonNamespaceKind uint32
@@ -271,6 +327,24 @@ const (
 	CapmonNamespaceKindNAMESPACE_BASE   CapmonNamespaceKind = 0
 	CapmonNamespaceKindNAMESPACE_NESTED CapmonNamespaceKind = 1
 )
+
+type CapmonNaming uint32
+
+const (
+	CapmonNamingNAMING_NONE       CapmonNaming = 0
+	CapmonNamingNAMING_PATH       CapmonNaming = 1
+	CapmonNamingNAMING_DESCRIPTOR CapmonNaming = 2
+)
+
+type CapmonNote struct {
+	_      structs.HostLayout
+	Fresh  CapmonFileEvent
+	Room   [256]uint8
+	Dentry uint64
+	Mount  uint64
+	At     uint32
+	Pad    uint32
+}
 
 type CapmonPending struct {
 	_    structs.HostLayout
@@ -452,11 +526,13 @@ type CapmonMapSpecs struct {
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
 	Events          *ebpf.MapSpec `ebpf:"events"`
 	Executions      *ebpf.MapSpec `ebpf:"executions"`
+	Files           *ebpf.MapSpec `ebpf:"files"`
 	Frames          *ebpf.MapSpec `ebpf:"frames"`
 	FreshChecks     *ebpf.MapSpec `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
 	Looks           *ebpf.MapSpec `ebpf:"looks"`
 	Memos           *ebpf.MapSpec `ebpf:"memos"`
+	Notes           *ebpf.MapSpec `ebpf:"notes"`
 	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
 	Recents         *ebpf.MapSpec `ebpf:"recents"`
 	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
@@ -470,21 +546,25 @@ type CapmonMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonVariableSpecs struct {
-	AnswerType    *ebpf.VariableSpec `ebpf:"answer_type"`
-	CallKindType  *ebpf.VariableSpec `ebpf:"call_kind_type"`
-	CallRules     *ebpf.VariableSpec `ebpf:"call_rules"`
-	CompatRules   *ebpf.VariableSpec `ebpf:"compat_rules"`
-	ConditionType *ebpf.VariableSpec `ebpf:"condition_type"`
-	CounterType   *ebpf.VariableSpec `ebpf:"counter_type"`
-	Distrusted    *ebpf.VariableSpec `ebpf:"distrusted"`
-	EventKindType *ebpf.VariableSpec `ebpf:"event_kind_type"`
-	EventType     *ebpf.VariableSpec `ebpf:"event_type"`
-	ModuleEpoch   *ebpf.VariableSpec `ebpf:"module_epoch"`
-	NamespaceType *ebpf.VariableSpec `ebpf:"namespace_type"`
-	PhaseType     *ebpf.VariableSpec `ebpf:"phase_type"`
-	Settings      *ebpf.VariableSpec `ebpf:"settings"`
-	SubjectType   *ebpf.VariableSpec `ebpf:"subject_type"`
-	WatchKindType *ebpf.VariableSpec `ebpf:"watch_kind_type"`
+	AnswerType      *ebpf.VariableSpec `ebpf:"answer_type"`
+	CallKindType    *ebpf.VariableSpec `ebpf:"call_kind_type"`
+	CallRules       *ebpf.VariableSpec `ebpf:"call_rules"`
+	CompatFileRules *ebpf.VariableSpec `ebpf:"compat_file_rules"`
+	CompatRules     *ebpf.VariableSpec `ebpf:"compat_rules"`
+	ConditionType   *ebpf.VariableSpec `ebpf:"condition_type"`
+	CounterType     *ebpf.VariableSpec `ebpf:"counter_type"`
+	Distrusted      *ebpf.VariableSpec `ebpf:"distrusted"`
+	EventKindType   *ebpf.VariableSpec `ebpf:"event_kind_type"`
+	EventType       *ebpf.VariableSpec `ebpf:"event_type"`
+	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
+	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
+	ModuleEpoch     *ebpf.VariableSpec `ebpf:"module_epoch"`
+	NamespaceType   *ebpf.VariableSpec `ebpf:"namespace_type"`
+	NamingType      *ebpf.VariableSpec `ebpf:"naming_type"`
+	PhaseType       *ebpf.VariableSpec `ebpf:"phase_type"`
+	Settings        *ebpf.VariableSpec `ebpf:"settings"`
+	SubjectType     *ebpf.VariableSpec `ebpf:"subject_type"`
+	WatchKindType   *ebpf.VariableSpec `ebpf:"watch_kind_type"`
 }
 
 // CapmonObjects contains all objects after they have been loaded into the kernel.
@@ -515,11 +595,13 @@ type CapmonMaps struct {
 	Counters        *ebpf.Map `ebpf:"counters"`
 	Events          *ebpf.Map `ebpf:"events"`
 	Executions      *ebpf.Map `ebpf:"executions"`
+	Files           *ebpf.Map `ebpf:"files"`
 	Frames          *ebpf.Map `ebpf:"frames"`
 	FreshChecks     *ebpf.Map `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
 	Looks           *ebpf.Map `ebpf:"looks"`
 	Memos           *ebpf.Map `ebpf:"memos"`
+	Notes           *ebpf.Map `ebpf:"notes"`
 	Pendings        *ebpf.Map `ebpf:"pendings"`
 	Recents         *ebpf.Map `ebpf:"recents"`
 	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
@@ -539,11 +621,13 @@ func (m *CapmonMaps) Close() error {
 		m.Counters,
 		m.Events,
 		m.Executions,
+		m.Files,
 		m.Frames,
 		m.FreshChecks,
 		m.FreshExecutions,
 		m.Looks,
 		m.Memos,
+		m.Notes,
 		m.Pendings,
 		m.Recents,
 		m.RefusalsOf,
@@ -558,21 +642,25 @@ func (m *CapmonMaps) Close() error {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonVariables struct {
-	AnswerType    *ebpf.Variable `ebpf:"answer_type"`
-	CallKindType  *ebpf.Variable `ebpf:"call_kind_type"`
-	CallRules     *ebpf.Variable `ebpf:"call_rules"`
-	CompatRules   *ebpf.Variable `ebpf:"compat_rules"`
-	ConditionType *ebpf.Variable `ebpf:"condition_type"`
-	CounterType   *ebpf.Variable `ebpf:"counter_type"`
-	Distrusted    *ebpf.Variable `ebpf:"distrusted"`
-	EventKindType *ebpf.Variable `ebpf:"event_kind_type"`
-	EventType     *ebpf.Variable `ebpf:"event_type"`
-	ModuleEpoch   *ebpf.Variable `ebpf:"module_epoch"`
-	NamespaceType *ebpf.Variable `ebpf:"namespace_type"`
-	PhaseType     *ebpf.Variable `ebpf:"phase_type"`
-	Settings      *ebpf.Variable `ebpf:"settings"`
-	SubjectType   *ebpf.Variable `ebpf:"subject_type"`
-	WatchKindType *ebpf.Variable `ebpf:"watch_kind_type"`
+	AnswerType      *ebpf.Variable `ebpf:"answer_type"`
+	CallKindType    *ebpf.Variable `ebpf:"call_kind_type"`
+	CallRules       *ebpf.Variable `ebpf:"call_rules"`
+	CompatFileRules *ebpf.Variable `ebpf:"compat_file_rules"`
+	CompatRules     *ebpf.Variable `ebpf:"compat_rules"`
+	ConditionType   *ebpf.Variable `ebpf:"condition_type"`
+	CounterType     *ebpf.Variable `ebpf:"counter_type"`
+	Distrusted      *ebpf.Variable `ebpf:"distrusted"`
+	EventKindType   *ebpf.Variable `ebpf:"event_kind_type"`
+	EventType       *ebpf.Variable `ebpf:"event_type"`
+	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
+	FileRules       *ebpf.Variable `ebpf:"file_rules"`
+	ModuleEpoch     *ebpf.Variable `ebpf:"module_epoch"`
+	NamespaceType   *ebpf.Variable `ebpf:"namespace_type"`
+	NamingType      *ebpf.Variable `ebpf:"naming_type"`
+	PhaseType       *ebpf.Variable `ebpf:"phase_type"`
+	Settings        *ebpf.Variable `ebpf:"settings"`
+	SubjectType     *ebpf.Variable `ebpf:"subject_type"`
+	WatchKindType   *ebpf.Variable `ebpf:"watch_kind_type"`
 }
 
 // CapmonPrograms contains all programs after they have been loaded into the kernel.

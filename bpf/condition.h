@@ -30,8 +30,8 @@ enum {
 };
 #endif
 
-/* The inode of one of the task's file descriptors, NULL if there is none. */
-static __always_inline struct inode *inode_of(struct task_struct *task, __u32 descriptor)
+/* What one of the task's file descriptors stands for, NULL if there is none such. */
+static __always_inline struct file *file_of(struct task_struct *task, __u32 descriptor)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file *file = NULL;
@@ -40,6 +40,14 @@ static __always_inline struct inode *inode_of(struct task_struct *task, __u32 de
 		return NULL;
 	struct file **files = BPF_CORE_READ(table, fd);
 	bpf_probe_read_kernel(&file, sizeof(file), files + descriptor);
+	return file;
+}
+
+/* Its inode, NULL if there is none. */
+static __always_inline struct inode *inode_of(struct task_struct *task, __u32 descriptor)
+{
+	struct file *file = file_of(task, descriptor);
+
 	return BPF_CORE_READ(file, f_inode);
 }
 

@@ -50,6 +50,17 @@ struct {
 	__type(value, struct call_value);
 } calls SEC(".maps");
 
+volatile const struct file_rule file_rules[CALL_MAX];
+volatile const struct file_rule compat_file_rules[CALL_MAX];
+
+/* The files that made capabilities necessary. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct file_key);
+	__type(value, struct file_value);
+} files SEC(".maps");
+
 /* From any cgroup's kernfs id to its container's, 0 for none. A cache: what it
  * forgets is found again by walking up the tree. */
 struct {

@@ -52,6 +52,8 @@ struct look {
 	__u32 index; /* where its kind is remembered */
 	__u32 depth; /* bytes from the program's context to user space's registers */
 	__u32 known; /* 1: the chain of callers is the one that is remembered */
+	__u32 sampled; /* 1: it was looked at by more than memory */
+	__u32 pad;
 };
 
 struct {
@@ -337,6 +339,7 @@ static __always_inline void find_site(void *ctx, struct task_struct *task, struc
 		if ((memo->count + 1) & (SAMPLE - 1))
 			return;
 	}
+	look->sampled = 1;
 	walk_stack(ctx, look->key.site);
 	if (memo && look->known && !same_site(look->key.site, memo->key.site)) {
 		distrusted = 1;

@@ -16,6 +16,11 @@
 #define DETAIL_LEN 16 /* bytes kept of what an argument points to */
 #define CGROUP_NAME_LEN 128
 #define PATH_LEN 256
+#define NAME_LEN 160 /* bytes kept of a path that a system call names */
+#define FILE_CAPABILITIES 5 /* CAP_CHOWN to CAP_FSETID, which checks of files ask for */
+#define FILES_EACH                                                                     \
+	64 /* that a container may have of each, granted and refused; checks of a kind \
+	       that are looked at for their files */
 #define CHAIN_MAX 12 /* return addresses by which a chain of callers is known again */
 #define CHAIN_PARTS 3
 #define MEMOS 64 /* kinds of check that each CPU remembers; a power of two */
@@ -167,6 +172,10 @@ struct container {
 	__u64 used; /* capabilities that the workload's threads were granted */
 	__u64 kept; /* those of them that some thread still held when it ended */
 	__u64 lost; /* checks that found no room in the checks map */
+	/* By capability, the refused ones behind the granted: files that were recorded, and checks
+	 * whose files found no room. */
+	__u32 files[2 * FILE_CAPABILITIES];
+	__u64 unlisted[2 * FILE_CAPABILITIES];
 	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
 	__u32 processes; /* workload processes seen */
 	__u32 uid; /* effective, of the first workload process */
@@ -193,6 +202,52 @@ struct execution_value {
 	/* Names from the file upwards to the root of its file system, each with a NUL. A
 	 * path that has no room ends in the middle of a name. */
 	__u8 path[PATH_LEN];
+};
+
+/* How a system call says which file it is about. */
+enum naming {
+	NAMING_NONE = 0, /* it does not, or it could not be read */
+	NAMING_PATH = 1,
+	NAMING_DESCRIPTOR = 2, /* it is open */
+};
+
+/* Which arguments name the files of a system call: 1 + their index, 0 for none. The table is
+ * filled by name in Go. */
+struct file_rule {
+	__u8 path, base; /* base: the directory that the path begins at; without path: the file */
+	__u8 other_path, other_base; /* of a call that is about two */
+	__u8 address; /* 1: path points to a socket's address */
+	__u8 pad[3];
+};
+
+/* A file that a check of a capability was made for, as the system call names it. */
+struct file_key {
+	__u64 container; /* as in check_key */
+	__u64 site[SITE_DEPTH]; /* likewise */
+	__u64 inode; /* of the base: the directory that the path begins at, or the open file */
+	__u32 device; /* its file system, as the kernel encodes it */
+	__s32 syscall; /* as in check_key */
+	__u8 comm[COMM_LEN];
+	__u8 compat;
+	__u8 capability;
+	__u8 granted;
+	__u8 naming; /* enum naming */
+	__u8 cut; /* 1: the path goes on */
+	__u8 of_two; /* 1, 2: the call is about two files, and this is the first, the second */
+	__u8 pad[2];
+	__u8 path[NAME_LEN]; /* NAMING_PATH */
+};
+
+struct file_value {
+	__u64 count;
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns;
+	__u32 pid; /* as in check_value */
+	__u32 uid, gid; /* by which the kernel grants access, in the initial user namespace */
+	__u32 owner, group, mode; /* of the base, when the first check was made */
+	__u32 whole; /* 1: base is all of its path */
+	__u32 pad;
+	__u8 base[PATH_LEN]; /* its path in its mount namespace, as in execution_value */
 };
 
 enum watch_kind {
@@ -232,6 +287,7 @@ enum event_kind {
 	EVENT_CONTAINER = 1, /* first sight of a container */
 	EVENT_CHECK = 2, /* first sight of a check_key */
 	EVENT_EXECUTION = 3, /* first sight of an execution_key */
+	EVENT_FILE = 4, /* first sight of a file_key: a file_event */
 };
 
 struct event {
@@ -244,6 +300,12 @@ struct event {
 	__u8 answer;
 	__u8 phase;
 	__u8 pad[5];
+};
+
+struct file_event {
+	struct event event;
+	struct file_key key;
+	struct file_value value;
 };
 
 /* What could not be recorded, each a per-CPU counter. */

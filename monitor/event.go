@@ -24,9 +24,10 @@ type Event struct {
 	Time   time.Time
 	PID    uint32
 	// Check is nil but for the first sight of a kind of check, Execution but for the
-	// first execution of a file.
+	// first execution of a file, File but for the first check of one.
 	Check     *FirstCheck
 	Execution *Execution
+	File      *FileUse
 }
 
 // FirstCheck is the head of a kind of check that was made for the first time.
@@ -61,6 +62,8 @@ func (m *Monitor) Next() (Event, error) {
 		event.Check = &FirstCheck{capability.Capability(raw.Capability), Answer(raw.Answer), Phase(raw.Phase)}
 	case bpf.CapmonEventKindEVENT_EXECUTION:
 		event.Execution, err = m.execution(raw.Execution)
+	case bpf.CapmonEventKindEVENT_FILE:
+		event.File, err = m.fileEvent(record.RawSample)
 	}
 	return event, err
 }

@@ -28,6 +28,13 @@ type harvested struct {
 	checks     []harvestedCheck
 	executions map[bpf.CapmonExecutionKey]Execution
 	calls      []Call
+	files      []harvestedFile
+}
+
+// harvestedFile is an entry of the files map.
+type harvestedFile struct {
+	key   bpf.CapmonFileKey
+	value bpf.CapmonFileValue
 }
 
 // harvestedCheck is an entry of the checks map. Short containers do the same over and
@@ -68,6 +75,10 @@ func (m *Monitor) Harvest() error {
 	if err != nil {
 		return err
 	}
+	files, err := m.harvestFiles(gone)
+	if err != nil {
+		return err
+	}
 	m.mu.Lock()
 	maps.Copy(m.harvested, gone)
 	m.mu.Unlock()
@@ -81,7 +92,8 @@ func (m *Monitor) Harvest() error {
 	return errors.Join(
 		remove(m.attached.maps.Checks, checks, "checks"),
 		remove(m.attached.maps.Executions, executions, "executions"),
-		remove(m.attached.maps.Calls, calls, "calls"))
+		remove(m.attached.maps.Calls, calls, "calls"),
+		remove(m.attached.maps.Files, files, "files"))
 }
 
 // harvestedContainer is what Snapshot tells of one.
@@ -94,6 +106,9 @@ func (m *Monitor) harvestedContainer(symbols *kernel.Symbols, cgroup uint64, har
 	c := m.container(cgroup, &harvest.value, checks)
 	c.Executions = slices.Collect(maps.Values(harvest.executions))
 	c.Calls = harvest.calls
+	for i := range harvest.files {
+		c.Files = append(c.Files, m.fileUse(symbols, &harvest.files[i].key, &harvest.files[i].value))
+	}
 	c.Ended = true
 	c.Kept = capability.Set(harvest.value.Kept)
 	return c
@@ -113,6 +128,8 @@ func (m *Monitor) grown(kind bpf.CapmonEventKind) {
 		grown = m.attached.maps.Checks
 	case bpf.CapmonEventKindEVENT_EXECUTION:
 		grown = m.attached.maps.Executions
+	case bpf.CapmonEventKindEVENT_FILE:
+		grown = m.attached.maps.Files
 	default:
 		return
 	}
@@ -180,6 +197,16 @@ func (m *Monitor) harvestCalls(gone map[uint64]*harvested) (keys []bpf.CapmonCal
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.calls = append(from.calls, m.watchedCall(key, value))
+		}
+	})
+	return keys, err
+}
+
+func (m *Monitor) harvestFiles(gone map[uint64]*harvested) (keys []bpf.CapmonFileKey, err error) {
+	err = entries(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
+		if from := gone[key.Container]; from != nil {
+			keys = append(keys, *key)
+			from.files = append(from.files, harvestedFile{*key, *value})
 		}
 	})
 	return keys, err

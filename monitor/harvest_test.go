@@ -213,11 +213,18 @@ func TestHarvestChangesNothingThatIsTold(t *testing.T) {
 		}
 		return m.harvested[cgroup] != nil
 	})
+	filesLeft, err := m.readFiles(nil)
+	if err != nil || len(filesLeft[cgroup]) > 0 {
+		t.Errorf("%d files are left in the map: %v", len(filesLeft[cgroup]), err)
+	}
 	left, err := m.mappedChecks(func(id uint64) bool { return id == cgroup })
 	if err != nil || len(left) > 0 {
 		t.Errorf("%d kinds are left in the map: %v", len(left), err)
 	}
 	sameButForTime(t, find(t, m, id), find(t, kept, id))
+	if len(find(t, m, id).Files) == 0 {
+		t.Error("no file is there")
+	}
 	if c := find(t, m, running); c.Ended || len(c.Checks) == 0 {
 		t.Errorf("the one that runs: ended %t, %d kinds of check", c.Ended, len(c.Checks))
 	}
@@ -252,6 +259,10 @@ func sameButForTime(t *testing.T, one, other Container) {
 		for i := range c.Executions {
 			c.Executions[i].First, c.Executions[i].Last = time.Time{}, time.Time{}
 		}
+		for i := range c.Files {
+			c.Files[i].First, c.Files[i].Last = time.Time{}, time.Time{}
+		}
+		slices.SortFunc(c.Files, func(a, b FileUse) int { return cmp.Compare(fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)) })
 		slices.SortFunc(c.Checks, func(a, b Check) int { return cmp.Compare(fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)) })
 		slices.SortFunc(c.Executions, func(a, b Execution) int { return cmp.Compare(fmt.Sprintf("%+v", a), fmt.Sprintf("%+v", b)) })
 		return c

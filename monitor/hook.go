@@ -97,7 +97,8 @@ type programs struct {
 	options  Options
 	settings bpf.CapmonConfig
 	// Rules by number, of this architecture's calls and of its 32-bit programs'.
-	calls, compat [maxCalls]bpf.CapmonCallRule
+	calls, compat              [maxCalls]bpf.CapmonCallRule
+	fileCalls, compatFileCalls [maxCalls]bpf.CapmonFileRule
 }
 
 // tryTrampoline loads a program that does nothing: some kernels refuse all that attach to
@@ -138,6 +139,8 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		spec.Variables["settings"].Set(p.settings),
 		spec.Variables["call_rules"].Set(p.calls),
 		spec.Variables["compat_rules"].Set(p.compat),
+		spec.Variables["file_rules"].Set(p.fileCalls),
+		spec.Variables["compat_file_rules"].Set(p.compatFileCalls),
 	); err != nil {
 		return nil, fmt.Errorf("configuring the programs: %w", err)
 	}

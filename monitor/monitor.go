@@ -144,7 +144,11 @@ func prepare(options Options) (*Monitor, programs, error) {
 	if err != nil {
 		return nil, programs{}, err
 	}
-	return m, programs{types, options, settings, callTable(m.arch), callTable(m.arch.Compat())}, nil
+	return m, programs{
+		types: types, options: options, settings: settings,
+		calls: callTable(m.arch), compat: callTable(m.arch.Compat()),
+		fileCalls: fileTable(m.arch), compatFileCalls: fileTable(m.arch.Compat()),
+	}, nil
 }
 
 // settings are what the programs have to know of this kernel.

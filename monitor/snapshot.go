@@ -42,6 +42,9 @@ type Container struct {
 	Checks     []Check
 	Executions []Execution
 	Calls      []Call
+	Files      []FileUse
+	// Unlisted counts checks whose files found no room in the map of files.
+	Unlisted uint64
 	// Kept are the capabilities that a thread of it had used and still held when it
 	// ended, and those that any thread holds now.
 	Kept capability.Set
@@ -106,6 +109,10 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
+	files, err := m.readFiles(symbols)
+	if err != nil {
+		return snapshot, err
+	}
 	m.mu.Lock()
 	atStop, end, ended := m.atStop, m.end, m.harvested
 	m.mu.Unlock()
@@ -117,6 +124,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		c := m.container(*cgroup, value, checks[*cgroup])
 		c.Executions = executions[*cgroup]
 		c.Calls = calls[*cgroup]
+		c.Files = files[*cgroup]
 		now, running := held[*cgroup]
 		c.Ended = !running
 		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[*cgroup])
@@ -207,6 +215,7 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 		Processes: value.Processes,
 		Made:      value.Lost,
 		Lost:      value.Lost,
+		Unlisted:  unlisted(value),
 		Checks:    checks,
 	}
 	for _, check := range checks {

@@ -5,16 +5,15 @@ import (
 	"math"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/finding"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/substitute"
 )
 
 // Compose is the service of a compose file that a container belongs to, as its labels say.
@@ -231,49 +230,16 @@ func either(text, other string) string {
 	return text
 }
 
-var (
-	boundPort = regexp.MustCompile(`^bind\(AF_[A-Z0-9]+, port ([0-9]+)\)$`)
-	echo      = regexp.MustCompile(`^socket\(AF_INET6?, SOCK_RAW, (ICMP|ICMPV6)\)$`)
-)
-
-// hints tell of the settings of the container's network that make a capability needless,
-// where all its uses are such that they do. With the host's network these are the host's.
+// hints tell what may serve in place of what it is granted and needs, with its present network.
 func (e evidence) hints(s container.Settings) []string {
-	if !e.observed() || s.Container.HostConfig.NetworkMode.IsHost() {
+	if !e.observed() {
 		return nil
 	}
+	summary := *e.summary
+	summary.Container.NetworkMode = string(s.Container.HostConfig.NetworkMode)
 	var hints []string
-	if port := e.lowestPort(); port > 0 {
-		hints = append(hints, fmt.Sprintf("--sysctl=net.ipv4.ip_unprivileged_port_start=%d lets it bind its ports without NET_BIND_SERVICE", port))
-	}
-	if uses := e.summary.Of(capability.NetRaw, classify.Needs()...); len(uses) > 0 && e.summary.List().Has(capability.NetRaw) {
-		for _, use := range uses {
-			if !echo.MatchString(use.Call) {
-				return hints
-			}
-		}
-		hints = append(hints, "NET_RAW is used for ICMP echo only: with --sysctl='net.ipv4.ping_group_range=0 2147483647' a ping that knows "+
-			"datagram sockets does without it; try it with capmon verify")
+	for _, found := range substitute.Of(summary) {
+		hints = append(hints, found.String())
 	}
 	return hints
-}
-
-// lowestPort is the lowest port that it bound by NET_BIND_SERVICE; 0 if it used that for
-// anything else, or not at all.
-func (e evidence) lowestPort() int {
-	lowest := 0
-	for _, use := range e.summary.Of(capability.NetBindService, classify.Needs()...) {
-		match := boundPort.FindStringSubmatch(use.Call)
-		if match == nil || use.Class != classify.Required {
-			return 0
-		}
-		port, err := strconv.Atoi(match[1])
-		if err != nil || port == 0 {
-			return 0
-		}
-		if lowest == 0 || port < lowest {
-			lowest = port
-		}
-	}
-	return lowest
 }

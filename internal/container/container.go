@@ -47,10 +47,16 @@ type Info struct {
 	// stacked of, the one it writes to first; none if the engine does not tell.
 	Layers []string
 
+	// Mounts are what was mounted over it. Without Source it is not known what.
+	Mounts []Mount
+
 	// Inspected: the engine was asked in full. Otherwise a listing or an event has
 	// told the ID, the name, the image, the labels and whether it runs.
 	Inspected bool
 }
+
+// Mount is a directory or file of the engine's host, seen in a container.
+type Mount struct{ Source, Destination string }
 
 // cgroupName is how engines name a container's cgroup: its ID alone, or
 // ENGINE-<ID>.scope under systemd. conmon, Podman's and CRI-O's monitor, has a

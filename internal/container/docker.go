@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -259,6 +260,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		FinishedAt:   moment(c.State.FinishedAt),
 		ExitCode:     c.State.ExitCode,
 		Layers:       layers(c.GraphDriver),
+		Mounts:       mounts(c),
 		Inspected:    true,
 	}, nil
 }
@@ -269,6 +271,19 @@ func layers(driver storage.DriverData) []string {
 		return nil
 	}
 	return append([]string{driver.Data["UpperDir"]}, strings.Split(driver.Data["LowerDir"], ":")...)
+}
+
+// mounts reads what was mounted because somebody wanted it; what Docker mounts in every
+// container is not told.
+func mounts(c container.InspectResponse) []Mount {
+	var all []Mount
+	for _, mount := range c.Mounts {
+		all = append(all, Mount{mount.Source, mount.Destination})
+	}
+	for _, destination := range slices.Sorted(maps.Keys(c.HostConfig.Tmpfs)) {
+		all = append(all, Mount{"", destination})
+	}
+	return all
 }
 
 // moment reads Docker's time; that of what has not happened is Go's zero time.

@@ -42,9 +42,12 @@ type Observer struct {
 	settled chan struct{}
 	settle  func()
 
-	mu      sync.Mutex
-	known   knowledge
-	files   map[profile.Program]kernel.FileCapabilities
+	mu    sync.Mutex
+	known knowledge
+	files map[profile.Program]kernel.FileCapabilities
+	ways  map[profile.Named]kernel.Way
+	// silent are the containers, by their cgroups, whose file systems did not answer.
+	silent  map[uint64]bool
 	watches watches
 }
 
@@ -75,6 +78,8 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		settled:     make(chan struct{}),
 		known:       newKnowledge(),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
+		ways:        make(map[profile.Named]kernel.Way),
+		silent:      make(map[uint64]bool),
 		watches:     newWatches(),
 	}
 	o.settle = sync.OnceFunc(func() { close(o.settled) })
@@ -110,6 +115,8 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			switch {
 			case event.Execution != nil:
 				o.examine(event.ID, event.Cgroup, *event.Execution)
+			case event.File != nil:
+				o.find(event.ID, event.Cgroup, *event.File)
 			case event.Check == nil && event.ID != "" && o.engine != nil:
 				o.learnSoon(ctx, event.ID)
 			}
@@ -145,9 +152,10 @@ func (o *Observer) Profile() (profile.Profile, error) {
 		return profile.Profile{}, fmt.Errorf("reading what was recorded: %w", err)
 	}
 	o.examineRest(snapshot.Containers)
+	o.findRest(snapshot.Containers)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	sources := profile.Sources{Infos: o.known.infos, Untold: o.untold(snapshot.Containers), Files: o.files, Watched: o.watches.since, Last: o.last}
+	sources := profile.Sources{Infos: o.known.infos, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways, Watched: o.watches.since, Last: o.last}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...), nil
 }
 

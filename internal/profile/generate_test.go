@@ -70,10 +70,28 @@ func generateRun(r *rand.Rand) Run {
 	for range r.Intn(2) {
 		run.Incomplete = append(run.Incomplete, fmt.Sprint(r.Intn(2), " checks were lost"))
 	}
+	for range r.Intn(4) {
+		run.Files = append(run.Files, generateFile(r))
+	}
 	for range r.Intn(6) {
 		run.Uses = append(run.Uses, generateUse(r))
 	}
 	return run
+}
+
+func generateFile(r *rand.Rand) File {
+	file := File{
+		Capability: pick(r, capability.Chown, capability.DACOverride),
+		Granted:    r.Intn(2) == 0,
+		Program:    pick(r, "sh", "nginx: worker"),
+		Call:       pick(r, "", "fchownat"),
+		Path:       pick(r, "", "/a", "/b"),
+		OfTwo:      r.Intn(2) == 0,
+		Count:      uint64(r.Intn(3)),
+		Directory:  perhaps(r, Place{Path: "/", Mode: "0755", Lacks: "write"}),
+	}
+	file.Found = perhaps(r, Place{Path: file.Path, Mode: pick(r, "0600", "0644")})
+	return file
 }
 
 func generateProof(r *rand.Rand) Proof {

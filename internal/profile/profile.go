@@ -76,6 +76,10 @@ type Run struct {
 	// those that any thread held at the end of the observation; nil if that is not known.
 	Kept *capability.Set `json:"kept,omitempty"`
 	Uses []Use           `json:"uses"`
+	// Files are those that capabilities were asked for, as far as they were seen. Unlisted
+	// counts checks whose files found no room.
+	Files    []File `json:"files,omitempty"`
+	Unlisted uint64 `json:"unlisted,omitempty"`
 }
 
 // Observation is one session of capmon's recording.

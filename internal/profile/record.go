@@ -27,6 +27,9 @@ type Sources struct {
 	// Files holds what the executed files carry. One without an entry was gone
 	// before it could be read.
 	Files map[Program]kernel.FileCapabilities
+	// Ways holds where the paths lead that system calls named. One without an entry could
+	// not be followed.
+	Ways map[Named]kernel.Way
 	// Watched is since when those system calls of a container were recorded that its
 	// seccomp profile allows only with a capability.
 	Watched map[string]time.Time
@@ -47,6 +50,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 	for _, seen := range snapshot.Containers {
 		run := recordRun(seen, observation)
 		run.demand(seen, sources.Files)
+		run.access(seen, sources.Ways)
 		info, known := sources.Infos[seen.ID]
 		if known {
 			run.describe(info, sources.Last)

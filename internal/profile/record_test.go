@@ -73,7 +73,7 @@ func TestRecordTellsWhatTheEngineKnows(t *testing.T) {
 			info := info
 			test.change(&info)
 			got := record(t, snapshot(seen()), map[string]container.Info{id: info})
-			if diff := cmp.Diff(Container{id, "web", "nginx", "sha256:1", "sha256:2", info.Labels, "33", "bridge"}, got.Container); diff != "" {
+			if diff := cmp.Diff(Container{ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", Labels: info.Labels, User: "33", NetworkMode: "bridge"}, got.Container); diff != "" {
 				t.Error(diff)
 			}
 			want := Grants{test.engine, ptr(capability.DockerDefault()), ptr(capability.DockerDefault()), info.Privileged}

@@ -42,6 +42,9 @@ type Summary struct {
 	// any held when the observation did; nil if that is not known of all runs.
 	Kept *capability.Set
 	Uses []Use
+	// Files and Unlisted as in Run.
+	Files    []File
+	Unlisted uint64
 	// Proof is the latest of what this container needs; nil if there is none.
 	Proof *Proof
 }
@@ -123,6 +126,8 @@ func (s *Summary) add(run Run) {
 		s.Kept = nil
 	}
 	s.Uses = addUp(append(s.Uses, run.Uses...))
+	s.Files = addUpFiles(append(s.Files, run.Files...))
+	s.Unlisted += run.Unlisted
 }
 
 // earlier is the first of two moments, of which zero is none.

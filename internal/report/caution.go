@@ -30,6 +30,9 @@ func cautions(s profile.Summary) []string {
 	if len(s.Unexamined) > 0 {
 		notes = append(notes, "gone before it could be read whether the file carries capabilities, which would be needed: "+strings.Join(s.Unexamined, ", "))
 	}
+	if s.Unlisted > 0 {
+		notes = append(notes, fmt.Sprintf("the files of %s found no room and are not listed", plural(s.Unlisted, "check", "checks")))
+	}
 	if !s.Unwatched.Empty() {
 		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded: a list without may make them fail", names(s.Unwatched)))
 	}

@@ -92,6 +92,10 @@ type jsonContainer struct {
 	Flags []string `json:"flags"`
 	// The ways in which capabilities were asked for.
 	Uses []profile.Use `json:"uses"`
+	// The files that made capabilities for files necessary, as far as they could be named.
+	Files []profile.File `json:"files"`
+	// How many such checks were made of files that could not be listed.
+	Unlisted uint64 `json:"unlisted,omitempty"`
 }
 
 // jsonNarrower is a capability that would do instead of another.
@@ -149,6 +153,8 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Classes:     make(map[classify.Class]capability.Set),
 		Flags:       []string{},
 		Uses:        s.Uses,
+		Files:       append([]profile.File{}, s.Files...),
+		Unlisted:    s.Unlisted,
 	}
 	if granted, known := s.Grants.Set(); known {
 		unused, _ := s.Unused()

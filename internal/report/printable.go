@@ -25,6 +25,8 @@ func makePrintable(s *profile.Summary) {
 	s.Incomplete, s.Unexamined = printables(s.Incomplete), printables(s.Unexamined)
 	s.Uses = slices.Clone(s.Uses)
 	makeUsesPrintable(s.Uses)
+	s.Files = slices.Clone(s.Files)
+	makeFilesPrintable(s.Files)
 	if s.Proof != nil {
 		proof := *s.Proof
 		makeProofPrintable(&proof)
@@ -39,5 +41,25 @@ func makeUsesPrintable(uses []profile.Use) {
 		for _, text := range []*string{&use.Program, &use.Call, &use.Site, &use.Reason, &use.Unsure} {
 			*text = printable.Text(*text)
 		}
+	}
+}
+
+func makeFilesPrintable(files []profile.File) {
+	for i := range files {
+		file := &files[i]
+		for _, text := range []*string{&file.Program, &file.Call, &file.Site, &file.Path} {
+			*text = printable.Text(*text)
+		}
+		file.Found, file.Directory = printablePlace(file.Found), printablePlace(file.Directory)
+	}
+}
+
+func printablePlace(place *profile.Place) *profile.Place {
+	if place == nil {
+		return nil
+	}
+	return &profile.Place{
+		Path: printable.Text(place.Path), Owner: place.Owner, Group: place.Group,
+		Mode: printable.Text(place.Mode), Lacks: printable.Text(place.Lacks),
 	}
 }

@@ -1,11 +1,6 @@
 package report
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
-	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/substitute"
 )
@@ -17,19 +12,10 @@ func Substitutes(s profile.Summary) []string {
 	return substitutes(s)
 }
 
-// substitutes say what to do, and what that rests on.
 func substitutes(s profile.Summary) []string {
 	var lines []string
 	for _, found := range substitute.Of(s) {
-		line := fmt.Sprintf("may do instead of %s: ", names(found.Instead))
-		if len(found.Flags) > 0 {
-			line += dockerrun.Line(found.Flags) + ": "
-		}
-		seen := found.Seen
-		if len(seen) > usesShown {
-			seen = append(slices.Clone(seen[:usesShown]), "…")
-		}
-		lines = append(lines, line+fmt.Sprintf("%s (seen: %s)", found.Text, strings.Join(seen, ", ")))
+		lines = append(lines, found.String())
 	}
 	return lines
 }

@@ -22,6 +22,9 @@ import (
 // all of them, and so does JSON.
 const usesShown = 3
 
+// filesShown is how many files the table shows for one capability, likewise.
+const filesShown = 3
+
 func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	page := &page{options: options}
 	all := summaries(p)
@@ -142,6 +145,7 @@ func (p *page) capabilities(s profile.Summary) {
 	atStart := s.AtStart()
 	for _, c := range s.Needs().Sorted() {
 		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Needs()...))
+		p.files(t, s, s.Of(c, classify.Needs()...))
 		if atStart.Has(c) {
 			t.AppendRow(table.Row{"", "", "", "at start only: given up afterwards"})
 		}
@@ -167,6 +171,7 @@ func (p *page) denied(s profile.Summary) {
 	t := newTable("TRIED AND REFUSED", "", "TIMES", "BY")
 	for _, c := range s.Denied().Sorted() {
 		p.uses(t, c, "", s.Of(c, classify.Denied))
+		p.files(t, s, s.Of(c, classify.Denied))
 	}
 	p.line("%s", t.Render())
 }
@@ -201,6 +206,38 @@ func (p *page) uses(t table.Writer, c capability.Capability, word string, uses [
 			t.AppendRow(table.Row{"", "", "", by(use)})
 		}
 	}
+}
+
+// files adds a row for each file that the uses were about.
+func (p *page) files(t table.Writer, s profile.Summary, uses []profile.Use) {
+	files, others := s.FilesOf(uses)
+	lines := fileLines(files)
+	shown := lines
+	if len(lines) > filesShown+1 && !p.options.All {
+		shown = lines[:filesShown]
+	}
+	for _, line := range shown {
+		t.AppendRow(table.Row{"", "", "", line})
+	}
+	switch left := len(lines) - len(shown); {
+	case left > 0 && others:
+		t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other files (--all shows them), among others", left)})
+	case left > 0:
+		t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other files (--all shows them)", left)})
+	case len(lines) > 0 && others:
+		t.AppendRow(table.Row{"", "", "", "among others"})
+	}
+}
+
+// fileLines say what is known of files, each once.
+func fileLines(files []profile.File) []string {
+	var lines []string
+	for _, file := range files {
+		if line := "on " + file.String(); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 func total(uses []profile.Use) (sum uint64) {

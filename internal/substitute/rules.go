@@ -179,6 +179,71 @@ func givenDevices(s profile.Summary) (Substitute, bool) {
 	}, true
 }
 
+// filesShown is how many files a text names.
+const filesShown = 3
+
+// changes are what is to be done about files, by the capability that it saves.
+var changes = map[capability.Capability]string{
+	capability.DACOverride:   "make them the user's who opens them, or open their modes",
+	capability.DACReadSearch: "make them the user's who reads them, or open their modes",
+	capability.Fowner:        "make them the user's who changes them",
+	capability.Chown:         "give them their owner in the image, or before the start",
+}
+
+// ownFiles: the kernel asks for these capabilities only where a file is another user's, and
+// its mode does not allow what is done with it (generic_permission in fs/namei.c,
+// setattr_prepare in fs/attr.c). Files that are the kernel's own have to stay as they are.
+func ownFiles(s profile.Summary) (found Substitute, ok bool) {
+	var texts []string
+	for _, c := range s.Needs().Sorted() {
+		uses, supported := usesOf(s, c, func(string, []string) bool { return changes[c] != "" })
+		if !supported {
+			continue
+		}
+		files, others := s.FilesOf(uses)
+		list, ok := namesOf(files, others)
+		if !ok {
+			continue
+		}
+		found.Instead = found.Instead.With(c)
+		found.Seen = append(found.Seen, callsOf(uses...)...)
+		texts = append(texts, fmt.Sprintf("%s is used on %s: %s", c, list, changes[c]))
+	}
+	slices.Sort(found.Seen)
+	found.Seen = slices.Compact(found.Seen)
+	found.Text = strings.Join(texts, "; ")
+	return found, len(texts) > 0
+}
+
+// namesOf names some files; not ok if there is one that nobody can change, or none that is
+// known.
+func namesOf(files []profile.File, others bool) (string, bool) {
+	var named []string
+	for _, file := range files {
+		for _, directory := range []string{"/proc/", "/sys/"} {
+			if strings.HasPrefix(file.Path, directory) {
+				return "", false
+			}
+		}
+		if file.Path == "" {
+			others = true
+		} else if text := file.String(); !slices.Contains(named, text) {
+			named = append(named, text)
+		}
+	}
+	if len(named) == 0 {
+		return "", false
+	}
+	list := strings.Join(named[:min(len(named), filesShown)], ", ")
+	if more := len(named) - filesShown; more > 0 {
+		list += fmt.Sprintf(", and %d more", more)
+	}
+	if others {
+		list += ", among others"
+	}
+	return list, true
+}
+
 // chores are what the host had better do, by the capability for it.
 var chores = map[capability.Capability]struct {
 	calls []string
@@ -229,7 +294,7 @@ func givenUp(s profile.Summary) (found Substitute, ok bool) {
 	slices.Sort(found.Seen)
 	found.Seen = slices.Compact(found.Seen)
 	found.Text = fmt.Sprintf("used in the first %s and not again in %s: the program could give it up then",
-		max(last, time.Millisecond).Round(time.Millisecond), s.Observed.Round(time.Second))
+		max(last+time.Second-1, time.Second).Truncate(time.Second), s.Observed.Round(time.Second))
 	return found, !found.Instead.Empty()
 }
 

@@ -4,10 +4,13 @@
 package substitute
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -23,9 +26,27 @@ type Substitute struct {
 	Seen []string `json:"seen"`
 }
 
+// callsShown is how many of the system calls String shows.
+const callsShown = 3
+
+// String says what to do, and what that rests on. Names of files in it may hold any bytes,
+// unless those of the summary were made printable.
+func (s Substitute) String() string {
+	instead := strings.ReplaceAll(s.Instead.String(), ",", ", ")
+	do := s.Text
+	if len(s.Flags) > 0 {
+		do = dockerrun.Line(s.Flags) + ": " + do
+	}
+	seen := s.Seen
+	if len(seen) > callsShown {
+		seen = append(slices.Clone(seen[:callsShown]), "…")
+	}
+	return fmt.Sprintf("may do instead of %s: %s (seen: %s)", instead, do, strings.Join(seen, ", "))
+}
+
 // rules each know one kind of substitute; false where it is none for this container.
 var rules = []func(profile.Summary) (Substitute, bool){
-	unprivilegedPorts, datagramEcho, anotherUser, niceLimit, lockLimit, ownLimits, givenDevices, hostsWork, givenUp,
+	unprivilegedPorts, datagramEcho, anotherUser, niceLimit, lockLimit, ownLimits, givenDevices, ownFiles, hostsWork, givenUp,
 }
 
 // Of lists the substitutes for what a container needs, in the order of the rules.

@@ -333,6 +333,48 @@ static void open_noatime(char **args)
 	need(open(args[0], O_RDONLY | O_NOATIME), args[0]);
 }
 
+// open-at DIRECTORY NAME: reads what is in a directory that it has open.
+static void open_at(char **args)
+{
+	int directory = need(open(args[0], O_PATH | O_DIRECTORY), args[0]);
+
+	need(openat(directory, args[1], O_RDONLY), args[1]);
+}
+
+// chown-open PATH UID: changes the owner of a file that it has open.
+static void chown_open(char **args)
+{
+	int fd = need(open(args[0], O_RDONLY), args[0]);
+
+	need(fchown(fd, number(args[1]), -1), "fchown");
+	close(fd);
+}
+
+static void *unmap_again_and_again(void *page)
+{
+	for (;;)
+		madvise(page, 4096, MADV_DONTNEED);
+	return NULL;
+}
+
+// open-unmapped PATH N: opens it N times by a name in memory that comes and goes: the kernel
+// waits for it, and a program in the kernel cannot.
+static void open_unmapped(char **args)
+{
+	int fd = need(memfd_create("name", 0), "memfd_create");
+	char *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	pthread_t thread;
+
+	need(write(fd, args[0], strlen(args[0]) + 1), "write");
+	need(ftruncate(fd, 4096), "ftruncate");
+	errno = page == MAP_FAILED ? errno :
+				     pthread_create(&thread, NULL, unmap_again_and_again, page);
+	if (errno != 0)
+		fail("open-unmapped");
+	for (int n = number(args[1]); n > 0; n--)
+		close(need(open(page, O_RDONLY), args[0]));
+}
+
 static void list_xattr(char **args)
 {
 	char names[4096];
@@ -792,6 +834,7 @@ static const struct subcommand {
 	{ "capset-only", capset_only, 1, "CAP" },
 	{ "capset-same", capset_same, 0, "" },
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
+	{ "chown-open", chown_open, 2, "PATH UID" },
 	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },
 	{ "compat-setuid0", compat_setuid0, 0, "" },
 	{ "congestion", congestion, 1, "NAME" },
@@ -810,6 +853,8 @@ static const struct subcommand {
 	{ "mknod", mknod_null, 1, "PATH" },
 	{ "mq-open", open_queue, 0, "[MESSAGES SIZE]" },
 	{ "open-noatime", open_noatime, 1, "FILE" },
+	{ "open-at", open_at, 2, "DIRECTORY NAME" },
+	{ "open-unmapped", open_unmapped, 2, "PATH N" },
 	{ "packet", packet, 0, "" },
 	{ "packet-diag", packet_diag, 0, "" },
 	{ "perf-clock", perf_clock, 0, "" },

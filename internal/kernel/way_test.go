@@ -1,0 +1,126 @@
+package kernel
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// tree is a directory with files, links and what must not be opened.
+func tree(t *testing.T) string {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	outside := filepath.Join(filepath.Dir(root), "outside")
+	err := errors.Join(
+		os.MkdirAll(filepath.Join(root, "a/b"), 0o755),
+		os.WriteFile(filepath.Join(root, "a/b/file"), nil, 0o640),
+		os.WriteFile(filepath.Join(root, "top"), nil, 0o600),
+		os.WriteFile(outside, nil, 0o600),
+		os.Symlink("/a/b", filepath.Join(root, "absolute")),
+		os.Symlink("../../../../outside", filepath.Join(root, "a/out")),
+		os.Symlink("../top", filepath.Join(root, "a/up")),
+		os.Symlink("round", filepath.Join(root, "round")),
+		unix.Mkfifo(filepath.Join(root, "fifo"), 0o600),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func TestPathsAreFollowedWithinTheirRoot(t *testing.T) {
+	root := tree(t)
+	for _, test := range []struct {
+		path     string
+		found    string // "" for none
+		searched string
+	}{
+		{"/a/b/file", "/a/b/file", "/ /a /a/b"},
+		{"//a/./b/../b//file", "/a/b/file", "/ /a /a /a/b /a /a/b"},
+		{"/absolute/file", "/a/b/file", "/ / /a /a/b"},
+		{"/a/up", "/top", "/ /a /a /"},
+		{"/a/out", "", "/ /a /a / / / /"}, // what is outside is not found
+		{"/../../top", "/top", "/ / /"},
+		{"/a/b", "/a/b", "/ /a"},
+		{"/", "/", ""},
+		{"/fifo", "/fifo", "/"},
+		{"/a/new", "", "/ /a"},
+	} {
+		w, err := NewWalker(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		way, err := w.Go(test.path, true)
+		w.Close()
+		if err != nil {
+			t.Errorf("%s: %v", test.path, err)
+			continue
+		}
+		found := ""
+		if way.File != nil {
+			found = way.File.Path
+		}
+		var searched []string
+		for _, directory := range way.Directories {
+			searched = append(searched, directory.Path)
+		}
+		if got := strings.Join(searched, " "); found != test.found || got != test.searched {
+			t.Errorf("%s: found %q by %q, wanted %q by %q", test.path, found, got, test.found, test.searched)
+		}
+	}
+}
+
+func TestPathsThatLeadNowhere(t *testing.T) {
+	root := tree(t)
+	for path, want := range map[string]error{
+		"/none/file": os.ErrNotExist, "/round": unix.ELOOP, "/top/file": unix.ENOTDIR,
+		"/" + strings.Repeat("a/../", 2000): unix.ELOOP, "/" + strings.Repeat("n", 300): unix.ENAMETOOLONG,
+	} {
+		w, err := NewWalker(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if way, err := w.Go(path, true); !errors.Is(err, want) {
+			t.Errorf("%.20s: %+v, %v, wanted %v", path, way.File, err, want)
+		}
+		w.Close()
+	}
+}
+
+func TestALinkCanBeWhatIsMeant(t *testing.T) {
+	w, err := NewWalker(tree(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	way, err := w.Go("/a/up", false)
+	if err != nil || way.File == nil || way.File.Path != "/a/up" || way.File.Mode&unix.S_IFMT != unix.S_IFLNK {
+		t.Errorf("%+v, %v", way.File, err)
+	}
+}
+
+// A path that begins at a directory, and one within another root.
+func TestPathsBeginWhereTheWalkerIs(t *testing.T) {
+	w, err := NewWalker(tree(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if _, err := w.Go("/a", false); err != nil {
+		t.Fatal(err)
+	}
+	if way, err := w.Go("b/file", true); err != nil || way.File == nil || way.File.Path != "/a/b/file" || len(way.Directories) != 2 {
+		t.Errorf("below a directory: %+v, %v", way, err)
+	}
+	if _, err := w.Go("/a", false); err != nil {
+		t.Fatal(err)
+	}
+	w.MakeRoot()
+	if way, err := w.Go("/../b/file", true); err != nil || way.File == nil || way.File.Path != "/a/b/file" {
+		t.Errorf("in another root: %+v, %v", way, err)
+	}
+}

@@ -1,0 +1,181 @@
+package observe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+const (
+	// answerTime is how long a container's file system may take to tell of one file. It may
+	// be a process of the container's own that answers.
+	answerTime = time.Second
+	// silences is how many containers' file systems may fail to answer until no more are
+	// asked: each keeps a thread waiting.
+	silences = 8
+)
+
+var errNotThere = errors.New("it is not there any more")
+
+// find follows the path of a file for which a capability was asked: in the root directory
+// of the process, or of the container's first one, or after its end where the engine keeps
+// the files.
+func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
+	named := profile.NamedBy(cgroup, use)
+	o.mu.Lock()
+	_, known := o.ways[named]
+	info := o.known.infos[id]
+	mute := o.silent[cgroup] || len(o.silent) >= silences
+	o.mu.Unlock()
+	if known || mute || use.Naming != monitor.ByPath || !use.Base.Known() || use.Cut || use.Base.Cut {
+		return
+	}
+	type answer struct {
+		way kernel.Way
+		err error
+	}
+	answers := make(chan answer, 1)
+	go func() { // which stays, if it is kept waiting
+		way, err := o.lead(info, use, !named.Link)
+		answers <- answer{way, err}
+	}()
+	select {
+	case answer := <-answers:
+		if answer.err == nil {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.ways[named] = answer.way
+		}
+	case <-time.After(answerTime):
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.silent[cgroup] = true
+	}
+}
+
+// findRest tries once more for those that could not be found when they were used: the
+// engine may not have told by then where they are.
+func (o *Observer) findRest(containers []monitor.Container) {
+	for _, c := range containers {
+		for _, use := range c.Files {
+			o.find(c.ID, c.Cgroup, use)
+		}
+	}
+}
+
+// lead follows a path in the first place where that can be done.
+func (o *Observer) lead(info container.Info, use monitor.FileUse, follow bool) (kernel.Way, error) {
+	for _, pid := range []int{int(use.PID), info.Pid} {
+		if pid == 0 {
+			continue
+		}
+		if way, err := inRootOf(pid, use, follow); err == nil {
+			return way, nil
+		}
+	}
+	return o.afterwards(info, use)
+}
+
+// inRootOf follows a path in the root directory of a process, if the path begins where the
+// kernel said.
+func inRootOf(pid int, use monitor.FileUse, follow bool) (kernel.Way, error) {
+	absolute := strings.HasPrefix(use.Path, "/")
+	walker, err := kernel.NewWalker(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil {
+		return kernel.Way{}, err
+	}
+	defer walker.Close()
+	if absolute && walker.Here().Inode == use.Base.File.Inode {
+		walker.Name(use.Base.Path) // that of a chroot, perhaps
+	} else {
+		if _, err := walker.Go(use.Base.Path, false); err != nil {
+			return kernel.Way{}, err
+		}
+	}
+	if walker.Here().Inode != use.Base.File.Inode {
+		return kernel.Way{}, errNotThere // another container's process has got its number
+	}
+	if absolute {
+		walker.MakeRoot()
+	}
+	return walker.Go(use.Path, follow)
+}
+
+// ownMounts are what engines mount in every container.
+var ownMounts = []container.Mount{
+	{Destination: "/dev"}, {Destination: "/proc"}, {Destination: "/sys"},
+	{Destination: "/etc/hosts"}, {Destination: "/etc/hostname"}, {Destination: "/etc/resolv.conf"},
+}
+
+// afterwards looks a file up where the engine keeps it. What the container wrote may have
+// gone with it: then the file is as it was in the image.
+func (o *Observer) afterwards(info container.Info, use monitor.FileUse) (kernel.Way, error) {
+	full := strings.TrimSuffix(use.Base.Path, "/") + "/" + strings.TrimPrefix(use.Path, "/")
+	if full != path.Clean(full) || !info.Inspected || len(info.Layers) == 0 || use.Base.Path != "/" && strings.HasPrefix(use.Path, "/") {
+		return kernel.Way{}, errNotThere
+	}
+	var way kernel.Way
+	for directory := path.Dir(full); ; directory = path.Dir(directory) {
+		node, err := o.kept(info, directory)
+		if err != nil {
+			return kernel.Way{}, err
+		}
+		way.Directories = append([]kernel.Node{node}, way.Directories...)
+		if directory == "/" {
+			break
+		}
+	}
+	if node, err := o.kept(info, full); err == nil {
+		way.File = &node
+	}
+	return way, nil
+}
+
+// kept looks up one file by its path in the container.
+func (o *Observer) kept(info container.Info, name string) (kernel.Node, error) {
+	places, below := info.Layers, name
+	over := ""
+	for _, mount := range append(ownMounts, info.Mounts...) {
+		if rest, inside := pathBelow(mount.Destination, name+"/"); inside && len(mount.Destination) > len(over) {
+			over, places, below = mount.Destination, nil, rest
+			if mount.Source != "" {
+				places = []string{mount.Source}
+			}
+		}
+	}
+	for _, place := range places {
+		directory := filepath.Join(o.viewer, "root", place)
+		file, err := openBelow(directory, below)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return kernel.Node{}, err
+		}
+		node, err := kernel.NodeOf(file, name)
+		file.Close()
+		if err == nil && node.Mode&unix.S_IFMT == unix.S_IFCHR {
+			err = errNotThere // a whiteout, or a device
+		}
+		return node, err
+	}
+	return kernel.Node{}, errNotThere
+}
+
+func openBelow(directory, name string) (*os.File, error) {
+	if strings.Trim(name, "/") == "" {
+		return os.OpenFile(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
+	}
+	return kernel.OpenBelow(directory, name)
+}

@@ -1,0 +1,295 @@
+package profile
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// File is a file that a workload asked for a capability for, as its system call named it.
+type File struct {
+	Capability capability.Capability `json:"capability"`
+	Granted    bool                  `json:"granted"`
+	// Program as in Use, Call the name of the system call alone.
+	Program string `json:"program"`
+	Call    string `json:"call,omitempty"`
+	// Site is the kernel function that asked.
+	Site string `json:"site,omitempty"`
+	// Path from the container's root directory on, with the links that the program wrote;
+	// it begins or ends with … if some of it is missing there. It begins with no slash if it
+	// is not known which directory it begins at, and is empty if the call names none or it
+	// could not be read. Any bytes, chosen by the container.
+	Path string `json:"path,omitempty"`
+	// OfTwo: the call is about two files, as rename is, and either may be the reason.
+	OfTwo bool `json:"ofTwo,omitempty"`
+	// User by which the kernel grants access, as the host counts users.
+	User uint32 `json:"user"`
+	// Found is where the path led when capmon looked, nil if it could not tell.
+	Found *Place `json:"found,omitempty"`
+	// Directory is what denied the user the access, on the way to the file; nil if it was
+	// the file, or that is not known.
+	Directory *Place `json:"directory,omitempty"`
+	// Count of the checks that were seen to be for it: not all of a frequent kind are.
+	Count uint64 `json:"count"`
+}
+
+// Place is a file as capmon found it.
+type Place struct {
+	// Path without links.
+	Path string `json:"path"`
+	// Owner and Group as the host counts them; Mode in octal digits, without the type.
+	Owner uint32 `json:"owner"`
+	Group uint32 `json:"group"`
+	Mode  string `json:"mode"`
+	// Lacks is what a directory does not let the user do: search or write.
+	Lacks string `json:"lacks,omitempty"`
+}
+
+// Named is what capmon has to look for to find a file: a path from a directory on, in
+// one container, known by its cgroup.
+type Named struct {
+	Cgroup uint64
+	Base   monitor.FileID
+	Path   string
+	Link   bool // the link at its end is meant, not what it points to
+}
+
+// NamedBy is what a use names.
+func NamedBy(cgroup uint64, use monitor.FileUse) Named {
+	return Named{Cgroup: cgroup, Base: use.Base.File, Path: use.Path, Link: slices.Contains(meaningLinks, use.Call)}
+}
+
+// entering are the system calls that make, move or remove what is in a directory.
+var entering = []string{"bind", "link", "linkat", "mkdir", "mkdirat", "mknod", "mknodat", "rename", "renameat", "renameat2",
+	"rmdir", "symlink", "symlinkat", "unlink", "unlinkat"}
+
+// opening are those that may do so.
+var opening = []string{"creat", "open", "openat", "openat2"}
+
+// meaningLinks are those that do not follow a link at the end of a path.
+var meaningLinks = append([]string{"lchown", "lchown32", "lgetxattr", "llistxattr", "lremovexattr", "lsetxattr", "lstat", "lstat64",
+	"readlink", "readlinkat"}, entering...)
+
+// access adds the files.
+func (r *Run) access(seen monitor.Container, ways map[Named]kernel.Way) {
+	for _, use := range seen.Files {
+		r.Files = append(r.Files, newFile(use, ways[NamedBy(seen.Cgroup, use)]))
+	}
+	r.Files = addUpFiles(r.Files)
+	r.Unlisted = seen.Unlisted
+}
+
+func newFile(use monitor.FileUse, way kernel.Way) File {
+	site, _ := kernel.CallSite(use.Stack)
+	file := File{
+		Capability: use.Capability, Granted: use.Granted, Program: use.Program, Call: use.Call, Site: site,
+		Path: pathOf(use), OfTwo: use.OfTwo != 0, User: use.UID, Count: use.Count,
+	}
+	if use.OfTwo == 2 {
+		file.Count = 0 // the same checks as the first's
+	}
+	switch {
+	case use.Naming == monitor.ByDescriptor && use.Base.Known():
+		file.Found = &Place{Path: file.Path, Owner: use.Base.Owner, Group: use.Base.Group, Mode: octal(use.Base.Mode)}
+	case way.File != nil:
+		file.Found = place(*way.File)
+	}
+	if use.Capability == capability.DACOverride || use.Capability == capability.DACReadSearch {
+		file.Directory = closed(way, use)
+	}
+	return file
+}
+
+func place(node kernel.Node) *Place {
+	return &Place{Path: node.Path, Owner: node.Owner, Group: node.Group, Mode: octal(node.Mode)}
+}
+
+func octal(mode uint32) string { return fmt.Sprintf("%04o", mode&0o7777) }
+
+const missing = "…"
+
+// pathOf is the path in the container.
+func pathOf(use monitor.FileUse) string {
+	name := use.Path
+	if use.Cut {
+		name += missing
+	}
+	switch {
+	case use.Naming == monitor.Unnamed, use.Naming == monitor.ByDescriptor && !use.Base.Known():
+		return ""
+	case !use.Base.Known():
+		return name
+	}
+	base := use.Base.Path
+	if use.Base.Cut {
+		base = missing + base
+	}
+	if use.Naming == monitor.ByDescriptor {
+		return base
+	}
+	return strings.TrimSuffix(base, "/") + "/" + strings.TrimPrefix(name, "/")
+}
+
+const (
+	mayWrite  = 2
+	maySearch = 1
+)
+
+// closed finds the directory that kept the user from a file, if it was one: by where the
+// kernel looks, and what for (link_path_walk, may_open and may_create, fs/namei.c).
+func closed(way kernel.Way, use monitor.FileUse) *Place {
+	if slices.Contains(use.Stack, "may_open") { // asks of the file itself
+		return nil
+	}
+	for _, directory := range way.Directories {
+		if denies(directory, use, maySearch) {
+			return lacking(directory, "search")
+		}
+	}
+	if len(way.Directories) == 0 {
+		return nil
+	}
+	parent := way.Directories[len(way.Directories)-1]
+	enters := slices.Contains(entering, use.Call) || slices.Contains(opening, use.Call)
+	if enters && denies(parent, use, mayWrite) {
+		return lacking(parent, "write")
+	}
+	return nil
+}
+
+func lacking(directory kernel.Node, what string) *Place {
+	found := place(directory)
+	found.Lacks = what
+	return found
+}
+
+// denies tells whether a file's mode surely does not allow a user something. What other
+// groups the user is in is not known.
+func denies(node kernel.Node, use monitor.FileUse, what uint32) bool {
+	owners, groups, others := node.Mode>>6&what == what, node.Mode>>3&what == what, node.Mode&what == what
+	switch {
+	case node.Owner == use.UID:
+		return !owners
+	case node.Group == use.GID:
+		return !groups
+	}
+	return !others && !groups
+}
+
+// addUpFiles makes one of files that a reader could not tell apart, and sorts them.
+func addUpFiles(files []File) []File {
+	byKey := make(map[File]File)
+	for _, file := range files {
+		key := file
+		key.Found, key.Directory, key.Count = nil, nil, 0
+		if known, ok := byKey[key]; ok {
+			file.Count += known.Count
+			if known.Found != nil || file.Found == nil { // the first that tells
+				file.Found, file.Directory = known.Found, known.Directory
+			}
+		}
+		byKey[key] = file
+	}
+	return slices.SortedFunc(maps.Values(byKey), compareFiles)
+}
+
+func compareFiles(one, other File) int {
+	return cmp.Or(
+		cmp.Compare(one.Capability.String(), other.Capability.String()),
+		-cmp.Compare(one.Count, other.Count),
+		cmp.Compare(one.Path, other.Path),
+		cmp.Compare(one.Program, other.Program),
+		cmp.Compare(one.Call, other.Call),
+		cmp.Compare(one.Site, other.Site),
+		cmp.Compare(one.User, other.User),
+		cmp.Compare(fmt.Sprint(one.Granted, one.OfTwo), fmt.Sprint(other.Granted, other.OfTwo)),
+	)
+}
+
+// wayOfUse is what files and uses have in common that belong together.
+type wayOfUse struct {
+	capability    capability.Capability
+	granted       bool
+	program, call string
+	site          string
+}
+
+func (u Use) way() wayOfUse {
+	call, _, _ := strings.Cut(u.Call, "(")
+	return wayOfUse{u.Capability, u.Granted, u.Program, call, u.Site}
+}
+
+func (f File) way() wayOfUse { return wayOfUse{f.Capability, f.Granted, f.Program, f.Call, f.Site} }
+
+// unnoted are the classes whose checks the kernel side looks at no files of (is_of_file,
+// bpf/file.h).
+var unnoted = []classify.Class{classify.Redundant, classify.OwnNamespace, classify.Borrowed, classify.Setup}
+
+// FilesOf lists the files of these uses, and reports whether there may be others: more
+// checks were made than are known to be for these.
+func (s Summary) FilesOf(uses []Use) (files []File, others bool) {
+	made := make(map[wayOfUse]uint64)
+	for _, use := range uses {
+		made[use.way()] = 0
+	}
+	for _, use := range s.Uses { // of all classes that files are noted of: they are not told apart
+		if _, wanted := made[use.way()]; wanted && !slices.Contains(unnoted, use.Class) {
+			made[use.way()] += use.Count
+		}
+	}
+	for _, file := range s.Files {
+		if n, wanted := made[file.way()]; wanted {
+			files = append(files, file)
+			made[file.way()] = n - min(n, file.Count)
+		}
+	}
+	for _, left := range made {
+		others = others || left > 0
+	}
+	return files, others
+}
+
+// String names the file, and tells who may do what with it.
+func (f File) String() string {
+	if f.Path == "" {
+		return "a file that could not be named"
+	}
+	text := quoted(f.Path)
+	if !strings.HasPrefix(f.Path, "/") && !strings.HasPrefix(f.Path, missing) {
+		text += " in a directory that is not known"
+	}
+	switch {
+	case f.Directory != nil:
+		text += fmt.Sprintf(": %s (%s) does not let user %d %s", quoted(f.Directory.Path), f.Directory.ownership(), f.User, f.Directory.Lacks)
+	case f.Found != nil && f.Found.Path != f.Path:
+		text += fmt.Sprintf(" (%s, %s)", quoted(f.Found.Path), f.Found.ownership())
+	case f.Found != nil:
+		text += fmt.Sprintf(" (%s)", f.Found.ownership())
+	default:
+		text += " (not found afterwards)"
+	}
+	if f.OfTwo {
+		text += ", or the other of two"
+	}
+	return text
+}
+
+// ownership tells whose it is.
+func (p Place) ownership() string {
+	return fmt.Sprintf("owner %d:%d, mode %s", p.Owner, p.Group, p.Mode)
+}
+
+// quoted is a path that cannot be taken for words about it.
+func quoted(path string) string {
+	if !strings.ContainsAny(path, " \"'(),;:") {
+		return path
+	}
+	return `"` + strings.ReplaceAll(path, `"`, `\"`) + `"`
+}

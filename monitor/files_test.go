@@ -1,0 +1,247 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+// foreign is a directory of this machine with files that belong to another user than the
+// container's root, as options of docker run that mount it at /foreign.
+func foreign(t *testing.T, names ...string) (options []string) {
+	t.Helper()
+	directory := t.TempDir()
+	for _, name := range names {
+		path := filepath.Join(directory, name)
+		err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o600), os.Chown(path, 1000, 1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return []string{"-v", directory + ":/foreign"}
+}
+
+// filesOf are those that a container's program asked for a capability for.
+func filesOf(c Container, program string, asked capability.Capability) []FileUse {
+	return slices.DeleteFunc(slices.Clone(c.Files), func(use FileUse) bool { return use.Program != program || use.Capability != asked })
+}
+
+func sum(files []FileUse) (n uint64) {
+	for _, use := range files {
+		n += use.Count
+	}
+	return n
+}
+
+// askedBy are the granted checks of a program.
+func askedBy(c Container, program string, asked capability.Capability) []Check {
+	return matching(c, func(check Check) bool {
+		return check.Program == program && check.Capability == asked && check.Phase == Workload && check.Subject == Own && check.Answer == Held
+	})
+}
+
+func TestSystemCallsNameTheirFiles(t *testing.T) {
+	m := start(t, Options{Outcomes: true})
+	id := run(t, append(foreign(t, "file"), "bb", "sh", "-c", `
+		cat /data/secret
+		cd /data && head secret
+		probe open-at /data secret
+		chmod 640 /data/secret
+		cp /bin/probe /tmp/changer && /tmp/changer chown-open /tmp/changer 7
+		cd /foreign && tail file
+		mv /home/user /home/users && mkdir /jail && cp /bin/busybox /jail/ && cd / && touch /jail/own && chroot /jail /busybox chown 9 /own
+		cp /bin/probe /tmp/two && chown 1000 /data && mv /data/secret /data/moved`)...)
+	c := find(t, m, id)
+	for _, test := range []struct {
+		program    string
+		capability capability.Capability
+		naming     Naming
+		path, base string
+		ofTwo      uint8
+	}{
+		{"cat", capability.DACOverride, ByPath, "/data/secret", "/", 0},
+		{"head", capability.DACOverride, ByPath, "secret", "/data", 0},
+		{"probe", capability.DACOverride, ByPath, "secret", "/data", 0},
+		{"chmod", capability.Fowner, ByPath, "/data/secret", "/", 0},
+		{"changer", capability.Chown, ByDescriptor, "", "/tmp/changer", 0},
+		{"tail", capability.DACOverride, ByPath, "file", "/foreign", 0},
+		{"busybox", capability.Chown, ByPath, "/own", "/jail", 0},
+		{"mv", capability.DACOverride, ByPath, "/data/secret", "/", 1},
+		{"mv", capability.DACOverride, ByPath, "/data/moved", "/", 2},
+	} {
+		i := slices.IndexFunc(c.Files, func(use FileUse) bool {
+			return use.Program == test.program && use.Capability == test.capability && use.Granted && use.Naming == test.naming &&
+				use.Path == test.path && use.Base.Path == test.base && use.OfTwo == test.ofTwo
+		})
+		if i < 0 {
+			t.Errorf("not there: %+v; %+v", test, filesOf(c, test.program, test.capability))
+			continue
+		}
+		if use := c.Files[i]; use.Cut || use.Base.Cut || use.UID != 0 || use.GID != 0 || use.Count == 0 || len(use.Stack) == 0 {
+			t.Errorf("%+v", use)
+		}
+	}
+	if open := filesOf(c, "changer", capability.Chown); len(open) != 1 || open[0].Base.Owner != 0 || open[0].Base.Mode&0o777 != 0o755 {
+		t.Errorf("of an open file the owner before it was changed was not told: %+v", open)
+	}
+	lossless(t, snapshot(t, m))
+}
+
+// Each check of the first ones is for a file that is named.
+func TestAllFilesAreThereAtFirst(t *testing.T) {
+	const files = filesEach
+	names := make([]string, files)
+	for i := range names {
+		names[i] = fmt.Sprintf("%03d", i)
+	}
+	m := start(t, Options{})
+	id := run(t, append(foreign(t, names...), "bb", "sh", "-c", "cat /foreign/*")...)
+	c := find(t, m, id)
+	read := filesOf(c, "cat", capability.DACOverride)
+	for _, name := range names {
+		if !slices.ContainsFunc(read, func(use FileUse) bool { return use.Path == "/foreign/"+name && use.Count == 1 }) {
+			t.Errorf("%s is not there once", name)
+		}
+	}
+	if made := total(askedBy(c, "cat", capability.DACOverride)); len(read) != files || made != files || c.Unlisted != 0 {
+		t.Errorf("%d files, %d checks, %d without room", len(read), made, c.Unlisted)
+	}
+}
+
+// filesEach is FILES_EACH of record.h.
+const filesEach = 64
+
+// What finds no room is counted, and takes none away from other capabilities and other
+// containers.
+func TestFilesWithoutRoomAreCounted(t *testing.T) {
+	names := make([]string, 2*filesEach)
+	for i := range names {
+		names[i] = fmt.Sprintf("%03d", i)
+	}
+	m := start(t, Options{})
+	id := run(t, append(foreign(t, names...), "bb", "sh", "-c", `
+		for i in /foreign/*; do cat $i; done; head /foreign/?[0-4]0; chmod 600 /data/secret`)...)
+	other := run(t, "bb", "cat", "/data/secret")
+	c := find(t, m, id)
+	read := filesOf(c, "cat", capability.DACOverride)
+	if len(read) != filesEach {
+		t.Errorf("%d files, wanted %d", len(read), filesEach)
+	}
+	made := total(askedBy(c, "cat", capability.DACOverride))
+	more := total(askedBy(c, "head", capability.DACOverride))
+	if made != uint64(len(names)) || more == 0 || len(filesOf(c, "head", capability.DACOverride)) != 0 {
+		t.Errorf("%d and %d checks, the files of the second: %+v", made, more, filesOf(c, "head", capability.DACOverride))
+	}
+	if c.Unlisted < more || c.Unlisted > made+more-sum(read) {
+		t.Errorf("%d checks found no room, of %d and %d of which %d did", c.Unlisted, made, more, sum(read))
+	}
+	if len(filesOf(c, "chmod", capability.Fowner)) != 1 {
+		t.Error("there was no room for a file of another capability")
+	}
+	if others := find(t, m, other); len(others.Files) != 1 || others.Unlisted != 0 {
+		t.Errorf("another container: %+v", others.Files)
+	}
+}
+
+// A frequent check costs no more for its file, and is counted as exactly as any.
+func TestFrequentChecksOfAFileAreCounted(t *testing.T) {
+	const often = 100_000
+	m := start(t, Options{Outcomes: true})
+	c := find(t, m, run(t, "bb", "probe", "repeat", fmt.Sprint(often), "access-w", "/data/secret"))
+	if made := total(askedBy(c, "probe", capability.DACOverride)); made != often {
+		t.Errorf("%d checks, wanted %d", made, often)
+	}
+	read := filesOf(c, "probe", capability.DACOverride)
+	if len(read) != 1 || read[0].Path != "/data/secret" || read[0].Count < filesEach || read[0].Count > often {
+		t.Errorf("%+v", read)
+	}
+	lossless(t, snapshot(t, m))
+}
+
+// The names are the container's to choose.
+func TestHostileNamesOfFiles(t *testing.T) {
+	const escape, newline, bytes = "\x1b]0;t\x07\x1b[2J", "two\nlines", "\xff\xfe\x80"
+	long := strings.Repeat("n", 255)
+	deep := strings.Repeat("directory/", 30) + "file"
+	m := start(t, Options{})
+	c := find(t, m, run(t, append(foreign(t, escape, newline, bytes, long, deep, "a"), "bb", "sh", "-c", `
+		cat /foreign/* /foreign/`+deep+`; cd /foreign/`+filepath.Dir(deep)+` && tail file; cd /
+		head /foreign//`+strings.Repeat("./", 74)+`a; wc /foreign///`+strings.Repeat("./", 74)+`a`)...))
+	read := filesOf(c, "cat", capability.DACOverride)
+	for _, name := range []string{escape, newline, bytes} {
+		if !slices.ContainsFunc(read, func(use FileUse) bool { return use.Path == "/foreign/"+name && !use.Cut }) {
+			t.Errorf("%q is not there", name)
+		}
+	}
+	const room = 159
+	for _, path := range []string{"/foreign/" + long, "/foreign/" + deep} {
+		if !slices.ContainsFunc(read, func(use FileUse) bool { return use.Path == path[:room] && use.Cut }) {
+			t.Errorf("%q is not there, cut: %+v", path, read)
+		}
+	}
+	below := filesOf(c, "tail", capability.DACOverride)
+	if len(below) != 1 || below[0].Path != "file" || !below[0].Base.Cut || !strings.HasSuffix(below[0].Base.Path, "/directory/directory") {
+		t.Errorf("in a directory whose path is too long: %+v", below)
+	}
+	full, over := filesOf(c, "head", capability.DACOverride), filesOf(c, "wc", capability.DACOverride)
+	if len(full) != 1 || full[0].Cut || len(full[0].Path) != room || len(over) != 1 || !over[0].Cut || len(over[0].Path) != room {
+		t.Errorf("paths that just find room, and just not: %+v, %+v", full, over)
+	}
+}
+
+// A name that cannot be read takes no check away.
+func TestNamesThatCannotBeRead(t *testing.T) {
+	const often = 60
+	m := start(t, Options{})
+	c := find(t, m, run(t, "bb", "probe", "open-unmapped", "/data/secret", fmt.Sprint(often)))
+	read := filesOf(c, "probe", capability.DACOverride)
+	if made := total(askedBy(c, "probe", capability.DACOverride)); made != often || sum(read) != often {
+		t.Errorf("%d checks, %d of files: %+v", made, sum(read), read)
+	}
+	for _, use := range read {
+		if use.Path != "/data/secret" && (use.Naming != Unnamed || use.Path != "") {
+			t.Errorf("%+v", use)
+		}
+	}
+}
+
+func TestEventsTellOfFiles(t *testing.T) {
+	m := start(t, Options{})
+	id := run(t, "bb", "cat", "/data/secret")
+	for {
+		event, err := m.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.ID == id && event.File != nil {
+			if use := event.File; use.Path != "/data/secret" || use.Program != "cat" || use.Capability != capability.DACOverride || !use.Granted || use.PID != event.PID {
+				t.Errorf("%+v", use)
+			}
+			return
+		}
+	}
+}
+
+// Every name is one that the kernel's tables know.
+func TestCallsThatNameFilesExist(t *testing.T) {
+	known := make(map[string]bool)
+	for nr := range maxCalls {
+		for _, arch := range []kernel.Arch{m64, m64.Compat()} {
+			known[arch.SyscallName(nr)] = true
+		}
+	}
+	for name := range fileCalls {
+		if !known[name] && !slices.ContainsFunc(endings, func(ending string) bool { return known[name+ending] }) {
+			t.Errorf("%s is no system call", name)
+		}
+	}
+}
+
+var m64 = kernel.NativeArch()

@@ -58,7 +58,7 @@ The exit code is 1 if a container fails.`,
 	flags.BoolVar(&a.strict, "strict", false, "exit with 1 also if one of the other paragraphs of CIS 5 fails that the audit mentions")
 	flags.DurationVar(&a.duration, "for", 0, "watch the running containers for this time, such as 10m")
 	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only after the workload was seen running for this time")
-	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same for NET_RAW and for those as mighty as SYS_ADMIN")
+	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same for NET_RAW and for risky ones such as SYS_ADMIN")
 	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "and only after so many runs")
 	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "and also if it was never seen from its start on")
 	flags.StringVar(&a.readyFile, "ready-file", "", "create this file when recording has begun")
@@ -83,7 +83,7 @@ func (a *auditing) check() error {
 	case !a.static && len(a.files) == 0 && a.duration == 0:
 		return errors.New("nothing to tell what is used: give --profile FILE, watch with --for 10m, or look at the grants alone with --static")
 	}
-	// What suffices for all suffices for the risky ones.
+	// What suffices for all suffices for the risky ones, too.
 	a.thresholds.ObservedRisky = min(a.thresholds.ObservedRisky, a.thresholds.Observed)
 	return nil
 }

@@ -52,7 +52,7 @@ func hostToAudit(directory, volume string) []audited {
 		{name: "noraw", options: []string{"--cap-drop=NET_RAW"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"AUDIT_WRITE, DAC_OVERRIDE"}},
 		{name: "rawonly", options: grant("CHOWN", "NET_RAW"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"NET_RAW is granted and was never used"}},
 		{name: "privileged", options: []string{"--privileged"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"it is privileged"}, related: []string{"CIS-5.5", "CIS-5.22"}},
-		{name: "admin", options: grant("CHOWN", "SYS_ADMIN"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"SYS_ADMIN, as good as root on the host, is granted and was never used"}},
+		{name: "admin", options: grant("CHOWN", "SYS_ADMIN"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"SYS_ADMIN (risky) is granted and was never used"}},
 		{name: "stopped", options: grant("KILL", "CHOWN"), does: owns, ends: true, status: "fail", needs: caps("CHOWN"), reasons: []string{"KILL is granted and was never used"}},
 		{name: "nothing", options: grant(), does: "true", status: "pass", reasons: []string{"no capability"}},
 		{name: "unseen", options: grant("CHOWN"), does: owns, unseen: true, status: "manual", reasons: []string{"it was never observed"}},

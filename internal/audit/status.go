@@ -15,7 +15,7 @@ import (
 // unused.
 type Thresholds struct {
 	// Observed is how long the workload has to have been seen running, over all runs;
-	// ObservedRisky the same for NET_RAW and for capabilities as mighty as SYS_ADMIN.
+	// ObservedRisky the same for NET_RAW and for the risky ones, such as SYS_ADMIN.
 	Observed, ObservedRisky time.Duration
 	// Runs is how many runs have to have been seen.
 	Runs int
@@ -23,9 +23,9 @@ type Thresholds struct {
 	AnyStart bool
 }
 
-// mighty are the capabilities that amount to being root on the host, or come close: most
-// of what the default leaves out.
-var mighty = capability.Of(capability.SysAdmin, capability.SysModule, capability.SysRawio, capability.SysPtrace, capability.SysBoot,
+// risky are the capabilities by which containers are left or the host is changed. Docker's
+// default has none of them.
+var risky = capability.Of(capability.SysAdmin, capability.SysModule, capability.SysRawio, capability.SysPtrace, capability.SysBoot,
 	capability.SysTime, capability.NetAdmin, capability.DACReadSearch, capability.MacAdmin, capability.MacOverride, capability.AuditControl,
 	capability.Syslog, capability.BPF, capability.Perfmon, capability.CheckpointRestore)
 
@@ -132,7 +132,7 @@ func (e evidence) proveUnused() capability.Set {
 		return unused
 	}
 	if e.tooShort(e.thresholds.ObservedRisky) == "" {
-		return unused.Intersect(mighty.With(capability.NetRaw))
+		return unused.Intersect(risky.With(capability.NetRaw))
 	}
 	return 0
 }
@@ -154,8 +154,8 @@ func (e evidence) faults(unused capability.Set) []string {
 		}
 	}
 	fault(unused.Intersect(capability.Of(capability.NetRaw)), " ")
-	fault(unused.Intersect(mighty), ", as good as root on the host, ")
-	fault(unused.Minus(mighty).Without(capability.NetRaw), " ")
+	fault(unused.Intersect(risky), " (risky) ")
+	fault(unused.Minus(risky).Without(capability.NetRaw), " ")
 	return faults
 }
 

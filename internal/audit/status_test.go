@@ -126,7 +126,7 @@ func TestStatuses(t *testing.T) {
 		{"privileged, observed", privileged, with(long, nil), nil, finding.Fail, "privileged", false, "CHOWN"},
 		{"unused", granted("CHOWN", "KILL"), with(long, nil), nil, finding.Fail, "KILL is granted and was never used", true, "CHOWN"},
 		{"unused, observed for too short", granted("CHOWN", "KILL"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Manual, "observed for 5m0s, and 10m0s are wanted", false, "?"},
-		{"risky and unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Fail, "SYS_ADMIN, as good as root on the host", false, "CHOWN"},
+		{"risky and unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Fail, "SYS_ADMIN (risky)", false, "CHOWN"},
 		{"NET_RAW unused", granted("CHOWN", "NET_RAW"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Fail, "NET_RAW is granted and was never used", false, "CHOWN"},
 		{"risky, observed for too short", granted("CHOWN", "SYS_ADMIN"), with(ran(5*time.Second, used(chown)), nil), nil, finding.Manual, "observed for 5.0s", false, "?"},
 		{"other thresholds", granted("CHOWN", "KILL"), with(ran(5*time.Second, used(chown)), nil), func(t *Thresholds) { t.Observed = time.Second }, finding.Fail, "KILL", true, "CHOWN"},

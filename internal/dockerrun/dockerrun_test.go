@@ -315,7 +315,7 @@ func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
 // Each word comes through the shells as it is.
 func TestQuotedWordsMeanThemselves(t *testing.T) {
 	words := []string{
-		"plain", "", " ", "two words", "it's", `"`, `\`, `\n`, "$HOME", "`id`", "!!", "it's!", "~", "#", "*", "{a,b}", "a=b", "-", "--", "&;|<>()",
+		"plain", "", " ", "two words", "it's", `"`, `\`, `\n`, "$HOME", "`id`", "!!", "it's!", "~", "#", "*", "{a,b}", "a=b", "=a", "-", "--", "&;|<>()",
 		"line\nfeed", "tab\t", "\x1b[31m", "\x01", "\xff\xfe", "\u202e", "ü北京🦀", "é\x01é'\\", "\x7f0", strings.Repeat("'", 50),
 	}
 	for _, shell := range [][]string{{"bash"}, {"busybox", "sh"}, {"env", "LC_ALL=C", "bash"}} {

@@ -8,8 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// bare are the words that mean themselves in every shell.
-var bare = regexp.MustCompile(`^[A-Za-z0-9%+,./:=@_-]+$`)
+// bare are the words that mean themselves in every shell; zsh looks for a command where a
+// word begins with =.
+var bare = regexp.MustCompile(`^[A-Za-z0-9%+,./:@_-][A-Za-z0-9%+,./:=@_-]*$`)
 
 // Quote makes one word of a shell out of any text without NUL. Text with characters that
 // cannot be seen becomes $'…', which bash, zsh, ksh and busybox understand, and is

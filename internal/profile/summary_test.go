@@ -31,7 +31,7 @@ func TestRunsOfAContainerAreAddedUp(t *testing.T) {
 	failed := Run{ID: "c", Container: other.Container, Ended: started.Add(time.Hour), Checks: 5}
 
 	want := []Summary{{
-		Container: failed.Container, Runs: 3, Observed: 3 * time.Minute, Running: true, Existed: true,
+		Container: failed.Container, Runs: 3, Starts: 1, Observed: 3 * time.Minute, Running: true, Existed: true,
 		Processes: 4, Checks: 25, Lost: 2, Users: []uint32{33, 34},
 		Grants: Grants{
 			Engine:     ptr(capability.Of(capability.Chown)),

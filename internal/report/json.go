@@ -56,7 +56,7 @@ type jsonContainer struct {
 	Flags      []string                          `json:"flags"`
 	Uses       []profile.Use                     `json:"uses"`
 	Files      []profile.File                    `json:"files"`
-	Unlisted   uint64                            `json:"unlisted,omitempty"`
+	Unlisted   uint64                            `json:"unlisted"`
 }
 
 type jsonNarrower struct {

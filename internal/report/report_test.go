@@ -132,6 +132,13 @@ func profiles() map[string]profile.Profile {
 		"unwatched": profile.New(changed(run(1,
 			use(capability.SysNice, classify.Demanded, 1, asked("numactl", "mbind", "seccomp"), because("the seccomp profile allows this system call only with it")),
 		), func(r *profile.Run) { r.Unwatched = ptr(capability.Of(capability.SysNice, capability.Syslog)) })),
+		"files": profile.New(changed(run(1,
+			use(capability.DACOverride, classify.Required, 9, asked("tar", "openat(O_RDONLY)", "may_open")),
+			use(capability.DACOverride, classify.Denied, 1, asked("sh", "openat", "link_path_walk")),
+			use(capability.Chown, classify.Required, 2, asked("mv", "fchown", "setattr_prepare")),
+			use(capability.Fowner, classify.Required, 2, asked("mv", "rename", "may_delete")),
+			use(capability.Fsetid, classify.Soft, 1, asked("io", "io_uring_enter", "file_remove_privs")),
+		), func(r *profile.Run) { r.Files, r.Unlisted = someFiles(), 3 })),
 		"soft": profile.New(run(1, uses[2])),
 		"unsure": profile.New(run(1,
 			use(capability.IPCLock, classify.Required, 1, asked("redis", "mlockall", "do_mmap"), unsure("needed only beyond RLIMIT_MEMLOCK, which the kernel looks at afterwards")),
@@ -186,11 +193,53 @@ func profiles() map[string]profile.Profile {
 				use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
 				use(capability.Fsetid, classify.Soft, 1, asked(hostile, hostile, hostile), because(hostile)),
 				use(capability.Setuid, classify.Class(hostile), 1, asked(hostile, hostile, hostile), because(hostile)),
-			), called(hostile, hostile), func(r *profile.Run) { r.Incomplete = []string{hostile} }),
+			), called(hostile, hostile), func(r *profile.Run) {
+				r.Incomplete = []string{hostile}
+				r.Files = []profile.File{{
+					Capability: capability.Chown, Granted: true, Program: hostile, Call: hostile, Site: hostile, Path: "/" + hostile, Count: 1,
+					Found: &profile.Place{Path: "/" + hostile, Mode: hostile}, Directory: &profile.Place{Path: hostile, Mode: hostile, Lacks: hostile},
+				}}
+			}),
 			changed(run(2), func(r *profile.Run) { r.Container = profile.Container{ID: hostile} }),
 			changed(neverStarted(3), func(r *profile.Run) { r.Container = profile.Container{ID: "\x1b[1m"} }),
 		), hostileProof()),
 	}
+}
+
+// someFiles are what is known of the uses in the case files.
+func someFiles() []profile.File {
+	var files []profile.File
+	add := func(path string, count uint64, change func(*profile.File)) {
+		file := profile.File{
+			Capability: capability.DACOverride, Granted: true, Program: "tar", Call: "openat", Site: "may_open", Path: path, Count: count,
+			Found: &profile.Place{Path: path, Owner: 1000, Group: 1000, Mode: "0600"},
+		}
+		if change != nil {
+			change(&file)
+		}
+		files = append(files, file)
+	}
+	add("/data/one", 4, nil)
+	add("/data/two words (owner 0:0, mode 0777)", 1, nil)
+	add("/data/gone", 1, func(f *profile.File) { f.Found = nil })
+	add("/link", 1, func(f *profile.File) { f.Found.Path = "/data/three" })
+	add("relative", 1, func(f *profile.File) { f.Found = nil })
+	add("/home/user/.secret", 1, func(f *profile.File) {
+		f.Program, f.Granted, f.Site, f.User, f.Found = "sh", false, "link_path_walk", 33, nil
+		f.Directory = &profile.Place{Path: "/home/user", Owner: 1000, Group: 1000, Mode: "0700", Lacks: "search"}
+	})
+	add("/srv/new", 2, func(f *profile.File) {
+		f.Capability, f.Program, f.Call, f.Site = capability.Chown, "mv", "fchown", "setattr_prepare"
+	})
+	for i, path := range []string{"/tmp/from", "/tmp/to"} {
+		add(path, uint64(2-2*i), func(f *profile.File) {
+			f.Capability, f.Program, f.Call, f.Site, f.OfTwo = capability.Fowner, "mv", "rename", "may_delete", true
+		})
+	}
+	add("", 1, func(f *profile.File) {
+		f.Capability, f.Program, f.Call, f.Site, f.Found = capability.Fsetid, "io", "io_uring_enter", "file_remove_privs", nil
+	})
+	return files
 }
 
 func neverStarted(id int) profile.Run {

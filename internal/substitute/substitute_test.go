@@ -1,6 +1,8 @@
 package substitute
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +28,15 @@ func ran(kept capability.Set, uses ...profile.Use) profile.Summary {
 		ID: "1", Container: profile.Container{ID: "1", Name: "web"}, Started: &start, Ended: start.Add(time.Hour),
 		Incomplete: []string{}, Kept: &kept, Uses: uses,
 	}))[0]
+}
+
+// withFiles is one whose uses were each for this file.
+func withFiles(path string, uses ...profile.Use) profile.Summary {
+	s := ran(^capability.Set(0), uses...)
+	for _, use := range uses {
+		s.Files = append(s.Files, profile.File{Capability: use.Capability, Granted: true, Call: use.Call, Path: path, Count: 1})
+	}
+	return s
 }
 
 func on(network string, s profile.Summary) profile.Summary {
@@ -73,6 +84,10 @@ func TestOf(t *testing.T) {
 		"limits":                  {ran(all, always(capability.SysResource, "prlimit64")), []instead{{"SYS_RESOURCE", nil}}},
 		"devices":                 {ran(all, always(capability.Mknod, "mknodat(S_IFCHR 0666)")), []instead{{"MKNOD", nil}}},
 		"the host's work":         {ran(all, always(capability.SysTime, "clock_settime"), always(capability.SysModule, "finit_module")), []instead{{"SYS_MODULE,SYS_TIME", nil}}},
+		"another user's files":    {withFiles("/data/a", always(capability.DACOverride, "openat"), always(capability.Chown, "chown")), []instead{{"CHOWN,DAC_OVERRIDE", nil}}},
+		"files of the kernel's":   {withFiles("/proc/sys/vm/x", always(capability.DACOverride, "openat")), nil},
+		"files without a name":    {withFiles("", always(capability.DACOverride, "openat")), nil},
+		"files not seen":          {ran(all, always(capability.DACOverride, "openat")), nil},
 		"at the start, and kept":  {ran(all, use(capability.SysAdmin, "mount(tmpfs)", time.Second), always(capability.Kill, "kill(SIGTERM)")), []instead{{"SYS_ADMIN", nil}}},
 		"late":                    {ran(all, use(capability.SysAdmin, "mount(tmpfs)", time.Minute)), nil},
 	} {
@@ -104,6 +119,30 @@ func TestTheStartHasToBeKnown(t *testing.T) {
 		change(&s)
 		if found := Of(s); len(found) > 0 {
 			t.Errorf("%s: %+v", name, found)
+		}
+	}
+}
+
+// It names some, and says so if there are others.
+func TestFilesAreNamed(t *testing.T) {
+	for name, test := range map[string]struct {
+		files, checks int
+		want          string
+	}{
+		"all":       {2, 2, "DAC_OVERRIDE is used on /0 (not found afterwards), /1 (not found afterwards): make them"},
+		"many":      {5, 5, "/2 (not found afterwards), and 2 more: make them"},
+		"some":      {1, 2, "DAC_OVERRIDE is used on /0 (not found afterwards), among others: make them"},
+		"very many": {5, 900, ", and 2 more, among others: make them"},
+	} {
+		many := always(capability.DACOverride, "openat")
+		many.Count = uint64(test.checks)
+		s := ran(^capability.Set(0), many)
+		for i := range test.files {
+			s.Files = append(s.Files, profile.File{Capability: capability.DACOverride, Granted: true, Call: "openat", Path: fmt.Sprint("/", i), Count: 1})
+		}
+		found := Of(s)
+		if len(found) != 1 || !strings.Contains(found[0].Text, test.want) {
+			t.Errorf("%s: %+v, wanted %q", name, found, test.want)
 		}
 	}
 }

@@ -1,0 +1,137 @@
+package profile
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
+)
+
+// directory and file are nodes of a way.
+func directory(path string, owner, mode uint32) kernel.Node {
+	return kernel.Node{Path: path, Owner: owner, Group: owner, Mode: 0o40000 | mode}
+}
+
+func file(path string, owner, mode uint32) *kernel.Node {
+	return &kernel.Node{Path: path, Owner: owner, Group: owner, Mode: 0o100000 | mode}
+}
+
+func TestTheDirectoryIsNamedThatDeniesAFile(t *testing.T) {
+	open, closedHome := directory("/", 0, 0o755), directory("/home", 1000, 0o700)
+	home := directory("/home", 1000, 0o755)
+	for name, test := range map[string]struct {
+		call     string
+		stack    []string
+		user     uint32
+		way      kernel.Way
+		want     string // "" for none
+		capacity capability.Capability
+	}{
+		"the file itself":               {"openat", []string{"may_open"}, 0, kernel.Way{Directories: []kernel.Node{open, home}, File: file("/home/f", 1000, 0o600)}, "", capability.DACOverride},
+		"a directory on the way":        {"openat", nil, 0, kernel.Way{Directories: []kernel.Node{open, closedHome}, File: file("/home/f", 0, 0o644)}, "/home search", capability.DACReadSearch},
+		"its owner may pass":            {"openat", nil, 1000, kernel.Way{Directories: []kernel.Node{open, closedHome}, File: file("/home/f", 0, 0o600)}, "", capability.DACOverride},
+		"a new file":                    {"openat", []string{"path_openat"}, 0, kernel.Way{Directories: []kernel.Node{open, home}}, "/home write", capability.DACOverride},
+		"a new file, there since":       {"open", []string{"path_openat"}, 0, kernel.Way{Directories: []kernel.Node{open, home}, File: file("/home/f", 5, 0o600)}, "/home write", capability.DACOverride},
+		"a file that is removed":        {"unlink", nil, 5, kernel.Way{Directories: []kernel.Node{open, home}, File: file("/home/f", 5, 0o600)}, "/home write", capability.DACOverride},
+		"a file whose length changes":   {"truncate", nil, 5, kernel.Way{Directories: []kernel.Node{open, home}, File: file("/home/f", 0, 0o600)}, "", capability.DACOverride},
+		"a group that may, perhaps its": {"openat", nil, 5, kernel.Way{Directories: []kernel.Node{open, directory("/home", 1000, 0o750)}}, "/home write", capability.DACOverride},
+		"another capability":            {"chown", nil, 5, kernel.Way{Directories: []kernel.Node{open, closedHome}}, "", capability.Chown},
+		"a way that is not known":       {"openat", nil, 0, kernel.Way{}, "", capability.DACOverride},
+	} {
+		use := monitor.FileUse{Capability: test.capacity, Call: test.call, Stack: test.stack, UID: test.user, GID: test.user, Naming: monitor.ByPath}
+		got := ""
+		if found := newFile(use, test.way).Directory; found != nil {
+			got = found.Path + " " + found.Lacks
+		}
+		if got != test.want {
+			t.Errorf("%s: got %q, wanted %q", name, got, test.want)
+		}
+	}
+}
+
+func TestPathsInTheContainer(t *testing.T) {
+	base := func(path string, cut bool) monitor.FileBase {
+		return monitor.FileBase{File: monitor.FileID{Device: 1, Inode: 2}, Path: path, Cut: cut}
+	}
+	for want, use := range map[string]monitor.FileUse{
+		"/a/b":       {Naming: monitor.ByPath, Path: "/a/b", Base: base("/", false)},
+		"/jail/a":    {Naming: monitor.ByPath, Path: "/a", Base: base("/jail", false)},
+		"/data/../b": {Naming: monitor.ByPath, Path: "../b", Base: base("/data", false)},
+		"/b":         {Naming: monitor.ByPath, Path: "b", Base: base("/", false)},
+		"/data/b…":   {Naming: monitor.ByPath, Path: "b", Cut: true, Base: base("/data", false)},
+		"…/deep/b":   {Naming: monitor.ByPath, Path: "b", Base: base("/deep", true)},
+		"relative":   {Naming: monitor.ByPath, Path: "relative"},
+		"/open/file": {Naming: monitor.ByDescriptor, Base: base("/open/file", false)},
+		"":           {Naming: monitor.ByDescriptor},
+	} {
+		if got := pathOf(use); got != want {
+			t.Errorf("%+v: got %q, wanted %q", use, got, want)
+		}
+	}
+}
+
+func TestRecordTellsOfFiles(t *testing.T) {
+	c := seen()
+	c.Unlisted = 7
+	use := monitor.FileUse{
+		Capability: capability.DACOverride, Granted: true, Call: "openat", Program: "cat", Naming: monitor.ByPath, Path: "/link", Count: 2,
+		Base: monitor.FileBase{File: monitor.FileID{Inode: 2}, Path: "/"}, Stack: []string{"may_open"},
+	}
+	open := monitor.FileUse{
+		Capability: capability.Chown, Granted: true, Call: "fchown", Program: "cp", Naming: monitor.ByDescriptor, Count: 1,
+		Base: monitor.FileBase{File: monitor.FileID{Inode: 3}, Path: "/f", Owner: 5, Group: 6, Mode: 0o104755},
+	}
+	again := use
+	again.PID = 9
+	c.Files = []monitor.FileUse{use, open, again}
+	ways := map[Named]kernel.Way{NamedBy(c.Cgroup, use): {File: file("/data/secret", 1000, 0o600)}}
+	run := Record(snapshot(c), observation, Sources{Ways: ways, Last: capability.CheckpointRestore})[0]
+	want := []File{
+		{Capability: capability.Chown, Granted: true, Program: "cp", Call: "fchown", Path: "/f", Count: 1, Found: &Place{Path: "/f", Owner: 5, Group: 6, Mode: "4755"}},
+		{
+			Capability: capability.DACOverride, Granted: true, Program: "cat", Call: "openat", Site: "may_open", Path: "/link", Count: 4,
+			Found: &Place{Path: "/data/secret", Owner: 1000, Group: 1000, Mode: "0600"},
+		},
+	}
+	if diff := cmp.Diff(want, run.Files); diff != "" || run.Unlisted != 7 {
+		t.Errorf("%d unlisted, %s", run.Unlisted, diff)
+	}
+}
+
+// What is not known is not claimed: that the files are all there are.
+func TestFilesOfUses(t *testing.T) {
+	openat := Use{Capability: capability.DACOverride, Class: classify.Required, Granted: true, Program: "cat", Call: "openat(O_RDONLY)", Site: "may_open", Count: 3}
+	other := openat
+	other.Site = "path_openat"
+	one := File{Capability: capability.DACOverride, Granted: true, Program: "cat", Call: "openat", Site: "may_open", Path: "/a", Count: 2}
+	two := one
+	two.Path, two.Count = "/b", 1
+	elsewhere := one
+	elsewhere.Site = "link_path_walk"
+	borrowed := openat
+	borrowed.Class = classify.Borrowed
+	for name, test := range map[string]struct {
+		all    []Use
+		files  []File
+		of     []Use
+		want   int
+		others bool
+	}{
+		"all":                     {[]Use{openat}, []File{one, two}, []Use{openat}, 2, false},
+		"some":                    {[]Use{openat}, []File{one}, []Use{openat}, 1, true},
+		"none":                    {[]Use{openat}, nil, []Use{openat}, 0, true},
+		"of one way only":         {[]Use{openat, other}, []File{one, two, elsewhere}, []Use{openat}, 2, false},
+		"of two ways":             {[]Use{openat, other}, []File{one, two}, []Use{openat, other}, 2, true},
+		"those of the mounter's":  {[]Use{openat, borrowed}, []File{one, two}, []Use{openat}, 2, false},
+		"of no use that is there": {nil, []File{one}, nil, 0, false},
+	} {
+		files, others := Summary{Uses: test.all, Files: test.files}.FilesOf(test.of)
+		if len(files) != test.want || others != test.others {
+			t.Errorf("%s: %d files, others %t", name, len(files), others)
+		}
+	}
+}

@@ -192,7 +192,7 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 		{"cgroups of its own", "create", []string{"--cgroupns=private"}, stays},
 		{"cgroups of the host", "create", []string{"--cgroupns=host"}, stays},
 		{"limits", "create", []string{
-			"--memory=64m", "--memory-reservation=32m", "--cpus=1.5", "--cpu-shares=512", "--cpuset-cpus=0", "--pids-limit=50", "--ulimit=nofile=100:200", "--ulimit=core=0",
+			"--memory=64m", "--memory-reservation=32m", "--cpus=0.5", "--cpu-shares=512", "--cpuset-cpus=0", "--pids-limit=50", "--ulimit=nofile=100:200", "--ulimit=core=0",
 			"--oom-score-adj=300", "--device=/dev/null:/dev/nothing:r", "--device-cgroup-rule=c 1:3 rwm", "--group-add=5",
 		}, stays},
 		{"security", "create", []string{

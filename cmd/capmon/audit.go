@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/audit"
 	"github.com/capmon/capmon/internal/capability"
@@ -28,7 +28,6 @@ type auditing struct {
 	strict     bool
 	duration   time.Duration
 	thresholds audit.Thresholds
-	readyFile  string
 }
 
 func newAudit(logging *logging) *cobra.Command {
@@ -61,8 +60,6 @@ The exit code is 1 if a container fails.`,
 	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same for NET_RAW and for risky ones such as SYS_ADMIN")
 	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "and only after so many runs")
 	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "and also if it was never seen from its start on")
-	flags.StringVar(&a.readyFile, "ready-file", "", "create this file when recording has begun")
-	_ = flags.MarkHidden("ready-file")
 	return cmd
 }
 
@@ -135,6 +132,9 @@ func (a *auditing) watch(cmd *cobra.Command, docker *container.Docker) (profile.
 	if err := doctor.Check(); err != nil {
 		return profile.Profile{}, err
 	}
+	for _, finding := range doctor.Unseen() {
+		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
+	}
 	unending := context.WithoutCancel(cmd.Context())
 	observer, err := observe.Start(unending, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
 	if err != nil {
@@ -142,11 +142,6 @@ func (a *auditing) watch(cmd *cobra.Command, docker *container.Docker) (profile.
 	}
 	defer observer.Close()
 	observer.Settle(cmd.Context())
-	if a.readyFile != "" {
-		if err := os.WriteFile(a.readyFile, nil, 0o644); err != nil {
-			return profile.Profile{}, fmt.Errorf("creating the ready file: %w", err)
-		}
-	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), a.duration)
 	defer cancel()
 	showProgress(ctx, cmd.ErrOrStderr(), observer, func(profile.Run) bool { return true })

@@ -133,7 +133,7 @@ func (e evidence) observe() []string {
 // prove is the command that tries the list. What tells that the container works, only its
 // owner knows.
 func (e evidence) prove(recreation dockerrun.Recreation) string {
-	words := []string{"capmon", "verify", "--test=TEST", "--"}
+	words := []string{"capmon", "verify", "--test=TEST", "--save=./" + e.container.Name + ".json", "--"}
 	if c := e.container.Compose; c != nil {
 		return dockerrun.Line(slices.Concat(words, composeCommand(*c), []string{"up", c.Service}))
 	}

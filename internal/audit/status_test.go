@@ -183,7 +183,7 @@ func TestUncertainRemediesDoNotRun(t *testing.T) {
 	if !slices.Equal(commands, want) {
 		t.Errorf("%q", commands)
 	}
-	if !strings.Contains(c.Remedy.Text(), "#   docker run --detach --name=web") || !strings.Contains(c.Remedy.Text(), "#   capmon verify --test=TEST -- docker run") {
+	if !strings.Contains(c.Remedy.Text(), "#   docker run --detach --name=web") || !strings.Contains(c.Remedy.Text(), "#   capmon verify --test=TEST --save=./web.json -- docker run") {
 		t.Error(c.Remedy.Text())
 	}
 }

@@ -1,6 +1,7 @@
 package dockerrun
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/docker/docker/api/types/container"
@@ -40,13 +42,15 @@ var stays = []string{"bb", "sh", "-c", "trap exit TERM; sleep 1000 & wait"}
 
 func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
 
+// connect does so once: what reads Docker's configuration is not made for several at once.
+var connect = sync.OnceValues(func() (*engine.Docker, error) { return engine.NewDocker(context.Background()) })
+
 func settings(t *testing.T, name string) engine.Settings {
 	t.Helper()
-	d, err := engine.NewDocker(t.Context())
+	d, err := connect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close()
 	s, err := d.Settings(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
@@ -181,12 +185,14 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 		}, stays},
 		{"legacy links", "create", []string{"--link=" + other + ":db", "--publish-all"}, stays},
 		{"no network", "create", []string{"--network=none"}, stays},
+		{"the host's network", "run -d", []string{"--network=host"}, stays},
+		{"the host's network, under another name", "run -d", []string{"--network=host", "--hostname=web"}, stays},
 		{"the host's", "run -d", []string{"--network=host", "--pid=host", "--ipc=host", "--uts=host", "--userns=host"}, stays},
 		{"another one's", "create", []string{"--network=container:" + other, "--pid=container:" + other, "--ipc=container:" + other}, stays},
 		{"cgroups of its own", "create", []string{"--cgroupns=private"}, stays},
 		{"cgroups of the host", "create", []string{"--cgroupns=host"}, stays},
 		{"limits", "create", []string{
-			"--memory=64m", "--memory-reservation=32m", "--cpus=1.5", "--cpu-shares=512", "--cpuset-cpus=0", "--pids-limit=50", "--ulimit=nofile=100:200", "--ulimit=core=0",
+			"--memory=64m", "--memory-reservation=32m", "--cpus=0.5", "--cpu-shares=512", "--cpuset-cpus=0", "--pids-limit=50", "--ulimit=nofile=100:200", "--ulimit=core=0",
 			"--oom-score-adj=300", "--device=/dev/null:/dev/nothing:r", "--device-cgroup-rule=c 1:3 rwm", "--group-add=5",
 		}, stays},
 		{"security", "create", []string{

@@ -46,6 +46,8 @@ type Observer struct {
 	known knowledge
 	files map[profile.Program]kernel.FileCapabilities
 	ways  map[profile.Named]kernel.Way
+	// firsts are the first processes that were seen of containers, by their cgroups.
+	firsts map[uint64]int
 	// silent are the containers, by their cgroups, whose file systems did not answer.
 	silent  map[uint64]bool
 	watches watches
@@ -79,6 +81,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		known:       newKnowledge(),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
 		ways:        make(map[profile.Named]kernel.Way),
+		firsts:      make(map[uint64]int),
 		silent:      make(map[uint64]bool),
 		watches:     newWatches(),
 	}
@@ -114,6 +117,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			}
 			switch {
 			case event.Execution != nil:
+				o.first(event.Cgroup, int(event.PID))
 				o.examine(event.ID, event.Cgroup, *event.Execution)
 			case event.File != nil:
 				o.find(event.ID, event.Cgroup, *event.File)

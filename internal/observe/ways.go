@@ -34,8 +34,9 @@ var errNotThere = errors.New("it is not there any more")
 func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 	named := profile.NamedBy(cgroup, use)
 	o.mu.Lock()
-	_, known := o.ways[named]
+	known := o.ways[named].File != nil
 	info := o.known.infos[id]
+	processes := []int{int(use.PID), o.firsts[cgroup], info.Pid}
 	mute := o.silent[cgroup] || len(o.silent) >= silences
 	o.mu.Unlock()
 	if known || mute || use.Naming != monitor.ByPath || !use.Base.Known() || use.Cut || use.Base.Cut {
@@ -47,7 +48,7 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 	}
 	answers := make(chan answer, 1)
 	go func() { // which stays, if it is kept waiting
-		way, err := o.lead(info, use, !named.Link)
+		way, err := o.lead(processes, info, use, !named.Link)
 		answers <- answer{way, err}
 	}()
 	select {
@@ -64,6 +65,15 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 	}
 }
 
+// first notes a process that lives as long as its container, most often.
+func (o *Observer) first(cgroup uint64, pid int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.firsts[cgroup] == 0 {
+		o.firsts[cgroup] = pid
+	}
+}
+
 // findRest tries once more for those that could not be found when they were used: the
 // engine may not have told by then where they are.
 func (o *Observer) findRest(containers []monitor.Container) {
@@ -75,8 +85,8 @@ func (o *Observer) findRest(containers []monitor.Container) {
 }
 
 // lead follows a path in the first place where that can be done.
-func (o *Observer) lead(info container.Info, use monitor.FileUse, follow bool) (kernel.Way, error) {
-	for _, pid := range []int{int(use.PID), info.Pid} {
+func (o *Observer) lead(processes []int, info container.Info, use monitor.FileUse, follow bool) (kernel.Way, error) {
+	for _, pid := range processes {
 		if pid == 0 {
 			continue
 		}

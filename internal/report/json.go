@@ -95,7 +95,7 @@ type jsonContainer struct {
 	// The files that made capabilities for files necessary, as far as they could be named.
 	Files []profile.File `json:"files"`
 	// How many such checks were made of files that could not be listed.
-	Unlisted uint64 `json:"unlisted,omitempty"`
+	Unlisted uint64 `json:"unlisted"`
 }
 
 // jsonNarrower is a capability that would do instead of another.

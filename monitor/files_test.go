@@ -233,7 +233,7 @@ func TestEventsTellOfFiles(t *testing.T) {
 func TestCallsThatNameFilesExist(t *testing.T) {
 	known := make(map[string]bool)
 	for nr := range maxCalls {
-		for _, arch := range []kernel.Arch{m64, m64.Compat()} {
+		for _, arch := range []kernel.Arch{kernel.NativeArch(), kernel.NativeArch().Compat()} {
 			known[arch.SyscallName(nr)] = true
 		}
 	}
@@ -244,4 +244,10 @@ func TestCallsThatNameFilesExist(t *testing.T) {
 	}
 }
 
-var m64 = kernel.NativeArch()
+func TestCallsOf32BitProgramsNameTheSameFiles(t *testing.T) {
+	for wide, narrow := range map[string]string{"fchown32": "fchown", "lchown32": "lchown", "stat64": "stat", "fstatat64": "fstatat", "utimensat_time64": "utimensat"} {
+		if got, want := fileRuleOf(wide), fileRuleOf(narrow); got != want || got == fileRuleOf("getpid") {
+			t.Errorf("%s: got %+v, wanted %+v", wide, got, want)
+		}
+	}
+}

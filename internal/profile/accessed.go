@@ -209,8 +209,19 @@ func compareFiles(one, other File) int {
 		cmp.Compare(one.Call, other.Call),
 		cmp.Compare(one.Site, other.Site),
 		cmp.Compare(one.User, other.User),
-		cmp.Compare(fmt.Sprint(one.Granted, one.OfTwo), fmt.Sprint(other.Granted, other.OfTwo)),
+		falseFirst(one.Granted, other.Granted),
+		falseFirst(one.OfTwo, other.OfTwo),
 	)
+}
+
+func falseFirst(one, other bool) int {
+	switch {
+	case one == other:
+		return 0
+	case other:
+		return -1
+	}
+	return 1
 }
 
 // wayOfUse is what files and uses have in common that belong together.

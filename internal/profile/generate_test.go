@@ -70,7 +70,7 @@ func generateRun(r *rand.Rand) Run {
 	for range r.Intn(2) {
 		run.Incomplete = append(run.Incomplete, fmt.Sprint(r.Intn(2), " checks were lost"))
 	}
-	for range r.Intn(4) {
+	for range r.Intn(2) {
 		run.Files = append(run.Files, generateFile(r))
 	}
 	for range r.Intn(6) {

@@ -152,8 +152,8 @@ func (m *Monitor) gone() (map[uint64]*harvested, error) {
 		return nil, errors.Join(err, ErrNotAllCgroups)
 	}
 	gone := make(map[uint64]*harvested)
-	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
-		gone[*cgroup] = &harvested{value: *value, executions: make(map[bpf.CapmonExecutionKey]Execution)}
+	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, _ *bpf.CapmonContainer) {
+		gone[*cgroup] = &harvested{executions: make(map[bpf.CapmonExecutionKey]Execution)}
 	})
 	if err != nil {
 		return nil, err
@@ -166,7 +166,16 @@ func (m *Monitor) gone() (map[uint64]*harvested, error) {
 		delete(gone, id)
 		return err
 	})
-	return gone, err
+	if err != nil {
+		return nil, err
+	}
+	// Only now is what was recorded of them final: some have ended during the walk.
+	for id, harvest := range gone {
+		if err := m.attached.maps.Containers.Lookup(id, &harvest.value); err != nil {
+			return nil, fmt.Errorf("looking a container up that has ended: %w", err)
+		}
+	}
+	return gone, nil
 }
 
 // harvestChecks notes their checks and returns the keys; exact as that of countedChecks.
@@ -243,7 +252,8 @@ func canWaitForPrograms() error {
 
 // waitForPrograms returns when every eBPF program has ended that was running: they run in
 // RCU read-side critical sections, and this waits for a grace period (membarrier(2) in
-// kernel/sched/membarrier.c, 5.15 to 7.3).
+// kernel/sched/membarrier.c, 5.15 to 7.3). On a machine with one CPU it does nothing, and
+// nothing is needed: programs that count from memory are not preempted there (turn.h).
 func waitForPrograms() error {
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
 		return fmt.Errorf("waiting until no program runs that began before (membarrier): %w", errno)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -108,6 +109,9 @@ func (a asked) rules(cmd *cobra.Command) (policy.Policy, error) {
 		set, err := policy.ParseCapabilities(flag.names)
 		if err != nil {
 			return policy.Policy{}, fmt.Errorf("--%s: %w", flag.name, err)
+		}
+		if strings.HasPrefix(flag.name, "deny") && set.Empty() {
+			return policy.Policy{}, fmt.Errorf("--%s is given no capability: an empty list denies nothing", flag.name)
 		}
 		rule := policy.Rule{Name: "--" + flag.name}
 		*flag.rule(&rule) = &set

@@ -75,6 +75,11 @@ func compareFiles(before, after string, options compare.Options) (compare.Compar
 	if err != nil {
 		return compare.Comparison{}, err
 	}
+	for i, p := range []profile.Profile{then, now} {
+		if len(p.Runs) == 0 {
+			return compare.Comparison{}, fmt.Errorf("no container is in %s, so nothing can be told from it: were any started while it was profiled?", []string{before, after}[i])
+		}
+	}
 	comparison, err := compare.Profiles(then, now, options)
 	var ambiguous *compare.AmbiguousError
 	if errors.As(err, &ambiguous) {

@@ -62,6 +62,9 @@ type Result struct {
 	Containers []Container
 	// Idle are the names of rules that applied to no container.
 	Idle []string
+	// Missing are containers of the baseline that were not seen now, by what people call
+	// them: nothing is known of them.
+	Missing []string
 }
 
 // Passed reports whether nothing violates the policy.
@@ -98,6 +101,13 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 		c.Notes = append(c.Notes, s.Missing()...)
 		c.Notes = append(c.Notes, s.Unwitnessed()...)
 		result.Containers = append(result.Containers, c)
+	}
+	if comparison != nil {
+		for _, c := range comparison.Containers {
+			if c.After == nil {
+				result.Missing = append(result.Missing, c.Before.Container.Title())
+			}
+		}
 	}
 	for _, rule := range policy.Rules {
 		if !applied[rule.Name] {

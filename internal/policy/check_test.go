@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -259,6 +260,20 @@ func TestNothingPassesSilently(t *testing.T) {
 		if diff := cmp.Diff(test.notes, got.Containers[0].Notes); diff != "" || got.Passed() != test.passed {
 			t.Errorf("%s: passed: %v %s", test.name, got.Passed(), diff)
 		}
+	}
+}
+
+// Whoever did not come to start has violated nothing, and passes for nothing.
+func TestContainersOfTheBaselineThatAreMissingAreTold(t *testing.T) {
+	database := run(func(r *profile.Run) {
+		r.ID, r.Container = "observation/2", profile.Container{ID: "aa", Name: "db", Image: "postgres"}
+	})
+	comparison, err := compare.Profiles(profile.New(run(), database), whole(), compare.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Check(whole(), Policy{}, &comparison).Missing; !slices.Equal(got, []string{"db"}) {
+		t.Errorf("%q", got)
 	}
 }
 

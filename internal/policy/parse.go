@@ -145,6 +145,8 @@ func (r *Rule) check(body ast.Node, path string) error {
 		return at(position(body, path+".name"), "the name %q has characters that cannot be printed", r.Name)
 	case r.demandsNothing():
 		return at(node, "rule %q demands nothing: give it deny, allow, deny-granted, allow-granted, max-unused, complete, whole-run or proved", r.Name)
+	case r.deniesNothing():
+		return at(node, "rule %q denies an empty list: name capabilities, or leave it out", r.Name)
 	case r.MaxUnused != nil && *r.MaxUnused < 0:
 		return at(position(body, path+".max-unused"), "max-unused is %d: it cannot be below 0", *r.MaxUnused)
 	case r.Refused != "" && r.Deny == nil && r.Allow == nil:

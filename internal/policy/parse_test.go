@@ -100,6 +100,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"an unprintable name", "version: 1\nrules:\n  - name: \"a\\e[2J\"\n    complete: true\n", `p:3: the name "a\\x1b[2J" has characters that cannot be printed`},
 		{"nothing demanded", "version: 1\nrules:\n  - name: a\n", `p:3: rule "a" demands nothing`},
 		{"nothing demanded but a refusal", "version: 1\nrules:\n  - name: a\n    refused: allow\n", `p:3: rule "a" demands nothing`},
+		{"nothing denied", rule + "    deny: []\n", `p:3: rule "a" denies an empty list`},
 		{"an unknown capability", rule + "    deny:\n      - NET_RAW\n      - NET_ROW\n", `p:7: unknown capability "NET_ROW": the nearest is NET_RAW`},
 		{"a capability beyond all", rule + "    deny: [64]\n", `p:5: unknown capability "64"`},
 		{"no list of capabilities", rule + "    deny: NET_RAW\n", "p:5: a list of capabilities is wanted"},

@@ -116,6 +116,12 @@ func (r Rule) appliesTo(c profile.Container) bool {
 	return (r.Match == nil || r.Match.matches(c)) && (r.Except == nil || !r.Except.matches(c))
 }
 
+// deniesNothing reports whether the rule has an empty list of what it denies, as an unset
+// variable gives.
+func (r Rule) deniesNothing() bool {
+	return r.Deny != nil && r.Deny.Empty() || r.DenyGranted != nil && r.DenyGranted.Empty()
+}
+
 // demandsNothing reports whether the rule has nothing to keep to.
 func (r Rule) demandsNothing() bool {
 	return r.Deny == nil && r.Allow == nil && r.DenyGranted == nil && r.AllowGranted == nil && r.MaxUnused == nil &&

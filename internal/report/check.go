@@ -45,6 +45,9 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 	for _, c := range result.Containers {
 		page.checked(c, result.Policy)
 	}
+	for _, name := range result.Missing {
+		page.line("%s %s is in the baseline and was not seen now: nothing is known of it", page.mark("note:", text.FgYellow), printable.Text(name))
+	}
 	for _, name := range result.Idle {
 		page.line("%s rule %q applied to no container", page.mark("note:", text.FgYellow), name)
 	}
@@ -133,6 +136,8 @@ type jsonCheck struct {
 	Containers []jsonChecked `json:"containers"`
 	// Rules that applied to no container.
 	Idle []string `json:"idle"`
+	// Containers of the baseline that were not seen now: nothing is known of them.
+	Missing []string `json:"missing"`
 }
 
 // jsonChecked is a container, and how it keeps to the policy.
@@ -167,7 +172,8 @@ type jsonViolation struct {
 }
 
 func jsonOfCheck(result policy.Result) jsonCheck {
-	all := jsonCheck{Schema: schema, Passed: result.Passed(), Policy: result.Policy.Path, Containers: []jsonChecked{}, Idle: append([]string{}, result.Idle...)}
+	all := jsonCheck{Schema: schema, Passed: result.Passed(), Policy: result.Policy.Path, Containers: []jsonChecked{}, Idle: append([]string{}, result.Idle...),
+		Missing: append([]string{}, result.Missing...)}
 	for _, c := range result.Containers {
 		j := jsonChecked{
 			Container: c.Container, Passed: len(c.Violations) == 0, Violations: []jsonViolation{},
@@ -197,6 +203,10 @@ func findings(result policy.Result, version string, now time.Time) finding.Repor
 			{ID: rulePolicy, Title: "keeps to what was asked"},
 			{ID: ruleObservation, Title: "was watched from its start to its end, and all was recorded", Remedy: "Profile it from its start to its end: capmon profile -- COMMAND"},
 		},
+	}
+	for _, name := range result.Missing {
+		report.Findings = append(report.Findings, finding.Finding{Rule: ruleObservation, Status: finding.Manual, Subject: name,
+			Text: "it is in the baseline and was not seen now: nothing is known of it"})
 	}
 	for _, c := range result.Containers {
 		for _, id := range violationIDs(c.Violations) {

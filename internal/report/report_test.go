@@ -39,7 +39,7 @@ func run(id int, uses ...profile.Use) profile.Run {
 		Observation: profile.Observation{ID: "observation", Kernel: "6.18.1", Hook: monitor.Tracepoint, Start: saturday, End: saturday.Add(time.Hour)},
 		Container: profile.Container{
 			ID: strings.Repeat(fmt.Sprintf("%02x", id), 32), Name: "web", Image: "nginx:latest",
-			ImageID: "sha256:" + strings.Repeat("c0", 32), Labels: map[string]string{"team": "edge"},
+			ImageID: "sha256:" + strings.Repeat("c0", 32), Labels: map[string]string{"team": "edge"}, NetworkMode: "bridge",
 		},
 		Grants:  profile.Grants{Engine: &defaults, Kernel: &defaults, Permitted: &defaults},
 		Started: &saturday, Ended: saturday.Add(90 * time.Second),
@@ -372,7 +372,7 @@ func TestJSONHasTheSameFieldsForAll(t *testing.T) {
 					t.Errorf("%s: %s is null", name, field)
 				}
 			}
-			for _, optional := range []string{"name", "image", "imageID", "labels", "engineError", "service", "narrower", "proof"} {
+			for _, optional := range []string{"name", "image", "imageID", "labels", "networkMode", "engineError", "service", "narrower", "proof"} {
 				delete(c, optional)
 			}
 			fields := slices.Sorted(maps.Keys(c))

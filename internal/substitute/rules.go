@@ -11,15 +11,17 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// elsewhere says whose network the container is on, if it has none of its own: there its
-// sysctls have to be set. "" if it has.
+// elsewhere says where sysctls of the container's network have to be set if it has none of
+// its own, as far as is known; "" if it has.
 func elsewhere(s profile.Summary) string {
 	mode := s.Container.NetworkMode
 	switch {
+	case mode == "":
+		return "it is not known whether its network is its own"
 	case mode == "host":
-		return "the host's"
+		return "it is on the host's network"
 	case strings.HasPrefix(mode, "container:"):
-		return "another container's"
+		return "it is on another container's network"
 	}
 	return ""
 }
@@ -66,8 +68,8 @@ func datagramEcho(s profile.Summary) (Substitute, bool) {
 
 // sysctl makes it one that is set in the container's network.
 func (found Substitute) sysctl(s profile.Summary, setting, effect string) Substitute {
-	if whose := elsewhere(s); whose != "" {
-		found.Text = fmt.Sprintf("it is on %s network; with the sysctl %s there, %s", whose, setting, effect)
+	if where := elsewhere(s); where != "" {
+		found.Text = fmt.Sprintf("%s; with the sysctl %s there, %s", where, setting, effect)
 		return found
 	}
 	found.Flags, found.Text = []string{"--sysctl=" + setting}, effect
@@ -82,16 +84,18 @@ var preparing = capability.Of(capability.Setuid, capability.Setgid, capability.C
 // started as that user.
 func anotherUser(s profile.Summary) (Substitute, bool) {
 	used := s.AtStart().Intersect(preparing)
+	if !s.Needs().Minus(used).Empty() { // processes of other users have no capabilities
+		return Substitute{}, false
+	}
 	user, users, ok := becomes(s, capability.Setuid, used)
 	if !ok || user == "0" {
 		return Substitute{}, false
 	}
 	option := user
 	group, groups, ok := becomes(s, capability.Setgid, used)
-	switch {
-	case ok:
+	if ok {
 		option += ":" + group
-	case s.Needs().Has(capability.Setgid):
+	} else if used.Has(capability.Setgid) {
 		return Substitute{}, false
 	}
 	text := fmt.Sprintf("it becomes user %s at its start, and can be that user at once", user)
@@ -127,10 +131,11 @@ func becomes(s profile.Summary, c capability.Capability, givenUp capability.Set)
 	return id, uses, ok && id != ""
 }
 
-// niceLimit: can_nice and user_check_sched_setscheduler (kernel/sched/syscalls.c) ask only
+// niceLimit: what sched_setattr is for is not known, and of its policies SCHED_DEADLINE is
+// within no limit. can_nice and user_check_sched_setscheduler (kernel/sched/syscalls.c) ask only
 // beyond these limits.
 func niceLimit(s profile.Summary) (Substitute, bool) {
-	uses, ok := usesOf(s, capability.SysNice, named("setpriority", "sched_setscheduler", "sched_setparam", "sched_setattr"))
+	uses, ok := usesOf(s, capability.SysNice, named("setpriority", "sched_setscheduler", "sched_setparam"))
 	if !ok {
 		return Substitute{}, false
 	}

@@ -25,7 +25,7 @@ func always(c capability.Capability, call string) profile.Use { return use(c, ca
 // ran is a container that ran for an hour and kept what is given.
 func ran(kept capability.Set, uses ...profile.Use) profile.Summary {
 	return profile.Summaries(profile.New(profile.Run{
-		ID: "1", Container: profile.Container{ID: "1", Name: "web"}, Started: &start, Ended: start.Add(time.Hour),
+		ID: "1", Container: profile.Container{ID: "1", Name: "web", NetworkMode: "bridge"}, Started: &start, Ended: start.Add(time.Hour),
 		Incomplete: []string{}, Kept: &kept, Uses: uses,
 	}))[0]
 }
@@ -59,6 +59,7 @@ func TestOf(t *testing.T) {
 		"nothing is needed":                 {ran(all), nil},
 		"the lowest port":                   {ran(all, always(capability.NetBindService, "bind(AF_INET, port 443)"), always(capability.NetBindService, "bind(AF_INET6, port 80)")), []instead{{"NET_BIND_SERVICE", []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=80"}}}},
 		"a port of the host's":              {on("host", ran(all, always(capability.NetBindService, "bind(AF_INET, port 80)"))), []instead{{"NET_BIND_SERVICE", nil}}},
+		"a port of nobody knows whose":      {on("", ran(all, always(capability.NetBindService, "bind(AF_INET, port 80)"))), []instead{{"NET_BIND_SERVICE", nil}}},
 		"a port of another's":               {on("container:1", ran(all, always(capability.NetBindService, "bind(AF_INET, port 80)"))), []instead{{"NET_BIND_SERVICE", nil}}},
 		"an unreadable port":                {ran(all, always(capability.NetBindService, "bind")), nil},
 		"a port and a file that demands it": {ran(all, always(capability.NetBindService, "bind(AF_INET, port 80)"), demanded), nil},
@@ -69,8 +70,10 @@ func TestOf(t *testing.T) {
 			ran(0, always(capability.Setuid, "setuid(999)"), always(capability.Setgid, "setgid(998)"), always(capability.Setgid, "setgroups"), always(capability.Chown, "chown")),
 			[]instead{{"CHOWN,SETGID,SETUID", []string{"--user=999:998"}}},
 		},
-		"another user with all ids":  {ran(0, always(capability.Setuid, "setresuid(33, 33, 33)")), []instead{{"SETUID", []string{"--user=33"}}}},
-		"another user, all the time": {ran(capability.Of(capability.Setuid), always(capability.Setuid, "setuid(999)")), nil},
+		"another user that needs more": {ran(capability.Of(capability.NetAdmin), always(capability.Setuid, "setuid(33)"), always(capability.NetAdmin, "ioctl")), nil},
+		"a deadline":                   {ran(all, always(capability.SysNice, "sched_setattr")), nil},
+		"another user with all ids":    {ran(0, always(capability.Setuid, "setresuid(33, 33, 33)")), []instead{{"SETUID", []string{"--user=33"}}}},
+		"another user, all the time":   {ran(capability.Of(capability.Setuid), always(capability.Setuid, "setuid(999)")), nil},
 		"another user, but its group all the time": {
 			ran(capability.Of(capability.Setgid), always(capability.Setuid, "setuid(999)"), always(capability.Setgid, "setgid(998)")), nil,
 		},

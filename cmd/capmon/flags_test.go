@@ -63,7 +63,6 @@ func flagsOf(t *testing.T, args ...string) string {
 }
 
 func TestFlagsGrantInContainersOfDocker(t *testing.T) {
-	t.Parallel()
 	file := ownerProfile(t, "flags-docker")
 	for _, style := range []string{"absolute", "delta"} {
 		options := strings.Fields(flagsOf(t, "--style", style, file))
@@ -76,7 +75,6 @@ func TestFlagsGrantInContainersOfDocker(t *testing.T) {
 
 // podman takes its images and its state from a directory of the test.
 func TestFlagsGrantInContainersOfPodman(t *testing.T) {
-	t.Parallel()
 	directory, err := os.MkdirTemp("", "podman-") // podman takes paths of 50 bytes only
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +100,6 @@ func TestFlagsGrantInContainersOfPodman(t *testing.T) {
 }
 
 func TestFlagsGrantInABundleOfRunc(t *testing.T) {
-	t.Parallel()
 	bundle := t.TempDir()
 	root, archive := filepath.Join(bundle, "rootfs"), filepath.Join(bundle, "rootfs.tar")
 	created := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
@@ -148,7 +145,6 @@ func writeFile(t *testing.T, path, text string) {
 // What Compose makes of the settings, beside a file that has the rest, and of a file
 // that they were written into.
 func TestFlagsGrantInServicesOfCompose(t *testing.T) {
-	t.Parallel()
 	const text = `name: flags-compose
 services:
   owner: # changes owners

@@ -34,7 +34,7 @@ func TestMergeInAnyOrder(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := quick.Check(holds, &quick.Config{MaxCount: 2000}); err != nil {
+			if err := quick.Check(holds, &quick.Config{MaxCount: 500}); err != nil {
 				t.Error(err)
 			}
 		})

@@ -179,6 +179,8 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			"--mount=" + `type=tmpfs,"target=/a,b",tmpfs-size=65536,tmpfs-mode=1770`, "--mount=type=volume,source=" + volume + ",target=/more,volume-nocopy", "--volumes-from=" + other,
 			"--tmpfs=/run:size=1m,mode=700", "--tmpfs=/scratch", "--read-only", "--shm-size=1m",
 		}, stays},
+		{"declared volumes that are told", "create", []string{"--volume=" + volume + ":/kept:z"}, []string{own}},
+		{"declared volumes that are mounted", "create", []string{"--mount=type=volume,source=" + volume + ",target=/kept/"}, []string{own}},
 		{"networks", "create", []string{
 			"--network=" + front, "--ip=10.213.7.77", "--network-alias=www", "--publish=80/udp", "--publish=127.0.0.1:18081:81", "--publish=127.0.0.1::82", "--expose=90",
 			"--dns=192.0.2.1", "--dns-option=ndots:2", "--dns-search=example.com", "--add-host=db:192.0.2.2", "--sysctl=net.ipv4.ip_unprivileged_port_start=0",

@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,11 +25,11 @@ func (b *builder) storage() {
 	b.anonymous()
 	b.addAll("--volumes-from", h.VolumesFrom)
 	b.add("--volume-driver", h.VolumeDriver)
-	for _, path := range slices.Sorted(maps.Keys(h.Tmpfs)) {
-		if options := h.Tmpfs[path]; options != "" {
-			path += ":" + options
+	for _, place := range slices.Sorted(maps.Keys(h.Tmpfs)) {
+		if options := h.Tmpfs[place]; options != "" {
+			place += ":" + options
 		}
-		b.add("--tmpfs", path)
+		b.add("--tmpfs", place)
 	}
 	b.addMap("--storage-opt", h.StorageOpt)
 	b.addSwitch("--read-only", h.ReadonlyRootfs)
@@ -41,9 +42,10 @@ func (b *builder) storage() {
 // anonymous are the volumes without a name of their own, which a new container would get
 // afresh: named by their IDs they stay what they are. With --rm they go with the container.
 func (b *builder) anonymous() {
+	told := b.told()
 	for _, point := range b.Container.Mounts {
 		_, declared := b.Container.Config.Volumes[point.Destination]
-		if point.Type != mount.TypeVolume || !declared {
+		if point.Type != mount.TypeVolume || !declared || told[point.Destination] {
 			continue
 		}
 		if !b.Container.HostConfig.AutoRemove {
@@ -52,6 +54,20 @@ func (b *builder) anonymous() {
 			b.add("--volume", point.Destination)
 		}
 	}
+}
+
+// told are the places that --volume and --mount have filled: what is told twice is refused.
+func (b *builder) told() map[string]bool {
+	told := make(map[string]bool)
+	for _, bind := range b.Container.HostConfig.Binds {
+		if fields := strings.Split(bind, ":"); len(fields) > 1 { // else it is without a name
+			told[path.Clean(fields[1])] = true
+		}
+	}
+	for _, m := range b.Container.HostConfig.Mounts {
+		told[path.Clean(m.Target)] = true
+	}
+	return told
 }
 
 // mount translates a --mount, whose value is a line of CSV.

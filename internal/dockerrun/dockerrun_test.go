@@ -237,15 +237,27 @@ func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
 func TestAnonymousVolumesStay(t *testing.T) {
 	t.Parallel()
 	name, own := unused(), image(t)
-	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data", own, "echo data >/data/file; echo kept >/kept/file; trap exit TERM; sleep 1000 & wait")
+	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data", "--mount=type=volume,target=/more/", own,
+		"echo data >/data/file; echo kept >/kept/file; echo more >/more/file; trap exit TERM; sleep 1000 & wait")
 	remove(t, "container", name)
-	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file 2>/dev/null || true") != "data\nkept" {
+	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file /more/file 2>/dev/null || true") != "data\nkept\nmore" {
 		continue
 	}
 	before := settings(t, name)
 	_, after := again(t, before, nil)
 	if diff := cmp.Diff(mountsOf(before), mountsOf(after)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// With --rm a volume without a name goes with the container, so that its name is of no use.
+func TestAnonymousVolumesGoWithTheContainer(t *testing.T) {
+	t.Parallel()
+	name := unused()
+	docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
+	remove(t, "container", name)
+	if line := Line(Of(settings(t, name), 0, nil).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
+		t.Error(line)
 	}
 }
 

@@ -70,6 +70,20 @@ func (b *builder) told() map[string]bool {
 	return told
 }
 
+// source is what a --mount brings in. A volume without a name of its own has that which the
+// engine gave it, and with --rm none that outlives the container.
+func (b *builder) source(m mount.Mount) string {
+	if m.Type != mount.TypeVolume || m.Source != "" || b.Container.HostConfig.AutoRemove {
+		return m.Source
+	}
+	for _, point := range b.Container.Mounts {
+		if point.Type == mount.TypeVolume && point.Destination == path.Clean(m.Target) {
+			return point.Name
+		}
+	}
+	return ""
+}
+
 // mount translates a --mount, whose value is a line of CSV.
 func (b *builder) mount(m mount.Mount) {
 	fields := []string{"type=" + string(m.Type)}
@@ -83,7 +97,7 @@ func (b *builder) mount(m mount.Mount) {
 			fields = append(fields, key+"=true")
 		}
 	}
-	add("source", m.Source)
+	add("source", b.source(m))
 	add("target", m.Target)
 	set("readonly", m.ReadOnly)
 	add("consistency", string(m.Consistency))

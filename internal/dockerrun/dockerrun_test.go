@@ -237,7 +237,7 @@ func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
 func TestAnonymousVolumesStay(t *testing.T) {
 	t.Parallel()
 	name, own := unused(), image(t)
-	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data", "--mount=type=volume,target=/more/", own,
+	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data/", "--mount=type=volume,target=/more/", own,
 		"echo data >/data/file; echo kept >/kept/file; echo more >/more/file; trap exit TERM; sleep 1000 & wait")
 	remove(t, "container", name)
 	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file /more/file 2>/dev/null || true") != "data\nkept\nmore" {

@@ -42,18 +42,26 @@ func (b *builder) storage() {
 // anonymous are the volumes without a name of their own, which a new container would get
 // afresh: named by their IDs they stay what they are. With --rm they go with the container.
 func (b *builder) anonymous() {
-	told := b.told()
+	told, declared, inherited := b.told(), places(b.Container.Config.Volumes), places(b.Image.Volumes)
 	for _, point := range b.Container.Mounts {
-		_, declared := b.Container.Config.Volumes[point.Destination]
-		if point.Type != mount.TypeVolume || !declared || told[point.Destination] {
+		if point.Type != mount.TypeVolume || !declared[point.Destination] || told[point.Destination] {
 			continue
 		}
 		if !b.Container.HostConfig.AutoRemove {
 			b.add("--volume", point.Name+":"+point.Destination)
-		} else if _, inherited := b.Image.Volumes[point.Destination]; !inherited {
+		} else if !inherited[point.Destination] {
 			b.add("--volume", point.Destination)
 		}
 	}
+}
+
+// places are the paths of declared volumes as the engine mounts them: /data for /data/.
+func places(declared map[string]struct{}) map[string]bool {
+	places := make(map[string]bool)
+	for place := range declared {
+		places[path.Clean(place)] = true
+	}
+	return places
 }
 
 // told are the places that --volume and --mount have filled: what is told twice is refused.

@@ -170,6 +170,37 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// What one build was seen to use, or was proved to need, tells nothing of another.
+func TestBuildsAreJudgedApart(t *testing.T) {
+	const chown, kill = capability.Chown, capability.Kill
+	of := func(id, build string, after time.Duration, uses ...profile.Use) profile.Run {
+		run, started := ran(time.Hour, uses...), noon.Add(after)
+		run.ID, run.Container.ImageID, run.Started, run.Ended = id, build, &started, started.Add(time.Hour)
+		return run
+	}
+	this, before, after := of("1", "sha256:1", 0, used(chown)), of("2", "sha256:0", -time.Hour, used(kill)), of("3", "sha256:2", 2*time.Hour, used(kill))
+	unknown := of("4", "", -time.Hour, used(chown))
+	p := profile.New(this, before, after, unknown)
+	judged := func(p profile.Profile) *Container {
+		return Of([]Subject{granted("CHOWN", "KILL")}, Options{Profile: &p, Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+	}
+	c := judged(p)
+	if o := c.Observation; o.Runs != 2 || o.Starts != 2 || o.Seconds != 7200 || o.Used != capability.Of(chown) || c.Status != finding.Fail {
+		t.Errorf("%s, %+v", c.Status, o)
+	}
+	p = profile.New(this, before, after)
+	p.Proofs = []profile.Proof{
+		{ID: "its own", Time: noon, Container: this.Container, Set: capability.Of(chown), Works: true, Members: []profile.Member{{Capability: chown, Verdict: profile.Needed}}},
+		{ID: "later", Time: noon.Add(time.Hour), Container: after.Container, Works: true, Members: []profile.Member{{Capability: chown, Verdict: profile.Unneeded}}},
+	}
+	if c := judged(p); !c.Observation.Proved || c.Observation.List != capability.Of(chown) {
+		t.Errorf("%+v", c.Observation)
+	}
+	if c := judged(profile.New(before, after)); c.Status != finding.Manual || !strings.Contains(strings.Join(c.Reasons, "; "), "another build") {
+		t.Errorf("%s, %q", c.Status, c.Reasons)
+	}
+}
+
 // What is not certain is no command, but a comment.
 func TestUncertainRemediesDoNotRun(t *testing.T) {
 	c := Of([]Subject{web(nil)}, Options{Profile: with(ran(time.Second, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]

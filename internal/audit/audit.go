@@ -182,10 +182,10 @@ func find(summaries []profile.Summary, info container.Info) *profile.Summary {
 }
 
 func judge(subject Subject, s *profile.Summary, o Options) *Container {
-	info := subject.Info
+	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
 	c := &Container{
 		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
-		Service: profile.Container{Labels: info.Labels}.Service(), Compose: composeOf(info.Labels), Grants: grantsOf(info, o.Last),
+		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), Grants: grantsOf(info, o.Last),
 	}
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()

@@ -3,7 +3,6 @@ package audit
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -15,30 +14,6 @@ import (
 	"github.com/capmon/capmon/internal/recommend"
 	"github.com/capmon/capmon/internal/substitute"
 )
-
-// Compose is the service of a compose file that a container belongs to, as its labels say.
-type Compose struct {
-	Project   string   `json:"project"`
-	Service   string   `json:"service"`
-	Directory string   `json:"directory,omitempty"`
-	Files     []string `json:"files,omitempty"`
-}
-
-// composeName is what compose may call a project or a service; anybody may give a container
-// its labels.
-var composeName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-
-func composeOf(labels map[string]string) *Compose {
-	const prefix = "com.docker.compose."
-	c := &Compose{Project: labels[prefix+"project"], Service: labels[prefix+"service"], Directory: labels[prefix+"project.working_dir"]}
-	if !composeName.MatchString(c.Project) || !composeName.MatchString(c.Service) {
-		return nil
-	}
-	if files := labels[prefix+"project.config_files"]; files != "" {
-		c.Files = strings.Split(files, ",")
-	}
-	return c
-}
 
 // Remedy is what to do about a container that does not pass.
 type Remedy struct {
@@ -147,32 +122,6 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 		}
 	}
 	return ""
-}
-
-func composeLines(c Compose, list capability.Set, privileged bool) []string {
-	lines := []string{"services:", "  " + c.Service + ":"}
-	for _, line := range recommend.ComposeLines(list) {
-		lines = append(lines, "    "+line)
-	}
-	if privileged {
-		lines = append(lines, "    privileged: false")
-	}
-	return lines
-}
-
-func composeCommand(c Compose) []string {
-	words := []string{"docker", "compose", "--project-name=" + c.Project}
-	if c.Directory != "" {
-		words = append(words, "--project-directory="+c.Directory)
-	}
-	for _, file := range c.Files {
-		words = append(words, "--file="+file)
-	}
-	return words
-}
-
-func composeUp(c Compose) string {
-	return dockerrun.Line(append(composeCommand(c), "up", "--detach", c.Service))
 }
 
 // Text is the remedy as lines for a shell, in which all but commands is a comment, and so

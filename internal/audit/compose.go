@@ -19,6 +19,8 @@ type Compose struct {
 	Service   string   `json:"service"`
 	Directory string   `json:"directory,omitempty"`
 	Files     []string `json:"files,omitempty"`
+	// EnvFiles were given by --env-file, not by the file's services.
+	EnvFiles []string `json:"envFiles,omitempty"`
 }
 
 // composeName is what compose may call a project or a service, but for what begins like an
@@ -54,14 +56,17 @@ func composeOf(labels, own map[string]string) *Compose {
 	if own[prefix+"config-hash"] == "" {
 		names = own
 	}
-	c := &Compose{Project: names[prefix+"project"], Service: names[prefix+"service"], Directory: own[directory], Files: listed(own[files])}
+	c := &Compose{
+		Project: names[prefix+"project"], Service: names[prefix+"service"], Directory: own[directory],
+		Files: listed(own[files]), EnvFiles: listed(own[prefix+"project.environment_file"]),
+	}
 	if !composeName.MatchString(c.Project) || !composeName.MatchString(c.Service) {
 		return nil
 	}
 	if own[directory] != labels[directory] || own[files] != labels[files] {
 		return nil
 	}
-	if c.Directory != "" && !local(c.Directory) || !all(c.Files, local) {
+	if c.Directory != "" && !local(c.Directory) || !all(c.Files, local) || !all(c.EnvFiles, local) {
 		return nil
 	}
 	return c
@@ -96,6 +101,9 @@ func composeCommand(c Compose) []string {
 	words := []string{"docker", "compose", "--project-name=" + c.Project}
 	if c.Directory != "" {
 		words = append(words, "--project-directory="+c.Directory)
+	}
+	for _, file := range c.EnvFiles {
+		words = append(words, "--env-file="+file)
 	}
 	for _, file := range c.Files {
 		words = append(words, "--file="+file)

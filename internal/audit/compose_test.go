@@ -43,6 +43,15 @@ func TestLabelsOfTheImageAreNoOrders(t *testing.T) {
 	}{
 		{name: "of the container", labels: shop, want: &Compose{Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}}},
 		{name: "its own, where the image has others", labels: named, image: but(named, "project", "else", "service", "else"), want: &Compose{Project: "shop", Service: "web"}},
+		{name: "with files of variables", labels: but(shop, "project.environment_file", "/srv/a.env,/srv/b.env"), want: &Compose{
+			Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}, EnvFiles: []string{"/srv/a.env", "/srv/b.env"},
+		}},
+		// Compose sets this label only if there is such a file.
+		{
+			name: "a file of variables of the image", labels: but(shop, "project.environment_file", "/etc/shadow"), image: map[string]string{prefix + "project.environment_file": "/etc/shadow"},
+			want: &Compose{Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}},
+		},
+		{name: "a relative file of variables", labels: but(shop, "project.environment_file", "/srv/a.env,b.env")},
 		{name: "of the image", labels: shop, image: shop},
 		{name: "one of the image", labels: named, image: map[string]string{prefix + "project": "shop"}},
 		{name: "the file is the image's", labels: shop, image: map[string]string{prefix + "project.config_files": shop[prefix+"project.config_files"]}},

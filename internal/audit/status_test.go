@@ -234,13 +234,14 @@ func TestServicesAreChangedAsServices(t *testing.T) {
 func TestServicesOfComposeAreChangedInTheirFile(t *testing.T) {
 	labels := map[string]string{
 		"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "com.docker.compose.project.working_dir": "/srv/it's",
-		"com.docker.compose.project.config_files": "/srv/it's/a.yaml,/srv/it's/b.yaml",
+		"com.docker.compose.project.config_files":     "/srv/it's/a.yaml,/srv/it's/b.yaml",
+		"com.docker.compose.project.environment_file": "/srv/it's/.env,/srv/more.env",
 	}
 	options := Options{Profile: with(ran(time.Hour, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}
 	subject := web(func(h *container.HostConfig, c *container.Config) { c.Labels, h.Privileged = labels, true })
 	remedy := Of([]Subject{subject}, options).Containers[0].Remedy
 	lines := []string{"services:", "  web:", "    cap_drop: [ALL]", "    cap_add: [CHOWN]", "    privileged: false"}
-	up := `docker compose --project-name=shop '--project-directory=/srv/it'\''s' '--file=/srv/it'\''s/a.yaml' '--file=/srv/it'\''s/b.yaml' up --detach web`
+	up := `docker compose --project-name=shop '--project-directory=/srv/it'\''s' '--env-file=/srv/it'\''s/.env' --env-file=/srv/more.env '--file=/srv/it'\''s/a.yaml' '--file=/srv/it'\''s/b.yaml' up --detach web`
 	if !slices.Equal(remedy.Compose, lines) || remedy.Up != up {
 		t.Errorf("%q\n%s", remedy.Compose, remedy.Up)
 	}

@@ -117,8 +117,11 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 	}
 	for _, create := range recreation.Create {
 		if create[1] == "run" || create[1] == "create" {
-			options := slices.DeleteFunc(slices.Clone(create[2:]), func(word string) bool { return word == "--detach" })
-			return dockerrun.Line(slices.Concat(words, []string{"docker", "run"}, options))
+			rest := create[2:]
+			if rest[0] == "--detach" { // later on it is the workload's
+				rest = rest[1:]
+			}
+			return dockerrun.Line(slices.Concat(words, []string{"docker", "run"}, rest))
 		}
 	}
 	return ""

@@ -24,7 +24,8 @@ type Remedy struct {
 	// List is what to grant; nil if that is not known.
 	List *capability.Set `json:"list,omitempty"`
 	// Run are the commands that create the container again with List, for a shell;
-	// Untranslated are settings that they do not bring back, Notes what else they change.
+	// Untranslated are settings that they do not bring back and that have to be added
+	// before they are run, Notes what else they change.
 	Run          []string `json:"run,omitempty"`
 	Untranslated []string `json:"untranslated,omitempty"`
 	Notes        []string `json:"notes,omitempty"`
@@ -128,7 +129,7 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 }
 
 // Text is the remedy as lines for a shell, in which all but commands is a comment, and so
-// are commands that are not to be relied on yet.
+// are commands that are not to be relied on yet or would lose settings of the container.
 func (r Remedy) Text() string {
 	var lines []string
 	comment := func(text string) { lines = append(lines, "# "+printable.Text(text)) }
@@ -153,6 +154,13 @@ func (r Remedy) Text() string {
 		prefix = "#   "
 		comment("with what it was seen to need, which is not certain to be all: " + list)
 	}
+	if len(r.Untranslated) > 0 {
+		prefix = "#   "
+		comment("complete it before it is run, for it does not bring back: " + strings.Join(r.Untranslated, "; "))
+	}
+	for _, note := range r.Notes {
+		comment(note)
+	}
 	for _, command := range r.Run {
 		lines = append(lines, prefix+command)
 	}
@@ -165,12 +173,6 @@ func (r Remedy) Text() string {
 			lines = append(lines, "#   "+line)
 		}
 		lines = append(lines, prefix+r.Up)
-	}
-	if len(r.Untranslated) > 0 {
-		comment("not brought back by these commands: " + strings.Join(r.Untranslated, "; "))
-	}
-	for _, note := range r.Notes {
-		comment(note)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -216,6 +217,39 @@ func TestUncertainRemediesDoNotRun(t *testing.T) {
 	}
 	if !strings.Contains(c.Remedy.Text(), "#   docker run --detach --name=web") || !strings.Contains(c.Remedy.Text(), "#   capmon verify --test=TEST --save=./web.json -- docker run") {
 		t.Error(c.Remedy.Text())
+	}
+}
+
+// Commands that remove the container and do not bring it back as it was are comments, and
+// that is said before them.
+func TestRemediesThatLoseSettingsDoNotRun(t *testing.T) {
+	for name, change := range map[string]func(*Subject){
+		"nothing is lost":   nil,
+		"its image is gone": func(s *Subject) { s.Settings.ImageGone = true },
+		"an inline profile": func(s *Subject) {
+			s.Settings.Container.HostConfig.SecurityOpt = []string{`seccomp={"defaultAction":"SCMP_ACT_ERRNO"}`}
+		},
+		"a setting not known": func(s *Subject) { s.Settings.HostConfig = map[string]json.RawMessage{"Novelty": json.RawMessage("1")} },
+	} {
+		subject := web(nil)
+		if change != nil {
+			change(&subject)
+		}
+		c := Of([]Subject{subject}, Options{Profile: with(ran(time.Hour, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+		text := c.Remedy.Text()
+		before, rest, found := strings.Cut(text, "docker stop web\n")
+		if !found || !c.Remedy.Certain || !strings.Contains(before, "# docker rm takes ") {
+			t.Errorf("%s:\n%s", name, text)
+		}
+		live := strings.HasSuffix(before, "\n") && strings.HasPrefix(rest, "docker rm web\ndocker run ")
+		if live != (change == nil) || strings.Contains(before, "does not bring back") != (change != nil) {
+			t.Errorf("%s: runs: %v\n%s", name, live, text)
+		}
+		for line := range strings.SplitSeq(text, "\n") {
+			if change != nil && !strings.HasPrefix(line, "#") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
 	}
 }
 

@@ -210,7 +210,7 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			before := settings(t, name)
 			recreation, after := again(t, before, map[string]string{settings(t, other).Container.ID: other})
 			same(t, recreation.Lines(), before, after)
-			if len(recreation.Untranslated) > 0 || len(recreation.Notes) > 0 {
+			if len(recreation.Untranslated) > 0 || !slices.Equal(recreation.Notes, []string{gone}) {
 				t.Errorf("untranslated: %q, notes: %q", recreation.Untranslated, recreation.Notes)
 			}
 		})
@@ -269,7 +269,7 @@ func TestAMovedImageIsNamedByItsID(t *testing.T) {
 	docker(t, "tag", "bb", own)
 	before := settings(t, name)
 	recreation, after := again(t, before, nil)
-	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 1 {
+	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 2 {
 		t.Errorf("%s became %s; notes: %q", before.Container.Image, after.Container.Image, recreation.Notes)
 	}
 }
@@ -295,7 +295,7 @@ func TestPrivilegesGo(t *testing.T) {
 	docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, stays)...)
 	remove(t, "container", name)
 	recreation, after := again(t, settings(t, name), nil)
-	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 1 || len(recreation.Untranslated) != 0 {
+	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 2 || len(recreation.Untranslated) != 0 {
 		t.Errorf("%+v\n%+v", after.Container.HostConfig, recreation)
 	}
 }

@@ -166,12 +166,16 @@ func TestAuditOfAHost(t *testing.T) {
 	file := composeFile(t, `
 services:
   owner:
-    image: bb
+    image: ${AUDIT_IMAGE-none}
     command: [sh, -c, "touch /tmp/f && chown 5 /tmp/f && echo done; trap exit TERM; sleep 1000 & wait"]
     cap_add: [SYS_TIME]
 `)
 	t.Cleanup(func() { mustExecute(t, "docker", "compose", "-f", file, "down") })
-	mustExecute(t, "docker", "compose", "-f", file, "create")
+	variables := filepath.Join(directory, "variables")
+	if err := os.WriteFile(variables, []byte("AUDIT_IMAGE=bb\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustExecute(t, "docker", "compose", "-f", file, "--env-file", variables, "create")
 	const composed = "verify-compose-owner-1"
 
 	host := hostToAudit(directory, volume)

@@ -114,12 +114,12 @@ type Related struct {
 // Of judges the containers, those that fail first.
 func Of(subjects []Subject, o Options) Audit {
 	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Containers: []*Container{}}
-	var summaries []profile.Summary
+	var seen observations
 	if o.Profile != nil {
-		summaries = profile.Summaries(*o.Profile)
+		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}
 	}
 	for _, subject := range subjects {
-		audit.Containers = append(audit.Containers, judge(subject, find(summaries, subject.Info), o))
+		audit.Containers = append(audit.Containers, judge(subject, seen.of(subject.Info), o))
 	}
 	order := []finding.Status{finding.Fail, finding.Manual, finding.Pass}
 	slices.SortStableFunc(audit.Containers, func(one, other *Container) int {
@@ -129,6 +129,38 @@ func Of(subjects []Subject, o Options) Audit {
 		return strings.Compare(one.Name, other.Name)
 	})
 	return audit
+}
+
+// observations are what a profile says of containers, added up over all builds of their
+// images, and by the build's ID.
+type observations struct {
+	profile profile.Profile
+	all     []profile.Summary
+	builds  map[string][]profile.Summary
+}
+
+// of is what is known of a container by its own build or, if there is nothing, by others.
+func (o observations) of(info container.Info) *profile.Summary {
+	if len(o.all) == 0 {
+		return nil
+	}
+	build, known := o.builds[info.ImageID]
+	if !known {
+		build = profile.Summaries(ofBuild(o.profile, info.ImageID))
+		o.builds[info.ImageID] = build
+	}
+	if own := find(build, info); own != nil {
+		return own
+	}
+	return find(o.all, info)
+}
+
+// ofBuild leaves out what is known to be of another build.
+func ofBuild(p profile.Profile, imageID string) profile.Profile {
+	other := func(c profile.Container) bool { return c.ImageID != "" && c.ImageID != imageID }
+	p.Runs = slices.DeleteFunc(slices.Clone(p.Runs), func(r profile.Run) bool { return other(r.Container) })
+	p.Proofs = slices.DeleteFunc(slices.Clone(p.Proofs), func(proof profile.Proof) bool { return other(proof.Container) })
+	return p
 }
 
 // find is what a profile says of a container: of this one, or else of others of the same
@@ -150,10 +182,10 @@ func find(summaries []profile.Summary, info container.Info) *profile.Summary {
 }
 
 func judge(subject Subject, s *profile.Summary, o Options) *Container {
-	info := subject.Info
+	info, own := subject.Info, ownLabels(subject.Info.Labels, subject.Settings)
 	c := &Container{
 		ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Running: info.Running, User: info.User,
-		Service: profile.Container{Labels: info.Labels}.Service(), Compose: composeOf(info.Labels), Grants: grantsOf(info, o.Last),
+		Service: serviceOf(info.Labels, own), Compose: composeOf(info.Labels, own), Grants: grantsOf(info, o.Last),
 	}
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()

@@ -3,7 +3,6 @@ package audit
 import (
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -16,30 +15,6 @@ import (
 	"github.com/capmon/capmon/internal/substitute"
 )
 
-// Compose is the service of a compose file that a container belongs to, as its labels say.
-type Compose struct {
-	Project   string   `json:"project"`
-	Service   string   `json:"service"`
-	Directory string   `json:"directory,omitempty"`
-	Files     []string `json:"files,omitempty"`
-}
-
-// composeName is what compose may call a project or a service; anybody may give a container
-// its labels.
-var composeName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-
-func composeOf(labels map[string]string) *Compose {
-	const prefix = "com.docker.compose."
-	c := &Compose{Project: labels[prefix+"project"], Service: labels[prefix+"service"], Directory: labels[prefix+"project.working_dir"]}
-	if !composeName.MatchString(c.Project) || !composeName.MatchString(c.Service) {
-		return nil
-	}
-	if files := labels[prefix+"project.config_files"]; files != "" {
-		c.Files = strings.Split(files, ",")
-	}
-	return c
-}
-
 // Remedy is what to do about a container that does not pass.
 type Remedy struct {
 	// Certain: what was observed is enough for List by the thresholds, or it is Proved.
@@ -49,7 +24,8 @@ type Remedy struct {
 	// List is what to grant; nil if that is not known.
 	List *capability.Set `json:"list,omitempty"`
 	// Run are the commands that create the container again with List, for a shell;
-	// Untranslated are settings that they do not bring back, Notes what else they change.
+	// Untranslated are settings that they do not bring back and that have to be added
+	// before they are run, Notes what else they change.
 	Run          []string `json:"run,omitempty"`
 	Untranslated []string `json:"untranslated,omitempty"`
 	Notes        []string `json:"notes,omitempty"`
@@ -142,41 +118,18 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 	}
 	for _, create := range recreation.Create {
 		if create[1] == "run" || create[1] == "create" {
-			options := slices.DeleteFunc(slices.Clone(create[2:]), func(word string) bool { return word == "--detach" })
-			return dockerrun.Line(slices.Concat(words, []string{"docker", "run"}, options))
+			rest := create[2:]
+			if rest[0] == "--detach" { // later on it is the workload's
+				rest = rest[1:]
+			}
+			return dockerrun.Line(slices.Concat(words, []string{"docker", "run"}, rest))
 		}
 	}
 	return ""
 }
 
-func composeLines(c Compose, list capability.Set, privileged bool) []string {
-	lines := []string{"services:", "  " + c.Service + ":"}
-	for _, line := range recommend.ComposeLines(list) {
-		lines = append(lines, "    "+line)
-	}
-	if privileged {
-		lines = append(lines, "    privileged: false")
-	}
-	return lines
-}
-
-func composeCommand(c Compose) []string {
-	words := []string{"docker", "compose", "--project-name=" + c.Project}
-	if c.Directory != "" {
-		words = append(words, "--project-directory="+c.Directory)
-	}
-	for _, file := range c.Files {
-		words = append(words, "--file="+file)
-	}
-	return words
-}
-
-func composeUp(c Compose) string {
-	return dockerrun.Line(append(composeCommand(c), "up", "--detach", c.Service))
-}
-
 // Text is the remedy as lines for a shell, in which all but commands is a comment, and so
-// are commands that are not to be relied on yet.
+// are commands that are not to be relied on yet or would lose settings of the container.
 func (r Remedy) Text() string {
 	var lines []string
 	comment := func(text string) { lines = append(lines, "# "+printable.Text(text)) }
@@ -201,6 +154,13 @@ func (r Remedy) Text() string {
 		prefix = "#   "
 		comment("with what it was seen to need, which is not certain to be all: " + list)
 	}
+	if len(r.Untranslated) > 0 {
+		prefix = "#   "
+		comment("complete it before it is run, for it does not bring back: " + strings.Join(r.Untranslated, "; "))
+	}
+	for _, note := range r.Notes {
+		comment(note)
+	}
 	for _, command := range r.Run {
 		lines = append(lines, prefix+command)
 	}
@@ -213,12 +173,6 @@ func (r Remedy) Text() string {
 			lines = append(lines, "#   "+line)
 		}
 		lines = append(lines, prefix+r.Up)
-	}
-	if len(r.Untranslated) > 0 {
-		comment("not brought back by these commands: " + strings.Join(r.Untranslated, "; "))
-	}
-	for _, note := range r.Notes {
-		comment(note)
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -170,6 +171,37 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// What one build was seen to use, or was proved to need, tells nothing of another.
+func TestBuildsAreJudgedApart(t *testing.T) {
+	const chown, kill = capability.Chown, capability.Kill
+	of := func(id, build string, after time.Duration, uses ...profile.Use) profile.Run {
+		run, started := ran(time.Hour, uses...), noon.Add(after)
+		run.ID, run.Container.ImageID, run.Started, run.Ended = id, build, &started, started.Add(time.Hour)
+		return run
+	}
+	this, before, after := of("1", "sha256:1", 0, used(chown)), of("2", "sha256:0", -time.Hour, used(kill)), of("3", "sha256:2", 2*time.Hour, used(kill))
+	unknown := of("4", "", -time.Hour, used(chown))
+	p := profile.New(this, before, after, unknown)
+	judged := func(p profile.Profile) *Container {
+		return Of([]Subject{granted("CHOWN", "KILL")}, Options{Profile: &p, Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+	}
+	c := judged(p)
+	if o := c.Observation; o.Runs != 2 || o.Starts != 2 || o.Seconds != 7200 || o.Used != capability.Of(chown) || c.Status != finding.Fail {
+		t.Errorf("%s, %+v", c.Status, o)
+	}
+	p = profile.New(this, before, after)
+	p.Proofs = []profile.Proof{
+		{ID: "its own", Time: noon, Container: this.Container, Set: capability.Of(chown), Works: true, Members: []profile.Member{{Capability: chown, Verdict: profile.Needed}}},
+		{ID: "later", Time: noon.Add(time.Hour), Container: after.Container, Works: true, Members: []profile.Member{{Capability: chown, Verdict: profile.Unneeded}}},
+	}
+	if c := judged(p); !c.Observation.Proved || c.Observation.List != capability.Of(chown) {
+		t.Errorf("%+v", c.Observation)
+	}
+	if c := judged(profile.New(before, after)); c.Status != finding.Manual || !strings.Contains(strings.Join(c.Reasons, "; "), "another build") {
+		t.Errorf("%s, %q", c.Status, c.Reasons)
+	}
+}
+
 // What is not certain is no command, but a comment.
 func TestUncertainRemediesDoNotRun(t *testing.T) {
 	c := Of([]Subject{web(nil)}, Options{Profile: with(ran(time.Second, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
@@ -188,6 +220,51 @@ func TestUncertainRemediesDoNotRun(t *testing.T) {
 	}
 }
 
+// Commands that remove the container and do not bring it back as it was are comments, and
+// that is said before them.
+func TestRemediesThatLoseSettingsDoNotRun(t *testing.T) {
+	for name, change := range map[string]func(*Subject){
+		"nothing is lost":   nil,
+		"its image is gone": func(s *Subject) { s.Settings.ImageGone = true },
+		"an inline profile": func(s *Subject) {
+			s.Settings.Container.HostConfig.SecurityOpt = []string{`seccomp={"defaultAction":"SCMP_ACT_ERRNO"}`}
+		},
+		"a setting not known": func(s *Subject) { s.Settings.HostConfig = map[string]json.RawMessage{"Novelty": json.RawMessage("1")} },
+	} {
+		subject := web(nil)
+		if change != nil {
+			change(&subject)
+		}
+		c := Of([]Subject{subject}, Options{Profile: with(ran(time.Hour, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+		text := c.Remedy.Text()
+		before, rest, found := strings.Cut(text, "docker stop web\n")
+		if !found || !c.Remedy.Certain || !strings.Contains(before, "# docker rm takes ") {
+			t.Errorf("%s:\n%s", name, text)
+		}
+		live := strings.HasSuffix(before, "\n") && strings.HasPrefix(rest, "docker rm web\ndocker run ")
+		if live != (change == nil) || strings.Contains(before, "does not bring back") != (change != nil) {
+			t.Errorf("%s: runs: %v\n%s", name, live, text)
+		}
+		for line := range strings.SplitSeq(text, "\n") {
+			if change != nil && !strings.HasPrefix(line, "#") {
+				t.Errorf("%s: %s", name, line)
+			}
+		}
+	}
+}
+
+// The workload has options of its own.
+func TestWhatIsProvedHasAllItsArguments(t *testing.T) {
+	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Cmd = []string{"tor", "--detach"} })
+	for _, running := range []bool{true, false} {
+		subject.Settings.Container.State.Running = running
+		c := Of([]Subject{subject}, Options{Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+		if prove := c.Remedy.Prove; strings.Count(prove, "--detach") != 1 || !strings.HasSuffix(prove, " nginx tor --detach") {
+			t.Error(prove)
+		}
+	}
+}
+
 func TestServicesAreChangedAsServices(t *testing.T) {
 	labels := map[string]string{"com.docker.swarm.service.name": "www"}
 	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Labels = labels })
@@ -203,13 +280,14 @@ func TestServicesAreChangedAsServices(t *testing.T) {
 func TestServicesOfComposeAreChangedInTheirFile(t *testing.T) {
 	labels := map[string]string{
 		"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "com.docker.compose.project.working_dir": "/srv/it's",
-		"com.docker.compose.project.config_files": "/srv/it's/a.yaml,/srv/it's/b.yaml",
+		"com.docker.compose.project.config_files":     "/srv/it's/a.yaml,/srv/it's/b.yaml",
+		"com.docker.compose.project.environment_file": "/srv/it's/.env,/srv/more.env",
 	}
 	options := Options{Profile: with(ran(time.Hour, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}
 	subject := web(func(h *container.HostConfig, c *container.Config) { c.Labels, h.Privileged = labels, true })
 	remedy := Of([]Subject{subject}, options).Containers[0].Remedy
 	lines := []string{"services:", "  web:", "    cap_drop: [ALL]", "    cap_add: [CHOWN]", "    privileged: false"}
-	up := `docker compose --project-name=shop '--project-directory=/srv/it'\''s' '--file=/srv/it'\''s/a.yaml' '--file=/srv/it'\''s/b.yaml' up --detach web`
+	up := `docker compose --project-name=shop '--project-directory=/srv/it'\''s' '--env-file=/srv/it'\''s/.env' --env-file=/srv/more.env '--file=/srv/it'\''s/a.yaml' '--file=/srv/it'\''s/b.yaml' up --detach web`
 	if !slices.Equal(remedy.Compose, lines) || remedy.Up != up {
 		t.Errorf("%q\n%s", remedy.Compose, remedy.Up)
 	}

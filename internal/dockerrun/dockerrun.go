@@ -130,6 +130,9 @@ func zero(value json.RawMessage) bool {
 	return false
 }
 
+// gone is noted of each, since it is no setting.
+const gone = "docker rm takes with it what the container wrote outside its volumes"
+
 // recreation puts the command together.
 func (b *builder) recreation(grant capability.Set) Recreation {
 	name := strings.TrimPrefix(b.Container.Name, "/")
@@ -141,6 +144,7 @@ func (b *builder) recreation(grant capability.Set) Recreation {
 		image = b.Container.Image
 		b.result.Notes = append(b.result.Notes, "the image is named by its ID, since its name has come to mean another one")
 	}
+	b.result.Notes = append(b.result.Notes, gone)
 	rest := slices.Concat(b.options, recommend.DockerFlags(grant), []string{image}, b.args)
 	state := b.Container.State
 	runs := state != nil && (state.Running || state.Restarting)

@@ -179,6 +179,8 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			"--mount=" + `type=tmpfs,"target=/a,b",tmpfs-size=65536,tmpfs-mode=1770`, "--mount=type=volume,source=" + volume + ",target=/more,volume-nocopy", "--volumes-from=" + other,
 			"--tmpfs=/run:size=1m,mode=700", "--tmpfs=/scratch", "--read-only", "--shm-size=1m",
 		}, stays},
+		{"declared volumes that are told", "create", []string{"--volume=" + volume + ":/kept:z"}, []string{own}},
+		{"declared volumes that are mounted", "create", []string{"--mount=type=volume,source=" + volume + ",target=/kept/"}, []string{own}},
 		{"networks", "create", []string{
 			"--network=" + front, "--ip=10.213.7.77", "--network-alias=www", "--publish=80/udp", "--publish=127.0.0.1:18081:81", "--publish=127.0.0.1::82", "--expose=90",
 			"--dns=192.0.2.1", "--dns-option=ndots:2", "--dns-search=example.com", "--add-host=db:192.0.2.2", "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
@@ -208,7 +210,7 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			before := settings(t, name)
 			recreation, after := again(t, before, map[string]string{settings(t, other).Container.ID: other})
 			same(t, recreation.Lines(), before, after)
-			if len(recreation.Untranslated) > 0 || len(recreation.Notes) > 0 {
+			if len(recreation.Untranslated) > 0 || !slices.Equal(recreation.Notes, []string{gone}) {
 				t.Errorf("untranslated: %q, notes: %q", recreation.Untranslated, recreation.Notes)
 			}
 		})
@@ -235,15 +237,27 @@ func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
 func TestAnonymousVolumesStay(t *testing.T) {
 	t.Parallel()
 	name, own := unused(), image(t)
-	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data", own, "echo data >/data/file; echo kept >/kept/file; trap exit TERM; sleep 1000 & wait")
+	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data/", "--mount=type=volume,target=/more/", own,
+		"echo data >/data/file; echo kept >/kept/file; echo more >/more/file; trap exit TERM; sleep 1000 & wait")
 	remove(t, "container", name)
-	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file 2>/dev/null || true") != "data\nkept" {
+	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file /more/file 2>/dev/null || true") != "data\nkept\nmore" {
 		continue
 	}
 	before := settings(t, name)
 	_, after := again(t, before, nil)
 	if diff := cmp.Diff(mountsOf(before), mountsOf(after)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// With --rm a volume without a name goes with the container, so that its name is of no use.
+func TestAnonymousVolumesGoWithTheContainer(t *testing.T) {
+	t.Parallel()
+	name := unused()
+	docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
+	remove(t, "container", name)
+	if line := Line(Of(settings(t, name), 0, nil).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
+		t.Error(line)
 	}
 }
 
@@ -255,7 +269,7 @@ func TestAMovedImageIsNamedByItsID(t *testing.T) {
 	docker(t, "tag", "bb", own)
 	before := settings(t, name)
 	recreation, after := again(t, before, nil)
-	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 1 {
+	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 2 {
 		t.Errorf("%s became %s; notes: %q", before.Container.Image, after.Container.Image, recreation.Notes)
 	}
 }
@@ -281,7 +295,7 @@ func TestPrivilegesGo(t *testing.T) {
 	docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, stays)...)
 	remove(t, "container", name)
 	recreation, after := again(t, settings(t, name), nil)
-	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 1 || len(recreation.Untranslated) != 0 {
+	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 2 || len(recreation.Untranslated) != 0 {
 		t.Errorf("%+v\n%+v", after.Container.HostConfig, recreation)
 	}
 }

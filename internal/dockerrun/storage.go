@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,11 +25,11 @@ func (b *builder) storage() {
 	b.anonymous()
 	b.addAll("--volumes-from", h.VolumesFrom)
 	b.add("--volume-driver", h.VolumeDriver)
-	for _, path := range slices.Sorted(maps.Keys(h.Tmpfs)) {
-		if options := h.Tmpfs[path]; options != "" {
-			path += ":" + options
+	for _, place := range slices.Sorted(maps.Keys(h.Tmpfs)) {
+		if options := h.Tmpfs[place]; options != "" {
+			place += ":" + options
 		}
-		b.add("--tmpfs", path)
+		b.add("--tmpfs", place)
 	}
 	b.addMap("--storage-opt", h.StorageOpt)
 	b.addSwitch("--read-only", h.ReadonlyRootfs)
@@ -41,17 +42,54 @@ func (b *builder) storage() {
 // anonymous are the volumes without a name of their own, which a new container would get
 // afresh: named by their IDs they stay what they are. With --rm they go with the container.
 func (b *builder) anonymous() {
+	told, declared, inherited := b.told(), places(b.Container.Config.Volumes), places(b.Image.Volumes)
 	for _, point := range b.Container.Mounts {
-		_, declared := b.Container.Config.Volumes[point.Destination]
-		if point.Type != mount.TypeVolume || !declared {
+		if point.Type != mount.TypeVolume || !declared[point.Destination] || told[point.Destination] {
 			continue
 		}
 		if !b.Container.HostConfig.AutoRemove {
 			b.add("--volume", point.Name+":"+point.Destination)
-		} else if _, inherited := b.Image.Volumes[point.Destination]; !inherited {
+		} else if !inherited[point.Destination] {
 			b.add("--volume", point.Destination)
 		}
 	}
+}
+
+// places are the paths of declared volumes as the engine mounts them: /data for /data/.
+func places(declared map[string]struct{}) map[string]bool {
+	places := make(map[string]bool)
+	for place := range declared {
+		places[path.Clean(place)] = true
+	}
+	return places
+}
+
+// told are the places that --volume and --mount have filled: what is told twice is refused.
+func (b *builder) told() map[string]bool {
+	told := make(map[string]bool)
+	for _, bind := range b.Container.HostConfig.Binds {
+		if fields := strings.Split(bind, ":"); len(fields) > 1 { // else it is without a name
+			told[path.Clean(fields[1])] = true
+		}
+	}
+	for _, m := range b.Container.HostConfig.Mounts {
+		told[path.Clean(m.Target)] = true
+	}
+	return told
+}
+
+// source is what a --mount brings in. A volume without a name of its own has that which the
+// engine gave it, and with --rm none that outlives the container.
+func (b *builder) source(m mount.Mount) string {
+	if m.Type != mount.TypeVolume || m.Source != "" || b.Container.HostConfig.AutoRemove {
+		return m.Source
+	}
+	for _, point := range b.Container.Mounts {
+		if point.Type == mount.TypeVolume && point.Destination == path.Clean(m.Target) {
+			return point.Name
+		}
+	}
+	return ""
 }
 
 // mount translates a --mount, whose value is a line of CSV.
@@ -67,7 +105,7 @@ func (b *builder) mount(m mount.Mount) {
 			fields = append(fields, key+"=true")
 		}
 	}
-	add("source", m.Source)
+	add("source", b.source(m))
 	add("target", m.Target)
 	set("readonly", m.ReadOnly)
 	add("consistency", string(m.Consistency))

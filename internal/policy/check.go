@@ -154,6 +154,8 @@ func unproved(s profile.Summary) string {
 		return "the proof of capmon verify failed"
 	case s.Proof.Container.ImageID != s.Container.ImageID:
 		return "the proof of capmon verify is of another image"
+	case s.SeveralBuilds:
+		return "the proof of capmon verify is of one build of the image, and several were observed"
 	}
 	return "the proof of capmon verify does not tell of " + names(s.Untried())
 }

@@ -205,6 +205,22 @@ func TestWhatViolatesARule(t *testing.T) {
 	}
 }
 
+func TestAProofOfOneBuildIsNoneOfSeveral(t *testing.T) {
+	other := run()
+	other.ID, other.Container.ImageID = "another", "sha256:02"
+	p := profile.New(run(), other)
+	latest := p.Runs[1].Container
+	p.Proofs = []profile.Proof{{ID: "proof", Container: latest, Works: true, Members: []profile.Member{{Capability: capability.Chown, Verdict: profile.Unneeded}}}}
+	result := Check(p, parsed(t, rule("proved: true, deny: [CHOWN]")), nil)
+	want := []string{
+		"used CHOWN: CHOWN is used, which the rule denies",
+		"unproved : the proof of capmon verify is of one build of the image, and several were observed",
+	}
+	if diff := cmp.Diff(want, violations(result.Containers[0])); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRulesApplyToWhatTheySelect(t *testing.T) {
 	swarm := run(func(r *profile.Run) {
 		r.Container.Labels = map[string]string{"com.docker.swarm.service.name": "web"}

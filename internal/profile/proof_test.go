@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"fmt"
 	"testing"
 	"testing/quick"
 	"time"
@@ -72,6 +73,32 @@ func TestTheListIsWhatWasProvedIfTheProofHolds(t *testing.T) {
 		summaries := Summaries(Merge(New(web("one")), Profile{Proofs: test.proofs}))
 		if s := summaries[0]; s.Proved() != test.proved || s.List() != test.list {
 			t.Errorf("%s: proved %v, list %s; wanted %v, %s", test.name, s.Proved(), s.List(), test.proved, test.list)
+		}
+	}
+}
+
+// What another build was seen to need, this one's proof does not make needless.
+func TestAProofHoldsForOneBuildOnly(t *testing.T) {
+	const chown, kill = capability.Chown, capability.Kill
+	for _, test := range []struct {
+		name   string
+		runs   []Run
+		proof  Proof
+		proved bool
+		list   capability.Set
+	}{
+		{"all runs of its build", []Run{web("one"), web("one")}, provedAt(1, "one", 0, chown), true, 0},
+		{"its build is the latest", []Run{web("one"), web("two")}, provedAt(1, "two", capability.Of(kill), chown, kill), false, capability.Of(chown, kill)},
+		{"its build is the earlier", []Run{web("two"), web("one")}, provedAt(1, "two", 0, chown), false, capability.Of(chown)},
+	} {
+		p := Profile{Proofs: []Proof{test.proof}}
+		for i, run := range test.runs {
+			run.ID = fmt.Sprint(i)
+			p.Runs = append(p.Runs, run)
+		}
+		s := Summaries(p)[0]
+		if s.Runs != 2 || s.Proved() != test.proved || s.List() != test.list {
+			t.Errorf("%s: %d runs, proved %v, list %s; wanted %v, %s", test.name, s.Runs, s.Proved(), s.List(), test.proved, test.list)
 		}
 	}
 }

@@ -16,6 +16,8 @@ type Summary struct {
 	// Runs that were added up; of those, Starts were seen from the workload's start on, and
 	// Stops to its end.
 	Runs, Starts, Stops int
+	// SeveralBuilds: the runs are not all of the same build of the image.
+	SeveralBuilds bool
 	// Observed is how long the workload was seen running, over all runs.
 	Observed         time.Duration
 	Running, Existed bool
@@ -89,6 +91,7 @@ func (c Container) key() [3]string {
 }
 
 func (s *Summary) add(run Run) {
+	s.SeveralBuilds = s.SeveralBuilds || run.Container.ImageID != s.Container.ImageID
 	s.Container = run.Container // the latest
 	s.Runs++
 	if run.Started != nil {
@@ -175,17 +178,19 @@ func (s Summary) Needs() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class.Need() })
 }
 
-// Proved reports whether a proof holds for all that was observed: it is of this
-// image, and all needs were tried.
-func (s Summary) Proved() bool { return s.proofWorks() && s.Untried().Empty() }
+// Proved reports whether a proof holds for all that was observed: all of it was of the
+// proof's build of the image, and all needs were tried.
+func (s Summary) Proved() bool {
+	return s.proofWorks() && !s.SeveralBuilds && s.Untried().Empty()
+}
 
 func (s Summary) proofWorks() bool {
 	return s.Proof != nil && s.Proof.Works && s.Proof.Container.ImageID == s.Container.ImageID
 }
 
 // List is what to grant: what was proved or else what was observed. If more was
-// observed than was tried it is both, for a proof may know of needs that cannot be
-// observed.
+// observed than was tried, or another build was, it is both, for a proof may know of
+// needs that cannot be observed.
 func (s Summary) List() capability.Set {
 	switch {
 	case s.Proved():

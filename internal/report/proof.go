@@ -204,12 +204,14 @@ func outdated(s profile.Summary) string {
 	if s.Proof == nil || s.Proved() {
 		return ""
 	}
-	reason := "it has shown that the list does not work, or not each time"
+	reason, remedy := "it has shown that the list does not work, or not each time", "run capmon verify again"
 	switch {
 	case s.Proof.Container.ImageID != s.Container.ImageID:
 		reason = "it is of another build of the image"
+	case s.Proof.Works && s.SeveralBuilds:
+		reason, remedy = "it is of one build of the image, and several were observed", "take the profile of that one alone"
 	case s.Proof.Works:
 		reason = "more was observed than it tried: " + names(s.Untried())
 	}
-	return fmt.Sprintf("what was verified %s is no proof of this list: %s; run capmon verify again", s.Proof.Time.Format(time.DateOnly), reason)
+	return fmt.Sprintf("what was verified %s is no proof of this list: %s; %s", s.Proof.Time.Format(time.DateOnly), reason, remedy)
 }

@@ -186,7 +186,9 @@ func profiles() map[string]profile.Profile {
 			p.Minimal, p.Members[0].Verdict, p.Reasons = false, profile.Unsure, []string{"CHOWN is kept: it is flaky"}
 		})),
 		"proved-another-image": withProof(profile.New(run(1, cat)), proof(func(p *profile.Proof) { p.Container.ImageID = "sha256:00" })),
-		"not-proved":           withProof(profile.New(run(1, cat)), proof(func(p *profile.Proof) { p.Works = false })),
+		"proved-several-builds": withProof(profile.New(
+			changed(run(1, cat), func(r *profile.Run) { r.Container.ImageID = "sha256:00" }), run(2, uses[0])), proof()),
+		"not-proved": withProof(profile.New(run(1, cat)), proof(func(p *profile.Proof) { p.Works = false })),
 		"hostile": withProof(profile.New(
 			changed(run(1,
 				use(capability.Chown, classify.Required, 1, asked(hostile, hostile, hostile), unsure(hostile)),

@@ -1,0 +1,116 @@
+package audit
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/dockerrun"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
+)
+
+// Compose is the service of a compose file that a container belongs to, as its labels say.
+type Compose struct {
+	Project   string   `json:"project"`
+	Service   string   `json:"service"`
+	Directory string   `json:"directory,omitempty"`
+	Files     []string `json:"files,omitempty"`
+	// EnvFiles were given by --env-file, not by the file's services.
+	EnvFiles []string `json:"envFiles,omitempty"`
+}
+
+// composeName is what compose may call a project or a service, but for what begins like an
+// option; anybody may give a container its labels.
+var composeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// ownLabels are those that were given to the container itself. The others are its image's,
+// and whoever made that is not to say what to run. Nothing can be told once it is gone.
+func ownLabels(labels map[string]string, s container.Settings) map[string]string {
+	own := make(map[string]string)
+	for key, value := range labels {
+		if inherited, ok := s.Image.Labels[key]; !s.ImageGone && (!ok || inherited != value) {
+			own[key] = value
+		}
+	}
+	return own
+}
+
+// serviceOf is the service of a swarm. Each task gets an ID and, whatever its image says,
+// the service's name.
+func serviceOf(labels, own map[string]string) string {
+	if own["com.docker.swarm.task.id"] == "" {
+		labels = own
+	}
+	return profile.Container{Labels: labels}.Service()
+}
+
+// composeOf is nil if the labels do not tell. Names that the image has too count if compose
+// has made the container: it gives them to images that it builds.
+func composeOf(labels, own map[string]string) *Compose {
+	const prefix, directory, files = "com.docker.compose.", "com.docker.compose.project.working_dir", "com.docker.compose.project.config_files"
+	names := labels
+	if own[prefix+"config-hash"] == "" {
+		names = own
+	}
+	c := &Compose{
+		Project: names[prefix+"project"], Service: names[prefix+"service"], Directory: own[directory],
+		Files: listed(own[files]), EnvFiles: listed(own[prefix+"project.environment_file"]),
+	}
+	if !composeName.MatchString(c.Project) || !composeName.MatchString(c.Service) {
+		return nil
+	}
+	if own[directory] != labels[directory] || own[files] != labels[files] {
+		return nil
+	}
+	if c.Directory != "" && !local(c.Directory) || !all(c.Files, local) || !all(c.EnvFiles, local) {
+		return nil
+	}
+	return c
+}
+
+func listed(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, ",")
+}
+
+func all(paths []string, are func(string) bool) bool {
+	return !slices.ContainsFunc(paths, func(path string) bool { return !are(path) })
+}
+
+// local tells paths from what compose would fetch, and from what depends on where it runs.
+func local(name string) bool { return path.IsAbs(name) && !strings.Contains(name, "://") }
+
+func composeLines(c Compose, list capability.Set, privileged bool) []string {
+	lines := []string{"services:", "  " + c.Service + ":"}
+	for _, line := range recommend.ComposeLines(list) {
+		lines = append(lines, "    "+line)
+	}
+	if privileged {
+		lines = append(lines, "    privileged: false")
+	}
+	return lines
+}
+
+func composeCommand(c Compose) []string {
+	words := []string{"docker", "compose", "--project-name=" + c.Project}
+	if c.Directory != "" {
+		words = append(words, "--project-directory="+c.Directory)
+	}
+	for _, file := range c.EnvFiles {
+		words = append(words, "--env-file="+file)
+	}
+	for _, file := range c.Files {
+		words = append(words, "--file="+file)
+	}
+	return words
+}
+
+func composeUp(c Compose) string {
+	return dockerrun.Line(append(composeCommand(c), "up", "--detach", c.Service))
+}

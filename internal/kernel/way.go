@@ -28,6 +28,9 @@ type Node struct {
 // IsDirectory reports whether it is one.
 func (n Node) IsDirectory() bool { return n.Mode&unix.S_IFMT == unix.S_IFDIR }
 
+// IsLink reports whether it is a link.
+func (n Node) IsLink() bool { return n.Mode&unix.S_IFMT == unix.S_IFLNK }
+
 // maxLinks is how many links the kernel follows in one path (MAXSYMLINKS,
 // include/linux/namei.h).
 const maxLinks = 40
@@ -161,7 +164,7 @@ func (w *Walker) down(name string, last, follow bool) error {
 		file.Close()
 		return err
 	}
-	if follow && node.Mode&unix.S_IFMT == unix.S_IFLNK {
+	if follow && node.IsLink() {
 		defer file.Close()
 		if w.links++; w.links > maxLinks {
 			return unix.ELOOP

@@ -102,6 +102,27 @@ func TestRecordTellsOfFiles(t *testing.T) {
 	}
 }
 
+// The same path may mean a link or what it points to, even of one system call.
+func TestALinkIsAnotherFileThanWhatItPointsTo(t *testing.T) {
+	c := seen()
+	followed := monitor.FileUse{
+		Capability: capability.Fowner, Granted: true, Call: "utimensat", Program: "touch", Naming: monitor.ByPath, Path: "/link", Count: 1,
+		Base: monitor.FileBase{File: monitor.FileID{Inode: 2}, Path: "/"},
+	}
+	itself := followed
+	itself.Link = true
+	c.Files = []monitor.FileUse{followed, itself}
+	link := kernel.Node{Path: "/link", Owner: 5, Group: 5, Mode: 0o120777}
+	ways := map[Named]kernel.Way{NamedBy(c.Cgroup, followed): {File: file("/file", 6, 0o600)}, NamedBy(c.Cgroup, itself): {File: &link}}
+	var got []string
+	for _, file := range Record(snapshot(c), observation, Sources{Ways: ways, Last: capability.CheckpointRestore})[0].Files {
+		got = append(got, file.String())
+	}
+	if diff := cmp.Diff([]string{"/link (/file, owner 6:6, mode 0600)", "/link (a link, owner 5:5)"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What is not known is not claimed: that the files are all there are.
 func TestFilesOfUses(t *testing.T) {
 	openat := Use{Capability: capability.DACOverride, Class: classify.Required, Granted: true, Program: "cat", Call: "openat(O_RDONLY)", Site: "may_open", Count: 3}

@@ -48,7 +48,7 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 	}
 	answers := make(chan answer, 1)
 	go func() { // which stays, if it is kept waiting
-		way, err := o.lead(processes, info, use, !named.Link)
+		way, err := o.lead(cgroup, processes, info, use, !named.Link)
 		answers <- answer{way, err}
 	}()
 	select {
@@ -85,23 +85,23 @@ func (o *Observer) findRest(containers []monitor.Container) {
 }
 
 // lead follows a path in the first place where that can be done.
-func (o *Observer) lead(processes []int, info container.Info, use monitor.FileUse, follow bool) (kernel.Way, error) {
+func (o *Observer) lead(cgroup uint64, processes []int, info container.Info, use monitor.FileUse, follow bool) (kernel.Way, error) {
 	for _, pid := range processes {
 		if pid == 0 {
 			continue
 		}
-		if way, err := inRootOf(pid, use, follow); err == nil {
+		if way, err := o.inRootOf(cgroup, pid, use, follow); err == nil {
 			return way, nil
 		}
 	}
 	return o.afterwards(info, use)
 }
 
-// inRootOf follows a path in the root directory of a process, if the path begins where the
-// kernel said.
-func inRootOf(pid int, use monitor.FileUse, follow bool) (kernel.Way, error) {
+// inRootOf follows a path in the root directory of a container's process, if the path begins
+// where the kernel said.
+func (o *Observer) inRootOf(cgroup uint64, pid int, use monitor.FileUse, follow bool) (kernel.Way, error) {
 	absolute := strings.HasPrefix(use.Path, "/")
-	walker, err := kernel.NewWalker(fmt.Sprintf("/proc/%d/root", pid))
+	walker, err := o.enter(cgroup, pid)
 	if err != nil {
 		return kernel.Way{}, err
 	}
@@ -114,12 +114,30 @@ func inRootOf(pid int, use monitor.FileUse, follow bool) (kernel.Way, error) {
 		}
 	}
 	if walker.Here().Inode != use.Base.File.Inode {
-		return kernel.Way{}, errNotThere // another container's process has got its number
+		return kernel.Way{}, errNotThere // the process has another root directory
 	}
 	if absolute {
 		walker.MakeRoot()
 	}
 	return walker.Go(use.Path, follow)
+}
+
+// enter begins at the root directory of a container's process. Its number may be another
+// one's by now, whose root directory may well have the same inode number: on btrfs every
+// subvolume's has.
+func (o *Observer) enter(cgroup uint64, pid int) (*kernel.Walker, error) {
+	if !o.monitor.Holds(cgroup, pid) {
+		return nil, errNotThere
+	}
+	walker, err := kernel.NewWalker(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil {
+		return nil, err
+	}
+	if !o.monitor.Holds(cgroup, pid) {
+		walker.Close()
+		return nil, errNotThere
+	}
+	return walker, nil
 }
 
 // ownMounts are what engines mount in every container.

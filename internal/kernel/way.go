@@ -23,6 +23,9 @@ type Node struct {
 	Path               string
 	Owner, Group, Mode uint32 // Mode with the type
 	Inode              uint64
+	// Image: it is as the container's image has it, and what the container made of it is not
+	// known any more.
+	Image bool
 }
 
 // IsDirectory reports whether it is one.

@@ -48,6 +48,8 @@ type Place struct {
 	Owner uint32 `json:"owner"`
 	Group uint32 `json:"group"`
 	Mode  string `json:"mode"`
+	// Image: it is as the image has it; what the container made of it is not known any more.
+	Image bool `json:"image,omitempty"`
 	// Link: it is a link, whose mode says nothing.
 	Link bool `json:"link,omitempty"`
 	// Lacks is what a directory does not let the user do: search or write.
@@ -106,7 +108,7 @@ func newFile(use monitor.FileUse, way kernel.Way) File {
 }
 
 func place(node kernel.Node) *Place {
-	return &Place{Path: node.Path, Owner: node.Owner, Group: node.Group, Mode: octal(node.Mode), Link: node.IsLink()}
+	return &Place{Path: node.Path, Owner: node.Owner, Group: node.Group, Mode: octal(node.Mode), Image: node.Image, Link: node.IsLink()}
 }
 
 func octal(mode uint32) string { return fmt.Sprintf("%04o", mode&0o7777) }
@@ -193,7 +195,7 @@ func addUpFiles(files []File) []File {
 		key.file.Found, key.file.Directory, key.file.Count = nil, nil, 0
 		if known, ok := byKey[key]; ok {
 			file.Count += known.Count
-			if known.Found != nil || file.Found == nil { // the first that tells
+			if known.tells() >= file.tells() { // the first that tells most
 				file.Found, file.Directory = known.Found, known.Directory
 			}
 		}
@@ -213,6 +215,17 @@ func compareFiles(one, other File) int {
 		cmp.Compare(one.User, other.User),
 		cmp.Compare(fmt.Sprint(one.Granted, one.OfTwo, one.ofLink()), fmt.Sprint(other.Granted, other.OfTwo, other.ofLink())),
 	)
+}
+
+// tells is how much is known of where the path led.
+func (f File) tells() int {
+	switch {
+	case f.Found == nil:
+		return 0
+	case f.Found.Image:
+		return 1
+	}
+	return 2
 }
 
 // ofLink reports whether a link was found that is meant itself.
@@ -272,7 +285,11 @@ func (f File) String() string {
 	}
 	switch {
 	case f.Directory != nil:
-		text += fmt.Sprintf(": %s (%s) does not let user %d %s", quoted(f.Directory.Path), f.Directory.ownership(), f.User, f.Directory.Lacks)
+		does := "does"
+		if f.Directory.Image {
+			does = "may"
+		}
+		text += fmt.Sprintf(": %s (%s) %s not let user %d %s", quoted(f.Directory.Path), f.Directory.ownership(), does, f.User, f.Directory.Lacks)
 	case f.Found != nil && f.Found.Path != f.Path:
 		text += fmt.Sprintf(" (%s, %s)", quoted(f.Found.Path), f.Found.ownership())
 	case f.Found != nil:
@@ -288,10 +305,14 @@ func (f File) String() string {
 
 // ownership tells whose it is.
 func (p Place) ownership() string {
+	text := fmt.Sprintf("owner %d:%d, mode %s", p.Owner, p.Group, p.Mode)
 	if p.Link {
-		return fmt.Sprintf("a link, owner %d:%d", p.Owner, p.Group)
+		text = fmt.Sprintf("a link, owner %d:%d", p.Owner, p.Group)
 	}
-	return fmt.Sprintf("owner %d:%d, mode %s", p.Owner, p.Group, p.Mode)
+	if p.Image {
+		text += " in the image"
+	}
+	return text
 }
 
 // quoted is a path that cannot be taken for words about it.

@@ -251,7 +251,8 @@ type CapmonFileKey struct {
 	Naming     uint8
 	Cut        uint8
 	OfTwo      uint8
-	Pad        [2]uint8
+	Link       uint8
+	Pad        uint8
 	Path       [160]uint8
 }
 
@@ -262,7 +263,10 @@ type CapmonFileRule struct {
 	OtherPath uint8
 	OtherBase uint8
 	Address   uint8
-	Pad       [3]uint8
+	Flags     uint8
+	Pad       [2]uint8
+	Mask      uint32
+	Links     uint32
 }
 
 type CapmonFileValue struct {
@@ -343,7 +347,7 @@ type CapmonNote struct {
 	Dentry uint64
 	Mount  uint64
 	At     uint32
-	Pad    uint32
+	Link   uint32
 }
 
 type CapmonPending struct {

@@ -26,7 +26,7 @@ struct note {
 	__u8 room[PATH_LEN];
 	__u64 dentry, mount; /* where the walk up is */
 	__u32 at; /* bytes of its path that are written */
-	__u32 pad;
+	__u32 link; /* as in file_key */
 };
 
 struct {
@@ -188,6 +188,7 @@ __noinline int note_file(__u32 slot, __u32 path, __u32 base, __u32 address, __u3
 	key->capability = look->key.capability;
 	key->granted = look->key.answer == ANSWER_HELD;
 	key->of_two = of_two;
+	key->link = note->link;
 
 	__s32 descriptor = base ? argument(look, base) : AT_FDCWD;
 	__u64 pointer = argument(look, path);
@@ -228,15 +229,19 @@ __noinline int note_file(__u32 slot, __u32 path, __u32 base, __u32 address, __u3
 __noinline int note_files(__u32 slot)
 {
 	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	struct note *note = bpf_map_lookup_elem(&notes, &slot);
 	volatile const struct file_rule *rule = NULL;
 
-	if (!look)
+	if (!look || !note)
 		return 0;
 	__u32 nr = look->call.nr;
+	note->link = 0;
 	if (nr >= CALL_MAX)
 		return note_file(slot, 0, 0, 0, 0);
 	rule = look->call.compat ? &compat_file_rules[nr] : &file_rules[nr];
-	__u32 other_path = rule->other_path, other_base = rule->other_base;
+	__u32 other_path = rule->other_path, other_base = rule->other_base, flags = rule->flags;
+	if (flags)
+		note->link = (argument(look, flags) & rule->mask) == rule->links;
 	note_file(slot, rule->path, rule->base, rule->address, other_path ? 1 : 0);
 	if (other_path)
 		note_file(slot, other_path, other_base, 0, 2);

@@ -128,15 +128,15 @@ static __always_inline bool is_text(__u64 address)
 __noinline __u64 frame_of(__u64 address)
 {
 	__u64 *known = bpf_map_lookup_elem(&frames, &address);
-	struct orc_tables own = { settings.orc_ips, settings.orcs, settings.orc_count };
-	struct orc_tables tables = own;
-	struct orc ordinary = {}, orc = {};
+	struct orc_tables tables = { settings.orc_ips, settings.orcs, settings.orc_count };
+	struct orc orc = {};
 	union frame frame = {};
 
 	if (known)
 		return *known;
-	if (!settings.orc_count)
+	if (!orc_of(&tables, settings.asker_start, &orc))
 		return 0;
+	__u8 ordinary = orc.kind;
 	if (!is_text(address)) {
 		struct module *module = (void *)module_of(address - 1);
 		if (!module || !bpf_core_field_exists(module->arch.num_orcs))
@@ -146,8 +146,7 @@ __noinline __u64 frame_of(__u64 address)
 		tables.count = BPF_CORE_READ(module, arch.num_orcs);
 	}
 	/* A return address may be behind its function's end; unwind_next_frame takes 1, too. */
-	if (orc_of(&own, settings.asker_start, &ordinary) && orc_of(&tables, address - 1, &orc) &&
-	    orc.kind == ordinary.kind) {
+	if (orc_of(&tables, address - 1, &orc) && orc.kind == ordinary) {
 		__u8 base = orc.registers & 0xf;
 		if (orc.sp_offset > 0 && (base == ORC_SP || base == ORC_BP))
 			frame.size = orc.sp_offset;

@@ -217,7 +217,9 @@ struct file_rule {
 	__u8 path, base; /* base: the directory that the path begins at; without path: the file */
 	__u8 other_path, other_base; /* of a call that is about two */
 	__u8 address; /* 1: path points to a socket's address */
-	__u8 pad[3];
+	__u8 flags; /* tells whether path goes on where a link at its end points to */
+	__u8 pad[2];
+	__u32 mask, links; /* if these of its bits are those, the link itself is meant */
 };
 
 /* A file that a check of a capability was made for, as the system call names it. */
@@ -234,7 +236,8 @@ struct file_key {
 	__u8 naming; /* enum naming */
 	__u8 cut; /* 1: the path goes on */
 	__u8 of_two; /* 1, 2: the call is about two files, and this is the first, the second */
-	__u8 pad[2];
+	__u8 link; /* 1: by its flags, the call is about a link at the end of the path itself */
+	__u8 pad;
 	__u8 path[NAME_LEN]; /* NAMING_PATH */
 };
 

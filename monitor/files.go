@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
@@ -34,7 +37,9 @@ type FileUse struct {
 	Base FileBase
 	// OfTwo: the call is about two files, and this is the first or the second of them; 0
 	// if it is about one only.
-	OfTwo       uint8
+	OfTwo uint8
+	// Link: if the path ends with a link, the call is about that, not what it points to.
+	Link        bool
 	Count       uint64
 	First, Last time.Time
 }
@@ -73,34 +78,87 @@ type fileArguments struct {
 	path, base           int // base: the directory, or without path the file
 	otherPath, otherBase int
 	address              bool // path is that of a socket's address
+	link                 linkFlag
+}
+
+// linkFlag tells how a system call takes a link at the end of its path: it means the link
+// itself if these bits of its flags, an argument by its index, are so. The zero value is that
+// of a call that has no say in it.
+type linkFlag struct {
+	flags       int
+	mask, links uint32
 }
 
 const none = -1
 
-func byPath(path int) fileArguments       { return fileArguments{path, none, none, none, false} }
-func byDescriptor(fd int) fileArguments   { return fileArguments{none, fd, none, none, false} }
-func belowDirectory(fd int) fileArguments { return fileArguments{fd + 1, fd, none, none, false} }
-func bySocket(address int) fileArguments  { return fileArguments{address, none, none, none, true} }
+func byPath(path int) fileArguments {
+	return fileArguments{path: path, base: none, otherPath: none, otherBase: none}
+}
+
+func byDescriptor(fd int) fileArguments {
+	return fileArguments{path: none, base: fd, otherPath: none, otherBase: none}
+}
+
+func belowDirectory(fd int) fileArguments {
+	return fileArguments{path: fd + 1, base: fd, otherPath: none, otherBase: none}
+}
+
+// withFlags is belowDirectory(0) for those with the usual flags.
+func withFlags(flags int) fileArguments {
+	return belowDirectory(0).unless(flags, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func bySocket(address int) fileArguments {
+	return fileArguments{path: address, base: none, otherPath: none, otherBase: none, address: true}
+}
+
+func fromTo(from, to int) fileArguments {
+	return fileArguments{path: from, base: none, otherPath: to, otherBase: none}
+}
+
+// fromToBelow has each path behind its directory.
+func fromToBelow(from, to int) fileArguments {
+	return fileArguments{path: from + 1, base: from, otherPath: to + 1, otherBase: to}
+}
+
+// unless: a link is followed unless a flag is set.
+func (a fileArguments) unless(flags int, flag uint32) fileArguments {
+	a.link = linkFlag{flags, flag, flag}
+	return a
+}
+
+// onlyIf: a link is followed only if a flag is set.
+func (a fileArguments) onlyIf(flags int, flag uint32) fileArguments {
+	a.link = linkFlag{flags, flag, 0}
+	return a
+}
 
 // fileCalls are the system calls that name files. Those of 32-bit programs which got wider
 // ids, sizes or times are told by the same names with an ending (endings).
 var fileCalls = map[string]fileArguments{
-	"access": byPath(0), "acct": byPath(0), "chdir": byPath(0), "chmod": byPath(0), "chown": byPath(0), "chroot": byPath(0),
-	"creat": byPath(0), "execve": byPath(0), "getxattr": byPath(0), "lchown": byPath(0), "lgetxattr": byPath(0),
-	"listxattr": byPath(0), "llistxattr": byPath(0), "lremovexattr": byPath(0), "lsetxattr": byPath(0), "lstat": byPath(0),
-	"mkdir": byPath(0), "mknod": byPath(0), "open": byPath(0), "readlink": byPath(0), "removexattr": byPath(0), "rmdir": byPath(0),
-	"setxattr": byPath(0), "stat": byPath(0), "statfs": byPath(0), "swapoff": byPath(0), "swapon": byPath(0), "truncate": byPath(0),
-	"umount": byPath(0), "umount2": byPath(0), "unlink": byPath(0), "uselib": byPath(0), "utime": byPath(0), "utimes": byPath(0),
+	"access": byPath(0), "acct": byPath(0), "chdir": byPath(0), "chmod": byPath(0), "chown": byPath(0),
+	"chroot": byPath(0), "creat": byPath(0), "execve": byPath(0), "getxattr": byPath(0), "lchown": byPath(0),
+	"lgetxattr": byPath(0), "listxattr": byPath(0), "llistxattr": byPath(0), "lremovexattr": byPath(0),
+	"lsetxattr": byPath(0), "lstat": byPath(0), "mkdir": byPath(0), "mknod": byPath(0),
+	"open": byPath(0).unless(1, unix.O_NOFOLLOW), "readlink": byPath(0), "removexattr": byPath(0), "rmdir": byPath(0),
+	"setxattr": byPath(0), "stat": byPath(0), "statfs": byPath(0), "swapoff": byPath(0), "swapon": byPath(0),
+	"truncate": byPath(0), "umount": byPath(0), "umount2": byPath(0).unless(1, unix.UMOUNT_NOFOLLOW), "unlink": byPath(0),
+	"uselib": byPath(0), "utime": byPath(0), "utimes": byPath(0),
 
-	"inotify_add_watch": byPath(1), "mount": byPath(1), "symlink": byPath(1),
+	"inotify_add_watch": byPath(1).unless(2, unix.IN_DONT_FOLLOW), "mount": byPath(1), "symlink": byPath(1),
 
-	"execveat": belowDirectory(0), "faccessat": belowDirectory(0), "faccessat2": belowDirectory(0), "fchmodat": belowDirectory(0),
-	"fchmodat2": belowDirectory(0), "fchownat": belowDirectory(0), "file_getattr": belowDirectory(0), "file_setattr": belowDirectory(0),
-	"fspick": belowDirectory(0), "fstatat": belowDirectory(0), "futimesat": belowDirectory(0), "getxattrat": belowDirectory(0),
-	"listxattrat": belowDirectory(0), "mkdirat": belowDirectory(0), "mknodat": belowDirectory(0), "mount_setattr": belowDirectory(0),
-	"name_to_handle_at": belowDirectory(0), "newfstatat": belowDirectory(0), "open_tree": belowDirectory(0), "openat": belowDirectory(0),
-	"openat2": belowDirectory(0), "readlinkat": belowDirectory(0), "removexattrat": belowDirectory(0), "setxattrat": belowDirectory(0),
-	"statx": belowDirectory(0), "unlinkat": belowDirectory(0), "utimensat": belowDirectory(0), "symlinkat": belowDirectory(1),
+	"faccessat": belowDirectory(0), "fchmodat": belowDirectory(0), "futimesat": belowDirectory(0),
+	"mkdirat": belowDirectory(0), "mknodat": belowDirectory(0), "openat2": belowDirectory(0),
+	"readlinkat": belowDirectory(0), "unlinkat": belowDirectory(0), "symlinkat": belowDirectory(1),
+
+	"execveat": withFlags(4), "faccessat2": withFlags(3), "fchmodat2": withFlags(3), "fchownat": withFlags(4),
+	"file_getattr": withFlags(4), "file_setattr": withFlags(4), "fstatat": withFlags(3), "getxattrat": withFlags(2),
+	"listxattrat": withFlags(2), "mount_setattr": withFlags(2), "newfstatat": withFlags(3), "open_tree": withFlags(2),
+	"removexattrat": withFlags(2), "setxattrat": withFlags(2), "statx": withFlags(2), "utimensat": withFlags(3),
+
+	"fspick":            belowDirectory(0).unless(2, unix.FSPICK_SYMLINK_NOFOLLOW),
+	"name_to_handle_at": belowDirectory(0).onlyIf(4, unix.AT_SYMLINK_FOLLOW),
+	"openat":            belowDirectory(0).unless(2, unix.O_NOFOLLOW),
 
 	"fallocate": byDescriptor(0), "fchdir": byDescriptor(0), "fchmod": byDescriptor(0), "fchown": byDescriptor(0), "fcntl": byDescriptor(0),
 	"fgetxattr": byDescriptor(0), "flistxattr": byDescriptor(0), "fremovexattr": byDescriptor(0), "fsetxattr": byDescriptor(0),
@@ -110,9 +168,15 @@ var fileCalls = map[string]fileArguments{
 
 	"bind": bySocket(1), "connect": bySocket(1), "sendto": bySocket(4),
 
-	"link": {0, none, 1, none, false}, "rename": {0, none, 1, none, false},
-	"linkat": {1, 0, 3, 2, false}, "renameat": {1, 0, 3, 2, false}, "renameat2": {1, 0, 3, 2, false}, "move_mount": {1, 0, 3, 2, false},
+	"link": fromTo(0, 1), "rename": fromTo(0, 1),
+	"linkat": fromToBelow(0, 2).onlyIf(4, unix.AT_SYMLINK_FOLLOW), "renameat": fromToBelow(0, 2), "renameat2": fromToBelow(0, 2),
+	"move_mount": fromToBelow(0, 2).onlyIf(4, unix.MOVE_MOUNT_F_SYMLINKS),
 }
+
+// ofLinks are the system calls that never follow a link at the end of a path.
+var ofLinks = []string{"bind", "lchown", "lchown32", "lgetxattr", "link", "llistxattr", "lremovexattr", "lsetxattr", "lstat", "lstat64",
+	"mkdir", "mkdirat", "mknod", "mknodat", "readlink", "readlinkat", "rename", "renameat", "renameat2", "rmdir", "symlink", "symlinkat",
+	"unlink", "unlinkat"}
 
 // endings of the names of system calls for wider ids, sizes or times.
 var endings = []string{"32", "64", "_time64"}
@@ -142,6 +206,9 @@ func fileRuleOf(name string) bpf.CapmonFileRule {
 	}
 	if arguments.address {
 		rule.Address = 1
+	}
+	if link := arguments.link; link != (linkFlag{}) {
+		rule.Flags, rule.Mask, rule.Links = uint8(1+link.flags), link.mask, link.links
 	}
 	return rule
 }
@@ -181,6 +248,7 @@ func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value
 		First:      m.clock.Time(value.FirstNs),
 		Last:       m.clock.Time(value.LastNs),
 	}
+	use.Link = key.Link != 0 || use.OfTwo == 2 || slices.Contains(ofLinks, use.Call)
 	if symbols != nil {
 		use.Stack = symbols.Frames(key.Site[:])
 	}

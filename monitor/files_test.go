@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
@@ -92,6 +94,46 @@ func TestSystemCallsNameTheirFiles(t *testing.T) {
 		t.Errorf("of an open file the owner before it was changed was not told: %+v", open)
 	}
 	lossless(t, snapshot(t, m))
+}
+
+// Where a link leads is another file, of another owner.
+func TestCallsThatAreAboutALinkItself(t *testing.T) {
+	m := start(t, Options{})
+	c := find(t, m, run(t, "bb", "sh", "-c", `
+		ln -s /data/secret /tmp/link && chown -h 1000 /tmp/link && touch -h /tmp/link
+		/bin/busybox touch -c /tmp/link
+		chmod 640 /tmp/link`))
+	for _, test := range []struct {
+		program    string
+		capability capability.Capability
+		call       string
+		link       bool
+	}{
+		{"chown", capability.Chown, "", true},
+		{"touch", capability.Fowner, "utimensat", true},
+		{"busybox", capability.Fowner, "utimensat", false},
+		{"chmod", capability.Fowner, "", false},
+	} {
+		uses := filesOf(c, test.program, test.capability)
+		if len(uses) != 1 || uses[0].Path != "/tmp/link" || uses[0].Link != test.link || test.call != "" && uses[0].Call != test.call {
+			t.Errorf("%+v: got %+v", test, uses)
+		}
+	}
+}
+
+// Flags are not where they were, or mean the opposite.
+func TestFlagsThatMeanALinkItself(t *testing.T) {
+	for name, want := range map[string]struct {
+		place       uint8
+		mask, links uint32
+	}{
+		"chown": {}, "fchmodat": {}, "fchownat": {5, 0x100, 0x100}, "statx": {3, 0x100, 0x100}, "fstatat64": {4, 0x100, 0x100},
+		"utimensat_time64": {4, 0x100, 0x100}, "linkat": {5, 0x400, 0}, "openat": {3, unix.O_NOFOLLOW, unix.O_NOFOLLOW},
+	} {
+		if rule := fileRuleOf(name); rule.Flags != want.place || rule.Mask != want.mask || rule.Links != want.links {
+			t.Errorf("%s: %+v", name, rule)
+		}
+	}
 }
 
 // Each check of the first ones is for a file that is named.

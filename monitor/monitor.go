@@ -95,6 +95,9 @@ func Start(options Options) (*Monitor, error) {
 	return m, nil
 }
 
+// Holds reports whether a process runs in a container, known by its cgroup, now.
+func (m *Monitor) Holds(cgroup uint64, pid int) bool { return m.cgroups.Holds(cgroup, pid) }
+
 // TryHooks attaches each hook in turn, takes it away again and tells what came
 // of it: nil for those that work. The second error is about what all hooks need.
 func TryHooks(options Options) (map[Hook]error, error) {

@@ -238,3 +238,17 @@ func (c Cgroups) ID(cgroup string) (uint64, error) {
 	}
 	return stat.Ino, nil
 }
+
+// Holds reports whether a process is in the cgroup with an id or in one below it.
+func (c Cgroups) Holds(id uint64, pid int) bool {
+	cgroup, err := c.Path(pid)
+	if err != nil {
+		return false
+	}
+	for ; len(cgroup) > 1; cgroup = path.Dir(cgroup) { // up to the root
+		if own, err := c.ID(cgroup); err == nil && own == id {
+			return true
+		}
+	}
+	return false
+}

@@ -23,10 +23,16 @@ type Node struct {
 	Path               string
 	Owner, Group, Mode uint32 // Mode with the type
 	Inode              uint64
+	// Image: it is as the container's image has it, and what the container made of it is not
+	// known any more.
+	Image bool
 }
 
 // IsDirectory reports whether it is one.
 func (n Node) IsDirectory() bool { return n.Mode&unix.S_IFMT == unix.S_IFDIR }
+
+// IsLink reports whether it is a link.
+func (n Node) IsLink() bool { return n.Mode&unix.S_IFMT == unix.S_IFLNK }
 
 // maxLinks is how many links the kernel follows in one path (MAXSYMLINKS,
 // include/linux/namei.h).
@@ -161,7 +167,7 @@ func (w *Walker) down(name string, last, follow bool) error {
 		file.Close()
 		return err
 	}
-	if follow && node.Mode&unix.S_IFMT == unix.S_IFLNK {
+	if follow && node.IsLink() {
 		defer file.Close()
 		if w.links++; w.links > maxLinks {
 			return unix.ELOOP

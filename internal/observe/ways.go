@@ -3,13 +3,11 @@ package observe
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
@@ -48,7 +46,7 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 	}
 	answers := make(chan answer, 1)
 	go func() { // which stays, if it is kept waiting
-		way, err := o.lead(processes, info, use, !named.Link)
+		way, err := o.lead(cgroup, processes, info, use, !named.Link)
 		answers <- answer{way, err}
 	}()
 	select {
@@ -56,13 +54,20 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 		if answer.err == nil {
 			o.mu.Lock()
 			defer o.mu.Unlock()
-			o.ways[named] = answer.way
+			if _, earlier := o.ways[named]; !earlier || !ofImage(answer.way) {
+				o.ways[named] = answer.way
+			}
 		}
 	case <-time.After(answerTime):
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.silent[cgroup] = true
 	}
+}
+
+// ofImage reports whether a way is as the image has it, at least in part.
+func ofImage(way kernel.Way) bool {
+	return slices.ContainsFunc(way.Directories, func(node kernel.Node) bool { return node.Image }) || way.File != nil && way.File.Image
 }
 
 // first notes a process that lives as long as its container, most often.
@@ -85,23 +90,23 @@ func (o *Observer) findRest(containers []monitor.Container) {
 }
 
 // lead follows a path in the first place where that can be done.
-func (o *Observer) lead(processes []int, info container.Info, use monitor.FileUse, follow bool) (kernel.Way, error) {
+func (o *Observer) lead(cgroup uint64, processes []int, info container.Info, use monitor.FileUse, follow bool) (kernel.Way, error) {
 	for _, pid := range processes {
 		if pid == 0 {
 			continue
 		}
-		if way, err := inRootOf(pid, use, follow); err == nil {
+		if way, err := o.inRootOf(cgroup, pid, use, follow); err == nil {
 			return way, nil
 		}
 	}
 	return o.afterwards(info, use)
 }
 
-// inRootOf follows a path in the root directory of a process, if the path begins where the
-// kernel said.
-func inRootOf(pid int, use monitor.FileUse, follow bool) (kernel.Way, error) {
+// inRootOf follows a path in the root directory of a container's process, if the path begins
+// where the kernel said.
+func (o *Observer) inRootOf(cgroup uint64, pid int, use monitor.FileUse, follow bool) (kernel.Way, error) {
 	absolute := strings.HasPrefix(use.Path, "/")
-	walker, err := kernel.NewWalker(fmt.Sprintf("/proc/%d/root", pid))
+	walker, err := o.enter(cgroup, pid)
 	if err != nil {
 		return kernel.Way{}, err
 	}
@@ -114,12 +119,30 @@ func inRootOf(pid int, use monitor.FileUse, follow bool) (kernel.Way, error) {
 		}
 	}
 	if walker.Here().Inode != use.Base.File.Inode {
-		return kernel.Way{}, errNotThere // another container's process has got its number
+		return kernel.Way{}, errNotThere // the process has another root directory
 	}
 	if absolute {
 		walker.MakeRoot()
 	}
 	return walker.Go(use.Path, follow)
+}
+
+// enter begins at the root directory of a container's process. Its number may be another
+// one's by now, whose root directory may well have the same inode number: on btrfs every
+// subvolume's has.
+func (o *Observer) enter(cgroup uint64, pid int) (*kernel.Walker, error) {
+	if !o.monitor.Holds(cgroup, pid) {
+		return nil, errNotThere
+	}
+	walker, err := kernel.NewWalker(fmt.Sprintf("/proc/%d/root", pid))
+	if err != nil {
+		return nil, err
+	}
+	if !o.monitor.Holds(cgroup, pid) {
+		walker.Close()
+		return nil, errNotThere
+	}
+	return walker, nil
 }
 
 // ownMounts are what engines mount in every container.
@@ -129,7 +152,7 @@ var ownMounts = []container.Mount{
 }
 
 // afterwards looks a file up where the engine keeps it. What the container wrote may have
-// gone with it: then the file is as it was in the image.
+// gone with it: then the file is as it was in the image, and marked so.
 func (o *Observer) afterwards(info container.Info, use monitor.FileUse) (kernel.Way, error) {
 	full := strings.TrimSuffix(use.Base.Path, "/") + "/" + strings.TrimPrefix(use.Path, "/")
 	if full != path.Clean(full) || !info.Inspected || len(info.Layers) == 0 || use.Base.Path != "/" && strings.HasPrefix(use.Path, "/") {
@@ -154,38 +177,22 @@ func (o *Observer) afterwards(info container.Info, use monitor.FileUse) (kernel.
 
 // kept looks up one file by its path in the container.
 func (o *Observer) kept(info container.Info, name string) (kernel.Node, error) {
-	places, below := info.Layers, name
-	over := ""
+	over, source, below := "", "", ""
 	for _, mount := range append(ownMounts, info.Mounts...) {
 		if rest, inside := pathBelow(mount.Destination, name+"/"); inside && len(mount.Destination) > len(over) {
-			over, places, below = mount.Destination, nil, rest
-			if mount.Source != "" {
-				places = []string{mount.Source}
-			}
+			over, source, below = mount.Destination, mount.Source, rest
 		}
 	}
-	for _, place := range places {
-		directory := filepath.Join(o.viewer, "root", place)
-		file, err := openBelow(directory, below)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return kernel.Node{}, err
-		}
-		node, err := kernel.NodeOf(file, name)
-		file.Close()
-		if err == nil && node.Mode&unix.S_IFMT == unix.S_IFCHR {
-			err = errNotThere // a whiteout, or a device
-		}
-		return node, err
+	switch {
+	case over == "":
+		return o.inStack(info.Layers, name)
+	case source == "":
+		return kernel.Node{}, errNotThere
 	}
-	return kernel.Node{}, errNotThere
-}
-
-func openBelow(directory, name string) (*os.File, error) {
-	if strings.Trim(name, "/") == "" {
-		return os.OpenFile(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
+	file, err := openBelow(filepath.Join(o.viewer, "root", source), below)
+	if err != nil {
+		return kernel.Node{}, err
 	}
-	return kernel.OpenBelow(directory, name)
+	defer file.Close()
+	return kernel.NodeOf(file, name)
 }

@@ -48,6 +48,10 @@ type Place struct {
 	Owner uint32 `json:"owner"`
 	Group uint32 `json:"group"`
 	Mode  string `json:"mode"`
+	// Image: it is as the image has it; what the container made of it is not known any more.
+	Image bool `json:"image,omitempty"`
+	// Link: it is a link, whose mode says nothing.
+	Link bool `json:"link,omitempty"`
 	// Lacks is what a directory does not let the user do: search or write.
 	Lacks string `json:"lacks,omitempty"`
 }
@@ -63,7 +67,7 @@ type Named struct {
 
 // NamedBy is what a use names.
 func NamedBy(cgroup uint64, use monitor.FileUse) Named {
-	return Named{Cgroup: cgroup, Base: use.Base.File, Path: use.Path, Link: slices.Contains(meaningLinks, use.Call)}
+	return Named{Cgroup: cgroup, Base: use.Base.File, Path: use.Path, Link: use.Link}
 }
 
 // entering are the system calls that make, move or remove what is in a directory.
@@ -72,10 +76,6 @@ var entering = []string{"bind", "link", "linkat", "mkdir", "mkdirat", "mknod", "
 
 // opening are those that may do so.
 var opening = []string{"creat", "open", "openat", "openat2"}
-
-// meaningLinks are those that do not follow a link at the end of a path.
-var meaningLinks = append([]string{"lchown", "lchown32", "lgetxattr", "llistxattr", "lremovexattr", "lsetxattr", "lstat", "lstat64",
-	"readlink", "readlinkat"}, entering...)
 
 // access adds the files.
 func (r *Run) access(seen monitor.Container, ways map[Named]kernel.Way) {
@@ -108,7 +108,7 @@ func newFile(use monitor.FileUse, way kernel.Way) File {
 }
 
 func place(node kernel.Node) *Place {
-	return &Place{Path: node.Path, Owner: node.Owner, Group: node.Group, Mode: octal(node.Mode)}
+	return &Place{Path: node.Path, Owner: node.Owner, Group: node.Group, Mode: octal(node.Mode), Image: node.Image, Link: node.IsLink()}
 }
 
 func octal(mode uint32) string { return fmt.Sprintf("%04o", mode&0o7777) }
@@ -185,13 +185,17 @@ func denies(node kernel.Node, use monitor.FileUse, what uint32) bool {
 
 // addUpFiles makes one of files that a reader could not tell apart, and sorts them.
 func addUpFiles(files []File) []File {
-	byKey := make(map[File]File)
+	type key struct {
+		file File
+		link bool
+	}
+	byKey := make(map[key]File)
 	for _, file := range files {
-		key := file
-		key.Found, key.Directory, key.Count = nil, nil, 0
+		key := key{file, file.ofLink()}
+		key.file.Found, key.file.Directory, key.file.Count = nil, nil, 0
 		if known, ok := byKey[key]; ok {
 			file.Count += known.Count
-			if known.Found != nil || file.Found == nil { // the first that tells
+			if known.tells() >= file.tells() { // the first that tells most
 				file.Found, file.Directory = known.Found, known.Directory
 			}
 		}
@@ -211,6 +215,7 @@ func compareFiles(one, other File) int {
 		cmp.Compare(one.User, other.User),
 		falseFirst(one.Granted, other.Granted),
 		falseFirst(one.OfTwo, other.OfTwo),
+		falseFirst(one.ofLink(), other.ofLink()),
 	)
 }
 
@@ -223,6 +228,20 @@ func falseFirst(one, other bool) int {
 	}
 	return 1
 }
+
+// tells is how much is known of where the path led.
+func (f File) tells() int {
+	switch {
+	case f.Found == nil:
+		return 0
+	case f.Found.Image:
+		return 1
+	}
+	return 2
+}
+
+// ofLink reports whether a link was found that is meant itself.
+func (f File) ofLink() bool { return f.Found != nil && f.Found.Link }
 
 // wayOfUse is what files and uses have in common that belong together.
 type wayOfUse struct {
@@ -278,7 +297,11 @@ func (f File) String() string {
 	}
 	switch {
 	case f.Directory != nil:
-		text += fmt.Sprintf(": %s (%s) does not let user %d %s", quoted(f.Directory.Path), f.Directory.ownership(), f.User, f.Directory.Lacks)
+		does := "does"
+		if f.Directory.Image {
+			does = "may"
+		}
+		text += fmt.Sprintf(": %s (%s) %s not let user %d %s", quoted(f.Directory.Path), f.Directory.ownership(), does, f.User, f.Directory.Lacks)
 	case f.Found != nil && f.Found.Path != f.Path:
 		text += fmt.Sprintf(" (%s, %s)", quoted(f.Found.Path), f.Found.ownership())
 	case f.Found != nil:
@@ -294,7 +317,14 @@ func (f File) String() string {
 
 // ownership tells whose it is.
 func (p Place) ownership() string {
-	return fmt.Sprintf("owner %d:%d, mode %s", p.Owner, p.Group, p.Mode)
+	text := fmt.Sprintf("owner %d:%d, mode %s", p.Owner, p.Group, p.Mode)
+	if p.Link {
+		text = fmt.Sprintf("a link, owner %d:%d", p.Owner, p.Group)
+	}
+	if p.Image {
+		text += " in the image"
+	}
+	return text
 }
 
 // quoted is a path that cannot be taken for words about it.

@@ -102,6 +102,55 @@ func TestRecordTellsOfFiles(t *testing.T) {
 	}
 }
 
+// The same path may mean a link or what it points to, even of one system call.
+func TestALinkIsAnotherFileThanWhatItPointsTo(t *testing.T) {
+	c := seen()
+	followed := monitor.FileUse{
+		Capability: capability.Fowner, Granted: true, Call: "utimensat", Program: "touch", Naming: monitor.ByPath, Path: "/link", Count: 1,
+		Base: monitor.FileBase{File: monitor.FileID{Inode: 2}, Path: "/"},
+	}
+	itself := followed
+	itself.Link = true
+	c.Files = []monitor.FileUse{followed, itself}
+	link := kernel.Node{Path: "/link", Owner: 5, Group: 5, Mode: 0o120777}
+	ways := map[Named]kernel.Way{NamedBy(c.Cgroup, followed): {File: file("/file", 6, 0o600)}, NamedBy(c.Cgroup, itself): {File: &link}}
+	var got []string
+	for _, file := range Record(snapshot(c), observation, Sources{Ways: ways, Last: capability.CheckpointRestore})[0].Files {
+		got = append(got, file.String())
+	}
+	if diff := cmp.Diff([]string{"/link (/file, owner 6:6, mode 0600)", "/link (a link, owner 5:5)"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What was changed is gone with the container.
+func TestWhatIsFromTheImageIsNoMoreThanThat(t *testing.T) {
+	use := monitor.FileUse{
+		Capability: capability.DACOverride, Granted: true, Call: "truncate", Program: "cat", UID: 5, Naming: monitor.ByPath, Path: "/data/f", Count: 1,
+		Base: monitor.FileBase{File: monitor.FileID{Inode: 2}, Path: "/"},
+	}
+	image := func(node kernel.Node) kernel.Node {
+		node.Image = true
+		return node
+	}
+	secret := image(*file("/data/f", 6, 0o600))
+	closed := kernel.Way{Directories: []kernel.Node{image(directory("/data", 0, 0o700))}, File: &secret}
+	reachable := kernel.Way{Directories: []kernel.Node{image(directory("/data", 0, 0o755))}, File: &secret}
+	for want, way := range map[string]kernel.Way{
+		"/data/f: /data (owner 0:0, mode 0700 in the image) may not let user 5 search": closed,
+		"/data/f (owner 6:6, mode 0600 in the image)":                                  reachable,
+	} {
+		if got := newFile(use, way).String(); got != want {
+			t.Errorf("got %q, wanted %q", got, want)
+		}
+	}
+	seen := kernel.Way{File: file("/data/f", 7, 0o600)}
+	added := addUpFiles([]File{newFile(use, reachable), newFile(use, seen)})
+	if len(added) != 1 || added[0].String() != "/data/f (owner 7:7, mode 0600)" {
+		t.Errorf("what was seen in the container does not go first: %v", added)
+	}
+}
+
 // What is not known is not claimed: that the files are all there are.
 func TestFilesOfUses(t *testing.T) {
 	openat := Use{Capability: capability.DACOverride, Class: classify.Required, Granted: true, Program: "cat", Call: "openat(O_RDONLY)", Site: "may_open", Count: 3}

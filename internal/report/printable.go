@@ -60,6 +60,7 @@ func printablePlace(place *profile.Place) *profile.Place {
 	}
 	return &profile.Place{
 		Path: printable.Text(place.Path), Owner: place.Owner, Group: place.Group,
-		Mode: printable.Text(place.Mode), Lacks: printable.Text(place.Lacks),
+		Mode: printable.Text(place.Mode), Image: place.Image, Link: place.Link,
+		Lacks: printable.Text(place.Lacks),
 	}
 }

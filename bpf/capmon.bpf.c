@@ -20,6 +20,7 @@
 #include "memo.h"
 #include "outcome.h"
 #include "file.h"
+#include "news.h"
 #include "watch.h"
 #include "turn.h"
 
@@ -41,6 +42,7 @@ const enum event_kind *event_kind_type __attribute__((unused));
 const enum counter *counter_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
 const struct file_event *file_event_type __attribute__((unused));
+const struct check_event *check_event_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -88,15 +90,7 @@ static __noinline int record(struct check_key *key, __u32 uid)
 		fresh->uid = uid;
 		long error = bpf_map_update_elem(&checks, key, fresh, BPF_NOEXIST);
 		if (!error)
-			tell((struct event){
-				.kind = EVENT_CHECK,
-				.pid = fresh->pid,
-				.container = key->container,
-				.time_ns = now,
-				.capability = key->capability,
-				.answer = key->answer,
-				.phase = key->phase,
-			});
+			tell_check(key, fresh);
 		value = bpf_map_lookup_elem(&checks, key);
 		if (!value) {
 			struct container *container =
@@ -115,18 +109,6 @@ static __noinline int record(struct check_key *key, __u32 uid)
 static __always_inline bool is_granted(enum answer answer)
 {
 	return answer == ANSWER_HELD || answer == ANSWER_OWNER;
-}
-
-/* Whether it was asked because memory changes its size: the most frequent question of all, and
- * what becomes of it says nothing (internal/classify/irrelevant.go). */
-static __always_inline bool is_of_memory(const struct check_key *key)
-{
-	if (key->capability != CAP_SYS_ADMIN)
-		return false;
-	for (int i = 0; i < 3; i++)
-		if (key->site[i] > settings.memory_start && key->site[i] <= settings.memory_end)
-			return true;
-	return false;
 }
 
 /* Looks out for what becomes of a workload's check; own tells whether it asked the

@@ -76,6 +76,22 @@ type CapmonCallWatch struct {
 	Kind  uint64
 }
 
+type CapmonCheckEvent struct {
+	_       structs.HostLayout
+	Event   CapmonEvent
+	Key     CapmonCheckKey
+	Parents [8]struct {
+		_    structs.HostLayout
+		Pid  uint32
+		Comm [16]uint8
+	}
+	Inode    uint64
+	Device   uint32
+	Uid      uint32
+	InnerPid uint32
+	Pad      uint32
+}
+
 type CapmonCheckKey struct {
 	_            structs.HostLayout
 	Container    uint64
@@ -553,6 +569,7 @@ type CapmonVariableSpecs struct {
 	AnswerType      *ebpf.VariableSpec `ebpf:"answer_type"`
 	CallKindType    *ebpf.VariableSpec `ebpf:"call_kind_type"`
 	CallRules       *ebpf.VariableSpec `ebpf:"call_rules"`
+	CheckEventType  *ebpf.VariableSpec `ebpf:"check_event_type"`
 	CompatFileRules *ebpf.VariableSpec `ebpf:"compat_file_rules"`
 	CompatRules     *ebpf.VariableSpec `ebpf:"compat_rules"`
 	ConditionType   *ebpf.VariableSpec `ebpf:"condition_type"`
@@ -649,6 +666,7 @@ type CapmonVariables struct {
 	AnswerType      *ebpf.Variable `ebpf:"answer_type"`
 	CallKindType    *ebpf.Variable `ebpf:"call_kind_type"`
 	CallRules       *ebpf.Variable `ebpf:"call_rules"`
+	CheckEventType  *ebpf.Variable `ebpf:"check_event_type"`
 	CompatFileRules *ebpf.Variable `ebpf:"compat_file_rules"`
 	CompatRules     *ebpf.Variable `ebpf:"compat_rules"`
 	ConditionType   *ebpf.Variable `ebpf:"condition_type"`

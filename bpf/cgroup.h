@@ -207,11 +207,10 @@ static __always_inline __u64 container_of_task(struct task_struct *task)
 	return container;
 }
 
-/* The same of a task that is not the current one, whose address this is. For what is done
- * once for a task: its loads are helpers', of which the verifier has nothing to follow. */
-__noinline __u64 container_of_other(__u64 address)
+/* The cgroup of a task that is not the current one, by loads of helpers', of which the verifier
+ * has nothing to follow. */
+static __always_inline struct kernfs_node *node_of_other(struct task_struct *task)
 {
-	struct task_struct *task = (void *)address;
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct cgroup *cgroup = NULL;
 
@@ -224,12 +223,29 @@ __noinline __u64 container_of_other(__u64 address)
 		bpf_probe_read_kernel(&state, sizeof(state), (void *)place);
 		cgroup = BPF_CORE_READ(state, cgroup);
 	}
-	struct kernfs_node *node = BPF_CORE_READ(cgroup, kn);
+	return BPF_CORE_READ(cgroup, kn);
+}
+
+/* The same as container_of_task, of a task that is not the current one, whose address this
+ * is. For what is done once for a task. */
+__noinline __u64 container_of_other(__u64 address)
+{
+	struct kernfs_node *node = node_of_other((void *)address);
 	if (!node)
 		return 0;
 	__u64 id = BPF_CORE_READ(node, id);
 	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
 	return known ? *known : resolve_container((__u64)node);
+}
+
+/* The same where the stack has no room for a walk up the tree: 0 also of a container whose
+ * cgroup has not been looked at lately. */
+static __always_inline __u64 container_remembered(struct task_struct *task)
+{
+	__u64 id = BPF_CORE_READ(node_of_other(task), id);
+	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
+
+	return known ? *known : 0;
 }
 
 #endif

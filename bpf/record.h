@@ -24,6 +24,7 @@
 #define CHAIN_MAX 12 /* return addresses by which a chain of callers is known again */
 #define CHAIN_PARTS 3
 #define MEMOS 64 /* kinds of check that each CPU remembers; a power of two */
+#define PARENTS_MAX 8 /* that are told of a process */
 #define ERROR_MAX 4095 /* MAX_ERRNO, include/linux/err.h */
 
 /* How cap_capable's walk through the user namespaces ended. */
@@ -288,7 +289,7 @@ struct call_value {
 
 enum event_kind {
 	EVENT_CONTAINER = 1, /* first sight of a container */
-	EVENT_CHECK = 2, /* first sight of a check_key */
+	EVENT_CHECK = 2, /* first sight of a check_key: a check_event, or only an event */
 	EVENT_EXECUTION = 3, /* first sight of an execution_key */
 	EVENT_FILE = 4, /* first sight of a file_key: a file_event */
 };
@@ -303,6 +304,25 @@ struct event {
 	__u8 answer;
 	__u8 phase;
 	__u8 pad[5];
+};
+
+struct parent {
+	__u32 pid; /* as in check_value */
+	__u8 comm[COMM_LEN]; /* as in check_key */
+};
+
+/* EVENT_CHECK of a workload, unless it is asked because memory changes its size: of these and
+ * of the set-up there are many, and there is only an event. */
+struct check_event {
+	struct event event;
+	struct check_key key;
+	struct parent
+		parents[PARENTS_MAX]; /* in the container, the nearest first; pid 0: no more */
+	__u64 inode; /* of the file that the process executes, as in execution_key */
+	__u32 device;
+	__u32 uid; /* as in check_value */
+	__u32 inner_pid; /* event's pid in the process's own pid namespace */
+	__u32 pad;
 };
 
 struct file_event {

@@ -2,6 +2,10 @@ package monitor
 
 import (
 	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,11 +37,26 @@ func TestEventsAnnounceContainersThenChecks(t *testing.T) {
 	if first.Check != nil || first.Cgroup != c.Cgroup || first.PID == 0 || first.Time.Before(before) || first.Time.After(time.Now()) {
 		t.Errorf("the first event is %+v, not the container's", first)
 	}
-	want := FirstCheck{capability.Setuid, Held, Workload}
-	event := nextOf(t, m, id, func(e Event) bool { return e.Check != nil && *e.Check == want })
+	event := nextOf(t, m, id, func(e Event) bool {
+		return e.Check != nil && e.Check.Capability == capability.Setuid && e.Check.Answer == Held && e.Check.Phase == Workload
+	})
 	of := setuidKind.of(c)
 	if event.Cgroup != c.Cgroup || len(of) != 1 || event.PID != of[0].PID || !event.Time.Equal(of[0].First) {
 		t.Errorf("event %+v is not that of the check %+v", event, of)
+	}
+	whole, err := m.Whole(event.Check)
+	if err != nil || whole == nil || whole.Executable.Inode == 0 || whole.InnerPID != 1 || len(whole.Parents) != 0 || whole.MoreParents {
+		t.Fatalf("the only process of its container is told as %+v", whole)
+	}
+	all, known, err := m.Later(event.Check)
+	all.Count, all.Last = of[0].Count, of[0].Last // as far as they are in the map
+	if err != nil || !known || !reflect.DeepEqual(all, of[0]) {
+		t.Errorf("later it is %+v, %v, %v; in the snapshot %+v", all, known, err, of[0])
+	}
+	atFirst := of[0]
+	atFirst.Count, atFirst.Last = 1, atFirst.First
+	if !reflect.DeepEqual(whole.Check, atFirst) {
+		t.Errorf("told was %+v, recorded %+v", whole.Check, atFirst)
 	}
 }
 
@@ -73,6 +92,43 @@ func TestEverythingIsAnnouncedOnce(t *testing.T) {
 	}
 	if containers != 1 || executions != 1 {
 		t.Errorf("the container was announced %d times, its program %d times", containers, executions)
+	}
+}
+
+// A process that is gone when somebody looks is told of all the same.
+func TestEventsTellWhoseChildMadeACheck(t *testing.T) {
+	m := start(t, Options{})
+	rawSocketOf := func(id string) *WholeCheck {
+		event := nextOf(t, m, id, func(e Event) bool {
+			return e.Check != nil && e.Check.Capability == capability.NetRaw && e.Check.Phase == Workload
+		})
+		whole, err := m.Whole(event.Check)
+		if err != nil || whole == nil {
+			t.Fatal(whole, err)
+		}
+		return whole
+	}
+	id := run(t, "bb", "sh", "-c", `sh -c 'sh -c "echo \$\$; exec probe rawsock"; true'; true`)
+	whole, number := rawSocketOf(id), strings.TrimSpace(docker(t, "logs", id))
+	var names []string
+	for _, parent := range whole.Parents {
+		names = append(names, parent.Program)
+	}
+	if whole.Program != "probe" || fmt.Sprint(whole.InnerPID) != number || !slices.Equal(names, []string{"sh", "sh"}) || whole.MoreParents {
+		t.Errorf("%+v, itself %s, descended from %q", whole, number, names)
+	}
+	whole = rawSocketOf(run(t, "bb", "probe", "nest", "9", "rawsock"))
+	if whole.InnerPID < 10 || len(whole.Parents) != 8 || !whole.MoreParents || whole.Parents[7].Program != "probe" {
+		t.Errorf("%+v", whole)
+	}
+}
+
+// Of the set-up it is told only that there was something.
+func TestEventsOfTheSetUpAreShort(t *testing.T) {
+	m := start(t, Options{})
+	event := nextOf(t, m, run(t, "bb", "true"), func(e Event) bool { return e.Check != nil && e.Check.Phase == Setup })
+	if whole, err := m.Whole(event.Check); whole != nil || err != nil {
+		t.Errorf("%+v, %v", whole, err)
 	}
 }
 

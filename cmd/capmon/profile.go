@@ -178,11 +178,14 @@ func infoOf(run profile.Run) container.Info {
 }
 
 // ready tells whoever waits that all that happens from now on is recorded.
-func (p *profiling) ready() error {
-	if p.readyFile == "" {
+func (p *profiling) ready() error { return createReady(p.readyFile) }
+
+// createReady makes a file, unless its path is empty.
+func createReady(path string) error {
+	if path == "" {
 		return nil
 	}
-	if err := os.WriteFile(p.readyFile, nil, 0o644); err != nil {
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
 		return fmt.Errorf("creating the ready file: %w", err)
 	}
 	return nil

@@ -35,7 +35,7 @@ that the workload needs.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
-	root.AddCommand(newProfile(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
+	root.AddCommand(newProfile(logging), newWatch(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
 	root.AddCommand(newMerge(), newDiff(), newCheck())
 	return root
 }

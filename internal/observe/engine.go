@@ -38,13 +38,22 @@ type knowledge struct {
 	learning map[string]chan struct{}
 	failures map[string]error
 	answered bool // the engine has, once at least
+	// news is closed, and another one made, when something is learned of a container.
+	news chan struct{}
 }
 
 func newKnowledge() knowledge {
 	return knowledge{
 		infos: make(map[string]container.Info), names: make(map[string]string),
 		learning: make(map[string]chan struct{}), failures: make(map[string]error),
+		news: make(chan struct{}),
 	}
+}
+
+// tell wakes those who wait for news. The caller holds the observer's mu.
+func (k *knowledge) tell() {
+	close(k.news)
+	k.news = make(chan struct{})
 }
 
 // followEngine keeps in touch with the engine, however often that is restarted or does
@@ -137,6 +146,7 @@ func (o *Observer) hear(event container.Event) {
 		o.rename(event.ID, event.Name)
 	case event.Type == container.Created && !known, event.Type == container.Started && !known:
 		o.known.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+		o.known.tell()
 	}
 }
 
@@ -241,6 +251,7 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 	info, err := o.engine.Inspect(ctx, id)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	defer o.known.tell()
 	if err != nil {
 		// Gone already, or another engine's, or the engine is away: the kernel's word
 		// remains.
@@ -252,7 +263,9 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 	if name, renamed := o.known.names[id]; renamed {
 		o.rename(id, name)
 	}
-	o.watch(info)
+	if o.sights == nil {
+		o.watch(info)
+	}
 	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))
 	return true
 }

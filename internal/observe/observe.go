@@ -24,6 +24,11 @@ type Options struct {
 	// Engine tells names, images and grants; nil if none can be asked.
 	Engine container.Engine
 	Log    *zap.Logger
+	// Sights is called for each kind of check that a workload makes for the first time, by
+	// several goroutines and soon: it must not wait. What was asked because memory changed
+	// its size may be missing. Files are then not looked at, nor system calls that seccomp
+	// locks, so that a Profile lacks them.
+	Sights func(*Observer, Sight)
 }
 
 // Observer is an observation under way.
@@ -35,12 +40,19 @@ type Observer struct {
 	last        capability.Capability
 	viewer      string // the engine's view of the files, as a directory in /proc
 
+	sights  func(*Observer, Sight) // nil if nobody wants them
+	missed  uint64                 // events that the kernel left out, when it was last caught up on
+	missing sync.Mutex             // held while that is done
+
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	asking chan struct{} // holds one for each question to the engine under way
 	// settled is closed, by settle, when the engine has told of those that run already.
 	settled chan struct{}
 	settle  func()
+	// flushed is closed, by flush, when the last event has been dealt with.
+	flushed chan struct{}
+	flush   func()
 
 	mu    sync.Mutex
 	known knowledge
@@ -48,6 +60,8 @@ type Observer struct {
 	ways  map[profile.Named]kernel.Way
 	// firsts are the first processes that were seen of containers, by their cgroups.
 	firsts map[uint64]int
+	// paths are those of executed files, if sights is there.
+	paths map[profile.Program]string
 	// silent are the containers, by their cgroups, whose file systems did not answer.
 	silent  map[uint64]bool
 	watches watches
@@ -72,19 +86,23 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		monitor:     m,
 		engine:      options.Engine,
 		log:         options.Log,
+		sights:      options.Sights,
 		observation: profile.Observation{ID: rand.Text(), Kernel: release, Start: m.Now()},
 		last:        capability.Capability(last),
 		viewer:      kernel.Viewer(0), // our own
 		cancel:      cancel,
 		asking:      make(chan struct{}, questions),
 		settled:     make(chan struct{}),
+		flushed:     make(chan struct{}),
 		known:       newKnowledge(),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
 		ways:        make(map[profile.Named]kernel.Way),
 		firsts:      make(map[uint64]int),
+		paths:       make(map[profile.Program]string),
 		silent:      make(map[uint64]bool),
 		watches:     newWatches(),
 	}
+	o.flush = sync.OnceFunc(func() { close(o.flushed) })
 	o.settle = sync.OnceFunc(func() { close(o.settled) })
 	if o.engine != nil {
 		o.viewer = kernel.Viewer(o.engine.PID())
@@ -97,6 +115,9 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoom(ctx))
+	if o.sights != nil {
+		o.done.Go(o.followMissed(ctx))
+	}
 	if o.engine != nil {
 		o.done.Go(o.followEngine(ctx))
 	}
@@ -111,11 +132,20 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			if errors.Is(err, monitor.ErrClosed) {
 				return
 			}
+			if errors.Is(err, monitor.ErrFlushed) {
+				o.flush()
+				continue
+			}
 			if err != nil {
 				o.log.Warn("reading the kernel's events", zap.Error(err))
 				continue
 			}
 			switch {
+			case o.sights != nil && event.Check != nil:
+				o.see(event)
+			case o.sights != nil && event.Execution != nil:
+				o.notePath(event.Cgroup, *event.Execution)
+			case o.sights != nil && event.File != nil:
 			case event.Execution != nil:
 				o.first(event.Cgroup, int(event.PID))
 				o.examine(event.ID, event.Cgroup, *event.Execution)
@@ -166,8 +196,12 @@ func (o *Observer) Profile() (profile.Profile, error) {
 // Hook tells how the kernel is being listened to.
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
 
-// Stop ends the recording; Profile still answers, with all that the engine knows.
+// Stop ends the recording; Profile still answers, with all that the engine knows. When it
+// returns, Sights has been called for all that was recorded.
 func (o *Observer) Stop(ctx context.Context) error {
+	if o.sights != nil {
+		return o.stopLive()
+	}
 	return errors.Join(o.monitor.Stop(), o.catchUp(ctx))
 }
 

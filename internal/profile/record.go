@@ -57,7 +57,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		}
 		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
-		run.Incomplete = append(run.Incomplete, losses(snapshot.Losses)...)
+		run.Incomplete = append(run.Incomplete, LossTexts(snapshot.Losses)...)
 		runs = append(runs, run)
 	}
 	return runs
@@ -153,8 +153,8 @@ func (r *Run) describe(info container.Info, last capability.Capability) {
 	}
 }
 
-// losses says in words what the whole machine's counters mean for a report.
-func losses(l monitor.Losses) []string {
+// LossTexts says in words what the whole machine's counters mean for a report.
+func LossTexts(l monitor.Losses) []string {
 	var reasons []string
 	add := func(n uint64, format string) {
 		if n > 0 {

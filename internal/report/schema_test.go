@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
@@ -23,6 +24,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
@@ -45,6 +47,7 @@ var described = map[string]struct {
 	"diff":    {jsonComparison{}, "A comparison, as capmon diff -o json prints it", "json"},
 	"check":   {jsonCheck{}, "The result of a check, as capmon check -o json prints it", "json"},
 	"verify":  {jsonProof{}, "A proof, as capmon verify -o json prints it", "json"},
+	"watch":   {live.Use{}, "A line of capmon watch -o json", "json"},
 	"policy":  {policy.Policy{}, "A policy, as capmon check --policy reads it", "yaml"},
 }
 
@@ -60,6 +63,7 @@ func words() map[reflect.Type][]any {
 	add(all, compare.Class, compare.Granted, compare.Program, compare.Call, compare.Site)
 	add(all, policy.Used, policy.Refused, policy.Granted, policy.Unused, policy.Unknown, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
 	add(all, policy.Allow, policy.Deny)
+	add(all, live.RawSockets()...)
 	return all
 }
 
@@ -114,7 +118,7 @@ func reference(t reflect.Type) *jsonschema.Schema {
 func generated(t *testing.T, name string) []byte {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/report"} {
+	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/live", "internal/report"} {
 		collectComments(t, dir, comments)
 	}
 	ours, used := definitions(), make(map[reflect.Type]bool)
@@ -251,7 +255,7 @@ func instance(t *testing.T, text string) any {
 // goldens are JSON documents of each schema, by their names.
 func goldens(t *testing.T) map[string]map[string]string {
 	t.Helper()
-	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}}
+	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}, "watch": {}}
 	for name, p := range profiles() {
 		var file bytes.Buffer
 		if err := profile.Encode(&file, p); err != nil {
@@ -274,10 +278,33 @@ func goldens(t *testing.T) map[string]map[string]string {
 			all["diff"][name] = comparisonText(t, comparison(t, sides), JSON, Options{All: true})
 		}
 	}
+	for name, use := range uses() {
+		var line bytes.Buffer
+		if err := use.WriteJSON(&line); err != nil {
+			t.Fatal(err)
+		}
+		all["watch"][name] = line.String()
+	}
 	for name, result := range checks(t) {
 		all["check"][name] = checkText(t, result, JSON, Options{})
 	}
 	return all
+}
+
+// uses are lines of watch.
+func uses() map[string]live.Use {
+	full := live.Use{
+		Schema: 1, Time: time.Unix(1700000000, 5e8).UTC(),
+		Container:  live.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
+		Process:    live.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: 1000, Parents: []live.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
+		Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: live.IPv4, Nested: true,
+		Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Stack: []string{"inet_create"}, Reason: "because", Unsure: "perhaps",
+	}
+	late := live.Use{
+		Schema: 1, Time: full.Time, Late: true, Container: live.Container{ID: full.Container.ID}, Process: live.Process{PID: 1, Parents: []live.Parent{}},
+		Capability: capability.Chown, Class: classify.Denied, Stack: []string{},
+	}
+	return map[string]live.Use{"full": full, "late": late}
 }
 
 func TestWhatIsWrittenIsAsTheSchemasSay(t *testing.T) {

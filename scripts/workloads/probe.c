@@ -216,6 +216,35 @@ static void echo_socket(char **args)
 		     "socket(AF_INET, SOCK_DGRAM, ICMP)");
 }
 
+// socket FAMILY TYPE PROTOCOL, as numbers.
+static void socket_of(char **args)
+{
+	close(need(socket(number(args[0]), number(args[1]), number(args[2])), "socket"));
+}
+
+// compat-socket FAMILY TYPE PROTOCOL: the same by the system call of 32-bit programs.
+static void compat_socket(char **args)
+{
+#ifdef __x86_64__
+	int *arguments = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	long result;
+
+	if (arguments == MAP_FAILED)
+		fail("mmap");
+	for (int i = 0; i < 3; i++)
+		arguments[i] = number(args[i]);
+	asm volatile("int $0x80"
+		     : "=a"(result)
+		     : "a"(102 /* socketcall */), "b"(1 /* SYS_SOCKET */), "c"(arguments)
+		     : "memory");
+	errno = -result;
+	close(need(result < 0 ? -1 : result, "socketcall"));
+#else
+	socket_of(args);
+#endif
+}
+
 static void packet(char **args)
 {
 	need(socket(AF_PACKET, SOCK_DGRAM, 0), "socket(AF_PACKET, SOCK_DGRAM)");
@@ -459,6 +488,27 @@ static void io_uring(char **args)
 	need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
 }
 
+// submit has a ring of one entry do something, and returns what came of it.
+static int submit(int ring, const struct io_uring_params *params, struct io_uring_sqe what)
+{
+	char *sq = mmap(NULL, params->sq_off.array + sizeof(__u32), PROT_READ | PROT_WRITE,
+			MAP_SHARED, ring, IORING_OFF_SQ_RING);
+	char *cq = mmap(NULL, params->cq_off.cqes + 2 * sizeof(struct io_uring_cqe),
+			PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
+	struct io_uring_sqe *sqe =
+		mmap(NULL, sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
+	if (sq == MAP_FAILED || cq == MAP_FAILED || sqe == MAP_FAILED)
+		fail("mmap of the ring");
+	*sqe = what;
+	*(__u32 *)(sq + params->sq_off.array) = 0;
+	__atomic_store_n((__u32 *)(sq + params->sq_off.tail), 1, __ATOMIC_RELEASE);
+	need(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0),
+	     "io_uring_enter");
+	struct io_uring_cqe *cqe = (void *)(cq + params->cq_off.cqes);
+	errno = cqe->res < 0 ? -cqe->res : 0;
+	return cqe->res < 0 ? -1 : cqe->res;
+}
+
 // io-uring-open FILE [UID]: a worker thread of the kernel's opens the file. With UID, the
 // process has become that user before, and the file is opened under the credentials
 // that it had registered as root.
@@ -474,29 +524,32 @@ static void io_uring_open(char **args)
 			"io_uring_register(IORING_REGISTER_PERSONALITY)");
 		need(setuid(number(args[1])), "setuid");
 	}
-	char *sq = mmap(NULL, params.sq_off.array + sizeof(__u32), PROT_READ | PROT_WRITE,
-			MAP_SHARED, ring, IORING_OFF_SQ_RING);
-	char *cq = mmap(NULL, params.cq_off.cqes + 2 * sizeof(struct io_uring_cqe),
-			PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_CQ_RING);
-	struct io_uring_sqe *sqe =
-		mmap(NULL, sizeof(*sqe), PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQES);
-	if (sq == MAP_FAILED || cq == MAP_FAILED || sqe == MAP_FAILED)
-		fail("mmap of the ring");
-	*sqe = (struct io_uring_sqe){
-		.opcode = IORING_OP_OPENAT,
-		.flags = IOSQE_ASYNC,
-		.fd = AT_FDCWD,
-		.addr = (__u64)args[0],
-		.open_flags = O_RDONLY,
-		.personality = personality,
-	};
-	*(__u32 *)(sq + params.sq_off.array) = 0;
-	__atomic_store_n((__u32 *)(sq + params.sq_off.tail), 1, __ATOMIC_RELEASE);
-	need(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0),
-	     "io_uring_enter");
-	struct io_uring_cqe *cqe = (void *)(cq + params.cq_off.cqes);
-	errno = cqe->res < 0 ? -cqe->res : 0;
-	need(cqe->res < 0 ? -1 : 0, "opening by io_uring");
+	need(submit(ring, &params,
+		    (struct io_uring_sqe){
+			    .opcode = IORING_OP_OPENAT,
+			    .flags = IOSQE_ASYNC,
+			    .fd = AT_FDCWD,
+			    .addr = (__u64)args[0],
+			    .open_flags = O_RDONLY,
+			    .personality = personality,
+		    }),
+	     "opening by io_uring");
+}
+
+// io-uring-socket FAMILY TYPE PROTOCOL: a socket without the system call of that name.
+static void io_uring_socket(char **args)
+{
+	struct io_uring_params params = { 0 };
+	int ring = need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
+
+	need(submit(ring, &params,
+		    (struct io_uring_sqe){
+			    .opcode = 45, /* IORING_OP_SOCKET, since 5.19 */
+			    .fd = number(args[0]),
+			    .off = number(args[1]),
+			    .len = number(args[2]),
+		    }),
+	     "a socket by io_uring");
 }
 
 // mq-open [MESSAGES SIZE]: makes a message queue, of default size unless told otherwise.
@@ -800,6 +853,41 @@ static void repeat(char **args)
 			exit(2);
 }
 
+// named NAME SUBCOMMAND...: does so under another name.
+static void named(char **args)
+{
+	need(prctl(PR_SET_NAME, args[0], 0, 0, 0), "prctl(PR_SET_NAME)");
+	exit(run(args + 1));
+}
+
+// names N SUBCOMMAND...: does so N times, each time under another name.
+static void names(char **args)
+{
+	char name[16];
+
+	for (int n = number(args[0]); n > 0; n--) {
+		snprintf(name, sizeof(name), "name-%d", n);
+		need(prctl(PR_SET_NAME, name, 0, 0, 0), "prctl(PR_SET_NAME)");
+		if (run(args + 1) != 0)
+			exit(2);
+	}
+}
+
+// nest N SUBCOMMAND...: does so in the innermost of N processes, each the parent of the
+// next.
+static void nest(char **args)
+{
+	for (int n = number(args[0]); n > 0; n--) {
+		pid_t child = need(fork(), "fork");
+
+		if (child != 0) {
+			await_child(child);
+			exit(0);
+		}
+	}
+	exit(run(args + 1));
+}
+
 // descend N SUBCOMMAND...: does so in the innermost of N processes, each the parent
 // of the next, once it has said so and a line can be read.
 static void descend(char **args)
@@ -837,6 +925,7 @@ static const struct subcommand {
 	{ "chown-open", chown_open, 2, "PATH UID" },
 	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },
 	{ "compat-setuid0", compat_setuid0, 0, "" },
+	{ "compat-socket", compat_socket, 3, "FAMILY TYPE PROTOCOL" },
 	{ "congestion", congestion, 1, "NAME" },
 	{ "descend", descend, 2, "N SUBCOMMAND..." },
 	{ "echo", echo_socket, 0, "" },
@@ -845,6 +934,7 @@ static const struct subcommand {
 	{ "grow-stack", grow_stack, 1, "N" },
 	{ "io-uring", io_uring, 0, "" },
 	{ "io-uring-open", io_uring_open, 1, "FILE [UID]" },
+	{ "io-uring-socket", io_uring_socket, 3, "FAMILY TYPE PROTOCOL" },
 	{ "ioprio-realtime", ioprio_realtime, 0, "" },
 	{ "kill-user", kill_user, 0, "" },
 	{ "listxattr", list_xattr, 1, "FILE" },
@@ -852,6 +942,9 @@ static const struct subcommand {
 	{ "memfd-exec", memfd_exec, 1, "SUBCOMMAND..." },
 	{ "mknod", mknod_null, 1, "PATH" },
 	{ "mq-open", open_queue, 0, "[MESSAGES SIZE]" },
+	{ "named", named, 2, "NAME SUBCOMMAND..." },
+	{ "names", names, 2, "N SUBCOMMAND..." },
+	{ "nest", nest, 2, "N SUBCOMMAND..." },
 	{ "open-noatime", open_noatime, 1, "FILE" },
 	{ "open-at", open_at, 2, "DIRECTORY NAME" },
 	{ "open-unmapped", open_unmapped, 2, "PATH N" },
@@ -874,6 +967,7 @@ static const struct subcommand {
 	{ "setsockopt", set_option, 3, "LEVEL NAME VALUE" },
 	{ "setuid0", setuid0, 0, "" },
 	{ "shm-lock", shm_lock, 0, "" },
+	{ "socket", socket_of, 3, "FAMILY TYPE PROTOCOL" },
 	{ "thread", thread, 1, "SUBCOMMAND..." },
 	{ "thread-exec", thread_exec, 1, "SUBCOMMAND..." },
 	{ "unshare-mounts", unshare_mounts, 1, "SUBCOMMAND..." },

@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+// lossInterval is how often it is looked whether something was lost.
+const lossInterval = time.Second
+
+// watching holds the flags of watch.
+type watching struct {
+	logging *logging
+
+	format                string
+	capabilities          []string
+	names, images, labels []string
+	hook, readyFile       string
+	monitor               monitor.Options
+	selection             live.Selection
+}
+
+func newWatch(logging *logging) *cobra.Command {
+	w := &watching{logging: logging}
+	cmd := &cobra.Command{
+		Use:   "watch [CONTAINER...] [--cap CAPABILITIES]",
+		Short: "Tell at once when a container uses a capability in a new way",
+		Long: `watch prints a line when a container uses a capability for the first time in one way, or
+is refused it: by a program, in a system call, for a kernel function. What the kernel
+merely asked about is left out, unless --all; raw sockets are always told.
+
+It watches the containers named, which run already, or else all, also those that
+start meanwhile, until Ctrl-C.`,
+		Example: `  sudo capmon watch --cap NET_RAW
+  sudo capmon watch web db
+  sudo capmon watch --cap NET_RAW -o json | jq 'select(.rawSocket)'`,
+		RunE:              w.run,
+		ValidArgsFunction: completeContainers,
+	}
+	registerBTF(cmd, &w.monitor)
+	flags := cmd.Flags()
+	flags.StringVarP(&w.format, "output", "o", "text", "form of the lines: text or json")
+	flags.StringSliceVar(&w.capabilities, "cap", nil, "only these capabilities, separated by commas (default: all)")
+	flags.BoolVar(&w.selection.All, "all", false, "also what is neither needed nor refused: checks whose answer does not matter")
+	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "nothing that was refused")
+	flags.BoolVar(&w.selection.OnlyRefused, "denied-only", false, "nothing that was granted")
+	flags.StringVar(&w.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
+	flags.Uint32Var(&w.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 131072)")
+	flags.Uint32Var(&w.monitor.MaxContainers, "max-containers", 0, "room in the kernel for this many containers (default 4096)")
+	flags.BoolVar(&w.monitor.Outcomes, "outcomes", true, "tell refusals that made a system call fail from those that did not matter; slows all system calls of the host by some 0.15 µs")
+	flags.StringArrayVar(&w.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
+	flags.StringArrayVar(&w.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
+	flags.StringArrayVar(&w.labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	flags.StringVar(&w.readyFile, "ready-file", "", "create this file when the watch has begun")
+	_ = flags.MarkHidden("ready-file")
+	return cmd
+}
+
+// check validates the flags and this process's rights before anything is started, and makes
+// the logger.
+func (w *watching) check(cmd *cobra.Command) (*zap.Logger, error) {
+	if w.format != "text" && w.format != "json" {
+		return nil, fmt.Errorf("unknown --output %q: choose text or json", w.format)
+	}
+	if w.selection.OnlyGranted && w.selection.OnlyRefused {
+		return nil, errors.New("--granted-only and --denied-only leave nothing: give one of them")
+	}
+	for _, name := range w.capabilities {
+		c, err := capability.Parse(strings.TrimSpace(name))
+		if err != nil {
+			return nil, fmt.Errorf("--cap: %w", err)
+		}
+		w.selection.Capabilities = w.selection.Capabilities.With(c)
+	}
+	if cmd.Flags().Changed("cap") && w.selection.Capabilities.Empty() {
+		return nil, errors.New("--cap names no capability: give some, such as NET_RAW, or leave it out for all")
+	}
+	var err error
+	if w.monitor.Hook, err = monitor.ParseHook(w.hook); err != nil {
+		return nil, fmt.Errorf("--hook: %w", err)
+	}
+	if w.selection.Filter, err = container.NewFilter(w.names, w.images, w.labels); err != nil {
+		return nil, err
+	}
+	log, err := w.logging.logger()
+	if err != nil {
+		return nil, err
+	}
+	return log, doctor.Check()
+}
+
+func (w *watching) run(cmd *cobra.Command, names []string) error {
+	log, err := w.check(cmd)
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	docker, err := connect(ctx, len(names) > 0, log)
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	if len(names) > 0 {
+		if w.selection.IDs, err = resolve(ctx, docker, names); err != nil {
+			return err
+		}
+	}
+	for _, finding := range doctor.Unseen() {
+		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watcher := live.New(live.Options{
+		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: w.show(cmd, cancel),
+	})
+	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take})
+	if err != nil {
+		return explain(err)
+	}
+	defer observer.Close()
+	observer.Settle(ctx)
+	if err := createReady(w.readyFile); err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; Ctrl-C ends")
+	troubles := &troubles{out: cmd.ErrOrStderr(), observer: observer}
+	troubles.follow(ctx)
+	return errors.Join(w.finish(cmd, observer, watcher, troubles), writeError(ctx))
+}
+
+// show writes uses, until that fails.
+func (w *watching) show(cmd *cobra.Command, fail context.CancelCauseFunc) func(live.Use) {
+	out, colors := cmd.OutOrStdout(), colored(cmd)
+	return func(use live.Use) {
+		var err error
+		if w.format == "json" {
+			err = use.WriteJSON(out)
+		} else {
+			_, err = fmt.Fprintln(out, use.Line(colors))
+		}
+		if err != nil {
+			fail(&showError{err})
+		}
+	}
+}
+
+// showError: a use could not be written.
+type showError struct{ err error }
+
+func (e *showError) Error() string { return fmt.Sprintf("writing a use: %v", e.err) }
+
+// writeError is why a watch has ended that nobody has ended.
+func writeError(ctx context.Context) error {
+	var failed *showError
+	if errors.As(context.Cause(ctx), &failed) {
+		return failed
+	}
+	return nil
+}
+
+// finish ends the recording, shows what is still to be shown, and says how much it was.
+func (w *watching) finish(cmd *cobra.Command, observer *observe.Observer, watcher *live.Watcher, troubles *troubles) error {
+	err := observer.Stop(context.WithoutCancel(cmd.Context()))
+	watcher.Finish()
+	troubles.tell()
+	uses, containers := watcher.Shown()
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s in %s%s\n", counted(uses, "use"), counted(uint64(containers), "container"), troubles.summary())
+	return err
+}
+
+func counted(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// troubles tells what goes wrong, each kind when it is first seen.
+type troubles struct {
+	out      io.Writer
+	observer *observe.Observer
+
+	told   monitor.Losses
+	late   uint64
+	failed bool // the counters could not be read
+}
+
+func (t *troubles) follow(ctx context.Context) {
+	tick := time.NewTicker(lossInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			t.tell()
+		}
+	}
+}
+
+func (t *troubles) tell() {
+	losses, err := t.observer.Losses()
+	late, lateErr := t.observer.Missed()
+	if err := errors.Join(err, lateErr); err != nil {
+		if !t.failed {
+			fmt.Fprintln(t.out, "capmon: it cannot be told whether something was lost:", err)
+		}
+		t.failed = true
+		return
+	}
+	if late > 0 && t.late == 0 {
+		fmt.Fprintln(t.out, "capmon: uses came faster than they could be told; they are found afterwards and marked late")
+	}
+	if losses.Any() && !t.told.Any() {
+		fmt.Fprintf(t.out, "capmon: uses may be missing: %s\n", strings.Join(profile.LossTexts(losses), "; "))
+	}
+	t.told, t.late = losses, late
+}
+
+// summary is what there is to add at the end.
+func (t *troubles) summary() string {
+	text := ", nothing lost"
+	switch texts := profile.LossTexts(t.told); {
+	case t.failed:
+		text = ", and it is not known whether something was lost"
+	case len(texts) > 0:
+		text = "; more may be missing: " + strings.Join(texts, "; ")
+	}
+	if t.late > 0 {
+		text += fmt.Sprintf("; %s of the kernel's came too fast, and what they told was found afterwards", counted(t.late, "message"))
+	}
+	return text
+}

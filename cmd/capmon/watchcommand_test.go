@@ -1,0 +1,460 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/live"
+)
+
+// livewatch is a capmon watch under way.
+type livewatch struct {
+	*observation
+	lines transcript
+}
+
+// watchLive starts one and returns once every check is recorded.
+func watchLive(t *testing.T, args ...string) *livewatch {
+	t.Helper()
+	return watchLiveAt(t, os.Getenv("DOCKER_HOST"), append([]string{"-o", "json"}, args...)...)
+}
+
+// watchLiveAt is watchLive with the engine at a host of its own, and in any form.
+func watchLiveAt(t *testing.T, host string, args ...string) *livewatch {
+	t.Helper()
+	l := &livewatch{}
+	l.observation = watchBy(t, func(cmd *exec.Cmd) error {
+		cmd.Env = append(os.Environ(), "DOCKER_HOST="+host)
+		cmd.Stdout = &l.lines
+		return cmd.Start()
+	}, append([]string{binary, "watch"}, args...)...)
+	t.Cleanup(func() { // if the test has failed
+		select {
+		case <-l.ended:
+		default:
+			_ = l.process.Kill()
+		}
+	})
+	return l
+}
+
+// uses are those that have been shown up to now.
+func (l *livewatch) uses() (all []live.Use) {
+	l.t.Helper()
+	for line := range strings.Lines(l.lines.String()) {
+		if !strings.HasSuffix(line, "\n") {
+			break // it is being written
+		}
+		var use live.Use
+		if err := json.Unmarshal([]byte(line), &use); err != nil {
+			l.t.Fatalf("no JSON: %v\n%s", err, line)
+		}
+		all = append(all, use)
+	}
+	return all
+}
+
+// of waits for the first use of a container, by name, image or ID.
+func (l *livewatch) of(container string) (use live.Use) {
+	l.t.Helper()
+	eventually(l.t, "there is a use of "+container, func() bool {
+		all := l.uses()
+		i := slices.IndexFunc(all, func(u live.Use) bool { return u.Container.Name == container || u.Container.ID == container })
+		if i >= 0 {
+			use = all[i]
+		}
+		return i >= 0
+	})
+	return use
+}
+
+// end ends it as Ctrl-C does and returns all uses of a container.
+func (l *livewatch) endWith(container string) (all []live.Use) {
+	l.t.Helper()
+	r := l.interrupt()
+	if r.code != 0 || !strings.Contains(r.stderr, " container") {
+		l.t.Errorf("exit code %d\n%s", r.code, r.stderr)
+	}
+	for _, use := range l.uses() {
+		if use.Container.Name == container {
+			all = append(all, use)
+		}
+	}
+	return all
+}
+
+// sockets are the ways to open a raw socket, by what probe is told.
+var sockets = []struct {
+	name    string
+	probe   string
+	call    string // how it is shown
+	family  live.RawSocket
+	options []string
+}{
+	{"ipv4", "rawsock", "socket(AF_INET, SOCK_RAW, ICMP)", live.IPv4, nil},
+	{"ipv4-any-protocol", "socket 2 3 253", "socket(AF_INET, SOCK_RAW, 253)", live.IPv4, nil},
+	{"ipv6", "socket 10 3 58", "socket(AF_INET6, SOCK_RAW, ICMPV6)", live.IPv6, nil},
+	{"packet", "socket 17 3 768", "socket(AF_PACKET, SOCK_RAW, ETH_P_ALL)", live.Packet, nil},
+	{"packet-cooked", "socket 17 2 768", "socket(AF_PACKET, SOCK_DGRAM, ETH_P_ALL)", live.Packet, nil},
+	{"xdp", "socket 44 3 0", "socket(AF_XDP, SOCK_RAW, 0)", live.XDP, nil},
+	{"32-bit", "compat-socket 2 3 1", "socketcall", live.IPv4, []string{"--security-opt=seccomp=unconfined"}},
+	{"io-uring", "io-uring-socket 2 3 1", "io_uring_enter", live.IPv4, []string{"--security-opt=seccomp=unconfined"}},
+}
+
+func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	l := watchLive(t, "--cap", "cap_net_raw", "--container", "live-raw-*")
+	for _, socket := range sockets {
+		for _, granted := range []bool{true, false} {
+			name, command := fmt.Sprintf("live-raw-%s-%v", socket.name, granted), "probe "+socket.probe
+			options := socket.options
+			if !granted {
+				options, command = slices.Concat(options, []string{"--cap-drop=NET_RAW"}), "! "+command
+			}
+			mustExecute(t, slices.Concat([]string{"docker", "run", "--rm", "--name", name}, options, []string{"bb"}, sh(command))...)
+			use := l.of(name) // without an end of the watch
+			want := live.Use{
+				Schema: 1, Time: use.Time, Capability: use.Capability, Class: "required", Granted: granted, RawSocket: true,
+				Family: socket.family, Call: socket.call, Site: use.Site, Stack: use.Stack, Reason: use.Reason,
+			}
+			if !granted {
+				want.Class = "denied"
+			}
+			got := use
+			got.Container, got.Process = live.Container{}, live.Process{}
+			if fmt.Sprint(got) != fmt.Sprint(want) || use.Capability.String() != "NET_RAW" || use.Container.Image != "bb:latest" || use.Site == "" {
+				t.Errorf("%s: got %+v, wanted %+v", name, use, want)
+			}
+			p := use.Process
+			if p.Program != "probe" || p.Executable != "/bin/probe" || p.PID == 0 || p.InnerPID == 0 || p.PID == p.InnerPID || p.User != 0 || p.MoreParents {
+				t.Errorf("%s: by %+v", name, p)
+			}
+		}
+	}
+	shown := l.uses()
+	r := l.interrupt()
+	if got := l.uses(); len(got) != 2*len(sockets) || len(got) != len(shown) {
+		t.Errorf("%d uses, %d before the end: %+v", len(got), len(shown), got)
+	}
+	if want := fmt.Sprintf("capmon: %d uses in %[1]d containers, nothing lost\n", 2*len(sockets)); r.code != 0 || !strings.HasSuffix(r.stderr, want) {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+	for line := range strings.Lines(l.lines.String()) {
+		valid(t, "watch", line)
+	}
+}
+
+// What takes CAP_NET_RAW and is no raw socket is told as what it is; what takes none, not.
+func TestWhatIsNoRawSocketIsNotCalledOne(t *testing.T) {
+	t.Parallel()
+	l := watchLive(t)
+	mustExecute(t, "docker", "run", "--rm", "--name", "live-options", "bb", "sh", "-c",
+		"probe socket 2 2 1 && probe socket 2 1 6 && probe setsockopt 1 36 1 && probe setsockopt 0 19 1 && probe setuid0 && probe fork 3")
+	mustExecute(t, "docker", "run", "--rm", "--name", "live-nothing", "bb", "true") // but its set-up
+	var got []string
+	for _, use := range l.endWith("live-options") {
+		got = append(got, fmt.Sprint(use.Capability, " ", use.Call, " ", use.RawSocket, use.Family))
+	}
+	if want := []string{"NET_RAW setsockopt(SOL_SOCKET, SO_MARK) false", "NET_RAW setsockopt(IPPROTO_IP, IP_TRANSPARENT) false"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, wanted %q", got, want)
+	}
+	for _, use := range l.uses() {
+		if use.Container.Name == "live-nothing" {
+			t.Errorf("%+v", use)
+		}
+	}
+}
+
+func TestRawSocketsOfAUserNamespaceAreToldAsSuch(t *testing.T) {
+	t.Parallel()
+	l := watchLive(t, "--cap", "NET_RAW")
+	mustExecute(t, "docker", "run", "--rm", "--name", "live-nested", "--security-opt=seccomp=unconfined", "--user=1000", "bb", "unshare", "-Urn", "probe", "rawsock")
+	all := l.endWith("live-nested")
+	if len(all) != 1 || !all[0].Nested || !all[0].RawSocket || !all[0].Granted || all[0].Class != "own-namespace" || all[0].Process.User != 1000 {
+		t.Errorf("%+v", all)
+	}
+}
+
+// Each way is told once, however often and by how many processes.
+func TestOnlyTheFirstUseIsTold(t *testing.T) {
+	t.Parallel()
+	startSleeper(t, "live-first")
+	startSleeper(t, "live-other")
+	l := watchLive(t, "live-first")
+	mustExecute(t, "docker", "exec", "live-other", "probe", "rawsock")
+	mustExecute(t, "docker", "exec", "live-first", "sh", "-c", "probe repeat 5 socket 2 3 1; probe socket 2 3 6; probe chown-open /tmp 5; sh -c 'probe chown-open /tmp 0; true'")
+	var got []string
+	for _, use := range l.endWith("live-first") {
+		got = append(got, fmt.Sprint(use.Capability, " ", use.Call, " ", len(use.Process.Parents)))
+	}
+	if want := []string{"NET_RAW socket(AF_INET, SOCK_RAW, ICMP) 1", "CHOWN fchown 1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, wanted %q", got, want)
+	}
+	if len(l.uses()) != 2 {
+		t.Errorf("others are told of, too: %+v", l.uses())
+	}
+}
+
+func TestWatchSelects(t *testing.T) {
+	t.Parallel()
+	run := func(name string) {
+		mustExecute(t, "docker", "run", "--rm", "--name", name, "--label", "kind="+name, "--cap-drop=CHOWN", "bb", "sh", "-c", "probe rawsock; chown 5 /tmp; chroot / true; probe setuid0; cat /data/secret")
+	}
+	watches := make(map[string]*livewatch)
+	for args := range selections {
+		watches[args] = watchLive(t, strings.Fields(args)...)
+	}
+	run("live-one")
+	run("live-two")
+	for args, l := range watches {
+		l.interrupt()
+		var got []string
+		for _, use := range l.uses() {
+			if name, ours := strings.CutPrefix(use.Container.Name, "live-"); ours && (name == "one" || name == "two") {
+				got = append(got, name+" "+use.Capability.String())
+			}
+		}
+		slices.Sort(got)
+		if got, want := strings.Join(got, ", "), selections[args]; got != want {
+			t.Errorf("%s: got %s, wanted %s", args, got, want)
+		}
+	}
+}
+
+// selections are options, and what they leave of the uses of TestWatchSelects.
+var selections = map[string]string{
+	"--container live-one": "one CHOWN, one DAC_OVERRIDE, one NET_RAW, one SYS_CHROOT",
+	"--container live-one --image bb:latest --label kind --cap Chown,CAP_net_raw": "one CHOWN, one NET_RAW",
+	"--label kind=live-two --denied-only":                                         "two CHOWN",
+	"--container live-* --granted-only --cap NET_RAW,CHOWN":                       "one NET_RAW, two NET_RAW",
+	"--container live-one --all --cap SETUID":                                     "one SETUID",
+	"--container live-one --cap DAC_READ_SEARCH":                                  "", // another capability did
+	"--image nginx": "",
+}
+
+func TestHostileNamesKeepToTheirPlaceInTheLine(t *testing.T) {
+	t.Parallel()
+	host := os.Getenv("DOCKER_HOST")
+	text, lines := watchLiveAt(t, host, "--cap", "NET_RAW", "--container", "live-hostile"), watchLive(t, "--container", "live-hostile")
+	for _, name := range []string{"\x1b[31mred\n\x07", "a pid 1 user 0", "\u202e\u009b2J", "\xff\xfe\"}", ""} {
+		mustExecute(t, "docker", "run", "--rm", "--name", "live-hostile", "--label", "x=\x1b[2J\u202e", "bb", "probe", "named", name, "rawsock")
+	}
+	text.interrupt()
+	lines.interrupt()
+	shown := regexp.MustCompile(`^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}  live-hostile  bb:latest  NET_RAW  granted  raw socket \(IPv4\)  ` +
+		`socket\(AF_INET, SOCK_RAW, ICMP\) in inet_create  by "[^ ]*( pid 1 user 0)?" pid \d+ \(1 inside\) user 0 /bin/probe\n$`)
+	for name, l := range map[string]*livewatch{"text": text, "json": lines} {
+		n := 0
+		for line := range strings.Lines(l.lines.String()) {
+			n++
+			if i := strings.IndexFunc(strings.TrimSuffix(line, "\n"), func(r rune) bool { return !unicode.IsGraphic(r) }); i >= 0 {
+				t.Errorf("%s: %q", name, line)
+			}
+			if name == "text" && !shown.MatchString(line) {
+				t.Errorf("%q", line)
+			}
+			if name == "json" {
+				valid(t, "watch", line)
+			}
+		}
+		if n != 5 {
+			t.Errorf("%s: %d lines\n%s", name, n, l.lines.String())
+		}
+	}
+}
+
+// Whoever reads too slowly misses the kernel's messages, and nothing else.
+func TestMoreUsesThanTheRingHoldsAreToldAll(t *testing.T) {
+	const many = 3000
+	l := watchLive(t, "--container", "live-many")
+	if err := l.process.Signal(unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	mustExecute(t, "docker", "run", "--rm", "--name", "live-many", "bb", "probe", "names", fmt.Sprint(many), "socket", "2", "3", "1")
+	if err := l.process.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	names, late := make(map[string]bool), 0
+	eventually(t, "all are told", func() bool { return strings.Count(l.lines.String(), "\n") >= many })
+	for _, use := range l.endWith("live-many") {
+		if names[use.Process.Program] {
+			t.Errorf("told twice: %+v", use)
+		}
+		names[use.Process.Program] = true
+		if use.Late {
+			late++
+		}
+		if !use.RawSocket || use.Late != (use.Process.InnerPID == 0) {
+			t.Errorf("%+v", use)
+		}
+	}
+	if len(names) != many || late == 0 || late == many {
+		t.Errorf("%d uses, %d of them late", len(names), late)
+	}
+	if r := l.wait(); !strings.Contains(r.stderr, "marked late") || !strings.Contains(r.stderr, "came too fast") || !strings.Contains(r.stderr, "nothing lost") {
+		t.Error(r.stderr)
+	}
+}
+
+// gate is an engine whose answers can be held back.
+type gate struct {
+	host string
+
+	mu   sync.Mutex
+	open chan struct{}
+	held chan struct{} // gets one for each answer that is held back
+}
+
+func newGate(t *testing.T) *gate {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	g := &gate{host: "unix://" + path, open: make(chan struct{}), held: make(chan struct{}, 100)}
+	g.release()
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			engine, err := net.Dial("unix", strings.TrimPrefix(os.Getenv("OTHERS"), "unix://"))
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go func() { _, _ = io.Copy(engine, client); _ = engine.Close() }()
+			go g.answer(engine, client)
+		}
+	}()
+	return g
+}
+
+func (g *gate) answer(engine, client net.Conn) {
+	defer client.Close()
+	buffer := make([]byte, 4096)
+	for {
+		n, err := engine.Read(buffer)
+		if err != nil {
+			return
+		}
+		g.mu.Lock()
+		open := g.open
+		g.mu.Unlock()
+		select {
+		case <-open:
+		default:
+			select {
+			case g.held <- struct{}{}:
+			default:
+			}
+			<-open
+		}
+		if _, err := client.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (g *gate) release() { close(g.open) }
+
+func (g *gate) hold() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = make(chan struct{})
+}
+
+// A use waits a little for its container's name, and does without in the end.
+func TestUsesWaitForTheEngine(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]bool{"live-named-late": false, "live-never-named": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t)
+			l := watchLiveAt(t, g.host, "-o", "json", "--cap", "NET_RAW", "--container", name)
+			g.hold()
+			id := strings.TrimSpace(mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "sh", "-c", "probe rawsock; sleep 1000"))
+			t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+			<-g.held
+			if !late {
+				g.release()
+			}
+			use := l.of(id)
+			if late {
+				g.release()
+			}
+			if late != (use.Container.Name == "") || !late && use.Container.Image != "bb:latest" || !use.RawSocket {
+				t.Errorf("%+v", use)
+			}
+			r := l.interrupt()
+			others := func(u live.Use) bool { return u.Container.ID != id }
+			if ours := slices.DeleteFunc(l.uses(), others); r.code != 0 || len(ours) != 1 {
+				t.Errorf("exit code %d, %+v", r.code, ours)
+			}
+		})
+	}
+}
+
+func TestWatchOnATerminal(t *testing.T) {
+	t.Parallel()
+	startSleeper(t, "live-screen")
+	for setting, colors := range map[string]bool{"NO_COLOR=": true, "NO_COLOR=1": false} {
+		cmd, screen := terminal(t, "env", setting, binary, "watch", "live-screen", "--cap", "NET_RAW")
+		lines := bufio.NewReader(screen)
+		awaitText(t, lines, "watching; Ctrl-C ends")
+		mustExecute(t, "docker", "exec", "live-screen", "probe", "rawsock")
+		var line string
+		for !strings.Contains(line, "live-screen") {
+			var err error
+			if line, err = lines.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.Contains(line, "\x1b[") != colors || !strings.Contains(line, "raw socket (IPv4)") {
+			t.Errorf("%s: %q", setting, line)
+		}
+		if _, err := screen.WriteString("\x03"); err != nil {
+			t.Fatal(err)
+		}
+		if rest := remaining(lines); !strings.Contains(rest, "capmon: 1 use in 1 container, nothing lost") {
+			t.Error(rest)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestWatchTellsWhatIsWrongWithItsArguments(t *testing.T) {
+	t.Parallel()
+	for args, wanted := range map[string]string{
+		"--cap NET_RAWW":               `--cap: unknown capability "NET_RAWW": the nearest is NET_RAW`,
+		"--cap=":                       "--cap names no capability",
+		"-o table":                     `unknown --output "table": choose text or json`,
+		"--hook nothing":               "--hook: ",
+		"--container [":                `pattern "["`,
+		"--denied-only --granted-only": "leave nothing",
+		"live-not-there":               `container "live-not-there"`,
+	} {
+		if r := execute(t, append([]string{binary, "watch"}, strings.Fields(args)...)...); r.code != exitUsage || !strings.Contains(r.stderr, wanted) {
+			t.Errorf("%s: exit code %d, %s", args, r.code, r.stderr)
+		}
+	}
+}

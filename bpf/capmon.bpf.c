@@ -214,8 +214,9 @@ static __always_inline struct look *begin_look(__u32 slot)
 	return look;
 }
 
-/* The body that all hooks share. */
-static __always_inline int check(void *ctx, struct look *look, __u32 slot)
+/* The body that all hooks share. Those that have nothing remembered have no room on the stack for
+ * what does it. */
+static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool remembers)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct asked *asked = &look->asked;
@@ -287,7 +288,7 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot)
 	if (!count_memo(look)) {
 		int times = record(key, asked->euid);
 		/* the first ones are looked at one by one, for their files */
-		if (times && (!of_file || times >= FILES_EACH))
+		if (remembers && times && (!of_file || times >= FILES_EACH))
 			remember(slot);
 		look->sampled = times > 0;
 	}
@@ -313,7 +314,7 @@ static __always_inline int check_typed(void *ctx, const struct cred *cred,
 	look->opts = opts;
 	look->ret = ret;
 	look->remembers = 1;
-	return check(ctx, look, SLOT_CHECK);
+	return check(ctx, look, SLOT_CHECK, true);
 }
 
 TWICE("tp_btf/cap_capable", check_tracepoint, TURN_CHECK,
@@ -346,7 +347,7 @@ int check_kprobe(struct pt_regs *ctx)
 	look->capability = regs->regs[2];
 	look->opts = regs->regs[3];
 #endif
-	return check(ctx, look, SLOT_CHECK);
+	return check(ctx, look, SLOT_CHECK, false);
 }
 
 /*
@@ -370,7 +371,7 @@ static __always_inline int asked_inside(void *ctx, bool asks, __u64 site, __u32 
 		look->target = look->asked.ns;
 		look->capability = CAP_SETPCAP;
 		look->site = site;
-		check(ctx, look, slot);
+		check(ctx, look, slot, false);
 	}
 	state->setpcap_asked = 0;
 	return 0;

@@ -139,7 +139,8 @@ static __always_inline __u64 argument(const struct look *look, __u32 place)
 }
 
 /* Reads the path that an argument points to, or for a socket's address its file; false if
- * that cannot be read. */
+ * that cannot be read. Behind its end there is nothing: the key was empty, and since 5.10 no
+ * bytes are copied from there (do_strncpy_from_user, lib/strncpy_from_user.c). */
 static __always_inline bool read_name(struct file_key *key, __u64 pointer, bool address)
 {
 	__u16 family = 0;
@@ -158,10 +159,6 @@ static __always_inline bool read_name(struct file_key *key, __u64 pointer, bool 
 	if (len == NAME_LEN)
 		key->cut = bpf_probe_read_user(&more, sizeof(more), (void *)(pointer + len - 1)) ||
 			   more;
-	else
-		for (__u32 i = 0; i < NAME_LEN; i++) /* what may be behind the end */
-			if (i >= len)
-				key->path[i] = 0;
 	return true;
 }
 

@@ -67,12 +67,17 @@ func (s Set) Sorted() []Capability {
 }
 
 // String lists the names as Sorted does, separated by commas: "NET_RAW,SETUID".
-func (s Set) String() string {
+func (s Set) String() string { return s.joined(",") }
+
+// Text is String for the middle of a sentence: "NET_RAW, SETUID".
+func (s Set) Text() string { return s.joined(", ") }
+
+func (s Set) joined(separator string) string {
 	var names []string
 	for _, c := range s.Sorted() {
 		names = append(names, c.String())
 	}
-	return strings.Join(names, ",")
+	return strings.Join(names, separator)
 }
 
 // MarshalJSON gives the list of names as Sorted does, [] for the empty set.

@@ -157,7 +157,7 @@ func unproved(s profile.Summary) string {
 	case s.SeveralBuilds:
 		return "the proof of capmon verify is of one build of the image, and several were observed"
 	}
-	return "the proof of capmon verify does not tell of " + names(s.Untried())
+	return "the proof of capmon verify does not tell of " + s.Untried().Text()
 }
 
 // uses finds what is used or was tried, and must not be.
@@ -249,16 +249,16 @@ func (r Rule) grants(s profile.Summary) []Violation {
 	var all []Violation
 	if r.DenyGranted != nil {
 		if denied := granted.Intersect(r.DenyGranted.Set); !denied.Empty() {
-			all = append(all, Violation{Kind: Granted, Capabilities: denied, Text: names(denied) + areGranted(denied) + ", which the rule denies"})
+			all = append(all, Violation{Kind: Granted, Capabilities: denied, Text: denied.Text() + areGranted(denied) + ", which the rule denies"})
 		}
 	}
 	if r.AllowGranted != nil {
 		if beyond := granted.Minus(r.AllowGranted.Set); !beyond.Empty() {
-			all = append(all, Violation{Kind: Granted, Capabilities: beyond, Text: names(beyond) + areGranted(beyond) + ", which the rule does not allow"})
+			all = append(all, Violation{Kind: Granted, Capabilities: beyond, Text: beyond.Text() + areGranted(beyond) + ", which the rule does not allow"})
 		}
 	}
 	if unused, _ := s.Unused(); r.MaxUnused != nil && unused.Len() > *r.MaxUnused {
-		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used, the rule admits %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, names(unused))}
+		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used, the rule admits %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, unused.Text())}
 		v.Unsure = strings.Join(s.Missing(), "; ")
 		all = append(all, v)
 	}
@@ -297,5 +297,3 @@ func newNeeds(s profile.Summary, comparison compare.Comparison) []Violation {
 	}
 	return all
 }
-
-func names(set capability.Set) string { return strings.ReplaceAll(set.String(), ",", ", ") }

@@ -20,7 +20,7 @@ func (s Summary) Missing() []string {
 	}
 	if !s.Unwatched.Empty() {
 		reasons = append(reasons, fmt.Sprintf("not all system calls were recorded that the seccomp profile may allow only with %s",
-			strings.ReplaceAll(s.Unwatched.String(), ",", ", ")))
+			s.Unwatched.Text()))
 	}
 	return reasons
 }

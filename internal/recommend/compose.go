@@ -45,7 +45,7 @@ func composeTarget() Target {
 		},
 		notes: func(c changes) []string {
 			if more := c.granted().Minus(capability.DockerDefault()); !more.Empty() {
-				return []string{"its compose file may have a cap_add of its own (" + list(more) + "): put the settings in its place, or use --patch; " +
+				return []string{"its compose file may have a cap_add of its own (" + more.Text() + "): put the settings in its place, or use --patch; " +
 					"in a second file beside it, Compose would add them to it"}
 			}
 			return nil

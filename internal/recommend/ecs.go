@@ -32,7 +32,7 @@ func ecsTarget() Target {
 func ecsNotes(c changes) []string {
 	var notes []string
 	if unknown := c.add.Intersect(ecsUnknown()); !unknown.Empty() {
-		notes = append(notes, "ECS has no word for "+list(unknown)+" and will refuse it: there the container can run privileged only")
+		notes = append(notes, "ECS has no word for "+unknown.Text()+" and will refuse it: there the container can run privileged only")
 	}
 	beyond, byItself := c.add.Minus(fargate()), c.Needs.Minus(fargate()).Minus(capability.DockerDefault())
 	switch {
@@ -40,7 +40,7 @@ func ecsNotes(c changes) []string {
 	case byItself.Empty():
 		notes = append(notes, "not for Fargate, which lets no container add any but SYS_PTRACE: there, --style delta drops the others")
 	default:
-		notes = append(notes, fmt.Sprintf("not for Fargate, which lets no container add any but SYS_PTRACE: it has no way to grant %s", list(byItself)))
+		notes = append(notes, fmt.Sprintf("not for Fargate, which lets no container add any but SYS_PTRACE: it has no way to grant %s", byItself.Text()))
 	}
 	return notes
 }

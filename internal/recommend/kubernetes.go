@@ -56,8 +56,8 @@ func podSecurity(add capability.Set) string {
 	case beyond.Empty():
 		return `Pod Security: these capabilities are allowed by all levels, "restricted" included`
 	case above.Empty():
-		return fmt.Sprintf(`Pod Security: allowed by "baseline", not by "restricted": %s`, list(beyond))
+		return fmt.Sprintf(`Pod Security: allowed by "baseline", not by "restricted": %s`, beyond.Text())
 	default:
-		return fmt.Sprintf(`Pod Security: allowed by "privileged" only: %s`, list(above))
+		return fmt.Sprintf(`Pod Security: allowed by "privileged" only: %s`, above.Text())
 	}
 }

@@ -18,7 +18,7 @@ func nomadTarget() Target {
 		text:    nomadConfig,
 		notes: func(c changes) []string {
 			if beyond := c.add.Minus(nomadAllowed()); !beyond.Empty() {
-				return []string{fmt.Sprintf("the client has to allow %s, which it does not by itself: allow_caps in its configuration, plugin \"docker\"", list(beyond))}
+				return []string{fmt.Sprintf("the client has to allow %s, which it does not by itself: allow_caps in its configuration, plugin \"docker\"", beyond.Text())}
 			}
 			return nil
 		},

@@ -201,10 +201,10 @@ func (t Target) present(group Group, style Style) []string {
 	}
 	var parts []string
 	if more := granted.Minus(t.standard); !more.Empty() {
-		parts = append(parts, "with "+list(more))
+		parts = append(parts, "with "+more.Text())
 	}
 	if less := t.standard.Minus(granted); !less.Empty() {
-		parts = append(parts, "without "+list(less))
+		parts = append(parts, "without "+less.Text())
 	}
 	if parts == nil {
 		return nil
@@ -212,9 +212,6 @@ func (t Target) present(group Group, style Style) []string {
 	return []string{fmt.Sprintf("it was run %s, unlike one that asks for nothing: these settings take the place of those that add or drop capabilities now "+
 		"(beside them they would not do: what is both added and dropped is granted)", strings.Join(parts, " and "))}
 }
-
-// list is a set for people.
-func list(set capability.Set) string { return strings.Join(Names(set), ", ") }
 
 // lines joins sections of one line each, as scripts read them: with the label in
 // front if there are several.

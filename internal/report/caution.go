@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -34,7 +33,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("the files of %s found no room and are not listed", plural(s.Unlisted, "check", "checks")))
 	}
 	if !s.Unwatched.Empty() {
-		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded: a list without may make them fail", names(s.Unwatched)))
+		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded: a list without may make them fail", s.Unwatched.Text()))
 	}
 	if s.Existed {
 		notes = append(notes, fmt.Sprintf("it was already running when the observation began: what it used before %s is not known; restart it under capmon to see", moment(s.Found)))
@@ -96,18 +95,10 @@ func emptySet(s profile.Summary) string {
 func disagreement(g profile.Grants) string {
 	var parts []string
 	if more := g.Kernel.Minus(*g.Engine); !more.Empty() {
-		parts = append(parts, "the kernel grants also "+names(more))
+		parts = append(parts, "the kernel grants also "+more.Text())
 	}
 	if less := g.Engine.Minus(*g.Kernel); !less.Empty() {
-		parts = append(parts, "the kernel does not grant "+names(less)+" (an old engine and a host with a bounding set of its own have not got all to give)")
+		parts = append(parts, "the kernel does not grant "+less.Text()+" (an old engine and a host with a bounding set of its own have not got all to give)")
 	}
 	return "the engine's settings and the container's bounding set differ: " + strings.Join(parts, ", ")
-}
-
-func names(set capability.Set) string {
-	var names []string
-	for _, c := range set.Sorted() {
-		names = append(names, c.String())
-	}
-	return strings.Join(names, ", ")
 }

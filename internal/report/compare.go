@@ -77,10 +77,10 @@ func (p *page) compared(c compare.Container) {
 		p.line("%s", rows)
 	}
 	if !c.Granted.Empty() {
-		p.line("  granted now, and not before: %s", names(c.Granted))
+		p.line("  granted now, and not before: %s", c.Granted.Text())
 	}
 	if !c.Withdrawn.Empty() {
-		p.line("  granted before, and not now: %s", names(c.Withdrawn))
+		p.line("  granted before, and not now: %s", c.Withdrawn.Text())
 	}
 	if c.After == nil || c.Before == nil {
 		return
@@ -114,7 +114,7 @@ func listOr(first, second *profile.Summary, nothing string) string {
 	if first.List().Empty() {
 		return nothing
 	}
-	return names(first.List())
+	return first.List().Text()
 }
 
 func comparedHeading(c compare.Container, color bool) string {
@@ -346,7 +346,7 @@ func comparisonVerdict(c compare.Comparison) string {
 	var parts []string
 	for _, each := range c.Containers {
 		if added := each.New(); !added.Empty() {
-			parts = append(parts, printable.Text(each.Name())+" "+names(added))
+			parts = append(parts, printable.Text(each.Name())+" "+added.Text())
 		}
 	}
 	compared := plural(uint64(len(c.Containers)), "container", "containers") + " compared, "

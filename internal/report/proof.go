@@ -132,15 +132,15 @@ func Attempt(trial profile.Trial) string {
 	case trial.Original:
 		return "under its own flags"
 	case !trial.With.Empty() && !trial.Without.Empty():
-		return fmt.Sprintf("with %s instead of %s", names(trial.With), names(trial.Without))
+		return fmt.Sprintf("with %s instead of %s", trial.With.Text(), trial.Without.Text())
 	case !trial.With.Empty():
 		return "with all that was granted"
 	case !trial.Without.Empty():
-		return "without " + names(trial.Without)
+		return "without " + trial.Without.Text()
 	case trial.Set.Empty():
 		return "without any capability"
 	}
-	return "with " + names(trial.Set)
+	return "with " + trial.Set.Text()
 }
 
 // Tried is a line about a trial that is over.
@@ -193,7 +193,7 @@ func verified(s profile.Summary) string {
 			}
 		}
 		if !set.Empty() {
-			parts = append(parts, strings.TrimPrefix(string(verdict), "proved ")+": "+names(set))
+			parts = append(parts, strings.TrimPrefix(string(verdict), "proved ")+": "+set.Text())
 		}
 	}
 	return strings.Join(parts, "; ")
@@ -211,7 +211,7 @@ func outdated(s profile.Summary) string {
 	case s.Proof.Works && s.SeveralBuilds:
 		reason, remedy = "it is of one build of the image, and several were observed", "take the profile of that one alone"
 	case s.Proof.Works:
-		reason = "more was observed than it tried: " + names(s.Untried())
+		reason = "more was observed than it tried: " + s.Untried().Text()
 	}
 	return fmt.Sprintf("what was verified %s is no proof of this list: %s; %s", s.Proof.Time.Format(time.DateOnly), reason, remedy)
 }

@@ -32,7 +32,6 @@ const callsShown = 3
 // String says what to do, and what that rests on. Names of files in it may hold any bytes,
 // unless those of the summary were made printable.
 func (s Substitute) String() string {
-	instead := strings.ReplaceAll(s.Instead.String(), ",", ", ")
 	do := s.Text
 	if len(s.Flags) > 0 {
 		do = dockerrun.Line(s.Flags) + ": " + do
@@ -41,7 +40,7 @@ func (s Substitute) String() string {
 	if len(seen) > callsShown {
 		seen = append(slices.Clone(seen[:callsShown]), "…")
 	}
-	return fmt.Sprintf("may do instead of %s: %s (seen: %s)", instead, do, strings.Join(seen, ", "))
+	return fmt.Sprintf("may do instead of %s: %s (seen: %s)", s.Instead.Text(), do, strings.Join(seen, ", "))
 }
 
 // rules each know one kind of substitute; false where it is none for this container.

@@ -128,7 +128,7 @@ func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 			mustExecute(t, slices.Concat([]string{"docker", "run", "--rm", "--name", name}, options, []string{"bb"}, sh(command))...)
 			use := l.of(name) // without an end of the watch
 			want := live.Use{
-				Schema: 1, Time: use.Time, Capability: use.Capability, Class: "required", Granted: granted, RawSocket: true,
+				Schema: 1, Time: use.Time, First: true, Count: 1, Capability: use.Capability, Class: "required", Granted: granted, RawSocket: true,
 				Family: socket.family, Call: socket.call, Site: use.Site, Stack: use.Stack, Reason: use.Reason,
 			}
 			if !granted {

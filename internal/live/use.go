@@ -24,7 +24,11 @@ type Use struct {
 	Time   time.Time `json:"time"`
 	// Whether it was found afterwards: it came faster than it could be told, or the first one of
 	// its kind did not matter.
-	Late      bool      `json:"late"`
+	Late bool `json:"late"`
+	// Whether it is the first of its way.
+	First bool `json:"first"`
+	// How many uses of its way it tells of: itself, and those since the one told before it.
+	Count     uint64    `json:"count"`
 	Container Container `json:"container"`
 	Process   Process   `json:"process"`
 
@@ -142,6 +146,8 @@ func uses(sight observe.Sight, check monitor.Check) []Use {
 			Schema:     schema,
 			Time:       check.First,
 			Late:       sight.Late,
+			First:      true,
+			Count:      1,
 			Container:  Container{ID: sight.ID},
 			Process:    process(sight),
 			Capability: meaning.capability,

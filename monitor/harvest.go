@@ -51,6 +51,37 @@ type harvestedCheck struct {
 // A container has ended when its cgroup is gone: a cgroup with tasks cannot be removed, and
 // no other gets its id, so nothing more is recorded of it.
 func (m *Monitor) Harvest() error {
+	return m.harvest(func(string) bool { return true }, func(gone map[uint64]*harvested) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		maps.Copy(m.harvested, gone)
+		return nil
+	})
+}
+
+// HandOver is like Harvest for those of the containers that are wanted, by the engine's ID,
+// but hands what was recorded of them to keep, and later Snapshots have it no more. It stays
+// in the kernel if keep fails, and may be handed over again if this process ends before
+// HandOver returns. keep must not call the Monitor.
+func (m *Monitor) HandOver(wanted func(id string) bool, keep func(Snapshot) error) error {
+	return m.harvest(wanted, func(gone map[uint64]*harvested) error {
+		ended := Snapshot{Hook: m.Hook(), Time: m.Now()}
+		symbols, err := m.currentSymbols()
+		if err != nil {
+			return err
+		}
+		if ended.Losses, err = m.losses(); err != nil {
+			return err
+		}
+		for cgroup, harvest := range gone {
+			ended.Containers = append(ended.Containers, m.harvestedContainer(symbols, cgroup, harvest))
+		}
+		return keep(ended)
+	})
+}
+
+// harvest takes the wanted containers that have ended out of the maps when keep has them.
+func (m *Monitor) harvest(wanted func(id string) bool, keep func(map[uint64]*harvested) error) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	if m.over() {
@@ -59,7 +90,7 @@ func (m *Monitor) Harvest() error {
 	if err := canWaitForPrograms(); err != nil {
 		return err
 	}
-	gone, err := m.gone()
+	gone, err := m.gone(wanted)
 	if err != nil || len(gone) == 0 {
 		return err
 	}
@@ -79,9 +110,11 @@ func (m *Monitor) Harvest() error {
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	maps.Copy(m.harvested, gone)
-	m.mu.Unlock()
+	if err := keep(gone); err != nil {
+		return err
+	}
+	// First, so that nothing is there twice for a process that takes the recording up:
+	// what is of no container it removes.
 	if err := remove(m.attached.maps.Containers, slices.Collect(maps.Keys(gone)), "containers"); err != nil {
 		return err
 	}
@@ -146,13 +179,16 @@ func (m *Monitor) grown(kind bpf.CapmonEventKind) {
 	}
 }
 
-// gone finds the containers whose cgroups are no more.
-func (m *Monitor) gone() (map[uint64]*harvested, error) {
+// gone finds the wanted containers whose cgroups are no more.
+func (m *Monitor) gone(wanted func(id string) bool) (map[uint64]*harvested, error) {
 	if root, err := m.cgroups.ID("/"); err != nil || root != 1 { // kernfs_create_root, fs/kernfs/dir.c
 		return nil, errors.Join(err, ErrNotAllCgroups)
 	}
 	gone := make(map[uint64]*harvested)
-	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, _ *bpf.CapmonContainer) {
+	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+		if !wanted(idOf(value)) {
+			return
+		}
 		gone[*cgroup] = &harvested{executions: make(map[bpf.CapmonExecutionKey]Execution)}
 	})
 	if err != nil {
@@ -259,4 +295,31 @@ func waitForPrograms() error {
 		return fmt.Errorf("waiting until no program runs that began before (membarrier): %w", errno)
 	}
 	return nil
+}
+
+// removeOrphans removes what a harvest has left that did not come to its end: entries of
+// containers that are no more in the map of containers, whose records have been handed on.
+// A container is entered there before anything is recorded of it.
+func (m *Monitor) removeOrphans() error {
+	var checks []bpf.CapmonCheckKey
+	var executions []bpf.CapmonExecutionKey
+	var calls []bpf.CapmonCallKey
+	var files []bpf.CapmonFileKey
+	known := make(map[uint64]bool)
+	err := errors.Join(
+		entries(m.attached.maps.Checks, "checks", func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { checks = append(checks, *key) }),
+		entries(m.attached.maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) {
+			executions = append(executions, *key)
+		}),
+		entries(m.attached.maps.Calls, "calls", func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { calls = append(calls, *key) }),
+		entries(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, _ *bpf.CapmonFileValue) { files = append(files, *key) }),
+		entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, _ *bpf.CapmonContainer) { known[*cgroup] = true }))
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		remove(m.attached.maps.Checks, slices.DeleteFunc(checks, func(key bpf.CapmonCheckKey) bool { return known[key.Container] }), "checks"),
+		remove(m.attached.maps.Executions, slices.DeleteFunc(executions, func(key bpf.CapmonExecutionKey) bool { return known[key.Container] }), "executions"),
+		remove(m.attached.maps.Calls, slices.DeleteFunc(calls, func(key bpf.CapmonCallKey) bool { return known[key.Container] }), "calls"),
+		remove(m.attached.maps.Files, slices.DeleteFunc(files, func(key bpf.CapmonFileKey) bool { return known[key.Container] }), "files"))
 }

@@ -3,6 +3,8 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -86,9 +88,12 @@ type attached struct {
 	maps     bpf.CapmonMaps
 	// Of the programs that can be preempted; see bpf/turn.h. Nil where none can.
 	understudies map[*ebpf.Program]*ebpf.Program
-	links        []link.Link
-	outcomes     bool
-	returns      []link.Link // on the end of system calls; none while nobody needs it
+	// named has all of them by the names that they have in C.
+	named    map[string]*ebpf.Program
+	links    []link.Link
+	outcomes bool
+	returns  []link.Link // on the end of system calls; none while nobody needs it
+	pins     *pins       // nil if the recording ends with this process
 }
 
 // programs is what all hooks are loaded from.
@@ -308,9 +313,21 @@ func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *
 			err = errors.Join(err, a.close())
 		}
 	}()
-	if err := collection.Assign(&a.maps); err != nil {
-		return nil, fmt.Errorf("loading: %w", err)
+	if err := a.take(collection); err != nil {
+		return nil, err
 	}
+	if err := begin(a.maps); err != nil {
+		return nil, err
+	}
+	return a, a.link()
+}
+
+// take takes the maps and programs out of what was loaded.
+func (a *attached) take(collection *ebpf.Collection) error {
+	if err := collection.Assign(&a.maps); err != nil {
+		return fmt.Errorf("loading: %w", err)
+	}
+	a.named = maps.Clone(collection.Programs)
 	a.programs = bpf.CapmonPrograms{
 		Forked:          collection.DetachProgram("forked"),
 		Executed:        collection.DetachProgram("executed"),
@@ -335,10 +352,17 @@ func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *
 		a.programs.PrctlFexit:      collection.DetachProgram("prctl_fexit_again"),
 		a.programs.Returned:        collection.DetachProgram("returned_again"),
 	}
-	if err := begin(a.maps); err != nil {
-		return nil, err
+	return nil
+}
+
+// namedMaps has all maps by the names that they have in C.
+func (a *attached) namedMaps() map[string]*ebpf.Map {
+	named := make(map[string]*ebpf.Map)
+	fields := reflect.ValueOf(a.maps)
+	for i := range fields.NumField() {
+		named[fields.Type().Field(i).Tag.Get("ebpf")] = fields.Field(i).Interface().(*ebpf.Map)
 	}
-	return a, a.link()
+	return named
 }
 
 // link attaches what follows processes first, so that no check comes from a task
@@ -397,9 +421,11 @@ func (a *attached) followReturns(wanted bool) (err error) {
 	wanted = (wanted || a.outcomes) && a.programs.Returned != nil
 	switch {
 	case wanted && a.returns == nil:
-		a.returns, err = a.tracing(a.programs.Returned)
-	case !wanted:
-		err = closeAll(a.returns)
+		if a.returns, err = a.tracing(a.programs.Returned); err == nil {
+			err = a.pins.addReturns(a.returns)
+		}
+	case !wanted && a.returns != nil:
+		err = errors.Join(a.pins.removeReturns(), closeAll(a.returns))
 		a.returns = nil
 	}
 	return err
@@ -473,10 +499,9 @@ func (a *attached) all() []*ebpf.Program {
 
 // detach stops recording; what was recorded stays readable until close.
 func (a *attached) detach() error {
-	var errs []error
-	errs = append(errs, closeAll(a.links), closeAll(a.returns))
-	a.links, a.returns = nil, nil
-	return errors.Join(errs...)
+	err := errors.Join(a.pins.remove(), closeAll(a.links), closeAll(a.returns))
+	a.links, a.returns, a.pins = nil, nil, nil
+	return err
 }
 
 func closeAll(links []link.Link) error {
@@ -487,8 +512,10 @@ func closeAll(links []link.Link) error {
 	return errors.Join(errs...)
 }
 
+// close frees what this process holds. A recording that is pinned goes on.
 func (a *attached) close() error {
-	err := a.detach()
+	err := errors.Join(closeAll(a.links), closeAll(a.returns))
+	a.links, a.returns = nil, nil
 	for _, understudy := range a.understudies {
 		err = errors.Join(err, understudy.Close())
 	}

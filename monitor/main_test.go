@@ -60,6 +60,10 @@ func asHelper(what string) int {
 		err = harvestInside()
 	case "start":
 		err = startAndTell()
+	case "record-pinned":
+		err = recordPinned(os.Args[1])
+	case "hand-over-pinned":
+		err = handOverPinned(os.Args[1], os.Args[2], os.Args[3])
 	default:
 		err = fmt.Errorf("no such process: %s", what)
 	}

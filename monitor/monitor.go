@@ -36,6 +36,10 @@ type Options struct {
 	// Outcomes: learn how the system calls end in which a check is refused. That costs
 	// every system call of the machine some 0.15 µs.
 	Outcomes bool
+	// Pins is a directory in the BPF file system (/sys/fs/bpf/…) where the recording is
+	// pinned: it goes on when this process ends, in whatever way, and a later Start with the
+	// same options takes it up. "" for a recording that ends with the process.
+	Pins string
 	// Walk: walk the kernel's stack at every check, and tell no call site from memory. It
 	// is slower and says the same.
 	Walk bool
@@ -43,6 +47,10 @@ type Options struct {
 
 // Monitor records until it is closed.
 type Monitor struct {
+	id       string    // unique among all recordings
+	start    time.Time // when the recording began
+	takenUp  bool      // from an earlier process
+	pins     *pins     // nil without Options.Pins
 	attached *attached
 	failed   []*HookError
 	clock    kernel.Clock
@@ -79,21 +87,64 @@ func Start(options Options) (*Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	hooks := Hooks()
-	if options.Hook != "" {
-		hooks = []Hook{options.Hook}
+	if options.Pins != "" {
+		err = m.beginPinned(programs)
+	} else {
+		err = m.begin(programs)
 	}
-	if m.attached, m.failed, err = attachFirst(hooks, programs, m.adopt); err != nil {
-		return nil, err
-	}
-	if err := m.adoptRest(m.clock.Now()); err != nil {
-		return nil, errors.Join(err, m.attached.close())
+	if err != nil {
+		return nil, errors.Join(err, m.pins.release())
 	}
 	if m.events, err = ringbuf.NewReader(m.attached.maps.Events); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the ring buffer: %w", err), m.attached.close())
+		return nil, errors.Join(fmt.Errorf("opening the ring buffer: %w", err), m.attached.close(), m.pins.release())
 	}
 	return m, nil
 }
+
+// begin begins a recording.
+func (m *Monitor) begin(programs programs) (err error) {
+	hooks := Hooks()
+	if programs.options.Hook != "" {
+		hooks = []Hook{programs.options.Hook}
+	}
+	if m.attached, m.failed, err = attachFirst(hooks, programs, m.adopt); err != nil {
+		return err
+	}
+	if err := m.adoptRest(m.clock.Now()); err != nil {
+		return errors.Join(err, m.attached.close())
+	}
+	m.id, m.start = newID(), m.Now()
+	return nil
+}
+
+// beginPinned takes a recording up that is pinned, or begins one and pins it.
+func (m *Monitor) beginPinned(programs programs) (err error) {
+	if m.pins, err = holdPins(programs.options.Pins); err != nil {
+		return err
+	}
+	if m.takenUp, err = m.pins.choose(programs.fingerprint()); err != nil {
+		return err
+	}
+	if m.takenUp {
+		return m.takeUp(m.pins, programs)
+	}
+	if err := m.begin(programs); err != nil {
+		return err
+	}
+	if err := m.pins.add(m.attached, m.newNote()); err != nil {
+		return errors.Join(err, m.attached.close())
+	}
+	return nil
+}
+
+// ID is the recording's, unique among all. One that is taken up keeps it.
+func (m *Monitor) ID() string { return m.id }
+
+// Began is when the recording began, which may have been in an earlier process.
+func (m *Monitor) Began() time.Time { return m.start }
+
+// TakenUp reports whether the recording was begun by an earlier process.
+func (m *Monitor) TakenUp() bool { return m.takenUp }
 
 // Holds reports whether a process runs in a container, known by its cgroup, now.
 func (m *Monitor) Holds(cgroup uint64, pid int) bool { return m.cgroups.Holds(cgroup, pid) }
@@ -217,7 +268,7 @@ func (m *Monitor) over() bool {
 // stopped reports whether the recording has ended. The caller holds mu.
 func (m *Monitor) stopped() bool { return !m.end.IsZero() }
 
-// Stop ends the recording. What was recorded can still be read.
+// Stop ends the recording, also one that is pinned. What was recorded can still be read.
 func (m *Monitor) Stop() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -231,7 +282,8 @@ func (m *Monitor) Stop() error {
 	return err
 }
 
-// Close ends the recording and frees everything; it may be called again.
+// Close ends the recording, unless it is pinned, and frees everything; it may be called
+// again.
 func (m *Monitor) Close() error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -241,5 +293,5 @@ func (m *Monitor) Close() error {
 		return nil
 	}
 	m.closed = true
-	return errors.Join(m.events.Close(), m.attached.close())
+	return errors.Join(m.events.Close(), m.attached.close(), m.pins.release())
 }

@@ -3,6 +3,8 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -60,6 +62,22 @@ func (m *Monitor) WatchCalls(calls []WatchedCall) error {
 		m.watches[index] = watch
 	}
 	return m.attached.followReturns(len(calls) > 0)
+}
+
+// WatchedCalls are those that are recorded.
+func (m *Monitor) WatchedCalls() []WatchedCall {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	named := make(map[string]WatchedCall)
+	for nr := range maxCalls {
+		for index, name := range map[int]string{nr: m.arch.SyscallName(nr), maxCalls + nr: m.arch.Compat().SyscallName(nr)} {
+			// clone3 is watched as clone.
+			if watch := m.watches[index]; watch != (bpf.CapmonCallWatch{}) && name != "clone3" {
+				named[name] = WatchedCall{name, watch.Masks}
+			}
+		}
+	}
+	return slices.Collect(maps.Values(named))
 }
 
 // watchTable lays the calls out by number, those of 32-bit programs behind the others.

@@ -38,6 +38,12 @@ func NewClock() (Clock, error) {
 	return clock, nil
 }
 
+// ClockOf is a clock that goes like another one, whose Boot is given.
+func ClockOf(boot time.Time) Clock { return Clock{boot} }
+
+// Boot is the wall time at which the kernel was booted, by this clock.
+func (c Clock) Boot() time.Time { return c.boot }
+
 // Time is the wall time of a stamp in nanoseconds since boot.
 func (c Clock) Time(ns uint64) time.Time {
 	return c.boot.Add(time.Duration(min(ns, math.MaxInt64)))

@@ -1,0 +1,232 @@
+package monitor
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// recordPinned records until it is killed.
+func recordPinned(pins string) error {
+	m, err := Start(Options{Pins: pins})
+	if err != nil {
+		return err
+	}
+	fmt.Println("recording", m.ID())
+	_, err = m.Next()
+	for err == nil {
+		_, err = m.Next()
+	}
+	return err
+}
+
+// handOverPinned hands over what was recorded of a container and is killed by itself in the
+// middle: before it is kept, or after it.
+func handOverPinned(pins, id, when string) error {
+	m, err := Start(Options{Pins: pins})
+	if err != nil {
+		return err
+	}
+	err = m.HandOver(func(other string) bool { return other == id }, func(s Snapshot) error {
+		if when == "before" {
+			return unix.Kill(os.Getpid(), unix.SIGKILL)
+		}
+		fmt.Println("kept", s.Containers[0].Made)
+		return nil
+	})
+	fmt.Println("removed")
+	return errors.Join(err, unix.Kill(os.Getpid(), unix.SIGKILL))
+}
+
+// pinsOf is a directory for pins that goes, with all that is in it, with the test.
+func pinsOf(t *testing.T) string {
+	t.Helper()
+	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("capmon-test-%d-%s", os.Getpid(), t.Name()))
+	t.Cleanup(func() {
+		if err := RemovePins(pins); err != nil {
+			t.Errorf("removing the pins: %v", err)
+		}
+		if _, err := os.Stat(pins); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the pins are still there: %v", err)
+		}
+	})
+	return pins
+}
+
+// killed records by another process while the function runs, and kills it. It returns the
+// recording's ID.
+func killed(t *testing.T, pins string, while func()) (recording string) {
+	t.Helper()
+	cmd := helper(t, "record-pinned", pins)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	while()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	return strings.TrimSpace(strings.TrimPrefix(line, "recording "))
+}
+
+func TestRecordingGoesOnWithoutItsProcess(t *testing.T) {
+	pins := pinsOf(t)
+	var id string
+	began := time.Now()
+	recording := killed(t, pins, func() {
+		id = launch(t, "bb", "sleep", "1000")
+		docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
+	})
+	docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
+	short := run(t, "bb", "probe", "setuid0") // nobody ever saw it run
+
+	m := start(t, Options{Pins: pins})
+	if !m.TakenUp() || m.ID() != recording || m.Began().Before(began) || m.Began().After(time.Now()) {
+		t.Errorf("taken up: %v, %s that began %v, wanted %s", m.TakenUp(), m.ID(), m.Began(), recording)
+	}
+	docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
+	c := find(t, m, id)
+	if got := total(setuidKind.of(c)); got != 15 || c.Existed || c.Started.Before(began) || c.Started.After(time.Now()) {
+		t.Errorf("counted %d checks, wanted 15; started %v, existed %v", got, c.Started, c.Existed)
+	}
+	if got := total(setuidKind.of(find(t, m, short))); got != 1 {
+		t.Errorf("of the one that nobody saw: counted %d checks, wanted 1", got)
+	}
+	lossless(t, snapshot(t, m))
+}
+
+func TestNothingIsCountedTwiceOrLostHoweverOftenItIsKilled(t *testing.T) {
+	pins := pinsOf(t)
+	id := launch(t, "bb", "sleep", "1000")
+	recording := killed(t, pins, func() {
+		docker(t, "exec", "-d", id, "sh", "-c", "probe repeat 1000000 setuid0; touch /tmp/done; sleep 1000")
+	})
+	for range 5 {
+		if now := killed(t, pins, func() {}); now != recording {
+			t.Errorf("recording %s was taken up as %s", recording, now)
+		}
+	}
+	m := start(t, Options{Pins: pins})
+	eventually(t, "all is done", func() bool {
+		return docker(t, "exec", id, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
+	})
+	if got := total(setuidKind.of(find(t, m, id))); got != 1000000 {
+		t.Errorf("counted %d checks, wanted 1000000", got)
+	}
+}
+
+// What is handed over is there once for who keeps it by recording and cgroup, whenever the
+// process that does it is killed.
+func TestHandOverThatIsKilled(t *testing.T) {
+	pins := pinsOf(t)
+	var id string
+	killed(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
+	docker(t, "rm", id)
+
+	for _, when := range []string{"before", "after"} {
+		out, err := helper(t, "hand-over-pinned", pins, id, when).Output()
+		if err == nil {
+			t.Fatalf("it was not killed: %s", out)
+		}
+		m := start(t, Options{Pins: pins})
+		found := runs(snapshot(t, m), id)
+		switch when {
+		case "before":
+			if len(out) > 0 || len(found) != 1 || total(setuidKind.of(found[0])) != 5 {
+				t.Errorf("killed before it was kept: %s, then %+v", out, found)
+			}
+		case "after":
+			if !strings.HasPrefix(string(out), "kept ") || !strings.HasSuffix(string(out), "removed\n") || len(found) != 0 {
+				t.Errorf("killed when it was kept: %s, then %+v", out, found)
+			}
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestOrphansOfAHandOverAreRemoved(t *testing.T) {
+	pins := pinsOf(t)
+	var id string
+	killed(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
+	docker(t, "rm", id)
+	m := start(t, Options{Pins: pins})
+	cgroup := find(t, m, id).Cgroup
+	// As a process leaves it that is killed between the removal of the container and of the rest.
+	if err := m.attached.maps.Containers.Delete(cgroup); err != nil {
+		t.Fatal(err)
+	}
+	inMap := func(m *Monitor) countedChecks {
+		checks, err := m.mappedChecks(func(other uint64) bool { return other == cgroup })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return checks
+	}
+	if len(inMap(m)) == 0 {
+		t.Fatal("there are no checks")
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, Options{Pins: pins})
+	if left := inMap(again); len(left) > 0 {
+		t.Errorf("these are left: %+v", left)
+	}
+}
+
+func TestStopEndsAPinnedRecording(t *testing.T) {
+	pins := pinsOf(t)
+	m := start(t, Options{Pins: pins})
+	id := launch(t, "bb", "sleep", "1000")
+	if err := m.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := find(t, m, id); got.Ended {
+		t.Error("what was recorded is gone")
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := start(t, Options{Pins: pins})
+	if again.TakenUp() || again.ID() == m.ID() {
+		t.Error("the recording went on")
+	}
+}
+
+func TestPinsAreOneProcessAtATime(t *testing.T) {
+	pins := pinsOf(t)
+	m := start(t, Options{Pins: pins})
+	if _, err := Start(Options{Pins: pins}); !errors.Is(err, ErrPinsHeld) {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := RemovePins(pins); !errors.Is(err, ErrPinsHeld) {
+		t.Errorf("removing them: %v", err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPinsNeedTheirFileSystem(t *testing.T) {
+	if _, err := Start(Options{Pins: filepath.Join(t.TempDir(), "pins")}); err == nil || !strings.Contains(err.Error(), "is not in a BPF file system") {
+		t.Errorf("%v", err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -132,8 +133,15 @@ type substituted struct {
 	Text             string
 }
 
+// foundPlace is what capmon says of where a path led when it came to look.
+var foundPlace = regexp.MustCompile(` \((?:[^()]*, )?(?:owner|not found afterwards)[^()]*\)`)
+
 // timeless is what two observations of one container have to agree in.
 func (s seen) timeless() seen {
+	s.Substitutes = slices.Clone(s.Substitutes)
+	for i := range s.Substitutes {
+		s.Substitutes[i].Text = foundPlace.ReplaceAllString(s.Substitutes[i].Text, "")
+	}
 	var cautions []string
 	for _, caution := range s.Cautions {
 		cautions = append(cautions, strings.ReplaceAll(caution, s.since(), "SINCE"))

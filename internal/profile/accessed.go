@@ -286,7 +286,11 @@ func (s Summary) FilesOf(uses []Use) (files []File, others bool) {
 	return files, others
 }
 
-// String names the file, and tells who may do what with it.
+// reowning are the system calls that change the owner or the mode of the file that they name:
+// what capmon finds there may be what it was before, or what they made of it.
+var reowning = []string{"chown", "chown32", "lchown", "lchown32", "fchownat", "chmod", "fchmodat", "fchmodat2"}
+
+// String names the file, and tells who may do what with it, unless the call is about that.
 func (f File) String() string {
 	if f.Path == "" {
 		return "a file that could not be named"
@@ -302,10 +306,17 @@ func (f File) String() string {
 			does = "may"
 		}
 		text += fmt.Sprintf(": %s (%s) %s not let user %d %s", quoted(f.Directory.Path), f.Directory.ownership(), does, f.User, f.Directory.Lacks)
-	case f.Found != nil && f.Found.Path != f.Path:
-		text += fmt.Sprintf(" (%s, %s)", quoted(f.Found.Path), f.Found.ownership())
 	case f.Found != nil:
-		text += fmt.Sprintf(" (%s)", f.Found.ownership())
+		var about []string
+		if f.Found.Path != f.Path {
+			about = append(about, quoted(f.Found.Path))
+		}
+		if !slices.Contains(reowning, f.Call) {
+			about = append(about, f.Found.ownership())
+		}
+		if len(about) > 0 {
+			text += " (" + strings.Join(about, ", ") + ")"
+		}
 	default:
 		text += " (not found afterwards)"
 	}

@@ -123,6 +123,22 @@ func TestALinkIsAnotherFileThanWhatItPointsTo(t *testing.T) {
 	}
 }
 
+// Whether capmon came to look before or after the change, it says the same.
+func TestWhatTheCallItselfChangesIsNotTold(t *testing.T) {
+	for want, call := range map[string]string{
+		"/data/f":                        "fchownat",
+		"/data/f (owner 6:6, mode 0600)": "fchown", // a descriptor's, as it was at the check
+	} {
+		use := monitor.FileUse{
+			Capability: capability.Chown, Granted: true, Call: call, Program: "chown", Naming: monitor.ByPath, Path: "/data/f", Count: 1,
+			Base: monitor.FileBase{File: monitor.FileID{Inode: 2}, Path: "/"},
+		}
+		if got := newFile(use, kernel.Way{File: file("/data/f", 6, 0o600)}).String(); got != want {
+			t.Errorf("%s: got %q, wanted %q", call, got, want)
+		}
+	}
+}
+
 // What was changed is gone with the container.
 func TestWhatIsFromTheImageIsNoMoreThanThat(t *testing.T) {
 	use := monitor.FileUse{

@@ -263,7 +263,7 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 	if name, renamed := o.known.names[id]; renamed {
 		o.rename(id, name)
 	}
-	if o.sights == nil {
+	if o.profiles() {
 		o.watch(info)
 	}
 	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))

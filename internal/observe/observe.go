@@ -4,10 +4,10 @@ package observe
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -18,6 +18,9 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
+// waitingLooks is how many files may wait to be looked at.
+const waitingLooks = 1024
+
 // Options of Start.
 type Options struct {
 	Monitor monitor.Options
@@ -26,9 +29,16 @@ type Options struct {
 	Log    *zap.Logger
 	// Sights is called for each kind of check that a workload makes for the first time, by
 	// several goroutines and soon: it must not wait. What was asked because memory changed
-	// its size may be missing. Files are then not looked at, nor system calls that seccomp
-	// locks, so that a Profile lacks them.
+	// its size may be missing. Without Keep, files are then not looked at, nor system calls
+	// that seccomp locks, so that a Profile lacks them.
 	Sights func(*Observer, Sight)
+	// Keep is for observations without end: it is called with what was recorded when Save
+	// is, and when room is needed in the kernel. What it has got of containers that have
+	// ended is forgotten if it returns nil. Of the same run it gets more each time.
+	Keep func(profile.Profile) error
+	// Earlier is what was kept by an earlier process whose recording may be pinned
+	// (monitor.Options.Pins).
+	Earlier profile.Profile
 }
 
 // Observer is an observation under way.
@@ -40,13 +50,15 @@ type Observer struct {
 	last        capability.Capability
 	viewer      string // the engine's view of the files, as a directory in /proc
 
-	sights  func(*Observer, Sight) // nil if nobody wants them
-	missed  uint64                 // events that the kernel left out, when it was last caught up on
-	missing sync.Mutex             // held while that is done
+	sights  func(*Observer, Sight)      // nil if nobody wants them
+	keep    func(profile.Profile) error // nil if all is kept here
+	missed  uint64                      // events that the kernel left out, when it was last caught up on
+	missing sync.Mutex                  // held while that is done
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 	asking chan struct{} // holds one for each question to the engine under way
+	looks  chan func()   // at files, while sights have precedence
 	// settled is closed, by settle, when the engine has told of those that run already.
 	settled chan struct{}
 	settle  func()
@@ -56,8 +68,10 @@ type Observer struct {
 
 	mu    sync.Mutex
 	known knowledge
-	files map[profile.Program]kernel.FileCapabilities
-	ways  map[profile.Named]kernel.Way
+	// waiting has since when a container that has ended waits for the engine's word.
+	waiting map[string]time.Time
+	files   map[profile.Program]kernel.FileCapabilities
+	ways    map[profile.Named]kernel.Way
 	// firsts are the first processes that were seen of containers, by their cgroups.
 	firsts map[uint64]int
 	// paths are those of executed files, if sights is there.
@@ -87,14 +101,17 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		engine:      options.Engine,
 		log:         options.Log,
 		sights:      options.Sights,
-		observation: profile.Observation{ID: rand.Text(), Kernel: release, Start: m.Now()},
+		keep:        options.Keep,
+		observation: profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
 		last:        capability.Capability(last),
 		viewer:      kernel.Viewer(0), // our own
 		cancel:      cancel,
 		asking:      make(chan struct{}, questions),
+		looks:       make(chan func(), waitingLooks),
 		settled:     make(chan struct{}),
 		flushed:     make(chan struct{}),
 		known:       newKnowledge(),
+		waiting:     make(map[string]time.Time),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
 		ways:        make(map[profile.Named]kernel.Way),
 		firsts:      make(map[uint64]int),
@@ -113,10 +130,12 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
 	}
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
+	o.takeUp(options.Earlier)
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoom(ctx))
 	if o.sights != nil {
 		o.done.Go(o.followMissed(ctx))
+		o.done.Go(o.lookBeside(ctx))
 	}
 	if o.engine != nil {
 		o.done.Go(o.followEngine(ctx))
@@ -141,18 +160,56 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				continue
 			}
 			switch {
-			case o.sights != nil && event.Check != nil:
-				o.see(event)
-			case o.sights != nil && event.Execution != nil:
-				o.notePath(event.Cgroup, *event.Execution)
-			case o.sights != nil && event.File != nil:
+			case event.Check != nil:
+				if o.sights != nil {
+					o.see(event)
+				}
 			case event.Execution != nil:
-				o.first(event.Cgroup, int(event.PID))
-				o.examine(event.ID, event.Cgroup, *event.Execution)
+				if o.sights != nil {
+					o.notePath(event.Cgroup, *event.Execution)
+				}
+				o.look(event)
 			case event.File != nil:
-				o.find(event.ID, event.Cgroup, *event.File)
-			case event.Check == nil && event.ID != "" && o.engine != nil:
+				o.look(event)
+			case event.ID != "" && o.engine != nil:
 				o.learnSoon(ctx, event.ID)
+			}
+		}
+	}
+}
+
+// look looks at the file that an event tells of, if profiles are wanted: at once, or where
+// somebody waits for sights, beside them. What is too much then is left to the next Profile.
+func (o *Observer) look(event monitor.Event) {
+	looking := func() {
+		if event.File != nil {
+			o.find(event.ID, event.Cgroup, *event.File)
+			return
+		}
+		o.first(event.Cgroup, int(event.PID))
+		o.examine(event.ID, event.Cgroup, *event.Execution)
+	}
+	switch {
+	case !o.profiles():
+	case o.sights == nil:
+		looking()
+	default:
+		select {
+		case o.looks <- looking:
+		default:
+		}
+	}
+}
+
+// lookBeside does what look has left.
+func (o *Observer) lookBeside(ctx context.Context) func() {
+	return func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case looking := <-o.looks:
+				looking()
 			}
 		}
 	}
@@ -169,7 +226,7 @@ func (o *Observer) makeRoom(ctx context.Context) func() {
 				return
 			case <-o.monitor.Crowded():
 			}
-			err := o.monitor.Harvest()
+			err := o.makeRoomBy()
 			if err != nil && !told {
 				o.log.Warn("what ended containers recorded stays in the kernel, and may leave no room for others (--max-checks, --max-containers)", zap.Error(err))
 				told = true
@@ -185,13 +242,21 @@ func (o *Observer) Profile() (profile.Profile, error) {
 	if err != nil {
 		return profile.Profile{}, fmt.Errorf("reading what was recorded: %w", err)
 	}
+	return o.profileOf(snapshot), nil
+}
+
+// profileOf adds to what was recorded what else is known.
+func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	o.examineRest(snapshot.Containers)
 	o.findRest(snapshot.Containers)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	sources := profile.Sources{Infos: o.known.infos, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways, Watched: o.watches.since, Last: o.last}
-	return profile.New(profile.Record(snapshot, o.observation, sources)...), nil
+	return profile.New(profile.Record(snapshot, o.observation, sources)...)
 }
+
+// profiles reports whether a Profile is wanted, and not sights alone.
+func (o *Observer) profiles() bool { return o.sights == nil || o.keep != nil }
 
 // Hook tells how the kernel is being listened to.
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }

@@ -51,7 +51,9 @@ func (o *Observer) watch(info container.Info) {
 		o.log.Warn("watching system calls that are allowed only with a capability", zap.Error(err))
 		return
 	}
-	o.watches.since[info.ID] = o.monitor.Now()
+	if _, before := o.watches.since[info.ID]; !before { // by an earlier process
+		o.watches.since[info.ID] = o.monitor.Now()
+	}
 }
 
 // unwatch ends that with the last container that it was for. The caller holds mu.

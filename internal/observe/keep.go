@@ -1,0 +1,116 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+// nameless is how long the record of a container that has ended waits in the kernel for the
+// engine to tell who it was.
+const nameless = 5 * time.Minute
+
+// Save hands all that was recorded to Options.Keep, and forgets what it has kept of containers
+// that have ended. What it did not keep is handed on again the next time.
+func (o *Observer) Save(ctx context.Context) error {
+	if err := o.catchUp(ctx); err != nil {
+		return err
+	}
+	if err := o.handOver(o.isTold); err != nil {
+		return err
+	}
+	p, err := o.Profile()
+	if err != nil {
+		return err
+	}
+	return o.keep(p)
+}
+
+// isTold reports whether the engine has told who a container is that has ended, or will not.
+func (o *Observer) isTold(id string) bool {
+	if o.engine == nil || o.Answered(id) {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	since, waiting := o.waiting[id]
+	if !waiting {
+		since = time.Now()
+		o.waiting[id] = since
+	}
+	return time.Since(since) > nameless
+}
+
+// handOver hands on what was recorded of the wanted containers that have ended, whose
+// record then leaves the kernel.
+func (o *Observer) handOver(wanted func(id string) bool) error {
+	var kept []monitor.Container
+	err := o.monitor.HandOver(wanted, func(ended monitor.Snapshot) error {
+		if err := o.keep(o.profileOf(ended)); err != nil {
+			return fmt.Errorf("keeping what was recorded: %w", err)
+		}
+		kept = ended.Containers
+		return nil
+	})
+	if errors.Is(err, monitor.ErrClosed) {
+		return nil
+	}
+	o.forget(kept)
+	return err
+}
+
+// makeRoomBy has what ended containers recorded kept, without waiting for the engine: the
+// maps may soon be full.
+func (o *Observer) makeRoomBy() error {
+	if o.keep == nil {
+		return o.monitor.Harvest()
+	}
+	return o.handOver(func(string) bool { return true })
+}
+
+// forget frees what is known of containers that have ended. They may be started again: then
+// the engine tells anew.
+func (o *Observer) forget(ended []monitor.Container) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	gone := make(map[uint64]bool)
+	for _, c := range ended {
+		gone[c.Cgroup] = true
+		delete(o.known.infos, c.ID)
+		delete(o.known.names, c.ID)
+		delete(o.known.failures, c.ID)
+		delete(o.waiting, c.ID)
+		delete(o.firsts, c.Cgroup)
+	}
+	maps.DeleteFunc(o.files, func(program profile.Program, _ kernel.FileCapabilities) bool { return gone[program.Cgroup] })
+	maps.DeleteFunc(o.paths, func(program profile.Program, _ string) bool { return gone[program.Cgroup] })
+	maps.DeleteFunc(o.ways, func(named profile.Named, _ kernel.Way) bool { return gone[named.Cgroup] })
+}
+
+// takeUp goes on where an earlier process left off, whose last word is given.
+func (o *Observer) takeUp(earlier profile.Profile) {
+	if !o.monitor.TakenUp() {
+		return
+	}
+	for _, call := range o.monitor.WatchedCalls() {
+		o.watches.calls[call.Name] = call
+	}
+	for _, run := range earlier.Runs {
+		if run.Observation.ID != o.observation.ID || run.Unwatched != nil {
+			continue
+		}
+		since := run.Since()
+		if known, ok := o.watches.since[run.Container.ID]; !ok || since.After(known) {
+			o.watches.since[run.Container.ID] = since
+		}
+	}
+	o.log.Debug("took a recording up", zap.String("recording", o.observation.ID))
+}

@@ -201,6 +201,8 @@ static __always_inline struct look *begin_look(__u32 slot)
 	if (plain(task)->flags & PF_KTHREAD)
 		return NULL;
 	__u64 id = container_of_task(task);
+	if (!recording)
+		return NULL;
 	struct look *look = id ? bpf_map_lookup_elem(&looks, &slot) : NULL;
 	if (!look)
 		return NULL;

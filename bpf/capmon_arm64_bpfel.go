@@ -583,6 +583,7 @@ type CapmonVariableSpecs struct {
 	NamespaceType   *ebpf.VariableSpec `ebpf:"namespace_type"`
 	NamingType      *ebpf.VariableSpec `ebpf:"naming_type"`
 	PhaseType       *ebpf.VariableSpec `ebpf:"phase_type"`
+	Recording       *ebpf.VariableSpec `ebpf:"recording"`
 	Settings        *ebpf.VariableSpec `ebpf:"settings"`
 	SubjectType     *ebpf.VariableSpec `ebpf:"subject_type"`
 	WatchKindType   *ebpf.VariableSpec `ebpf:"watch_kind_type"`
@@ -680,6 +681,7 @@ type CapmonVariables struct {
 	NamespaceType   *ebpf.Variable `ebpf:"namespace_type"`
 	NamingType      *ebpf.Variable `ebpf:"naming_type"`
 	PhaseType       *ebpf.Variable `ebpf:"phase_type"`
+	Recording       *ebpf.Variable `ebpf:"recording"`
 	Settings        *ebpf.Variable `ebpf:"settings"`
 	SubjectType     *ebpf.Variable `ebpf:"subject_type"`
 	WatchKindType   *ebpf.Variable `ebpf:"watch_kind_type"`

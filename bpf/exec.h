@@ -58,6 +58,8 @@ static __always_inline bool may_raise(struct task_struct *task, struct file *fil
 /* Records what the current task, a workload's, has just executed. */
 __noinline int executed_file(__u64 container)
 {
+	if (!recording)
+		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
 	__u64 now = bpf_ktime_get_boot_ns();

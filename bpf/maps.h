@@ -9,6 +9,10 @@ volatile const struct config settings;
 volatile const struct call_rule call_rules[CALL_MAX];
 volatile const struct call_rule compat_rules[CALL_MAX]; /* of 32-bit system calls */
 
+/* 0: nothing is counted here. By this a later capmon, whose maps are laid out otherwise, takes
+ * over at one moment. Alone in its section, so that any version finds it. */
+volatile __u32 recording SEC(".data.recording") = 1;
+
 /* Every kind of check with its counts: what user space reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

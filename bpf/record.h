@@ -3,6 +3,10 @@
  * What crosses the border between kernel and user space: keys and values of
  * the maps, events, counters, configuration. bpf2go makes the Go types from
  * these, so nothing here is written twice.
+ *
+ * A capmon takes over what another version has recorded, by the names of the fields
+ * (monitor/inherit.go). A field whose meaning changes has to change its name, too; where one goes,
+ * or shrinks, nothing can be taken over. Counters keep their numbers.
  */
 #ifndef CAPMON_RECORD_H
 #define CAPMON_RECORD_H

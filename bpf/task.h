@@ -131,7 +131,8 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 	if (!container || (existed && container->workload_ns))
 		return; /* user space counted the processes that were there */
 	container->last_ns = now;
-	__sync_fetch_and_add(&container->processes, 1);
+	if (recording)
+		__sync_fetch_and_add(&container->processes, 1);
 	if (container->workload_ns)
 		return;
 	const struct cred *cred = plain(task)->real_cred;

@@ -44,7 +44,7 @@ static __always_inline void record_call(struct call_key *key, __u32 uid)
 static __always_inline void watched_call(struct task_struct *task, struct call *call, long result)
 {
 	struct call_watch *watch = watch_of(call);
-	if (!watch || (watch->kind != WATCH_CALL && !result))
+	if (!recording || !watch || (watch->kind != WATCH_CALL && !result))
 		return;
 	__u64 id = container_of_task(task);
 	if (!id)

@@ -63,7 +63,7 @@ func (m *Monitor) adoptContainer(maps bpf.CapmonMaps, cgroup string) error {
 		return err
 	}
 	m.adopted[id] = true
-	return enter(maps, id, m.found(first), path.Base(cgroup))
+	return enter(maps, id, m.found(id, first), path.Base(cgroup))
 }
 
 func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
@@ -75,7 +75,7 @@ func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
 	if err != nil || !ok {
 		return err
 	}
-	value := m.found(first)
+	value := m.found(id, first)
 	// A check may have entered it a moment ago, but with the user namespace of the
 	// task that made it, which need not be the container's.
 	var known bpf.CapmonContainer
@@ -91,8 +91,15 @@ func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
 	return enter(m.attached.maps, id, value, path.Base(cgroup))
 }
 
-// found is what there is to record of a container whose first process is known.
-func (m *Monitor) found(first process) bpf.CapmonContainer {
+// found is what there is to record of a container whose first process is known. If that was
+// inherited it is as it was, with nothing counted.
+func (m *Monitor) found(id uint64, first process) bpf.CapmonContainer {
+	if earlier, ok := m.inherited.containers[id]; ok {
+		earlier.Processes, earlier.Lost, earlier.Used, earlier.Kept = 0, 0, 0, 0
+		clear(earlier.Files[:])
+		clear(earlier.Unlisted[:])
+		return earlier
+	}
 	now := m.clock.Now()
 	return bpf.CapmonContainer{
 		FirstNs:    now,

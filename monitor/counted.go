@@ -31,6 +31,7 @@ func (m *Monitor) countedChecks(wanted func(cgroup uint64) bool) (counted counte
 			return nil, false, err
 		}
 		if moved := counted.add(wanted, before, after); !moved || try == patience {
+			m.inherited.addTo(counted, wanted)
 			return counted, !moved, nil
 		}
 		before = after

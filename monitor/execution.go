@@ -2,10 +2,13 @@ package monitor
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
@@ -41,7 +44,7 @@ type Execution struct {
 
 func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
 	executions := make(map[uint64][]Execution)
-	err := entries(m.attached.maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
+	err := m.eachExecution(func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
 		executions[key.Container] = append(executions[key.Container], m.newExecution(key, value))
 	})
 	return executions, err
@@ -59,7 +62,11 @@ func (m *Monitor) execution(key bpf.CapmonExecutionKey) (*Execution, error) {
 		return &execution, nil
 	}
 	var value bpf.CapmonExecutionValue
-	if err := m.attached.maps.Executions.Lookup(&key, &value); err != nil {
+	err := m.attached.maps.Executions.Lookup(&key, &value)
+	if errors.Is(err, ebpf.ErrKeyNotExist) { // it has been handed over
+		return nil, nil
+	}
+	if err != nil {
 		return nil, fmt.Errorf("looking an execution up: %w", err)
 	}
 	execution := m.newExecution(&key, &value)

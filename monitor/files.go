@@ -215,7 +215,7 @@ func fileRuleOf(name string) bpf.CapmonFileRule {
 
 func (m *Monitor) readFiles(symbols *kernel.Symbols) (map[uint64][]FileUse, error) {
 	files := make(map[uint64][]FileUse)
-	err := entries(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
+	err := m.eachFile(func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
 		files[key.Container] = append(files[key.Container], m.fileUse(symbols, key, value))
 	})
 	return files, err

@@ -94,6 +94,12 @@ func (m *Monitor) harvest(wanted func(id string) bool, keep func(map[uint64]*har
 	if err != nil || len(gone) == 0 {
 		return err
 	}
+	for cgroup := range gone {
+		if len(gone) <= handedMax {
+			break
+		}
+		delete(gone, cgroup) // the next time
+	}
 	checks, exact, err := m.harvestChecks(gone)
 	if err != nil || !exact { // some counts are just moving: another time
 		return err
@@ -113,9 +119,7 @@ func (m *Monitor) harvest(wanted func(id string) bool, keep func(map[uint64]*har
 	if err := keep(gone); err != nil {
 		return err
 	}
-	// First, so that nothing is there twice for a process that takes the recording up:
-	// what is of no container it removes.
-	if err := remove(m.attached.maps.Containers, slices.Collect(maps.Keys(gone)), "containers"); err != nil {
+	if err := m.leave(gone); err != nil {
 		return err
 	}
 	// Who still counts from memory for one of them began before it was removed.
@@ -127,6 +131,50 @@ func (m *Monitor) harvest(wanted func(id string) bool, keep func(map[uint64]*har
 		remove(m.attached.maps.Executions, executions, "executions"),
 		remove(m.attached.maps.Calls, calls, "calls"),
 		remove(m.attached.maps.Files, files, "files"))
+}
+
+// leave removes containers from the map of containers. From when it has begun a process that
+// takes the recording up does so, too: what is kept elsewhere is never there twice or in part.
+func (m *Monitor) leave(gone map[uint64]*harvested) error {
+	cgroups := slices.Collect(maps.Keys(gone))
+	if m.attached.handed != nil {
+		for some := range slices.Chunk(cgroups, entriesAtOnce) {
+			if _, err := m.attached.handed.BatchUpdate(some, make([]uint8, len(some)), nil); err != nil {
+				return fmt.Errorf("noting which containers have been handed over: %w", err)
+			}
+		}
+	}
+	return m.removeContainers(cgroups)
+}
+
+// removeContainers removes those from the map that have been handed over, and what was
+// inherited of them.
+func (m *Monitor) removeContainers(cgroups []uint64) error {
+	set := make(map[uint64]bool)
+	for _, cgroup := range cgroups {
+		set[cgroup] = true
+	}
+	err := remove(m.attached.maps.Containers, cgroups, "containers")
+	if err == nil && m.pins != nil {
+		err = m.inherited.forget(set, m.pins.discard)
+	}
+	if err == nil && m.attached.handed != nil {
+		err = remove(m.attached.handed, cgroups, "containers that have been handed over")
+	}
+	return err
+}
+
+// finishHandOver removes what a process had handed over that ended before it could remove it.
+func (m *Monitor) finishHandOver() error {
+	var cgroups []uint64
+	err := entries(m.attached.handed, "containers that have been handed over", func(cgroup *uint64, _ *uint8) { cgroups = append(cgroups, *cgroup) })
+	if err == nil {
+		err = m.removeContainers(cgroups)
+	}
+	if err == nil {
+		err = m.removeOrphans()
+	}
+	return err
 }
 
 // harvestedContainer is what Snapshot tells of one.
@@ -185,7 +233,7 @@ func (m *Monitor) gone(wanted func(id string) bool) (map[uint64]*harvested, erro
 		return nil, errors.Join(err, ErrNotAllCgroups)
 	}
 	gone := make(map[uint64]*harvested)
-	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+	err := m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
 		if !wanted(idOf(value)) {
 			return
 		}
@@ -207,7 +255,7 @@ func (m *Monitor) gone(wanted func(id string) bool) (map[uint64]*harvested, erro
 	}
 	// Only now is what was recorded of them final: some have ended during the walk.
 	for id, harvest := range gone {
-		if err := m.attached.maps.Containers.Lookup(id, &harvest.value); err != nil {
+		if err := m.lookUpContainer(id, &harvest.value); err != nil {
 			return nil, fmt.Errorf("looking a container up that has ended: %w", err)
 		}
 	}
@@ -228,7 +276,7 @@ func (m *Monitor) harvestChecks(gone map[uint64]*harvested) (keys []bpf.CapmonCh
 }
 
 func (m *Monitor) harvestExecutions(gone map[uint64]*harvested) (keys []bpf.CapmonExecutionKey, err error) {
-	err = entries(m.attached.maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
+	err = m.eachExecution(func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.executions[*key] = m.newExecution(key, value)
@@ -238,7 +286,7 @@ func (m *Monitor) harvestExecutions(gone map[uint64]*harvested) (keys []bpf.Capm
 }
 
 func (m *Monitor) harvestCalls(gone map[uint64]*harvested) (keys []bpf.CapmonCallKey, err error) {
-	err = entries(m.attached.maps.Calls, "calls", func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
+	err = m.eachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.calls = append(from.calls, m.watchedCall(key, value))
@@ -248,7 +296,7 @@ func (m *Monitor) harvestCalls(gone map[uint64]*harvested) (keys []bpf.CapmonCal
 }
 
 func (m *Monitor) harvestFiles(gone map[uint64]*harvested) (keys []bpf.CapmonFileKey, err error) {
-	err = entries(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
+	err = m.eachFile(func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.files = append(from.files, harvestedFile{*key, *value})
@@ -257,12 +305,17 @@ func (m *Monitor) harvestFiles(gone map[uint64]*harvested) (keys []bpf.CapmonFil
 	return keys, err
 }
 
-// remove takes entries out of a map.
+// remove takes entries out of a map, those that are there.
 func remove[K any](m *ebpf.Map, keys []K, what string) error {
-	for some := range slices.Chunk(keys, entriesAtOnce) {
-		if _, err := m.BatchDelete(some, nil); err != nil {
+	for len(keys) > 0 {
+		some := keys[:min(entriesAtOnce, len(keys))]
+		n, err := m.BatchDelete(some, nil)
+		if errors.Is(err, ebpf.ErrKeyNotExist) { // as of what was inherited
+			n++
+		} else if err != nil {
 			return fmt.Errorf("making room in the map of %s: %w", what, err)
 		}
+		keys = keys[n:]
 	}
 	return nil
 }

@@ -94,6 +94,8 @@ type attached struct {
 	outcomes bool
 	returns  []link.Link // on the end of system calls; none while nobody needs it
 	pins     *pins       // nil if the recording ends with this process
+	gate     *ebpf.Map   // whether anything is counted
+	handed   *ebpf.Map   // see Monitor.harvest; nil without pins
 }
 
 // programs is what all hooks are loaded from.
@@ -101,6 +103,7 @@ type programs struct {
 	types    *btf.Spec
 	options  Options
 	settings bpf.CapmonConfig
+	idle     bool // nothing is counted before setGate
 	// Rules by number, of this architecture's calls and of its 32-bit programs'.
 	calls, compat              [maxCalls]bpf.CapmonCallRule
 	fileCalls, compatFileCalls [maxCalls]bpf.CapmonFileRule
@@ -148,6 +151,11 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		spec.Variables["compat_file_rules"].Set(p.compatFileCalls),
 	); err != nil {
 		return nil, fmt.Errorf("configuring the programs: %w", err)
+	}
+	if p.idle {
+		if err := spec.Variables["recording"].Set(uint32(0)); err != nil {
+			return nil, fmt.Errorf("configuring the programs: %w", err)
+		}
 	}
 	if p.options.MaxChecks != 0 {
 		spec.Maps["checks"].MaxEntries = p.options.MaxChecks
@@ -327,6 +335,7 @@ func (a *attached) take(collection *ebpf.Collection) error {
 	if err := collection.Assign(&a.maps); err != nil {
 		return fmt.Errorf("loading: %w", err)
 	}
+	a.gate = collection.DetachMap(gateMap)
 	a.named = maps.Clone(collection.Programs)
 	a.programs = bpf.CapmonPrograms{
 		Forked:          collection.DetachProgram("forked"),
@@ -519,5 +528,5 @@ func (a *attached) close() error {
 	for _, understudy := range a.understudies {
 		err = errors.Join(err, understudy.Close())
 	}
-	return errors.Join(err, a.programs.Close(), a.maps.Close())
+	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.gate.Close(), a.handed.Close())
 }

@@ -58,6 +58,8 @@ type Monitor struct {
 	cgroups  kernel.Cgroups
 	events   *ringbuf.Reader
 
+	inherited inherited // from recordings of other versions
+
 	adopted map[uint64]bool // the cgroups of containers that ran before anything was recorded
 
 	crowded chan struct{}
@@ -128,13 +130,44 @@ func (m *Monitor) beginPinned(programs programs) (err error) {
 	if m.takenUp {
 		return m.takeUp(m.pins, programs)
 	}
-	if err := m.begin(programs); err != nil {
+	what, err := m.expectations()
+	if err != nil {
 		return err
 	}
-	if err := m.pins.add(m.attached, m.newNote()); err != nil {
-		return errors.Join(err, m.attached.close())
+	programs.idle = what != nil
+	if err := m.begin(programs); err != nil {
+		return errors.Join(err, m.inherited.close())
+	}
+	if what != nil {
+		m.id, m.start = what.ID, what.Start
+	}
+	err = m.pins.add(m.attached, m.newNote())
+	if err == nil {
+		err = errors.Join(m.inherited.close(), m.finishSuccession())
+	}
+	if err != nil {
+		return errors.Join(err, m.inherited.close(), m.attached.close())
 	}
 	return nil
+}
+
+// expectations reads what there is to inherit while it is still growing, so that the
+// containers that run go on as they began. The note is nil if there is nothing.
+func (m *Monitor) expectations() (*note, error) {
+	before, err := m.pins.predecessor()
+	if err != nil || before == "" {
+		return nil, err
+	}
+	what, err := readNote(before)
+	if err != nil {
+		return nil, err
+	}
+	m.inherited = newInherited()
+	if err := m.inherited.read(before); err != nil {
+		return nil, fmt.Errorf("reading what another version of capmon has recorded in %s (serve it with that version, or remove it): %w", before, err)
+	}
+	m.clock = kernel.ClockOf(what.Boot)
+	return &what, nil
 }
 
 // ID is the recording's, unique among all. One that is taken up keeps it.
@@ -293,5 +326,5 @@ func (m *Monitor) Close() error {
 		return nil
 	}
 	m.closed = true
-	return errors.Join(m.events.Close(), m.attached.close(), m.pins.release())
+	return errors.Join(m.events.Close(), m.inherited.close(), m.attached.close(), m.pins.release())
 }

@@ -30,6 +30,7 @@ const (
 	linkPins    = "links"   // in the order of attached.links
 	returnPins  = "returns" // in that of attached.returns
 	notePin     = "note"    // a map, of what only user space needs
+	handedPin   = "handed"  // a map, of the containers that have just been handed over
 )
 
 // draft is the directory of a recording that is not whole: it is being pinned, or has ended.
@@ -50,7 +51,12 @@ type note struct {
 	Hook  Hook      `json:"hook"`
 	Start time.Time `json:"start"`
 	Boot  time.Time `json:"boot"` // of the clock
+	// Skipped counts the runs that the kernel left out of programs that are gone.
+	Skipped uint64 `json:"skipped,omitempty"`
 }
+
+// handedMax is how many containers are handed over at once.
+const handedMax = 4096
 
 // noteSize is how many bytes a note may take.
 const noteSize = 512
@@ -154,6 +160,12 @@ func (p *pins) add(a *attached, what note) error {
 		}
 	}
 	err := errors.Join(p.addNote(what), pinAll(filepath.Join(p.draft(), linkPins), a.links), pinAll(filepath.Join(p.draft(), returnPins), a.returns))
+	if err == nil {
+		err = a.gate.Pin(filepath.Join(p.draft(), gatePin))
+	}
+	if err == nil {
+		err = a.addHanded(filepath.Join(p.draft(), handedPin))
+	}
 	for name, m := range a.namedMaps() {
 		err = errors.Join(err, m.Pin(filepath.Join(p.draft(), mapPins, name)))
 	}
@@ -170,6 +182,15 @@ func (p *pins) add(a *attached, what note) error {
 	return nil
 }
 
+// addHanded makes the map of containers that have just been handed over.
+func (a *attached) addHanded(pin string) (err error) {
+	a.handed, err = ebpf.NewMap(&ebpf.MapSpec{Name: handedPin, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: handedMax})
+	if err != nil {
+		return err
+	}
+	return a.handed.Pin(pin)
+}
+
 func pinAll(directory string, links []link.Link) error {
 	for i, l := range links {
 		if err := l.Pin(filepath.Join(directory, fmt.Sprintf("%02d", i))); err != nil {
@@ -181,6 +202,15 @@ func pinAll(directory string, links []link.Link) error {
 
 // addNote keeps the note in a map: the BPF file system has no other files.
 func (p *pins) addNote(what note) error {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: notePin, Type: ebpf.Array, KeySize: 4, ValueSize: noteSize, MaxEntries: 1})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return errors.Join(m.Pin(filepath.Join(p.draft(), notePin)), writeNote(p.draft(), what))
+}
+
+func writeNote(directory string, what note) error {
 	text, err := json.Marshal(what)
 	if err != nil {
 		return err
@@ -188,15 +218,15 @@ func (p *pins) addNote(what note) error {
 	if len(text) > noteSize {
 		return fmt.Errorf("a note of %d bytes", len(text))
 	}
-	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: notePin, Type: ebpf.Array, KeySize: 4, ValueSize: noteSize, MaxEntries: 1})
+	m, err := ebpf.LoadPinnedMap(filepath.Join(directory, notePin), nil)
 	if err != nil {
-		return err
+		return fmt.Errorf("opening the note of a pinned recording: %w", err)
 	}
 	defer m.Close()
 	if err := m.Put(uint32(0), append(text, make([]byte, noteSize-len(text))...)); err != nil {
-		return err
+		return fmt.Errorf("writing the note of a pinned recording: %w", err)
 	}
-	return m.Pin(filepath.Join(p.draft(), notePin))
+	return nil
 }
 
 func readNote(directory string) (what note, err error) {
@@ -232,7 +262,12 @@ func (p *pins) load(a *attached) (err error) {
 		}),
 		eachPin(p.directory, linkPins, loadLink(&a.links)),
 		eachPin(p.directory, returnPins, loadLink(&a.returns)))
+	for name, pin := range map[string]string{gateMap: gatePin, handedPin: handedPin} {
+		m, openErr := ebpf.LoadPinnedMap(filepath.Join(p.directory, pin), nil)
+		collection.Maps[name], err = m, errors.Join(err, openErr)
+	}
 	if err == nil {
+		a.handed = collection.DetachMap(handedPin)
 		err = a.take(collection)
 	}
 	if err != nil {
@@ -347,8 +382,12 @@ func (m *Monitor) takeUp(p *pins, options programs) error {
 			return errors.Join(fmt.Errorf("reading which system calls are recorded: %w", err), m.attached.close())
 		}
 	}
-	if err := m.removeOrphans(); err != nil {
-		return errors.Join(err, m.attached.close())
+	err = m.finishSuccession()
+	if err == nil {
+		err = m.finishHandOver()
+	}
+	if err != nil {
+		return errors.Join(err, m.inherited.close(), m.attached.close())
 	}
 	m.crowded <- struct{}{} // what filled the maps while nobody ran was told to nobody
 	return nil
@@ -361,3 +400,16 @@ func (m *Monitor) newNote() note {
 
 // newID is unique among all recordings.
 func newID() string { return rand.Text() }
+
+// finishSuccession takes over from the recording of another version, if there is one whose
+// place this one has not wholly taken, and reads what was inherited.
+func (m *Monitor) finishSuccession() error {
+	before, err := m.pins.predecessor()
+	if err == nil && before != "" {
+		err = m.succeed(before)
+	}
+	if err != nil {
+		return err
+	}
+	return m.inherit()
+}

@@ -120,7 +120,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	if err != nil {
 		return snapshot, err
 	}
-	err = entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+	err = m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
 		c := m.container(*cgroup, value, checks[*cgroup])
 		c.Executions = executions[*cgroup]
 		c.Calls = calls[*cgroup]
@@ -151,7 +151,7 @@ func (m *Monitor) IDs() ([]string, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	ids := make(map[string]bool)
-	err := entries(m.attached.maps.Containers, "containers", func(_ *uint64, value *bpf.CapmonContainer) { ids[idOf(value)] = true })
+	err := m.eachContainer(func(_ *uint64, value *bpf.CapmonContainer) { ids[idOf(value)] = true })
 	for _, harvest := range m.harvested {
 		ids[idOf(&harvest.value)] = true
 	}
@@ -235,7 +235,7 @@ func (m *Monitor) losses() (Losses, error) {
 	}
 	skipped, err := m.attached.missed()
 	// These are more where an understudy was attached first.
-	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
+	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER]-m.inherited.counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
 		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
@@ -246,7 +246,7 @@ func (m *Monitor) losses() (Losses, error) {
 		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_SITE],
 		Chains:     counters[bpf.CapmonCounterCOUNTER_CHAINS],
 		Verdicts:   counters[bpf.CapmonCounterCOUNTER_VERDICT],
-		Skipped:    skipped,
+		Skipped:    skipped + m.inherited.skipped,
 	}, err
 }
 
@@ -256,6 +256,7 @@ func (m *Monitor) counters() (sums [bpf.CapmonCounterCOUNTER_MAX]uint64, err err
 		if err := m.attached.maps.Counters.Lookup(uint32(which), &perCPU); err != nil {
 			return sums, fmt.Errorf("reading the counters of losses: %w", err)
 		}
+		sums[which] = m.inherited.counters[which]
 		for _, n := range perCPU {
 			sums[which] += n
 		}

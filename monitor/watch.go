@@ -111,7 +111,7 @@ func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.Capmo
 
 func (m *Monitor) readCalls() (map[uint64][]Call, error) {
 	calls := make(map[uint64][]Call)
-	err := entries(m.attached.maps.Calls, "system calls", func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
+	err := m.eachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
 		calls[key.Container] = append(calls[key.Container], m.watchedCall(key, value))
 	})
 	return calls, err

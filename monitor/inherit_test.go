@@ -1,0 +1,181 @@
+package monitor
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// otherLayout are changes that make another version of record.h: fields in another order, and
+// less memory. Sizes are the translators' tests'.
+var otherLayout = [][2]string{
+	{"	__u64 container; /* kernfs id of the container's topmost cgroup */\n	__u64 site[SITE_DEPTH];", "	__u64 site[SITE_DEPTH];\n	__u64 container;"},
+	{"struct check_value {\n	__u64 count;", "struct check_value {\n	__u32 uid;\n	__u32 pid;\n	__u64 count;"},
+	{"	__u32 pid; /* thread group that was first, in the initial pid namespace */\n	__u32 uid; /* effective, in the initial user namespace */\n", ""},
+	{"#define MEMOS 64", "#define MEMOS 32"},
+	{"	__u64 count;\n	__u64 last_ns; /* to a tick of the kernel's clock */\n	__u64 tick;", "	__u64 tick;\n	__u64 last_ns;\n	__u64 count;"},
+}
+
+// otherVersion builds the tests with programs that lay their records out otherwise.
+func otherVersion(t *testing.T) string {
+	t.Helper()
+	repository, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := t.TempDir()
+	build := func(in string, command ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
+		cmd.Dir = in
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
+		}
+	}
+	sources := filepath.Join(directory, "bpf")
+	if err := os.CopyFS(sources, os.DirFS(filepath.Join(repository, "bpf"))); err != nil {
+		t.Fatal(err)
+	}
+	header := filepath.Join(sources, "record.h")
+	text, err := os.ReadFile(header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := string(text)
+	for _, change := range otherLayout {
+		if strings.Count(changed, change[0]) != 1 {
+			t.Fatalf("record.h has no more %q", change[0])
+		}
+		changed = strings.Replace(changed, change[0], change[1], 1)
+	}
+	if err := os.WriteFile(header, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	target := map[string]string{"amd64": "x86", "arm64": "arm64"}[runtime.GOARCH]
+	generate, err := os.ReadFile(filepath.Join(sources, "generate.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(generate), "//go:generate ")
+	if !found {
+		t.Fatal("generate.go generates nothing")
+	}
+	line := strings.ReplaceAll(strings.TrimSpace(rest), "-target amd64,arm64", "-target "+runtime.GOARCH+" -output-dir "+sources)
+	line = strings.ReplaceAll(line, "capmon.bpf.c", filepath.Join(sources, "capmon.bpf.c"))
+	build(filepath.Join(repository, "bpf"), "sh", "-c", "GOPACKAGE=bpf "+line)
+	replace := make(map[string]string)
+	for _, end := range []string{".go", ".o"} {
+		name := "capmon_" + target + "_bpfel" + end
+		replace[filepath.Join(repository, "bpf", name)] = filepath.Join(sources, name)
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(directory, "overlay.json"), overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(directory, "other.test")
+	build(repository, "go", "test", "-c", "-overlay", filepath.Join(directory, "overlay.json"), "-o", binary, "./monitor")
+	return binary
+}
+
+// TestAnotherVersionTakesOver: from one version to the other and back, with maps that are laid
+// out otherwise, nothing is lost, and what was recorded before is as if this one had.
+func TestAnotherVersionTakesOver(t *testing.T) {
+	t.Parallel()
+	pins := pinsOf(t)
+	other := otherVersion(t)
+	var long, short string
+	recording := killedOf(t, other, pins, func() {
+		long = launch(t, "bb", "sleep", "1000")
+		docker(t, "exec", long, "probe", "repeat", "5", "setuid0")
+		docker(t, "exec", long, "ping", "-c1", "127.0.0.1")
+		short = run(t, "bb", "probe", "setuid0")
+	})
+	docker(t, "exec", "-d", long, "sh", "-c", "probe repeat 1000000 setuid0; touch /tmp/done; sleep 1000")
+
+	m := start(t, Options{Pins: pins})
+	if m.TakenUp() || m.ID() != recording {
+		t.Errorf("taken up: %v; recording %s, wanted %s", m.TakenUp(), m.ID(), recording)
+	}
+	eventually(t, "all is done", func() bool {
+		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
+	})
+	both := uint64(runtime.NumCPU()) // checks that were just being made
+	c := find(t, m, long)
+	if got := total(setuidKind.of(c)); got < 1000005 || got > 1000005+both || c.Existed || c.ID != long {
+		t.Errorf("counted %d checks, wanted 1000005; existed: %v", got, c.Existed)
+	}
+	if got := total(setuidKind.of(find(t, m, short))); got != 1 {
+		t.Errorf("of the one that had ended before: counted %d checks, wanted 1", got)
+	}
+	before := snapshot(t, m)
+	lossless(t, before)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	killedOf(t, other, pins, func() {}) // which has now two estates to inherit
+	again := start(t, Options{Pins: pins})
+	if again.ID() != recording {
+		t.Errorf("recording %s, wanted %s", again.ID(), recording)
+	}
+	now := find(t, again, long)
+	if got, wanted := total(setuidKind.of(now)), total(setuidKind.of(c)); got != wanted || now.Started != c.Started || now.Bounding != c.Bounding || now.Seen != c.Seen {
+		t.Errorf("after two more: %d checks, wanted %d; %+v, then %+v", got, wanted, c, now)
+	}
+
+	docker(t, "rm", "-f", long)
+	var kept []Container
+	eventually(t, "the ended containers are handed over", func() bool {
+		err := again.HandOver(func(id string) bool { return id == long || id == short }, func(s Snapshot) error {
+			kept = append(kept, s.Containers...)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(kept) == 2
+	})
+	if left := snapshot(t, again); len(runs(left, long))+len(runs(left, short)) > 0 {
+		t.Errorf("what was handed over is still there: %+v", left)
+	}
+	if err := again.Close(); err != nil {
+		t.Fatal(err)
+	}
+	last := start(t, Options{Pins: pins})
+	if left := snapshot(t, last); len(runs(left, long))+len(runs(left, short)) > 0 {
+		t.Errorf("what was handed over is there again: %+v", left)
+	}
+}
+
+// killedOf is killed, by a test program of another version.
+func killedOf(t *testing.T, program, pins string, while func()) (recording string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, pins)
+	cmd.Env = append(os.Environ(), asProcess+"=record-pinned")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	while()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	return strings.TrimSpace(strings.TrimPrefix(line, "recording "))
+}

@@ -216,58 +216,31 @@ func (h *inherited) close() error {
 
 // estate is a recording that another version of capmon has made.
 type estate struct {
-	directory string
-	newer     *btf.Spec
-}
-
-// estateMap is one of its maps, with the types of its keys and values.
-type estateMap struct {
-	*ebpf.Map
+	directory    string
 	older, newer *btf.Spec
 }
 
 func openEstate(directory string) (*estate, error) {
+	older, err := readLayout(directory)
+	if err != nil {
+		return nil, err
+	}
 	spec, err := bpf.LoadCapmon()
 	if err != nil {
 		return nil, fmt.Errorf("reading the programs: %w", err)
 	}
-	return &estate{directory, spec.Types}, nil
+	return &estate{directory, older, spec.Types}, nil
 }
 
-func (e *estate) open(name string) (*estateMap, error) {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(e.directory, mapPins, name), nil)
-	if err != nil {
-		return nil, err
-	}
-	older, err := typesOf(m)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("how its map of %s is laid out: %w", name, err), m.Close())
-	}
-	return &estateMap{m, older, e.newer}, nil
-}
-
-// typesOf are those that a map was made with.
-func typesOf(m *ebpf.Map) (*btf.Spec, error) {
-	info, err := m.Info()
-	if err != nil {
-		return nil, err
-	}
-	id, ok := info.BTFID()
-	if !ok {
-		return nil, errors.New("it does not say")
-	}
-	handle, err := btf.NewHandleFromID(id)
-	if err != nil {
-		return nil, err
-	}
-	defer handle.Close()
-	return handle.Spec(nil)
+// open opens one of its maps.
+func (e *estate) open(name string) (*ebpf.Map, error) {
+	return ebpf.LoadPinnedMap(filepath.Join(e.directory, mapPins, name), nil)
 }
 
 // translator is of a type that both versions have.
-func (m *estateMap) translator(name string) (*translator, error) {
+func (e *estate) translator(name string) (*translator, error) {
 	var older, newer *btf.Struct
-	if err := errors.Join(m.older.TypeByName(name, &older), m.newer.TypeByName(name, &newer)); err != nil {
+	if err := errors.Join(e.older.TypeByName(name, &older), e.newer.TypeByName(name, &newer)); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return newTranslator(older, newer)
@@ -282,11 +255,11 @@ func readEstate[K comparable, V any](e *estate, name string, key, value string, 
 	defer m.Close()
 	ofKey, ofValue := &translator{size: 8, moves: []move{{0, 0, 8}}}, (*translator)(nil)
 	if key != "" {
-		if ofKey, err = m.translator(key); err != nil {
+		if ofKey, err = e.translator(key); err != nil {
 			return err
 		}
 	}
-	if ofValue, err = m.translator(value); err != nil {
+	if ofValue, err = e.translator(value); err != nil {
 		return err
 	}
 	rawKey, rawValue := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
@@ -374,7 +347,7 @@ func (e *estate) readMemos(checks countedChecks) error {
 	}
 	defer m.Close()
 	var remembered, memo *btf.Struct
-	if err := errors.Join(m.older.TypeByName("remembered", &remembered), m.older.TypeByName("memo", &memo)); err != nil {
+	if err := errors.Join(e.older.TypeByName("remembered", &remembered), e.older.TypeByName("memo", &memo)); err != nil {
 		return err
 	}
 	memos, key := memberOf(remembered, "memo"), memberOf(memo, "key")
@@ -382,7 +355,7 @@ func (e *estate) readMemos(checks countedChecks) error {
 	if !ok {
 		return errors.New("what the CPUs remember is laid out in an unknown way")
 	}
-	ofKey, err := m.translator("check_key")
+	ofKey, err := e.translator("check_key")
 	if err != nil {
 		return err
 	}
@@ -426,7 +399,7 @@ func memberOf(of *btf.Struct, name string) btf.Member {
 
 // readCounters adds the counters, whose numbers are the same in all versions.
 func (e *estate) readCounters(counters *[bpf.CapmonCounterCOUNTER_MAX]uint64) error {
-	m, err := ebpf.LoadPinnedMap(filepath.Join(e.directory, mapPins, "counters"), nil)
+	m, err := e.open("counters")
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
@@ -30,6 +32,7 @@ const (
 	linkPins    = "links"   // in the order of attached.links
 	returnPins  = "returns" // in that of attached.returns
 	notePin     = "note"    // a map, of what only user space needs
+	layoutPin   = "layout"  // a map, of how the others are laid out, as BTF
 	handedPin   = "handed"  // a map, of the containers that have just been handed over
 )
 
@@ -159,7 +162,7 @@ func (p *pins) add(a *attached, what note) error {
 			return fmt.Errorf("pinning the recording: %w", err)
 		}
 	}
-	err := errors.Join(p.addNote(what), pinAll(filepath.Join(p.draft(), linkPins), a.links), pinAll(filepath.Join(p.draft(), returnPins), a.returns))
+	err := errors.Join(p.addNote(what), p.addLayout(), pinAll(filepath.Join(p.draft(), linkPins), a.links), pinAll(filepath.Join(p.draft(), returnPins), a.returns))
 	if err == nil {
 		err = a.gate.Pin(filepath.Join(p.draft(), gatePin))
 	}
@@ -364,6 +367,57 @@ func (p programs) fingerprint() string {
 	}
 	fmt.Fprint(told, p.options.Hook, p.options.MaxChecks, p.options.MaxContainers)
 	return fmt.Sprintf("%x", told.Sum(nil)[:8])
+}
+
+// recordTypes are what the maps hold.
+var recordTypes = []string{
+	"container", "check_key", "check_value", "execution_key", "execution_value",
+	"call_key", "call_value", "file_key", "file_value", "remembered",
+}
+
+// addLayout keeps how the maps are laid out. The kernel knows it, too, but tells only who has
+// CAP_SYS_ADMIN (BPF_BTF_GET_FD_BY_ID, kernel/bpf/syscall.c).
+func (p *pins) addLayout() error {
+	spec, err := bpf.LoadCapmon()
+	if err != nil {
+		return fmt.Errorf("reading the programs: %w", err)
+	}
+	builder, err := btf.NewBuilder(nil)
+	if err != nil {
+		return err
+	}
+	for _, name := range recordTypes {
+		var of *btf.Struct
+		if err := spec.Types.TypeByName(name, &of); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if _, err := builder.Add(of); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	layout, err := builder.Marshal(nil, nil)
+	if err != nil {
+		return err
+	}
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: layoutPin, Type: ebpf.Array, KeySize: 4, ValueSize: uint32(len(layout)), MaxEntries: 1})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return errors.Join(m.Put(uint32(0), layout), m.Pin(filepath.Join(p.draft(), layoutPin)))
+}
+
+func readLayout(directory string) (*btf.Spec, error) {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(directory, layoutPin), nil)
+	if err != nil {
+		return nil, fmt.Errorf("opening the layout of a pinned recording: %w", err)
+	}
+	defer m.Close()
+	var layout []byte
+	if err := m.Lookup(uint32(0), &layout); err != nil {
+		return nil, fmt.Errorf("reading the layout of a pinned recording: %w", err)
+	}
+	return btf.LoadSpecFromReader(bytes.NewReader(layout))
 }
 
 // takeUp goes on with a recording that is pinned.

@@ -14,7 +14,7 @@ import (
 // what was to be written can be tried again.
 var (
 	// ErrFull: the file system has no room. The store can be used again once it has.
-	ErrFull = errors.New("no space is left on its file system: make room, or remove old runs with capmon db prune")
+	ErrFull = errors.New("no space is left on its file system: make room")
 	// ErrLocked: another process kept it locked for longer than Options.Wait.
 	ErrLocked = errors.New("another process keeps it locked: try again, or end what uses it")
 	// ErrCorrupt: what is in the file cannot be so. Options.Recover begins anew.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"math"
 	"time"
 )
 
@@ -69,6 +71,9 @@ func (s *Store) Prune(ctx context.Context, retention Retention) (Removal, error)
 		return removal, nil
 	}
 	for more := true; more; {
+		if err := s.checkpoint(ctx); err != nil {
+			return removal, err
+		}
 		next := removal
 		err := s.write(ctx, func(tx *sql.Tx) (err error) {
 			more, err = next.batch(ctx, tx, retention)
@@ -82,15 +87,37 @@ func (s *Store) Prune(ctx context.Context, retention Retention) (Removal, error)
 	return removal, s.shrink(ctx)
 }
 
-// shrink gives what is free in the file back to the file system.
+// shrink gives what is free in the file back to the file system, in steps, each of which takes
+// little room in the log.
 func (s *Store) shrink(ctx context.Context) error {
+	const pages = 256
+	for left := int64(math.MaxInt64); ; {
+		var free int64
+		if err := s.db.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free); err != nil {
+			return wrap(s.path, err)
+		}
+		if free == 0 || free >= left {
+			return s.checkpoint(ctx)
+		}
+		left = free
+		if err := s.pragma(ctx, fmt.Sprintf("incremental_vacuum(%d)", pages)); err != nil {
+			return err
+		}
+		if err := s.checkpoint(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// checkpoint empties the log into the file. It is no error if a reader keeps it from that.
+func (s *Store) checkpoint(ctx context.Context) error {
+	return s.pragma(ctx, "wal_checkpoint(truncate)")
+}
+
+func (s *Store) pragma(ctx context.Context, pragma string) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	drop := func(*sql.Rows) error { return nil }
-	if err := each(ctx, s.db, drop, "PRAGMA incremental_vacuum"); err != nil {
-		return wrap(s.path, err)
-	}
-	return wrap(s.path, each(ctx, s.db, drop, "PRAGMA wal_checkpoint(truncate)")) // a reader that keeps it from that is no error
+	return wrap(s.path, each(ctx, s.db, func(*sql.Rows) error { return nil }, "PRAGMA "+pragma))
 }
 
 // old is something that may be removed.

@@ -115,11 +115,13 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 	if wait == 0 {
 		wait = defaultWait
 	}
-	// What was committed survives a loss of power (synchronous). A damaged file is read with
+	// What was committed survives a loss of power (synchronous). The log stays small, since room
+	// for what is in it has to be found twice before anything is pruned. A damaged file is read with
 	// care (cell_size_check), and no function runs for what it says (trusted_schema).
 	uri := "file:" + (&url.URL{Path: absolute}).EscapedPath() + "?_defensive=1&_dqs=0" +
 		"&_pragma=busy_timeout(" + strconv.FormatInt(wait.Milliseconds(), 10) + ")" +
-		"&_pragma=synchronous(full)&_pragma=foreign_keys(on)&_pragma=cell_size_check(on)&_pragma=trusted_schema(off)"
+		"&_pragma=synchronous(full)&_pragma=wal_autocheckpoint(256)&_pragma=journal_size_limit(1048576)" +
+		"&_pragma=foreign_keys(on)&_pragma=cell_size_check(on)&_pragma=trusted_schema(off)"
 	for _, parameter := range more {
 		uri += "&" + parameter
 	}
@@ -150,8 +152,13 @@ func (s *Store) prepare(ctx context.Context, options Options) error {
 		}
 	}
 	// auto_vacuum has to come before the first table: without, the file never shrinks.
-	if _, err := s.db.ExecContext(ctx, "PRAGMA auto_vacuum = incremental; PRAGMA journal_mode = wal"); err != nil {
-		return err
+	if has == 0 {
+		if _, err := s.db.ExecContext(ctx, "PRAGMA auto_vacuum = incremental"); err != nil {
+			return err
+		}
+	}
+	if _, err := s.db.ExecContext(ctx, "PRAGMA journal_mode = wal"); err != nil || has == len(known) {
+		return err // a backup had none
 	}
 	return migrate(ctx, s.db, known)
 }

@@ -78,3 +78,16 @@ func migrate(ctx context.Context, db *sql.DB, migrations []string) error {
 func newer(has, known int) error {
 	return fmt.Errorf("schema %d, this capmon knows up to %d: %w", has, known, ErrNewer)
 }
+
+// readableSchema fails unless a schema can be read as it is.
+func readableSchema(has, known int) error {
+	switch {
+	case has > known:
+		return newer(has, known)
+	case has == 0:
+		return fmt.Errorf("it is empty: %w", ErrForeign)
+	case has < known:
+		return ErrOlder
+	}
+	return nil
+}

@@ -198,15 +198,8 @@ func readable(ctx context.Context, path string, options Options, parameters ...s
 	known, err := migrations()
 	if err == nil {
 		var has int
-		has, err = version(ctx, s.db)
-		switch {
-		case err != nil:
-		case has > len(known):
-			err = newer(has, len(known))
-		case has == 0:
-			err = fmt.Errorf("it is empty: %w", ErrForeign)
-		case has < len(known):
-			err = ErrOlder
+		if has, err = version(ctx, s.db); err == nil {
+			err = readableSchema(has, len(known))
 		}
 	}
 	if err != nil {

@@ -19,19 +19,18 @@ import (
 const nameless = 5 * time.Minute
 
 // Save hands all that was recorded to Options.Keep, and forgets what it has kept of containers
-// that have ended. What it did not keep is handed on again the next time.
-func (o *Observer) Save(ctx context.Context) error {
+// that have ended. What it did not keep is handed on again the next time. The profile is of the
+// others.
+func (o *Observer) Save(ctx context.Context) (profile.Profile, error) {
 	if err := o.catchUp(ctx); err != nil {
-		return err
+		return profile.Profile{}, err
 	}
-	if err := o.handOver(o.isTold); err != nil {
-		return err
+	handOver := o.handOver(o.isTold)
+	p, err := o.Profile() // even so
+	if err == nil {
+		err = o.keep(p)
 	}
-	p, err := o.Profile()
-	if err != nil {
-		return err
-	}
-	return o.keep(p)
+	return p, errors.Join(handOver, err)
 }
 
 // isTold reports whether the engine has told who a container is that has ended, or will not.

@@ -258,6 +258,12 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 // profiles reports whether a Profile is wanted, and not sights alone.
 func (o *Observer) profiles() bool { return o.sights == nil || o.keep != nil }
 
+// Recording is the observation, which ends later.
+func (o *Observer) Recording() profile.Observation { return o.observation }
+
+// TakenUp reports whether it was begun by an earlier process.
+func (o *Observer) TakenUp() bool { return o.monitor.TakenUp() }
+
 // Hook tells how the kernel is being listened to.
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
 

@@ -1,0 +1,325 @@
+// Package api answers over HTTP what a daemon knows.
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/daemon"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/store"
+)
+
+// openAPI describes what Handler answers.
+//
+//go:embed openapi.json
+var openAPI []byte
+
+// answerTime bounds an answer from the database.
+const answerTime = 30 * time.Second
+
+// Source is what a daemon knows.
+type Source interface {
+	State() daemon.State
+	Latest() profile.Profile
+	Profile(ctx context.Context, selection store.Selection) (profile.Profile, []store.Pruned, error)
+	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, error)
+}
+
+// Options of a Handler.
+type Options struct {
+	// Token that every request has to bear; "" for none, where the socket's permissions
+	// decide.
+	Token string
+	// Pprof answers below /debug/pprof/.
+	Pprof bool
+	// Stale is how old the last save may be for the daemon to count as ready.
+	Stale time.Duration
+	// Version of capmon.
+	Version string
+	Log     *zap.Logger
+}
+
+type server struct {
+	source  Source
+	options Options
+}
+
+// Handler answers for a source.
+func Handler(source Source, registry *prometheus.Registry, options Options) http.Handler {
+	s := &server{source, options}
+	registry.MustRegister(newMetrics(source, options.Version))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", s.health)
+	mux.HandleFunc("GET /readyz", s.ready)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, "application/json", openAPI) })
+	mux.HandleFunc("GET /api/v1/state", s.state)
+	mux.HandleFunc("GET /api/v1/report", s.report)
+	mux.HandleFunc("GET /api/v1/profile", s.profile)
+	mux.HandleFunc("GET /api/v1/flags", s.flags)
+	mux.HandleFunc("GET /api/v1/alerts", s.alerts)
+	if options.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	return s.guarded(mux)
+}
+
+// guarded lets only those in who bear the token, if there is one.
+func (s *server) guarded(next http.Handler) http.Handler {
+	if s.options.Token == "" {
+		return next
+	}
+	wanted := sha256.Sum256([]byte(s.options.Token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, bears := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		given := sha256.Sum256([]byte(token))
+		if !bears || subtle.ConstantTimeCompare(given[:], wanted[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			problem(w, http.StatusUnauthorized, errors.New("this takes the token: Authorization: Bearer …"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// health is whether the process works at all.
+func (s *server) health(w http.ResponseWriter, _ *http.Request) {
+	answer(w, "text/plain", []byte("ok\n"))
+}
+
+// ready is whether all that is recorded gets into the database.
+func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
+	if reason := s.unready(s.source.State()); reason != "" {
+		problem(w, http.StatusServiceUnavailable, errors.New(reason))
+		return
+	}
+	answer(w, "text/plain", []byte("ready\n"))
+}
+
+func (s *server) unready(state daemon.State) string {
+	switch {
+	case state.Trouble != "":
+		return state.Trouble
+	case state.Saved.IsZero():
+		return "nothing has been saved yet"
+	case time.Since(state.Saved) > s.options.Stale:
+		return fmt.Sprintf("nothing was saved since %s", state.Saved.Format(time.RFC3339))
+	}
+	return ""
+}
+
+func (s *server) state(w http.ResponseWriter, _ *http.Request) {
+	answerJSON(w, s.source.State())
+}
+
+// report is what capmon report -o json prints.
+func (s *server) report(w http.ResponseWriter, r *http.Request) {
+	p, ok := s.selected(w, r, nil)
+	if !ok {
+		return
+	}
+	var out, notes bytes.Buffer
+	if err := report.Write(&out, &notes, p, report.JSON, report.Options{}); err != nil {
+		problem(w, http.StatusInternalServerError, err)
+		return
+	}
+	answer(w, "application/json", out.Bytes())
+}
+
+// profile is what capmon profile --save writes.
+func (s *server) profile(w http.ResponseWriter, r *http.Request) {
+	if p, ok := s.selected(w, r, nil); ok {
+		answerJSON(w, p)
+	}
+}
+
+// Settings grant containers their lists, in the words of a target.
+type Settings struct {
+	Target string `json:"target"`
+	Style  string `json:"style"`
+	// Text to put into the target's file, or command line. Containers without settings are
+	// missing there, and in the notes.
+	Text string `json:"text"`
+	// What to know before relying on it, and of which container.
+	Notes []Note `json:"notes"`
+}
+
+// Note is what to know of a container.
+type Note struct {
+	Container string `json:"container"`
+	Text      string `json:"text"`
+}
+
+// flags are the settings that grant the lists, for a target.
+func (s *server) flags(w http.ResponseWriter, r *http.Request) {
+	named, style := parameter(r, "for", "docker"), parameter(r, "style", string(recommend.Absolute))
+	target, err := recommend.ParseTarget(named)
+	if err == nil {
+		_, err = recommend.ParseStyle(style)
+	}
+	if err != nil {
+		problem(w, http.StatusBadRequest, err)
+		return
+	}
+	p, ok := s.selected(w, r, []string{"for", "style"})
+	if !ok {
+		return
+	}
+	all := recommend.Containers(p)
+	text, notes, err := target.Settings(all, recommend.Style(style))
+	if err != nil {
+		problem(w, http.StatusConflict, err)
+		return
+	}
+	settings := Settings{Target: named, Style: style, Text: text, Notes: []Note{}}
+	for _, note := range notes {
+		settings.Notes = append(settings.Notes, Note{note.Label, note.Text})
+	}
+	for _, c := range all {
+		for _, caution := range slices.Concat(report.Cautions(c.Summary), report.Substitutes(c.Summary)) {
+			settings.Notes = append(settings.Notes, Note{c.Label, caution})
+		}
+	}
+	answerJSON(w, settings)
+}
+
+func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
+	selection, err := selectionOf(r, nil)
+	if err != nil {
+		problem(w, http.StatusBadRequest, err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+	defer cancel()
+	alerts, err := s.source.Alerts(ctx, selection)
+	if err != nil {
+		problem(w, http.StatusServiceUnavailable, err)
+		return
+	}
+	answerJSON(w, append([]alert.Alert{}, alerts...)) // in JSON never null
+}
+
+// selected is what the database has of the runs that a request means; false if it was answered
+// why not. What was removed from it since it was too old is told in a header.
+func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string) (profile.Profile, bool) {
+	selection, err := selectionOf(r, more)
+	if err != nil {
+		problem(w, http.StatusBadRequest, err)
+		return profile.Profile{}, false
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+	defer cancel()
+	p, pruned, err := s.source.Profile(ctx, selection)
+	if err != nil {
+		problem(w, http.StatusServiceUnavailable, err)
+		return profile.Profile{}, false
+	}
+	for _, gone := range pruned {
+		w.Header().Add("X-Capmon-Pruned", fmt.Sprintf("%d runs until %s", gone.Runs, gone.Until.Format(time.RFC3339)))
+	}
+	return p, true
+}
+
+// selectionOf reads the parameters of a request. One that means nothing is an error: a
+// mistyped one would select everything.
+func selectionOf(r *http.Request, more []string) (selection store.Selection, err error) {
+	query := r.URL.Query()
+	for name, values := range query {
+		switch name {
+		case "container":
+			selection.Containers = values
+		case "image":
+			selection.Images = values
+		case "label":
+			selection.Labels = values
+		case "compose-service":
+			selection.ComposeServices = values
+		case "since":
+			selection.Since, err = moment(name, values)
+		case "until":
+			selection.Until, err = moment(name, values)
+		default:
+			if !slices.Contains(more, name) {
+				err = fmt.Errorf("unknown parameter %q: choose among container, image, label, compose-service, since, until%s", name, others(more))
+			}
+		}
+		if err != nil {
+			return selection, err
+		}
+	}
+	_, err = selection.Of(profile.Profile{}) // finds faults in patterns
+	return selection, err
+}
+
+func others(more []string) string {
+	var text string
+	for _, name := range more {
+		text += ", " + name
+	}
+	return text
+}
+
+func moment(name string, values []string) (time.Time, error) {
+	if len(values) != 1 {
+		return time.Time{}, fmt.Errorf("%s is there %d times: give it once", name, len(values))
+	}
+	t, err := time.Parse(time.RFC3339, values[0])
+	if err != nil {
+		return t, fmt.Errorf("%s=%s is no moment such as 2026-01-02T15:04:05Z", name, strconv.Quote(values[0]))
+	}
+	return t, nil
+}
+
+func parameter(r *http.Request, name, usual string) string {
+	if value := r.URL.Query().Get(name); value != "" {
+		return value
+	}
+	return usual
+}
+
+func answer(w http.ResponseWriter, kind string, body []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(body) // who asked has gone
+}
+
+func answerJSON(w http.ResponseWriter, what any) {
+	body, err := json.Marshal(what)
+	if err != nil {
+		problem(w, http.StatusInternalServerError, err)
+		return
+	}
+	answer(w, "application/json", append(body, '\n'))
+}
+
+// problem says what was wrong, as RFC 9457 has it.
+func problem(w http.ResponseWriter, status int, err error) {
+	body, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()}) // strings and a number
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}

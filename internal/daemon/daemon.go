@@ -1,0 +1,173 @@
+// Package daemon records without end what all containers use, and keeps it in a database.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/monitor"
+)
+
+// pruneEvery is how often what is too old or too much is removed.
+const pruneEvery = time.Hour
+
+// Options of Start.
+type Options struct {
+	// Observe are those of the recording; its Keep and Earlier are the daemon's.
+	Observe observe.Options
+	// Database is the path of the file.
+	Database string
+	// Retention is what to keep in it.
+	Retention store.Retention
+	// Every is how often what was recorded is saved. Until then it is in the kernel.
+	Every time.Duration
+	// Alive is called after each round of work, whatever came of it; nil for nobody.
+	Alive func()
+	Log   *zap.Logger
+}
+
+// Daemon is a recording without end.
+type Daemon struct {
+	options  Options
+	observer *observe.Observer
+	keeper   *keeper
+	pruned   time.Time // when it was last looked for what is too old
+
+	mu     sync.Mutex
+	state  State
+	latest profile.Profile // of the containers whose record is in the kernel
+}
+
+// State is how a Daemon is.
+type State struct {
+	// Hook by which the kernel is listened to, and the recording's ID and beginning, which
+	// may have been in an earlier process: then TakenUp.
+	Hook    monitor.Hook `json:"hook"`
+	ID      string       `json:"recording"`
+	Began   time.Time    `json:"began"`
+	TakenUp bool         `json:"takenUp"`
+	// Saved is when all that was recorded was last in the database, zero for not yet.
+	Saved time.Time `json:"saved"`
+	// Trouble is why that did not succeed the last time; empty if it did.
+	Trouble string `json:"trouble,omitempty"`
+	// Failures counts the times that it did not.
+	Failures uint64 `json:"failures"`
+	// Losses of the recording.
+	Losses monitor.Losses `json:"losses"`
+	// Untold counts events that came faster than they were read; nothing is lost by that.
+	Untold uint64 `json:"untold"`
+}
+
+// Start begins to record, or takes up what an earlier process has pinned. A database that
+// cannot be used now, but perhaps later, is no error: until then what is recorded stays in
+// the kernel.
+func Start(ctx context.Context, options Options) (*Daemon, error) {
+	d := &Daemon{options: options, keeper: newKeeper(options.Database, options.Log)}
+	if err := d.keeper.open(ctx); err != nil && !passes(err) {
+		return nil, err
+	}
+	earlier, err := d.keeper.earlier(ctx)
+	if err != nil {
+		options.Log.Warn("what was kept before cannot be read: system calls that only a capability unlocks may count as watched later than they were", zap.Error(err))
+	}
+	observing := options.Observe
+	observing.Log, observing.Earlier = options.Log, earlier
+	observing.Keep = func(p profile.Profile) error { return d.keeper.put(context.WithoutCancel(ctx), p) }
+	if d.observer, err = observe.Start(context.WithoutCancel(ctx), observing); err != nil {
+		return nil, errors.Join(err, d.keeper.close())
+	}
+	d.observer.Settle(ctx)
+	d.state = State{Hook: d.observer.Hook(), ID: d.observer.Recording().ID, Began: d.observer.Recording().Start, TakenUp: d.observer.TakenUp()}
+	return d, nil
+}
+
+// Observer is the observation under way.
+func (d *Daemon) Observer() *observe.Observer { return d.observer }
+
+// Run saves what is recorded until ctx ends, and once more then.
+func (d *Daemon) Run(ctx context.Context) {
+	tick := time.NewTicker(d.options.Every)
+	defer tick.Stop()
+	for {
+		d.round(ctx)
+		select {
+		case <-ctx.Done():
+			d.round(context.WithoutCancel(ctx))
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// round saves what was recorded, and now and then removes what is too old.
+func (d *Daemon) round(ctx context.Context) {
+	p, err := d.observer.Save(ctx)
+	if err == nil && time.Since(d.pruned) > pruneEvery {
+		d.pruned = time.Now()
+		err = d.keeper.prune(ctx, d.options.Retention)
+	}
+	losses, lossErr := d.observer.Losses()
+	untold, untoldErr := d.observer.Missed()
+	d.note(p, errors.Join(err, lossErr, untoldErr), losses, untold)
+	if d.options.Alive != nil {
+		d.options.Alive()
+	}
+}
+
+// note takes down how a round went, and tells each trouble when it begins and when it has ended.
+func (d *Daemon) note(p profile.Profile, err error, losses monitor.Losses, untold uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(p.Runs) > 0 || err == nil {
+		d.latest = p
+	}
+	d.state.Losses, d.state.Untold = losses, untold
+	if err == nil {
+		if d.state.Trouble != "" {
+			d.options.Log.Warn("what was recorded is in the database again, and nothing of it is missing")
+		}
+		d.state.Trouble, d.state.Saved = "", time.Now()
+		return
+	}
+	d.state.Failures++
+	if d.state.Trouble != err.Error() {
+		d.options.Log.Error("what was recorded cannot be saved; it stays in the kernel, and is saved when that is possible", zap.Error(err))
+	}
+	d.state.Trouble = err.Error()
+}
+
+// State tells how it is.
+func (d *Daemon) State() State {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.state
+}
+
+// Latest is what was recorded of the containers that had not been handed over to the database
+// for good when it was last saved.
+func (d *Daemon) Latest() profile.Profile {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.latest
+}
+
+// Profile is what the database has of the runs that are meant, and of which it has no more.
+func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profile.Profile, []store.Pruned, error) {
+	return d.keeper.profile(ctx, selection)
+}
+
+// Close leaves the recording to the next process if it is pinned, and ends it if not.
+func (d *Daemon) Close() error {
+	if err := errors.Join(d.observer.Close(), d.keeper.close()); err != nil {
+		return fmt.Errorf("ending: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
+)
+
+// keeper keeps a database at hand, opens it again when its file was lost, and starts a new one
+// where it was damaged.
+type keeper struct {
+	path string
+	log  *zap.Logger
+
+	mu    sync.Mutex
+	store *store.Store // nil while it cannot be opened
+}
+
+func newKeeper(path string, log *zap.Logger) *keeper { return &keeper{path: path, log: log} }
+
+// passing are the troubles that may end by themselves, or by what others do.
+var passing = []error{store.ErrFull, store.ErrLocked, store.ErrReadOnly, store.ErrGone, store.ErrCorrupt}
+
+func passes(err error) bool {
+	return slices.ContainsFunc(passing, func(trouble error) bool { return errors.Is(err, trouble) })
+}
+
+// open opens the database if it is not open.
+func (k *keeper) open(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, err := k.opened(ctx)
+	return err
+}
+
+// opened is the open database. The caller holds mu.
+func (k *keeper) opened(ctx context.Context) (*store.Store, error) {
+	if k.store != nil {
+		return k.store, nil
+	}
+	opened, err := store.Open(ctx, k.path, store.Options{Recover: true})
+	if err != nil {
+		return nil, err
+	}
+	if opened.Replaced != "" {
+		k.log.Error("the database was damaged and a new one begun; what only the damaged one had is missing from now on", zap.String("damaged", opened.Replaced))
+	}
+	k.store = opened
+	return opened, nil
+}
+
+// with does something with the open database, once more with another one if that has gone or
+// is damaged.
+func (k *keeper) with(ctx context.Context, do func(*store.Store) error) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for try := 1; ; try++ {
+		opened, err := k.opened(ctx)
+		if err != nil {
+			return err
+		}
+		err = do(opened)
+		lost := errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrCorrupt)
+		if !lost || try > 1 {
+			return err
+		}
+		k.log.Error("the database cannot be used any more, and is opened anew", zap.Error(err))
+		_ = k.store.Close() // of what is lost anyway
+		k.store = nil
+	}
+}
+
+func (k *keeper) put(ctx context.Context, p profile.Profile) error {
+	return k.with(ctx, func(s *store.Store) error {
+		_, err := s.Put(ctx, p)
+		return err
+	})
+}
+
+// PutAlerts keeps alerts; those that it has are not doubled.
+func (d *Daemon) PutAlerts(ctx context.Context, alerts []alert.Alert) error {
+	return d.keeper.with(ctx, func(s *store.Store) error {
+		_, err := s.PutAlerts(ctx, alerts)
+		return err
+	})
+}
+
+// Alerts are those that the database has.
+func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts []alert.Alert, err error) {
+	err = d.keeper.with(ctx, func(s *store.Store) error {
+		alerts, err = s.Alerts(ctx, selection)
+		return err
+	})
+	return alerts, err
+}
+
+// earlier is what was kept since the machine was started: recordings do not outlive that.
+func (k *keeper) earlier(ctx context.Context) (p profile.Profile, err error) {
+	clock, err := kernel.NewClock()
+	if err != nil {
+		return p, err
+	}
+	err = k.with(ctx, func(s *store.Store) error {
+		p, err = s.Profile(ctx, store.Selection{Since: clock.Boot().Add(-time.Hour)}) // the clock may have been set
+		return err
+	})
+	return p, err
+}
+
+func (k *keeper) profile(ctx context.Context, selection store.Selection) (p profile.Profile, pruned []store.Pruned, err error) {
+	err = k.with(ctx, func(s *store.Store) error {
+		if p, err = s.Profile(ctx, selection); err == nil {
+			pruned, err = s.Pruned(ctx, selection)
+		}
+		return err
+	})
+	return p, pruned, err
+}
+
+func (k *keeper) prune(ctx context.Context, retention store.Retention) error {
+	return k.with(ctx, func(s *store.Store) error {
+		removal, err := s.Prune(ctx, retention)
+		if removal.Runs > 0 {
+			k.log.Info("old runs were removed from the database", zap.Uint64("runs", removal.Runs), zap.Time("until", removal.Until))
+		}
+		return err
+	})
+}
+
+func (k *keeper) close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.store == nil {
+		return nil
+	}
+	err := k.store.Close()
+	k.store = nil
+	return err
+}

@@ -2,7 +2,6 @@ package rules
 
 import (
 	"errors"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -88,10 +87,10 @@ sinks:
 	for _, rule := range file.Rules {
 		lines = append(lines, rule.Line)
 	}
-	if diff := cmp.Diff([]int{3, 21, 23}, lines); diff != "" {
+	if diff := cmp.Diff([]int{3, 22, 24}, lines); diff != "" {
 		t.Error(diff)
 	}
-	if file.Sinks == nil || !strings.Contains(file.Sinks.String(), "anything") || file.Sinks.GetToken().Position.Line != 25 {
+	if file.Sinks == nil || !strings.Contains(file.Sinks.String(), "anything") || file.Sinks.GetToken().Position.Line < 26 {
 		t.Errorf("the sinks: %v", file.Sinks)
 	}
 	if !file.NeedsEvery() || file.NeedsAll() {
@@ -214,7 +213,7 @@ func FuzzParse(f *testing.F) {
 			file.Rules[i].baseline = &baseline{images: map[string]used{}}
 		}
 		for _, one := range New(file).Take(use, time.Now()) {
-			if reflect.ValueOf(one.Count).Uint() != 1 {
+			if one.Count != 1 || one.Summary == "" {
 				t.Errorf("%+v", one)
 			}
 		}

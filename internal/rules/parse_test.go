@@ -125,6 +125,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		"hello\n":                            "p:1: ",
 		"rules: []\n":                        "p:1: there are no rules",
 		"sinks: [a]\n":                       "p:1: there are no rules",
+		"rules: !0 0000\n":                   "p:1: !0 means nothing here",
 		"rules:\n":                           "p:1: there is nothing behind rules",
 		rule + "---\n" + rule:                "p:5: a file of rules is one document, and here begins another",
 		rule + "extra: 1\n":                  `p:4: unknown field "extra"`,
@@ -183,7 +184,7 @@ func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", BuiltinText, "rules: [{builtin: drift, profiles: [a]}]", "rules:\n - name: a\n   raw-socket: [XDP]\n   cool-down: 1h\nsinks: {a: b}\n",
 		"rules: &a [*a]", "rules:\n - name: a\n   except: [{labels: ['a=b']}]\n   own-namespace: true\n", "rules: [{name: a, capabilities: &x [63], except: [{capabilities: *x}]}]",
-		"? \n", "- - -", "!!x", "{", "\x00", "<<: 1", "rules: {a: b}\n", "rules: [{name: a, burst: {uses: 2, within: 1ns}, verdict: refused}]",
+		"? \n", "- - -", "!!x", "rules: !0 0000", "{", "\x00", "<<: 1", "rules: {a: b}\n", "rules: [{name: a, burst: {uses: 2, within: 1ns}, verdict: refused}]",
 	} {
 		f.Add([]byte(text))
 	}

@@ -18,7 +18,7 @@ import (
 // File is what a file of rules holds.
 type File struct {
 	// Rules, at least one. Each looks at every use; their order does not matter.
-	Rules []Rule `yaml:"rules"`
+	Rules []Rule `yaml:"rules" jsonschema:"minItems=1"`
 	// Sinks are where alerts go besides standard output.
 	Sinks ast.Node `yaml:"sinks,omitempty"`
 	// Path of the file that it was read from, "" if it was none.
@@ -40,7 +40,7 @@ type Rule struct {
 	// Profiles are files of capmon profile --save; in their names * and ? stand for anything but a
 	// slash, and names are relative to the file of rules. With them the rule is only about
 	// capabilities that no container of the same image uses in them.
-	Profiles []string `yaml:"profiles,omitempty"`
+	Profiles []string `yaml:"profiles,omitempty" jsonschema:"minItems=1"`
 	// Burst makes the rule one about many uses of a container in a short time.
 	Burst *Burst `yaml:"burst,omitempty"`
 	// Alert says of which uses it does: first, which is the default, of the first one of each way,
@@ -51,7 +51,7 @@ type Rule struct {
 	CoolDown Duration `yaml:"cool-down,omitempty"`
 	// Except lists what is allowed: the rule does not alert of uses that meet all conditions of
 	// one of these.
-	Except []Conditions `yaml:"except,omitempty"`
+	Except []Conditions `yaml:"except,omitempty" jsonschema:"minItems=1"`
 
 	// Line of the file, or 0.
 	Line int `yaml:"-"`
@@ -71,23 +71,23 @@ type Conditions struct {
 	Verdict Verdict `yaml:"verdict,omitempty"`
 	// Classes of the uses. A rule without them is about what was needed, or refused and would
 	// have been, and raw sockets.
-	Classes []classify.Class `yaml:"classes,omitempty"`
+	Classes []classify.Class `yaml:"classes,omitempty" jsonschema:"minItems=1"`
 	// OwnNamespace: true for uses in a user namespace that the container made itself, false for
 	// all others.
 	OwnNamespace *bool `yaml:"own-namespace,omitempty"`
 	// Containers lists patterns of names, or of IDs or their first 12 digits.
-	Containers []string `yaml:"containers,omitempty"`
+	Containers []string `yaml:"containers,omitempty" jsonschema:"minItems=1"`
 	// Images lists patterns of image names: nginx:1.27 or, for any tag, nginx; with or without
 	// docker.io/library.
-	Images []string `yaml:"images,omitempty"`
+	Images []string `yaml:"images,omitempty" jsonschema:"minItems=1"`
 	// Labels lists patterns of labels: KEY, with any value, or KEY=VALUE.
-	Labels []string `yaml:"labels,omitempty"`
+	Labels []string `yaml:"labels,omitempty" jsonschema:"minItems=1"`
 	// Services lists patterns of the names of services, of compose or of a swarm.
-	Services []string `yaml:"services,omitempty"`
+	Services []string `yaml:"services,omitempty" jsonschema:"minItems=1"`
 	// Namespaces lists patterns of the names of Kubernetes' namespaces.
-	Namespaces []string `yaml:"namespaces,omitempty"`
+	Namespaces []string `yaml:"namespaces,omitempty" jsonschema:"minItems=1"`
 	// Executables lists patterns of whole paths, as the container sees them.
-	Executables []string `yaml:"executables,omitempty"`
+	Executables []string `yaml:"executables,omitempty" jsonschema:"minItems=1"`
 
 	filter container.Filter
 }
@@ -95,7 +95,7 @@ type Conditions struct {
 // Burst is how many uses it takes, and within which time, in one container.
 type Burst struct {
 	// Uses that make a burst: 2 to 10000.
-	Uses int `yaml:"uses"`
+	Uses int `yaml:"uses" jsonschema:"minimum=2,maximum=10000"`
 	// Within is the time from the first to the last of them.
 	Within Duration `yaml:"within"`
 }

@@ -103,7 +103,9 @@ rules:
 		"bpf":                      "critical: BPF refused to probe for bpf in alert-builtin-bpf (bb:latest)",
 		"denials":                  "warning: 20 times in alert-builtin-denials (bb:latest); the last: CHOWN refused to n19 for fchown",
 	} {
-		if got := l.awaitAlert(rule); string(got.Severity)+": "+got.Summary != want || got.Use.Container.Image != "bb:latest" {
+		got := l.awaitAlert(rule)
+		summary := strings.Replace(got.Summary, "readlinkat", "readlink", 1) // some processors have no other
+		if string(got.Severity)+": "+summary != want || got.Use.Container.Image != "bb:latest" {
 			t.Errorf("%s: got %+v\nwant %s", rule, got, want)
 		}
 	}

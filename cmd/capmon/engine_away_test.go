@@ -79,15 +79,15 @@ func (o *observation) await(name string) {
 	eventually(o.t, "the engine has told of "+name, func() bool { return strings.Contains(o.stderr.String(), name) })
 }
 
-// daemon is a Docker daemon of the test's own.
-type daemon struct {
+// dockerDaemon is a Docker daemon of the test's own.
+type dockerDaemon struct {
 	t               *testing.T
 	directory, host string
 	command         string
 }
 
 // startDaemonWith starts one with these options and the image bb.
-func startDaemonWith(t *testing.T, options ...string) daemon {
+func startDaemonWith(t *testing.T, options ...string) dockerDaemon {
 	t.Helper()
 	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // a unix socket's path is short
 	if err != nil {
@@ -100,17 +100,17 @@ func startDaemonWith(t *testing.T, options ...string) daemon {
 	}
 	const dockerd = "../../scripts/dockerd.sh"
 	t.Cleanup(func() { mustExecute(t, dockerd, "stop", "--purge", directory) })
-	d := daemon{t, directory, strings.TrimSpace(mustExecute(t, "env", "CAPMON_DOCKERD="+command, dockerd, "start", directory)), command}
+	d := dockerDaemon{t, directory, strings.TrimSpace(mustExecute(t, "env", "CAPMON_DOCKERD="+command, dockerd, "start", directory)), command}
 	mustExecute(t, "sh", "-c", "docker save bb | docker -H "+d.host+" load")
 	return d
 }
 
-func (d daemon) docker(args ...string) string {
+func (d dockerDaemon) docker(args ...string) string {
 	d.t.Helper()
 	return mustExecute(d.t, append([]string{"docker", "-H", d.host}, args...)...)
 }
 
-func (d daemon) signal(signal unix.Signal) (pid int) {
+func (d dockerDaemon) signal(signal unix.Signal) (pid int) {
 	d.t.Helper()
 	text, err := os.ReadFile(filepath.Join(d.directory, "exec/docker.pid"))
 	if err == nil {
@@ -126,14 +126,14 @@ func (d daemon) signal(signal unix.Signal) (pid int) {
 }
 
 // stop ends the daemon alone, as its service manager does, and waits for it.
-func (d daemon) stop() {
+func (d dockerDaemon) stop() {
 	d.t.Helper()
 	pid := d.signal(unix.SIGTERM)
 	eventually(d.t, "the daemon has ended", func() bool { return unix.Kill(pid, 0) != nil })
 }
 
 // start starts it again.
-func (d daemon) start() {
+func (d dockerDaemon) start() {
 	d.t.Helper()
 	cmd := exec.Command(d.command, "--config-file", filepath.Join(d.directory, "daemon.json"))
 	cmd.SysProcAttr = &unix.SysProcAttr{Setsid: true}
@@ -183,7 +183,7 @@ func TestLiveRestore(t *testing.T) {
 	t.Run("hanging", func(t *testing.T) { hangingDaemonIsNotAwaited(t, d) })
 }
 
-func containersGoOnWithoutDaemon(t *testing.T, d daemon) {
+func containersGoOnWithoutDaemon(t *testing.T, d dockerDaemon) {
 	p := startPerformer(t, d.host, "goes-on", "--cap-add=SYS_NICE")
 	observation := watchAt(t, d.host, "--log-level=debug")
 	observation.await("goes-on")
@@ -201,7 +201,7 @@ func containersGoOnWithoutDaemon(t *testing.T, d daemon) {
 	}
 }
 
-func hangingDaemonIsNotAwaited(t *testing.T, d daemon) {
+func hangingDaemonIsNotAwaited(t *testing.T, d dockerDaemon) {
 	p := startPerformer(t, d.host, "told-before")
 	observation := watchAt(t, d.host, "told-before", "--log-level=debug")
 	observation.await("told-before")

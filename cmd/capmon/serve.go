@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
+	sd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
@@ -40,7 +40,7 @@ type serving struct {
 	hook             string
 	monitor          monitor.Options
 	every            time.Duration
-	maxAge           time.Duration
+	olderThan        string
 	maxSize          string
 	socket, group    string
 	tcp              string
@@ -70,11 +70,11 @@ It answers on a socket: metrics for Prometheus, health, reports.`,
 	registerBTF(cmd, &s.monitor)
 	flags := cmd.Flags()
 	flags.StringVar(&s.config, "config", "", "YAML file with values of these flags; those on the command line go first")
-	flags.StringVar(&s.database, "db", store.DefaultPath, "the database")
+	registerDB(flags, &s.database)
 	flags.StringVar(&s.pins, "pins", defaultPins, "directory in the BPF file system where the recording is pinned; empty: it ends with serve")
 	flags.DurationVar(&s.every, "save-every", 30*time.Second, "how often what was recorded is saved; until then it is in the kernel")
-	flags.DurationVar(&s.maxAge, "max-age", 0, "remove runs that ended longer ago (default: never)")
-	flags.StringVar(&s.maxSize, "max-size", "", "remove the oldest runs when the database is larger, such as 1GiB (default: never)")
+	flags.StringVar(&s.olderThan, "older-than", "", "remove what ended longer ago: 90d, 36h (default: never)")
+	flags.StringVar(&s.maxSize, "max-size", "", "remove what ended first until the database is no larger: 1GiB, 500MiB (default: never)")
 	flags.StringVar(&s.socket, "socket", defaultSocket, "unix socket for HTTP; empty for none")
 	flags.StringVar(&s.group, "group", "", "group that may use the socket (default: root alone)")
 	flags.StringVar(&s.tcp, "tcp", "", "address for HTTPS, such as 127.0.0.1:9753 (default: none); takes --tls-cert, --tls-key and --token-file")
@@ -100,13 +100,9 @@ func (s *serving) check() (retention store.Retention, err error) {
 	if s.every < time.Second {
 		return retention, fmt.Errorf("--save-every %v is too short: choose a second or more", s.every)
 	}
-	if s.maxAge < 0 {
-		return retention, fmt.Errorf("--max-age %v is before now: choose how long to keep runs, such as 2160h", s.maxAge)
-	}
-	retention.MaxAge = s.maxAge
-	if s.maxSize != "" {
-		if retention.MaxSize, err = parseSize(s.maxSize); err != nil {
-			return retention, fmt.Errorf("--max-size: %w", err)
+	if s.olderThan != "" || s.maxSize != "" {
+		if err := parseRetention(&retention, s.olderThan, s.maxSize); err != nil {
+			return retention, err
 		}
 	}
 	secured := s.certificate != "" && s.key != "" && s.tokenFile != ""
@@ -146,7 +142,7 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	defer closeListeners(listeners)
+	defer s.close(listeners)
 	ctx := cmd.Context()
 	docker, err := connect(ctx, false, log)
 	if err != nil {
@@ -186,7 +182,7 @@ func (s *serving) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net.Li
 	if err := createReady(s.readyFile); err != nil {
 		return err
 	}
-	if _, err := systemd.SdNotify(false, systemd.SdNotifyReady); err != nil {
+	if _, err := sd.SdNotify(false, sd.SdNotifyReady); err != nil {
 		log.Warn("telling systemd that serving has begun", zap.Error(err))
 	}
 	began := "recording"
@@ -234,7 +230,7 @@ func (s *serving) listen() (listeners []net.Listener, token string, err error) {
 	if s.socket != "" {
 		listener, err := api.ListenUnix(s.socket, s.group)
 		if err != nil {
-			closeListeners(listeners)
+			s.close(listeners)
 			return nil, "", fmt.Errorf("--socket: %w", err)
 		}
 		listeners = append(listeners, listener)
@@ -242,11 +238,12 @@ func (s *serving) listen() (listeners []net.Listener, token string, err error) {
 	return listeners, token, nil
 }
 
-func closeListeners(listeners []net.Listener) {
+// close closes them; the unix socket is the last one.
+func (s *serving) close(listeners []net.Listener) {
 	for _, listener := range listeners {
 		_ = listener.Close()
 		if listener.Addr().Network() == "unix" {
-			_ = os.Remove(listener.Addr().String())
+			_ = os.Remove(s.socket)
 		}
 	}
 }
@@ -254,7 +251,7 @@ func closeListeners(listeners []net.Listener) {
 // watchdog tells systemd that the daemon is alive, if that wants to know. It has to hear it
 // more often than things are saved.
 func watchdog(every time.Duration) (alive func(), err error) {
-	interval, err := systemd.SdWatchdogEnabled(false)
+	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
 		return nil, fmt.Errorf("reading what systemd wants to know: %w", err)
 	}
@@ -264,7 +261,7 @@ func watchdog(every time.Duration) (alive func(), err error) {
 	if interval < 2*every {
 		return nil, fmt.Errorf("systemd's watchdog waits %v, which is less than twice --save-every: let WatchdogSec be longer", interval)
 	}
-	return func() { _, _ = systemd.SdNotify(false, systemd.SdNotifyWatchdog) }, nil
+	return func() { _, _ = sd.SdNotify(false, sd.SdNotifyWatchdog) }, nil
 }
 
 // remove ends the pinned recording.

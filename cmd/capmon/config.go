@@ -1,0 +1,84 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/spf13/cobra"
+
+	"github.com/capmon/capmon/internal/strictyaml"
+)
+
+// readConfig sets flags to what a file says, a key for each, unless they were given on the
+// command line. The error says where in the file.
+func readConfig(cmd *cobra.Command, path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("--config: %w", err)
+	}
+	body, err := strictyaml.Parse(data, "a configuration", "names of flags with their values")
+	if err == nil {
+		err = setFlags(cmd, body)
+	}
+	if err != nil {
+		return fmt.Errorf("--config: %w", strictyaml.Explain(path, err))
+	}
+	return nil
+}
+
+func setFlags(cmd *cobra.Command, body ast.Node) error {
+	var pairs []*ast.MappingValueNode
+	switch body := body.(type) {
+	case *ast.MappingNode:
+		pairs = body.Values
+	case *ast.MappingValueNode:
+		pairs = []*ast.MappingValueNode{body}
+	default:
+		return strictyaml.At(body, "a configuration has names of flags with their values")
+	}
+	given := make(map[string]bool)
+	for _, pair := range pairs {
+		name := pair.Key.GetToken().Value
+		given[name] = cmd.Flags().Changed(name)
+	}
+	for _, pair := range pairs {
+		name := pair.Key.GetToken().Value
+		flag := cmd.Flags().Lookup(name)
+		if flag == nil || flag.Hidden || name == "config" || name == "help" || name == "uninstall" {
+			return strictyaml.At(pair.Key, "unknown key %q: it takes the names of the flags of %s without their dashes", name, cmd.CommandPath())
+		}
+		values, err := valuesOf(pair.Value)
+		if err != nil {
+			return err
+		}
+		if given[name] {
+			continue
+		}
+		for _, value := range values {
+			if err := cmd.Flags().Set(name, value); err != nil {
+				return strictyaml.At(pair.Value, "%s: %v", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// valuesOf are those of a flag: one, or a list of a flag that may be repeated.
+func valuesOf(node ast.Node) (values []string, err error) {
+	if sequence, ok := node.(*ast.SequenceNode); ok {
+		err := strictyaml.Words(sequence, "", "a list has values of the flag", func(word string) error {
+			values = append(values, word)
+			return nil
+		})
+		return values, err
+	}
+	if _, scalar := node.(ast.ScalarNode); !scalar || node.Type() == ast.AliasType {
+		return nil, strictyaml.At(node, "here has to be the value of a flag")
+	}
+	if node.GetToken() == nil {
+		return nil, errors.New("a value is missing")
+	}
+	return []string{node.GetToken().Value}, nil
+}

@@ -350,6 +350,27 @@ func waitForPrograms() error {
 	return nil
 }
 
+// Filled is the part of the fullest map that is taken, from 0 to 1.
+func (m *Monitor) Filled() (filled float64, err error) {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	if m.over() {
+		return 0, nil
+	}
+	note := func(taken int, of *ebpf.Map) { filled = max(filled, float64(taken)/float64(of.MaxEntries())) }
+	var checks, executions, files, containers int
+	err = errors.Join(
+		entries(m.attached.maps.Checks, "checks", func(*bpf.CapmonCheckKey, *bpf.CapmonCheckValue) { checks++ }),
+		entries(m.attached.maps.Executions, "executions", func(*bpf.CapmonExecutionKey, *bpf.CapmonExecutionValue) { executions++ }),
+		entries(m.attached.maps.Files, "files", func(*bpf.CapmonFileKey, *bpf.CapmonFileValue) { files++ }),
+		entries(m.attached.maps.Containers, "containers", func(*uint64, *bpf.CapmonContainer) { containers++ }))
+	note(checks, m.attached.maps.Checks)
+	note(executions, m.attached.maps.Executions)
+	note(files, m.attached.maps.Files)
+	note(containers, m.attached.maps.Containers)
+	return filled, err
+}
+
 // removeOrphans removes what a harvest has left that did not come to its end: entries of
 // containers that are no more in the map of containers, whose records have been handed on.
 // A container is entered there before anything is recorded of it.

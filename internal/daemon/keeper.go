@@ -58,8 +58,8 @@ func (k *keeper) opened(ctx context.Context) (*store.Store, error) {
 	return opened, nil
 }
 
-// with does something with the open database, once more with another one if that has gone or
-// is damaged.
+// with does something with the open database, and once more with another one if that has gone
+// or is damaged.
 func (k *keeper) with(ctx context.Context, do func(*store.Store) error) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -70,12 +70,16 @@ func (k *keeper) with(ctx context.Context, do func(*store.Store) error) error {
 		}
 		err = do(opened)
 		lost := errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrCorrupt)
+		if !lost && !errors.Is(err, store.ErrReadOnly) {
+			return err
+		}
+		// What was opened while it might only be read stays so.
+		_ = k.store.Close() // of what is lost, or written by nobody
+		k.store = nil
 		if !lost || try > 1 {
 			return err
 		}
 		k.log.Error("the database cannot be used any more, and is opened anew", zap.Error(err))
-		_ = k.store.Close() // of what is lost anyway
-		k.store = nil
 	}
 }
 

@@ -37,7 +37,9 @@ type knowledge struct {
 	// closed when it has answered once; failures are what came of it the last time.
 	learning map[string]chan struct{}
 	failures map[string]error
-	answered bool // the engine has, once at least
+	// strangers are those that the engine has never heard of: another engine's.
+	strangers map[string]bool
+	answered  bool // the engine has, once at least
 	// news is closed, and another one made, when something is learned of a container.
 	news chan struct{}
 }
@@ -45,7 +47,7 @@ type knowledge struct {
 func newKnowledge() knowledge {
 	return knowledge{
 		infos: make(map[string]container.Info), names: make(map[string]string),
-		learning: make(map[string]chan struct{}), failures: make(map[string]error),
+		learning: make(map[string]chan struct{}), failures: make(map[string]error), strangers: make(map[string]bool),
 		news: make(chan struct{}),
 	}
 }
@@ -311,15 +313,11 @@ func (o *Observer) catchUp(ctx context.Context) error {
 		}
 		return nil
 	}
-	unknown := false
+	ids = slices.DeleteFunc(ids, o.isStranger)
 	for _, id := range ids {
 		o.Learn(ctx, id)
-		o.mu.Lock()
-		_, known := o.known.infos[id]
-		o.mu.Unlock()
-		unknown = unknown || !known
 	}
-	if !unknown {
+	if ids = slices.DeleteFunc(ids, o.isKnown); len(ids) == 0 {
 		return nil
 	}
 	past, err := o.engine.Past(ctx, ever, time.Now())
@@ -330,7 +328,27 @@ func (o *Observer) catchUp(ctx context.Context) error {
 	for _, event := range past {
 		o.hear(event)
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, id := range ids {
+		if _, known := o.known.infos[id]; !known && errors.Is(o.known.failures[id], container.ErrNotFound) {
+			o.known.strangers[id] = true
+		}
+	}
 	return nil
+}
+
+func (o *Observer) isKnown(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, known := o.known.infos[id]
+	return known
+}
+
+func (o *Observer) isStranger(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known.strangers[id]
 }
 
 // untold tells of which containers the engine has not said how they are set up, and

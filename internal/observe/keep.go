@@ -14,9 +14,13 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// nameless is how long the record of a container that has ended waits in the kernel for the
-// engine to tell who it was.
-const nameless = 5 * time.Minute
+const (
+	// nameless is how long the record of a container that has ended waits in the kernel for
+	// the engine to tell who it was, and pressing how long that may take while room is needed.
+	nameless, pressing = 5 * time.Minute, 2 * time.Second
+	// scarce is how much of the room is taken when none waits any more.
+	scarce = 0.5
+)
 
 // Save hands all that was recorded to Options.Keep, and forgets what it has kept of containers
 // that have ended. What it did not keep is handed on again the next time. The profile is of the
@@ -66,13 +70,20 @@ func (o *Observer) handOver(wanted func(id string) bool) error {
 	return err
 }
 
-// makeRoomBy has what ended containers recorded kept, without waiting for the engine: the
-// maps may soon be full.
-func (o *Observer) makeRoomBy() error {
+// makeRoomBy has what ended containers recorded kept: of those that the engine has told of, and
+// where the room runs out, of all.
+func (o *Observer) makeRoomBy(ctx context.Context) error {
 	if o.keep == nil {
 		return o.monitor.Harvest()
 	}
-	return o.handOver(func(string) bool { return true })
+	asking, cancel := context.WithTimeout(ctx, pressing)
+	defer cancel()
+	err := errors.Join(o.catchUp(asking), o.handOver(o.isTold))
+	filled, fillErr := o.monitor.Filled()
+	if filled > scarce {
+		err = errors.Join(err, o.handOver(func(string) bool { return true }))
+	}
+	return errors.Join(err, fillErr)
 }
 
 // forget frees what is known of containers that have ended. They may be started again: then
@@ -86,6 +97,7 @@ func (o *Observer) forget(ended []monitor.Container) {
 		delete(o.known.infos, c.ID)
 		delete(o.known.names, c.ID)
 		delete(o.known.failures, c.ID)
+		delete(o.known.strangers, c.ID)
 		delete(o.waiting, c.ID)
 		delete(o.firsts, c.Cgroup)
 	}

@@ -226,7 +226,7 @@ func (o *Observer) makeRoom(ctx context.Context) func() {
 				return
 			case <-o.monitor.Crowded():
 			}
-			err := o.makeRoomBy()
+			err := o.makeRoomBy(ctx)
 			if err != nil && !told {
 				o.log.Warn("what ended containers recorded stays in the kernel, and may leave no room for others (--max-checks, --max-containers)", zap.Error(err))
 				told = true

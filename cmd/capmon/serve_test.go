@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/capmon/capmon/internal/daemon"
+	"github.com/capmon/capmon/monitor"
+)
+
+// server is a capmon serve of a test's own.
+type server struct {
+	*observation
+	t                      *testing.T
+	database, pins, socket string
+	command                []string
+}
+
+// serve starts one, with these options besides; what it pins goes with the test.
+func serve(t *testing.T, options ...string) *server {
+	t.Helper()
+	directory, err := os.MkdirTemp("", "serve") // a unix socket's path is short
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{
+		t: t, database: filepath.Join(directory, "capmon.db"), socket: filepath.Join(directory, "s"),
+		pins: filepath.Join("/sys/fs/bpf", "capmon-"+filepath.Base(directory)),
+	}
+	s.command = append([]string{binary, "serve", "--db", s.database, "--pins", s.pins, "--socket", s.socket, "--save-every", "1s", "--log-level", "debug"}, options...)
+	t.Cleanup(func() {
+		s.kill()
+		if err := errors.Join(monitor.RemovePins(s.pins), os.RemoveAll(directory)); err != nil {
+			t.Error(err)
+		}
+	})
+	s.start()
+	return s
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	s.observation = watchBy(s.t, (*exec.Cmd).Start, s.command...)
+}
+
+// kill kills it, with no chance to do anything.
+func (s *server) kill() {
+	_ = s.process.Kill()
+	<-s.ended
+}
+
+// get asks it.
+func (s *server) get(path string) (status int, body string) {
+	s.t.Helper()
+	status, body, err := getBy(unixClient(s.socket), "http://capmon"+path, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return status, body
+}
+
+func unixClient(socket string) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+}
+
+func getBy(client *http.Client, url, token string) (status int, body string, err error) {
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(text), err
+}
+
+func (s *server) state() (state daemon.State) {
+	s.t.Helper()
+	_, body := s.get("/api/v1/state")
+	if err := json.Unmarshal([]byte(body), &state); err != nil {
+		s.t.Fatalf("%v: %s", err, body)
+	}
+	return state
+}
+
+// saved waits until all that has been recorded up to now is in the database.
+func (s *server) saved() {
+	s.t.Helper()
+	now := time.Now()
+	s.until("what was recorded is saved", func(state daemon.State) bool { return state.Saved.After(now.Add(time.Second)) }) // by a round that began later
+}
+
+func (s *server) until(what string, holds func(daemon.State) bool) {
+	s.t.Helper()
+	eventually(s.t, what, func() bool { return holds(s.state()) })
+}
+
+// setuids is how often containers asked for CAP_SETUID by setuid(0), by their names, as the
+// database has it.
+func setuids(t *testing.T, database string) map[string]uint64 {
+	t.Helper()
+	var report struct {
+		Containers []struct {
+			Name string
+			Uses []struct {
+				Capability, Class, Call string
+				Count                   uint64
+			}
+		}
+	}
+	out := mustExecute(t, binary, "report", "--db", database, "-o", "json")
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	counts := make(map[string]uint64)
+	for _, c := range report.Containers {
+		for _, use := range c.Uses {
+			if use.Capability == "SETUID" && use.Class != "setup" && strings.HasPrefix(use.Call, "setuid(0") {
+				counts[c.Name] += use.Count
+			}
+		}
+	}
+	return counts
+}
+
+// asking is a container that runs, and asks when the test wants it to.
+func asking(t *testing.T, name string) (ask func(times int)) {
+	t.Helper()
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+	mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "sleep", "1000")
+	return func(times int) {
+		t.Helper()
+		mustExecute(t, "docker", "exec", name, "probe", "repeat", fmt.Sprint(times), "setuid0")
+	}
+}
+
+func TestServeKeepsWhatContainersUse(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	mustExecute(t, append([]string{"docker", "run", "--rm", "--name", "served", "bb"}, sh("ping -c1 127.0.0.1 && probe setuid0")...)...)
+	s.saved()
+	if status, body := s.get("/readyz"); status != http.StatusOK || body != "ready\n" {
+		t.Errorf("%d, %s", status, body)
+	}
+	flags := mustExecute(t, binary, "flags", "--db", s.database, "--container", "served")
+	if flags != "--cap-drop=ALL --cap-add=NET_RAW\n" {
+		t.Errorf("flags: %s", flags)
+	}
+	_, body := s.get("/api/v1/flags?container=served")
+	var settings struct{ Text string }
+	if err := json.Unmarshal([]byte(body), &settings); err != nil || settings.Text != flags {
+		t.Errorf("by HTTP: %s", body)
+	}
+	_, body = s.get("/api/v1/report?container=served")
+	valid(t, "report", body)
+	_, body = s.get("/api/v1/profile?image=bb*")
+	valid(t, "profile", body)
+	if r := s.interrupt(); r.code != 0 || !strings.Contains(r.stderr, "the kernel records on") {
+		t.Errorf("exit code %d: %s", r.code, r.stderr)
+	}
+	if got := setuids(t, s.database)["served"]; got != 1 {
+		t.Errorf("counted %d, wanted 1", got)
+	}
+}
+
+func TestServeIsKilledAndNothingIsLostOrCountedTwice(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	ask := asking(t, "while-killed")
+	recording := s.state().ID
+	wanted := 0
+	for range 3 {
+		ask(1000)
+		s.kill()
+		ask(1000)
+		mustExecute(t, "docker", "run", "--rm", "--name", "unseen", "bb", "probe", "setuid0") // from begin to end
+		s.start()
+		wanted += 2000
+	}
+	ask(500)
+	s.saved()
+	if state := s.state(); state.ID != recording || !state.TakenUp || state.Losses.Any() {
+		t.Errorf("recording %s: %+v", recording, state)
+	}
+	if got := setuids(t, s.database); got["while-killed"] != uint64(wanted+500) || got["unseen"] != 3 {
+		t.Errorf("counted %v, wanted %d and 3", got, wanted+500)
+	}
+	mustExecute(t, binary, "db", "check", "--db", s.database)
+}
+
+// Whatever is the matter with the database, what was recorded is there when it is over.
+func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
+	t.Parallel()
+	shell := func(script string) func(*testing.T, *server) {
+		return func(t *testing.T, s *server) {
+			mustExecute(t, "sh", "-c", "cd "+filepath.Dir(s.database)+" && "+script)
+		}
+	}
+	var lock *sql.Tx
+	for name, trouble := range map[string]struct {
+		begin, end func(*testing.T, *server)
+		said       string // in its state
+		logged     string // when it has begun anew
+		unserved   bool   // it begins while nobody serves
+	}{
+		"full": {begin: shell("cat /dev/zero >filler 2>/dev/null; true"), end: shell("rm filler"), said: "no space is left"},
+		"read-only": {
+			begin: shell("mount -o remount,ro ."), end: shell("mount -o remount,rw ."),
+			said: "it may only be read", unserved: true,
+		},
+		"locked": {
+			begin: func(t *testing.T, s *server) {
+				db, err := sql.Open("sqlite", "file:"+s.database+"?_txlock=immediate")
+				if err == nil {
+					t.Cleanup(func() { _ = db.Close() })
+					lock, err = db.Begin()
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			},
+			end:  func(*testing.T, *server) { _ = lock.Rollback() },
+			said: "another process keeps it locked",
+		},
+		"deleted": {begin: shell("rm capmon.db capmon.db-wal capmon.db-shm"), logged: "deleted or replaced"},
+		"corrupt": {begin: shell("dd if=/dev/urandom of=capmon.db bs=4k count=40 conv=notrunc status=none"), logged: "was damaged and a new one begun", unserved: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			directory := t.TempDir()
+			mustExecute(t, "mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", directory)
+			t.Cleanup(func() { mustExecute(t, "umount", "-l", directory) })
+			s := serve(t, "--db", filepath.Join(directory, "capmon.db"))
+			s.database = filepath.Join(directory, "capmon.db")
+			container := "trouble-" + name
+			ask := asking(t, container)
+			ask(100)
+			s.saved()
+			if trouble.unserved {
+				s.kill()
+			}
+			trouble.begin(t, s)
+			ask(100)
+			mustExecute(t, "docker", "run", "--rm", "--name", container+"-short", "bb", "probe", "setuid0")
+			if trouble.unserved {
+				s.start()
+			}
+			if trouble.said != "" {
+				s.until("it says what is the matter", func(state daemon.State) bool { return strings.Contains(state.Trouble, trouble.said) })
+				if status, body := s.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, trouble.said) {
+					t.Errorf("ready: %d, %s", status, body)
+				}
+			}
+			eventually(t, "it says that the database was lost", func() bool { return strings.Contains(s.stderr.String(), trouble.logged) })
+			s.kill() // and the next one finds it so
+			s.start()
+			ask(100)
+			if trouble.end != nil {
+				trouble.end(t, s)
+			}
+			s.saved()
+			if got := setuids(t, s.database); got[container] != 300 || got[container+"-short"] != 1 {
+				t.Errorf("counted %v, wanted 300 and 1", got)
+			}
+			mustExecute(t, binary, "db", "check", "--db", s.database)
+		})
+	}
+}
+
+func TestServeUninstalls(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	uninstall := []string{binary, "serve", "--uninstall", "--pins", s.pins, "--db", s.database}
+	if r := execute(t, uninstall...); r.code != 2 || !strings.Contains(r.stderr, "end it first") {
+		t.Errorf("while it serves: exit code %d, %s", r.code, r.stderr)
+	}
+	second := append(append([]string{}, s.command...), "--socket", s.socket+"2")
+	if r := execute(t, second...); r.code != 2 || !strings.Contains(r.stderr, "serves already") {
+		t.Errorf("a second one: exit code %d, %s", r.code, r.stderr)
+	}
+	s.interrupt()
+	if _, err := os.Stat(s.pins); err != nil {
+		t.Fatal(err)
+	}
+	mustExecute(t, uninstall...)
+	if _, err := os.Stat(s.pins); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the pins are still there: %v", err)
+	}
+	mustExecute(t, uninstall...) // nothing to do is no error
+}

@@ -31,6 +31,8 @@ type watching struct {
 	capabilities          []string
 	names, images, labels []string
 	hook, readyFile       string
+	every                 bool
+	interval              time.Duration // of lines of the same way
 	monitor               monitor.Options
 	selection             live.Selection
 }
@@ -41,13 +43,14 @@ func newWatch(logging *logging) *cobra.Command {
 		Use:   "watch [CONTAINER...] [--cap CAPABILITIES]",
 		Short: "Tell at once when a container uses a capability in a new way",
 		Long: `watch prints a line when a container uses a capability for the first time in one way, or
-is refused it: by a program, in a system call, for a kernel function. What the kernel
-merely asked about is left out, unless --all; raw sockets are always told.
+is refused it: by a program, in a system call, for a kernel function. With --every it also
+tells how often that happens again. What the kernel merely asked about is left out, unless
+--all; raw sockets are always told, also those that were open before.
 
 It watches the containers named, which run already, or else all, also those that
 start meanwhile, until Ctrl-C.`,
 		Example: `  sudo capmon watch --cap NET_RAW
-  sudo capmon watch web db
+  sudo capmon watch web db --every
   sudo capmon watch --cap NET_RAW -o json | jq 'select(.rawSocket)'`,
 		RunE:              w.run,
 		ValidArgsFunction: completeContainers,
@@ -56,6 +59,8 @@ start meanwhile, until Ctrl-C.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&w.format, "output", "o", "text", "form of the lines: text or json")
 	flags.StringSliceVar(&w.capabilities, "cap", nil, "only these capabilities, separated by commas (default: all)")
+	flags.BoolVar(&w.every, "every", false, "all uses, not only the first of each way: the later ones as a line a second with their number")
+	flags.DurationVar(&w.interval, "every-interval", time.Second, "with --every: time between two lines of the same way")
 	flags.BoolVar(&w.selection.All, "all", false, "also what is neither needed nor refused: checks whose answer does not matter")
 	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "nothing that was refused")
 	flags.BoolVar(&w.selection.OnlyRefused, "denied-only", false, "nothing that was granted")
@@ -79,6 +84,14 @@ func (w *watching) check(cmd *cobra.Command) (*zap.Logger, error) {
 	}
 	if w.selection.OnlyGranted && w.selection.OnlyRefused {
 		return nil, errors.New("--granted-only and --denied-only leave nothing: give one of them")
+	}
+	if cmd.Flags().Changed("every-interval") {
+		if w.interval <= 0 {
+			return nil, fmt.Errorf("--every-interval %s: give a time above 0, such as 10s", w.interval)
+		}
+		if !w.every {
+			return nil, errors.New("--every-interval says how often --every tells: give both")
+		}
 	}
 	for _, name := range w.capabilities {
 		c, err := capability.Parse(strings.TrimSpace(name))
@@ -128,7 +141,11 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	watcher := live.New(live.Options{
 		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: w.show(cmd, cancel),
 	})
-	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take})
+	options := observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take}
+	if w.every {
+		options.Changes, options.Interval = watcher.TakeChanges, w.interval
+	}
+	observer, err := observe.Start(context.WithoutCancel(ctx), options)
 	if err != nil {
 		return explain(err)
 	}

@@ -128,7 +128,7 @@ func (o *Observer) stopLive() error {
 		return fmt.Errorf("reading the last events: %w", err)
 	}
 	<-o.flushed
-	return o.findMissed()
+	return errors.Join(o.findMissed(), o.recount())
 }
 
 // findMissed hands on all checks that are recorded, of which those that no event told of are

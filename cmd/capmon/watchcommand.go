@@ -151,6 +151,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	}
 	defer observer.Close()
 	observer.Settle(ctx)
+	w.tellOpen(ctx, observer, watcher, log)
 	if err := createReady(w.readyFile); err != nil {
 		return err
 	}
@@ -158,6 +159,15 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	troubles := &troubles{out: cmd.ErrOrStderr(), observer: observer}
 	troubles.follow(ctx)
 	return errors.Join(w.finish(cmd, observer, watcher, troubles), writeError(ctx))
+}
+
+// tellOpen tells of the raw sockets that are open already. All that is opened meanwhile is
+// recorded.
+func (w *watching) tellOpen(ctx context.Context, observer *observe.Observer, watcher *live.Watcher, log *zap.Logger) {
+	err := observer.Holders(ctx, live.IsRaw, func(holder monitor.Holder) { watcher.TakeOpen(observer, holder) })
+	if err != nil && ctx.Err() == nil {
+		log.Warn("raw sockets that were open already may not be told", zap.Error(err))
+	}
 }
 
 // show writes uses, until that fails.

@@ -164,6 +164,14 @@ func (o *Observer) Missed() (uint64, error) {
 // Since is the time that has passed since a moment of the monitor's clock.
 func (o *Observer) Since(moment time.Time) time.Duration { return o.monitor.Now().Sub(moment) }
 
+// Now is this moment on the monitor's clock.
+func (o *Observer) Now() time.Time { return o.monitor.Now() }
+
+// Holders finds who has sockets open for which wanted is true, as monitor.Holders.
+func (o *Observer) Holders(ctx context.Context, wanted func(monitor.Socket) bool, found func(monitor.Holder)) error {
+	return o.monitor.Holders(ctx, wanted, found)
+}
+
 // Losses counts what could not be recorded up to now.
 func (o *Observer) Losses() (monitor.Losses, error) { return o.monitor.Losses() }
 

@@ -17,12 +17,14 @@ const eventTime = 3 * time.Second
 // record is what was told of a container, and what is still to be told.
 type record struct {
 	ways      map[way]*tally
-	container Container // as known when the latest changes came
+	container Container // as known when it was told last
+	scheduled bool      // it will be told what is owed
 }
 
 // tally is how much of a way was told.
 type tally struct {
-	told bool
+	told    bool
+	waiting bool // a late sight of it is in the queue
 	// owed are the uses that no line has told of. While the kernel's counts were not looked
 	// at it is less than 0 by those that were told.
 	owed   int64
@@ -49,15 +51,11 @@ func (r *record) at(w way) *tally {
 
 func newRecord() *record { return &record{ways: make(map[way]*tally)} }
 
-// note notes that a use was told; r may be nil.
-func (r *record) note(use Use) *record {
-	if r == nil {
-		r = newRecord()
-	}
+// note notes that a use was told.
+func (r *record) note(use Use) {
 	t := r.at(use.way())
 	t.told, t.since, t.latest = true, use.Time, Use{}
 	t.owed -= int64(use.Count)
-	return r
 }
 
 // add adds what has changed; uses that are not wanted are passed over.
@@ -94,7 +92,10 @@ func (r *record) owing(all bool) (owing []Use) {
 			continue
 		}
 		use := t.latest
-		use.Container, use.Count, use.Since = r.container, uint64(t.owed), t.since
+		if r.container.ID != "" {
+			use.Container = r.container
+		}
+		use.Count, use.Since = uint64(t.owed), t.since
 		use.First, use.Late = !t.told, !t.told
 		owing = append(owing, use)
 	}
@@ -109,6 +110,16 @@ func (r *record) owes() bool {
 		}
 	}
 	return false
+}
+
+// id of the container of what is owed.
+func (r *record) id() string {
+	for _, t := range r.ways {
+		if t.owed > 0 {
+			return t.latest.Container.ID
+		}
+	}
+	return ""
 }
 
 // part is how many checks of a kind have one meaning.
@@ -138,50 +149,62 @@ func repeated(change monitor.Change, meaning meaning) Use {
 }
 
 // TakeChanges takes what was made since the last time; it is for observe.Options and does not
-// wait.
+// wait. However slowly uses are shown, no more is kept than there are ways.
 func (w *Watcher) TakeChanges(observer *observe.Observer, changes []monitor.Change) {
 	at := time.Now()
-	byCgroup := make(map[uint64][]monitor.Change)
 	for _, change := range changes {
-		wanted := func(p part) bool { return w.options.Selection.wantsUse(repeated(change, p.meaning)) }
-		if slices.ContainsFunc(append(parts(change.Before), parts(change.Now)...), wanted) {
-			byCgroup[change.Cgroup] = append(byCgroup[change.Cgroup], change)
-		}
+		w.addChange(change)
 	}
 	w.mu.Lock()
-	for cgroup, record := range w.told {
-		if byCgroup[cgroup] == nil && record.owes() {
-			byCgroup[cgroup] = []monitor.Change{}
+	var owing []uint64
+	for cgroup, r := range w.told {
+		if !r.scheduled && r.owes() {
+			r.scheduled = true
+			owing = append(owing, cgroup)
 		}
 	}
 	w.mu.Unlock()
-	for cgroup, changes := range byCgroup {
-		w.enqueue(cgroup, func() { w.repeat(observer, cgroup, changes, at) })
+	for _, cgroup := range owing {
+		w.enqueue(cgroup, func() { w.repeat(observer, cgroup, at) })
 	}
 }
 
-// repeat tells what is due of a container, with changes that came at a moment.
-func (w *Watcher) repeat(observer *observe.Observer, cgroup uint64, changes []monitor.Change, at time.Time) {
-	var container Container
-	if len(changes) > 0 {
-		var wanted bool
-		if container, wanted = w.container(observer, changes[0].ID, at); !wanted {
-			w.forget(cgroup)
-			return
-		}
+// addChange notes what is owed by a change, if any of it is wanted.
+func (w *Watcher) addChange(change monitor.Change) {
+	wanted := func(p part) bool { return w.options.Selection.wantsUse(repeated(change, p.meaning)) }
+	if !slices.ContainsFunc(append(parts(change.Before), parts(change.Now)...), wanted) {
+		return
 	}
 	w.mu.Lock()
-	r := w.told[cgroup]
-	if r == nil {
-		r = newRecord()
-		w.told[cgroup] = r
+	defer w.mu.Unlock()
+	w.record(change.Cgroup).add(change, w.options.Selection.wantsUse)
+}
+
+// record is that of a container. The caller holds mu.
+func (w *Watcher) record(cgroup uint64) *record {
+	if w.told[cgroup] == nil {
+		w.told[cgroup] = newRecord()
 	}
-	if len(changes) > 0 {
-		r.container = container
+	return w.told[cgroup]
+}
+
+// repeat tells what is owed of a container, since a moment.
+func (w *Watcher) repeat(observer *observe.Observer, cgroup uint64, since time.Time) {
+	w.mu.Lock()
+	r := w.record(cgroup)
+	id := r.id()
+	r.scheduled = id != ""
+	w.mu.Unlock()
+	if id == "" { // the kernel's message came first
+		return
 	}
-	for _, change := range changes {
-		r.add(change, w.options.Selection.wantsUse)
+	container, wanted := w.container(observer, id, since)
+	if !wanted {
+		w.forget(cgroup)
+		return
 	}
+	w.mu.Lock()
+	r.container, r.scheduled = container, false
 	owing := r.owing(false)
 	w.mu.Unlock()
 	for _, use := range owing {

@@ -67,10 +67,27 @@ func New(options Options) *Watcher {
 
 // Take takes a sight; it is for observe.Options and does not wait.
 func (w *Watcher) Take(observer *observe.Observer, sight observe.Sight) {
-	if slices.ContainsFunc(uses(sight, sight.Check.Check), w.mayBeNew(sight.Cgroup)) {
+	uses := uses(sight, sight.Check.Check)
+	if sight.Late && w.wait(sight.Cgroup, uses) || !sight.Late && slices.ContainsFunc(uses, w.mayBeNew(sight.Cgroup)) {
 		at := time.Now()
 		w.enqueue(sight.Cgroup, func() { w.follow(observer, sight, at) })
 	}
+}
+
+// wait notes that late uses are in the queue, and reports whether there are any that are wanted
+// and neither shown nor in the queue: the same may be found late over and over.
+func (w *Watcher) wait(cgroup uint64, uses []Use) (any bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, use := range uses {
+		if !w.options.Selection.wantsUse(use) {
+			continue
+		}
+		if t := w.record(cgroup).at(use.way()); !t.told && !t.waiting {
+			t.waiting, any = true, true
+		}
+	}
+	return any
 }
 
 // mayBeNew tells which uses of a container may be wanted and were not shown yet. What was
@@ -203,7 +220,7 @@ func (w *Watcher) identify(observer *observe.Observer, id string, from time.Time
 func (w *Watcher) tell(cgroup uint64, use Use) {
 	w.mu.Lock()
 	if !use.Open {
-		w.told[cgroup] = w.told[cgroup].note(use)
+		w.record(cgroup).note(use)
 	}
 	w.count += use.Count
 	w.from[use.Container.ID] = true

@@ -47,6 +47,7 @@ func newWatch(logging *logging) *cobra.Command {
 is refused it: by a program, in a system call, for a kernel function. With --every it also
 tells how often that happens again. What the kernel merely asked about is left out, unless
 --all; raw sockets are always told, also those that were open before.
+With --rules it prints alerts instead: what the rules of a file find in these uses.
 
 It watches the containers named, which run already, or else all, also those that
 start meanwhile, until Ctrl-C.`,

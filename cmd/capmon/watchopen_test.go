@@ -49,7 +49,7 @@ func open(uses []live.Use, prefix string) (all []string) {
 func TestRawSocketsThatWereOpenAreTold(t *testing.T) {
 	t.Parallel()
 	// What is no raw socket, and holds the namespace that the others share.
-	holding(t, "live-open-plain", "probe hold 2 1 6 1 & probe hold 16 3 0 1 & probe hold 2 2 17 3 & wait")
+	holding(t, "live-open-plain", "probe hold 2 1 6 1 & probe hold 2 2 1 1 & probe hold 16 3 0 1 & probe hold 2 2 17 3 & wait")
 	shared := "--network=container:live-open-plain"
 	holding(t, "live-open-four", "probe hold 2 3 1 1 & probe hold 10 3 58 2 & probe hold 17 2 768 3 & probe hold 44 3 0 1 & wait", shared)
 	holding(t, "live-open-host", "probe named sniffer hold 17 3 768 2", "--network=host")

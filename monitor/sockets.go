@@ -94,7 +94,7 @@ func (u *unseen) err() error {
 	if u.first == nil {
 		return nil
 	}
-	return fmt.Errorf("the sockets of %d processes of containers could not be looked at: %w", u.processes, u.first)
+	return fmt.Errorf("the sockets of %d processes of containers could not be looked at, the first of which is %w", u.processes, u.first)
 }
 
 // rounds bounds how often it is looked for processes that were started meanwhile.
@@ -148,8 +148,8 @@ func (l *socketLook) process(pid int, inside func() bool) (Holder, error) {
 		return Holder{}, err
 	}
 	holder, describeErr := describeHolder(pid)
-	if unix.PidfdSendSignal(process, 0, nil, 0) != nil {
-		return Holder{}, nil // it has ended
+	if ended(process) {
+		return Holder{}, nil
 	}
 	if err = errors.Join(err, describeErr); describeErr != nil {
 		return Holder{}, err
@@ -161,6 +161,13 @@ func (l *socketLook) process(pid int, inside func() bool) (Holder, error) {
 		}
 	}
 	return holder, err
+}
+
+// ended reports whether a process has, by a descriptor of it. To send it a signal would take
+// CAP_KILL.
+func ended(process int) bool {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 0)
+	return err == nil && n > 0
 }
 
 // Of kcmp(2) and pidfd_open(2), since Linux 6.9.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -48,7 +49,7 @@ func open(uses []live.Use, prefix string) (all []string) {
 func TestRawSocketsThatWereOpenAreTold(t *testing.T) {
 	t.Parallel()
 	// What is no raw socket, and holds the namespace that the others share.
-	holding(t, "live-open-plain", "probe hold 2 1 6 1 & probe hold 16 3 0 1 & probe hold 2 2 17 3 & wait")
+	holding(t, "live-open-plain", "probe hold 2 1 6 1 & probe hold 2 2 1 1 & probe hold 16 3 0 1 & probe hold 2 2 17 3 & wait")
 	shared := "--network=container:live-open-plain"
 	holding(t, "live-open-four", "probe hold 2 3 1 1 & probe hold 10 3 58 2 & probe hold 17 2 768 3 & probe hold 44 3 0 1 & wait", shared)
 	holding(t, "live-open-host", "probe named sniffer hold 17 3 768 2", "--network=host")
@@ -103,5 +104,23 @@ func TestRawSocketsThatWereOpenAreTold(t *testing.T) {
 	text.interrupt()
 	if shown := text.lines.String(); strings.Count(shown, "  NET_RAW  already open  raw socket (") != 4 || !strings.Contains(shown, "(2 more)") {
 		t.Error(shown)
+	}
+}
+
+// To find them takes no more rights than all else.
+func TestOpenRawSocketsAreToldWithTheLeastRights(t *testing.T) {
+	t.Parallel()
+	holding(t, "live-held-least", "probe hold 2 3 1 2")
+	for name, uid := range map[string]uint32{"root": 0, "anybody": anybody} {
+		l := &livewatch{}
+		l.observation = watchBy(t, func(cmd *exec.Cmd) error {
+			cmd.Stdout = &l.lines
+			return restricted(least, uid)(cmd)
+		}, binary, "watch", "-o", "json", "--container", "live-held-least")
+		l.of("live-held-least")
+		r := l.interrupt()
+		if got := open(l.uses(), "live-held-"); !slices.Equal(got, []string{"least IPv4 2 by probe"}) || strings.Contains(r.stderr, "may not be told") {
+			t.Errorf("as %s: %q\n%s", name, got, r.stderr)
+		}
 	}
 }

@@ -24,22 +24,26 @@ type asked struct {
 func newCheck() *cobra.Command {
 	var (
 		asked  asked
+		source source
 		format string
 		all    bool
 	)
 	cmd := &cobra.Command{
-		Use:   "check [--policy FILE] [--baseline PROFILE] [--deny CAPABILITIES] PROFILE...",
+		Use:   "check [--policy FILE] [--baseline PROFILE] [--deny CAPABILITIES] [PROFILE...]",
 		Short: "Check stored profiles against a policy, and fail if it is violated",
 		Long: `Checks what the containers of the profiles, added up, used and were granted. Used is
 what the workload needed, or tried in earnest and was refused; what the kernel merely
 asked about is not. If anything is violated, the exit code is 1.
 
-Several of --policy, --baseline, --deny and the like have to be kept to all at once.`,
+Several of --policy, --baseline, --deny and the like have to be kept to all at once.
+
+Without profiles, all runs in the database are checked; of both, --container, --image and the
+like select some.`,
 		Example: `  capmon check --deny NET_RAW,SYS_ADMIN app.json
   capmon check --allow CHOWN,NET_BIND_SERVICE app.json
   capmon check --policy policy.yaml --baseline main.json branch.json
-  capmon check --policy policy.yaml -o sarif app.json`,
-		Args: cobra.MinimumNArgs(1),
+  capmon check --policy policy.yaml -o sarif app.json
+  sudo capmon check --policy policy.yaml --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			format, err := report.ParseCheckFormat(format)
 			if err != nil {
@@ -49,7 +53,7 @@ Several of --policy, --baseline, --deny and the like have to be kept to all at o
 			if err != nil {
 				return err
 			}
-			p, err := loadAll(files)
+			p, err := source.load(cmd, files)
 			if err != nil {
 				return err
 			}
@@ -74,6 +78,8 @@ Several of --policy, --baseline, --deny and the like have to be kept to all at o
 	flags := cmd.Flags()
 	flags.StringVarP(&format, "output", "o", string(report.Table), "form of the result: table, json, junit or sarif")
 	flags.BoolVar(&all, "all", false, "show every way of a use that violates")
+	source.register(flags)
+	source.registerContainers(flags)
 	flags.StringVar(&asked.policy, "policy", "", "file with rules to keep to")
 	flags.StringVar(&asked.baseline, "baseline", "", "profile beyond whose needs none may be")
 	flags.StringSliceVar(&asked.deny, "deny", nil, "capabilities that must not be used, separated by commas; ALL and DEFAULT are sets")

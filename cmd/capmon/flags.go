@@ -19,6 +19,7 @@ import (
 
 // settings holds the flags of capmon flags.
 type settings struct {
+	source                   source
 	target, style, container string
 	patch, service           string
 	dryRun                   bool
@@ -27,17 +28,21 @@ type settings struct {
 func newFlags() *cobra.Command {
 	s := &settings{}
 	cmd := &cobra.Command{
-		Use:   "flags FILE...",
+		Use:   "flags [FILE...]",
 		Short: "Print the settings that grant what profiles show, or write them into a file",
-		Long: "Print the settings that grant each container what stored profiles show, and nothing else.\nSeveral files add up.\n\nTargets (--for):\n" +
+		Long: "Print the settings that grant each container what stored profiles show, and nothing else.\n" +
+			"Several files add up; without any, all runs in the database do. With --image alone, all\n" +
+			"containers of an image are taken as one.\n\nTargets (--for):\n" +
 			targetList(),
 		Example: `  docker run $(capmon flags app.json) app
   capmon flags app.json --for kubernetes
-  capmon flags web.json --for compose --patch compose.yaml --dry-run`,
-		Args: cobra.MinimumNArgs(1),
+  capmon flags web.json --for compose --patch compose.yaml --dry-run
+  docker run $(sudo capmon flags --image nginx:1.27) nginx:1.27`,
 		RunE: func(cmd *cobra.Command, files []string) error { return s.run(cmd, files) },
 	}
 	flags := cmd.Flags()
+	s.source.register(flags)
+	s.source.registerImages(flags)
 	flags.StringVar(&s.target, "for", "docker", "what the settings are for, see above")
 	flags.StringVar(&s.style, "style", string(recommend.Absolute), "absolute: drop everything and add; delta: change what the target grants by itself")
 	flags.StringVar(&s.container, "container", "", "only the container of this name, service or ID; with --patch, also its name in the manifest")
@@ -69,7 +74,8 @@ func (s *settings) run(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	p, err := loadAll(files)
+	s.source.images = s.source.images || s.ofImages()
+	p, err := s.source.load(cmd, files)
 	if err != nil {
 		return err
 	}
@@ -98,6 +104,12 @@ func (s *settings) run(cmd *cobra.Command, files []string) error {
 	}
 	_, err = io.WriteString(cmd.OutOrStdout(), text)
 	return err
+}
+
+// ofImages reports whether images are asked for, and no containers of them.
+func (s *settings) ofImages() bool {
+	selection := s.source.selection
+	return len(selection.Images) > 0 && len(selection.Labels)+len(selection.ComposeServices) == 0 && s.container == "" && s.patch == ""
 }
 
 // check finds fault with flags that do not go together. The kind of the file is empty if

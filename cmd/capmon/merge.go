@@ -11,17 +11,19 @@ const standardOutput = "-"
 
 func newMerge() *cobra.Command {
 	var output string
+	source := &source{}
 	cmd := &cobra.Command{
-		Use:   "merge FILE...",
+		Use:   "merge [FILE...]",
 		Short: "Add stored profiles up, as a profile",
 		Long: `Adds profiles up, as report does with several, and writes the sum as a profile.
 The same profiles give the same bytes, in any order and however often they are
-named. A file that is written is replaced as a whole: it may be one of those read.`,
+named. A file that is written is replaced as a whole: it may be one of those read.
+Without files, the runs in the database are written; of both, those that are selected.`,
 		Example: `  capmon merge monday.json tuesday.json -o week.json
-  capmon merge week.json wednesday.json -o week.json`,
-		Args: cobra.MinimumNArgs(1),
+  capmon merge week.json wednesday.json -o week.json
+  sudo capmon merge --image nginx -o nginx.json`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			sum, err := loadAll(files)
+			sum, err := source.load(cmd, files)
 			if err != nil {
 				return err
 			}
@@ -32,5 +34,7 @@ named. A file that is written is replaced as a whole: it may be one of those rea
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", standardOutput, "file to write the sum to, - for standard output")
+	source.register(cmd.Flags())
+	source.registerContainers(cmd.Flags())
 	return cmd
 }

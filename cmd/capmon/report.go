@@ -38,18 +38,20 @@ func colored(cmd *cobra.Command) bool {
 func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }
 
 func newReport() *cobra.Command {
-	rendering := &rendering{}
+	rendering, source := &rendering{}, &source{}
 	cmd := &cobra.Command{
-		Use:   "report FILE...",
+		Use:   "report [FILE...]",
 		Short: "Show stored profiles; several files add up",
+		Long: `Shows stored profiles. Several files add up; without any, all runs in the database do.
+Of both, --container, --image and the like select some.`,
 		Example: `  capmon report web.json
-  capmon report -o flags monday.json tuesday.json`,
-		Args: cobra.MinimumNArgs(1),
+  capmon report -o flags monday.json tuesday.json
+  sudo capmon report --image nginx --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			if _, err := report.ParseFormat(rendering.format); err != nil {
 				return err
 			}
-			p, err := loadAll(files)
+			p, err := source.load(cmd, files)
 			if err != nil {
 				return err
 			}
@@ -57,6 +59,9 @@ func newReport() *cobra.Command {
 		},
 	}
 	rendering.register(cmd)
+	source.register(cmd.Flags())
+	source.registerContainers(cmd.Flags())
+	source.registerImages(cmd.Flags())
 	return cmd
 }
 

@@ -106,13 +106,16 @@ type Container struct {
 	NetworkMode string `json:"networkMode,omitempty"`
 }
 
+// swarmService is the label that names a service of a swarm.
+const swarmService = "com.docker.swarm.service.name"
+
 // serviceName is what the engine may call a service of a swarm.
 var serviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$`)
 
 // Service is the swarm's service that the container is a task of, "" if it is none.
 // Each task of a service has another name.
 func (c Container) Service() string {
-	name := c.Labels["com.docker.swarm.service.name"]
+	name := c.Labels[swarmService]
 	if !serviceName.MatchString(name) { // anybody may give a container this label
 		return ""
 	}

@@ -2,6 +2,7 @@ package profile
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -316,4 +317,26 @@ func (s Summary) Narrower(c capability.Capability) (narrower capability.Capabili
 // Having are the capabilities with a use of the class.
 func (s Summary) Having(class classify.Class) capability.Set {
 	return s.with(func(u Use) bool { return u.Class == class })
+}
+
+// ByImage takes all containers of an image as one, which has the image's name. Those whose
+// image is not known stay apart.
+func ByImage(p Profile) Profile {
+	merged := Profile{Runs: slices.Clone(p.Runs), Proofs: slices.Clone(p.Proofs)}
+	for i := range merged.Runs {
+		merged.Runs[i].Container = merged.Runs[i].Container.byImage()
+	}
+	for i := range merged.Proofs {
+		merged.Proofs[i].Container = merged.Proofs[i].Container.byImage()
+	}
+	return Merge(merged)
+}
+
+func (c Container) byImage() Container {
+	if c.Image == "" {
+		return c
+	}
+	c.Name, c.Labels = c.Image, maps.Clone(c.Labels)
+	delete(c.Labels, swarmService)
+	return c
 }

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// imported puts profiles into a database of their own.
+func imported(t *testing.T, files ...string) string {
+	t.Helper()
+	db := filepath.Join(t.TempDir(), "capmon.db")
+	mustExecute(t, append([]string{binary, "db", "import", "--db", db}, files...)...)
+	return db
+}
+
+// What is in the database is the same as what is in the files that were put into it.
+func TestTheDatabaseHasWhatWasProfiled(t *testing.T) {
+	t.Parallel()
+	one := saved(t, "stored-one", "bb", "chown", "1000", "/etc/passwd")
+	two := saved(t, "stored-two", "bb", "sh", "-c", "ping -c1 -W1 127.0.0.1; kill -0 1")
+	merged := mustExecute(t, binary, "merge", one, two)
+	db := imported(t, one, two)
+	for range 2 { // what is put in again does not count again
+		mustExecute(t, binary, "db", "import", "--db", db, two, one)
+	}
+	if diff := cmp.Diff(merged, mustExecute(t, binary, "merge", "--db", db)); diff != "" {
+		t.Errorf("merge: %s", diff)
+	}
+	for _, arguments := range [][]string{
+		{"report", "-o", "json"},
+		{"report", "-o", "json", "--container", "stored-o*"},
+		{"report", "-o", "json", "--images"},
+		{"flags", "--image", "bb"},
+		{"flags", "--container", "stored-two"},
+		{"merge", "--since", "1h"},
+		{"check", "--deny", "NET_RAW", "-o", "json"},
+	} {
+		ofFiles := execute(t, append(append([]string{binary}, arguments...), one, two)...)
+		ofDB := execute(t, append(append([]string{binary}, arguments...), "--db", db)...)
+		if diff := cmp.Diff(ofFiles, ofDB, cmp.AllowUnexported(result{})); diff != "" || ofDB.stdout == "" {
+			t.Errorf("%v: %s", arguments, diff)
+		}
+	}
+	if got := mustExecute(t, binary, "flags", "--db", db, "--image", "bb"); strings.Count(got, "--cap-drop") != 1 || !strings.Contains(got, "--cap-add=CHOWN") {
+		t.Errorf("containers of an image are not one: %s", got)
+	}
+	if got := mustExecute(t, binary, "flags", "--db", db, "--container", "stored-two"); strings.Contains(got, "CHOWN") {
+		t.Errorf("a container has another's: %s", got)
+	}
+	expected(t, exitDone, []string{"db", "check", "--db", db}, "nothing is wrong")
+	expected(t, exitDone, []string{"db", "info", "--db", db}, "2 of 2 containers of 1 image")
+}
+
+// storedFile is a profile of runs of two images.
+func storedFile(t *testing.T) string {
+	t.Helper()
+	saturday := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	make := func(name, image string, day int, capability string) profile.Run {
+		at := saturday.AddDate(0, 0, day)
+		run := profile.Run{
+			ID: name, Observation: profile.Observation{ID: "o", Start: saturday, End: at}, Started: &at, Ended: at.Add(time.Minute), Checks: 1,
+			Container: profile.Container{ID: strings.Repeat("0f", 32), Name: name, Image: image, Labels: map[string]string{"com.docker.compose.service": name}},
+			Uses:      []profile.Use{{Class: "required", Granted: true, Program: "x", Count: 1, First: at, Last: at}},
+		}
+		if err := run.Uses[0].Capability.UnmarshalText([]byte(capability)); err != nil {
+			t.Fatal(err)
+		}
+		return run
+	}
+	file := filepath.Join(t.TempDir(), "profile.json")
+	p := profile.New(make("eager_bohr", "app:1", 0, "CHOWN"), make("vain_curie", "app:2", 1, "CHOWN"), make("sad_euler", "app:2", 2, "NET_RAW"))
+	if err := profile.Save(file, p); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestTwoImagesInTheDatabaseAreCompared(t *testing.T) {
+	t.Parallel()
+	file := storedFile(t)
+	db := imported(t, file)
+	expected(t, exitFound, []string{"diff", "--db", db, "--image", "app:1", "--with-image", "app:2", "--fail-on-new"}, "NET_RAW")
+	expected(t, exitDone, []string{"diff", "--db", db, "--image", "app:2", "--with-image", "app:1", "--fail-on-new"}, "NET_RAW")
+	one := filepath.Join(t.TempDir(), "one.json")
+	mustExecute(t, binary, "merge", file, "--image", "app:1", "-o", one)
+	expected(t, exitFound, []string{"diff", one, "--db", db, "--with-image", "app:2", "--fail-on-new"}, "NET_RAW")
+	expected(t, exitDone, []string{"diff", one, "--db", db, "--with-image", "app:2", "--container", "eager_bohr=vain_curie", "--fail-on-new"})
+}
+
+// A sum that lacks what was pruned says so.
+func TestWhatWasPrunedIsMissed(t *testing.T) {
+	t.Parallel()
+	db := imported(t, storedFile(t))
+	age := time.Since(time.Date(2026, 8, 2, 13, 0, 0, 0, time.UTC)).Round(time.Second).String()
+	prune := []string{"db", "prune", "--db", db, "--older-than", age}
+	for _, arguments := range [][]string{append(prune, "--dry-run"), prune} {
+		expected(t, exitDone, arguments, "remove", "2 runs that ended until", "0 proofs, 0 alerts")
+	}
+	expected(t, exitDone, prune, "removed 0 runs, ")
+	got := execute(t, binary, "flags", "--db", db, "--image", "app:2")
+	if got.stdout != "--cap-drop=ALL --cap-add=NET_RAW\n" || !strings.Contains(got.stderr, ": 1 run of image app:2, which ended until ") {
+		t.Errorf("got %+v", got)
+	}
+	for _, selection := range [][]string{{"--since", "2026-08-02T14:00:00Z"}, {"--image", "app:2", "--since", "2026-08-03"}} {
+		if got := execute(t, append([]string{binary, "flags", "--db", db}, selection...)...); strings.Contains(got.stderr, "pruned") {
+			t.Errorf("%v: %s", selection, got.stderr)
+		}
+	}
+	if got := execute(t, binary, "report", "--db", db, "--image", "app:1"); got.code != exitUsage || !strings.Contains(got.stderr, "1 run of image app:1") || !strings.Contains(got.stderr, `--image "app:1" leaves none`) {
+		t.Errorf("got %+v", got)
+	}
+	expected(t, exitDone, []string{"db", "info", "--db", db}, "pruned    2 runs that ended until")
+	expected(t, exitDone, []string{"db", "prune", "--db", db, "--max-size", "1GiB"}, "removed 0 runs")
+}
+
+func TestBackups(t *testing.T) {
+	t.Parallel()
+	file := storedFile(t)
+	db := imported(t, file)
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	mustExecute(t, binary, "db", "backup", "--db", db, backup)
+	if info, err := os.Stat(backup); err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if diff := cmp.Diff(contents(t, file), mustExecute(t, binary, "merge", "--db", backup)); diff != "" {
+		t.Error(diff)
+	}
+	complains(t, []string{"db", "backup", "--db", db, backup}, "there already")
+}
+
+func TestADatabaseThatSaysTwoThings(t *testing.T) {
+	t.Parallel()
+	path := imported(t, storedFile(t))
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec("UPDATE uses SET capability = 'KILL' WHERE capability = 'NET_RAW'"); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	expected(t, exitFound, []string{"db", "check", "--db", path}, `run "sad_euler": its uses are not what its document says`)
+	text := written(t, "text.db", strings.Repeat("no database", 100))
+	expected(t, exitFound, []string{"db", "check", "--db", text}, "the file is damaged")
+}
+
+// Anybody may choose names; the JSON form has them as they are, a terminal does not.
+func TestNamesInTheDatabaseObeyNobody(t *testing.T) {
+	t.Parallel()
+	var p profile.Profile
+	if err := json.Unmarshal([]byte(contents(t, storedFile(t))), &p); err != nil {
+		t.Fatal(err)
+	}
+	p.Runs[0].Container.Image = "\x1b[2J'; DROP TABLE runs; --"
+	file := filepath.Join(t.TempDir(), "odd.json")
+	if err := profile.Save(file, p); err != nil {
+		t.Fatal(err)
+	}
+	db := imported(t, file)
+	if diff := cmp.Diff(contents(t, file), mustExecute(t, binary, "merge", "--db", db)); diff != "" {
+		t.Error(diff)
+	}
+	mustExecute(t, binary, "db", "prune", "--db", db, "--older-than", "1m")
+	got := execute(t, binary, "report", "--db", db)
+	if strings.Contains(got.stdout+got.stderr, "\x1b") || !strings.Contains(got.stderr, `\x1b[2J'; DROP TABLE`) {
+		t.Errorf("got %q", got.stderr)
+	}
+}
+
+// complains runs capmon, which has to end as with wrong usage and to say why.
+func complains(t *testing.T, arguments []string, why string) {
+	t.Helper()
+	if r := execute(t, append([]string{binary}, arguments...)...); r.code != exitUsage || !strings.Contains(r.stderr, why) || r.stdout != "" {
+		t.Errorf("capmon %s: want %q, got %+v", strings.Join(arguments, " "), why, r)
+	}
+}
+
+func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
+	t.Parallel()
+	file := storedFile(t)
+	db := imported(t, file)
+	none := filepath.Join(t.TempDir(), "none.db")
+	for _, test := range []struct {
+		arguments, why string
+	}{
+		{"report --db NONE", "there is no database " + none},
+		{"flags --db NONE", "capmon db import"},
+		{"check --deny KILL --db NONE", "no profile file is named"},
+		{"merge --db NONE", "no profile file is named"},
+		{"diff --db NONE --image a --with-image b", "there is no database"},
+		{"db info --db NONE", "there is no database"},
+		{"db check --db NONE", "there is no database"},
+		{"db prune --db NONE --older-than 1d", "there is no database"},
+		{"db backup --db NONE x", "there is no database"},
+		{"report --db DB FILE", "not both"},
+		{"report --db DB --image nope", `--image "nope" leaves none`},
+		{"report FILE --image nope", `--image "nope" leaves none`},
+		{"report --db DB --image [", "pattern"},
+		{"report --db DB --compose-service [", "pattern"},
+		{"report --db DB --since yesterday", `--since: "yesterday" is no moment`},
+		{"report --db FILE", "damaged"},
+		{"report --db=", "--db is empty"},
+		{"diff FILE", "--with-image"},
+		{"diff", "--image and --with-image"},
+		{"diff --db DB --image app:1", "--image and --with-image"},
+		{"diff FILE --image app:1", "leave one of them out"},
+		{"diff FILE FILE --image app:1", "--image is for what is read from the database"},
+		{"diff FILE FILE --since 1d", "--since is for"},
+		{"db prune --db DB", "nothing says what to remove"},
+		{"db prune --db DB --older-than soon", "--older-than"},
+		{"db prune --db DB --older-than -1h", "is no age"},
+		{"db prune --db DB --max-size big", "--max-size"},
+		{"db prune --db DB --max-size 0", "is no size"},
+		{"db import --db DB " + none, "no such file"},
+		{"db import --db FILE FILE", "damaged"},
+	} {
+		var arguments []string
+		for _, word := range strings.Fields(test.arguments) {
+			arguments = append(arguments, strings.NewReplacer("NONE", none, "DB", db, "FILE", file).Replace(word))
+		}
+		complains(t, arguments, test.why)
+	}
+	if _, err := os.Stat(none); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a database was made: %v", err)
+	}
+}

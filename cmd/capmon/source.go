@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
+)
+
+// source holds the flags that say where a command takes profiles from, and which of their runs.
+type source struct {
+	db        string
+	since     string
+	images    bool
+	selection store.Selection
+}
+
+// register adds the flags, but for --container, which means several things.
+func (s *source) register(flags *pflag.FlagSet) {
+	registerDB(flags, &s.db)
+	flags.StringArrayVar(&s.selection.Images, "image", nil, "only containers whose image matches this pattern, or has this ID or digest; may be repeated")
+	flags.StringArrayVar(&s.selection.Labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	flags.StringArrayVar(&s.selection.ComposeServices, "compose-service", nil, "only containers of a service of compose that matches SERVICE or PROJECT/SERVICE; may be repeated")
+	flags.StringVar(&s.since, "since", "", "only runs that ended since then: an age such as 12h or 7d, a date or a time (2006-01-02T15:04:05Z)")
+}
+
+// registerContainers adds --container for patterns.
+func (s *source) registerContainers(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&s.selection.Containers, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
+}
+
+// registerImages adds the flag that takes containers of an image as one.
+func (s *source) registerImages(flags *pflag.FlagSet) {
+	flags.BoolVar(&s.images, "images", false, "take all containers of an image as one, whatever their names")
+}
+
+func registerDB(flags *pflag.FlagSet, db *string) {
+	flags.StringVar(db, "db", store.DefaultPath, "database to use")
+}
+
+// load adds up the files or, if none is named, what is in the database; of both, what is
+// selected.
+func (s *source) load(cmd *cobra.Command, files []string) (profile.Profile, error) {
+	selection, err := s.selected()
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	var p profile.Profile
+	if len(files) > 0 {
+		if cmd.Flags().Changed("db") {
+			return profile.Profile{}, errors.New("name profile files or a database (--db), not both")
+		}
+		p, err = selectedOf(files, selection)
+	} else {
+		p, err = s.stored(cmd, selection)
+	}
+	if err == nil && s.images {
+		p = profile.ByImage(p)
+	}
+	return p, err
+}
+
+// selected is the selection with its moment.
+func (s *source) selected() (store.Selection, error) {
+	selection := s.selection
+	if s.since != "" {
+		var err error
+		if selection.Since, err = parseMoment(s.since, time.Now()); err != nil {
+			return selection, fmt.Errorf("--since: %w", err)
+		}
+	}
+	return selection, nil
+}
+
+func selectedOf(files []string, selection store.Selection) (profile.Profile, error) {
+	all, err := loadAll(files)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	p, err := selection.Of(all)
+	if err == nil && len(p.Runs) == 0 && len(all.Runs) > 0 {
+		err = errors.New("no run in these profiles is selected: " + described(selection))
+	}
+	return p, err
+}
+
+// stored reads the database, and tells what is not in it any more.
+func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.Profile, error) {
+	db, err := openDB(cmd.Context(), s.db, store.Options{ReadOnly: true})
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("no profile file is named, and there is no database %s: name files, or a database by --db; capmon db import FILE makes one", s.db)
+		}
+		return profile.Profile{}, err
+	}
+	defer db.Close()
+	p, err := db.Profile(cmd.Context(), selection)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	pruned, err := db.Pruned(cmd.Context(), selection)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	notePruned(cmd.ErrOrStderr(), s.db, pruned)
+	if len(p.Runs) == 0 {
+		return profile.Profile{}, fmt.Errorf("no run in %s is selected: %s", s.db, described(selection))
+	}
+	return p, nil
+}
+
+// notePruned says that a sum lacks what was removed.
+func notePruned(notes io.Writer, db string, pruned []store.Pruned) {
+	const few = 5
+	for i, p := range pruned {
+		if i == few && len(pruned) > few+1 {
+			var rest store.Pruned
+			for _, more := range pruned[i:] {
+				rest.Runs += more.Runs
+				if more.Until.After(rest.Until) {
+					rest.Until = more.Until
+				}
+			}
+			noteRuns(notes, db, fmt.Sprintf("%d other images", len(pruned)-i), rest)
+			return
+		}
+		image := "images that are not told apart"
+		if p.Image != "" {
+			image = "image " + printable.Text(p.Image)
+		}
+		noteRuns(notes, db, image, p)
+	}
+}
+
+func noteRuns(notes io.Writer, db, of string, p store.Pruned) {
+	fmt.Fprintf(notes, "capmon: pruned from %s: %s of %s, which ended until %s: what was used only then is missing\n",
+		db, counted(p.Runs, "run"), of, local(p.Until))
+}
+
+// described is a selection as it was given.
+func described(selection store.Selection) string {
+	var flags []string
+	for _, flag := range []struct {
+		name   string
+		values []string
+	}{
+		{"container", selection.Containers}, {"image", selection.Images}, {"label", selection.Labels}, {"compose-service", selection.ComposeServices},
+	} {
+		for _, value := range flag.values {
+			flags = append(flags, fmt.Sprintf("--%s %q", flag.name, value))
+		}
+	}
+	if !selection.Since.IsZero() {
+		flags = append(flags, "--since "+selection.Since.Format(time.RFC3339))
+	}
+	if len(flags) == 0 {
+		return "none is in it yet"
+	}
+	return strings.Join(flags, " ") + " leaves none"
+}
+
+// openDB opens a database for a command.
+func openDB(ctx context.Context, path string, options store.Options) (*store.Store, error) {
+	if path == "" {
+		return nil, errors.New("--db is empty: name a database")
+	}
+	return store.Open(ctx, path, options)
+}

@@ -1,0 +1,197 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// maxProblems is how many are told of: a damaged file may have any number.
+const maxProblems = 100
+
+// Check looks for what is wrong with the database, of which the first hundred are returned:
+// whether the file is whole, each reference leads somewhere, every document is as it was
+// written, and the tables say what the documents say. It reads everything.
+func (s *Store) Check(ctx context.Context) (problems []string, err error) {
+	checking := &checking{ctx: ctx, containers: make(map[int64][]any)}
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		checking.tx = tx
+		for _, check := range []func() error{
+			checking.file, checking.references, checking.allContainers, checking.runs, checking.proofs, checking.alerts, checking.pruned,
+		} {
+			if err := check(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, ErrCorrupt) {
+		checking.found("%v", err)
+		err = nil
+	}
+	return checking.problems, err
+}
+
+type checking struct {
+	ctx        context.Context
+	tx         *sql.Tx
+	problems   []string
+	containers map[int64][]any // from the digest on, then the labels
+}
+
+func (c *checking) found(format string, args ...any) {
+	if len(c.problems) < maxProblems {
+		c.problems = append(c.problems, fmt.Sprintf(format, args...))
+	}
+}
+
+func (c *checking) each(do func(*sql.Rows) error, query string, args ...any) error {
+	return each(c.ctx, c.tx, do, query, args...)
+}
+
+func (c *checking) file() error {
+	return c.each(func(rows *sql.Rows) error {
+		var verdict string
+		err := rows.Scan(&verdict)
+		if err == nil && verdict != "ok" {
+			c.found("the file: %s", verdict)
+		}
+		return err
+	}, fmt.Sprintf("PRAGMA integrity_check(%d)", maxProblems))
+}
+
+func (c *checking) references() error {
+	return c.each(func(rows *sql.Rows) error {
+		var table, parent string
+		var row sql.NullInt64
+		var constraint int
+		err := rows.Scan(&table, &row, &parent, &constraint)
+		if err == nil {
+			c.found("a row of table %s has none in table %s", table, parent)
+		}
+		return err
+	}, "PRAGMA foreign_key_check")
+}
+
+// allContainers reads the containers, to compare those of runs and proofs with.
+func (c *checking) allContainers() error {
+	rows, err := values(c.ctx, c.tx, "SELECT * FROM containers ORDER BY key")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		key, _ := row[0].(int64)
+		labels, err := values(c.ctx, c.tx, "SELECT label, value FROM labels WHERE container = ? ORDER BY label", key)
+		if err != nil {
+			return err
+		}
+		c.containers[key] = append(row[1:], labels)
+	}
+	return c.each(func(rows *sql.Rows) error {
+		var key int64
+		err := rows.Scan(&key)
+		c.found("container %d has neither runs nor proofs", key)
+		return err
+	}, "SELECT key FROM containers WHERE key NOT IN (SELECT container FROM runs UNION SELECT container FROM proofs)")
+}
+
+// container compares a container with what should be in the table.
+func (c *checking) container(of string, id string, key int64, container profile.Container) error {
+	want, err := containerColumns(container)
+	if err != nil {
+		return err
+	}
+	var labels [][]any
+	for label, value := range container.Labels {
+		labels = append(labels, []any{label, value})
+	}
+	slices.SortFunc(labels, func(one, other []any) int { return bytes.Compare([]byte(one[0].(string)), []byte(other[0].(string))) })
+	if !reflect.DeepEqual(c.containers[key], append(want, labels)) {
+		c.found("%s %q: its container is not what its document says", of, id)
+	}
+	return nil
+}
+
+func (c *checking) runs() error {
+	return c.each(func(rows *sql.Rows) error {
+		var id string
+		var key, container int64
+		var sum, when, textSum, text []byte
+		columns := make([]any, 12)
+		places := []any{&id, &key, &container, &sum, &when, &textSum, &text}
+		for i := range columns {
+			places = append(places, &columns[i])
+		}
+		if err := rows.Scan(places...); err != nil {
+			return err
+		}
+		run, err := assemble(text, when)
+		if err != nil {
+			c.found("run %q: its document cannot be read: %v", id, err)
+			return nil
+		}
+		whole, _, err := canonical(run)
+		if err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) || !bytes.Equal(digest(text), textSum) {
+			c.found("run %q: its document is not what was written", id)
+			return nil
+		}
+		if !reflect.DeepEqual(columns, runColumns(run)) {
+			c.found("run %q: its row is not what its document says", id)
+		}
+		uses, err := values(c.ctx, c.tx, selectUses, key)
+		if err == nil && !reflect.DeepEqual(uses, useColumns(run)) {
+			c.found("run %q: its uses are not what its document says", id)
+		}
+		return errors.Join(err, c.container("run", id, container, run.Container))
+	}, `SELECT id, key, container, runs.digest, moments, documents.digest, json, observed_from, observed_to, started, ended, seconds, existed,
+		running, complete, granted, processes, checks, lost FROM runs LEFT JOIN documents ON run = key`)
+}
+
+func (c *checking) proofs() error {
+	return c.each(func(rows *sql.Rows) error {
+		var id string
+		var container int64
+		columns := make([]any, 5)
+		if err := rows.Scan(&id, &container, &columns[0], &columns[1], &columns[2], &columns[3], &columns[4]); err != nil {
+			return err
+		}
+		text, _ := columns[4].(string)
+		proof, err := decode[profile.Proof](text)
+		if err != nil || proof.ID != id || !reflect.DeepEqual(columns, proofColumns(proof, []byte(text))) {
+			c.found("proof %q: it is not what was written", id)
+			return nil
+		}
+		return c.container("proof", id, container, proof.Container)
+	}, "SELECT id, container, time, works, minimal, digest, json FROM proofs")
+}
+
+func (c *checking) alerts() error {
+	rows, err := values(c.ctx, c.tx, "SELECT * FROM alerts")
+	for _, row := range rows {
+		text, _ := row[len(row)-1].(string)
+		a, err := decode[alert.Alert](text)
+		if err != nil || !reflect.DeepEqual(row, alertColumns(a, []byte(text))) {
+			c.found("alert %q: it is not what was written", row[0])
+		}
+	}
+	return err
+}
+
+func (c *checking) pruned() error {
+	return c.each(func(rows *sql.Rows) error {
+		var image, until string
+		err := rows.Scan(&image, &until)
+		if _, wrong := time.Parse(time.RFC3339Nano, until); err == nil && wrong != nil {
+			c.found("what was pruned of image %q: %v", image, wrong)
+		}
+		return err
+	}, "SELECT image, until FROM pruned")
+}

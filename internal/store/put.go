@@ -1,0 +1,309 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Change is what a Put came to.
+type Change struct {
+	// New runs and proofs were not there before, Grown ones were, but less of them was known.
+	// Of the others nothing was written: all was there.
+	New, Grown, Known int
+}
+
+// Put adds what a profile has to what is there, as profile.Merge does: of the same run the
+// fuller sight counts, and never both. It is cheap for what has not changed: an ongoing run
+// may be put every few seconds. After an error nothing was written.
+func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
+	p = profile.Merge(p) // each run and proof once
+	var change Change
+	err := s.write(ctx, func(tx *sql.Tx) error {
+		insert, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO uses VALUES ("+marks(useWidth)+")")
+		if err != nil {
+			return err
+		}
+		defer insert.Close()
+		put := &putting{ctx: ctx, tx: tx, insertUse: insert, containers: make(map[string]int64)}
+		for _, run := range p.Runs {
+			if err := put.run(run); err != nil {
+				return err
+			}
+		}
+		for _, proof := range p.Proofs {
+			if err := put.proof(proof); err != nil {
+				return err
+			}
+		}
+		change = put.change
+		return forget(ctx, tx, put.left)
+	})
+	if err != nil {
+		return Change{}, err
+	}
+	return change, nil
+}
+
+// putting is one Put.
+type putting struct {
+	ctx        context.Context
+	tx         *sql.Tx
+	insertUse  *sql.Stmt // there are many
+	change     Change
+	containers map[string]int64 // keys, by digest
+	left       []int64          // keys of containers that runs or proofs have no more
+}
+
+func (p *putting) exec(query string, args ...any) (sql.Result, error) {
+	return p.tx.ExecContext(p.ctx, query, args...)
+}
+
+func (p *putting) query(query string, args ...any) *sql.Row {
+	return p.tx.QueryRowContext(p.ctx, query, args...)
+}
+
+// known is a run that is there already.
+type known struct {
+	key, container  int64
+	end, when       string
+	checks          int64
+	whole, document []byte // digests
+}
+
+func (p *putting) run(run profile.Run) error {
+	whole, run, err := canonical(run)
+	if err != nil {
+		return err
+	}
+	var old known
+	err = p.query("SELECT key, container, observed_to, moments, checks, runs.digest, documents.digest FROM runs JOIN documents ON run = key WHERE id = ?", run.ID).
+		Scan(&old.key, &old.container, &old.end, &old.when, &old.checks, &old.whole, &old.document)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		p.change.New++
+		return p.insertRun(run, whole)
+	case err != nil:
+		return err
+	case bytes.Equal(old.whole, digest(whole)):
+		p.change.Known++
+		return nil
+	}
+	fuller, err := p.fuller(run, old)
+	if err != nil {
+		return err
+	}
+	if !fuller {
+		p.change.Known++
+		return nil
+	}
+	p.change.Grown++
+	return p.updateRun(run, whole, old)
+}
+
+// fuller decides as profile.Merge does, and asks it if the two are of the same moment.
+func (p *putting) fuller(run profile.Run, old known) (bool, error) {
+	if order := strings.Compare(sortable(run.Observation.End), old.end); order != 0 {
+		return order > 0, nil
+	}
+	var text string
+	if err := p.query("SELECT json FROM documents WHERE run = ?", old.key).Scan(&text); err != nil {
+		return false, err
+	}
+	before, err := assemble([]byte(text), []byte(old.when))
+	if err != nil {
+		return false, damaged("run", run.ID)
+	}
+	merged := profile.New(before, run).Runs[0]
+	of, _, err := canonical(merged)
+	return err == nil && !bytes.Equal(digest(of), old.whole), err
+}
+
+func (p *putting) insertRun(run profile.Run, whole []byte) error {
+	text, when, err := document(run)
+	if err != nil {
+		return err
+	}
+	container, err := p.container(run.Container)
+	if err != nil {
+		return err
+	}
+	values := append([]any{run.ID, container, digest(whole), string(when)}, runColumns(run)...)
+	result, err := p.exec(`INSERT INTO runs (id, container, digest, moments, observed_from, observed_to, started, ended, seconds, existed,
+		running, complete, granted, processes, checks, lost) VALUES (`+marks(len(values))+")", values...)
+	if err != nil {
+		return err
+	}
+	key, err := result.LastInsertId()
+	if err != nil {
+		return err
+	}
+	if _, err := p.exec("INSERT INTO documents VALUES (?, ?, ?)", key, digest(text), string(text)); err != nil {
+		return err
+	}
+	return p.uses(key, run)
+}
+
+func (p *putting) updateRun(run profile.Run, whole []byte, old known) error {
+	text, when, err := document(run)
+	if err != nil {
+		return err
+	}
+	container := old.container
+	same := bytes.Equal(digest(text), old.document)
+	if !same {
+		if container, err = p.container(run.Container); err != nil {
+			return err
+		}
+	}
+	values := append([]any{container, digest(whole), string(when)}, runColumns(run)...)
+	if _, err := p.exec(`UPDATE runs SET container = ?, digest = ?, moments = ?, observed_from = ?, observed_to = ?, started = ?, ended = ?,
+		seconds = ?, existed = ?, running = ?, complete = ?, granted = ?, processes = ?, checks = ?, lost = ? WHERE key = ?`,
+		append(values, old.key)...); err != nil || same {
+		return err
+	}
+	if container != old.container {
+		p.left = append(p.left, old.container)
+	}
+	if _, err := p.exec("UPDATE documents SET digest = ?, json = ? WHERE run = ?", digest(text), string(text), old.key); err != nil {
+		return err
+	}
+	return p.updateUses(old.key, run)
+}
+
+// updateUses writes what has changed: of many uses few go on.
+func (p *putting) updateUses(key int64, run profile.Run) error {
+	before, err := values(p.ctx, p.tx, selectUses, key)
+	if err != nil {
+		return err
+	}
+	after := useColumns(run)
+	for i, row := range after {
+		if i < len(before) && slices.Equal(before[i], row) {
+			continue
+		}
+		if err := p.use(key, row); err != nil {
+			return err
+		}
+	}
+	_, err = p.exec("DELETE FROM uses WHERE run = ? AND position >= ?", key, len(after))
+	return err
+}
+
+func (p *putting) uses(key int64, run profile.Run) error {
+	for _, row := range useColumns(run) {
+		if err := p.use(key, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *putting) use(key int64, row []any) error {
+	_, err := p.insertUse.ExecContext(p.ctx, append([]any{key}, row...)...)
+	return err
+}
+
+// container is the key of a container, which is added if it is not there.
+func (p *putting) container(c profile.Container) (int64, error) {
+	values, err := containerColumns(c)
+	if err != nil {
+		return 0, err
+	}
+	digest := values[0].([]byte)
+	if key, ok := p.containers[string(digest)]; ok {
+		return key, nil
+	}
+	var key int64
+	err = p.query("SELECT key FROM containers WHERE digest = ?", digest).Scan(&key)
+	if errors.Is(err, sql.ErrNoRows) {
+		key, err = p.addContainer(c, values)
+	}
+	if err == nil {
+		p.containers[string(digest)] = key
+	}
+	return key, err
+}
+
+func (p *putting) addContainer(c profile.Container, values []any) (int64, error) {
+	result, err := p.exec(`INSERT INTO containers (digest, id, name, image, image_id, image_digest, compose_project, compose_service,
+		swarm_service, user, network_mode) VALUES (`+marks(len(values))+")", values...)
+	if err != nil {
+		return 0, err
+	}
+	key, err := result.LastInsertId()
+	if err != nil {
+		return 0, err
+	}
+	_, c, err = canonical(c)
+	if err != nil {
+		return 0, err
+	}
+	for label, value := range c.Labels {
+		if _, err := p.exec("INSERT INTO labels VALUES (?, ?, ?)", key, label, value); err != nil {
+			return 0, err
+		}
+	}
+	return key, nil
+}
+
+func (p *putting) proof(proof profile.Proof) error {
+	text, proof, err := canonical(proof)
+	if err != nil {
+		return err
+	}
+	container, err := p.container(proof.Container)
+	if err != nil {
+		return err
+	}
+	var before string
+	var old int64
+	err = p.query("SELECT container, json FROM proofs WHERE id = ?", proof.ID).Scan(&old, &before)
+	values := append([]any{container}, proofColumns(proof, text)...)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		p.change.New++
+		_, err = p.exec("INSERT INTO proofs (container, time, works, minimal, digest, json, id) VALUES ("+marks(len(values)+1)+")", append(values, proof.ID)...)
+		return err
+	case err != nil:
+		return err
+	case before == string(text) || !later(proof, before):
+		p.change.Known++
+		p.left = append(p.left, container)
+		return nil
+	}
+	p.change.Grown++
+	p.left = append(p.left, old)
+	_, err = p.exec("UPDATE proofs SET container = ?, time = ?, works = ?, minimal = ?, digest = ?, json = ? WHERE id = ?", append(values, proof.ID)...)
+	return err
+}
+
+// later decides as profile.Merge does.
+func later(proof profile.Proof, before string) bool {
+	known, err := decode[profile.Proof](before)
+	if err != nil {
+		return true // what is there is damaged
+	}
+	merged := profile.Merge(profile.Profile{Proofs: []profile.Proof{known, proof}}).Proofs[0]
+	text, _, err := canonical(merged)
+	return err == nil && string(text) != before
+}
+
+// forget removes those of these containers that neither a run nor a proof has any more.
+func forget(ctx context.Context, tx *sql.Tx, containers []int64) error {
+	for _, key := range containers {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM containers WHERE key = ?1
+			AND NOT EXISTS (SELECT 1 FROM runs WHERE container = ?1) AND NOT EXISTS (SELECT 1 FROM proofs WHERE container = ?1)`, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marks are the places for a number of values.
+func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }

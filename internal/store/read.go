@@ -1,0 +1,264 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Profile adds up all that was put and is meant. What was pruned is not in it: see Pruned.
+// What is not as it was written is no part of it either: the error is ErrCorrupt.
+func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profile, error) {
+	selector, err := selection.selector()
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	var p profile.Profile
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		keys, err := meant(ctx, tx, selector)
+		if err != nil {
+			return err
+		}
+		for _, key := range keys {
+			runs, err := runsOf(ctx, tx, selector, key)
+			if err != nil {
+				return err
+			}
+			p.Runs = append(p.Runs, runs...)
+			proofs, err := proofsOf(ctx, tx, key)
+			if err != nil {
+				return err
+			}
+			p.Proofs = append(p.Proofs, proofs...)
+		}
+		return nil
+	})
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	return profile.Merge(p), nil
+}
+
+// meant are the keys of the containers that a selection means.
+func meant(ctx context.Context, tx *sql.Tx, selector selector) ([]int64, error) {
+	labels := make(map[int64]map[string]string)
+	err := each(ctx, tx, func(rows *sql.Rows) error {
+		var key int64
+		var label, value string
+		if err := rows.Scan(&key, &label, &value); err != nil {
+			return err
+		}
+		if labels[key] == nil {
+			labels[key] = make(map[string]string)
+		}
+		labels[key][label] = value
+		return nil
+	}, "SELECT container, label, value FROM labels")
+	if err != nil {
+		return nil, err
+	}
+	var keys []int64
+	err = each(ctx, tx, func(rows *sql.Rows) error {
+		var key int64
+		var c profile.Container
+		if err := rows.Scan(&key, &c.ID, &c.Name, &c.Image, &c.ImageID, &c.ImageDigest); err != nil {
+			return err
+		}
+		if c.Labels = labels[key]; selector.container(c) {
+			keys = append(keys, key)
+		}
+		return nil
+	}, "SELECT key, id, name, image, image_id, image_digest FROM containers")
+	return keys, err
+}
+
+func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64) (runs []profile.Run, err error) {
+	err = each(ctx, tx, func(rows *sql.Rows) error {
+		run, err := scanRun(rows)
+		if err == nil && selector.run(run) {
+			runs = append(runs, run)
+		}
+		return err
+	}, selectRuns+" WHERE container = ? AND ended >= ?", container, since(selector.Since))
+	return runs, err
+}
+
+// selectRuns is what scanRun reads.
+const selectRuns = "SELECT id, runs.digest, moments, json FROM runs LEFT JOIN documents ON run = key"
+
+// selectUses reads what useColumns makes.
+const selectUses = `SELECT position, capability, class, granted, alternative, program, call, site, entry, user, count, first, last
+	FROM uses WHERE run = ? ORDER BY position`
+
+// scanRun reads a run, and finds out whether it is as it was written.
+func scanRun(rows *sql.Rows) (run profile.Run, err error) {
+	var id string
+	var sum, text, when []byte
+	if err := rows.Scan(&id, &sum, &when, &text); err != nil {
+		return run, err
+	}
+	if run, err = assemble(text, when); err != nil {
+		return run, damaged("run", id)
+	}
+	if whole, _, err := canonical(run); err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) {
+		return run, damaged("run", id)
+	}
+	return run, nil
+}
+
+func since(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return sortable(t)
+}
+
+func proofsOf(ctx context.Context, tx *sql.Tx, container int64) (proofs []profile.Proof, err error) {
+	err = each(ctx, tx, func(rows *sql.Rows) error {
+		proof, err := scanDocument[profile.Proof](rows, "proof")
+		proofs = append(proofs, proof)
+		return err
+	}, "SELECT id, digest, json FROM proofs WHERE container = ?", container)
+	return proofs, err
+}
+
+// PutAlerts adds alerts that are not there yet, and tells how many these were. After an error
+// none was added.
+func (s *Store) PutAlerts(ctx context.Context, alerts []alert.Alert) (added int, err error) {
+	err = s.write(ctx, func(tx *sql.Tx) error {
+		for _, a := range alerts {
+			text, a, err := canonical(a)
+			if err != nil {
+				return err
+			}
+			values := alertColumns(a, text)
+			result, err := tx.ExecContext(ctx, "INSERT INTO alerts VALUES ("+marks(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
+			if err != nil {
+				return err
+			}
+			n, err := result.RowsAffected()
+			if err != nil {
+				return err
+			}
+			added += int(n)
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return added, nil
+}
+
+// Alerts are those of the containers that are meant, the oldest first. An image's digest is not
+// among what an alert knows.
+func (s *Store) Alerts(ctx context.Context, selection Selection) (alerts []alert.Alert, err error) {
+	selector, err := selection.selector()
+	if err != nil {
+		return nil, err
+	}
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		return each(ctx, tx, func(rows *sql.Rows) error {
+			a, err := scanDocument[alert.Alert](rows, "alert")
+			c := a.Use.Container
+			if err == nil && selector.container(profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}) &&
+				selector.during(a.Time, a.Time) {
+				alerts = append(alerts, a)
+			}
+			return err
+		}, "SELECT id, digest, json FROM alerts WHERE time >= ? ORDER BY time, id", since(selector.Since))
+	})
+	return alerts, err
+}
+
+// Pruned is what was removed of an image.
+type Pruned struct {
+	// Image as its containers named it, "" for several, or if it was not known.
+	Image string
+	// Runs that were removed. If one is put and removed again, it counts again.
+	Runs uint64
+	// Until is when the last of them ended.
+	Until time.Time
+}
+
+// Pruned tells of which runs that a selection may mean nothing is left.
+func (s *Store) Pruned(ctx context.Context, selection Selection) (pruned []Pruned, err error) {
+	selector, err := selection.selector()
+	if err != nil {
+		return nil, err
+	}
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		return each(ctx, tx, func(rows *sql.Rows) error {
+			var p Pruned
+			var until string
+			if err := rows.Scan(&p.Image, &p.Runs, &until); err != nil {
+				return err
+			}
+			var err error
+			if p.Until, err = time.Parse(time.RFC3339Nano, until); err != nil {
+				return damaged("record of what was pruned of", p.Image)
+			}
+			if selector.mayHave(p.Image, p.Until) {
+				pruned = append(pruned, p)
+			}
+			return nil
+		}, "SELECT image, number, until FROM pruned WHERE kind = 'run' ORDER BY image")
+	})
+	return pruned, err
+}
+
+// scanDocument reads an ID, a digest and what was written, and finds out whether it is that.
+func scanDocument[T any](rows *sql.Rows, kind string) (value T, err error) {
+	var id string
+	var sum, text []byte
+	if err := rows.Scan(&id, &sum, &text); err != nil {
+		return value, err
+	}
+	if value, err = decode[T](string(text)); err != nil || !bytes.Equal(digest(text), sum) {
+		return value, damaged(kind, id)
+	}
+	return value, nil
+}
+
+func decode[T any](text string) (value T, err error) {
+	err = json.Unmarshal([]byte(text), &value)
+	return value, err
+}
+
+// each does something with every row that a query has.
+func each(ctx context.Context, q query, do func(*sql.Rows) error, query string, args ...any) error {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := do(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// values are the rows of a query as they are.
+func values(ctx context.Context, q query, query string, args ...any) (all [][]any, err error) {
+	err = each(ctx, q, func(rows *sql.Rows) error {
+		names, err := rows.Columns()
+		if err != nil {
+			return err
+		}
+		row := make([]any, len(names))
+		places := make([]any, len(names))
+		for i := range row {
+			places[i] = &row[i]
+		}
+		all = append(all, row)
+		return rows.Scan(places...)
+	}, query, args...)
+	return all, err
+}

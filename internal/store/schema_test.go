@@ -1,0 +1,138 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/profile"
+)
+
+const (
+	firstDump    = "testdata/schema-1.sql"
+	firstProfile = "testdata/schema-1.json"
+)
+
+// A database of the first schema, which testdata has as it was written then, is read as it was
+// meant.
+func TestADatabaseOfTheFirstSchemaIsUpgraded(t *testing.T) {
+	t.Parallel()
+	dump, err := os.ReadFile(firstDump)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "capmon.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(string(dump)); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	want, err := profile.Load(firstProfile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := opened(t, path, Options{})
+	if diff := cmp.Diff(encoded(t, want), encoded(t, stored(t, s, Selection{}))); diff != "" {
+		t.Error(diff)
+	}
+	if alerts, err := s.Alerts(t.Context(), Selection{}); err != nil || len(alerts) != 1 {
+		t.Errorf("%d alerts, %v", len(alerts), err)
+	}
+	if all := remembered(t, s, Selection{}); len(all) != 1 {
+		t.Errorf("pruned: %+v", all)
+	}
+	checked(t, s)
+	info, err := s.Info(t.Context())
+	known, _ := migrations()
+	if err != nil || info.Schema != len(known) {
+		t.Errorf("schema %d, %v", info.Schema, err)
+	}
+}
+
+// laterMigration is one that a later capmon may bring.
+const laterMigration = "ALTER TABLE runs ADD COLUMN host TEXT NOT NULL DEFAULT ''; CREATE INDEX runs_of_host ON runs (host);"
+
+func TestMigrationsAreMadeWhollyOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	put(t, s, many(0, 3))
+	known, err := migrations()
+	if err != nil {
+		t.Fatal(err)
+	}
+	columns := func() (n int) {
+		if err := s.db.QueryRow("SELECT count(*) FROM pragma_table_info('runs')").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := columns()
+	if err := migrate(t.Context(), s.db, append(known, laterMigration, "CREATE TABLE runs (key)")); err == nil {
+		t.Error("a migration that cannot be was made")
+	}
+	if v, err := version(t.Context(), s.db); v != len(known) || err != nil || columns() != before {
+		t.Errorf("schema %d with %d columns, %v", v, columns(), err)
+	}
+	checked(t, s)
+	if err := migrate(t.Context(), s.db, append(known, laterMigration)); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := version(t.Context(), s.db); v != len(known)+1 || err != nil || columns() != before+1 {
+		t.Errorf("schema %d with %d columns, %v", v, columns(), err)
+	}
+	for _, options := range []Options{{}, {ReadOnly: true}, {Recover: true}} {
+		if _, err := Open(t.Context(), s.Path(), options); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "schema 2, this capmon knows up to 1") {
+			t.Errorf("a newer one: %v", err)
+		}
+	}
+}
+
+func TestAReaderUpgradesNothing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		has  int
+		want error
+	}{{0, ErrForeign}, {1, ErrOlder}, {2, nil}, {3, ErrNewer}} {
+		if err := readableSchema(test.has, 2); !errors.Is(err, test.want) {
+			t.Errorf("schema %d of 2: %v", test.has, err)
+		}
+	}
+}
+
+// Several make the database at once: a daemon and an import, say.
+func TestADatabaseIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		path := filepath.Join(t.TempDir(), "capmon.db")
+		errs := make(chan error)
+		const openers = 8
+		for i := range openers {
+			go func() {
+				s, err := Open(t.Context(), path, Options{})
+				if err == nil {
+					_, err = s.Put(t.Context(), many(i, i+1))
+					err = errors.Join(err, s.Close())
+				}
+				errs <- err
+			}()
+		}
+		for range openers {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		s := opened(t, path, Options{})
+		if n := len(stored(t, s, Selection{}).Runs); n != openers {
+			t.Errorf("%d runs", n)
+		}
+		checked(t, s)
+	}
+}

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Selection says which runs, proofs or alerts are meant. The zero value means all. Patterns
+// are those of container.NewFilter; one of each kind that is given has to match.
+type Selection struct {
+	// Containers are patterns of names or IDs.
+	Containers []string
+	// Images are patterns of image names, or IDs or digests in full: sha256:….
+	Images []string
+	// Labels are KEY or KEY=VALUE.
+	Labels []string
+	// ComposeServices are patterns of SERVICE or PROJECT/SERVICE of compose.
+	ComposeServices []string
+	// Since leaves out what ended before it, Until what began after it; zero for no limit.
+	Since, Until time.Time
+}
+
+// selector is a Selection whose patterns were found right.
+type selector struct {
+	Selection
+	filter     container.Filter
+	byName     container.Filter
+	identified []string
+}
+
+// hash is how IDs and digests of images begin.
+const hash = "sha256:"
+
+func (s Selection) selector() (selector, error) {
+	var names, identified []string
+	for _, image := range s.Images {
+		if strings.HasPrefix(image, hash) {
+			identified = append(identified, image)
+		} else {
+			names = append(names, image)
+		}
+	}
+	filter, err := container.NewFilter(s.Containers, nil, s.Labels)
+	if err != nil {
+		return selector{}, err
+	}
+	byName, err := container.NewFilter(s.ComposeServices, names, nil) // to find faults in all patterns
+	if err == nil {
+		byName, err = container.NewFilter(nil, names, nil)
+	}
+	return selector{s, filter, byName, identified}, err
+}
+
+// Of are the runs and proofs of a profile that are meant. The error says which pattern is
+// malformed.
+func (s Selection) Of(p profile.Profile) (profile.Profile, error) {
+	selector, err := s.selector()
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	var meant profile.Profile
+	for _, run := range p.Runs {
+		if selector.run(run) {
+			meant.Runs = append(meant.Runs, run)
+		}
+	}
+	for _, proof := range p.Proofs {
+		if selector.proof(proof) {
+			meant.Proofs = append(meant.Proofs, proof)
+		}
+	}
+	return profile.Merge(meant), nil
+}
+
+func (s selector) run(run profile.Run) bool {
+	began := run.Ended
+	if run.Started != nil {
+		began = *run.Started
+	}
+	return s.container(run.Container) && s.during(began, run.Ended)
+}
+
+// proof reports whether a proof is meant: it holds for runs at any time.
+func (s selector) proof(proof profile.Proof) bool { return s.container(proof.Container) }
+
+func (s selector) during(began, ended time.Time) bool {
+	return (s.Since.IsZero() || !ended.Before(s.Since)) && (s.Until.IsZero() || !began.After(s.Until))
+}
+
+func (s selector) container(c profile.Container) bool {
+	return s.filter.Match(container.Info{ID: c.ID, Name: c.Name, Labels: c.Labels}) && s.image(c.Image, c.ImageID, c.ImageDigest) && s.composed(c)
+}
+
+func (s selector) image(name string, ids ...string) bool {
+	switch {
+	case len(s.Images) == 0, slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(s.identified, id) }):
+		return true
+	}
+	return len(s.identified) < len(s.Images) && s.byName.Match(container.Info{Image: name})
+}
+
+func (s selector) composed(c profile.Container) bool {
+	project, service := c.ComposeService()
+	return len(s.ComposeServices) == 0 || slices.ContainsFunc(s.ComposeServices, func(pattern string) bool {
+		name := service
+		if strings.Contains(pattern, "/") {
+			name = project + "/" + service
+		}
+		matches, _ := path.Match(pattern, name) // selector has seen the pattern
+		return service != "" && matches
+	})
+}
+
+// mayHave reports whether something of an image, of which no more is known, may have been
+// meant. It ended by a moment.
+func (s selector) mayHave(image string, until time.Time) bool {
+	return (s.Since.IsZero() || !until.Before(s.Since)) && (image == "" || len(s.identified) > 0 || s.image(image))
+}

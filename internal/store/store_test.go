@@ -1,0 +1,325 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+func opened(t testing.TB, path string, options Options) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), path, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// fresh is a store without anything in it.
+func fresh(t testing.TB) *Store {
+	t.Helper()
+	return opened(t, filepath.Join(t.TempDir(), "capmon.db"), Options{})
+}
+
+func put(t testing.TB, s *Store, p profile.Profile) Change {
+	t.Helper()
+	change, err := s.Put(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return change
+}
+
+func stored(t testing.TB, s *Store, selection Selection) profile.Profile {
+	t.Helper()
+	p, err := s.Profile(t.Context(), selection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func encoded(t testing.TB, p profile.Profile) string {
+	t.Helper()
+	var text bytes.Buffer
+	if err := profile.Encode(&text, p); err != nil {
+		t.Fatal(err)
+	}
+	back, err := profile.Parse(text.Bytes()) // what is no UTF-8 is as in a file
+	if err != nil {
+		t.Fatal(err)
+	}
+	text.Reset()
+	if err := profile.Encode(&text, back); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+func checked(t testing.TB, s *Store) {
+	t.Helper()
+	problems, err := s.Check(t.Context())
+	if err != nil || len(problems) > 0 {
+		t.Errorf("check: %v, %q", err, problems)
+	}
+}
+
+// Whatever is put, in whatever order and how often, the store has its sum.
+func TestTheStoreHasTheSumOfWhatWasPut(t *testing.T) {
+	t.Parallel()
+	for seed := range int64(30) {
+		r := rand.New(rand.NewSource(seed))
+		s := fresh(t)
+		var all []profile.Profile
+		for range 1 + r.Intn(4) {
+			p := generateProfile(r)
+			all = append(all, p)
+			put(t, s, p)
+			put(t, s, all[r.Intn(len(all))])
+		}
+		want := encoded(t, profile.Merge(all...))
+		if diff := cmp.Diff(want, encoded(t, stored(t, s, Selection{}))); diff != "" {
+			t.Fatalf("seed %d: %s", seed, diff)
+		}
+		checked(t, s)
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		other := fresh(t)
+		for _, p := range all {
+			put(t, other, p)
+		}
+		if diff := cmp.Diff(want, encoded(t, stored(t, other, Selection{}))); diff != "" {
+			t.Fatalf("seed %d, in another order: %s", seed, diff)
+		}
+	}
+}
+
+func TestAnOngoingRunIsWrittenAsItGrows(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	web, db := run("web", "nginx", 1), run("db", "postgres", 1)
+	web.Running = true
+	if got := put(t, s, profile.New(web, db)); got != (Change{New: 2}) {
+		t.Errorf("new: %+v", got)
+	}
+	if got := put(t, s, profile.New(web, db)); got != (Change{Known: 2}) {
+		t.Errorf("the same: %+v", got)
+	}
+	earlier := web
+	later := saturday.Add(5 * time.Minute)
+	web.Observation.End, web.Ended = later, later
+	if got := put(t, s, profile.New(web, db)); got != (Change{Grown: 1, Known: 1}) {
+		t.Errorf("time went on: %+v", got)
+	}
+	web.Uses = slices.Clone(web.Uses)
+	web.Uses[0].Count, web.Checks, web.Observation.End = 10, 10, later.Add(1)
+	if got := put(t, s, profile.New(web)); got != (Change{Grown: 1}) {
+		t.Errorf("more was used: %+v", got)
+	}
+	if got := put(t, s, profile.New(earlier)); got != (Change{Known: 1}) {
+		t.Errorf("an earlier sight: %+v", got)
+	}
+	var count int
+	if err := s.db.QueryRow("SELECT sum(count) FROM uses JOIN runs ON run = key WHERE id = ?", web.ID).Scan(&count); err != nil || count != 10 {
+		t.Errorf("%d uses, %v", count, err)
+	}
+	if diff := cmp.Diff(encoded(t, profile.New(web, db)), encoded(t, stored(t, s, Selection{}))); diff != "" {
+		t.Error(diff)
+	}
+	checked(t, s)
+}
+
+// What is put again and again although nothing happened takes a row, not the whole document.
+func TestTimeThatPassesIsCheap(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	var runs []profile.Run
+	for minute := range 20 {
+		r := run("web", "nginx", minute)
+		for range 300 {
+			r.Uses = append(r.Uses, r.Uses[0])
+		}
+		runs = append(runs, r)
+	}
+	put(t, s, profile.New(runs...))
+	if err := s.shrink(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range runs {
+		runs[i].Observation.End = runs[i].Observation.End.Add(time.Second)
+	}
+	if got := put(t, s, profile.New(runs...)); got.Grown != len(runs) {
+		t.Fatalf("got %+v", got)
+	}
+	info, err := s.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Log > info.Size/10 {
+		t.Errorf("%d bytes were written for a database of %d", info.Log, info.Size)
+	}
+}
+
+func TestTheStoreIsItsOwnersAlone(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "below", "odd ?#%name.db")
+	s := opened(t, path, Options{})
+	put(t, s, profile.New(run("web", "nginx", 1)))
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if info, err := os.Stat(path + suffix); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s: %v, %v", suffix, info.Mode(), err)
+		}
+	}
+}
+
+func TestSelections(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	web, db := run("web", "nginx:1.27", 10), run("db", "docker.io/library/postgres:17", 20)
+	old := run("old", "nginx:1.26", 5)
+	p := profile.New(web, db, old)
+	p.Proofs = []profile.Proof{{ID: "proof", Time: saturday, Container: web.Container}}
+	put(t, s, p)
+	at := func(minute int) time.Time { return saturday.Add(time.Duration(minute) * time.Minute) }
+	for name, test := range map[string]struct {
+		selection Selection
+		want      []string
+	}{
+		"all":                   {Selection{}, []string{"old", "web", "db", "proof"}},
+		"image":                 {Selection{Images: []string{"nginx:1.27"}}, []string{"web", "proof"}},
+		"image of any tag":      {Selection{Images: []string{"nginx"}}, []string{"old", "web", "proof"}},
+		"image in short":        {Selection{Images: []string{"postgres"}}, []string{"db"}},
+		"image by its ID":       {Selection{Images: []string{"sha256:nginx:1.26"}}, []string{"old"}},
+		"image by name or ID":   {Selection{Images: []string{"sha256:nginx:1.26", "postgres"}}, []string{"old", "db"}},
+		"container":             {Selection{Containers: []string{"w*"}}, []string{"web", "proof"}},
+		"service":               {Selection{ComposeServices: []string{"db"}}, []string{"db"}},
+		"service of a project":  {Selection{ComposeServices: []string{"shop/w?b"}}, []string{"web", "proof"}},
+		"another project":       {Selection{ComposeServices: []string{"pay/*"}}, nil},
+		"label":                 {Selection{Labels: []string{"com.docker.compose.service=db"}}, []string{"db"}},
+		"since":                 {Selection{Since: at(10)}, []string{"web", "db", "proof"}},
+		"until":                 {Selection{Until: at(-1)}, []string{"proof"}},
+		"two kinds, both match": {Selection{Images: []string{"nginx"}, Containers: []string{"old"}}, []string{"old"}},
+		"two kinds, one does":   {Selection{Images: []string{"nginx"}, Containers: []string{"db"}}, nil},
+	} {
+		names := func(p profile.Profile) (names []string) {
+			for _, run := range p.Runs {
+				names = append(names, run.Container.Name)
+			}
+			for _, proof := range p.Proofs {
+				names = append(names, proof.ID)
+			}
+			slices.Sort(names)
+			return names
+		}
+		slices.Sort(test.want)
+		if diff := cmp.Diff(test.want, names(stored(t, s, test.selection))); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		same, err := test.selection.Of(p)
+		if diff := cmp.Diff(test.want, names(same)); diff != "" || err != nil {
+			t.Errorf("%s of a profile: %v, %s", name, err, diff)
+		}
+	}
+	for _, selection := range []Selection{{Images: []string{"["}}, {Containers: []string{"["}}, {Labels: []string{"["}}, {ComposeServices: []string{"["}}} {
+		if _, err := s.Profile(t.Context(), selection); err == nil {
+			t.Errorf("%+v was taken", selection)
+		}
+	}
+}
+
+func TestAlertsAreKeptOnce(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	r := rand.New(rand.NewSource(1))
+	var alerts []alert.Alert
+	for i := range 50 {
+		a := generateAlert(r)
+		a.ID = fmt.Sprint("alert-", i)
+		a.Time = saturday.Add(time.Duration(i) * time.Second)
+		a.Use.Container.Image = pickOf(i, "nginx:1.27", "redis")
+		alerts = append(alerts, a)
+	}
+	for _, test := range []struct{ from, to, added int }{{0, 30, 30}, {0, 30, 0}, {20, 50, 20}} {
+		if added, err := s.PutAlerts(t.Context(), alerts[test.from:test.to]); added != test.added || err != nil {
+			t.Errorf("%+v: %d, %v", test, added, err)
+		}
+	}
+	checked(t, s)
+	for name, test := range map[string]struct {
+		selection Selection
+		want      func(alert.Alert) bool
+	}{
+		"all":   {Selection{}, func(alert.Alert) bool { return true }},
+		"image": {Selection{Images: []string{"nginx"}}, func(a alert.Alert) bool { return a.Use.Container.Image == "nginx:1.27" }},
+		"since": {Selection{Since: alerts[40].Time}, func(a alert.Alert) bool { return !a.Time.Before(alerts[40].Time) }},
+		"until": {Selection{Until: alerts[3].Time}, func(a alert.Alert) bool { return !a.Time.After(alerts[3].Time) }},
+	} {
+		got, err := s.Alerts(t.Context(), test.selection)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := slices.DeleteFunc(slices.Clone(alerts), func(a alert.Alert) bool { return !test.want(a) })
+		if diff := cmp.Diff(asJSON(t, want), asJSON(t, got)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func pickOf[T any](i int, of ...T) T { return of[i%len(of)] }
+
+// asJSON is the form in which a value leaves capmon.
+func asJSON[T any](t *testing.T, value T) string {
+	t.Helper()
+	text, _, err := canonical(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// A daemon writes while others read: each reader sees all of a Put or nothing of it.
+func TestReadersSeeWholePuts(t *testing.T) {
+	t.Parallel()
+	writer := fresh(t)
+	put(t, writer, profile.New(run("web", "nginx", 0), run("db", "postgres", 0)))
+	reader := opened(t, writer.Path(), Options{ReadOnly: true})
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		for minute := 1; minute < 100 && err == nil; minute++ {
+			_, err = writer.Put(t.Context(), profile.New(run("web", "nginx", minute), run("db", "postgres", minute)))
+		}
+		done <- err
+	}()
+	for last, running := 0, true; running; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			running = false
+		default:
+		}
+		p := stored(t, reader, Selection{})
+		if n := len(p.Runs); n%2 != 0 || n < last {
+			t.Fatalf("%d runs after %d", n, last)
+		} else if last = n; !running && n != 200 {
+			t.Errorf("%d runs at the end", n)
+		}
+	}
+	checked(t, reader)
+}

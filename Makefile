@@ -54,8 +54,8 @@ test-kernels: root-test-kernels setup-test ## run the workloads under other kern
 	scripts/test-kernels.sh $(GUESTS)
 
 .PHONY: bench
-bench: root-bench setup-bench build ## measure what capmon costs, beside bpftrace (10 minutes)
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench --with=--outcomes=false'
+bench: root-bench setup-bench build ## measure what capmon costs, beside bpftrace, and how soon it tells (10 minutes)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench --with=--outcomes=false; go run ./bench latency'
 
 .PHONY: bench-scale
 bench-scale: root-bench-scale setup-test build ## measure what capmon itself takes with up to 1000 containers (20 minutes)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -163,5 +164,15 @@ func TestLostChecksAreNoResult(t *testing.T) {
 		if n, err := checksOf([]byte(report), "a"); err == nil {
 			t.Errorf("%s: %d checks", report, n)
 		}
+	}
+}
+
+// Of each use the line is read, and its age is a time.
+func TestLatency(t *testing.T) {
+	t.Chdir("..") // where it is run
+	out := bench(t, "latency", "--capmon", built, "--times", "3", "--with=--every", "-o", "markdown")
+	rows := regexp.MustCompile(`(?m)^\|( --every)? *\| (nothing else|every core busy|another container floods) \| 3 \| \d+\.\d \| \d+\.\d \| \d+\.\d \|$`)
+	if n := len(rows.FindAllString(out, -1)); n != 6 {
+		t.Errorf("%d rows\n%s", n, out)
 	}
 }

@@ -18,6 +18,7 @@ type sample struct {
 // measurement makes loads while watchers look on.
 type measurement struct {
 	directory       string
+	program         string // that makes the loads
 	inside, outside *generator
 	watchers        []watcher
 	times           map[load]int
@@ -38,6 +39,7 @@ func newMeasurement(watchers []watcher, program string) (*measurement, error) {
 	} else {
 		program, err = filepath.Abs(program) // Docker wants it so
 	}
+	m.program = program
 	if err == nil {
 		m.outside, err = startOutside(program)
 	}

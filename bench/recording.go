@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// recording is a capmon that profiles.
+// recording is a capmon that profiles or watches.
 type recording struct {
 	cmd             *exec.Cmd
 	out, complaints bytes.Buffer
@@ -19,6 +19,12 @@ type recording struct {
 
 // startRecording starts one, with these options, and returns when it records.
 func startRecording(program string, options ...string) (*recording, error) {
+	return startCapmon(program, "profile", nil, options...)
+}
+
+// startCapmon starts a command that writes JSON to out, which is the recording's if it is nil,
+// and returns when it records.
+func startCapmon(program, command string, out *os.File, options ...string) (*recording, error) {
 	directory, err := os.MkdirTemp("", "capmon-bench.")
 	if err != nil {
 		return nil, err
@@ -29,10 +35,13 @@ func startRecording(program string, options ...string) (*recording, error) {
 		return nil, err
 	}
 	r := &recording{
-		cmd:   exec.Command(program, append([]string{"profile", "-o", "json", "--ready-file", ready}, options...)...),
+		cmd:   exec.Command(program, append([]string{command, "-o", "json", "--ready-file", ready}, options...)...),
 		ended: make(chan error, 1),
 	}
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.complaints
+	if out != nil {
+		r.cmd.Stdout = out
+	}
 	if err := r.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting capmon: %w", err)
 	}

@@ -133,6 +133,7 @@ func enter(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name strin
 type process struct {
 	bounding, permitted uint64
 	uid, userNamespace  uint32
+	innerPID            uint32
 	start               uint64 // in nanoseconds since boot, rounded down
 	processes           uint32
 }
@@ -211,6 +212,10 @@ func (p *process) readStatus(dir string) error {
 			var uid uint64
 			uid, err = strconv.ParseUint(strings.Fields(value)[1], 10, 32)
 			p.uid = uint32(uid)
+		case "NSpid":
+			var pid uint64
+			pid, err = strconv.ParseUint(value[strings.LastIndexByte(value, '\t')+1:], 10, 32)
+			p.innerPID = uint32(pid)
 		}
 		if err != nil {
 			return fmt.Errorf("reading %s/status: %w", dir, err)

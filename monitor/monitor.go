@@ -57,6 +57,9 @@ type Monitor struct {
 	arch     kernel.Arch
 	cgroups  kernel.Cgroups
 	events   *ringbuf.Reader
+	outcomes bool // as in Options
+	// memoryStart and memoryEnd are the address range of security_vm_enough_memory_mm.
+	memoryStart, memoryEnd uint64
 
 	inherited inherited // from recordings of other versions
 
@@ -207,6 +210,7 @@ func prepare(options Options) (*Monitor, programs, error) {
 	}
 	m := &Monitor{
 		arch:      kernel.NativeArch(),
+		outcomes:  options.Outcomes,
 		crowded:   make(chan struct{}, 1),
 		growth:    make(map[bpf.CapmonEventKind]uint32),
 		harvested: make(map[uint64]*harvested),
@@ -263,7 +267,8 @@ func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, 
 	if settings.TaskPrctl, _, ok = m.symbols.Range("cap_task_prctl"); !ok {
 		return settings, errors.New("the kernel's symbol table has no cap_task_prctl")
 	}
-	settings.MemoryStart, settings.MemoryEnd, _ = m.symbols.Range("security_vm_enough_memory_mm")
+	m.memoryStart, m.memoryEnd, _ = m.symbols.Range("security_vm_enough_memory_mm")
+	settings.MemoryStart, settings.MemoryEnd = m.memoryStart, m.memoryEnd
 	// Inside, as return addresses are.
 	settings.Capset++
 	settings.TaskPrctl++

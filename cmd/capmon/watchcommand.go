@@ -32,6 +32,8 @@ type watching struct {
 	names, images, labels []string
 	hook, readyFile       string
 	rules                 string
+	every                 bool
+	interval              time.Duration // of lines of the same way
 	monitor               monitor.Options
 	selection             live.Selection
 }
@@ -42,13 +44,15 @@ func newWatch(logging *logging) *cobra.Command {
 		Use:   "watch [CONTAINER...] [--cap CAPABILITIES]",
 		Short: "Tell at once when a container uses a capability in a new way",
 		Long: `watch prints a line when a container uses a capability for the first time in one way, or
-is refused it: by a program, in a system call, for a kernel function. What the kernel
-merely asked about is left out, unless --all; raw sockets are always told.
+is refused it: by a program, in a system call, for a kernel function. With --every it also
+tells how often that happens again. What the kernel merely asked about is left out, unless
+--all; raw sockets are always told, also those that were open before.
+With --rules it prints alerts instead: what the rules of a file find in these uses.
 
 It watches the containers named, which run already, or else all, also those that
 start meanwhile, until Ctrl-C.`,
 		Example: `  sudo capmon watch --cap NET_RAW
-  sudo capmon watch web db
+  sudo capmon watch web db --every
   sudo capmon watch --rules builtin
   sudo capmon watch --cap NET_RAW -o json | jq 'select(.rawSocket)'`,
 		RunE:              w.run,
@@ -58,6 +62,8 @@ start meanwhile, until Ctrl-C.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&w.format, "output", "o", "text", "form of the lines: text or json")
 	flags.StringSliceVar(&w.capabilities, "cap", nil, "only these capabilities, separated by commas (default: all)")
+	flags.BoolVar(&w.every, "every", false, "all uses, not only the first of each way: the later ones as a line a second with their number")
+	flags.DurationVar(&w.interval, "every-interval", time.Second, "with --every: time between two lines of the same way")
 	flags.BoolVar(&w.selection.All, "all", false, "also what is neither needed nor refused: checks whose answer does not matter")
 	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "nothing that was refused")
 	flags.BoolVar(&w.selection.OnlyRefused, "denied-only", false, "nothing that was granted")
@@ -82,6 +88,14 @@ func (w *watching) check(cmd *cobra.Command) (*zap.Logger, error) {
 	}
 	if w.selection.OnlyGranted && w.selection.OnlyRefused {
 		return nil, errors.New("--granted-only and --denied-only leave nothing: give one of them")
+	}
+	if cmd.Flags().Changed("every-interval") {
+		if w.interval <= 0 {
+			return nil, fmt.Errorf("--every-interval %s: give a time above 0, such as 10s", w.interval)
+		}
+		if !w.every {
+			return nil, errors.New("--every-interval says how often --every tells: give both")
+		}
 	}
 	for _, name := range w.capabilities {
 		c, err := capability.Parse(strings.TrimSpace(name))
@@ -139,12 +153,17 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	watcher := live.New(live.Options{
 		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: show,
 	})
-	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take})
+	options := observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take}
+	if w.every || alerting != nil && alerting.rules.NeedsEvery() {
+		options.Changes, options.Interval = watcher.TakeChanges, w.interval
+	}
+	observer, err := observe.Start(context.WithoutCancel(ctx), options)
 	if err != nil {
 		return explain(err)
 	}
 	defer observer.Close()
 	observer.Settle(ctx)
+	w.tellOpen(ctx, observer, watcher, log)
 	if err := createReady(w.readyFile); err != nil {
 		return err
 	}
@@ -156,6 +175,15 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 		alerting.close()
 	}
 	return errors.Join(err, writeError(ctx))
+}
+
+// tellOpen tells of the raw sockets that are open already. All that is opened meanwhile is
+// recorded.
+func (w *watching) tellOpen(ctx context.Context, observer *observe.Observer, watcher *live.Watcher, log *zap.Logger) {
+	err := observer.Holders(ctx, live.IsRaw, func(holder monitor.Holder) { watcher.TakeOpen(observer, holder) })
+	if err != nil && ctx.Err() == nil {
+		log.Warn("raw sockets that were open already may not be told", zap.Error(err))
+	}
 }
 
 // show writes uses, until that fails.

@@ -140,7 +140,7 @@ func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 				t.Errorf("%s: got %+v, wanted %+v", name, use, want)
 			}
 			p := use.Process
-			if p.Program != "probe" || p.Executable != "/bin/probe" || p.PID == 0 || p.InnerPID == 0 || p.PID == p.InnerPID || p.User != 0 || p.MoreParents {
+			if p.Program != "probe" || p.Executable != "/bin/probe" || p.PID == 0 || p.InnerPID == 0 || p.PID == p.InnerPID || *p.User != 0 || p.MoreParents {
 				t.Errorf("%s: by %+v", name, p)
 			}
 		}
@@ -184,7 +184,7 @@ func TestRawSocketsOfAUserNamespaceAreToldAsSuch(t *testing.T) {
 	l := watchLive(t, "--cap", "NET_RAW")
 	mustExecute(t, "docker", "run", "--rm", "--name", "live-nested", "--security-opt=seccomp=unconfined", "--user=1000", "bb", "unshare", "-Urn", "probe", "rawsock")
 	all := l.endWith("live-nested")
-	if len(all) != 1 || !all[0].Nested || !all[0].RawSocket || !all[0].Granted || all[0].Class != "own-namespace" || all[0].Process.User != 1000 {
+	if len(all) != 1 || !all[0].Nested || !all[0].RawSocket || !all[0].Granted || all[0].Class != "own-namespace" || *all[0].Process.User != 1000 {
 		t.Errorf("%+v", all)
 	}
 }
@@ -452,6 +452,8 @@ func TestWatchTellsWhatIsWrongWithItsArguments(t *testing.T) {
 		"--container [":                `pattern "["`,
 		"--denied-only --granted-only": "leave nothing",
 		"live-not-there":               `container "live-not-there"`,
+		"--every --every-interval 0s":  "--every-interval 0s: give a time above 0",
+		"--every-interval 5s":          "give both",
 	} {
 		if r := execute(t, append([]string{binary, "watch"}, strings.Fields(args)...)...); r.code != exitUsage || !strings.Contains(r.stderr, wanted) {
 			t.Errorf("%s: exit code %d, %s", args, r.code, r.stderr)

@@ -20,11 +20,25 @@ func (a Alert) Line(colored bool) string {
 		severity = "\x1b[" + color + "m" + severity + "\x1b[0m"
 	}
 	columns := []string{a.Time.Local().Format(live.TimeForm), severity, printable.Word(a.Rule), a.Summary}
-	process := fmt.Sprintf("pid %d user %d", a.Use.Process.PID, a.Use.Process.User)
-	if a.Use.Process.Executable != "" {
-		process += " " + printable.Word(a.Use.Process.Executable)
+	if process := who(a.Use.Process); process != "" {
+		columns = append(columns, process)
 	}
-	return strings.Join(append(columns, process), "  ")
+	return strings.Join(columns, "  ")
+}
+
+// who is what is known of a process.
+func who(p live.Process) string {
+	var parts []string
+	if p.PID != 0 {
+		parts = append(parts, fmt.Sprintf("pid %d", p.PID))
+	}
+	if p.User != nil {
+		parts = append(parts, fmt.Sprintf("user %d", *p.User))
+	}
+	if p.Executable != "" {
+		parts = append(parts, printable.Word(p.Executable))
+	}
+	return strings.Join(parts, " ")
 }
 
 // WriteJSON writes an alert as a line of JSON. What a terminal might obey is escaped.

@@ -245,3 +245,22 @@ func TestSubsysIndex(t *testing.T) {
 		t.Error("no error for a controller that does not exist")
 	}
 }
+
+// Paths are chosen by who makes cgroups: they are below the root, or an error.
+func FuzzPathOfProcess(f *testing.F) {
+	f.Add("0::/system.slice/docker-0123.scope\n", "")
+	f.Add("9:name=systemd:/systemd\n8:pids:/docker/0123:4567\n4:cpu,cpuacct:/both (deleted)\n", "cpuacct")
+	f.Add("3:memory:/../../outside\n1:cpuset:/..\n0::/\n", "memory")
+	f.Fuzz(func(t *testing.T, text, controller string) {
+		cgroup, err := Cgroups{Controller: controller}.parsePath(text)
+		if err != nil {
+			if cgroup != "" {
+				t.Errorf("%q with an error: %v", cgroup, err)
+			}
+			return
+		}
+		if strings.Contains(cgroup, "\n") || strings.HasPrefix(cgroup, "/..") && (len(cgroup) == 3 || cgroup[3] == '/') || !strings.Contains(text, cgroup) {
+			t.Errorf("%q", cgroup)
+		}
+	})
+}

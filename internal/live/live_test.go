@@ -136,11 +136,20 @@ func TestLines(t *testing.T) {
 		"2026-03-01 12:03:07.512  aaaaaaaaaaaa  -  NET_RAW  refused  raw socket (IPv4)  no system call in inet_create  by \"p 1\" pid 4711 user 0 ← \"\\x1b\" ← …  " +
 			"(late: found afterwards, when no more could be told of its process; in a user namespace of its own; unsure: why)": {func(u *Use) {
 			u.Granted, u.Class, u.Late, u.Nested, u.Unsure = false, classify.Denied, true, true, "why"
-			u.Process = Process{PID: 4711, Program: "p 1", Parents: []Parent{{Program: "\x1b"}}, MoreParents: true}
+			u.Process = Process{PID: 4711, User: new(uint32), Program: "p 1", Parents: []Parent{{Program: "\x1b"}}, MoreParents: true}
 		}},
 		"2026-03-01 12:03:07.512  \"a  NET_ADMIN\"  \"\\u009b\"  SYS_TIME  granted (soft)  no system call  by ping pid 4711 (12 inside) user 0 /bin/busybox ← sh": {func(u *Use) {
 			u.Container.Name, u.Container.Image = "a  NET_ADMIN", "\u009b"
 			u.Capability, u.Class, u.RawSocket, u.Site = capability.SysTime, classify.Soft, false, ""
+		}},
+		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping  (36 more since 12:03:01)": {web, func(u *Use) {
+			u.First, u.Count, u.Since, u.Process = false, 37, u.Time.Add(-6*time.Second), Process{Program: "ping"}
+		}},
+		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping  (again, the one before at 12:03:01)": {web, func(u *Use) {
+			u.First, u.Since, u.Process = false, u.Time.Add(-6*time.Second), Process{Program: "ping"}
+		}},
+		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  already open  raw socket (IPv4)  by ping pid 4711 (12 inside) user 0 /bin/busybox  (2 more)": {web, func(u *Use) {
+			u.Open, u.Class, u.Count, u.Process.Parents = true, "", 3, nil
 		}},
 	} {
 		use := first(ping())

@@ -1,7 +1,14 @@
 package live
 
 import (
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/monitor"
 )
 
 // RawSocket is a family of sockets that see or make packets past the protocols.
@@ -40,4 +47,66 @@ func RawSocketOf(asked capability.Capability, stack []string) RawSocket {
 		}
 	}
 	return ""
+}
+
+// familyOf tells which raw socket one is that is open, "" for none.
+func familyOf(socket monitor.Socket) RawSocket {
+	switch {
+	case socket.Domain == unix.AF_INET && socket.Type == unix.SOCK_RAW:
+		return IPv4
+	case socket.Domain == unix.AF_INET6 && socket.Type == unix.SOCK_RAW:
+		return IPv6
+	case socket.Domain == unix.AF_PACKET:
+		return Packet
+	case socket.Domain == unix.AF_XDP:
+		return XDP
+	}
+	return ""
+}
+
+// IsRaw reports whether a socket is a raw one.
+func IsRaw(socket monitor.Socket) bool { return familyOf(socket) != "" }
+
+// openReason is all that is known of how a socket came to be that was open already.
+const openReason = "it was open when the watch began: whose capability it took is not known"
+
+// held are the raw sockets that a process has open, one use for each family.
+func held(holder monitor.Holder, at time.Time) (all []Use) {
+	count := make(map[RawSocket]uint64)
+	for _, socket := range holder.Sockets {
+		count[familyOf(socket)]++
+	}
+	for _, family := range RawSockets() {
+		if count[family] == 0 {
+			continue
+		}
+		all = append(all, Use{
+			Schema: schema, Time: at, First: true, Count: count[family], Container: Container{ID: holder.ID},
+			Process: Process{
+				PID: holder.PID, InnerPID: holder.InnerPID, Program: holder.Program, Executable: holder.Executable,
+				User: &holder.UID, Parents: []Parent{},
+			},
+			Capability: capability.NetRaw, Granted: true, RawSocket: true, Family: family, Open: true,
+			Stack: []string{}, Reason: openReason,
+		})
+	}
+	return all
+}
+
+// TakeOpen takes who has raw sockets open when the watch begins, and does not wait.
+func (w *Watcher) TakeOpen(observer *observe.Observer, holder monitor.Holder) {
+	at, now := time.Now(), observer.Now()
+	uses := slices.DeleteFunc(held(holder, now), func(use Use) bool { return !w.options.Selection.wantsUse(use) })
+	if len(uses) == 0 {
+		return
+	}
+	w.enqueue(holder.Cgroup, func() {
+		container, wanted := w.container(observer, holder.ID, at)
+		for _, use := range uses {
+			use.Container = container
+			if wanted {
+				w.tell(holder.Cgroup, use)
+			}
+		}
+	})
 }

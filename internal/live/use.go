@@ -1,5 +1,5 @@
 // Package live tells of the uses of capabilities as they happen: each way in which a container
-// uses one, the first time.
+// uses one, the first time, and if that is wanted how often it does so later.
 package live
 
 import (
@@ -16,27 +16,36 @@ import (
 // schema is the version of the form in which a Use is written.
 const schema = 1
 
-// Use is the first use of a capability in one way: by a program in a container, in a system
-// call and for a kernel function, granted or refused.
+// Use is the use of a capability in one way: by a program in a container, in a system call and
+// for a kernel function, granted or refused. It is the first one, or the latest of some later
+// ones, or a raw socket that was open already.
 type Use struct {
 	// Version of the form of the line.
-	Schema int       `json:"schema"`
-	Time   time.Time `json:"time"`
+	Schema int `json:"schema"`
+	// When the kernel asked; if it is open, when it was found. Of later uses it is that of the
+	// latest with the same arguments, whatever came of it.
+	Time time.Time `json:"time"`
 	// Whether it was found afterwards: it came faster than it could be told, or the first one of
 	// its kind did not matter.
 	Late bool `json:"late"`
 	// Whether it is the first of its way.
 	First bool `json:"first"`
 	// How many uses of its way it tells of: itself, and those since the one told before it.
-	Count     uint64    `json:"count"`
+	Count uint64 `json:"count"`
+	// Time of the one told before it; missing if it is the first.
+	Since     time.Time `json:"since,omitzero"`
 	Container Container `json:"container"`
 	Process   Process   `json:"process"`
 
 	Capability capability.Capability `json:"capability"`
-	Class      classify.Class        `json:"class"`
-	Granted    bool                  `json:"granted"`
+	// Missing if it is open: then it is not known whose capability it took.
+	Class   classify.Class `json:"class,omitempty"`
+	Granted bool           `json:"granted"`
 	// Whether a raw socket was opened, or was to be.
 	RawSocket bool `json:"rawSocket"`
+	// Whether it is a raw socket that was open already when the watch began. Its Count is the
+	// number of such sockets.
+	Open bool `json:"open"`
 	// Its family; missing if it is none.
 	Family RawSocket `json:"family,omitempty"`
 	// Whether it was asked in a user namespace that the workload made: then the capabilities of
@@ -68,21 +77,21 @@ type Container struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 }
 
-// Process is the one that asked first.
+// Process is the one that asked. Of later uses its name is all that is known.
 type Process struct {
-	// Its number as the host counts.
-	PID uint32 `json:"pid"`
-	// The same in its own pid namespace; missing if it is late.
+	// Its number as the host counts; missing if it is not known.
+	PID uint32 `json:"pid,omitempty"`
+	// The same in its own pid namespace; missing if it is late, or not known.
 	InnerPID uint32 `json:"innerPid,omitempty"`
 	// Its own name for itself: any bytes, chosen by the container.
 	Program string `json:"program"`
 	// The file that it executes; missing if it could not be told. It begins with … if its
 	// beginning is missing.
 	Executable string `json:"executable,omitempty"`
-	// Its effective user, as the host counts users.
-	User uint32 `json:"user"`
+	// Its effective user, as the host counts users; missing if it is not known.
+	User *uint32 `json:"user,omitempty"`
 	// The processes of the container that it descends from, the nearest first; none if it is
-	// late.
+	// late, or they are not known.
 	Parents []Parent `json:"parents"`
 	// Whether these may have others above them.
 	MoreParents bool `json:"moreParents,omitempty"`
@@ -108,6 +117,7 @@ type meaning struct {
 	capability capability.Capability
 	granted    bool
 	verdict    classify.Verdict
+	demanded   bool // the check itself did not ask for it
 }
 
 // meanings of a check: its own, and those of what its system call demands besides. Where some
@@ -121,10 +131,14 @@ func meanings(check monitor.Check) []meaning {
 			break
 		}
 	}
-	all := []meaning{{check.Capability, check.Answer.Granted(), verdict}}
+	return append([]meaning{{check.Capability, check.Answer.Granted(), verdict, false}}, demands(check)...)
+}
+
+// demands are what the system call of a check demands besides.
+func demands(check monitor.Check) (all []meaning) {
 	for _, demand := range classify.Demands(check) {
 		for _, c := range demand.Capabilities.Sorted() {
-			all = append(all, meaning{c, demand.Class != classify.Denied, demand.Verdict})
+			all = append(all, meaning{c, demand.Class != classify.Denied, demand.Verdict, true})
 		}
 	}
 	return all
@@ -144,38 +158,41 @@ func (u Use) way() way {
 // uses are those that a sight shows.
 func uses(sight observe.Sight, check monitor.Check) []Use {
 	var all []Use
-	for i, meaning := range meanings(check) {
-		use := Use{
-			Schema:     schema,
-			Time:       check.First,
-			Late:       sight.Late,
-			First:      true,
-			Count:      1,
-			Container:  Container{ID: sight.ID},
-			Process:    process(sight),
-			Capability: meaning.capability,
-			Class:      meaning.verdict.Class,
-			Granted:    meaning.granted,
-			Nested:     check.Nested,
-			Call:       check.Call.String(),
-			Site:       meaning.verdict.Site,
-			Stack:      append([]string{}, check.Stack...), // in JSON never null
-			Reason:     meaning.verdict.Reason,
-			Unsure:     meaning.verdict.Unsure,
-		}
-		if family := RawSocketOf(check.Capability, check.Stack); i == 0 && family != "" {
-			use.RawSocket, use.Family = true, family
-		}
+	for _, meaning := range meanings(check) {
+		use := newUse(sight.ID, check, meaning)
+		use.Time, use.Late, use.First, use.Count, use.Process = check.First, sight.Late, true, 1, process(sight)
 		all = append(all, use)
 	}
 	return all
+}
+
+// newUse has what a kind of check tells of a use.
+func newUse(id string, check monitor.Check, meaning meaning) Use {
+	use := Use{
+		Schema:     schema,
+		Container:  Container{ID: id},
+		Capability: meaning.capability,
+		Class:      meaning.verdict.Class,
+		Granted:    meaning.granted,
+		Nested:     check.Nested,
+		Call:       check.Call.String(),
+		Site:       meaning.verdict.Site,
+		Stack:      append([]string{}, check.Stack...), // in JSON never null
+		Reason:     meaning.verdict.Reason,
+		Unsure:     meaning.verdict.Unsure,
+	}
+	if !meaning.demanded {
+		use.Family = RawSocketOf(check.Capability, check.Stack)
+		use.RawSocket = use.Family != ""
+	}
+	return use
 }
 
 func process(sight observe.Sight) Process {
 	check := sight.Check
 	p := Process{
 		PID: check.PID, InnerPID: check.InnerPID, Program: check.Program, Executable: sight.Executable,
-		User: check.UID, Parents: []Parent{}, MoreParents: check.MoreParents,
+		User: &check.UID, Parents: []Parent{}, MoreParents: check.MoreParents,
 	}
 	for _, parent := range check.Parents {
 		p.Parents = append(p.Parents, Parent(parent))

@@ -34,34 +34,30 @@ type Options struct {
 	Log  *zap.Logger
 }
 
-// Watcher makes uses of sights. Those of one container stay in order, and wait for no other's.
+// Watcher makes uses of sights: the first of each way, and if it also gets changes, what was
+// made later, as one use of each way and batch of changes. The uses of one container stay in
+// order, and wait for no other's.
 type Watcher struct {
 	options Options
 	showing sync.Mutex
 
 	mu     sync.Mutex
-	idle   *sync.Cond              // signals that a queue is gone
-	over   bool                    // no more is taken
-	shown  map[uint64]map[way]bool // by cgroup
-	queues map[uint64][]taken      // likewise, those that are worked on
+	idle   *sync.Cond         // signals that a queue is gone
+	over   bool               // no more is taken
+	told   map[uint64]*record // by cgroup
+	queues map[uint64][]func()
 	// nameless are containers, by their IDs, that the engine has not told of in time.
 	nameless map[string]bool
 	count    uint64
 	from     map[string]bool
 }
 
-// taken is a sight with the moment at which it came here.
-type taken struct {
-	observe.Sight
-	at time.Time
-}
-
 // New makes a Watcher.
 func New(options Options) *Watcher {
 	w := &Watcher{
 		options:  options,
-		shown:    make(map[uint64]map[way]bool),
-		queues:   make(map[uint64][]taken),
+		told:     make(map[uint64]*record),
+		queues:   make(map[uint64][]func()),
 		nameless: make(map[string]bool),
 		from:     make(map[string]bool),
 	}
@@ -71,19 +67,27 @@ func New(options Options) *Watcher {
 
 // Take takes a sight; it is for observe.Options and does not wait.
 func (w *Watcher) Take(observer *observe.Observer, sight observe.Sight) {
-	if !slices.ContainsFunc(uses(sight, sight.Check.Check), w.mayBeNew(sight.Cgroup)) {
-		return
+	uses := uses(sight, sight.Check.Check)
+	if sight.Late && w.wait(sight.Cgroup, uses) || !sight.Late && slices.ContainsFunc(uses, w.mayBeNew(sight.Cgroup)) {
+		at := time.Now()
+		w.enqueue(sight.Cgroup, func() { w.follow(observer, sight, at) })
 	}
+}
+
+// wait notes that late uses are in the queue, and reports whether there are any that are wanted
+// and neither shown nor in the queue: the same may be found late over and over.
+func (w *Watcher) wait(cgroup uint64, uses []Use) (any bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.over {
-		return
+	for _, use := range uses {
+		if !w.options.Selection.wantsUse(use) {
+			continue
+		}
+		if t := w.record(cgroup).at(use.way()); !t.told && !t.waiting {
+			t.waiting, any = true, true
+		}
 	}
-	queue, busy := w.queues[sight.Cgroup]
-	w.queues[sight.Cgroup] = append(queue, taken{sight, time.Now()})
-	if !busy {
-		go w.work(observer, sight.Cgroup)
-	}
+	return any
 }
 
 // mayBeNew tells which uses of a container may be wanted and were not shown yet. What was
@@ -97,17 +101,32 @@ func (w *Watcher) mayBeNew(cgroup uint64) func(Use) bool {
 func (w *Watcher) isNew(cgroup uint64, use Use) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.shown[cgroup][use.way()]
+	return !w.told[cgroup].tally(use.way()).told
+}
+
+// enqueue has something done for a container after what was to be done for it before.
+func (w *Watcher) enqueue(cgroup uint64, job func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
+		return
+	}
+	queue, busy := w.queues[cgroup]
+	w.queues[cgroup] = append(queue, job)
+	if !busy {
+		go w.work(cgroup)
+	}
 }
 
 // Finish takes no more, and returns when all that was taken has been shown.
 func (w *Watcher) Finish() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.over = true
 	for len(w.queues) > 0 {
 		w.idle.Wait()
 	}
+	w.mu.Unlock()
+	w.tellRest()
 }
 
 // Shown tells how many uses of how many containers were shown.
@@ -118,7 +137,7 @@ func (w *Watcher) Shown() (uses uint64, containers int) {
 }
 
 // work empties a container's queue.
-func (w *Watcher) work(observer *observe.Observer, cgroup uint64) {
+func (w *Watcher) work(cgroup uint64) {
 	for {
 		w.mu.Lock()
 		queue := w.queues[cgroup]
@@ -130,23 +149,23 @@ func (w *Watcher) work(observer *observe.Observer, cgroup uint64) {
 		}
 		w.queues[cgroup] = nil
 		w.mu.Unlock()
-		for _, sight := range queue {
-			w.follow(observer, sight)
+		for _, job := range queue {
+			job()
 		}
 	}
 }
 
-// follow finds out what there is to know of a sight, and shows its uses.
-func (w *Watcher) follow(observer *observe.Observer, sight taken) {
-	check := w.outcome(observer, sight.Sight)
-	info, told := w.identify(observer, sight)
-	if !w.options.Selection.wantsContainer(info, told) {
+// follow finds out what there is to know of a sight that came at a moment, and shows its uses.
+func (w *Watcher) follow(observer *observe.Observer, sight observe.Sight, at time.Time) {
+	check := w.outcome(observer, sight)
+	container, wanted := w.container(observer, sight.ID, at)
+	if !wanted {
 		return
 	}
-	for _, use := range uses(sight.Sight, check) {
-		use.Container = describe(info, told)
+	for _, use := range uses(sight, check) {
+		use.Container = container
 		if w.options.Selection.wantsUse(use) && w.isNew(sight.Cgroup, use) {
-			w.show(sight.Cgroup, use)
+			w.tell(sight.Cgroup, use)
 		}
 	}
 }
@@ -169,34 +188,41 @@ func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monit
 	}
 }
 
+// container is who has an ID, and whether it is wanted. The engine has some time to tell, from
+// a moment on.
+func (w *Watcher) container(observer *observe.Observer, id string, from time.Time) (Container, bool) {
+	info, told := w.identify(observer, id, from)
+	return describe(info, told), w.options.Selection.wantsContainer(info, told)
+}
+
 // identify asks who the container is; false if the engine does not tell in time.
-func (w *Watcher) identify(observer *observe.Observer, sight taken) (container.Info, bool) {
+func (w *Watcher) identify(observer *observe.Observer, id string, from time.Time) (container.Info, bool) {
 	w.mu.Lock()
-	patience := nameTime - time.Since(sight.at)
-	if w.nameless[sight.ID] {
+	patience := nameTime - time.Since(from)
+	if w.nameless[id] {
 		patience = 0
 	}
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	info, told := observer.Identify(ctx, sight.ID)
+	info, told := observer.Identify(ctx, id)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if told {
-		delete(w.nameless, sight.ID)
+		delete(w.nameless, id)
 	} else {
-		w.nameless[sight.ID] = true
+		w.nameless[id] = true
 	}
 	return info, told
 }
 
-func (w *Watcher) show(cgroup uint64, use Use) {
+// tell shows a use of a container.
+func (w *Watcher) tell(cgroup uint64, use Use) {
 	w.mu.Lock()
-	if w.shown[cgroup] == nil {
-		w.shown[cgroup] = make(map[way]bool)
+	if !use.Open {
+		w.record(cgroup).note(use)
 	}
-	w.shown[cgroup][use.way()] = true
-	w.count++
+	w.count += use.Count
 	w.from[use.Container.ID] = true
 	w.mu.Unlock()
 	w.showing.Lock()

@@ -14,6 +14,9 @@ import (
 // TimeForm is how the moment of a use is shown, in local time.
 const TimeForm = "2006-01-02 15:04:05.000"
 
+// sinceForm is how the moment of the use before it is shown.
+const sinceForm = "15:04:05"
+
 // Line is a use in one line for people, with colours or not. What others chose is safe for a
 // terminal, and cannot be taken for another part of the line.
 func (u Use) Line(colors bool) string {
@@ -24,10 +27,13 @@ func (u Use) Line(colors bool) string {
 		return "\x1b[" + color + "m" + text + "\x1b[0m"
 	}
 	outcome := paint("32", "granted")
-	if !u.Granted {
+	switch {
+	case u.Open:
+		outcome = paint("32", "already open")
+	case !u.Granted:
 		outcome = paint("31", "refused")
 	}
-	if u.Class != classify.Required && u.Class != classify.Denied {
+	if !u.Open && u.Class != classify.Required && u.Class != classify.Denied {
 		outcome += " (" + string(u.Class) + ")"
 	}
 	columns := []string{
@@ -40,7 +46,10 @@ func (u Use) Line(colors bool) string {
 	if u.RawSocket {
 		columns = append(columns, paint("33", "raw socket ("+string(u.Family)+")"))
 	}
-	columns = append(columns, u.what(), u.who())
+	if !u.Open { // by which call is not known
+		columns = append(columns, u.what())
+	}
+	columns = append(columns, u.who())
 	if notes := u.notes(); notes != "" {
 		columns = append(columns, "("+notes+")")
 	}
@@ -65,11 +74,16 @@ func (u Use) what() string {
 // who asked: ping pid 4711 (12 inside) user 0 /bin/busybox ← sh.
 func (u Use) who() string {
 	p := u.Process
-	who := fmt.Sprintf("by %s pid %d", printable.Word(p.Program), p.PID)
+	who := "by " + printable.Word(p.Program)
+	if p.PID != 0 {
+		who += fmt.Sprintf(" pid %d", p.PID)
+	}
 	if p.InnerPID != 0 && p.InnerPID != p.PID {
 		who += fmt.Sprintf(" (%d inside)", p.InnerPID)
 	}
-	who += fmt.Sprintf(" user %d", p.User)
+	if p.User != nil {
+		who += fmt.Sprintf(" user %d", *p.User)
+	}
 	if p.Executable != "" {
 		who += " " + printable.Word(p.Executable)
 	}
@@ -84,6 +98,14 @@ func (u Use) who() string {
 
 func (u Use) notes() string {
 	var notes []string
+	switch more := u.Count - min(u.Count, 1); {
+	case more > 0 && !u.Since.IsZero():
+		notes = append(notes, fmt.Sprintf("%d more since %s", more, u.Since.Local().Format(sinceForm)))
+	case more > 0:
+		notes = append(notes, fmt.Sprintf("%d more", more))
+	case !u.First:
+		notes = append(notes, "again, the one before at "+u.Since.Local().Format(sinceForm))
+	}
 	if u.Late {
 		notes = append(notes, "late: found afterwards, when no more could be told of its process")
 	}

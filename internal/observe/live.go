@@ -22,6 +22,9 @@ const (
 	// after that to wait for those that are still unread.
 	lookOut  = 200 * time.Millisecond
 	caughtUp = 2 * time.Second
+	// breath is how many times as long as it took to find them it rests: whoever makes ever new
+	// kinds of check does not keep it busy.
+	breath = 4
 )
 
 // memoryGrows asks for a capability whenever memory changes its size. No event tells of that
@@ -88,7 +91,9 @@ func (o *Observer) executable(cgroup uint64, pid uint32, file monitor.FileID) st
 func (o *Observer) followMissed(ctx context.Context) func() {
 	return func() {
 		var since time.Time // of when some were found to be missing
-		for wait(ctx, lookOut) {
+		pause := lookOut
+		for wait(ctx, pause) {
+			pause = lookOut
 			missed, pending, err := o.monitor.Untold()
 			switch {
 			case errors.Is(err, monitor.ErrClosed):
@@ -105,9 +110,11 @@ func (o *Observer) followMissed(ctx context.Context) func() {
 			if pending && time.Since(since) < caughtUp {
 				continue
 			}
+			begin := time.Now()
 			if err := o.findMissed(); err != nil && !errors.Is(err, monitor.ErrClosed) {
 				o.log.Warn("reading the checks whose events the kernel has left out", zap.Error(err))
 			}
+			pause = max(lookOut, breath*time.Since(begin))
 			since = time.Time{}
 		}
 	}
@@ -128,7 +135,7 @@ func (o *Observer) stopLive() error {
 		return fmt.Errorf("reading the last events: %w", err)
 	}
 	<-o.flushed
-	return o.findMissed()
+	return errors.Join(o.findMissed(), o.recount())
 }
 
 // findMissed hands on all checks that are recorded, of which those that no event told of are
@@ -163,6 +170,14 @@ func (o *Observer) Missed() (uint64, error) {
 
 // Since is the time that has passed since a moment of the monitor's clock.
 func (o *Observer) Since(moment time.Time) time.Duration { return o.monitor.Now().Sub(moment) }
+
+// Now is this moment on the monitor's clock.
+func (o *Observer) Now() time.Time { return o.monitor.Now() }
+
+// Holders finds who has sockets open for which wanted is true, as monitor.Holders.
+func (o *Observer) Holders(ctx context.Context, wanted func(monitor.Socket) bool, found func(monitor.Holder)) error {
+	return o.monitor.Holders(ctx, wanted, found)
+}
 
 // Losses counts what could not be recorded up to now.
 func (o *Observer) Losses() (monitor.Losses, error) { return o.monitor.Losses() }

@@ -39,6 +39,11 @@ type Options struct {
 	// Earlier is what was kept by an earlier process whose recording may be pinned
 	// (monitor.Options.Pins).
 	Earlier profile.Profile
+	// Changes is called, if it is there, for what was made since the last time: every Interval,
+	// or more rarely if the looks take long, and by Stop, after the last Sights, for the rest.
+	// It must not wait. The calls without changes are made, too.
+	Changes  func(*Observer, []monitor.Change)
+	Interval time.Duration
 }
 
 // Observer is an observation under way.
@@ -51,6 +56,7 @@ type Observer struct {
 	viewer      string // the engine's view of the files, as a directory in /proc
 
 	sights  func(*Observer, Sight)      // nil if nobody wants them
+	recount func() error                // calls Changes
 	keep    func(profile.Profile) error // nil if all is kept here
 	missed  uint64                      // events that the kernel left out, when it was last caught up on
 	missing sync.Mutex                  // held while that is done
@@ -136,6 +142,11 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	if o.sights != nil {
 		o.done.Go(o.followMissed(ctx))
 		o.done.Go(o.lookBeside(ctx))
+	}
+	o.recount = func() error { return nil }
+	if options.Changes != nil {
+		o.recount = o.recounting(options.Changes)
+		o.done.Go(o.followCounts(ctx, options.Interval))
 	}
 	if o.engine != nil {
 		o.done.Go(o.followEngine(ctx))
@@ -268,7 +279,7 @@ func (o *Observer) TakenUp() bool { return o.monitor.TakenUp() }
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
 
 // Stop ends the recording; Profile still answers, with all that the engine knows. When it
-// returns, Sights has been called for all that was recorded.
+// returns, Sights and Changes have been called for all that was recorded.
 func (o *Observer) Stop(ctx context.Context) error {
 	if o.sights != nil {
 		return o.stopLive()

@@ -336,3 +336,25 @@ func TestOneOfTwoAlternativesIsEnough(t *testing.T) {
 		}
 	}
 }
+
+func TestContainersOfAnImageAreTakenAsOne(t *testing.T) {
+	run := func(id, name, image string, labels map[string]string) Run {
+		return Run{ID: id, Container: Container{ID: id, Name: name, Image: image, Labels: labels}, Ended: saturday, Uses: []Use{chown(1)}}
+	}
+	task := map[string]string{"com.docker.swarm.service.name": "web", "team": "shop"}
+	p := New(run("a", "eager_bohr", "app:1", nil), run("b", "vain_curie", "app:1", task), run("c", "sad_euler", "app:2", nil), run("d", "", "", nil), run("e", "", "", nil))
+	p.Proofs = []Proof{{ID: "proof", Time: saturday, Container: p.Runs[1].Container}}
+	got := make(map[string]uint64)
+	for _, s := range Summaries(ByImage(p)) {
+		got[s.Container.Title()] = s.Uses[0].Count
+		if (s.Proof != nil) != (s.Container.Image == "app:1") {
+			t.Errorf("%s has proof %v", s.Container.Title(), s.Proof)
+		}
+	}
+	if diff := cmp.Diff(map[string]uint64{"app:1": 2, "app:2": 1, "d": 1, "e": 1}, got); diff != "" {
+		t.Error(diff)
+	}
+	if len(task) != 2 || p.Runs[0].Container.Name != "eager_bohr" {
+		t.Error("what was given is another")
+	}
+}

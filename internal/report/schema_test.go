@@ -341,7 +341,7 @@ func uses() map[string]live.Use {
 	full := live.Use{
 		Schema: 1, Time: time.Unix(1700000000, 5e8).UTC(),
 		Container:  live.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
-		Process:    live.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: 1000, Parents: []live.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
+		Process:    live.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: new(uint32), Parents: []live.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
 		Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: live.IPv4, Nested: true,
 		Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Stack: []string{"inet_create"}, Reason: "because", Unsure: "perhaps",
 	}
@@ -349,7 +349,11 @@ func uses() map[string]live.Use {
 		Schema: 1, Time: full.Time, Late: true, Container: live.Container{ID: full.Container.ID}, Process: live.Process{PID: 1, Parents: []live.Parent{}},
 		Capability: capability.Chown, Class: classify.Denied, Stack: []string{},
 	}
-	return map[string]live.Use{"full": full, "late": late}
+	again := full
+	again.Count, again.Since, again.Process = 37, full.Time, live.Process{Program: "ping", Parents: []live.Parent{}}
+	open := full
+	open.First, open.Open, open.Class, open.Call, open.Site, open.Stack = true, true, "", "", "", []string{}
+	return map[string]live.Use{"full": full, "late": late, "again": again, "open": open}
 }
 
 func TestWhatIsWrittenIsAsTheSchemasSay(t *testing.T) {

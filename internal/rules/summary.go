@@ -37,6 +37,8 @@ func (r *Rule) summary(s sighting, count uint64) string {
 func event(use live.Use) string {
 	who := printable.Word(use.Process.Program)
 	switch {
+	case use.Open:
+		return fmt.Sprintf("raw socket (%s) held open by %s", use.Family, who)
 	case use.RawSocket && use.Granted:
 		return fmt.Sprintf("raw socket (%s) opened by %s", use.Family, who)
 	case use.RawSocket:

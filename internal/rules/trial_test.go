@@ -99,6 +99,9 @@ func TestProfilesThatAreNotThereAreToldOf(t *testing.T) {
 	if want := []string{`rule "drift": there is no profile at none*.json`, `rule "drift" cannot alert: it knows no image`}; err != nil || !cmp.Equal(notes, want) {
 		t.Errorf("%q, %v", notes, err)
 	}
+	if alerts := New(file).Take(ping(anonymous), noon); len(alerts) > 0 {
+		t.Errorf("it alerts: %+v", alerts)
+	}
 	file = stored(t, "rules:\n  - {builtin: drift, profiles: [none.json]}\n")
 	if _, err := file.LoadProfiles(); err == nil || !strings.HasPrefix(err.Error(), file.Path+`:2: rule "drift": `) {
 		t.Error(err)
@@ -167,12 +170,12 @@ func TestATrialInText(t *testing.T) {
 	if err := Try(file, profile.New(hostile)).WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	const want = `raw: 1 allowed
+	const want = `raw: allowed 1
   allowed  raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (exception 1)
-"x y": 1 alerts
+"x y": alerts 1
   alerts   SYS_TIME refused to date for call in "we\x1bb" (nginx:1.27), 30 times
 never: would not alert
-perhaps: 2 unsure
+perhaps: unsure 2
   unsure   raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (it is not known which file was executed)
   unsure   SYS_TIME refused to date for call in "we\x1bb" (nginx:1.27), 30 times (it is not known which file was executed)
 `

@@ -37,6 +37,13 @@ func Parse(body string) (*Profile, error) {
 	if body == Unconfined {
 		return &Profile{}, nil
 	}
+	var written moby.Seccomp
+	if err := json.Unmarshal([]byte(body), &written); err != nil {
+		return nil, fmt.Errorf("reading the seccomp profile: %w", err)
+	}
+	if i := slices.Index(written.Syscalls, nil); i >= 0 { // LoadProfile would follow it
+		return nil, fmt.Errorf("reading the seccomp profile: rule %d of its syscalls is null", i+1)
+	}
 	p := &Profile{body: body, compiled: make(map[capability.Set]rules), unlocked: make(map[capability.Set][]Call)}
 	if _, err := p.rules(0); err != nil {
 		return nil, err

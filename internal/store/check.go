@@ -83,13 +83,13 @@ func (c *checking) references() error {
 
 // allContainers reads the containers, to compare those of runs and proofs with.
 func (c *checking) allContainers() error {
-	rows, err := c.values("SELECT * FROM containers ORDER BY key")
+	rows, err := values(c.ctx, c.tx, "SELECT * FROM containers ORDER BY key")
 	if err != nil {
 		return err
 	}
 	for _, row := range rows {
 		key, _ := row[0].(int64)
-		labels, err := c.values("SELECT label, value FROM labels WHERE container = ? ORDER BY label", key)
+		labels, err := values(c.ctx, c.tx, "SELECT label, value FROM labels WHERE container = ? ORDER BY label", key)
 		if err != nil {
 			return err
 		}
@@ -146,8 +146,7 @@ func (c *checking) runs() error {
 		if !reflect.DeepEqual(columns, runColumns(run)) {
 			c.found("run %q: its row is not what its document says", id)
 		}
-		uses, err := c.values(`SELECT position, capability, class, granted, alternative, program, call, site, entry, user, count, first, last
-			FROM uses WHERE run = ? ORDER BY position`, key)
+		uses, err := values(c.ctx, c.tx, selectUses, key)
 		if err == nil && !reflect.DeepEqual(uses, useColumns(run)) {
 			c.found("run %q: its uses are not what its document says", id)
 		}
@@ -175,7 +174,7 @@ func (c *checking) proofs() error {
 }
 
 func (c *checking) alerts() error {
-	rows, err := c.values("SELECT * FROM alerts")
+	rows, err := values(c.ctx, c.tx, "SELECT * FROM alerts")
 	for _, row := range rows {
 		text, _ := row[len(row)-1].(string)
 		a, err := decode[alert.Alert](text)
@@ -195,22 +194,4 @@ func (c *checking) pruned() error {
 		}
 		return err
 	}, "SELECT image, until FROM pruned")
-}
-
-// values are the rows of a query as they are.
-func (c *checking) values(query string, args ...any) (all [][]any, err error) {
-	err = c.each(func(rows *sql.Rows) error {
-		names, err := rows.Columns()
-		if err != nil {
-			return err
-		}
-		row := make([]any, len(names))
-		places := make([]any, len(names))
-		for i := range row {
-			places[i] = &row[i]
-		}
-		all = append(all, row)
-		return rows.Scan(places...)
-	}, query, args...)
-	return all, err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/capmon/capmon/internal/profile"
@@ -24,7 +25,12 @@ func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
 	p = profile.Merge(p) // each run and proof once
 	var change Change
 	err := s.write(ctx, func(tx *sql.Tx) error {
-		put := &putting{ctx: ctx, tx: tx, containers: make(map[string]int64)}
+		insert, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO uses VALUES ("+marks(useWidth)+")")
+		if err != nil {
+			return err
+		}
+		defer insert.Close()
+		put := &putting{ctx: ctx, tx: tx, insertUse: insert, containers: make(map[string]int64)}
 		for _, run := range p.Runs {
 			if err := put.run(run); err != nil {
 				return err
@@ -48,6 +54,7 @@ func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
 type putting struct {
 	ctx        context.Context
 	tx         *sql.Tx
+	insertUse  *sql.Stmt // there are many
 	change     Change
 	containers map[string]int64 // keys, by digest
 	left       []int64          // keys of containers that runs or proofs have no more
@@ -166,19 +173,40 @@ func (p *putting) updateRun(run profile.Run, whole []byte, old known) error {
 	if _, err := p.exec("UPDATE documents SET digest = ?, json = ? WHERE run = ?", digest(text), string(text), old.key); err != nil {
 		return err
 	}
-	if _, err := p.exec("DELETE FROM uses WHERE run = ?", old.key); err != nil {
+	return p.updateUses(old.key, run)
+}
+
+// updateUses writes what has changed: of many uses few go on.
+func (p *putting) updateUses(key int64, run profile.Run) error {
+	before, err := values(p.ctx, p.tx, selectUses, key)
+	if err != nil {
 		return err
 	}
-	return p.uses(old.key, run)
+	after := useColumns(run)
+	for i, row := range after {
+		if i < len(before) && slices.Equal(before[i], row) {
+			continue
+		}
+		if err := p.use(key, row); err != nil {
+			return err
+		}
+	}
+	_, err = p.exec("DELETE FROM uses WHERE run = ? AND position >= ?", key, len(after))
+	return err
 }
 
 func (p *putting) uses(key int64, run profile.Run) error {
 	for _, row := range useColumns(run) {
-		if _, err := p.exec("INSERT INTO uses VALUES (?, "+marks(len(row))+")", append([]any{key}, row...)...); err != nil {
+		if err := p.use(key, row); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (p *putting) use(key int64, row []any) error {
+	_, err := p.insertUse.ExecContext(p.ctx, append([]any{key}, row...)...)
+	return err
 }
 
 // container is the key of a container, which is added if it is not there.

@@ -91,6 +91,10 @@ func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64)
 // selectRuns is what scanRun reads.
 const selectRuns = "SELECT id, runs.digest, moments, json FROM runs LEFT JOIN documents ON run = key"
 
+// selectUses reads what useColumns makes.
+const selectUses = `SELECT position, capability, class, granted, alternative, program, call, site, entry, user, count, first, last
+	FROM uses WHERE run = ? ORDER BY position`
+
 // scanRun reads a run, and finds out whether it is as it was written.
 func scanRun(rows *sql.Rows) (run profile.Run, err error) {
 	var id string
@@ -239,4 +243,22 @@ func each(ctx context.Context, q query, do func(*sql.Rows) error, query string, 
 		}
 	}
 	return rows.Err()
+}
+
+// values are the rows of a query as they are.
+func values(ctx context.Context, q query, query string, args ...any) (all [][]any, err error) {
+	err = each(ctx, q, func(rows *sql.Rows) error {
+		names, err := rows.Columns()
+		if err != nil {
+			return err
+		}
+		row := make([]any, len(names))
+		places := make([]any, len(names))
+		for i := range row {
+			places[i] = &row[i]
+		}
+		all = append(all, row)
+		return rows.Scan(places...)
+	}, query, args...)
+	return all, err
 }

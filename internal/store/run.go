@@ -89,6 +89,9 @@ func granted(grants profile.Grants) any {
 	return string(text)
 }
 
+// useWidth is how many columns the table of uses has.
+const useWidth = 14
+
 // useColumns are the rows of a run's uses, without the run.
 func useColumns(run profile.Run) [][]any {
 	var rows [][]any

@@ -106,3 +106,33 @@ func TestAReaderUpgradesNothing(t *testing.T) {
 		}
 	}
 }
+
+// Several make the database at once: a daemon and an import, say.
+func TestADatabaseIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		path := filepath.Join(t.TempDir(), "capmon.db")
+		errs := make(chan error)
+		const openers = 8
+		for i := range openers {
+			go func() {
+				s, err := Open(t.Context(), path, Options{})
+				if err == nil {
+					_, err = s.Put(t.Context(), many(i, i+1))
+					err = errors.Join(err, s.Close())
+				}
+				errs <- err
+			}()
+		}
+		for range openers {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		s := opened(t, path, Options{})
+		if n := len(stored(t, s, Selection{}).Runs); n != openers {
+			t.Errorf("%d runs", n)
+		}
+		checked(t, s)
+	}
+}

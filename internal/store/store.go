@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -34,6 +35,8 @@ type Options struct {
 	// Wait is how long to wait for another process that keeps it locked; 0 for 5 seconds.
 	Wait time.Duration
 }
+
+func (o Options) wait() time.Duration { return cmp.Or(o.Wait, defaultWait) }
 
 // Store is an open database. Its methods may be called at the same time; their errors are
 // an *Error.
@@ -77,10 +80,28 @@ func open(ctx context.Context, path string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepare(ctx, options); err != nil {
+	if err := s.prepareUnlocked(ctx, options); err != nil {
 		return nil, errors.Join(wrap(path, err), s.Close())
 	}
 	return s, nil
+}
+
+// prepareUnlocked waits for others who make or upgrade the database, or close it: SQLite does
+// not wait for all that they do.
+func (s *Store) prepareUnlocked(ctx context.Context, options Options) error {
+	const pause = 10 * time.Millisecond
+	deadline := time.Now().Add(options.wait())
+	for {
+		err := wrap(s.path, s.prepare(ctx, options))
+		if !errors.Is(err, ErrLocked) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 // create makes the file, which only its owner may read, and its directory.
@@ -111,15 +132,11 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("it is no regular file: %w", ErrForeign)
 	}
-	wait := options.Wait
-	if wait == 0 {
-		wait = defaultWait
-	}
 	// What was committed survives a loss of power (synchronous). The log stays small, since room
 	// for what is in it has to be found twice before anything is pruned. A damaged file is read with
 	// care (cell_size_check), and no function runs for what it says (trusted_schema).
 	uri := "file:" + (&url.URL{Path: absolute}).EscapedPath() + "?_defensive=1&_dqs=0" +
-		"&_pragma=busy_timeout(" + strconv.FormatInt(wait.Milliseconds(), 10) + ")" +
+		"&_pragma=busy_timeout(" + strconv.FormatInt(options.wait().Milliseconds(), 10) + ")" +
 		"&_pragma=synchronous(full)&_pragma=wal_autocheckpoint(256)&_pragma=journal_size_limit(1048576)" +
 		"&_pragma=foreign_keys(on)&_pragma=cell_size_check(on)&_pragma=trusted_schema(off)"
 	for _, parameter := range more {

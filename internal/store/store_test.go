@@ -82,7 +82,7 @@ func checked(t testing.TB, s *Store) {
 // Whatever is put, in whatever order and how often, the store has its sum.
 func TestTheStoreHasTheSumOfWhatWasPut(t *testing.T) {
 	t.Parallel()
-	for seed := range int64(60) {
+	for seed := range int64(30) {
 		r := rand.New(rand.NewSource(seed))
 		s := fresh(t)
 		var all []profile.Profile

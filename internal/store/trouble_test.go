@@ -444,7 +444,7 @@ func TestAKilledWriterLosesNothingThatItHadWritten(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "capmon.db")
 	r := rand.New(rand.NewSource(time.Now().UnixNano()))
-	for range 8 {
+	for range 5 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestAKilledWriterLosesNothingThatItHadWritten$")
 		cmd.Env = append(os.Environ(), "CAPMON_TEST_WRITER="+path)
 		out, err := cmd.StdoutPipe()

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -55,6 +56,18 @@ static void do_rawsock(void)
 	close(raw);
 }
 
+/* The same by what looks like a program of its own each time. */
+static void do_program(void)
+{
+	static int programs;
+	char name[16];
+
+	snprintf(name, sizeof(name), "%d-%d", getpid(), ++programs);
+	if (prctl(PR_SET_NAME, name))
+		err(1, "prctl");
+	do_rawsock();
+}
+
 static void do_exec(void)
 {
 	int status;
@@ -88,9 +101,9 @@ static const struct kind {
 	const char *name;
 	void (*once)(void);
 } kinds[] = {
-	{ "mmap", do_mmap },	   { "setuid", do_setuid }, { "open", do_open },
-	{ "rawsock", do_rawsock }, { "exec", do_exec },	    { "getppid", do_getppid },
-	{ "kinds", do_kinds },
+	{ "mmap", do_mmap },	   { "setuid", do_setuid },   { "open", do_open },
+	{ "rawsock", do_rawsock }, { "exec", do_exec },	      { "getppid", do_getppid },
+	{ "kinds", do_kinds },	   { "program", do_program },
 };
 
 static const struct kind *kind_of(const char *name)

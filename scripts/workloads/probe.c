@@ -245,6 +245,114 @@ static void compat_socket(char **args)
 #endif
 }
 
+// hold FAMILY TYPE PROTOCOL N: opens N such sockets, says so and keeps them.
+static void hold(char **args)
+{
+	for (int n = number(args[3]); n > 0; n--)
+		need(socket(number(args[0]), number(args[1]), number(args[2])), "socket");
+	puts("ready");
+	fflush(stdout);
+	for (;;)
+		pause();
+}
+
+static void *hold_apart_thread(void *args)
+{
+	need(unshare(CLONE_FILES), "unshare(CLONE_FILES)");
+	hold(args);
+	return NULL;
+}
+
+// hold-apart FAMILY TYPE PROTOCOL N: the same in a thread with descriptors of its own.
+static void hold_apart(char **args)
+{
+	pthread_t thread;
+
+	errno = pthread_create(&thread, NULL, hold_apart_thread, args);
+	need(errno ? -1 : 0, "pthread_create");
+	pthread_join(thread, NULL);
+}
+
+static void *juggle_thread(void *unused)
+{
+	for (;;) {
+		close(open("/dev/null", O_RDONLY));
+		close(socket(AF_INET, SOCK_DGRAM, 0));
+	}
+	return NULL;
+}
+
+// juggle N SUBCOMMAND...: does so with N open files while a thread opens and closes others
+// all the time, and children come and go.
+static void juggle(char **args)
+{
+	struct rlimit most;
+	pthread_t thread;
+
+	need(getrlimit(RLIMIT_NOFILE, &most), "getrlimit");
+	most.rlim_cur = most.rlim_max;
+	need(setrlimit(RLIMIT_NOFILE, &most), "setrlimit");
+	for (int n = number(args[0]); n > 0; n--)
+		need(open("/dev/null", O_RDONLY), "/dev/null");
+	if (need(fork(), "fork") == 0) {
+		for (;;) {
+			if (fork() == 0)
+				_exit(0);
+			while (waitpid(-1, NULL, WNOHANG) > 0)
+				;
+		}
+	}
+	errno = pthread_create(&thread, NULL, juggle_thread, NULL);
+	need(errno ? -1 : 0, "pthread_create");
+	exit(run(args + 1));
+}
+
+static volatile sig_atomic_t flood_over;
+
+static void end_flood(int signal)
+{
+	flood_over = 1;
+}
+
+// rawsock-flood PROCESSES NAMES: opens raw sockets as fast as it can in so many processes,
+// each under ever so many names, until SIGTERM comes, and prints how many it opened.
+static void rawsock_flood(char **args)
+{
+	int names = number(args[1]);
+	unsigned long *made =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char name[16];
+
+	if (made == MAP_FAILED)
+		fail("mmap");
+	sigset_t term;
+	int caught;
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	need(sigprocmask(SIG_BLOCK, &term, NULL), "sigprocmask");
+	for (int n = number(args[0]); n > 0; n--) {
+		if (need(fork(), "fork") != 0)
+			continue;
+		signal(SIGTERM, end_flood);
+		need(sigprocmask(SIG_UNBLOCK, &term, NULL), "sigprocmask");
+		unsigned long mine = 0;
+		for (; !flood_over; mine++) {
+			if (names > 1) {
+				snprintf(name, sizeof(name), "%d", (int)(mine % names));
+				need(prctl(PR_SET_NAME, name, 0, 0, 0), "prctl(PR_SET_NAME)");
+			}
+			close(need(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "socket"));
+		}
+		__atomic_add_fetch(made, mine, __ATOMIC_SEQ_CST);
+		_exit(0);
+	}
+	sigwait(&term, &caught);
+	kill(0, SIGTERM);
+	while (wait(NULL) > 0)
+		;
+	printf("%lu\n", *made);
+}
+
 static void packet(char **args)
 {
 	need(socket(AF_PACKET, SOCK_DGRAM, 0), "socket(AF_PACKET, SOCK_DGRAM)");
@@ -932,10 +1040,13 @@ static const struct subcommand {
 	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
 	{ "fork", fork_children, 1, "N" },
 	{ "grow-stack", grow_stack, 1, "N" },
+	{ "hold", hold, 4, "FAMILY TYPE PROTOCOL N" },
+	{ "hold-apart", hold_apart, 4, "FAMILY TYPE PROTOCOL N" },
 	{ "io-uring", io_uring, 0, "" },
 	{ "io-uring-open", io_uring_open, 1, "FILE [UID]" },
 	{ "io-uring-socket", io_uring_socket, 3, "FAMILY TYPE PROTOCOL" },
 	{ "ioprio-realtime", ioprio_realtime, 0, "" },
+	{ "juggle", juggle, 2, "N SUBCOMMAND..." },
 	{ "kill-user", kill_user, 0, "" },
 	{ "listxattr", list_xattr, 1, "FILE" },
 	{ "map-locked", map_locked, 1, "BYTES" },
@@ -953,6 +1064,7 @@ static const struct subcommand {
 	{ "perf-clock", perf_clock, 0, "" },
 	{ "raise-limit", raise_limit, 0, "" },
 	{ "rawsock", rawsock, 0, "" },
+	{ "rawsock-flood", rawsock_flood, 2, "PROCESSES NAMES" },
 	{ "reboot", reboot_container, 0, "" },
 	{ "remap-locked", remap_locked, 2, "FROM TO" },
 	{ "repeat", repeat, 2, "N SUBCOMMAND..." },

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+)
+
+// latency measures how long it takes from a system call to the line of capmon watch.
+type latency struct {
+	program string
+	times   int
+	extra   []string
+	format  string
+}
+
+func newLatencyCommand() *cobra.Command {
+	var l latency
+	cmd := &cobra.Command{
+		Use:   "latency",
+		Short: "Measure how long it takes from a system call to the reader of the line of capmon watch",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return l.run(cmd) },
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&l.program, "capmon", "bin/capmon", "the program to measure")
+	flags.IntVar(&l.times, "times", 200, "how many uses to measure, one after the other")
+	flags.StringArrayVar(&l.extra, "with", nil, "measure also with these options of capmon watch, such as '--every'; may be repeated")
+	flags.StringVarP(&l.format, "output", "o", "text", strings.Join(formats, " or "))
+	return cmd
+}
+
+// beside is what else the machine does meanwhile.
+type beside struct {
+	name, kind string // "" for nothing
+	inside     bool   // in a container of its own
+}
+
+var besides = []beside{
+	{"nothing else", "", false},
+	{"every core busy", "getppid", false},
+	{"another container floods", "rawsock", true},
+}
+
+func (l *latency) run(cmd *cobra.Command) (err error) {
+	if l.times < 1 {
+		return fmt.Errorf("--times %d: at least one is needed", l.times)
+	}
+	if !slices.Contains(formats, l.format) {
+		return fmt.Errorf("-o %s: %s", l.format, strings.Join(formats, " or "))
+	}
+	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	m, err := newMeasurement(nil, "")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.end()) }()
+	flood, err := startInside(m.program, containerName+"-flood")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, flood.end()) }()
+	t := table.NewWriter()
+	t.SetOutputMirror(cmd.OutOrStdout())
+	t.AppendHeader(table.Row{"capmon watch", "meanwhile", "lines", "median, ms", "99 of 100", "worst"})
+	for _, options := range append([]string{""}, l.extra...) {
+		for _, beside := range besides {
+			other := m.outside
+			if beside.inside {
+				other = flood
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "bench: latency %s: %s\n", options, beside.name)
+			took, err := l.measure(ctx, m.inside, other, beside.kind, strings.Fields(options))
+			if err != nil {
+				return fmt.Errorf("%s: %w", beside.name, err)
+			}
+			slices.Sort(took)
+			at := func(share float64) string { return fmt.Sprintf("%.1f", took[int(share*float64(len(took)-1))]) }
+			t.AppendRow(table.Row{options, beside.name, len(took), at(0.5), at(0.99), at(1)})
+		}
+	}
+	if l.format == "markdown" {
+		t.RenderMarkdown()
+	} else {
+		t.Render()
+	}
+	return nil
+}
+
+// measure has uses made by one generator while another makes its kind of load on all cores,
+// and returns how many milliseconds later each line was read.
+func (l *latency) measure(ctx context.Context, g, other *generator, kind string, options []string) (took []float64, err error) {
+	lines, out, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer lines.Close()
+	capmon, err := startCapmon(l.program, "watch", out, append([]string{"--cap=NET_RAW"}, options...)...)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return nil, err
+	}
+	defer func() {
+		go func() { _, _ = io.Copy(io.Discard, lines) }()
+		_, endErr := capmon.end()
+		err = errors.Join(err, endErr)
+	}()
+	stop := make(chan struct{})
+	stopped := make(chan error, 1)
+	go func() { stopped <- keepBusy(other, kind, stop) }()
+	defer func() {
+		close(stop)
+		err = errors.Join(err, <-stopped)
+	}()
+	reader := bufio.NewReader(lines)
+	for range l.times {
+		if _, err := g.make("program", 1, 1); err != nil {
+			return nil, err
+		}
+		milliseconds, err := nextLine(reader, g.name)
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return nil, err
+		}
+		took = append(took, milliseconds)
+	}
+	return took, nil
+}
+
+// nextLine reads the next line about a container, and returns how many milliseconds old it is.
+func nextLine(lines *bufio.Reader, name string) (float64, error) {
+	for {
+		line, err := lines.ReadBytes('\n')
+		now := time.Now()
+		if err != nil {
+			return 0, fmt.Errorf("reading what capmon watch tells: %w", err)
+		}
+		var use struct {
+			Time      time.Time
+			Container struct{ Name string }
+		}
+		if err := json.Unmarshal(line, &use); err != nil {
+			return 0, fmt.Errorf("reading what capmon watch tells: %w", err)
+		}
+		if use.Container.Name == name {
+			return milliseconds(now.Sub(use.Time)), nil
+		}
+	}
+}
+
+// keepBusy makes a kind of load on every core until it is to stop.
+func keepBusy(g *generator, kind string, stop <-chan struct{}) error {
+	for kind != "" {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		if _, err := g.make(kind, 20000, runtime.NumCPU()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

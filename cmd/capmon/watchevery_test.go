@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/capmon/capmon/internal/live"
+)
+
+// sums are the counts of the lines of each way, by what is shown of it.
+func sums(t *testing.T, uses []live.Use) map[string]uint64 {
+	t.Helper()
+	all := make(map[string]uint64)
+	for _, use := range uses {
+		call, _, _ := strings.Cut(use.Call, "(")
+		way := fmt.Sprint(use.Process.Program, " ", use.Capability, " ", call, " ", use.Class)
+		if use.First != (all[way] == 0) || use.First != use.Since.IsZero() || use.Count == 0 {
+			t.Errorf("%s: %+v", way, use)
+		}
+		if p := use.Process; !use.First && (p.PID != 0 || p.InnerPID != 0 || p.User != nil || p.Executable != "" || len(p.Parents) != 0) {
+			t.Errorf("a later use of a process that cannot be known: %+v", p)
+		}
+		all[way] += use.Count
+	}
+	return all
+}
+
+// The lines of a way tell of as many uses as there were, whoever made them and however they
+// ended: while the container runs, at its end and at the watch's.
+func TestEveryUseIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	l := watchLive(t, "--every", "--container", "live-every")
+	startSleeper(t, "live-every")
+	mustExecute(t, "docker", "exec", "live-every", "sh", "-c", "probe repeat 3000 rawsock & probe repeat 3000 rawsock & wait")
+	atOnce := func() uint64 { return sums(t, l.uses())["probe NET_RAW socket required"] }
+	eventually(t, "later uses are told while the watch goes on", func() bool { return atOnce() == 6000 })
+	// Other arguments are the same way, another program is not. A refusal that did not matter is
+	// no use, and one that did is.
+	mustExecute(t, "docker", "exec", "live-every", "sh", "-c", "probe repeat 500 socket 2 3 6; probe named other repeat 7 socket 2 3 1; probe repeat 40 chown-open /tmp 5")
+	mustExecute(t, "docker", "exec", "--user=1000", "live-every", "sh", "-c", "for i in 1 2 3 4 5; do probe chown-open /tmp 5; probe rawsock; done 2>/dev/null; true")
+	all := l.endWith("live-every")
+	want := map[string]uint64{
+		"probe NET_RAW socket required": 6500, "other NET_RAW socket required": 7, "probe CHOWN fchown required": 40,
+		"probe CHOWN fchown denied": 5, "probe NET_RAW socket denied": 5,
+	}
+	got := sums(t, all)
+	for way, count := range want {
+		if got[way] != count {
+			t.Errorf("%s: %d uses, wanted %d", way, got[way], count)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("got %v, wanted %v", got, want)
+	}
+	if r := l.wait(); !strings.Contains(r.stderr, fmt.Sprintf("capmon: %d uses in 1 container, nothing lost", 6557)) {
+		t.Error(r.stderr)
+	}
+	for line := range strings.Lines(l.lines.String()) {
+		valid(t, "watch", line)
+	}
+}
+
+// What was made of a way by containers that are gone is told, too, and an interval longer than
+// the watch holds it back until the end.
+func TestUsesOfContainersThatEndedAreCounted(t *testing.T) {
+	t.Parallel()
+	l := watchLive(t, "--every", "--every-interval=1h", "--cap=NET_RAW", "--max-checks=1000", "--container", "live-gone-*")
+	const containers = 12 // so many that there is room for them only when others are taken out
+	for i := range containers {
+		mustExecute(t, "docker", "run", "--rm", "--name", fmt.Sprint("live-gone-", i), "bb", "probe", "repeat", fmt.Sprint(100+i), "rawsock")
+	}
+	l.of(fmt.Sprint("live-gone-", containers-1))
+	if before := len(l.uses()); before != containers {
+		t.Errorf("%d lines before the end", before)
+	}
+	r := l.interrupt()
+	for i := range containers {
+		name := fmt.Sprint("live-gone-", i)
+		var count uint64
+		for _, use := range l.uses() {
+			if use.Container.Name == name {
+				count += use.Count
+			}
+		}
+		if count != uint64(100+i) {
+			t.Errorf("%s: %d uses, wanted %d", name, count, 100+i)
+		}
+	}
+	if r.code != 0 || !strings.Contains(r.stderr, "nothing lost") {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A container that opens raw sockets as fast as it can hides no other's, and each of its own
+// is counted, or told to be lost: under one name, under as many as there is room for, and under
+// more.
+func TestAFloodHidesNothing(t *testing.T) {
+	for name, test := range map[string]struct {
+		names   int
+		options []string
+		lossy   bool
+	}{
+		"one-kind":   {1, nil, false},
+		"many-kinds": {3000, nil, false},
+		"too-many":   {3000, []string{"--max-checks=1500"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			flood, calm := "live-flood-"+name, "live-calm-"+name
+			l := watchLive(t, append(test.options, "--every", "--cap=NET_RAW", "--container="+flood, "--container="+calm)...)
+			startSleeper(t, calm)
+			mustExecute(t, "docker", "exec", calm, "probe", "setuid0") // has its place in the kernel
+			if test.lossy {
+				// Its kind of check is known, or it would find no room.
+				mustExecute(t, "docker", "exec", calm, "probe", "rawsock")
+				l.of(calm)
+			}
+			mustExecute(t, "docker", "run", "-d", "--name", flood, "bb", "probe", "rawsock-flood", "2", fmt.Sprint(test.names))
+			t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", flood) })
+			l.of(flood)
+			mustExecute(t, "docker", "exec", calm, "probe", "repeat", "3", "rawsock")
+			eventually(t, "the calm container is told of while the flood goes on", func() bool { return countOf(l, calm) >= 3 })
+			eventually(t, "the flood is in full spate", func() bool { return countOf(l, flood) >= 20_000 })
+			if running := mustExecute(t, "docker", "inspect", "--format={{.State.Running}}", flood); running != "true\n" {
+				t.Errorf("the flood is running: %s", running)
+			}
+			mustExecute(t, "docker", "kill", "--signal=TERM", flood)
+			mustExecute(t, "docker", "wait", flood)
+			made, err := strconv.ParseUint(strings.TrimSpace(mustExecute(t, "docker", "logs", flood)), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := l.interrupt()
+			told, lost := countOf(l, flood), uint64(0)
+			if match := regexp.MustCompile(`; more may be missing: (\d+) checks`).FindStringSubmatch(r.stderr); match != nil {
+				lost, _ = strconv.ParseUint(match[1], 10, 64)
+			}
+			t.Logf("made %d, told %d in %d lines, lost %d\n%s", made, told, strings.Count(l.lines.String(), "\n"), lost, r.stderr)
+			if r.code != 0 || told > made || told+lost < made || !test.lossy && (told != made || !strings.Contains(r.stderr, "nothing lost")) {
+				t.Errorf("exit code %d, %d raw sockets, %d told, %d lost\n%s", r.code, made, told, lost, r.stderr)
+			}
+			if calls := countOf(l, calm); calls != 3 && !test.lossy || calls != 4 && test.lossy {
+				t.Errorf("%d of %s", calls, calm)
+			}
+		})
+	}
+}
+
+// countOf is how many uses of a container were told up to now.
+func countOf(l *livewatch, container string) (count uint64) {
+	for _, use := range l.uses() {
+		if use.Container.Name == container {
+			count += use.Count
+		}
+	}
+	return count
+}

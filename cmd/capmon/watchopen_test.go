@@ -1,0 +1,126 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/live"
+)
+
+// holding starts a container that has said that it is ready.
+func holding(t *testing.T, name, command string, options ...string) {
+	t.Helper()
+	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, options, []string{"bb"}, sh(command))...)
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+	eventually(t, name+" is ready", func() bool {
+		return strings.Contains(mustExecute(t, "docker", "logs", name), "ready")
+	})
+}
+
+// pidfdOfThread tries what Linux has since 6.9.
+func pidfdOfThread() error {
+	fd, err := unix.PidfdOpen(os.Getpid(), unix.O_EXCL)
+	if err == nil {
+		err = unix.Close(fd)
+	}
+	return err
+}
+
+// open are the raw sockets of containers that were open, as NAME FAMILY COUNT by PROGRAM.
+func open(uses []live.Use, prefix string) (all []string) {
+	for _, use := range uses {
+		if name, ours := strings.CutPrefix(use.Container.Name, prefix); ours && use.Open {
+			all = append(all, fmt.Sprintf("%s %s %d by %s", name, use.Family, use.Count, use.Process.Program))
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Raw sockets that were open before are told, with the container whose process has them: in
+// whatever network namespace, behind whatever number of other files.
+func TestRawSocketsThatWereOpenAreTold(t *testing.T) {
+	t.Parallel()
+	// What is no raw socket, and holds the namespace that the others share.
+	holding(t, "live-open-plain", "probe hold 2 1 6 1 & probe hold 2 2 1 1 & probe hold 16 3 0 1 & probe hold 2 2 17 3 & wait")
+	shared := "--network=container:live-open-plain"
+	holding(t, "live-open-four", "probe hold 2 3 1 1 & probe hold 10 3 58 2 & probe hold 17 2 768 3 & probe hold 44 3 0 1 & wait", shared)
+	holding(t, "live-open-host", "probe named sniffer hold 17 3 768 2", "--network=host")
+	holding(t, "live-open-many", "probe juggle 10000 hold 2 3 6 1", shared)
+	holding(t, "live-open-apart", "probe hold-apart 2 3 1 1", "--security-opt=seccomp=unconfined")
+	eventually(t, "all are ready", func() bool { // each hold says so
+		return strings.Count(mustExecute(t, "docker", "logs", "live-open-four"), "ready") == 4
+	})
+	text := watchLiveAt(t, os.Getenv("DOCKER_HOST"), "--container", "live-open-four")
+	l := watchLive(t, "--container", "live-open-*", "--cap", "NET_RAW", "--granted-only")
+	denied := watchLive(t, "--container", "live-open-*", "--denied-only")
+	mustExecute(t, "docker", "exec", "live-open-four", "probe", "rawsock") // is not open
+	want := []string{
+		"apart IPv4 1 by probe", "four IPv4 1 by probe", "four IPv6 2 by probe", "four XDP 1 by probe", "four packet 3 by probe",
+		"host packet 2 by sniffer", "many IPv4 1 by probe",
+	}
+	seesThreads := !errors.Is(pidfdOfThread(), unix.EINVAL)
+	if !seesThreads {
+		want = want[1:]
+	}
+	l.of("live-open-many")
+	r := l.interrupt()
+	all := l.uses()
+	if got := open(all, "live-open-"); r.code != 0 || !slices.Equal(got, want) {
+		t.Errorf("exit code %d, got %q, wanted %q\n%s", r.code, got, want, r.stderr)
+	}
+	if warned := strings.Contains(r.stderr, "Linux 6.9"); warned == seesThreads {
+		t.Error(r.stderr)
+	}
+	opened := 0
+	for _, use := range all {
+		if !use.Open {
+			opened++
+			continue
+		}
+		p := use.Process
+		if use.Class != "" || use.Call != "" || !use.First || !use.Granted || !use.RawSocket || use.Capability.String() != "NET_RAW" ||
+			p.Executable != "/bin/probe" || p.InnerPID == 0 || p.PID == 0 || p.User == nil || *p.User != 0 || use.Container.Image != "bb:latest" {
+			t.Errorf("%+v", use)
+		}
+	}
+	if opened != 1 {
+		t.Errorf("%d were opened meanwhile, wanted 1", opened)
+	}
+	for line := range strings.Lines(l.lines.String()) {
+		valid(t, "watch", line)
+	}
+	denied.interrupt()
+	if got := open(denied.uses(), "live-open-"); len(got) > 0 {
+		t.Errorf("refused: %q", got)
+	}
+	text.interrupt()
+	if shown := text.lines.String(); strings.Count(shown, "  NET_RAW  already open  raw socket (") != 4 || !strings.Contains(shown, "(2 more)") {
+		t.Error(shown)
+	}
+}
+
+// To find them takes no more rights than all else.
+func TestOpenRawSocketsAreToldWithTheLeastRights(t *testing.T) {
+	t.Parallel()
+	holding(t, "live-held-least", "probe hold 2 3 1 2")
+	for name, uid := range map[string]uint32{"root": 0, "anybody": anybody} {
+		l := &livewatch{}
+		l.observation = watchBy(t, func(cmd *exec.Cmd) error {
+			cmd.Stdout = &l.lines
+			return restricted(least, uid)(cmd)
+		}, binary, "watch", "-o", "json", "--container", "live-held-least")
+		l.of("live-held-least")
+		r := l.interrupt()
+		if got := open(l.uses(), "live-held-"); !slices.Equal(got, []string{"least IPv4 2 by probe"}) || strings.Contains(r.stderr, "may not be told") {
+			t.Errorf("as %s: %q\n%s", name, got, r.stderr)
+		}
+	}
+}

@@ -1,0 +1,125 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
+
+// changed adds the changes up by kind, for the container with an ID.
+func (k kind) changed(changes []Change, id string) (count uint64) {
+	for _, change := range changes {
+		if change.ID == id && kindOf(change.Now) == k {
+			count += change.Now.Count - change.Before.Count
+		}
+	}
+	return count
+}
+
+func changes(t *testing.T, tally *Tally) []Change {
+	t.Helper()
+	all, err := tally.Changes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Looks tell of each check once, at whatever moment they are made.
+func TestATallyTellsEachCheckOnce(t *testing.T) {
+	m := start(t, Options{})
+	tally := m.NewTally()
+	id := create(t, "bb", "sh", "-c", "probe repeat 4000 rawsock & probe repeat 4000 rawsock & probe repeat 200 setgid0; wait; test $(busybox id -u) = 0")
+	docker(t, "start", id)
+	var raw, setgid uint64
+	eventually(t, "all are told", func() bool {
+		all := changes(t, tally)
+		raw += rawKind.changed(all, id)
+		setgid += setgidKind.changed(all, id)
+		return raw >= 8000 && setgid >= 200
+	})
+	docker(t, "wait", id)
+	rest := changes(t, tally)
+	raw += rawKind.changed(rest, id)
+	setgid += setgidKind.changed(rest, id)
+	if raw != 8000 || setgid != 200 {
+		t.Errorf("%d raw sockets and %d setgid, wanted 8000 and 200", raw, setgid)
+	}
+	for _, change := range rest {
+		if change.Now.Phase != Workload || m.ofMemoryNames(change.Now) {
+			t.Errorf("told of %+v", change.Now)
+		}
+	}
+	again := changes(t, tally)
+	if n := rawKind.changed(again, id); n != 0 {
+		t.Errorf("%d are told again", n)
+	}
+}
+
+// ofMemoryNames is ofMemory by the functions' names.
+func (m *Monitor) ofMemoryNames(check Check) bool {
+	for _, function := range check.Stack[:min(3, len(check.Stack))] {
+		if function == "security_vm_enough_memory_mm" {
+			return true
+		}
+	}
+	return false
+}
+
+// Containers that were taken out of the kernel's maps between two looks are told of, too, and
+// are then forgotten.
+func TestATallyHasContainersThatEnded(t *testing.T) {
+	m := start(t, Options{})
+	tally := m.NewTally()
+	before := run(t, "bb", "probe", "repeat", "11", "rawsock")
+	all := changes(t, tally)
+	if err := m.Harvest(); err != nil {
+		t.Fatal(err)
+	}
+	after := run(t, "bb", "probe", "repeat", "22", "rawsock")
+	if err := m.Harvest(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		all = append(all, changes(t, tally)...)
+	}
+	got := fmt.Sprint(rawKind.changed(all, before), rawKind.changed(all, after))
+	if got != "11 22" {
+		t.Errorf("got %s, wanted 11 22", got)
+	}
+	for key := range tally.told {
+		if tally.ended[key.Container] {
+			t.Errorf("kept %+v", key)
+		}
+	}
+}
+
+// A refusal is told when it is known how its system call ended, or when that takes long, and
+// in any case after the end.
+func TestATallyWaitsForOutcomes(t *testing.T) {
+	m := start(t, Options{Outcomes: true})
+	tally := m.NewTally()
+	id := run(t, "--cap-drop=NET_RAW", "bb", "sh", "-c", "for i in 1 2 3 4 5 6 7; do probe rawsock; done 2>/dev/null; true")
+	var refused uint64
+	eventually(t, "all are told", func() bool {
+		for _, change := range changes(t, tally) {
+			if change.ID != id || kindOf(change.Now).site != "inet_create" {
+				continue
+			}
+			refused += change.Now.Count - change.Before.Count
+			if change.Now.Count != change.Now.Forbidden {
+				t.Errorf("it is not known how the calls ended: %+v", change.Now)
+			}
+		}
+		return refused >= 7
+	})
+	if refused != 7 {
+		t.Errorf("%d were refused, wanted 7", refused)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tally.Changes(); !errors.Is(err, ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/strictyaml"
 )
 
 func TestAPolicyIsReadAsItIsWritten(t *testing.T) {
@@ -122,7 +123,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 			if err == nil {
 				t.Fatalf("got %+v", p)
 			}
-			var policyError *Error
+			var policyError *strictyaml.Error
 			if !errors.As(err, &policyError) || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %q, want %q", err, test.want)
 			}

@@ -36,7 +36,7 @@ that the workload needs.`,
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddCommand(newProfile(logging), newWatch(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
-	root.AddCommand(newMerge(), newDiff(), newCheck())
+	root.AddCommand(newMerge(), newDiff(), newCheck(), newRules())
 	return root
 }
 

@@ -31,6 +31,7 @@ type watching struct {
 	capabilities          []string
 	names, images, labels []string
 	hook, readyFile       string
+	rules                 string
 	monitor               monitor.Options
 	selection             live.Selection
 }
@@ -48,6 +49,7 @@ It watches the containers named, which run already, or else all, also those that
 start meanwhile, until Ctrl-C.`,
 		Example: `  sudo capmon watch --cap NET_RAW
   sudo capmon watch web db
+  sudo capmon watch --rules builtin
   sudo capmon watch --cap NET_RAW -o json | jq 'select(.rawSocket)'`,
 		RunE:              w.run,
 		ValidArgsFunction: completeContainers,
@@ -66,6 +68,7 @@ start meanwhile, until Ctrl-C.`,
 	flags.StringArrayVar(&w.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
 	flags.StringArrayVar(&w.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
 	flags.StringArrayVar(&w.labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	flags.StringVar(&w.rules, "rules", "", "show what the rules in this file find instead of uses; builtin for the built-in rules")
 	flags.StringVar(&w.readyFile, "ready-file", "", "create this file when the watch has begun")
 	_ = flags.MarkHidden("ready-file")
 	return cmd
@@ -109,7 +112,17 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
+	ctx, cancel := context.WithCancelCause(cmd.Context())
+	defer cancel(nil)
+	show := w.show(cmd, cancel)
+	alerting, err := w.alerting(cmd, cancel)
+	if err != nil {
+		return err
+	}
+	if alerting != nil {
+		show = alerting.take
+		alerting.follow(ctx)
+	}
 	docker, err := connect(ctx, len(names) > 0, log)
 	if err != nil {
 		return err
@@ -123,10 +136,8 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	for _, finding := range doctor.Unseen() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	watcher := live.New(live.Options{
-		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: w.show(cmd, cancel),
+		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: show,
 	})
 	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take})
 	if err != nil {
@@ -140,18 +151,33 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; Ctrl-C ends")
 	troubles := &troubles{out: cmd.ErrOrStderr(), observer: observer}
 	troubles.follow(ctx)
-	return errors.Join(w.finish(cmd, observer, watcher, troubles), writeError(ctx))
+	err = w.finish(cmd, observer, watcher, troubles)
+	if alerting != nil {
+		alerting.close()
+	}
+	return errors.Join(err, writeError(ctx))
 }
 
 // show writes uses, until that fails.
 func (w *watching) show(cmd *cobra.Command, fail context.CancelCauseFunc) func(live.Use) {
+	write := w.writer(cmd, fail)
+	return func(use live.Use) { write(use) }
+}
+
+// line is what a watch shows, in both forms.
+type line interface {
+	Line(colors bool) string
+	WriteJSON(io.Writer) error
+}
+
+func (w *watching) writer(cmd *cobra.Command, fail context.CancelCauseFunc) func(line) {
 	out, colors := cmd.OutOrStdout(), colored(cmd)
-	return func(use live.Use) {
+	return func(shown line) {
 		var err error
 		if w.format == "json" {
-			err = use.WriteJSON(out)
+			err = shown.WriteJSON(out)
 		} else {
-			_, err = fmt.Fprintln(out, use.Line(colors))
+			_, err = fmt.Fprintln(out, shown.Line(colors))
 		}
 		if err != nil {
 			fail(&showError{err})

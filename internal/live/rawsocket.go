@@ -2,7 +2,6 @@ package live
 
 import (
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/monitor"
 )
 
 // RawSocket is a family of sockets that see or make packets past the protocols.
@@ -29,12 +28,13 @@ var creators = map[string]RawSocket{
 	"xsk_create":    XDP,    // net/xdp/xsk.c
 }
 
-// rawSocket tells which raw socket a check was made for, "" for none.
-func rawSocket(check monitor.Check) RawSocket {
-	if check.Capability != capability.NetRaw {
+// RawSocketOf tells which raw socket a capability was asked for by a stack of kernel functions,
+// "" for none.
+func RawSocketOf(asked capability.Capability, stack []string) RawSocket {
+	if asked != capability.NetRaw {
 		return ""
 	}
-	for _, function := range check.Stack {
+	for _, function := range stack {
 		if family, ok := creators[function]; ok {
 			return family
 		}

@@ -22,7 +22,7 @@ type Selection struct {
 // wantsUse tells by all but the container's description.
 func (s Selection) wantsUse(use Use) bool {
 	return (s.Capabilities.Empty() || s.Capabilities.Has(use.Capability)) &&
-		(s.All || use.matters()) &&
+		(s.All || use.Matters()) &&
 		(use.Granted || !s.OnlyGranted) && (!use.Granted || !s.OnlyRefused) &&
 		(s.IDs == nil || s.IDs[use.Container.ID])
 }

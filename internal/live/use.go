@@ -58,6 +58,9 @@ type Use struct {
 type Container struct {
 	// Empty if the kernel side had no room for it.
 	ID string `json:"id"`
+	// Whether the engine has not told in time who it is; missing if it has, or has no such
+	// container.
+	Unidentified bool `json:"unidentified,omitempty"`
 	// As the engine tells; missing if it did not, or has no such container.
 	Name    string            `json:"name,omitempty"`
 	Image   string            `json:"image,omitempty"`
@@ -127,9 +130,9 @@ func meanings(check monitor.Check) []meaning {
 	return all
 }
 
-// matters reports whether a use is shown where not all are: what was needed, or refused and
+// Matters reports whether a use is shown where not all are: what was needed, or refused and
 // would have been, and raw sockets whoever's capabilities they took.
-func (u Use) matters() bool {
+func (u Use) Matters() bool {
 	return u.Class.Need() || u.Class == classify.Denied || u.RawSocket
 }
 
@@ -160,7 +163,7 @@ func uses(sight observe.Sight, check monitor.Check) []Use {
 			Reason:     meaning.verdict.Reason,
 			Unsure:     meaning.verdict.Unsure,
 		}
-		if family := rawSocket(check); i == 0 && family != "" {
+		if family := RawSocketOf(check.Capability, check.Stack); i == 0 && family != "" {
 			use.RawSocket, use.Family = true, family
 		}
 		all = append(all, use)
@@ -180,6 +183,6 @@ func process(sight observe.Sight) Process {
 	return p
 }
 
-func describe(info container.Info) Container {
-	return Container{ID: info.ID, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Labels: info.Labels}
+func describe(info container.Info, told bool) Container {
+	return Container{ID: info.ID, Unidentified: !told, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Labels: info.Labels}
 }

@@ -144,7 +144,7 @@ func (w *Watcher) follow(observer *observe.Observer, sight taken) {
 		return
 	}
 	for _, use := range uses(sight.Sight, check) {
-		use.Container = describe(info)
+		use.Container = describe(info, told)
 		if w.options.Selection.wantsUse(use) && w.isNew(sight.Cgroup, use) {
 			w.show(sight.Cgroup, use)
 		}

@@ -1,24 +1,18 @@
 package live
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// timeForm is how the moment of a use is shown, in local time.
-const timeForm = "2006-01-02 15:04:05.000"
+// TimeForm is how the moment of a use is shown, in local time.
+const TimeForm = "2006-01-02 15:04:05.000"
 
 // Line is a use in one line for people, with colours or not. What others chose is safe for a
 // terminal, and cannot be taken for another part of the line.
@@ -37,9 +31,9 @@ func (u Use) Line(colors bool) string {
 		outcome += " (" + string(u.Class) + ")"
 	}
 	columns := []string{
-		u.Time.Local().Format(timeForm),
-		paint("1", word(u.containerName())),
-		word(cmp.Or(u.Container.Image, "-")),
+		u.Time.Local().Format(TimeForm),
+		paint("1", printable.Word(u.Container.Title())),
+		printable.Word(cmp.Or(u.Container.Image, "-")),
 		paint("1", u.Capability.String()),
 		outcome,
 	}
@@ -53,8 +47,10 @@ func (u Use) Line(colors bool) string {
 	return strings.Join(columns, "  ")
 }
 
-func (u Use) containerName() string {
-	return cmp.Or(u.Container.Name, container.ShortID(u.Container.ID), "?")
+// Title is the name under which a reader knows the container: its own, or else its short ID.
+// It may hold any bytes.
+func (c Container) Title() string {
+	return cmp.Or(c.Name, container.ShortID(c.ID), "?")
 }
 
 // what was asked.
@@ -69,16 +65,16 @@ func (u Use) what() string {
 // who asked: ping pid 4711 (12 inside) user 0 /bin/busybox ← sh.
 func (u Use) who() string {
 	p := u.Process
-	who := fmt.Sprintf("by %s pid %d", word(p.Program), p.PID)
+	who := fmt.Sprintf("by %s pid %d", printable.Word(p.Program), p.PID)
 	if p.InnerPID != 0 && p.InnerPID != p.PID {
 		who += fmt.Sprintf(" (%d inside)", p.InnerPID)
 	}
 	who += fmt.Sprintf(" user %d", p.User)
 	if p.Executable != "" {
-		who += " " + word(p.Executable)
+		who += " " + printable.Word(p.Executable)
 	}
 	for _, parent := range p.Parents {
-		who += " ← " + word(parent.Program)
+		who += " ← " + printable.Word(parent.Program)
 	}
 	if p.MoreParents {
 		who += " ← …"
@@ -100,43 +96,5 @@ func (u Use) notes() string {
 	return strings.Join(notes, "; ")
 }
 
-// word is text that others chose: as it is, or in quotes if it is not plainly one word.
-func word(text string) string {
-	plain := func(r rune) bool {
-		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("…-._/:@+=,~[]#%*", r)
-	}
-	if text != "" && utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
-		return text
-	}
-	return strconv.QuoteToGraphic(text)
-}
-
 // WriteJSON writes a use as a line of JSON. What a terminal might obey is escaped.
-func (u Use) WriteJSON(out io.Writer) error {
-	var line bytes.Buffer
-	encoder := json.NewEncoder(&line)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(u); err != nil {
-		return err
-	}
-	_, err := out.Write(escape(line.Bytes()))
-	return err
-}
-
-// escape writes those characters of JSON as \u… that are not graphic. Apart from the final line
-// feed they can only be in strings.
-func escape(line []byte) []byte {
-	var out []byte
-	for _, r := range string(line) {
-		switch {
-		case r == '\n' || unicode.IsGraphic(r):
-			out = utf8.AppendRune(out, r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
-		default:
-			out = fmt.Appendf(out, `\u%04x`, r)
-		}
-	}
-	return out
-}
+func (u Use) WriteJSON(out io.Writer) error { return printable.WriteJSON(out, u) }

@@ -5,6 +5,7 @@ package printable
 import (
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -29,4 +30,16 @@ func Lines(s string) string {
 		i += size
 	}
 	return out.String()
+}
+
+// Word is text that others chose as one word of a line: as it is, or in quotes if it is not
+// plainly one.
+func Word(text string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("…-._/:@+=,~[]#%*", r)
+	}
+	if text != "" && utf8.ValidString(text) && strings.IndexFunc(text, func(r rune) bool { return !plain(r) }) < 0 {
+		return text
+	}
+	return strconv.QuoteToGraphic(text)
 }

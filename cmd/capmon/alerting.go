@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/rules"
+)
+
+const (
+	// builtinRules is what --rules calls the built-in ones.
+	builtinRules = "builtin"
+	// dueInterval is how often it is looked whether a cool-down is over.
+	dueInterval = time.Second
+)
+
+// alerting finds alerts in the uses of a watch, and delivers them.
+type alerting struct {
+	path    string // of the rules
+	rules   rules.File
+	deliver func(alert.Alert)
+	notices io.Writer
+
+	mu     sync.Mutex
+	engine *rules.Engine
+	alerts uint64
+}
+
+// alerting is what --rules asks for, nil if nothing.
+func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc) (*alerting, error) {
+	if w.rules == "" {
+		if cmd.Flags().Changed("rules") {
+			return nil, errors.New("--rules names no file: give one, or builtin")
+		}
+		return nil, nil
+	}
+	a, err := newAlerting(w.rules, cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	write := w.writer(cmd, fail)
+	a.deliver = func(one alert.Alert) { write(one) }
+	w.selection.All = w.selection.All || a.rules.NeedsAll()
+	return a, nil
+}
+
+// loadRules reads a file of rules, or the built-in ones, and the profiles that they name.
+func loadRules(path string) (file rules.File, notes []string, err error) {
+	if path == builtinRules {
+		file, err = rules.Builtin()
+	} else {
+		file, err = rules.Load(path)
+	}
+	if err != nil {
+		return rules.File{}, nil, fmt.Errorf("rules %w", err)
+	}
+	if notes, err = file.LoadProfiles(); err != nil {
+		return rules.File{}, nil, fmt.Errorf("rules %w", err)
+	}
+	return file, notes, nil
+}
+
+// newAlerting reads the rules. Notices go to a writer of their own.
+func newAlerting(path string, notices io.Writer) (*alerting, error) {
+	file, notes, err := loadRules(path)
+	if err != nil {
+		return nil, err
+	}
+	a := &alerting{path: path, rules: file, notices: notices, engine: rules.New(file)}
+	a.say(notes)
+	return a, nil
+}
+
+func (a *alerting) say(notes []string) {
+	for _, note := range notes {
+		fmt.Fprintln(a.notices, "capmon:", note)
+	}
+}
+
+// take takes a use.
+func (a *alerting) take(use live.Use) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.send(a.engine.Take(use, time.Now()))
+	a.say(a.engine.Notes())
+}
+
+func (a *alerting) send(alerts []alert.Alert) {
+	for _, one := range alerts {
+		a.alerts++
+		a.deliver(one)
+	}
+}
+
+// follow tells of what cool-downs have held back when they are over, and reads the rules anew
+// when SIGHUP asks for that, which without rules would end a watch.
+func (a *alerting) follow(ctx context.Context) {
+	hangup := make(chan os.Signal, 1)
+	signal.Ignore(unix.SIGHUP) // takes it from whom it would end
+	signal.Notify(hangup, unix.SIGHUP)
+	go func() {
+		tick := time.NewTicker(dueInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				a.mu.Lock()
+				a.send(a.engine.Due(now))
+				a.mu.Unlock()
+			case <-hangup:
+				a.reload()
+			}
+		}
+	}()
+}
+
+// reload reads the rules anew. If they are broken, those that it has stay in force.
+func (a *alerting) reload() {
+	file, notes, err := loadRules(a.path)
+	if err == nil && (file.NeedsAll() && !a.rules.NeedsAll() || file.NeedsEvery() && !a.rules.NeedsEvery()) {
+		err = errors.New("rules " + a.path + ": they look at uses that this watch does not tell of, by classes, alert: every or burst: start it anew")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		a.say([]string{fmt.Sprintf("%v; the rules stay as they were", err)})
+		return
+	}
+	a.send(a.engine.Replace(file))
+	a.say(append(notes, fmt.Sprintf("read %s anew: %s in force", a.path, counted(uint64(len(file.Rules)), "rule"))))
+}
+
+// close tells of what is held back, when no use will come any more, and how much it was.
+func (a *alerting) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.send(a.engine.Close())
+	a.say([]string{counted(a.alerts, "alert")})
+}

@@ -1,0 +1,152 @@
+package rules
+
+import (
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// namespaceLabel is how Kubernetes tells a container's namespace.
+const namespaceLabel = "io.kubernetes.pod.namespace"
+
+// answer to the question whether a use meets a condition.
+type answer int
+
+const (
+	no answer = iota
+	perhaps
+	yes
+)
+
+// judgement of a use by a rule.
+type judgement struct {
+	// alerts: no if the rule is not about the use, or an exception allows it; perhaps if that is
+	// not known.
+	alerts answer
+	// unsure is what is not known, "" if all is.
+	unsure string
+	// allowed by the exception of this index, -1 if by none.
+	allowed int
+}
+
+// judge tells whether a rule is about a use, whatever was used before.
+func (r *Rule) judge(use live.Use) judgement {
+	j := judgement{allowed: -1}
+	if len(r.Classes) == 0 && !use.Matters() {
+		return j
+	}
+	if j.alerts, j.unsure = r.match(use); j.alerts == no {
+		return j
+	}
+	if r.Profiles != nil {
+		is, unsure := r.baseline.isNew(use)
+		j.alerts, j.unsure = min(j.alerts, is), firstOf(j.unsure, unsure)
+		if is == no {
+			return j
+		}
+	}
+	for i := range r.Except {
+		switch met, unsure := r.Except[i].match(use); met {
+		case yes:
+			return judgement{alerts: no, allowed: i}
+		case perhaps:
+			j.alerts, j.unsure = perhaps, firstOf(j.unsure, unsure)
+		case no:
+		}
+	}
+	return j
+}
+
+func firstOf(one, other string) string {
+	if one != "" {
+		return one
+	}
+	return other
+}
+
+// match tells whether a use meets the conditions, and if that is not known, why.
+func (c *Conditions) match(use live.Use) (result answer, unsure string) {
+	if !c.matchesUse(use) {
+		return no, ""
+	}
+	result = yes
+	if !c.matchesContainer(use.Container) {
+		if !use.Container.Unidentified {
+			return no, ""
+		}
+		result, unsure = perhaps, "the engine has not told in time which container it is"
+	}
+	if len(c.Executables) > 0 && !oneMatches(c.Executables, use.Process.Executable) {
+		if use.Process.Executable != "" && !strings.HasPrefix(use.Process.Executable, "…") {
+			return no, ""
+		}
+		result, unsure = perhaps, firstOf(unsure, "it is not known which file was executed")
+	}
+	return result, unsure
+}
+
+func (c *Conditions) matchesUse(use live.Use) bool {
+	switch {
+	case c.Capabilities != nil && !c.Capabilities.Has(use.Capability),
+		c.RawSocket != nil && !c.RawSocket.matches(use),
+		c.Verdict != "" && (c.Verdict == Granted) != use.Granted,
+		c.Classes != nil && !slices.Contains(c.Classes, use.Class),
+		c.OwnNamespace != nil && *c.OwnNamespace != inOwnNamespace(use):
+		return false
+	}
+	return true
+}
+
+func inOwnNamespace(use live.Use) bool { return use.Nested || use.Class == classify.OwnNamespace }
+
+func (r *RawSocket) matches(use live.Use) bool {
+	return r.Opened == use.RawSocket && (len(r.Families) == 0 || slices.Contains(r.Families, use.Family))
+}
+
+func (c *Conditions) matchesContainer(of live.Container) bool {
+	if !c.filter.Match(container.Info{ID: of.ID, Name: of.Name, Image: of.Image, Labels: of.Labels}) {
+		return false
+	}
+	labelled := profile.Container{Labels: of.Labels}
+	_, service := labelled.ComposeService()
+	return (len(c.Services) == 0 || oneMatches(c.Services, service) || oneMatches(c.Services, labelled.Service())) &&
+		(len(c.Namespaces) == 0 || oneMatches(c.Namespaces, of.Labels[namespaceLabel]))
+}
+
+// oneMatches reports whether one of some patterns matches a text that is not empty.
+func oneMatches(patterns []string, text string) bool {
+	return text != "" && slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, _ := matches(pattern, text) // check has seen the pattern
+		return ok
+	})
+}
+
+func matches(pattern, text string) (bool, error) { return path.Match(pattern, text) }
+
+// compile makes a filter of the patterns.
+func (c *Conditions) compile() (err error) {
+	c.filter, err = container.NewFilter(c.Containers, c.Images, c.Labels)
+	return err
+}
+
+// patterns are the lists of them, by their keys.
+func (c *Conditions) patterns() []patterns {
+	return []patterns{
+		{"containers", c.Containers}, {"images", c.Images}, {"labels", c.Labels}, {"services", c.Services},
+		{"namespaces", c.Namespaces}, {"executables", c.Executables},
+	}
+}
+
+type patterns struct {
+	key  string
+	list []string
+}
+
+// empty reports whether there are none.
+func (c *Conditions) empty() bool { return reflect.ValueOf(*c).IsZero() }

@@ -1,0 +1,204 @@
+package rules
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Trial is what rules would make of recorded profiles.
+type Trial struct {
+	// Version of the form.
+	Schema int `json:"schema"`
+	// Whether nothing would alert, surely.
+	Passed bool        `json:"passed"`
+	Rules  []TriedRule `json:"rules"`
+}
+
+// TriedRule is what one rule would.
+type TriedRule struct {
+	Rule string `json:"rule"`
+	// Its line in the file of rules.
+	Line int `json:"line"`
+	// The uses that it is about, also those that an exception allows.
+	Uses []TriedUse `json:"uses"`
+}
+
+// TriedUse is a recorded use that a rule is about.
+type TriedUse struct {
+	Outcome Outcome `json:"outcome"`
+	// What a profile does not tell, if the outcome is unsure.
+	Unsure string `json:"unsure,omitempty"`
+	// The number of the exception that allows it, from 1 on; missing if none does.
+	Exception int `json:"exception,omitempty"`
+	// What an alert would say.
+	Summary   string            `json:"summary"`
+	Container profile.Container `json:"container"`
+	Use       profile.Use       `json:"use"`
+}
+
+// Outcome is what comes of a use.
+type Outcome string
+
+// The outcomes.
+const (
+	Alerts  Outcome = "alerts"
+	Unsure  Outcome = "unsure"  // whether it alerts
+	Allowed Outcome = "allowed" // by an exception
+)
+
+// Outcomes lists all.
+func Outcomes() []Outcome { return []Outcome{Alerts, Unsure, Allowed} }
+
+// Try tells what rules, whose profiles are loaded, would make of a profile, had they been in
+// force: whether they would alert, not how often.
+func Try(file File, p profile.Profile) Trial {
+	trial := Trial{Schema: 1, Passed: true}
+	for i := range file.Rules {
+		rule := &file.Rules[i]
+		tried := TriedRule{Rule: rule.Name, Line: rule.Line, Uses: []TriedUse{}}
+		for _, run := range p.Runs {
+			tried.Uses = append(tried.Uses, rule.try(run)...)
+		}
+		for _, use := range tried.Uses {
+			trial.Passed = trial.Passed && use.Outcome == Allowed
+		}
+		trial.Rules = append(trial.Rules, tried)
+	}
+	return trial
+}
+
+// try tells what the rule would make of a run.
+func (r *Rule) try(run profile.Run) (all []TriedUse) {
+	var burst []profile.Use
+	uses := recorded(run)
+	for i, use := range uses {
+		j := r.judge(use)
+		if j.alerts == no && j.allowed < 0 {
+			continue
+		}
+		tried := TriedUse{
+			Outcome: Alerts, Unsure: j.unsure, Container: run.Container, Use: run.Uses[i],
+			Summary: (&Rule{Profiles: r.Profiles}).summary(sighting{use: use}, use.Count),
+		}
+		switch {
+		case j.allowed >= 0:
+			tried.Outcome, tried.Unsure, tried.Exception = Allowed, "", j.allowed+1
+		case j.alerts == perhaps:
+			tried.Outcome = Unsure
+		}
+		if tried.Outcome != Allowed {
+			burst = append(burst, run.Uses[i])
+		}
+		all = append(all, tried)
+	}
+	if r.Burst == nil {
+		return all
+	}
+	is := r.Burst.among(burst)
+	kept := all[:0]
+	for _, tried := range all {
+		switch {
+		case tried.Outcome == Allowed:
+		case is == no:
+			continue
+		case is == perhaps:
+			tried.Outcome, tried.Unsure = Unsure, firstOf(tried.Unsure, "a profile does not tell how quickly uses followed on each other")
+		}
+		kept = append(kept, tried)
+	}
+	return kept
+}
+
+// among tells whether some uses of a container were a burst.
+func (b Burst) among(uses []profile.Use) answer {
+	var count uint64
+	var first, last time.Time
+	for _, use := range uses {
+		count += use.Count
+		if first.IsZero() || use.First.Before(first) {
+			first = use.First
+		}
+		if use.Last.After(last) {
+			last = use.Last
+		}
+	}
+	switch {
+	case count < uint64(b.Uses):
+		return no
+	case last.Sub(first) <= time.Duration(b.Within):
+		return yes
+	}
+	return perhaps
+}
+
+// recorded are the uses of a run as a watch would have told of them, one for each. A profile does
+// not tell the process.
+func recorded(run profile.Run) []live.Use {
+	all := make([]live.Use, 0, len(run.Uses))
+	of := live.Container{
+		ID: run.Container.ID, Name: run.Container.Name, Image: run.Container.Image, ImageID: run.Container.ImageID,
+		Labels: run.Container.Labels, Unidentified: run.EngineError != "" && run.Container.Name == "",
+	}
+	for _, use := range run.Uses {
+		family := live.RawSocketOf(use.Capability, use.Stack)
+		if use.Class == classify.Setup {
+			family = ""
+		}
+		all = append(all, live.Use{
+			Time: use.First, First: true, Count: use.Count, Container: of,
+			Process:    live.Process{Program: use.Program, User: use.User},
+			Capability: use.Capability, Class: use.Class, Granted: use.Granted, RawSocket: family != "", Family: family,
+			Nested: use.Class == classify.OwnNamespace, Call: use.Call, Site: use.Site, Stack: use.Stack,
+			Reason: use.Reason, Unsure: use.Unsure,
+		})
+	}
+	return all
+}
+
+// WriteText writes a trial for people.
+func (t Trial) WriteText(out io.Writer) error {
+	var text strings.Builder
+	for _, rule := range t.Rules {
+		fmt.Fprintf(&text, "%s: %s\n", printable.Word(rule.Rule), rule.counts())
+		for _, use := range rule.Uses {
+			fmt.Fprintf(&text, "  %-7s  %s%s\n", use.Outcome, use.Summary, use.note())
+		}
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+func (r TriedRule) counts() string {
+	counts := make(map[Outcome]int)
+	for _, use := range r.Uses {
+		counts[use.Outcome]++
+	}
+	var texts []string
+	for _, outcome := range Outcomes() {
+		if counts[outcome] > 0 {
+			texts = append(texts, fmt.Sprintf("%d %s", counts[outcome], outcome))
+		}
+	}
+	if len(texts) == 0 {
+		return "would not alert"
+	}
+	return strings.Join(texts, ", ")
+}
+
+func (u TriedUse) note() string {
+	switch u.Outcome {
+	case Allowed:
+		return fmt.Sprintf(" (exception %d)", u.Exception)
+	case Unsure:
+		return " (" + u.Unsure + ")"
+	case Alerts:
+	}
+	return ""
+}

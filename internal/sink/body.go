@@ -2,6 +2,7 @@ package sink
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
@@ -33,7 +34,7 @@ func (w Webhook) makeBody() (body, error) {
 		return one(slackBody), nil
 	case w.Preset == Alertmanager:
 		return func(messages []Message) ([]byte, error) {
-			return alertmanagerBody(messages, time.Now().Add(w.ResolveAfter))
+			return alertmanagerBody(messages, time.Now().Add(cmp.Or(w.ResolveAfter, defaultResolve)))
 		}, nil
 	}
 	return one(func(m Message) ([]byte, error) { return m.encode(), nil }), nil

@@ -16,6 +16,8 @@ type Journald struct{}
 
 func (j Journald) open() (transport, error) { return j, nil }
 
+func (j Journald) resolved() (Destination, error) { return j, nil }
+
 func (Journald) most() int    { return 1 }
 func (Journald) close() error { return nil }
 

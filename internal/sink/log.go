@@ -18,7 +18,7 @@ import (
 // Log writes alerts as lines of JSON, as zap writes logs.
 type Log struct {
 	// Path of the file, to which is appended; "" for stderr.
-	Path string
+	Path string `yaml:"path,omitempty"`
 }
 
 type logFile struct {
@@ -39,6 +39,8 @@ func (l Log) open() (transport, error) {
 	}
 	return file, out.Close()
 }
+
+func (l Log) resolved() (Destination, error) { return l, nil }
 
 // openFile opens it for each batch: it may have been renamed, as logrotate does.
 func (l *logFile) openFile() (*os.File, error) {

@@ -80,11 +80,11 @@ func noticeOf(sink string, d spool.Dropped) Message {
 // encode makes the line in which a message is kept and sent. What a terminal might obey is
 // escaped.
 func (m Message) encode() []byte {
-	line, err := marshal(m)
-	if err != nil { // of a type that always can be marshalled
+	var line bytes.Buffer
+	if err := printable.WriteJSON(&line, m); err != nil { // of a type that always can be written
 		panic(err)
 	}
-	return printable.JSON(line)
+	return bytes.TrimSuffix(line.Bytes(), []byte("\n"))
 }
 
 func decodeMessage(line []byte) (m Message, err error) { return m, json.Unmarshal(line, &m) }

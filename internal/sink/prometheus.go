@@ -28,7 +28,9 @@ const (
 // Prometheus counts alerts, for a Prometheus that asks at /metrics.
 type Prometheus struct {
 	// Listen is where it asks: HOST:PORT, or unix:PATH.
-	Listen string
+	Listen string `yaml:"listen,omitempty"`
+	// Expose allows that other hosts ask.
+	Expose bool `yaml:"expose,omitempty"`
 }
 
 // exposition serves the counters of a Prometheus, and what becomes of the other sinks.
@@ -40,6 +42,8 @@ type exposition struct {
 	mu    sync.Mutex
 	rules map[string]bool
 }
+
+func (p Prometheus) resolved() (Destination, error) { return p, nil }
 
 func (p Prometheus) serve(queues prometheus.Collector) (*exposition, error) {
 	e := &exposition{Prometheus: p, rules: make(map[string]bool)}
@@ -114,8 +118,8 @@ func isLeft(path string) bool {
 	return errors.Is(err, unix.ECONNREFUSED)
 }
 
-// checkListen refuses what others could ask at, unless that is wanted.
-func (p Prometheus) checkListen(exposed bool) error {
+// check refuses what others could ask at, unless that is wanted.
+func (p Prometheus) check() error {
 	if path, ok := strings.CutPrefix(p.Listen, "unix:"); ok {
 		if path == "" {
 			return errors.New("unix: has no path behind it")
@@ -127,7 +131,7 @@ func (p Prometheus) checkListen(exposed bool) error {
 		return fmt.Errorf("%q is neither HOST:PORT nor unix:PATH", p.Listen)
 	}
 	ip := net.ParseIP(host)
-	if exposed || host == "localhost" || ip != nil && ip.IsLoopback() {
+	if p.Expose || host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
 	return fmt.Errorf("at %q other hosts could read the names of rules: give 127.0.0.1, or say expose: true", p.Listen)

@@ -31,13 +31,10 @@ type Config struct {
 }
 
 // Destination is a Log, Webhook, Syslog, Journald or Prometheus.
-type Destination interface{ isDestination() }
-
-func (Log) isDestination()        {}
-func (Webhook) isDestination()    {}
-func (Syslog) isDestination()     {}
-func (Journald) isDestination()   {}
-func (Prometheus) isDestination() {}
+type Destination interface {
+	// resolved is the destination with what is in the files that it names.
+	resolved() (Destination, error)
+}
 
 // opener is a Destination that messages are brought to.
 type opener interface{ open() (transport, error) }
@@ -145,13 +142,16 @@ func (s *Sinks) prepare(config Config, before []outlet) (outlet, func(), error) 
 	if i := slices.IndexFunc(before, func(o outlet) bool { return o.Name == config.Name }); i >= 0 {
 		was = before[i]
 	}
+	var err error
+	if config.To, err = config.To.resolved(); err != nil {
+		return was, nil, err
+	}
 	o := outlet{Config: config}
 	if reflect.DeepEqual(was.To, config.To) {
 		o.courier, o.exposition = was.courier, was.exposition
 		return o, func() {}, nil
 	}
 	if p, ok := config.To.(Prometheus); ok {
-		var err error
 		o.exposition, err = p.serve(queueMetrics(s.couriers))
 		return o, func() {}, err
 	}

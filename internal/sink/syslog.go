@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -29,19 +32,23 @@ const (
 // Syslog is a server that takes messages of RFC 5424.
 type Syslog struct {
 	// Address as unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT.
-	Address string
-	// Facility by its number.
-	Facility uint8
-	// Timeout of a delivery.
-	Timeout time.Duration
-	// Authorities that may sign the server's certificate, in PEM; "" for the system's.
-	Authorities string
+	Address string `yaml:"address,omitempty"`
+	// Facility by its name; daemon if it is "".
+	Facility string `yaml:"facility,omitempty"`
+	// Timeout of a delivery; 10 s if it is 0.
+	Timeout time.Duration `yaml:"timeout,omitempty"`
+	// CAFile has certificates in PEM of who may sign the server's; the system's if it is "".
+	CAFile string `yaml:"ca-file,omitempty"`
+
+	authorities string // what is in CAFile
 }
 
 // facilities by their names.
-var facilities = map[string]uint8{
-	"kern": 0, "user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "authpriv": 10,
-	"local0": 16, "local1": 17, "local2": 18, "local3": 19, "local4": 20, "local5": 21, "local6": 22, "local7": 23,
+func facilities() map[string]uint8 {
+	return map[string]uint8{
+		"kern": 0, "user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "authpriv": 10,
+		"local0": 16, "local1": 17, "local2": 18, "local3": 19, "local4": 20, "local5": 21, "local6": 22, "local7": 23,
+	}
 }
 
 // syslog is the transport of a Syslog.
@@ -67,12 +74,33 @@ func (s Syslog) open() (transport, error) {
 	if err != nil {
 		return nil, errors.New("the address cannot be parsed")
 	}
-	config, err := tlsConfig(s.Authorities)
+	config, err := tlsConfig(s.authorities)
 	if err != nil {
 		return nil, err
 	}
+	s.Timeout = cmp.Or(s.Timeout, defaultTimeout)
 	host, _ := os.Hostname() // without one it is left out
 	return &syslog{Syslog: s, target: target, tls: config, host: host}, nil
+}
+
+// resolved has what is in the files that it names.
+func (s Syslog) resolved() (Destination, error) {
+	var err error
+	s.authorities, err = readAuthorities(s.CAFile)
+	return s, err
+}
+
+func (s Syslog) check() error {
+	target, err := url.Parse(s.Address)
+	switch {
+	case err != nil:
+	case target.Scheme == "unix" && target.Host == "" && path.IsAbs(target.Path):
+		return nil
+	case slices.Contains([]string{"udp", "tcp", "tls"}, target.Scheme) && target.Hostname() != "" && target.Port() != "" &&
+		target.Path == "" && target.User == nil && target.RawQuery == "":
+		return nil
+	}
+	return fmt.Errorf("%q is no address as unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT", s.Address)
 }
 
 func (s *syslog) most() int { return manyMessages }
@@ -157,16 +185,16 @@ func (s *syslog) dial(ctx context.Context) (*line, error) {
 }
 
 // dialUnix takes the kind of socket that there is: /dev/log has packets, most often.
-func dialUnix(ctx context.Context, path string) (*line, error) {
+func dialUnix(ctx context.Context, socket string) (*line, error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unixgram", path)
+	conn, err := dialer.DialContext(ctx, "unixgram", socket)
 	if err == nil {
 		return &line{Conn: conn, raw: conn, packets: true}, nil
 	}
 	if !errors.Is(err, unix.EPROTOTYPE) {
 		return nil, err
 	}
-	if conn, err = dialer.DialContext(ctx, "unix", path); err != nil {
+	if conn, err = dialer.DialContext(ctx, "unix", socket); err != nil {
 		return nil, err
 	}
 	return attend(conn, conn), nil
@@ -250,7 +278,7 @@ func (s *syslog) format(m Message) (string, error) {
 	for _, f := range m.fields() {
 		parameters[f.name] = f.value
 	}
-	priority := s.Facility*8 + syslogSeverity(m.Severity)
+	priority := facilities()[cmp.Or(s.Facility, "daemon")]*8 + syslogSeverity(m.Severity)
 	program, process, kind, at := "capmon", strconv.Itoa(os.Getpid()), "alert", m.Time.UTC()
 	message := rfc5424.SyslogMessage{
 		Version:        1,

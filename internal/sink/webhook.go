@@ -2,16 +2,21 @@ package sink
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/capmon/capmon/internal/printable"
 )
@@ -21,24 +26,34 @@ const (
 	answerSize = 4 << 10
 	// longestRest is how long a receiver may ask to be left alone.
 	longestRest = time.Hour
+	// defaultTimeout is that of a delivery.
+	defaultTimeout = 10 * time.Second
+	// defaultResolve is how long an alert lasts for Alertmanager.
+	defaultResolve = 5 * time.Minute
 )
 
 // Webhook is a receiver that takes alerts by HTTP POST.
 type Webhook struct {
 	// URL that alerts are posted to. It may have secrets, and is never shown.
-	URL string
-	// Preset of the body; Plain is the message's JSON.
-	Preset Preset
+	URL string `yaml:"url,omitempty"`
+	// URLFile is a file with the URL, instead.
+	URLFile string `yaml:"url-file,omitempty"`
+	// Preset of the body; without it, it is the message's JSON.
+	Preset Preset `yaml:"preset,omitempty"`
 	// Template of the body in the language of text/template, instead of a preset.
-	Template string
+	Template string `yaml:"template,omitempty"`
 	// Headers of each request.
-	Headers map[string]string
-	// Timeout of each request.
-	Timeout time.Duration
-	// ResolveAfter is how long an alert lasts for Alertmanager.
-	ResolveAfter time.Duration
-	// Authorities that may sign the receiver's certificate, in PEM; "" for the system's.
-	Authorities string
+	Headers map[string]string `yaml:"headers,omitempty"`
+	// HeaderFiles are files with the values of further headers.
+	HeaderFiles map[string]string `yaml:"header-files,omitempty"`
+	// Timeout of each request; 10 s if it is 0.
+	Timeout time.Duration `yaml:"timeout,omitempty"`
+	// ResolveAfter is how long an alert lasts for Alertmanager; 5 minutes if it is 0.
+	ResolveAfter time.Duration `yaml:"resolve-after,omitempty"`
+	// CAFile has certificates in PEM of who may sign the receiver's; the system's if it is "".
+	CAFile string `yaml:"ca-file,omitempty"`
+
+	authorities string // what is in CAFile
 }
 
 // webhook is the transport of a Webhook.
@@ -58,15 +73,16 @@ func (w Webhook) open() (transport, error) {
 	}
 	target, err := url.Parse(w.URL)
 	if err != nil {
-		return nil, errors.New("the URL cannot be parsed")
+		return nil, errNoURL
 	}
 	if w.Preset == Alertmanager {
 		target = target.JoinPath("api/v2/alerts")
 	}
 	dialing := http.DefaultTransport.(*http.Transport).Clone()
-	if dialing.TLSClientConfig, err = tlsConfig(w.Authorities); err != nil {
+	if dialing.TLSClientConfig, err = tlsConfig(w.authorities); err != nil {
 		return nil, err
 	}
+	w.Timeout = cmp.Or(w.Timeout, defaultTimeout)
 	return &webhook{
 		Webhook: w, body: body, url: target.String(), shown: target.Scheme + "://" + target.Host,
 		hide: hiding(target, w.Headers),
@@ -76,6 +92,76 @@ func (w Webhook) open() (transport, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
+}
+
+// resolved has what is in the files that it names.
+func (w Webhook) resolved() (Destination, error) {
+	if w.URLFile != "" {
+		text, err := readSecret("url-file", w.URLFile)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkURL(text); err != nil {
+			return nil, fmt.Errorf("url-file %s: %w", w.URLFile, err)
+		}
+		w.URL = text
+	}
+	headers := maps.Clone(w.Headers)
+	for name, path := range w.HeaderFiles {
+		value, err := readSecret("header-files", path)
+		if err != nil {
+			return nil, err
+		}
+		if !httpguts.ValidHeaderFieldValue(value) {
+			return nil, fmt.Errorf("header-files: what is in %s cannot be the value of a header", path)
+		}
+		if headers == nil {
+			headers = make(map[string]string)
+		}
+		headers[name] = value
+	}
+	w.Headers = headers
+	var err error
+	w.authorities, err = readAuthorities(w.CAFile)
+	return w, err
+}
+
+// errNoURL does not show it: it may have secrets.
+var errNoURL = errors.New("it is no URL with http:// or https:// and a host")
+
+func checkURL(text string) error {
+	target, err := url.Parse(text)
+	if err != nil || target.Scheme != "http" && target.Scheme != "https" || target.Hostname() == "" || target.Fragment != "" {
+		return errNoURL
+	}
+	return nil
+}
+
+// readSecret reads a file with one line. Errors do not show what is in it.
+func readSecret(key, path string) (string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", key, err)
+	}
+	text := strings.TrimSpace(string(data))
+	if text == "" {
+		return "", fmt.Errorf("%s: %s is empty", key, path)
+	}
+	return text, nil
+}
+
+func readAuthorities(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("ca-file: %w", err)
+	}
+	if _, err := certificatePool(string(data)); err != nil {
+		return "", fmt.Errorf("ca-file %s: %w", path, err)
+	}
+	return string(data), nil
 }
 
 // hiding replaces what is secret, where a receiver repeats it.

@@ -54,8 +54,9 @@ func openDisk(directory string, segmentSize int64) (*disk, damage, error) {
 		return nil, damage{}, err
 	}
 	// Without it, all that there is is given again: twice is better than never.
-	d.position, _ = strconv.ParseUint(string(position), 10, 64)
-	d.position = max(d.position, 1)
+	if d.position, err = strconv.ParseUint(string(position), 10, 64); err != nil || d.position == 0 || d.position > lastNumber {
+		d.position = 1
+	}
 	d.reading.last = d.position - 1
 	paths, err := segmentPaths(directory)
 	if err != nil {
@@ -93,7 +94,7 @@ func openDisk(directory string, segmentSize int64) (*disk, damage, error) {
 func segmentPaths(directory string) (paths []string, err error) {
 	entries, err := os.ReadDir(directory)
 	for _, entry := range entries {
-		if path := filepath.Join(directory, entry.Name()); entry.Type().IsRegular() && path == segmentPath(directory, first(path)) {
+		if path := filepath.Join(directory, entry.Name()); entry.Type().IsRegular() && first(path) <= lastNumber && path == segmentPath(directory, first(path)) {
 			paths = append(paths, path)
 		}
 	}

@@ -241,10 +241,10 @@ func (q *Queue) peek(most int) ([][]byte, error) {
 	switch {
 	case len(records) > 0:
 		return records, nil
-	case q.failing: // then the store has nothing, and the order is kept
-		return append(records, q.staged[:min(most, len(q.staged))]...), nil
 	case q.finished && len(q.staged) == 0:
 		return nil, io.EOF
+	case q.failing: // the store has nothing, so the order is kept
+		return append(records, q.staged[:min(most, len(q.staged))]...), nil
 	}
 	return nil, nil
 }

@@ -7,25 +7,27 @@ import (
 	"strconv"
 )
 
-// overhead is by how much a record's line is longer than the record, at most.
-const overhead = 8 + 1 + 20 + 1 + 1
+// overhead is by how much a record's line is longer than the record.
+const overhead = 8 + 1 + 16 + 1 + 1
+
+// lastNumber is far beyond what is reached by counting.
+const lastNumber = 1 << 62
 
 // castagnoli is the polynomial that file formats of today take for their checksums.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// record is a line of a segment: its checksum, its number and what was to be kept, with spaces
-// in between. The number makes it the same record wherever it is read.
+// record is a line of a segment: its checksum, its number in 16 digits and what was to be kept,
+// with spaces in between. The number makes it the same record wherever it is read.
 type record struct {
 	number uint64
 	data   []byte
 }
 
-// size is the room that a record of some data is thought to take.
+// size is the room that a record of some data takes.
 func size(data []byte) int64 { return int64(len(data) + overhead) }
 
 func (r record) appendTo(lines []byte) []byte {
-	body := append(strconv.AppendUint(nil, r.number, 10), ' ')
-	body = append(body, r.data...)
+	body := append(fmt.Appendf(nil, "%016x ", r.number), r.data...)
 	return append(sealed(lines, body), '\n')
 }
 
@@ -39,11 +41,8 @@ func parseRecord(line []byte) (record, bool) {
 	if !ok {
 		return record{}, false
 	}
-	n, err := strconv.ParseUint(string(number), 10, 64)
-	if err != nil || n == 0 {
-		return record{}, false
-	}
-	return record{n, data}, true
+	n, err := strconv.ParseUint(string(number), 16, 64)
+	return record{n, data}, err == nil && n > 0 && n <= lastNumber
 }
 
 // parseRecords reads all lines that are whole, and tells how many are damaged. What is behind

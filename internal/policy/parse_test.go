@@ -116,6 +116,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"a verdict that is none", rule + "    deny: [NET_RAW]\n    refused: maybe\n", `p:6: "maybe" is neither allow nor deny`},
 		{"a verdict for nothing", rule + "    refused: allow\n", `p:5: refused is about deny and allow, and rule "a" has neither`},
 		{"unmatched that is none", rule + "unmatched: fail\n", `p:5: "fail" is neither allow nor deny`},
+		{"a tag", "version: 1\nrules: !0 0\n", "p:2: !0 means nothing here: leave it out"},
 		{"an anchor that does not exist", rule + "    deny: *none\n", "p:5: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {

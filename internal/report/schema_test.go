@@ -17,16 +17,20 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/compare"
 	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/policy"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/rules"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -49,6 +53,9 @@ var described = map[string]struct {
 	"verify":  {jsonProof{}, "A proof, as capmon verify -o json prints it", "json"},
 	"watch":   {live.Use{}, "A line of capmon watch -o json", "json"},
 	"policy":  {policy.Policy{}, "A policy, as capmon check --policy reads it", "yaml"},
+	"alert":   {alert.Alert{}, "A line of capmon watch --rules FILE -o json", "json"},
+	"rules":   {rules.File{}, "A file of rules, as capmon watch --rules reads it", "yaml"},
+	"trial":   {rules.Trial{}, "What rules make of profiles, as capmon rules test -o json prints it", "json"},
 }
 
 // words are the types that are one of some strings.
@@ -64,6 +71,10 @@ func words() map[reflect.Type][]any {
 	add(all, policy.Used, policy.Refused, policy.Granted, policy.Unused, policy.Unknown, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
 	add(all, policy.Allow, policy.Deny)
 	add(all, live.RawSockets()...)
+	add(all, alert.Severities()...)
+	add(all, rules.Outcomes()...)
+	add(all, rules.Granted, rules.Refused)
+	add(all, rules.First, rules.Every)
 	return all
 }
 
@@ -82,6 +93,7 @@ func definitions() map[reflect.Type]*jsonschema.Schema {
 		names = append(names, c.String())
 	}
 	one := uint64(1)
+	name := &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", MinLength: &one}, {Type: "integer", Minimum: "0", Maximum: "63"}}}
 	member := reference(reflect.TypeFor[capability.Capability]())
 	all := map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[capability.Capability](): {
@@ -92,7 +104,17 @@ func definitions() map[reflect.Type]*jsonschema.Schema {
 		},
 		reflect.TypeFor[policy.Capabilities](): {
 			Type: "array", Description: "A list of capabilities, in any case, with CAP_ in front or not; ALL, or DEFAULT for the 14 that Docker grants where nothing is asked for.",
-			Items: &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string", MinLength: &one}, {Type: "integer", Minimum: "0", Maximum: "63"}}},
+			Items: name,
+		},
+		reflect.TypeFor[rules.Capabilities](): {
+			Type: "array", Description: "A list of capabilities, in any case, with CAP_ in front or not.", Items: name, MinItems: &one,
+		},
+		reflect.TypeFor[rules.RawSocket](): {
+			Description: "Whether the opening of a raw socket is meant, or of which families.",
+			OneOf:       []*jsonschema.Schema{{Type: "boolean"}, {Type: "array", Items: reference(reflect.TypeFor[live.RawSocket]()), MinItems: &one}},
+		},
+		reflect.TypeFor[rules.Duration](): {
+			Type: "string", Pattern: `^(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$`, Description: "A time above zero, such as 30s, 10m or 1h30m.",
 		},
 	}
 	for t, list := range words() {
@@ -118,7 +140,7 @@ func reference(t reflect.Type) *jsonschema.Schema {
 func generated(t *testing.T, name string) []byte {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/live", "internal/report"} {
+	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/live", "internal/alert", "internal/rules", "internal/report"} {
 		collectComments(t, dir, comments)
 	}
 	ours, used := definitions(), make(map[reflect.Type]bool)
@@ -150,6 +172,9 @@ func generated(t *testing.T, name string) []byte {
 	}
 	if used[reflect.TypeFor[capability.Set]()] {
 		used[reflect.TypeFor[capability.Capability]()] = true
+	}
+	if used[reflect.TypeFor[rules.RawSocket]()] {
+		used[reflect.TypeFor[live.RawSocket]()] = true
 	}
 	for t := range used {
 		schema.Definitions[definitionName(t)] = ours[t]
@@ -255,7 +280,7 @@ func instance(t *testing.T, text string) any {
 // goldens are JSON documents of each schema, by their names.
 func goldens(t *testing.T) map[string]map[string]string {
 	t.Helper()
-	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}, "watch": {}}
+	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}, "watch": {}, "alert": {}, "trial": {}}
 	for name, p := range profiles() {
 		var file bytes.Buffer
 		if err := profile.Encode(&file, p); err != nil {
@@ -284,6 +309,26 @@ func goldens(t *testing.T) map[string]map[string]string {
 			t.Fatal(err)
 		}
 		all["watch"][name] = line.String()
+		line.Reset()
+		if err := alert.New("rule", alert.Critical, "summary", 3, use).WriteJSON(&line); err != nil {
+			t.Fatal(err)
+		}
+		all["alert"][name] = line.String()
+	}
+	for name, rule := range map[string]string{"all": "verdict: granted, except: [{capabilities: [CHOWN]}]", "executed": "executables: [/bin/ping]", "none": "capabilities: [BPF], containers: [none]"} {
+		file, err := rules.Parse("rules.yaml", []byte("rules: [{name: a, "+rule+"}]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for of, p := range profiles() {
+			var line bytes.Buffer
+			if err := printable.WriteJSON(&line, rules.Try(file, p)); err != nil {
+				t.Fatal(err)
+			}
+			if of != "hostile" {
+				all["trial"][name+" "+of] = line.String()
+			}
+		}
 	}
 	for name, result := range checks(t) {
 		all["check"][name] = checkText(t, result, JSON, Options{})
@@ -426,6 +471,54 @@ func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
 		}
 		if _, err := policy.Parse("policy.yaml", []byte(text)); (err == nil) != valid {
 			t.Errorf("the parser on %s: %v", text, err)
+		}
+	}
+}
+
+// What rules.Parse takes is what the schema allows, and the other way round as far as a schema
+// can say it.
+func TestTheSchemaOfRulesIsAsStrictAsTheParser(t *testing.T) {
+	compiled := compiled(t, "rules")
+	for rule, valid := range map[string]bool{
+		`{"name": "a", "severity": "info", "capabilities": ["NET_RAW", "cap_chown", 41], "raw-socket": true, "verdict": "granted", "classes": ["required"]}`:    true,
+		`{"name": "a", "raw-socket": ["packet"], "own-namespace": false, "containers": ["a"], "images": ["b"], "labels": ["c"], "services": ["d"]}`:             true,
+		`{"name": "a", "namespaces": ["a"], "executables": ["/b"], "alert": "every", "cool-down": "1h30m", "except": [{"images": ["c"], "raw-socket": false}]}`: true,
+		`{"builtin": "drift", "profiles": ["a*"]}`:                              true,
+		`{"builtin": "denials", "burst": {"uses": 5, "within": "1.5s"}}`:        true,
+		`{"name": "a", "severity": "high", "verdict": "granted"}`:               false,
+		`{"name": "a", "capabilities": "NET_RAW"}`:                              false,
+		`{"name": "a", "capabilities": []}`:                                     false,
+		`{"name": "a", "capabilities": [64]}`:                                   false,
+		`{"name": "a", "raw-socket": ["ipv4"]}`:                                 false,
+		`{"name": "a", "raw-socket": "yes"}`:                                    false,
+		`{"name": "a", "verdict": "denied"}`:                                    false,
+		`{"name": "a", "classes": ["needed"]}`:                                  false,
+		`{"name": "a", "own-namespace": "no"}`:                                  false,
+		`{"name": "a", "image": ["b"]}`:                                         false,
+		`{"name": "a", "images": "b"}`:                                          false,
+		`{"name": "a", "verdict": "granted", "alert": "once"}`:                  false,
+		`{"name": "a", "verdict": "granted", "cool-down": "10"}`:                false,
+		`{"name": "a", "verdict": "granted", "cool-down": 10}`:                  false,
+		`{"name": "a", "verdict": "granted", "burst": {"uses": 5}}`:             false,
+		`{"name": "a", "verdict": "granted", "burst": {"uses": 5, "in": "1s"}}`: false,
+		`{"name": "a", "verdict": "granted", "except": {"images": ["b"]}}`:      false,
+		`{"name": "a", "verdict": "granted", "except": [{"name": "b"}]}`:        false,
+	} {
+		text := `{"rules": [` + rule + `], "sinks": {"any": ["thing"]}}`
+		if err := compiled.Validate(instance(t, text)); (err == nil) != valid {
+			t.Errorf("schema: %s: %v", rule, err)
+		}
+		if _, err := rules.Parse("r", []byte(text)); (err == nil) != valid {
+			t.Errorf("parser: %s: %v", rule, err)
+		}
+	}
+	for text, valid := range map[string]bool{rules.BuiltinText: true, "rules: []": false, "sinks: {}": false, "rule: []": false} {
+		value, err := yaml.YAMLToJSON([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := compiled.Validate(instance(t, string(value))); (err == nil) != valid {
+			t.Errorf("schema: %s: %v", text, err)
 		}
 	}
 }

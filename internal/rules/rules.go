@@ -4,6 +4,7 @@ package rules
 
 import (
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/goccy/go-yaml/ast"
@@ -18,7 +19,7 @@ import (
 // File is what a file of rules holds.
 type File struct {
 	// Rules, at least one. Each looks at every use; their order does not matter.
-	Rules []Rule `yaml:"rules"`
+	Rules []Rule `yaml:"rules" jsonschema:"minItems=1"`
 	// Sinks are where alerts go besides standard output.
 	Sinks ast.Node `yaml:"sinks,omitempty"`
 	// Path of the file that it was read from, "" if it was none.
@@ -40,18 +41,19 @@ type Rule struct {
 	// Profiles are files of capmon profile --save; in their names * and ? stand for anything but a
 	// slash, and names are relative to the file of rules. With them the rule is only about
 	// capabilities that no container of the same image uses in them.
-	Profiles []string `yaml:"profiles,omitempty"`
+	Profiles []string `yaml:"profiles,omitempty" jsonschema:"minItems=1"`
 	// Burst makes the rule one about many uses of a container in a short time.
 	Burst *Burst `yaml:"burst,omitempty"`
-	// Alert says of which uses it does: first, which is the default, of the first one of each way,
-	// or every. With a burst, every one counts.
+	// Alert says of which uses it does: first, of the first one of each way, or every. The default
+	// is every where executables are named, which a way does not tell apart, else first. With a
+	// burst, every one counts.
 	Alert Frequency `yaml:"alert,omitempty"`
 	// CoolDown is how long after an alert further uses of the same container are counted, and told
 	// by the next alert of the rule: 30s, 10m, 1h30m. Without it, none are.
 	CoolDown Duration `yaml:"cool-down,omitempty"`
 	// Except lists what is allowed: the rule does not alert of uses that meet all conditions of
 	// one of these.
-	Except []Conditions `yaml:"except,omitempty"`
+	Except []Conditions `yaml:"except,omitempty" jsonschema:"minItems=1"`
 
 	// Line of the file, or 0.
 	Line int `yaml:"-"`
@@ -71,23 +73,23 @@ type Conditions struct {
 	Verdict Verdict `yaml:"verdict,omitempty"`
 	// Classes of the uses. A rule without them is about what was needed, or refused and would
 	// have been, and raw sockets.
-	Classes []classify.Class `yaml:"classes,omitempty"`
+	Classes []classify.Class `yaml:"classes,omitempty" jsonschema:"minItems=1"`
 	// OwnNamespace: true for uses in a user namespace that the container made itself, false for
 	// all others.
 	OwnNamespace *bool `yaml:"own-namespace,omitempty"`
 	// Containers lists patterns of names, or of IDs or their first 12 digits.
-	Containers []string `yaml:"containers,omitempty"`
+	Containers []string `yaml:"containers,omitempty" jsonschema:"minItems=1"`
 	// Images lists patterns of image names: nginx:1.27 or, for any tag, nginx; with or without
 	// docker.io/library.
-	Images []string `yaml:"images,omitempty"`
+	Images []string `yaml:"images,omitempty" jsonschema:"minItems=1"`
 	// Labels lists patterns of labels: KEY, with any value, or KEY=VALUE.
-	Labels []string `yaml:"labels,omitempty"`
+	Labels []string `yaml:"labels,omitempty" jsonschema:"minItems=1"`
 	// Services lists patterns of the names of services, of compose or of a swarm.
-	Services []string `yaml:"services,omitempty"`
+	Services []string `yaml:"services,omitempty" jsonschema:"minItems=1"`
 	// Namespaces lists patterns of the names of Kubernetes' namespaces.
-	Namespaces []string `yaml:"namespaces,omitempty"`
+	Namespaces []string `yaml:"namespaces,omitempty" jsonschema:"minItems=1"`
 	// Executables lists patterns of whole paths, as the container sees them.
-	Executables []string `yaml:"executables,omitempty"`
+	Executables []string `yaml:"executables,omitempty" jsonschema:"minItems=1"`
 
 	filter container.Filter
 }
@@ -95,7 +97,7 @@ type Conditions struct {
 // Burst is how many uses it takes, and within which time, in one container.
 type Burst struct {
 	// Uses that make a burst: 2 to 10000.
-	Uses int `yaml:"uses"`
+	Uses int `yaml:"uses" jsonschema:"minimum=2,maximum=10000"`
 	// Within is the time from the first to the last of them.
 	Within Duration `yaml:"within"`
 }
@@ -136,16 +138,19 @@ type Duration time.Duration
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // every reports whether uses count that are not the first of their way.
-func (r Rule) every() bool { return r.Alert == Every || r.Burst != nil }
+func (r Rule) every() bool {
+	return r.Alert == Every || r.Burst != nil || r.Alert == "" && r.byExecutable()
+}
+
+// byExecutable reports whether the file that is executed decides. A way does not tell files apart:
+// if the first use of one is allowed, a later one by another file may not be.
+func (r Rule) byExecutable() bool {
+	return len(r.Executables) > 0 || slices.ContainsFunc(r.Except, func(c Conditions) bool { return len(c.Executables) > 0 })
+}
 
 // NeedsEvery reports whether a rule looks at uses that are not the first of their way.
 func (f File) NeedsEvery() bool {
-	for _, rule := range f.Rules {
-		if rule.every() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(f.Rules, Rule.every)
 }
 
 // NeedsAll reports whether a rule looks at uses that do not matter by themselves.

@@ -88,6 +88,9 @@ func Parse(data []byte, noun, has string) (ast.Node, error) {
 		return nil, fmt.Errorf("it is empty: %s has %s", noun, has)
 	}
 	body := file.Docs[0].Body
+	for _, node := range ast.Filter(ast.TagType, body) { // the decoder panics where a list has one, and is none
+		return nil, At(node, "%s means nothing here: leave it out", node.GetToken().Value)
+	}
 	return body, nothingMissing(body)
 }
 

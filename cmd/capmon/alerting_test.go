@@ -1,0 +1,311 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/goccy/go-yaml"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/rules"
+)
+
+// watchRules starts a watch with rules, of containers whose names match.
+func watchRules(t *testing.T, text, containers string) *livewatch {
+	t.Helper()
+	return watchLive(t, "--rules", written(t, "rules.yaml", text), "--container", containers)
+}
+
+// alerts are those that have been shown up to now.
+func (l *livewatch) alerts() (all []alert.Alert) {
+	l.t.Helper()
+	text := l.lines.String()
+	for line := range strings.Lines(text[:strings.LastIndex(text, "\n")+1]) { // without one that is being written
+		var one alert.Alert
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			l.t.Fatalf("no JSON: %v\n%s", err, line)
+		}
+		valid(l.t, "alert", line)
+		all = append(all, one)
+	}
+	return all
+}
+
+// awaitAlert waits for an alert of a rule.
+func (l *livewatch) awaitAlert(rule string) (found alert.Alert) {
+	l.t.Helper()
+	eventually(l.t, "rule "+rule+" alerts", func() bool {
+		all := l.alerts()
+		i := slices.IndexFunc(all, func(one alert.Alert) bool { return one.Rule == rule })
+		if i >= 0 {
+			found = all[i]
+		}
+		return i >= 0
+	})
+	return found
+}
+
+// endAlerts ends it as Ctrl-C does, and returns RULE xCOUNT of all alerts, sorted.
+func (l *livewatch) endAlerts() (all []string) {
+	l.t.Helper()
+	r := l.interrupt()
+	alerts := l.alerts()
+	if r.code != 0 || !strings.Contains(r.stderr, "capmon: "+counted(uint64(len(alerts)), "alert")+"\n") {
+		l.t.Errorf("exit code %d\n%s", r.code, r.stderr)
+	}
+	for _, one := range alerts {
+		all = append(all, fmt.Sprint(one.Rule, " x", one.Count))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// What each built-in rule is about, in a container of its own. This Docker may not be able to grant
+// BPF, so its refusal stands in.
+func TestBuiltinRulesAlert(t *testing.T) {
+	t.Parallel()
+	l := watchRules(t, `
+rules:
+  - builtin: raw-socket
+  - builtin: raw-socket-refused
+  - builtin: raw-socket-own-namespace
+  - builtin: sys-admin
+  - builtin: sys-ptrace
+  - builtin: sys-module
+  - {builtin: bpf, verdict: refused}
+  - {builtin: denials, burst: {uses: 20, within: 1h}, cool-down: 1h}
+`, "alert-builtin-*")
+	run := func(name string, arguments ...string) {
+		mustExecute(t, slices.Concat([]string{"docker", "run", "--rm", "--name", "alert-builtin-" + name}, arguments)...)
+	}
+	run("raw", "bb", "probe", "rawsock")
+	run("refused", "--cap-drop=NET_RAW", "bb", "sh", "-c", "! probe rawsock")
+	run("nested", "--security-opt=seccomp=unconfined", "--user=1000", "bb", "unshare", "-Urn", "probe", "rawsock")
+	run("admin", "--cap-add=SYS_ADMIN", "bb", "hostname", "other")
+	run("module", "--cap-add=SYS_MODULE", "bb", "sh", "-c", "! ifconfig none")
+	run("bpf", "--security-opt=seccomp=unconfined", "bb", "sh", "-c", "! probe bpf-array")
+	run("denials", "--cap-drop=CHOWN", "bb", "sh", "-c", "i=0; while [ $i -lt 24 ]; do ! probe named n$i chown-open /tmp 5 || exit 1; i=$((i+1)); done")
+	startSleeper(t, "alert-builtin-ptrace", "--cap-add=SYS_PTRACE", "--user=65534")
+	mustExecute(t, "docker", "exec", "-u", "0", "alert-builtin-ptrace", "ls", "-l", "/proc/1/cwd")
+	for rule, want := range map[string]string{
+		"raw-socket":               "warning: raw socket (IPv4) opened by probe in alert-builtin-raw (bb:latest)",
+		"raw-socket-refused":       "info: raw socket (IPv4) refused to probe in alert-builtin-refused (bb:latest)",
+		"raw-socket-own-namespace": "info: raw socket (IPv4) opened by probe in alert-builtin-nested (bb:latest), in a user namespace of its own",
+		"sys-admin":                "critical: SYS_ADMIN used by hostname for sethostname in alert-builtin-admin (bb:latest)",
+		"sys-ptrace":               "critical: SYS_PTRACE used by ls for readlink in alert-builtin-ptrace (bb:latest)",
+		"sys-module":               "critical: SYS_MODULE used by ifconfig for ioctl(SIOCGIFFLAGS) in alert-builtin-module (bb:latest)",
+		"bpf":                      "critical: BPF refused to probe for bpf in alert-builtin-bpf (bb:latest)",
+		"denials":                  "warning: 20 times in alert-builtin-denials (bb:latest); the last: CHOWN refused to n19 for fchown",
+	} {
+		if got := l.awaitAlert(rule); string(got.Severity)+": "+got.Summary != want || got.Use.Container.Image != "bb:latest" {
+			t.Errorf("%s: got %+v\nwant %s", rule, got, want)
+		}
+	}
+	want := []string{"bpf x1", "denials x20", "denials x4", "raw-socket x1", "raw-socket-own-namespace x1", "raw-socket-refused x1", "sys-admin x1", "sys-module x1", "sys-ptrace x1"}
+	same(t, "alerts", l.endAlerts(), want)
+}
+
+// --rules builtin, in text.
+func TestAlertsInText(t *testing.T) {
+	t.Parallel()
+	l := watchLiveAt(t, os.Getenv("DOCKER_HOST"), "--rules", "builtin", "--container", "alert-text")
+	for _, name := range []string{"ping", "\x1b[31mred\n", "a in b (c)", "\u202e\u009b2J", "\xff"} {
+		mustExecute(t, "docker", "run", "--rm", "--name", "alert-text", "--label", "x=\x1b[2J\n\u202e", "bb", "probe", "named", name, "rawsock")
+	}
+	r := l.interrupt()
+	lines := strings.Split(strings.TrimSuffix(l.lines.String(), "\n"), "\n")
+	if r.code != 0 || len(lines) != 5 {
+		t.Fatalf("exit code %d, %q", r.code, lines)
+	}
+	for i, line := range lines {
+		parts := strings.Split(line, "  ")
+		if len(parts) != 5 || parts[1] != "warning" || parts[2] != "raw-socket" || !strings.HasSuffix(parts[3], " in alert-text (bb:latest)") || !strings.HasSuffix(parts[4], " user 0 /bin/probe") {
+			t.Errorf("%q", line)
+		}
+		if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsGraphic(r) }) || i > 0 && !strings.Contains(line, ` opened by "`) {
+			t.Errorf("%q", line)
+		}
+	}
+}
+
+func TestHostileLabelsKeepToTheLineOfAnAlert(t *testing.T) {
+	t.Parallel()
+	l := watchRules(t, "rules: [{name: r, labels: [\"evil=\\e*\"]}]", "alert-hostile")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-hostile", "--label", "evil=\x1b[2J\u202e\n{\"a\":1}", "bb", "probe", "named", "\x1b]0;x\x07", "rawsock")
+	if got := l.awaitAlert("r"); got.Use.Container.Labels["evil"] != "\x1b[2J\u202e\n{\"a\":1}" {
+		t.Errorf("%+v", got)
+	}
+	same(t, "alerts", l.endAlerts(), []string{"r x1"})
+	if strings.ContainsFunc(strings.TrimSuffix(l.lines.String(), "\n"), func(r rune) bool { return !unicode.IsGraphic(r) }) {
+		t.Errorf("%q", l.lines.String())
+	}
+}
+
+func TestWhatIsAllowedDoesNotAlert(t *testing.T) {
+	t.Parallel()
+	l := watchRules(t, `
+rules:
+  - name: raw
+    raw-socket: true
+    except:
+      - images: ["bb:*"]
+        executables: [/bin/busybox]
+      - labels: [may=all]
+`, "alert-except-*")
+	run := func(arguments ...string) {
+		mustExecute(t, slices.Concat([]string{"docker", "run", "--rm"}, arguments)...)
+	}
+	run("--name=alert-except-label", "--label=may=all", "bb", "probe", "rawsock")
+	run("--name=alert-except-path", "bb", "sh", "-c", "ping -c 1 127.0.0.1; probe rawsock")
+	same(t, "alerts", l.endAlerts(), []string{"raw x1"})
+	if got := l.alerts()[0].Use; got.Process.Executable != "/bin/probe" || got.Container.Name != "alert-except-path" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWhatACoolDownHoldsBackIsCounted(t *testing.T) {
+	t.Parallel()
+	l := watchRules(t, `
+rules:
+  - {name: short, raw-socket: true, cool-down: 1s}
+  - {name: long, raw-socket: true, cool-down: 1h}
+`, "alert-cool-*")
+	for _, name := range []string{"one", "two"} {
+		mustExecute(t, "docker", "run", "--rm", "--name", "alert-cool-"+name, "bb", "probe", "names", "6", "socket", "2", "3", "1")
+	}
+	eventually(t, "what was held back for a second is told", func() bool {
+		var told uint64
+		for _, one := range l.alerts() {
+			if one.Rule == "short" {
+				told += one.Count
+			}
+		}
+		return told == 12
+	})
+	var long []string
+	for _, text := range l.endAlerts() {
+		if strings.HasPrefix(text, "long") {
+			long = append(long, text)
+		}
+	}
+	same(t, "alerts", long, []string{"long x1", "long x1", "long x5", "long x5"})
+}
+
+func TestDriftAlertsOfWhatTheImagesProfileDoesNotHave(t *testing.T) {
+	t.Parallel()
+	profile := saved(t, "alert-drift", "bb", "chown", "5", "/tmp")
+	l := watchRules(t, "rules: [{builtin: drift, profiles: ["+profile+"]}]", "alert-drift")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-drift", "bb", "sh", "-c", "chown 5 /tmp; probe chown-open /tmp 6; probe rawsock")
+	mustExecute(t, "docker", "tag", "bb", "alert-other:1")
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "alert-other:1") })
+	for range 2 {
+		mustExecute(t, "docker", "run", "--rm", "--name", "alert-drift", "alert-other:1", "probe", "rawsock")
+	}
+	r := l.interrupt()
+	all := l.alerts()
+	if len(all) != 1 || all[0].Summary != "raw socket (IPv4) opened by probe in alert-drift (bb:latest), never seen in the image's profiles" {
+		t.Errorf("%+v", all)
+	}
+	if want := `capmon: rule "drift": there is no profile of image alert-other:1: nothing is new to it`; strings.Count(r.stderr, want) != 1 {
+		t.Error(r.stderr)
+	}
+}
+
+func TestHangupReadsTheRulesAnew(t *testing.T) {
+	t.Parallel()
+	const before = "rules:\n  - {name: before, capabilities: [CHOWN], cool-down: 1h}\n"
+	startSleeper(t, "alert-reload")
+	path := written(t, "rules.yaml", before)
+	l := watchLive(t, "--rules", path, "alert-reload")
+	reload := func(text, wanted string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.process.Signal(unix.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it says "+wanted, func() bool { return strings.Contains(l.stderr.String(), wanted) })
+	}
+	use := func(names ...string) {
+		for _, name := range names {
+			mustExecute(t, "docker", "exec", "alert-reload", "probe", "named", name, "chown-open", "/tmp", "5")
+		}
+	}
+	use("a", "b", "c")
+	reload("rules:\n  - {name: before, capabilities: [CHOWNN]}\n", "capmon: rules "+path+`:2: unknown capability "CHOWNN": the nearest is CHOWN; the rules stay as they were`)
+	use("d")
+	reload(before+"  - {name: now, raw-socket: false}\n", "capmon: read "+path+" anew: 2 rules in force")
+	use("e")
+	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "start it anew; the rules stay as they were")
+	same(t, "alerts", l.endAlerts(), []string{"before x1", "before x4", "now x1"})
+}
+
+func TestRulesAreTriedOnProfiles(t *testing.T) {
+	t.Parallel()
+	profile := saved(t, "alert-trial", "bb", "sh", "-c", "chown 5 /tmp; probe rawsock")
+	try := func(text string) []string { return []string{"rules", "test", written(t, "rules.yaml", text), profile} }
+	expected(t, exitDone, try("rules: [{builtin: sys-admin}]"), "sys-admin: would not alert\n")
+	expected(t, exitDone, try("rules: [{builtin: raw-socket, except: [{images: [nginx]}, {images: [bb]}]}]"),
+		"raw-socket: 1 allowed\n  allowed  raw socket (IPv4) opened by probe in alert-trial (bb:latest) (exception 2)\n")
+	expected(t, exitFound, try("rules: [{builtin: raw-socket, executables: [/bin/probe]}]"), "(it is not known which file was executed)\n")
+	expected(t, exitFound, []string{"rules", "test", "builtin", profile}, "raw-socket: 1 alerts\n", "denials: would not alert\n")
+	expected(t, exitUsage, []string{"rules", "test", "builtin", "/dev/null"})
+	expected(t, exitUsage, append(try("rules: [{builtin: raw-socket}]"), "-o", "table"))
+	r := expected(t, exitUsage, try("rules:\n  - {builtin: raw}\n"))
+	if !strings.Contains(r.stderr, `rules.yaml:2: there is no built-in rule "raw"`) {
+		t.Error(r.stderr)
+	}
+	r = expected(t, exitFound, append(try("rules: [{builtin: raw-socket}, {name: b, capabilities: [CHOWN], except: [{containers: [alert-*]}]}]"), "-o", "json"))
+	valid(t, "trial", r.stdout)
+	var trial rules.Trial
+	if err := json.Unmarshal([]byte(r.stdout), &trial); err != nil || trial.Passed || len(trial.Rules) != 2 || trial.Rules[1].Uses[0].Exception != 1 {
+		t.Errorf("%+v, %v", trial, err)
+	}
+}
+
+func TestRulesAreShownAsAFile(t *testing.T) {
+	t.Parallel()
+	builtin := expected(t, exitDone, []string{"rules", "show"}, "name: raw-socket\n").stdout
+	once := expected(t, exitDone, []string{"rules", "show", written(t, "rules.yaml", builtin)}).stdout
+	twice := expected(t, exitDone, []string{"rules", "show", written(t, "rules.yaml", once)}).stdout
+	if once != twice {
+		t.Errorf("%s\n%s", once, twice)
+	}
+	expected(t, exitUsage, []string{"rules"})
+	for _, args := range [][]string{{"watch", "--rules", "/nowhere/rules.yaml"}, {"watch", "--rules="}, {"watch", "--rules", written(t, "r.yaml", "rules: 5\n")}} {
+		if r := expected(t, exitUsage, args); !strings.Contains(r.stderr, "rules") {
+			t.Error(r.stderr)
+		}
+	}
+}
+
+// The rules that readers are shown are such.
+func TestTheRulesInTheDocumentsAreValid(t *testing.T) {
+	blocks := 0
+	for path, document := range documents(t) {
+		for _, match := range fenced.FindAllStringSubmatch(document, -1) {
+			if !strings.HasPrefix(match[0], "```yaml") || !strings.Contains(match[1], "rules:\n") || strings.Contains(match[1], "version: 1") {
+				continue
+			}
+			blocks++
+			if _, err := rules.Parse(path, []byte(match[1])); err != nil {
+				t.Error(err)
+			}
+			text, err := yaml.YAMLToJSON([]byte(match[1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			valid(t, "rules", string(text))
+		}
+	}
+	if blocks < 3 {
+		t.Errorf("only %d files of rules are in the documents", blocks)
+	}
+}

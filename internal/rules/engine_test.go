@@ -1,0 +1,327 @@
+package rules
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/live"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func after(seconds float64) time.Time {
+	return noon.Add(time.Duration(seconds * float64(time.Second)))
+}
+
+// ping opens a raw socket in a container.
+func ping(changes ...func(*live.Use)) live.Use {
+	use := live.Use{
+		Schema: 1, Time: noon, First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: live.IPv4,
+		Container: live.Container{
+			ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27",
+			Labels: map[string]string{"team": "shop", "com.docker.compose.service": "api", "io.kubernetes.pod.namespace": "prod"},
+		},
+		Process: live.Process{PID: 7, Program: "ping", Executable: "/bin/ping"}, Call: "socket(AF_INET, SOCK_RAW, ICMP)",
+	}
+	for _, change := range changes {
+		change(&use)
+	}
+	return use
+}
+
+func refused(u *live.Use) { u.Granted, u.Class = false, classify.Denied }
+func chown(u *live.Use) {
+	u.Capability, u.RawSocket, u.Family, u.Call = capability.Chown, false, "", "fchown"
+}
+func nested(u *live.Use)                 { u.Nested, u.Class = true, classify.OwnNamespace }
+func redundant(u *live.Use)              { chown(u); u.Class = classify.Redundant }
+func anonymous(u *live.Use)              { u.Container = live.Container{ID: u.Container.ID, Unidentified: true} }
+func podmans(u *live.Use)                { u.Container = live.Container{ID: u.Container.ID} }
+func pathless(u *live.Use)               { u.Process.Executable = "" }
+func again(u *live.Use)                  { u.First = false }
+func times(n uint64) func(*live.Use)     { return func(u *live.Use) { u.Count = n } }
+func at(seconds float64) func(*live.Use) { return func(u *live.Use) { u.Time = after(seconds) } }
+func in(container string) func(*live.Use) {
+	return func(u *live.Use) { u.Container.ID, u.Container.Name = strings.Repeat(container, 64), container }
+}
+
+func TestUsesThatRulesAreAbout(t *testing.T) {
+	for _, test := range []struct {
+		rule string
+		use  live.Use
+		want answer
+	}{
+		{"capabilities: [CHOWN, NET_RAW]", ping(), yes},
+		{"capabilities: [CHOWN]", ping(), no},
+		{"capabilities: [CHOWN]", ping(redundant), no},
+		{"capabilities: [CHOWN], classes: [redundant]", ping(redundant), yes},
+		{"capabilities: [CHOWN], classes: [required]", ping(redundant), no},
+		{"raw-socket: true", ping(), yes},
+		{"raw-socket: true", ping(chown), no},
+		{"raw-socket: false", ping(), no},
+		{"raw-socket: false", ping(chown), yes},
+		{"raw-socket: [packet, IPv4]", ping(), yes},
+		{"raw-socket: [packet]", ping(), no},
+		{"raw-socket: true", ping(nested), yes},
+		{"own-namespace: true", ping(nested), yes},
+		{"own-namespace: true", ping(), no},
+		{"own-namespace: false", ping(nested), no},
+		{"verdict: granted", ping(), yes},
+		{"verdict: granted", ping(refused), no},
+		{"verdict: refused", ping(refused), yes},
+		{"containers: [w*]", ping(), yes},
+		{"containers: [db, aaaaaaaaaaaa]", ping(), yes},
+		{"containers: [db]", ping(), no},
+		{"containers: [db]", ping(anonymous), perhaps},
+		{"containers: [db]", ping(podmans), no},
+		{"containers: [aaaaaaaaaaaa]", ping(anonymous), yes},
+		{"images: ['nginx:*']", ping(), yes},
+		{"images: [docker.io/library/nginx]", ping(), yes},
+		{"images: [httpd]", ping(), no},
+		{"images: [httpd]", ping(anonymous), perhaps},
+		{"labels: [team=shop]", ping(), yes},
+		{"labels: [team=core]", ping(), no},
+		{"services: [a*]", ping(), yes},
+		{"services: [db]", ping(), no},
+		{"services: ['*']", ping(podmans), no},
+		{"services: [db]", ping(anonymous), perhaps},
+		{"services: [shop_api]", ping(func(u *live.Use) { u.Container.Labels = map[string]string{"com.docker.swarm.service.name": "shop_api"} }), yes},
+		{"namespaces: [pro?]", ping(), yes},
+		{"namespaces: [test]", ping(), no},
+		{"executables: ['/bin/*']", ping(), yes},
+		{"executables: ['/*']", ping(), no},
+		{"executables: [/bin/nc]", ping(pathless), perhaps},
+		{"executables: [/bin/nc]", ping(func(u *live.Use) { u.Process.Executable = "…/nc" }), perhaps},
+		{"executables: [/bin/nc], containers: [db]", ping(pathless), no},
+		{"raw-socket: true, except: [{executables: [/bin/ping]}]", ping(), no},
+		{"raw-socket: true, except: [{executables: [/bin/ping], images: [httpd]}]", ping(), yes},
+		{"raw-socket: true, except: [{images: [httpd]}, {executables: [/bin/ping]}]", ping(), no},
+		{"raw-socket: true, except: [{executables: [/bin/ping]}]", ping(pathless), perhaps},
+		{"raw-socket: true, except: [{images: [nginx]}]", ping(anonymous), perhaps},
+		{"raw-socket: true, except: [{executables: [/bin/ping]}]", ping(again), no},
+		{"raw-socket: true, alert: first", ping(again), no},
+		{"raw-socket: true, alert: every", ping(again), yes},
+		{"raw-socket: true, executables: [/bin/ping]", ping(again), yes},
+		{"raw-socket: true, executables: [/bin/ping], alert: first", ping(again), no},
+		{"raw-socket: true, except: [{executables: [/bin/nc]}]", ping(again), yes}, // the first may have been by nc
+	} {
+		alerts := New(parsed(t, "rules: [{name: r, "+test.rule+"}]")).Take(test.use, noon)
+		got := no
+		if len(alerts) == 1 {
+			if got = yes; strings.Contains(alerts[0].Summary, "unsure: ") {
+				got = perhaps
+			}
+		}
+		if got != test.want || len(alerts) > 1 {
+			t.Errorf("%s: got %v, wanted %v of %+v", test.rule, alerts, test.want, test.use)
+		}
+	}
+}
+
+func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
+	hostile := func(u *live.Use) {
+		u.Process.Program, u.Container.Name, u.Container.Image, u.Call = "a in b\x1b[2J", "x\n(y)", "\u202e", "write(\x07)"
+	}
+	for want, test := range map[string]struct {
+		rule string
+		use  live.Use
+	}{
+		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                                  {"raw-socket: true", ping()},
+		"raw socket (IPv4) refused to ping in web (nginx:1.27)":                                                 {"raw-socket: true", ping(refused)},
+		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":                  {"raw-socket: true", ping(nested)},
+		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                            {"alert: every, verdict: granted", ping(chown, times(3))},
+		"CHOWN refused to ping for fchown in aaaaaaaaaaaa":                                                      {"capabilities: [CHOWN]", ping(chown, refused, podmans)},
+		"20 times in web (nginx:1.27); the last: CHOWN refused to ping for fchown":                              {"verdict: refused, burst: {uses: 20, within: 1s}", ping(chown, refused, times(20))},
+		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: it is not known which file was executed": {"executables: [/bin/nc]", ping(pathless)},
+		`CHOWN used by "a in b\x1b[2J" for write(\a) in "x\n(y)" ("\u202e")`:                                    {"capabilities: [CHOWN]", ping(chown, hostile)},
+	} {
+		alerts := New(parsed(t, "rules: [{name: r, severity: critical, "+test.rule+"}]")).Take(test.use, noon)
+		if len(alerts) != 1 || alerts[0].Summary != want || alerts[0].Severity != alert.Critical || alerts[0].Rule != "r" || !alerts[0].Time.Equal(noon) {
+			t.Fatalf("got %+v\nwant %s", alerts, want)
+		}
+		for _, line := range []string{alerts[0].Line(false), alerts[0].Summary} {
+			if strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+				t.Errorf("%q", line)
+			}
+		}
+	}
+}
+
+func counts(alerts []alert.Alert) (all []uint64) {
+	for _, one := range alerts {
+		all = append(all, one.Count)
+	}
+	return all
+}
+
+func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
+	e := New(parsed(t, "rules: [{name: r, raw-socket: true, alert: every, cool-down: 10s}]"))
+	steps := []struct {
+		at   float64
+		uses []live.Use
+		due  bool
+		want []uint64
+	}{
+		{0, []live.Use{ping()}, false, []uint64{1}},
+		{1, []live.Use{ping(again, times(5)), ping(chown)}, false, nil},
+		{2, []live.Use{ping(in("b"))}, false, []uint64{1}}, // another container has another cool-down
+		{9, []live.Use{ping(again)}, true, nil},
+		{10, nil, true, []uint64{6}},
+		{11, []live.Use{ping(again)}, true, nil}, // it began anew
+		{20.5, []live.Use{ping(again)}, false, []uint64{2}},
+		{31, nil, true, nil},
+		{32, []live.Use{ping(again)}, false, []uint64{1}},
+		{33, []live.Use{ping(times(7)), ping(in("b"))}, false, []uint64{1}},
+		{34, []live.Use{ping(in("b"), times(2))}, false, nil},
+	}
+	for _, step := range steps {
+		var got []uint64
+		for _, use := range step.uses {
+			got = append(got, counts(e.Take(use, after(step.at)))...)
+		}
+		if step.due {
+			got = append(got, counts(e.Due(after(step.at)))...)
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("at %v s: %s", step.at, diff)
+		}
+	}
+	got := counts(e.Close())
+	slices.Sort(got)
+	if diff := cmp.Diff([]uint64{2, 7}, got); diff != "" {
+		t.Error(diff)
+	}
+	if left := e.Close(); len(left) != 0 {
+		t.Errorf("told twice: %v", left)
+	}
+}
+
+func TestBurstsAreManyUsesInAShortTime(t *testing.T) {
+	e := New(parsed(t, "rules: [{name: r, verdict: refused, burst: {uses: 5, within: 10s}, cool-down: 20s}]"))
+	for _, step := range []struct {
+		at   float64
+		use  live.Use
+		want []uint64
+	}{
+		{0, ping(refused, at(0), times(3)), nil},
+		{1, ping(refused, at(1), in("b"), times(4)), nil}, // another container
+		{2, ping(at(2), times(9)), nil},                   // granted
+		{10.5, ping(refused, at(10.5), again), nil},       // the first three are too old
+		{12, ping(refused, at(12), again, times(3)), nil},
+		{13, ping(refused, at(13)), []uint64{5}},
+		{14, ping(refused, at(14), again, times(6)), nil}, // cooling down
+		{20, ping(refused, at(11), again), nil},
+		{34, ping(refused, at(34)), []uint64{8}},
+		{60, ping(refused, at(60), times(4)), nil},
+		{61, ping(refused, at(55)), []uint64{5}}, // late, but of the same ten seconds
+		{90, ping(refused, at(90), times(70)), []uint64{70}},
+	} {
+		if diff := cmp.Diff(step.want, counts(e.Take(step.use, after(step.at)))); diff != "" {
+			t.Errorf("at %v s: %s", step.at, diff)
+		}
+	}
+}
+
+// Whatever comes, the alerts of a rule and what it holds back are together what it is about.
+func TestNoUseIsLostOrCountedTwice(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, rule := range []string{"alert: every", "alert: every, cool-down: 3s", "alert: first, cool-down: 1m"} {
+		e := New(parsed(t, "rules: [{name: r, raw-socket: true, except: [{executables: [/bin/su]}], "+rule+"}]"))
+		var given, got uint64
+		count := func(alerts []alert.Alert) {
+			for _, one := range alerts {
+				got += one.Count
+			}
+		}
+		for now := 0.0; now < 600; now += random.Float64() {
+			use := ping(in(string(rune('a'+random.IntN(5)))), times(random.Uint64N(4)+1), func(u *live.Use) { u.First = random.IntN(2) == 0 })
+			if random.IntN(9) == 0 {
+				use.Process.Executable = "/bin/su"
+			} else if use.First || strings.Contains(rule, "every") {
+				given += use.Count
+			}
+			count(e.Take(use, after(now)))
+			if random.IntN(3) == 0 {
+				count(e.Due(after(now)))
+			}
+		}
+		count(e.Close())
+		if given == 0 || got != given {
+			t.Errorf("%s: told of %d uses of %d", rule, got, given)
+		}
+	}
+}
+
+func TestWhatIsOverIsForgotten(t *testing.T) {
+	e := New(parsed(t, "rules: [{name: r, raw-socket: true, cool-down: 10s}, {name: b, verdict: refused, burst: {uses: 5, within: 10s}}]"))
+	for i := range 100 {
+		id := func(u *live.Use) { u.Container.ID = fmt.Sprint(i) }
+		e.Take(ping(id), after(0))
+		e.Take(ping(id, refused), after(1))
+	}
+	e.Due(after(9))
+	if len(e.states) != 200 {
+		t.Errorf("%d are remembered", len(e.states))
+	}
+	e.Due(after(11)) // tells of those that were refused
+	e.Due(after(22))
+	e.Due(after(40))
+	if len(e.states) != 0 {
+		t.Errorf("%d are not forgotten", len(e.states))
+	}
+}
+
+// More containers than there is room for alert more often, not less, and that is said.
+func TestACrowdIsToldOf(t *testing.T) {
+	e := New(parsed(t, "rules: [{name: r, raw-socket: true, alert: every, cool-down: 1h}]"))
+	for i := range maxStates + 2 {
+		for range 2 {
+			got := len(e.Take(ping(func(u *live.Use) { u.Container.ID = fmt.Sprint(i) }), noon))
+			if i < maxStates-1 {
+				break
+			}
+			if i >= maxStates && got != 1 {
+				t.Fatalf("container %d: %d alerts", i, got)
+			}
+		}
+	}
+	if notes := e.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "more than 16384 containers") || len(e.states) != maxStates {
+		t.Errorf("%d states, %q", len(e.states), notes)
+	}
+	if len(e.Notes()) != 0 {
+		t.Error("said twice")
+	}
+}
+
+func TestRulesThatStayKeepWhatTheyKnow(t *testing.T) {
+	e := New(parsed(t, "rules:\n  - {name: stays, raw-socket: true, cool-down: 1h}\n  - {name: changes, raw-socket: true, cool-down: 1h}\n  - {name: goes, raw-socket: true, cool-down: 1h}\n"))
+	e.Take(ping(), after(0))
+	e.Take(ping(times(4)), after(1))
+	held := e.Replace(parsed(t, "rules:\n  - {name: new, raw-socket: true}\n  - {name: changes, raw-socket: true, cool-down: 2h}\n  - {name: stays, raw-socket: true, cool-down: 1h}\n"))
+	var got []string
+	for _, one := range held {
+		got = append(got, fmt.Sprint(one.Rule, one.Count))
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"changes4", "goes4"}, got); diff != "" {
+		t.Error(diff)
+	}
+	got = nil
+	for _, one := range append(e.Take(ping(), after(2)), e.Close()...) {
+		got = append(got, fmt.Sprint(one.Rule, one.Count))
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff([]string{"changes1", "new1", "stays5"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -34,7 +34,7 @@ func (w Webhook) makeBody() (body, error) {
 		return one(slackBody), nil
 	case w.Preset == Alertmanager:
 		return func(messages []Message) ([]byte, error) {
-			return alertmanagerBody(messages, time.Now().Add(cmp.Or(w.ResolveAfter, defaultResolve)))
+			return alertmanagerBody(messages, time.Now().Add(time.Duration(cmp.Or(w.ResolveAfter, defaultResolve))))
 		}, nil
 	}
 	return one(func(m Message) ([]byte, error) { return m.encode(), nil }), nil

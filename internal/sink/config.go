@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/goccy/go-yaml"
@@ -22,8 +23,8 @@ const (
 	leastMaxSize   = 1 << 20 // some hundred alerts
 )
 
-// settings are those of every sink.
-type settings struct {
+// Settings are those of every sink.
+type Settings struct {
 	Name        string         `yaml:"name,omitempty"`
 	Type        string         `yaml:"type,omitempty"`
 	MinSeverity alert.Severity `yaml:"min-severity,omitempty"`
@@ -31,6 +32,20 @@ type settings struct {
 
 // named is what names may be: they are directories in the spool.
 var named = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+
+// Duration is a time that is written as 10s, 5m or 1h30m.
+type Duration time.Duration
+
+// UnmarshalYAML reads a time above zero.
+func (d *Duration) UnmarshalYAML(node ast.Node) error {
+	text := node.GetToken().Value
+	length, err := time.ParseDuration(text)
+	if err != nil || length <= 0 {
+		return strictyaml.At(node, "%q is no time above zero, such as 10s or 5m", text)
+	}
+	*d = Duration(length)
+	return nil
+}
 
 // Parse reads the list of sinks of a file, strictly. Errors are strictyaml's, with their lines. The
 // files that sinks name are not read: Open reads them.
@@ -56,8 +71,8 @@ func Parse(node ast.Node) ([]Config, error) {
 }
 
 // types are how sinks of each type are read.
-func types() map[string]func(ast.Node) (settings, Destination, error) {
-	return map[string]func(ast.Node) (settings, Destination, error){
+func types() map[string]func(ast.Node) (Settings, Destination, error) {
+	return map[string]func(ast.Node) (Settings, Destination, error){
 		"log":        parseLog,
 		"webhook":    parseWebhook,
 		"syslog":     parseSyslog,
@@ -117,24 +132,24 @@ func at(sink ast.Node, key, format string, args ...any) error {
 	return strictyaml.At(here, format, args...)
 }
 
-func parseLog(node ast.Node) (settings, Destination, error) {
+func parseLog(node ast.Node) (Settings, Destination, error) {
 	var file struct {
-		settings `yaml:",inline"`
+		Settings `yaml:",inline"`
 		Log      `yaml:",inline"`
 	}
 	err := strictyaml.Decode(node, &file)
-	return file.settings, file.Log, err
+	return file.Settings, file.Log, err
 }
 
-func parseJournald(node ast.Node) (settings, Destination, error) {
-	var file settings
+func parseJournald(node ast.Node) (Settings, Destination, error) {
+	var file Settings
 	err := strictyaml.Decode(node, &file)
 	return file, Journald{}, err
 }
 
-func parsePrometheus(node ast.Node) (settings, Destination, error) {
+func parsePrometheus(node ast.Node) (Settings, Destination, error) {
 	var file struct {
-		settings   `yaml:",inline"`
+		Settings   `yaml:",inline"`
 		Prometheus `yaml:",inline"`
 	}
 	err := strictyaml.Decode(node, &file)
@@ -143,43 +158,40 @@ func parsePrometheus(node ast.Node) (settings, Destination, error) {
 			err = at(node, "listen", "listen: %v", fault)
 		}
 	}
-	return file.settings, file.Prometheus, err
+	return file.Settings, file.Prometheus, err
 }
 
-func parseSyslog(node ast.Node) (settings, Destination, error) {
+func parseSyslog(node ast.Node) (Settings, Destination, error) {
 	var file struct {
-		settings `yaml:",inline"`
+		Settings `yaml:",inline"`
 		Syslog   `yaml:",inline"`
 	}
 	err := strictyaml.Decode(node, &file)
 	if err != nil {
-		return file.settings, nil, err
+		return file.Settings, nil, err
 	}
 	if fault := file.check(); fault != nil {
-		return file.settings, nil, at(node, "address", "address: %v", fault)
+		return file.Settings, nil, at(node, "address", "address: %v", fault)
 	}
 	if _, ok := facilities()[file.Facility]; !ok && file.Facility != "" {
-		return file.settings, nil, at(node, "facility", "there is no facility %q: choose one of %s", file.Facility, strings.Join(slices.Sorted(maps.Keys(facilities())), ", "))
+		return file.Settings, nil, at(node, "facility", "there is no facility %q: choose one of %s", file.Facility, strings.Join(slices.Sorted(maps.Keys(facilities())), ", "))
 	}
-	if file.Timeout < 0 {
-		return file.settings, nil, at(node, "timeout", "timeout is below 0")
-	}
-	return file.settings, file.Syslog, nil
+	return file.Settings, file.Syslog, nil
 }
 
-func parseWebhook(node ast.Node) (settings, Destination, error) {
+func parseWebhook(node ast.Node) (Settings, Destination, error) {
 	var file struct {
-		settings `yaml:",inline"`
+		Settings `yaml:",inline"`
 		Webhook  `yaml:",inline"`
 	}
 	if err := strictyaml.Decode(node, &file); err != nil {
-		return file.settings, nil, err
+		return file.Settings, nil, err
 	}
 	key, err := file.check()
 	if err != nil {
-		return file.settings, nil, at(node, key, "%v", err)
+		return file.Settings, nil, at(node, key, "%v", err)
 	}
-	return file.settings, file.Webhook, nil
+	return file.Settings, file.Webhook, nil
 }
 
 // check finds what is wrong, and at which key.
@@ -197,10 +209,6 @@ func (w Webhook) check() (key string, err error) {
 		return "template", errors.New("give a preset or a template, not both")
 	case w.ResolveAfter != 0 && w.Preset != Alertmanager:
 		return "resolve-after", errors.New("resolve-after goes with preset: alertmanager")
-	case w.Timeout < 0:
-		return "timeout", errors.New("timeout is below 0")
-	case w.ResolveAfter < 0:
-		return "resolve-after", errors.New("resolve-after is below 0")
 	}
 	if err := w.checkHeaders(); err != nil {
 		return "headers", err

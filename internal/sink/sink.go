@@ -82,6 +82,9 @@ func Open(configs []Config, where Spool, log *zap.Logger) (*Sinks, error) {
 	return s, nil
 }
 
+// Spool is where alerts wait.
+func (s *Sinks) Spool() Spool { return s.spool }
+
 // Deliver hands an alert to all sinks that want it. It does not wait for any.
 func (s *Sinks) Deliver(a alert.Alert) {
 	record := sync.OnceValue(func() []byte { return messageOf(a).encode() })
@@ -221,12 +224,16 @@ func (s *Sinks) couriers() (all []*courier) {
 }
 
 // Close takes no more alerts, and delivers those that wait until the context ends or a sink does
-// not take them. What is left stays in the spool, and the log tells how much it is.
+// not take them; the second time it does nothing. What is left stays in the spool, and the log tells how much it is.
 func (s *Sinks) Close(ctx context.Context) error {
 	s.mu.Lock()
 	outlets := s.outlets
+	again := s.closed
 	s.outlets, s.closed = nil, true
 	s.mu.Unlock()
+	if again {
+		return nil
+	}
 	retire(ctx, outlets)
 	return s.unlock()
 }

@@ -36,7 +36,7 @@ type Syslog struct {
 	// Facility by its name; daemon if it is "".
 	Facility string `yaml:"facility,omitempty"`
 	// Timeout of a delivery; 10 s if it is 0.
-	Timeout time.Duration `yaml:"timeout,omitempty"`
+	Timeout Duration `yaml:"timeout,omitempty"`
 	// CAFile has certificates in PEM of who may sign the server's; the system's if it is "".
 	CAFile string `yaml:"ca-file,omitempty"`
 
@@ -118,7 +118,7 @@ func (s *syslog) hangUp() {
 }
 
 func (s *syslog) send(ctx context.Context, messages []Message) error {
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	if err := s.transfer(ctx, messages); err != nil {
 		s.hangUp()

@@ -47,9 +47,9 @@ type Webhook struct {
 	// HeaderFiles are files with the values of further headers.
 	HeaderFiles map[string]string `yaml:"header-files,omitempty"`
 	// Timeout of each request; 10 s if it is 0.
-	Timeout time.Duration `yaml:"timeout,omitempty"`
+	Timeout Duration `yaml:"timeout,omitempty"`
 	// ResolveAfter is how long an alert lasts for Alertmanager; 5 minutes if it is 0.
-	ResolveAfter time.Duration `yaml:"resolve-after,omitempty"`
+	ResolveAfter Duration `yaml:"resolve-after,omitempty"`
 	// CAFile has certificates in PEM of who may sign the receiver's; the system's if it is "".
 	CAFile string `yaml:"ca-file,omitempty"`
 
@@ -207,7 +207,7 @@ func (w *webhook) send(ctx context.Context, messages []Message) error {
 	if err != nil {
 		return refused("the body cannot be made: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(w.Timeout))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {

@@ -27,9 +27,9 @@ const (
 	// longestRest is how long a receiver may ask to be left alone.
 	longestRest = time.Hour
 	// defaultTimeout is that of a delivery.
-	defaultTimeout = 10 * time.Second
+	defaultTimeout = Duration(10 * time.Second)
 	// defaultResolve is how long an alert lasts for Alertmanager.
-	defaultResolve = 5 * time.Minute
+	defaultResolve = Duration(5 * time.Minute)
 )
 
 // Webhook is a receiver that takes alerts by HTTP POST.

@@ -273,6 +273,12 @@ func (q *Queue) Remove(n int) error {
 	return nil
 }
 
+// Flush returns when all that was added before is in the store, or cannot be.
+func (q *Queue) Flush() {
+	for q.writeSome() {
+	}
+}
+
 // Finish takes no more records: Next returns io.EOF when there are none left.
 func (q *Queue) Finish() {
 	q.mu.Lock()

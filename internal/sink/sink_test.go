@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -209,55 +208,94 @@ func TestAnswersOfAReceiver(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	r := newReceiver(t)
-	codes := []int{503, 429, 500, 408, 302, 0}
-	var tries atomic.Int64
-	var rested time.Time
+	codes := []int{http.StatusServiceUnavailable, http.StatusFound, http.StatusTooManyRequests, http.StatusOK}
+	tries := 0
+	var asked time.Time
 	r.answer = func(w http.ResponseWriter, m Message) bool {
-		if m.Use.Container.Name == "web-1" {
+		switch m.Use.Container.Name {
+		case "web-0":
+			code := codes[tries]
+			tries++
+			if code == http.StatusTooManyRequests {
+				w.Header().Set("Retry-After", "2")
+				asked = time.Now()
+			}
+			if code == http.StatusOK && time.Since(asked) < 2*time.Second {
+				t.Error("it was not left alone for as long as it has asked")
+			}
+			w.Header().Set("Location", "http://127.0.0.1:1/")
+			w.WriteHeader(code)
+			return code == http.StatusOK
+		case "web-1":
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, "\x1b[31mno, s3cret-token\n"+strings.Repeat("x", 1<<20))
 			return false
 		}
-		if m.Use.Container.Name != "web-0" {
-			return true
-		}
-		code := codes[tries.Add(1)-1]
-		switch {
-		case code == 0:
-			if time.Since(rested) < time.Second {
-				t.Error("it was not left alone for as long as it has asked")
-			}
-			return true
-		case code == 302:
-			w.Header().Set("Location", "http://127.0.0.1:1/")
-			rested = time.Now()
-		case code == 408:
-			w.Header().Set("Retry-After", "0")
-		}
-		w.WriteHeader(code)
-		return false
+		return true
 	}
-	codes = []int{503, 302, 429, 0}
-	r.answer = func(answer func(http.ResponseWriter, Message) bool) func(http.ResponseWriter, Message) bool {
-		return func(w http.ResponseWriter, m Message) bool {
-			if m.Use.Container.Name == "web-0" && tries.Load() == 2 {
-				rested = time.Now()
-				w.Header().Set("Retry-After", "1")
-			}
-			return answer(w, m)
-		}
-	}(r.answer)
 	r.start(t)
 	core, logs := observer.New(zapcore.DebugLevel)
 	s := openSinks(t, zap.New(core), Spool{Directory: directory}, r.config())
 	ids := deliver(s, 0, 4)
 	r.await(t, slices.Delete(slices.Clone(ids), 1, 2))
-	data, err := os.ReadFile(filepath.Join(directory, "hook", "refused.json"))
-	var dead struct{ Message alert.Alert }
-	if err != nil || json.Unmarshal(data, &dead) != nil || dead.Message.ID != ids[1] {
-		t.Errorf("%v: %s", err, data)
+	if got := refusedIDs(t, directory, "hook"); !slices.Equal(got, ids[1:2]) {
+		t.Errorf("refused are %v", got)
 	}
 	checkLog(t, logs, "answered 400 Bad Request: \\\\x1b[31mno, …", "503 Service Unavailable", "redirects are not followed", "alerts are delivered again")
+}
+
+// refusedIDs are those of the alerts that were put away.
+func refusedIDs(t *testing.T, spool, sink string) (ids []string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(spool, sink, "refused.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var dead struct {
+			Reason  string
+			Message Message
+		}
+		if err := json.Unmarshal([]byte(line), &dead); err != nil || dead.Reason == "" {
+			t.Fatalf("%v: %s", err, line)
+		}
+		ids = append(ids, dead.Message.ID)
+	}
+	return ids
+}
+
+// Of several alerts in a request only that one is put away that is refused by itself.
+func TestOneOfManyIsRefused(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		var alerts []postableAlert
+		if err := json.NewDecoder(request.Body).Decode(&alerts); err != nil || request.URL.Path != "/base/api/v2/alerts" {
+			t.Error(request.URL, err)
+		}
+		if slices.ContainsFunc(alerts, func(a postableAlert) bool { return a.Labels["container"] == "web-15" }) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, a := range alerts {
+			got = append(got, a.Annotations["id"])
+		}
+	}))
+	defer server.Close()
+	directory := t.TempDir()
+	s := openSinks(t, nil, Spool{Directory: directory}, Config{Name: "am", To: Webhook{URL: server.URL + "/base", Preset: Alertmanager}})
+	ids := deliver(s, 0, 200)
+	awaitIDs(t, slices.Delete(slices.Clone(ids), 15, 16), func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	})
+	if got := refusedIDs(t, directory, "am"); !slices.Equal(got, ids[15:16]) {
+		t.Errorf("refused are %v", got)
+	}
 }
 
 // checkLog looks for texts in a log, and that it has no secrets and nothing that a terminal obeys.

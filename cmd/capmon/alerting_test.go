@@ -22,7 +22,11 @@ func watchRules(t *testing.T, text, containers string) *livewatch {
 	return watchLive(t, "--rules", written(t, "rules.yaml", text), "--container", containers)
 }
 
-// alerts are those that have been shown up to now.
+// ours tells containers of these tests from others, which pass all selections while the engine has
+// not told who they are.
+func ours(one alert.Alert) bool { return strings.HasPrefix(one.Use.Container.Name, "alert-") }
+
+// alerts are those of our containers that have been shown up to now.
 func (l *livewatch) alerts() (all []alert.Alert) {
 	l.t.Helper()
 	text := l.lines.String()
@@ -32,7 +36,9 @@ func (l *livewatch) alerts() (all []alert.Alert) {
 			l.t.Fatalf("no JSON: %v\n%s", err, line)
 		}
 		valid(l.t, "alert", line)
-		all = append(all, one)
+		if ours(one) {
+			all = append(all, one)
+		}
 	}
 	return all
 }
@@ -55,11 +61,11 @@ func (l *livewatch) awaitAlert(rule string) (found alert.Alert) {
 func (l *livewatch) endAlerts() (all []string) {
 	l.t.Helper()
 	r := l.interrupt()
-	alerts := l.alerts()
-	if r.code != 0 || !strings.Contains(r.stderr, "capmon: "+counted(uint64(len(alerts)), "alert")+"\n") {
+	shown := uint64(strings.Count(l.lines.String(), "\n"))
+	if r.code != 0 || !strings.Contains(r.stderr, "capmon: "+counted(shown, "alert")+"\n") {
 		l.t.Errorf("exit code %d\n%s", r.code, r.stderr)
 	}
-	for _, one := range alerts {
+	for _, one := range l.alerts() {
 		all = append(all, fmt.Sprint(one.Rule, " x", one.Count))
 	}
 	slices.Sort(all)
@@ -103,7 +109,9 @@ rules:
 		"bpf":                      "critical: BPF refused to probe for bpf in alert-builtin-bpf (bb:latest)",
 		"denials":                  "warning: 20 times in alert-builtin-denials (bb:latest); the last: CHOWN refused to n19 for fchown",
 	} {
-		if got := l.awaitAlert(rule); string(got.Severity)+": "+got.Summary != want || got.Use.Container.Image != "bb:latest" {
+		got := l.awaitAlert(rule)
+		summary := strings.Replace(got.Summary, "readlinkat", "readlink", 1) // some processors have no other
+		if string(got.Severity)+": "+summary != want || got.Use.Container.Image != "bb:latest" {
 			t.Errorf("%s: got %+v\nwant %s", rule, got, want)
 		}
 	}
@@ -120,6 +128,7 @@ func TestAlertsInText(t *testing.T) {
 	}
 	r := l.interrupt()
 	lines := strings.Split(strings.TrimSuffix(l.lines.String(), "\n"), "\n")
+	lines = slices.DeleteFunc(lines, func(line string) bool { return !strings.Contains(line, " in alert-text (") })
 	if r.code != 0 || len(lines) != 5 {
 		t.Fatalf("exit code %d, %q", r.code, lines)
 	}
@@ -142,7 +151,7 @@ func TestHostileLabelsKeepToTheLineOfAnAlert(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	same(t, "alerts", l.endAlerts(), []string{"r x1"})
-	if strings.ContainsFunc(strings.TrimSuffix(l.lines.String(), "\n"), func(r rune) bool { return !unicode.IsGraphic(r) }) {
+	if strings.ContainsFunc(l.lines.String(), func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }) {
 		t.Errorf("%q", l.lines.String())
 	}
 }

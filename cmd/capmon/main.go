@@ -14,7 +14,7 @@ import (
 // Exit codes.
 const (
 	exitDone  = 0 // and nothing to complain about
-	exitFound = 1 // what was to be proved is not so or not certain, or a container fails the audit
+	exitFound = 1 // what was to be proved is not so or not certain, a container fails the audit, or a rule would alert
 	exitUsage = 2 // usage or environment error
 )
 

@@ -43,7 +43,8 @@ func newWatch(logging *logging) *cobra.Command {
 		Short: "Tell at once when a container uses a capability in a new way",
 		Long: `watch prints a line when a container uses a capability for the first time in one way, or
 is refused it: by a program, in a system call, for a kernel function. What the kernel
-merely asked about is left out, unless --all; raw sockets are always told.
+merely asked about is left out, unless --all; raw sockets are always told. With --rules it
+prints alerts instead: what the rules of a file find in these uses.
 
 It watches the containers named, which run already, or else all, also those that
 start meanwhile, until Ctrl-C.`,

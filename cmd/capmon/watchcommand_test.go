@@ -400,7 +400,7 @@ func TestUsesWaitForTheEngine(t *testing.T) {
 			if late {
 				g.release()
 			}
-			if late != (use.Container.Name == "") || !late && use.Container.Image != "bb:latest" || !use.RawSocket {
+			if late != (use.Container.Name == "") || late != use.Container.Unidentified || !late && use.Container.Image != "bb:latest" || !use.RawSocket {
 				t.Errorf("%+v", use)
 			}
 			r := l.interrupt()

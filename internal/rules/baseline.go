@@ -38,9 +38,9 @@ func (b *baseline) knows(image string) bool {
 }
 
 // isNew tells whether no earlier container of the image has used the capability, or was refused it,
-// respectively. Of an image without a profile nothing is new.
+// respectively. To an image without a profile nothing is new.
 func (b *baseline) isNew(use live.Use) (is answer, unsure string) {
-	if use.Container.Unidentified {
+	if use.Container.Unidentified && len(b.images) > 0 {
 		return perhaps, "the engine has not told in time which image it is"
 	}
 	before, known := b.images[imageName(use.Container.Image)]

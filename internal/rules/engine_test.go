@@ -111,9 +111,7 @@ func TestUsesThatRulesAreAbout(t *testing.T) {
 		{"raw-socket: true, except: [{executables: [/bin/ping]}]", ping(again), no},
 		{"raw-socket: true, alert: first", ping(again), no},
 		{"raw-socket: true, alert: every", ping(again), yes},
-		{"raw-socket: true, executables: [/bin/ping]", ping(again), yes},
-		{"raw-socket: true, executables: [/bin/ping], alert: first", ping(again), no},
-		{"raw-socket: true, except: [{executables: [/bin/nc]}]", ping(again), yes}, // the first may have been by nc
+		{"raw-socket: true, alert: every, except: [{executables: [/bin/ping]}]", ping(again, pathless), perhaps},
 	} {
 		alerts := New(parsed(t, "rules: [{name: r, "+test.rule+"}]")).Take(test.use, noon)
 		got := no

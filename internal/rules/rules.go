@@ -46,9 +46,8 @@ type Rule struct {
 	Profiles []string `yaml:"profiles,omitempty" jsonschema:"minItems=1"`
 	// Burst makes the rule one about many uses of a container in a short time.
 	Burst *Burst `yaml:"burst,omitempty"`
-	// Alert says of which uses it does: first, of the first one of each way, or every. The default
-	// is every where executables are named, which a way does not tell apart, else first. With a
-	// burst, every one counts.
+	// Alert says of which uses it does: first, which is the default, of the first one of each way,
+	// or every. With a burst, every one counts.
 	Alert Frequency `yaml:"alert,omitempty"`
 	// CoolDown is how long after an alert further uses of the same container are counted, and told
 	// by the next alert of the rule: 30s, 10m, 1h30m. Without it, none are.
@@ -140,15 +139,7 @@ type Duration time.Duration
 func (d Duration) String() string { return time.Duration(d).String() }
 
 // every reports whether uses count that are not the first of their way.
-func (r Rule) every() bool {
-	return r.Alert == Every || r.Burst != nil || r.Alert == "" && r.byExecutable()
-}
-
-// byExecutable reports whether the file that is executed decides. A way does not tell files apart:
-// if the first use of one is allowed, a later one by another file may not be.
-func (r Rule) byExecutable() bool {
-	return len(r.Executables) > 0 || slices.ContainsFunc(r.Except, func(c Conditions) bool { return len(c.Executables) > 0 })
-}
+func (r Rule) every() bool { return r.Alert == Every || r.Burst != nil }
 
 // NeedsEvery reports whether a rule looks at uses that are not the first of their way.
 func (f File) NeedsEvery() bool {

@@ -99,6 +99,9 @@ func TestProfilesThatAreNotThereAreToldOf(t *testing.T) {
 	if want := []string{`rule "drift": there is no profile at none*.json`, `rule "drift" cannot alert: it knows no image`}; err != nil || !cmp.Equal(notes, want) {
 		t.Errorf("%q, %v", notes, err)
 	}
+	if alerts := New(file).Take(ping(anonymous), noon); len(alerts) > 0 {
+		t.Errorf("it alerts: %+v", alerts)
+	}
 	file = stored(t, "rules:\n  - {builtin: drift, profiles: [none.json]}\n")
 	if _, err := file.LoadProfiles(); err == nil || !strings.HasPrefix(err.Error(), file.Path+`:2: rule "drift": `) {
 		t.Error(err)

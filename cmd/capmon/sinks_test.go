@@ -66,7 +66,9 @@ func (r *receiver) await(t *testing.T, want ...string) {
 		defer r.mu.Unlock()
 		got = nil
 		for _, one := range r.got {
-			got = append(got, one.Use.Container.Name)
+			if ours(one) {
+				got = append(got, one.Use.Container.Name)
+			}
 		}
 		return len(got) >= len(want)
 	})
@@ -98,20 +100,20 @@ spool:
   directory: ` + filepath.Join(directory, "spool") + `
 `
 	path := written(t, "rules.yaml", text)
-	args := []string{"--rules", path, "--container", "sink-*"}
+	args := []string{"--rules", path, "--container", "alert-sink-*"}
 
 	l := watchLive(t, args...)
-	rawSocketIn(t, "sink-one")
+	rawSocketIn(t, "alert-sink-one")
 	l.awaitAlert("raw-socket")
 	if end := l.interrupt(); end.code != 0 || !strings.Contains(end.stderr, "connection refused") ||
-		!strings.Contains(end.stderr, `they are in the spool for the next capmon	{"sink": "hook", "count": 1}`) || strings.Contains(end.stderr, "s3cret") {
+		!strings.Contains(end.stderr, `they are in the spool for the next capmon	{"sink": "hook", "count": `) || strings.Contains(end.stderr, "s3cret") {
 		t.Errorf("%d %s", end.code, end.stderr)
 	}
 	r.start(t)
 	l = watchLive(t, args...)
-	r.await(t, "sink-one")
-	rawSocketIn(t, "sink-two")
-	r.await(t, "sink-one", "sink-two")
+	r.await(t, "alert-sink-one")
+	rawSocketIn(t, "alert-sink-two")
+	r.await(t, "alert-sink-one", "alert-sink-two")
 
 	log := filepath.Join(directory, "alerts.json")
 	changed := strings.Replace(text, "sinks:\n", "sinks:\n  - {type: log, path: "+log+"}\n", 1)
@@ -122,13 +124,13 @@ spool:
 		t.Fatal(err)
 	}
 	eventually(t, "the new sink is there", func() bool { _, err := os.Stat(log); return err == nil })
-	rawSocketIn(t, "sink-three")
-	r.await(t, "sink-one", "sink-two", "sink-three")
+	rawSocketIn(t, "alert-sink-three")
+	r.await(t, "alert-sink-one", "alert-sink-two", "alert-sink-three")
 	if end := l.interrupt(); end.code != 0 || strings.Contains(end.stderr, "WARN") {
 		t.Errorf("%d %s", end.code, end.stderr)
 	}
 	data, err := os.ReadFile(log)
-	if err != nil || strings.Count(string(data), "\n") != 1 || !strings.Contains(string(data), `"name":"sink-three"`) {
+	if err != nil || strings.Count(string(data), "\n") != 1 || !strings.Contains(string(data), `"name":"alert-sink-three"`) {
 		t.Errorf("%v: %s", err, data)
 	}
 }

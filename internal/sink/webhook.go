@@ -171,9 +171,7 @@ func hiding(target *url.URL, headers map[string]string) *strings.Replacer {
 		password, _ := target.User.Password()
 		secrets = append(secrets, target.User.String(), password)
 	}
-	for _, part := range strings.Split(target.Path, "/") {
-		secrets = append(secrets, part)
-	}
+	secrets = append(secrets, strings.Split(target.Path, "/")...)
 	for _, values := range target.Query() {
 		secrets = append(secrets, values...)
 	}

@@ -262,9 +262,9 @@ func TestRulesAreTriedOnProfiles(t *testing.T) {
 	try := func(text string) []string { return []string{"rules", "test", written(t, "rules.yaml", text), profile} }
 	expected(t, exitDone, try("rules: [{builtin: sys-admin}]"), "sys-admin: would not alert\n")
 	expected(t, exitDone, try("rules: [{builtin: raw-socket, except: [{images: [nginx]}, {images: [bb]}]}]"),
-		"raw-socket: 1 allowed\n  allowed  raw socket (IPv4) opened by probe in alert-trial (bb:latest) (exception 2)\n")
+		"raw-socket: allowed 1\n  allowed  raw socket (IPv4) opened by probe in alert-trial (bb:latest) (exception 2)\n")
 	expected(t, exitFound, try("rules: [{builtin: raw-socket, executables: [/bin/probe]}]"), "(it is not known which file was executed)\n")
-	expected(t, exitFound, []string{"rules", "test", "builtin", profile}, "raw-socket: 1 alerts\n", "denials: would not alert\n")
+	expected(t, exitFound, []string{"rules", "test", "builtin", profile}, "raw-socket: alerts 1\n", "denials: would not alert\n")
 	expected(t, exitUsage, []string{"rules", "test", "builtin", "/dev/null"})
 	expected(t, exitUsage, append(try("rules: [{builtin: raw-socket}]"), "-o", "table"))
 	r := expected(t, exitUsage, try("rules:\n  - {builtin: raw}\n"))

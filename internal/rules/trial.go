@@ -183,7 +183,7 @@ func (r TriedRule) counts() string {
 	var texts []string
 	for _, outcome := range Outcomes() {
 		if counts[outcome] > 0 {
-			texts = append(texts, fmt.Sprintf("%d %s", counts[outcome], outcome))
+			texts = append(texts, fmt.Sprintf("%s %d", outcome, counts[outcome]))
 		}
 	}
 	if len(texts) == 0 {

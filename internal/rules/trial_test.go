@@ -170,12 +170,12 @@ func TestATrialInText(t *testing.T) {
 	if err := Try(file, profile.New(hostile)).WriteText(&text); err != nil {
 		t.Fatal(err)
 	}
-	const want = `raw: 1 allowed
+	const want = `raw: allowed 1
   allowed  raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (exception 1)
-"x y": 1 alerts
+"x y": alerts 1
   alerts   SYS_TIME refused to date for call in "we\x1bb" (nginx:1.27), 30 times
 never: would not alert
-perhaps: 2 unsure
+perhaps: unsure 2
   unsure   raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (it is not known which file was executed)
   unsure   SYS_TIME refused to date for call in "we\x1bb" (nginx:1.27), 30 times (it is not known which file was executed)
 `

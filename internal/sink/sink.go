@@ -53,8 +53,10 @@ type Sinks struct {
 	log   *zap.Logger
 	lock  *os.File // of the spool's directory, or nil
 
+	changing sync.Mutex // held while sinks are opened and closed; locked before mu
+	closed   bool
+
 	mu      sync.RWMutex
-	closed  bool
 	outlets []outlet
 }
 
@@ -109,31 +111,31 @@ func (c Config) wants(a alert.Alert) bool {
 // Reload takes other configurations. Sinks that stay as they are go on undisturbed, and those
 // that change keep what waits for them. If the error is not nil, nothing has changed.
 func (s *Sinks) Reload(configs []Config) error {
-	s.mu.Lock()
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	if s.closed {
-		s.mu.Unlock()
 		return errors.New("the sinks are closed")
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
 	before := s.outlets
 	var after []outlet
 	var changes []func()
 	for _, config := range configs {
 		o, change, err := s.prepare(config, before)
 		if err != nil {
-			s.mu.Unlock()
-			retire(context.Background(), missing(after, before))
+			retire(ctx, missing(after, before))
 			return fmt.Errorf("sink %s: %w", config.Name, err)
 		}
 		after = append(after, o)
 		changes = append(changes, change)
 	}
+	s.mu.Lock()
 	s.outlets = after
 	s.mu.Unlock()
 	for _, change := range changes {
 		change()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
 	retire(ctx, missing(before, after))
 	return nil
 }
@@ -226,14 +228,16 @@ func (s *Sinks) couriers() (all []*courier) {
 // Close takes no more alerts, and delivers those that wait until the context ends or a sink does
 // not take them; the second time it does nothing. What is left stays in the spool, and the log tells how much it is.
 func (s *Sinks) Close(ctx context.Context) error {
-	s.mu.Lock()
-	outlets := s.outlets
-	again := s.closed
-	s.outlets, s.closed = nil, true
-	s.mu.Unlock()
-	if again {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.closed {
 		return nil
 	}
+	s.closed = true
+	s.mu.Lock()
+	outlets := s.outlets
+	s.outlets = nil
+	s.mu.Unlock()
 	retire(ctx, outlets)
 	return s.unlock()
 }
@@ -261,7 +265,7 @@ func lockDirectory(path string) (*os.File, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := os.OpenFile(filepath.Join(path, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -144,9 +144,10 @@ func (d *disk) append(all [][]byte) error {
 	d.next += uint64(len(all))
 	d.count += len(all)
 	if current.size >= d.segmentSize {
-		d.out, err = nil, d.out.Close()
+		_ = d.out.Close() // it is synced
+		d.out = nil
 	}
-	return err
+	return nil
 }
 
 // begin begins a segment. A file that has the name already has nothing that counts.

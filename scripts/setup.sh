@@ -11,6 +11,7 @@ set -euo pipefail
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 newest_runc=$repository/.cache/bin/runc newest_runc_version=v1.5.2
 quadlet=$repository/.cache/bin/quadlet quadlet_version=v5.4.2
+alertmanager=$repository/.cache/bin/alertmanager alertmanager_version=v0.35.0
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 die() {
@@ -44,6 +45,10 @@ has_newest_runc() {
 
 has_quadlet() {
 	[[ -x $quadlet && $("$quadlet" -version) == "${quadlet_version#v}" ]]
+}
+
+has_alertmanager() {
+	[[ -x $alertmanager && $("$alertmanager" --version 2>&1) == *"version ${alertmanager_version#v} "* ]]
 }
 
 # want NAME PACKAGE TEST... notes both names unless TEST succeeds.
@@ -112,7 +117,10 @@ find_missing() {
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want depmod kmod has depmod
 	want crun crun has crun
-	if [[ $mode == test ]]; then want podman podman has podman; fi
+	if [[ $mode == test ]]; then
+		want podman podman has podman
+		want rsyslogd rsyslog has rsyslogd
+	fi
 	want systemd-analyze systemd has systemd-analyze
 	if [[ $mode == bench ]]; then want bpftrace bpftrace has bpftrace; fi
 }
@@ -179,6 +187,24 @@ install_quadlet() {
 	has_quadlet || die "podman's quadlet generator does not run"
 }
 
+# install_alertmanager builds Prometheus' Alertmanager, without its pages, which are not in
+# its module.
+install_alertmanager() {
+	local module=github.com/prometheus/alertmanager@$alertmanager_version directory source
+	echo "setup.sh: missing: Alertmanager; building $module" >&2
+	directory=$(go mod download -json "$module" | jq --raw-output .Dir)
+	mkdir -p "$(dirname "$alertmanager")"
+	source=$(mktemp -d)
+	cp -R "$directory/." "$source"
+	chmod -R u+w "$source"
+	mkdir -p "$source/ui/app/dist"
+	touch "$source/ui/app/dist/index.html"
+	CGO_ENABLED=0 go build -C "$source" -mod=readonly -buildvcs=false -trimpath \
+		-ldflags "-s -w -X github.com/prometheus/common/version.Version=${alertmanager_version#v}" -o "$alertmanager" ./cmd/alertmanager
+	rm -r "$source"
+	has_alertmanager || die "Alertmanager does not run"
+}
+
 mode=${1:-test}
 case $mode in
 test | bench | demo) ;;
@@ -204,5 +230,6 @@ if [[ $mode == test ]]; then
 	has_compose || install_compose
 	has_newest_runc || install_newest_runc
 	has_quadlet || install_quadlet
+	has_alertmanager || install_alertmanager
 fi
 echo "setup.sh: everything for '$mode' is there" >&2

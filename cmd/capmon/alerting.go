@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/rules"
+	"github.com/capmon/capmon/internal/sink"
 )
 
 const (
@@ -30,6 +32,7 @@ type alerting struct {
 	path    string // of the rules
 	rules   rules.File
 	deliver func(alert.Alert)
+	sinks   *sink.Sinks
 	notices io.Writer
 
 	mu     sync.Mutex
@@ -38,7 +41,7 @@ type alerting struct {
 }
 
 // alerting is what --rules asks for, nil if nothing.
-func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc) (*alerting, error) {
+func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc, log *zap.Logger) (*alerting, error) {
 	if w.rules == "" {
 		if cmd.Flags().Changed("rules") {
 			return nil, errors.New("--rules names no file: give one, or builtin")
@@ -49,8 +52,14 @@ func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc) (*
 	if err != nil {
 		return nil, err
 	}
+	if a.sinks, err = openSinks(a.rules, log); err != nil {
+		return nil, err
+	}
 	write := w.writer(cmd, fail)
-	a.deliver = func(one alert.Alert) { write(one) }
+	a.deliver = func(one alert.Alert) {
+		write(one)
+		a.sinks.Deliver(one)
+	}
 	w.selection.All = w.selection.All || a.rules.NeedsAll()
 	return a, nil
 }
@@ -132,6 +141,9 @@ func (a *alerting) reload() {
 	file, notes, err := loadRules(a.path)
 	if err == nil && (file.NeedsAll() && !a.rules.NeedsAll() || file.NeedsEvery() && !a.rules.NeedsEvery()) {
 		err = errors.New("rules " + a.path + ": they look at uses that this watch does not tell of, by classes, alert: every or burst: start it anew")
+	}
+	if err == nil {
+		err = reloadSinks(a.sinks, file)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -129,11 +129,12 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
 	show := w.show(cmd, cancel)
-	alerting, err := w.alerting(cmd, cancel)
+	alerting, err := w.alerting(cmd, cancel, log)
 	if err != nil {
 		return err
 	}
 	if alerting != nil {
+		defer func() { _ = closeSinks(alerting.sinks) }() // if it does not come to the end
 		show = alerting.take
 		alerting.follow(ctx)
 	}
@@ -173,6 +174,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	err = w.finish(cmd, observer, watcher, troubles)
 	if alerting != nil {
 		alerting.close()
+		err = errors.Join(err, closeSinks(alerting.sinks))
 	}
 	return errors.Join(err, writeError(ctx))
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/rules"
+	"github.com/capmon/capmon/internal/sink"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -55,6 +56,7 @@ var described = map[string]struct {
 	"policy":  {policy.Policy{}, "A policy, as capmon check --policy reads it", "yaml"},
 	"alert":   {alert.Alert{}, "A line of capmon watch --rules FILE -o json", "json"},
 	"rules":   {rules.File{}, "A file of rules, as capmon watch --rules reads it", "yaml"},
+	"message": {sink.Message{}, "What a webhook without preset or template is sent", "json"},
 	"trial":   {rules.Trial{}, "What rules make of profiles, as capmon rules test -o json prints it", "json"},
 }
 
@@ -140,7 +142,7 @@ func reference(t reflect.Type) *jsonschema.Schema {
 func generated(t *testing.T, name string) []byte {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/live", "internal/alert", "internal/rules", "internal/report"} {
+	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/live", "internal/alert", "internal/rules", "internal/sink", "internal/report"} {
 		collectComments(t, dir, comments)
 	}
 	ours, used := definitions(), make(map[reflect.Type]bool)
@@ -280,7 +282,7 @@ func instance(t *testing.T, text string) any {
 // goldens are JSON documents of each schema, by their names.
 func goldens(t *testing.T) map[string]map[string]string {
 	t.Helper()
-	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}, "watch": {}, "alert": {}, "trial": {}}
+	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}, "watch": {}, "alert": {}, "message": {}, "trial": {}}
 	for name, p := range profiles() {
 		var file bytes.Buffer
 		if err := profile.Encode(&file, p); err != nil {
@@ -313,8 +315,13 @@ func goldens(t *testing.T) map[string]map[string]string {
 		if err := alert.New("rule", alert.Critical, "summary", 3, use).WriteJSON(&line); err != nil {
 			t.Fatal(err)
 		}
-		all["alert"][name] = line.String()
+		all["alert"][name], all["message"][name] = line.String(), line.String()
 	}
+	var notice bytes.Buffer
+	if err := printable.WriteJSON(&notice, sink.Message{Schema: 1, Severity: alert.Critical, Dropped: &sink.Dropped{Sink: "chat"}}); err != nil {
+		t.Fatal(err)
+	}
+	all["message"]["notice"] = notice.String()
 	for name, rule := range map[string]string{"all": "verdict: granted, except: [{capabilities: [CHOWN]}]", "executed": "executables: [/bin/ping]", "none": "capabilities: [BPF], containers: [none]"} {
 		file, err := rules.Parse("rules.yaml", []byte("rules: [{name: a, "+rule+"}]"))
 		if err != nil {

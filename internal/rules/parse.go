@@ -32,7 +32,7 @@ func Load(path string) (File, error) {
 }
 
 // Parse reads a file of rules in YAML, strictly: a key that means nothing is an error, and so is
-// one with nothing behind it. What is in sinks is not looked at.
+// one with nothing behind it. What is in sinks and spool is not looked at.
 func Parse(path string, data []byte) (File, error) {
 	file, err := parse(data)
 	if err != nil {
@@ -235,7 +235,7 @@ func (d Duration) MarshalYAML() (any, error) { return d.String(), nil }
 
 // Text writes the rules as a file that Parse reads, built-in ones in full, without the sinks.
 func (f File) Text() (string, error) {
-	f.Sinks = nil
+	f.Sinks, f.Spool = nil, nil
 	text, err := yaml.Marshal(f)
 	return string(text), err
 }

@@ -22,6 +22,8 @@ type File struct {
 	Rules []Rule `yaml:"rules" jsonschema:"minItems=1"`
 	// Sinks are where alerts go besides standard output.
 	Sinks ast.Node `yaml:"sinks,omitempty"`
+	// Spool is where alerts wait for sinks that do not take them.
+	Spool ast.Node `yaml:"spool,omitempty"`
 	// Path of the file that it was read from, "" if it was none.
 	Path string `yaml:"-"`
 }

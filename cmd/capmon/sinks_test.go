@@ -1,0 +1,152 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/alert"
+)
+
+// receiver is a webhook's server at an address that stays its own while it is down.
+type receiver struct {
+	address string
+
+	mu  sync.Mutex
+	got []alert.Alert
+}
+
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return &receiver{address: listener.Addr().String()}
+}
+
+func (r *receiver) start(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		body, err := io.ReadAll(request.Body)
+		var one alert.Alert
+		if err != nil || json.Unmarshal(body, &one) != nil || request.Header.Get("Authorization") != "Bearer t0ken" {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.got = append(r.got, one)
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+}
+
+// await waits for an alert of each container, and verifies that there is one of each and of no other.
+func (r *receiver) await(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	eventually(t, fmt.Sprint("there are alerts of ", want), func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		got = nil
+		for _, one := range r.got {
+			if ours(one) {
+				got = append(got, one.Use.Container.Name)
+			}
+		}
+		return len(got) >= len(want)
+	})
+	if !slices.Equal(got, want) {
+		t.Errorf("got alerts of %v, wanted %v", got, want)
+	}
+}
+
+func rawSocketIn(t *testing.T, name string) {
+	t.Helper()
+	mustExecute(t, "docker", "run", "--rm", "--name", name, "bb", "probe", "rawsock")
+}
+
+// The server is down at first, and back when another capmon runs: it gets each alert once, in
+// order. Another sink is there after SIGHUP, and the same alerts are on standard output.
+func TestAlertsAreDelivered(t *testing.T) {
+	t.Parallel()
+	r, directory := newReceiver(t), t.TempDir()
+	token := written(t, "token", "Bearer t0ken\n")
+	text := `
+rules:
+  - builtin: raw-socket
+sinks:
+  - name: hook
+    type: webhook
+    url: http://` + r.address + `/s3cret
+    header-files: {Authorization: ` + token + `}
+spool:
+  directory: ` + filepath.Join(directory, "spool") + `
+`
+	path := written(t, "rules.yaml", text)
+	args := []string{"--rules", path, "--container", "alert-sink-*"}
+
+	l := watchLive(t, args...)
+	rawSocketIn(t, "alert-sink-one")
+	l.awaitAlert("raw-socket")
+	if end := l.interrupt(); end.code != 0 || !strings.Contains(end.stderr, "connection refused") ||
+		!strings.Contains(end.stderr, `they are in the spool for the next capmon	{"sink": "hook", "count": `) || strings.Contains(end.stderr, "s3cret") {
+		t.Errorf("%d %s", end.code, end.stderr)
+	}
+	r.start(t)
+	l = watchLive(t, args...)
+	r.await(t, "alert-sink-one")
+	rawSocketIn(t, "alert-sink-two")
+	r.await(t, "alert-sink-one", "alert-sink-two")
+
+	log := filepath.Join(directory, "alerts.json")
+	changed := strings.Replace(text, "sinks:\n", "sinks:\n  - {type: log, path: "+log+"}\n", 1)
+	if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.cmd.Process.Signal(unix.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new sink is there", func() bool { _, err := os.Stat(log); return err == nil })
+	rawSocketIn(t, "alert-sink-three")
+	r.await(t, "alert-sink-one", "alert-sink-two", "alert-sink-three")
+	if end := l.interrupt(); end.code != 0 || strings.Contains(end.stderr, "WARN") {
+		t.Errorf("%d %s", end.code, end.stderr)
+	}
+	data, err := os.ReadFile(log)
+	if err != nil || strings.Count(string(data), "\n") != 1 || !strings.Contains(string(data), `"name":"alert-sink-three"`) {
+		t.Errorf("%v: %s", err, data)
+	}
+}
+
+func TestWrongSinksEndTheWatchBeforeItBegins(t *testing.T) {
+	t.Parallel()
+	for sinks, want := range map[string]string{
+		"sinks:\n  - type: log\n    file: /x\n":                                 `:5: unknown field "file"`,
+		"sinks: [{type: log, path: /nonexistent/x}]\n":                          "sink log: open /nonexistent/x: no such file or directory",
+		"sinks: [{type: log}]\nspool: {max-size: 1}\n":                          ":4: max-size: 1 is too little",
+		"sinks: [{type: webhook, url-file: /nonexistent/url, preset: slack}]\n": "sink webhook: url-file: open /nonexistent/url: no such file",
+	} {
+		path := written(t, "rules.yaml", "rules:\n  - builtin: raw-socket\n"+sinks)
+		r := execute(t, binary, "watch", "--rules", path)
+		if r.code != exitUsage || !strings.Contains(r.stderr, path) || !strings.Contains(r.stderr, want) {
+			t.Errorf("%s: %d %s", sinks, r.code, r.stderr)
+		}
+	}
+}

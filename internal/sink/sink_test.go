@@ -1,0 +1,525 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/live"
+)
+
+// numberedAlert is the alert with a number, of which its container has the name.
+func numberedAlert(n int) alert.Alert {
+	use := live.Use{
+		Schema: 1, Time: time.Now(), First: true, Count: 1, Capability: capability.NetRaw, Granted: true,
+		Container: live.Container{ID: "0123456789ab", Name: fmt.Sprintf("web-%d", n), Image: "nginx:1"},
+		Process:   live.Process{PID: 4711, Program: "ping", Parents: []live.Parent{}}, Stack: []string{},
+		Call: "socket(AF_INET, SOCK_RAW, ICMP)", RawSocket: true, Family: live.IPv4,
+	}
+	return alert.New("raw-socket", alert.Warning, fmt.Sprintf("web-%d opened a raw socket <&>", n), 1, use)
+}
+
+// deliver delivers alerts with the numbers and returns their IDs.
+func deliver(s *Sinks, from, to int) (ids []string) {
+	for n := from; n < to; n++ {
+		a := numberedAlert(n)
+		ids = append(ids, a.ID)
+		s.Deliver(a)
+	}
+	return ids
+}
+
+func openSinks(t *testing.T, log *zap.Logger, spool Spool, configs ...Config) *Sinks {
+	t.Helper()
+	if spool.MaxSize == 0 {
+		spool.MaxSize = 64 << 20
+	}
+	if log == nil {
+		log = zaptest.NewLogger(t)
+	}
+	s, err := Open(configs, spool, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closeNow(t, s) })
+	return s
+}
+
+func closeNow(t *testing.T, s *Sinks) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := s.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it never came to pass that %s", what)
+		}
+	}
+}
+
+// receiver takes messages by HTTP at an address that stays its own while it is down.
+type receiver struct {
+	address string
+	answer  func(http.ResponseWriter, Message) bool // whether it is taken; nil: always
+
+	mu     sync.Mutex
+	got    []Message
+	bodies [][]byte
+	server *http.Server
+}
+
+// newReceiver is one that is down.
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	r := &receiver{address: listener.Addr().String()}
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *receiver) start(t *testing.T) {
+	t.Helper()
+	var listener net.Listener
+	eventually(t, "the address is free", func() (ok bool) {
+		var err error
+		listener, err = net.Listen("tcp", r.address)
+		return err == nil
+	})
+	r.server = &http.Server{Handler: r}
+	go func() { _ = r.server.Serve(listener) }()
+}
+
+func (r *receiver) stop() {
+	if r.server != nil {
+		_ = r.server.Close()
+	}
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(request.Body)
+	var m Message
+	if err != nil || json.Unmarshal(body, &m) != nil || request.Header.Get("Idempotency-Key") != m.ID {
+		w.WriteHeader(http.StatusTeapot)
+		return
+	}
+	if r.answer != nil && !r.answer(w, m) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.got = append(r.got, m)
+	r.bodies = append(r.bodies, body)
+}
+
+// ids are those of what has come, in their order, each once.
+func (r *receiver) ids() (ids []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.got {
+		if !slices.Contains(ids, m.ID) {
+			ids = append(ids, m.ID)
+		}
+	}
+	return ids
+}
+
+func (r *receiver) await(t *testing.T, want []string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d alerts are there", len(want)), func() bool { return len(r.ids()) >= len(want) })
+	if got := r.ids(); !slices.Equal(got, want) {
+		t.Errorf("got %d alerts, wanted %d, in their order", len(got), len(want))
+	}
+}
+
+func (r *receiver) config() Config {
+	return Config{Name: "hook", To: Webhook{URL: "http://" + r.address + "/s3cret-path?token=s3cret-token"}}
+}
+
+func TestWebhookGetsTheAlert(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.start(t)
+	s := openSinks(t, nil, Spool{}, r.config())
+	sent := numberedAlert(1)
+	s.Deliver(sent)
+	r.await(t, []string{sent.ID})
+	var got alert.Alert
+	if err := json.Unmarshal(r.bodies[0], &got); err != nil {
+		t.Fatal(err)
+	}
+	one, _ := json.Marshal(sent)
+	other, _ := json.Marshal(got)
+	if !bytes.Equal(one, other) {
+		t.Errorf("got  %s\nsent %s", other, one)
+	}
+}
+
+// Down, back at the same port, and away in between: nothing is lost, and the order is kept.
+func TestReceiverThatComesAndGoes(t *testing.T) {
+	t.Parallel()
+	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newReceiver(t)
+			s := openSinks(t, nil, Spool{Directory: directory}, r.config())
+			ids := deliver(s, 0, 200)
+			r.start(t)
+			r.await(t, ids)
+			r.stop()
+			ids = append(ids, deliver(s, 200, 300)...)
+			r.start(t)
+			r.await(t, ids)
+		})
+	}
+}
+
+// What a receiver refuses for some time is tried again, when it asks for it; what it refuses
+// for good is put away, and the next one comes.
+func TestAnswersOfAReceiver(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	r := newReceiver(t)
+	codes := []int{http.StatusServiceUnavailable, http.StatusFound, http.StatusTooManyRequests, http.StatusOK}
+	tries := 0
+	var asked time.Time
+	r.answer = func(w http.ResponseWriter, m Message) bool {
+		switch m.Use.Container.Name {
+		case "web-0":
+			code := codes[tries]
+			tries++
+			if code == http.StatusTooManyRequests {
+				w.Header().Set("Retry-After", "2")
+				asked = time.Now()
+			}
+			if code == http.StatusOK && time.Since(asked) < 2*time.Second {
+				t.Error("it was not left alone for as long as it has asked")
+			}
+			w.Header().Set("Location", "http://127.0.0.1:1/")
+			w.WriteHeader(code)
+			return code == http.StatusOK
+		case "web-1":
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, "\x1b[31mno, s3cret-token\n"+strings.Repeat("x", 1<<20))
+			return false
+		}
+		return true
+	}
+	r.start(t)
+	core, logs := observer.New(zapcore.DebugLevel)
+	s := openSinks(t, zap.New(core), Spool{Directory: directory}, r.config())
+	ids := deliver(s, 0, 4)
+	r.await(t, slices.Delete(slices.Clone(ids), 1, 2))
+	if got := refusedIDs(t, directory, "hook"); !slices.Equal(got, ids[1:2]) {
+		t.Errorf("refused are %v", got)
+	}
+	checkLog(t, logs, "answered 400 Bad Request: \\\\x1b[31mno, …", "503 Service Unavailable", "redirects are not followed", "alerts are delivered again")
+}
+
+// refusedIDs are those of the alerts that were put away.
+func refusedIDs(t *testing.T, spool, sink string) (ids []string) {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(spool, sink, "refused.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(data)) {
+		var dead struct {
+			Reason  string
+			Message Message
+		}
+		if err := json.Unmarshal([]byte(line), &dead); err != nil || dead.Reason == "" {
+			t.Fatalf("%v: %s", err, line)
+		}
+		ids = append(ids, dead.Message.ID)
+	}
+	return ids
+}
+
+// Of several alerts in a request only that one is put away that is refused by itself.
+func TestOneOfManyIsRefused(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	var got []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		var alerts []postableAlert
+		if err := json.NewDecoder(request.Body).Decode(&alerts); err != nil || request.URL.Path != "/base/api/v2/alerts" {
+			t.Error(request.URL, err)
+		}
+		if slices.ContainsFunc(alerts, func(a postableAlert) bool { return a.Labels["container"] == "web-15" }) {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		for _, a := range alerts {
+			got = append(got, a.Annotations["id"])
+		}
+	}))
+	defer server.Close()
+	directory := t.TempDir()
+	s := openSinks(t, nil, Spool{Directory: directory}, Config{Name: "am", To: Webhook{URL: server.URL + "/base", Preset: Alertmanager}})
+	ids := deliver(s, 0, 200)
+	awaitIDs(t, slices.Delete(slices.Clone(ids), 15, 16), func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	})
+	if got := refusedIDs(t, directory, "am"); !slices.Equal(got, ids[15:16]) {
+		t.Errorf("refused are %v", got)
+	}
+}
+
+// checkLog looks for texts in a log, and that it has no secrets and nothing that a terminal obeys.
+func checkLog(t *testing.T, logs *observer.ObservedLogs, texts ...string) {
+	t.Helper()
+	var all strings.Builder
+	encoder := zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
+	for _, entry := range logs.All() {
+		line, err := encoder.EncodeEntry(entry.Entry, entry.Context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.WriteString(line.String())
+	}
+	for _, text := range texts {
+		if !strings.Contains(all.String(), text) {
+			t.Errorf("the log does not say %q:\n%s", text, all.String())
+		}
+	}
+	if strings.Contains(all.String(), "s3cret") || strings.Contains(all.String(), "\x1b") {
+		t.Errorf("the log tells a secret:\n%s", all.String())
+	}
+}
+
+func TestErrorsTellNoSecrets(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	server := httptest.NewTLSServer(r) // its certificate is nobody's
+	defer server.Close()
+	server.Config.ErrorLog = zap.NewStdLog(zap.NewNop())
+	core, logs := observer.New(zapcore.DebugLevel)
+	one, two := r.config(), r.config()
+	one.Name, two.Name = "down", "tls"
+	hook := two.To.(Webhook)
+	hook.URL = strings.Replace(server.URL, "https://", "https://user:s3cret-password@", 1) + "/s3cret"
+	hook.Headers = map[string]string{"Authorization": "Bearer s3cret"}
+	two.To = hook
+	s := openSinks(t, zap.New(core), Spool{}, one, two)
+	deliver(s, 0, 1)
+	eventually(t, "both have failed", func() bool {
+		return logs.FilterField(zap.String("sink", "down")).Len() > 0 && logs.FilterField(zap.String("sink", "tls")).Len() > 0
+	})
+	closeNow(t, s)
+	checkLog(t, logs, "connection refused", "certificate", "are lost")
+}
+
+// A receiver that does not answer holds up neither others nor whoever delivers, and what it
+// drops is counted exactly and told to it when it is back.
+func TestSlowReceiverAndAFlood(t *testing.T) {
+	t.Parallel()
+	slow, quick := newReceiver(t), newReceiver(t)
+	release := make(chan struct{})
+	slow.answer = func(http.ResponseWriter, Message) bool { <-release; return true }
+	slow.start(t)
+	quick.start(t)
+	one, two := slow.config(), quick.config()
+	one.Name, two.Name = "slow", "quick"
+	s := openSinks(t, nil, Spool{MaxSize: 1 << 20}, one, two)
+	const flood = 20_000
+	first := deliver(s, 0, 10)
+	quick.await(t, first)
+	deliver(s, 10, flood)
+	dropped := s.outlets[0].courier.queue.Stats().Dropped
+	if dropped == 0 {
+		t.Fatal("20000 alerts found room in 1 MiB")
+	}
+	close(release)
+	told := func(r *receiver) (alerts, dropped int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		seen := make(map[string]bool)
+		for _, m := range r.got {
+			switch {
+			case seen[m.ID]:
+			case m.Dropped != nil:
+				dropped += int(m.Dropped.Count)
+			default:
+				alerts++
+			}
+			seen[m.ID] = true
+		}
+		return alerts, dropped
+	}
+	for _, r := range []*receiver{slow, quick} {
+		eventually(t, "all alerts are there, or told to be dropped", func() bool {
+			alerts, dropped := told(r)
+			return alerts+dropped >= flood
+		})
+		if alerts, dropped := told(r); alerts+dropped != flood {
+			t.Errorf("%d alerts and %d dropped ones are not %d", alerts, dropped, flood)
+		}
+	}
+}
+
+func TestNothingIsLostOverARestart(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	r := newReceiver(t)
+	s := openSinks(t, nil, Spool{Directory: directory}, r.config())
+	if _, err := Open(nil, Spool{Directory: directory, MaxSize: 1 << 20}, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "another capmon uses") {
+		t.Errorf("two share a spool: %v", err)
+	}
+	ids := deliver(s, 0, 100)
+	closeNow(t, s)
+	r.start(t)
+	s = openSinks(t, nil, Spool{Directory: directory}, r.config())
+	r.await(t, append(ids, deliver(s, 100, 110)...))
+}
+
+// Those that stay the same are not disturbed; one that changes keeps what waits for it; and if
+// one cannot be opened, nothing has changed.
+func TestReload(t *testing.T) {
+	t.Parallel()
+	r, other := newReceiver(t), newReceiver(t)
+	other.start(t)
+	file := filepath.Join(t.TempDir(), "log")
+	s := openSinks(t, nil, Spool{Directory: t.TempDir()}, r.config(), Config{Name: "log", To: Log{Path: file}})
+	ids := deliver(s, 0, 10)
+	log := s.outlets[1].courier.way
+	if err := s.Reload([]Config{other.config(), {Name: "log", To: Log{Path: "/nonexistent/log"}}}); err == nil || !strings.Contains(err.Error(), "sink log: ") {
+		t.Errorf("%v", err)
+	}
+	if err := s.Reload([]Config{{Name: "new", To: Log{Path: file}}, {Name: "hook", To: Webhook{URLFile: "/nonexistent"}}}); err == nil {
+		t.Error("it has a URL without its file")
+	}
+	if len(other.ids()) > 0 {
+		t.Error("what failed has changed something")
+	}
+	if err := s.Reload([]Config{{Name: "log", To: Log{Path: file}}, other.config()}); err != nil {
+		t.Fatal(err)
+	}
+	if s.outlets[0].courier.way != log {
+		t.Error("what stayed the same was disturbed")
+	}
+	other.await(t, append(ids, deliver(s, 10, 20)...))
+	if err := s.Reload(nil); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil || strings.Count(string(data), "\n") != 20 {
+		t.Errorf("%v: %s", err, data)
+	}
+}
+
+func TestSeverities(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "log")
+	s := openSinks(t, nil, Spool{}, Config{Name: "log", MinSeverity: alert.Warning, To: Log{Path: file}})
+	for _, severity := range alert.Severities() {
+		a := numberedAlert(0)
+		a.Severity, a.Summary = severity, string(severity)+" \x1b\n"
+		s.Deliver(a)
+	}
+	closeNow(t, s)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(data)) {
+		var entry struct {
+			Level, Msg string
+			Alert      Message
+		}
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, entry.Level+" "+entry.Msg+" "+string(entry.Alert.Severity))
+	}
+	if want := []string{`warn warning \x1b\n warning`, `error critical \x1b\n critical`}; !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestPrometheusCounts(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.start(t)
+	socket := filepath.Join(t.TempDir(), "metrics")
+	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	left.SetUnlinkOnClose(false) // as a process that was killed leaves it
+	left.Close()
+	s := openSinks(t, nil, Spool{}, r.config(), Config{Name: "prom", MinSeverity: alert.Warning, To: Prometheus{Listen: "unix:" + socket}})
+	r.await(t, deliver(s, 0, 3))
+	info := numberedAlert(1)
+	info.Severity = alert.Info
+	s.Deliver(info)
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}}
+	defer client.CloseIdleConnections()
+	var body []byte
+	eventually(t, "four are delivered", func() bool {
+		response, err := client.Get("http://capmon/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ = io.ReadAll(response.Body)
+		return strings.Contains(string(body), `capmon_sink_delivered_total{sink="hook"} 4`)
+	})
+	for _, line := range []string{`capmon_alerts_total{rule="raw-socket",severity="warning"} 3`, `capmon_sink_dropped_total{sink="hook"} 0`, `capmon_sink_queue_alerts{sink="hook"} 0`} {
+		if !strings.Contains(string(body), line+"\n") {
+			t.Errorf("%s is missing in\n%s", line, body)
+		}
+	}
+	if strings.Contains(string(body), `severity="info"`) {
+		t.Errorf("it counts what it does not want:\n%s", body)
+	}
+}
+
+func TestLabelsAreBounded(t *testing.T) {
+	t.Parallel()
+	e, err := Prometheus{Listen: "127.0.0.1:0"}.serve(queueMetrics(func() []*courier { return nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.close(context.Background())
+	for n := range mostRules + 10 {
+		if got := e.label(fmt.Sprint(n)); (got == otherRules) != (n >= mostRules) {
+			t.Fatalf("rule %d is %s", n, got)
+		}
+	}
+}

@@ -1,0 +1,414 @@
+package spool
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap/zaptest"
+)
+
+func open(t *testing.T, directory string, maxSize int64) *Queue {
+	t.Helper()
+	q, err := Open(Options{
+		Directory: directory, MaxSize: maxSize, Log: zaptest.NewLogger(t),
+		Notice: func(d Dropped) []byte { return fmt.Appendf(nil, "dropped %d", d.Count) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return q
+}
+
+func add(q *Queue, text string) bool {
+	return q.Add(time.Now(), func() []byte { return []byte(text) })
+}
+
+// takeAll takes what there is in a finished queue, so many at once.
+func takeAll(t *testing.T, q *Queue, most int) (all []string) {
+	t.Helper()
+	q.Finish()
+	for {
+		records, err := q.Next(context.Background(), most)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range records {
+			all = append(all, string(r))
+		}
+		if err := q.Remove(len(records)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func closeQueue(t *testing.T, q *Queue, wantLeft, wantLost int) {
+	t.Helper()
+	left, lost, err := q.Close()
+	if err != nil || left != wantLeft || lost != wantLost {
+		t.Errorf("%d left, %d lost, %v; wanted %d and %d", left, lost, err, wantLeft, wantLost)
+	}
+}
+
+func numbered(from, to int) (all []string) {
+	for i := from; i < to; i++ {
+		all = append(all, fmt.Sprintf("record %d", i))
+	}
+	return all
+}
+
+func same(t *testing.T, got, want []string) {
+	t.Helper()
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got %d: %.300q\nwanted %d: %.300q", len(got), got, len(want), want)
+	}
+}
+
+func TestRecordsStayInOrder(t *testing.T) {
+	t.Parallel()
+	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			q := open(t, directory, 1<<20)
+			for _, text := range numbered(0, 5000) {
+				if !add(q, text) {
+					t.Fatal("no room")
+				}
+			}
+			same(t, takeAll(t, q, 7), numbered(0, 5000))
+			closeQueue(t, q, 0, 0)
+		})
+	}
+}
+
+func TestAnotherQueueGoesOnWhereOneHasEnded(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	var got []string
+	for i := range 5 {
+		q := open(t, directory, 1<<20)
+		for _, text := range numbered(i*100, i*100+100) {
+			add(q, text)
+		}
+		for taken := 0; taken < 30; {
+			records, err := q.Next(context.Background(), 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range records {
+				got = append(got, string(r))
+			}
+			taken += len(records)
+			if err := q.Remove(len(records)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		closeQueue(t, q, 500-(5-i-1)*100-len(got), 0)
+	}
+	q := open(t, directory, 1<<20)
+	got = append(got, takeAll(t, q, 1000)...)
+	same(t, got, numbered(0, 500))
+	closeQueue(t, q, 0, 0)
+}
+
+// The files of an emptied queue are no more than its bound allows, and their room is used again.
+func TestRoomIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	const maxSize = 64 << 10
+	q := open(t, directory, maxSize)
+	text := strings.Repeat("x", 1000)
+	for i := range 1000 {
+		if !add(q, text) {
+			t.Fatalf("no room for record %d of an empty queue", i)
+		}
+		if _, err := q.Next(context.Background(), 1); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Remove(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var size int64
+	paths, err := segmentPaths(directory)
+	for _, path := range paths {
+		info, statErr := os.Stat(path)
+		if statErr != nil {
+			t.Fatal(statErr)
+		}
+		size += info.Size()
+	}
+	if err != nil || size > maxSize {
+		t.Errorf("%d bytes in %v, %v", size, paths, err)
+	}
+	closeQueue(t, q, 0, 0)
+}
+
+// What finds no room is counted, told in its place, and neither more nor less of it.
+func TestDroppedAreCountedInTheirPlace(t *testing.T) {
+	t.Parallel()
+	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			q := open(t, directory, 10<<10)
+			var want []string
+			dropped := 0
+			for i := range 1000 {
+				text := fmt.Sprintf("record %d", i)
+				if add(q, text) {
+					want = append(want, text)
+				} else {
+					dropped++
+				}
+			}
+			if dropped == 0 || len(want) == 0 || q.Stats().Dropped != uint64(dropped) {
+				t.Fatalf("%d kept, %d dropped, %+v", len(want), dropped, q.Stats())
+			}
+			var got []string
+			for len(got) < len(want) {
+				records, err := q.Next(context.Background(), 10)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, r := range records[:min(len(records), len(want)-len(got))] {
+					got = append(got, string(r))
+				}
+				if err := q.Remove(min(len(records), 10)); err != nil {
+					t.Fatal(err)
+				}
+				if len(got) == len(want) && len(records) < 10 && string(records[len(records)-1]) == fmt.Sprintf("dropped %d", dropped) {
+					got = append(got, string(records[len(records)-1]))
+				}
+			}
+			add(q, "after")
+			got = append(got, takeAll(t, q, 10)...)
+			same(t, got, append(want, fmt.Sprintf("dropped %d", dropped), "after"))
+			closeQueue(t, q, 0, 0)
+		})
+	}
+}
+
+// A queue that is closed while it is full tells of what it dropped when it is opened again.
+func TestWhatWasDroppedIsToldByTheNextQueue(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	q := open(t, directory, 10<<10)
+	var want []string
+	dropped := 0
+	for i := range 1000 {
+		if text := fmt.Sprintf("record %d", i); add(q, text) {
+			want = append(want, text)
+		} else {
+			dropped++
+		}
+	}
+	closeQueue(t, q, len(want), 0)
+	q = open(t, directory, 20<<10)
+	add(q, "after")
+	same(t, takeAll(t, q, 10), append(want, fmt.Sprintf("dropped %d", dropped), "after"))
+	closeQueue(t, q, 0, 0)
+	q = open(t, directory, 20<<10)
+	same(t, takeAll(t, q, 10), nil)
+	closeQueue(t, q, 0, 0)
+}
+
+// filled is a directory with so many records, none of which was removed.
+func filled(t testing.TB, records int) (directory string, segments []string) {
+	t.Helper()
+	directory = t.TempDir()
+	d, _, err := openDisk(directory, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < records; i += 20 {
+		var some [][]byte
+		for _, text := range numbered(i, min(i+20, records)) {
+			some = append(some, []byte(text))
+		}
+		if err := d.append(some); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+	segments, err = segmentPaths(directory)
+	if err != nil || len(segments) < 2 && records > 50 {
+		t.Fatal(segments, err)
+	}
+	return directory, segments
+}
+
+func change(t *testing.T, path string, by func([]byte) []byte) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, by(data), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Of a file cut short anywhere, all lines that are whole are there, and what comes later is
+// added behind them.
+func TestTornFilesLoseNothingThatIsWhole(t *testing.T) {
+	t.Parallel()
+	for cut := range 80 {
+		directory, segments := filled(t, 100)
+		last := segments[len(segments)-1]
+		data, err := os.ReadFile(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := data[:max(0, len(data)-cut)]
+		torn := bytes.Count(data[len(kept):], []byte("\n"))
+		change(t, last, func([]byte) []byte { return kept })
+		q := open(t, directory, 1<<20)
+		add(q, "after")
+		same(t, takeAll(t, q, 9), append(numbered(0, 100-torn), "after"))
+		closeQueue(t, q, 0, 0)
+	}
+}
+
+func TestDamageCostsOnlyWhatIsDamaged(t *testing.T) {
+	t.Parallel()
+	directory, segments := filled(t, 100)
+	change(t, segments[0], func(data []byte) []byte { data[12] ^= 1; return data })
+	q := open(t, directory, 1<<20)
+	same(t, takeAll(t, q, 9), numbered(1, 100))
+	closeQueue(t, q, 0, 0)
+}
+
+// Without its note of what was taken a queue gives all that it has again; and one whose records
+// are gone does not take the next ones for old.
+func TestLostFiles(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		lose string
+		want []string
+	}{
+		"position": {"position", append(numbered(0, 100), "after")},
+		"records":  {"*" + segmentEnding, []string{"after"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			directory, _ := filled(t, 100)
+			d, _, err := openDisk(directory, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := d.read(10); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.remove(10); err != nil {
+				t.Fatal(err)
+			}
+			lost, err := filepath.Glob(filepath.Join(directory, test.lose))
+			if err != nil || len(lost) == 0 {
+				t.Fatal(lost, err)
+			}
+			for _, path := range lost {
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			}
+			q := open(t, directory, 1<<20)
+			add(q, "after")
+			same(t, takeAll(t, q, 9), test.want)
+			closeQueue(t, q, 0, 0)
+		})
+	}
+}
+
+// Records that are deleted while the queue is open are told of, and the others are given.
+func TestDeletedUnderWay(t *testing.T) {
+	t.Parallel()
+	directory, segments := filled(t, 100)
+	first, err := os.ReadFile(segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := open(t, directory, 1<<20)
+	if err := os.Remove(segments[0]); err != nil {
+		t.Fatal(err)
+	}
+	same(t, takeAll(t, q, 9), numbered(bytes.Count(first, []byte("\n")), 100))
+	closeQueue(t, q, 0, 0)
+}
+
+// A disk that takes nothing costs no record as long as the process lives.
+func TestTroubleWithTheDisk(t *testing.T) {
+	t.Parallel()
+	directory := filepath.Join(t.TempDir(), "spool")
+	q := open(t, directory, 1<<20)
+	add(q, "first")
+	if _, err := q.Next(context.Background(), 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.store.close(); err != nil { // the next write fails
+		t.Fatal(err)
+	}
+	if err := os.Rename(directory, directory+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range numbered(0, 10) {
+		add(q, text)
+	}
+	records, err := q.Next(context.Background(), 1)
+	if err == nil && string(records[0]) == "first" { // the order is kept
+		if err := q.Remove(1); err == nil {
+			t.Error("it was not told that the position could not be noted")
+		}
+	}
+	same(t, takeAll(t, q, 3), numbered(0, 10))
+	closeQueue(t, q, 0, 0)
+}
+
+func FuzzDamagedSpool(f *testing.F) {
+	whole := record{1, []byte("one")}.appendTo(nil)
+	f.Add([]byte(""), []byte(""))
+	f.Add(whole, []byte("1"))
+	f.Add(append(bytes.Repeat([]byte("x"), 100), '\n'), []byte("00000000 9"))
+	f.Add([]byte("\n\n\x00 \n"), sealed(nil, []byte("2")))
+	f.Add(record{1 << 63, []byte("far")}.appendTo(nil), []byte{})
+	f.Add(record{1<<64 - 1, []byte("last")}.appendTo(nil), []byte{})
+	f.Fuzz(func(t *testing.T, damage, position []byte) {
+		directory, segments := filled(t, 3)
+		change(t, segments[0], func(data []byte) []byte { return append(data, damage...) })
+		if err := os.WriteFile(filepath.Join(directory, "position"), position, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d, _, err := openDisk(directory, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := unsealed(position); ok {
+			return // an honest note that some were taken
+		}
+		got, err := d.read(3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range numbered(0, 3) {
+			if i >= len(got) || string(got[i]) != want {
+				t.Errorf("got %q", got)
+				break
+			}
+		}
+		if err := d.append([][]byte{[]byte("after")}); err != nil {
+			t.Fatal(err)
+		}
+		all, err := d.read(1 << 20)
+		if err != nil || string(all[len(all)-1]) != "after" {
+			t.Errorf("%q, %v", all, err)
+		}
+	})
+}

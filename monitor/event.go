@@ -199,8 +199,10 @@ func (m *Monitor) idOf(cgroup uint64) (string, error) {
 	if m.closed {
 		return "", ErrClosed
 	}
-	if harvest := m.harvested[cgroup]; harvest != nil {
-		return idOf(&harvest.value), nil
+	for _, those := range []map[uint64]*harvested{m.harvested, m.leaving} {
+		if harvest := those[cgroup]; harvest != nil {
+			return idOf(&harvest.value), nil
+		}
 	}
 	var value bpf.CapmonContainer
 	err := m.attached.maps.Containers.Lookup(cgroup, &value)

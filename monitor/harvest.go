@@ -76,7 +76,15 @@ func (m *Monitor) HandOver(wanted func(id string) bool, keep func(Snapshot) erro
 		for cgroup, harvest := range gone {
 			ended.Containers = append(ended.Containers, m.harvestedContainer(symbols, cgroup, harvest))
 		}
-		return keep(ended)
+		if err := keep(ended); err != nil {
+			return err
+		}
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.tallied {
+			maps.Copy(m.leaving, gone)
+		}
+		return nil
 	})
 }
 

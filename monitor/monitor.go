@@ -50,6 +50,7 @@ type Monitor struct {
 	id       string    // unique among all recordings
 	start    time.Time // when the recording began
 	takenUp  bool      // from an earlier process
+	told     time.Time // see Told
 	pins     *pins     // nil without Options.Pins
 	attached *attached
 	failed   []*HookError
@@ -76,6 +77,9 @@ type Monitor struct {
 	end     time.Time // of the recording; zero while it goes on
 	// harvested are containers that have ended, by their cgroups' ids.
 	harvested map[uint64]*harvested
+	// leaving are those that were handed over and that a Tally has not told of yet.
+	leaving map[uint64]*harvested
+	tallied bool // there is a Tally
 	// atStop is what the containers' processes were permitted when it was stopped.
 	atStop  map[uint64]capability.Set
 	watches [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
@@ -142,7 +146,7 @@ func (m *Monitor) beginPinned(programs programs) (err error) {
 		return errors.Join(err, m.inherited.close())
 	}
 	if what != nil {
-		m.id, m.start = what.ID, what.Start
+		m.id, m.start, m.told = what.ID, what.Start, what.Told
 	}
 	err = m.pins.add(m.attached, m.newNote())
 	if err == nil {
@@ -214,6 +218,7 @@ func prepare(options Options) (*Monitor, programs, error) {
 		crowded:   make(chan struct{}, 1),
 		growth:    make(map[bpf.CapmonEventKind]uint32),
 		harvested: make(map[uint64]*harvested),
+		leaving:   make(map[uint64]*harvested),
 	}
 	var err error
 	if m.clock, err = kernel.NewClock(); err != nil {

@@ -54,6 +54,8 @@ type note struct {
 	Hook  Hook      `json:"hook"`
 	Start time.Time `json:"start"`
 	Boot  time.Time `json:"boot"` // of the clock
+	// Told as Monitor.Told.
+	Told time.Time `json:"told,omitzero"`
 	// Skipped counts the runs that the kernel left out of programs that are gone.
 	Skipped uint64 `json:"skipped,omitempty"`
 }
@@ -430,7 +432,7 @@ func (m *Monitor) takeUp(p *pins, options programs) error {
 	if err := p.load(m.attached); err != nil {
 		return errors.Join(err, m.attached.close())
 	}
-	m.id, m.start, m.clock = what.ID, what.Start, kernel.ClockOf(what.Boot)
+	m.id, m.start, m.told, m.clock = what.ID, what.Start, what.Told, kernel.ClockOf(what.Boot)
 	for index := range m.watches {
 		if err := m.attached.maps.CallWatches.Lookup(uint32(index), &m.watches[index]); err != nil {
 			return errors.Join(fmt.Errorf("reading which system calls are recorded: %w", err), m.attached.close())
@@ -449,7 +451,24 @@ func (m *Monitor) takeUp(p *pins, options programs) error {
 
 // newNote is of a recording that begins now.
 func (m *Monitor) newNote() note {
-	return note{ID: m.id, Hook: m.attached.hook, Start: m.start, Boot: m.clock.Boot()}
+	return note{ID: m.id, Hook: m.attached.hook, Start: m.start, Boot: m.clock.Boot(), Told: m.told}
+}
+
+// Told is until when everything has been told of that was recorded by earlier processes, as the
+// last one of them said; zero if none has said so.
+func (m *Monitor) Told() time.Time { return m.told }
+
+// NoteTold notes for later processes that everything has been told of that was recorded until
+// a moment, if the recording is pinned.
+func (m *Monitor) NoteTold(until time.Time) error {
+	m.reading.Lock()
+	defer m.reading.Unlock()
+	if m.pins == nil || m.over() {
+		return nil
+	}
+	what := m.newNote()
+	what.Told = until
+	return writeNote(m.pins.directory, what)
 }
 
 // newID is unique among all recordings.

@@ -37,6 +37,9 @@ type Change struct {
 // NewTally makes one that has told nothing yet: its first Changes are of all that has been
 // recorded.
 func (m *Monitor) NewTally() *Tally {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tallied = true
 	return &Tally{m: m, told: make(countedChecks), ended: make(map[uint64]bool)}
 }
 
@@ -55,9 +58,11 @@ func (t *Tally) Changes() ([]Change, error) {
 	t.m.mu.Lock()
 	closed, stopped := t.m.closed, t.m.stopped()
 	ended := make(map[uint64]*harvested)
-	for cgroup, harvest := range t.m.harvested {
-		if !t.ended[cgroup] {
-			ended[cgroup] = harvest
+	for _, those := range []map[uint64]*harvested{t.m.harvested, t.m.leaving} {
+		for cgroup, harvest := range those {
+			if !t.ended[cgroup] {
+				ended[cgroup] = harvest
+			}
 		}
 	}
 	t.m.mu.Unlock()
@@ -85,10 +90,14 @@ func (t *Tally) Changes() ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.m.mu.Lock()
 	for cgroup := range ended {
-		t.ended[cgroup] = true
+		t.ended[cgroup] = t.m.leaving[cgroup] == nil // what has left does not come again
+		delete(t.m.leaving, cgroup)
 	}
-	maps.DeleteFunc(t.told, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return t.ended[key.Container] })
+	t.m.mu.Unlock()
+	gone := func(cgroup uint64) bool { return ended[cgroup] != nil || t.ended[cgroup] }
+	maps.DeleteFunc(t.told, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
 	return changes, nil
 }
 

@@ -162,3 +162,13 @@ func (a *alerting) close() {
 	a.send(a.engine.Close())
 	a.say([]string{counted(a.alerts, "alert")})
 }
+
+// end tells of what is held back, and delivers what it can in the time that there is. Of no
+// rules it does nothing.
+func (a *alerting) end() {
+	if a == nil {
+		return
+	}
+	a.close()
+	_ = closeSinks(a.sinks) // the log has why
+}

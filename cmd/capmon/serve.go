@@ -16,9 +16,11 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/api"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/store"
 	"github.com/capmon/capmon/monitor"
@@ -35,6 +37,7 @@ const (
 type serving struct {
 	logging *logging
 
+	rules            string
 	config           string
 	database, pins   string
 	hook             string
@@ -81,6 +84,7 @@ It answers on a socket: metrics for Prometheus, health, reports.`,
 	flags.StringVar(&s.certificate, "tls-cert", "", "file of the certificate for --tcp, PEM")
 	flags.StringVar(&s.key, "tls-key", "", "file of its key, PEM")
 	flags.StringVar(&s.tokenFile, "token-file", "", "file of the token that requests by TCP have to bear")
+	flags.StringVar(&s.rules, "rules", "", "YAML file of rules by which uses are alerts, and of the sinks that take them, or builtin; read anew at SIGHUP (default: none)")
 	flags.BoolVar(&s.pprof, "pprof", false, "answer below /debug/pprof/, too")
 	flags.StringVar(&s.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
 	flags.Uint32Var(&s.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 131072)")
@@ -153,17 +157,58 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	d, err := daemon.Start(ctx, daemon.Options{
+	options := daemon.Options{
 		Observe:  observe.Options{Monitor: s.monitor, Engine: docker},
 		Database: s.database, Retention: retention, Every: s.every, Alive: alive, Log: log,
-	})
+	}
+	alerting, err := s.alert(cmd, &options, log)
+	if err != nil {
+		return err
+	}
+	d, err := daemon.Start(ctx, options)
+	if err != nil {
+		alerting.end()
+	}
 	if errors.Is(err, monitor.ErrPinsHeld) {
 		return fmt.Errorf("another capmon serves already, with --pins %s: end it first, or choose another directory", s.pins)
 	}
 	if err != nil {
 		return explain(err)
 	}
-	return errors.Join(s.serve(cmd, d, listeners, token, log), d.Close())
+	if alerting != nil {
+		alerting.follow(ctx)
+	}
+	err = s.serve(cmd, d, listeners, token, log)
+	alerting.end()
+	return errors.Join(err, d.Close())
+}
+
+// alert has rules look at what is recorded, if there are any.
+func (s *serving) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Logger) (*alerting, error) {
+	if s.rules == "" {
+		return nil, nil
+	}
+	a, err := newAlerting(s.rules, cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	if a.sinks, err = openSinks(a.rules, log); err != nil {
+		return nil, err
+	}
+	options.Alerts = daemon.NewAlerts(log)
+	a.deliver = func(one alert.Alert) {
+		options.Alerts.Add(one)
+		a.sinks.Deliver(one)
+	}
+	watcher := live.New(live.Options{
+		Selection: live.Selection{All: a.rules.NeedsAll()}, Outcomes: s.monitor.Outcomes, Log: log, Show: a.take,
+	})
+	observing := &options.Observe
+	observing.Sights, observing.Told, observing.Forgotten = watcher.Take, watcher.TakeTold, watcher.Forget
+	if a.rules.NeedsEvery() {
+		observing.Changes, observing.Interval = watcher.TakeChanges, time.Second
+	}
+	return a, nil
 }
 
 // serve saves and answers until it is ended.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/monitor"
 )
@@ -287,6 +289,52 @@ func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
 			}
 			mustExecute(t, binary, "db", "check", "--db", s.database)
 		})
+	}
+}
+
+// alerts are those of the rule raw-socket, by their containers' names.
+func (s *server) rawSocketAlerts() map[string]int {
+	s.t.Helper()
+	_, body := s.get("/api/v1/alerts?container=alerted-*")
+	var alerts []alert.Alert
+	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
+		s.t.Fatalf("%v: %s", err, body)
+	}
+	names := make(map[string]int)
+	for _, one := range alerts {
+		if one.Rule == "raw-socket" {
+			names[one.Use.Container.Name]++
+		}
+	}
+	return names
+}
+
+// Each first use is an alert once, also of what nobody watched.
+func TestServeAlertsOnceThroughKills(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "--rules", "builtin")
+	raw := func(name string) {
+		mustExecute(t, "docker", "run", "--rm", "--name", name, "bb", "probe", "rawsock")
+	}
+	mustExecute(t, "docker", "run", "-d", "--rm", "--name", "alerted-long", "bb", "sleep", "1000")
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "alerted-long").Run() })
+	again := func() { mustExecute(t, "docker", "exec", "alerted-long", "probe", "rawsock") }
+	raw("alerted-1")
+	again()
+	eventually(t, "they are alerts", func() bool { return len(s.rawSocketAlerts()) == 2 })
+	recording, now := s.state().ID, time.Now()
+	s.until("that is noted", func(state daemon.State) bool { return state.Told.After(now) })
+	s.kill()
+	raw("alerted-2")
+	again()
+	s.start()
+	raw("alerted-3")
+	again()
+	want := map[string]int{"alerted-1": 1, "alerted-2": 1, "alerted-3": 1, "alerted-long": 1}
+	eventually(t, "the others are alerts, too", func() bool { return len(s.rawSocketAlerts()) == len(want) })
+	s.saved()
+	if got := s.rawSocketAlerts(); !maps.Equal(got, want) || s.state().ID != recording {
+		t.Errorf("got %v, wanted %v", got, want)
 	}
 }
 

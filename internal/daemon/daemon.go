@@ -16,8 +16,14 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// pruneEvery is how often what is too old or too much is removed.
-const pruneEvery = time.Hour
+const (
+	// pruneEvery is how often what is too old or too much is removed.
+	pruneEvery = time.Hour
+	// alertsEvery is how often alerts are saved.
+	alertsEvery = time.Second
+	// dealing is how long what was recorded may take until it has become alerts.
+	dealing = 5 * time.Second
+)
 
 // Options of Start.
 type Options struct {
@@ -29,6 +35,8 @@ type Options struct {
 	Retention store.Retention
 	// Every is how often what was recorded is saved. Until then it is in the kernel.
 	Every time.Duration
+	// Alerts go into the database, too; nil for none.
+	Alerts *Alerts
 	// Alive is called after each round of work, whatever came of it; nil for nobody.
 	Alive func()
 	Log   *zap.Logger
@@ -62,6 +70,11 @@ type State struct {
 	Failures uint64 `json:"failures"`
 	// Losses of the recording.
 	Losses monitor.Losses `json:"losses"`
+	// Told is until when rules have looked at what was recorded; zero without rules. What a later
+	// process finds that is newer it may look at once more.
+	Told time.Time `json:"told,omitzero"`
+	// AlertsLost counts alerts that are missing from the database, which could not be written to.
+	AlertsLost uint64 `json:"alertsLost"`
 	// Untold counts events that came faster than they were read; nothing is lost by that.
 	Untold uint64 `json:"untold"`
 }
@@ -94,22 +107,35 @@ func (d *Daemon) Observer() *observe.Observer { return d.observer }
 
 // Run saves what is recorded until ctx ends, and once more then.
 func (d *Daemon) Run(ctx context.Context) {
-	tick := time.NewTicker(d.options.Every)
+	tick, alerts := time.NewTicker(d.options.Every), time.NewTicker(alertsEvery)
 	defer tick.Stop()
-	for {
-		d.round(ctx)
+	defer alerts.Stop()
+	for d.round(ctx); ; {
 		select {
 		case <-ctx.Done():
 			d.round(context.WithoutCancel(ctx))
 			return
+		case <-alerts.C:
+			_ = d.options.Alerts.save(ctx, d.keeper) // a round tells why not
 		case <-tick.C:
+			d.round(ctx)
 		}
 	}
 }
 
 // round saves what was recorded, and now and then removes what is too old.
 func (d *Daemon) round(ctx context.Context) {
+	began := time.Now()
 	p, err := d.observer.Save(ctx)
+	if err == nil {
+		err = d.options.Alerts.save(ctx, d.keeper)
+	}
+	if err == nil && d.options.Alerts != nil {
+		told := began.Add(-dealing)
+		if err = d.observer.NoteTold(told); err == nil {
+			d.told(told)
+		}
+	}
 	if err == nil && time.Since(d.pruned) > pruneEvery {
 		d.pruned = time.Now()
 		err = d.keeper.prune(ctx, d.options.Retention)
@@ -129,7 +155,7 @@ func (d *Daemon) note(p profile.Profile, err error, losses monitor.Losses, untol
 	if len(p.Runs) > 0 || err == nil {
 		d.latest = p
 	}
-	d.state.Losses, d.state.Untold = losses, untold
+	d.state.Losses, d.state.Untold, d.state.AlertsLost = losses, untold, d.options.Alerts.Lost()
 	if err == nil {
 		if d.state.Trouble != "" {
 			d.options.Log.Warn("what was recorded is in the database again, and nothing of it is missing")
@@ -142,6 +168,12 @@ func (d *Daemon) note(p profile.Profile, err error, losses monitor.Losses, untol
 		d.options.Log.Error("what was recorded cannot be saved; it stays in the kernel, and is saved when that is possible", zap.Error(err))
 	}
 	d.state.Trouble = err.Error()
+}
+
+func (d *Daemon) told(until time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.state.Told = until
 }
 
 // State tells how it is.
@@ -166,7 +198,8 @@ func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profil
 
 // Close leaves the recording to the next process if it is pinned, and ends it if not.
 func (d *Daemon) Close() error {
-	if err := errors.Join(d.observer.Close(), d.keeper.close()); err != nil {
+	err := errors.Join(d.observer.Close(), d.options.Alerts.save(context.Background(), d.keeper), d.keeper.close())
+	if err != nil {
 		return fmt.Errorf("ending: %w", err)
 	}
 	return nil

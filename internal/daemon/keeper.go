@@ -90,9 +90,8 @@ func (k *keeper) put(ctx context.Context, p profile.Profile) error {
 	})
 }
 
-// PutAlerts keeps alerts; those that it has are not doubled.
-func (d *Daemon) PutAlerts(ctx context.Context, alerts []alert.Alert) error {
-	return d.keeper.with(ctx, func(s *store.Store) error {
+func (k *keeper) putAlerts(ctx context.Context, alerts []alert.Alert) error {
+	return k.with(ctx, func(s *store.Store) error {
 		_, err := s.PutAlerts(ctx, alerts)
 		return err
 	})

@@ -233,3 +233,23 @@ func (w *Watcher) tellRest() {
 		}
 	}
 }
+
+// TakeTold takes what an earlier process has told of: it is not told again as the first of its
+// way. It is for observe.Options.
+func (w *Watcher) TakeTold(_ *observe.Observer, changes []monitor.Change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, change := range changes {
+		for _, part := range parts(change.Now) {
+			t := w.record(change.Cgroup).at(repeated(change, part.meaning).way())
+			t.told, t.since = true, change.Now.Last
+		}
+	}
+}
+
+// Forget frees what was noted of containers of which nothing more will be told.
+func (w *Watcher) Forget(cgroups []uint64) {
+	for _, cgroup := range cgroups {
+		w.forget(cgroup)
+	}
+}

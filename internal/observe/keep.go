@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -18,6 +20,8 @@ const (
 	// nameless is how long the record of a container that has ended waits in the kernel for
 	// the engine to tell who it was, and pressing how long that may take while room is needed.
 	nameless, pressing = 5 * time.Minute, 2 * time.Second
+	// lingering is how long after the end of a container something may be told of it.
+	lingering = 10 * time.Second
 	// scarce is how much of the room is taken when none waits any more.
 	scarce = 0.5
 )
@@ -86,12 +90,31 @@ func (o *Observer) makeRoomBy(ctx context.Context) error {
 	return errors.Join(err, fillErr)
 }
 
+// departure are containers that have been kept, in the order in which they were.
+type departure []departed
+
+type departed struct {
+	cgroups []uint64
+	at      time.Time
+}
+
+// add takes more, and lets those go of which nothing more is told.
+func (d *departure) add(cgroups []uint64, forget func([]uint64)) {
+	if len(cgroups) > 0 {
+		*d = append(*d, departed{cgroups, time.Now()})
+	}
+	for len(*d) > 0 && time.Since((*d)[0].at) > lingering {
+		forget((*d)[0].cgroups)
+		*d = (*d)[1:]
+	}
+}
+
 // forget frees what is known of containers that have ended. They may be started again: then
 // the engine tells anew.
 func (o *Observer) forget(ended []monitor.Container) {
+	gone := make(map[uint64]bool)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	gone := make(map[uint64]bool)
 	for _, c := range ended {
 		gone[c.Cgroup] = true
 		delete(o.known.infos, c.ID)
@@ -101,20 +124,24 @@ func (o *Observer) forget(ended []monitor.Container) {
 		delete(o.waiting, c.ID)
 		delete(o.firsts, c.Cgroup)
 	}
+	if o.forgotten != nil {
+		o.left.add(slices.Collect(maps.Keys(gone)), o.forgotten)
+	}
 	maps.DeleteFunc(o.files, func(program profile.Program, _ kernel.FileCapabilities) bool { return gone[program.Cgroup] })
 	maps.DeleteFunc(o.paths, func(program profile.Program, _ string) bool { return gone[program.Cgroup] })
 	maps.DeleteFunc(o.ways, func(named profile.Named, _ kernel.Way) bool { return gone[named.Cgroup] })
 }
 
-// takeUp goes on where an earlier process left off, whose last word is given.
-func (o *Observer) takeUp(earlier profile.Profile) {
+// takeUp goes on where an earlier process left off.
+func (o *Observer) takeUp(options Options) error {
 	if !o.monitor.TakenUp() {
-		return
+		return nil
 	}
+	o.log.Debug("took a recording up", zap.String("recording", o.observation.ID), zap.Time("told until", o.monitor.Told()))
 	for _, call := range o.monitor.WatchedCalls() {
 		o.watches.calls[call.Name] = call
 	}
-	for _, run := range earlier.Runs {
+	for _, run := range options.Earlier.Runs {
 		if run.Observation.ID != o.observation.ID || run.Unwatched != nil {
 			continue
 		}
@@ -123,5 +150,27 @@ func (o *Observer) takeUp(earlier profile.Profile) {
 			o.watches.since[run.Container.ID] = since
 		}
 	}
-	o.log.Debug("took a recording up", zap.String("recording", o.observation.ID))
+	if options.Sights == nil {
+		return nil
+	}
+	// What was told of, and not yet noted to be, is told again; nothing is left out.
+	o.missed = math.MaxUint64
+	if options.Told == nil {
+		return nil
+	}
+	changes, err := o.monitor.NewTally().Changes()
+	if err != nil {
+		return fmt.Errorf("reading what was told before: %w", err)
+	}
+	options.Told(o, slices.DeleteFunc(changes, o.isUntold))
+	return nil
 }
+
+// isUntold reports whether a kind of check is newer than what an earlier process has told of.
+func (o *Observer) isUntold(change monitor.Change) bool {
+	return change.Now.First.After(o.monitor.Told())
+}
+
+// NoteTold notes that all Sights and Changes of what was recorded until a moment have been
+// dealt with, for a later process that takes the recording up.
+func (o *Observer) NoteTold(until time.Time) error { return o.monitor.NoteTold(until) }

@@ -42,8 +42,14 @@ type Options struct {
 	// Changes is called, if it is there, for what was made since the last time: every Interval,
 	// or more rarely if the looks take long, and by Stop, after the last Sights, for the rest.
 	// It must not wait. The calls without changes are made, too.
-	Changes  func(*Observer, []monitor.Change)
-	Interval time.Duration
+	Changes func(*Observer, []monitor.Change)
+	// Told is called at the start, if the recording is taken up, with what an earlier process
+	// has told of (Observer.NoteTold).
+	Told func(*Observer, []monitor.Change)
+	// Forgotten is called with the cgroups of containers that have ended and whose record
+	// was kept, when nothing more will be told of them.
+	Forgotten func(cgroups []uint64)
+	Interval  time.Duration
 }
 
 // Observer is an observation under way.
@@ -55,11 +61,13 @@ type Observer struct {
 	last        capability.Capability
 	viewer      string // the engine's view of the files, as a directory in /proc
 
-	sights  func(*Observer, Sight)      // nil if nobody wants them
-	recount func() error                // calls Changes
-	keep    func(profile.Profile) error // nil if all is kept here
-	missed  uint64                      // events that the kernel left out, when it was last caught up on
-	missing sync.Mutex                  // held while that is done
+	sights    func(*Observer, Sight)      // nil if nobody wants them
+	recount   func() error                // calls Changes
+	keep      func(profile.Profile) error // nil if all is kept here
+	forgotten func([]uint64)              // nil if nobody wants to know
+	left      departure                   // those that it has not been called with
+	missed    uint64                      // events that the kernel left out, when it was last caught up on
+	missing   sync.Mutex                  // held while that is done
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -108,6 +116,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		log:         options.Log,
 		sights:      options.Sights,
 		keep:        options.Keep,
+		forgotten:   options.Forgotten,
 		observation: profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
 		last:        capability.Capability(last),
 		viewer:      kernel.Viewer(0), // our own
@@ -136,7 +145,9 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
 	}
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
-	o.takeUp(options.Earlier)
+	if err := o.takeUp(options); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoom(ctx))
 	if o.sights != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,12 +21,16 @@ const leisure = 20
 func (o *Observer) recounting(changed func(*Observer, []monitor.Change)) func() error {
 	var looking sync.Mutex
 	tally := o.monitor.NewTally()
+	takenUp := o.monitor.TakenUp()
 	return func() error {
 		looking.Lock()
 		defer looking.Unlock()
 		changes, err := tally.Changes()
 		if err != nil {
 			return fmt.Errorf("reading the counts: %w", err)
+		}
+		if takenUp { // only the first time: the others are Told
+			changes, takenUp = slices.DeleteFunc(changes, func(c monitor.Change) bool { return !o.isUntold(c) }), false
 		}
 		changed(o, changes)
 		return nil

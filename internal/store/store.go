@@ -58,6 +58,9 @@ func Open(ctx context.Context, path string, options Options) (*Store, error) {
 	if err == nil || !options.Recover || options.ReadOnly || !errors.Is(err, ErrCorrupt) {
 		return s, wrap(path, err)
 	}
+	if !mayHaveBeenDatabase(path) {
+		return nil, wrap(path, fmt.Errorf("%w (%v)", ErrForeign, err))
+	}
 	aside, moveErr := moveAside(path, time.Now())
 	if moveErr != nil {
 		return nil, wrap(path, errors.Join(err, moveErr))
@@ -223,6 +226,19 @@ func readable(ctx context.Context, path string, options Options, parameters ...s
 		return nil, errors.Join(wrap(path, err), s.db.Close())
 	}
 	return s, nil
+}
+
+// pageSize of the databases that create makes: SQLite's own.
+const pageSize = 4096
+
+// mayHaveBeenDatabase tells a damaged database from a file that somebody has named by mistake,
+// which is better left alone.
+func mayHaveBeenDatabase(path string) bool {
+	if _, err := os.Stat(path + "-wal"); err == nil {
+		return true
+	}
+	info, err := os.Stat(path)
+	return err == nil && info.Size()%pageSize == 0
 }
 
 // moveAside gives a damaged database, with its log, another name.

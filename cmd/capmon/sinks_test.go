@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +22,7 @@ import (
 // receiver is a webhook's server at an address that stays its own while it is down.
 type receiver struct {
 	address string
+	takes   time.Duration // for an alert
 
 	mu  sync.Mutex
 	got []alert.Alert
@@ -49,12 +51,25 @@ func (r *receiver) start(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
+		time.Sleep(r.takes)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.got = append(r.got, one)
 	})}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
+}
+
+// alerts are those that it has got of a rule and a container, or of all rules if that is "".
+func (r *receiver) alerts(rule, container string) (all []alert.Alert) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, one := range r.got {
+		if (rule == "" || one.Rule == rule) && one.Use.Container.Name == container {
+			all = append(all, one)
+		}
+	}
+	return all
 }
 
 // await waits for an alert of each container, and verifies that there is one of each and of no other.

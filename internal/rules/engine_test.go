@@ -204,6 +204,45 @@ func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
 	}
 }
 
+// Who alerts a hundred times a minute, under ever new names, cools down though the rule does not
+// say so; other containers and other capabilities do not, and all are counted.
+func TestAFloodOfAlertsCoolsDown(t *testing.T) {
+	e := New(parsed(t, "rules: [{name: r, verdict: granted, alert: every}, {name: b, verdict: granted, raw-socket: true, burst: {uses: 2, within: 1s}}]"))
+	type told struct{ alerts, uses uint64 }
+	got := make(map[string]told)
+	note := func(alerts []alert.Alert) {
+		for _, one := range alerts {
+			at := one.Rule + " " + one.Use.Container.Name + " " + one.Use.Capability.String()
+			got[at] = told{got[at].alerts + 1, got[at].uses + one.Count}
+		}
+	}
+	for i := range 6000 { // 50 a second
+		at := after(float64(i) / 50)
+		note(e.Take(ping(times(3), func(u *live.Use) { u.Process.Program, u.Time = fmt.Sprint(i), at }), at))
+		if i%50 == 0 {
+			note(e.Due(at))
+		}
+		if i%1000 == 999 {
+			note(e.Take(ping(in("b")), at))
+			note(e.Take(ping(chown), at))
+		}
+	}
+	note(e.Close())
+	want := map[string]told{"r web NET_RAW": {102, 18000}, "r web CHOWN": {6, 6}, "r b NET_RAW": {6, 6}, "b web NET_RAW": {102, 18000}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(told{})); diff != "" {
+		t.Error(diff)
+	}
+	note(e.Take(ping(), after(600))) // after which it is as if nothing had been
+	note(e.Take(ping(), after(601)))
+	if all := got["r web NET_RAW"].alerts; all != 104 {
+		t.Errorf("%d alerts", all)
+	}
+	e.Due(after(800))
+	if len(e.states) != 0 {
+		t.Errorf("%d are not forgotten", len(e.states))
+	}
+}
+
 func TestBurstsAreManyUsesInAShortTime(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, verdict: refused, burst: {uses: 5, within: 10s}, cool-down: 20s}]"))
 	for _, step := range []struct {

@@ -50,7 +50,8 @@ type Rule struct {
 	// or every. With a burst, every one counts.
 	Alert Frequency `yaml:"alert,omitempty"`
 	// CoolDown is how long after an alert further uses of the same container are counted, and told
-	// by the next alert of the rule: 30s, 10m, 1h30m. Without it, none are.
+	// by the next alert of the rule: 30s, 10m, 1h30m. Without it, none are, but after a hundred
+	// alerts in a minute of the same capability and container, which begin one of a minute.
 	CoolDown Duration `yaml:"cool-down,omitempty"`
 	// Except lists what is allowed: the rule does not alert of uses that meet all conditions of
 	// one of these.

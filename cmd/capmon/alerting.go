@@ -31,7 +31,7 @@ const (
 type alerting struct {
 	path    string // of the rules
 	rules   rules.File
-	deliver func(alert.Alert)
+	printer *printer
 	sinks   *sink.Sinks
 	notices io.Writer
 
@@ -55,11 +55,7 @@ func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc, lo
 	if a.sinks, err = openSinks(a.rules, log); err != nil {
 		return nil, err
 	}
-	write := w.writer(cmd, fail)
-	a.deliver = func(one alert.Alert) {
-		write(one)
-		a.sinks.Deliver(one)
-	}
+	a.printer = newPrinter(w.writer(cmd, fail))
 	w.selection.All = w.selection.All || a.rules.NeedsAll()
 	return a, nil
 }
@@ -108,7 +104,7 @@ func (a *alerting) take(use live.Use) {
 func (a *alerting) send(alerts []alert.Alert) {
 	for _, one := range alerts {
 		a.alerts++
-		a.deliver(one)
+		a.printer.print(one, a.sinks.Deliver(one))
 	}
 }
 
@@ -156,9 +152,16 @@ func (a *alerting) reload() {
 }
 
 // close tells of what is held back, when no use will come any more, and how much it was.
-func (a *alerting) close() {
+func (a *alerting) close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.send(a.engine.Close())
-	a.say([]string{counted(a.alerts, "alert")})
+	err := closeSinks(a.sinks)
+	a.printer.close()
+	text := counted(a.alerts, "alert")
+	if skipped := a.printer.skipped.Load(); skipped > 0 {
+		text += fmt.Sprintf("; %d of them went to the sinks alone, since standard output was not read", skipped)
+	}
+	a.say([]string{text})
+	return err
 }

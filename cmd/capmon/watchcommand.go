@@ -173,8 +173,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	troubles.follow(ctx)
 	err = w.finish(cmd, observer, watcher, troubles)
 	if alerting != nil {
-		alerting.close()
-		err = errors.Join(err, closeSinks(alerting.sinks))
+		err = errors.Join(err, alerting.close())
 	}
 	return errors.Join(err, writeError(ctx))
 }

@@ -96,6 +96,9 @@ func (w *watching) check(cmd *cobra.Command) (*zap.Logger, error) {
 		if !w.every {
 			return nil, errors.New("--every-interval says how often --every tells: give both")
 		}
+		if w.rules != "" {
+			return nil, errors.New("--every-interval does not go with --rules, which see uses once a second: say in them how often they alert, by cool-down")
+		}
 	}
 	for _, name := range w.capabilities {
 		c, err := capability.Parse(strings.TrimSpace(name))

@@ -454,6 +454,7 @@ func TestWatchTellsWhatIsWrongWithItsArguments(t *testing.T) {
 		"live-not-there":               `container "live-not-there"`,
 		"--every --every-interval 0s":  "--every-interval 0s: give a time above 0",
 		"--every-interval 5s":          "give both",
+		"--rules builtin --every --every-interval 5s": "by cool-down",
 	} {
 		if r := execute(t, append([]string{binary, "watch"}, strings.Fields(args)...)...); r.code != exitUsage || !strings.Contains(r.stderr, wanted) {
 			t.Errorf("%s: exit code %d, %s", args, r.code, r.stderr)

@@ -100,7 +100,7 @@ type Conditions struct {
 type Burst struct {
 	// Uses that make a burst: 2 to 10000.
 	Uses int `yaml:"uses" jsonschema:"minimum=2,maximum=10000"`
-	// Within is the time from the first to the last of them.
+	// Within is the time from the first to the last of them: 1s or more.
 	Within Duration `yaml:"within"`
 }
 

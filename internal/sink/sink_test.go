@@ -208,7 +208,7 @@ func TestAnswersOfAReceiver(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	r := newReceiver(t)
-	codes := []int{http.StatusServiceUnavailable, http.StatusFound, http.StatusTooManyRequests, http.StatusOK}
+	codes := []int{http.StatusServiceUnavailable, http.StatusNotFound, http.StatusFound, http.StatusTooManyRequests, http.StatusOK}
 	tries := 0
 	var asked time.Time
 	r.answer = func(w http.ResponseWriter, m Message) bool {
@@ -241,7 +241,7 @@ func TestAnswersOfAReceiver(t *testing.T) {
 	if got := refusedIDs(t, directory, "hook"); !slices.Equal(got, ids[1:2]) {
 		t.Errorf("refused are %v", got)
 	}
-	checkLog(t, logs, "answered 400 Bad Request: \\\\x1b[31mno, …", "503 Service Unavailable", "redirects are not followed", "alerts are delivered again")
+	checkLog(t, logs, "answered 400 Bad Request: \\\\x1b[31mno, …", "503 Service Unavailable", "404 Not Found", "redirects are not followed", "alerts are delivered again")
 }
 
 // refusedIDs are those of the alerts that were put away.

@@ -31,6 +31,7 @@ const (
 type alerting struct {
 	path    string // of the rules
 	rules   rules.File
+	sees    scope
 	printer *printer
 	sinks   *sink.Sinks
 	notices io.Writer
@@ -38,6 +39,14 @@ type alerting struct {
 	mu     sync.Mutex
 	engine *rules.Engine
 	alerts uint64
+}
+
+// scope is which uses a watch tells rules of.
+type scope struct{ all, every bool }
+
+// covers reports whether these are all that a file of rules looks at.
+func (s scope) covers(file rules.File) bool {
+	return (s.all || !file.NeedsAll()) && (s.every || !file.NeedsEvery())
 }
 
 // alerting is what --rules asks for, nil if nothing.
@@ -57,6 +66,8 @@ func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc, lo
 	}
 	a.printer = newPrinter(w.writer(cmd, fail))
 	w.selection.All = w.selection.All || a.rules.NeedsAll()
+	w.every = w.every || a.rules.NeedsEvery()
+	a.sees = scope{w.selection.All, w.every}
 	return a, nil
 }
 
@@ -135,8 +146,8 @@ func (a *alerting) follow(ctx context.Context) {
 // reload reads the rules anew. If they are broken, those that it has stay in force.
 func (a *alerting) reload() {
 	file, notes, err := loadRules(a.path)
-	if err == nil && (file.NeedsAll() && !a.rules.NeedsAll() || file.NeedsEvery() && !a.rules.NeedsEvery()) {
-		err = errors.New("rules " + a.path + ": they look at uses that this watch does not tell of, by classes, alert: every or burst: start it anew")
+	if err == nil && !a.sees.covers(file) {
+		err = errors.New("rules " + a.path + ": they look at uses that this watch does not tell of, by classes, alert: every or burst: start it anew, with --all and --every if they are to come and go")
 	}
 	if err == nil {
 		err = reloadSinks(a.sinks, file)

@@ -231,7 +231,7 @@ func TestHangupReadsTheRulesAnew(t *testing.T) {
 	const before = "rules:\n  - {name: before, capabilities: [CHOWN], cool-down: 1h}\n"
 	startSleeper(t, "alert-reload")
 	path := written(t, "rules.yaml", before)
-	l := watchLive(t, "--rules", path, "alert-reload")
+	l := watchLive(t, "--rules", path, "--every", "alert-reload")
 	reload := func(text, wanted string) {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -252,8 +252,11 @@ func TestHangupReadsTheRulesAnew(t *testing.T) {
 	use("d")
 	reload(before+"  - {name: now, raw-socket: false}\n", "capmon: read "+path+" anew: 2 rules in force")
 	use("e")
-	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "start it anew; the rules stay as they were")
-	same(t, "alerts", l.endAlerts(), []string{"before x1", "before x4", "now x1"})
+	reload(before+"  - {name: every, capabilities: [CHOWN], alert: every}\n  - {name: now, raw-socket: false}\n", "anew: 3 rules in force")
+	use("e")
+	l.awaitAlert("every")
+	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "if they are to come and go; the rules stay as they were")
+	same(t, "alerts", l.endAlerts(), []string{"before x1", "before x4", "every x1", "now x1"})
 }
 
 func TestRulesAreTriedOnProfiles(t *testing.T) {

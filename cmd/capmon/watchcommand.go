@@ -158,7 +158,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: show,
 	})
 	options := observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take}
-	if w.every || alerting != nil && alerting.rules.NeedsEvery() {
+	if w.every {
 		options.Changes, options.Interval = watcher.TakeChanges, w.interval
 	}
 	observer, err := observe.Start(context.WithoutCancel(ctx), options)

@@ -159,7 +159,7 @@ func (s *Sinks) prepare(config Config, before []outlet) (outlet, func(), error) 
 		return o, func() {}, nil
 	}
 	if p, ok := config.To.(Prometheus); ok {
-		o.exposition, err = p.serve(queueMetrics(s.couriers))
+		o.exposition, err = s.expose(p, before)
 		return o, func() {}, err
 	}
 	transport, err := config.To.(opener).open()
@@ -174,6 +174,16 @@ func (s *Sinks) prepare(config Config, before []outlet) (outlet, func(), error) 
 		return o, func() {}, nil
 	}
 	return o, func() { o.courier.take(transport) }, nil
+}
+
+// expose takes who listens at the address already, under whatever name, or begins to.
+func (s *Sinks) expose(p Prometheus, before []outlet) (*exposition, error) {
+	for _, o := range before {
+		if o.exposition != nil && o.exposition.Listen == p.Listen {
+			return o.exposition, nil
+		}
+	}
+	return p.serve(queueMetrics(s.couriers))
 }
 
 func (s *Sinks) newCourier(name string) (*courier, error) {

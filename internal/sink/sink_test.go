@@ -508,6 +508,20 @@ func TestPrometheusCounts(t *testing.T) {
 	if strings.Contains(string(body), `severity="info"`) {
 		t.Errorf("it counts what it does not want:\n%s", body)
 	}
+	renamed := []Config{r.config(), {Name: "metrics", To: Prometheus{Listen: "unix:" + socket, Expose: true}}}
+	if err := s.Reload(renamed); err != nil {
+		t.Fatalf("its address is its own: %v", err)
+	}
+	r.await(t, append(r.ids(), deliver(s, 3, 4)...))
+	eventually(t, "it goes on counting", func() bool {
+		response, err := client.Get("http://capmon/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ = io.ReadAll(response.Body)
+		return strings.Contains(string(body), `capmon_alerts_total{rule="raw-socket",severity="warning"} 4`)
+	})
 }
 
 func TestLabelsAreBounded(t *testing.T) {

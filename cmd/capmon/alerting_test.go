@@ -178,6 +178,35 @@ rules:
 	}
 }
 
+// What takes CAP_NET_RAW for something else is called that; what takes none, what Docker does and
+// what others do is no alert.
+func TestWhatIsNoRawSocketAlertsOfNone(t *testing.T) {
+	t.Parallel()
+	l := watchLive(t, "--rules", written(t, "rules.yaml", `
+rules:
+  - builtin: raw-socket
+  - builtin: raw-socket-refused
+  - builtin: raw-socket-own-namespace
+  - {name: other, capabilities: [NET_RAW], raw-socket: false}
+`), "--container", "alert-none-*")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-none-setup", "--privileged", "bb", "true")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-others", "bb", "probe", "rawsock")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-none-sockets", "--user=1000", "bb", "sh", "-c",
+		"probe socket 2 2 1 && probe socket 10 2 58 && probe socket 2 1 6 && probe socket 2 2 17 && probe socket 10 2 17 && probe socket 1 3 0 && probe socket 16 3 0 && probe fork 3")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-none-options", "--cap-add=SYS_ADMIN", "bb", "sh", "-c",
+		"probe setsockopt 1 36 1 && probe setsockopt 0 19 1 && probe rebind-device lo eth0 && probe setuid0 && mkdir /tmp/a && mount -t tmpfs none /tmp/a")
+	l.endAlerts()
+	var got []string
+	for _, one := range l.alerts() {
+		got = append(got, one.Rule+" "+one.Summary)
+	}
+	same(t, "alerts", got, []string{
+		"other NET_RAW used by probe for setsockopt(SOL_SOCKET, SO_MARK) in alert-none-options (bb:latest)",
+		"other NET_RAW used by probe for setsockopt(IPPROTO_IP, IP_TRANSPARENT) in alert-none-options (bb:latest)",
+		"other NET_RAW used by probe for setsockopt(SOL_SOCKET, SO_BINDTODEVICE) in alert-none-options (bb:latest)",
+	})
+}
+
 func TestWhatACoolDownHoldsBackIsCounted(t *testing.T) {
 	t.Parallel()
 	l := watchRules(t, `

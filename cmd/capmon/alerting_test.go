@@ -207,6 +207,18 @@ rules:
 	})
 }
 
+// What was open before alerts once, and what is opened afterwards does, too.
+func TestRawSocketsThatWereOpenAlert(t *testing.T) {
+	t.Parallel()
+	holding(t, "alert-held", "probe hold 2 3 1 2")
+	l := watchRules(t, "rules: [{builtin: raw-socket}]", "alert-held")
+	if got := l.awaitAlert("raw-socket").Summary; got != "2 raw sockets (IPv4) held open by probe in alert-held (bb:latest)" {
+		t.Error(got)
+	}
+	mustExecute(t, "docker", "exec", "alert-held", "probe", "rawsock")
+	same(t, "alerts", l.endAlerts(), []string{"raw-socket x1", "raw-socket x2"})
+}
+
 func TestWhatACoolDownHoldsBackIsCounted(t *testing.T) {
 	t.Parallel()
 	l := watchRules(t, `

@@ -48,6 +48,7 @@ func redundant(u *live.Use)              { chown(u); u.Class = classify.Redundan
 func anonymous(u *live.Use)              { u.Container = live.Container{ID: u.Container.ID, Unidentified: true} }
 func podmans(u *live.Use)                { u.Container = live.Container{ID: u.Container.ID} }
 func pathless(u *live.Use)               { u.Process.Executable = "" }
+func open(u *live.Use)                   { u.Open, u.Class, u.Call = true, "", "" }
 func again(u *live.Use)                  { u.First = false }
 func times(n uint64) func(*live.Use)     { return func(u *live.Use) { u.Count = n } }
 func at(seconds float64) func(*live.Use) { return func(u *live.Use) { u.Time = after(seconds) } }
@@ -138,6 +139,8 @@ func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
 		"raw socket (IPv4) refused to ping in web (nginx:1.27)":                                                 {"raw-socket: true", ping(refused)},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":                  {"raw-socket: true", ping(nested)},
 		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                            {"alert: every, verdict: granted", ping(chown, times(3))},
+		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                               {"raw-socket: true", ping(open)},
+		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                            {"raw-socket: true", ping(open, times(2))},
 		"CHOWN refused to ping for fchown in aaaaaaaaaaaa":                                                      {"capabilities: [CHOWN]", ping(chown, refused, podmans)},
 		"20 times in web (nginx:1.27); the last: CHOWN refused to ping for fchown":                              {"verdict: refused, burst: {uses: 20, within: 1s}", ping(chown, refused, times(20))},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: it is not known which file was executed": {"executables: [/bin/nc]", ping(pathless)},

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +18,11 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// latency measures how long it takes from a system call to the line of capmon watch.
+// mostAlerts of a container come in a minute: more are a flood, of which capmon alerts later.
+const mostAlerts = 90
+
+// latency measures how long it takes from a system call to the line of capmon watch, and to the
+// alert of a rule.
 type latency struct {
 	program string
 	times   int
@@ -31,7 +34,7 @@ func newLatencyCommand() *cobra.Command {
 	var l latency
 	cmd := &cobra.Command{
 		Use:   "latency",
-		Short: "Measure how long it takes from a system call to the reader of the line of capmon watch",
+		Short: "Measure how long it takes from a system call to the reader of the line of capmon watch, or of an alert",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return l.run(cmd) },
 	}
@@ -55,6 +58,26 @@ var besides = []beside{
 	{"another container floods", "rawsock", true},
 }
 
+// telling is how uses are told, and where that is read.
+type telling struct {
+	name    string
+	options []string
+	times   int
+	webhook *webhook // nil: standard output
+}
+
+// tellings are those to measure.
+func (l *latency) tellings(hook *webhook, printed string) (all []telling) {
+	for _, options := range append([]string{""}, l.extra...) {
+		all = append(all, telling{options, strings.Fields(options), l.times, nil})
+	}
+	few := min(l.times, mostAlerts)
+	return append(all,
+		telling{"--rules FILE", []string{"--rules", printed}, few, nil},
+		telling{"--rules FILE, webhook and spool", []string{"--rules", hook.rules}, few, hook},
+	)
+}
+
 func (l *latency) run(cmd *cobra.Command) (err error) {
 	if l.times < 1 {
 		return fmt.Errorf("--times %d: at least one is needed", l.times)
@@ -74,23 +97,28 @@ func (l *latency) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, flood.end()) }()
+	hook, printed, err := newWebhook()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hook.end()) }()
 	t := table.NewWriter()
 	t.SetOutputMirror(cmd.OutOrStdout())
 	t.AppendHeader(table.Row{"capmon watch", "meanwhile", "lines", "median, ms", "99 of 100", "worst"})
-	for _, options := range append([]string{""}, l.extra...) {
+	for _, telling := range l.tellings(hook, printed) {
 		for _, beside := range besides {
 			other := m.outside
 			if beside.inside {
 				other = flood
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "bench: latency %s: %s\n", options, beside.name)
-			took, err := l.measure(ctx, m.inside, other, beside.kind, strings.Fields(options))
+			fmt.Fprintf(cmd.ErrOrStderr(), "bench: latency %s: %s\n", telling.name, beside.name)
+			took, err := l.measure(ctx, m.inside, other, beside.kind, telling)
 			if err != nil {
 				return fmt.Errorf("%s: %w", beside.name, err)
 			}
 			slices.Sort(took)
 			at := func(share float64) string { return fmt.Sprintf("%.1f", took[int(share*float64(len(took)-1))]) }
-			t.AppendRow(table.Row{options, beside.name, len(took), at(0.5), at(0.99), at(1)})
+			t.AppendRow(table.Row{telling.name, beside.name, len(took), at(0.5), at(0.99), at(1)})
 		}
 	}
 	if l.format == "markdown" {
@@ -103,13 +131,13 @@ func (l *latency) run(cmd *cobra.Command) (err error) {
 
 // measure has uses made by one generator while another makes its kind of load on all cores,
 // and returns how many milliseconds later each line was read.
-func (l *latency) measure(ctx context.Context, g, other *generator, kind string, options []string) (took []float64, err error) {
+func (l *latency) measure(ctx context.Context, g, other *generator, kind string, telling telling) (took []float64, err error) {
 	lines, out, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer lines.Close()
-	capmon, err := startCapmon(l.program, "watch", out, append([]string{"--cap=NET_RAW"}, options...)...)
+	capmon, err := startCapmon(l.program, "watch", out, append([]string{"--cap=NET_RAW"}, telling.options...)...)
 	if err := errors.Join(err, out.Close()); err != nil {
 		return nil, err
 	}
@@ -126,11 +154,16 @@ func (l *latency) measure(ctx context.Context, g, other *generator, kind string,
 		err = errors.Join(err, <-stopped)
 	}()
 	reader := bufio.NewReader(lines)
-	for range l.times {
+	next := func() (float64, error) { return nextLine(reader, g.name) }
+	if telling.webhook != nil {
+		go func() { _, _ = io.Copy(io.Discard, reader) }()
+		next = func() (float64, error) { return telling.webhook.next(ctx, g.name) }
+	}
+	for range telling.times {
 		if _, err := g.make("program", 1, 1); err != nil {
 			return nil, err
 		}
-		milliseconds, err := nextLine(reader, g.name)
+		milliseconds, err := next()
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			return nil, err
 		}
@@ -147,12 +180,9 @@ func nextLine(lines *bufio.Reader, name string) (float64, error) {
 		if err != nil {
 			return 0, fmt.Errorf("reading what capmon watch tells: %w", err)
 		}
-		var use struct {
-			Time      time.Time
-			Container struct{ Name string }
-		}
-		if err := json.Unmarshal(line, &use); err != nil {
-			return 0, fmt.Errorf("reading what capmon watch tells: %w", err)
+		use, err := parseUse(line)
+		if err != nil {
+			return 0, err
 		}
 		if use.Container.Name == name {
 			return milliseconds(now.Sub(use.Time)), nil

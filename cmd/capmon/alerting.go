@@ -31,13 +31,22 @@ const (
 type alerting struct {
 	path    string // of the rules
 	rules   rules.File
-	deliver func(alert.Alert)
+	sees    scope
+	printer *printer
 	sinks   *sink.Sinks
 	notices io.Writer
 
 	mu     sync.Mutex
 	engine *rules.Engine
 	alerts uint64
+}
+
+// scope is which uses a watch tells rules of.
+type scope struct{ all, every bool }
+
+// covers reports whether these are all that a file of rules looks at.
+func (s scope) covers(file rules.File) bool {
+	return (s.all || !file.NeedsAll()) && (s.every || !file.NeedsEvery())
 }
 
 // alerting is what --rules asks for, nil if nothing.
@@ -55,12 +64,10 @@ func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc, lo
 	if a.sinks, err = openSinks(a.rules, log); err != nil {
 		return nil, err
 	}
-	write := w.writer(cmd, fail)
-	a.deliver = func(one alert.Alert) {
-		write(one)
-		a.sinks.Deliver(one)
-	}
+	a.printer = newPrinter(w.writer(cmd, fail))
 	w.selection.All = w.selection.All || a.rules.NeedsAll()
+	w.every = w.every || a.rules.NeedsEvery()
+	a.sees = scope{w.selection.All, w.every}
 	return a, nil
 }
 
@@ -108,7 +115,7 @@ func (a *alerting) take(use live.Use) {
 func (a *alerting) send(alerts []alert.Alert) {
 	for _, one := range alerts {
 		a.alerts++
-		a.deliver(one)
+		a.printer.print(one, a.sinks.Deliver(one))
 	}
 }
 
@@ -139,8 +146,8 @@ func (a *alerting) follow(ctx context.Context) {
 // reload reads the rules anew. If they are broken, those that it has stay in force.
 func (a *alerting) reload() {
 	file, notes, err := loadRules(a.path)
-	if err == nil && (file.NeedsAll() && !a.rules.NeedsAll() || file.NeedsEvery() && !a.rules.NeedsEvery()) {
-		err = errors.New("rules " + a.path + ": they look at uses that this watch does not tell of, by classes, alert: every or burst: start it anew")
+	if err == nil && !a.sees.covers(file) {
+		err = errors.New("rules " + a.path + ": they look at uses that this watch does not tell of, by classes, alert: every or burst: start it anew, with --all and --every if they are to come and go")
 	}
 	if err == nil {
 		err = reloadSinks(a.sinks, file)
@@ -156,11 +163,18 @@ func (a *alerting) reload() {
 }
 
 // close tells of what is held back, when no use will come any more, and how much it was.
-func (a *alerting) close() {
+func (a *alerting) close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.send(a.engine.Close())
-	a.say([]string{counted(a.alerts, "alert")})
+	err := closeSinks(a.sinks)
+	a.printer.close()
+	text := counted(a.alerts, "alert")
+	if skipped := a.printer.skipped.Load(); skipped > 0 {
+		text += fmt.Sprintf("; %d of them went to the sinks alone, since standard output was not read", skipped)
+	}
+	a.say([]string{text})
+	return err
 }
 
 // end tells of what is held back, and delivers what it can in the time that there is. Of no

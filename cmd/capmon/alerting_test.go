@@ -178,6 +178,47 @@ rules:
 	}
 }
 
+// What takes CAP_NET_RAW for something else is called that; what takes none, what Docker does and
+// what others do is no alert.
+func TestWhatIsNoRawSocketAlertsOfNone(t *testing.T) {
+	t.Parallel()
+	l := watchLive(t, "--rules", written(t, "rules.yaml", `
+rules:
+  - builtin: raw-socket
+  - builtin: raw-socket-refused
+  - builtin: raw-socket-own-namespace
+  - {name: other, capabilities: [NET_RAW], raw-socket: false}
+`), "--container", "alert-none-*")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-none-setup", "--privileged", "bb", "true")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-others", "bb", "probe", "rawsock")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-none-sockets", "--user=1000", "bb", "sh", "-c",
+		"probe socket 2 2 1 && probe socket 10 2 58 && probe socket 2 1 6 && probe socket 2 2 17 && probe socket 10 2 17 && probe socket 1 3 0 && probe socket 16 3 0 && probe fork 3")
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-none-options", "--cap-add=SYS_ADMIN", "bb", "sh", "-c",
+		"probe setsockopt 1 36 1 && probe setsockopt 0 19 1 && probe rebind-device lo eth0 && probe setuid0 && mkdir /tmp/a && mount -t tmpfs none /tmp/a")
+	l.endAlerts()
+	var got []string
+	for _, one := range l.alerts() {
+		got = append(got, one.Rule+" "+one.Summary)
+	}
+	same(t, "alerts", got, []string{
+		"other NET_RAW used by probe for setsockopt(SOL_SOCKET, SO_MARK) in alert-none-options (bb:latest)",
+		"other NET_RAW used by probe for setsockopt(IPPROTO_IP, IP_TRANSPARENT) in alert-none-options (bb:latest)",
+		"other NET_RAW used by probe for setsockopt(SOL_SOCKET, SO_BINDTODEVICE) in alert-none-options (bb:latest)",
+	})
+}
+
+// What was open before alerts once, and what is opened afterwards does, too.
+func TestRawSocketsThatWereOpenAlert(t *testing.T) {
+	t.Parallel()
+	holding(t, "alert-held", "probe hold 2 3 1 2")
+	l := watchRules(t, "rules: [{builtin: raw-socket}]", "alert-held")
+	if got := l.awaitAlert("raw-socket").Summary; got != "2 raw sockets (IPv4) held open by probe in alert-held (bb:latest)" {
+		t.Error(got)
+	}
+	mustExecute(t, "docker", "exec", "alert-held", "probe", "rawsock")
+	same(t, "alerts", l.endAlerts(), []string{"raw-socket x1", "raw-socket x2"})
+}
+
 func TestWhatACoolDownHoldsBackIsCounted(t *testing.T) {
 	t.Parallel()
 	l := watchRules(t, `
@@ -231,7 +272,7 @@ func TestHangupReadsTheRulesAnew(t *testing.T) {
 	const before = "rules:\n  - {name: before, capabilities: [CHOWN], cool-down: 1h}\n"
 	startSleeper(t, "alert-reload")
 	path := written(t, "rules.yaml", before)
-	l := watchLive(t, "--rules", path, "alert-reload")
+	l := watchLive(t, "--rules", path, "--every", "alert-reload")
 	reload := func(text, wanted string) {
 		t.Helper()
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -252,8 +293,11 @@ func TestHangupReadsTheRulesAnew(t *testing.T) {
 	use("d")
 	reload(before+"  - {name: now, raw-socket: false}\n", "capmon: read "+path+" anew: 2 rules in force")
 	use("e")
-	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "start it anew; the rules stay as they were")
-	same(t, "alerts", l.endAlerts(), []string{"before x1", "before x4", "now x1"})
+	reload(before+"  - {name: every, capabilities: [CHOWN], alert: every}\n  - {name: now, raw-socket: false}\n", "anew: 3 rules in force")
+	use("e")
+	l.awaitAlert("every")
+	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "if they are to come and go; the rules stay as they were")
+	same(t, "alerts", l.endAlerts(), []string{"before x1", "before x4", "every x1", "now x1"})
 }
 
 func TestRulesAreTriedOnProfiles(t *testing.T) {

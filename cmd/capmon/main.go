@@ -9,6 +9,8 @@ import (
 	"os/signal"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // Exit codes.
@@ -40,7 +42,7 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "capmon: interrupted before recording began")
 		return signalled(unix.SIGINT)
 	}
-	fmt.Fprintln(os.Stderr, "capmon:", err)
+	fmt.Fprintln(os.Stderr, "capmon:", printable.Lines(err.Error()))
 	return exitUsage
 }
 

@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // version and commit are set by the Makefile; a plain go install has them from
@@ -66,23 +69,18 @@ func (l *logging) logger() (*zap.Logger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unknown --log-level %q: choose debug, info, warn or error", l.level)
 	}
-	config := zap.NewProductionConfig()
-	config.Sampling = nil // a log that leaves lines out would hide losses
-	config.DisableStacktrace = true
-	config.DisableCaller = true
+	var encoder zapcore.Encoder
 	switch l.format {
 	case "json":
+		encoder = zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
 	case "console":
-		config.Encoding = "console"
-		config.EncoderConfig = zap.NewDevelopmentEncoderConfig()
+		encoder = zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
 	default:
 		return nil, fmt.Errorf("unknown --log-format %q: choose console or json", l.format)
 	}
-	config.Level = zap.NewAtomicLevelAt(level)
-	log, err := config.Build()
-	if err != nil {
-		return nil, fmt.Errorf("making the log: %w", err)
-	}
+	// None is left out, which would hide losses.
+	out := zapcore.Lock(zapcore.AddSync(printable.Writer(os.Stderr)))
+	log := zap.New(zapcore.NewCore(encoder, out, level), zap.ErrorOutput(out))
 	// net/http complains to the standard log of what its errors say as well.
 	_, err = zap.RedirectStdLogAt(log, zap.DebugLevel)
 	return log, err

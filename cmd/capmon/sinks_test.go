@@ -2,16 +2,19 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -21,6 +24,7 @@ import (
 // receiver is a webhook's server at an address that stays its own while it is down.
 type receiver struct {
 	address string
+	takes   time.Duration // for an alert
 
 	mu  sync.Mutex
 	got []alert.Alert
@@ -49,12 +53,25 @@ func (r *receiver) start(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
+		time.Sleep(r.takes)
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.got = append(r.got, one)
 	})}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
+}
+
+// alerts are those that it has got of a rule and a container, or of all rules if that is "".
+func (r *receiver) alerts(rule, container string) (all []alert.Alert) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, one := range r.got {
+		if (rule == "" || one.Rule == rule) && one.Use.Container.Name == container {
+			all = append(all, one)
+		}
+	}
+	return all
 }
 
 // await waits for an alert of each container, and verifies that there is one of each and of no other.
@@ -148,5 +165,41 @@ func TestWrongSinksEndTheWatchBeforeItBegins(t *testing.T) {
 		if r.code != exitUsage || !strings.Contains(r.stderr, path) || !strings.Contains(r.stderr, want) {
 			t.Errorf("%s: %d %s", sinks, r.code, r.stderr)
 		}
+	}
+}
+
+// Whoever does not read standard output keeps no alert from a sink, and finds all in the end.
+func TestSinksDoNotWaitForStandardOutput(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.start(t)
+	rules := written(t, "rules.yaml", `
+rules: [{name: r, raw-socket: true}]
+sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Bearer t0ken}}]
+`)
+	unread, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &livewatch{}
+	l.observation = watchBy(t, func(cmd *exec.Cmd) error {
+		cmd.Stdout = out
+		return errors.Join(cmd.Start(), out.Close())
+	}, binary, "watch", "-o", "json", "--rules", rules, "--container", "alert-unread-*")
+	const many = 90 // more than a pipe holds
+	mustExecute(t, "docker", "run", "--rm", "--name", "alert-unread-many", "bb", "probe", "names", fmt.Sprint(many), "socket", "2", "3", "1")
+	rawSocketIn(t, "alert-unread-other")
+	eventually(t, "the webhook has all", func() bool {
+		return len(r.alerts("r", "alert-unread-many")) == many && len(r.alerts("r", "alert-unread-other")) == 1
+	})
+	read := make(chan []byte)
+	go func() {
+		text, _ := io.ReadAll(unread)
+		read <- text
+	}()
+	end := l.interrupt()
+	lines := strings.Count(string(<-read), `"name":"alert-unread-`)
+	if end.code != 0 || lines != many+1 || strings.Contains(end.stderr, "not read") {
+		t.Errorf("exit code %d, %d lines\n%s", end.code, lines, end.stderr)
 	}
 }

@@ -96,6 +96,9 @@ func (w *watching) check(cmd *cobra.Command) (*zap.Logger, error) {
 		if !w.every {
 			return nil, errors.New("--every-interval says how often --every tells: give both")
 		}
+		if w.rules != "" {
+			return nil, errors.New("--every-interval does not go with --rules, which see uses once a second: say in them how often they alert, by cool-down")
+		}
 	}
 	for _, name := range w.capabilities {
 		c, err := capability.Parse(strings.TrimSpace(name))
@@ -155,7 +158,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: show,
 	})
 	options := observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take}
-	if w.every || alerting != nil && alerting.rules.NeedsEvery() {
+	if w.every {
 		options.Changes, options.Interval = watcher.TakeChanges, w.interval
 	}
 	observer, err := observe.Start(context.WithoutCancel(ctx), options)
@@ -173,8 +176,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	troubles.follow(ctx)
 	err = w.finish(cmd, observer, watcher, troubles)
 	if alerting != nil {
-		alerting.close()
-		err = errors.Join(err, closeSinks(alerting.sinks))
+		err = errors.Join(err, alerting.close())
 	}
 	return errors.Join(err, writeError(ctx))
 }

@@ -117,10 +117,11 @@ var sockets = []struct {
 
 func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 	t.Parallel()
-	l := watchLive(t, "--cap", "cap_net_raw", "--container", "live-raw-*")
+	l := watchLive(t, "--cap", "cap_net_raw", "--container", "alert-raw-*")
+	alerts := watchLive(t, "--rules", "builtin", "--container", "alert-raw-*")
 	for _, socket := range sockets {
 		for _, granted := range []bool{true, false} {
-			name, command := fmt.Sprintf("live-raw-%s-%v", socket.name, granted), "probe "+socket.probe
+			name, command := fmt.Sprintf("alert-raw-%s-%v", socket.name, granted), "probe "+socket.probe
 			options := socket.options
 			if !granted {
 				options, command = slices.Concat(options, []string{"--cap-drop=NET_RAW"}), "! "+command
@@ -145,6 +146,21 @@ func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 			}
 		}
 	}
+	var summaries []string
+	for _, socket := range sockets {
+		for _, outcome := range []string{"false (bb:latest)", "true (bb:latest)"} {
+			verb := map[bool]string{true: "opened by", false: "refused to"}[strings.HasPrefix(outcome, "true")]
+			summaries = append(summaries, fmt.Sprintf("raw socket (%s) %s probe in alert-raw-%s-%s", socket.family, verb, socket.name, outcome))
+		}
+	}
+	alerts.endAlerts()
+	var got []string
+	for _, one := range alerts.alerts() {
+		got = append(got, one.Summary)
+	}
+	slices.Sort(got)
+	slices.Sort(summaries)
+	same(t, "alerts", got, summaries)
 	shown := l.uses()
 	r := l.interrupt()
 	if got := l.uses(); len(got) != 2*len(sockets) || len(got) != len(shown) {
@@ -454,6 +470,7 @@ func TestWatchTellsWhatIsWrongWithItsArguments(t *testing.T) {
 		"live-not-there":               `container "live-not-there"`,
 		"--every --every-interval 0s":  "--every-interval 0s: give a time above 0",
 		"--every-interval 5s":          "give both",
+		"--rules builtin --every --every-interval 5s": "by cool-down",
 	} {
 		if r := execute(t, append([]string{binary, "watch"}, strings.Fields(args)...)...); r.code != exitUsage || !strings.Contains(r.stderr, wanted) {
 			t.Errorf("%s: exit code %d, %s", args, r.code, r.stderr)

@@ -23,13 +23,26 @@ func WriteJSON(out io.Writer, value any) error {
 	return err
 }
 
-// escape writes those characters of JSON as \u… that are not graphic. Apart from the final line
-// feed they can only be in strings.
+// Writer writes lines of JSON or of logs, in which what a terminal might obey is escaped. Each
+// Write has to have whole characters.
+func Writer(out io.Writer) io.Writer { return writer{out} }
+
+type writer struct{ io.Writer }
+
+func (w writer) Write(lines []byte) (int, error) {
+	if _, err := w.Writer.Write(escape(lines)); err != nil {
+		return 0, err
+	}
+	return len(lines), nil
+}
+
+// escape writes those characters of JSON as \u… that are not graphic, but for tabs and line feeds,
+// which JSON has in no string.
 func escape(line []byte) []byte {
 	var out []byte
 	for _, r := range string(line) {
 		switch {
-		case r == '\n' || unicode.IsGraphic(r):
+		case r == '\n' || r == '\t' || unicode.IsGraphic(r):
 			out = utf8.AppendRune(out, r)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)

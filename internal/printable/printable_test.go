@@ -1,6 +1,9 @@
 package printable
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestOnlyGraphicCharactersPassAsTheyAre(t *testing.T) {
 	for text, want := range map[string]string{
@@ -20,5 +23,14 @@ func TestOnlyGraphicCharactersPassAsTheyAre(t *testing.T) {
 	}
 	if got, want := Lines("one \\\n\x1btwo \xff"), "one \\\n\\x1btwo \\xff"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLogsObeyNobody(t *testing.T) {
+	var out strings.Builder
+	const line = "WARN\tweb \x1b[2J\u202e\u009b\U000e0001 größer \xff\n"
+	n, err := Writer(&out).Write([]byte(line))
+	if want := "WARN\tweb \\u001b[2J\\u202e\\u009b\\udb40\\udc01 größer \ufffd\n"; n != len(line) || err != nil || out.String() != want {
+		t.Errorf("%d, %v: %q, wanted %q", n, err, out.String(), want)
 	}
 }

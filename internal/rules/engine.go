@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
 )
@@ -17,6 +18,11 @@ const (
 	maxStates = 16384
 	// maxStrangers is how many images are told to have no profile.
 	maxStrangers = 1024
+	// manyAlerts is of how many alerts of a rule without a cool-down, about the same capability and
+	// container within manyTime, the last one begins a cool-down of manyTime: whoever floods, under
+	// ever new names perhaps, fills no sink and hides nobody else.
+	manyAlerts = 100
+	manyTime   = time.Minute
 	// tardiness is how much later than it happened a use may come: engines take time to name a
 	// container.
 	tardiness = 5 * time.Second
@@ -36,11 +42,25 @@ type Engine struct {
 }
 
 // key is of what is remembered.
-type key struct{ rule, container string }
+type key struct {
+	rule, container string
+	// capability that it is about, if the rule has no cool-down and no burst, for which all count.
+	capability capability.Capability
+}
 
-// state is what is remembered of a container for a rule: while it cools down, or a burst may
-// come together.
+func (r *Rule) key(use live.Use) key {
+	of := key{rule: r.Name, container: use.Container.ID}
+	if r.Burst == nil && r.CoolDown == 0 {
+		of.capability = use.Capability
+	}
+	return of
+}
+
+// state is what is remembered of a container for a rule: while it cools down, a burst may
+// come together, or alerts are many.
 type state struct {
+	began  time.Time // when the first of these alerts came, if the rule has no cool-down
+	alerts int       // since then
 	until  time.Time // the end of the cool-down
 	held   uint64    // uses that were held back meanwhile
 	last   sighting  // of these
@@ -82,11 +102,7 @@ func (e *Engine) Take(use live.Use, now time.Time) (alerts []alert.Alert) {
 
 // tell alerts of a use, or holds it back.
 func (e *Engine) tell(rule *Rule, s sighting, now time.Time) []alert.Alert {
-	if rule.Burst == nil && rule.CoolDown == 0 {
-		return []alert.Alert{rule.alert(s, s.use.Count)}
-	}
-	at := key{rule.Name, s.use.Container.ID}
-	of := e.remember(at)
+	of := e.remember(rule.key(s.use))
 	count := s.use.Count
 	switch {
 	case of == nil && rule.Burst != nil: // and nothing is known of the uses before
@@ -102,14 +118,33 @@ func (e *Engine) tell(rule *Rule, s sighting, now time.Time) []alert.Alert {
 	case of.held > 0:
 		count += of.held
 		of.held = 0
+		of.until = now.Add(rule.pause())
+		return []alert.Alert{rule.alert(s, count)}
 	case rule.Burst != nil:
 		var whole bool
 		if count, whole = of.gather(*rule.Burst, s.use, now); !whole {
 			return nil
 		}
 	}
-	of.until = now.Add(time.Duration(rule.CoolDown))
+	of.cool(rule, now)
 	return []alert.Alert{rule.alert(s, count)}
+}
+
+// pause is how long a cool-down of the rule takes.
+func (r *Rule) pause() time.Duration { return cmp.Or(time.Duration(r.CoolDown), manyTime) }
+
+// cool begins a cool-down after an alert; if the rule has none, after many.
+func (of *state) cool(rule *Rule, now time.Time) {
+	if rule.CoolDown > 0 {
+		of.until = now.Add(rule.pause())
+		return
+	}
+	if now.Sub(of.began) >= manyTime {
+		of.began, of.alerts = now, 0
+	}
+	if of.alerts++; of.alerts >= manyAlerts {
+		of.until = now.Add(rule.pause())
+	}
 }
 
 // remember finds or makes a state; nil if there is no room.
@@ -119,7 +154,7 @@ func (e *Engine) remember(at key) *state {
 	}
 	if len(e.states) >= maxStates {
 		if !e.crowded {
-			e.note("more than %d containers are cooling down or near a burst: of further ones every use is an alert, and bursts are not seen", maxStates)
+			e.note("more than %d containers have alerts of late, cool down or are near a burst: of further ones every use is an alert, and bursts are not seen", maxStates)
 		}
 		e.crowded = true
 		return nil
@@ -154,7 +189,7 @@ func (e *Engine) Due(now time.Time) []alert.Alert {
 		if now.Before(of.until) {
 			return false
 		}
-		of.until = now.Add(time.Duration(rule.CoolDown))
+		of.until = now.Add(rule.pause())
 		return true
 	}, now)
 }
@@ -187,7 +222,7 @@ func (e *Engine) release(ends func(*Rule, *state) bool, now time.Time) (alerts [
 
 // done reports whether a state that holds nothing back can be forgotten.
 func (of *state) done(rule *Rule, now time.Time) bool {
-	if now.Before(of.until) {
+	if now.Before(of.until) || now.Before(of.began.Add(manyTime)) {
 		return false
 	}
 	return len(of.window) == 0 || now.After(of.fed.Add(time.Duration(rule.Burst.Within)+tardiness))

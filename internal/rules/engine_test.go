@@ -48,6 +48,7 @@ func redundant(u *live.Use)              { chown(u); u.Class = classify.Redundan
 func anonymous(u *live.Use)              { u.Container = live.Container{ID: u.Container.ID, Unidentified: true} }
 func podmans(u *live.Use)                { u.Container = live.Container{ID: u.Container.ID} }
 func pathless(u *live.Use)               { u.Process.Executable = "" }
+func open(u *live.Use)                   { u.Open, u.Class, u.Call = true, "", "" }
 func again(u *live.Use)                  { u.First = false }
 func times(n uint64) func(*live.Use)     { return func(u *live.Use) { u.Count = n } }
 func at(seconds float64) func(*live.Use) { return func(u *live.Use) { u.Time = after(seconds) } }
@@ -138,6 +139,8 @@ func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
 		"raw socket (IPv4) refused to ping in web (nginx:1.27)":                                                 {"raw-socket: true", ping(refused)},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":                  {"raw-socket: true", ping(nested)},
 		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                            {"alert: every, verdict: granted", ping(chown, times(3))},
+		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                               {"raw-socket: true", ping(open)},
+		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                            {"raw-socket: true", ping(open, times(2))},
 		"CHOWN refused to ping for fchown in aaaaaaaaaaaa":                                                      {"capabilities: [CHOWN]", ping(chown, refused, podmans)},
 		"20 times in web (nginx:1.27); the last: CHOWN refused to ping for fchown":                              {"verdict: refused, burst: {uses: 20, within: 1s}", ping(chown, refused, times(20))},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: it is not known which file was executed": {"executables: [/bin/nc]", ping(pathless)},
@@ -201,6 +204,45 @@ func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
 	}
 	if left := e.Close(); len(left) != 0 {
 		t.Errorf("told twice: %v", left)
+	}
+}
+
+// Who alerts a hundred times a minute, under ever new names, cools down though the rule does not
+// say so; other containers and other capabilities do not, and all are counted.
+func TestAFloodOfAlertsCoolsDown(t *testing.T) {
+	e := New(parsed(t, "rules: [{name: r, verdict: granted, alert: every}, {name: b, verdict: granted, raw-socket: true, burst: {uses: 2, within: 1s}}]"))
+	type told struct{ alerts, uses uint64 }
+	got := make(map[string]told)
+	note := func(alerts []alert.Alert) {
+		for _, one := range alerts {
+			at := one.Rule + " " + one.Use.Container.Name + " " + one.Use.Capability.String()
+			got[at] = told{got[at].alerts + 1, got[at].uses + one.Count}
+		}
+	}
+	for i := range 6000 { // 50 a second
+		at := after(float64(i) / 50)
+		note(e.Take(ping(times(3), func(u *live.Use) { u.Process.Program, u.Time = fmt.Sprint(i), at }), at))
+		if i%50 == 0 {
+			note(e.Due(at))
+		}
+		if i%1000 == 999 {
+			note(e.Take(ping(in("b")), at))
+			note(e.Take(ping(chown), at))
+		}
+	}
+	note(e.Close())
+	want := map[string]told{"r web NET_RAW": {102, 18000}, "r web CHOWN": {6, 6}, "r b NET_RAW": {6, 6}, "b web NET_RAW": {102, 18000}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(told{})); diff != "" {
+		t.Error(diff)
+	}
+	note(e.Take(ping(), after(600))) // after which it is as if nothing had been
+	note(e.Take(ping(), after(601)))
+	if all := got["r web NET_RAW"].alerts; all != 104 {
+		t.Errorf("%d alerts", all)
+	}
+	e.Due(after(800))
+	if len(e.states) != 0 {
+		t.Errorf("%d are not forgotten", len(e.states))
 	}
 }
 

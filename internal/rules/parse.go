@@ -21,6 +21,9 @@ import (
 // maxBurst is how many uses a burst may take: as many moments are remembered per container.
 const maxBurst = 10000
 
+// leastWithin is the least time for a burst: uses that come again are counted as often.
+const leastWithin = Duration(time.Second)
+
 // Load reads a file of rules. The error is a *strictyaml.Error, or of the os package if the
 // file cannot be read.
 func Load(path string) (File, error) {
@@ -149,6 +152,8 @@ func (r *Rule) check(here place) error {
 		return here.errorf("burst", "a burst of %d uses: give 2 to %d", r.Burst.Uses, maxBurst)
 	case r.Burst != nil && r.Burst.Within == 0:
 		return here.errorf("burst", "a burst within which time? give within, such as 10s")
+	case r.Burst != nil && r.Burst.Within < leastWithin:
+		return here.errorf("burst", "a burst within %s: repeated uses are counted once a second, so give 1s or more", r.Burst.Within)
 	}
 	if err := r.Conditions.check(here); err != nil {
 		return err

@@ -54,7 +54,7 @@ rules:
       - raw-socket: [packet, IPv6]
   - builtin: drift
     profiles: [old/*.json]
-  - {builtin: denials, name: trying, burst: {uses: 5, within: 500ms}}
+  - {builtin: denials, name: trying, burst: {uses: 5, within: 1500ms}}
 sinks:
   - anything: [at, all]
 `)
@@ -77,7 +77,7 @@ sinks:
 		{Name: "drift", Builtin: "drift", Severity: alert.Warning, Conditions: Conditions{Verdict: Granted}, Profiles: []string{"old/*.json"}},
 		{
 			Name: "trying", Builtin: "denials", Severity: alert.Warning, Conditions: Conditions{Verdict: Refused},
-			Burst: &Burst{Uses: 5, Within: Duration(500 * time.Millisecond)}, CoolDown: Duration(time.Minute),
+			Burst: &Burst{Uses: 5, Within: Duration(1500 * time.Millisecond)}, CoolDown: Duration(time.Minute),
 		},
 	}
 	if diff := cmp.Diff(want, file.Rules, sameRules()); diff != "" {
@@ -149,6 +149,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		rule + "    cool-down: [1s]\n":                                              "p:4: a time is wanted",
 		rule + "    burst: {uses: 1, within: 1s}\n":                                 "p:4: a burst of 1 uses: give 2 to 10000",
 		rule + "    burst: {uses: 10001, within: 1s}\n":                             "p:4: a burst of 10001 uses",
+		rule + "    burst: {uses: 5, within: 999ms}\n":                              "p:4: a burst within 999ms: repeated uses are counted once a second",
 		rule + "    burst: {uses: 5}\n":                                             "p:4: a burst within which time?",
 		rule + "    burst: {uses: 5, within: 1s}\n    alert: first\n":               "p:5: a burst counts every use",
 		rule + "    images: []\n":                                                   "p:4: the list is empty",

@@ -50,7 +50,8 @@ type Rule struct {
 	// or every. With a burst, every one counts.
 	Alert Frequency `yaml:"alert,omitempty"`
 	// CoolDown is how long after an alert further uses of the same container are counted, and told
-	// by the next alert of the rule: 30s, 10m, 1h30m. Without it, none are.
+	// by the next alert of the rule: 30s, 10m, 1h30m. Without it, none are, but after a hundred
+	// alerts in a minute of the same capability and container, which begin one of a minute.
 	CoolDown Duration `yaml:"cool-down,omitempty"`
 	// Except lists what is allowed: the rule does not alert of uses that meet all conditions of
 	// one of these.
@@ -99,7 +100,7 @@ type Conditions struct {
 type Burst struct {
 	// Uses that make a burst: 2 to 10000.
 	Uses int `yaml:"uses" jsonschema:"minimum=2,maximum=10000"`
-	// Within is the time from the first to the last of them.
+	// Within is the time from the first to the last of them: 1s or more.
 	Within Duration `yaml:"within"`
 }
 

@@ -15,6 +15,7 @@ func (r *Rule) summary(s sighting, count uint64) string {
 	switch {
 	case r.Burst != nil:
 		text = fmt.Sprintf("%d times in %s; the last: %s", count, where(s.use), event(s.use))
+	case s.use.Open && count == s.use.Count: // the event tells
 	case count > 1:
 		notes = append(notes, fmt.Sprintf("%d times", count))
 	}
@@ -37,6 +38,8 @@ func (r *Rule) summary(s sighting, count uint64) string {
 func event(use live.Use) string {
 	who := printable.Word(use.Process.Program)
 	switch {
+	case use.Open && use.Count > 1:
+		return fmt.Sprintf("%d raw sockets (%s) held open by %s", use.Count, use.Family, who)
 	case use.Open:
 		return fmt.Sprintf("raw socket (%s) held open by %s", use.Family, who)
 	case use.RawSocket && use.Granted:

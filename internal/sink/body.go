@@ -51,8 +51,10 @@ func slackBody(m Message) ([]byte, error) {
 
 // slackText escapes what Slack takes for links and mentions, as it asks for:
 // https://docs.slack.dev/messaging/formatting-message-text#escaping
+// Others that take its form, such as Mattermost and Discord, mention all at a bare @channel or
+// @everyone: a space without width, which is no letter of a name, keeps them from that.
 func slackText(text string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "@\u200b").Replace(text)
 }
 
 // postableAlert is an alert as POST /api/v2/alerts takes it.

@@ -21,8 +21,8 @@ import (
 
 func TestSlackText(t *testing.T) {
 	t.Parallel()
-	got, err := slackBody(Message{Summary: `<!channel> & "you"`})
-	if want := `{"text":"&lt;!channel&gt; &amp; \"you\""}`; err != nil || string(got) != want {
+	got, err := slackBody(Message{Summary: `<!channel> & "you" @everyone`})
+	if want := `{"text":"&lt;!channel&gt; &amp; \"you\" @` + "\u200b" + `everyone"}`; err != nil || string(got) != want {
 		t.Errorf("%s, %v; wanted %s", got, err, want)
 	}
 }

@@ -55,7 +55,7 @@ func Parse(node ast.Node) ([]Config, error) {
 		return nil, strictyaml.At(node, "a list of sinks is wanted, each with its type: %s", typeNames())
 	}
 	var configs []Config
-	known := make(map[string]bool)
+	known, listening := make(map[string]bool), make(map[string]bool)
 	for _, element := range list.Values {
 		config, err := parseSink(element)
 		if err != nil {
@@ -65,6 +65,12 @@ func Parse(node ast.Node) ([]Config, error) {
 			return nil, at(element, "name", "there are two sinks with the name %q: give each one of its own", config.Name)
 		}
 		known[config.Name] = true
+		if p, ok := config.To.(Prometheus); ok {
+			if listening[p.Listen] {
+				return nil, at(element, "listen", "two sinks listen at %q: one is enough", p.Listen)
+			}
+			listening[p.Listen] = true
+		}
 		configs = append(configs, config)
 	}
 	return configs, nil

@@ -87,8 +87,9 @@ func Open(configs []Config, where Spool, log *zap.Logger) (*Sinks, error) {
 // Spool is where alerts wait.
 func (s *Sinks) Spool() Spool { return s.spool }
 
-// Deliver hands an alert to all sinks that want it. It does not wait for any.
-func (s *Sinks) Deliver(a alert.Alert) {
+// Deliver hands an alert to all sinks that want it, and reports whether it waits for one that will
+// tell of it. It does not wait itself.
+func (s *Sinks) Deliver(a alert.Alert) (taken bool) {
 	record := sync.OnceValue(func() []byte { return messageOf(a).encode() })
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -98,9 +99,10 @@ func (s *Sinks) Deliver(a alert.Alert) {
 		case o.exposition != nil:
 			o.exposition.count(a)
 		default:
-			o.courier.queue.Add(a.Time, record)
+			taken = o.courier.queue.Add(a.Time, record) || taken
 		}
 	}
+	return taken
 }
 
 func (c Config) wants(a alert.Alert) bool {
@@ -157,7 +159,7 @@ func (s *Sinks) prepare(config Config, before []outlet) (outlet, func(), error) 
 		return o, func() {}, nil
 	}
 	if p, ok := config.To.(Prometheus); ok {
-		o.exposition, err = p.serve(queueMetrics(s.couriers))
+		o.exposition, err = s.expose(p, before)
 		return o, func() {}, err
 	}
 	transport, err := config.To.(opener).open()
@@ -172,6 +174,16 @@ func (s *Sinks) prepare(config Config, before []outlet) (outlet, func(), error) 
 		return o, func() {}, nil
 	}
 	return o, func() { o.courier.take(transport) }, nil
+}
+
+// expose takes who listens at the address already, under whatever name, or begins to.
+func (s *Sinks) expose(p Prometheus, before []outlet) (*exposition, error) {
+	for _, o := range before {
+		if o.exposition != nil && o.exposition.Listen == p.Listen {
+			return o.exposition, nil
+		}
+	}
+	return p.serve(queueMetrics(s.couriers))
 }
 
 func (s *Sinks) newCourier(name string) (*courier, error) {

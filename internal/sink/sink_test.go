@@ -208,7 +208,7 @@ func TestAnswersOfAReceiver(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	r := newReceiver(t)
-	codes := []int{http.StatusServiceUnavailable, http.StatusFound, http.StatusTooManyRequests, http.StatusOK}
+	codes := []int{http.StatusServiceUnavailable, http.StatusNotFound, http.StatusFound, http.StatusTooManyRequests, http.StatusOK}
 	tries := 0
 	var asked time.Time
 	r.answer = func(w http.ResponseWriter, m Message) bool {
@@ -241,7 +241,7 @@ func TestAnswersOfAReceiver(t *testing.T) {
 	if got := refusedIDs(t, directory, "hook"); !slices.Equal(got, ids[1:2]) {
 		t.Errorf("refused are %v", got)
 	}
-	checkLog(t, logs, "answered 400 Bad Request: \\\\x1b[31mno, …", "503 Service Unavailable", "redirects are not followed", "alerts are delivered again")
+	checkLog(t, logs, "answered 400 Bad Request: \\\\x1b[31mno, …", "503 Service Unavailable", "404 Not Found", "redirects are not followed", "alerts are delivered again")
 }
 
 // refusedIDs are those of the alerts that were put away.
@@ -508,6 +508,20 @@ func TestPrometheusCounts(t *testing.T) {
 	if strings.Contains(string(body), `severity="info"`) {
 		t.Errorf("it counts what it does not want:\n%s", body)
 	}
+	renamed := []Config{r.config(), {Name: "metrics", To: Prometheus{Listen: "unix:" + socket, Expose: true}}}
+	if err := s.Reload(renamed); err != nil {
+		t.Fatalf("its address is its own: %v", err)
+	}
+	r.await(t, append(r.ids(), deliver(s, 3, 4)...))
+	eventually(t, "it goes on counting", func() bool {
+		response, err := client.Get("http://capmon/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		body, _ = io.ReadAll(response.Body)
+		return strings.Contains(string(body), `capmon_alerts_total{rule="raw-socket",severity="warning"} 4`)
+	})
 }
 
 func TestLabelsAreBounded(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -241,6 +242,14 @@ func bare(err error) error {
 	return err
 }
 
+// passing are the answers 4xx that do not depend on what is sent: they pass when the receiver, its
+// address or the secret is put right. 403 is none: what filters requests gives it to single ones,
+// and who chooses an alert's words must not be able to hold all up.
+var passing = []int{
+	http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+	http.StatusRequestTimeout, http.StatusGone, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests,
+}
+
 // judge makes an error of an answer that does not say that the messages were taken.
 func (w *webhook) judge(response *http.Response, answer []byte) error {
 	code := response.StatusCode
@@ -253,7 +262,7 @@ func (w *webhook) judge(response *http.Response, answer []byte) error {
 		return nil
 	case code >= 300 && code < 400:
 		return fmt.Errorf("%s (redirects are not followed: give the URL itself)", text)
-	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+	case code >= 500, slices.Contains(passing, code):
 		return &postponed{errors.New(text), rest(response.Header.Get("Retry-After"), time.Now())}
 	}
 	return refused("%s", text)

@@ -380,6 +380,17 @@ static void set_option(char **args)
 	need(setsockopt(fd, number(args[0]), number(args[1]), &value, sizeof(value)), "setsockopt");
 }
 
+// rebind-device FROM TO: binds a socket to one network device, which anybody may, and then to
+// another one.
+static void rebind_device(char **args)
+{
+	int fd = need(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+
+	for (int i = 0; i < 2; i++)
+		need(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, args[i], strlen(args[i])),
+		     "SO_BINDTODEVICE");
+}
+
 static void congestion(char **args)
 {
 	int fd = need(socket(AF_INET, SOCK_STREAM, 0), "socket");
@@ -1065,6 +1076,7 @@ static const struct subcommand {
 	{ "raise-limit", raise_limit, 0, "" },
 	{ "rawsock", rawsock, 0, "" },
 	{ "rawsock-flood", rawsock_flood, 2, "PROCESSES NAMES" },
+	{ "rebind-device", rebind_device, 2, "FROM TO" },
 	{ "reboot", reboot_container, 0, "" },
 	{ "remap-locked", remap_locked, 2, "FROM TO" },
 	{ "repeat", repeat, 2, "N SUBCOMMAND..." },

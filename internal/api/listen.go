@@ -116,8 +116,9 @@ func ReadToken(path string) (string, error) {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
 	token := strings.TrimSpace(string(text))
-	if len(token) < tokenMin || strings.ContainsAny(token, " \t\r\n") {
-		return "", fmt.Errorf("the token in %s has to be one word of at least %d characters", path, tokenMin)
+	strange := strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) // headers cannot have it
+	if len(token) < tokenMin || strange {
+		return "", fmt.Errorf("the token in %s has to be one word of at least %d characters, all of them printable ASCII", path, tokenMin)
 	}
 	return token, nil
 }

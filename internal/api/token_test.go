@@ -61,7 +61,7 @@ func TestTokensThatOthersMayReadAreRefused(t *testing.T) {
 	if err := os.WriteFile(path, []byte("0123456789abcdef"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for mode, fine := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o604: false, 0o640: false, 0o620: false, 0o601: false} {
+	for mode, fine := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o440: true, 0o640: true, 0o604: false, 0o620: false, 0o610: false, 0o601: false} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}

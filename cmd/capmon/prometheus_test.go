@@ -135,7 +135,7 @@ func TestPrometheusCollectsWhatServeKnows(t *testing.T) {
 	if build := p.await("capmon_build_info"); build[0]["hook"] != string(s.state().Hook) || build[0]["instance"] != address || build[0]["version"] == "" {
 		t.Errorf("%v", build)
 	}
-	if raw := p.await(`capmon_unused_capability{container="collected",capability="NET_RAW"} == 1`); raw[0]["image"] != "bb" {
+	if raw := p.await(`capmon_unused_capability{container="collected",capability="NET_RAW"} == 1`); raw[0]["image"] != "bb:latest" {
 		t.Errorf("%v", raw)
 	}
 	if needed, err := p.query(`capmon_needed_capability{container="collected"}`); err != nil || len(needed) > 0 {

@@ -12,6 +12,7 @@ repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 newest_runc=$repository/.cache/bin/runc newest_runc_version=v1.5.2
 quadlet=$repository/.cache/bin/quadlet quadlet_version=v5.4.2
 alertmanager=$repository/.cache/bin/alertmanager alertmanager_version=v0.35.0
+prometheus=$repository/.cache/bin/prometheus promtool=$repository/.cache/bin/promtool
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 die() {
@@ -49,6 +50,10 @@ has_quadlet() {
 
 has_alertmanager() {
 	[[ -x $alertmanager && $("$alertmanager" --version 2>&1) == *"version ${alertmanager_version#v} "* ]]
+}
+
+has_prometheus() {
+	"$prometheus" --version >/dev/null 2>&1 && "$promtool" --version >/dev/null 2>&1
 }
 
 # want NAME PACKAGE TEST... notes both names unless TEST succeeds.
@@ -205,6 +210,24 @@ install_alertmanager() {
 	has_alertmanager || die "Alertmanager does not run"
 }
 
+# install_prometheus takes Prometheus and its tool out of Debian's package, which would have
+# the machine run it as a service.
+install_prometheus() {
+	local directory
+	echo "setup.sh: missing: prometheus; fetching Debian's package" >&2
+	has apt-get || die "missing: prometheus (put prometheus and promtool into $(dirname "$prometheus"))"
+	directory=$(mktemp -d)
+	cd "$directory"
+	# Old lists name versions that the mirrors no longer have.
+	{ apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }; } >&2
+	dpkg-deb --extract prometheus_*.deb .
+	cd - >/dev/null
+	mkdir -p "$(dirname "$prometheus")"
+	install "$directory"/usr/bin/{prometheus,promtool} "$(dirname "$prometheus")"
+	rm -rf -- "$directory"
+	has_prometheus || die "prometheus does not run"
+}
+
 mode=${1:-test}
 case $mode in
 test | bench | demo) ;;
@@ -231,5 +254,6 @@ if [[ $mode == test ]]; then
 	has_newest_runc || install_newest_runc
 	has_quadlet || install_quadlet
 	has_alertmanager || install_alertmanager
+	has_prometheus || install_prometheus
 fi
 echo "setup.sh: everything for '$mode' is there" >&2

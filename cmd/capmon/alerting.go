@@ -32,7 +32,8 @@ type alerting struct {
 	path    string // of the rules
 	rules   rules.File
 	sees    scope
-	printer *printer
+	keep    func(one alert.Alert, taken bool) // after the sinks, of which one may have taken it
+	printer *printer                          // nil if nobody reads alerts
 	sinks   *sink.Sinks
 	notices io.Writer
 
@@ -65,6 +66,7 @@ func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc, lo
 		return nil, err
 	}
 	a.printer = newPrinter(w.writer(cmd, fail))
+	a.keep = a.printer.print
 	w.selection.All = w.selection.All || a.rules.NeedsAll()
 	w.every = w.every || a.rules.NeedsEvery()
 	a.sees = scope{w.selection.All, w.every}
@@ -115,7 +117,7 @@ func (a *alerting) take(use live.Use) {
 func (a *alerting) send(alerts []alert.Alert) {
 	for _, one := range alerts {
 		a.alerts++
-		a.printer.print(one, a.sinks.Deliver(one))
+		a.keep(one, a.sinks.Deliver(one))
 	}
 }
 
@@ -168,21 +170,15 @@ func (a *alerting) close() error {
 	defer a.mu.Unlock()
 	a.send(a.engine.Close())
 	err := closeSinks(a.sinks)
-	a.printer.close()
 	text := counted(a.alerts, "alert")
+	if a.printer == nil {
+		a.say([]string{text})
+		return err
+	}
+	a.printer.close()
 	if skipped := a.printer.skipped.Load(); skipped > 0 {
 		text += fmt.Sprintf("; %d of them went to the sinks alone, since standard output was not read", skipped)
 	}
 	a.say([]string{text})
 	return err
-}
-
-// end tells of what is held back, and delivers what it can in the time that there is. Of no
-// rules it does nothing.
-func (a *alerting) end() {
-	if a == nil {
-		return
-	}
-	a.close()
-	_ = closeSinks(a.sinks) // the log has why
 }

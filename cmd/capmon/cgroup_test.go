@@ -128,6 +128,8 @@ func TestUnitUnderSystemd(t *testing.T) {
 	socket := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
 	mustExecute(t, "chgrp", "docker", socket)
 	mustExecute(t, "cp", binary, "/usr/local/bin/capmon")
+	mustExecute(t, "install", "-D", "-m", "644", "-t", "/etc/sysusers.d", serveUser)
+	mustExecute(t, "systemd-sysusers")
 	mustExecute(t, "cp", unitFile, "/etc/systemd/system")
 	dropIn := fmt.Sprintf("[Service]\nBindPaths=%s:/run/docker.sock\nEnvironment=DOCKER_HOST=unix:///run/docker.sock\nExecStart=\nExecStart=%s\n", socket,
 		strings.Replace(unit(t)["ExecStart"], "--save", "--ready-file ${STATE_DIRECTORY}/ready --save", 1))

@@ -22,10 +22,16 @@ const (
 	privilegesDoc = "../../docs/privileges.md"
 )
 
-// unit is the shipped unit: its settings by name.
+// unit is the shipped unit that profiles a container.
 func unit(t *testing.T) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(unitFile)
+	return unitOf(t, unitFile)
+}
+
+// unitOf reads a unit: its settings by name.
+func unitOf(t *testing.T, file string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -166,8 +166,8 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	d, err := daemon.Start(ctx, options)
-	if err != nil {
-		alerting.end()
+	if err != nil && alerting != nil {
+		err = errors.Join(err, alerting.close())
 	}
 	if errors.Is(err, monitor.ErrPinsHeld) {
 		return fmt.Errorf("another capmon serves already, with --pins %s: end it first, or choose another directory", s.pins)
@@ -179,7 +179,9 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 		alerting.follow(ctx)
 	}
 	err = s.serve(cmd, d, listeners, token, log)
-	alerting.end()
+	if alerting != nil {
+		err = errors.Join(err, alerting.close())
+	}
 	return errors.Join(err, d.Close())
 }
 
@@ -196,10 +198,8 @@ func (s *serving) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Lo
 		return nil, err
 	}
 	options.Alerts = daemon.NewAlerts(log)
-	a.deliver = func(one alert.Alert) {
-		options.Alerts.Add(one)
-		a.sinks.Deliver(one)
-	}
+	a.keep = func(one alert.Alert, _ bool) { options.Alerts.Add(one) }
+	a.sees = scope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
 	watcher := live.New(live.Options{
 		Selection: live.Selection{All: a.rules.NeedsAll()}, Outcomes: s.monitor.Outcomes, Log: log, Show: a.take,
 	})

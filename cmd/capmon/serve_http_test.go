@@ -214,7 +214,7 @@ func TestMetricsAreInOrder(t *testing.T) {
 			t.Errorf("the metrics have no %s", want)
 		}
 	}
-	cmd := exec.Command("promtool", "check", "metrics")
+	cmd := exec.Command(prometheusProgram(t, "promtool"), "check", "metrics")
 	cmd.Stdin = strings.NewReader(metrics)
 	if out, err := cmd.CombinedOutput(); err != nil || len(bytes.TrimSpace(out)) > 0 {
 		t.Errorf("promtool: %v\n%s", err, out)

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,15 +70,9 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 	s := &server{source, options}
 	registry.MustRegister(newMetrics(source, options.Version))
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", s.health)
-	mux.HandleFunc("GET /readyz", s.ready)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
-	mux.HandleFunc("GET /api/v1/openapi.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, "application/json", openAPI) })
-	mux.HandleFunc("GET /api/v1/state", s.state)
-	mux.HandleFunc("GET /api/v1/report", s.report)
-	mux.HandleFunc("GET /api/v1/profile", s.profile)
-	mux.HandleFunc("GET /api/v1/flags", s.flags)
-	mux.HandleFunc("GET /api/v1/alerts", s.alerts)
+	for path, handle := range s.routes(promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}).ServeHTTP) {
+		mux.HandleFunc("GET "+path, handle)
+	}
 	if options.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -85,6 +80,21 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return s.guarded(mux)
+}
+
+// routes are what openAPI describes.
+func (s *server) routes(metrics http.HandlerFunc) map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"/healthz":             s.health,
+		"/readyz":              s.ready,
+		"/metrics":             metrics,
+		"/api/v1/openapi.json": s.describe,
+		"/api/v1/state":        s.state,
+		"/api/v1/report":       s.report,
+		"/api/v1/profile":      s.profile,
+		"/api/v1/flags":        s.flags,
+		"/api/v1/alerts":       s.alerts,
+	}
 }
 
 // guarded lets only those in who bear the token, if there is one.
@@ -103,6 +113,10 @@ func (s *server) guarded(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+func (s *server) describe(w http.ResponseWriter, _ *http.Request) {
+	answer(w, "application/json", openAPI)
 }
 
 // health is whether the process works at all.
@@ -175,11 +189,7 @@ type Note struct {
 
 // flags are the settings that grant the lists, for a target.
 func (s *server) flags(w http.ResponseWriter, r *http.Request) {
-	named, style := parameter(r, "for", "docker"), parameter(r, "style", string(recommend.Absolute))
-	target, err := recommend.ParseTarget(named)
-	if err == nil {
-		_, err = recommend.ParseStyle(style)
-	}
+	target, style, err := settingsOf(r)
 	if err != nil {
 		problem(w, http.StatusBadRequest, err)
 		return
@@ -189,12 +199,12 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	all := recommend.Containers(p)
-	text, notes, err := target.Settings(all, recommend.Style(style))
+	text, notes, err := target.Settings(all, style)
 	if err != nil {
 		problem(w, http.StatusConflict, err)
 		return
 	}
-	settings := Settings{Target: named, Style: style, Text: text, Notes: []Note{}}
+	settings := Settings{Target: target.Name, Style: string(style), Text: text, Notes: []Note{}}
 	for _, note := range notes {
 		settings.Notes = append(settings.Notes, Note{note.Label, note.Text})
 	}
@@ -204,6 +214,25 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	answerJSON(w, settings)
+}
+
+// settingsOf reads which settings are wanted, Docker's unless a request says otherwise.
+func settingsOf(r *http.Request) (target recommend.Target, style recommend.Style, err error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return target, style, fmt.Errorf("the parameters cannot be read: %w", err)
+	}
+	named, err := once(query, "for", "docker")
+	if err == nil {
+		target, err = recommend.ParseTarget(named)
+	}
+	if err != nil {
+		return target, style, err
+	}
+	if named, err = once(query, "style", string(recommend.Absolute)); err == nil {
+		style, err = recommend.ParseStyle(named)
+	}
+	return target, style, err
 }
 
 func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
@@ -246,7 +275,10 @@ func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string)
 // selectionOf reads the parameters of a request. One that means nothing is an error: a
 // mistyped one would select everything.
 func selectionOf(r *http.Request, more []string) (selection store.Selection, err error) {
-	query := r.URL.Query()
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return selection, fmt.Errorf("the parameters cannot be read: %w", err)
+	}
 	for name, values := range query {
 		switch name {
 		case "container":
@@ -258,9 +290,9 @@ func selectionOf(r *http.Request, more []string) (selection store.Selection, err
 		case "compose-service":
 			selection.ComposeServices = values
 		case "since":
-			selection.Since, err = moment(name, values)
+			selection.Since, err = moment(name, query)
 		case "until":
-			selection.Until, err = moment(name, values)
+			selection.Until, err = moment(name, query)
 		default:
 			if !slices.Contains(more, name) {
 				err = fmt.Errorf("unknown parameter %q: choose among container, image, label, compose-service, since, until%s", name, others(more))
@@ -282,22 +314,28 @@ func others(more []string) string {
 	return text
 }
 
-func moment(name string, values []string) (time.Time, error) {
-	if len(values) != 1 {
-		return time.Time{}, fmt.Errorf("%s is there %d times: give it once", name, len(values))
-	}
-	t, err := time.Parse(time.RFC3339, values[0])
+func moment(name string, values url.Values) (time.Time, error) {
+	value, err := once(values, name, "")
 	if err != nil {
-		return t, fmt.Errorf("%s=%s is no moment such as 2026-01-02T15:04:05Z", name, strconv.Quote(values[0]))
+		return time.Time{}, err
+	}
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		return t, fmt.Errorf("%s=%s is no moment such as 2026-01-02T15:04:05Z", name, strconv.Quote(value))
 	}
 	return t, nil
 }
 
-func parameter(r *http.Request, name, usual string) string {
-	if value := r.URL.Query().Get(name); value != "" {
-		return value
+// once is the value of a parameter that is there once at most.
+func once(query url.Values, name, usual string) (string, error) {
+	switch values := query[name]; len(values) {
+	case 0:
+		return usual, nil
+	case 1:
+		return values[0], nil
+	default:
+		return "", fmt.Errorf("%s is there %d times: give it once", name, len(values))
 	}
-	return usual
 }
 
 func answer(w http.ResponseWriter, kind string, body []byte) {

@@ -102,22 +102,24 @@ func ListenTLS(address, certificate, key string) (net.Listener, error) {
 	return listener, nil
 }
 
-// ReadToken reads a token from a file that only its owner may read.
+// ReadToken reads a token from a file that only its owner may read, and perhaps its group: so are
+// systemd's credentials, where an access control list lets the unit's user read them.
 func ReadToken(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return "", fmt.Errorf("others may read the token in %s: chmod 600 it", path)
+	if info.Mode().Perm()&0o037 != 0 {
+		return "", fmt.Errorf("others may read the token in %s: chmod 640 it", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
 	token := strings.TrimSpace(string(text))
-	if len(token) < tokenMin || strings.ContainsAny(token, " \t\r\n") {
-		return "", fmt.Errorf("the token in %s has to be one word of at least %d characters", path, tokenMin)
+	strange := strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) // headers cannot have it
+	if len(token) < tokenMin || strange {
+		return "", fmt.Errorf("the token in %s has to be one word of at least %d characters, all of them printable ASCII", path, tokenMin)
 	}
 	return token, nil
 }

@@ -92,7 +92,7 @@ func bpffs() Finding {
 	case err != nil:
 		return bad(Warning, subject, err, "mount -t proc proc /proc")
 	case len(mounts) == 0:
-		return ok(subject, "not mounted, does not matter to capmon, which pins nothing")
+		return ok(subject, "not mounted, does not matter but to capmon serve, which mounts it, as root, and pins its recording there")
 	}
-	return ok(subject, "mounted at %s, does not matter to capmon, which pins nothing", mounts[0].Mountpoint)
+	return ok(subject, "mounted at %s, does not matter but to capmon serve, which pins its recording there", mounts[0].Mountpoint)
 }

@@ -1,0 +1,218 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/daemon"
+	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/monitor"
+)
+
+// hostile is what containers may choose as a name.
+const hostile = "a\x1b[2J\"\\\n</script>\u202e\x00\xff"
+
+var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+
+// fake is a source with one container, hostile all over.
+type fake struct {
+	state daemon.State
+	err   error // of the database
+}
+
+func (f *fake) State() daemon.State { return f.state }
+
+func (f *fake) Latest() profile.Profile {
+	defaults := capability.DockerDefault()
+	return profile.New(profile.Run{
+		ID:          "observation/1",
+		Observation: profile.Observation{ID: "observation", Kernel: "6.18.1", Hook: monitor.Tracepoint, Start: saturday, End: saturday.Add(time.Hour)},
+		Container:   profile.Container{ID: strings.Repeat("01", 32), Name: hostile, Image: hostile, Labels: map[string]string{hostile: hostile}},
+		Grants:      profile.Grants{Engine: &defaults, Kernel: &defaults, Permitted: &defaults},
+		Started:     &saturday, Ended: saturday.Add(time.Minute), Running: true, Processes: 1, Checks: 1, Incomplete: []string{},
+		Uses: []profile.Use{{
+			Capability: capability.Chown, Class: classify.Required, Granted: true, Program: hostile, Call: hostile, Site: hostile,
+			Count: 1, First: saturday, Last: saturday,
+		}},
+	})
+}
+
+func (f *fake) Profile(_ context.Context, selection store.Selection) (profile.Profile, []store.Pruned, error) {
+	if f.err != nil {
+		return profile.Profile{}, nil, f.err
+	}
+	p, err := selection.Of(f.Latest())
+	return p, []store.Pruned{{Image: hostile, Runs: 1, Until: saturday}}, err
+}
+
+func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, error) {
+	if f.err != nil {
+		return nil, f.err
+	}
+	return []alert.Alert{alert.New("raw-socket", alert.Warning, "a summary", 1, live.Use{Time: saturday, Process: live.Process{Program: hostile}})}, nil
+}
+
+func working() *fake {
+	return &fake{state: daemon.State{Hook: monitor.Tracepoint, ID: "0123", Began: saturday, Saved: time.Now()}}
+}
+
+func handlerOf(source Source, token string) http.Handler {
+	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Version: "1", Log: zap.NewNop()})
+}
+
+// description is openapi.json, found valid.
+func description(t testing.TB) *openapi3.T {
+	t.Helper()
+	document, err := openapi3.NewLoader().LoadFromData(openAPI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := document.Validate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return document
+}
+
+func TestEveryRouteIsDescribedAndNoOther(t *testing.T) {
+	var routed []string
+	for path := range (&server{}).routes(nil) {
+		routed = append(routed, path)
+	}
+	slices.Sort(routed)
+	paths := description(t).Paths
+	if described := paths.InMatchingOrder(); !slices.Equal(slices.Sorted(slices.Values(described)), routed) {
+		t.Errorf("described %v, wanted %v", described, routed)
+	}
+	for path, item := range paths.Map() {
+		if operations := item.Operations(); len(operations) != 1 || operations[http.MethodGet] == nil {
+			t.Errorf("%s is described for %v", path, operations)
+		}
+	}
+}
+
+// asDescribed asks, and holds the answer against the description.
+func asDescribed(t testing.TB, document *openapi3.T, handler http.Handler, path, query, authorization string) *httptest.ResponseRecorder {
+	t.Helper()
+	request := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{}, Body: http.NoBody}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, request)
+	item := document.Paths.Value(path)
+	err := openapi3filter.ValidateResponse(context.Background(), (&openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{
+			Request: request, Route: &routers.Route{Spec: document, Path: path, PathItem: item, Method: http.MethodGet, Operation: item.Get},
+		},
+		Status: recorder.Code, Header: recorder.Header(),
+		Options: &openapi3filter.Options{IncludeResponseStatus: true},
+	}).SetBodyBytes(recorder.Body.Bytes()))
+	if err != nil {
+		t.Errorf("%s?%s: %d: %v", path, query, recorder.Code, err)
+	}
+	return recorder
+}
+
+func TestAnswersAreAsDescribed(t *testing.T) {
+	document := description(t)
+	stale, unsaved, broken := working(), working(), working()
+	stale.state.Saved = saturday
+	unsaved.state.Saved = time.Time{}
+	broken.err, broken.state.Trouble, broken.state.Failures = errors.New("no room"), "no room", 3
+	for _, test := range []struct {
+		source *fake
+		token  string
+		path   string
+		query  string
+		want   int
+		says   string
+	}{
+		{working(), "", "/healthz", "", 200, "ok\n"},
+		{working(), "", "/readyz", "", 200, "ready\n"},
+		{stale, "", "/readyz", "", 503, "nothing was saved since 2026-08-01"},
+		{unsaved, "", "/readyz", "", 503, "nothing has been saved yet"},
+		{broken, "", "/readyz", "", 503, "no room"},
+		{broken, "", "/healthz", "", 200, "ok\n"},
+		{working(), "", "/metrics", "", 200, `capmon_build_info{hook="tp_btf",version="1"} 1`},
+		{unsaved, "", "/metrics", "", 200, "capmon_last_save_timestamp_seconds 0"},
+		{broken, "", "/metrics", "", 200, "capmon_save_failures_total 3"},
+		{working(), "", "/api/v1/openapi.json", "", 200, `"openapi"`},
+		{working(), "", "/api/v1/state", "", 200, `"recording":"0123"`},
+		{broken, "", "/api/v1/state", "", 200, `"trouble":"no room"`},
+		{working(), "", "/api/v1/report", "", 200, `"CHOWN"`},
+		{working(), "", "/api/v1/report", "container=nothing", 200, `"containers": []`},
+		{working(), "", "/api/v1/profile", "image=a*", 200, `"format":"capmon profile"`},
+		{working(), "", "/api/v1/flags", "", 200, "--cap-drop=ALL --cap-add=CHOWN"},
+		{working(), "", "/api/v1/flags", "for=kubernetes&style=absolute", 200, `"target":"kubernetes"`},
+		{working(), "", "/api/v1/alerts", "since=2026-08-01T12:00:00Z", 200, "raw-socket"},
+		{broken, "", "/api/v1/report", "", 503, "no room"},
+		{broken, "", "/api/v1/profile", "", 503, "no room"},
+		{broken, "", "/api/v1/flags", "", 503, "no room"},
+		{broken, "", "/api/v1/alerts", "", 503, "no room"},
+		{working(), "", "/api/v1/report", "images=a", 400, `unknown parameter \"images\"`},
+		{working(), "", "/api/v1/report", "image=%zz", 400, "cannot be read"},
+		{working(), "", "/api/v1/report", "image=a;image=b", 400, "cannot be read"},
+		{working(), "", "/api/v1/report", "image=[", 400, "["},
+		{working(), "", "/api/v1/profile", "since=yesterday", 400, "is no moment"},
+		{working(), "", "/api/v1/profile", "since=2026-08-01T12:00:00Z&since=2026-08-01T12:00:00Z", 400, "give it once"},
+		{working(), "", "/api/v1/alerts", "for=docker", 400, "unknown parameter"},
+		{working(), "", "/api/v1/flags", "for=dockerr", 400, `unknown target \"dockerr\"`},
+		{working(), "", "/api/v1/flags", "for=", 400, `unknown target \"\"`},
+		{working(), "", "/api/v1/flags", "for=docker&for=podman", 400, "give it once"},
+		{working(), "", "/api/v1/flags", "style=none", 400, "unknown style"},
+		{working(), "0123456789abcdef", "/healthz", "", 401, "Authorization: Bearer"},
+		{working(), "0123456789abcdef", "/metrics", "", 401, "Authorization: Bearer"},
+		{working(), "0123456789abcdef", "/api/v1/flags", "", 401, "Authorization: Bearer"},
+	} {
+		t.Run(fmt.Sprintf("%s?%s %d", test.path, test.query, test.want), func(t *testing.T) {
+			got := asDescribed(t, document, handlerOf(test.source, test.token), test.path, test.query, "")
+			if got.Code != test.want || !strings.Contains(got.Body.String(), test.says) {
+				t.Errorf("%d, %s; wanted %d, %s", got.Code, got.Body, test.want, test.says)
+			}
+		})
+	}
+}
+
+// Whatever is asked, the answer is one that is described, in JSON, and no mistake selects
+// everything.
+func FuzzQuery(f *testing.F) {
+	for _, query := range []string{
+		"", "container=web&container=db", "image=nginx%3A*", "image=[", "label=a%3Db", "compose-service=shop/db", "since=2026-01-02T15:04:05Z",
+		"until=", "for=kubernetes&style=delta", "style=delta", "a;b", "%", "=", "&&", "container=%ff%00%1b", "since=\"\n", "x=" + url.QueryEscape(hostile),
+	} {
+		f.Add(query)
+	}
+	document, handler := description(f), handlerOf(working(), "")
+	f.Fuzz(func(t *testing.T, query string) {
+		parsed, malformed := url.ParseQuery(query)
+		for _, path := range []string{"/api/v1/report", "/api/v1/profile", "/api/v1/flags", "/api/v1/alerts"} {
+			got := asDescribed(t, document, handler, path, query, "")
+			if got.Code != 200 && got.Code != 400 && got.Code != 409 || !json.Valid(got.Body.Bytes()) {
+				t.Errorf("%s?%s: %d, %s", path, query, got.Code, got.Body)
+			}
+			if got.Code == 200 && (malformed != nil || parsed.Has("unknown")) {
+				t.Errorf("%s?%s was answered", path, query)
+			}
+		}
+	})
+}

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Whoever does not bear the token, letter by letter, is told nothing.
+func FuzzTokenCheck(f *testing.F) {
+	const token = "0123456789abcdef"
+	for _, given := range []string{"", token, "Bearer", "Bearer ", "Bearer " + token, "bearer " + token, "Bearer  " + token, "Bearer " + token + "0", "Basic " + token, "Bearer " + token + "\x00"} {
+		f.Add(token, given)
+	}
+	f.Add("a", "Bearer a")
+	document := description(f)
+	f.Fuzz(func(t *testing.T, token, given string) {
+		if token == "" {
+			return // which nobody is to bear; ReadToken gives none
+		}
+		want := http.StatusUnauthorized
+		if given == "Bearer "+token {
+			want = http.StatusOK
+		}
+		got := asDescribed(t, document, handlerOf(working(), token), "/healthz", "", given)
+		if got.Code != want || want != http.StatusOK && strings.Contains(got.Body.String(), token) && len(token) >= tokenMin {
+			t.Errorf("token %q, given %q: %d, %s", token, given, got.Code, got.Body)
+		}
+	})
+}
+
+// A token that is read can be borne, and is what the file says.
+func FuzzReadToken(f *testing.F) {
+	for _, text := range []string{"", "short", "0123456789abcdef", "0123456789abcdef\n", " \t0123456789abcdef\r\n", "0123456789 abcdef", "0123456789abcdef\nmore", "0123456789abcde\x00f", "0123456789abcdef\xff", "ﬀﬀﬀﬀﬀﬀﬀﬀﬀ", "\u00850123456789abcdef"} {
+		f.Add(text)
+	}
+	path := filepath.Join(f.TempDir(), "token")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		token, err := ReadToken(path)
+		if (err == nil) == (token == "") {
+			t.Errorf("%q, %v", token, err)
+		}
+		if err != nil {
+			return
+		}
+		if len(token) < tokenMin || strings.ContainsAny(token, " \t\r\n") || strings.TrimSpace(text) != token || !httpguts.ValidHeaderFieldValue("Bearer "+token) {
+			t.Errorf("read %q of %q", token, text)
+		}
+	})
+}
+
+func TestTokensThatOthersMayReadAreRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("0123456789abcdef"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, fine := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o440: true, 0o640: true, 0o604: false, 0o620: false, 0o610: false, 0o601: false} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadToken(path); (err == nil) != fine {
+			t.Errorf("mode %o: %v", mode, err)
+		}
+	}
+	if _, err := ReadToken(path + "-none"); err == nil {
+		t.Error("a file that is not there was read")
+	}
+}

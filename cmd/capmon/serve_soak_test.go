@@ -294,6 +294,7 @@ type kept struct {
 	ID, Name, Image, EngineError string
 	Lost                         uint64
 	Incomplete, Cautions         []string
+	Demanded, Unwatched          []string
 	Uses                         []struct {
 		Capability, Class, Call string
 		Count                   uint64
@@ -413,13 +414,25 @@ func TestServeSoak(t *testing.T) {
 	t.Logf("%d containers, %d kills", len(s.accounts), kills)
 }
 
-// A container that lived and was removed while capmon was away, and whose engine has
-// forgotten it: what it did is known, and it is said that its name is not.
-func TestServeAdmitsWhatCannotBeKnown(t *testing.T) {
+// Of containers that are removed while capmon is away, and whose engine has forgotten them,
+// what they did is known; who they were, if that was known before; and else it is said that
+// it is not.
+func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t)
 	s := serveAt(t, d.host)
+	p := newPerformer(t)
+	early := strings.TrimSpace(d.docker(slices.Concat([]string{"run", "-d", "--rm", "--name=told-before", "--cap-add=SYS_NICE", p.volume(), "bb"}, perform)...))
+	s.await("told-before")
+	p.do("probe set-mempolicy; probe repeat 2 setuid0")
+	s.saved()
+	before := keptIn(t, s.database)[early]
 	s.kill()
+	p.do("probe repeat 3 setuid0")
+	if err := os.WriteFile(p.orders(), []byte("exit\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", early).code != 0 })
 	id := strings.TrimSpace(d.docker("create", "--rm", "--name=never-told", own, "bb", "probe", "repeat", "3", "setuid0"))
 	d.docker("start", "--attach", id)
 	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", id).code != 0 })
@@ -427,7 +440,15 @@ func TestServeAdmitsWhatCannotBeKnown(t *testing.T) {
 	d.start()
 	s.start()
 	s.saved()
-	got, ok := keptIn(t, s.database)[id]
+	all := keptIn(t, s.database)
+	known := all[early]
+	if known.counts()["SETUID"] != 5 || known.Name != "told-before" || known.Image != before.Image || known.EngineError != "" {
+		t.Errorf("kept of what was known before: %+v", known)
+	}
+	same(t, "demanded", known.Demanded, before.Demanded)
+	same(t, "demanded before", before.Demanded, caps("SYS_NICE"))
+	same(t, "not watched all the time", known.Unwatched, caps("SYS_NICE"))
+	got, ok := all[id]
 	if !ok || got.counts()["SETUID"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {
 		t.Errorf("kept of it: %+v", got)
 	}

@@ -453,3 +453,44 @@ func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 		t.Errorf("kept of it: %+v", got)
 	}
 }
+
+// What happened to containers while the engine could not be heard is found out afterwards.
+func TestServeFindsOutWhatItDidNotHear(t *testing.T) {
+	t.Parallel()
+	d := startDaemonWith(t) // of its own: an engine remembers few events
+	cable := newCableTo(t, d.host)
+	s := serveAt(t, cable.host())
+	renamed := startPerformer(t, d.host, "old-name")
+	removed := startPerformer(t, d.host, "removed")
+	s.await("old-name")
+	s.await(`"removed"`)
+	cable.pullOut()
+	removed.do("probe setuid0")
+	d.docker("rm", "-f", "removed")
+	d.docker("rename", "old-name", "new-name")
+	renamed.do("probe repeat 2 setuid0")
+	d.docker("run", "--rm", "--name=short", "bb", "probe", "repeat", "3", "setuid0")
+	d.docker("create", "--name=first-name", "bb", "probe", "repeat", "4", "setuid0")
+	d.docker("start", "--attach", "first-name")
+	d.docker("rename", "first-name", "last-name")
+	d.docker("rm", "last-name")
+	made := startPerformer(t, d.host, "made")
+	made.do("probe repeat 5 setuid0")
+	s.saved() // as far as that can be
+	cable.plugIn()
+	s.await(`"made"`)
+	made.do("probe repeat 6 setuid0")
+	wanted := map[string]uint64{"removed": 1, "new-name": 2, "short": 3, "last-name": 4, "made": 11, "old-name": 0, "first-name": 0}
+	eventually(t, "all have their names", func() bool {
+		got := setuids(t, s.database)
+		for name, n := range wanted {
+			if got[name] != n {
+				return false
+			}
+		}
+		return true
+	})
+	if state := s.state(); state.Losses.Any() || state.Failures > 0 {
+		t.Errorf("%+v", state)
+	}
+}

@@ -49,9 +49,9 @@ func newServeCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&s.program, "capmon", "bin/capmon", "the program to measure")
 	flags.DurationVar(&s.every, "save-every", 30*time.Second, "how often it saves")
-	flags.DurationVar(&s.period, "period", 2*time.Minute, "how long to look at the CPU time; some times as long as --save-every")
-	flags.IntVar(&s.come, "come-and-go", 500, "containers that come and go, a third of them at a time")
-	flags.IntVar(&s.running, "running", 1000, "containers that run at last")
+	flags.DurationVar(&s.period, "period", 30*time.Second, "how long to look at the CPU time; --save-every, or some times as long")
+	flags.IntVar(&s.come, "come-and-go", 300, "containers that come and go, a third of them at a time")
+	flags.IntVar(&s.running, "running", 100, "containers that run at last")
 	flags.StringVarP(&s.format, "output", "o", "text", strings.Join(formats, " or "))
 	s.batches = 3
 	return cmd
@@ -163,14 +163,14 @@ func (s *serve) row(ctx context.Context, what string) error {
 	return nil
 }
 
-// saved waits until a save has ended that began later: what was under way, that, and one more
-// that finds who has just been removed.
+// saved waits until a save has ended that began later: after one that may have been under way.
 func (s *serve) saved(ctx context.Context) error {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.socket())
 	}}
+	const changes = 1 + 2 // the first look is one, too
 	var last time.Time
-	for saves := 0; saves < 3; {
+	for saves := 0; saves < changes; {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://capmon/api/v1/state", nil)
 		if err != nil {
 			return err

@@ -54,17 +54,18 @@ test-kernels: root-test-kernels setup-test ## run the workloads under other kern
 	scripts/test-kernels.sh $(GUESTS)
 
 .PHONY: bench
-bench: root-bench setup-bench build ## measure what capmon costs, beside bpftrace, and how soon it tells (10 minutes)
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench --with=--outcomes=false; go run ./bench latency'
+bench: root-bench setup-bench build ## measure what capmon costs, beside bpftrace, how soon it tells, and what serve takes (20 minutes)
+	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench --with=--outcomes=false; go run ./bench latency; go run ./bench serve'
 
 .PHONY: bench-scale
 bench-scale: root-bench-scale setup-test build ## measure what capmon itself takes with up to 1000 containers (20 minutes)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench scale'
 
 .PHONY: soak
-soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 200 million checks, and containers that come and go for 5 minutes
+soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 200 million checks, containers that come and go, serve through all troubles for 30 minutes
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
-		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn'
+		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn; \
+		go test ./cmd/capmon -count=1 -v -timeout 60m -run TestServeSoak -soak 30m'
 
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon with what real software needs (half an hour)

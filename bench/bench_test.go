@@ -167,6 +167,19 @@ func TestLostChecksAreNoResult(t *testing.T) {
 	}
 }
 
+func TestServe(t *testing.T) {
+	t.Chdir("..") // where it is run
+	out := bench(t, "serve", "--capmon", built, "--come-and-go", "6", "--running", "2", "--period", "200ms", "--save-every", "1s", "-o", "markdown")
+	rows := regexp.MustCompile(`(?m)^\| (at rest|after [246] containers|2 running|and one busy) \| +\d+\.\d \| +\d+\.\d \| +\d+\.\d\d \| +\d+ \| +\d+\.\d \| +\d+ \|$`)
+	if n := len(rows.FindAllString(out, -1)); n != 6 {
+		t.Errorf("%d rows\n%s", n, out)
+	}
+	left, err := filepath.Glob("/sys/fs/bpf/capmon-bench*")
+	if err != nil || len(left) > 0 {
+		t.Errorf("these pins are left: %s %v", left, err)
+	}
+}
+
 // Of each use the line is read, or its alert, and its age is a time.
 func TestLatency(t *testing.T) {
 	t.Chdir("..") // where it is run

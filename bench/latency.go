@@ -137,7 +137,7 @@ func (l *latency) measure(ctx context.Context, g, other *generator, kind string,
 		return nil, err
 	}
 	defer lines.Close()
-	capmon, err := startCapmon(l.program, "watch", out, append([]string{"--cap=NET_RAW"}, telling.options...)...)
+	capmon, err := startCapmon(l.program, out, append([]string{"watch", "-o", "json", "--cap=NET_RAW"}, telling.options...)...)
 	if err := errors.Join(err, out.Close()); err != nil {
 		return nil, err
 	}

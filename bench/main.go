@@ -49,7 +49,7 @@ func newCommand() *cobra.Command {
 	flags.IntVar(&o.rounds, "rounds", 5, "how often to measure each")
 	flags.StringSliceVar(&o.only, "load", nil, "only these loads, such as mmap,setuid (default: all)")
 	flags.StringVarP(&o.format, "output", "o", "text", strings.Join(formats, " or "))
-	cmd.AddCommand(newScaleCommand(), newChurnCommand(), newLatencyCommand())
+	cmd.AddCommand(newScaleCommand(), newChurnCommand(), newLatencyCommand(), newServeCommand())
 	return cmd
 }
 

@@ -19,12 +19,12 @@ type recording struct {
 
 // startRecording starts one, with these options, and returns when it records.
 func startRecording(program string, options ...string) (*recording, error) {
-	return startCapmon(program, "profile", nil, options...)
+	return startCapmon(program, nil, append([]string{"profile", "-o", "json"}, options...)...)
 }
 
-// startCapmon starts a command that writes JSON to out, which is the recording's if it is nil,
-// and returns when it records.
-func startCapmon(program, command string, out *os.File, options ...string) (*recording, error) {
+// startCapmon starts a command of capmon that writes to out, which is the recording's if it is
+// nil, and returns when it records.
+func startCapmon(program string, out *os.File, command ...string) (*recording, error) {
 	directory, err := os.MkdirTemp("", "capmon-bench.")
 	if err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func startCapmon(program, command string, out *os.File, options ...string) (*rec
 		return nil, err
 	}
 	r := &recording{
-		cmd:   exec.Command(program, append([]string{command, "-o", "json", "--ready-file", ready}, options...)...),
+		cmd:   exec.Command(program, append(command, "--ready-file", ready)...),
 		ended: make(chan error, 1),
 	}
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.complaints

@@ -175,15 +175,19 @@ func settle(ctx context.Context, p process) error {
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// share is how much of a core a process takes over the period, in percent.
 func (s *scale) share(ctx context.Context, p process) (float64, error) {
+	return share(ctx, p, s.period)
+}
+
+// share is how much of a core a process takes for a while, in percent.
+func share(ctx context.Context, p process, period time.Duration) (float64, error) {
 	before, err := p.cpu()
 	if err != nil {
 		return 0, err
 	}
 	begin := time.Now()
 	select {
-	case <-time.After(s.period):
+	case <-time.After(period):
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}

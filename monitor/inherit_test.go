@@ -85,12 +85,18 @@ func otherVersion(t *testing.T) string {
 	return binary
 }
 
-// TestAnotherVersionTakesOver: from one version to the other and back, with maps that are laid
-// out otherwise, nothing is lost, and what was recorded before is as if this one had.
-func TestAnotherVersionTakesOver(t *testing.T) {
+// TestAnotherVersion: with maps that are laid out otherwise.
+func TestAnotherVersion(t *testing.T) {
 	t.Parallel()
-	pins := pinsOf(t)
 	other := otherVersion(t)
+	t.Run("takes over", func(t *testing.T) { anotherVersionTakesOver(t, other) })
+	t.Run("is killed", func(t *testing.T) { killedAtAnyMoment(t, other, "/proc/self/exe") })
+}
+
+// anotherVersionTakesOver: from one version to the other and back nothing is lost, and what
+// was recorded before is as if this one had.
+func anotherVersionTakesOver(t *testing.T, other string) {
+	pins := pinsOf(t)
 	var long, short string
 	recording := killedOf(t, other, pins, func() {
 		long = launch(t, "bb", "sleep", "1000")

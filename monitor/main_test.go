@@ -62,6 +62,8 @@ func asHelper(what string) int {
 		err = startAndTell()
 	case "record-pinned":
 		err = recordPinned(os.Args[1])
+	case "keep-pinned":
+		err = keepPinned(os.Args[1], os.Args[2])
 	case "hand-over-pinned":
 		err = handOverPinned(os.Args[1], os.Args[2], os.Args[3])
 	default:

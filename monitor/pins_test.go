@@ -48,7 +48,7 @@ func handOverPinned(pins, id, when string) error {
 // pinsOf is a directory for pins that goes, with all that is in it, with the test.
 func pinsOf(t *testing.T) string {
 	t.Helper()
-	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("capmon-test-%d-%s", os.Getpid(), t.Name()))
+	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("capmon-test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-")))
 	t.Cleanup(func() {
 		if err := RemovePins(pins); err != nil {
 			t.Errorf("removing the pins: %v", err)

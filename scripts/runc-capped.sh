@@ -23,10 +23,14 @@ missing_capabilities() {
 		SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
 		AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM
 		BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE)
-	local key value bounding=0 last n list=""
-	while read -r key value; do
-		if [[ $key == CapBnd: ]]; then bounding=$((16#$value)); fi
-	done </proc/self/status
+	local bounding last n list=""
+	# In one read: bash reads line by line and seeks, and lines before it may change their length.
+	bounding=$(sed -n 's/^CapBnd:[[:space:]]*//p' /proc/self/status)
+	if [[ -z $bounding ]]; then
+		echo "runc-capped.sh: /proc/self/status has no CapBnd" >&2
+		exit 1
+	fi
+	bounding=$((16#$bounding))
 	last=$(</proc/sys/kernel/cap_last_cap)
 	for ((n = 0; n <= last && n < ${#names[@]}; n++)); do
 		if (((bounding >> n & 1) == 0)); then list+="${list:+,}\"CAP_${names[n]}\""; fi

@@ -219,6 +219,7 @@ func hangingDaemonIsNotAwaited(t *testing.T, d dockerDaemon) {
 type cable struct {
 	t        *testing.T
 	path     string
+	engine   string // its host
 	listener net.Listener
 
 	mu    sync.Mutex
@@ -227,12 +228,17 @@ type cable struct {
 
 func newCable(t *testing.T) *cable {
 	t.Helper()
+	return newCableTo(t, os.Getenv("DOCKER_HOST"))
+}
+
+func newCableTo(t *testing.T, engine string) *cable {
+	t.Helper()
 	directory, err := os.MkdirTemp("/var/tmp", "capmon.")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(directory) })
-	c := &cable{t: t, path: filepath.Join(directory, "docker.sock")}
+	c := &cable{t: t, engine: engine, path: filepath.Join(directory, "docker.sock")}
 	c.plugIn()
 	t.Cleanup(c.pullOut)
 	return c
@@ -252,7 +258,7 @@ func (c *cable) plugIn() {
 			if err != nil {
 				return
 			}
-			engine, err := net.Dial("unix", strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://"))
+			engine, err := net.Dial("unix", strings.TrimPrefix(c.engine, "unix://"))
 			if err != nil {
 				_ = conn.Close()
 				continue

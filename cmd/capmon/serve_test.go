@@ -27,18 +27,25 @@ type server struct {
 	*observation
 	t                      *testing.T
 	database, pins, socket string
+	host                   string // of the engine
 	command                []string
 }
 
 // serve starts one, with these options besides; what it pins goes with the test.
 func serve(t *testing.T, options ...string) *server {
 	t.Helper()
+	return serveAt(t, os.Getenv("DOCKER_HOST"), options...)
+}
+
+// serveAt is serve with the engine at a host of its own.
+func serveAt(t *testing.T, host string, options ...string) *server {
+	t.Helper()
 	directory, err := os.MkdirTemp("", "serve") // a unix socket's path is short
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{
-		t: t, database: filepath.Join(directory, "capmon.db"), socket: filepath.Join(directory, "s"),
+		t: t, host: host, database: filepath.Join(directory, "capmon.db"), socket: filepath.Join(directory, "s"),
 		pins: filepath.Join("/sys/fs/bpf", "capmon-"+filepath.Base(directory)),
 	}
 	s.command = append([]string{binary, "serve", "--db", s.database, "--pins", s.pins, "--socket", s.socket, "--save-every", "1s", "--log-level", "debug"}, options...)
@@ -54,8 +61,13 @@ func serve(t *testing.T, options ...string) *server {
 
 func (s *server) start() {
 	s.t.Helper()
-	s.observation = watchBy(s.t, (*exec.Cmd).Start, s.command...)
+	s.observation = watchBy(s.t, func(cmd *exec.Cmd) error {
+		cmd.Env = s.environment()
+		return cmd.Start()
+	}, s.command...)
 }
+
+func (s *server) environment() []string { return append(os.Environ(), "DOCKER_HOST="+s.host) }
 
 // kill kills it, with no chance to do anything.
 func (s *server) kill() {

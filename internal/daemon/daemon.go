@@ -87,13 +87,17 @@ func Start(ctx context.Context, options Options) (*Daemon, error) {
 	if err := d.keeper.open(ctx); err != nil && !passes(err) {
 		return nil, err
 	}
-	earlier, err := d.keeper.earlier(ctx)
-	if err != nil {
-		options.Log.Warn("what was kept before cannot be read: system calls that only a capability unlocks may count as watched later than they were", zap.Error(err))
-	}
 	observing := options.Observe
-	observing.Log, observing.Earlier = options.Log, earlier
+	observing.Log = options.Log
+	observing.Earlier = func(ids []string) profile.Profile {
+		earlier, err := d.keeper.earlier(ctx, ids)
+		if err != nil {
+			options.Log.Warn("what was kept before cannot be read: system calls that only a capability unlocks may count as watched later than they were", zap.Error(err))
+		}
+		return earlier
+	}
 	observing.Keep = func(p profile.Profile) error { return d.keeper.put(context.WithoutCancel(ctx), p) }
+	var err error
 	if d.observer, err = observe.Start(context.WithoutCancel(ctx), observing); err != nil {
 		return nil, errors.Join(err, d.keeper.close())
 	}

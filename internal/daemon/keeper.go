@@ -5,12 +5,10 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
 )
@@ -83,11 +81,44 @@ func (k *keeper) with(ctx context.Context, do func(*store.Store) error) error {
 	}
 }
 
+// put keeps what was recorded. Who a container was is not forgotten, although the engine may
+// have no more of it when it is put again.
 func (k *keeper) put(ctx context.Context, p profile.Profile) error {
 	return k.with(ctx, func(s *store.Store) error {
-		_, err := s.Put(ctx, p)
+		recalled, err := recall(ctx, s, p)
+		if err == nil {
+			_, err = s.Put(ctx, recalled)
+		}
 		return err
 	})
+}
+
+// recall adds what was kept of the runs of which the engine tells nothing any more.
+func recall(ctx context.Context, s *store.Store, p profile.Profile) (profile.Profile, error) {
+	var untold []string
+	for _, run := range p.Runs {
+		if run.EngineError != "" {
+			untold = append(untold, run.Container.ID)
+		}
+	}
+	if len(untold) == 0 {
+		return p, nil
+	}
+	kept, err := s.RunsOf(ctx, untold)
+	if err != nil {
+		return p, err
+	}
+	before := make(map[string]profile.Run)
+	for _, run := range kept.Runs {
+		before[run.ID] = run
+	}
+	p.Runs = slices.Clone(p.Runs)
+	for i, run := range p.Runs {
+		if earlier, ok := before[run.ID]; ok {
+			p.Runs[i] = run.Recall(earlier)
+		}
+	}
+	return p, nil
 }
 
 func (k *keeper) putAlerts(ctx context.Context, alerts []alert.Alert) error {
@@ -106,14 +137,10 @@ func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts 
 	return alerts, err
 }
 
-// earlier is what was kept since the machine was started: recordings do not outlive that.
-func (k *keeper) earlier(ctx context.Context) (p profile.Profile, err error) {
-	clock, err := kernel.NewClock()
-	if err != nil {
-		return p, err
-	}
+// earlier is what was kept of some containers, by their IDs.
+func (k *keeper) earlier(ctx context.Context, ids []string) (p profile.Profile, err error) {
 	err = k.with(ctx, func(s *store.Store) error {
-		p, err = s.Profile(ctx, store.Selection{Since: clock.Boot().Add(-time.Hour)}) // the clock may have been set
+		p, err = s.RunsOf(ctx, ids)
 		return err
 	})
 	return p, err

@@ -88,12 +88,12 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 	following, cancel := context.WithCancel(ctx)
 	defer cancel()
 	events, errs := o.engine.Events(following, since) // before the list, so that none is in neither
-	running, err := o.list(ctx)
+	all, err := o.list(ctx)
 	if err != nil {
 		o.settle()
 		return err
 	}
-	o.learnAll(ctx, running)
+	o.learnAll(ctx, all)
 	for {
 		select {
 		case <-ctx.Done():
@@ -121,12 +121,14 @@ func (o *Observer) Settle(ctx context.Context) {
 	}
 }
 
-// learnAll asks about many; when the engine has answered once about each, if only that
+// learnAll asks about those that run; when the engine has answered once about each, if only that
 // it cannot, all is settled.
-func (o *Observer) learnAll(ctx context.Context, ids []string) {
+func (o *Observer) learnAll(ctx context.Context, all []container.Info) {
 	var answers []<-chan struct{}
-	for _, id := range ids {
-		answers = append(answers, o.learnSoon(ctx, id))
+	for _, info := range all {
+		if info.Running {
+			answers = append(answers, o.learnSoon(ctx, info.ID))
+		}
 	}
 	o.done.Go(func() {
 		for _, answer := range answers {
@@ -140,13 +142,15 @@ func (o *Observer) learnAll(ctx context.Context, ids []string) {
 func (o *Observer) hear(event container.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	switch _, known := o.known.infos[event.ID]; {
-	case event.Type == container.Removed: // until then it may be started again
+	switch event.Type {
+	case container.Removed: // until then it may be started again
 		o.unwatch(event.ID)
-	case event.Type == container.Renamed:
+	case container.Renamed:
 		o.known.names[event.ID] = event.Name
 		o.rename(event.ID, event.Name)
-	case event.Type == container.Created && !known, event.Type == container.Started && !known:
+	}
+	// Whatever has happened: the event of its creation may be lost.
+	if _, known := o.known.infos[event.ID]; !known && event.Name != "" {
 		o.known.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
 		o.known.tell()
 	}
@@ -161,9 +165,8 @@ func (o *Observer) rename(id, name string) {
 	}
 }
 
-// list asks for all containers, takes what may have changed while no events were heard,
-// and returns the IDs of those that run.
-func (o *Observer) list(ctx context.Context) (running []string, err error) {
+// list asks for all containers, and takes what may have changed while no events were heard.
+func (o *Observer) list(ctx context.Context) ([]container.Info, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	all, err := o.engine.List(ctx, true)
@@ -175,16 +178,13 @@ func (o *Observer) list(ctx context.Context) (running []string, err error) {
 	o.known.answered = true
 	for _, info := range all {
 		o.rename(info.ID, info.Name)
-		if info.Running {
-			running = append(running, info.ID)
-		}
 	}
 	for id := range o.watches.holders {
 		if !slices.ContainsFunc(all, func(info container.Info) bool { return info.ID == id }) {
 			o.unwatch(id)
 		}
 	}
-	return running, nil
+	return all, nil
 }
 
 // wait lets some time pass; false if ctx ends before.
@@ -295,23 +295,31 @@ func (o *Observer) inspected(id string) bool {
 // catchUp learns what the engine's events, which come with a delay, have not told yet
 // of the containers that were seen. It does not wait long for an engine that is away.
 func (o *Observer) catchUp(ctx context.Context) error {
-	ids, err := o.monitor.IDs()
-	if err != nil || o.engine == nil {
-		return err
+	if o.engine == nil {
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if _, err := o.list(ctx); err != nil {
+	before := o.acquainted()
+	all, listErr := o.list(ctx)
+	ids, err := o.monitor.IDs()
+	if err != nil {
+		return err
+	}
+	if listErr != nil {
 		if o.hasAnswered() {
-			o.log.Warn("the engine does not answer; containers may have been renamed", zap.Error(err))
+			o.log.Warn("the engine does not answer; containers may have been renamed", zap.Error(listErr))
 		}
 		ids = slices.DeleteFunc(ids, o.inspected)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		for _, id := range ids {
-			o.known.failures[id] = err
+			o.known.failures[id] = listErr
 		}
 		return nil
+	}
+	if o.keep != nil {
+		o.forgetRemoved(before, all, ids)
 	}
 	ids = slices.DeleteFunc(ids, o.isStranger)
 	for _, id := range ids {

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
@@ -43,11 +44,15 @@ func (o *Observer) Save(ctx context.Context) (profile.Profile, error) {
 
 // isTold reports whether the engine has told who a container is that has ended, or will not.
 func (o *Observer) isTold(id string) bool {
-	if o.engine == nil || o.Answered(id) {
+	if o.engine == nil {
 		return true
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	// Where it has none such any more, its events may still be on their way.
+	if o.known.infos[id].Inspected || o.known.strangers[id] || o.known.infos[id].ID != "" && errors.Is(o.known.failures[id], container.ErrNotFound) {
+		return true
+	}
 	since, waiting := o.waiting[id]
 	if !waiting {
 		since = time.Now()
@@ -109,20 +114,15 @@ func (d *departure) add(cgroups []uint64, forget func([]uint64)) {
 	}
 }
 
-// forget frees what is known of containers that have ended. They may be started again: then
-// the engine tells anew.
+// forget frees what is known of runs that have ended. Of the container there may be others.
 func (o *Observer) forget(ended []monitor.Container) {
 	gone := make(map[uint64]bool)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, c := range ended {
 		gone[c.Cgroup] = true
-		delete(o.known.infos, c.ID)
-		delete(o.known.names, c.ID)
-		delete(o.known.failures, c.ID)
-		delete(o.known.strangers, c.ID)
-		delete(o.waiting, c.ID)
 		delete(o.firsts, c.Cgroup)
+		delete(o.silent, c.Cgroup)
 	}
 	if o.forgotten != nil {
 		o.left.add(slices.Collect(maps.Keys(gone)), o.forgotten)
@@ -132,16 +132,62 @@ func (o *Observer) forget(ended []monitor.Container) {
 	maps.DeleteFunc(o.ways, func(named profile.Named, _ kernel.Way) bool { return gone[named.Cgroup] })
 }
 
-// takeUp goes on where an earlier process left off.
+// forgetRemoved frees what is known of containers of which neither the engine nor the kernel
+// has anything any more: of those that were known before both were asked.
+func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Info, kernels []string) {
+	for _, info := range engines {
+		delete(before, info.ID)
+	}
+	for _, id := range kernels {
+		delete(before, id)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id := range before {
+		delete(o.known.infos, id)
+		delete(o.known.names, id)
+		delete(o.known.failures, id)
+		delete(o.known.strangers, id)
+		delete(o.waiting, id)
+		delete(o.watches.since, id)
+	}
+}
+
+// acquainted are the containers of which anything is known.
+func (o *Observer) acquainted() map[string]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ids := make(map[string]bool)
+	note := func(id string) { ids[id] = true }
+	eachKey(o.known.infos, note)
+	eachKey(o.known.names, note)
+	eachKey(o.known.failures, note)
+	eachKey(o.known.strangers, note)
+	eachKey(o.waiting, note)
+	eachKey(o.watches.since, note)
+	return ids
+}
+
+func eachKey[V any](m map[string]V, visit func(string)) {
+	for key := range m {
+		visit(key)
+	}
+}
+
+// takeUp goes on where an earlier process left off, whose last word on containers is asked for.
 func (o *Observer) takeUp(options Options) error {
 	if !o.monitor.TakenUp() {
 		return nil
+	}
+	ids, err := o.monitor.IDs()
+	if err != nil {
+		return err
 	}
 	o.log.Debug("took a recording up", zap.String("recording", o.observation.ID), zap.Time("told until", o.monitor.Told()))
 	for _, call := range o.monitor.WatchedCalls() {
 		o.watches.calls[call.Name] = call
 	}
-	for _, run := range options.Earlier.Runs {
+	for _, run := range options.Earlier(ids).Runs {
 		if run.Observation.ID != o.observation.ID || run.Unwatched != nil {
 			continue
 		}

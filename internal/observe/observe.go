@@ -36,9 +36,9 @@ type Options struct {
 	// is, and when room is needed in the kernel. What it has got of containers that have
 	// ended is forgotten if it returns nil. Of the same run it gets more each time.
 	Keep func(profile.Profile) error
-	// Earlier is what was kept by an earlier process whose recording may be pinned
-	// (monitor.Options.Pins).
-	Earlier profile.Profile
+	// Earlier is asked once, where the recording of an earlier process is taken up
+	// (monitor.Options.Pins), for what that has kept of some containers, by their IDs.
+	Earlier func(ids []string) profile.Profile
 	// Changes is called, if it is there, for what was made since the last time: every Interval,
 	// or more rarely if the looks take long, and by Stop, after the last Sights, for the rest.
 	// It must not wait. The calls without changes are made, too.
@@ -92,6 +92,7 @@ type Observer struct {
 	paths map[profile.Program]string
 	// silent are the containers, by their cgroups, whose file systems did not answer.
 	silent  map[uint64]bool
+	stuck   int // questions to them that still wait
 	watches watches
 }
 
@@ -146,7 +147,8 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	}
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
 	if err := o.takeUp(options); err != nil {
-		return nil, errors.Join(err, o.Close())
+		cancel()
+		return nil, errors.Join(err, m.Close())
 	}
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.makeRoom(ctx))

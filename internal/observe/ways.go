@@ -19,8 +19,8 @@ const (
 	// answerTime is how long a container's file system may take to tell of one file. It may
 	// be a process of the container's own that answers.
 	answerTime = time.Second
-	// silences is how many containers' file systems may fail to answer until no more are
-	// asked: each keeps a thread waiting.
+	// silences is how many questions to containers' file systems may wait for an answer until
+	// no more are asked: each keeps a thread waiting.
 	silences = 8
 )
 
@@ -35,7 +35,7 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 	known := o.ways[named].File != nil
 	info := o.known.infos[id]
 	processes := []int{int(use.PID), o.firsts[cgroup], info.Pid}
-	mute := o.silent[cgroup] || len(o.silent) >= silences
+	mute := o.silent[cgroup] || o.stuck >= silences
 	o.mu.Unlock()
 	if known || mute || use.Naming != monitor.ByPath || !use.Base.Known() || use.Cut || use.Base.Cut {
 		return
@@ -62,6 +62,13 @@ func (o *Observer) find(id string, cgroup uint64, use monitor.FileUse) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.silent[cgroup] = true
+		o.stuck++
+		go func() {
+			<-answers
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			o.stuck--
+		}()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
@@ -42,6 +43,35 @@ func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profi
 		return profile.Profile{}, err
 	}
 	return profile.Merge(p), nil
+}
+
+// RunsOf adds up the runs of containers by their IDs in full: it costs what they are, however
+// many others there are.
+func (s *Store) RunsOf(ctx context.Context, ids []string) (profile.Profile, error) {
+	wanted := make(map[string]bool)
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	var p profile.Profile
+	err := s.read(ctx, func(tx *sql.Tx) error {
+		var keys []int64
+		err := each(ctx, tx, func(rows *sql.Rows) error {
+			var key int64
+			var id string
+			err := rows.Scan(&key, &id)
+			if wanted[id] {
+				keys = append(keys, key)
+			}
+			return err
+		}, "SELECT key, id FROM containers")
+		for _, key := range keys {
+			runs, runsErr := runsOf(ctx, tx, selector{}, key)
+			err = errors.Join(err, runsErr)
+			p.Runs = append(p.Runs, runs...)
+		}
+		return err
+	})
+	return profile.Merge(p), err
 }
 
 // meant are the keys of the containers that a selection means.

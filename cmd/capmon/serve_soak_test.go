@@ -1,0 +1,496 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// make soak takes half an hour.
+var soakFor = flag.Duration("soak", 30*time.Second, "how long TestServeSoak goes on")
+
+const (
+	shortSoak = 5 * time.Minute // below which it is killed more often
+	soakSaves = "1s"
+)
+
+// otherImage is a second name of the image bb.
+const otherImage = "bb-other:soak"
+
+// counts is how often something was asked for, by capability.
+type counts map[string]uint64
+
+func (c counts) add(more counts) {
+	for capability, n := range more {
+		c[capability] += n
+	}
+}
+
+// asks are commands each of which asks once for one capability, with the beginning of the
+// system call by which it is known.
+var asks = []struct{ capability, command, call string }{
+	{"SETUID", "setuid0", "setuid(0"},
+	{"SETGID", "setgid0", "setgid(0"},
+	{"NET_RAW", "rawsock", "socket("},
+	{"CHOWN", "chown-open /own/file 5", "fchown"},
+}
+
+// own is the file system of a container where a change of an owner is asked for once.
+const own = "--tmpfs=/own"
+
+// work is what one container does once: a command for its shell, and what it asks for.
+func work() (command string, made counts) {
+	made = make(counts)
+	command = "touch /own/file"
+	for _, ask := range asks {
+		if n := rand.IntN(20); n > 0 {
+			command += fmt.Sprintf("; probe repeat %d %s", n, ask.command)
+			made[ask.capability] += uint64(n)
+		}
+	}
+	return command, made
+}
+
+// account is what one container was and did.
+type account struct {
+	name, image string
+	made        counts
+}
+
+// ledger has what the containers of a soak did, by their IDs.
+type ledger struct {
+	mu       sync.Mutex
+	accounts map[string]*account
+	made     int
+}
+
+func (l *ledger) open(id, name, image string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accounts[id] = &account{name, image, make(counts)}
+}
+
+func (l *ledger) enter(id string, made counts) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.accounts[id].made.add(made)
+}
+
+// name is one that no other container has.
+func (l *ledger) name(kind string) (name, image string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made++
+	return fmt.Sprintf("soak-%s-%d", kind, l.made), []string{"bb:latest", otherImage}[l.made%2]
+}
+
+// soak is containers that come and go and know what they did, at an engine of their own.
+type soak struct {
+	ledger
+	t      *testing.T
+	engine dockerDaemon
+	// serving is held by who needs the engine, and wholly by who restarts it.
+	serving sync.RWMutex
+	over    chan struct{}
+	actors  sync.WaitGroup
+}
+
+// docker is the output of a command, which does not begin while the engine is restarted.
+func (s *soak) docker(args ...string) (string, error) {
+	cmd := exec.Command("docker", append([]string{"-H", s.engine.host}, args...)...)
+	var complaints strings.Builder
+	cmd.Stderr = &complaints
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, complaints.String())
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// create makes a container, that does nothing yet.
+func (s *soak) create(kind string, options []string, command ...string) (id string, err error) {
+	name, image := s.name(kind)
+	id, err = s.docker(slices.Concat([]string{"create", "--name", name, "--network=none", own}, options, []string{image}, command)...)
+	if err == nil {
+		s.open(id, name, image)
+	}
+	return id, err
+}
+
+// act has something done again and again until all is over.
+func (s *soak) act(what func() error) {
+	s.actors.Go(func() {
+		for {
+			select {
+			case <-s.over:
+				return
+			default:
+			}
+			if err := what(); err != nil {
+				s.t.Error(err)
+				return
+			}
+		}
+	})
+}
+
+// withEngine has something done that needs the engine.
+func (s *soak) withEngine(what func() error) func() error {
+	return func() error {
+		s.serving.RLock()
+		defer s.serving.RUnlock()
+		return what()
+	}
+}
+
+// comeAndGo is one container from its beginning to its end.
+func (s *soak) comeAndGo() error {
+	command, made := work()
+	id, err := s.create("short", []string{"--rm"}, "sh", "-c", command)
+	if err != nil {
+		return err
+	}
+	s.enter(id, made)
+	_, err = s.docker("start", "--attach", id)
+	return err
+}
+
+// startAgain is one that is started several times in place.
+func (s *soak) startAgain() error {
+	command, made := work()
+	id, err := s.create("again", nil, "sh", "-c", command)
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		s.enter(id, made)
+		if _, err := s.docker("start", "--attach", id); err != nil {
+			return err
+		}
+	}
+	_, err = s.docker("rm", id)
+	return err
+}
+
+// crash is one that the engine starts again a known number of times.
+func (s *soak) crash() error {
+	const retries = 3
+	command, made := work()
+	id, err := s.create("crash", []string{fmt.Sprintf("--restart=on-failure:%d", retries)}, "sh", "-c", command+"; exit 1")
+	if err != nil {
+		return err
+	}
+	for range 1 + retries {
+		s.enter(id, made)
+	}
+	if _, err := s.docker("start", id); err != nil {
+		return err
+	}
+	for want := fmt.Sprintf("exited %d", retries); ; time.Sleep(50 * time.Millisecond) {
+		state, err := s.docker("inspect", "--format", "{{.State.Status}} {{.RestartCount}}", id)
+		if err != nil {
+			return err
+		}
+		if state == want {
+			break
+		}
+	}
+	_, err = s.docker("rm", id)
+	return err
+}
+
+// enter has commands executed in a container that stays, and restarts it now and then.
+func (s *soak) executeIn(id string) func() error {
+	return func() error {
+		command, made := work()
+		s.enter(id, made)
+		if _, err := s.docker("exec", id, "sh", "-c", command); err != nil {
+			return err
+		}
+		if rand.IntN(10) > 0 {
+			return nil
+		}
+		_, err := s.docker("restart", "--time", "0", id)
+		return err
+	}
+}
+
+// perform has a container act that needs no engine for it.
+func (s *soak) perform(p performer, id string) func() error {
+	return func() error {
+		command, made := work()
+		s.enter(id, made)
+		p.do(command)
+		time.Sleep(100 * time.Millisecond) // it would leave no room for the others
+		return nil
+	}
+}
+
+// performer starts one.
+func (s *soak) performer(kind string, options ...string) (performer, string) {
+	p := newPerformer(s.t)
+	id, err := s.create(kind, append(options, p.volume()), perform...)
+	if err == nil {
+		_, err = s.docker("start", id)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p, id
+}
+
+// restartEngine does so while containers go on. One of them ends meanwhile.
+func (s *soak) restartEngine() {
+	s.serving.Lock()
+	defer s.serving.Unlock()
+	p, id := s.performer("leaver", "--rm")
+	command, made := work()
+	s.enter(id, made)
+	s.engine.stop()
+	p.do(command)
+	if err := os.WriteFile(p.orders(), []byte("exit\n"), 0); err != nil {
+		s.t.Fatal(err)
+	}
+	s.engine.start()
+}
+
+// startSoak starts what acts.
+func startSoak(t *testing.T) *soak {
+	t.Helper()
+	s := &soak{ledger: ledger{accounts: make(map[string]*account)}, t: t, engine: startDaemonWith(t, "--live-restore"), over: make(chan struct{})}
+	s.engine.docker("tag", "bb", otherImage)
+	return s
+}
+
+func (s *soak) begin() {
+	for range 2 {
+		s.act(s.withEngine(s.comeAndGo))
+		p, id := s.performer("steady")
+		s.act(s.perform(p, id))
+	}
+	s.act(s.withEngine(s.startAgain))
+	s.act(s.withEngine(s.crash))
+	id, err := s.create("entered", nil, "sleep", "1000000")
+	if err == nil {
+		_, err = s.docker("start", id)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.act(s.withEngine(s.executeIn(id)))
+}
+
+// kept is what a database has of a container.
+type kept struct {
+	ID, Name, Image, EngineError string
+	Lost                         uint64
+	Incomplete, Cautions         []string
+	Demanded, Unwatched          []string
+	Uses                         []struct {
+		Capability, Class, Call string
+		Count                   uint64
+	}
+}
+
+func (k kept) counts() counts {
+	made := make(counts)
+	for _, use := range k.Uses {
+		for _, ask := range asks {
+			if use.Class != "setup" && use.Class != "borrowed" && use.Capability == ask.capability && strings.HasPrefix(use.Call, ask.call) {
+				made[ask.capability] += use.Count
+			}
+		}
+	}
+	return made
+}
+
+// keptIn is what a database has, by the containers' IDs.
+func keptIn(t *testing.T, database string) map[string]kept {
+	t.Helper()
+	var report struct{ Containers []kept }
+	out := mustExecute(t, binary, "report", "--db", database, "-o", "json")
+	if err := json.Unmarshal([]byte(out), &report); err != nil {
+		t.Fatal(err)
+	}
+	all := make(map[string]kept)
+	for _, c := range report.Containers {
+		if _, twice := all[c.ID]; twice {
+			t.Errorf("%s is twice in the report", c.ID)
+		}
+		all[c.ID] = c
+	}
+	return all
+}
+
+// verify compares what a database has with what the containers did.
+func (s *soak) verify(database string) {
+	s.t.Helper()
+	all := keptIn(s.t, database)
+	for id, account := range s.accounts {
+		got, ok := all[id]
+		switch {
+		case !ok:
+			s.t.Errorf("%s (%s) is missing", account.name, id)
+		case fmt.Sprint(got.counts()) != fmt.Sprint(account.made):
+			s.t.Errorf("%s (%s): kept %v, and it made %v", account.name, id, got.counts(), account.made)
+		case got.Lost > 0 || len(got.Incomplete) > 0:
+			s.t.Errorf("%s (%s): %d lost, %q", account.name, id, got.Lost, got.Incomplete)
+		case got.Name != account.name || got.Image != account.image:
+			s.t.Errorf("%s (%s) of %s is kept as %q of %q: %s", account.name, id, account.image, got.Name, got.Image, got.EngineError)
+		}
+	}
+	mustExecute(s.t, binary, "db", "check", "--db", database)
+}
+
+// startAndKill starts it and kills it while it starts, or soon afterwards.
+func (s *server) startAndKill() {
+	s.t.Helper()
+	cmd := exec.Command(s.command[0], s.command[1:]...)
+	cmd.Env = s.environment()
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	time.Sleep(rand.N(2 * time.Second))
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+// Whatever becomes of capmon, of the engine and of the disk, the database has in the end
+// exactly what the containers did.
+func TestServeSoak(t *testing.T) {
+	t.Parallel()
+	disk := t.TempDir()
+	mustExecute(t, "mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk)
+	t.Cleanup(func() { mustExecute(t, "umount", "-l", disk) })
+	s := startSoak(t)
+	server := serveAt(t, s.engine.host, "--db", filepath.Join(disk, "capmon.db"), "--save-every", soakSaves)
+	server.database = filepath.Join(disk, "capmon.db")
+	s.begin()
+
+	kills, every := 0, time.Minute
+	if *soakFor < shortSoak {
+		every = 5 * time.Second
+	}
+	end := time.Now().Add(*soakFor)
+	troubles := []struct {
+		at time.Time
+		do func()
+	}{
+		{end.Add(-*soakFor * 3 / 4), s.restartEngine},
+		{end.Add(-*soakFor / 2), func() { mustExecute(t, "sh", "-c", "cat /dev/zero >"+disk+"/filler 2>/dev/null; true") }},
+		{end.Add(-*soakFor * 3 / 8), func() { mustExecute(t, "rm", disk+"/filler") }},
+		{end.Add(-*soakFor / 4), s.restartEngine},
+	}
+	for next := time.Now().Add(every); time.Now().Before(end) || len(troubles) > 0; time.Sleep(10 * time.Millisecond) {
+		if len(troubles) > 0 && time.Now().After(troubles[0].at) {
+			troubles[0].do()
+			troubles = troubles[1:]
+		}
+		if time.Now().After(next) {
+			server.kill()
+			if kills++; kills%3 == 0 {
+				server.startAndKill()
+			}
+			server.start()
+			next = time.Now().Add(every)
+		}
+	}
+	close(s.over)
+	s.actors.Wait()
+	server.saved()
+	if state := server.state(); state.Losses.Any() {
+		t.Errorf("losses: %+v", state.Losses)
+	}
+	s.verify(server.database)
+	t.Logf("%d containers, %d kills", len(s.accounts), kills)
+}
+
+// Of containers that are removed while capmon is away, and whose engine has forgotten them,
+// what they did is known; who they were, if that was known before; and else it is said that
+// it is not.
+func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
+	t.Parallel()
+	d := startDaemonWith(t)
+	s := serveAt(t, d.host)
+	p := newPerformer(t)
+	early := strings.TrimSpace(d.docker(slices.Concat([]string{"run", "-d", "--rm", "--name=told-before", "--cap-add=SYS_NICE", p.volume(), "bb"}, perform)...))
+	s.await("told-before")
+	p.do("probe set-mempolicy; probe repeat 2 setuid0")
+	s.saved()
+	before := keptIn(t, s.database)[early]
+	s.kill()
+	p.do("probe repeat 3 setuid0")
+	if err := os.WriteFile(p.orders(), []byte("exit\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", early).code != 0 })
+	id := strings.TrimSpace(d.docker("create", "--rm", "--name=never-told", own, "bb", "probe", "repeat", "3", "setuid0"))
+	d.docker("start", "--attach", id)
+	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", id).code != 0 })
+	d.stop()
+	d.start()
+	s.start()
+	s.saved()
+	all := keptIn(t, s.database)
+	known := all[early]
+	if known.counts()["SETUID"] != 5 || known.Name != "told-before" || known.Image != before.Image || known.EngineError != "" {
+		t.Errorf("kept of what was known before: %+v", known)
+	}
+	same(t, "demanded", known.Demanded, before.Demanded)
+	same(t, "demanded before", before.Demanded, caps("SYS_NICE"))
+	same(t, "not watched all the time", known.Unwatched, caps("SYS_NICE"))
+	got, ok := all[id]
+	if !ok || got.counts()["SETUID"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {
+		t.Errorf("kept of it: %+v", got)
+	}
+}
+
+// What happened to containers while the engine could not be heard is found out afterwards.
+func TestServeFindsOutWhatItDidNotHear(t *testing.T) {
+	t.Parallel()
+	d := startDaemonWith(t) // of its own: an engine remembers few events
+	cable := newCableTo(t, d.host)
+	s := serveAt(t, cable.host())
+	renamed := startPerformer(t, d.host, "old-name")
+	removed := startPerformer(t, d.host, "removed")
+	s.await("old-name")
+	s.await(`"removed"`)
+	cable.pullOut()
+	removed.do("probe setuid0")
+	d.docker("rm", "-f", "removed")
+	d.docker("rename", "old-name", "new-name")
+	renamed.do("probe repeat 2 setuid0")
+	d.docker("run", "--rm", "--name=short", "bb", "probe", "repeat", "3", "setuid0")
+	d.docker("create", "--name=first-name", "bb", "probe", "repeat", "4", "setuid0")
+	d.docker("start", "--attach", "first-name")
+	d.docker("rename", "first-name", "last-name")
+	d.docker("rm", "last-name")
+	made := startPerformer(t, d.host, "made")
+	made.do("probe repeat 5 setuid0")
+	s.saved() // as far as that can be
+	cable.plugIn()
+	s.await(`"made"`)
+	made.do("probe repeat 6 setuid0")
+	wanted := map[string]uint64{"removed": 1, "new-name": 2, "short": 3, "last-name": 4, "made": 11, "old-name": 0, "first-name": 0}
+	eventually(t, "all have their names", func() bool {
+		got := setuids(t, s.database)
+		for name, n := range wanted {
+			if got[name] != n {
+				return false
+			}
+		}
+		return true
+	})
+	if state := s.state(); state.Losses.Any() || state.Failures > 0 {
+		t.Errorf("%+v", state)
+	}
+}

@@ -1,0 +1,35 @@
+package profile
+
+import (
+	"slices"
+
+	"github.com/capmon/capmon/internal/classify"
+)
+
+// Recall adds to a run what an earlier sight of it knew that the engine and the executed files
+// told, and nobody can tell any more: by whom the run was made, and what was demanded. What
+// was demanded afterwards is not known: Unwatched and Unexamined stay as they are.
+func (r Run) Recall(earlier Run) Run {
+	if r.EngineError == "" {
+		return r
+	}
+	if earlier.EngineError == "" || r.Container.Name == "" && earlier.Container.Name != "" {
+		named := r.Container.Name
+		r.Container, r.EngineError = earlier.Container, earlier.EngineError
+		if named != "" { // an event has told, and perhaps of another name
+			r.Container.Name = named
+		}
+		r.Grants.Engine, r.Grants.Privileged = earlier.Grants.Engine, earlier.Grants.Privileged
+	}
+	var recalled []Use
+	for _, use := range earlier.Uses {
+		again := func(other Use) bool { return keyOf(other) == keyOf(use) }
+		if use.Class == classify.Demanded && !slices.ContainsFunc(r.Uses, again) {
+			recalled = append(recalled, use)
+		}
+	}
+	if len(recalled) > 0 {
+		r.Uses = addUp(slices.Concat(r.Uses, recalled))
+	}
+	return r
+}

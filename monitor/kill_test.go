@@ -1,0 +1,164 @@
+package monitor
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+)
+
+// keptRun is what a process has kept of a container: how often it called setuid(0).
+type keptRun struct {
+	ID     string
+	Cgroup uint64
+	Count  uint64
+}
+
+// keepRuns appends what is known of containers to a file, as a database would have it.
+func keepRuns(file *os.File, containers []Container) error {
+	text := []byte("\n") // what was killed while it wrote has not ended its line
+	for _, c := range containers {
+		line, err := json.Marshal(keptRun{c.ID, c.Cgroup, total(setuidKind.of(c))})
+		if err != nil {
+			return err
+		}
+		text = append(append(text, line...), '\n')
+	}
+	if _, err := file.Write(text); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// keepPinned records, hands over what has ended and keeps what goes on, without a pause, until
+// it is killed.
+func keepPinned(pins, name string) error {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	m, err := Start(Options{Pins: pins})
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		err = keepAll(m, file)
+	}
+	return err
+}
+
+func keepAll(m *Monitor, file *os.File) error {
+	err := m.HandOver(func(string) bool { return true }, func(s Snapshot) error { return keepRuns(file, s.Containers) })
+	if err != nil {
+		return err
+	}
+	s, err := m.Snapshot()
+	if err != nil {
+		return err
+	}
+	return keepRuns(file, s.Containers)
+}
+
+// keptRuns sums up by container: of the same cgroup the last word counts.
+func keptRuns(t *testing.T, name string) map[string]uint64 {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := make(map[uint64]keptRun)
+	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+		var run keptRun
+		if json.Unmarshal(lines.Bytes(), &run) == nil { // else it was killed while it wrote
+			last[run.Cgroup] = run
+		}
+	}
+	counts := make(map[string]uint64)
+	for _, run := range last {
+		counts[run.ID] += run.Count
+	}
+	return counts
+}
+
+// What is kept is exact, wherever in the start, the keeping and the hand-over it is killed.
+func TestKilledAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	killedAtAnyMoment(t, "/proc/self/exe")
+}
+
+// killedAtAnyMoment is that of one version, or of several that take over from each other.
+func killedAtAnyMoment(t *testing.T, versions ...string) {
+	const kills, burst, bursts, each = 10, 100, 100, 7
+	pins, kept := pinsOf(t), filepath.Join(t.TempDir(), "kept")
+	recording := killed(t, pins, func() {})
+	long := launch(t, "bb", "sleep", "1000")
+	docker(t, "exec", "-d", long, "sh", "-c", fmt.Sprintf(
+		"i=0; while [ $i -lt %d ]; do probe repeat %d setuid0; i=$((i+1)); done; touch /tmp/done", bursts, burst))
+	var shorts []string
+	var asking sync.WaitGroup
+	over := make(chan struct{})
+	asking.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				shorts = append(shorts, run(t, "bb", "probe", "repeat", fmt.Sprint(each), "setuid0"))
+			}
+		}
+	})
+	for i := range kills {
+		cmd := exec.CommandContext(t.Context(), versions[i%len(versions)], pins, kept)
+		cmd.Env = append(os.Environ(), asProcess+"=keep-pinned")
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(rand.N(1500 * time.Millisecond)) // any moment
+		_ = cmd.Process.Kill()
+		var ended *exec.ExitError
+		if err := cmd.Wait(); errors.As(err, &ended) && ended.Exited() {
+			t.Errorf("before it was killed: %v", err)
+		}
+	}
+	close(over)
+	asking.Wait()
+	eventually(t, "all is done", func() bool {
+		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
+	})
+	m := start(t, Options{Pins: pins})
+	if m.ID() != recording {
+		t.Errorf("recording %s, wanted %s", m.ID(), recording)
+	}
+	file, err := os.OpenFile(kept, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err == nil {
+		err = errors.Join(keepAll(m, file), file.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var twice uint64 // checks that were just being made when another version took over
+	if len(versions) > 1 {
+		twice = uint64(kills * runtime.NumCPU())
+	}
+	counts := keptRuns(t, kept)
+	if got := counts[long]; got < burst*bursts || got > burst*bursts+twice {
+		t.Errorf("counted %d checks, wanted %d", got, burst*bursts)
+	}
+	for _, id := range shorts {
+		if got := counts[id]; got < each || got > each+twice {
+			t.Errorf("of %s: counted %d checks, wanted %d", id, got, each)
+		}
+	}
+	t.Logf("%d containers", len(shorts))
+	lossless(t, snapshot(t, m))
+}

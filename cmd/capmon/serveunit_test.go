@@ -104,7 +104,7 @@ func (s served) restarted(times int) {
 }
 
 // In the order of a unit's life: killed, hung, upgraded, stopped, and uninstalled.
-func TestServeUnitUnderSystemd(t *testing.T) {
+func TestServeUnitIsStartedAgainAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := install(t)
 	s.run(t, "systemctl", "start", "capmon")

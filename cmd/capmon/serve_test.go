@@ -136,6 +136,12 @@ func (s *server) until(what string, holds func(daemon.State) bool) {
 // database has it.
 func setuids(t *testing.T, database string) map[string]uint64 {
 	t.Helper()
+	return setuidsIn(t, mustExecute(t, binary, "report", "--db", database, "-o", "json"))
+}
+
+// setuidsIn is what a report says of them.
+func setuidsIn(t *testing.T, out string) map[string]uint64 {
+	t.Helper()
 	var report struct {
 		Containers []struct {
 			Name string
@@ -145,7 +151,6 @@ func setuids(t *testing.T, database string) map[string]uint64 {
 			}
 		}
 	}
-	out := mustExecute(t, binary, "report", "--db", database, "-o", "json")
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatal(err)
 	}

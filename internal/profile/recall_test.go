@@ -33,6 +33,10 @@ func TestRecall(t *testing.T) {
 			Run{Container: Container{ID: "1"}, EngineError: "gone"}, Run{Container: named, EngineError: "not yet"},
 			Run{Container: named, EngineError: "not yet"},
 		},
+		"another run tells": {
+			Run{ID: "a", Container: Container{ID: "1"}, EngineError: "gone", Uses: []Use{more}}, known,
+			Run{ID: "a", Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{more}},
+		},
 		"nothing was known": {
 			Run{Container: Container{ID: "1"}, EngineError: "gone"}, Run{Container: Container{ID: "1"}, EngineError: "not yet"},
 			Run{Container: Container{ID: "1"}, EngineError: "gone"},

@@ -8,7 +8,8 @@ import (
 
 // Recall adds to a run what an earlier sight of it knew that the engine and the executed files
 // told, and nobody can tell any more: by whom the run was made, and what was demanded. What
-// was demanded afterwards is not known: Unwatched and Unexamined stay as they are.
+// was demanded afterwards is not known: Unwatched and Unexamined stay as they are. Another run
+// of the same container tells the former alone.
 func (r Run) Recall(earlier Run) Run {
 	if r.EngineError == "" {
 		return r
@@ -20,6 +21,9 @@ func (r Run) Recall(earlier Run) Run {
 			r.Container.Name = named
 		}
 		r.Grants.Engine, r.Grants.Privileged = earlier.Grants.Engine, earlier.Grants.Privileged
+	}
+	if earlier.ID != r.ID {
+		return r
 	}
 	var recalled []Use
 	for _, use := range earlier.Uses {

@@ -1,0 +1,55 @@
+package profile
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+)
+
+func TestRecall(t *testing.T) {
+	engine := capability.Set(1 << capability.Chown)
+	demanded := Use{Capability: capability.SysNice, Class: classify.Demanded, Program: "probe", Count: 2}
+	required := Use{Capability: capability.Chown, Class: classify.Required, Program: "chown", Count: 3}
+	more := required
+	more.Count = 5
+	named := Container{ID: "1", Name: "web", Image: "nginx"}
+	known := Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{required, demanded}}
+	for name, test := range map[string]struct{ now, earlier, want Run }{
+		"the engine tells": {
+			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []Use{more}}, known,
+			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []Use{more}},
+		},
+		"the engine has forgotten": {
+			Run{Container: Container{ID: "1"}, EngineError: "gone", Uses: []Use{more}}, known,
+			Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{demanded, more}},
+		},
+		"an event told another name": {
+			Run{Container: Container{ID: "1", Name: "shop"}, EngineError: "gone", Uses: []Use{more}}, known,
+			Run{Container: Container{ID: "1", Name: "shop", Image: "nginx"}, Grants: Grants{Engine: &engine}, Uses: []Use{demanded, more}},
+		},
+		"only its name was known": {
+			Run{Container: Container{ID: "1"}, EngineError: "gone"}, Run{Container: named, EngineError: "not yet"},
+			Run{Container: named, EngineError: "not yet"},
+		},
+		"another run tells": {
+			Run{ID: "a", Container: Container{ID: "1"}, EngineError: "gone", Uses: []Use{more}}, known,
+			Run{ID: "a", Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{more}},
+		},
+		"nothing was known": {
+			Run{Container: Container{ID: "1"}, EngineError: "gone"}, Run{Container: Container{ID: "1"}, EngineError: "not yet"},
+			Run{Container: Container{ID: "1"}, EngineError: "gone"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := test.now.Recall(test.earlier)
+			want := test.want
+			want.Uses = addUp(want.Uses)
+			got.Uses = addUp(got.Uses)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}

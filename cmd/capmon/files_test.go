@@ -88,7 +88,7 @@ func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
 		chmod 640 /tmp/changer
 		touch /tmp/given && chown 5:6 /tmp/given
 		tail /vol/file
-		ln -s /data/secret /tmp/theirs && chown -h 8 /tmp/theirs && touch -h /tmp/theirs && busybox touch -c /tmp/theirs
+		ln -s /data/secret /theirs && chown -h 8 /theirs && touch -h /theirs && busybox touch -c /theirs
 		su user -c 'cat /root/x'
 		cp /bin/busybox /tmp/busybox && /tmp/busybox mv /home/user/new /home/user/old
 		touch /vol/done; exec sleep 1000`
@@ -112,9 +112,9 @@ func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
 		{"CHOWN", "changer", "/tmp/changer", "/tmp/changer 0:0 0755", "-"},
 		{"FOWNER", "chmod", "/tmp/changer", "/tmp/changer 7:0 0640", "-"},
 		{"CHOWN", "chown", "/tmp/given", "/tmp/given 5:6 0644", "-"},
-		{"CHOWN", "chown", "/tmp/theirs", "/tmp/theirs 8:0 0777 link", "-"},
-		{"FOWNER", "touch", "/tmp/theirs", "/tmp/theirs 8:0 0777 link", "-"},
-		{"FOWNER", "busybox", "/tmp/theirs", "/data/secret 1000:1000 0600", "-"},
+		{"CHOWN", "chown", "/theirs", "/theirs 8:0 0777 link", "-"},
+		{"FOWNER", "touch", "/theirs", "/theirs 8:0 0777 link", "-"},
+		{"FOWNER", "busybox", "/theirs", "/data/secret 1000:1000 0600", "-"},
 		{"DAC_OVERRIDE", "tail", "/vol/file", "/vol/file 1000:1000 0600", "-"},
 		{"DAC_OVERRIDE", "cat", "/root/x", "-", "/root 0:0 0700 search"},
 		{"DAC_OVERRIDE", "busybox", "/home/user/old", "*", "/home/user 1000:1000 0755 write"},

@@ -44,7 +44,7 @@ func systemdOf(t *testing.T) machine {
 }
 
 // boot starts systemd as the first process of a pid namespace, in a container's cgroups and
-// namespaces, and returns its number.
+// namespaces, and returns its number. It may set nothing of the kernel's, which is the host's.
 func boot(t *testing.T, outside string) string {
 	t.Helper()
 	script := fmt.Sprintf(`
@@ -54,6 +54,7 @@ func boot(t *testing.T, outside string) string {
 			done
 		done </proc/%[1]s/cgroup
 		exec nsenter --target %[1]s --mount --ipc --uts unshare --pid --fork --kill-child --mount-proc --propagation shared \
+			sh -c 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"' sh \
 			env --ignore-environment container=docker PATH=/usr/bin:/usr/sbin:/bin /usr/lib/systemd/systemd --unit=idle.service`, outside)
 	cmd := exec.Command("sh", "-c", script)
 	if err := cmd.Start(); err != nil {

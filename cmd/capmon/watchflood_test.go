@@ -41,7 +41,9 @@ func TestAFloodHidesNothing(t *testing.T) {
 				t.Errorf("the flood is running: %s", running)
 			}
 			mustExecute(t, "docker", "kill", "--signal=TERM", flood)
-			mustExecute(t, "docker", "wait", flood)
+			if status := mustExecute(t, "docker", "wait", flood); status != "0\n" {
+				t.Fatalf("the flood ended with %s%+v", status, execute(t, "docker", "logs", flood))
+			}
 			made, err := strconv.ParseUint(strings.TrimSpace(mustExecute(t, "docker", "logs", flood)), 10, 64)
 			if err != nil {
 				t.Fatal(err)

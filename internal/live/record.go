@@ -54,8 +54,10 @@ func newRecord() *record { return &record{ways: make(map[way]*tally)} }
 // note notes that a use was told.
 func (r *record) note(use Use) {
 	t := r.at(use.way())
-	t.told, t.since, t.latest = true, use.Time, Use{}
-	t.owed -= int64(use.Count)
+	t.told, t.since = true, use.Time
+	if t.owed -= int64(use.Count); t.owed <= 0 { // else the counts were looked at before the kernel's message came
+		t.latest = Use{}
+	}
 }
 
 // add adds what has changed; uses that are not wanted are passed over.

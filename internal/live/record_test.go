@@ -84,3 +84,22 @@ func TestLaterUsesAreNotOfTheFirstProcess(t *testing.T) {
 		t.Errorf("%+v", use)
 	}
 }
+
+// The counts may be looked at before the kernel's message of the first use is dealt with.
+func TestWhatIsOwedKeepsItsNameWhenTheFirstIsToldLate(t *testing.T) {
+	r := newRecord()
+	change := again([2]uint64{}, [2]uint64{5})
+	r.add(change, Selection{}.wantsUse)
+	first := uses(sightOf(change.Now), change.Now)[0]
+	r.note(first)
+	owing := r.owing(false)
+	if len(owing) != 1 || owing[0].Count != 4 || owing[0].way() != first.way() {
+		t.Errorf("owing %+v", owing)
+	}
+	for _, use := range owing {
+		r.note(use)
+	}
+	if owing := r.owing(true); len(owing) > 0 {
+		t.Errorf("told, and still owing %+v", owing)
+	}
+}

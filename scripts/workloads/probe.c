@@ -348,8 +348,9 @@ static void rawsock_flood(char **args)
 	}
 	sigwait(&term, &caught);
 	kill(0, SIGTERM);
-	while (wait(NULL) > 0)
-		;
+	for (int status; wait(&status) > 0;)
+		if (status)
+			fail("one of the processes");
 	printf("%lu\n", *made);
 }
 

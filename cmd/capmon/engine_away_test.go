@@ -44,14 +44,10 @@ func startPerformer(t *testing.T, host, name string, options ...string) performe
 	return p
 }
 
-// perform is what a performer runs. Whoever opens a named pipe may give up for a moment, as Go does
-// at a signal: then there is nothing to be read, or nobody who reads.
-var perform = []string{"sh", "-c", `trap "" PIPE
-while [ -p /shared/orders ]; do
-	read -r order </shared/orders || continue
-	eval "$order"
-	until echo done >/shared/answers; do [ -p /shared/answers ] || exit; done
-done`}
+// perform is what a performer runs, in one line. Whoever opens a named pipe may give up for a moment, as
+// Go does at a signal: then there is nothing to be read, or nobody who reads.
+var perform = []string{"sh", "-c", `trap "" PIPE; while [ -p /shared/orders ]; do read -r order </shared/orders || continue; ` +
+	`eval "$order"; until echo done >/shared/answers; do [ -p /shared/answers ] || exit; done; done`}
 
 func (p performer) volume() string  { return "--volume=" + p.directory + ":/shared" }
 func (p performer) orders() string  { return filepath.Join(p.directory, "orders") }

@@ -109,33 +109,13 @@ func (h *inherited) read(directory string) error {
 		}
 		h.containers[cgroup] = value
 	}
-	deleteUnknown(h)
+	h.drop(func(cgroup uint64) bool { // what is of no container has been handed over
+		_, known := h.containers[cgroup]
+		return !known
+	})
 	what, err := readNote(directory)
 	h.skipped += what.Skipped
 	return err
-}
-
-// deleteUnknown removes what is of no container: it has been handed over.
-func deleteUnknown(h *inherited) {
-	unknown := make(map[uint64]bool)
-	note := func(cgroup uint64) {
-		if _, ok := h.containers[cgroup]; !ok {
-			unknown[cgroup] = true
-		}
-	}
-	for key := range h.checks {
-		note(key.Container)
-	}
-	for key := range h.executions {
-		note(key.Container)
-	}
-	for key := range h.calls {
-		note(key.Container)
-	}
-	for key := range h.files {
-		note(key.Container)
-	}
-	_ = (&inherited{containers: h.containers, checks: h.checks, executions: h.executions, calls: h.calls, files: h.files}).forget(unknown, nil) // without estates nothing fails
 }
 
 // readMemos adds what the CPUs remembered beside the map of checks.

@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -172,20 +173,17 @@ func (h *inherited) forget(cgroups map[uint64]bool, discard func(directory strin
 			return fmt.Errorf("removing an inherited recording: %w", err)
 		}
 	}
-	deleteOf(h.containers, cgroups, func(cgroup uint64) uint64 { return cgroup })
-	deleteOf(h.checks, cgroups, func(key bpf.CapmonCheckKey) uint64 { return key.Container })
-	deleteOf(h.executions, cgroups, func(key bpf.CapmonExecutionKey) uint64 { return key.Container })
-	deleteOf(h.calls, cgroups, func(key bpf.CapmonCallKey) uint64 { return key.Container })
-	deleteOf(h.files, cgroups, func(key bpf.CapmonFileKey) uint64 { return key.Container })
+	h.drop(func(cgroup uint64) bool { return cgroups[cgroup] })
 	return nil
 }
 
-func deleteOf[K comparable, V any](m map[K]V, cgroups map[uint64]bool, of func(K) uint64) {
-	for key := range m {
-		if cgroups[of(key)] {
-			delete(m, key)
-		}
-	}
+// drop removes what is here of containers, and leaves the estates as they are.
+func (h *inherited) drop(gone func(cgroup uint64) bool) {
+	maps.DeleteFunc(h.containers, func(cgroup uint64, _ bpf.CapmonContainer) bool { return gone(cgroup) })
+	maps.DeleteFunc(h.checks, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
+	maps.DeleteFunc(h.executions, func(key bpf.CapmonExecutionKey, _ bpf.CapmonExecutionValue) bool { return gone(key.Container) })
+	maps.DeleteFunc(h.calls, func(key bpf.CapmonCallKey, _ bpf.CapmonCallValue) bool { return gone(key.Container) })
+	maps.DeleteFunc(h.files, func(key bpf.CapmonFileKey, _ bpf.CapmonFileValue) bool { return gone(key.Container) })
 }
 
 func isEmpty(m *ebpf.Map) (bool, error) {

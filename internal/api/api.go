@@ -295,7 +295,7 @@ func selectionOf(r *http.Request, more []string) (selection store.Selection, err
 			selection.Until, err = moment(name, query)
 		default:
 			if !slices.Contains(more, name) {
-				err = fmt.Errorf("unknown parameter %q: choose among container, image, label, compose-service, since, until%s", name, others(more))
+				err = fmt.Errorf("unknown parameter %q: choose among %s", name, strings.Join(append([]string{"container", "image", "label", "compose-service", "since", "until"}, more...), ", "))
 			}
 		}
 		if err != nil {
@@ -304,14 +304,6 @@ func selectionOf(r *http.Request, more []string) (selection store.Selection, err
 	}
 	_, err = selection.Of(profile.Profile{}) // finds faults in patterns
 	return selection, err
-}
-
-func others(more []string) string {
-	var text string
-	for _, name := range more {
-		text += ", " + name
-	}
-	return text
 }
 
 func moment(name string, values url.Values) (time.Time, error) {

@@ -67,7 +67,7 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 	if p.rendering.format == string(report.Table) {
 		fmt.Fprintln(cmd.OutOrStdout()) // between the command's output and the report
 	}
-	err = p.finish(cmd, observer, func(run profile.Run) bool {
+	err = p.finish(cmd, observer, log, func(run profile.Run) bool {
 		return started.has(run.Container.ID) || p.allContainers && !run.Existed
 	})
 	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {

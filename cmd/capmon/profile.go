@@ -121,7 +121,7 @@ func (p *profiling) start(ctx context.Context, docker *container.Docker, log *za
 
 // finish ends the recording and writes those of the runs that are meant which the filter
 // selects.
-func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, meant func(profile.Run) bool) error {
+func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, meant func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
 	}
@@ -142,10 +142,10 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, meant
 		}
 	}
 	if len(unknown) > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since the engine could not tell whether the filter selects them: %s\n", some(unknown))
+		tellLeftOut(cmd, log, "since the engine could not tell whether the filter selects them", unknown)
 	}
 	if len(left) > 0 && !p.allContainers {
-		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, since others started them or a filter says so: %s\n", some(left))
+		tellLeftOut(cmd, log, "since others started them or a filter says so", left)
 	}
 	selection := profile.New(runs...)
 	var saveErr error
@@ -154,6 +154,13 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, meant
 	}
 	// What cannot be saved is shown at least.
 	return errors.Join(p.rendering.write(cmd, selection), saveErr)
+}
+
+// tellLeftOut names a few of the containers that the report is without, and with
+// --log-level=debug all of them.
+func tellLeftOut(cmd *cobra.Command, log *zap.Logger, why string, names []string) {
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %s\n", why, some(names))
+	log.Debug("left out, "+why, zap.Strings("containers", names))
 }
 
 // some lists a few names and says how many more there are.

@@ -107,7 +107,7 @@ func (p *profiling) record(hook string) (err error) {
 	<-ctx.Done()
 	cmd := &cobra.Command{}
 	cmd.SetContext(context.WithoutCancel(ctx))
-	return p.finish(cmd, observer, func(profile.Run) bool { return true })
+	return p.finish(cmd, observer, zap.NewNop(), func(profile.Run) bool { return true })
 }
 
 // exercised is a container with something to see for every right that capmon has. The

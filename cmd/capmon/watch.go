@@ -50,7 +50,7 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 	}
 	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
 	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(run)) })
-	return p.finish(cmd, observer, meant)
+	return p.finish(cmd, observer, log, meant)
 }
 
 // resolve finds the IDs of the containers named.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,43 @@ func TestTwoImagesInTheDatabaseAreCompared(t *testing.T) {
 	mustExecute(t, binary, "merge", file, "--image", "app:1", "-o", one)
 	expected(t, exitFound, []string{"diff", one, "--db", db, "--with-image", "app:2", "--fail-on-new"}, "NET_RAW")
 	expected(t, exitDone, []string{"diff", one, "--db", db, "--with-image", "app:2", "--container", "eager_bohr=vain_curie", "--fail-on-new"})
+}
+
+// What may be selected is told, and what it needed: a list without it may be too short.
+func TestContainersThatNobodyKnowsAreTold(t *testing.T) {
+	t.Parallel()
+	p, err := profile.Load(storedFile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Runs[0].Container = profile.Container{ID: strings.Repeat("ab", 32)}
+	p.Runs[0].EngineError = "the engine does not know the container"
+	file := filepath.Join(t.TempDir(), "unknown.json")
+	if err := profile.Save(file, p); err != nil {
+		t.Fatal(err)
+	}
+	needed := p.Runs[0].Uses[0].Capability.String()
+	told := "capmon: left out, since the engine could not tell whether they are selected: abababababab, which needed " + needed + "\n"
+	for _, source := range [][]string{{file}, {"--db", imported(t, file)}} {
+		for _, test := range []struct {
+			selection []string
+			told      bool
+		}{
+			{[]string{"--image", "app:2"}, true},
+			{[]string{"--container", "[svt]*"}, true},
+			{[]string{"--container", "abababababab*", "--image", "app:2"}, true}, // by its ID it is meant
+			{[]string{"--compose-service", "*"}, true},
+			{[]string{"--label", "com.docker.compose.service"}, true},
+			{[]string{"--image", "app:2", "--since", "2030-01-01"}, false},
+			{[]string{"--container", "abababababab*"}, false},
+			{nil, false},
+		} {
+			got := execute(t, slices.Concat([]string{binary, "report"}, source, test.selection)...)
+			if strings.Contains(got.stderr, told) != test.told {
+				t.Errorf("%v %v: %+v", source, test.selection, got)
+			}
+		}
+	}
 }
 
 // A sum that lacks what was pruned says so.

@@ -449,7 +449,7 @@ func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", early).code != 0 })
-	id := strings.TrimSpace(d.docker("create", "--rm", "--name=never-told", own, "bb", "probe", "repeat", "3", "setuid0"))
+	id := strings.TrimSpace(d.docker("create", "--rm", "--name=never-told", own, "bb", "probe", "repeat", "3", "rawsock"))
 	d.docker("start", "--attach", id)
 	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", id).code != 0 })
 	d.stop()
@@ -465,8 +465,14 @@ func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 	same(t, "demanded before", before.Demanded, caps("SYS_NICE"))
 	same(t, "not watched all the time", known.Unwatched, caps("SYS_NICE"))
 	got, ok := all[id]
-	if !ok || got.counts()["SETUID"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {
+	if !ok || got.counts()["NET_RAW"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {
 		t.Errorf("kept of it: %+v", got)
+	}
+	if told := s.header("/api/v1/flags?image=bb", "X-Capmon-Unknown"); !strings.Contains(told, "which needed ") || !strings.Contains(told, "NET_RAW") {
+		t.Errorf("not told that it may be missing: %q", told)
+	}
+	if told := s.header("/api/v1/report", "X-Capmon-Unknown"); told != "" {
+		t.Errorf("told to be missing where it is meant: %q", told)
 	}
 }
 

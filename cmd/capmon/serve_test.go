@@ -85,6 +85,20 @@ func (s *server) get(path string) (status int, body string) {
 	return status, body
 }
 
+// header is one of those that come with an answer.
+func (s *server) header(path, name string) string {
+	s.t.Helper()
+	response, err := unixClient(s.socket).Get("http://capmon" + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		s.t.Fatalf("%s: %s", path, response.Status)
+	}
+	return response.Header.Get(name)
+}
+
 func unixClient(socket string) *http.Client {
 	return &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,

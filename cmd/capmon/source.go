@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
@@ -60,7 +63,7 @@ func (s *source) load(cmd *cobra.Command, files []string) (profile.Profile, erro
 		if cmd.Flags().Changed("db") {
 			return profile.Profile{}, errors.New("name profile files or a database (--db), not both")
 		}
-		p, err = selectedOf(files, selection)
+		p, err = selectedOf(cmd, files, selection)
 	} else {
 		p, err = s.stored(cmd, selection)
 	}
@@ -82,11 +85,16 @@ func (s *source) selected() (store.Selection, error) {
 	return selection, nil
 }
 
-func selectedOf(files []string, selection store.Selection) (profile.Profile, error) {
+func selectedOf(cmd *cobra.Command, files []string, selection store.Selection) (profile.Profile, error) {
 	all, err := loadAll(files)
 	if err != nil {
 		return profile.Profile{}, err
 	}
+	unknown, err := selection.Unknown(all)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	noteUnknown(cmd.ErrOrStderr(), unknown)
 	p, err := selection.Of(all)
 	if err == nil && len(p.Runs) == 0 && len(all.Runs) > 0 {
 		err = errors.New("no run in these profiles is selected: " + described(selection))
@@ -94,7 +102,7 @@ func selectedOf(files []string, selection store.Selection) (profile.Profile, err
 	return p, err
 }
 
-// stored reads the database, and tells what is not in it any more.
+// stored reads the database, and tells what may be meant besides.
 func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.Profile, error) {
 	db, err := openDB(cmd.Context(), s.db, store.Options{ReadOnly: true})
 	if err != nil {
@@ -108,15 +116,29 @@ func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.
 	if err != nil {
 		return profile.Profile{}, err
 	}
-	pruned, err := db.Pruned(cmd.Context(), selection)
+	missing, err := db.Missing(cmd.Context(), selection)
 	if err != nil {
 		return profile.Profile{}, err
 	}
-	notePruned(cmd.ErrOrStderr(), s.db, pruned)
+	notePruned(cmd.ErrOrStderr(), s.db, missing.Pruned)
+	noteUnknown(cmd.ErrOrStderr(), missing.Unknown)
 	if len(p.Runs) == 0 {
 		return profile.Profile{}, fmt.Errorf("no run in %s is selected: %s", s.db, described(selection))
 	}
 	return p, nil
+}
+
+// noteUnknown says which containers may be missing in a sum, since nobody knows who they were.
+func noteUnknown(notes io.Writer, unknown profile.Profile) {
+	var names []string
+	var needed capability.Set
+	for _, unnamed := range profile.Summaries(unknown) {
+		names = append(names, container.ShortID(unnamed.Container.ID))
+		needed = needed.Union(unnamed.Needs())
+	}
+	if len(names) > 0 {
+		fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether they are selected: %s, which needed %s\n", some(names), cmp.Or(needed.Text(), "nothing"))
+	}
 }
 
 // notePruned says that a sum lacks what was removed.

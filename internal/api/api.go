@@ -3,6 +3,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -23,6 +24,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
@@ -42,7 +44,7 @@ const answerTime = 30 * time.Second
 type Source interface {
 	State() daemon.State
 	Latest() profile.Profile
-	Profile(ctx context.Context, selection store.Selection) (profile.Profile, []store.Pruned, error)
+	Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error)
 	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, error)
 }
 
@@ -252,7 +254,7 @@ func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
 }
 
 // selected is what the database has of the runs that a request means; false if it was answered
-// why not. What was removed from it since it was too old is told in a header.
+// why not. What may be meant and is not among them is told in headers.
 func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string) (profile.Profile, bool) {
 	selection, err := selectionOf(r, more)
 	if err != nil {
@@ -261,12 +263,19 @@ func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string)
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
-	p, pruned, err := s.source.Profile(ctx, selection)
+	p, missing, err := s.source.Profile(ctx, selection)
 	if err != nil {
 		problem(w, http.StatusServiceUnavailable, err)
 		return profile.Profile{}, false
 	}
-	for _, gone := range pruned {
+	if unknown := profile.Summaries(missing.Unknown); len(unknown) > 0 {
+		var needed capability.Set
+		for _, container := range unknown {
+			needed = needed.Union(container.Needs())
+		}
+		w.Header().Set("X-Capmon-Unknown", fmt.Sprintf("%d containers, which needed %s", len(unknown), cmp.Or(needed.Text(), "nothing")))
+	}
+	for _, gone := range missing.Pruned {
 		w.Header().Add("X-Capmon-Pruned", fmt.Sprintf("%d runs until %s", gone.Runs, gone.Until.Format(time.RFC3339)))
 	}
 	return p, true

@@ -57,12 +57,12 @@ func (f *fake) Latest() profile.Profile {
 	})
 }
 
-func (f *fake) Profile(_ context.Context, selection store.Selection) (profile.Profile, []store.Pruned, error) {
+func (f *fake) Profile(_ context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
 	if f.err != nil {
-		return profile.Profile{}, nil, f.err
+		return profile.Profile{}, store.Missing{}, f.err
 	}
 	p, err := selection.Of(f.Latest())
-	return p, []store.Pruned{{Image: hostile, Runs: 1, Until: saturday}}, err
+	return p, store.Missing{Pruned: []store.Pruned{{Image: hostile, Runs: 1, Until: saturday}}, Unknown: f.Latest()}, err
 }
 
 func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, error) {

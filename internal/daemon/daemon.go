@@ -195,8 +195,8 @@ func (d *Daemon) Latest() profile.Profile {
 	return d.latest
 }
 
-// Profile is what the database has of the runs that are meant, and of which it has no more.
-func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profile.Profile, []store.Pruned, error) {
+// Profile is what the database has of the runs that are meant, and what may be meant besides.
+func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
 	return d.keeper.profile(ctx, selection)
 }
 

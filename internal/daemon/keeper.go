@@ -155,14 +155,14 @@ func (k *keeper) earlier(ctx context.Context, ids []string) (p profile.Profile, 
 	return p, err
 }
 
-func (k *keeper) profile(ctx context.Context, selection store.Selection) (p profile.Profile, pruned []store.Pruned, err error) {
+func (k *keeper) profile(ctx context.Context, selection store.Selection) (p profile.Profile, missing store.Missing, err error) {
 	err = k.with(ctx, func(s *store.Store) error {
 		if p, err = s.Profile(ctx, selection); err == nil {
-			pruned, err = s.Pruned(ctx, selection)
+			missing, err = s.Missing(ctx, selection)
 		}
 		return err
 	})
-	return p, pruned, err
+	return p, missing, err
 }
 
 func (k *keeper) prune(ctx context.Context, retention store.Retention) error {

@@ -46,7 +46,7 @@ const (
 // errDry ends the transaction of a dry run, so that nothing is written.
 var errDry = errors.New("dry run")
 
-// Prune removes the oldest of what is there, and remembers that it did: see Pruned. An ongoing
+// Prune removes the oldest of what is there, and remembers that it did: see Missing. An ongoing
 // run stays, and so does what ended after one that stays. If it fails, some of what was
 // to be removed is gone, and counted.
 func (s *Store) Prune(ctx context.Context, retention Retention) (Removal, error) {

@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-func pruned(t *testing.T, s *Store, retention Retention) Removal {
+func prune(t *testing.T, s *Store, retention Retention) Removal {
 	t.Helper()
 	removal, err := s.Prune(t.Context(), retention)
 	if err != nil {
@@ -25,11 +25,11 @@ func pruned(t *testing.T, s *Store, retention Retention) Removal {
 
 func remembered(t *testing.T, s *Store, selection Selection) []Pruned {
 	t.Helper()
-	all, err := s.Pruned(t.Context(), selection)
+	missing, err := s.Missing(t.Context(), selection)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return missing.Pruned
 }
 
 func TestWhatIsOldIsRemovedAndRemembered(t *testing.T) {
@@ -51,12 +51,12 @@ func TestWhatIsOldIsRemovedAndRemembered(t *testing.T) {
 	want := Removal{Runs: 2, Proofs: 1, Alerts: 1, Until: at(10)}
 
 	retention.DryRun = true
-	dry := pruned(t, s, retention)
+	dry := prune(t, s, retention)
 	if diff := cmp.Diff(encoded(t, p), encoded(t, stored(t, s, Selection{}))); diff != "" || remembered(t, s, Selection{}) != nil {
 		t.Fatalf("a dry run has changed %s", diff)
 	}
 	retention.DryRun = false
-	wet := pruned(t, s, retention)
+	wet := prune(t, s, retention)
 	for _, got := range []Removal{dry, wet} {
 		got.Size = 0
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -90,11 +90,11 @@ func TestWhatIsOldIsRemovedAndRemembered(t *testing.T) {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
-	if again := pruned(t, s, retention); again.Runs != 0 {
+	if again := prune(t, s, retention); again.Runs != 0 {
 		t.Errorf("again: %+v", again)
 	}
 	retention.MaxAge, retention.Now = time.Minute, at(1000) // nobody sees it run any more
-	if got := pruned(t, s, retention); got.Runs != 2 {
+	if got := prune(t, s, retention); got.Runs != 2 {
 		t.Errorf("at last: %+v", got)
 	}
 	checked(t, s)
@@ -110,9 +110,9 @@ func TestTheFileShrinksToItsSize(t *testing.T) {
 	put(t, s, many(0, 250))
 	const size = 240 << 10
 	retention := Retention{MaxSize: size, DryRun: true, Now: saturday}
-	dry := pruned(t, s, retention)
+	dry := prune(t, s, retention)
 	retention.DryRun = false
-	removal := pruned(t, s, retention)
+	removal := prune(t, s, retention)
 	if diff := cmp.Diff(dry, removal); diff != "" {
 		t.Errorf("the dry run told otherwise: %s", diff)
 	}
@@ -140,7 +140,7 @@ func TestASizeThatCannotBeIsNoEndlessSearch(t *testing.T) {
 	ongoing := run("web", "nginx", 0)
 	ongoing.Running = true
 	put(t, s, profile.New(ongoing))
-	if removal := pruned(t, s, Retention{MaxSize: 1, Now: saturday}); removal.Runs != 0 || removal.Size <= 1 {
+	if removal := prune(t, s, Retention{MaxSize: 1, Now: saturday}); removal.Runs != 0 || removal.Size <= 1 {
 		t.Errorf("got %+v", removal)
 	}
 }
@@ -160,7 +160,7 @@ func TestWhatIsKnownOfPrunedImagesIsBounded(t *testing.T) {
 		runs = append(runs, run("web", fmt.Sprint("image-", i), i))
 	}
 	put(t, s, profile.New(runs...))
-	pruned(t, s, Retention{MaxAge: time.Hour, Now: saturday.Add(100 * 24 * time.Hour)})
+	prune(t, s, Retention{MaxAge: time.Hour, Now: saturday.Add(100 * 24 * time.Hour)})
 	var sum uint64
 	all := remembered(t, s, Selection{Images: []string{"image-5"}}) // may be among those that are not told apart
 	for _, one := range all {
@@ -200,7 +200,7 @@ func TestABackupIsADatabase(t *testing.T) {
 	}
 	backup := opened(t, path, Options{})
 	put(t, backup, many(10, 200))
-	pruned(t, backup, Retention{MaxSize: 180 << 10, Now: saturday})
+	prune(t, backup, Retention{MaxSize: 180 << 10, Now: saturday})
 	if info, err := os.Stat(path); err != nil || info.Size() > 180<<10 {
 		t.Errorf("a backup does not shrink: %v, %v", info.Size(), err)
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Profile adds up all that was put and is meant. What was pruned is not in it: see Pruned.
+// Profile adds up all that was put and is meant. What may be meant besides is not in it: see
+// Missing.
 // What is not as it was written is no part of it either: the error is ErrCorrupt.
 func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profile, error) {
 	selector, err := selection.selector()
@@ -21,7 +22,7 @@ func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profi
 	}
 	var p profile.Profile
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		keys, err := meant(ctx, tx, selector)
+		keys, err := containers(ctx, tx, selector.container)
 		if err != nil {
 			return err
 		}
@@ -74,8 +75,8 @@ func (s *Store) RunsOf(ctx context.Context, ids []string) (profile.Profile, erro
 	return profile.Merge(p), err
 }
 
-// meant are the keys of the containers that a selection means.
-func meant(ctx context.Context, tx *sql.Tx, selector selector) ([]int64, error) {
+// containers are the keys of those that are wanted.
+func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) bool) ([]int64, error) {
 	labels := make(map[int64]map[string]string)
 	err := each(ctx, tx, func(rows *sql.Rows) error {
 		var key int64
@@ -99,7 +100,7 @@ func meant(ctx context.Context, tx *sql.Tx, selector selector) ([]int64, error) 
 		if err := rows.Scan(&key, &c.ID, &c.Name, &c.Image, &c.ImageID, &c.ImageDigest); err != nil {
 			return err
 		}
-		if c.Labels = labels[key]; selector.container(c) {
+		if c.Labels = labels[key]; wanted(c) {
 			keys = append(keys, key)
 		}
 		return nil
@@ -107,10 +108,11 @@ func meant(ctx context.Context, tx *sql.Tx, selector selector) ([]int64, error) 
 	return keys, err
 }
 
+// runsOf are the runs of a container during the time that is selected.
 func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64) (runs []profile.Run, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		run, err := scanRun(rows)
-		if err == nil && selector.run(run) {
+		if err == nil && selector.timely(run) {
 			runs = append(runs, run)
 		}
 		return err
@@ -216,30 +218,63 @@ type Pruned struct {
 	Until time.Time
 }
 
-// Pruned tells of which runs that a selection may mean nothing is left.
-func (s *Store) Pruned(ctx context.Context, selection Selection) (pruned []Pruned, err error) {
+// Missing is what a selection may mean and Profile does not add up.
+type Missing struct {
+	// Pruned is what was removed.
+	Pruned []Pruned
+	// Unknown has the runs of containers whose names or images the engine could not tell.
+	Unknown profile.Profile
+}
+
+// Missing tells what may be meant, and is not in a Profile.
+func (s *Store) Missing(ctx context.Context, selection Selection) (missing Missing, err error) {
 	selector, err := selection.selector()
 	if err != nil {
-		return nil, err
+		return missing, err
 	}
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		return each(ctx, tx, func(rows *sql.Rows) error {
-			var p Pruned
-			var until string
-			if err := rows.Scan(&p.Image, &p.Runs, &until); err != nil {
-				return err
-			}
-			var err error
-			if p.Until, err = time.Parse(time.RFC3339Nano, until); err != nil {
-				return damaged("record of what was pruned of", p.Image)
-			}
-			if selector.mayHave(p.Image, p.Until) {
-				pruned = append(pruned, p)
-			}
-			return nil
-		}, "SELECT image, number, until FROM pruned WHERE kind = 'run' ORDER BY image")
+		if missing.Pruned, err = pruned(ctx, tx, selector); err != nil {
+			return err
+		}
+		missing.Unknown, err = unknown(ctx, tx, selector)
+		return err
 	})
-	return pruned, err
+	return missing, err
+}
+
+func pruned(ctx context.Context, tx *sql.Tx, selector selector) (all []Pruned, err error) {
+	err = each(ctx, tx, func(rows *sql.Rows) error {
+		var p Pruned
+		var until string
+		if err := rows.Scan(&p.Image, &p.Runs, &until); err != nil {
+			return err
+		}
+		var err error
+		if p.Until, err = time.Parse(time.RFC3339Nano, until); err != nil {
+			return damaged("record of what was pruned of", p.Image)
+		}
+		if selector.mayHave(p.Image, p.Until) {
+			all = append(all, p)
+		}
+		return nil
+	}, "SELECT image, number, until FROM pruned WHERE kind = 'run' ORDER BY image")
+	return all, err
+}
+
+func unknown(ctx context.Context, tx *sql.Tx, selector selector) (profile.Profile, error) {
+	keys, err := containers(ctx, tx, selector.mayMean)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	var all []profile.Run
+	for _, key := range keys {
+		runs, err := runsOf(ctx, tx, selector, key)
+		if err != nil {
+			return profile.Profile{}, err
+		}
+		all = append(all, runs...)
+	}
+	return profile.New(all...), nil
 }
 
 // scanDocument reads an ID, a digest and what was written, and finds out whether it is that.

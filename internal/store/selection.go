@@ -56,6 +56,42 @@ func (s Selection) selector() (selector, error) {
 	return selector{s, filter, byName, identified}, err
 }
 
+// unknowing is the selection without what cannot be told of a container.
+func (s Selection) unknowing(c profile.Container) Selection {
+	if c.Name == "" {
+		s.Containers = nil
+	}
+	if c.Image == "" { // so the engine has told nothing of it
+		s.Images, s.Labels, s.ComposeServices = nil, nil, nil
+	}
+	return s
+}
+
+// Unknown are the runs of a profile of which nobody knows whether they are meant: the engine
+// could not tell their containers' names or images.
+func (s Selection) Unknown(p profile.Profile) (profile.Profile, error) {
+	selector, err := s.selector()
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	var unknown []profile.Run
+	for _, run := range p.Runs {
+		if selector.mayMean(run.Container) && selector.timely(run) {
+			unknown = append(unknown, run)
+		}
+	}
+	return profile.New(unknown...), nil
+}
+
+// mayMean reports whether nobody knows if a container is meant.
+func (s selector) mayMean(c profile.Container) bool {
+	if c.Name != "" && c.Image != "" || s.container(c) {
+		return false
+	}
+	unknowing, err := s.unknowing(c).selector()
+	return err == nil && unknowing.container(c) // it has no other patterns than s
+}
+
 // Of are the runs and proofs of a profile that are meant. The error says which pattern is
 // malformed.
 func (s Selection) Of(p profile.Profile) (profile.Profile, error) {
@@ -77,12 +113,14 @@ func (s Selection) Of(p profile.Profile) (profile.Profile, error) {
 	return profile.Merge(meant), nil
 }
 
-func (s selector) run(run profile.Run) bool {
+func (s selector) run(run profile.Run) bool { return s.container(run.Container) && s.timely(run) }
+
+func (s selector) timely(run profile.Run) bool {
 	began := run.Ended
 	if run.Started != nil {
 		began = *run.Started
 	}
-	return s.container(run.Container) && s.during(began, run.Ended)
+	return s.during(began, run.Ended)
 }
 
 // proof reports whether a proof is meant: it holds for runs at any time.

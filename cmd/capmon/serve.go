@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -27,8 +29,10 @@ import (
 )
 
 const (
-	defaultPins   = "/sys/fs/bpf/capmon"
-	defaultSocket = "/run/capmon/capmon.sock"
+	defaultPins = "/sys/fs/bpf/capmon"
+	// runtimeDirectory is for what need not outlive the kernel.
+	runtimeDirectory = "/run/capmon"
+	defaultSocket    = runtimeDirectory + "/capmon.sock"
 	// staleAfter is how many saves may be missing until the daemon is not ready.
 	staleAfter = 3
 )
@@ -159,7 +163,7 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 	}
 	options := daemon.Options{
 		Observe:  observe.Options{Monitor: s.monitor, Engine: docker},
-		Database: s.database, Retention: retention, Every: s.every, Alive: alive, Log: log,
+		Database: s.database, Aside: aside(s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
 	alerting, err := s.alert(cmd, &options, log)
 	if err != nil {
@@ -183,6 +187,15 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 		err = errors.Join(err, alerting.close())
 	}
 	return errors.Join(err, d.Close())
+}
+
+// aside is where what a database does not take is put: another file system, which goes with
+// the kernel's record of it.
+func aside(database string) string {
+	if absolute, err := filepath.Abs(database); err == nil {
+		database = absolute
+	}
+	return filepath.Join(runtimeDirectory, fmt.Sprintf("unsaved-%.8x.db", sha256.Sum256([]byte(database))))
 }
 
 // alert has rules look at what is recorded, if there are any.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/capmon/capmon/internal/daemon"
 )
 
 // make soak takes half an hour.
@@ -64,7 +67,6 @@ func work() (command string, made counts) {
 type account struct {
 	name, image string
 	made        counts
-	last        time.Time // when it was told to do something
 }
 
 // ledger has what the containers of a soak did, by their IDs.
@@ -77,14 +79,13 @@ type ledger struct {
 func (l *ledger) open(id, name, image string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.accounts[id] = &account{name: name, image: image, made: make(counts), last: time.Now()}
+	l.accounts[id] = &account{name: name, image: image, made: make(counts)}
 }
 
 func (l *ledger) enter(id string, made counts) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.accounts[id].made.add(made)
-	l.accounts[id].last = time.Now()
 }
 
 // name is one that no other container has.
@@ -333,18 +334,12 @@ func keptIn(t *testing.T, database string) map[string]kept {
 	return all
 }
 
-// forgotten is how long before the disk was full a container may have acted last, whose name was
-// not yet saved then.
-const forgotten = 15 * time.Second
-
-// verify compares what a database has with what the containers did. The name is not known, and
-// that is said, of a container that ended while the disk was full, if capmon was killed meanwhile.
-func (s *soak) verify(database string, full, free time.Time) {
+// verify compares what a database has with what the containers did.
+func (s *soak) verify(database string) {
 	s.t.Helper()
 	all := keptIn(s.t, database)
 	for id, account := range s.accounts {
 		got, ok := all[id]
-		unknown := got.Name == "" && got.EngineError != "" && account.last.After(full.Add(-forgotten)) && account.last.Before(free)
 		switch {
 		case !ok:
 			s.t.Errorf("%s (%s) is missing", account.name, id)
@@ -352,7 +347,6 @@ func (s *soak) verify(database string, full, free time.Time) {
 			s.t.Errorf("%s (%s): kept %v, and it made %v", account.name, id, got.counts(), account.made)
 		case got.Lost > 0 || len(got.Incomplete) > 0:
 			s.t.Errorf("%s (%s): %d lost, %q", account.name, id, got.Lost, got.Incomplete)
-		case unknown:
 		case got.Name != account.name || got.Image != account.image:
 			s.t.Errorf("%s (%s) of %s is kept as %q of %q: %s", account.name, id, account.image, got.Name, got.Image, got.EngineError)
 		}
@@ -373,13 +367,26 @@ func (s *server) startAndKill() {
 	_ = cmd.Wait()
 }
 
+// smallDisk is a file system of its own.
+func smallDisk(t *testing.T, size string) (directory string) {
+	t.Helper()
+	directory = t.TempDir()
+	mustExecute(t, "mount", "-t", "tmpfs", "-o", "size="+size, "tmpfs", directory)
+	t.Cleanup(func() { mustExecute(t, "umount", "-l", directory) })
+	return directory
+}
+
+// fill leaves no room on a disk, until its file "filler" is removed.
+func fill(t *testing.T, disk string) {
+	t.Helper()
+	mustExecute(t, "sh", "-c", "cat /dev/zero >"+disk+"/filler 2>/dev/null; true")
+}
+
 // Whatever becomes of capmon, of the engine and of the disk, the database has in the end
 // exactly what the containers did.
 func TestServeSoak(t *testing.T) {
 	t.Parallel()
-	disk := t.TempDir()
-	mustExecute(t, "mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", disk)
-	t.Cleanup(func() { mustExecute(t, "umount", "-l", disk) })
+	disk := smallDisk(t, "256m")
 	s := startSoak(t)
 	server := serveAt(t, s.engine.host, "--db", filepath.Join(disk, "capmon.db"), "--save-every", soakSaves)
 	server.database = filepath.Join(disk, "capmon.db")
@@ -390,20 +397,13 @@ func TestServeSoak(t *testing.T) {
 		every = 5 * time.Second
 	}
 	end := time.Now().Add(*soakFor)
-	var full, free time.Time // while the disk was
 	troubles := []struct {
 		at time.Time
 		do func()
 	}{
 		{end.Add(-*soakFor * 3 / 4), s.restartEngine},
-		{end.Add(-*soakFor / 2), func() {
-			full = time.Now()
-			mustExecute(t, "sh", "-c", "cat /dev/zero >"+disk+"/filler 2>/dev/null; true")
-		}},
-		{end.Add(-*soakFor * 3 / 8), func() {
-			mustExecute(t, "rm", disk+"/filler")
-			free = time.Now()
-		}},
+		{end.Add(-*soakFor / 2), func() { fill(t, disk) }},
+		{end.Add(-*soakFor * 3 / 8), func() { mustExecute(t, "rm", disk+"/filler") }},
 		{end.Add(-*soakFor / 4), s.restartEngine},
 	}
 	for next := time.Now().Add(every); time.Now().Before(end) || len(troubles) > 0; time.Sleep(10 * time.Millisecond) {
@@ -426,7 +426,7 @@ func TestServeSoak(t *testing.T) {
 	if state := server.state(); state.Losses.Any() {
 		t.Errorf("losses: %+v", state.Losses)
 	}
-	s.verify(server.database, full, free)
+	s.verify(server.database)
 	t.Logf("%d containers, %d kills", len(s.accounts), kills)
 }
 
@@ -473,6 +473,40 @@ func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 	}
 	if told := s.header("/api/v1/report", "X-Capmon-Unknown"); told != "" {
 		t.Errorf("told to be missing where it is meant: %q", told)
+	}
+}
+
+// While the database takes nothing, and capmon is killed, and the engine forgets, it is known
+// who containers were, and what was told of them.
+func TestServeRemembersWhatItCannotSave(t *testing.T) {
+	t.Parallel()
+	d := startDaemonWith(t)
+	disk := smallDisk(t, "16m")
+	s := serveAt(t, d.host, "--db", filepath.Join(disk, "capmon.db"), "--rules", "builtin")
+	s.database = filepath.Join(disk, "capmon.db")
+	s.saved()
+	fill(t, disk)
+	s.until("the disk is full", func(state daemon.State) bool { return state.Trouble != "" })
+	id := strings.TrimSpace(d.docker("create", "--rm", "--name=alerted-unsaved", own, "bb", "probe", "repeat", "3", "rawsock"))
+	d.docker("start", "--attach", id)
+	for range 2 {
+		now, before := time.Now(), s.state().Failures
+		s.until("all is put aside", func(state daemon.State) bool { return state.Told.After(now) && state.Failures > before+1 })
+		s.kill()
+		d.stop()
+		d.start()
+		s.start()
+	}
+	mustExecute(t, "rm", filepath.Join(disk, "filler"))
+	s.saved()
+	if got := keptIn(t, s.database)[id]; got.Name != "alerted-unsaved" || got.EngineError != "" || got.counts()["NET_RAW"] != 3 {
+		t.Errorf("kept of it: %+v", got)
+	}
+	if got := s.rawSocketAlerts(); got["alerted-unsaved"] != 1 {
+		t.Errorf("alerts: %v", got)
+	}
+	if _, err := os.Stat(aside(s.database)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what was put aside stays: %v", err)
 	}
 }
 

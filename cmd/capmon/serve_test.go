@@ -283,9 +283,7 @@ func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			directory := t.TempDir()
-			mustExecute(t, "mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", directory)
-			t.Cleanup(func() { mustExecute(t, "umount", "-l", directory) })
+			directory := smallDisk(t, "16m")
 			s := serve(t, "--db", filepath.Join(directory, "capmon.db"))
 			s.database = filepath.Join(directory, "capmon.db")
 			container := "trouble-" + name

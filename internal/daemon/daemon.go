@@ -31,6 +31,9 @@ type Options struct {
 	Observe observe.Options
 	// Database is the path of the file.
 	Database string
+	// Aside is the path of a second one, on another file system, for what the first one does not
+	// take; "" for none.
+	Aside string
 	// Retention is what to keep in it.
 	Retention store.Retention
 	// Every is how often what was recorded is saved. Until then it is in the kernel.
@@ -83,7 +86,7 @@ type State struct {
 // cannot be used now, but perhaps later, is no error: until then what is recorded stays in
 // the kernel.
 func Start(ctx context.Context, options Options) (*Daemon, error) {
-	d := &Daemon{options: options, keeper: newKeeper(options.Database, options.Log)}
+	d := &Daemon{options: options, keeper: newKeeper(options.Database, options.Aside, options.Log)}
 	if err := d.keeper.open(ctx); err != nil && !passes(err) {
 		return nil, err
 	}
@@ -131,14 +134,8 @@ func (d *Daemon) Run(ctx context.Context) {
 func (d *Daemon) round(ctx context.Context) {
 	began := time.Now()
 	p, err := d.observer.Save(ctx)
-	if err == nil {
-		err = d.options.Alerts.save(ctx, d.keeper)
-	}
-	if err == nil && d.options.Alerts != nil {
-		told := began.Add(-dealing)
-		if err = d.observer.NoteTold(told); err == nil {
-			d.told(told)
-		}
+	if err == nil || passes(err) {
+		err = errors.Join(err, d.saveAlerts(ctx, began.Add(-dealing)))
 	}
 	if err == nil && time.Since(d.pruned) > pruneEvery {
 		d.pruned = time.Now()
@@ -150,6 +147,21 @@ func (d *Daemon) round(ctx context.Context) {
 	if d.options.Alive != nil {
 		d.options.Alive()
 	}
+}
+
+// saveAlerts saves what waits, and notes until when all that was recorded has become alerts.
+func (d *Daemon) saveAlerts(ctx context.Context, told time.Time) error {
+	if d.options.Alerts == nil {
+		return nil
+	}
+	if err := d.options.Alerts.save(ctx, d.keeper); err != nil {
+		return err
+	}
+	if err := d.observer.NoteTold(told); err != nil {
+		return err
+	}
+	d.told(told)
+	return nil
 }
 
 // note takes down how a round went, and tells each trouble when it begins and when it has ended.

@@ -14,16 +14,19 @@ import (
 )
 
 // keeper keeps a database at hand, opens it again when its file was lost, and starts a new one
-// where it was damaged.
+// where it was damaged. While that takes nothing, what is to be kept is put aside.
 type keeper struct {
-	path string
-	log  *zap.Logger
+	path  string
+	aside aside
+	log   *zap.Logger
 
 	mu    sync.Mutex
 	store *store.Store // nil while it cannot be opened
 }
 
-func newKeeper(path string, log *zap.Logger) *keeper { return &keeper{path: path, log: log} }
+func newKeeper(path, beside string, log *zap.Logger) *keeper {
+	return &keeper{path: path, aside: aside{beside, log}, log: log}
+}
 
 // passing are the troubles that may end by themselves, or by what others do.
 var passing = []error{store.ErrFull, store.ErrLocked, store.ErrReadOnly, store.ErrGone, store.ErrCorrupt}
@@ -81,16 +84,48 @@ func (k *keeper) with(ctx context.Context, do func(*store.Store) error) error {
 	}
 }
 
-// put keeps what was recorded. Who a container was is not forgotten, although the engine may
-// have no more of it when it is put again.
-func (k *keeper) put(ctx context.Context, p profile.Profile) error {
+// write puts something into the database, and brings back before what was put aside.
+func (k *keeper) write(ctx context.Context, put putting) error {
 	return k.with(ctx, func(s *store.Store) error {
-		recalled, err := recall(ctx, s, p)
-		if err == nil {
-			_, err = s.Put(ctx, recalled)
+		if err := k.aside.bringBack(ctx, s); err != nil {
+			return err
 		}
-		return err
+		return put(ctx, s)
 	})
+}
+
+// put keeps what was recorded. After an error it is not in the database, and may have been
+// put aside.
+func (k *keeper) put(ctx context.Context, p profile.Profile) error {
+	put := func(ctx context.Context, s *store.Store) error { return putRuns(ctx, s, p) }
+	err := k.write(ctx, put)
+	if err != nil && passes(err) {
+		err = errors.Join(err, k.aside.put(ctx, put))
+	}
+	return err
+}
+
+// putAlerts keeps alerts, in the database or aside.
+func (k *keeper) putAlerts(ctx context.Context, alerts []alert.Alert) error {
+	put := func(ctx context.Context, s *store.Store) error {
+		_, err := s.PutAlerts(ctx, alerts)
+		return err
+	}
+	err := k.write(ctx, put)
+	if err != nil && passes(err) && k.aside.put(ctx, put) == nil {
+		return nil
+	}
+	return err
+}
+
+// putRuns puts runs into a database. Who a container was is not forgotten, although the engine
+// may have no more of it when it is put again.
+func putRuns(ctx context.Context, s *store.Store, p profile.Profile) error {
+	recalled, err := recall(ctx, s, p)
+	if err == nil {
+		_, err = s.Put(ctx, recalled)
+	}
+	return err
 }
 
 // recall adds what was kept of the runs of which the engine tells nothing any more.
@@ -130,13 +165,6 @@ func recall(ctx context.Context, s *store.Store, p profile.Profile) (profile.Pro
 	return p, nil
 }
 
-func (k *keeper) putAlerts(ctx context.Context, alerts []alert.Alert) error {
-	return k.with(ctx, func(s *store.Store) error {
-		_, err := s.PutAlerts(ctx, alerts)
-		return err
-	})
-}
-
 // Alerts are those that the database has.
 func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts []alert.Alert, err error) {
 	err = d.keeper.with(ctx, func(s *store.Store) error {
@@ -146,13 +174,15 @@ func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts 
 	return alerts, err
 }
 
-// earlier is what was kept of some containers, by their IDs.
-func (k *keeper) earlier(ctx context.Context, ids []string) (p profile.Profile, err error) {
-	err = k.with(ctx, func(s *store.Store) error {
+// earlier is what was kept of some containers, by their IDs; after an error not all of it.
+func (k *keeper) earlier(ctx context.Context, ids []string) (profile.Profile, error) {
+	var p profile.Profile
+	err := k.with(ctx, func(s *store.Store) (err error) {
 		p, err = s.RunsOf(ctx, ids)
 		return err
 	})
-	return p, err
+	aside, asideErr := k.aside.runsOf(ctx, ids)
+	return profile.Merge(p, aside), errors.Join(err, asideErr)
 }
 
 func (k *keeper) profile(ctx context.Context, selection store.Selection) (p profile.Profile, missing store.Missing, err error) {

@@ -13,7 +13,8 @@ import (
 // What may be the matter with a database. After each of these nothing was written, and
 // what was to be written can be tried again.
 var (
-	// ErrFull: the file system has no room. The store can be used again once it has.
+	// ErrFull: the file system has no room, or Options.Limit is reached. The store can be used
+	// again once there is room.
 	ErrFull = errors.New("no space is left on its file system: make room")
 	// ErrLocked: another process kept it locked for longer than Options.Wait.
 	ErrLocked = errors.New("another process keeps it locked: try again, or end what uses it")

@@ -32,6 +32,8 @@ type Options struct {
 	// Recover moves a damaged database out of the way, and begins anew: Store.Replaced.
 	// It takes a look at the whole file, some seconds for each gibibyte.
 	Recover bool
+	// Limit is how many bytes the file may have, or else it is ErrFull; 0 for no limit.
+	Limit int64
 	// Wait is how long to wait for another process that keeps it locked; 0 for 5 seconds.
 	Wait time.Duration
 }
@@ -142,6 +144,9 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 		"&_pragma=busy_timeout(" + strconv.FormatInt(options.wait().Milliseconds(), 10) + ")" +
 		"&_pragma=synchronous(full)&_pragma=wal_autocheckpoint(256)&_pragma=journal_size_limit(1048576)" +
 		"&_pragma=foreign_keys(on)&_pragma=cell_size_check(on)&_pragma=trusted_schema(off)"
+	if options.Limit > 0 {
+		uri += "&_pragma=max_page_count(" + strconv.FormatInt(options.Limit/pageSize, 10) + ")"
+	}
 	for _, parameter := range more {
 		uri += "&" + parameter
 	}
@@ -260,6 +265,17 @@ func (s *Store) Close() error { return wrap(s.path, s.db.Close()) }
 
 // Path is that of the database's file.
 func (s *Store) Path() string { return s.path }
+
+// Remove removes a database that nobody uses.
+func Remove(path string) error {
+	var errs []error
+	for _, suffix := range []string{"-wal", "-shm", ""} { // the log of another file would be taken for its own
+		if err := os.Remove(path + suffix); !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return wrap(path, errors.Join(errs...))
+}
 
 // there fails with ErrGone if another file is at the database's path, or none.
 func (s *Store) there() error {

@@ -131,10 +131,12 @@ func (m *Monitor) beginPinned(programs programs) (err error) {
 	if m.pins, err = holdPins(programs.options.Pins); err != nil {
 		return err
 	}
-	if m.takenUp, err = m.pins.choose(programs.fingerprint()); err != nil {
+	same, err := m.pins.choose(programs.fingerprint())
+	if err != nil {
 		return err
 	}
-	if m.takenUp {
+	if same {
+		m.takenUp = true
 		return m.takeUp(m.pins, programs)
 	}
 	what, err := m.expectations()
@@ -145,7 +147,7 @@ func (m *Monitor) beginPinned(programs programs) (err error) {
 	if err := m.begin(programs); err != nil {
 		return errors.Join(err, m.inherited.close())
 	}
-	if what != nil {
+	if m.takenUp = what != nil; m.takenUp {
 		m.id, m.start, m.told = what.ID, what.Start, what.Told
 	}
 	err = m.pins.add(m.attached, m.newNote())
@@ -183,7 +185,8 @@ func (m *Monitor) ID() string { return m.id }
 // Began is when the recording began, which may have been in an earlier process.
 func (m *Monitor) Began() time.Time { return m.start }
 
-// TakenUp reports whether the recording was begun by an earlier process.
+// TakenUp reports whether the recording was begun by an earlier process, perhaps with other
+// programs in the kernel.
 func (m *Monitor) TakenUp() bool { return m.takenUp }
 
 // Holds reports whether a process runs in a container, known by its cgroup, now.

@@ -19,12 +19,18 @@ import (
 )
 
 // make soak takes half an hour.
-var soakFor = flag.Duration("soak", 30*time.Second, "how long TestServeSoak goes on")
+var soakFor = flag.Duration("soak", 2*time.Minute, "how long TestServeSoak goes on")
 
-const (
-	shortSoak = 5 * time.Minute // below which it is killed more often
-	soakSaves = "1s"
-)
+const soakSaves = "1s"
+
+// pace is how long who acts in a soak rests each time, and how often capmon is killed. A short
+// soak runs beside other tests.
+func pace() (rest, kills time.Duration) {
+	if *soakFor < 5*time.Minute {
+		return time.Second, 10 * time.Second
+	}
+	return 100 * time.Millisecond, time.Minute
+}
 
 // otherImage is a second name of the image bb.
 const otherImage = "bb-other:soak"
@@ -131,6 +137,7 @@ func (s *soak) create(kind string, options []string, command ...string) (id stri
 
 // act has something done again and again until all is over.
 func (s *soak) act(what func() error) {
+	rest, _ := pace()
 	s.actors.Go(func() {
 		for {
 			select {
@@ -142,6 +149,7 @@ func (s *soak) act(what func() error) {
 				s.t.Error(err)
 				return
 			}
+			time.Sleep(rest)
 		}
 	})
 }
@@ -233,7 +241,6 @@ func (s *soak) perform(p performer, id string) func() error {
 		command, made := work()
 		s.enter(id, made)
 		p.do(command)
-		time.Sleep(100 * time.Millisecond) // it would leave no room for the others
 		return nil
 	}
 }
@@ -392,10 +399,8 @@ func TestServeSoak(t *testing.T) {
 	server.database = filepath.Join(disk, "capmon.db")
 	s.begin()
 
-	kills, every := 0, time.Minute
-	if *soakFor < shortSoak {
-		every = 5 * time.Second
-	}
+	kills := 0
+	_, every := pace()
 	end := time.Now().Add(*soakFor)
 	troubles := []struct {
 		at time.Time

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -244,6 +245,64 @@ func TestServeIsKilledAndNothingIsLostOrCountedTwice(t *testing.T) {
 	mustExecute(t, binary, "db", "check", "--db", s.database)
 }
 
+// Another version, or other options, need other programs and maps in the kernel.
+func TestServeIsReplacedByAnotherAndNothingIsLostOrCountedTwice(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	ask := asking(t, "while-replaced")
+	mustExecute(t, "docker", "run", "-d", "--name=watched-anew", "--cap-add=SYS_NICE", "bb", "sleep", "1000")
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "watched-anew").Run() })
+	watched := func() kept { return keptIn(t, s.database)[idOf(t, "watched-anew")] }
+	s.saved()
+	same(t, "whose system calls were not watched", watched().Unwatched, nil)
+	recording := s.state().ID
+	usual := s.command
+	for i, options := range [][]string{{"--max-checks=70000"}, {"--outcomes=false"}, {"--max-containers=2000", "--hook=tp_btf"}, nil} {
+		ask(1000)
+		s.kill()
+		ask(1000)
+		mustExecute(t, "docker", "run", "--rm", "--name", "between", "bb", "probe", "setuid0")
+		s.command = slices.Concat(usual, options)
+		s.start()
+		if i == 0 {
+			s.saved()
+			same(t, "whose system calls the new programs did not watch from the beginning", watched().Unwatched, caps("SYS_NICE"))
+		}
+	}
+	ask(500)
+	s.saved()
+	state := s.state()
+	if state.ID != recording || !state.TakenUp || state.Losses.Any() {
+		t.Errorf("recording %s: %+v", recording, state)
+	}
+	if got := setuids(t, s.database); got["while-replaced"] != 8500 || got["between"] != 4 {
+		t.Errorf("counted %v, wanted 8500 and 4", got)
+	}
+	mustExecute(t, binary, "db", "check", "--db", s.database)
+}
+
+func TestServeRemovesWhatIsOld(t *testing.T) {
+	t.Parallel()
+	for _, limit := range [][]string{{"--older-than", "30d"}, {"--max-size", "1KiB"}} {
+		db := imported(t, storedFile(t))
+		s := serve(t, append(limit, "--db", db)...)
+		ask := asking(t, "kept"+limit[0])
+		ask(7)
+		s.saved()
+		if got := setuids(t, db)["kept"+limit[0]]; got != 7 {
+			t.Errorf("%v: of what is new %d are kept", limit, got)
+		}
+		if status, _ := s.get("/api/v1/report?image=app:1"); status != http.StatusOK {
+			t.Errorf("%v: status %d", limit, status)
+		}
+		if told := s.header("/api/v1/report?image=app:1", "X-Capmon-Pruned"); !strings.HasPrefix(told, "1 runs until 2026-08-01T") {
+			t.Errorf("%v: told %q", limit, told)
+		}
+		expected(t, exitDone, []string{"db", "info", "--db", db}, "pruned    3 runs that ended until")
+		s.kill()
+	}
+}
+
 // Whatever is the matter with the database, what was recorded is there when it is over.
 func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
 	t.Parallel()
@@ -341,28 +400,47 @@ func (s *server) rawSocketAlerts() map[string]int {
 // Each first use is an alert once, also of what nobody watched.
 func TestServeAlertsOnceThroughKills(t *testing.T) {
 	t.Parallel()
+	alertOnceThroughKill(t, "killed")
+}
+
+// Other programs in the kernel see each use for the first time.
+func TestServeAlertsOnceThoughReplaced(t *testing.T) {
+	t.Parallel()
+	alertOnceThroughKill(t, "replaced", "--max-checks=70000")
+}
+
+// alertOnceThroughKill kills a serve and starts it again, with these options besides.
+func alertOnceThroughKill(t *testing.T, name string, options ...string) {
+	t.Helper()
+	prefix := "alerted-" + name + "-"
 	s := serve(t, "--rules", "builtin")
 	raw := func(name string) {
-		mustExecute(t, "docker", "run", "--rm", "--name", name, "bb", "probe", "rawsock")
+		mustExecute(t, "docker", "run", "--rm", "--name", prefix+name, "bb", "probe", "rawsock")
 	}
-	mustExecute(t, "docker", "run", "-d", "--rm", "--name", "alerted-long", "bb", "sleep", "1000")
-	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", "alerted-long").Run() })
-	again := func() { mustExecute(t, "docker", "exec", "alerted-long", "probe", "rawsock") }
-	raw("alerted-1")
+	mustExecute(t, "docker", "run", "-d", "--rm", "--name", prefix+"long", "bb", "sleep", "1000")
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", prefix+"long").Run() })
+	again := func() { mustExecute(t, "docker", "exec", prefix+"long", "probe", "rawsock") }
+	alerts := func() map[string]int {
+		all := s.rawSocketAlerts()
+		maps.DeleteFunc(all, func(name string, _ int) bool { return !strings.HasPrefix(name, prefix) })
+		return all
+	}
+	raw("1")
 	again()
-	eventually(t, "they are alerts", func() bool { return len(s.rawSocketAlerts()) == 2 })
+	eventually(t, "they are alerts", func() bool { return len(alerts()) == 2 })
 	recording, now := s.state().ID, time.Now()
 	s.until("that is noted", func(state daemon.State) bool { return state.Told.After(now) })
 	s.kill()
-	raw("alerted-2")
+	raw("2")
 	again()
+	s.command = append(s.command, options...)
 	s.start()
-	raw("alerted-3")
+	raw("3")
 	again()
-	want := map[string]int{"alerted-1": 1, "alerted-2": 1, "alerted-3": 1, "alerted-long": 1}
-	eventually(t, "the others are alerts, too", func() bool { return len(s.rawSocketAlerts()) == len(want) })
+	want := map[string]int{prefix + "1": 1, prefix + "2": 1, prefix + "3": 1, prefix + "long": 1}
+	eventually(t, "the others are alerts, too", func() bool { return len(alerts()) == len(want) })
 	s.saved()
-	if got := s.rawSocketAlerts(); !maps.Equal(got, want) || s.state().ID != recording {
+	if got := alerts(); !maps.Equal(got, want) || s.state().ID != recording {
 		t.Errorf("got %v, wanted %v", got, want)
 	}
 }

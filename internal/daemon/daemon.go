@@ -137,9 +137,9 @@ func (d *Daemon) round(ctx context.Context) {
 	if err == nil || passes(err) {
 		err = errors.Join(err, d.saveAlerts(ctx, began.Add(-dealing)))
 	}
-	if err == nil && time.Since(d.pruned) > pruneEvery {
+	if (err == nil || errors.Is(err, store.ErrFull)) && time.Since(d.pruned) > pruneEvery {
 		d.pruned = time.Now()
-		err = d.keeper.prune(ctx, d.options.Retention)
+		err = errors.Join(err, d.keeper.prune(ctx, d.options.Retention))
 	}
 	losses, lossErr := d.observer.Losses()
 	untold, untoldErr := d.observer.Missed()

@@ -184,17 +184,8 @@ func (o *Observer) takeUp(options Options) error {
 		return err
 	}
 	o.log.Debug("took a recording up", zap.String("recording", o.observation.ID), zap.Time("told until", o.monitor.Told()))
-	for _, call := range o.monitor.WatchedCalls() {
-		o.watches.calls[call.Name] = call
-	}
-	for _, run := range options.Earlier(ids).Runs {
-		if run.Observation.ID != o.observation.ID || run.Unwatched != nil {
-			continue
-		}
-		since := run.Since()
-		if known, ok := o.watches.since[run.Container.ID]; !ok || since.After(known) {
-			o.watches.since[run.Container.ID] = since
-		}
+	if calls := o.monitor.WatchedCalls(); len(calls) > 0 { // other programs do not watch on
+		o.watchOn(calls, options.Earlier(ids))
 	}
 	if options.Sights == nil {
 		return nil
@@ -210,6 +201,22 @@ func (o *Observer) takeUp(options Options) error {
 	}
 	options.Told(o, slices.DeleteFunc(changes, o.isUntold))
 	return nil
+}
+
+// watchOn goes on with the calls that are watched, of containers since when they were.
+func (o *Observer) watchOn(calls []monitor.WatchedCall, earlier profile.Profile) {
+	for _, call := range calls {
+		o.watches.calls[call.Name] = call
+	}
+	for _, run := range earlier.Runs {
+		if run.Observation.ID != o.observation.ID || run.Unwatched != nil {
+			continue
+		}
+		since := run.Since()
+		if known, ok := o.watches.since[run.Container.ID]; !ok || since.After(known) {
+			o.watches.since[run.Container.ID] = since
+		}
+	}
 }
 
 // isUntold reports whether a kind of check is newer than what an earlier process has told of.

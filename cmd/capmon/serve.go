@@ -143,7 +143,7 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if err := doctor.Check(); err != nil {
+	if err := errors.Join(doctor.Check(), doctor.CheckCgroups()); err != nil {
 		return err
 	}
 	listeners, token, err := s.listen()

@@ -179,6 +179,11 @@ func TestServeRefusesWhatCannotBeMeant(t *testing.T) {
 			t.Errorf("%s: exit code %d, %s", strings.Join(options, " "), r.code, r.stderr)
 		}
 	}
+	// It would never know which containers have ended.
+	r := execute(t, "unshare", "--cgroup", binary, "serve", "--db", filepath.Join(directory, "db"), "--socket", "", "--pins", "/sys/fs/bpf/capmon-refused")
+	if r.code != 2 || !strings.Contains(r.stderr, "sees only a part") || !strings.Contains(r.stderr, "--cgroupns=host") {
+		t.Errorf("in a cgroup namespace: exit code %d, %s", r.code, r.stderr)
+	}
 }
 
 func TestServeIsConfiguredByAFile(t *testing.T) {

@@ -61,6 +61,15 @@ func Unseen() []Finding {
 	return slices.DeleteFunc([]Finding{cgroups(), pidNamespace()}, func(f Finding) bool { return f.Status != Warning })
 }
 
+// CheckCgroups fails unless the cgroups of the whole machine can be seen: without, nobody can
+// tell which containers have ended.
+func CheckCgroups() error {
+	if found := cgroups(); found.Status != OK {
+		return fmt.Errorf("%s: %s; %s", found.Subject, found.Text, found.Remedy)
+	}
+	return nil
+}
+
 // Works reports whether profiling can work.
 func Works(findings []Finding) bool {
 	for _, finding := range findings {

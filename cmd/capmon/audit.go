@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -24,6 +26,7 @@ type auditing struct {
 	logging    *logging
 	format     string
 	files      []string
+	source     source
 	static     bool
 	strict     bool
 	duration   time.Duration
@@ -33,18 +36,20 @@ type auditing struct {
 func newAudit(logging *logging) *cobra.Command {
 	a := &auditing{logging: logging}
 	cmd := &cobra.Command{
-		Use:   "audit [CONTAINER...] {--profile FILE | --for DURATION | --static}",
+		Use:   "audit [CONTAINER...] [--profile FILE | --for DURATION | --db FILE | --static]",
 		Short: "Judge containers by CIS Docker Benchmark 5.4: only capabilities that are used",
 		Long: `audit compares what each container of the host is granted, running or not, with what
 its profile shows as used, and says pass, fail, or manual where that cannot be told,
 with the commands that put it right.
 
 What is used comes from profiles that --save wrote (--profile), from watching the
-running containers for a while (--for), or both. --static looks at the grants alone:
-it needs no root, and can only tell what is wrong whatever is used.
+running containers for a while (--for), from the database of serve (--db), or several
+of them; if none is named, from the database. --static looks at the grants alone: it
+needs no root, and can only tell what is wrong whatever is used.
 
 The exit code is 1 if a container fails.`,
-		Example: `  sudo capmon audit --for 10m
+		Example: `  sudo capmon audit
+  sudo capmon audit --for 10m
   capmon audit --profile web.json web
   capmon audit --static -o sarif >capmon.sarif`,
 		RunE:              a.run,
@@ -53,6 +58,7 @@ The exit code is 1 if a container fails.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&a.format, "output", "o", string(audit.Table), "form of the audit: table, json, csv, sarif, junit, html or oscal")
 	flags.StringArrayVar(&a.files, "profile", nil, "profile with what the containers use; may be repeated")
+	registerDB(flags, &a.source.db)
 	flags.BoolVar(&a.static, "static", false, "look at what is granted only")
 	flags.BoolVar(&a.strict, "strict", false, "exit with 1 also if one of the other paragraphs of CIS 5 fails that the audit mentions")
 	flags.DurationVar(&a.duration, "for", 0, "watch the running containers for this time, such as 10m")
@@ -63,8 +69,8 @@ The exit code is 1 if a container fails.`,
 	return cmd
 }
 
-// check validates what can be told before anything is started.
-func (a *auditing) check() error {
+// check validates what can be told before anything is started. The database may be named.
+func (a *auditing) check(stored bool) error {
 	if _, err := audit.ParseFormat(a.format); err != nil {
 		return err
 	}
@@ -75,10 +81,8 @@ func (a *auditing) check() error {
 		return errors.New("--min-observed and --min-observed-risky: the times cannot be negative")
 	case t.Runs < 1:
 		return fmt.Errorf("--min-runs %d: give 1 or more", t.Runs)
-	case a.static && (len(a.files) > 0 || a.duration > 0):
-		return errors.New("--static looks at no use: leave out --profile and --for, or --static")
-	case !a.static && len(a.files) == 0 && a.duration == 0:
-		return errors.New("nothing to tell what is used: give --profile FILE, watch with --for 10m, or look at the grants alone with --static")
+	case a.static && (len(a.files) > 0 || a.duration > 0 || stored):
+		return errors.New("--static looks at no use: leave out --profile, --for and --db, or --static")
 	}
 	// What suffices for all suffices for the risky ones, too.
 	a.thresholds.ObservedRisky = min(a.thresholds.ObservedRisky, a.thresholds.Observed)
@@ -86,16 +90,12 @@ func (a *auditing) check() error {
 }
 
 func (a *auditing) run(cmd *cobra.Command, names []string) error {
-	if err := a.check(); err != nil {
+	if err := a.check(cmd.Flags().Changed("db")); err != nil {
 		return err
 	}
-	var profiles []profile.Profile
-	for _, file := range a.files {
-		p, err := profile.Load(file)
-		if err != nil {
-			return err
-		}
-		profiles = append(profiles, p)
+	profiles, err := a.load(cmd)
+	if err != nil {
+		return err
 	}
 	docker, err := container.NewDocker(cmd.Context())
 	if err != nil {
@@ -113,6 +113,26 @@ func (a *auditing) run(cmd *cobra.Command, names []string) error {
 		profiles = append(profiles, watched)
 	}
 	return a.judge(cmd, docker, names, profiles)
+}
+
+// load reads what was recorded before.
+func (a *auditing) load(cmd *cobra.Command) (profiles []profile.Profile, err error) {
+	for _, file := range a.files {
+		p, err := profile.Load(file)
+		if err != nil {
+			return nil, err
+		}
+		profiles = append(profiles, p)
+	}
+	none := len(a.files) == 0 && a.duration == 0
+	if a.static || !none && !cmd.Flags().Changed("db") {
+		return profiles, nil
+	}
+	if _, err := os.Stat(a.source.db); none && errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("nothing to tell what is used: give --profile FILE, watch with --for 10m, or look at the grants alone with --static; there is no database %s of capmon serve", a.source.db)
+	}
+	p, err := a.source.stored(cmd, store.Selection{})
+	return append(profiles, p), err
 }
 
 // explain says what to do about a name that is none.

@@ -17,6 +17,7 @@ import (
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 	"github.com/xeipuuv/gojsonschema"
 	"golang.org/x/net/html"
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -228,6 +229,12 @@ services:
 			t.Errorf("%s: %s, and the remedy is %+v", a.name, c.Status, c.Remedy)
 		}
 	}
+	t.Run("by a database", func(t *testing.T) {
+		stored := auditAs(t, 1, slices.Concat([]string{"--db", imported(t, profile), "--min-observed=1ms"}, names)...)
+		if diff := cmp.Diff(before, stored); diff != "" {
+			t.Error(diff)
+		}
+	})
 	t.Run("formats", func(t *testing.T) { auditFormats(t, judge, len(names)) })
 	t.Run("a short observation proves nothing", func(t *testing.T) {
 		report := auditAs(t, 1, "--profile", profile, "audit-noraw", "audit-default", "audit-exact", "audit-admin", "audit-nothing")

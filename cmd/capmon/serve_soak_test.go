@@ -393,7 +393,7 @@ func fill(t *testing.T, disk string) {
 // exactly what the containers did.
 func TestServeSoak(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t, "256m")
+	disk := smallDisk(t, "1g") // a container takes some 45 KiB
 	s := startSoak(t)
 	server := serveAt(t, s.engine.host, "--db", filepath.Join(disk, "capmon.db"), "--save-every", soakSaves)
 	server.database = filepath.Join(disk, "capmon.db")
@@ -427,12 +427,12 @@ func TestServeSoak(t *testing.T) {
 	}
 	close(s.over)
 	s.actors.Wait()
+	t.Logf("%d containers, %d kills, %+v", len(s.accounts), kills, server.state())
 	server.saved()
 	if state := server.state(); state.Losses.Any() {
 		t.Errorf("losses: %+v", state.Losses)
 	}
 	s.verify(server.database)
-	t.Logf("%d containers, %d kills", len(s.accounts), kills)
 }
 
 // Of containers that are removed while capmon is away, and whose engine has forgotten them,

@@ -144,7 +144,16 @@ func (s *server) saved() {
 
 func (s *server) until(what string, holds func(daemon.State) bool) {
 	s.t.Helper()
-	eventually(s.t, what, func() bool { return holds(s.state()) })
+	var state daemon.State
+	defer func() {
+		if s.t.Failed() {
+			s.t.Logf("its state is %+v", state)
+		}
+	}()
+	eventually(s.t, what, func() bool {
+		state = s.state()
+		return holds(state)
+	})
 }
 
 // setuids is how often containers asked for CAP_SETUID by setuid(0), by their names, as the

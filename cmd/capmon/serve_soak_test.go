@@ -393,7 +393,7 @@ func fill(t *testing.T, disk string) {
 // exactly what the containers did.
 func TestServeSoak(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t, "1g") // a container takes some 45 KiB
+	disk := smallDisk(t, "1g") // a run takes some 13 KiB
 	s := startSoak(t)
 	server := serveAt(t, s.engine.host, "--db", filepath.Join(disk, "capmon.db"), "--save-every", soakSaves)
 	server.database = filepath.Join(disk, "capmon.db")

@@ -124,22 +124,27 @@ func (c *checking) runs() error {
 	return c.each(func(rows *sql.Rows) error {
 		var id string
 		var key, container int64
-		var sum, when, textSum, text []byte
+		var sum, when, textSum, text, setupSum, packed []byte
 		columns := make([]any, 12)
-		places := []any{&id, &key, &container, &sum, &when, &textSum, &text}
+		places := []any{&id, &key, &container, &sum, &when, &textSum, &text, &setupSum, &packed}
 		for i := range columns {
 			places = append(places, &columns[i])
 		}
 		if err := rows.Scan(places...); err != nil {
 			return err
 		}
-		run, err := assemble(text, when)
+		setup, err := unpack(packed)
+		document := document{text, setup, when}
+		var run profile.Run
+		if err == nil {
+			run, err = document.run()
+		}
 		if err != nil {
 			c.found("run %q: its document cannot be read: %v", id, err)
 			return nil
 		}
 		whole, _, err := canonical(run)
-		if err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) || !bytes.Equal(digest(text), textSum) {
+		if err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) || !bytes.Equal(digest(text), textSum) || !bytes.Equal(digest(setup), setupSum) {
 			c.found("run %q: its document is not what was written", id)
 			return nil
 		}
@@ -151,7 +156,7 @@ func (c *checking) runs() error {
 			c.found("run %q: its uses are not what its document says", id)
 		}
 		return errors.Join(err, c.container("run", id, container, run.Container))
-	}, `SELECT id, key, container, runs.digest, moments, documents.digest, json, observed_from, observed_to, started, ended, seconds, existed,
+	}, `SELECT id, key, container, runs.digest, moments, documents.digest, json, setup_digest, setup, observed_from, observed_to, started, ended, seconds, existed,
 		running, complete, granted, processes, checks, lost FROM runs LEFT JOIN documents ON run = key`)
 }
 

@@ -70,10 +70,10 @@ func (p *putting) query(query string, args ...any) *sql.Row {
 
 // known is a run that is there already.
 type known struct {
-	key, container  int64
-	end, when       string
-	checks          int64
-	whole, document []byte // digests
+	key, container         int64
+	end, when              string
+	checks                 int64
+	whole, document, setup []byte // digests
 }
 
 func (p *putting) run(run profile.Run) error {
@@ -82,8 +82,8 @@ func (p *putting) run(run profile.Run) error {
 		return err
 	}
 	var old known
-	err = p.query("SELECT key, container, observed_to, moments, checks, runs.digest, documents.digest FROM runs JOIN documents ON run = key WHERE id = ?", run.ID).
-		Scan(&old.key, &old.container, &old.end, &old.when, &old.checks, &old.whole, &old.document)
+	err = p.query("SELECT key, container, observed_to, moments, checks, runs.digest, documents.digest, setup_digest FROM runs JOIN documents ON run = key WHERE id = ?", run.ID).
+		Scan(&old.key, &old.container, &old.end, &old.when, &old.checks, &old.whole, &old.document, &old.setup)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		p.change.New++
@@ -111,11 +111,11 @@ func (p *putting) fuller(run profile.Run, old known) (bool, error) {
 	if order := strings.Compare(sortable(run.Observation.End), old.end); order != 0 {
 		return order > 0, nil
 	}
-	var text string
-	if err := p.query("SELECT json FROM documents WHERE run = ?", old.key).Scan(&text); err != nil {
+	var text, setup []byte
+	if err := p.query("SELECT json, setup FROM documents WHERE run = ?", old.key).Scan(&text, &setup); err != nil {
 		return false, err
 	}
-	before, err := assemble([]byte(text), []byte(old.when))
+	before, err := assemble(text, setup, []byte(old.when))
 	if err != nil {
 		return false, damaged("run", run.ID)
 	}
@@ -125,7 +125,7 @@ func (p *putting) fuller(run profile.Run, old known) (bool, error) {
 }
 
 func (p *putting) insertRun(run profile.Run, whole []byte) error {
-	text, when, err := document(run)
+	document, err := documentOf(run)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (p *putting) insertRun(run profile.Run, whole []byte) error {
 	if err != nil {
 		return err
 	}
-	values := append([]any{run.ID, container, digest(whole), string(when)}, runColumns(run)...)
+	values := append([]any{run.ID, container, digest(whole), string(document.when)}, runColumns(run)...)
 	result, err := p.exec(`INSERT INTO runs (id, container, digest, moments, observed_from, observed_to, started, ended, seconds, existed,
 		running, complete, granted, processes, checks, lost) VALUES (`+marks(len(values))+")", values...)
 	if err != nil {
@@ -143,25 +143,30 @@ func (p *putting) insertRun(run profile.Run, whole []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.exec("INSERT INTO documents VALUES (?, ?, ?)", key, digest(text), string(text)); err != nil {
+	packed, err := pack(document.setup)
+	if err != nil {
+		return err
+	}
+	if _, err := p.exec("INSERT INTO documents VALUES (?, ?, ?, ?, ?)", key, digest(document.text), string(document.text), digest(document.setup), packed); err != nil {
 		return err
 	}
 	return p.uses(key, run)
 }
 
 func (p *putting) updateRun(run profile.Run, whole []byte, old known) error {
-	text, when, err := document(run)
+	document, err := documentOf(run)
 	if err != nil {
 		return err
 	}
 	container := old.container
-	same := bytes.Equal(digest(text), old.document)
+	sameSetup := bytes.Equal(digest(document.setup), old.setup)
+	same := sameSetup && bytes.Equal(digest(document.text), old.document)
 	if !same {
 		if container, err = p.container(run.Container); err != nil {
 			return err
 		}
 	}
-	values := append([]any{container, digest(whole), string(when)}, runColumns(run)...)
+	values := append([]any{container, digest(whole), string(document.when)}, runColumns(run)...)
 	if _, err := p.exec(`UPDATE runs SET container = ?, digest = ?, moments = ?, observed_from = ?, observed_to = ?, started = ?, ended = ?,
 		seconds = ?, existed = ?, running = ?, complete = ?, granted = ?, processes = ?, checks = ?, lost = ? WHERE key = ?`,
 		append(values, old.key)...); err != nil || same {
@@ -170,29 +175,45 @@ func (p *putting) updateRun(run profile.Run, whole []byte, old known) error {
 	if container != old.container {
 		p.left = append(p.left, old.container)
 	}
-	if _, err := p.exec("UPDATE documents SET digest = ?, json = ? WHERE run = ?", digest(text), string(text), old.key); err != nil {
+	if _, err := p.exec("UPDATE documents SET digest = ?, json = ? WHERE run = ?", digest(document.text), string(document.text), old.key); err != nil {
 		return err
+	}
+	if !sameSetup {
+		packed, err := pack(document.setup)
+		if err != nil {
+			return err
+		}
+		if _, err := p.exec("UPDATE documents SET setup_digest = ?, setup = ? WHERE run = ?", digest(document.setup), packed, old.key); err != nil {
+			return err
+		}
 	}
 	return p.updateUses(old.key, run)
 }
 
 // updateUses writes what has changed: of many uses few go on.
 func (p *putting) updateUses(key int64, run profile.Run) error {
-	before, err := values(p.ctx, p.tx, selectUses, key)
+	rows, err := values(p.ctx, p.tx, selectUses, key)
 	if err != nil {
 		return err
 	}
-	after := useColumns(run)
-	for i, row := range after {
-		if i < len(before) && slices.Equal(before[i], row) {
-			continue
+	before := make(map[any][]any) // by position
+	for _, row := range rows {
+		before[row[0]] = row
+	}
+	for _, row := range useColumns(run) {
+		if !slices.Equal(before[row[0]], row) {
+			if err := p.use(key, row); err != nil {
+				return err
+			}
 		}
-		if err := p.use(key, row); err != nil {
+		delete(before, row[0])
+	}
+	for position := range before {
+		if _, err := p.exec("DELETE FROM uses WHERE run = ? AND position = ?", key, position); err != nil {
 			return err
 		}
 	}
-	_, err = p.exec("DELETE FROM uses WHERE run = ? AND position >= ?", key, len(after))
-	return err
+	return nil
 }
 
 func (p *putting) uses(key int64, run profile.Run) error {

@@ -121,7 +121,7 @@ func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64)
 }
 
 // selectRuns is what scanRun reads.
-const selectRuns = "SELECT id, runs.digest, moments, json FROM runs LEFT JOIN documents ON run = key"
+const selectRuns = "SELECT id, runs.digest, moments, json, setup FROM runs LEFT JOIN documents ON run = key"
 
 // selectUses reads what useColumns makes.
 const selectUses = `SELECT position, capability, class, granted, alternative, program, call, site, entry, user, count, first, last
@@ -130,11 +130,11 @@ const selectUses = `SELECT position, capability, class, granted, alternative, pr
 // scanRun reads a run, and finds out whether it is as it was written.
 func scanRun(rows *sql.Rows) (run profile.Run, err error) {
 	var id string
-	var sum, text, when []byte
-	if err := rows.Scan(&id, &sum, &when, &text); err != nil {
+	var sum, text, setup, when []byte
+	if err := rows.Scan(&id, &sum, &when, &text, &setup); err != nil {
 		return run, err
 	}
-	if run, err = assemble(text, when); err != nil {
+	if run, err = assemble(text, setup, when); err != nil {
 		return run, damaged("run", id)
 	}
 	if whole, _, err := canonical(run); err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) {

@@ -2,14 +2,20 @@ package store
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -19,6 +25,19 @@ type moments struct {
 	ObservationEnd time.Time `json:"observationEnd"`
 	Ended          time.Time `json:"ended"`
 }
+
+// placed is a use of the set-up of a container with its place among all uses of the run. They
+// are kept apart, compressed: most uses of a short run are such, and much the same in all.
+type placed struct {
+	Position int         `json:"position"`
+	Use      profile.Use `json:"use"`
+}
+
+// mostSetup is how many bytes the uses of a set-up may be before what is read cannot be so.
+const mostSetup = 1 << 28
+
+// document is a run taken apart, each part in its JSON form.
+type document struct{ text, setup, when []byte }
 
 // canonical is the one JSON form of a value, and the value as it is read back from that.
 func canonical[T any](value T) ([]byte, T, error) {
@@ -40,28 +59,79 @@ func digest(text []byte) []byte {
 	return sum[:]
 }
 
-// document takes a run apart.
-func document(run profile.Run) (text, when []byte, err error) {
+// documentOf takes a run apart.
+func documentOf(run profile.Run) (d document, err error) {
 	apart := moments{run.Observation.End, run.Ended}
 	run.Observation.End, run.Ended = time.Time{}, time.Time{}
-	if text, err = json.Marshal(run); err != nil {
-		return nil, nil, err
+	uses, setup := []profile.Use{}, []placed{}
+	for i, use := range run.Uses {
+		if use.Class == classify.Setup {
+			setup = append(setup, placed{i, use})
+		} else {
+			uses = append(uses, use)
+		}
 	}
-	when, err = json.Marshal(apart)
-	return text, when, err
+	if len(setup) > 0 { // else there may be none at all, which is another JSON
+		run.Uses = uses
+	}
+	var errs [3]error
+	d.text, errs[0] = json.Marshal(run)
+	d.setup, errs[1] = json.Marshal(setup)
+	d.when, errs[2] = json.Marshal(apart)
+	return d, errors.Join(errs[:]...)
 }
 
-// assemble puts a run together again.
-func assemble(text, when []byte) (run profile.Run, err error) {
+// run puts it together again.
+func (d document) run() (run profile.Run, err error) {
 	var apart moments
-	if err := json.Unmarshal(text, &run); err != nil {
-		return run, err
-	}
-	if err := json.Unmarshal(when, &apart); err != nil {
+	var setup []placed
+	if err := errors.Join(json.Unmarshal(d.text, &run), json.Unmarshal(d.setup, &setup), json.Unmarshal(d.when, &apart)); err != nil {
 		return run, err
 	}
 	run.Observation.End, run.Ended = apart.ObservationEnd, apart.Ended
+	for _, one := range setup { // in the order of their places
+		if one.Position < 0 || one.Position > len(run.Uses) {
+			return run, fmt.Errorf("a use has place %d of %d", one.Position, len(run.Uses))
+		}
+		run.Uses = slices.Insert(run.Uses, one.Position, one.Use)
+	}
 	return run, nil
+}
+
+// assemble puts a run together again from what the tables have.
+func assemble(text, packed, when []byte) (profile.Run, error) {
+	setup, err := unpack(packed)
+	if err != nil {
+		return profile.Run{}, err
+	}
+	return document{text, setup, when}.run()
+}
+
+// pack compresses a part of a document.
+func pack(text []byte) ([]byte, error) {
+	var packed bytes.Buffer
+	w := gzips.Get().(*gzip.Writer)
+	defer gzips.Put(w)
+	w.Reset(&packed)
+	_, err := w.Write(text)
+	err = errors.Join(err, w.Close())
+	return packed.Bytes(), err
+}
+
+// gzips are writers at rest: each takes much memory.
+var gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
+// unpack is what was packed.
+func unpack(packed []byte) ([]byte, error) {
+	r, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(r, mostSetup+1))
+	if len(text) > mostSetup {
+		err = fmt.Errorf("it is larger than %d bytes", mostSetup)
+	}
+	return text, err
 }
 
 // damaged says that something of a name is not what was written.
@@ -92,10 +162,13 @@ func granted(grants profile.Grants) any {
 // useWidth is how many columns the table of uses has.
 const useWidth = 14
 
-// useColumns are the rows of a run's uses, without the run.
+// useColumns are the rows of a run's uses, without the run and the uses of its set-up.
 func useColumns(run profile.Run) [][]any {
 	var rows [][]any
 	for i, use := range run.Uses {
+		if use.Class == classify.Setup {
+			continue
+		}
 		rows = append(rows, []any{
 			int64(i), use.Capability.String(), string(use.Class), number(use.Granted), name(use.Alternative), use.Program, use.Call,
 			use.Site, number(use.Entry), int64(use.User), most(use.Count), sortable(use.First), sortable(use.Last),

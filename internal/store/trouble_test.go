@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -335,7 +336,9 @@ func TestWhatIsNotAsItWasWrittenIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, harm := range map[string]string{
 		"a count":          "UPDATE uses SET count = count + 1 WHERE position = 0",
-		"a use is missing": "DELETE FROM uses WHERE position = 3",
+		"a use is missing": "DELETE FROM uses WHERE position = 4",
+		"a set-up":         "UPDATE documents SET setup = x'1f8b0800000000000000010000ffff'",
+		"another set-up":   "UPDATE documents SET setup_digest = digest",
 		"a document":       `UPDATE documents SET json = replace(json, '"count":3', '"count":4')`,
 		"no document":      "DELETE FROM documents",
 		"no JSON":          "UPDATE documents SET json = '{'",
@@ -352,7 +355,9 @@ func TestWhatIsNotAsItWasWrittenIsNoticed(t *testing.T) {
 	} {
 		s := fresh(t)
 		p := profile.New(run("web", "nginx", 1))
-		p.Runs[0].Uses = append(p.Runs[0].Uses, p.Runs[0].Uses[0], p.Runs[0].Uses[0], p.Runs[0].Uses[0])
+		setup := p.Runs[0].Uses[0]
+		setup.Class = classify.Setup
+		p.Runs[0].Uses = append(p.Runs[0].Uses, setup, p.Runs[0].Uses[0], p.Runs[0].Uses[0], p.Runs[0].Uses[0])
 		p.Proofs = []profile.Proof{{ID: "proof", Time: saturday, Container: p.Runs[0].Container}}
 		put(t, s, p)
 		a := generateAlert(rand.New(rand.NewSource(1)))

@@ -65,9 +65,11 @@ CREATE TABLE uses (
 
 -- All that a run is, but its moments: what the other tables are made of.
 CREATE TABLE documents (
-    run    INTEGER PRIMARY KEY REFERENCES runs (key) ON DELETE CASCADE,
-    digest BLOB NOT NULL, -- SHA-256 of json
-    json   TEXT NOT NULL
+    run          INTEGER PRIMARY KEY REFERENCES runs (key) ON DELETE CASCADE,
+    digest       BLOB NOT NULL, -- SHA-256 of json
+    json         TEXT NOT NULL,
+    setup_digest BLOB NOT NULL, -- SHA-256 of what is in setup
+    setup        BLOB NOT NULL  -- JSON of the uses of the set-up, with their places, by gzip
 ) STRICT;
 
 CREATE TABLE proofs (

@@ -43,7 +43,7 @@ func TestTheDatabaseHasWhatWasProfiled(t *testing.T) {
 		{"report", "-o", "json", "--images"},
 		{"flags", "--image", "bb"},
 		{"flags", "--container", "stored-two"},
-		{"merge", "--since", "1h"},
+		{"merge", "--since", "1h", "--until", "1ms"},
 		{"check", "--deny", "NET_RAW", "-o", "json"},
 	} {
 		ofFiles := execute(t, append(append([]string{binary}, arguments...), one, two)...)
@@ -84,6 +84,40 @@ func storedFile(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// A run is meant whole, if any of it lies between the two moments.
+func TestRunsOfATimeAreSelected(t *testing.T) {
+	t.Parallel()
+	file := storedFile(t)
+	db := imported(t, file)
+	for selection, want := range map[string]string{
+		"--until 2026-08-01T11:59:59Z":                                "",
+		"--until 2026-08-01T12:00:30Z":                                "eager_bohr",
+		"--since 2026-08-01T12:00:30Z --until 2026-08-02T11:00:00Z":   "eager_bohr",
+		"--since 2026-08-01T13:00:00Z --until 2026-08-02T12:00:00Z":   "vain_curie",
+		"--since 2026-08-02T12:00:30Z":                                "sad_euler vain_curie",
+		"--since 2026-08-02T12:00:30Z --until 3ms":                    "sad_euler vain_curie",
+		"--since 2026-08-02T12:00:30Z --until 3ms --container vain_*": "vain_curie",
+	} {
+		for _, from := range [][]string{{file}, {"--db", db}} {
+			var got []string
+			result := execute(t, slices.Concat([]string{binary, "merge"}, from, strings.Fields(selection))...)
+			if want != "" {
+				var p profile.Profile
+				if err := json.Unmarshal([]byte(result.stdout), &p); err != nil {
+					t.Fatalf("%s: %v: %+v", selection, err, result)
+				}
+				for _, run := range p.Runs {
+					got = append(got, run.Container.Name)
+				}
+				slices.Sort(got)
+			}
+			if strings.Join(got, " ") != want || (want == "") != (result.code == exitUsage) {
+				t.Errorf("%s of %s: got %v, wanted %s; exit code %d", selection, from[0], got, want, result.code)
+			}
+		}
+	}
 }
 
 func TestTwoImagesInTheDatabaseAreCompared(t *testing.T) {
@@ -248,6 +282,9 @@ func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
 		{"report --db DB --image [", "pattern"},
 		{"report --db DB --compose-service [", "pattern"},
 		{"report --db DB --since yesterday", `--since: "yesterday" is no moment`},
+		{"report --db DB --until yesterday", `--until: "yesterday" is no moment`},
+		{"report --db DB --until 2026-07-01", "--until 2026-07-01T00:00:00"},
+		{"report FILE --since 1d --until 2d", "--since 1d is after --until 2d"},
 		{"report --db FILE", "damaged"},
 		{"report --db=", "--db is empty"},
 		{"diff FILE", "--with-image"},
@@ -256,6 +293,7 @@ func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
 		{"diff FILE --image app:1", "leave one of them out"},
 		{"diff FILE FILE --image app:1", "--image is for what is read from the database"},
 		{"diff FILE FILE --since 1d", "--since is for"},
+		{"diff FILE FILE --until 1d", "--until is for"},
 		{"db prune --db DB", "nothing says what to remove"},
 		{"db prune --db DB --older-than soon", "--older-than"},
 		{"db prune --db DB --older-than -1h", "is no age"},

@@ -125,7 +125,7 @@ func (s *sides) check(cmd *cobra.Command, files int) error {
 	of, with := len(s.source.selection.Images) > 0, len(s.with) > 0
 	switch {
 	case files == 2:
-		for _, name := range []string{"db", "image", "with-image", "label", "compose-service", "since"} {
+		for _, name := range []string{"db", "image", "with-image", "label", "compose-service", "since", "until"} {
 			if cmd.Flags().Changed(name) {
 				return fmt.Errorf("--%s is for what is read from the database: name at most one file with it", name)
 			}

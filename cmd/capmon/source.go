@@ -24,6 +24,7 @@ import (
 type source struct {
 	db        string
 	since     string
+	until     string
 	images    bool
 	selection store.Selection
 }
@@ -34,7 +35,8 @@ func (s *source) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.selection.Images, "image", nil, "only containers whose image matches this pattern, or has this ID or digest; may be repeated")
 	flags.StringArrayVar(&s.selection.Labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
 	flags.StringArrayVar(&s.selection.ComposeServices, "compose-service", nil, "only containers of a service of compose that matches SERVICE or PROJECT/SERVICE; may be repeated")
-	flags.StringVar(&s.since, "since", "", "only runs that ended since then: an age such as 12h or 7d, a date or a time (2006-01-02T15:04:05Z)")
+	flags.StringVar(&s.since, "since", "", "only what ended since then: an age such as 12h or 7d, a date or a time (2006-01-02T15:04:05Z)")
+	flags.StringVar(&s.until, "until", "", "only what began until then, in the same forms")
 }
 
 // registerContainers adds --container for patterns.
@@ -73,14 +75,23 @@ func (s *source) load(cmd *cobra.Command, files []string) (profile.Profile, erro
 	return p, err
 }
 
-// selected is the selection with its moment.
+// selected is the selection with its moments.
 func (s *source) selected() (store.Selection, error) {
-	selection := s.selection
-	if s.since != "" {
-		var err error
-		if selection.Since, err = parseMoment(s.since, time.Now()); err != nil {
-			return selection, fmt.Errorf("--since: %w", err)
+	selection, now := s.selection, time.Now()
+	for _, flag := range []struct {
+		name, value string
+		moment      *time.Time
+	}{{"since", s.since, &selection.Since}, {"until", s.until, &selection.Until}} {
+		if flag.value == "" {
+			continue
 		}
+		var err error
+		if *flag.moment, err = parseMoment(flag.value, now); err != nil {
+			return selection, fmt.Errorf("--%s: %w", flag.name, err)
+		}
+	}
+	if s.since != "" && s.until != "" && selection.Until.Before(selection.Since) {
+		return selection, fmt.Errorf("--since %s is after --until %s, so nothing can be meant", s.since, s.until)
 	}
 	return selection, nil
 }
@@ -184,6 +195,9 @@ func described(selection store.Selection) string {
 	}
 	if !selection.Since.IsZero() {
 		flags = append(flags, "--since "+selection.Since.Format(time.RFC3339))
+	}
+	if !selection.Until.IsZero() {
+		flags = append(flags, "--until "+selection.Until.Format(time.RFC3339))
 	}
 	if len(flags) == 0 {
 		return "none is in it yet"

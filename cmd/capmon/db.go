@@ -3,14 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	bytesize "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/internal/store"
 )
 
@@ -18,14 +22,14 @@ func newDB() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "db",
-		Short: "Look after the database of profiles: import, info, check, backup, prune",
+		Short: "Look after the database of profiles: import, alerts, info, check, backup, prune",
 		Long: `The database has the runs of all containers that were put into it. Without profile files,
 capmon report, flags, diff, check and merge read it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	registerDB(cmd.PersistentFlags(), &path)
-	cmd.AddCommand(newImport(&path), newInfo(&path), newCheckDB(&path), newBackup(&path), newPrune(&path))
+	cmd.AddCommand(newImport(&path), newAlerts(&path), newInfo(&path), newCheckDB(&path), newBackup(&path), newPrune(&path))
 	return cmd
 }
 
@@ -64,6 +68,83 @@ read, none. What is there already counts once, however often it is imported.`,
 			return nil
 		},
 	}
+}
+
+func newAlerts(path *string) *cobra.Command {
+	var format string
+	source := &source{}
+	cmd := &cobra.Command{
+		Use:   "alerts",
+		Short: "List the alerts in the database, the oldest first",
+		Long: `Lists the alerts that capmon serve has put into the database, the oldest first: of all
+containers, or of those that --container, --image and the like select. As JSON they are a
+list, as at /api/v1/alerts.`,
+		Example: `  sudo capmon db alerts --since 1d
+  sudo capmon db alerts --image nginx -o json | jq '.[] | select(.severity == "critical")'`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != string(report.Table) && format != string(report.JSON) {
+				return fmt.Errorf("unknown --output %q: choose table or json", format)
+			}
+			source.db = *path
+			alerts, err := source.alerts(cmd)
+			if err != nil {
+				return err
+			}
+			if format == string(report.JSON) {
+				return printable.WriteJSON(cmd.OutOrStdout(), append([]alert.Alert{}, alerts...)) // never null
+			}
+			return report.WriteAlerts(cmd.OutOrStdout(), alerts)
+		},
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", string(report.Table), "form of the list: table or json")
+	source.registerSelection(cmd.Flags())
+	source.registerContainers(cmd.Flags())
+	return cmd
+}
+
+// alerts reads those that are selected, and tells what may be meant besides.
+func (s *source) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
+	selection, err := s.selected()
+	if err != nil {
+		return nil, err
+	}
+	db, err := openExisting(cmd, s.db, store.Options{ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	alerts, err := db.Alerts(cmd.Context(), selection)
+	if err != nil {
+		return nil, err
+	}
+	missing, err := db.MissingAlerts(cmd.Context(), selection)
+	if err != nil {
+		return nil, err
+	}
+	notes := cmd.ErrOrStderr()
+	if missing.Pruned > 0 {
+		fmt.Fprintf(notes, "capmon: pruned from %s: %s until %s, which may be missing here\n", s.db, counted(missing.Pruned, "alert"), local(missing.Until))
+	}
+	noteUnknownAlerts(notes, missing.Unknown)
+	if len(alerts) == 0 {
+		fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s\n", s.db, described(selection))
+	}
+	return alerts, nil
+}
+
+// noteUnknownAlerts says that alerts may be missing, since nobody knows whose they are.
+func noteUnknownAlerts(notes io.Writer, unknown []alert.Alert) {
+	if len(unknown) == 0 {
+		return
+	}
+	var names []string
+	for _, a := range unknown {
+		names = append(names, printable.Word(a.Use.Container.Title()))
+	}
+	slices.Sort(names)
+	fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether their containers are selected: %s, of %s\n",
+		counted(uint64(len(unknown)), "alert"), some(slices.Compact(names)))
 }
 
 func newInfo(path *string) *cobra.Command {

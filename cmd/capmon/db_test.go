@@ -12,8 +12,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
 )
 
 // imported puts profiles into a database of their own.
@@ -195,6 +199,82 @@ func TestWhatWasPrunedIsMissed(t *testing.T) {
 	expected(t, exitDone, []string{"db", "prune", "--db", db, "--max-size", "1GiB"}, "removed 0 runs")
 }
 
+// withAlerts is a database with alerts: of two containers, and of one that nobody knows.
+func withAlerts(t *testing.T) (path string, alerts []alert.Alert) {
+	t.Helper()
+	saturday := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	for i, c := range []live.Container{
+		{ID: strings.Repeat("0a", 32), Name: "web", Image: "nginx:1.27", Labels: map[string]string{"com.docker.compose.service": "front"}},
+		{ID: strings.Repeat("0b", 32), Name: "db", Image: "evil\x1b[2J image"},
+		{ID: strings.Repeat("0c", 32)},
+	} {
+		use := live.Use{Time: saturday.AddDate(0, 0, i), Container: c, Process: live.Process{Program: "ping"}, RawSocket: true, Granted: true}
+		a := alert.New("raw-socket", alert.Warning, "raw socket (IPv4) opened by \"a\\nb\" in "+c.Title(), 1, use)
+		if i == 1 {
+			a.Summary = "forged\x1b[2J\n2026-08-01"
+		}
+		alerts = append(alerts, a)
+	}
+	path = filepath.Join(t.TempDir(), "capmon.db")
+	db, err := store.Open(t.Context(), path, store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = db.PutAlerts(t.Context(), alerts)
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path, alerts
+}
+
+func TestAlertsInTheDatabaseAreListed(t *testing.T) {
+	t.Parallel()
+	db, alerts := withAlerts(t)
+	table := execute(t, binary, "db", "alerts", "--db", db)
+	lines := strings.Split(strings.TrimSuffix(table.stdout, "\n"), "\n")
+	if len(lines) != 1+len(alerts) || table.stderr != "" || strings.Contains(table.stdout, "\x1b") {
+		t.Fatalf("got %+v", table)
+	}
+	for i, want := range []string{
+		"TIME SEVERITY RULE CONTAINER IMAGE ALERT",
+		`warning raw-socket web nginx:1.27 raw socket (IPv4) opened by "a\nb" in web`,
+		`warning raw-socket db "evil\x1b[2J image" forged\x1b[2J\n2026-08-01`,
+		`warning raw-socket 0c0c0c0c0c0c - raw socket (IPv4) opened by "a\nb" in 0c0c0c0c0c0c`,
+	} {
+		if got := strings.Join(strings.Fields(lines[i]), " "); !strings.HasSuffix(got, want) {
+			t.Errorf("got %s, wanted %s", got, want)
+		}
+	}
+	const some = ": 1 alert, of 0c0c0c0c0c0c\n"
+	for arguments, test := range map[string]struct {
+		want  []alert.Alert
+		notes string
+	}{
+		"":               {alerts, ""},
+		"--container w*": {alerts[:1], some},
+		"--container " + alerts[2].Use.Container.ID: {alerts[2:], ""},
+		"--image nginx":                      {alerts[:1], some},
+		"--compose-service front":            {alerts[:1], some},
+		"--label com.docker.compose.service": {alerts[:1], some},
+		"--since 2026-08-02T12:00:00Z":       {alerts[1:], ""},
+		"--until 2026-08-02T12:00:00Z":       {alerts[:2], ""},
+		"--until 2026-07-01T00:00:00Z":       {nil, "no alert in " + db + " is selected: --until 2026-07-01T00:00:00Z leaves none\n"},
+	} {
+		r := execute(t, append([]string{binary, "db", "alerts", "--db", db, "-o", "json"}, strings.Fields(arguments)...)...)
+		var got []alert.Alert
+		if err := json.Unmarshal([]byte(r.stdout), &got); err != nil || r.code != exitDone || got == nil {
+			t.Fatalf("%s: %v: %+v", arguments, err, r)
+		}
+		if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" || !strings.HasSuffix(r.stderr, test.notes) || (test.notes == "") != (r.stderr == "") {
+			t.Errorf("%s: %s, %s", arguments, r.stderr, diff)
+		}
+	}
+	mustExecute(t, binary, "db", "prune", "--db", db, "--older-than", "1m")
+	if r := execute(t, binary, "db", "alerts", "--db", db); r.code != exitDone || r.stdout != "" || !strings.Contains(r.stderr, ": 3 alerts until ") {
+		t.Errorf("got %+v", r)
+	}
+}
+
 func TestBackups(t *testing.T) {
 	t.Parallel()
 	file := storedFile(t)
@@ -273,6 +353,11 @@ func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
 		{"merge --db NONE", "no profile file is named"},
 		{"diff --db NONE --image a --with-image b", "there is no database"},
 		{"db info --db NONE", "there is no database"},
+		{"db alerts --db NONE", "there is no database"},
+		{"db alerts --db DB -o flags", "choose table or json"},
+		{"db alerts --db DB --image [", "pattern"},
+		{"db alerts --db DB --until soon", "--until"},
+		{"db alerts --db DB web", "unknown command"},
 		{"db check --db NONE", "there is no database"},
 		{"db prune --db NONE --older-than 1d", "there is no database"},
 		{"db backup --db NONE x", "there is no database"},

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/monitor"
@@ -451,6 +453,27 @@ func alertOnceThroughKill(t *testing.T, name string, options ...string) {
 	s.saved()
 	if got := alerts(); !maps.Equal(got, want) || s.state().ID != recording {
 		t.Errorf("got %v, wanted %v", got, want)
+	}
+	sameAlerts(t, s, prefix)
+}
+
+// sameAlerts holds what lists a database's alerts against what the serve of it answers.
+func sameAlerts(t *testing.T, s *server, prefix string) {
+	t.Helper()
+	var answered, listed []alert.Alert
+	_, body := s.get("/api/v1/alerts?container=" + prefix + "*")
+	list := []string{binary, "db", "alerts", "--db", s.database, "--container", prefix + "*"}
+	if err := errors.Join(json.Unmarshal([]byte(body), &answered), json.Unmarshal([]byte(mustExecute(t, append(list, "-o", "json")...)), &listed)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(answered, listed); diff != "" || len(listed) == 0 {
+		t.Errorf("%d alerts: %s", len(listed), diff)
+	}
+	table := mustExecute(t, list...)
+	for _, one := range listed {
+		if !strings.Contains(table, one.Summary) {
+			t.Errorf("%s is not in %s", one.Summary, table)
+		}
 	}
 }
 

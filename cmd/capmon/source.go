@@ -32,6 +32,11 @@ type source struct {
 // register adds the flags, but for --container, which means several things.
 func (s *source) register(flags *pflag.FlagSet) {
 	registerDB(flags, &s.db)
+	s.registerSelection(flags)
+}
+
+// registerSelection adds those that select.
+func (s *source) registerSelection(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&s.selection.Images, "image", nil, "only containers whose image matches this pattern, or has this ID or digest; may be repeated")
 	flags.StringArrayVar(&s.selection.Labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
 	flags.StringArrayVar(&s.selection.ComposeServices, "compose-service", nil, "only containers of a service of compose that matches SERVICE or PROJECT/SERVICE; may be repeated")
@@ -159,7 +164,7 @@ func notePruned(notes io.Writer, db string, pruned []store.Pruned) {
 		if i == few && len(pruned) > few+1 {
 			var rest store.Pruned
 			for _, more := range pruned[i:] {
-				rest.Runs += more.Runs
+				rest.Number += more.Number
 				if more.Until.After(rest.Until) {
 					rest.Until = more.Until
 				}
@@ -177,7 +182,7 @@ func notePruned(notes io.Writer, db string, pruned []store.Pruned) {
 
 func noteRuns(notes io.Writer, db, of string, p store.Pruned) {
 	fmt.Fprintf(notes, "capmon: pruned from %s: %s of %s, which ended until %s: what was used only then is missing\n",
-		db, counted(p.Runs, "run"), of, local(p.Until))
+		db, counted(p.Number, "run"), of, local(p.Until))
 }
 
 // described is a selection as it was given.

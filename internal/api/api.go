@@ -276,7 +276,7 @@ func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string)
 		w.Header().Set("X-Capmon-Unknown", fmt.Sprintf("%d containers, which needed %s", len(unknown), cmp.Or(needed.Text(), "nothing")))
 	}
 	for _, gone := range missing.Pruned {
-		w.Header().Add("X-Capmon-Pruned", fmt.Sprintf("%d runs until %s", gone.Runs, gone.Until.Format(time.RFC3339)))
+		w.Header().Add("X-Capmon-Pruned", fmt.Sprintf("%d runs until %s", gone.Number, gone.Until.Format(time.RFC3339)))
 	}
 	return p, true
 }

@@ -62,7 +62,7 @@ func (f *fake) Profile(_ context.Context, selection store.Selection) (profile.Pr
 		return profile.Profile{}, store.Missing{}, f.err
 	}
 	p, err := selection.Of(f.Latest())
-	return p, store.Missing{Pruned: []store.Pruned{{Image: hostile, Runs: 1, Until: saturday}}, Unknown: f.Latest()}, err
+	return p, store.Missing{Pruned: []store.Pruned{{Image: hostile, Number: 1, Until: saturday}}, Unknown: f.Latest()}, err
 }
 
 func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, error) {

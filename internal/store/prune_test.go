@@ -73,7 +73,7 @@ func TestWhatIsOldIsRemovedAndRemembered(t *testing.T) {
 	}
 	checked(t, s)
 
-	nginx := []Pruned{{Image: "nginx", Runs: 2, Until: at(10)}}
+	nginx := []Pruned{{Image: "nginx", Number: 2, Until: at(10)}}
 	for name, test := range map[string]struct {
 		selection Selection
 		want      []Pruned
@@ -164,7 +164,7 @@ func TestWhatIsKnownOfPrunedImagesIsBounded(t *testing.T) {
 	var sum uint64
 	all := remembered(t, s, Selection{Images: []string{"image-5"}}) // may be among those that are not told apart
 	for _, one := range all {
-		sum += one.Runs
+		sum += one.Number
 	}
 	if len(all) != 1 || all[0].Image != "" || sum < images {
 		t.Errorf("%+v", all)

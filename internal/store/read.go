@@ -195,25 +195,64 @@ func (s *Store) Alerts(ctx context.Context, selection Selection) (alerts []alert
 		return nil, err
 	}
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		return each(ctx, tx, func(rows *sql.Rows) error {
-			a, err := scanDocument[alert.Alert](rows, "alert")
-			c := a.Use.Container
-			if err == nil && selector.container(profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}) &&
-				selector.during(a.Time, a.Time) {
-				alerts = append(alerts, a)
-			}
-			return err
-		}, "SELECT id, digest, json FROM alerts WHERE time >= ? ORDER BY time, id", since(selector.Since))
+		alerts, err = alertsOf(ctx, tx, selector, selector.container)
+		return err
 	})
 	return alerts, err
 }
 
-// Pruned is what was removed of an image.
+// alertsOf are those of some containers, in the time that is meant.
+func alertsOf(ctx context.Context, tx *sql.Tx, selector selector, wanted func(profile.Container) bool) (alerts []alert.Alert, err error) {
+	err = each(ctx, tx, func(rows *sql.Rows) error {
+		a, err := scanDocument[alert.Alert](rows, "alert")
+		c := a.Use.Container
+		if err == nil && selector.during(a.Time, a.Time) &&
+			wanted(profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}) {
+			alerts = append(alerts, a)
+		}
+		return err
+	}, "SELECT id, digest, json FROM alerts WHERE time >= ? ORDER BY time, id", since(selector.Since))
+	return alerts, err
+}
+
+// MissingAlerts are those that a selection may mean and Alerts does not have.
+type MissingAlerts struct {
+	// Pruned is how many were removed, Until when the last of them was.
+	Pruned uint64
+	Until  time.Time
+	// Unknown are those of containers whose names or images the engine could not tell.
+	Unknown []alert.Alert
+}
+
+// MissingAlerts tells which alerts may be meant, and are not among Alerts.
+func (s *Store) MissingAlerts(ctx context.Context, selection Selection) (missing MissingAlerts, err error) {
+	selector, err := selection.selector()
+	if err != nil {
+		return missing, err
+	}
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		gone, err := pruned(ctx, tx, "alert", selector)
+		if err != nil {
+			return err
+		}
+		for _, p := range gone {
+			missing.Pruned += p.Number
+			if p.Until.After(missing.Until) {
+				missing.Until = p.Until
+			}
+		}
+		missing.Unknown, err = alertsOf(ctx, tx, selector, selector.mayMean)
+		return err
+	})
+	return missing, err
+}
+
+// Pruned is what was removed of an image, of one kind.
 type Pruned struct {
 	// Image as its containers named it, "" for several, or if it was not known.
 	Image string
-	// Runs that were removed. If one is put and removed again, it counts again.
-	Runs uint64
+	// Number of what was removed. If one is put and removed again, it counts again.
+	Number uint64
 	// Until is when the last of them ended.
 	Until time.Time
 }
@@ -233,7 +272,7 @@ func (s *Store) Missing(ctx context.Context, selection Selection) (missing Missi
 		return missing, err
 	}
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		if missing.Pruned, err = pruned(ctx, tx, selector); err != nil {
+		if missing.Pruned, err = pruned(ctx, tx, "run", selector); err != nil {
 			return err
 		}
 		missing.Unknown, err = unknown(ctx, tx, selector)
@@ -242,11 +281,12 @@ func (s *Store) Missing(ctx context.Context, selection Selection) (missing Missi
 	return missing, err
 }
 
-func pruned(ctx context.Context, tx *sql.Tx, selector selector) (all []Pruned, err error) {
+// pruned is what was removed of a kind and may be meant.
+func pruned(ctx context.Context, tx *sql.Tx, kind string, selector selector) (all []Pruned, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		var p Pruned
 		var until string
-		if err := rows.Scan(&p.Image, &p.Runs, &until); err != nil {
+		if err := rows.Scan(&p.Image, &p.Number, &until); err != nil {
 			return err
 		}
 		var err error
@@ -257,7 +297,7 @@ func pruned(ctx context.Context, tx *sql.Tx, selector selector) (all []Pruned, e
 			all = append(all, p)
 		}
 		return nil
-	}, "SELECT image, number, until FROM pruned WHERE kind = 'run' ORDER BY image")
+	}, "SELECT image, number, until FROM pruned WHERE kind = ? ORDER BY image", kind)
 	return all, err
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -275,6 +276,67 @@ func TestAlertsAreKeptOnce(t *testing.T) {
 		want := slices.DeleteFunc(slices.Clone(alerts), func(a alert.Alert) bool { return !test.want(a) })
 		if diff := cmp.Diff(asJSON(t, want), asJSON(t, got)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// An alert may be meant though nobody knows whose it is, or though it was removed.
+func TestMissingAlertsAreTold(t *testing.T) {
+	t.Parallel()
+	s := fresh(t)
+	at := func(minute int) time.Time { return saturday.Add(time.Duration(minute) * time.Minute) }
+	one := func(id string, minute int, c live.Container) alert.Alert {
+		return alert.Alert{ID: id, Time: at(minute), Use: live.Use{Container: c}}
+	}
+	alerts := []alert.Alert{
+		one("web", 0, live.Container{ID: "0a", Name: "web", Image: "nginx"}),
+		one("unknown", 1, live.Container{ID: "0b"}),
+		one("no room", 2, live.Container{}),
+		one("db", 3, live.Container{ID: "0c", Name: "db", Image: "postgres"}),
+	}
+	if _, err := s.PutAlerts(t.Context(), alerts); err != nil {
+		t.Fatal(err)
+	}
+	missing := func(selection Selection) MissingAlerts {
+		t.Helper()
+		missing, err := s.MissingAlerts(t.Context(), selection)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return missing
+	}
+	for name, test := range map[string]struct {
+		selection Selection
+		want      []string
+	}{
+		"all":         {Selection{}, nil},
+		"image":       {Selection{Images: []string{"nginx"}}, []string{"unknown", "no room"}},
+		"container":   {Selection{Containers: []string{"db"}}, []string{"unknown", "no room"}},
+		"its ID":      {Selection{Containers: []string{"0b"}}, []string{"no room"}},
+		"since":       {Selection{Images: []string{"nginx"}, Since: at(2)}, []string{"no room"}},
+		"until":       {Selection{Images: []string{"nginx"}, Until: at(1)}, []string{"unknown"}},
+		"only a time": {Selection{Since: at(1)}, nil},
+	} {
+		var got []string
+		for _, a := range missing(test.selection).Unknown {
+			got = append(got, a.ID)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	prune(t, s, Retention{MaxAge: time.Minute, Now: at(100)})
+	for name, test := range map[string]struct {
+		selection Selection
+		number    uint64
+		until     time.Time
+	}{
+		"all":   {Selection{}, 4, at(3)},
+		"image": {Selection{Images: []string{"nginx"}}, 3, at(2)}, // with those of which it is not known
+		"since": {Selection{Since: at(4)}, 0, time.Time{}},
+	} {
+		if got := missing(test.selection); got.Pruned != test.number || !got.Until.Equal(test.until) {
+			t.Errorf("%s: %+v", name, got)
 		}
 	}
 }

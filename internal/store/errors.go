@@ -22,6 +22,8 @@ var (
 	ErrCorrupt = errors.New("the file is damaged: put a backup in its place, or move it away")
 	// ErrReadOnly: it may not be written to, or was opened with Options.ReadOnly.
 	ErrReadOnly = errors.New("it may only be read")
+	// ErrForbidden: this process may not even read it.
+	ErrForbidden = errors.New("this user may not read it: use sudo, or name another database")
 	// ErrGone: another file is at its path, or none. Open it again, and put everything again.
 	ErrGone = errors.New("it was deleted or replaced while it was open")
 	// ErrNewer: it was written by a later capmon.
@@ -84,8 +86,11 @@ func cause(path string, err error) error {
 	return nil
 }
 
-// fileSystem is what is wrong with the file system that a database is on.
+// fileSystem is what is wrong with the way to a database, or the file system that it is on.
 func fileSystem(path string) error {
+	if unix.Faccessat(unix.AT_FDCWD, path, unix.R_OK, unix.AT_EACCESS) == unix.EACCES {
+		return ErrForbidden
+	}
 	var fs unix.Statfs_t
 	if _, err := os.Stat(path); err != nil {
 		return nil

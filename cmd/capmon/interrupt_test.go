@@ -35,7 +35,7 @@ func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
 			programs := programsOf(cmd.Process.Pid)
 			end(t, cmd)
 			switch code := cmd.ProcessState.ExitCode(); {
-			case strings.Contains(stderr.String(), "before recording began"):
+			case strings.Contains(stderr.String(), "interrupted before it was done"):
 			case strings.Contains(stdout.String(), name+"  bb:latest"):
 				whileRecording++
 			case strings.Contains(stdout.String(), "no containers were seen"), code == -1:

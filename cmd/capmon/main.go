@@ -39,7 +39,7 @@ func run() int {
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "capmon: interrupted before recording began")
+		fmt.Fprintln(os.Stderr, "capmon: interrupted before it was done")
 		return signalled(unix.SIGINT)
 	}
 	fmt.Fprintln(os.Stderr, "capmon:", printable.Lines(err.Error()))

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
@@ -145,16 +144,15 @@ func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.
 }
 
 // noteUnknown says which containers may be missing in a sum, since nobody knows who they were.
-func noteUnknown(notes io.Writer, unknown profile.Profile) {
+func noteUnknown(notes io.Writer, unknown store.Unknown) {
+	if len(unknown.Containers) == 0 {
+		return
+	}
 	var names []string
-	var needed capability.Set
-	for _, unnamed := range profile.Summaries(unknown) {
-		names = append(names, container.ShortID(unnamed.Container.ID))
-		needed = needed.Union(unnamed.Needs())
+	for _, id := range unknown.Containers {
+		names = append(names, container.ShortID(id))
 	}
-	if len(names) > 0 {
-		fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether they are selected: %s, which needed %s\n", some(names), cmp.Or(needed.Text(), "nothing"))
-	}
+	fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether they are selected: %s, which needed %s\n", some(names), cmp.Or(unknown.Needed.Text(), "nothing"))
 }
 
 // notePruned says that a sum lacks what was removed.

@@ -24,7 +24,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
@@ -45,8 +44,14 @@ type Source interface {
 	State() daemon.State
 	Latest() profile.Profile
 	Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error)
-	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, error)
+	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, store.MissingAlerts, error)
 }
+
+// Headers that tell what may be meant and is not in an answer.
+const (
+	prunedHeader  = "X-Capmon-Pruned"
+	unknownHeader = "X-Capmon-Unknown"
+)
 
 // Options of a Handler.
 type Options struct {
@@ -245,10 +250,16 @@ func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
-	alerts, err := s.source.Alerts(ctx, selection)
+	alerts, missing, err := s.source.Alerts(ctx, selection)
 	if err != nil {
 		problem(w, http.StatusServiceUnavailable, err)
 		return
+	}
+	if n := len(missing.Unknown); n > 0 {
+		w.Header().Set(unknownHeader, fmt.Sprintf("%d alerts", n))
+	}
+	if missing.Pruned > 0 {
+		w.Header().Set(prunedHeader, fmt.Sprintf("%d alerts until %s", missing.Pruned, missing.Until.Format(time.RFC3339)))
 	}
 	answerJSON(w, append([]alert.Alert{}, alerts...)) // in JSON never null
 }
@@ -268,15 +279,11 @@ func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string)
 		problem(w, http.StatusServiceUnavailable, err)
 		return profile.Profile{}, false
 	}
-	if unknown := profile.Summaries(missing.Unknown); len(unknown) > 0 {
-		var needed capability.Set
-		for _, container := range unknown {
-			needed = needed.Union(container.Needs())
-		}
-		w.Header().Set("X-Capmon-Unknown", fmt.Sprintf("%d containers, which needed %s", len(unknown), cmp.Or(needed.Text(), "nothing")))
+	if n := len(missing.Unknown.Containers); n > 0 {
+		w.Header().Set(unknownHeader, fmt.Sprintf("%d containers, which needed %s", n, cmp.Or(missing.Unknown.Needed.Text(), "nothing")))
 	}
 	for _, gone := range missing.Pruned {
-		w.Header().Add("X-Capmon-Pruned", fmt.Sprintf("%d runs until %s", gone.Number, gone.Until.Format(time.RFC3339)))
+		w.Header().Add(prunedHeader, fmt.Sprintf("%d runs until %s", gone.Number, gone.Until.Format(time.RFC3339)))
 	}
 	return p, true
 }

@@ -62,14 +62,15 @@ func (f *fake) Profile(_ context.Context, selection store.Selection) (profile.Pr
 		return profile.Profile{}, store.Missing{}, f.err
 	}
 	p, err := selection.Of(f.Latest())
-	return p, store.Missing{Pruned: []store.Pruned{{Image: hostile, Number: 1, Until: saturday}}, Unknown: f.Latest()}, err
+	return p, store.Missing{Pruned: []store.Pruned{{Image: hostile, Number: 1, Until: saturday}}, Unknown: store.Unknown{Containers: []string{hostile}}}, err
 }
 
-func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, error) {
+func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, store.MissingAlerts, error) {
 	if f.err != nil {
-		return nil, f.err
+		return nil, store.MissingAlerts{}, f.err
 	}
-	return []alert.Alert{alert.New("raw-socket", alert.Warning, "a summary", 1, live.Use{Time: saturday, Process: live.Process{Program: hostile}})}, nil
+	one := alert.New("raw-socket", alert.Warning, "a summary", 1, live.Use{Time: saturday, Process: live.Process{Program: hostile}})
+	return []alert.Alert{one}, store.MissingAlerts{Pruned: 1, Until: saturday, Unknown: []alert.Alert{one}}, nil
 }
 
 func working() *fake {
@@ -215,4 +216,17 @@ func FuzzQuery(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestWhatMayBeMissingIsTold(t *testing.T) {
+	document, handler := description(t), handlerOf(working(), "")
+	for path, want := range map[string][2]string{
+		"/api/v1/report": {"1 runs until 2026-08-01T12:00:00Z", "1 containers, which needed nothing"},
+		"/api/v1/alerts": {"1 alerts until 2026-08-01T12:00:00Z", "1 alerts"},
+	} {
+		header := asDescribed(t, document, handler, path, "", "").Header()
+		if got := [2]string{header.Get("X-Capmon-Pruned"), header.Get("X-Capmon-Unknown")}; got != want {
+			t.Errorf("%s: %q, wanted %q", path, got, want)
+		}
+	}
 }

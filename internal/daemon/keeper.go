@@ -165,13 +165,15 @@ func recall(ctx context.Context, s *store.Store, p profile.Profile) (profile.Pro
 	return p, nil
 }
 
-// Alerts are those that the database has.
-func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts []alert.Alert, err error) {
+// Alerts are those that the database has, and what may be meant besides.
+func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts []alert.Alert, missing store.MissingAlerts, err error) {
 	err = d.keeper.with(ctx, func(s *store.Store) error {
-		alerts, err = s.Alerts(ctx, selection)
+		if alerts, err = s.Alerts(ctx, selection); err == nil {
+			missing, err = s.MissingAlerts(ctx, selection)
+		}
 		return err
 	})
-	return alerts, err
+	return alerts, missing, err
 }
 
 // earlier is what was kept of some containers, by their IDs; after an error not all of it.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -143,6 +145,7 @@ func scanRun(rows *sql.Rows) (run profile.Run, err error) {
 	return run, nil
 }
 
+// since is a limit of a time, "" for none.
 func since(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -261,8 +264,8 @@ type Pruned struct {
 type Missing struct {
 	// Pruned is what was removed.
 	Pruned []Pruned
-	// Unknown has the runs of containers whose names or images the engine could not tell.
-	Unknown profile.Profile
+	// Unknown is what may be meant.
+	Unknown Unknown
 }
 
 // Missing tells what may be meant, and is not in a Profile.
@@ -301,20 +304,37 @@ func pruned(ctx context.Context, tx *sql.Tx, kind string, selector selector) (al
 	return all, err
 }
 
-func unknown(ctx context.Context, tx *sql.Tx, selector selector) (profile.Profile, error) {
+// unknown reads the tables alone: on a machine with another engine there may be many such runs.
+func unknown(ctx context.Context, tx *sql.Tx, selector selector) (unknown Unknown, err error) {
 	keys, err := containers(ctx, tx, selector.mayMean)
 	if err != nil {
-		return profile.Profile{}, err
+		return unknown, err
 	}
-	var all []profile.Run
 	for _, key := range keys {
-		runs, err := runsOf(ctx, tx, selector, key)
+		err := each(ctx, tx, func(rows *sql.Rows) error {
+			var id string
+			var name, class sql.NullString
+			if err := rows.Scan(&id, &name, &class); err != nil {
+				return err
+			}
+			unknown.add(id)
+			if !name.Valid { // it has asked for nothing
+				return nil
+			}
+			c, err := capability.Parse(name.String)
+			if err != nil {
+				return damaged("use of container", id)
+			}
+			unknown.needed(classify.Class(class.String), c)
+			return nil
+		}, `SELECT DISTINCT containers.id, capability, class FROM runs JOIN containers ON container = containers.key LEFT JOIN uses ON run = runs.key
+			WHERE container = ? AND ended >= ? AND (? = '' OR coalesce(started, ended) <= ?)`,
+			key, since(selector.Since), since(selector.Until), since(selector.Until))
 		if err != nil {
-			return profile.Profile{}, err
+			return unknown, err
 		}
-		all = append(all, runs...)
 	}
-	return profile.New(all...), nil
+	return unknown, nil
 }
 
 // scanDocument reads an ID, a digest and what was written, and finds out whether it is that.

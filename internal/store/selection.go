@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -67,20 +69,43 @@ func (s Selection) unknowing(c profile.Container) Selection {
 	return s
 }
 
-// Unknown are the runs of a profile of which nobody knows whether they are meant: the engine
-// could not tell their containers' names or images.
-func (s Selection) Unknown(p profile.Profile) (profile.Profile, error) {
+// Unknown are containers of which nobody knows whether they are meant: the engine could not tell
+// their names or images.
+type Unknown struct {
+	// Containers by their IDs.
+	Containers []string
+	// Needed is what any of them has needed.
+	Needed capability.Set
+}
+
+func (u *Unknown) add(id string) {
+	if !slices.Contains(u.Containers, id) {
+		u.Containers = append(u.Containers, id)
+	}
+}
+
+func (u *Unknown) needed(class classify.Class, c capability.Capability) {
+	if class.Need() {
+		u.Needed = u.Needed.With(c)
+	}
+}
+
+// Unknown are those containers of a profile.
+func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 	selector, err := s.selector()
 	if err != nil {
-		return profile.Profile{}, err
+		return unknown, err
 	}
-	var unknown []profile.Run
 	for _, run := range p.Runs {
-		if selector.mayMean(run.Container) && selector.timely(run) {
-			unknown = append(unknown, run)
+		if !selector.mayMean(run.Container) || !selector.timely(run) {
+			continue
+		}
+		unknown.add(run.Container.ID)
+		for _, use := range run.Uses {
+			unknown.needed(use.Class, use.Capability)
 		}
 	}
-	return profile.New(unknown...), nil
+	return unknown, nil
 }
 
 // mayMean reports whether nobody knows if a container is meant.

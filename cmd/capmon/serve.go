@@ -176,6 +176,9 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 	if errors.Is(err, monitor.ErrPinsHeld) {
 		return fmt.Errorf("another capmon serves already, with --pins %s: end it first, or choose another directory", s.pins)
 	}
+	if errors.Is(err, daemon.ErrHeld) {
+		return fmt.Errorf("%w, %s: end it first, or choose another one with --db", err, s.database)
+	}
 	if err != nil {
 		return explain(err)
 	}

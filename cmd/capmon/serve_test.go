@@ -485,8 +485,12 @@ func TestServeUninstalls(t *testing.T) {
 		t.Errorf("while it serves: exit code %d, %s", r.code, r.stderr)
 	}
 	second := append(append([]string{}, s.command...), "--socket", s.socket+"2")
-	if r := execute(t, second...); r.code != 2 || !strings.Contains(r.stderr, "serves already") {
+	if r := execute(t, slices.Concat(second, []string{"--db", s.database + "2"})...); r.code != 2 || !strings.Contains(r.stderr, "serves already") {
 		t.Errorf("a second one: exit code %d, %s", r.code, r.stderr)
+	}
+	// With other pins it would record, and count, the same once more.
+	if r := execute(t, append(second, "--pins", s.pins+"2")...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serves into the same database, "+s.database) {
+		t.Errorf("a second one with the same database: exit code %d, %s", r.code, r.stderr)
 	}
 	s.interrupt()
 	if _, err := os.Stat(s.pins); err != nil {

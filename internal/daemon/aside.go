@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/profile"
@@ -30,16 +31,15 @@ type aside struct {
 // putting puts something into a database.
 type putting func(context.Context, *store.Store) error
 
+// ErrHeld: another daemon keeps what it records in the same database.
+var ErrHeld = errors.New("another capmon serves into the same database")
+
 // put puts something aside.
 func (a aside) put(ctx context.Context, put putting) error {
 	if a.path == "" {
 		return nil
 	}
-	err := os.MkdirAll(filepath.Dir(a.path), 0o755) // others have sockets there
-	if err == nil {
-		err = a.with(ctx, put)
-	}
-	if err != nil {
+	if err := a.with(ctx, put); err != nil {
 		return fmt.Errorf("and it cannot be put aside for the case that capmon is killed: %w", err)
 	}
 	return nil
@@ -87,14 +87,45 @@ func (a aside) runsOf(ctx context.Context, ids []string) (p profile.Profile, err
 	return p, err
 }
 
+// hold keeps another daemon from the same database, for as long as the process lives or until
+// released: both would record the same containers, which would count twice. Where there can be
+// no such lock, there is none.
+func (a aside) hold() (release func(), err error) {
+	release = func() {}
+	if a.path == "" {
+		return release, nil
+	}
+	var lock *os.File
+	if err = a.makeDirectory(); err == nil {
+		lock, err = os.OpenFile(a.path+".lock", os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	}
+	if err != nil {
+		a.log.Warn("nothing keeps another capmon from the same database", zap.Error(err))
+		return release, nil
+	}
+	release = func() { _ = lock.Close() }
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		release()
+		return nil, ErrHeld
+	}
+	return release, nil
+}
+
 // any reports whether something may have been put aside.
 func (a aside) any() bool {
 	_, err := os.Stat(a.path)
 	return a.path != "" && !errors.Is(err, fs.ErrNotExist)
 }
 
+// makeDirectory makes that of the file. Others may have sockets there.
+func (a aside) makeDirectory() error { return os.MkdirAll(filepath.Dir(a.path), 0o755) }
+
 // with does something with the database, that is closed afterwards.
 func (a aside) with(ctx context.Context, do putting) error {
+	if err := a.makeDirectory(); err != nil {
+		return err
+	}
 	s, err := store.Open(ctx, a.path, store.Options{Recover: true, Limit: asideLimit})
 	if err != nil {
 		return err

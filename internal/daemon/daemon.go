@@ -50,6 +50,7 @@ type Daemon struct {
 	options  Options
 	observer *observe.Observer
 	keeper   *keeper
+	release  func()    // lets another daemon have the database
 	pruned   time.Time // when it was last looked for what is too old
 
 	mu     sync.Mutex
@@ -85,8 +86,18 @@ type State struct {
 // Start begins to record, or takes up what an earlier process has pinned. A database that
 // cannot be used now, but perhaps later, is no error: until then what is recorded stays in
 // the kernel.
-func Start(ctx context.Context, options Options) (*Daemon, error) {
+func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	d := &Daemon{options: options, keeper: newKeeper(options.Database, options.Aside, options.Log)}
+	release, err := d.keeper.aside.hold()
+	if err != nil {
+		return nil, err
+	}
+	d.release = release
+	defer func() {
+		if err != nil {
+			release()
+		}
+	}()
 	if err := d.keeper.open(ctx); err != nil && !passes(err) {
 		return nil, err
 	}
@@ -100,7 +111,6 @@ func Start(ctx context.Context, options Options) (*Daemon, error) {
 		return earlier
 	}
 	observing.Keep = func(p profile.Profile) error { return d.keeper.put(context.WithoutCancel(ctx), p) }
-	var err error
 	if d.observer, err = observe.Start(context.WithoutCancel(ctx), observing); err != nil {
 		return nil, errors.Join(err, d.keeper.close())
 	}
@@ -214,6 +224,7 @@ func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profil
 
 // Close leaves the recording to the next process if it is pinned, and ends it if not.
 func (d *Daemon) Close() error {
+	defer d.release()
 	err := errors.Join(d.observer.Close(), d.options.Alerts.save(context.Background(), d.keeper), d.keeper.close())
 	if err != nil {
 		return fmt.Errorf("ending: %w", err)

@@ -337,6 +337,10 @@ func (s *serving) remove(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "capmon: nothing of it is left in the kernel; the database %s stays\n", s.database)
+	stays := ""
+	if _, err := os.Stat(s.database); err == nil {
+		stays = "; the database " + s.database + " stays"
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "capmon: nothing of it is left in the kernel%s\n", stays)
 	return nil
 }

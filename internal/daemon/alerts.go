@@ -33,9 +33,15 @@ func (a *Alerts) Add(one alert.Alert) {
 		a.waiting = append(a.waiting, one)
 		return
 	}
-	if a.lost++; a.lost == 1 {
+	a.lose(1)
+}
+
+// lose counts alerts as lost. The caller holds mu.
+func (a *Alerts) lose(n uint64) {
+	if a.lost == 0 {
 		a.log.Error("alerts are missing from the database, which has not taken any for too long")
 	}
+	a.lost += n
 }
 
 // Lost counts the alerts that are missing from the database.
@@ -63,8 +69,12 @@ func (a *Alerts) save(ctx context.Context, k *keeper) error {
 	err := k.putAlerts(ctx, some)
 	if err != nil {
 		a.mu.Lock()
+		defer a.mu.Unlock()
 		a.waiting = append(some, a.waiting...)
-		a.mu.Unlock()
+		if over := len(a.waiting) - waitingAlerts; over > 0 {
+			a.waiting = a.waiting[:waitingAlerts]
+			a.lose(uint64(over))
+		}
 	}
 	return err
 }

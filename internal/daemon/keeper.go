@@ -20,7 +20,8 @@ type keeper struct {
 	aside aside
 	log   *zap.Logger
 
-	mu    sync.Mutex
+	// using is held by those who use the store, and wholly by who puts another one in its place.
+	using sync.RWMutex
 	store *store.Store // nil while it cannot be opened
 }
 
@@ -37,51 +38,63 @@ func passes(err error) bool {
 
 // open opens the database if it is not open.
 func (k *keeper) open(ctx context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, err := k.opened(ctx)
-	return err
-}
-
-// opened is the open database. The caller holds mu.
-func (k *keeper) opened(ctx context.Context) (*store.Store, error) {
+	k.using.Lock()
+	defer k.using.Unlock()
 	if k.store != nil {
-		return k.store, nil
+		return nil
 	}
 	opened, err := store.Open(ctx, k.path, store.Options{Recover: true})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if opened.Replaced != "" {
 		k.log.Error("the database was damaged and a new one begun; what only the damaged one had is missing from now on", zap.String("damaged", opened.Replaced))
 	}
 	k.store = opened
-	return opened, nil
+	return nil
+}
+
+// discard closes a store that cannot be used any more.
+func (k *keeper) discard(lost *store.Store) {
+	k.using.Lock()
+	defer k.using.Unlock()
+	if k.store == lost {
+		_ = lost.Close() // of what is lost, or written by nobody
+		k.store = nil
+	}
 }
 
 // with does something with the open database, and once more with another one if that has gone
 // or is damaged.
 func (k *keeper) with(ctx context.Context, do func(*store.Store) error) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	for try := 1; ; try++ {
-		opened, err := k.opened(ctx)
-		if err != nil {
+		used, err := k.try(ctx, do)
+		// That a document is not what was written does not get better by another sight of the file.
+		lost := errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrAltered)
+		if used == nil || !lost && !errors.Is(err, store.ErrReadOnly) {
 			return err
 		}
-		err = do(opened)
-		lost := errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrCorrupt)
-		if !lost && !errors.Is(err, store.ErrReadOnly) {
-			return err
-		}
-		// What was opened while it might only be read stays so.
-		_ = k.store.Close() // of what is lost, or written by nobody
-		k.store = nil
+		k.discard(used) // what was opened while it might only be read stays so
 		if !lost || try > 1 {
 			return err
 		}
 		k.log.Error("the database cannot be used any more, and is opened anew", zap.Error(err))
 	}
+}
+
+// try does something with the database, which it tells unless it could not be opened.
+func (k *keeper) try(ctx context.Context, do func(*store.Store) error) (used *store.Store, err error) {
+	k.using.RLock()
+	defer k.using.RUnlock()
+	for k.store == nil {
+		k.using.RUnlock()
+		err := k.open(ctx)
+		k.using.RLock()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return k.store, do(k.store)
 }
 
 // write puts something into the database, and brings back before what was put aside.
@@ -112,7 +125,7 @@ func (k *keeper) putAlerts(ctx context.Context, alerts []alert.Alert) error {
 		return err
 	}
 	err := k.write(ctx, put)
-	if err != nil && passes(err) && k.aside.put(ctx, put) == nil {
+	if err != nil && passes(err) && k.aside.path != "" && k.aside.put(ctx, put) == nil {
 		return nil
 	}
 	return err
@@ -140,7 +153,7 @@ func recall(ctx context.Context, s *store.Store, p profile.Profile) (profile.Pro
 		return p, nil
 	}
 	kept, err := s.RunsOf(ctx, untold)
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrAltered) { // whoever reads the database is told of that
 		return p, err
 	}
 	before, others := make(map[string]profile.Run), make(map[string]profile.Run)
@@ -208,8 +221,8 @@ func (k *keeper) prune(ctx context.Context, retention store.Retention) error {
 }
 
 func (k *keeper) close() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.using.Lock()
+	defer k.using.Unlock()
 	if k.store == nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -224,5 +225,70 @@ func TestWhatIsPutAsideIsBounded(t *testing.T) {
 	}
 	if info, err := os.Stat(path); err != nil || info.Size() > 1<<20 {
 		t.Errorf("%d bytes, %v", info.Size(), err)
+	}
+}
+
+// A run that is not as it was written is an error to who reads it, and keeps nothing else from
+// being put, itself least of all.
+func TestADamagedDocumentKeepsNothingFromTheDatabase(t *testing.T) {
+	k := try(t)
+	k.mustKeep(seen("web", 1))
+	db, err := sql.Open("sqlite", k.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec("UPDATE documents SET json = replace(json, 'web', 'bew')"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := k.profile(t.Context(), store.Selection{}); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("read: %v", err)
+	}
+	k.mustKeep(seen("", 1))
+	k.mustKeep(seen("", 2))
+	if got := k.kept(); got != " 2" {
+		t.Errorf("kept %q", got)
+	}
+	if n := k.logged.FilterLevelExact(zap.ErrorLevel).Len(); n > 0 {
+		t.Errorf("the database was opened anew: %+v", k.logged.All())
+	}
+}
+
+// Whoever reads for long keeps nothing from being saved.
+func TestReadersKeepNothingFromTheDatabase(t *testing.T) {
+	k := try(t)
+	k.mustKeep(seen("web", 1))
+	reading, over := make(chan struct{}), make(chan struct{})
+	read := make(chan error)
+	go func() {
+		read <- k.with(t.Context(), func(*store.Store) error {
+			close(reading)
+			<-over
+			return nil
+		})
+	}()
+	<-reading
+	k.mustKeep(seen("web", 2))
+	close(over)
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAlertsThatFindNoRoomAreCounted(t *testing.T) {
+	k := try(t)
+	k.aside.path = ""
+	defer k.lock()()
+	alerts := NewAlerts(zap.NewNop())
+	for range 3 {
+		for range waitingAlerts / 2 {
+			alerts.Add(alert.Alert{})
+		}
+		if err := alerts.save(t.Context(), k.keeper); !errors.Is(err, store.ErrReadOnly) {
+			t.Fatal(err)
+		}
+	}
+	if got := alerts.Lost(); got != waitingAlerts/2 || len(alerts.waiting) != waitingAlerts {
+		t.Errorf("%d are lost, %d wait", got, len(alerts.waiting))
 	}
 }

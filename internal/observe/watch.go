@@ -18,10 +18,11 @@ type watches struct {
 	calls   map[string]monitor.WatchedCall // all that were ever asked for: masks must not shrink
 	holders map[string]bool                // the IDs of the containers that exist
 	since   map[string]time.Time           // from when on all calls of a container were recorded
+	grown   time.Time                      // when calls were last added to those that are recorded
 }
 
 func newWatches() watches {
-	return watches{make(map[string]monitor.WatchedCall), make(map[string]bool), make(map[string]time.Time)}
+	return watches{calls: make(map[string]monitor.WatchedCall), holders: make(map[string]bool), since: make(map[string]time.Time)}
 }
 
 // watch records the calls that a container's grants unlock. The caller holds mu.
@@ -38,12 +39,14 @@ func (o *Observer) watch(info container.Info) {
 	if len(unlocked) == 0 {
 		return
 	}
+	grows := len(o.watches.holders) == 0
 	for _, call := range unlocked {
 		watched := o.watches.calls[call.Name]
 		watched.Name = call.Name
 		for i, mask := range call.Masks {
 			watched.Masks[i] |= mask
 		}
+		grows = grows || watched != o.watches.calls[call.Name]
 		o.watches.calls[call.Name] = watched
 	}
 	o.watches.holders[info.ID] = true
@@ -51,8 +54,11 @@ func (o *Observer) watch(info container.Info) {
 		o.log.Warn("watching system calls that are allowed only with a capability", zap.Error(err))
 		return
 	}
+	if grows {
+		o.watches.grown = o.monitor.Now()
+	}
 	if _, before := o.watches.since[info.ID]; !before { // by an earlier process
-		o.watches.since[info.ID] = o.monitor.Now()
+		o.watches.since[info.ID] = o.watches.grown
 	}
 }
 

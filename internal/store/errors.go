@@ -20,6 +20,9 @@ var (
 	ErrLocked = errors.New("another process keeps it locked: try again, or end what uses it")
 	// ErrCorrupt: what is in the file cannot be so. Options.Recover begins anew.
 	ErrCorrupt = errors.New("the file is damaged: put a backup in its place, or move it away")
+	// ErrAltered, which is ErrCorrupt besides: the file may be whole, but something in it is not
+	// what was written. Putting it again puts it right.
+	ErrAltered = errors.New("altered")
 	// ErrReadOnly: it may not be written to, or was opened with Options.ReadOnly.
 	ErrReadOnly = errors.New("it may only be read")
 	// ErrForbidden: this process may not even read it.

@@ -117,7 +117,7 @@ func (p *putting) fuller(run profile.Run, old known) (bool, error) {
 	}
 	before, err := assemble(text, setup, []byte(old.when))
 	if err != nil {
-		return false, damaged("run", run.ID)
+		return true, nil // what is there is damaged
 	}
 	merged := profile.New(before, run).Runs[0]
 	of, _, err := canonical(merged)

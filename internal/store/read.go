@@ -49,7 +49,7 @@ func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profi
 }
 
 // RunsOf adds up the runs of containers by their IDs in full: it costs what they are, however
-// many others there are.
+// many others there are. With an error that is ErrAltered they are those that can be read.
 func (s *Store) RunsOf(ctx context.Context, ids []string) (profile.Profile, error) {
 	wanted := make(map[string]bool)
 	for _, id := range ids {
@@ -110,16 +110,22 @@ func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) 
 	return keys, err
 }
 
-// runsOf are the runs of a container during the time that is selected.
+// runsOf are the runs of a container during the time that is selected. With an error that is
+// ErrAltered they are those that can be read.
 func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64) (runs []profile.Run, err error) {
+	var altered error
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		run, err := scanRun(rows)
-		if err == nil && selector.timely(run) {
+		switch {
+		case errors.Is(err, ErrAltered):
+			altered = errors.Join(altered, err)
+			return nil
+		case err == nil && selector.timely(run):
 			runs = append(runs, run)
 		}
 		return err
 	}, selectRuns+" WHERE container = ? AND ended >= ?", container, since(selector.Since))
-	return runs, err
+	return runs, errors.Join(err, altered)
 }
 
 // selectRuns is what scanRun reads.

@@ -135,7 +135,9 @@ func unpack(packed []byte) ([]byte, error) {
 }
 
 // damaged says that something of a name is not what was written.
-func damaged(kind, id string) error { return fmt.Errorf("%w (%s %q)", ErrCorrupt, kind, id) }
+func damaged(kind, id string) error {
+	return fmt.Errorf("%w (%s %q is %w)", ErrCorrupt, kind, id, ErrAltered)
+}
 
 // runColumns are the columns of a run from observed_from on.
 func runColumns(run profile.Run) []any {

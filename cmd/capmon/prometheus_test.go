@@ -184,7 +184,7 @@ func TestDashboardIsGrafanas(t *testing.T) {
 		t.Fatal(err)
 	}
 	plugins.RegisterDefaultPlugins()
-	var d grafana.Dashboard
+	var d grafana.Dashboard                                                  //nolint:staticcheck // the classic form, which every Grafana imports
 	if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // it may be a list of none
 		t.Error(err)
 	}

@@ -107,7 +107,7 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 	docker(t, "exec", "-d", long, "sh", "-c", "probe repeat 300000 setuid0; touch /tmp/done; sleep 1000")
 
 	m := start(t, Options{Pins: pins})
-	if m.TakenUp() || m.ID() != recording {
+	if !m.TakenUp() || m.ID() != recording {
 		t.Errorf("taken up: %v; recording %s, wanted %s", m.TakenUp(), m.ID(), recording)
 	}
 	eventually(t, "all is done", func() bool {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
 	"sync"
@@ -79,6 +80,10 @@ func loadRules(path string) (file rules.File, notes []string, err error) {
 		file, err = rules.Builtin()
 	} else {
 		file, err = rules.Load(path)
+	}
+	var pathError *fs.PathError
+	if errors.As(err, &pathError) {
+		return rules.File{}, nil, fmt.Errorf("reading the rules: %w", err)
 	}
 	if err != nil {
 		return rules.File{}, nil, fmt.Errorf("rules %w", err)

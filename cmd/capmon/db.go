@@ -24,7 +24,7 @@ func newDB() *cobra.Command {
 		Use:   "db",
 		Short: "Look after the database of profiles: import, alerts, info, check, backup, prune",
 		Long: `The database has the runs of all containers that were put into it. Without profile files,
-capmon report, flags, diff, check and merge read it.`,
+capmon report, flags, diff, check, merge and audit read it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

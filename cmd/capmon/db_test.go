@@ -143,14 +143,14 @@ func TestContainersThatNobodyKnowsAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Runs[0].Container = profile.Container{ID: strings.Repeat("ab", 32)}
+	p.Runs[0].Container = profile.Container{ID: "\x1b" + strings.Repeat("ab", 32)}
 	p.Runs[0].EngineError = "the engine does not know the container"
 	file := filepath.Join(t.TempDir(), "unknown.json")
 	if err := profile.Save(file, p); err != nil {
 		t.Fatal(err)
 	}
 	needed := p.Runs[0].Uses[0].Capability.String()
-	told := "capmon: left out, since the engine could not tell whether they are selected: abababababab, which needed " + needed + "\n"
+	told := `capmon: left out, since the engine could not tell whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
 	for _, source := range [][]string{{file}, {"--db", imported(t, file)}} {
 		for _, test := range []struct {
 			selection []string
@@ -158,11 +158,11 @@ func TestContainersThatNobodyKnowsAreTold(t *testing.T) {
 		}{
 			{[]string{"--image", "app:2"}, true},
 			{[]string{"--container", "[svt]*"}, true},
-			{[]string{"--container", "abababababab*", "--image", "app:2"}, true}, // by its ID it is meant
+			{[]string{"--container", "*abababababab*", "--image", "app:2"}, true}, // by its ID it is meant
 			{[]string{"--compose-service", "*"}, true},
 			{[]string{"--label", "com.docker.compose.service"}, true},
 			{[]string{"--image", "app:2", "--since", "2030-01-01"}, false},
-			{[]string{"--container", "abababababab*"}, false},
+			{[]string{"--container", "*abababababab*"}, false},
 			{nil, false},
 		} {
 			got := execute(t, slices.Concat([]string{binary, "report"}, source, test.selection)...)

@@ -150,7 +150,7 @@ func noteUnknown(notes io.Writer, unknown store.Unknown) {
 	}
 	var names []string
 	for _, id := range unknown.Containers {
-		names = append(names, container.ShortID(id))
+		names = append(names, printable.Word(container.ShortID(id)))
 	}
 	fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether they are selected: %s, which needed %s\n", some(names), cmp.Or(unknown.Needed.Text(), "nothing"))
 }

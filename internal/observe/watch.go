@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -50,7 +51,11 @@ func (o *Observer) watch(info container.Info) {
 		o.watches.calls[call.Name] = watched
 	}
 	o.watches.holders[info.ID] = true
-	if err := o.monitor.WatchCalls(slices.Collect(maps.Values(o.watches.calls))); err != nil {
+	err = o.monitor.WatchCalls(slices.Collect(maps.Values(o.watches.calls)))
+	if errors.Is(err, monitor.ErrClosed) { // the engine has told after the end
+		return
+	}
+	if err != nil {
 		o.log.Warn("watching system calls that are allowed only with a capability", zap.Error(err))
 		return
 	}
@@ -71,7 +76,7 @@ func (o *Observer) unwatch(id string) {
 	if len(o.watches.holders) > 0 {
 		return
 	}
-	if err := o.monitor.WatchCalls(nil); err != nil {
+	if err := o.monitor.WatchCalls(nil); err != nil && !errors.Is(err, monitor.ErrClosed) {
 		o.log.Warn("watching system calls no longer", zap.Error(err))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
@@ -53,6 +54,31 @@ func TestCallsAreWatchedWhileAContainerIsGrantedTheirCapability(t *testing.T) {
 			t.Fatal("the watching has not ended with the container")
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// The engine may tell after the end: that is no trouble.
+func TestToldAfterTheEnd(t *testing.T) {
+	docker, err := container.NewDocker(t.Context())
+	if err != nil {
+		t.Fatal("the tests need a Docker daemon at DOCKER_HOST and the image bb, as make test sets up: ", err)
+	}
+	defer docker.Close()
+	core, logged := observer.New(zap.WarnLevel)
+	o, err := Start(t.Context(), Options{Engine: only{docker, []string{"told-late"}}, Log: zap.New(core)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "--name=told-late", "--cap-add=SYS_NICE")
+	o.Learn(t.Context(), id(t, "told-late"))
+	if !o.isKnown(id(t, "told-late")) {
+		t.Error("the engine has not told")
+	}
+	if logged.Len() > 0 {
+		t.Errorf("logged %+v", logged.All())
 	}
 }
 

@@ -54,6 +54,9 @@ func (a aside) bringBack(ctx context.Context, to *store.Store) error {
 	p, alerts, err := a.all(ctx)
 	if err != nil {
 		a.log.Error("what was put aside cannot be read: of containers that ended meanwhile there may be counts without names, and alerts may be missing", zap.Error(err))
+		if errors.Is(err, store.ErrCorrupt) { // which does not end
+			return store.Remove(a.path)
+		}
 		return nil
 	}
 	if err := putRuns(ctx, to, p); err != nil {

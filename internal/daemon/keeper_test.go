@@ -164,28 +164,51 @@ func TestAlertsArePutAside(t *testing.T) {
 
 // What is aside is of less worth than what is to come.
 func TestWhatIsAsideAndDamagedKeepsNothingFromTheDatabase(t *testing.T) {
-	k := try(t)
-	unlock := k.lock()
-	if err := k.keep(seen("web", 1)); !errors.Is(err, store.ErrReadOnly) {
-		t.Fatal(err)
-	}
-	unlock()
-	damaged, err := os.ReadFile(k.aside.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range damaged {
-		damaged[i] ^= 0x5a
-	}
-	if err := os.WriteFile(k.aside.path, damaged, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	k.mustKeep(seen("", 2))
-	if got := k.kept(); got != " 2" || k.aside.any() {
-		t.Errorf("kept %q, aside: %v", got, k.aside.any())
-	}
-	if k.logged.FilterMessageSnippet("put aside was damaged").Len() != 1 {
-		t.Errorf("logged %+v", k.logged.All())
+	for name, test := range map[string]struct {
+		harm   func(t *testing.T, path string)
+		logged string
+	}{
+		"all of it": {func(t *testing.T, path string) {
+			damaged, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range damaged {
+				damaged[i] ^= 0x5a
+			}
+			if err := os.WriteFile(path, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "put aside was damaged"},
+		"a run": {func(t *testing.T, path string) {
+			db, err := sql.Open("sqlite", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			if _, err := db.Exec("UPDATE runs SET digest = x'00'"); err != nil {
+				t.Fatal(err)
+			}
+		}, "put aside cannot be read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := try(t)
+			unlock := k.lock()
+			if err := k.keep(seen("web", 1)); !errors.Is(err, store.ErrReadOnly) {
+				t.Fatal(err)
+			}
+			unlock()
+			test.harm(t, k.aside.path)
+			for minutes := range 3 {
+				k.mustKeep(seen("", 2+minutes))
+			}
+			if got := k.kept(); got != " 4" || k.aside.any() {
+				t.Errorf("kept %q, aside: %v", got, k.aside.any())
+			}
+			if k.logged.FilterMessageSnippet(test.logged).Len() != 1 {
+				t.Errorf("logged %+v", k.logged.All())
+			}
+		})
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type conversation struct {
 	input  io.WriteCloser
 	output *bufio.Reader
+	name   string
 }
 
 // converse starts one of this name; args are options and, after bb, the command.
@@ -37,7 +38,16 @@ func converse(t *testing.T, name string, args ...string) conversation {
 		_ = exec.Command("docker", "rm", "-f", name).Run()
 		_ = cmd.Wait()
 	})
-	return conversation{input, bufio.NewReader(output)}
+	return conversation{input, bufio.NewReader(output), name}
+}
+
+// ready waits until the container says so, and the engine says that it runs, which may be later.
+func (c conversation) ready(t *testing.T) {
+	t.Helper()
+	awaitLine(t, c.output, "ready")
+	eventually(t, c.name+" runs", func() bool {
+		return strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format", "{{.State.Running}}", c.name)) == "true"
+	})
 }
 
 // A process that was there before capmon is known by what it executes, or by its
@@ -51,7 +61,7 @@ func TestProcessesThatWereThereAreWorkload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			const container = "there-before"
 			c := converse(t, container, "bb", "sh", "-c", command+"; echo done; read line")
-			awaitLine(t, c.output, "ready")
+			c.ready(t)
 			observation := watch(t, container)
 			if _, err := io.WriteString(c.input, "go\n"); err != nil {
 				t.Fatal(err)
@@ -67,7 +77,7 @@ func TestProcessesThatWereThereAreWorkload(t *testing.T) {
 func TestHookKnowsWhoLeftItsMounts(t *testing.T) {
 	const container = "left-mounts"
 	c := converse(t, container, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined", "bb", "probe", "unshare-mounts", "descend", "0", "rawsock")
-	awaitLine(t, c.output, "ready")
+	c.ready(t)
 	observation := watch(t, container)
 	if _, err := io.WriteString(c.input, "go\n"); err != nil {
 		t.Fatal(err)

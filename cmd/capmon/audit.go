@@ -116,23 +116,20 @@ func (a *auditing) run(cmd *cobra.Command, names []string) error {
 }
 
 // load reads what was recorded before.
-func (a *auditing) load(cmd *cobra.Command) (profiles []profile.Profile, err error) {
-	for _, file := range a.files {
-		p, err := profile.Load(file)
-		if err != nil {
-			return nil, err
-		}
-		profiles = append(profiles, p)
+func (a *auditing) load(cmd *cobra.Command) ([]profile.Profile, error) {
+	saved, err := loadAll(a.files)
+	if err != nil {
+		return nil, err
 	}
 	none := len(a.files) == 0 && a.duration == 0
 	if a.static || !none && !cmd.Flags().Changed("db") {
-		return profiles, nil
+		return []profile.Profile{saved}, nil
 	}
 	if _, err := os.Stat(a.source.db); none && errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("nothing to tell what is used: give --profile FILE, watch with --for 10m, or look at the grants alone with --static; there is no database %s of capmon serve", a.source.db)
 	}
-	p, err := a.source.stored(cmd, store.Selection{})
-	return append(profiles, p), err
+	stored, err := a.source.stored(cmd, store.Selection{})
+	return []profile.Profile{saved, stored}, err
 }
 
 // explain says what to do about a name that is none.

@@ -76,12 +76,19 @@ type Unknown struct {
 	Containers []string
 	// Needed is what any of them has needed.
 	Needed capability.Set
+
+	added map[string]bool // Containers: there may be very many
 }
 
 func (u *Unknown) add(id string) {
-	if !slices.Contains(u.Containers, id) {
-		u.Containers = append(u.Containers, id)
+	if u.added[id] {
+		return
 	}
+	if u.added == nil {
+		u.added = make(map[string]bool)
+	}
+	u.added[id] = true
+	u.Containers = append(u.Containers, id)
 }
 
 func (u *Unknown) needed(class classify.Class, c capability.Capability) {

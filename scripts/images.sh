@@ -119,6 +119,7 @@ make_bb() {
 			compile "$(dpkg --print-architecture)" "$programs"
 		fi
 		cp "$programs/probe" "$tree/bin/probe"
+		cp "$programs"/attack-* "$tree/bin" # each tries to deceive or to blind capmon: docs/threats.md
 		# Its execution fails without the capability in the bounding set, used or not.
 		cp "$tree/bin/probe" "$tree/bin/probe-bind"
 		setcap cap_net_bind_service=+ep "$tree/bin/probe-bind"

@@ -119,6 +119,13 @@ func (a *alerting) take(use live.Use) {
 	a.say(a.engine.Notes())
 }
 
+// report takes an alert of capmon's own, which no rule judges.
+func (a *alerting) report(one alert.Alert) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.send([]alert.Alert{one})
+}
+
 func (a *alerting) send(alerts []alert.Alert) {
 	for _, one := range alerts {
 		a.alerts++

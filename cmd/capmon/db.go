@@ -140,7 +140,7 @@ func noteUnknownAlerts(notes io.Writer, unknown []alert.Alert) {
 	}
 	var names []string
 	for _, a := range unknown {
-		names = append(names, printable.Word(a.Use.Container.Title()))
+		names = append(names, printable.Word(a.Container().Title()))
 	}
 	slices.Sort(names)
 	fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether their containers are selected: %s, of %s\n",

@@ -165,6 +165,8 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 		Observe:  observe.Options{Monitor: s.monitor, Engine: docker},
 		Database: s.database, Aside: aside(s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
+	options.Alerts = daemon.NewAlerts(log)
+	options.Report = options.Alerts.Add
 	alerting, err := s.alert(cmd, &options, log)
 	if err != nil {
 		return err
@@ -213,7 +215,7 @@ func (s *serving) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Lo
 	if a.sinks, err = openSinks(a.rules, log); err != nil {
 		return nil, err
 	}
-	options.Alerts = daemon.NewAlerts(log)
+	options.Rules, options.Report = true, a.report
 	a.keep = func(one alert.Alert, _ bool) { options.Alerts.Add(one) }
 	a.sees = scope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
 	watcher := live.New(live.Options{
@@ -232,8 +234,9 @@ func (s *serving) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net.Li
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
 	var serving sync.WaitGroup
+	turn := api.NewTurn(1)
 	for _, listener := range listeners {
-		handler := s.handler(d, listener, token, log)
+		handler := s.handler(d, listener, token, turn, log)
 		serving.Go(func() {
 			if err := api.Serve(ctx, listener, handler); err != nil {
 				cancel(err)
@@ -266,10 +269,10 @@ func (s *serving) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net.Li
 	return nil
 }
 
-func (s *serving) handler(d *daemon.Daemon, listener net.Listener, token string, log *zap.Logger) http.Handler {
+func (s *serving) handler(d *daemon.Daemon, listener net.Listener, token string, turn api.Turn, log *zap.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Version: versionText(), Log: log}
+	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), Turn: turn, Log: log}
 	if listener.Addr().Network() != "unix" {
 		options.Token = token
 	}

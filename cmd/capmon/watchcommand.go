@@ -11,17 +11,23 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/loss"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
 )
 
-// lossInterval is how often it is looked whether something was lost.
-const lossInterval = time.Second
+const (
+	// lossInterval is how often it is looked whether something was lost.
+	lossInterval = time.Second
+	// lossAlertEvery is the shortest time between two alerts of losses.
+	lossAlertEvery = 30 * time.Second
+)
 
 // watching holds the flags of watch.
 type watching struct {
@@ -172,13 +178,26 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; Ctrl-C ends")
-	troubles := &troubles{out: cmd.ErrOrStderr(), observer: observer}
+	troubles := &troubles{out: cmd.ErrOrStderr(), observer: observer, tracker: trackLosses(observer, alerting, log)}
 	troubles.follow(ctx)
 	err = w.finish(cmd, observer, watcher, troubles)
 	if alerting != nil {
 		err = errors.Join(err, alerting.close())
 	}
 	return errors.Join(err, writeError(ctx))
+}
+
+// trackLosses reports what could not be recorded, as alerts if there are rules, and in the log.
+func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger) *loss.Tracker {
+	report := func(alert.Alert) {}
+	if alerting != nil {
+		report = alerting.report
+	}
+	return loss.New(loss.Options{
+		Source: observer, Recording: observer.Recording().ID, Began: observer.Recording().Start, Every: lossAlertEvery,
+		Identify: func(ctx context.Context, id string) live.Container { return live.Identify(ctx, observer, id) },
+		Report:   report, Log: log,
+	})
 }
 
 // tellOpen tells of the raw sockets that are open already. All that is opened meanwhile is
@@ -235,6 +254,7 @@ func writeError(ctx context.Context) error {
 func (w *watching) finish(cmd *cobra.Command, observer *observe.Observer, watcher *live.Watcher, troubles *troubles) error {
 	err := observer.Stop(context.WithoutCancel(cmd.Context()))
 	watcher.Finish()
+	troubles.tracker.Look(time.Now(), true)
 	troubles.tell()
 	uses, containers := watcher.Shown()
 	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s in %s%s\n", counted(uses, "use"), counted(uint64(containers), "container"), troubles.summary())
@@ -248,10 +268,11 @@ func counted(n uint64, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// troubles tells what goes wrong, each kind when it is first seen.
+// troubles tells what goes wrong: each growth of the losses, and other things when they are first seen.
 type troubles struct {
 	out      io.Writer
 	observer *observe.Observer
+	tracker  *loss.Tracker
 
 	told   monitor.Losses
 	late   uint64
@@ -266,6 +287,7 @@ func (t *troubles) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+			t.tracker.Look(time.Now(), false)
 			t.tell()
 		}
 	}
@@ -283,9 +305,6 @@ func (t *troubles) tell() {
 	}
 	if late > 0 && t.late == 0 {
 		fmt.Fprintln(t.out, "capmon: uses came faster than they could be told; they are found afterwards and marked late")
-	}
-	if losses.Any() && !t.told.Any() {
-		fmt.Fprintf(t.out, "capmon: uses may be missing: %s\n", strings.Join(profile.LossTexts(losses), "; "))
 	}
 	t.told, t.late = losses, late
 }

@@ -36,8 +36,18 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// answerTime bounds an answer from the database.
-const answerTime = 30 * time.Second
+const (
+	// answerTime bounds an answer from the database.
+	answerTime = 30 * time.Second
+	// maxRead is how many bytes of runs or alerts one answer reads of the database at most, and
+	// maxAnswer how large an answer may be.
+	maxRead   = 32 << 20
+	maxAnswer = 64 << 20
+	// retryAfter is how many seconds later a client should ask again that was turned away.
+	retryAfter = 5
+	// scrapes is how many requests for metrics are answered at the same time.
+	scrapes = 2
+)
 
 // Source is what a daemon knows.
 type Source interface {
@@ -62,9 +72,35 @@ type Options struct {
 	Pprof bool
 	// Stale is how old the last save may be for the daemon to count as ready.
 	Stale time.Duration
+	// Settled is how long nothing may have been lost for the daemon to count as ready.
+	Settled time.Duration
 	// Version of capmon.
 	Version string
-	Log     *zap.Logger
+	// Turn lets one answer at a time be made of what the database has, by all Handlers that share it;
+	// nil for a turn of its own.
+	Turn Turn
+	Log  *zap.Logger
+}
+
+// Turn is for one at a time.
+type Turn chan struct{}
+
+// NewTurn makes one that nobody has, for some at a time.
+func NewTurn(places int) Turn { return make(Turn, places) }
+
+// inTurn answers if it is free, and otherwise asks the client to come later. A client that reads
+// slowly keeps it, for writeTime at most: its answer is in memory until then.
+func (t Turn) inTurn(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case t <- struct{}{}:
+			defer func() { <-t }()
+			next(w, r)
+		default:
+			w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
+			problem(w, http.StatusServiceUnavailable, fmt.Errorf("another answer is being made, and there is one at a time: ask again in %d seconds", retryAfter))
+		}
+	}
 }
 
 type server struct {
@@ -74,12 +110,20 @@ type server struct {
 
 // Handler answers for a source.
 func Handler(source Source, registry *prometheus.Registry, options Options) http.Handler {
+	if options.Turn == nil {
+		options.Turn = NewTurn(1)
+	}
 	s := &server{source, options}
 	registry.MustRegister(newMetrics(source, options.Version))
 	mux := http.NewServeMux()
-	for path, handle := range s.routes(promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}).ServeHTTP) {
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		Registry: registry, ErrorLog: zap.NewStdLog(options.Log), ErrorHandling: promhttp.ContinueOnError,
+	})
+	for path, handle := range s.routes(NewTurn(scrapes).inTurn(metrics.ServeHTTP)) {
 		mux.HandleFunc("GET "+path, handle)
+		mux.HandleFunc(path, onlyGet)
 	}
+	mux.HandleFunc("/", unknown)
 	if options.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -97,11 +141,20 @@ func (s *server) routes(metrics http.HandlerFunc) map[string]http.HandlerFunc {
 		"/metrics":             metrics,
 		"/api/v1/openapi.json": s.describe,
 		"/api/v1/state":        s.state,
-		"/api/v1/report":       s.report,
-		"/api/v1/profile":      s.profile,
-		"/api/v1/flags":        s.flags,
-		"/api/v1/alerts":       s.alerts,
+		"/api/v1/report":       s.options.Turn.inTurn(s.report),
+		"/api/v1/profile":      s.options.Turn.inTurn(s.profile),
+		"/api/v1/flags":        s.options.Turn.inTurn(s.flags),
+		"/api/v1/alerts":       s.options.Turn.inTurn(s.alerts),
 	}
+}
+
+func onlyGet(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	problem(w, http.StatusMethodNotAllowed, fmt.Errorf("%s takes GET alone", r.URL.Path))
+}
+
+func unknown(w http.ResponseWriter, r *http.Request) {
+	problem(w, http.StatusNotFound, fmt.Errorf("there is no %q: /api/v1/openapi.json describes what there is", r.URL.Path))
 }
 
 // guarded lets only those in who bear the token, if there is one.
@@ -115,6 +168,7 @@ func (s *server) guarded(next http.Handler) http.Handler {
 		given := sha256.Sum256([]byte(token))
 		if !bears || subtle.ConstantTimeCompare(given[:], wanted[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
+			w.Header().Set("Connection", "close") // a stranger keeps no connection
 			problem(w, http.StatusUnauthorized, errors.New("this takes the token: Authorization: Bearer …"))
 			return
 		}
@@ -148,6 +202,9 @@ func (s *server) unready(state daemon.State) string {
 		return "nothing has been saved yet"
 	case time.Since(state.Saved) > s.options.Stale:
 		return fmt.Sprintf("nothing was saved since %s", state.Saved.Format(time.RFC3339))
+	case !state.LossNoticed.IsZero() && time.Since(state.LossNoticed) <= s.options.Settled:
+		return fmt.Sprintf("capmon lost what it should have recorded, and noticed it at %s: %s; ready again at %s unless it loses more",
+			state.LossNoticed.Format(time.RFC3339), state.LastLoss, state.LossNoticed.Add(s.options.Settled).Format(time.RFC3339))
 	}
 	return ""
 }
@@ -252,7 +309,7 @@ func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	alerts, missing, err := s.source.Alerts(ctx, selection)
 	if err != nil {
-		problem(w, http.StatusServiceUnavailable, err)
+		unread(w, err)
 		return
 	}
 	if n := len(missing.Unknown); n > 0 {
@@ -276,7 +333,7 @@ func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string)
 	defer cancel()
 	p, missing, err := s.source.Profile(ctx, selection)
 	if err != nil {
-		problem(w, http.StatusServiceUnavailable, err)
+		unread(w, err)
 		return profile.Profile{}, false
 	}
 	if n := len(missing.Unknown.Containers); n > 0 {
@@ -318,6 +375,7 @@ func selectionOf(r *http.Request, more []string) (selection store.Selection, err
 			return selection, err
 		}
 	}
+	selection.Limit = maxRead
 	_, err = selection.Of(profile.Profile{}) // finds faults in patterns
 	return selection, err
 }
@@ -346,7 +404,25 @@ func once(query url.Values, name, usual string) (string, error) {
 	}
 }
 
+// unread answers why the database was not read.
+func unread(w http.ResponseWriter, err error) {
+	if errors.Is(err, store.ErrTooMuch) {
+		tooMuch(w, err)
+		return
+	}
+	problem(w, http.StatusServiceUnavailable, err)
+}
+
+// tooMuch answers that the answer would be too large, as Prometheus does.
+func tooMuch(w http.ResponseWriter, err error) {
+	problem(w, http.StatusUnprocessableEntity, fmt.Errorf("%w: narrow it by container, image, label, compose-service, since or until, or use the commands capmon report and capmon db alerts, which have no limit", err))
+}
+
 func answer(w http.ResponseWriter, kind string, body []byte) {
+	if len(body) > maxAnswer {
+		tooMuch(w, fmt.Errorf("the answer has %d bytes, more than %d", len(body), maxAnswer))
+		return
+	}
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(body) // who asked has gone

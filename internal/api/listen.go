@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/netutil"
 )
 
 // Limits of what a client may send, and of how long it may take.
@@ -21,6 +23,9 @@ const (
 	idleTime    = 2 * time.Minute
 	writeTime   = time.Minute
 	headerBytes = 16 << 10
+	// connections is how many clients may be connected to one listener, before it is known who they
+	// are. Further ones wait in the kernel's queue.
+	connections = 64
 	tokenMin    = 16
 )
 
@@ -66,7 +71,7 @@ func ListenUnix(path, group string) (net.Listener, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("making the socket: %w", err), listener.Close())
 	}
-	return listener, nil
+	return netutil.LimitListener(listener, connections), nil
 }
 
 // removeDead removes a socket that a process has left. Anything else is left alone.
@@ -95,11 +100,13 @@ func ListenTLS(address, certificate, key string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate: %w", err)
 	}
-	listener, err := tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening at %s: %w", address, err)
 	}
-	return listener, nil
+	// Beneath TLS, so that a connection counts before its handshake.
+	limited := netutil.LimitListener(listener, connections)
+	return tls.NewListener(limited, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}), nil
 }
 
 // ReadToken reads a token from a file that only its owner may read, and perhaps its group: so are

@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
 )
@@ -74,7 +73,8 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	for i := range losses.NumField() {
 		counter(m.lost, losses.Field(i).Uint(), snake(losses.Type().Field(i).Name))
 	}
-	summaries := profile.SummariesBy(m.source.Latest(), func(c profile.Container) string { return c.ID })
+	// One for each value of the label, so that no two series are the same.
+	summaries := profile.SummariesBy(m.source.Latest(), func(c profile.Container) string { return label(c.ID) })
 	gauge(m.containers, float64(len(summaries)))
 	listed := 0
 	for _, s := range summaries {
@@ -89,12 +89,14 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge(m.unlisted, float64(max(0, listed-mostContainers)))
 }
 
-// container tells of one that runs. Labels may be any text that is valid UTF-8.
+// label makes any text one that a label may have: valid UTF-8.
+func label(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
+
+// container tells of one that runs, by its ID in full: containers may share its beginning.
 func (m *metrics) container(s profile.Summary, gauge func(*prometheus.Desc, float64, ...string)) {
-	label := func(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 	tell := func(desc *prometheus.Desc, names []string) {
 		for _, name := range names {
-			gauge(desc, 1, container.ShortID(s.Container.ID), label(s.Container.Name), label(s.Container.Image), name)
+			gauge(desc, 1, label(s.Container.ID), label(s.Container.Name), label(s.Container.Image), name)
 		}
 	}
 	if unused, known := s.Unused(); known {

@@ -10,6 +10,9 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/loss"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
@@ -38,8 +41,12 @@ type Options struct {
 	Retention store.Retention
 	// Every is how often what was recorded is saved. Until then it is in the kernel.
 	Every time.Duration
-	// Alerts go into the database, too; nil for none.
+	// Alerts are those on their way into the database; nil for none.
 	Alerts *Alerts
+	// Rules tells that rules look at what is recorded, and make alerts of it.
+	Rules bool
+	// Report gets an alert whenever something could not be recorded. It must not wait.
+	Report func(alert.Alert)
 	// Alive is called after each round of work, whatever came of it; nil for nobody.
 	Alive func()
 	Log   *zap.Logger
@@ -50,6 +57,7 @@ type Daemon struct {
 	options  Options
 	observer *observe.Observer
 	keeper   *keeper
+	losses   *loss.Tracker
 	release  func()    // lets another daemon have the database
 	pruned   time.Time // when it was last looked for what is too old
 
@@ -79,6 +87,10 @@ type State struct {
 	Told time.Time `json:"told,omitzero"`
 	// AlertsLost counts alerts that are missing from the database, which could not be written to.
 	AlertsLost uint64 `json:"alertsLost"`
+	// LossNoticed is when capmon last noticed that it could not record something; missing if never
+	// since it was started. LastLoss is what the latest alert of that says.
+	LossNoticed time.Time `json:"lossNoticed,omitzero"`
+	LastLoss    string    `json:"lastLoss,omitempty"`
 	// Untold counts events that came faster than they were read; nothing is lost by that.
 	Untold uint64 `json:"untold"`
 }
@@ -116,7 +128,28 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	}
 	d.observer.Settle(ctx)
 	d.state = State{Hook: d.observer.Hook(), ID: d.observer.Recording().ID, Began: d.observer.Recording().Start, TakenUp: d.observer.TakenUp()}
+	d.losses = loss.New(loss.Options{
+		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
+		Identify: func(ctx context.Context, id string) live.Container { return live.Identify(ctx, d.observer, id) },
+		Report:   options.Report, Log: options.Log,
+	})
 	return d, nil
+}
+
+// lossesBefore is what an earlier process has reported as lost of the recording: its alerts are in
+// the database. If they cannot be read, all losses are reported once more.
+func (d *Daemon) lossesBefore(ctx context.Context) monitor.Losses {
+	if !d.state.TakenUp {
+		return monitor.Losses{}
+	}
+	last, ok, err := d.keeper.lastAlert(ctx, alert.LossRule)
+	if err != nil {
+		d.options.Log.Warn("which losses were reported before cannot be read: all are reported once more", zap.Error(err))
+	}
+	if !ok || last.Loss == nil || last.Loss.Recording != d.state.ID {
+		return monitor.Losses{}
+	}
+	return last.Loss.Total
 }
 
 // Observer is the observation under way.
@@ -127,9 +160,12 @@ func (d *Daemon) Run(ctx context.Context) {
 	tick, alerts := time.NewTicker(d.options.Every), time.NewTicker(alertsEvery)
 	defer tick.Stop()
 	defer alerts.Stop()
+	var following sync.WaitGroup
+	following.Go(func() { d.losses.Follow(ctx) })
 	for d.round(ctx); ; {
 		select {
 		case <-ctx.Done():
+			following.Wait()
 			d.round(context.WithoutCancel(ctx))
 			return
 		case <-alerts.C:
@@ -164,7 +200,7 @@ func (d *Daemon) saveAlerts(ctx context.Context, told time.Time) error {
 	if d.options.Alerts == nil {
 		return nil
 	}
-	if err := d.options.Alerts.save(ctx, d.keeper); err != nil {
+	if err := d.options.Alerts.save(ctx, d.keeper); err != nil || !d.options.Rules {
 		return err
 	}
 	if err := d.observer.NoteTold(told); err != nil {
@@ -206,7 +242,9 @@ func (d *Daemon) told(until time.Time) {
 func (d *Daemon) State() State {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.state
+	state, lost := d.state, d.losses.State()
+	state.LossNoticed, state.LastLoss = lost.Grew, lost.Summary
+	return state
 }
 
 // Latest is what was recorded of the containers that had not been handed over to the database

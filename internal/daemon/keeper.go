@@ -189,6 +189,15 @@ func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts 
 	return alerts, missing, err
 }
 
+// lastAlert is the latest alert of a rule that the database has; false if there is none.
+func (k *keeper) lastAlert(ctx context.Context, rule string) (last alert.Alert, ok bool, err error) {
+	err = k.with(ctx, func(s *store.Store) (err error) {
+		last, ok, err = s.LastAlert(ctx, rule)
+		return err
+	})
+	return last, ok, err
+}
+
 // earlier is what was kept of some containers, by their IDs; after an error not all of it.
 func (k *keeper) earlier(ctx context.Context, ids []string) (profile.Profile, error) {
 	var p profile.Profile

@@ -3,6 +3,7 @@
 package live
 
 import (
+	"context"
 	"strings"
 	"time"
 
@@ -198,6 +199,11 @@ func process(sight observe.Sight) Process {
 		p.Parents = append(p.Parents, Parent(parent))
 	}
 	return p
+}
+
+// Identify returns what the engine tells of a container before ctx ends.
+func Identify(ctx context.Context, observer *observe.Observer, id string) Container {
+	return describe(observer.Identify(ctx, id))
 }
 
 func describe(info container.Info, told bool) Container {

@@ -182,6 +182,14 @@ func (o *Observer) Holders(ctx context.Context, wanted func(monitor.Socket) bool
 // Losses counts what could not be recorded up to now.
 func (o *Observer) Losses() (monitor.Losses, error) { return o.monitor.Losses() }
 
+// LostChecks is monitor.Monitor's.
+func (o *Observer) LostChecks() (map[uint64]monitor.LostChecks, error) { return o.monitor.LostChecks() }
+
+// Occupants is monitor.Monitor's.
+func (o *Observer) Occupants(of monitor.Losses) ([]monitor.Occupant, error) {
+	return o.monitor.Occupants(of)
+}
+
 // Later is what is known of a check by now: how its system calls ended. That of a late sight,
 // or of one of a container that ended long ago, is as it was.
 func (o *Observer) Later(sight Sight) (monitor.Check, error) {

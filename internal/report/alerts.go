@@ -20,7 +20,7 @@ func WriteAlerts(out io.Writer, alerts []alert.Alert) error {
 	t := newTable("TIME", "SEVERITY", "RULE", "CONTAINER", "IMAGE", "ALERT")
 	t.SetColumnConfigs(nil) // all are text
 	for _, a := range alerts {
-		c := a.Use.Container
+		c := a.Container()
 		t.AppendRow(table.Row{
 			a.Time.Local().Format(live.TimeForm), printable.Word(string(a.Severity)), printable.Word(a.Rule),
 			printable.Word(c.Title()), printable.Word(cmp.Or(c.Image, "-")), line(a.Summary),

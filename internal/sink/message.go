@@ -11,51 +11,46 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/fair"
 	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
-	"github.com/capmon/capmon/internal/spool"
+	"github.com/capmon/capmon/monitor"
 )
 
-// droppedRule stands where alerts have the name of their rule.
-const droppedRule = "capmon-alerts-dropped"
-
-// Message is what a sink is told: an alert, in the alert's own form, or a notice that alerts
-// for the sink were dropped.
+// Message is what a sink gets: an alert of a use or of a loss, in the alert's own form, or a notice
+// that alerts for the sink were dropped.
 type Message struct {
 	// Version of the form.
 	Schema int `json:"schema"`
 	// ID is the same in every delivery of the message, and no other one's.
 	ID string `json:"id"`
-	// When the kernel asked for the capability; of a notice, the time of the last alert that was dropped.
+	// When the kernel asked for the capability; of a loss, when capmon noticed it; of a notice, the time
+	// of the last alert that was dropped.
 	Time time.Time `json:"time"`
-	// Name of the rule; of a notice, capmon-alerts-dropped.
+	// Name of the rule; of a loss, capmon-loss; of a notice, capmon-alerts-dropped.
 	Rule     string         `json:"rule"`
 	Severity alert.Severity `json:"severity"`
 	// What has happened, in one line that is safe for terminals and logs.
 	Summary string `json:"summary"`
-	// How many uses it tells of; of a notice, how many alerts were dropped.
+	// How many uses it tells of; of a loss, how much was lost; of a notice, how many alerts were dropped.
 	Count uint64 `json:"count"`
-	// The use; missing in a notice.
+	// The use; missing in an alert of a loss and in a notice.
 	Use *live.Use `json:"use,omitempty"`
-	// What was dropped; missing in an alert.
-	Dropped *Dropped `json:"dropped,omitempty"`
-}
-
-// Dropped are alerts that were not delivered to a sink, and will not be.
-type Dropped struct {
-	// Sink that they were for.
-	Sink  string `json:"sink"`
-	Count uint64 `json:"count"`
-	// Times of the first and of the last one.
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
+	// What was lost; missing in all but alerts of losses.
+	Loss *alert.Loss `json:"loss,omitempty"`
+	// What was dropped; missing in all but notices.
+	Dropped *alert.Dropped `json:"dropped,omitempty"`
 }
 
 func messageOf(a alert.Alert) Message {
-	return Message{
+	m := Message{
 		Schema: a.Schema, ID: a.ID, Time: a.Time, Rule: a.Rule, Severity: a.Severity,
-		Summary: oneLine(a.Summary), Count: a.Count, Use: &a.Use,
+		Summary: oneLine(a.Summary), Count: a.Count, Loss: a.Loss, Dropped: a.Dropped,
 	}
+	if a.Loss == nil && a.Dropped == nil {
+		m.Use = &a.Use
+	}
+	return m
 }
 
 // oneLine is a summary as it is, if it is what it has to be.
@@ -66,15 +61,19 @@ func oneLine(summary string) string {
 	return printable.Text(summary)
 }
 
-// noticeOf tells a sink that it was not told of alerts.
-func noticeOf(sink string, d spool.Dropped) Message {
-	return Message{
-		Schema: 1, ID: d.ID, Time: d.To, Rule: droppedRule, Severity: alert.Critical,
-		Summary: fmt.Sprintf("%d alerts were dropped between %s and %s: too many waited for the sink %s",
-			d.Count, d.From.UTC().Format(time.RFC3339), d.To.UTC().Format(time.RFC3339), sink),
-		Count:   d.Count,
-		Dropped: &Dropped{Sink: sink, Count: d.Count, From: d.From, To: d.To},
+// noticeOf reports to a sink that it did not get alerts of a container.
+func noticeOf(sink string, d fair.Dropped) Message {
+	return messageOf(alert.NewDropped(d.ID, alert.Dropped{
+		Sink: sink, Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
+	}))
+}
+
+// origin is what alert.Alert.Origin returned, of a message that an earlier process left.
+func (m Message) origin() fair.Source {
+	if m.Use == nil {
+		return fair.Source{Key: fair.Own}
 	}
+	return fair.Source{Key: m.Use.Container.ID, Title: m.Use.Container.Title()}
 }
 
 // encode makes the line in which a message is kept and sent. What a terminal might obey is
@@ -119,8 +118,12 @@ func (m Message) fields() []field {
 			field{"raw_socket", string(u.Family)},
 		)
 	}
-	if m.Dropped != nil {
-		all = append(all, field{"sink", m.Dropped.Sink})
+	if m.Loss != nil {
+		c := m.Loss.Container
+		all = append(all, field{"container", c.Name}, field{"container_id", c.ID}, field{"image", c.Image})
+	}
+	if d := m.Dropped; d != nil {
+		all = append(all, field{"sink", d.Sink}, field{"container", d.Container}, field{"container_id", d.ContainerID})
 	}
 	var there []field
 	for _, f := range all {
@@ -142,7 +145,8 @@ func examples() []Message {
 	}
 	return []Message{
 		messageOf(alert.New(`a "rule"`, alert.Warning, `somebody's "raw" socket <&> \`, 1, use)),
-		noticeOf("example", spool.Dropped{ID: "example", Count: 1, From: now, To: now}),
+		messageOf(alert.NewLoss(now, "1 check was lost", alert.Loss{Since: now, Lost: monitor.Losses{Checks: 1}, Container: use.Container})),
+		noticeOf("example", fair.Dropped{ID: "example", Source: fair.Source{Title: `we"b`}, Count: 1, From: now, To: now}),
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/fair"
 	"github.com/capmon/capmon/internal/spool"
 )
 
@@ -99,7 +100,7 @@ func (s *Sinks) Deliver(a alert.Alert) (taken bool) {
 		case o.exposition != nil:
 			o.exposition.count(a)
 		default:
-			taken = o.courier.queue.Add(a.Time, record) || taken
+			taken = o.courier.queue.Add(a.Origin(), a.Time, record) || taken
 		}
 	}
 	return taken
@@ -190,7 +191,14 @@ func (s *Sinks) newCourier(name string) (*courier, error) {
 	c := &courier{name: name, log: s.log.With(zap.String("sink", name)), finishing: make(chan struct{})}
 	options := spool.Options{
 		MaxSize: s.spool.MaxSize, Log: c.log,
-		Notice: func(d spool.Dropped) []byte { return noticeOf(name, d).encode() },
+		Notice: func(d fair.Dropped) []byte { return noticeOf(name, d).encode() },
+		Source: func(record []byte) fair.Source {
+			m, err := decodeMessage(record)
+			if err != nil {
+				return fair.Source{} // it is buried when its turn comes
+			}
+			return m.origin()
+		},
 	}
 	if s.spool.Directory != "" {
 		options.Directory = filepath.Join(s.spool.Directory, name)

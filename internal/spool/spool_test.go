@@ -8,18 +8,22 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/zap/zaptest"
+
+	"github.com/capmon/capmon/internal/fair"
 )
 
 func open(t *testing.T, directory string, maxSize int64) *Queue {
 	t.Helper()
 	q, err := Open(Options{
 		Directory: directory, MaxSize: maxSize, Log: zaptest.NewLogger(t),
-		Notice: func(d Dropped) []byte { return fmt.Appendf(nil, "dropped %d", d.Count) },
+		Notice: func(d fair.Dropped) []byte { return fmt.Appendf(nil, "dropped %d", d.Count) },
+		Source: source,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -27,8 +31,17 @@ func open(t *testing.T, directory string, maxSize int64) *Queue {
 	return q
 }
 
+// source is the first word of a record, or nobody for those that have one word, or a number.
+func source(data []byte) fair.Source {
+	word, rest, _ := strings.Cut(string(data), " ")
+	if word == "record" || rest == "" {
+		word = ""
+	}
+	return fair.Source{Key: word, Title: word}
+}
+
 func add(q *Queue, text string) bool {
-	return q.Add(time.Now(), func() []byte { return []byte(text) })
+	return q.Add(source([]byte(text)), time.Now(), func() []byte { return []byte(text) })
 }
 
 // takeAll takes what there is in a finished queue, so many at once.
@@ -153,8 +166,8 @@ func TestRoomIsUsedAgain(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
-// What finds no room is counted, told in its place, and neither more nor less of it.
-func TestDroppedAreCountedInTheirPlace(t *testing.T) {
+// Records that find no room are counted and reported, neither more nor less of them.
+func TestDroppedAreCountedAndReported(t *testing.T) {
 	t.Parallel()
 	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
@@ -172,25 +185,19 @@ func TestDroppedAreCountedInTheirPlace(t *testing.T) {
 			if dropped == 0 || len(want) == 0 || q.Stats().Dropped != uint64(dropped) {
 				t.Fatalf("%d kept, %d dropped, %+v", len(want), dropped, q.Stats())
 			}
+			records, err := q.Next(context.Background(), len(want)/2)
+			if err != nil || q.Remove(len(records)) != nil {
+				t.Fatal(err)
+			}
 			var got []string
-			for len(got) < len(want) {
-				records, err := q.Next(context.Background(), 10)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for _, r := range records[:min(len(records), len(want)-len(got))] {
-					got = append(got, string(r))
-				}
-				if err := q.Remove(min(len(records), 10)); err != nil {
-					t.Fatal(err)
-				}
-				if len(got) == len(want) && len(records) < 10 && string(records[len(records)-1]) == fmt.Sprintf("dropped %d", dropped) {
-					got = append(got, string(records[len(records)-1]))
-				}
+			for _, r := range records {
+				got = append(got, string(r))
 			}
 			add(q, "after")
 			got = append(got, takeAll(t, q, 10)...)
-			same(t, got, append(want, fmt.Sprintf("dropped %d", dropped), "after"))
+			notices := slices.DeleteFunc(slices.Clone(got), func(text string) bool { return !strings.HasPrefix(text, "dropped") })
+			same(t, notices, []string{fmt.Sprintf("dropped %d", dropped)})
+			same(t, slices.DeleteFunc(got, func(text string) bool { return strings.HasPrefix(text, "dropped") }), append(want, "after"))
 			closeQueue(t, q, 0, 0)
 		})
 	}
@@ -213,7 +220,12 @@ func TestWhatWasDroppedIsToldByTheNextQueue(t *testing.T) {
 	closeQueue(t, q, len(want), 0)
 	q = open(t, directory, 20<<10)
 	add(q, "after")
-	same(t, takeAll(t, q, 10), append(want, fmt.Sprintf("dropped %d", dropped), "after"))
+	got := takeAll(t, q, 10)
+	notice := fmt.Sprintf("dropped %d", dropped)
+	if !slices.Contains(got, notice) {
+		t.Errorf("%q was not reported", notice)
+	}
+	same(t, slices.DeleteFunc(got, func(text string) bool { return text == notice }), append(want, "after"))
 	closeQueue(t, q, 0, 0)
 	q = open(t, directory, 20<<10)
 	same(t, takeAll(t, q, 10), nil)
@@ -224,15 +236,12 @@ func TestWhatWasDroppedIsToldByTheNextQueue(t *testing.T) {
 func filled(t testing.TB, records int) (directory string, segments []string) {
 	t.Helper()
 	directory = t.TempDir()
-	d, _, err := openDisk(directory, 1000)
+	d, _, _, err := openDisk(directory, 1000, 1<<20, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < records; i += 20 {
-		var some [][]byte
-		for _, text := range numbered(i, min(i+20, records)) {
-			some = append(some, []byte(text))
-		}
+		some := items(numbered(i, min(i+20, records))...)
 		if err := d.append(some); err != nil {
 			t.Fatal(err)
 		}
@@ -245,6 +254,16 @@ func filled(t testing.TB, records int) (directory string, segments []string) {
 		t.Fatal(segments, err)
 	}
 	return directory, segments
+}
+
+// nobody is the source of records whose source does not matter.
+func nobody([]byte) string { return "" }
+
+func items(texts ...string) (all []*item) {
+	for _, text := range texts {
+		all = append(all, &item{data: []byte(text), size: size([]byte(text))})
+	}
+	return all
 }
 
 func change(t *testing.T, path string, by func([]byte) []byte) {
@@ -296,19 +315,16 @@ func TestLostFiles(t *testing.T) {
 		lose string
 		want []string
 	}{
-		"position": {"position", append(numbered(0, 100), "after")},
-		"records":  {"*" + segmentEnding, []string{"after"}},
+		"removed": {"removed", append(numbered(0, 100), "after")},
+		"records": {"*" + segmentEnding, []string{"after"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			directory, _ := filled(t, 100)
-			d, _, err := openDisk(directory, 1000)
+			d, waiting, _, err := openDisk(directory, 1000, 1<<20, nobody)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := d.read(10); err != nil {
-				t.Fatal(err)
-			}
-			if err := d.remove(10); err != nil {
+			if err := d.remove(waiting[:10]); err != nil {
 				t.Fatal(err)
 			}
 			lost, err := filepath.Glob(filepath.Join(directory, test.lose))
@@ -353,7 +369,7 @@ func TestTroubleWithTheDisk(t *testing.T) {
 	if _, err := q.Next(context.Background(), 1); err != nil {
 		t.Fatal(err)
 	}
-	if err := q.store.close(); err != nil { // the next write fails
+	if err := q.disk.close(); err != nil { // the next write fails
 		t.Fatal(err)
 	}
 	if err := os.Rename(directory, directory+".away"); err != nil {
@@ -372,6 +388,123 @@ func TestTroubleWithTheDisk(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
+// After a flood of one source, the record of another is the next but one, also for the next process.
+func TestAFloodDelaysNobodyElse(t *testing.T) {
+	t.Parallel()
+	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			q := open(t, directory, 8<<20)
+			for n := range 10_000 {
+				if !add(q, fmt.Sprintf("flood %d", n)) {
+					t.Fatalf("record %d found no room", n)
+				}
+			}
+			add(q, "calm 0")
+			q.Flush()
+			take := func() string {
+				records, err := q.Next(context.Background(), 1)
+				if err != nil || q.Remove(1) != nil {
+					t.Fatal(err)
+				}
+				return string(records[0])
+			}
+			same(t, []string{take(), take(), take()}, []string{"flood 0", "calm 0", "flood 1"})
+			if directory == "" {
+				return
+			}
+			add(q, "calm 1")
+			closeQueue(t, q, 9999, 0)
+			q = open(t, directory, 8<<20)
+			same(t, []string{take(), take(), take()}, []string{"flood 2", "calm 1", "flood 3"})
+			closeQueue(t, q, 9996, 0)
+		})
+	}
+}
+
+// A source that fills its share is reported, and leaves room for others.
+func TestNobodyTakesTheRoomOfOthers(t *testing.T) {
+	t.Parallel()
+	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			q := open(t, directory, 64<<10)
+			for n := range 10_000 {
+				add(q, fmt.Sprintf("flood %d", n))
+			}
+			for n := range 100 {
+				if !add(q, fmt.Sprintf("calm %d", n)) {
+					t.Fatalf("the flood has left no room for record %d of another source", n)
+				}
+			}
+			if q.Stats().Dropped == 0 {
+				t.Error("10000 records found room")
+			}
+		})
+	}
+}
+
+// While a source's records wait and others come and go, the files stay within the bound, and no
+// record is lost over a restart.
+func TestWaitingRecordsKeepNoRoomOfRemovedOnes(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	const maxSize = 256 << 10
+	q := open(t, directory, maxSize)
+	pad := strings.Repeat("x", 300)
+	waiting := make(map[string]bool)
+	for n := 0; add(q, fmt.Sprintf("flood %d %s", n, pad)); n++ {
+		waiting[fmt.Sprintf("flood %d %s", n, pad)] = true
+	}
+	start := q.Stats().Length / 2
+	for n := range 3000 {
+		text := fmt.Sprintf("calm %d %s", n, pad)
+		if !add(q, text) {
+			t.Fatalf("no room for record %d", n)
+		}
+		waiting[text] = true
+		if n%3 == 0 {
+			add(q, fmt.Sprintf("flood late %d %s", n, pad))
+		}
+		q.Flush()
+		for q.Stats().Length > start {
+			records, err := q.Next(context.Background(), 1)
+			if err != nil || q.Remove(1) != nil {
+				t.Fatal(err)
+			}
+			delete(waiting, string(records[0]))
+		}
+		if n%100 == 0 {
+			var size int64
+			paths, _ := segmentPaths(directory)
+			for _, path := range paths {
+				info, err := os.Stat(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				size += info.Size()
+			}
+			if size > maxSize {
+				t.Fatalf("%d bytes in %d files", size, len(paths))
+			}
+		}
+	}
+	length := q.Stats().Length
+	closeQueue(t, q, length, 0)
+	q = open(t, directory, maxSize)
+	got := takeAll(t, q, 7)
+	known := make(map[string]bool)
+	for _, text := range got {
+		if known[text] {
+			t.Errorf("%.20q came twice", text)
+		}
+		known[text] = true
+		delete(waiting, text)
+	}
+	if len(waiting) > 0 || len(got) < length {
+		t.Errorf("%d of %d records are missing", len(waiting), length)
+	}
+	closeQueue(t, q, 0, 0)
+}
+
 func FuzzDamagedSpool(f *testing.F) {
 	whole := record{1, []byte("one")}.appendTo(nil)
 	f.Add([]byte(""), []byte(""))
@@ -383,32 +516,35 @@ func FuzzDamagedSpool(f *testing.F) {
 	f.Fuzz(func(t *testing.T, damage, position []byte) {
 		directory, segments := filled(t, 3)
 		change(t, segments[0], func(data []byte) []byte { return append(data, damage...) })
-		if err := os.WriteFile(filepath.Join(directory, "position"), position, 0o600); err != nil {
-			t.Fatal(err)
+		for _, name := range []string{positionFile, removedFile} {
+			if err := os.WriteFile(filepath.Join(directory, name), position, 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
-		d, _, err := openDisk(directory, 1000)
+		d, waiting, _, err := openDisk(directory, 1000, 1<<20, nobody)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, ok := unsealed(position); ok {
 			return // an honest note that some were taken
 		}
-		got, err := d.read(3)
+		for i, want := range numbered(0, 3) {
+			if i >= len(waiting) {
+				t.Fatalf("got %d records", len(waiting))
+			}
+			if got, err := d.read(waiting[i]); err != nil || string(got) != want {
+				t.Errorf("got %q, %v", got, err)
+			}
+		}
+		if err := d.append(items("after")); err != nil {
+			t.Fatal(err)
+		}
+		_, waiting, _, err = openDisk(directory, 1000, 1<<20, nobody)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, want := range numbered(0, 3) {
-			if i >= len(got) || string(got[i]) != want {
-				t.Errorf("got %q", got)
-				break
-			}
-		}
-		if err := d.append([][]byte{[]byte("after")}); err != nil {
-			t.Fatal(err)
-		}
-		all, err := d.read(1 << 20)
-		if err != nil || string(all[len(all)-1]) != "after" {
-			t.Errorf("%q, %v", all, err)
+		if got, err := d.read(waiting[len(waiting)-1]); err != nil || string(got) != "after" {
+			t.Errorf("%q, %v", got, err)
 		}
 	})
 }

@@ -33,6 +33,8 @@ var (
 	ErrNewer = errors.New("it was written by a newer capmon: upgrade this one to read it")
 	// ErrOlder: it was opened with Options.ReadOnly, and would have to be upgraded first.
 	ErrOlder = errors.New("it was written by an older capmon: any command that writes to it upgrades it, such as capmon db prune")
+	// ErrTooMuch: what is selected is larger than Selection.Limit.
+	ErrTooMuch = errors.New("too much is selected")
 	// ErrForeign: the file is something else.
 	ErrForeign = errors.New("it is not a database of capmon's")
 )

@@ -34,7 +34,7 @@ func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profi
 				return err
 			}
 			p.Runs = append(p.Runs, runs...)
-			proofs, err := proofsOf(ctx, tx, key)
+			proofs, err := proofsOf(ctx, tx, selector, key)
 			if err != nil {
 				return err
 			}
@@ -115,7 +115,10 @@ func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) 
 func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64) (runs []profile.Run, err error) {
 	var altered error
 	err = each(ctx, tx, func(rows *sql.Rows) error {
-		run, err := scanRun(rows)
+		run, size, err := scanRun(rows)
+		if err == nil && selector.timely(run) {
+			err = selector.spend(size)
+		}
 		switch {
 		case errors.Is(err, ErrAltered):
 			altered = errors.Join(altered, err)
@@ -135,20 +138,22 @@ const selectRuns = "SELECT id, runs.digest, moments, json, setup FROM runs LEFT 
 const selectUses = `SELECT position, capability, class, granted, alternative, program, call, site, entry, user, count, first, last
 	FROM uses WHERE run = ? ORDER BY position`
 
-// scanRun reads a run, and finds out whether it is as it was written.
-func scanRun(rows *sql.Rows) (run profile.Run, err error) {
+// scanRun reads a run, and finds out whether it is as it was written. The size is that of its JSON
+// form.
+func scanRun(rows *sql.Rows) (run profile.Run, size int, err error) {
 	var id string
 	var sum, text, setup, when []byte
 	if err := rows.Scan(&id, &sum, &when, &text, &setup); err != nil {
-		return run, err
+		return run, 0, err
 	}
 	if run, err = assemble(text, setup, when); err != nil {
-		return run, damaged("run", id)
+		return run, 0, damaged("run", id)
 	}
-	if whole, _, err := canonical(run); err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) {
-		return run, damaged("run", id)
+	whole, _, err := canonical(run)
+	if err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) {
+		return run, 0, damaged("run", id)
 	}
-	return run, nil
+	return run, len(whole), nil
 }
 
 // since is a limit of a time, "" for none.
@@ -159,9 +164,12 @@ func since(t time.Time) string {
 	return sortable(t)
 }
 
-func proofsOf(ctx context.Context, tx *sql.Tx, container int64) (proofs []profile.Proof, err error) {
+func proofsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64) (proofs []profile.Proof, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
-		proof, err := scanDocument[profile.Proof](rows, "proof")
+		proof, size, err := scanDocument[profile.Proof](rows, "proof")
+		if err == nil {
+			err = selector.spend(size)
+		}
 		proofs = append(proofs, proof)
 		return err
 	}, "SELECT id, digest, json FROM proofs WHERE container = ?", container)
@@ -210,14 +218,27 @@ func (s *Store) Alerts(ctx context.Context, selection Selection) (alerts []alert
 	return alerts, err
 }
 
+// LastAlert returns the latest alert of a rule; false if there is none.
+func (s *Store) LastAlert(ctx context.Context, rule string) (last alert.Alert, ok bool, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		return each(ctx, tx, func(rows *sql.Rows) (err error) {
+			last, _, err = scanDocument[alert.Alert](rows, "alert")
+			ok = err == nil
+			return err
+		}, "SELECT id, digest, json FROM alerts WHERE rule = ? ORDER BY time DESC LIMIT 1", rule)
+	})
+	return last, ok, err
+}
+
 // alertsOf are those of some containers, in the time that is meant.
 func alertsOf(ctx context.Context, tx *sql.Tx, selector selector, wanted func(profile.Container) bool) (alerts []alert.Alert, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
-		a, err := scanDocument[alert.Alert](rows, "alert")
-		c := a.Use.Container
+		a, size, err := scanDocument[alert.Alert](rows, "alert")
+		c := a.Container()
 		if err == nil && selector.during(a.Time, a.Time) &&
 			wanted(profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels}) {
 			alerts = append(alerts, a)
+			err = selector.spend(size)
 		}
 		return err
 	}, "SELECT id, digest, json FROM alerts WHERE time >= ? ORDER BY time, id", since(selector.Since))
@@ -344,16 +365,16 @@ func unknown(ctx context.Context, tx *sql.Tx, selector selector) (unknown Unknow
 }
 
 // scanDocument reads an ID, a digest and what was written, and finds out whether it is that.
-func scanDocument[T any](rows *sql.Rows, kind string) (value T, err error) {
+func scanDocument[T any](rows *sql.Rows, kind string) (value T, size int, err error) {
 	var id string
 	var sum, text []byte
 	if err := rows.Scan(&id, &sum, &text); err != nil {
-		return value, err
+		return value, 0, err
 	}
 	if value, err = decode[T](string(text)); err != nil || !bytes.Equal(digest(text), sum) {
-		return value, damaged(kind, id)
+		return value, 0, damaged(kind, id)
 	}
-	return value, nil
+	return value, len(text), nil
 }
 
 func decode[T any](text string) (value T, err error) {

@@ -203,10 +203,13 @@ func proofColumns(proof profile.Proof, text []byte) []any {
 
 // alertColumns are all columns of an alert; text is its JSON form.
 func alertColumns(a alert.Alert, text []byte) []any {
-	use := a.Use
+	use, c, name := a.Use, a.Container(), ""
+	if a.Loss == nil && a.Dropped == nil { // else there is no use, and 0 would be a capability
+		name = use.Capability.String()
+	}
 	return []any{
-		a.ID, sortable(a.Time), a.Rule, string(a.Severity), a.Summary, most(a.Count), use.Capability.String(), string(use.Class),
-		number(use.Granted), use.Process.Program, use.Container.ID, use.Container.Name, use.Container.Image, digest(text), string(text),
+		a.ID, sortable(a.Time), a.Rule, string(a.Severity), a.Summary, most(a.Count), name, string(use.Class),
+		number(use.Granted), use.Process.Program, c.ID, c.Name, c.Image, digest(text), string(text),
 	}
 }
 

@@ -1,10 +1,13 @@
 package store
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/docker/go-units"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
@@ -25,11 +28,15 @@ type Selection struct {
 	ComposeServices []string
 	// Since leaves out what ended before it, Until what began after it; zero for no limit.
 	Since, Until time.Time
+	// Limit bounds what is read of the database into memory: the bytes of the JSON form of the runs,
+	// proofs and alerts. Beyond it the error is ErrTooMuch. 0 is no limit.
+	Limit int64
 }
 
 // selector is a Selection whose patterns were found right.
 type selector struct {
 	Selection
+	read       *int64 // bytes, against the Limit
 	filter     container.Filter
 	byName     container.Filter
 	identified []string
@@ -55,7 +62,18 @@ func (s Selection) selector() (selector, error) {
 	if err == nil {
 		byName, err = container.NewFilter(nil, names, nil)
 	}
-	return selector{s, filter, byName, identified}, err
+	return selector{s, new(int64), filter, byName, identified}, err
+}
+
+// spend counts bytes that were read against the limit.
+func (s selector) spend(bytes int) error {
+	if s.Limit == 0 {
+		return nil
+	}
+	if *s.read += int64(bytes); *s.read > s.Limit {
+		return fmt.Errorf("%w: more than %s", ErrTooMuch, units.BytesSize(float64(s.Limit)))
+	}
+	return nil
 }
 
 // unknowing is the selection without what cannot be told of a container.

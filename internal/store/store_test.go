@@ -252,6 +252,9 @@ func TestAlertsAreKeptOnce(t *testing.T) {
 		a.ID = fmt.Sprint("alert-", i)
 		a.Time = saturday.Add(time.Duration(i) * time.Second)
 		a.Use.Container.Image = pickOf(i, "nginx:1.27", "redis")
+		if a.Loss != nil {
+			a.Loss.Container.Image = pickOf(i, "nginx:1.27", "redis")
+		}
 		alerts = append(alerts, a)
 	}
 	for _, test := range []struct{ from, to, added int }{{0, 30, 30}, {0, 30, 0}, {20, 50, 20}} {
@@ -265,7 +268,7 @@ func TestAlertsAreKeptOnce(t *testing.T) {
 		want      func(alert.Alert) bool
 	}{
 		"all":   {Selection{}, func(alert.Alert) bool { return true }},
-		"image": {Selection{Images: []string{"nginx"}}, func(a alert.Alert) bool { return a.Use.Container.Image == "nginx:1.27" }},
+		"image": {Selection{Images: []string{"nginx"}}, func(a alert.Alert) bool { return a.Container().Image == "nginx:1.27" }},
 		"since": {Selection{Since: alerts[40].Time}, func(a alert.Alert) bool { return !a.Time.Before(alerts[40].Time) }},
 		"until": {Selection{Until: alerts[3].Time}, func(a alert.Alert) bool { return !a.Time.After(alerts[3].Time) }},
 	} {

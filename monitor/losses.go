@@ -1,0 +1,126 @@
+package monitor
+
+import (
+	"errors"
+	"reflect"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/capmon/capmon/bpf"
+)
+
+// Minus returns by how much each counter is above that of an earlier moment, 0 if it is not.
+func (l Losses) Minus(earlier Losses) Losses {
+	return l.combine(earlier, func(now, before uint64) uint64 { return now - min(now, before) })
+}
+
+// Max returns the greater value of each counter.
+func (l Losses) Max(other Losses) Losses {
+	return l.combine(other, func(one, other uint64) uint64 { return max(one, other) })
+}
+
+// Sum adds up all counters.
+func (l Losses) Sum() (sum uint64) {
+	counters := reflect.ValueOf(l)
+	for i := range counters.NumField() {
+		sum += counters.Field(i).Uint()
+	}
+	return sum
+}
+
+func (l Losses) combine(other Losses, by func(one, other uint64) uint64) (result Losses) {
+	ones, others, results := reflect.ValueOf(l), reflect.ValueOf(other), reflect.ValueOf(&result).Elem()
+	for i := range results.NumField() {
+		results.Field(i).SetUint(by(ones.Field(i).Uint(), others.Field(i).Uint()))
+	}
+	return result
+}
+
+// LostChecks counts the checks of one container that could not be recorded.
+type LostChecks struct {
+	// ID is the engine's, as in Container.
+	ID string
+	// Lost is as in Container, without what another version of capmon lost.
+	Lost uint64
+}
+
+// LostChecks returns the lost checks of each container that the kernel's map has, by the ids of
+// their cgroups. It is cheap and can be called at any time between Start and Close.
+func (m *Monitor) LostChecks() (map[uint64]LostChecks, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, ErrClosed
+	}
+	lost := make(map[uint64]LostChecks)
+	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+		lost[*cgroup] = LostChecks{idOf(value), value.Lost}
+	})
+	return lost, err
+}
+
+// Occupant is the container with the most entries in one of the kernel's maps.
+type Occupant struct {
+	// Map is the name of what the map holds: checks, executions, system calls.
+	Map string
+	// ID of the container, empty if it ended and its record was kept.
+	ID string
+	// Entries is the number of its entries, Taken that of all containers, Room the largest number.
+	Entries, Taken, Room uint64
+}
+
+// Full reports whether the map has, or had a moment ago, no room left.
+func (o Occupant) Full() bool { return o.Taken >= o.Room-o.Room/16 }
+
+// Occupants returns who has the most entries in each map that some losses come from. It reads
+// these maps whole: call it after losses, not all the time.
+func (m *Monitor) Occupants(of Losses) (all []Occupant, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil, ErrClosed
+	}
+	maps := &m.attached.maps
+	add := func(lost uint64, name string, occupied *ebpf.Map, count func(note func(cgroup uint64)) error) {
+		if lost == 0 || err != nil {
+			return
+		}
+		var occupant Occupant
+		occupant, err = m.occupant(name, occupied, count)
+		all = append(all, occupant)
+	}
+	add(of.Checks, "checks", maps.Checks, func(note func(uint64)) error {
+		return entries(maps.Checks, "checks", func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { note(key.Container) })
+	})
+	add(of.Executions, "executions", maps.Executions, func(note func(uint64)) error {
+		return entries(maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) { note(key.Container) })
+	})
+	add(of.Calls, "system calls", maps.Calls, func(note func(uint64)) error {
+		return entries(maps.Calls, "system calls", func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { note(key.Container) })
+	})
+	return all, err
+}
+
+// occupant counts the entries of a map by container. The caller holds mu.
+func (m *Monitor) occupant(name string, occupied *ebpf.Map, count func(note func(cgroup uint64)) error) (Occupant, error) {
+	most := Occupant{Map: name, Room: uint64(occupied.MaxEntries())}
+	held := make(map[uint64]uint64)
+	if err := count(func(cgroup uint64) { held[cgroup]++ }); err != nil {
+		return most, err
+	}
+	var which uint64
+	for cgroup, n := range held {
+		most.Taken += n
+		if n > most.Entries {
+			which, most.Entries = cgroup, n
+		}
+	}
+	var value bpf.CapmonContainer
+	err := m.attached.maps.Containers.Lookup(which, &value)
+	if err == nil {
+		most.ID = idOf(&value)
+	} else if errors.Is(err, ebpf.ErrKeyNotExist) {
+		err = nil
+	}
+	return most, err
+}

@@ -188,8 +188,11 @@ func (a *alerting) close() error {
 		return err
 	}
 	a.printer.close()
-	if skipped := a.printer.skipped.Load(); skipped > 0 {
-		text += fmt.Sprintf("; %d of them went to the sinks alone, since standard output was not read", skipped)
+	if dropped, skipped := a.printer.dropped(); dropped > 0 {
+		text += fmt.Sprintf("; %d of them went to the sinks alone, since standard output was not read", dropped-skipped)
+		if skipped > 0 {
+			text += fmt.Sprintf("; %d further ones are lost, since no sink took them", skipped)
+		}
 	}
 	a.say([]string{text})
 	return err

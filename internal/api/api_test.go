@@ -73,12 +73,79 @@ func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, store.Mi
 	return []alert.Alert{one}, store.MissingAlerts{Pruned: 1, Until: saturday, Unknown: []alert.Alert{one}}, nil
 }
 
+// twins is a source whose two running containers share the first twelve digits of their IDs.
+type twins struct{ fake }
+
+func (f *twins) Latest() profile.Profile {
+	p := f.fake.Latest()
+	other := p.Runs[0]
+	other.ID, other.Container.ID = "observation/2", p.Runs[0].Container.ID[:12]+strings.Repeat("f", 52)
+	return profile.New(append(p.Runs, other)...)
+}
+
+func TestContainersWithLikeIDsHaveMetrics(t *testing.T) {
+	source := &twins{*working()}
+	got := asDescribed(t, description(t), handlerOf(source, ""), "/metrics", "", "")
+	for _, run := range source.Latest().Runs {
+		if got.Code != 200 || !strings.Contains(got.Body.String(), `container_id="`+run.Container.ID+`"`) {
+			t.Errorf("%d: no series of %s", got.Code, run.Container.ID)
+		}
+	}
+}
+
+// held is a source whose database answers when it may.
+type held struct {
+	fake
+	asked, release chan struct{}
+}
+
+func (f *held) Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
+	f.asked <- struct{}{}
+	<-f.release
+	return f.fake.Profile(ctx, selection)
+}
+
+func TestOneAnswerIsMadeAtATime(t *testing.T) {
+	source := &held{*working(), make(chan struct{}), make(chan struct{})}
+	document, handler := description(t), handlerOf(source, "")
+	first := make(chan int)
+	go func() { first <- asDescribed(t, document, handler, "/api/v1/report", "", "").Code }()
+	<-source.asked
+	for _, path := range []string{"/api/v1/report", "/api/v1/profile", "/api/v1/flags", "/api/v1/alerts"} {
+		if got := asDescribed(t, document, handler, path, "", ""); got.Code != 503 || got.Header().Get("Retry-After") == "" {
+			t.Errorf("%s: %d, %s", path, got.Code, got.Body)
+		}
+	}
+	for _, path := range []string{"/readyz", "/metrics", "/api/v1/state"} {
+		if got := asDescribed(t, document, handler, path, "", ""); got.Code != 200 {
+			t.Errorf("%s waits for a report: %d", path, got.Code)
+		}
+	}
+	close(source.release)
+	if got := <-first; got != 200 {
+		t.Errorf("the first one got %d", got)
+	}
+}
+
+func TestUnknownPathsAndMethods(t *testing.T) {
+	for _, test := range []struct {
+		method, path string
+		want         int
+	}{{"GET", "/", 404}, {"GET", "/api/v1/nothing", 404}, {"POST", "/api/v1/report", 405}, {"DELETE", "/readyz", 405}} {
+		recorder := httptest.NewRecorder()
+		handlerOf(working(), "").ServeHTTP(recorder, httptest.NewRequest(test.method, test.path, nil))
+		if recorder.Code != test.want || recorder.Header().Get("Content-Type") != "application/problem+json" || !json.Valid(recorder.Body.Bytes()) {
+			t.Errorf("%s %s: %d, %s", test.method, test.path, recorder.Code, recorder.Body)
+		}
+	}
+}
+
 func working() *fake {
 	return &fake{state: daemon.State{Hook: monitor.Tracepoint, ID: "0123", Began: saturday, Saved: time.Now()}}
 }
 
 func handlerOf(source Source, token string) http.Handler {
-	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Version: "1", Log: zap.NewNop()})
+	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
 }
 
 // description is openapi.json, found valid.
@@ -140,6 +207,10 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	stale.state.Saved = saturday
 	unsaved.state.Saved = time.Time{}
 	broken.err, broken.state.Trouble, broken.state.Failures = errors.New("no room"), "no room", 3
+	lossy, settled, much := working(), working(), working()
+	lossy.state.LossNoticed, lossy.state.LastLoss = time.Now(), "12 checks found no room; flood has 131000 entries"
+	settled.state.LossNoticed, settled.state.LastLoss = time.Now().Add(-2*time.Minute), "12 checks found no room"
+	much.err = fmt.Errorf("%w: more than 32MiB", store.ErrTooMuch)
 	for _, test := range []struct {
 		source *fake
 		token  string
@@ -154,6 +225,11 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{unsaved, "", "/readyz", "", 503, "nothing has been saved yet"},
 		{broken, "", "/readyz", "", 503, "no room"},
 		{broken, "", "/healthz", "", 200, "ok\n"},
+		{lossy, "", "/readyz", "", 503, "flood has 131000 entries; ready again at"},
+		{lossy, "", "/api/v1/state", "", 200, `"lastLoss":"12 checks`},
+		{settled, "", "/readyz", "", 200, "ready\n"},
+		{much, "", "/api/v1/report", "", 422, "narrow it by container"},
+		{much, "", "/api/v1/alerts", "", 422, "narrow it by container"},
 		{working(), "", "/metrics", "", 200, `capmon_build_info{hook="tp_btf",version="1"} 1`},
 		{unsaved, "", "/metrics", "", 200, "capmon_last_save_timestamp_seconds 0"},
 		{broken, "", "/metrics", "", 200, "capmon_save_failures_total 3"},

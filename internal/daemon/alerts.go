@@ -7,41 +7,38 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/fair"
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // waitingAlerts is how many alerts may wait for the database.
 const waitingAlerts = 100_000
 
-// Alerts are on their way into the database.
+// Alerts are on their way into the database. Containers take turns, and none takes the room of the
+// others.
 type Alerts struct {
 	log *zap.Logger
 
 	mu      sync.Mutex
-	waiting []alert.Alert
-	lost    uint64 // those that found no room while the database could not be written to
+	waiting fair.Queue[alert.Alert]
+	room    *fair.Room
 }
 
 // NewAlerts makes an empty queue.
-func NewAlerts(log *zap.Logger) *Alerts { return &Alerts{log: log} }
+func NewAlerts(log *zap.Logger) *Alerts { return &Alerts{log: log, room: fair.NewRoom(waitingAlerts)} }
 
-// Add adds an alert, without waiting. If too many wait it is counted as lost, and that is told:
-// sinks have queues of their own.
+// Add adds an alert, without waiting. If too many of its container wait it is counted as lost, and
+// that becomes an alert in the database: sinks have queues of their own.
 func (a *Alerts) Add(one alert.Alert) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.waiting) < waitingAlerts {
-		a.waiting = append(a.waiting, one)
-		return
+	of := one.Origin()
+	took, first := a.room.Take(of, 1, one.Time)
+	if took {
+		a.waiting.Push(of.Key, one)
+	} else if first {
+		a.log.Error("alerts of a container are missing from the database, which has not taken any for too long", zap.String("container", printable.Text(of.Title)))
 	}
-	a.lose(1)
-}
-
-// lose counts alerts as lost. The caller holds mu.
-func (a *Alerts) lose(n uint64) {
-	if a.lost == 0 {
-		a.log.Error("alerts are missing from the database, which has not taken any for too long")
-	}
-	a.lost += n
 }
 
 // Lost counts the alerts that are missing from the database.
@@ -51,7 +48,7 @@ func (a *Alerts) Lost() uint64 {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.lost
+	return a.room.Total()
 }
 
 // save puts what waits into the database. What that does not take waits on.
@@ -59,22 +56,38 @@ func (a *Alerts) save(ctx context.Context, k *keeper) error {
 	if a == nil {
 		return nil
 	}
-	a.mu.Lock()
-	some := a.waiting
-	a.waiting = nil
-	a.mu.Unlock()
+	some := a.take()
 	if len(some) == 0 {
 		return nil
 	}
 	err := k.putAlerts(ctx, some)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if err != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.waiting = append(some, a.waiting...)
-		if over := len(a.waiting) - waitingAlerts; over > 0 {
-			a.waiting = a.waiting[:waitingAlerts]
-			a.lose(uint64(over))
-		}
+		a.waiting.Return(some, func(one alert.Alert) string { return one.Origin().Key })
+		return err
 	}
-	return err
+	for _, one := range some {
+		a.room.Give(one.Origin().Key, 1)
+	}
+	return nil
+}
+
+// take takes all that wait, and reports which are missing.
+func (a *Alerts) take() (some []alert.Alert) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, d := range a.room.Notices() {
+		a.room.Force(fair.Source{Key: fair.Own}, 1)
+		a.waiting.Push(fair.Own, alert.NewDropped(d.ID, alert.Dropped{
+			Sink: "database", Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
+		}))
+	}
+	for {
+		one, ok := a.waiting.Pop()
+		if !ok {
+			return some
+		}
+		some = append(some, one)
+	}
 }

@@ -311,7 +311,11 @@ func TestAlertsThatFindNoRoomAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := alerts.Lost(); got != waitingAlerts/2 || len(alerts.waiting) != waitingAlerts {
-		t.Errorf("%d are lost, %d wait", got, len(alerts.waiting))
+	if got := alerts.Lost(); got != waitingAlerts || alerts.waiting.Len() != waitingAlerts/2 {
+		t.Errorf("%d are lost, %d wait", got, alerts.waiting.Len())
+	}
+	other := alert.Alert{Use: live.Use{Container: live.Container{ID: "other"}}}
+	if alerts.Add(other); alerts.Lost() != waitingAlerts {
+		t.Error("a container's flood has left no room for another one")
 	}
 }

@@ -29,13 +29,16 @@ func (q *Queue[T]) Push(key string, value T) {
 	q.length++
 }
 
-// Return puts values of a source back before its others, as after a failed delivery.
-func (q *Queue[T]) Return(key string, values ...T) {
-	if len(values) == 0 {
-		return
+// Return puts values back before the others of their sources, as after a failed delivery.
+func (q *Queue[T]) Return(values []T, key func(T) string) {
+	back := make(map[string][]T)
+	for _, value := range values {
+		back[key(value)] = append(back[key(value)], value)
 	}
-	q.enter(key)
-	q.lanes[key] = append(append([]T(nil), values...), q.lanes[key]...)
+	for of, some := range back {
+		q.enter(of)
+		q.lanes[of] = append(some, q.lanes[of]...)
+	}
 	q.length += len(values)
 }
 

@@ -318,7 +318,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 		all["alert"][name], all["message"][name] = line.String(), line.String()
 	}
 	var notice bytes.Buffer
-	if err := printable.WriteJSON(&notice, sink.Message{Schema: 1, Severity: alert.Critical, Dropped: &sink.Dropped{Sink: "chat"}}); err != nil {
+	if err := printable.WriteJSON(&notice, sink.Message{Schema: 1, Severity: alert.Critical, Dropped: &alert.Dropped{Sink: "chat"}}); err != nil {
 		t.Fatal(err)
 	}
 	all["message"]["notice"] = notice.String()

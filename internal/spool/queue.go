@@ -440,9 +440,7 @@ func (q *Queue) noteWritten(all []*item, err error) bool {
 	defer signal(q.ready)
 	q.writing = 0
 	if err != nil {
-		for _, it := range slices.Backward(all) {
-			q.staged.Return(it.key, it)
-		}
+		q.staged.Return(all, func(it *item) string { return it.key })
 		if !q.failing {
 			q.options.Log.Error("the spool cannot be written; alerts are kept in memory meanwhile", zap.Error(err))
 		}

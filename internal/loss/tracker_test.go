@@ -1,0 +1,89 @@
+package loss
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/monitor"
+)
+
+// fake is a recording whose map of checks is full.
+type fake struct {
+	losses monitor.Losses
+	lost   map[uint64]monitor.LostChecks
+	most   monitor.Occupant
+}
+
+func (f *fake) Losses() (monitor.Losses, error)                    { return f.losses, nil }
+func (f *fake) LostChecks() (map[uint64]monitor.LostChecks, error) { return f.lost, nil }
+func (f *fake) Occupants(monitor.Losses) ([]monitor.Occupant, error) {
+	return []monitor.Occupant{f.most}, nil
+}
+func identify(_ context.Context, id string) live.Container {
+	return live.Container{ID: id, Name: "name-of-" + id}
+}
+
+func (f *fake) lose(cgroup uint64, id string, n uint64) {
+	f.losses.Checks += n
+	f.lost[cgroup] = monitor.LostChecks{ID: id, Lost: f.lost[cgroup].Lost + n}
+}
+
+// Every growth is reported, those of one period together, with who fills the map, and not with its
+// victim as the cause.
+func TestEveryGrowthIsAnAlert(t *testing.T) {
+	source := &fake{lost: make(map[uint64]monitor.LostChecks), most: monitor.Occupant{Map: "checks", ID: "flood", Entries: 900, Taken: 1000, Room: 1000}}
+	var got []alert.Alert
+	tracker := New(Options{
+		Source: source, Identify: identify, Recording: "r", Every: time.Minute, Log: zap.NewNop(),
+		Report: func(one alert.Alert) { got = append(got, one) },
+	})
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	look := func(seconds int, end bool, want int) {
+		t.Helper()
+		if tracker.Look(now.Add(time.Duration(seconds)*time.Second), end); len(got) != want {
+			t.Fatalf("%d alerts after %d s, wanted %d", len(got), seconds, want)
+		}
+	}
+	look(0, false, 0)
+	source.lose(1, "victim", 5)
+	look(1, false, 1)
+	source.lose(1, "victim", 2)
+	look(2, false, 1)
+	source.lose(2, "other", 3)
+	look(60, false, 1)
+	look(61, false, 2)
+	look(600, false, 2)
+	source.lose(1, "victim", 1)
+	look(601, false, 3)
+	source.lose(1, "victim", 4)
+	look(602, true, 4)
+	if one := got[1]; one.Count != 5 || one.Severity != alert.Critical || one.Container().ID != "flood" || len(one.Loss.Losers) != 2 ||
+		one.Loss.Losers[0].Container.ID != "other" || one.Loss.Total.Checks != 10 || !strings.Contains(one.Summary, "name-of-flood has 900 of the 1000 entries") {
+		t.Errorf("%+v, %+v", one, one.Loss)
+	}
+	// A later process reports what came after the last alert, and no more.
+	got = nil
+	tracker = New(Options{Source: source, Identify: identify, Earlier: monitor.Losses{Checks: 14}, Every: time.Minute, Log: zap.NewNop(), Report: tracker.options.Report})
+	look(603, false, 1)
+	if got[0].Count != 1 {
+		t.Errorf("%d were lost meanwhile, wanted 1", got[0].Count)
+	}
+}
+
+func TestAVictimIsNotTheCause(t *testing.T) {
+	if got := cause([]monitor.Occupant{{ID: "big", Entries: 30, Taken: 100, Room: 100}}, []loser{{"victim", 9}}); got != "" {
+		t.Errorf("%q is blamed", got)
+	}
+	if got := cause([]monitor.Occupant{{ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{"victim", 9}}); got != "" {
+		t.Errorf("%q is blamed", got)
+	}
+	if got := cause([]monitor.Occupant{{ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{"big", 9}}); got != "big" {
+		t.Errorf("%q is blamed", got)
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/capmon/capmon/internal/atomicfile"
 )
 
 // segmentEnding is that of the files with records. Their names are the number of the first one.
@@ -157,7 +159,7 @@ func (d *disk) begin() error {
 	if err != nil {
 		return err
 	}
-	if err := syncDirectory(d.directory); err != nil {
+	if err := atomicfile.SyncDirectory(d.directory); err != nil {
 		_ = out.Close()
 		return err
 	}
@@ -295,19 +297,11 @@ func readSealed(path string) ([]byte, error) {
 	return text, nil
 }
 
-// writeSealed replaces a small file: whoever reads it finds the old or the new one.
+// writeSealed replaces a small file: a reader finds the old or the new one. It does not wait for
+// the disk: after a power failure the file may be missing, and alerts are delivered again.
 func writeSealed(path string, text []byte) error {
 	if err := os.WriteFile(path+".new", sealed(nil, text), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(path+".new", path)
-}
-
-func syncDirectory(path string) error {
-	directory, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer directory.Close()
-	return directory.Sync()
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/atomicfile"
 )
 
 const (
@@ -122,7 +124,7 @@ func (q *Queue) openDisk() error {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return err
 	}
-	if err := syncDirectory(filepath.Dir(directory)); err != nil {
+	if err := atomicfile.SyncDirectory(filepath.Dir(directory)); err != nil {
 		return err
 	}
 	d, found, err := openDisk(directory, q.options.MaxSize/segments)

@@ -25,6 +25,7 @@ import (
 	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/unixsocket"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -289,7 +290,7 @@ func (s *serving) listen() (listeners []net.Listener, token string, err error) {
 		listeners = append(listeners, listener)
 	}
 	if s.socket != "" {
-		listener, err := api.ListenUnix(s.socket, s.group)
+		listener, err := unixsocket.Listen(s.socket, s.group)
 		if err != nil {
 			s.close(listeners)
 			return nil, "", fmt.Errorf("--socket: %w", err)

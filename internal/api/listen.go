@@ -8,9 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -23,71 +20,6 @@ const (
 	headerBytes = 16 << 10
 	tokenMin    = 16
 )
-
-// ListenUnix opens a socket at a path that only root and the members of a group may use; ""
-// for root alone. A socket that nobody answers at is replaced.
-func ListenUnix(path, group string) (net.Listener, error) {
-	gid := -1
-	if group != "" {
-		found, err := user.LookupGroup(group)
-		if err != nil {
-			return nil, fmt.Errorf("the socket's group: %w", err)
-		}
-		if gid, err = strconv.Atoi(found.Gid); err != nil {
-			return nil, fmt.Errorf("the socket's group: %w", err)
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making the socket's directory: %w", err)
-	}
-	if err := removeDead(path); err != nil {
-		return nil, err
-	}
-	// Made where nobody else may go, so that it is never open to more than it is for.
-	private, err := os.MkdirTemp(filepath.Dir(path), ".capmon-")
-	if err != nil {
-		return nil, fmt.Errorf("making the socket: %w", err)
-	}
-	defer os.RemoveAll(private)
-	draft := filepath.Join(private, "s")
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: draft, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("making the socket: %w", err)
-	}
-	listener.SetUnlinkOnClose(false)
-	mode := os.FileMode(0o600)
-	if gid >= 0 {
-		mode = 0o660
-		err = os.Chown(draft, -1, gid)
-	}
-	if err = errors.Join(err, os.Chmod(draft, mode)); err == nil {
-		err = os.Rename(draft, path)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("making the socket: %w", err), listener.Close())
-	}
-	return listener, nil
-}
-
-// removeDead removes a socket that a process has left. Anything else is left alone.
-func removeDead(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("looking at the socket's path: %w", err)
-	}
-	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s is there and is no socket: choose another path", path)
-	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		_ = conn.Close()
-		return fmt.Errorf("another process answers at %s: end it, or choose another path", path)
-	}
-	return os.Remove(path)
-}
 
 // ListenTLS opens a port with a certificate.
 func ListenTLS(address, certificate, key string) (net.Listener, error) {

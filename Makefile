@@ -11,6 +11,9 @@ CLANG_MAJOR := 14
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
+# Its standard library has no known vulnerability that capmon calls (make vulncheck).
+export GOTOOLCHAIN := go1.26.11
+
 C_SOURCES := $(wildcard bpf/*.c bpf/*.h scripts/workloads/*.c)
 SHELL_SCRIPTS := $(wildcard scripts/*.sh corpus/*.sh corpus/workloads/*/*.sh corpus/workloads/*/files/usr/local/bin/*) .ci/run
 
@@ -45,7 +48,7 @@ demo: root-demo setup-demo build ## show which capabilities ping needs, with a p
 RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --name pinger bb ping -c1 127.0.0.1
 
 .PHONY: test
-test: root-test setup-test build check-generate lint ## run all tests, with a private Docker daemon
+test: root-test setup-test build check-generate lint vulncheck ## run all tests, with a private Docker daemon
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
 		go test -race -count=1 -timeout 30m -parallel 4 ./...; scripts/test-kernels.sh --short'
 
@@ -87,6 +90,10 @@ lint: $(GOLANGCI_LINT) ## check the style of Go, C and shell
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv .cache/bin/golangci-lint $@
+
+.PHONY: vulncheck
+vulncheck: ## find known vulnerabilities in the code that capmon calls
+	scripts/vulncheck.sh $(VULNDB)
 
 .PHONY: generate
 generate: ## regenerate the BPF objects and their Go bindings (needs clang)

@@ -29,6 +29,7 @@ type auditing struct {
 	source     source
 	static     bool
 	strict     bool
+	withValues bool
 	duration   time.Duration
 	thresholds audit.Thresholds
 }
@@ -47,6 +48,9 @@ running containers for a while (--for), from the database of serve (--db), or se
 of them; if none is named, from the database. --static looks at the grants alone: it
 needs no root, and can only tell what is wrong whatever is used.
 
+The commands leave out values that may be secret, such as those of environment
+variables, and are comments then. --with-values prints them: keep that output secret.
+
 The exit code is 1 if a container fails.`,
 		Example: `  sudo capmon audit
   sudo capmon audit --for 10m
@@ -61,6 +65,7 @@ The exit code is 1 if a container fails.`,
 	registerDB(flags, &a.source.db)
 	flags.BoolVar(&a.static, "static", false, "look at what is granted only")
 	flags.BoolVar(&a.strict, "strict", false, "exit with 1 also if one of the other paragraphs of CIS 5 fails that the audit mentions")
+	flags.BoolVar(&a.withValues, "with-values", false, "print values that may be secret in the commands of the remedies: of environment variables, labels, options and arguments")
 	flags.DurationVar(&a.duration, "for", 0, "watch the running containers for this time, such as 10m")
 	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only after the workload was seen running for this time")
 	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same for NET_RAW and for risky ones such as SYS_ADMIN")
@@ -174,7 +179,7 @@ func (a *auditing) judge(cmd *cobra.Command, docker *container.Docker, names []s
 	if err != nil {
 		return a.explain(err)
 	}
-	options := audit.Options{Thresholds: a.thresholds, Names: all, Last: capability.CheckpointRestore, Time: time.Now()}
+	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Last: capability.CheckpointRestore, Time: time.Now()}
 	if last, err := kernel.LastCapability(); err == nil { // else there is no Linux here, but where the containers are
 		options.Last = capability.Capability(last)
 	}

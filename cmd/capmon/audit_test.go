@@ -146,7 +146,7 @@ func (r auditReport) of(t *testing.T, name string) int {
 
 func auditAs(t *testing.T, code int, args ...string) auditReport {
 	t.Helper()
-	r := execute(t, slices.Concat([]string{binary, "audit", "-o", "json"}, args)...)
+	r := execute(t, slices.Concat([]string{binary, "audit", "--with-values", "-o", "json"}, args)...)
 	if r.code != code {
 		t.Fatalf("audit %q: exit code %d, want %d\n%s", args, r.code, code, r.stderr)
 	}

@@ -8,13 +8,12 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/net/netutil"
+
+	"github.com/capmon/capmon/internal/unixsocket"
 )
 
 // Limits of what a client may send, and of how long it may take.
@@ -29,69 +28,13 @@ const (
 	tokenMin    = 16
 )
 
-// ListenUnix opens a socket at a path that only root and the members of a group may use; ""
-// for root alone. A socket that nobody answers at is replaced.
+// ListenUnix opens a socket as [unixsocket.Listen] does, for a limited number of connections at once.
 func ListenUnix(path, group string) (net.Listener, error) {
-	gid := -1
-	if group != "" {
-		found, err := user.LookupGroup(group)
-		if err != nil {
-			return nil, fmt.Errorf("the socket's group: %w", err)
-		}
-		if gid, err = strconv.Atoi(found.Gid); err != nil {
-			return nil, fmt.Errorf("the socket's group: %w", err)
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making the socket's directory: %w", err)
-	}
-	if err := removeDead(path); err != nil {
+	listener, err := unixsocket.Listen(path, group)
+	if err != nil {
 		return nil, err
 	}
-	// Made where nobody else may go, so that it is never open to more than it is for.
-	private, err := os.MkdirTemp(filepath.Dir(path), ".capmon-")
-	if err != nil {
-		return nil, fmt.Errorf("making the socket: %w", err)
-	}
-	defer os.RemoveAll(private)
-	draft := filepath.Join(private, "s")
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: draft, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("making the socket: %w", err)
-	}
-	listener.SetUnlinkOnClose(false)
-	mode := os.FileMode(0o600)
-	if gid >= 0 {
-		mode = 0o660
-		err = os.Chown(draft, -1, gid)
-	}
-	if err = errors.Join(err, os.Chmod(draft, mode)); err == nil {
-		err = os.Rename(draft, path)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("making the socket: %w", err), listener.Close())
-	}
 	return netutil.LimitListener(listener, connections), nil
-}
-
-// removeDead removes a socket that a process has left. Anything else is left alone.
-func removeDead(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("looking at the socket's path: %w", err)
-	}
-	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s is there and is no socket: choose another path", path)
-	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		_ = conn.Close()
-		return fmt.Errorf("another process answers at %s: end it, or choose another path", path)
-	}
-	return os.Remove(path)
 }
 
 // ListenTLS opens a port with a certificate.

@@ -30,7 +30,9 @@ type Options struct {
 	Thresholds Thresholds
 	// Names of the engine's containers by ID.
 	Names map[string]string
-	Time  time.Time
+	// WithValues: remedies hold also the values of settings that may be secret.
+	WithValues bool
+	Time       time.Time
 }
 
 // Audit is what was found.
@@ -191,7 +193,9 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	c.Observation = e.observation()
 	c.Status, c.Reasons = e.status()
 	if c.Status != finding.Pass {
-		c.Remedy = e.remedy(func(list capability.Set) dockerrun.Recreation { return dockerrun.Of(subject.Settings, list, o.Names) })
+		c.Remedy = e.remedy(func(list capability.Set) dockerrun.Recreation {
+			return dockerrun.Of(subject.Settings, list, o.Names, o.WithValues)
+		})
 	}
 	c.Hints = e.hints(subject.Settings)
 	for _, check := range relatedChecks {

@@ -29,6 +29,9 @@ type Remedy struct {
 	Run          []string `json:"run,omitempty"`
 	Untranslated []string `json:"untranslated,omitempty"`
 	Notes        []string `json:"notes,omitempty"`
+	// Withheld says which values of Run and Prove are left out since they may be secret, and
+	// how to fill them in.
+	Withheld string `json:"withheld,omitempty"`
 	// Service is the command that changes the swarm's service, Compose what belongs into
 	// the compose file, and Up the command that brings it into effect.
 	Service string   `json:"service,omitempty"`
@@ -49,7 +52,11 @@ func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy
 	if !e.observed() {
 		return r
 	}
-	r.Prove = e.prove(again(e.granted()))
+	now := again(e.granted())
+	r.Prove = e.prove(now)
+	if e.container.Service == "" && e.container.Compose == nil {
+		r.Withheld = now.Withheld
+	}
 	if e.container.Status == finding.Manual {
 		return r
 	}
@@ -139,6 +146,9 @@ func (r Remedy) Text() string {
 	}
 	if r.Prove != "" && !r.Certain {
 		comment("to prove what it needs, with a command in place of TEST that succeeds while it works:")
+		if r.Withheld != "" {
+			comment("complete it before, for it leaves out " + r.Withheld)
+		}
 		lines = append(lines, "#   "+r.Prove)
 	}
 	if r.List == nil {

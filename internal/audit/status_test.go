@@ -258,7 +258,7 @@ func TestWhatIsProvedHasAllItsArguments(t *testing.T) {
 	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Cmd = []string{"tor", "--detach"} })
 	for _, running := range []bool{true, false} {
 		subject.Settings.Container.State.Running = running
-		c := Of([]Subject{subject}, Options{Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+		c := Of([]Subject{subject}, Options{WithValues: true, Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 		if prove := c.Remedy.Prove; strings.Count(prove, "--detach") != 1 || !strings.HasSuffix(prove, " nginx tor --detach") {
 			t.Error(prove)
 		}

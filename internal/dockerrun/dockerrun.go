@@ -23,6 +23,10 @@ type Recreation struct {
 	// Untranslated are the settings that these commands do not bring back, such as
 	// HostConfig.KernelMemory, with the reason where there is more to say.
 	Untranslated []string
+	// Withheld says which values are left out of the commands, since they may be secret, and
+	// how to fill them in; "" if none is. It is among Untranslated as well: with values left
+	// out, the commands are not to be run as they are.
+	Withheld string
 	// Notes are what else will be other than before.
 	Notes []string
 }
@@ -39,8 +43,11 @@ func (r Recreation) Lines() []string {
 // Of tells how to create a container again with these capabilities and no privileges
 // besides. names holds the names of the engine's containers by ID: an ID that another
 // container's settings hold would not outlive its own recreation.
-func Of(settings engine.Settings, grant capability.Set, names map[string]string) Recreation {
-	b := &builder{Settings: settings, names: names, known: map[string]bool{}}
+//
+// Values that may be secret are left out, unless withValues is set: those of environment
+// variables, labels, annotations, options of drivers, the health check and the arguments.
+func Of(settings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
+	b := &builder{Settings: settings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}}
 	b.identity()
 	b.process()
 	b.health()
@@ -51,6 +58,7 @@ func Of(settings engine.Settings, grant capability.Set, names map[string]string)
 	b.limits()
 	b.running()
 	b.leftOver()
+	b.withheld()
 	return b.recreation(grant)
 }
 
@@ -64,6 +72,7 @@ type builder struct {
 	connect [][]string
 	known   map[string]bool // fields that were looked at, by their full names
 	result  Recreation
+	withholding
 }
 
 // config and host mark fields as looked at.
@@ -79,7 +88,7 @@ func (b *builder) mark(prefix string, fields []string) {
 // add adds an option with its value, unless that is empty.
 func (b *builder) add(option, value string) {
 	if value != "" {
-		b.options = append(b.options, option+"="+value)
+		b.options = append(b.options, option+"="+b.withoutPassword(option, value))
 	}
 }
 
@@ -91,7 +100,7 @@ func (b *builder) addAll(option string, values []string) {
 
 func (b *builder) addMap(option string, values map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		b.add(option, key+"="+values[key])
+		b.add(option, key+"="+b.value(option, key, values[key]))
 	}
 }
 

@@ -62,7 +62,7 @@ func settings(t *testing.T, name string) engine.Settings {
 func again(t *testing.T, before engine.Settings, names map[string]string) (Recreation, engine.Settings) {
 	t.Helper()
 	grant := capability.Of(capability.Chown, capability.NetRaw)
-	recreation := Of(before, grant, names)
+	recreation := Of(before, grant, names, true)
 	script := strings.Join(recreation.Lines(), "\n")
 	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%s\n%v\n%s", script, err, out)
@@ -256,7 +256,7 @@ func TestAnonymousVolumesGoWithTheContainer(t *testing.T) {
 	name := unused()
 	docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
 	remove(t, "container", name)
-	if line := Line(Of(settings(t, name), 0, nil).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
+	if line := Line(Of(settings(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
 		t.Error(line)
 	}
 }
@@ -279,7 +279,7 @@ func TestAGoneImageIsSaid(t *testing.T) {
 		ContainerJSONBase: &container.ContainerJSONBase{ID: strings.Repeat("a", 64), Name: "/web", Image: "sha256:1", HostConfig: &container.HostConfig{}},
 		Config:            &container.Config{Image: "app:1", Env: []string{"FROM=image"}, Entrypoint: []string{"/bin/app", "-v"}, Hostname: "aaaaaaaaaaaa"},
 	}}
-	got := Of(s, 0, nil)
+	got := Of(s, 0, nil, true)
 	want := []string{"docker rm web", "docker create --name=web --env=FROM=image --entrypoint=/bin/app --cap-drop=ALL app:1 -v"}
 	if diff := cmp.Diff(want, got.Lines()); diff != "" {
 		t.Error(diff)
@@ -310,14 +310,14 @@ func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
 	remove(t, "container", name)
 	s := settings(t, name)
 	s.Container.Config.MacAddress = "02:42:0a:d5:07:4d" //nolint:staticcheck // a new docker command refuses to tell an old engine
-	if line := Line(Of(s, 0, nil).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
+	if line := Line(Of(s, 0, nil, true).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
 		t.Error(line)
 	}
 	s.HostConfig["Novelty"] = json.RawMessage(`{"some": "setting"}`)
 	s.HostConfig["UnsetNovelty"] = json.RawMessage(`[ ]`)
 	s.Config["NetworkDisabled"] = json.RawMessage(`true`)
 	s.Container.Config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "curl", "-f", "a b"}}
-	got := Of(s, 0, nil).Untranslated
+	got := Of(s, 0, nil, true).Untranslated
 	var settings []string
 	for _, text := range got {
 		setting, _, _ := strings.Cut(text, ":")

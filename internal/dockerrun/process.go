@@ -72,7 +72,7 @@ func (b *builder) environment() {
 		case !hasValue: // docker run would look for a value in its own environment
 			b.cannot("Config.Env", name+" has no value")
 		default:
-			b.add("--env", variable)
+			b.add("--env", b.variable(name, variable))
 		}
 	}
 	for _, variable := range b.Image.Env {
@@ -89,13 +89,13 @@ func (b *builder) command() {
 	switch {
 	case slices.Equal(entrypoint, b.Image.Entrypoint) && slices.Equal(cmd, b.Image.Cmd):
 	case slices.Equal(entrypoint, b.Image.Entrypoint) && len(cmd) > 0:
-		b.args = cmd
+		b.args = b.arguments(cmd)
 	case len(entrypoint) == 0:
 		b.options = append(b.options, "--entrypoint=")
-		b.args = cmd
+		b.args = b.arguments(cmd)
 	default:
-		b.add("--entrypoint", entrypoint[0])
-		b.args = slices.Concat(entrypoint[1:], cmd)
+		b.add("--entrypoint", entrypoint[0]) // the name of a file
+		b.args = b.arguments(slices.Concat(entrypoint[1:], cmd))
 	}
 }
 
@@ -114,9 +114,9 @@ func (b *builder) health() {
 		b.addSwitch("--no-healthcheck", true)
 		return
 	case len(check.Test) == 2 && check.Test[0] == "CMD-SHELL":
-		b.add("--health-cmd", check.Test[1])
+		b.add("--health-cmd", b.value("--health-cmd", "", check.Test[1]))
 	case len(check.Test) > 1 && check.Test[0] == "CMD":
-		b.cannot("Config.Healthcheck", "docker run takes a shell's command only, not the words "+Line(check.Test[1:]))
+		b.cannot("Config.Healthcheck", "docker run takes a shell's command only, not the words "+Line(b.words("--health-cmd", check.Test[1:])))
 		return
 	default:
 		b.cannot("Config.Healthcheck", "")

@@ -124,12 +124,12 @@ func (b *builder) mount(m mount.Mount) {
 		set("volume-nocopy", o.NoCopy)
 		add("volume-subpath", o.Subpath)
 		for _, key := range slices.Sorted(maps.Keys(o.Labels)) {
-			add("volume-label", key+"="+o.Labels[key])
+			add("volume-label", key+"="+b.value("volume-label", key, o.Labels[key]))
 		}
 		if driver := o.DriverConfig; driver != nil {
 			add("volume-driver", driver.Name)
 			for _, key := range slices.Sorted(maps.Keys(driver.Options)) {
-				add("volume-opt", key+"="+driver.Options[key])
+				add("volume-opt", key+"="+b.value("volume-opt", key, driver.Options[key]))
 			}
 		}
 	}

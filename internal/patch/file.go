@@ -1,13 +1,13 @@
 package patch
 
 import (
-	"errors"
 	"fmt"
+	"io"
 	"os"
-	"path/filepath"
-	"syscall"
 
 	"github.com/rogpeppe/go-internal/diff"
+
+	"github.com/capmon/capmon/internal/atomicfile"
 )
 
 // Diff is the unified diff between two states of a file, empty if they are the same.
@@ -30,39 +30,12 @@ func Read(path string) ([]byte, error) {
 // Replace gives a file other contents, as a whole or not at all, with the mode and the
 // owner that it has. Of a link it replaces what that leads to.
 func Replace(path string, contents []byte) error {
-	path, err := filepath.EvalSymlinks(path)
-	if err != nil {
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		_, err := w.Write(contents)
 		return err
-	}
-	info, err := os.Stat(path)
+	})
 	if err != nil {
-		return err
-	}
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return fmt.Errorf("replacing %s: %w", path, err)
-	}
-	_, err = file.Write(contents)
-	// The mode comes last: a change of owner takes bits of it away.
-	err = errors.Join(err, keepOwner(file, info), file.Chmod(info.Mode()), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		os.Remove(file.Name())
 		return fmt.Errorf("replacing %s: %w", path, err)
 	}
 	return nil
-}
-
-func keepOwner(file *os.File, info os.FileInfo) error {
-	now, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	had, has := info.Sys().(*syscall.Stat_t), now.Sys().(*syscall.Stat_t)
-	if had.Uid == has.Uid && had.Gid == has.Gid {
-		return nil
-	}
-	return file.Chown(int(had.Uid), int(had.Gid))
 }

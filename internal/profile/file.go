@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"github.com/capmon/capmon/internal/atomicfile"
 )
 
 // FileError says why a file is not a profile that can be read.
@@ -97,61 +98,17 @@ func Encode(w io.Writer, profile Profile) error {
 
 // CheckSave fails if Save could not write to a file as things are. It is for the
 // time before a long observation.
-func CheckSave(path string) error {
-	path, err := target(path)
-	if err != nil {
-		return err
-	}
-	file, err := create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Close(), os.Remove(file.Name()))
-}
+func CheckSave(path string) error { return saving(atomicfile.Check(path)) }
 
 // Save writes a profile to a file as a whole or not at all: what was there stays
-// until the new file is complete.
+// until the new file is complete. An existing file keeps its mode and owner.
 func Save(path string, profile Profile) error {
-	path, err := target(path)
+	return saving(atomicfile.Write(path, func(w io.Writer) error { return Encode(w, profile) }))
+}
+
+func saving(err error) error {
 	if err != nil {
-		return err
-	}
-	file, err := create(path)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(Encode(file, profile), file.Chmod(0o644), file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		os.Remove(file.Name())
 		return fmt.Errorf("saving the profile: %w", err)
 	}
 	return nil
-}
-
-// target is the file that path leads to. Replacing anything but a regular file
-// would do harm: a link, a device such as /dev/stdout.
-func target(path string) (string, error) {
-	info, err := os.Stat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return path, nil
-	}
-	if err != nil {
-		return "", fmt.Errorf("saving the profile: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("saving the profile: %s is not a regular file: name one", path)
-	}
-	return filepath.EvalSymlinks(path)
-}
-
-// create makes the file that takes the place of the one at path.
-func create(path string) (*os.File, error) {
-	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return nil, fmt.Errorf("saving the profile: %w", err)
-	}
-	return file, nil
 }

@@ -93,6 +93,7 @@ func TestWrongSinks(t *testing.T) {
 		"- type: prometheus\n":                                                                          `f:1: listen: "" is neither HOST:PORT nor unix:PATH`,
 		"- type: prometheus\n  listen: :9464\n":                                                         `f:2: listen: at ":9464" other hosts could read the names of rules`,
 		"- {type: prometheus, listen: '[::1]:1'}\n- type: prometheus\n  name: b\n  listen: '[::1]:1'\n": `f:4: two sinks listen at "[::1]:1"`,
+		"- {type: prometheus, listen: '[::1]:1', group: root}\n":                                        "only unix:PATH has a group",
 		"- type: prometheus\n  listen: 10.0.0.1:1\n":                                                    "say expose: true",
 	} {
 		_, err := parseText(text)

@@ -13,9 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/unixsocket"
 )
 
 const (
@@ -29,6 +29,8 @@ const (
 type Prometheus struct {
 	// Listen is where it asks: HOST:PORT, or unix:PATH.
 	Listen string `yaml:"listen,omitempty"`
+	// Group may use the socket of unix:PATH; "" for the user of capmon alone.
+	Group string `yaml:"group,omitempty"`
 	// Expose allows that other hosts ask.
 	Expose bool `yaml:"expose,omitempty"`
 }
@@ -54,7 +56,7 @@ func (p Prometheus) serve(queues prometheus.Collector) (*exposition, error) {
 	if err := errors.Join(registry.Register(e.alerts), registry.Register(queues)); err != nil {
 		return nil, err
 	}
-	listener, err := listen(p.Listen)
+	listener, err := p.open()
 	if err != nil {
 		return nil, err
 	}
@@ -81,41 +83,32 @@ func (e *exposition) label(rule string) string {
 	return rule
 }
 
-func (e *exposition) close(ctx context.Context) error { return e.server.Shutdown(ctx) }
-
-// listen listens at HOST:PORT or unix:PATH, where a socket may be left of a process that was killed.
-func listen(address string) (net.Listener, error) {
-	path, isUnix := strings.CutPrefix(address, "unix:")
-	if !isUnix {
-		return net.Listen("tcp", address)
+// permit gives the socket to another group.
+func (e *exposition) permit(group string) error {
+	if group == e.Group {
+		return nil
 	}
-	listener, err := net.Listen("unix", path)
-	if errors.Is(err, unix.EADDRINUSE) && isLeft(path) {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-		listener, err = net.Listen("unix", path)
+	path, _ := strings.CutPrefix(e.Listen, "unix:")
+	if err := unixsocket.Permit(path, group); err != nil {
+		return err
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	return listener, nil
+	e.Group = group
+	return nil
 }
 
-// isLeft reports whether a path is a socket that nobody listens at.
-func isLeft(path string) bool {
-	info, err := os.Lstat(path)
-	if err != nil || info.Mode().Type() != os.ModeSocket {
-		return false
+func (e *exposition) close(ctx context.Context) error {
+	if path, isUnix := strings.CutPrefix(e.Listen, "unix:"); isUnix {
+		_ = os.Remove(path) // one that is left is replaced
 	}
-	conn, err := net.Dial("unix", path)
-	if err == nil {
-		_ = conn.Close()
+	return e.server.Shutdown(ctx)
+}
+
+// open listens at HOST:PORT or unix:PATH.
+func (p Prometheus) open() (net.Listener, error) {
+	if path, isUnix := strings.CutPrefix(p.Listen, "unix:"); isUnix {
+		return unixsocket.Listen(path, p.Group)
 	}
-	return errors.Is(err, unix.ECONNREFUSED)
+	return net.Listen("tcp", p.Listen)
 }
 
 // check refuses what others could ask at, unless that is wanted.
@@ -125,6 +118,9 @@ func (p Prometheus) check() error {
 			return errors.New("unix: has no path behind it")
 		}
 		return nil
+	}
+	if p.Group != "" {
+		return fmt.Errorf("group %s: only unix:PATH has a group", p.Group)
 	}
 	host, _, err := net.SplitHostPort(p.Listen)
 	if err != nil {

@@ -181,7 +181,7 @@ func (s *Sinks) prepare(config Config, before []outlet) (outlet, func(), error) 
 func (s *Sinks) expose(p Prometheus, before []outlet) (*exposition, error) {
 	for _, o := range before {
 		if o.exposition != nil && o.exposition.Listen == p.Listen {
-			return o.exposition, nil
+			return o.exposition, o.exposition.permit(p.Group)
 		}
 	}
 	return p.serve(queueMetrics(s.couriers))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -522,6 +524,51 @@ func TestPrometheusCounts(t *testing.T) {
 		body, _ = io.ReadAll(response.Body)
 		return strings.Contains(string(body), `capmon_alerts_total{rule="raw-socket",severity="warning"} 4`)
 	})
+}
+
+// Who may use the socket is decided as for the one of serve, whatever the umask is.
+func TestTheMetricsSocketIsForTheUserAndAGroup(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "metrics")
+	var previous os.FileInfo
+	wantMode := func(when string, mode os.FileMode) {
+		t.Helper()
+		info, err := os.Lstat(socket)
+		if err != nil || info.Mode() != os.ModeSocket|mode {
+			t.Errorf("%s: the mode is %v, %v; want %v", when, info.Mode(), err, mode)
+		}
+		previous = info
+	}
+	defer syscall.Umask(syscall.Umask(0))
+	one := Prometheus{Listen: "unix:" + socket}
+	s := openSinks(t, nil, Spool{}, Config{Name: "prom", To: one})
+	wantMode("without a group", 0o600)
+	one.Group = "daemon"
+	if err := s.Reload([]Config{{Name: "prom", To: one}}); err != nil {
+		t.Fatal(err)
+	}
+	wantMode("with a group", 0o660)
+	if gid := previous.Sys().(*syscall.Stat_t).Gid; gid == 0 {
+		t.Errorf("the group is %d", gid)
+	}
+	one.Group = ""
+	if err := s.Reload([]Config{{Name: "prom", To: one}}); err != nil {
+		t.Fatal(err)
+	}
+	wantMode("without a group again", 0o600)
+	one.Group = "no-such-group"
+	if err := s.Reload([]Config{{Name: "prom", To: one}}); err == nil || !strings.Contains(err.Error(), "no-such-group") {
+		t.Errorf("a group that does not exist: %v", err)
+	}
+	other := Prometheus{Listen: "unix:" + socket}
+	if _, err := other.serve(queueMetrics(func() []*courier { return nil })); err == nil || !strings.Contains(err.Error(), "another process answers") {
+		t.Errorf("a socket in use: %v", err)
+	}
+	if err := s.Reload(nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
 }
 
 func TestLabelsAreBounded(t *testing.T) {

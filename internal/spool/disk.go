@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/capmon/capmon/internal/atomicfile"
 )
 
 const (
@@ -239,7 +241,7 @@ func (d *disk) begin() error {
 	if err != nil {
 		return err
 	}
-	if err := syncDirectory(d.directory); err != nil {
+	if err := atomicfile.SyncDirectory(d.directory); err != nil {
 		_ = out.Close()
 		return err
 	}
@@ -456,13 +458,4 @@ func replaceFile(path string, text []byte) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
-}
-
-func syncDirectory(path string) error {
-	directory, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer directory.Close()
-	return directory.Sync()
 }

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/atomicfile"
 	"github.com/capmon/capmon/internal/fair"
 	"github.com/capmon/capmon/internal/printable"
 )
@@ -107,7 +108,7 @@ func (q *Queue) openDisk() error {
 	if err := os.MkdirAll(directory, 0o700); err != nil {
 		return err
 	}
-	if err := syncDirectory(filepath.Dir(directory)); err != nil {
+	if err := atomicfile.SyncDirectory(filepath.Dir(directory)); err != nil {
 		return err
 	}
 	part := q.options.MaxSize / segments

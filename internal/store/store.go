@@ -16,6 +16,8 @@ import (
 	"time"
 
 	_ "modernc.org/sqlite" // the driver sqlite
+
+	"github.com/capmon/capmon/internal/atomicfile"
 )
 
 // DefaultPath is where the database is if nobody says otherwise.
@@ -257,7 +259,7 @@ func moveAside(path string, now time.Time) (string, error) {
 			return "", err
 		}
 	}
-	return aside, nil
+	return aside, atomicfile.SyncDirectory(filepath.Dir(path))
 }
 
 // Close ends the use of the database.

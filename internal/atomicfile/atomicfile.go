@@ -1,0 +1,129 @@
+// Package atomicfile replaces files as a whole or not at all: a reader finds the old contents
+// or the new ones, also after a power failure.
+package atomicfile
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// Write replaces the file at path with what write writes. An existing file keeps its mode and
+// its owner; a new file has the mode 0666 less the umask. Of a symbolic link, Write replaces
+// the file that the link leads to. Anything else than a regular file is an error, and so is an
+// owner that this process may not give to a file. What was there stays until the new contents
+// are complete and on the disk.
+func Write(path string, write func(io.Writer) error) error {
+	draft, err := newDraft(path)
+	if err != nil {
+		return err
+	}
+	if err := write(draft.file); err != nil {
+		return errors.Join(err, draft.discard())
+	}
+	if err := errors.Join(draft.file.Sync(), draft.file.Close()); err != nil {
+		return errors.Join(err, draft.discard())
+	}
+	if err := os.Rename(draft.file.Name(), draft.target); err != nil {
+		return errors.Join(err, draft.discard())
+	}
+	return SyncDirectory(filepath.Dir(draft.target))
+}
+
+// Check returns the error that Write would return as things are. It changes nothing.
+func Check(path string) error {
+	draft, err := newDraft(path)
+	if err != nil {
+		return err
+	}
+	return draft.discard()
+}
+
+// SyncDirectory makes sure that a rename, a creation or a removal in a directory is on the
+// disk. File systems that cannot sync directories are not an error.
+func SyncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = directory.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, directory.Close())
+}
+
+// draft is the file that takes the place of target.
+type draft struct {
+	file   *os.File
+	target string
+}
+
+func (d draft) discard() error {
+	_ = d.file.Close()
+	return os.Remove(d.file.Name())
+}
+
+// newDraft creates the draft in the target's directory, with the target's mode and owner.
+func newDraft(path string) (draft, error) {
+	target, existing, err := resolve(path)
+	if err != nil {
+		return draft{}, err
+	}
+	mode := os.FileMode(0o666) // less the umask
+	if existing != nil {
+		mode = 0o600 // until its owner is right
+	}
+	name := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+"-"+rand.Text())
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return draft{}, err
+	}
+	d := draft{file, target}
+	if existing == nil {
+		return d, nil
+	}
+	// The mode comes last: a change of the owner clears bits of the mode.
+	if err := errors.Join(keepOwner(file, existing), file.Chmod(existing.Mode())); err != nil {
+		return draft{}, errors.Join(err, d.discard())
+	}
+	return d, nil
+}
+
+// resolve returns the path of the file that path leads to, and what is there; nil if nothing is.
+func resolve(path string) (string, os.FileInfo, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Lstat(path); err == nil {
+			return "", nil, fmt.Errorf("%s is a link to a file that does not exist: create that file, or name it", path)
+		}
+		return path, nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if !info.Mode().IsRegular() { // such as /dev/stdout
+		return "", nil, fmt.Errorf("%s is not a regular file: name one", path)
+	}
+	target, err := filepath.EvalSymlinks(path)
+	return target, info, err
+}
+
+func keepOwner(file *os.File, existing os.FileInfo) error {
+	created, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	had, has := existing.Sys().(*syscall.Stat_t), created.Sys().(*syscall.Stat_t)
+	if had.Uid == has.Uid && had.Gid == has.Gid {
+		return nil
+	}
+	if err := file.Chown(int(had.Uid), int(had.Gid)); err != nil {
+		return fmt.Errorf("keeping the owner of the file, %d:%d: %w; write to another file, or as root", had.Uid, had.Gid, errors.Unwrap(err))
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+// Package unixsocket opens Unix sockets that are never open to more users than they are for.
+package unixsocket
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Listen opens a socket at a path that only the user of this process and the members of a group
+// may use; "" for the user alone. The umask does not matter. A socket that nobody answers at is
+// replaced; anything else at the path is an error.
+func Listen(path, group string) (net.Listener, error) {
+	gid, err := groupID(group)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("making the socket's directory: %w", err)
+	}
+	if err := removeDead(path); err != nil {
+		return nil, err
+	}
+	// Made where nobody else may go, so that it is never open to more than it is for.
+	private, err := os.MkdirTemp(filepath.Dir(path), ".capmon-")
+	if err != nil {
+		return nil, fmt.Errorf("making the socket: %w", err)
+	}
+	defer os.RemoveAll(private)
+	draft := filepath.Join(private, "s")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: draft, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("making the socket: %w", err)
+	}
+	listener.SetUnlinkOnClose(false)
+	if err = permit(draft, gid); err == nil {
+		err = os.Rename(draft, path)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("making the socket: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// Permit gives the socket at a path to another group; "" to none.
+func Permit(path, group string) error {
+	gid, err := groupID(group)
+	if err != nil {
+		return err
+	}
+	return permit(path, gid)
+}
+
+// noGroup is the ID of no group.
+const noGroup = -1
+
+func groupID(group string) (int, error) {
+	if group == "" {
+		return noGroup, nil
+	}
+	found, err := user.LookupGroup(group)
+	if err != nil {
+		return noGroup, fmt.Errorf("the socket's group: %w", err)
+	}
+	gid, err := strconv.Atoi(found.Gid)
+	if err != nil {
+		return noGroup, fmt.Errorf("the socket's group: %w", err)
+	}
+	return gid, nil
+}
+
+func permit(path string, gid int) error {
+	if err := os.Chmod(path, 0o600); err != nil || gid == noGroup {
+		return err
+	}
+	return errors.Join(os.Chown(path, -1, gid), os.Chmod(path, 0o660))
+}
+
+// removeDead removes a socket that a process has left. Anything else is left alone.
+func removeDead(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking at the socket's path: %w", err)
+	}
+	if info.Mode()&os.ModeSocket == 0 {
+		return fmt.Errorf("%s is there and is no socket: choose another path", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("another process answers at %s: end it, or choose another path", path)
+	}
+	return os.Remove(path)
+}

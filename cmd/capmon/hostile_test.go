@@ -155,12 +155,35 @@ func removeAttacker(t *testing.T, name string) {
 	if r := execute(t, "docker", "rm", "-f", name); r.code != 0 {
 		t.Errorf("removing %s: %s", name, r.stderr)
 	}
+	abortFUSE(t)
 	var left string
 	eventually(t, "nothing is left of "+name, func() bool {
-		left = execute(t, "sh", "-c", "find /sys/fs/cgroup -depth -type d -path '*/"+id+"*' -exec rmdir {} + 2>/dev/null; "+
+		// find goes by descriptors: the paths are longer than the kernel takes.
+		left = execute(t, "sh", "-c", "find /sys/fs/cgroup -type d -name '*"+id+"*' -prune -exec find {} -depth -type d -delete ';' 2>/dev/null; "+
 			"find /sys/fs/cgroup -type d -name '*"+id+"*' -prune; grep -ls "+id+" /proc/[0-9]*/cgroup; grep -s "+id+" /proc/self/mountinfo").stdout
 		return left == ""
 	})
+}
+
+// abortFUSE ends the file systems of attack-mix whose servers are stuck, so that nobody waits for them any more. The
+// kernel has ended them already unless a server outlived its container.
+func abortFUSE(t *testing.T) {
+	t.Helper()
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		fields := strings.Fields(line)
+		i := slices.Index(fields, "-")
+		if fields[i+1] != "fuse" || fields[i+2] != "attack" {
+			continue
+		}
+		t.Errorf("a file system of the attacker's is left: %s", line)
+		_, minor, _ := strings.Cut(fields[2], ":")
+		_ = os.WriteFile("/sys/fs/fuse/connections/"+minor+"/abort", []byte("1"), 0)
+		_ = syscall.Unmount(fields[4], syscall.MNT_DETACH)
+	}
 }
 
 // arrivals are the alerts that a webhook got, and when.
@@ -268,7 +291,7 @@ func judgeAlerts(t *testing.T, what string, a *arrivals, rings []ring) {
 		if one.Time.Before(rings[i].from.Add(-slack)) || one.Time.After(rings[i].until.Add(slack)) {
 			t.Errorf("%s: %s was between %v and %v, its alert says %v", what, rings[i].name, rings[i].from, rings[i].until, one.Time)
 		}
-		took = append(took, one.at.Sub(rings[i].from))
+		took = append(took, one.at.Sub(one.Time))
 	}
 	for _, r := range rings {
 		want = append(want, r.name)
@@ -281,7 +304,7 @@ func judgeAlerts(t *testing.T, what string, a *arrivals, rings []ring) {
 	}
 	slices.Sort(took)
 	median, worst := took[len(took)/2], took[len(took)-1]
-	t.Logf("%s: %d alerts, from the order to the webhook: median %v, 9 of 10 %v, worst %v", what, len(took), median, took[len(took)*9/10], worst)
+	t.Logf("%s: %d alerts, from the kernel's check to the webhook: median %v, 9 of 10 %v, worst %v", what, len(took), median, took[len(took)*9/10], worst)
 	if median >= hostileMedian || worst >= hostileLatest {
 		t.Errorf("%s: alerts come late: median %v, wanted less than %v; worst %v, wanted less than %v", what, median, hostileMedian, worst, hostileLatest)
 	}

@@ -65,10 +65,11 @@ bench-scale: root-bench-scale setup-test build ## measure what capmon itself tak
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench scale'
 
 .PHONY: soak
-soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 200 million checks, containers that come and go, serve through all troubles for 30 minutes
+soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 200 million checks, containers that come and go, serve through all troubles for 30 minutes, ten containers beside hostile ones for 10
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
 		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn; \
-		go test ./cmd/capmon -count=1 -v -timeout 60m -run TestServeSoak -soak 30m'
+		go test ./cmd/capmon -count=1 -v -timeout 60m -run TestServeSoak -soak 30m; \
+		go test ./cmd/capmon -count=1 -v -timeout 30m -run TestHonestRecordsBesideAHostileContainer -hostile 10m'
 
 .PHONY: corpus
 corpus: root-corpus setup-test build ## compare capmon with what real software needs (half an hour)

@@ -307,7 +307,8 @@ struct call_watch {
 struct call_key {
 	__u64 container; /* as in check_key */
 	__u64 args[6];
-	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as FOLD_NAME, with the arguments */
+	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as FOLD_NAME, with the arguments
+			      */
 	__s32 syscall;
 	__u16 error; /* that it ended with, 0: none */
 	__u8 compat;

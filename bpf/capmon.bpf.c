@@ -20,6 +20,7 @@
 #include "memo.h"
 #include "outcome.h"
 #include "file.h"
+#include "quota.h"
 #include "news.h"
 #include "watch.h"
 #include "turn.h"
@@ -38,6 +39,8 @@ const enum condition *condition_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
 const enum naming *naming_type __attribute__((unused));
 const enum watch_kind *watch_kind_type __attribute__((unused));
+const enum fold *fold_type __attribute__((unused));
+const enum share *share_type __attribute__((unused));
 const enum event_kind *event_kind_type __attribute__((unused));
 const enum counter *counter_type __attribute__((unused));
 const struct event *event_type __attribute__((unused));
@@ -70,8 +73,73 @@ struct {
 	__type(value, struct check_value);
 } fresh_checks SEC(".maps");
 
+/* Leaves out of a pattern what its container's quota has no room for. */
+static __always_inline void fold_key(struct check_key *key, __u32 fold)
+{
+	__builtin_memset(key->args, 0, sizeof(key->args));
+	__builtin_memset(key->detail, 0, sizeof(key->detail));
+	__builtin_memset(key->comm, 0, sizeof(key->comm));
+	key->comm[1] = fold;
+	if (fold != FOLD_COARSE)
+		return;
+	for (int i = COARSE_DEPTH; i < SITE_DEPTH; i++)
+		key->site[i] = 0;
+	key->syscall = -1;
+	key->compat = 0;
+	key->condition = CONDITION_UNTESTED;
+	key->refused_first = 0;
+	key->opts = OPTS_UNKNOWN;
+}
+
+/* No process has such a name. */
+static __always_inline bool is_folded(const struct check_key *key)
+{
+	return !key->comm[0] && key->comm[1];
+}
+
+/* Enters a pattern that is not known. Beyond the quota of its container it is folded, and then
+ * may be known. NULL if there is no room even for the coarsest, which is then lost. */
+static __always_inline struct check_value *enter_check(struct check_key *key, __u32 uid, __u64 now)
+{
+	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
+	struct check_value *value = NULL;
+	__u32 fold = FOLD_NONE, zero = 0;
+
+	if (!container)
+		return NULL;
+	for (; fold < FOLD_MAX; fold++) {
+		if (fold != FOLD_NONE) {
+			fold_key(key, fold);
+			value = bpf_map_lookup_elem(&checks, key);
+			if (value)
+				return value;
+		}
+		if (may_enter(container, fold))
+			break;
+	}
+	struct check_value *fresh = bpf_map_lookup_elem(&fresh_checks, &zero);
+	if (!fresh)
+		return NULL;
+	if (fold < FOLD_MAX) {
+		__builtin_memset(fresh, 0, sizeof(*fresh));
+		fresh->first_ns = now;
+		fresh->pid = bpf_get_current_pid_tgid() >> 32;
+		fresh->uid = uid;
+		if (!bpf_map_update_elem(&checks, key, fresh, BPF_NOEXIST)) {
+			note_entry(container, fold);
+			tell_check(key, fresh);
+		}
+		value = bpf_map_lookup_elem(&checks, key);
+	}
+	if (!value) {
+		__sync_fetch_and_add(&container->lost, 1);
+		count(COUNTER_CHECKS_FULL);
+	}
+	return value;
+}
+
 /* How often a kind of check has been recorded now, but for what is remembered; 0 if there is no
- * room. Not a global function: before 6.2 the verifier takes no pointer that
+ * room. May fold the key. Not a global function: before 6.2 the verifier takes no pointer that
  * came through one for a map's key. */
 static __noinline int record(struct check_key *key, __u32 uid)
 {
@@ -79,28 +147,10 @@ static __noinline int record(struct check_key *key, __u32 uid)
 		return 0;
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct check_value *value = bpf_map_lookup_elem(&checks, key);
-	if (!value) {
-		__u32 zero = 0;
-		struct check_value *fresh = bpf_map_lookup_elem(&fresh_checks, &zero);
-		if (!fresh)
-			return 0;
-		__builtin_memset(fresh, 0, sizeof(*fresh));
-		fresh->first_ns = now;
-		fresh->pid = bpf_get_current_pid_tgid() >> 32;
-		fresh->uid = uid;
-		long error = bpf_map_update_elem(&checks, key, fresh, BPF_NOEXIST);
-		if (!error)
-			tell_check(key, fresh);
-		value = bpf_map_lookup_elem(&checks, key);
-		if (!value) {
-			struct container *container =
-				bpf_map_lookup_elem(&containers, &key->container);
-			if (container)
-				__sync_fetch_and_add(&container->lost, 1);
-			count(COUNTER_CHECKS_FULL);
-			return 0;
-		}
-	}
+	if (!value)
+		value = enter_check(key, uid, now);
+	if (!value)
+		return 0;
 	__sync_fetch_and_add(&value->count, 1);
 	value->last_ns = now;
 	return value->count < RECORDED_MAX ? value->count : RECORDED_MAX;
@@ -289,8 +339,9 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 	bool of_file = is_of_file(key);
 	if (!count_memo(look)) {
 		int times = record(key, asked->euid);
-		/* the first ones are looked at one by one, for their files */
-		if (remembers && times && (!of_file || times >= FILES_EACH))
+		/* the first ones are looked at one by one, for their files; a folded key
+		 * has not the call site that a chain of callers stands for */
+		if (remembers && times && !is_folded(key) && (!of_file || times >= FILES_EACH))
 			remember(slot);
 		look->sampled = times > 0;
 	}

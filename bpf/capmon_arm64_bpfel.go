@@ -159,26 +159,33 @@ type CapmonConfig struct {
 	PerCpu      uint32
 	Casts       uint32
 	Pad         uint32
+	Rooms       [8]uint32
 }
 
 type CapmonContainer struct {
-	_          structs.HostLayout
-	FirstNs    uint64
-	WorkloadNs uint64
-	LastNs     uint64
-	Bounding   uint64
-	Permitted  uint64
-	Keyring    uint64
-	Used       uint64
-	Kept       uint64
-	Lost       uint64
-	Files      [10]uint32
-	Unlisted   [10]uint64
-	BaseUserns uint32
-	Processes  uint32
-	Uid        uint32
-	Existed    uint32
-	Name       [128]uint8
+	_                    structs.HostLayout
+	FirstNs              uint64
+	WorkloadNs           uint64
+	LastNs               uint64
+	Bounding             uint64
+	Permitted            uint64
+	Keyring              uint64
+	Used                 uint64
+	Kept                 uint64
+	Lost                 uint64
+	Files                [10]uint32
+	Unlisted             [10]uint64
+	BaseUserns           uint32
+	Processes            uint32
+	Uid                  uint32
+	Existed              uint32
+	Name                 [128]uint8
+	Entries              [8]uint32
+	UnrecordedExecutions uint64
+	UnrecordedCalls      uint64
+	ToldGranted          uint64
+	ToldRefused          uint64
+	EventsNs             uint64
 }
 
 type CapmonCounter uint32
@@ -301,6 +308,15 @@ type CapmonFileValue struct {
 	Base    [256]uint8
 }
 
+type CapmonFold uint32
+
+const (
+	CapmonFoldFOLD_NONE   CapmonFold = 0
+	CapmonFoldFOLD_NAME   CapmonFold = 1
+	CapmonFoldFOLD_COARSE CapmonFold = 2
+	CapmonFoldFOLD_MAX    CapmonFold = 3
+)
+
 type CapmonLook struct {
 	_     structs.HostLayout
 	Asked struct {
@@ -421,6 +437,19 @@ type CapmonRemembered struct {
 		Tick   uint64
 	}
 }
+
+type CapmonShare uint32
+
+const (
+	CapmonShareSHARE_CHECKS        CapmonShare = 0
+	CapmonShareSHARE_CHECKS_NAME   CapmonShare = 1
+	CapmonShareSHARE_CHECKS_COARSE CapmonShare = 2
+	CapmonShareSHARE_EXECUTIONS    CapmonShare = 3
+	CapmonShareSHARE_CALLS         CapmonShare = 4
+	CapmonShareSHARE_CALLS_NAME    CapmonShare = 5
+	CapmonShareSHARE_FILES         CapmonShare = 6
+	CapmonShareSHARE_MAX           CapmonShare = 8
+)
 
 type CapmonStack struct {
 	_       structs.HostLayout
@@ -544,6 +573,7 @@ type CapmonMapSpecs struct {
 	Checks          *ebpf.MapSpec `ebpf:"checks"`
 	Containers      *ebpf.MapSpec `ebpf:"containers"`
 	Counters        *ebpf.MapSpec `ebpf:"counters"`
+	Entered         *ebpf.MapSpec `ebpf:"entered"`
 	Events          *ebpf.MapSpec `ebpf:"events"`
 	Executions      *ebpf.MapSpec `ebpf:"executions"`
 	Files           *ebpf.MapSpec `ebpf:"files"`
@@ -556,6 +586,7 @@ type CapmonMapSpecs struct {
 	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
 	Recents         *ebpf.MapSpec `ebpf:"recents"`
 	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
+	Removed         *ebpf.MapSpec `ebpf:"removed"`
 	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
 	Turns           *ebpf.MapSpec `ebpf:"turns"`
@@ -579,12 +610,14 @@ type CapmonVariableSpecs struct {
 	EventType       *ebpf.VariableSpec `ebpf:"event_type"`
 	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
 	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
+	FoldType        *ebpf.VariableSpec `ebpf:"fold_type"`
 	ModuleEpoch     *ebpf.VariableSpec `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.VariableSpec `ebpf:"namespace_type"`
 	NamingType      *ebpf.VariableSpec `ebpf:"naming_type"`
 	PhaseType       *ebpf.VariableSpec `ebpf:"phase_type"`
 	Recording       *ebpf.VariableSpec `ebpf:"recording"`
 	Settings        *ebpf.VariableSpec `ebpf:"settings"`
+	ShareType       *ebpf.VariableSpec `ebpf:"share_type"`
 	SubjectType     *ebpf.VariableSpec `ebpf:"subject_type"`
 	WatchKindType   *ebpf.VariableSpec `ebpf:"watch_kind_type"`
 }
@@ -615,6 +648,7 @@ type CapmonMaps struct {
 	Checks          *ebpf.Map `ebpf:"checks"`
 	Containers      *ebpf.Map `ebpf:"containers"`
 	Counters        *ebpf.Map `ebpf:"counters"`
+	Entered         *ebpf.Map `ebpf:"entered"`
 	Events          *ebpf.Map `ebpf:"events"`
 	Executions      *ebpf.Map `ebpf:"executions"`
 	Files           *ebpf.Map `ebpf:"files"`
@@ -627,6 +661,7 @@ type CapmonMaps struct {
 	Pendings        *ebpf.Map `ebpf:"pendings"`
 	Recents         *ebpf.Map `ebpf:"recents"`
 	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
+	Removed         *ebpf.Map `ebpf:"removed"`
 	Stacks          *ebpf.Map `ebpf:"stacks"`
 	Tasks           *ebpf.Map `ebpf:"tasks"`
 	Turns           *ebpf.Map `ebpf:"turns"`
@@ -641,6 +676,7 @@ func (m *CapmonMaps) Close() error {
 		m.Checks,
 		m.Containers,
 		m.Counters,
+		m.Entered,
 		m.Events,
 		m.Executions,
 		m.Files,
@@ -653,6 +689,7 @@ func (m *CapmonMaps) Close() error {
 		m.Pendings,
 		m.Recents,
 		m.RefusalsOf,
+		m.Removed,
 		m.Stacks,
 		m.Tasks,
 		m.Turns,
@@ -677,12 +714,14 @@ type CapmonVariables struct {
 	EventType       *ebpf.Variable `ebpf:"event_type"`
 	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
 	FileRules       *ebpf.Variable `ebpf:"file_rules"`
+	FoldType        *ebpf.Variable `ebpf:"fold_type"`
 	ModuleEpoch     *ebpf.Variable `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.Variable `ebpf:"namespace_type"`
 	NamingType      *ebpf.Variable `ebpf:"naming_type"`
 	PhaseType       *ebpf.Variable `ebpf:"phase_type"`
 	Recording       *ebpf.Variable `ebpf:"recording"`
 	Settings        *ebpf.Variable `ebpf:"settings"`
+	ShareType       *ebpf.Variable `ebpf:"share_type"`
 	SubjectType     *ebpf.Variable `ebpf:"subject_type"`
 	WatchKindType   *ebpf.Variable `ebpf:"watch_kind_type"`
 }

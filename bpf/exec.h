@@ -8,6 +8,7 @@
 #ifndef CAPMON_EXEC_H
 #define CAPMON_EXEC_H
 
+#include "quota.h"
 #include "task.h"
 
 #define PATH_DEPTH 32
@@ -75,14 +76,21 @@ __noinline int executed_file(__u64 container)
 	if (!known) {
 		__u32 zero = 0;
 		struct execution *fresh = bpf_map_lookup_elem(&fresh_executions, &zero);
-		if (!fresh)
+		struct container *owner = bpf_map_lookup_elem(&containers, &container);
+		if (!fresh || !owner)
 			return 0;
+		if (!may_enter(owner, SHARE_EXECUTIONS)) {
+			__sync_fetch_and_add(&owner->unrecorded_executions, 1);
+			count(COUNTER_EXECUTIONS);
+			return 0;
+		}
 		__builtin_memset(&fresh->value, 0, sizeof(fresh->value));
 		fresh->value.first_ns = now;
 		fresh->value.pid = bpf_get_current_pid_tgid() >> 32;
 		fresh->value.uid = BPF_CORE_READ(task, real_cred, euid.val);
 		read_path(BPF_CORE_READ(file, f_path.dentry), fresh->value.path);
-		if (!bpf_map_update_elem(&executions, &key, &fresh->value, BPF_NOEXIST))
+		if (!bpf_map_update_elem(&executions, &key, &fresh->value, BPF_NOEXIST)) {
+			note_entry(owner, SHARE_EXECUTIONS);
 			tell((struct event){
 				.kind = EVENT_EXECUTION,
 				.pid = fresh->value.pid,
@@ -90,8 +98,10 @@ __noinline int executed_file(__u64 container)
 				.time_ns = now,
 				.execution = key,
 			});
+		}
 		known = bpf_map_lookup_elem(&executions, &key);
 		if (!known) {
+			__sync_fetch_and_add(&owner->unrecorded_executions, 1);
 			count(COUNTER_EXECUTIONS);
 			return 0;
 		}

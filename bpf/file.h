@@ -13,6 +13,7 @@
 
 #include "condition.h"
 #include "memo.h"
+#include "quota.h"
 
 #define CAP_DAC_READ_SEARCH 2
 #define AT_FDCWD -100
@@ -82,6 +83,15 @@ __noinline int climb(__u32 slot)
 	return true;
 }
 
+/* Whether a container may have one more file of a capability, granted or refused. */
+static __always_inline bool may_list(const struct container *container, __u32 kind)
+{
+	bool full;
+	bool roomy = is_roomy(SHARE_FILES, &full);
+
+	return !full && container->files[kind] < (roomy ? FILES_EACH : FILES_FEW);
+}
+
 /* Records one check of one file, whose note is complete but for what is known once it turns
  * out to be new. */
 __noinline int record_file(__u32 slot)
@@ -98,7 +108,7 @@ __noinline int record_file(__u32 slot)
 
 	if (!container || kind >= 2 * FILE_CAPABILITIES)
 		return 0;
-	if (!value && container->files[kind] < FILES_EACH) {
+	if (!value && may_list(container, kind)) {
 		struct task_struct *task = bpf_get_current_task_btf();
 		struct file_value *fresh = &note->fresh.value;
 		fresh->first_ns = now;
@@ -110,13 +120,15 @@ __noinline int record_file(__u32 slot)
 				break;
 		if (!bpf_map_update_elem(&files, key, fresh, BPF_NOEXIST)) {
 			__sync_fetch_and_add(&container->files[kind], 1);
+			note_entry(container, SHARE_FILES);
 			note->fresh.event = (struct event){
 				.kind = EVENT_FILE,
 				.pid = fresh->pid,
 				.container = key->container,
 				.time_ns = now,
 			};
-			if (bpf_ringbuf_output(&events, &note->fresh, sizeof(note->fresh), 0))
+			if (!may_tell(container, now) ||
+			    bpf_ringbuf_output(&events, &note->fresh, sizeof(note->fresh), 0))
 				count(COUNTER_EVENTS);
 		}
 		value = bpf_map_lookup_elem(&files, key);

@@ -33,7 +33,7 @@ struct {
  * carry. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384);
 	__type(key, struct execution_key);
 	__type(value, struct execution_value);
 } executions SEC(".maps");
@@ -49,7 +49,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384);
 	__type(key, struct call_key);
 	__type(value, struct call_value);
 } calls SEC(".maps");
@@ -60,7 +60,7 @@ volatile const struct file_rule compat_file_rules[CALL_MAX];
 /* The files that made capabilities necessary. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8192);
+	__uint(max_entries, 16384);
 	__type(key, struct file_key);
 	__type(value, struct file_value);
 } files SEC(".maps");
@@ -76,7 +76,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 18);
+	__uint(max_entries, 1 << 20);
 } events SEC(".maps");
 
 struct {

@@ -3,6 +3,7 @@
 #ifndef CAPMON_NEWS_H
 #define CAPMON_NEWS_H
 
+#include "quota.h"
 #include "task.h"
 
 /* Whether it was asked because memory changes its size: the most frequent question of all, and
@@ -60,11 +61,30 @@ static __always_inline void fill_event(struct event *event, const struct check_k
 	event->phase = key->phase;
 }
 
+/* Whether a container may announce a new pattern: always if no event has announced that its
+ * workload was granted, or refused, this capability. */
+static __always_inline bool may_tell_check(struct container *container, const struct check_key *key,
+					   __u64 now)
+{
+	__u64 bit = 1ULL << (key->capability & 63);
+	bool granted = key->answer == ANSWER_HELD || key->answer == ANSWER_OWNER;
+	__u64 *told = granted ? &container->told_granted : &container->told_refused;
+
+	if (key->subject == SUBJECT_OWN && key->namespace == NAMESPACE_BASE && !(*told & bit)) {
+		*told |= bit;
+		return true;
+	}
+	return may_tell(container, now);
+}
+
 /* Tells of a kind of check that has just been recorded for the first time. Written where user
  * space reads it: the stack has no room. */
 static __noinline int tell_check(const struct check_key *key, const struct check_value *first)
 {
 	if (!key || !first)
+		return 0;
+	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
+	if (!container)
 		return 0;
 	if (key->phase != PHASE_WORKLOAD || is_of_memory(key)) {
 		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
@@ -76,7 +96,9 @@ static __noinline int tell_check(const struct check_key *key, const struct check
 		bpf_ringbuf_submit(event, 0);
 		return 0;
 	}
-	struct check_event *news = bpf_ringbuf_reserve(&events, sizeof(*news), 0);
+	struct check_event *news = NULL;
+	if (may_tell_check(container, key, first->first_ns))
+		news = bpf_ringbuf_reserve(&events, sizeof(*news), 0);
 	if (!news) {
 		count(COUNTER_EVENTS);
 		return 0;

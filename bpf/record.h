@@ -25,6 +25,8 @@
 #define FILES_EACH                                                                     \
 	64 /* that a container may have of each, granted and refused; checks of a kind \
 	       that are looked at for their files */
+#define FILES_FEW 8 /* and may have while more than half of the room for files is taken */
+#define COARSE_DEPTH 4 /* kernel return addresses kept by FOLD_COARSE */
 #define CHAIN_MAX 12 /* return addresses by which a chain of callers is known again */
 #define CHAIN_PARTS 3
 #define MEMOS 64 /* kinds of check that each CPU remembers; a power of two */
@@ -95,6 +97,30 @@ struct call_rule {
 	__u8 mode; /* CALL_CHMOD: which argument is the mode */
 };
 
+/* How much is left out of a pattern beyond its container's quota (quota.h). All else is recorded
+ * as ever, so that the use is counted, classified and announced. comm then begins with a NUL and
+ * this number, as no process can name itself: since 5.17 the kernel fills names with NULs
+ * (__set_task_comm, fs/exec.c). */
+enum fold {
+	FOLD_NONE = 0,
+	FOLD_NAME = 1, /* the process name, and the arguments of the system call */
+	FOLD_COARSE = 2, /* also the system call, the condition, the refusal before it, and all
+			    return addresses but the first COARSE_DEPTH */
+	FOLD_MAX = 3,
+};
+
+/* What a map, or a part of one, has room for. */
+enum share {
+	SHARE_CHECKS = FOLD_NONE, /* of the checks map */
+	SHARE_CHECKS_NAME = FOLD_NAME,
+	SHARE_CHECKS_COARSE = FOLD_COARSE,
+	SHARE_EXECUTIONS = 3,
+	SHARE_CALLS = 4, /* of the calls map */
+	SHARE_CALLS_NAME = 5, /* those without a process name */
+	SHARE_FILES = 6,
+	SHARE_MAX = 8, /* a power of two */
+};
+
 /* One kind of check. Everything that can change its class is in the key. */
 struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
@@ -102,7 +128,7 @@ struct check_key {
 	__u64 args[CALL_ARGS]; /* capset: see keep_capset; write: see keep_map */
 	__u8 detail[DETAIL_LEN]; /* mount: file system type; bind: head of the address; write:
 				    head of a user namespace's map */
-	__u8 comm[COMM_LEN]; /* of the thread group's leader */
+	__u8 comm[COMM_LEN]; /* of the thread group's leader; see enum fold */
 	__s32 syscall; /* -1: not in a system call */
 	__u8 compat; /* 1: a 32-bit system call on a 64-bit kernel */
 	__u8 capability;
@@ -186,6 +212,11 @@ struct container {
 	__u32 uid; /* effective, of the first workload process */
 	__u32 existed; /* 1: it had a workload before the first sight */
 	__u8 name[CGROUP_NAME_LEN]; /* of the topmost cgroup that is the container's */
+	__u32 entries[SHARE_MAX]; /* that it has in the maps, by enum share */
+	__u64 unrecorded_executions; /* that found no room in the executions map */
+	__u64 unrecorded_calls; /* likewise, of watched system calls */
+	__u64 told_granted, told_refused; /* capabilities that an event has announced */
+	__u64 events_ns; /* CLOCK_BOOTTIME until when its events count against its limit */
 };
 
 /* One program file that a container's workload executed. */
@@ -276,7 +307,8 @@ struct call_watch {
 struct call_key {
 	__u64 container; /* as in check_key */
 	__u64 args[6];
-	__u8 comm[COMM_LEN]; /* as in check_key */
+	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as FOLD_NAME, with the arguments
+			      */
 	__s32 syscall;
 	__u16 error; /* that it ended with, 0: none */
 	__u8 compat;
@@ -367,6 +399,7 @@ struct config {
 	__u32 per_cpu; /* 1: what a program keeps for its CPU no other task's run can disturb */
 	__u32 casts; /* 1: the kernel has bpf_rdonly_cast */
 	__u32 pad;
+	__u32 rooms[SHARE_MAX]; /* entries of each share, by enum share */
 };
 
 #endif

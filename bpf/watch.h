@@ -9,6 +9,7 @@
 #define CAPMON_WATCH_H
 
 #include "call.h"
+#include "quota.h"
 #include "task.h"
 
 static __always_inline struct call_watch *watch_of(const struct call *call)
@@ -20,21 +21,45 @@ static __always_inline struct call_watch *watch_of(const struct call *call)
 	return watch && watch->kind != WATCH_NONE ? watch : NULL;
 }
 
+/* Enters a watched system call that is not known: beyond the quota of its container without the
+ * process name, which then may be known. NULL if there is no room. */
+static __always_inline struct call_value *enter_call(struct call_key *key, __u32 uid, __u64 now)
+{
+	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
+	struct call_value *value = NULL;
+	__u32 share = SHARE_CALLS;
+
+	if (!container)
+		return NULL;
+	if (!may_enter(container, share)) {
+		share = SHARE_CALLS_NAME;
+		__builtin_memset(key->comm, 0, sizeof(key->comm));
+		key->comm[1] = FOLD_NAME;
+		value = bpf_map_lookup_elem(&calls, key);
+	}
+	if (!value && may_enter(container, share)) {
+		struct call_value fresh = { .first_ns = now, .uid = uid };
+		fresh.pid = bpf_get_current_pid_tgid() >> 32;
+		if (!bpf_map_update_elem(&calls, key, &fresh, BPF_NOEXIST))
+			note_entry(container, share);
+		value = bpf_map_lookup_elem(&calls, key);
+	}
+	if (!value) {
+		__sync_fetch_and_add(&container->unrecorded_calls, 1);
+		count(COUNTER_CALLS);
+	}
+	return value;
+}
+
 static __always_inline void record_call(struct call_key *key, __u32 uid)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct call_value *value = bpf_map_lookup_elem(&calls, key);
 
-	if (!value) {
-		struct call_value fresh = { .first_ns = now, .uid = uid };
-		fresh.pid = bpf_get_current_pid_tgid() >> 32;
-		bpf_map_update_elem(&calls, key, &fresh, BPF_NOEXIST);
-		value = bpf_map_lookup_elem(&calls, key);
-		if (!value) {
-			count(COUNTER_CALLS);
-			return;
-		}
-	}
+	if (!value)
+		value = enter_call(key, uid, now);
+	if (!value)
+		return;
 	__sync_fetch_and_add(&value->count, 1);
 	value->last_ns = now;
 }

@@ -98,6 +98,9 @@ func (m *Monitor) found(id uint64, first process) bpf.CapmonContainer {
 		earlier.Processes, earlier.Lost, earlier.Used, earlier.Kept = 0, 0, 0, 0
 		clear(earlier.Files[:])
 		clear(earlier.Unlisted[:])
+		clear(earlier.Entries[:])
+		earlier.UnrecordedExecutions, earlier.UnrecordedCalls = 0, 0
+		earlier.ToldGranted, earlier.ToldRefused, earlier.EventsNs = 0, 0, 0
 		return earlier
 	}
 	now := m.clock.Now()

@@ -79,7 +79,7 @@ const maxCalls = 512
 func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
 	arch := m.archOf(key.Compat)
 	call := kernel.Call{Arch: arch, Nr: int(key.Syscall)}
-	if key.Syscall < 0 || key.Syscall >= maxCalls {
+	if key.Syscall < 0 || key.Syscall >= maxCalls || foldingOf(&key.Comm) != Whole {
 		return call
 	}
 	rule := ruleOf(arch.SyscallName(call.Nr))

@@ -98,6 +98,8 @@ type Check struct {
 	// Program is the name (comm) of the process, as the process chose it: bytes
 	// that an attacker controls.
 	Program string
+	// Folding tells what was left out because the container had used up its quota.
+	Folding Folding
 	// Opts is cap_capable's argument of that name, -1 where the hook lacks it.
 	Opts int
 
@@ -127,6 +129,7 @@ func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value 
 		Stack:      symbols.Frames(key.Site[:]),
 		Call:       m.call(key),
 		Program:    text(key.Comm[:]),
+		Folding:    foldingOf(&key.Comm),
 		Opts:       -1,
 		Count:      value.Count,
 		Overruled:  value.Overruled,

@@ -138,7 +138,8 @@ func (m *Monitor) harvest(wanted func(id string) bool, keep func(map[uint64]*har
 		remove(m.attached.maps.Checks, checks, "checks"),
 		remove(m.attached.maps.Executions, executions, "executions"),
 		remove(m.attached.maps.Calls, calls, "calls"),
-		remove(m.attached.maps.Files, files, "files"))
+		remove(m.attached.maps.Files, files, "files"),
+		m.freeRoom())
 }
 
 // leave removes containers from the map of containers. From when it has begun a process that
@@ -181,6 +182,9 @@ func (m *Monitor) finishHandOver() error {
 	}
 	if err == nil {
 		err = m.removeOrphans()
+	}
+	if err == nil {
+		err = m.freeRoom()
 	}
 	return err
 }
@@ -358,24 +362,23 @@ func waitForPrograms() error {
 	return nil
 }
 
-// Filled is the part of the fullest map that is taken, from 0 to 1.
+// Filled is the part of the fullest share of a map that is taken, from 0 to 1.
 func (m *Monitor) Filled() (filled float64, err error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	if m.over() {
 		return 0, nil
 	}
-	note := func(taken int, of *ebpf.Map) { filled = max(filled, float64(taken)/float64(of.MaxEntries())) }
-	var checks, executions, files, containers int
-	err = errors.Join(
-		entries(m.attached.maps.Checks, "checks", func(*bpf.CapmonCheckKey, *bpf.CapmonCheckValue) { checks++ }),
-		entries(m.attached.maps.Executions, "executions", func(*bpf.CapmonExecutionKey, *bpf.CapmonExecutionValue) { executions++ }),
-		entries(m.attached.maps.Files, "files", func(*bpf.CapmonFileKey, *bpf.CapmonFileValue) { files++ }),
-		entries(m.attached.maps.Containers, "containers", func(*uint64, *bpf.CapmonContainer) { containers++ }))
-	note(checks, m.attached.maps.Checks)
-	note(executions, m.attached.maps.Executions)
-	note(files, m.attached.maps.Files)
-	note(containers, m.attached.maps.Containers)
+	present, err := m.present()
+	if err != nil {
+		return 0, err
+	}
+	for share, room := range m.attached.rooms() {
+		filled = max(filled, float64(present[share])/float64(max(room, 1)))
+	}
+	containers := 0
+	err = entries(m.attached.maps.Containers, "containers", func(*uint64, *bpf.CapmonContainer) { containers++ })
+	filled = max(filled, float64(containers)/float64(m.attached.maps.Containers.MaxEntries()))
 	return filled, err
 }
 

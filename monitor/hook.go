@@ -143,6 +143,13 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	if kernel.HasFunction(p.types, "bpf_rdonly_cast") {
 		p.settings.Casts = 1
 	}
+	if p.options.MaxChecks != 0 {
+		spec.Maps["checks"].MaxEntries = p.options.MaxChecks
+	}
+	if p.options.MaxContainers != 0 {
+		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
+	}
+	p.settings.Rooms = roomsOf(spec)
 	if err := errors.Join(
 		spec.Variables["settings"].Set(p.settings),
 		spec.Variables["call_rules"].Set(p.calls),
@@ -156,12 +163,6 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		if err := spec.Variables["recording"].Set(uint32(0)); err != nil {
 			return nil, fmt.Errorf("configuring the programs: %w", err)
 		}
-	}
-	if p.options.MaxChecks != 0 {
-		spec.Maps["checks"].MaxEntries = p.options.MaxChecks
-	}
-	if p.options.MaxContainers != 0 {
-		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
 	}
 	for other, names := range programsOf {
 		if other == hook {

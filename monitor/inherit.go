@@ -54,6 +54,8 @@ func addContainer(value, more *bpf.CapmonContainer) {
 	value.LastNs = max(value.LastNs, more.LastNs)
 	value.Processes += more.Processes
 	value.Lost += more.Lost
+	value.UnrecordedExecutions += more.UnrecordedExecutions
+	value.UnrecordedCalls += more.UnrecordedCalls
 	value.Used |= more.Used
 	value.Kept |= more.Kept
 	for i := range value.Files {

@@ -23,15 +23,15 @@ func TestChecksWithoutRoomAreCounted(t *testing.T) {
 	if all.Lost != 0 || all.Made != some.Made {
 		t.Errorf("made %d checks with room for all and %d without", all.Made, some.Made)
 	}
-	// What found room is complete.
+	// What found room as it is is complete.
 	counts := rawChecks(t, roomy, all.Cgroup)
 	for key, count := range rawChecks(t, tiny, some.Cgroup) {
-		if counts[key] != count {
+		if foldingOf(&key.Comm) == Whole && counts[key] != count {
 			t.Errorf("counted %d with room for all and %d without: %+v", counts[key], count, key)
 		}
 	}
 
-	// Another container may have taken some of the room, but nobody left any.
+	// No container may have all of it.
 	s := snapshot(t, tiny)
 	var kinds int
 	var lost uint64
@@ -39,7 +39,7 @@ func TestChecksWithoutRoomAreCounted(t *testing.T) {
 		kinds += len(c.Checks)
 		lost += c.Lost
 	}
-	if kinds != room {
+	if kinds == 0 || kinds > room {
 		t.Errorf("%d kinds were recorded with room for %d", kinds, room)
 	}
 	if !s.Losses.Any() || s.Losses.Checks != lost {

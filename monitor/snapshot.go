@@ -43,6 +43,9 @@ type Container struct {
 	Executions []Execution
 	Calls      []Call
 	Files      []FileUse
+	// UnrecordedExecutions counts executions beyond the container's quota of programs, and
+	// UnrecordedCalls watched system calls that found no room.
+	UnrecordedExecutions, UnrecordedCalls uint64
 	// Unlisted counts checks whose files found no room in the map of files.
 	Unlisted uint64
 	// Kept are the capabilities that a thread of it had used and still held when it
@@ -216,7 +219,11 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 		Made:      value.Lost,
 		Lost:      value.Lost,
 		Unlisted:  unlisted(value),
-		Checks:    checks,
+
+		UnrecordedExecutions: value.UnrecordedExecutions,
+		UnrecordedCalls:      value.UnrecordedCalls,
+
+		Checks: checks,
 	}
 	for _, check := range checks {
 		c.Made += check.Count

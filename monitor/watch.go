@@ -27,8 +27,9 @@ type Call struct {
 	Call kernel.Call
 	// Error that it ended with, 0 if none.
 	Error unix.Errno
-	// Program, PID and UID as in Check.
+	// Program, Folding, PID and UID as in Check; beyond the quota only the name is left out.
 	Program     string
+	Folding     Folding
 	Count       uint64
 	First, Last time.Time
 	PID, UID    uint32
@@ -127,6 +128,7 @@ func (m *Monitor) watchedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue
 		},
 		Error:   unix.Errno(key.Error),
 		Program: text(key.Comm[:]),
+		Folding: foldingOf(&key.Comm),
 		Count:   value.Count,
 		First:   m.clock.Time(value.FirstNs),
 		Last:    m.clock.Time(value.LastNs),

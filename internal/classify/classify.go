@@ -67,6 +67,8 @@ type Verdict struct {
 	Alternative *capability.Capability
 }
 
+const coarse = "the container made more patterns of use than capmon records, so the system call and its arguments are not known"
+
 // Classify tells what a check means.
 func Classify(check monitor.Check) Verdict {
 	site, _ := kernel.CallSite(check.Stack)
@@ -74,6 +76,9 @@ func Classify(check monitor.Check) Verdict {
 	verdict.Site = site
 	if verdict.Class.Need() {
 		verdict.Alternative = alternative(check)
+		if check.Folding == monitor.Coarse && verdict.Unsure == "" {
+			verdict.Unsure = coarse
+		}
 	}
 	return verdict
 }

@@ -30,6 +30,22 @@ func Demands(check monitor.Check) []Demand {
 	return nil
 }
 
+// MissesDemands reports whether a check may have demanded capabilities that are not known, because
+// its arguments were not recorded. Only patterns beyond the quota of a container can.
+func MissesDemands(check monitor.Check) bool {
+	if check.Folding == monitor.Whole || check.Phase != monitor.Workload || check.Subject != monitor.Own || check.Beyond {
+		return false
+	}
+	call := check.Call.Name()
+	switch check.Capability {
+	case capability.Setpcap:
+		return !check.Nested && (call == "capset" || check.Folding == monitor.Coarse)
+	case capability.SysAdmin:
+		return asked(check, mapWrites...)
+	}
+	return false
+}
+
 // capsetDemands: what capset makes permitted or inheritable has to be permitted
 // (cap_capset, security/commoncap.c). A set that is the present one says nothing,
 // and one that leaves out some of it may have been made from it or be fixed in the

@@ -146,7 +146,7 @@ func parts(check monitor.Check) (all []part) {
 func repeated(change monitor.Change, meaning meaning) Use {
 	use := newUse(change.ID, change.Now, meaning)
 	use.Time = change.Now.Last
-	use.Process = Process{Program: change.Now.Program, Parents: []Parent{}}
+	use.Process = Process{Program: change.Now.Program, Others: change.Now.Folding != monitor.Whole, Parents: []Parent{}}
 	return use
 }
 

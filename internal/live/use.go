@@ -86,6 +86,9 @@ type Process struct {
 	InnerPID uint32 `json:"innerPid,omitempty"`
 	// Its own name for itself: any bytes, chosen by the container.
 	Program string `json:"program"`
+	// Whether its name was not recorded, because its container has too many patterns of use; then
+	// the program is empty.
+	Others bool `json:"others,omitempty"`
 	// The file that it executes; missing if it could not be told. It begins with … if its
 	// beginning is missing.
 	Executable string `json:"executable,omitempty"`
@@ -96,6 +99,14 @@ type Process struct {
 	Parents []Parent `json:"parents"`
 	// Whether these may have others above them.
 	MoreParents bool `json:"moreParents,omitempty"`
+}
+
+// Name is how the process is called in a sentence. It may hold any bytes.
+func (p Process) Name() string {
+	if p.Others {
+		return "others"
+	}
+	return p.Program
 }
 
 // Parent is a process at the moment of the use.
@@ -192,7 +203,7 @@ func newUse(id string, check monitor.Check, meaning meaning) Use {
 func process(sight observe.Sight) Process {
 	check := sight.Check
 	p := Process{
-		PID: check.PID, InnerPID: check.InnerPID, Program: check.Program, Executable: sight.Executable,
+		PID: check.PID, InnerPID: check.InnerPID, Program: check.Program, Others: check.Folding != monitor.Whole, Executable: sight.Executable,
 		User: &check.UID, Parents: []Parent{}, MoreParents: check.MoreParents,
 	}
 	for _, parent := range check.Parents {

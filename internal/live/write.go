@@ -74,7 +74,7 @@ func (u Use) what() string {
 // who asked: ping pid 4711 (12 inside) user 0 /bin/busybox ← sh.
 func (u Use) who() string {
 	p := u.Process
-	who := "by " + printable.Word(p.Program)
+	who := "by " + printable.Word(p.Name())
 	if p.PID != 0 {
 		who += fmt.Sprintf(" pid %d", p.PID)
 	}

@@ -82,8 +82,9 @@ func (r *Run) access(seen monitor.Container, ways map[Named]kernel.Way) {
 	for _, use := range seen.Files {
 		r.Files = append(r.Files, newFile(use, ways[NamedBy(seen.Cgroup, use)]))
 	}
-	r.Files = addUpFiles(r.Files)
-	r.Unlisted = seen.Unlisted
+	var unlisted uint64
+	r.Files, unlisted = boundFiles(addUpFiles(r.Files))
+	r.Unlisted = seen.Unlisted + unlisted
 }
 
 func newFile(use monitor.FileUse, way kernel.Way) File {

@@ -2,7 +2,6 @@ package profile
 
 import (
 	"fmt"
-	"strings"
 )
 
 // Missing are the reasons why the container may have used more, while it was watched,
@@ -16,7 +15,7 @@ func (s Summary) Missing() []string {
 		reasons = append(reasons, "its workload was never seen to start")
 	}
 	if len(s.Unexamined) > 0 {
-		reasons = append(reasons, "gone before it could be read whether the file carries capabilities: "+strings.Join(s.Unexamined, ", "))
+		reasons = append(reasons, "gone before it could be read whether the file carries capabilities: "+Names(s.Unexamined))
 	}
 	if !s.Unwatched.Empty() {
 		reasons = append(reasons, fmt.Sprintf("not all system calls were recorded that the seccomp profile may allow only with %s",

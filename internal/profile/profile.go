@@ -173,6 +173,9 @@ type Use struct {
 	Alternative *capability.Capability `json:"alternative,omitempty"`
 	// Program is the process's own name for itself: not to be trusted.
 	Program string `json:"program"`
+	// Others: the use adds up process names and arguments of the system call that are not listed
+	// one by one because there are too many. Program is empty, and Call has no arguments.
+	Others bool `json:"others,omitempty"`
 	// Call is the system call with the arguments that explain the need.
 	Call string `json:"call,omitempty"`
 	// Site is the kernel function that asked, Stack what led to it, innermost first.

@@ -57,10 +57,17 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		}
 		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
-		run.Incomplete = append(run.Incomplete, LossTexts(snapshot.Losses)...)
+		run.Incomplete = append(run.Incomplete, LossTexts(machineLosses(snapshot.Losses))...)
 		runs = append(runs, run)
 	}
 	return runs
+}
+
+// machineLosses are those that any container may have suffered. Of the others each container has
+// a count of its own.
+func machineLosses(l monitor.Losses) monitor.Losses {
+	l.Checks, l.Executions, l.Calls = 0, 0, 0
+	return l
 }
 
 func recordRun(seen monitor.Container, observation Observation) Run {
@@ -89,10 +96,25 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 			run.Ended = seen.Seen
 		}
 	}
-	if seen.Lost > 0 {
-		run.Incomplete = append(run.Incomplete, fmt.Sprintf("%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)", seen.Lost))
-	}
+	run.Incomplete = append(run.Incomplete, ownLosses(seen)...)
 	return run
+}
+
+// ownLosses says in words what of a container was not recorded because it used up its quota.
+func ownLosses(seen monitor.Container) []string {
+	var reasons []string
+	add := func(n uint64, format string) {
+		if n > 0 {
+			reasons = append(reasons, fmt.Sprintf(format, n))
+		}
+	}
+	add(seen.Lost, "%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)")
+	add(seen.UnrecordedExecutions, "this container executed more different programs than capmon records: file capabilities of the programs of %d executions are unknown")
+	add(seen.UnrecordedCalls, "%d system calls of this container that the seccomp profile allows only with a capability were not recorded: it made too many different ones")
+	if slices.ContainsFunc(seen.Checks, classify.MissesDemands) {
+		reasons = append(reasons, "this container made more patterns of use than capmon records: capabilities that it demanded by capset or by a user namespace's map are unknown")
+	}
+	return reasons
 }
 
 // demand adds what the executed files demanded.
@@ -176,16 +198,16 @@ func LossTexts(l monitor.Losses) []string {
 
 // useKey is what makes checks one use for the reader.
 type useKey struct {
-	capability          capability.Capability
-	granted, entry      bool
-	class               classify.Class
-	program, call, site string
-	reason, unsure      string
-	alternative         string
+	capability             capability.Capability
+	granted, entry, others bool
+	class                  classify.Class
+	program, call, site    string
+	reason, unsure         string
+	alternative            string
 }
 
 func keyOf(use Use) useKey {
-	key := useKey{use.Capability, use.Granted, use.Entry, use.Class, use.Program, use.Call, use.Site, use.Reason, use.Unsure, ""}
+	key := useKey{use.Capability, use.Granted, use.Entry, use.Others, use.Class, use.Program, use.Call, use.Site, use.Reason, use.Unsure, ""}
 	if use.Alternative != nil {
 		key.alternative = use.Alternative.String()
 	}
@@ -207,8 +229,19 @@ func uses(checks []monitor.Check) []Use {
 	return addUp(all)
 }
 
-// addUp makes one of uses that a reader could not tell apart, and sorts them.
+// addUp makes one of uses that a reader could not tell apart, and sorts them. Where there are more
+// than MaxUses, those that differ only in the program and the arguments are added up as well.
 func addUp(uses []Use) []Use {
+	all := addUpBy(uses, keyOf)
+	for _, key := range []func(Use) useKey{withoutNames, withoutCalls} {
+		all = bounded(all, key)
+	}
+	slices.SortFunc(all, compareUses)
+	return all
+}
+
+// addUpBy makes one of uses with the same key.
+func addUpBy(uses []Use, keyOf func(Use) useKey) []Use {
 	byKey := make(map[useKey]Use)
 	for _, use := range uses {
 		key := keyOf(use)
@@ -217,9 +250,7 @@ func addUp(uses []Use) []Use {
 		}
 		byKey[key] = use
 	}
-	all := slices.AppendSeq(make([]Use, 0, len(byKey)), maps.Values(byKey)) // in JSON never null
-	slices.SortFunc(all, compareUses)
-	return all
+	return slices.AppendSeq(make([]Use, 0, len(byKey)), maps.Values(byKey)) // in JSON never null
 }
 
 func newUse(check monitor.Check) Use {
@@ -227,6 +258,7 @@ func newUse(check monitor.Check) Use {
 		Capability: check.Capability,
 		Granted:    check.Answer.Granted(),
 		Program:    check.Program,
+		Others:     check.Folding != monitor.Whole,
 		Call:       check.Call.String(),
 		Entry:      check.Entry,
 		User:       check.UID,

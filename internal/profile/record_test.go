@@ -107,13 +107,17 @@ func TestRecordOfOneThatNeverStarted(t *testing.T) {
 
 func TestEveryLossIsTold(t *testing.T) {
 	for _, test := range []struct {
-		losses monitor.Losses
-		lost   uint64
-		want   []string // parts
+		losses            monitor.Losses
+		lost              uint64
+		executions, calls uint64
+		want              []string // parts
 	}{
 		{},
 		{lost: 4, want: []string{"4 checks of this container could not be recorded"}},
-		{losses: monitor.Losses{Checks: 2}, want: []string{"2 checks found no room in the kernel map of checks"}},
+		// Of these each container has a count of its own.
+		{losses: monitor.Losses{Checks: 2, Executions: 2, Calls: 2}},
+		{executions: 3, want: []string{"file capabilities of the programs of 3 executions are unknown"}},
+		{calls: 3, want: []string{"3 system calls of this container that the seccomp profile allows"}},
 		{losses: monitor.Losses{Containers: 2}, want: []string{"2 checks came from containers that found no room"}},
 		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups too deep"}},
 		{losses: monitor.Losses{TaskStates: 2}, want: []string{"2 times a task's phase could not be remembered"}},
@@ -121,10 +125,10 @@ func TestEveryLossIsTold(t *testing.T) {
 		{losses: monitor.Losses{Chains: 1}, want: []string{"told wrongly for 1 of the checks that were looked at twice"}},
 		{losses: monitor.Losses{NoSite: 2}, want: []string{"2 checks were recorded without the kernel function"}},
 		{losses: monitor.Losses{Verdicts: 2}, want: []string{"2 checks had another result"}},
-		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "1 checks found", "3 checks were skipped"}},
+		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "3 checks were skipped"}},
 	} {
 		c := seen()
-		c.Lost = test.lost
+		c.Lost, c.UnrecordedExecutions, c.UnrecordedCalls = test.lost, test.executions, test.calls
 		s := snapshot(c)
 		s.Losses = test.losses
 		got := record(t, s, nil)

@@ -119,8 +119,9 @@ func (s *Summary) add(run Run) {
 		s.Found = earlier(s.Found, run.Since())
 	}
 	s.Grants = s.Grants.Union(run.Grants)
-	s.Incomplete = withAll(s.Incomplete, run.Incomplete)
+	s.addReasons(run.Incomplete)
 	s.Unexamined = withAll(s.Unexamined, run.Unexamined)
+	s.Unexamined = s.Unexamined[:min(len(s.Unexamined), MaxFiles)]
 	if run.Unwatched != nil {
 		s.Unwatched = s.Unwatched.Union(*run.Unwatched)
 	}
@@ -130,8 +131,23 @@ func (s *Summary) add(run Run) {
 		s.Kept = nil
 	}
 	s.Uses = addUp(append(s.Uses, run.Uses...))
-	s.Files = addUpFiles(append(s.Files, run.Files...))
-	s.Unlisted += run.Unlisted
+	var unlisted uint64
+	s.Files, unlisted = boundFiles(addUpFiles(append(s.Files, run.Files...)))
+	s.Unlisted += run.Unlisted + unlisted
+}
+
+// addReasons adds the reasons why a run is incomplete, up to maxReasons.
+func (s *Summary) addReasons(reasons []string) {
+	const more = "for other reasons in further runs"
+	for _, reason := range reasons {
+		switch {
+		case slices.Contains(s.Incomplete, reason):
+		case len(s.Incomplete) < maxReasons:
+			s.Incomplete = append(s.Incomplete, reason)
+		case len(s.Incomplete) == maxReasons:
+			s.Incomplete = append(s.Incomplete, more)
+		}
+	}
 }
 
 // earlier is the first of two moments, of which zero is none.
@@ -312,6 +328,16 @@ func (s Summary) Narrower(c capability.Capability) (narrower capability.Capabili
 		narrower, ok = *other, true
 	}
 	return narrower, ok
+}
+
+// Others counts the checks of uses whose process names and arguments are not listed one by one.
+func (s Summary) Others() (checks uint64) {
+	for _, use := range s.Uses {
+		if use.Others {
+			checks += use.Count
+		}
+	}
+	return checks
 }
 
 // Having are the capabilities with a use of the class.

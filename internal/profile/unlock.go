@@ -86,6 +86,7 @@ func unlocked(call monitor.Call, granted capability.Set, profile *seccomp.Profil
 	}
 	uses := demanded(classify.Demand{Capabilities: need, Verdict: classify.Unlocked}, Use{
 		Program: call.Program,
+		Others:  call.Folding != monitor.Whole,
 		Call:    call.Call.String(),
 		User:    call.UID,
 		Count:   call.Count,

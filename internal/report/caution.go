@@ -27,7 +27,10 @@ func cautions(s profile.Summary) []string {
 		return append(notes, "its workload was never seen to start, so nothing is known of its needs")
 	}
 	if len(s.Unexamined) > 0 {
-		notes = append(notes, "gone before it could be read whether the file carries capabilities, which would be needed: "+strings.Join(s.Unexamined, ", "))
+		notes = append(notes, "gone before it could be read whether the file carries capabilities, which would be needed: "+profile.Names(s.Unexamined))
+	}
+	if n := s.Others(); n > 0 {
+		notes = append(notes, fmt.Sprintf("it has too many patterns of use to list all process names and arguments: %s listed as by %s", plural(n, "check is", "checks are"), others))
 	}
 	if s.Unlisted > 0 {
 		notes = append(notes, fmt.Sprintf("the files of %s found no room and are not listed", plural(s.Unlisted, "check", "checks")))

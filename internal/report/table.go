@@ -270,9 +270,15 @@ func by(use profile.Use) string {
 	return s
 }
 
+// others stands for process names that are not listed one by one.
+const others = "others"
+
 func programOf(use profile.Use) string {
 	if use.Entry { // the runtime's own name, at that moment
 		return "entrypoint"
+	}
+	if use.Others {
+		return others
 	}
 	return use.Program
 }

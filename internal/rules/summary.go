@@ -36,7 +36,7 @@ func (r *Rule) summary(s sighting, count uint64) string {
 
 // event is what a process did: raw socket (IPv4) opened by ping.
 func event(use live.Use) string {
-	who := printable.Word(use.Process.Program)
+	who := printable.Word(use.Process.Name())
 	switch {
 	case use.Open && use.Count > 1:
 		return fmt.Sprintf("%d raw sockets (%s) held open by %s", use.Count, use.Family, who)

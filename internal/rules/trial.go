@@ -153,7 +153,7 @@ func recorded(run profile.Run) []live.Use {
 		}
 		all = append(all, live.Use{
 			Time: use.First, First: true, Count: use.Count, Container: of,
-			Process:    live.Process{Program: use.Program, User: &use.User},
+			Process:    live.Process{Program: use.Program, Others: use.Others, User: &use.User},
 			Capability: use.Capability, Class: use.Class, Granted: use.Granted, RawSocket: family != "", Family: family,
 			Nested: use.Class == classify.OwnNamespace, Call: use.Call, Site: use.Site, Stack: use.Stack,
 			Reason: use.Reason, Unsure: use.Unsure,

@@ -1,0 +1,128 @@
+package monitor
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// byFolding counts patterns and checks of a capability by how much was left out of them.
+func byFolding(checks []Check, c capability.Capability) (patterns map[Folding]int, made map[Folding]uint64) {
+	patterns, made = make(map[Folding]int), make(map[Folding]uint64)
+	for _, check := range checks {
+		if check.Capability == c {
+			patterns[check.Folding]++
+			made[check.Folding] += check.Count
+		}
+	}
+	return patterns, made
+}
+
+// A container that renames itself for every check makes more patterns than its quota. What is
+// beyond is counted without the names, and nothing of it is lost.
+func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
+	const names = 6000
+	m := start(t, Options{})
+	quota := int(m.attached.rooms()[bpf.CapmonShareSHARE_CHECKS]) / 32
+	id := run(t, "bb", "attack-rename", fmt.Sprint(names))
+	c := find(t, m, id)
+	if c.Lost != 0 {
+		t.Errorf("%d checks were lost", c.Lost)
+	}
+	patterns, made := byFolding(c.Checks, capability.Chown)
+	if patterns[Whole] == 0 || patterns[Whole] > quota {
+		t.Errorf("%d patterns were recorded whole, the quota is %d", patterns[Whole], quota)
+	}
+	if patterns[Nameless] == 0 || patterns[Nameless] > 8 || patterns[Coarse] != 0 {
+		t.Errorf("beyond the quota there are %v", patterns)
+	}
+	if all := made[Whole] + made[Nameless]; all < names || all%names != 0 { // a layered file system asks again
+		t.Errorf("%d checks were counted in %d calls", all, names)
+	}
+	for _, check := range c.Checks {
+		if check.Folding == Nameless && (check.Program != "" || check.Call.HasArgs || len(check.Stack) < 5) {
+			t.Errorf("a folded pattern: %+v", check)
+		}
+	}
+}
+
+// take pretends that other containers have taken a part of a share, given in quarters.
+func take(t *testing.T, m *Monitor, share bpf.CapmonShare, quarters uint64) {
+	t.Helper()
+	room := uint64(m.attached.rooms()[share])
+	if err := m.attached.maps.Entered.Put(uint32(share), room*quarters/4); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// However much room others have taken, a pattern with a new capability, call site, phase or answer
+// is recorded.
+func TestUsesFindRoomWhateverOthersTake(t *testing.T) {
+	for _, test := range []struct {
+		name                  string
+		whole, nameless       uint64 // quarters of the shares that are taken
+		mostWhole, mostFolded Folding
+	}{
+		{"half of the room", 2, 0, Whole, Nameless},
+		{"all room for whole patterns", 4, 0, Nameless, Nameless},
+		{"and for those without names", 4, 4, Coarse, Coarse},
+	} {
+		m := start(t, Options{})
+		take(t, m, bpf.CapmonShareSHARE_CHECKS, test.whole)
+		take(t, m, bpf.CapmonShareSHARE_CHECKS_NAME, test.nameless)
+		c := find(t, m, run(t, "bb", "sh", "-c", "attack-rename 1000; probe rawsock"))
+		if c.Lost != 0 {
+			t.Errorf("%s: %d checks were lost", test.name, c.Lost)
+		}
+		patterns, _ := byFolding(c.Checks, capability.Chown)
+		if patterns[test.mostFolded] == 0 {
+			t.Errorf("%s: the patterns are %v", test.name, patterns)
+		}
+		if few := int(m.attached.rooms()[bpf.CapmonShareSHARE_CHECKS]) / 256; patterns[Whole] > few {
+			t.Errorf("%s: %d whole patterns, allowed are %d", test.name, patterns[Whole], few)
+		}
+		raw := slices.IndexFunc(c.Checks, func(c Check) bool {
+			return c.Capability == capability.NetRaw && c.Phase == Workload && c.Answer == Held && slices.Contains(c.Stack, "inet_create")
+		})
+		if raw < 0 || test.mostWhole != Whole && c.Checks[raw].Folding != test.mostWhole {
+			t.Errorf("%s: the raw socket is not there as it should be: %+v", test.name, c.Checks)
+		}
+	}
+}
+
+// What finds no room at all is counted as lost, by its container.
+func TestLossesAreTheContainersOwn(t *testing.T) {
+	m := start(t, Options{})
+	id := launch(t, "bb", "sleep", "1000")
+	for share := range bpf.CapmonShareSHARE_MAX {
+		take(t, m, share, 4)
+	}
+	before := find(t, m, id)
+	docker(t, "exec", id, "probe", "setuid0")
+	c := find(t, m, id)
+	if c.Lost == before.Lost || c.UnrecordedExecutions == 0 {
+		t.Errorf("lost %d checks and %d executions", c.Lost, c.UnrecordedExecutions)
+	}
+}
+
+// Room that ended containers leave is used again, also if a harvest did not come to its end.
+func TestRoomOfEndedContainersIsFree(t *testing.T) {
+	m := start(t, Options{})
+	run(t, "bb", "attack-rename", "100")
+	for share := range bpf.CapmonShareSHARE_MAX {
+		take(t, m, share, 4)
+	}
+	if err := m.Harvest(); err != nil {
+		t.Fatal(err)
+	}
+	c := find(t, m, run(t, "bb", "attack-rename", "100"))
+	if patterns, _ := byFolding(c.Checks, capability.Chown); patterns[Whole] < 100 || len(patterns) != 1 {
+		t.Errorf("patterns of a container that came later: %v", patterns)
+	}
+	if c.UnrecordedExecutions != 0 || len(c.Executions) == 0 {
+		t.Errorf("%d of its executions were not recorded", c.UnrecordedExecutions)
+	}
+}

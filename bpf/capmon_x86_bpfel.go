@@ -179,6 +179,9 @@ type CapmonContainer struct {
 	Uid        uint32
 	Existed    uint32
 	Name       [128]uint8
+	Delegated  uint64
+	Folded     uint32
+	Pad        uint32
 }
 
 type CapmonCounter uint32
@@ -422,6 +425,20 @@ type CapmonRemembered struct {
 	}
 }
 
+type CapmonSlotKey struct {
+	_         structs.HostLayout
+	Delegated uint64
+	Index     uint32
+	Pad       uint32
+}
+
+type CapmonSlotLimit uint32
+
+const (
+	CapmonSlotLimitSLOTS_EACH CapmonSlotLimit = 64
+	CapmonSlotLimitSLOT_FREE  CapmonSlotLimit = 4294967295
+)
+
 type CapmonStack struct {
 	_       structs.HostLayout
 	Used    uint32
@@ -456,9 +473,10 @@ type CapmonTaskState struct {
 }
 
 type CapmonWalk struct {
-	_     structs.HostLayout
-	Name  [128]int8
-	Found CapmonContainer
+	_         structs.HostLayout
+	Name      [128]int8
+	Found     CapmonContainer
+	Delegated [128]int8
 }
 
 type CapmonWatchKind uint32
@@ -556,6 +574,7 @@ type CapmonMapSpecs struct {
 	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
 	Recents         *ebpf.MapSpec `ebpf:"recents"`
 	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
+	Slots           *ebpf.MapSpec `ebpf:"slots"`
 	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
 	Turns           *ebpf.MapSpec `ebpf:"turns"`
@@ -585,6 +604,7 @@ type CapmonVariableSpecs struct {
 	PhaseType       *ebpf.VariableSpec `ebpf:"phase_type"`
 	Recording       *ebpf.VariableSpec `ebpf:"recording"`
 	Settings        *ebpf.VariableSpec `ebpf:"settings"`
+	SlotLimitType   *ebpf.VariableSpec `ebpf:"slot_limit_type"`
 	SubjectType     *ebpf.VariableSpec `ebpf:"subject_type"`
 	WatchKindType   *ebpf.VariableSpec `ebpf:"watch_kind_type"`
 }
@@ -627,6 +647,7 @@ type CapmonMaps struct {
 	Pendings        *ebpf.Map `ebpf:"pendings"`
 	Recents         *ebpf.Map `ebpf:"recents"`
 	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
+	Slots           *ebpf.Map `ebpf:"slots"`
 	Stacks          *ebpf.Map `ebpf:"stacks"`
 	Tasks           *ebpf.Map `ebpf:"tasks"`
 	Turns           *ebpf.Map `ebpf:"turns"`
@@ -653,6 +674,7 @@ func (m *CapmonMaps) Close() error {
 		m.Pendings,
 		m.Recents,
 		m.RefusalsOf,
+		m.Slots,
 		m.Stacks,
 		m.Tasks,
 		m.Turns,
@@ -683,6 +705,7 @@ type CapmonVariables struct {
 	PhaseType       *ebpf.Variable `ebpf:"phase_type"`
 	Recording       *ebpf.Variable `ebpf:"recording"`
 	Settings        *ebpf.Variable `ebpf:"settings"`
+	SlotLimitType   *ebpf.Variable `ebpf:"slot_limit_type"`
 	SubjectType     *ebpf.Variable `ebpf:"subject_type"`
 	WatchKindType   *ebpf.Variable `ebpf:"watch_kind_type"`
 }

@@ -186,6 +186,24 @@ struct container {
 	__u32 uid; /* effective, of the first workload process */
 	__u32 existed; /* 1: it had a workload before the first sight */
 	__u8 name[CGROUP_NAME_LEN]; /* of the topmost cgroup that is the container's */
+	/* Kernfs id of the topmost cgroup above in which somebody else than root may make cgroups;
+	 * 0: only root can have made the container's. */
+	__u64 delegated;
+	__u32 folded; /* times that a cgroup below was put here for lack of a slot; 0: a container
+		       */
+	__u32 pad;
+};
+
+enum slot_limit {
+	SLOTS_EACH = 64, /* places for containers below one cgroup that is not root's */
+	SLOT_FREE = 0xffffffff, /* an index: the number of places is not limited */
+};
+
+/* A place in the map of containers for one that somebody else than root may have made. */
+struct slot_key {
+	__u64 delegated; /* as in container */
+	__u32 index; /* below SLOTS_EACH, or SLOT_FREE, or any other where that is */
+	__u32 pad;
 };
 
 /* One program file that a container's workload executed. */

@@ -56,6 +56,8 @@ func addContainer(value, more *bpf.CapmonContainer) {
 	value.Lost += more.Lost
 	value.Used |= more.Used
 	value.Kept |= more.Kept
+	value.Delegated = more.Delegated
+	value.Folded += more.Folded
 	for i := range value.Files {
 		value.Files[i] += more.Files[i]
 		value.Unlisted[i] += more.Unlisted[i]

@@ -34,6 +34,7 @@
 const enum answer *answer_type __attribute__((unused));
 const enum subject *subject_type __attribute__((unused));
 const enum namespace_kind *namespace_type __attribute__((unused));
+const enum slot_limit *slot_limit_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
 const enum condition *condition_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));

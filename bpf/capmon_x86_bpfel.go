@@ -186,6 +186,9 @@ type CapmonContainer struct {
 	ToldGranted          uint64
 	ToldRefused          uint64
 	EventsNs             uint64
+	Delegated            uint64
+	Folded               uint32
+	Pad                  uint32
 }
 
 type CapmonCounter uint32
@@ -451,6 +454,20 @@ const (
 	CapmonShareSHARE_MAX           CapmonShare = 8
 )
 
+type CapmonSlotKey struct {
+	_         structs.HostLayout
+	Delegated uint64
+	Index     uint32
+	Pad       uint32
+}
+
+type CapmonSlotLimit uint32
+
+const (
+	CapmonSlotLimitSLOTS_EACH CapmonSlotLimit = 64
+	CapmonSlotLimitSLOT_FREE  CapmonSlotLimit = 4294967295
+)
+
 type CapmonStack struct {
 	_       structs.HostLayout
 	Used    uint32
@@ -485,9 +502,10 @@ type CapmonTaskState struct {
 }
 
 type CapmonWalk struct {
-	_     structs.HostLayout
-	Name  [128]int8
-	Found CapmonContainer
+	_         structs.HostLayout
+	Name      [128]int8
+	Found     CapmonContainer
+	Delegated [128]int8
 }
 
 type CapmonWatchKind uint32
@@ -587,6 +605,7 @@ type CapmonMapSpecs struct {
 	Recents         *ebpf.MapSpec `ebpf:"recents"`
 	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
 	Removed         *ebpf.MapSpec `ebpf:"removed"`
+	Slots           *ebpf.MapSpec `ebpf:"slots"`
 	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
 	Turns           *ebpf.MapSpec `ebpf:"turns"`
@@ -618,6 +637,7 @@ type CapmonVariableSpecs struct {
 	Recording       *ebpf.VariableSpec `ebpf:"recording"`
 	Settings        *ebpf.VariableSpec `ebpf:"settings"`
 	ShareType       *ebpf.VariableSpec `ebpf:"share_type"`
+	SlotLimitType   *ebpf.VariableSpec `ebpf:"slot_limit_type"`
 	SubjectType     *ebpf.VariableSpec `ebpf:"subject_type"`
 	WatchKindType   *ebpf.VariableSpec `ebpf:"watch_kind_type"`
 }
@@ -662,6 +682,7 @@ type CapmonMaps struct {
 	Recents         *ebpf.Map `ebpf:"recents"`
 	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
 	Removed         *ebpf.Map `ebpf:"removed"`
+	Slots           *ebpf.Map `ebpf:"slots"`
 	Stacks          *ebpf.Map `ebpf:"stacks"`
 	Tasks           *ebpf.Map `ebpf:"tasks"`
 	Turns           *ebpf.Map `ebpf:"turns"`
@@ -690,6 +711,7 @@ func (m *CapmonMaps) Close() error {
 		m.Recents,
 		m.RefusalsOf,
 		m.Removed,
+		m.Slots,
 		m.Stacks,
 		m.Tasks,
 		m.Turns,
@@ -722,6 +744,7 @@ type CapmonVariables struct {
 	Recording       *ebpf.Variable `ebpf:"recording"`
 	Settings        *ebpf.Variable `ebpf:"settings"`
 	ShareType       *ebpf.Variable `ebpf:"share_type"`
+	SlotLimitType   *ebpf.Variable `ebpf:"slot_limit_type"`
 	SubjectType     *ebpf.Variable `ebpf:"subject_type"`
 	WatchKindType   *ebpf.Variable `ebpf:"watch_kind_type"`
 }

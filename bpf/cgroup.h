@@ -9,12 +9,25 @@
 #define SCOPE_LEN 6 /* ".scope" */
 #define CONMON_LEN 7 /* "conmon-" */
 #define CGROUP_DEPTH 64
+#define MODE_OTHERS_WRITE 022
 
 /* Too large for a program's stack. */
 struct walk {
 	char name[CGROUP_NAME_LEN]; /* of the node being looked at */
 	struct container found; /* the topmost container so far */
+	char delegated[CGROUP_NAME_LEN]; /* name of the cgroup that found.delegated is the id of */
 };
+
+/* By this a user who may make cgroups cannot take the room of others: all containers that
+ * somebody else than root may have made share half of the map of containers, and those below one
+ * cgroup that was given to a user share SLOTS_EACH of it, until user space knows that an engine
+ * makes containers there. The value is the container. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 2048);
+	__type(key, struct slot_key);
+	__type(value, __u64);
+} slots SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -115,10 +128,37 @@ static __always_inline struct cgroup *cgroup_of(struct task_struct *task)
 	return set->dfl_cgrp;
 }
 
-static __always_inline void container_seen(__u64 id, struct container *container)
+/* Whether only root may make cgroups in a cgroup (kernfs_iop_permission, fs/kernfs/inode.c). */
+static __always_inline bool is_roots(struct kernfs_node *node)
 {
-	if (!id || bpf_map_lookup_elem(&containers, &id))
-		return;
+	struct kernfs_iattrs *attributes = BPF_CORE_READ(node, iattr);
+
+	if (attributes && BPF_CORE_READ(attributes, ia_uid.val))
+		return false;
+	return !(BPF_CORE_READ(node, mode) & MODE_OTHERS_WRITE);
+}
+
+/* Takes a slot for a container below a cgroup that is not root's; false if there is none. */
+__noinline int take_slot(__u64 delegated, __u64 container)
+{
+	struct slot_key key = { .delegated = delegated, .index = SLOT_FREE };
+
+	if (bpf_map_lookup_elem(&slots, &key)) {
+		key.index = SLOTS_EACH + (container & ~(__u32)0) % (SLOT_FREE - SLOTS_EACH);
+		return bpf_map_update_elem(&slots, &key, &container, BPF_ANY) == 0;
+	}
+	/* The verifier of 6.1 does not follow a number of 32 bits on the stack. */
+	for (__u32 i = 0; i < SLOTS_EACH; i++) {
+		barrier_var(i);
+		key.index = i;
+		if (bpf_map_update_elem(&slots, &key, &container, BPF_NOEXIST) == 0)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline void enter_container(__u64 id, struct container *container)
+{
 	container->first_ns = bpf_ktime_get_boot_ns();
 	if (bpf_map_update_elem(&containers, &id, container, BPF_NOEXIST) == 0)
 		tell((struct event){
@@ -129,48 +169,113 @@ static __always_inline void container_seen(__u64 id, struct container *container
 		});
 }
 
+/* Puts what the walk has found into the map of containers: what finds no slot into one entry for
+ * all such below the cgroup that was given to a user. Returns the key of the entry. */
+static __always_inline __u64 container_seen(__u64 id, struct walk *walk)
+{
+	__u64 delegated = walk->found.delegated;
+
+	if (id && bpf_map_lookup_elem(&containers, &id))
+		return id;
+	if (!id || (delegated && !take_slot(delegated, id))) {
+		id = delegated;
+		__builtin_memcpy(walk->found.name, walk->delegated, CGROUP_NAME_LEN);
+		struct container *known = bpf_map_lookup_elem(&containers, &id);
+		if (known) {
+			__sync_fetch_and_add(&known->folded, 1);
+			return id;
+		}
+		walk->found.folded = 1;
+	}
+	enter_container(id, &walk->found);
+	return id;
+}
+
+/* Whether a cgroup is known as a container's, whatever its name is by now (cgroup1_rename). */
+static __always_inline bool is_container(__u64 id)
+{
+	struct container *known = bpf_map_lookup_elem(&containers, &id);
+	return known && !known->folded;
+}
+
+/* Of a cgroup that is too deep for a walk, the ancestor that the walk begins at: only what lies
+ * in a container can be deeper, or what is none. NULL before 6.1, which has no more than the
+ * ancestors' ids. */
+static __always_inline struct kernfs_node *walk_from(struct cgroup *leaf, int level)
+{
+	struct cgroup *from = leaf;
+
+	if (level >= CGROUP_DEPTH) {
+		if (!bpf_core_field_exists(leaf->ancestors))
+			return NULL;
+		__u64 place = (__u64)leaf + bpf_core_field_offset(leaf->ancestors) +
+			      (CGROUP_DEPTH - 1) * sizeof(from);
+		if (bpf_probe_read_kernel(&from, sizeof(from), (void *)place))
+			return NULL;
+	}
+	return BPF_CORE_READ(from, kn);
+}
+
+/* The topmost ancestor that is known as a container's, by the ids alone. */
+static __always_inline __u64 container_above(struct cgroup___before_6_1 *leaf)
+{
+	if (!bpf_core_field_exists(leaf->ancestor_ids))
+		return 0;
+	for (int i = 0; i < CGROUP_DEPTH; i++) {
+		__u64 id = 0, place = (__u64)leaf + bpf_core_field_offset(leaf->ancestor_ids);
+		bpf_probe_read_kernel(&id, sizeof(id), (void *)(place + i * sizeof(id)));
+		if (is_container(id))
+			return id;
+	}
+	return 0;
+}
+
 /*
- * Walks from a cgroup not seen before to the root; the topmost name wins, since
- * a container inside a container belongs to the outer one.
+ * Walks to the root from a cgroup not seen before, or from its ancestor that is CGROUP_DEPTH
+ * levels below the root; the topmost container wins, since a container inside a container belongs
+ * to the outer one. What is deeper and in no container that the walk could see, where somebody
+ * else than root may have made it, is put with those that found no slot: it may be one.
  */
-__noinline __u64 resolve_container(__u64 leaf)
+__noinline __u64 resolve_container(__u64 address)
 {
 	__u32 zero = 0;
 	struct walk *walk = bpf_map_lookup_elem(&walks, &zero);
-	struct kernfs_node *node = (void *)leaf;
+	struct cgroup *leaf = (void *)address;
 	__u64 leaf_id, container = 0;
-	bool ended = false;
 
 	if (!walk)
 		return 0;
 	__builtin_memset(&walk->found, 0, sizeof(walk->found));
-	leaf_id = BPF_CORE_READ(node, id);
-	for (int depth = 0; depth < CGROUP_DEPTH; depth++) {
+	leaf_id = BPF_CORE_READ(leaf, kn, id);
+	int level = BPF_CORE_READ(leaf, level);
+	struct kernfs_node *node = walk_from(leaf, level);
+	if (!node)
+		container = container_above((void *)leaf);
+	for (int depth = 0; depth < CGROUP_DEPTH && node; depth++) {
 		__u64 id = BPF_CORE_READ(node, id);
 		__u64 *above = depth ? bpf_map_lookup_elem(&cgroups, &id) : NULL;
-		if (above) {
-			if (*above)
-				container = *above;
-			ended = true;
+		if (above && *above) {
+			container = *above;
 			break;
 		}
 		long len = bpf_probe_read_kernel_str(walk->name, CGROUP_NAME_LEN,
 						     BPF_CORE_READ(node, name));
-		if (len > 1 && is_container_name(len - 1)) {
+		if ((len > 1 && is_container_name(len - 1)) || is_container(id)) {
 			container = id;
+			walk->found.delegated = 0; /* it tells of those above */
 			__builtin_memcpy(walk->found.name, walk->name, CGROUP_NAME_LEN);
+		} else if (!is_roots(node)) {
+			walk->found.delegated = id;
+			__builtin_memcpy(walk->delegated, walk->name, CGROUP_NAME_LEN);
 		}
 		node = kernfs_parent(node);
-		if (!node) {
-			ended = true;
-			break;
-		}
 	}
-	if (!ended) {
+	if (!container && level >= CGROUP_DEPTH && !walk->found.delegated) {
 		count(COUNTER_CGROUP_DEPTH);
-		return container;
+		return 0;
 	}
-	container_seen(container, &walk->found);
+	if (container || level >= CGROUP_DEPTH)
+		container = container_seen(container, walk);
 	bpf_map_update_elem(&cgroups, &leaf_id, &container, BPF_ANY);
 	return container;
 }
@@ -201,7 +306,9 @@ static __always_inline __u64 container_of_task(struct task_struct *task)
 	if (settings.per_cpu && recent->cgroup == id)
 		return recent->container;
 	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
-	__u64 container = known ? *known : resolve_container((__u64)BPF_CORE_READ(cgroup, kn));
+	/* by its own pointer to itself: a global function takes none that the verifier knows */
+	__u64 container = known ? *known :
+				  resolve_container((__u64)BPF_CORE_READ(cgroup, self.cgroup));
 	if (settings.per_cpu)
 		*recent = (struct recent){ id, container };
 	return container;
@@ -209,7 +316,7 @@ static __always_inline __u64 container_of_task(struct task_struct *task)
 
 /* The cgroup of a task that is not the current one, by loads of helpers', of which the verifier
  * has nothing to follow. */
-static __always_inline struct kernfs_node *node_of_other(struct task_struct *task)
+static __always_inline struct cgroup *cgroup_of_other(struct task_struct *task)
 {
 	struct css_set *set = BPF_CORE_READ(task, cgroups);
 	struct cgroup *cgroup = NULL;
@@ -223,26 +330,26 @@ static __always_inline struct kernfs_node *node_of_other(struct task_struct *tas
 		bpf_probe_read_kernel(&state, sizeof(state), (void *)place);
 		cgroup = BPF_CORE_READ(state, cgroup);
 	}
-	return BPF_CORE_READ(cgroup, kn);
+	return cgroup;
 }
 
 /* The same as container_of_task, of a task that is not the current one, whose address this
  * is. For what is done once for a task. */
 __noinline __u64 container_of_other(__u64 address)
 {
-	struct kernfs_node *node = node_of_other((void *)address);
-	if (!node)
+	struct cgroup *cgroup = cgroup_of_other((void *)address);
+	if (!cgroup)
 		return 0;
-	__u64 id = BPF_CORE_READ(node, id);
+	__u64 id = BPF_CORE_READ(cgroup, kn, id);
 	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
-	return known ? *known : resolve_container((__u64)node);
+	return known ? *known : resolve_container((__u64)cgroup);
 }
 
 /* The same where the stack has no room for a walk up the tree: 0 also of a container whose
  * cgroup has not been looked at lately. */
 static __always_inline __u64 container_remembered(struct task_struct *task)
 {
-	__u64 id = BPF_CORE_READ(node_of_other(task), id);
+	__u64 id = BPF_CORE_READ(cgroup_of_other(task), kn, id);
 	__u64 *known = bpf_map_lookup_elem(&cgroups, &id);
 
 	return known ? *known : 0;

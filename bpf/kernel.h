@@ -80,10 +80,16 @@ struct cred___before_6_3 {
 		cap_ambient;
 };
 
+struct kernfs_iattrs {
+	kuid_t ia_uid;
+};
+
 struct kernfs_node {
 	const char *name;
 	struct kernfs_node *__parent;
 	__u64 id;
+	__u16 mode;
+	struct kernfs_iattrs *iattr; /* NULL: as it was made, and root's */
 };
 
 /* Up to 6.14 the parent's field had no underscores. */
@@ -91,12 +97,20 @@ struct kernfs_node___before_6_15 {
 	struct kernfs_node *parent;
 };
 
-struct cgroup {
-	struct kernfs_node *kn;
-};
-
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	int level; /* 0 of the root */
+	struct cgroup *ancestors[]; /* from the root to itself, since 6.1 */
+};
+
+struct cgroup___before_6_1 {
+	struct kernfs_node *kn;
+	__u64 ancestor_ids[]; /* likewise, their kernfs ids */
 };
 
 struct css_set {

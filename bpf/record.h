@@ -217,6 +217,24 @@ struct container {
 	__u64 unrecorded_calls; /* likewise, of watched system calls */
 	__u64 told_granted, told_refused; /* capabilities that an event has announced */
 	__u64 events_ns; /* CLOCK_BOOTTIME until when its events count against its limit */
+	/* Kernfs id of the topmost cgroup above in which somebody else than root may make cgroups;
+	 * 0: only root can have made the container's. */
+	__u64 delegated;
+	__u32 folded; /* times that a cgroup below was put here for lack of a slot; 0: a container
+		       */
+	__u32 pad;
+};
+
+enum slot_limit {
+	SLOTS_EACH = 64, /* places for containers below one cgroup that is not root's */
+	SLOT_FREE = 0xffffffff, /* an index: the number of places is not limited */
+};
+
+/* A place in the map of containers for one that somebody else than root may have made. */
+struct slot_key {
+	__u64 delegated; /* as in container */
+	__u32 index; /* below SLOTS_EACH, or SLOT_FREE, or any other where that is */
+	__u32 pad;
 };
 
 /* One program file that a container's workload executed. */

@@ -62,8 +62,12 @@ func (m *Monitor) adoptContainer(maps bpf.CapmonMaps, cgroup string) error {
 	if err != nil {
 		return err
 	}
+	value := m.found(id, first)
+	if value.Delegated, err = m.cgroups.Delegated(path.Dir(cgroup)); err != nil {
+		return err
+	}
 	m.adopted[id] = true
-	return enter(maps, id, m.found(id, first), path.Base(cgroup))
+	return enter(maps, id, value, path.Base(cgroup))
 }
 
 func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
@@ -76,6 +80,9 @@ func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
 		return err
 	}
 	value := m.found(id, first)
+	if value.Delegated, err = m.cgroups.Delegated(path.Dir(cgroup)); err != nil {
+		return err
+	}
 	// A check may have entered it a moment ago, but with the user namespace of the
 	// task that made it, which need not be the container's.
 	var known bpf.CapmonContainer
@@ -122,6 +129,12 @@ func enter(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name strin
 		return nil // the kernel side does not take such a name either
 	}
 	copy(value.Name[:], name)
+	var known bpf.CapmonContainer
+	if maps.Containers.Lookup(id, &known) != nil {
+		if room, err := takeSlot(maps.Slots, value.Delegated, id); err != nil || !room {
+			return err // the kernel side puts it with others
+		}
+	}
 	err := maps.Containers.Update(id, &value, ebpf.UpdateAny)
 	if errors.Is(err, unix.E2BIG) {
 		return nil // no room: the kernel side counts what is lost by it

@@ -199,24 +199,34 @@ func (m *Monitor) idOf(cgroup uint64) (string, error) {
 	if m.closed {
 		return "", ErrClosed
 	}
+	value, err := m.recorded(cgroup)
+	if err != nil || value == nil {
+		return "", err
+	}
+	return idOf(value), nil
+}
+
+// recorded is the entry of a container, nil if there is none. The caller holds mu.
+func (m *Monitor) recorded(cgroup uint64) (*bpf.CapmonContainer, error) {
 	for _, those := range []map[uint64]*harvested{m.harvested, m.leaving} {
 		if harvest := those[cgroup]; harvest != nil {
-			return idOf(&harvest.value), nil
+			return &harvest.value, nil
 		}
 	}
 	var value bpf.CapmonContainer
 	err := m.attached.maps.Containers.Lookup(cgroup, &value)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
-		return "", nil
+		return nil, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("looking a container up: %w", err)
+		return nil, fmt.Errorf("looking a container up: %w", err)
 	}
-	return idOf(&value), nil
+	return &value, nil
 }
 
-// idOf is the engine's ID of a container. The kernel side named it by the same rule, so
-// it parses.
+// idOf is the ID that a container's cgroup is named by: the kernel side took it by the same
+// rule. It is empty if the entry stands for several (Place.Folded), or if somebody has renamed
+// the cgroup.
 func idOf(value *bpf.CapmonContainer) string {
 	id, _ := container.IDFromCgroup(text(value.Name[:]))
 	return id

@@ -51,7 +51,7 @@ type harvestedCheck struct {
 // A container has ended when its cgroup is gone: a cgroup with tasks cannot be removed, and
 // no other gets its id, so nothing more is recorded of it.
 func (m *Monitor) Harvest() error {
-	return m.harvest(func(string) bool { return true }, func(gone map[uint64]*harvested) error {
+	return m.harvest(func(uint64, string) bool { return true }, func(gone map[uint64]*harvested) error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		maps.Copy(m.harvested, gone)
@@ -59,11 +59,11 @@ func (m *Monitor) Harvest() error {
 	})
 }
 
-// HandOver is like Harvest for those of the containers that are wanted, by the engine's ID,
-// but hands what was recorded of them to keep, and later Snapshots have it no more. It stays
+// HandOver is like Harvest for those of the containers that are wanted, by their cgroups and the
+// IDs that these are named by, but hands what was recorded of them to keep, and later Snapshots have it no more. It stays
 // in the kernel if keep fails, and may be handed over again if this process ends before
 // HandOver returns. keep must not call the Monitor.
-func (m *Monitor) HandOver(wanted func(id string) bool, keep func(Snapshot) error) error {
+func (m *Monitor) HandOver(wanted func(cgroup uint64, id string) bool, keep func(Snapshot) error) error {
 	return m.harvest(wanted, func(gone map[uint64]*harvested) error {
 		ended := Snapshot{Hook: m.Hook(), Time: m.Now()}
 		symbols, err := m.currentSymbols()
@@ -89,7 +89,7 @@ func (m *Monitor) HandOver(wanted func(id string) bool, keep func(Snapshot) erro
 }
 
 // harvest takes the wanted containers that have ended out of the maps when keep has them.
-func (m *Monitor) harvest(wanted func(id string) bool, keep func(map[uint64]*harvested) error) error {
+func (m *Monitor) harvest(wanted func(cgroup uint64, id string) bool, keep func(map[uint64]*harvested) error) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	if m.over() {
@@ -164,6 +164,9 @@ func (m *Monitor) removeContainers(cgroups []uint64) error {
 		set[cgroup] = true
 	}
 	err := remove(m.attached.maps.Containers, cgroups, "containers")
+	if err == nil {
+		err = m.freeSlots()
+	}
 	if err == nil && m.pins != nil {
 		err = m.inherited.forget(set, m.pins.discard)
 	}
@@ -240,13 +243,13 @@ func (m *Monitor) grown(kind bpf.CapmonEventKind) {
 }
 
 // gone finds the wanted containers whose cgroups are no more.
-func (m *Monitor) gone(wanted func(id string) bool) (map[uint64]*harvested, error) {
+func (m *Monitor) gone(wanted func(cgroup uint64, id string) bool) (map[uint64]*harvested, error) {
 	if root, err := m.cgroups.ID("/"); err != nil || root != 1 { // kernfs_create_root, fs/kernfs/dir.c
 		return nil, errors.Join(err, ErrNotAllCgroups)
 	}
 	gone := make(map[uint64]*harvested)
 	err := m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
-		if !wanted(idOf(value)) {
+		if !wanted(*cgroup, idOf(value)) {
 			return
 		}
 		gone[*cgroup] = &harvested{executions: make(map[bpf.CapmonExecutionKey]Execution)}

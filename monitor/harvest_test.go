@@ -252,7 +252,7 @@ func TestHarvestChangesNothingThatIsTold(t *testing.T) {
 func sameButForTime(t *testing.T, one, other Container) {
 	t.Helper()
 	timeless := func(c Container) Container {
-		c.Seen, c.Started, c.Last = time.Time{}, time.Time{}, time.Time{}
+		c.Seen, c.Started, c.Last, c.Place.Seen = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		for i := range c.Checks {
 			c.Checks[i].First, c.Checks[i].Last = time.Time{}, time.Time{}
 		}

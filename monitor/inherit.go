@@ -58,6 +58,8 @@ func addContainer(value, more *bpf.CapmonContainer) {
 	value.UnrecordedCalls += more.UnrecordedCalls
 	value.Used |= more.Used
 	value.Kept |= more.Kept
+	value.Delegated = more.Delegated
+	value.Folded += more.Folded
 	for i := range value.Files {
 		value.Files[i] += more.Files[i]
 		value.Unlisted[i] += more.Unlisted[i]

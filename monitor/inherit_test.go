@@ -140,7 +140,7 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 	docker(t, "rm", "-f", long)
 	var kept []Container
 	eventually(t, "the ended containers are handed over", func() bool {
-		err := again.HandOver(func(id string) bool { return id == long || id == short }, func(s Snapshot) error {
+		err := again.HandOver(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
 			kept = append(kept, s.Containers...)
 			return nil
 		})

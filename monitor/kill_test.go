@@ -57,7 +57,7 @@ func keepPinned(pins, name string) error {
 }
 
 func keepAll(m *Monitor, file *os.File) error {
-	err := m.HandOver(func(string) bool { return true }, func(s Snapshot) error { return keepRuns(file, s.Containers) })
+	err := m.HandOver(func(uint64, string) bool { return true }, func(s Snapshot) error { return keepRuns(file, s.Containers) })
 	if err != nil {
 		return err
 	}

@@ -104,26 +104,28 @@ func TestRunningContainersWithoutRoomAreNoFailure(t *testing.T) {
 	}
 }
 
-// A container that is not known yet can be too far down to be told from what is
-// in no container. Every monitor on the machine counts such a loss.
-func TestChecksTooDeepAreCounted(t *testing.T) {
+// What lies below more cgroups than can be looked at is the topmost container's.
+func TestDeepCgroupsAreTheTopmostContainers(t *testing.T) {
+	m := start(t, Options{})
+	for _, depth := range []int{maxDepth, maxDepth + 1, 100, 300} {
+		tree := newCgroupTree(t)
+		cgroups := tree.check(append([]string{"slice", randomID()}, below(depth)...)...)
+		recorded := tree.recorded(m, cgroups)
+		if got := total(matching(recorded[cgroups[2]], setuidZero)); got != 1 || len(recorded) != 1 {
+			t.Errorf("%d deep: recorded %d checks of the container, wanted 1: %v", depth, got, recorded)
+		}
+	}
+	lossless(t, snapshot(t, m))
+}
+
+// A container that is made too far down cannot be told from what is in no container. Every
+// monitor on the machine counts such a loss.
+func TestContainersTooDeepAreCounted(t *testing.T) {
 	testlock.Losses(t)
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
-	tooDeep := append([]string{randomID()}, below(maxDepth+1)...)
-
-	cgroups := tree.check(tooDeep...)
-	unknown := snapshot(t, m).Losses
-	if recorded := tree.recorded(m, cgroups); len(recorded) > 0 || unknown.TooDeep == 0 {
-		t.Errorf("recorded %v, losses %+v", recorded, unknown)
-	}
-
-	tree.check(tooDeep[0])
-	tree.check(tooDeep...)
-	if got := total(matching(tree.recorded(m, cgroups)[cgroups[1]], setuidZero)); got != 2 {
-		t.Errorf("recorded %d checks of a known container, wanted 2", got)
-	}
-	if known := snapshot(t, m).Losses; known != unknown {
-		t.Errorf("the losses grew from %+v to %+v", unknown, known)
+	cgroups := tree.check(append(below(maxDepth+1), randomID())...)
+	if recorded, losses := tree.recorded(m, cgroups), snapshot(t, m).Losses; len(recorded) > 0 || losses.TooDeep == 0 {
+		t.Errorf("recorded %v, losses %+v", recorded, losses)
 	}
 }

@@ -63,6 +63,8 @@ func (m *Monitor) LostChecks() (map[uint64]LostChecks, error) {
 type Occupant struct {
 	// Map is the name of what the map holds: checks, executions, system calls.
 	Map string
+	// Cgroup is the kernfs id of its cgroup.
+	Cgroup uint64
 	// ID of the container, empty if it ended and its record was kept.
 	ID string
 	// Entries is the number of its entries, Taken that of all containers, Room the largest number.
@@ -118,7 +120,7 @@ func (m *Monitor) occupant(name string, occupied *ebpf.Map, count func(note func
 	var value bpf.CapmonContainer
 	err := m.attached.maps.Containers.Lookup(which, &value)
 	if err == nil {
-		most.ID = idOf(&value)
+		most.Cgroup, most.ID = which, idOf(&value)
 	} else if errors.Is(err, ebpf.ErrKeyNotExist) {
 		err = nil
 	}

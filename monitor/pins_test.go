@@ -33,7 +33,7 @@ func handOverPinned(pins, id, when string) error {
 	if err != nil {
 		return err
 	}
-	err = m.HandOver(func(other string) bool { return other == id }, func(s Snapshot) error {
+	err = m.HandOver(func(_ uint64, other string) bool { return other == id }, func(s Snapshot) error {
 		if when == "before" {
 			return unix.Kill(os.Getpid(), unix.SIGKILL)
 		}

@@ -2,8 +2,6 @@ package monitor
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"sort"
 	"time"
 
@@ -19,8 +17,10 @@ type Container struct {
 	// Cgroup is the kernfs id of the container's topmost cgroup; no other
 	// cgroup of this boot has or had it.
 	Cgroup uint64
-	// ID is the engine's, from the cgroup's name.
-	ID string
+	// ID is what the cgroup is named by. Whoever may make cgroups can make one with such a name:
+	// see Place. It is empty if Place.Folded.
+	ID    string
+	Place Place
 	// Seen is when capmon first saw it, Started when its workload was first seen,
 	// Last when a process of it was last seen to start or end. Started and Last
 	// are zero while only the set-up was seen.
@@ -129,7 +129,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		c.Calls = calls[*cgroup]
 		c.Files = files[*cgroup]
 		now, running := held[*cgroup]
-		c.Ended = !running
+		c.Ended = !running && !c.Place.Folded // those are not known one by one
 		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[*cgroup])
 		snapshot.Containers = append(snapshot.Containers, c)
 	})
@@ -149,16 +149,22 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	return snapshot, err
 }
 
-// IDs lists the containers that were seen, each once.
-func (m *Monitor) IDs() ([]string, error) {
+// Named lists the cgroups that were seen and are named like containers, and the IDs that they are
+// named by.
+func (m *Monitor) Named() (map[uint64]string, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	ids := make(map[string]bool)
-	err := m.eachContainer(func(_ *uint64, value *bpf.CapmonContainer) { ids[idOf(value)] = true })
-	for _, harvest := range m.harvested {
-		ids[idOf(&harvest.value)] = true
+	named := make(map[uint64]string)
+	note := func(cgroup uint64, value *bpf.CapmonContainer) {
+		if id := idOf(value); id != "" {
+			named[cgroup] = id
+		}
 	}
-	return slices.Collect(maps.Keys(ids)), err
+	err := m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) { note(*cgroup, value) })
+	for cgroup, harvest := range m.harvested {
+		note(cgroup, &harvest.value)
+	}
+	return named, err
 }
 
 // held tells which containers' cgroups have processes, and what these are permitted.
@@ -210,6 +216,7 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 	c := Container{
 		Cgroup:    cgroup,
 		ID:        idOf(value),
+		Place:     m.placeOf(value),
 		Seen:      m.clock.Time(value.FirstNs),
 		Existed:   value.Existed != 0,
 		Bounding:  capability.Set(value.Bounding),

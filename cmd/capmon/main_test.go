@@ -104,6 +104,7 @@ func mustExecute(t *testing.T, command ...string) string {
 // seen is what the tests read of a JSON report.
 type seen struct {
 	ID, Name, Image string
+	Unconfirmed     string
 	Service         string
 	Complete        bool
 	Existed         bool

@@ -195,8 +195,10 @@ func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger
 	}
 	return loss.New(loss.Options{
 		Source: observer, Recording: observer.Recording().ID, Began: observer.Recording().Start, Every: lossAlertEvery,
-		Identify: func(ctx context.Context, id string) live.Container { return live.Identify(ctx, observer, id) },
-		Report:   report, Log: log,
+		Identify: func(ctx context.Context, cgroup uint64, id string) live.Container {
+			return live.Identify(ctx, observer, cgroup, id)
+		},
+		Report: report, Log: log,
 	})
 }
 

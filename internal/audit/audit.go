@@ -170,7 +170,7 @@ func ofBuild(p profile.Profile, imageID string) profile.Profile {
 func find(summaries []profile.Summary, info container.Info) *profile.Summary {
 	self := profile.Container{Labels: info.Labels}
 	for _, matches := range []func(profile.Container) bool{
-		func(c profile.Container) bool { return c.ID == info.ID },
+		func(c profile.Container) bool { return c.ID == info.ID && c.Unconfirmed == "" },
 		func(c profile.Container) bool {
 			return self.Service() != "" && c.Service() == self.Service() && c.Image == info.Image
 		},

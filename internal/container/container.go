@@ -50,6 +50,10 @@ type Info struct {
 	// Mounts are what was mounted over it. Without Source it is not known what.
 	Mounts []Mount
 
+	// Unconfirmed is the cgroup of a container that no engine confirms. Its ID begins with
+	// UnknownPrefix. It is empty of others.
+	Unconfirmed string
+
 	// Inspected: the engine was asked in full. Otherwise a listing or an event has
 	// told the ID, the name, the image, the labels and whether it runs.
 	Inspected bool
@@ -89,5 +93,14 @@ func IDFromCgroup(path string) (id string, ok bool) {
 // shortLen is how much of an ID engines show.
 const shortLen = 12
 
-// ShortID is an ID as engines show it: its first 12 digits.
-func ShortID(id string) string { return id[:min(len(id), shortLen)] }
+// UnknownPrefix begins the IDs that capmon gives to cgroups that are named like a container's
+// and that no engine confirms: cgroup- and the number of the cgroup's directory (find -inum).
+const UnknownPrefix = "cgroup-"
+
+// ShortID is an ID as engines show it: its first 12 digits. Those that capmon gives are whole.
+func ShortID(id string) string {
+	if strings.HasPrefix(id, UnknownPrefix) {
+		return id
+	}
+	return id[:min(len(id), shortLen)]
+}

@@ -130,8 +130,10 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	d.state = State{Hook: d.observer.Hook(), ID: d.observer.Recording().ID, Began: d.observer.Recording().Start, TakenUp: d.observer.TakenUp()}
 	d.losses = loss.New(loss.Options{
 		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
-		Identify: func(ctx context.Context, id string) live.Container { return live.Identify(ctx, d.observer, id) },
-		Report:   options.Report, Log: options.Log,
+		Identify: func(ctx context.Context, cgroup uint64, id string) live.Container {
+			return live.Identify(ctx, d.observer, cgroup, id)
+		},
+		Report: options.Report, Log: options.Log,
 	})
 	return d, nil
 }

@@ -239,6 +239,25 @@ func (c Cgroups) ID(cgroup string) (uint64, error) {
 	return stat.Ino, nil
 }
 
+// Delegated finds the topmost cgroup on the way to a cgroup, itself included, in which somebody
+// else than root may make cgroups: its kernfs id, 0 if there is none. os.ErrNotExist is in the
+// error's tree if one of them is gone.
+func (c Cgroups) Delegated(cgroup string) (uint64, error) {
+	const othersWrite = 0o022
+	way := "/"
+	for name := range strings.SplitSeq(cgroup, "/") {
+		way = path.Join(way, name)
+		var stat unix.Stat_t
+		if err := unix.Stat(path.Join(c.Mount, way), &stat); err != nil {
+			return 0, fmt.Errorf("asking for the owner of cgroup %s: %w", way, err)
+		}
+		if stat.Uid != 0 || stat.Mode&othersWrite != 0 {
+			return stat.Ino, nil
+		}
+	}
+	return 0, nil
+}
+
 // Holds reports whether a process is in the cgroup with an id or in one below it.
 func (c Cgroups) Holds(id uint64, pid int) bool {
 	cgroup, err := c.Path(pid)

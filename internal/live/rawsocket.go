@@ -101,7 +101,7 @@ func (w *Watcher) TakeOpen(observer *observe.Observer, holder monitor.Holder) {
 		return
 	}
 	w.enqueue(holder.Cgroup, func() {
-		container, wanted := w.container(observer, holder.ID, at)
+		container, wanted := w.container(observer, holder.Cgroup, holder.ID, at)
 		for _, use := range uses {
 			use.Container = container
 			if wanted {

@@ -200,7 +200,7 @@ func (w *Watcher) repeat(observer *observe.Observer, cgroup uint64, since time.T
 	if id == "" { // the kernel's message came first
 		return
 	}
-	container, wanted := w.container(observer, id, since)
+	container, wanted := w.container(observer, cgroup, id, since)
 	if !wanted {
 		w.forget(cgroup)
 		return
@@ -219,6 +219,7 @@ func (w *Watcher) forget(cgroup uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.told, cgroup)
+	delete(w.nameless, cgroup)
 }
 
 // tellRest tells all that is owed. Nothing else is going on any more.

@@ -29,5 +29,5 @@ func (s Selection) wantsUse(use Use) bool {
 
 // wantsContainer tells by what the engine says, which is told if it has answered.
 func (s Selection) wantsContainer(info container.Info, told bool) bool {
-	return !told || s.Filter.Match(info)
+	return (s.IDs == nil || s.IDs[info.ID]) && (!told || s.Filter.Match(info))
 }

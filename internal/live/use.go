@@ -71,6 +71,9 @@ type Container struct {
 	// Whether the engine has not told in time who it is; missing if it has, or has no such
 	// container.
 	Unidentified bool `json:"unidentified,omitempty"`
+	// The cgroup, if no engine says that it is a container's: then the ID is not an engine's, whatever
+	// the cgroup is named. Missing otherwise.
+	Unconfirmed string `json:"unconfirmed,omitempty"`
 	// As the engine tells; missing if it did not, or has no such container.
 	Name    string            `json:"name,omitempty"`
 	Image   string            `json:"image,omitempty"`
@@ -213,10 +216,10 @@ func process(sight observe.Sight) Process {
 }
 
 // Identify returns what the engine tells of a container before ctx ends.
-func Identify(ctx context.Context, observer *observe.Observer, id string) Container {
-	return describe(observer.Identify(ctx, id))
+func Identify(ctx context.Context, observer *observe.Observer, cgroup uint64, id string) Container {
+	return describe(observer.Identify(ctx, cgroup, id))
 }
 
 func describe(info container.Info, told bool) Container {
-	return Container{ID: info.ID, Unidentified: !told, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Labels: info.Labels}
+	return Container{ID: info.ID, Unidentified: !told, Unconfirmed: info.Unconfirmed, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Labels: info.Labels}
 }

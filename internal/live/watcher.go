@@ -46,8 +46,8 @@ type Watcher struct {
 	over   bool               // no more is taken
 	told   map[uint64]*record // by cgroup
 	queues map[uint64][]func()
-	// nameless are containers, by their IDs, that the engine has not told of in time.
-	nameless map[string]bool
+	// nameless are containers, by their cgroups, that the engine has not told of in time.
+	nameless map[uint64]bool
 	count    uint64
 	from     map[string]bool
 }
@@ -58,7 +58,7 @@ func New(options Options) *Watcher {
 		options:  options,
 		told:     make(map[uint64]*record),
 		queues:   make(map[uint64][]func()),
-		nameless: make(map[string]bool),
+		nameless: make(map[uint64]bool),
 		from:     make(map[string]bool),
 	}
 	w.idle = sync.NewCond(&w.mu)
@@ -158,7 +158,7 @@ func (w *Watcher) work(cgroup uint64) {
 // follow finds out what there is to know of a sight that came at a moment, and shows its uses.
 func (w *Watcher) follow(observer *observe.Observer, sight observe.Sight, at time.Time) {
 	check := w.outcome(observer, sight)
-	container, wanted := w.container(observer, sight.ID, at)
+	container, wanted := w.container(observer, sight.Cgroup, sight.ID, at)
 	if !wanted {
 		return
 	}
@@ -188,30 +188,30 @@ func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monit
 	}
 }
 
-// container is who has an ID, and whether it is wanted. The engine has some time to tell, from
-// a moment on.
-func (w *Watcher) container(observer *observe.Observer, id string, from time.Time) (Container, bool) {
-	info, told := w.identify(observer, id, from)
+// container is who a cgroup that is named by an ID belongs to, and whether it is wanted. The
+// engine has some time to tell, from a moment on.
+func (w *Watcher) container(observer *observe.Observer, cgroup uint64, id string, from time.Time) (Container, bool) {
+	info, told := w.identify(observer, cgroup, id, from)
 	return describe(info, told), w.options.Selection.wantsContainer(info, told)
 }
 
 // identify asks who the container is; false if the engine does not tell in time.
-func (w *Watcher) identify(observer *observe.Observer, id string, from time.Time) (container.Info, bool) {
+func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (container.Info, bool) {
 	w.mu.Lock()
 	patience := nameTime - time.Since(from)
-	if w.nameless[id] {
+	if w.nameless[cgroup] {
 		patience = 0
 	}
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	info, told := observer.Identify(ctx, id)
+	info, told := observer.Identify(ctx, cgroup, id)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if told {
-		delete(w.nameless, id)
+		delete(w.nameless, cgroup)
 	} else {
-		w.nameless[id] = true
+		w.nameless[cgroup] = true
 	}
 	return info, told
 }

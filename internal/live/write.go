@@ -59,6 +59,9 @@ func (u Use) Line(colors bool) string {
 // Title is the name under which a reader knows the container: its own, or else its short ID.
 // It may hold any bytes.
 func (c Container) Title() string {
+	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, container.UnknownPrefix) {
+		return container.ShortID(c.ID) + "-unconfirmed"
+	}
 	return cmp.Or(c.Name, container.ShortID(c.ID), "?")
 }
 

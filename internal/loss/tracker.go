@@ -35,7 +35,7 @@ type Source interface {
 type Options struct {
 	Source Source
 	// Identify returns what the engine tells of a container before ctx ends.
-	Identify func(ctx context.Context, id string) live.Container
+	Identify func(ctx context.Context, cgroup uint64, id string) live.Container
 	// Recording is the ID of the recording, Began when it began.
 	Recording string
 	Began     time.Time
@@ -152,17 +152,17 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), nameTime)
 	defer cancel()
-	names := naming{ctx: ctx, identify: t.options.Identify, known: make(map[string]live.Container)}
+	names := naming{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]live.Container)}
 	loss := alert.Loss{Since: t.since, Lost: growth, Total: total, Recording: t.options.Recording, Losers: []alert.Loser{}}
-	if id := cause(occupants, losers); id != "" {
-		loss.Container = names.of(id)
+	if by := cause(occupants, losers); by.ID != "" {
+		loss.Container = names.of(by.Cgroup, by.ID)
 	}
 	for i, l := range losers {
 		if i == maxLosers {
 			loss.MoreLosers = len(losers) - maxLosers
 			break
 		}
-		loss.Losers = append(loss.Losers, alert.Loser{Container: names.of(l.id), Lost: l.lost})
+		loss.Losers = append(loss.Losers, alert.Loser{Container: names.of(l.cgroup, l.id), Lost: l.lost})
 	}
 	text := summary(loss, occupants, names)
 	one := alert.NewLoss(now, text, loss)
@@ -194,15 +194,15 @@ func (t *Tracker) State() State {
 // naming asks for each container once.
 type naming struct {
 	ctx      context.Context
-	identify func(ctx context.Context, id string) live.Container
-	known    map[string]live.Container
+	identify func(ctx context.Context, cgroup uint64, id string) live.Container
+	known    map[uint64]live.Container
 }
 
-func (n naming) of(id string) live.Container {
-	c, ok := n.known[id]
+func (n naming) of(cgroup uint64, id string) live.Container {
+	c, ok := n.known[cgroup]
 	if !ok {
-		c = n.identify(n.ctx, id)
-		n.known[id] = c
+		c = n.identify(n.ctx, cgroup, id)
+		n.known[cgroup] = c
 	}
 	return c
 }

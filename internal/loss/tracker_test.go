@@ -25,7 +25,7 @@ func (f *fake) LostChecks() (map[uint64]monitor.LostChecks, error) { return f.lo
 func (f *fake) Occupants(monitor.Losses) ([]monitor.Occupant, error) {
 	return []monitor.Occupant{f.most}, nil
 }
-func identify(_ context.Context, id string) live.Container {
+func identify(_ context.Context, _ uint64, id string) live.Container {
 	return live.Container{ID: id, Name: "name-of-" + id}
 }
 
@@ -77,13 +77,13 @@ func TestEveryGrowthIsAnAlert(t *testing.T) {
 }
 
 func TestAVictimIsNotTheCause(t *testing.T) {
-	if got := cause([]monitor.Occupant{{ID: "big", Entries: 30, Taken: 100, Room: 100}}, []loser{{"victim", 9}}); got != "" {
+	if got := cause([]monitor.Occupant{{Cgroup: 1, ID: "big", Entries: 30, Taken: 100, Room: 100}}, []loser{{2, "victim", 9}}).ID; got != "" {
 		t.Errorf("%q is blamed", got)
 	}
-	if got := cause([]monitor.Occupant{{ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{"victim", 9}}); got != "" {
+	if got := cause([]monitor.Occupant{{Cgroup: 1, ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{2, "victim", 9}}).ID; got != "" {
 		t.Errorf("%q is blamed", got)
 	}
-	if got := cause([]monitor.Occupant{{ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{"big", 9}}); got != "big" {
+	if got := cause([]monitor.Occupant{{Cgroup: 1, ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{1, "big", 9}}).ID; got != "big" {
 		t.Errorf("%q is blamed", got)
 	}
 }

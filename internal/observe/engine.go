@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -102,6 +104,9 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 			return err
 		case event := <-events:
 			o.hear(event)
+			if event.Type == container.Started {
+				o.restarted(event.ID)
+			}
 			if event.Type == container.Created || event.Type == container.Started {
 				o.learnSoon(ctx, event.ID)
 			}
@@ -127,6 +132,7 @@ func (o *Observer) learnAll(ctx context.Context, all []container.Info) {
 	var answers []<-chan struct{}
 	for _, info := range all {
 		if info.Running {
+			o.restarted(info.ID) // perhaps, while no events were heard
 			answers = append(answers, o.learnSoon(ctx, info.ID))
 		}
 	}
@@ -206,10 +212,9 @@ func (o *Observer) learnSoon(ctx context.Context, id string) <-chan struct{} {
 		return answer
 	}
 	o.done.Go(func() {
-		defer o.end(id)
 		known := o.learnInTurn(ctx, id)
 		close(answer)
-		for !known && wait(ctx, pause) {
+		for !o.end(id, known || !wait(ctx, pause)) {
 			known = o.learnInTurn(ctx, id)
 		}
 	})
@@ -236,24 +241,44 @@ func (o *Observer) begin(id string) (answer chan struct{}, learning bool) {
 	return answer, learning
 }
 
-func (o *Observer) end(id string) {
+// end ends it if it is done and nothing has come meanwhile that makes another question necessary.
+func (o *Observer) end(id string, done bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.known.learning, id)
-}
-
-// Learn asks the engine about a container, unless it has told already, and reports
-// whether it answered.
-func (o *Observer) Learn(ctx context.Context, id string) bool {
-	if o.engine == nil || o.inspected(id) {
+	if done && !o.identities.stale[id] {
+		delete(o.known.learning, id)
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	return false
+}
+
+// Learn asks the engine about a container, unless it has told already and was not restarted
+// since, and reports whether it answered.
+func (o *Observer) Learn(ctx context.Context, id string) bool {
+	if o.engine == nil || !o.mustAsk(id) {
+		return true
+	}
+	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	info, err := o.engine.Inspect(ctx, id)
+	asked := o.monitor.Now()
+	info, err := o.engine.Inspect(asking, id)
+	var cgroup uint64
+	if err == nil && info.Running && info.Pid != 0 {
+		cgroup = o.findCgroup(info)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	defer o.known.tell()
+	switch {
+	case err == nil || errors.Is(err, container.ErrNotFound):
+		o.identities.asked[id] = asked
+	case ctx.Err() == nil:
+		o.identities.stale[id] = true
+	}
+	if gone, known := o.known.infos[id]; known && errors.Is(err, container.ErrNotFound) {
+		gone.Running, gone.Pid = false, 0
+		o.known.infos[id] = gone
+	}
 	if err != nil {
 		// Gone already, or another engine's, or the engine is away: the kernel's word
 		// remains.
@@ -262,6 +287,9 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 		return errors.Is(err, container.ErrNotFound)
 	}
 	o.known.infos[id] = info
+	if cgroup != 0 {
+		o.confirm(info, cgroup)
+	}
 	if name, renamed := o.known.names[id]; renamed {
 		o.rename(id, name)
 	}
@@ -270,6 +298,29 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 	}
 	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))
 	return true
+}
+
+// mustAsk reports whether the engine has to be asked about a container, and notes that it is.
+func (o *Observer) mustAsk(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	must := !o.known.infos[id].Inspected || o.identities.stale[id]
+	delete(o.identities.stale, id)
+	return must
+}
+
+// findCgroup is the cgroup of a container that runs, by its first process; 0 if that is not to be
+// seen from here, or has ended.
+func (o *Observer) findCgroup(info container.Info) uint64 {
+	cgroup, where, err := o.monitor.CgroupOf(info.Pid, info.ID)
+	if err == nil {
+		err = o.monitor.Trust(where)
+	}
+	if err != nil {
+		o.log.Debug("looking for a container's cgroup", zap.String("id", info.ID), zap.Error(err))
+		return 0
+	}
+	return cgroup
 }
 
 func (o *Observer) hasAnswered() bool {
@@ -302,10 +353,11 @@ func (o *Observer) catchUp(ctx context.Context) error {
 	defer cancel()
 	before := o.acquainted()
 	all, listErr := o.list(ctx)
-	ids, err := o.monitor.IDs()
+	named, err := o.monitor.Named()
 	if err != nil {
 		return err
 	}
+	ids := slices.Compact(slices.Sorted(maps.Values(named)))
 	if listErr != nil {
 		if o.hasAnswered() {
 			o.log.Warn("the engine does not answer; containers may have been renamed", zap.Error(listErr))
@@ -321,6 +373,7 @@ func (o *Observer) catchUp(ctx context.Context) error {
 	if o.keep != nil {
 		o.forgetRemoved(before, all, ids)
 	}
+	o.doubt(named)
 	ids = slices.DeleteFunc(ids, o.isStranger)
 	for _, id := range ids {
 		o.Learn(ctx, id)
@@ -366,6 +419,8 @@ func (o *Observer) untold(containers []monitor.Container) map[string]string {
 	for _, c := range containers {
 		err := o.known.failures[c.ID]
 		switch {
+		case strings.HasPrefix(c.ID, container.UnknownPrefix):
+			reasons[c.ID] = "no engine says that this cgroup is a container's"
 		case o.known.infos[c.ID].Inspected:
 		case o.engine == nil:
 			reasons[c.ID] = "none could be asked"

@@ -43,12 +43,20 @@ func (o *Observer) Save(ctx context.Context) (profile.Profile, error) {
 }
 
 // isTold reports whether the engine has told who a container is that has ended, or will not.
-func (o *Observer) isTold(id string) bool {
+func (o *Observer) isTold(cgroup uint64, id string) bool {
 	if o.engine == nil {
 		return true
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	place, _ := o.place(cgroup)
+	own, decided := o.owns(cgroup, id, false)
+	if !decided { // the event of its start may still be on its way
+		return o.monitor.Now().Sub(place.Seen) > pressing
+	}
+	if !own {
+		return true
+	}
 	// Where it has none such any more, its events may still be on their way.
 	if o.known.infos[id].Inspected || o.known.strangers[id] || o.known.infos[id].ID != "" && errors.Is(o.known.failures[id], container.ErrNotFound) {
 		return true
@@ -63,7 +71,7 @@ func (o *Observer) isTold(id string) bool {
 
 // handOver hands on what was recorded of the wanted containers that have ended, whose
 // record then leaves the kernel.
-func (o *Observer) handOver(wanted func(id string) bool) error {
+func (o *Observer) handOver(wanted func(cgroup uint64, id string) bool) error {
 	var kept []monitor.Container
 	err := o.monitor.HandOver(wanted, func(ended monitor.Snapshot) error {
 		if err := o.keep(o.profileOf(ended)); err != nil {
@@ -90,7 +98,7 @@ func (o *Observer) makeRoomBy(ctx context.Context) error {
 	err := errors.Join(o.catchUp(asking), o.handOver(o.isTold))
 	filled, fillErr := o.monitor.Filled()
 	if filled > scarce {
-		err = errors.Join(err, o.handOver(func(string) bool { return true }))
+		err = errors.Join(err, o.handOver(func(uint64, string) bool { return true }))
 	}
 	return errors.Join(err, fillErr)
 }
@@ -124,9 +132,12 @@ func (o *Observer) forget(ended []monitor.Container) {
 		delete(o.firsts, c.Cgroup)
 		delete(o.silent, c.Cgroup)
 	}
-	if o.forgotten != nil {
-		o.left.add(slices.Collect(maps.Keys(gone)), o.forgotten)
-	}
+	o.left.add(slices.Collect(maps.Keys(gone)), func(cgroups []uint64) {
+		o.identities.forgetCgroups(cgroups)
+		if o.forgotten != nil {
+			o.forgotten(cgroups)
+		}
+	})
 	maps.DeleteFunc(o.files, func(program profile.Program, _ kernel.FileCapabilities) bool { return gone[program.Cgroup] })
 	maps.DeleteFunc(o.paths, func(program profile.Program, _ string) bool { return gone[program.Cgroup] })
 	maps.DeleteFunc(o.ways, func(named profile.Named, _ kernel.Way) bool { return gone[named.Cgroup] })
@@ -144,6 +155,7 @@ func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Inf
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for id := range before {
+		o.identities.forgetContainer(id)
 		delete(o.known.infos, id)
 		delete(o.known.names, id)
 		delete(o.known.failures, id)
@@ -179,10 +191,11 @@ func (o *Observer) takeUp(options Options) error {
 	if !o.monitor.TakenUp() {
 		return nil
 	}
-	ids, err := o.monitor.IDs()
+	named, err := o.monitor.Named()
 	if err != nil {
 		return err
 	}
+	ids := slices.Compact(slices.Sorted(maps.Values(named)))
 	o.log.Debug("took a recording up", zap.String("recording", o.observation.ID), zap.Time("told until", o.monitor.Told()))
 	if calls := o.monitor.WatchedCalls(); len(calls) > 0 { // other programs do not watch on
 		o.watchOn(calls, options.Earlier(ids))

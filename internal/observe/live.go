@@ -203,24 +203,31 @@ func (o *Observer) Later(sight Sight) (monitor.Check, error) {
 	return check, nil
 }
 
-// Identify waits until ctx ends for what the engine tells of a container. It is false if the
-// engine does not answer; of a container that it does not have, it has told the ID alone.
-func (o *Observer) Identify(ctx context.Context, id string) (container.Info, bool) {
+// Identify waits until ctx ends for what the engine tells of a container, known by its cgroup and
+// the ID that this is named by. It is false if the engine does not answer; of a container that it
+// does not have, it has told the ID alone. If the cgroup is not the container's, the result is
+// Unconfirmed and has another ID.
+func (o *Observer) Identify(ctx context.Context, cgroup uint64, id string) (container.Info, bool) {
 	var asked, heard bool
 	for {
 		o.mu.Lock()
+		own, decided := o.owns(cgroup, id, ctx.Err() != nil)
+		if decided && !own {
+			defer o.mu.Unlock()
+			return o.unknown(cgroup), true
+		}
 		info, known := o.known.infos[id]
 		failure, news := o.known.failures[id], o.known.news
 		_, learning := o.known.learning[id]
 		o.mu.Unlock()
 		gone := errors.Is(failure, container.ErrNotFound) // or another engine's
 		switch {
-		case known:
+		case known && decided:
 			return info, true
 		case o.engine == nil:
-			return container.Info{ID: id}, false
+			return o.byName(cgroup, id), false
 		case gone && heard:
-			return container.Info{ID: id}, true
+			return o.byName(cgroup, id), true
 		case gone && o.hearPast(ctx):
 			heard = true
 			continue
@@ -231,7 +238,10 @@ func (o *Observer) Identify(ctx context.Context, id string) (container.Info, boo
 		}
 		select {
 		case <-ctx.Done():
-			return container.Info{ID: id}, false
+			if !decided {
+				continue // what was told has to do
+			}
+			return o.byName(cgroup, id), false
 		case <-news:
 		}
 	}

@@ -80,8 +80,9 @@ type Observer struct {
 	flushed chan struct{}
 	flush   func()
 
-	mu    sync.Mutex
-	known knowledge
+	mu         sync.Mutex
+	known      knowledge
+	identities identities
 	// waiting has since when a container that has ended waits for the engine's word.
 	waiting map[string]time.Time
 	files   map[profile.Program]kernel.FileCapabilities
@@ -127,6 +128,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		settled:     make(chan struct{}),
 		flushed:     make(chan struct{}),
 		known:       newKnowledge(),
+		identities:  newIdentities(),
 		waiting:     make(map[string]time.Time),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
 		ways:        make(map[profile.Named]kernel.Way),
@@ -196,6 +198,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			case event.File != nil:
 				o.look(event)
 			case event.ID != "" && o.engine != nil:
+				o.meet(event)
 				o.learnSoon(ctx, event.ID)
 			}
 		}
@@ -273,9 +276,11 @@ func (o *Observer) Profile() (profile.Profile, error) {
 func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	o.examineRest(snapshot.Containers)
 	o.findRest(snapshot.Containers)
+	o.findPaths(snapshot.Containers)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	sources := profile.Sources{Infos: o.known.infos, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways, Watched: o.watches.since, Last: o.last}
+	unconfirmed := o.identify(snapshot.Containers)
+	sources := profile.Sources{Infos: o.known.infos, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways, Watched: o.watches.since, Last: o.last}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)
 }
 

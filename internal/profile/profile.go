@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/capmon/capmon/internal/capability"
@@ -94,10 +95,14 @@ type Observation struct {
 // Container is who it was. Everything but the ID comes from the engine, and is
 // empty if the engine could not tell (Run.EngineError).
 type Container struct {
-	ID      string `json:"id"`
-	Name    string `json:"name,omitempty"`
-	Image   string `json:"image,omitempty"`
-	ImageID string `json:"imageID,omitempty"`
+	ID string `json:"id"`
+	// Unconfirmed is the cgroup if no engine says that it is a container's: somebody else than root
+	// may have made it, and named it. Then the ID is what the cgroup is named by, where no engine
+	// knows that ID, or else one of capmon's (container.UnknownPrefix).
+	Unconfirmed string `json:"unconfirmed,omitempty"`
+	Name        string `json:"name,omitempty"`
+	Image       string `json:"image,omitempty"`
+	ImageID     string `json:"imageID,omitempty"`
 	// ImageDigest is what registries know the image by; empty if none does.
 	ImageDigest string            `json:"imageDigest,omitempty"`
 	Labels      map[string]string `json:"labels,omitempty"`
@@ -131,6 +136,9 @@ func (c Container) ComposeService() (project, service string) {
 // Title is the name under which a reader knows the container: its service's, its own, or
 // else its short ID. It may hold any bytes.
 func (c Container) Title() string {
+	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, container.UnknownPrefix) {
+		return container.ShortID(c.ID) + "-unconfirmed"
+	}
 	return cmp.Or(c.Service(), c.Name, container.ShortID(c.ID))
 }
 

@@ -9,9 +9,9 @@ import (
 // Recall adds to a run what an earlier sight of it knew that the engine and the executed files
 // told, and nobody can tell any more: by whom the run was made, and what was demanded. What
 // was demanded afterwards is not known: Unwatched and Unexamined stay as they are. Another run
-// of the same container tells the former alone.
+// of the same container tells the former alone, and nothing if no engine says that this is it.
 func (r Run) Recall(earlier Run) Run {
-	if r.EngineError == "" {
+	if r.EngineError == "" || r.Container.Unconfirmed != "" && earlier.ID != r.ID {
 		return r
 	}
 	if earlier.EngineError == "" || r.Container.Name == "" && earlier.Container.Name != "" {

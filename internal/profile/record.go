@@ -21,6 +21,8 @@ type Sources struct {
 	// Infos holds what the engine knows by container ID; a container without an
 	// entry keeps its ID and the kernel's word.
 	Infos map[string]container.Info
+	// Unconfirmed holds by cgroup where it is, if no engine says that it is a container's.
+	Unconfirmed map[uint64]string
 	// Untold holds by container ID why the engine has not told how it is set up; it has
 	// of those without an entry.
 	Untold map[string]string
@@ -55,6 +57,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		if known {
 			run.describe(info, sources.Last)
 		}
+		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
 		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
 		run.Incomplete = append(run.Incomplete, LossTexts(machineLosses(snapshot.Losses))...)

@@ -83,6 +83,8 @@ func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 // key is the same for runs that belong together.
 func (c Container) key() [3]string {
 	switch {
+	case c.Unconfirmed != "":
+		return [3]string{"unconfirmed", c.ID, c.Unconfirmed}
 	case c.Service() != "":
 		return [3]string{"service", c.Service(), c.Image}
 	case c.Name != "":

@@ -73,6 +73,9 @@ func (c Container) Withheld() string {
 // label, its name, its service's in a swarm, in Compose or in Kubernetes, or the
 // beginning of its ID.
 func (c Container) IsCalled(name string) bool {
+	if c.Container.Unconfirmed != "" { // what it is named by may be another's ID
+		return name == c.Label || name == c.Container.Title()
+	}
 	for _, own := range []string{c.Label, c.Container.Title(), c.Container.Name, c.ComposeService(), c.KubernetesName(), c.Container.ID} {
 		if own != "" && own == name {
 			return true

@@ -20,6 +20,9 @@ func Cautions(s profile.Summary) []string {
 // first.
 func cautions(s profile.Summary) []string {
 	var notes []string
+	if s.Container.Unconfirmed != "" {
+		notes = append(notes, "no engine says that this is a container: somebody else than root may have made the cgroup "+s.Container.Unconfirmed+" and named it so")
+	}
 	for _, reason := range s.Incomplete {
 		notes = append(notes, "incomplete: "+reason+"; what looks unused may have been used")
 	}

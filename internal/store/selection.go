@@ -135,8 +135,8 @@ func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 
 // mayMean reports whether nobody knows if a container is meant.
 func (s selector) mayMean(c profile.Container) bool {
-	if c.Name != "" && c.Image != "" || s.container(c) {
-		return false
+	if c.Name != "" && c.Image != "" || s.container(c) || strings.HasPrefix(c.ID, container.UnknownPrefix) {
+		return false // the engine has told: it is none of its containers
 	}
 	unknowing, err := s.unknowing(c).selector()
 	return err == nil && unknowing.container(c) // it has no other patterns than s

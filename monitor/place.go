@@ -1,0 +1,170 @@
+package monitor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/bpf"
+	"github.com/capmon/capmon/internal/container"
+)
+
+// Place tells who can have made a container's cgroup. Its name alone says nothing.
+type Place struct {
+	// Name of the cgroup's directory.
+	Name string
+	// Rooted: only root can have made it, since all cgroups above it are root's. An engine that
+	// runs as root makes its containers in such places.
+	Rooted bool
+	// Folded: this is not a container but stands for all cgroups below the cgroup Name that are
+	// named like containers and for which there was no room, or that are nested too deep to
+	// read their names.
+	Folded bool
+	// Seen as in Container.
+	Seen time.Time
+}
+
+func (m *Monitor) placeOf(value *bpf.CapmonContainer) Place {
+	return Place{
+		Name: text(value.Name[:]), Rooted: value.Delegated == 0, Folded: value.Folded > 0,
+		Seen: m.clock.Time(value.FirstNs),
+	}
+}
+
+// Place is that of a container, known by its cgroup; false if nothing is recorded of it, or no
+// more.
+func (m *Monitor) Place(cgroup uint64) (Place, bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return Place{}, false, ErrClosed
+	}
+	value, err := m.recorded(cgroup)
+	if err != nil || value == nil {
+		return Place{}, false, err
+	}
+	return m.placeOf(value), true, nil
+}
+
+// CgroupOf finds the container's cgroup that a process is in: its kernfs id and its path. The
+// error is ErrNotInContainer if the process is in no cgroup that is named by the ID, or in one
+// that is part of another container.
+func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
+	all, err := m.cgroups.Path(pid)
+	if err != nil {
+		return 0, "", err
+	}
+	where = topmost(all)
+	if found, ok := container.IDFromCgroup(where); !ok || found != id {
+		return 0, "", fmt.Errorf("process %d: %w", pid, ErrNotInContainer)
+	}
+	cgroup, err = m.cgroups.ID(where)
+	return cgroup, where, err
+}
+
+// ErrNotInContainer is returned by CgroupOf.
+var ErrNotInContainer = errors.New("it is not in a cgroup of that container")
+
+// topmost is the part of a cgroup's path that ends in the topmost container, "" if it leads
+// through none.
+func topmost(all string) (where string) {
+	for part := all; len(part) > 1; part = path.Dir(part) {
+		if _, ok := container.IDFromCgroup(path.Base(part)); ok {
+			where = part
+		}
+	}
+	return where
+}
+
+// PathOf is the path of a container's cgroup, if a process is in it, or in one below.
+func (m *Monitor) PathOf(cgroup uint64, pid int) (string, bool) {
+	all, err := m.cgroups.Path(pid)
+	if err != nil {
+		return "", false
+	}
+	for part := all; len(part) > 1; part = path.Dir(part) {
+		if id, err := m.cgroups.ID(part); err == nil && id == cgroup {
+			return part, true
+		}
+	}
+	return "", false
+}
+
+// Paths finds the cgroups with these ids that are still there.
+func (m *Monitor) Paths(cgroups map[uint64]bool) (map[uint64]string, error) {
+	paths := make(map[uint64]string)
+	err := m.cgroups.Walk(func(cgroup string) error {
+		if id, err := m.cgroups.ID(cgroup); err == nil && cgroups[id] {
+			paths[id] = cgroup
+		}
+		if len(paths) == len(cgroups) {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	return paths, err
+}
+
+// Trust has the kernel take all containers that are made beside this one, as far as there is room:
+// an engine makes its containers there. It does nothing where only root may make any.
+func (m *Monitor) Trust(cgroup string) error {
+	delegated, err := m.cgroups.Delegated(path.Dir(cgroup))
+	if err != nil || delegated == 0 {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return ErrClosed
+	}
+	err = m.attached.maps.Slots.Put(bpf.CapmonSlotKey{Delegated: delegated, Index: slotFree}, uint64(0))
+	if errors.Is(err, unix.E2BIG) {
+		return nil // there is no room below any
+	}
+	return err
+}
+
+const (
+	slotsEach = uint32(bpf.CapmonSlotLimitSLOTS_EACH)
+	slotFree  = uint32(bpf.CapmonSlotLimitSLOT_FREE)
+)
+
+// takeSlot is take_slot of bpf/cgroup.h.
+func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
+	if delegated == 0 {
+		return true, nil
+	}
+	for index := range slotsEach {
+		err := slots.Update(bpf.CapmonSlotKey{Delegated: delegated, Index: index}, id, ebpf.UpdateNoExist)
+		switch {
+		case err == nil:
+			return true, nil
+		case errors.Is(err, unix.E2BIG):
+			return false, nil
+		case !errors.Is(err, ebpf.ErrKeyExist):
+			return false, fmt.Errorf("making room for a container: %w", err)
+		}
+	}
+	return false, nil
+}
+
+// freeSlots gives those slots back whose containers are no more in the map of containers. One
+// that is taken at this moment may go with them: then there is room for one more.
+func (m *Monitor) freeSlots() error {
+	var free []bpf.CapmonSlotKey
+	err := entries(m.attached.maps.Slots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {
+		var value bpf.CapmonContainer
+		if key.Index != slotFree && errors.Is(m.attached.maps.Containers.Lookup(cgroup, &value), ebpf.ErrKeyNotExist) {
+			free = append(free, *key)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return remove(m.attached.maps.Slots, free, "slots")
+}

@@ -1,0 +1,128 @@
+package monitor
+
+import (
+	"os"
+	"path"
+	"testing"
+)
+
+// give makes a cgroup and gives it to a user.
+func (tree cgroupTree) give(cgroup string) {
+	tree.t.Helper()
+	tree.make(cgroup)
+	if err := os.Chown(path.Join(tree.cgroups.Mount, cgroup), 4711, 4711); err != nil {
+		tree.t.Fatal(err)
+	}
+}
+
+// one is the container that a cgroup is taken for, with one check for each that was made there.
+func (tree cgroupTree) one(m *Monitor, cgroup string, checks uint64) Container {
+	tree.t.Helper()
+	c, found := tree.recorded(m, []string{cgroup})[cgroup]
+	if got := total(matching(c, setuidZero)); !found || got != checks {
+		tree.t.Errorf("recorded %d checks in %s, wanted %d", got, cgroup, checks)
+	}
+	return c
+}
+
+func TestPlacesTellWhoMayHaveMadeACgroup(t *testing.T) {
+	m := start(t, Options{})
+	tree := newCgroupTree(t)
+	rooted := tree.check(randomID())[1]
+	tree.give(path.Join(tree.top, "user"))
+	delegated := tree.check("user", "slice", randomID())[3]
+	tree.make(path.Join(tree.top, "shared"))
+	if err := os.Chmod(path.Join(tree.cgroups.Mount, tree.top, "shared"), 0o775); err != nil {
+		t.Fatal(err)
+	}
+	shared := tree.check("shared", randomID())[2]
+	tree.make(path.Join(tree.top, "given"))
+	given := tree.check("given", randomID())[2]
+	tree.give(given) // as systemd's Delegate=, or userns-remap
+	tree.check("given", path.Base(given), "below")
+	for cgroup, want := range map[string]struct {
+		rooted bool
+		checks uint64
+	}{rooted: {true, 1}, delegated: {false, 1}, shared: {false, 1}, given: {true, 2}} {
+		if c := tree.one(m, cgroup, want.checks); c.Place.Rooted != want.rooted || c.Place.Folded || c.Place.Name != path.Base(cgroup) {
+			t.Errorf("%s: %+v", cgroup, c.Place)
+		}
+		inUserSpace, err := tree.cgroups.Delegated(path.Dir(cgroup))
+		if err != nil || (inUserSpace == 0) != want.rooted {
+			t.Errorf("user space found %d above %s, %v", inUserSpace, cgroup, err)
+		}
+	}
+}
+
+// Whoever may make cgroups gets so many places, and no more until an engine is known to make its
+// containers there. Nothing that is done in the others is lost.
+func TestPlacesOfOneUserAreLimited(t *testing.T) {
+	const more = 6
+	m := start(t, Options{})
+	tree := newCgroupTree(t)
+	user := path.Join(tree.top, "user")
+	tree.give(user)
+	candidate := func(slice string) string { return tree.check("user", slice, randomID())[3] }
+	var first string
+	for i := range int(slotsEach) {
+		first = candidate([]string{"one", "two"}[i%2]) // they do not get more by making others between
+		tree.one(m, first, 1)
+	}
+	for range more {
+		if recorded := tree.recorded(m, []string{candidate("one")}); len(recorded) > 0 {
+			t.Errorf("recorded one by one: %v", recorded)
+		}
+	}
+	if c := tree.one(m, user, more); !c.Place.Folded || c.Place.Rooted || c.ID != "" || c.Place.Name != "user" {
+		t.Errorf("%+v", c.Place)
+	}
+	// What is no container's cgroup stays in none.
+	tree.check("user", "session")
+	tree.one(m, user, more)
+
+	// Others have room all the same.
+	tree.one(m, tree.check(randomID())[1], 1)
+	tree.give(path.Join(tree.top, "other"))
+	tree.one(m, tree.check("other", randomID())[2], 1)
+
+	if err := m.Trust(first); err != nil {
+		t.Fatal(err)
+	}
+	for range more {
+		tree.one(m, candidate("one"), 1)
+	}
+	lossless(t, snapshot(t, m))
+}
+
+// A user's places are free again when the cgroups are gone.
+func TestPlacesAreGivenBack(t *testing.T) {
+	m := start(t, Options{MaxContainers: 4})
+	tree := newCgroupTree(t)
+	tree.give(path.Join(tree.top, "user"))
+	for range 3 {
+		var gone []string
+		for range 2 {
+			gone = append(gone, tree.check("user", randomID())[2])
+		}
+		for _, cgroup := range gone {
+			tree.one(m, cgroup, 1)
+			eventually(t, "the cgroup can be removed", func() bool { return os.Remove(path.Join(tree.cgroups.Mount, cgroup)) == nil })
+		}
+		if err := m.HandOver(func(uint64, string) bool { return true }, func(Snapshot) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What is too deep to be looked at, and may be a user's container, is put with others.
+func TestContainersTooDeepOfAUserArePutTogether(t *testing.T) {
+	m := start(t, Options{})
+	tree := newCgroupTree(t)
+	user := path.Join(tree.top, "user")
+	tree.give(user)
+	tree.check(append(append([]string{"user"}, below(maxDepth)...), randomID())...)
+	if c := tree.one(m, user, 1); !c.Place.Folded {
+		t.Errorf("%+v", c.Place)
+	}
+	lossless(t, snapshot(t, m))
+}

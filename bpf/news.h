@@ -66,7 +66,7 @@ static __noinline int tell_check(const struct check_key *key, const struct check
 {
 	if (!key || !first)
 		return 0;
-	if (key->phase != PHASE_WORKLOAD || is_of_memory(key)) {
+	if (key->phase == PHASE_SETUP || is_of_memory(key)) {
 		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 		if (!event) {
 			count(COUNTER_EVENTS);

@@ -36,6 +36,7 @@ const enum subject *subject_type __attribute__((unused));
 const enum namespace_kind *namespace_type __attribute__((unused));
 const enum slot_limit *slot_limit_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
+const enum limits *limits_type __attribute__((unused));
 const enum condition *condition_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
 const enum naming *naming_type __attribute__((unused));
@@ -298,7 +299,7 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 
 	__u64 id = key->container;
 	struct task_state *state = current_state(id);
-	key->phase = state ? state->phase : phase_by_executable(id);
+	key->phase = state ? state->phase : phase_of_new(id);
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	if (!container) {
 		count(COUNTER_CONTAINERS_FULL);
@@ -329,6 +330,8 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 	if (key->phase == PHASE_SETUP) {
 		if (rule.kind != CALL_EXEC) {
 			settle(PHASE_SETUP);
+			if (is_overdue(state) && !is_of_memory(key))
+				key->phase = PHASE_LONG_SETUP;
 		} else {
 			key->nested_entry = 1;
 			if (hold(task, key, call->args[0]))
@@ -473,13 +476,21 @@ int prctl_kretprobe(struct pt_regs *ctx)
 	return asked_inside(ctx, sets_securebits(result), settings.task_prctl, SLOT_PRCTL);
 }
 
-/* A child is in its parent's phase: workload stays workload. */
+/* Whether a task is a workload's that has been moved out of its container. */
+static __always_inline bool has_left(struct task_struct *task)
+{
+	struct task_state *state = bpf_task_storage_get(&tasks, task, NULL, 0);
+
+	return state && state->phase == PHASE_WORKLOAD;
+}
+
+/* A child is in its parent's phase: workload stays workload, also outside of containers. */
 static __always_inline int fork_seen(struct task_struct *parent, struct task_struct *child)
 {
 	__u64 id = container_of_task(parent);
-	if (!id)
+	if (!id && !has_left(parent))
 		return 0;
-	struct task_state *from = current_state(id);
+	struct task_state *from = state_of(parent, id);
 	if (!from)
 		return 0;
 	struct task_state *to =
@@ -490,7 +501,8 @@ static __always_inline int fork_seen(struct task_struct *parent, struct task_str
 	}
 	to->container = id;
 	to->phase = from->phase;
-	if (to->phase == PHASE_WORKLOAD && plain(child)->pid == plain(child)->tgid)
+	to->setup_ns = from->setup_ns;
+	if (id && to->phase == PHASE_WORKLOAD && plain(child)->pid == plain(child)->tgid)
 		workload_seen(child, id, false);
 	return 0;
 }
@@ -498,24 +510,21 @@ static __always_inline int fork_seen(struct task_struct *parent, struct task_str
 TWICE("tp_btf/sched_process_fork", forked, TURN_FORK, fork_seen(parent, child),
       struct task_struct *parent, struct task_struct *child)
 
-/* An execve that succeeded. The set-up ends with the first one of a file of the
- * container. */
+/* An execve that succeeded. The runtime setup ends with the first one inside the container's
+ * root. */
 static __always_inline int exec_seen(struct task_struct *task)
 {
 	__u64 id = container_of_task(task);
 	if (!id)
 		return 0;
-	struct task_state *state =
-		bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!state) {
-		count(COUNTER_TASK_STATE);
+	struct task_state *state = state_of(task, id);
+	if (!state)
 		return 0;
-	}
-	if (state->phase != PHASE_WORKLOAD || state->container != id) {
-		state->container = id;
-		state->phase = phase_by_executable(id);
-		if (state->phase == PHASE_WORKLOAD)
+	if (state->phase == PHASE_SETUP) {
+		if (in_own_root(id)) {
+			state->phase = PHASE_WORKLOAD;
 			workload_seen(task, id, false);
+		}
 		settle(state->phase);
 	}
 	if (state->phase == PHASE_WORKLOAD)

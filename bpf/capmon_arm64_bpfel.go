@@ -320,6 +320,12 @@ const (
 	CapmonFoldFOLD_MAX    CapmonFold = 3
 )
 
+type CapmonLimits uint32
+
+const (
+	CapmonLimitsSETUP_SECONDS CapmonLimits = 10
+)
+
 type CapmonLook struct {
 	_     structs.HostLayout
 	Asked struct {
@@ -396,9 +402,10 @@ type CapmonPending struct {
 type CapmonPhase uint32
 
 const (
-	CapmonPhasePHASE_UNKNOWN  CapmonPhase = 0
-	CapmonPhasePHASE_SETUP    CapmonPhase = 1
-	CapmonPhasePHASE_WORKLOAD CapmonPhase = 2
+	CapmonPhasePHASE_UNKNOWN    CapmonPhase = 0
+	CapmonPhasePHASE_SETUP      CapmonPhase = 1
+	CapmonPhasePHASE_WORKLOAD   CapmonPhase = 2
+	CapmonPhasePHASE_LONG_SETUP CapmonPhase = 3
 )
 
 type CapmonRecent struct {
@@ -498,7 +505,8 @@ type CapmonTaskState struct {
 	Refused      uint32
 	RefusedSite  [8]uint64
 	SetpcapAsked uint32
-	_            [4]byte
+	Pad          uint32
+	SetupNs      uint64
 }
 
 type CapmonWalk struct {
@@ -617,6 +625,7 @@ type CapmonMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonVariableSpecs struct {
 	AnswerType      *ebpf.VariableSpec `ebpf:"answer_type"`
+	AttachedNs      *ebpf.VariableSpec `ebpf:"attached_ns"`
 	CallKindType    *ebpf.VariableSpec `ebpf:"call_kind_type"`
 	CallRules       *ebpf.VariableSpec `ebpf:"call_rules"`
 	CheckEventType  *ebpf.VariableSpec `ebpf:"check_event_type"`
@@ -630,6 +639,7 @@ type CapmonVariableSpecs struct {
 	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
 	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
 	FoldType        *ebpf.VariableSpec `ebpf:"fold_type"`
+	LimitsType      *ebpf.VariableSpec `ebpf:"limits_type"`
 	ModuleEpoch     *ebpf.VariableSpec `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.VariableSpec `ebpf:"namespace_type"`
 	NamingType      *ebpf.VariableSpec `ebpf:"naming_type"`
@@ -724,6 +734,7 @@ func (m *CapmonMaps) Close() error {
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonVariables struct {
 	AnswerType      *ebpf.Variable `ebpf:"answer_type"`
+	AttachedNs      *ebpf.Variable `ebpf:"attached_ns"`
 	CallKindType    *ebpf.Variable `ebpf:"call_kind_type"`
 	CallRules       *ebpf.Variable `ebpf:"call_rules"`
 	CheckEventType  *ebpf.Variable `ebpf:"check_event_type"`
@@ -737,6 +748,7 @@ type CapmonVariables struct {
 	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
 	FileRules       *ebpf.Variable `ebpf:"file_rules"`
 	FoldType        *ebpf.Variable `ebpf:"fold_type"`
+	LimitsType      *ebpf.Variable `ebpf:"limits_type"`
 	ModuleEpoch     *ebpf.Variable `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.Variable `ebpf:"namespace_type"`
 	NamingType      *ebpf.Variable `ebpf:"naming_type"`

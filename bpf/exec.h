@@ -47,13 +47,24 @@ static __always_inline void read_path(struct dentry *dentry, __u8 *path)
 	}
 }
 
+/* The mount namespace that the task's executable was opened in; NULL or an error
+ * pointer for a memfd and for a mount that was taken away since. */
+static __always_inline struct mnt_namespace *executable_namespace(struct task_struct *task)
+{
+	struct vfsmount *mnt = BPF_CORE_READ(task, mm, exe_file, f_path.mnt);
+	if (!mnt)
+		return NULL;
+	struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+	return BPF_CORE_READ(mount, mnt_ns);
+}
+
 /* Whether the kernel looks at the file's capabilities: not on a mount with nosuid, nor
  * on one of another mount namespace, such as a memory file's (mnt_may_suid,
  * fs/namespace.c). */
 static __always_inline bool may_raise(struct task_struct *task, struct file *file)
 {
 	return !(BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID) &&
-	       executable_namespace(task) == mount_namespace(task);
+	       executable_namespace(task) == BPF_CORE_READ(task, nsproxy, mnt_ns);
 }
 
 /* Records what the current task, a workload's, has just executed. */

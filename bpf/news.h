@@ -86,7 +86,7 @@ static __noinline int tell_check(const struct check_key *key, const struct check
 	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
 	if (!container)
 		return 0;
-	if (key->phase != PHASE_WORKLOAD || is_of_memory(key)) {
+	if (key->phase == PHASE_SETUP || is_of_memory(key)) {
 		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 		if (!event) {
 			count(COUNTER_EVENTS);

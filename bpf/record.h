@@ -58,6 +58,11 @@ enum phase {
 	PHASE_UNKNOWN = 0,
 	PHASE_SETUP = 1, /* the runtime preparing the container or an exec into it */
 	PHASE_WORKLOAD = 2,
+	PHASE_LONG_SETUP = 3, /* runtime setup for longer than a runtime takes */
+};
+
+enum limits {
+	SETUP_SECONDS = 10, /* how long a runtime may prepare a process at most */
 };
 
 /* Whether a refusal of a check would have mattered, where the kernel asks for

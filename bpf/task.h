@@ -2,9 +2,11 @@
 /*
  * Phases: is a task still the container runtime preparing, or the workload?
  *
- * runc init, crun and the like run an executable of the host (or a sealed memfd)
- * until their last execve, which runs a file of the container. From then on the
- * task and all its descendants are workload, whatever they execute or unshare.
+ * The workload begins with the first execve that succeeds inside the container's root,
+ * whatever file it executes: an interpreter of the host, a memfd or the runtime's own file
+ * may run the container's code. runc and crun execute themselves only before pivot_root, so
+ * they stay runtime setup until their last execve. From then on the task and all its
+ * descendants are workload, whatever they execute and wherever they are moved.
  */
 #ifndef CAPMON_TASK_H
 #define CAPMON_TASK_H
@@ -12,6 +14,7 @@
 #include "cgroup.h"
 
 #define ANCESTORS 32
+#define SETUP_NS (SETUP_SECONDS * 1000000000ULL)
 
 struct task_state {
 	__u64 container; /* that the phase is told for: a task can be moved to another */
@@ -19,6 +22,8 @@ struct task_state {
 	__u32 refused; /* capability + 1 of the last check if it was refused, else 0 */
 	__u64 refused_site[SITE_DEPTH]; /* and where it was asked */
 	__u32 setpcap_asked; /* 1: CAP_SETPCAP was, since the last capset or prctl */
+	__u32 pad;
+	__u64 setup_ns; /* CLOCK_BOOTTIME when its runtime setup was first seen; 0: never */
 };
 
 struct {
@@ -28,33 +33,16 @@ struct {
 	__type(value, struct task_state);
 } tasks SEC(".maps");
 
-static __always_inline struct mnt_namespace *mount_namespace(struct task_struct *task)
-{
-	return BPF_CORE_READ(task, nsproxy, mnt_ns);
-}
+/* CLOCK_BOOTTIME from when on every fork is seen, 0: not yet. Not one of the settings, since
+ * only user space knows it, and only once the program is attached. */
+volatile __u64 attached_ns SEC(".data.attached");
 
-/* The mount namespace that the task's executable was opened in; NULL or an error
- * pointer for a memfd and for a mount that was taken away since. */
-static __always_inline struct mnt_namespace *executable_namespace(struct task_struct *task)
+/* The root directory of a task. A new mount namespace changes the mount of the root but not
+ * its dentry, so only pivot_root, chroot and setns do. */
+static __always_inline __u64 root_of(struct task_struct *task)
 {
-	struct vfsmount *mnt = BPF_CORE_READ(task, mm, exe_file, f_path.mnt);
-	if (!mnt)
-		return NULL;
-	struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
-	return BPF_CORE_READ(mount, mnt_ns);
+	return (__u64)BPF_CORE_READ(task, fs, root.dentry);
 }
-
-/* The file system that the task has its root directory on. */
-static __always_inline struct super_block *root_of(struct task_struct *task)
-{
-	return BPF_CORE_READ(task, fs, root.mnt, mnt_sb);
-}
-
-/* What tells the files of the runtime from those of the container. */
-struct runtime {
-	struct mnt_namespace *mounts;
-	struct super_block *root;
-};
 
 /* Whether a task is one of the container's. */
 static __always_inline bool is_in(struct task_struct *task, __u64 container)
@@ -62,57 +50,79 @@ static __always_inline bool is_in(struct task_struct *task, __u64 container)
 	return BPF_CORE_READ(task, pid) && container_of_other((__u64)task) == container;
 }
 
-/* Of the nearest ancestor outside the container: runc, or the shim that adopts what runc
- * leaves. Zero if there are too many in between to be a runtime's. */
-static __always_inline struct runtime runtime_of(struct task_struct *task, __u64 container)
+/* The root of the nearest ancestor outside the container: runc, or the shim that adopts what
+ * runc leaves. 0 if there are too many in between to be a runtime's. */
+static __always_inline __u64 root_outside(struct task_struct *task, __u64 container)
 {
 	struct task_struct *ancestor = BPF_CORE_READ(task, real_parent);
 
 	for (int i = 0; i < ANCESTORS && ancestor; i++) {
 		if (!is_in(ancestor, container))
-			return (struct runtime){ mount_namespace(ancestor), root_of(ancestor) };
+			return root_of(ancestor);
 		ancestor = BPF_CORE_READ(ancestor, real_parent);
 	}
-	return (struct runtime){};
+	return 0;
 }
 
-/* A file from a mount namespace that is not the runtime's is the container's.
- * Comparing with the runtime's namespace, not the task's own, is right for a workload
- * that has unshared its mounts and for a runc init that has not entered the
- * container's yet.
- *
- * A mount that was taken away is in none: so are those from which runtimes execute
- * themselves, and that of a workload which was the last to leave the namespace that it
- * was started in. Only a workload's is of the file system that its root is on, where
- * that is not the runtime's. */
-static __always_inline bool executes_own_file(struct task_struct *task, struct runtime runtime)
+/* Whether the current task's root is the container's. Global, as others here, so that the
+ * verifier looks at it once. */
+__noinline int in_own_root(__u64 container)
 {
-	struct mnt_namespace *executable = executable_namespace(task);
+	struct task_struct *task = (void *)bpf_get_current_task();
 
-	if (!executable) {
-		struct super_block *root = root_of(task);
-		return root && root != runtime.root &&
-		       root == BPF_CORE_READ(task, mm, exe_file, f_path.mnt, mnt_sb);
-	}
-	return (unsigned long)executable < (unsigned long)-4095 && executable != runtime.mounts;
+	return root_of(task) != root_outside(task, container);
 }
 
 /*
- * Tells the phase of the current task from what it executes, or an ancestor of its
- * in the container: a workload's descendants may execute anything, the runtime has
- * no ancestors there that execute a file of the container.
+ * The phase of the current task's process, which was there before capmon: workload if it, or
+ * an ancestor of it in the container, has the container's root or is older than a runtime
+ * setup takes. A runtime that is executing a program in the container just then counts as
+ * workload: better one use too many than one too few.
+ * monitor/adopt.go has the same rule.
  */
-__noinline int phase_by_executable(__u64 container)
+__noinline int phase_of_existing(__u64 container)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct runtime runtime = runtime_of(task, container);
+	__u64 outside = root_outside(task, container);
 
+	task = BPF_CORE_READ(task, group_leader);
 	for (int i = 0; i < ANCESTORS && is_in(task, container); i++) {
-		if (executes_own_file(task, runtime))
+		__u64 limit = BPF_CORE_READ(task, start_boottime) + SETUP_NS;
+		if (root_of(task) != outside || limit < attached_ns)
 			return PHASE_WORKLOAD;
-		task = BPF_CORE_READ(task, real_parent);
+		task = BPF_CORE_READ(task, real_parent, group_leader);
 	}
 	return PHASE_SETUP;
+}
+
+static __always_inline int phase_known(struct task_struct *task)
+{
+	struct task_state *state = bpf_task_storage_get(&tasks, task, NULL, 0);
+
+	return state ? state->phase : PHASE_UNKNOWN;
+}
+
+/*
+ * The phase of the current task, of which no fork was seen in a container. It is
+ *  - a thread that the kernel made for a process without telling (create_io_thread in
+ *    kernel/fork.c, for io_uring; vhost_task_create): that of the process,
+ *  - or one that was there before capmon,
+ *  - or one that a runtime has put into the container: only its last execve makes it workload.
+ *    runc exec enters the container's root before the container's cgroup, so that the root says
+ *    nothing. A process that descends from a workload comes to none of this (fork_seen), but
+ *    that its state may have found no room.
+ */
+__noinline int first_phase(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *leader = task->group_leader;
+	int phase = phase_known(leader);
+
+	if (phase != PHASE_UNKNOWN)
+		return phase;
+	if (!attached_ns || plain(leader)->start_boottime < attached_ns)
+		return PHASE_UNKNOWN;
+	return phase_known(task->real_parent) == PHASE_WORKLOAD ? PHASE_WORKLOAD : PHASE_SETUP;
 }
 
 static __always_inline __u64 keyring_of(const struct cred *cred)
@@ -146,24 +156,51 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 		container->base_userns = cred->user_ns->ns.inum;
 }
 
-/* The current task's state; one without is a task that was there before capmon, or one
- * that has just been put into the container: its executable tells. */
-static __always_inline struct task_state *current_state(__u64 container)
+/* The phase of a task without a state. */
+static __always_inline int phase_of_new(__u64 container)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	int phase = first_phase();
+
+	return phase == PHASE_UNKNOWN ? phase_of_existing(container) : phase;
+}
+
+/* Notes that a task is seen in a container for the first time. Workload stays workload: only a
+ * runtime from outside begins with runtime setup, and not whoever moves between cgroups. */
+static __always_inline void enter(struct task_struct *task, struct task_state *state,
+				  __u64 container)
+{
+	if (state->phase == PHASE_UNKNOWN)
+		state->phase = phase_of_new(container);
+	state->container = container;
+	if (state->phase == PHASE_WORKLOAD)
+		workload_seen(task, container, true);
+	else if (!state->setup_ns)
+		state->setup_ns = bpf_ktime_get_boot_ns();
+}
+
+/* The state of a task that is current, in a container; NULL if there is no room. */
+static __always_inline struct task_state *state_of(struct task_struct *task, __u64 container)
+{
 	struct task_state *state =
 		bpf_task_storage_get(&tasks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!state) {
 		count(COUNTER_TASK_STATE);
 		return NULL;
 	}
-	if (state->phase == PHASE_UNKNOWN || state->container != container) {
-		state->container = container;
-		state->phase = phase_by_executable(container);
-		if (state->phase == PHASE_WORKLOAD)
-			workload_seen(task, container, true);
-	}
+	if (state->phase == PHASE_UNKNOWN || state->container != container)
+		enter(task, state, container);
 	return state;
+}
+
+static __always_inline struct task_state *current_state(__u64 container)
+{
+	return state_of(bpf_get_current_task_btf(), container);
+}
+
+/* Whether a task has been preparing for longer than a runtime takes. */
+static __always_inline bool is_overdue(const struct task_state *state)
+{
+	return state && bpf_ktime_get_boot_ns() - state->setup_ns > SETUP_NS;
 }
 
 #endif

@@ -154,9 +154,8 @@ type process struct {
 	processes           uint32
 }
 
-// firstWorkloadProcess finds the oldest process of a container that executes a
-// file of the container's own mounts, as the kernel side's phase_by_executable. Those that
-// started at a moment or later are left out.
+// firstWorkloadProcess finds the oldest process of a container that is workload, as the kernel
+// side's phase_of_existing. Those that started at a moment or later are left out.
 func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (process, bool, error) {
 	pids, err := processesBelow(cgroups, cgroup)
 	if err != nil {
@@ -166,7 +165,7 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (p
 	var found bool
 	var processes uint32
 	for _, pid := range pids {
-		p, workload, err := readProcess(pid)
+		p, workload, err := readProcess(pid, pids)
 		if err != nil || !workload || p.start >= late {
 			continue // it ended, or the runtime has not started the workload yet
 		}
@@ -192,23 +191,23 @@ func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
 	return pids, err
 }
 
-func readProcess(pid int) (p process, workload bool, err error) {
-	dir := "/proc/" + strconv.Itoa(pid)
-	if workload, err = runsOwnFile(dir); err != nil {
+// readProcess reads about one of a container's processes, all of which are given.
+func readProcess(pid int, all []int) (p process, workload bool, err error) {
+	dir := processDirectory(pid)
+	if p.start, _, err = readStat(dir); err != nil {
 		return p, false, err
 	}
-	if !workload && !liesInRoot(dir) {
-		return p, false, nil
+	if workload, err = isWorkload(pid, all); err != nil || !workload {
+		return p, false, err
 	}
 	if err := p.readStatus(dir); err != nil {
 		return p, false, err
 	}
-	if p.userNamespace, err = baseUserNamespace(dir); err != nil {
-		return p, false, err
-	}
-	p.start, err = startTime(dir)
+	p.userNamespace, err = baseUserNamespace(dir)
 	return p, err == nil, err
 }
+
+func processDirectory(pid int) string { return "/proc/" + strconv.Itoa(pid) }
 
 // readStatus reads the capability sets and the user of a process or thread.
 func (p *process) readStatus(dir string) error {
@@ -255,57 +254,58 @@ func permittedOf(pids []int) (permitted capability.Set) {
 	return permitted
 }
 
-// runsOwnFile reports whether the process executes a file from a mount of its
-// own mount namespace, and that is not its parent's: runc init fails the first
-// once it is inside the container, the second before.
-func runsOwnFile(dir string) (bool, error) {
-	executable, err := os.OpenFile(dir+"/exe", unix.O_PATH, 0)
+// maxAncestors is ANCESTORS of bpf/task.h.
+const maxAncestors = 32
+
+// isWorkload reports whether a process that was there before the recording is the container's
+// workload, as phase_of_existing in bpf/task.h: it or an ancestor of it among the container's
+// processes, all of which are given, has another root directory than the nearest ancestor
+// outside, or is older than a runtime takes to prepare a process.
+func isWorkload(pid int, all []int) (bool, error) {
+	clock, err := kernel.NewClock()
 	if err != nil {
 		return false, err
 	}
-	defer executable.Close()
-	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", executable.Fd()))
-	if err != nil {
-		return false, err
-	}
-	var mount string
-	for line := range strings.Lines(string(info)) {
-		if id, ok := strings.CutPrefix(line, "mnt_id:"); ok {
-			mount = strings.TrimSpace(id)
+	roots := make(map[rootID]bool)
+	for range maxAncestors {
+		if pid == 0 {
+			break // outside of what can be seen from here
 		}
+		root, err := rootOf(pid)
+		if err != nil {
+			return false, err
+		}
+		roots[root] = true
+		if !slices.Contains(all, pid) {
+			return len(roots) > 1, nil
+		}
+		start, parent, err := readStat(processDirectory(pid))
+		if err != nil {
+			return false, err
+		}
+		if start+uint64(SetupTime) < clock.Now() {
+			return true, nil
+		}
+		pid = parent
 	}
-	mounts, err := os.ReadFile(dir + "/mountinfo")
-	if err != nil {
-		return false, err
-	}
-	return slices.ContainsFunc(strings.Split(string(mounts), "\n"), func(line string) bool {
-		return strings.HasPrefix(line, mount+" ")
-	}) && !sharesWithHost(dir, "mnt"), nil
+	return true, nil // too many in between for a runtime
 }
 
-// liesInRoot reports whether the process finds the file that it executes below its root
-// directory, and that is not the host's. So is known who has unshared its mounts since it
-// was executed.
-func liesInRoot(dir string) bool {
-	if sameFile(dir+"/root/", "/proc/1/root/") {
-		return false
-	}
-	name, err := os.Readlink(dir + "/exe")
-	if err != nil {
-		return false
-	}
-	file, err := kernel.OpenBelow(dir+"/root", name)
-	if err != nil {
-		return false
-	}
-	defer file.Close()
-	return sameFile(fmt.Sprintf("/proc/self/fd/%d", file.Fd()), dir+"/exe")
+// rootID identifies a root directory.
+type rootID struct {
+	device, inode uint64
 }
 
-func sameFile(one, other string) bool {
-	oneInfo, oneErr := os.Stat(one)
-	otherInfo, otherErr := os.Stat(other)
-	return oneErr == nil && otherErr == nil && os.SameFile(oneInfo, otherInfo)
+// rootOf identifies a process's root directory without asking its file system, which may be
+// the container's own and never answer.
+func rootOf(pid int) (rootID, error) {
+	var stat unix.Statx_t
+	name := processDirectory(pid) + "/root"
+	err := unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &stat)
+	if err != nil {
+		return rootID{}, &os.PathError{Op: "statx", Path: name, Err: err}
+	}
+	return rootID{unix.Mkdev(stat.Dev_major, stat.Dev_minor), stat.Ino}, nil
 }
 
 func sharesWithHost(dir, namespace string) bool {
@@ -344,17 +344,21 @@ func baseUserNamespace(dir string) (uint32, error) {
 // tick is the unit of times in /proc/PID/stat (USER_HZ).
 const tick = 10 * time.Millisecond
 
-// startTime is field 22 of /proc/PID/stat, in nanoseconds since boot.
-func startTime(dir string) (uint64, error) {
+// readStat reads two fields of /proc/PID/stat: when the process was started (22), in nanoseconds
+// since boot, and the number of its parent (4), 0 if that is outside the pid namespace.
+func readStat(dir string) (start uint64, parent int, err error) {
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	// The name in parentheses may hold anything.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
-		return 0, fmt.Errorf("reading %s/stat: too short", dir)
+		return 0, 0, fmt.Errorf("reading %s/stat: too short", dir)
+	}
+	if parent, err = strconv.Atoi(fields[1]); err != nil {
+		return 0, 0, fmt.Errorf("reading %s/stat: %w", dir, err)
 	}
 	ticks, err := strconv.ParseUint(fields[19], 10, 64)
-	return ticks * uint64(tick), err
+	return ticks * uint64(tick), parent, err
 }

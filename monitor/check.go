@@ -50,7 +50,13 @@ const (
 	// Workload: from the first instruction of the container's own program on,
 	// with the checks of the execve that started it.
 	Workload = Phase(bpf.CapmonPhasePHASE_WORKLOAD)
+	// LongSetup: as Setup, but of a task that has been preparing for longer than SetupTime. It
+	// may be a workload that hides as the runtime.
+	LongSetup = Phase(bpf.CapmonPhasePHASE_LONG_SETUP)
 )
+
+// SetupTime is how long a container runtime takes at most to prepare a process.
+const SetupTime = time.Duration(bpf.CapmonLimitsSETUP_SECONDS) * time.Second
 
 // Condition tells, for kernel functions that ask for the capability first and
 // look at ids, sets or modes after a refusal, what a refusal would have meant.

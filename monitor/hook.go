@@ -95,6 +95,7 @@ type attached struct {
 	returns  []link.Link // on the end of system calls; none while nobody needs it
 	pins     *pins       // nil if the recording ends with this process
 	gate     *ebpf.Map   // whether anything is counted
+	began    *ebpf.Map   // from when on forks are seen, attached_ns in bpf/task.h; nil if it was taken up
 	handed   *ebpf.Map   // see Monitor.harvest; nil without pins
 }
 
@@ -338,6 +339,7 @@ func (a *attached) take(collection *ebpf.Collection) error {
 		return fmt.Errorf("loading: %w", err)
 	}
 	a.gate = collection.DetachMap(gateMap)
+	a.began = collection.DetachMap(".data.attached")
 	a.named = maps.Clone(collection.Programs)
 	a.programs = bpf.CapmonPrograms{
 		Forked:          collection.DetachProgram("forked"),
@@ -385,6 +387,11 @@ func (a *attached) link() error {
 			return err
 		}
 		a.links = append(a.links, links...)
+		if program == a.programs.Forked {
+			if err := a.begin(); err != nil {
+				return err
+			}
+		}
 	}
 	if a.programs.ModuleFreed != nil {
 		links, err := a.tracing(a.programs.ModuleFreed)
@@ -397,6 +404,18 @@ func (a *attached) link() error {
 		return err
 	}
 	return a.linkChecks()
+}
+
+// begin tells the programs that from now on they see every fork.
+func (a *attached) begin() error {
+	clock, err := kernel.NewClock()
+	if err == nil {
+		err = a.began.Put(uint32(0), clock.Now())
+	}
+	if err != nil {
+		return fmt.Errorf("setting from when on forks are seen: %w", err)
+	}
+	return nil
 }
 
 // tracing attaches a program, and its understudy so that it runs next: a tracepoint
@@ -530,5 +549,5 @@ func (a *attached) close() error {
 	for _, understudy := range a.understudies {
 		err = errors.Join(err, understudy.Close())
 	}
-	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.gate.Close(), a.handed.Close())
+	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.gate.Close(), a.began.Close(), a.handed.Close())
 }

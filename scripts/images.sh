@@ -83,7 +83,7 @@ base_tree() {
 
 # compile ARCH DIR makes static programs of workloads/*.c.
 compile() {
-	local compiler=gcc source
+	local compiler=gcc source library
 	if [[ $1 != "$(dpkg --print-architecture)" ]]; then
 		case $1 in
 		amd64) compiler=x86_64-linux-gnu-gcc ;;
@@ -93,7 +93,9 @@ compile() {
 	fi
 	need "$compiler"
 	for source in "$scripts"/workloads/*.c; do
-		"$compiler" -static -s -O2 -Wall -Werror -pthread -o "$2/$(basename "$source" .c)" "$source"
+		library=(-pthread)
+		if [[ $source == */attack-interpreter.c ]]; then library=(-nostdlib -fno-stack-protector); fi
+		"$compiler" -static -s -O2 -Wall -Werror "${library[@]}" -o "$2/$(basename "$source" .c)" "$source"
 	done
 }
 

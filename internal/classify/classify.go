@@ -74,6 +74,9 @@ func Classify(check monitor.Check) Verdict {
 	site, _ := kernel.CallSite(check.Stack)
 	verdict := class(check)
 	verdict.Site = site
+	if check.Phase == monitor.LongSetup && verdict.Class.Need() {
+		verdict.Unsure = fmt.Sprintf("asked after more than %v of runtime setup: a container runtime takes less, so the workload may be hiding there", monitor.SetupTime)
+	}
 	if verdict.Class.Need() {
 		verdict.Alternative = alternative(check)
 		if check.Folding == monitor.Coarse && verdict.Unsure == "" {

@@ -163,6 +163,9 @@ func unproved(s profile.Summary) string {
 // uses finds what is used or was tried, and must not be.
 func (r Rule) uses(s profile.Summary) []Violation {
 	var all []Violation
+	if !s.Started && (r.Deny != nil || r.Allow != nil) {
+		all = append(all, Violation{Kind: Incomplete, Text: unseen})
+	}
 	used := usedBy(s)
 	for _, c := range used.Sorted() {
 		text := r.against(s, c)
@@ -192,6 +195,9 @@ func (r Rule) uses(s profile.Summary) []Violation {
 	}
 	return all
 }
+
+// unseen is why nothing is known of what a container uses.
+const unseen = "capmon never saw its workload start, so what it uses is not known"
 
 // usedBy is what was used, or is known to be needed, but for what a proof shows to be unneeded.
 func usedBy(s profile.Summary) capability.Set {
@@ -280,6 +286,9 @@ func newNeeds(s profile.Summary, comparison compare.Comparison) []Violation {
 		return nil
 	}
 	var all []Violation
+	if !s.Started {
+		all = append(all, Violation{Kind: Incomplete, Text: unseen})
+	}
 	for _, c := range compared.New().Intersect(s.List().Union(s.Denied())).Sorted() {
 		v := Violation{
 			Kind: New, Capabilities: capability.Of(c), Text: c.String() + " is needed", Unsure: unsure(s, c), Uses: s.Of(c, classify.Needs()...),

@@ -608,9 +608,14 @@ static void io_uring(char **args)
 	need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
 }
 
-// submit has a ring of one entry do something, and returns what came of it.
+// submit has a ring of one entry do something, and returns what came of it. A ring with a
+// thread of the kernel's that polls for entries (IORING_SETUP_SQPOLL) submits by itself.
 static int submit(int ring, const struct io_uring_params *params, struct io_uring_sqe what)
 {
+	int flags = IORING_ENTER_GETEVENTS;
+
+	if (params->flags & IORING_SETUP_SQPOLL)
+		flags |= IORING_ENTER_SQ_WAKEUP;
 	char *sq = mmap(NULL, params->sq_off.array + sizeof(__u32), PROT_READ | PROT_WRITE,
 			MAP_SHARED, ring, IORING_OFF_SQ_RING);
 	char *cq = mmap(NULL, params->cq_off.cqes + 2 * sizeof(struct io_uring_cqe),
@@ -622,8 +627,7 @@ static int submit(int ring, const struct io_uring_params *params, struct io_urin
 	*sqe = what;
 	*(__u32 *)(sq + params->sq_off.array) = 0;
 	__atomic_store_n((__u32 *)(sq + params->sq_off.tail), 1, __ATOMIC_RELEASE);
-	need(syscall(SYS_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0),
-	     "io_uring_enter");
+	need(syscall(SYS_io_uring_enter, ring, 1, 1, flags, NULL, 0), "io_uring_enter");
 	struct io_uring_cqe *cqe = (void *)(cq + params->cq_off.cqes);
 	errno = cqe->res < 0 ? -cqe->res : 0;
 	return cqe->res < 0 ? -1 : cqe->res;
@@ -652,6 +656,26 @@ static void io_uring_open(char **args)
 			    .addr = (__u64)args[0],
 			    .open_flags = O_RDONLY,
 			    .personality = personality,
+		    }),
+	     "opening by io_uring");
+}
+
+// io-uring-poll FILE: says that it is ready. Once a line can be read, a thread of the kernel's
+// that is there since before (IORING_SETUP_SQPOLL) opens the file.
+static void io_uring_poll(char **args)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_SQPOLL };
+	int ring = need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
+	char line[2];
+
+	need(write(1, "ready\n", 6), "write");
+	need(read(0, line, sizeof(line)), "read");
+	need(submit(ring, &params,
+		    (struct io_uring_sqe){
+			    .opcode = IORING_OP_OPENAT,
+			    .fd = AT_FDCWD,
+			    .addr = (__u64)args[0],
+			    .open_flags = O_RDONLY,
 		    }),
 	     "opening by io_uring");
 }
@@ -1056,6 +1080,7 @@ static const struct subcommand {
 	{ "hold-apart", hold_apart, 4, "FAMILY TYPE PROTOCOL N" },
 	{ "io-uring", io_uring, 0, "" },
 	{ "io-uring-open", io_uring_open, 1, "FILE [UID]" },
+	{ "io-uring-poll", io_uring_poll, 1, "FILE" },
 	{ "io-uring-socket", io_uring_socket, 3, "FAMILY TYPE PROTOCOL" },
 	{ "ioprio-realtime", ioprio_realtime, 0, "" },
 	{ "juggle", juggle, 2, "N SUBCOMMAND..." },

@@ -1,0 +1,202 @@
+package main
+
+import (
+	"debug/elf"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// These tests try to have the workload taken for the container runtime's setup: docs/threats.md.
+
+// attackProgram returns the path on the host of a program of the image.
+func attackProgram(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(openDirectory(t), name)
+	id := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", id) })
+	mustExecute(t, "docker", "cp", id+":/bin/attack-"+name, path)
+	return path
+}
+
+// mustReport checks that a container's use of a raw socket is reported, and that a rule which
+// denies it is violated.
+func mustReport(t *testing.T, name string, profileOf func(save string) result) {
+	t.Helper()
+	save := filepath.Join(t.TempDir(), "profile.json")
+	r := profileOf(save)
+	workload{required: caps("NET_RAW")}.check(t, only(t, parseReport(t, r), name))
+	if r := execute(t, binary, "check", "--deny=NET_RAW", save); r.code != exitFound {
+		t.Errorf("check --deny=NET_RAW: exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+}
+
+// The image's own dynamic linker runs as the interpreter of the runtime's program.
+func TestHiddenAsInterpreterOfTheRuntime(t *testing.T) {
+	for _, runtime := range runtimes(t) {
+		t.Run(runtime, func(t *testing.T) {
+			linker := linkerOf(t, runtime)
+			name := "interpreter-of-" + runtime
+			tree := t.TempDir()
+			if err := os.MkdirAll(filepath.Join(tree, filepath.Dir(linker)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			mustExecute(t, "cp", attackProgram(t, "interpreter"), filepath.Join(tree, linker))
+			mustExecute(t, "docker", "create", "--name", name, "bb", "true")
+			t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+			mustExecute(t, "docker", "cp", tree+"/.", name+":/")
+			mustExecute(t, "docker", "commit", name, name)
+			t.Cleanup(func() { _ = exec.Command("docker", "rmi", "-f", name).Run() })
+			mustExecute(t, "docker", "rm", name)
+			mustReport(t, name, func(save string) result {
+				return execute(t, binary, "profile", "-o", "json", "--save", save, "--",
+					"docker", "run", "--rm", "--runtime="+runtime, "--name", name, "--entrypoint=/proc/self/exe", name)
+			})
+		})
+	}
+}
+
+// runtimes are those that this host can run and whose programs ask for a dynamic linker.
+func runtimes(t *testing.T) []string {
+	t.Helper()
+	all := []string{"runc"}
+	if strings.TrimSpace(mustExecute(t, "docker", "info", "--format={{.CgroupVersion}}")) == "2" {
+		all = append(all, "crun") // refuses cgroups v1
+	}
+	return all
+}
+
+// linkerOf returns the path of the dynamic linker that a runtime's program asks for.
+func linkerOf(t *testing.T, runtime string) string {
+	t.Helper()
+	path, err := exec.LookPath(runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := elf.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, header := range file.Progs {
+		if header.Type == elf.PT_INTERP {
+			linker, err := io.ReadAll(header.Open())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.TrimRight(string(linker), "\x00")
+		}
+	}
+	t.Fatalf("%s is linked statically: the attack needs a runtime as distributions build it", path)
+	return ""
+}
+
+// binfmtMisc is where formats of programs are registered.
+const binfmtMisc = "/proc/sys/fs/binfmt_misc"
+
+// A program of a foreign architecture runs by an interpreter of the host (binfmt_misc with the
+// flag F), as with qemu-user-static.
+func TestHiddenByForeignInterpreter(t *testing.T) {
+	if _, err := os.Stat(binfmtMisc + "/register"); err != nil {
+		if err := unix.Mount("none", binfmtMisc, "binfmt_misc", 0, ""); err != nil {
+			t.Fatalf("mounting binfmt_misc: %v", err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(binfmtMisc, unix.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	const format, magic = "capmon-test", "capmon-foreign"
+	rule := fmt.Sprintf(":%s:M::%s::%s:F", format, magic, attackProgram(t, "interpreter"))
+	if err := os.WriteFile(binfmtMisc+"/register", []byte(rule), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.WriteFile(filepath.Join(binfmtMisc, format), []byte("-1"), 0); err != nil {
+			t.Error(err)
+		}
+	})
+	const name = "foreign"
+	program := filepath.Join(openDirectory(t), "program")
+	if err := os.WriteFile(program, []byte(magic), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustReport(t, name, func(save string) result {
+		return execute(t, binary, "profile", "-o", "json", "--save", save, "--",
+			"docker", "run", "--rm", "--name", name, "-v", program+":/program", "bb", "/program")
+	})
+}
+
+// A process that was there before capmon has nothing but its root and its age to be known by.
+func TestHiddenBeforeCapmon(t *testing.T) {
+	for name, test := range map[string]struct {
+		options, command []string
+	}{
+		"memory-file": {command: []string{"memfd-exec", "descend", "0", "rawsock"}},
+		"memory-file-and-mounts": {
+			options: []string{"--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined"},
+			command: []string{"memfd-exec", "unshare-mounts", "descend", "0", "rawsock"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			name := "before-" + name
+			c := converse(t, name, append(append(test.options, "bb", "probe"), test.command...)...)
+			c.ready(t)
+			mustReport(t, name, func(save string) result {
+				observation := watch(t, "--save", save, name)
+				if _, err := io.WriteString(c.input, "go\n"); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadAll(c.output); err != nil { // until it has ended
+					t.Fatal(err)
+				}
+				return observation.interrupt()
+			})
+		})
+	}
+}
+
+// Threads that the kernel makes for io_uring announce themselves by no event. They are the
+// workload's, whatever file that executes and whenever it was started.
+func TestThreadsOfTheKernelAreWorkload(t *testing.T) {
+	want := workload{
+		required: caps("DAC_OVERRIDE"), denied: caps("IPC_LOCK"), tolerated: caps("DAC_READ_SEARCH"),
+	}
+	for name, command := range map[string][]string{
+		"worker": {"memfd-exec", "descend", "0", "io-uring-open", "/data/secret"},
+		"poller": {"memfd-exec", "io-uring-poll", "/data/secret"},
+	} {
+		for _, before := range []bool{false, true} {
+			name := fmt.Sprintf("%s-before-%v", name, before)
+			t.Run(name, func(t *testing.T) {
+				var observation *observation
+				if !before {
+					observation = watch(t, "--container", name)
+				}
+				c := converse(t, name, append([]string{"--security-opt=seccomp=unconfined", "bb", "probe"}, command...)...)
+				c.ready(t)
+				want := want
+				if before {
+					observation = watch(t, name)
+					if strings.HasPrefix(name, "poller") {
+						want.denied = nil // it was asked when the ring was made
+					}
+				}
+				if _, err := io.WriteString(c.input, "go\n"); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadAll(c.output); err != nil {
+					t.Fatal(err)
+				}
+				want.check(t, only(t, parseReport(t, observation.interrupt()), name))
+			})
+		}
+	}
+}

@@ -162,23 +162,25 @@ type CapmonConfig struct {
 }
 
 type CapmonContainer struct {
-	_          structs.HostLayout
-	FirstNs    uint64
-	WorkloadNs uint64
-	LastNs     uint64
-	Bounding   uint64
-	Permitted  uint64
-	Keyring    uint64
-	Used       uint64
-	Kept       uint64
-	Lost       uint64
-	Files      [10]uint32
-	Unlisted   [10]uint64
-	BaseUserns uint32
-	Processes  uint32
-	Uid        uint32
-	Existed    uint32
-	Name       [128]uint8
+	_           structs.HostLayout
+	FirstNs     uint64
+	WorkloadNs  uint64
+	LastNs      uint64
+	Bounding    uint64
+	Permitted   uint64
+	Keyring     uint64
+	Used        uint64
+	Kept        uint64
+	Lost        uint64
+	Files       [10]uint32
+	Unlisted    [10]uint64
+	BaseUserns  uint32
+	Processes   uint32
+	Uid         uint32
+	Existed     uint32
+	Confirmed   uint32
+	SetfcapUses uint32
+	Name        [128]uint8
 }
 
 type CapmonCounter uint32
@@ -218,6 +220,14 @@ const (
 	CapmonEventKindEVENT_CHECK     CapmonEventKind = 2
 	CapmonEventKindEVENT_EXECUTION CapmonEventKind = 3
 	CapmonEventKindEVENT_FILE      CapmonEventKind = 4
+)
+
+type CapmonExcess uint32
+
+const (
+	CapmonExcessEXCESS_NONE     CapmonExcess = 0
+	CapmonExcessEXCESS_CERTAIN  CapmonExcess = 1
+	CapmonExcessEXCESS_POSSIBLE CapmonExcess = 2
 )
 
 type CapmonExecution struct {
@@ -440,9 +450,10 @@ type CapmonStack struct {
 type CapmonSubject uint32
 
 const (
-	CapmonSubjectSUBJECT_OWN      CapmonSubject = 0
-	CapmonSubjectSUBJECT_BORROWED CapmonSubject = 1
-	CapmonSubjectSUBJECT_OTHER    CapmonSubject = 2
+	CapmonSubjectSUBJECT_OWN       CapmonSubject = 0
+	CapmonSubjectSUBJECT_BORROWED  CapmonSubject = 1
+	CapmonSubjectSUBJECT_OTHER     CapmonSubject = 2
+	CapmonSubjectSUBJECT_UNCERTAIN CapmonSubject = 3
 )
 
 type CapmonTaskState struct {
@@ -550,6 +561,7 @@ type CapmonMapSpecs struct {
 	Frames          *ebpf.MapSpec `ebpf:"frames"`
 	FreshChecks     *ebpf.MapSpec `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
+	Grants          *ebpf.MapSpec `ebpf:"grants"`
 	Looks           *ebpf.MapSpec `ebpf:"looks"`
 	Memos           *ebpf.MapSpec `ebpf:"memos"`
 	Notes           *ebpf.MapSpec `ebpf:"notes"`
@@ -577,6 +589,7 @@ type CapmonVariableSpecs struct {
 	Distrusted      *ebpf.VariableSpec `ebpf:"distrusted"`
 	EventKindType   *ebpf.VariableSpec `ebpf:"event_kind_type"`
 	EventType       *ebpf.VariableSpec `ebpf:"event_type"`
+	ExcessType      *ebpf.VariableSpec `ebpf:"excess_type"`
 	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
 	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
 	ModuleEpoch     *ebpf.VariableSpec `ebpf:"module_epoch"`
@@ -621,6 +634,7 @@ type CapmonMaps struct {
 	Frames          *ebpf.Map `ebpf:"frames"`
 	FreshChecks     *ebpf.Map `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
+	Grants          *ebpf.Map `ebpf:"grants"`
 	Looks           *ebpf.Map `ebpf:"looks"`
 	Memos           *ebpf.Map `ebpf:"memos"`
 	Notes           *ebpf.Map `ebpf:"notes"`
@@ -647,6 +661,7 @@ func (m *CapmonMaps) Close() error {
 		m.Frames,
 		m.FreshChecks,
 		m.FreshExecutions,
+		m.Grants,
 		m.Looks,
 		m.Memos,
 		m.Notes,
@@ -675,6 +690,7 @@ type CapmonVariables struct {
 	Distrusted      *ebpf.Variable `ebpf:"distrusted"`
 	EventKindType   *ebpf.Variable `ebpf:"event_kind_type"`
 	EventType       *ebpf.Variable `ebpf:"event_type"`
+	ExcessType      *ebpf.Variable `ebpf:"excess_type"`
 	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
 	FileRules       *ebpf.Variable `ebpf:"file_rules"`
 	ModuleEpoch     *ebpf.Variable `ebpf:"module_epoch"`

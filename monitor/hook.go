@@ -162,6 +162,7 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	}
 	if p.options.MaxContainers != 0 {
 		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
+		spec.Maps["grants"].MaxEntries = p.options.MaxContainers
 	}
 	for other, names := range programsOf {
 		if other == hook {

@@ -33,6 +33,7 @@
 /* Named in no map, so that the BTF and with it bpf2go would not have them. */
 const enum answer *answer_type __attribute__((unused));
 const enum subject *subject_type __attribute__((unused));
+const enum excess *excess_type __attribute__((unused));
 const enum namespace_kind *namespace_type __attribute__((unused));
 const enum slot_limit *slot_limit_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
@@ -305,13 +306,12 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 		count(COUNTER_CONTAINERS_FULL);
 		return 0;
 	}
-	key->subject = subject_of(asked, task, container->keyring);
+	key->subject = subject_of(asked, task, id, container);
 	key->root = asked->euid == 0;
 	if (container->base_userns && asked->base != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
 	else if (container->workload_ns) /* a user namespace of its own gives all there is */
-		key->beyond = (CAPABILITIES(plain(task)->real_cred, cap_bset) &
-			       ~container->bounding) != 0;
+		key->beyond = excess_of(plain(task)->real_cred, id, container);
 	keep_demands(key, call, rule, asked, target, container->base_userns);
 
 	if (state) {

@@ -179,6 +179,8 @@ type CapmonContainer struct {
 	Processes            uint32
 	Uid                  uint32
 	Existed              uint32
+	Confirmed            uint32
+	SetfcapUses          uint32
 	Name                 [128]uint8
 	Entries              [8]uint32
 	UnrecordedExecutions uint64
@@ -228,6 +230,14 @@ const (
 	CapmonEventKindEVENT_CHECK     CapmonEventKind = 2
 	CapmonEventKindEVENT_EXECUTION CapmonEventKind = 3
 	CapmonEventKindEVENT_FILE      CapmonEventKind = 4
+)
+
+type CapmonExcess uint32
+
+const (
+	CapmonExcessEXCESS_NONE     CapmonExcess = 0
+	CapmonExcessEXCESS_CERTAIN  CapmonExcess = 1
+	CapmonExcessEXCESS_POSSIBLE CapmonExcess = 2
 )
 
 type CapmonExecution struct {
@@ -493,9 +503,10 @@ type CapmonStack struct {
 type CapmonSubject uint32
 
 const (
-	CapmonSubjectSUBJECT_OWN      CapmonSubject = 0
-	CapmonSubjectSUBJECT_BORROWED CapmonSubject = 1
-	CapmonSubjectSUBJECT_OTHER    CapmonSubject = 2
+	CapmonSubjectSUBJECT_OWN       CapmonSubject = 0
+	CapmonSubjectSUBJECT_BORROWED  CapmonSubject = 1
+	CapmonSubjectSUBJECT_OTHER     CapmonSubject = 2
+	CapmonSubjectSUBJECT_UNCERTAIN CapmonSubject = 3
 )
 
 type CapmonTaskState struct {
@@ -606,6 +617,7 @@ type CapmonMapSpecs struct {
 	Frames          *ebpf.MapSpec `ebpf:"frames"`
 	FreshChecks     *ebpf.MapSpec `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
+	Grants          *ebpf.MapSpec `ebpf:"grants"`
 	Looks           *ebpf.MapSpec `ebpf:"looks"`
 	Memos           *ebpf.MapSpec `ebpf:"memos"`
 	Notes           *ebpf.MapSpec `ebpf:"notes"`
@@ -636,6 +648,7 @@ type CapmonVariableSpecs struct {
 	Distrusted      *ebpf.VariableSpec `ebpf:"distrusted"`
 	EventKindType   *ebpf.VariableSpec `ebpf:"event_kind_type"`
 	EventType       *ebpf.VariableSpec `ebpf:"event_type"`
+	ExcessType      *ebpf.VariableSpec `ebpf:"excess_type"`
 	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
 	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
 	FoldType        *ebpf.VariableSpec `ebpf:"fold_type"`
@@ -685,6 +698,7 @@ type CapmonMaps struct {
 	Frames          *ebpf.Map `ebpf:"frames"`
 	FreshChecks     *ebpf.Map `ebpf:"fresh_checks"`
 	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
+	Grants          *ebpf.Map `ebpf:"grants"`
 	Looks           *ebpf.Map `ebpf:"looks"`
 	Memos           *ebpf.Map `ebpf:"memos"`
 	Notes           *ebpf.Map `ebpf:"notes"`
@@ -714,6 +728,7 @@ func (m *CapmonMaps) Close() error {
 		m.Frames,
 		m.FreshChecks,
 		m.FreshExecutions,
+		m.Grants,
 		m.Looks,
 		m.Memos,
 		m.Notes,
@@ -745,6 +760,7 @@ type CapmonVariables struct {
 	Distrusted      *ebpf.Variable `ebpf:"distrusted"`
 	EventKindType   *ebpf.Variable `ebpf:"event_kind_type"`
 	EventType       *ebpf.Variable `ebpf:"event_type"`
+	ExcessType      *ebpf.Variable `ebpf:"excess_type"`
 	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
 	FileRules       *ebpf.Variable `ebpf:"file_rules"`
 	FoldType        *ebpf.Variable `ebpf:"fold_type"`

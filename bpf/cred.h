@@ -96,23 +96,61 @@ static __always_inline enum answer replay(const struct asked *asked, struct user
 	return held ? ANSWER_BEYOND : ANSWER_MISSING;
 }
 
-/*
- * A credential made by prepare_creds from the task's own (access(2), io_uring's
- * registered ones, a file's opener in the same container) shares its session
- * keyring or its supplementary groups and holds no more than the task may have.
- * So does that of another of the container's processes which keeps the session
- * keyring that the runtime gave the first one: the mounter of an overlay that was
- * mounted in the container. The host's mounter fails one of these: it has more, or,
- * in a privileged container, other pointers.
- */
-static __always_inline bool is_derived(const struct asked *asked, const struct cred *own,
-				       __u64 container_keyring)
+/* By the container's id, the capabilities that the engine says it was granted. User space fills it
+ * in for containers that ran before capmon began: of the others the kernel side sees the sets. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 4096);
+	__type(key, __u64);
+	__type(value, __u64);
+} grants SEC(".maps");
+
+/* What a container was granted. */
+struct grant {
+	__u64 capabilities;
+	bool certain; /* false: it ran before capmon began, and the engine has not said */
+};
+
+/* The container's grant: never what the task or the first process has left of it. Joins what the
+ * engine says with what capmon saw, once for each container. */
+static __always_inline struct grant grant_of(__u64 id, struct container *container)
 {
-	if (asked->ns != (__u64)own->user_ns)
-		return false;
-	__u64 may_have = CAPABILITIES(own, cap_permitted) | CAPABILITIES(own, cap_bset);
-	if (asked->permitted & ~may_have)
-		return false;
+	struct grant grant = { container->permitted | container->bounding, true };
+
+	if (!container->existed || container->confirmed)
+		return grant;
+	__u64 *engine = bpf_map_lookup_elem(&grants, &id);
+	if (!engine) {
+		grant.certain = false;
+		return grant;
+	}
+	__sync_fetch_and_or(&container->bounding, *engine);
+	container->confirmed = 1;
+	grant.capabilities |= *engine;
+	return grant;
+}
+
+/* Whether the task has more in its bounding set than its container was granted, as that of
+ * docker exec --privileged. */
+static __always_inline enum excess excess_of(const struct cred *own, __u64 id,
+					     struct container *container)
+{
+	__u64 bounding = CAPABILITIES(own, cap_bset);
+
+	if (!(bounding & ~(container->permitted | container->bounding)))
+		return EXCESS_NONE;
+	struct grant grant = grant_of(id, container);
+	if (!(bounding & ~grant.capabilities))
+		return EXCESS_NONE;
+	return grant.certain ? EXCESS_CERTAIN : EXCESS_POSSIBLE;
+}
+
+/* Whether a credential has the task's supplementary groups or session keyring, as those that
+ * prepare_creds makes from the task's own, or the keyring that the runtime gave the container.
+ * A workload can change both, so that a difference proves nothing. */
+static __always_inline bool resembles(const struct asked *asked, const struct cred *own,
+				      __u64 container_keyring)
+{
 	if (asked->groups == (__u64)own->group_info)
 		return true;
 	if (!bpf_core_field_exists(own->session_keyring))
@@ -121,14 +159,52 @@ static __always_inline bool is_derived(const struct asked *asked, const struct c
 				  asked->keyring == container_keyring);
 }
 
+/*
+ * Whose a credential is that is not the task's: one registered with io_uring, a file's
+ * opener's, that of access(2), or of whoever mounted an overlay.
+ *
+ * The host's mounter holds every capability. So what holds no more than the container was
+ * granted is the container's, whatever the task has left. Only where the container was
+ * granted everything does this not tell the two apart.
+ */
+static __always_inline enum subject owner_of(const struct asked *asked, const struct cred *own,
+					     __u64 id, struct container *container,
+					     enum subject foreign)
+{
+	__u64 all = settings.known;
+
+	if (!container->workload_ns) { /* the execve that starts the container */
+		__u64 may_have = CAPABILITIES(own, cap_permitted) | CAPABILITIES(own, cap_bset);
+		return asked->ns == (__u64)own->user_ns && !(asked->permitted & ~may_have) &&
+				       resembles(asked, own, container->keyring) ?
+			       SUBJECT_OWN :
+			       foreign;
+	}
+	if (asked->base != container->base_userns) { /* one that the workload made? */
+		struct user_namespace *ns = (void *)asked->ns;
+		return asked->ns == (__u64)own->user_ns || BPF_CORE_READ(ns, parent, ns.inum) ==
+								   container->base_userns ?
+			       SUBJECT_OWN :
+			       foreign;
+	}
+	struct grant grant = grant_of(id, container);
+	bool fits = !(asked->permitted & ~grant.capabilities);
+	if (fits && (all & ~grant.capabilities))
+		return SUBJECT_OWN;
+	if (!fits && grant.certain)
+		return foreign;
+	return resembles(asked, own, container->keyring) ? SUBJECT_OWN : SUBJECT_UNCERTAIN;
+}
+
 static __always_inline enum subject subject_of(const struct asked *asked, struct task_struct *task,
-					       __u64 container_keyring)
+					       __u64 id, struct container *container)
 {
 	const struct cred *own = plain(task)->real_cred;
 
-	if (asked->cred == (__u64)own || is_derived(asked, own, container_keyring))
+	if (asked->cred == (__u64)own)
 		return SUBJECT_OWN;
-	return asked->cred == (__u64)plain(task)->cred ? SUBJECT_BORROWED : SUBJECT_OTHER;
+	return owner_of(asked, own, id, container,
+			asked->cred == (__u64)plain(task)->cred ? SUBJECT_BORROWED : SUBJECT_OTHER);
 }
 
 #endif

@@ -43,8 +43,8 @@ struct {
 static __always_inline bool is_of_file(const struct check_key *key)
 {
 	return key->capability < FILE_CAPABILITIES && key->phase == PHASE_WORKLOAD &&
-	       key->subject == SUBJECT_OWN && key->namespace == NAMESPACE_BASE && !key->beyond &&
-	       key->condition != CONDITION_MOOT &&
+	       key->subject == SUBJECT_OWN && key->namespace == NAMESPACE_BASE &&
+	       key->beyond != EXCESS_CERTAIN && key->condition != CONDITION_MOOT &&
 	       (key->answer == ANSWER_HELD ||
 		(key->answer == ANSWER_MISSING && key->capability != CAP_DAC_READ_SEARCH));
 }

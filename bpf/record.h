@@ -46,6 +46,14 @@ enum subject {
 	SUBJECT_OWN = 0, /* the task's, or a copy derived from it */
 	SUBJECT_BORROWED = 1, /* put on by the kernel for a moment (overlayfs' mounter) */
 	SUBJECT_OTHER = 2, /* of another task or of a file's opener */
+	SUBJECT_UNCERTAIN = 3, /* the container's or a mounter's: the call site decides */
+};
+
+/* Whether the task may have more than its container was granted. */
+enum excess {
+	EXCESS_NONE = 0,
+	EXCESS_CERTAIN = 1,
+	EXCESS_POSSIBLE = 2, /* more than any process had when capmon began; the grant is unknown */
 };
 
 /* The user namespace of the credential, against the container's base one. */
@@ -147,7 +155,7 @@ struct check_key {
 	__u8 opts; /* cap_capable's opts where the hook has them, else 0xff; tests only */
 	__u8 nested_entry; /* 1: made by the last execve of the set-up */
 	__u8 root; /* 1: the effective user is the host's user 0 */
-	__u8 beyond; /* 1: the task's bounding set has more than the container's */
+	__u8 beyond; /* enum excess: of the task's bounding set over the container's grant */
 };
 
 struct check_value {
@@ -202,8 +210,8 @@ struct container {
 	__u64 first_ns; /* CLOCK_BOOTTIME of the first sight */
 	__u64 workload_ns; /* of the first workload instruction seen; 0: none yet */
 	__u64 last_ns; /* of the last exec, fork or exit of a workload process */
-	__u64 bounding; /* capability sets of the first workload process seen */
-	__u64 permitted;
+	__u64 bounding; /* capability sets of the first workload process at its start; if it */
+	__u64 permitted; /* ran before, those of all its processes, and what the engine says */
 	__u64 keyring; /* session keyring of that process; 0: it has none */
 	__u64 used; /* capabilities that the workload's threads were granted */
 	__u64 kept; /* those of them that some thread still held when it ended */
@@ -216,6 +224,8 @@ struct container {
 	__u32 processes; /* workload processes seen */
 	__u32 uid; /* effective, of the first workload process */
 	__u32 existed; /* 1: it had a workload before the first sight */
+	__u32 confirmed; /* 1: what the engine says of its grant is in bounding */
+	__u32 setfcap_uses; /* by the workload: file capabilities may have changed */
 	__u8 name[CGROUP_NAME_LEN]; /* of the topmost cgroup that is the container's */
 	__u32 entries[SHARE_MAX]; /* that it has in the maps, by enum share */
 	__u64 unrecorded_executions; /* that found no room in the executions map */

@@ -88,7 +88,7 @@ func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
 	var known bpf.CapmonContainer
 	if err := m.attached.maps.Containers.Lookup(id, &known); err == nil {
 		known.Existed, known.BaseUserns = 1, value.BaseUserns
-		known.Bounding, known.Permitted, known.Uid = value.Bounding, value.Permitted, value.Uid
+		known.Bounding, known.Permitted, known.Uid = known.Bounding|value.Bounding, known.Permitted|value.Permitted, value.Uid
 		known.Processes += value.Processes
 		if known.WorkloadNs == 0 {
 			known.WorkloadNs, known.LastNs = value.WorkloadNs, value.LastNs
@@ -147,6 +147,8 @@ func enter(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name strin
 
 // process is what /proc tells of a container's first process.
 type process struct {
+	// The capability sets of firstWorkloadProcess are those of all processes together: any of
+	// them may have dropped some of its own since it was started.
 	bounding, permitted uint64
 	uid, userNamespace  uint32
 	innerPID            uint32
@@ -164,17 +166,20 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (p
 	var first process
 	var found bool
 	var processes uint32
+	var bounding, permitted uint64
 	for _, pid := range pids {
 		p, workload, err := readProcess(pid, pids)
 		if err != nil || !workload || p.start >= late {
 			continue // it ended, or the runtime has not started the workload yet
 		}
 		processes++
+		has := setsOf([]int{pid})
+		bounding, permitted = bounding|has.bounding|p.bounding, permitted|has.permitted|p.permitted
 		if !found || p.start < first.start {
 			first, found = p, true
 		}
 	}
-	first.processes = processes
+	first.processes, first.bounding, first.permitted = processes, bounding, permitted
 	return first, found, nil
 }
 
@@ -241,17 +246,21 @@ func (p *process) readStatus(dir string) error {
 
 // permittedOf is what the threads of the processes are permitted; those that end
 // meanwhile are passed over.
-func permittedOf(pids []int) (permitted capability.Set) {
+func permittedOf(pids []int) capability.Set { return capability.Set(setsOf(pids).permitted) }
+
+// setsOf is the union of the capability sets of the processes' threads. It skips threads that end.
+func setsOf(pids []int) (sets process) {
 	for _, pid := range pids {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 		for _, thread := range threads {
 			var p process
 			if err := p.readStatus(thread); err == nil {
-				permitted = permitted.Union(capability.Set(p.permitted))
+				sets.bounding |= p.bounding
+				sets.permitted |= p.permitted
 			}
 		}
 	}
-	return permitted
+	return sets
 }
 
 // maxAncestors is ANCESTORS of bpf/task.h.

@@ -39,6 +39,10 @@ const (
 	Borrowed = Subject(bpf.CapmonSubjectSUBJECT_BORROWED)
 	// Other: that of another task, or of whoever opened a file.
 	Other = Subject(bpf.CapmonSubjectSUBJECT_OTHER)
+	// Uncertain: the container's or that of the host's mounter of a file system. The credential
+	// holds no more than a container that was granted everything, or one whose grant is not
+	// known, but has other groups and another session keyring.
+	Uncertain = Subject(bpf.CapmonSubjectSUBJECT_UNCERTAIN)
 )
 
 // Phase tells the container runtime's work from the workload's.
@@ -84,9 +88,12 @@ type Check struct {
 	// Nested: the credential's user namespace is not the container's base one,
 	// so the container's own capability set was not used.
 	Nested bool
-	// Beyond: the task's bounding set has more than the container's, as that of
+	// Beyond: the task's bounding set has more than the container was granted, as that of
 	// docker exec --privileged.
 	Beyond bool
+	// MayBeBeyond: the task's bounding set has more than that of any process when capmon began
+	// to watch a container that ran already, and the engine has not said what it was granted.
+	MayBeBeyond bool
 	// Root: the credential's effective user is the host's user 0.
 	Root      bool
 	Phase     Phase
@@ -127,7 +134,7 @@ func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value 
 		Answer:     Answer(key.Answer),
 		Subject:    Subject(key.Subject),
 		Nested:     key.Namespace == uint8(bpf.CapmonNamespaceKindNAMESPACE_NESTED),
-		Beyond:     key.Beyond != 0,
+		Beyond:     key.Beyond == uint8(bpf.CapmonExcessEXCESS_CERTAIN),
 		Root:       key.Root != 0,
 		Phase:      Phase(key.Phase),
 		Condition:  Condition(key.Condition),
@@ -147,6 +154,7 @@ func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value 
 		PID:        value.Pid,
 		UID:        value.Uid,
 	}
+	check.MayBeBeyond = key.Beyond == uint8(bpf.CapmonExcessEXCESS_POSSIBLE)
 	if key.RefusedFirst != 0 {
 		check.RefusedFirst, check.HasRefusedFirst = capability.Capability(key.RefusedFirst-1), true
 	}

@@ -163,7 +163,7 @@ func (m *Monitor) removeContainers(cgroups []uint64) error {
 	for _, cgroup := range cgroups {
 		set[cgroup] = true
 	}
-	err := remove(m.attached.maps.Containers, cgroups, "containers")
+	err := errors.Join(remove(m.attached.maps.Containers, cgroups, "containers"), remove(m.attached.maps.Grants, cgroups, "grants"))
 	if err == nil {
 		err = m.freeSlots()
 	}

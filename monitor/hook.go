@@ -149,6 +149,7 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	}
 	if p.options.MaxContainers != 0 {
 		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
+		spec.Maps["grants"].MaxEntries = p.options.MaxContainers
 		spec.Maps["slots"].MaxEntries = max(1, p.options.MaxContainers/2)
 	}
 	p.settings.Rooms = roomsOf(spec)

@@ -95,6 +95,10 @@ func class(check monitor.Check) Verdict {
 		return Verdict{Class: Borrowed, Reason: "the kernel had put on another credential for a moment"}
 	case check.Subject == monitor.Other:
 		return Verdict{Class: Borrowed, Reason: "the credential asked was of another task or of whoever opened the file"}
+	case check.Subject == monitor.Uncertain && !check.Answer.Granted():
+		return Verdict{Class: Borrowed, Reason: "the credential asked was perhaps of another task, and did not hold it"}
+	case check.Subject == monitor.Uncertain && overrides(check.Stack):
+		return Verdict{Class: Borrowed, Reason: "the kernel had put on another credential for a moment"}
 	case check.Nested:
 		return Verdict{Class: OwnNamespace, Reason: "asked in a user namespace that the workload made"}
 	case check.Beyond:
@@ -102,7 +106,22 @@ func class(check monitor.Check) Verdict {
 	case check.Answer == monitor.Owner:
 		return Verdict{Class: OwnNamespace, Reason: "granted because the workload owns the user namespace asked about"}
 	}
-	return byMeaning(check)
+	verdict := byMeaning(check)
+	if verdict.Class.Need() && verdict.Unsure == "" {
+		verdict.Unsure = doubt(check)
+	}
+	return verdict
+}
+
+// doubt says why a need may not be the container's; empty if it is.
+func doubt(check monitor.Check) string {
+	switch {
+	case check.MayBeBeyond:
+		return "its process may have had more privileges than the container, which ran before capmon began and whose grant is not known"
+	case check.Subject == monitor.Uncertain:
+		return "the credential asked may be another's: it has neither the groups nor the session keyring of the process or the container"
+	}
+	return ""
 }
 
 func byMeaning(check monitor.Check) Verdict {

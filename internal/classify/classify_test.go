@@ -337,7 +337,7 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 		check := monitor.Check{
 			Capability: capability.Capability(number % 64),
 			Answer:     monitor.Answer(answer % 6), // and what no kernel says
-			Subject:    monitor.Subject(subject % 4),
+			Subject:    monitor.Subject(subject % 5),
 			Phase:      monitor.Phase(phase % 3),
 			Condition:  monitor.Condition(condition % 6),
 			Nested:     nested,
@@ -351,7 +351,9 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 		}
 		verdict := Classify(check)
 		switch verdict.Class {
-		case Soft, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup:
+		case Soft:
+			return verdict.Reason != "" && (verdict.Unsure != "") == (check.Subject == monitor.Uncertain)
+		case Redundant, Irrelevant, OwnNamespace, Borrowed, Setup:
 			return classes[verdict.Class] && verdict.Reason != "" && verdict.Unsure == ""
 		case Required:
 			return check.Answer.Granted() && verdict.Reason == ""

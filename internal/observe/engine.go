@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/monitor"
 )
@@ -293,6 +294,9 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 	if name, renamed := o.known.names[id]; renamed {
 		o.rename(id, name)
 	}
+	if err := o.setGrant(info); err != nil {
+		o.log.Warn("what the engine granted a container is not known to the recorder", zap.String("id", id), zap.Error(err))
+	}
 	if o.profiles() {
 		o.watch(info)
 	}
@@ -321,6 +325,18 @@ func (o *Observer) findCgroup(info container.Info) uint64 {
 		return 0
 	}
 	return cgroup
+}
+
+// setGrant records what the engine granted a container.
+func (o *Observer) setGrant(info container.Info) error {
+	granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, o.last)
+	if err != nil {
+		return err
+	}
+	if err := o.monitor.SetGrant(info.ID, granted); !errors.Is(err, monitor.ErrClosed) { // the engine has told after the end
+		return err
+	}
+	return nil
 }
 
 func (o *Observer) hasAnswered() bool {

@@ -146,9 +146,11 @@ func (c Container) Title() string {
 type Grants struct {
 	// Engine is what the engine's settings come to, nil if it could not be asked.
 	Engine *capability.Set `json:"engine,omitempty"`
-	// Kernel is the bounding set of the first workload process, nil if none was seen.
+	// Kernel is the bounding set of the first workload process, nil if none was seen. Of a
+	// container that ran before, it is the union over its processes, joined with Engine: each
+	// process may have dropped some of what it was granted.
 	Kernel *capability.Set `json:"kernel,omitempty"`
-	// Permitted is that process's permitted set.
+	// Permitted is that process's permitted set, or the union over the processes.
 	Permitted  *capability.Set `json:"permitted,omitempty"`
 	Privileged bool            `json:"privileged,omitempty"`
 }
@@ -162,6 +164,15 @@ func (g Grants) Set() (set capability.Set, known bool) {
 		return *g.Engine, true
 	}
 	return 0, false
+}
+
+// setEngine records what the engine's settings come to. existed as in [Run].
+func (g *Grants) setEngine(granted capability.Set, existed bool) {
+	g.Engine = &granted
+	if existed && g.Kernel != nil {
+		joined := g.Kernel.Union(granted)
+		g.Kernel = &joined
+	}
 }
 
 // Disagree reports whether engine and kernel tell different grants.

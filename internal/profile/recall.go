@@ -20,7 +20,10 @@ func (r Run) Recall(earlier Run) Run {
 		if named != "" { // an event has told, and perhaps of another name
 			r.Container.Name = named
 		}
-		r.Grants.Engine, r.Grants.Privileged = earlier.Grants.Engine, earlier.Grants.Privileged
+		r.Grants.Engine, r.Grants.Privileged = nil, earlier.Grants.Privileged
+		if earlier.Grants.Engine != nil {
+			r.Grants.setEngine(*earlier.Grants.Engine, r.Existed)
+		}
 	}
 	if earlier.ID != r.ID {
 		return r

@@ -173,7 +173,7 @@ func (r *Run) describe(info container.Info, last capability.Capability) {
 	if info.Inspected {
 		// The engine has taken these settings, so they are valid.
 		if granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, last); err == nil {
-			r.Grants.Engine = &granted
+			r.Grants.setEngine(granted, r.Existed)
 		}
 	}
 }

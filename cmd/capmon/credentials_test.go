@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+)
+
+// A credential registered with io_uring holds more than the task that uses it has left, has other
+// groups and another session keyring, and is the container's nevertheless.
+func TestARegisteredCredentialIsTheContainers(t *testing.T) {
+	unconfined := "--security-opt=seccomp=unconfined"
+	t.Run("watched from the start", func(t *testing.T) {
+		r := execute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", "personality", unconfined, "bb", "attack-personality")
+		if r.code != 0 {
+			t.Fatalf("exit code %d: %s", r.code, r.stderr)
+		}
+		requires(t, only(t, parseReport(t, r), "personality"), "NET_RAW")
+	})
+	t.Run("attached to while it runs", func(t *testing.T) {
+		shared := openDirectory(t)
+		mustExecute(t, "docker", "run", "-d", "--name", "personality-late", unconfined, "-v", shared+":/shared", "bb", "attack-personality", "/shared")
+		t.Cleanup(func() { execute(t, "docker", "rm", "-f", "personality-late") })
+		awaitFile(t, filepath.Join(shared, "ready"))
+		observation := watch(t, "personality-late")
+		if err := os.WriteFile(filepath.Join(shared, "go"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code := mustExecute(t, "docker", "wait", "personality-late"); code != "0\n" {
+			t.Fatalf("it ended with %s", code)
+		}
+		got := only(t, parseReport(t, observation.interrupt()), "personality-late")
+		requires(t, got, "NET_RAW")
+		same(t, "unsure", got.Unsure, nil)
+	})
+}
+
+// The first process of a container dropped its bounding set before capmon began. What others are
+// started with is the container's grant all the same, and docker exec --privileged still has more.
+func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
+	const name = "narrowed"
+	mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-drop=CHOWN", "bb", "attack-narrow", "sleep", "600")
+	t.Cleanup(func() { execute(t, "docker", "rm", "-f", name) })
+	awaitNarrowed(t, name)
+	observation := watch(t, name)
+	mustExecute(t, "docker", "exec", name, "probe", "rawsock")
+	mustExecute(t, "docker", "exec", "--privileged", name, "sh", "-c", "touch /tmp/f && chown 5 /tmp/f")
+	got := only(t, parseReport(t, observation.interrupt()), name)
+	requires(t, got, "NET_RAW")
+	same(t, "unsure", got.Unsure, nil)
+	if !slices.Contains(got.Granted, "NET_RAW") || slices.Contains(got.Granted, "CHOWN") {
+		t.Errorf("granted %v", got.Granted)
+	}
+	if slices.Contains(got.Required, "CHOWN") || !slices.Contains(got.Classes["borrowed"], "CHOWN") {
+		t.Errorf("what docker exec --privileged brought: required %v, classes %v", got.Required, got.Classes)
+	}
+}
+
+func requires(t *testing.T, got seen, capability string) {
+	t.Helper()
+	if !slices.Contains(got.Required, capability) {
+		t.Errorf("%s is not required: %v, classes %v", capability, got.Required, got.Classes)
+	}
+}
+
+func awaitFile(t *testing.T, path string) {
+	t.Helper()
+	awaitTrue(t, path, func() bool {
+		_, err := os.Stat(path)
+		return err == nil
+	})
+}
+
+// awaitNarrowed waits until the container's first process has dropped its bounding set.
+func awaitNarrowed(t *testing.T, name string) {
+	t.Helper()
+	awaitTrue(t, "an empty bounding set", func() bool {
+		return execute(t, "docker", "exec", name, "grep", "-q", "CapBnd:.*0000000000000000", "/proc/1/status").code == 0
+	})
+}
+
+func awaitTrue(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so after five minutes: %s", what)
+		}
+	}
+}

@@ -415,14 +415,6 @@ func (d *disk) move(s *segment) error {
 	return nil
 }
 
-// size is how much the segments take.
-func (d *disk) size() (size int64) {
-	for _, s := range d.segments {
-		size += s.size
-	}
-	return size
-}
-
 // first is the number in a segment's name.
 func first(path string) uint64 {
 	n, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), segmentEnding), 10, 64)

@@ -45,23 +45,6 @@ func parseRecord(line []byte) (record, bool) {
 	return record{n, data}, err == nil && n > 0 && n <= lastNumber
 }
 
-// parseRecords reads all lines that are whole, and tells how many are damaged. What is behind
-// the last line feed is no line: its writer was interrupted before it had told that it is kept.
-func parseRecords(lines []byte) (records []record, damaged int) {
-	for {
-		line, rest, whole := bytes.Cut(lines, []byte("\n"))
-		if !whole {
-			return records, damaged
-		}
-		lines = rest
-		if r, ok := parseRecord(line); ok {
-			records = append(records, r)
-		} else {
-			damaged++
-		}
-	}
-}
-
 // sealed appends text behind its checksum.
 func sealed(out, text []byte) []byte {
 	return append(fmt.Appendf(out, "%08x ", crc32.Checksum(text, castagnoli)), text...)

@@ -202,6 +202,9 @@ __noinline int settle_one(__u32 i, __u32 phase)
 		return 0;
 	struct check_key *key = &pending->keys[i];
 	key->phase = phase;
+	if (phase == PHASE_SETUP && !is_of_memory(key) &&
+	    is_overdue(bpf_task_storage_get(&tasks, task, NULL, 0)))
+		key->phase = PHASE_LONG_SETUP;
 	record(key, plain(task)->real_cred->euid.val);
 	if (phase == PHASE_WORKLOAD)
 		follow(task, key, true);

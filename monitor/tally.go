@@ -106,7 +106,7 @@ func (t *Tally) compare(symbols *kernel.Symbols, counted countedChecks) (changes
 	ids := make(map[uint64]string)
 	maps.DeleteFunc(counted, func(key bpf.CapmonCheckKey, value bpf.CapmonCheckValue) bool {
 		before := t.told[key]
-		return Phase(key.Phase) != Workload || t.m.ofMemory(&key) || value.Count < before.Count || sameCounts(&value, &before)
+		return Phase(key.Phase) == Setup || t.m.ofMemory(&key) || value.Count < before.Count || sameCounts(&value, &before)
 	})
 	for key, value := range counted {
 		id, known := ids[key.Container]

@@ -14,7 +14,7 @@ import (
 // Class is the meaning of a check. Each check has exactly one.
 type Class string
 
-// The classes. Only Required, Demanded and Soft are needs.
+// The classes. Only Required, Demanded, Soft and LongSetup are needs.
 const (
 	// Required: granted from the container's own set, and a refusal would have
 	// been an error to the caller.
@@ -24,11 +24,14 @@ const (
 	// Demanded: never asked about by a check, but read straight from a credential's
 	// bits, where a missing one is an error.
 	Demanded Class = "demanded"
+	// LongSetup: one of the above, made in a runtime setup that has taken longer than a
+	// container runtime takes. It may be a workload that hides as the runtime.
+	LongSetup Class = "long-setup"
 	// Redundant: granted, but the caller would have been allowed anyway.
 	Redundant Class = "redundant"
 	// Irrelevant: the answer changes nothing that the workload can observe.
 	Irrelevant Class = "irrelevant"
-	// Denied: refused, and it would have been Required or Soft.
+	// Denied: refused, and it would have been one of the above.
 	Denied Class = "denied"
 	// Tolerated: refused, and the system call succeeded all the same.
 	Tolerated Class = "tolerated"
@@ -42,11 +45,11 @@ const (
 
 // Classes lists all classes, needs first.
 func Classes() []Class {
-	return []Class{Required, Demanded, Soft, Denied, Tolerated, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
+	return []Class{Required, Demanded, Soft, LongSetup, Denied, Tolerated, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
 }
 
 // Needs lists the classes that put their capability in the list.
-func Needs() []Class { return []Class{Required, Demanded, Soft} }
+func Needs() []Class { return []Class{Required, Demanded, Soft, LongSetup} }
 
 // Need reports whether a check of this class puts its capability in the list.
 func (c Class) Need() bool { return slices.Contains(Needs(), c) }
@@ -67,6 +70,9 @@ type Verdict struct {
 	Alternative *capability.Capability
 }
 
+// longSetup is why a need of a long runtime setup is not certain to be the workload's.
+var longSetup = fmt.Sprintf("asked after more than %v of runtime setup: a container runtime takes less, so the workload may be hiding there", monitor.SetupTime)
+
 const coarse = "the container made more patterns of use than capmon records, so the system call and its arguments are not known"
 
 // Classify tells what a check means.
@@ -75,7 +81,7 @@ func Classify(check monitor.Check) Verdict {
 	verdict := class(check)
 	verdict.Site = site
 	if check.Phase == monitor.LongSetup && verdict.Class.Need() {
-		verdict.Unsure = fmt.Sprintf("asked after more than %v of runtime setup: a container runtime takes less, so the workload may be hiding there", monitor.SetupTime)
+		verdict.Class, verdict.Unsure = LongSetup, longSetup
 	}
 	if verdict.Class.Need() {
 		verdict.Alternative = alternative(check)

@@ -338,7 +338,7 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 			Capability: capability.Capability(number % 64),
 			Answer:     monitor.Answer(answer % 6), // and what no kernel says
 			Subject:    monitor.Subject(subject % 5),
-			Phase:      monitor.Phase(phase % 3),
+			Phase:      monitor.Phase(phase % 4),
 			Condition:  monitor.Condition(condition % 6),
 			Nested:     nested,
 			Call:       kernel.Call{Arch: kernel.NativeArch(), Nr: int(nr), HasArgs: args},
@@ -355,6 +355,8 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 			return verdict.Reason != "" && (verdict.Unsure != "") == (check.Subject == monitor.Uncertain)
 		case Redundant, Irrelevant, OwnNamespace, Borrowed, Setup:
 			return classes[verdict.Class] && verdict.Reason != "" && verdict.Unsure == ""
+		case LongSetup:
+			return check.Answer.Granted() && check.Phase == monitor.LongSetup && verdict.Unsure != ""
 		case Required:
 			return check.Answer.Granted() && verdict.Reason == ""
 		case Denied:
@@ -367,9 +369,41 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 	}
 }
 
-func TestOnlyRequiredDemandedAndSoftAreNeeds(t *testing.T) {
+// What would be a need of the workload is one of a long setup. All else stays what it is.
+func TestNeedsOfALongSetupAreAClassOfTheirOwn(t *testing.T) {
+	search := capability.DACReadSearch
+	for name, test := range map[string]struct {
+		check monitor.Check
+		want  Class
+	}{
+		"required":      {granted(capability.NetRaw, known...), LongSetup},
+		"soft":          {granted(capability.Syslog, "kallsyms_show_value"), LongSetup},
+		"unsure":        {granted(capability.NetRaw), LongSetup},
+		"irrelevant":    {granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region"), Irrelevant},
+		"another's":     {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Subject = monitor.Other }), Borrowed},
+		"own namespace": {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Nested = true }), OwnNamespace},
+		"refused":       {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Answer = monitor.Missing }), Denied},
+		"one of two":    {granted(capability.DACReadSearch, "generic_permission"), LongSetup},
+	} {
+		test.check.Phase = monitor.LongSetup
+		got := Classify(test.check)
+		if got.Class != test.want || (got.Unsure == longSetup) != (test.want == LongSetup) {
+			t.Errorf("%s: got %v, want %s", name, got, test.want)
+		}
+		if has := got.Alternative != nil; has != (test.check.Capability == search) {
+			t.Errorf("%s: got the alternative %v", name, got.Alternative)
+		}
+	}
+}
+
+func changed(check monitor.Check, change func(*monitor.Check)) monitor.Check {
+	change(&check)
+	return check
+}
+
+func TestOnlySomeClassesAreNeeds(t *testing.T) {
 	for _, class := range Classes() {
-		if got, want := class.Need(), class == Required || class == Demanded || class == Soft; got != want {
+		if got, want := class.Need(), class == Required || class == Demanded || class == Soft || class == LongSetup; got != want {
 			t.Errorf("%s: a need: %v", class, got)
 		}
 	}

@@ -18,7 +18,20 @@ type Demand struct {
 // Demands are what a call demanded in which a check was made: capset and the map of
 // a user namespace ask for one capability and read others from the credential.
 func Demands(check monitor.Check) []Demand {
-	if check.Phase != monitor.Workload || check.Subject != monitor.Own || check.Beyond || !check.Call.HasArgs {
+	demands := demandsOf(check)
+	if check.Phase == monitor.LongSetup {
+		for i := range demands {
+			if demands[i].Class.Need() {
+				demands[i].Class, demands[i].Unsure = LongSetup, longSetup
+			}
+		}
+	}
+	return demands
+}
+
+// demandsOf is Demands as of a workload.
+func demandsOf(check monitor.Check) []Demand {
+	if check.Phase == monitor.Setup || check.Subject != monitor.Own || check.Beyond || !check.Call.HasArgs {
 		return nil
 	}
 	switch {
@@ -33,7 +46,7 @@ func Demands(check monitor.Check) []Demand {
 // MissesDemands reports whether a check may have demanded capabilities that are not known, because
 // its arguments were not recorded. Only patterns beyond the quota of a container can.
 func MissesDemands(check monitor.Check) bool {
-	if check.Folding == monitor.Whole || check.Phase != monitor.Workload || check.Subject != monitor.Own || check.Beyond {
+	if check.Folding == monitor.Whole || check.Phase == monitor.Setup || check.Subject != monitor.Own || check.Beyond {
 		return false
 	}
 	call := check.Call.Name()

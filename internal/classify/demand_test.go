@@ -50,6 +50,14 @@ func TestCapsetDemands(t *testing.T) {
 		if demanded != test.demanded || unsure != test.unsure || denied != test.denied {
 			t.Errorf("%s: demanded %v, unsure %v, denied %v", test.name, demanded, unsure, denied)
 		}
+		check.Phase = monitor.LongSetup
+		demands = Demands(check)
+		_, unsure = members(demands, LongSetup)
+		denied, _ = members(demands, Denied)
+		if unsure != test.demanded.Union(test.unsure) || denied != test.denied {
+			t.Errorf("%s in a long setup: %v, denied %v", test.name, unsure, denied)
+		}
+		check.Phase = monitor.Workload
 		for name, change := range map[string]func(*monitor.Check){
 			"set-up":        func(c *monitor.Check) { c.Phase = monitor.Setup },
 			"nested":        func(c *monitor.Check) { c.Nested = true },

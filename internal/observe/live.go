@@ -153,7 +153,7 @@ func (o *Observer) findMissed() error {
 	}
 	for _, c := range snapshot.Containers {
 		for _, check := range c.Checks {
-			if check.Phase == monitor.Workload && !slices.Contains(check.Stack, memoryGrows) {
+			if check.Phase != monitor.Setup && !slices.Contains(check.Stack, memoryGrows) {
 				o.sights(o, Sight{ID: c.ID, Cgroup: c.Cgroup, Check: monitor.WholeCheck{Check: check}, Late: true})
 			}
 		}

@@ -10,6 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/compare"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
 )
 
 // Kind is what a violation is about.
@@ -22,6 +23,7 @@ const (
 	Granted     Kind = "granted"     // capabilities that the rule denies, or does not allow
 	Unused      Kind = "unused"      // more than the rule admits are granted and unused
 	Unknown     Kind = "unknown"     // what is granted is not known, and the rule is about that
+	LongSetup   Kind = "long-setup"  // capabilities used in a runtime setup that took too long
 	Incomplete  Kind = "incomplete"  // not all was recorded
 	Unwitnessed Kind = "unwitnessed" // it was not watched from its start to its end
 	Unproved    Kind = "unproved"    // no proof holds
@@ -35,14 +37,14 @@ type Violation struct {
 	// Rule is its name, "" if it is none of the policy's; Line is its line in the policy's file.
 	Rule string
 	Line int
-	// Capabilities that it is about: one for Used, Refused and New, any number for Granted and
-	// Unused, else none.
+	// Capabilities that it is about: one for Used, Refused and New, any number for Granted,
+	// Unused and LongSetup, else none.
 	Capabilities capability.Set
 	// Text says what is wrong, in a clause.
 	Text string
 	// Unsure is why it may be no violation after all; empty if it is certain.
 	Unsure string
-	// Uses of the capability, the most frequent first.
+	// Uses of the capabilities, the most frequent of each first.
 	Uses []profile.Use
 }
 
@@ -94,6 +96,7 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 				c.Violations = append(c.Violations, rule.violations(s)...)
 			}
 		}
+		c.Violations = append(c.Violations, longSetup(s)...)
 		if comparison != nil {
 			c.Violations = append(c.Violations, newNeeds(s, *comparison)...)
 		}
@@ -115,6 +118,23 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 		}
 	}
 	return result
+}
+
+// longSetup is the violation of a container that used capabilities in a runtime setup that took
+// longer than a container runtime takes, whatever the rules are: a workload may hide there.
+func longSetup(s profile.Summary) []Violation {
+	used := s.Having(classify.LongSetup)
+	if used.Empty() {
+		return nil
+	}
+	v := Violation{
+		Kind: LongSetup, Capabilities: used,
+		Text: fmt.Sprintf("%s used after more than %v of runtime setup, where a workload may hide", used.Text()+be(used), monitor.SetupTime),
+	}
+	for _, c := range used.Sorted() {
+		v.Uses = append(v.Uses, s.Of(c, classify.LongSetup)...)
+	}
+	return []Violation{v}
 }
 
 func (c *Container) unmatched(policy Policy) {
@@ -271,11 +291,14 @@ func (r Rule) grants(s profile.Summary) []Violation {
 	return all
 }
 
-func areGranted(set capability.Set) string {
+func areGranted(set capability.Set) string { return be(set) + " granted" }
+
+// be agrees with a set as the subject.
+func be(set capability.Set) string {
 	if set.Len() == 1 {
-		return " is granted"
+		return " is"
 	}
-	return " are granted"
+	return " are"
 }
 
 // newNeeds are the capabilities that the container needs or tries, and did not in the

@@ -205,6 +205,31 @@ func TestWhatViolatesARule(t *testing.T) {
 	}
 }
 
+// A workload may hide in a runtime setup that takes too long, so no rule allows it.
+func TestALongSetupViolatesWhateverIsAllowed(t *testing.T) {
+	p := profile.New(run(using(use(capability.Chown, classify.LongSetup), use(capability.NetRaw, classify.LongSetup))))
+	const want = "long-setup CHOWN,NET_RAW: CHOWN, NET_RAW are used after more than 10s of runtime setup, where a workload may hide"
+	for name, policy := range map[string]Policy{
+		"no policy":     {},
+		"all allowed":   parsed(t, rule("allow: [ALL]")),
+		"others denied": parsed(t, rule("deny: [MKNOD]")),
+		"no rule of it": parsed(t, rule("deny: [ALL], match: {service: [db]}")),
+	} {
+		result := Check(p, policy, nil)
+		if diff := cmp.Diff([]string{want}, violations(result.Containers[0])); diff != "" || result.Passed() {
+			t.Errorf("%s: passed: %v\n%s", name, result.Passed(), diff)
+		}
+		if uses := result.Containers[0].Violations[0].Uses; len(uses) != 2 {
+			t.Errorf("%s: got the uses %+v", name, uses)
+		}
+	}
+	result := Check(p, parsed(t, rule("deny: [CHOWN]")), nil)
+	got := violations(result.Containers[0])
+	if len(got) != 2 || !strings.HasPrefix(got[0], "used CHOWN") || got[1] != want {
+		t.Errorf("denied as well: %q", got)
+	}
+}
+
 func TestAProofOfOneBuildIsNoneOfSeveral(t *testing.T) {
 	other := run()
 	other.ID, other.Container.ImageID = "another", "sha256:02"

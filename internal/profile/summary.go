@@ -228,9 +228,10 @@ func (s Summary) Untried() capability.Set {
 	return s.Needs().Minus(s.Proof.tried())
 }
 
-// Required are the needs that a check asked about and whose refusal is an error.
+// Required are the needs that a check asked about and whose refusal is an error, with those of
+// a long runtime setup, of which that is not known.
 func (s Summary) Required() capability.Set {
-	return s.granting(func(u Use) bool { return u.Class == classify.Required })
+	return s.granting(func(u Use) bool { return u.Class == classify.Required || u.Class == classify.LongSetup })
 }
 
 // Demanded are the needs that are none of Required's, but that were read straight
@@ -275,13 +276,13 @@ func (s Summary) granting(selected func(Use) bool) capability.Set {
 
 // AtStart are the needs that whoever used them had given up (setuid, capset) before it
 // ended or the observation did. What is read from a credential without a check is not
-// among them, nor anything if records are missing.
+// among them, nor what a long runtime setup used, nor anything if records are missing.
 func (s Summary) AtStart() capability.Set {
 	if s.Kept == nil || len(s.Incomplete) > 0 {
 		return 0
 	}
-	demanded := s.Having(classify.Demanded)
-	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(demanded).Minus(*s.Kept)
+	untold := s.Having(classify.Demanded).Union(s.Having(classify.LongSetup))
+	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(untold).Minus(*s.Kept)
 }
 
 // Denied are the capabilities that were asked for in earnest and refused.

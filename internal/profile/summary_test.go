@@ -237,6 +237,12 @@ func TestWhatASummarySaysOfItsUses(t *testing.T) {
 			unused: grants,
 		},
 		{
+			name:  "of a long setup",
+			uses:  []Use{{Capability: capability.Chown, Class: classify.LongSetup, Unsure: "a workload may hide"}},
+			needs: capability.Of(capability.Chown), required: capability.Of(capability.Chown),
+			unsure: capability.Of(capability.Chown), unused: grants.Without(capability.Chown),
+		},
+		{
 			name:   "denied",
 			uses:   []Use{use(capability.SysTime, classify.Denied)},
 			denied: capability.Of(capability.SysTime), unused: grants,

@@ -249,6 +249,7 @@ var ruleTitles = map[policy.Kind]string{
 	policy.Granted:     "is granted what it must not be",
 	policy.Unused:      "is granted too much that it does not use",
 	policy.Unknown:     "it is not known what is granted",
+	policy.LongSetup:   "used capabilities in a runtime setup that took too long",
 	policy.Incomplete:  "not all was recorded",
 	policy.Unwitnessed: "not its whole run was watched",
 	policy.Unproved:    "no proof holds",

@@ -70,7 +70,7 @@ func words() map[reflect.Type][]any {
 	add(all, compare.Unused, compare.Needed, compare.Refused, compare.Unneeded)
 	add(all, compare.New, compare.Changed, compare.Gone, compare.Same)
 	add(all, compare.Class, compare.Granted, compare.Program, compare.Call, compare.Site)
-	add(all, policy.Used, policy.Refused, policy.Granted, policy.Unused, policy.Unknown, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
+	add(all, policy.Used, policy.Refused, policy.Granted, policy.Unused, policy.Unknown, policy.LongSetup, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
 	add(all, policy.Allow, policy.Deny)
 	add(all, live.RawSockets()...)
 	add(all, alert.Severities()...)

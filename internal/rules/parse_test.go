@@ -103,7 +103,7 @@ func TestBuiltinRulesAreAFileAsAnyOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := names(builtin.Rules); got != "raw-socket, raw-socket-refused, raw-socket-own-namespace, sys-admin, sys-ptrace, sys-module, bpf, drift, denials" {
+	if got := names(builtin.Rules); got != "raw-socket, raw-socket-refused, raw-socket-own-namespace, sys-admin, sys-ptrace, sys-module, bpf, long-setup, drift, denials" {
 		t.Error(got)
 	}
 	for _, rule := range builtin.Rules {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,8 +35,8 @@ func newBundle(t *testing.T, runc, name, script string, change func(*runtime.Spe
 	config := filepath.Join(b.path, "config.json")
 	var spec runtime.Spec
 	readJSON(t, config, &spec)
-	none, raw := []string{}, []string{"CAP_NET_RAW"}
-	spec.Process.Capabilities = &runtime.LinuxCapabilities{Bounding: raw, Permitted: raw, Effective: raw, Inheritable: none, Ambient: none}
+	none, some := []string{}, []string{"CAP_NET_RAW", "CAP_DAC_READ_SEARCH"}
+	spec.Process.Capabilities = &runtime.LinuxCapabilities{Bounding: some, Permitted: some, Effective: some, Inheritable: none, Ambient: none}
 	spec.Process.Terminal, spec.Process.Args = false, []string{"/bin/busybox", "sh", "-c", script}
 	spec.Linux.CgroupsPath = "/capmon-long-setup/" + b.id
 	if change != nil {
@@ -128,11 +129,18 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 	"the root of the host": func(t *testing.T, runc string) (bundle, string) {
 		t.Helper()
 		busybox := busyboxOfTheHost(t)
-		b := newBundle(t, runc, "root", "sleep 11; "+busybox+" ping -c 1 127.0.0.1; true", func(spec *runtime.Spec) {
-			spec.Process.Args[0] = busybox
-		})
-		b.useRootOfHost()
-		return b, "NET_RAW"
+		return onRootOfHost(t, runc, busybox+" ping -c 1 127.0.0.1; true"), "NET_RAW"
+	},
+	// capmon keeps the checks of an execve in the setup until it ends.
+	"an execve": func(t *testing.T, runc string) (bundle, string) {
+		t.Helper()
+		private := openDirectory(t)
+		program := filepath.Join(private, "busybox")
+		mustExecute(t, "cp", busyboxOfTheHost(t), program)
+		if err := errors.Join(os.Chmod(private, 0o700), os.Chown(private, 5, 5)); err != nil {
+			t.Fatal(err)
+		}
+		return onRootOfHost(t, runc, program+" true"), "DAC_READ_SEARCH"
 	},
 	// A hook is part of the runtime's work.
 	"a hook": func(t *testing.T, runc string) (bundle, string) {
@@ -145,6 +153,16 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 			spec.Hooks = &runtime.Hooks{CreateContainer: []runtime.Hook{{Path: busybox, Args: script}}}
 		}), "CHOWN"
 	},
+}
+
+// onRootOfHost makes a container on the host's root directory that runs a script after 11 seconds.
+func onRootOfHost(t *testing.T, runc, script string) bundle {
+	t.Helper()
+	b := newBundle(t, runc, "root", "sleep 11; "+script, func(spec *runtime.Spec) {
+		spec.Process.Args[0] = busyboxOfTheHost(t)
+	})
+	b.useRootOfHost()
+	return b
 }
 
 // Nobody uses capabilities for long in the runtime setup without an alert. A container that was made

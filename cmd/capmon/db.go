@@ -126,7 +126,7 @@ func (s *source) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 	if missing.Pruned > 0 {
 		fmt.Fprintf(notes, "capmon: pruned from %s: %s until %s, which may be missing here\n", s.db, counted(missing.Pruned, "alert"), local(missing.Until))
 	}
-	noteUnknownAlerts(notes, missing.Unknown)
+	noteUnknownAlerts(notes, missing.Unknown, selection)
 	if len(alerts) == 0 {
 		fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s\n", s.db, described(selection))
 	}
@@ -134,7 +134,7 @@ func (s *source) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 }
 
 // noteUnknownAlerts says that alerts may be missing, since nobody knows whose they are.
-func noteUnknownAlerts(notes io.Writer, unknown []alert.Alert) {
+func noteUnknownAlerts(notes io.Writer, unknown []alert.Alert, selection store.Selection) {
 	if len(unknown) == 0 {
 		return
 	}
@@ -143,7 +143,7 @@ func noteUnknownAlerts(notes io.Writer, unknown []alert.Alert) {
 		names = append(names, printable.Word(a.Container().Title()))
 	}
 	slices.Sort(names)
-	fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether their containers are selected: %s, of %s\n",
+	fmt.Fprintf(notes, "capmon: left out, %s: %s, of %s\n", unknowable(selection, "their containers are"),
 		counted(uint64(len(unknown)), "alert"), some(slices.Compact(names)))
 }
 

@@ -33,6 +33,7 @@ type profiling struct {
 	names         []string
 	images        []string
 	labels        []string
+	keep          keeping
 	allContainers bool
 }
 
@@ -74,6 +75,7 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 	flags.StringArrayVar(&p.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
 	flags.StringArrayVar(&p.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
 	flags.StringArrayVar(&p.labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	p.keep.register(flags)
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also containers that others start meanwhile")
 	flags.StringVar(&p.readyFile, "ready-file", "", "create this file when recording has begun")
 	_ = flags.MarkHidden("ready-file")
@@ -97,6 +99,9 @@ func (p *profiling) check() (*zap.Logger, error) {
 	if p.filter, err = container.NewFilter(p.names, p.images, p.labels); err != nil {
 		return nil, err
 	}
+	if err := p.keep.check(); err != nil {
+		return nil, err
+	}
 	if p.save != "" {
 		if err := profile.CheckSave(p.save); err != nil {
 			return nil, err
@@ -112,7 +117,7 @@ func (p *profiling) check() (*zap.Logger, error) {
 // start begins to record. Whatever ends the watching, the engine and the kernel
 // are asked until the report is out.
 func (p *profiling) start(ctx context.Context, docker *container.Docker, log *zap.Logger) (*observe.Observer, error) {
-	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.monitor, Engine: docker, Log: log})
+	observer, err := observe.Start(context.WithoutCancel(ctx), observe.Options{Monitor: p.monitor, Engine: docker, KeptLabels: p.keep.labels, Log: log})
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -133,7 +138,7 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 	var left, unknown []string
 	for _, run := range all.Runs {
 		switch {
-		case meant(run) && p.filter.Match(infoOf(run)):
+		case meant(run) && p.filter.Match(infoOf(observer, run)):
 			runs = append(runs, run)
 		case meant(run) && run.Container.Name == "" && !observer.Answered(run.Container.ID):
 			unknown = append(unknown, nameOf(run))
@@ -179,9 +184,10 @@ func nameOf(run profile.Run) string {
 	return container.ShortID(run.Container.ID)
 }
 
-func infoOf(run profile.Run) container.Info {
+// infoOf is what filters look at: the labels have all their values.
+func infoOf(observer *observe.Observer, run profile.Run) container.Info {
 	c := run.Container
-	return container.Info{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, ImageDigest: c.ImageDigest, Labels: c.Labels}
+	return container.Info{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, ImageDigest: c.ImageDigest, Labels: observer.Labels(c.ID)}
 }
 
 // ready tells whoever waits that all that happens from now on is recorded.

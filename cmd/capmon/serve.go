@@ -43,6 +43,7 @@ type serving struct {
 
 	rules            string
 	config           string
+	keep             keeping
 	database, pins   string
 	hook             string
 	monitor          monitor.Options
@@ -89,6 +90,7 @@ It answers on a socket: metrics for Prometheus, health, reports.`,
 	flags.StringVar(&s.key, "tls-key", "", "file of its key, PEM")
 	flags.StringVar(&s.tokenFile, "token-file", "", "file of the token that requests by TCP have to bear")
 	flags.StringVar(&s.rules, "rules", "", "YAML file of rules by which uses are alerts, and of the sinks that take them, or builtin; read anew at SIGHUP (default: none)")
+	s.keep.register(flags)
 	flags.BoolVar(&s.pprof, "pprof", false, "answer below /debug/pprof/, too")
 	flags.StringVar(&s.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
 	flags.Uint32Var(&s.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 131072)")
@@ -121,6 +123,9 @@ func (s *serving) check() (retention store.Retention, err error) {
 		return retention, errors.New("--tls-cert, --tls-key and --token-file are for --tcp: give an address, too")
 	case s.group != "" && s.socket == "":
 		return retention, errors.New("--group is for --socket, which is empty")
+	}
+	if err := s.keep.check(); err != nil {
+		return retention, err
 	}
 	s.monitor.Pins = s.pins
 	return retention, nil
@@ -162,7 +167,7 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	options := daemon.Options{
-		Observe:  observe.Options{Monitor: s.monitor, Engine: docker},
+		Observe:  observe.Options{Monitor: s.monitor, Engine: docker, KeptLabels: s.keep.labels},
 		Database: s.database, Aside: aside(s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
 	options.Alerts = daemon.NewAlerts(log)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,7 +110,7 @@ func selectedOf(cmd *cobra.Command, files []string, selection store.Selection) (
 	if err != nil {
 		return profile.Profile{}, err
 	}
-	noteUnknown(cmd.ErrOrStderr(), unknown)
+	noteUnknown(cmd.ErrOrStderr(), unknown, selection)
 	p, err := selection.Of(all)
 	if err == nil && len(p.Runs) == 0 && len(all.Runs) > 0 {
 		err = errors.New("no run in these profiles is selected: " + described(selection))
@@ -136,7 +137,7 @@ func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.
 		return profile.Profile{}, err
 	}
 	notePruned(cmd.ErrOrStderr(), s.db, missing.Pruned)
-	noteUnknown(cmd.ErrOrStderr(), missing.Unknown)
+	noteUnknown(cmd.ErrOrStderr(), missing.Unknown, selection)
 	if len(p.Runs) == 0 {
 		return profile.Profile{}, fmt.Errorf("no run in %s is selected: %s", s.db, described(selection))
 	}
@@ -144,7 +145,7 @@ func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.
 }
 
 // noteUnknown says which containers may be missing in a sum, since nobody knows who they were.
-func noteUnknown(notes io.Writer, unknown store.Unknown) {
+func noteUnknown(notes io.Writer, unknown store.Unknown, selection store.Selection) {
 	if len(unknown.Containers) == 0 {
 		return
 	}
@@ -152,7 +153,15 @@ func noteUnknown(notes io.Writer, unknown store.Unknown) {
 	for _, id := range unknown.Containers {
 		names = append(names, printable.Word(container.ShortID(id)))
 	}
-	fmt.Fprintf(notes, "capmon: left out, since the engine could not tell whether they are selected: %s, which needed %s\n", some(names), cmp.Or(unknown.Needed.Text(), "nothing"))
+	fmt.Fprintf(notes, "capmon: left out, %s: %s, which needed %s\n", unknowable(selection, "they are"), some(names), cmp.Or(unknown.Needed.Text(), "nothing"))
+}
+
+// unknowable says why nobody knows whether some containers are selected.
+func unknowable(selection store.Selection, theyAre string) string {
+	if slices.ContainsFunc(selection.Labels, func(label string) bool { return strings.Contains(label, "=") }) {
+		return "since the engine could not tell whether " + theyAre + " selected, or the value of a label is not stored (--keep-label)"
+	}
+	return "since the engine could not tell whether " + theyAre + " selected"
 }
 
 // notePruned says that a sum lacks what was removed.

@@ -49,7 +49,7 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 		defer cancel()
 	}
 	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
-	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(run)) })
+	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(observer, run)) })
 	return p.finish(cmd, observer, log, meant)
 }
 

@@ -36,6 +36,7 @@ type watching struct {
 	format                string
 	capabilities          []string
 	names, images, labels []string
+	keep                  keeping
 	hook, readyFile       string
 	rules                 string
 	every                 bool
@@ -80,6 +81,7 @@ start meanwhile, until Ctrl-C.`,
 	flags.StringArrayVar(&w.names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
 	flags.StringArrayVar(&w.images, "image", nil, "only containers whose image matches this pattern; may be repeated")
 	flags.StringArrayVar(&w.labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	w.keep.register(flags)
 	flags.StringVar(&w.rules, "rules", "", "show what the rules in this file find instead of uses; builtin for the built-in rules")
 	flags.StringVar(&w.readyFile, "ready-file", "", "create this file when the watch has begun")
 	_ = flags.MarkHidden("ready-file")
@@ -123,6 +125,9 @@ func (w *watching) check(cmd *cobra.Command) (*zap.Logger, error) {
 	if w.selection.Filter, err = container.NewFilter(w.names, w.images, w.labels); err != nil {
 		return nil, err
 	}
+	if err := w.keep.check(); err != nil {
+		return nil, err
+	}
 	log, err := w.logging.logger()
 	if err != nil {
 		return nil, err
@@ -163,7 +168,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	watcher := live.New(live.Options{
 		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: show,
 	})
-	options := observe.Options{Monitor: w.monitor, Engine: docker, Log: log, Sights: watcher.Take}
+	options := observe.Options{Monitor: w.monitor, Engine: docker, KeptLabels: w.keep.labels, Log: log, Sights: watcher.Take}
 	if w.every {
 		options.Changes, options.Interval = watcher.TakeChanges, w.interval
 	}

@@ -45,8 +45,14 @@ func NewFilter(names, images, labels []string) (Filter, error) {
 	return f, nil
 }
 
-// Match reports whether the filter selects a container.
-func (f Filter) Match(info Info) bool {
+// Match reports whether the filter selects a container. No pattern matches a value that is
+// [LeftOut].
+func (f Filter) Match(info Info) bool { return f.match(info, false) }
+
+// MayMatch is Match, but any pattern matches a value that is [LeftOut].
+func (f Filter) MayMatch(info Info) bool { return f.match(info, true) }
+
+func (f Filter) match(info Info, leftOut bool) bool {
 	return anyOf(f.names, func(pattern string) bool {
 		return matches(pattern, info.Name) || matches(pattern, info.ID) || matches(pattern, ShortID(info.ID)) ||
 			len(pattern) >= shortLen && strings.HasPrefix(info.ID, pattern)
@@ -54,12 +60,24 @@ func (f Filter) Match(info Info) bool {
 		return slices.ContainsFunc(spellings(info.Image), func(image string) bool { return matches(pattern, image) })
 	}) && anyOf(f.labels, func(pattern labelPattern) bool {
 		for key, value := range info.Labels {
-			if matches(pattern.key, key) && (!pattern.hasValue || matches(pattern.value, value)) {
+			if matches(pattern.key, key) && pattern.matchesValue(value, leftOut) {
 				return true
 			}
 		}
 		return false
 	})
+}
+
+// matchesValue reports whether the pattern matches a value. leftOut is the answer if that was
+// left out.
+func (p labelPattern) matchesValue(value string, leftOut bool) bool {
+	switch {
+	case !p.hasValue:
+		return true
+	case value == LeftOut:
+		return leftOut
+	}
+	return matches(p.value, value)
 }
 
 // spellings are the ways to write an image's name, short or in full, with its tag

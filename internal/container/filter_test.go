@@ -73,6 +73,33 @@ func TestFilter(t *testing.T) {
 	}
 }
 
+func TestAValueThatWasLeftOutMayMatch(t *testing.T) {
+	info := Info{Labels: KeptLabels{"ke?t"}.Of(map[string]string{"kept": "yes", "secret": "hunter2", "empty": "", "com.docker.compose.service": "web"})}
+	for label, want := range map[string][2]bool{
+		"kept=yes":                       {true, true},
+		"kept=no":                        {false, false},
+		"secret":                         {true, true},
+		"secret=hunter2":                 {false, true},
+		"secret=*":                       {false, true},
+		"*=hunter2":                      {false, true},
+		"empty=":                         {true, true},
+		"empty=x":                        {false, false},
+		"com.docker.compose.service=web": {true, true},
+		"com.docker.compose.service=db":  {false, false},
+	} {
+		filter, err := NewFilter(nil, nil, []string{label})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]bool{filter.Match(info), filter.MayMatch(info)}; got != want {
+			t.Errorf("%s: matches and may match: %v, want %v", label, got, want)
+		}
+	}
+	if _, err := NewKeptLabels([]string{"a["}); err == nil {
+		t.Error("a malformed pattern was taken")
+	}
+}
+
 func TestNewFilterRefusesMalformedPatterns(t *testing.T) {
 	bad := []string{"we[b"}
 	for name, make := range map[string]func() (Filter, error){

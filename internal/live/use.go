@@ -75,10 +75,14 @@ type Container struct {
 	// the cgroup is named. Missing otherwise.
 	Unconfirmed string `json:"unconfirmed,omitempty"`
 	// As the engine tells; missing if it did not, or has no such container.
-	Name    string            `json:"name,omitempty"`
-	Image   string            `json:"image,omitempty"`
-	ImageID string            `json:"imageID,omitempty"`
-	Labels  map[string]string `json:"labels,omitempty"`
+	Name    string `json:"name,omitempty"`
+	Image   string `json:"image,omitempty"`
+	ImageID string `json:"imageID,omitempty"`
+	// Values that may be secret are left out: … stands in place of them.
+	Labels map[string]string `json:"labels,omitempty"`
+	// EngineLabels are the labels with all their values. They are for the patterns of rules alone,
+	// and never written.
+	EngineLabels map[string]string `json:"-"`
 }
 
 // Process is the one that asked. Of later uses its name is all that is known.
@@ -217,9 +221,13 @@ func process(sight observe.Sight) Process {
 
 // Identify returns what the engine tells of a container before ctx ends.
 func Identify(ctx context.Context, observer *observe.Observer, cgroup uint64, id string) Container {
-	return describe(observer.Identify(ctx, cgroup, id))
+	info, told := observer.Identify(ctx, cgroup, id)
+	return describe(observer, info, told)
 }
 
-func describe(info container.Info, told bool) Container {
-	return Container{ID: info.ID, Unidentified: !told, Unconfirmed: info.Unconfirmed, Name: info.Name, Image: info.Image, ImageID: info.ImageID, Labels: info.Labels}
+func describe(observer *observe.Observer, info container.Info, told bool) Container {
+	return Container{
+		ID: info.ID, Unidentified: !told, Unconfirmed: info.Unconfirmed, Name: info.Name, Image: info.Image, ImageID: info.ImageID,
+		Labels: observer.ShownLabels(info.Labels), EngineLabels: info.Labels,
+	}
 }

@@ -192,7 +192,7 @@ func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monit
 // engine has some time to tell, from a moment on.
 func (w *Watcher) container(observer *observe.Observer, cgroup uint64, id string, from time.Time) (Container, bool) {
 	info, told := w.identify(observer, cgroup, id, from)
-	return describe(info, told), w.options.Selection.wantsContainer(info, told)
+	return describe(observer, info, told), w.options.Selection.wantsContainer(info, told)
 }
 
 // identify asks who the container is; false if the engine does not tell in time.

@@ -353,6 +353,18 @@ func (o *Observer) Answered(id string) bool {
 	return o.known.infos[id].Inspected || errors.Is(o.known.failures[id], container.ErrNotFound)
 }
 
+// Labels are those of a container with all their values, which are for filters alone.
+func (o *Observer) Labels(id string) map[string]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.known.infos[id].Labels
+}
+
+// ShownLabels are labels as they may be stored and shown.
+func (o *Observer) ShownLabels(labels map[string]string) map[string]string {
+	return o.keptLabels.Of(labels)
+}
+
 func (o *Observer) inspected(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

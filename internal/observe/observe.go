@@ -26,7 +26,9 @@ type Options struct {
 	Monitor monitor.Options
 	// Engine tells names, images and grants; nil if none can be asked.
 	Engine container.Engine
-	Log    *zap.Logger
+	// KeptLabels says which labels keep their values in profiles and in what is told of uses.
+	KeptLabels container.KeptLabels
+	Log        *zap.Logger
 	// Sights is called for each kind of check that a workload makes for the first time, by
 	// several goroutines and soon: it must not wait. What was asked because memory changed
 	// its size may be missing. Without Keep, files are then not looked at, nor system calls
@@ -56,6 +58,7 @@ type Options struct {
 type Observer struct {
 	monitor     *monitor.Monitor
 	engine      container.Engine
+	keptLabels  container.KeptLabels
 	log         *zap.Logger
 	observation profile.Observation
 	last        capability.Capability
@@ -115,6 +118,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o := &Observer{
 		monitor:     m,
 		engine:      options.Engine,
+		keptLabels:  options.KeptLabels,
 		log:         options.Log,
 		sights:      options.Sights,
 		keep:        options.Keep,
@@ -280,7 +284,7 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	unconfirmed := o.identify(snapshot.Containers)
-	sources := profile.Sources{Infos: o.known.infos, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways, Watched: o.watches.since, Last: o.last}
+	sources := profile.Sources{Infos: o.known.infos, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways, Watched: o.watches.since, KeptLabels: o.keptLabels, Last: o.last}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)
 }
 

@@ -94,6 +94,9 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 				applied[rule.Name] = true
 				c.Rules = append(c.Rules, rule.Name)
 				c.Violations = append(c.Violations, rule.violations(s)...)
+				if rule.lacksLabel(s.Container) {
+					c.Notes = append(c.Notes, fmt.Sprintf("whether rule %s applies depends on the value of a label, which was left out of the profile (--keep-label keeps it): it is taken to apply", rule.Name))
+				}
 			}
 		}
 		c.Violations = append(c.Violations, longSetup(s)...)

@@ -12,6 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/compare"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -251,6 +252,7 @@ func TestRulesApplyToWhatTheySelect(t *testing.T) {
 		r.Container.Labels = map[string]string{"com.docker.swarm.service.name": "web"}
 	})
 	bare := run(func(r *profile.Run) { r.Container = profile.Container{ID: r.Container.ID} })
+	leftOut := run(func(r *profile.Run) { r.Container.Labels = map[string]string{"team": container.LeftOut} })
 	for _, test := range []struct {
 		selectors string
 		run       profile.Run
@@ -271,6 +273,11 @@ func TestRulesApplyToWhatTheySelect(t *testing.T) {
 		{"match: {label: [team]}", run(), true},
 		{"match: {label: ['team=e*']}", run(), true},
 		{"match: {label: [team=core]}", run(), false},
+		{"match: {label: [team]}", leftOut, true},
+		{"match: {label: [team=core]}", leftOut, true}, // it may be: nothing passes for a value that is not known
+		{"match: {label: [team=core], container: [db]}", leftOut, false},
+		{"except: {label: [team=core]}", leftOut, true},
+		{"except: {label: [team]}", leftOut, false},
 		{"match: {service: [db, web], label: [team=edge]}", run(), true},
 		{"match: {service: [web], label: [team=core]}", run(), false},
 		{"except: {service: [web]}", run(), false},

@@ -97,11 +97,21 @@ func (s *Selector) compile() (err error) {
 	return err
 }
 
+// matches reports whether the selector selects a container, and mayMatch whether it may do so: if
+// the value of a label was left out of the profile, any pattern may match it.
 func (s *Selector) matches(c profile.Container) bool {
-	info := container.Info{ID: c.ID, Name: c.Name, Image: c.Image, Labels: c.Labels}
-	if !s.filter.Match(info) {
-		return false
-	}
+	return s.filter.Match(infoOf(c)) && s.matchesService(c)
+}
+
+func (s *Selector) mayMatch(c profile.Container) bool {
+	return s.filter.MayMatch(infoOf(c)) && s.matchesService(c)
+}
+
+func infoOf(c profile.Container) container.Info {
+	return container.Info{ID: c.ID, Name: c.Name, Image: c.Image, Labels: c.Labels}
+}
+
+func (s *Selector) matchesService(c profile.Container) bool {
 	if len(s.Service) == 0 {
 		return true
 	}
@@ -111,9 +121,15 @@ func (s *Selector) matches(c profile.Container) bool {
 	})
 }
 
-// appliesTo reports whether the container has to keep to the rule.
+// appliesTo reports whether the container has to keep to the rule. If that depends on the value of
+// a label that was left out of the profile, it has to.
 func (r Rule) appliesTo(c profile.Container) bool {
-	return (r.Match == nil || r.Match.matches(c)) && (r.Except == nil || !r.Except.matches(c))
+	return (r.Match == nil || r.Match.mayMatch(c)) && (r.Except == nil || !r.Except.matches(c))
+}
+
+// lacksLabel reports whether a rule that applies does so because the value of a label was left out.
+func (r Rule) lacksLabel(c profile.Container) bool {
+	return r.Match != nil && !r.Match.matches(c) || r.Except != nil && r.Except.mayMatch(c)
 }
 
 // deniesNothing reports whether the rule has an empty list of what it denies, as an unset

@@ -104,9 +104,10 @@ type Container struct {
 	Image       string `json:"image,omitempty"`
 	ImageID     string `json:"imageID,omitempty"`
 	// ImageDigest is what registries know the image by; empty if none does.
-	ImageDigest string            `json:"imageDigest,omitempty"`
-	Labels      map[string]string `json:"labels,omitempty"`
-	User        string            `json:"user,omitempty"`
+	ImageDigest string `json:"imageDigest,omitempty"`
+	// Labels without the values that may be secret: … stands in place of them.
+	Labels map[string]string `json:"labels,omitempty"`
+	User   string            `json:"user,omitempty"`
 	// NetworkMode is the network in the engine's words: host, none, bridge, container:ID, ….
 	NetworkMode string `json:"networkMode,omitempty"`
 }

@@ -35,6 +35,8 @@ type Sources struct {
 	// Watched is since when those system calls of a container were recorded that its
 	// seccomp profile allows only with a capability.
 	Watched map[string]time.Time
+	// KeptLabels says which labels keep their values.
+	KeptLabels container.KeptLabels
 	// Last is the highest capability of the kernel.
 	Last capability.Capability
 }
@@ -55,7 +57,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run.access(seen, sources.Ways)
 		info, known := sources.Infos[seen.ID]
 		if known {
-			run.describe(info, sources.Last)
+			run.describe(info, sources)
 		}
 		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
 		run.EngineError = sources.Untold[seen.ID]
@@ -158,21 +160,21 @@ func demanded(demand classify.Demand, how Use) []Use {
 	return uses
 }
 
-func (r *Run) describe(info container.Info, last capability.Capability) {
+func (r *Run) describe(info container.Info, sources Sources) {
 	r.Container = Container{
 		ID:          info.ID,
 		Name:        info.Name,
 		Image:       info.Image,
 		ImageID:     info.ImageID,
 		ImageDigest: info.ImageDigest,
-		Labels:      info.Labels,
+		Labels:      sources.KeptLabels.Of(info.Labels),
 		User:        info.User,
 		NetworkMode: info.NetworkMode,
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {
 		// The engine has taken these settings, so they are valid.
-		if granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, last); err == nil {
+		if granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, sources.Last); err == nil {
 			r.Grants.setEngine(granted, r.Existed)
 		}
 	}

@@ -56,7 +56,8 @@ func TestRecordTellsWhatTheKernelSaw(t *testing.T) {
 
 func TestRecordTellsWhatTheEngineKnows(t *testing.T) {
 	info := container.Info{
-		ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", Labels: map[string]string{"a": "b"}, User: "33",
+		ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", User: "33",
+		Labels: map[string]string{"a": "b", "com.docker.compose.service": "web"},
 		CapAdd: []string{"SYS_TIME"}, CapDrop: []string{"ALL"}, NetworkMode: "bridge", Inspected: true,
 	}
 	for _, test := range []struct {
@@ -73,7 +74,8 @@ func TestRecordTellsWhatTheEngineKnows(t *testing.T) {
 			info := info
 			test.change(&info)
 			got := record(t, snapshot(seen()), map[string]container.Info{id: info})
-			if diff := cmp.Diff(Container{ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", Labels: info.Labels, User: "33", NetworkMode: "bridge"}, got.Container); diff != "" {
+			labels := map[string]string{"a": container.LeftOut, "com.docker.compose.service": "web"}
+			if diff := cmp.Diff(Container{ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", Labels: labels, User: "33", NetworkMode: "bridge"}, got.Container); diff != "" {
 				t.Error(diff)
 			}
 			want := Grants{test.engine, ptr(capability.DockerDefault()), ptr(capability.DockerDefault()), info.Privileged}

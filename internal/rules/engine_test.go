@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/live"
 )
 
@@ -47,6 +48,8 @@ func nested(u *live.Use)                 { u.Nested, u.Class = true, classify.Ow
 func redundant(u *live.Use)              { chown(u); u.Class = classify.Redundant }
 func anonymous(u *live.Use)              { u.Container = live.Container{ID: u.Container.ID, Unidentified: true} }
 func podmans(u *live.Use)                { u.Container = live.Container{ID: u.Container.ID} }
+func leftOut(u *live.Use)                { u.Container.Labels = container.KeptLabels{}.Of(u.Container.Labels) }
+func inspected(u *live.Use)              { u.Container.EngineLabels = map[string]string{"team": "shop"} }
 func pathless(u *live.Use)               { u.Process.Executable = "" }
 func open(u *live.Use)                   { u.Open, u.Class, u.Call = true, "", "" }
 func again(u *live.Use)                  { u.First = false }
@@ -92,6 +95,12 @@ func TestUsesThatRulesAreAbout(t *testing.T) {
 		{"images: [httpd]", ping(anonymous), perhaps},
 		{"labels: [team=shop]", ping(), yes},
 		{"labels: [team=core]", ping(), no},
+		{"labels: [team=core]", ping(leftOut), perhaps},
+		{"labels: [team]", ping(leftOut), yes},
+		{"labels: [team=core], services: [db]", ping(leftOut), no},
+		{"labels: [team=shop]", ping(leftOut, inspected), yes},
+		{"labels: [team=core]", ping(leftOut, inspected), no},
+		{"raw-socket: true, except: [{labels: [team=core]}]", ping(leftOut), perhaps},
 		{"services: [a*]", ping(), yes},
 		{"services: [db]", ping(), no},
 		{"services: ['*']", ping(podmans), no},

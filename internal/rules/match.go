@@ -76,11 +76,14 @@ func (c *Conditions) match(use live.Use) (result answer, unsure string) {
 		return no, ""
 	}
 	result = yes
-	if !c.matchesContainer(use.Container) {
-		if !use.Container.Unidentified {
-			return no, ""
-		}
+	switch matched := c.matchesContainer(use.Container); {
+	case matched == yes:
+	case use.Container.Unidentified:
 		result, unsure = perhaps, "the engine has not told in time which container it is"
+	case matched == perhaps:
+		result, unsure = perhaps, "the value of a label was left out of the profile (see --keep-label)"
+	default:
+		return no, ""
 	}
 	if len(c.Executables) > 0 && !oneMatches(c.Executables, use.Process.Executable) {
 		if use.Process.Executable != "" && !strings.HasPrefix(use.Process.Executable, "…") {
@@ -109,14 +112,26 @@ func (r *RawSocket) matches(use live.Use) bool {
 	return r.Opened == use.RawSocket && (len(r.Families) == 0 || slices.Contains(r.Families, use.Family))
 }
 
-func (c *Conditions) matchesContainer(of live.Container) bool {
-	if !c.filter.Match(container.Info{ID: of.ID, Name: of.Name, Image: of.Image, Labels: of.Labels}) {
-		return false
+// matchesContainer is perhaps if it depends on a value that was left out.
+func (c *Conditions) matchesContainer(of live.Container) answer {
+	labels := of.EngineLabels
+	if labels == nil { // it is of a profile
+		labels = of.Labels
 	}
-	labelled := profile.Container{Labels: of.Labels}
+	labelled := profile.Container{Labels: labels}
 	_, service := labelled.ComposeService()
-	return (len(c.Services) == 0 || oneMatches(c.Services, service) || oneMatches(c.Services, labelled.Service())) &&
-		(len(c.Namespaces) == 0 || oneMatches(c.Namespaces, of.Labels[namespaceLabel]))
+	if len(c.Services) > 0 && !oneMatches(c.Services, service) && !oneMatches(c.Services, labelled.Service()) ||
+		len(c.Namespaces) > 0 && !oneMatches(c.Namespaces, labels[namespaceLabel]) {
+		return no
+	}
+	info := container.Info{ID: of.ID, Name: of.Name, Image: of.Image, Labels: labels}
+	switch {
+	case c.filter.Match(info):
+		return yes
+	case c.filter.MayMatch(info):
+		return perhaps
+	}
+	return no
 }
 
 // oneMatches reports whether one of some patterns matches a text that is not empty.

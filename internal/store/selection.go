@@ -88,7 +88,7 @@ func (s Selection) unknowing(c profile.Container) Selection {
 }
 
 // Unknown are containers of which nobody knows whether they are meant: the engine could not tell
-// their names or images.
+// their names or images, or the values of their labels were left out.
 type Unknown struct {
 	// Containers by their IDs.
 	Containers []string
@@ -135,11 +135,21 @@ func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 
 // mayMean reports whether nobody knows if a container is meant.
 func (s selector) mayMean(c profile.Container) bool {
+	if s.lacksLabel(c) {
+		return true
+	}
 	if c.Name != "" && c.Image != "" || s.container(c) || strings.HasPrefix(c.ID, container.UnknownPrefix) {
 		return false // the engine has told: it is none of its containers
 	}
 	unknowing, err := s.unknowing(c).selector()
 	return err == nil && unknowing.container(c) // it has no other patterns than s
+}
+
+// lacksLabel reports whether it depends on the value of a label whether a container is meant, and
+// that was left out.
+func (s selector) lacksLabel(c profile.Container) bool {
+	info := container.Info{ID: c.ID, Name: c.Name, Labels: c.Labels}
+	return !s.filter.Match(info) && s.filter.MayMatch(info) && s.image(c.Image, c.ImageID, c.ImageDigest) && s.composed(c)
 }
 
 // Of are the runs and proofs of a profile that are meant. The error says which pattern is

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -238,6 +239,30 @@ func TestSelections(t *testing.T) {
 	for _, selection := range []Selection{{Images: []string{"["}}, {Containers: []string{"["}}, {Labels: []string{"["}}, {ComposeServices: []string{"["}}} {
 		if _, err := s.Profile(t.Context(), selection); err == nil {
 			t.Errorf("%+v was taken", selection)
+		}
+	}
+}
+
+// Of a label whose value was not stored, nobody knows whether a filter means it.
+func TestALabelsValueThatIsNotStoredIsTold(t *testing.T) {
+	t.Parallel()
+	s, run := fresh(t), generateRun(rand.New(rand.NewSource(1)))
+	run.Container = profile.Container{ID: "id", Name: "web", Image: "nginx", Labels: map[string]string{"team": container.LeftOut}}
+	p := profile.New(run)
+	put(t, s, p)
+	for label, want := range map[string]struct{ runs, unknown int }{"team": {1, 0}, "team=edge": {0, 1}, "other=edge": {0, 0}} {
+		selection := Selection{Labels: []string{label}}
+		missing, err := s.Missing(t.Context(), selection)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unknown, err := selection.Unknown(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs := len(stored(t, s, selection).Runs)
+		if runs != want.runs || len(missing.Unknown.Containers) != want.unknown || len(unknown.Containers) != want.unknown {
+			t.Errorf("%s: %d runs, unknown in the database %v, in the profile %v", label, runs, missing.Unknown.Containers, unknown.Containers)
 		}
 	}
 }

@@ -144,13 +144,14 @@ func (b *bench) learn(created container.InspectResponse) {
 	b.container = profile.Container{Name: b.command.name(), ImageID: created.Image, User: created.Config.User, Labels: labelsOf(created)}
 }
 
-// labelsOf leaves out the labels that verify has given, directly or through compose.
+// labelsOf leaves out the labels that verify has given, directly or through compose, and the values
+// that may be secret.
 func labelsOf(created container.InspectResponse) map[string]string {
 	labels := maps.Clone(created.Config.Labels)
 	maps.DeleteFunc(labels, func(key, _ string) bool {
 		return strings.HasPrefix(key, ownerLabel) || strings.HasPrefix(key, "com.docker.compose.")
 	})
-	return labels
+	return engine.KeptLabels(nil).Of(labels)
 }
 
 // seen is what capmon has recorded of a container. It goes by the name that the

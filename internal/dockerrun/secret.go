@@ -5,10 +5,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	engine "github.com/capmon/capmon/internal/container"
 )
 
 // leftOut stands in place of a value that is withheld.
-const leftOut = "…"
+const leftOut = engine.LeftOut
 
 // withholding notes which values are left out of the commands. The zero value withholds.
 type withholding struct {
@@ -61,13 +63,18 @@ func (w *withholding) words(of string, words []string) []string {
 // credentials are the user and the password of a URL.
 var credentials = regexp.MustCompile(`(://)[^/?#\s]*@`)
 
+// WithoutCredentials is a value with … in place of the user and the password of each URL in it.
+func WithoutCredentials(value string) string {
+	return credentials.ReplaceAllString(value, "${1}"+leftOut+"@")
+}
+
 // withoutPassword leaves the credentials out of the URLs in a value.
 func (w *withholding) withoutPassword(option, value string) string {
 	if w.off || !credentials.MatchString(value) {
 		return value
 	}
 	w.leaveOut("the password in " + option)
-	return credentials.ReplaceAllString(value, "${1}"+leftOut+"@")
+	return WithoutCredentials(value)
 }
 
 func (w *withholding) leaveOut(what string) {

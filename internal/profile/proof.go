@@ -27,8 +27,9 @@ type Proof struct {
 	ID        string    `json:"id"`
 	Time      time.Time `json:"time"`
 	Container Container `json:"container"`
-	// Command is the docker run or docker compose up command line, Service the service
-	// of the latter. Test is the shell command that decided; without one the workload's
+	// Command is the docker run or docker compose up command line, without values that may be
+	// secret, such as those of --env, and the arguments of the container's program. Service is the
+	// service of the latter. Test is the shell command that decided; without one the workload's
 	// exit status did.
 	Command []string `json:"command"`
 	Service string   `json:"service,omitempty"`

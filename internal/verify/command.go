@@ -22,7 +22,7 @@ import (
 // Command is the command line of what is verified: it creates a container, with
 // whatever that needs, as often as told.
 type Command interface {
-	// Line is the command line as given.
+	// Line is the command line without values that may be secret.
 	Line() []string
 	// serviceName is that of the compose file; empty for docker run.
 	serviceName() string
@@ -87,7 +87,6 @@ func ParseCommand(ctx context.Context, line []string) (Command, error) {
 
 // runLine is a docker run command line, taken apart.
 type runLine struct {
-	line  []string
 	image string
 	// given is the name of the container as given.
 	given string
@@ -99,7 +98,6 @@ type runLine struct {
 	ports   []port
 }
 
-func (c runLine) Line() []string      { return c.line }
 func (c runLine) serviceName() string { return "" }
 func (c runLine) name() string        { return c.given }
 func (c runLine) input() bool         { return c.reads }
@@ -110,7 +108,7 @@ func (c runLine) published() []port   { return c.ports }
 type option struct{ name, value string }
 
 func parseRun(line, arguments []string) (c runLine, err error) {
-	c = runLine{line: slices.Clone(line), docker: line[0]}
+	c = runLine{docker: line[0]}
 	flags := newFlags("docker run", runSwitches, runValued)
 	err = flags.ParseAll(arguments, func(flag *pflag.Flag, value string) error {
 		c.options = append(c.options, option{flag.Name, value})

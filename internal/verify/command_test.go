@@ -78,6 +78,25 @@ func TestParseCommand(t *testing.T) {
 	}
 }
 
+// A proof is stored and shared.
+func TestTheLineOfAProofHasNoSecrets(t *testing.T) {
+	for line, want := range map[string]string{
+		"docker run --rm -it -e A=s3cret --env B -l k=s3cret --label=flag bb sh -c s3cret":           "docker run --rm --interactive --tty --env=A --env=B --label=k=… --label=flag bb …",
+		"docker container run --annotation=a=s3cret --log-opt tag=s3cret --health-cmd=s3cret bb":     "docker run --annotation=a=… --log-opt=tag=… --health-cmd=… bb",
+		"docker run --mount type=volume,dst=/v,volume-opt=device=s3cret,volume-opt=type=tmpfs bb":    "docker run --mount=type=volume,dst=/v,volume-opt=device=…,volume-opt=type=… bb",
+		`docker run --mount dst=/v,"volume-opt=o=a,s3cret" bb`:                                       "docker run --mount=… bb",
+		"docker run --network name=n,driver-opt=k=s3cret,alias=a --storage-opt size=s3cret -p 80 bb": "docker run --network=name=n,driver-opt=k=…,alias=a --storage-opt=size=… --publish=80 bb",
+		"docker run --log-driver=fluentd --add-host=db:192.0.2.2 -v http://u:s3cret@host/x:/v bb":    "docker run --log-driver=fluentd --add-host=db:192.0.2.2 --volume=http://…@host/x:/v bb",
+	} {
+		command, err := ParseCommand(t.Context(), strings.Fields(line))
+		if err != nil {
+			t.Errorf("%s: %v", line, err)
+		} else if got := strings.Join(command.Line(), " "); got != want {
+			t.Errorf("%s:\ngot    %s\nwanted %s", line, got, want)
+		}
+	}
+}
+
 func TestTheOriginalKeepsItsGrants(t *testing.T) {
 	command, err := ParseCommand(t.Context(), strings.Fields("docker run --pull=always --cap-add NET_ADMIN --cap-drop all bb"))
 	if err != nil {

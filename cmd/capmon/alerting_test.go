@@ -145,7 +145,7 @@ func TestAlertsInText(t *testing.T) {
 
 func TestHostileLabelsKeepToTheLineOfAnAlert(t *testing.T) {
 	t.Parallel()
-	l := watchRules(t, "rules: [{name: r, labels: [\"evil=\\e*\"]}]", "alert-hostile")
+	l := watchLive(t, "--rules", written(t, "rules.yaml", "rules: [{name: r, labels: [\"evil=\\e*\"]}]"), "--container", "alert-hostile", "--keep-label", "evil")
 	mustExecute(t, "docker", "run", "--rm", "--name", "alert-hostile", "--label", "evil=\x1b[2J\u202e\n{\"a\":1}", "bb", "probe", "named", "\x1b]0;x\x07", "rawsock")
 	if got := l.awaitAlert("r"); got.Use.Container.Labels["evil"] != "\x1b[2J\u202e\n{\"a\":1}" {
 		t.Errorf("%+v", got)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -216,6 +217,34 @@ func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
 	same(t, "rules that are violated", failed, []string{"used-NET_RAW", "new-NET_RAW"})
 	if _, err := os.Stat(filepath.Join(p.root, job.Artifacts.Paths[0])); err != nil {
 		t.Error(err)
+	}
+}
+
+// pinnedAction is an action by the hash of its commit, with its version for readers: whoever takes
+// over the action cannot move a hash as a tag.
+var pinnedAction = regexp.MustCompile(`^ +- uses: [\w.-]+(/[\w.-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+
+// moving are versions that mean something else tomorrow.
+var moving = regexp.MustCompile(`@(latest|main|master|HEAD)\b|:latest\b|-version: ['"]?(stable|oldstable|latest)|@v\d+(\.\d+)?$`)
+
+func TestTheExamplesPinVersions(t *testing.T) {
+	var actions int
+	for _, name := range []string{"compose.yaml", "github.yaml", "gitlab.yaml"} {
+		for line := range strings.Lines(contents(t, filepath.Join(examples, name))) {
+			line = strings.TrimSuffix(line, "\n")
+			if strings.Contains(line, "uses:") {
+				actions++
+				if !pinnedAction.MatchString(line) {
+					t.Errorf("%s: the action is not pinned to a commit: %s", name, line)
+				}
+			}
+			if moving.MatchString(line) {
+				t.Errorf("%s: the version may move: %s", name, line)
+			}
+		}
+	}
+	if actions == 0 {
+		t.Error("no action was found")
 	}
 }
 

@@ -45,6 +45,20 @@ func unitOf(t *testing.T, file string) map[string]string {
 	return settings
 }
 
+// The state has names and paths of all containers, and alerts.
+func TestUnitsCloseTheirStateDirectory(t *testing.T) {
+	t.Parallel()
+	units, err := filepath.Glob("../../packaging/systemd/*.service")
+	if err != nil || len(units) < 2 {
+		t.Fatalf("units %q, %v", units, err)
+	}
+	for _, file := range units {
+		if settings := unitOf(t, file); settings["StateDirectory"] == "" || settings["StateDirectoryMode"] != "0700" {
+			t.Errorf("%s: StateDirectory=%s, StateDirectoryMode=%s", file, settings["StateDirectory"], settings["StateDirectoryMode"])
+		}
+	}
+}
+
 func parseCapabilities(t *testing.T, names ...string) (set capability.Set) {
 	t.Helper()
 	for _, name := range names {

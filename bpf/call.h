@@ -101,6 +101,8 @@ static __always_inline void keep_arguments(struct check_key *key, const struct c
 		if (key->args[0] == PR_CAP_AMBIENT)
 			key->args[2] = (__u32)call->args[2];
 		break;
+	/* These three are read from memory which another thread may have changed since the kernel
+	 * read it. They explain a need, and decide none. */
 	case CALL_CLONE3: /* struct clone_args begins with the flags */
 		bpf_probe_read_user(&key->args[0], sizeof(key->args[0]), (void *)call->args[0]);
 		break;
@@ -124,7 +126,7 @@ struct capability_sets {
 	__u64 permitted, inheritable;
 };
 
-/* The sets that capset was given; false if they cannot be read. */
+/* The sets that capset was given, as they are in memory now; false if they cannot be read. */
 static __always_inline bool read_capset(const struct call *call, struct capability_sets *sets)
 {
 	struct {

@@ -19,6 +19,7 @@
 #include "site.h"
 #include "memo.h"
 #include "outcome.h"
+#include "confirm.h"
 #include "file.h"
 #include "quota.h"
 #include "news.h"
@@ -34,6 +35,7 @@
 const enum answer *answer_type __attribute__((unused));
 const enum subject *subject_type __attribute__((unused));
 const enum excess *excess_type __attribute__((unused));
+const enum root_map *root_map_type __attribute__((unused));
 const enum namespace_kind *namespace_type __attribute__((unused));
 const enum slot_limit *slot_limit_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
@@ -249,6 +251,67 @@ static __always_inline bool hold(struct task_struct *task, const struct check_ke
 	return true;
 }
 
+/* Records the check that waits for the kernel's copy of a value, after it has been settled. */
+static __always_inline void record_held(struct unconfirmed *held)
+{
+	held->confirm = CONFIRM_NONE;
+	record(&held->key, held->uid);
+	if (held->key.phase == PHASE_WORKLOAD)
+		follow(bpf_get_current_task_btf(), &held->key, held->own);
+}
+
+/* The system call of the current task's held check has returned. */
+__noinline int confirm_return(__s32 syscall, long result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct unconfirmed *held = bpf_task_storage_get(&unconfirmed_of, task, NULL, 0);
+
+	if (!held || held->confirm == CONFIRM_NONE)
+		return 0;
+	if (held->key.syscall == syscall)
+		confirm(task, held, result);
+	else
+		distrust(&held->key, held->confirm);
+	record_held(held);
+	return 0;
+}
+
+/* Records what the current task still holds: its system call's return was not seen. */
+__noinline int release_held(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct unconfirmed *held = bpf_task_storage_get(&unconfirmed_of, task, NULL, 0);
+
+	if (!held || held->confirm == CONFIRM_NONE)
+		return 0;
+	distrust(&held->key, held->confirm);
+	record_held(held);
+	return 0;
+}
+
+/* Holds a check until its system call returns. If that cannot be seen, what is in memory is not
+ * believed, and the check not held. */
+__noinline int hold_look(__u32 slot)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	struct unconfirmed *held = NULL;
+
+	if (!look)
+		return false;
+	if (settings.outcomes) {
+		release_held();
+		held = bpf_task_storage_get(&unconfirmed_of, task, NULL,
+					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	}
+	if (!held) {
+		distrust(&look->key, look->confirm);
+		return false;
+	}
+	prepare(task, held, look);
+	return true;
+}
+
 /* Begins to look at a check of the current task; NULL if it is no container's. */
 static __always_inline struct look *begin_look(__u32 slot)
 {
@@ -343,6 +406,9 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 			key->phase = PHASE_WORKLOAD;
 		}
 	}
+	look->confirm = confirm_of(look, rule);
+	if (look->confirm && hold_look(slot))
+		return 0;
 	bool of_file = is_of_file(key);
 	if (!count_memo(look)) {
 		int times = record(key, asked->euid);
@@ -496,6 +562,7 @@ static __always_inline int fork_seen(struct task_struct *parent, struct task_str
 	struct task_state *from = state_of(parent, id);
 	if (!from)
 		return 0;
+	from->cloned = flags_of_child(parent, child);
 	struct task_state *to =
 		bpf_task_storage_get(&tasks, child, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!to) {
@@ -543,6 +610,7 @@ static __always_inline int exit_seen(struct task_struct *task)
 	if (!id)
 		return 0;
 	settle(PHASE_SETUP);
+	release_held();
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	if (container) {
 		container->last_ns = bpf_ktime_get_boot_ns();
@@ -568,8 +636,11 @@ static __always_inline int return_seen(long result)
 	struct call call = {};
 
 	read_number(task, &call);
-	if (settings.outcomes)
+	if (settings.outcomes) {
+		if (may_be_held(&call))
+			confirm_return(call.nr, result);
 		settle_refusals(task, &call, result);
+	}
 	watched_call(task, &call, result);
 	return 0;
 }

@@ -247,13 +247,16 @@ type CapmonExecution struct {
 }
 
 type CapmonExecutionKey struct {
-	_         structs.HostLayout
-	Container uint64
-	Inode     uint64
-	Ambient   uint64
-	Device    uint32
-	Nosuid    uint16
-	Overlay   uint16
+	_          structs.HostLayout
+	Container  uint64
+	Inode      uint64
+	Ambient    uint64
+	Changed    int64
+	Device     uint32
+	Generation uint32
+	Nosuid     uint16
+	Overlay    uint16
+	Pad        uint32
 }
 
 type CapmonExecutionValue struct {
@@ -372,7 +375,7 @@ type CapmonLook struct {
 	Depth   uint32
 	Known   uint32
 	Sampled uint32
-	Pad     uint32
+	Confirm uint32
 	_       [4]byte
 }
 
@@ -458,6 +461,15 @@ type CapmonRemembered struct {
 	}
 }
 
+type CapmonRootMap uint32
+
+const (
+	CapmonRootMapROOT_MAP_NONE    CapmonRootMap = 0
+	CapmonRootMapROOT_MAP_ROOT    CapmonRootMap = 1
+	CapmonRootMapROOT_MAP_OTHERS  CapmonRootMap = 2
+	CapmonRootMapROOT_MAP_UNKNOWN CapmonRootMap = 3
+)
+
 type CapmonShare uint32
 
 const (
@@ -518,6 +530,21 @@ type CapmonTaskState struct {
 	SetpcapAsked uint32
 	Pad          uint32
 	SetupNs      uint64
+	Cloned       uint64
+}
+
+type CapmonUnconfirmed struct {
+	_           structs.HostLayout
+	Key         CapmonCheckKey
+	Permitted   uint64
+	Inheritable uint64
+	Ns          uint64
+	Messages    uint64
+	Size        uint64
+	Confirm     uint32
+	Uid         uint32
+	Own         uint32
+	Shared      uint32
 }
 
 type CapmonWalk struct {
@@ -629,6 +656,7 @@ type CapmonMapSpecs struct {
 	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
 	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
 	Turns           *ebpf.MapSpec `ebpf:"turns"`
+	UnconfirmedOf   *ebpf.MapSpec `ebpf:"unconfirmed_of"`
 	Walks           *ebpf.MapSpec `ebpf:"walks"`
 }
 
@@ -658,6 +686,7 @@ type CapmonVariableSpecs struct {
 	NamingType      *ebpf.VariableSpec `ebpf:"naming_type"`
 	PhaseType       *ebpf.VariableSpec `ebpf:"phase_type"`
 	Recording       *ebpf.VariableSpec `ebpf:"recording"`
+	RootMapType     *ebpf.VariableSpec `ebpf:"root_map_type"`
 	Settings        *ebpf.VariableSpec `ebpf:"settings"`
 	ShareType       *ebpf.VariableSpec `ebpf:"share_type"`
 	SlotLimitType   *ebpf.VariableSpec `ebpf:"slot_limit_type"`
@@ -710,6 +739,7 @@ type CapmonMaps struct {
 	Stacks          *ebpf.Map `ebpf:"stacks"`
 	Tasks           *ebpf.Map `ebpf:"tasks"`
 	Turns           *ebpf.Map `ebpf:"turns"`
+	UnconfirmedOf   *ebpf.Map `ebpf:"unconfirmed_of"`
 	Walks           *ebpf.Map `ebpf:"walks"`
 }
 
@@ -740,6 +770,7 @@ func (m *CapmonMaps) Close() error {
 		m.Stacks,
 		m.Tasks,
 		m.Turns,
+		m.UnconfirmedOf,
 		m.Walks,
 	)
 }
@@ -770,6 +801,7 @@ type CapmonVariables struct {
 	NamingType      *ebpf.Variable `ebpf:"naming_type"`
 	PhaseType       *ebpf.Variable `ebpf:"phase_type"`
 	Recording       *ebpf.Variable `ebpf:"recording"`
+	RootMapType     *ebpf.Variable `ebpf:"root_map_type"`
 	Settings        *ebpf.Variable `ebpf:"settings"`
 	ShareType       *ebpf.Variable `ebpf:"share_type"`
 	SlotLimitType   *ebpf.Variable `ebpf:"slot_limit_type"`

@@ -17,7 +17,7 @@
  * cap_capset (security/commoncap.c) asks for CAP_SETPCAP on every call, and apart
  * from that refuses to make permitted what is not, and to make inheritable what is
  * not permitted. Keeps what is made permitted, what becomes inheritable, and what was
- * permitted before.
+ * permitted before. confirm.h puts what the kernel read in place of what is in memory.
  */
 static __always_inline void keep_capset(struct check_key *key, const struct call *call,
 					const struct asked *asked)
@@ -34,26 +34,22 @@ static __always_inline void keep_capset(struct check_key *key, const struct call
 /*
  * Mapping the parent's user 0 into a user namespace from inside takes that whoever
  * made it had CAP_SETFCAP at that moment (verify_root_map, kernel/user_namespace.c).
- * map_write asks for CAP_SYS_ADMIN before: keeps the beginning of what it was
- * given, and whether its maker had.
+ * map_write asks for CAP_SYS_ADMIN before. A map can be written once: keeps that it may
+ * be now, and whether its maker had. What was written confirm.h looks up.
  */
-static __always_inline void keep_map(struct check_key *key, const struct call *call,
+static __always_inline void keep_map(struct check_key *key, struct call_rule rule,
 				     const struct asked *asked, struct user_namespace *target,
 				     __u32 base)
 {
-	__u8 text[DETAIL_LEN] = {};
-
-	if (asked->ns != (__u64)target || !base || BPF_CORE_READ(target, parent, ns.inum) != base)
+	if (rule.kind != CALL_WRITE && (rule.kind != CALL_PLAIN || rule.args))
+		return; /* a call that writes no file */
+	if (!base || asked->base == base || asked->ns != (__u64)target)
+		return; /* most, and nothing has been read yet */
+	if (BPF_CORE_READ(target, parent, ns.inum) != base ||
+	    BPF_CORE_READ(target, uid_map.nr_extents))
 		return;
-	if (bpf_probe_read_user(text, call->args[2] < DETAIL_LEN ? call->args[2] : DETAIL_LEN,
-				(void *)call->args[1]))
-		return;
-	for (int i = 0; i < DETAIL_LEN; i++)
-		if (text[i] && text[i] != ' ' && text[i] != '\n' && text[i] != '\t' &&
-		    (text[i] < '0' || text[i] > '9'))
-			return;
-	__builtin_memcpy(key->detail, text, DETAIL_LEN);
 	key->args[0] = BPF_CORE_READ(target, parent_could_setfcap);
+	key->args[1] = ROOT_MAP_UNKNOWN;
 }
 
 static __always_inline void keep_demands(struct check_key *key, const struct call *call,
@@ -62,8 +58,8 @@ static __always_inline void keep_demands(struct check_key *key, const struct cal
 {
 	if (rule.kind == CALL_CAPSET && key->capability == CAP_SETPCAP)
 		keep_capset(key, call, asked);
-	if (rule.kind == CALL_WRITE && key->capability == CAP_SYS_ADMIN)
-		keep_map(key, call, asked, target, base);
+	if (key->capability == CAP_SYS_ADMIN)
+		keep_map(key, rule, asked, target, base);
 }
 
 #endif

@@ -67,6 +67,25 @@ static __always_inline bool may_raise(struct task_struct *task, struct file *fil
 	       executable_namespace(task) == BPF_CORE_READ(task, nsproxy, mnt_ns);
 }
 
+#define NANOSECONDS 1000000000LL
+#define NSEC_MASK 0x7fffffff /* without I_CTIME_QUERIED, include/linux/fs.h */
+
+/* When the inode was changed, its capabilities included. Nobody can set that. */
+static __always_inline __s64 changed_at(struct inode *inode)
+{
+	struct inode___before_6_11 *timed = (void *)inode;
+	struct inode___before_6_6 *older = (void *)inode;
+
+	if (bpf_core_field_exists(inode->i_ctime_sec))
+		return BPF_CORE_READ(inode, i_ctime_sec) * NANOSECONDS +
+		       (BPF_CORE_READ(inode, i_ctime_nsec) & NSEC_MASK);
+	if (bpf_core_field_exists(timed->__i_ctime))
+		return BPF_CORE_READ(timed, __i_ctime.tv_sec) * NANOSECONDS +
+		       BPF_CORE_READ(timed, __i_ctime.tv_nsec);
+	return BPF_CORE_READ(older, i_ctime.tv_sec) * NANOSECONDS +
+	       BPF_CORE_READ(older, i_ctime.tv_nsec);
+}
+
 /* Records what the current task, a workload's, has just executed. */
 __noinline int executed_file(__u64 container)
 {
@@ -74,14 +93,17 @@ __noinline int executed_file(__u64 container)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct execution_key key = {
 		.container = container,
-		.inode = BPF_CORE_READ(file, f_inode, i_ino),
+		.inode = BPF_CORE_READ(inode, i_ino),
 		.ambient = CAPABILITIES(plain(task)->real_cred, cap_ambient),
-		.device = BPF_CORE_READ(file, f_inode, i_sb, s_dev),
+		.changed = changed_at(inode),
+		.device = BPF_CORE_READ(inode, i_sb, s_dev),
+		.generation = BPF_CORE_READ(inode, i_generation),
 		.nosuid = !may_raise(task, file),
-		.overlay = BPF_CORE_READ(file, f_inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC,
+		.overlay = BPF_CORE_READ(inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC,
 	};
 	struct execution_value *known = bpf_map_lookup_elem(&executions, &key);
 	if (!known) {

@@ -46,6 +46,7 @@ struct ns_common {
 };
 
 #define ID_EXTENTS 5 /* UID_GID_MAP_MAX_BASE_EXTENTS: a longer map is elsewhere */
+#define ID_EXTENTS_MAX 340 /* UID_GID_MAP_MAX_EXTENTS */
 
 struct uid_gid_extent {
 	__u32 first, lower_first, count;
@@ -53,6 +54,7 @@ struct uid_gid_extent {
 
 struct uid_gid_map {
 	struct uid_gid_extent extent[ID_EXTENTS];
+	struct uid_gid_extent *forward; /* where a longer map is */
 	__u32 nr_extents;
 };
 
@@ -152,6 +154,12 @@ struct mnt_namespace {
 	struct ns_common ns;
 };
 
+struct uts_namespace;
+struct pid_namespace;
+struct net;
+struct time_namespace;
+struct cgroup_namespace;
+
 struct qstr {
 	const unsigned char *name;
 };
@@ -166,7 +174,32 @@ struct inode {
 	kuid_t i_uid;
 	kgid_t i_gid;
 	unsigned long i_ino;
+	__u32 i_generation;
+	__s64 i_ctime_sec;
+	__u32 i_ctime_nsec;
 	struct super_block *i_sb;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+	long tv_nsec;
+};
+
+struct inode___before_6_11 {
+	struct timespec64 __i_ctime;
+};
+
+struct inode___before_6_6 {
+	struct timespec64 i_ctime;
+};
+
+struct mq_attr {
+	long mq_maxmsg, mq_msgsize;
+};
+
+struct mqueue_inode_info {
+	struct inode vfs_inode;
+	struct mq_attr attr;
 };
 
 struct dentry {
@@ -207,7 +240,12 @@ struct fdtable {
 	struct file **fd;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct files_struct {
+	atomic_t count;
 	struct fdtable *fdt;
 };
 
@@ -231,8 +269,13 @@ struct ipc_namespace {
 };
 
 struct nsproxy {
+	struct uts_namespace *uts_ns;
 	struct ipc_namespace *ipc_ns;
 	struct mnt_namespace *mnt_ns;
+	struct pid_namespace *pid_ns_for_children;
+	struct net *net_ns;
+	struct time_namespace *time_ns_for_children; /* since 5.6 */
+	struct cgroup_namespace *cgroup_ns;
 };
 
 struct thread_info {

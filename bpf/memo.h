@@ -53,7 +53,7 @@ struct look {
 	__u32 depth; /* bytes from the program's context to user space's registers */
 	__u32 known; /* 1: the chain of callers is the one that is remembered */
 	__u32 sampled; /* 1: it was looked at by more than memory */
-	__u32 pad;
+	__u32 confirm; /* enum confirm: what the kernel has to be asked when the call returns */
 };
 
 struct {

@@ -11,6 +11,7 @@
 
 #define REFUSALS_MAX 4
 #define EPERM 1
+#define CAP_SETFCAP 31
 #define EACCES 13
 #define ERESTARTSYS 512 /* include/linux/errno.h: the first that user space never sees */
 
@@ -124,6 +125,8 @@ static __always_inline void note_use(const struct check_key *key, bool own)
 	if (!container || key->capability >= 64)
 		return;
 	__u64 bit = 1ULL << key->capability;
+	if (key->capability == CAP_SETFCAP)
+		__sync_fetch_and_add(&container->setfcap_uses, 1);
 	if (!(container->used & bit))
 		__sync_fetch_and_or(&container->used, bit);
 	if (!own && !(container->kept & bit))

@@ -83,6 +83,14 @@ enum condition {
 	CONDITION_UNREADABLE = 4, /* it could not be read */
 };
 
+/* Whether a write mapped the parent's user 0 into a user namespace. */
+enum root_map {
+	ROOT_MAP_NONE = 0, /* it could not, as the namespace had a map */
+	ROOT_MAP_ROOT = 1,
+	ROOT_MAP_OTHERS = 2,
+	ROOT_MAP_UNKNOWN = 3,
+};
+
 /* What is special about a system call, beside the arguments to keep. */
 enum call_kind {
 	CALL_PLAIN = 0,
@@ -95,7 +103,7 @@ enum call_kind {
 	CALL_MOUNT = 7,
 	CALL_CLONE3 = 8,
 	CALL_PRCTL = 9,
-	CALL_WRITE = 10,
+	CALL_WRITE = 10, /* to the file that argument 0 is a descriptor of */
 	CALL_MMAP = 11,
 	CALL_BRK = 12,
 	CALL_MREMAP = 13,
@@ -138,9 +146,8 @@ enum share {
 struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
 	__u64 site[SITE_DEPTH]; /* return addresses from cap_capable's caller on */
-	__u64 args[CALL_ARGS]; /* capset: see keep_capset; write: see keep_map */
-	__u8 detail[DETAIL_LEN]; /* mount: file system type; bind: head of the address; write:
-				    head of a user namespace's map */
+	__u64 args[CALL_ARGS]; /* capset: see keep_capset; write and the like: see keep_map */
+	__u8 detail[DETAIL_LEN]; /* mount: file system type; bind: head of the address */
 	__u8 comm[COMM_LEN]; /* of the thread group's leader; see enum fold */
 	__s32 syscall; /* -1: not in a system call */
 	__u8 compat; /* 1: a 32-bit system call on a 64-bit kernel */
@@ -225,7 +232,7 @@ struct container {
 	__u32 uid; /* effective, of the first workload process */
 	__u32 existed; /* 1: it had a workload before the first sight */
 	__u32 confirmed; /* 1: what the engine says of its grant is in bounding */
-	__u32 setfcap_uses; /* by the workload: file capabilities may have changed */
+	__u32 setfcap_uses; /* by the workload: capabilities of files may have changed */
 	__u8 name[CGROUP_NAME_LEN]; /* of the topmost cgroup that is the container's */
 	__u32 entries[SHARE_MAX]; /* that it has in the maps, by enum share */
 	__u64 unrecorded_executions; /* that found no room in the executions map */
@@ -257,9 +264,13 @@ struct execution_key {
 	__u64 container; /* as in check_key */
 	__u64 inode; /* number of the inode; of the file on top where file systems are stacked */
 	__u64 ambient; /* ambient set with which the execution began */
+	__s64 changed; /* ctime of the inode, in nanoseconds: every change of its capabilities
+			  sets it. 0: not recorded, by an earlier version */
 	__u32 device; /* of the file system, as the kernel encodes it */
+	__u32 generation; /* of the inode: another file may have its number later */
 	__u16 nosuid; /* 1: from a mount where file capabilities count for nothing */
 	__u16 overlay; /* 1: from an overlay, as most containers' root file system is */
+	__u32 pad;
 };
 
 struct execution_value {

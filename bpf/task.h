@@ -24,6 +24,7 @@ struct task_state {
 	__u32 setpcap_asked; /* 1: CAP_SETPCAP was, since the last capset or prctl */
 	__u32 pad;
 	__u64 setup_ns; /* CLOCK_BOOTTIME when its runtime setup was first seen; 0: never */
+	__u64 cloned; /* what the child has as its own that it has made last, see clone.h */
 };
 
 struct {

@@ -9,6 +9,7 @@
 #define CAPMON_WATCH_H
 
 #include "call.h"
+#include "clone.h"
 #include "quota.h"
 #include "task.h"
 
@@ -64,6 +65,19 @@ static __always_inline void record_call(struct call_key *key, __u32 uid)
 	value->last_ns = now;
 }
 
+/* The flags of a clone3 that returns: what the child tells, and the rest from memory, where struct
+ * clone_args begins with them. Of one that failed all are from there. It has made nothing. */
+static __always_inline __u64 clone3_flags(const struct call *call, const struct task_state *state,
+					  long result)
+{
+	__u64 flags = 0;
+
+	bpf_probe_read_user(&flags, sizeof(flags), (void *)call->args[0]);
+	if (result > 0 && state->cloned)
+		flags = (flags & ~CLONE_TOLD) | (state->cloned & CLONE_TOLD);
+	return flags;
+}
+
 /* Records the system call that the current task returns from, if it is watched and
  * a workload's. */
 static __always_inline void watched_call(struct task_struct *task, struct call *call, long result)
@@ -86,11 +100,8 @@ static __always_inline void watched_call(struct task_struct *task, struct call *
 	};
 	for (int i = 0; i < 6; i++)
 		key.args[i] = call->args[i] & watch->masks[i];
-	if (watch->kind == WATCH_CLONE3) {
-		__u64 flags = 0; /* struct clone_args begins with them */
-		bpf_probe_read_user(&flags, sizeof(flags), (void *)call->args[0]);
-		key.args[0] = flags & watch->masks[0];
-	}
+	if (watch->kind == WATCH_CLONE3)
+		key.args[0] = clone3_flags(call, state, result) & watch->masks[0];
 	read_comm(task, key.comm);
 	record_call(&key, BPF_CORE_READ(task, real_cred, euid.val));
 }

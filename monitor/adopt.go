@@ -106,7 +106,7 @@ func (m *Monitor) found(id uint64, first process) bpf.CapmonContainer {
 		clear(earlier.Files[:])
 		clear(earlier.Unlisted[:])
 		clear(earlier.Entries[:])
-		earlier.UnrecordedExecutions, earlier.UnrecordedCalls = 0, 0
+		earlier.UnrecordedExecutions, earlier.UnrecordedCalls, earlier.SetfcapUses = 0, 0, 0
 		earlier.ToldGranted, earlier.ToldRefused, earlier.EventsNs = 0, 0, 0
 		return earlier
 	}

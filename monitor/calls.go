@@ -42,6 +42,10 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"setresgid":  {Args: arg0 | arg1 | arg2},
 	"capset":     {Kind: uint8(bpf.CapmonCallKindCALL_CAPSET)},
 	"write":      {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
+	"writev":     {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
+	"pwrite64":   {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
+	"pwritev":    {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
+	"pwritev2":   {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
 	"chmod":      {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
 	"fchmod":     {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
 	"fchmodat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
@@ -89,7 +93,7 @@ func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
 	case uint8(bpf.CapmonCallKindCALL_BIND):
 		call.Family = binary.NativeEndian.Uint16(key.Detail[0:2])
 		call.Port = binary.BigEndian.Uint16(key.Detail[2:4])
-	case uint8(bpf.CapmonCallKindCALL_MOUNT), uint8(bpf.CapmonCallKindCALL_WRITE):
+	case uint8(bpf.CapmonCallKindCALL_MOUNT):
 		call.Detail = text(key.Detail[:])
 	}
 	return call

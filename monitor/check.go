@@ -79,6 +79,14 @@ const (
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
 )
 
+// What a check made by a write to the map of a user namespace says of it, in Call.Args[1].
+const (
+	// RootMapped: the parent's user 0 is in it.
+	RootMapped = uint64(bpf.CapmonRootMapROOT_MAP_ROOT)
+	// RootMapUnknown: what was written is not known, or the kernel has refused it.
+	RootMapUnknown = uint64(bpf.CapmonRootMapROOT_MAP_UNKNOWN)
+)
+
 // Check is one kind of capability check of one container: all checks that agree
 // in everything that can matter, with their number.
 type Check struct {

@@ -21,10 +21,19 @@ type FileID struct {
 	Inode  uint64
 }
 
+// FileVersion tells a file from another that has its FileID later, and from itself before and
+// after a change of its capabilities. The zero value is not known.
+type FileVersion struct {
+	Generation uint32
+	// Changed is the ctime, in nanoseconds: no process can set it.
+	Changed int64
+}
+
 // Execution is one program file that a container's workload executed. What
 // capabilities it carries the kernel side cannot see.
 type Execution struct {
-	File FileID
+	File    FileID
+	Version FileVersion
 	// Path of the file below the root of its file system, links resolved; Cut if its
 	// beginning is missing.
 	Path string
@@ -40,6 +49,16 @@ type Execution struct {
 	First, Last time.Time
 	// PID and UID as in Check.
 	PID, UID uint32
+}
+
+// twoTicks is as long as a ctime may stand for a moment that is over: the longest of the kernel's
+// ticks (CONFIG_HZ=100), twice.
+const twoTicks = 20 * time.Millisecond
+
+// IsOfItsChange reports whether the file may have been changed again after the execution without
+// another Version: both were at almost the same time.
+func (e Execution) IsOfItsChange() bool {
+	return e.First.Sub(time.Unix(0, e.Version.Changed)).Abs() < twoTicks
 }
 
 func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
@@ -77,6 +96,7 @@ func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExe
 	path, cut := executionPath(value.Path[:])
 	return Execution{
 		File:    FileID{key.Device, key.Inode},
+		Version: FileVersion{key.Generation, key.Changed},
 		Path:    path,
 		Cut:     cut,
 		Overlay: key.Overlay != 0,

@@ -56,6 +56,7 @@ func addContainer(value, more *bpf.CapmonContainer) {
 	value.Lost += more.Lost
 	value.UnrecordedExecutions += more.UnrecordedExecutions
 	value.UnrecordedCalls += more.UnrecordedCalls
+	value.SetfcapUses += more.SetfcapUses
 	value.Used |= more.Used
 	value.Kept |= more.Kept
 	value.Delegated = more.Delegated

@@ -46,6 +46,9 @@ type Container struct {
 	// UnrecordedExecutions counts executions beyond the container's quota of programs, and
 	// UnrecordedCalls watched system calls that found no room.
 	UnrecordedExecutions, UnrecordedCalls uint64
+	// SetFileCapabilities: its workload was granted SETFCAP, with which the capabilities of files
+	// are changed.
+	SetFileCapabilities bool
 	// Unlisted counts checks whose files found no room in the map of files.
 	Unlisted uint64
 	// Kept are the capabilities that a thread of it had used and still held when it
@@ -228,6 +231,7 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 		Unlisted:  unlisted(value),
 
 		UnrecordedExecutions: value.UnrecordedExecutions,
+		SetFileCapabilities:  value.SetfcapUses > 0,
 		UnrecordedCalls:      value.UnrecordedCalls,
 
 		Checks: checks,

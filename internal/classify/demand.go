@@ -1,9 +1,6 @@
 package classify
 
 import (
-	"strconv"
-	"strings"
-
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
@@ -31,13 +28,13 @@ func Demands(check monitor.Check) []Demand {
 
 // demandsOf is Demands as of a workload.
 func demandsOf(check monitor.Check) []Demand {
-	if check.Phase == monitor.Setup || check.Subject != monitor.Own || check.Beyond || !check.Call.HasArgs {
+	if check.Phase == monitor.Setup || check.Subject != monitor.Own || check.Beyond || check.Folding != monitor.Whole {
 		return nil
 	}
 	switch {
-	case check.Call.Name() == "capset" && check.Capability == capability.Setpcap && !check.Nested:
+	case check.Call.Name() == "capset" && check.Call.HasArgs && check.Capability == capability.Setpcap && !check.Nested:
 		return capsetDemands(check)
-	case check.Call.Name() == "write" && check.Capability == capability.SysAdmin && asked(check, mapWrites...):
+	case check.Capability == capability.SysAdmin && asked(check, mapWrites...):
 		return mapDemands(check)
 	}
 	return nil
@@ -83,45 +80,28 @@ func capsetDemands(check monitor.Check) []Demand {
 	return demands
 }
 
-// mapWrites are the functions that write the map of a user namespace.
+// mapWrites are the functions that write the maps of a user namespace. One that is not in the
+// stack may have been left for another (a tail call).
 var mapWrites = []string{"map_write", "proc_uid_map_write"}
 
-// mapDemands: see keep_map in bpf/demand.h. The whole of a short map is recorded, and
-// the beginning of a long one.
+// mapDemands: see keep_map in bpf/demand.h.
 func mapDemands(check monitor.Check) []Demand {
-	maps, certain := mapsRoot(check.Call.Detail)
-	if !maps {
+	if asked(check, "proc_gid_map_write") {
 		return nil
 	}
+	could, wrote := check.Call.Args[0] != 0, check.Call.Args[1]
 	verdict := Verdict{Class: Demanded, Reason: "maps the container's root into a user namespace, which fails without", Site: "verify_root_map"}
-	if check.Call.Args[0] == 0 {
+	if !could {
 		verdict.Class, verdict.Reason = Denied, "was to map the container's root into a user namespace"
 	}
-	if !certain {
-		verdict.Unsure = "only the beginning of the map was recorded"
+	switch wrote {
+	case monitor.RootMapped:
+	case monitor.RootMapUnknown:
+		verdict.Unsure = "what was written is not known"
+	default:
+		return nil
 	}
 	return []Demand{{capability.Of(capability.Setfcap), verdict}}
-}
-
-// mapsRoot reads lines of id, parent's id and count (user_namespaces(7)).
-func mapsRoot(text string) (maps, certain bool) {
-	const recorded = 16 // DETAIL_LEN of bpf/record.h
-	lines := strings.Split(text, "\n")
-	cut := len(text) >= recorded
-	if cut {
-		lines = lines[:len(lines)-1]
-	}
-	for _, line := range lines {
-		if fields := strings.Fields(line); len(fields) == 3 && isZero(fields[1]) {
-			return true, true
-		}
-	}
-	return cut, !cut
-}
-
-func isZero(digits string) bool {
-	n, err := strconv.ParseUint(digits, 10, 32)
-	return err == nil && n == 0
 }
 
 // FileDemands are what an execution demanded because of the capabilities that the

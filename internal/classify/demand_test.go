@@ -77,34 +77,37 @@ func TestCapsetDemands(t *testing.T) {
 
 func TestMapDemands(t *testing.T) {
 	setfcap := capability.Of(capability.Setfcap)
+	const others = 2 // ROOT_MAP_OTHERS of bpf/record.h
 	for _, test := range []struct {
-		text             string
-		could            uint64
-		demanded, unsure capability.Set
-		denied           capability.Set
+		could, wrote           uint64
+		demanded, unsureDemand capability.Set
+		denied, unsureDenied   capability.Set
 	}{
-		{"0 0 1", 1, setfcap, 0, 0},
-		{"0 0 1\n", 1, setfcap, 0, 0},
-		{"1000 0 1", 1, setfcap, 0, 0},
-		{"0 1000 1\n1 0 1", 1, setfcap, 0, 0},
-		{"0 1000 1", 1, 0, 0, 0},
-		{"0 100000 65536", 1, 0, 0, 0},
-		{"         0      ", 1, 0, setfcap, 0},
-		{"0 1 1\n1 100000 6", 1, 0, setfcap, 0},
-		{"0 0 4294967295\n1", 1, setfcap, 0, 0},
-		{"0 0 1", 0, 0, 0, setfcap},
-		{"", 1, 0, 0, 0},
+		{could: 1, wrote: monitor.RootMapped, demanded: setfcap},
+		{could: 1, wrote: monitor.RootMapUnknown, unsureDemand: setfcap},
+		{could: 1, wrote: others},
+		{could: 1},
+		{wrote: monitor.RootMapUnknown, unsureDenied: setfcap},
+		{wrote: others},
+		{},
 	} {
-		check := granted(capability.SysAdmin, "file_ns_capable", "map_write", "proc_uid_map_write")
-		check.Nested = true
-		check.Call = call(t, kernel.NativeArch(), "write")
-		check.Call.HasArgs, check.Call.Detail = true, test.text
-		check.Call.Args[0] = test.could
-		demands := Demands(check)
-		demanded, unsure := members(demands, Demanded)
-		denied, _ := members(demands, Denied)
-		if demanded != test.demanded || unsure != test.unsure || denied != test.denied {
-			t.Errorf("%q: demanded %v, unsure %v, denied %v", test.text, demanded, unsure, denied)
+		for _, writer := range []string{"proc_uid_map_write", "proc_reg_write", "proc_gid_map_write"} {
+			for _, name := range []string{"write", "writev", "io_uring_enter"} {
+				check := granted(capability.SysAdmin, "file_ns_capable", "map_write", writer)
+				check.Nested = true
+				check.Call = call(t, kernel.NativeArch(), name)
+				check.Call.Args = [6]uint64{test.could, test.wrote}
+				demands := Demands(check)
+				demanded, unsureDemand := members(demands, Demanded)
+				denied, unsureDenied := members(demands, Denied)
+				if writer == "proc_gid_map_write" {
+					if len(demands) > 0 {
+						t.Errorf("%+v, %s: %+v", test, writer, demands)
+					}
+				} else if demanded != test.demanded || unsureDemand != test.unsureDemand || denied != test.denied || unsureDenied != test.unsureDenied {
+					t.Errorf("%+v, %s, %s: %+v", test, writer, name, demands)
+				}
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -56,13 +57,13 @@ func parseFileCapabilities(data []byte) (FileCapabilities, error) {
 	return file, nil
 }
 
-// ReadFileCapabilitiesBelow reads those of a file by its path below a directory, from
-// where no link leads. os.ErrNotExist is in the error's tree if there is none.
-func ReadFileCapabilitiesBelow(directory, path string) (FileCapabilities, error) {
-	file, err := OpenBelow(directory, path)
-	if err != nil {
-		return FileCapabilities{}, err
+// FileCapabilitiesOf reads those of a file that may be open for nothing but its name, and then
+// what else there is to know of it: its ctime tells whether it carried them before.
+func FileCapabilitiesOf(file *os.File) (FileCapabilities, unix.Stat_t, error) {
+	var stat unix.Stat_t
+	carried, err := ReadFileCapabilities(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	if err == nil {
+		err = unix.Fstat(int(file.Fd()), &stat)
 	}
-	defer file.Close()
-	return ReadFileCapabilities(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	return carried, stat, err
 }

@@ -5,9 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
@@ -17,7 +17,7 @@ import (
 // examine reads which capabilities a file carries that was executed for the first
 // time: through the process, if that still executes it, or where the file lies.
 func (o *Observer) examine(id string, cgroup uint64, execution monitor.Execution) {
-	program := profile.Program{Cgroup: cgroup, File: execution.File}
+	program := profile.ProgramOf(cgroup, execution)
 	o.mu.Lock()
 	_, known := o.files[program]
 	layers := o.known.infos[id].Layers
@@ -30,7 +30,7 @@ func (o *Observer) examine(id string, cgroup uint64, execution monitor.Execution
 		carried, ok = o.onMount(execution)
 	}
 	if !ok && !execution.Cut && execution.Overlay {
-		carried, ok = o.inLayers(layers, execution.Path)
+		carried, ok = o.inLayers(layers, execution.Path, execution.Version)
 	}
 	if ok {
 		o.mu.Lock()
@@ -49,14 +49,21 @@ func (o *Observer) examineRest(containers []monitor.Container) {
 	}
 }
 
+// carriedBy reads what a file carries, if it is the one that was executed and nobody has changed
+// it since then. The inode number is not looked at where inode is 0.
+func carriedBy(file *os.File, inode uint64, version monitor.FileVersion) (kernel.FileCapabilities, bool) {
+	carried, stat, err := kernel.FileCapabilitiesOf(file)
+	same := (inode == 0 || stat.Ino == inode) && (version == monitor.FileVersion{} || stat.Ctim.Nano() == version.Changed)
+	return carried, err == nil && same
+}
+
 func throughProcess(execution monitor.Execution) (kernel.FileCapabilities, bool) {
-	executable := fmt.Sprintf("/proc/%d/exe", execution.PID)
-	info, err := os.Stat(executable)
-	if err != nil || info.Sys().(*syscall.Stat_t).Ino != execution.File.Inode {
-		return kernel.FileCapabilities{}, false // it has ended, or executes another file
+	file, err := os.OpenFile(fmt.Sprintf("/proc/%d/exe", execution.PID), unix.O_PATH, 0)
+	if err != nil {
+		return kernel.FileCapabilities{}, false // it has ended
 	}
-	carried, err := kernel.ReadFileCapabilities(executable)
-	return carried, err == nil
+	defer file.Close()
+	return carriedBy(file, execution.File.Inode, execution.Version)
 }
 
 // onMount looks where the engine sees the file system: the host's own, as below a
@@ -77,12 +84,13 @@ func (o *Observer) onMount(execution monitor.Execution) (kernel.FileCapabilities
 	}
 	for _, mount := range mounts {
 		name, _ := pathBelow(mount.Root, execution.Path)
-		directory := filepath.Join(o.viewer, "root", mount.Mountpoint)
-		info, err := os.Lstat(filepath.Join(directory, name))
-		if err != nil || info.Sys().(*syscall.Stat_t).Ino != execution.File.Inode {
-			continue // it is gone, or something else is mounted over it
+		file, err := kernel.OpenBelow(filepath.Join(o.viewer, "root", mount.Mountpoint), name)
+		if err != nil {
+			continue // it is gone
 		}
-		if carried, err := kernel.ReadFileCapabilitiesBelow(directory, name); err == nil {
+		carried, ok := carriedBy(file, execution.File.Inode, execution.Version)
+		file.Close()
+		if ok { // or something else is mounted over it
 			return carried, true
 		}
 	}
@@ -95,11 +103,17 @@ func pathBelow(directory, path string) (rest string, below bool) {
 }
 
 // inLayers looks in the order in which the file system does. The directory that the
-// container wrote to goes with the container; a file from there is not found then, or
-// found as it was in the image.
-func (o *Observer) inLayers(layers []string, path string) (kernel.FileCapabilities, bool) {
+// container wrote to goes with the container; a file from there is not found then. That of
+// the image which it had replaced has another ctime.
+func (o *Observer) inLayers(layers []string, path string, version monitor.FileVersion) (kernel.FileCapabilities, bool) {
 	for _, layer := range layers {
-		if carried, err := kernel.ReadFileCapabilitiesBelow(filepath.Join(o.viewer, "root", layer), path); err == nil {
+		file, err := kernel.OpenBelow(filepath.Join(o.viewer, "root", layer), path)
+		if err != nil {
+			continue
+		}
+		carried, ok := carriedBy(file, 0, version)
+		file.Close()
+		if ok {
 			return carried, true
 		}
 	}

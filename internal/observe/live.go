@@ -69,7 +69,7 @@ func (o *Observer) notePath(cgroup uint64, execution monitor.Execution) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.paths[profile.Program{Cgroup: cgroup, File: execution.File}] = name
+	o.paths[profile.Program{Cgroup: cgroup, File: execution.File}] = name // of its latest version
 }
 
 // executable is the path of a file: as the process has it that executes it, or else as it was

@@ -43,8 +43,14 @@ type Sources struct {
 
 // Program is a file that was executed in a container, known by its cgroup.
 type Program struct {
-	Cgroup uint64
-	File   monitor.FileID
+	Cgroup  uint64
+	File    monitor.FileID
+	Version monitor.FileVersion
+}
+
+// ProgramOf is the file of an execution.
+func ProgramOf(cgroup uint64, execution monitor.Execution) Program {
+	return Program{cgroup, execution.File, execution.Version}
 }
 
 // Record makes runs of what was seen.
@@ -126,7 +132,10 @@ func ownLosses(seen monitor.Container) []string {
 func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabilities) {
 	all := r.Uses
 	for _, execution := range seen.Executions {
-		file, known := files[Program{seen.Cgroup, execution.File}]
+		file, known := files[ProgramOf(seen.Cgroup, execution)]
+		if known && seen.SetFileCapabilities && execution.IsOfItsChange() && file.Permitted.Empty() {
+			known = false // it may have carried some for a moment
+		}
 		if !known && !execution.NoSuid {
 			r.Unexamined = append(r.Unexamined, execution.Path)
 		}

@@ -8,8 +8,8 @@
 //                                             the number of its inode
 //   attack-file-capability sooner DIRECTORY   takes it away again right after the execution
 //
-// Once it has been examined, a file would not be again: many others are executed meanwhile. It
-// exits 0 when the file was executed, 1 on failure.
+// Once it has been examined, a file would not be again: many others are executed meanwhile, so that
+// there is time for it. It exits 0 when the file was executed, 1 on failure.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -93,6 +93,7 @@ int main(int argc, char **argv)
 		execute_others();
 		return 0;
 	}
+	execute_others(); // so that it is no new file
 	execute("program");
 	execute_others();
 	if (!strcmp(argv[1], "reused")) {
@@ -101,5 +102,6 @@ int main(int argc, char **argv)
 	}
 	give("program");
 	execute("program");
+	execute_others();
 	return 0;
 }

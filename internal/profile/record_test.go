@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -213,6 +214,42 @@ func TestNoListIsNull(t *testing.T) {
 	for name, p := range map[string]Profile{"no runs": New(), "a run": New(record(t, snapshot(seen()), nil))} {
 		if text := encoded(t, p); strings.Contains(text, "null") {
 			t.Errorf("%s: %s", name, text)
+		}
+	}
+}
+
+// A file that was changed just before may have been changed again right after, at the same ctime.
+func TestFilesOfAMomentAreNotExamined(t *testing.T) {
+	raw := kernel.FileCapabilities{Permitted: capability.Of(capability.NetRaw), Effective: true}
+	for name, test := range map[string]struct {
+		sets    bool
+		age     time.Duration
+		carried kernel.FileCapabilities
+		want    []string
+	}{
+		"older":                       {sets: true, age: time.Second},
+		"new":                         {sets: true, age: time.Millisecond, want: []string{"/program"}},
+		"new by the clock's tick":     {sets: true, age: -time.Millisecond, want: []string{"/program"}},
+		"new and carries some":        {sets: true, age: time.Millisecond, carried: raw},
+		"nobody can have changed it":  {age: time.Millisecond},
+		"changed long after the time": {sets: true, age: -time.Hour},
+	} {
+		execution := monitor.Execution{
+			File: monitor.FileID{Device: 1, Inode: 2}, Path: "/program", First: saturday, Last: saturday, Count: 1,
+			Version: monitor.FileVersion{Generation: 3, Changed: saturday.Add(-test.age).UnixNano()},
+		}
+		seen := monitor.Container{Cgroup: 4, SetFileCapabilities: test.sets, Executions: []monitor.Execution{execution}}
+		var run Run
+		run.demand(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, execution): test.carried})
+		if !slices.Equal(run.Unexamined, test.want) || (len(run.Uses) > 0) != test.carried.Effective {
+			t.Errorf("%s: unexamined %v, uses %+v", name, run.Unexamined, run.Uses)
+		}
+		other := execution
+		other.Version.Changed++
+		run = Run{}
+		run.demand(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, other): test.carried})
+		if len(run.Unexamined) != 1 || len(run.Uses) > 0 {
+			t.Errorf("%s: what another version carries is taken for its own: %+v", name, run)
 		}
 	}
 }

@@ -37,6 +37,30 @@ func TestARegisteredCredentialIsTheContainers(t *testing.T) {
 	})
 }
 
+// Some files ask the credential of whoever opened them, whatever the process has left.
+func TestTheCredentialOfAnOpenedFileIsTheContainers(t *testing.T) {
+	for name, grants := range map[string][]string{"of some": {"--cap-add=SYS_ADMIN"}, "of all": {"--privileged"}} {
+		t.Run(name, func(t *testing.T) {
+			const container = "opened"
+			command := slices.Concat([]string{binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", container}, grants, []string{"bb", "attack-opened"})
+			r := execute(t, command...)
+			if r.code != 0 {
+				t.Fatalf("exit code %d: %s", r.code, r.stderr)
+			}
+			got := only(t, parseReport(t, r), container)
+			if !slices.Contains(got.Soft, "SYS_ADMIN") {
+				t.Errorf("soft %v, unsure %v, %v", got.Soft, got.Unsure, got.Classes)
+			}
+			// A host's mounter may have as much as a container that was granted all there is, but not
+			// where the host itself lacks some.
+			all := name == "of all" && slices.Contains(got.Granted, "SYS_RESOURCE")
+			if unsure := slices.Contains(got.Unsure, "SYS_ADMIN"); unsure != all {
+				t.Errorf("unsure %v", got.Unsure)
+			}
+		})
+	}
+}
+
 // The first process of a container dropped its bounding set before capmon began. What others are
 // started with is the container's grant all the same, and docker exec --privileged still has more.
 func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {

@@ -119,7 +119,7 @@ func TestMeaningsOfACheck(t *testing.T) {
 	}
 	check = ping(func(c *monitor.Check) {
 		c.Capability, c.Stack = capability.SysAdmin, []string{"ns_capable", "map_write"}
-		c.Call = kernel.Call{Arch: kernel.NativeArch(), Nr: unix.SYS_WRITE, HasArgs: true, Args: [6]uint64{1}, Detail: "0 0 1\n"}
+		c.Call = kernel.Call{Arch: kernel.NativeArch(), Nr: unix.SYS_WRITE, HasArgs: true, Args: [6]uint64{1, monitor.RootMapped}}
 	})
 	all := meanings(check)
 	if len(all) != 2 || all[1].capability != capability.Setfcap || all[1].verdict.Class != classify.Demanded || !all[1].granted {

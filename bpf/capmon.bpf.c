@@ -296,6 +296,7 @@ __noinline int hold_look(__u32 slot)
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct look *look = bpf_map_lookup_elem(&looks, &slot);
 	struct unconfirmed *held = NULL;
+	struct refusals *refusals = NULL;
 
 	if (!look)
 		return false;
@@ -303,12 +304,15 @@ __noinline int hold_look(__u32 slot)
 		release_held();
 		held = bpf_task_storage_get(&unconfirmed_of, task, NULL,
 					    BPF_LOCAL_STORAGE_GET_F_CREATE);
+		refusals = bpf_task_storage_get(&refusals_of, task, NULL,
+						BPF_LOCAL_STORAGE_GET_F_CREATE);
 	}
-	if (!held) {
+	if (!held || !refusals) {
 		distrust(&look->key, look->confirm);
 		return false;
 	}
 	prepare(task, held, look);
+	refusals->held = 1;
 	return true;
 }
 
@@ -636,10 +640,14 @@ static __always_inline int return_seen(long result)
 	struct call call = {};
 
 	read_number(task, &call);
-	if (settings.outcomes) {
-		if (may_be_held(&call))
+	struct refusals *refusals = NULL;
+	if (settings.outcomes)
+		refusals = bpf_task_storage_get(&refusals_of, task, NULL, 0);
+	if (refusals) {
+		if (refusals->held)
 			confirm_return(call.nr, result);
-		settle_refusals(task, &call, result);
+		refusals->held = 0;
+		settle_refusals(refusals, &call, result);
 	}
 	watched_call(task, &call, result);
 	return 0;

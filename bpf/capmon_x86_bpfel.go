@@ -431,6 +431,8 @@ type CapmonRefusals struct {
 	_       structs.HostLayout
 	Used    uint32
 	Syscall int32
+	Held    uint32
+	Pad     uint32
 	Times   [4]uint32
 	Keys    [4]CapmonCheckKey
 }

@@ -65,18 +65,6 @@ static __always_inline enum confirm confirm_of(const struct look *look, struct c
 	return CONFIRM_NONE;
 }
 
-/* Whether a system call is one in which checks are held. */
-static __always_inline bool may_be_held(const struct call *call)
-{
-	switch (rule_of(call).kind) {
-	case CALL_CAPSET:
-	case CALL_MQ_OPEN:
-	case CALL_WRITE:
-		return true;
-	}
-	return false;
-}
-
 /* Leaves open what only the value in memory says. */
 static __always_inline void distrust(struct check_key *key, enum confirm confirm)
 {

@@ -15,10 +15,13 @@
 #define EACCES 13
 #define ERESTARTSYS 512 /* include/linux/errno.h: the first that user space never sees */
 
-/* The refusals in the system call that a task is in. */
+/* The refusals in the system call that a task is in, and whether a check is held (confirm.h):
+ * one lookup at the end of each system call tells both. */
 struct refusals {
 	__u32 used;
 	__s32 syscall;
+	__u32 held;
+	__u32 pad;
 	__u32 times[REFUSALS_MAX];
 	struct check_key keys[REFUSALS_MAX];
 };
@@ -92,12 +95,10 @@ static __always_inline void overrule(struct task_struct *task, const struct chec
 }
 
 /* The current task's system call has returned. */
-static __always_inline void settle_refusals(struct task_struct *task, const struct call *call,
+static __always_inline void settle_refusals(struct refusals *refusals, const struct call *call,
 					    long result)
 {
-	struct refusals *refusals = bpf_task_storage_get(&refusals_of, task, NULL, 0);
-
-	if (!refusals || !refusals->used)
+	if (!refusals->used)
 		return;
 	bool restarts = result <= -ERESTARTSYS && result >= -ERROR_MAX;
 	for (__u32 i = 0; i < REFUSALS_MAX; i++) {

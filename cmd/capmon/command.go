@@ -60,7 +60,10 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 	}
 	code := signalled(unix.SIGINT)
 	if cmd.Context().Err() == nil { // else Ctrl-C came before there was a child to get it
-		if code, err = child.run(); err != nil {
+		over := inForegroundOf(cmd.Context())
+		code, err = child.run()
+		over()
+		if err != nil {
 			return err
 		}
 	}

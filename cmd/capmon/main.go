@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -46,9 +47,39 @@ func run() int {
 	return exitUsage
 }
 
-// interruptible is a context that ends with the signals that ask a program to.
+// interruptible is a context that ends with the first signal that asks the program to end. The
+// second signal ends the program at once, whatever it is waiting for. Signals that come while a
+// command runs in the foreground (child) are the command's and do not count as a second one.
 func interruptible() (context.Context, context.CancelFunc) {
-	return signal.NotifyContext(context.Background(), caught(unix.SIGINT, unix.SIGTERM)...)
+	ctx, cancel := context.WithCancel(context.Background())
+	commands := &foreground{}
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, caught(unix.SIGINT, unix.SIGTERM)...)
+	go func() {
+		for again := false; ; again = true {
+			if s := <-signals; again && !commands.running.Load() {
+				fmt.Fprintln(os.Stderr, "capmon: interrupted before it was done")
+				os.Exit(signalled(s.(unix.Signal)))
+			}
+			cancel()
+		}
+	}()
+	return context.WithValue(ctx, foregroundKey{}, commands), cancel
+}
+
+// foreground tells whether a command runs that signals are passed on to.
+type foreground struct{ running atomic.Bool }
+
+type foregroundKey struct{}
+
+// inForegroundOf notes that a command begins to run, until the function that it returns is called.
+func inForegroundOf(ctx context.Context) (over func()) {
+	commands, ok := ctx.Value(foregroundKey{}).(*foreground)
+	if !ok {
+		return func() {}
+	}
+	commands.running.Store(true)
+	return func() { commands.running.Store(false) }
 }
 
 // caught adds SIGHUP to signals that are to be caught, unless nohup wants it

@@ -3,6 +3,7 @@ package monitor
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path"
@@ -38,19 +39,35 @@ func (m *Monitor) adoptRest(recording uint64) error {
 // eachContainerCgroup visits the topmost cgroup of every container. One that
 // vanishes meanwhile is passed over.
 func (m *Monitor) eachContainerCgroup(visit func(cgroup string) error) error {
-	return m.cgroups.Walk(func(cgroup string) error {
-		if _, ok := container.IDFromCgroup(path.Base(cgroup)); !ok {
+	return m.walk(func(cgroup kernel.CgroupDir) error {
+		if _, ok := container.IDFromCgroup(cgroup.Name()); !ok {
 			return nil
 		}
-		if _, inside := container.IDFromCgroup(path.Dir(cgroup)); inside {
-			return nil // a cgroup below a container's belongs to that one
+		if err := visit(cgroup.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
 		}
-		err := visit(cgroup)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		return err
+		return fs.SkipDir // a cgroup below a container's belongs to that one
 	})
+}
+
+// walk visits all cgroups. Those that cannot be read are passed over, and noted for Unread.
+func (m *Monitor) walk(visit func(kernel.CgroupDir) error) error {
+	err := m.cgroups.WalkDirs("/", visit)
+	var unread *kernel.UnreadError
+	if errors.As(err, &unread) {
+		err = nil
+	}
+	m.unread.Store(unread)
+	return err
+}
+
+// Unread tells of cgroups that could not be read when all were last looked for; nil if all could.
+// Containers in them may be missing, or taken for ended.
+func (m *Monitor) Unread() error {
+	if unread := m.unread.Load(); unread != nil {
+		return unread
+	}
+	return nil
 }
 
 func (m *Monitor) adoptContainer(maps bpf.CapmonMaps, cgroup string) error {
@@ -185,14 +202,18 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (p
 
 func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
 	var pids []int
-	err := cgroups.WalkFrom(cgroup, func(below string) error {
-		procs, err := cgroups.Procs(below)
-		if errors.Is(err, os.ErrNotExist) {
+	err := cgroups.WalkDirs(cgroup, func(below kernel.CgroupDir) error {
+		procs, err := below.Procs()
+		pids = append(pids, procs...)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) { // the container may close its files
 			return nil
 		}
-		pids = append(pids, procs...)
 		return err
 	})
+	var unread *kernel.UnreadError
+	if errors.As(err, &unread) {
+		err = nil
+	}
 	return pids, err
 }
 
@@ -280,20 +301,24 @@ func isWorkload(pid int, all []int) (bool, error) {
 		if pid == 0 {
 			break // outside of what can be seen from here
 		}
-		root, err := rootOf(pid)
-		if err != nil {
-			return false, err
-		}
-		roots[root] = true
-		if !slices.Contains(all, pid) {
-			return len(roots) > 1, nil
-		}
 		start, parent, err := readStat(processDirectory(pid))
 		if err != nil {
 			return false, err
 		}
-		if start+uint64(SetupTime) < clock.Now() {
+		inside := slices.Contains(all, pid)
+		if inside && start+uint64(SetupTime) < clock.Now() {
 			return true, nil
+		}
+		root, err := rootOf(pid)
+		if errors.Is(err, errSilentRoot) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		roots[root] = true
+		if !inside {
+			return len(roots) > 1, nil
 		}
 		pid = parent
 	}
@@ -305,9 +330,34 @@ type rootID struct {
 	device, inode uint64
 }
 
+// rootTime is how long it may take to identify a root directory.
+const rootTime = 200 * time.Millisecond
+
 // rootOf identifies a process's root directory without asking its file system, which may be
-// the container's own and never answer.
+// the container's own and never answer. Only NFS may be asked all the same. Then a thread is left
+// waiting, which SIGKILL ends, as does the end of this process: NFS waits that way.
 func rootOf(pid int) (rootID, error) {
+	type answer struct {
+		root rootID
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		root, err := statRoot(pid)
+		answers <- answer{root, err}
+	}()
+	select {
+	case answer := <-answers:
+		return answer.root, answer.err
+	case <-time.After(rootTime):
+		return rootID{}, errSilentRoot
+	}
+}
+
+// errSilentRoot: the root directory's file system does not answer. It is none that a runtime has.
+var errSilentRoot = errors.New("the file system of a root directory does not answer")
+
+func statRoot(pid int) (rootID, error) {
 	var stat unix.Statx_t
 	name := processDirectory(pid) + "/root"
 	err := unix.Statx(unix.AT_FDCWD, name, unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &stat)

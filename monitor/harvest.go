@@ -257,11 +257,8 @@ func (m *Monitor) gone(wanted func(cgroup uint64, id string) bool) (map[uint64]*
 	if err != nil {
 		return nil, err
 	}
-	err = m.cgroups.Walk(func(cgroup string) error {
-		id, err := m.cgroups.ID(cgroup)
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
+	err = m.walk(func(cgroup kernel.CgroupDir) error {
+		id, err := cgroup.ID()
 		delete(gone, id)
 		return err
 	})

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf/btf"
@@ -67,6 +68,7 @@ type Monitor struct {
 	adopted map[uint64]bool // the cgroups of containers that ran before anything was recorded
 
 	crowded chan struct{}
+	unread  atomic.Pointer[kernel.UnreadError] // see Unread
 
 	reading sync.Mutex // held, before mu, while all the maps are read, or some entries removed
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
 )
 
 // Place tells who can have made a container's cgroup. Its name alone says nothing.
@@ -56,11 +58,34 @@ func (m *Monitor) Place(cgroup uint64) (Place, bool, error) {
 // that is part of another container.
 func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
 	all, err := m.cgroups.Path(pid)
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		return m.listedCgroupOf(pid, id)
+	}
 	if err != nil {
 		return 0, "", err
 	}
 	where = topmost(all)
 	if found, ok := container.IDFromCgroup(where); !ok || found != id {
+		return 0, "", fmt.Errorf("process %d: %w", pid, ErrNotInContainer)
+	}
+	cgroup, err = m.cgroups.ID(where)
+	return cgroup, where, err
+}
+
+// listedCgroupOf is CgroupOf for a process whose path is too long for the kernel to print.
+func (m *Monitor) listedCgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
+	err = m.eachContainerCgroup(func(one string) error {
+		pids, err := processesBelow(m.cgroups, one)
+		if err != nil || !slices.Contains(pids, pid) {
+			return err
+		}
+		where = one
+		return fs.SkipAll
+	})
+	if err != nil {
+		return 0, "", err
+	}
+	if found, ok := container.IDFromCgroup(path.Base(where)); !ok || found != id {
 		return 0, "", fmt.Errorf("process %d: %w", pid, ErrNotInContainer)
 	}
 	cgroup, err = m.cgroups.ID(where)
@@ -83,24 +108,15 @@ func topmost(all string) (where string) {
 
 // PathOf is the path of a container's cgroup, if a process is in it, or in one below.
 func (m *Monitor) PathOf(cgroup uint64, pid int) (string, bool) {
-	all, err := m.cgroups.Path(pid)
-	if err != nil {
-		return "", false
-	}
-	for part := all; len(part) > 1; part = path.Dir(part) {
-		if id, err := m.cgroups.ID(part); err == nil && id == cgroup {
-			return part, true
-		}
-	}
-	return "", false
+	return m.cgroups.PathOf(cgroup, pid)
 }
 
-// Paths finds the cgroups with these ids that are still there.
+// Paths finds the cgroups with these ids that are still there. Long paths are shortened.
 func (m *Monitor) Paths(cgroups map[uint64]bool) (map[uint64]string, error) {
 	paths := make(map[uint64]string)
-	err := m.cgroups.Walk(func(cgroup string) error {
-		if id, err := m.cgroups.ID(cgroup); err == nil && cgroups[id] {
-			paths[id] = cgroup
+	err := m.walk(func(cgroup kernel.CgroupDir) error {
+		if id, err := cgroup.ID(); err == nil && cgroups[id] {
+			paths[id] = kernel.ShortPath(cgroup.Path())
 		}
 		if len(paths) == len(cgroups) {
 			return fs.SkipAll

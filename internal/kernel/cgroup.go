@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf/btf"
@@ -139,7 +136,8 @@ func SubsysIndex(spec *btf.Spec, name string) (int, error) {
 }
 
 // Path is the cgroup that a process is in; os.ErrNotExist is in the error's tree if
-// the process is gone. A cgroup that was removed may still have a dying process.
+// the process is gone. A cgroup that was removed may still have a dying process. If the path is
+// longer than the kernel prints (PATH_MAX), unix.ENAMETOOLONG is in the error's tree.
 func (c Cgroups) Path(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if errors.Is(err, unix.ESRCH) {
@@ -173,55 +171,16 @@ func (c Cgroups) parsePath(text string) (string, error) {
 	return "", fmt.Errorf("there is no line for controller %q", c.Controller)
 }
 
-// Walk visits every cgroup, parents first. Cgroups that vanish meanwhile are passed
-// over. An error of visit ends the walk and is returned, but fs.SkipDir passes over
-// what is below the cgroup and fs.SkipAll over all the rest.
-func (c Cgroups) Walk(visit func(cgroup string) error) error { return c.WalkFrom("/", visit) }
-
-// WalkFrom is Walk for a cgroup and those below it. os.ErrNotExist is in the error's tree
-// if it is gone.
-func (c Cgroups) WalkFrom(cgroup string, visit func(cgroup string) error) error {
-	top := path.Join(c.Mount, cgroup)
-	return filepath.WalkDir(top, func(dir string, entry fs.DirEntry, err error) error {
-		vanished := errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV)
-		if vanished && dir != top {
-			return nil
-		}
-		if errors.Is(err, unix.ENODEV) {
-			err = os.ErrNotExist
-		}
-		if err != nil {
-			return fmt.Errorf("walking the cgroups: %w", err)
-		}
-		if !entry.IsDir() {
-			return nil
-		}
-		return visit(path.Join("/", strings.TrimPrefix(dir, c.Mount)))
-	})
-}
-
 // Procs lists the processes of one cgroup, without those below it and those
 // that this process's pid namespace does not show. os.ErrNotExist is in the error's
 // tree if the cgroup is gone.
 func (c Cgroups) Procs(cgroup string) ([]int, error) {
-	data, err := os.ReadFile(path.Join(c.Mount, cgroup, "cgroup.procs"))
-	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, nil // removed while being read; a threaded cgroup
-	}
+	directory, err := c.open(cgroup)
 	if err != nil {
-		return nil, fmt.Errorf("listing a cgroup's processes: %w", err)
+		return nil, fmt.Errorf("listing the processes of cgroup %s: %w", ShortPath(cgroup), err)
 	}
-	var pids []int
-	for _, field := range strings.Fields(string(data)) {
-		pid, err := strconv.Atoi(field)
-		if err != nil {
-			return nil, fmt.Errorf("listing the processes of %s: %w", cgroup, err)
-		}
-		if pid != 0 { // one that has no number here
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
+	defer directory.Close()
+	return procs(directory)
 }
 
 // ID is the kernfs id of a cgroup, which the kernel gives no other one of this
@@ -232,42 +191,75 @@ func (c Cgroups) Procs(cgroup string) ([]int, error) {
 // name_to_handle_at(2) would tell it as well, but is refused by the seccomp profiles of
 // some versions of Docker.
 func (c Cgroups) ID(cgroup string) (uint64, error) {
-	var stat unix.Stat_t
-	if err := unix.Stat(path.Join(c.Mount, cgroup), &stat); err != nil {
-		return 0, fmt.Errorf("asking for the id of cgroup %s: %w", cgroup, err)
+	directory, err := c.open(cgroup)
+	if err == nil {
+		defer directory.Close()
+		var id uint64
+		if id, err = inode(directory); err == nil {
+			return id, nil
+		}
 	}
-	return stat.Ino, nil
+	return 0, fmt.Errorf("asking for the id of cgroup %s: %w", ShortPath(cgroup), err)
 }
 
 // Delegated finds the topmost cgroup on the way to a cgroup, itself included, in which somebody
 // else than root may make cgroups: its kernfs id, 0 if there is none. os.ErrNotExist is in the
 // error's tree if one of them is gone.
-func (c Cgroups) Delegated(cgroup string) (uint64, error) {
+func (c Cgroups) Delegated(cgroup string) (delegated uint64, err error) {
 	const othersWrite = 0o022
-	way := "/"
-	for name := range strings.SplitSeq(cgroup, "/") {
-		way = path.Join(way, name)
-		var stat unix.Stat_t
-		if err := unix.Stat(path.Join(c.Mount, way), &stat); err != nil {
-			return 0, fmt.Errorf("asking for the owner of cgroup %s: %w", way, err)
-		}
+	err = c.downTo(cgroup, func(_ string, stat *unix.Stat_t) (more bool) {
 		if stat.Uid != 0 || stat.Mode&othersWrite != 0 {
-			return stat.Ino, nil
+			delegated = stat.Ino
 		}
+		return delegated == 0
+	})
+	if err != nil {
+		return 0, fmt.Errorf("asking for the owners of cgroup %s: %w", ShortPath(cgroup), err)
 	}
-	return 0, nil
+	return delegated, nil
+}
+
+// PathOf is the path of the cgroup with an id if a process is in it or in one below it. It is
+// false if the process's path is longer than the kernel prints.
+func (c Cgroups) PathOf(id uint64, pid int) (way string, inside bool) {
+	cgroup, err := c.Path(pid)
+	if err != nil {
+		return "", false
+	}
+	_ = c.downTo(cgroup, func(part string, stat *unix.Stat_t) (more bool) { // what is gone has no id
+		if inside = len(part) > 1 && stat.Ino == id; inside {
+			way = part
+		}
+		return !inside
+	})
+	return way, inside
 }
 
 // Holds reports whether a process is in the cgroup with an id or in one below it.
 func (c Cgroups) Holds(id uint64, pid int) bool {
-	cgroup, err := c.Path(pid)
-	if err != nil {
-		return false
+	_, err := c.Path(pid)
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		return c.lists(id, pid)
 	}
-	for ; len(cgroup) > 1; cgroup = path.Dir(cgroup) { // up to the root
-		if own, err := c.ID(cgroup); err == nil && own == id {
-			return true
+	_, inside := c.PathOf(id, pid)
+	return inside
+}
+
+// lists reports whether the cgroup with an id, or one below it, lists a process. That is slow,
+// and for processes whose paths are too long for the kernel to print.
+func (c Cgroups) lists(id uint64, pid int) (found bool) {
+	_ = c.WalkDirs("/", func(top CgroupDir) error {
+		if own, err := top.ID(); err != nil || own != id {
+			return nil
 		}
-	}
-	return false
+		_ = c.WalkDirs(top.Path(), func(below CgroupDir) error {
+			pids, err := below.Procs()
+			if found = err == nil && slices.Contains(pids, pid); found {
+				return fs.SkipAll
+			}
+			return nil
+		})
+		return fs.SkipAll
+	})
+	return found
 }

@@ -191,8 +191,8 @@ func (m *Monitor) Began() time.Time { return m.start }
 // programs in the kernel.
 func (m *Monitor) TakenUp() bool { return m.takenUp }
 
-// Holds reports whether a process runs in a container, known by its cgroup, now.
-func (m *Monitor) Holds(cgroup uint64, pid int) bool { return m.cgroups.Holds(cgroup, pid) }
+// Cgroups is the hierarchy by which containers are told apart.
+func (m *Monitor) Cgroups() kernel.Cgroups { return m.cgroups }
 
 // TryHooks attaches each hook in turn, takes it away again and tells what came
 // of it: nil for those that work. The second error is about what all hooks need.

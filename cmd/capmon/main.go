@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/untrustedfs"
 )
 
 // Exit codes.
@@ -27,7 +28,10 @@ type exitError struct{ code int }
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
-func main() { os.Exit(run()) }
+func main() {
+	untrustedfs.Main()
+	os.Exit(run())
+}
 
 func run() int {
 	ctx, stop := interruptible()

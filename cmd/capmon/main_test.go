@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/untrustedfs"
 )
 
 // The tests of behaviour run the built command on a real kernel against a real
@@ -27,6 +28,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	untrustedfs.Main() // what testscript runs as capmon starts helper processes
 	testscript.Main(suite{m}, map[string]func(){"capmon": func() { os.Exit(run()) }, "record": record})
 }
 

@@ -38,8 +38,12 @@ func (n Node) IsLink() bool { return n.Mode&unix.S_IFMT == unix.S_IFLNK }
 // include/linux/namei.h).
 const maxLinks = 40
 
-// maxSteps bounds the work that a hostile path makes.
-const maxSteps = 1024
+// A hostile path leads through many long links and deep directories. These bound the work that one
+// makes, and the size of a Way.
+const (
+	maxSteps = 512
+	maxBytes = 1 << 16 // of all paths of a Way together
+)
 
 // Walker goes from a root directory along paths as a process with that root would, and
 // never out of it: links and ".." end there, and what it opens it opens with O_PATH
@@ -49,6 +53,7 @@ type Walker struct {
 	root  int    // length of the stack at the root of the paths
 	links int
 	steps int
+	bytes int
 	way   Way
 }
 
@@ -162,7 +167,12 @@ func (w *Walker) down(name string, last, follow bool) error {
 		return err
 	}
 	file := os.NewFile(uintptr(fd), name)
-	node, err := NodeOf(file, path.Join(here.node.Path, name))
+	full := path.Join(here.node.Path, name)
+	if w.bytes += len(full); len(full) > unix.PathMax || w.bytes > maxBytes {
+		file.Close()
+		return unix.ENAMETOOLONG
+	}
+	node, err := NodeOf(file, full)
 	if err != nil {
 		file.Close()
 		return err
@@ -212,6 +222,16 @@ func readLink(file *os.File) (string, error) {
 		err = unix.ENOENT
 	}
 	return string(target[:max(n, 0)]), err
+}
+
+// Size is about how many bytes of memory it takes.
+func (w Way) Size() int {
+	const node = 96
+	size := node * (len(w.Directories) + 1)
+	for _, directory := range w.Directories {
+		size += len(directory.Path)
+	}
+	return size
 }
 
 // NodeOf is what an open file is, by the path that is given.

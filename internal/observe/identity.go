@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -183,7 +184,7 @@ func (o *Observer) byName(cgroup uint64, id string) container.Info {
 // where describes a cgroup: by its path, if that is known, or its name.
 func (o *Observer) where(cgroup uint64) string {
 	place, _ := o.place(cgroup)
-	where := cmp.Or(o.identities.paths[cgroup], "…/"+place.Name)
+	where := cmp.Or(kernel.ShortPath(o.identities.paths[cgroup]), "…/"+place.Name)
 	if place.Folded {
 		return "below " + where
 	}

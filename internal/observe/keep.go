@@ -130,7 +130,7 @@ func (o *Observer) forget(ended []monitor.Container) {
 	for _, c := range ended {
 		gone[c.Cgroup] = true
 		delete(o.firsts, c.Cgroup)
-		delete(o.silent, c.Cgroup)
+		o.lookups.Forget(c.Cgroup)
 	}
 	o.left.add(slices.Collect(maps.Keys(gone)), func(cgroups []uint64) {
 		o.identities.forgetCgroups(cgroups)
@@ -140,7 +140,7 @@ func (o *Observer) forget(ended []monitor.Container) {
 	})
 	maps.DeleteFunc(o.files, func(program profile.Program, _ kernel.FileCapabilities) bool { return gone[program.Cgroup] })
 	maps.DeleteFunc(o.paths, func(program profile.Program, _ string) bool { return gone[program.Cgroup] })
-	maps.DeleteFunc(o.ways, func(named profile.Named, _ kernel.Way) bool { return gone[named.Cgroup] })
+	o.ways.forget(gone)
 }
 
 // forgetRemoved frees what is known of containers of which neither the engine nor the kernel

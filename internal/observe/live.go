@@ -7,13 +7,13 @@ import (
 	"os"
 	"path"
 	"slices"
-	"syscall"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/untrustedfs"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -48,7 +48,7 @@ type Sight struct {
 }
 
 // see hands on what an event tells.
-func (o *Observer) see(event monitor.Event) {
+func (o *Observer) see(ctx context.Context, event monitor.Event) {
 	whole, err := o.monitor.Whole(event.Check)
 	if err != nil {
 		o.log.Warn("reading a check", zap.Error(err))
@@ -56,7 +56,7 @@ func (o *Observer) see(event monitor.Event) {
 	if whole != nil {
 		o.sights(o, Sight{
 			ID: event.ID, Cgroup: event.Cgroup, Check: *whole, first: event.Check,
-			Executable: o.executable(event.Cgroup, whole.PID, whole.Executable),
+			Executable: o.executable(ctx, event, whole),
 		})
 	}
 }
@@ -74,17 +74,19 @@ func (o *Observer) notePath(cgroup uint64, execution monitor.Execution) {
 
 // executable is the path of a file: as the process has it that executes it, or else as it was
 // told when the container executed it for the first time.
-func (o *Observer) executable(cgroup uint64, pid uint32, file monitor.FileID) string {
-	link := fmt.Sprintf("/proc/%d/exe", pid)
-	name, err := os.Readlink(link)
+func (o *Observer) executable(ctx context.Context, event monitor.Event, whole *monitor.WholeCheck) string {
+	name, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", whole.PID)) // the kernel knows it
 	if err == nil {
-		if info, err := os.Stat(link); err == nil && info.Sys().(*syscall.Stat_t).Ino == file.Inode {
+		ctx, cancel := context.WithTimeout(ctx, soon)
+		defer cancel()
+		same := untrustedfs.Executes{PID: whole.PID, Inode: whole.Executable.Inode}
+		if _, ok := o.ask(ctx, event.Cgroup, untrustedfs.Request{Executes: &same}); ok {
 			return name
 		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.paths[profile.Program{Cgroup: cgroup, File: file}]
+	return o.paths[profile.Program{Cgroup: event.Cgroup, File: whole.Executable}]
 }
 
 // followMissed hands on the checks whose events were left out since there were too many.

@@ -15,6 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/untrustedfs"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -76,6 +77,8 @@ type Observer struct {
 	done   sync.WaitGroup
 	asking chan struct{} // holds one for each question to the engine under way
 	looks  chan func()   // at files, while sights have precedence
+	// lookups asks the containers' file systems.
+	lookups *untrustedfs.Pool
 	// settled is closed, by settle, when the engine has told of those that run already.
 	settled chan struct{}
 	settle  func()
@@ -89,14 +92,12 @@ type Observer struct {
 	// waiting has since when a container that has ended waits for the engine's word.
 	waiting map[string]time.Time
 	files   map[profile.Program]kernel.FileCapabilities
-	ways    map[profile.Named]kernel.Way
+	ways    foundWays
 	// firsts are the first processes that were seen of containers, by their cgroups.
 	firsts map[uint64]int
 	// paths are those of executed files, if sights is there.
-	paths map[profile.Program]string
-	// silent are the containers, by their cgroups, whose file systems did not answer.
-	silent  map[uint64]bool
-	stuck   int // questions to them that still wait
+	paths   map[profile.Program]string
+	unread  string // what was told last of cgroups that cannot be read
 	watches watches
 }
 
@@ -135,12 +136,12 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		identities:  newIdentities(),
 		waiting:     make(map[string]time.Time),
 		files:       make(map[profile.Program]kernel.FileCapabilities),
-		ways:        make(map[profile.Named]kernel.Way),
+		ways:        newFoundWays(),
 		firsts:      make(map[uint64]int),
 		paths:       make(map[profile.Program]string),
-		silent:      make(map[uint64]bool),
 		watches:     newWatches(),
 	}
+	o.lookups = untrustedfs.NewPool(o.tellSilent)
 	o.flush = sync.OnceFunc(func() { close(o.flushed) })
 	o.settle = sync.OnceFunc(func() { close(o.settled) })
 	if o.engine != nil {
@@ -192,15 +193,15 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			switch {
 			case event.Check != nil:
 				if o.sights != nil {
-					o.see(event)
+					o.see(ctx, event)
 				}
 			case event.Execution != nil:
 				if o.sights != nil {
 					o.notePath(event.Cgroup, *event.Execution)
 				}
-				o.look(event)
+				o.look(ctx, event)
 			case event.File != nil:
-				o.look(event)
+				o.look(ctx, event)
 			case event.ID != "" && o.engine != nil:
 				o.meet(event)
 				o.learnSoon(ctx, event.ID)
@@ -211,14 +212,14 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 
 // look looks at the file that an event tells of, if profiles are wanted: at once, or where
 // somebody waits for sights, beside them. What is too much then is left to the next Profile.
-func (o *Observer) look(event monitor.Event) {
+func (o *Observer) look(ctx context.Context, event monitor.Event) {
 	looking := func() {
 		if event.File != nil {
-			o.find(event.ID, event.Cgroup, *event.File)
+			o.find(ctx, event.ID, event.Cgroup, *event.File)
 			return
 		}
 		o.first(event.Cgroup, int(event.PID))
-		o.examine(event.ID, event.Cgroup, *event.Execution)
+		o.examine(ctx, event.ID, event.Cgroup, *event.Execution)
 	}
 	switch {
 	case !o.profiles():
@@ -278,13 +279,13 @@ func (o *Observer) Profile() (profile.Profile, error) {
 
 // profileOf adds to what was recorded what else is known.
 func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
-	o.examineRest(snapshot.Containers)
-	o.findRest(snapshot.Containers)
+	o.lookUpRest(snapshot.Containers)
 	o.findPaths(snapshot.Containers)
+	o.tellUnread()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	unconfirmed := o.identify(snapshot.Containers)
-	sources := profile.Sources{Infos: o.known.infos, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways, Watched: o.watches.since, KeptLabels: o.keptLabels, Last: o.last}
+	sources := profile.Sources{Infos: o.known.infos, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways.of, Silent: o.lookups.Silent(), Watched: o.watches.since, KeptLabels: o.keptLabels, Last: o.last}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)
 }
 
@@ -313,6 +314,7 @@ func (o *Observer) Stop(ctx context.Context) error {
 func (o *Observer) Close() error {
 	o.cancel()
 	err := o.monitor.Close()
+	o.lookups.Close()
 	o.done.Wait()
 	return err
 }

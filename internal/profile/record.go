@@ -32,6 +32,8 @@ type Sources struct {
 	// Ways holds where the paths lead that system calls named. One without an entry could
 	// not be followed.
 	Ways map[Named]kernel.Way
+	// Silent holds the containers, by cgroup, whose file systems did not answer.
+	Silent map[uint64]bool
 	// Watched is since when those system calls of a container were recorded that its
 	// seccomp profile allows only with a capability.
 	Watched map[string]time.Time
@@ -68,6 +70,9 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
 		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
+		if sources.Silent[seen.Cgroup] {
+			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: capabilities that its programs' files carry are unknown, and so are its files")
+		}
 		run.Incomplete = append(run.Incomplete, LossTexts(machineLosses(snapshot.Losses))...)
 		runs = append(runs, run)
 	}

@@ -1,4 +1,4 @@
-package observe
+package untrustedfs
 
 import (
 	"errors"
@@ -18,11 +18,11 @@ import (
 // system, as overlayfs does (Documentation/filesystems/overlayfs.rst). It is the image's if
 // the layer that the container wrote to is gone, or if it cannot be told whether a directory
 // hides it.
-func (o *Observer) inStack(layers []string, name string) (kernel.Node, error) {
-	upper := filepath.Join(o.viewer, "root", layers[0])
+func (p Path) inStack(name string) (kernel.Node, error) {
+	upper := filepath.Join(p.Viewer, "root", p.Layers[0])
 	sure := exists(upper)
-	for i, layer := range layers {
-		directory := filepath.Join(o.viewer, "root", layer)
+	for i, layer := range p.Layers {
+		directory := filepath.Join(p.Viewer, "root", layer)
 		file, err := openBelow(directory, name)
 		if err == nil {
 			defer file.Close()

@@ -1,4 +1,4 @@
-package observe
+package untrustedfs
 
 import (
 	"context"
@@ -8,15 +8,14 @@ import (
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
-	"github.com/capmon/capmon/monitor"
 )
 
 // A layer hides files of those below, and is gone with its container.
@@ -36,12 +35,12 @@ func TestFilesOfEndedContainers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &Observer{viewer: kernel.Viewer(docker.PID())}
+	p := Path{Viewer: kernel.Viewer(docker.PID()), Inspected: true, Layers: info.Layers, Mounts: info.Mounts}
 	kept := func(wanted map[string]string) {
 		t.Helper()
 		for path, want := range wanted {
 			got := "none"
-			if node, err := o.kept(info, path); err == nil {
+			if node, err := p.kept(path); err == nil {
 				got = fmt.Sprintf("owner %d, image %t", node.Owner, node.Image)
 			}
 			if got != want {
@@ -100,14 +99,9 @@ func inodeOf(t *testing.T, path string) uint64 {
 // The number of a process that has ended is another's soon, of another container or of
 // none.
 func TestRootsAreThoseOfTheContainersOwnProcesses(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	o, err := Start(ctx, Options{Log: zap.NewNop()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer o.Close()
-	run(t, "--name=own-root")
+	const name = "own-root"
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+	command(t, "docker", "run", "-d", "--init", "--name", name, "bb", "sleep", "1000")
 	pid, err := strconv.Atoi(command(t, "docker", "inspect", "--format={{.State.Pid}}", "own-root"))
 	if err != nil {
 		t.Fatal(err)
@@ -124,18 +118,27 @@ func TestRootsAreThoseOfTheContainersOwnProcesses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	use := func(root, path string) monitor.FileUse {
-		file := monitor.FileID{Inode: inodeOf(t, root)}
-		return monitor.FileUse{Naming: monitor.ByPath, Path: path, Base: monitor.FileBase{File: file, Path: "/"}}
+	use := func(id uint64, root, path string) Path {
+		return Path{Cgroup: id, Cgroups: cgroups, Base: "/", BaseInode: inodeOf(t, root), Path: path, Follow: true}
 	}
-	ofContainer, ofHost := use("/proc/"+strconv.Itoa(pid)+"/root", "/data/secret"), use("/", "/etc/passwd")
-	if way, err := o.inRootOf(id, pid, ofContainer, true); err != nil || way.File == nil || way.File.Owner != 1000 {
+	ofContainer, ofHost := use(id, "/proc/"+strconv.Itoa(pid)+"/root", "/data/secret"), use(id, "/", "/etc/passwd")
+	if way, err := ofContainer.inRootOf(pid); err != nil || way.File == nil || way.File.Owner != 1000 {
 		t.Errorf("a process of the container: %+v, %v", way, err)
 	}
-	if way, err := o.inRootOf(id, os.Getpid(), ofHost, true); err == nil {
+	if way, err := ofHost.inRootOf(os.Getpid()); err == nil {
 		t.Errorf("the host's root was taken for the container's: %+v", way)
 	}
-	if way, err := o.inRootOf(id+1, pid, ofContainer, true); err == nil {
+	ofContainer.Cgroup++
+	if way, err := ofContainer.inRootOf(pid); err == nil {
 		t.Errorf("another container's root was taken for the container's: %+v", way)
 	}
+}
+
+func command(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%q: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
 }

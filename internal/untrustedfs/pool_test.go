@@ -1,0 +1,222 @@
+package untrustedfs
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/container"
+)
+
+// fakes are workers that answer unless the request names the process 0, as one does whose file
+// system never answers.
+type fakes struct {
+	started atomic.Int32
+	stuck   chan struct{} // closed: those that hang end
+}
+
+// limited is a stream on which the time limit is over as soon as the other side hangs.
+type limited struct {
+	net.Conn
+	hangs chan struct{}
+}
+
+func (l limited) Read(p []byte) (int, error) {
+	type read struct {
+		n   int
+		err error
+	}
+	done := make(chan read, 1)
+	go func() {
+		n, err := l.Conn.Read(p)
+		done <- read{n, err}
+	}()
+	select {
+	case r := <-done:
+		return r.n, r.err
+	case <-l.hangs:
+		return 0, os.ErrDeadlineExceeded
+	}
+}
+
+func (f *fakes) start() (*worker, error) {
+	f.started.Add(1)
+	own, others := net.Pipe()
+	hangs, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		in, out := newDecoder(others), gob.NewEncoder(others)
+		for {
+			var request Request
+			if in.decode(&request) != nil {
+				return
+			}
+			if request.Executes.PID == 0 {
+				close(hangs)
+				<-f.stuck
+				return
+			}
+			if out.Encode(Answer{Found: true}) != nil {
+				return
+			}
+		}
+	}()
+	return newWorker(limited{own, hangs}, func() { _ = own.Close() }, func() { <-ended }), nil
+}
+
+func newFakePool(t *testing.T) (*Pool, *fakes, chan uint64) {
+	t.Helper()
+	f := &fakes{stuck: make(chan struct{})}
+	silent := make(chan uint64, 2*mostAbandoned)
+	p := newPool(f.start, time.Minute, func(container uint64) { silent <- container })
+	t.Cleanup(func() {
+		p.Close()
+		close(f.stuck)
+	})
+	return p, f, silent
+}
+
+var hangs, answers = Request{Executes: &Executes{PID: 0}}, Request{Executes: &Executes{PID: 1}}
+
+// Eight and more containers whose file systems hang keep nobody else from being asked, and are
+// themselves asked once.
+func TestSilentContainersKeepNobodyElseWaiting(t *testing.T) {
+	p, f, silent := newFakePool(t)
+	for container := range uint64(20) {
+		if _, err := p.Do(t.Context(), container, hangs); !errors.Is(err, ErrSilent) {
+			t.Fatalf("container %d: %v", container, err)
+		}
+		if got := <-silent; got != container {
+			t.Errorf("told that %d is silent instead of %d", got, container)
+		}
+		started := f.started.Load()
+		if _, err := p.Do(t.Context(), container, answers); !errors.Is(err, ErrSilent) || f.started.Load() != started {
+			t.Errorf("container %d was asked again: %v", container, err)
+		}
+		if answer, err := p.Do(t.Context(), 1000+container, answers); err != nil || !answer.Found {
+			t.Errorf("another container was not answered: %v", err)
+		}
+	}
+	if n := len(p.Silent()); n != 20 {
+		t.Errorf("%d containers are silent, wanted 20", n)
+	}
+	p.Forget(7)
+	if _, err := p.Do(t.Context(), 7, answers); err != nil {
+		t.Errorf("a container that was forgotten: %v", err)
+	}
+}
+
+// Helper processes that the kernel cannot end are bounded.
+func TestAbandonedHelpersAreBounded(t *testing.T) {
+	p, f, _ := newFakePool(t)
+	var container uint64
+	for ; container < mostAbandoned; container++ {
+		if _, err := p.Do(t.Context(), container, hangs); !errors.Is(err, ErrSilent) {
+			t.Fatal(err)
+		}
+	}
+	started := f.started.Load()
+	if _, err := p.Do(t.Context(), container, answers); !errors.Is(err, ErrAbandoned) || f.started.Load() != started {
+		t.Errorf("%v, %d were started", err, f.started.Load()-started)
+	}
+}
+
+// Whoever asks waits no longer than it wants to, whatever becomes of the request.
+func TestCallersNeedNotWait(t *testing.T) {
+	p, _, _ := newFakePool(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Do(ctx, 1, answers); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	p.Close()
+	if _, err := p.Do(t.Context(), 1, answers); !errors.Is(err, errClosed) {
+		t.Error(err)
+	}
+}
+
+// A container whose file system answers slowly does not get more than its part of the time.
+func TestSlowContainersHaveTheirPart(t *testing.T) {
+	p, _, _ := newFakePool(t)
+	p.account(1).spent = burst + time.Minute
+	if _, err := p.Do(t.Context(), 1, answers); !errors.Is(err, ErrSlow) {
+		t.Error(err)
+	}
+	if _, err := p.Do(t.Context(), 2, answers); err != nil {
+		t.Error(err)
+	}
+	p.account(1).since = time.Now().Add(-part * time.Minute)
+	if _, err := p.Do(t.Context(), 1, answers); err != nil {
+		t.Errorf("after some time: %v", err)
+	}
+}
+
+// A real helper process answers, and is used again.
+func TestHelperProcesses(t *testing.T) {
+	p := NewPool(func(container uint64) { t.Errorf("container %d is silent", container) })
+	defer p.Close()
+	self := Executes{PID: uint32(os.Getpid()), Inode: inodeOf(t, "/proc/self/exe")}
+	for range 3 {
+		answer, err := p.Do(t.Context(), 1, Request{Executes: &self})
+		if err != nil || !answer.Found {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+	}
+	other := Executes{PID: self.PID, Inode: self.Inode + 1}
+	if answer, err := p.Do(t.Context(), 1, Request{Executes: &other}); err != nil || answer.Found {
+		t.Errorf("%+v, %v", answer, err)
+	}
+	if n := len(p.idle); n != 1 {
+		t.Errorf("%d helper processes, wanted 1", n)
+	}
+}
+
+// A container that has ended has left links where capmon looks its files up.
+func TestLinksOfContainersAreNotFollowed(t *testing.T) {
+	const own = "/proc/self"
+	directory := t.TempDir()
+	secret := filepath.Join(directory, "host", "secret")
+	volume, layer := filepath.Join(directory, "volume"), filepath.Join(directory, "layer")
+	err := errors.Join(
+		os.MkdirAll(filepath.Dir(secret), 0o755), os.WriteFile(secret, nil, 0o600), os.Chown(secret, 4711, 4711),
+		os.MkdirAll(volume, 0o755), os.Symlink(filepath.Dir(secret), filepath.Join(volume, "link")),
+		os.MkdirAll(layer, 0o755), os.Symlink(filepath.Dir(secret), filepath.Join(layer, "link")),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setxattr(secret, "security.capability", []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0); err != nil {
+		t.Fatal(err)
+	}
+	path := Path{
+		Viewer: own, Inspected: true, Layers: []string{layer}, Base: "/",
+		Mounts: []container.Mount{{Source: volume, Destination: "/volume"}, {Source: filepath.Join(volume, "link"), Destination: "/replaced"}},
+	}
+	for _, name := range []string{"/volume/link/secret", "/link/secret", "/replaced/secret"} {
+		path.Path = name
+		if way, err := path.follow(); err == nil && way.File != nil {
+			t.Errorf("%s: %+v", name, *way.File)
+		}
+	}
+	var stat unix.Stat_t
+	if err := unix.Stat(secret, &stat); err != nil {
+		t.Fatal(err)
+	}
+	device := uint32(unix.Major(stat.Dev))<<20 | unix.Minor(stat.Dev)
+	program := Program{Viewer: own, Device: device, Inode: stat.Ino, Layers: []string{layer}}
+	for name, want := range map[string]capability.Set{secret: capability.Of(capability.NetRaw), filepath.Join(volume, "link/secret"): 0, "/link/secret": 0} {
+		program.Path = name
+		if carried, _ := program.carried(); carried.Permitted != want {
+			t.Errorf("%s: %+v, wanted %v", name, carried, want)
+		}
+	}
+}

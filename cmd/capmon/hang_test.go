@@ -1,0 +1,244 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// These tests try to hang capmon, or to have it take much memory: docs/threats.md.
+
+// armed are the options of a container that can serve a file system.
+var armed = attackers["armed"]
+
+// hang starts a container whose program lies on a file system that does not answer any more.
+func hang(t *testing.T, name, how string) {
+	t.Helper()
+	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, armed, []string{"bb", "attack-fuse", how})...)
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+	eventually(t, name+"'s file system does not answer", func() bool {
+		return strings.Contains(mustExecute(t, "docker", "logs", name), "ready")
+	})
+}
+
+// hangMany starts more of them than capmon has helper processes.
+func hangMany(t *testing.T) (names []string) {
+	t.Helper()
+	for i := range 10 {
+		names = append(names, fmt.Sprintf("hangs-%d", i))
+		hang(t, names[i], []string{"ignore", "swallow"}[i%2])
+	}
+	return names
+}
+
+const doesNotAnswer = "file system did not answer"
+
+// honestly runs a container whose program carries a capability, which capmon has to read.
+func honestly(t *testing.T, name string) {
+	t.Helper()
+	mustExecute(t, "docker", "run", "--name", name, "bb", "sh", "-c", "probe-bind rawsock; sleep 0.1")
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+}
+
+// mustKnow verifies that all is known of a container of honestly.
+func mustKnow(t *testing.T, got seen) {
+	t.Helper()
+	if !got.Complete || len(got.Unexamined) > 0 || !slices.Equal(got.Required, caps("NET_RAW")) || !slices.Equal(got.Demanded, caps("NET_BIND_SERVICE")) {
+		t.Errorf("%s: complete %v, not examined %v, required %v, demanded %v: %v", got.Name, got.Complete, got.Unexamined, got.Required, got.Demanded, got.Cautions)
+	}
+}
+
+// However many file systems hang: others are watched, recorded and saved, the containers are
+// named, and capmon ends when it is asked to.
+func TestFileSystemsThatHangHangNobodyElse(t *testing.T) {
+	s, l, o := serve(t), watchLive(t), watch(t)
+	names := hangMany(t)
+	const honest = "hangs-not"
+	honestly(t, honest)
+	if use := l.of(honest); use.Capability.String() != "NET_RAW" {
+		t.Errorf("%+v", use)
+	}
+	s.saved()
+	endsSoon(t, "watch", l.observation)
+	r := o.interrupt()
+	report := parseReport(t, r)
+	recorded := judgedIn(t, s.database)
+	mustKnow(t, only(t, report, honest))
+	mustKnow(t, recorded[idOf(t, honest)].seen)
+	for _, name := range names {
+		for from, got := range map[string]seen{"profile": only(t, report, name), "serve": recorded[idOf(t, name)].seen} {
+			if got.Complete || !strings.Contains(strings.Join(got.Cautions, "\n"), doesNotAnswer) || !slices.Contains(got.Required, "NET_RAW") {
+				t.Errorf("%s: %s: complete %v, required %v: %v", from, name, got.Complete, got.Required, got.Cautions)
+			}
+		}
+		if !strings.Contains(r.stderr, name) {
+			t.Errorf("profile does not name %s:\n%s", name, r.stderr)
+		}
+	}
+	endsSoon(t, "serve", s.observation)
+
+	// They are there when it starts as well.
+	s.start()
+	s.saved()
+	endsSoon(t, "serve, once more", s.observation)
+}
+
+// A second signal ends capmon whatever it waits for.
+func TestASecondSignalEndsAtOnce(t *testing.T) {
+	g := newGate(t)
+	startSleeper(t, "signalled-twice")
+	o := watchAt(t, g.host, "signalled-twice")
+	g.hold()
+	if err := o.process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	<-g.held // it asks the engine, which does not answer
+	r := o.end(syscall.SIGTERM)
+	if r.code != signalled(unix.SIGTERM) || r.stdout != "" || !strings.Contains(r.stderr, "interrupted") {
+		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	g.release()
+}
+
+// nestCgroups nests cgroups in a container's until their path has many bytes, and puts its first
+// process into the innermost.
+func nestCgroups(t *testing.T, container string, bytes int) {
+	t.Helper()
+	cgroups := hierarchy(t)
+	pid := strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format={{.State.Pid}}", container))
+	number, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cgroup, err := cgroups.Path(number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := filepath.Join(cgroups.Mount, cgroup)
+	t.Cleanup(func() { // the engine cannot remove them
+		eventually(t, "the cgroups can be removed", func() bool {
+			_ = exec.Command("find", top, "-depth", "-type", "d", "-delete").Run()
+			_, err := os.Stat(top)
+			return os.IsNotExist(err)
+		})
+	})
+	at, err := unix.Open(top, unix.O_PATH|unix.O_DIRECTORY, 0)
+	name := strings.Repeat("n", 200)
+	for depth := 0; err == nil && depth < bytes/len(name); depth++ {
+		var below int
+		if err = unix.Mkdirat(at, name, 0o755); err == nil {
+			below, err = unix.Openat(at, name, unix.O_PATH|unix.O_DIRECTORY, 0)
+			unix.Close(at)
+			at = below
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	procs, err := unix.Openat(at, "cgroup.procs", unix.O_WRONLY, 0)
+	if err == nil {
+		_, err = unix.Write(procs, []byte(pid))
+		unix.Close(procs)
+	}
+	unix.Close(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path, err := cgroups.Path(number); err == nil {
+		t.Fatalf("the kernel prints the path, of %d bytes", len(path))
+	}
+}
+
+// Cgroups with paths that are longer than the kernel takes hide nothing, and nothing fails by
+// them, neither while the container runs nor when it is removed and they are left.
+func TestDeepCgroupsBreakNothing(t *testing.T) {
+	const name = "deep"
+	mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "sh", "-c", "probe named sniffer hold 2 3 1 1")
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+	eventually(t, "the socket is open", func() bool { return strings.Contains(mustExecute(t, "docker", "logs", name), "ready") })
+	nestCgroups(t, name, 5000)
+
+	s, o, l := serve(t), watch(t, name), watchLive(t)
+	eventually(t, "the open socket is told", func() bool {
+		return slices.Equal(open(l.uses(), name), []string{" ipv4 1 by sniffer"})
+	})
+	endsSoon(t, "watch", l.observation)
+	mustExecute(t, "docker", "exec", name, "probe", "rawsock")
+	got := only(t, parseReport(t, o.interrupt()), name)
+	if !slices.Contains(got.Required, "NET_RAW") || !got.Running || got.Unconfirmed != "" {
+		t.Errorf("required %v, running %v, unconfirmed %q: %v", got.Required, got.Running, got.Unconfirmed, got.Cautions)
+	}
+	id := idOf(t, name)
+	mustExecute(t, "docker", "rm", "-f", name)
+	s.saved()
+	endsSoon(t, "serve", s.observation)
+	s.start()
+	s.saved()
+	if state := s.state(); state.Trouble != "" {
+		t.Error(state.Trouble)
+	}
+	if got := judgedIn(t, s.database)[id]; !slices.Contains(got.Required, "NET_RAW") {
+		t.Errorf("required %v: %v", got.Required, got.Cautions)
+	}
+	endsSoon(t, "serve, once more", s.observation)
+}
+
+// helpersOf are the helper processes of a capmon.
+func helpersOf(t *testing.T, pid int) (helpers []int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, _ := os.ReadFile(file) // a thread may have ended
+		for field := range strings.FieldsSeq(string(text)) {
+			helper, err := strconv.Atoi(field)
+			if err != nil {
+				t.Fatal(err)
+			}
+			helpers = append(helpers, helper)
+		}
+	}
+	return helpers
+}
+
+// Files behind long links take little memory.
+func TestLongLinksTakeLittleMemory(t *testing.T) {
+	const most, mostOfHelper = 128 << 10, 64 << 10 // KiB
+	s := serve(t)
+	o := watch(t)
+	mustExecute(t, "docker", "run", "--name", "long-links", "bb", "sh", "-c", "attack-links 128 && sleep 3")
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", "long-links") })
+	s.saved()
+	if got := peakMemory(t, s.process.Pid); got > most {
+		t.Errorf("serve took %d KiB, wanted %d at most", got, most)
+	}
+	helpers := helpersOf(t, s.process.Pid)
+	if len(helpers) == 0 {
+		t.Error("there is no helper process")
+	}
+	for _, helper := range helpers {
+		got := peakMemory(t, helper)
+		t.Logf("a helper process took %d KiB", got)
+		if got > mostOfHelper {
+			t.Errorf("a helper process took %d KiB, wanted %d at most", got, mostOfHelper)
+		}
+	}
+	if got := peakMemory(t, o.process.Pid); got > most {
+		t.Errorf("profile took %d KiB, wanted %d at most", got, most)
+	}
+	got := only(t, parseReport(t, o.interrupt()), "long-links")
+	if !slices.Contains(got.Required, "CHOWN") {
+		t.Errorf("required %v: %v", got.Required, got.Cautions)
+	}
+	endsSoon(t, "serve", s.observation)
+}

@@ -124,6 +124,7 @@ func nestCgroups(t *testing.T, container string, bytes int) {
 	}
 	top := filepath.Join(cgroups.Mount, cgroup)
 	t.Cleanup(func() { // the engine cannot remove them
+		_ = exec.Command("docker", "rm", "-f", container).Run()
 		eventually(t, "the cgroups can be removed", func() bool {
 			_ = exec.Command("find", top, "-depth", "-type", "d", "-delete").Run()
 			_, err := os.Stat(top)

@@ -163,6 +163,9 @@ func (c Cgroups) parsePath(text string) (string, error) {
 			continue
 		}
 		cgroup := strings.TrimSuffix(fields[2], " (deleted)")
+		if len(cgroup) >= unix.PathMax-1 { // Linux 6.9 and later cut it there
+			return "", unix.ENAMETOOLONG
+		}
 		if cgroup == "/.." || strings.HasPrefix(cgroup, "/../") {
 			return "", errors.New("it is outside of this process's cgroup namespace: run capmon in the host's (docker run --cgroupns=host)")
 		}

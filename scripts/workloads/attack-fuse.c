@@ -2,7 +2,7 @@
 //
 // attack-fuse runs a program from a file system that it serves itself (FUSE) and that then stops
 // answering. Whoever asks about the program's file, as by stat or getxattr of /proc/PID/exe, waits
-// for ever.
+// for ever. Nobody outside of the container is ever told the file's attributes.
 //
 //   attack-fuse ignore     stops to read requests: whoever asks can be killed
 //   attack-fuse swallow    reads requests and does not answer: not even SIGKILL ends who asks
@@ -128,7 +128,8 @@ static void serve(int fd, const char *image, uint64_t size, const char *request)
 		answer(fd, in, 0, NULL, 0);
 		return;
 	case FUSE_GETXATTR: /* after ENOSYS the kernel would not ask again */
-		answer(fd, in, -ENODATA, NULL, 0);
+		if (in->pid != 0) /* somebody of this pid namespace, and no monitor */
+			answer(fd, in, -ENODATA, NULL, 0);
 		return;
 	default:
 		answer(fd, in, -ENOSYS, NULL, 0);

@@ -169,7 +169,7 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 
 	s, o, l := serve(t), watch(t, name), watchLive(t)
 	eventually(t, "the open socket is told", func() bool {
-		return slices.Equal(open(l.uses(), name), []string{" ipv4 1 by sniffer"})
+		return slices.Equal(open(l.uses(), name), []string{" IPv4 1 by sniffer"})
 	})
 	endsSoon(t, "watch", l.observation)
 	mustExecute(t, "docker", "exec", name, "probe", "rawsock")

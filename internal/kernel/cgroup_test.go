@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -197,6 +198,82 @@ func TestCgroupsOfThisKernel(t *testing.T) {
 	}
 	if _, err := cgroups.Procs(made); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("processes of a removed cgroup: %v", err)
+	}
+}
+
+// Cgroups are walked however deep they are, with no descriptor for each level.
+func TestDeepCgroups(t *testing.T) {
+	cgroups, err := DetectCgroups()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const levels = 30
+	name := strings.Repeat("n", 200)
+	top := "/kernel_test-deep-" + strconv.Itoa(os.Getpid())
+	deepest := top + strings.Repeat("/"+name, levels)
+	t.Cleanup(func() {
+		_ = exec.Command("find", filepath.Join(cgroups.Mount, top), "-depth", "-type", "d", "-delete").Run()
+	})
+	at, err := unix.Open(cgroups.Mount, unix.O_PATH|unix.O_DIRECTORY, 0)
+	for _, below := range strings.Split(strings.Trim(deepest, "/"), "/") {
+		if err == nil {
+			err = unix.Mkdirat(at, below, 0o755)
+		}
+		if err == nil {
+			at, err = unix.Openat(at, below, unix.O_PATH|unix.O_DIRECTORY, 0) // those above stay open
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := cgroups.ID(deepest)
+	if err != nil || id == 0 {
+		t.Fatal(err)
+	}
+	var visited int
+	err = cgroups.WalkDirs(top, func(d CgroupDir) error {
+		own, err := d.ID()
+		if visited++; d.Path() == deepest && (own != id || d.Name() != name) {
+			t.Errorf("the deepest is %d, %s; wanted %d", own, d.Name(), id)
+		}
+		if pids, err := d.Procs(); err != nil || len(pids) > 0 {
+			t.Errorf("processes: %v %v", pids, err)
+		}
+		return err
+	})
+	if err != nil || visited != levels+1 {
+		t.Errorf("visited %d cgroups, wanted %d: %v", visited, levels+1, err)
+	}
+	if pids, err := cgroups.Procs(deepest); err != nil || len(pids) > 0 {
+		t.Errorf("processes: %v %v", pids, err)
+	}
+	if delegated, err := cgroups.Delegated(deepest); err != nil || delegated != 0 {
+		t.Errorf("delegated: %d %v", delegated, err)
+	}
+	sleeper := exec.Command("sleep", "1000")
+	if err := sleeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = sleeper.Process.Kill()
+		_ = sleeper.Wait()
+	}()
+	procs, err := unix.Openat(at, "cgroup.procs", unix.O_WRONLY, 0)
+	if err == nil {
+		_, err = unix.Write(procs, []byte(strconv.Itoa(sleeper.Process.Pid)))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path, err := cgroups.Path(sleeper.Process.Pid); !errors.Is(err, unix.ENAMETOOLONG) {
+		t.Errorf("path of %d bytes, %v", len(path), err)
+	}
+	topID, err := cgroups.ID(top)
+	if err != nil || !cgroups.Holds(topID, sleeper.Process.Pid) || cgroups.Holds(topID, os.Getpid()) || cgroups.Holds(1<<60, sleeper.Process.Pid) {
+		t.Errorf("who is in the cgroup is not known: %v", err)
+	}
+	if _, err := cgroups.ID(deepest + "/" + name); !errors.Is(err, os.ErrNotExist) || len(err.Error()) > 400 {
+		t.Errorf("a missing one: %v", err)
 	}
 }
 

@@ -124,3 +124,34 @@ func TestPathsBeginWhereTheWalkerIs(t *testing.T) {
 		t.Errorf("in another root: %+v, %v", way, err)
 	}
 }
+
+// The memory for a path is bounded, however long the links are that lead to it.
+func TestLongPathsAreNotFollowed(t *testing.T) {
+	root := t.TempDir()
+	name := strings.Repeat("d", 200)
+	down := strings.Repeat(name+"/", 15)
+	directory, err := os.OpenRoot(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		err := errors.Join(directory.MkdirAll(down, 0o755), directory.Symlink(down, "n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if directory, err = directory.OpenRoot(strings.TrimSuffix(down, "/")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]error{"/n": nil, "/n/n/n/n/n": unix.ENAMETOOLONG} {
+		w, err := NewWalker(root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		way, err := w.Go(path, true)
+		w.Close()
+		if !errors.Is(err, want) || way.Size() > 2*maxBytes {
+			t.Errorf("%s: %d bytes, %v", path, way.Size(), err)
+		}
+	}
+}

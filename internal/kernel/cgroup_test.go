@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -340,4 +341,38 @@ func FuzzPathOfProcess(f *testing.F) {
 			t.Errorf("%q", cgroup)
 		}
 	})
+}
+
+// Whoever owns a cgroup can close it to others.
+func TestClosedCgroupsArePassedOver(t *testing.T) {
+	mount := t.TempDir()
+	err := errors.Join(os.MkdirAll(filepath.Join(mount, "closed/below"), 0o755), os.MkdirAll(filepath.Join(mount, "open/below"), 0o755),
+		os.Chown(filepath.Join(mount, "closed"), 4711, 4711), os.Chmod(filepath.Join(mount, "closed"), 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var walked []string
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // which ends with the goroutine
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var data [2]unix.CapUserData
+		err := unix.Capget(&header, &data[0])
+		data[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+		if err = errors.Join(err, unix.Capset(&header, &data[0])); err == nil {
+			err = Cgroups{Mount: mount}.Walk(func(cgroup string) error {
+				walked = append(walked, cgroup)
+				return nil
+			})
+		}
+		done <- err
+	}()
+	err = <-done
+	var unread *UnreadError
+	if !errors.As(err, &unread) || unread.Cgroups != 1 || !errors.Is(unread.First, os.ErrPermission) {
+		t.Errorf("%v, wanted one that could not be read", err)
+	}
+	if want := []string{"/", "/closed", "/open", "/open/below"}; !slices.Equal(walked, want) {
+		t.Errorf("walked %q, wanted %q", walked, want)
+	}
 }

@@ -438,6 +438,9 @@ func TestNobodyTakesTheRoomOfOthers(t *testing.T) {
 			if q.Stats().Dropped == 0 {
 				t.Error("10000 records found room")
 			}
+			if _, _, err := q.Close(); err != nil { // before its directory is removed
+				t.Error(err)
+			}
 		})
 	}
 }

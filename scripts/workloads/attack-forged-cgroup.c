@@ -102,8 +102,8 @@ int main(int argc, char **argv)
 	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
 		return fail("unshare");
 	if (!put("/proc/self/setgroups", "deny") || !put("/proc/self/uid_map", users) ||
-	    !put("/proc/self/gid_map", groups) || mount("none", "/mnt", "tmpfs", 0, NULL) ||
-	    mkdir("/mnt/mnt", 0755) || !copy("/mnt/forged") || chroot("/mnt") || chdir("/"))
+	    !put("/proc/self/gid_map", groups) || mount("none", "/tmp", "tmpfs", 0, NULL) ||
+	    mkdir("/tmp/mnt", 0755) || !copy("/tmp/forged") || chroot("/tmp") || chdir("/"))
 		return fail("preparing");
 	execl("/forged", "forged", "use", NULL);
 	return fail("execl");

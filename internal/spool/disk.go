@@ -234,8 +234,12 @@ func (d *disk) write(all []*item, number func(int) uint64, data func(*item) []by
 	return nil
 }
 
-// begin begins a segment. A file that has the name already has nothing that counts.
+// begin begins a segment. A file that has the name already has nothing that counts: the name of a
+// segment that has, as one that records were moved to, is passed over.
 func (d *disk) begin() error {
+	if n := len(d.segments); n > 0 && len(d.segments[n-1].live) > 0 {
+		d.next = max(d.next, first(d.segments[n-1].path)+1)
+	}
 	path := segmentPath(d.directory, d.next)
 	out, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -398,9 +402,6 @@ func (d *disk) move(s *segment) error {
 	}
 	all = slices.DeleteFunc(all, func(it *item) bool { return data[it] == nil })
 	if len(all) > 0 {
-		if d.out == nil {
-			d.next++ // the name of the new segment is nobody else's
-		}
 		numbers := make([]uint64, len(all))
 		for i, it := range all {
 			numbers[i] = it.number

@@ -551,3 +551,19 @@ func FuzzDamagedSpool(f *testing.F) {
 		}
 	})
 }
+
+// A segment that is full as soon as records were moved to it keeps its name for itself.
+func TestRecordsAfterAMoveOverwriteNone(t *testing.T) {
+	const segmentSize = 100
+	d, _, _, err := openDisk(t.TempDir(), segmentSize, 0, nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := items("gone", "kept "+strings.Repeat("x", 2*segmentSize))
+	if err := errors.Join(d.append(first), d.remove(first[:1]), d.compact(), d.append(items("later"))); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := d.read(first[1]); err != nil || !strings.HasPrefix(string(data), "kept") {
+		t.Errorf("the moved record is %q, %v", data, err)
+	}
+}

@@ -168,6 +168,7 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 	nestCgroups(t, name, 5000)
 
 	s, o, l := serve(t), watch(t, name), watchLive(t)
+	defer func() { _ = o.process.Kill() }()
 	eventually(t, "the open socket is told", func() bool {
 		return slices.Equal(open(l.uses(), name), []string{" IPv4 1 by sniffer"})
 	})

@@ -83,7 +83,7 @@ func TestScale(t *testing.T) {
 	t.Chdir("..") // where it is run
 	out := bench(t, "scale", "--capmon", built, "--containers", "1,3", "--rounds", "1", "--period", "200ms", "--kinds", "1000")
 	rows := strings.Join(strings.Fields(out), " ") // without what aligns them
-	for _, row := range []string{"| 1250 | 1001 | 0 |", "| 250 |", "| 1 |", "| 3 |"} {
+	for _, row := range []string{"| 131072 | 1001 | 0 | 0 |", "| 16384 |", "| 1 |", "| 3 |"} {
 		if !strings.Contains(rows, row) {
 			t.Errorf("no row begins with %s:\n%s", row, out)
 		}

@@ -36,7 +36,7 @@ func newScaleCommand() *cobra.Command {
 	flags.IntSliceVar(&s.sizes, "containers", []int{1, 10, 100, 1000}, "with so many running")
 	flags.IntVar(&s.rounds, "rounds", 5, "how often to measure what takes milliseconds")
 	flags.DurationVar(&s.period, "period", 20*time.Second, "how long to look at what takes little each second")
-	flags.Uint64Var(&s.kinds, "kinds", 100000, "also measure with so many kinds of check, with room for all and for few (0: do not)")
+	flags.Uint64Var(&s.kinds, "kinds", 100000, "also measure with so many kinds of check of one container, in the default room and in a small one (0: do not)")
 	return cmd
 }
 

@@ -336,7 +336,7 @@ const (
 type CapmonLimits uint32
 
 const (
-	CapmonLimitsSETUP_SECONDS CapmonLimits = 10
+	CapmonLimitsSETUP_SECONDS CapmonLimits = 30
 )
 
 type CapmonLook struct {

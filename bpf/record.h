@@ -70,7 +70,7 @@ enum phase {
 };
 
 enum limits {
-	SETUP_SECONDS = 10, /* how long a runtime may prepare a process at most */
+	SETUP_SECONDS = 30, /* how long a runtime may prepare a process at most */
 };
 
 /* Whether a refusal of a check would have mattered, where the kernel asks for

@@ -38,7 +38,7 @@ func newBundle(t *testing.T, runc, name, script string, change func(*runtime.Spe
 	none, some := []string{}, []string{"CAP_NET_RAW", "CAP_DAC_READ_SEARCH"}
 	spec.Process.Capabilities = &runtime.LinuxCapabilities{Bounding: some, Permitted: some, Effective: some, Inheritable: none, Ambient: none}
 	spec.Process.Terminal, spec.Process.Args = false, []string{"/bin/busybox", "sh", "-c", script}
-	spec.Linux.CgroupsPath = "/capmon-long-setup/" + b.id
+	spec.Linux.CgroupsPath = "/" + b.id
 	if change != nil {
 		change(&spec)
 	}
@@ -123,7 +123,7 @@ func (l *livewatch) longSetups(id string) (all []alert.Alert) {
 	return all
 }
 
-// hidden makes a container of which a use after 11 seconds of runtime setup is the capability.
+// hidden makes a container of which a use after 31 seconds of runtime setup is the capability.
 var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability string){
 	// A workload whose root directory is the host's is not told from the runtime.
 	"the root of the host": func(t *testing.T, runc string) (bundle, string) {
@@ -148,17 +148,17 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 		file := filepath.Join(t.TempDir(), "file")
 		writeFile(t, file, "")
 		busybox := busyboxOfTheHost(t)
-		script := []string{busybox, "sh", "-c", "sleep 11; " + busybox + " chown 5 " + file}
+		script := []string{busybox, "sh", "-c", "sleep 31; " + busybox + " chown 5 " + file}
 		return newBundle(t, runc, "hook", "true", func(spec *runtime.Spec) {
 			spec.Hooks = &runtime.Hooks{CreateContainer: []runtime.Hook{{Path: busybox, Args: script}}}
 		}), "CHOWN"
 	},
 }
 
-// onRootOfHost makes a container on the host's root directory that runs a script after 11 seconds.
+// onRootOfHost makes a container on the host's root directory that runs a script after 31 seconds.
 func onRootOfHost(t *testing.T, runc, script string) bundle {
 	t.Helper()
-	b := newBundle(t, runc, "root", "sleep 11; "+script, func(spec *runtime.Spec) {
+	b := newBundle(t, runc, "root", "sleep 31; "+script, func(spec *runtime.Spec) {
 		spec.Process.Args[0] = busyboxOfTheHost(t)
 	})
 	b.useRootOfHost()

@@ -554,6 +554,7 @@ type CapmonWalk struct {
 	Name      [128]int8
 	Found     CapmonContainer
 	Delegated [128]int8
+	Event     CapmonEvent
 }
 
 type CapmonWatchKind uint32

@@ -16,6 +16,7 @@ struct walk {
 	char name[CGROUP_NAME_LEN]; /* of the node being looked at */
 	struct container found; /* the topmost container so far */
 	char delegated[CGROUP_NAME_LEN]; /* name of the cgroup that found.delegated is the id of */
+	struct event event;
 };
 
 /* By this a user who may make cgroups cannot take the room of others: all containers that
@@ -157,16 +158,19 @@ __noinline int take_slot(__u64 delegated, __u64 container)
 	return false;
 }
 
-static __always_inline void enter_container(__u64 id, struct container *container)
+static __always_inline void enter_container(__u64 id, struct walk *walk)
 {
-	container->first_ns = bpf_ktime_get_boot_ns();
-	if (bpf_map_update_elem(&containers, &id, container, BPF_NOEXIST) == 0)
-		tell((struct event){
-			.kind = EVENT_CONTAINER,
-			.pid = bpf_get_current_pid_tgid() >> 32,
-			.container = id,
-			.time_ns = container->first_ns,
-		});
+	struct event *event = &walk->event;
+
+	walk->found.first_ns = bpf_ktime_get_boot_ns();
+	if (bpf_map_update_elem(&containers, &id, &walk->found, BPF_NOEXIST))
+		return;
+	__builtin_memset(event, 0, sizeof(*event));
+	event->kind = EVENT_CONTAINER;
+	event->pid = bpf_get_current_pid_tgid() >> 32;
+	event->container = id;
+	event->time_ns = walk->found.first_ns;
+	tell(event);
 }
 
 /* Puts what the walk has found into the map of containers: what finds no slot into one entry for
@@ -187,7 +191,7 @@ static __always_inline __u64 container_seen(__u64 id, struct walk *walk)
 		}
 		walk->found.folded = 1;
 	}
-	enter_container(id, &walk->found);
+	enter_container(id, walk);
 	return id;
 }
 

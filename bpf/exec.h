@@ -124,7 +124,7 @@ __noinline int executed_file(__u64 container)
 		read_path(BPF_CORE_READ(file, f_path.dentry), fresh->value.path);
 		if (!bpf_map_update_elem(&executions, &key, &fresh->value, BPF_NOEXIST)) {
 			note_entry(owner, SHARE_EXECUTIONS);
-			tell((struct event){
+			tell(&(struct event){
 				.kind = EVENT_EXECUTION,
 				.pid = fresh->value.pid,
 				.container = container,

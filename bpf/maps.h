@@ -94,9 +94,9 @@ static __always_inline void count(__u32 which)
 }
 
 /* Tells of a first sight: what of it is in the event's own fields. */
-static __always_inline void tell(struct event what)
+static __always_inline void tell(struct event *what)
 {
-	if (bpf_ringbuf_output(&events, &what, sizeof(what), 0))
+	if (bpf_ringbuf_output(&events, what, sizeof(*what), 0))
 		count(COUNTER_EVENTS);
 }
 

@@ -146,6 +146,7 @@ type CapmonConfig struct {
 	MemoryStart uint64
 	MemoryEnd   uint64
 	Known       uint64
+	Host        uint64
 	TextStart   uint64
 	TextEnd     uint64
 	OrcIps      uint64

@@ -163,16 +163,14 @@ static __always_inline bool resembles(const struct asked *asked, const struct cr
  * Whose a credential is that is not the task's: one registered with io_uring, a file's
  * opener's, that of access(2), or of whoever mounted an overlay.
  *
- * The host's mounter holds every capability. So what holds no more than the container was
- * granted is the container's, whatever the task has left. Only where the container was
- * granted everything does this not tell the two apart.
+ * The host's mounter holds every capability of the host. So what holds no more than the container
+ * was granted is the container's, whatever the task has left. Only where the container was granted
+ * everything does this not tell the two apart.
  */
 static __always_inline enum subject owner_of(const struct asked *asked, const struct cred *own,
 					     __u64 id, struct container *container,
 					     enum subject foreign)
 {
-	__u64 all = settings.known;
-
 	if (!container->workload_ns) { /* the execve that starts the container */
 		__u64 may_have = CAPABILITIES(own, cap_permitted) | CAPABILITIES(own, cap_bset);
 		return asked->ns == (__u64)own->user_ns && !(asked->permitted & ~may_have) &&
@@ -189,7 +187,7 @@ static __always_inline enum subject owner_of(const struct asked *asked, const st
 	}
 	struct grant grant = grant_of(id, container);
 	bool fits = !(asked->permitted & ~grant.capabilities);
-	if (fits && (all & ~grant.capabilities))
+	if (fits && (settings.host & ~grant.capabilities))
 		return SUBJECT_OWN;
 	if (!fits && grant.certain)
 		return foreign;

@@ -432,6 +432,7 @@ struct config {
 	__u64 capset, task_prctl; /* addresses in cap_capset and cap_task_prctl */
 	__u64 memory_start, memory_end; /* address range of security_vm_enough_memory_mm */
 	__u64 known; /* the capabilities that this kernel knows */
+	__u64 host; /* those that the host's root has: a machine may be without some */
 	__u64 text_start, text_end; /* of the kernel proper, without modules */
 	__u64 orc_ips, orcs; /* the kernel's tables for unwinding, see orc.h */
 	__u64 modules; /* the kernel's list of modules, which have such tables, too; 0: not used */

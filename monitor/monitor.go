@@ -258,7 +258,12 @@ func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, 
 	if err != nil {
 		return bpf.CapmonConfig{}, err
 	}
-	settings := bpf.CapmonConfig{Subsys: -1, Known: uint64(capability.Known(last)), PageSize: uint32(os.Getpagesize())}
+	known := capability.Known(last)
+	host, err := kernel.HostCapabilities()
+	if err != nil {
+		return bpf.CapmonConfig{}, err
+	}
+	settings := bpf.CapmonConfig{Subsys: -1, Known: uint64(known), Host: uint64(host & known), PageSize: uint32(os.Getpagesize())}
 	if m.cgroups.Controller != "" {
 		index, err := kernel.SubsysIndex(types, m.cgroups.SubsysName)
 		if err != nil {

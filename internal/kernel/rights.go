@@ -31,22 +31,33 @@ func EffectiveCapabilities() (capability.Set, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading this process's capabilities: %w", err)
 	}
-	return parseEffective(string(status))
+	return parseCapabilities(string(status), "CapEff:")
 }
 
-func parseEffective(status string) (capability.Set, error) {
+// HostCapabilities are those that the host's root can have: the bounding set of its first process,
+// which lacks what the host itself was denied, as in a virtual machine or a system container.
+func HostCapabilities() (capability.Set, error) {
+	status, err := os.ReadFile("/proc/1/status")
+	if err != nil {
+		return 0, fmt.Errorf("reading the first process's capabilities: %w", err)
+	}
+	return parseCapabilities(string(status), "CapBnd:")
+}
+
+// parseCapabilities reads the set with this name from a process's status.
+func parseCapabilities(status, name string) (capability.Set, error) {
 	for line := range strings.Lines(status) {
-		value, ok := strings.CutPrefix(line, "CapEff:")
+		value, ok := strings.CutPrefix(line, name)
 		if !ok {
 			continue
 		}
 		set, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
 		if err != nil {
-			return 0, fmt.Errorf("reading this process's capabilities: %w", err)
+			return 0, fmt.Errorf("reading a process's capabilities: %w", err)
 		}
 		return capability.Set(set), nil
 	}
-	return 0, errors.New("reading this process's capabilities: there is no CapEff")
+	return 0, fmt.Errorf("reading a process's capabilities: there is no %s", strings.TrimSuffix(name, ":"))
 }
 
 // Sysctl reads a number by the name that sysctl(8) uses, such as

@@ -14,13 +14,13 @@ import (
 
 func TestParseEffective(t *testing.T) {
 	const status = "Name:\tcapmon\nCapPrm:\t0000000000000001\nCapEff:\t000000c000201000\nCapBnd:\t000001ffffffffff\n"
-	got, err := parseEffective(status)
+	got, err := parseCapabilities(status, "CapEff:")
 	want := capability.Of(capability.SysAdmin, capability.NetAdmin, capability.Perfmon, capability.BPF)
 	if got != want || err != nil {
 		t.Errorf("%v %v, want %v", got, err, want)
 	}
 	for _, bad := range []string{"", "CapEff:\tno\n", "CapEff:"} {
-		if _, err := parseEffective(bad); err == nil {
+		if _, err := parseCapabilities(bad, "CapEff:"); err == nil {
 			t.Errorf("%q: no error", bad)
 		}
 	}

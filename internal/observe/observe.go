@@ -142,6 +142,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		watches:     newWatches(),
 	}
 	o.lookups = untrustedfs.NewPool(o.tellSilent)
+	go o.lookups.Warm()
 	o.flush = sync.OnceFunc(func() { close(o.flushed) })
 	o.settle = sync.OnceFunc(func() { close(o.settled) })
 	if o.engine != nil {

@@ -68,6 +68,22 @@ func newPool(start func() (*worker, error), limit time.Duration, silent func(con
 	return &Pool{start: start, limit: limit, told: silent, room: make(chan struct{}, workers), containers: make(map[uint64]*account)}
 }
 
+// Warm starts a helper process, so that the first request does not wait for it. A failure is left to
+// that request.
+func (p *Pool) Warm() {
+	w, err := p.worker()
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.abandon(w)
+		return
+	}
+	p.idle = append(p.idle, w)
+}
+
 // Do asks a container's file system. The container is known by its cgroup. Do returns when ctx ends; the request
 // has its own time limit. A container whose file system does not answer within that is not asked again.
 func (p *Pool) Do(ctx context.Context, container uint64, request Request) (Answer, error) {

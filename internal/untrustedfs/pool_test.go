@@ -116,6 +116,14 @@ func TestSilentContainersKeepNobodyElseWaiting(t *testing.T) {
 }
 
 // Helper processes that the kernel cannot end are bounded.
+func TestAWarmPoolHasAHelper(t *testing.T) {
+	p, f, _ := newFakePool(t)
+	p.Warm()
+	if _, err := p.Do(t.Context(), 1, answers); err != nil || f.started.Load() != 1 {
+		t.Errorf("%v, %d helpers", err, f.started.Load())
+	}
+}
+
 func TestAbandonedHelpersAreBounded(t *testing.T) {
 	p, f, _ := newFakePool(t)
 	var container uint64

@@ -203,10 +203,7 @@ __noinline int settle_one(__u32 i, __u32 phase)
 	if (!pending || i >= PENDING_MAX)
 		return 0;
 	struct check_key *key = &pending->keys[i];
-	key->phase = phase;
-	if (phase == PHASE_SETUP && !is_of_memory(key) &&
-	    is_overdue(bpf_task_storage_get(&tasks, task, NULL, 0)))
-		key->phase = PHASE_LONG_SETUP;
+	key->phase = phase == PHASE_LONG_SETUP && is_of_memory(key) ? PHASE_SETUP : phase;
 	record(key, plain(task)->real_cred->euid.val);
 	if (phase == PHASE_WORKLOAD)
 		follow(task, key, true);
@@ -221,6 +218,8 @@ __noinline int settle(__u32 phase)
 
 	if (!pending)
 		return 0;
+	if (phase == PHASE_SETUP && is_overdue(bpf_task_storage_get(&tasks, task, NULL, 0)))
+		phase = PHASE_LONG_SETUP;
 	for (__u32 i = 0; i < PENDING_MAX; i++) {
 		if (i >= pending->used)
 			break;

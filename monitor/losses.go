@@ -36,25 +36,71 @@ func (l Losses) combine(other Losses, by func(one, other uint64) uint64) (result
 	return result
 }
 
-// LostChecks counts the checks of one container that could not be recorded.
-type LostChecks struct {
+// The names of the maps that containers fill.
+const (
+	mapChecks     = "checks"
+	mapExecutions = "executions"
+	mapCalls      = "system calls"
+)
+
+// OwnLosses is what of one container found no room in the kernel's maps.
+type OwnLosses struct {
 	// ID is the engine's, as in Container.
 	ID string
-	// Lost is as in Container, without what another version of capmon lost.
-	Lost uint64
+	// Checks is without what another version of capmon lost.
+	Checks, Executions, Calls OwnLoss
 }
 
-// LostChecks returns the lost checks of each container that the kernel's map has, by the ids of
-// their cgroups. It is cheap and can be called at any time between Start and Close.
-func (m *Monitor) LostChecks() (map[uint64]LostChecks, error) {
+// OwnLoss is what one map has of a container.
+type OwnLoss struct {
+	// Lost counts what found no room there, Entries what did.
+	Lost, Entries uint64
+}
+
+// Sum adds up what was lost.
+func (l OwnLosses) Sum() uint64 { return l.Checks.Lost + l.Executions.Lost + l.Calls.Lost }
+
+// In returns what the map has that an Occupant names.
+func (l OwnLosses) In(name string) OwnLoss {
+	switch name {
+	case mapChecks:
+		return l.Checks
+	case mapExecutions:
+		return l.Executions
+	case mapCalls:
+		return l.Calls
+	}
+	return OwnLoss{}
+}
+
+func ownLosses(value *bpf.CapmonContainer) OwnLosses {
+	entries := func(shares ...bpf.CapmonShare) (sum uint64) {
+		for _, share := range shares {
+			sum += uint64(value.Entries[share])
+		}
+		return sum
+	}
+	return OwnLosses{
+		ID: idOf(value),
+		Checks: OwnLoss{value.Lost, entries(
+			bpf.CapmonShareSHARE_CHECKS, bpf.CapmonShareSHARE_CHECKS_NAME, bpf.CapmonShareSHARE_CHECKS_COARSE,
+		)},
+		Executions: OwnLoss{value.UnrecordedExecutions, entries(bpf.CapmonShareSHARE_EXECUTIONS)},
+		Calls:      OwnLoss{value.UnrecordedCalls, entries(bpf.CapmonShareSHARE_CALLS, bpf.CapmonShareSHARE_CALLS_NAME)},
+	}
+}
+
+// OwnLosses returns the losses of each container that the kernel's map has, by the ids of their
+// cgroups. It is cheap and can be called at any time between Start and Close.
+func (m *Monitor) OwnLosses() (map[uint64]OwnLosses, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil, ErrClosed
 	}
-	lost := make(map[uint64]LostChecks)
+	lost := make(map[uint64]OwnLosses)
 	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
-		lost[*cgroup] = LostChecks{idOf(value), value.Lost}
+		lost[*cgroup] = ownLosses(value)
 	})
 	return lost, err
 }
@@ -91,14 +137,14 @@ func (m *Monitor) Occupants(of Losses) (all []Occupant, err error) {
 		occupant, err = m.occupant(name, occupied, count)
 		all = append(all, occupant)
 	}
-	add(of.Checks, "checks", maps.Checks, func(note func(uint64)) error {
-		return entries(maps.Checks, "checks", func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { note(key.Container) })
+	add(of.Checks, mapChecks, maps.Checks, func(note func(uint64)) error {
+		return entries(maps.Checks, mapChecks, func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { note(key.Container) })
 	})
-	add(of.Executions, "executions", maps.Executions, func(note func(uint64)) error {
-		return entries(maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) { note(key.Container) })
+	add(of.Executions, mapExecutions, maps.Executions, func(note func(uint64)) error {
+		return entries(maps.Executions, mapExecutions, func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) { note(key.Container) })
 	})
-	add(of.Calls, "system calls", maps.Calls, func(note func(uint64)) error {
-		return entries(maps.Calls, "system calls", func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { note(key.Container) })
+	add(of.Calls, mapCalls, maps.Calls, func(note func(uint64)) error {
+		return entries(maps.Calls, mapCalls, func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { note(key.Container) })
 	})
 	return all, err
 }

@@ -80,16 +80,17 @@ type Loss struct {
 	// Container that caused the loss; missing if that is not known. It holds most of the entries of
 	// the full map, or is the one whose own checks were lost while the map had room for others.
 	Container live.Container `json:"container,omitzero"`
-	// Containers whose checks were lost, those with most first, and at most 10.
+	// Containers of which checks, executions or system calls were lost, those with most first, and at
+	// most 10.
 	Losers []Loser `json:"losers"`
 	// MoreLosers is the number of further ones.
 	MoreLosers int `json:"moreLosers,omitempty"`
 }
 
-// Loser is a container whose checks were lost.
+// Loser is a container of which something was lost.
 type Loser struct {
 	Container live.Container `json:"container"`
-	// Lost counts its checks that were lost.
+	// Lost counts its checks, executions and system calls that were lost.
 	Lost uint64 `json:"lost"`
 }
 

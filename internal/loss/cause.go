@@ -12,48 +12,77 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// loser is a container and how many of its checks were lost.
+// loser is a container of which something was lost since the last alert.
 type loser struct {
-	cgroup uint64
-	id     string
-	lost   uint64
+	cgroup      uint64
+	id          string
+	now, before monitor.OwnLosses
 }
 
-// losers returns the containers that lost checks since the last alert, most first, and what all
-// have lost now.
-func (t *Tracker) losers() (all []loser, lost map[uint64]uint64) {
-	checks, err := t.options.Source.LostChecks()
+func (l loser) lost() uint64 { return l.now.Sum() - min(l.now.Sum(), l.before.Sum()) }
+
+// lostIn is how much of it found no room in one map.
+func (l loser) lostIn(name string) uint64 {
+	now, before := l.now.In(name).Lost, l.before.In(name).Lost
+	return now - min(now, before)
+}
+
+// losers returns the containers of which something was lost since the last alert, those of which
+// most was first, and what of all was lost until now.
+func (t *Tracker) losers() (all []loser, lost map[uint64]monitor.OwnLosses) {
+	lost, err := t.options.Source.OwnLosses()
 	if err != nil {
 		return nil, t.lost
 	}
-	lost = make(map[uint64]uint64)
-	for cgroup, now := range checks {
-		lost[cgroup] = now.Lost
-		if grew := now.Lost - min(now.Lost, t.lost[cgroup]); grew > 0 {
-			all = append(all, loser{cgroup, now.ID, grew})
+	for cgroup, now := range lost {
+		if one := (loser{cgroup, now.ID, now, t.lost[cgroup]}); one.lost() > 0 {
+			all = append(all, one)
 		}
 	}
 	slices.SortFunc(all, func(a, b loser) int {
-		return cmp.Or(cmp.Compare(b.lost, a.lost), strings.Compare(a.id, b.id), cmp.Compare(a.cgroup, b.cgroup))
+		return cmp.Or(cmp.Compare(b.lost(), a.lost()), strings.Compare(a.id, b.id), cmp.Compare(a.cgroup, b.cgroup))
 	})
 	return all, lost
 }
 
-// cause is the container that caused a loss; it has no ID if that is not known. Who lost checks may
-// be a victim. If a map is full, the cause is who has at least half of its entries. If none is full
-// now, it is who lost most checks, if it has most entries as well.
-func cause(occupants []monitor.Occupant, losers []loser) monitor.Occupant {
+// culprit is a container that caused a loss; it has no ID if that is not known.
+type culprit struct {
+	cgroup uint64
+	id     string
+}
+
+// cause is the container that caused a loss. Who lost something may be a victim. If a map is full,
+// the cause is who has at least half of its entries. If none is full now, it is who lost most by its
+// own quota.
+func cause(occupants []monitor.Occupant, losers []loser) culprit {
 	for _, o := range occupants {
 		if o.Full() && o.Entries >= o.Taken/2 {
-			return o
+			return culprit{o.Cgroup, o.ID}
 		}
 	}
 	for _, o := range occupants {
-		if !o.Full() && len(losers) > 0 && o.Cgroup == losers[0].cgroup {
-			return o
+		if most := mostLost(o.Map, losers); !o.Full() && most.tookMost(o) {
+			return culprit{most.cgroup, most.id}
 		}
 	}
-	return monitor.Occupant{}
+	return culprit{}
+}
+
+// mostLost is of whom most found no room in a map.
+func mostLost(name string, losers []loser) (most loser) {
+	for _, l := range losers {
+		if l.lostIn(name) > most.lostIn(name) {
+			most = l
+		}
+	}
+	return most
+}
+
+// tookMost reports whether a loser has as many entries in a map as anybody, or nearly: several can
+// have used up the same quota. While others fill half of the map the quota of a victim is an eighth
+// of theirs.
+func (l loser) tookMost(o monitor.Occupant) bool {
+	return l.lostIn(o.Map) > 0 && l.now.In(o.Map).Entries > o.Entries/2
 }
 
 // summary is a loss in one line that is safe for terminals and logs.
@@ -73,7 +102,7 @@ func summary(loss alert.Loss, occupants []monitor.Occupant, names naming) string
 		lost = append(lost, fmt.Sprintf("and %d further containers", loss.MoreLosers))
 	}
 	if len(lost) > 0 {
-		parts = append(parts, "checks were lost of "+strings.Join(lost, ", "))
+		parts = append(parts, "these were of "+strings.Join(lost, ", "))
 	}
 	return strings.Join(parts, "; ")
 }

@@ -27,7 +27,7 @@ const (
 // Source is a recording.
 type Source interface {
 	Losses() (monitor.Losses, error)
-	LostChecks() (map[uint64]monitor.LostChecks, error)
+	OwnLosses() (map[uint64]monitor.OwnLosses, error)
 	Occupants(of monitor.Losses) ([]monitor.Occupant, error)
 }
 
@@ -62,17 +62,17 @@ type Tracker struct {
 	grew     time.Time      // when seen grew last; zero if it never did
 	latest   alert.Alert    // zero if there was none
 
-	lost   map[uint64]uint64 // lost checks by container, at the last alert
-	since  time.Time         // the last look before the growth that is not reported
-	told   time.Time         // the last alert
-	failed bool              // the counters could not be read
+	lost   map[uint64]monitor.OwnLosses // by container, at the last alert
+	since  time.Time                    // the last look before the growth that is not reported
+	told   time.Time                    // the last alert
+	failed bool                         // the counters could not be read
 }
 
 // New makes a Tracker that has not looked yet.
 func New(options Options) *Tracker {
 	t := &Tracker{options: options, seen: options.Earlier, reported: options.Earlier, since: options.Began}
 	if !options.Earlier.Any() {
-		t.lost = make(map[uint64]uint64) // what containers have lost is new
+		t.lost = make(map[uint64]monitor.OwnLosses) // what containers have lost is new
 	}
 	return t
 }
@@ -108,7 +108,7 @@ func (t *Tracker) Look(now time.Time, end bool) {
 	t.failed = false
 	growth := t.note(losses, now)
 	if t.lost == nil { // which of them are new is not known
-		t.lost = t.lostChecks()
+		t.lost = t.ownLosses()
 	}
 	if !growth.Any() {
 		t.since = now
@@ -131,14 +131,13 @@ func (t *Tracker) note(losses monitor.Losses, now time.Time) (growth monitor.Los
 	return t.seen.Minus(t.reported)
 }
 
-func (t *Tracker) lostChecks() map[uint64]uint64 {
-	all, err := t.options.Source.LostChecks()
+func (t *Tracker) ownLosses() map[uint64]monitor.OwnLosses {
+	lost, err := t.options.Source.OwnLosses()
 	if err != nil {
-		t.options.Log.Warn("reading which containers lost checks", zap.Error(err))
+		t.options.Log.Warn("reading what was lost of which containers", zap.Error(err))
 	}
-	lost := make(map[uint64]uint64)
-	for cgroup, checks := range all {
-		lost[cgroup] = checks.Lost
+	if lost == nil {
+		lost = make(map[uint64]monitor.OwnLosses)
 	}
 	return lost
 }
@@ -154,15 +153,15 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 	defer cancel()
 	names := naming{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]live.Container)}
 	loss := alert.Loss{Since: t.since, Lost: growth, Total: total, Recording: t.options.Recording, Losers: []alert.Loser{}}
-	if by := cause(occupants, losers); by.ID != "" {
-		loss.Container = names.of(by.Cgroup, by.ID)
+	if by := cause(occupants, losers); by.id != "" {
+		loss.Container = names.of(by.cgroup, by.id)
 	}
 	for i, l := range losers {
 		if i == maxLosers {
 			loss.MoreLosers = len(losers) - maxLosers
 			break
 		}
-		loss.Losers = append(loss.Losers, alert.Loser{Container: names.of(l.cgroup, l.id), Lost: l.lost})
+		loss.Losers = append(loss.Losers, alert.Loser{Container: names.of(l.cgroup, l.id), Lost: l.lost()})
 	}
 	text := summary(loss, occupants, names)
 	one := alert.NewLoss(now, text, loss)

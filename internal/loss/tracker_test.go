@@ -2,6 +2,7 @@ package loss
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +17,12 @@ import (
 // fake is a recording whose map of checks is full.
 type fake struct {
 	losses monitor.Losses
-	lost   map[uint64]monitor.LostChecks
+	lost   map[uint64]monitor.OwnLosses
 	most   monitor.Occupant
 }
 
-func (f *fake) Losses() (monitor.Losses, error)                    { return f.losses, nil }
-func (f *fake) LostChecks() (map[uint64]monitor.LostChecks, error) { return f.lost, nil }
+func (f *fake) Losses() (monitor.Losses, error)                  { return f.losses, nil }
+func (f *fake) OwnLosses() (map[uint64]monitor.OwnLosses, error) { return maps.Clone(f.lost), nil }
 func (f *fake) Occupants(monitor.Losses) ([]monitor.Occupant, error) {
 	return []monitor.Occupant{f.most}, nil
 }
@@ -31,13 +32,13 @@ func identify(_ context.Context, _ uint64, id string) live.Container {
 
 func (f *fake) lose(cgroup uint64, id string, n uint64) {
 	f.losses.Checks += n
-	f.lost[cgroup] = monitor.LostChecks{ID: id, Lost: f.lost[cgroup].Lost + n}
+	f.lost[cgroup] = monitor.OwnLosses{ID: id, Checks: monitor.OwnLoss{Lost: f.lost[cgroup].Checks.Lost + n}}
 }
 
 // Every growth is reported, those of one period together, with who fills the map, and not with its
 // victim as the cause.
 func TestEveryGrowthIsAnAlert(t *testing.T) {
-	source := &fake{lost: make(map[uint64]monitor.LostChecks), most: monitor.Occupant{Map: "checks", ID: "flood", Entries: 900, Taken: 1000, Room: 1000}}
+	source := &fake{lost: make(map[uint64]monitor.OwnLosses), most: monitor.Occupant{Map: "checks", ID: "flood", Entries: 900, Taken: 1000, Room: 1000}}
 	var got []alert.Alert
 	tracker := New(Options{
 		Source: source, Identify: identify, Recording: "r", Every: time.Minute, Log: zap.NewNop(),
@@ -77,13 +78,28 @@ func TestEveryGrowthIsAnAlert(t *testing.T) {
 }
 
 func TestAVictimIsNotTheCause(t *testing.T) {
-	if got := cause([]monitor.Occupant{{Cgroup: 1, ID: "big", Entries: 30, Taken: 100, Room: 100}}, []loser{{2, "victim", 9}}).ID; got != "" {
-		t.Errorf("%q is blamed", got)
+	lost := func(cgroup uint64, id string, entries uint64) loser {
+		return loser{cgroup: cgroup, id: id, now: monitor.OwnLosses{Checks: monitor.OwnLoss{Lost: 9, Entries: entries}}}
 	}
-	if got := cause([]monitor.Occupant{{Cgroup: 1, ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{2, "victim", 9}}).ID; got != "" {
-		t.Errorf("%q is blamed", got)
+	of := func(taken uint64) []monitor.Occupant {
+		return []monitor.Occupant{{Map: "checks", Cgroup: 1, ID: "big", Entries: 30, Taken: taken, Room: 100}}
 	}
-	if got := cause([]monitor.Occupant{{Cgroup: 1, ID: "big", Entries: 30, Taken: 40, Room: 100}}, []loser{{1, "big", 9}}).ID; got != "big" {
-		t.Errorf("%q is blamed", got)
+	for what, test := range map[string]struct {
+		taken uint64
+		loser loser
+		want  string
+	}{
+		"full, and nobody has half of it":     {100, lost(2, "victim", 4), ""},
+		"not full any more":                   {40, lost(2, "victim", 4), ""},
+		"by the quota of who has most":        {40, lost(1, "big", 30), "big"},
+		"by the quota of one who has as many": {40, lost(2, "other", 29), "other"},
+	} {
+		if got := cause(of(test.taken), []loser{test.loser}).id; got != test.want {
+			t.Errorf("%s: %q is blamed, not %q", what, got, test.want)
+		}
+	}
+	full := monitor.Occupant{Map: "checks", Cgroup: 1, ID: "big", Entries: 60, Taken: 100, Room: 100}
+	if got := cause([]monitor.Occupant{full}, []loser{lost(2, "victim", 4)}).id; got != "big" {
+		t.Errorf("%q is blamed for a full map", got)
 	}
 }

@@ -184,8 +184,8 @@ func (o *Observer) Holders(ctx context.Context, wanted func(monitor.Socket) bool
 // Losses counts what could not be recorded up to now.
 func (o *Observer) Losses() (monitor.Losses, error) { return o.monitor.Losses() }
 
-// LostChecks is monitor.Monitor's.
-func (o *Observer) LostChecks() (map[uint64]monitor.LostChecks, error) { return o.monitor.LostChecks() }
+// OwnLosses is monitor.Monitor's.
+func (o *Observer) OwnLosses() (map[uint64]monitor.OwnLosses, error) { return o.monitor.OwnLosses() }
 
 // Occupants is monitor.Monitor's.
 func (o *Observer) Occupants(of monitor.Losses) ([]monitor.Occupant, error) {

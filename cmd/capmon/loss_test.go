@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/capmon/capmon/internal/alert"
+)
+
+// tooManyPrograms are more than capmon records of one container.
+const tooManyPrograms = "700"
+
+// loseExecutions has a container execute so many programs that capmon loses executions.
+func loseExecutions(t *testing.T, name string) {
+	t.Helper()
+	startSleeper(t, name)
+	mustExecute(t, "docker", "exec", name, "attack-exec", tooManyPrograms)
+}
+
+// blames reports whether one of some alerts tells of lost executions that a container caused.
+func blames(alerts []alert.Alert, container string) bool {
+	return slices.ContainsFunc(alerts, func(one alert.Alert) bool {
+		return one.Rule == alert.LossRule && one.Severity == alert.Critical && one.Loss.Lost.Executions > 0 &&
+			one.Loss.Container.Name == container && strings.Contains(one.Summary, container)
+	})
+}
+
+// all are the alerts that it has got.
+func (r *receiver) all() []alert.Alert {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got)
+}
+
+// Whoever makes capmon lose something is named in a critical alert, everywhere, and so is the next
+// one. Meanwhile serve is not ready.
+func TestLossesAreAlerts(t *testing.T) {
+	r := newReceiver(t)
+	r.start(t)
+	rules := written(t, "rules.yaml", `
+rules: [{builtin: raw-socket}]
+sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Bearer t0ken}}]
+`)
+	s := serve(t, "--save-every", "10s", "--rules", rules)
+	builtin := serve(t, "--rules", "builtin")
+	w := watchLive(t, "--rules", "builtin")
+	for _, name := range []string{"loss-first", "loss-second"} {
+		eventually(t, "serve is ready before "+name, func() bool { status, _ := s.get("/readyz"); return status == http.StatusOK })
+		loseExecutions(t, name)
+		eventually(t, "serve is not ready after "+name, func() bool {
+			status, body := s.get("/readyz")
+			return status == http.StatusServiceUnavailable && strings.Contains(body, "capmon lost")
+		})
+		eventually(t, "the state tells of "+name, func() bool { return strings.Contains(s.state().LastLoss, name) })
+		eventually(t, "the webhook has an alert of "+name, func() bool { return blames(r.all(), name) })
+		for _, one := range []*server{s, builtin} {
+			eventually(t, "the database has an alert of "+name, func() bool { return blames(one.lossAlerts(name), name) })
+			eventually(t, "the log has an error that names "+name, func() bool {
+				return slices.ContainsFunc(slices.Collect(strings.Lines(one.stderr.String())), func(line string) bool {
+					return strings.Contains(line, "ERROR") && strings.Contains(line, "capmon lost") && strings.Contains(line, name)
+				})
+			})
+		}
+	}
+	w.interrupt() // what came after its last alert is told at its end
+	var shown []alert.Alert
+	for line := range strings.Lines(w.lines.String()) {
+		var one alert.Alert
+		if err := json.Unmarshal([]byte(line), &one); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		valid(t, "alert", line)
+		shown = append(shown, one)
+	}
+	for _, name := range []string{"loss-first", "loss-second"} {
+		if !blames(shown, name) {
+			t.Errorf("watch has no alert of %s:\n%s", name, w.lines.String())
+		}
+	}
+}
+
+// lossAlerts are those that the API has of a container.
+func (s *server) lossAlerts(container string) (alerts []alert.Alert) {
+	s.t.Helper()
+	_, body := s.get("/api/v1/alerts?container=" + container)
+	if err := json.Unmarshal([]byte(body), &alerts); err != nil {
+		s.t.Fatalf("%v: %s", err, body)
+	}
+	return alerts
+}

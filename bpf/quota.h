@@ -6,8 +6,9 @@
  *
  * The maps are divided into shares. While less than half of a share is taken, a container may have
  * 1/32 of it, later 1/256. So 16 containers fill the first half at most, and 128 others still find
- * room in the second. Entries leave the maps only when their container has ended and left the map
- * of containers, so a container's own counts never shrink.
+ * room in the second. However small the map of checks is made (--max-checks), a container may have
+ * as much as an honest one needs, while there is room. Entries leave the maps only when their
+ * container has ended and left the map of containers, so a container's own counts never shrink.
  */
 #ifndef CAPMON_QUOTA_H
 #define CAPMON_QUOTA_H
@@ -16,6 +17,8 @@
 
 #define QUOTA_MOST 32 /* part of a share that a container may have, while half of it is free */
 #define QUOTA_FEW 256 /* and later */
+#define QUOTA_LEAST_CHECKS 384 /* whole patterns: a runtime's setup alone makes some 100 */
+#define QUOTA_LEAST 64 /* folded ones */
 #define EVENT_EVERY 15625000ULL /* ns: a container's events of new patterns, 64 a second */
 #define EVENTS_AT_ONCE 256 /* and so many more after a pause */
 
@@ -61,6 +64,9 @@ static __always_inline bool may_enter(const struct container *container, __u32 s
 	REMIND(share, SHARE_MAX - 1);
 	__u32 room = settings.rooms[share];
 	__u32 quota = roomy ? room / QUOTA_MOST : room / QUOTA_FEW;
+	__u32 least = share == SHARE_CHECKS ? QUOTA_LEAST_CHECKS : QUOTA_LEAST;
+	if (share <= SHARE_CHECKS_COARSE && quota < least)
+		quota = least;
 	return container->entries[share] < quota || !container->entries[share];
 }
 

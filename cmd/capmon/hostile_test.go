@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // make soak attacks for ten minutes.
@@ -462,6 +463,7 @@ var defaultGrants = caps("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSET
 // Whatever a container does: what is recorded of its neighbours is exact, their alerts come in order and soon, and
 // capmon takes little and ends when it has to.
 func TestHonestRecordsBesideAHostileContainer(t *testing.T) {
+	testlock.Losses(t)
 	t.Logf("-hostile-seed=%d -hostile=%v", *hostileSeed, *hostileFor)
 	shared := openDirectory(t)
 	over := filepath.Join(shared, "over")

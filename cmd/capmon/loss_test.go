@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // tooManyPrograms are more than capmon records of one container.
@@ -38,6 +39,7 @@ func (r *receiver) all() []alert.Alert {
 // Whoever makes capmon lose something is named in a critical alert, everywhere, and so is the next
 // one. Meanwhile serve is not ready.
 func TestLossesAreAlerts(t *testing.T) {
+	testlock.Losses(t)
 	r := newReceiver(t)
 	r.start(t)
 	rules := written(t, "rules.yaml", `

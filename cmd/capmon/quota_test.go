@@ -11,6 +11,7 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // names is how many process names attack-rename uses: more than the map of checks has room for.
@@ -113,6 +114,7 @@ func TestAFloodingNeighbourLeavesAProfileExact(t *testing.T) {
 // A container that varies arguments, or executes ever new files, is reported for what it uses.
 // Only its own report has a caution, and where file capabilities are unknown it is incomplete.
 func TestFloodsOfArgumentsAndFilesAreTheirOwn(t *testing.T) {
+	testlock.Losses(t)
 	saved := t.TempDir() + "/profile.json"
 	r := execute(t, binary, "profile", "-o", "json", "--save", saved, "--", "sh", "-ec",
 		"docker run --rm --name quota-args bb attack-args 5000; docker run --rm --name quota-files bb attack-exec 20000; docker run --rm --name quota-honest bb probe rawsock")

@@ -181,6 +181,7 @@ func (d *Daemon) Run(ctx context.Context) {
 // round saves what was recorded, and now and then removes what is too old.
 func (d *Daemon) round(ctx context.Context) {
 	began := time.Now()
+	d.losses.Look(began, false) // while the kernel's map has all who lost something
 	p, err := d.observer.Save(ctx)
 	if err == nil || passes(err) {
 		err = errors.Join(err, d.saveAlerts(ctx, began.Add(-dealing)))

@@ -3,6 +3,7 @@ package loss
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -34,7 +35,12 @@ func (t *Tracker) losers() (all []loser, lost map[uint64]monitor.OwnLosses) {
 	if err != nil {
 		return nil, t.lost
 	}
-	for cgroup, now := range lost {
+	latest := maps.Clone(t.pending)
+	if latest == nil {
+		latest = make(map[uint64]monitor.OwnLosses)
+	}
+	maps.Copy(latest, lost)
+	for cgroup, now := range latest {
 		if one := (loser{cgroup, now.ID, now, t.lost[cgroup]}); one.lost() > 0 {
 			all = append(all, one)
 		}
@@ -43,6 +49,19 @@ func (t *Tracker) losers() (all []loser, lost map[uint64]monitor.OwnLosses) {
 		return cmp.Or(cmp.Compare(b.lost(), a.lost()), strings.Compare(a.id, b.id), cmp.Compare(a.cgroup, b.cgroup))
 	})
 	return all, lost
+}
+
+// remember notes of which containers something was lost that is not reported yet: the kernel's map
+// may have them no more when it is.
+func (t *Tracker) remember() {
+	losers, _ := t.losers()
+	if losers == nil { // they could not be read
+		return
+	}
+	t.pending = make(map[uint64]monitor.OwnLosses, len(losers))
+	for _, l := range losers {
+		t.pending[l.cgroup] = l.now
+	}
 }
 
 // culprit is a container that caused a loss; it has no ID if that is not known.

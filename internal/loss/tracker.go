@@ -62,10 +62,13 @@ type Tracker struct {
 	grew     time.Time      // when seen grew last; zero if it never did
 	latest   alert.Alert    // zero if there was none
 
-	lost   map[uint64]monitor.OwnLosses // by container, at the last alert
-	since  time.Time                    // the last look before the growth that is not reported
-	told   time.Time                    // the last alert
-	failed bool                         // the counters could not be read
+	lost  map[uint64]monitor.OwnLosses // by container, at the last alert
+	since time.Time                    // the last look before the growth that is not reported
+	told  time.Time                    // the last alert
+	// pending has those of which something was lost since then: the kernel's map may have them no more
+	// at the next alert.
+	pending map[uint64]monitor.OwnLosses
+	failed  bool // the counters could not be read
 }
 
 // New makes a Tracker that has not looked yet.
@@ -115,6 +118,7 @@ func (t *Tracker) Look(now time.Time, end bool) {
 		return
 	}
 	if !t.told.IsZero() && now.Sub(t.told) < t.options.Every && !end {
+		t.remember()
 		return
 	}
 	t.report(growth, losses, now)
@@ -170,7 +174,7 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 	t.mu.Lock()
 	t.reported, t.latest = t.reported.Max(total), one
 	t.mu.Unlock()
-	t.told, t.lost, t.since = now, lost, now
+	t.told, t.lost, t.pending, t.since = now, lost, nil, now
 	t.options.Report(one)
 }
 

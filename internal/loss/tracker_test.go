@@ -77,6 +77,27 @@ func TestEveryGrowthIsAnAlert(t *testing.T) {
 	}
 }
 
+// Who caused a loss is named though it has ended before the time of the next alert.
+func TestContainersThatEndedAreNamed(t *testing.T) {
+	source := &fake{lost: make(map[uint64]monitor.OwnLosses), most: monitor.Occupant{Map: "checks", Taken: 4, Room: 1000}}
+	var got []alert.Alert
+	tracker := New(Options{
+		Source: source, Identify: identify, Every: time.Minute, Log: zap.NewNop(),
+		Report: func(one alert.Alert) { got = append(got, one) },
+	})
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	source.lose(1, "first", 5)
+	tracker.Look(now, false)
+	source.lose(2, "second", 3)
+	tracker.Look(now.Add(time.Second), false)
+	delete(source.lost, 2)
+	tracker.Look(now.Add(2*time.Second), false)
+	tracker.Look(now.Add(time.Minute), false)
+	if len(got) != 2 || len(got[1].Loss.Losers) != 1 || got[1].Loss.Losers[0].Container.ID != "second" || got[1].Loss.Losers[0].Lost != 3 {
+		t.Errorf("%d alerts, %+v", len(got), got[len(got)-1].Loss)
+	}
+}
+
 func TestAVictimIsNotTheCause(t *testing.T) {
 	lost := func(cgroup uint64, id string, entries uint64) loser {
 		return loser{cgroup: cgroup, id: id, now: monitor.OwnLosses{Checks: monitor.OwnLoss{Lost: 9, Entries: entries}}}

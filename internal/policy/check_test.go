@@ -209,7 +209,7 @@ func TestWhatViolatesARule(t *testing.T) {
 // A workload may hide in a runtime setup that takes too long, so no rule allows it.
 func TestALongSetupViolatesWhateverIsAllowed(t *testing.T) {
 	p := profile.New(run(using(use(capability.Chown, classify.LongSetup), use(capability.NetRaw, classify.LongSetup))))
-	const want = "long-setup CHOWN,NET_RAW: CHOWN, NET_RAW are used after more than 10s of runtime setup, where a workload may hide"
+	const want = "long-setup CHOWN,NET_RAW: CHOWN, NET_RAW are used after more than 30s of runtime setup, where a workload may hide"
 	for name, policy := range map[string]Policy{
 		"no policy":     {},
 		"all allowed":   parsed(t, rule("allow: [ALL]")),

@@ -106,10 +106,19 @@ func TestRunsOfOneContainerAddUp(t *testing.T) {
 	p.do("chroot / true")
 	mustExecute(t, "docker", "restart", "again-and-again")
 	p.do("probe rawsock")
-	// And the engine starts it. The command itself may be killed with the container.
+	// And the engine starts it. The command itself may be killed with the container. What is to be done
+	// waits for the new one: the old one may still take the order, and not live to answer.
+	started := func() string {
+		return mustExecute(t, "docker", "inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", "again-and-again")
+	}
+	before := started()
 	if r := execute(t, "docker", "exec", "again-and-again", "kill", "1"); r.code != 0 && r.code != 137 {
 		t.Fatalf("%+v", r)
 	}
+	eventually(t, "the engine has started it again", func() bool {
+		now := started()
+		return now != before && strings.HasSuffix(now, " true\n")
+	})
 	p.do("touch /tmp/f; chown 5 /tmp/f")
 	mustExecute(t, "docker", "stop", "again-and-again")
 	mustExecute(t, "docker", "start", "again-and-again")

@@ -166,7 +166,8 @@ func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 	if got := l.uses(); len(got) != 2*len(sockets) || len(got) != len(shown) {
 		t.Errorf("%d uses, %d before the end: %+v", len(got), len(shown), got)
 	}
-	if want := fmt.Sprintf("capmon: %d uses in %[1]d containers, nothing lost\n", 2*len(sockets)); r.code != 0 || !strings.HasSuffix(r.stderr, want) {
+	// Others that flood the machine meanwhile may send messages too fast: that loses nothing.
+	if want := fmt.Sprintf("capmon: %d uses in %[1]d containers, nothing lost", 2*len(sockets)); r.code != 0 || !strings.Contains(r.stderr, want) {
 		t.Errorf("exit code %d, %s", r.code, r.stderr)
 	}
 	for line := range strings.Lines(l.lines.String()) {

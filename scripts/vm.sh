@@ -157,7 +157,7 @@ fetch_kernel() {
 	use_apt "${suite%%-*}" "$arch"
 	parts=("linux-image-$release=$version")
 	# Debian splits the packages of newer kernels.
-	if with_lists apt-cache show "${parts[@]}" | grep -q '^Depends:.* linux-binary-'; then
+	if with_lists apt-cache show "${parts[@]}" | grep '^Depends:.* linux-binary-' >/dev/null; then # not -q: it would end apt-cache by SIGPIPE
 		parts=("linux-base-$release=$version" "linux-binary-$release=$version" "linux-modules-$release=$version")
 	fi
 	(cd "$new" && with_lists apt-get -qq download "${parts[@]}") >&2 ||

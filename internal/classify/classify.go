@@ -73,6 +73,13 @@ type Verdict struct {
 // longSetup is why a need of a long runtime setup is not certain to be the workload's.
 var longSetup = fmt.Sprintf("asked after more than %v of runtime setup: a container runtime takes less, so the workload may be hiding there", monitor.SetupTime)
 
+// notePhase has a need of a long runtime setup be one of that class.
+func (v *Verdict) notePhase(check monitor.Check) {
+	if check.Phase == monitor.LongSetup && v.Class.Need() {
+		v.Class, v.Unsure = LongSetup, longSetup
+	}
+}
+
 const coarse = "the container made more patterns of use than capmon records, so the system call and its arguments are not known"
 
 // Classify tells what a check means.
@@ -80,9 +87,7 @@ func Classify(check monitor.Check) Verdict {
 	site, _ := kernel.CallSite(check.Stack)
 	verdict := class(check)
 	verdict.Site = site
-	if check.Phase == monitor.LongSetup && verdict.Class.Need() {
-		verdict.Class, verdict.Unsure = LongSetup, longSetup
-	}
+	verdict.notePhase(check)
 	if verdict.Class.Need() {
 		verdict.Alternative = alternative(check)
 		if check.Folding == monitor.Coarse && verdict.Unsure == "" {

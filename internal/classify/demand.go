@@ -16,12 +16,8 @@ type Demand struct {
 // a user namespace ask for one capability and read others from the credential.
 func Demands(check monitor.Check) []Demand {
 	demands := demandsOf(check)
-	if check.Phase == monitor.LongSetup {
-		for i := range demands {
-			if demands[i].Class.Need() {
-				demands[i].Class, demands[i].Unsure = LongSetup, longSetup
-			}
-		}
+	for i := range demands {
+		demands[i].notePhase(check)
 	}
 	return demands
 }

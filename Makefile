@@ -14,7 +14,7 @@ GOLANGCI_LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 # Its standard library has no known vulnerability that capmon calls (make vulncheck).
 export GOTOOLCHAIN := go1.26.11
 
-C_SOURCES := $(wildcard bpf/*.c bpf/*.h scripts/workloads/*.c)
+C_SOURCES := $(wildcard bpf/*.c bpf/*.h scripts/workloads/*.c scripts/workloads/*.h)
 SHELL_SCRIPTS := $(wildcard scripts/*.sh corpus/*.sh corpus/workloads/*/*.sh corpus/workloads/*/files/usr/local/bin/*) .ci/run
 
 # A directory for a private Docker daemon: short, since a unix socket's path is.

@@ -102,7 +102,7 @@ compile() {
 make_bb() {
 	local variant=$1 busybox contents archive programs
 	busybox=$(static_busybox)
-	contents=$variant-$(cat "${BASH_SOURCE[0]}" "$scripts"/workloads/*.c "$busybox" | sha256sum | head -c 16)
+	contents=$variant-$(cat "${BASH_SOURCE[0]}" "$scripts"/workloads/*.[ch] "$busybox" | sha256sum | head -c 16)
 	case $(imported bb:latest) in
 	"$contents") return ;;
 	all-*) if [[ $variant == demo ]]; then return; fi ;;

@@ -37,7 +37,7 @@ fill() {
 	CGO_ENABLED=0 GOARCH=$1 go test -c "${build[@]}" -o "$directory/monitor.test" ./monitor
 	scripts/images.sh programs "$1" "$directory"
 	cp scripts/{dockerd,images,runc-capped}.sh "$directory/scripts"
-	cp scripts/workloads/*.c "$directory/scripts/workloads"
+	cp scripts/workloads/*.[ch] "$directory/scripts/workloads"
 	cp -r cmd/capmon/testdata "$directory/cmd/capmon"
 	cp -r packaging docs "$directory"
 	cat >"$directory/test" <<-'END'

@@ -14,7 +14,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -28,6 +27,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "fuse.h"
 
 static int fail(const char *what)
 {
@@ -56,84 +57,21 @@ static int use_on(int ready)
 	}
 }
 
-static struct fuse_attr attributes_of(uint64_t node, uint64_t size)
-{
-	struct fuse_attr attributes = {
-		.ino = node,
-		.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0755,
-		.nlink = 1,
-		.size = node == FUSE_ROOT_ID ? 0 : size,
-		.blksize = 4096,
-	};
-	return attributes;
-}
-
-static void answer(int fd, const struct fuse_in_header *in, int error, const void *data,
-		   size_t length)
-{
-	static char reply[sizeof(struct fuse_out_header) + (1 << 18)];
-	struct fuse_out_header out = { sizeof(out) + length, error, in->unique };
-
-	memcpy(reply, &out, sizeof(out));
-	memcpy(reply + sizeof(out), data, length);
-	if (write(fd, reply, sizeof(out) + length) < 0)
-		perror("/dev/fuse");
-}
-
-// serve answers one request about a file system whose only file is this program.
-static void serve(int fd, const char *image, uint64_t size, const char *request)
+// serve_until_asked serves all but the attributes that a monitor looks for: those requests wait for
+// ever. After ENOSYS the kernel would not ask again.
+static void serve_until_asked(int fd, const char *image, uint64_t size, const char *request)
 {
 	const struct fuse_in_header *in = (const void *)request;
-	const void *body = request + sizeof(*in);
+	int done;
 
-	switch (in->opcode) {
-	case FUSE_INIT: {
-		struct fuse_init_out out = { .major = FUSE_KERNEL_VERSION,
-					     .minor = 31,
-					     .max_readahead = 1 << 17,
-					     .max_background = 8,
-					     .congestion_threshold = 6,
-					     .max_write = 4096 };
-		answer(fd, in, 0, &out, sizeof(out));
+	if (in->opcode != FUSE_GETXATTR)
+		done = fuse_serve(fd, image, size, request);
+	else if (in->pid != 0) /* somebody of this pid namespace, and no monitor */
+		done = fuse_answer(fd, in, -ENODATA, NULL, 0);
+	else
 		return;
-	}
-	case FUSE_LOOKUP: {
-		struct fuse_entry_out out = { .nodeid = 2, .attr = attributes_of(2, size) };
-		answer(fd, in, 0, &out, sizeof(out));
-		return;
-	}
-	case FUSE_GETATTR: { /* valid for no time: each stat asks again */
-		struct fuse_attr_out out = { .attr = attributes_of(in->nodeid, size) };
-		answer(fd, in, 0, &out, sizeof(out));
-		return;
-	}
-	case FUSE_OPEN: {
-		struct fuse_open_out out = { .open_flags = FOPEN_KEEP_CACHE };
-		answer(fd, in, 0, &out, sizeof(out));
-		return;
-	}
-	case FUSE_READ: {
-		const struct fuse_read_in *read = body;
-		uint64_t at = read->offset < size ? read->offset : size;
-		uint64_t n = read->size < size - at ? read->size : size - at;
-		answer(fd, in, 0, image + at, n);
-		return;
-	}
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-		return;
-	case FUSE_FLUSH:
-	case FUSE_RELEASE:
-		answer(fd, in, 0, NULL, 0);
-		return;
-	case FUSE_GETXATTR: /* after ENOSYS the kernel would not ask again */
-		if (in->pid != 0) /* somebody of this pid namespace, and no monitor */
-			answer(fd, in, -ENODATA, NULL, 0);
-		return;
-	default:
-		answer(fd, in, -ENOSYS, NULL, 0);
-	}
+	if (!done)
+		perror("/dev/fuse");
 }
 
 int main(int argc, char **argv)
@@ -171,7 +109,7 @@ int main(int argc, char **argv)
 		if (poll(news, 2, -1) < 0 || !news[0].revents)
 			continue;
 		if (read(fd, request, sizeof(request)) > 0)
-			serve(fd, image, st.st_size, request);
+			serve_until_asked(fd, image, st.st_size, request);
 		else if (errno != EINTR && errno != ENOENT)
 			return fail("/dev/fuse");
 	}

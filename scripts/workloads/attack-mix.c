@@ -18,7 +18,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
-#include <linux/fuse.h>
 #include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -38,6 +37,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "fuse.h"
 
 #define LANES 2 /* sequences at the same time: one may hang while the other goes on */
 #define STEP_SECONDS 3 /* after which a step is killed */
@@ -487,82 +488,6 @@ static void do_mounts(void)
 
 // --- FUSE --------------------------------------------------------------------
 
-static struct fuse_attr attributes_of(uint64_t node, uint64_t size)
-{
-	struct fuse_attr attributes = {
-		.ino = node,
-		.mode = node == FUSE_ROOT_ID ? S_IFDIR | 0755 : S_IFREG | 0755,
-		.nlink = 1,
-		.size = node == FUSE_ROOT_ID ? 0 : size,
-		.blksize = 4096,
-	};
-	return attributes;
-}
-
-static void answer(int fd, const struct fuse_in_header *in, int error, const void *data,
-		   size_t length)
-{
-	struct fuse_out_header out = { sizeof(out) + length, error, in->unique };
-	static char reply[sizeof(out) + (1 << 18)];
-
-	memcpy(reply, &out, sizeof(out));
-	memcpy(reply + sizeof(out), data, length);
-	if (write(fd, reply, sizeof(out) + length) < 0) {
-	}
-}
-
-// serve answers one request about a file system whose only file is this program.
-static void serve(int fd, const char *image, uint64_t size, const char *request)
-{
-	const struct fuse_in_header *in = (const void *)request;
-	const void *body = request + sizeof(*in);
-
-	switch (in->opcode) {
-	case FUSE_INIT: {
-		struct fuse_init_out out = { .major = FUSE_KERNEL_VERSION,
-					     .minor = 31,
-					     .max_readahead = 1 << 17,
-					     .max_background = 8,
-					     .congestion_threshold = 6,
-					     .max_write = 4096 };
-		answer(fd, in, 0, &out, sizeof(out));
-		return;
-	}
-	case FUSE_LOOKUP: {
-		struct fuse_entry_out out = { .nodeid = 2, .attr = attributes_of(2, size) };
-		answer(fd, in, 0, &out, sizeof(out));
-		return;
-	}
-	case FUSE_GETATTR: { /* valid for no time: each stat asks again */
-		struct fuse_attr_out out = { .attr = attributes_of(in->nodeid, size) };
-		answer(fd, in, 0, &out, sizeof(out));
-		return;
-	}
-	case FUSE_OPEN: {
-		struct fuse_open_out out = { .open_flags = FOPEN_KEEP_CACHE };
-		answer(fd, in, 0, &out, sizeof(out));
-		return;
-	}
-	case FUSE_READ: {
-		const struct fuse_read_in *read = body;
-		uint64_t at = read->offset < size ? read->offset : size;
-		uint64_t n = read->size < size - at ? read->size : size - at;
-		answer(fd, in, 0, image + at, n);
-		return;
-	}
-	case FUSE_FORGET:
-	case FUSE_BATCH_FORGET:
-	case FUSE_INTERRUPT:
-		return;
-	case FUSE_FLUSH:
-	case FUSE_RELEASE:
-		answer(fd, in, 0, NULL, 0);
-		return;
-	default:
-		answer(fd, in, -ENOSYS, NULL, 0);
-	}
-}
-
 // fuse: executes itself from a file system whose server then answers no more. It ends when the
 // step is killed: the kernel aborts a connection whose server has gone.
 static void do_fuse(void)
@@ -593,7 +518,7 @@ static void do_fuse(void)
 	while (read(done[0], &byte, 1) != 1) {
 		if (read(fd, request, sizeof(request)) <= 0 && errno != EINTR && errno != ENOENT)
 			return;
-		serve(fd, image, st.st_size, request);
+		fuse_serve(fd, image, st.st_size, request);
 		usleep(0);
 	}
 	for (;;)

@@ -257,7 +257,8 @@ type CapmonExecutionKey struct {
 	Generation uint32
 	Nosuid     uint16
 	Overlay    uint16
-	Pad        uint32
+	Folded     uint16
+	Pad        uint16
 }
 
 type CapmonExecutionValue struct {
@@ -476,14 +477,15 @@ const (
 type CapmonShare uint32
 
 const (
-	CapmonShareSHARE_CHECKS        CapmonShare = 0
-	CapmonShareSHARE_CHECKS_NAME   CapmonShare = 1
-	CapmonShareSHARE_CHECKS_COARSE CapmonShare = 2
-	CapmonShareSHARE_EXECUTIONS    CapmonShare = 3
-	CapmonShareSHARE_CALLS         CapmonShare = 4
-	CapmonShareSHARE_CALLS_NAME    CapmonShare = 5
-	CapmonShareSHARE_FILES         CapmonShare = 6
-	CapmonShareSHARE_MAX           CapmonShare = 8
+	CapmonShareSHARE_CHECKS            CapmonShare = 0
+	CapmonShareSHARE_CHECKS_NAME       CapmonShare = 1
+	CapmonShareSHARE_CHECKS_COARSE     CapmonShare = 2
+	CapmonShareSHARE_EXECUTIONS        CapmonShare = 3
+	CapmonShareSHARE_CALLS             CapmonShare = 4
+	CapmonShareSHARE_CALLS_NAME        CapmonShare = 5
+	CapmonShareSHARE_FILES             CapmonShare = 6
+	CapmonShareSHARE_EXECUTIONS_FOLDED CapmonShare = 7
+	CapmonShareSHARE_MAX               CapmonShare = 8
 )
 
 type CapmonSlotKey struct {

@@ -86,6 +86,47 @@ static __always_inline __s64 changed_at(struct inode *inode)
 	       BPF_CORE_READ(older, i_ctime.tv_nsec);
 }
 
+/* Leaves out which file was executed. Whether its capabilities count is still known, and so is
+ * the ambient set: of a mount with nosuid, such as a memory file's, nothing is missing then. */
+static __always_inline void fold_execution(struct execution_key *key)
+{
+	key->inode = 0;
+	key->changed = 0;
+	key->device = 0;
+	key->generation = 0;
+	key->overlay = 0;
+	key->folded = 1;
+}
+
+/* Enters a new execution, and tells of it unless it is folded. */
+static __always_inline void enter_execution(struct container *owner, struct execution_key *key,
+					    struct task_struct *task, struct file *file, __u64 now)
+{
+	__u32 zero = 0;
+	struct execution *fresh = bpf_map_lookup_elem(&fresh_executions, &zero);
+
+	if (!fresh)
+		return;
+	__builtin_memset(&fresh->value, 0, sizeof(fresh->value));
+	fresh->value.first_ns = now;
+	fresh->value.pid = bpf_get_current_pid_tgid() >> 32;
+	fresh->value.uid = BPF_CORE_READ(task, real_cred, euid.val);
+	if (!key->folded)
+		read_path(BPF_CORE_READ(file, f_path.dentry), fresh->value.path);
+	if (bpf_map_update_elem(&executions, key, &fresh->value, BPF_NOEXIST))
+		return;
+	note_entry(owner, key->folded ? SHARE_EXECUTIONS_FOLDED : SHARE_EXECUTIONS);
+	if (key->folded)
+		return;
+	tell(&(struct event){
+		.kind = EVENT_EXECUTION,
+		.pid = fresh->value.pid,
+		.container = key->container,
+		.time_ns = now,
+		.execution = *key,
+	});
+}
+
 /* Records what the current task, a workload's, has just executed. */
 __noinline int executed_file(__u64 container)
 {
@@ -107,32 +148,19 @@ __noinline int executed_file(__u64 container)
 	};
 	struct execution_value *known = bpf_map_lookup_elem(&executions, &key);
 	if (!known) {
-		__u32 zero = 0;
-		struct execution *fresh = bpf_map_lookup_elem(&fresh_executions, &zero);
 		struct container *owner = bpf_map_lookup_elem(&containers, &container);
-		if (!fresh || !owner)
+		if (!owner)
 			return 0;
-		if (!may_enter(owner, SHARE_EXECUTIONS)) {
-			__sync_fetch_and_add(&owner->unrecorded_executions, 1);
-			count(COUNTER_EXECUTIONS);
-			return 0;
+		bool room = may_enter(owner, SHARE_EXECUTIONS);
+		if (!room) {
+			fold_execution(&key);
+			known = bpf_map_lookup_elem(&executions, &key);
+			room = !known && may_enter(owner, SHARE_EXECUTIONS_FOLDED);
 		}
-		__builtin_memset(&fresh->value, 0, sizeof(fresh->value));
-		fresh->value.first_ns = now;
-		fresh->value.pid = bpf_get_current_pid_tgid() >> 32;
-		fresh->value.uid = BPF_CORE_READ(task, real_cred, euid.val);
-		read_path(BPF_CORE_READ(file, f_path.dentry), fresh->value.path);
-		if (!bpf_map_update_elem(&executions, &key, &fresh->value, BPF_NOEXIST)) {
-			note_entry(owner, SHARE_EXECUTIONS);
-			tell(&(struct event){
-				.kind = EVENT_EXECUTION,
-				.pid = fresh->value.pid,
-				.container = container,
-				.time_ns = now,
-				.execution = key,
-			});
+		if (room) {
+			enter_execution(owner, &key, task, file, now);
+			known = bpf_map_lookup_elem(&executions, &key);
 		}
-		known = bpf_map_lookup_elem(&executions, &key);
 		if (!known) {
 			__sync_fetch_and_add(&owner->unrecorded_executions, 1);
 			count(COUNTER_EXECUTIONS);

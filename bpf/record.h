@@ -139,6 +139,7 @@ enum share {
 	SHARE_CALLS = 4, /* of the calls map */
 	SHARE_CALLS_NAME = 5, /* those without a process name */
 	SHARE_FILES = 6,
+	SHARE_EXECUTIONS_FOLDED = 7, /* of the executions map */
 	SHARE_MAX = 8, /* a power of two */
 };
 
@@ -270,7 +271,9 @@ struct execution_key {
 	__u32 generation; /* of the inode: another file may have its number later */
 	__u16 nosuid; /* 1: from a mount where file capabilities count for nothing */
 	__u16 overlay; /* 1: from an overlay, as most containers' root file system is */
-	__u32 pad;
+	__u16 folded; /* 1: all programs beyond the container's quota. Which files they are was
+			 left out, but not nosuid */
+	__u16 pad;
 };
 
 struct execution_value {

@@ -43,6 +43,9 @@ type Execution struct {
 	Overlay bool
 	// NoSuid: it lies on a mount where file capabilities count for nothing.
 	NoSuid bool
+	// Folded: these are all executions beyond the container's quota of programs that are alike in
+	// NoSuid and Ambient. Which files they were of was left out.
+	Folded bool
 	// Ambient is the ambient set of the process afterwards.
 	Ambient     capability.Set
 	Count       uint64
@@ -101,6 +104,7 @@ func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExe
 		Cut:     cut,
 		Overlay: key.Overlay != 0,
 		NoSuid:  key.Nosuid != 0,
+		Folded:  key.Folded != 0,
 		Ambient: capability.Set(key.Ambient),
 		Count:   value.Count,
 		First:   m.clock.Time(value.FirstNs),

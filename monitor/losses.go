@@ -85,7 +85,7 @@ func ownLosses(value *bpf.CapmonContainer) OwnLosses {
 		Checks: OwnLoss{value.Lost, entries(
 			bpf.CapmonShareSHARE_CHECKS, bpf.CapmonShareSHARE_CHECKS_NAME, bpf.CapmonShareSHARE_CHECKS_COARSE,
 		)},
-		Executions: OwnLoss{value.UnrecordedExecutions, entries(bpf.CapmonShareSHARE_EXECUTIONS)},
+		Executions: OwnLoss{value.UnrecordedExecutions, entries(bpf.CapmonShareSHARE_EXECUTIONS, bpf.CapmonShareSHARE_EXECUTIONS_FOLDED)},
 		Calls:      OwnLoss{value.UnrecordedCalls, entries(bpf.CapmonShareSHARE_CALLS, bpf.CapmonShareSHARE_CALLS_NAME)},
 	}
 }

@@ -17,7 +17,8 @@ func rooms(checks, executions, calls, files uint32) (rooms [shares]uint32) {
 	rooms[bpf.CapmonShareSHARE_CHECKS_NAME] = checks / 8
 	rooms[bpf.CapmonShareSHARE_CHECKS_COARSE] = checks / 8
 	rooms[bpf.CapmonShareSHARE_CHECKS] = checks - 2*(checks/8)
-	rooms[bpf.CapmonShareSHARE_EXECUTIONS] = executions
+	rooms[bpf.CapmonShareSHARE_EXECUTIONS_FOLDED] = executions / 8
+	rooms[bpf.CapmonShareSHARE_EXECUTIONS] = executions - executions/8
 	rooms[bpf.CapmonShareSHARE_CALLS_NAME] = calls / 4
 	rooms[bpf.CapmonShareSHARE_CALLS] = calls - calls/4
 	rooms[bpf.CapmonShareSHARE_FILES] = files
@@ -87,8 +88,12 @@ func (m *Monitor) present() (present [shares]uint64, err error) {
 	}); err != nil {
 		return present, err
 	}
-	if err := entries(maps.Executions, "executions", func(*bpf.CapmonExecutionKey, *bpf.CapmonExecutionValue) {
-		present[bpf.CapmonShareSHARE_EXECUTIONS]++
+	if err := entries(maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) {
+		if key.Folded == 0 {
+			present[bpf.CapmonShareSHARE_EXECUTIONS]++
+		} else {
+			present[bpf.CapmonShareSHARE_EXECUTIONS_FOLDED]++
+		}
 	}); err != nil {
 		return present, err
 	}

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -90,6 +91,22 @@ func TestUsesFindRoomWhateverOthersTake(t *testing.T) {
 		if raw < 0 || test.mostWhole != Whole && c.Checks[raw].Folding != test.mostWhole {
 			t.Errorf("%s: the raw socket is not there as it should be: %+v", test.name, c.Checks)
 		}
+	}
+}
+
+// Executions beyond the quota are added up, apart by what the kernel tells of them all the same.
+func TestExecutionsBeyondTheQuotaAreFolded(t *testing.T) {
+	m := start(t, Options{})
+	take(t, m, bpf.CapmonShareSHARE_EXECUTIONS, 4)
+	c := find(t, m, run(t, "bb", "sh", "-c", "probe setuid0 && probe memfd-exec setuid0 && probe memfd-exec setuid0"))
+	counts := make(map[bool]uint64) // by NoSuid
+	for _, execution := range c.Executions {
+		if execution.Folded && execution.File == (FileID{}) {
+			counts[execution.NoSuid] += execution.Count
+		}
+	}
+	if want := map[bool]uint64{false: 4, true: 2}; !maps.Equal(counts, want) || c.UnrecordedExecutions != 0 {
+		t.Errorf("folded executions by nosuid: %v, wanted %v; %d unrecorded; %+v", counts, want, c.UnrecordedExecutions, c.Executions)
 	}
 }
 

@@ -43,7 +43,7 @@ type Container struct {
 	Executions []Execution
 	Calls      []Call
 	Files      []FileUse
-	// UnrecordedExecutions counts executions beyond the container's quota of programs, and
+	// UnrecordedExecutions counts executions that found no room, folded or not, and
 	// UnrecordedCalls watched system calls that found no room.
 	UnrecordedExecutions, UnrecordedCalls uint64
 	// SetFileCapabilities: its workload was granted SETFCAP, with which the capabilities of files

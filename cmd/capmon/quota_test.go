@@ -117,7 +117,8 @@ func TestFloodsOfArgumentsAndFilesAreTheirOwn(t *testing.T) {
 	testlock.Losses(t)
 	saved := t.TempDir() + "/profile.json"
 	r := execute(t, binary, "profile", "-o", "json", "--save", saved, "--", "sh", "-ec",
-		"docker run --rm --name quota-args bb attack-args 5000; docker run --rm --name quota-files bb attack-exec 20000; docker run --rm --name quota-honest bb probe rawsock")
+		"docker run --rm --name quota-args bb attack-args 5000; docker run --rm --name quota-files bb attack-exec 20000; docker run --rm --name quota-honest bb probe rawsock; "+
+			"docker run --rm --name quota-memory bb sh -c 'n=0; while [ $n -lt 600 ]; do probe memfd-exec chown-open /tmp 5; n=$((n+1)); done'")
 	containers := parseReport(t, r)
 	args, files, honest := only(t, containers, "quota-args"), only(t, containers, "quota-files"), only(t, containers, "quota-honest")
 	if !slices.Equal(args.Required, caps("NET_RAW")) || !args.Complete || args.Lost != 0 {
@@ -125,6 +126,10 @@ func TestFloodsOfArgumentsAndFilesAreTheirOwn(t *testing.T) {
 	}
 	if files.Complete || !strings.Contains(strings.Join(files.Cautions, "\n"), "executed more different programs than capmon records") {
 		t.Errorf("the one that executes many files: complete %v, %v", files.Complete, files.Cautions)
+	}
+	// Memory files cannot carry capabilities, however many they are.
+	if memory := only(t, containers, "quota-memory"); !memory.Complete || !slices.Equal(memory.Required, caps("CHOWN")) {
+		t.Errorf("the one that executes memory files: %+v", memory)
 	}
 	if !honest.Complete || len(honest.Unexamined) > 0 || !slices.Equal(honest.Required, caps("NET_RAW")) {
 		t.Errorf("the honest one: %+v", honest)

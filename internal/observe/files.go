@@ -8,8 +8,12 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// examine reads which capabilities a file carries that was executed for the first time.
+// examine reads which capabilities a file carries that was executed for the first time. Of folded
+// executions the file is not known.
 func (o *Observer) examine(ctx context.Context, id string, cgroup uint64, execution monitor.Execution) {
+	if execution.Folded {
+		return
+	}
 	program := profile.ProgramOf(cgroup, execution)
 	o.mu.Lock()
 	_, known := o.files[program]

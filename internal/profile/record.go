@@ -125,12 +125,22 @@ func ownLosses(seen monitor.Container) []string {
 		}
 	}
 	add(seen.Lost, "%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)")
-	add(seen.UnrecordedExecutions, "this container executed more different programs than capmon records: file capabilities of the programs of %d executions are unknown")
+	add(seen.UnrecordedExecutions+foldedExecutions(seen), "this container executed more different programs than capmon records: file capabilities of the programs of %d executions are unknown")
 	add(seen.UnrecordedCalls, "%d system calls of this container that the seccomp profile allows only with a capability were not recorded: it made too many different ones")
 	if slices.ContainsFunc(seen.Checks, classify.MissesDemands) {
 		reasons = append(reasons, "this container made more patterns of use than capmon records: capabilities that it demanded by capset or by a user namespace's map are unknown")
 	}
 	return reasons
+}
+
+// foldedExecutions counts those of files that may have carried capabilities.
+func foldedExecutions(seen monitor.Container) (n uint64) {
+	for _, execution := range seen.Executions {
+		if execution.Folded && !execution.NoSuid {
+			n += execution.Count
+		}
+	}
+	return n
 }
 
 // demand adds what the executed files demanded.
@@ -141,12 +151,17 @@ func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabi
 		if known && seen.SetFileCapabilities && execution.IsOfItsChange() && file.Permitted.Empty() {
 			known = false // it may have carried some for a moment
 		}
-		if !known && !execution.NoSuid {
+		program := path.Base(execution.Path)
+		switch {
+		case execution.Folded:
+			program = "" // many, counted by foldedExecutions
+		case !known && !execution.NoSuid:
 			r.Unexamined = append(r.Unexamined, execution.Path)
 		}
 		for _, demand := range classify.FileDemands(execution, file) {
 			all = append(all, demanded(demand, Use{
-				Program: path.Base(execution.Path),
+				Program: program,
+				Others:  execution.Folded,
 				Call:    "execve",
 				User:    execution.UID,
 				Count:   execution.Count,

@@ -253,3 +253,26 @@ func TestFilesOfAMomentAreNotExamined(t *testing.T) {
 		}
 	}
 }
+
+// Of folded executions the ambient set is known, and whether capabilities of the files count.
+func TestFoldedExecutions(t *testing.T) {
+	net := capability.Of(capability.NetRaw)
+	for _, test := range []struct {
+		name       string
+		noSuid     bool
+		incomplete string
+	}{
+		{"memory files", true, ""},
+		{"others", false, "programs of 7 executions are unknown"},
+	} {
+		c := seen()
+		c.Executions = []monitor.Execution{{Folded: true, NoSuid: test.noSuid, Ambient: net, Count: 7, Path: "/"}}
+		run := record(t, snapshot(c), nil)
+		if incomplete := strings.Join(run.Incomplete, "\n"); (incomplete == "") != (test.incomplete == "") || !strings.Contains(incomplete, test.incomplete) {
+			t.Errorf("%s: incomplete: %q, wanted %q", test.name, incomplete, test.incomplete)
+		}
+		if len(run.Uses) != 1 || run.Uses[0].Capability != capability.NetRaw || run.Uses[0].Count != 7 || !run.Uses[0].Others || run.Uses[0].Program != "" || len(run.Unexamined) > 0 {
+			t.Errorf("%s: %+v, unexamined %v", test.name, run.Uses, run.Unexamined)
+		}
+	}
+}

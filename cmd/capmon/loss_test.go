@@ -11,14 +11,14 @@ import (
 	"github.com/capmon/capmon/internal/testlock"
 )
 
-// tooManyPrograms are more than capmon records of one container.
+// tooManyPrograms are more than capmon records of one container, if each has another ambient set.
 const tooManyPrograms = "700"
 
 // loseExecutions has a container execute so many programs that capmon loses executions.
 func loseExecutions(t *testing.T, name string) {
 	t.Helper()
 	startSleeper(t, name)
-	mustExecute(t, "docker", "exec", name, "attack-exec", tooManyPrograms)
+	mustExecute(t, "docker", "exec", name, "attack-exec", tooManyPrograms, "ambient")
 }
 
 // blames reports whether one of some alerts tells of lost executions that a container caused.

@@ -3,16 +3,21 @@
 // attack-exec executes many different program files. capmon records each file that a container
 // executes, to read which capabilities it carries: an attempt to fill the map of executions.
 //
-//   attack-exec COUNT    write and execute COUNT files, each a program that only exits
+//   attack-exec COUNT            write and execute COUNT files, each a program that only exits
+//   attack-exec COUNT ambient    each with another ambient set: these are not added up
 //
 // It exits 0 when all were executed, 1 on failure, 2 on wrong usage.
 
 #include <elf.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,15 +70,46 @@ static int write_program(const char *path)
 	return close(fd);
 }
 
+static struct __user_cap_header_struct self = { _LINUX_CAPABILITY_VERSION_3, 0 };
+
+/* Makes all that is permitted inheritable, so that it can be ambient. */
+static int inherit(struct __user_cap_data_struct sets[2])
+{
+	if (syscall(SYS_capget, &self, sets))
+		return -1;
+	sets[0].inheritable = sets[0].permitted;
+	sets[1].inheritable = sets[1].permitted;
+	return syscall(SYS_capset, &self, sets);
+}
+
+/* Raises those permitted capabilities whose place among them is a bit of which. */
+static int raise_ambient(const struct __user_cap_data_struct sets[2], long which)
+{
+	for (int capability = 0; capability < 64; capability++) {
+		if (!(sets[capability / 32].permitted >> capability % 32 & 1))
+			continue;
+		if (which & 1 && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, 0, 0))
+			return -1;
+		which >>= 1;
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
-	long count = argc == 2 ? strtol(argv[1], NULL, 10) : 0;
+	long count = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+	bool ambient = argc == 3 && !strcmp(argv[2], "ambient");
+	struct __user_cap_data_struct sets[2] = {};
 	char path[64];
 	int status;
 
-	if (count <= 0) {
-		fprintf(stderr, "usage: attack-exec COUNT\n");
+	if (count <= 0 || argc > 2 + ambient) {
+		fprintf(stderr, "usage: attack-exec COUNT [ambient]\n");
 		return 2;
+	}
+	if (ambient && inherit(sets)) {
+		perror("making capabilities inheritable");
+		return 1;
 	}
 	for (long i = 0; i < count; i++) {
 		snprintf(path, sizeof(path), "/tmp/e%ld", i); /* kept, so that each has its inode */
@@ -81,8 +117,10 @@ int main(int argc, char **argv)
 			perror(path);
 			return 1;
 		}
-		pid_t child = vfork();
+		pid_t child = fork();
 		if (!child) {
+			if (raise_ambient(sets, i))
+				_exit(126);
 			execl(path, path, NULL);
 			_exit(127);
 		}

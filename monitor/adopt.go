@@ -71,16 +71,12 @@ func (m *Monitor) Unread() error {
 }
 
 func (m *Monitor) adoptContainer(maps bpf.CapmonMaps, cgroup string) error {
-	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, math.MaxUint64)
-	if err != nil || !ok {
-		return err
-	}
 	id, err := m.cgroups.ID(cgroup)
 	if err != nil {
 		return err
 	}
-	value := m.found(id, first)
-	if value.Delegated, err = m.cgroups.Delegated(path.Dir(cgroup)); err != nil {
+	value, ok, err := m.find(cgroup, id, math.MaxUint64)
+	if err != nil || !ok {
 		return err
 	}
 	m.adopted[id] = true
@@ -92,12 +88,8 @@ func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
 	if err != nil || m.adopted[id] {
 		return err
 	}
-	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, recording)
+	value, ok, err := m.find(cgroup, id, recording)
 	if err != nil || !ok {
-		return err
-	}
-	value := m.found(id, first)
-	if value.Delegated, err = m.cgroups.Delegated(path.Dir(cgroup)); err != nil {
 		return err
 	}
 	// A check may have entered it a moment ago, but with the user namespace of the
@@ -113,6 +105,18 @@ func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
 		value = known
 	}
 	return enter(m.attached.maps, id, value, path.Base(cgroup))
+}
+
+// find reads what there is to record of a container. It is false if no workload process of it
+// started before a moment.
+func (m *Monitor) find(cgroup string, id, late uint64) (value bpf.CapmonContainer, ok bool, err error) {
+	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, late)
+	if err != nil || !ok {
+		return value, false, err
+	}
+	value = m.found(id, first)
+	value.Delegated, err = m.cgroups.Delegated(path.Dir(cgroup))
+	return value, err == nil, err
 }
 
 // found is what there is to record of a container whose first process is known. If that was

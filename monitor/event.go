@@ -214,7 +214,7 @@ func (m *Monitor) recorded(cgroup uint64) (*bpf.CapmonContainer, error) {
 		}
 	}
 	var value bpf.CapmonContainer
-	err := m.attached.maps.Containers.Lookup(cgroup, &value)
+	err := m.lookUpContainer(cgroup, &value)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, nil
 	}

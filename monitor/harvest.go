@@ -170,6 +170,11 @@ func (m *Monitor) removeContainers(cgroups []uint64) error {
 	if err == nil && m.pins != nil {
 		err = m.inherited.forget(set, m.pins.discard)
 	}
+	if err == nil {
+		m.mu.Lock()
+		m.inherited.drop(func(cgroup uint64) bool { return set[cgroup] })
+		m.mu.Unlock()
+	}
 	if err == nil && m.attached.handed != nil {
 		err = remove(m.attached.handed, cgroups, "containers that have been handed over")
 	}

@@ -27,7 +27,8 @@ const (
 )
 
 // inherited is what earlier recordings have counted that this one goes on with. The zero
-// value is of one that has inherited nothing.
+// value is of one that has inherited nothing. What changes it later holds both Monitor.reading and
+// mu, what reads it one of them.
 type inherited struct {
 	containers map[uint64]bpf.CapmonContainer
 	checks     countedChecks
@@ -161,7 +162,7 @@ func (m *Monitor) lookUpContainer(cgroup uint64, value *bpf.CapmonContainer) err
 	return err
 }
 
-// forget removes what was inherited of containers, for good.
+// forget removes what was inherited of containers from the estates, for good.
 func (h *inherited) forget(cgroups map[uint64]bool, discard func(directory string) error) error {
 	for directory, containers := range h.estates {
 		for cgroup := range cgroups {
@@ -178,7 +179,6 @@ func (h *inherited) forget(cgroups map[uint64]bool, discard func(directory strin
 			return fmt.Errorf("removing an inherited recording: %w", err)
 		}
 	}
-	h.drop(func(cgroup uint64) bool { return cgroups[cgroup] })
 	return nil
 }
 

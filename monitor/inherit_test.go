@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -158,6 +159,26 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 	last := start(t, Options{Pins: pins})
 	if left := snapshot(t, last); len(runs(left, long))+len(runs(left, short)) > 0 {
 		t.Errorf("what was handed over is there again: %+v", left)
+	}
+}
+
+// Whoever ended before another version came is identified by that as any other.
+func TestInheritedContainersAreKnownByTheirCgroups(t *testing.T) {
+	t.Parallel()
+	pins := pinsOf(t)
+	var short string
+	killedOf(t, "/proc/self/exe", pins, func() { short = run(t, "bb", "probe", "setuid0") })
+	m := start(t, Options{Pins: pins, MaxChecks: 70000})
+	c := find(t, m, short)
+	if place, known, err := m.Place(c.Cgroup); err != nil || !known || place != c.Place {
+		t.Errorf("its place is %+v, %v, %v, wanted %+v", place, known, err, c.Place)
+	}
+	changes, err := m.NewTally().Changes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(changes, func(change Change) bool { return change.Cgroup == c.Cgroup && change.ID == short }) {
+		t.Errorf("no change has the ID of the container: %+v", changes)
 	}
 }
 

@@ -74,6 +74,9 @@ func (o *Observer) isTold(cgroup uint64, id string) bool {
 func (o *Observer) handOver(wanted func(cgroup uint64, id string) bool) error {
 	var kept []monitor.Container
 	err := o.monitor.HandOver(wanted, func(ended monitor.Snapshot) error {
+		if err := o.showMissed(ended.Containers); err != nil { // while they have the IDs of their cgroups
+			return err
+		}
 		if err := o.keep(o.profileOf(ended)); err != nil {
 			return fmt.Errorf("keeping what was recorded: %w", err)
 		}
@@ -204,7 +207,7 @@ func (o *Observer) takeUp(options Options) error {
 		return nil
 	}
 	// What was told of, and not yet noted to be, is told again; nothing is left out.
-	o.missed = math.MaxUint64
+	o.missed.Store(math.MaxUint64)
 	if options.Told == nil {
 		return nil
 	}

@@ -103,7 +103,7 @@ func (o *Observer) followMissed(ctx context.Context) func() {
 			case err != nil:
 				o.log.Warn("asking whether the kernel has left out events", zap.Error(err))
 				continue
-			case missed == o.missedBefore():
+			case missed == o.missed.Load():
 				since = time.Time{}
 				continue
 			case since.IsZero():
@@ -120,12 +120,6 @@ func (o *Observer) followMissed(ctx context.Context) func() {
 			since = time.Time{}
 		}
 	}
-}
-
-func (o *Observer) missedBefore() uint64 {
-	o.missing.Lock()
-	defer o.missing.Unlock()
-	return o.missed
 }
 
 // stopLive ends the recording and hands on what has not been handed on.
@@ -153,15 +147,33 @@ func (o *Observer) findMissed() error {
 	if err != nil {
 		return err
 	}
-	for _, c := range snapshot.Containers {
+	o.showAll(snapshot.Containers)
+	o.missed.Store(missed)
+	return nil
+}
+
+// showAll hands on all checks of containers.
+func (o *Observer) showAll(containers []monitor.Container) {
+	for _, c := range containers {
 		for _, check := range c.Checks {
 			if check.Phase != monitor.Setup && !slices.Contains(check.Stack, memoryGrows) {
 				o.sights(o, Sight{ID: c.ID, Cgroup: c.Cgroup, Check: monitor.WholeCheck{Check: check}, Late: true})
 			}
 		}
 	}
-	o.missed = missed
-	return nil
+}
+
+// showMissed hands on what was recorded of containers whose record is about to leave the kernel,
+// if events were left out since that was last done for all: findMissed will not find it there.
+func (o *Observer) showMissed(ended []monitor.Container) error {
+	if o.sights == nil {
+		return nil
+	}
+	missed, _, err := o.monitor.Untold()
+	if err == nil && missed != o.missed.Load() {
+		o.showAll(ended)
+	}
+	return err
 }
 
 // Missed counts the events that the kernel has left out.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -70,7 +71,7 @@ type Observer struct {
 	keep      func(profile.Profile) error // nil if all is kept here
 	forgotten func([]uint64)              // nil if nobody wants to know
 	left      departure                   // those that it has not been called with
-	missed    uint64                      // events that the kernel left out, when it was last caught up on
+	missed    atomic.Uint64               // events that the kernel left out, when it was last caught up on
 	missing   sync.Mutex                  // held while that is done
 
 	cancel context.CancelFunc

@@ -1,0 +1,62 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// Whoever has ended may be handed over before it is found out what no event told of.
+func TestWhatWasMissedOfTheEndedIsShownBeforeTheirRecordsLeave(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var mu sync.Mutex
+	late, kept := make(map[string]bool), make(map[string]bool)
+	o, err := Start(ctx, Options{
+		Log: zap.NewNop(),
+		Sights: func(_ *Observer, sight Sight) {
+			mu.Lock()
+			defer mu.Unlock()
+			late[sight.ID] = late[sight.ID] || sight.Late
+		},
+		Keep: func(p profile.Profile) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, run := range p.Runs {
+				kept[run.Container.ID] = true
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	o.missing.Lock() // nobody else finds out
+	defer o.missing.Unlock()
+	id := command(t, "docker", "create", "--rm", "--name=missed", "bb", "probe", "setuid0")
+	command(t, "docker", "start", "--attach", id)
+	o.missed.Store(math.MaxUint64)
+	for left := true; left; {
+		p, err := o.Save(ctx)
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		left = !kept[id] || slices.ContainsFunc(p.Runs, func(run profile.Run) bool { return run.Container.ID == id })
+		mu.Unlock()
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if !late[id] {
+		t.Errorf("its record has left, and what was missed of it was not shown: %v", late)
+	}
+}

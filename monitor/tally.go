@@ -40,8 +40,16 @@ func (m *Monitor) NewTally() *Tally {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.tallied = true
+	return m.newTally()
+}
+
+func (m *Monitor) newTally() *Tally {
 	return &Tally{m: m, told: make(countedChecks), ended: make(map[uint64]bool)}
 }
+
+// Recorded is all that has been recorded, as the first Changes of a Tally tell it, without one: what
+// is handed over is kept until a Tally has told of it. Call it before NewTally.
+func (m *Monitor) Recorded() ([]Change, error) { return m.newTally().Changes() }
 
 // Changes tells what has been made since the last time, also by containers that have ended.
 // No check is told twice; one that is made meanwhile may be told the next time. So is a

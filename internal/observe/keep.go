@@ -211,7 +211,7 @@ func (o *Observer) takeUp(options Options) error {
 	if options.Told == nil {
 		return nil
 	}
-	changes, err := o.monitor.NewTally().Changes()
+	changes, err := o.monitor.Recorded()
 	if err != nil {
 		return fmt.Errorf("reading what was told before: %w", err)
 	}

@@ -250,9 +250,22 @@ func (w *Watcher) TakeTold(_ *observe.Observer, changes []monitor.Change) {
 	}
 }
 
-// Forget frees what was noted of containers of which nothing more will be told.
+// Forget frees what was noted of containers of which nothing more will be told, when all that is
+// owed of them has been told.
 func (w *Watcher) Forget(cgroups []uint64) {
 	for _, cgroup := range cgroups {
-		w.forget(cgroup)
+		w.enqueue(cgroup, func() {
+			for _, use := range w.owing(cgroup) {
+				w.tell(cgroup, use)
+			}
+			w.forget(cgroup)
+		})
 	}
+}
+
+// owing takes all that is owed of a container.
+func (w *Watcher) owing(cgroup uint64) []Use {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.record(cgroup).owing(true)
 }

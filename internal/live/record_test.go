@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -101,5 +103,17 @@ func TestWhatIsOwedKeepsItsNameWhenTheFirstIsToldLate(t *testing.T) {
 	}
 	if owing := r.owing(true); len(owing) > 0 {
 		t.Errorf("told, and still owing %+v", owing)
+	}
+}
+
+// The last look at the counts may come when the record of a container has left the kernel.
+func TestWhatIsOwedIsToldBeforeAContainerIsForgotten(t *testing.T) {
+	var told []string
+	w := New(Options{Log: zap.NewNop(), Show: func(use Use) { told = append(told, fmt.Sprint(use.Count, " first=", use.First)) }})
+	w.addChange(again([2]uint64{}, [2]uint64{5}))
+	w.Forget([]uint64{7})
+	w.Finish()
+	if !slices.Equal(told, []string{"5 first=true"}) || len(w.told) > 0 {
+		t.Errorf("told %v, and still kept %v", told, w.told)
 	}
 }

@@ -114,12 +114,12 @@ type departed struct {
 	at      time.Time
 }
 
-// add takes more, and lets those go of which nothing more is told.
-func (d *departure) add(cgroups []uint64, forget func([]uint64)) {
+// add takes more, and lets those go of which nothing more is told: they left before a moment.
+func (d *departure) add(cgroups []uint64, before time.Time, forget func([]uint64)) {
 	if len(cgroups) > 0 {
 		*d = append(*d, departed{cgroups, time.Now()})
 	}
-	for len(*d) > 0 && time.Since((*d)[0].at) > lingering {
+	for len(*d) > 0 && (*d)[0].at.Before(before) {
 		forget((*d)[0].cgroups)
 		*d = (*d)[1:]
 	}
@@ -135,7 +135,11 @@ func (o *Observer) forget(ended []monitor.Container) {
 		delete(o.firsts, c.Cgroup)
 		o.lookups.Forget(c.Cgroup)
 	}
-	o.left.add(slices.Collect(maps.Keys(gone)), func(cgroups []uint64) {
+	before := time.Now().Add(-lingering)
+	if o.counting && o.looked.Before(before) { // looks may be rare, and the next one tells of them
+		before = o.looked
+	}
+	o.left.add(slices.Collect(maps.Keys(gone)), before, func(cgroups []uint64) {
 		o.identities.forgetCgroups(cgroups)
 		if o.forgotten != nil {
 			o.forgotten(cgroups)

@@ -60,3 +60,20 @@ func TestWhatWasMissedOfTheEndedIsShownBeforeTheirRecordsLeave(t *testing.T) {
 		t.Errorf("its record has left, and what was missed of it was not shown: %v", late)
 	}
 }
+
+// Who has left is forgotten in the order of leaving, and not before the moment that is given.
+func TestWhoHasLeftLatelyIsNotForgotten(t *testing.T) {
+	var left departure
+	var forgotten []uint64
+	forget := func(cgroups []uint64) { forgotten = append(forgotten, cgroups...) }
+	left.add([]uint64{1, 2}, time.Time{}, forget)
+	between := time.Now()
+	left.add([]uint64{3}, between, forget)
+	if !slices.Equal(forgotten, []uint64{1, 2}) {
+		t.Errorf("forgotten are %v, wanted 1 and 2", forgotten)
+	}
+	left.add(nil, time.Now().Add(time.Second), forget)
+	if !slices.Equal(forgotten, []uint64{1, 2, 3}) {
+		t.Errorf("forgotten are %v, wanted all", forgotten)
+	}
+}

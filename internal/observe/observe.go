@@ -71,6 +71,8 @@ type Observer struct {
 	keep      func(profile.Profile) error // nil if all is kept here
 	forgotten func([]uint64)              // nil if nobody wants to know
 	left      departure                   // those that it has not been called with
+	counting  bool                        // Changes is called
+	looked    time.Time                   // when the latest look at the counts began that it was called for
 	missed    atomic.Uint64               // events that the kernel left out, when it was last caught up on
 	missing   sync.Mutex                  // held while that is done
 
@@ -125,6 +127,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		sights:      options.Sights,
 		keep:        options.Keep,
 		forgotten:   options.Forgotten,
+		counting:    options.Changes != nil,
 		observation: profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
 		last:        capability.Capability(last),
 		viewer:      kernel.Viewer(0), // our own

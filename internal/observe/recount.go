@@ -25,6 +25,7 @@ func (o *Observer) recounting(changed func(*Observer, []monitor.Change)) func() 
 	return func() error {
 		looking.Lock()
 		defer looking.Unlock()
+		begin := time.Now()
 		changes, err := tally.Changes()
 		if err != nil {
 			return fmt.Errorf("reading the counts: %w", err)
@@ -33,6 +34,9 @@ func (o *Observer) recounting(changed func(*Observer, []monitor.Change)) func() 
 			changes, takenUp = slices.DeleteFunc(changes, func(c monitor.Change) bool { return !o.isUntold(c) }), false
 		}
 		changed(o, changes)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.looked = begin
 		return nil
 	}
 }

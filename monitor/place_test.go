@@ -96,21 +96,29 @@ func TestPlacesOfOneUserAreLimited(t *testing.T) {
 
 // A user's places are free again when the cgroups are gone.
 func TestPlacesAreGivenBack(t *testing.T) {
-	m := start(t, Options{MaxContainers: 4})
+	// Beside these, there are as many places for containers that others run meanwhile.
+	const places, rounds, each = 64, 3, 24
+	m := start(t, Options{MaxContainers: 2 * places})
 	tree := newCgroupTree(t)
 	tree.give(path.Join(tree.top, "user"))
-	for range 3 {
-		var gone []string
-		for range 2 {
-			gone = append(gone, tree.check("user", randomID())[2])
-		}
-		for _, cgroup := range gone {
-			tree.one(m, cgroup, 1)
+	for range rounds { // with more than there are places for, in all
+		pending := make(map[uint64]bool)
+		for range each {
+			cgroup := tree.check("user", randomID())[2]
+			pending[tree.one(m, cgroup, 1).Cgroup] = true
 			eventually(t, "the cgroup can be removed", func() bool { return os.Remove(path.Join(tree.cgroups.Mount, cgroup)) == nil })
 		}
-		if err := m.HandOver(func(uint64, string) bool { return true }, func(Snapshot) error { return nil }); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, "they are handed over", func() bool {
+			if err := m.HandOver(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(gone Snapshot) error {
+				for _, c := range gone.Containers {
+					delete(pending, c.Cgroup)
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return len(pending) == 0
+		})
 	}
 }
 

@@ -35,8 +35,13 @@ static long call(long number, long a, long b, long c)
 #endif
 }
 
+// Older kernels zero the end of an interpreter's last page, and end who executes the program if it
+// cannot be written to (load_elf_interp and padzero, fs/binfmt_elf.c). So there has to be data.
+static volatile long failed = 1;
+
 void _start(void)
 {
-	call(SYS_exit_group, call(SYS_socket, AF_INET, SOCK_RAW, IPPROTO_ICMP) < 0, 0, 0);
+	failed = call(SYS_socket, AF_INET, SOCK_RAW, IPPROTO_ICMP) < 0;
+	call(SYS_exit_group, failed, 0, 0);
 	__builtin_unreachable();
 }

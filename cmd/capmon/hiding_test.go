@@ -26,11 +26,14 @@ func attackProgram(t *testing.T, name string) string {
 }
 
 // mustReport checks that a container's use of a raw socket is reported, and that a rule which
-// denies it is violated.
+// denies it is violated. The profile's exit code is the container's, or 0.
 func mustReport(t *testing.T, name string, profileOf func(save string) result) {
 	t.Helper()
 	save := filepath.Join(t.TempDir(), "profile.json")
 	r := profileOf(save)
+	if r.code != 0 {
+		t.Fatalf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
 	workload{required: caps("NET_RAW")}.check(t, only(t, parseReport(t, r), name))
 	if r := execute(t, binary, "check", "--deny=NET_RAW", save); r.code != exitFound {
 		t.Errorf("check --deny=NET_RAW: exit code %d\n%s%s", r.code, r.stdout, r.stderr)

@@ -49,9 +49,12 @@ func TestValuesThatChangeHideNothing(t *testing.T) {
 // mustHideNothing checks that a report has what the workload needs, and whether it is sure.
 func (w workload) mustHideNothing(t *testing.T, got seen) {
 	t.Helper()
+	// On a single processor no thread runs while the kernel looks at the value of another one,
+	// unless that one is preempted just then. A value that has not changed is certain.
+	parallel := mustExecute(t, "docker", "info", "--format={{.NCPU}}") != "1\n"
 	wanted := func(capability string, among []string, class string) {
-		certain := !slices.Contains(got.Unsure, capability)
-		if !slices.Contains(among, capability) || certain == slices.Contains(w.unsure, capability) {
+		unsure, mayBe := slices.Contains(got.Unsure, capability), slices.Contains(w.unsure, capability)
+		if !slices.Contains(among, capability) || unsure != mayBe && (unsure || parallel) {
 			t.Errorf("%s is not %s: unsure %v, %v", capability, class, got.Unsure, got.Classes)
 		}
 	}

@@ -8,7 +8,7 @@
 #ifndef CAPMON_ORC_H
 #define CAPMON_ORC_H
 
-#include "maps.h"
+#include "site.h"
 
 /* struct orc_entry (arch/x86/include/asm/orc_types.h). */
 struct orc {
@@ -18,9 +18,12 @@ struct orc {
 	__u8 kind;
 } __attribute__((packed));
 
-#define ORC_PREV_SP 1 /* ORC_REG_PREV_SP: saved on the stack */
+/* The numbers of registers: some have changed between 6.18 and 7.3. */
 #define ORC_BP 4 /* ORC_REG_BP */
-#define ORC_SP 5 /* ORC_REG_SP */
+#define ORC_SP 3 /* ORC_REG_SP */
+#define ORC_SAVED 8 /* on the stack, below the caller's frame */
+#define ORC_SP_BEFORE 5
+#define ORC_SAVED_BEFORE 1 /* ORC_REG_PREV_SP */
 #define ORC_MAX (1 << 24) /* kernels have fewer entries */
 
 /* What lies on the stack between a return address and the next. */
@@ -113,17 +116,13 @@ static __always_inline bool orc_of(const struct orc_tables *tables, __u64 addres
 				      (void *)(tables->orcs + entry * sizeof(*orc)));
 }
 
-static __always_inline bool is_text(__u64 address)
-{
-	return address > settings.text_start && address <= settings.text_end;
-}
-
 /*
  * What lies on the stack behind a return address: where a function is called its frame
  * looks the same every time, so what the entry tells for the call holds whenever this
  * address lies there. Not known where an interrupt or a system call enters, and where a
  * frame is found by other registers. An ordinary entry is recognised by the first one of
- * cap_capable: its numbers have changed from version to version.
+ * cap_capable, where the base is the stack pointer: its numbers have changed from version
+ * to version.
  */
 __noinline __u64 frame_of(__u64 address)
 {
@@ -136,7 +135,10 @@ __noinline __u64 frame_of(__u64 address)
 		return *known;
 	if (!orc_of(&tables, settings.asker_start, &orc))
 		return 0;
-	__u8 ordinary = orc.kind;
+	__u8 ordinary = orc.kind, sp = orc.registers & 0xf;
+	if (sp != ORC_SP && sp != ORC_SP_BEFORE)
+		return 0;
+	__u8 saved = sp == ORC_SP ? ORC_SAVED : ORC_SAVED_BEFORE;
 	if (!is_text(address)) {
 		struct module *module = (void *)module_of(address - 1);
 		if (!module || !bpf_core_field_exists(module->arch.num_orcs))
@@ -148,10 +150,10 @@ __noinline __u64 frame_of(__u64 address)
 	/* A return address may be behind its function's end; unwind_next_frame takes 1, too. */
 	if (orc_of(&tables, address - 1, &orc) && orc.kind == ordinary) {
 		__u8 base = orc.registers & 0xf;
-		if (orc.sp_offset > 0 && (base == ORC_SP || base == ORC_BP))
+		if (orc.sp_offset > 0 && (base == sp || base == ORC_BP))
 			frame.size = orc.sp_offset;
 		frame.by_bp = base == ORC_BP;
-		frame.saves = orc.registers >> 4 == ORC_PREV_SP;
+		frame.saves = orc.registers >> 4 == saved;
 		frame.saved = orc.bp_offset;
 	}
 	if (is_text(address)) /* code of modules is not there for ever */

@@ -27,8 +27,18 @@ struct {
 	__type(value, struct stack);
 } stacks SEC(".maps");
 
-/* Where in the stack cap_capable's caller is: 0 if its own frame is not there, as
- * under a return probe. */
+/* Whether a return address is one of the kernel proper's. */
+static __always_inline bool is_text(__u64 address)
+{
+	return address > settings.text_start && address <= settings.text_end;
+}
+
+/*
+ * Where in the stack cap_capable's caller is: 0 if that is not known. The frame of cap_capable
+ * itself is not there where the kernel jumps to a trampoline of BPF and does not call it
+ * (CONFIG_DYNAMIC_FTRACE_WITH_JMP). Then the caller is the first of the kernel proper behind the
+ * program and its trampoline.
+ */
 __noinline int first_site(void)
 {
 	__u32 zero = 0;
@@ -40,6 +50,9 @@ __noinline int first_site(void)
 		if (stack->address[i] > settings.asker_start &&
 		    stack->address[i] <= settings.asker_end)
 			return i + 1;
+	for (int i = 0; i < STACK_DEPTH - SITE_DEPTH; i++)
+		if (is_text(stack->address[i]))
+			return i;
 	return 0;
 }
 

@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
 )
 
 // modular are the epochs of a container's chains that go through code of modules.
@@ -78,13 +81,39 @@ func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
 	}
 	docker(t, "kill", id)
 	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
+	skipped := skips(t, remembering) + skips(t, walking)
+	begin, end, ok := remembering.symbols.Text()
+	if !ok {
+		t.Fatal("the kernel does not show where its code is")
+	}
 	for key, count := range walked {
-		if counts[key] != count {
+		if from := key.Site[0]; from <= begin || from > end {
+			t.Errorf("no function of the kernel asked for %s: %v", capability.Capability(key.Capability), remembering.symbols.Frames(key.Site[:]))
+		}
+		if max(counts[key], count)-min(counts[key], count) > skipped {
 			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
 		}
 	}
-	if len(counts) != len(walked) {
-		t.Errorf("%d kinds from memory and %d by walks", len(counts), len(walked))
+	for key, count := range counts {
+		if _, ok := walked[key]; !ok && count > skipped {
+			t.Errorf("counted %d from memory and none by walks: %+v", count, key)
+		}
 	}
-	lossless(t, snapshot(t, remembering))
+}
+
+// skips is how many checks a monitor may lack, and it must have lost nothing else. An emulated
+// processor is slow enough for a kernel that preempts programs to skip one and its understudy.
+func skips(t *testing.T, m *Monitor) uint64 {
+	t.Helper()
+	preemption, err := kernel.PreemptionOfPrograms()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := snapshot(t, m)
+	var skipped uint64
+	if os.Getenv("CAPMON_GUEST") != "" && preemption.Trampolines {
+		skipped, s.Losses.Skipped = s.Losses.Skipped, 0
+	}
+	lossless(t, s)
+	return skipped
 }

@@ -290,12 +290,13 @@ func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, 
 	if options.Outcomes {
 		settings.Outcomes = 1
 	}
-	if orc, ok := m.symbols.OrcTables(); ok && !options.Walk {
+	var text bool
+	settings.TextStart, settings.TextEnd, text = m.symbols.Text()
+	if orc, ok := m.symbols.OrcTables(); ok && text && !options.Walk {
 		settings.OrcIps, settings.Orcs, settings.OrcCount = orc.IPs, orc.Entries, orc.Count
 		if kernel.HasTracepoint(types, "module_free") {
 			settings.Modules = orc.Modules
 		}
-		settings.TextStart, settings.TextEnd = orc.TextStart, orc.TextEnd
 	}
 	return settings, nil
 }

@@ -1,15 +1,13 @@
 package kernel
 
 // OrcTables is where an x86 kernel has the tables by which it unwinds its own stack
-// (CONFIG_UNWINDER_ORC, arch/x86/kernel/unwind_orc.c), and the code that they are about,
-// which is not that of modules: these have tables of their own.
+// (CONFIG_UNWINDER_ORC, arch/x86/kernel/unwind_orc.c). They are about the kernel
+// proper: modules have tables of their own.
 type OrcTables struct {
 	// IPs is the address of the sorted table of instructions, Entries that of their
 	// entries; Count the length of both.
 	IPs, Entries uint64
 	Count        uint32
-	// TextStart and TextEnd enclose the code.
-	TextStart, TextEnd uint64
 	// Modules is the address of the kernel's list of modules; 0 if there is none or more than
 	// one symbol of that name.
 	Modules uint64
@@ -38,13 +36,21 @@ func isOrcLabel(name []byte) bool {
 func (s *Symbols) OrcTables() (OrcTables, bool) {
 	start, end := s.orc[orcIPs], s.orc[orcIPsEnd]
 	tables := OrcTables{IPs: start, Entries: s.orc[orcEntries], Modules: s.orc[moduleList]}
-	var begins, ends bool
-	tables.TextStart, _, begins = s.Range("_stext")
-	tables.TextEnd, _, ends = s.Range("_etext")
 	count := (end - start) / sizeOfOrcIP
-	if start == 0 || tables.Entries == 0 || end <= start || count >= mostOrcPlace || !begins || !ends {
+	if start == 0 || tables.Entries == 0 || end <= start || count >= mostOrcPlace {
 		return OrcTables{}, false
 	}
 	tables.Count = uint32(count)
 	return tables, true
+}
+
+// Text is where the code of the kernel proper begins and ends, which is not that of modules;
+// false where the kernel does not show it.
+func (s *Symbols) Text() (start, end uint64, ok bool) {
+	start, _, begins := s.Range("_stext")
+	end, _, ends := s.Range("_etext")
+	if !begins || !ends {
+		return 0, 0, false
+	}
+	return start, end, true
 }

@@ -21,7 +21,7 @@ PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 passed=.cache/vm/passed
 thorough=" 6.1 6.12 6.18 7.3 "
 # Those of docs/threats.md that depend on the kernel.
-hostile="Hidden|ThreadsOfTheKernel|RegisteredCredential|OpenedFileIs|BoundingSetIsNot|ValuesThatChange|FilesThatChange|FloodOfNames"
+hostile="Hidden|ThreadsOfTheKernel|RegisteredCredential|OpenedFileIs|BoundingSetIsNot|ValuesThatChange|FilesThat|FloodOfNames"
 
 usage() {
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2

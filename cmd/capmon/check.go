@@ -18,7 +18,7 @@ import (
 type asked struct {
 	policy, baseline                       string
 	deny, allow, denyGranted, allowGranted []string
-	ignoreRefused                          bool
+	ignoreRefused, anyStart                bool
 }
 
 func newCheck() *cobra.Command {
@@ -86,6 +86,7 @@ like select some.`,
 	flags.StringSliceVar(&asked.allow, "allow", nil, "the only capabilities that may be used; '' for none")
 	flags.StringSliceVar(&asked.denyGranted, "deny-granted", nil, "capabilities that must not be granted, used or not")
 	flags.StringSliceVar(&asked.allowGranted, "allow-granted", nil, "the only capabilities that may be granted; '' for none")
+	flags.BoolVar(&asked.anyStart, evenIfStartUnseen, false, "containers that were running before they were watched do not violate --deny, --allow and --baseline by that alone")
 	flags.BoolVar(&asked.ignoreRefused, "ignore-refused", false, "--deny and --allow are not about what was tried and refused")
 	return cmd
 }
@@ -99,6 +100,7 @@ func (a asked) rules(cmd *cobra.Command) (policy.Policy, error) {
 			return policy.Policy{}, fmt.Errorf("policy %w", err)
 		}
 	}
+	rules.EvenIfStartUnseen = rules.EvenIfStartUnseen || a.anyStart
 	for _, flag := range []struct {
 		name  string
 		names []string

@@ -22,8 +22,11 @@ type settings struct {
 	source                   source
 	target, style, container string
 	patch, service           string
-	dryRun                   bool
+	dryRun, anyStart         bool
 }
+
+// evenIfStartUnseen is the flag that takes lists of containers of which no start was seen.
+const evenIfStartUnseen = "even-if-start-unseen"
 
 func newFlags() *cobra.Command {
 	s := &settings{}
@@ -48,6 +51,7 @@ func newFlags() *cobra.Command {
 	flags.StringVar(&s.container, "container", "", "only the container of this name, service or ID; with --patch, also its name in the manifest")
 	flags.StringVar(&s.patch, "patch", "", "write the settings into this file: a compose file, a Kubernetes manifest or a quadlet (--for)")
 	flags.StringVar(&s.service, "service", "", "with --patch: the service of the compose file")
+	flags.BoolVar(&s.anyStart, evenIfStartUnseen, false, "print lists of containers, too, that were running before they were watched: such a list may keep a container from starting")
 	flags.BoolVar(&s.dryRun, "dry-run", false, "with --patch: show the change, but do not make it")
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(recommend.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -82,6 +86,9 @@ func (s *settings) run(cmd *cobra.Command, files []string) error {
 	all := recommend.Containers(p)
 	if len(all) == 0 {
 		return errors.New("no container is in these profiles")
+	}
+	for i := range all {
+		all[i].AnyStart = s.anyStart
 	}
 	if s.patch != "" {
 		return s.patchFile(cmd, kind, all)

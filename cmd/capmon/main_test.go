@@ -109,6 +109,7 @@ type seen struct {
 	Unconfirmed     string
 	Service         string
 	Complete        bool
+	StartSeen       bool
 	Existed         bool
 	Since           time.Time
 	EngineError     string

@@ -253,16 +253,19 @@ type Note struct {
 
 // flags are the settings that grant the lists, for a target.
 func (s *server) flags(w http.ResponseWriter, r *http.Request) {
-	target, style, err := settingsOf(r)
+	target, style, anyStart, err := settingsOf(r)
 	if err != nil {
 		problem(w, http.StatusBadRequest, err)
 		return
 	}
-	p, ok := s.selected(w, r, []string{"for", "style"})
+	p, ok := s.selected(w, r, []string{"for", "style", evenIfStartUnseen})
 	if !ok {
 		return
 	}
 	all := recommend.Containers(p)
+	for i := range all {
+		all[i].AnyStart = anyStart
+	}
 	text, notes, err := target.Settings(all, style)
 	if err != nil {
 		problem(w, http.StatusConflict, err)
@@ -280,23 +283,36 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, settings)
 }
 
+// evenIfStartUnseen is the parameter that takes lists of containers of which no start was seen.
+const evenIfStartUnseen = "even-if-start-unseen"
+
 // settingsOf reads which settings are wanted, Docker's unless a request says otherwise.
-func settingsOf(r *http.Request) (target recommend.Target, style recommend.Style, err error) {
+func settingsOf(r *http.Request) (target recommend.Target, style recommend.Style, anyStart bool, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return target, style, fmt.Errorf("the parameters cannot be read: %w", err)
+		return target, style, false, fmt.Errorf("the parameters cannot be read: %w", err)
 	}
 	named, err := once(query, "for", "docker")
 	if err == nil {
 		target, err = recommend.ParseTarget(named)
 	}
 	if err != nil {
-		return target, style, err
+		return target, style, false, err
 	}
 	if named, err = once(query, "style", string(recommend.Absolute)); err == nil {
 		style, err = recommend.ParseStyle(named)
 	}
-	return target, style, err
+	if err != nil {
+		return target, style, false, err
+	}
+	switch named, err = once(query, evenIfStartUnseen, "false"); {
+	case err != nil:
+	case named == "true" || named == "false":
+		anyStart = named == "true"
+	default:
+		err = fmt.Errorf("%s is true or false, not %q", evenIfStartUnseen, named)
+	}
+	return target, style, anyStart, err
 }
 
 func (s *server) alerts(w http.ResponseWriter, r *http.Request) {

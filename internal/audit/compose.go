@@ -8,9 +8,9 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/shell"
 )
 
 // Compose is the service of a compose file that a container belongs to, as its labels say.
@@ -112,5 +112,5 @@ func composeCommand(c Compose) []string {
 }
 
 func composeUp(c Compose) string {
-	return dockerrun.Line(append(composeCommand(c), "up", "--detach", c.Service))
+	return shell.Line(append(composeCommand(c), "up", "--detach", c.Service))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/finding"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/shell"
 	"github.com/capmon/capmon/internal/substitute"
 )
 
@@ -92,7 +93,7 @@ func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy
 // observe are the commands that see the container from its start on, for as long as is
 // wanted, and how it stops, and judge it by that.
 func (e evidence) observe() []string {
-	name, options, named := e.container.Name, "", " "+dockerrun.Quote(e.container.Name)
+	name, options, named := e.container.Name, "", " "+shell.Quote(e.container.Name)
 	start, stop := []string{"docker", "start", name}, []string{"docker", "stop", name}
 	if e.container.Running {
 		start = []string{"docker", "restart", name}
@@ -100,15 +101,15 @@ func (e evidence) observe() []string {
 	}
 	if service := e.container.Service; service != "" {
 		named = "" // its tasks will have other names
-		name, options = service, "--all-containers --label=com.docker.swarm.service.name="+dockerrun.Quote(service)+" "
+		name, options = service, "--all-containers --label=com.docker.swarm.service.name="+shell.Quote(service)+" "
 		start = []string{"docker", "service", "update", "--force", service}
 		stop = start
 	}
 	seconds := int(math.Ceil(e.thresholds.Observed.Seconds()))
-	script := fmt.Sprintf("%s && sleep %d && %s", dockerrun.Line(start), seconds, dockerrun.Line(stop))
-	file := dockerrun.Quote("./" + name + ".json")
+	script := fmt.Sprintf("%s && sleep %d && %s", shell.Line(start), seconds, shell.Line(stop))
+	file := shell.Quote("./" + name + ".json")
 	return []string{
-		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", file, options, dockerrun.Quote(script)),
+		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", file, options, shell.Quote(script)),
 		fmt.Sprintf("capmon audit --profile=%s%s", file, named),
 	}
 }
@@ -118,7 +119,7 @@ func (e evidence) observe() []string {
 func (e evidence) prove(recreation dockerrun.Recreation) string {
 	words := []string{"capmon", "verify", "--test=TEST", "--save=./" + e.container.Name + ".json", "--"}
 	if c := e.container.Compose; c != nil {
-		return dockerrun.Line(slices.Concat(words, composeCommand(*c), []string{"up", c.Service}))
+		return shell.Line(slices.Concat(words, composeCommand(*c), []string{"up", c.Service}))
 	}
 	if e.container.Service != "" { // a task of it cannot be run apart
 		return ""
@@ -129,7 +130,7 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 			if rest[0] == "--detach" { // later on it is the workload's
 				rest = rest[1:]
 			}
-			return dockerrun.Line(slices.Concat(words, []string{"docker", "run"}, rest))
+			return shell.Line(slices.Concat(words, []string{"docker", "run"}, rest))
 		}
 	}
 	return ""

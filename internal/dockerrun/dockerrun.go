@@ -12,6 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	engine "github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/shell"
 )
 
 // Recreation is how to create a container again.
@@ -35,7 +36,7 @@ type Recreation struct {
 func (r Recreation) Lines() []string {
 	var lines []string
 	for _, words := range slices.Concat(r.Remove, r.Create) {
-		lines = append(lines, Line(words))
+		lines = append(lines, shell.Line(words))
 	}
 	return lines
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	engine "github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/shell"
 )
 
 func docker(t *testing.T, args ...string) string {
@@ -256,7 +257,7 @@ func TestAnonymousVolumesGoWithTheContainer(t *testing.T) {
 	name := unused()
 	docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
 	remove(t, "container", name)
-	if line := Line(Of(settings(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
+	if line := shell.Line(Of(settings(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
 		t.Error(line)
 	}
 }
@@ -310,7 +311,7 @@ func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
 	remove(t, "container", name)
 	s := settings(t, name)
 	s.Container.Config.MacAddress = "02:42:0a:d5:07:4d" //nolint:staticcheck // a new docker command refuses to tell an old engine
-	if line := Line(Of(s, 0, nil, true).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
+	if line := shell.Line(Of(s, 0, nil, true).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
 		t.Error(line)
 	}
 	s.HostConfig["Novelty"] = json.RawMessage(`{"some": "setting"}`)
@@ -329,29 +330,5 @@ func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
 	}
 	if !strings.Contains(got[0], "curl -f 'a b'") {
 		t.Error(got[0])
-	}
-}
-
-// Each word comes through the shells as it is.
-func TestQuotedWordsMeanThemselves(t *testing.T) {
-	words := []string{
-		"plain", "", " ", "two words", "it's", `"`, `\`, `\n`, "$HOME", "`id`", "!!", "it's!", "~", "#", "*", "{a,b}", "a=b", "=a", "-", "--", "&;|<>()",
-		"line\nfeed", "tab\t", "\x1b[31m", "\x01", "\xff\xfe", "\u202e", "ü北京🦀", "é\x01é'\\", "\x7f0", strings.Repeat("'", 50),
-	}
-	for _, shell := range [][]string{{"bash"}, {"busybox", "sh"}, {"env", "LC_ALL=C", "bash"}} {
-		out, err := exec.CommandContext(t.Context(), shell[0], append(shell[1:], "-c", `printf '%s\0' `+Line(words))...).Output()
-		if err != nil {
-			t.Fatalf("%v: %v", shell, err)
-		}
-		if diff := cmp.Diff(words, strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")); diff != "" {
-			t.Errorf("%v: %s", shell, diff)
-		}
-	}
-	for _, word := range words {
-		for _, r := range Quote(word) {
-			if r < ' ' || r == '\x7f' || r == '\u202e' {
-				t.Errorf("%q became %q", word, Quote(word))
-			}
-		}
 	}
 }

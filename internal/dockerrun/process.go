@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/container"
+
+	"github.com/capmon/capmon/internal/shell"
 )
 
 // identity is who it is: names, labels, logs.
@@ -116,7 +118,7 @@ func (b *builder) health() {
 	case len(check.Test) == 2 && check.Test[0] == "CMD-SHELL":
 		b.add("--health-cmd", b.value("--health-cmd", "", check.Test[1]))
 	case len(check.Test) > 1 && check.Test[0] == "CMD":
-		b.cannot("Config.Healthcheck", "docker run takes a shell's command only, not the words "+Line(b.words("--health-cmd", check.Test[1:])))
+		b.cannot("Config.Healthcheck", "docker run takes a shell's command only, not the words "+shell.Line(b.words("--health-cmd", check.Test[1:])))
 		return
 	default:
 		b.cannot("Config.Healthcheck", "")

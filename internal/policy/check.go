@@ -93,7 +93,7 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 			if rule.appliesTo(s.Container) {
 				applied[rule.Name] = true
 				c.Rules = append(c.Rules, rule.Name)
-				c.Violations = append(c.Violations, rule.violations(s)...)
+				c.Violations = append(c.Violations, rule.violations(s, policy)...)
 				if rule.lacksLabel(s.Container) {
 					c.Notes = append(c.Notes, fmt.Sprintf("whether rule %s applies depends on the value of a label, which was left out of the profile (--keep-label keeps it): it is taken to apply", rule.Name))
 				}
@@ -101,7 +101,7 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 		}
 		c.Violations = append(c.Violations, longSetup(s)...)
 		if comparison != nil {
-			c.Violations = append(c.Violations, newNeeds(s, *comparison)...)
+			c.Violations = append(c.Violations, newNeeds(s, *comparison, policy)...)
 		}
 		c.unmatched(policy)
 		c.Notes = append(c.Notes, s.Missing()...)
@@ -152,8 +152,12 @@ func (c *Container) unmatched(policy Policy) {
 }
 
 // violations lists what the container does not keep to.
-func (r Rule) violations(s profile.Summary) []Violation {
-	all := slices.Concat(r.uses(s), r.grants(s))
+func (r Rule) violations(s profile.Summary, policy Policy) []Violation {
+	var all []Violation
+	if text := policy.unseen(s); text != "" && (r.Deny != nil || r.Allow != nil) {
+		all = append(all, Violation{Kind: Incomplete, Text: text})
+	}
+	all = slices.Concat(all, r.uses(s), r.grants(s))
 	if missing := s.Missing(); r.Complete && len(missing) > 0 {
 		all = append(all, Violation{Kind: Incomplete, Text: "not all was recorded: " + strings.Join(missing, "; ")})
 	}
@@ -186,9 +190,6 @@ func unproved(s profile.Summary) string {
 // uses finds what is used or was tried, and must not be.
 func (r Rule) uses(s profile.Summary) []Violation {
 	var all []Violation
-	if !s.Started && (r.Deny != nil || r.Allow != nil) {
-		all = append(all, Violation{Kind: Incomplete, Text: unseen})
-	}
 	used := usedBy(s)
 	for _, c := range used.Sorted() {
 		text := r.against(s, c)
@@ -219,8 +220,17 @@ func (r Rule) uses(s profile.Summary) []Violation {
 	return all
 }
 
-// unseen is why nothing is known of what a container uses.
-const unseen = "capmon never saw its workload start, so what it uses is not known"
+// unseen is why it is not known what a container uses, or what it uses to start; "" if the policy
+// does not ask for more than was seen.
+func (p Policy) unseen(s profile.Summary) string {
+	switch {
+	case !s.Started:
+		return "capmon never saw its workload, so what it uses is not known"
+	case !s.StartSeen() && !p.EvenIfStartUnseen:
+		return "capmon did not see it start, so what it uses then is not known"
+	}
+	return ""
+}
 
 // usedBy is what was used, or is known to be needed, but for what a proof shows to be unneeded.
 func usedBy(s profile.Summary) capability.Set {
@@ -306,14 +316,14 @@ func be(set capability.Set) string {
 
 // newNeeds are the capabilities that the container needs or tries, and did not in the
 // baseline.
-func newNeeds(s profile.Summary, comparison compare.Comparison) []Violation {
+func newNeeds(s profile.Summary, comparison compare.Comparison, policy Policy) []Violation {
 	compared, found := comparison.Find(s.Container)
 	if !found {
 		return nil
 	}
 	var all []Violation
-	if !s.Started {
-		all = append(all, Violation{Kind: Incomplete, Text: unseen})
+	if text := policy.unseen(s); text != "" {
+		all = append(all, Violation{Kind: Incomplete, Text: text})
 	}
 	for _, c := range compared.New().Intersect(s.List().Union(s.Denied())).Sorted() {
 		v := Violation{

@@ -294,6 +294,7 @@ func TestRulesApplyToWhatTheySelect(t *testing.T) {
 func TestNothingPassesSilently(t *testing.T) {
 	other := "rules:\n  - {name: other, match: {service: [db]}, complete: true}\n"
 	partial := profile.New(run(func(r *profile.Run) { r.Incomplete, r.Existed = []string{"3 were lost"}, true }))
+	missed := []string{"incomplete: 3 were lost", "its start was not seen, and what it needs only then is not known", "it was running before the observation began"}
 	for _, test := range []struct {
 		name, policy string
 		p            profile.Profile
@@ -302,7 +303,9 @@ func TestNothingPassesSilently(t *testing.T) {
 	}{
 		{"a container without a rule", other, whole(), true, []string{"no rule of the policy applies to it"}},
 		{"a container without a rule, which is denied", "unmatched: deny\n" + other, whole(), false, nil},
-		{"an incomplete profile", rule("allow: [ALL]"), partial, true, []string{"incomplete: 3 were lost", "it was running before the observation began"}},
+		{"an incomplete profile", rule("allow: [ALL]"), partial, false, missed},
+		{"an incomplete profile, whatever its start needs", "even-if-start-unseen: true\n" + rule("allow: [ALL]"), partial, true, missed},
+		{"an incomplete profile, and what is granted", rule("allow-granted: [ALL]"), partial, true, missed},
 	} {
 		got := Check(test.p, parsed(t, test.policy), nil)
 		if diff := cmp.Diff(test.notes, got.Containers[0].Notes); diff != "" || got.Passed() != test.passed {

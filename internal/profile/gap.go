@@ -4,6 +4,10 @@ import (
 	"fmt"
 )
 
+// StartSeen reports whether a workload was watched from its first instruction on, or verify has
+// proved that it starts with the list. Otherwise the list may lack what it needs to start.
+func (s Summary) StartSeen() bool { return s.Starts > 0 || s.Proved() }
+
 // Missing are the reasons why the container may have used more, while it was watched,
 // than was recorded; none if all was.
 func (s Summary) Missing() []string {
@@ -11,8 +15,11 @@ func (s Summary) Missing() []string {
 	for _, reason := range s.Incomplete {
 		reasons = append(reasons, "incomplete: "+reason)
 	}
-	if !s.Started {
+	switch {
+	case !s.Started:
 		reasons = append(reasons, "its workload was never seen to start")
+	case !s.StartSeen():
+		reasons = append(reasons, "its start was not seen, and what it needs only then is not known")
 	}
 	if len(s.Unexamined) > 0 {
 		reasons = append(reasons, "gone before it could be read whether the file carries capabilities: "+Names(s.Unexamined))

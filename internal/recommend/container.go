@@ -18,6 +18,8 @@ type Container struct {
 	// so that it may stand in a comment or on a terminal. It is the container's title,
 	// quoted if that is unusual, with the image or the ID where several have the title.
 	Label string
+	// AnyStart: settings are wanted although no start was seen.
+	AnyStart bool
 }
 
 // plain is what needs no quoting in any target's format, nor can be taken for
@@ -42,7 +44,7 @@ func Containers(p profile.Profile) []Container {
 		default:
 			label += " (" + s.Container.ID + ")"
 		}
-		all = append(all, Container{s, quote(label)})
+		all = append(all, Container{Summary: s, Label: quote(label)})
 	}
 	return all
 }
@@ -110,7 +112,7 @@ func (c Container) KubernetesName() string { return c.Container.Labels["io.kuber
 // there is no list: theirs would be too short.
 //
 // The error is of different containers of one name: what one needs may not be granted to
-// the other.
+// the other. A StartUnseenError is of groups of which no member was seen to start.
 func Groups(all []Container, nameOf func(Container) string) ([]Group, error) {
 	var groups []Group
 	for _, c := range all {
@@ -130,9 +132,10 @@ func Groups(all []Container, nameOf func(Container) string) ([]Group, error) {
 		groups[i].Members = append(groups[i].Members, c)
 		groups[i].Needs = groups[i].Needs.Union(c.List())
 	}
-	return slices.DeleteFunc(groups, func(g Group) bool {
+	groups = slices.DeleteFunc(groups, func(g Group) bool {
 		return slices.ContainsFunc(g.Members, func(c Container) bool { return c.Withheld() != "" })
-	}), nil
+	})
+	return groups, startsUnseen(groups)
 }
 
 // isReplica tells whether two containers of one name are of one origin.

@@ -128,7 +128,8 @@ type Note struct{ Label, Text string }
 // Settings are the target's for all containers, as one text in the target's format;
 // empty if there are none for any. Containers for which there can be none
 // (Container.Withheld) are left out. The error says why there are no settings of the
-// style, or why they cannot stand in one text.
+// style, or why they cannot stand in one text. It is a StartUnseenError if no start of one
+// of them was seen.
 func (t Target) Settings(all []Container, style Style) (text string, notes []Note, err error) {
 	groups := singles
 	if t.groups != nil {
@@ -171,7 +172,7 @@ func singles(all []Container) ([]Group, error) {
 			groups = append(groups, Group{c.Label, []Container{c}, c.List()})
 		}
 	}
-	return groups, nil
+	return groups, startsUnseen(groups)
 }
 
 func (t Target) changes(group Group, style Style) (changes, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
 )
 
 // Cautions lists what a reader must know before relying on a container's list, the
@@ -42,7 +43,11 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded: a list without may make them fail", s.Unwatched.Text()))
 	}
 	if s.Existed {
-		notes = append(notes, fmt.Sprintf("it was already running when the observation began: what it used before %s is not known; restart it under capmon to see", moment(s.Found)))
+		note := fmt.Sprintf("it was already running when the observation began: what it used before %s is not known", moment(s.Found))
+		if !s.StartSeen() {
+			note += ", and with this list it may not start; show capmon the start of a new container: " + recommend.ShowStart(s)
+		}
+		notes = append(notes, note)
 	}
 	if s.Running && !s.Existed {
 		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")

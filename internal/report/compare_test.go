@@ -231,7 +231,8 @@ rules:
 		"violated":         policy.Check(two, parse(rules), nil),
 		"baseline":         policy.Check(two, policy.Policy{}, &baseline),
 		"many-ways":        policy.Check(profile.New(run(1, many...)), parse(rules), nil),
-		"partial":          policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
+		"partial":          policy.Check(profile.New(partial), parse("version: 1\neven-if-start-unseen: true\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
+		"start-unseen":     policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
 		"partial-violates": policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, complete: true, whole-run: true}\n"), nil),
 		"unmatched":        policy.Check(profile.New(run(1, own)), parse("version: 1\nunmatched: deny\nrules:\n  - {name: a, match: {service: [db]}, allow: [CHOWN]}\n"), nil),
 		"hostile":          policy.Check(profile.New(hostileRun), parse("version: 1\nrules:\n  - {name: a, deny: [ALL], complete: true}\n"), nil),
@@ -265,8 +266,9 @@ func TestChecks(t *testing.T) {
 func TestSARIFAndJUnitHaveAllThatWasFound(t *testing.T) {
 	type found struct{ rule, subject, kind string }
 	for name, want := range map[string][]found{
-		"passed":  {{"policy", "web", "pass"}},
-		"partial": {{"policy", "web", "pass"}, {"observation", "web", "review"}},
+		"passed":       {{"policy", "web", "pass"}},
+		"partial":      {{"policy", "web", "pass"}, {"observation", "web", "review"}},
+		"start-unseen": {{"incomplete", "web", "fail"}, {"observation", "web", "review"}},
 		"violated": {
 			{"used-NET_RAW", "web", "fail"}, {"refused-SYS_ADMIN", "web", "fail"}, {"granted", "web", "fail"},
 			{"unused", "web", "fail"}, {"unproved", "web", "fail"}, {"policy", "db", "pass"},

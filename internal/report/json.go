@@ -46,9 +46,11 @@ type jsonContainer struct {
 	Checks uint64 `json:"checks"`
 	// Checks of it that could not be recorded.
 	Lost uint64 `json:"lost"`
-	// Nothing was lost, and a workload was seen.
+	// A run was watched from its first instruction on, or verify has proved that it starts with the list.
+	StartSeen bool `json:"startSeen"`
+	// Nothing was lost, and a start was seen.
 	Complete bool `json:"complete"`
-	// The reasons why not; empty if nothing was lost.
+	// What was lost; empty if nothing was.
 	Incomplete []string `json:"incomplete"`
 	// Programs that were executed and gone before it could be read whether their files carry capabilities.
 	Unexamined []string `json:"unexamined"`
@@ -133,7 +135,8 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Processes:   s.Processes,
 		Checks:      s.Checks,
 		Lost:        s.Lost,
-		Complete:    len(s.Incomplete) == 0 && s.Started,
+		StartSeen:   s.StartSeen(),
+		Complete:    len(s.Incomplete) == 0 && s.StartSeen(),
 		Incomplete:  append([]string{}, s.Incomplete...),
 		Unexamined:  append([]string{}, s.Unexamined...),
 		Cautions:    append([]string{}, cautions(s)...),
@@ -160,7 +163,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		unused, _ := s.Unused()
 		c.Granted, c.Unused = &granted, &unused
 	}
-	if s.Started {
+	if s.StartSeen() {
 		c.Flags = recommend.DockerFlags(s.List())
 	}
 	for _, use := range s.Uses {

@@ -51,14 +51,20 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 }
 
 // writeFlags prints a line for each container, with its name in front if there
-// are several, so that a script cannot take one's list for another's.
+// are several, so that a script cannot take one's list for another's. It prints none if no start
+// of one was seen: recommend.StartUnseenError.
 func writeFlags(out, notes io.Writer, p profile.Profile) error {
 	all := summaries(p)
 	for _, s := range all {
-		name := title(s)
 		for _, caution := range cautions(s) {
-			fmt.Fprintf(notes, "capmon: %s: %s\n", name, caution)
+			fmt.Fprintf(notes, "capmon: %s: %s\n", title(s), caution)
 		}
+	}
+	if err := recommend.RequireStarts(recommend.Containers(p)); err != nil {
+		return err
+	}
+	for _, s := range all {
+		name := title(s)
 		if !s.Started {
 			continue
 		}

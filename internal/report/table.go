@@ -79,7 +79,11 @@ func (p *page) container(s profile.Summary) {
 	}
 	if s.Started {
 		p.line("")
-		p.line("  %s", command(s))
+		if s.StartSeen() {
+			p.line("  %s", command(s))
+		} else {
+			p.line("  incomplete: %s", command(s))
+		}
 	}
 }
 
@@ -132,6 +136,8 @@ func heading(s profile.Summary, color bool) string {
 		parts = append(parts, fmt.Sprintf("%d LOST", s.Lost))
 	} else if len(s.Incomplete) > 0 {
 		parts = append(parts, "INCOMPLETE")
+	} else if s.Started && !s.StartSeen() {
+		parts = append(parts, "START NOT SEEN")
 	} else {
 		parts = append(parts, "none lost")
 	}

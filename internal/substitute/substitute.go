@@ -10,8 +10,8 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/shell"
 )
 
 // Substitute is something that makes capabilities needless.
@@ -34,7 +34,7 @@ const callsShown = 3
 func (s Substitute) String() string {
 	do := s.Text
 	if len(s.Flags) > 0 {
-		do = dockerrun.Line(s.Flags) + ": " + do
+		do = shell.Line(s.Flags) + ": " + do
 	}
 	seen := s.Seen
 	if len(seen) > callsShown {

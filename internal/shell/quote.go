@@ -1,4 +1,5 @@
-package dockerrun
+// Package shell writes words for a shell, as in the commands that capmon prints.
+package shell
 
 import (
 	"fmt"

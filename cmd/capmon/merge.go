@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
 )
 
 // standardOutput is what takes the place of a file's name.
@@ -26,6 +29,9 @@ Without files, the runs in the database are written; of both, those that are sel
 			sum, err := source.load(cmd, files)
 			if err != nil {
 				return err
+			}
+			if err := recommend.RequireStarts(recommend.Containers(sum)); err != nil { // flags will refuse it
+				fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %v\n", err)
 			}
 			if output == standardOutput {
 				return profile.Encode(cmd.OutOrStdout(), sum)

@@ -23,7 +23,9 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 		t.Errorf("complete %v, start seen %v, flags %v, %v", got.Complete, got.StartSeen, got.Flags, got.Cautions)
 	}
 	merged := filepath.Join(directory, "merged.json")
-	mustExecute(t, binary, "merge", saved, saved, "-o", merged)
+	if r := execute(t, binary, "merge", saved, saved, "-o", merged); r.code != 0 || !strings.Contains(r.stderr, "its start was not seen") {
+		t.Errorf("merge: exit code %d, %s", r.code, r.stderr)
+	}
 	for _, command := range [][]string{
 		{"flags", saved},
 		{"flags", merged},

@@ -91,9 +91,10 @@ func untested(s profile.Summary) []string {
 	return notes
 }
 
-// emptySet says what it means that the workload began without any capability.
+// emptySet says what it means that the workload began without any capability. Of one that was
+// running already that is not known: it may have begun as root, and given all up.
 func emptySet(s profile.Summary) string {
-	if s.Grants.Permitted == nil || !s.Grants.Permitted.Empty() || s.Grants.Kernel == nil || s.Grants.Kernel.Empty() {
+	if s.Existed || s.Grants.Permitted == nil || !s.Grants.Permitted.Empty() || s.Grants.Kernel == nil || s.Grants.Kernel.Empty() {
 		return ""
 	}
 	note := fmt.Sprintf("runs as user %d with an empty effective set", s.Users[0])

@@ -175,9 +175,10 @@ func profiles() map[string]profile.Profile {
 			r.Container, r.Grants.Engine = profile.Container{ID: r.Container.ID}, nil
 			r.EngineError = "none could be asked"
 		})),
-		"without-grants": profile.New(changed(run(1, uses[0]), func(r *profile.Run) { r.Grants = profile.Grants{} })),
-		"disagreement":   profile.New(changed(run(1), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown, capability.SysTime, 63)) })),
-		"user":           profile.New(changed(run(1), asUser)),
+		"without-grants":  profile.New(changed(run(1, uses[0]), func(r *profile.Run) { r.Grants = profile.Grants{} })),
+		"disagreement":    profile.New(changed(run(1), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown, capability.SysTime, 63)) })),
+		"user":            profile.New(changed(run(1), asUser)),
+		"existed-as-user": profile.New(changed(run(1), asUser, func(r *profile.Run) { r.Existed = true })),
 		"user-with-file-capabilities": profile.New(changed(run(1,
 			use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))), asUser)),
 		"proved":        withProof(profile.New(run(1, cat, uses[0])), proof()),

@@ -22,6 +22,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/recommend"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -266,7 +267,10 @@ func asUser(r *profile.Run) {
 func rendered(t *testing.T, p profile.Profile, format Format, options Options) (out, notes string) {
 	t.Helper()
 	var outBuffer, notesBuffer bytes.Buffer
-	if err := Write(&outBuffer, &notesBuffer, p, format, options); err != nil {
+	err := Write(&outBuffer, &notesBuffer, p, format, options)
+	if unseen := (*recommend.StartUnseenError)(nil); errors.As(err, &unseen) {
+		fmt.Fprintf(&notesBuffer, "error: %v\n", err)
+	} else if err != nil {
 		t.Fatal(err)
 	}
 	return outBuffer.String(), notesBuffer.String()

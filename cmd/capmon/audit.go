@@ -30,7 +30,7 @@ type auditing struct {
 	static     bool
 	strict     bool
 	withValues bool
-	duration   time.Duration
+	duration   period
 	thresholds audit.Thresholds
 }
 
@@ -66,7 +66,7 @@ The exit code is 1 if a container fails.`,
 	flags.BoolVar(&a.static, "static", false, "look at what is granted only")
 	flags.BoolVar(&a.strict, "strict", false, "exit with 1 also if one of the other paragraphs of CIS 5 fails that the audit mentions")
 	flags.BoolVar(&a.withValues, "with-values", false, "print values that may be secret in the commands of the remedies: of environment variables, labels, options and arguments")
-	flags.DurationVar(&a.duration, "for", 0, "watch the running containers for this time, such as 10m")
+	flags.Var(&a.duration, "for", "watch the running containers for this time, such as 10m")
 	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only after the workload was seen running for this time")
 	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same for NET_RAW and for risky ones such as SYS_ADMIN")
 	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "and only after so many runs")
@@ -80,8 +80,6 @@ func (a *auditing) check(stored bool) error {
 		return err
 	}
 	switch t := a.thresholds; {
-	case a.duration < 0:
-		return fmt.Errorf("--for %s: the time to watch cannot be negative", a.duration)
 	case t.Observed < 0 || t.ObservedRisky < 0:
 		return errors.New("--min-observed and --min-observed-risky: the times cannot be negative")
 	case t.Runs < 1:
@@ -164,7 +162,7 @@ func (a *auditing) watch(cmd *cobra.Command, docker *container.Docker) (profile.
 	}
 	defer observer.Close()
 	observer.Settle(cmd.Context())
-	ctx, cancel := context.WithTimeout(cmd.Context(), a.duration)
+	ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(a.duration))
 	defer cancel()
 	showProgress(ctx, cmd.ErrOrStderr(), observer, func(profile.Run) bool { return true })
 	if err := observer.Stop(unending); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -24,7 +23,7 @@ type profiling struct {
 	logging   *logging
 	rendering rendering
 
-	duration      time.Duration
+	duration      period
 	hook          string
 	monitor       monitor.Options
 	filter        container.Filter
@@ -65,7 +64,7 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 	p.rendering.register(cmd)
 	registerBTF(cmd, &p.monitor)
 	flags := cmd.Flags()
-	flags.DurationVar(&p.duration, "for", 0, "stop after this time, such as 30s or 10m (default: at Ctrl-C)")
+	flags.Var(&p.duration, "for", "stop after this time, such as 30s or 10m (default: at Ctrl-C)")
 	flags.StringVar(&p.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
 	flags.Uint32Var(&p.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 131072)")
 	flags.Uint32Var(&p.monitor.MaxContainers, "max-containers", 0, "room in the kernel for this many containers (default 4096)")
@@ -88,9 +87,6 @@ prefix (none named: all), until Ctrl-C or the end of --for.`,
 func (p *profiling) check() (*zap.Logger, error) {
 	if _, err := report.ParseFormat(p.rendering.format); err != nil {
 		return nil, err
-	}
-	if p.duration < 0 {
-		return nil, fmt.Errorf("--for %s: the time to watch cannot be negative", p.duration)
 	}
 	var err error
 	if p.monitor.Hook, err = monitor.ParseHook(p.hook); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
@@ -45,7 +46,7 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 	}
 	if p.duration > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, p.duration)
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(p.duration))
 		defer cancel()
 	}
 	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }

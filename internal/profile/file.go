@@ -98,7 +98,12 @@ func Encode(w io.Writer, profile Profile) error {
 
 // CheckSave fails if Save could not write to a file as things are. It is for the
 // time before a long observation.
-func CheckSave(path string) error { return saving(atomicfile.Check(path)) }
+func CheckSave(path string) error {
+	if path == "-" {
+		return saving(errors.New("- is not standard output here: name a file"))
+	}
+	return saving(atomicfile.Check(path))
+}
 
 // Save writes a profile to a file as a whole or not at all: what was there stays
 // until the new file is complete. An existing file keeps its mode and owner.

@@ -143,10 +143,14 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 		}
 	}
 	if len(unknown) > 0 {
-		tellLeftOut(cmd, log, "since the engine could not tell whether the filter selects them", unknown)
+		const why = "since the engine could not tell whether the filter selects them"
+		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %s\n", why, some(unknown))
+		log.Debug("left out, "+why, zap.Strings("containers", unknown))
 	}
 	if len(left) > 0 && !p.allContainers {
-		tellLeftOut(cmd, log, "since others started them or a filter says so", left)
+		const why = "since others started them or a filter says so"
+		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %d (--log-level=debug names them)\n", why, len(left))
+		log.Debug("left out, "+why, zap.Strings("containers", left))
 	}
 	selection := profile.New(runs...)
 	var saveErr error
@@ -155,13 +159,6 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 	}
 	// What cannot be saved is shown at least.
 	return errors.Join(p.rendering.write(cmd, selection), saveErr)
-}
-
-// tellLeftOut names a few of the containers that the report is without, and with
-// --log-level=debug all of them.
-func tellLeftOut(cmd *cobra.Command, log *zap.Logger, why string, names []string) {
-	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %s\n", why, some(names))
-	log.Debug("left out, "+why, zap.Strings("containers", names))
 }
 
 // some lists a few names and says how many more there are.

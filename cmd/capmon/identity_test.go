@@ -200,8 +200,8 @@ func TestNoCommandAsksOfAContainerWhatAForgedCgroupUsed(t *testing.T) {
 	mustExecute(t, "docker", "exec", victim, "probe", "rawsock")
 	observation.interrupt()
 	for _, command := range [][]string{
-		{"flags", "--container", victim, saved},
-		{"flags", "--container", idOf(t, victim), saved},
+		{"flags", "--even-if-start-unseen", "--container", victim, saved},
+		{"flags", "--even-if-start-unseen", "--container", idOf(t, victim), saved},
 		{"report", "--container", victim, saved},
 	} {
 		r := execute(t, append([]string{binary}, command...)...)

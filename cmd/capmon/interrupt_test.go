@@ -145,7 +145,7 @@ func TestKilledLeavesNothing(t *testing.T) {
 // A shell lets what its scripts run in the background ignore SIGINT.
 func TestBackgroundJobOfAScriptCanBeInterrupted(t *testing.T) {
 	startSleeper(t, "in-background")
-	script := `mkfifo $1/ready; "$0" profile in-background -o flags --ready-file $1/ready & job=$!; cat $1/ready; kill -INT $job; wait $job`
+	script := `mkfifo $1/ready; "$0" profile in-background -o flags --even-if-start-unseen --ready-file $1/ready & job=$!; cat $1/ready; kill -INT $job; wait $job`
 	if out := mustExecute(t, "sh", "-c", script, binary, t.TempDir()); out != "--cap-drop=ALL\n" {
 		t.Errorf("got %q", out)
 	}

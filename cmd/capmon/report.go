@@ -12,12 +12,13 @@ import (
 
 // rendering holds the flags of every command that ends in a report.
 type rendering struct {
-	format string
-	all    bool
+	format        string
+	all, anyStart bool
 }
 
 func (r *rendering) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&r.format, "output", "o", string(report.Table), "form of the report: table, json or flags")
+	cmd.Flags().BoolVar(&r.anyStart, evenIfStartUnseen, false, "with -o flags, also of containers that were running before they were watched: they may not start with such a list")
 	cmd.Flags().BoolVar(&r.all, "all", false, "show every way of use, and the checks that are no use, with their class")
 }
 
@@ -26,7 +27,7 @@ func (r *rendering) write(cmd *cobra.Command, p profile.Profile) error {
 	if err != nil {
 		return err
 	}
-	options := report.Options{All: r.all, Color: colored(cmd)}
+	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd)}
 	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, format, options)
 }
 

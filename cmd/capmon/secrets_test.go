@@ -304,13 +304,13 @@ func (o *outputs) documents(rules, saved, database string) {
 	}
 	for _, source := range [][]string{{saved}, {"--db", database}} {
 		for _, format := range []string{"table", "json", "flags"} {
-			o.run(append([]string{"report", "-o", format, "--all"}, source...)...)
+			o.run(append([]string{"report", "-o", format, "--all", "--even-if-start-unseen"}, source...)...)
 		}
 		for _, format := range []string{"table", "json", "junit", "sarif"} {
 			o.run(append([]string{"check", "-o", format, "--deny=NET_RAW"}, source...)...)
 		}
 		for _, target := range recommend.Targets() {
-			o.run(append([]string{"flags", "--for", target.Name}, source...)...)
+			o.run(append([]string{"flags", "--even-if-start-unseen", "--for", target.Name}, source...)...)
 		}
 	}
 	for _, format := range []string{"table", "json"} {

@@ -52,7 +52,7 @@ func TestWatchSeesWhatStartsMeanwhile(t *testing.T) {
 
 func TestWatchEndsWithItsTime(t *testing.T) {
 	startSleeper(t, "timed")
-	r := execute(t, binary, "profile", "timed", "--for", "100ms", "-o", "flags")
+	r := execute(t, binary, "profile", "timed", "--for", "100ms", "-o", "flags", "--even-if-start-unseen")
 	if r.code != 0 || r.stdout != "--cap-drop=ALL\n" {
 		t.Errorf("%+v", r)
 	}

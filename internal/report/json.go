@@ -48,7 +48,7 @@ type jsonContainer struct {
 	Lost uint64 `json:"lost"`
 	// A run was watched from its first instruction on, or verify has proved that it starts with the list.
 	StartSeen bool `json:"startSeen"`
-	// Nothing was lost, and a start was seen.
+	// Nothing was lost while it was watched, and a workload was seen.
 	Complete bool `json:"complete"`
 	// What was lost; empty if nothing was.
 	Incomplete []string `json:"incomplete"`
@@ -136,7 +136,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Checks:      s.Checks,
 		Lost:        s.Lost,
 		StartSeen:   s.StartSeen(),
-		Complete:    len(s.Incomplete) == 0 && s.StartSeen(),
+		Complete:    len(s.Incomplete) == 0 && s.Started,
 		Incomplete:  append([]string{}, s.Incomplete...),
 		Unexamined:  append([]string{}, s.Unexamined...),
 		Cautions:    append([]string{}, cautions(s)...),

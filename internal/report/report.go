@@ -14,6 +14,8 @@ import (
 type Options struct {
 	// All shows the classes that are no needs, too.
 	All bool
+	// AnyStart prints flags also of containers of which no start was seen.
+	AnyStart bool
 	// Color marks what matters; only for terminals.
 	Color bool
 }
@@ -44,7 +46,7 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 	case JSON:
 		return writeJSON(out, p)
 	case Flags:
-		return writeFlags(out, notes, p)
+		return writeFlags(out, notes, p, options)
 	default:
 		return writeTable(out, p, options)
 	}
@@ -53,14 +55,14 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 // writeFlags prints a line for each container, with its name in front if there
 // are several, so that a script cannot take one's list for another's. It prints none if no start
 // of one was seen: recommend.StartUnseenError.
-func writeFlags(out, notes io.Writer, p profile.Profile) error {
+func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error {
 	all := summaries(p)
 	for _, s := range all {
 		for _, caution := range cautions(s) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", title(s), caution)
 		}
 	}
-	if err := recommend.RequireStarts(recommend.Containers(p)); err != nil {
+	if err := recommend.RequireStarts(recommend.Containers(p)); err != nil && !options.AnyStart {
 		return err
 	}
 	for _, s := range all {

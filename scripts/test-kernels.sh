@@ -7,7 +7,7 @@
 #   test-kernels.sh GUEST...   these
 #   test-kernels.sh --short [GUEST...]
 #                              a few workloads on these, or on two that differ much:
-#                              some 4 minutes
+#                              some 15 minutes
 #   test-kernels.sh --run REGEXP GUEST...
 #                              the tests of these names on these
 #

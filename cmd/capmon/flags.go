@@ -51,7 +51,7 @@ func newFlags() *cobra.Command {
 	flags.StringVar(&s.container, "container", "", "only the container of this name, service or ID; with --patch, also its name in the manifest")
 	flags.StringVar(&s.patch, "patch", "", "write the settings into this file: a compose file, a Kubernetes manifest or a quadlet (--for)")
 	flags.StringVar(&s.service, "service", "", "with --patch: the service of the compose file")
-	flags.BoolVar(&s.anyStart, evenIfStartUnseen, false, "print lists of containers, too, that were running before they were watched: such a list may keep a container from starting")
+	flags.BoolVar(&s.anyStart, evenIfStartUnseen, false, "also print lists of containers that were already running when capmon began to watch: with such a list they may not start")
 	flags.BoolVar(&s.dryRun, "dry-run", false, "with --patch: show the change, but do not make it")
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(recommend.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd

@@ -19,7 +19,7 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 	observation := watch(t, name, "--save", saved)
 	mustExecute(t, "docker", "exec", name, "probe", "rawsock")
 	got := only(t, parseReport(t, observation.interrupt()), name)
-	if got.StartSeen || len(got.Flags) > 0 || !strings.Contains(strings.Join(got.Cautions, "\n"), "capmon profile -- docker run … bb") {
+	if got.StartSeen || len(got.Flags) > 0 || !strings.Contains(strings.Join(got.Cautions, "\n"), "capmon profile --save=FILE -- docker run … bb") {
 		t.Errorf("start seen %v, flags %v, %v", got.StartSeen, got.Flags, got.Cautions)
 	}
 	merged := filepath.Join(directory, "merged.json")

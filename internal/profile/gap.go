@@ -15,11 +15,8 @@ func (s Summary) Missing() []string {
 	for _, reason := range s.Incomplete {
 		reasons = append(reasons, "incomplete: "+reason)
 	}
-	switch {
-	case !s.Started:
+	if !s.Started {
 		reasons = append(reasons, "its workload was never seen to start")
-	case !s.StartSeen():
-		reasons = append(reasons, "its start was not seen, and what it needs only then is not known")
 	}
 	if len(s.Unexamined) > 0 {
 		reasons = append(reasons, "gone before it could be read whether the file carries capabilities: "+Names(s.Unexamined))

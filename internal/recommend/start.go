@@ -12,24 +12,29 @@ import (
 // StartUnseenError refuses settings for containers that were running before they were watched:
 // what they need only to start is not known, and with a list that lacks it they do not start.
 type StartUnseenError struct {
-	// Labels of the containers, and Starts the commands that show capmon a start of each.
+	// Labels of the containers, and Starts how capmon gets to see a start of each.
 	Labels, Starts []string
 }
 
 func (e *StartUnseenError) Error() string {
 	const why = "what is needed only then is not known, and a list without it keeps a container from starting; " +
-		"--even-if-start-unseen takes what is known all the same"
+		"capmon flags --even-if-start-unseen prints the list anyway"
 	if len(e.Labels) == 1 {
-		return fmt.Sprintf("%s: its start was not seen: show capmon the start of a new container: %s (%s)", e.Labels[0], e.Starts[0], why)
+		return fmt.Sprintf("%s: its start was not seen: %s (%s)", e.Labels[0], e.Starts[0], why)
 	}
-	return fmt.Sprintf("the starts of %d containers were not seen: show capmon the starts of new ones, or choose others: %s (%s)",
+	return fmt.Sprintf("the starts of %d containers were not seen: start new ones while capmon watches, or choose others: %s (%s)",
 		len(e.Labels), profile.Names(e.Labels), why)
 }
 
 // RequireStarts is a StartUnseenError if no start of one of the containers was seen, else nil.
 func RequireStarts(all []Container) error {
-	_, err := singles(all)
-	return err
+	var groups []Group
+	for _, c := range all {
+		if c.Started {
+			groups = append(groups, Group{Label: c.Label, Members: []Container{c}})
+		}
+	}
+	return startsUnseen(groups)
 }
 
 // startsUnseen is a StartUnseenError of the groups that need one, nil if none does. Members are
@@ -48,19 +53,9 @@ func startsUnseen(groups []Group) error {
 	return &unseen
 }
 
-// ShowStart is the command, for a shell, that starts a new container of the same kind while capmon
-// watches.
+// ShowStart tells how capmon gets to see a start. Nothing in it is from labels, which an image may
+// choose, and nothing removes a container.
 func ShowStart(s profile.Summary) string {
-	const watched = "capmon profile -- "
-	c := Container{Summary: s}
-	switch {
-	case s.Container.Service() != "":
-		return watched + "docker service update --force " + shell.Quote(s.Container.Service())
-	case c.ComposeService() != "":
-		return watched + "docker compose up -d --force-recreate " + shell.Quote(c.ComposeService())
-	case c.KubernetesName() != "":
-		labels := s.Container.Labels
-		return watched + shell.Line([]string{"kubectl", "delete", "pod", "--namespace=" + labels["io.kubernetes.pod.namespace"], labels["io.kubernetes.pod.name"]})
-	}
-	return watched + "docker run … " + shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))
+	return "start a new container while capmon serve records, or by: capmon profile --save=FILE -- docker run … " +
+		shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))
 }

@@ -45,7 +45,7 @@ func cautions(s profile.Summary) []string {
 	if s.Existed {
 		note := fmt.Sprintf("it was already running when the observation began: what it used before %s is not known", moment(s.Found))
 		if !s.StartSeen() {
-			note += ", and with this list it may not start; show capmon the start of a new container: " + recommend.ShowStart(s)
+			note += ", and with this list it may not start; " + recommend.ShowStart(s)
 		}
 		notes = append(notes, note)
 	}

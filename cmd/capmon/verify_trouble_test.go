@@ -20,12 +20,13 @@ import (
 )
 
 func TestVerifyWhatCannotBeCompared(t *testing.T) {
+	// A container is created and started within the time, too, also on a slow machine.
 	for reason, args := range map[string][]string{
 		"creating the container: No such image: no-such-image":                                          {"--", "docker", "run", "--pull=never", "no-such-image"},
 		"the container does not start: ":                                                                {"--", "docker", "run", "bb", "no-such-command"},
 		"the container does not start under its own flags: ":                                            {"--", "docker", "run", "--cap-drop=ALL", "bb", "/bin/private-true"},
-		"no end within 1s; if it is not meant to end by itself, say with --test CMD":                    {"--timeout=1s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
-		"no end within 1s; the test did not end, or the container did not become healthy":               {"--timeout=1s", "--test=sleep 1000", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
+		"no end within 10s; if it is not meant to end by itself, say with --test CMD":                   {"--timeout=10s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
+		"no end within 10s; the test did not end, or the container did not become healthy":              {"--timeout=10s", "--test=sleep 1000", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
 		`the test fails although everything is granted: test: exit status 3 ("why"); nothing was tried`: {"--test=echo why; exit 3", "--", "docker", "run", "bb", "sleep", "1000"},
 		"the test fails although everything is granted: unhealthy":                                      {"--test=true", "--", "docker", "run", "--health-cmd=false", "--health-interval=100ms", "--health-retries=1", "bb", "sleep", "1000"},
 	} {

@@ -333,8 +333,8 @@ func keptIn(t *testing.T, database string) map[string]kept {
 	}
 	all := make(map[string]kept)
 	for _, c := range report.Containers {
-		if _, twice := all[c.ID]; twice {
-			t.Errorf("%s is twice in the report", c.ID)
+		if other, twice := all[c.ID]; twice {
+			t.Errorf("%s is twice in the report: %+v and %+v", c.ID, other, c)
 		}
 		all[c.ID] = c
 	}

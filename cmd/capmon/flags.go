@@ -25,9 +25,6 @@ type settings struct {
 	dryRun, anyStart         bool
 }
 
-// evenIfStartUnseen is the flag that takes lists of containers of which no start was seen.
-const evenIfStartUnseen = "even-if-start-unseen"
-
 func newFlags() *cobra.Command {
 	s := &settings{}
 	cmd := &cobra.Command{
@@ -51,7 +48,7 @@ func newFlags() *cobra.Command {
 	flags.StringVar(&s.container, "container", "", "only the container of this name, service or ID; with --patch, also its name in the manifest")
 	flags.StringVar(&s.patch, "patch", "", "write the settings into this file: a compose file, a Kubernetes manifest or a quadlet (--for)")
 	flags.StringVar(&s.service, "service", "", "with --patch: the service of the compose file")
-	flags.BoolVar(&s.anyStart, evenIfStartUnseen, false, "also print lists of containers that were already running when capmon began to watch: with such a list they may not start")
+	flags.BoolVar(&s.anyStart, recommend.EvenIfStartUnseen, false, "also print lists of containers that were already running when capmon began to watch: with such a list they may not start")
 	flags.BoolVar(&s.dryRun, "dry-run", false, "with --patch: show the change, but do not make it")
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(recommend.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -87,8 +84,8 @@ func (s *settings) run(cmd *cobra.Command, files []string) error {
 	if len(all) == 0 {
 		return errors.New("no container is in these profiles")
 	}
-	for i := range all {
-		all[i].AnyStart = s.anyStart
+	if s.anyStart {
+		recommend.TakeAnyStart(all)
 	}
 	if s.patch != "" {
 		return s.patchFile(cmd, kind, all)

@@ -143,14 +143,10 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 		}
 	}
 	if len(unknown) > 0 {
-		const why = "since the engine could not tell whether the filter selects them"
-		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %s\n", why, some(unknown))
-		log.Debug("left out, "+why, zap.Strings("containers", unknown))
+		tellLeftOut(cmd, log, "since the engine could not tell whether the filter selects them", some(unknown), unknown)
 	}
 	if len(left) > 0 && !p.allContainers {
-		const why = "since others started them or a filter says so"
-		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %d (--log-level=debug names them)\n", why, len(left))
-		log.Debug("left out, "+why, zap.Strings("containers", left))
+		tellLeftOut(cmd, log, "since others started them or a filter says so", fmt.Sprintf("%d (--log-level=debug names them)", len(left)), left)
 	}
 	selection := profile.New(runs...)
 	var saveErr error
@@ -159,6 +155,13 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 	}
 	// What cannot be saved is shown at least.
 	return errors.Join(p.rendering.write(cmd, selection), saveErr)
+}
+
+// tellLeftOut tells which containers the report is without, and with --log-level=debug names all
+// of them.
+func tellLeftOut(cmd *cobra.Command, log *zap.Logger, why, which string, names []string) {
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %s\n", why, which)
+	log.Debug("left out, "+why, zap.Strings("containers", names))
 }
 
 // some lists a few names and says how many more there are.

@@ -258,13 +258,13 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, err)
 		return
 	}
-	p, ok := s.selected(w, r, []string{"for", "style", evenIfStartUnseen})
+	p, ok := s.selected(w, r, []string{"for", "style", recommend.EvenIfStartUnseen})
 	if !ok {
 		return
 	}
 	all := recommend.Containers(p)
-	for i := range all {
-		all[i].AnyStart = anyStart
+	if anyStart {
+		recommend.TakeAnyStart(all)
 	}
 	text, notes, err := target.Settings(all, style)
 	if err != nil {
@@ -282,9 +282,6 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 	}
 	answerJSON(w, settings)
 }
-
-// evenIfStartUnseen is the parameter that takes lists of containers of which no start was seen.
-const evenIfStartUnseen = "even-if-start-unseen"
 
 // settingsOf reads which settings are wanted, Docker's unless a request says otherwise.
 func settingsOf(r *http.Request) (target recommend.Target, style recommend.Style, anyStart bool, err error) {
@@ -305,12 +302,12 @@ func settingsOf(r *http.Request) (target recommend.Target, style recommend.Style
 	if err != nil {
 		return target, style, false, err
 	}
-	switch named, err = once(query, evenIfStartUnseen, "false"); {
+	switch named, err = once(query, recommend.EvenIfStartUnseen, "false"); {
 	case err != nil:
 	case named == "true" || named == "false":
 		anyStart = named == "true"
 	default:
-		err = fmt.Errorf("%s is true or false, not %q", evenIfStartUnseen, named)
+		err = fmt.Errorf("%s is true or false, not %q", recommend.EvenIfStartUnseen, named)
 	}
 	return target, style, anyStart, err
 }

@@ -114,7 +114,7 @@ type departed struct {
 	at      time.Time
 }
 
-// add takes more, and lets those go of which nothing more is told: they left before a moment.
+// add takes more, and forgets those that left before a moment: nothing more is told of them.
 func (d *departure) add(cgroups []uint64, before time.Time, forget func([]uint64)) {
 	if len(cgroups) > 0 {
 		*d = append(*d, departed{cgroups, time.Now()})

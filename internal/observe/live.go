@@ -164,7 +164,7 @@ func (o *Observer) showAll(containers []monitor.Container) {
 }
 
 // showMissed hands on what was recorded of containers whose record is about to leave the kernel,
-// if events were left out since that was last done for all: findMissed will not find it there.
+// if events were left out since that was last done for all: findMissed would come too late.
 func (o *Observer) showMissed(ended []monitor.Container) error {
 	if o.sights == nil {
 		return nil

@@ -21,7 +21,7 @@ type Policy struct {
 	// Unmatched says what a container to which no rule applies does: allow, which is the
 	// default, and then a note says so, or deny, and then it violates the policy.
 	Unmatched Verdict `yaml:"unmatched,omitempty"`
-	// EvenIfStartUnseen: what a container uses to start is not asked for. Without it, a container
+	// EvenIfStartUnseen: it does not matter that a start was not seen. Without it, a container
 	// that was running before it was watched violates each rule with deny or allow.
 	EvenIfStartUnseen bool `yaml:"even-if-start-unseen,omitempty"`
 	// Rules that containers have to keep to, at least one.

@@ -9,6 +9,16 @@ import (
 	"github.com/capmon/capmon/internal/shell"
 )
 
+// EvenIfStartUnseen is what a flag and a parameter are called that set AnyStart.
+const EvenIfStartUnseen = "even-if-start-unseen"
+
+// TakeAnyStart wants settings of all containers, whether a start was seen or not.
+func TakeAnyStart(all []Container) {
+	for i := range all {
+		all[i].AnyStart = true
+	}
+}
+
 // StartUnseenError refuses settings for containers that were running before they were watched:
 // what they need only to start is not known, and with a list that lacks it they do not start.
 type StartUnseenError struct {
@@ -18,7 +28,7 @@ type StartUnseenError struct {
 
 func (e *StartUnseenError) Error() string {
 	const why = "what is needed only then is not known, and a list without it keeps a container from starting; " +
-		"capmon flags --even-if-start-unseen prints the list anyway"
+		"capmon flags --" + EvenIfStartUnseen + " prints the list anyway"
 	if len(e.Labels) == 1 {
 		return fmt.Sprintf("%s: its start was not seen: %s (%s)", e.Labels[0], e.Starts[0], why)
 	}

@@ -62,8 +62,10 @@ func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error 
 			fmt.Fprintf(notes, "capmon: %s: %s\n", title(s), caution)
 		}
 	}
-	if err := recommend.RequireStarts(recommend.Containers(p)); err != nil && !options.AnyStart {
-		return err
+	if !options.AnyStart {
+		if err := recommend.RequireStarts(recommend.Containers(p)); err != nil {
+			return err
+		}
 	}
 	for _, s := range all {
 		name := title(s)

@@ -462,6 +462,21 @@ func (a *attached) followReturns(wanted bool) (err error) {
 	return err
 }
 
+// mendReturns is followReturns after a process that may have been killed in the middle of it: with
+// one of the two links pinned, or with none although calls are watched.
+func (a *attached) mendReturns(wanted bool) error {
+	whole := 1
+	if a.understudies[a.programs.Returned] != nil {
+		whole = 2
+	}
+	var err error
+	if len(a.returns) != whole {
+		err = errors.Join(a.pins.removeReturns(), closeAll(a.returns))
+		a.returns = nil
+	}
+	return errors.Join(err, a.followReturns(wanted))
+}
+
 // linkChecks attaches what sees the checks. The tracepoint is built into the callers
 // with cap_capable itself; the others need a look at these as well.
 func (a *attached) linkChecks() error {

@@ -20,7 +20,10 @@ import (
 const (
 	gateMap = ".data.recording" // as it is called in the object
 	gatePin = "gate"            // without the dot, which the BPF file system refuses
-	frozen  = "frozen-"         // begins the names of directories of recordings that count no more
+	// These begin the names of the directories of recordings that count no more: while their
+	// programs are being removed, and afterwards.
+	retiring = "retiring-"
+	frozen   = "frozen-"
 	// settling is how long an execve that the runtime began before the gates changed may take
 	// until the old programs note what was asked in it.
 	settling = 100 * time.Millisecond

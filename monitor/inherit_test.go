@@ -3,6 +3,7 @@ package monitor
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // otherLayout are changes that make another version of record.h: fields in another order, and
@@ -180,6 +183,42 @@ func TestInheritedContainersAreKnownByTheirCgroups(t *testing.T) {
 	if !slices.ContainsFunc(changes, func(change Change) bool { return change.Cgroup == c.Cgroup && change.ID == short }) {
 		t.Errorf("no change has the ID of the container: %+v", changes)
 	}
+}
+
+// A version that was interrupted while it took over leaves nothing that the other one cannot go
+// on with.
+func TestInterruptedSuccession(t *testing.T) {
+	t.Parallel()
+	pins := pinsOf(t)
+	var id string
+	recording := killedOf(t, "/proc/self/exe", pins, func() {
+		id = launch(t, "bb", "sleep", "1000")
+		docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
+	})
+	found, err := filepath.Glob(filepath.Join(pins, "*", programPins))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("pinned programs: %v, %v", found, err)
+	}
+	if err := unix.Mount("tmpfs", found[0], "tmpfs", 0, ""); err != nil { // it cannot be removed
+		t.Fatal(err)
+	}
+	if m, err := Start(Options{Pins: pins, MaxChecks: 70000}); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("it was not interrupted: %v, %v", m, err)
+	}
+	docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
+	found, err = filepath.Glob(filepath.Join(pins, retiring+"*", programPins))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("pinned programs that are being removed: %v, %v", found, err)
+	}
+	if err := unix.Unmount(found[0], 0); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, Options{Pins: pins})
+	docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
+	if got := total(setuidKind.of(find(t, m, id))); m.ID() != recording || got != 15 {
+		t.Errorf("counted %d checks of recording %s, wanted 15 of %s", got, m.ID(), recording)
+	}
+	lossless(t, snapshot(t, m))
 }
 
 // killedOf is killed, by a test program of another version.

@@ -133,6 +133,9 @@ func (m *Monitor) beginPinned(programs programs) (err error) {
 	if m.pins, err = holdPins(programs.options.Pins); err != nil {
 		return err
 	}
+	if err := m.pins.retire(); err != nil {
+		return err
+	}
 	same, err := m.pins.choose(programs.fingerprint())
 	if err != nil {
 		return err

@@ -158,7 +158,10 @@ func (m *Monitor) takeUp(p *pins, options programs) error {
 			return errors.Join(fmt.Errorf("reading which system calls are recorded: %w", err), m.attached.close())
 		}
 	}
-	err = m.finishSuccession()
+	err = m.attached.mendReturns(len(m.WatchedCalls()) > 0)
+	if err == nil {
+		err = m.finishSuccession()
+	}
 	if err == nil {
 		err = m.finishHandOver()
 	}

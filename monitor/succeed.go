@@ -53,15 +53,20 @@ func (p *pins) predecessor() (string, error) {
 		return "", err
 	}
 	for _, directory := range others {
-		if !strings.HasPrefix(filepath.Base(directory), frozen) {
+		if !isNamed(directory, frozen) && !isNamed(directory, retiring) {
 			return directory, nil
 		}
 	}
 	return "", nil
 }
 
+// isNamed reports whether a directory's name begins so.
+func isNamed(directory, prefix string) bool {
+	return strings.HasPrefix(filepath.Base(directory), prefix)
+}
+
 // succeed takes over from the recording in a directory: from one moment on this one counts.
-// It may be called again for what it has not brought to its end.
+// It may be called again if it was interrupted before it renamed the directory.
 func (m *Monitor) succeed(directory string) error {
 	older, err := ebpf.LoadPinnedMap(filepath.Join(directory, gatePin), nil)
 	if err != nil {
@@ -71,6 +76,37 @@ func (m *Monitor) succeed(directory string) error {
 	if err := passOn(older, m.attached.gate); err != nil {
 		return fmt.Errorf("taking over from the recording before: %w", err)
 	}
+	// No version may take up a recording that has lost some of its programs.
+	if err := os.Rename(directory, filepath.Join(m.pins.root, retiring+newID())); err != nil {
+		return fmt.Errorf("taking over from the recording in %s: %w", directory, err)
+	}
+	return m.pins.retire()
+}
+
+// retire removes the programs of the recordings that another one has taken over from, and leaves
+// what they have counted.
+func (p *pins) retire() error {
+	others, err := p.others()
+	if err != nil {
+		return err
+	}
+	for _, directory := range others {
+		if !isNamed(directory, retiring) {
+			continue
+		}
+		if err := freeze(directory); err != nil {
+			return fmt.Errorf("ending the recording in %s, which another version of capmon began: %w", directory, err)
+		}
+		if err := os.Rename(directory, filepath.Join(p.root, frozen+newID())); err != nil {
+			return fmt.Errorf("ending the recording in %s: %w", directory, err)
+		}
+	}
+	return nil
+}
+
+// freeze removes the programs of a recording once they have noted what they were noting. It goes
+// on where another process was interrupted.
+func freeze(directory string) error {
 	time.Sleep(settling)
 	before := &attached{}
 	if err := (&pins{directory: directory}).load(before); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -95,12 +131,8 @@ func (m *Monitor) succeed(directory string) error {
 	err = errors.Join(err, before.close(), os.RemoveAll(filepath.Join(directory, programPins)))
 	if err == nil {
 		_ = waitForPrograms() // where it cannot be waited, closing the links has waited
-		err = os.Rename(directory, filepath.Join(m.pins.root, frozen+newID()))
 	}
-	if err != nil {
-		return fmt.Errorf("taking over from the recording in %s: %w", directory, err)
-	}
-	return nil
+	return err
 }
 
 // inherit reads all that is frozen.
@@ -111,7 +143,7 @@ func (m *Monitor) inherit() error {
 		return err
 	}
 	for _, directory := range others {
-		if !strings.HasPrefix(filepath.Base(directory), frozen) {
+		if !isNamed(directory, frozen) {
 			continue
 		}
 		containers, err := ebpf.LoadPinnedMap(filepath.Join(directory, mapPins, "containers"), nil)

@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -51,6 +53,40 @@ func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
 		t.Errorf("afterwards recorded %v, attached to %v", got, m.attached.returns)
 	}
 	lossless(t, snapshot(t, m))
+}
+
+// Whoever was killed while it pinned the links on the end of system calls left none, or one of the
+// two that a preemptible kernel needs.
+func TestHalfPinnedReturnsAreMended(t *testing.T) {
+	t.Parallel()
+	pins := pinsOf(t)
+	for left, all := 0, 1; left < all; left++ {
+		m := start(t, Options{Pins: pins})
+		if err := m.WatchCalls([]WatchedCall{{Name: "set_mempolicy"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		links, err := filepath.Glob(filepath.Join(pins, "*", returnPins, "*"))
+		if err != nil || len(links) == 0 {
+			t.Fatalf("pinned are %v, %v", links, err)
+		}
+		all = len(links)
+		for _, link := range links[left:] {
+			if err := os.Remove(link); err != nil {
+				t.Fatal(err)
+			}
+		}
+		m = start(t, Options{Pins: pins})
+		if got := calls(find(t, m, run(t, "--cap-add=SYS_NICE", "bb", "probe", "repeat", "3", "set-mempolicy"))); got["set_mempolicy"] != 3 {
+			t.Errorf("with %d links recorded %v", left, got)
+		}
+		lossless(t, snapshot(t, m))
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestClone3IsWatchedAsClone(t *testing.T) {

@@ -145,7 +145,7 @@ func (s *server) state() (state daemon.State) {
 func (s *server) saved() {
 	s.t.Helper()
 	now := time.Now()
-	s.until("what was recorded is saved", func(state daemon.State) bool { return state.Saved.After(now.Add(time.Second)) }) // by a round that began later
+	s.until("what was recorded is saved", func(state daemon.State) bool { return state.Saved.After(now) })
 }
 
 func (s *server) until(what string, holds func(daemon.State) bool) {

@@ -32,7 +32,7 @@ func newMetrics(source Source, version string) *metrics {
 		source: source, version: version,
 		build:      of("build_info", "1, with the version of capmon and how it listens to the kernel.", "version", "hook"),
 		began:      of("recording_start_timestamp_seconds", "When the recording began, which may have been in an earlier process."),
-		saved:      of("last_save_timestamp_seconds", "When all that was recorded was last in the database; 0 for not since the start."),
+		saved:      of("last_save_timestamp_seconds", "All that was recorded until this moment is in the database; 0: nothing was saved since the start."),
 		failures:   of("save_failures_total", "Times that what was recorded could not be saved. It stays in the kernel meanwhile."),
 		lost:       of("lost_total", "What could not be recorded, by what it was. If there is any, unused capabilities are a guess.", "what"),
 		untold:     of("late_events_total", "Events that came faster than they were read, whose uses were found afterwards."),

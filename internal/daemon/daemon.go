@@ -74,7 +74,7 @@ type State struct {
 	ID      string       `json:"recording"`
 	Began   time.Time    `json:"began"`
 	TakenUp bool         `json:"takenUp"`
-	// Saved is when all that was recorded was last in the database, zero for not yet.
+	// Saved: all that was recorded until then is in the database; zero if none was saved yet.
 	Saved time.Time `json:"saved"`
 	// Trouble is why that did not succeed the last time; empty if it did.
 	Trouble string `json:"trouble,omitempty"`
@@ -192,7 +192,7 @@ func (d *Daemon) round(ctx context.Context) {
 	}
 	losses, lossErr := d.observer.Losses()
 	untold, untoldErr := d.observer.Missed()
-	d.note(p, errors.Join(err, lossErr, untoldErr), losses, untold)
+	d.note(began, p, errors.Join(err, lossErr, untoldErr), losses, untold)
 	if d.options.Alive != nil {
 		d.options.Alive()
 	}
@@ -214,7 +214,7 @@ func (d *Daemon) saveAlerts(ctx context.Context, told time.Time) error {
 }
 
 // note takes down how a round went, and tells each trouble when it begins and when it has ended.
-func (d *Daemon) note(p profile.Profile, err error, losses monitor.Losses, untold uint64) {
+func (d *Daemon) note(began time.Time, p profile.Profile, err error, losses monitor.Losses, untold uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(p.Runs) > 0 || err == nil {
@@ -225,7 +225,7 @@ func (d *Daemon) note(p profile.Profile, err error, losses monitor.Losses, untol
 		if d.state.Trouble != "" {
 			d.options.Log.Warn("what was recorded is in the database again, and nothing of it is missing")
 		}
-		d.state.Trouble, d.state.Saved = "", time.Now()
+		d.state.Trouble, d.state.Saved = "", began
 		return
 	}
 	d.state.Failures++

@@ -156,26 +156,7 @@ func recall(ctx context.Context, s *store.Store, p profile.Profile) (profile.Pro
 	if err != nil && !errors.Is(err, store.ErrAltered) { // whoever reads the database is told of that
 		return p, err
 	}
-	before, others := make(map[string]profile.Run), make(map[string]profile.Run)
-	for _, run := range kept.Runs {
-		before[run.ID] = run
-	}
-	for _, run := range slices.Concat(kept.Runs, p.Runs) {
-		if run.Container.Name != "" {
-			others[run.Container.ID] = run
-		}
-	}
-	p.Runs = slices.Clone(p.Runs)
-	for i, run := range p.Runs {
-		if earlier, ok := before[run.ID]; ok {
-			run = run.Recall(earlier)
-		}
-		if other, ok := others[run.Container.ID]; ok {
-			run = run.Recall(other)
-		}
-		p.Runs[i] = run
-	}
-	return p, nil
+	return p.Recall(kept), nil
 }
 
 // Alerts are those that the database has, and what may be meant besides.

@@ -53,3 +53,21 @@ func TestRecall(t *testing.T) {
 		})
 	}
 }
+
+// What the engine told of one run of a container says whose the others are.
+func TestUnnamedRunsAreSummedUpWithTheOthersOfTheirContainer(t *testing.T) {
+	named := Container{ID: "1", Name: "web", Image: "nginx"}
+	p := New(
+		Run{ID: "a", Container: Container{ID: "1"}, EngineError: "gone"},
+		Run{ID: "b", Container: named},
+		Run{ID: "c", Container: Container{ID: "1", Unconfirmed: "/user.slice/1"}, EngineError: "gone"},
+		Run{ID: "d", Container: Container{ID: "2"}, EngineError: "gone"},
+	)
+	summed := make(map[string]int)
+	for _, s := range Summaries(p) {
+		summed[s.Container.ID+" "+s.Container.Name+s.Container.Unconfirmed] += s.Runs
+	}
+	if want := map[string]int{"1 web": 2, "1 /user.slice/1": 1, "2 ": 1}; !reflect.DeepEqual(summed, want) {
+		t.Errorf("got %v, want %v", summed, want)
+	}
+}

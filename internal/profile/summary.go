@@ -54,7 +54,7 @@ type Summary struct {
 
 // Summaries adds up the runs of each container, in the order of their start. Runs
 // belong together if they have the same name and image, or are of the same service and
-// image, or have the same ID.
+// image, or have the same ID. A run that the engine could not name belongs to the others of its ID.
 func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
 
 // SummariesBy adds up the runs of the containers that have the same key, in the order of
@@ -62,7 +62,9 @@ func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
 func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 	var summaries []Summary
 	index := make(map[Key]int)
-	for _, run := range p.Runs {
+	recalled := p.Recall(Profile{})
+	for i, run := range p.Runs {
+		run.Container = recalled.Runs[i].Container // how it was set up remains unknown
 		group := key(run.Container)
 		at, known := index[group]
 		if !known {

@@ -79,6 +79,66 @@ func (s *Store) RunsOf(ctx context.Context, ids []string) (profile.Profile, erro
 
 // containers are the keys of those that are wanted.
 func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) bool) ([]int64, error) {
+	all, err := allContainers(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var keys []int64
+	for _, row := range all {
+		if wanted(row.container) {
+			keys = append(keys, row.key)
+		}
+	}
+	return keys, nil
+}
+
+// containerRow is one of the table of containers.
+type containerRow struct {
+	key       int64
+	container profile.Container
+	// unnamed: no engine told anything of it but its ID.
+	unnamed bool
+}
+
+// allContainers are those that the database has, as far as a selection needs them. What is known of
+// one tells of the unnamed ones that have its ID, too.
+func allContainers(ctx context.Context, tx *sql.Tx) (all []containerRow, err error) {
+	labels, err := allLabels(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	named := make(map[string]profile.Container)
+	err = each(ctx, tx, func(rows *sql.Rows) error {
+		var row containerRow
+		var sum []byte
+		c := &row.container
+		if err := rows.Scan(&row.key, &sum, &c.ID, &c.Name, &c.Image, &c.ImageID, &c.ImageDigest); err != nil {
+			return err
+		}
+		c.Labels = labels[row.key]
+		switch {
+		case c.Name != "":
+			named[c.ID] = *c
+		case c.Image == "": // and if it is unconfirmed, it is not the one that it is named by
+			columns, err := containerColumns(profile.Container{ID: c.ID})
+			if err != nil {
+				return err
+			}
+			row.unnamed = bytes.Equal(sum, columns[0].([]byte))
+		}
+		all = append(all, row)
+		return nil
+	}, "SELECT key, digest, id, name, image, image_id, image_digest FROM containers")
+	for i, row := range all {
+		if c, known := named[row.container.ID]; known && row.unnamed {
+			all[i].container = c
+		}
+	}
+	return all, err
+}
+
+// allLabels are those of the containers, by their keys.
+func allLabels(ctx context.Context, tx *sql.Tx) (map[int64]map[string]string, error) {
 	labels := make(map[int64]map[string]string)
 	err := each(ctx, tx, func(rows *sql.Rows) error {
 		var key int64
@@ -92,22 +152,7 @@ func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) 
 		labels[key][label] = value
 		return nil
 	}, "SELECT container, label, value FROM labels")
-	if err != nil {
-		return nil, err
-	}
-	var keys []int64
-	err = each(ctx, tx, func(rows *sql.Rows) error {
-		var key int64
-		var c profile.Container
-		if err := rows.Scan(&key, &c.ID, &c.Name, &c.Image, &c.ImageID, &c.ImageDigest); err != nil {
-			return err
-		}
-		if c.Labels = labels[key]; wanted(c) {
-			keys = append(keys, key)
-		}
-		return nil
-	}, "SELECT key, id, name, image, image_id, image_digest FROM containers")
-	return keys, err
+	return labels, err
 }
 
 // runsOf are the runs of a container during the time that is selected. With an error that is

@@ -121,7 +121,7 @@ func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 	if err != nil {
 		return unknown, err
 	}
-	for _, run := range p.Runs {
+	for _, run := range p.Recall(profile.Profile{}).Runs {
 		if !selector.mayMean(run.Container) || !selector.timely(run) {
 			continue
 		}
@@ -160,7 +160,7 @@ func (s Selection) Of(p profile.Profile) (profile.Profile, error) {
 		return profile.Profile{}, err
 	}
 	var meant profile.Profile
-	for _, run := range p.Runs {
+	for _, run := range p.Recall(profile.Profile{}).Runs {
 		if selector.run(run) {
 			meant.Runs = append(meant.Runs, run)
 		}

@@ -243,6 +243,44 @@ func TestSelections(t *testing.T) {
 	}
 }
 
+// A run that the engine could not name belongs to the container that another run of its ID names;
+// but not if somebody else than root may have made the cgroup.
+func TestUnnamedRunsAreSelectedWithTheOthersOfTheirContainer(t *testing.T) {
+	t.Parallel()
+	s, random := fresh(t), rand.New(rand.NewSource(1))
+	of := func(id string, c profile.Container, engineError string) profile.Run {
+		run := generateRun(random)
+		run.ID, run.Container, run.EngineError = id, c, engineError
+		return run
+	}
+	p := profile.New(
+		of("named", profile.Container{ID: "1", Name: "web", Image: "nginx"}, ""),
+		of("unnamed", profile.Container{ID: "1"}, "gone"),
+		of("claimed", profile.Container{ID: "1", Unconfirmed: "/user.slice/1"}, "gone"),
+		of("other", profile.Container{ID: "2"}, "gone"),
+	)
+	put(t, s, p)
+	selection := Selection{Containers: []string{"web"}}
+	missing, err := s.Missing(t.Context(), selection)
+	if err != nil || !slices.Equal(slices.Sorted(slices.Values(missing.Unknown.Containers)), []string{"1", "2"}) {
+		t.Errorf("not known whether they are meant: %v, %v", missing.Unknown.Containers, err)
+	}
+	unknown, err := selection.Unknown(p)
+	if err != nil || !slices.Equal(slices.Sorted(slices.Values(unknown.Containers)), []string{"1", "2"}) {
+		t.Errorf("of a profile not known whether they are meant: %v, %v", unknown.Containers, err)
+	}
+	same, err := selection.Of(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, meant := range map[string]profile.Profile{"database": stored(t, s, selection), "profile": same} {
+		summaries := profile.Summaries(meant)
+		if len(summaries) != 1 || summaries[0].Runs != 2 || summaries[0].Container.Name != "web" {
+			t.Errorf("of a %s: %+v", from, summaries)
+		}
+	}
+}
+
 // Of a label whose value was not stored, nobody knows whether a filter means it.
 func TestALabelsValueThatIsNotStoredIsTold(t *testing.T) {
 	t.Parallel()

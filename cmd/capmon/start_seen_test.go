@@ -3,9 +3,12 @@ package main
 import (
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/capmon/capmon/internal/shell"
 )
 
 // Of a container that was running before it was watched there is no list that might keep it from
@@ -51,7 +54,7 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 	}
 	for _, rule := range [][]string{{"--deny", "SYS_ADMIN"}, {"--allow", "NET_RAW"}} {
 		check := append([]string{binary, "check"}, rule...)
-		if r := execute(t, append(check, saved)...); r.code != exitFound || !strings.Contains(r.stdout, "capmon did not see it start") {
+		if r := execute(t, append(check, saved)...); r.code != exitFound || !strings.Contains(r.stdout, "its start was not seen") {
 			t.Errorf("check %v: exit code %d, %s", rule, r.code, r.stdout)
 		}
 		mustExecute(t, append(check, "--even-if-start-unseen", saved)...)
@@ -62,6 +65,38 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 	mustExecute(t, binary, "profile", "--save", started, "--", "docker", "run", "-d", "--name", name, "bb", "sleep", "1000")
 	if got := mustExecute(t, binary, "flags", saved, started); got != "--cap-drop=ALL --cap-add=NET_RAW\n" {
 		t.Errorf("with a start: %q", got)
+	}
+}
+
+// A restart finds what the first start left behind, and may need less than a new container.
+func TestRestartsAreNoStartsOfNewContainers(t *testing.T) {
+	t.Parallel()
+	const name = "restarted-only"
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+	first := append([]string{"docker", "run", "-d", "--name", name, "bb"}, sh("[ -e /tmp/made ] || chown 5 /tmp; touch /tmp/made; exec sleep 1000")...)
+	mustExecute(t, first...)
+	eventually(t, "it has started", func() bool { return execute(t, "docker", "exec", name, "test", "-e", "/tmp/made").code == 0 })
+	directory := t.TempDir()
+	restarted, started := filepath.Join(directory, "restarted.json"), filepath.Join(directory, "started.json")
+	profile := func(file string, command ...string) {
+		t.Helper()
+		mustExecute(t, append([]string{binary, "profile", "--save", file, "--"}, command...)...)
+	}
+	profile(restarted, "docker", "restart", "--time=0", name)
+	r := execute(t, binary, "flags", restarted)
+	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "only restarts of it were seen") {
+		t.Errorf("flags: exit code %d, %q, %s", r.code, r.stdout, r.stderr)
+	}
+	if table := mustExecute(t, binary, "report", restarted); !strings.Contains(table, "ONLY RESTARTS SEEN") || !strings.Contains(table, "with this list a new one may not start") {
+		t.Error(table)
+	}
+	if r := execute(t, binary, "check", "--deny", "SYS_ADMIN", restarted); r.code != exitFound || !strings.Contains(r.stdout, "only restarts of it were seen") {
+		t.Errorf("check: exit code %d, %s", r.code, r.stdout)
+	}
+	mustExecute(t, "docker", "rm", "-f", name)
+	profile(started, sh(shell.Line(first)+" && until docker exec "+name+" test -e /tmp/made; do :; done")...)
+	if got := mustExecute(t, binary, "flags", restarted, started); got != "--cap-drop=ALL --cap-add=CHOWN\n" {
+		t.Errorf("with the start of a new one: %q", got)
 	}
 }
 

@@ -212,8 +212,8 @@ func (e evidence) gaps() []string {
 	for _, reason := range s.Incomplete {
 		gaps = append(gaps, "the record is incomplete: "+reason)
 	}
-	if s.Starts == 0 && !e.thresholds.AnyStart {
-		gaps = append(gaps, "its start was not seen, and what it needs only then is not known")
+	if why := s.StartUnseen(); why != "" && !e.thresholds.AnyStart {
+		gaps = append(gaps, why+": what it needs only then is not known")
 	}
 	if len(s.Unexamined) > 0 {
 		gaps = append(gaps, "programs were gone before it could be read whether their files carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))

@@ -227,7 +227,7 @@ func (p Policy) unseen(s profile.Summary) string {
 	case !s.Started:
 		return "capmon never saw its workload, so what it uses is not known"
 	case !s.StartSeen() && !p.EvenIfStartUnseen:
-		return "capmon did not see it start, so what it uses then is not known"
+		return s.StartUnseen() + ", so what it uses then is not known"
 	}
 	return ""
 }

@@ -4,9 +4,29 @@ import (
 	"fmt"
 )
 
-// StartSeen reports whether a workload was watched from its first instruction on, or verify has
-// proved that it starts with the list. Otherwise the list may lack what it needs to start.
-func (s Summary) StartSeen() bool { return s.Starts > 0 || s.Proved() }
+// StartSeen reports whether the workload of a new container was watched from its first instruction
+// on, or verify has proved that it starts with the list. Otherwise the list may lack what it needs
+// to start.
+func (s Summary) StartSeen() bool { return s.FirstStarts > 0 || s.Proved() }
+
+// StartUnseen says why the list may lack what it needs to start; "" if that was seen.
+func (s Summary) StartUnseen() string {
+	switch {
+	case s.StartSeen():
+		return ""
+	case s.Starts == 0:
+		return "its start was not seen"
+	case s.SeveralBuilds:
+		return "no start of a new container of this build of its image was seen"
+	}
+	return "only restarts of it were seen, which may need less than the start of a new container"
+}
+
+// ofOlderContainer reports whether the container is known to be older than the recording: then it
+// may have been started before.
+func (r Run) ofOlderContainer() bool {
+	return r.Container.Created != nil && r.Container.Created.Before(r.Observation.Start)
+}
 
 // Missing are the reasons why the container may have used more, while it was watched,
 // than was recorded; none if all was.

@@ -108,6 +108,8 @@ type Container struct {
 	// Labels without the values that may be secret: … stands in place of them.
 	Labels map[string]string `json:"labels,omitempty"`
 	User   string            `json:"user,omitempty"`
+	// Created is when the engine made it; nil if it was not asked in full.
+	Created *time.Time `json:"created,omitempty"`
 	// NetworkMode is the network in the engine's words: host, none, bridge, container:ID, ….
 	NetworkMode string `json:"networkMode,omitempty"`
 }

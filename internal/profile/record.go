@@ -202,6 +202,9 @@ func (r *Run) describe(info container.Info, sources Sources) {
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {
+		if !info.CreatedAt.IsZero() {
+			r.Container.Created = &info.CreatedAt
+		}
 		// The engine has taken these settings, so they are valid.
 		if granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, sources.Last); err == nil {
 			r.Grants.setEngine(granted, r.Existed)

@@ -17,6 +17,9 @@ type Summary struct {
 	// Runs that were added up; of those, Starts were seen from the workload's start on, and
 	// Stops to its end.
 	Runs, Starts, Stops int
+	// FirstStarts are those of the Starts that were of a new container, of the latest build of the
+	// image. A restart may need less: it finds what an earlier start left behind.
+	FirstStarts int
 	// SeveralBuilds: the runs are not all of the same build of the image.
 	SeveralBuilds bool
 	// Observed is how long the workload was seen running, over all runs.
@@ -96,7 +99,9 @@ func (c Container) key() [3]string {
 }
 
 func (s *Summary) add(run Run) {
-	s.SeveralBuilds = s.SeveralBuilds || run.Container.ImageID != s.Container.ImageID
+	if run.Container.ImageID != s.Container.ImageID {
+		s.SeveralBuilds, s.FirstStarts = true, 0
+	}
 	s.Container = run.Container // the latest
 	s.Runs++
 	if run.Started != nil {
@@ -104,6 +109,9 @@ func (s *Summary) add(run Run) {
 		s.Observed += run.Ended.Sub(*run.Started)
 		if !run.Existed {
 			s.Starts++
+			if !run.ofOlderContainer() {
+				s.FirstStarts++
+			}
 		}
 		if !run.Running {
 			s.Stops++

@@ -31,7 +31,7 @@ func TestRunsOfAContainerAreAddedUp(t *testing.T) {
 	failed := Run{ID: "c", Container: other.Container, Ended: started.Add(time.Hour), Checks: 5}
 
 	want := []Summary{{
-		Container: failed.Container, Runs: 3, Starts: 1, Stops: 1, Observed: 3 * time.Minute, Running: true, Existed: true,
+		Container: failed.Container, Runs: 3, Starts: 1, FirstStarts: 1, Stops: 1, Observed: 3 * time.Minute, Running: true, Existed: true,
 		Processes: 4, Checks: 25, Lost: 2, Users: []uint32{33, 34},
 		Grants: Grants{
 			Engine:     ptr(capability.Of(capability.Chown)),
@@ -362,5 +362,33 @@ func TestContainersOfAnImageAreTakenAsOne(t *testing.T) {
 	}
 	if len(task) != 2 || p.Runs[0].Container.Name != "eager_bohr" {
 		t.Error("what was given is another")
+	}
+}
+
+// A restart, and a start of another build, tell nothing of what a new container needs to start.
+func TestFirstStarts(t *testing.T) {
+	began := saturday
+	run := func(minute int, image string, created *time.Time, existed bool) Run {
+		started := began.Add(time.Duration(minute) * time.Minute)
+		return Run{
+			ID: fmt.Sprint(minute), Observation: Observation{Start: began}, Existed: existed, Started: &started,
+			Container: Container{ID: "1", Name: "web", Image: "nginx", ImageID: image, Created: created},
+		}
+	}
+	before, after := began.Add(-time.Hour), began.Add(time.Minute)
+	for name, test := range map[string]struct {
+		runs []Run
+		want string
+	}{
+		"of a new container":             {[]Run{run(1, "a", &after, false)}, ""},
+		"of one that no engine tells of": {[]Run{run(1, "", nil, false)}, ""},
+		"none":                           {[]Run{run(1, "a", &before, true)}, "its start was not seen"},
+		"a restart":                      {[]Run{run(1, "a", &before, true), run(2, "a", &before, false)}, "only restarts of it were seen, which may need less than the start of a new container"},
+		"a restart, then a new one":      {[]Run{run(1, "a", &before, false), run(2, "a", &after, false)}, ""},
+		"of another build":               {[]Run{run(1, "a", &after, false), run(2, "b", &before, false)}, "no start of a new container of this build of its image was seen"},
+	} {
+		if got := Summaries(New(test.runs...))[0].StartUnseen(); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
 	}
 }

@@ -22,15 +22,15 @@ func TakeAnyStart(all []Container) {
 // StartUnseenError refuses settings for containers that were running before they were watched:
 // what they need only to start is not known, and with a list that lacks it they do not start.
 type StartUnseenError struct {
-	// Labels of the containers, and Starts how capmon gets to see a start of each.
-	Labels, Starts []string
+	// Labels of the containers, Reasons why no start counts, and Starts how capmon gets to see one.
+	Labels, Reasons, Starts []string
 }
 
 func (e *StartUnseenError) Error() string {
 	const why = "what is needed only then is not known, and a list without it keeps a container from starting; " +
 		"capmon flags --" + EvenIfStartUnseen + " prints the list anyway"
 	if len(e.Labels) == 1 {
-		return fmt.Sprintf("%s: its start was not seen: %s (%s)", e.Labels[0], e.Starts[0], why)
+		return fmt.Sprintf("%s: %s: %s (%s)", e.Labels[0], e.Reasons[0], e.Starts[0], why)
 	}
 	return fmt.Sprintf("the starts of %d containers were not seen: start new ones while capmon watches, or choose others: %s (%s)",
 		len(e.Labels), profile.Names(e.Labels), why)
@@ -54,6 +54,7 @@ func startsUnseen(groups []Group) error {
 	for _, g := range groups {
 		if !slices.ContainsFunc(g.Members, func(c Container) bool { return c.AnyStart || c.StartSeen() }) {
 			unseen.Labels = append(unseen.Labels, g.Label)
+			unseen.Reasons = append(unseen.Reasons, g.Members[0].StartUnseen())
 			unseen.Starts = append(unseen.Starts, ShowStart(g.Members[0].Summary))
 		}
 	}

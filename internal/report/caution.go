@@ -43,11 +43,10 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded: a list without may make them fail", s.Unwatched.Text()))
 	}
 	if s.Existed {
-		note := fmt.Sprintf("it was already running when the observation began: what it used before %s is not known", moment(s.Found))
-		if !s.StartSeen() {
-			note += ", and with this list it may not start; " + recommend.ShowStart(s)
-		}
-		notes = append(notes, note)
+		notes = append(notes, fmt.Sprintf("it was already running when the observation began: what it used before %s is not known", moment(s.Found)))
+	}
+	if why := s.StartUnseen(); why != "" {
+		notes = append(notes, why+": with this list a new one may not start; "+recommend.ShowStart(s))
 	}
 	if s.Running && !s.Existed {
 		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")

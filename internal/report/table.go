@@ -136,6 +136,8 @@ func heading(s profile.Summary, color bool) string {
 		parts = append(parts, fmt.Sprintf("%d LOST", s.Lost))
 	} else if len(s.Incomplete) > 0 {
 		parts = append(parts, "INCOMPLETE")
+	} else if s.Started && !s.StartSeen() && s.Starts > 0 && !s.SeveralBuilds {
+		parts = append(parts, "ONLY RESTARTS SEEN")
 	} else if s.Started && !s.StartSeen() {
 		parts = append(parts, "START NOT SEEN")
 	} else {

@@ -125,7 +125,7 @@ type auditReport struct {
 		Remedy       struct {
 			Certain                          bool
 			List, Run, Untranslated, Compose []string
-			Observe                          []string
+			Observe, Discard                 []string
 			Up, Service, Prove               string
 		}
 		Observation *struct{ Used []string }
@@ -272,7 +272,14 @@ services:
 			if out, err := exec.Command("bash", "-ec", script).CombinedOutput(); err != nil {
 				return fmt.Errorf("%s\n%w\n%s", script, err, out)
 			}
-			return works(a.container())
+			if err := works(a.container()); err != nil {
+				return err
+			}
+			script = strings.Join(c.Remedy.Discard, "\n")
+			if out, err := exec.Command("bash", "-ec", script).CombinedOutput(); err != nil || script == "" {
+				return fmt.Errorf("%q\n%w\n%s", script, err, out)
+			}
+			return nil
 		})
 	}
 	remedies.Go(func() error { return followCompose(file, before, before.of(t, composed)) })
@@ -304,6 +311,51 @@ services:
 	}
 }
 
+// A container that the engine starts again and again does not pass, however little it is granted.
+func TestAuditOfAContainerThatFails(t *testing.T) {
+	t.Parallel()
+	const name = "audit-failing"
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name, "--restart=always"}, grant(), []string{"bb", "false"})...)
+	eventually(t, "it is started again", func() bool {
+		return strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format={{.RestartCount}}", name)) != "0"
+	})
+	c := auditAs(t, 0, "--static", name).Containers[0]
+	if c.Status != "manual" || !strings.Contains(strings.Join(c.Reasons, "\n"), "the engine keeps starting it again") {
+		t.Errorf("%s: %q", c.Status, c.Reasons)
+	}
+}
+
+// A restart finds what the first start left behind. The audit takes no list from it; what it says to
+// run finds out the rest, and with that the new container works.
+func TestAuditOfARestart(t *testing.T) {
+	t.Parallel()
+	const name = "audit-restarted"
+	directory := withCapmon(t)
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name, name+"-before", name+"-before-2") })
+	start := "[ -e /made ] || chown 5 /tmp; touch /made && echo done; trap exit TERM; sleep 1000 & wait"
+	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, grant("CHOWN", "NET_RAW"), []string{"bb"}, sh(start))...)
+	if err := works(name); err != nil {
+		t.Fatal(err)
+	}
+	restarted := filepath.Join(directory, "restarted.json")
+	mustExecute(t, binary, "profile", "--save", restarted, "--", "docker", "restart", name)
+	judge := []string{"--min-observed=1ms", "--min-observed-risky=1ms"}
+	c := auditAs(t, 0, append(judge, "--profile", restarted, name)...).Containers[0]
+	if c.Status != "manual" || c.Remedy.Certain || !strings.Contains(strings.Join(c.Reasons, "\n"), "its start was not seen") && !strings.Contains(strings.Join(c.Reasons, "\n"), "only restarts of it were seen") {
+		t.Fatalf("after a restart: %s (%q), %+v", c.Status, c.Reasons, c.Remedy)
+	}
+	inShell(t, directory, c.Remedy.Observe)
+	c = auditAs(t, 1, append(judge, "--profile", filepath.Join(directory, name+".json"), name)...).Containers[0]
+	if same(t, "list", c.Remedy.List, caps("CHOWN")); !c.Remedy.Certain {
+		t.Fatalf("after a start: %s (%q), %+v", c.Status, c.Reasons, c.Remedy)
+	}
+	inShell(t, directory, c.Remedy.Run)
+	if err := works(name); err != nil {
+		t.Error(err)
+	}
+}
+
 // followCompose puts the lines into the file and brings them into effect.
 func followCompose(file string, report auditReport, at int) error {
 	remedy := report.Containers[at].Remedy
@@ -321,18 +373,40 @@ func followCompose(file string, report auditReport, at int) error {
 	return works(report.Containers[at].Name)
 }
 
-// auditObserves runs the commands that the audit gives to find out what is not known.
-func auditObserves(t *testing.T) {
-	report := auditAs(t, 0, "--static", "--min-observed=1s", "audit-unseen")
+// withCapmon is a directory in which shellIn finds this capmon.
+func withCapmon(t *testing.T) string {
+	t.Helper()
 	directory := t.TempDir()
 	if err := os.Symlink(binary, filepath.Join(directory, "capmon")); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("bash", "-ec", strings.Join(report.Containers[0].Remedy.Observe, "\n"))
+	return directory
+}
+
+func shellIn(directory string, commands []string) ([]byte, error) {
+	cmd := exec.Command("bash", "-ec", strings.Join(commands, "\n"))
 	cmd.Dir, cmd.Env = directory, append(os.Environ(), "PATH="+directory+":"+os.Getenv("PATH"))
-	out, err := cmd.CombinedOutput()
+	return cmd.CombinedOutput()
+}
+
+func inShell(t *testing.T, directory string, commands []string) {
+	t.Helper()
+	if out, err := shellIn(directory, commands); err != nil {
+		t.Fatalf("%q: %v\n%s", commands, err, out)
+	}
+}
+
+// auditObserves runs the commands that the audit gives to find out what is not known.
+func auditObserves(t *testing.T) {
+	report := auditAs(t, 0, "--static", "--min-observed=1s", "audit-unseen")
+	directory := withCapmon(t)
+	out, err := shellIn(directory, report.Containers[0].Remedy.Observe)
 	if err != nil || !strings.Contains(string(out), "it is granted only what it was seen to use: CHOWN") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	discard := strings.Join(report.Containers[0].Remedy.Discard, "\n")
+	if out, err := exec.Command("bash", "-ec", discard).CombinedOutput(); err != nil || discard == "" {
+		t.Errorf("%q: %v\n%s", discard, err, out)
 	}
 }
 

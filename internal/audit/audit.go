@@ -192,9 +192,18 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()
 	c.Status, c.Reasons = e.status()
+	if trouble := troubled(subject.Settings.Container, o.Time); trouble != "" {
+		c.Reasons = append(c.Reasons, trouble)
+		if c.Status == finding.Pass {
+			c.Status = finding.Manual
+		}
+	}
 	if c.Status != finding.Pass {
-		c.Remedy = e.remedy(func(list capability.Set) dockerrun.Recreation {
-			return dockerrun.Of(subject.Settings, list, o.Names, o.WithValues)
+		c.Remedy = e.remedy(again{
+			asItIs: dockerrun.AsItIs(subject.Settings, o.Names, o.WithValues),
+			with: func(list capability.Set) dockerrun.Recreation {
+				return dockerrun.Of(subject.Settings, list, o.Names, o.WithValues)
+			},
 		})
 	}
 	c.Hints = e.hints(subject.Settings)

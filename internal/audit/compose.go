@@ -111,6 +111,6 @@ func composeCommand(c Compose) []string {
 	return words
 }
 
-func composeUp(c Compose) string {
-	return shell.Line(append(composeCommand(c), "up", "--detach", c.Service))
+func composeUp(c Compose, options ...string) string {
+	return shell.Line(slices.Concat(composeCommand(c), []string{"up", "--detach"}, options, []string{c.Service}))
 }

@@ -24,12 +24,16 @@ type Remedy struct {
 	Proved  bool `json:"proved"`
 	// List is what to grant; nil if that is not known.
 	List *capability.Set `json:"list,omitempty"`
-	// Run are the commands that create the container again with List, for a shell;
-	// Untranslated are settings that they do not bring back and that have to be added
-	// before they are run, Notes what else they change.
+	// Run are the commands that create the container again with List, for a shell, and keep the old
+	// one under another name; Untranslated are settings that they and Observe do not bring back and
+	// that have to be added before they are run, Notes what else they change.
 	Run          []string `json:"run,omitempty"`
 	Untranslated []string `json:"untranslated,omitempty"`
 	Notes        []string `json:"notes,omitempty"`
+	// Back are the commands that lead from the new container of Run or Observe to the old one, and
+	// Discard those that remove the old one.
+	Back    []string `json:"back,omitempty"`
+	Discard []string `json:"discard,omitempty"`
 	// Withheld says which values of Run and Prove are left out since they may be secret, and
 	// how to fill them in.
 	Withheld string `json:"withheld,omitempty"`
@@ -44,25 +48,40 @@ type Remedy struct {
 	Prove   string   `json:"prove,omitempty"`
 }
 
-// remedy is what to do; again tells how to create the container with a list.
-func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy {
+// again tells how to create the container again: with what it is granted now, or with a list.
+type again struct {
+	asItIs dockerrun.Recreation
+	with   func(capability.Set) dockerrun.Recreation
+}
+
+// alone reports whether the container is made by docker run, and not by compose or a swarm.
+func (e evidence) alone() bool { return e.container.Service == "" && e.container.Compose == nil }
+
+// remedy is what to do.
+func (e evidence) remedy(again again) Remedy {
 	var r Remedy
 	if !e.observed() || len(e.doubts()) > 0 {
-		r.Observe = e.observe()
+		r.Observe = e.observe(again.asItIs)
+		if e.alone() {
+			r.keep(again.asItIs)
+		}
 	}
 	if !e.observed() {
+		if e.alone() {
+			r.Notes = again.asItIs.Notes
+		}
 		return r
 	}
-	now := again(e.granted())
+	now := again.with(e.granted())
 	r.Prove = e.prove(now)
-	if e.container.Service == "" && e.container.Compose == nil {
+	if e.alone() {
 		r.Withheld = now.Withheld
 	}
 	if e.container.Status == finding.Manual {
 		return r
 	}
 	list := e.summary.List()
-	recreation := again(list)
+	recreation := again.with(list)
 	// Of what else --privileged gives, the use was not observed.
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
 	if e.summary.Stops == 0 && !r.Proved {
@@ -84,29 +103,39 @@ func (e evidence) remedy(again func(capability.Set) dockerrun.Recreation) Remedy
 		r.Compose = composeLines(*c.Compose, list, c.Grants.Privileged)
 		r.Up = composeUp(*c.Compose)
 	default:
-		r.Run, r.Untranslated = recreation.Lines(), recreation.Untranslated
+		r.Run = recreation.Lines()
+		r.keep(recreation)
 		r.Notes = append(r.Notes, recreation.Notes...)
 	}
 	return r
 }
 
-// observe are the commands that see the container from its start on, for as long as is
-// wanted, and how it stops, and judge it by that.
-func (e evidence) observe() []string {
+// keep notes what becomes of the old container.
+func (r *Remedy) keep(recreation dockerrun.Recreation) {
+	r.Untranslated = recreation.Untranslated
+	r.Back, r.Discard = dockerrun.Lines(recreation.Back), dockerrun.Lines(recreation.Discard)
+}
+
+// observe are the commands that see a new container from its start on, for as long as is wanted, and
+// how it stops and starts again, and judge it by that.
+func (e evidence) observe(asItIs dockerrun.Recreation) []string {
 	name, options, named := e.container.Name, "", " "+shell.Quote(e.container.Name)
-	start, stop := []string{"docker", "start", name}, []string{"docker", "stop", name}
-	if e.container.Running {
-		start = []string{"docker", "restart", name}
-		stop = start
+	start, stop := strings.Join(asItIs.Lines(), " && "), shell.Line([]string{"docker", "restart", name})
+	if !e.container.Running {
+		start += " && " + shell.Line([]string{"docker", "start", name})
+		stop = shell.Line([]string{"docker", "stop", name})
+	}
+	if c := e.container.Compose; c != nil {
+		start = composeUp(*c, "--force-recreate", "--no-deps")
 	}
 	if service := e.container.Service; service != "" {
 		named = "" // its tasks will have other names
 		name, options = service, "--all-containers --label=com.docker.swarm.service.name="+shell.Quote(service)+" "
-		start = []string{"docker", "service", "update", "--force", service}
+		start = shell.Line([]string{"docker", "service", "update", "--force", service})
 		stop = start
 	}
 	seconds := int(math.Ceil(e.thresholds.Observed.Seconds()))
-	script := fmt.Sprintf("%s && sleep %d && %s", shell.Line(start), seconds, shell.Line(stop))
+	script := fmt.Sprintf("%s && sleep %d && %s", start, seconds, stop)
 	file := shell.Quote("./" + name + ".json")
 	return []string{
 		fmt.Sprintf("capmon profile --save=%s %s-- sh -c %s", file, options, shell.Quote(script)),
@@ -139,53 +168,98 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 // Text is the remedy as lines for a shell, in which all but commands is a comment, and so
 // are commands that are not to be relied on yet or would lose settings of the container.
 func (r Remedy) Text() string {
-	var lines []string
-	comment := func(text string) { lines = append(lines, "# "+printable.Text(text)) }
+	var t remedyText
 	if len(r.Observe) > 0 {
-		comment("to find out what it needs, from its start on:")
-		lines = append(lines, r.Observe...)
+		t.observe(r)
 	}
 	if r.Prove != "" && !r.Certain {
-		comment("to prove what it needs, with a command in place of TEST that succeeds while it works:")
+		t.comment("to prove what it needs, with a command in place of TEST that succeeds while it works:")
 		if r.Withheld != "" {
-			comment("complete it before, for it leaves out " + r.Withheld)
+			t.comment("complete it before, for it leaves out " + r.Withheld)
 		}
-		lines = append(lines, "#   "+r.Prove)
+		t.commands(false, r.Prove)
 	}
+	if r.List != nil {
+		t.recreate(r)
+	}
+	return strings.Join(t, "\n")
+}
+
+// remedyText is what Text is made of, line by line.
+type remedyText []string
+
+func (t *remedyText) comment(text string) { *t = append(*t, "# "+printable.Text(text)) }
+
+// commands adds some, as comments if they are not to be run as they are.
+func (t *remedyText) commands(run bool, commands ...string) {
+	for _, command := range commands {
+		if !run {
+			command = "#   " + command
+		}
+		*t = append(*t, command)
+	}
+}
+
+// untranslated says what commands do not bring back, and reports whether that is nothing.
+func (t *remedyText) untranslated(r Remedy) (whole bool) {
+	if len(r.Untranslated) == 0 {
+		return true
+	}
+	t.comment("complete it before it is run, for it does not bring back: " + strings.Join(r.Untranslated, "; "))
+	return false
+}
+
+func (t *remedyText) observe(r Remedy) {
+	t.comment("to find out what it needs, from the start of a new container on:")
+	whole := t.untranslated(r)
 	if r.List == nil {
-		return strings.Join(lines, "\n")
+		t.notes(r)
 	}
-	prefix, list := "", either(names(*r.List), "no capability")
+	t.commands(whole, r.Observe...)
+	if len(r.Run) == 0 { // else it is said below
+		t.old(r)
+	}
+}
+
+// old says what becomes of the old container.
+func (t *remedyText) old(r Remedy) {
+	if len(r.Back) == 0 {
+		return
+	}
+	t.comment("the old container is kept; once the new one works:")
+	t.commands(false, r.Discard...)
+	t.comment("or to go back to the old one:")
+	t.commands(false, r.Back...)
+}
+
+func (t *remedyText) notes(r Remedy) {
+	for _, note := range r.Notes {
+		t.comment(note)
+	}
+}
+
+func (t *remedyText) recreate(r Remedy) {
+	list := either(names(*r.List), "no capability")
 	switch {
 	case r.Proved:
-		comment("with what it is proved to need: " + list)
+		t.comment("with what it is proved to need: " + list)
 	case r.Certain:
-		comment("with what it was seen to need (capmon verify can prove it): " + list)
+		t.comment("with what it was seen to need (capmon verify can prove it): " + list)
 	default:
-		prefix = "#   "
-		comment("with what it was seen to need, which is not certain to be all: " + list)
+		t.comment("with what it was seen to need, which is not certain to be all: " + list)
 	}
-	if len(r.Untranslated) > 0 {
-		prefix = "#   "
-		comment("complete it before it is run, for it does not bring back: " + strings.Join(r.Untranslated, "; "))
-	}
-	for _, note := range r.Notes {
-		comment(note)
-	}
-	for _, command := range r.Run {
-		lines = append(lines, prefix+command)
-	}
+	run := t.untranslated(r) && (r.Proved || r.Certain)
+	t.notes(r)
+	t.commands(run, r.Run...)
+	t.old(r)
 	if r.Service != "" {
-		lines = append(lines, prefix+r.Service)
+		t.commands(run, r.Service)
 	}
 	if len(r.Compose) > 0 {
-		comment("in the compose file:")
-		for _, line := range r.Compose {
-			lines = append(lines, "#   "+line)
-		}
-		lines = append(lines, prefix+r.Up)
+		t.comment("in the compose file:")
+		t.commands(false, r.Compose...)
+		t.commands(run, r.Up)
 	}
-	return strings.Join(lines, "\n")
 }
 
 func either(text, other string) string {

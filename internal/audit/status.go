@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	docker "github.com/docker/docker/api/types/container"
+
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/finding"
 	"github.com/capmon/capmon/internal/profile"
@@ -103,6 +105,27 @@ func (e evidence) status() (finding.Status, []string) {
 		return finding.Fail, append(reasons, e.known()...)
 	}
 	return finding.Manual, e.known()
+}
+
+// settled is how long a container that the engine has started again has to run until its failures
+// are over.
+const settled = time.Minute
+
+// troubled says that a container does not work, and perhaps for want of a capability; "" if nothing
+// tells so.
+func troubled(c docker.InspectResponse, now time.Time) string {
+	if c.ContainerJSONBase == nil || c.State == nil {
+		return ""
+	}
+	started, err := time.Parse(time.RFC3339Nano, c.State.StartedAt)
+	restarted := c.State.Restarting || c.RestartCount > 0 && (err != nil || now.Sub(started) < settled)
+	switch {
+	case restarted && (c.State.Restarting || c.State.Running):
+		return fmt.Sprintf("it does not work: the engine keeps starting it again (%d times), after exit code %d", c.RestartCount, c.State.ExitCode)
+	case !c.State.Running && c.State.ExitCode != 0:
+		return fmt.Sprintf("it may not work: it ended with exit code %d", c.State.ExitCode)
+	}
+	return ""
 }
 
 // onlyUsed is the status of what is granted only what it uses.

@@ -37,6 +37,8 @@ type Info struct {
 
 	Running bool
 	Pid     int // of the first process, as the engine's host sees it; 0 unless it runs
+	// NeverStarted: it was made and nobody has started it yet.
+	NeverStarted bool
 	// CreatedAt, StartedAt (the last time) and FinishedAt are zero if that has not
 	// happened yet. Docker takes down the start a little late: what ends at once may
 	// have finished before it started.

@@ -198,6 +198,8 @@ func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 			NetworkMode: c.HostConfig.NetworkMode,
 			Running:     running(c.State),
 			CreatedAt:   time.Unix(c.Created, 0),
+
+			NeverStarted: c.State == container.StateCreated,
 		})
 	}
 	return infos, nil
@@ -255,6 +257,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		CgroupParent: c.HostConfig.CgroupParent,
 		Running:      c.State.Running,
 		Pid:          c.State.Pid,
+		NeverStarted: c.State.Status == container.StateCreated,
 		CreatedAt:    moment(c.Created),
 		StartedAt:    moment(c.State.StartedAt),
 		FinishedAt:   moment(c.State.FinishedAt),

@@ -5,6 +5,7 @@ package dockerrun
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -17,10 +18,13 @@ import (
 
 // Recreation is how to create a container again.
 type Recreation struct {
-	// Remove are the commands that make room for it, Create those that create it and, if it
-	// runs, start it: docker run, or for several networks docker create and what follows.
-	// Each is a list of words.
-	Remove, Create [][]string
+	// SetAside are the commands that stop the container there is and give it another name, Create
+	// those that create the new one and, if it runs, start it: docker run, or for several networks
+	// docker create and what follows. Each is a list of words.
+	SetAside, Create [][]string
+	// Back are the commands that undo this, and Discard those that remove the old container once
+	// the new one works. One that was run with --rm is removed at once, and there is no way back.
+	Back, Discard [][]string
 	// Untranslated are the settings that these commands do not bring back, such as
 	// HostConfig.KernelMemory, with the reason where there is more to say.
 	Untranslated []string
@@ -32,10 +36,13 @@ type Recreation struct {
 	Notes []string
 }
 
-// Lines are the commands as they are typed, to be run in this order.
-func (r Recreation) Lines() []string {
+// Lines are the commands that create it again, as they are typed, to be run in this order.
+func (r Recreation) Lines() []string { return Lines(slices.Concat(r.SetAside, r.Create)) }
+
+// Lines are commands as they are typed.
+func Lines(commands [][]string) []string {
 	var lines []string
-	for _, words := range slices.Concat(r.Remove, r.Create) {
+	for _, words := range commands {
 		lines = append(lines, shell.Line(words))
 	}
 	return lines
@@ -49,6 +56,27 @@ func (r Recreation) Lines() []string {
 // variables, labels, annotations, options of drivers, the health check and the arguments.
 func Of(settings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
 	b := &builder{Settings: settings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}}
+	return b.build(recommend.DockerFlags(grant))
+}
+
+// AsItIs is like Of, but the new container is granted what the old one is: --privileged too.
+func AsItIs(settings engine.Settings, names map[string]string, withValues bool) Recreation {
+	b := &builder{Settings: settings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}, asItIs: true}
+	host := settings.Container.HostConfig
+	var grants []string
+	if host.Privileged {
+		grants = append(grants, "--privileged")
+	}
+	for _, name := range host.CapDrop {
+		grants = append(grants, "--cap-drop="+name)
+	}
+	for _, name := range host.CapAdd {
+		grants = append(grants, "--cap-add="+name)
+	}
+	return b.build(grants)
+}
+
+func (b *builder) build(grants []string) Recreation {
 	b.identity()
 	b.process()
 	b.health()
@@ -60,7 +88,7 @@ func Of(settings engine.Settings, grant capability.Set, names map[string]string,
 	b.running()
 	b.leftOver()
 	b.withheld()
-	return b.recreation(grant)
+	return b.recreation(grants)
 }
 
 // builder collects the options of docker run.
@@ -73,6 +101,7 @@ type builder struct {
 	connect [][]string
 	known   map[string]bool // fields that were looked at, by their full names
 	result  Recreation
+	asItIs  bool // with all its privileges
 	withholding
 }
 
@@ -141,10 +170,10 @@ func zero(value json.RawMessage) bool {
 }
 
 // gone is noted of each, since it is no setting.
-const gone = "docker rm takes with it what the container wrote outside its volumes"
+const gone = "the new container lacks what the old one wrote outside its volumes"
 
 // recreation puts the command together.
-func (b *builder) recreation(grant capability.Set) Recreation {
+func (b *builder) recreation(grants []string) Recreation {
 	name := strings.TrimPrefix(b.Container.Name, "/")
 	image := b.Container.Config.Image
 	switch {
@@ -155,17 +184,10 @@ func (b *builder) recreation(grant capability.Set) Recreation {
 		b.result.Notes = append(b.result.Notes, "the image is named by its ID, since its name has come to mean another one")
 	}
 	b.result.Notes = append(b.result.Notes, gone)
-	rest := slices.Concat(b.options, recommend.DockerFlags(grant), []string{image}, b.args)
+	rest := slices.Concat(b.options, grants, []string{image}, b.args)
 	state := b.Container.State
 	runs := state != nil && (state.Running || state.Restarting)
-	switch {
-	case b.Container.HostConfig.AutoRemove: // after a stop it would be under way of being removed, and its name taken
-		b.result.Remove = [][]string{{"docker", "rm", "--force", name}}
-	case runs:
-		b.result.Remove = [][]string{{"docker", "stop", name}, {"docker", "rm", name}}
-	default:
-		b.result.Remove = [][]string{{"docker", "rm", name}}
-	}
+	b.setAside(name, runs)
 	if runs && len(b.connect) == 0 {
 		b.result.Create = [][]string{slices.Concat([]string{"docker", "run", "--detach"}, rest)}
 		return b.result
@@ -175,4 +197,40 @@ func (b *builder) recreation(grant capability.Set) Recreation {
 		b.result.Create = append(b.result.Create, []string{"docker", "start", name})
 	}
 	return b.result
+}
+
+// setAside makes room for the new container, and tells the way back.
+func (b *builder) setAside(name string, runs bool) {
+	host := b.Container.HostConfig
+	if host.AutoRemove { // after a stop it would be under way of being removed, and its name taken
+		b.result.SetAside = [][]string{{"docker", "rm", "--force", name}}
+		b.result.Notes = append(b.result.Notes, "it was run with --rm, so the old container is removed, and there is no way back to it")
+		return
+	}
+	aside := b.spareName(name + "-before")
+	add := func(list *[][]string, words ...string) { *list = append(*list, append([]string{"docker"}, words...)) }
+	if runs {
+		add(&b.result.SetAside, "stop", name)
+	}
+	add(&b.result.SetAside, "rename", name, aside)
+	add(&b.result.Back, "rm", "--force", name)
+	add(&b.result.Back, "rename", aside, name)
+	if host.RestartPolicy.IsAlways() { // or it would start beside the new one when the engine does
+		add(&b.result.SetAside, "update", "--restart=no", aside)
+		add(&b.result.Back, "update", "--restart=always", name)
+	}
+	if runs {
+		add(&b.result.Back, "start", name)
+	}
+	add(&b.result.Discard, "rm", aside)
+}
+
+// spareName is a name that no container of the engine has: this one, or one with a number.
+func (b *builder) spareName(name string) string {
+	taken := slices.Collect(maps.Values(b.names))
+	spare := name
+	for n := 2; slices.Contains(taken, spare); n++ {
+		spare = fmt.Sprintf("%s-%d", name, n)
+	}
+	return spare
 }

@@ -64,6 +64,7 @@ func again(t *testing.T, before engine.Settings, names map[string]string) (Recre
 	t.Helper()
 	grant := capability.Of(capability.Chown, capability.NetRaw)
 	recreation := Of(before, grant, names, true)
+	remove(t, "container", strings.TrimPrefix(before.Container.Name, "/")+"-before")
 	script := strings.Join(recreation.Lines(), "\n")
 	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%s\n%v\n%s", script, err, out)
@@ -202,6 +203,7 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			"--cap-drop=MKNOD", "--cap-add=NET_ADMIN", "--security-opt=no-new-privileges", "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--security-opt=label=disable",
 		}, stays},
 		{"removes itself", "run -d --rm", nil, stays},
+		{"always restarted", "run -d --restart=always", nil, stays},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -211,10 +213,43 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			before := settings(t, name)
 			recreation, after := again(t, before, map[string]string{settings(t, other).Container.ID: other})
 			same(t, recreation.Lines(), before, after)
-			if len(recreation.Untranslated) > 0 || !slices.Equal(recreation.Notes, []string{gone}) {
+			if len(recreation.Untranslated) > 0 || len(recreation.Notes) == 0 || recreation.Notes[0] != gone {
 				t.Errorf("untranslated: %q, notes: %q", recreation.Untranslated, recreation.Notes)
 			}
+			goesBack(t, recreation, before)
 		})
+	}
+}
+
+// goesBack finds the old container again as it was, but for one that was removed.
+func goesBack(t *testing.T, r Recreation, before engine.Settings) {
+	t.Helper()
+	name := strings.TrimPrefix(before.Container.Name, "/")
+	if before.Container.HostConfig.AutoRemove {
+		if len(r.Back)+len(r.Discard) > 0 || !strings.Contains(strings.Join(r.Notes, "\n"), "no way back") {
+			t.Errorf("the way back is %q, notes: %q", r.Back, r.Notes)
+		}
+		return
+	}
+	old := settings(t, name+"-before").Container
+	if old.ID != before.Container.ID || old.State.Running || old.HostConfig.RestartPolicy.IsAlways() {
+		t.Errorf("set aside: %s, wanted %s; running: %v, restarted: %s", old.ID, before.Container.ID, old.State.Running, old.HostConfig.RestartPolicy.Name)
+	}
+	script := strings.Join(Lines(r.Back), "\n")
+	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
+		t.Fatalf("%s\n%v\n%s", script, err, out)
+	}
+	back := settings(t, name).Container
+	if back.ID != before.Container.ID || back.State.Running != before.Container.State.Running || back.HostConfig.RestartPolicy != before.Container.HostConfig.RestartPolicy {
+		t.Errorf("%s\nleads to %s, wanted %s; running: %v", script, back.ID, before.Container.ID, back.State.Running)
+	}
+}
+
+// The name of the old container is one that no other has.
+func TestANameIsSpare(t *testing.T) {
+	b := &builder{names: map[string]string{"1": "web", "2": "web-before", "3": "web-before-2"}}
+	if got := b.spareName("web-before"); got != "web-before-3" {
+		t.Errorf("%s", got)
 	}
 }
 
@@ -281,7 +316,7 @@ func TestAGoneImageIsSaid(t *testing.T) {
 		Config:            &container.Config{Image: "app:1", Env: []string{"FROM=image"}, Entrypoint: []string{"/bin/app", "-v"}, Hostname: "aaaaaaaaaaaa"},
 	}}
 	got := Of(s, 0, nil, true)
-	want := []string{"docker rm web", "docker create --name=web --env=FROM=image --entrypoint=/bin/app --cap-drop=ALL app:1 -v"}
+	want := []string{"docker rename web web-before", "docker create --name=web --env=FROM=image --entrypoint=/bin/app --cap-drop=ALL app:1 -v"}
 	if diff := cmp.Diff(want, got.Lines()); diff != "" {
 		t.Error(diff)
 	}

@@ -42,6 +42,8 @@ type knowledge struct {
 	failures map[string]error
 	// strangers are those that the engine has never heard of: another engine's.
 	strangers map[string]bool
+	// newcomers are those that nobody had started before the recording began.
+	newcomers map[string]bool
 	answered  bool // the engine has, once at least
 	// news is closed, and another one made, when something is learned of a container.
 	news chan struct{}
@@ -50,7 +52,7 @@ type knowledge struct {
 func newKnowledge() knowledge {
 	return knowledge{
 		infos: make(map[string]container.Info), names: make(map[string]string),
-		learning: make(map[string]chan struct{}), failures: make(map[string]error), strangers: make(map[string]bool),
+		learning: make(map[string]chan struct{}), failures: make(map[string]error), strangers: make(map[string]bool), newcomers: make(map[string]bool),
 		news: make(chan struct{}),
 	}
 }
@@ -185,6 +187,7 @@ func (o *Observer) list(ctx context.Context) ([]container.Info, error) {
 	o.known.answered = true
 	for _, info := range all {
 		o.rename(info.ID, info.Name)
+		o.welcome(info)
 	}
 	for id := range o.watches.holders {
 		if !slices.ContainsFunc(all, func(info container.Info) bool { return info.ID == id }) {
@@ -192,6 +195,15 @@ func (o *Observer) list(ctx context.Context) ([]container.Info, error) {
 		}
 	}
 	return all, nil
+}
+
+// welcome notes whether a container had been started before the recording began. The caller holds mu.
+func (o *Observer) welcome(info container.Info) {
+	began := o.observation.Start
+	inItsFirst := info.Inspected && info.Running && info.FinishedAt.IsZero() && !info.StartedAt.Before(began)
+	if info.NeverStarted || inItsFirst || info.Inspected && !info.CreatedAt.Before(began) {
+		o.known.newcomers[info.ID] = true
+	}
 }
 
 // wait lets some time pass; false if ctx ends before.
@@ -288,6 +300,7 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 		return errors.Is(err, container.ErrNotFound)
 	}
 	o.known.infos[id] = info
+	o.welcome(info)
 	if cgroup != 0 {
 		o.confirm(info, cgroup)
 	}

@@ -167,6 +167,7 @@ func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Inf
 		delete(o.known.names, id)
 		delete(o.known.failures, id)
 		delete(o.known.strangers, id)
+		delete(o.known.newcomers, id)
 		delete(o.waiting, id)
 		delete(o.watches.since, id)
 	}
@@ -182,6 +183,7 @@ func (o *Observer) acquainted() map[string]bool {
 	eachKey(o.known.names, note)
 	eachKey(o.known.failures, note)
 	eachKey(o.known.strangers, note)
+	eachKey(o.known.newcomers, note)
 	eachKey(o.waiting, note)
 	eachKey(o.watches.since, note)
 	return ids

@@ -22,12 +22,6 @@ func (s Summary) StartUnseen() string {
 	return "only restarts of it were seen, which may need less than the start of a new container"
 }
 
-// ofOlderContainer reports whether the container is known to be older than the recording: then it
-// may have been started before.
-func (r Run) ofOlderContainer() bool {
-	return r.Container.Created != nil && r.Container.Created.Before(r.Observation.Start)
-}
-
 // Missing are the reasons why the container may have used more, while it was watched,
 // than was recorded; none if all was.
 func (s Summary) Missing() []string {

@@ -53,6 +53,8 @@ type Run struct {
 	// Existed: the workload was running before the observation began, so what it
 	// used before is not known.
 	Existed bool `json:"existed"`
+	// New: the container had not been started before the recording began; nil if no engine has told.
+	New *bool `json:"new,omitempty"`
 	// Watched is from when on the system calls that its grants unlock were recorded, if
 	// that was later than when it was found to run; else nil.
 	Watched *time.Time `json:"watched,omitempty"`
@@ -108,8 +110,6 @@ type Container struct {
 	// Labels without the values that may be secret: … stands in place of them.
 	Labels map[string]string `json:"labels,omitempty"`
 	User   string            `json:"user,omitempty"`
-	// Created is when the engine made it; nil if it was not asked in full.
-	Created *time.Time `json:"created,omitempty"`
 	// NetworkMode is the network in the engine's words: host, none, bridge, container:ID, ….
 	NetworkMode string `json:"networkMode,omitempty"`
 }

@@ -56,6 +56,9 @@ func (r Run) Recall(earlier Run) Run {
 	if earlier.ID != r.ID {
 		return r
 	}
+	if r.New == nil {
+		r.New = earlier.New
+	}
 	var recalled []Use
 	for _, use := range earlier.Uses {
 		again := func(other Use) bool { return keyOf(other) == keyOf(use) }

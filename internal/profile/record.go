@@ -21,6 +21,8 @@ type Sources struct {
 	// Infos holds what the engine knows by container ID; a container without an
 	// entry keeps its ID and the kernel's word.
 	Infos map[string]container.Info
+	// Newcomers are the containers that nobody had started before the recording began, by ID.
+	Newcomers map[string]bool
 	// Unconfirmed holds by cgroup where it is, if no engine says that it is a container's.
 	Unconfirmed map[uint64]string
 	// Untold holds by container ID why the engine has not told how it is set up; it has
@@ -202,9 +204,8 @@ func (r *Run) describe(info container.Info, sources Sources) {
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {
-		if !info.CreatedAt.IsZero() {
-			r.Container.Created = &info.CreatedAt
-		}
+		isNew := sources.Newcomers[info.ID]
+		r.New = &isNew
 		// The engine has taken these settings, so they are valid.
 		if granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, sources.Last); err == nil {
 			r.Grants.setEngine(granted, r.Existed)

@@ -109,7 +109,7 @@ func (s *Summary) add(run Run) {
 		s.Observed += run.Ended.Sub(*run.Started)
 		if !run.Existed {
 			s.Starts++
-			if !run.ofOlderContainer() {
+			if run.New == nil || *run.New {
 				s.FirstStarts++
 			}
 		}

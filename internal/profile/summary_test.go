@@ -367,25 +367,24 @@ func TestContainersOfAnImageAreTakenAsOne(t *testing.T) {
 
 // A restart, and a start of another build, tell nothing of what a new container needs to start.
 func TestFirstStarts(t *testing.T) {
-	began := saturday
-	run := func(minute int, image string, created *time.Time, existed bool) Run {
-		started := began.Add(time.Duration(minute) * time.Minute)
+	run := func(minute int, image string, isNew *bool, existed bool) Run {
+		started := saturday.Add(time.Duration(minute) * time.Minute)
 		return Run{
-			ID: fmt.Sprint(minute), Observation: Observation{Start: began}, Existed: existed, Started: &started,
-			Container: Container{ID: "1", Name: "web", Image: "nginx", ImageID: image, Created: created},
+			ID: fmt.Sprint(minute), New: isNew, Existed: existed, Started: &started,
+			Container: Container{ID: "1", Name: "web", Image: "nginx", ImageID: image},
 		}
 	}
-	before, after := began.Add(-time.Hour), began.Add(time.Minute)
+	older, newer := ptr(false), ptr(true)
 	for name, test := range map[string]struct {
 		runs []Run
 		want string
 	}{
-		"of a new container":             {[]Run{run(1, "a", &after, false)}, ""},
+		"of a new container":             {[]Run{run(1, "a", newer, false)}, ""},
 		"of one that no engine tells of": {[]Run{run(1, "", nil, false)}, ""},
-		"none":                           {[]Run{run(1, "a", &before, true)}, "its start was not seen"},
-		"a restart":                      {[]Run{run(1, "a", &before, true), run(2, "a", &before, false)}, "only restarts of it were seen, which may need less than the start of a new container"},
-		"a restart, then a new one":      {[]Run{run(1, "a", &before, false), run(2, "a", &after, false)}, ""},
-		"of another build":               {[]Run{run(1, "a", &after, false), run(2, "b", &before, false)}, "no start of a new container of this build of its image was seen"},
+		"none":                           {[]Run{run(1, "a", older, true)}, "its start was not seen"},
+		"a restart":                      {[]Run{run(1, "a", older, true), run(2, "a", older, false)}, "only restarts of it were seen, which may need less than the start of a new container"},
+		"a restart, then a new one":      {[]Run{run(1, "a", older, false), run(2, "a", newer, false)}, ""},
+		"of another build":               {[]Run{run(1, "a", newer, false), run(2, "b", older, false)}, "no start of a new container of this build of its image was seen"},
 	} {
 		if got := Summaries(New(test.runs...))[0].StartUnseen(); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

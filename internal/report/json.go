@@ -46,7 +46,7 @@ type jsonContainer struct {
 	Checks uint64 `json:"checks"`
 	// Checks of it that could not be recorded.
 	Lost uint64 `json:"lost"`
-	// A run was watched from its first instruction on, or verify has proved that it starts with the list.
+	// A run of a new container was watched from its first instruction on, or verify has proved that it starts with the list.
 	StartSeen bool `json:"startSeen"`
 	// Nothing was lost while it was watched, and a workload was seen.
 	Complete bool `json:"complete"`

@@ -15,7 +15,7 @@ func podmanDefault() capability.Set {
 func podmanTarget() Target {
 	return Target{
 		Name: "podman", About: "options of podman run and podman create", standard: podmanDefault(),
-		text: options, join: lines,
+		text: options, join: lines, strictPorts: true,
 	}
 }
 
@@ -36,6 +36,6 @@ func quadletTarget() Target {
 		text: func(c changes) string {
 			return "[Container]\n" + strings.Join(QuadletLines(c.Needs), "\n") + "\n"
 		},
-		join: commented("\n"), comments: true,
+		join: commented("\n"), comments: true, strictPorts: true,
 	}
 }

@@ -248,6 +248,30 @@ func TestNotesSayWhatHasToChangeBesides(t *testing.T) {
 	}
 }
 
+// Docker's sysctls hide needs that other engines have.
+func TestNotesSayWhatDockerHides(t *testing.T) {
+	bridged, listed, hosts := needing(1, "web", 0), needing(2, "lists", capability.Of(capability.NetBindService, capability.NetRaw)), needing(3, "host", 0)
+	bridged.Container.NetworkMode, listed.Container.NetworkMode, hosts.Container.NetworkMode = "bridge", "bridge", "host"
+	hiding := []string{"podman", "quadlet", "kubernetes", "helm", "systemd", "oci"}
+	for _, target := range Targets() {
+		for _, run := range []profile.Run{bridged, listed, hosts} {
+			text, notes, err := target.Settings(Containers(profile.New(run)), Absolute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, note := range notes {
+				text += "\n" + note.Text
+			}
+			want := slices.Contains(hiding, target.Name) && run.Container.Name == "web"
+			for _, hidden := range []string{"not known: whether it binds ports below 1024", "not known: whether it sends ICMP echo"} {
+				if strings.Contains(text, hidden) != want {
+					t.Errorf("%s of %s, wanted the note: %v\n%s", target.Name, run.Container.Name, want, text)
+				}
+			}
+		}
+	}
+}
+
 func TestUnknownNamesSuggestThoseThatAre(t *testing.T) {
 	if _, err := ParseTarget("swarm"); err == nil || !strings.Contains(err.Error(), `"swarm": choose docker, service,`) || !strings.Contains(err.Error(), "or devcontainer") {
 		t.Error(err)

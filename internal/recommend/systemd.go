@@ -10,7 +10,7 @@ func systemdTarget() Target {
 		notes: func(c changes) []string {
 			return []string{"seen in a container: outside it files have other owners and modes, so the program may need others"}
 		},
-		join: commented("\n"), comments: true,
+		join: commented("\n"), comments: true, strictPorts: true,
 	}
 }
 

@@ -46,6 +46,9 @@ type Target struct {
 	join func([]section) string
 	// comments: join writes the notes of a section into the text.
 	comments bool
+	// strictPorts: unlike Docker, it leaves the kernel's limits on ports below 1024 and on ICMP echo
+	// as they are, or depends on its version in that.
+	strictPorts bool
 }
 
 // Group is containers that share settings.
@@ -66,6 +69,28 @@ func (g Group) granted() capability.Set {
 		}
 	}
 	return granted
+}
+
+// unseenBehindDocker says which needs Docker hides: it lets all processes of a container with a
+// network of its own bind any port and send ICMP echo, by sysctls (daemon/oci_linux.go, WithSysctls,
+// since 20.10), and so the kernel does not ask about a capability.
+func (g Group) unseenBehindDocker() []string {
+	own := slices.ContainsFunc(g.Members, func(c Container) bool {
+		return c.Container.NetworkMode != "" && c.Container.NetworkMode != "host"
+	})
+	if !own {
+		return nil
+	}
+	var notes []string
+	if !g.Needs.Has(capability.NetBindService) {
+		notes = append(notes, "not known: whether it binds ports below 1024, which Docker lets every container do. "+
+			"If it does, it needs NET_BIND_SERVICE here, or the sysctl net.ipv4.ip_unprivileged_port_start=0")
+	}
+	if !g.Needs.Has(capability.NetRaw) {
+		notes = append(notes, "not known: whether it sends ICMP echo (ping), which Docker lets every container do. "+
+			"If it does, it needs NET_RAW here, or the sysctl net.ipv4.ping_group_range=0 2147483647")
+	}
+	return notes
 }
 
 // changes are what settings do to the capabilities that the target grants by itself.
@@ -148,6 +173,9 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 		s := section{Group: group, text: t.text(changes)}
 		if t.notes != nil {
 			s.notes = t.notes(changes)
+		}
+		if t.strictPorts {
+			s.notes = append(s.notes, group.unseenBehindDocker()...)
 		}
 		sections = append(sections, s)
 		beside := t.present(group, style)

@@ -18,6 +18,7 @@ import (
 	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/loss"
 	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
 )
@@ -183,7 +184,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; Ctrl-C ends")
-	troubles := &troubles{out: cmd.ErrOrStderr(), observer: observer, tracker: trackLosses(observer, alerting, log)}
+	troubles := &troubles{out: cmd.ErrOrStderr(), observer: observer, watcher: watcher, tracker: trackLosses(observer, alerting, log)}
 	troubles.follow(ctx)
 	err = w.finish(cmd, observer, watcher, troubles)
 	if alerting != nil {
@@ -279,11 +280,13 @@ func counted(n uint64, noun string) string {
 type troubles struct {
 	out      io.Writer
 	observer *observe.Observer
+	watcher  *live.Watcher
 	tracker  *loss.Tracker
 
-	told   monitor.Losses
-	late   uint64
-	failed bool // the counters could not be read
+	told     monitor.Losses
+	late     uint64
+	failed   bool // the counters could not be read
+	withheld bool // it was said that uses are
 }
 
 func (t *troubles) follow(ctx context.Context) {
@@ -301,6 +304,11 @@ func (t *troubles) follow(ctx context.Context) {
 }
 
 func (t *troubles) tell() {
+	if _, ids := t.watcher.Withheld(); len(ids) > 0 && !t.withheld {
+		fmt.Fprintln(t.out, "capmon: the engine has not described some containers yet, and without that capmon cannot tell whether they are selected: "+
+			"their uses appear if it does; to see them at once, select by --container ID, or run capmon watch without --container, --image and --label")
+		t.withheld = true
+	}
 	losses, err := t.observer.Losses()
 	late, lateErr := t.observer.Missed()
 	if err := errors.Join(err, lateErr); err != nil {
@@ -328,5 +336,18 @@ func (t *troubles) summary() string {
 	if t.late > 0 {
 		text += fmt.Sprintf("; %s of the kernel's came too fast, and what they told was found afterwards", counted(t.late, "message"))
 	}
-	return text
+	return text + t.unshown()
+}
+
+// unshown is what there is to add of uses that may have been selected.
+func (t *troubles) unshown() string {
+	uses, ids := t.watcher.Withheld()
+	if uses == 0 {
+		return ""
+	}
+	for i, id := range ids {
+		ids[i] = printable.Word(container.ShortID(id))
+	}
+	return fmt.Sprintf("; not shown: %s by %s that the engine did not describe (%s): to see them, select by --container ID, or run capmon watch without --container, --image and --label",
+		counted(uses, "use"), counted(uint64(len(ids)), "container"), some(ids))
 }

@@ -398,14 +398,14 @@ func (g *gate) hold() {
 	g.open = make(chan struct{})
 }
 
-// A use waits a little for its container's name, and does without in the end.
+// A use waits a little for its container's name, and does without in the end if all are shown.
 func TestUsesWaitForTheEngine(t *testing.T) {
 	t.Parallel()
 	for name, late := range map[string]bool{"live-named-late": false, "live-never-named": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t)
-			l := watchLiveAt(t, g.host, "-o", "json", "--cap", "NET_RAW", "--container", name)
+			l := watchLiveAt(t, g.host, "-o", "json", "--cap", "NET_RAW")
 			g.hold()
 			id := strings.TrimSpace(mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "sh", "-c", "probe rawsock; sleep 1000"))
 			t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
@@ -426,6 +426,66 @@ func TestUsesWaitForTheEngine(t *testing.T) {
 				t.Errorf("exit code %d, %+v", r.code, ours)
 			}
 		})
+	}
+}
+
+// withheld is what watch says when it shows no use of a container that may be selected.
+const withheld = "without that capmon cannot tell whether they are selected"
+
+// While the engine has not told which container is selected, no use is shown. When it has, none
+// that is selected is missing.
+func TestOnlySelectedContainersAppear(t *testing.T) {
+	t.Parallel()
+	g := newGate(t)
+	options := []string{"-o", "json", "--cap", "NET_RAW", "--container", "live-selected"}
+	watches := []*livewatch{watchLiveAt(t, g.host, options...), watchLiveAt(t, g.host, append(options, "--every")...)}
+	g.hold()
+	for _, name := range []string{"live-selected", "live-stranger"} {
+		mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "sh", "-c", "probe rawsock; probe rawsock; sleep 1000")
+		t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+	}
+	for _, l := range watches {
+		eventually(t, "capmon says what it withholds", func() bool { return strings.Contains(l.stderr.String(), withheld) })
+		if all := l.uses(); len(all) > 0 {
+			t.Errorf("shown before it was known whose they are: %+v", all)
+		}
+	}
+	g.release()
+	for i, l := range watches {
+		if use := l.of("live-selected"); !use.First || use.Late || use.Container.Unidentified || use.Process.Executable != "/bin/probe" {
+			t.Errorf("%+v", use)
+		}
+		r := l.interrupt()
+		var count uint64
+		for _, use := range l.uses() {
+			if count += use.Count; use.Container.Name != "live-selected" {
+				t.Errorf("not selected: %+v", use)
+			}
+		}
+		if want := uint64(1 + i); r.code != 0 || count != want || strings.Count(r.stderr, withheld) != 1 {
+			t.Errorf("exit code %d, %d uses, wanted %d\n%s", r.code, count, want, r.stderr)
+		}
+	}
+}
+
+// Without an engine only an ID selects. All else is counted.
+func TestWithoutAnEngineNoContainerIsSelectedByName(t *testing.T) {
+	t.Parallel()
+	startSleeper(t, "live-no-engine")
+	id := strings.TrimSpace(mustExecute(t, "docker", "inspect", "-f", "{{.Id}}", "live-no-engine"))
+	none := "unix://" + filepath.Join(t.TempDir(), "none.sock")
+	byName := watchLiveAt(t, none, "-o", "json", "--cap", "NET_RAW", "--container", "live-no-engine")
+	byID := watchLiveAt(t, none, "-o", "json", "--cap", "NET_RAW", "--container", id[:12])
+	mustExecute(t, "docker", "exec", "live-no-engine", "probe", "rawsock")
+	byID.of(id)
+	r := byID.interrupt()
+	if all := byID.uses(); r.code != 0 || len(all) != 1 || !strings.Contains(r.stderr, "capmon: 1 use in 1 container, nothing lost") {
+		t.Errorf("by ID: exit code %d, %+v\n%s", r.code, all, r.stderr)
+	}
+	r = byName.interrupt()
+	summary := regexp.MustCompile(`capmon: 0 uses in 0 containers, nothing lost; not shown: \d+ uses? by \d+ containers? that the engine did not describe \(.*\): to see them, select by --container ID`)
+	if all := byName.uses(); r.code != 0 || len(all) != 0 || strings.Count(r.stderr, withheld) != 1 || !summary.MatchString(r.stderr) {
+		t.Errorf("by name: exit code %d, %+v\n%s", r.code, all, r.stderr)
 	}
 }
 

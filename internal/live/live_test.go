@@ -93,20 +93,35 @@ func TestWhatIsSelected(t *testing.T) {
 	}
 }
 
-// What the engine has not told of may be the container that is wanted.
-func TestFiltersPassWhatIsNotKnown(t *testing.T) {
-	filter, err := container.NewFilter([]string{"web"}, nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	selection := Selection{Filter: filter}
-	for info, want := range map[*container.Info]bool{{ID: "a", Name: "web"}: true, {ID: "a", Name: "db"}: false, {ID: "a"}: false} {
-		if got := selection.wantsContainer(*info, true); got != want {
-			t.Errorf("%+v: %v", info, got)
+// What the engine has not told of may be the container that is wanted, unless the ID decides.
+func TestOnlyTheEngineOrTheIDSelectsAContainer(t *testing.T) {
+	web := func(names ...string) Selection {
+		filter, err := container.NewFilter(names, nil, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return Selection{Filter: filter}
 	}
-	if !selection.wantsContainer(container.Info{ID: "a"}, false) {
-		t.Error("a container is left out of which the engine has not told")
+	byID := web("a*")
+	elsewhere := web("web")
+	elsewhere.IDs = map[string]bool{"b": true}
+	for name, test := range map[string]struct {
+		selection       Selection
+		info            container.Info
+		told            bool
+		wanted, certain bool
+	}{
+		"of its name":            {web("web"), container.Info{ID: "a", Name: "web"}, true, true, true},
+		"of another name":        {web("web"), container.Info{ID: "a", Name: "db"}, true, false, true},
+		"another engine's":       {web("web"), container.Info{ID: "a"}, true, false, true},
+		"not told of":            {web("web"), container.Info{ID: "a"}, false, false, false},
+		"not told of, by its ID": {byID, container.Info{ID: "a"}, false, true, true},
+		"without a filter":       {Selection{}, container.Info{ID: "a"}, false, true, true},
+		"not among those named":  {elsewhere, container.Info{ID: "a"}, false, false, true},
+	} {
+		if wanted, certain := test.selection.wantsContainer(test.info, test.told); wanted != test.wanted || certain != test.certain {
+			t.Errorf("%s: %v, %v", name, wanted, certain)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ type Selection struct {
 	OnlyGranted, OnlyRefused bool
 	// IDs of the containers that are wanted; nil for all.
 	IDs map[string]bool
-	// Filter by what the engine tells. What it has not told passes: it might be wanted.
+	// Filter by what the engine tells. A container that it has not told of is wanted if its ID is.
 	Filter container.Filter
 }
 
@@ -27,7 +27,10 @@ func (s Selection) wantsUse(use Use) bool {
 		(s.IDs == nil || s.IDs[use.Container.ID])
 }
 
-// wantsContainer tells by what the engine says, which is told if it has answered.
-func (s Selection) wantsContainer(info container.Info, told bool) bool {
-	return (s.IDs == nil || s.IDs[info.ID]) && (!told || s.Filter.Match(info))
+// wantsContainer reports whether a container is wanted. As long as the engine has not told of it,
+// that is not certain, unless the ID alone decides.
+func (s Selection) wantsContainer(info container.Info, told bool) (wanted, certain bool) {
+	possible := s.IDs == nil || s.IDs[info.ID]
+	wanted = possible && s.Filter.Match(info)
+	return wanted, told || wanted || !possible
 }

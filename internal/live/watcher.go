@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -9,14 +10,16 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/monitor"
 )
 
 const (
-	// nameTime is how long after a sight the engine may take to name its container.
-	nameTime = 2 * time.Second
+	// nameTime is how long after a sight the engine may take to name its container, and
+	// longestNameTime the longest time until it is asked again about a container that only it can
+	// select.
+	nameTime        = 2 * time.Second
+	longestNameTime = time.Minute
 	// outcomeTime is how long after a refusal its system call may take to end. Then it
 	// counts as one that mattered.
 	outcomeTime = 100 * time.Millisecond
@@ -48,8 +51,15 @@ type Watcher struct {
 	queues map[uint64][]func()
 	// nameless are containers, by their cgroups, that the engine has not told of in time.
 	nameless map[uint64]bool
-	count    uint64
-	from     map[string]bool
+	// withheld are containers, by their cgroups, of which only the engine can tell whether they are
+	// wanted, and their IDs. Their uses wait in their queues until it does.
+	withheld map[uint64]string
+	// ending ends when no use may wait any longer for the engine.
+	ending context.Context
+	end    context.CancelFunc
+
+	shown, unshown uint64 // uses; unshown are those that were withheld to the end
+	from           map[string]bool
 }
 
 // New makes a Watcher.
@@ -59,9 +69,11 @@ func New(options Options) *Watcher {
 		told:     make(map[uint64]*record),
 		queues:   make(map[uint64][]func()),
 		nameless: make(map[uint64]bool),
+		withheld: make(map[uint64]string),
 		from:     make(map[string]bool),
 	}
 	w.idle = sync.NewCond(&w.mu)
+	w.ending, w.end = context.WithCancel(context.Background())
 	return w
 }
 
@@ -118,8 +130,9 @@ func (w *Watcher) enqueue(cgroup uint64, job func()) {
 	}
 }
 
-// Finish takes no more, and returns when all that was taken has been shown.
+// Finish takes no more, and returns when all that was taken has been shown, or counted as withheld.
 func (w *Watcher) Finish() {
+	w.end()
 	w.mu.Lock()
 	w.over = true
 	for len(w.queues) > 0 {
@@ -133,7 +146,15 @@ func (w *Watcher) Finish() {
 func (w *Watcher) Shown() (uses uint64, containers int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.count, len(w.from)
+	return w.shown, len(w.from)
+}
+
+// Withheld returns the IDs of containers of which only the engine can tell whether they are
+// wanted, and it has not. Their uses are shown when it has; Finish counts those that remain.
+func (w *Watcher) Withheld() (uses uint64, ids []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unshown, slices.Compact(slices.Sorted(maps.Values(w.withheld)))
 }
 
 // work empties a container's queue.
@@ -188,24 +209,35 @@ func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monit
 	}
 }
 
-// container is who a cgroup that is named by an ID belongs to, and whether it is wanted. The
-// engine has some time to tell, from a moment on.
+// container is who a cgroup that is named by an ID belongs to, and whether it may be wanted. The
+// engine has some time to tell, from a moment on. If only the engine can tell whether the container
+// is wanted, the engine has until the end.
 func (w *Watcher) container(observer *observe.Observer, cgroup uint64, id string, from time.Time) (Container, bool) {
-	info, told := w.identify(observer, cgroup, id, from)
-	return describe(observer, info, told), w.options.Selection.wantsContainer(info, told)
-}
-
-// identify asks who the container is; false if the engine does not tell in time.
-func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (container.Info, bool) {
 	w.mu.Lock()
 	patience := nameTime - time.Since(from)
 	if w.nameless[cgroup] {
 		patience = 0
 	}
 	w.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	info, told := observer.Identify(ctx, cgroup, id)
+	ctx := context.Background()
+	for again := nameTime; ; again = min(2*again, longestNameTime) {
+		over := w.ending.Err() != nil // else the engine may have told at the same moment
+		asking, cancel := context.WithTimeout(ctx, patience)
+		info, told := observer.Identify(asking, cgroup, id)
+		never := asking.Err() == nil // there is no engine
+		cancel()
+		wanted, certain := w.options.Selection.wantsContainer(info, told)
+		w.note(cgroup, id, told, certain)
+		if certain || never || over {
+			return describe(observer, info, told), wanted || !certain
+		}
+		ctx, patience = w.ending, again
+	}
+}
+
+// note notes whether the engine has told of a container, and whether it is certain that it is
+// wanted or not.
+func (w *Watcher) note(cgroup uint64, id string, told, certain bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if told {
@@ -213,16 +245,25 @@ func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string,
 	} else {
 		w.nameless[cgroup] = true
 	}
-	return info, told
+	if certain {
+		delete(w.withheld, cgroup)
+	} else {
+		w.withheld[cgroup] = id
+	}
 }
 
-// tell shows a use of a container.
+// tell shows a use of a container, or counts it if it is withheld to the end.
 func (w *Watcher) tell(cgroup uint64, use Use) {
 	w.mu.Lock()
 	if !use.Open {
 		w.record(cgroup).note(use)
 	}
-	w.count += use.Count
+	if _, withheld := w.withheld[cgroup]; withheld {
+		w.unshown += use.Count
+		w.mu.Unlock()
+		return
+	}
+	w.shown += use.Count
 	w.from[use.Container.ID] = true
 	w.mu.Unlock()
 	w.showing.Lock()

@@ -32,6 +32,9 @@ that the workload needs.`,
 		Version:       versionText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// Without it cobra looks for a command behind an unknown flag and its value, and blames that.
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&logging.format, "log-format", "console", "format of logs on stderr: console or json")
 	root.PersistentFlags().StringVar(&logging.level, "log-level", "warn", "lowest level to log: debug, info, warn or error")

@@ -25,7 +25,7 @@ func newDB() *cobra.Command {
 		Short: "Look after the database of profiles: import, alerts, info, check, backup, prune",
 		Long: `The database has the runs of all containers that were put into it. Without profile files,
 capmon report, flags, diff, check, merge and audit read it.`,
-		Args: cobra.NoArgs,
+		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	registerDB(cmd.PersistentFlags(), &path)

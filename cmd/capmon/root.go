@@ -33,14 +33,13 @@ that the workload needs.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		// Without it cobra looks for a command behind an unknown flag and its value, and blames that.
-		Args: cobra.NoArgs,
+		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().StringVar(&logging.format, "log-format", "console", "format of logs on stderr: console or json")
 	root.PersistentFlags().StringVar(&logging.level, "log-level", "warn", "lowest level to log: debug, info, warn or error")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(explainFlag)
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newProfile(logging), newWatch(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
 	root.AddCommand(newMerge(), newDiff(), newCheck(), newDB(), newRules(), newServe(logging))
 	return root

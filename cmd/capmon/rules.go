@@ -15,7 +15,7 @@ func newRules() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "Show and try the rules of capmon watch --rules",
-		Args:  cobra.NoArgs,
+		Args:  subcommandsOnly,
 		RunE: func(*cobra.Command, []string) error {
 			return errors.New("say what to do with the rules: capmon rules show, or capmon rules test FILE PROFILE")
 		},

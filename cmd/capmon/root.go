@@ -17,7 +17,7 @@ import (
 var version, commit string
 
 func newRoot() *cobra.Command {
-	logging := &logging{}
+	logging := &logging{format: choice{"console", []string{"console", "json"}}, level: choice{"warn", []string{"debug", "info", "warn", "error"}}}
 	root := &cobra.Command{
 		Use:   "capmon",
 		Short: "Tells which Linux capabilities containers really use",
@@ -36,8 +36,8 @@ that the workload needs.`,
 		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().StringVar(&logging.format, "log-format", "console", "format of logs on stderr: console or json")
-	root.PersistentFlags().StringVar(&logging.level, "log-level", "warn", "lowest level to log: debug, info, warn or error")
+	root.PersistentFlags().Var(&logging.format, "log-format", "format of logs on stderr: "+logging.format.list())
+	root.PersistentFlags().Var(&logging.level, "log-level", "lowest level to log: "+logging.level.list())
 	root.SetFlagErrorFunc(explainFlag)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newProfile(logging), newWatch(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
@@ -64,21 +64,16 @@ func versionText() string {
 }
 
 // logging makes the one logger that is handed down.
-type logging struct{ format, level string }
+type logging struct{ format, level choice }
 
 func (l *logging) logger() (*zap.Logger, error) {
-	level, err := zapcore.ParseLevel(l.level)
+	level, err := zapcore.ParseLevel(l.level.value)
 	if err != nil {
-		return nil, fmt.Errorf("unknown --log-level %q: choose debug, info, warn or error", l.level)
+		return nil, err
 	}
-	var encoder zapcore.Encoder
-	switch l.format {
-	case "json":
+	encoder := zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
+	if l.format.value == "json" {
 		encoder = zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
-	case "console":
-		encoder = zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
-	default:
-		return nil, fmt.Errorf("unknown --log-format %q: choose console or json", l.format)
 	}
 	// None is left out, which would hide losses.
 	out := zapcore.Lock(zapcore.AddSync(printable.Writer(os.Stderr)))

@@ -135,5 +135,5 @@ func (p *profiling) stdout(cmd *cobra.Command) io.Writer {
 	if p.rendering.format == string(report.Table) {
 		return cmd.OutOrStdout()
 	}
-	return cmd.ErrOrStderr()
+	return os.Stderr
 }

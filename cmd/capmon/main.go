@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/untrustedfs"
 )
 
@@ -21,6 +20,9 @@ const (
 	exitFound = 1 // what was to be proved is not so or not certain, a container fails the audit, or a rule would alert
 	exitUsage = 2 // usage or environment error
 )
+
+// interrupted is what capmon prints when a signal ends it.
+const interrupted = "interrupted before it was done"
 
 // exitError ends the program with a code of its own; all that is to be said has
 // been said.
@@ -34,9 +36,11 @@ func main() {
 }
 
 func run() int {
-	ctx, stop := interruptible()
+	logging := newLogging(os.Args[1:])
+	stderr := notices{logging}
+	ctx, stop := interruptible(stderr)
 	defer stop()
-	err := newRoot().ExecuteContext(ctx)
+	err := newRootLogging(logging).ExecuteContext(ctx)
 	var exit *exitError
 	switch {
 	case err == nil:
@@ -44,17 +48,17 @@ func run() int {
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "capmon: interrupted before it was done")
+		stderr.complain(interrupted)
 		return signalled(unix.SIGINT)
 	}
-	fmt.Fprintln(os.Stderr, "capmon:", printable.Lines(err.Error()))
+	stderr.complain(err.Error())
 	return exitUsage
 }
 
 // interruptible is a context that ends with the first signal that asks the program to end. The
 // second signal ends the program at once, whatever it is waiting for. Signals that come while a
 // command runs in the foreground (child) are the command's and do not count as a second one.
-func interruptible() (context.Context, context.CancelFunc) {
+func interruptible(stderr notices) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	commands := &foreground{}
 	signals := make(chan os.Signal, 16)
@@ -62,7 +66,7 @@ func interruptible() (context.Context, context.CancelFunc) {
 	go func() {
 		for again := false; ; again = true {
 			if s := <-signals; again && !commands.running.Load() {
-				fmt.Fprintln(os.Stderr, "capmon: interrupted before it was done")
+				stderr.complain(interrupted)
 				os.Exit(signalled(s.(unix.Signal)))
 			}
 			cancel()

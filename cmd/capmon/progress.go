@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/capmon/capmon/internal/observe"
@@ -14,7 +13,7 @@ import (
 // showProgress waits for the end of ctx and, on a terminal, keeps one line up to
 // date meanwhile.
 func showProgress(ctx context.Context, stderr io.Writer, observer *observe.Observer, selected func(profile.Run) bool) {
-	if stderr != os.Stderr || !isTerminal(os.Stderr) {
+	if !onTerminal(stderr) {
 		<-ctx.Done()
 		return
 	}

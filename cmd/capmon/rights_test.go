@@ -89,7 +89,7 @@ func (p *profiling) record(hook string) (err error) {
 	if p.monitor.Hook, err = monitor.ParseHook(hook); err != nil {
 		return err
 	}
-	ctx, stop := interruptible()
+	ctx, stop := interruptible(notices{newLogging(nil)})
 	defer stop()
 	docker, err := container.NewDocker(ctx)
 	if err != nil {

@@ -16,8 +16,9 @@ import (
 // the build information.
 var version, commit string
 
-func newRoot() *cobra.Command {
-	logging := &logging{format: choice{"console", []string{"console", "json"}}, level: choice{"warn", []string{"debug", "info", "warn", "error"}}}
+func newRoot() *cobra.Command { return newRootLogging(newLogging(nil)) }
+
+func newRootLogging(logging *logging) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capmon",
 		Short: "Tells which Linux capabilities containers really use",
@@ -36,8 +37,9 @@ that the workload needs.`,
 		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().Var(&logging.format, "log-format", "format of logs on stderr: "+logging.format.list())
+	root.PersistentFlags().Var(&logging.format, "log-format", "format of logs and messages on stderr: "+logging.format.list())
 	root.PersistentFlags().Var(&logging.level, "log-level", "lowest level to log: "+logging.level.list())
+	root.SetErr(notices{logging})
 	root.SetFlagErrorFunc(explainFlag)
 	root.SetHelpCommand(newHelp())
 	root.AddCommand(newProfile(logging), newWatch(logging), newReport(), newFlags(), newVerify(logging), newAudit(logging), newDoctor())
@@ -64,7 +66,20 @@ func versionText() string {
 }
 
 // logging makes the one logger that is handed down.
-type logging struct{ format, level choice }
+type logging struct {
+	format, level choice
+	// early: the arguments ask for JSON. The format is known when all of them were read.
+	early bool
+}
+
+func newLogging(args []string) *logging {
+	return &logging{
+		format: choice{"console", []string{"console", "json"}}, level: choice{"warn", []string{"debug", "info", "warn", "error"}},
+		early: wantsJSON(args),
+	}
+}
+
+func (l *logging) json() bool { return l.early || l.format.value == "json" }
 
 func (l *logging) logger() (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(l.level.value)
@@ -72,7 +87,7 @@ func (l *logging) logger() (*zap.Logger, error) {
 		return nil, err
 	}
 	encoder := zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
-	if l.format.value == "json" {
+	if l.json() {
 		encoder = zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
 	}
 	// None is left out, which would hide losses.

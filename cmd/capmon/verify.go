@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -165,7 +164,7 @@ type ticker struct {
 }
 
 func newTicker(stderr io.Writer) *ticker {
-	return &ticker{out: stderr, live: stderr == os.Stderr && isTerminal(os.Stderr), total: 2}
+	return &ticker{out: stderr, live: onTerminal(stderr), total: 2}
 }
 
 func (t *ticker) register(options *verify.Options) {

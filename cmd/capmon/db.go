@@ -14,6 +14,7 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/internal/store"
 )
@@ -128,9 +129,37 @@ func (s *source) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 	}
 	noteUnknownAlerts(notes, missing.Unknown, selection)
 	if len(alerts) == 0 {
+		if err := s.unknownContainers(cmd, db, selection, missing); err != nil {
+			return nil, err
+		}
 		fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s\n", s.db, described(selection))
 	}
 	return alerts, nil
+}
+
+// unknownContainers is the error that a selection of alerts means no container that the database
+// knows. A container that has no alerts may be selected, and one that may have had some.
+func (s *source) unknownContainers(cmd *cobra.Command, db *store.Store, selection store.Selection, missing store.MissingAlerts) error {
+	if !selectsContainers(selection) || missing.Pruned > 0 || len(missing.Unknown) > 0 {
+		return nil
+	}
+	containers, err := db.Containers(cmd.Context())
+	if err != nil {
+		return err
+	}
+	alerts, err := db.Alerts(cmd.Context(), store.Selection{})
+	if err != nil {
+		return err
+	}
+	for _, one := range alerts {
+		c := one.Container()
+		containers = append(containers, profile.Container{ID: c.ID, Name: c.Name, Image: c.Image, ImageID: c.ImageID, Labels: c.Labels})
+	}
+	known, err := selection.AnyOf(containers)
+	if err != nil || known {
+		return err
+	}
+	return noneSelected("container", s.db, selection, containers)
 }
 
 // noteUnknownAlerts says that alerts may be missing, since nobody knows whose they are.

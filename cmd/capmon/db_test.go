@@ -275,6 +275,21 @@ func TestAlertsInTheDatabaseAreListed(t *testing.T) {
 	}
 }
 
+// A container without alerts is no mistake, nor is one whose alerts may have been removed.
+func TestNoAlertsAreNoError(t *testing.T) {
+	t.Parallel()
+	db := imported(t, storedFile(t))
+	for _, selection := range []string{"--container eager_bohr", "--image app:2 --since 1d", "--since 1d", ""} {
+		r := execute(t, append([]string{binary, "db", "alerts", "-o", "json", "--db", db}, strings.Fields(selection)...)...)
+		if r.code != exitDone || r.stdout != "[]\n" {
+			t.Errorf("%s: %+v", selection, r)
+		}
+	}
+	db, _ = withAlerts(t)
+	mustExecute(t, binary, "db", "prune", "--db", db, "--older-than", "1m")
+	expected(t, exitDone, []string{"db", "alerts", "--db", db, "--container", "web"})
+}
+
 func TestBackups(t *testing.T) {
 	t.Parallel()
 	file := storedFile(t)
@@ -343,7 +358,10 @@ func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
 	t.Parallel()
 	file := storedFile(t)
 	db := imported(t, file)
-	none := filepath.Join(t.TempDir(), "none.db")
+	none, empty := filepath.Join(t.TempDir(), "none.db"), filepath.Join(t.TempDir(), "empty.json")
+	if err := profile.Save(empty, profile.New()); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		arguments, why string
 	}{
@@ -362,8 +380,18 @@ func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
 		{"db prune --db NONE --older-than 1d", "there is no database"},
 		{"db backup --db NONE x", "there is no database"},
 		{"report --db DB FILE", "not both"},
-		{"report --db DB --image nope", `--image "nope" leaves none`},
-		{"report FILE --image nope", `--image "nope" leaves none`},
+		{"report --db DB --image nope", `--image "nope" leaves none; the images are app:1, app:2`},
+		{"report FILE --image nope", `--image "nope" leaves none; the images are app:1, app:2`},
+		{"report FILE --container bohr", `--container "bohr" leaves none; the containers are eager_bohr, `},
+		{"merge --db DB --container euler", `--container "euler" leaves none; the containers are sad_euler, `},
+		{"check --db DB --deny KILL --compose-service x --label y", `leaves none; the labels are com.docker.compose.service; the services of compose are `},
+		{"flags FILE --container bohr", `no container "bohr" is in these profiles, but eager_bohr, `},
+		{"flags --db DB --image nope", `the images are app:1, app:2`},
+		{"diff --db DB --image nope --with-image app:1", `the images are app:1, app:2`},
+		{"report EMPTY --container nope", `--container "nope" leaves none; there are no containers`},
+		{"merge EMPTY --image nope", `--image "nope" leaves none; there are no images`},
+		{"db alerts --db DB --container nope", `no container in ` + db + ` is selected: --container "nope" leaves none; the containers are `},
+		{"db alerts --db DB --image nope --since 1d -o json", `the images are app:1, app:2`},
 		{"report --db DB --image [", "pattern"},
 		{"report --db DB --compose-service [", "pattern"},
 		{"report --db DB --since yesterday", `--since: "yesterday" is no moment`},
@@ -389,7 +417,7 @@ func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
 	} {
 		var arguments []string
 		for _, word := range strings.Fields(test.arguments) {
-			arguments = append(arguments, strings.NewReplacer("NONE", none, "DB", db, "FILE", file).Replace(word))
+			arguments = append(arguments, strings.NewReplacer("NONE", none, "EMPTY", empty, "DB", db, "FILE", file).Replace(word))
 		}
 		complains(t, arguments, test.why)
 	}

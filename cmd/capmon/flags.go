@@ -148,17 +148,13 @@ func called(all []recommend.Container, name string) ([]recommend.Container, erro
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no container %q is in these profiles, but %s", name, labels(all))
+		var labels []string
+		for _, c := range all {
+			labels = append(labels, c.Label)
+		}
+		return nil, fmt.Errorf("no container %q is in these profiles, but %s", name, some(nearest(name, labels)))
 	}
 	return found, nil
-}
-
-func labels(all []recommend.Container) string {
-	var labels []string
-	for _, c := range all {
-		labels = append(labels, c.Label)
-	}
-	return strings.Join(labels, ", ")
 }
 
 // caution says what to know before relying on the lists.

@@ -112,8 +112,8 @@ func selectedOf(cmd *cobra.Command, files []string, selection store.Selection) (
 	}
 	noteUnknown(cmd.ErrOrStderr(), unknown, selection)
 	p, err := selection.Of(all)
-	if err == nil && len(p.Runs) == 0 && len(all.Runs) > 0 {
-		err = errors.New("no run in these profiles is selected: " + described(selection))
+	if err == nil && len(p.Runs) == 0 && (len(all.Runs) > 0 || selectsContainers(selection)) {
+		err = noneSelected("run", "these profiles", selection, containersOf(all))
 	}
 	return p, err
 }
@@ -139,7 +139,8 @@ func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.
 	notePruned(cmd.ErrOrStderr(), s.db, missing.Pruned)
 	noteUnknown(cmd.ErrOrStderr(), missing.Unknown, selection)
 	if len(p.Runs) == 0 {
-		return profile.Profile{}, fmt.Errorf("no run in %s is selected: %s", s.db, described(selection))
+		all, err := db.Containers(cmd.Context())
+		return profile.Profile{}, errors.Join(err, noneSelected("run", s.db, selection, all))
 	}
 	return p, nil
 }
@@ -195,14 +196,9 @@ func noteRuns(notes io.Writer, db, of string, p store.Pruned) {
 // described is a selection as it was given.
 func described(selection store.Selection) string {
 	var flags []string
-	for _, flag := range []struct {
-		name   string
-		values []string
-	}{
-		{"container", selection.Containers}, {"image", selection.Images}, {"label", selection.Labels}, {"compose-service", selection.ComposeServices},
-	} {
-		for _, value := range flag.values {
-			flags = append(flags, fmt.Sprintf("--%s %q", flag.name, value))
+	for _, by := range selectedBys(selection) {
+		for _, pattern := range by.patterns {
+			flags = append(flags, fmt.Sprintf("--%s %q", by.flag, pattern))
 		}
 	}
 	if !selection.Since.IsZero() {

@@ -77,6 +77,18 @@ func (s *Store) RunsOf(ctx context.Context, ids []string) (profile.Profile, erro
 	return profile.Merge(p), err
 }
 
+// Containers are those that the database has, as far as a [Selection] looks at them.
+func (s *Store) Containers(ctx context.Context) (all []profile.Container, err error) {
+	err = s.read(ctx, func(tx *sql.Tx) error {
+		rows, err := allContainers(ctx, tx)
+		for _, row := range rows {
+			all = append(all, row.container)
+		}
+		return err
+	})
+	return all, err
+}
+
 // containers are the keys of those that are wanted.
 func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) bool) ([]int64, error) {
 	all, err := allContainers(ctx, tx)

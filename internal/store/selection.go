@@ -173,6 +173,12 @@ func (s Selection) Of(p profile.Profile) (profile.Profile, error) {
 	return profile.Merge(meant), nil
 }
 
+// AnyOf reports whether any of some containers is meant, at whatever time.
+func (s Selection) AnyOf(all []profile.Container) (bool, error) {
+	selector, err := s.selector()
+	return err == nil && slices.ContainsFunc(all, selector.container), err
+}
+
 func (s selector) run(run profile.Run) bool { return s.container(run.Container) && s.timely(run) }
 
 func (s selector) timely(run profile.Run) bool {

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
+)
+
+// selectedBy is a flag that selects containers by what they have, with the patterns that it was given.
+type selectedBy struct {
+	flag, what string
+	patterns   []string
+	have       func(profile.Container) []string
+}
+
+func selectedBys(s store.Selection) []selectedBy {
+	return []selectedBy{
+		{"container", "containers", s.Containers, func(c profile.Container) []string { return []string{cmp.Or(c.Name, container.ShortID(c.ID))} }},
+		{"image", "images", s.Images, func(c profile.Container) []string { return []string{c.Image} }},
+		{"label", "labels", s.Labels, func(c profile.Container) []string { return slices.Collect(maps.Keys(c.Labels)) }},
+		{"compose-service", "services of compose", s.ComposeServices, func(c profile.Container) []string {
+			_, service := c.ComposeService()
+			return []string{service}
+		}},
+	}
+}
+
+// selectsContainers reports whether a selection is about more than time.
+func selectsContainers(s store.Selection) bool {
+	return slices.ContainsFunc(selectedBys(s), func(by selectedBy) bool { return len(by.patterns) > 0 })
+}
+
+// noneSelected is the error that a selection leaves nothing of what there is somewhere. It names some of
+// what could be selected, the nearest first.
+func noneSelected(what, where string, selection store.Selection, all []profile.Container) error {
+	text := fmt.Sprintf("no %s in %s is selected: %s", what, where, described(selection))
+	for _, by := range selectedBys(selection) {
+		if len(by.patterns) == 0 {
+			continue
+		}
+		var names []string
+		for _, c := range all {
+			names = append(names, by.have(c)...)
+		}
+		if names = nearest(by.patterns[0], names); len(names) == 0 {
+			text += fmt.Sprintf("; there are no %s", by.what)
+			continue
+		}
+		text += fmt.Sprintf("; the %s are %s", by.what, some(names))
+	}
+	return errors.New(text)
+}
+
+// nearest sorts names by how much they are like one, without what is empty or there before, as
+// words of a sentence.
+func nearest(name string, names []string) (words []string) {
+	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "" })
+	slices.SortFunc(names, func(one, other string) int {
+		return cmp.Or(cmp.Compare(levenshtein.ComputeDistance(name, one), levenshtein.ComputeDistance(name, other)), strings.Compare(one, other))
+	})
+	for _, n := range slices.Compact(names) {
+		words = append(words, printable.Word(n))
+	}
+	return words
+}
+
+func containersOf(p profile.Profile) (all []profile.Container) {
+	for _, run := range p.Runs {
+		all = append(all, run.Container)
+	}
+	return all
+}

@@ -129,8 +129,9 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+		mux.HandleFunc("/debug/pprof/", onlyGet)
 	}
-	return s.guarded(mux)
+	return s.guarded(withProblems(mux))
 }
 
 // routes are what openAPI describes.
@@ -448,13 +449,4 @@ func answerJSON(w http.ResponseWriter, what any) {
 		return
 	}
 	answer(w, "application/json", append(body, '\n'))
-}
-
-// problem says what was wrong, as RFC 9457 has it.
-func problem(w http.ResponseWriter, status int, err error) {
-	body, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()}) // strings and a number
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
 }

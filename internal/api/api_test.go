@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -131,12 +132,54 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	for _, test := range []struct {
 		method, path string
 		want         int
-	}{{"GET", "/", 404}, {"GET", "/api/v1/nothing", 404}, {"POST", "/api/v1/report", 405}, {"DELETE", "/readyz", 405}} {
+	}{
+		{"GET", "/", 404},
+		{"GET", "/api/v1/nothing", 404},
+		{"GET", "/api/v1/report/", 404},
+		{"POST", "/nothing", 404},
+		{"POST", "/api/v1/report", 405},
+		{"DELETE", "/readyz", 405},
+		{"OPTIONS", "*", 400},
+		{"GET", "/debug/pprof/nothing", 404},
+		{"GET", "/debug/pprof/heap?seconds=x", 400},
+		{"POST", "/debug/pprof/", 405},
+		{"PUT", "/debug/pprof/profile", 405},
+	} {
+		handler := Handler(working(), prometheus.NewRegistry(), Options{Pprof: true, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
 		recorder := httptest.NewRecorder()
-		handlerOf(working(), "").ServeHTTP(recorder, httptest.NewRequest(test.method, test.path, nil))
-		if recorder.Code != test.want || recorder.Header().Get("Content-Type") != "application/problem+json" || !json.Valid(recorder.Body.Bytes()) {
-			t.Errorf("%s %s: %d, %s", test.method, test.path, recorder.Code, recorder.Body)
+		handler.ServeHTTP(recorder, httptest.NewRequest(test.method, test.path, nil))
+		var got struct {
+			Title, Detail string
+			Status        int
 		}
+		err := json.Unmarshal(recorder.Body.Bytes(), &got)
+		if err != nil || recorder.Code != test.want || got.Status != test.want || got.Title == "" || got.Detail == "" ||
+			recorder.Header().Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: %d, %v, %s", test.method, test.path, recorder.Code, recorder.Header(), recorder.Body)
+		}
+		if allow := recorder.Header().Get("Allow"); (test.want == 405) != (allow == "GET, HEAD") {
+			t.Errorf("%s %s: Allow: %s", test.method, test.path, allow)
+		}
+	}
+}
+
+// What succeeds is as it was, and can set the time that it may take.
+func TestProblemsLeaveOtherAnswersAlone(t *testing.T) {
+	server := httptest.NewServer(withProblems(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "text/plain")
+		_, _ = w.Write([]byte("as it was"))
+	})))
+	defer server.Close()
+	response, err := http.Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err != nil || string(body) != "as it was" || response.Header.Get("Content-Type") != "text/plain" {
+		t.Errorf("%v: %q, %v", err, body, response.Header)
 	}
 }
 

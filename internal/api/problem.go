@@ -1,0 +1,59 @@
+package api
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+)
+
+const problemType = "application/problem+json"
+
+// problem says what was wrong, as RFC 9457 has it.
+func problem(w http.ResponseWriter, status int, err error) {
+	body, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()}) // strings and a number
+	w.Header().Set("Content-Type", problemType)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// withProblems gives errors of handlers that are not capmon's the form of a problem: those of the
+// multiplexer, of metrics and of pprof.
+func withProblems(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := &problemWriter{ResponseWriter: w}
+		next.ServeHTTP(p, r)
+		if p.status != 0 {
+			w.Header().Del("Content-Length")
+			problem(w, p.status, errors.New(cmp.Or(strings.TrimSpace(p.text.String()), http.StatusText(p.status))))
+		}
+	})
+}
+
+// problemWriter keeps the text of an error that is no problem yet.
+type problemWriter struct {
+	http.ResponseWriter
+	status int // of the error; 0 for none
+	text   bytes.Buffer
+}
+
+func (p *problemWriter) WriteHeader(status int) {
+	if status >= http.StatusBadRequest && p.Header().Get("Content-Type") != problemType {
+		p.status = status
+		return
+	}
+	p.ResponseWriter.WriteHeader(status)
+}
+
+func (p *problemWriter) Write(body []byte) (int, error) {
+	if p.status != 0 {
+		return p.text.Write(body)
+	}
+	return p.ResponseWriter.Write(body)
+}
+
+// Unwrap is for http.ResponseController.
+func (p *problemWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }

@@ -356,6 +356,38 @@ func TestAuditOfARestart(t *testing.T) {
 	}
 }
 
+// auditCounts finds the same failures in JUnit as the exit code does.
+func auditCounts(t *testing.T, options ...string) (failed int) {
+	t.Helper()
+	r := execute(t, slices.Concat([]string{binary, "audit", "-o", "junit"}, options)...)
+	suites, err := junit.Ingest([]byte(r.stdout))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, suite := range suites {
+		failed += suite.Totals.Failed
+	}
+	if (failed > 0) != (r.code == exitFound) {
+		t.Errorf("%v: %d failures, exit code %d\n%s", options, failed, r.code, r.stdout)
+	}
+	return failed
+}
+
+func TestJUnitOfAnAuditFollowsTheExitCode(t *testing.T) {
+	t.Parallel()
+	for name, options := range map[string][]string{"audit-counts-all": nil, "audit-counts-none": {"--cap-drop=ALL"}} {
+		mustExecute(t, slices.Concat([]string{"docker", "create", "--name", name}, options, []string{"bb", "true"})...)
+		t.Cleanup(func() { mustExecute(t, "docker", "rm", name) })
+	}
+	for options, want := range map[string]int{
+		"audit-counts-none": 0, "audit-counts-none --strict": 1, "audit-counts-all": 1, "audit-counts-all --strict": 2, // 5.4 and 5.26
+	} {
+		if got := auditCounts(t, append([]string{"--static"}, strings.Fields(options)...)...); got != want {
+			t.Errorf("%s: %d failures, wanted %d", options, got, want)
+		}
+	}
+}
+
 // followCompose puts the lines into the file and brings them into effect.
 func followCompose(file string, report auditReport, at int) error {
 	remedy := report.Containers[at].Remedy

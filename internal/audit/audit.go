@@ -32,7 +32,9 @@ type Options struct {
 	Names map[string]string
 	// WithValues: remedies hold also the values of settings that may be secret.
 	WithValues bool
-	Time       time.Time
+	// Strict: the related checks count, too.
+	Strict bool
+	Time   time.Time
 }
 
 // Audit is what was found.
@@ -41,6 +43,7 @@ type Audit struct {
 	// Static: only what is granted was looked at, not what is used.
 	Static     bool         `json:"static"`
 	Thresholds Thresholds   `json:"-"`
+	Strict     bool         `json:"-"` // the related checks count
 	Containers []*Container `json:"containers"`
 }
 
@@ -115,7 +118,7 @@ type Related struct {
 
 // Of judges the containers, those that fail first.
 func Of(subjects []Subject, o Options) Audit {
-	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Containers: []*Container{}}
+	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Containers: []*Container{}}
 	var seen observations
 	if o.Profile != nil {
 		seen = observations{profile: *o.Profile, all: profile.Summaries(*o.Profile), builds: map[string][]profile.Summary{}}
@@ -229,10 +232,10 @@ func grantsOf(info container.Info, last capability.Capability) Grants {
 	return g
 }
 
-// Failed reports whether a container fails; with related, also by a related check.
-func (a Audit) Failed(related bool) bool {
+// Failed reports whether a container fails; if it is strict, also by a related check.
+func (a Audit) Failed() bool {
 	return slices.ContainsFunc(a.Containers, func(c *Container) bool {
 		return c.Status == finding.Fail ||
-			related && slices.ContainsFunc(c.Related, func(r Related) bool { return r.Status == finding.Fail })
+			a.Strict && slices.ContainsFunc(c.Related, func(r Related) bool { return r.Status == finding.Fail })
 	})
 }

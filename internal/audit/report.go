@@ -91,7 +91,8 @@ func (a Audit) findings(version string) finding.Report {
 		})
 		for _, r := range c.Related {
 			report.Findings = append(report.Findings, finding.Finding{
-				Rule: r.Rule, Status: r.Status, Subject: c.Name, Image: c.Image, Text: r.Text, Properties: map[string]any{"containerID": c.ID},
+				Rule: r.Rule, Status: r.Status, Uncounted: r.Status == finding.Fail && !a.Strict,
+				Subject: c.Name, Image: c.Image, Text: r.Text, Properties: map[string]any{"containerID": c.ID},
 			})
 		}
 	}

@@ -3,7 +3,6 @@
 package finding
 
 import (
-	"slices"
 	"time"
 )
 
@@ -45,6 +44,8 @@ type Finding struct {
 	Image   string `json:"image,omitempty"`
 	// Text is what was found, in one paragraph.
 	Text string `json:"text"`
+	// Uncounted: it fails, but does not make its command fail.
+	Uncounted bool `json:"-"`
 	// Remedy is what to do, as lines of commands or settings; empty if nothing.
 	Remedy string `json:"remedy,omitempty"`
 	// Properties are for programs: anything that JSON can hold.
@@ -60,11 +61,6 @@ type Report struct {
 	Rules            []Rule
 	// Findings are of Rules, in any order.
 	Findings []Finding
-}
-
-// Failed reports whether any finding is a failure.
-func (r Report) Failed() bool {
-	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Status == Fail })
 }
 
 // of lists the findings of a rule.

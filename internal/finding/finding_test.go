@@ -149,13 +149,33 @@ func TestCSVHasNoFormulas(t *testing.T) {
 	}
 }
 
-func TestAReportFailsByAFailureAlone(t *testing.T) {
-	r := Report{Findings: []Finding{{Status: Pass}, {Status: Manual}}}
-	if r.Failed() {
-		t.Error("nothing fails")
+// A failure that does not count fails no build that looks at the forms alone.
+func TestWhatDoesNotCountIsNoFailedTest(t *testing.T) {
+	report := Report{Rules: []Rule{{ID: "r", Title: "rule"}}, Findings: []Finding{
+		{Rule: "r", Status: Fail, Subject: "counts", Text: "wrong"}, {Rule: "r", Status: Fail, Uncounted: true, Subject: "does not", Text: "wrong, too"},
+	}}
+	var out bytes.Buffer
+	if err := WriteJUnit(&out, report); err != nil {
+		t.Fatal(err)
 	}
-	r.Findings = append(r.Findings, Finding{Status: Fail})
-	if !r.Failed() {
-		t.Error("one fails")
+	suites, err := junit.Ingest(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if totals := suites[0].Totals; totals.Failed != 1 || totals.Skipped != 1 || !strings.Contains(out.String(), `<skipped message="fails, which does not count: wrong, too">`) {
+		t.Errorf("JUnit: %+v\n%s", totals, out.String())
+	}
+	out.Reset()
+	if err := WriteSARIF(&out, report); err != nil {
+		t.Fatal(err)
+	}
+	log, err := sarif.FromBytes(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"error", "warning"} {
+		if got := log.Runs[0].Results[i]; got.Kind != "fail" || got.Level != want {
+			t.Errorf("SARIF: %s, %s, wanted %s", got.Kind, got.Level, want)
+		}
 	}
 }

@@ -62,6 +62,9 @@ func fill(result *sarif.Result, f Finding) {
 		kind = "pass"
 	case Fail:
 		kind, level = "fail", "error"
+		if f.Uncounted {
+			level = "warning"
+		}
 	}
 	properties := sarif.NewPropertyBag()
 	maps.Copy(properties.Properties, f.Properties)

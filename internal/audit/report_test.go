@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 	"github.com/xeipuuv/gojsonschema"
 	"golang.org/x/net/html"
 
@@ -50,6 +51,32 @@ func TestNothingHostileLeavesItsPlace(t *testing.T) {
 				t.Errorf("%s contains %q", format, forbidden)
 			}
 		}
+	}
+}
+
+// What holds for a rule is there once, and what has its default value is left out.
+func TestSARIFOfManyContainersIsSmall(t *testing.T) {
+	var subjects []Subject
+	for range 40 {
+		subjects = append(subjects, web(nil))
+	}
+	text := write(t, Of(subjects, Options{Time: noon, Last: capability.CheckpointRestore}), SARIF)
+	log, err := sarif.FromString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Validate(); err != nil {
+		t.Error(err)
+	}
+	if n := len(log.Runs[0].Results); n != len(subjects)*len(Rules()) {
+		t.Errorf("%d results", n)
+	}
+	if help := capabilitiesRule.Remedy; strings.Count(text, help) != 1 {
+		t.Errorf("the help of a rule is there %d times", strings.Count(text, help))
+	}
+	const limit = 7 << 10 // of a container with its results
+	if len(text) > len(subjects)*limit {
+		t.Errorf("%d bytes for %d containers", len(text), len(subjects))
 	}
 }
 

@@ -40,7 +40,8 @@ whose absence changes nothing is dropped, and what remains is run once more.
 The outcome is the exit status of the container, or of the shell command given by
 --test, which is run when the container is healthy (if it has a HEALTHCHECK) or
 running, with its name in $CONTAINER and its published ports in $PORT_80 and so on,
-and how the container stops after that.
+and how the container stops after that. A container that fails under its own flags is
+refused; --expect-exit gives an exit status other than 0 that means success.
 
 The list is that of a PROFILE which --save wrote, or of the first run. The
 containers are verify's own: their names, addresses and ports are other ones than
@@ -62,6 +63,7 @@ service of compose is run in projects of verify's own.`,
 	flags.StringVarP(&v.format, "output", "o", string(report.Table), "form of the proof: table or json")
 	flags.StringVar(&v.save, "save", "", "write the profile with its proof to this file")
 	flags.StringVar(&v.options.Test, "test", "", "shell command whose exit status 0 says that the container works")
+	flags.IntVar(&v.options.ExpectExit, "expect-exit", 0, "exit status with which the container succeeds, if there is no --test")
 	flags.DurationVar(&v.options.Timeout, "timeout", 5*time.Minute, "longest time that one run may take")
 	flags.IntVar(&v.options.Repeat, "repeat", 1, "run each list so many times; where they disagree a capability is kept")
 	flags.IntVar(&v.options.Jobs, "jobs", 1, "try so many lists at the same time, unless their containers share something")
@@ -82,6 +84,10 @@ func (v *verifying) check(ctx context.Context, files, command []string) (*zap.Lo
 		return nil, fmt.Errorf("--timeout %s: give a time that is positive, such as 5m", v.options.Timeout)
 	case v.options.Repeat < 1:
 		return nil, fmt.Errorf("--repeat %d: give 1 or more", v.options.Repeat)
+	case v.options.ExpectExit < 0 || v.options.ExpectExit > 255:
+		return nil, fmt.Errorf("--expect-exit %d: give an exit status from 0 to 255", v.options.ExpectExit)
+	case v.options.ExpectExit != 0 && v.options.Test != "":
+		return nil, errors.New("--expect-exit with --test: the exit status of the test decides, and has to be 0; leave one of the two out")
 	case v.options.Jobs < 1:
 		return nil, fmt.Errorf("--jobs %d: give 1 or more", v.options.Jobs)
 	}

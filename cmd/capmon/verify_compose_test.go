@@ -93,7 +93,7 @@ func TestVerifyAServiceThatEnds(t *testing.T) {
 services:
   job: {image: bb, command: [chroot, /, sh, -c, 'exit 3'], cap_drop: [ALL], cap_add: [SYS_CHROOT, CHOWN]}
 `)
-	r := execute(t, binary, "verify", "--", "docker", "compose", "--file", file, "up", "job")
+	r := execute(t, binary, "verify", "--expect-exit=3", "--", "docker", "compose", "--file", file, "up", "job")
 	nothingLeft(t)
 	for _, text := range []string{
 		"verify-compose-job-1  bb:latest  4 runs  proved minimal\n", "SYS_CHROOT  required",

@@ -34,10 +34,14 @@ func TestVerifyWhatCannotBeCompared(t *testing.T) {
 	}
 }
 
-func TestVerifySaysThatTheWorkloadFailsAnyway(t *testing.T) {
-	_, r := prove(t, "--", "docker", "run", "bb", "false")
-	if !strings.Contains(r.stderr, "note: the workload ends with exit status 1 under its own flags") {
-		t.Error(r.stderr)
+func TestVerifyRefusesAWorkloadThatFails(t *testing.T) {
+	const why = `the workload fails under its own flags: exit status 1 ("no luck"): a run that fails proves nothing; if this exit status means success, say so with --expect-exit 1`
+	refuseProof(t, why, "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo no luck >&2; exit 1")
+	refuseProof(t, "the workload ends with exit status 0 under its own flags, not with the 3 of --expect-exit", "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "true")
+	p, r := prove(t, "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "sh", "-c", "chroot / true && exit 3")
+	same(t, "the set", p.Set, caps("SYS_CHROOT"))
+	if r.code != exitDone || !p.Minimal {
+		t.Errorf("exit code %d: %+v", r.code, p)
 	}
 }
 
@@ -92,13 +96,11 @@ func startVerify(t *testing.T, options ...string) *verification {
 	return startVerifyOf(t, slices.Concat([]string{"docker", "run", "-d", "--stop-timeout=0"}, options, []string{"bb", "sleep", "1000"})...)
 }
 
-// startVerifyOf starts one, and returns when its container runs.
-func startVerifyOf(t *testing.T, command ...string) *verification {
+// startCapmon starts capmon in the background.
+func startCapmon(t *testing.T, args ...string) *verification {
 	t.Helper()
-	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
-	v := &verification{t: t, release: fifo(t), ended: make(chan struct{})}
-	test := fmt.Sprintf("docker exec $CONTAINER chroot / true || exit 1; [ -e %[1]s ] && exit; >%[1]s; echo >%[2]s; cat %[3]s", once, started, v.release)
-	v.cmd = exec.Command(binary, append([]string{"verify", "--test", test, "--"}, command...)...)
+	v := &verification{t: t, ended: make(chan struct{})}
+	v.cmd = exec.Command(binary, args...)
 	v.cmd.Stdout, v.cmd.Stderr = &v.stdout, &v.stderr
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := v.cmd.Start(); err != nil {
@@ -112,6 +114,17 @@ func startVerifyOf(t *testing.T, command ...string) *verification {
 		_ = v.cmd.Process.Signal(unix.SIGINT)
 		<-v.ended
 	})
+	return v
+}
+
+// startVerifyOf starts one, and returns when its container runs.
+func startVerifyOf(t *testing.T, command ...string) *verification {
+	t.Helper()
+	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
+	release := fifo(t)
+	test := fmt.Sprintf("docker exec $CONTAINER chroot / true || exit 1; [ -e %[1]s ] && exit; >%[1]s; echo >%[2]s; cat %[3]s", once, started, release)
+	v := startCapmon(t, append([]string{"verify", "--test", test, "--"}, command...)...)
+	v.release = release
 	runs := make(chan error, 1)
 	go func() {
 		_, err := os.ReadFile(started)

@@ -23,6 +23,8 @@ type Options struct {
 	Profile *profile.Profile
 	// Test is a shell command that decides; without one the exit status does.
 	Test string
+	// ExpectExit is the exit status with which the workload succeeds, without a test.
+	ExpectExit int
 	// Timeout is the longest that one run may take.
 	Timeout time.Duration
 	// Repeat is how often each set is run, Jobs how many sets at a time: at least 1.
@@ -116,11 +118,26 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 	if t.options.Test != "" {
 		return a, t.expectPass(&a)
 	}
-	t.original = a.Outcomes[0]
-	if a.Same && t.original != exited("", 0) {
-		t.options.note("the workload ends with %s under its own flags: what it does not come to is not verified", t.original)
+	return a, t.expectExit(&a)
+}
+
+// expectExit makes the exit status of success the outcome to compare with. A run that fails proves
+// nothing: what it does not come to may need anything.
+func (t *trials) expectExit(a *attempt) error {
+	t.original = exited("", int64(t.options.ExpectExit))
+	a.Same = true
+	for _, e := range a.ended {
+		a.Same = a.Same && e.outcome == t.original
 	}
-	return a, nil
+	if slices.Contains(a.Outcomes, t.original) {
+		return nil
+	}
+	first := a.ended[0]
+	if t.options.ExpectExit != 0 {
+		return fmt.Errorf("the workload ends with %s under its own flags, not with the %d of --expect-exit%s", first.outcome, t.options.ExpectExit, quoted(first.output))
+	}
+	return fmt.Errorf("the workload fails under its own flags: %s%s: a run that fails proves nothing; if this exit status means success, say so with --expect-exit %s",
+		first.outcome, quoted(first.output), strings.TrimPrefix(first.outcome, "exit status "))
 }
 
 // expectPass makes a test that passes the outcome to compare with, and the

@@ -39,8 +39,8 @@ whose absence changes nothing is dropped, and what remains is run once more.
 
 The outcome is the exit status of the container, or of the shell command given by
 --test, which is run when the container is healthy (if it has a HEALTHCHECK) or
-running, with its name in $CONTAINER and its published ports in $PORT_80 and so on,
-and how the container stops after that. A container that fails under its own flags is
+listens on the ports that the test names, with its name in $CONTAINER and its published
+ports in $PORT_80 and so on, and how the container stops after that. A container that fails under its own flags is
 refused; --expect-exit gives an exit status other than 0 that means success.
 
 The list is that of a PROFILE which --save wrote, or of the first run. The

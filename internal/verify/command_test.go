@@ -188,7 +188,7 @@ func TestPortsArePublishedOnFreeOnes(t *testing.T) {
 }
 
 func TestATestMayNotMeetAnotherContainer(t *testing.T) {
-	command, err := ParseCommand(t.Context(), strings.Fields("docker run -p 8080:80 -p 53:5353/udp bb"))
+	command, err := ParseCommand(t.Context(), strings.Fields("docker run -p 8080:80 -p 53:5353/udp -p 443:443 bb"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +196,9 @@ func TestATestMayNotMeetAnotherContainer(t *testing.T) {
 		"curl localhost:8080":                "write $PORT_80",
 		"dig -p53 @localhost":                "write $PORT_5353_UDP",
 		"curl localhost:$PORT_80":            "",
+		"curl https://localhost:$PORT_443":   "",
+		"curl https://localhost:${PORT_443}": "",
+		"curl localhost:${PORT_443:-443}":    "write $PORT_443",
 		"docker exec $CONTAINER wget :18080": "",
 		"docker exec $CONTAINER wget :80":    "",
 	} {

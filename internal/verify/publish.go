@@ -70,11 +70,15 @@ func (c runLine) publishing() []string {
 	return flags
 }
 
+// variable is a shell variable in a command, up to the end of its name.
+var variable = regexp.MustCompile(`\$\{?[A-Za-z_]\w*`)
+
 // CheckTest fails if a test speaks to a port of the host as the command publishes
 // it: whatever answers there, it is not the container on trial.
 func CheckTest(c Command, test string) error {
+	literal := variable.ReplaceAllString(test, "") // the 80 of $PORT_80 is not a port
 	for _, p := range c.published() {
-		if p.host == "" || !regexp.MustCompile(`(^|\D)`+regexp.QuoteMeta(p.host)+`(\D|$)`).MatchString(test) {
+		if p.host == "" || !regexp.MustCompile(`(^|\D)`+regexp.QuoteMeta(p.host)+`(\D|$)`).MatchString(literal) {
 			continue
 		}
 		if p.host == p.container.Port() && strings.Contains(test, "CONTAINER") {
@@ -92,6 +96,17 @@ func portVariable(p nat.Port) string {
 		name += "_" + strings.ToUpper(p.Proto())
 	}
 	return name
+}
+
+// testedPorts are the published ports whose variables the test names.
+func testedPorts(ports nat.PortMap, test string) []nat.Port {
+	var tested []nat.Port
+	for p := range ports {
+		if regexp.MustCompile(`\b` + portVariable(p) + `\b`).MatchString(test) {
+			tested = append(tested, p)
+		}
+	}
+	return tested
 }
 
 // portVariables are the test's variables for what the engine has published.

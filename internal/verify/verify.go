@@ -108,7 +108,7 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 		case e.broken && strings.HasPrefix(e.outcome, "no end"):
 			advice := "if it is not meant to end by itself, say with --test CMD how to see that it works (--test true if its HEALTHCHECK tells); else --timeout gives it more time"
 			if t.options.Test != "" {
-				advice = "the test did not end, or the container did not become healthy: --timeout gives them more time"
+				advice = "the test did not end, or the container did not become healthy or did not listen on a port that the test names: --timeout gives them more time"
 			}
 			return a, fmt.Errorf("the workload under its own flags: %s; %s", e.outcome, advice)
 		case e.broken:

@@ -43,6 +43,9 @@ listens on the ports that the test names, with its name in $CONTAINER and its pu
 ports in $PORT_80 and so on, and how the container stops after that. A container that fails under its own flags is
 refused; --expect-exit gives an exit status other than 0 that means success.
 
+Each container is started a second time, with the files and volumes of its first start;
+one of docker run --rm only if it has volumes or directories that outlive it.
+
 The list is that of a PROFILE which --save wrote, or of the first run. The
 containers are verify's own: their names, addresses and ports are other ones than
 in the command line, their input is empty, and they are removed in the end. A
@@ -69,6 +72,7 @@ service of compose is run in projects of verify's own.`,
 	flags.IntVar(&v.options.Jobs, "jobs", 1, "try so many lists at the same time, unless their containers share something")
 	flags.BoolVar(&v.options.KeepGoing, "keep-going", false, "if the observed list is not enough, search among all that is granted")
 	flags.BoolVar(&v.options.SharedVolumes, "shared-volumes", false, "write to volumes and directories that another container uses")
+	flags.BoolVar(&v.options.SecondStart, "second-start", true, "start each container a second time, which finds the files of the first")
 	return cmd
 }
 

@@ -36,6 +36,8 @@ type Proof struct {
 	Test    string   `json:"test,omitempty"`
 	// Repeat is how often each set was tried.
 	Repeat int `json:"repeat"`
+	// SecondStart: each container, or one with the same volumes, was started a second time.
+	SecondStart bool `json:"secondStart,omitempty"`
 	// Observed is the list that the profile proposed.
 	Observed capability.Set `json:"observed"`
 	// Enough: with Observed alone the outcome was that of the original flags.

@@ -49,7 +49,11 @@ func (p *page) proof(proof profile.Proof) {
 	for _, trial := range proof.Trials {
 		runs += len(trial.Outcomes)
 	}
-	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, plural(uint64(runs), "run", "runs"), standing(proof))
+	count := plural(uint64(runs), "run", "runs")
+	if proof.SecondStart {
+		count += " with a second start"
+	}
+	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, count, standing(proof))
 	if len(proof.Members) > 0 {
 		t := newTable("CAPABILITY", "OBSERVED", "VERDICT", "EVIDENCE")
 		t.SetColumnConfigs(nil)

@@ -72,7 +72,7 @@ func proofs() map[string]profile.Proof {
 	return map[string]profile.Proof{
 		"minimal": proof(),
 		"nothing needed": proof(func(p *profile.Proof) {
-			p.Observed, p.Set, p.Members = 0, 0, nil
+			p.Observed, p.Set, p.Members, p.SecondStart = 0, 0, nil, true
 		}),
 		"not what was observed": proof(func(p *profile.Proof) {
 			p.Enough, p.Reasons = false, []string{"the observed list is not enough: exit status 1"}

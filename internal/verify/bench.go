@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -46,6 +45,12 @@ type bench struct {
 	// alone: two containers at a time would get into each other's way.
 	alone bool
 
+	// success is the outcome of a workload that succeeds, its ending left aside.
+	success string
+	// second is how a run is started a second time, if twice says that it is to be.
+	twice  bool
+	second secondStart
+
 	// kills: containers are killed when their test has passed, since how they would
 	// end says nothing.
 	kills bool
@@ -56,7 +61,12 @@ func newBench(o Options) (*bench, error) {
 	if err != nil {
 		return nil, err
 	}
+	success := exited("", int64(o.ExpectExit))
+	if o.Test != "" {
+		success = passed
+	}
 	return &bench{
+		success: success, twice: o.SecondStart,
 		docker: o.Docker, api: o.Docker.API(), observer: o.Observer, command: o.Command, test: o.Test, timeout: o.Timeout,
 		// Two benches of one process must not share a label either.
 		owner: self + "/" + rand.Text(), prefix: "capmon-verify-" + strings.ToLower(rand.Text()[:10]) + "-",
@@ -110,6 +120,7 @@ func (b *bench) inspect(ctx context.Context, sharedVolumes bool) (err error) {
 		return b.reason(ctx, fmt.Errorf("listing the new containers: %w", err))
 	}
 	b.images = make(map[string]string)
+	var named []string
 	for _, c := range all {
 		created, err := b.api.ContainerInspect(ctx, c.ID)
 		if err != nil {
@@ -120,14 +131,19 @@ func (b *bench) inspect(ctx context.Context, sharedVolumes bool) (err error) {
 		b.alone = b.alone || created.HostConfig.NetworkMode.IsHost()
 		if c.ID == id {
 			b.learn(created)
+			named = volumesOf(created.Config.Labels)
 		}
 	}
 	b.alone = b.alone || len(b.shared) > 0
+	if b.twice {
+		b.second = secondStartOf(b.command, len(named)+len(b.shared) > 0)
+	}
 	info, err := b.docker.Inspect(ctx, id)
 	if err != nil {
 		return b.reason(ctx, err)
 	}
 	b.container.Image, b.container.ImageDigest = info.Image, info.ImageDigest
+	b.container.Name = cmp.Or(b.container.Name, baseName(info.Image))
 	if !sharedVolumes {
 		return users(ctx, b.api, how.name, b.shared)
 	}
@@ -154,23 +170,23 @@ func labelsOf(created container.InspectResponse) map[string]string {
 	return engine.KeptLabels(nil).Of(labels)
 }
 
-// seen is what capmon has recorded of a container. It goes by the name that the
-// user gave, since ours mean nothing.
-func (b *bench) seen(id string) (profile.Run, error) {
+// seen is what capmon has recorded of a container, in the order of its starts. It goes by the name
+// that the user gave, since ours mean nothing.
+func (b *bench) seen(id string) ([]profile.Run, error) {
 	all, err := b.observer.Profile()
 	if err != nil {
-		return profile.Run{}, err
+		return nil, err
 	}
-	i := slices.IndexFunc(all.Runs, func(run profile.Run) bool { return run.Container.ID == id })
-	if i < 0 {
-		return profile.Run{Container: b.container}, nil // it did not even begin to start
-	}
-	run := all.Runs[i]
 	known := b.container
-	known.ID = run.Container.ID
-	known.Name = cmp.Or(known.Name, baseName(known.Image))
-	run.Container = known
-	return run, nil
+	known.ID = id
+	var runs []profile.Run
+	for _, run := range all.Runs {
+		if run.Container.ID == id {
+			run.Container = known
+			runs = append(runs, run)
+		}
+	}
+	return runs, nil
 }
 
 // baseName is a name for what was given none: redis for library/redis:7.

@@ -36,13 +36,17 @@ type Command interface {
 	published() []port
 	// create makes the container and returns its ID.
 	create(ctx context.Context, api client.APIClient, how creation) (string, error)
+	// removes: the engine removes the container when it ends (docker run --rm).
+	removes() bool
 	// start starts the container made in this way.
 	start(ctx context.Context, api client.APIClient, id string, how creation) error
 }
 
 // creation says how to create a container for the command.
 type creation struct {
-	name   string
+	name string
+	// second: a container for the second start, with the volumes of the first one.
+	second bool
 	labels map[string]string
 	// grants take the place of the command's own; nil leaves them.
 	grants *capability.Set
@@ -53,6 +57,13 @@ type creation struct {
 	// pinned are the IDs of images by the names given. A name may come to mean another
 	// image meanwhile. nil if they are not known yet.
 	pinned map[string]string
+}
+
+func (how creation) containerName() string {
+	if how.second {
+		return how.name + "-second"
+	}
+	return how.name
 }
 
 // image is what to create a container from.
@@ -95,12 +106,14 @@ type runLine struct {
 	options []option
 	args    []string // of the container
 	reads   bool
+	rm      bool
 	ports   []port
 }
 
 func (c runLine) serviceName() string { return "" }
 func (c runLine) name() string        { return c.given }
 func (c runLine) input() bool         { return c.reads }
+func (c runLine) removes() bool       { return c.rm }
 func (c runLine) notes() []string     { return nil }
 func (c runLine) published() []port   { return c.ports }
 
@@ -123,6 +136,7 @@ func parseRun(line, arguments []string) (c runLine, err error) {
 	c.image, c.args = flags.Arg(0), flags.Args()[1:]
 	c.given = flags.Lookup("name").Value.String()
 	c.reads = set(flags, "interactive") && !set(flags, "detach")
+	c.rm = set(flags, "rm")
 	switch {
 	case set(flags, "help"):
 		return c, errors.New("--help runs nothing: leave it out")
@@ -164,7 +178,7 @@ func (c runLine) start(ctx context.Context, api client.APIClient, id string, _ c
 
 // creating is the docker create command line.
 func (c runLine) creating(how creation) []string {
-	line := []string{c.docker, "create", "--name=" + how.name}
+	line := []string{c.docker, "create", "--name=" + how.containerName()}
 	for _, label := range slices.Sorted(maps.Keys(how.labels)) {
 		line = append(line, "--label="+label+"="+how.labels[label])
 	}

@@ -35,6 +35,7 @@ func (c composition) Line() []string      { return c.line }
 func (c composition) serviceName() string { return c.service }
 func (c composition) name() string        { return c.given }
 func (c composition) input() bool         { return false }
+func (c composition) removes() bool       { return false }
 func (c composition) published() []port   { return c.ports }
 
 // parseCompose reads a command line whose first words, so many, are compose.

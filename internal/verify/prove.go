@@ -26,7 +26,7 @@ func (t *trials) search(ctx context.Context, proof *profile.Proof, original atte
 	proof.Enough = first.outcome() == Same && missing.Empty()
 	if !proof.Enough {
 		reason := notEnough(first, missing)
-		granted, _ := s.Grants.Union(original.ended[0].run.Grants).Set()
+		granted, _ := s.Grants.Union(grantsOf(original)).Set()
 		if !t.options.KeepGoing {
 			t.giveUp(proof, s, reason+"; --keep-going searches for what is missing among all that is granted")
 			return nil
@@ -44,6 +44,14 @@ func (t *trials) search(ctx context.Context, proof *profile.Proof, original atte
 		return err
 	}
 	return t.conclude(ctx, proof, found, s)
+}
+
+// grantsOf is what the workload has under its own flags.
+func grantsOf(original attempt) profile.Grants {
+	for _, run := range original.ended[0].runs {
+		return run.Grants
+	}
+	return profile.Grants{} // it did not even begin to start
 }
 
 // request leaves out nothing whose absence the exit status does not tell: a soft

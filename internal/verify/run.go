@@ -28,18 +28,28 @@ type ended struct {
 	// broken says that the run is no measure: the container did not start, or did
 	// not end. A command as the user gave it must not be.
 	broken bool
+	// second is how a second start came out, nil if there was none.
+	second *ended
 	// output is the last line of what was written, to stderr if possible.
-	output  string
-	run     profile.Run
+	output string
+	// runs are what capmon has recorded, one for each start.
+	runs    []profile.Run
 	seconds float64
 }
 
-// words are the outcome and the ending.
+// words are the outcome and the ending, of both starts if there were two.
 func (e ended) words() string {
-	if e.ending.words == "" {
-		return e.outcome
+	words := e.outcome
+	if e.ending.words != "" {
+		words += "; " + e.ending.words
 	}
-	return e.outcome + "; " + e.ending.words
+	if e.second == nil {
+		return words
+	}
+	if second := e.second.words(); second != words {
+		return words + "; second start: " + second
+	}
+	return words + ", on both starts"
 }
 
 // exited is the outcome of a workload or test that ended by itself.
@@ -94,32 +104,64 @@ func complaint(stderr string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(last, "docker: "), "Error response from daemon: ")
 }
 
-// execute runs the workload once and removes the container, whatever happens.
+// execute runs the workload once, with a second start if that is to be tried and the first one
+// was a success, and removes all containers, whatever happens.
 func (b *bench) execute(ctx context.Context, how creation) (result ended, err error) {
 	how = b.complete(how)
+	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, how.name))) }()
+	id, result, err := b.live(ctx, how, "")
+	if err != nil || b.second == none || result.outcome != b.success {
+		return result, err
+	}
+	second, err := b.startAgain(ctx, how, id, len(result.runs))
+	if err != nil {
+		return ended{}, err
+	}
+	result.second = &second
+	return result, nil
+}
+
+// startAgain makes the second start of a container that had some runs before.
+func (b *bench) startAgain(ctx context.Context, how creation, id string, before int) (second ended, err error) {
+	if b.second == otherContainer {
+		id, how.second, before = "", true, 0
+	}
+	_, second, err = b.live(ctx, how, id)
+	var refused *notStartedError
+	if errors.As(err, &refused) {
+		return ended{outcome: "did not start", broken: true, output: refused.text}, nil
+	}
+	second.runs = second.runs[min(before, len(second.runs)):]
+	return second, err
+}
+
+// live starts the container with the ID, or a new one if there is none, and waits for its end.
+func (b *bench) live(ctx context.Context, how creation, id string) (_ string, result ended, err error) {
 	timeout := b.timeout
 	if b.test != "" && !b.kills {
 		timeout += b.stopping.grace
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
 	defer cancel()
-	id, err := b.command.create(ctx, b.api, how)
-	if err != nil {
-		return ended{}, b.reason(ctx, err)
+	defer func() { err = b.reason(ctx, err) }()
+	start := func() error { return b.command.start(ctx, b.api, id, how) }
+	if id != "" { // what compose starts the service with runs still
+		start = func() error { return b.api.ContainerStart(ctx, id, container.StartOptions{}) }
+	} else if id, err = b.command.create(ctx, b.api, how); err != nil {
+		return "", ended{}, err
 	}
-	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, how.name))) }()
 	b.observer.Learn(ctx, id)
 	begin := time.Now()
-	if result, err = b.start(ctx, id, how); err != nil {
-		return ended{}, err
+	if result, err = b.start(ctx, id, start); err != nil {
+		return id, ended{}, err
 	}
 	result.seconds = time.Since(begin).Seconds()
 	// Only when the last process has gone all its checks are there.
 	if err := b.end(ctx, id); err != nil {
-		return ended{}, err
+		return id, ended{}, err
 	}
-	result.run, err = b.seen(id)
-	return result, err
+	result.runs, err = b.seen(id)
+	return id, result, err
 }
 
 // errTimeout tells the end of one run's time from Ctrl-C.
@@ -144,8 +186,8 @@ func (b *bench) reason(ctx context.Context, err error) error {
 	return err
 }
 
-// start starts a new container and waits until its outcome is known.
-func (b *bench) start(ctx context.Context, id string, how creation) (ended, error) {
+// start starts a container and waits until its outcome is known.
+func (b *bench) start(ctx context.Context, id string, start func() error) (ended, error) {
 	output, err := b.attach(ctx, id)
 	if err != nil {
 		return ended{}, err
@@ -157,7 +199,7 @@ func (b *bench) start(ctx context.Context, id string, how creation) (ended, erro
 	}
 	var exit exiting
 	exit.exits, exit.failed = b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
-	if err := b.command.start(ctx, b.api, id, how); err != nil {
+	if err := start(); err != nil {
 		return b.notStarted(ctx, id, err)
 	}
 	var result ended
@@ -207,8 +249,13 @@ func (b *bench) notStarted(ctx context.Context, id string, err error) (ended, er
 			return ended{outcome: "did not start", broken: true, output: text}, nil
 		}
 	}
-	return ended{}, fmt.Errorf("the container does not start: %s", text)
+	return ended{}, &notStartedError{text}
 }
+
+// notStartedError is why the engine cannot start a container, for another reason than a refusal.
+type notStartedError struct{ text string }
+
+func (e *notStartedError) Error() string { return "the container does not start: " + e.text }
 
 // end kills what still runs in the container, and returns when it has gone.
 func (b *bench) end(ctx context.Context, id string) error {

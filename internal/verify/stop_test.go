@@ -42,7 +42,7 @@ func TestTheBaselineSaysWhetherTheEndingCounts(t *testing.T) {
 		"fails":                      {[]ended{{outcome: failed}}, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			trials := trials{bench: &bench{}}
+			trials := trials{bench: &bench{success: passed}}
 			var a attempt
 			for _, e := range test.ended {
 				a.note(e, "")

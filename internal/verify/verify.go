@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
@@ -33,6 +34,8 @@ type Options struct {
 	KeepGoing bool
 	// SharedVolumes allows writing where another container has its data.
 	SharedVolumes bool
+	// SecondStart starts each container, or one with the same volumes, a second time.
+	SecondStart bool
 
 	// Trying and Tried are told of each trial before and after, one at a time; nil for
 	// nobody.
@@ -89,7 +92,7 @@ func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Pr
 	if err != nil {
 		return p, proof, err
 	}
-	proof, err = t.prove(ctx, original, summary)
+	proof, err = t.prove(ctx, original, summary, t.noteSecondStart(original))
 	if err != nil {
 		return profile.Profile{}, profile.Proof{}, err
 	}
@@ -115,6 +118,7 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 			return a, fmt.Errorf("the container does not start under its own flags: %s", e.output)
 		}
 	}
+	t.compareSecondStart(&a)
 	if t.options.Test != "" {
 		return a, t.expectPass(&a)
 	}
@@ -124,12 +128,7 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 // expectExit makes the exit status of success the outcome to compare with. A run that fails proves
 // nothing: what it does not come to may need anything.
 func (t *trials) expectExit(a *attempt) error {
-	t.original = exited("", int64(t.options.ExpectExit))
-	a.Same = true
-	for _, e := range a.ended {
-		a.Same = a.Same && e.outcome == t.original
-	}
-	if slices.Contains(a.Outcomes, t.original) {
+	if t.expect(a) {
 		return nil
 	}
 	first := a.ended[0]
@@ -140,22 +139,35 @@ func (t *trials) expectExit(a *attempt) error {
 		first.outcome, quoted(first.output), strings.TrimPrefix(first.outcome, "exit status "))
 }
 
+// expect makes the outcome of the first success the one to compare with, and reports whether there
+// is one.
+func (t *trials) expect(a *attempt) (found bool) {
+	a.Same = true
+	for _, e := range a.ended {
+		success := e.outcome == t.bench.success
+		a.Same = a.Same && success
+		if success && !found {
+			t.original, found = e.words(), true
+		}
+	}
+	return found
+}
+
 // expectPass makes a test that passes the outcome to compare with, and the
 // container's ending, unless that says nothing: one that has to be killed anyway, or
 // ends now so and now so.
 func (t *trials) expectPass(a *attempt) error {
-	a.Same = true
-	var ways []ending
-	for _, e := range a.ended {
-		a.Same = a.Same && e.outcome == passed
-		if e.outcome == passed && !slices.Contains(ways, e.ending) {
-			ways = append(ways, e.ending)
-		}
-	}
-	if len(ways) == 0 {
+	if !t.expect(a) {
 		return fmt.Errorf("the test fails although everything is granted: %s%s; nothing was tried", a.Outcomes[0], quoted(a.ended[0].output))
 	}
-	t.original = a.Outcomes[slices.IndexFunc(a.ended, func(e ended) bool { return e.outcome == passed })]
+	var ways []ending
+	for _, e := range a.ended {
+		for _, start := range []*ended{&e, e.second} {
+			if start != nil && start.outcome == passed && !slices.Contains(ways, start.ending) {
+				ways = append(ways, start.ending)
+			}
+		}
+	}
 	switch killed := slices.IndexFunc(ways, func(way ending) bool { return way.killed }); {
 	case killed >= 0:
 		t.compareNoEnding("it " + ways[killed].words)
@@ -167,7 +179,11 @@ func (t *trials) expectPass(a *attempt) error {
 
 func (t *trials) compareNoEnding(reason string) {
 	t.options.note("under its own flags %s: how it ends is not compared", reason)
-	t.original, t.bench.kills = passed, true
+	expected := ended{outcome: passed}
+	if t.bench.second != none {
+		expected.second = &ended{outcome: passed}
+	}
+	t.original, t.bench.kills = expected.words(), true
 }
 
 func quoted(line string) string {
@@ -182,7 +198,7 @@ func quoted(line string) string {
 func (t *trials) proposal(original attempt) (profile.Profile, profile.Summary, error) {
 	var runs []profile.Run
 	for _, e := range original.ended {
-		runs = append(runs, e.run)
+		runs = append(runs, e.all()...)
 	}
 	taken := profile.New(runs...)
 	if t.options.Profile == nil {
@@ -192,7 +208,7 @@ func (t *trials) proposal(original attempt) (profile.Profile, profile.Summary, e
 		}
 		return taken, summaries[0], nil
 	}
-	summary, err := choose(*t.options.Profile, runs[0].Container)
+	summary, err := choose(*t.options.Profile, t.bench.container)
 	if err == nil && summary.Container.ImageID != t.bench.container.ImageID {
 		t.options.note("the profile is of another build of %s: it is verified as it is now", summary.Container.Image)
 	}
@@ -221,11 +237,11 @@ func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error
 	return profile.Summary{}, fmt.Errorf("the profile has several containers of image %s: choose one by its --name: %s", wanted.Image, strings.Join(others, ", "))
 }
 
-// prove tries the list, and less and less of it.
-func (t *trials) prove(ctx context.Context, original attempt, s profile.Summary) (profile.Proof, error) {
+// prove tries the list, with what a second start needs more, and less and less of it.
+func (t *trials) prove(ctx context.Context, original attempt, s profile.Summary, more capability.Set) (profile.Proof, error) {
 	proof := profile.Proof{
 		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line(), Service: t.options.Command.serviceName(), Test: t.options.Test, Repeat: t.options.Repeat,
-		Container: s.Container, Observed: s.Needs(), Set: s.Needs(),
+		Container: s.Container, Observed: s.Needs().Union(more), Set: s.Needs().Union(more), SecondStart: t.bench.second != none,
 	}
 	proof.Container.ImageID, proof.Container.Labels = t.bench.container.ImageID, nil
 	err := t.search(ctx, &proof, original, s)

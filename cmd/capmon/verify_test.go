@@ -233,6 +233,17 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// The kernel asks for the narrow one first, but the list has the wide one only: something
+// else asks for it, and does without.
+func TestVerifyTriesTheNarrowerOneOfTwo(t *testing.T) {
+	p, r := prove(t, "--", "docker", "run", "--rm", "--cap-add=NET_ADMIN", "bb", "sh", "-c", "probe setsockopt 1 36 1 && { ip link set lo mtu 1400 || true; }")
+	same(t, "the observed list", p.Observed, caps("NET_ADMIN"))
+	same(t, "the set", p.Set, caps("NET_RAW"))
+	if want := map[string]string{"NET_ADMIN": unneeded, "NET_RAW": needed}; !maps.Equal(p.verdicts(), want) || r.code != exitDone {
+		t.Errorf("exit code %d: %v\n%s", r.code, p.verdicts(), r.stderr)
+	}
+}
+
 func TestVerifyShowsItsEvidence(t *testing.T) {
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "chown", "5", "/tmp")
 	without := p.Trials[p.Members[0].Trial-1]

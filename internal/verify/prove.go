@@ -57,16 +57,31 @@ func grantsOf(original attempt) profile.Grants {
 // request leaves out nothing whose absence the exit status does not tell: a soft
 // need that is refused is no error.
 func (t *trials) request(start capability.Set, s profile.Summary) Search {
-	search := Search{Start: start, Narrower: make(map[capability.Capability]capability.Capability)}
+	search := Search{Start: start, Narrower: func(set capability.Set, wide capability.Capability) capability.Set {
+		narrower := t.narrower(set.Without(wide), wide)
+		if observed, ok := s.Narrower(wide); ok {
+			narrower = narrower.With(observed)
+		}
+		return narrower
+	}}
 	if t.options.Test == "" {
 		search.Keep = s.Soft()
 	}
-	for _, c := range s.Needs().Sorted() {
-		if narrower, ok := s.Narrower(c); ok {
-			search.Narrower[c] = narrower
+	return search
+}
+
+// narrower are the capabilities that were refused without the wide one and that the kernel may ask
+// for in its place. The observation alone does not tell: it may have seen the wide one granted
+// before the kernel would have asked for another.
+func (t *trials) narrower(without capability.Set, wide capability.Capability) capability.Set {
+	trial, _ := profile.Proof{Trials: t.done}.Of(t.of(without))
+	var narrower capability.Set
+	for _, c := range trial.Denied.Sorted() {
+		if classify.Narrower(c, wide) {
+			narrower = narrower.With(c)
 		}
 	}
-	return search
+	return narrower
 }
 
 // conclude runs the set found once more and takes down the verdicts.

@@ -31,8 +31,9 @@ type Search struct {
 	// Keep are members that may not be left out, since the outcome does not tell
 	// whether they are needed.
 	Keep capability.Set
-	// Narrower are capabilities to try in the place of others.
-	Narrower map[capability.Capability]capability.Capability
+	// Narrower are the capabilities to try, all together, in the place of a member of a set. The set
+	// without it was run, and the outcome was another one. Nil if there are none.
+	Narrower func(set capability.Set, wide capability.Capability) capability.Set
 }
 
 // Found is the end of a search.
@@ -67,11 +68,14 @@ func Minimize(ctx context.Context, run Runner, search Search) (Found, error) {
 		return Found{}, err
 	}
 	for _, wide := range ordered(set) {
-		narrow, ok := search.Narrower[wide]
-		if !ok || !set.Has(wide) || set.Has(narrow) {
+		if search.Narrower == nil || !set.Has(wide) {
 			continue
 		}
-		replaced := set.Without(wide).With(narrow)
+		narrow := search.Narrower(set, wide).Minus(set)
+		if narrow.Empty() {
+			continue
+		}
+		replaced := set.Without(wide).Union(narrow)
 		same, err := s.same(ctx, replaced)
 		if err != nil {
 			return Found{}, err
@@ -79,7 +83,9 @@ func Minimize(ctx context.Context, run Runner, search Search) (Found, error) {
 		if !same {
 			continue
 		}
-		found.InsteadOf[narrow] = wide
+		for _, c := range narrow.Sorted() {
+			found.InsteadOf[c] = wide
+		}
 		if set, err = s.minimize(ctx, replaced); err != nil {
 			return Found{}, err
 		}

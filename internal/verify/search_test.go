@@ -34,6 +34,16 @@ func of(outcome func(capability.Set) Outcome, runs map[capability.Set]int) Runne
 	}
 }
 
+// instead are the narrower capabilities to try for a wide one.
+func instead(wide capability.Capability, narrower ...capability.Capability) func(capability.Set, capability.Capability) capability.Set {
+	return func(_ capability.Set, c capability.Capability) capability.Set {
+		if c == wide {
+			return capability.Of(narrower...)
+		}
+		return 0
+	}
+}
+
 func when(same bool) Outcome {
 	if same {
 		return Same
@@ -97,17 +107,22 @@ func TestMinimize(t *testing.T) {
 			capability.Of(chown), map[capability.Capability]profile.Verdict{chown: profile.Unsure, raw: profile.Unneeded},
 		},
 		{
-			"the narrower does", Search{Start: capability.Of(override), Narrower: map[capability.Capability]capability.Capability{override: search}},
+			"the narrower does", Search{Start: capability.Of(override), Narrower: instead(override, search)},
 			func(s capability.Set) Outcome { return when(s.Has(override) || s.Has(search)) },
 			capability.Of(search), map[capability.Capability]profile.Verdict{override: profile.Unneeded, search: profile.Needed},
 		},
 		{
-			"the narrower does not", Search{Start: capability.Of(override), Narrower: map[capability.Capability]capability.Capability{override: search}},
+			"one of several narrower ones does", Search{Start: capability.Of(admin), Narrower: instead(admin, search, raw)},
+			func(s capability.Set) Outcome { return when(s.Has(admin) || s.Has(raw)) },
+			capability.Of(raw), map[capability.Capability]profile.Verdict{admin: profile.Unneeded, raw: profile.Needed},
+		},
+		{
+			"the narrower does not", Search{Start: capability.Of(override), Narrower: instead(override, search)},
 			func(s capability.Set) Outcome { return when(s.Has(override)) },
 			capability.Of(override), map[capability.Capability]profile.Verdict{override: profile.Needed},
 		},
 		{
-			"the narrower is not tried for what can go", Search{Start: capability.Of(override), Narrower: map[capability.Capability]capability.Capability{override: search}},
+			"the narrower is not tried for what can go", Search{Start: capability.Of(override), Narrower: instead(override, search)},
 			func(s capability.Set) Outcome { return when(!s.Has(search)) },
 			0, map[capability.Capability]profile.Verdict{override: profile.Unneeded},
 		},
@@ -128,7 +143,7 @@ func TestMinimize(t *testing.T) {
 type world struct {
 	outcomes map[capability.Set]Outcome
 	start    capability.Set
-	narrower map[capability.Capability]capability.Capability
+	narrower func(capability.Set, capability.Capability) capability.Set
 }
 
 func (world) Generate(r *rand.Rand, _ int) reflect.Value {
@@ -139,7 +154,7 @@ func (world) Generate(r *rand.Rand, _ int) reflect.Value {
 	}
 	w.outcomes[w.start] = Same
 	if r.Intn(2) == 0 {
-		w.narrower = map[capability.Capability]capability.Capability{override: search}
+		w.narrower = instead(override, search)
 	}
 	return reflect.ValueOf(w)
 }

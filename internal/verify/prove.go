@@ -22,10 +22,13 @@ func (t *trials) search(ctx context.Context, proof *profile.Proof, original atte
 	if err != nil {
 		return err
 	}
-	missing := unseen(first, original)
+	missing := unseen(first, original.Denied)
 	proof.Enough = first.outcome() == Same && missing.Empty()
 	if !proof.Enough {
 		reason := notEnough(first, missing)
+		if first.doubt != "" {
+			reason += fmt.Sprintf("; that is not sure: %s, and this came out the same %d times: run verify again when the host does less", first.doubt, hostRepeats+1)
+		}
 		granted, _ := s.Grants.Union(grantsOf(original)).Set()
 		if !t.options.KeepGoing {
 			t.giveUp(proof, s, reason+"; --keep-going searches for what is missing among all that is granted")
@@ -123,6 +126,9 @@ func (t *trials) doubt(m profile.Member) string {
 	if trial.Same {
 		return fmt.Sprintf("%s is kept: a refusal changes the result without an error, and only --test CMD, which looks at the result, can tell", m.Capability)
 	}
+	if doubt := t.doubts[m.Trial]; doubt != "" {
+		return fmt.Sprintf("%s is kept: without it the outcome is another one, but %s: run verify again when the host does less", m.Capability, doubt)
+	}
 	return fmt.Sprintf("%s is kept: without it the outcome is not the same each time: %s", m.Capability, strings.Join(trial.Outcomes, ", "))
 }
 
@@ -150,8 +156,8 @@ func classOf(s profile.Summary, c capability.Capability) string {
 // unseen are capabilities that were refused under the list, not under the original
 // flags. Where the kernel asks for a narrow one before a wide one that is in the
 // list, the refusal of the narrow one means nothing.
-func unseen(first, original attempt) capability.Set {
-	missing := first.Denied.Minus(original.Denied)
+func unseen(first attempt, before capability.Set) capability.Set {
+	missing := first.Denied.Minus(before)
 	for _, c := range missing.Sorted() {
 		for _, wide := range first.Set.Sorted() {
 			if classify.Narrower(c, wide) {

@@ -15,11 +15,15 @@ type trials struct {
 	options Options
 	// original is the outcome of the workload under its own flags.
 	original string
+	// refused is what was refused under the original flags.
+	refused capability.Set
 	// list is the set that the search began with.
 	list capability.Set
 
-	mu      sync.Mutex
-	done    []profile.Trial
+	mu   sync.Mutex
+	done []profile.Trial
+	// doubts are why the host may have decided trials, by their numbers.
+	doubts  map[int]string
 	telling sync.Mutex
 }
 
@@ -27,11 +31,37 @@ type trials struct {
 type attempt struct {
 	profile.Trial
 	ended []ended
+	// doubt is why the host may have decided it; empty if it has not.
+	doubt string
 }
 
-// try runs the workload as often as it is to be repeated, under a set or, if that
-// is nil, under the original flags.
+// try runs the workload under a set or, if that is nil, under the original flags, and again if
+// the host may have decided how that came out.
 func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) {
+	a, err := t.attempt(ctx, set)
+	for range hostRepeats {
+		if err != nil || a.doubt == "" {
+			break
+		}
+		t.note("%s: it is run again", a.doubt)
+		a, err = t.attempt(ctx, set)
+	}
+	if err != nil {
+		return attempt{}, err
+	}
+	t.mu.Lock()
+	a.Number = len(t.done) + 1
+	t.done = append(t.done, a.Trial)
+	if a.doubt != "" {
+		t.doubts[a.Number] = a.doubt
+	}
+	t.mu.Unlock()
+	t.tell(t.options.Tried, a.Trial)
+	return a, nil
+}
+
+// attempt runs the workload as often as it is to be repeated.
+func (t *trials) attempt(ctx context.Context, set *capability.Set) (attempt, error) {
 	a := attempt{Trial: profile.Trial{Original: set == nil, Same: true}}
 	if set != nil {
 		a.Set, a.Without, a.With = *set, t.list.Minus(*set), set.Minus(t.list)
@@ -53,12 +83,17 @@ func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) 
 			a.note(e, t.original)
 		}
 	}
-	t.mu.Lock()
-	a.Number = len(t.done) + 1
-	t.done = append(t.done, a.Trial)
-	t.mu.Unlock()
-	t.tell(t.options.Tried, a.Trial)
+	if set != nil {
+		a.doubt = decidedByHost(a, t.refused)
+	}
 	return a, nil
+}
+
+// note tells what else there is to know, while trials may be running.
+func (t *trials) note(format string, args ...any) {
+	t.telling.Lock()
+	defer t.telling.Unlock()
+	t.options.note(format, args...)
 }
 
 // tell tells whoever wants to know, one thing at a time.
@@ -107,10 +142,14 @@ func (a *attempt) endsOtherwise(original string) bool {
 	return original != "" && !a.Same && e.outcome == passed && (e.second == nil || e.second.outcome == passed)
 }
 
-// outcome compares the runs with the original one and with each other.
+// outcome compares the runs with the original one and with each other. One that the host may have
+// decided could come out otherwise.
 func (a *attempt) outcome() Outcome {
-	if a.Same {
+	switch {
+	case a.Same:
 		return Same
+	case a.doubt != "":
+		return Varies
 	}
 	for _, outcome := range a.Outcomes {
 		if outcome != a.Outcomes[0] {

@@ -83,11 +83,12 @@ func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Pr
 	for _, m := range b.shared {
 		o.note("the runs share %s: what one leaves there the next one finds, which may hide a need", describe(m))
 	}
-	t := &trials{bench: b, options: o}
+	t := &trials{bench: b, options: o, doubts: make(map[int]string)}
 	original, err := t.baseline(ctx)
 	if err != nil {
 		return p, proof, err
 	}
+	t.refused = original.Denied
 	p, summary, err := t.proposal(original)
 	if err != nil {
 		return p, proof, err

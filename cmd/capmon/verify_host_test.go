@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// holdPipes makes the host's processes of a user have as many pipes as a user may have before
+// the kernel asks for more than that, until the function returned is called.
+func holdPipes(t *testing.T, user int) func() {
+	t.Helper()
+	failed, release, done := make(chan error), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and ends with the goroutine, for its credential is another one now
+		var pipes []int
+		defer func() {
+			for _, fd := range pipes {
+				unix.Close(fd)
+			}
+		}()
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(user), 0, 0); errno != 0 {
+			failed <- errno
+			return
+		}
+		for range 1100 { // of 16 pages each; fs.pipe-user-pages-soft is 16384
+			var ends [2]int
+			if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+				failed <- err
+				return
+			}
+			pipes = append(pipes, ends[:]...)
+		}
+		failed <- nil
+		<-release
+	}()
+	if err := <-failed; err != nil {
+		t.Fatal(err)
+	}
+	return func() { close(release); <-done }
+}
+
+// A run that needs more pipes than its user may have, which others of that user hold while it
+// runs, says nothing about the list.
+func TestVerifyRepeatsWhatTheHostHasDecided(t *testing.T) {
+	const user = 4242
+	// Each run tells that it has begun, and waits.
+	script := "echo >/state/began; cat /state/release; true | true"
+	for _, test := range []struct {
+		name string
+		held func(run int) bool
+		code int
+	}{
+		{"once", func(run int) bool { return run == 2 }, exitDone},
+		{"from then on", func(run int) bool { return run >= 2 }, exitFound},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := t.TempDir()
+			for _, name := range []string{"began", "release"} {
+				path := filepath.Join(dir, name)
+				if err := syscall.Mkfifo(path, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chown(path, user, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Chmod(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			v := startCapmon(t, "verify", "--second-start=false", "--", "docker", "run", "--rm", fmt.Sprint("--user=", user), "-v", dir+":/state", "bb", "sh", "-c", script)
+			began := make(chan struct{})
+			go func() {
+				for {
+					if _, err := os.ReadFile(filepath.Join(dir, "began")); err != nil {
+						return
+					}
+					began <- struct{}{}
+				}
+			}()
+			release := func() {}
+			for run := 1; ; run++ {
+				select {
+				case <-began:
+				case <-v.ended:
+					release()
+					r := v.wait()
+					unsure := strings.Contains(r.stdout, "depends on what else user 4242 does on the host")
+					if r.code != test.code || unsure != (test.code == exitFound) || !strings.Contains(r.stderr, "run again") {
+						t.Errorf("%+v", r)
+					}
+					return
+				}
+				release()
+				release = func() {}
+				if test.held(run) {
+					release = holdPipes(t, user)
+				}
+				if err := os.WriteFile(filepath.Join(dir, "release"), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -67,7 +67,7 @@ service of compose is run in projects of verify's own.`,
 	flags.StringVar(&v.save, "save", "", "write the profile with its proof to this file")
 	flags.StringVar(&v.options.Test, "test", "", "shell command whose exit status 0 says that the container works")
 	flags.IntVar(&v.options.ExpectExit, "expect-exit", 0, "exit status with which the container succeeds, if there is no --test")
-	flags.DurationVar(&v.options.Timeout, "timeout", 5*time.Minute, "longest time that one run may take")
+	flags.DurationVar(&v.options.Timeout, "timeout", 0, "longest time that one start may take (default 5m for the first one, then 10 times as long as that took and at least 30s)")
 	flags.IntVar(&v.options.Repeat, "repeat", 1, "run each list so many times; where they disagree a capability is kept")
 	flags.IntVar(&v.options.Jobs, "jobs", 1, "try so many lists at the same time, unless their containers share something")
 	flags.BoolVar(&v.options.KeepGoing, "keep-going", false, "if the observed list is not enough, search among all that is granted")
@@ -77,14 +77,14 @@ service of compose is run in projects of verify's own.`,
 }
 
 // check validates what can be told before anything is started.
-func (v *verifying) check(ctx context.Context, files, command []string) (*zap.Logger, error) {
+func (v *verifying) check(cmd *cobra.Command, files, command []string) (*zap.Logger, error) {
 	if _, err := report.ParseProofFormat(v.format); err != nil {
 		return nil, err
 	}
 	switch {
 	case len(files) > 1:
 		return nil, errors.New("more than one profile: give one, capmon verify takes its list from it")
-	case v.options.Timeout <= 0:
+	case cmd.Flags().Changed("timeout") && v.options.Timeout <= 0:
 		return nil, fmt.Errorf("--timeout %s: give a time that is positive, such as 5m", v.options.Timeout)
 	case v.options.Repeat < 1:
 		return nil, fmt.Errorf("--repeat %d: give 1 or more", v.options.Repeat)
@@ -96,7 +96,7 @@ func (v *verifying) check(ctx context.Context, files, command []string) (*zap.Lo
 		return nil, fmt.Errorf("--jobs %d: give 1 or more", v.options.Jobs)
 	}
 	var err error
-	if v.options.Command, err = verify.ParseCommand(ctx, command); err != nil {
+	if v.options.Command, err = verify.ParseCommand(cmd.Context(), command); err != nil {
 		return nil, err
 	}
 	if err := verify.CheckTest(v.options.Command, v.options.Test); err != nil {
@@ -122,7 +122,7 @@ func (v *verifying) check(ctx context.Context, files, command []string) (*zap.Lo
 }
 
 func (v *verifying) run(cmd *cobra.Command, files, command []string) error {
-	log, err := v.check(cmd.Context(), files, command)
+	log, err := v.check(cmd, files, command)
 	if err != nil {
 		return err
 	}
@@ -142,27 +142,44 @@ func (v *verifying) run(cmd *cobra.Command, files, command []string) error {
 	p, proof, err := verify.Verify(cmd.Context(), v.options)
 	switch {
 	case cmd.Context().Err() != nil:
-		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: interrupted; nothing is proved, and no container of verify's is left")
-		return &exitError{signalled(unix.SIGINT)}
+		return v.interrupted(cmd, p, proof)
 	case err != nil:
 		return err
 	}
 	return v.finish(cmd, p, proof)
 }
 
-func (v *verifying) finish(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
-	var saveErr error
-	if v.save != "" {
-		saveErr = profile.Save(v.save, p)
+// interrupted shows what was proved until Ctrl-C.
+func (v *verifying) interrupted(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
+	what := "nothing is proved"
+	if proof.Works {
+		what = "only what was tried until then is proved"
+		if err := v.show(cmd, p, proof); err != nil {
+			return err
+		}
 	}
-	// What cannot be saved is shown at least.
-	if err := errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format)), saveErr); err != nil {
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: interrupted; %s, and no container of verify's is left\n", what)
+	return &exitError{signalled(unix.SIGINT)}
+}
+
+func (v *verifying) finish(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
+	if err := v.show(cmd, p, proof); err != nil {
 		return err
 	}
 	if !proof.Enough || !proof.Minimal {
 		return &exitError{exitFound}
 	}
 	return nil
+}
+
+// show saves and prints the proof.
+func (v *verifying) show(cmd *cobra.Command, p profile.Profile, proof profile.Proof) error {
+	var saveErr error
+	if v.save != "" {
+		saveErr = profile.Save(v.save, p)
+	}
+	// What cannot be saved is shown at least.
+	return errors.Join(report.WriteProof(cmd.OutOrStdout(), proof, report.Format(v.format)), saveErr)
 }
 
 // ticker shows the trials as they happen.
@@ -189,6 +206,10 @@ func (t *ticker) register(options *verify.Options) {
 			t.total += trial.Set.Len() + 1
 		}
 		t.line(report.Tried(trial))
+	}
+	options.Hanging = func(trial profile.Trial, after, limit time.Duration) {
+		t.line(fmt.Sprintf("%s: still runs after %s; verify ends it after %s", report.Attempt(trial), after.Round(time.Second), limit))
+		options.Trying(trial)
 	}
 	options.Note = func(note string) { t.line("note: " + note) }
 }

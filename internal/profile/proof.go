@@ -42,8 +42,8 @@ type Proof struct {
 	Observed capability.Set `json:"observed"`
 	// Enough: with Observed alone the outcome was that of the original flags.
 	Enough bool `json:"enough"`
-	// Set is the proposal. Works: it was tried twice, with the outcome of the original
-	// flags. Minimal: besides, no member can be left out.
+	// Set is the proposal. Works: it was tried, twice unless verify was interrupted, with the outcome
+	// of the original flags. Minimal: besides, no member can be left out.
 	Set     capability.Set `json:"set"`
 	Works   bool           `json:"works"`
 	Minimal bool           `json:"minimal"`

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
@@ -28,7 +27,7 @@ type bench struct {
 	observer *observe.Observer
 	command  Command
 	test     string
-	timeout  time.Duration
+	limits   limits
 
 	owner  string // value of the label
 	prefix string // of names
@@ -67,7 +66,7 @@ func newBench(o Options) (*bench, error) {
 	}
 	return &bench{
 		success: success, twice: o.SecondStart,
-		docker: o.Docker, api: o.Docker.API(), observer: o.Observer, command: o.Command, test: o.Test, timeout: o.Timeout,
+		docker: o.Docker, api: o.Docker.API(), observer: o.Observer, command: o.Command, test: o.Test, limits: limits{given: o.Timeout},
 		// Two benches of one process must not share a label either.
 		owner: self + "/" + rand.Text(), prefix: "capmon-verify-" + strings.ToLower(rand.Text()[:10]) + "-",
 	}, nil

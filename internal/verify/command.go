@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
@@ -50,6 +51,8 @@ type creation struct {
 	labels map[string]string
 	// grants take the place of the command's own; nil leaves them.
 	grants *capability.Set
+	// hanging is told that a start takes long.
+	hanging func(after, limit time.Duration)
 	// publish ports of the host, free ones.
 	publish bool
 	// volumes are the names of those that are there already.

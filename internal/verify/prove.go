@@ -43,7 +43,7 @@ func (t *trials) search(ctx context.Context, proof *profile.Proof, original atte
 		t.list = start
 	}
 	found, err := Minimize(ctx, t.run, t.request(start, s))
-	if err != nil {
+	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	return t.conclude(ctx, proof, found, s)
@@ -87,21 +87,24 @@ func (t *trials) narrower(without capability.Set, wide capability.Capability) ca
 	return narrower
 }
 
-// conclude runs the set found once more and takes down the verdicts.
+// conclude runs the set found once more and takes down the verdicts. If ctx ends, they are those that
+// are known until then.
 func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found, s profile.Summary) error {
 	proof.Set = found.Set
 	proof.Works = true
-	if len(found.Verdicts) > 0 {
+	if len(found.Verdicts) > 0 && ctx.Err() == nil {
 		last, err := t.try(ctx, &found.Set)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
-		if last.outcome() != Same {
+		if err == nil && last.outcome() != Same {
 			t.giveUp(proof, s, fmt.Sprintf("%s worked, and then it did not: %s; the workload is not the same each time, --repeat shows how often", name(found.Set), last.Outcomes[0]))
 			return nil
 		}
 	}
-	proof.Minimal = true
+	interrupted := ctx.Err()
+	proof.Minimal = interrupted == nil
+	var untried capability.Set
 	for _, c := range found.Set.Union(proof.Observed).Sorted() {
 		verdict, ok := found.Verdicts[c]
 		if !ok {
@@ -112,12 +115,21 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 			member.InsteadOf = &wide
 		}
 		proof.Members = append(proof.Members, member)
-		if verdict == profile.Unsure {
+		switch {
+		case verdict == profile.Unsure && member.Trial == 0:
+			untried = untried.With(c)
+		case verdict == profile.Unsure:
 			proof.Minimal = false
 			proof.Reasons = append(proof.Reasons, t.doubt(member))
 		}
 	}
-	return nil
+	switch {
+	case !untried.Empty():
+		proof.Reasons = append(proof.Reasons, "interrupted: not tried without "+untried.Text())
+	case interrupted != nil:
+		proof.Reasons = append(proof.Reasons, "interrupted before all was tried")
+	}
+	return interrupted
 }
 
 // doubt says why a member stays although it may not be needed.

@@ -35,6 +35,7 @@ type ended struct {
 	// runs are what capmon has recorded, one for each start.
 	runs    []profile.Run
 	seconds float64
+	stopped time.Duration // how much of that it took to stop the container
 }
 
 // words are the outcome and the ending, of both starts if there were two.
@@ -137,11 +138,15 @@ func (b *bench) startAgain(ctx context.Context, how creation, id string, before 
 
 // live starts the container with the ID, or a new one if there is none, and waits for its end.
 func (b *bench) live(ctx context.Context, how creation, id string) (_ string, result ended, err error) {
-	timeout := b.timeout
+	limit, hanging := b.limits.of()
+	timer := time.AfterFunc(hanging, func() { how.hanging(hanging, limit) })
+	defer timer.Stop()
+	begin := time.Now()
+	longest := limit
 	if b.test != "" && !b.kills {
-		timeout += b.stopping.grace
+		longest += b.stopping.grace
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, errTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, errTimeout)
 	defer cancel()
 	defer func() { err = b.reason(ctx, err) }()
 	start := func() error { return b.command.start(ctx, b.api, id, how) }
@@ -151,11 +156,14 @@ func (b *bench) live(ctx context.Context, how creation, id string) (_ string, re
 		return "", ended{}, err
 	}
 	b.observer.Learn(ctx, id)
-	begin := time.Now()
+	started := time.Now()
 	if result, err = b.start(ctx, id, start); err != nil {
 		return id, ended{}, err
 	}
-	result.seconds = time.Since(begin).Seconds()
+	result.seconds = time.Since(started).Seconds()
+	if how.grants == nil {
+		b.limits.took = max(b.limits.took, time.Since(begin)-result.stopped)
+	}
 	// Only when the last process has gone all its checks are there.
 	if err := b.end(ctx, id); err != nil {
 		return id, ended{}, err
@@ -212,10 +220,13 @@ func (b *bench) start(ctx context.Context, id string, start func() error) (ended
 	}
 	if err == nil && result.outcome == passed && !b.kills {
 		result.output = "" // what the container writes tells why it does not end
+		begin := time.Now()
 		result.ending, err = b.stop(ctx, id, exit)
+		result.stopped = time.Since(begin)
 	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
-		return ended{outcome: fmt.Sprintf("no end within %s", b.timeout), broken: true, output: output.last()}, nil
+		limit, _ := b.limits.of()
+		return ended{outcome: fmt.Sprintf("no end within %s", limit), broken: true, output: output.last()}, nil
 	}
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return ended{}, err

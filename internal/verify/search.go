@@ -16,12 +16,14 @@ type Outcome int
 
 // The outcomes.
 const (
-	Differs Outcome = iota // from that under the original flags
+	Untried Outcome = iota
+	Differs         // from that under the original flags
 	Same
 	Varies // it did not come out the same each time
 )
 
-// Runner runs the workload with each of several sets, perhaps at the same time.
+// Runner runs the workload with each of several sets, perhaps at the same time. With an error it
+// returns the outcomes that it knows.
 type Runner func(ctx context.Context, sets []capability.Set) ([]Outcome, error)
 
 // Search says what to minimize.
@@ -55,7 +57,7 @@ type Found struct {
 // others are tried again.
 //
 // Of several such sets it finds one, and leaves out what Docker does not grant by
-// default first.
+// default first. With an error it returns what it has found until then.
 func Minimize(ctx context.Context, run Runner, search Search) (Found, error) {
 	s := &searcher{run: run, keep: search.Keep, known: map[capability.Set]Outcome{search.Start: Same}}
 	found := Found{
@@ -64,34 +66,28 @@ func Minimize(ctx context.Context, run Runner, search Search) (Found, error) {
 		InsteadOf: make(map[capability.Capability]capability.Capability),
 	}
 	set, err := s.minimize(ctx, search.Start)
-	if err != nil {
-		return Found{}, err
-	}
 	for _, wide := range ordered(set) {
-		if search.Narrower == nil || !set.Has(wide) {
-			continue
-		}
-		narrow := search.Narrower(set, wide).Minus(set)
-		if narrow.Empty() {
-			continue
-		}
-		replaced := set.Without(wide).Union(narrow)
-		same, err := s.same(ctx, replaced)
-		if err != nil {
-			return Found{}, err
-		}
-		if !same {
-			continue
-		}
-		for _, c := range narrow.Sorted() {
-			found.InsteadOf[c] = wide
-		}
-		if set, err = s.minimize(ctx, replaced); err != nil {
-			return Found{}, err
+		if err == nil && search.Narrower != nil && set.Has(wide) {
+			set, err = s.narrow(ctx, &found, set, wide, search.Narrower(set, wide).Minus(set))
 		}
 	}
 	s.conclude(&found, search.Start, set)
-	return found, nil
+	return found, err
+}
+
+// narrow puts narrower capabilities in the place of a wide one, if there are any and that works.
+func (s *searcher) narrow(ctx context.Context, found *Found, set capability.Set, wide capability.Capability, narrower capability.Set) (capability.Set, error) {
+	if narrower.Empty() {
+		return set, nil
+	}
+	replaced := set.Without(wide).Union(narrower)
+	if same, err := s.same(ctx, replaced); err != nil || !same {
+		return set, err
+	}
+	for _, c := range narrower.Sorted() {
+		found.InsteadOf[c] = wide
+	}
+	return s.minimize(ctx, replaced)
 }
 
 // searcher remembers the outcomes, so that no set is run twice.
@@ -101,7 +97,7 @@ type searcher struct {
 	known map[capability.Set]Outcome
 }
 
-// minimize leaves out members until none can be.
+// minimize leaves out members until none can be. With an error it returns what it has come to.
 func (s *searcher) minimize(ctx context.Context, set capability.Set) (capability.Set, error) {
 	for {
 		droppable, err := s.droppable(ctx, set)
@@ -109,7 +105,7 @@ func (s *searcher) minimize(ctx context.Context, set capability.Set) (capability
 			return set, err
 		}
 		if set, err = s.drop(ctx, set, droppable); err != nil {
-			return 0, err
+			return set, err
 		}
 	}
 }
@@ -136,13 +132,16 @@ func (s *searcher) droppable(ctx context.Context, set capability.Set) (capabilit
 // drop leaves out all that can be left out alone, jointly if that works or else
 // one by one.
 func (s *searcher) drop(ctx context.Context, set, droppable capability.Set) (capability.Set, error) {
-	if same, err := s.same(ctx, set.Minus(droppable)); err != nil || same {
-		return set.Minus(droppable), err
+	switch same, err := s.same(ctx, set.Minus(droppable)); {
+	case err != nil:
+		return set, err
+	case same:
+		return set.Minus(droppable), nil
 	}
 	for _, c := range ordered(droppable) {
 		same, err := s.same(ctx, set.Without(c))
 		if err != nil {
-			return 0, err
+			return set, err
 		}
 		if same {
 			set = set.Without(c)
@@ -168,13 +167,12 @@ func (s *searcher) learn(ctx context.Context, sets []capability.Set) error {
 		return nil
 	}
 	outcomes, err := s.run(ctx, unknown)
-	if err != nil {
-		return err
+	for i, outcome := range outcomes {
+		if outcome != Untried {
+			s.known[unknown[i]] = outcome
+		}
 	}
-	for i, set := range unknown {
-		s.known[set] = outcomes[i]
-	}
-	return nil
+	return err
 }
 
 // conclude gives each capability its verdict.

@@ -150,7 +150,7 @@ func (world) Generate(r *rand.Rand, _ int) reflect.Value {
 	all := capability.Of(chown, override, raw, admin, search)
 	w := world{outcomes: make(map[capability.Set]Outcome), start: capability.Of(chown, override, raw, admin)}
 	for set := range subsets(all) {
-		w.outcomes[set] = Outcome(r.Intn(3))
+		w.outcomes[set] = Differs + Outcome(r.Intn(3))
 	}
 	w.outcomes[w.start] = Same
 	if r.Intn(2) == 0 {
@@ -241,22 +241,29 @@ func TestTheSetFoundIsMinimalAsBruteForceHasIt(t *testing.T) {
 	}
 }
 
-// Wherever the search is cut short, it ends with the reason and nothing else.
+// Wherever the search is cut short, it ends with the reason and with what is true until then.
 func TestAnErrorEndsTheSearch(t *testing.T) {
 	away := errors.New("the engine has gone")
 	holds := func(w world, after uint8) bool {
-		left := int(after % 8)
+		left := int(after % 16)
+		tried := make(map[capability.Set]bool)
 		found, err := Minimize(t.Context(), func(_ context.Context, sets []capability.Set) ([]Outcome, error) {
-			if left--; left < 0 {
-				return nil, away
-			}
 			outcomes := make([]Outcome, len(sets))
 			for i, set := range sets {
-				outcomes[i] = w.outcomes[set]
+				if left--; left < 0 {
+					return outcomes, away
+				}
+				outcomes[i], tried[set] = w.outcomes[set], true
 			}
 			return outcomes, nil
 		}, Search{Start: w.start, Narrower: w.narrower})
-		return left >= 0 && err == nil || errors.Is(err, away) && reflect.DeepEqual(found, Found{})
+		for c, verdict := range found.Verdicts {
+			without := found.Set.Without(c)
+			if found.Set.Has(c) && (verdict == profile.Needed) != (tried[without] && w.outcomes[without] == Differs) {
+				return false
+			}
+		}
+		return (left < 0) == errors.Is(err, away) && w.outcomes[found.Set] == Same
 	}
 	if err := quick.Check(holds, nil); err != nil {
 		t.Error(err)

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
@@ -67,15 +68,21 @@ func (t *trials) attempt(ctx context.Context, set *capability.Set) (attempt, err
 		a.Set, a.Without, a.With = *set, t.list.Minus(*set), set.Minus(t.list)
 	}
 	t.tell(t.options.Trying, a.Trial)
+	trial := a.Trial
+	hanging := func(after, limit time.Duration) {
+		if t.options.Hanging != nil {
+			t.tell(func(trial profile.Trial) { t.options.Hanging(trial, after, limit) }, trial)
+		}
+	}
 	for range t.options.Repeat {
-		e, err := t.bench.execute(ctx, creation{grants: set})
+		e, err := t.bench.execute(ctx, creation{grants: set, hanging: hanging})
 		if err != nil {
 			return attempt{}, err
 		}
 		a.note(e, t.original)
 	}
 	if t.options.Repeat == 1 && a.endsOtherwise(t.original) {
-		e, err := t.bench.execute(ctx, creation{grants: set})
+		e, err := t.bench.execute(ctx, creation{grants: set, hanging: hanging})
 		if err != nil {
 			return attempt{}, err
 		}

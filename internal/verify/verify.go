@@ -26,7 +26,8 @@ type Options struct {
 	Test string
 	// ExpectExit is the exit status with which the workload succeeds, without a test.
 	ExpectExit int
-	// Timeout is the longest that one run may take.
+	// Timeout is the longest that a start may take. If it is 0, that is 5 minutes under the original
+	// flags, and then 10 times as long as that took, but at least 30 seconds.
 	Timeout time.Duration
 	// Repeat is how often each set is run, Jobs how many sets at a time: at least 1.
 	Repeat, Jobs int
@@ -40,6 +41,8 @@ type Options struct {
 	// Trying and Tried are told of each trial before and after, one at a time; nil for
 	// nobody.
 	Trying, Tried func(profile.Trial)
+	// Hanging is told of a trial that takes long: how long until now, and when it will be ended.
+	Hanging func(trial profile.Trial, after, limit time.Duration)
 	// Note is told what else there is to know; nil for nobody.
 	Note func(string)
 }
@@ -51,8 +54,9 @@ func (o Options) note(format string, args ...any) {
 }
 
 // Verify proves what the command's workload needs. The profile returned has the
-// proof, and the runs that the list is from. Whatever happens, none of the
-// containers started here is left when it returns.
+// proof, and the runs that the list is from. If ctx ends, the proof has what was shown
+// until then; it does not say that a set works if that is nothing. Whatever happens,
+// none of the containers started here is left when it returns.
 func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Proof, err error) {
 	b, err := newBench(o)
 	if err != nil {
@@ -94,10 +98,10 @@ func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Pr
 		return p, proof, err
 	}
 	proof, err = t.prove(ctx, original, summary, t.noteSecondStart(original))
-	if err != nil {
+	if err != nil && !proof.Works {
 		return profile.Profile{}, profile.Proof{}, err
 	}
-	return profile.Merge(p, profile.Profile{Proofs: []profile.Proof{proof}}), proof, nil
+	return profile.Merge(p, profile.Profile{Proofs: []profile.Proof{proof}}), proof, err
 }
 
 // baseline runs the workload under its own flags. What does not work there cannot

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -387,6 +388,9 @@ func eventOf(message events.Message) (Event, bool) {
 	case Created, Started, Removed:
 	case Died:
 		added = []string{"exitCode", "execDuration"}
+		if status, err := strconv.Atoi(message.Actor.Attributes["exitCode"]); err == nil {
+			event.ExitStatus = &status
+		}
 	case Renamed:
 		added = []string{"oldName"}
 	default:

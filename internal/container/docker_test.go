@@ -158,9 +158,10 @@ func TestEvents(t *testing.T) {
 	cli := through{t: t}
 	since := time.Now()
 	// As labels these must not be mistaken for the engine's own attributes.
-	id := cli.create("--name", name, "--label", "a=b", "--label", "oldName=mine", "bb", "true")
+	id := cli.create("--name", name, "--label", "a=b", "--label", "oldName=mine", "bb", "sh", "-c", "exit 3")
 	events, errs := docker.Events(t.Context(), since) // after the creation
-	cli.output("start", "-a", id)
+	cli.output("start", id)
+	cli.output("wait", id)
 	cli.output("rename", id, name+"-2")
 	cli.output("rm", id)
 
@@ -174,6 +175,9 @@ func TestEvents(t *testing.T) {
 				continue
 			}
 			got = append(got, event.Type)
+			if died := event.Type == Died; died != (event.ExitStatus != nil) || died && *event.ExitStatus != 3 {
+				t.Errorf("%s: exit status %v", event.Type, event.ExitStatus)
+			}
 			wantName := name
 			if event.Type == Renamed || event.Type == Removed {
 				wantName = name + "-2"

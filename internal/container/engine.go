@@ -64,6 +64,14 @@ type Event struct {
 	ID, Name, Image string
 	Labels          map[string]string
 	Time            time.Time
+	// ExitStatus of the first process, of Died; nil if the engine does not tell.
+	ExitStatus *int
+}
+
+// Exit is an end of a container's first process.
+type Exit struct {
+	Time   time.Time
+	Status int
 }
 
 // ErrNotFound: the engine has no such container.

@@ -36,6 +36,8 @@ type knowledge struct {
 	// names are the latest that events told of: an answer may have been on its way when
 	// the container was renamed.
 	names map[string]string
+	// exits are the ends of the containers, in their order.
+	exits map[string][]container.Exit
 	// learning are those that the engine is being asked about, each with a channel that is
 	// closed when it has answered once; failures are what came of it the last time.
 	learning map[string]chan struct{}
@@ -51,7 +53,7 @@ type knowledge struct {
 
 func newKnowledge() knowledge {
 	return knowledge{
-		infos: make(map[string]container.Info), names: make(map[string]string),
+		infos: make(map[string]container.Info), names: make(map[string]string), exits: make(map[string][]container.Exit),
 		learning: make(map[string]chan struct{}), failures: make(map[string]error), strangers: make(map[string]bool), newcomers: make(map[string]bool),
 		news: make(chan struct{}),
 	}
@@ -158,11 +160,26 @@ func (o *Observer) hear(event container.Event) {
 		o.known.names[event.ID] = event.Name
 		o.rename(event.ID, event.Name)
 	}
+	o.noteExit(event)
 	// Whatever has happened: the event of its creation may be lost.
 	if _, known := o.known.infos[event.ID]; !known && event.Name != "" {
 		o.known.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
 		o.known.tell()
 	}
+}
+
+// maxExits is how many ends of a container are known: of the last ones.
+const maxExits = 64
+
+// noteExit notes how a container ended, once, for an event may be heard again. The caller holds mu.
+func (o *Observer) noteExit(event container.Event) {
+	exits := o.known.exits[event.ID]
+	if event.ExitStatus == nil || slices.ContainsFunc(exits, func(e container.Exit) bool { return e.Time.Equal(event.Time) }) {
+		return
+	}
+	exits = append(exits, container.Exit{Time: event.Time, Status: *event.ExitStatus})
+	slices.SortFunc(exits, func(one, other container.Exit) int { return one.Time.Compare(other.Time) })
+	o.known.exits[event.ID] = exits[max(0, len(exits)-maxExits):]
 }
 
 // rename gives a container that is known its present name. The caller holds mu.
@@ -419,7 +436,12 @@ func (o *Observer) catchUp(ctx context.Context) error {
 	for _, id := range ids {
 		o.Learn(ctx, id)
 	}
-	if ids = slices.DeleteFunc(ids, o.isKnown); len(ids) == 0 {
+	running := make(map[string]bool)
+	for _, info := range all {
+		running[info.ID] = info.Running
+	}
+	ids = slices.DeleteFunc(ids, func(id string) bool { return o.isKnown(id) && (o.keep != nil || running[id] || o.hasExit(id)) })
+	if len(ids) == 0 {
 		return nil
 	}
 	past, err := o.engine.Past(ctx, ever, time.Now())
@@ -445,6 +467,12 @@ func (o *Observer) isKnown(id string) bool {
 	defer o.mu.Unlock()
 	_, known := o.known.infos[id]
 	return known
+}
+
+func (o *Observer) hasExit(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.known.exits[id]) > 0
 }
 
 func (o *Observer) isStranger(id string) bool {

@@ -165,6 +165,7 @@ func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Inf
 		o.identities.forgetContainer(id)
 		delete(o.known.infos, id)
 		delete(o.known.names, id)
+		delete(o.known.exits, id)
 		delete(o.known.failures, id)
 		delete(o.known.strangers, id)
 		delete(o.known.newcomers, id)

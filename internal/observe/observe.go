@@ -290,7 +290,11 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	unconfirmed := o.identify(snapshot.Containers)
-	sources := profile.Sources{Infos: o.known.infos, Newcomers: o.known.newcomers, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers), Files: o.files, Ways: o.ways.of, Silent: o.lookups.Silent(), Watched: o.watches.since, KeptLabels: o.keptLabels, Last: o.last}
+	sources := profile.Sources{
+		Infos: o.known.infos, Newcomers: o.known.newcomers, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers),
+		Files: o.files, Ways: o.ways.of, Silent: o.lookups.Silent(), Watched: o.watches.since, Exits: o.known.exits,
+		KeptLabels: o.keptLabels, Last: o.last,
+	}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)
 }
 

@@ -61,6 +61,9 @@ type Run struct {
 	// Running: it was still running when the observation ended.
 	Running bool `json:"running"`
 
+	// ExitStatus is that of the container's first process; nil if it is not known.
+	ExitStatus *int `json:"exitStatus,omitempty"`
+
 	Processes uint32 `json:"processes"`
 	// User is the effective user of the first workload process, as the host
 	// counts users.

@@ -39,6 +39,8 @@ type Sources struct {
 	// Watched is since when those system calls of a container were recorded that its
 	// seccomp profile allows only with a capability.
 	Watched map[string]time.Time
+	// Exits holds by container ID how its first processes ended, in the order of their ends.
+	Exits map[string][]container.Exit
 	// KeptLabels says which labels keep their values.
 	KeptLabels container.KeptLabels
 	// Last is the highest capability of the kernel.
@@ -69,6 +71,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		if known {
 			run.describe(info, sources)
 		}
+		run.exit(sources.Exits[seen.ID])
 		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
 		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
@@ -79,6 +82,18 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		runs = append(runs, run)
 	}
 	return runs
+}
+
+// exit finds the exit status of the run among those of its container: a container may be started
+// again.
+func (r *Run) exit(exits []container.Exit) {
+	if r.Started == nil || r.Running {
+		return
+	}
+	after := func(e container.Exit) bool { return !e.Time.Before(*r.Started) }
+	if i := slices.IndexFunc(exits, after); i >= 0 {
+		r.ExitStatus = &exits[i].Status
+	}
 }
 
 // machineLosses are those that any container may have suffered. Of the others each container has

@@ -209,6 +209,25 @@ func TestOneContainerStartedTwiceMakesTwoRuns(t *testing.T) {
 	}
 }
 
+// Each run has the first end of its container that was not before its start.
+func TestARunHasItsOwnExitStatus(t *testing.T) {
+	first, again, running := seen(), seen(), seen()
+	again.Cgroup, again.Started, again.Last = 78, saturday.Add(2*time.Minute), saturday.Add(3*time.Minute)
+	running.Cgroup, running.Started, running.Ended = 79, saturday.Add(4*time.Minute), false
+	exits := []container.Exit{{Time: saturday, Status: 1}, {Time: saturday.Add(time.Minute), Status: 3}, {Time: saturday.Add(3 * time.Minute), Status: 143}}
+	runs := Record(snapshot(first, again, running), observation, Sources{Exits: map[string][]container.Exit{id: exits}, Last: capability.CheckpointRestore})
+	var got []*int
+	for _, run := range runs {
+		got = append(got, run.ExitStatus)
+	}
+	if diff := cmp.Diff([]*int{ptr(3), ptr(143), nil}, got); diff != "" {
+		t.Error(diff)
+	}
+	if s := Summaries(New(runs...))[0]; s.Failed == nil || *s.Failed != 3 {
+		t.Errorf("got %v", s.Failed)
+	}
+}
+
 // Readers of other languages must not have to tell null from an empty list.
 func TestNoListIsNull(t *testing.T) {
 	for name, p := range map[string]Profile{"no runs": New(), "a run": New(record(t, snapshot(seen()), nil))} {

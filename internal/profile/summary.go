@@ -25,10 +25,12 @@ type Summary struct {
 	// Observed is how long the workload was seen running, over all runs.
 	Observed         time.Duration
 	Running, Existed bool
-	Processes        uint64
-	Checks, Lost     uint64
-	Users            []uint32
-	Grants           Grants
+	// Failed is the exit status of the latest run that failed; nil if none is known to have.
+	Failed       *int
+	Processes    uint64
+	Checks, Lost uint64
+	Users        []uint32
+	Grants       Grants
 	// EngineError is why the engine could not tell how one of the runs was set up; empty
 	// if it has told of all.
 	EngineError string
@@ -120,6 +122,9 @@ func (s *Summary) add(run Run) {
 			s.Users = append(s.Users, run.User)
 		}
 	}
+	if run.failed() {
+		s.Failed = run.ExitStatus
+	}
 	s.Running = s.Running || run.Running
 	s.Existed = s.Existed || run.Existed
 	s.Processes += uint64(run.Processes)
@@ -146,6 +151,12 @@ func (s *Summary) add(run Run) {
 	var unlisted uint64
 	s.Files, unlisted = boundFiles(addUpFiles(append(s.Files, run.Files...)))
 	s.Unlisted += run.Unlisted + unlisted
+}
+
+// failed reports whether the first process ended with an exit status that is neither success nor what
+// is left of a process that was told to end, by SIGINT, SIGKILL or SIGTERM.
+func (r Run) failed() bool {
+	return r.ExitStatus != nil && !slices.Contains([]int{0, 128 + 2, 128 + 9, 128 + 15}, *r.ExitStatus)
 }
 
 // addReasons adds the reasons why a run is incomplete, up to maxReasons.

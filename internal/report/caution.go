@@ -76,6 +76,10 @@ func untested(s profile.Summary) []string {
 		return nil
 	}
 	var notes []string
+	if s.Failed != nil && s.Denied().Empty() {
+		notes = append(notes, fmt.Sprintf("it ended with exit status %d, and no check was denied: a program may read its own capabilities "+
+			"(capget, /proc/self/status, PR_CAPBSET_READ) and give up, or the seccomp profile may refuse a system call; neither makes a check", *s.Failed))
+	}
 	for _, c := range s.Unsure().Sorted() {
 		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Needs()...)[0].Unsure))
 	}

@@ -167,6 +167,7 @@ func profiles() map[string]profile.Profile {
 		"never-started": profile.New(neverStarted(1)),
 		"never-started-beside-another": profile.New(
 			changed(neverStarted(1), called("broken", "bb")), run(2, uses[0])),
+		"exit-status": profile.New(changed(run(1), func(r *profile.Run) { r.ExitStatus = ptr(3) })),
 		"several-runs": profile.New(
 			run(1, uses[:2]...), changed(run(2, uses[0]), func(r *profile.Run) { r.Started = ptr(saturday.Add(time.Hour)); r.Ended = saturday.Add(3 * time.Hour) }),
 			changed(run(3, uses[1]), called("db", "postgres")), neverStarted(4),

@@ -185,6 +185,9 @@ func (s *settings) patchFile(cmd *cobra.Command, kind patch.Kind, all []recommen
 	for _, reason := range result.Left {
 		fmt.Fprintf(notes, "capmon: %s: left out: %v\n", path, reason)
 	}
+	for _, note := range result.Notes {
+		fmt.Fprintf(notes, "capmon: %s: %s\n", path, printable.Text(note))
+	}
 	change := patch.Diff(s.patch, before, result.Text)
 	if len(change) == 0 {
 		fmt.Fprintf(notes, "capmon: %s grants just this already\n", path)

@@ -2,27 +2,29 @@ package patch
 
 import (
 	"fmt"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/capmon/capmon/internal/recommend"
 )
 
-// Compose gives services of a compose file what they need and nothing else. The error is
-// a *MissingError if a service is not in the file, and else says what keeps the file from
-// being changed safely.
-func Compose(text []byte, settings []Setting) ([]byte, error) {
+// Compose gives services of a compose file what they need and nothing else. The notes say
+// where that may have no effect. The error is a *MissingError if a service is not in the
+// file, and else says what keeps the file from being changed safely.
+func Compose(text []byte, settings []Setting) (after []byte, notes []string, err error) {
 	f, err := parseYAML(text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	f.compose = true
 	for _, s := range settings {
 		service, at, err := f.service(s.Name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := f.grantService(service, at, s); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	return f.done()
@@ -32,6 +34,7 @@ func Compose(text []byte, settings []Setting) ([]byte, error) {
 func (f *yamlFile) service(name string) (service *yaml.Node, at place, err error) {
 	missing := &MissingError{Kind: "service", Name: name}
 	for i, document := range f.documents {
+		missing.Included = append(missing.Included, included(lookup(document, "include"))...)
 		services := lookup(document, "services")
 		if services == nil {
 			continue
@@ -39,16 +42,18 @@ func (f *yamlFile) service(name string) (service *yaml.Node, at place, err error
 		if err := f.alone(services, "services"); err != nil {
 			return nil, at, err
 		}
-		for j := 0; j+1 < len(services.Content); j += 2 {
-			key, value := services.Content[j], services.Content[j+1]
-			if key.Value != name {
-				missing.There = append(missing.There, key.Value)
+		for key, value := range members(services) {
+			if scalar(key) != name {
+				missing.There = append(missing.There, scalar(key))
 				continue
 			}
 			if service != nil {
 				return nil, at, fmt.Errorf("service %q is there twice, in lines %d and %d", name, service.Line, value.Line)
 			}
 			service, at = value, place{i, []any{"services", name}}
+		}
+		if merged := lookup(services, name); service == nil && merged != nil {
+			return nil, at, fmt.Errorf("line %d: service %q is written elsewhere and merged into services (<<): write it out there", merged.Line, name)
 		}
 	}
 	if service == nil {
@@ -57,19 +62,101 @@ func (f *yamlFile) service(name string) (service *yaml.Node, at place, err error
 	return service, at, nil
 }
 
+// included lists the files that a compose file includes: each is a path, or a mapping with one
+// or several paths.
+func included(include *yaml.Node) []string {
+	var paths []string
+	for _, item := range items(include) {
+		if path := lookup(item, "path"); path != nil {
+			item = path
+		}
+		for _, path := range append(items(item), item) {
+			if text := scalar(path); text != "" {
+				paths = append(paths, text)
+			}
+		}
+	}
+	return paths
+}
+
 func (f *yamlFile) grantService(service *yaml.Node, at place, s Setting) error {
 	what := fmt.Sprintf("service %q", s.Name)
 	if err := f.alone(service, what); err != nil {
 		return err
 	}
-	if err := unprivileged(service, what); err != nil {
+	if err := f.unprivileged(service, what); err != nil {
 		return err
 	}
-	if extends := lookup(service, "extends"); extends != nil {
+	if extends := lookup(service, "extends"); extends != nil && extends.Tag != reset {
 		return fmt.Errorf("line %d: %s extends another, whose cap_add and cap_drop Compose adds to its own: write them there, or take extends out", extends.Line, what)
+	}
+	if err := f.unextended(s.Name); err != nil {
+		return err
+	}
+	notRoot := s.NotRoot
+	if user := lookup(service, "user"); user != nil {
+		notRoot = otherUser(user)
+	}
+	if !s.Needs.Empty() && notRoot && noNewPrivileges(lookup(service, "security_opt")) {
+		f.warnings = append(f.warnings, withoutEffect(what, "no-new-privileges", s.Needs))
 	}
 	return f.set(service, at, []entry{
 		{key: "cap_drop", words: []string{"ALL"}},
 		{key: "cap_add", words: recommend.Names(s.Needs), optional: true},
 	}, "image", "container_name")
+}
+
+// reset and override are tags of Compose: the first takes a member out, the second has it replace
+// what it would be added to.
+const reset, override = "!reset", "!override"
+
+// unextended fails if other services of the file extend one: Compose adds its lists to theirs.
+// Those that replace both lists do not get them.
+func (f *yamlFile) unextended(name string) error {
+	for _, document := range f.documents {
+		services := lookup(document, "services")
+		if services == nil {
+			continue
+		}
+		for key, other := range members(resolved(services)) {
+			extends := lookup(other, "extends")
+			if extends == nil || extends.Tag == reset || replaces(other, "cap_drop") && replaces(other, "cap_add") {
+				continue
+			}
+			base, file := scalar(extends), scalar(lookup(extends, "file"))
+			if extended := lookup(extends, "service"); extended != nil {
+				base = scalar(extended)
+			}
+			if base == name && file != "" {
+				f.warnings = append(f.warnings, fmt.Sprintf("service %q extends service %q of %q: if that is this file, Compose adds the lists to its own", scalar(key), name, file))
+			} else if base == name {
+				return fmt.Errorf("line %d: service %q extends service %q, and Compose would add the lists of %q to its own: "+
+					"give it a cap_drop and a cap_add with the tag !override, or take extends out", extends.Line, scalar(key), name, name)
+			}
+		}
+	}
+	return nil
+}
+
+// replaces tells whether a service takes nothing for a list from what it extends.
+func replaces(service *yaml.Node, list string) bool {
+	value := lookup(service, list)
+	return value != nil && (value.Tag == reset || value.Tag == override)
+}
+
+// otherUser tells whether a user is given that is not root.
+func otherUser(user *yaml.Node) bool {
+	name, _, _ := strings.Cut(scalar(user), ":")
+	return name != "" && name != "0" && name != "root" && !strings.Contains(name, "$")
+}
+
+// noNewPrivileges reads the options as Docker does (parseSecurityOpt in daemon/daemon_unix.go).
+func noNewPrivileges(options *yaml.Node) bool {
+	for _, option := range items(options) {
+		switch strings.ReplaceAll(scalar(option), "=", ":") {
+		case "no-new-privileges", "no-new-privileges:true":
+			return true
+		}
+	}
+	return false
 }

@@ -31,13 +31,13 @@ func FuzzPatch(f *testing.F) {
 		f.Add([]byte(text), uint64(1))
 	}
 	f.Fuzz(func(t *testing.T, text []byte, bits uint64) {
-		setting := []Setting{{"web", capability.Set(bits).Intersect(capability.Known(capability.CheckpointRestore))}}
+		setting := []Setting{{Name: "web", Needs: capability.Set(bits).Intersect(capability.Known(capability.CheckpointRestore))}}
 		for _, kind := range Kinds() {
-			after, err := kind.change(bytes.Clone(text), setting)
+			after, _, err := kind.change(bytes.Clone(text), setting)
 			if err != nil {
 				continue
 			}
-			if again, err := kind.change(bytes.Clone(after), setting); err != nil || !bytes.Equal(again, after) {
+			if again, _, err := kind.change(bytes.Clone(after), setting); err != nil || !bytes.Equal(again, after) {
 				t.Errorf("%s, a second time: %v\n%q\n%q\n%q", kind.Target, err, text, after, again)
 			}
 		}

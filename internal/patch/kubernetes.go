@@ -10,20 +10,20 @@ import (
 )
 
 // Kubernetes gives containers of the pods in a manifest what they need and nothing else.
-// The error is a *MissingError if a container is not in the file, and else says what
-// keeps the file from being changed safely.
-func Kubernetes(text []byte, settings []Setting) ([]byte, error) {
+// The notes say where that has no effect. The error is a *MissingError if a container is not
+// in the file, and else says what keeps the file from being changed safely.
+func Kubernetes(text []byte, settings []Setting) (after []byte, notes []string, err error) {
 	f, err := parseYAML(text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	found, err := f.containers()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, s := range settings {
 		if err := f.grantContainer(found, s); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	return f.done()
@@ -33,6 +33,7 @@ func Kubernetes(text []byte, settings []Setting) ([]byte, error) {
 type podContainer struct {
 	name string
 	of   string // the object's kind and quoted name
+	pod  *yaml.Node
 	node *yaml.Node
 	at   place
 }
@@ -76,7 +77,7 @@ func (f *yamlFile) containersOf(object *yaml.Node, at place) ([]podContainer, er
 	if !ok {
 		return nil, nil
 	}
-	of := fmt.Sprintf("%s %q", kind, scalar(lookup(lookupOr(object, "metadata"), "name")))
+	of := described(object)
 	spec := object
 	for _, key := range path {
 		if err := f.alone(spec, of); err != nil {
@@ -98,10 +99,41 @@ func (f *yamlFile) containersOf(object *yaml.Node, at place) ([]podContainer, er
 			continue
 		}
 		for i, node := range list.Content {
-			all = append(all, podContainer{scalar(lookup(node, "name")), of, node, at.below(key).below(i)})
+			all = append(all, podContainer{scalar(lookup(node, "name")), of, spec, node, at.below(key).below(i)})
 		}
 	}
 	return all, nil
+}
+
+// described is an object's kind and name.
+func described(object *yaml.Node) string {
+	return fmt.Sprintf("%s %q", scalar(lookup(object, "kind")), scalar(lookup(lookupOr(object, "metadata"), "name")))
+}
+
+// foreign lists the objects that have containers in a way that only their own controller knows.
+func (f *yamlFile) foreign(node *yaml.Node) []string {
+	kind := scalar(lookup(node, "kind"))
+	var all []string
+	switch {
+	case strings.HasSuffix(kind, "List"):
+		for _, item := range items(lookup(node, "items")) {
+			all = append(all, f.foreign(item)...)
+		}
+	case podPaths()[kind] != nil:
+	case kind == "HelmRelease" || hasContainers(node):
+		all = append(all, fmt.Sprintf("%s of %s (line %d)", described(node), scalar(lookup(node, "apiVersion")), node.Line))
+	}
+	return all
+}
+
+// hasContainers tells whether containers are listed anywhere in a node.
+func hasContainers(node *yaml.Node) bool {
+	for key, value := range members(node) {
+		if scalar(key) == "containers" || hasContainers(value) {
+			return true
+		}
+	}
+	return false
 }
 
 // lookupOr is lookup with an empty node for what is not there.
@@ -110,14 +142,6 @@ func lookupOr(mapping *yaml.Node, key string) *yaml.Node {
 		return value
 	}
 	return &yaml.Node{}
-}
-
-// scalar is a node's text, "" if it has none.
-func scalar(node *yaml.Node) string {
-	if node == nil {
-		return ""
-	}
-	return node.Value
 }
 
 func (f *yamlFile) grantContainer(all []podContainer, s Setting) error {
@@ -132,6 +156,9 @@ func (f *yamlFile) grantContainer(all []podContainer, s Setting) error {
 	}
 	switch len(found) {
 	case 0:
+		for _, document := range f.documents {
+			missing.Foreign = append(missing.Foreign, f.foreign(document)...)
+		}
 		return missing
 	case 1:
 		return f.grant(found[0], s)
@@ -148,13 +175,28 @@ func (f *yamlFile) grant(c podContainer, s Setting) error {
 	if err := f.alone(c.node, what); err != nil {
 		return err
 	}
-	if context := lookup(c.node, "securityContext"); context != nil {
-		if err := unprivileged(context, "the securityContext of "+what); err != nil {
-			return err
-		}
+	context := lookupOr(c.node, "securityContext")
+	if err := f.unprivileged(context, "the securityContext of "+what); err != nil {
+		return err
+	}
+	if !s.Needs.Empty() && scalar(lookup(context, "allowPrivilegeEscalation")) == "false" && notRoot(s.NotRoot, context, lookupOr(c.pod, "securityContext")) {
+		f.warnings = append(f.warnings, withoutEffect(what, "allowPrivilegeEscalation: false", s.Needs))
 	}
 	return f.set(c.node, c.at, []entry{{key: "securityContext", members: []entry{{key: "capabilities", members: []entry{
 		{key: "drop", words: []string{"ALL"}},
 		{key: "add", words: recommend.Names(s.Needs), optional: true},
 	}}}}}, "image", "name")
+}
+
+// notRoot tells whether a container is run as another user than root: by its own context, by its
+// pod's, or else by its image.
+func notRoot(image bool, contexts ...*yaml.Node) bool {
+	for _, key := range []string{"runAsUser", "runAsNonRoot"} {
+		for _, context := range contexts {
+			if value := scalar(lookup(context, key)); value != "" && (key == "runAsUser" || value == "true") {
+				return value != "0"
+			}
+		}
+	}
+	return image
 }

@@ -65,11 +65,14 @@ func (f *yamlFile) change(key, value *yaml.Node, at place, e entry) error {
 		}
 		return f.set(value, at.below(e.key), e.members)
 	}
+	if f.compose {
+		e.words = respelled(e.words, value)
+	}
 	f.note(at, e)
 	switch {
 	case value.Anchor != "":
 		return fmt.Errorf("line %d: %s has the anchor %q, under which others may repeat it: write it out there", value.Line, e.key, "&"+value.Anchor)
-	case strings.HasPrefix(value.Tag, "!") && !strings.HasPrefix(value.Tag, "!!") && value.Tag != "!override":
+	case strings.HasPrefix(value.Tag, "!") && !strings.HasPrefix(value.Tag, "!!") && value.Tag != override:
 		return fmt.Errorf("line %d: %s has the tag %q, which gives it another meaning: take it out", value.Line, e.key, value.Tag)
 	case value.Kind == yaml.AliasNode:
 		start := f.offset(value)
@@ -84,6 +87,21 @@ func (f *yamlFile) change(key, value *yaml.Node, at place, e entry) error {
 	}
 	return f.replaceItems(key, value, e)
 }
+
+// respelled are words as a list spells those of them that it has, if that means the same to Docker
+// (NormalizeLegacyCapabilities, oci/caps/utils.go of moby): in any case, with CAP_ or without.
+func respelled(words []string, list *yaml.Node) []string {
+	words = slices.Clone(words)
+	for _, item := range items(list) {
+		if i := slices.Index(words, bare(scalar(item))); i >= 0 && item.Kind == yaml.ScalarNode {
+			words[i] = item.Value
+		}
+	}
+	return words
+}
+
+// bare is the name of a capability as Docker's documents and Kubernetes have it.
+func bare(name string) string { return strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
 
 // same tells whether a list has the words, in whatever order.
 func same(list *yaml.Node, words []string) bool {
@@ -181,6 +199,11 @@ func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 			at = f.nextLine(start)
 			continue
 		}
+		if i := slices.Index(wanted, bare(item.Value)); i >= 0 && f.respell(item, wanted[i]) {
+			wanted = slices.Delete(wanted, i, i+1)
+			at = f.nextLine(start)
+			continue
+		}
 		f.replace(start, f.nextLine(start), "")
 	}
 	if len(e.words) == 0 {
@@ -199,6 +222,20 @@ func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 	}
 	f.insertLines(at, text)
 	return nil
+}
+
+// respell gives an item another spelling, and leaves the comment behind it; false if it is written
+// in too unusual a way.
+func (f *yamlFile) respell(item *yaml.Node, word string) bool {
+	start := f.content(item)
+	if c := f.text[start]; c == '"' || c == '\'' {
+		start++
+	}
+	if !bytes.HasPrefix(f.text[start:], []byte(item.Value)) {
+		return false
+	}
+	f.replace(start, start+len(item.Value), word)
+	return true
 }
 
 // isItem tells whether an item's line has nothing but it and a comment.

@@ -18,7 +18,7 @@ type Kind struct {
 	Services bool
 	// nameOf is what such a file calls a container, "" if that is not known.
 	nameOf func(recommend.Container) string
-	change func([]byte, []Setting) ([]byte, error)
+	change func([]byte, []Setting) (after []byte, notes []string, err error)
 }
 
 // Kinds lists them.
@@ -30,11 +30,12 @@ func Kinds() []Kind {
 			Target: "quadlet",
 			// There is only one container in it, whatever it is called.
 			nameOf: func(c recommend.Container) string { return c.Label },
-			change: func(text []byte, settings []Setting) ([]byte, error) {
+			change: func(text []byte, settings []Setting) ([]byte, []string, error) {
 				if len(settings) > 1 {
-					return nil, fmt.Errorf("a quadlet has one container and the profiles have several: choose with --container %s", names(settings))
+					return nil, nil, fmt.Errorf("a quadlet has one container and the profiles have several: choose with --container %s", names(settings))
 				}
-				return Quadlet(text, settings[0].Needs)
+				after, err := Quadlet(text, settings[0].Needs)
+				return after, nil, err
 			},
 		},
 	}
@@ -56,6 +57,8 @@ type Result struct {
 	// Of are the containers whose needs were put in, Left why others were not.
 	Of   []recommend.Container
 	Left []error
+	// Notes say where the lists have no effect.
+	Notes []string
 }
 
 // Patch puts what containers need into the text of a file, where it has them. name is
@@ -71,14 +74,14 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 		var settings []Setting
 		var of []recommend.Container
 		for _, group := range groups {
-			settings = append(settings, Setting{group.Label, group.Needs})
+			settings = append(settings, Setting{group.Label, group.Needs, !slices.ContainsFunc(group.Members, startsAsRoot)})
 			of = append(of, group.Members...)
 		}
-		after, err := k.change(text, settings)
+		after, notes, err := k.change(text, settings)
 		var missing *MissingError
 		switch {
 		case err == nil:
-			return Result{after, of, left}, nil
+			return Result{after, of, left, notes}, nil
 		case !errors.As(err, &missing) || len(groups) == 1:
 			for _, other := range left {
 				err = fmt.Errorf("%w; %w", other, err)
@@ -89,6 +92,8 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 		groups = slices.DeleteFunc(groups, func(g recommend.Group) bool { return g.Label == missing.Name })
 	}
 }
+
+func startsAsRoot(c recommend.Container) bool { return slices.Contains(c.Users, 0) }
 
 // groups are the containers by their name in the file.
 func (k Kind) groups(all []recommend.Container, name string) ([]recommend.Group, error) {

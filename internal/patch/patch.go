@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
@@ -16,6 +17,8 @@ import (
 type Setting struct {
 	Name  string
 	Needs capability.Set
+	// NotRoot: its image has it run as another user than root.
+	NotRoot bool
 }
 
 // MissingError says that a file has no service or container of a name.
@@ -24,17 +27,46 @@ type MissingError struct {
 	Name string
 	// There are those that it has.
 	There []string
+	// Included are the files that it includes, Foreign its objects of kinds that are not edited:
+	// they may have what is missing.
+	Included, Foreign []string
 }
 
 func (e *MissingError) Error() string {
+	text := fmt.Sprintf("there is no %s %q in it, ", e.Kind, e.Name)
 	if len(e.There) == 0 {
-		return fmt.Sprintf("there is no %s %q in it, nor any other", e.Kind, e.Name)
+		text += "nor any other"
+	} else {
+		text += "but " + listed(e.There)
 	}
-	there := slices.Compact(slices.Sorted(slices.Values(e.There)))
-	for i, name := range there {
-		there[i] = fmt.Sprintf("%q", name)
+	if len(e.Included) > 0 {
+		text += fmt.Sprintf("; it includes %s: if the %s is there, patch that file", listed(e.Included), e.Kind)
 	}
-	return fmt.Sprintf("there is no %s %q in it, but %s", e.Kind, e.Name, strings.Join(there, ", "))
+	if len(e.Foreign) > 0 {
+		text += fmt.Sprintf("; capmon does not edit %s: write the lists there by hand", strings.Join(e.Foreign, ", "))
+	}
+	return text
+}
+
+// listed quotes names, in their order, each once.
+func listed(names []string) string {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	for i, name := range names {
+		names[i] = strconv.Quote(name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// withoutEffect says that an added capability does not reach a process of another user than root:
+// with no_new_privs, neither a file nor a set-user-ID program gives it any (cap_bprm_creds_from_file
+// in security/commoncap.c).
+func withoutEffect(what, option string, needs capability.Set) string {
+	text := fmt.Sprintf("%s does not get %s: it does not run as root, and %s keeps it from gaining capabilities by a file or a set-user-ID program",
+		what, needs.Text(), option)
+	if needs.Has(capability.NetBindService) {
+		text += "; to bind a low port, set the sysctl net.ipv4.ip_unprivileged_port_start, or choose a port from 1024 on"
+	}
+	return text
 }
 
 // errUnusual: what was changed is not what was to be, and no more.

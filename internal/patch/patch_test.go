@@ -76,11 +76,11 @@ func TestFilesAreChangedInTheListsAlone(t *testing.T) {
 // tool that the file is for finds the lists in it and nothing else that is new.
 func changed(t *testing.T, kind Kind, before []byte, settings []Setting) []byte {
 	t.Helper()
-	after, err := kind.change(slices.Clone(before), settings)
+	after, _, err := kind.change(slices.Clone(before), settings)
 	if err != nil {
 		t.Fatalf("%v\n%s", err, before)
 	}
-	if again, err := kind.change(slices.Clone(after), settings); err != nil || !bytes.Equal(again, after) {
+	if again, _, err := kind.change(slices.Clone(after), settings); err != nil || !bytes.Equal(again, after) {
 		t.Errorf("changed again, it is otherwise: %v\n%s", err, Diff("again", after, again))
 	}
 	got := readers[kind.Target](t, after)
@@ -110,7 +110,7 @@ func parseSettings(t *testing.T, line string) (Kind, []Setting) {
 			}
 			needs = needs.With(c)
 		}
-		settings = append(settings, Setting{name, needs})
+		settings = append(settings, Setting{Name: name, Needs: needs})
 	}
 	return kind, settings
 }
@@ -266,12 +266,27 @@ func TestWhatCannotBeChangedSafelyIsRefused(t *testing.T) {
 		"no service at all":      {"compose", "a: 1", "nor any other"},
 		"no such container":      {"kubernetes", strings.Replace(pod(""), "web", "api", 1), `there is no container "web" in it, but "api"`},
 		"no container at all":    {"quadlet", "[Pod]\n", "no section [Container]"},
-		"a template":             {"kubernetes", "a: {{ .Values.a }}\n{{- end }}", "it is not YAML"},
-		"no text":                {"compose", "a: \xff", "not UTF-8"},
+		"a template":             {"kubernetes", "a: {{ .Values.a }}\n{{- end }}", "it is a template"},
+		"an unquoted template":   {"kubernetes", "a: {{ .Values.a }}\n---\n" + pod(""), "it is a template"},
+		"no YAML":                {"compose", "services: {", "it is not YAML"},
+		"extended by another":    {"compose", "services:\n  web: {image: a}\n  db:\n    extends: {service: web}\n", `line 4: service "db" extends service "web"`},
+		"extended, in short":     {"compose", "services:\n  web: {image: a}\n  db:\n    extends: web\n    cap_drop: !override []", `service "db" extends service "web"`},
+		"extended by a merge":    {"compose", "x: &x {extends: web}\nservices:\n  web: {image: a}\n  db:\n    <<: *x\n", `service "db" extends service "web"`},
+		"a merge is no service":  {"compose", "x: &x {a: {image: a}}\nservices:\n  <<: *x\n  db: {image: b}\n", `no service "web" in it, but "db"`},
+		"a merged service":       {"compose", "x: &x {web: {image: a}}\nservices:\n  <<: *x\n  db: {image: b}\n", `line 1: service "web" is written elsewhere and merged`},
+		"included files":         {"compose", "include: [a.yaml, {path: [b.yaml, c.yaml]}, {path: d.yaml}]\nservices:\n  db: {image: b}\n", `but "db"; it includes "a.yaml", "b.yaml", "c.yaml", "d.yaml": if the service is there, patch that file`},
+		"privileged by default":  {"compose", "services:\n  web:\n    privileged: ${P:-true}", "has privileged"},
+		"the name of another":    {"kubernetes", "metadata: {name: &web app}\nkind: Pod\nspec: {containers: [{name: *web}]}", `no container "web" in it, but "app"`},
+		"kinds of others": {
+			"kubernetes", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: api}\nspec: {template: {spec: {containers: [{name: web}]}}}\n---\napiVersion: h/v2\nkind: HelmRelease\nmetadata: {name: &a photos}\n---\nkind: Service\nmetadata: {name: web}\n" +
+				"---\nkind: List\nitems:\n- apiVersion: o/v1\n  kind: DeploymentConfig\n  metadata: {name: old}\n  spec: {template: {spec: {containers: []}}}",
+			`nor any other; capmon does not edit Rollout "api" of argoproj.io/v1alpha1 (line 1), HelmRelease "photos" of h/v2 (line 6), DeploymentConfig "old" of o/v1 (line 15): write`,
+		},
+		"no text": {"compose", "a: \xff", "not UTF-8"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			kind, settings := parseSettings(t, test.target+" web=CHOWN")
-			after, err := kind.change([]byte(test.text), settings)
+			after, _, err := kind.change([]byte(test.text), settings)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v, wanted %s\n%s", err, test.want, after)
 			}
@@ -305,5 +320,44 @@ func TestAnyListReplacesAnyOther(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// What has no effect in a file is written, and said.
+func TestListsWithoutEffectAreNoted(t *testing.T) {
+	const (
+		unreached = "does not get NET_BIND_SERVICE: it does not run as root"
+		pod       = "kind: Pod\nspec:\n  securityContext: {%s}\n  containers:\n  - name: web\n    securityContext: {%s}\n"
+	)
+	service := func(lines string) string { return "services:\n  web:\n    image: a\n" + lines }
+	for name, test := range map[string]struct {
+		target, text string
+		image        bool // it has another user
+		want         string
+	}{
+		"a pod's user":           {"kubernetes", fmt.Sprintf(pod, "runAsUser: 1000", "allowPrivilegeEscalation: false"), false, unreached},
+		"no root in a pod":       {"kubernetes", fmt.Sprintf(pod, "runAsNonRoot: true", "allowPrivilegeEscalation: false"), false, unreached},
+		"an image's user":        {"kubernetes", fmt.Sprintf(pod, "", "allowPrivilegeEscalation: false"), true, unreached},
+		"root in a pod":          {"kubernetes", fmt.Sprintf(pod, "runAsUser: 1000", "runAsUser: 0, allowPrivilegeEscalation: false"), true, ""},
+		"a user that may gain":   {"kubernetes", fmt.Sprintf(pod, "runAsUser: 1000", ""), true, ""},
+		"a service's user":       {"compose", service("    user: 1000:1000\n    security_opt: [\"no-new-privileges=true\"]\n"), false, unreached},
+		"the image's user":       {"compose", service("    security_opt: [no-new-privileges]\n"), true, unreached},
+		"root in a service":      {"compose", service("    user: root\n    security_opt: [no-new-privileges]\n"), true, ""},
+		"new privileges":         {"compose", service("    user: 1000\n    security_opt: [\"no-new-privileges:false\"]\n"), true, ""},
+		"perhaps privileged":     {"compose", service("    privileged: ${P:-false}\n"), false, `has privileged: "${P:-false}": where that is set`},
+		"no more privileged":     {"compose", service("    privileged: !reset null\n"), false, ""},
+		"of no other":            {"compose", service("    extends: !reset null\n"), false, ""},
+		"not privileged":         {"compose", service("    privileged: \"no\"\n"), false, ""},
+		"extended without lists": {"compose", service("  db:\n    extends: web\n    cap_drop: !override [ALL]\n    cap_add: !reset []\n"), false, ""},
+		"extended by a file":     {"compose", service("  db:\n    extends: {file: a.yaml, service: web}\n"), false, `service "db" extends service "web" of "a.yaml"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			kind, settings := parseSettings(t, test.target+" web=NET_BIND_SERVICE")
+			settings[0].NotRoot = test.image
+			_, notes, err := kind.change([]byte(test.text), settings)
+			if err != nil || len(notes) > 0 != (test.want != "") || !strings.Contains(strings.Join(notes, "\n"), test.want) {
+				t.Errorf("%q, %v; wanted %q", notes, err, test.want)
+			}
+		})
 	}
 }

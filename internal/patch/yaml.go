@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -21,12 +23,16 @@ type yamlFile struct {
 	// newline is what ends lines in this file.
 	newline string
 	// json: it is JSON, and has to stay so.
-	json      bool
+	json bool
+	// compose: it is a compose file, with the tags and variables of Compose.
+	compose   bool
 	documents []*yaml.Node
 	// aliased are the anchored nodes that aliases repeat elsewhere.
 	aliased map[*yaml.Node]bool
 	edits   []edit
 	changes []change
+	// warnings say what keeps the lists from having their effect.
+	warnings []string
 }
 
 // place is one in the data of a file.
@@ -59,12 +65,22 @@ func parseYAML(text []byte) (*yamlFile, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("it is not YAML (of templates, edit what they are given): %w", err)
+			return nil, unreadable(text, err)
 		}
 		f.documents = append(f.documents, document.Content[0])
 		f.findAliased(&document)
 	}
+	if _, err := decodeAll(text); err != nil { // a template's {{ }} is a mapping in a mapping's key
+		return nil, unreadable(text, err)
+	}
 	return f, nil
+}
+
+func unreadable(text []byte, err error) error {
+	if bytes.Contains(text, []byte("{{")) {
+		return fmt.Errorf("it is a template, and not YAML: write the lists by hand, or into what it is rendered with (for a chart of Helm: --for helm): %w", err)
+	}
+	return fmt.Errorf("it is not YAML: %w", err)
 }
 
 // findLines splits the text as the parser counts lines (is_break in yamlprivateh.go).
@@ -148,6 +164,46 @@ func member(mapping *yaml.Node, key string) (name, value *yaml.Node) {
 	return nil, nil
 }
 
+// members are the keys and values that are written in a mapping itself, without those that it
+// merges in (<<).
+func members(mapping *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(key, value *yaml.Node) bool) {
+		if mapping.Kind != yaml.MappingNode {
+			return
+		}
+		for i := 0; i+1 < len(mapping.Content); i += 2 {
+			if key := mapping.Content[i]; key.Tag != "!!merge" && !yield(key, mapping.Content[i+1]) {
+				return
+			}
+		}
+	}
+}
+
+// items are a list's, none of what is no list.
+func items(list *yaml.Node) []*yaml.Node {
+	list = resolved(list)
+	if list == nil || list.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return list.Content
+}
+
+// resolved is the node that an alias repeats, or else the node itself.
+func resolved(node *yaml.Node) *yaml.Node {
+	if node != nil && node.Kind == yaml.AliasNode {
+		return node.Alias
+	}
+	return node
+}
+
+// scalar is a node's text, "" if it has none.
+func scalar(node *yaml.Node) string {
+	if node = resolved(node); node == nil || node.Kind != yaml.ScalarNode {
+		return ""
+	}
+	return node.Value
+}
+
 // lookup finds the value of a key in a mapping or in those that it merges in (<<).
 func lookup(mapping *yaml.Node, key string) *yaml.Node {
 	if mapping.Kind == yaml.AliasNode {
@@ -190,29 +246,49 @@ func (f *yamlFile) alone(node *yaml.Node, what string) error {
 
 // unprivileged fails if a mapping says, itself or by what it merges in, that the
 // container is privileged.
-func unprivileged(mapping *yaml.Node, what string) error {
-	value := lookup(mapping, "privileged")
+func (f *yamlFile) unprivileged(mapping *yaml.Node, what string) error {
+	value := resolved(lookup(mapping, "privileged"))
 	if value == nil {
 		return nil
 	}
-	if value.Kind == yaml.AliasNode {
-		value = value.Alias
-	}
 	var privileged bool
-	if value.Kind == yaml.ScalarNode && (value.Tag == "!!null" || value.Decode(&privileged) == nil && !privileged) {
+	if value.Kind == yaml.ScalarNode && (value.Tag == "!!null" || value.Decode(&privileged) == nil && !privileged) || f.compose && f.isFalse(value, what) {
 		return nil
 	}
 	return fmt.Errorf("line %d: %s has privileged: %q, which grants everything whatever is dropped, and devices besides: take it out first, then profile again",
 		value.Line, what, value.Value)
 }
 
+// defaulted is a variable with a default that stands for it where it is not set.
+var defaulted = regexp.MustCompile(`^\$\{\w+:?-([^${}]*)\}$`)
+
+// isFalse tells whether Compose takes a value for false (toBoolean, loader/interpolate.go of
+// compose-go), at least as long as the variable in it is not set.
+func (f *yamlFile) isFalse(value *yaml.Node, what string) bool {
+	if value.Tag == reset {
+		return true
+	}
+	text := value.Value
+	match := defaulted.FindStringSubmatch(text)
+	if match != nil {
+		text = match[1]
+	}
+	if value.Kind != yaml.ScalarNode || !slices.Contains([]string{"false", "no", "off", "n"}, strings.ToLower(text)) {
+		return false
+	}
+	if match != nil {
+		f.warnings = append(f.warnings, fmt.Sprintf("%s has privileged: %q: where that is set to true, everything is granted whatever is dropped", what, value.Value))
+	}
+	return true
+}
+
 // done makes the edits and verifies that the data have changed as they should, and in
 // nothing else.
-func (f *yamlFile) done() ([]byte, error) {
-	after := apply(f.text, f.edits)
+func (f *yamlFile) done() (after []byte, warnings []string, err error) {
+	after = apply(f.text, f.edits)
 	want, err := decodeAll(f.text)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, c := range f.changes {
 		list := make([]any, 0, len(c.words))
@@ -220,13 +296,13 @@ func (f *yamlFile) done() ([]byte, error) {
 			list = append(list, word)
 		}
 		if want[c.document], err = with(want[c.document], c.path, list); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if got, err := decodeAll(after); err != nil || !reflect.DeepEqual(sortedAt(got, f.changes), sortedAt(want, f.changes)) {
-		return nil, errUnusual
+		return nil, nil, errUnusual
 	}
-	return after, nil
+	return after, f.warnings, nil
 }
 
 func decodeAll(text []byte) ([]any, error) {
@@ -238,7 +314,7 @@ func decodeAll(text []byte) ([]any, error) {
 		case errors.Is(err, io.EOF):
 			return all, nil
 		case err != nil:
-			return nil, fmt.Errorf("it is not valid: %w", err)
+			return nil, err
 		}
 		all = append(all, document)
 	}

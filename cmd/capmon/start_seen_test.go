@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,5 +116,34 @@ func TestServeRefusesListsWithoutAStart(t *testing.T) {
 	}
 	if r := execute(t, binary, "flags", "--db", s.database, "--container", name); r.code != exitUsage || r.stdout != "" {
 		t.Errorf("flags: exit code %d, %q", r.code, r.stdout)
+	}
+}
+
+// A start that was not seen keeps only what needs it from being patched.
+func TestPatchRequiresStartsOfWhatItTakes(t *testing.T) {
+	const other, name = "start-unseen-beside", "start-seen"
+	startSleeper(t, other, "--label", "com.docker.compose.service=db")
+	directory := t.TempDir()
+	unseen, seen := filepath.Join(directory, "unseen.json"), filepath.Join(directory, "seen.json")
+	web, both := filepath.Join(directory, "web.yaml"), filepath.Join(directory, "both.yaml")
+	observation := watch(t, other, "--save", unseen)
+	mustExecute(t, "docker", "exec", other, "probe", "rawsock")
+	observation.interrupt()
+	mustExecute(t, slices.Concat([]string{binary, "profile", "--save", seen, "--", "docker", "run", "--rm", "--name", name, "--label", "com.docker.compose.service=web", "bb"},
+		sh("touch /tmp/f && chown 5 /tmp/f"))...)
+	writeFile(t, web, "services:\n  web: {image: bb}\n")
+	writeFile(t, both, "services:\n  web: {image: bb}\n  db: {image: bb}\n")
+	patch := func(file string, options ...string) result {
+		return execute(t, append([]string{binary, "flags", "--for", "compose", "--dry-run", "--patch", file, unseen, seen}, options...)...)
+	}
+	for _, r := range []result{patch(web), patch(both, "--service=web")} {
+		if r.code != 0 || !strings.Contains(r.stdout, "cap_add: [CHOWN]") {
+			t.Errorf("%+v", r)
+		}
+	}
+	for _, r := range []result{patch(both), patch(both, "--service=db")} {
+		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "its start was not seen") {
+			t.Errorf("%+v", r)
+		}
 	}
 }

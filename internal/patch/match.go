@@ -78,6 +78,9 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 			of = append(of, group.Members...)
 		}
 		after, notes, err := k.change(text, settings)
+		if err == nil {
+			err = recommend.CheckGroups(groups)
+		}
 		var missing *MissingError
 		switch {
 		case err == nil:
@@ -100,11 +103,7 @@ func (k Kind) groups(all []recommend.Container, name string) ([]recommend.Group,
 	if name != "" {
 		return meant(all, name)
 	}
-	groups, err := recommend.Groups(all, k.nameOf)
-	if err != nil {
-		return nil, err
-	}
-	if len(groups) > 0 {
+	if groups := recommend.Groups(all, k.nameOf); len(groups) > 0 {
 		return groups, nil
 	}
 	if reason := withheld(all); reason != nil {
@@ -131,11 +130,11 @@ func meant(all []recommend.Container, name string) ([]recommend.Group, error) {
 	if len(found) == 0 {
 		found = all
 	}
-	groups, err := recommend.Groups(found, func(recommend.Container) string { return name })
-	if err == nil && len(groups) == 0 {
-		err = withheld(found)
+	groups := recommend.Groups(found, func(recommend.Container) string { return name })
+	if len(groups) == 0 {
+		return nil, withheld(found)
 	}
-	return groups, err
+	return groups, nil
 }
 
 // withheld is why there is no list for one of the containers, nil if there is one for all.

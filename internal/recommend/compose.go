@@ -97,7 +97,8 @@ func composeServices(all []Container) ([]Group, error) {
 			return nil, fmt.Errorf("%s: no service of a compose file can be called so: letters, digits and ._- only", c.Label)
 		}
 	}
-	return Groups(all, composeKey)
+	groups := Groups(all, composeKey)
+	return groups, CheckGroups(groups)
 }
 
 func composeKey(c Container) string {

@@ -109,11 +109,9 @@ func (c Container) KubernetesName() string { return c.Container.Labels["io.kuber
 // Groups are the containers by what nameOf calls them, in the order of their first ones.
 // Replicas are one group, which shares what any of them needs. Left out are those of
 // which no workload was seen, those without a name, and groups with a member of which
-// there is no list: theirs would be too short.
-//
-// The error is of different containers of one name: what one needs may not be granted to
-// the other. A StartUnseenError is of groups of which no member was seen to start.
-func Groups(all []Container, nameOf func(Container) string) ([]Group, error) {
+// there is no list: theirs would be too short. [CheckGroups] tells whether the groups are
+// fit for settings.
+func Groups(all []Container, nameOf func(Container) string) []Group {
 	var groups []Group
 	for _, c := range all {
 		name := nameOf(c)
@@ -125,17 +123,26 @@ func Groups(all []Container, nameOf func(Container) string) ([]Group, error) {
 			i = len(groups)
 			groups = append(groups, Group{Label: name})
 		}
-		if members := groups[i].Members; len(members) > 0 && !members[0].isReplica(c) {
-			return nil, fmt.Errorf("%s and %s are both called %q, but are of different images or projects: give profiles of one of them only",
-				members[0].Label, c.Label, name)
-		}
 		groups[i].Members = append(groups[i].Members, c)
 		groups[i].Needs = groups[i].Needs.Union(c.List())
 	}
-	groups = slices.DeleteFunc(groups, func(g Group) bool {
+	return slices.DeleteFunc(groups, func(g Group) bool {
 		return slices.ContainsFunc(g.Members, func(c Container) bool { return c.Withheld() != "" })
 	})
-	return groups, startsUnseen(groups)
+}
+
+// CheckGroups fails if different containers have one name, since what one needs may not be
+// granted to the other. It is a StartUnseenError if no member of a group was seen to start.
+func CheckGroups(groups []Group) error {
+	for _, g := range groups {
+		for _, c := range g.Members {
+			if !g.Members[0].isReplica(c) {
+				return fmt.Errorf("%s and %s are both called %q, but are of different images or projects: give profiles of one of them only",
+					g.Members[0].Label, c.Label, g.Label)
+			}
+		}
+	}
+	return startsUnseen(groups)
 }
 
 // isReplica tells whether two containers of one name are of one origin.

@@ -1,6 +1,10 @@
 package main
 
-import "testing"
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
 
 // Compose starts all containers at once; each is profiled from its first instruction.
 func TestServicesOfCompose(t *testing.T) {
@@ -37,5 +41,39 @@ services:
 		if c.Existed {
 			t.Errorf("the start of %s was not seen", c.Name)
 		}
+	}
+}
+
+// What somebody runs once with the settings of a service is not what the service does.
+func TestOneOffsAreNotTheService(t *testing.T) {
+	file := composeFile(t, `
+services:
+  web:
+    image: bb
+    network_mode: none
+    command: [sh, -c, "touch /tmp/f && chown 5 /tmp/f"]
+`)
+	t.Cleanup(func() { mustExecute(t, "docker", "compose", "-f", file, "down") })
+	directory := t.TempDir()
+	once, both := filepath.Join(directory, "once.json"), filepath.Join(directory, "both.json")
+	command := "docker compose -f " + file + " run --rm -T --name one-off web probe rawsock"
+	mustExecute(t, binary, "profile", "--save", once, "--", "sh", "-c", command)
+	mustExecute(t, binary, "profile", "--save", both, "--", "sh", "-c", command+" && docker compose -f "+file+" up")
+
+	for _, options := range [][]string{nil, {"--patch", file, "--dry-run"}, {"--patch", file, "--dry-run", "--service", "web"}} {
+		r := execute(t, append([]string{binary, "flags", "--for", "compose", both}, options...)...)
+		if r.code != 0 || strings.Contains(r.stdout, "NET_RAW") || !strings.Contains(r.stdout, "cap_add: [CHOWN]") || !strings.Contains(r.stderr, "docker compose run has started it") {
+			t.Errorf("%q: %+v", options, r)
+		}
+	}
+	if r := execute(t, binary, "flags", "--for", "compose", "--patch", file, once); r.code != exitUsage || !strings.Contains(r.stderr, "docker compose run has started it") {
+		t.Errorf("nothing but a one-off: %+v", r)
+	}
+	r := execute(t, binary, "flags", "--for", "compose", "--patch", file, "--dry-run", "--service", "web", once)
+	if r.code != 0 || !strings.Contains(r.stdout, "cap_add: [NET_RAW]") || !strings.Contains(r.stderr, "docker compose run has started it") {
+		t.Errorf("wanted in so many words: %+v", r)
+	}
+	if r := execute(t, binary, "flags", both); r.code != 0 || !strings.Contains(r.stdout, "one-off: --cap-drop=ALL --cap-add=NET_RAW\n") {
+		t.Errorf("the flags of each: %+v", r)
 	}
 }

@@ -52,6 +52,9 @@ func serviceOf(labels, own map[string]string) string {
 // has made the container: it gives them to images that it builds.
 func composeOf(labels, own map[string]string) *Compose {
 	const prefix, directory, files = "com.docker.compose.", "com.docker.compose.project.working_dir", "com.docker.compose.project.config_files"
+	if (profile.Container{Labels: own}).OneOff() { // docker compose up does not start it again
+		return nil
+	}
 	names := labels
 	if own[prefix+"config-hash"] == "" {
 		names = own

@@ -321,6 +321,12 @@ func TestServicesOfComposeAreChangedInTheirFile(t *testing.T) {
 	if !slices.Equal(remedy.Compose, lines) || remedy.Up != up {
 		t.Errorf("%q\n%s", remedy.Compose, remedy.Up)
 	}
+	// docker compose up does not start again what docker compose run has started.
+	labels["com.docker.compose.oneoff"] = "True"
+	if c := Of([]Subject{subject}, options).Containers[0]; c.Compose != nil || len(c.Remedy.Run) == 0 {
+		t.Errorf("%+v", c.Remedy)
+	}
+	labels["com.docker.compose.oneoff"] = "False"
 	// Anybody can make up labels.
 	labels["com.docker.compose.service"] = "web\n    privileged: true"
 	if c := Of([]Subject{subject}, options).Containers[0]; c.Compose != nil || len(c.Remedy.Run) == 0 {

@@ -54,6 +54,10 @@ func composed(project, service string) change {
 	return labelled("com.docker.compose.project", project, "com.docker.compose.service", service)
 }
 
+func oneOff(project, service string) change {
+	return labelled("com.docker.compose.project", project, "com.docker.compose.service", service, "com.docker.compose.oneoff", "True")
+}
+
 func lasting(d time.Duration) change {
 	return func(r *profile.Run) { r.Ended = r.Started.Add(d) }
 }
@@ -123,6 +127,12 @@ func TestContainersArePaired(t *testing.T) {
 			before: []profile.Run{run("a-web-1", "app", composed("a", "web")), run("b-web-1", "app", composed("b", "web"))},
 			after:  []profile.Run{run("b-web-1", "app", composed("b", "web")), run("a-web-1", "app", composed("a", "web"))},
 			want:   []string{"a/web@app a/web@app service", "b/web@app b/web@app service"},
+		},
+		{
+			name:   "one-offs apart from their service",
+			before: []profile.Run{run("a-web-1", "app:1", composed("a", "web")), run("a-web-run-1", "app:1", oneOff("a", "web"))},
+			after:  []profile.Run{run("b-web-1", "app:2", composed("b", "web")), run("b-web-run-1", "app:2", oneOff("b", "web"))},
+			want:   []string{"a/web@app:1 b/web@app:2 service", "a/web@app:1 b/web@app:2 service"},
 		},
 		{
 			name:   "by the service of a swarm",

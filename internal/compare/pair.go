@@ -76,6 +76,8 @@ func identify(c profile.Container) identity {
 	switch {
 	case c.Service() != "":
 		return identity{kind: ByService, name: c.Service()}
+	case service != "" && c.OneOff():
+		return identity{kind: ByService, project: project, name: service + " (one-off)"}
 	case service != "":
 		return identity{kind: ByService, project: project, name: service}
 	case c.Name != "":
@@ -267,8 +269,8 @@ func find(all []*profile.Summary, name, which string) (*profile.Summary, error) 
 // project of compose in front or not, its own, its image's, or its ID or the beginning of it.
 func called(c profile.Container, name string) bool {
 	names := []string{c.Service(), c.Name, c.Image, repository(c.Image), c.ID, container.ShortID(c.ID)}
-	if project, service := c.ComposeService(); service != "" {
-		names = append(names, service, project+"/"+service)
+	if id := identify(c); id.kind == ByService {
+		names = append(names, id.name, id.project+"/"+id.name)
 	}
 	return name != "" && slices.Contains(names, name)
 }

@@ -12,7 +12,7 @@ const LeftOut = "…"
 // identifying are the labels that tell what a container is part of. capmon groups and names
 // containers by them, so their values are always kept.
 var identifying = []string{
-	"com.docker.compose.project", "com.docker.compose.service",
+	"com.docker.compose.project", "com.docker.compose.service", "com.docker.compose.oneoff",
 	"com.docker.stack.namespace", "com.docker.swarm.service.name",
 	"io.kubernetes.container.name", "io.kubernetes.pod.name", "io.kubernetes.pod.namespace",
 }

@@ -65,11 +65,14 @@ type Result struct {
 // what the file calls the only one that is meant, "" for all. The error says why
 // nothing could be put in.
 func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result, error) {
+	all, left := k.taken(all, name)
+	if len(all) == 0 {
+		return Result{}, errors.Join(left...)
+	}
 	groups, err := k.groups(all, name)
 	if err != nil {
 		return Result{}, err
 	}
-	var left []error
 	for {
 		var settings []Setting
 		var of []recommend.Container
@@ -84,7 +87,7 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 		var missing *MissingError
 		switch {
 		case err == nil:
-			return Result{after, of, left, notes}, nil
+			return Result{after, of, left, append(notes, oneOffs(of)...)}, nil
 		case !errors.As(err, &missing) || len(groups) == 1:
 			for _, other := range left {
 				err = fmt.Errorf("%w; %w", other, err)
@@ -94,6 +97,33 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 		left = append(left, err)
 		groups = slices.DeleteFunc(groups, func(g recommend.Group) bool { return g.Label == missing.Name })
 	}
+}
+
+// taken are the containers that are meant, and why others are not: they are no services of the file.
+// The only one there is may be given the name of a service.
+func (k Kind) taken(all []recommend.Container, name string) (taken []recommend.Container, left []error) {
+	if !k.Services || name != "" && len(all) == 1 {
+		return all, nil
+	}
+	for _, c := range all {
+		if reason := c.OneOff(); reason != "" {
+			left = append(left, fmt.Errorf("%s: %s", c.Label, reason))
+		} else {
+			taken = append(taken, c)
+		}
+	}
+	return taken, left
+}
+
+// oneOffs are notes on the containers that a service was said to be and is not.
+func oneOffs(all []recommend.Container) []string {
+	var notes []string
+	for _, c := range all {
+		if reason := c.OneOff(); reason != "" {
+			notes = append(notes, fmt.Sprintf("%s: %s", c.Label, reason))
+		}
+	}
+	return notes
 }
 
 func startsAsRoot(c recommend.Container) bool { return slices.Contains(c.Users, 0) }

@@ -134,10 +134,17 @@ func (c Container) Service() string {
 }
 
 // ComposeService is the service of compose, and its project, that the container was made
-// for; "" if it was not. Anybody may give a container these labels.
+// for; "" if it was not. A one-off container is not the service. Anybody may give a container these labels.
 func (c Container) ComposeService() (project, service string) {
 	return c.Labels["com.docker.compose.project"], c.Labels["com.docker.compose.service"]
 }
+
+// composeOneOff is the label by which docker compose tells what run has started from what up has.
+const composeOneOff = "com.docker.compose.oneoff"
+
+// OneOff reports whether docker compose run has started the container: with the settings of a service,
+// but most often another command, and so with other needs.
+func (c Container) OneOff() bool { return strings.EqualFold(c.Labels[composeOneOff], "true") }
 
 // Title is the name under which a reader knows the container: its service's, its own, or
 // else its short ID. It may hold any bytes.

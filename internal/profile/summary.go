@@ -388,5 +388,6 @@ func (c Container) byImage() Container {
 	}
 	c.Name, c.Labels = c.Image, maps.Clone(c.Labels)
 	delete(c.Labels, swarmService)
+	delete(c.Labels, composeOneOff)
 	return c
 }

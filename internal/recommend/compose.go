@@ -35,7 +35,7 @@ func flow(names []string) string { return "[" + strings.Join(names, ", ") + "]" 
 func composeTarget() Target {
 	return Target{
 		Name: "compose", About: "services of a compose file", standard: capability.DockerDefault(),
-		groups: composeServices,
+		groups: composeServices, leftOut: Container.OneOff,
 		text: func(c changes) string {
 			var text strings.Builder
 			for _, line := range composeLines(c.dropped(allDropped), c.add) {

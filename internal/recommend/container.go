@@ -87,9 +87,11 @@ func (c Container) IsCalled(name string) bool {
 	return len(name) >= shortest && strings.HasPrefix(c.Container.ID, name)
 }
 
-// ComposeService is the name in the compose file that the container was started from,
-// "" if it was from none.
+// ComposeService is the service of a compose file that the container is, "" if it is none.
 func (c Container) ComposeService() string {
+	if c.Container.OneOff() {
+		return ""
+	}
 	labels := c.Container.Labels
 	if service := labels["com.docker.compose.service"]; service != "" {
 		return service
@@ -101,6 +103,16 @@ func (c Container) ComposeService() string {
 		}
 	}
 	return ""
+}
+
+// OneOff says why the container is not the service that it was started from, "" if it is one or
+// was started from none.
+func (c Container) OneOff() string {
+	if !c.Container.OneOff() {
+		return ""
+	}
+	_, service := c.Container.ComposeService()
+	return fmt.Sprintf("docker compose run has started it from service %q, most often with another command: its needs are not the service's", service)
 }
 
 // KubernetesName is the container's name in its pod, "" if it is of none.

@@ -38,6 +38,9 @@ type Target struct {
 	noDelta  string
 	// groups are the containers that share settings; nil if none do.
 	groups func([]Container) ([]Group, error)
+	// leftOut says why there are no settings of the target for a container, "" if there are;
+	// nil if there are for all.
+	leftOut func(Container) string
 	// text is the settings of one group.
 	text func(changes) string
 	// notes are what the reader of these settings must know; nil if there is nothing.
@@ -156,6 +159,7 @@ type Note struct{ Label, Text string }
 // style, or why they cannot stand in one text. It is a StartUnseenError if no start of one
 // of them was seen.
 func (t Target) Settings(all []Container, style Style) (text string, notes []Note, err error) {
+	all, notes = t.taken(all)
 	groups := singles
 	if t.groups != nil {
 		groups = t.groups
@@ -190,6 +194,21 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 		return "", notes, nil
 	}
 	return t.join(sections), notes, nil
+}
+
+// taken are the containers that the target has settings for, with notes on the others.
+func (t Target) taken(all []Container) (taken []Container, notes []Note) {
+	if t.leftOut == nil {
+		return all, nil
+	}
+	for _, c := range all {
+		if reason := t.leftOut(c); reason != "" {
+			notes = append(notes, Note{c.Label, "left out: " + reason})
+		} else {
+			taken = append(taken, c)
+		}
+	}
+	return taken, notes
 }
 
 // singles are groups of one container each.

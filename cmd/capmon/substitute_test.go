@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,11 @@ func mayRaiseLimits(t *testing.T) bool {
 // What is said to serve in place of a capability does: the container fails without the
 // capability, and works with the flags instead.
 func TestSubstitutesServe(t *testing.T) {
+	const image = "substitutes"
+	mustExecute(t, slices.Concat([]string{"docker", "run", "--name", image, "bb"}, sh("echo extra:x:77:user >> /etc/group"))...)
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "-f", image) })
+	mustExecute(t, "docker", "commit", image, image)
+	mustExecute(t, "docker", "rm", image)
 	const echo = "--sysctl=net.ipv4.ping_group_range=0 2147483647"
 	for _, test := range []struct {
 		name    string
@@ -37,11 +43,11 @@ func TestSubstitutesServe(t *testing.T) {
 		},
 		{
 			"echo", []string{"--sysctl=net.ipv4.ping_group_range=1 0"}, []string{"--cap-add=NET_RAW"},
-			[]string{"probe", "echo"}, "NET_RAW", []string{echo},
+			sh("cp /bin/probe /tmp/ping && /tmp/ping echo"), "NET_RAW", []string{echo},
 		},
 		{
 			"user", nil, []string{"--cap-add=SETUID", "--cap-add=SETGID"},
-			[]string{"sh", "-c", "if [ $(id -u) = 0 ]; then exec su user -c true; fi"}, "SETGID,SETUID", []string{"--user=1000:1000"},
+			sh("if [ $(id -u) = 0 ]; then exec su user -c 'id -G | grep -qw 77'; fi; id -G | grep -qw 77"), "SETGID,SETUID", []string{"--user=1000"},
 		},
 		{
 			"nice", nil, []string{"--cap-add=SYS_NICE"},
@@ -54,7 +60,7 @@ func TestSubstitutesServe(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			run := func(options ...string) []string {
-				return slices.Concat([]string{"docker", "run", "--rm", "--cap-drop=ALL"}, test.options, options, []string{"bb"}, test.command)
+				return slices.Concat([]string{"docker", "run", "--rm", "--cap-drop=ALL"}, test.options, options, []string{image}, test.command)
 			}
 			r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run(test.grants...))...)
 			if r.code != 0 {
@@ -74,5 +80,54 @@ func TestSubstitutesServe(t *testing.T) {
 				t.Errorf("exit code %d with %s: %s", r.code, test.flags, r.stderr)
 			}
 		})
+	}
+}
+
+// What only the seccomp profile asks for is not needed with another one.
+func TestAnotherSeccompProfileServes(t *testing.T) {
+	run := func(options ...string) []string {
+		return slices.Concat([]string{"docker", "run", "--rm", "--user=1000", "--cap-drop=ALL"}, options, []string{"bb", "unshare", "-U", "true"})
+	}
+	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--cap-add=SYS_ADMIN"))...)
+	c := parseReport(t, r)[0]
+	if r.code != 0 || len(c.Substitutes) != 1 || !slices.Equal(c.Substitutes[0].InsteadOf, caps("SYS_ADMIN")) ||
+		!strings.Contains(strings.Join(c.Cautions, "\n"), "only with SYS_ADMIN, and the kernel did not ask for it") {
+		t.Errorf("exit code %d, %+v, %q", r.code, c.Substitutes, c.Cautions)
+	}
+	if r := execute(t, run()...); r.code == 0 {
+		t.Error("it works with neither")
+	}
+	profile := filepath.Join(t.TempDir(), "seccomp.json")
+	writeFile(t, profile, `{"defaultAction": "SCMP_ACT_ALLOW"}`)
+	mustExecute(t, run("--security-opt=seccomp="+profile)...)
+}
+
+// A file's capability has to be in the bounding set even where the kernel does not give it.
+func TestNoNewPrivilegesWithAFileCapability(t *testing.T) {
+	run := func(options ...string) []string {
+		return slices.Concat([]string{"docker", "run", "--rm", "--user=1000", "--security-opt=no-new-privileges", "--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE"},
+			options, []string{"bb", "probe-bind", "bind", "81"})
+	}
+	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--sysctl=net.ipv4.ip_unprivileged_port_start=1024"))...)
+	c := parseReport(t, r)[0]
+	if text := strings.Join(c.Cautions, "\n"); r.code == 0 || !strings.Contains(text, "a file carries NET_BIND_SERVICE, and its process did not get that") ||
+		strings.Contains(text, "came through") {
+		t.Errorf("exit code %d, %q", r.code, c.Cautions)
+	}
+	mustExecute(t, run("--sysctl=net.ipv4.ip_unprivileged_port_start=81")...)
+}
+
+// Whatever is granted, sysctls can be written in a privileged container only.
+func TestSysctlsNeedMoreThanACapability(t *testing.T) {
+	run := func(options ...string) []string {
+		return slices.Concat([]string{"docker", "run", "--rm", "--network=none"}, options, []string{"bb"}, sh("echo 1 > /proc/sys/net/ipv4/ip_forward"))
+	}
+	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--privileged"))...)
+	c := parseReport(t, r)[0]
+	if r.code != 0 || !strings.Contains(strings.Join(c.Cautions, "\n"), "it writes sysctls, for which the kernel asks for NET_ADMIN") {
+		t.Errorf("exit code %d, %q", r.code, c.Cautions)
+	}
+	if r := execute(t, run("--cap-add=NET_ADMIN")...); r.code == 0 {
+		t.Error("the capability is enough")
 	}
 }

@@ -244,7 +244,7 @@ func (r Rule) against(s profile.Summary, c capability.Capability) string {
 		text := ", which the rule denies"
 		if s.Spared().Has(c) {
 			text += ", although others that are needed anyway do for it"
-		} else if narrower, ok := s.Narrower(c); ok {
+		} else if narrower, ok := s.Advised(c); ok {
 			text += fmt.Sprintf("; %s would do instead", narrower)
 		}
 		return text

@@ -79,6 +79,8 @@ func violations(c Container) (all []string) {
 func TestWhatViolatesARule(t *testing.T) {
 	dac := use(capability.DACOverride, classify.Required)
 	dac.Alternative = ptr(capability.DACReadSearch)
+	perf := use(capability.SysAdmin, classify.Required)
+	perf.Alternative = ptr(capability.Perfmon)
 	search := use(capability.DACReadSearch, classify.Required)
 	doubtful := use(capability.Chown, classify.Required)
 	doubtful.Unsure = "who knows"
@@ -114,7 +116,8 @@ func TestWhatViolatesARule(t *testing.T) {
 		{name: "denied and allowed", rule: "deny: [CHOWN], allow: [CHOWN, SYS_TIME]", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
 		{name: "used where an allowed one would do", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac))},
 		{name: "used where an allowed one would not always do", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac, use(capability.DACOverride, classify.Required))), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule does not allow"}},
-		{name: "denied where another would do", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac)), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule denies; DAC_READ_SEARCH would do instead"}},
+		{name: "denied where another would do", rule: "deny: [SYS_ADMIN]", run: run(using(perf)), want: []string{"used SYS_ADMIN: SYS_ADMIN is used, which the rule denies; PERFMON would do instead"}},
+		{name: "denied where a dangerous one would do", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac)), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule denies"}},
 		{name: "denied where another is needed anyway", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac, search)), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule denies, although others that are needed anyway do for it"}},
 		{name: "not allowed where another is needed anyway", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac, search))},
 		{

@@ -46,7 +46,7 @@ func securityContext(c changes) string {
 func podNotes(c changes) []string {
 	notes := []string{podSecurity(c.add)}
 	if !c.add.Empty() {
-		notes = append(notes, "added capabilities reach root's processes only: Kubernetes gives none to those of other users (runAsUser)")
+		notes = append(notes, "added capabilities reach root's processes; those of other users (runAsUser) only through a set-user-ID program or a file that carries them, and not with allowPrivilegeEscalation: false")
 	}
 	return notes
 }

@@ -2,9 +2,11 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/recommend"
@@ -87,9 +89,13 @@ func untested(s profile.Summary) []string {
 		if !c.Named() { // nor can it be tried
 			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it: engines take names only", c))
 		}
-		if narrower, ok := s.Narrower(c); ok {
+		if narrower, ok := s.Advised(c); ok {
 			notes = append(notes, fmt.Sprintf("%s would do instead of %s, and gives less: --cap-add=%s", narrower, c, narrower))
 		}
+	}
+	if set := sysctls(s); !set.Empty() {
+		notes = append(notes, fmt.Sprintf("it writes sysctls, for which the kernel asks for %s: without --privileged /proc/sys is read-only whatever is granted. "+
+			"Set those of the container's own namespaces with --sysctl=NAME=VALUE, others on the host", set.Text()))
 	}
 	return notes
 }
@@ -104,7 +110,54 @@ func emptySet(s profile.Summary) string {
 	if s.Needs().Empty() {
 		return note + ": all granted capabilities can go"
 	}
-	return note + ": what was used came through a set-user-ID program, file capabilities or an exec as root"
+	var unlocking, withheld, gained capability.Set
+	for _, c := range s.Needs().Sorted() {
+		switch uses := s.Of(c, classify.Needs()...); {
+		case len(uses) > 0 && !slices.ContainsFunc(uses, func(u profile.Use) bool { return u.Site != classify.Unlocked.Site }):
+			unlocking = unlocking.With(c)
+		case s.Grants.Kernel.Has(c) && notGiven(uses, s.Of(c, classify.Denied)):
+			withheld = withheld.With(c)
+		default:
+			gained = gained.With(c)
+		}
+	}
+	var parts []string
+	if !unlocking.Empty() {
+		parts = append(parts, fmt.Sprintf("the seccomp profile allows system calls only with %s, and the kernel did not ask for it", unlocking.Text()))
+	}
+	if !withheld.Empty() {
+		part := fmt.Sprintf("a file carries %s, and its process did not get that, so the container may not gain privileges (no-new-privileges): adding it only lets the file be executed", withheld.Text())
+		if withheld.Has(capability.NetBindService) {
+			part += "; to bind a low port, use --sysctl=net.ipv4.ip_unprivileged_port_start=N or a port from 1024 on"
+		}
+		parts = append(parts, part)
+	}
+	if !gained.Empty() {
+		parts = append(parts, fmt.Sprintf("%s came through a set-user-ID program, file capabilities or an exec as root", gained.Text()))
+	}
+	return note + ": " + strings.Join(parts, "; ")
+}
+
+// notGiven tells whether a capability was needed only to execute a file that carries it, and was
+// then denied to the program: with no_new_privs the kernel wants the file's capabilities to be in the
+// bounding set, and does not give them (cap_bprm_creds_from_file, security/commoncap.c).
+func notGiven(uses, denied []profile.Use) bool {
+	return len(uses) > 0 && !slices.ContainsFunc(uses, func(u profile.Use) bool {
+		return u.Site != "bprm_caps_from_vfs_caps" || !slices.ContainsFunc(denied, func(d profile.Use) bool { return d.Program == u.Program })
+	})
+}
+
+// sysctls are the needs with which sysctls were written.
+func sysctls(s profile.Summary) capability.Set {
+	var set capability.Set
+	for _, c := range s.Needs().Sorted() {
+		for _, use := range s.Of(c, classify.Needs()...) {
+			if slices.Contains(use.Stack, "proc_sys_call_handler") && strings.Contains(use.Call, "write") {
+				set = set.With(c)
+			}
+		}
+	}
+	return set
 }
 
 func disagreement(g profile.Grants) string {

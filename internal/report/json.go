@@ -170,7 +170,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		c.Classes[use.Class] = c.Classes[use.Class].With(use.Capability)
 	}
 	for _, need := range s.Needs().Sorted() {
-		if narrower, ok := s.Narrower(need); ok {
+		if narrower, ok := s.Advised(need); ok {
 			c.Narrower = append(c.Narrower, jsonNarrower{need, narrower})
 		}
 	}

@@ -147,7 +147,13 @@ func profiles() map[string]profile.Profile {
 			use(capability.Kill, classify.Required, 1, asked("sh", "kill(SIGTERM)", "check_kill_permission")),
 		)),
 		"narrower": profile.New(run(1,
-			use(capability.DACOverride, classify.Required, 1, asked("tar", "openat", "may_open"), alternative(capability.DACReadSearch)),
+			use(capability.SysAdmin, classify.Required, 1, asked("perf", "perf_event_open", "perf_allow_cpu"), alternative(capability.Perfmon)),
+		)),
+		"narrower-but-dangerous": profile.New(run(1, cat)),
+		"sysctls": profile.New(run(1,
+			use(capability.NetAdmin, classify.Required, 1, asked("sh", "write", "devinet_sysctl_forward"), func(u *profile.Use) {
+				u.Stack = []string{"devinet_sysctl_forward", "proc_sys_call_handler", "vfs_write"}
+			}),
 		)),
 		"nameless": profile.New(run(1, use(60, classify.Required, 1, asked("new", "newcall", "do_new")))),
 		"spared": profile.New(run(1,
@@ -183,6 +189,12 @@ func profiles() map[string]profile.Profile {
 		"existed-as-user": profile.New(changed(run(1), asUser, func(r *profile.Run) { r.Existed = true })),
 		"user-with-file-capabilities": profile.New(changed(run(1,
 			use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))), asUser)),
+		"user-with-seccomp": profile.New(changed(run(1,
+			use(capability.SysAdmin, classify.Demanded, 1, asked("unshare", "unshare(CLONE_NEWUSER)", classify.Unlocked.Site), because(classify.Unlocked.Reason)),
+			use(capability.NetRaw, classify.Required, 1, asked("arping", "socket(AF_PACKET)", "packet_create"))), asUser)),
+		"user-without-new-privileges": profile.New(changed(run(1,
+			use(capability.NetBindService, classify.Demanded, 1, asked("web", "execve", "bprm_caps_from_vfs_caps"), because("a file capability with the effective flag: the program cannot be executed without")),
+			use(capability.NetBindService, classify.Denied, 1, asked("web", "bind(AF_INET, port 80)", "__inet_bind"))), asUser)),
 		"proved":        withProof(profile.New(run(1, cat, uses[0])), proof()),
 		"proved-before": withProof(profile.New(run(1, cat, uses[0], uses[1])), proof()),
 		"proved-in-part": withProof(profile.New(run(1, cat, uses[0])), proof(func(p *profile.Proof) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -50,13 +51,14 @@ func unprivilegedPorts(s profile.Summary) (Substitute, bool) {
 }
 
 // datagramEcho: Linux lets the groups of a range send ICMP echo requests from a datagram
-// socket (ping_init_sock, net/ipv4/ping.c).
+// socket (ping_init_sock, net/ipv4/ping.c). It takes nothing else: a routing daemon, which sends
+// other messages from a raw socket, cannot do with one, so only programs called ping are told.
 func datagramEcho(s profile.Summary) (Substitute, bool) {
 	uses, ok := usesOf(s, capability.NetRaw, func(name string, arguments []string) bool {
 		return name == "socket" && len(arguments) == 3 && arguments[1] == "SOCK_RAW" &&
 			(arguments[2] == "ICMP" || arguments[2] == "ICMPV6")
 	})
-	if !ok {
+	if !ok || slices.ContainsFunc(uses, func(use profile.Use) bool { return !strings.Contains(use.Program, "ping") }) {
 		return Substitute{}, false
 	}
 	found := Substitute{
@@ -99,6 +101,11 @@ func anotherUser(s profile.Summary) (Substitute, bool) {
 		return Substitute{}, false
 	}
 	text := fmt.Sprintf("it becomes user %s at its start, and can be that user at once", user)
+	if slices.ContainsFunc(groups, func(use profile.Use) bool { name, _ := split(use.Call); return name == "setgroups" }) {
+		// The engine gives a user without a group those that the image has for it, and else this group alone.
+		text += fmt.Sprintf(", with the groups that the image's /etc/passwd and /etc/group have for it; if it is not in them, use --user=%s and a --group-add for each further group", option)
+		option = user
+	}
 	if files := used.Minus(capability.Of(capability.Setuid, capability.Setgid)); !files.Empty() {
 		text += "; the files that it prepares before have to be that user's already"
 	}
@@ -115,7 +122,7 @@ func becomes(s profile.Summary, c capability.Capability, givenUp capability.Set)
 	}
 	uses, ok = usesOf(s, c, func(name string, arguments []string) bool {
 		if name == "setgroups" {
-			return true // the engine sets those of the user
+			return true // see anotherUser
 		}
 		if !slices.Contains(settingIDs, strings.TrimSuffix(name, "32")) {
 			return false
@@ -192,7 +199,7 @@ var changes = map[capability.Capability]string{
 	capability.DACOverride:   "make them the user's who opens them, or open their modes",
 	capability.DACReadSearch: "make them the user's who reads them, or open their modes",
 	capability.Fowner:        "make them the user's who changes them",
-	capability.Chown:         "give them their owner in the image, or before the start",
+	capability.Chown:         "give those of the image or of a volume their owner before the start; those that it makes belong to the user of the process that makes them",
 }
 
 // ownFiles: the kernel asks for these capabilities only where a file is another user's, and
@@ -247,6 +254,23 @@ func namesOf(files []profile.File, others bool) (string, bool) {
 		list += ", among others"
 	}
 	return list, true
+}
+
+// ownProfile: what a seccomp profile allows with a capability, another profile may allow without.
+// The kernel itself did not ask for the capability, as in a user namespace of the process's own.
+func ownProfile(s profile.Summary) (found Substitute, ok bool) {
+	for _, c := range s.Needs().Sorted() {
+		uses := s.Of(c, classify.Needs()...)
+		if len(uses) == 0 || slices.ContainsFunc(uses, func(use profile.Use) bool { return use.Site != classify.Unlocked.Site }) {
+			continue
+		}
+		found.Instead = found.Instead.With(c)
+		found.Seen = append(found.Seen, callsOf(uses...)...)
+	}
+	slices.Sort(found.Seen)
+	found.Seen = slices.Compact(found.Seen)
+	found.Text = "only the seccomp profile asks for it: with --security-opt=seccomp=FILE, a profile that also allows these calls, the container needs no capability for them"
+	return found, !found.Instead.Empty()
 }
 
 // chores are what the host had better do, by the capability for it.

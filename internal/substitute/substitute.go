@@ -45,7 +45,7 @@ func (s Substitute) String() string {
 
 // rules each know one kind of substitute; false where it is none for this container.
 var rules = []func(profile.Summary) (Substitute, bool){
-	unprivilegedPorts, datagramEcho, anotherUser, niceLimit, lockLimit, ownLimits, givenDevices, ownFiles, hostsWork, givenUp,
+	unprivilegedPorts, datagramEcho, anotherUser, niceLimit, lockLimit, ownLimits, givenDevices, ownFiles, ownProfile, hostsWork, givenUp,
 }
 
 // Of lists the substitutes for what a container needs, in the order of the rules.

@@ -30,6 +30,9 @@ func ran(kept capability.Set, uses ...profile.Use) profile.Summary {
 	}))[0]
 }
 
+// by is a use by a program.
+func by(program string, u profile.Use) profile.Use { u.Program = program; return u }
+
 // withFiles is one whose uses were each for this file.
 func withFiles(path string, uses ...profile.Use) profile.Summary {
 	s := ran(^capability.Set(0), uses...)
@@ -48,6 +51,8 @@ func TestOf(t *testing.T) {
 	all := ^capability.Set(0)
 	demanded := use(capability.NetBindService, "execve", time.Hour)
 	demanded.Class = classify.Demanded
+	locked := use(capability.SysAdmin, "unshare(CLONE_NEWUSER)", time.Hour)
+	locked.Class, locked.Site = classify.Unlocked.Class, classify.Unlocked.Site
 	type instead struct {
 		Instead string
 		Flags   []string
@@ -63,13 +68,19 @@ func TestOf(t *testing.T) {
 		"a port of another's":               {on("container:1", ran(all, always(capability.NetBindService, "bind(AF_INET, port 80)"))), []instead{{"NET_BIND_SERVICE", nil}}},
 		"an unreadable port":                {ran(all, always(capability.NetBindService, "bind")), nil},
 		"a port and a file that demands it": {ran(all, always(capability.NetBindService, "bind(AF_INET, port 80)"), demanded), nil},
-		"echo requests":                     {ran(all, always(capability.NetRaw, "socket(AF_INET, SOCK_RAW, ICMP)"), always(capability.NetRaw, "socket(AF_INET6, SOCK_RAW, ICMPV6)")), []instead{{"NET_RAW", []string{"--sysctl=net.ipv4.ping_group_range=0 2147483647"}}}},
-		"echo requests and more":            {ran(all, always(capability.NetRaw, "socket(AF_INET, SOCK_RAW, ICMP)"), always(capability.NetRaw, "socket(AF_INET, SOCK_RAW, TCP)")), nil},
+		"echo requests":                     {ran(all, by("ping", always(capability.NetRaw, "socket(AF_INET, SOCK_RAW, ICMP)")), by("fping6", always(capability.NetRaw, "socket(AF_INET6, SOCK_RAW, ICMPV6)"))), []instead{{"NET_RAW", []string{"--sysctl=net.ipv4.ping_group_range=0 2147483647"}}}},
+		"messages of a router":              {ran(all, by("radvd", always(capability.NetRaw, "socket(AF_INET6, SOCK_RAW, ICMPV6)"))), nil},
+		"echo requests and more":            {ran(all, by("ping", always(capability.NetRaw, "socket(AF_INET, SOCK_RAW, ICMP)")), by("ping", always(capability.NetRaw, "socket(AF_INET, SOCK_RAW, TCP)"))), nil},
 		"packets":                           {ran(all, always(capability.NetRaw, "socket(AF_PACKET, SOCK_RAW, ETH_P_ALL)")), nil},
 		"another user from the start": {
 			ran(0, always(capability.Setuid, "setuid(999)"), always(capability.Setgid, "setgid(998)"), always(capability.Setgid, "setgroups"), always(capability.Chown, "chown")),
-			[]instead{{"CHOWN,SETGID,SETUID", []string{"--user=999:998"}}},
+			[]instead{{"CHOWN,SETGID,SETUID", []string{"--user=999"}}},
 		},
+		"another user of one group": {
+			ran(0, always(capability.Setuid, "setuid(999)"), always(capability.Setgid, "setgid(998)")), []instead{{"SETGID,SETUID", []string{"--user=999:998"}}},
+		},
+		"what only seccomp asks for":   {ran(all, locked), []instead{{"SYS_ADMIN", nil}}},
+		"what the kernel asks for too": {ran(all, locked, always(capability.SysAdmin, "mount(tmpfs)")), nil},
 		"another user that needs more": {ran(capability.Of(capability.NetAdmin), always(capability.Setuid, "setuid(33)"), always(capability.NetAdmin, "ioctl")), nil},
 		"a deadline":                   {ran(all, always(capability.SysNice, "sched_setattr")), nil},
 		"another user with all ids":    {ran(0, always(capability.Setuid, "setresuid(33, 33, 33)")), []instead{{"SETUID", []string{"--user=33"}}}},

@@ -84,6 +84,7 @@ rules:
   - builtin: sys-admin
   - builtin: sys-ptrace
   - builtin: sys-module
+  - {name: module-by-name, capabilities: [SYS_MODULE], classes: [irrelevant]}
   - {builtin: bpf, verdict: refused}
   - {builtin: denials, burst: {uses: 20, within: 1h}, cool-down: 1h}
 `, "alert-builtin-*")
@@ -94,7 +95,8 @@ rules:
 	run("refused", "--cap-drop=NET_RAW", "bb", "sh", "-c", "! probe rawsock")
 	run("nested", "--security-opt=seccomp=unconfined", "--user=1000", "bb", "unshare", "-Urn", "probe", "rawsock")
 	run("admin", "--cap-add=SYS_ADMIN", "bb", "hostname", "other")
-	run("module", "--cap-add=SYS_MODULE", "bb", "sh", "-c", "! ifconfig none")
+	run("module", "--privileged", "bb", "sh", "-c", "! echo no-number > /proc/sys/kernel/usermodehelper/bset")
+	run("interface", "--cap-add=SYS_MODULE", "bb", "sh", "-c", "! ifconfig none")
 	run("bpf", "--security-opt=seccomp=unconfined", "bb", "sh", "-c", "! probe bpf-array")
 	run("denials", "--cap-drop=CHOWN", "bb", "sh", "-c", "i=0; while [ $i -lt 24 ]; do ! probe named n$i chown-open /tmp 5 || exit 1; i=$((i+1)); done")
 	startSleeper(t, "alert-builtin-ptrace", "--cap-add=SYS_PTRACE", "--user=65534")
@@ -105,7 +107,8 @@ rules:
 		"raw-socket-own-namespace": "info: raw socket (IPv4) opened by probe in alert-builtin-nested (bb:latest), in a user namespace of its own",
 		"sys-admin":                "critical: SYS_ADMIN used by hostname for sethostname in alert-builtin-admin (bb:latest)",
 		"sys-ptrace":               "critical: SYS_PTRACE used by ls for readlink in alert-builtin-ptrace (bb:latest)",
-		"sys-module":               "critical: SYS_MODULE used by ifconfig for ioctl(SIOCGIFFLAGS) in alert-builtin-module (bb:latest)",
+		"sys-module":               "critical: SYS_MODULE used by sh for write in alert-builtin-module (bb:latest)",
+		"module-by-name":           "warning: SYS_MODULE used by ifconfig for ioctl(SIOCGIFFLAGS) in alert-builtin-interface (bb:latest)",
 		"bpf":                      "critical: BPF refused to probe for bpf in alert-builtin-bpf (bb:latest)",
 		"denials":                  "warning: 20 times in alert-builtin-denials (bb:latest); the last: CHOWN refused to n19 for fchown",
 	} {
@@ -115,7 +118,7 @@ rules:
 			t.Errorf("%s: got %+v\nwant %s", rule, got, want)
 		}
 	}
-	want := []string{"bpf x1", "denials x20", "denials x4", "raw-socket x1", "raw-socket-own-namespace x1", "raw-socket-refused x1", "sys-admin x1", "sys-module x1", "sys-ptrace x1"}
+	want := []string{"bpf x1", "denials x20", "denials x4", "module-by-name x1", "raw-socket x1", "raw-socket-own-namespace x1", "raw-socket-refused x1", "sys-admin x1", "sys-module x1", "sys-ptrace x1"}
 	same(t, "alerts", l.endAlerts(), want)
 }
 

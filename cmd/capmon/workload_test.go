@@ -187,6 +187,10 @@ var workloads = []workload{
 	{name: "noatime", command: []string{"probe", "open-noatime", "/home/user"}, required: caps("FOWNER")},
 	{name: "listxattr", command: []string{"probe", "listxattr", "/dev/shm"}, classes: map[string][]string{"irrelevant": caps("SYS_ADMIN")}},
 	{name: "network-sysctl", command: []string{"cat", "/proc/sys/net/ipv4/ip_default_ttl"}, classes: map[string][]string{"irrelevant": caps("NET_ADMIN")}},
+	{
+		name: "interface-that-is-not-there", grants: []string{"--cap-add=NET_ADMIN", "--cap-add=SYS_MODULE"}, command: sh("! ifconfig none"),
+		classes: map[string][]string{"irrelevant": caps("NET_ADMIN", "SYS_MODULE")}, onlyRun: true,
+	},
 	{name: "setpriority", grants: []string{"--cap-add=SYS_NICE"}, command: []string{"probe", "setpriority", "5"}, required: caps("SYS_NICE"), onlyRun: true},
 	{name: "unshare", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-i", "true"}, required: caps("SYS_ADMIN"), onlyRun: true},
 	// Either of two.

@@ -79,12 +79,20 @@ var irrelevant = []Row{
 		Source:       "__set_oom_adj, fs/proc/base.c",
 	},
 	{
-		Functions: []string{"dev_load", "tcp_ca_find_autoload", "tcp_set_congestion_control", "tcp_set_default_congestion_control",
-			"tcp_ca_get_key_by_name", "__tcp_ulp_find_autoload", "tcp_set_ulp"},
+		Functions:    []string{"dev_load", "dev_ioctl"},
 		Capabilities: caps{capability.NetAdmin, capability.SysModule},
+		When:         readsInterface,
+		Class:        Irrelevant,
+		Reason:       "the interface does not exist, and the kernel asks before it looks for a module of that name",
+		Source:       "dev_load and dev_ioctl, net/core/dev_ioctl.c; devinet_ioctl, net/ipv4/devinet.c",
+	},
+	{
+		Functions: []string{"tcp_ca_find_autoload", "tcp_set_congestion_control", "tcp_set_default_congestion_control",
+			"tcp_ca_get_key_by_name", "__tcp_ulp_find_autoload", "tcp_set_ulp"},
+		Capabilities: caps{capability.NetAdmin},
 		Class:        Irrelevant,
 		Reason:       "decides only whether the kernel tries to load a module",
-		Source:       "dev_load, net/core/dev_ioctl.c; tcp_ca_find_autoload, net/ipv4/tcp_cong.c; net/ipv4/tcp_ulp.c",
+		Source:       "tcp_ca_find_autoload, net/ipv4/tcp_cong.c; net/ipv4/tcp_ulp.c",
 	},
 	{
 		Functions: []string{"ima_match_rules", "ima_match_policy"},
@@ -118,6 +126,22 @@ func usesObject(check monitor.Check) bool {
 	switch check.Call.Args[0] {
 	case unix.BPF_MAP_LOOKUP_ELEM, unix.BPF_MAP_UPDATE_ELEM, unix.BPF_MAP_DELETE_ELEM, unix.BPF_MAP_GET_NEXT_KEY,
 		unix.BPF_OBJ_PIN, unix.BPF_OBJ_GET:
+		return true
+	}
+	return false
+}
+
+// readsInterface reports whether the call is an ioctl that reads a property of a network
+// interface. None of them needs a capability. dev_load asks for two if the interface does not
+// exist; it is a part of dev_ioctl in some kernels.
+func readsInterface(check monitor.Check) bool {
+	if check.Call.Name() != "ioctl" || !check.Call.HasArgs {
+		return false
+	}
+	switch check.Call.Args[1] {
+	case unix.SIOCGIFFLAGS, unix.SIOCGIFMETRIC, unix.SIOCGIFMTU, unix.SIOCGIFSLAVE, unix.SIOCGIFMAP, unix.SIOCGIFINDEX,
+		unix.SIOCGIFTXQLEN, unix.SIOCGIFHWADDR, unix.SIOCGIFADDR, unix.SIOCGIFDSTADDR, unix.SIOCGIFBRDADDR,
+		unix.SIOCGIFNETMASK, unix.SIOCGIFPFLAGS:
 		return true
 	}
 	return false

@@ -49,6 +49,12 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 			c.Call.HasArgs, c.Call.Args[0] = true, number
 		}
 	}
+	ioctl := func(number uint64) func(*monitor.Check) {
+		return func(c *monitor.Check) {
+			c.Call = call(t, kernel.NativeArch(), "ioctl")
+			c.Call.HasArgs, c.Call.Args[1] = true, number
+		}
+	}
 	matched := make(map[int]bool)
 	for _, test := range []struct {
 		name       string
@@ -97,10 +103,14 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"oom_score_adj, the permission", capability.SysResource, "security_capable capable __set_oom_adj oom_score_adj_write", nil, Required, ""},
 		{"another's resources", capability.SysResource, "security_capable has_capability_noaudit somewhere_else", nil, Required, ""},
 
-		{"an interface that is not there", capability.NetAdmin, "security_capable capable dev_load dev_ioctl", nil, Irrelevant, "load a module"},
-		{"the same, the second question", capability.SysModule, "security_capable capable dev_load dev_ioctl", nil, Irrelevant, "load a module"},
 		{"TCP_CONGESTION", capability.NetAdmin, "security_capable capable tcp_ca_find_autoload tcp_set_congestion_control", nil, Irrelevant, "load a module"},
 		{"TCP_ULP", capability.NetAdmin, "security_capable capable tcp_set_ulp do_tcp_setsockopt", nil, Irrelevant, "load a module"},
+		{"reading an interface that is not there", capability.NetAdmin, "security_capable capable dev_load devinet_ioctl", ioctl(unix.SIOCGIFADDR), Irrelevant, "does not exist"},
+		{"the same, the second question", capability.SysModule, "security_capable capable dev_load dev_ioctl", ioctl(unix.SIOCGIFFLAGS), Irrelevant, "does not exist"},
+		{"the same, inlined", capability.NetAdmin, "security_capable capable dev_ioctl sock_do_ioctl", ioctl(unix.SIOCGIFFLAGS), Irrelevant, "does not exist"},
+		{"configuring an interface that is not there", capability.NetAdmin, "security_capable capable dev_load dev_ioctl", ioctl(unix.SIOCSIFFLAGS), Required, "load the module"},
+		{"the same, the second question, inlined", capability.SysModule, "security_capable capable dev_ioctl sock_do_ioctl", ioctl(unix.SIOCSIFFLAGS), Required, "load the module"},
+		{"configuring an interface", capability.NetAdmin, "security_capable ns_capable dev_ioctl sock_do_ioctl", ioctl(unix.SIOCSIFFLAGS), Required, ""},
 		{"using a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_LOOKUP_ELEM), Irrelevant, "maps and programs"},
 		{"making a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_CREATE), Required, ""},
 		{"a program's symbol", capability.BPF, "security_capable ns_capable bpf_token_capable bpf_prog_kallsyms_add bpf_prog_load", nil, Soft, "symbols"},

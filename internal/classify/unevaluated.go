@@ -120,6 +120,14 @@ var unevaluated = []Row{
 		Source:       "tty_ldisc_get, drivers/tty/tty_ldisc.c",
 	},
 	{
+		Functions:    []string{"dev_load", "dev_ioctl"},
+		Capabilities: caps{capability.NetAdmin, capability.SysModule},
+		When:         func(c monitor.Check) bool { return c.Capability == capability.SysModule || asked(c, "dev_load") },
+		Class:        Required,
+		Reason:       "needed only to load the module of a network interface that does not exist yet",
+		Source:       "dev_load, net/core/dev_ioctl.c",
+	},
+	{
 		Functions:    []string{"scsi_cmd_allowed", "scsi_ioctl"},
 		Capabilities: caps{capability.SysRawio},
 		Class:        Required,

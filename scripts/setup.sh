@@ -120,6 +120,7 @@ find_missing() {
 	want "Debian's keys" debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg
 	want_cross_compiler
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
+	want mkfs.xfs xfsprogs has mkfs.xfs
 	want depmod kmod has depmod
 	want crun crun has crun
 	if [[ $mode == test ]]; then

@@ -48,6 +48,13 @@ var irrelevant = []Row{
 		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
 	},
 	{
+		Functions:    []string{"xfs_setattr_nonsize", "xfs_ioctl_setattr_get_trans", "xfs_fileattr_set"},
+		Capabilities: caps{capability.Fowner},
+		Class:        Irrelevant,
+		Reason:       "asked on every change of mode, owner or times; used only to exceed the new owner's quota on XFS",
+		Source:       "xfs_setattr_nonsize, fs/xfs/xfs_iops.c; xfs_ioctl_setattr_get_trans, fs/xfs/xfs_ioctl.c; xfs_trans_dqresv, fs/xfs/xfs_trans_dquot.c",
+	},
+	{
 		Functions:    []string{"set_permissions"},
 		Capabilities: caps{capability.SysResource},
 		When:         opensForReading,

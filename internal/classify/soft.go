@@ -57,6 +57,13 @@ var soft = []Row{
 		Source:       "ext4_has_free_clusters, fs/ext4/balloc.c; ignore_hardlimit, fs/quota/dquot.c; qgroup_reserve, fs/btrfs/qgroup.c",
 	},
 	{
+		Functions:    []string{"xfs_getfsmap"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Soft,
+		Reason:       "without it GETFSMAP reports less about an XFS file system",
+		Source:       "xfs_getfsmap, fs/xfs/xfs_fsmap.c",
+	},
+	{
 		Functions:    []string{"net_ctl_permissions"},
 		Capabilities: caps{capability.NetAdmin},
 		When:         opensForReading,

@@ -41,6 +41,7 @@ var inlined = map[string]string{
 	"perf_check_permission":       "static, in the system call",
 	"can_do_hugetlb_shm":          "static, in hugetlb_file_setup",
 	"may_dedupe_file":             "static, in vfs_dedupe_file_range_one",
+	"xfs_ioctl_setattr_get_trans": "static, in xfs_fileattr_set",
 	"process_init_limits":         "static, in process_init_reply",
 	"fuse_cache_write_iter":       "static, in fuse_file_write_iter",
 	"expand_upwards":              "only where stacks grow upwards",
@@ -123,6 +124,7 @@ func TestFunctionsOfTheRunningKernel(t *testing.T) {
 var optional = []string{
 	"ima_match_rules", "selinux_inode_getsecurity",
 	"__lookup_next_mnt_ns", // since 6.12
+	"xfs_setattr_nonsize", "xfs_getfsmap", "ovl_open_realfile",
 	"mqueue_get_inode", "io_uring_create", "io_uring_allowed", "userfaultfd_syscall_allowed", "hugetlb_file_setup",
 	"__vsock_create", "inet_diag_dump_icsk", "ext4_has_free_clusters", "ext4_xattr_trusted_list", "ovl_can_decode_fh",
 	"fuse_create_open", "process_init_reply", "drm_file_alloc", "scsi_cmd_allowed", "__account_locked_vm",

@@ -95,6 +95,11 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"reading msg_next_id, the second question", capability.SysAdmin, "security_capable ns_capable ipc_permissions", reading, Irrelevant, "next_id"},
 		{"writing msg_next_id", capability.CheckpointRestore, "security_capable ns_capable ipc_permissions", writing, Required, ""},
 
+		{"chmod on XFS", capability.Fowner, "security_capable has_capability_noaudit xfs_setattr_nonsize xfs_vn_setattr notify_change", nil, Irrelevant, "quota"},
+		{"chmod of another's file on XFS", capability.Fowner, "security_capable capable_wrt_inode_uidgid inode_owner_or_capable setattr_prepare xfs_vn_setattr notify_change", nil, Required, ""},
+		{"chattr on XFS", capability.Fowner, "security_capable ns_capable_noaudit xfs_fileattr_set vfs_fileattr_set", nil, Irrelevant, "quota"},
+		{"where files are on XFS", capability.SysAdmin, "security_capable has_capability_noaudit xfs_getfsmap xfs_ioc_getfsmap", nil, Soft, "GETFSMAP"},
+
 		{"ls -l on tmpfs", capability.SysAdmin, "security_capable ns_capable_noaudit simple_xattr_list shmem_listxattr", nil, Irrelevant, "trusted.*"},
 		{"ls -l on overlayfs", capability.SysAdmin, "security_capable ns_capable_noaudit ovl_can_list ovl_listxattr", nil, Irrelevant, "trusted.*"},
 		{"setting trusted.*", capability.SysAdmin, "security_capable capable xattr_permission", nil, Required, ""},

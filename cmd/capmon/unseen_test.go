@@ -20,6 +20,10 @@ var unseen = []struct {
 		[]string{"forks"},
 	},
 	{
+		kernel.Version{Major: 6, Minor: 14}, "kernel.pid_max is not the PID namespace's own",
+		[]string{"read-pid-max"},
+	},
+	{
 		kernel.Version{Major: 6, Minor: 5}, "mlock_future_check looks at the limit before it asks",
 		[]string{"map-locked-within", "map-locked-without", "remap-locked-within", "brk-locked-within"},
 	},

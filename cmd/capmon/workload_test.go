@@ -185,6 +185,10 @@ var workloads = []workload{
 		required: caps("FSETID"), unsure: caps("FSETID"), onlyRun: true,
 	},
 	{name: "noatime", command: []string{"probe", "open-noatime", "/home/user"}, required: caps("FOWNER")},
+	{
+		name: "read-pid-max", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("cat /proc/sys/kernel/pid_max && ls -l /proc/sys/kernel"),
+		classes: map[string][]string{"irrelevant": caps("SYS_ADMIN")}, onlyRun: true,
+	},
 	{name: "listxattr", command: []string{"probe", "listxattr", "/dev/shm"}, classes: map[string][]string{"irrelevant": caps("SYS_ADMIN")}},
 	{name: "network-sysctl", command: []string{"cat", "/proc/sys/net/ipv4/ip_default_ttl"}, classes: map[string][]string{"irrelevant": caps("NET_ADMIN")}},
 	{
@@ -471,6 +475,13 @@ func TestUserWithoutCapabilitiesNeedsNone(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(got.Cautions), "all granted capabilities can go") {
 		t.Errorf("not said that all can go: %v", got.Cautions)
 	}
+}
+
+// Reading kernel.pid_max is open to all.
+func TestReadingPidMaxAsUserIsNoAttemptAtAnything(t *testing.T) {
+	w := workload{options: []string{"--user=1000"}, command: []string{"cat", "/proc/sys/kernel/pid_max"}}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("pid-max")...)...)
+	w.check(t, only(t, parseReport(t, r), "pid-max"))
 }
 
 // As Go programs do that listen: it is a refusal of CAP_NET_ADMIN that nobody notices.

@@ -48,6 +48,14 @@ var irrelevant = []Row{
 		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
 	},
 	{
+		Functions:    []string{"pid_table_root_permissions"},
+		Capabilities: caps{capability.SysAdmin},
+		When:         func(c monitor.Check) bool { return c.Root || opensForReading(c) },
+		Class:        Irrelevant,
+		Reason:       "only gives others root's rights to kernel.pid_max, which all may read",
+		Source:       "pid_table_root_permissions, kernel/pid.c since 6.14; test_perm, fs/proc/proc_sysctl.c",
+	},
+	{
 		Functions:    []string{"xfs_setattr_nonsize", "xfs_ioctl_setattr_get_trans", "xfs_fileattr_set"},
 		Capabilities: caps{capability.Fowner},
 		Class:        Irrelevant,

@@ -92,10 +92,12 @@ type place struct{ kernel, function string }
 
 // absent are the rows, by their first function, that say nothing about a kernel.
 var absent = map[place]string{
-	{"6.1", "__lookup_next_mnt_ns"}: "since 6.12",
-	{"6.18", "ima_match_rules"}:     "built without",
-	{"6.18", "drm_file_alloc"}:      "built without",
-	{"6.18", "scsi_cmd_allowed"}:    "built without",
+	{"6.1", "__lookup_next_mnt_ns"}:        "since 6.12",
+	{"6.1", "pid_table_root_permissions"}:  "since 6.14",
+	{"6.12", "pid_table_root_permissions"}: "since 6.14",
+	{"6.18", "ima_match_rules"}:            "built without",
+	{"6.18", "drm_file_alloc"}:             "built without",
+	{"6.18", "scsi_cmd_allowed"}:           "built without",
 }
 
 // The running kernel may lack what modules bring or what it was built without, but a
@@ -123,7 +125,8 @@ func TestFunctionsOfTheRunningKernel(t *testing.T) {
 // parts that a kernel may be built without, or in some versions only.
 var optional = []string{
 	"ima_match_rules", "selinux_inode_getsecurity",
-	"__lookup_next_mnt_ns", // since 6.12
+	"__lookup_next_mnt_ns",       // since 6.12
+	"pid_table_root_permissions", // since 6.14
 	"xfs_setattr_nonsize", "xfs_getfsmap", "ovl_open_realfile",
 	"mqueue_get_inode", "io_uring_create", "io_uring_allowed", "userfaultfd_syscall_allowed", "hugetlb_file_setup",
 	"__vsock_create", "inet_diag_dump_icsk", "ext4_has_free_clusters", "ext4_xattr_trusted_list", "ovl_can_decode_fh",

@@ -95,6 +95,11 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"reading msg_next_id, the second question", capability.SysAdmin, "security_capable ns_capable ipc_permissions", reading, Irrelevant, "next_id"},
 		{"writing msg_next_id", capability.CheckpointRestore, "security_capable ns_capable ipc_permissions", writing, Required, ""},
 
+		{"root reads kernel.pid_max", capability.SysAdmin, "security_capable ns_capable pid_table_root_permissions proc_sys_permission", reading, Irrelevant, "pid_max"},
+		{"root writes kernel.pid_max", capability.SysAdmin, "security_capable ns_capable pid_table_root_permissions proc_sys_permission", writing, Irrelevant, "pid_max"},
+		{"a user reads kernel.pid_max", capability.SysAdmin, "security_capable ns_capable pid_table_root_permissions proc_sys_permission", readingAsUser, Irrelevant, "pid_max"},
+		{"a user writes kernel.pid_max", capability.SysAdmin, "security_capable ns_capable pid_table_root_permissions proc_sys_permission", writingAsUser, Required, ""},
+
 		{"chmod on XFS", capability.Fowner, "security_capable has_capability_noaudit xfs_setattr_nonsize xfs_vn_setattr notify_change", nil, Irrelevant, "quota"},
 		{"chmod of another's file on XFS", capability.Fowner, "security_capable capable_wrt_inode_uidgid inode_owner_or_capable setattr_prepare xfs_vn_setattr notify_change", nil, Required, ""},
 		{"chattr on XFS", capability.Fowner, "security_capable ns_capable_noaudit xfs_fileattr_set vfs_fileattr_set", nil, Irrelevant, "quota"},

@@ -186,6 +186,14 @@ var workloads = []workload{
 	},
 	{name: "noatime", command: []string{"probe", "open-noatime", "/home/user"}, required: caps("FOWNER")},
 	{
+		name: "read-absent-trusted-attribute", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("! probe getxattr /tmp trusted.none"),
+		required: caps("SYS_ADMIN"), unsure: caps("SYS_ADMIN"), onlyRun: true,
+	},
+	{
+		name: "read-absent-security-attribute", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("! probe getxattr /tmp security.none"),
+		onlyRun: true,
+	},
+	{
 		name: "read-pid-max", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("cat /proc/sys/kernel/pid_max && ls -l /proc/sys/kernel"),
 		classes: map[string][]string{"irrelevant": caps("SYS_ADMIN")}, onlyRun: true,
 	},

@@ -107,6 +107,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 
 		{"ls -l on tmpfs", capability.SysAdmin, "security_capable ns_capable_noaudit simple_xattr_list shmem_listxattr", nil, Irrelevant, "trusted.*"},
 		{"ls -l on overlayfs", capability.SysAdmin, "security_capable ns_capable_noaudit ovl_can_list ovl_listxattr", nil, Irrelevant, "trusted.*"},
+		{"reading trusted.*", capability.SysAdmin, "security_capable capable xattr_permission vfs_getxattr do_getxattr", nil, Required, "attribute of this name"},
 		{"setting trusted.*", capability.SysAdmin, "security_capable capable xattr_permission", nil, Required, ""},
 
 		{"oom_score_adj, the mark", capability.SysResource, "security_capable has_capability_noaudit __set_oom_adj oom_score_adj_write", nil, Irrelevant, "oom_score_adj"},

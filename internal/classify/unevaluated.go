@@ -49,6 +49,13 @@ var unevaluated = []Row{
 		Source:       "do_tcp_setsockopt, net/ipv4/tcp.c; tcp_set_congestion_control, net/ipv4/tcp_cong.c",
 	},
 	{
+		Functions:    []string{"vfs_getxattr"},
+		Capabilities: caps{capability.SysAdmin},
+		Class:        Required,
+		Reason:       "not needed if the file has no trusted.* attribute of this name: the answer is the same without",
+		Source:       "xattr_permission, fs/xattr.c",
+	},
+	{
 		Functions:    []string{"userfaultfd_syscall_allowed", "__x64_sys_userfaultfd", "__arm64_sys_userfaultfd", "__do_sys_userfaultfd"},
 		Capabilities: caps{capability.SysPtrace},
 		Class:        Required,

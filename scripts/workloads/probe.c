@@ -524,6 +524,13 @@ static void open_unmapped(char **args)
 		close(need(open(page, O_RDONLY), args[0]));
 }
 
+static void get_xattr(char **args)
+{
+	char value[4096];
+
+	need(getxattr(args[0], args[1], value, sizeof(value)), args[1]);
+}
+
 static void list_xattr(char **args)
 {
 	char names[4096];
@@ -1075,6 +1082,7 @@ static const struct subcommand {
 	{ "echo", echo_socket, 0, "" },
 	{ "faccessat2-w", faccessat2_w, 1, "FILE" },
 	{ "fork", fork_children, 1, "N" },
+	{ "getxattr", get_xattr, 2, "FILE NAME" },
 	{ "grow-stack", grow_stack, 1, "N" },
 	{ "hold", hold, 4, "FAMILY TYPE PROTOCOL N" },
 	{ "hold-apart", hold_apart, 4, "FAMILY TYPE PROTOCOL N" },

@@ -408,6 +408,7 @@ func TestRefusalsThatMatterAreDenied(t *testing.T) {
 		{name: "large-messages", command: sh("! probe mq-open 1 8193"), denied: caps("SYS_RESOURCE")},
 		{name: "much-locked", options: memlock(64), command: sh("! probe map-locked 65537"), denied: caps("IPC_LOCK")},
 		{name: "a-higher-limit", command: sh("! probe raise-limit"), denied: caps("SYS_RESOURCE")},
+		{name: "one-more-capability", command: sh("! probe capset-add 24"), denied: caps("SYS_RESOURCE")},
 	} {
 		t.Run(w.name, func(t *testing.T) {
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(w.name, "--cap-drop=SYS_RESOURCE")...)...)

@@ -53,9 +53,9 @@ func MissesDemands(check monitor.Check) bool {
 }
 
 // capsetDemands: what capset makes permitted or inheritable has to be permitted
-// (cap_capset, security/commoncap.c). A set that is the present one says nothing,
-// and one that leaves out some of it may have been made from it or be fixed in the
-// program, which is not seen here.
+// (cap_capset, security/commoncap.c). Of a capset that failed, nothing was needed but what
+// it lacked. A set that is the present one says nothing, and one that leaves out some of it
+// may have been made from it or be fixed in the program, which is not seen here.
 func capsetDemands(check monitor.Check) []Demand {
 	permitted := capability.Set(check.Call.Args[0])
 	inheritable := capability.Set(check.Call.Args[1])
@@ -67,7 +67,12 @@ func capsetDemands(check monitor.Check) []Demand {
 			demands = append(demands, Demand{set, Verdict{Class: class, Reason: reason, Unsure: unsure, Site: "cap_capset"}})
 		}
 	}
-	add(permitted.Minus(had), Denied, "capset was to make it permitted, which it is not", "")
+	lacking := permitted.Minus(had)
+	add(lacking, Denied, "capset was to make it permitted, which it is not", "")
+	lacksSetpcap := !check.Answer.Granted() && check.Condition == monitor.Matters
+	if failed := !lacking.Empty() || lacksSetpcap; failed {
+		return demands
+	}
 	add(inheritable.Intersect(had), Demanded, "capset makes it inheritable, which fails unless it is permitted", "")
 	if permitted != had {
 		add(permitted.Intersect(had).Minus(inheritable), Demanded, "capset keeps it permitted, and fails if it is not",

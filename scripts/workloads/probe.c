@@ -188,6 +188,17 @@ static void capset_only(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
+// capset-add CAP: adds capability number CAP to what is permitted.
+static void capset_add(char **args)
+{
+	struct __user_cap_data_struct sets[2];
+	int cap = number(args[0]);
+
+	capabilities(sets);
+	sets[CAP_TO_INDEX(cap) & 1].permitted |= CAP_TO_MASK(cap);
+	need(syscall(SYS_capset, &caps_header, sets), "capset");
+}
+
 // ambient CAP: raises capability number CAP in the inheritable and the ambient
 // set, which asks for nothing but that it is permitted.
 static void ambient(char **args)
@@ -1070,6 +1081,7 @@ static const struct subcommand {
 	{ "bpf-array", bpf_array, 0, "" },
 	{ "brk-locked", brk_locked, 1, "BYTES" },
 	{ "capbset-drop", capbset_drop, 1, "CAP" },
+	{ "capset-add", capset_add, 1, "CAP" },
 	{ "capset-only", capset_only, 1, "CAP" },
 	{ "capset-same", capset_same, 0, "" },
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },

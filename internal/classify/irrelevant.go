@@ -102,14 +102,6 @@ var irrelevant = []Row{
 		Source:       "dev_load and dev_ioctl, net/core/dev_ioctl.c; devinet_ioctl, net/ipv4/devinet.c",
 	},
 	{
-		Functions: []string{"tcp_ca_find_autoload", "tcp_set_congestion_control", "tcp_set_default_congestion_control",
-			"tcp_ca_get_key_by_name", "__tcp_ulp_find_autoload", "tcp_set_ulp"},
-		Capabilities: caps{capability.NetAdmin},
-		Class:        Irrelevant,
-		Reason:       "decides only whether the kernel tries to load a module",
-		Source:       "tcp_ca_find_autoload, net/ipv4/tcp_cong.c; net/ipv4/tcp_ulp.c",
-	},
-	{
 		Functions: []string{"ima_match_rules", "ima_match_policy"},
 		Class:     Irrelevant,
 		Reason:    "integrity measurement compares the credential with its rules",

@@ -49,6 +49,14 @@ var unevaluated = []Row{
 		Source:       "do_tcp_setsockopt, net/ipv4/tcp.c; tcp_set_congestion_control, net/ipv4/tcp_cong.c",
 	},
 	{
+		Functions: []string{"tcp_ca_find_autoload", "tcp_set_congestion_control", "tcp_set_default_congestion_control",
+			"tcp_ca_get_key_by_name", "__tcp_ulp_find_autoload", "tcp_set_ulp"},
+		Capabilities: caps{capability.NetAdmin},
+		Class:        Required,
+		Reason:       "needed only to load a module, on a host that has not loaded it yet",
+		Source:       "tcp_ca_find_autoload, net/ipv4/tcp_cong.c; __tcp_ulp_find_autoload, net/ipv4/tcp_ulp.c",
+	},
+	{
 		Functions:    []string{"vfs_getxattr"},
 		Capabilities: caps{capability.SysAdmin},
 		Class:        Required,

@@ -169,7 +169,7 @@ var workloads = []workload{
 	{name: "setfsuid-own", command: []string{"probe", "setfsuid", "0"}, stdout: "0\n"},
 	{name: "setfsuid-other", command: []string{"probe", "setfsuid", "1000"}, stdout: "1000\n", soft: caps("SETUID")},
 	{name: "setgroups", command: []string{"probe", "setgroups", "5"}, required: caps("SETGID")},
-	{name: "capbset-drop", command: []string{"probe", "capbset-drop", "1"}, required: caps("SETPCAP")},
+	{name: "capbset-drop", command: []string{"probe", "capbset-drop", "1"}, required: caps("SETPCAP"), unsure: caps("SETPCAP")},
 	{name: "securebits", command: []string{"probe", "securebits"}, required: caps("SETPCAP")},
 	{
 		name: "chmod-set-group-id-foreign-group", command: sh("probe chmod-own /sgid/s 02710 && stat -c %a /sgid/s"), stdout: "2710\n",
@@ -184,7 +184,17 @@ var workloads = []workload{
 		name: "acl-by-path", options: []string{"--tmpfs=/acl:mode=2777,gid=5"}, command: []string{"probe", "set-acl", "/acl/a"},
 		required: caps("FSETID"), unsure: caps("FSETID"), onlyRun: true,
 	},
-	{name: "noatime", command: []string{"probe", "open-noatime", "/home/user"}, required: caps("FOWNER")},
+	{name: "noatime", command: []string{"probe", "open-noatime", "/home/user"}, required: caps("FOWNER"), unsure: caps("FOWNER")},
+	{
+		name: "large-buffer", grants: []string{"--cap-add=NET_ADMIN"}, command: []string{"probe", "setsockopt", "1", "33", "1000000"},
+		required: caps("NET_ADMIN"), unsure: caps("NET_ADMIN"), onlyRun: true,
+	},
+	{
+		name: "read-own-overlay", grants: []string{"--cap-add=SYS_ADMIN"}, options: []string{"--tmpfs=/t"},
+		command:  sh("mkdir /t/a /t/b; touch /t/a/f; chown 1000 /t/a/f; mount -t overlay o -o lowerdir=/t/a:/t/b /mnt && cat /mnt/f"),
+		required: caps("CHOWN", "SYS_ADMIN"), denied: caps("DAC_READ_SEARCH"), softPrivileged: caps("DAC_READ_SEARCH"),
+		classes: map[string][]string{"irrelevant": caps("FOWNER")}, onlyRun: true,
+	},
 	{
 		name: "read-absent-trusted-attribute", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("! probe getxattr /tmp trusted.none"),
 		required: caps("SYS_ADMIN"), unsure: caps("SYS_ADMIN"), onlyRun: true,

@@ -4,7 +4,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -61,6 +60,13 @@ var irrelevant = []Row{
 		Class:        Irrelevant,
 		Reason:       "asked on every change of mode, owner or times; used only to exceed the new owner's quota on XFS",
 		Source:       "xfs_setattr_nonsize, fs/xfs/xfs_iops.c; xfs_ioctl_setattr_get_trans, fs/xfs/xfs_ioctl.c; xfs_trans_dqresv, fs/xfs/xfs_trans_dquot.c",
+	},
+	{
+		Functions:    []string{"ovl_open_realfile", "ovl_path_open"},
+		Capabilities: caps{capability.Fowner},
+		Class:        Irrelevant,
+		Reason:       "decides only whether an overlay spares the access time of the file below",
+		Source:       "ovl_open_realfile, fs/overlayfs/file.c; ovl_path_open, fs/overlayfs/util.c",
 	},
 	{
 		Functions:    []string{"set_permissions"},
@@ -127,7 +133,7 @@ var irrelevant = []Row{
 // usesObject tells the commands of bpf for which nothing else is asked of BPF's own
 // capability: those that use a map or pin an object.
 func usesObject(check monitor.Check) bool {
-	if site, _ := kernel.CallSite(check.Stack); site != "__sys_bpf" || check.Call.Name() != "bpf" || !check.Call.HasArgs {
+	if !isSite("__sys_bpf")(check) || check.Call.Name() != "bpf" || !check.Call.HasArgs {
 		return false
 	}
 	switch check.Call.Args[0] {

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -62,6 +63,14 @@ var rows = slices.Concat(conditional, irrelevant, soft, unevaluated)
 
 func asked(check monitor.Check, functions ...string) bool {
 	return slices.ContainsFunc(check.Stack, func(f string) bool { return slices.Contains(functions, f) })
+}
+
+// isSite tells the checks whose call site is one of the functions from those of what they call.
+func isSite(functions ...string) func(monitor.Check) bool {
+	return func(check monitor.Check) bool {
+		site, _ := kernel.CallSite(check.Stack)
+		return slices.Contains(functions, site)
+	}
 }
 
 // opensForReading reports whether the check was made by an open that asks for no

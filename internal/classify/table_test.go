@@ -55,6 +55,12 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 			c.Call.HasArgs, c.Call.Args[1] = true, number
 		}
 	}
+	control := func(option uint64) func(*monitor.Check) {
+		return func(c *monitor.Check) {
+			c.Call = call(t, kernel.NativeArch(), "prctl")
+			c.Call.HasArgs, c.Call.Args[0] = true, option
+		}
+	}
 	matched := make(map[int]bool)
 	for _, test := range []struct {
 		name       string
@@ -73,7 +79,8 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"setfsuid", capability.Setuid, "security_capable ns_capable_setid __sys_setfsuid", nil, Soft, "no errors"},
 		{"setfsgid", capability.Setgid, "security_capable ns_capable_setid __sys_setfsgid", nil, Soft, "no errors"},
 		{"capset", capability.Setpcap, "cap_capset security_capset __do_sys_capset", nil, Required, "make inheritable"},
-		{"PR_CAPBSET_DROP", capability.Setpcap, "security_capable ns_capable cap_task_prctl security_task_prctl", nil, Required, ""},
+		{"PR_CAPBSET_DROP", capability.Setpcap, "security_capable ns_capable cap_task_prctl security_task_prctl", control(unix.PR_CAPBSET_DROP), Required, "need not drop"},
+		{"PR_SET_SECUREBITS", capability.Setpcap, "cap_capable cap_task_prctl security_task_prctl", control(unix.PR_SET_SECUREBITS), Required, ""},
 		{"a set-user-ID program that is traced", capability.Setuid, "security_capable ns_capable cap_bprm_creds_from_file", nil, Soft, "traced"},
 		{"is the program readable", capability.DACReadSearch, "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission would_dump begin_new_exec load_elf_binary", nil, Soft, "core dump"},
 		{"is the program executable", capability.DACOverride, "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission may_open path_openat do_filp_open", nil, Required, ""},
@@ -168,6 +175,12 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"SHM_LOCK", capability.IPCLock, "security_capable ns_capable shmctl_do_lock ksys_shmctl", nil, Required, "segment's owner"},
 		{"a device for a virtual machine", capability.IPCLock, "security_capable capable vfio_iommu_type1_ioctl", nil, Required, "RLIMIT_MEMLOCK"},
 		{"a congestion control", capability.NetAdmin, "security_capable ns_capable sockopt_ns_capable do_tcp_setsockopt", option(unix.SOL_TCP, unix.TCP_CONGESTION), Required, "allowed_congestion_control"},
+		{"SO_RCVBUFFORCE", capability.NetAdmin, "security_capable ns_capable sockopt_ns_capable sk_setsockopt", option(unix.SOL_SOCKET, unix.SO_RCVBUFFORCE), Required, "SO_RCVBUF"},
+		{"SO_MARK", capability.NetAdmin, "security_capable ns_capable sockopt_ns_capable sk_setsockopt", option(unix.SOL_SOCKET, unix.SO_MARK), Required, ""},
+		{"O_NOATIME", capability.Fowner, "security_capable capable_wrt_inode_uidgid inode_owner_or_capable may_open path_openat do_filp_open", nil, Required, "O_NOATIME"},
+		{"fcntl of O_NOATIME", capability.Fowner, "security_capable capable_wrt_inode_uidgid inode_owner_or_capable do_fcntl __do_sys_fcntl", nil, Required, "O_NOATIME"},
+		{"opening a file for an overlay", capability.Fowner, "security_capable capable_wrt_inode_uidgid inode_owner_or_capable ovl_open_realfile ovl_open do_dentry_open vfs_open path_openat", nil, Irrelevant, "access time"},
+		{"copying it up", capability.Fowner, "security_capable capable_wrt_inode_uidgid inode_owner_or_capable setattr_prepare notify_change ovl_set_attr ovl_copy_up_flags ovl_open do_dentry_open vfs_open path_openat", nil, Required, ""},
 		{"TCP_REPAIR", capability.NetAdmin, "security_capable ns_capable sockopt_ns_capable do_tcp_setsockopt", option(unix.SOL_TCP, unix.TCP_REPAIR), Required, ""},
 		{"userfaultfd", capability.SysPtrace, "security_capable capable __x64_sys_userfaultfd", nil, Required, "unprivileged_userfaultfd"},
 		{"io_uring for a group", capability.SysAdmin, "security_capable capable __x64_sys_io_uring_setup", nil, Required, "io_uring_group"},

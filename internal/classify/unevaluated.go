@@ -57,6 +57,30 @@ var unevaluated = []Row{
 		Source:       "tcp_ca_find_autoload, net/ipv4/tcp_cong.c; __tcp_ulp_find_autoload, net/ipv4/tcp_ulp.c",
 	},
 	{
+		Functions:    []string{"sk_setsockopt", "sock_setsockopt"},
+		Capabilities: caps{capability.NetAdmin},
+		When:         forcesBuffer,
+		Class:        Required,
+		Reason:       "many programs are content with SO_RCVBUF or SO_SNDBUF if they may not exceed the limit",
+		Source:       "sk_setsockopt, net/core/sock.c",
+	},
+	{
+		Functions:    opening,
+		Capabilities: caps{capability.Fowner},
+		When:         isSite(opening...),
+		Class:        Required,
+		Reason:       "asked for O_NOATIME and F_SET_RW_HINT; most programs go on without them",
+		Source:       "may_open, fs/namei.c; setfl and fcntl_set_rw_hint, fs/fcntl.c",
+	},
+	{
+		Functions:    []string{"cap_task_prctl", "security_task_prctl"},
+		Capabilities: caps{capability.Setpcap},
+		When:         dropsFromBoundingSet,
+		Class:        Required,
+		Reason:       "a program need not drop what is not granted; some try and fail",
+		Source:       "cap_prctl_drop, security/commoncap.c",
+	},
+	{
 		Functions:    []string{"vfs_getxattr"},
 		Capabilities: caps{capability.SysAdmin},
 		Class:        Required,
@@ -155,6 +179,20 @@ var unevaluated = []Row{
 // do_tcp_setsockopt asks for.
 func setsCongestionControl(check monitor.Check) bool {
 	return setsOption(check.Call, unix.SOL_TCP, unix.TCP_CONGESTION)
+}
+
+// forcesBuffer tells the sizes of buffers beyond the limit from the other options that
+// sk_setsockopt asks for.
+func forcesBuffer(check monitor.Check) bool {
+	return setsOption(check.Call, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE)
+}
+
+// opening are the functions that ask whether a file's access time may be spared. They call
+// others, such as overlayfs, that ask for more.
+var opening = []string{"may_open", "do_open", "path_openat", "setfl", "do_fcntl", "fcntl_set_rw_hint"}
+
+func dropsFromBoundingSet(check monitor.Check) bool {
+	return check.Call.Name() == "prctl" && check.Call.HasArgs && check.Call.Args[0] == unix.PR_CAPBSET_DROP
 }
 
 // setsOption reports whether the call is setsockopt for one of a level's options.

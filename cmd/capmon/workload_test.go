@@ -119,6 +119,18 @@ var workloads = []workload{
 		demanded: caps("SYS_ADMIN"), onlyRun: true,
 	},
 	{
+		name: "chroot-in-own-user-namespace", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-U", "-r", "chroot", "/", "true"},
+		demanded: caps("SETFCAP", "SYS_ADMIN", "SYS_CHROOT"), onlyRun: true,
+	},
+	{
+		name: "chroot-in-own-user-namespace-unconfined", options: []string{"--security-opt=seccomp=unconfined"},
+		command: []string{"unshare", "-U", "-r", "chroot", "/", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
+	},
+	{
+		name: "chroot-by-own-profile", options: []string{"--security-opt=seccomp=testdata/seccomp-chroot.json"}, grants: []string{"--cap-add=SYS_TIME"},
+		command: []string{"chroot", "/", "true"}, required: caps("SYS_CHROOT"), demanded: caps("SYS_TIME"), onlyRun: true,
+	},
+	{
 		name: "memory-policy-unconfined", grants: []string{"--cap-add=SYS_NICE"}, options: []string{"--security-opt=seccomp=unconfined"},
 		command: []string{"probe", "set-mempolicy"}, onlyRun: true,
 	},

@@ -129,3 +129,29 @@ func FileDemands(execution monitor.Execution, file kernel.FileCapabilities) []De
 // only with a capability. It is decided when the container is made, before the kernel
 // proper is asked anything.
 var Unlocked = Verdict{Class: Demanded, Reason: "the seccomp profile allows this system call only with it", Site: "seccomp"}
+
+// UnlockedChroot is the verdict on a chroot that the seccomp profile allows only with a capability.
+// ok is false if the check was not made by a chroot of the workload that the kernel allowed. chroot
+// asks for CAP_SYS_CHROOT in the process's own user namespace (chroot, fs/open.c). In one that the
+// workload made, it needs nothing else of the container.
+func UnlockedChroot(check monitor.Check) (verdict Verdict, ok bool) {
+	if check.Phase == monitor.Setup || check.Subject != monitor.Own || check.Beyond || !check.Answer.Granted() || !chroots(check) {
+		return Verdict{}, false
+	}
+	verdict = Unlocked
+	verdict.Unsure = doubt(check)
+	verdict.notePhase(check)
+	return verdict, true
+}
+
+// chroots reports whether chroot made a check. The only other call that asks for CAP_SYS_CHROOT is
+// setns (mntns_install, fs/namespace.c). Coarse patterns do not have the call.
+func chroots(check monitor.Check) bool {
+	if check.Capability != capability.SysChroot {
+		return false
+	}
+	if check.Folding == monitor.Coarse {
+		return !asked(check, "mntns_install")
+	}
+	return check.Call.Name() == "chroot"
+}

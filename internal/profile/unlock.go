@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"cmp"
 	"sync"
 	"time"
 
@@ -25,12 +26,14 @@ func (r *Run) unlock(seen monitor.Container, profile *seccomp.Profile, watched t
 	} else if r.Existed && watched.After(r.Observation.Start) {
 		r.Watched = &watched
 	}
-	if profile == nil {
-		return
-	}
 	all := r.Uses
-	for _, call := range seen.Calls {
-		all = append(all, unlocked(call, granted, profile)...)
+	for _, check := range seen.Checks {
+		all = append(all, unlockedChroot(check, granted, profile)...)
+	}
+	if profile != nil {
+		for _, call := range seen.Calls {
+			all = append(all, unlocked(call, granted, profile)...)
+		}
 	}
 	r.Uses = addUp(all)
 }
@@ -93,6 +96,34 @@ func unlocked(call monitor.Call, granted capability.Set, profile *seccomp.Profil
 		First:   call.First,
 		Last:    call.Last,
 	})
+	for i := range uses {
+		uses[i].Alternative = other
+	}
+	return uses
+}
+
+// unlockedChroot are the capabilities that the profile requires for the chroot that made a check,
+// without those that the check itself shows. If the profile is not known, it is taken for Docker's.
+func unlockedChroot(check monitor.Check, granted capability.Set, profile *seccomp.Profile) []Use {
+	verdict, ok := classify.UnlockedChroot(check)
+	if !ok {
+		return nil
+	}
+	if profile == nil {
+		var err error
+		if profile, err = oldest(); err != nil {
+			return nil
+		}
+		verdict.Unsure = cmp.Or(verdict.Unsure, "the container's seccomp profile is not known, and Docker's own does so")
+	}
+	need, other, err := profile.Need(granted, "chroot", [6]uint64{}, 0)
+	if err != nil {
+		return nil
+	}
+	if !check.Nested { // then the check is a use of CAP_SYS_CHROOT
+		need = need.Minus(capability.Of(capability.SysChroot))
+	}
+	uses := demanded(classify.Demand{Capabilities: need, Verdict: verdict}, newUse(check))
 	for i := range uses {
 		uses[i].Alternative = other
 	}

@@ -79,16 +79,22 @@ func TestWhatRanBeforeIsWatchedFromWhenItsCallsAre(t *testing.T) {
 	}
 }
 
+// callOf is a system call by name.
+func callOf(t *testing.T, name string) kernel.Call {
+	t.Helper()
+	arch := kernel.NativeArch()
+	for nr := range 512 {
+		if arch.SyscallName(nr) == name {
+			return kernel.Call{Arch: arch, Nr: nr}
+		}
+	}
+	t.Fatalf("no system call %s", name)
+	return kernel.Call{}
+}
+
 func TestUnlockedCallsAreDemands(t *testing.T) {
 	call := func(name string, errno unix.Errno) monitor.Call {
-		arch := kernel.NativeArch()
-		for nr := range 512 {
-			if arch.SyscallName(nr) == name {
-				return monitor.Call{Call: kernel.Call{Arch: arch, Nr: nr}, Error: errno, Program: "numactl", Count: 2}
-			}
-		}
-		t.Fatalf("no system call %s", name)
-		return monitor.Call{}
+		return monitor.Call{Call: callOf(t, name), Error: errno, Program: "numactl", Count: 2}
 	}
 	run := recordWith(t, dockers(t), seen().Started, func(c *monitor.Container) {
 		c.Calls = []monitor.Call{call("mbind", 0), call("set_mempolicy", unix.EPERM), call("read", 0)}
@@ -99,5 +105,61 @@ func TestUnlockedCallsAreDemands(t *testing.T) {
 	use := run.Uses[0]
 	if use.Capability != capability.SysNice || use.Class != classify.Demanded || use.Call != "mbind" || use.Count != 2 || !use.Granted {
 		t.Errorf("got %+v", use)
+	}
+}
+
+func TestUnlockedChrootIsADemand(t *testing.T) {
+	parse := func(body string) *seccomp.Profile {
+		p, err := seccomp.Parse(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	byTime := parse(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+		{"names": ["chroot"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_TIME"]}}]}`)
+	chroot, sysTime := capability.Of(capability.SysChroot), capability.Of(capability.SysTime)
+	for name, test := range map[string]struct {
+		profile          *seccomp.Profile
+		change           func(*monitor.Check)
+		demanded, unsure capability.Set
+	}{
+		"in a namespace of its own": {dockers(t), func(c *monitor.Check) { c.Nested = true }, chroot, 0},
+		"the check shows it":        {dockers(t), func(*monitor.Check) {}, 0, 0},
+		"unconfined":                {parse(seccomp.Unconfined), func(c *monitor.Check) { c.Nested = true }, 0, 0},
+		"by another capability":     {byTime, func(*monitor.Check) {}, sysTime, 0},
+		"profile not known":         {nil, func(c *monitor.Check) { c.Nested = true }, chroot, chroot},
+		"in a long setup":           {dockers(t), func(c *monitor.Check) { c.Nested, c.Phase = true, monitor.LongSetup }, chroot, chroot},
+		"refused":                   {byTime, func(c *monitor.Check) { c.Answer = monitor.Missing }, 0, 0},
+		"of the setup":              {byTime, func(c *monitor.Check) { c.Phase = monitor.Setup }, 0, 0},
+		"setns":                     {byTime, func(c *monitor.Check) { c.Call = callOf(t, "setns") }, 0, 0},
+		"folded":                    {byTime, func(c *monitor.Check) { c.Folding, c.Call = monitor.Coarse, kernel.Call{Nr: -1} }, sysTime, 0},
+		"folded setns": {byTime, func(c *monitor.Check) {
+			c.Folding, c.Call, c.Stack = monitor.Coarse, kernel.Call{Nr: -1}, []string{"ns_capable", "mntns_install"}
+		}, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run := recordWith(t, test.profile, seen().Started, func(c *monitor.Container) {
+				c.Bounding = c.Bounding.With(capability.SysTime)
+				check := monitor.Check{
+					Capability: capability.SysChroot, Phase: monitor.Workload, Stack: []string{"ns_capable", "__x64_sys_chroot"},
+					Call: callOf(t, "chroot"), Count: 1,
+				}
+				test.change(&check)
+				c.Checks = []monitor.Check{check}
+			})
+			var demanded, unsure capability.Set
+			for _, use := range run.Uses {
+				if use.Site == "seccomp" {
+					demanded = demanded.With(use.Capability)
+					if use.Unsure != "" {
+						unsure = unsure.With(use.Capability)
+					}
+				}
+			}
+			if demanded != test.demanded || unsure != test.unsure {
+				t.Errorf("demanded %v, unsure %v: %+v", demanded, unsure, run.Uses)
+			}
+		})
 	}
 }

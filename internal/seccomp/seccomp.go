@@ -163,13 +163,13 @@ type Call struct {
 	Masks [6]uint64
 }
 
-// asksItself are system calls that ask for the capability which unlocks them
-// whenever they could succeed, so that cap_capable shows the need (ksys_chroot,
-// fs/open.c). chroot is the only one that Docker's default grants unlock.
-var asksItself = []string{"chroot"}
+// showsItself are system calls that make a capability check whenever they could succeed
+// (chroot, fs/open.c), so that the check proves that the profile allowed the call. chroot is the
+// only call that Docker's default grants unlock.
+var showsItself = []string{"chroot"}
 
 // Unlocked lists the system calls that what is granted unlocks, in alphabetical
-// order.
+// order, without chroot: its own capability check shows it.
 func (p *Profile) Unlocked(granted capability.Set) ([]Call, error) {
 	if p.body == "" {
 		return nil, nil
@@ -203,7 +203,7 @@ func (p *Profile) findUnlocked(granted capability.Set) ([]Call, error) {
 	for name := range union(with.calls, without.calls) {
 		call := Call{Name: name}
 		same := sameRules(with.calls[name], without.calls[name])
-		if same || slices.Contains(asksItself, name) || without.allowsAlways(name) {
+		if same || slices.Contains(showsItself, name) || without.allowsAlways(name) {
 			continue
 		}
 		for _, rule := range slices.Concat(with.calls[name], without.calls[name]) {
@@ -248,7 +248,7 @@ func (p *Profile) Unlocking(granted capability.Set) (capability.Set, error) {
 // for none; empty if it would have ended so in any case. Other is a wider capability
 // which would have done as well, nil if none would.
 func (p *Profile) Need(granted capability.Set, name string, args [6]uint64, errno unix.Errno) (need capability.Set, other *capability.Capability, err error) {
-	if p.body == "" || slices.Contains(asksItself, name) {
+	if p.body == "" {
 		return 0, nil, nil
 	}
 	as := func(set capability.Set) (verdict, error) {

@@ -123,7 +123,7 @@ static __always_inline void keep_arguments(struct check_key *key, const struct c
 }
 
 struct capability_sets {
-	__u64 permitted, inheritable;
+	__u64 effective, permitted, inheritable;
 };
 
 /* The sets that capset was given, as they are in memory now; false if they cannot be read. */
@@ -140,6 +140,7 @@ static __always_inline bool read_capset(const struct call *call, struct capabili
 				version == CAPABILITY_VERSION_1 ? sizeof(data[0]) : sizeof(data),
 				(void *)call->args[1]))
 		return false;
+	sets->effective = data[0].effective | (__u64)data[1].effective << 32;
 	sets->permitted = data[0].permitted | (__u64)data[1].permitted << 32;
 	sets->inheritable = data[0].inheritable | (__u64)data[1].inheritable << 32;
 	return true;

@@ -541,6 +541,7 @@ type CapmonTaskState struct {
 type CapmonUnconfirmed struct {
 	_           structs.HostLayout
 	Key         CapmonCheckKey
+	Effective   uint64
 	Permitted   uint64
 	Inheritable uint64
 	Ns          uint64

@@ -27,7 +27,7 @@ enum confirm {
 
 struct unconfirmed {
 	struct check_key key;
-	__u64 permitted, inheritable; /* the sets before */
+	__u64 effective, permitted, inheritable; /* the sets before */
 	__u64 ns; /* address of the user namespace */
 	__u64 messages, size; /* the largest queue without the capability */
 	__u32 confirm; /* enum confirm; CONFIRM_NONE: there is no check */
@@ -79,6 +79,7 @@ static __always_inline void prepare(struct task_struct *task, struct unconfirmed
 	struct ipc_namespace *ipc = BPF_CORE_READ(task, nsproxy, ipc_ns);
 
 	held->key = look->key;
+	held->effective = look->asked.effective;
 	held->permitted = look->asked.permitted;
 	held->inheritable = look->asked.inheritable;
 	held->ns = look->target;
@@ -117,6 +118,7 @@ static __always_inline void confirm_capset(struct task_struct *task, struct unco
 	key->args[0] = CAPABILITIES(plain(task)->real_cred, cap_permitted);
 	key->args[1] = inheritable & ~held->inheritable;
 	key->args[2] = held->permitted;
+	keep_raised(key, CAPABILITIES(plain(task)->real_cred, cap_effective) & ~held->effective);
 	key->condition = inheritable & ~(held->inheritable | held->permitted) ? CONDITION_MATTERS :
 										CONDITION_MOOT;
 }

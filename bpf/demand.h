@@ -13,11 +13,18 @@
 #define CAP_SYS_ADMIN 21
 #endif
 
+/* What capset makes effective is in detail, which it does not use otherwise. */
+static __always_inline void keep_raised(struct check_key *key, __u64 raised)
+{
+	__builtin_memcpy(key->detail, &raised, sizeof(raised));
+}
+
 /*
  * cap_capset (security/commoncap.c) asks for CAP_SETPCAP on every call, and apart
- * from that refuses to make permitted what is not, and to make inheritable what is
- * not permitted. Keeps what is made permitted, what becomes inheritable, and what was
- * permitted before. confirm.h puts what the kernel read in place of what is in memory.
+ * from that refuses to make permitted what is not, to make effective what does not stay
+ * permitted, and to make inheritable what is not permitted. Keeps what is made permitted,
+ * what becomes inheritable, what was permitted before, and what becomes effective. confirm.h
+ * puts what the kernel read in place of what is in memory.
  */
 static __always_inline void keep_capset(struct check_key *key, const struct call *call,
 					const struct asked *asked)
@@ -29,6 +36,7 @@ static __always_inline void keep_capset(struct check_key *key, const struct call
 	key->args[0] = sets.permitted & settings.known;
 	key->args[1] = sets.inheritable & settings.known & ~asked->inheritable;
 	key->args[2] = asked->permitted;
+	keep_raised(key, sets.effective & settings.known & ~asked->effective);
 }
 
 /*

@@ -148,7 +148,8 @@ struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
 	__u64 site[SITE_DEPTH]; /* return addresses from cap_capable's caller on */
 	__u64 args[CALL_ARGS]; /* capset: see keep_capset; write and the like: see keep_map */
-	__u8 detail[DETAIL_LEN]; /* mount: file system type; bind: head of the address */
+	/* mount: file system type; bind: head of the address; capset: see keep_raised */
+	__u8 detail[DETAIL_LEN];
 	__u8 comm[COMM_LEN]; /* of the thread group's leader; see enum fold */
 	__s32 syscall; /* -1: not in a system call */
 	__u8 compat; /* 1: a 32-bit system call on a 64-bit kernel */

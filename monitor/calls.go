@@ -95,6 +95,8 @@ func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
 		call.Port = binary.BigEndian.Uint16(key.Detail[2:4])
 	case uint8(bpf.CapmonCallKindCALL_MOUNT):
 		call.Detail = text(key.Detail[:])
+	case uint8(bpf.CapmonCallKindCALL_CAPSET):
+		call.Args[3] = binary.NativeEndian.Uint64(key.Detail[0:8])
 	case uint8(bpf.CapmonCallKindCALL_WRITE):
 		if key.Detail[0] != 0 { // by an earlier version: what was in memory
 			call.Args[1] = RootMapUnknown

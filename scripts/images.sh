@@ -125,6 +125,9 @@ make_bb() {
 		# Its execution fails without the capability in the bounding set, used or not.
 		cp "$tree/bin/probe" "$tree/bin/probe-bind"
 		setcap cap_net_bind_service=+ep "$tree/bin/probe-bind"
+		# A program that has to raise the capability itself, by capset.
+		cp "$tree/bin/probe" "$tree/bin/probe-raw"
+		setcap cap_net_raw=p "$tree/bin/probe-raw"
 		# An entrypoint that root reaches only by CAP_DAC_OVERRIDE, and a file likewise.
 		cp "$programs/true" "$tree/bin/private-true"
 		chmod 700 "$tree/bin/private-true"

@@ -107,6 +107,13 @@ var workloads = []workload{
 	{name: "ambient", command: []string{"probe", "ambient", "10"}, demanded: caps("NET_BIND_SERVICE")},
 	{name: "capset-only", command: []string{"probe", "capset-only", "10"}, demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE")},
 	{
+		name: "capset-effective", command: []string{"probe", "capset-effective", "10"}, demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE"),
+	},
+	{
+		name: "file-capability-to-raise", options: []string{"--user=1000"}, command: []string{"probe-raw", "capset-only", "13"},
+		demanded: caps("NET_RAW"), unsure: caps("NET_RAW"), onlyRun: true,
+	},
+	{
 		name: "map-root", options: []string{"--security-opt=seccomp=unconfined"},
 		command: []string{"unshare", "-U", "-r", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
 	},
@@ -420,6 +427,38 @@ func startSleeper(t *testing.T, name string, options ...string) {
 	t.Helper()
 	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, options, []string{"bb", "sleep", "1000"})...)
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+}
+
+// Of a program that sets the capabilities that it has already it is not seen on which of them it
+// insists. It is said where it has many of them, and where it has few they are listed.
+func TestCapsetOfWhatIsHeld(t *testing.T) {
+	for _, test := range []struct {
+		w    workload
+		said bool
+	}{
+		{w: workload{
+			name: "held-fixed", grants: []string{"--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE"}, command: []string{"probe", "capset-only", "10"},
+			demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE"),
+		}},
+		{w: workload{
+			name: "held-raised", grants: []string{"--cap-drop=ALL", "--cap-add=NET_RAW"}, command: []string{"probe", "capset-raise", "13"},
+			demanded: caps("NET_RAW"), unsure: caps("NET_RAW"),
+		}},
+		{w: workload{name: "held-many", command: []string{"probe", "capset-raise", "13"}}, said: true},
+	} {
+		t.Run(test.w.name, func(t *testing.T) {
+			t.Parallel()
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, test.w.dockerRun(test.w.name, test.w.grants...)...)...)
+			got := only(t, parseReport(t, r), test.w.name)
+			test.w.check(t, got)
+			if said := strings.Contains(fmt.Sprint(got.Cautions), "kept all its capabilities by capset: probe"); said != test.said {
+				t.Errorf("said: %v", got.Cautions)
+			}
+			if !test.said {
+				mustExecute(t, test.w.dockerRun(test.w.name, got.Flags...)...)
+			}
+		})
+	}
 }
 
 // What fails has no minimal flags to be run under. Nothing else is needed, but it is

@@ -144,6 +144,8 @@ func byMeaning(check monitor.Check) Verdict {
 	switch {
 	case known && row.Class == Irrelevant:
 		return Verdict{Class: Irrelevant, Reason: row.Reason}
+	case condition == monitor.Moot && keepsAll(check):
+		return Verdict{Class: Redundant, Reason: KeptAll}
 	case condition == monitor.Moot:
 		return Verdict{Class: Redundant, Reason: row.Moot}
 	case !check.Answer.Granted():

@@ -52,14 +52,33 @@ func MissesDemands(check monitor.Check) bool {
 	return false
 }
 
-// capsetDemands: what capset makes permitted or inheritable has to be permitted
-// (cap_capset, security/commoncap.c). Of a capset that failed, nothing was needed but what
-// it lacked. A set that is the present one says nothing, and one that leaves out some of it
-// may have been made from it or be fixed in the program, which is not seen here.
+// KeptAll is the reason why a check is redundant that a capset made which is one of keepsAll.
+const KeptAll = "capset kept all that was permitted"
+
+// setsOf are what a capset makes permitted, what becomes inheritable and effective by it, and what
+// was permitted before.
+func setsOf(check monitor.Check) (permitted, inheritable, raised, had capability.Set) {
+	args := check.Call.Args
+	return capability.Set(args[0]), capability.Set(args[1]), capability.Set(args[3]), capability.Set(args[2])
+}
+
+// keepsAll reports whether a capset keeps all that is permitted and raises nothing or all of it,
+// where that is at least Docker's default. A program that keeps so much has most likely read it
+// with capget. But it may insist on one of these capabilities, which is not seen here.
+func keepsAll(check monitor.Check) bool {
+	if check.Call.Name() != "capset" || !check.Call.HasArgs {
+		return false
+	}
+	permitted, inheritable, raised, had := setsOf(check)
+	return permitted == had && inheritable.Empty() && (raised.Empty() || raised == had) && capability.DockerDefault().Minus(had).Empty()
+}
+
+// capsetDemands: what capset makes permitted, effective or inheritable has to be permitted
+// (cap_capset, security/commoncap.c). The sets may be fixed in the program or made from those that
+// it has, which is not seen here: so what is only kept or raised is unsure. Of a capset that failed,
+// nothing was needed but what it lacked.
 func capsetDemands(check monitor.Check) []Demand {
-	permitted := capability.Set(check.Call.Args[0])
-	inheritable := capability.Set(check.Call.Args[1])
-	had := capability.Set(check.Call.Args[2])
+	permitted, inheritable, raised, had := setsOf(check)
 
 	var demands []Demand
 	add := func(set capability.Set, class Class, reason, unsure string) {
@@ -74,8 +93,13 @@ func capsetDemands(check monitor.Check) []Demand {
 		return demands
 	}
 	add(inheritable.Intersect(had), Demanded, "capset makes it inheritable, which fails unless it is permitted", "")
-	if permitted != had {
-		add(permitted.Intersect(had).Minus(inheritable), Demanded, "capset keeps it permitted, and fails if it is not",
+	if keepsAll(check) {
+		return demands
+	}
+	raised = raised.Intersect(had).Minus(inheritable)
+	add(raised, Demanded, "capset makes it effective, which fails unless it is permitted", "a program that raises only what it has does without")
+	if permitted != had || !capability.DockerDefault().Minus(had).Empty() {
+		add(permitted.Intersect(had).Minus(inheritable).Minus(raised), Demanded, "capset keeps it permitted, and fails if it is not",
 			"a program that keeps what it has of a set does without")
 	}
 	return demands

@@ -26,25 +26,29 @@ func members(demands []Demand, class Class) (certain, unsure capability.Set) {
 func TestCapsetDemands(t *testing.T) {
 	chown, kill, raw := capability.Of(capability.Chown), capability.Of(capability.Kill), capability.Of(capability.NetRaw)
 	had := chown.Union(kill)
+	many := capability.DockerDefault()
 	for _, test := range []struct {
-		name                   string
-		permitted, inheritable capability.Set
-		demanded, unsure       capability.Set
-		denied                 capability.Set
+		name                                string
+		had, permitted, inheritable, raised capability.Set
+		demanded, unsure, denied            capability.Set
 	}{
-		{"the same", had, 0, 0, 0, 0},
-		{"nothing", 0, 0, 0, 0, 0},
-		{"a part", kill, 0, 0, kill, 0},
-		{"more than there is", had.Union(raw), 0, 0, 0, raw},
-		{"more than there is, inheritable", had.Union(raw), kill, 0, 0, raw},
-		{"something else", raw, 0, 0, 0, raw},
-		{"inheritable", had, kill, kill, 0, 0},
-		{"a part, inheritable", kill, kill, kill, 0, 0},
+		{name: "the same", had: had, permitted: had, unsure: had},
+		{name: "nothing", had: had},
+		{name: "a part", had: had, permitted: kill, unsure: kill},
+		{name: "more than there is", had: had, permitted: had.Union(raw), denied: raw},
+		{name: "more than there is, inheritable", had: had, permitted: had.Union(raw), inheritable: kill, denied: raw},
+		{name: "something else", had: had, permitted: raw, denied: raw},
+		{name: "inheritable", had: had, permitted: had, inheritable: kill, demanded: kill, unsure: chown},
+		{name: "a part, inheritable", had: had, permitted: kill, inheritable: kill, demanded: kill},
+		{name: "the same of many", had: many, permitted: many},
+		{name: "all of many raised", had: many, permitted: many, raised: many},
+		{name: "one of many raised", had: many, permitted: many, raised: kill, unsure: kill},
+		{name: "one of many inheritable", had: many, permitted: many, inheritable: kill, demanded: kill},
 	} {
 		check := granted(capability.Setpcap, "cap_capset")
 		check.Call = call(t, kernel.NativeArch(), "capset")
 		check.Call.HasArgs = true
-		check.Call.Args = [6]uint64{uint64(test.permitted), uint64(test.inheritable), uint64(had)}
+		check.Call.Args = [6]uint64{uint64(test.permitted), uint64(test.inheritable), uint64(test.had), uint64(test.raised)}
 		demands := Demands(check)
 		demanded, unsure := members(demands, Demanded)
 		denied, _ := members(demands, Denied)

@@ -314,6 +314,18 @@ func (s Summary) Unsure() capability.Set {
 	return s.Needs().Minus(s.granting(func(u Use) bool { return u.Unsure == "" }))
 }
 
+// KeptAll are the programs that kept all capabilities they had by a capset, sorted.
+func (s Summary) KeptAll() []string {
+	var programs []string
+	for _, use := range s.Uses {
+		if use.Reason == classify.KeptAll && !use.Others {
+			programs = append(programs, use.Program)
+		}
+	}
+	slices.Sort(programs)
+	return slices.Compact(programs)
+}
+
 // Unused are the granted capabilities that were never used in earnest; known is
 // false if the grants are not known.
 func (s Summary) Unused() (unused capability.Set, known bool) {

@@ -82,6 +82,9 @@ func untested(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("it ended with exit status %d, and no check was denied: a program may read its own capabilities "+
 			"(capget, /proc/self/status, PR_CAPBSET_READ) and give up, or the seccomp profile may refuse a system call; neither makes a check", *s.Failed))
 	}
+	if programs := s.KeptAll(); len(programs) > 0 {
+		notes = append(notes, "kept all its capabilities by capset: "+profile.Names(programs)+"; a program that insists on one of them may fail with this list, and capmon cannot see which: run capmon verify")
+	}
 	for _, c := range s.Unsure().Sorted() {
 		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Needs()...)[0].Unsure))
 	}

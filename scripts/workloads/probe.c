@@ -199,6 +199,31 @@ static void capset_add(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
+// capset-raise CAP: makes capability number CAP permitted and effective, with what it has.
+static void capset_raise(char **args)
+{
+	struct __user_cap_data_struct sets[2];
+	int cap = number(args[0]);
+
+	capabilities(sets);
+	sets[CAP_TO_INDEX(cap) & 1].permitted |= CAP_TO_MASK(cap);
+	sets[CAP_TO_INDEX(cap) & 1].effective |= CAP_TO_MASK(cap);
+	need(syscall(SYS_capset, &caps_header, sets), "capset");
+}
+
+// capset-effective CAP: makes nothing effective, and then capability number CAP.
+static void capset_effective(char **args)
+{
+	struct __user_cap_data_struct sets[2];
+	int cap = number(args[0]), index = CAP_TO_INDEX(cap) & 1;
+
+	capabilities(sets);
+	sets[0].effective = sets[1].effective = 0;
+	need(syscall(SYS_capset, &caps_header, sets), "capset of nothing effective");
+	sets[index].effective = CAP_TO_MASK(cap);
+	need(syscall(SYS_capset, &caps_header, sets), "capset");
+}
+
 // ambient CAP: raises capability number CAP in the inheritable and the ambient
 // set, which asks for nothing but that it is permitted.
 static void ambient(char **args)
@@ -1082,7 +1107,9 @@ static const struct subcommand {
 	{ "brk-locked", brk_locked, 1, "BYTES" },
 	{ "capbset-drop", capbset_drop, 1, "CAP" },
 	{ "capset-add", capset_add, 1, "CAP" },
+	{ "capset-effective", capset_effective, 1, "CAP" },
 	{ "capset-only", capset_only, 1, "CAP" },
+	{ "capset-raise", capset_raise, 1, "CAP" },
 	{ "capset-same", capset_same, 0, "" },
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
 	{ "chown-open", chown_open, 2, "PATH UID" },

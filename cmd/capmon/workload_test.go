@@ -109,6 +109,7 @@ var workloads = []workload{
 	{
 		name: "capset-effective", command: []string{"probe", "capset-effective", "10"}, demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE"),
 	},
+	{name: "capset-inheritable", command: []string{"probe", "capset-inheritable", "13"}, required: caps("SETPCAP"), demanded: caps("NET_RAW")},
 	{
 		name: "file-capability-to-raise", options: []string{"--user=1000"}, command: []string{"probe-raw", "capset-only", "13"},
 		demanded: caps("NET_RAW"), unsure: caps("NET_RAW"), onlyRun: true,

@@ -93,6 +93,9 @@ func capsetDemands(check monitor.Check) []Demand {
 		return demands
 	}
 	add(inheritable.Intersect(had), Demanded, "capset makes it inheritable, which fails unless it is permitted", "")
+	if check.Condition == monitor.Matters && check.Answer.Granted() { // CAP_SETPCAP was needed for it
+		add(inheritable.Minus(had), Demanded, "capset makes it inheritable, which fails unless it is in the bounding set", "")
+	}
 	if keepsAll(check) {
 		return demands
 	}

@@ -30,6 +30,7 @@ func TestCapsetDemands(t *testing.T) {
 	for _, test := range []struct {
 		name                                string
 		had, permitted, inheritable, raised capability.Set
+		condition                           monitor.Condition
 		demanded, unsure, denied            capability.Set
 	}{
 		{name: "the same", had: had, permitted: had, unsure: had},
@@ -40,6 +41,8 @@ func TestCapsetDemands(t *testing.T) {
 		{name: "something else", had: had, permitted: raw, denied: raw},
 		{name: "inheritable", had: had, permitted: had, inheritable: kill, demanded: kill, unsure: chown},
 		{name: "a part, inheritable", had: had, permitted: kill, inheritable: kill, demanded: kill},
+		{name: "inheritable from the bounding set", had: had, permitted: kill, inheritable: raw, condition: monitor.Matters, demanded: raw, unsure: kill},
+		{name: "inheritable, but it failed", had: had, permitted: kill, inheritable: raw, condition: monitor.Moot, unsure: kill},
 		{name: "the same of many", had: many, permitted: many},
 		{name: "all of many raised", had: many, permitted: many, raised: many},
 		{name: "one of many raised", had: many, permitted: many, raised: kill, unsure: kill},
@@ -48,6 +51,7 @@ func TestCapsetDemands(t *testing.T) {
 		check := granted(capability.Setpcap, "cap_capset")
 		check.Call = call(t, kernel.NativeArch(), "capset")
 		check.Call.HasArgs = true
+		check.Condition = test.condition
 		check.Call.Args = [6]uint64{uint64(test.permitted), uint64(test.inheritable), uint64(test.had), uint64(test.raised)}
 		demands := Demands(check)
 		demanded, unsure := members(demands, Demanded)

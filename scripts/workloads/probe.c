@@ -224,6 +224,19 @@ static void capset_effective(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
+// capset-inheritable CAP: keeps nothing but CAP_SETPCAP permitted, and makes capability number
+// CAP inheritable, out of the bounding set.
+static void capset_inheritable(char **args)
+{
+	struct __user_cap_data_struct sets[2] = {};
+	int cap = number(args[0]);
+
+	sets[0].permitted = sets[0].effective = CAP_TO_MASK(CAP_SETPCAP);
+	need(syscall(SYS_capset, &caps_header, sets), "capset of CAP_SETPCAP alone");
+	sets[CAP_TO_INDEX(cap) & 1].inheritable = CAP_TO_MASK(cap);
+	need(syscall(SYS_capset, &caps_header, sets), "capset");
+}
+
 // ambient CAP: raises capability number CAP in the inheritable and the ambient
 // set, which asks for nothing but that it is permitted.
 static void ambient(char **args)
@@ -1108,6 +1121,7 @@ static const struct subcommand {
 	{ "capbset-drop", capbset_drop, 1, "CAP" },
 	{ "capset-add", capset_add, 1, "CAP" },
 	{ "capset-effective", capset_effective, 1, "CAP" },
+	{ "capset-inheritable", capset_inheritable, 1, "CAP" },
 	{ "capset-only", capset_only, 1, "CAP" },
 	{ "capset-raise", capset_raise, 1, "CAP" },
 	{ "capset-same", capset_same, 0, "" },

@@ -15,6 +15,7 @@
 #include "exec.h"
 #include "cred.h"
 #include "condition.h"
+#include "choice.h"
 #include "demand.h"
 #include "site.h"
 #include "memo.h"
@@ -41,6 +42,7 @@ const enum slot_limit *slot_limit_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
 const enum limits *limits_type __attribute__((unused));
 const enum condition *condition_type __attribute__((unused));
+const enum choice *choice_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
 const enum naming *naming_type __attribute__((unused));
 const enum watch_kind *watch_kind_type __attribute__((unused));
@@ -381,6 +383,8 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 		key->namespace = NAMESPACE_NESTED;
 	else if (container->workload_ns) /* a user namespace of its own gives all there is */
 		key->beyond = excess_of(plain(task)->real_cred, id, container);
+	if (key->namespace == NAMESPACE_BASE)
+		key->choice = choice_of(asked, key->capability, container);
 	keep_demands(key, call, rule, asked, target, container->base_userns);
 
 	if (state) {

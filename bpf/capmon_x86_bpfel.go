@@ -112,6 +112,8 @@ type CapmonCheckKey struct {
 	NestedEntry  uint8
 	Root         uint8
 	Beyond       uint8
+	Choice       uint8
+	Pad          [7]uint8
 }
 
 type CapmonCheckValue struct {
@@ -126,6 +128,15 @@ type CapmonCheckValue struct {
 	Pid       uint32
 	Uid       uint32
 }
+
+type CapmonChoice uint32
+
+const (
+	CapmonChoiceCHOICE_UNKNOWN CapmonChoice = 0
+	CapmonChoiceCHOICE_NONE    CapmonChoice = 1
+	CapmonChoiceCHOICE_OTHER   CapmonChoice = 2
+	CapmonChoiceCHOICE_ALL     CapmonChoice = 3
+)
 
 type CapmonCondition uint32
 
@@ -676,6 +687,7 @@ type CapmonVariableSpecs struct {
 	CallKindType    *ebpf.VariableSpec `ebpf:"call_kind_type"`
 	CallRules       *ebpf.VariableSpec `ebpf:"call_rules"`
 	CheckEventType  *ebpf.VariableSpec `ebpf:"check_event_type"`
+	ChoiceType      *ebpf.VariableSpec `ebpf:"choice_type"`
 	CompatFileRules *ebpf.VariableSpec `ebpf:"compat_file_rules"`
 	CompatRules     *ebpf.VariableSpec `ebpf:"compat_rules"`
 	ConditionType   *ebpf.VariableSpec `ebpf:"condition_type"`
@@ -791,6 +803,7 @@ type CapmonVariables struct {
 	CallKindType    *ebpf.Variable `ebpf:"call_kind_type"`
 	CallRules       *ebpf.Variable `ebpf:"call_rules"`
 	CheckEventType  *ebpf.Variable `ebpf:"check_event_type"`
+	ChoiceType      *ebpf.Variable `ebpf:"choice_type"`
 	CompatFileRules *ebpf.Variable `ebpf:"compat_file_rules"`
 	CompatRules     *ebpf.Variable `ebpf:"compat_rules"`
 	ConditionType   *ebpf.Variable `ebpf:"condition_type"`

@@ -91,6 +91,15 @@ enum root_map {
 	ROOT_MAP_UNKNOWN = 3,
 };
 
+/* Where the kernel would accept another capability in place of the one that it asks for: whether
+ * the credential holds that one. */
+enum choice {
+	CHOICE_UNKNOWN = 0, /* there is no such capability, or an earlier version recorded it */
+	CHOICE_NONE = 1, /* it does not, and it holds less than the container was granted */
+	CHOICE_OTHER = 2, /* it does */
+	CHOICE_ALL = 3, /* it holds all that the container was granted */
+};
+
 /* What is special about a system call, beside the arguments to keep. */
 enum call_kind {
 	CALL_PLAIN = 0,
@@ -165,6 +174,8 @@ struct check_key {
 	__u8 nested_entry; /* 1: made by the last execve of the set-up */
 	__u8 root; /* 1: the effective user is the host's user 0 */
 	__u8 beyond; /* enum excess: of the task's bounding set over the container's grant */
+	__u8 choice; /* enum choice */
+	__u8 pad[7];
 };
 
 struct check_value {

@@ -79,6 +79,21 @@ const (
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
 )
 
+// Choice tells, where the kernel would accept another capability in place of the one that it asks
+// for, whether the credential holds that one.
+type Choice uint8
+
+const (
+	// ChoiceUnknown: there is no such capability, or an earlier version recorded the check.
+	ChoiceUnknown = Choice(bpf.CapmonChoiceCHOICE_UNKNOWN)
+	// ChoiceNone: it does not, and it holds less than the container was granted.
+	ChoiceNone = Choice(bpf.CapmonChoiceCHOICE_NONE)
+	// ChoiceOther: it does. For SYS_ADMIN, for which several stand, this is SYS_NICE.
+	ChoiceOther = Choice(bpf.CapmonChoiceCHOICE_OTHER)
+	// ChoiceAll: it holds all that the container was granted.
+	ChoiceAll = Choice(bpf.CapmonChoiceCHOICE_ALL)
+)
+
 // What a check made by a write to the map of a user namespace says of it, in Call.Args[1].
 const (
 	// RootMapped: the parent's user 0 is in it.
@@ -106,6 +121,7 @@ type Check struct {
 	Root      bool
 	Phase     Phase
 	Condition Condition
+	Choice    Choice
 	// RefusedFirst is the capability that the same piece of kernel code asked for
 	// just before and was refused; HasRefusedFirst tells whether there is one.
 	RefusedFirst    capability.Capability
@@ -146,6 +162,7 @@ func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value 
 		Root:       key.Root != 0,
 		Phase:      Phase(key.Phase),
 		Condition:  Condition(key.Condition),
+		Choice:     Choice(key.Choice),
 		Entry:      key.NestedEntry != 0,
 		Stack:      symbols.Frames(key.Site[:]),
 		Call:       m.call(key),

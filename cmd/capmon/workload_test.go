@@ -494,6 +494,30 @@ func TestSysAdminIsWiderThanItsParts(t *testing.T) {
 	}
 }
 
+// A process that has only one of two capabilities cannot do with the other one.
+func TestProcessWithOneOfTwoNeedsThatOne(t *testing.T) {
+	for _, w := range []workload{
+		{
+			name:     "only-the-narrow-one",
+			command:  sh("mkdir -m 700 /tmp/d && chown 1000 /tmp/d && probe bset-only 2 ls /tmp/d && touch /tmp/d/x"),
+			required: caps("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "SETPCAP"),
+		},
+		{
+			name:     "only-the-wide-one",
+			command:  sh("probe bset-only 1 cat /data/secret && cat /data/secret"),
+			required: caps("DAC_OVERRIDE", "SETPCAP"), tolerated: caps("DAC_READ_SEARCH"),
+		},
+	} {
+		t.Run(w.name, func(t *testing.T) {
+			t.Parallel()
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(w.name, "--cap-add=ALL")...)...)
+			got := only(t, parseReport(t, r), w.name)
+			w.check(t, got)
+			mustExecute(t, w.dockerRun(w.name, got.Flags...)...)
+		})
+	}
+}
+
 // mixed makes several uses and several checks that are none.
 var mixed = workload{
 	command:  sh("touch /tmp/m && chmod 600 /tmp/m && chown 5 /tmp/m && cat /data/secret && probe setuid0 && probe rawsock"),

@@ -93,11 +93,15 @@ func Narrower(one, other capability.Capability) bool {
 }
 
 // alternative is the other one of two capabilities that a granted check could
-// have been granted by, nil if there is none.
+// have been granted by, nil if there is none. A process that has given up capabilities may have
+// only one of the two, and then it can use no other one.
 func alternative(check monitor.Check) *capability.Capability {
+	if check.Choice == monitor.ChoiceNone {
+		return nil
+	}
 	for _, e := range eithers {
 		switch {
-		case check.Capability == e.wide && check.HasRefusedFirst && check.RefusedFirst == e.narrow:
+		case check.Capability == e.wide && check.HasRefusedFirst && check.RefusedFirst == e.narrow && check.Choice != monitor.ChoiceOther:
 			return &e.narrow
 		case check.Capability == e.wide && e.narrowIsNext != nil && e.narrowIsNext(check):
 			return &e.narrow

@@ -265,7 +265,15 @@ func TestOnlyANeedHasAnAlternative(t *testing.T) {
 	refused.Answer = monitor.Missing
 	setup.Phase = monitor.Setup
 	borrowed.Subject = monitor.Borrowed
-	for name, check := range map[string]monitor.Check{"alone": alone, "refused": refused, "set-up": setup, "borrowed": borrowed} {
+	lessened, both := need, need
+	lessened.Choice = monitor.ChoiceNone
+	both.Choice = monitor.ChoiceOther // it was refused all the same
+	narrow := granted(capability.DACReadSearch, need.Stack...)
+	narrow.Choice = monitor.ChoiceNone
+	for name, check := range map[string]monitor.Check{
+		"alone": alone, "refused": refused, "set-up": setup, "borrowed": borrowed,
+		"less than the container": lessened, "another one": both, "only the narrow one": narrow,
+	} {
 		if got := Classify(check); got.Alternative != nil {
 			t.Errorf("%s: got %+v, want no alternative", name, got)
 		}

@@ -154,6 +154,18 @@ static void capbset_drop(char **args)
 	need(prctl(PR_CAPBSET_DROP, number(args[0]), 0, 0, 0), "prctl(PR_CAPBSET_DROP)");
 }
 
+// bset-only CAP COMMAND...: runs a command with nothing but capability number CAP.
+static void bset_only(char **args)
+{
+	int cap = number(args[0]);
+
+	for (int other = 0; prctl(PR_CAPBSET_READ, other, 0, 0, 0) >= 0; other++)
+		if (other != cap)
+			need(prctl(PR_CAPBSET_DROP, other, 0, 0, 0), "prctl(PR_CAPBSET_DROP)");
+	execvp(args[1], args + 1);
+	fail("%s", args[1]);
+}
+
 static void securebits(char **args)
 {
 	need(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0), "prctl(PR_SET_SECUREBITS)");
@@ -1118,6 +1130,7 @@ static const struct subcommand {
 	{ "bind", bind_port, 1, "PORT" },
 	{ "bpf-array", bpf_array, 0, "" },
 	{ "brk-locked", brk_locked, 1, "BYTES" },
+	{ "bset-only", bset_only, 2, "CAP COMMAND..." },
 	{ "capbset-drop", capbset_drop, 1, "CAP" },
 	{ "capset-add", capset_add, 1, "CAP" },
 	{ "capset-effective", capset_effective, 1, "CAP" },

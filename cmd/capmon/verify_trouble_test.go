@@ -51,7 +51,7 @@ func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
 	before := mustExecute(t, "docker", "inspect", "verify-user")
 
 	p, _ := prove(t, "--test", `docker port $CONTAINER 80/tcp | grep -qx "127.0.0.1:$PORT_80" && docker exec $CONTAINER chroot / true`,
-		"--", "docker", "run", "-d", "--stop-timeout=0", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "sleep", "1000")
+		"--", "docker", "run", "-d", "--stop-timeout=0", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "httpd", "-f", "-p", "80")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 
 	const uses = "container verify-user uses volume verify-data too"

@@ -50,6 +50,9 @@ type bench struct {
 	twice  bool
 	second secondStart
 
+	// deaf: it did not listen on the ports that the test names.
+	deaf bool
+
 	// kills: containers are killed when their test has passed, since how they would
 	// end says nothing.
 	kills bool

@@ -37,10 +37,8 @@ func (b *bench) runTest(ctx context.Context, id string, events happening) (ended
 	if err != nil {
 		return ended{}, fmt.Errorf("inspecting the container: %w", err)
 	}
-	if !b.healthcheck && c.State != nil {
-		if err := awaitListening(ctx, c.State.Pid, testedPorts(c.NetworkSettings.Ports, b.test)); err != nil {
-			return ended{}, err
-		}
+	if err := b.awaitPorts(ctx, c); err != nil {
+		return ended{}, err
 	}
 	return b.shell(ctx, append(portVariables(c.NetworkSettings.Ports), "CONTAINER="+strings.TrimPrefix(c.Name, "/")))
 }

@@ -8,11 +8,35 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/docker/api/types/container"
 	"github.com/docker/go-connections/nat"
 )
 
 // listenInterval is how often a container's sockets are read until it listens.
 const listenInterval = 50 * time.Millisecond
+
+// awaitPorts waits until a container without a HEALTHCHECK listens on the ports that the test names. One
+// that does not at its first start, in listenPatience, is not waited for again: the test may name them
+// for another purpose.
+func (b *bench) awaitPorts(ctx context.Context, c container.InspectResponse) error {
+	if b.healthcheck || b.deaf || c.State == nil {
+		return nil
+	}
+	patient, cancel := ctx, func() {}
+	if b.limits.took == 0 {
+		patient, cancel = context.WithTimeout(ctx, listenPatience)
+	}
+	defer cancel()
+	err := awaitListening(patient, c.State.Pid, testedPorts(c.NetworkSettings.Ports, b.test))
+	if err != nil && ctx.Err() == nil {
+		b.deaf = true
+		return nil
+	}
+	return err
+}
+
+// listenPatience is how long the container may take until it listens at its first start.
+const listenPatience = 30 * time.Second
 
 // awaitListening waits until the container whose first process has the PID listens on the ports.
 // Docker accepts connections to a published port even before that, and closes them, so a test that

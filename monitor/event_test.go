@@ -15,7 +15,7 @@ import (
 // nextOf is the next event of a container.
 func nextOf(t *testing.T, m *Monitor, id string, holds func(Event) bool) Event {
 	t.Helper()
-	m.events.SetDeadline(time.Now().Add(20 * time.Second))
+	m.events.SetDeadline(time.Now().Add(5 * time.Minute))
 	for {
 		event, err := m.Next()
 		if err != nil {
@@ -77,7 +77,7 @@ func TestEverythingIsAnnouncedOnce(t *testing.T) {
 	}
 	// Whatever might come behind them has come before this container's.
 	other := run(t, "bb", "true")
-	m.events.SetDeadline(time.Now().Add(20 * time.Second))
+	m.events.SetDeadline(time.Now().Add(5 * time.Minute))
 	for {
 		event, err := m.Next()
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
@@ -107,7 +106,7 @@ func requires(t *testing.T, got seen, capability string) {
 
 func awaitFile(t *testing.T, path string) {
 	t.Helper()
-	awaitTrue(t, path, func() bool {
+	eventually(t, path, func() bool {
 		_, err := os.Stat(path)
 		return err == nil
 	})
@@ -116,16 +115,7 @@ func awaitFile(t *testing.T, path string) {
 // awaitNarrowed waits until the container's first process has dropped its bounding set.
 func awaitNarrowed(t *testing.T, name string) {
 	t.Helper()
-	awaitTrue(t, "an empty bounding set", func() bool {
+	eventually(t, "an empty bounding set", func() bool {
 		return execute(t, "docker", "exec", name, "grep", "-q", "CapBnd:.*0000000000000000", "/proc/1/status").code == 0
 	})
-}
-
-func awaitTrue(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not so after five minutes: %s", what)
-		}
-	}
 }

@@ -67,9 +67,9 @@ func (p performer) do(order string) {
 // eventually waits for what happens in other processes.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after 30 seconds: %s", what)
+			t.Fatalf("not so after five minutes: %s", what)
 		}
 	}
 }

@@ -91,16 +91,14 @@ func programsOf(pid int) []ebpf.ProgramID {
 // The kernel frees programs a moment after their last holder is gone.
 func awaitUnloaded(t *testing.T, id ebpf.ProgramID) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	eventually(t, fmt.Sprintf("program %d is unloaded", id), func() bool {
 		program, err := ebpf.NewProgramFromID(id)
 		if err != nil {
-			return
+			return true
 		}
 		_ = program.Close()
-		if time.Now().After(deadline) {
-			t.Fatalf("program %d is still loaded", id)
-		}
-	}
+		return false
+	})
 }
 
 func nothingPinned(t *testing.T) {

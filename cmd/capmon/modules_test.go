@@ -16,7 +16,7 @@ func TestModulesOnDemandNeedACapability(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.WriteFile(file, before, 0) })
+	t.Cleanup(func() { _ = os.WriteFile(file, before, 0) })
 	// Other networks may set few algorithms by themselves.
 	setting := func(algorithm string) workload {
 		return workload{

@@ -62,7 +62,8 @@ func (m *Monitor) Harvest() error {
 // HandOver is like Harvest for those of the containers that are wanted, by their cgroups and the
 // IDs that these are named by, but hands what was recorded of them to keep, and later Snapshots have it no more. It stays
 // in the kernel if keep fails, and may be handed over again if this process ends before
-// HandOver returns. keep must not call the Monitor.
+// HandOver returns. keep must not call what reads or changes the record, as Snapshot, Harvest, NoteTold
+// and Tallies do: that waits until HandOver returns.
 func (m *Monitor) HandOver(wanted func(cgroup uint64, id string) bool, keep func(Snapshot) error) error {
 	return m.harvest(wanted, func(gone map[uint64]*harvested) error {
 		ended := Snapshot{Hook: m.Hook(), Time: m.Now()}

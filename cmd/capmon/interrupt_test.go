@@ -72,6 +72,13 @@ func end(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
+// interruptOnce interrupts a process and waits for its end. A second interrupt would end it before it
+// has removed what it made.
+func interruptOnce(cmd *exec.Cmd) {
+	_ = cmd.Process.Signal(os.Interrupt) // it may have ended
+	_ = cmd.Wait()                       // the caller looks at what it left
+}
+
 // programsOf lists the BPF programs that a process holds.
 func programsOf(pid int) []ebpf.ProgramID {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))

@@ -139,7 +139,7 @@ volumes: {data: {}}
 			t.Fatal(err)
 		}
 		time.Sleep(delay)
-		end(t, cmd)
+		interruptOnce(cmd)
 		nothingLeft(t)
 	}
 }

@@ -180,7 +180,7 @@ func TestVerifyInterruptedAtAnyMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(delay)
-		end(t, cmd)
+		interruptOnce(cmd)
 		nothingLeft(t)
 	}
 }

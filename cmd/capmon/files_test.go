@@ -90,6 +90,7 @@ func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
 		tail /vol/file
 		ln -s /data/secret /theirs && chown -h 8 /theirs && touch -h /theirs && busybox touch -c /theirs
 		su user -c 'cat /root/x'
+		mkdir /tmp/shared && touch /tmp/shared/f && chown 1000:1000 /tmp/shared && chmod 2750 /tmp/shared && sort /tmp/shared/f
 		cp /bin/busybox /tmp/busybox && /tmp/busybox mv /home/user/new /home/user/old
 		touch /vol/done; exec sleep 1000`
 	options := volume(t, "file")
@@ -117,6 +118,7 @@ func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
 		{"FOWNER", "busybox", "/theirs", "/data/secret 1000:1000 0600", "-"},
 		{"DAC_OVERRIDE", "tail", "/vol/file", "/vol/file 1000:1000 0600", "-"},
 		{"DAC_OVERRIDE", "cat", "/root/x", "-", "/root 0:0 0700 search"},
+		{"DAC_OVERRIDE", "sort", "/tmp/shared/f", "/tmp/shared/f 0:0 0644", "/tmp/shared 1000:1000 2750 search"},
 		{"DAC_OVERRIDE", "busybox", "/home/user/old", "*", "/home/user 1000:1000 0755 write"},
 	} {
 		i := slices.IndexFunc(files, func(f accessed) bool {

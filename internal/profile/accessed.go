@@ -143,24 +143,38 @@ const (
 	maySearch = 1
 )
 
+// walking are the kernel functions that ask whether a directory on the way may be searched.
+var walking = []string{"link_path_walk", "may_lookup"}
+
 // closed finds the directory that kept the user from a file, if it was one: by where the
 // kernel looks, and what for (link_path_walk, may_open and may_create, fs/namei.c).
 func closed(way kernel.Way, use monitor.FileUse) *Place {
-	if slices.Contains(use.Stack, "may_open") { // asks of the file itself
+	if slices.Contains(use.Stack, "may_open") || len(way.Directories) == 0 { // asks of the file itself
 		return nil
 	}
-	for _, directory := range way.Directories {
-		if denies(directory, use, maySearch) {
+	if slices.ContainsFunc(walking, func(f string) bool { return slices.Contains(use.Stack, f) }) {
+		return denying(way.Directories, use, maySearch, "search")
+	}
+	for _, directory := range way.Directories { // not every kernel has these functions in the stack
+		if refusal(directory, use, maySearch) == certain {
 			return lacking(directory, "search")
 		}
 	}
-	if len(way.Directories) == 0 {
-		return nil
+	if slices.Contains(entering, use.Call) || slices.Contains(opening, use.Call) {
+		return denying(way.Directories[len(way.Directories)-1:], use, mayWrite, "write")
 	}
-	parent := way.Directories[len(way.Directories)-1]
-	enters := slices.Contains(entering, use.Call) || slices.Contains(opening, use.Call)
-	if enters && denies(parent, use, mayWrite) {
-		return lacking(parent, "write")
+	return nil
+}
+
+// denying is the first directory that surely denies the user something, or else the first that does
+// if the user is not in its group: one of them did.
+func denying(directories []kernel.Node, use monitor.FileUse, what uint32, lacks string) *Place {
+	for _, least := range []denial{certain, possible} {
+		for _, directory := range directories {
+			if refusal(directory, use, what) >= least {
+				return lacking(directory, lacks)
+			}
+		}
 	}
 	return nil
 }
@@ -171,17 +185,32 @@ func lacking(directory kernel.Node, what string) *Place {
 	return found
 }
 
-// denies tells whether a file's mode surely does not allow a user something. What other
-// groups the user is in is not known.
-func denies(node kernel.Node, use monitor.FileUse, what uint32) bool {
+// denial is whether a file's mode denies a user something.
+type denial int
+
+const (
+	none denial = iota
+	possible
+	certain
+)
+
+// refusal tells whether a file's mode denies a user something. What other groups the user is in is
+// not known.
+func refusal(node kernel.Node, use monitor.FileUse, what uint32) denial {
 	owners, groups, others := node.Mode>>6&what == what, node.Mode>>3&what == what, node.Mode&what == what
+	denies := !others
 	switch {
 	case node.Owner == use.UID:
-		return !owners
+		denies = !owners
 	case node.Group == use.GID:
-		return !groups
+		denies = !groups
+	case denies && groups:
+		return possible
 	}
-	return !others && !groups
+	if denies {
+		return certain
+	}
+	return none
 }
 
 // addUpFiles makes one of files that a reader could not tell apart, and sorts them.

@@ -39,6 +39,10 @@ func TestTheDirectoryIsNamedThatDeniesAFile(t *testing.T) {
 		"a file that is removed":        {"unlink", nil, 5, kernel.Way{Directories: []kernel.Node{open, home}, File: file("/home/f", 5, 0o600)}, "/home write", capability.DACOverride},
 		"a file whose length changes":   {"truncate", nil, 5, kernel.Way{Directories: []kernel.Node{open, home}, File: file("/home/f", 0, 0o600)}, "", capability.DACOverride},
 		"a group that may, perhaps its": {"openat", nil, 5, kernel.Way{Directories: []kernel.Node{open, directory("/home", 1000, 0o750)}}, "/home write", capability.DACOverride},
+		"a group that may not be its":   {"openat", []string{"inode_permission", "link_path_walk"}, 5, kernel.Way{Directories: []kernel.Node{open, directory("/home", 1000, 0o2750)}}, "/home search", capability.DACOverride},
+		"a directory behind such a one": {"stat", []string{"link_path_walk"}, 5, kernel.Way{Directories: []kernel.Node{open, directory("/home", 1000, 0o750), directory("/home/own", 1000, 0o700)}}, "/home/own search", capability.DACOverride},
+		"a new file of such a group":    {"openat", []string{"path_openat"}, 5, kernel.Way{Directories: []kernel.Node{open, directory("/home", 1000, 0o775)}}, "/home write", capability.DACOverride},
+		"a new file that is searched":   {"mkdir", []string{"link_path_walk"}, 5, kernel.Way{Directories: []kernel.Node{open, directory("/home", 1000, 0o750)}}, "/home search", capability.DACOverride},
 		"another capability":            {"chown", nil, 5, kernel.Way{Directories: []kernel.Node{open, closedHome}}, "", capability.Chown},
 		"a way that is not known":       {"openat", nil, 0, kernel.Way{}, "", capability.DACOverride},
 	} {

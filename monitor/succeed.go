@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,6 +61,12 @@ func (p *pins) predecessor() (string, error) {
 	return "", nil
 }
 
+// named are the directories whose names begin so.
+func (p *pins) named(prefix string) ([]string, error) {
+	others, err := p.others()
+	return slices.DeleteFunc(others, func(directory string) bool { return !isNamed(directory, prefix) }), err
+}
+
 // isNamed reports whether a directory's name begins so.
 func isNamed(directory, prefix string) bool {
 	return strings.HasPrefix(filepath.Base(directory), prefix)
@@ -86,14 +93,11 @@ func (m *Monitor) succeed(directory string) error {
 // retire removes the programs of the recordings that another one has taken over from, and leaves
 // what they have counted.
 func (p *pins) retire() error {
-	others, err := p.others()
+	replaced, err := p.named(retiring)
 	if err != nil {
 		return err
 	}
-	for _, directory := range others {
-		if !isNamed(directory, retiring) {
-			continue
-		}
+	for _, directory := range replaced {
 		if err := freeze(directory); err != nil {
 			return fmt.Errorf("ending the recording in %s, which another version of capmon began: %w", directory, err)
 		}
@@ -138,14 +142,11 @@ func freeze(directory string) error {
 // inherit reads all that is frozen.
 func (m *Monitor) inherit() error {
 	m.inherited = newInherited()
-	others, err := m.pins.others()
+	estates, err := m.pins.named(frozen)
 	if err != nil {
 		return err
 	}
-	for _, directory := range others {
-		if !isNamed(directory, frozen) {
-			continue
-		}
+	for _, directory := range estates {
 		containers, err := ebpf.LoadPinnedMap(filepath.Join(directory, mapPins, "containers"), nil)
 		if err == nil {
 			m.inherited.estates[directory] = containers

@@ -59,6 +59,26 @@ func newKnowledge() knowledge {
 	}
 }
 
+// forget frees what is known of a container.
+func (k *knowledge) forget(id string) {
+	delete(k.infos, id)
+	delete(k.names, id)
+	delete(k.exits, id)
+	delete(k.failures, id)
+	delete(k.strangers, id)
+	delete(k.newcomers, id)
+}
+
+// eachID visits the containers of which forget would free anything, some more than once.
+func (k *knowledge) eachID(visit func(id string)) {
+	eachKey(k.infos, visit)
+	eachKey(k.names, visit)
+	eachKey(k.exits, visit)
+	eachKey(k.failures, visit)
+	eachKey(k.strangers, visit)
+	eachKey(k.newcomers, visit)
+}
+
 // tell wakes those who wait for news. The caller holds the observer's mu.
 func (k *knowledge) tell() {
 	close(k.news)

@@ -163,12 +163,7 @@ func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Inf
 	defer o.mu.Unlock()
 	for id := range before {
 		o.identities.forgetContainer(id)
-		delete(o.known.infos, id)
-		delete(o.known.names, id)
-		delete(o.known.exits, id)
-		delete(o.known.failures, id)
-		delete(o.known.strangers, id)
-		delete(o.known.newcomers, id)
+		o.known.forget(id)
 		delete(o.waiting, id)
 		delete(o.watches.since, id)
 	}
@@ -180,11 +175,7 @@ func (o *Observer) acquainted() map[string]bool {
 	defer o.mu.Unlock()
 	ids := make(map[string]bool)
 	note := func(id string) { ids[id] = true }
-	eachKey(o.known.infos, note)
-	eachKey(o.known.names, note)
-	eachKey(o.known.failures, note)
-	eachKey(o.known.strangers, note)
-	eachKey(o.known.newcomers, note)
+	o.known.eachID(note)
 	eachKey(o.waiting, note)
 	eachKey(o.watches.since, note)
 	return ids

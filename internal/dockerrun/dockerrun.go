@@ -55,25 +55,23 @@ func Lines(commands [][]string) []string {
 // Values that may be secret are left out, unless withValues is set: those of environment
 // variables, labels, annotations, options of drivers, the health check and the arguments.
 func Of(settings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
-	b := &builder{Settings: settings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}}
-	return b.build(recommend.DockerFlags(grant))
+	return newBuilder(settings, names, withValues).build(recommend.DockerFlags(grant))
 }
 
 // AsItIs is like Of, but the new container is granted what the old one is: --privileged too.
 func AsItIs(settings engine.Settings, names map[string]string, withValues bool) Recreation {
-	b := &builder{Settings: settings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}, asItIs: true}
+	b := newBuilder(settings, names, withValues)
+	b.asItIs = true
 	host := settings.Container.HostConfig
-	var grants []string
+	grants := recommend.GrantFlags(host.CapDrop, host.CapAdd)
 	if host.Privileged {
-		grants = append(grants, "--privileged")
-	}
-	for _, name := range host.CapDrop {
-		grants = append(grants, "--cap-drop="+name)
-	}
-	for _, name := range host.CapAdd {
-		grants = append(grants, "--cap-add="+name)
+		grants = slices.Concat([]string{"--privileged"}, grants)
 	}
 	return b.build(grants)
+}
+
+func newBuilder(settings engine.Settings, names map[string]string, withValues bool) *builder {
+	return &builder{Settings: settings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}}
 }
 
 func (b *builder) build(grants []string) Recreation {

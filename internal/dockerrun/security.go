@@ -25,12 +25,11 @@ func (b *builder) security() {
 			b.add("--security-opt", option)
 		}
 	}
-	if h.Privileged && b.asItIs {
-		return
-	}
 	if h.Privileged {
-		b.result.Notes = append(b.result.Notes, "without --privileged it no longer has all devices, a writable /sys and no seccomp and AppArmor profile: "+
-			"add --device for each device that it needs")
+		if !b.asItIs {
+			b.result.Notes = append(b.result.Notes, "without --privileged it no longer has all devices, a writable /sys and no seccomp and AppArmor profile: "+
+				"add --device for each device that it needs")
+		}
 		return
 	}
 	// An old engine has not told of them.

@@ -8,7 +8,7 @@ func devcontainerTarget() Target {
 		text: func(c changes) string {
 			settings := object{}
 			// There is a member for what is added only.
-			if drop := dropFlags(c.dropped(allDropped)); len(drop) > 0 {
+			if drop := GrantFlags(c.dropped(allDropped), nil); len(drop) > 0 {
 				settings["runArgs"] = drop
 			}
 			if !c.add.Empty() {

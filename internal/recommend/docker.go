@@ -16,7 +16,7 @@ const allDropped = "ALL"
 // DockerFlags are the options of docker run, docker create and docker service create
 // that grant needs and nothing else.
 func DockerFlags(needs capability.Set) []string {
-	return slices.Concat(dropFlags([]string{allDropped}), addFlags(needs))
+	return GrantFlags([]string{allDropped}, Names(needs))
 }
 
 // DockerLine is DockerFlags as they are typed.
@@ -24,17 +24,13 @@ func DockerLine(needs capability.Set) string {
 	return strings.Join(DockerFlags(needs), " ")
 }
 
-func dropFlags(names []string) []string {
+// GrantFlags are the options of docker that drop and add capabilities by their names, as they are.
+func GrantFlags(drop, add []string) []string {
 	var flags []string
-	for _, name := range names {
+	for _, name := range drop {
 		flags = append(flags, "--cap-drop="+name)
 	}
-	return flags
-}
-
-func addFlags(set capability.Set) []string {
-	var flags []string
-	for _, name := range Names(set) {
+	for _, name := range add {
 		flags = append(flags, "--cap-add="+name)
 	}
 	return flags
@@ -49,8 +45,9 @@ func ServiceUpdate(needs capability.Set, service string) string {
 // serviceUpdate changes what the engine grants by itself: RESET forgets what the service
 // was given before (updateCapabilities, cli/command/service/update.go of docker/cli).
 func serviceUpdate(drop []string, add capability.Set, service string) string {
-	return strings.Join(slices.Concat([]string{"docker", "service", "update", "--cap-drop=RESET"}, dropFlags(drop),
-		[]string{"--cap-add=RESET"}, addFlags(add), []string{service}), " ")
+	const reset = "RESET"
+	flags := GrantFlags(slices.Concat([]string{reset}, drop), slices.Concat([]string{reset}, Names(add)))
+	return strings.Join(slices.Concat([]string{"docker", "service", "update"}, flags, []string{service}), " ")
 }
 
 func dockerTarget() Target {
@@ -69,7 +66,7 @@ func serviceTarget() Target {
 
 // options are those of docker and podman.
 func options(c changes) string {
-	return strings.Join(slices.Concat(dropFlags(c.dropped(allDropped)), addFlags(c.add)), " ")
+	return strings.Join(GrantFlags(c.dropped(allDropped), Names(c.add)), " ")
 }
 
 // placeholder stands for the name of a service that is not known.

@@ -306,7 +306,7 @@ func (t *troubles) follow(ctx context.Context) {
 func (t *troubles) tell() {
 	if _, ids := t.watcher.Withheld(); len(ids) > 0 && !t.withheld {
 		fmt.Fprintln(t.out, "capmon: the engine has not described some containers yet, and without that capmon cannot tell whether they are selected: "+
-			"their uses appear if it does; to see them at once, select by --container ID, or run capmon watch without --container, --image and --label")
+			"their uses appear if it does; to see them at once, "+seeAll)
 		t.withheld = true
 	}
 	losses, err := t.observer.Losses()
@@ -339,6 +339,9 @@ func (t *troubles) summary() string {
 	return text + t.unshown()
 }
 
+// seeAll tells how to see uses without waiting for the engine.
+const seeAll = "select by --container ID, or run capmon watch without --container, --image and --label"
+
 // unshown is what there is to add of uses that may have been selected.
 func (t *troubles) unshown() string {
 	uses, ids := t.watcher.Withheld()
@@ -348,6 +351,6 @@ func (t *troubles) unshown() string {
 	for i, id := range ids {
 		ids[i] = printable.Word(container.ShortID(id))
 	}
-	return fmt.Sprintf("; not shown: %s by %s that the engine did not describe (%s): to see them, select by --container ID, or run capmon watch without --container, --image and --label",
-		counted(uses, "use"), counted(uint64(len(ids)), "container"), some(ids))
+	return fmt.Sprintf("; not shown: %s by %s that the engine did not describe (%s): to see them, %s",
+		counted(uses, "use"), counted(uint64(len(ids)), "container"), some(ids), seeAll)
 }

@@ -25,7 +25,7 @@ static __always_inline struct call_rule rule_of(const struct call *call)
 	if (nr < 0 || nr >= CALL_MAX)
 		return none;
 	volatile const struct call_rule *rule = call->compat ? &compat_rules[nr] : &call_rules[nr];
-	return (struct call_rule){ .kind = rule->kind, .args = rule->args, .mode = rule->mode };
+	return (struct call_rule){ rule->kind, rule->args, rule->mode, rule->lifted };
 }
 
 #if defined(__TARGET_ARCH_x86)

@@ -46,6 +46,7 @@ const enum choice *choice_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
 const enum naming *naming_type __attribute__((unused));
 const enum watch_kind *watch_kind_type __attribute__((unused));
+const enum lifted *lifted_type __attribute__((unused));
 const enum fold *fold_type __attribute__((unused));
 const enum share *share_type __attribute__((unused));
 const enum event_kind *event_kind_type __attribute__((unused));

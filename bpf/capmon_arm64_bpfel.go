@@ -30,7 +30,7 @@ type CapmonCallKey struct {
 	Syscall   int32
 	Error     uint16
 	Compat    uint8
-	Pad       uint8
+	Lifted    uint8
 }
 
 type CapmonCallKind uint32
@@ -55,10 +55,11 @@ const (
 )
 
 type CapmonCallRule struct {
-	_    structs.HostLayout
-	Kind uint8
-	Args uint8
-	Mode uint8
+	_      structs.HostLayout
+	Kind   uint8
+	Args   uint8
+	Mode   uint8
+	Lifted uint8
 }
 
 type CapmonCallValue struct {
@@ -344,6 +345,15 @@ const (
 	CapmonFoldFOLD_NAME   CapmonFold = 1
 	CapmonFoldFOLD_COARSE CapmonFold = 2
 	CapmonFoldFOLD_MAX    CapmonFold = 3
+)
+
+type CapmonLifted uint32
+
+const (
+	CapmonLiftedLIFTED_NONE   CapmonLifted = 0
+	CapmonLiftedLIFTED_PORT   CapmonLifted = 1
+	CapmonLiftedLIFTED_PING   CapmonLifted = 2
+	CapmonLiftedLIFTED_EITHER CapmonLifted = 3
 )
 
 type CapmonLimits uint32
@@ -699,6 +709,7 @@ type CapmonVariableSpecs struct {
 	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
 	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
 	FoldType        *ebpf.VariableSpec `ebpf:"fold_type"`
+	LiftedType      *ebpf.VariableSpec `ebpf:"lifted_type"`
 	LimitsType      *ebpf.VariableSpec `ebpf:"limits_type"`
 	ModuleEpoch     *ebpf.VariableSpec `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.VariableSpec `ebpf:"namespace_type"`
@@ -815,6 +826,7 @@ type CapmonVariables struct {
 	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
 	FileRules       *ebpf.Variable `ebpf:"file_rules"`
 	FoldType        *ebpf.Variable `ebpf:"fold_type"`
+	LiftedType      *ebpf.Variable `ebpf:"lifted_type"`
 	LimitsType      *ebpf.Variable `ebpf:"limits_type"`
 	ModuleEpoch     *ebpf.Variable `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.Variable `ebpf:"namespace_type"`

@@ -156,7 +156,6 @@ struct mnt_namespace {
 
 struct uts_namespace;
 struct pid_namespace;
-struct net;
 struct time_namespace;
 struct cgroup_namespace;
 
@@ -229,6 +228,35 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	void *private_data;
+};
+
+struct netns_ipv4 {
+	int sysctl_ip_prot_sock; /* also of IPv6 */
+};
+
+struct net {
+	struct user_namespace *user_ns;
+	struct netns_ipv4 ipv4;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+struct sock_common {
+	__u16 skc_family;
+	__u16 skc_num; /* the local port; of a raw socket the protocol */
+	possible_net_t skc_net;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_type, sk_protocol;
+};
+
+struct socket { /* private_data of its file */
+	struct sock *sk;
 };
 
 struct fs_struct {

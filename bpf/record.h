@@ -120,11 +120,22 @@ enum call_kind {
 	CALL_FD = 15, /* changes the file that argument 0 is a descriptor of */
 };
 
+/* A limit of the kernel's that a sysctl of the network namespace can lift, so that there is no
+ * check. Docker lifts both limits for its containers, other engines do not. */
+enum lifted {
+	LIFTED_NONE = 0,
+	LIFTED_PORT = 1, /* ip_unprivileged_port_start: for a port below 1024 the kernel would
+			    ask for CAP_NET_BIND_SERVICE */
+	LIFTED_PING = 2, /* ping_group_range: an ICMP socket that is not raw would be refused */
+	LIFTED_EITHER = 3, /* of a system call: socketcall of 32-bit programs may be both */
+};
+
 /* How to record one system call; the table is filled by name in Go. */
 struct call_rule {
 	__u8 kind; /* enum call_kind */
 	__u8 args; /* bit n: argument n is kept */
 	__u8 mode; /* CALL_CHMOD: which argument is the mode */
+	__u8 lifted; /* enum lifted: the limit that it may pass */
 };
 
 /* How much is left out of a pattern beyond its container's quota (quota.h). All else is recorded
@@ -365,13 +376,14 @@ struct call_watch {
 /* One kind of watched system call. */
 struct call_key {
 	__u64 container; /* as in check_key */
-	__u64 args[6];
+	__u64 args[6]; /* if lifted: address family; of a port, its protocol and number */
 	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as FOLD_NAME, with the arguments
-			      */
+			      * unless lifted */
 	__s32 syscall;
 	__u16 error; /* that it ended with, 0: none */
 	__u8 compat;
-	__u8 pad;
+	__u8 lifted; /* enum lifted: the limit that it passed; LIFTED_NONE: recorded for the
+			seccomp profile */
 };
 
 struct call_value {

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * System calls that the seccomp profile of a container allows only with a capability.
- * Without it they fail before the kernel proper is asked, and many never ask it for
- * that capability. Which calls these are, and whether one was such, user space tells
- * from the profile.
+ * System calls that need a capability although the kernel does not ask for it.
+ *
+ * Some the seccomp profile of the container allows only with a capability. Without it they
+ * fail before the kernel proper is asked, and many never ask it for that capability. Which
+ * calls these are, and whether one was such, user space tells from the profile.
+ *
+ * Some pass a limit that a sysctl of the network namespace has lifted (enum lifted).
  */
 #ifndef CAPMON_WATCH_H
 #define CAPMON_WATCH_H
 
 #include "call.h"
 #include "clone.h"
+#include "lifted.h"
 #include "quota.h"
 #include "task.h"
 
@@ -36,6 +40,8 @@ static __always_inline struct call_value *enter_call(struct call_key *key, __u32
 		share = SHARE_CALLS_NAME;
 		__builtin_memset(key->comm, 0, sizeof(key->comm));
 		key->comm[1] = FOLD_NAME;
+		if (key->lifted)
+			__builtin_memset(key->args, 0, sizeof(key->args));
 		value = bpf_map_lookup_elem(&calls, key);
 	}
 	if (!value && may_enter(container, share)) {
@@ -83,7 +89,11 @@ static __always_inline __u64 clone3_flags(const struct call *call, const struct 
 static __always_inline void watched_call(struct task_struct *task, struct call *call, long result)
 {
 	struct call_watch *watch = watch_of(call);
-	if (!recording || !watch || (watch->kind != WATCH_CALL && !result))
+	__u32 lifted = result >= 0 ? rule_of(call).lifted : LIFTED_NONE;
+
+	if (watch && watch->kind != WATCH_CALL && !result)
+		watch = NULL; /* it returns in the child */
+	if (!recording || (!watch && !lifted))
 		return;
 	__u64 id = container_of_task(task);
 	if (!id)
@@ -96,14 +106,21 @@ static __always_inline void watched_call(struct task_struct *task, struct call *
 		.container = id,
 		.syscall = call->nr,
 		.compat = call->compat,
-		.error = result < 0 && result >= -ERROR_MAX ? -result : 0,
 	};
+	read_comm(task, key.comm);
+	__u32 uid = BPF_CORE_READ(task, real_cred, euid.val);
+	if (lifted && passes_limit(task, call, lifted, &key))
+		record_call(&key, uid);
+	if (!watch)
+		return;
+	key.lifted = LIFTED_NONE;
+	key.error = result < 0 && result >= -ERROR_MAX ? -result : 0;
 	for (int i = 0; i < 6; i++)
 		key.args[i] = call->args[i] & watch->masks[i];
 	if (watch->kind == WATCH_CLONE3)
 		key.args[0] = clone3_flags(call, state, result) & watch->masks[0];
-	read_comm(task, key.comm);
-	record_call(&key, BPF_CORE_READ(task, real_cred, euid.val));
+	read_comm(task, key.comm); /* may have been left out above */
+	record_call(&key, uid);
 }
 
 #endif

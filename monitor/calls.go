@@ -15,14 +15,15 @@ const (
 )
 
 // callRules names the system calls whose arguments explain a need or decide a
-// condition. Pointers are never kept: each would be a kind of check of its own.
+// condition, and those that pass a limit which a sysctl may have lifted. Pointers are never kept: each would be a kind of check of its own.
 var callRules = map[string]bpf.CapmonCallRule{
 	"execve":     {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
 	"execveat":   {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
 	"open":       {Args: arg1},
 	"openat":     {Args: arg2},
-	"socket":     {Args: arg0 | arg1 | arg2},
-	"bind":       {Kind: uint8(bpf.CapmonCallKindCALL_BIND)},
+	"socket":     {Args: arg0 | arg1 | arg2, Lifted: uint8(bpf.CapmonLiftedLIFTED_PING)},
+	"bind":       {Kind: uint8(bpf.CapmonCallKindCALL_BIND), Lifted: uint8(bpf.CapmonLiftedLIFTED_PORT)},
+	"socketcall": {Lifted: uint8(bpf.CapmonLiftedLIFTED_EITHER)},
 	"mount":      {Kind: uint8(bpf.CapmonCallKindCALL_MOUNT)},
 	"ioctl":      {Args: arg1},
 	"setsockopt": {Args: arg1 | arg2},
@@ -88,6 +89,7 @@ func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
 	}
 	rule := ruleOf(arch.SyscallName(call.Nr))
 	copy(call.Args[:], key.Args[:])
+	rule.Lifted = 0 // of the call, not of the check
 	call.HasArgs = rule != bpf.CapmonCallRule{}
 	switch rule.Kind {
 	case uint8(bpf.CapmonCallKindCALL_BIND):

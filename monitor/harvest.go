@@ -27,7 +27,7 @@ type harvested struct {
 	value      bpf.CapmonContainer
 	checks     []harvestedCheck
 	executions map[bpf.CapmonExecutionKey]Execution
-	calls      []Call
+	calls      containerCalls
 	files      []harvestedFile
 }
 
@@ -207,7 +207,7 @@ func (m *Monitor) harvestedContainer(symbols *kernel.Symbols, cgroup uint64, har
 	}
 	c := m.container(cgroup, &harvest.value, checks)
 	c.Executions = slices.Collect(maps.Values(harvest.executions))
-	c.Calls = harvest.calls
+	c.Calls, c.Lifted = harvest.calls.watched, harvest.calls.lifted
 	for i := range harvest.files {
 		c.Files = append(c.Files, m.fileUse(symbols, &harvest.files[i].key, &harvest.files[i].value))
 	}
@@ -307,7 +307,7 @@ func (m *Monitor) harvestCalls(gone map[uint64]*harvested) (keys []bpf.CapmonCal
 	err = m.eachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
-			from.calls = append(from.calls, m.watchedCall(key, value))
+			from.calls.add(m, key, value)
 		}
 	})
 	return keys, err

@@ -42,9 +42,10 @@ type Container struct {
 	Checks     []Check
 	Executions []Execution
 	Calls      []Call
+	Lifted     []LiftedCall
 	Files      []FileUse
 	// UnrecordedExecutions counts executions that found no room, folded or not, and
-	// UnrecordedCalls watched system calls that found no room.
+	// UnrecordedCalls system calls of Calls and Lifted that found no room.
 	UnrecordedExecutions, UnrecordedCalls uint64
 	// SetFileCapabilities: its workload was granted SETFCAP, with which the capabilities of files
 	// are changed.
@@ -91,6 +92,8 @@ type Snapshot struct {
 	Hook       Hook
 	Containers []Container
 	Losses     Losses
+	// LimitsSeen: system calls that pass a limit are in Lifted. Without [Options.Outcomes] they are not.
+	LimitsSeen bool
 }
 
 // Snapshot reads the kernel's maps. It can be called at any time between Start
@@ -98,7 +101,7 @@ type Snapshot struct {
 func (m *Monitor) Snapshot() (Snapshot, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	snapshot := Snapshot{Hook: m.Hook()}
+	snapshot := Snapshot{Hook: m.Hook(), LimitsSeen: m.seesLimits()}
 	symbols, err := m.currentSymbols()
 	if err != nil {
 		return snapshot, err
@@ -129,7 +132,9 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	err = m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
 		c := m.container(*cgroup, value, checks[*cgroup])
 		c.Executions = executions[*cgroup]
-		c.Calls = calls[*cgroup]
+		if of := calls[*cgroup]; of != nil {
+			c.Calls, c.Lifted = of.watched, of.lifted
+		}
 		c.Files = files[*cgroup]
 		now, running := held[*cgroup]
 		c.Ended = !running && !c.Place.Folded // those are not known one by one

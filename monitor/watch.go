@@ -110,10 +110,27 @@ func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.Capmo
 	return table
 }
 
-func (m *Monitor) readCalls() (map[uint64][]Call, error) {
-	calls := make(map[uint64][]Call)
+// containerCalls are the system calls of one container that were recorded beside its checks.
+type containerCalls struct {
+	watched []Call
+	lifted  []LiftedCall
+}
+
+func (c *containerCalls) add(m *Monitor, key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
+	if key.Lifted != 0 {
+		c.lifted = append(c.lifted, m.liftedCall(key, value))
+	} else {
+		c.watched = append(c.watched, m.watchedCall(key, value))
+	}
+}
+
+func (m *Monitor) readCalls() (map[uint64]*containerCalls, error) {
+	calls := make(map[uint64]*containerCalls)
 	err := m.eachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
-		calls[key.Container] = append(calls[key.Container], m.watchedCall(key, value))
+		if calls[key.Container] == nil {
+			calls[key.Container] = new(containerCalls)
+		}
+		calls[key.Container].add(m, key, value)
 	})
 	return calls, err
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	runtime "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/profile"
 )
 
 // ownerProfile is the profile of a container that needs CHOWN and NET_RAW.
@@ -74,28 +76,93 @@ func TestFlagsGrantInContainersOfDocker(t *testing.T) {
 }
 
 // podman takes its images and its state from a directory of the test.
-func TestFlagsGrantInContainersOfPodman(t *testing.T) {
+// startPodman returns a function that runs podman, which has the image bb.
+func startPodman(t *testing.T) (podman func(args ...string) result) {
+	t.Helper()
 	directory, err := os.MkdirTemp("", "podman-") // podman takes paths of 50 bytes only
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(directory) })
-	podman := func(args ...string) string {
+	podman = func(args ...string) result {
 		t.Helper()
-		return mustExecute(t, append([]string{
+		return execute(t, append([]string{
 			"podman", "--root", filepath.Join(directory, "root"), "--runroot", filepath.Join(directory, "run"), "--tmpdir", filepath.Join(directory, "tmp"),
 			"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=none", "--runtime=runc",
 		}, args...)...)
 	}
 	archive := filepath.Join(directory, "bb.tar")
 	mustExecute(t, "docker", "save", "-o", archive, "bb")
-	podman("load", "-i", archive)
+	if r := podman("load", "-i", archive); r.code != 0 {
+		t.Fatal(r.stderr)
+	}
+	return podman
+}
+
+// podmanRun are options that podman needs here. The limits that it sets by itself are more than
+// some hosts have.
+func podmanRun(options ...string) []string {
+	return append([]string{"run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"}, options...)
+}
+
+func TestFlagsGrantInContainersOfPodman(t *testing.T) {
+	podman := startPodman(t)
 	file := ownerProfile(t, "flags-podman")
 	for _, style := range []string{"absolute", "delta"} {
 		options := strings.Fields(flagsOf(t, "--for", "podman", "--style", style, file))
-		// The limits that podman sets by itself are more than some hosts have.
-		grants(t, podman(slices.Concat([]string{"run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"},
-			options, []string{"bb"}, showSets)...), ownerNeeds())
+		r := podman(append(podmanRun(append(options, "bb")...), showSets...)...)
+		grants(t, r.stdout, ownerNeeds())
+	}
+}
+
+// Ports that Docker lets everybody in a container bind are seen on each kernel.
+func TestLowPortsAreSeen(t *testing.T) {
+	out := mustExecute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", "low-port-seen", "bb", "sh", "-c",
+		"probe bind 81; probe bind 53 10 2; probe socket 2 2 1; probe bind 8080")
+	var report struct {
+		Containers []struct {
+			LimitsSeen bool
+			Lifted     []profile.Lifted
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &report); err != nil || len(report.Containers) != 1 || !report.Containers[0].LimitsSeen {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var got []string
+	for _, l := range report.Containers[0].Lifted {
+		got = append(got, fmt.Sprint(l.Capability, " ", l.Transport, l.Port, " ", l.Program, " ", l.Count))
+	}
+	if want := []string{"NET_BIND_SERVICE UDP53 probe 1", "NET_BIND_SERVICE TCP81 probe 1", "NET_RAW 0 probe 1"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Docker lets everybody in a container bind low ports, podman does not. The list for podman grants
+// what that takes there.
+func TestLowPortsWorkOutsideDocker(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "profile.json")
+	server := []string{"bb", "probe", "bind", "81"}
+	mustExecute(t, slices.Concat([]string{binary, "profile", "--save", file, "--", "docker", "run", "--rm", "--name", "low-port"}, server)...)
+	docker := strings.Fields(flagsOf(t, file))
+	if !slices.Equal(docker, []string{"--cap-drop=ALL"}) {
+		t.Errorf("in Docker it needs %v", docker)
+	}
+	mustExecute(t, slices.Concat([]string{"docker", "run", "--rm"}, docker, server)...)
+
+	podman := startPodman(t)
+	if r := podman(podmanRun(append(docker, server...)...)...); r.code == 0 {
+		t.Error("podman lets it bind without any capability: this test shows nothing")
+	}
+	r := execute(t, binary, "flags", "--for", "podman", file)
+	options := strings.Fields(r.stdout)
+	if !slices.Equal(options, []string{"--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE"}) || !strings.Contains(r.stderr, "probe bound TCP port 81") {
+		t.Errorf("for podman: %v\n%s", options, r.stderr)
+	}
+	if r := podman(podmanRun(append(options, server...)...)...); r.code != 0 {
+		t.Errorf("under the list for podman: %d, %s", r.code, r.stderr)
+	}
+	if r := podman(podmanRun(append([]string{"--cap-drop=ALL", "--sysctl=net.ipv4.ip_unprivileged_port_start=81"}, server...)...)...); r.code != 0 {
+		t.Errorf("with the sysctl of the note: %d, %s", r.code, r.stderr)
 	}
 }
 

@@ -14,6 +14,8 @@ import (
 type Kind struct {
 	// Target is the name of the recommend.Target that has such files.
 	Target string
+	// limits: the engine leaves the kernel's limits as they are (recommend.Group.BehindLimits).
+	limits, rootOnly bool
 	// Services: a file of the kind has services; else it has containers.
 	Services bool
 	// nameOf is what such a file calls a container, "" if that is not known.
@@ -25,9 +27,9 @@ type Kind struct {
 func Kinds() []Kind {
 	return []Kind{
 		{Target: "compose", Services: true, nameOf: recommend.Container.ComposeService, change: Compose},
-		{Target: "kubernetes", nameOf: func(c recommend.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
+		{Target: "kubernetes", limits: true, rootOnly: true, nameOf: func(c recommend.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
 		{
-			Target: "quadlet",
+			Target: "quadlet", limits: true,
 			// There is only one container in it, whatever it is called.
 			nameOf: func(c recommend.Container) string { return c.Label },
 			change: func(text []byte, settings []Setting) ([]byte, []string, error) {
@@ -76,7 +78,13 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 	for {
 		var settings []Setting
 		var of []recommend.Container
+		var limits []string
 		for _, group := range groups {
+			if k.limits {
+				var notes []string
+				group, notes = group.BehindLimits(k.rootOnly)
+				limits = append(limits, notes...)
+			}
 			settings = append(settings, Setting{group.Label, group.Needs, !slices.ContainsFunc(group.Members, startsAsRoot)})
 			of = append(of, group.Members...)
 		}
@@ -87,7 +95,7 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 		var missing *MissingError
 		switch {
 		case err == nil:
-			return Result{after, of, left, append(notes, oneOffs(of)...)}, nil
+			return Result{after, of, left, slices.Concat(notes, limits, oneOffs(of))}, nil
 		case !errors.As(err, &missing) || len(groups) == 1:
 			for _, other := range left {
 				err = fmt.Errorf("%w; %w", other, err)

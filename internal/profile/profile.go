@@ -82,6 +82,9 @@ type Run struct {
 	// those that any thread held at the end of the observation; nil if that is not known.
 	Kept *capability.Set `json:"kept,omitempty"`
 	Uses []Use           `json:"uses"`
+	// LimitsSeen: limits that it passed because a sysctl lifted them are in Lifted.
+	LimitsSeen bool     `json:"limitsSeen,omitempty"`
+	Lifted     []Lifted `json:"lifted,omitempty"`
 	// Files are those that capabilities were asked for, as far as they were seen. Unlisted
 	// counts checks whose files found no room.
 	Files    []File `json:"files,omitempty"`

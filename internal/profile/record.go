@@ -67,6 +67,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run := recordRun(seen, observation)
 		run.demand(seen, sources.Files)
 		run.access(seen, sources.Ways)
+		run.lift(seen, snapshot.LimitsSeen)
 		info, known := sources.Infos[seen.ID]
 		if known {
 			run.describe(info, sources)
@@ -143,7 +144,7 @@ func ownLosses(seen monitor.Container) []string {
 	}
 	add(seen.Lost, "%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)")
 	add(seen.UnrecordedExecutions+foldedExecutions(seen), "this container executed more different programs than capmon records: file capabilities of the programs of %d executions are unknown")
-	add(seen.UnrecordedCalls, "%d system calls of this container that the seccomp profile allows only with a capability were not recorded: it made too many different ones")
+	add(seen.UnrecordedCalls, "%d system calls of this container that may need a capability without a check were not recorded: it made too many different ones")
 	if slices.ContainsFunc(seen.Checks, classify.MissesDemands) {
 		reasons = append(reasons, "this container made more patterns of use than capmon records: capabilities that it demanded by capset or by a user namespace's map are unknown")
 	}
@@ -239,7 +240,7 @@ func LossTexts(l monitor.Losses) []string {
 	add(l.Checks, "%d checks found no room in the kernel map of checks (--max-checks), on the whole machine")
 	add(l.Containers, "%d checks came from containers that found no room in the kernel map of containers (--max-containers)")
 	add(l.Executions, "%d executions of programs found no room in the kernel map of executions, so that file capabilities may have been missed")
-	add(l.Calls, "%d system calls that the seccomp profile allows only with a capability found no room in the kernel map of system calls")
+	add(l.Calls, "%d system calls that may need a capability without a check found no room in the kernel map of system calls")
 	add(l.TooDeep, "%d checks came from cgroups too deep to be followed to the root")
 	add(l.TaskStates, "%d times a task's phase could not be remembered: set-up may be taken for workload")
 	add(l.Skipped, "%d checks were skipped by the kernel because the recorder was already running on that CPU")

@@ -120,7 +120,7 @@ func TestEveryLossIsTold(t *testing.T) {
 		// Of these each container has a count of its own.
 		{losses: monitor.Losses{Checks: 2, Executions: 2, Calls: 2}},
 		{executions: 3, want: []string{"file capabilities of the programs of 3 executions are unknown"}},
-		{calls: 3, want: []string{"3 system calls of this container that the seccomp profile allows"}},
+		{calls: 3, want: []string{"3 system calls of this container that may need a capability"}},
 		{losses: monitor.Losses{Containers: 2}, want: []string{"2 checks came from containers that found no room"}},
 		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups too deep"}},
 		{losses: monitor.Losses{TaskStates: 2}, want: []string{"2 times a task's phase could not be remembered"}},

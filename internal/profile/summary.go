@@ -50,6 +50,9 @@ type Summary struct {
 	// any held when the observation did; nil if that is not known of all runs.
 	Kept *capability.Set
 	Uses []Use
+	// LimitsSeen: all limits that the runs passed because a sysctl lifted them are in Lifted.
+	LimitsSeen bool
+	Lifted     []Lifted
 	// Files and Unlisted as in Run.
 	Files    []File
 	Unlisted uint64
@@ -75,7 +78,7 @@ func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 		if !known {
 			at = len(summaries)
 			index[group] = at
-			summaries = append(summaries, Summary{Container: run.Container, Kept: new(capability.Set)})
+			summaries = append(summaries, Summary{Container: run.Container, Kept: new(capability.Set), LimitsSeen: true})
 		}
 		summaries[at].add(run)
 	}
@@ -148,6 +151,8 @@ func (s *Summary) add(run Run) {
 		s.Kept = nil
 	}
 	s.Uses = addUp(append(s.Uses, run.Uses...))
+	s.LimitsSeen = s.LimitsSeen && (run.LimitsSeen && !run.Existed || run.Started == nil)
+	s.Lifted = addUpLifted(append(s.Lifted, run.Lifted...))
 	var unlisted uint64
 	s.Files, unlisted = boundFiles(addUpFiles(append(s.Files, run.Files...)))
 	s.Unlisted += run.Unlisted + unlisted

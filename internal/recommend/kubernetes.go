@@ -16,7 +16,7 @@ func baseline() capability.Set { return capability.DockerDefault().Without(capab
 func kubernetesTarget() Target {
 	return Target{
 		Name: "kubernetes", About: "securityContext of a container in a pod", noDelta: runtimesDefault,
-		text: securityContext, notes: podNotes, join: commented("---\n"), comments: true, strictPorts: true,
+		text: securityContext, notes: podNotes, join: commented("---\n"), comments: true, strictPorts: true, rootOnly: true,
 	}
 }
 
@@ -28,7 +28,7 @@ func helmTarget() Target {
 			return append([]string{"values of a chart that puts securityContext into its container, as helm create makes it (podSecurityContext has no capabilities)"},
 				podNotes(c)...)
 		},
-		join: commented("---\n"), comments: true, strictPorts: true,
+		join: commented("---\n"), comments: true, strictPorts: true, rootOnly: true,
 	}
 }
 

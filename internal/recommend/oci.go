@@ -4,7 +4,7 @@ func ociTarget() Target {
 	return Target{
 		Name: "oci", About: "process.capabilities of an OCI runtime's config.json",
 		noDelta: "it has the whole sets, and nothing is granted besides",
-		text:    ociProcess, join: members, strictPorts: true,
+		text:    ociProcess, join: members, strictPorts: true, rootOnly: true,
 	}
 }
 

@@ -249,23 +249,65 @@ func TestNotesSayWhatHasToChangeBesides(t *testing.T) {
 }
 
 // Docker's sysctls hide needs that other engines have.
-func TestNotesSayWhatDockerHides(t *testing.T) {
-	bridged, listed, hosts := needing(1, "web", 0), needing(2, "lists", capability.Of(capability.NetBindService, capability.NetRaw)), needing(3, "host", 0)
-	bridged.Container.NetworkMode, listed.Container.NetworkMode, hosts.Container.NetworkMode = "bridge", "bridge", "host"
-	hiding := []string{"podman", "quadlet", "kubernetes", "helm", "systemd", "oci"}
-	for _, target := range Targets() {
-		for _, run := range []profile.Run{bridged, listed, hosts} {
+func TestListsHaveWhatDockerHides(t *testing.T) {
+	const unknownPorts, unknownEcho = "not known: whether it binds ports below 1024", "not known: whether it sends ICMP echo"
+	const added, echo, reach = "bound UDP port 53, TCP port 80", "opened a socket for ICMP echo (ping)", "whom an added capability does not reach"
+	var (
+		web  = profile.Lifted{Capability: capability.NetBindService, Transport: "TCP", Port: 80, Program: "nginx", Count: 1}
+		dns  = profile.Lifted{Capability: capability.NetBindService, Transport: "UDP", Port: 53, Program: "evil\n- x", User: 33, Count: 1}
+		ping = profile.Lifted{Capability: capability.NetRaw, Program: "ping", Count: 1}
+	)
+	rootOnly := []string{"kubernetes", "helm", "oci"}
+	strict := append([]string{"podman", "quadlet", "systemd"}, rootOnly...)
+	for _, test := range []struct {
+		what    string
+		network string
+		needs   capability.Set
+		seen    bool
+		lifted  []profile.Lifted
+		list    capability.Set
+		notes   []string
+	}{
+		{what: "nothing was seen of it", network: "bridge", notes: []string{unknownPorts, unknownEcho}},
+		{what: "nothing was seen, and it needs both anyway", network: "bridge", needs: capability.Of(capability.NetBindService, capability.NetRaw)},
+		{what: "the host's network, which Docker leaves alone", network: "host"},
+		{what: "it does neither", network: "bridge", seen: true},
+		{
+			what: "it does both", network: "bridge", seen: true, lifted: []profile.Lifted{web, dns, ping},
+			list: capability.Of(capability.NetBindService), notes: []string{added, echo, reach, `start=53`, `"evil\n- x"`},
+		},
+		{
+			what: "it does both, and needs the capabilities anyway", network: "bridge", seen: true, lifted: []profile.Lifted{web, dns, ping},
+			needs: capability.Of(capability.NetBindService, capability.NetRaw),
+		},
+		{
+			what: "it was seen to bind, and more may not have been seen", network: "bridge", lifted: []profile.Lifted{web, dns},
+			list: capability.Of(capability.NetBindService), notes: []string{added, unknownEcho, reach, `start=53`, `"evil\n- x"`},
+		},
+	} {
+		run := needing(1, "web", test.needs)
+		run.Container.NetworkMode, run.LimitsSeen, run.Lifted = test.network, test.seen, test.lifted
+		for _, target := range Targets() {
 			text, notes, err := target.Settings(Containers(profile.New(run)), Absolute)
 			if err != nil {
 				t.Fatal(err)
 			}
+			want := test.needs
+			if slices.Contains(strict, target.Name) {
+				want = want.Union(test.list)
+			}
+			for _, got := range readers[target.Name](t, text) {
+				if got != want {
+					t.Errorf("%s, %s: granted is %v, wanted %v", test.what, target.Name, got, want)
+				}
+			}
 			for _, note := range notes {
 				text += "\n" + note.Text
 			}
-			want := slices.Contains(hiding, target.Name) && run.Container.Name == "web"
-			for _, hidden := range []string{"not known: whether it binds ports below 1024", "not known: whether it sends ICMP echo"} {
-				if strings.Contains(text, hidden) != want {
-					t.Errorf("%s of %s, wanted the note: %v\n%s", target.Name, run.Container.Name, want, text)
+			for _, note := range []string{unknownPorts, unknownEcho, added, echo, reach, `start=53`, `"evil\n- x"`} {
+				wanted := slices.Contains(strict, target.Name) && slices.Contains(test.notes, note) && (note != reach || slices.Contains(rootOnly, target.Name))
+				if strings.Contains(text, note) != wanted {
+					t.Errorf("%s, %s: wanted %q: %v\n%s", test.what, target.Name, note, wanted, text)
 				}
 			}
 		}

@@ -52,6 +52,8 @@ type Target struct {
 	// strictPorts: unlike Docker, it leaves the kernel's limits on ports below 1024 and on ICMP echo
 	// as they are, or depends on its version in that.
 	strictPorts bool
+	// rootOnly: what it grants a container reaches only root's processes.
+	rootOnly bool
 }
 
 // Group is containers that share settings.
@@ -72,28 +74,6 @@ func (g Group) granted() capability.Set {
 		}
 	}
 	return granted
-}
-
-// unseenBehindDocker says which needs Docker hides: it lets all processes of a container with a
-// network of its own bind any port and send ICMP echo, by sysctls (daemon/oci_linux.go, WithSysctls,
-// since 20.10), and so the kernel does not ask about a capability.
-func (g Group) unseenBehindDocker() []string {
-	own := slices.ContainsFunc(g.Members, func(c Container) bool {
-		return c.Container.NetworkMode != "" && c.Container.NetworkMode != "host"
-	})
-	if !own {
-		return nil
-	}
-	var notes []string
-	if !g.Needs.Has(capability.NetBindService) {
-		notes = append(notes, "not known: whether it binds ports below 1024, which Docker lets every container do. "+
-			"If it does, it needs NET_BIND_SERVICE here, or the sysctl net.ipv4.ip_unprivileged_port_start=0")
-	}
-	if !g.Needs.Has(capability.NetRaw) {
-		notes = append(notes, "not known: whether it sends ICMP echo (ping), which Docker lets every container do. "+
-			"If it does, it needs NET_RAW here, or the sysctl net.ipv4.ping_group_range=0 2147483647")
-	}
-	return notes
 }
 
 // changes are what settings do to the capabilities that the target grants by itself.
@@ -170,6 +150,10 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 	}
 	var sections []section
 	for _, group := range found {
+		var limits []string
+		if t.strictPorts {
+			group, limits = group.BehindLimits(t.rootOnly)
+		}
 		changes, err := t.changes(group, style)
 		if err != nil {
 			return "", nil, err
@@ -178,9 +162,7 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 		if t.notes != nil {
 			s.notes = t.notes(changes)
 		}
-		if t.strictPorts {
-			s.notes = append(s.notes, group.unseenBehindDocker()...)
-		}
+		s.notes = append(s.notes, limits...)
 		sections = append(sections, s)
 		beside := t.present(group, style)
 		if !t.comments {

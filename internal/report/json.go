@@ -94,6 +94,10 @@ type jsonContainer struct {
 	Flags []string `json:"flags"`
 	// The ways in which capabilities were asked for.
 	Uses []profile.Use `json:"uses"`
+	// All limits of the kernel's that it passed because a sysctl of its network namespace lifted them are in lifted.
+	LimitsSeen bool `json:"limitsSeen"`
+	// How it passed such limits, for which an engine that leaves them as they are has to grant a capability. There was no check.
+	Lifted []profile.Lifted `json:"lifted"`
 	// The files that made capabilities for files necessary, as far as they could be named.
 	Files []profile.File `json:"files"`
 	// How many such checks were made of files that could not be listed.
@@ -156,6 +160,8 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Classes:     make(map[classify.Class]capability.Set),
 		Flags:       []string{},
 		Uses:        s.Uses,
+		LimitsSeen:  s.LimitsSeen,
+		Lifted:      append([]profile.Lifted{}, s.Lifted...),
 		Files:       append([]profile.File{}, s.Files...),
 		Unlisted:    s.Unlisted,
 	}

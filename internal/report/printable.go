@@ -25,6 +25,10 @@ func makePrintable(s *profile.Summary) {
 	s.Incomplete, s.Unexamined = printables(s.Incomplete), printables(s.Unexamined)
 	s.Uses = slices.Clone(s.Uses)
 	makeUsesPrintable(s.Uses)
+	s.Lifted = slices.Clone(s.Lifted)
+	for i := range s.Lifted {
+		s.Lifted[i].Program, s.Lifted[i].Transport = printable.Text(s.Lifted[i].Program), printable.Text(s.Lifted[i].Transport)
+	}
 	s.Files = slices.Clone(s.Files)
 	makeFilesPrintable(s.Files)
 	if s.Proof != nil {

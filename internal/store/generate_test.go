@@ -40,7 +40,7 @@ func generate(r *rand.Rand, value reflect.Value) {
 		value.SetString(pick(r, "", "web", "'; DROP TABLE runs; --", "a\x00b", "\x1b[2J\n", "no\xff\xfeUTF-8", "\u2028\ufffd<é>"))
 	case reflect.Bool:
 		value.SetBool(r.Intn(2) == 0)
-	case reflect.Uint32, reflect.Uint64:
+	case reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		value.SetUint(pick[uint64](r, 0, 1, 2, math.MaxUint32, math.MaxUint64) & (1<<value.Type().Bits() - 1))
 	case reflect.Int:
 		value.SetInt(int64(r.Intn(3)))

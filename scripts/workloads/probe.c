@@ -420,17 +420,48 @@ static void packet(char **args)
 	need(socket(AF_PACKET, SOCK_DGRAM, 0), "socket(AF_PACKET, SOCK_DGRAM)");
 }
 
-// bind PORT: Docker opens all ports to everyone by default; run with
-// --sysctl net.ipv4.ip_unprivileged_port_start=1024 to make low ones privileged.
+// bind PORT [FAMILY TYPE]: Docker opens all ports to everyone by default; run with
+// --sysctl net.ipv4.ip_unprivileged_port_start=1024 to make low ones privileged. The beginning
+// of an address is the same for IPv4 and IPv6, and the rest is zero: any address.
 static void bind_port(char **args)
 {
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = htons(number(args[0])),
+	struct sockaddr_in6 address = {
+		.sin6_family = args[1] ? number(args[1]) : AF_INET,
+		.sin6_port = htons(number(args[0])),
 	};
-	int fd = need(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	int fd = need(socket(address.sin6_family, args[1] ? number(args[2]) : SOCK_STREAM, 0),
+		      "socket");
 
 	need(bind(fd, (struct sockaddr *)&address, sizeof(address)), "bind");
+}
+
+// compat-bind PORT: the same by the system call of 32-bit programs.
+static void compat_bind(char **args)
+{
+#ifdef __x86_64__
+	struct {
+		int arguments[3];
+		struct sockaddr_in address;
+	} *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+		      -1, 0);
+	long result;
+
+	if (low == MAP_FAILED)
+		fail("mmap");
+	low->address.sin_family = AF_INET;
+	low->address.sin_port = htons(number(args[0]));
+	low->arguments[0] = need(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	low->arguments[1] = (int)(long)&low->address;
+	low->arguments[2] = sizeof(low->address);
+	asm volatile("int $0x80"
+		     : "=a"(result)
+		     : "a"(102 /* socketcall */), "b"(2 /* SYS_BIND */), "c"(low->arguments)
+		     : "memory");
+	errno = -result;
+	need(result < 0 ? -1 : 0, "socketcall");
+#else
+	bind_port((char *[]){ args[0], NULL });
+#endif
 }
 
 // setsockopt LEVEL NAME VALUE: sets an integer option of a TCP socket.
@@ -1127,7 +1158,7 @@ static const struct subcommand {
 } subcommands[] = {
 	{ "access-w", access_w, 1, "FILE" },
 	{ "ambient", ambient, 1, "CAP" },
-	{ "bind", bind_port, 1, "PORT" },
+	{ "bind", bind_port, 1, "PORT [FAMILY TYPE]" },
 	{ "bpf-array", bpf_array, 0, "" },
 	{ "brk-locked", brk_locked, 1, "BYTES" },
 	{ "bset-only", bset_only, 2, "CAP COMMAND..." },
@@ -1141,6 +1172,7 @@ static const struct subcommand {
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
 	{ "chown-open", chown_open, 2, "PATH UID" },
 	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },
+	{ "compat-bind", compat_bind, 1, "PORT" },
 	{ "compat-setuid0", compat_setuid0, 0, "" },
 	{ "compat-socket", compat_socket, 3, "FAMILY TYPE PROTOCOL" },
 	{ "congestion", congestion, 1, "NAME" },

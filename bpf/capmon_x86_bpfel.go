@@ -36,22 +36,24 @@ type CapmonCallKey struct {
 type CapmonCallKind uint32
 
 const (
-	CapmonCallKindCALL_PLAIN   CapmonCallKind = 0
-	CapmonCallKindCALL_EXEC    CapmonCallKind = 1
-	CapmonCallKindCALL_SETUID  CapmonCallKind = 2
-	CapmonCallKindCALL_SETGID  CapmonCallKind = 3
-	CapmonCallKindCALL_CAPSET  CapmonCallKind = 4
-	CapmonCallKindCALL_CHMOD   CapmonCallKind = 5
-	CapmonCallKindCALL_BIND    CapmonCallKind = 6
-	CapmonCallKindCALL_MOUNT   CapmonCallKind = 7
-	CapmonCallKindCALL_CLONE3  CapmonCallKind = 8
-	CapmonCallKindCALL_PRCTL   CapmonCallKind = 9
-	CapmonCallKindCALL_WRITE   CapmonCallKind = 10
-	CapmonCallKindCALL_MMAP    CapmonCallKind = 11
-	CapmonCallKindCALL_BRK     CapmonCallKind = 12
-	CapmonCallKindCALL_MREMAP  CapmonCallKind = 13
-	CapmonCallKindCALL_MQ_OPEN CapmonCallKind = 14
-	CapmonCallKindCALL_FD      CapmonCallKind = 15
+	CapmonCallKindCALL_PLAIN     CapmonCallKind = 0
+	CapmonCallKindCALL_EXEC      CapmonCallKind = 1
+	CapmonCallKindCALL_SETUID    CapmonCallKind = 2
+	CapmonCallKindCALL_SETGID    CapmonCallKind = 3
+	CapmonCallKindCALL_CAPSET    CapmonCallKind = 4
+	CapmonCallKindCALL_CHMOD     CapmonCallKind = 5
+	CapmonCallKindCALL_BIND      CapmonCallKind = 6
+	CapmonCallKindCALL_MOUNT     CapmonCallKind = 7
+	CapmonCallKindCALL_CLONE3    CapmonCallKind = 8
+	CapmonCallKindCALL_PRCTL     CapmonCallKind = 9
+	CapmonCallKindCALL_WRITE     CapmonCallKind = 10
+	CapmonCallKindCALL_MMAP      CapmonCallKind = 11
+	CapmonCallKindCALL_BRK       CapmonCallKind = 12
+	CapmonCallKindCALL_MREMAP    CapmonCallKind = 13
+	CapmonCallKindCALL_MQ_OPEN   CapmonCallKind = 14
+	CapmonCallKindCALL_FD        CapmonCallKind = 15
+	CapmonCallKindCALL_FCHMOD    CapmonCallKind = 16
+	CapmonCallKindCALL_SETGROUPS CapmonCallKind = 17
 )
 
 type CapmonCallRule struct {
@@ -147,6 +149,7 @@ const (
 	CapmonConditionCONDITION_MOOT       CapmonCondition = 2
 	CapmonConditionCONDITION_SILENT     CapmonCondition = 3
 	CapmonConditionCONDITION_UNREADABLE CapmonCondition = 4
+	CapmonConditionCONDITION_SAME       CapmonCondition = 5
 )
 
 type CapmonConfig struct {

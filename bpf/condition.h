@@ -21,6 +21,8 @@
 
 #ifndef CAP_SETGID
 enum {
+	CAP_CHOWN = 0,
+	CAP_FOWNER = 3,
 	CAP_FSETID = 4,
 	CAP_SETGID = 6,
 	CAP_SETUID = 7,
@@ -115,10 +117,55 @@ static __always_inline enum condition mode_condition(const struct call *call, st
 			return CONDITION_UNREADABLE;
 		return BPF_CORE_READ(inode, i_mode) & (S_ISUID | S_ISGID) ? CONDITION_SILENT :
 									    CONDITION_MOOT;
-	} else if (rule.kind != CALL_CHMOD) {
+	} else if (rule.kind != CALL_CHMOD && rule.kind != CALL_FCHMOD) {
 		return CONDITION_UNREADABLE;
 	}
 	return mode & S_ISGID ? CONDITION_SILENT : CONDITION_MOOT;
+}
+
+#define GROUPS_MAX 8 /* more are not compared */
+#define MODE_BITS 07777
+
+/*
+ * setgroups (kernel/groups.c), fchown and fchmod (fs/attr.c) refuse whatever is asked for, also
+ * what is there already. A list of groups is compared as it is: the kernel sorts its own.
+ */
+static __noinline int same_groups(const struct call *call, const struct asked *asked)
+{
+	const struct group_info *groups = (void *)asked->groups;
+	const struct user_namespace *ns = (void *)asked->ns;
+	__u32 wanted = 0;
+
+	if (!call || !asked || call->compat || call->args[0] > GROUPS_MAX ||
+	    BPF_CORE_READ(ns, level) || BPF_CORE_READ(groups, ngroups) != call->args[0])
+		return CONDITION_UNTESTED;
+	for (__u32 i = 0; i < GROUPS_MAX && i < call->args[0]; i++) {
+		kgid_t present = {};
+		bpf_core_read(&present, sizeof(present), &groups->gid[i]);
+		if (bpf_probe_read_user(&wanted, sizeof(wanted),
+					(void *)(call->args[1] + i * sizeof(wanted))) ||
+		    wanted != present.val)
+			return CONDITION_UNTESTED;
+	}
+	return CONDITION_SAME;
+}
+
+static __always_inline bool is_same_owner(struct task_struct *task, const struct call *call,
+					  const struct user_namespace *ns)
+{
+	struct inode *inode = inode_of(task, call->args[0]);
+	__u32 uid = call->args[1], gid = call->args[2];
+
+	return inode && !BPF_CORE_READ(ns, level) &&
+	       (uid == (__u32)-1 || uid == BPF_CORE_READ(inode, i_uid.val)) &&
+	       (gid == (__u32)-1 || gid == BPF_CORE_READ(inode, i_gid.val));
+}
+
+static __always_inline bool is_same_mode(struct task_struct *task, const struct call *call)
+{
+	struct inode *inode = inode_of(task, call->args[0]);
+
+	return inode && !((BPF_CORE_READ(inode, i_mode) ^ call->args[1]) & MODE_BITS);
 }
 
 static __always_inline __u64 pages(__u64 bytes)
@@ -206,11 +253,19 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 	const struct user_namespace *ns = (void *)asked->ns;
 
 	switch (key->capability) {
+	case CAP_CHOWN:
+		return rule.kind == CALL_FD && is_same_owner(task, call, ns) ? CONDITION_SAME :
+									       CONDITION_UNTESTED;
+	case CAP_FOWNER:
+		return rule.kind == CALL_FCHMOD && is_same_mode(task, call) ? CONDITION_SAME :
+									      CONDITION_UNTESTED;
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
 			return CONDITION_UNTESTED;
 		return set_id_condition(&ns->uid_map, call->args[0], asked->uid, asked->suid);
 	case CAP_SETGID:
+		if (rule.kind == CALL_SETGROUPS)
+			return same_groups(call, asked);
 		if (rule.kind != CALL_SETGID)
 			return CONDITION_UNTESTED;
 		return set_id_condition(&ns->gid_map, call->args[0], asked->gid, asked->sgid);

@@ -67,6 +67,11 @@ struct user_namespace {
 	struct ns_common ns;
 };
 
+struct group_info {
+	int ngroups;
+	kgid_t gid[];
+};
+
 struct cred {
 	kuid_t uid, suid, euid, fsuid;
 	kgid_t gid, sgid, fsgid;

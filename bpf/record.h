@@ -81,6 +81,8 @@ enum condition {
 	CONDITION_MOOT = 2, /* the result would have been the same */
 	CONDITION_SILENT = 3, /* no error, another result */
 	CONDITION_UNREADABLE = 4, /* it could not be read */
+	CONDITION_SAME =
+		5, /* the refusal would have been an error, though nothing would have changed */
 };
 
 /* Whether a write mapped the parent's user 0 into a user namespace. */
@@ -118,6 +120,8 @@ enum call_kind {
 	CALL_MREMAP = 13,
 	CALL_MQ_OPEN = 14,
 	CALL_FD = 15, /* changes the file that argument 0 is a descriptor of */
+	CALL_FCHMOD = 16, /* likewise; argument 1 is the mode */
+	CALL_SETGROUPS = 17,
 };
 
 /* A limit of the kernel's that a sysctl of the network namespace can lift, so that there is no

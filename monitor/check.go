@@ -77,6 +77,8 @@ const (
 	Silent = Condition(bpf.CapmonConditionCONDITION_SILENT)
 	// Unreadable: there is a condition and it could not be evaluated.
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
+	// Same: the refusal would have been an error, although what was asked for was there already.
+	Same = Condition(bpf.CapmonConditionCONDITION_SAME)
 )
 
 // Choice tells, where the kernel would accept another capability in place of the one that it asks

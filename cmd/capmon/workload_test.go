@@ -95,8 +95,8 @@ var workloads = []workload{
 		classes: map[string][]string{"own-namespace": caps("SYS_ADMIN")}, onlyRun: true,
 	},
 	{name: "as-user", options: []string{"--user=1000"}, command: sh("true"), onlyRun: true},
-	{name: "access", command: []string{"probe", "access-w", "/data/secret"}, required: caps("DAC_OVERRIDE")},
-	{name: "faccessat2", command: []string{"probe", "faccessat2-w", "/data/secret"}, required: caps("DAC_OVERRIDE")},
+	{name: "access", command: []string{"probe", "access-w", "/data/secret"}, required: caps("DAC_OVERRIDE"), unsure: caps("DAC_OVERRIDE")},
+	{name: "faccessat2", command: []string{"probe", "faccessat2-w", "/data/secret"}, required: caps("DAC_OVERRIDE"), unsure: caps("DAC_OVERRIDE")},
 	{name: "packet-socket", command: []string{"probe", "packet"}, required: caps("NET_RAW")},
 	// Needs that no check asks about.
 	{name: "file-capability", command: []string{"probe-bind", "bind", "8080"}, demanded: caps("NET_BIND_SERVICE")},
@@ -188,7 +188,13 @@ var workloads = []workload{
 	{name: "queue-within", command: []string{"probe", "mq-open", "10", "8192"}, classes: map[string][]string{"redundant": caps("SYS_RESOURCE")}},
 	{name: "setfsuid-own", command: []string{"probe", "setfsuid", "0"}, stdout: "0\n"},
 	{name: "setfsuid-other", command: []string{"probe", "setfsuid", "1000"}, stdout: "1000\n", soft: caps("SETUID")},
+	// What was there already is refused all the same: a program may go on or not.
 	{name: "setgroups", command: []string{"probe", "setgroups", "5"}, required: caps("SETGID")},
+	{name: "setgroups-same", command: []string{"probe", "setgroups-same"}, required: caps("SETGID"), unsure: caps("SETGID")},
+	{name: "chown-open", command: []string{"probe", "chown-open", "/home/user", "5"}, required: caps("CHOWN")},
+	{name: "chown-open-same", command: []string{"probe", "chown-open", "/home/user", "1000"}, required: caps("CHOWN"), unsure: caps("CHOWN")},
+	{name: "chmod-open", command: []string{"probe", "chmod-open", "/home/user", "0700"}, required: caps("FOWNER")},
+	{name: "chmod-open-same", command: []string{"probe", "chmod-open", "/home/user", "0755"}, required: caps("FOWNER"), unsure: caps("FOWNER")},
 	{name: "capbset-drop", command: []string{"probe", "capbset-drop", "1"}, required: caps("SETPCAP"), unsure: caps("SETPCAP")},
 	{name: "securebits", command: []string{"probe", "securebits"}, required: caps("SETPCAP")},
 	{

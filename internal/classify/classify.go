@@ -138,7 +138,7 @@ func doubt(check monitor.Check) string {
 func byMeaning(check monitor.Check) Verdict {
 	row, known := find(check)
 	condition := monitor.Untested
-	if row.Moot != "" {
+	if same := check.Condition == monitor.Same; same && row.Same != "" || !same && row.Moot != "" {
 		condition = check.Condition
 	}
 	switch {
@@ -156,6 +156,8 @@ func byMeaning(check monitor.Check) Verdict {
 		return Verdict{Class: Soft, Reason: row.Reason}
 	case condition == monitor.Matters:
 		return Verdict{Class: Required}
+	case condition == monitor.Same:
+		return Verdict{Class: Required, Unsure: row.Same}
 	case known && row.Class == Required:
 		return Verdict{Class: Required, Unsure: row.Reason}
 	case len(check.Stack) == 0:

@@ -347,7 +347,7 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 			Answer:     monitor.Answer(answer % 6), // and what no kernel says
 			Subject:    monitor.Subject(subject % 5),
 			Phase:      monitor.Phase(phase % 4),
-			Condition:  monitor.Condition(condition % 6),
+			Condition:  monitor.Condition(condition % 7),
 			Nested:     nested,
 			Call:       kernel.Call{Arch: kernel.NativeArch(), Nr: int(nr), HasArgs: args},
 		}

@@ -25,9 +25,11 @@ type Row struct {
 	Reason string
 	// Moot says why a refusal would have changed nothing, and Silent what it would have
 	// changed without an error, where check.Condition says so. A condition is heeded
-	// in rows with Moot only: another function that asks in the same system call, such as
+	// in rows with Moot or Same only: another function that asks in the same system call, such as
 	// one that io_uring runs at its end, is not what it was evaluated for.
 	Moot, Silent string
+	// Same says what was there already that the call asked for. It is heeded like Moot.
+	Same string
 	// Source is where in the kernel it can be read.
 	Source string
 }

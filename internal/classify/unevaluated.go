@@ -1,6 +1,8 @@
 package classify
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/capability"
@@ -18,6 +20,22 @@ var unevaluated = []Row{
 		Class:        Required,
 		Reason:       "the refusal comes as a message, which programs heed or not: PAM mostly goes on without a record, a login on a terminal ends",
 		Source:       "audit_netlink_ok, kernel/audit.c",
+	},
+	{
+		Capabilities: caps{capability.DACOverride, capability.DACReadSearch},
+		When: func(c monitor.Check) bool {
+			return slices.Contains([]string{"access", "faccessat", "faccessat2"}, c.Call.Name())
+		},
+		Class:  Required,
+		Reason: "access(2) only tells whether the file may be used; many programs go on if it may not",
+		Source: "do_faccessat, fs/open.c",
+	},
+	{
+		Functions:    []string{"mem_open"},
+		Capabilities: caps{capability.SysPtrace},
+		Class:        Required,
+		Reason:       "a debugger that may not open /proc/PID/mem reads the memory by ptrace",
+		Source:       "mem_open, fs/proc/base.c",
 	},
 	{
 		Functions:    []string{"ksys_shmctl", "shmctl_do_lock"},

@@ -375,6 +375,13 @@ func (d *Docker) events(ctx context.Context, options events.ListOptions, hear fu
 	}
 }
 
+// stops reports whether a signal, by its number, tells most programs to end. SIGHUP and others have
+// them do something else.
+func stops(signal string) bool {
+	number, err := strconv.Atoi(signal)
+	return err == nil && slices.Contains([]unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGKILL}, unix.Signal(number))
+}
+
 // eventOf also tells labels from the attributes that the engine adds to them.
 func eventOf(message events.Message) (Event, bool) {
 	event := Event{
@@ -393,6 +400,9 @@ func eventOf(message events.Message) (Event, bool) {
 		}
 	case Renamed:
 		added = []string{"oldName"}
+	case Killed:
+		added = []string{"signal"}
+		event.Stops = stops(message.Actor.Attributes["signal"])
 	default:
 		return Event{}, false
 	}

@@ -99,7 +99,7 @@ func FuzzEvents(f *testing.F) {
 		past, _ := answering(t, status, body).Past(t.Context(), time.Unix(1, 0), time.Unix(2, 0))
 		for _, event := range past {
 			switch event.Type {
-			case Created, Started, Died, Renamed, Removed:
+			case Created, Started, Died, Renamed, Removed, Killed:
 			default:
 				t.Errorf("%+v", event)
 			}

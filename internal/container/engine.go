@@ -56,6 +56,7 @@ const (
 	Died    EventType = "die" // its first process has ended
 	Removed EventType = "destroy"
 	Renamed EventType = "rename" // Name is the new one
+	Killed  EventType = "kill"   // its first process was sent a signal
 )
 
 // Event is something that happened to a container.
@@ -66,6 +67,8 @@ type Event struct {
 	Time            time.Time
 	// ExitStatus of the first process, of Died; nil if the engine does not tell.
 	ExitStatus *int
+	// Stops: the signal of Killed tells most programs to end.
+	Stops bool
 }
 
 // Exit is an end of a container's first process.

@@ -39,7 +39,7 @@ const x32Bit = 0x40000000
 // system call was under way, and "syscall 999" for one that this table does not
 // know: the caller may have made the number up.
 func (a Arch) SyscallName(nr int) string {
-	if nr < 0 {
+	if nr < 0 || a.info == nil {
 		return ""
 	}
 	table, number := a.info, nr

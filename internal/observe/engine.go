@@ -38,6 +38,8 @@ type knowledge struct {
 	names map[string]string
 	// exits are the ends of the containers, in their order.
 	exits map[string][]container.Exit
+	// stops are the moments when they were told to end, in their order.
+	stops map[string][]time.Time
 	// learning are those that the engine is being asked about, each with a channel that is
 	// closed when it has answered once; failures are what came of it the last time.
 	learning map[string]chan struct{}
@@ -53,7 +55,7 @@ type knowledge struct {
 
 func newKnowledge() knowledge {
 	return knowledge{
-		infos: make(map[string]container.Info), names: make(map[string]string), exits: make(map[string][]container.Exit),
+		infos: make(map[string]container.Info), names: make(map[string]string), exits: make(map[string][]container.Exit), stops: make(map[string][]time.Time),
 		learning: make(map[string]chan struct{}), failures: make(map[string]error), strangers: make(map[string]bool), newcomers: make(map[string]bool),
 		news: make(chan struct{}),
 	}
@@ -64,6 +66,7 @@ func (k *knowledge) forget(id string) {
 	delete(k.infos, id)
 	delete(k.names, id)
 	delete(k.exits, id)
+	delete(k.stops, id)
 	delete(k.failures, id)
 	delete(k.strangers, id)
 	delete(k.newcomers, id)
@@ -74,6 +77,7 @@ func (k *knowledge) eachID(visit func(id string)) {
 	eachKey(k.infos, visit)
 	eachKey(k.names, visit)
 	eachKey(k.exits, visit)
+	eachKey(k.stops, visit)
 	eachKey(k.failures, visit)
 	eachKey(k.strangers, visit)
 	eachKey(k.newcomers, visit)
@@ -181,11 +185,23 @@ func (o *Observer) hear(event container.Event) {
 		o.rename(event.ID, event.Name)
 	}
 	o.noteExit(event)
+	o.noteStop(event)
 	// Whatever has happened: the event of its creation may be lost.
 	if _, known := o.known.infos[event.ID]; !known && event.Name != "" {
 		o.known.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
 		o.known.tell()
 	}
+}
+
+// noteStop notes when a container was told to end, once. The caller holds mu.
+func (o *Observer) noteStop(event container.Event) {
+	stops := o.known.stops[event.ID]
+	if !event.Stops || slices.ContainsFunc(stops, event.Time.Equal) {
+		return
+	}
+	stops = append(stops, event.Time)
+	slices.SortFunc(stops, time.Time.Compare)
+	o.known.stops[event.ID] = stops[max(0, len(stops)-maxExits):]
 }
 
 // maxExits is how many ends of a container are known: of the last ones.

@@ -292,7 +292,7 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	unconfirmed := o.identify(snapshot.Containers)
 	sources := profile.Sources{
 		Infos: o.known.infos, Newcomers: o.known.newcomers, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers),
-		Files: o.files, Ways: o.ways.of, Silent: o.lookups.Silent(), Watched: o.watches.since, Exits: o.known.exits,
+		Files: o.files, Ways: o.ways.of, Silent: o.lookups.Silent(), Watched: o.watches.since, Exits: o.known.exits, Stops: o.known.stops,
 		KeptLabels: o.keptLabels, Last: o.last,
 	}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)

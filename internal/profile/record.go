@@ -41,6 +41,8 @@ type Sources struct {
 	Watched map[string]time.Time
 	// Exits holds by container ID how its first processes ended, in the order of their ends.
 	Exits map[string][]container.Exit
+	// Stops holds by container ID when it was told to end, in the order of these moments.
+	Stops map[string][]time.Time
 	// KeptLabels says which labels keep their values.
 	KeptLabels container.KeptLabels
 	// Last is the highest capability of the kernel.
@@ -73,6 +75,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 			run.describe(info, sources)
 		}
 		run.exit(sources.Exits[seen.ID])
+		run.stop(sources.Stops[seen.ID])
 		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
 		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
@@ -94,6 +97,31 @@ func (r *Run) exit(exits []container.Exit) {
 	after := func(e container.Exit) bool { return !e.Time.Before(*r.Started) }
 	if i := slices.IndexFunc(exits, after); i >= 0 {
 		r.ExitStatus = &exits[i].Status
+	}
+}
+
+// atStop is why a signal to another user's process may not be needed that was first sent when the
+// container was told to end.
+const atStop = "asked only after the container was told to stop: what it may not signal ends with the container, unless it waits for that"
+
+// beforeStop is how much earlier than the engine says a container may have been told to end: the
+// engine dates that when it has sent the signal.
+const beforeStop = time.Second
+
+// stop marks signals that were sent only because the run was told to end, which was at the first of
+// these moments in it.
+func (r *Run) stop(moments []time.Time) {
+	if r.Started == nil || r.Running {
+		return
+	}
+	i := slices.IndexFunc(moments, r.Started.Before)
+	if i < 0 {
+		return
+	}
+	for j, use := range r.Uses {
+		if use.Capability == capability.Kill && use.Class.Need() && use.Unsure == "" && use.First.After(moments[i].Add(-beforeStop)) {
+			r.Uses[j].Unsure = atStop
+		}
 	}
 }
 

@@ -148,6 +148,15 @@ static void set_groups(char **args)
 	need(setgroups(1, &group), "setgroups");
 }
 
+// setgroups-same: sets the groups that it has already.
+static void set_same_groups(char **args)
+{
+	gid_t groups[64];
+	int n = need(getgroups(64, groups), "getgroups");
+
+	need(setgroups(n, groups), "setgroups");
+}
+
 // capbset-drop CAP: takes capability number CAP out of the bounding set.
 static void capbset_drop(char **args)
 {
@@ -588,6 +597,15 @@ static void chown_open(char **args)
 	int fd = need(open(args[0], O_RDONLY), args[0]);
 
 	need(fchown(fd, number(args[1]), -1), "fchown");
+	close(fd);
+}
+
+// chmod-open PATH MODE: changes the mode of a file that it has open.
+static void chmod_open(char **args)
+{
+	int fd = need(open(args[0], O_RDONLY), args[0]);
+
+	need(fchmod(fd, strtol(args[1], NULL, 8)), "fchmod");
 	close(fd);
 }
 
@@ -1171,6 +1189,7 @@ static const struct subcommand {
 	{ "capset-same", capset_same, 0, "" },
 	{ "cgroup-below", cgroup_below, 0, "[SUBCOMMAND...]" },
 	{ "chown-open", chown_open, 2, "PATH UID" },
+	{ "chmod-open", chmod_open, 2, "PATH MODE" },
 	{ "chmod-own", chmod_own, 1, "PATH [MODE]" },
 	{ "compat-bind", compat_bind, 1, "PORT" },
 	{ "compat-setuid0", compat_setuid0, 0, "" },
@@ -1219,6 +1238,7 @@ static const struct subcommand {
 	{ "setfsuid0", setfsuid0, 0, "" },
 	{ "setgid0", setgid0, 0, "" },
 	{ "setgroups", set_groups, 1, "GID" },
+	{ "setgroups-same", set_same_groups, 0, "" },
 	{ "setpriority", set_priority, 1, "N" },
 	{ "setsockopt", set_option, 3, "LEVEL NAME VALUE" },
 	{ "setuid0", setuid0, 0, "" },

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,5 +59,27 @@ func TestCallsThatPassALiftedLimitAreRecorded(t *testing.T) {
 				t.Errorf("recorded %+v, want %+v", got[0], test.want)
 			}
 		})
+	}
+}
+
+// However many names a container makes up, its calls are counted, and none is lost: beyond the quota
+// without name, family and port.
+func TestAFloodOfLiftedCallsIsFolded(t *testing.T) {
+	m := start(t, Options{Outcomes: true})
+	const names = 600
+	c := find(t, m, run(t, "bb", "probe", "names", strconv.Itoa(names), "socket", "2", "2", "1"))
+	var count uint64
+	var folded []LiftedCall
+	for _, call := range c.Lifted {
+		count += call.Count
+		if call.Folding != Whole {
+			folded = append(folded, call)
+		}
+	}
+	if count != names || c.UnrecordedCalls != 0 || len(c.Lifted) >= names {
+		t.Errorf("%d calls of %d in %d entries, %d not recorded", count, names, len(c.Lifted), c.UnrecordedCalls)
+	}
+	if len(folded) != 1 || folded[0].Limit != PingSocket || folded[0].Family != 0 || folded[0].Program != "" {
+		t.Errorf("beyond the quota: %+v", folded)
 	}
 }

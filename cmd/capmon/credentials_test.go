@@ -8,6 +8,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/monitor"
 )
 
 // A credential registered with io_uring holds more than the task that uses it has left, has other
@@ -94,6 +95,36 @@ func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
 	}
 	if slices.Contains(got.Required, "CHOWN") || !slices.Contains(got.Classes["borrowed"], "CHOWN") {
 		t.Errorf("what docker exec --privileged brought: required %v, classes %v", got.Required, got.Classes)
+	}
+}
+
+// The processes that a container has left hold less than it was granted when serve starts. What an
+// exec and the mounter of the container's own overlay use is the container's all the same.
+func TestServeKnowsTheGrantAfterARestart(t *testing.T) {
+	for name, forgets := range map[string]bool{"restarted": false, "restarted-anew": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t)
+			mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_ADMIN", "--tmpfs=/t", "bb", "sh", "-c",
+				"mkdir /t/a /t/b && mount -t overlay o -o lowerdir=/data,upperdir=/t/a,workdir=/t/b /mnt && exec attack-narrow sleep 1000")
+			t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+			awaitNarrowed(t, name)
+			s.saved()
+			s.kill()
+			if forgets {
+				if err := monitor.RemovePins(s.pins); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.start()
+			mustExecute(t, "docker", "exec", name, "probe", "rawsock")
+			mustExecute(t, "docker", "exec", name, "probe", "bset-only", "1", "sh", "-c", "echo more >> /mnt/secret")
+			s.saved()
+			got := only(t, parseReport(t, execute(t, binary, "report", "--db", s.database, "--container", name, "-o", "json")), name)
+			same(t, "required", got.Required, caps("CHOWN", "DAC_OVERRIDE", "NET_RAW", "SETPCAP", "SYS_ADMIN"))
+			same(t, "soft", got.Soft, caps("FOWNER"))
+			same(t, "unsure", got.Unsure, caps("SETPCAP"))
+		})
 	}
 }
 

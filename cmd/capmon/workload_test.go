@@ -222,6 +222,14 @@ var workloads = []workload{
 		classes: map[string][]string{"irrelevant": caps("FOWNER")}, onlyRun: true,
 	},
 	{
+		// The mounter gives the copy to the file's owner, also for a process that may not.
+		name: "write-own-overlay-with-less", grants: []string{"--cap-add=SYS_ADMIN"}, options: []string{"--tmpfs=/t"},
+		command:  sh("mkdir /t/a /t/b; mount -t overlay o -o lowerdir=/data,upperdir=/t/a,workdir=/t/b /mnt && probe bset-only 1 sh -c 'echo more >> /mnt/secret'"),
+		required: caps("CHOWN", "DAC_OVERRIDE", "SETPCAP", "SYS_ADMIN"), soft: caps("FOWNER"), unsure: caps("SETPCAP"), atStart: caps("SETPCAP"),
+		denied: caps("DAC_READ_SEARCH"), tolerated: caps("DAC_READ_SEARCH"),
+		privileged: caps("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "SETPCAP", "SYS_ADMIN"), onlyRun: true,
+	},
+	{
 		name: "read-absent-trusted-attribute", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("! probe getxattr /tmp trusted.none"),
 		required: caps("SYS_ADMIN"), unsure: caps("SYS_ADMIN"), onlyRun: true,
 	},

@@ -142,6 +142,13 @@ var soft = []Row{
 		Source:       "__lookup_next_mnt_ns, fs/namespace.c (6.12)",
 	},
 	{
+		Functions:    []string{"ovl_set_timestamps"},
+		Capabilities: caps{capability.Fowner},
+		Class:        Soft,
+		Reason:       "without it what an overlay copies gets new times",
+		Source:       "ovl_set_attr, fs/overlayfs/copy_up.c, which goes on after a failure",
+	},
+	{
 		Functions:    []string{"ovl_can_decode_fh"},
 		Capabilities: caps{capability.DACReadSearch},
 		Class:        Soft,

@@ -130,7 +130,7 @@ var optional = []string{
 	"ima_match_rules", "selinux_inode_getsecurity",
 	"__lookup_next_mnt_ns",       // since 6.12
 	"pid_table_root_permissions", // since 6.14
-	"xfs_setattr_nonsize", "xfs_getfsmap", "ovl_open_realfile",
+	"xfs_setattr_nonsize", "xfs_getfsmap", "ovl_open_realfile", "ovl_set_timestamps",
 	"mqueue_get_inode", "io_uring_create", "io_uring_allowed", "userfaultfd_syscall_allowed", "hugetlb_file_setup",
 	"__vsock_create", "inet_diag_dump_icsk", "ext4_has_free_clusters", "ext4_xattr_trusted_list", "ovl_can_decode_fh",
 	"fuse_create_open", "process_init_reply", "drm_file_alloc", "scsi_cmd_allowed", "__account_locked_vm",

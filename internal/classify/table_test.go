@@ -162,6 +162,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"a larger pipe", capability.SysResource, "security_capable capable pipe_set_size pipe_fcntl", nil, Required, ""},
 		{"trusted.* on ext4", capability.SysAdmin, "security_capable capable ext4_xattr_trusted_list ext4_listxattr", nil, Soft, "trusted.*"},
 		{"the next mount namespace", capability.SysAdmin, "security_capable ns_capable_noaudit __lookup_next_mnt_ns ns_ioctl", nil, Soft, "passed over"},
+		{"times of a copy", capability.Fowner, "security_capable ns_capable setattr_prepare shmem_setattr notify_change ovl_set_timestamps ovl_set_attr ovl_copy_up_metadata", nil, Soft, "new times"},
 		{"mounting an overlay", capability.DACReadSearch, "security_capable capable ovl_can_decode_fh ovl_fill_super", nil, Soft, "fewer features"},
 		{"a FUSE server", capability.SysAdmin, "security_capable capable process_init_reply fuse_dev_do_write", nil, Soft, "FUSE server"},
 		{"a graphics card", capability.SysAdmin, "security_capable capable drm_file_alloc drm_open_helper", nil, Soft, "render nodes"},

@@ -260,7 +260,15 @@ var workloads = []workload{
 	},
 	{
 		name: "realtime-io", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"probe", "ioprio-realtime"},
-		required: caps("SYS_ADMIN"), narrower: "SYS_NICE", onlyRun: true,
+		required: caps("SYS_NICE"), onlyRun: true,
+	},
+	{
+		name: "realtime-io-with-less", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"probe", "bset-only", "21", "probe", "ioprio-realtime"},
+		required: caps("SETPCAP", "SYS_ADMIN"), unsure: caps("SETPCAP"), atStart: caps("SETPCAP"), onlyRun: true,
+	},
+	{
+		name: "realtime-io-of-an-administrator", grants: []string{"--cap-add=SYS_ADMIN"}, command: sh("mount -t tmpfs none /mnt && probe ioprio-realtime"),
+		required: caps("SYS_ADMIN"), onlyRun: true,
 	},
 	{
 		name: "congestion-control", grants: []string{"--cap-add=NET_ADMIN"}, command: []string{"probe", "congestion", "reno"},

@@ -1,6 +1,8 @@
 package classify
 
 import (
+	"fmt"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/capability"
@@ -90,6 +92,24 @@ func Narrower(one, other capability.Capability) bool {
 		}
 	}
 	return false
+}
+
+// narrowDemands is the narrow one of two capabilities where the kernel asks for the wide one first,
+// and was content with it. The narrow one does, too.
+func narrowDemands(check monitor.Check) []Demand {
+	for _, e := range eithers {
+		if check.Capability != e.wide || e.narrowIsNext == nil || !e.narrowIsNext(check) {
+			continue
+		}
+		verdict := Classify(check)
+		if !verdict.Class.Need() || verdict.Alternative == nil {
+			return nil
+		}
+		verdict.Class, verdict.Alternative = Demanded, &e.wide
+		verdict.Reason = fmt.Sprintf("it does instead of %s, which the kernel asks for first", e.wide)
+		return []Demand{{capability.Of(e.narrow), verdict}}
+	}
+	return nil
 }
 
 // alternative is the other one of two capabilities that a granted check could

@@ -33,7 +33,7 @@ func demandsOf(check monitor.Check) []Demand {
 	case check.Capability == capability.SysAdmin && asked(check, mapWrites...):
 		return mapDemands(check)
 	}
-	return nil
+	return narrowDemands(check)
 }
 
 // MissesDemands reports whether a check may have demanded capabilities that are not known, because

@@ -125,6 +125,30 @@ func TestMapDemands(t *testing.T) {
 	}
 }
 
+// Where the kernel asks for the wide one of two capabilities first, the narrow one does all the same.
+func TestNarrowDemands(t *testing.T) {
+	realtime := granted(capability.SysAdmin, "capable", "ioprio_check_cap")
+	demands := Demands(realtime)
+	if demanded, unsure := members(demands, Demanded); demanded != capability.Of(capability.SysNice) || !unsure.Empty() {
+		t.Errorf("got %+v", demands)
+	} else if other := demands[0].Alternative; other == nil || *other != capability.SysAdmin {
+		t.Errorf("instead of %v", other)
+	}
+	for name, change := range map[string]func(*monitor.Check){
+		"less than the container": func(c *monitor.Check) { c.Choice = monitor.ChoiceNone },
+		"refused":                 func(c *monitor.Check) { c.Answer = monitor.Missing },
+		"own namespace":           func(c *monitor.Check) { c.Nested = true },
+		"the narrow one":          func(c *monitor.Check) { c.Capability = capability.SysNice },
+		"another place":           func(c *monitor.Check) { c.Stack = []string{"ns_capable", "path_mount"} },
+	} {
+		check := realtime
+		change(&check)
+		if demands := Demands(check); len(demands) != 0 {
+			t.Errorf("%s: got %+v", name, demands)
+		}
+	}
+}
+
 func TestFileDemands(t *testing.T) {
 	bind, raw := capability.Of(capability.NetBindService), capability.Of(capability.NetRaw)
 	for _, test := range []struct {

@@ -229,7 +229,7 @@ func demanded(demand classify.Demand, how Use) []Use {
 		use := how
 		use.Capability, use.Class = c, demand.Class
 		use.Granted = demand.Class != classify.Denied
-		use.Reason, use.Unsure, use.Site = demand.Reason, demand.Unsure, demand.Site
+		use.Reason, use.Unsure, use.Site, use.Alternative = demand.Reason, demand.Unsure, demand.Site, demand.Alternative
 		uses = append(uses, use)
 	}
 	return uses

@@ -219,9 +219,8 @@ memlock_condition(const struct call *call, struct call_rule rule, struct task_st
 
 /*
  * mqueue_get_inode (ipc/mqueue.c) asks for every queue, and compares its size with
- * fs.mqueue's limits after a refusal. Before it, mqueue_create_attr asks only when
- * there are too many queues; which of the two this is cannot be told when there are
- * as many as may be.
+ * fs.mqueue's limits after a refusal. Before it, mqueue_create_attr asks only if there are
+ * as many queues as may be, which always matters.
  */
 static __always_inline enum condition mq_open_condition(const struct call *call,
 							struct task_struct *task)
@@ -233,8 +232,6 @@ static __always_inline enum condition mq_open_condition(const struct call *call,
 
 	if (call->compat)
 		return CONDITION_UNREADABLE;
-	if (BPF_CORE_READ(ns, mq_queues_count) >= BPF_CORE_READ(ns, mq_queues_max))
-		return CONDITION_MATTERS;
 	if (!call->args[3]) /* a queue of the default size, which is never above the limits */
 		return CONDITION_MOOT;
 	if (bpf_probe_read_user(&attr, sizeof(attr), (void *)call->args[3]))

@@ -297,7 +297,6 @@ struct signal_struct {
 };
 
 struct ipc_namespace {
-	unsigned int mq_queues_count, mq_queues_max;
 	unsigned int mq_msg_max, mq_msgsize_max;
 };
 

@@ -186,6 +186,10 @@ var workloads = []workload{
 	},
 	{name: "queue", command: []string{"probe", "mq-open"}, classes: map[string][]string{"redundant": caps("SYS_RESOURCE")}},
 	{name: "queue-within", command: []string{"probe", "mq-open", "10", "8192"}, classes: map[string][]string{"redundant": caps("SYS_RESOURCE")}},
+	{
+		name: "last-queue", options: []string{"--sysctl=fs.mqueue.queues_max=1"}, command: []string{"probe", "mq-open"},
+		classes: map[string][]string{"redundant": caps("SYS_RESOURCE")}, onlyRun: true,
+	},
 	{name: "setfsuid-own", command: []string{"probe", "setfsuid", "0"}, stdout: "0\n"},
 	{name: "setfsuid-other", command: []string{"probe", "setfsuid", "1000"}, stdout: "1000\n", soft: caps("SETUID")},
 	// What was there already is refused all the same: a program may go on or not.
@@ -489,6 +493,7 @@ func TestCapsetOfWhatIsHeld(t *testing.T) {
 func TestRefusalsThatMatterAreDenied(t *testing.T) {
 	for _, w := range []workload{
 		{name: "a-large-queue", command: sh("! probe mq-open 11 100"), denied: caps("SYS_RESOURCE")},
+		{name: "one-queue-more", options: []string{"--sysctl=fs.mqueue.queues_max=0"}, command: sh("! probe mq-open"), denied: caps("SYS_RESOURCE")},
 		{name: "large-messages", command: sh("! probe mq-open 1 8193"), denied: caps("SYS_RESOURCE")},
 		{name: "much-locked", options: memlock(64), command: sh("! probe map-locked 65537"), denied: caps("IPC_LOCK")},
 		{name: "a-higher-limit", command: sh("! probe raise-limit"), denied: caps("SYS_RESOURCE")},

@@ -79,12 +79,13 @@ var conditional = []Row{
 		Source:       "io_uring_create, io_uring/io_uring.c; __io_account_mem, io_uring/rsrc.c",
 	},
 	{
-		Functions:    []string{"mqueue_get_inode", "mqueue_create_attr", "mqueue_create"},
+		// mqueue_create_attr asks itself only if there are as many queues as may be.
+		Functions:    []string{"mqueue_get_inode"},
 		Capabilities: caps{capability.SysResource},
 		Class:        Required,
 		Reason:       "needed only for queues larger than fs.mqueue's limits, and the size could not be told",
 		Moot:         "the queue was within fs.mqueue's limits",
-		Source:       "mqueue_get_inode and mqueue_create_attr, ipc/mqueue.c",
+		Source:       "mqueue_get_inode, ipc/mqueue.c",
 	},
 	{
 		Functions:    []string{"may_setgroups", "__x64_sys_setgroups", "__arm64_sys_setgroups", "__ia32_sys_setgroups", "__do_sys_setgroups"},

@@ -181,6 +181,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"zero copy", capability.IPCLock, "security_capable capable mm_account_pinned_pages msg_zerocopy_realloc", nil, Required, "RLIMIT_MEMLOCK"},
 		{"huge pages", capability.IPCLock, "security_capable capable can_do_hugetlb_shm hugetlb_file_setup", nil, Required, "hugetlb_shm_group"},
 		{"mq_open", capability.SysResource, "security_capable capable mqueue_get_inode mqueue_create_attr", nil, Required, "fs.mqueue"},
+		{"one queue too many", capability.SysResource, "security_capable capable mqueue_create_attr mqueue_create", nil, Required, ""},
 		{"SHM_LOCK", capability.IPCLock, "security_capable ns_capable shmctl_do_lock ksys_shmctl", nil, Required, "segment's owner"},
 		{"a device for a virtual machine", capability.IPCLock, "security_capable capable vfio_iommu_type1_ioctl", nil, Required, "RLIMIT_MEMLOCK"},
 		{"a congestion control", capability.NetAdmin, "security_capable ns_capable sockopt_ns_capable do_tcp_setsockopt", option(unix.SOL_TCP, unix.TCP_CONGESTION), Required, "allowed_congestion_control"},

@@ -139,6 +139,8 @@ type Check struct {
 	Program string
 	// Folding tells what was left out because the container had used up its quota.
 	Folding Folding
+	// Kernel is the version of the kernel that asked, zero if it is not known.
+	Kernel kernel.Version
 	// Opts is cap_capable's argument of that name, -1 where the hook lacks it.
 	Opts int
 
@@ -170,6 +172,7 @@ func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value 
 		Call:       m.call(key),
 		Program:    text(key.Comm[:]),
 		Folding:    foldingOf(&key.Comm),
+		Kernel:     m.version,
 		Opts:       -1,
 		Count:      value.Count,
 		Overruled:  value.Overruled,

@@ -57,6 +57,7 @@ type Monitor struct {
 	failed   []*HookError
 	clock    kernel.Clock
 	arch     kernel.Arch
+	version  kernel.Version
 	cgroups  kernel.Cgroups
 	events   *ringbuf.Reader
 	outcomes bool // as in Options
@@ -229,6 +230,9 @@ func prepare(options Options) (*Monitor, programs, error) {
 		leaving:   make(map[uint64]*harvested),
 	}
 	var err error
+	if m.version, err = kernel.RunningVersion(); err != nil {
+		return nil, programs{}, err
+	}
 	if m.clock, err = kernel.NewClock(); err != nil {
 		return nil, programs{}, err
 	}

@@ -43,11 +43,7 @@ func (w workload) unseen(t *testing.T) string {
 
 func runningKernel(t *testing.T) kernel.Version {
 	t.Helper()
-	release, err := kernel.Release()
-	if err != nil {
-		t.Fatal(err)
-	}
-	running, err := kernel.ParseRelease(release)
+	running, err := kernel.RunningVersion()
 	if err != nil {
 		t.Fatal(err)
 	}

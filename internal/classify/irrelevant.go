@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -126,13 +127,20 @@ var irrelevant = []Row{
 		When:         usesObject,
 		Class:        Irrelevant,
 		Reason:       "asked on every call of bpf, and needed only to make maps and programs",
-		Source:       "__sys_bpf, kernel/bpf/syscall.c up to 6.4",
+		Source:       "__sys_bpf, kernel/bpf/syscall.c from 5.19 to 6.4",
 	},
 }
+
+// makingOnly is the first kernel where kernel.unprivileged_bpf_disabled refuses only the
+// commands of bpf that make maps and programs. Earlier ones refuse all commands.
+var makingOnly = kernel.Version{Major: 5, Minor: 19}
 
 // usesObject tells the commands of bpf for which nothing else is asked of BPF's own
 // capability: those that use a map or pin an object.
 func usesObject(check monitor.Check) bool {
+	if check.Kernel.Before(makingOnly) {
+		return false
+	}
 	if !isSite("__sys_bpf")(check) || check.Call.Name() != "bpf" || !check.Call.HasArgs {
 		return false
 	}

@@ -49,6 +49,13 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		return func(c *monitor.Check) {
 			c.Call = call(t, kernel.NativeArch(), "bpf")
 			c.Call.HasArgs, c.Call.Args[0] = true, number
+			c.Kernel = kernel.Version{Major: 6, Minor: 1}
+		}
+	}
+	earlyCommand := func(number uint64) func(*monitor.Check) {
+		return func(c *monitor.Check) {
+			command(number)(c)
+			c.Kernel = kernel.Version{Major: 5, Minor: 18}
 		}
 	}
 	ioctl := func(number uint64) func(*monitor.Check) {
@@ -133,6 +140,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"TCP_ULP", capability.NetAdmin, "security_capable capable tcp_set_ulp do_tcp_setsockopt", nil, Required, "has not loaded"},
 		{"the default congestion control", capability.NetAdmin, "security_capable capable tcp_set_default_congestion_control proc_tcp_congestion_control", nil, Required, "has not loaded"},
 		{"using a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_LOOKUP_ELEM), Irrelevant, "maps and programs"},
+		{"using a map of an early kernel", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", earlyCommand(unix.BPF_MAP_LOOKUP_ELEM), Required, ""},
 		{"making a map", capability.BPF, "security_capable capable __sys_bpf __x64_sys_bpf", command(unix.BPF_MAP_CREATE), Required, ""},
 		{"a program's symbol", capability.BPF, "security_capable ns_capable bpf_token_capable bpf_prog_kallsyms_add bpf_prog_load", nil, Soft, "symbols"},
 		{"padding an array", capability.Perfmon, "security_capable ns_capable bpf_token_capable array_map_alloc", nil, Irrelevant, "padded"},

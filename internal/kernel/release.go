@@ -34,6 +34,15 @@ func Release() (string, error) {
 	return unix.ByteSliceToString(name.Release[:]), nil
 }
 
+// RunningVersion is the version of the running kernel.
+func RunningVersion() (Version, error) {
+	release, err := Release()
+	if err != nil {
+		return Version{}, err
+	}
+	return ParseRelease(release)
+}
+
 // ParseRelease is the version that a release such as 5.15.0-91-generic begins with.
 func ParseRelease(release string) (Version, error) {
 	var v Version

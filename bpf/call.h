@@ -28,6 +28,15 @@ static __always_inline struct call_rule rule_of(const struct call *call)
 	return (struct call_rule){ rule->kind, rule->args, rule->mode, rule->lifted };
 }
 
+#define IO_URING_ENTER 426 /* include/uapi/asm-generic/unistd.h, and on x86 */
+
+/* A thread that the kernel has made for io_uring has the registers of some system call that its
+ * process was in. It does what io_uring_enter is for. */
+static __always_inline bool is_of_ring(struct task_struct *task)
+{
+	return plain(task)->flags & PF_IO_WORKER;
+}
+
 #if defined(__TARGET_ARCH_x86)
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
 
@@ -35,8 +44,8 @@ static __always_inline void read_number(struct task_struct *task, struct call *c
 {
 	const struct pt_regs *regs = registers_of(task);
 
-	call->nr = regs->orig_ax;
-	call->compat = plain(task)->thread_info.status & TS_COMPAT;
+	call->nr = is_of_ring(task) ? IO_URING_ENTER : regs->orig_ax;
+	call->compat = !is_of_ring(task) && plain(task)->thread_info.status & TS_COMPAT;
 }
 
 static __always_inline void read_arguments(struct task_struct *task, struct call *call)
@@ -65,8 +74,8 @@ static __always_inline void read_number(struct task_struct *task, struct call *c
 {
 	const struct pt_regs *regs = registers_of(task);
 
-	call->nr = regs->syscallno;
-	call->compat = (plain(task)->thread_info.flags >> TIF_32BIT) & 1;
+	call->nr = is_of_ring(task) ? IO_URING_ENTER : regs->syscallno;
+	call->compat = !is_of_ring(task) && (plain(task)->thread_info.flags >> TIF_32BIT) & 1;
 }
 
 static __always_inline void read_arguments(struct task_struct *task, struct call *call)

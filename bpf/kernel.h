@@ -15,7 +15,8 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
-#define PF_KTHREAD 0x00200000 /* include/linux/sched.h */
+#define PF_IO_WORKER 0x00000010 /* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
 #define MNT_NOSUID 0x01 /* include/linux/mount.h */
 
 /* Makes the verifier know again that a number is no larger than a mask: that of 6.1 has forgotten

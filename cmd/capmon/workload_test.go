@@ -488,6 +488,24 @@ func TestCapsetOfWhatIsHeld(t *testing.T) {
 	}
 }
 
+// A thread that the kernel makes for io_uring has the registers of a system call that opens nothing. Not
+// among the workloads: whether a privileged container has CHECKPOINT_RESTORE, the engine decides.
+func TestAThreadOfARingOpensForWriting(t *testing.T) {
+	t.Parallel()
+	w := workload{
+		name: "ring-writes-sysctl", grants: []string{"--cap-add=SYS_ADMIN"}, options: []string{"--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined"},
+		command: []string{"probe", "io-uring-write", "/proc/sys/kernel/sem_next_id"}, required: caps("SYS_ADMIN"), denied: caps("IPC_LOCK"),
+		tolerated: caps("CHECKPOINT_RESTORE"),
+	}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(w.name, w.grants...)...)...)
+	if r.code != 0 {
+		t.Fatalf("exit code %d: %s", r.code, r.stderr)
+	}
+	got := only(t, parseReport(t, r), w.name)
+	w.check(t, got)
+	mustExecute(t, w.dockerRun(w.name, got.Flags...)...)
+}
+
 // What fails has no minimal flags to be run under. Nothing else is needed, but it is
 // told what was tried.
 func TestRefusalsThatMatterAreDenied(t *testing.T) {

@@ -797,6 +797,22 @@ static void io_uring_poll(char **args)
 	     "opening by io_uring");
 }
 
+// io-uring-write FILE: a thread of the kernel's that polls for entries opens the file for writing.
+static void io_uring_write(char **args)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_SQPOLL };
+	int ring = need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
+
+	need(submit(ring, &params,
+		    (struct io_uring_sqe){
+			    .opcode = IORING_OP_OPENAT,
+			    .fd = AT_FDCWD,
+			    .addr = (__u64)args[0],
+			    .open_flags = O_WRONLY,
+		    }),
+	     "opening by io_uring");
+}
+
 // io-uring-socket FAMILY TYPE PROTOCOL: a socket without the system call of that name.
 static void io_uring_socket(char **args)
 {
@@ -1207,6 +1223,7 @@ static const struct subcommand {
 	{ "io-uring-open", io_uring_open, 1, "FILE [UID]" },
 	{ "io-uring-poll", io_uring_poll, 1, "FILE" },
 	{ "io-uring-socket", io_uring_socket, 3, "FAMILY TYPE PROTOCOL" },
+	{ "io-uring-write", io_uring_write, 1, "FILE" },
 	{ "ioprio-realtime", ioprio_realtime, 0, "" },
 	{ "juggle", juggle, 2, "N SUBCOMMAND..." },
 	{ "kill-user", kill_user, 0, "" },

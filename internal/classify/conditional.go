@@ -87,25 +87,4 @@ var conditional = []Row{
 		Moot:         "the queue was within fs.mqueue's limits",
 		Source:       "mqueue_get_inode, ipc/mqueue.c",
 	},
-	{
-		Functions:    []string{"may_setgroups", "__x64_sys_setgroups", "__arm64_sys_setgroups", "__ia32_sys_setgroups", "__do_sys_setgroups"},
-		Capabilities: caps{capability.Setgid},
-		Class:        Required,
-		Same:         "the process had these groups already; a program that goes on without the call does not need it",
-		Source:       "setgroups, kernel/groups.c",
-	},
-	{
-		Functions:    []string{"setattr_prepare"},
-		Capabilities: caps{capability.Chown},
-		Class:        Required,
-		Same:         "the file had this owner and group already; a program that goes on without the call does not need it",
-		Source:       "chown_ok and chgrp_ok, fs/attr.c",
-	},
-	{
-		Functions:    []string{"setattr_prepare"},
-		Capabilities: caps{capability.Fowner},
-		Class:        Required,
-		Same:         "the file had this mode already; a program that goes on without the call does not need it",
-		Source:       "setattr_prepare, fs/attr.c",
-	},
 }

@@ -191,6 +191,28 @@ var unevaluated = []Row{
 		Reason:       "not needed for commands that whoever may open the device may send",
 		Source:       "scsi_cmd_allowed, drivers/scsi/scsi_ioctl.c",
 	},
+	// Behind all that these functions are asked for otherwise.
+	{
+		Functions:    []string{"may_setgroups", "__x64_sys_setgroups", "__arm64_sys_setgroups", "__ia32_sys_setgroups", "__do_sys_setgroups"},
+		Capabilities: caps{capability.Setgid},
+		Class:        Required,
+		Same:         "the process had these groups already; a program that goes on without the call does not need it",
+		Source:       "setgroups, kernel/groups.c",
+	},
+	{
+		Functions:    []string{"setattr_prepare"},
+		Capabilities: caps{capability.Chown},
+		Class:        Required,
+		Same:         "the file had this owner and group already; a program that goes on without the call does not need it",
+		Source:       "chown_ok and chgrp_ok, fs/attr.c",
+	},
+	{
+		Functions:    []string{"setattr_prepare"},
+		Capabilities: caps{capability.Fowner},
+		Class:        Required,
+		Same:         "the file had this mode already; a program that goes on without the call does not need it",
+		Source:       "setattr_prepare, fs/attr.c",
+	},
 }
 
 // setsCongestionControl tells TCP_CONGESTION from the other options that

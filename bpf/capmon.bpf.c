@@ -644,6 +644,8 @@ static __always_inline int return_seen(long result)
 	struct call call = {};
 
 	read_number(task, &call);
+	if (result == -EPERM && rule_of(&call).kind == CALL_EXEC)
+		failed_execve();
 	struct refusals *refusals = NULL;
 	if (settings.outcomes)
 		refusals = bpf_task_storage_get(&refusals_of, task, NULL, 0);

@@ -189,8 +189,9 @@ type CapmonContainer struct {
 	Used                 uint64
 	Kept                 uint64
 	Lost                 uint64
-	Files                [10]uint32
-	Unlisted             [10]uint64
+	Files                [11]uint32
+	_                    [4]byte
+	Unlisted             [11]uint64
 	BaseUserns           uint32
 	Processes            uint32
 	Uid                  uint32
@@ -326,19 +327,21 @@ type CapmonFileRule struct {
 }
 
 type CapmonFileValue struct {
-	_       structs.HostLayout
-	Count   uint64
-	FirstNs uint64
-	LastNs  uint64
-	Pid     uint32
-	Uid     uint32
-	Gid     uint32
-	Owner   uint32
-	Group   uint32
-	Mode    uint32
-	Whole   uint32
-	Pad     uint32
-	Base    [256]uint8
+	_           structs.HostLayout
+	Count       uint64
+	FirstNs     uint64
+	LastNs      uint64
+	Pid         uint32
+	Uid         uint32
+	Gid         uint32
+	Owner       uint32
+	Group       uint32
+	Mode        uint32
+	Whole       uint32
+	Pad         uint32
+	Bounding    uint64
+	Inheritable uint64
+	Base        [256]uint8
 }
 
 type CapmonFold uint32

@@ -14,6 +14,7 @@
 #include "condition.h"
 #include "memo.h"
 #include "quota.h"
+#include "task.h"
 
 #define CAP_DAC_READ_SEARCH 2
 #define AT_FDCWD -100
@@ -92,7 +93,7 @@ static __always_inline bool may_list(const struct container *container, __u32 ki
 	return !full && container->files[kind] < (roomy ? FILES_EACH : FILES_FEW);
 }
 
-/* Records one check of one file, whose note is complete but for what is known once it turns
+/* Records one check of one file, or one execve that failed, whose note is complete but for what is known once it turns
  * out to be new. */
 __noinline int record_file(__u32 slot)
 {
@@ -105,16 +106,21 @@ __noinline int record_file(__u32 slot)
 	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
 	__u64 now = bpf_ktime_get_boot_ns();
 	__u32 kind = key->capability + (key->granted ? 0 : FILE_CAPABILITIES);
+	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (!container || kind >= 2 * FILE_CAPABILITIES)
+	if (key->capability == FAILED_EXECVE)
+		kind = FILE_KINDS - 1;
+	else if (kind == FILE_KINDS - 1)
+		return 0;
+	if (!container || kind >= FILE_KINDS)
 		return 0;
 	if (!value && may_list(container, kind)) {
-		struct task_struct *task = bpf_get_current_task_btf();
 		struct file_value *fresh = &note->fresh.value;
 		fresh->first_ns = now;
 		fresh->pid = bpf_get_current_pid_tgid() >> 32;
 		fresh->uid = BPF_CORE_READ(task, cred, fsuid.val);
 		fresh->gid = BPF_CORE_READ(task, cred, fsgid.val);
+		fresh->bounding = fresh->inheritable = ~0ULL;
 		for (int i = 0; i < STEPS_MAX && note->dentry; i++)
 			if (!climb(slot))
 				break;
@@ -136,6 +142,11 @@ __noinline int record_file(__u32 slot)
 	if (!value) {
 		__sync_fetch_and_add(&container->unlisted[kind], 1);
 		return 0;
+	}
+	if (key->capability == FAILED_EXECVE) {
+		const struct cred *cred = plain(task)->real_cred;
+		__sync_fetch_and_and(&value->bounding, CAPABILITIES(cred, cap_bset));
+		__sync_fetch_and_and(&value->inheritable, CAPABILITIES(cred, cap_inheritable));
 	}
 	__sync_fetch_and_add(&value->count, 1);
 	value->last_ns = now;
@@ -255,6 +266,41 @@ __noinline int note_files(__u32 slot)
 	if (other_path)
 		note_file(slot, other_path, other_base, 0, 2);
 	return 0;
+}
+
+/*
+ * The current task's execve has failed with EPERM. If the file carries capabilities with the
+ * effective flag, the kernel makes no check before it does so (bprm_caps_from_vfs_caps,
+ * security/commoncap.c). User space reads what the file carries. The runtime's executions count
+ * once it has entered the container's root: the last one would have started the workload.
+ */
+__noinline int failed_execve(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 slot = SLOT_RETURN;
+	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	__u64 id = container_of_task(task);
+
+	if (!id || !look || !recording)
+		return 0;
+	struct task_state *state = current_state(id);
+	struct container *container = bpf_map_lookup_elem(&containers, &id);
+	if (!state || !container || (state->phase == PHASE_SETUP && !in_own_root(id)))
+		return 0;
+	/* in a user namespace of its own the bounding set is not the container's */
+	if (container->base_userns &&
+	    container->base_userns != plain(task)->real_cred->user_ns->ns.inum)
+		return 0;
+	__builtin_memset(&look->key, 0, sizeof(look->key));
+	read_number(task, &look->call);
+	read_arguments(task, &look->call);
+	look->key.container = id;
+	look->key.syscall = look->call.nr;
+	look->key.compat = look->call.compat;
+	look->key.capability = FAILED_EXECVE;
+	look->key.answer = ANSWER_MISSING;
+	read_comm(task, look->key.comm);
+	return note_files(slot);
 }
 
 #endif

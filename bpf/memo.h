@@ -31,7 +31,8 @@ enum slot {
 	SLOT_CHECK = 0,
 	SLOT_CAPSET = 1,
 	SLOT_PRCTL = 2,
-	SLOT_MAX = 3,
+	SLOT_RETURN = 3, /* an execve that failed, and no check */
+	SLOT_MAX = 4,
 };
 
 /* A check that is being looked at. All of it is in memory: of the stack a program and all

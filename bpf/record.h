@@ -22,6 +22,8 @@
 #define PATH_LEN 256
 #define NAME_LEN 160 /* bytes kept of a path that a system call names */
 #define FILE_CAPABILITIES 5 /* CAP_CHOWN to CAP_FSETID, which checks of files ask for */
+#define FAILED_EXECVE 0xff /* in place of a capability: of an execve that failed with EPERM */
+#define FILE_KINDS (2 * FILE_CAPABILITIES + 1) /* granted, refused, and of a failed execve */
 #define FILES_EACH                                                                     \
 	64 /* that a container may have of each, granted and refused; checks of a kind \
 	       that are looked at for their files */
@@ -251,10 +253,10 @@ struct container {
 	__u64 used; /* capabilities that the workload's threads were granted */
 	__u64 kept; /* those of them that some thread still held when it ended */
 	__u64 lost; /* checks that found no room in the checks map */
-	/* By capability, the refused ones behind the granted: files that were recorded, and checks
-	 * whose files found no room. */
-	__u32 files[2 * FILE_CAPABILITIES];
-	__u64 unlisted[2 * FILE_CAPABILITIES];
+	/* By capability, the refused ones behind the granted, and last those of failed executions:
+	 * files that were recorded, and checks or executions whose files found no room. */
+	__u32 files[FILE_KINDS];
+	__u64 unlisted[FILE_KINDS];
 	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
 	__u32 processes; /* workload processes seen */
 	__u32 uid; /* effective, of the first workload process */
@@ -332,7 +334,8 @@ struct file_rule {
 	__u32 mask, links; /* if these of its bits are those, the link itself is meant */
 };
 
-/* A file that a check of a capability was made for, as the system call names it. */
+/* A file that a check of a capability was made for, or that could not be executed, as the system
+ * call names it. */
 struct file_key {
 	__u64 container; /* as in check_key */
 	__u64 site[SITE_DEPTH]; /* likewise */
@@ -341,7 +344,7 @@ struct file_key {
 	__s32 syscall; /* as in check_key */
 	__u8 comm[COMM_LEN];
 	__u8 compat;
-	__u8 capability;
+	__u8 capability; /* or FAILED_EXECVE */
 	__u8 granted;
 	__u8 naming; /* enum naming */
 	__u8 cut; /* 1: the path goes on */
@@ -360,6 +363,9 @@ struct file_value {
 	__u32 owner, group, mode; /* of the base, when the first check was made */
 	__u32 whole; /* 1: base is all of its path */
 	__u32 pad;
+	/* Of failed executions, what all of the processes had in their bounding sets and in their
+	 * inheritable sets. */
+	__u64 bounding, inheritable;
 	__u8 base[PATH_LEN]; /* its path in its mount namespace, as in execution_value */
 };
 

@@ -16,8 +16,8 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// FileUse is a file for which a workload asked for a capability, as its system call names
-// it. Not every check of a frequent kind is among those counted here.
+// FileUse is a file for which a workload asked for a capability, or that it could not execute, as
+// its system call names it. Not every check of a frequent kind is among those counted here.
 type FileUse struct {
 	Capability capability.Capability
 	Granted    bool
@@ -42,6 +42,14 @@ type FileUse struct {
 	Link        bool
 	Count       uint64
 	First, Last time.Time
+	// Failed is set if the call is an execve that failed with EPERM. No capability was asked for then.
+	Failed *FailedExecve
+}
+
+// FailedExecve is what the processes had whose executions of a file failed with EPERM: what was in
+// the bounding sets and in the inheritable sets of all of them.
+type FailedExecve struct {
+	Bounding, Inheritable capability.Set
 }
 
 // FileBase is a file that the kernel had in its hands when it was asked. The zero value is one
@@ -248,6 +256,9 @@ func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value
 		First:      m.clock.Time(value.FirstNs),
 		Last:       m.clock.Time(value.LastNs),
 	}
+	if key.Capability == failedExecve {
+		use.Failed = &FailedExecve{capability.Set(value.Bounding), capability.Set(value.Inheritable)}
+	}
 	use.Link = key.Link != 0 || use.OfTwo == 2 || slices.Contains(ofLinks, use.Call)
 	if symbols != nil {
 		use.Stack = symbols.Frames(key.Site[:])
@@ -263,10 +274,14 @@ func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value
 	return use
 }
 
-// unlisted counts a container's checks whose files found no room.
-func unlisted(value *bpf.CapmonContainer) (sum uint64) {
-	for _, n := range value.Unlisted {
-		sum += n
+// failedExecve is FAILED_EXECVE of bpf/record.h.
+const failedExecve = 0xff
+
+// unlisted counts a container's checks, and failed executions, whose files found no room.
+func unlisted(value *bpf.CapmonContainer) (checks, executions uint64) {
+	last := len(value.Unlisted) - 1
+	for _, n := range value.Unlisted[:last] {
+		checks += n
 	}
-	return sum
+	return checks, value.Unlisted[last]
 }

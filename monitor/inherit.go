@@ -95,6 +95,8 @@ func addCall(value, more *bpf.CapmonCallValue) {
 }
 
 func addFile(value, more *bpf.CapmonFileValue) {
+	value.Bounding &= more.Bounding
+	value.Inheritable &= more.Inheritable
 	value.Count += more.Count
 	value.LastNs = max(value.LastNs, more.LastNs)
 }

@@ -143,3 +143,32 @@ func TestRoomOfEndedContainersIsFree(t *testing.T) {
 		t.Errorf("%d of its executions were not recorded", c.UnrecordedExecutions)
 	}
 }
+
+// A container that fails to execute ever new files takes its own room, and says nothing of others.
+func TestFailedExecutionsBeyondTheQuotaAreTheContainersOwn(t *testing.T) {
+	const room, more = 64, 6
+	m := start(t, Options{Outcomes: true})
+	failing := func(times int) Container {
+		return find(t, m, run(t, "--cap-drop=ALL", "bb", "sh", "-c",
+			fmt.Sprintf("for i in $(seq %d); do ln -s /bin/probe-bind /tmp/$i; /tmp/$i; done; true", times)))
+	}
+	many, one := failing(room+more), failing(1)
+	for _, test := range []struct {
+		container          Container
+		failed, unrecorded int
+	}{{many, room, more}, {one, 1, 0}} {
+		failed := 0
+		for _, use := range test.container.Files {
+			if use.Failed == nil {
+				continue
+			}
+			failed++
+			if use.Call != "execve" || use.Program != "sh" || use.Count != 1 || !use.Failed.Bounding.Empty() {
+				t.Errorf("got %+v, %+v", use, *use.Failed)
+			}
+		}
+		if failed != test.failed || test.container.UnrecordedFailures != uint64(test.unrecorded) {
+			t.Errorf("%d failed executions were recorded and %d were not, wanted %d and %d", failed, test.container.UnrecordedFailures, test.failed, test.unrecorded)
+		}
+	}
+}

@@ -47,6 +47,8 @@ type Container struct {
 	// UnrecordedExecutions counts executions that found no room, folded or not, and
 	// UnrecordedCalls system calls of Calls and Lifted that found no room.
 	UnrecordedExecutions, UnrecordedCalls uint64
+	// UnrecordedFailures counts executions that failed with EPERM and found no room in Files.
+	UnrecordedFailures uint64
 	// SetFileCapabilities: its workload was granted SETFCAP, with which the capabilities of files
 	// are changed.
 	SetFileCapabilities bool
@@ -233,7 +235,6 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 		Processes: value.Processes,
 		Made:      value.Lost,
 		Lost:      value.Lost,
-		Unlisted:  unlisted(value),
 
 		UnrecordedExecutions: value.UnrecordedExecutions,
 		SetFileCapabilities:  value.SetfcapUses > 0,
@@ -241,6 +242,7 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 
 		Checks: checks,
 	}
+	c.Unlisted, c.UnrecordedFailures = unlisted(value)
 	for _, check := range checks {
 		c.Made += check.Count
 	}

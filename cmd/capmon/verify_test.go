@@ -26,7 +26,7 @@ type proved struct {
 		Outcomes       []string
 		Stderr         string
 		Without, With  []string
-		Refused        []struct{ Capability, Call, Site string }
+		Refused        []struct{ Capability, Call, Site, Reason string }
 	}
 }
 

@@ -1,6 +1,8 @@
 package classify
 
 import (
+	"fmt"
+
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
@@ -132,6 +134,9 @@ func mapDemands(check monitor.Check) []Demand {
 	return []Demand{{capability.Of(capability.Setfcap), verdict}}
 }
 
+// ExecveSite is the kernel function that refuses to execute a file with capabilities.
+const ExecveSite = "bprm_caps_from_vfs_caps"
+
 // FileDemands are what an execution demanded because of the capabilities that the
 // file carries or that are in the ambient set.
 //
@@ -146,10 +151,28 @@ func FileDemands(execution monitor.Execution, file kernel.FileCapabilities) []De
 		}
 	}
 	if file.Effective && !execution.NoSuid {
-		add(file.Permitted, "a file capability with the effective flag: the program cannot be executed without", "bprm_caps_from_vfs_caps")
+		add(file.Permitted, "a file capability with the effective flag: the program cannot be executed without", ExecveSite)
 	}
 	add(execution.Ambient, "in the ambient set, which takes that it is permitted and inheritable", "cap_task_prctl")
 	return demands
+}
+
+// ExecveDemands are what the program of a failed execve demanded of processes that did not have it.
+// name is the path that was to be executed. The kernel gives what a file permits if it is in the
+// bounding set, or in the process's and the file's inheritable set, and fails if it cannot give all
+// of it to a file with the effective flag (bprm_caps_from_vfs_caps, security/commoncap.c).
+func ExecveDemands(name string, failed monitor.FailedExecve, program kernel.Program) []Demand {
+	given := failed.Bounding.Union(failed.Inheritable.Intersect(program.Inheritable))
+	lacking := program.Permitted.Minus(given)
+	if !program.Effective || program.NoSuid || lacking.Empty() {
+		return nil
+	}
+	owner := "its file capabilities"
+	if program.Path != name {
+		owner = "the file capabilities of " + program.Path
+	}
+	reason := fmt.Sprintf("execve of %s failed with EPERM: %s require %s", name, owner, lacking.Text())
+	return []Demand{{lacking, Verdict{Class: Denied, Reason: reason, Site: ExecveSite}}}
 }
 
 // Unlocked is the verdict on a system call that the container's seccomp profile allows

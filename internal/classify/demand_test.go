@@ -149,6 +149,35 @@ func TestNarrowDemands(t *testing.T) {
 	}
 }
 
+func TestExecveDemands(t *testing.T) {
+	bind, raw := capability.Of(capability.NetBindService), capability.Of(capability.NetRaw)
+	program := func(permitted, inheritable capability.Set) kernel.Program {
+		return kernel.Program{Path: "/srv", FileCapabilities: kernel.FileCapabilities{Permitted: permitted, Inheritable: inheritable, Effective: true}}
+	}
+	nosuid, inert := program(bind, 0), program(bind, 0)
+	nosuid.NoSuid, inert.Effective = true, false
+	for _, test := range []struct {
+		name    string
+		failed  monitor.FailedExecve
+		program kernel.Program
+		denied  capability.Set
+	}{
+		{"none", monitor.FailedExecve{}, program(0, 0), 0},
+		{"one", monitor.FailedExecve{}, program(bind, 0), bind},
+		{"one of two", monitor.FailedExecve{Bounding: raw}, program(bind.Union(raw), 0), bind},
+		{"given", monitor.FailedExecve{Bounding: bind}, program(bind, 0), 0},
+		{"given by the inheritable sets", monitor.FailedExecve{Inheritable: bind}, program(bind, bind), 0},
+		{"inheritable for the process only", monitor.FailedExecve{Inheritable: bind}, program(bind, 0), bind},
+		{"inheritable for the file only", monitor.FailedExecve{}, program(bind, bind), bind},
+		{"not effective", monitor.FailedExecve{}, inert, 0},
+		{"nosuid", monitor.FailedExecve{}, nosuid, 0},
+	} {
+		if got, _ := members(ExecveDemands("/srv", test.failed, test.program), Denied); got != test.denied {
+			t.Errorf("%s: got %v, wanted %v", test.name, got, test.denied)
+		}
+	}
+}
+
 func TestFileDemands(t *testing.T) {
 	bind, raw := capability.Of(capability.NetBindService), capability.Of(capability.NetRaw)
 	for _, test := range []struct {

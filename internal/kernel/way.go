@@ -15,6 +15,19 @@ type Way struct {
 	Directories []Node
 	// File is nil if there is none of this name.
 	File *Node
+	// Program is set if the file was to be executed.
+	Program *Program
+}
+
+// Program is what the kernel looks at when a file is executed: the file, or the interpreter of a
+// script.
+type Program struct {
+	Path string
+	FileCapabilities
+	// Changed is the ctime, in nanoseconds.
+	Changed int64
+	// NoSuid: it lies on a mount where file capabilities count for nothing.
+	NoSuid bool
 }
 
 // Node is a file as it was found.
@@ -215,6 +228,22 @@ func (w *Walker) backTo(length int) {
 	w.stack = w.stack[:length]
 }
 
+// File is where it is. Close closes it.
+func (w *Walker) File() *os.File { return w.top().file }
+
+// ProgramOf is an open file as execve sees it, by the path that is given.
+func ProgramOf(file *os.File, path string) (*Program, error) {
+	carried, stat, err := FileCapabilitiesOf(file)
+	if err != nil {
+		return nil, err
+	}
+	var system unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &system); err != nil {
+		return nil, fmt.Errorf("reading how a program's file system is mounted: %w", err)
+	}
+	return &Program{Path: path, FileCapabilities: carried, Changed: stat.Ctim.Nano(), NoSuid: system.Flags&unix.ST_NOSUID != 0}, nil
+}
+
 func readLink(file *os.File) (string, error) {
 	var target [unix.PathMax]byte
 	n, err := unix.Readlinkat(int(file.Fd()), "", target[:])
@@ -230,6 +259,9 @@ func (w Way) Size() int {
 	size := node * (len(w.Directories) + 1)
 	for _, directory := range w.Directories {
 		size += len(directory.Path)
+	}
+	if w.Program != nil {
+		size += node + len(w.Program.Path)
 	}
 	return size
 }

@@ -27,12 +27,12 @@ func (o *Observer) find(ctx context.Context, id string, cgroup uint64, use monit
 	info := o.known.infos[id]
 	processes := []int{int(use.PID), o.firsts[cgroup], info.Pid}
 	o.mu.Unlock()
-	if known || use.Naming != monitor.ByPath || !use.Base.Known() || use.Cut || use.Base.Cut {
+	if known || use.Naming != monitor.ByPath && use.Failed == nil || !use.Base.Known() || use.Cut || use.Base.Cut {
 		return
 	}
 	request := untrustedfs.Path{
 		Cgroup: cgroup, Cgroups: o.monitor.Cgroups(), PIDs: processes,
-		Base: use.Base.Path, BaseInode: use.Base.File.Inode, Path: use.Path, Follow: !named.Link,
+		Base: use.Base.Path, BaseInode: use.Base.File.Inode, Path: use.Path, Follow: !named.Link, Executed: named.Executed,
 		Viewer: o.viewer, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
 	}
 	answer, ok := o.ask(ctx, cgroup, untrustedfs.Request{Path: &request})

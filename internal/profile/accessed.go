@@ -63,11 +63,13 @@ type Named struct {
 	Base   monitor.FileID
 	Path   string
 	Link   bool // the link at its end is meant, not what it points to
+	// Executed: it was to be executed.
+	Executed bool
 }
 
 // NamedBy is what a use names.
 func NamedBy(cgroup uint64, use monitor.FileUse) Named {
-	return Named{Cgroup: cgroup, Base: use.Base.File, Path: use.Path, Link: use.Link}
+	return Named{Cgroup: cgroup, Base: use.Base.File, Path: use.Path, Link: use.Link, Executed: use.Failed != nil}
 }
 
 // entering are the system calls that make, move or remove what is in a directory.
@@ -80,6 +82,9 @@ var opening = []string{"creat", "open", "openat", "openat2"}
 // access adds the files.
 func (r *Run) access(seen monitor.Container, ways map[Named]kernel.Way) {
 	for _, use := range seen.Files {
+		if use.Failed != nil {
+			continue
+		}
 		r.Files = append(r.Files, newFile(use, ways[NamedBy(seen.Cgroup, use)]))
 	}
 	var unlisted uint64

@@ -68,6 +68,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 	for _, seen := range snapshot.Containers {
 		run := recordRun(seen, observation)
 		run.demand(seen, sources.Files)
+		run.refuse(seen, sources.Ways)
 		run.access(seen, sources.Ways)
 		run.lift(seen, snapshot.LimitsSeen)
 		info, known := sources.Infos[seen.ID]
@@ -172,6 +173,7 @@ func ownLosses(seen monitor.Container) []string {
 	}
 	add(seen.Lost, "%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)")
 	add(seen.UnrecordedExecutions+foldedExecutions(seen), "this container executed more different programs than capmon records: file capabilities of the programs of %d executions are unknown")
+	add(seen.UnrecordedFailures, "%d executions of this container that failed with EPERM were not recorded: it tried too many different ones, and file capabilities that they demanded are unknown")
 	add(seen.UnrecordedCalls, "%d system calls of this container that may need a capability without a check were not recorded: it made too many different ones")
 	if slices.ContainsFunc(seen.Checks, classify.MissesDemands) {
 		reasons = append(reasons, "this container made more patterns of use than capmon records: capabilities that it demanded by capset or by a user namespace's map are unknown")
@@ -219,6 +221,41 @@ func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabi
 	slices.Sort(r.Unexamined)
 	r.Unexamined = slices.Compact(r.Unexamined)
 	r.Uses = addUp(all)
+}
+
+// refuse adds what files demanded whose execution failed for want of it.
+func (r *Run) refuse(seen monitor.Container, ways map[Named]kernel.Way) {
+	all := r.Uses
+	for _, use := range seen.Files {
+		if use.Failed == nil {
+			continue
+		}
+		way, known := ways[NamedBy(seen.Cgroup, use)]
+		if known && way.Program == nil {
+			continue // there was no such file
+		}
+		name := cmp.Or(quoted(pathOf(use)), "a program that could not be named")
+		if !known || mayHaveCarried(seen, use, way) {
+			r.Unexamined = append(r.Unexamined, name)
+			continue
+		}
+		program := *way.Program
+		program.Path = quoted(program.Path)
+		for _, demand := range classify.ExecveDemands(name, *use.Failed, program) {
+			all = append(all, demanded(demand, Use{
+				Program: use.Program, Call: use.Call, User: use.UID, Count: use.Count, First: use.First, Last: use.Last,
+			})...)
+		}
+	}
+	slices.Sort(r.Unexamined)
+	r.Unexamined = slices.Compact(r.Unexamined)
+	r.Uses = addUp(all)
+}
+
+// mayHaveCarried reports whether a program that was looked at later may have carried other
+// capabilities when its execution failed.
+func mayHaveCarried(seen monitor.Container, use monitor.FileUse, way kernel.Way) bool {
+	return way.Program.Changed > use.First.UnixNano() || way.File.Image && seen.SetFileCapabilities
 }
 
 // demanded makes a use of each capability that a call demanded; how tells of the

@@ -30,7 +30,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, "incomplete: "+reason+"; what looks unused may have been used")
 	}
 	if !s.Started {
-		return append(notes, "its workload was never seen to start, so nothing is known of its needs")
+		return append(notes, notStarted(s))
 	}
 	if len(s.Unexamined) > 0 {
 		notes = append(notes, "gone before it could be read whether the file carries capabilities, which would be needed: "+profile.Names(s.Unexamined))
@@ -67,6 +67,21 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, "the engine could not tell how it is set up, so the grants are the kernel's word: "+s.EngineError)
 	}
 	return notes
+}
+
+// notStarted says what it means that only the set-up of a container was seen.
+func notStarted(s profile.Summary) string {
+	const note = "its workload was never seen to start"
+	var lacking capability.Set
+	for _, use := range s.Uses {
+		if use.Class == classify.Denied && use.Site == classify.ExecveSite {
+			lacking = lacking.With(use.Capability)
+		}
+	}
+	if lacking.Empty() {
+		return note + ", so nothing is known of its needs"
+	}
+	return fmt.Sprintf("%s: its program's file capabilities require %s. What else it needs is not known", note, lacking.Text())
 }
 
 // moment is a time as a reader of a table wants it.

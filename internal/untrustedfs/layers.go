@@ -18,20 +18,18 @@ import (
 // system, as overlayfs does (Documentation/filesystems/overlayfs.rst). It is the image's if
 // the layer that the container wrote to is gone, or if it cannot be told whether a directory
 // hides it.
-func (p Path) inStack(name string) (kernel.Node, error) {
+func (p Path) inStack(name string) (file *os.File, image bool, err error) {
 	upper := filepath.Join(p.Viewer, "root", p.Layers[0])
 	sure := exists(upper)
 	for i, layer := range p.Layers {
 		directory := filepath.Join(p.Viewer, "root", layer)
 		file, err := openBelow(directory, name)
 		if err == nil {
-			defer file.Close()
-			node, err := nodeIn(file, name)
-			node.Image = i > 0 && (!sure || !exists(upper)) // which may have been removed meanwhile
-			return node, err
+			image = i > 0 && (!sure || !exists(upper)) // which may have been removed meanwhile
+			return file, image, refuseWhiteout(file)
 		}
 		if !errors.Is(err, os.ErrNotExist) {
-			return kernel.Node{}, err // such as a whiteout of a directory
+			return nil, false, err // such as a whiteout of a directory
 		}
 		hidden, known := hides(directory, name)
 		if hidden {
@@ -39,7 +37,7 @@ func (p Path) inStack(name string) (kernel.Node, error) {
 		}
 		sure = sure && known
 	}
-	return kernel.Node{}, errNotThere
+	return nil, false, errNotThere
 }
 
 func exists(path string) bool {
@@ -47,16 +45,17 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// nodeIn is what a layer's file is, unless it tells that there is none.
-func nodeIn(file *os.File, name string) (kernel.Node, error) {
+// refuseWhiteout closes a layer's file, with an error, if it says that there is none.
+func refuseWhiteout(file *os.File) error {
 	var stat unix.Stat_t
-	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {
-		return kernel.Node{}, err
+	err := unix.Fstat(int(file.Fd()), &stat)
+	if err == nil && stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == 0 {
+		err = errNotThere
 	}
-	if stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == 0 { // a whiteout
-		return kernel.Node{}, errNotThere
+	if err != nil {
+		file.Close()
 	}
-	return kernel.NodeOf(file, name)
+	return err
 }
 
 // hides reports whether a directory of a layer hides the file from the layers below, and

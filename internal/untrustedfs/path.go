@@ -2,6 +2,7 @@ package untrustedfs
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -46,7 +47,11 @@ func (p Path) inRootOf(pid int) (kernel.Way, error) {
 	if absolute {
 		walker.MakeRoot()
 	}
-	return walker.Go(p.Path, p.Follow)
+	way, err := walker.Go(p.Path, p.Follow)
+	if err == nil && p.Executed && way.File != nil {
+		way.Program, err = executed(walker)
+	}
+	return way, err
 }
 
 // enter begins at the root directory of a container's process. Its number may be another
@@ -77,7 +82,13 @@ var ownMounts = []container.Mount{
 // gone with it: then the file is as it was in the image, and marked so.
 func (p Path) afterwards() (kernel.Way, error) {
 	full := strings.TrimSuffix(p.Base, "/") + "/" + strings.TrimPrefix(p.Path, "/")
-	if full != path.Clean(full) || !p.Inspected || len(p.Layers) == 0 || p.Base != "/" && strings.HasPrefix(p.Path, "/") {
+	if !p.Inspected || len(p.Layers) == 0 || p.Base != "/" && strings.HasPrefix(p.Path, "/") {
+		return kernel.Way{}, errNotThere
+	}
+	if p.Executed {
+		return p.executedAfterwards(full)
+	}
+	if full != path.Clean(full) {
 		return kernel.Way{}, errNotThere
 	}
 	var way kernel.Way
@@ -99,6 +110,18 @@ func (p Path) afterwards() (kernel.Way, error) {
 
 // kept looks up one file by its path in the container.
 func (p Path) kept(name string) (kernel.Node, error) {
+	file, image, err := p.open(name)
+	if err != nil {
+		return kernel.Node{}, err
+	}
+	defer file.Close()
+	node, err := kernel.NodeOf(file, name)
+	node.Image = image
+	return node, err
+}
+
+// open opens one file by its path in the container. image as in [kernel.Node].
+func (p Path) open(name string) (file *os.File, image bool, err error) {
 	over, source, below := "", "", ""
 	for _, mount := range slices.Concat(ownMounts, p.Mounts) {
 		if rest, inside := pathBelow(mount.Destination, name+"/"); inside && len(mount.Destination) > len(over) {
@@ -109,12 +132,8 @@ func (p Path) kept(name string) (kernel.Node, error) {
 	case over == "":
 		return p.inStack(name)
 	case source == "":
-		return kernel.Node{}, errNotThere
+		return nil, false, errNotThere
 	}
-	file, err := onHost(p.Viewer, filepath.Join(source, below))
-	if err != nil {
-		return kernel.Node{}, err
-	}
-	defer file.Close()
-	return kernel.NodeOf(file, name)
+	file, err = onHost(p.Viewer, filepath.Join(source, below))
+	return file, false, err
 }

@@ -89,6 +89,8 @@ type Path struct {
 	Path      string
 	// Follow: a link at the end is followed.
 	Follow bool
+	// Executed: the file was to be executed, and Way.Program is wanted.
+	Executed bool
 	// Viewer as in Program. Inspected: the engine has told Layers, the top first, and Mounts.
 	Viewer    string
 	Inspected bool

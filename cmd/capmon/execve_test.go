@@ -1,0 +1,102 @@
+package main
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// reasonUse is a use with what the tests read of it.
+type reasonUse struct{ Capability, Class, Program, Reason string }
+
+// usesOf are the uses of the only container of a JSON report.
+func usesOf(t *testing.T, r result) []reasonUse {
+	t.Helper()
+	var report struct{ Containers []struct{ Uses []reasonUse } }
+	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil || len(report.Containers) != 1 {
+		t.Fatalf("%v: not a report of one container: %s%s", err, r.stdout, r.stderr)
+	}
+	return report.Containers[0].Uses
+}
+
+// denied checks that the only refusal in a report is that of an execve for want of NET_BIND_SERVICE.
+func denied(t *testing.T, r result, name, by, what, whose string) {
+	t.Helper()
+	same(t, "denied", only(t, parseReport(t, r), name).Denied, caps("NET_BIND_SERVICE"))
+	want := reasonUse{"NET_BIND_SERVICE", "denied", by, "execve of " + what + " failed with EPERM: " + whose + " require NET_BIND_SERVICE"}
+	got := slices.DeleteFunc(usesOf(t, r), func(use reasonUse) bool { return use.Class != "denied" })
+	if !slices.Equal(got, []reasonUse{want}) {
+		t.Errorf("denied %+v, wanted %+v", got, want)
+	}
+}
+
+// The kernel refuses to execute a file whose capabilities the container does not have. It makes no
+// check before it does so.
+func TestFailedExecutionsOfFilesWithCapabilitiesAreDenied(t *testing.T) {
+	t.Parallel()
+	w := workload{options: []string{"--cap-drop=ALL"}, command: sh("/bin/probe-bind bind 8080; true")}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("execve-denied")...)...)
+	denied(t, r, "execve-denied", "sh", "/bin/probe-bind", "its file capabilities")
+}
+
+// Without the capabilities of its first program a container never starts.
+func TestFirstProgramsThatCannotBeExecutedAreDenied(t *testing.T) {
+	t.Parallel()
+	const name = "execve-denied-first"
+	w := workload{options: []string{"--cap-drop=ALL"}, command: []string{"/bin/probe-bind", "bind", "8080"}}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name)...)...)
+	denied(t, r, name, "runc:[2:INIT]", "/bin/probe-bind", "its file capabilities")
+	why := "its workload was never seen to start: its program's file capabilities require NET_BIND_SERVICE. What else it needs is not known"
+	if got := only(t, parseReport(t, r), name).Cautions; !slices.Contains(got, why) {
+		t.Errorf("cautions %q", got)
+	}
+}
+
+// The kernel looks at the file that a link leads to, and at the interpreter of a script.
+func TestProgramsBehindLinksAndScriptsAreDenied(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]string{
+		"link":   "ln -s ../bin/probe-bind /tmp/program",
+		"script": "echo '#! /bin/probe-bind' >/tmp/program; chmod +x /tmp/program",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			name := "execve-denied-" + name
+			startSleeper(t, name, "--cap-drop=ALL")
+			observation := watch(t, name)
+			mustExecute(t, "docker", "exec", name, "sh", "-c", test+"; /tmp/program; true")
+			denied(t, observation.interrupt(), name, "sh", "/tmp/program", "the file capabilities of /bin/probe-bind")
+		})
+	}
+}
+
+// A program that the container could not execute for another reason demands nothing.
+func TestOtherFailedExecutionsDemandNothing(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]workload{
+		"not-effective": {options: []string{"--cap-drop=ALL"}, command: sh("/bin/probe-raw true; true")},
+		"no-file":       {options: []string{"--cap-drop=ALL"}, command: sh("/bin/none; true")},
+		"no-program":    {options: []string{"--cap-drop=ALL"}, command: sh("/etc/passwd; true")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			id := "execve-fails-" + name
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, test.dockerRun(id)...)...)
+			got := only(t, parseReport(t, r), id)
+			same(t, "denied", got.Denied, nil)
+			same(t, "unexamined", got.Unexamined, nil)
+		})
+	}
+}
+
+// A trial without a capability that a file carries says why it failed, where the container does not
+// even start.
+func TestVerifyTellsWhyAProgramCannotBeExecuted(t *testing.T) {
+	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "/bin/probe-bind", "bind", "8080")
+	same(t, "the set", p.Set, caps("NET_BIND_SERVICE"))
+	without := p.Trials[p.Members[0].Trial-1]
+	if without.Same || len(without.Refused) == 0 || !strings.HasPrefix(without.Refused[0].Reason, "execve of /bin/probe-bind failed with EPERM") {
+		t.Errorf("%+v\n%s", without, r.stderr)
+	}
+}

@@ -1,0 +1,168 @@
+package untrustedfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+const (
+	// mostInterpreters is how many scripts may be each other's interpreter (exec_binprm, fs/exec.c).
+	mostInterpreters = 5
+	// headLength is how much of a script the kernel reads (BINPRM_BUF_SIZE).
+	headLength = 256
+	// mostLinks and mostNames bound the work for one path.
+	mostLinks, mostNames = 40, 512
+)
+
+// executed is what the kernel looks at if the file is executed where the walker is.
+func executed(walker *kernel.Walker) (*kernel.Program, error) {
+	for range mostInterpreters {
+		interpreter, err := interpreterOf(walker.File())
+		if err != nil || interpreter == "" {
+			break
+		}
+		way, err := walker.Go(interpreter, true)
+		if err != nil || way.File == nil {
+			return nil, errors.Join(err, errNotThere)
+		}
+	}
+	return kernel.ProgramOf(walker.File(), walker.Here().Path)
+}
+
+// executedAfterwards is the way to a program where the engine keeps the files. Links lead on from
+// there as in the container's root directory, and never out of it: they are read, not followed.
+func (p Path) executedAfterwards(full string) (way kernel.Way, err error) {
+	for range mostInterpreters {
+		file, node, err := p.openProgram(full)
+		if err != nil {
+			return kernel.Way{}, err
+		}
+		interpreter, err := interpreterOf(file)
+		if way.File == nil {
+			way.File = &node
+		}
+		if err != nil || interpreter == "" {
+			way.Program, err = kernel.ProgramOf(file, node.Path)
+			file.Close()
+			if err == nil {
+				way.Program.NoSuid = false // that was of the mount on the host
+			}
+			return way, err
+		}
+		file.Close()
+		full = interpreter
+	}
+	return kernel.Way{}, unix.ELOOP
+}
+
+// openProgram opens the file that a path leads to.
+func (p Path) openProgram(full string) (file *os.File, node kernel.Node, err error) {
+	here, left, links := "/", strings.Split(full, "/"), 0
+	for steps := 0; len(left) > 0 && steps < mostNames && links <= mostLinks; steps++ {
+		name := left[0]
+		left = left[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			here = path.Dir(here)
+			continue
+		}
+		next := path.Join(here, name)
+		opened, image, err := p.open(next)
+		last := !slices.ContainsFunc(left, func(name string) bool { return name != "" })
+		switch {
+		case errors.Is(err, unix.ELOOP) && (!last || p.Follow):
+			var target string
+			if target, err = p.readLink(next); err == nil {
+				links++
+				if left = append(strings.Split(target, "/"), left...); strings.HasPrefix(target, "/") {
+					here = "/"
+				}
+				continue
+			}
+		case err == nil && last:
+			node, err = kernel.NodeOf(opened, next)
+			node.Image = image
+			return opened, node, err
+		case err == nil:
+			err = opened.Close()
+			here = next
+		}
+		if err != nil {
+			return nil, node, err
+		}
+	}
+	return nil, node, errNotThere
+}
+
+// readLink reads a link in the first layer that has it.
+func (p Path) readLink(name string) (string, error) {
+	for _, layer := range p.Layers {
+		directory, err := openBelow(filepath.Join(p.Viewer, "root", layer), path.Dir(name))
+		if err != nil {
+			continue
+		}
+		var target [unix.PathMax]byte
+		n, err := unix.Readlinkat(int(directory.Fd()), path.Base(name), target[:])
+		directory.Close()
+		if err == nil {
+			return string(target[:n]), nil
+		}
+	}
+	return "", errNotThere
+}
+
+// readable are the file systems that programs lie on and whose files can be read without any
+// effect, unlike some of /proc.
+var readable = []int64{unix.OVERLAYFS_SUPER_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC}
+
+// interpreterOf is the path of a script's interpreter; "" if it is none.
+func interpreterOf(file *os.File) (string, error) {
+	var stat unix.Stat_t
+	var system unix.Statfs_t
+	if err := errors.Join(unix.Fstat(int(file.Fd()), &stat), unix.Fstatfs(int(file.Fd()), &system)); err != nil {
+		return "", err
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFREG || !slices.Contains(readable, int64(system.Type)) {
+		return "", nil
+	}
+	script, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", file.Fd()), unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer script.Close()
+	head := make([]byte, headLength)
+	n, err := script.Read(head)
+	if err != nil {
+		return "", err
+	}
+	return interpreterIn(head[:n]), nil
+}
+
+// interpreterIn reads the first line of a script as load_script does (fs/binfmt_script.c).
+func interpreterIn(head []byte) string {
+	line, isScript := bytes.CutPrefix(head, []byte("#!"))
+	if !isScript {
+		return ""
+	}
+	line, _, _ = bytes.Cut(line, []byte{'\n'})
+	line = bytes.TrimLeft(line, " \t")
+	if end := bytes.IndexAny(line, " \t\x00"); end >= 0 {
+		line = line[:end]
+	}
+	if !bytes.HasPrefix(line, []byte("/")) { // it begins at the working directory
+		return ""
+	}
+	return string(line)
+}

@@ -104,6 +104,23 @@ static __always_inline void confirm_failure(struct check_key *key, long result, 
 		distrust(key, CONFIRM_NONE);
 }
 
+/* Of a capset that failed, keeps what it asked for and what could not be given to it: nothing that
+ * is permitted, and with CAP_SETPCAP nothing inheritable that is in the bounding set. */
+static __always_inline void keep_lacking(struct task_struct *task, struct unconfirmed *held,
+					 long result)
+{
+	struct check_key *key = &held->key;
+	__u64 lacking = result == -EPERM ? ~held->permitted : 0;
+	__u64 raised;
+
+	__builtin_memcpy(&raised, key->detail, sizeof(raised));
+	key->args[0] &= lacking;
+	key->args[1] &= lacking;
+	if (key->answer == ANSWER_HELD)
+		key->args[1] &= ~CAPABILITIES(plain(task)->real_cred, cap_bset);
+	keep_raised(key, raised & lacking);
+}
+
 /* cap_capset makes the credential's sets of its copy. */
 static __always_inline void confirm_capset(struct task_struct *task, struct unconfirmed *held,
 					   long result)
@@ -112,6 +129,7 @@ static __always_inline void confirm_capset(struct task_struct *task, struct unco
 
 	if (result < 0) {
 		confirm_failure(key, result, EPERM);
+		keep_lacking(task, held, result);
 		return;
 	}
 	__u64 inheritable = CAPABILITIES(plain(task)->real_cred, cap_inheritable);

@@ -100,3 +100,26 @@ func TestVerifyTellsWhyAProgramCannotBeExecuted(t *testing.T) {
 		t.Errorf("%+v\n%s", without, r.stderr)
 	}
 }
+
+// What capset is asked for and may not give makes no check either. SETPCAP is asked for each time, and
+// whether it would have helped only the arguments tell: of a call that failed they are not believed.
+func TestFailedCapsetsAreDenied(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		options []string
+		command string
+		denied  []string
+	}{
+		"permitted":   {caps("--cap-drop=ALL"), "probe capset-add 13", caps("NET_RAW", "SETPCAP")},
+		"effective":   {caps("--cap-drop=ALL"), "probe capset-effective 13", caps("NET_RAW", "SETPCAP")},
+		"inheritable": {caps("--cap-drop=ALL", "--cap-add=SETPCAP"), "probe capset-inheritable 13", caps("NET_RAW")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			id := "capset-denied-" + name
+			w := workload{options: test.options, command: sh(test.command + "; true")}
+			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(id)...)...)
+			same(t, "denied", only(t, parseReport(t, r), id).Denied, test.denied)
+		})
+	}
+}

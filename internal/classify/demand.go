@@ -88,10 +88,14 @@ func capsetDemands(check monitor.Check) []Demand {
 			demands = append(demands, Demand{set, Verdict{Class: class, Reason: reason, Unsure: unsure, Site: "cap_capset"}})
 		}
 	}
-	lacking := permitted.Minus(had)
-	add(lacking, Denied, "capset was to make it permitted, which it is not", "")
+	add(permitted.Minus(had), Denied, "capset was to make it permitted, which it is not", "")
+	add(raised.Minus(had).Minus(permitted), Denied, "capset was to make it effective, but it is not permitted", "")
 	lacksSetpcap := !check.Answer.Granted() && check.Condition == monitor.Matters
-	if failed := !lacking.Empty() || lacksSetpcap; failed {
+	// With CAP_SETPCAP it did not matter only if the call failed: see keep_lacking in bpf/confirm.h.
+	if lacksSetpcap || check.Answer.Granted() && check.Condition == monitor.Moot {
+		add(inheritable.Minus(had), Denied, "capset was to make it inheritable, but it is not permitted", "")
+	}
+	if failed := lacksSetpcap || len(demands) > 0; failed {
 		return demands
 	}
 	add(inheritable.Intersect(had), Demanded, "capset makes it inheritable, which fails unless it is permitted", "")

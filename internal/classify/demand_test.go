@@ -42,7 +42,9 @@ func TestCapsetDemands(t *testing.T) {
 		{name: "inheritable", had: had, permitted: had, inheritable: kill, demanded: kill, unsure: chown},
 		{name: "a part, inheritable", had: had, permitted: kill, inheritable: kill, demanded: kill},
 		{name: "inheritable from the bounding set", had: had, permitted: kill, inheritable: raw, condition: monitor.Matters, demanded: raw, unsure: kill},
-		{name: "inheritable, but it failed", had: had, permitted: kill, inheritable: raw, condition: monitor.Moot, unsure: kill},
+		{name: "inheritable, but it failed", had: had, inheritable: raw, condition: monitor.Moot, denied: raw},
+		{name: "effective, but not permitted", had: had, permitted: had, raised: raw, denied: raw},
+		{name: "permitted and effective", had: had, permitted: had.Union(raw), raised: raw, denied: raw},
 		{name: "the same of many", had: many, permitted: many},
 		{name: "all of many raised", had: many, permitted: many, raised: many},
 		{name: "one of many raised", had: many, permitted: many, raised: kill, unsure: kill},
@@ -77,6 +79,8 @@ func TestCapsetDemands(t *testing.T) {
 			"failed": func(c *monitor.Check) {
 				c.Answer, c.Condition = monitor.Missing, monitor.Matters
 				c.Call.Args[0] = uint64(test.permitted.Intersect(had))
+				c.Call.Args[1] = uint64(test.inheritable.Intersect(had))
+				c.Call.Args[3] = uint64(test.raised.Intersect(test.had))
 			},
 		} {
 			other := check

@@ -274,7 +274,7 @@ type CapmonExecutionKey struct {
 	Nosuid     uint16
 	Overlay    uint16
 	Folded     uint16
-	Pad        uint16
+	Nested     uint16
 }
 
 type CapmonExecutionValue struct {

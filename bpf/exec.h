@@ -86,6 +86,14 @@ static __always_inline __s64 changed_at(struct inode *inode)
 	       BPF_CORE_READ(older, i_ctime.tv_nsec);
 }
 
+/* Whether the task is in a user namespace that the container's workload made. There it may have
+ * every capability, whatever the container was granted. */
+static __always_inline bool is_nested(struct task_struct *task, const struct container *container)
+{
+	return container->base_userns &&
+	       container->base_userns != plain(task)->real_cred->user_ns->ns.inum;
+}
+
 /* Leaves out which file was executed. Whether its capabilities count is still known, and so is
  * the ambient set: of a mount with nosuid, such as a memory file's, nothing is missing then. */
 static __always_inline void fold_execution(struct execution_key *key)
@@ -130,7 +138,8 @@ static __always_inline void enter_execution(struct container *owner, struct exec
 /* Records what the current task, a workload's, has just executed. */
 __noinline int executed_file(__u64 container)
 {
-	if (!recording)
+	struct container *owner = bpf_map_lookup_elem(&containers, &container);
+	if (!recording || !owner)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct file *file = BPF_CORE_READ(task, mm, exe_file);
@@ -145,12 +154,10 @@ __noinline int executed_file(__u64 container)
 		.generation = BPF_CORE_READ(inode, i_generation),
 		.nosuid = !may_raise(task, file),
 		.overlay = BPF_CORE_READ(inode, i_sb, s_magic) == OVERLAYFS_SUPER_MAGIC,
+		.nested = is_nested(task, owner),
 	};
 	struct execution_value *known = bpf_map_lookup_elem(&executions, &key);
 	if (!known) {
-		struct container *owner = bpf_map_lookup_elem(&containers, &container);
-		if (!owner)
-			return 0;
 		bool room = may_enter(owner, SHARE_EXECUTIONS);
 		if (!room) {
 			fold_execution(&key);

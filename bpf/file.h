@@ -12,6 +12,7 @@
 #define CAPMON_FILE_H
 
 #include "condition.h"
+#include "exec.h"
 #include "memo.h"
 #include "quota.h"
 #include "task.h"
@@ -287,9 +288,7 @@ __noinline int failed_execve(void)
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	if (!state || !container || (state->phase == PHASE_SETUP && !in_own_root(id)))
 		return 0;
-	/* in a user namespace of its own the bounding set is not the container's */
-	if (container->base_userns &&
-	    container->base_userns != plain(task)->real_cred->user_ns->ns.inum)
+	if (is_nested(task, container)) /* its bounding set is not the container's */
 		return 0;
 	__builtin_memset(&look->key, 0, sizeof(look->key));
 	read_number(task, &look->call);

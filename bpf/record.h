@@ -302,7 +302,7 @@ struct execution_key {
 	__u16 overlay; /* 1: from an overlay, as most containers' root file system is */
 	__u16 folded; /* 1: all programs beyond the container's quota. Which files they are was
 			 left out, but not nosuid */
-	__u16 pad;
+	__u16 nested; /* 1: in a user namespace that the workload made */
 };
 
 struct execution_value {

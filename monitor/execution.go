@@ -43,8 +43,10 @@ type Execution struct {
 	Overlay bool
 	// NoSuid: it lies on a mount where file capabilities count for nothing.
 	NoSuid bool
+	// Nested: the process was in a user namespace that the workload made.
+	Nested bool
 	// Folded: these are all executions beyond the container's quota of programs that are alike in
-	// NoSuid and Ambient. Which files they were of was left out.
+	// NoSuid, Nested and Ambient. Which files they were of was left out.
 	Folded bool
 	// Ambient is the ambient set of the process afterwards.
 	Ambient     capability.Set
@@ -104,6 +106,7 @@ func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExe
 		Cut:     cut,
 		Overlay: key.Overlay != 0,
 		NoSuid:  key.Nosuid != 0,
+		Nested:  key.Nested != 0,
 		Folded:  key.Folded != 0,
 		Ambient: capability.Set(key.Ambient),
 		Count:   value.Count,

@@ -119,6 +119,10 @@ var workloads = []workload{
 		command: []string{"unshare", "-U", "-r", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
 	},
 	{
+		name: "file-capability-in-own-user-namespace", options: []string{"--security-opt=seccomp=unconfined"},
+		command: []string{"unshare", "-U", "-r", "/bin/probe-bind", "bind", "8080"}, demanded: caps("SETFCAP"), onlyRun: true,
+	},
+	{
 		name: "memory-policy", grants: []string{"--cap-add=SYS_NICE"}, command: []string{"probe", "set-mempolicy"},
 		demanded: caps("SYS_NICE"), onlyRun: true,
 	},

@@ -146,8 +146,12 @@ const ExecveSite = "bprm_caps_from_vfs_caps"
 //
 // execve fails if a file has the effective flag and one of its permitted
 // capabilities cannot be given (bprm_caps_from_vfs_caps, security/commoncap.c); not
-// on a mount with nosuid. An ambient capability was permitted and inheritable.
+// on a mount with nosuid. An ambient capability was permitted and inheritable. In a user namespace
+// that the workload made it needs none of the container's for either.
 func FileDemands(execution monitor.Execution, file kernel.FileCapabilities) []Demand {
+	if execution.Nested {
+		return nil
+	}
 	var demands []Demand
 	add := func(set capability.Set, reason, site string) {
 		if !set.Empty() {

@@ -195,6 +195,7 @@ func TestFileDemands(t *testing.T) {
 		{"not effective", monitor.Execution{}, kernel.FileCapabilities{Permitted: bind}, 0},
 		{"inheritable only", monitor.Execution{}, kernel.FileCapabilities{Inheritable: bind, Effective: true}, 0},
 		{"nosuid", monitor.Execution{NoSuid: true}, kernel.FileCapabilities{Permitted: bind, Effective: true}, 0},
+		{"nested", monitor.Execution{Nested: true, Ambient: raw}, kernel.FileCapabilities{Permitted: bind, Effective: true}, 0},
 		{"ambient", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{}, raw},
 		{"both", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{Permitted: bind, Effective: true}, raw.Union(bind)},
 	} {

@@ -184,7 +184,7 @@ func ownLosses(seen monitor.Container) []string {
 // foldedExecutions counts those of files that may have carried capabilities.
 func foldedExecutions(seen monitor.Container) (n uint64) {
 	for _, execution := range seen.Executions {
-		if execution.Folded && !execution.NoSuid {
+		if execution.Folded && !execution.NoSuid && !execution.Nested {
 			n += execution.Count
 		}
 	}
@@ -203,7 +203,7 @@ func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabi
 		switch {
 		case execution.Folded:
 			program = "" // many, counted by foldedExecutions
-		case !known && !execution.NoSuid:
+		case !known && !execution.NoSuid && !execution.Nested:
 			r.Unexamined = append(r.Unexamined, execution.Path)
 		}
 		for _, demand := range classify.FileDemands(execution, file) {

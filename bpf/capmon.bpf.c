@@ -590,7 +590,7 @@ TWICE("tp_btf/sched_process_fork", forked, TURN_FORK, fork_seen(parent, child),
 
 /* An execve that succeeded. The runtime setup ends with the first one inside the container's
  * root. */
-static __always_inline int exec_seen(struct task_struct *task)
+static __always_inline int exec_seen(struct task_struct *task, struct linux_binprm *bprm)
 {
 	__u64 id = container_of_task(task);
 	if (!id)
@@ -606,11 +606,12 @@ static __always_inline int exec_seen(struct task_struct *task)
 		settle(state->phase);
 	}
 	if (state->phase == PHASE_WORKLOAD)
-		executed_file(id);
+		executed_file(id, (__u64)file_with_credentials(task, bprm));
 	return 0;
 }
 
-TWICE("tp_btf/sched_process_exec", executed, TURN_EXEC, exec_seen(task), struct task_struct *task)
+TWICE("tp_btf/sched_process_exec", executed, TURN_EXEC, exec_seen(task, bprm),
+      struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 
 static __always_inline int exit_seen(struct task_struct *task)
 {

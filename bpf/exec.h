@@ -8,6 +8,7 @@
 #ifndef CAPMON_EXEC_H
 #define CAPMON_EXEC_H
 
+#include "condition.h"
 #include "quota.h"
 #include "task.h"
 
@@ -47,11 +48,22 @@ static __always_inline void read_path(struct dentry *dentry, __u8 *path)
 	}
 }
 
-/* The mount namespace that the task's executable was opened in; NULL or an error
- * pointer for a memfd and for a mount that was taken away since. */
-static __always_inline struct mnt_namespace *executable_namespace(struct task_struct *task)
+/* The file whose capabilities the kernel looks at (bprm_creds_from_file, fs/exec.c): what the task
+ * executes or, if that is an interpreter by binfmt_misc with the flag C, the program that it was
+ * given. */
+static __always_inline struct file *file_with_credentials(struct task_struct *task,
+							  struct linux_binprm *bprm)
 {
-	struct vfsmount *mnt = BPF_CORE_READ(task, mm, exe_file, f_path.mnt);
+	if (BPF_CORE_READ_BITFIELD_PROBED(bprm, execfd_creds))
+		return file_of(task, BPF_CORE_READ(bprm, execfd));
+	return BPF_CORE_READ(task, mm, exe_file);
+}
+
+/* The mount namespace that a file was opened in; NULL or an error pointer for a memfd and for a
+ * mount that was taken away since. */
+static __always_inline struct mnt_namespace *namespace_of(struct file *file)
+{
+	struct vfsmount *mnt = BPF_CORE_READ(file, f_path.mnt);
 	if (!mnt)
 		return NULL;
 	struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
@@ -64,7 +76,7 @@ static __always_inline struct mnt_namespace *executable_namespace(struct task_st
 static __always_inline bool may_raise(struct task_struct *task, struct file *file)
 {
 	return !(BPF_CORE_READ(file, f_path.mnt, mnt_flags) & MNT_NOSUID) &&
-	       executable_namespace(task) == BPF_CORE_READ(task, nsproxy, mnt_ns);
+	       namespace_of(file) == BPF_CORE_READ(task, nsproxy, mnt_ns);
 }
 
 #define NANOSECONDS 1000000000LL
@@ -135,14 +147,14 @@ static __always_inline void enter_execution(struct container *owner, struct exec
 	});
 }
 
-/* Records what the current task, a workload's, has just executed. */
-__noinline int executed_file(__u64 container)
+/* Records what the current task, a workload's, has just executed: the file at an address. */
+__noinline int executed_file(__u64 container, __u64 address)
 {
 	struct container *owner = bpf_map_lookup_elem(&containers, &container);
 	if (!recording || !owner)
 		return 0;
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct file *file = (void *)address;
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct execution_key key = {

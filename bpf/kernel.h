@@ -265,6 +265,11 @@ struct socket { /* private_data of its file */
 	struct sock *sk;
 };
 
+struct linux_binprm {
+	unsigned int execfd_creds : 1; /* the capabilities of execfd's file count */
+	int execfd; /* the program, that its interpreter finds open */
+};
+
 struct fs_struct {
 	struct path root, pwd;
 };

@@ -66,3 +66,18 @@ func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
 		"for i in $(seq 50); do cp /bin/busybox /tmp/busybox-$i && /tmp/busybox-$i true; done")
 	workload{}.check(t, only(t, parseReport(t, observation.interrupt()), "writes-programs"))
 }
+
+// With the flag C of binfmt_misc, the kernel heeds the capabilities of the program, not those of its
+// interpreter.
+func TestCapabilitiesOfInterpretedProgramsAreDemanded(t *testing.T) {
+	const magic = "capmon-emulated"
+	registerFormat(t, "capmon-credentials", magic, "/bin/true", "C")
+	program := filepath.Join(openDirectory(t), "program")
+	if err := os.WriteFile(program, []byte(magic), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mustExecute(t, "setcap", "cap_net_raw=ep", program)
+	w := workload{options: []string{"--volume=" + program + ":/program"}, command: sh("/program; /program"), demanded: caps("NET_RAW")}
+	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("interpreted")...)...)
+	w.check(t, only(t, parseReport(t, r), "interpreted"))
+}

@@ -103,9 +103,10 @@ func linkerOf(t *testing.T, runtime string) string {
 // binfmtMisc is where formats of programs are registered.
 const binfmtMisc = "/proc/sys/fs/binfmt_misc"
 
-// A program of a foreign architecture runs by an interpreter of the host (binfmt_misc with the
-// flag F), as with qemu-user-static.
-func TestHiddenByForeignInterpreter(t *testing.T) {
+// registerFormat has the kernel execute files that begin with magic by an interpreter
+// (Documentation/admin-guide/binfmt-misc.rst).
+func registerFormat(t *testing.T, format, magic, interpreter, flags string) {
+	t.Helper()
 	if _, err := os.Stat(binfmtMisc + "/register"); err != nil {
 		if err := unix.Mount("none", binfmtMisc, "binfmt_misc", 0, ""); err != nil {
 			t.Fatalf("mounting binfmt_misc: %v", err)
@@ -116,8 +117,7 @@ func TestHiddenByForeignInterpreter(t *testing.T) {
 			}
 		})
 	}
-	const format, magic = "capmon-test", "capmon-foreign"
-	rule := fmt.Sprintf(":%s:M::%s::%s:F", format, magic, attackProgram(t, "interpreter"))
+	rule := fmt.Sprintf(":%s:M::%s::%s:%s", format, magic, interpreter, flags)
 	if err := os.WriteFile(binfmtMisc+"/register", []byte(rule), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,13 @@ func TestHiddenByForeignInterpreter(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	const name = "foreign"
+}
+
+// A program of a foreign architecture runs by an interpreter of the host (binfmt_misc with the
+// flag F), as with qemu-user-static.
+func TestHiddenByForeignInterpreter(t *testing.T) {
+	const name, magic = "foreign", "capmon-foreign"
+	registerFormat(t, "capmon-test", magic, attackProgram(t, "interpreter"), "F")
 	program := filepath.Join(openDirectory(t), "program")
 	if err := os.WriteFile(program, []byte(magic), 0o755); err != nil {
 		t.Fatal(err)

@@ -94,8 +94,8 @@ static __always_inline bool may_list(const struct container *container, __u32 ki
 	return !full && container->files[kind] < (roomy ? FILES_EACH : FILES_FEW);
 }
 
-/* Records one check of one file, or one execve that failed, whose note is complete but for what is known once it turns
- * out to be new. */
+/* Records one check of one file, or one execve that failed: the note is complete but for what is
+ * known once it turns out to be new. */
 __noinline int record_file(__u32 slot)
 {
 	struct note *note = bpf_map_lookup_elem(&notes, &slot);

@@ -19,6 +19,7 @@ var wrappers = map[string]string{
 
 	// kernel/capability.c
 	"capable":                   "current, initial user namespace",
+	"capable_noaudit":           "the same, without an audit record (7.3)",
 	"ns_capable":                "current, any user namespace",
 	"ns_capable_common":         "body of the ns_capable family",
 	"ns_capable_noaudit":        "without an audit record",

@@ -13,6 +13,7 @@ func TestCallSite(t *testing.T) {
 		{"chown", "security_capable capable_wrt_inode_uidgid setattr_prepare ext4_setattr notify_change chown_common", "setattr_prepare"},
 		{"chmod", "security_capable ns_capable setattr_prepare ext4_setattr notify_change chmod_common", "setattr_prepare"},
 		{"chmod with set-group-ID", "security_capable capable_wrt_inode_uidgid setattr_copy ext4_setattr notify_change", "setattr_copy"},
+		{"chmod on XFS in 7.3", "security_capable capable_noaudit xfs_setattr_nonsize xfs_vn_setattr", "xfs_setattr_nonsize"},
 		{"setuid", "security_capable ns_capable_setid __sys_setuid do_syscall_64", "__sys_setuid"},
 		{"setgroups", "security_capable ns_capable_setid __do_sys_setgroups do_syscall_64", "__do_sys_setgroups"},
 		{"capset", "cap_capset security_capset __do_sys_capset do_syscall_64", "cap_capset"},

@@ -54,8 +54,8 @@ var eithers = []either{
 	},
 	{
 		narrow: capability.NetAdmin, wide: capability.SysAdmin,
-		wideIsNext: at("bpf_token_capable", "bpf_prog_load"),
-		source:     "bpf_net_capable, include/linux/bpf.h; bpf_prog_load, kernel/bpf/syscall.c",
+		wideIsNext: at("bpf_token_capable", "bpf_prog_load", "af_alg_check_restriction"),
+		source:     "bpf_net_capable, include/linux/bpf.h; bpf_prog_load, kernel/bpf/syscall.c; af_alg_capable, crypto/af_alg.c (7.3)",
 	},
 	{
 		narrow: capability.SysResource, wide: capability.SysAdmin,

@@ -308,6 +308,7 @@ func TestTheWiderOfTwoIsAnAlternative(t *testing.T) {
 		{"a counter", granted(capability.Perfmon, "capable", "perf_allow_kernel"), "SYS_ADMIN"},
 		{"ns_last_pid", granted(capability.CheckpointRestore, "ns_capable", "pid_ns_ctl_handler"), "SYS_ADMIN"},
 		{"a network program", granted(capability.NetAdmin, "ns_capable", "bpf_token_capable", "bpf_prog_load"), "SYS_ADMIN"},
+		{"an algorithm of AF_ALG", granted(capability.NetAdmin, "ns_capable_noaudit", "af_alg_check_restriction"), "SYS_ADMIN"},
 		{"an interface", granted(capability.NetAdmin, "ns_capable", "rtnetlink_rcv_msg"), ""},
 		{"many processes", granted(capability.SysResource, "capable", "copy_process"), "SYS_ADMIN"},
 		{"a higher limit", granted(capability.SysResource, "capable", "do_prlimit"), ""},

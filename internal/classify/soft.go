@@ -100,6 +100,13 @@ var soft = []Row{
 		Source:       "cap_bprm_creds_from_file, security/commoncap.c",
 	},
 	{
+		Functions:    []string{"aa_change_profile", "priv_restricted_transition"},
+		Capabilities: caps{capability.MacOverride},
+		Class:        Soft,
+		Reason:       "without it a new AppArmor profile is stacked on unconfined and does not replace it",
+		Source:       "aa_change_profile, security/apparmor/domain.c; is_profile_priv_restricted_to_stack there in 7.3",
+	},
+	{
 		Functions:    []string{"r_show"},
 		Capabilities: caps{capability.SysAdmin},
 		Class:        Soft,

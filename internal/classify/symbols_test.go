@@ -42,6 +42,7 @@ var inlined = map[string]string{
 	"can_do_hugetlb_shm":          "static, in hugetlb_file_setup",
 	"may_dedupe_file":             "static, in vfs_dedupe_file_range_one",
 	"xfs_ioctl_setattr_get_trans": "static, in xfs_fileattr_set",
+	"priv_restricted_transition":  "in 7.3",
 	"do_open":                     "static, in path_openat",
 	"setfl":                       "static, in do_fcntl",
 	"fcntl_set_rw_hint":           "static, in do_fcntl",
@@ -98,6 +99,7 @@ var absent = map[place]string{
 	{"6.1", "__lookup_next_mnt_ns"}:        "since 6.12",
 	{"6.1", "pid_table_root_permissions"}:  "since 6.14",
 	{"6.12", "pid_table_root_permissions"}: "since 6.14",
+	{"6.18", "aa_change_profile"}:          "built without",
 	{"6.18", "ima_match_rules"}:            "built without",
 	{"6.18", "drm_file_alloc"}:             "built without",
 	{"6.18", "scsi_cmd_allowed"}:           "built without",
@@ -127,7 +129,7 @@ func TestFunctionsOfTheRunningKernel(t *testing.T) {
 // optional are the rows, by their first function, whose functions are in modules, or in
 // parts that a kernel may be built without, or in some versions only.
 var optional = []string{
-	"ima_match_rules", "selinux_inode_getsecurity",
+	"aa_change_profile", "ima_match_rules", "selinux_inode_getsecurity",
 	"__lookup_next_mnt_ns",       // since 6.12
 	"pid_table_root_permissions", // since 6.14
 	"xfs_setattr_nonsize", "xfs_getfsmap", "ovl_open_realfile", "ovl_set_timestamps",

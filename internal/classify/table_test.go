@@ -163,6 +163,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"ip link set", capability.NetAdmin, "security_capable netlink_net_capable rtnetlink_rcv_msg", nil, Required, ""},
 		{"wchan", capability.SysPtrace, "security_capable ns_capable __ptrace_may_access ptrace_may_access proc_pid_wchan", nil, Soft, "wchan"},
 		{"hidepid", capability.SysPtrace, "security_capable ns_capable __ptrace_may_access ptrace_may_access proc_pid_readdir", nil, Soft, "hides them"},
+		{"another AppArmor profile", capability.MacOverride, "cap_capable aa_change_profile apparmor_setprocattr", nil, Soft, "stacked"},
 		{"/proc/iomem", capability.SysAdmin, "security_capable file_ns_capable r_show seq_read_iter", nil, Soft, "iomem"},
 		{"pagemap", capability.SysAdmin, "security_capable file_ns_capable pagemap_read", nil, Soft, "pagemap"},
 		{"EPOLLWAKEUP", capability.BlockSuspend, "security_capable capable do_epoll_ctl", nil, Soft, "EPOLLWAKEUP"},

@@ -122,6 +122,9 @@ find_missing() {
 	want mkfs.ext4 e2fsprogs has mkfs.ext4
 	want mkfs.xfs xfsprogs has mkfs.xfs
 	want depmod kmod has depmod
+	want lz4 lz4 has lz4
+	want xz xz-utils has xz
+	want zstd zstd has zstd
 	want crun crun has crun
 	if [[ $mode == test ]]; then
 		want podman podman has podman

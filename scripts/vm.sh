@@ -5,6 +5,7 @@
 #   vm.sh guests                       list the guests
 #   vm.sh arch GUEST                   print a guest's architecture, as Go calls it
 #   vm.sh recipe GUEST                 print what a guest is made of; changes if that does
+#   vm.sh kernel GUEST                 print where its kernel is unpacked; get that, if it is not there
 #   vm.sh fetch GUEST                  get what it is made of, if it is not there
 #   vm.sh run GUEST DIR COMMAND...     run COMMAND in the copy of DIR that the guest has
 #                                      as /guest; its output and exit code are ours
@@ -396,7 +397,7 @@ guests)
 	names
 	exit
 	;;
-arch | recipe | fetch) [[ $# == 1 ]] || usage ;;
+arch | recipe | kernel | fetch) [[ $# == 1 ]] || usage ;;
 run) [[ $# -ge 3 && -d $2 ]] || usage ;;
 *) usage ;;
 esac
@@ -408,6 +409,10 @@ trap 'rm -rf -- "$scratch"' EXIT
 case $command in
 arch) echo "$arch" ;;
 recipe) alone recipe ;;
+kernel)
+	alone fetch_kernel
+	echo "$kernel"
+	;;
 fetch) alone fetch ;;
 run) run "$@" ;;
 esac

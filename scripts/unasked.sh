@@ -1,0 +1,49 @@
+#!/bin/bash
+# Lists the functions of a kernel's sources that use a capability without an audited check:
+#
+#   unasked.sh SOURCES     for example linux-source-6.12, unpacked
+#
+# One a line, with what it does: "asks" without an audit record or for set*id, or "reads" the
+# sets of a credential. internal/classify/testdata/unasked-VERSION.txt is what it printed; the
+# table of docs/classification.md has to name them all.
+set -euo pipefail
+
+if [[ $# != 1 || ! -f $1/kernel/capability.c ]]; then
+	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+	exit 2
+fi
+cd "$1"
+
+asks='(has_(ns_)?capability|[a-z_]*capable)_noaudit *\(|ns_capable_setid *\(|CAP_OPT_(NOAUDIT|INSETID)|PTRACE_MODE_NOAUDIT|\<ptracer_capable *\('
+sets='(effective|permitted|inheritable|bset|ambient)'
+reads="\<cap_(raised|issubset|intersect|isclear|isidentical) *\(|(->|\.)cap_$sets\>|parent_could_setfcap"
+
+# functions WORD PATTERN. Git shows the line before a match that begins a function; to find the files
+# is left to grep, which is faster by far.
+functions() {
+	local files
+	mapfile -t files < <(grep -rlE --include='*.[ch]' "$2" arch block crypto drivers fs init io_uring ipc kernel lib mm net security virt)
+	git -c core.attributesFile="$attributes" grep --no-index --no-color --show-function --line-number --extended-regexp "$2" -- "${files[@]}" |
+		awk -v word="$1" '
+			match($0, /=[0-9]+=/) {
+				file = substr($0, 1, RSTART - 1)
+				line = substr($0, RSTART + RLENGTH)
+				name = ""
+				if (match(line, /^SYSCALL_DEFINE[0-9]\([a-z0-9_]+/)) name = "sys_" substr(line, 17, RLENGTH - 16)
+				else if (match(line, /[A-Za-z0-9_]+ *\(/)) name = substr(line, RSTART, RLENGTH - 1)
+				sub(/ *$/, "", name)
+			}
+			match($0, /:[0-9]+:/) {
+				text = substr($0, RSTART + RLENGTH)
+				if (name !~ /^(if)?$/ && text !~ /^[ \t]*(\*[ \t\/]|\/\*)/ && text !~ /& [A-Z_]+_NOAUDIT/) print word, file, name
+			}'
+}
+
+attributes=$(mktemp)
+trap 'rm -f -- "$attributes"' EXIT
+echo '*.[ch] diff=cpp' >"$attributes" # labels begin no functions
+
+{
+	functions asks "$asks"
+	functions reads "$reads"
+} | grep -v '^asks kernel/capability.c ' | sort -u

@@ -133,7 +133,7 @@ func moduleCalls(path string, callees []string) ([]Call, error) {
 	name, _, _ := strings.Cut(filepath.Base(path), ".")
 	var calls []Call
 	for _, relocations := range file.Sections {
-		if relocations.Type != elf.SHT_RELA {
+		if relocations.Type != elf.SHT_RELA { //nolint:misspell // as ELF calls it
 			continue
 		}
 		section := file.Sections[relocations.Info]

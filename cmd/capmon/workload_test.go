@@ -131,6 +131,10 @@ var workloads = []workload{
 		demanded: caps("SYS_ADMIN"), onlyRun: true,
 	},
 	{
+		name: "seccomp-filter", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"probe", "seccomp-filter"},
+		required: caps("SYS_ADMIN"), onlyRun: true,
+	},
+	{
 		name: "chroot-in-own-user-namespace", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-U", "-r", "chroot", "/", "true"},
 		demanded: caps("SETFCAP", "SYS_ADMIN", "SYS_CHROOT"), onlyRun: true,
 	},

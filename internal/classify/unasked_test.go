@@ -42,7 +42,7 @@ var unauditedCallers = []unaudited{
 	},
 	{
 		function: "seccomp_prepare_filter", in: []string{"do_seccomp", "seccomp_set_mode_filter"},
-		capabilities: caps{capability.SysAdmin}, classes: []Class{Required}, proof: "row seccomp's filter",
+		capabilities: caps{capability.SysAdmin}, classes: []Class{Required}, proof: "workload seccomp-filter",
 		without: "a seccomp filter is refused (EACCES); asked only if no_new_privs is not set",
 	},
 	{

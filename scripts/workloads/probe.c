@@ -14,11 +14,13 @@
 #include <grp.h>
 #include <linux/bpf.h>
 #include <linux/capability.h>
+#include <linux/filter.h>
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <linux/packet_diag.h>
 #include <linux/perf_event.h>
 #include <linux/reboot.h>
+#include <linux/seccomp.h>
 #include <linux/securebits.h>
 #include <linux/sock_diag.h>
 #include <mqueue.h>
@@ -178,6 +180,15 @@ static void bset_only(char **args)
 static void securebits(char **args)
 {
 	need(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0), "prctl(PR_SET_SECUREBITS)");
+}
+
+/* Without no_new_privs, for which the kernel would check no capability. */
+static void seccomp_filter(char **args)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog filter = { .len = 1, .filter = &allow };
+
+	need(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), "prctl(PR_SET_SECCOMP)");
 }
 
 static struct __user_cap_header_struct caps_header = {
@@ -1248,6 +1259,7 @@ static const struct subcommand {
 	{ "reboot", reboot_container, 0, "" },
 	{ "remap-locked", remap_locked, 2, "FROM TO" },
 	{ "repeat", repeat, 2, "N SUBCOMMAND..." },
+	{ "seccomp-filter", seccomp_filter, 0, "" },
 	{ "securebits", securebits, 0, "" },
 	{ "set-acl", set_acl, 1, "PATH [fd]" },
 	{ "set-mempolicy", set_mempolicy_default, 0, "" },

@@ -21,7 +21,8 @@ type Info struct {
 	// with containerd's image store), which changes with its content.
 	ImageID string
 	// ImageDigest is what registries know the image by, sha256:…; "" for one that
-	// was never pushed or pulled.
+	// was never pushed or pulled, unless the engine has containerd's image store: there it
+	// is ImageID.
 	ImageDigest string
 	Labels      map[string]string
 	// User as configured: a name or number, "" for root.

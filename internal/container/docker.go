@@ -20,7 +20,6 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/events"
 	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/storage"
 	"github.com/docker/docker/client"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
@@ -36,6 +35,8 @@ type Docker struct {
 
 	mu      sync.Mutex
 	seccomp *seccomp.Profile // of containers that ask for none; nil until it is asked for
+
+	stores imageStores
 }
 
 // connectTimeout bounds the first question to the engine; ssh needs some of it.
@@ -158,7 +159,7 @@ func (d *Docker) PID() int {
 func (d *Docker) API() client.APIClient { return d.client }
 
 // Close ends the connection.
-func (d *Docker) Close() error { return d.client.Close() }
+func (d *Docker) Close() error { return errors.Join(d.client.Close(), d.stores.close()) }
 
 // Version implements Engine.
 func (d *Docker) Version(ctx context.Context) (Version, error) {
@@ -263,18 +264,10 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		StartedAt:    moment(c.State.StartedAt),
 		FinishedAt:   moment(c.State.FinishedAt),
 		ExitCode:     c.State.ExitCode,
-		Layers:       layers(c.GraphDriver),
+		Layers:       d.layersOf(ctx, c.ID, c.GraphDriver),
 		Mounts:       mounts(c),
 		Inspected:    true,
 	}, nil
-}
-
-// layers reads what the storage driver overlay2 tells of a container.
-func layers(driver storage.DriverData) []string {
-	if driver.Data["UpperDir"] == "" {
-		return nil
-	}
-	return append([]string{driver.Data["UpperDir"]}, strings.Split(driver.Data["LowerDir"], ":")...)
 }
 
 // mounts reads what was mounted because somebody wanted it; what Docker mounts in every

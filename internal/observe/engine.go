@@ -352,6 +352,9 @@ func (o *Observer) Learn(ctx context.Context, id string) bool {
 		o.log.Debug("inspecting a container", zap.String("id", id), zap.Error(err))
 		return errors.Is(err, container.ErrNotFound)
 	}
+	if len(info.Layers) == 0 { // containerd does not answer, or the root file system is not mounted any more
+		info.Layers = o.known.infos[id].Layers
+	}
 	o.known.infos[id] = info
 	o.welcome(info)
 	if cgroup != 0 {

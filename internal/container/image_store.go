@@ -1,0 +1,258 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/docker/docker/api/types/storage"
+	"github.com/docker/docker/api/types/system"
+	"github.com/moby/sys/mountinfo"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/capmon/capmon/internal/kernel"
+)
+
+const (
+	// snapshotterType is Docker's name for storage drivers that are containerd's.
+	snapshotterType = "io.containerd.snapshotter.v1"
+	// snapshotTimeout bounds one question to containerd.
+	snapshotTimeout = 2 * time.Second
+	// snapshotPause is how long capmon does not ask a containerd that did not answer.
+	snapshotPause = 10 * time.Second
+)
+
+// imageStore reads layers where Docker keeps images in containerd: the engine's API does not
+// list the layers there. It is safe for concurrent use.
+type imageStore struct {
+	snapshotter string // the engine's storage driver
+	address     string // of containerd's socket, as the engine sees it
+	namespace   string
+	mounts      string // the directory below which the engine mounts root file systems
+	viewer      string // the engine's view of the files (kernel.Viewer)
+	connection  *grpc.ClientConn
+
+	mu     sync.Mutex
+	failed time.Time // when containerd did not answer; zero if it always has
+}
+
+// outdated reports whether containerd failed to answer and the pause after that is over.
+func (s *imageStore) outdated() bool {
+	if s == nil {
+		return false
+	}
+	failed := s.lastFailure()
+	return !failed.IsZero() && time.Since(failed) >= snapshotPause
+}
+
+// newImageStore returns nil if the engine does not keep images in containerd, or does so on
+// another machine.
+func newImageStore(info system.Info, pid int) (*imageStore, error) {
+	if pid == 0 || !slices.Contains(info.DriverStatus, [2]string{"driver-type", snapshotterType}) {
+		return nil, nil
+	}
+	store := &imageStore{snapshotter: info.Driver, mounts: filepath.Join(info.DockerRootDir, "rootfs", info.Driver), viewer: kernel.Viewer(pid)}
+	if info.Containerd == nil { // before Docker 27
+		return store, nil
+	}
+	store.address, store.namespace = info.Containerd.Address, info.Containerd.Namespaces.Containers
+	var err error
+	store.connection, err = grpc.NewClient("passthrough:///containerd",
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialIn(ctx, store.viewer, store.address) }))
+	if err != nil {
+		return nil, fmt.Errorf("preparing to ask containerd: %w", err)
+	}
+	return store, nil
+}
+
+// dialIn connects to a unix socket by its path as another process sees it.
+func dialIn(ctx context.Context, viewer, address string) (net.Conn, error) {
+	root := filepath.Join(viewer, "root")
+	walker, err := kernel.NewWalker(root)
+	if err != nil {
+		return nil, err
+	}
+	defer walker.Close()
+	way, err := walker.Go(address, true) // /var/run is a link
+	if err != nil {
+		return nil, err
+	}
+	if way.File == nil {
+		return nil, os.ErrNotExist
+	}
+	file, err := kernel.OpenBelow(root, way.File.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	// The path below /proc may be too long for a socket's address.
+	var dialer net.Dialer
+	return dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+}
+
+// layers returns those of a container. Without an answer from containerd they are known only
+// while the container's root file system is mounted.
+func (s *imageStore) layers(ctx context.Context, id string) []string {
+	if layers, err := s.ask(ctx, id); err == nil {
+		return layers
+	}
+	return s.mounted(id)
+}
+
+// ask asks containerd for the layers. The error is not nil if it did not answer.
+func (s *imageStore) ask(ctx context.Context, id string) ([]string, error) {
+	if s.connection == nil {
+		return nil, errors.New("the engine does not tell where its containerd is")
+	}
+	if !s.lastFailure().IsZero() {
+		return nil, errors.New("containerd did not answer a moment ago")
+	}
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace), snapshotTimeout)
+	defer cancel()
+	answer, err := snapshots.NewSnapshotsClient(s.connection).Mounts(ctx, &snapshots.MountsRequest{Snapshotter: s.snapshotter, Key: id})
+	if status.Code(err) == codes.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.failed = time.Now()
+		return nil, fmt.Errorf("asking containerd at %s: %s", s.address, status.Convert(err).Message())
+	}
+	for _, mount := range answer.GetMounts() {
+		if mount.GetType() == "overlay" {
+			return overlayLayers(mount.GetOptions()), nil
+		}
+	}
+	return nil, nil
+}
+
+func (s *imageStore) lastFailure() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed
+}
+
+// mounted reads the layers from the engine's mount table, which no container can change.
+func (s *imageStore) mounted(id string) []string {
+	table, err := os.Open(filepath.Join(s.viewer, "mountinfo"))
+	if err != nil {
+		return nil
+	}
+	defer table.Close()
+	mounts, err := mountinfo.GetMountsFromReader(table, func(mount *mountinfo.Info) (skip, stop bool) {
+		return mount.FSType != "overlay" || mount.Mountpoint != filepath.Join(s.mounts, id), false
+	})
+	if err != nil || len(mounts) == 0 {
+		return nil
+	}
+	return overlayLayers(strings.Split(mounts[len(mounts)-1].VFSOptions, ","))
+}
+
+func (s *imageStore) close() error {
+	if s == nil || s.connection == nil {
+		return nil
+	}
+	return s.connection.Close()
+}
+
+// overlayLayers reads the options of a mount of overlayfs. It returns nothing if the paths
+// depend on the directory of the process that mounted it.
+func overlayLayers(options []string) []string {
+	layers := []string{""}
+	for _, option := range options {
+		switch name, value, _ := strings.Cut(option, "="); name {
+		case "upperdir":
+			layers[0] = value
+		case "lowerdir":
+			layers = append(layers, strings.Split(value, ":")...)
+		case "lowerdir+":
+			layers = append(layers, value)
+		}
+	}
+	if !slices.ContainsFunc(layers, func(layer string) bool { return !filepath.IsAbs(layer) }) {
+		return layers
+	}
+	return nil
+}
+
+// imageStores keeps the image store in use, if the engine's storage driver is containerd's.
+type imageStores struct {
+	mu     sync.Mutex
+	driver string
+	store  *imageStore // nil if the driver is not containerd's
+}
+
+func (s *imageStores) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.store.close()
+}
+
+// imageStore returns the one of a storage driver. The engine may have been restarted with
+// another driver, or containerd may have moved: then it asks the engine again.
+func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, error) {
+	s := &d.stores
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.driver == driver && !s.store.outdated() {
+		return s.store, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	info, err := d.client.Info(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("asking Docker about its image store: %w", err)
+	}
+	store, err := newImageStore(info, d.PID())
+	if err != nil {
+		return nil, err
+	}
+	_ = s.store.close()
+	s.driver, s.store = driver, store
+	return store, nil
+}
+
+// layersOf returns the layers of a container's root file system, the one that it writes to
+// first.
+func (d *Docker) layersOf(ctx context.Context, id string, driver storage.DriverData) []string {
+	if upper := driver.Data["UpperDir"]; upper != "" { // overlay2
+		return append([]string{upper}, strings.Split(driver.Data["LowerDir"], ":")...)
+	}
+	store, err := d.imageStore(ctx, driver.Name)
+	if err != nil || store == nil {
+		return nil
+	}
+	return store.layers(ctx, id)
+}
+
+// CheckLayers returns an error if the engine does not tell the layers of containers to this
+// process, so that capmon cannot read files of containers that have ended.
+func (d *Docker) CheckLayers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
+	defer cancel()
+	info, err := d.client.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("asking Docker about its image store: %w", err)
+	}
+	store, err := newImageStore(info, d.PID())
+	if err != nil || store == nil {
+		return err
+	}
+	defer store.close()
+	_, err = store.ask(ctx, "capmon")
+	return err
+}

@@ -1,0 +1,133 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/api/services/snapshots/v1"
+	"github.com/containerd/containerd/api/types"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// fakeContainerd answers with what a test wants.
+type fakeContainerd struct {
+	snapshots.UnimplementedSnapshotsServer
+	mounts func(ctx context.Context, key string) ([]*types.Mount, error)
+}
+
+func (f fakeContainerd) Mounts(ctx context.Context, request *snapshots.MountsRequest) (*snapshots.MountsResponse, error) {
+	header, _ := metadata.FromIncomingContext(ctx)
+	if request.GetSnapshotter() != "overlayfs" || !slices.Equal(header.Get("containerd-namespace"), []string{"moby"}) {
+		return nil, status.Errorf(codes.InvalidArgument, "snapshotter %s, %v", request.GetSnapshotter(), header)
+	}
+	mounts, err := f.mounts(ctx, request.GetKey())
+	return &snapshots.MountsResponse{Mounts: mounts}, err
+}
+
+// serveContainerd returns the address of a containerd.
+func serveContainerd(t *testing.T, mounts func(context.Context, string) ([]*types.Mount, error)) string {
+	t.Helper()
+	address := filepath.Join(t.TempDir(), "containerd.sock")
+	listener, err := net.Listen("unix", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	snapshots.RegisterSnapshotsServer(server, fakeContainerd{mounts: mounts})
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	return address
+}
+
+// engineWithImageStore is one whose containers are all named by their IDs.
+func engineWithImageStore(t *testing.T, address, root string) *Docker {
+	t.Helper()
+	docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		var answer any
+		if _, id, inspects := strings.Cut(r.URL.Path, "/containers/"); inspects {
+			answer = map[string]any{
+				"Id": strings.TrimSuffix(id, "/json"), "Config": map[string]any{}, "HostConfig": map[string]any{}, "State": map[string]any{},
+				"GraphDriver": map[string]any{"Name": "overlayfs"},
+			}
+		} else {
+			answer = map[string]any{
+				"Driver": "overlayfs", "DriverStatus": [][2]string{{"driver-type", "io.containerd.snapshotter.v1"}}, "DockerRootDir": root,
+				"Containerd": map[string]any{"Address": address, "Namespaces": map[string]any{"Containers": "moby"}},
+			}
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	})
+	t.Cleanup(func() { _ = docker.Close() })
+	return docker
+}
+
+func TestLayersComeFromTheImageStore(t *testing.T) {
+	address := serveContainerd(t, func(_ context.Context, key string) ([]*types.Mount, error) {
+		switch key {
+		case "overlay":
+			return []*types.Mount{{Type: "overlay", Options: []string{"index=off", "workdir=/s/3/work", "upperdir=/s/3/fs", "lowerdir=/s/2/fs:/s/1/fs"}}}, nil
+		case "bind":
+			return []*types.Mount{{Type: "bind", Source: "/s/1/fs"}}, nil
+		case "template":
+			return []*types.Mount{{Type: "overlay", Options: []string{"upperdir=/s/3/fs", "lowerdir={{ mount 0 }}"}}}, nil
+		}
+		return nil, status.Error(codes.NotFound, "snapshot does not exist")
+	})
+	docker := engineWithImageStore(t, address, "/nowhere")
+	for key, want := range map[string][]string{"overlay": {"/s/3/fs", "/s/2/fs", "/s/1/fs"}, "bind": nil, "template": nil, "none": nil} {
+		if info, err := docker.Inspect(t.Context(), key); err != nil || !slices.Equal(info.Layers, want) {
+			t.Errorf("%s: %v, %v, wanted %v", key, info.Layers, err, want)
+		}
+	}
+	if err := docker.CheckLayers(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A container is inspected even if containerd hangs or refuses, and its layers are read
+// from the mount table while they are mounted.
+func TestLayersWithoutContainerd(t *testing.T) {
+	root := t.TempDir()
+	if err := unix.Mount("none", root, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(root, unix.MNT_DETACH) })
+	at := func(name string) string { return filepath.Join(root, name) }
+	mountPoint := at("rootfs/overlayfs/mounted")
+	for _, directory := range []string{mountPoint, at("upper"), at("work"), at("lower"), at("lowest")} {
+		if err := os.MkdirAll(directory, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Mount("overlay", mountPoint, "overlay", 0, "upperdir="+at("upper")+",workdir="+at("work")+",lowerdir="+at("lower")+":"+at("lowest")); err != nil {
+		t.Fatal(err)
+	}
+	mounted := []string{at("upper"), at("lower"), at("lowest")}
+
+	hanging := serveContainerd(t, func(ctx context.Context, _ string) ([]*types.Mount, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	for name, address := range map[string]string{"hangs": hanging, "is away": at("none.sock")} {
+		docker := engineWithImageStore(t, address, root)
+		for id, want := range map[string][]string{"mounted": mounted, "other": nil} {
+			if info, err := docker.Inspect(t.Context(), id); err != nil || !slices.Equal(info.Layers, want) {
+				t.Errorf("containerd %s: layers of %s: %v, %v, wanted %v", name, id, info.Layers, err, want)
+			}
+		}
+		if err := docker.CheckLayers(t.Context()); err == nil || !strings.Contains(err.Error(), address) {
+			t.Errorf("containerd %s: %v", name, err)
+		}
+	}
+}

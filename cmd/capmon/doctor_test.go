@@ -173,6 +173,27 @@ func TestDoctorOnRights(t *testing.T) {
 	}
 }
 
+// The layers of containers are containerd's to tell in newer engines, and its socket is root's.
+func TestDoctorOnLayers(t *testing.T) {
+	t.Parallel()
+	for _, uid := range []uint32{0, anybody} {
+		d := diagnose(t, restricted(least, uid), binary, "doctor", "-o", "json")
+		if uid == anybody && hasImageStore(t) {
+			d.check(t, "  layers", doctor.Warning, "permission denied", "containerd")
+			continue
+		}
+		if slices.ContainsFunc(d, func(f doctor.Finding) bool { return f.Subject == "  layers" }) {
+			t.Errorf("user %d: %+v", uid, d)
+		}
+	}
+}
+
+// hasImageStore reports whether the engine keeps images in containerd.
+func hasImageStore(t *testing.T) bool {
+	t.Helper()
+	return strings.Contains(mustExecute(t, "docker", "info", "--format={{.DriverStatus}}"), "io.containerd.snapshotter.v1")
+}
+
 // setSysctl sets a sysctl until the test ends. It is the whole machine's.
 func setSysctl(t *testing.T, name, value string) {
 	t.Helper()

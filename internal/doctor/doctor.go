@@ -211,6 +211,10 @@ func docker(ctx context.Context) []Finding {
 	if version.Rootless || version.UsernsRemap {
 		findings = append(findings, ok("  user namespace", "the engine's containers have one of their own: what the kernel asks of the host's, no --cap-add can grant"))
 	}
+	if err := engine.CheckLayers(ctx); err != nil {
+		findings = append(findings, bad(Warning, "  layers", fmt.Errorf("files of containers that end soon after their start may not be found: %w", err),
+			"run capmon as root, or let containerd's configuration give its socket to a group of capmon's user (gid)"))
+	}
 	return findings
 }
 

@@ -52,6 +52,10 @@ test: root-test setup-test build check-generate lint vulncheck ## run all tests,
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
 		go test -race -count=1 -timeout 80m -parallel 4 ./...; scripts/test-kernels.sh --short'
 
+.PHONY: test-docker
+test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" for these)
+	scripts/test-docker.sh $(TESTS)
+
 .PHONY: test-kernels
 test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, by every hook (an hour; GUESTS="6.1 7.3" for these)
 	scripts/test-kernels.sh $(GUESTS)
@@ -117,13 +121,13 @@ check-generate: ## check that the generated files are up to date
 		exit 1; \
 	fi
 
-.PHONY: setup-demo setup-test setup-bench
-setup-demo setup-test setup-bench: setup-%:
+.PHONY: setup-demo setup-test setup-docker setup-bench
+setup-demo setup-test setup-docker setup-bench: setup-%:
 	@scripts/setup.sh $*
 
 # eBPF programs and Docker daemons are root's. sudo drops PATH, where Go may be.
-.PHONY: root-demo root-test root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
-root-demo root-test root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
+.PHONY: root-demo root-test root-test-docker root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
+root-demo root-test root-test-docker root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
 		echo 'make $* needs root, to load eBPF programs: sudo env "PATH=$$PATH" make $*' >&2; exit 2; \
 	fi

@@ -2,6 +2,7 @@
 # Installs on Debian and Ubuntu what is missing for building and testing capmon.
 #
 #   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
+#   setup.sh docker   everything, and a current Docker daemon
 #   setup.sh bench    what the benchmark needs: of that the most, and bpftrace
 #   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
 #
@@ -10,6 +11,8 @@ set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 newest_runc=$repository/.cache/bin/runc newest_runc_version=v1.5.2
+newest_dockerd=$repository/.cache/bin/dockerd newest_proxy=$repository/.cache/bin/docker-proxy
+newest_dockerd_version=29.9.3 newest_dockerd_module=github.com/moby/moby/v2@v2.0.0-beta.24
 quadlet=$repository/.cache/bin/quadlet quadlet_version=v5.4.2
 alertmanager=$repository/.cache/bin/alertmanager alertmanager_version=v0.35.0
 prometheus=$repository/.cache/bin/prometheus promtool=$repository/.cache/bin/promtool
@@ -42,6 +45,10 @@ has_compose() {
 
 has_newest_runc() {
 	[[ -x $newest_runc && $("$newest_runc" --version) == "runc version ${newest_runc_version#v}"$'\n'* ]]
+}
+
+has_newest_dockerd() {
+	[[ -x $newest_proxy && -x $newest_dockerd && $("$newest_dockerd" --version) == "Docker version $newest_dockerd_version,"* ]]
 }
 
 has_quadlet() {
@@ -185,6 +192,19 @@ install_newest_runc() {
 	has_newest_runc || die "the newest runc does not run"
 }
 
+# install_newest_dockerd builds a current Docker daemon and its proxy for published ports
+# from source. That takes five minutes of processor time.
+install_newest_dockerd() {
+	local directory
+	echo "setup.sh: missing: Docker $newest_dockerd_version; building $newest_dockerd_module" >&2
+	directory=$(go mod download -json "$newest_dockerd_module" | jq --raw-output .Dir)
+	mkdir -p "$(dirname "$newest_dockerd")"
+	CGO_ENABLED=0 go build -C "$directory" -mod=readonly -buildvcs=false -trimpath -ldflags '-s -w' -o "$newest_proxy" ./cmd/docker-proxy
+	CGO_ENABLED=0 go build -C "$directory" -mod=readonly -buildvcs=false -trimpath \
+		-ldflags "-s -w -X ${newest_dockerd_module%@*}/dockerversion.Version=$newest_dockerd_version" -o "$newest_dockerd" ./cmd/dockerd
+	has_newest_dockerd || die "the newest dockerd does not run"
+}
+
 # install_quadlet builds the generator that reads podman's quadlets: Debian 12's podman is
 # older than they are.
 install_quadlet() {
@@ -232,9 +252,10 @@ install_prometheus() {
 	has_prometheus || die "prometheus does not run"
 }
 
-mode=${1:-test}
+mode=${1:-test} with_newest_dockerd=
 case $mode in
 test | bench | demo) ;;
+docker) mode=test with_newest_dockerd=1 ;;
 *)
 	sed -n '2,/^set -/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
 	exit 2
@@ -259,5 +280,8 @@ if [[ $mode == test ]]; then
 	has_quadlet || install_quadlet
 	has_alertmanager || install_alertmanager
 	has_prometheus || install_prometheus
+fi
+if [[ -n $with_newest_dockerd ]]; then
+	has_newest_dockerd || install_newest_dockerd
 fi
 echo "setup.sh: everything for '$mode' is there" >&2

@@ -91,7 +91,8 @@ static __always_inline bool may_list(const struct container *container, __u32 ki
 	bool full;
 	bool roomy = is_roomy(SHARE_FILES, &full);
 
-	return !full && container->files[kind] < (roomy ? FILES_EACH : FILES_FEW);
+	return !full && IS_BELOW(kind, FILE_KINDS) &&
+	       container->files[kind] < (roomy ? FILES_EACH : FILES_FEW);
 }
 
 /* Records one check of one file, or one execve that failed: the note is complete but for what is
@@ -126,7 +127,8 @@ __noinline int record_file(__u32 slot)
 			if (!climb(slot))
 				break;
 		if (!bpf_map_update_elem(&files, key, fresh, BPF_NOEXIST)) {
-			__sync_fetch_and_add(&container->files[kind], 1);
+			if (IS_BELOW(kind, FILE_KINDS))
+				__sync_fetch_and_add(&container->files[kind], 1);
 			note_entry(container, SHARE_FILES);
 			note->fresh.event = (struct event){
 				.kind = EVENT_FILE,
@@ -141,7 +143,8 @@ __noinline int record_file(__u32 slot)
 		value = bpf_map_lookup_elem(&files, key);
 	}
 	if (!value) {
-		__sync_fetch_and_add(&container->unlisted[kind], 1);
+		if (IS_BELOW(kind, FILE_KINDS))
+			__sync_fetch_and_add(&container->unlisted[kind], 1);
 		return 0;
 	}
 	if (key->capability == FAILED_EXECVE) {

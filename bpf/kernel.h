@@ -24,6 +24,14 @@
  * leaves another test out. */
 #define REMIND(number, mask) asm volatile("%0 &= %1" : "+r"(number) : "i"(mask))
 
+/* Whether a number is below a limit, as REMIND for one that is no power of two: the compiler, which
+ * may know it, tests it all the same. */
+#define IS_BELOW(number, limit)                  \
+	({                                       \
+		asm volatile("" : "+r"(number)); \
+		(number) < (limit);              \
+	})
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {

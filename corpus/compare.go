@@ -82,6 +82,9 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 // prove is what capmon verify makes of the workload, which takes a profile of its own.
 func (c command) prove(ctx context.Context, w workload) (*capability.Set, error) {
 	args := []string{"verify", "-o", "json", "--test", filepath.Join(w.directory, "test.sh"), "--", "docker", "run"}
+	for _, c := range w.Adds.Sorted() {
+		args = append(args, "--cap-add="+c.String())
+	}
 	cmd := exec.CommandContext(ctx, c.capmon, append(append(append(args, w.Options...), "corpus-"+w.name), w.Command...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -93,7 +96,7 @@ func (c command) prove(ctx context.Context, w workload) (*capability.Set, error)
 	return proof.Set, nil
 }
 
-// profile is what capmon says of one run of the workload with Docker's defaults. Another
+// profile is what capmon says of one run of the workload with all that its users grant. Another
 // one that walks the stack at every check has to say the same.
 func (c command) profile(ctx context.Context, w workload) (profiled, error) {
 	directory, err := os.MkdirTemp("", "corpus.")

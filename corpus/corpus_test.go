@@ -10,7 +10,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/testlock"
 )
 
@@ -88,7 +87,7 @@ func TestWorkloadsNeedTheTruth(t *testing.T) {
 		for _, c := range w.truth[0].Sorted() {
 			t.Run(w.name+" without "+c.String(), func(t *testing.T) {
 				t.Parallel()
-				err := w.run(t.Context(), capability.DockerDefault().Without(c))
+				err := w.run(t.Context(), w.granted().Without(c))
 				if !errors.As(err, new(failure)) {
 					t.Errorf("it works: %v", err)
 				}

@@ -25,7 +25,9 @@ import (
 )
 
 type command struct {
-	directory, caps, format string
+	directory, format string
+	// caps are those to run with; nil if not told.
+	caps *capability.Set
 	// capmon and self are the commands to execute.
 	capmon, self    string
 	update, verify  bool
@@ -53,7 +55,11 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("corpus "+args[0], flag.ContinueOnError)
 	flags.StringVar(&c.directory, "directory", "corpus", "the directory with workloads")
 	flags.StringVar(&c.capmon, "capmon", "bin/capmon", "compare: the capmon to measure")
-	flags.StringVar(&c.caps, "caps", capability.DockerDefault().String(), "run: the capabilities, with commas between them")
+	flags.Func("caps", "run: the capabilities, with commas between them (default: what its users grant)", func(list string) error {
+		set, err := parseSet(list)
+		c.caps = &set
+		return err
+	})
 	flags.StringVar(&c.format, "o", "text", "compare: text or markdown")
 	flags.BoolVar(&c.update, "update", false, "truth: store what was found")
 	flags.BoolVar(&c.verify, "verify", false, "compare: let capmon verify prove the list, too (slow)")
@@ -78,11 +84,11 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 }
 
 func (c command) run(ctx context.Context, workloads []workload) error {
-	granted, err := parseSet(c.caps)
-	if err != nil {
-		return err
-	}
 	for _, w := range workloads {
+		granted := w.granted()
+		if c.caps != nil {
+			granted = *c.caps
+		}
 		if err := w.run(ctx, granted); err != nil {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}

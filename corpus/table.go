@@ -16,10 +16,10 @@ import (
 func writeTable(out io.Writer, format string, results []comparison) error {
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
-	t.AppendHeader(table.Row{"software", "Docker", "naive", "naive misses", "observed", "too many", "too few", "works", "proved", "truth"})
+	t.AppendHeader(table.Row{"software", "granted", "naive", "naive misses", "observed", "too many", "too few", "works", "proved", "truth"})
 	for _, r := range results {
 		t.AppendRow(table.Row{
-			r.name, capability.DockerDefault().Len(), r.naive.Len(), list(naiveMissing(r)),
+			r.name, r.granted().Len(), r.naive.Len(), list(naiveMissing(r)),
 			list(r.observed), list(r.excess), list(r.missing), yesNo(r.fails == nil), r.proof(), truths(r.truth),
 		})
 	}
@@ -37,9 +37,9 @@ func writeTable(out io.Writer, format string, results []comparison) error {
 
 // sums counts capabilities.
 func sums(results []comparison) table.Row {
-	var docker, naive, naiveMisses, observed, proved, least, excess, missing, works int
+	var granted, naive, naiveMisses, observed, proved, least, excess, missing, works int
 	for _, r := range results {
-		docker += capability.DockerDefault().Len()
+		granted += r.granted().Len()
 		naive += r.naive.Len()
 		naiveMisses += naiveMissing(r).Len()
 		observed += r.observed.Len()
@@ -54,7 +54,7 @@ func sums(results []comparison) table.Row {
 		}
 	}
 	return table.Row{
-		strconv.Itoa(len(results)) + " in total", docker, naive, naiveMisses, observed, excess, missing,
+		strconv.Itoa(len(results)) + " in total", granted, naive, naiveMisses, observed, excess, missing,
 		fmt.Sprintf("%d of %d", works, len(results)), proved, least,
 	}
 }

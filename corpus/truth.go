@@ -30,8 +30,8 @@ func (w workload) derive(ctx context.Context, times int) ([]capability.Set, erro
 
 func (w workload) deriveOnce(ctx context.Context) ([]capability.Set, error) {
 	// The reason is wanted for the first run only: the others may fail.
-	if err := w.run(ctx, capability.DockerDefault()); err != nil {
-		return nil, fmt.Errorf("%s fails with Docker's default capabilities: %w", w.name, err)
+	if err := w.run(ctx, w.granted()); err != nil {
+		return nil, fmt.Errorf("%s fails with all that its users grant: %w", w.name, err)
 	}
 	try := func(granted capability.Set) (bool, error) {
 		err := w.run(ctx, granted)
@@ -40,7 +40,7 @@ func (w workload) deriveOnce(ctx context.Context) ([]capability.Set, error) {
 		}
 		return err == nil, err
 	}
-	sets, err := minimalSets(capability.DockerDefault(), try)
+	sets, err := minimalSets(w.granted(), try)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w.name, err)
 	}

@@ -21,6 +21,8 @@ type workload struct {
 
 	// Options are those of docker run, but for capabilities.
 	Options []string
+	// Adds are the capabilities that users of the software grant besides Docker's defaults.
+	Adds    capability.Set
 	Command []string
 	// Ends: it ends by itself. Others must run until they are told to stop.
 	Ends bool
@@ -88,6 +90,9 @@ func readJSON(file string, into any) error {
 	}
 	return nil
 }
+
+// granted is what users of the software grant: a container of it has no more than that.
+func (w workload) granted() capability.Set { return capability.DockerDefault().Union(w.Adds) }
 
 func (w workload) truthFile() string { return filepath.Join(w.directory, "truth.json") }
 

@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+chmod 644 /etc/keepalived/test.conf

@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+openvpn --genkey secret /etc/openvpn/static.key

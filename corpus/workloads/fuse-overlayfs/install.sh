@@ -1,0 +1,2 @@
+# shellcheck shell=sh
+mkdir -m 777 /srv/public

@@ -14,8 +14,6 @@ import (
 type Kind struct {
 	// Target is the name of the recommend.Target that has such files.
 	Target string
-	// limits: the engine leaves the kernel's limits as they are (recommend.Group.BehindLimits).
-	limits, rootOnly bool
 	// Services: a file of the kind has services; else it has containers.
 	Services bool
 	// nameOf is what such a file calls a container, "" if that is not known.
@@ -27,9 +25,9 @@ type Kind struct {
 func Kinds() []Kind {
 	return []Kind{
 		{Target: "compose", Services: true, nameOf: recommend.Container.ComposeService, change: Compose},
-		{Target: "kubernetes", limits: true, rootOnly: true, nameOf: func(c recommend.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
+		{Target: "kubernetes", nameOf: func(c recommend.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
 		{
-			Target: "quadlet", limits: true,
+			Target: "quadlet",
 			// There is only one container in it, whatever it is called.
 			nameOf: func(c recommend.Container) string { return c.Label },
 			change: func(text []byte, settings []Setting) ([]byte, []string, error) {
@@ -75,16 +73,17 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 	if err != nil {
 		return Result{}, err
 	}
+	target, err := recommend.ParseTarget(k.Target)
+	if err != nil {
+		return Result{}, err
+	}
 	for {
 		var settings []Setting
 		var of []recommend.Container
 		var limits []string
 		for _, group := range groups {
-			if k.limits {
-				var notes []string
-				group, notes = group.BehindLimits(k.rootOnly)
-				limits = append(limits, notes...)
-			}
+			group, notes := target.BehindLimits(group)
+			limits = append(limits, notes...)
 			settings = append(settings, Setting{group.Label, group.Needs, !slices.ContainsFunc(group.Members, startsAsRoot)})
 			of = append(of, group.Members...)
 		}

@@ -10,12 +10,14 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// BehindLimits is what the group needs of an engine that leaves the kernel's limits on low ports
-// and on ICMP echo as they are, with what its reader must know. Docker lifts both by sysctls for all
-// containers that do not use the host's network (daemon/oci_linux.go, WithSysctls, since 20.10), and
-// so the kernel asks for no capability there. rootOnly: what that engine grants reaches only root's
-// processes.
-func (g Group) BehindLimits(rootOnly bool) (Group, []string) {
+// BehindLimits is a group with what it needs of the target besides, if that leaves the kernel's
+// limits on low ports and on ICMP echo as they are, and what the reader must know. Docker lifts both
+// by sysctls for all containers that do not use the host's network (daemon/oci_linux.go, WithSysctls,
+// since 20.10), and so the kernel asks for no capability there.
+func (t Target) BehindLimits(g Group) (Group, []string) {
+	if !t.strictPorts {
+		return g, nil
+	}
 	var notes []string
 	add := func(note string) {
 		if note != "" {
@@ -27,7 +29,7 @@ func (g Group) BehindLimits(rootOnly bool) (Group, []string) {
 		if len(bound) > 0 {
 			g.Needs = g.Needs.With(capability.NetBindService)
 		}
-		add(g.portNote(bound, rootOnly))
+		add(g.portNote(bound, t.rootOnly))
 	}
 	if !g.Needs.Has(capability.NetRaw) {
 		add(g.echoNote(g.behind(capability.NetRaw)))
@@ -51,7 +53,7 @@ func (g Group) limitsHidden() bool {
 	})
 }
 
-// portNote says why NET_BIND_SERVICE is in the list, or that it may have to be.
+// portNote says why NET_BIND_SERVICE is in the list, or that it may have to be. rootOnly as in Target.
 func (g Group) portNote(bound []profile.Lifted, rootOnly bool) string {
 	const sysctl = "the sysctl net.ipv4.ip_unprivileged_port_start="
 	if len(bound) == 0 {

@@ -150,10 +150,7 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 	}
 	var sections []section
 	for _, group := range found {
-		var limits []string
-		if t.strictPorts {
-			group, limits = group.BehindLimits(t.rootOnly)
-		}
+		group, limits := t.BehindLimits(group)
 		changes, err := t.changes(group, style)
 		if err != nil {
 			return "", nil, err

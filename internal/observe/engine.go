@@ -195,27 +195,30 @@ func (o *Observer) hear(event container.Event) {
 
 // noteStop notes when a container was told to end, once. The caller holds mu.
 func (o *Observer) noteStop(event container.Event) {
-	stops := o.known.stops[event.ID]
-	if !event.Stops || slices.ContainsFunc(stops, event.Time.Equal) {
-		return
+	if event.Stops {
+		o.known.stops[event.ID] = latest(o.known.stops[event.ID], event.Time, time.Time.Compare)
 	}
-	stops = append(stops, event.Time)
-	slices.SortFunc(stops, time.Time.Compare)
-	o.known.stops[event.ID] = stops[max(0, len(stops)-maxExits):]
 }
 
-// maxExits is how many ends of a container are known: of the last ones.
+// maxExits is how many ends of a container are known, and how many stops: of the last ones.
 const maxExits = 64
 
 // noteExit notes how a container ended, once, for an event may be heard again. The caller holds mu.
 func (o *Observer) noteExit(event container.Event) {
-	exits := o.known.exits[event.ID]
-	if event.ExitStatus == nil || slices.ContainsFunc(exits, func(e container.Exit) bool { return e.Time.Equal(event.Time) }) {
-		return
+	if event.ExitStatus != nil {
+		exit := container.Exit{Time: event.Time, Status: *event.ExitStatus}
+		o.known.exits[event.ID] = latest(o.known.exits[event.ID], exit, func(one, other container.Exit) int { return one.Time.Compare(other.Time) })
 	}
-	exits = append(exits, container.Exit{Time: event.Time, Status: *event.ExitStatus})
-	slices.SortFunc(exits, func(one, other container.Exit) int { return one.Time.Compare(other.Time) })
-	o.known.exits[event.ID] = exits[max(0, len(exits)-maxExits):]
+}
+
+// latest is an ordered list with one more in its place, unless it is there, and without the first
+// ones beyond maxExits.
+func latest[T any](list []T, one T, compare func(one, other T) int) []T {
+	i, known := slices.BinarySearchFunc(list, one, compare)
+	if !known {
+		list = slices.Insert(list, i, one)
+	}
+	return list[max(0, len(list)-maxExits):]
 }
 
 // rename gives a container that is known its present name. The caller holds mu.

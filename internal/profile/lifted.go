@@ -72,21 +72,15 @@ func addUpLifted(all []Lifted) []Lifted {
 
 // addUpLiftedBy adds up those that reduce makes equal but for what is counted.
 func addUpLiftedBy(all []Lifted, reduce func(Lifted) Lifted) []Lifted {
-	type key struct {
-		capability         capability.Capability
-		transport, program string
-		port               uint16
-		user               uint32
-		others             bool
-	}
-	at := make(map[key]int)
+	at := make(map[Lifted]int)
 	var sums []Lifted
 	for _, one := range all {
 		one = reduce(one)
-		k := key{one.Capability, one.Transport, one.Program, one.Port, one.User, one.Others}
-		i, known := at[k]
+		key := one
+		key.Count, key.First, key.Last = 0, time.Time{}, time.Time{}
+		i, known := at[key]
 		if !known {
-			at[k] = len(sums)
+			at[key] = len(sums)
 			sums = append(sums, one)
 			continue
 		}

@@ -193,7 +193,8 @@ func foldedExecutions(seen monitor.Container) (n uint64) {
 
 // demand adds what the executed files demanded.
 func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabilities) {
-	all := r.Uses
+	var uses []Use
+	var unexamined []string
 	for _, execution := range seen.Executions {
 		file, known := files[ProgramOf(seen.Cgroup, execution)]
 		if known && seen.SetFileCapabilities && execution.IsOfItsChange() && file.Permitted.Empty() {
@@ -204,10 +205,10 @@ func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabi
 		case execution.Folded:
 			program = "" // many, counted by foldedExecutions
 		case !known && !execution.NoSuid && !execution.Nested:
-			r.Unexamined = append(r.Unexamined, execution.Path)
+			unexamined = append(unexamined, execution.Path)
 		}
 		for _, demand := range classify.FileDemands(execution, file) {
-			all = append(all, demanded(demand, Use{
+			uses = append(uses, demanded(demand, Use{
 				Program: program,
 				Others:  execution.Folded,
 				Call:    "execve",
@@ -218,14 +219,13 @@ func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabi
 			})...)
 		}
 	}
-	slices.Sort(r.Unexamined)
-	r.Unexamined = slices.Compact(r.Unexamined)
-	r.Uses = addUp(all)
+	r.addExecuted(uses, unexamined)
 }
 
 // refuse adds what files demanded whose execution failed for want of it.
 func (r *Run) refuse(seen monitor.Container, ways map[Named]kernel.Way) {
-	all := r.Uses
+	var uses []Use
+	var unexamined []string
 	for _, use := range seen.Files {
 		if use.Failed == nil {
 			continue
@@ -236,20 +236,26 @@ func (r *Run) refuse(seen monitor.Container, ways map[Named]kernel.Way) {
 		}
 		name := cmp.Or(quoted(pathOf(use)), "a program that could not be named")
 		if !known || mayHaveCarried(seen, use, way) {
-			r.Unexamined = append(r.Unexamined, name)
+			unexamined = append(unexamined, name)
 			continue
 		}
 		program := *way.Program
 		program.Path = quoted(program.Path)
 		for _, demand := range classify.ExecveDemands(name, *use.Failed, program) {
-			all = append(all, demanded(demand, Use{
+			uses = append(uses, demanded(demand, Use{
 				Program: use.Program, Call: use.Call, User: use.UID, Count: use.Count, First: use.First, Last: use.Last,
 			})...)
 		}
 	}
-	slices.Sort(r.Unexamined)
-	r.Unexamined = slices.Compact(r.Unexamined)
-	r.Uses = addUp(all)
+	r.addExecuted(uses, unexamined)
+}
+
+// addExecuted adds what executions demanded, and the programs of which that is not known.
+func (r *Run) addExecuted(uses []Use, unexamined []string) {
+	if len(uses) > 0 {
+		r.Uses = addUp(append(r.Uses, uses...))
+	}
+	r.Unexamined = slices.Compact(slices.Sorted(slices.Values(append(r.Unexamined, unexamined...))))
 }
 
 // mayHaveCarried reports whether a program that was looked at later may have carried other

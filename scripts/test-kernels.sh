@@ -47,7 +47,7 @@ fill() {
 		scripts/images.sh
 		if [ "$CAPMON_GUEST" != 5.10 ]; then ./monitor.test -test.v -test.run InModules; fi
 		cd cmd/capmon
-		../../capmon.test -test.v -test.timeout 40m "$@"
+		../../capmon.test -test.v -test.timeout 85m "$@"
 	END
 }
 

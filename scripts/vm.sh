@@ -19,7 +19,7 @@ set -euo pipefail
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(dirname "$scripts")/.cache/vm
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-limit=2400 # seconds until a guest that hangs is ended
+limit=5400 # seconds until a guest that hangs is ended
 
 # Architecture, release, version and suite of the kernels, and a SHA-256 of their
 # packages. The suites are such as keep old versions. The cloud flavour has the drivers

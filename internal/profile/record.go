@@ -70,6 +70,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run.demand(seen, sources.Files)
 		run.refuse(seen, sources.Ways)
 		run.access(seen, sources.Ways)
+		run.doubt()
 		run.lift(seen, snapshot.LimitsSeen)
 		info, known := sources.Infos[seen.ID]
 		if known {

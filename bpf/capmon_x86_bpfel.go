@@ -149,7 +149,7 @@ const (
 	CapmonConditionCONDITION_MOOT       CapmonCondition = 2
 	CapmonConditionCONDITION_SILENT     CapmonCondition = 3
 	CapmonConditionCONDITION_UNREADABLE CapmonCondition = 4
-	CapmonConditionCONDITION_SAME       CapmonCondition = 5
+	CapmonConditionCONDITION_OPTIONAL   CapmonCondition = 5
 )
 
 type CapmonConfig struct {

@@ -18,6 +18,13 @@
 #define MAP_ANONYMOUS 0x20
 #define MAP_HUGETLB 0x40000
 #define HUGETLBFS_MAGIC 0x958458f6
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_DGRAM 2
+#define SOCK_RAW 3
+#define SOCK_TYPE_MASK 0xf /* include/linux/net.h */
+#define IPPROTO_ICMP 1
+#define IPPROTO_ICMPV6 58
 
 #ifndef CAP_SETGID
 enum {
@@ -27,6 +34,7 @@ enum {
 	CAP_SETGID = 6,
 	CAP_SETUID = 7,
 	CAP_SETPCAP = 8,
+	CAP_NET_RAW = 13,
 	CAP_IPC_LOCK = 14,
 	CAP_SYS_RESOURCE = 24
 };
@@ -147,7 +155,7 @@ static __noinline int same_groups(const struct call *call, const struct asked *a
 		    wanted != present.val)
 			return CONDITION_UNTESTED;
 	}
-	return CONDITION_SAME;
+	return CONDITION_OPTIONAL;
 }
 
 static __always_inline bool is_same_owner(struct task_struct *task, const struct call *call,
@@ -242,6 +250,29 @@ static __always_inline enum condition mq_open_condition(const struct call *call,
 		       CONDITION_MOOT;
 }
 
+static __always_inline bool is_internet(__u64 family)
+{
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline bool is_icmp(__u64 family, __u64 protocol)
+{
+	return protocol == (family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
+}
+
+/* Whether a task that opens a raw socket for ICMP may open a datagram socket for it without a
+ * capability (ping_init_sock, net/ipv4/ping.c). Its supplementary groups are not looked at. */
+static __always_inline bool may_ping(struct task_struct *task, const struct call *call)
+{
+	struct net *net = BPF_CORE_READ(task, nsproxy, net_ns);
+	__u32 group = BPF_CORE_READ(task, cred, egid.val);
+
+	return (call->args[1] & SOCK_TYPE_MASK) == SOCK_RAW && is_internet(call->args[0]) &&
+	       is_icmp(call->args[0], call->args[2]) &&
+	       group >= BPF_CORE_READ(net, ipv4.ping_group_range.range[0].val) &&
+	       group <= BPF_CORE_READ(net, ipv4.ping_group_range.range[1].val);
+}
+
 static __always_inline enum condition condition_of(const struct check_key *key,
 						   const struct call *call, struct call_rule rule,
 						   const struct asked *asked,
@@ -251,10 +282,10 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 
 	switch (key->capability) {
 	case CAP_CHOWN:
-		return rule.kind == CALL_FD && is_same_owner(task, call, ns) ? CONDITION_SAME :
+		return rule.kind == CALL_FD && is_same_owner(task, call, ns) ? CONDITION_OPTIONAL :
 									       CONDITION_UNTESTED;
 	case CAP_FOWNER:
-		return rule.kind == CALL_FCHMOD && is_same_mode(task, call) ? CONDITION_SAME :
+		return rule.kind == CALL_FCHMOD && is_same_mode(task, call) ? CONDITION_OPTIONAL :
 									      CONDITION_UNTESTED;
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
@@ -271,6 +302,9 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 						  CONDITION_UNTESTED;
 	case CAP_FSETID:
 		return mode_condition(call, rule, task);
+	case CAP_NET_RAW:
+		return rule.lifted == LIFTED_PING && may_ping(task, call) ? CONDITION_OPTIONAL :
+									    CONDITION_UNTESTED;
 	case CAP_IPC_LOCK:
 		return memlock_condition(call, rule, task);
 	case CAP_SYS_RESOURCE:

@@ -83,7 +83,7 @@ struct group_info {
 
 struct cred {
 	kuid_t uid, suid, euid, fsuid;
-	kgid_t gid, sgid, fsgid;
+	kgid_t gid, sgid, egid, fsgid;
 	unsigned int securebits;
 	kernel_cap_t cap_inheritable, cap_permitted, cap_effective, cap_bset, cap_ambient;
 	struct key *session_keyring;
@@ -245,8 +245,13 @@ struct file {
 	void *private_data;
 };
 
+struct ping_group_range {
+	kgid_t range[2];
+};
+
 struct netns_ipv4 {
 	int sysctl_ip_prot_sock; /* also of IPv6 */
+	struct ping_group_range ping_group_range; /* also of IPv6 */
 };
 
 struct net {

@@ -13,26 +13,9 @@
 #include "condition.h"
 #include "task.h"
 
-#define AF_INET 2
-#define AF_INET6 10
-#define SOCK_DGRAM 2
-#define SOCK_RAW 3
-#define SOCK_TYPE_MASK 0xf /* include/linux/net.h */
-#define IPPROTO_ICMP 1
-#define IPPROTO_ICMPV6 58
 #define PORT_LIMIT 1024 /* PROT_SOCK, include/net/sock.h */
 #define SOCKETCALL_SOCKET 1 /* include/uapi/linux/net.h */
 #define SOCKETCALL_BIND 2
-
-static __always_inline bool is_internet(__u64 family)
-{
-	return family == AF_INET || family == AF_INET6;
-}
-
-static __always_inline bool is_icmp(__u64 family, __u64 protocol)
-{
-	return protocol == (family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
-}
 
 /* Whether the socket of a bind that has succeeded got a port below 1024 without being asked for
  * CAP_NET_BIND_SERVICE (__inet_bind, net/ipv4/af_inet.c). In a network namespace that belongs to a

@@ -83,8 +83,8 @@ enum condition {
 	CONDITION_MOOT = 2, /* the result would have been the same */
 	CONDITION_SILENT = 3, /* no error, another result */
 	CONDITION_UNREADABLE = 4, /* it could not be read */
-	CONDITION_SAME =
-		5, /* the refusal would have been an error, though nothing would have changed */
+	CONDITION_OPTIONAL = 5, /* an error, but the kernel allows the same in another way, or it
+				   was there already */
 };
 
 /* Whether a write mapped the parent's user 0 into a user namespace. */

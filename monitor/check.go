@@ -77,8 +77,9 @@ const (
 	Silent = Condition(bpf.CapmonConditionCONDITION_SILENT)
 	// Unreadable: there is a condition and it could not be evaluated.
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
-	// Same: the refusal would have been an error, although what was asked for was there already.
-	Same = Condition(bpf.CapmonConditionCONDITION_SAME)
+	// Optional: the refusal would have been an error, although what was asked for was there
+	// already, or the kernel allows it in another way.
+	Optional = Condition(bpf.CapmonConditionCONDITION_OPTIONAL)
 )
 
 // Choice tells, where the kernel would accept another capability in place of the one that it asks

@@ -138,7 +138,7 @@ func doubt(check monitor.Check) string {
 func byMeaning(check monitor.Check) Verdict {
 	row, known := find(check)
 	condition := monitor.Untested
-	if same := check.Condition == monitor.Same; same && row.Same != "" || !same && row.Moot != "" {
+	if optional := check.Condition == monitor.Optional; optional && row.Optional != "" || !optional && row.Moot != "" {
 		condition = check.Condition
 	}
 	switch {
@@ -156,8 +156,8 @@ func byMeaning(check monitor.Check) Verdict {
 		return Verdict{Class: Soft, Reason: row.Reason}
 	case condition == monitor.Matters:
 		return Verdict{Class: Required}
-	case condition == monitor.Same:
-		return Verdict{Class: Required, Unsure: row.Same}
+	case condition == monitor.Optional:
+		return Verdict{Class: Required, Unsure: row.Optional}
 	case known && row.Class == Required:
 		return Verdict{Class: Required, Unsure: row.Reason}
 	case len(check.Stack) == 0:

@@ -25,11 +25,12 @@ type Row struct {
 	Reason string
 	// Moot says why a refusal would have changed nothing, and Silent what it would have
 	// changed without an error, where check.Condition says so. A condition is heeded
-	// in rows with Moot or Same only: another function that asks in the same system call, such as
+	// in rows with Moot or Optional only: another function that asks in the same system call, such as
 	// one that io_uring runs at its end, is not what it was evaluated for.
 	Moot, Silent string
-	// Same says what was there already that the call asked for. It is heeded like Moot.
-	Same string
+	// Optional says why a program can do without the call: what it asks for is there already, or
+	// there is another way. It is heeded like Moot.
+	Optional string
 	// Source is where in the kernel it can be read.
 	Source string
 }

@@ -31,7 +31,8 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		reading(c)
 		c.Call.Args[2] = unix.O_WRONLY | unix.O_TRUNC
 	}
-	already := func(c *monitor.Check) { c.Condition = monitor.Same }
+	already := func(c *monitor.Check) { c.Condition = monitor.Optional }
+	pinging := func(c *monitor.Check) { c.Condition, c.Program = monitor.Optional, "ping" }
 	asking := func(c *monitor.Check) { c.Call = call(t, kernel.NativeArch(), "faccessat") }
 	readingAsUser := func(c *monitor.Check) { reading(c); c.Root = false }
 
@@ -184,6 +185,8 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 		{"setgroups of the present ones", capability.Setgid, "security_capable ns_capable_setid may_setgroups __x64_sys_setgroups", already, Required, "these groups already"},
 		{"fchown to the present owner", capability.Chown, "security_capable capable_wrt_inode_uidgid setattr_prepare ext4_setattr", already, Required, "this owner and group already"},
 		{"fchmod to the present mode", capability.Fowner, "security_capable capable_wrt_inode_uidgid setattr_prepare ext4_setattr", already, Required, "this mode already"},
+		{"a raw socket of ping", capability.NetRaw, "security_capable ns_capable inet_create __sock_create", pinging, Required, "ping_group_range"},
+		{"a raw socket of a routing daemon", capability.NetRaw, "security_capable ns_capable inet6_create __sock_create", already, Required, ""},
 		{"access", capability.DACOverride, "security_capable capable_wrt_inode_uidgid generic_permission inode_permission do_faccessat", asking, Required, "only tells"},
 		{"opening the memory of another", capability.SysPtrace, "security_capable ns_capable __ptrace_may_access ptrace_may_access mm_access proc_mem_open mem_open", nil, Required, "by ptrace"},
 		{"mlock", capability.IPCLock, "security_capable capable mlock_future_ok", nil, Required, "RLIMIT_MEMLOCK"},
@@ -225,7 +228,7 @@ func TestEachRowMatchesWhatItIsAbout(t *testing.T) {
 				t.Errorf("got %v, want %s with %q", got, test.want, test.reason)
 			}
 			i := slices.IndexFunc(Rows(), func(row Row) bool { return row.matches(check) })
-			if decided := i >= 0 && Rows()[i].Same == "" || test.reason != ""; decided != (i >= 0 && test.reason != "") {
+			if decided := i >= 0 && Rows()[i].Optional == "" || test.reason != ""; decided != (i >= 0 && test.reason != "") {
 				t.Fatalf("row %d decided", i)
 			}
 			if i >= 0 {
@@ -263,7 +266,7 @@ func TestRowsAreComplete(t *testing.T) {
 	}
 	before := make(map[place]int) // the row without condition that takes it all
 	for i, row := range Rows() {
-		if row.Reason == "" && row.Same == "" || row.Source == "" {
+		if row.Reason == "" && row.Optional == "" || row.Source == "" {
 			t.Errorf("%v lacks a reason or a source", row.Functions)
 		}
 		if len(row.Functions) == 0 && len(row.Capabilities) == 0 {

@@ -2,6 +2,7 @@ package classify
 
 import (
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -196,23 +197,40 @@ var unevaluated = []Row{
 		Functions:    []string{"may_setgroups", "__x64_sys_setgroups", "__arm64_sys_setgroups", "__ia32_sys_setgroups", "__do_sys_setgroups"},
 		Capabilities: caps{capability.Setgid},
 		Class:        Required,
-		Same:         "the process had these groups already; a program that goes on without the call does not need it",
+		Optional:     "the process had these groups already; a program that goes on without the call does not need it",
 		Source:       "setgroups, kernel/groups.c",
+	},
+	{
+		Functions:    []string{"inet_create", "inet6_create"},
+		Capabilities: caps{capability.NetRaw},
+		Class:        Required,
+		When:         func(c monitor.Check) bool { return EchoTool(c.Program) },
+		Optional:     MayPing,
+		Source:       "inet_create, net/ipv4/af_inet.c; ping_init_sock, net/ipv4/ping.c",
 	},
 	{
 		Functions:    []string{"setattr_prepare"},
 		Capabilities: caps{capability.Chown},
 		Class:        Required,
-		Same:         "the file had this owner and group already; a program that goes on without the call does not need it",
+		Optional:     "the file had this owner and group already; a program that goes on without the call does not need it",
 		Source:       "chown_ok and chgrp_ok, fs/attr.c",
 	},
 	{
 		Functions:    []string{"setattr_prepare"},
 		Capabilities: caps{capability.Fowner},
 		Class:        Required,
-		Same:         "the file had this mode already; a program that goes on without the call does not need it",
+		Optional:     "the file had this mode already; a program that goes on without the call does not need it",
 		Source:       "setattr_prepare, fs/attr.c",
 	},
+}
+
+// MayPing is why a raw ICMP socket may not be needed.
+const MayPing = "the kernel gives this process datagram sockets for ICMP, too (net.ipv4.ping_group_range), which ping of iputils takes if a raw one is denied, and busybox's does not"
+
+// EchoTool reports whether a program is one of those that send ICMP echo requests and little else,
+// by its name: others, such as routing daemons, send what takes a raw socket.
+func EchoTool(program string) bool {
+	return strings.Contains(program, "ping") || strings.Contains(program, "traceroute")
 }
 
 // setsCongestionControl tells TCP_CONGESTION from the other options that

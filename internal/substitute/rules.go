@@ -52,13 +52,16 @@ func unprivilegedPorts(s profile.Summary) (Substitute, bool) {
 
 // datagramEcho: Linux lets the groups of a range send ICMP echo requests from a datagram
 // socket (ping_init_sock, net/ipv4/ping.c). It takes nothing else: a routing daemon, which sends
-// other messages from a raw socket, cannot do with one, so only programs called ping are told.
+// other messages from a raw socket, cannot do with one, so only tools for echo requests are told, and
+// only where the range does not include them yet.
 func datagramEcho(s profile.Summary) (Substitute, bool) {
 	uses, ok := usesOf(s, capability.NetRaw, func(name string, arguments []string) bool {
 		return name == "socket" && len(arguments) == 3 && arguments[1] == "SOCK_RAW" &&
 			(arguments[2] == "ICMP" || arguments[2] == "ICMPV6")
 	})
-	if !ok || slices.ContainsFunc(uses, func(use profile.Use) bool { return !strings.Contains(use.Program, "ping") }) {
+	if !ok || slices.ContainsFunc(uses, func(use profile.Use) bool {
+		return !classify.EchoTool(use.Program) || use.Unsure == classify.MayPing
+	}) {
 		return Substitute{}, false
 	}
 	found := Substitute{

@@ -120,16 +120,18 @@ func (s *imageStore) ask(ctx context.Context, id string) ([]string, error) {
 	if !s.lastFailure().IsZero() {
 		return nil, errors.New("containerd did not answer a moment ago")
 	}
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace), snapshotTimeout)
+	asking, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace), snapshotTimeout)
 	defer cancel()
-	answer, err := snapshots.NewSnapshotsClient(s.connection).Mounts(ctx, &snapshots.MountsRequest{Snapshotter: s.snapshotter, Key: id})
+	answer, err := snapshots.NewSnapshotsClient(s.connection).Mounts(asking, &snapshots.MountsRequest{Snapshotter: s.snapshotter, Key: id})
 	if status.Code(err) == codes.NotFound {
 		return nil, nil
 	}
 	if err != nil {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.failed = time.Now()
+		if ctx.Err() == nil && unanswered(err) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.failed = time.Now()
+		}
 		return nil, fmt.Errorf("asking containerd at %s: %s", s.address, status.Convert(err).Message())
 	}
 	for _, mount := range answer.GetMounts() {
@@ -138,6 +140,13 @@ func (s *imageStore) ask(ctx context.Context, id string) ([]string, error) {
 		}
 	}
 	return nil, nil
+}
+
+// unanswered reports whether an error means that containerd hangs or is away. Others are its
+// answer about one container.
+func unanswered(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
 }
 
 func (s *imageStore) lastFailure() time.Time {

@@ -131,3 +131,38 @@ func TestLayersWithoutContainerd(t *testing.T) {
 		}
 	}
 }
+
+// What goes wrong with one container or one question says nothing about containerd.
+func TestOneFailureDoesNotStopOthers(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	address := serveContainerd(t, func(ctx context.Context, key string) ([]*types.Mount, error) {
+		switch key {
+		case "refused":
+			return nil, status.Error(codes.InvalidArgument, "no such snapshotter")
+		case "huge":
+			return []*types.Mount{{Type: "overlay", Options: []string{strings.Repeat("x", 1<<23)}}}, nil
+		case "abandoned":
+			asked <- struct{}{}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return []*types.Mount{{Type: "overlay", Options: []string{"upperdir=/s/2/fs", "lowerdir=/s/1/fs"}}}, nil
+	})
+	for _, failure := range []string{"refused", "huge", "abandoned"} {
+		docker := engineWithImageStore(t, address, "/nowhere")
+		ctx, abandon := context.WithCancel(t.Context())
+		if failure == "abandoned" {
+			go func() {
+				<-asked
+				abandon()
+			}()
+		}
+		if info, err := docker.Inspect(ctx, failure); err != nil || info.Layers != nil {
+			t.Errorf("%s: %v, %v", failure, info.Layers, err)
+		}
+		abandon()
+		if info, err := docker.Inspect(t.Context(), "fine"); err != nil || !slices.Equal(info.Layers, []string{"/s/2/fs", "/s/1/fs"}) {
+			t.Errorf("after %s: %v, %v", failure, info.Layers, err)
+		}
+	}
+}

@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -168,7 +170,25 @@ func (s *imageStore) mounted(id string) []string {
 	if err != nil || len(mounts) == 0 {
 		return nil
 	}
-	return overlayLayers(strings.Split(mounts[len(mounts)-1].VFSOptions, ","))
+	options := strings.Split(mounts[len(mounts)-1].VFSOptions, ",")
+	for i, option := range options {
+		options[i] = unescape(option)
+	}
+	return overlayLayers(options)
+}
+
+var escaped = regexp.MustCompile(`\\[0-7]{3}`)
+
+// unescape undoes what the kernel does to spaces, commas and others in a mount's options
+// (seq_show_option, include/linux/seq_file.h).
+func unescape(option string) string {
+	return escaped.ReplaceAllStringFunc(option, func(code string) string {
+		value, err := strconv.ParseUint(code[1:], 8, 8)
+		if err != nil {
+			return code
+		}
+		return string([]byte{byte(value)})
+	})
 }
 
 func (s *imageStore) close() error {
@@ -192,10 +212,16 @@ func overlayLayers(options []string) []string {
 			layers = append(layers, value)
 		}
 	}
-	if !slices.ContainsFunc(layers, func(layer string) bool { return !filepath.IsAbs(layer) }) {
-		return layers
+	return absolute(layers)
+}
+
+// absolute returns the layers if all of them are absolute paths, and else nothing: an empty one would
+// stand for the root directory of the host.
+func absolute(layers []string) []string {
+	if slices.ContainsFunc(layers, func(layer string) bool { return !filepath.IsAbs(layer) }) {
+		return nil
 	}
-	return nil
+	return layers
 }
 
 // imageStores keeps the image store in use, if the engine's storage driver is containerd's.
@@ -239,7 +265,7 @@ func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, er
 // first.
 func (d *Docker) layersOf(ctx context.Context, id string, driver storage.DriverData) []string {
 	if upper := driver.Data["UpperDir"]; upper != "" { // overlay2
-		return append([]string{upper}, strings.Split(driver.Data["LowerDir"], ":")...)
+		return absolute(append([]string{upper}, strings.Split(driver.Data["LowerDir"], ":")...))
 	}
 	store, err := d.imageStore(ctx, driver.Name)
 	if err != nil || store == nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/api/types"
+	"github.com/docker/docker/api/types/storage"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -98,7 +99,10 @@ func TestLayersComeFromTheImageStore(t *testing.T) {
 // A container is inspected even if containerd hangs or refuses, and its layers are read
 // from the mount table while they are mounted.
 func TestLayersWithoutContainerd(t *testing.T) {
-	root := t.TempDir()
+	root := filepath.Join(t.TempDir(), "a b=c\td\n#\"é")
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := unix.Mount("none", root, "tmpfs", 0, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +167,25 @@ func TestOneFailureDoesNotStopOthers(t *testing.T) {
 		abandon()
 		if info, err := docker.Inspect(t.Context(), "fine"); err != nil || !slices.Equal(info.Layers, []string{"/s/2/fs", "/s/1/fs"}) {
 			t.Errorf("after %s: %v, %v", failure, info.Layers, err)
+		}
+	}
+}
+
+// An engine may list the layers itself, and what it lists is not always a stack of directories.
+func TestLayersThatTheEngineLists(t *testing.T) {
+	var docker Docker
+	for name, test := range map[string]struct {
+		data map[string]string
+		want []string
+	}{
+		"overlay2":     {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "/d/2-init/diff:/d/1/diff"}, []string{"/d/2/diff", "/d/2-init/diff", "/d/1/diff"}},
+		"no image":     {map[string]string{"UpperDir": "/d/2/diff"}, nil},
+		"empty names":  {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "/d/1/diff::/d/0/diff"}, nil},
+		"short names":  {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "l/ABC:l/DEF"}, nil},
+		"with a colon": {map[string]string{"UpperDir": "/a:b/2/diff", "LowerDir": "/a:b/1/diff"}, nil},
+	} {
+		if got := docker.layersOf(t.Context(), "some", storage.DriverData{Name: "overlay2", Data: test.data}); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, wanted %v", name, got, test.want)
 		}
 	}
 }

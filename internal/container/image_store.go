@@ -229,6 +229,7 @@ type imageStores struct {
 	mu     sync.Mutex
 	driver string
 	store  *imageStore // nil if the driver is not containerd's
+	failed time.Time   // when the engine did not tell about its image store
 }
 
 func (s *imageStores) close() error {
@@ -246,19 +247,34 @@ func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, er
 	if s.driver == driver && !s.store.outdated() {
 		return s.store, nil
 	}
+	if time.Since(s.failed) < snapshotPause {
+		return nil, errors.New("the engine did not tell about its image store a moment ago")
+	}
+	store, err := d.openImageStore(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.failed = time.Now()
+		}
+		return nil, err
+	}
+	_ = s.store.close()
+	s.driver, s.store = driver, store
+	return store, nil
+}
+
+// openImageStore returns nil if the engine does not keep images in containerd, or does so on
+// another machine.
+func (d *Docker) openImageStore(ctx context.Context) (*imageStore, error) {
+	if !strings.HasPrefix(d.endpoint, "unix://") {
+		return nil, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
 	defer cancel()
 	info, err := d.client.Info(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("asking Docker about its image store: %w", err)
 	}
-	store, err := newImageStore(info, d.PID())
-	if err != nil {
-		return nil, err
-	}
-	_ = s.store.close()
-	s.driver, s.store = driver, store
-	return store, nil
+	return newImageStore(info, d.PID())
 }
 
 // layersOf returns the layers of a container's root file system, the one that it writes to
@@ -277,13 +293,7 @@ func (d *Docker) layersOf(ctx context.Context, id string, driver storage.DriverD
 // CheckLayers returns an error if the engine does not tell the layers of containers to this
 // process, so that capmon cannot read files of containers that have ended.
 func (d *Docker) CheckLayers(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, snapshotTimeout)
-	defer cancel()
-	info, err := d.client.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("asking Docker about its image store: %w", err)
-	}
-	store, err := newImageStore(info, d.PID())
+	store, err := d.openImageStore(ctx)
 	if err != nil || store == nil {
 		return err
 	}

@@ -189,3 +189,31 @@ func TestLayersThatTheEngineLists(t *testing.T) {
 		}
 	}
 }
+
+// An engine that tells about containers and not about its image store is not asked for the latter
+// again and again: each question may take seconds.
+func TestLayersOfAnEngineThatDoesNotTellOfItsStore(t *testing.T) {
+	asked := 0
+	docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, id, inspects := strings.Cut(r.URL.Path, "/containers/"); inspects {
+			_ = json.NewEncoder(w).Encode(map[string]any{
+				"Id": strings.TrimSuffix(id, "/json"), "Config": map[string]any{}, "State": map[string]any{},
+				"GraphDriver": map[string]any{"Name": "overlayfs"}, "HostConfig": map[string]any{"SecurityOpt": []string{"seccomp=unconfined"}},
+			})
+			return
+		}
+		if strings.HasSuffix(r.URL.Path, "/info") {
+			asked++
+		}
+		http.Error(w, "no", http.StatusInternalServerError)
+	})
+	t.Cleanup(func() { _ = docker.Close() })
+	for _, id := range []string{"one", "two"} {
+		if info, err := docker.Inspect(t.Context(), id); err != nil || info.Layers != nil {
+			t.Errorf("%s: %v, %v", id, info.Layers, err)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+}

@@ -42,8 +42,8 @@ type imageStore struct {
 	snapshotter string // the engine's storage driver
 	address     string // of containerd's socket, as the engine sees it
 	namespace   string
-	mounts      string // the directory below which the engine mounts root file systems
-	viewer      string // the engine's view of the files (kernel.Viewer)
+	mounts      string     // the directory below which the engine mounts root file systems
+	engine      func() int // the engine's process ID, 0 if it does not run
 	connection  *grpc.ClientConn
 
 	mu     sync.Mutex
@@ -59,13 +59,12 @@ func (s *imageStore) outdated() bool {
 	return !failed.IsZero() && time.Since(failed) >= snapshotPause
 }
 
-// newImageStore returns nil if the engine does not keep images in containerd, or does so on
-// another machine.
-func newImageStore(info system.Info, pid int) (*imageStore, error) {
-	if pid == 0 || !slices.Contains(info.DriverStatus, [2]string{"driver-type", snapshotterType}) {
+// newImageStore returns nil if the engine does not keep images in containerd.
+func newImageStore(info system.Info, engine func() int) (*imageStore, error) {
+	if !slices.Contains(info.DriverStatus, [2]string{"driver-type", snapshotterType}) {
 		return nil, nil
 	}
-	store := &imageStore{snapshotter: info.Driver, mounts: filepath.Join(info.DockerRootDir, "rootfs", info.Driver), viewer: kernel.Viewer(pid)}
+	store := &imageStore{snapshotter: info.Driver, mounts: filepath.Join(info.DockerRootDir, "rootfs", info.Driver), engine: engine}
 	if info.Containerd == nil { // before Docker 27
 		return store, nil
 	}
@@ -73,36 +72,44 @@ func newImageStore(info system.Info, pid int) (*imageStore, error) {
 	var err error
 	store.connection, err = grpc.NewClient("passthrough:///containerd",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialIn(ctx, store.viewer, store.address) }))
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return store.dial(ctx) }))
 	if err != nil {
 		return nil, fmt.Errorf("preparing to ask containerd: %w", err)
 	}
 	return store, nil
 }
 
-// dialIn connects to a unix socket by its path as another process sees it.
-func dialIn(ctx context.Context, viewer, address string) (net.Conn, error) {
-	root := filepath.Join(viewer, "root")
-	walker, err := kernel.NewWalker(root)
+// viewer is the engine's view of the files (kernel.Viewer). It is asked for at each use: after a
+// restart of the engine, its old process ID may be that of a container's process.
+func (s *imageStore) viewer() (string, error) {
+	pid := s.engine()
+	if pid == 0 {
+		return "", errors.New("the engine does not run")
+	}
+	return kernel.Viewer(pid), nil
+}
+
+// dial connects to containerd's socket by its path as the engine sees it.
+func (s *imageStore) dial(ctx context.Context) (net.Conn, error) {
+	viewer, err := s.viewer()
+	if err != nil {
+		return nil, err
+	}
+	walker, err := kernel.NewWalker(filepath.Join(viewer, "root"))
 	if err != nil {
 		return nil, err
 	}
 	defer walker.Close()
-	way, err := walker.Go(address, true) // /var/run is a link
+	way, err := walker.Go(s.address, true) // /var/run is a link
 	if err != nil {
 		return nil, err
 	}
 	if way.File == nil {
 		return nil, os.ErrNotExist
 	}
-	file, err := kernel.OpenBelow(root, way.File.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
 	// The path below /proc may be too long for a socket's address.
 	var dialer net.Dialer
-	return dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	return dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", walker.File().Fd()))
 }
 
 // layers returns those of a container. Without an answer from containerd they are known only
@@ -159,7 +166,11 @@ func (s *imageStore) lastFailure() time.Time {
 
 // mounted reads the layers from the engine's mount table, which no container can change.
 func (s *imageStore) mounted(id string) []string {
-	table, err := os.Open(filepath.Join(s.viewer, "mountinfo"))
+	viewer, err := s.viewer()
+	if err != nil {
+		return nil
+	}
+	table, err := os.Open(filepath.Join(viewer, "mountinfo"))
 	if err != nil {
 		return nil
 	}
@@ -274,7 +285,7 @@ func (d *Docker) openImageStore(ctx context.Context) (*imageStore, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking Docker about its image store: %w", err)
 	}
-	return newImageStore(info, d.PID())
+	return newImageStore(info, d.PID)
 }
 
 // layersOf returns the layers of a container's root file system, the one that it writes to

@@ -6,14 +6,17 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/api/types"
 	"github.com/docker/docker/api/types/storage"
+	"github.com/docker/docker/api/types/system"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -40,6 +43,12 @@ func (f fakeContainerd) Mounts(ctx context.Context, request *snapshots.MountsReq
 func serveContainerd(t *testing.T, mounts func(context.Context, string) ([]*types.Mount, error)) string {
 	t.Helper()
 	address := filepath.Join(t.TempDir(), "containerd.sock")
+	serveContainerdAt(t, address, mounts)
+	return address
+}
+
+func serveContainerdAt(t *testing.T, address string, mounts func(context.Context, string) ([]*types.Mount, error)) *grpc.Server {
+	t.Helper()
 	listener, err := net.Listen("unix", address)
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +57,7 @@ func serveContainerd(t *testing.T, mounts func(context.Context, string) ([]*type
 	snapshots.RegisterSnapshotsServer(server, fakeContainerd{mounts: mounts})
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
-	return address
+	return server
 }
 
 // engineWithImageStore is one whose containers are all named by their IDs.
@@ -171,22 +180,33 @@ func TestOneFailureDoesNotStopOthers(t *testing.T) {
 	}
 }
 
-// An engine may list the layers itself, and what it lists is not always a stack of directories.
-func TestLayersThatTheEngineLists(t *testing.T) {
-	var docker Docker
-	for name, test := range map[string]struct {
-		data map[string]string
-		want []string
-	}{
-		"overlay2":     {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "/d/2-init/diff:/d/1/diff"}, []string{"/d/2/diff", "/d/2-init/diff", "/d/1/diff"}},
-		"no image":     {map[string]string{"UpperDir": "/d/2/diff"}, nil},
-		"empty names":  {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "/d/1/diff::/d/0/diff"}, nil},
-		"short names":  {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "l/ABC:l/DEF"}, nil},
-		"with a colon": {map[string]string{"UpperDir": "/a:b/2/diff", "LowerDir": "/a:b/1/diff"}, nil},
-	} {
-		if got := docker.layersOf(t.Context(), "some", storage.DriverData{Name: "overlay2", Data: test.data}); !slices.Equal(got, test.want) {
-			t.Errorf("%s: %v, wanted %v", name, got, test.want)
-		}
+// The process ID of an engine that has ended may be that of a container's process by now. What is
+// asked is asked as the engine that runs sees it.
+func TestLayersAfterARestartOfTheEngine(t *testing.T) {
+	address := filepath.Join(t.TempDir(), "containerd.sock")
+	mounts := func(context.Context, string) ([]*types.Mount, error) {
+		return []*types.Mount{{Type: "overlay", Options: []string{"upperdir=/s/2/fs", "lowerdir=/s/1/fs"}}}, nil
+	}
+	containerd := serveContainerdAt(t, address, mounts)
+	engine := startEngine(t)
+	info := system.Info{Driver: "overlayfs", DriverStatus: [][2]string{{"driver-type", snapshotterType}}, DockerRootDir: "/nowhere"}
+	info.Containerd = &system.ContainerdInfo{Address: address, Namespaces: system.ContainerdNamespaces{Containers: "moby"}}
+	store, err := newImageStore(info, func() int { return engine.Process.Pid })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.close()
+	if layers, err := store.ask(t.Context(), "some"); err != nil || len(layers) != 2 {
+		t.Fatalf("before: %v, %v", layers, err)
+	}
+	connected := store.connection.GetState()
+	containerd.Stop()
+	store.connection.WaitForStateChange(t.Context(), connected)
+	serveContainerdAt(t, address, mounts)
+	stopEngine(engine)
+	engine = startEngine(t)
+	if layers, err := store.ask(t.Context(), "some"); err != nil || len(layers) != 2 {
+		t.Errorf("after: %v, %v", layers, err)
 	}
 }
 
@@ -216,4 +236,40 @@ func TestLayersOfAnEngineThatDoesNotTellOfItsStore(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("asked %d times", asked)
 	}
+}
+
+// An engine may list the layers itself, and what it lists is not always a stack of directories.
+func TestLayersThatTheEngineLists(t *testing.T) {
+	var docker Docker
+	for name, test := range map[string]struct {
+		data map[string]string
+		want []string
+	}{
+		"overlay2":     {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "/d/2-init/diff:/d/1/diff"}, []string{"/d/2/diff", "/d/2-init/diff", "/d/1/diff"}},
+		"no image":     {map[string]string{"UpperDir": "/d/2/diff"}, nil},
+		"empty names":  {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "/d/1/diff::/d/0/diff"}, nil},
+		"short names":  {map[string]string{"UpperDir": "/d/2/diff", "LowerDir": "l/ABC:l/DEF"}, nil},
+		"with a colon": {map[string]string{"UpperDir": "/a:b/2/diff", "LowerDir": "/a:b/1/diff"}, nil},
+	} {
+		if got := docker.layersOf(t.Context(), "some", storage.DriverData{Name: "overlay2", Data: test.data}); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, wanted %v", name, got, test.want)
+		}
+	}
+}
+
+// startEngine starts a process with a mount namespace of its own.
+func startEngine(t *testing.T) *exec.Cmd {
+	t.Helper()
+	engine := exec.Command("sleep", "1000")
+	engine.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := engine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stopEngine(engine) })
+	return engine
+}
+
+func stopEngine(engine *exec.Cmd) {
+	_ = engine.Process.Kill()
+	_ = engine.Wait()
 }

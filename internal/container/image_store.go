@@ -43,7 +43,7 @@ type imageStore struct {
 	address     string // of containerd's socket, as the engine sees it
 	namespace   string
 	mounts      string     // the directory below which the engine mounts root file systems
-	engine      func() int // the engine's process ID, 0 if it does not run
+	engine      func() int // the engine's process ID (Engine.PID)
 	connection  *grpc.ClientConn
 
 	mu     sync.Mutex
@@ -84,7 +84,7 @@ func newImageStore(info system.Info, engine func() int) (*imageStore, error) {
 func (s *imageStore) viewer() (string, error) {
 	pid := s.engine()
 	if pid == 0 {
-		return "", errors.New("the engine does not run")
+		return "", errors.New("the engine's process is not to be seen from here")
 	}
 	return kernel.Viewer(pid), nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -124,6 +125,8 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 		o.settle()
 		return err
 	}
+	o.viewAs(o.engine.PID())
+	defer o.viewAs(0) // the process ID of an engine that has ended may become that of a container's process
 	o.learnAll(ctx, all)
 	for {
 		select {
@@ -141,6 +144,21 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 			}
 		}
 	}
+}
+
+// view is the directory in /proc by whose root to see files as the engine sees them.
+func (o *Observer) view() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.viewer
+}
+
+// viewAs sees files as a process does, or, for 0, as this one does.
+func (o *Observer) viewAs(pid int) {
+	viewer := kernel.Viewer(pid)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.viewer = viewer
 }
 
 // Settle waits until the engine has told of the containers that ran when the recording

@@ -17,12 +17,12 @@ func (o *Observer) examine(ctx context.Context, id string, cgroup uint64, execut
 	program := profile.ProgramOf(cgroup, execution)
 	o.mu.Lock()
 	_, known := o.files[program]
-	layers := o.known.infos[id].Layers
+	layers, viewer := o.known.infos[id].Layers, o.viewer
 	o.mu.Unlock()
 	if known {
 		return
 	}
-	request := untrustedfs.Program{Viewer: o.viewer, PID: execution.PID, Device: execution.File.Device, Inode: execution.File.Inode, Changed: execution.Version.Changed}
+	request := untrustedfs.Program{Viewer: viewer, PID: execution.PID, Device: execution.File.Device, Inode: execution.File.Inode, Changed: execution.Version.Changed}
 	if !execution.Cut {
 		request.Path = execution.Path
 		if execution.Overlay {

@@ -64,7 +64,6 @@ type Observer struct {
 	log         *zap.Logger
 	observation profile.Observation
 	last        capability.Capability
-	viewer      string // the engine's view of the files, as a directory in /proc
 
 	sights    func(*Observer, Sight)      // nil if nobody wants them
 	recount   func() error                // calls Changes
@@ -90,6 +89,7 @@ type Observer struct {
 	flush   func()
 
 	mu         sync.Mutex
+	viewer     string // the engine's view of the files (kernel.Viewer), our own while it is away
 	known      knowledge
 	identities identities
 	// waiting has since when a container that has ended waits for the engine's word.
@@ -130,7 +130,6 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		counting:    options.Changes != nil,
 		observation: profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
 		last:        capability.Capability(last),
-		viewer:      kernel.Viewer(0), // our own
 		cancel:      cancel,
 		asking:      make(chan struct{}, questions),
 		looks:       make(chan func(), waitingLooks),
@@ -149,6 +148,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	go o.lookups.Warm()
 	o.flush = sync.OnceFunc(func() { close(o.flushed) })
 	o.settle = sync.OnceFunc(func() { close(o.settled) })
+	o.viewer = kernel.Viewer(0)
 	if o.engine != nil {
 		o.viewer = kernel.Viewer(o.engine.PID())
 	} else {

@@ -24,7 +24,7 @@ func (o *Observer) find(ctx context.Context, id string, cgroup uint64, use monit
 	named := profile.NamedBy(cgroup, use)
 	o.mu.Lock()
 	known := o.ways.of[named].File != nil || o.ways.full(cgroup)
-	info := o.known.infos[id]
+	info, viewer := o.known.infos[id], o.viewer
 	processes := []int{int(use.PID), o.firsts[cgroup], info.Pid}
 	o.mu.Unlock()
 	if known || use.Naming != monitor.ByPath && use.Failed == nil || !use.Base.Known() || use.Cut || use.Base.Cut {
@@ -33,7 +33,7 @@ func (o *Observer) find(ctx context.Context, id string, cgroup uint64, use monit
 	request := untrustedfs.Path{
 		Cgroup: cgroup, Cgroups: o.monitor.Cgroups(), PIDs: processes,
 		Base: use.Base.Path, BaseInode: use.Base.File.Inode, Path: use.Path, Follow: !named.Link, Executed: named.Executed,
-		Viewer: o.viewer, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
+		Viewer: viewer, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
 	}
 	answer, ok := o.ask(ctx, cgroup, untrustedfs.Request{Path: &request})
 	if !ok {

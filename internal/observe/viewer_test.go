@@ -1,0 +1,82 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/container"
+)
+
+// restartable is an engine with one container, whose process and whose end the test chooses.
+type restartable struct {
+	container.Engine
+	pid   atomic.Int64
+	asked chan struct{} // about its container
+	ended chan error
+}
+
+const onlyContainer = "the only one"
+
+func (r *restartable) PID() int { return int(r.pid.Load()) }
+
+func (r *restartable) Events(context.Context, time.Time) (<-chan container.Event, <-chan error) {
+	return nil, r.ended
+}
+
+func (r *restartable) List(context.Context, bool) ([]container.Info, error) {
+	return []container.Info{{ID: onlyContainer, Running: true}}, nil
+}
+
+func (r *restartable) Inspect(ctx context.Context, id string) (container.Info, error) {
+	if id == onlyContainer {
+		select {
+		case r.asked <- struct{}{}:
+		case <-ctx.Done():
+		}
+	}
+	return container.Info{}, container.ErrNotFound
+}
+
+// The process ID of an engine that has ended may be that of a container's process by now, and an engine
+// that comes later is another process.
+func TestFilesAreSeenAsTheEngineThatRunsSeesThem(t *testing.T) {
+	engine := &restartable{asked: make(chan struct{}), ended: make(chan error)}
+	o, err := Start(t.Context(), Options{Log: zap.NewNop(), Engine: engine})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	<-engine.asked
+	for range 2 {
+		pid := processWithMounts(t)
+		engine.pid.Store(int64(pid))
+		engine.ended <- errors.New("the engine has closed the connection")
+		<-engine.asked
+		if got, wanted := o.view(), fmt.Sprint("/proc/", pid); got != wanted {
+			t.Errorf("files are seen in %s, not in %s", got, wanted)
+		}
+	}
+}
+
+// processWithMounts starts a process that has a mount namespace of its own.
+func processWithMounts(t *testing.T) int {
+	t.Helper()
+	process := exec.Command("sleep", "1000")
+	process.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	})
+	return process.Process.Pid
+}

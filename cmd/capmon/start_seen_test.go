@@ -63,7 +63,7 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 	// A start of the same, and its list is printed.
 	mustExecute(t, "docker", "rm", "-f", name)
 	started := filepath.Join(directory, "started.json")
-	mustExecute(t, binary, "profile", "--save", started, "--", "docker", "run", "-d", "--name", name, "bb", "sleep", "1000")
+	mustExecute(t, binary, "profile", "--save", started, "--", "docker", "run", "--name", name, "bb", "true") // not -d: that may return before the program starts
 	if got := mustExecute(t, binary, "flags", saved, started); got != "--cap-drop=ALL --cap-add=NET_RAW\n" {
 		t.Errorf("with a start: %q", got)
 	}

@@ -371,12 +371,10 @@ func (s Summary) Narrower(c capability.Capability) (narrower capability.Capabili
 	return narrower, ok
 }
 
-// Advised is Narrower where the narrower one is no more dangerous. Docker grants DAC_OVERRIDE by default
-// and not DAC_READ_SEARCH, with which a process may open files of the host (open_by_handle_at).
+// Advised is Narrower where that is no more dangerous.
 func (s Summary) Advised(c capability.Capability) (narrower capability.Capability, ok bool) {
 	narrower, ok = s.Narrower(c)
-	standard := capability.DockerDefault()
-	return narrower, ok && (standard.Has(narrower) || !standard.Has(c))
+	return narrower, ok && classify.Advised(narrower, c)
 }
 
 // Others counts the checks of uses whose process names and arguments are not listed one by one.

@@ -62,7 +62,7 @@ func grantsOf(original attempt) profile.Grants {
 func (t *trials) request(start capability.Set, s profile.Summary) Search {
 	search := Search{Start: start, Narrower: func(set capability.Set, wide capability.Capability) capability.Set {
 		narrower := t.narrower(set.Without(wide), wide)
-		if observed, ok := s.Narrower(wide); ok {
+		if observed, ok := s.Advised(wide); ok {
 			narrower = narrower.With(observed)
 		}
 		return narrower
@@ -73,14 +73,14 @@ func (t *trials) request(start capability.Set, s profile.Summary) Search {
 	return search
 }
 
-// narrower are the capabilities that were refused without the wide one and that the kernel may ask
-// for in its place. The observation alone does not tell: it may have seen the wide one granted
+// narrower are the capabilities that were refused without the wide one, that the kernel may ask for
+// in its place, and that are no more dangerous. The observation alone does not tell: it may have seen the wide one granted
 // before the kernel would have asked for another.
 func (t *trials) narrower(without capability.Set, wide capability.Capability) capability.Set {
 	trial, _ := profile.Proof{Trials: t.done}.Of(t.of(without))
 	var narrower capability.Set
 	for _, c := range trial.Denied.Sorted() {
-		if classify.Narrower(c, wide) {
+		if classify.Advised(c, wide) {
 			narrower = narrower.With(c)
 		}
 	}

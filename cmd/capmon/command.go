@@ -77,6 +77,10 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the command started no container through the Docker engine that capmon sees; "+
 			"if it starts a service of a swarm, uses another engine or sets DOCKER_HOST or --host itself, use --all-containers")
 	}
+	if none := (*noneSelectedError)(nil); code != 0 && errors.As(err, &none) {
+		fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", err) // and the command's own failure is the reason, most likely
+		err = nil
+	}
 	if err == nil && code != 0 {
 		return &exitError{code}
 	}

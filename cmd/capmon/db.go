@@ -159,7 +159,7 @@ func (s *source) unknownContainers(cmd *cobra.Command, db *store.Store, selectio
 	if err != nil || known {
 		return err
 	}
-	return noneSelected("container", s.db, selection, containers)
+	return noneSelected("container in "+s.db, selection, containers)
 }
 
 // noteUnknownAlerts says that alerts may be missing, since nobody knows whose they are.

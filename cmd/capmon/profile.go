@@ -16,6 +16,7 @@ import (
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/store"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -121,7 +122,7 @@ func (p *profiling) start(ctx context.Context, docker *container.Docker, log *za
 }
 
 // finish ends the recording and writes those of the runs that are meant which the filter
-// selects.
+// selects. If it selects none, nothing is written: most likely a name is not as it was meant.
 func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, meant func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
@@ -131,8 +132,12 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 		return err
 	}
 	var runs []profile.Run
+	var candidates []profile.Container
 	var left, unknown []string
 	for _, run := range all.Runs {
+		if meant(run) {
+			candidates = append(candidates, run.Container)
+		}
 		switch {
 		case meant(run) && p.filter.Match(infoOf(observer, run)):
 			runs = append(runs, run)
@@ -148,6 +153,9 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 	if len(left) > 0 && !p.allContainers {
 		tellLeftOut(cmd, log, "since others started them or a filter says so", fmt.Sprintf("%d (--log-level=debug names them)", len(left)), left)
 	}
+	if wanted := p.wanted(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
+		return noneSelected("container that was watched", wanted, candidates)
+	}
 	selection := profile.New(runs...)
 	var saveErr error
 	if p.save != "" {
@@ -155,6 +163,11 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 	}
 	// What cannot be saved is shown at least.
 	return errors.Join(p.rendering.write(cmd, selection), saveErr)
+}
+
+// wanted is what the filter selects.
+func (p *profiling) wanted() store.Selection {
+	return store.Selection{Containers: p.names, Images: p.images, Labels: p.labels}
 }
 
 // tellLeftOut tells which containers the report is without, and with --log-level=debug names all

@@ -2,13 +2,14 @@ package main
 
 import (
 	"cmp"
-	"errors"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+	"github.com/spf13/cobra"
 
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/printable"
@@ -40,10 +41,15 @@ func selectsContainers(s store.Selection) bool {
 	return slices.ContainsFunc(selectedBys(s), func(by selectedBy) bool { return len(by.patterns) > 0 })
 }
 
+// noneSelectedError is that a selection leaves nothing.
+type noneSelectedError struct{ text string }
+
+func (e *noneSelectedError) Error() string { return e.text }
+
 // noneSelected is the error that a selection leaves nothing of what there is somewhere. It names some of
 // what could be selected, the nearest first.
-func noneSelected(what, where string, selection store.Selection, all []profile.Container) error {
-	text := fmt.Sprintf("no %s in %s is selected: %s", what, where, described(selection))
+func noneSelected(what string, selection store.Selection, all []profile.Container) error {
+	text := fmt.Sprintf("no %s is selected: %s", what, described(selection))
 	for _, by := range selectedBys(selection) {
 		if len(by.patterns) == 0 {
 			continue
@@ -58,7 +64,7 @@ func noneSelected(what, where string, selection store.Selection, all []profile.C
 		}
 		text += fmt.Sprintf("; the %s are %s", by.what, some(names))
 	}
-	return errors.New(text)
+	return &noneSelectedError{text}
 }
 
 // nearest sorts names by how much they are like one, without what is empty or there before, as
@@ -79,4 +85,21 @@ func containersOf(p profile.Profile) (all []profile.Container) {
 		all = append(all, run.Container)
 	}
 	return all
+}
+
+// tellNoneYet says that a filter selects none of the running containers. One that it selects may start
+// later, or its name is not as it was meant.
+func tellNoneYet(ctx context.Context, cmd *cobra.Command, docker *container.Docker, filter container.Filter, selection store.Selection) {
+	if !selectsContainers(selection) {
+		return
+	}
+	running, err := docker.List(ctx, false)
+	if err != nil || slices.ContainsFunc(running, filter.Match) { // that it does not answer was told
+		return
+	}
+	var all []profile.Container
+	for _, info := range running {
+		all = append(all, profile.Container{ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels})
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %v; waiting for one that starts\n", noneSelected("running container", selection, all))
 }

@@ -113,7 +113,7 @@ func selectedOf(cmd *cobra.Command, files []string, selection store.Selection) (
 	noteUnknown(cmd.ErrOrStderr(), unknown, selection)
 	p, err := selection.Of(all)
 	if err == nil && len(p.Runs) == 0 && (len(all.Runs) > 0 || selectsContainers(selection)) {
-		err = noneSelected("run", "these profiles", selection, containersOf(all))
+		err = noneSelected("run in these profiles", selection, containersOf(all))
 	}
 	return p, err
 }
@@ -140,7 +140,7 @@ func (s *source) stored(cmd *cobra.Command, selection store.Selection) (profile.
 	noteUnknown(cmd.ErrOrStderr(), missing.Unknown, selection)
 	if len(p.Runs) == 0 {
 		all, err := db.Containers(cmd.Context())
-		return profile.Profile{}, errors.Join(err, noneSelected("run", s.db, selection, all))
+		return profile.Profile{}, errors.Join(err, noneSelected("run in "+s.db, selection, all))
 	}
 	return p, nil
 }

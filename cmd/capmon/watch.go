@@ -32,6 +32,9 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 	if err != nil {
 		return err
 	}
+	if len(names) == 0 {
+		tellNoneYet(ctx, cmd, docker, p.filter, p.wanted())
+	}
 	for _, finding := range doctor.Unseen() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}

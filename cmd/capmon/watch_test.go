@@ -50,6 +50,43 @@ func TestWatchSeesWhatStartsMeanwhile(t *testing.T) {
 	}
 }
 
+// A selection that leaves nothing most likely has a name that is not as it was meant.
+func TestSelectionsThatLeaveNothingAreErrors(t *testing.T) {
+	t.Parallel()
+	startSleeper(t, "unselected")
+	saved := filepath.Join(t.TempDir(), "saved.json")
+	profile := []string{binary, "profile", "--save", saved, "-o", "flags", "--container", "unselekted"}
+	run := []string{"--", "docker", "run", "--rm", "--name", "unselected-once", "bb"}
+	const none, runs = `no container that was watched is selected: --container "unselekted" leaves none; the containers are unselected`,
+		`no running container is selected: --container "unselekted" leaves none; the containers are unselected`
+	for _, test := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"--for=100ms"}, exitUsage, []string{none, runs}},
+		{append(run, "true"), exitUsage, []string{none + "-once\n"}},
+		{append(run, sh("exit 7")...), 7, []string{none + "-once\n"}}, // what the command says of itself counts first
+		{[]string{"--", "true"}, exitUsage, []string{`leaves none; there are no containers`}},
+	} {
+		r := execute(t, slices.Concat(profile, test.args)...)
+		if r.code != test.code || r.stdout != "" || slices.ContainsFunc(test.want, func(text string) bool { return !strings.Contains(r.stderr, text) }) {
+			t.Errorf("%q: wanted %d, %q, got %+v", test.args, test.code, test.want, r)
+		}
+		if _, err := os.Stat(saved); err == nil {
+			t.Errorf("%q: a profile was saved", test.args)
+		}
+	}
+	// A container that is selected may start later.
+	live, observation := watchLive(t, "--container", "unselekted"), watch(t, "--container", "unselekted")
+	startSleeper(t, "unselekted")
+	for _, r := range []result{live.interrupt(), observation.interrupt()} {
+		if r.code != 0 || !strings.Contains(r.stderr, runs) {
+			t.Errorf("it started later: %+v", r)
+		}
+	}
+}
+
 func TestWatchEndsWithItsTime(t *testing.T) {
 	startSleeper(t, "timed")
 	r := execute(t, binary, "profile", "timed", "--for", "100ms", "-o", "flags", "--even-if-start-unseen")

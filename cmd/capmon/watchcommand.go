@@ -20,6 +20,7 @@ import (
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -162,6 +163,9 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 		if w.selection.IDs, err = resolve(ctx, docker, names); err != nil {
 			return err
 		}
+	}
+	if len(names) == 0 {
+		tellNoneYet(ctx, cmd, docker, w.selection.Filter, store.Selection{Containers: w.names, Images: w.images, Labels: w.labels})
 	}
 	for _, finding := range doctor.Unseen() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))

@@ -2,13 +2,13 @@ package main
 
 import (
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/capmon/capmon/internal/recommend"
 	"github.com/capmon/capmon/internal/shell"
 )
 
@@ -18,8 +18,8 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 	const name = "start-unseen"
 	startSleeper(t, name)
 	directory := t.TempDir()
-	saved, compose, before := filepath.Join(directory, "profile.json"), filepath.Join(directory, "compose.yaml"), "services:\n  "+name+":\n    image: bb\n"
-	writeFile(t, compose, before)
+	saved, compose := filepath.Join(directory, "profile.json"), filepath.Join(directory, "compose.yaml")
+	writeFile(t, compose, "services:\n  "+name+":\n    image: bb\n")
 	observation := watch(t, name, "--save", saved)
 	mustExecute(t, "docker", "exec", name, "probe", "rawsock")
 	got := only(t, parseReport(t, observation.interrupt()), name)
@@ -30,21 +30,30 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 	if r := execute(t, binary, "merge", saved, saved, "-o", merged); r.code != 0 || !strings.Contains(r.stderr, "its start was not seen") {
 		t.Errorf("merge: exit code %d, %s", r.code, r.stderr)
 	}
-	for _, command := range [][]string{
+	manifest, quadlet := filepath.Join(directory, "pod.yaml"), filepath.Join(directory, "web.container")
+	writeFile(t, manifest, "kind: Pod\nspec: {containers: [{name: "+name+", image: bb}]}\n")
+	writeFile(t, quadlet, "[Container]\nContainerName="+name+"\nImage=bb\n")
+	commands := [][]string{
 		{"flags", saved},
 		{"flags", merged},
-		{"flags", "--for", "compose", saved},
-		{"flags", "--for", "kubernetes", saved},
 		{"flags", "--for", "compose", "--patch", compose, "--service", name, saved},
+		{"flags", "--for", "kubernetes", "--patch", manifest, saved},
+		{"flags", "--for", "quadlet", "--patch", quadlet, saved},
 		{"report", "-o", "flags", saved},
-	} {
+	}
+	for _, target := range recommend.TargetNames() {
+		commands = append(commands, []string{"flags", "--for", target, saved})
+	}
+	for _, command := range commands {
 		r := execute(t, append([]string{binary}, command...)...)
 		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "start was not seen") {
 			t.Errorf("%v: exit code %d, %q, %s", command, r.code, r.stdout, r.stderr)
 		}
 	}
-	if text, err := os.ReadFile(compose); err != nil || string(text) != before {
-		t.Errorf("the compose file is %q, %v", text, err)
+	for _, file := range []string{compose, manifest, quadlet} {
+		if text := readText(t, file); strings.Contains(strings.ToLower(text), "cap") {
+			t.Errorf("%s is %q", file, text)
+		}
 	}
 	table := mustExecute(t, binary, "report", saved)
 	if !strings.Contains(table, "START NOT SEEN") || !strings.Contains(table, "\n  incomplete: docker run --cap-drop=ALL --cap-add=NET_RAW …\n") {
@@ -145,5 +154,21 @@ func TestPatchRequiresStartsOfWhatItTakes(t *testing.T) {
 		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "its start was not seen") {
 			t.Errorf("%+v", r)
 		}
+	}
+}
+
+// A server that began as root and became a user has an empty effective set, and needed capabilities to
+// come there.
+func TestServersThatGaveUpRootMayNeedIt(t *testing.T) {
+	t.Parallel()
+	const name = "gave-up-root"
+	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
+	mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "su", "user", "-c", "exec sleep 1000")
+	eventually(t, "it is a user", func() bool {
+		return execute(t, "docker", "exec", name, "grep", "-q", "^CapEff:.*00000000$", "/proc/1/status").code == 0
+	})
+	got := only(t, parseReport(t, watch(t, name).interrupt()), name)
+	if text := strings.Join(got.Cautions, "\n"); strings.Contains(text, "can go") || !strings.Contains(text, "its start was not seen") || len(got.Flags) > 0 {
+		t.Errorf("flags %v, %s", got.Flags, text)
 	}
 }

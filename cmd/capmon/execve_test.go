@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,22 @@ func TestFirstProgramsThatCannotBeExecutedAreDenied(t *testing.T) {
 	why := "its workload was never seen to start: its program's file capabilities require NET_BIND_SERVICE. What else it needs is not known"
 	if got := only(t, parseReport(t, r), name).Cautions; !slices.Contains(got, why) {
 		t.Errorf("cautions %q", got)
+	}
+}
+
+// Of a container that never started the files of its image tell where a link leads to, and which
+// interpreter a script has.
+func TestFirstProgramsBehindLinksAndScriptsAreDenied(t *testing.T) {
+	t.Parallel()
+	const image = "execve-denied-image"
+	mustExecute(t, slices.Concat([]string{"docker", "run", "--name", image, "bb"}, sh("ln -s ../bin/probe-bind /tmp/link && echo '#! /tmp/link' >/tmp/script && chmod +x /tmp/script"))...)
+	mustExecute(t, "docker", "commit", image, image)
+	mustExecute(t, "docker", "rm", image)
+	t.Cleanup(func() { mustExecute(t, "docker", "rmi", image) })
+	for _, program := range []string{"/tmp/link", "/tmp/script"} {
+		name := image + "-" + filepath.Base(program)
+		r := execute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", name, "--cap-drop=ALL", image, program)
+		denied(t, r, name, "runc:[2:INIT]", program, "the file capabilities of /bin/probe-bind")
 	}
 }
 

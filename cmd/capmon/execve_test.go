@@ -137,6 +137,11 @@ func TestFailedCapsetsAreDenied(t *testing.T) {
 			w := workload{options: test.options, command: sh(test.command + "; true")}
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(id)...)...)
 			same(t, "denied", only(t, parseReport(t, r), id).Denied, test.denied)
+			for _, use := range usesOf(t, r) {
+				if use.Class == "denied" && use.Capability == "SETPCAP" && !strings.Contains(use.Reason, "for another reason as far as its arguments tell") {
+					t.Errorf("SETPCAP: %s", use.Reason)
+				}
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -39,11 +40,21 @@ func Outcomes(check monitor.Check) []Outcome {
 	add(check.Overruled, Tolerated, "refused, and another capability did instead")
 	if resultTells(check) && !changesResult(check) {
 		add(check.Succeeded, Tolerated, "refused, and the call succeeded all the same")
-		add(check.Forbidden, Denied, "the call failed for want of permission")
+		add(check.Forbidden, Denied, forbidden(check))
 		add(check.Failed, Denied, "the call failed")
 	}
 	add(left, Denied, "")
 	return outcomes
+}
+
+// forbidden is why a call was refused for want of permission in which a check was refused. capset asks
+// for CAP_SETPCAP each time and needs it only for what it makes inheritable. If the arguments say
+// that this was nothing, they are believed as far as the words go: another thread may have changed them.
+func forbidden(check monitor.Check) string {
+	if check.Capability == capability.Setpcap && check.Call.Name() == "capset" && check.Call.HasArgs && check.Condition == monitor.Unreadable {
+		return "the call failed, for another reason as far as its arguments tell: capset asks for this each time"
+	}
+	return "the call failed for want of permission"
 }
 
 // resultTells reports whether a refusal would be seen in the result of the system call.

@@ -34,7 +34,9 @@ func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
 		demanded: caps("NET_RAW"),
 	}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("of-a-volume")...)...)
-	w.check(t, only(t, parseReport(t, r), "of-a-volume"))
+	got := only(t, parseReport(t, r), "of-a-volume")
+	w.check(t, got)
+	mustExecute(t, w.dockerRun("of-a-volume", got.Flags...)...)
 }
 
 // A program that is gone from everywhere may have carried anything, and the report says
@@ -79,5 +81,7 @@ func TestCapabilitiesOfInterpretedProgramsAreDemanded(t *testing.T) {
 	mustExecute(t, "setcap", "cap_net_raw=ep", program)
 	w := workload{options: []string{"--volume=" + program + ":/program"}, command: sh("/program; /program"), demanded: caps("NET_RAW")}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("interpreted")...)...)
-	w.check(t, only(t, parseReport(t, r), "interpreted"))
+	got := only(t, parseReport(t, r), "interpreted")
+	w.check(t, got)
+	mustExecute(t, w.dockerRun("interpreted", got.Flags...)...)
 }

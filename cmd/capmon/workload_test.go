@@ -604,7 +604,9 @@ func TestSurroundingsChangeNoNeed(t *testing.T) {
 		t.Run(name+"/run", func(t *testing.T) {
 			t.Parallel()
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("around-"+name)...)...)
-			w.check(t, only(t, parseReport(t, r), "around-"+name))
+			got := only(t, parseReport(t, r), "around-"+name)
+			w.check(t, got)
+			mustExecute(t, w.dockerRun("around-"+name, got.Flags...)...)
 		})
 		t.Run(name+"/exec", func(t *testing.T) {
 			t.Parallel()
@@ -663,7 +665,9 @@ func TestHealthCheckCounts(t *testing.T) {
 		required: caps("CHOWN"),
 	}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("healthy")...)...)
-	w.check(t, only(t, parseReport(t, r), "healthy"))
+	got := only(t, parseReport(t, r), "healthy")
+	w.check(t, got)
+	mustExecute(t, w.dockerRun("healthy", got.Flags...)...)
 }
 
 func TestCgroupsBelowBelongToTheContainer(t *testing.T) {

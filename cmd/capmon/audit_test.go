@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -257,7 +258,7 @@ services:
 			t.Errorf("%+v", c.Containers)
 		}
 	})
-	t.Run("what to run finds out", func(t *testing.T) { auditObserves(t) })
+	t.Run("what to run finds out", func(t *testing.T) { auditObserves(t, composed) })
 	auditProved(t, directory)
 
 	// Every remedy is executed, as it is printed.
@@ -326,6 +327,23 @@ func TestAuditOfAContainerThatFails(t *testing.T) {
 	}
 }
 
+// Neither does one that has ended with an error, though it was granted only what it was seen to use: it may
+// have ended for want of more.
+func TestAuditOfAContainerThatEndedWithAnError(t *testing.T) {
+	t.Parallel()
+	const name = "audit-ended"
+	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
+	saved := filepath.Join(t.TempDir(), "saved.json")
+	r := execute(t, slices.Concat([]string{binary, "profile", "--save", saved, "--", "docker", "run", "--name", name}, grant("CHOWN"), []string{"bb"}, sh(owns+" && chroot / true"))...)
+	if r.code != 1 {
+		t.Fatalf("%+v", r)
+	}
+	c := auditAs(t, 0, "--profile", saved, name).Containers[0]
+	if c.Status != "manual" || !strings.Contains(strings.Join(c.Reasons, "\n"), "it ended with exit code 1") {
+		t.Errorf("%s: %q", c.Status, c.Reasons)
+	}
+}
+
 // A restart finds what the first start left behind. The audit takes no list from it; what it says to
 // run finds out the rest, and with that the new container works.
 func TestAuditOfARestart(t *testing.T) {
@@ -333,7 +351,7 @@ func TestAuditOfARestart(t *testing.T) {
 	const name = "audit-restarted"
 	directory := withCapmon(t)
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name, name+"-before", name+"-before-2") })
-	start := "[ -e /made ] || chown 5 /tmp; touch /made && echo done; trap exit TERM; sleep 1000 & wait"
+	start := "trap exit TERM; [ -e /made ] || chown 5 /tmp || exit 1; touch /made && echo done; sleep 1000 & wait"
 	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, grant("CHOWN", "NET_RAW"), []string{"bb"}, sh(start))...)
 	if err := works(name); err != nil {
 		t.Fatal(err)
@@ -345,8 +363,18 @@ func TestAuditOfARestart(t *testing.T) {
 	if c.Status != "manual" || c.Remedy.Certain || !strings.Contains(strings.Join(c.Reasons, "\n"), "its start was not seen") && !strings.Contains(strings.Join(c.Reasons, "\n"), "only restarts of it were seen") {
 		t.Fatalf("after a restart: %s (%q), %+v", c.Status, c.Reasons, c.Remedy)
 	}
+	found := filepath.Join(directory, name+".json")
+	test := "#!/bin/bash\ngrep --quiet --max-count=1 --line-regexp done < <(exec docker logs --follow $CONTAINER 2>&1)\n"
+	if err := os.WriteFile(filepath.Join(directory, "test.sh"), []byte(test), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	inShell(t, directory, []string{strings.Replace(c.Remedy.Prove, "--test=TEST", "--test=./test.sh", 1)})
+	proved := auditAs(t, 1, append(judge, "--profile", found, name)...).Containers[0]
+	if same(t, "proved list", proved.Remedy.List, caps("CHOWN")); !proved.Remedy.Certain || proved.Remedy.Prove != "" {
+		t.Errorf("after a proof: %s (%q), %+v", proved.Status, proved.Reasons, proved.Remedy)
+	}
 	inShell(t, directory, c.Remedy.Observe)
-	c = auditAs(t, 1, append(judge, "--profile", filepath.Join(directory, name+".json"), name)...).Containers[0]
+	c = auditAs(t, 1, append(judge, "--profile", found, name)...).Containers[0]
 	if same(t, "list", c.Remedy.List, caps("CHOWN")); !c.Remedy.Certain {
 		t.Fatalf("after a start: %s (%q), %+v", c.Status, c.Reasons, c.Remedy)
 	}
@@ -429,7 +457,7 @@ func inShell(t *testing.T, directory string, commands []string) {
 }
 
 // auditObserves runs the commands that the audit gives to find out what is not known.
-func auditObserves(t *testing.T) {
+func auditObserves(t *testing.T, composed string) {
 	report := auditAs(t, 0, "--static", "--min-observed=1s", "audit-unseen")
 	directory := withCapmon(t)
 	out, err := shellIn(directory, report.Containers[0].Remedy.Observe)
@@ -439,6 +467,11 @@ func auditObserves(t *testing.T) {
 	discard := strings.Join(report.Containers[0].Remedy.Discard, "\n")
 	if out, err := exec.Command("bash", "-ec", discard).CombinedOutput(); err != nil || discard == "" {
 		t.Errorf("%q: %v\n%s", discard, err, out)
+	}
+	report = auditAs(t, exitFound, "--static", "--min-observed=1s", composed)
+	out, err = shellIn(directory, report.Containers[0].Remedy.Observe)
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != exitFound || !strings.Contains(string(out), "used CHOWN") || !strings.Contains(string(out), "of 2 runs") {
+		t.Errorf("a service: %v\n%s", err, out)
 	}
 }
 

@@ -130,4 +130,9 @@ func TestSysctlsNeedMoreThanACapability(t *testing.T) {
 	if r := execute(t, run("--cap-add=NET_ADMIN")...); r.code == 0 {
 		t.Error("the capability is enough")
 	}
+	const forward = "/proc/sys/net/ipv4/ip_forward"
+	set := mustExecute(t, "docker", "run", "--rm", "--network=none", "--cap-drop=ALL", "--sysctl=net.ipv4.ip_forward=1", "bb", "cat", forward)
+	if set != "1\n" {
+		t.Errorf("with the option it is %q", set)
+	}
 }

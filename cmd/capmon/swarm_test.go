@@ -56,13 +56,21 @@ func TestServiceOfASwarm(t *testing.T) {
 			t.Errorf("the audit of a task: %+v", task)
 		}
 	}
+	task := auditAs(t, 0, "--static", "--min-observed=1s", created.ID).Containers[0]
+	directory := withCapmon(t)
+	inShell(t, directory, task.Remedy.Observe[:1])
+	observed := parseReport(t, execute(t, binary, "report", "-o", "json", filepath.Join(directory, "job.json")))
+	if len(observed) != 1 || observed[0].Runs != 4 {
+		t.Fatalf("what to run observes %+v, wanted two starts of both tasks", observed)
+	}
+	mixed.check(t, observed[0])
 	updated := profiled("sh", "-c", advice) // which runs the job again
 	same(t, "granted", updated.Granted, updated.Required)
 	statuses := make(map[string]int)
 	for _, task := range audited().Containers {
 		statuses[task.Status]++
 	}
-	if statuses["fail"] != 2 || statuses["pass"] != 2 {
+	if statuses["fail"] != 6 || statuses["pass"] != 2 {
 		t.Errorf("before and after: %v", statuses)
 	}
 }

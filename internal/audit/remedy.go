@@ -46,6 +46,8 @@ type Remedy struct {
 	// tries the list.
 	Observe []string `json:"observe,omitempty"`
 	Prove   string   `json:"prove,omitempty"`
+	// SharesData: Prove names volumes or directories that the container uses.
+	SharesData bool `json:"-"`
 }
 
 // again tells how to create the container again: with what it is granted now, or with a list.
@@ -75,7 +77,7 @@ func (e evidence) remedy(again again) Remedy {
 	now := again.with(e.granted())
 	r.Prove = e.prove(now)
 	if e.alone() {
-		r.Withheld = now.Withheld
+		r.Withheld, r.SharesData = now.Withheld, sharesData(now)
 	}
 	if e.container.Status == finding.Manual {
 		return r
@@ -165,6 +167,13 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 	return ""
 }
 
+// sharesData reports whether a container made again would have volumes or directories of the old one.
+func sharesData(recreation dockerrun.Recreation) bool {
+	return slices.ContainsFunc(slices.Concat(recreation.Create...), func(word string) bool {
+		return strings.HasPrefix(word, "--volume") || strings.HasPrefix(word, "--mount")
+	})
+}
+
 // Text is the remedy as lines for a shell, in which all but commands is a comment, and so
 // are commands that are not to be relied on yet or would lose settings of the container.
 func (r Remedy) Text() string {
@@ -176,6 +185,9 @@ func (r Remedy) Text() string {
 		t.comment("to prove what it needs, with a command in place of TEST that succeeds while it works:")
 		if r.Withheld != "" {
 			t.comment("complete it before, for it leaves out " + r.Withheld)
+		}
+		if r.SharesData {
+			t.comment("verify does not write where this container has its data: put copies in place of its volumes and directories")
 		}
 		t.commands(false, r.Prove)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/mount"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
@@ -291,6 +292,27 @@ func TestWhatIsProvedHasAllItsArguments(t *testing.T) {
 		c := Of([]Subject{subject}, Options{WithValues: true, Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 		if prove := c.Remedy.Prove; strings.Count(prove, "--detach") != 1 || !strings.HasSuffix(prove, " nginx tor --detach") {
 			t.Error(prove)
+		}
+	}
+}
+
+// verify would be refused the volumes and directories of a container that is there.
+func TestAProofNeedsDataOfItsOwn(t *testing.T) {
+	for _, test := range []struct {
+		set    func(*container.HostConfig, *container.Config)
+		shared bool
+	}{
+		{nil, false},
+		{func(h *container.HostConfig, _ *container.Config) { h.Binds = []string{"data:/data"} }, true},
+		{func(h *container.HostConfig, _ *container.Config) { h.VolumesFrom = []string{"db"} }, true},
+		{func(h *container.HostConfig, _ *container.Config) {
+			h.Mounts = []mount.Mount{{Type: mount.TypeBind, Source: "/srv", Target: "/srv"}}
+		}, true},
+	} {
+		c := Of([]Subject{web(test.set)}, Options{WithValues: true, Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
+		text := c.Remedy.Text()
+		if !strings.Contains(text, "capmon verify") || strings.Contains(text, "verify does not write where this container has its data") != test.shared {
+			t.Errorf("shared: %v\n%s", test.shared, text)
 		}
 	}
 }

@@ -7,50 +7,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// comparison is what was measured of a workload.
+// comparison is a workload and what was measured of it.
 type comparison struct {
 	workload
-	// naive is what a recorder says that counts every granted check of the container,
-	// and sees nothing but checks.
-	naive, observed capability.Set
-	excess, missing capability.Set
-	// proved is what capmon verify leaves of that; nil if it was not asked.
-	proved *capability.Set
-	// fails is why the workload does not work with what capmon observed; nil if it does.
+	measured
+	// fails is why the workload does not work with the list; nil if it does.
 	fails error
 }
 
-// report is what is read of capmon's JSON.
-type report struct{ Containers []profiled }
-
-type profiled struct {
-	Complete   bool
-	Incomplete []string
-
-	Required, Demanded, Soft capability.Set
-
-	Uses []use
-}
-
-// use is one kind of check, with all that was said of it but the time.
-type use struct {
-	Capability     capability.Capability
-	Class, Program string
-	Reason, Unsure string
-	Call, Site     string
-	Stack          []string
-	Granted, Entry bool
-	User           uint32
-	Count          uint64
+// measured is what compare finds out about a workload.
+type measured struct {
+	// Naive is what a recorder says that counts every granted check of the container,
+	// and sees nothing but checks.
+	Naive capability.Set
+	// First is what capmon lists for a run with all that the software's users grant.
+	First list
+	// Again is what it lists for a run with the first list; nil if the software does not work with that.
+	Again list
+	// Proved is what capmon verify leaves of a list of its own; nil if it was not asked.
+	Proved *capability.Set
 }
 
 func (c command) compareOne(ctx context.Context, w workload) (comparison, error) {
@@ -58,25 +40,38 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 	if w.truth == nil {
 		return result, fmt.Errorf("%s: its truth is not known: corpus truth -update %s", w.name, w.name)
 	}
-	seen, err := c.profile(ctx, w)
+	seen, err := c.profile(ctx, w, w.granted())
 	if err != nil {
 		return result, err
 	}
 	for _, use := range seen.Uses {
 		if use.Granted && use.Class != "demanded" {
-			result.naive = result.naive.With(use.Capability)
+			result.Naive = result.Naive.With(use.Capability)
 		}
 	}
-	result.observed = seen.Required.Union(seen.Demanded).Union(seen.Soft)
-	result.excess, result.missing = w.deviation(result.observed)
-	result.fails = w.run(ctx, result.observed)
-	if result.fails != nil && !errors.As(result.fails, new(failure)) {
-		return result, result.fails
+	result.First = seen.list()
+	if err := c.profileAgain(ctx, &result); err != nil {
+		return result, err
 	}
 	if c.verify {
-		result.proved, err = c.prove(ctx, w)
+		result.Proved, err = c.prove(ctx, w)
 	}
 	return result, err
+}
+
+// profileAgain runs the workload with the list and nothing else. The list has to be enough, and
+// capmon has to list the same again.
+func (c command) profileAgain(ctx context.Context, r *comparison) error {
+	seen, err := c.profile(ctx, r.workload, members(r.First))
+	switch {
+	case errors.As(err, new(failure)):
+		r.fails = err
+	case err != nil:
+		return err
+	default:
+		r.Again = seen.list()
+	}
+	return nil
 }
 
 // prove is what capmon verify makes of the workload, which takes a profile of its own.
@@ -96,75 +91,6 @@ func (c command) prove(ctx context.Context, w workload) (*capability.Set, error)
 	return proof.Set, nil
 }
 
-// profile is what capmon says of one run of the workload with all that its users grant. Another
-// one that walks the stack at every check has to say the same.
-func (c command) profile(ctx context.Context, w workload) (profiled, error) {
-	directory, err := os.MkdirTemp("", "corpus.")
-	if err != nil {
-		return profiled{}, err
-	}
-	defer os.RemoveAll(directory)
-	remembering, walking := filepath.Join(directory, "remembering"), filepath.Join(directory, "walking")
-	out, err := exec.CommandContext(ctx, c.capmon, "profile", "--save", remembering, "--",
-		c.capmon, "profile", "--walk", "--save", walking, "--",
-		c.self, "run", "-directory", c.directory, w.name).CombinedOutput()
-	if err != nil {
-		return profiled{}, fmt.Errorf("%s under capmon: %w\n%s", w.name, err, out)
-	}
-	seen, err := c.report(ctx, remembering)
-	if err != nil {
-		return profiled{}, fmt.Errorf("%s: %w", w.name, err)
-	}
-	walked, err := c.report(ctx, walking)
-	if err != nil {
-		return profiled{}, fmt.Errorf("%s, walking: %w", w.name, err)
-	}
-	if difference := differing(seen.Uses, walked.Uses); difference != "" {
-		return profiled{}, fmt.Errorf("%s: call sites told from memory are not those of walks:\n%s", w.name, difference)
-	}
-	return seen, nil
-}
-
-// report is what capmon makes of a saved profile, which has to be of one complete container.
-func (c command) report(ctx context.Context, file string) (profiled, error) {
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, c.capmon, "report", "-o", "json", file)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return profiled{}, fmt.Errorf("capmon report: %w\n%s", err, &stderr)
-	}
-	var r report
-	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
-		return profiled{}, fmt.Errorf("capmon's report: %w", err)
-	}
-	if len(r.Containers) != 1 || !r.Containers[0].Complete {
-		return profiled{}, fmt.Errorf("capmon saw something else than one complete container: %+v", r)
-	}
-	return r.Containers[0], nil
-}
-
-// differing lists the uses that are not the same in both, a line each.
-func differing(remembered, walked []use) string {
-	lines := make(map[string]int)
-	for _, u := range remembered {
-		lines[fmt.Sprintf("%+v", u)]++
-	}
-	for _, u := range walked {
-		lines[fmt.Sprintf("%+v", u)]--
-	}
-	var list []string
-	for line, n := range lines {
-		switch {
-		case n > 0:
-			list = append(list, "from memory: "+line)
-		case n < 0:
-			list = append(list, "from walks: "+line)
-		}
-	}
-	slices.Sort(list)
-	return strings.Join(list, "\n")
-}
-
 // check returns an error if capmon is wrong where the workload does not say so, or
 // right where it says otherwise.
 func (r comparison) check() error {
@@ -172,19 +98,31 @@ func (r comparison) check() error {
 	complain := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("%s: "+format, append([]any{r.name}, args...)...))
 	}
-	if known := known(r.Excess); r.excess != known {
-		complain("too many are %v, not %v: observed %v, truth %v", r.excess, known, r.observed, r.truth)
+	excess, missing := r.deviation(members(r.First))
+	if known := members(r.Excess); excess != known {
+		complain("too many are %v, not %v: observed %v, truth %v", excess, known, r.First, r.truth)
 	}
-	if known := known(r.Missing); r.missing != known {
-		complain("missing are %v, not %v: observed %v, truth %v", r.missing, known, r.observed, r.truth)
+	if known := members(r.Missing); missing != known {
+		complain("missing are %v, not %v: observed %v, truth %v", missing, known, r.First, r.truth)
 	}
-	if r.proved != nil && !slices.Contains(r.truth, *r.proved) {
-		complain("capmon verify says %v, truth %v", *r.proved, r.truth)
+	if r.Proved != nil && !slices.Contains(r.truth, *r.Proved) {
+		complain("capmon verify says %v, truth %v", *r.Proved, r.truth)
 	}
-	if works := r.fails == nil; works != r.missing.Empty() {
-		complain("missing are %v, but with %v it does this: %v", r.missing, r.observed, r.fails)
+	if works := r.Again != nil; works != missing.Empty() {
+		complain("missing are %v, but with %v it does this: %v", missing, r.First, r.fails)
+	}
+	if got, known := members(r.differences()), members(r.Differs); got != known {
+		complain("in a run with its list capmon lists or marks [%v] otherwise, not [%v]: %s", got, known, described(r.differences()))
 	}
 	return errors.Join(problems...)
+}
+
+// differences are between the list and that of a run with it.
+func (r comparison) differences() map[capability.Capability]string {
+	if r.Again == nil {
+		return nil
+	}
+	return r.First.differences(r.Again)
 }
 
 func (c command) compare(ctx context.Context, workloads []workload, out io.Writer) error {

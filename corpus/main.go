@@ -1,10 +1,11 @@
 // Command corpus measures capmon by real software: it finds out by trying which
 // capabilities the software needs, and compares that with what capmon says.
 //
-//	corpus run [-caps LIST] NAME       run a workload and its test, exit with 1 if it fails
+//	corpus run [-caps LIST] NAME       run a workload and its test, exit with 3 if it fails
 //	corpus truth [-update] [NAME...]   find the minimal sets; 1 if they are others than stored
-//	corpus compare [NAME...]           print what capmon says beside the truth; 1 if there is a
-//	                                   difference that the workload does not explain
+//	corpus compare [NAME...]           print what capmon lists beside the truth, and beside what it
+//	                                   lists for a run with that list; 1 if there is a difference
+//	                                   that the workload does not explain
 //
 // It needs root, a Docker daemon at DOCKER_HOST with the images of
 // scripts/corpus-images.sh and, to compare, capmon.
@@ -24,6 +25,9 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
+// workloadFails is the exit code if a workload does not work, not the corpus.
+const workloadFails = 3
+
 type command struct {
 	directory, format string
 	// caps are those to run with; nil if not told.
@@ -39,6 +43,9 @@ func main() {
 	defer stop()
 	if err := execute(ctx, os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "corpus:", err)
+		if errors.As(err, new(failure)) {
+			os.Exit(workloadFails)
+		}
 		os.Exit(1)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -16,11 +17,12 @@ import (
 func writeTable(out io.Writer, format string, results []comparison) error {
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
-	t.AppendHeader(table.Row{"software", "granted", "naive", "naive misses", "observed", "too many", "too few", "works", "proved", "truth"})
+	t.AppendHeader(table.Row{"software", "granted", "naive", "naive misses", "observed", "too many", "too few", "run with it", "proved", "truth"})
 	for _, r := range results {
+		excess, missing := r.deviation(members(r.First))
 		t.AppendRow(table.Row{
-			r.name, r.granted().Len(), r.naive.Len(), list(naiveMissing(r)),
-			list(r.observed), list(r.excess), list(r.missing), yesNo(r.fails == nil), r.proof(), truths(r.truth),
+			r.name, r.granted().Len(), r.Naive.Len(), names(naiveMissing(r)),
+			names(members(r.First)), names(excess), names(missing), r.outcome(), r.proof(), truths(r.truth),
 		})
 	}
 	t.AppendFooter(sums(results))
@@ -37,30 +39,27 @@ func writeTable(out io.Writer, format string, results []comparison) error {
 
 // sums counts capabilities.
 func sums(results []comparison) table.Row {
-	var granted, naive, naiveMisses, observed, proved, least, excess, missing, works int
+	var granted, naive, naiveMisses, observed, proved, least, excess, missing int
 	for _, r := range results {
 		granted += r.granted().Len()
-		naive += r.naive.Len()
+		naive += r.Naive.Len()
 		naiveMisses += naiveMissing(r).Len()
-		observed += r.observed.Len()
+		observed += len(r.First)
 		least += smallest(r.truth)
-		excess += r.excess.Len()
-		missing += r.missing.Len()
-		if r.fails == nil {
-			works++
-		}
-		if r.proved != nil {
-			proved += r.proved.Len()
+		tooMany, tooFew := r.deviation(members(r.First))
+		excess += tooMany.Len()
+		missing += tooFew.Len()
+		if r.Proved != nil {
+			proved += r.Proved.Len()
 		}
 	}
 	return table.Row{
-		strconv.Itoa(len(results)) + " in total", granted, naive, naiveMisses, observed, excess, missing,
-		fmt.Sprintf("%d of %d", works, len(results)), proved, least,
+		strconv.Itoa(len(results)) + " in total", granted, naive, naiveMisses, observed, excess, missing, "", proved, least,
 	}
 }
 
 func naiveMissing(r comparison) capability.Set {
-	_, missing := r.deviation(r.naive)
+	_, missing := r.deviation(r.Naive)
 	return missing
 }
 
@@ -72,31 +71,29 @@ func smallest(sets []capability.Set) int {
 	return least
 }
 
-func list(set capability.Set) string {
-	if set.Empty() {
-		return "-"
-	}
-	return strings.ReplaceAll(set.String(), ",", " ")
+func names(set capability.Set) string {
+	return cmp.Or(strings.ReplaceAll(set.String(), ",", " "), "-")
 }
 
 func truths(sets []capability.Set) string {
 	var all []string
 	for _, set := range sets {
-		all = append(all, list(set))
+		all = append(all, names(set))
 	}
 	return strings.Join(all, " or ")
 }
 
 func (r comparison) proof() string {
-	if r.proved == nil {
+	if r.Proved == nil {
 		return "not tried"
 	}
-	return list(*r.proved)
+	return names(*r.Proved)
 }
 
-func yesNo(yes bool) string {
-	if yes {
-		return "yes"
+// outcome is what came of a run with the list.
+func (r comparison) outcome() string {
+	if r.Again == nil {
+		return "fails"
 	}
-	return "no"
+	return cmp.Or(described(r.differences()), "the same list")
 }

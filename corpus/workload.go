@@ -32,6 +32,8 @@ type workload struct {
 	Fast bool
 	// Excess and Missing say where capmon is known to be wrong about it, and why.
 	Excess, Missing map[capability.Capability]string
+	// Differs are the capabilities that capmon lists or marks otherwise if it runs with its list only, and why.
+	Differs map[capability.Capability]string
 
 	// For scripts/corpus-images.sh.
 	Packages []string
@@ -124,11 +126,4 @@ func (w workload) deviation(list capability.Set) (excess, missing capability.Set
 // distance weighs what is missing more: with a capability too many it works.
 func distance(list, truth capability.Set) int {
 	return list.Minus(truth).Len() + 100*truth.Minus(list).Len()
-}
-
-func known(explained map[capability.Capability]string) (set capability.Set) {
-	for c := range explained {
-		set = set.With(c)
-	}
-	return set
 }

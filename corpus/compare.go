@@ -41,6 +41,9 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 		return result, fmt.Errorf("%s: its truth is not known: corpus truth -update %s", w.name, w.name)
 	}
 	seen, err := c.profile(ctx, w, w.granted())
+	if errors.As(err, new(failure)) {
+		err = fmt.Errorf("%s fails with all that its users grant: %v", w.name, err)
+	}
 	if err != nil {
 		return result, err
 	}

@@ -33,7 +33,7 @@ var containers atomic.Int64
 
 // run runs the workload with these capabilities and no others: it starts the container,
 // runs the test, and tells the container to stop, which is a thing that it must
-// be able to do, too.
+// be able to do, too. Some are then started a second time.
 func (w workload) run(ctx context.Context, granted capability.Set) error {
 	container := fmt.Sprintf("corpus-%s-%d-%d", w.name, os.Getpid(), containers.Add(1))
 	defer docker(context.WithoutCancel(ctx), "rm", "--force", "--volumes", container)
@@ -46,6 +46,16 @@ func (w workload) run(ctx context.Context, granted capability.Set) error {
 	if out, code := docker(ctx, args...); code != 0 {
 		return runError(code, out)
 	}
+	if err := w.testAndStop(ctx, container); err != nil || !w.Restart {
+		return err
+	}
+	if out, code := docker(ctx, "start", container); code != 0 {
+		return fmt.Errorf("docker start: %s", out)
+	}
+	return w.testAndStop(ctx, container)
+}
+
+func (w workload) testAndStop(ctx context.Context, container string) error {
 	tested := w.test(ctx, container)
 	stopped, err := w.stop(ctx, container)
 	if err != nil {

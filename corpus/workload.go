@@ -28,6 +28,8 @@ type workload struct {
 	Ends bool
 	// Exit is the code that the container ends with when it is told to stop.
 	Exit int
+	// Restart: it has to work when the container is started a second time, too, and needs more for it.
+	Restart bool
 	// Fast ones are tested by make test, which has little time.
 	Fast bool
 	// Excess and Missing say where capmon is known to be wrong about it, and why.

@@ -268,10 +268,8 @@ func unsure(s profile.Summary, c capability.Capability) string {
 	if !s.Unsure().Has(c) || s.Proved() {
 		return ""
 	}
-	for _, use := range s.Of(c, classify.Needs()...) {
-		if use.Unsure != "" {
-			return "it may not be needed: " + use.Unsure
-		}
+	if doubt := s.Doubt(c); doubt != "" {
+		return "it may not be needed: " + doubt
 	}
 	return ""
 }

@@ -314,9 +314,21 @@ func (s Summary) AtStart() capability.Set {
 // Denied are the capabilities that were asked for in earnest and refused.
 func (s Summary) Denied() capability.Set { return s.Having(classify.Denied) }
 
-// Unsure are the needs of which no use is certain.
+// Unsure are the needs of which no use is certain. A soft use does not make a doubtful one certain.
 func (s Summary) Unsure() capability.Set {
-	return s.Needs().Minus(s.granting(func(u Use) bool { return u.Unsure == "" }))
+	soft := s.Soft()
+	certain := func(u Use) bool { return u.Unsure == "" && (u.Class != classify.Soft || soft.Has(u.Capability)) }
+	return s.Needs().Minus(s.granting(certain))
+}
+
+// Doubt is why a member of Unsure may not be needed.
+func (s Summary) Doubt(c capability.Capability) string {
+	for _, use := range s.Of(c, classify.Needs()...) {
+		if use.Unsure != "" {
+			return use.Unsure
+		}
+	}
+	return ""
 }
 
 // KeptAll are the programs that kept all capabilities they had by a capset, sorted.

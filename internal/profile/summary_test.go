@@ -260,10 +260,10 @@ func TestWhatASummarySaysOfItsUses(t *testing.T) {
 			unsure: capability.Of(63), unused: grants.Without(capability.Kill).Without(63),
 		},
 		{
-			name:  "unsure, and surely soft",
+			name:  "unsure, and surely soft: a refusal may do nothing but change a result",
 			uses:  []Use{unsure(capability.Kill), use(capability.Kill, classify.Soft)},
 			needs: capability.Of(capability.Kill), required: capability.Of(capability.Kill),
-			unused: grants.Without(capability.Kill),
+			unsure: capability.Of(capability.Kill), unused: grants.Without(capability.Kill),
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -101,7 +101,7 @@ func untested(s profile.Summary) []string {
 		notes = append(notes, "kept all its capabilities by capset: "+profile.Names(programs)+"; a program that insists on one of them may fail with this list, and capmon cannot see which: run capmon verify")
 	}
 	for _, c := range s.Unsure().Sorted() {
-		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Of(c, classify.Needs()...)[0].Unsure))
+		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Doubt(c)))
 	}
 	for _, c := range s.Needs().Sorted() {
 		if !c.Named() { // nor can it be tried

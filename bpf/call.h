@@ -25,7 +25,8 @@ static __always_inline struct call_rule rule_of(const struct call *call)
 	if (nr < 0 || nr >= CALL_MAX)
 		return none;
 	volatile const struct call_rule *rule = call->compat ? &compat_rules[nr] : &call_rules[nr];
-	return (struct call_rule){ rule->kind, rule->args, rule->mode, rule->lifted };
+	return (struct call_rule){ rule->kind,	   rule->args,	  rule->mode, rule->lifted,
+				   rule->inspects, rule->process, rule->first };
 }
 
 #define IO_URING_ENTER 426 /* include/uapi/asm-generic/unistd.h, and on x86 */

@@ -25,6 +25,7 @@
 #include "quota.h"
 #include "news.h"
 #include "watch.h"
+#include "inspect.h"
 #include "turn.h"
 
 #define OPTS_UNKNOWN 0xff
@@ -46,6 +47,10 @@ const enum choice *choice_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
 const enum naming *naming_type __attribute__((unused));
 const enum watch_kind *watch_kind_type __attribute__((unused));
+const enum inspects *inspects_type __attribute__((unused));
+const enum unasked *unasked_type __attribute__((unused));
+const enum pressure *pressure_type __attribute__((unused));
+const enum pids *pids_type __attribute__((unused));
 const enum lifted *lifted_type __attribute__((unused));
 const enum fold *fold_type __attribute__((unused));
 const enum share *share_type __attribute__((unused));
@@ -655,8 +660,13 @@ static __always_inline int return_seen(long result)
 			confirm_return(call.nr, result);
 		refusals->held = 0;
 		settle_refusals(refusals, &call, result);
+		if (refusals->pressure && result > 0)
+			wrote_pressure();
 	}
 	watched_call(task, &call, result);
+	struct call_rule rule = rule_of(&call);
+	if (rule.inspects && result >= 0)
+		inspected(rule.inspects, rule.process, rule.first, result);
 	return 0;
 }
 

@@ -31,6 +31,8 @@ type CapmonCallKey struct {
 	Error     uint16
 	Compat    uint8
 	Lifted    uint8
+	Unasked   uint8
+	Pad       [7]uint8
 }
 
 type CapmonCallKind uint32
@@ -57,16 +59,21 @@ const (
 )
 
 type CapmonCallRule struct {
-	_      structs.HostLayout
-	Kind   uint8
-	Args   uint8
-	Mode   uint8
-	Lifted uint8
+	_        structs.HostLayout
+	Kind     uint8
+	Args     uint8
+	Mode     uint8
+	Lifted   uint8
+	Inspects uint8
+	Process  uint8
+	First    uint8
+	Pad      [1]uint8
 }
 
 type CapmonCallValue struct {
 	_       structs.HostLayout
 	Count   uint64
+	Sets    uint64
 	FirstNs uint64
 	LastNs  uint64
 	Pid     uint32
@@ -207,7 +214,7 @@ type CapmonContainer struct {
 	EventsNs             uint64
 	Delegated            uint64
 	Folded               uint32
-	Pad                  uint32
+	Pids                 uint32
 }
 
 type CapmonCounter uint32
@@ -353,6 +360,19 @@ const (
 	CapmonFoldFOLD_MAX    CapmonFold = 3
 )
 
+type CapmonInspects uint32
+
+const (
+	CapmonInspectsINSPECTS_NONE     CapmonInspects = 0
+	CapmonInspectsINSPECTS_OPENED   CapmonInspects = 1
+	CapmonInspectsINSPECTS_LINK     CapmonInspects = 2
+	CapmonInspectsINSPECTS_PID      CapmonInspects = 3
+	CapmonInspectsINSPECTS_PTRACE   CapmonInspects = 4
+	CapmonInspectsINSPECTS_PIDFD    CapmonInspects = 5
+	CapmonInspectsINSPECTS_SCHEDULE CapmonInspects = 6
+	CapmonInspectsINSPECTS_OWN      CapmonInspects = 7
+)
+
 type CapmonLifted uint32
 
 const (
@@ -450,6 +470,22 @@ const (
 	CapmonPhasePHASE_LONG_SETUP CapmonPhase = 3
 )
 
+type CapmonPids uint32
+
+const (
+	CapmonPidsPIDS_UNKNOWN CapmonPids = 0
+	CapmonPidsPIDS_OWN     CapmonPids = 1
+	CapmonPidsPIDS_SHARED  CapmonPids = 2
+)
+
+type CapmonPressure uint32
+
+const (
+	CapmonPressurePRESSURE_OPENED CapmonPressure = 0
+	CapmonPressurePRESSURE_NEEDED CapmonPressure = 1
+	CapmonPressurePRESSURE_MOOT   CapmonPressure = 2
+)
+
 type CapmonRecent struct {
 	_         structs.HostLayout
 	Cgroup    uint64
@@ -457,13 +493,13 @@ type CapmonRecent struct {
 }
 
 type CapmonRefusals struct {
-	_       structs.HostLayout
-	Used    uint32
-	Syscall int32
-	Held    uint32
-	Pad     uint32
-	Times   [4]uint32
-	Keys    [4]CapmonCheckKey
+	_        structs.HostLayout
+	Used     uint32
+	Syscall  int32
+	Held     uint32
+	Pressure uint32
+	Times    [4]uint32
+	Keys     [4]CapmonCheckKey
 }
 
 type CapmonRemembered struct {
@@ -564,6 +600,16 @@ type CapmonTaskState struct {
 	SetupNs      uint64
 	Cloned       uint64
 }
+
+type CapmonUnasked uint32
+
+const (
+	CapmonUnaskedUNASKED_NONE     CapmonUnasked = 0
+	CapmonUnaskedUNASKED_TRACE    CapmonUnasked = 1
+	CapmonUnaskedUNASKED_SCHEDULE CapmonUnasked = 2
+	CapmonUnaskedUNASKED_PRESSURE CapmonUnasked = 3
+	CapmonUnaskedUNASKED_OWN      CapmonUnasked = 4
+)
 
 type CapmonUnconfirmed struct {
 	_           structs.HostLayout
@@ -715,18 +761,22 @@ type CapmonVariableSpecs struct {
 	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
 	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
 	FoldType        *ebpf.VariableSpec `ebpf:"fold_type"`
+	InspectsType    *ebpf.VariableSpec `ebpf:"inspects_type"`
 	LiftedType      *ebpf.VariableSpec `ebpf:"lifted_type"`
 	LimitsType      *ebpf.VariableSpec `ebpf:"limits_type"`
 	ModuleEpoch     *ebpf.VariableSpec `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.VariableSpec `ebpf:"namespace_type"`
 	NamingType      *ebpf.VariableSpec `ebpf:"naming_type"`
 	PhaseType       *ebpf.VariableSpec `ebpf:"phase_type"`
+	PidsType        *ebpf.VariableSpec `ebpf:"pids_type"`
+	PressureType    *ebpf.VariableSpec `ebpf:"pressure_type"`
 	Recording       *ebpf.VariableSpec `ebpf:"recording"`
 	RootMapType     *ebpf.VariableSpec `ebpf:"root_map_type"`
 	Settings        *ebpf.VariableSpec `ebpf:"settings"`
 	ShareType       *ebpf.VariableSpec `ebpf:"share_type"`
 	SlotLimitType   *ebpf.VariableSpec `ebpf:"slot_limit_type"`
 	SubjectType     *ebpf.VariableSpec `ebpf:"subject_type"`
+	UnaskedType     *ebpf.VariableSpec `ebpf:"unasked_type"`
 	WatchKindType   *ebpf.VariableSpec `ebpf:"watch_kind_type"`
 }
 
@@ -832,18 +882,22 @@ type CapmonVariables struct {
 	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
 	FileRules       *ebpf.Variable `ebpf:"file_rules"`
 	FoldType        *ebpf.Variable `ebpf:"fold_type"`
+	InspectsType    *ebpf.Variable `ebpf:"inspects_type"`
 	LiftedType      *ebpf.Variable `ebpf:"lifted_type"`
 	LimitsType      *ebpf.Variable `ebpf:"limits_type"`
 	ModuleEpoch     *ebpf.Variable `ebpf:"module_epoch"`
 	NamespaceType   *ebpf.Variable `ebpf:"namespace_type"`
 	NamingType      *ebpf.Variable `ebpf:"naming_type"`
 	PhaseType       *ebpf.Variable `ebpf:"phase_type"`
+	PidsType        *ebpf.Variable `ebpf:"pids_type"`
+	PressureType    *ebpf.Variable `ebpf:"pressure_type"`
 	Recording       *ebpf.Variable `ebpf:"recording"`
 	RootMapType     *ebpf.Variable `ebpf:"root_map_type"`
 	Settings        *ebpf.Variable `ebpf:"settings"`
 	ShareType       *ebpf.Variable `ebpf:"share_type"`
 	SlotLimitType   *ebpf.Variable `ebpf:"slot_limit_type"`
 	SubjectType     *ebpf.Variable `ebpf:"subject_type"`
+	UnaskedType     *ebpf.Variable `ebpf:"unasked_type"`
 	WatchKindType   *ebpf.Variable `ebpf:"watch_kind_type"`
 }
 

@@ -169,7 +169,6 @@ struct mnt_namespace {
 };
 
 struct uts_namespace;
-struct pid_namespace;
 struct time_namespace;
 struct cgroup_namespace;
 
@@ -180,6 +179,7 @@ struct qstr {
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
+	void *s_fs_info;
 };
 
 struct inode {
@@ -191,6 +191,7 @@ struct inode {
 	__s64 i_ctime_sec;
 	__u32 i_ctime_nsec;
 	struct super_block *i_sb;
+	void *i_private;
 };
 
 struct timespec64 {
@@ -204,6 +205,15 @@ struct inode___before_6_11 {
 
 struct inode___before_6_6 {
 	struct timespec64 i_ctime;
+};
+
+struct proc_inode {
+	struct pid *pid; /* of a file about a process */
+	struct inode vfs_inode;
+};
+
+struct proc_fs_info { /* s_fs_info of a proc file system */
+	struct pid_namespace *pid_ns;
 };
 
 struct mq_attr {
@@ -242,11 +252,24 @@ struct path {
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
+	unsigned int f_mode;
 	void *private_data;
 };
 
 struct ping_group_range {
 	kgid_t range[2];
+};
+
+struct seq_file { /* private_data of many files in /proc */
+	void *private;
+};
+
+struct psi_window {
+	__u64 size; /* in nanoseconds */
+};
+
+struct psi_trigger { /* private of a file in /proc/pressure that was written */
+	struct psi_window win;
 };
 
 struct netns_ipv4 {
@@ -334,12 +357,40 @@ struct thread_info {
 	__u32 status;
 };
 
+struct xarray {
+	void *xa_head;
+};
+
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+
+struct idr {
+	struct xarray idr_rt;
+};
+
+struct pid_namespace {
+	struct idr idr; /* its struct pid by number */
+	struct task_struct *child_reaper; /* its first process */
+};
+
 struct upid {
 	int nr;
+	struct pid_namespace *ns;
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
 };
 
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[1]; /* the first of which is the list of the one thread */
 	struct upid numbers[1]; /* one for each level */
 };
 
@@ -349,6 +400,7 @@ struct task_struct {
 	int pid, tgid;
 	__u64 start_boottime; /* of a thread that executed a program: its leader's */
 	struct pid *thread_pid;
+	struct hlist_node pid_links[1]; /* the first is in the list of thread_pid */
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	const struct cred *cred, *real_cred;

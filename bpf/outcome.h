@@ -15,13 +15,14 @@
 #define EACCES 13
 #define ERESTARTSYS 512 /* include/linux/errno.h: the first that user space never sees */
 
-/* The refusals in the system call that a task is in, and whether a check is held (confirm.h):
- * one lookup at the end of each system call tells both. */
+/* The refusals in the system call that a task is in, whether a check is held (confirm.h), and
+ * whether writes have to be looked at (inspect.h): one lookup at the end of each system call tells
+ * all. */
 struct refusals {
 	__u32 used;
 	__s32 syscall;
 	__u32 held;
-	__u32 pad;
+	__u32 pressure;
 	__u32 times[REFUSALS_MAX];
 	struct check_key keys[REFUSALS_MAX];
 };

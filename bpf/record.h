@@ -136,12 +136,45 @@ enum lifted {
 	LIFTED_EITHER = 3, /* of a system call: socketcall of 32-bit programs may be both */
 };
 
+/* What a system call does that takes capabilities, or tells of them, and that the kernel decides by
+ * reading sets, without a check (inspect.h). */
+enum unasked {
+	UNASKED_NONE = 0,
+	UNASKED_TRACE = 1, /* it looks into another process (cap_ptrace_access_check) */
+	UNASKED_SCHEDULE = 2, /* it changes another's scheduling (cap_safe_nice) */
+	UNASKED_PRESSURE = 3, /* it asks to be told of stalls (psi_trigger_create) */
+	UNASKED_OWN = 4, /* it reads the task's own sets (cap_capget, PR_CAPBSET_READ) */
+};
+
+/* How far UNASKED_PRESSURE has come: whether the capability made a difference. */
+enum pressure {
+	PRESSURE_OPENED = 0, /* not known */
+	PRESSURE_NEEDED = 1,
+	PRESSURE_MOOT = 2,
+};
+
+/* How to find out what a system call does of enum unasked. */
+enum inspects {
+	INSPECTS_NONE = 0,
+	INSPECTS_OPENED = 1, /* by what it opens */
+	INSPECTS_LINK = 2, /* by the links on the path that it follows */
+	INSPECTS_PID = 3, /* it looks into the process of this number */
+	INSPECTS_PTRACE = 4, /* likewise, if the first argument says so */
+	INSPECTS_PIDFD = 5, /* into that of this descriptor */
+	INSPECTS_SCHEDULE = 6, /* it changes the scheduling of the process of this number */
+	INSPECTS_OWN = 7, /* it reads the task's own sets */
+};
+
 /* How to record one system call; the table is filled by name in Go. */
 struct call_rule {
 	__u8 kind; /* enum call_kind */
 	__u8 args; /* bit n: argument n is kept */
 	__u8 mode; /* CALL_CHMOD: which argument is the mode */
 	__u8 lifted; /* enum lifted: the limit that it may pass */
+	__u8 inspects; /* enum inspects */
+	__u8 process; /* index of the argument that says which process */
+	__u8 first; /* 1 + what argument 0 has to be, 0: anything */
+	__u8 pad[1];
 };
 
 /* How much is left out of a pattern beyond its container's quota (quota.h). All else is recorded
@@ -274,7 +307,14 @@ struct container {
 	__u64 delegated;
 	__u32 folded; /* times that a cgroup below was put here for lack of a slot; 0: a container
 		       */
-	__u32 pad;
+	__u32 pids; /* enum pids */
+};
+
+/* Whether a container's processes see others in their pid namespace. */
+enum pids {
+	PIDS_UNKNOWN = 0,
+	PIDS_OWN = 1,
+	PIDS_SHARED = 2,
 };
 
 enum slot_limit {
@@ -386,18 +426,22 @@ struct call_watch {
 /* One kind of watched system call. */
 struct call_key {
 	__u64 container; /* as in check_key */
-	__u64 args[6]; /* if lifted: address family; of a port, its protocol and number */
+	__u64 args[6]; /* if lifted: address family; of a port, its protocol and number. If unasked:
+			* of UNASKED_PRESSURE, enum pressure */
 	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as FOLD_NAME, with the arguments
 			      * unless lifted */
 	__s32 syscall;
 	__u16 error; /* that it ended with, 0: none */
 	__u8 compat;
 	__u8 lifted; /* enum lifted: the limit that it passed; LIFTED_NONE: recorded for the
-			seccomp profile */
+			seccomp profile, or as unasked says */
+	__u8 unasked; /* enum unasked */
+	__u8 pad[7];
 };
 
 struct call_value {
 	__u64 count;
+	__u64 sets; /* if unasked: the capabilities that it took, of all the calls */
 	__u64 first_ns; /* CLOCK_BOOTTIME */
 	__u64 last_ns;
 	__u32 pid; /* as in check_value */

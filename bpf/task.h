@@ -133,6 +133,42 @@ static __always_inline __u64 keyring_of(const struct cred *cred)
 	return (__u64)cred->session_keyring;
 }
 
+/* The pid namespace that a task is in. */
+static __always_inline struct pid_namespace *pid_namespace_of(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	__u64 namespaces = (__u64)__builtin_preserve_access_index(&pid->numbers[0].ns);
+	struct pid_namespace *ns = NULL;
+
+	bpf_probe_read_kernel(
+		&ns, sizeof(ns),
+		(void *)(namespaces + BPF_CORE_READ(pid, level) * bpf_core_type_size(struct upid)));
+	return ns;
+}
+
+/* Notes whether a container is in the pid namespace of others: whether the namespace's first
+ * process is another's. That one shares it, too. */
+__noinline int note_pids(__u64 id)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct container *container = bpf_map_lookup_elem(&containers, &id);
+	__u64 first =
+		container_of_other((__u64)BPF_CORE_READ(pid_namespace_of(task), child_reaper));
+
+	if (!container)
+		return 0;
+	if (first == id) {
+		if (container->pids == PIDS_UNKNOWN)
+			container->pids = PIDS_OWN;
+		return 0;
+	}
+	container->pids = PIDS_SHARED;
+	container = bpf_map_lookup_elem(&containers, &first);
+	if (container)
+		container->pids = PIDS_SHARED;
+	return 0;
+}
+
 /* First sight of a workload process: the container's own sets and namespace. */
 static __always_inline void workload_seen(struct task_struct *task, __u64 id, bool existed)
 {
@@ -155,6 +191,7 @@ static __always_inline void workload_seen(struct task_struct *task, __u64 id, bo
 	container->uid = cred->euid.val;
 	if (!container->base_userns)
 		container->base_userns = cred->user_ns->ns.inum;
+	note_pids(id);
 }
 
 /* The phase of a task without a state. */

@@ -40,7 +40,7 @@ static __always_inline struct call_value *enter_call(struct call_key *key, __u32
 		share = SHARE_CALLS_NAME;
 		__builtin_memset(key->comm, 0, sizeof(key->comm));
 		key->comm[1] = FOLD_NAME;
-		if (key->lifted)
+		if (key->lifted || key->unasked)
 			__builtin_memset(key->args, 0, sizeof(key->args));
 		value = bpf_map_lookup_elem(&calls, key);
 	}
@@ -58,7 +58,8 @@ static __always_inline struct call_value *enter_call(struct call_key *key, __u32
 	return value;
 }
 
-static __always_inline void record_call(struct call_key *key, __u32 uid)
+/* Sets as in call_value. */
+static __always_inline void record_call(struct call_key *key, __u32 uid, __u64 sets)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct call_value *value = bpf_map_lookup_elem(&calls, key);
@@ -69,6 +70,8 @@ static __always_inline void record_call(struct call_key *key, __u32 uid)
 		return;
 	__sync_fetch_and_add(&value->count, 1);
 	value->last_ns = now;
+	if (sets & ~value->sets)
+		__sync_fetch_and_or(&value->sets, sets);
 }
 
 /* The flags of a clone3 that returns: what the child tells, and the rest from memory, where struct
@@ -110,7 +113,7 @@ static __always_inline void watched_call(struct task_struct *task, struct call *
 	read_comm(task, key.comm);
 	__u32 uid = BPF_CORE_READ(task, real_cred, euid.val);
 	if (lifted && passes_limit(task, call, lifted, &key))
-		record_call(&key, uid);
+		record_call(&key, uid, 0);
 	if (!watch)
 		return;
 	key.lifted = LIFTED_NONE;
@@ -120,7 +123,7 @@ static __always_inline void watched_call(struct task_struct *task, struct call *
 	if (watch->kind == WATCH_CLONE3)
 		key.args[0] = clone3_flags(call, state, result) & watch->masks[0];
 	read_comm(task, key.comm); /* may have been left out above */
-	record_call(&key, uid);
+	record_call(&key, uid, 0);
 }
 
 #endif

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/kernel"
 )
@@ -15,19 +17,20 @@ const (
 )
 
 // callRules names the system calls whose arguments explain a need or decide a
-// condition, and those that pass a limit which a sysctl may have lifted. Pointers are never kept: each would be a kind of check of its own.
+// condition, and those that need capabilities without a check. Pointers are never kept: each would be a kind of check of its own.
 var callRules = map[string]bpf.CapmonCallRule{
 	"execve":     {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
 	"execveat":   {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
-	"open":       {Args: arg1},
-	"openat":     {Args: arg2},
+	"open":       {Args: arg1, Inspects: inspectsOpened},
+	"openat":     {Args: arg2, Inspects: inspectsOpened},
+	"openat2":    {Inspects: inspectsOpened},
 	"socket":     {Args: arg0 | arg1 | arg2, Lifted: uint8(bpf.CapmonLiftedLIFTED_PING)},
 	"bind":       {Kind: uint8(bpf.CapmonCallKindCALL_BIND), Lifted: uint8(bpf.CapmonLiftedLIFTED_PORT)},
 	"socketcall": {Lifted: uint8(bpf.CapmonLiftedLIFTED_EITHER)},
 	"mount":      {Kind: uint8(bpf.CapmonCallKindCALL_MOUNT)},
 	"ioctl":      {Args: arg1},
 	"setsockopt": {Args: arg1 | arg2},
-	"prctl":      {Kind: uint8(bpf.CapmonCallKindCALL_PRCTL), Args: arg0},
+	"prctl":      {Kind: uint8(bpf.CapmonCallKindCALL_PRCTL), Args: arg0, Inspects: inspectsOwn, First: 1 + unix.PR_CAPBSET_READ},
 	"unshare":    {Args: arg0},
 	"clone":      {Args: arg0},
 	"clone3":     {Kind: uint8(bpf.CapmonCallKindCALL_CLONE3)},
@@ -42,6 +45,7 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"setregid":   {Args: arg0 | arg1},
 	"setresuid":  {Args: arg0 | arg1 | arg2},
 	"setresgid":  {Args: arg0 | arg1 | arg2},
+	"capget":     {Inspects: inspectsOwn},
 	"capset":     {Kind: uint8(bpf.CapmonCallKindCALL_CAPSET)},
 	"write":      {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
 	"writev":     {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
@@ -61,7 +65,39 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"mq_open":    {Kind: uint8(bpf.CapmonCallKindCALL_MQ_OPEN)},
 	"mknod":      {Args: arg1},
 	"mknodat":    {Args: arg2},
+
+	"access": {Inspects: inspectsLink}, "chdir": {Inspects: inspectsLink}, "faccessat": {Inspects: inspectsLink}, "faccessat2": {Inspects: inspectsLink},
+	"fstatat64": {Inspects: inspectsLink}, "newfstatat": {Inspects: inspectsLink}, "readlink": {Inspects: inspectsLink}, "readlinkat": {Inspects: inspectsLink},
+	"stat": {Inspects: inspectsLink}, "stat64": {Inspects: inspectsLink}, "statx": {Inspects: inspectsLink},
+
+	"get_robust_list":   {Inspects: inspectsNumber},
+	"kcmp":              {Inspects: inspectsNumber, Process: 1}, // with the caller itself, as most do
+	"migrate_pages":     {Inspects: inspectsNumber},
+	"move_pages":        {Inspects: inspectsNumber},
+	"perf_event_open":   {Inspects: inspectsNumber, Process: 1},
+	"pidfd_getfd":       {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PIDFD)},
+	"process_madvise":   {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PIDFD)},
+	"process_vm_readv":  {Inspects: inspectsNumber},
+	"process_vm_writev": {Inspects: inspectsNumber},
+	"ptrace":            {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PTRACE), Process: 1},
+
+	"ioprio_set":         {Inspects: inspectsSchedule, Process: 1, First: 1 + ioprioWhoProcess},
+	"sched_setaffinity":  {Inspects: inspectsSchedule},
+	"sched_setattr":      {Inspects: inspectsSchedule},
+	"sched_setparam":     {Inspects: inspectsSchedule},
+	"sched_setscheduler": {Inspects: inspectsSchedule},
+	"setpriority":        {Inspects: inspectsSchedule, Process: 1, First: 1 + unix.PRIO_PROCESS},
 }
+
+const (
+	inspectsOpened   = uint8(bpf.CapmonInspectsINSPECTS_OPENED)
+	inspectsLink     = uint8(bpf.CapmonInspectsINSPECTS_LINK)
+	inspectsNumber   = uint8(bpf.CapmonInspectsINSPECTS_PID)
+	inspectsSchedule = uint8(bpf.CapmonInspectsINSPECTS_SCHEDULE)
+	inspectsOwn      = uint8(bpf.CapmonInspectsINSPECTS_OWN)
+
+	ioprioWhoProcess = 1 // include/uapi/linux/ioprio.h
+)
 
 // ruleOf is the rule of a system call by name. Those of 32-bit programs that got
 // wider ids have names of their own.
@@ -90,7 +126,7 @@ func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
 	}
 	rule := ruleOf(arch.SyscallName(call.Nr))
 	copy(call.Args[:], key.Args[:])
-	rule.Lifted = 0 // of the call, not of the check
+	rule.Lifted, rule.Inspects, rule.Process, rule.First = 0, 0, 0, 0 // of the call, not of the check
 	call.HasArgs = rule != bpf.CapmonCallRule{}
 	switch rule.Kind {
 	case uint8(bpf.CapmonCallKindCALL_BIND):

@@ -207,7 +207,7 @@ func (m *Monitor) harvestedContainer(symbols *kernel.Symbols, cgroup uint64, har
 	}
 	c := m.container(cgroup, &harvest.value, checks)
 	c.Executions = slices.Collect(maps.Values(harvest.executions))
-	c.Calls, c.Lifted = harvest.calls.watched, harvest.calls.lifted
+	c.Calls, c.Lifted, c.Unasked = harvest.calls.watched, harvest.calls.lifted, harvest.calls.unasked
 	for i := range harvest.files {
 		c.Files = append(c.Files, m.fileUse(symbols, &harvest.files[i].key, &harvest.files[i].value))
 	}

@@ -65,6 +65,7 @@ func addContainer(value, more *bpf.CapmonContainer) {
 	value.Kept |= more.Kept
 	value.Delegated = more.Delegated
 	value.Folded += more.Folded
+	value.Pids = max(value.Pids, more.Pids)
 	for i := range value.Files {
 		value.Files[i] += more.Files[i]
 		value.Unlisted[i] += more.Unlisted[i]
@@ -91,6 +92,7 @@ func addExecution(value, more *bpf.CapmonExecutionValue) {
 
 func addCall(value, more *bpf.CapmonCallValue) {
 	value.Count += more.Count
+	value.Sets |= more.Sets
 	value.LastNs = max(value.LastNs, more.LastNs)
 }
 

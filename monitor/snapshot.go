@@ -43,9 +43,10 @@ type Container struct {
 	Executions []Execution
 	Calls      []Call
 	Lifted     []LiftedCall
+	Unasked    []UnaskedCall
 	Files      []FileUse
 	// UnrecordedExecutions counts executions that found no room, folded or not, and
-	// UnrecordedCalls system calls of Calls and Lifted that found no room.
+	// UnrecordedCalls system calls of Calls, Lifted and Unasked that found no room.
 	UnrecordedExecutions, UnrecordedCalls uint64
 	// UnrecordedFailures counts executions that failed with EPERM and found no room in Files.
 	UnrecordedFailures uint64
@@ -135,7 +136,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		c := m.container(*cgroup, value, checks[*cgroup])
 		c.Executions = executions[*cgroup]
 		if of := calls[*cgroup]; of != nil {
-			c.Calls, c.Lifted = of.watched, of.lifted
+			c.Calls, c.Lifted, c.Unasked = of.watched, of.lifted, of.unasked
 		}
 		c.Files = files[*cgroup]
 		now, running := held[*cgroup]

@@ -114,12 +114,16 @@ func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.Capmo
 type containerCalls struct {
 	watched []Call
 	lifted  []LiftedCall
+	unasked []UnaskedCall
 }
 
 func (c *containerCalls) add(m *Monitor, key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
-	if key.Lifted != 0 {
+	switch {
+	case key.Unasked != 0:
+		c.unasked = append(c.unasked, m.unaskedCall(key, value))
+	case key.Lifted != 0:
 		c.lifted = append(c.lifted, m.liftedCall(key, value))
-	} else {
+	default:
 		c.watched = append(c.watched, m.watchedCall(key, value))
 	}
 }

@@ -38,6 +38,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
@@ -159,6 +160,13 @@ static void set_same_groups(char **args)
 	need(setgroups(n, groups), "setgroups");
 }
 
+// capbset-read CAP: whether it is in the bounding set.
+static void capbset_read(char **args)
+{
+	if (need(prctl(PR_CAPBSET_READ, number(args[0]), 0, 0, 0), "prctl(PR_CAPBSET_READ)") == 0)
+		exit(1);
+}
+
 // capbset-drop CAP: takes capability number CAP out of the bounding set.
 static void capbset_drop(char **args)
 {
@@ -229,6 +237,17 @@ static void capset_add(char **args)
 	capabilities(sets);
 	sets[CAP_TO_INDEX(cap) & 1].permitted |= CAP_TO_MASK(cap);
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
+}
+
+// capget CAP: whether it is effective.
+static void capget_has(char **args)
+{
+	struct __user_cap_data_struct sets[2];
+	int cap = number(args[0]);
+
+	capabilities(sets);
+	if (!(sets[CAP_TO_INDEX(cap) & 1].effective & CAP_TO_MASK(cap)))
+		exit(1);
 }
 
 // capset-raise CAP: makes capability number CAP permitted and effective, with what it has.
@@ -923,6 +942,20 @@ static void set_priority(char **args)
 	need(setpriority(PRIO_PROCESS, 0, -number(args[0])), "setpriority");
 }
 
+// trace PID: attaches to a process without stopping it.
+static void trace(char **args)
+{
+	need(ptrace(PTRACE_SEIZE, number(args[0]), 0, 0), "ptrace(PTRACE_SEIZE)");
+}
+
+// take-descriptor PID: copies the standard input of a process.
+static void take_descriptor(char **args)
+{
+	int pidfd = need(syscall(SYS_pidfd_open, number(args[0]), 0), "pidfd_open");
+
+	need(syscall(SYS_pidfd_getfd, pidfd, 0, 0), "pidfd_getfd");
+}
+
 // raise-limit: makes more open files possible than were allowed.
 static void raise_limit(char **args)
 {
@@ -1208,6 +1241,8 @@ static const struct subcommand {
 	{ "brk-locked", brk_locked, 1, "BYTES" },
 	{ "bset-only", bset_only, 2, "CAP COMMAND..." },
 	{ "capbset-drop", capbset_drop, 1, "CAP" },
+	{ "capbset-read", capbset_read, 1, "CAP" },
+	{ "capget", capget_has, 1, "CAP" },
 	{ "capset-add", capset_add, 1, "CAP" },
 	{ "capset-effective", capset_effective, 1, "CAP" },
 	{ "capset-inheritable", capset_inheritable, 1, "CAP" },
@@ -1273,8 +1308,10 @@ static const struct subcommand {
 	{ "setuid0", setuid0, 0, "" },
 	{ "shm-lock", shm_lock, 0, "" },
 	{ "socket", socket_of, 3, "FAMILY TYPE PROTOCOL" },
+	{ "take-descriptor", take_descriptor, 1, "PID" },
 	{ "thread", thread, 1, "SUBCOMMAND..." },
 	{ "thread-exec", thread_exec, 1, "SUBCOMMAND..." },
+	{ "trace", trace, 1, "PID" },
 	{ "unshare-mounts", unshare_mounts, 1, "SUBCOMMAND..." },
 	{ "unshare-user-mount", unshare_user_mount, 0, "" },
 	{ "vfork", vfork_child, 1, "SUBCOMMAND..." },

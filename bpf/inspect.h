@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Needs that the kernel decides by comparing the sets of two credentials. A process may look into
+ * another one of its user that holds no more than itself (cap_ptrace_access_check,
+ * security/commoncap.c), and change its scheduling (cap_safe_nice). Only if it holds less does the
+ * kernel ask for CAP_SYS_PTRACE or CAP_SYS_NICE. With a shorter list it holds less than a process
+ * of another container. Within its container all processes have the same list.
+ *
+ * Which process it was is read again when the system call has returned: a number in a path or an
+ * argument, which a program can change meanwhile. It can only hide its own needs by that.
+ */
+#ifndef CAPMON_INSPECT_H
+#define CAPMON_INSPECT_H
+
+#include "condition.h"
+#include "file.h"
+#include "task.h"
+#include "watch.h"
+
+#define PROC_SUPER_MAGIC 0x9fa0 /* include/uapi/linux/magic.h */
+#define CGROUP2_SUPER_MAGIC 0x63677270
+#define FMODE_WRITE 2 /* include/linux/fs.h */
+#define PRESSURE_STEP_NS 2000000000ULL
+#define HIGHEST 32
+#define PID_DIGITS 8
+#define XA_INTERNAL 2 /* the two lowest bits of a pointer to a node, include/linux/xarray.h */
+#define XA_FLAGS 3
+#define XA_BITS 6 /* of an index that a node decides */
+#define XA_LEVELS 5 /* more than process numbers take */
+#define PTRACE_ATTACH 16
+#define PTRACE_SEIZE 0x4206
+#define PROC_BEGIN ('/' | 'p' << 8 | 'r' << 16 | 'o' << 24)
+#define NAME(a, b, c) ((a) | (b) << 8 | (c) << 16)
+
+/* The process of a number in a pid namespace; NULL if there is none. */
+static __always_inline struct pid *pid_of_number(struct pid_namespace *ns, __u32 number)
+{
+	__u64 entry = (__u64)BPF_CORE_READ(ns, idr.idr_rt.xa_head);
+
+	for (int i = 0; i < XA_LEVELS && (entry & XA_FLAGS) == XA_INTERNAL; i++) {
+		struct xa_node *node = (void *)(entry - XA_INTERNAL);
+		__u64 index = number >> (BPF_CORE_READ(node, shift) & 31);
+		if (!i && index >> XA_BITS)
+			return NULL; /* larger than all that there are */
+		index &= (1 << XA_BITS) - 1;
+		__u64 slots = (__u64)node + bpf_core_field_offset(node->slots);
+		bpf_probe_read_kernel(&entry, sizeof(entry),
+				      (void *)(slots + index * sizeof(entry)));
+	}
+	return entry & XA_FLAGS ? NULL : (struct pid *)entry;
+}
+
+static __always_inline struct task_struct *task_of_pid(struct pid *pid)
+{
+	struct hlist_node *first = BPF_CORE_READ(pid, tasks[0].first);
+
+	return first ? (void *)first - bpf_core_field_offset(struct task_struct, pid_links) : NULL;
+}
+
+/* Whether the kernel would let the task do to the other one what it has done even without a
+ * capability, but for the sets (__ptrace_may_access, kernel/ptrace.c). Otherwise there was a check.
+ */
+static __always_inline bool is_same_user(const struct cred *own, const struct cred *its)
+{
+	__u32 uid = own->uid.val, gid = own->gid.val;
+
+	return BPF_CORE_READ(its, euid.val) == uid && BPF_CORE_READ(its, suid.val) == uid &&
+	       BPF_CORE_READ(its, uid.val) == uid && BPF_CORE_READ(its, sgid.val) == gid &&
+	       BPF_CORE_READ(its, gid.val) == gid;
+}
+
+/* Records a call of the current task that took these capabilities, or told of its own, if it is a
+ * workload's. detail is what the key says about it. */
+static __always_inline int record_decided(__u32 unasked, __u64 sets, __u32 detail)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	const struct cred *own = plain(task)->real_cred;
+	__u64 id = container_of_task(task);
+	struct container *container = id ? bpf_map_lookup_elem(&containers, &id) : NULL;
+	struct task_state *state = container ? current_state(id) : NULL;
+
+	if (!container || !state || state->phase != PHASE_WORKLOAD)
+		return 0;
+	if (container->workload_ns && excess_of(own, id, container) == EXCESS_CERTAIN)
+		return 0; /* an exec with more than the container has */
+	struct call call = {};
+	read_number(task, &call);
+	struct call_key key = {
+		.container = id,
+		.args = { detail },
+		.syscall = call.nr,
+		.compat = call.compat,
+		.unasked = unasked,
+	};
+	read_comm(task, key.comm);
+	record_call(&key, own->euid.val, sets);
+	return 0;
+}
+
+/* The same. The verifier follows no more than eight calls deep, so that not all can be this one. */
+__noinline int record_unasked(__u32 unasked, __u64 sets, __u32 detail)
+{
+	return record_decided(unasked, sets, detail);
+}
+
+/* Records that the current task has done something to a process, if that is of another container,
+ * or of the host, and held capabilities. */
+__noinline int record_inspection(__u64 address, __u32 unasked)
+{
+	struct task_struct *task = bpf_get_current_task_btf(), *other = (void *)address;
+	const struct cred *own = plain(task)->real_cred;
+	const struct cred *its = BPF_CORE_READ(other, real_cred);
+	__u64 sets = its ? probe_capabilities(&its->cap_permitted) : 0;
+
+	if (!sets || sets & ~CAPABILITIES(own, cap_permitted) || !is_same_user(own, its) ||
+	    (__u64)own->user_ns != (__u64)BPF_CORE_READ(its, user_ns))
+		return 0;
+	if (container_remembered(other) == container_of_task(task))
+		return 0;
+	return record_decided(unasked, sets, 0);
+}
+
+/* The number that a user space text begins with, 0 if it begins with none; moves behind it and the
+ * slash that follows. */
+static __always_inline __u32 read_number_at(__u64 *text)
+{
+	char digits[PID_DIGITS + 1] = {};
+	__u32 number = 0, length = 0;
+
+	if (bpf_probe_read_user_str(digits, sizeof(digits), (void *)*text) <= 0)
+		return 0;
+	for (int i = 0; i < PID_DIGITS; i++) {
+		__u32 digit = digits[i] - '0';
+		if (digit > 9)
+			break;
+		number = number * 10 + digit;
+		length++;
+	}
+	*text += length + 1;
+	return number;
+}
+
+/* The first three bytes of a text, up to its end. */
+static __always_inline __u32 first_bytes(__u64 text, bool user)
+{
+	union {
+		char bytes[4];
+		__u32 word;
+	} begin = {};
+
+	if (user)
+		bpf_probe_read_user_str(begin.bytes, sizeof(begin.bytes), (void *)text);
+	else
+		bpf_probe_read_kernel_str(begin.bytes, sizeof(begin.bytes), (void *)text);
+	return begin.word;
+}
+
+/* Whether a name in the directory of a process is a link, or that of a directory of links, which
+ * only those may follow who may look into the process (proc_fd_access_allowed, fs/proc/base.c). */
+static __always_inline bool is_guarded_link(__u32 name)
+{
+	return name == NAME('e', 'x', 'e') || name == NAME('c', 'w', 'd') ||
+	       name == NAME('r', 'o', 'o') || name == NAME('f', 'd', '/') ||
+	       name == NAME('n', 's', '/');
+}
+
+/* Likewise, of a file that only those may open or read (proc_mem_open, lock_trace). */
+static __always_inline bool is_guarded_file(__u32 name)
+{
+	return name == NAME('e', 'n', 'v') || name == NAME('m', 'e', 'm') ||
+	       name == NAME('m', 'a', 'p') || name == NAME('s', 'm', 'a') ||
+	       name == NAME('p', 'a', 'g') || name == NAME('a', 'u', 'x') ||
+	       name == NAME('n', 'u', 'm') || name == NAME('i', 'o', 0) ||
+	       name == NAME('s', 'y', 's') || name == NAME('p', 'e', 'r') ||
+	       name == NAME('f', 'd', 'i');
+}
+
+static __always_inline bool is_of_proc(struct inode *inode)
+{
+	return BPF_CORE_READ(inode, i_sb, s_magic) == PROC_SUPER_MAGIC;
+}
+
+/* The process that a file in a proc file system is about; NULL if it is about none. */
+static __always_inline struct pid *pid_of_inode(struct inode *inode)
+{
+	struct proc_inode *proc =
+		(void *)inode - bpf_core_field_offset(struct proc_inode, vfs_inode);
+
+	return BPF_CORE_READ(proc, pid);
+}
+
+static __always_inline __u32 name_of(struct dentry *dentry)
+{
+	return first_bytes((__u64)BPF_CORE_READ(dentry, d_name.name), false);
+}
+
+/* The process into which a path leads from the root of a proc file system. */
+static __always_inline struct pid *pid_on_path(struct pid_namespace *ns, __u64 path)
+{
+	__u32 number = read_number_at(&path);
+
+	if (number && first_bytes(path, true) == NAME('t', 'a', 's')) {
+		path += sizeof("task"); /* and the slash */
+		number = read_number_at(&path);
+	}
+	if (!number || !is_guarded_link(first_bytes(path, true)))
+		return NULL;
+	return pid_of_number(ns, number);
+}
+
+/* The process into which a path leads from a directory. */
+static __always_inline struct pid *pid_below(struct path *base, __u64 path)
+{
+	struct dentry *dentry = BPF_CORE_READ(base, dentry);
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+
+	if (!is_of_proc(inode))
+		return NULL;
+	if (dentry == BPF_CORE_READ(dentry, d_parent)) {
+		struct proc_fs_info *info = BPF_CORE_READ(inode, i_sb, s_fs_info);
+		return pid_on_path(BPF_CORE_READ(info, pid_ns), path);
+	}
+	__u32 name = name_of(dentry);
+	bool of_links = name == NAME('f', 'd', 0) || name == NAME('n', 's', 0) ||
+			name == NAME('m', 'a', 'p');
+	return of_links || is_guarded_link(first_bytes(path, true)) ? pid_of_inode(inode) : NULL;
+}
+
+/* The process into which the path leads that a system call names, by its links. */
+static __always_inline struct pid *pid_by_links(struct task_struct *task, struct look *look)
+{
+	volatile const struct file_rule *rule;
+	__u32 nr = look->call.nr;
+	char begin[7] = {}; /* "/proc/" */
+
+	if (nr >= CALL_MAX)
+		return NULL;
+	rule = look->call.compat ? &compat_file_rules[nr] : &file_rules[nr];
+	__u32 path_at = rule->path, base_at = rule->base, flags = rule->flags;
+	__u64 path = argument(look, path_at);
+	if (flags && (argument(look, flags) & rule->mask) == rule->links)
+		return NULL;
+	if (bpf_probe_read_user_str(begin, sizeof(begin), (void *)path) <= 0)
+		return NULL;
+	if (begin[0] == '/') {
+		if (*(__u32 *)begin != PROC_BEGIN || begin[4] != 'c' || begin[5] != '/')
+			return NULL;
+		return pid_on_path(pid_namespace_of(task), path + sizeof(begin) - 1);
+	}
+	__s32 descriptor = base_at ? argument(look, base_at) : AT_FDCWD;
+	if (descriptor == AT_FDCWD) {
+		struct fs_struct *fs = BPF_CORE_READ(task, fs);
+		return pid_below(__builtin_preserve_access_index(&fs->pwd), path);
+	}
+	struct file *file = file_of(task, descriptor);
+	return file ? pid_below(__builtin_preserve_access_index(&file->f_path), path) : NULL;
+}
+
+/* The process of which a file has been opened, if only those may open it or read from it who may
+ * look into the process. */
+static __always_inline struct pid *pid_of_opened(struct task_struct *task, __u32 descriptor,
+						 bool *links)
+{
+	struct file *file = file_of(task, descriptor);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+
+	if (!is_of_proc(inode))
+		return NULL;
+	*links = false; /* they lead out of the proc file system */
+	return is_guarded_file(name_of(BPF_CORE_READ(file, f_path.dentry))) ? pid_of_inode(inode) :
+									      NULL;
+}
+
+/* Whether a file is one by which a program asks to be told of stalls (/proc/pressure/memory,
+ * memory.pressure of a cgroup). */
+static __always_inline bool is_of_pressure(struct file *file)
+{
+	__u64 magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	char name[sizeof("memory.pressure")] = {};
+
+	if (magic == PROC_SUPER_MAGIC)
+		dentry = BPF_CORE_READ(dentry, d_parent);
+	else if (magic != CGROUP2_SUPER_MAGIC)
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	if (magic == PROC_SUPER_MAGIC)
+		return *(__u64 *)name == *(__u64 *)"pressure" && !name[8];
+	for (int i = 2; i <= 6; i++) /* io, cpu, irq, memory */
+		if (name[i] == '.' && name[i + 1] == 'p' && name[i + 2] == 'r' &&
+		    name[i + 3] == 'e' && name[i + 4] == 's')
+			return true;
+	return false;
+}
+
+/*
+ * The kernel refuses triggers whose window is no multiple of two seconds unless whoever opened the
+ * file had CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c). The window is told by a
+ * write. Notes that the next ones have to be looked at.
+ */
+static __always_inline void opened_pressure(struct task_struct *task, __s32 descriptor)
+{
+	if (!has_bit(CAPABILITIES(plain(task)->real_cred, cap_effective), CAP_SYS_RESOURCE))
+		return;
+	struct file *file = file_of(task, descriptor);
+	if (!(BPF_CORE_READ(file, f_mode) & FMODE_WRITE) || !is_of_pressure(file))
+		return;
+	record_unasked(UNASKED_PRESSURE, 1ULL << CAP_SYS_RESOURCE, PRESSURE_OPENED);
+	if (!settings.outcomes)
+		return;
+	struct refusals *refusals =
+		bpf_task_storage_get(&refusals_of, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (refusals)
+		refusals->pressure = 1;
+}
+
+/* A thread that has opened such a file has written something. The window is read from the trigger
+ * that the kernel has made. Of a cgroup's file it is not known. */
+__noinline int wrote_pressure(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call call = {};
+
+	read_number(task, &call);
+	if (rule_of(&call).kind != CALL_WRITE || !bpf_core_type_exists(struct psi_trigger))
+		return 0;
+	read_arguments(task, &call);
+	struct file *file = file_of(task, call.args[0]);
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != PROC_SUPER_MAGIC ||
+	    !is_of_pressure(file))
+		return 0;
+	struct seq_file *seq = BPF_CORE_READ(file, private_data);
+	struct psi_trigger *trigger = BPF_CORE_READ(seq, private);
+	__u64 window = BPF_CORE_READ(trigger, win.size);
+	if (!window)
+		return 0;
+	return record_unasked(UNASKED_PRESSURE, 1ULL << CAP_SYS_RESOURCE,
+			      window % PRESSURE_STEP_NS ? PRESSURE_NEEDED : PRESSURE_MOOT);
+}
+
+/* Records into which process the path of a system call leads. */
+__noinline int inspect_path(__u32 slot, __s32 opened, bool shared)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	struct pid *pid = NULL;
+	bool links = shared;
+
+	if (!look)
+		return 0;
+	if (opened >= 0) {
+		opened_pressure(task, opened);
+		pid = pid_of_opened(task, opened, &links);
+	}
+	if (links) {
+		read_arguments(task, &look->call);
+		pid = pid_by_links(task, look);
+	}
+	struct task_struct *other = task_of_pid(pid);
+	return other ? record_inspection((__u64)other, UNASKED_TRACE) : 0;
+}
+
+/* The process that a system call names by a descriptor. Since 6.9 these are files of pidfs. */
+static __always_inline struct pid *pid_of_descriptor(struct task_struct *task, __u32 descriptor)
+{
+	struct file *file = file_of(task, descriptor);
+	struct pid *pid = BPF_CORE_READ(file, f_inode, i_private);
+
+	return pid ?: BPF_CORE_READ(file, private_data);
+}
+
+/* Records the process that an argument of a system call names. */
+__noinline int inspect_argument(__u32 slot, __u32 how, __u32 at)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	struct pid *pid = NULL;
+
+	if (!look)
+		return 0;
+	__u32 named = argument(look, at + 1);
+	if (how == INSPECTS_PIDFD)
+		pid = pid_of_descriptor(task, named);
+	else if (named) /* else it is the current one */
+		pid = pid_of_number(pid_namespace_of(task), named);
+	struct task_struct *other = task_of_pid(pid);
+	return other ? record_inspection((__u64)other, how == INSPECTS_SCHEDULE ? UNASKED_SCHEDULE :
+										  UNASKED_TRACE) :
+		       0;
+}
+
+/* A system call has succeeded that may have looked into another process. Most do not, and outside
+ * of containers that is all there is to find out. */
+__noinline int inspected(__u32 how, __u32 at, __u32 first, __s32 result)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u32 slot = SLOT_RETURN;
+	__u64 id = container_of_task(task);
+	struct container *container = id ? bpf_map_lookup_elem(&containers, &id) : NULL;
+	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+
+	if (!container || !look || !recording)
+		return 0;
+	if (container->pids == PIDS_UNKNOWN)
+		note_pids(id);
+	bool shared = container->pids == PIDS_SHARED;
+	read_number(task, &look->call);
+	if (how == INSPECTS_OPENED)
+		return inspect_path(slot, result, shared);
+	if (!shared && how != INSPECTS_OWN)
+		return 0;
+	read_arguments(task, &look->call);
+	__u64 request = look->call.args[0];
+	if (first && request != first - 1)
+		return 0;
+	/* libcap asks for some of the highest in every program that it is part of */
+	if (how == INSPECTS_OWN)
+		return look->call.args[1] && (!first || look->call.args[1] < HIGHEST) ?
+			       record_unasked(UNASKED_OWN, 0, 0) :
+			       0;
+	if (how == INSPECTS_LINK)
+		return inspect_path(slot, -1, true);
+	if (how == INSPECTS_PTRACE && request != PTRACE_ATTACH && request != PTRACE_SEIZE)
+		return 0;
+	return inspect_argument(slot, how, at);
+}
+
+#endif

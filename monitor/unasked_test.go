@@ -1,0 +1,72 @@
+package monitor
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+// The kernel lets a process look into another one of its user that holds no more than itself, and
+// makes no check. It is recorded where that is one of another container.
+func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
+	m := start(t, Options{Outcomes: true})
+	all := launch(t, "bb", "sleep", "600")
+	few := launch(t, "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")
+	none := launch(t, "--cap-drop=ALL", "bb", "sleep", "600")
+	const unconfined = "--security-opt=seccomp=unconfined"
+	for _, test := range []struct {
+		command string
+		of      string // the container whose pid namespace it shares
+		options []string
+		want    Unasked // 0: nothing is recorded
+		sets    capability.Set
+		call    string
+	}{
+		{command: "cat /proc/1/environ", of: all, want: Traced, sets: capability.DockerDefault(), call: "openat"},
+		{command: "cat /proc/1/environ", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "cat /proc/1/environ", of: none},
+		{command: "cat /proc/1/environ", of: all, options: []string{"--cap-drop=ALL", "--cap-add=SYS_PTRACE"}}, // the kernel asks
+		{command: "cat /proc/1/task/1/maps", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "readlink /proc/1/exe", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "readlink"},
+		{command: "readlink /proc/1/fd/0", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "readlink"},
+		{command: "cat /proc/1/root/etc/passwd", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "stat -L /proc/1/exe", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "newfstatat"},
+		{command: "cd /proc; cat 1/cwd/etc/passwd", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "cd /proc/1; cat root/etc/passwd", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "cd /proc/1/fd; readlink 0", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "readlink"},
+		{command: "probe open-at /proc/1 environ", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "probe trace 1", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "ptrace"},
+		{command: "probe take-descriptor 1", of: few, options: []string{unconfined}, want: Traced, sets: capability.Of(capability.Chown), call: "pidfd_getfd"},
+		{command: "renice 5 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "setpriority"},
+		{command: "ionice -c 3 -p 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "ioprio_set"},
+		{command: "taskset -p 1 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "sched_setaffinity"},
+		{command: "ps; cat /proc/1/status /proc/1/stat /proc/1/cmdline; readlink /proc/1/nothing", of: all},
+		{command: "cat /proc/self/environ /proc/$$/maps; readlink /proc/$$/exe; renice 5 $$", of: all},
+		{command: "cat /proc/1/environ; readlink /proc/1/exe; renice 5 1", of: ""}, // its own
+	} {
+		t.Run(test.command+" of "+test.of+strings.Join(test.options, " "), func(t *testing.T) {
+			t.Parallel()
+			options := test.options
+			if test.of != "" {
+				options = append(options, "--pid=container:"+test.of)
+			}
+			id := create(t, append(options, "bb", "sh", "-c", test.command)...)
+			out, err := exec.CommandContext(t.Context(), "docker", "start", "-a", id).CombinedOutput()
+			if err != nil && test.want != 0 {
+				t.Fatalf("%v: %s", err, out)
+			}
+			got := find(t, m, id).Unasked
+			if test.want == 0 {
+				if len(got) != 0 {
+					t.Errorf("recorded %+v", got)
+				}
+				return
+			}
+			if len(got) != 1 || got[0].Unasked != test.want || got[0].Sets != test.sets || got[0].Call.Name() != test.call || got[0].Count == 0 {
+				t.Errorf("recorded %+v", got)
+			}
+		})
+	}
+}

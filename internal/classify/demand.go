@@ -213,3 +213,31 @@ func chroots(check monitor.Check) bool {
 	}
 	return check.Call.Name() == "chroot"
 }
+
+// Inspection is what looking into a process of another container, or changing its scheduling,
+// demanded of a container that needs a set anyway. The kernel lets a process do that to another one of
+// its user that is permitted no more than itself (cap_ptrace_access_check and cap_safe_nice,
+// security/commoncap.c). Otherwise it asks for one capability, which may give much more: access to
+// all processes in the pid namespace. So that is listed only if the container was granted it.
+// The zero value is no demand.
+func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand {
+	instead, site, does := capability.SysPtrace, "cap_ptrace_access_check", "looks into (/proc/PID, ptrace)"
+	if call.Unasked == monitor.Scheduled {
+		instead, site, does = capability.SysNice, "cap_safe_nice", "changes the scheduling of"
+	}
+	sets := call.Sets.Intersect(granted)
+	lacking := sets.Minus(needed)
+	if needed.Has(instead) || lacking.Empty() {
+		return Demand{}
+	}
+	verdict := Verdict{Class: Demanded, Site: site}
+	if granted.Has(instead) {
+		verdict.Reason = fmt.Sprintf("a process of another container that it %s is permitted %s, which this list lacks", does, lacking.Text())
+		verdict.Unsure = verdict.Reason + ". If that container gets a shorter list, too, this one may need less"
+		return Demand{capability.Of(instead), verdict}
+	}
+	verdict.Reason = fmt.Sprintf("a process of another container that it %s is permitted this, and the kernel compares the sets", does)
+	verdict.Unsure = fmt.Sprintf("%s. If that container gets a shorter list, this one may need less. %s would do instead, but may give access to more processes",
+		verdict.Reason, instead)
+	return Demand{sets, verdict}
+}

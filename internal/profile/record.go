@@ -81,6 +81,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
 		run.EngineError = sources.Untold[seen.ID]
 		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
+		run.decide(seen)
 		if sources.Silent[seen.Cgroup] {
 			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: capabilities that its programs' files carry are unknown, and so are its files")
 		}

@@ -100,9 +100,7 @@ func untested(s profile.Summary) []string {
 	if programs := s.KeptAll(); len(programs) > 0 {
 		notes = append(notes, "kept all its capabilities by capset: "+profile.Names(programs)+"; a program that insists on one of them may fail with this list, and capmon cannot see which: run capmon verify")
 	}
-	for _, c := range s.Unsure().Sorted() {
-		notes = append(notes, fmt.Sprintf("%s is listed to be safe, it may not be needed: %s", c, s.Doubt(c)))
-	}
+	notes = append(notes, listedToBeSafe(s)...)
 	for _, c := range s.Needs().Sorted() {
 		if !c.Named() { // nor can it be tried
 			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it: engines take names only", c))
@@ -114,6 +112,28 @@ func untested(s profile.Summary) []string {
 	if set := sysctls(s); !set.Empty() {
 		notes = append(notes, fmt.Sprintf("it writes sysctls, for which the kernel asks for %s: without --privileged /proc/sys is read-only whatever is granted. "+
 			"Set those of the container's own namespaces with --sysctl=NAME=VALUE, others on the host", set.Text()))
+	}
+	return notes
+}
+
+// listedToBeSafe says why capabilities are listed that may not be needed: in one note those with the same reason.
+func listedToBeSafe(s profile.Summary) []string {
+	var reasons []string
+	sets := make(map[string]capability.Set)
+	for _, c := range s.Unsure().Sorted() {
+		reason := s.Doubt(c)
+		if sets[reason].Empty() {
+			reasons = append(reasons, reason)
+		}
+		sets[reason] = sets[reason].With(c)
+	}
+	var notes []string
+	for _, reason := range reasons {
+		format := "%s is listed to be safe, it may not be needed: %s"
+		if sets[reason].Len() > 1 {
+			format = "%s are listed to be safe, they may not be needed: %s"
+		}
+		notes = append(notes, fmt.Sprintf(format, sets[reason].Text(), reason))
 	}
 	return notes
 }

@@ -1,0 +1,46 @@
+package profile
+
+import (
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/monitor"
+)
+
+// decide adds what system calls demanded that the kernel decides by reading capability sets. It comes last: what the run needs anyway may be enough.
+func (r *Run) decide(seen monitor.Container) {
+	granted, known := r.Grants.Set()
+	if !known {
+		return
+	}
+	needed := r.certain()
+	var uses []Use
+	for _, call := range seen.Unasked {
+		var demand classify.Demand
+		switch call.Unasked {
+		case monitor.Traced, monitor.Scheduled:
+			demand = classify.Inspection(call, granted, needed)
+		}
+		uses = append(uses, demanded(demand, Use{
+			Program: call.Program,
+			Others:  call.Folding != monitor.Whole,
+			Call:    call.Call.String(),
+			User:    call.UID,
+			Count:   call.Count,
+			First:   call.First,
+			Last:    call.Last,
+		})...)
+	}
+	if len(uses) > 0 {
+		r.Uses = addUp(append(r.Uses, uses...))
+	}
+}
+
+// certain are the needs in whose place no other capability would do.
+func (r *Run) certain() (needed capability.Set) {
+	for _, use := range r.Uses {
+		if use.Class.Need() && use.Alternative == nil {
+			needed = needed.With(use.Capability)
+		}
+	}
+	return needed
+}

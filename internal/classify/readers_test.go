@@ -23,7 +23,7 @@ var readers = []reader{
 	{"create_user_ns", Demanded, "the child user namespace cannot map the parent's root: see verify_root_map", "workload map-root"},
 	{"verify_root_map", Demanded, "a map of the parent's root is refused (EPERM)", "workload map-root"},
 	{"psi_trigger_create", "", "a trigger whose window is not a multiple of two seconds is refused (EINVAL): a need that capmon does not see", ""},
-	{"cap_capget", "", "capget reports it; programs that give up by themselves are not seen", ""},
+	{"cap_capget", "", "capget reports it; the report names the programs that read it, if the container fails", "TestTheReportTellsOfAnExitStatusThatNothingDeniedExplains"},
 	{"task_cap", "", "/proc/PID/status reports it; programs that give up by themselves are not seen", ""},
 	{"apparmor_capget", "", "capget reports less under an AppArmor profile", ""},
 	{"cap_ptrace_access_check", Demanded, "looking into a process of another container that is permitted more is refused (EPERM or EACCES)", "TestTheListLetsAContainerLookIntoAnother"},

@@ -53,6 +53,8 @@ type Summary struct {
 	// LimitsSeen: all limits that the runs passed because a sysctl lifted them are in Lifted.
 	LimitsSeen bool
 	Lifted     []Lifted
+	// Readers as in Run.
+	Readers []string
 	// Files and Unlisted as in Run.
 	Files    []File
 	Unlisted uint64
@@ -153,6 +155,7 @@ func (s *Summary) add(run Run) {
 	s.Uses = addUp(append(s.Uses, run.Uses...))
 	s.LimitsSeen = s.LimitsSeen && (run.LimitsSeen && !run.Existed || run.Started == nil)
 	s.Lifted = addUpLifted(append(s.Lifted, run.Lifted...))
+	s.Readers = boundReaders(slices.Concat(s.Readers, run.Readers))
 	var unlisted uint64
 	s.Files, unlisted = boundFiles(addUpFiles(append(s.Files, run.Files...)))
 	s.Unlisted += run.Unlisted + unlisted

@@ -1,12 +1,18 @@
 package profile
 
 import (
+	"slices"
+
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/monitor"
 )
 
-// decide adds what system calls demanded that the kernel decides by reading capability sets. It comes last: what the run needs anyway may be enough.
+// maxReaders bounds the programs that are named.
+const maxReaders = 64
+
+// decide adds what system calls demanded that the kernel decides by reading capability sets, and
+// which programs read their own. It comes last: what the run needs anyway may be enough.
 func (r *Run) decide(seen monitor.Container) {
 	granted, known := r.Grants.Set()
 	if !known {
@@ -19,6 +25,8 @@ func (r *Run) decide(seen monitor.Container) {
 		switch call.Unasked {
 		case monitor.Traced, monitor.Scheduled:
 			demand = classify.Inspection(call, granted, needed)
+		case monitor.ReadOwn:
+			r.Readers = append(r.Readers, readerOf(call))
 		}
 		uses = append(uses, demanded(demand, Use{
 			Program: call.Program,
@@ -30,6 +38,7 @@ func (r *Run) decide(seen monitor.Container) {
 			Last:    call.Last,
 		})...)
 	}
+	r.Readers = boundReaders(r.Readers)
 	if len(uses) > 0 {
 		r.Uses = addUp(append(r.Uses, uses...))
 	}
@@ -43,4 +52,17 @@ func (r *Run) certain() (needed capability.Set) {
 		}
 	}
 	return needed
+}
+
+func readerOf(call monitor.UnaskedCall) string {
+	if call.Folding != monitor.Whole {
+		return "others"
+	}
+	return call.Program
+}
+
+// boundReaders sorts the names, each once, and leaves out those that are too many.
+func boundReaders(names []string) []string {
+	names = slices.Compact(slices.Sorted(slices.Values(names)))
+	return names[:min(len(names), maxReaders)]
 }

@@ -94,8 +94,7 @@ func untested(s profile.Summary) []string {
 	}
 	var notes []string
 	if s.Failed != nil && s.Denied().Empty() {
-		notes = append(notes, fmt.Sprintf("it ended with exit status %d, and no check was denied: a program may read its own capabilities "+
-			"(capget, /proc/self/status, PR_CAPBSET_READ) and give up, or the seccomp profile may refuse a system call; neither makes a check", *s.Failed))
+		notes = append(notes, failedUndenied(s))
 	}
 	if programs := s.KeptAll(); len(programs) > 0 {
 		notes = append(notes, "kept all its capabilities by capset: "+profile.Names(programs)+"; a program that insists on one of them may fail with this list, and capmon cannot see which: run capmon verify")
@@ -114,6 +113,20 @@ func untested(s profile.Summary) []string {
 			"Set those of the container's own namespaces with --sysctl=NAME=VALUE, others on the host", set.Text()))
 	}
 	return notes
+}
+
+// failedUndenied says what may have made a container fail in which no check was denied.
+func failedUndenied(s profile.Summary) string {
+	switch {
+	case len(s.Readers) > 0:
+		return fmt.Sprintf("it ended with exit status %d although no check was denied. These programs read their own capabilities (capget, PR_CAPBSET_READ) "+
+			"and may have given up because they lack one: %s. Run it with --cap-add=ALL to see", *s.Failed, profile.Names(s.Readers))
+	case s.LimitsSeen: // and so would be capget
+		return fmt.Sprintf("it ended with exit status %d, and no check was denied: a program may read its own capabilities "+
+			"(/proc/self/status) and give up, or the seccomp profile may refuse a system call; neither makes a check", *s.Failed)
+	}
+	return fmt.Sprintf("it ended with exit status %d, and no check was denied: a program may read its own capabilities "+
+		"(capget, /proc/self/status, PR_CAPBSET_READ) and give up, or the seccomp profile may refuse a system call; neither makes a check", *s.Failed)
 }
 
 // listedToBeSafe says why capabilities are listed that may not be needed: in one note those with the same reason.

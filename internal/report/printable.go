@@ -22,7 +22,7 @@ func makePrintable(s *profile.Summary) {
 	for _, text := range []*string{&s.Container.ID, &s.Container.Name, &s.Container.Image, &s.Container.Unconfirmed, &s.EngineError} {
 		*text = printable.Text(*text)
 	}
-	s.Incomplete, s.Unexamined = printables(s.Incomplete), printables(s.Unexamined)
+	s.Incomplete, s.Unexamined, s.Readers = printables(s.Incomplete), printables(s.Unexamined), printables(s.Readers)
 	s.Uses = slices.Clone(s.Uses)
 	makeUsesPrintable(s.Uses)
 	s.Lifted = slices.Clone(s.Lifted)

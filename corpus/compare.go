@@ -22,7 +22,7 @@ type comparison struct {
 	fails error
 }
 
-// measured is what compare finds out about a workload.
+// measured is what compare finds out about a workload, and stores beside the truth.
 type measured struct {
 	// Naive is what a recorder says that counts every granted check of the container,
 	// and sees nothing but checks.
@@ -56,7 +56,7 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 	if err := c.profileAgain(ctx, &result); err != nil {
 		return result, err
 	}
-	if c.verify {
+	if c.verify || c.update {
 		result.Proved, err = c.prove(ctx, w)
 	}
 	return result, err
@@ -128,6 +128,18 @@ func (r comparison) differences() map[capability.Capability]string {
 	return r.First.differences(r.Again)
 }
 
+// checkStored returns an error if capmon lists or marks something else than when the
+// measurement was stored.
+func (r comparison) checkStored() error {
+	if r.stored == nil {
+		return fmt.Errorf("%s: was not measured yet: corpus compare -update %s", r.name, r.name)
+	}
+	if changes := r.stored.First.differences(r.First); len(changes) > 0 {
+		return fmt.Errorf("%s: not what was stored by corpus compare -update: %s", r.name, described(changes))
+	}
+	return nil
+}
+
 func (c command) compare(ctx context.Context, workloads []workload, out io.Writer) error {
 	var results []comparison
 	var problems []error
@@ -138,7 +150,16 @@ func (c command) compare(ctx context.Context, workloads []workload, out io.Write
 			continue
 		}
 		results = append(results, result)
-		problems = append(problems, result.check())
+		problems = append(problems, result.check(), c.store(result))
 	}
-	return errors.Join(append(problems, writeTable(out, c.format, results))...)
+	writeTables(out, results)
+	return errors.Join(problems...)
+}
+
+// store updates what is stored, or compares with it.
+func (c command) store(r comparison) error {
+	if c.update {
+		return r.saveMeasured(r.measured)
+	}
+	return r.checkStored()
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -52,6 +54,18 @@ func TestListThatChangesIsNamed(t *testing.T) {
 	}
 }
 
+func TestListThatIsNotAsStoredIsNamed(t *testing.T) {
+	w := workload{name: "su", stored: &measured{First: list{capability.Kill: unsure}}}
+	for want, first := range map[string]list{
+		"": w.stored.First,
+		"su: not what was stored by corpus compare -update: KILL is unsure, then unmarked": {capability.Kill: unmarked},
+		"KILL is unsure, then not listed":                                                  {},
+	} {
+		wantError(t, comparison{workload: w, measured: measured{First: first}}.checkStored(), want)
+	}
+	wantError(t, comparison{}.checkStored(), "was not measured yet")
+}
+
 func wantError(t *testing.T, err error, want string) {
 	t.Helper()
 	if want == "" && err != nil {
@@ -59,5 +73,41 @@ func wantError(t *testing.T, err error, want string) {
 	}
 	if want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 		t.Errorf("got %v, wanted %s", err, want)
+	}
+}
+
+func TestMeasurementIsStored(t *testing.T) {
+	w := workload{directory: t.TempDir()}
+	proved := capability.Set(1 << capability.Chown)
+	for _, m := range []measured{
+		{Naive: proved, First: list{capability.Chown: unmarked, capability.Kill: soft}, Again: list{}, Proved: &proved},
+		{First: list{}},
+	} {
+		if err := w.saveMeasured(m); err != nil {
+			t.Fatal(err)
+		}
+		var got measured
+		if err := readJSON(w.measuredFile(), &got); err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("got %+v, %v, wanted %+v", got, err, m)
+		}
+	}
+}
+
+// TestDocumentationHasTheResults fails if docs/precision.md was not updated.
+func TestDocumentationHasTheResults(t *testing.T) {
+	all, err := load(".", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := stored(all)
+	if err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile("../docs/precision.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if updated, err := withTables(string(text), results); err != nil || updated != string(text) {
+		t.Errorf("docs/precision.md has not the tables of go run ./corpus table -update: %v", err)
 	}
 }

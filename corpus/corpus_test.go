@@ -40,7 +40,7 @@ func prepare(directory string) error {
 	}
 	built = command{
 		directory: ".", self: filepath.Join(directory, "corpus"),
-		capmon: filepath.Join(directory, "capmon"), format: "text", verify: true,
+		capmon: filepath.Join(directory, "capmon"), verify: true,
 	}
 	for _, line := range [][]string{
 		{"go", "build", "-o", built.self, "."},

@@ -6,6 +6,9 @@
 //	corpus compare [NAME...]           print what capmon lists beside the truth, and beside what it
 //	                                   lists for a run with that list; 1 if there is a difference
 //	                                   that the workload does not explain
+//	corpus compare -update [NAME...]   let capmon verify prove the lists, too, and store the results
+//	corpus table [NAME...]             print what is stored
+//	corpus table -update               put what is stored of all into docs/precision.md
 //
 // It needs root, a Docker daemon at DOCKER_HOST with the images of
 // scripts/corpus-images.sh and, to compare, capmon.
@@ -29,7 +32,7 @@ import (
 const workloadFails = 3
 
 type command struct {
-	directory, format string
+	directory string
 	// caps are those to run with; nil if not told.
 	caps *capability.Set
 	// capmon and self are the commands to execute.
@@ -52,7 +55,7 @@ func main() {
 
 func execute(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("usage: corpus run|truth|compare [flags] [NAME...]")
+		return errors.New("usage: corpus run|truth|compare|table [flags] [NAME...]")
 	}
 	var c command
 	var err error
@@ -67,8 +70,7 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 		c.caps = &set
 		return err
 	})
-	flags.StringVar(&c.format, "o", "text", "compare: text or markdown")
-	flags.BoolVar(&c.update, "update", false, "truth: store what was found")
+	flags.BoolVar(&c.update, "update", false, "truth, compare: store what was found; table: write docs/precision.md")
 	flags.BoolVar(&c.verify, "verify", false, "compare: let capmon verify prove the list, too (slow)")
 	flags.IntVar(&c.times, "times", 2, "truth: find it so many times")
 	flags.IntVar(&c.parallel, "parallel", 2, "truth: so many workloads at a time")
@@ -86,6 +88,11 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 		return c.truth(ctx, workloads, out)
 	case "compare":
 		return c.compare(ctx, workloads, out)
+	case "table":
+		if c.update {
+			return c.updateDocumentation()
+		}
+		return c.table(workloads, out)
 	}
 	return fmt.Errorf("no such command: %s", args[0])
 }

@@ -14,7 +14,7 @@ import (
 
 // workload is real software, how it is run and tested, and what is known of it. It is
 // a directory in workloads: workload.json has the fields below that have a JSON
-// name, truth.json the minimal sets, test.sh is the client. How the image is made,
+// name, truth.json the minimal sets, measured.json what capmon makes of it, test.sh is the client. How the image is made,
 // scripts/corpus-images.sh tells.
 type workload struct {
 	name, directory string
@@ -44,6 +44,8 @@ type workload struct {
 	// truth are the minimal sets with which it passes its test; nil if nobody has
 	// looked for them yet.
 	truth []capability.Set
+	// stored is what was last measured of it; nil if nothing was.
+	stored *measured
 }
 
 // load reads the workloads of the corpus in directory that are named, or all.
@@ -73,11 +75,15 @@ func loadOne(directory string) (workload, error) {
 	if err := readJSON(filepath.Join(directory, "workload.json"), &w); err != nil {
 		return w, err
 	}
-	err := readJSON(w.truthFile(), &w.truth)
+	return w, errors.Join(readIfThere(w.truthFile(), &w.truth), readIfThere(w.measuredFile(), &w.stored))
+}
+
+func readIfThere(file string, into any) error {
+	err := readJSON(file, into)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
+		return nil
 	}
-	return w, err
+	return err
 }
 
 // readJSON takes no field that it does not know: a misspelt one would be ignored.
@@ -99,6 +105,27 @@ func readJSON(file string, into any) error {
 func (w workload) granted() capability.Set { return capability.DockerDefault().Union(w.Adds) }
 
 func (w workload) truthFile() string { return filepath.Join(w.directory, "truth.json") }
+
+func (w workload) measuredFile() string { return filepath.Join(w.directory, "measured.json") }
+
+// saveMeasured writes one list a line.
+func (w workload) saveMeasured(m measured) error {
+	text := []byte("{")
+	for i, field := range []struct {
+		name  string
+		value any
+	}{{"naive", m.Naive}, {"first", m.First}, {"again", m.Again}, {"proved", m.Proved}} {
+		line, err := json.Marshal(field.value)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = fmt.Appendf(text, "\n  %q: %s", field.name, line)
+	}
+	return os.WriteFile(w.measuredFile(), append(text, "\n}\n"...), 0o644)
+}
 
 // saveTruth writes one minimal set a line.
 func (w workload) saveTruth(sets []capability.Set) error {

@@ -436,3 +436,16 @@ func TestVerdictString(t *testing.T) {
 		}
 	}
 }
+
+// With vm.overcommit_memory=2 the answer decides about the last part of the memory. The kernel asks
+// however much there is, so that neither answer tells anything, and the reason has to name the exception.
+func TestAskingForMemoryTellsNothing(t *testing.T) {
+	for _, answer := range []monitor.Answer{monitor.Held, monitor.Missing} {
+		check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
+		check.Answer = answer
+		verdict := Classify(check)
+		if verdict.Class != Irrelevant || !strings.Contains(verdict.Reason, "vm.overcommit_memory is 2, for the last vm.admin_reserve_kbytes") {
+			t.Errorf("%v: %v", answer, verdict)
+		}
+	}
+}

@@ -15,6 +15,7 @@ func TestTheListLetsAContainerLookIntoAnother(t *testing.T) {
 	mustExecute(t, "docker", "run", "-d", "--name", "looked-into", "bb", "sleep", "600")
 	mustExecute(t, "docker", "run", "-d", "--name", "looked-into-few", "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")
 	t.Cleanup(func() { execute(t, "docker", "rm", "-f", "looked-into", "looked-into-few") })
+	few := strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format", "{{.State.Pid}}", "looked-into-few"))
 	for name, test := range map[string]struct {
 		command string
 		into    string
@@ -22,18 +23,19 @@ func TestTheListLetsAContainerLookIntoAnother(t *testing.T) {
 		want    []string
 		note    string
 	}{
-		"look-environ":  {"cat /proc/1/environ", "looked-into", nil, capabilities(capability.DockerDefault()), "SYS_PTRACE would do instead"},
-		"look-few":      {"readlink /proc/1/exe", "looked-into-few", nil, []string{"CHOWN"}, "CHOWN is listed to be safe"},
-		"look-needed":   {"chown 5 /tmp; readlink /proc/1/exe", "looked-into-few", nil, []string{"CHOWN"}, ""},
-		"look-ptrace":   {"readlink /proc/1/exe", "looked-into", []string{"--cap-add=SYS_PTRACE"}, []string{"SYS_PTRACE"}, "SYS_PTRACE is listed to be safe"},
-		"look-renice":   {"renice 5 1", "looked-into-few", nil, []string{"CHOWN"}, "SYS_NICE would do instead"},
-		"look-sys-nice": {"renice 5 1", "looked-into", []string{"--cap-add=SYS_NICE"}, []string{"SYS_NICE"}, "SYS_NICE is listed to be safe"},
-		"look-ps":       {"ps", "looked-into", nil, nil, ""},
+		"look-environ":  {"cat /proc/1/environ", "container:looked-into", nil, capabilities(capability.DockerDefault()), "SYS_PTRACE would do instead"},
+		"look-few":      {"readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, "CHOWN is listed to be safe"},
+		"look-needed":   {"chown 5 /tmp; readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, ""},
+		"look-ptrace":   {"readlink /proc/1/exe", "container:looked-into", []string{"--cap-add=SYS_PTRACE"}, []string{"SYS_PTRACE"}, "SYS_PTRACE is listed to be safe"},
+		"look-renice":   {"renice 5 1", "container:looked-into-few", nil, []string{"CHOWN"}, "SYS_NICE would do instead"},
+		"look-sys-nice": {"renice 5 1", "container:looked-into", []string{"--cap-add=SYS_NICE"}, []string{"SYS_NICE"}, "SYS_NICE is listed to be safe"},
+		"look-host":     {"readlink /proc/" + few + "/exe", "host", nil, []string{"CHOWN"}, "CHOWN is listed to be safe"},
+		"look-ps":       {"ps", "container:looked-into", nil, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			file := filepath.Join(t.TempDir(), "profile.json")
-			run := []string{"docker", "run", "--rm", "--pid=container:" + test.into}
+			run := []string{"docker", "run", "--rm", "--pid=" + test.into}
 			command := []string{"bb", "sh", "-ec", test.command}
 			r := execute(t, slices.Concat([]string{binary, "profile", "--save", file, "--"}, run, []string{"--name", name}, test.options, command)...)
 			if r.code != 0 || !strings.Contains(r.stdout, test.note) {

@@ -232,12 +232,12 @@ func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand
 	}
 	verdict := Verdict{Class: Demanded, Site: site}
 	if granted.Has(instead) {
-		verdict.Reason = fmt.Sprintf("a process of another container that it %s is permitted %s, which this list lacks", does, lacking.Text())
-		verdict.Unsure = verdict.Reason + ". If that container gets a shorter list, too, this one may need less"
+		verdict.Reason = fmt.Sprintf("a process of another container or of the host that it %s is permitted %s, which this list lacks", does, lacking.Text())
+		verdict.Unsure = verdict.Reason + ". If that process gets a shorter list, too, this one may need less"
 		return Demand{capability.Of(instead), verdict}
 	}
-	verdict.Reason = fmt.Sprintf("a process of another container that it %s is permitted this, and the kernel compares the sets", does)
-	verdict.Unsure = fmt.Sprintf("%s. If that container gets a shorter list, this one may need less. %s would do instead, but may give access to more processes",
+	verdict.Reason = fmt.Sprintf("a process of another container or of the host that it %s is permitted this, and the kernel compares the sets", does)
+	verdict.Unsure = fmt.Sprintf("%s. If that process gets a shorter list, this one may need less. %s would do instead, but may give access to more processes",
 		verdict.Reason, instead)
 	return Demand{sets, verdict}
 }

@@ -2,7 +2,7 @@
 # Runs tests with a current Docker daemon, which keeps images in containerd's image store.
 # The daemon is a private one, built by setup.sh, with the newest runc.
 #
-#   test-docker.sh             the main tests: a quarter of an hour
+#   test-docker.sh             the main tests
 #   test-docker.sh REGEXP...   the tests of the command with these names
 set -euo pipefail
 
@@ -10,12 +10,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh docker
 export PATH=$PWD/.cache/bin:$PATH CAPMON_DOCKERD=$PWD/.cache/bin/dockerd # with its docker-proxy and the newest runc
 
-# Of the command: workloads and their lists, files, audit, flags, verify, capmon's own rights.
+# Of the command: workloads and their lists, files, starts, audit, flags, verify, watch, serve, capmon's own rights.
 command=(
 	ProfileCommandNeeds ProfileExecNeeds CgroupsNameTheirContainer EveryContainerOfACrowdIsReportedExactly
+	RefusalsThatMatterAreDenied SystemdInAContainer HealthCheckCounts GrantsAsTheKernelHasThem
 	FilesThatMade FilesOfShortContainers GivingFilesServes ShortPrograms ProgramsThatAreGone
-	AuditOf FlagsGrantInContainersOfDocker ServiceOfASwarm ServicesOfCompose
-	'Verify$' VerifyAProfile VerifyAServiceOfCompose
+	ListsWithoutAStart RestartsAreNoStarts PatchRequiresStarts RestartUnderObservation
+	AuditOf FlagsGrantInContainersOfDocker FlagsGrantInServicesOfCompose ServiceOfASwarm ServicesOfCompose OneOffs
+	'Verify$' VerifyAProfile VerifyAServiceOfCompose VerifyAServiceThatEnds
+	WatchNamesContainersAsDockerDoes WatchSelects EveryRawSocketIsToldAtOnce UsesOfContainersThatEnded
+	ServeKeepsWhatContainersUse ServeIsKilled EngineIsAwayForAWhile
 	DockerInDocker LiveRestore UserNamespaceOfTheEngine
 	DoctorOnLayers DocumentedContainerProfiles UnitProfilesWithItsCapabilities
 )
@@ -29,4 +33,4 @@ DOCKER_HOST=$(scripts/dockerd.sh start "$directory")
 export DOCKER_HOST
 scripts/images.sh
 if ((${#packages[@]} > 0)); then go test -count=1 -timeout 20m "${packages[@]}"; fi
-go test -count=1 -timeout 40m -parallel 4 ./cmd/capmon -run "$(IFS='|'; echo "${command[*]}")"
+go test -count=1 -timeout 80m -parallel 4 ./cmd/capmon -run "$(IFS='|'; echo "${command[*]}")"

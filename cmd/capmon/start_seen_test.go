@@ -83,16 +83,17 @@ func TestRestartsAreNoStartsOfNewContainers(t *testing.T) {
 	t.Parallel()
 	const name = "restarted-only"
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
-	first := append([]string{"docker", "run", "-d", "--name", name, "bb"}, sh("[ -e /tmp/made ] || chown 5 /tmp; touch /tmp/made; exec sleep 1000")...)
-	mustExecute(t, first...)
-	eventually(t, "it has started", func() bool { return execute(t, "docker", "exec", name, "test", "-e", "/tmp/made").code == 0 })
+	first := append([]string{"docker", "run", "-d", "--name", name, "bb"}, sh("[ -e /tmp/made ] || chown 5 /tmp; touch /tmp/made /tmp/runs; exec sleep 1000")...)
+	const awaited = " && until docker exec " + name + " test -e /tmp/runs; do :; done" // docker may return before the program starts
+	mustExecute(t, sh(shell.Line(first)+awaited)...)
 	directory := t.TempDir()
 	restarted, started := filepath.Join(directory, "restarted.json"), filepath.Join(directory, "started.json")
 	profile := func(file string, command ...string) {
 		t.Helper()
 		mustExecute(t, append([]string{binary, "profile", "--save", file, "--"}, command...)...)
 	}
-	profile(restarted, "docker", "restart", "--time=0", name)
+	mustExecute(t, "docker", "exec", name, "rm", "/tmp/runs")
+	profile(restarted, sh("docker restart --time=0 "+name+awaited)...)
 	r := execute(t, binary, "flags", restarted)
 	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "only restarts of it were seen") {
 		t.Errorf("flags: exit code %d, %q, %s", r.code, r.stdout, r.stderr)
@@ -104,7 +105,7 @@ func TestRestartsAreNoStartsOfNewContainers(t *testing.T) {
 		t.Errorf("check: exit code %d, %s", r.code, r.stdout)
 	}
 	mustExecute(t, "docker", "rm", "-f", name)
-	profile(started, sh(shell.Line(first)+" && until docker exec "+name+" test -e /tmp/made; do :; done")...)
+	profile(started, sh(shell.Line(first)+awaited)...)
 	if got := mustExecute(t, binary, "flags", restarted, started); got != "--cap-drop=ALL --cap-add=CHOWN\n" {
 		t.Errorf("with the start of a new one: %q", got)
 	}

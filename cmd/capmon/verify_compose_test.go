@@ -10,9 +10,11 @@ import (
 	"time"
 )
 
-// composeFile writes a compose file of a project and returns its path.
+// composeFile writes a compose file of a project and returns its path. FREE_ADDRESS in it becomes one of the
+// host that nobody listens at.
 func composeFile(t *testing.T, text string) string {
 	t.Helper()
+	text = strings.ReplaceAll(text, "FREE_ADDRESS", freeAddress(t))
 	path := filepath.Join(t.TempDir(), "compose.yml")
 	if err := os.WriteFile(path, []byte("name: verify-compose\n"+text), 0o600); err != nil {
 		t.Fatal(err)
@@ -47,7 +49,7 @@ services:
     environment: {COSTS: '5$$'}
     depends_on: {stock: {condition: service_healthy}}
     networks: {default: {}, front: {ipv4_address: 10.99.99.9}}
-    ports: ["127.0.0.1:18098:80"]
+    ports: ["FREE_ADDRESS:80"]
     volumes: [data:/data]
     restart: always
     cap_add: [SYS_CHROOT, NET_ADMIN]

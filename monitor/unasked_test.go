@@ -2,6 +2,8 @@ package monitor
 
 import (
 	"os/exec"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -68,5 +70,33 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 				t.Errorf("recorded %+v", got)
 			}
 		})
+	}
+}
+
+// A container whose pid namespace another one joins sees that one's processes, too.
+func TestLookingIntoAContainerThatJoinedIsRecorded(t *testing.T) {
+	m := start(t, Options{Outcomes: true})
+	id := launch(t, "bb", "sh", "-c", "until pid=$(pidof tail); do usleep 10000; done; cat /proc/$pid/environ")
+	launch(t, "--pid=container:"+id, "bb", "tail", "-f", "/dev/null")
+	docker(t, "wait", id)
+	got := find(t, m, id).Unasked // pidof looks, too
+	if !slices.ContainsFunc(got, func(c UnaskedCall) bool {
+		return c.Unasked == Traced && c.Sets == capability.DockerDefault() && c.Program == "cat"
+	}) {
+		t.Errorf("recorded %+v", got)
+	}
+}
+
+// However many names a container makes up, its calls are counted, and none is lost.
+func TestAFloodOfUnaskedCallsIsFolded(t *testing.T) {
+	m := start(t, Options{Outcomes: true})
+	const names = 600
+	c := find(t, m, run(t, "bb", "probe", "names", strconv.Itoa(names), "capget", "0"))
+	var count uint64
+	for _, call := range c.Unasked {
+		count += call.Count
+	}
+	if count != names || c.UnrecordedCalls != 0 || len(c.Unasked) >= names {
+		t.Errorf("%d calls of %d in %d entries, %d not recorded", count, names, len(c.Unasked), c.UnrecordedCalls)
 	}
 }

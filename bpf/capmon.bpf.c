@@ -663,8 +663,9 @@ static __always_inline int return_seen(long result)
 		if (refusals->pressure && result > 0)
 			wrote_pressure();
 	}
-	watched_call(task, &call, result);
 	struct call_rule rule = rule_of(&call);
+	if (rule.lifted || watch_of(&call))
+		watched_call(result);
 	if (rule.inspects && result >= 0)
 		inspected(rule.inspects, rule.process, rule.first, result);
 	return 0;

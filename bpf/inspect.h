@@ -70,14 +70,15 @@ static __always_inline bool is_same_user(const struct cred *own, const struct cr
 }
 
 /* Records a call of the current task that took these capabilities, or told of its own, if it is a
- * workload's. detail is what the key says about it. */
-static __always_inline int record_decided(__u32 unasked, __u64 sets, __u32 detail)
+ * workload's. detail is what the key says about it. What takes room on the stack is known by now:
+ * the task's state, and its container. */
+__noinline int record_unasked(__u32 unasked, __u64 sets, __u32 detail)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct cred *own = plain(task)->real_cred;
-	__u64 id = container_of_task(task);
+	__u64 id = container_remembered(task);
 	struct container *container = id ? bpf_map_lookup_elem(&containers, &id) : NULL;
-	struct task_state *state = container ? current_state(id) : NULL;
+	struct task_state *state = bpf_task_storage_get(&tasks, task, NULL, 0);
 
 	if (!container || !state || state->phase != PHASE_WORKLOAD)
 		return 0;
@@ -97,12 +98,6 @@ static __always_inline int record_decided(__u32 unasked, __u64 sets, __u32 detai
 	return 0;
 }
 
-/* The same. The verifier follows no more than eight calls deep, so that not all can be this one. */
-__noinline int record_unasked(__u32 unasked, __u64 sets, __u32 detail)
-{
-	return record_decided(unasked, sets, detail);
-}
-
 /* Records that the current task has done something to a process, if that is of another container,
  * or of the host, and held capabilities. */
 __noinline int record_inspection(__u64 address, __u32 unasked)
@@ -115,9 +110,9 @@ __noinline int record_inspection(__u64 address, __u32 unasked)
 	if (!sets || sets & ~CAPABILITIES(own, cap_permitted) || !is_same_user(own, its) ||
 	    (__u64)own->user_ns != (__u64)BPF_CORE_READ(its, user_ns))
 		return 0;
-	if (container_remembered(other) == container_of_task(task))
+	if (container_remembered(other) == container_remembered(task))
 		return 0;
-	return record_decided(unasked, sets, 0);
+	return record_unasked(unasked, sets, 0);
 }
 
 /* The number that a user space text begins with, 0 if it begins with none; moves behind it and the
@@ -400,6 +395,9 @@ __noinline int inspected(__u32 how, __u32 at, __u32 first, __s32 result)
 	struct look *look = bpf_map_lookup_elem(&looks, &slot);
 
 	if (!container || !look || !recording)
+		return 0;
+	struct task_state *state = current_state(id);
+	if (!state || state->phase != PHASE_WORKLOAD)
 		return 0;
 	if (container->pids == PIDS_UNKNOWN)
 		note_pids(id);

@@ -152,8 +152,7 @@ __noinline int note_pids(__u64 id)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
-	__u64 first =
-		container_of_other((__u64)BPF_CORE_READ(pid_namespace_of(task), child_reaper));
+	__u64 first = container_remembered(BPF_CORE_READ(pid_namespace_of(task), child_reaper));
 
 	if (!container)
 		return 0;

@@ -87,23 +87,27 @@ static __always_inline __u64 clone3_flags(const struct call *call, const struct 
 	return flags;
 }
 
-/* Records the system call that the current task returns from, if it is watched and
- * a workload's. */
-static __always_inline void watched_call(struct task_struct *task, struct call *call, long result)
+/* Records the system call that the current task returns from, if it is a workload's. The verifier
+ * adds up the stack of all that call each other: so this is not a part of its caller. */
+static __noinline int watched_call(long result)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct call of_task = {}, *call = &of_task;
+
+	read_number(task, call);
 	struct call_watch *watch = watch_of(call);
 	__u32 lifted = result >= 0 ? rule_of(call).lifted : LIFTED_NONE;
 
 	if (watch && watch->kind != WATCH_CALL && !result)
 		watch = NULL; /* it returns in the child */
 	if (!recording || (!watch && !lifted))
-		return;
+		return 0;
 	__u64 id = container_of_task(task);
 	if (!id)
-		return;
+		return 0;
 	struct task_state *state = current_state(id);
 	if (!state || state->phase != PHASE_WORKLOAD)
-		return;
+		return 0;
 	read_arguments(task, call);
 	struct call_key key = {
 		.container = id,
@@ -115,7 +119,7 @@ static __always_inline void watched_call(struct task_struct *task, struct call *
 	if (lifted && passes_limit(task, call, lifted, &key))
 		record_call(&key, uid, 0);
 	if (!watch)
-		return;
+		return 0;
 	key.lifted = LIFTED_NONE;
 	key.error = result < 0 && result >= -ERROR_MAX ? -result : 0;
 	for (int i = 0; i < 6; i++)
@@ -124,6 +128,7 @@ static __always_inline void watched_call(struct task_struct *task, struct call *
 		key.args[0] = clone3_flags(call, state, result) & watch->masks[0];
 	read_comm(task, key.comm); /* may have been left out above */
 	record_call(&key, uid, 0);
+	return 0;
 }
 
 #endif

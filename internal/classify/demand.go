@@ -241,3 +241,18 @@ func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand
 		verdict.Reason, instead)
 	return Demand{sets, verdict}
 }
+
+// PressureTrigger is the demand of opening or writing a file by which a program asks to be told of
+// stalls, with CAP_SYS_RESOURCE. unwritten: not all the writes to such files were seen that followed.
+// The zero value is no demand.
+func PressureTrigger(call monitor.UnaskedCall, unwritten bool) Demand {
+	verdict := Verdict{Class: Demanded, Reason: "a trigger for pressure stalls, whose window is not a multiple of two seconds, fails without", Site: "psi_trigger_create"}
+	switch {
+	case call.Pressure == monitor.WindowRestricted:
+	case call.Pressure == monitor.WindowUnknown && unwritten:
+		verdict.Unsure = "the window of the trigger is not known: one that is a multiple of two seconds does without"
+	default:
+		return Demand{}
+	}
+	return Demand{capability.Of(capability.SysResource), verdict}
+}

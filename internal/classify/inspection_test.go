@@ -33,3 +33,18 @@ func TestInspectionDemandsWhatTheOtherProcessHasOrWhatDoesInstead(t *testing.T) 
 		}
 	}
 }
+
+func TestPressureTriggersAreDemandedUnlessTheirWindowIsFree(t *testing.T) {
+	for pressure, want := range map[monitor.Pressure][2]bool{
+		monitor.WindowRestricted: {true, true},
+		monitor.WindowUnknown:    {false, true},
+		monitor.WindowFree:       {false, false},
+	} {
+		for i, unwritten := range []bool{false, true} {
+			demand := PressureTrigger(monitor.UnaskedCall{Unasked: monitor.Pressured, Pressure: pressure}, unwritten)
+			if demand.Capabilities.Empty() == want[i] || (demand.Unsure != "") != (pressure == monitor.WindowUnknown && unwritten) {
+				t.Errorf("%v, not written %v: %v", pressure, unwritten, demand)
+			}
+		}
+	}
+}

@@ -18,13 +18,15 @@ func (r *Run) decide(seen monitor.Container) {
 	if !known {
 		return
 	}
-	needed := r.certain()
+	needed, unwritten := r.certain(), unwritten(seen.Unasked)
 	var uses []Use
 	for _, call := range seen.Unasked {
 		var demand classify.Demand
 		switch call.Unasked {
 		case monitor.Traced, monitor.Scheduled:
 			demand = classify.Inspection(call, granted, needed)
+		case monitor.Pressured:
+			demand = classify.PressureTrigger(call, unwritten)
 		case monitor.ReadOwn:
 			r.Readers = append(r.Readers, readerOf(call))
 		}
@@ -52,6 +54,21 @@ func (r *Run) certain() (needed capability.Set) {
 		}
 	}
 	return needed
+}
+
+// unwritten reports whether files of pressure stalls were opened more often than their triggers were seen.
+func unwritten(calls []monitor.UnaskedCall) bool {
+	var opened, written uint64
+	for _, call := range calls {
+		switch {
+		case call.Unasked != monitor.Pressured:
+		case call.Pressure == monitor.WindowUnknown:
+			opened += call.Count
+		default:
+			written += call.Count
+		}
+	}
+	return opened > written
 }
 
 func readerOf(call monitor.UnaskedCall) string {

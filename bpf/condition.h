@@ -262,12 +262,13 @@ static __always_inline bool is_icmp(__u64 family, __u64 protocol)
 
 /* Whether a task that opens a raw socket for ICMP may open a datagram socket for it without a
  * capability (ping_init_sock, net/ipv4/ping.c). Its supplementary groups are not looked at. */
-static __always_inline bool may_ping(struct task_struct *task, const struct call *call)
+static __noinline int may_ping(const struct call *call)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct net *net = BPF_CORE_READ(task, nsproxy, net_ns);
 	__u32 group = BPF_CORE_READ(task, cred, egid.val);
 
-	return (call->args[1] & SOCK_TYPE_MASK) == SOCK_RAW && is_internet(call->args[0]) &&
+	return call && (call->args[1] & SOCK_TYPE_MASK) == SOCK_RAW && is_internet(call->args[0]) &&
 	       is_icmp(call->args[0], call->args[2]) &&
 	       group >= BPF_CORE_READ(net, ipv4.ping_group_range.range[0].val) &&
 	       group <= BPF_CORE_READ(net, ipv4.ping_group_range.range[1].val);
@@ -303,8 +304,8 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 	case CAP_FSETID:
 		return mode_condition(call, rule, task);
 	case CAP_NET_RAW:
-		return rule.lifted == LIFTED_PING && may_ping(task, call) ? CONDITION_OPTIONAL :
-									    CONDITION_UNTESTED;
+		return rule.lifted == LIFTED_PING && may_ping(call) ? CONDITION_OPTIONAL :
+								      CONDITION_UNTESTED;
 	case CAP_IPC_LOCK:
 		return memlock_condition(call, rule, task);
 	case CAP_SYS_RESOURCE:

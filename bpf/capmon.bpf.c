@@ -373,7 +373,7 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 		find_site(ctx, task, look);
 	struct call_rule rule = rule_of(call);
 	keep_arguments(key, call, rule);
-	key->condition = condition_of(key, call, rule, asked, task);
+	key->condition = condition_of(key, call, rule, asked, task, address_of(ctx, task));
 
 	__u64 id = key->container;
 	struct task_state *state = current_state(id);

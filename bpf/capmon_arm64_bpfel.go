@@ -56,6 +56,7 @@ const (
 	CapmonCallKindCALL_FD        CapmonCallKind = 15
 	CapmonCallKindCALL_FCHMOD    CapmonCallKind = 16
 	CapmonCallKindCALL_SETGROUPS CapmonCallKind = 17
+	CapmonCallKindCALL_CHOWN     CapmonCallKind = 18
 )
 
 type CapmonCallRule struct {

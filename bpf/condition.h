@@ -158,22 +158,62 @@ static __noinline int same_groups(const struct call *call, const struct asked *a
 	return CONDITION_OPTIONAL;
 }
 
-static __always_inline bool is_same_owner(struct task_struct *task, const struct call *call,
+#define SCANNED_WORDS 128
+
+/*
+ * The file that setattr_prepare (fs/attr.c) asks about, if a path names it: what it calls has saved
+ * the address in their frames, of which the first returns to the call site. An inode is known by
+ * its pointer to a part of itself. Another one may have been left there, so that this decides what
+ * is told of a need, and not whether there is one. 0 if none is found.
+ */
+__noinline __u64 inode_on_stack(__u64 context, __u64 site)
+{
+	bool begun = false;
+
+	for (int i = 0; i < SCANNED_WORDS; i++) {
+		__u64 word = word_at(context + i * sizeof(word));
+		struct inode *inode = (void *)word;
+		begun |= word == site;
+		if (begun && (__s64)word < 0 &&
+		    (__u64)BPF_CORE_READ(inode, i_mapping) ==
+			    word + bpf_core_field_offset(struct inode, i_data))
+			return word;
+	}
+	return 0;
+}
+
+static __always_inline bool is_same_owner(const struct inode *inode, __u32 uid, __u32 gid,
 					  const struct user_namespace *ns)
 {
-	struct inode *inode = inode_of(task, call->args[0]);
-	__u32 uid = call->args[1], gid = call->args[2];
-
 	return inode && !BPF_CORE_READ(ns, level) &&
 	       (uid == (__u32)-1 || uid == BPF_CORE_READ(inode, i_uid.val)) &&
 	       (gid == (__u32)-1 || gid == BPF_CORE_READ(inode, i_gid.val));
 }
 
-static __always_inline bool is_same_mode(struct task_struct *task, const struct call *call)
+static __always_inline bool is_same_mode(const struct inode *inode, __u64 mode)
 {
-	struct inode *inode = inode_of(task, call->args[0]);
+	return inode && !((BPF_CORE_READ(inode, i_mode) ^ mode) & MODE_BITS);
+}
 
-	return inode && !((BPF_CORE_READ(inode, i_mode) ^ call->args[1]) & MODE_BITS);
+/* Whether a call that changes owner or mode asks for what is there already. context is the address
+ * of the program's. */
+static __always_inline enum condition
+change_condition(const struct check_key *key, const struct call *call, struct call_rule rule,
+		 const struct user_namespace *ns, struct task_struct *task, __u64 context)
+{
+	bool chown = key->capability == CAP_CHOWN;
+	struct inode *inode;
+
+	if (rule.kind == (chown ? CALL_FD : CALL_FCHMOD))
+		inode = inode_of(task, call->args[0]);
+	else if (rule.kind == (chown ? CALL_CHOWN : CALL_CHMOD))
+		inode = (void *)inode_on_stack(context, key->site[0]);
+	else
+		return CONDITION_UNTESTED;
+	__u64 first = rule.mode == 2 ? call->args[2] : call->args[1];
+	__u64 second = rule.mode == 2 ? call->args[3] : call->args[2];
+	bool same = chown ? is_same_owner(inode, first, second, ns) : is_same_mode(inode, first);
+	return same ? CONDITION_OPTIONAL : CONDITION_UNTESTED;
 }
 
 static __always_inline __u64 pages(__u64 bytes)
@@ -277,17 +317,14 @@ static __noinline int may_ping(const struct call *call)
 static __always_inline enum condition condition_of(const struct check_key *key,
 						   const struct call *call, struct call_rule rule,
 						   const struct asked *asked,
-						   struct task_struct *task)
+						   struct task_struct *task, __u64 context)
 {
 	const struct user_namespace *ns = (void *)asked->ns;
 
 	switch (key->capability) {
 	case CAP_CHOWN:
-		return rule.kind == CALL_FD && is_same_owner(task, call, ns) ? CONDITION_OPTIONAL :
-									       CONDITION_UNTESTED;
 	case CAP_FOWNER:
-		return rule.kind == CALL_FCHMOD && is_same_mode(task, call) ? CONDITION_OPTIONAL :
-									      CONDITION_UNTESTED;
+		return change_condition(key, call, rule, ns, task, context);
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
 			return CONDITION_UNTESTED;

@@ -182,6 +182,10 @@ struct super_block {
 	void *s_fs_info;
 };
 
+struct address_space {
+	struct inode *host;
+};
+
 struct inode {
 	__u16 i_mode;
 	kuid_t i_uid;
@@ -192,6 +196,7 @@ struct inode {
 	__u32 i_ctime_nsec;
 	struct super_block *i_sb;
 	void *i_private;
+	struct address_space *i_mapping, i_data;
 };
 
 struct timespec64 {

@@ -124,6 +124,7 @@ enum call_kind {
 	CALL_FD = 15, /* changes the file that argument 0 is a descriptor of */
 	CALL_FCHMOD = 16, /* likewise; argument 1 is the mode */
 	CALL_SETGROUPS = 17,
+	CALL_CHOWN = 18, /* by path */
 };
 
 /* A limit of the kernel's that a sysctl of the network namespace can lift, so that there is no
@@ -169,7 +170,7 @@ enum inspects {
 struct call_rule {
 	__u8 kind; /* enum call_kind */
 	__u8 args; /* bit n: argument n is kept */
-	__u8 mode; /* CALL_CHMOD: which argument is the mode */
+	__u8 mode; /* CALL_CHMOD: which argument is the mode; CALL_CHOWN: the user */
 	__u8 lifted; /* enum lifted: the limit that it may pass */
 	__u8 inspects; /* enum inspects */
 	__u8 process; /* index of the argument that says which process */

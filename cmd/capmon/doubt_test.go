@@ -22,9 +22,13 @@ func TestNeedsThatAProgramMayDoWithout(t *testing.T) {
 		{"raw-echo-no-other", "cp /bin/probe /tmp/ping && /tmp/ping rawsock", caps("NET_RAW"), nil, []string{"--sysctl=net.ipv4.ping_group_range=1 0"}},
 		{"raw-echo-other-group", "cp /bin/probe /tmp/ping && /tmp/ping rawsock", caps("NET_RAW"), nil, []string{"--sysctl=net.ipv4.ping_group_range=5 6"}},
 		{"raw-of-others", "probe rawsock", caps("NET_RAW"), nil, nil},
-		{"mode-of-image", "chmod 755 /home/user", caps("FOWNER"), caps("FOWNER"), nil},
-		{"mode-of-image-changed", "chmod 700 /home/user && chmod 755 /home/user", caps("FOWNER"), nil, nil},
-		{"mode-of-volume", "chmod 755 /home/user", caps("FOWNER"), nil, []string{"--tmpfs=/home/user:uid=1000,mode=755"}},
+		{"same-mode", "chmod 755 /home/user", caps("FOWNER"), caps("FOWNER"), nil},
+		{"other-mode", "chmod 700 /home/user", caps("FOWNER"), nil, nil},
+		{"same-owner", "chown 1000:1000 /home/user", caps("CHOWN"), caps("CHOWN"), nil},
+		{"same-owner-of-volume", "chown -R 1000:1000 /home/user", caps("CHOWN"), caps("CHOWN"), []string{"--tmpfs=/home/user:uid=1000,gid=1000,mode=755"}},
+		{"other-owner", "chown 1000:5 /home/user", caps("CHOWN"), nil, nil},
+		{"same-and-other-owner", "chown 1000:1000 /home/user && chown 1000:5 /home/user", caps("CHOWN"), nil, nil},
+		{"back-to-the-owner", "chown 5 /home/user && chown 1000 /home/user", caps("CHOWN"), nil, nil},
 		{"mem-of-another", "su -s /bin/sleep user 600 & until grep -q sleep /proc/$!/comm; do :; done; : </proc/$!/mem; : </proc/$!/auxv; kill -9 $!", caps("DAC_OVERRIDE", "KILL", "SETGID", "SETUID", "SYS_PTRACE"), caps("DAC_OVERRIDE"), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -17,8 +17,6 @@ type Way struct {
 	File *Node
 	// Program is set if the file was to be executed.
 	Program *Program
-	// InImage is the file as the container's image has it; nil if it has none there, or nobody looked.
-	InImage *Node
 }
 
 // Program is what the kernel looks at when a file is executed: the file, or the interpreter of a
@@ -264,9 +262,6 @@ func (w Way) Size() int {
 	}
 	if w.Program != nil {
 		size += node + len(w.Program.Path)
-	}
-	if w.InImage != nil {
-		size += node
 	}
 	return size
 }

@@ -60,7 +60,6 @@ func (o *Observer) lookUpRest(containers []monitor.Container) {
 			}
 			for _, use := range c.Files {
 				o.find(ctx, c.ID, c.Cgroup, use)
-				o.findInImage(ctx, c.ID, c.Cgroup, use)
 			}
 		})
 	}

@@ -46,27 +46,6 @@ func (o *Observer) find(ctx context.Context, id string, cgroup uint64, use monit
 	}
 }
 
-// findInImage looks up how the image has a file whose mode was changed.
-func (o *Observer) findInImage(ctx context.Context, id string, cgroup uint64, use monitor.FileUse) {
-	if !profile.ChangesMode(use.Call) {
-		return
-	}
-	named := profile.NamedBy(cgroup, use)
-	o.mu.Lock()
-	way, info := o.ways.of[named], o.known.infos[id]
-	o.mu.Unlock()
-	if way.File == nil || way.InImage != nil || !info.Inspected {
-		return
-	}
-	request := untrustedfs.Image{Viewer: o.viewer, Layers: info.Layers, Mounts: info.Mounts, Path: way.File.Path}
-	if answer, ok := o.ask(ctx, cgroup, untrustedfs.Request{Image: &request}); ok {
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		way.InImage = &answer.Node
-		o.ways.put(named, way)
-	}
-}
-
 // foundWays are where paths lead, as far as there is room. A container chooses how long they are.
 type foundWays struct {
 	of    map[profile.Named]kernel.Way

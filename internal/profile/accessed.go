@@ -33,9 +33,6 @@ type File struct {
 	User uint32 `json:"user"`
 	// Found is where the path led when capmon looked, nil if it could not tell.
 	Found *Place `json:"found,omitempty"`
-	// InImage is the file as the image has it, if its mode was changed; nil if there is none, or it
-	// could not be looked up.
-	InImage *Place `json:"inImage,omitempty"`
 	// Directory is what denied the user the access, on the way to the file; nil if it was
 	// the file, or that is not known.
 	Directory *Place `json:"directory,omitempty"`
@@ -109,9 +106,6 @@ func newFile(use monitor.FileUse, way kernel.Way) File {
 		file.Found = &Place{Path: file.Path, Owner: use.Base.Owner, Group: use.Base.Group, Mode: octal(use.Base.Mode)}
 	case way.File != nil:
 		file.Found = place(*way.File)
-	}
-	if way.InImage != nil {
-		file.InImage = place(*way.InImage)
 	}
 	if use.Capability == capability.DACOverride || use.Capability == capability.DACReadSearch {
 		file.Directory = closed(way, use)
@@ -233,11 +227,11 @@ func addUpFiles(files []File) []File {
 	byKey := make(map[key]File)
 	for _, file := range files {
 		key := key{file, file.ofLink()}
-		key.file.Found, key.file.InImage, key.file.Directory, key.file.Count = nil, nil, nil, 0
+		key.file.Found, key.file.Directory, key.file.Count = nil, nil, 0
 		if known, ok := byKey[key]; ok {
 			file.Count += known.Count
 			if known.tells() >= file.tells() { // the first that tells most
-				file.Found, file.InImage, file.Directory = known.Found, known.InImage, known.Directory
+				file.Found, file.Directory = known.Found, known.Directory
 			}
 		}
 		byKey[key] = file
@@ -283,11 +277,6 @@ func (f File) tells() int {
 
 // ofLink reports whether a link was found that is meant itself.
 func (f File) ofLink() bool { return f.Found != nil && f.Found.Link }
-
-// ChangesMode reports whether a system call changes the mode of the file that its path names.
-func ChangesMode(call string) bool {
-	return slices.Contains([]string{"chmod", "fchmodat", "fchmodat2"}, call)
-}
 
 // wayOfUse is what files and uses have in common that belong together.
 type wayOfUse struct {

@@ -3,8 +3,6 @@ package profile
 import (
 	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
 )
@@ -13,36 +11,19 @@ import (
 // the capability for all of these files.
 var doubts = []struct {
 	capabilities capability.Set
-	says         func(Use, File) bool
+	path         *regexp.Regexp
 	reason       string
 }{
 	{
 		capability.Of(capability.Chown, capability.Fowner),
-		isNamed(`/[^/]+\.pid$`),
+		regexp.MustCompile(`/[^/]+\.pid$`),
 		"only PID files were given to another owner or mode; most programs go on if they may not",
 	},
 	{
 		capability.Of(capability.DACOverride, capability.DACReadSearch),
-		isNamed(`^/proc/[0-9]+/(task/[0-9]+/)?(mem|auxv)$`),
+		regexp.MustCompile(`^/proc/[0-9]+/(task/[0-9]+/)?(mem|auxv)$`),
 		"a debugger that may not open /proc/PID/mem or auxv reads the memory by ptrace",
 	},
-	{
-		capability.Of(capability.Fowner),
-		hasModeInImage,
-		"the image has this mode already; a program that goes on without the call does not need it",
-	},
-}
-
-func isNamed(pattern string) func(Use, File) bool {
-	compiled := regexp.MustCompile(pattern)
-	return func(_ Use, f File) bool { return compiled.MatchString(f.Path) }
-}
-
-// hasModeInImage reports whether the image has the file with the mode that a call sets.
-func hasModeInImage(use Use, file File) bool {
-	call, arguments, _ := strings.Cut(use.Call, "(")
-	mode, err := strconv.ParseUint(strings.TrimSuffix(arguments, ")"), 8, 32)
-	return err == nil && ChangesMode(call) && file.InImage != nil && !file.InImage.Link && file.InImage.Mode == octal(uint32(mode))
 }
 
 // doubt marks the needs that the files say something against, if all files of a need are known.
@@ -52,21 +33,22 @@ func (r *Run) doubt() {
 		of[file.way()] = append(of[file.way()], file)
 	}
 	for i, use := range r.Uses {
-		files := of[use.way()]
-		if !use.Class.Need() || use.Unsure != "" || len(files) == 0 {
+		if !use.Class.Need() || use.Unsure != "" {
 			continue
 		}
-		if _, others := (Summary{Uses: r.Uses, Files: files}).FilesOf([]Use{use}); !others {
-			r.Uses[i].Unsure = doubtOf(use, files)
+		files := of[use.way()]
+		_, others := Summary{Uses: r.Uses, Files: files}.FilesOf([]Use{use})
+		if !others {
+			r.Uses[i].Unsure = doubtOf(use.Capability, files)
 		}
 	}
 }
 
-// doubtOf is what the files say against a need, "" if one of them says nothing.
-func doubtOf(use Use, files []File) string {
+// doubtOf is what the files say against the need of a capability, "" if one of them says nothing.
+func doubtOf(c capability.Capability, files []File) string {
 	for _, doubt := range doubts {
-		silent := func(f File) bool { return !doubt.says(use, f) }
-		if doubt.capabilities.Has(use.Capability) && !slices.ContainsFunc(files, silent) {
+		says := func(f File) bool { return doubt.path.MatchString(f.Path) }
+		if len(files) > 0 && doubt.capabilities.Has(c) && !slices.ContainsFunc(files, func(f File) bool { return !says(f) }) {
 			return doubt.reason
 		}
 	}

@@ -20,23 +20,16 @@ import (
 // hides it.
 func (p Path) inStack(name string) (file *os.File, image bool, err error) {
 	upper := filepath.Join(p.Viewer, "root", p.Layers[0])
-	there := exists(upper)
-	file, layer, sure, err := uppermost(p.Viewer, p.Layers, name)
-	image = layer > 0 && (!sure || !there || !exists(upper)) // which may have been removed meanwhile
-	return file, image, err
-}
-
-// uppermost opens a file in the first layer that has it. It is sure if no layer above may hide it.
-func uppermost(viewer string, layers []string, name string) (file *os.File, layer int, sure bool, err error) {
-	sure = true
-	for i, layer := range layers {
-		directory := filepath.Join(viewer, "root", layer)
+	sure := exists(upper)
+	for i, layer := range p.Layers {
+		directory := filepath.Join(p.Viewer, "root", layer)
 		file, err := openBelow(directory, name)
 		if err == nil {
-			return file, i, sure, refuseWhiteout(file)
+			image = i > 0 && (!sure || !exists(upper)) // which may have been removed meanwhile
+			return file, image, refuseWhiteout(file)
 		}
 		if !errors.Is(err, os.ErrNotExist) {
-			return nil, i, sure, err // such as a whiteout of a directory
+			return nil, false, err // such as a whiteout of a directory
 		}
 		hidden, known := hides(directory, name)
 		if hidden {
@@ -44,7 +37,7 @@ func uppermost(viewer string, layers []string, name string) (file *os.File, laye
 		}
 		sure = sure && known
 	}
-	return nil, 0, sure, errNotThere
+	return nil, false, errNotThere
 }
 
 func exists(path string) bool {

@@ -122,40 +122,18 @@ func (p Path) kept(name string) (kernel.Node, error) {
 
 // open opens one file by its path in the container. image as in [kernel.Node].
 func (p Path) open(name string) (file *os.File, image bool, err error) {
-	over, below := mountedOver(p.Mounts, name)
-	switch {
-	case over.Destination == "":
-		return p.inStack(name)
-	case over.Source == "":
-		return nil, false, errNotThere
-	}
-	file, err = onHost(p.Viewer, filepath.Join(over.Source, below))
-	return file, false, err
-}
-
-// mountedOver is the mount that a file lies in, and its path below it; none if it lies in the root
-// file system.
-func mountedOver(mounts []container.Mount, name string) (over container.Mount, below string) {
-	for _, mount := range slices.Concat(ownMounts, mounts) {
-		if rest, inside := pathBelow(mount.Destination, name+"/"); inside && len(mount.Destination) > len(over.Destination) {
-			over, below = mount, rest
+	over, source, below := "", "", ""
+	for _, mount := range slices.Concat(ownMounts, p.Mounts) {
+		if rest, inside := pathBelow(mount.Destination, name+"/"); inside && len(mount.Destination) > len(over) {
+			over, source, below = mount.Destination, mount.Source, rest
 		}
 	}
-	return over, below
-}
-
-// node looks the file up in the layers below the container's own.
-func (i Image) node() (kernel.Node, error) {
-	if over, _ := mountedOver(i.Mounts, i.Path); over.Destination != "" || len(i.Layers) < 2 || i.Path != path.Clean(i.Path) {
-		return kernel.Node{}, errNotThere
+	switch {
+	case over == "":
+		return p.inStack(name)
+	case source == "":
+		return nil, false, errNotThere
 	}
-	file, _, sure, err := uppermost(i.Viewer, i.Layers[1:], i.Path)
-	if err != nil {
-		return kernel.Node{}, err
-	}
-	defer file.Close()
-	if !sure {
-		return kernel.Node{}, errNotThere
-	}
-	return kernel.NodeOf(file, i.Path)
+	file, err = onHost(p.Viewer, filepath.Join(source, below))
+	return file, false, err
 }

@@ -17,7 +17,6 @@ type Request struct {
 	Executes *Executes
 	Program  *Program
 	Path     *Path
-	Image    *Image
 }
 
 // Answer is the answer to a Request. Found is false if the file is not there.
@@ -25,7 +24,6 @@ type Answer struct {
 	Found   bool
 	Carried kernel.FileCapabilities // of a Program
 	Way     kernel.Way              // of a Path
-	Node    kernel.Node             // of an Image
 }
 
 func (r Request) answer() (answer Answer) {
@@ -37,9 +35,6 @@ func (r Request) answer() (answer Answer) {
 	case r.Path != nil:
 		way, err := r.Path.follow()
 		answer.Way, answer.Found = way, err == nil
-	case r.Image != nil:
-		node, err := r.Image.node()
-		answer.Node, answer.Found = node, err == nil
 	}
 	return answer
 }
@@ -78,16 +73,6 @@ type Program struct {
 	Path string
 	// Layers are those of the container's root file system, the top first, if it is on overlayfs.
 	Layers []string
-}
-
-// Image asks how the image of a container has a file, whatever the container made of it.
-type Image struct {
-	Viewer string
-	// Layers of the container's root file system, the top first, which is the container's own.
-	Layers []string
-	Mounts []container.Mount
-	// Path from the container's root directory on, without links.
-	Path string
 }
 
 // Path asks where a path leads: in the root directory of one of the container's processes or,

@@ -75,7 +75,7 @@ soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 2
 		go test ./cmd/capmon -count=1 -v -timeout 30m -run TestHonestRecordsBesideAHostileContainer -hostile 10m'
 
 .PHONY: corpus
-corpus: root-corpus setup-test build ## compare capmon with what real software needs, and with itself (an hour)
+corpus: root-corpus setup-test build ## compare capmon's lists with what real software needs, and with the stored results (an hour)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
 
 .PHONY: corpus-truth

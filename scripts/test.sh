@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs the Go tests with the Docker daemon of DOCKER_HOST, and beside them the guests of
-# test-kernels.sh: the Go tests often wait, and the guests use the processor time that
-# is left. Exits with 1 if a test of either fails.
+# Runs the Go tests with the Docker daemon at DOCKER_HOST and, at the same time, the guests of
+# test-kernels.sh. The guests have the lowest priority: they use the processors while the Go
+# tests wait. Exits with 1 if a Go test or a guest fails.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,7 +9,7 @@ code=0
 
 scripts/images.sh
 scripts/corpus-images.sh fast
-set -m # a process group of their own, to end all of it
+set -m # gives the guests a process group of their own, which the trap ends
 nice -n 19 scripts/test-kernels.sh --short &
 guests=$!
 set +m

@@ -160,7 +160,7 @@ static void set_same_groups(char **args)
 	need(setgroups(n, groups), "setgroups");
 }
 
-// capbset-read CAP: whether it is in the bounding set.
+// capbset-read CAP: exits with 1 if capability number CAP is not in the bounding set.
 static void capbset_read(char **args)
 {
 	if (need(prctl(PR_CAPBSET_READ, number(args[0]), 0, 0, 0), "prctl(PR_CAPBSET_READ)") == 0)
@@ -239,7 +239,7 @@ static void capset_add(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
-// capget CAP: whether it is effective.
+// capget CAP: exits with 1 if capability number CAP is not effective.
 static void capget_has(char **args)
 {
 	struct __user_cap_data_struct sets[2];

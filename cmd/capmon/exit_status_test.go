@@ -9,10 +9,10 @@ import (
 func TestTheReportTellsOfAnExitStatusThatNothingDeniedExplains(t *testing.T) {
 	t.Parallel()
 	const (
-		unnamed = "note: it ended with exit status 3, and no check was denied: a program may read its own capabilities " +
+		unnamed = "note: the container ended with exit status 3, although the kernel denied no check: a program may read its own capabilities " +
 			"(/proc/self/status) and give up, or the seccomp profile may refuse a system call; neither makes a check\n"
-		named = "note: it ended with exit status 3 although no check was denied. These programs read their own capabilities " +
-			"(capget, PR_CAPBSET_READ) and may have given up because they lack one: "
+		named = "note: the container ended with exit status 3, although the kernel denied no check. These programs read their own capabilities " +
+			"(capget, PR_CAPBSET_READ) and may have given up because one is missing: "
 	)
 	for name, test := range map[string]struct {
 		script  string
@@ -20,7 +20,7 @@ func TestTheReportTellsOfAnExitStatusThatNothingDeniedExplains(t *testing.T) {
 		note    string // "": none
 	}{
 		"exit-looks":   {"grep -q '^CapEff.*ffff' /proc/self/status || exit 3", nil, unnamed},
-		"exit-capget":  {"probe capget 25; probe named reader capbset-read 25 || exit 3", nil, named + "probe, reader. Run it with --cap-add=ALL to see\n"},
+		"exit-capget":  {"probe capget 25; probe named reader capbset-read 25 || exit 3", nil, named + "probe, reader. To find out, run the container with --cap-add=ALL\n"},
 		"exit-libcap":  {"probe capbset-read 40; exit 3", nil, unnamed}, // as every program with libcap does
 		"exit-denied":  {"chown 5 /tmp || exit 3", []string{"--cap-drop=ALL"}, ""},
 		"exit-success": {"probe capget 25; true", nil, ""},

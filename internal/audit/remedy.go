@@ -46,7 +46,7 @@ type Remedy struct {
 	// tries the list.
 	Observe []string `json:"observe,omitempty"`
 	Prove   string   `json:"prove,omitempty"`
-	// SharesData: Prove names volumes or directories that the container uses.
+	// SharesData reports whether Prove names volumes or directories that the container uses.
 	SharesData bool `json:"-"`
 }
 
@@ -167,7 +167,7 @@ func (e evidence) prove(recreation dockerrun.Recreation) string {
 	return ""
 }
 
-// sharesData reports whether a container made again would have volumes or directories of the old one.
+// sharesData reports whether a recreated container would use volumes or directories of the old container.
 func sharesData(recreation dockerrun.Recreation) bool {
 	return slices.ContainsFunc(slices.Concat(recreation.Create...), func(word string) bool {
 		return strings.HasPrefix(word, "--volume") || strings.HasPrefix(word, "--mount")
@@ -187,7 +187,7 @@ func (r Remedy) Text() string {
 			t.comment("complete it before, for it leaves out " + r.Withheld)
 		}
 		if r.SharesData {
-			t.comment("verify does not write where this container has its data: put copies in place of its volumes and directories")
+			t.comment("verify refuses volumes and directories of an existing container: replace them with copies")
 		}
 		t.commands(false, r.Prove)
 	}

@@ -296,7 +296,7 @@ func TestWhatIsProvedHasAllItsArguments(t *testing.T) {
 	}
 }
 
-// verify would be refused the volumes and directories of a container that is there.
+// verify refuses volumes and directories of an existing container.
 func TestAProofNeedsDataOfItsOwn(t *testing.T) {
 	for _, test := range []struct {
 		set    func(*container.HostConfig, *container.Config)
@@ -311,7 +311,7 @@ func TestAProofNeedsDataOfItsOwn(t *testing.T) {
 	} {
 		c := Of([]Subject{web(test.set)}, Options{WithValues: true, Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 		text := c.Remedy.Text()
-		if !strings.Contains(text, "capmon verify") || strings.Contains(text, "verify does not write where this container has its data") != test.shared {
+		if !strings.Contains(text, "capmon verify") || strings.Contains(text, "verify refuses volumes and directories of an existing container") != test.shared {
 			t.Errorf("shared: %v\n%s", test.shared, text)
 		}
 	}

@@ -94,9 +94,9 @@ func Narrower(one, other capability.Capability) bool {
 	return false
 }
 
-// Advised reports whether the narrower one of two capabilities is better granted than the wider one.
-// Docker grants DAC_OVERRIDE by default and not DAC_READ_SEARCH, with which a process may open files
-// of the host (open_by_handle_at).
+// Advised reports whether narrow is narrower than wide and no more dangerous to grant. DAC_READ_SEARCH is
+// more dangerous than DAC_OVERRIDE, which Docker grants by default: with DAC_READ_SEARCH a process may open
+// files of the host (open_by_handle_at).
 func Advised(narrow, wide capability.Capability) bool {
 	standard := capability.DockerDefault()
 	return Narrower(narrow, wide) && (standard.Has(narrow) || !standard.Has(wide))

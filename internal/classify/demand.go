@@ -214,16 +214,16 @@ func chroots(check monitor.Check) bool {
 	return check.Call.Name() == "chroot"
 }
 
-// Inspection is what looking into a process of another container, or changing its scheduling,
-// demanded of a container that needs a set anyway. The kernel lets a process do that to another one of
-// its user that is permitted no more than itself (cap_ptrace_access_check and cap_safe_nice,
-// security/commoncap.c). Otherwise it asks for one capability, which may give much more: access to
-// all processes in the pid namespace. So that is listed only if the container was granted it.
-// The zero value is no demand.
+// Inspection is what a container needs, beyond the needed set, to look into a process of another
+// container or to change the scheduling of such a process. The kernel allows both for a process of the
+// same user that is permitted no more than the caller (cap_ptrace_access_check and cap_safe_nice,
+// security/commoncap.c). Otherwise the kernel asks for SYS_PTRACE or SYS_NICE, which may give much more:
+// access to all processes in the pid namespace. So the demand is that capability only if the container was
+// granted it. The zero value is no demand.
 func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand {
-	instead, site, does := capability.SysPtrace, "cap_ptrace_access_check", "looks into (/proc/PID, ptrace)"
+	instead, site, does := capability.SysPtrace, "cap_ptrace_access_check", "looks into a process (/proc/PID, ptrace)"
 	if call.Unasked == monitor.Scheduled {
-		instead, site, does = capability.SysNice, "cap_safe_nice", "changes the scheduling of"
+		instead, site, does = capability.SysNice, "cap_safe_nice", "changes the scheduling of a process"
 	}
 	sets := call.Sets.Intersect(granted)
 	lacking := sets.Minus(needed)
@@ -232,25 +232,25 @@ func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand
 	}
 	verdict := Verdict{Class: Demanded, Site: site}
 	if granted.Has(instead) {
-		verdict.Reason = fmt.Sprintf("a process of another container or of the host that it %s is permitted %s, which this list lacks", does, lacking.Text())
-		verdict.Unsure = verdict.Reason + ". If that process gets a shorter list, too, this one may need less"
+		verdict.Reason = fmt.Sprintf("the container %s of another container or of the host that is permitted %s, which this list lacks", does, lacking.Text())
+		verdict.Unsure = verdict.Reason + ". If that process gets a shorter list, this container may need less"
 		return Demand{capability.Of(instead), verdict}
 	}
-	verdict.Reason = fmt.Sprintf("a process of another container or of the host that it %s is permitted this, and the kernel compares the sets", does)
-	verdict.Unsure = fmt.Sprintf("%s. If that process gets a shorter list, this one may need less. %s would do instead, but may give access to more processes",
+	verdict.Reason = fmt.Sprintf("the container %s of another container or of the host that is permitted this capability, and the kernel compares the sets", does)
+	verdict.Unsure = fmt.Sprintf("%s. If that process gets a shorter list, this container may need less. %s would do instead, but may give access to more processes",
 		verdict.Reason, instead)
 	return Demand{sets, verdict}
 }
 
-// PressureTrigger is the demand of opening or writing a file by which a program asks to be told of
-// stalls, with CAP_SYS_RESOURCE. unwritten: not all the writes to such files were seen that followed.
-// The zero value is no demand.
+// PressureTrigger is the demand of opening or writing a file of pressure stalls with CAP_SYS_RESOURCE.
+// A program makes a trigger by writing to such a file; unwritten says that capmon did not see all these
+// writes. The zero value is no demand.
 func PressureTrigger(call monitor.UnaskedCall, unwritten bool) Demand {
-	verdict := Verdict{Class: Demanded, Reason: "a trigger for pressure stalls, whose window is not a multiple of two seconds, fails without", Site: "psi_trigger_create"}
+	verdict := Verdict{Class: Demanded, Reason: "a trigger for pressure stalls fails without this capability, unless its window is a multiple of two seconds", Site: "psi_trigger_create"}
 	switch {
 	case call.Pressure == monitor.WindowRestricted:
 	case call.Pressure == monitor.WindowUnknown && unwritten:
-		verdict.Unsure = "the window of the trigger is not known: one that is a multiple of two seconds does without"
+		verdict.Unsure = "capmon does not know the window of the trigger: a multiple of two seconds does not need this capability"
 	default:
 		return Demand{}
 	}

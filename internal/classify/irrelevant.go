@@ -14,7 +14,7 @@ var irrelevant = []Row{
 		Functions:    []string{"security_vm_enough_memory_mm", "cap_vm_enough_memory", "__vm_enough_memory"},
 		Capabilities: caps{capability.SysAdmin},
 		Class:        Irrelevant,
-		Reason:       "asked on every change of memory size; the answer matters only where vm.overcommit_memory is 2, for the last vm.admin_reserve_kbytes",
+		Reason:       "asked on every change of memory size; the answer matters only if vm.overcommit_memory is 2, for the last vm.admin_reserve_kbytes of memory",
 		Source:       "cap_vm_enough_memory, security/commoncap.c; __vm_enough_memory, mm/util.c",
 	},
 	{

@@ -47,12 +47,12 @@ func Outcomes(check monitor.Check) []Outcome {
 	return outcomes
 }
 
-// forbidden is why a call was refused for want of permission in which a check was refused. capset asks
-// for CAP_SETPCAP each time and needs it only for what it makes inheritable. If the arguments say
-// that this was nothing, they are believed as far as the words go: another thread may have changed them.
+// forbidden says why a call failed with EPERM or EACCES after the kernel refused a check of the call. Each
+// capset asks for CAP_SETPCAP, and needs CAP_SETPCAP only to make capabilities inheritable. If the arguments
+// make none inheritable, the text says so with reserve: another thread may have changed the arguments.
 func forbidden(check monitor.Check) string {
 	if check.Capability == capability.Setpcap && check.Call.Name() == "capset" && check.Call.HasArgs && check.Condition == monitor.Unreadable {
-		return "the call failed, for another reason as far as its arguments tell: capset asks for this each time"
+		return "the call failed for another reason, judging by its arguments: every capset asks for this capability"
 	}
 	return "the call failed for want of permission"
 }

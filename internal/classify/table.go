@@ -24,12 +24,12 @@ type Row struct {
 	Class  Class
 	Reason string
 	// Moot says why a refusal would have changed nothing, and Silent what it would have
-	// changed without an error, where check.Condition says so. A condition is heeded
-	// in rows with Moot or Optional only: another function that asks in the same system call, such as
-	// one that io_uring runs at its end, is not what it was evaluated for.
+	// changed without an error, where check.Condition says so. A condition applies
+	// only in rows with Moot or Optional: another function may make a check in the same system call, such as
+	// one that io_uring runs at its end, and the condition was not evaluated for that check.
 	Moot, Silent string
-	// Optional says why a program can do without the call: what it asks for is there already, or
-	// there is another way. It is heeded like Moot.
+	// Optional says why a program may not need the call: the call changes nothing, or the kernel
+	// allows another way. Like Moot, Optional applies only where check.Condition says so.
 	Optional string
 	// Source is where in the kernel it can be read.
 	Source string

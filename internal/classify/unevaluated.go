@@ -224,11 +224,11 @@ var unevaluated = []Row{
 	},
 }
 
-// MayPing is why a raw ICMP socket may not be needed.
-const MayPing = "the kernel gives this process datagram sockets for ICMP, too (net.ipv4.ping_group_range), which ping of iputils takes if a raw one is denied, and busybox's does not"
+// MayPing is why a program may not need a raw ICMP socket.
+const MayPing = "the kernel also gives this process datagram sockets for ICMP (net.ipv4.ping_group_range); if a raw socket is denied, ping of iputils uses one, ping of busybox does not"
 
-// EchoTool reports whether a program is one of those that send ICMP echo requests and little else,
-// by its name: others, such as routing daemons, send what takes a raw socket.
+// EchoTool reports whether a program, by its name, sends little else than ICMP echo requests. Others, such as
+// routing daemons, send messages that require a raw socket.
 func EchoTool(program string) bool {
 	return strings.Contains(program, "ping") || strings.Contains(program, "traceroute")
 }

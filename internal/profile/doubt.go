@@ -7,48 +7,47 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// doubts are what the files of a need say against it: a program most likely goes on if it is denied
-// the capability for all of these files.
+// doubts are the rules that make a need unsure by its files: a program most likely goes on if the kernel
+// denies it the capability for all of these files.
 var doubts = []struct {
 	capabilities capability.Set
-	path         *regexp.Regexp
+	path         *regexp.Regexp // that each file has
 	reason       string
 }{
 	{
 		capability.Of(capability.Chown, capability.Fowner),
 		regexp.MustCompile(`/[^/]+\.pid$`),
-		"only PID files were given to another owner or mode; most programs go on if they may not",
+		"the calls changed the owner or mode of PID files only; most programs go on if the kernel refuses this",
 	},
 	{
 		capability.Of(capability.DACOverride, capability.DACReadSearch),
 		regexp.MustCompile(`^/proc/[0-9]+/(task/[0-9]+/)?(mem|auxv)$`),
-		"a debugger that may not open /proc/PID/mem or auxv reads the memory by ptrace",
+		"a debugger that cannot open /proc/PID/mem or auxv reads the memory by ptrace",
 	},
 }
 
-// doubt marks the needs that the files say something against, if all files of a need are known.
+// doubt marks needs as unsure by the rules of doubts, if all files of a need are known.
 func (r *Run) doubt() {
 	of := make(map[wayOfUse][]File)
 	for _, file := range r.Files {
 		of[file.way()] = append(of[file.way()], file)
 	}
 	for i, use := range r.Uses {
-		if !use.Class.Need() || use.Unsure != "" {
+		files := of[use.way()]
+		if !use.Class.Need() || use.Unsure != "" || len(files) == 0 {
 			continue
 		}
-		files := of[use.way()]
-		_, others := Summary{Uses: r.Uses, Files: files}.FilesOf([]Use{use})
-		if !others {
+		if _, others := (Summary{Uses: r.Uses, Files: files}).FilesOf([]Use{use}); !others {
 			r.Uses[i].Unsure = doubtOf(use.Capability, files)
 		}
 	}
 }
 
-// doubtOf is what the files say against the need of a capability, "" if one of them says nothing.
+// doubtOf is the reason of the first rule that holds for all files of a need, "" if none does.
 func doubtOf(c capability.Capability, files []File) string {
 	for _, doubt := range doubts {
-		says := func(f File) bool { return doubt.path.MatchString(f.Path) }
-		if len(files) > 0 && doubt.capabilities.Has(c) && !slices.ContainsFunc(files, func(f File) bool { return !says(f) }) {
+		differs := func(f File) bool { return !doubt.path.MatchString(f.Path) }
+		if doubt.capabilities.Has(c) && !slices.ContainsFunc(files, differs) {
 			return doubt.reason
 		}
 	}

@@ -115,21 +115,21 @@ func untested(s profile.Summary) []string {
 	return notes
 }
 
-// failedUndenied says what may have made a container fail in which no check was denied.
+// failedUndenied says why a container may have failed although the kernel denied no check.
 func failedUndenied(s profile.Summary) string {
 	switch {
 	case len(s.Readers) > 0:
-		return fmt.Sprintf("it ended with exit status %d although no check was denied. These programs read their own capabilities (capget, PR_CAPBSET_READ) "+
-			"and may have given up because they lack one: %s. Run it with --cap-add=ALL to see", *s.Failed, profile.Names(s.Readers))
-	case s.LimitsSeen: // and so would be capget
-		return fmt.Sprintf("it ended with exit status %d, and no check was denied: a program may read its own capabilities "+
+		return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check. These programs read their own capabilities "+
+			"(capget, PR_CAPBSET_READ) and may have given up because one is missing: %s. To find out, run the container with --cap-add=ALL", *s.Failed, profile.Names(s.Readers))
+	case s.LimitsSeen: // then capmon would have seen capget as well
+		return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check: a program may read its own capabilities "+
 			"(/proc/self/status) and give up, or the seccomp profile may refuse a system call; neither makes a check", *s.Failed)
 	}
-	return fmt.Sprintf("it ended with exit status %d, and no check was denied: a program may read its own capabilities "+
+	return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check: a program may read its own capabilities "+
 		"(capget, /proc/self/status, PR_CAPBSET_READ) and give up, or the seccomp profile may refuse a system call; neither makes a check", *s.Failed)
 }
 
-// listedToBeSafe says why capabilities are listed that may not be needed: in one note those with the same reason.
+// listedToBeSafe says why the list has capabilities that may not be needed, in one note for all that share a reason.
 func listedToBeSafe(s profile.Summary) []string {
 	var reasons []string
 	sets := make(map[string]capability.Set)
@@ -142,9 +142,9 @@ func listedToBeSafe(s profile.Summary) []string {
 	}
 	var notes []string
 	for _, reason := range reasons {
-		format := "%s is listed to be safe, it may not be needed: %s"
+		format := "%s is listed to be safe but may not be needed: %s"
 		if sets[reason].Len() > 1 {
-			format = "%s are listed to be safe, they may not be needed: %s"
+			format = "%s are listed to be safe but may not be needed: %s"
 		}
 		notes = append(notes, fmt.Sprintf(format, sets[reason].Text(), reason))
 	}

@@ -52,8 +52,8 @@ func unprivilegedPorts(s profile.Summary) (Substitute, bool) {
 
 // datagramEcho: Linux lets the groups of a range send ICMP echo requests from a datagram
 // socket (ping_init_sock, net/ipv4/ping.c). It takes nothing else: a routing daemon, which sends
-// other messages from a raw socket, cannot do with one, so only tools for echo requests are told, and
-// only where the range does not include them yet.
+// other messages from a raw socket, cannot do with one, so capmon suggests this for tools that send
+// echo requests only, and only where the range does not include their group yet.
 func datagramEcho(s profile.Summary) (Substitute, bool) {
 	uses, ok := usesOf(s, capability.NetRaw, func(name string, arguments []string) bool {
 		return name == "socket" && len(arguments) == 3 && arguments[1] == "SOCK_RAW" &&

@@ -85,8 +85,8 @@ type Run struct {
 	// LimitsSeen: limits that it passed because a sysctl lifted them are in Lifted.
 	LimitsSeen bool     `json:"limitsSeen,omitempty"`
 	Lifted     []Lifted `json:"lifted,omitempty"`
-	// Readers are the programs that read their own capabilities by capget or PR_CAPBSET_READ, in
-	// their own words. Some do so and need none of them.
+	// Readers are the names of the programs that read their own capabilities by capget or
+	// PR_CAPBSET_READ. A program chooses its name. A program may read capabilities and need none.
 	Readers []string `json:"readers,omitempty"`
 	// Files are those that capabilities were asked for, as far as they were seen. Unlisted
 	// counts checks whose files found no room.

@@ -317,7 +317,7 @@ func (s Summary) AtStart() capability.Set {
 // Denied are the capabilities that were asked for in earnest and refused.
 func (s Summary) Denied() capability.Set { return s.Having(classify.Denied) }
 
-// Unsure are the needs of which no use is certain. A soft use does not make a doubtful one certain.
+// Unsure are the needs without a certain use. A soft use is certain only if all uses of the need are soft.
 func (s Summary) Unsure() capability.Set {
 	soft := s.Soft()
 	certain := func(u Use) bool { return u.Unsure == "" && (u.Class != classify.Soft || soft.Has(u.Capability)) }
@@ -386,7 +386,7 @@ func (s Summary) Narrower(c capability.Capability) (narrower capability.Capabili
 	return narrower, ok
 }
 
-// Advised is Narrower where that is no more dangerous.
+// Advised is Narrower, if the narrower capability is no more dangerous (see [classify.Advised]).
 func (s Summary) Advised(c capability.Capability) (narrower capability.Capability, ok bool) {
 	narrower, ok = s.Narrower(c)
 	return narrower, ok && classify.Advised(narrower, c)

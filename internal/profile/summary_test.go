@@ -260,7 +260,7 @@ func TestWhatASummarySaysOfItsUses(t *testing.T) {
 			unsure: capability.Of(63), unused: grants.Without(capability.Kill).Without(63),
 		},
 		{
-			name:  "unsure, and surely soft: a refusal may do nothing but change a result",
+			name:  "unsure, and certainly soft: a refusal may only change a result",
 			uses:  []Use{unsure(capability.Kill), use(capability.Kill, classify.Soft)},
 			needs: capability.Of(capability.Kill), required: capability.Of(capability.Kill),
 			unsure: capability.Of(capability.Kill), unused: grants.Without(capability.Kill),

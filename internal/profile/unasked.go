@@ -8,11 +8,11 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// maxReaders bounds the programs that are named.
+// maxReaders limits the number of programs in Readers.
 const maxReaders = 64
 
-// decide adds what system calls demanded that the kernel decides by reading capability sets, and
-// which programs read their own. It comes last: what the run needs anyway may be enough.
+// decide adds the demands of system calls that the kernel decides by reading capability sets, and the
+// programs that read their own. It must run last: the run's other needs may be enough.
 func (r *Run) decide(seen monitor.Container) {
 	granted, known := r.Grants.Set()
 	if !known {
@@ -46,7 +46,7 @@ func (r *Run) decide(seen monitor.Container) {
 	}
 }
 
-// certain are the needs in whose place no other capability would do.
+// certain are the needs for which no other capability would do instead.
 func (r *Run) certain() (needed capability.Set) {
 	for _, use := range r.Uses {
 		if use.Class.Need() && use.Alternative == nil {
@@ -78,7 +78,7 @@ func readerOf(call monitor.UnaskedCall) string {
 	return call.Program
 }
 
-// boundReaders sorts the names, each once, and leaves out those that are too many.
+// boundReaders sorts the names, removes duplicates, and keeps the first maxReaders.
 func boundReaders(names []string) []string {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	return names[:min(len(names), maxReaders)]

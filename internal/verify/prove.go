@@ -73,9 +73,9 @@ func (t *trials) request(start capability.Set, s profile.Summary) Search {
 	return search
 }
 
-// narrower are the capabilities that were refused without the wide one, that the kernel may ask for
-// in its place, and that are no more dangerous. The observation alone does not tell: it may have seen the wide one granted
-// before the kernel would have asked for another.
+// narrower are the capabilities that the kernel refused in the trial without the wide one, that it may ask
+// for in place of the wide one, and that are no more dangerous. The observation alone does not show them:
+// the kernel may have granted the wide one before it would have asked for another.
 func (t *trials) narrower(without capability.Set, wide capability.Capability) capability.Set {
 	trial, _ := profile.Proof{Trials: t.done}.Of(t.of(without))
 	var narrower capability.Set

@@ -79,12 +79,12 @@ func newImageStore(info system.Info, engine func() int) (*imageStore, error) {
 	return store, nil
 }
 
-// viewer is the engine's view of the files (kernel.Viewer). It is asked for at each use: after a
-// restart of the engine, its old process ID may be that of a container's process.
+// viewer returns the engine's view of the files (kernel.Viewer). Call viewer at each use: after a restart of the
+// engine, a process of a container may have the engine's old process ID.
 func (s *imageStore) viewer() (string, error) {
 	pid := s.engine()
 	if pid == 0 {
-		return "", errors.New("the engine's process is not to be seen from here")
+		return "", errors.New("the engine's process is not visible in capmon's process namespace")
 	}
 	return kernel.Viewer(pid), nil
 }
@@ -151,8 +151,8 @@ func (s *imageStore) ask(ctx context.Context, id string) ([]string, error) {
 	return nil, nil
 }
 
-// unanswered reports whether an error means that containerd hangs or is away. Others are its
-// answer about one container.
+// unanswered reports whether an error means that containerd hangs or does not run. Other errors are
+// containerd's answer about one container.
 func unanswered(err error) bool {
 	code := status.Code(err)
 	return code == codes.Unavailable || code == codes.DeadlineExceeded
@@ -190,8 +190,8 @@ func (s *imageStore) mounted(id string) []string {
 
 var escaped = regexp.MustCompile(`\\[0-7]{3}`)
 
-// unescape undoes what the kernel does to spaces, commas and others in a mount's options
-// (seq_show_option, include/linux/seq_file.h).
+// unescape decodes the octal escapes by which the kernel writes spaces, commas and other characters in a
+// mount's options (seq_show_option, include/linux/seq_file.h).
 func unescape(option string) string {
 	return escaped.ReplaceAllStringFunc(option, func(code string) string {
 		value, err := strconv.ParseUint(code[1:], 8, 8)
@@ -226,8 +226,8 @@ func overlayLayers(options []string) []string {
 	return absolute(layers)
 }
 
-// absolute returns the layers if all of them are absolute paths, and else nothing: an empty one would
-// stand for the root directory of the host.
+// absolute returns the layers if all of them are absolute paths, and nil otherwise: an empty path would mean
+// the root directory of the host.
 func absolute(layers []string) []string {
 	if slices.ContainsFunc(layers, func(layer string) bool { return !filepath.IsAbs(layer) }) {
 		return nil
@@ -240,7 +240,7 @@ type imageStores struct {
 	mu     sync.Mutex
 	driver string
 	store  *imageStore // nil if the driver is not containerd's
-	failed time.Time   // when the engine did not tell about its image store
+	failed time.Time   // the last time that asking the engine about its image store failed
 }
 
 func (s *imageStores) close() error {
@@ -259,7 +259,7 @@ func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, er
 		return s.store, nil
 	}
 	if time.Since(s.failed) < snapshotPause {
-		return nil, errors.New("the engine did not tell about its image store a moment ago")
+		return nil, errors.New("the engine did not answer a question about its image store a moment ago")
 	}
 	store, err := d.openImageStore(ctx)
 	if err != nil {

@@ -145,7 +145,7 @@ func TestLayersWithoutContainerd(t *testing.T) {
 	}
 }
 
-// What goes wrong with one container or one question says nothing about containerd.
+// A failure of one container or one request does not mean that containerd fails.
 func TestOneFailureDoesNotStopOthers(t *testing.T) {
 	asked := make(chan struct{}, 1)
 	address := serveContainerd(t, func(ctx context.Context, key string) ([]*types.Mount, error) {
@@ -180,8 +180,8 @@ func TestOneFailureDoesNotStopOthers(t *testing.T) {
 	}
 }
 
-// The process ID of an engine that has ended may be that of a container's process by now. What is
-// asked is asked as the engine that runs sees it.
+// A process of a container may get the process ID of an engine that has exited. The image store uses the view
+// of the running engine.
 func TestLayersAfterARestartOfTheEngine(t *testing.T) {
 	address := filepath.Join(t.TempDir(), "containerd.sock")
 	mounts := func(context.Context, string) ([]*types.Mount, error) {
@@ -210,8 +210,8 @@ func TestLayersAfterARestartOfTheEngine(t *testing.T) {
 	}
 }
 
-// An engine that tells about containers and not about its image store is not asked for the latter
-// again and again: each question may take seconds.
+// If an engine answers about containers but not about its image store, capmon does not repeat the question
+// about the store for each container: each question may take seconds.
 func TestLayersOfAnEngineThatDoesNotTellOfItsStore(t *testing.T) {
 	asked := 0
 	docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
@@ -238,7 +238,7 @@ func TestLayersOfAnEngineThatDoesNotTellOfItsStore(t *testing.T) {
 	}
 }
 
-// An engine may list the layers itself, and what it lists is not always a stack of directories.
+// An engine may list the layers itself. The list is not always a stack of directories.
 func TestLayersThatTheEngineLists(t *testing.T) {
 	var docker Docker
 	for name, test := range map[string]struct {

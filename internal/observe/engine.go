@@ -126,7 +126,7 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 		return err
 	}
 	o.viewAs(o.engine.PID())
-	defer o.viewAs(0) // the process ID of an engine that has ended may become that of a container's process
+	defer o.viewAs(0) // a process of a container may get the process ID of an engine that has exited
 	o.learnAll(ctx, all)
 	for {
 		select {
@@ -146,14 +146,14 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 	}
 }
 
-// view is the directory in /proc by whose root to see files as the engine sees them.
+// view is the directory in /proc whose root shows files as the engine sees them.
 func (o *Observer) view() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.viewer
 }
 
-// viewAs sees files as a process does, or, for 0, as this one does.
+// viewAs makes the observer see files as the process pid does, or as this process does if pid is 0.
 func (o *Observer) viewAs(pid int) {
 	viewer := kernel.Viewer(pid)
 	o.mu.Lock()

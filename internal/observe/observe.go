@@ -89,7 +89,7 @@ type Observer struct {
 	flush   func()
 
 	mu         sync.Mutex
-	viewer     string // the engine's view of the files (kernel.Viewer), our own while it is away
+	viewer     string // the engine's view of the files (kernel.Viewer), capmon's own without a connection to the engine
 	known      knowledge
 	identities identities
 	// waiting has since when a container that has ended waits for the engine's word.

@@ -15,11 +15,11 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// restartable is an engine with one container, whose process and whose end the test chooses.
+// restartable is an engine with one container. The test sets the engine's process ID and ends its connection.
 type restartable struct {
 	container.Engine
 	pid   atomic.Int64
-	asked chan struct{} // about its container
+	asked chan struct{} // receives when capmon inspects the container
 	ended chan error
 }
 
@@ -45,8 +45,8 @@ func (r *restartable) Inspect(ctx context.Context, id string) (container.Info, e
 	return container.Info{}, container.ErrNotFound
 }
 
-// The process ID of an engine that has ended may be that of a container's process by now, and an engine
-// that comes later is another process.
+// A process of a container may get the process ID of an engine that has exited. An engine that starts later
+// has another process ID.
 func TestFilesAreSeenAsTheEngineThatRunsSeesThem(t *testing.T) {
 	engine := &restartable{asked: make(chan struct{}), ended: make(chan error)}
 	o, err := Start(t.Context(), Options{Log: zap.NewNop(), Engine: engine})

@@ -10,8 +10,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// A container that has ended executed a program through links or scripts. They lead to what they led to
-// in its root directory, and never out of it.
+// A container executed a program through links or scripts, and has ended. The links and scripts lead to the
+// same files as in the container's root directory, and never out of that directory.
 func TestProgramsOfEndedContainers(t *testing.T) {
 	upper, lower, outside := t.TempDir(), t.TempDir(), filepath.Join(t.TempDir(), "program")
 	if err := errors.Join(

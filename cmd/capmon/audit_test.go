@@ -327,8 +327,8 @@ func TestAuditOfAContainerThatFails(t *testing.T) {
 	}
 }
 
-// Neither does one that has ended with an error, though it was granted only what it was seen to use: it may
-// have ended for want of more.
+// A container that ended with an error does not pass, although capmon saw it use all its grants: it may have
+// ended because it lacks another capability.
 func TestAuditOfAContainerThatEndedWithAnError(t *testing.T) {
 	t.Parallel()
 	const name = "audit-ended"

@@ -78,7 +78,7 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 			"if it starts a service of a swarm, uses another engine or sets DOCKER_HOST or --host itself, use --all-containers")
 	}
 	if none := (*noneSelectedError)(nil); code != 0 && errors.As(err, &none) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", err) // and the command's own failure is the reason, most likely
+		fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", err) // most likely because the command failed
 		err = nil
 	}
 	if err == nil && code != 0 {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// What a need is for can say that the program most likely goes on without it. Another file of the
-// same pattern of use takes the doubt away.
+// The file of a need can show that the program most likely goes on without the capability. The need is certain
+// if the same pattern of use has another file.
 func TestNeedsThatAProgramMayDoWithout(t *testing.T) {
 	for _, test := range []struct {
 		name, script     string

@@ -54,8 +54,7 @@ func TestFirstProgramsThatCannotBeExecutedAreDenied(t *testing.T) {
 	}
 }
 
-// Of a container that never started the files of its image tell where a link leads to, and which
-// interpreter a script has.
+// If a container never started, capmon reads from its image where a link leads and which interpreter a script has.
 func TestFirstProgramsBehindLinksAndScriptsAreDenied(t *testing.T) {
 	t.Parallel()
 	const image = "execve-denied-image"

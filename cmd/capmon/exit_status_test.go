@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A program may look at its own capabilities, and give up without asking for anything.
+// A program may read its own capabilities and give up without any check.
 func TestTheReportTellsOfAnExitStatusThatNothingDeniedExplains(t *testing.T) {
 	t.Parallel()
 	const (
@@ -17,7 +17,7 @@ func TestTheReportTellsOfAnExitStatusThatNothingDeniedExplains(t *testing.T) {
 	for name, test := range map[string]struct {
 		script  string
 		options []string
-		note    string // "": none
+		note    string // "" if the report has no such note
 	}{
 		"exit-looks":   {"grep -q '^CapEff.*ffff' /proc/self/status || exit 3", nil, unnamed},
 		"exit-capget":  {"probe capget 25; probe named reader capbset-read 25 || exit 3", nil, named + "probe, reader. To find out, run the container with --cap-add=ALL\n"},

@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// livingServer needs CHOWN at its first start only, DAC_OVERRIDE at the second one only, and KILL only to stop.
+// livingServer needs CHOWN only at its first start, DAC_OVERRIDE only at its second start, and KILL only to stop.
 const livingServer = `
 	if [ -e /data/private ]; then ls /data/private; else mkdir -m 700 /data/private && chown 1000 /data/private; fi || exit 1
 	trap 'kill $child; wait $child; exit 0' TERM
 	su user -c 'echo ready; exec sleep 1000' & child=$!
 	wait`
 
-// life starts a new container, starts it a second time and stops it. It has to end well.
+// life has the commands that start a new container, restart it and stop it. The container has to end with 0.
 type life struct {
 	start, restart, stop, logs, status []string
 }
@@ -46,8 +46,8 @@ func (l life) live(t *testing.T, run func(args ...string) result) {
 	}
 }
 
-// The lists that are printed after a start, a restart and a stop are enough for a start, a restart and a
-// stop, by whatever engine is here.
+// The lists that capmon prints after a start, a restart and a stop are enough for a start, a restart and a stop,
+// with each engine.
 func TestListsAreEnoughForTheWholeLife(t *testing.T) {
 	const name = "verify-compose-server-1"
 	file := composeFile(t, `

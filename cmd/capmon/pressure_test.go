@@ -10,8 +10,8 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// The kernel reads whether whoever opened a file of pressure stalls has SYS_RESOURCE, and makes no
-// check. Only triggers with a window that is no multiple of two seconds need it.
+// The kernel reads whether the process that opened a file of pressure stalls had SYS_RESOURCE, and makes no
+// check. Only triggers whose window is not a multiple of two seconds need SYS_RESOURCE.
 func TestTriggersForPressureStallsNeedWhatTheirWindowTakes(t *testing.T) {
 	host, err := kernel.HostCapabilities()
 	if err != nil {

@@ -121,8 +121,8 @@ func (p *profiling) start(ctx context.Context, docker *container.Docker, log *za
 	return observer, nil
 }
 
-// finish ends the recording and writes those of the runs that are meant which the filter
-// selects. If it selects none, nothing is written: most likely a name is not as it was meant.
+// finish ends the recording and writes the runs for which meant returns true and which the filter
+// selects. If the filter selects none, finish writes nothing and returns an error: most likely a name is misspelled.
 func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, meant func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
@@ -154,7 +154,7 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 		tellLeftOut(cmd, log, "since others started them or a filter says so", fmt.Sprintf("%d (--log-level=debug names them)", len(left)), left)
 	}
 	if wanted := p.wanted(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
-		return noneSelected("container that was watched", wanted, candidates)
+		return noneSelected("watched container", wanted, candidates)
 	}
 	selection := profile.New(runs...)
 	var saveErr error
@@ -165,7 +165,7 @@ func (p *profiling) finish(cmd *cobra.Command, observer *observe.Observer, log *
 	return errors.Join(p.rendering.write(cmd, selection), saveErr)
 }
 
-// wanted is what the filter selects.
+// wanted is the filter as a selection.
 func (p *profiling) wanted() store.Selection {
 	return store.Selection{Containers: p.names, Images: p.images, Labels: p.labels}
 }

@@ -41,13 +41,13 @@ func selectsContainers(s store.Selection) bool {
 	return slices.ContainsFunc(selectedBys(s), func(by selectedBy) bool { return len(by.patterns) > 0 })
 }
 
-// noneSelectedError is that a selection leaves nothing.
+// noneSelectedError is the error of a selection that leaves nothing.
 type noneSelectedError struct{ text string }
 
 func (e *noneSelectedError) Error() string { return e.text }
 
-// noneSelected is the error that a selection leaves nothing of what there is somewhere. It names some of
-// what could be selected, the nearest first.
+// noneSelected returns the error of a selection that leaves nothing. The error names some of what the user could
+// select, the most similar names first.
 func noneSelected(what string, selection store.Selection, all []profile.Container) error {
 	text := fmt.Sprintf("no %s is selected: %s", what, described(selection))
 	for _, by := range selectedBys(selection) {
@@ -87,19 +87,19 @@ func containersOf(p profile.Profile) (all []profile.Container) {
 	return all
 }
 
-// tellNoneYet says that a filter selects none of the running containers. One that it selects may start
-// later, or its name is not as it was meant.
+// tellNoneYet prints a notice if a filter selects none of the running containers. Either a matching container
+// starts later, or a name of the filter is misspelled.
 func tellNoneYet(ctx context.Context, cmd *cobra.Command, docker *container.Docker, filter container.Filter, selection store.Selection) {
 	if !selectsContainers(selection) {
 		return
 	}
 	running, err := docker.List(ctx, false)
-	if err != nil || slices.ContainsFunc(running, filter.Match) { // that it does not answer was told
+	if err != nil || slices.ContainsFunc(running, filter.Match) { // capmon has already reported an engine that does not answer
 		return
 	}
 	var all []profile.Container
 	for _, info := range running {
 		all = append(all, profile.Container{ID: info.ID, Name: info.Name, Image: info.Image, Labels: info.Labels})
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %v; waiting for one that starts\n", noneSelected("running container", selection, all))
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %v; waiting for a matching container to start\n", noneSelected("running container", selection, all))
 }

@@ -69,10 +69,10 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 		}
 		mustExecute(t, append(check, "--even-if-start-unseen", saved)...)
 	}
-	// A start of the same, and its list is printed.
+	// With a profile of a start, capmon prints the list.
 	mustExecute(t, "docker", "rm", "-f", name)
 	started := filepath.Join(directory, "started.json")
-	mustExecute(t, binary, "profile", "--save", started, "--", "docker", "run", "--name", name, "bb", "true") // not -d: that may return before the program starts
+	mustExecute(t, binary, "profile", "--save", started, "--", "docker", "run", "--name", name, "bb", "true") // not -d: docker run -d may return before the program starts
 	if got := mustExecute(t, binary, "flags", saved, started); got != "--cap-drop=ALL --cap-add=NET_RAW\n" {
 		t.Errorf("with a start: %q", got)
 	}
@@ -158,8 +158,8 @@ func TestPatchRequiresStartsOfWhatItTakes(t *testing.T) {
 	}
 }
 
-// A server that began as root and became a user has an empty effective set, and needed capabilities to
-// come there.
+// A server that started as root and became another user has an empty effective set, but needed capabilities to
+// change the user.
 func TestServersThatGaveUpRootMayNeedIt(t *testing.T) {
 	t.Parallel()
 	const name = "gave-up-root"

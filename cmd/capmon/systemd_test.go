@@ -19,7 +19,7 @@ var units = map[string]string{
 }
 
 // systemd as the first process of a container, as far as the unit, of those that it puts
-// into the directory. The mode of /sys/fs/cgroup depends on the version of runc: the workload sets its own.
+// into the directory. The mode of /sys/fs/cgroup depends on the version of runc, so the workload sets the mode.
 func systemd(t *testing.T, directory, unit string) workload {
 	t.Helper()
 	for name, text := range units {
@@ -31,8 +31,8 @@ func systemd(t *testing.T, directory, unit string) workload {
 		t.Fatal(err)
 	}
 	return workload{
-		// Named, as what ALL means depends on the engine's version and on the host. Docker 23 and later also refuse to drop what the
-		// host has not got.
+		// Not ALL: its meaning depends on the engine's version and on the host. Docker 23 and later also refuse to
+		// drop a capability that the host does not have.
 		grants: []string{"--cap-add=DAC_READ_SEARCH", "--cap-add=IPC_LOCK", "--cap-add=NET_ADMIN", "--cap-add=SYS_ADMIN", "--cap-add=SYS_BOOT"},
 		options: []string{
 			"--cgroupns=private", "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--tmpfs=/run", "--env=container=docker",

@@ -9,8 +9,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// The kernel lets a process look into another one, without a check, if it holds all that this one is
-// permitted. With the list it has to do so, too.
+// The kernel lets a process look into another process without a check if the first holds all capabilities that
+// the other is permitted. The list has to be enough for this.
 func TestTheListLetsAContainerLookIntoAnother(t *testing.T) {
 	mustExecute(t, "docker", "run", "-d", "--name", "looked-into", "bb", "sleep", "600")
 	mustExecute(t, "docker", "run", "-d", "--name", "looked-into-few", "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// composeFile writes a compose file of a project and returns its path. FREE_ADDRESS in it becomes one of the
-// host that nobody listens at.
+// composeFile writes a compose file of a project and returns its path. It replaces FREE_ADDRESS by an address of
+// the host at which nothing listens.
 func composeFile(t *testing.T, text string) string {
 	t.Helper()
 	text = strings.ReplaceAll(text, "FREE_ADDRESS", freeAddress(t))

@@ -50,14 +50,14 @@ func TestWatchSeesWhatStartsMeanwhile(t *testing.T) {
 	}
 }
 
-// A selection that leaves nothing most likely has a name that is not as it was meant.
+// A selection that leaves nothing most likely has a misspelled name.
 func TestSelectionsThatLeaveNothingAreErrors(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "unselected")
 	saved := filepath.Join(t.TempDir(), "saved.json")
 	profile := []string{binary, "profile", "--save", saved, "-o", "flags", "--container", "unselekted"}
 	run := []string{"--", "docker", "run", "--rm", "--name", "unselected-once", "bb"}
-	const none, runs = `no container that was watched is selected: --container "unselekted" leaves none; the containers are unselected`,
+	const none, runs = `no watched container is selected: --container "unselekted" leaves none; the containers are unselected`,
 		`no running container is selected: --container "unselekted" leaves none; the containers are unselected`
 	for _, test := range []struct {
 		args []string
@@ -66,7 +66,7 @@ func TestSelectionsThatLeaveNothingAreErrors(t *testing.T) {
 	}{
 		{[]string{"--for=100ms"}, exitUsage, []string{none, runs}},
 		{append(run, "true"), exitUsage, []string{none + "-once\n"}},
-		{append(run, sh("exit 7")...), 7, []string{none + "-once\n"}}, // what the command says of itself counts first
+		{append(run, sh("exit 7")...), 7, []string{none + "-once\n"}}, // the exit code of the command has priority
 		{[]string{"--", "true"}, exitUsage, []string{`leaves none; there are no containers`}},
 	} {
 		r := execute(t, slices.Concat(profile, test.args)...)
@@ -77,7 +77,7 @@ func TestSelectionsThatLeaveNothingAreErrors(t *testing.T) {
 			t.Errorf("%q: a profile was saved", test.args)
 		}
 	}
-	// A container that is selected may start later.
+	// A container that the selection matches may start later.
 	live, observation := watchLive(t, "--container", "unselekted"), watch(t, "--container", "unselekted")
 	startSleeper(t, "unselekted")
 	for _, r := range []result{live.interrupt(), observation.interrupt()} {

@@ -66,7 +66,7 @@ func TestEveryUseIsCountedOnce(t *testing.T) {
 func TestUsesOfContainersThatEndedAreCounted(t *testing.T) {
 	// Not parallel: containers of other tests would take the room while they run.
 	l := watchLive(t, "--every", "--every-interval=1h", "--cap=NET_RAW", "--max-checks=1500", "--container", "live-gone-*")
-	const containers = 24 // of 80 patterns: so many that there is room for them only when others are taken out
+	const containers = 24 // with 80 patterns each: more than fit unless capmon removes ended containers
 	for i := range containers {
 		mustExecute(t, "docker", "run", "--rm", "--name", fmt.Sprint("live-gone-", i), "bb", "probe", "repeat", fmt.Sprint(100+i), "rawsock")
 	}

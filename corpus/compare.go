@@ -14,24 +14,24 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// comparison is a workload and what was measured of it.
+// comparison is a workload with its measurement.
 type comparison struct {
 	workload
 	measured
-	// fails is why the workload does not work with the list; nil if it does.
+	// fails is why the workload does not work with the list First; nil if the workload works.
 	fails error
 }
 
-// measured is what compare finds out about a workload, and stores beside the truth.
+// measured is the measurement of a workload, which compare stores in measured.json.
 type measured struct {
-	// Naive is what a recorder says that counts every granted check of the container,
+	// Naive is the list of a recorder that counts every granted check of the container
 	// and sees nothing but checks.
 	Naive capability.Set
-	// First is what capmon lists for a run with all that the software's users grant.
+	// First is capmon's list for a run with all capabilities that the software's users grant.
 	First list
-	// Again is what it lists for a run with the first list; nil if the software does not work with that.
+	// Again is capmon's list for a run with First; nil if the software does not work with First.
 	Again list
-	// Proved is what capmon verify leaves of a list of its own; nil if it was not asked.
+	// Proved is the list that capmon verify proves in a run of its own; nil if compare did not run verify.
 	Proved *capability.Set
 }
 
@@ -42,7 +42,7 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 	}
 	seen, err := c.profile(ctx, w, w.granted())
 	if errors.As(err, new(failure)) {
-		err = fmt.Errorf("%s fails with all that its users grant: %v", w.name, err)
+		err = fmt.Errorf("%s fails with all capabilities that its users grant: %v", w.name, err)
 	}
 	if err != nil {
 		return result, err
@@ -62,8 +62,7 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 	return result, err
 }
 
-// profileAgain runs the workload with the list and nothing else. The list has to be enough, and
-// capmon has to list the same again.
+// profileAgain profiles the workload with the list First and nothing else, and sets Again or fails.
 func (c command) profileAgain(ctx context.Context, r *comparison) error {
 	seen, err := c.profile(ctx, r.workload, members(r.First))
 	switch {
@@ -103,24 +102,24 @@ func (r comparison) check() error {
 	}
 	excess, missing := r.deviation(members(r.First))
 	if known := members(r.Excess); excess != known {
-		complain("too many are %v, not %v: observed %v, truth %v", excess, known, r.First, r.truth)
+		complain("too many are %v, but workload.json says %v: observed %v, truth %v", excess, known, r.First, r.truth)
 	}
 	if known := members(r.Missing); missing != known {
-		complain("missing are %v, not %v: observed %v, truth %v", missing, known, r.First, r.truth)
+		complain("missing are %v, but workload.json says %v: observed %v, truth %v", missing, known, r.First, r.truth)
 	}
 	if r.Proved != nil && !slices.Contains(r.truth, *r.Proved) {
 		complain("capmon verify says %v, truth %v", *r.Proved, r.truth)
 	}
 	if works := r.Again != nil; works != missing.Empty() {
-		complain("missing are %v, but with %v it does this: %v", missing, r.First, r.fails)
+		complain("missing are %v, but a run with %v ended with this error: %v", missing, r.First, r.fails)
 	}
 	if got, known := members(r.differences()), members(r.Differs); got != known {
-		complain("in a run with its list capmon lists or marks [%v] otherwise, not [%v]: %s", got, known, described(r.differences()))
+		complain("in a run with its own list capmon lists or marks [%v] differently, but workload.json says [%v]: %s", got, known, described(r.differences()))
 	}
 	return errors.Join(problems...)
 }
 
-// differences are between the list and that of a run with it.
+// differences are those between First and Again.
 func (r comparison) differences() map[capability.Capability]string {
 	if r.Again == nil {
 		return nil
@@ -128,14 +127,13 @@ func (r comparison) differences() map[capability.Capability]string {
 	return r.First.differences(r.Again)
 }
 
-// checkStored returns an error if capmon lists or marks something else than when the
-// measurement was stored.
+// checkStored returns an error if capmon lists or marks something else than the stored measurement.
 func (r comparison) checkStored() error {
 	if r.stored == nil {
-		return fmt.Errorf("%s: was not measured yet: corpus compare -update %s", r.name, r.name)
+		return fmt.Errorf("%s: no stored measurement: run corpus compare -update %s", r.name, r.name)
 	}
 	if changes := r.stored.First.differences(r.First); len(changes) > 0 {
-		return fmt.Errorf("%s: not what was stored by corpus compare -update: %s", r.name, described(changes))
+		return fmt.Errorf("%s: capmon's list differs from the stored one (if that is right, run corpus compare -update %s): %s", r.name, r.name, described(changes))
 	}
 	return nil
 }
@@ -156,7 +154,7 @@ func (c command) compare(ctx context.Context, workloads []workload, out io.Write
 	return errors.Join(problems...)
 }
 
-// store updates what is stored, or compares with it.
+// store stores the measurement with -update, and otherwise compares it with the stored one.
 func (c command) store(r comparison) error {
 	if c.update {
 		return r.saveMeasured(r.measured)

@@ -25,7 +25,7 @@ func TestUsesThatDifferAreNamed(t *testing.T) {
 	}
 }
 
-// TestListThatChangesIsNamed covers runs with the list that capmon printed of the run before.
+// TestListThatChangesIsNamed covers runs with the list that capmon printed for the run before.
 func TestListThatChangesIsNamed(t *testing.T) {
 	first := list{capability.Chown: unmarked, capability.Kill: unsure}
 	for name, test := range map[string]struct {
@@ -38,8 +38,8 @@ func TestListThatChangesIsNamed(t *testing.T) {
 		"one is new":        {again: list{capability.Chown: unmarked, capability.Kill: unsure, capability.Mknod: unmarked}, want: "MKNOD is not listed, then unmarked"},
 		"another mark":      {again: list{capability.Chown: unmarked, capability.Kill: soft}, want: "KILL is unsure, then soft"},
 		"explained":         {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Kill}},
-		"explained in vain": {again: first, explains: []capability.Capability{capability.Kill}, want: "marks [] otherwise, not [KILL]"},
-		"others explained":  {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Chown}, want: "marks [KILL] otherwise, not [CHOWN]"},
+		"explained in vain": {again: first, explains: []capability.Capability{capability.Kill}, want: "marks [] differently, but workload.json says [KILL]"},
+		"others explained":  {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Chown}, want: "marks [KILL] differently, but workload.json says [CHOWN]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := comparison{
@@ -58,12 +58,12 @@ func TestListThatIsNotAsStoredIsNamed(t *testing.T) {
 	w := workload{name: "su", stored: &measured{First: list{capability.Kill: unsure}}}
 	for want, first := range map[string]list{
 		"": w.stored.First,
-		"su: not what was stored by corpus compare -update: KILL is unsure, then unmarked": {capability.Kill: unmarked},
-		"KILL is unsure, then not listed":                                                  {},
+		"su: capmon's list differs from the stored one (if that is right, run corpus compare -update su): KILL is unsure, then unmarked": {capability.Kill: unmarked},
+		"KILL is unsure, then not listed": {},
 	} {
 		wantError(t, comparison{workload: w, measured: measured{First: first}}.checkStored(), want)
 	}
-	wantError(t, comparison{}.checkStored(), "was not measured yet")
+	wantError(t, comparison{}.checkStored(), "no stored measurement")
 }
 
 func wantError(t *testing.T, err error, want string) {
@@ -108,6 +108,6 @@ func TestDocumentationHasTheResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if updated, err := withTables(string(text), results); err != nil || updated != string(text) {
-		t.Errorf("docs/precision.md has not the tables of go run ./corpus table -update: %v", err)
+		t.Errorf("docs/precision.md is stale, run go run ./corpus table -update: %v", err)
 	}
 }

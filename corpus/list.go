@@ -22,7 +22,7 @@ const (
 
 func (m mark) String() string { return cmp.Or(string(m), "unmarked") }
 
-// differences describes each capability that the other list does not have, or has with another mark.
+// differences describes each capability that only one of the lists has, or that has another mark in the other list.
 func (l list) differences(other list) map[capability.Capability]string {
 	all := make(map[capability.Capability]string)
 	for _, c := range members(l).Union(members(other)).Sorted() {
@@ -40,7 +40,7 @@ func (l list) describe(c capability.Capability) string {
 	return "not listed"
 }
 
-// described joins what differences says.
+// described joins the descriptions of differences.
 func described(differences map[capability.Capability]string) string {
 	var lines []string
 	for _, c := range members(differences).Sorted() {

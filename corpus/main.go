@@ -3,12 +3,12 @@
 //
 //	corpus run [-caps LIST] NAME       run a workload and its test, exit with 3 if it fails
 //	corpus truth [-update] [NAME...]   find the minimal sets; 1 if they are others than stored
-//	corpus compare [NAME...]           print what capmon lists beside the truth, and beside what it
-//	                                   lists for a run with that list; 1 if there is a difference
-//	                                   that the workload does not explain
-//	corpus compare -update [NAME...]   let capmon verify prove the lists, too, and store the results
-//	corpus table [NAME...]             print what is stored
-//	corpus table -update               put what is stored of all into docs/precision.md
+//	corpus compare [NAME...]           print capmon's lists with the truth and with its lists for
+//	                                   runs with these lists; 1 if there is a difference that
+//	                                   workload.json does not explain
+//	corpus compare -update [NAME...]   also run capmon verify, and store the results
+//	corpus table [NAME...]             print the stored results
+//	corpus table -update               write all stored results into docs/precision.md
 //
 // It needs root, a Docker daemon at DOCKER_HOST with the images of
 // scripts/corpus-images.sh and, to compare, capmon.
@@ -28,7 +28,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// workloadFails is the exit code if a workload does not work, not the corpus.
+// workloadFails is the exit code if a workload fails. Other errors exit with 1.
 const workloadFails = 3
 
 type command struct {
@@ -70,7 +70,7 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 		c.caps = &set
 		return err
 	})
-	flags.BoolVar(&c.update, "update", false, "truth, compare: store what was found; table: write docs/precision.md")
+	flags.BoolVar(&c.update, "update", false, "truth, compare: store the results; table: write docs/precision.md")
 	flags.BoolVar(&c.verify, "verify", false, "compare: let capmon verify prove the list, too (slow)")
 	flags.IntVar(&c.times, "times", 2, "truth: find it so many times")
 	flags.IntVar(&c.parallel, "parallel", 2, "truth: so many workloads at a time")

@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// report is what is read of capmon's JSON.
+// report is the part of capmon's JSON report that corpus reads.
 type report struct{ Containers []profiled }
 
 type profiled struct {
@@ -53,8 +53,9 @@ func (p profiled) list() list {
 	return all
 }
 
-// profile is what capmon says of one run of the workload with what is granted. Another
-// one that walks the stack at every check has to say the same. A failure is the workload's.
+// profile returns capmon's report of one run of the workload with the granted capabilities. A second capmon,
+// which walks the stack at every check, observes the same run and has to report the same uses. The error is a
+// failure if the workload fails.
 func (c command) profile(ctx context.Context, w workload, granted capability.Set) (profiled, error) {
 	directory, err := os.MkdirTemp("", "corpus.")
 	if err != nil {
@@ -86,7 +87,7 @@ func (c command) profile(ctx context.Context, w workload, granted capability.Set
 	return seen, nil
 }
 
-// report is what capmon makes of a saved profile, which has to be of one complete container.
+// report returns capmon's report of a saved profile. The profile has to have one complete container.
 func (c command) report(ctx context.Context, file string) (profiled, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.capmon, "report", "-o", "json", file)

@@ -32,8 +32,8 @@ func (f failure) Error() string { return f.reason }
 var containers atomic.Int64
 
 // run runs the workload with these capabilities and no others: it starts the container,
-// runs the test, and tells the container to stop, which is a thing that it must
-// be able to do, too. Some are then started a second time.
+// runs the test, and tells the container to stop, which the container must be able to do.
+// A workload with Restart is then started, tested and stopped a second time.
 func (w workload) run(ctx context.Context, granted capability.Set) error {
 	container := fmt.Sprintf("corpus-%s-%d-%d", w.name, os.Getpid(), containers.Add(1))
 	defer docker(context.WithoutCancel(ctx), "rm", "--force", "--volumes", container)

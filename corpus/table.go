@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// tables are the results by software, what is too many, and the sums.
+// tables returns the tables of the results by software, of the capabilities that are too many, and of the sums.
 func tables(results []comparison) []table.Writer {
 	return []table.Writer{bySoftware(results), extras(results), sums(results)}
 }
@@ -26,14 +26,14 @@ func writeTables(out io.Writer, results []comparison) {
 	}
 }
 
-// table prints what is stored of the workloads.
+// table prints the stored results of the workloads.
 func (c command) table(workloads []workload, out io.Writer) error {
 	results, err := stored(workloads)
 	writeTables(out, results)
 	return err
 }
 
-// updateDocumentation puts what is stored of all workloads into docs/precision.md.
+// updateDocumentation writes the stored results of all workloads into docs/precision.md.
 func (c command) updateDocumentation() error {
 	all, err := load(c.directory, nil)
 	if err != nil {
@@ -55,12 +55,12 @@ func (c command) updateDocumentation() error {
 	return os.WriteFile(file, []byte(updated), 0o644)
 }
 
-// stored are the results that compare -update has stored, which are checked again.
+// stored returns the results that compare -update stored, and an error if one of them is wrong.
 func stored(workloads []workload) (results []comparison, err error) {
 	var problems []error
 	for _, w := range workloads {
 		if w.stored == nil {
-			problems = append(problems, fmt.Errorf("%s: was not measured yet: corpus compare -update %s", w.name, w.name))
+			problems = append(problems, fmt.Errorf("%s: no stored measurement: run corpus compare -update %s", w.name, w.name))
 			continue
 		}
 		r := comparison{workload: w, measured: *w.stored}
@@ -70,14 +70,14 @@ func stored(workloads []workload) (results []comparison, err error) {
 	return results, errors.Join(problems...)
 }
 
-// withTables replaces the tables in the text that have the same heads.
+// withTables replaces the tables in the text that have the same header rows.
 func withTables(text string, results []comparison) (string, error) {
 	for _, t := range tables(results) {
 		rendered := t.RenderMarkdown()
 		head, _, _ := strings.Cut(rendered, "\n")
 		before, rest, found := strings.Cut(text, head+"\n")
 		if !found {
-			return "", fmt.Errorf("no table has the head %s", head)
+			return "", fmt.Errorf("no table has the header row %s", head)
 		}
 		for strings.HasPrefix(rest, "|") {
 			_, rest, _ = strings.Cut(rest, "\n")
@@ -104,7 +104,7 @@ func bySoftware(results []comparison) table.Writer {
 	return t
 }
 
-// unmarked counts the capabilities that the report does not mark.
+// unmarked counts the capabilities of a set that the report does not mark.
 func (r comparison) unmarked(of capability.Set) (n int) {
 	for _, c := range of.Sorted() {
 		if r.First[c] == unmarked {
@@ -114,7 +114,7 @@ func (r comparison) unmarked(of capability.Set) (n int) {
 	return n
 }
 
-// outcome is what came of a run with the list.
+// outcome is the result of a run with the list First.
 func (r comparison) outcome() string {
 	if r.Again == nil {
 		return "fails"
@@ -141,7 +141,7 @@ func names(set capability.Set) string {
 	return cmp.Or(strings.ReplaceAll(set.String(), ",", " "), "-")
 }
 
-// extras has a row for each capability that is listed and not needed.
+// extras has a row for each capability that capmon lists and the software does not need.
 func extras(results []comparison) table.Writer {
 	t := table.NewWriter()
 	t.AppendHeader(table.Row{"software", "capability", "mark", "what uses it"})
@@ -185,7 +185,7 @@ func sums(results []comparison) table.Writer {
 	return t
 }
 
-// sum adds up lists, and how far they are from the truth.
+// sum adds up lists and their deviations from the truth.
 type sum struct {
 	name                                        string
 	lists, capabilities, tooMany, tooFew, right int

@@ -14,8 +14,8 @@ import (
 
 // workload is real software, how it is run and tested, and what is known of it. It is
 // a directory in workloads: workload.json has the fields below that have a JSON
-// name, truth.json the minimal sets, measured.json what capmon makes of it, test.sh is the client. How the image is made,
-// scripts/corpus-images.sh tells.
+// name, truth.json has the minimal sets, measured.json capmon's last results, and test.sh is the client.
+// scripts/corpus-images.sh makes the image.
 type workload struct {
 	name, directory string
 
@@ -28,13 +28,13 @@ type workload struct {
 	Ends bool
 	// Exit is the code that the container ends with when it is told to stop.
 	Exit int
-	// Restart: it has to work when the container is started a second time, too, and needs more for it.
+	// Restart: the workload also has to work when the container starts a second time, and needs more for that.
 	Restart bool
 	// Fast ones are tested by make test, which has little time.
 	Fast bool
 	// Excess and Missing say where capmon is known to be wrong about it, and why.
 	Excess, Missing map[capability.Capability]string
-	// Differs are the capabilities that capmon lists or marks otherwise if it runs with its list only, and why.
+	// Differs are the capabilities that capmon lists or marks differently in a run with its own list, and why.
 	Differs map[capability.Capability]string
 
 	// For scripts/corpus-images.sh.
@@ -44,7 +44,7 @@ type workload struct {
 	// truth are the minimal sets with which it passes its test; nil if nobody has
 	// looked for them yet.
 	truth []capability.Set
-	// stored is what was last measured of it; nil if nothing was.
+	// stored is the last measurement of the workload; nil if there is none.
 	stored *measured
 }
 
@@ -108,7 +108,7 @@ func (w workload) truthFile() string { return filepath.Join(w.directory, "truth.
 
 func (w workload) measuredFile() string { return filepath.Join(w.directory, "measured.json") }
 
-// saveMeasured writes one list a line.
+// saveMeasured writes the measurement to measured.json, one list per line.
 func (w workload) saveMeasured(m measured) error {
 	text := []byte("{")
 	for i, field := range []struct {

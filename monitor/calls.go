@@ -17,7 +17,8 @@ const (
 )
 
 // callRules names the system calls whose arguments explain a need or decide a
-// condition, and those that need capabilities without a check. Pointers are never kept: each would be a kind of check of its own.
+// condition, and those that need capabilities without a check. Pointers are never kept: each value would make
+// another pattern of use.
 var callRules = map[string]bpf.CapmonCallRule{
 	"execve":     {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
 	"execveat":   {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
@@ -74,7 +75,7 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"stat": {Inspects: inspectsLink}, "stat64": {Inspects: inspectsLink}, "statx": {Inspects: inspectsLink},
 
 	"get_robust_list":   {Inspects: inspectsNumber},
-	"kcmp":              {Inspects: inspectsNumber, Process: 1}, // with the caller itself, as most do
+	"kcmp":              {Inspects: inspectsNumber, Process: 1}, // the second process; the first usually is the caller
 	"migrate_pages":     {Inspects: inspectsNumber},
 	"move_pages":        {Inspects: inspectsNumber},
 	"perf_event_open":   {Inspects: inspectsNumber, Process: 1},

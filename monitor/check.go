@@ -77,8 +77,8 @@ const (
 	Silent = Condition(bpf.CapmonConditionCONDITION_SILENT)
 	// Unreadable: there is a condition and it could not be evaluated.
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
-	// Optional: the refusal would have been an error, although what was asked for was there
-	// already, or the kernel allows it in another way.
+	// Optional: a refusal would have been an error, although the call would have changed nothing
+	// or the kernel allows the same in another way.
 	Optional = Condition(bpf.CapmonConditionCONDITION_OPTIONAL)
 )
 

@@ -46,7 +46,7 @@ type Container struct {
 	Unasked    []UnaskedCall
 	Files      []FileUse
 	// UnrecordedExecutions counts executions that found no room, folded or not, and
-	// UnrecordedCalls system calls of Calls, Lifted and Unasked that found no room.
+	// UnrecordedCalls counts system calls for which Calls, Lifted and Unasked had no room.
 	UnrecordedExecutions, UnrecordedCalls uint64
 	// UnrecordedFailures counts executions that failed with EPERM and found no room in Files.
 	UnrecordedFailures uint64

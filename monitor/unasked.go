@@ -8,47 +8,49 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Unasked is what a system call did that the kernel decides by reading capability sets, without a check.
+// Unasked is what a system call did if the kernel decided it by reading capability sets, without a check.
 type Unasked uint8
 
 const (
-	// Traced: it looked into a process of another container or of the host that held no more than
-	// its own. Otherwise the kernel asks for CAP_SYS_PTRACE (cap_ptrace_access_check, security/commoncap.c).
+	// Traced: the caller looked into a process of another container or of the host that was permitted no more
+	// than the caller. If such a process is permitted more, the kernel asks for CAP_SYS_PTRACE
+	// (cap_ptrace_access_check, security/commoncap.c).
 	Traced = Unasked(bpf.CapmonUnaskedUNASKED_TRACE)
-	// Scheduled: it changed the scheduling of such a process. Otherwise the kernel asks for
-	// CAP_SYS_NICE (cap_safe_nice).
+	// Scheduled: the caller changed the scheduling of such a process. If the process is permitted more, the
+	// kernel asks for CAP_SYS_NICE (cap_safe_nice).
 	Scheduled = Unasked(bpf.CapmonUnaskedUNASKED_SCHEDULE)
-	// Pressured: it opened or wrote a file by which a program asks to be told of stalls, with
-	// CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c).
+	// Pressured: the caller opened for writing, or wrote, a file of pressure stalls, with CAP_SYS_RESOURCE
+	// (psi_trigger_create, kernel/sched/psi.c).
 	Pressured = Unasked(bpf.CapmonUnaskedUNASKED_PRESSURE)
-	// ReadOwn: it read the capabilities of its own process (capget), or what is in its bounding set
-	// (PR_CAPBSET_READ) of the 32 lowest ones. libcap asks for some of the others at the start of
-	// every program that it is part of.
+	// ReadOwn: the caller read the capabilities of its own process (capget), or whether one of the 32 lowest
+	// capabilities is in its bounding set (PR_CAPBSET_READ). Reads of higher ones do not count: libcap makes
+	// some at the start of every program that is linked with libcap.
 	ReadOwn = Unasked(bpf.CapmonUnaskedUNASKED_OWN)
 )
 
-// Pressure says what is known of the window of a Pressured call's trigger.
+// Pressure is what capmon knows about the window of the trigger of a Pressured call.
 type Pressure uint8
 
 const (
-	// WindowUnknown: the call opened the file.
+	// WindowUnknown is for calls that opened the file: the trigger did not exist yet.
 	WindowUnknown = Pressure(bpf.CapmonPressurePRESSURE_OPENED)
-	// WindowRestricted takes CAP_SYS_RESOURCE, WindowFree does not.
+	// WindowRestricted requires CAP_SYS_RESOURCE, WindowFree does not.
 	WindowRestricted = Pressure(bpf.CapmonPressurePRESSURE_NEEDED)
 	WindowFree       = Pressure(bpf.CapmonPressurePRESSURE_MOOT)
 )
 
-// UnaskedCall is one kind of such a system call that a container's workload made. One that io_uring
-// makes is not seen.
+// UnaskedCall is a group of system calls with the same Unasked that a container's workload made. capmon does
+// not see operations of io_uring.
 type UnaskedCall struct {
 	Unasked Unasked
 	Call    kernel.Call
-	// Sets are the capabilities that all the other processes together were permitted, of Traced and
-	// Scheduled.
+	// Sets is the union of the capabilities that the other processes were permitted, for Traced and
+	// Scheduled; CAP_SYS_RESOURCE for Pressured.
 	Sets capability.Set
-	// Pressure is of Pressured.
+	// Pressure is valid for Pressured only.
 	Pressure Pressure
-	// Program, Folding, PID and UID as in Check; beyond the quota only the name is left out.
+	// Program, Folding, PID and UID as in Check. Beyond the quota the program's name is
+	// missing, and Pressure is WindowUnknown.
 	Program     string
 	Folding     Folding
 	Count       uint64

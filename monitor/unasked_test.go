@@ -10,8 +10,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// The kernel lets a process look into another one of its user that holds no more than itself, and
-// makes no check. It is recorded where that is one of another container.
+// The kernel lets a process look into another process of its user that is permitted no more, without a
+// check. capmon records this if the other process is in another container.
 func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	all := launch(t, "bb", "sleep", "600")
@@ -22,7 +22,7 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 		command string
 		of      string // the container whose pid namespace it shares
 		options []string
-		want    Unasked // 0: nothing is recorded
+		want    Unasked // 0 if capmon records nothing
 		sets    capability.Set
 		call    string
 	}{
@@ -73,13 +73,13 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 	}
 }
 
-// A container whose pid namespace another one joins sees that one's processes, too.
+// If a second container joins the pid namespace of a first one, the first sees the processes of the second.
 func TestLookingIntoAContainerThatJoinedIsRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	id := launch(t, "bb", "sh", "-c", "until pid=$(pidof tail); do usleep 10000; done; cat /proc/$pid/environ")
 	launch(t, "--pid=container:"+id, "bb", "tail", "-f", "/dev/null")
 	docker(t, "wait", id)
-	got := find(t, m, id).Unasked // pidof looks, too
+	got := find(t, m, id).Unasked // pidof makes such calls as well
 	if !slices.ContainsFunc(got, func(c UnaskedCall) bool {
 		return c.Unasked == Traced && c.Sets == capability.DockerDefault() && c.Program == "cat"
 	}) {
@@ -87,7 +87,7 @@ func TestLookingIntoAContainerThatJoinedIsRecorded(t *testing.T) {
 	}
 }
 
-// However many names a container makes up, its calls are counted, and none is lost.
+// capmon counts all calls of a container and loses none, however many program names the container makes up.
 func TestAFloodOfUnaskedCallsIsFolded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	const names = 600

@@ -300,8 +300,8 @@ static __always_inline bool is_icmp(__u64 family, __u64 protocol)
 	return protocol == (family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
 }
 
-/* Whether a task that opens a raw socket for ICMP may open a datagram socket for it without a
- * capability (ping_init_sock, net/ipv4/ping.c). Its supplementary groups are not looked at. */
+/* Whether a task that opens a raw socket for ICMP may open a datagram socket for ICMP without a
+ * capability (ping_init_sock, net/ipv4/ping.c). Ignores the supplementary groups of the task. */
 static __noinline int may_ping(const struct call *call)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
  * Needs that the kernel decides by comparing the sets of two credentials. A process may look into
- * another one of its user that holds no more than itself (cap_ptrace_access_check,
- * security/commoncap.c), and change its scheduling (cap_safe_nice). Only if it holds less does the
- * kernel ask for CAP_SYS_PTRACE or CAP_SYS_NICE. With a shorter list it holds less than a process
- * of another container. Within its container all processes have the same list.
+ * another process of its user that is permitted no more (cap_ptrace_access_check,
+ * security/commoncap.c), and change its scheduling (cap_safe_nice). If the other is permitted more,
+ * the kernel asks for CAP_SYS_PTRACE or CAP_SYS_NICE. A shorter list can cause this for processes
+ * of other containers. Within a container all processes have the same list.
  *
- * Which process it was is read again when the system call has returned: a number in a path or an
- * argument, which a program can change meanwhile. It can only hide its own needs by that.
+ * capmon reads after the return of the system call which process a path or an argument names. A
+ * program may have changed that number. By this it can only hide its own needs.
  */
 #ifndef CAPMON_INSPECT_H
 #define CAPMON_INSPECT_H
@@ -32,7 +32,7 @@
 #define PROC_BEGIN ('/' | 'p' << 8 | 'r' << 16 | 'o' << 24)
 #define NAME(a, b, c) ((a) | (b) << 8 | (c) << 16)
 
-/* The process of a number in a pid namespace; NULL if there is none. */
+/* The process with a number in a pid namespace; NULL if there is none. */
 static __always_inline struct pid *pid_of_number(struct pid_namespace *ns, __u32 number)
 {
 	__u64 entry = (__u64)BPF_CORE_READ(ns, idr.idr_rt.xa_head);
@@ -57,8 +57,8 @@ static __always_inline struct task_struct *task_of_pid(struct pid *pid)
 	return first ? (void *)first - bpf_core_field_offset(struct task_struct, pid_links) : NULL;
 }
 
-/* Whether the kernel would let the task do to the other one what it has done even without a
- * capability, but for the sets (__ptrace_may_access, kernel/ptrace.c). Otherwise there was a check.
+/* Whether the ids of the two credentials match, so that the kernel compares only the sets
+ * (__ptrace_may_access, kernel/ptrace.c). If the ids do not match, the kernel makes a check.
  */
 static __always_inline bool is_same_user(const struct cred *own, const struct cred *its)
 {
@@ -69,9 +69,9 @@ static __always_inline bool is_same_user(const struct cred *own, const struct cr
 	       BPF_CORE_READ(its, gid.val) == gid;
 }
 
-/* Records a call of the current task that took these capabilities, or told of its own, if it is a
- * workload's. detail is what the key says about it. What takes room on the stack is known by now:
- * the task's state, and its container. */
+/* Records a call of the current task that needed the capabilities in sets, or read the task's own,
+ * if the task is a workload's. detail is the first argument in the key. To save stack, the callers
+ * have already looked up the task's state and container. */
 __noinline int record_unasked(__u32 unasked, __u64 sets, __u32 detail)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -98,8 +98,8 @@ __noinline int record_unasked(__u32 unasked, __u64 sets, __u32 detail)
 	return 0;
 }
 
-/* Records that the current task has done something to a process, if that is of another container,
- * or of the host, and held capabilities. */
+/* Records that the current task has looked into a process or changed its scheduling, if the process
+ * is of another container or of the host and is permitted capabilities. */
 __noinline int record_inspection(__u64 address, __u32 unasked)
 {
 	struct task_struct *task = bpf_get_current_task_btf(), *other = (void *)address;
@@ -115,8 +115,8 @@ __noinline int record_inspection(__u64 address, __u32 unasked)
 	return record_unasked(unasked, sets, 0);
 }
 
-/* The number that a user space text begins with, 0 if it begins with none; moves behind it and the
- * slash that follows. */
+/* The number at the start of a user space string, 0 if there is none. Advances the pointer beyond
+ * the number and the slash that follows. */
 static __always_inline __u32 read_number_at(__u64 *text)
 {
 	char digits[PID_DIGITS + 1] = {};
@@ -135,7 +135,7 @@ static __always_inline __u32 read_number_at(__u64 *text)
 	return number;
 }
 
-/* The first three bytes of a text, up to its end. */
+/* The first three bytes of a string, or fewer if it is shorter. */
 static __always_inline __u32 first_bytes(__u64 text, bool user)
 {
 	union {
@@ -150,8 +150,8 @@ static __always_inline __u32 first_bytes(__u64 text, bool user)
 	return begin.word;
 }
 
-/* Whether a name in the directory of a process is a link, or that of a directory of links, which
- * only those may follow who may look into the process (proc_fd_access_allowed, fs/proc/base.c). */
+/* Whether a name in the directory of a process is a link, or a directory of links, that only
+ * processes may follow that may look into the process (proc_fd_access_allowed, fs/proc/base.c). */
 static __always_inline bool is_guarded_link(__u32 name)
 {
 	return name == NAME('e', 'x', 'e') || name == NAME('c', 'w', 'd') ||
@@ -159,7 +159,7 @@ static __always_inline bool is_guarded_link(__u32 name)
 	       name == NAME('n', 's', '/');
 }
 
-/* Likewise, of a file that only those may open or read (proc_mem_open, lock_trace). */
+/* Whether a name is a file that only such processes may open or read (proc_mem_open, lock_trace) */
 static __always_inline bool is_guarded_file(__u32 name)
 {
 	return name == NAME('e', 'n', 'v') || name == NAME('m', 'e', 'm') ||
@@ -175,7 +175,7 @@ static __always_inline bool is_of_proc(struct inode *inode)
 	return BPF_CORE_READ(inode, i_sb, s_magic) == PROC_SUPER_MAGIC;
 }
 
-/* The process that a file in a proc file system is about; NULL if it is about none. */
+/* The process to which a file in a proc file system belongs; NULL if it belongs to none. */
 static __always_inline struct pid *pid_of_inode(struct inode *inode)
 {
 	struct proc_inode *proc =
@@ -221,7 +221,7 @@ static __always_inline struct pid *pid_below(struct path *base, __u64 path)
 	return of_links || is_guarded_link(first_bytes(path, true)) ? pid_of_inode(inode) : NULL;
 }
 
-/* The process into which the path leads that a system call names, by its links. */
+/* The process into which the path of a system call leads by the links of a proc file system. */
 static __always_inline struct pid *pid_by_links(struct task_struct *task, struct look *look)
 {
 	volatile const struct file_rule *rule;
@@ -251,8 +251,8 @@ static __always_inline struct pid *pid_by_links(struct task_struct *task, struct
 	return file ? pid_below(__builtin_preserve_access_index(&file->f_path), path) : NULL;
 }
 
-/* The process of which a file has been opened, if only those may open it or read from it who may
- * look into the process. */
+/* The process to which an opened file belongs, if only processes may open or read the file that may
+ * look into that process. */
 static __always_inline struct pid *pid_of_opened(struct task_struct *task, __u32 descriptor,
 						 bool *links)
 {
@@ -266,7 +266,7 @@ static __always_inline struct pid *pid_of_opened(struct task_struct *task, __u32
 									      NULL;
 }
 
-/* Whether a file is one by which a program asks to be told of stalls (/proc/pressure/memory,
+/* Whether a program can make a trigger for pressure stalls with a file (/proc/pressure/memory,
  * memory.pressure of a cgroup). */
 static __always_inline bool is_of_pressure(struct file *file)
 {
@@ -289,9 +289,9 @@ static __always_inline bool is_of_pressure(struct file *file)
 }
 
 /*
- * The kernel refuses triggers whose window is no multiple of two seconds unless whoever opened the
- * file had CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c). The window is told by a
- * write. Notes that the next ones have to be looked at.
+ * The kernel refuses triggers whose window is not a multiple of two seconds unless the opener of
+ * the file had CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c). A later write sets the
+ * window, so this function makes return_seen inspect the writes of the thread.
  */
 static __always_inline void opened_pressure(struct task_struct *task, __s32 descriptor)
 {
@@ -309,8 +309,8 @@ static __always_inline void opened_pressure(struct task_struct *task, __s32 desc
 		refusals->pressure = 1;
 }
 
-/* A thread that has opened such a file has written something. The window is read from the trigger
- * that the kernel has made. Of a cgroup's file it is not known. */
+/* Records the window of a trigger after a write of a thread that has opened such a file. The window
+ * is in the trigger that the kernel has made. capmon cannot find the trigger of a cgroup's file. */
 __noinline int wrote_pressure(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -333,7 +333,7 @@ __noinline int wrote_pressure(void)
 			      window % PRESSURE_STEP_NS ? PRESSURE_NEEDED : PRESSURE_MOOT);
 }
 
-/* Records into which process the path of a system call leads. */
+/* Records that the path of a system call leads into a process. */
 __noinline int inspect_path(__u32 slot, __s32 opened, bool shared)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -355,7 +355,7 @@ __noinline int inspect_path(__u32 slot, __s32 opened, bool shared)
 	return other ? record_inspection((__u64)other, UNASKED_TRACE) : 0;
 }
 
-/* The process that a system call names by a descriptor. Since 6.9 these are files of pidfs. */
+/* The process that a descriptor names. Since Linux 6.9 such descriptors are files of pidfs. */
 static __always_inline struct pid *pid_of_descriptor(struct task_struct *task, __u32 descriptor)
 {
 	struct file *file = file_of(task, descriptor);
@@ -364,7 +364,7 @@ static __always_inline struct pid *pid_of_descriptor(struct task_struct *task, _
 	return pid ?: BPF_CORE_READ(file, private_data);
 }
 
-/* Records the process that an argument of a system call names. */
+/* Records that a system call acts on the process that an argument names. */
 __noinline int inspect_argument(__u32 slot, __u32 how, __u32 at)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -384,8 +384,8 @@ __noinline int inspect_argument(__u32 slot, __u32 how, __u32 at)
 		       0;
 }
 
-/* A system call has succeeded that may have looked into another process. Most do not, and outside
- * of containers that is all there is to find out. */
+/* Handles a successful system call that may have looked into another process. Returns immediately
+ * for tasks outside containers. */
 __noinline int inspected(__u32 how, __u32 at, __u32 first, __s32 result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -411,7 +411,7 @@ __noinline int inspected(__u32 how, __u32 at, __u32 first, __s32 result)
 	__u64 request = look->call.args[0];
 	if (first && request != first - 1)
 		return 0;
-	/* libcap asks for some of the highest in every program that it is part of */
+	/* every program that is linked with libcap reads some of the highest capabilities */
 	if (how == INSPECTS_OWN)
 		return look->call.args[1] && (!first || look->call.args[1] < HIGHEST) ?
 			       record_unasked(UNASKED_OWN, 0, 0) :

@@ -395,7 +395,7 @@ struct hlist_head {
 
 struct pid {
 	unsigned int level;
-	struct hlist_head tasks[1]; /* the first of which is the list of the one thread */
+	struct hlist_head tasks[1]; /* the first is the list of the one thread */
 	struct upid numbers[1]; /* one for each level */
 };
 

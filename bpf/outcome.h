@@ -15,9 +15,9 @@
 #define EACCES 13
 #define ERESTARTSYS 512 /* include/linux/errno.h: the first that user space never sees */
 
-/* The refusals in the system call that a task is in, whether a check is held (confirm.h), and
- * whether writes have to be looked at (inspect.h): one lookup at the end of each system call tells
- * all. */
+/* The refusals in the system call of a task, whether a check is held (confirm.h), and whether
+ * capmon has to inspect writes (inspect.h). One lookup at the end of each system call gets all
+ * three. */
 struct refusals {
 	__u32 used;
 	__s32 syscall;

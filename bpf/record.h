@@ -83,8 +83,8 @@ enum condition {
 	CONDITION_MOOT = 2, /* the result would have been the same */
 	CONDITION_SILENT = 3, /* no error, another result */
 	CONDITION_UNREADABLE = 4, /* it could not be read */
-	CONDITION_OPTIONAL = 5, /* an error, but the kernel allows the same in another way, or it
-				   was there already */
+	CONDITION_OPTIONAL = 5, /* an error, but the call would have changed nothing, or the kernel
+				   allows the same in another way */
 };
 
 /* Whether a write mapped the parent's user 0 into a user namespace. */
@@ -137,33 +137,33 @@ enum lifted {
 	LIFTED_EITHER = 3, /* of a system call: socketcall of 32-bit programs may be both */
 };
 
-/* What a system call does that takes capabilities, or tells of them, and that the kernel decides by
+/* What a system call does that needs capabilities or reports them, if the kernel decides it by
  * reading sets, without a check (inspect.h). */
 enum unasked {
 	UNASKED_NONE = 0,
-	UNASKED_TRACE = 1, /* it looks into another process (cap_ptrace_access_check) */
-	UNASKED_SCHEDULE = 2, /* it changes another's scheduling (cap_safe_nice) */
-	UNASKED_PRESSURE = 3, /* it asks to be told of stalls (psi_trigger_create) */
-	UNASKED_OWN = 4, /* it reads the task's own sets (cap_capget, PR_CAPBSET_READ) */
+	UNASKED_TRACE = 1, /* looks into another process (cap_ptrace_access_check) */
+	UNASKED_SCHEDULE = 2, /* changes the scheduling of another process (cap_safe_nice) */
+	UNASKED_PRESSURE = 3, /* makes a trigger for stalls (psi_trigger_create) */
+	UNASKED_OWN = 4, /* reads the task's own sets (cap_capget, PR_CAPBSET_READ) */
 };
 
-/* How far UNASKED_PRESSURE has come: whether the capability made a difference. */
+/* Whether CAP_SYS_RESOURCE made a difference to UNASKED_PRESSURE. */
 enum pressure {
-	PRESSURE_OPENED = 0, /* not known */
+	PRESSURE_OPENED = 0, /* not known: the file is open, and there is no trigger yet */
 	PRESSURE_NEEDED = 1,
 	PRESSURE_MOOT = 2,
 };
 
-/* How to find out what a system call does of enum unasked. */
+/* How to find out which enum unasked a system call does. */
 enum inspects {
 	INSPECTS_NONE = 0,
-	INSPECTS_OPENED = 1, /* by what it opens */
-	INSPECTS_LINK = 2, /* by the links on the path that it follows */
-	INSPECTS_PID = 3, /* it looks into the process of this number */
-	INSPECTS_PTRACE = 4, /* likewise, if the first argument says so */
-	INSPECTS_PIDFD = 5, /* into that of this descriptor */
-	INSPECTS_SCHEDULE = 6, /* it changes the scheduling of the process of this number */
-	INSPECTS_OWN = 7, /* it reads the task's own sets */
+	INSPECTS_OPENED = 1, /* by the file that the call opens */
+	INSPECTS_LINK = 2, /* by the links on the path that the call follows */
+	INSPECTS_PID = 3, /* looks into the process with the number in an argument */
+	INSPECTS_PTRACE = 4, /* as INSPECTS_PID, if the first argument is an attach request */
+	INSPECTS_PIDFD = 5, /* looks into the process with the descriptor in an argument */
+	INSPECTS_SCHEDULE = 6, /* changes the scheduling of the process with that number */
+	INSPECTS_OWN = 7, /* reads the task's own sets */
 };
 
 /* How to record one system call; the table is filled by name in Go. */
@@ -173,8 +173,8 @@ struct call_rule {
 	__u8 mode; /* CALL_CHMOD: which argument is the mode; CALL_CHOWN: the user */
 	__u8 lifted; /* enum lifted: the limit that it may pass */
 	__u8 inspects; /* enum inspects */
-	__u8 process; /* index of the argument that says which process */
-	__u8 first; /* 1 + what argument 0 has to be, 0: anything */
+	__u8 process; /* index of the argument that names the process */
+	__u8 first; /* 1 + the required value of argument 0, 0: any value */
 	__u8 pad[1];
 };
 
@@ -311,7 +311,7 @@ struct container {
 	__u32 pids; /* enum pids */
 };
 
-/* Whether a container's processes see others in their pid namespace. */
+/* Whether a container shares its pid namespace with other containers or the host. */
 enum pids {
 	PIDS_UNKNOWN = 0,
 	PIDS_OWN = 1,
@@ -427,22 +427,22 @@ struct call_watch {
 /* One kind of watched system call. */
 struct call_key {
 	__u64 container; /* as in check_key */
-	__u64 args[6]; /* if lifted: address family; of a port, its protocol and number. If unasked:
-			* of UNASKED_PRESSURE, enum pressure */
-	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as FOLD_NAME, with the arguments
-			      * unless lifted */
+	__u64 args[6]; /* if lifted: address family; for a port, its protocol and number. If unasked
+			* is UNASKED_PRESSURE: enum pressure */
+	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as FOLD_NAME, and then args are 0
+			      * if lifted or unasked */
 	__s32 syscall;
 	__u16 error; /* that it ended with, 0: none */
 	__u8 compat;
-	__u8 lifted; /* enum lifted: the limit that it passed; LIFTED_NONE: recorded for the
-			seccomp profile, or as unasked says */
+	__u8 lifted; /* enum lifted: the limit that the call passed; LIFTED_NONE: recorded for the
+			seccomp profile or for unasked */
 	__u8 unasked; /* enum unasked */
 	__u8 pad[7];
 };
 
 struct call_value {
 	__u64 count;
-	__u64 sets; /* if unasked: the capabilities that it took, of all the calls */
+	__u64 sets; /* if unasked: union of the capabilities that the calls needed */
 	__u64 first_ns; /* CLOCK_BOOTTIME */
 	__u64 last_ns;
 	__u32 pid; /* as in check_value */

@@ -133,7 +133,7 @@ static __always_inline __u64 keyring_of(const struct cred *cred)
 	return (__u64)cred->session_keyring;
 }
 
-/* The pid namespace that a task is in. */
+/* The pid namespace of a task. */
 static __always_inline struct pid_namespace *pid_namespace_of(struct task_struct *task)
 {
 	struct pid *pid = BPF_CORE_READ(task, thread_pid);
@@ -146,8 +146,8 @@ static __always_inline struct pid_namespace *pid_namespace_of(struct task_struct
 	return ns;
 }
 
-/* Notes whether a container is in the pid namespace of others: whether the namespace's first
- * process is another's. That one shares it, too. */
+/* Sets the pids of a container: shared if the first process of its pid namespace is of another
+ * container or of the host. Marks that other container as shared as well. */
 __noinline int note_pids(__u64 id)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();

@@ -58,7 +58,7 @@ static __always_inline struct call_value *enter_call(struct call_key *key, __u32
 	return value;
 }
 
-/* Sets as in call_value. */
+/* Counts a call and adds sets to its entry; sets as in call_value. */
 static __always_inline void record_call(struct call_key *key, __u32 uid, __u64 sets)
 {
 	__u64 now = bpf_ktime_get_boot_ns();
@@ -87,8 +87,8 @@ static __always_inline __u64 clone3_flags(const struct call *call, const struct 
 	return flags;
 }
 
-/* Records the system call that the current task returns from, if it is a workload's. The verifier
- * adds up the stack of all that call each other: so this is not a part of its caller. */
+/* Records the system call from which the current task returns, if the task is a workload's. Not
+ * inlined: the verifier adds up the stacks of functions that call each other. */
 static __noinline int watched_call(long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

@@ -93,8 +93,8 @@ func (c command) prove(ctx context.Context, w workload) (*capability.Set, error)
 	return proof.Set, nil
 }
 
-// check returns an error if capmon is wrong where the workload does not say so, or
-// right where it says otherwise.
+// check returns an error if the results are not what truth.json and workload.json say: also if workload.json
+// explains a deviation that capmon does not have.
 func (r comparison) check() error {
 	var problems []error
 	complain := func(format string, args ...any) {

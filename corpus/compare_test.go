@@ -17,7 +17,7 @@ func TestUsesThatDifferAreNamed(t *testing.T) {
 		t.Errorf("the same in another order differs: %s", got)
 	}
 	got := differing([]use{one}, []use{other})
-	if !strings.Contains(got, "from memory: {Capability:CHOWN") || !strings.Contains(got, "from walks: {Capability:CHOWN") {
+	if !strings.Contains(got, "from the cache: {Capability:CHOWN") || !strings.Contains(got, "from stack walks: {Capability:CHOWN") {
 		t.Errorf("got %q", got)
 	}
 	if differing([]use{one, one}, []use{one}) == "" {
@@ -54,7 +54,7 @@ func TestListThatChangesIsNamed(t *testing.T) {
 	}
 }
 
-func TestListThatIsNotAsStoredIsNamed(t *testing.T) {
+func TestListThatDiffersFromStoredIsNamed(t *testing.T) {
 	w := workload{name: "su", stored: &measured{First: list{capability.Kill: unsure}}}
 	for want, first := range map[string]list{
 		"": w.stored.First,

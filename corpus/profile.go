@@ -26,7 +26,7 @@ type profiled struct {
 	Uses []use
 }
 
-// use is one kind of check, with all that was said of it but the time.
+// use is one pattern of use, with all its fields except times.
 type use struct {
 	Capability     capability.Capability
 	Class, Program string
@@ -82,7 +82,7 @@ func (c command) profile(ctx context.Context, w workload, granted capability.Set
 		return profiled{}, fmt.Errorf("%s, walking: %w", w.name, err)
 	}
 	if difference := differing(seen.Uses, walked.Uses); difference != "" {
-		return profiled{}, fmt.Errorf("%s: call sites told from memory are not those of walks:\n%s", w.name, difference)
+		return profiled{}, fmt.Errorf("%s: call sites from the cache differ from those of stack walks:\n%s", w.name, difference)
 	}
 	return seen, nil
 }
@@ -100,12 +100,12 @@ func (c command) report(ctx context.Context, file string) (profiled, error) {
 		return profiled{}, fmt.Errorf("capmon's report: %w", err)
 	}
 	if len(r.Containers) != 1 || !r.Containers[0].Complete {
-		return profiled{}, fmt.Errorf("capmon saw something else than one complete container: %+v", r)
+		return profiled{}, fmt.Errorf("the report does not have exactly one complete container: %+v", r)
 	}
 	return r.Containers[0], nil
 }
 
-// differing lists the uses that are not the same in both, a line each.
+// differing lists the uses that are only in one of the reports, one per line.
 func differing(remembered, walked []use) string {
 	lines := make(map[string]int)
 	for _, u := range remembered {
@@ -118,9 +118,9 @@ func differing(remembered, walked []use) string {
 	for line, n := range lines {
 		switch {
 		case n > 0:
-			list = append(list, "from memory: "+line)
+			list = append(list, "from the cache: "+line)
 		case n < 0:
-			list = append(list, "from walks: "+line)
+			list = append(list, "from stack walks: "+line)
 		}
 	}
 	slices.Sort(list)

@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh docker
 export PATH=$PWD/.cache/bin:$PATH CAPMON_DOCKERD=$PWD/.cache/bin/dockerd # with its docker-proxy and the newest runc
 
-# Of the command: workloads and their lists, files, starts, audit, flags, verify, watch, serve, capmon's own rights.
+# Tests of the command: workloads and their lists, files, starts, audit, flags, verify, watch, serve, capmon's own rights.
 command=(
 	ProfileCommandNeeds ProfileExecNeeds CgroupsNameTheirContainer EveryContainerOfACrowdIsReportedExactly
 	RefusalsThatMatterAreDenied SystemdInAContainer HealthCheckCounts GrantsAsTheKernelHasThem

@@ -42,7 +42,7 @@ func (l life) live(t *testing.T, run func(args ...string) result) {
 	ready(2)
 	must(l.stop)
 	if status := strings.TrimSpace(must(l.status)); status != "0" {
-		t.Errorf("it ended with %s", status)
+		t.Errorf("the container ended with %s", status)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 // The kernel reads whether the process that opened a file of pressure stalls had SYS_RESOURCE, and makes no
 // check. Only triggers whose window is not a multiple of two seconds need SYS_RESOURCE.
-func TestTriggersForPressureStallsNeedWhatTheirWindowTakes(t *testing.T) {
+func TestPressureTriggersNeedSysResourceByWindow(t *testing.T) {
 	host, err := kernel.HostCapabilities()
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,7 @@ func TestTriggersForPressureStallsNeedWhatTheirWindowTakes(t *testing.T) {
 			}
 			mustExecute(t, slices.Concat(run, list, command)...)
 			if test.needed && !test.unsure && execute(t, slices.Concat(run, []string{"--cap-drop=ALL"}, command)...).code == 0 {
-				t.Error("it works without")
+				t.Error("the command works without SYS_RESOURCE")
 			}
 		})
 	}

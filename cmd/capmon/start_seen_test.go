@@ -160,7 +160,7 @@ func TestPatchRequiresStartsOfWhatItTakes(t *testing.T) {
 
 // A server that started as root and became another user has an empty effective set, but needed capabilities to
 // change the user.
-func TestServersThatGaveUpRootMayNeedIt(t *testing.T) {
+func TestServersThatGaveUpRootMayNeedCapabilities(t *testing.T) {
 	t.Parallel()
 	const name = "gave-up-root"
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })

@@ -51,7 +51,7 @@ func TestTheListLetsAContainerLookIntoAnother(t *testing.T) {
 			}
 			mustExecute(t, slices.Concat(run, list, command)...)
 			if len(list) > 1 && execute(t, slices.Concat(run, list[:len(list)-1], command)...).code == 0 {
-				t.Error("it works with less")
+				t.Error("the command works with fewer capabilities")
 			}
 		})
 	}

@@ -297,7 +297,7 @@ func TestWhatIsProvedHasAllItsArguments(t *testing.T) {
 }
 
 // verify refuses volumes and directories of an existing container.
-func TestAProofNeedsDataOfItsOwn(t *testing.T) {
+func TestRemedyNamesSharedData(t *testing.T) {
 	for _, test := range []struct {
 		set    func(*container.HostConfig, *container.Config)
 		shared bool

@@ -439,7 +439,7 @@ func TestVerdictString(t *testing.T) {
 
 // With vm.overcommit_memory=2 the answer decides about the last part of the memory. The kernel asks however much
 // memory is left, so neither answer shows a need. The reason has to name the exception.
-func TestAskingForMemoryTellsNothing(t *testing.T) {
+func TestMemoryChecksAreIrrelevant(t *testing.T) {
 	for _, answer := range []monitor.Answer{monitor.Held, monitor.Missing} {
 		check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
 		check.Answer = answer

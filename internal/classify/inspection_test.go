@@ -7,7 +7,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-func TestInspectionDemandsWhatTheOtherProcessHasOrWhatDoesInstead(t *testing.T) {
+func TestInspectionDemands(t *testing.T) {
 	chown, ptrace, nice := capability.Of(capability.Chown), capability.Of(capability.SysPtrace), capability.Of(capability.SysNice)
 	both := chown.With(capability.Kill)
 	for name, test := range map[string]struct {

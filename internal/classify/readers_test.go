@@ -22,7 +22,7 @@ var readers = []reader{
 	{"cap_task_prctl", Demanded, "PR_CAP_AMBIENT_RAISE is refused (EPERM); PR_CAPBSET_READ and PR_CAP_AMBIENT_IS_SET report it, which demands nothing", "workload ambient"},
 	{"create_user_ns", Demanded, "the child user namespace cannot map the parent's root: see verify_root_map", "workload map-root"},
 	{"verify_root_map", Demanded, "a map of the parent's root is refused (EPERM)", "workload map-root"},
-	{"psi_trigger_create", Demanded, "a trigger whose window is not a multiple of two seconds is refused (EINVAL)", "TestTriggersForPressureStallsNeedWhatTheirWindowTakes"},
+	{"psi_trigger_create", Demanded, "a trigger whose window is not a multiple of two seconds is refused (EINVAL)", "TestPressureTriggersNeedSysResourceByWindow"},
 	{"cap_capget", "", "capget reports it; the report names the programs that read it, if the container fails", "TestTheReportTellsOfAnExitStatusThatNothingDeniedExplains"},
 	{"task_cap", "", "/proc/PID/status reports it; programs that give up by themselves are not seen", ""},
 	{"apparmor_capget", "", "capget reports less under an AppArmor profile", ""},

@@ -212,7 +212,7 @@ func TestLayersAfterARestartOfTheEngine(t *testing.T) {
 
 // If an engine answers about containers but not about its image store, capmon does not repeat the question
 // about the store for each container: each question may take seconds.
-func TestLayersOfAnEngineThatDoesNotTellOfItsStore(t *testing.T) {
+func TestFailedQuestionsAboutTheStoreAreNotRepeated(t *testing.T) {
 	asked := 0
 	docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		if _, id, inspects := strings.Cut(r.URL.Path, "/containers/"); inspects {

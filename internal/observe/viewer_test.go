@@ -47,7 +47,7 @@ func (r *restartable) Inspect(ctx context.Context, id string) (container.Info, e
 
 // A process of a container may get the process ID of an engine that has exited. An engine that starts later
 // has another process ID.
-func TestFilesAreSeenAsTheEngineThatRunsSeesThem(t *testing.T) {
+func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
 	engine := &restartable{asked: make(chan struct{}), ended: make(chan error)}
 	o, err := Start(t.Context(), Options{Log: zap.NewNop(), Engine: engine})
 	if err != nil {
@@ -61,7 +61,7 @@ func TestFilesAreSeenAsTheEngineThatRunsSeesThem(t *testing.T) {
 		engine.ended <- errors.New("the engine has closed the connection")
 		<-engine.asked
 		if got, wanted := o.view(), fmt.Sprint("/proc/", pid); got != wanted {
-			t.Errorf("files are seen in %s, not in %s", got, wanted)
+			t.Errorf("the observer sees files in %s, not in %s", got, wanted)
 		}
 	}
 }

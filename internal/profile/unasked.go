@@ -56,7 +56,7 @@ func (r *Run) certain() (needed capability.Set) {
 	return needed
 }
 
-// unwritten reports whether files of pressure stalls were opened more often than their triggers were seen.
+// unwritten reports whether capmon saw more openings of files of pressure stalls than triggers.
 func unwritten(calls []monitor.UnaskedCall) bool {
 	var opened, written uint64
 	for _, call := range calls {

@@ -244,10 +244,13 @@ func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand
 
 // PressureTrigger is the demand of opening or writing a file of pressure stalls with CAP_SYS_RESOURCE.
 // A program makes a trigger by writing to such a file; unwritten says that capmon did not see all these
-// writes. The zero value is no demand.
-func PressureTrigger(call monitor.UnaskedCall, unwritten bool) Demand {
+// writes. What a user namespace of its own gave it does not count: granted is what the container has. The
+// zero value is no demand.
+func PressureTrigger(call monitor.UnaskedCall, granted capability.Set, unwritten bool) Demand {
 	verdict := Verdict{Class: Demanded, Reason: "a trigger for pressure stalls fails without this capability, unless its window is a multiple of two seconds", Site: "psi_trigger_create"}
 	switch {
+	case !granted.Has(capability.SysResource): // a user namespace of its own gave it
+		return Demand{}
 	case call.Pressure == monitor.WindowRestricted:
 	case call.Pressure == monitor.WindowUnknown && unwritten:
 		verdict.Unsure = "capmon does not know the window of the trigger: a multiple of two seconds does not need this capability"

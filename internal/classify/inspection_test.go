@@ -41,10 +41,16 @@ func TestPressureTriggersAreDemandedUnlessTheirWindowIsFree(t *testing.T) {
 		monitor.WindowFree:       {false, false},
 	} {
 		for i, unwritten := range []bool{false, true} {
-			demand := PressureTrigger(monitor.UnaskedCall{Unasked: monitor.Pressured, Pressure: pressure}, unwritten)
+			call := monitor.UnaskedCall{Unasked: monitor.Pressured, Pressure: pressure}
+			demand := PressureTrigger(call, capability.Of(capability.SysResource), unwritten)
 			if demand.Capabilities.Empty() == want[i] || (demand.Unsure != "") != (pressure == monitor.WindowUnknown && unwritten) {
 				t.Errorf("%v, not written %v: %v", pressure, unwritten, demand)
 			}
 		}
+	}
+	// A user namespace of its own gives a process SYS_RESOURCE, which satisfies the kernel there.
+	call := monitor.UnaskedCall{Unasked: monitor.Pressured, Pressure: monitor.WindowRestricted}
+	if demand := PressureTrigger(call, capability.DockerDefault(), false); !demand.Capabilities.Empty() {
+		t.Errorf("demands %v, which the container was not granted", demand.Capabilities)
 	}
 }

@@ -26,7 +26,7 @@ func (r *Run) decide(seen monitor.Container) {
 		case monitor.Traced, monitor.Scheduled:
 			demand = classify.Inspection(call, granted, needed)
 		case monitor.Pressured:
-			demand = classify.PressureTrigger(call, unwritten)
+			demand = classify.PressureTrigger(call, granted, unwritten)
 		case monitor.ReadOwn:
 			r.Readers = append(r.Readers, readerOf(call))
 		}

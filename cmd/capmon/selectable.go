@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
@@ -87,12 +88,17 @@ func containersOf(p profile.Profile) (all []profile.Container) {
 	return all
 }
 
+// askTime is how long tellNoneYet waits for the engine.
+const askTime = 2 * time.Second
+
 // tellNoneYet prints a notice if a filter selects none of the running containers. Either a matching container
 // starts later, or a name of the filter is misspelled.
 func tellNoneYet(ctx context.Context, cmd *cobra.Command, docker *container.Docker, filter container.Filter, selection store.Selection) {
 	if !selectsContainers(selection) {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, askTime) // nothing is recorded meanwhile
+	defer cancel()
 	running, err := docker.List(ctx, false)
 	if err != nil || slices.ContainsFunc(running, filter.Match) { // capmon has already reported an engine that does not answer
 		return

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"encoding/binary"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -113,9 +114,21 @@ func ruleOf(name string) bpf.CapmonCallRule {
 func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 	var table [maxCalls]bpf.CapmonCallRule
 	for nr := range table {
-		table[nr] = ruleOf(arch.SyscallName(nr))
+		name := arch.SyscallName(nr)
+		table[nr] = ruleOf(name)
+		if table[nr].Inspects == 0 && followsLinks(name) {
+			table[nr].Inspects = inspectsLink
+		}
 	}
 	return table
+}
+
+// followsLinks reports whether a system call names a file by a path that may lead through the links of
+// a process. Left out are execve, after which the path is gone, and what may be done to such a link itself.
+func followsLinks(name string) bool {
+	file := fileRuleOf(name)
+	return file.Path != 0 && file.Address == 0 &&
+		!slices.Contains([]string{"execve", "execveat", "lstat", "lstat64", "lgetxattr", "llistxattr"}, name)
 }
 
 // maxCalls is CALL_MAX of record.h; loading fails if they differ, since the

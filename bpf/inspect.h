@@ -57,16 +57,26 @@ static __always_inline struct task_struct *task_of_pid(struct pid *pid)
 	return first ? (void *)first - bpf_core_field_offset(struct task_struct, pid_links) : NULL;
 }
 
-/* Whether the ids of the two credentials match, so that the kernel compares only the sets
- * (__ptrace_may_access, kernel/ptrace.c). If the ids do not match, the kernel makes a check.
- */
-static __always_inline bool is_same_user(const struct cred *own, const struct cred *its)
+/* Whether all ids of a credential are these. */
+static __always_inline bool has_ids(const struct cred *cred, __u32 uid, __u32 gid)
 {
-	__u32 uid = own->uid.val, gid = own->gid.val;
+	return BPF_CORE_READ(cred, euid.val) == uid && BPF_CORE_READ(cred, suid.val) == uid &&
+	       BPF_CORE_READ(cred, uid.val) == uid && BPF_CORE_READ(cred, egid.val) == gid &&
+	       BPF_CORE_READ(cred, sgid.val) == gid && BPF_CORE_READ(cred, gid.val) == gid;
+}
 
-	return BPF_CORE_READ(its, euid.val) == uid && BPF_CORE_READ(its, suid.val) == uid &&
-	       BPF_CORE_READ(its, uid.val) == uid && BPF_CORE_READ(its, sgid.val) == gid &&
-	       BPF_CORE_READ(its, gid.val) == gid;
+/* Whether the ids of the two credentials match, so that the kernel compares only the sets:
+ * __ptrace_may_access (kernel/ptrace.c), for files by the ids for file access and else by the real
+ * ones, and set_one_prio_perm (kernel/sys.c). If the ids do not match, the kernel makes a check. */
+static __always_inline bool is_same_user(const struct cred *own, const struct cred *its,
+					 __u32 unasked)
+{
+	if (unasked == UNASKED_SCHEDULE)
+		return own->euid.val == BPF_CORE_READ(its, uid.val) ||
+		       own->euid.val == BPF_CORE_READ(its, euid.val);
+	return (__u64)own->user_ns == (__u64)BPF_CORE_READ(its, user_ns) &&
+	       (has_ids(its, own->uid.val, own->gid.val) ||
+		has_ids(its, own->fsuid.val, own->fsgid.val));
 }
 
 /* Records a call of the current task that needed the capabilities in sets, or read the task's own,
@@ -107,8 +117,7 @@ __noinline int record_inspection(__u64 address, __u32 unasked)
 	const struct cred *its = BPF_CORE_READ(other, real_cred);
 	__u64 sets = its ? probe_capabilities(&its->cap_permitted) : 0;
 
-	if (!sets || sets & ~CAPABILITIES(own, cap_permitted) || !is_same_user(own, its) ||
-	    (__u64)own->user_ns != (__u64)BPF_CORE_READ(its, user_ns))
+	if (!sets || sets & ~CAPABILITIES(own, cap_permitted) || !is_same_user(own, its, unasked))
 		return 0;
 	if (container_remembered(other) == container_remembered(task))
 		return 0;

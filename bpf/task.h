@@ -147,17 +147,20 @@ static __always_inline struct pid_namespace *pid_namespace_of(struct task_struct
 }
 
 /* Sets the pids of a container: shared if the first process of its pid namespace is of another
- * container or of the host. Marks that other container as shared as well. */
+ * container or of the host. Marks that other container as shared as well. A namespace that the
+ * container made says nothing about the one that the container is in. */
 __noinline int note_pids(__u64 id)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
-	__u64 first = container_remembered(BPF_CORE_READ(pid_namespace_of(task), child_reaper));
+	struct task_struct *reaper = BPF_CORE_READ(pid_namespace_of(task), child_reaper);
+	__u64 first = container_remembered(reaper);
 
 	if (!container)
 		return 0;
 	if (first == id) {
-		if (container->pids == PIDS_UNKNOWN)
+		if (container->pids == PIDS_UNKNOWN &&
+		    container_remembered(BPF_CORE_READ(reaper, real_parent)) != id)
 			container->pids = PIDS_OWN;
 		return 0;
 	}

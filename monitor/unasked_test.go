@@ -1,7 +1,9 @@
 package monitor
 
 import (
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +18,7 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	all := launch(t, "bb", "sleep", "600")
 	few := launch(t, "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")
+	group := launch(t, "--user=0:5", "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")
 	none := launch(t, "--cap-drop=ALL", "bb", "sleep", "600")
 	const unconfined = "--security-opt=seccomp=unconfined"
 	for _, test := range []struct {
@@ -47,6 +50,9 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 		{command: "renice 5 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "setpriority"},
 		{command: "ionice -c 3 -p 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "ioprio_set"},
 		{command: "taskset -p 1 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "sched_setaffinity"},
+		{command: "renice 5 1", of: group, want: Scheduled, sets: capability.Of(capability.Chown), call: "setpriority"},
+		{command: "cat /proc/1/environ", of: group}, // the kernel asks
+		{command: "probe real-user 1000 open-at /proc/1 environ", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "ps; cat /proc/1/status /proc/1/stat /proc/1/cmdline; readlink /proc/1/nothing", of: all},
 		{command: "cat /proc/self/environ /proc/$$/maps; readlink /proc/$$/exe; renice 5 $$", of: all},
 		{command: "cat /proc/1/environ; readlink /proc/1/exe; renice 5 1", of: ""}, // its own
@@ -73,6 +79,25 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 				t.Errorf("recorded %+v", got)
 			}
 		})
+	}
+}
+
+// A pid namespace that a process of the container made does not hide that the container shares another one.
+func TestLookingIntoAnotherContainerIsRecordedOfOneThatRanBefore(t *testing.T) {
+	of := launch(t, "bb", "sleep", "600")
+	directory, shared := within(t)
+	id := launch(t, append(shared, "--pid=container:"+of, "--cap-add=SYS_ADMIN", "bb", "sh", "-c",
+		"unshare -p -f sh -c 'touch /shared/runs; until [ -e /shared/go ]; do usleep 10000; done; cat /shared/go'; cat /proc/1/environ")...)
+	await(t, directory, "runs")
+	m := start(t, Options{Outcomes: true})
+	if err := os.WriteFile(filepath.Join(directory, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "docker", "wait", id).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got := find(t, m, id).Unasked; len(got) != 1 || got[0].Sets != capability.DockerDefault() {
+		t.Errorf("recorded %+v", got)
 	}
 }
 

@@ -303,6 +303,13 @@ static void ambient(char **args)
 
 // --- network -----------------------------------------------------------------
 
+/* Acts as a set-user-ID program of root does: with another real user. */
+static void real_user(char **args)
+{
+	need(setresuid(atoi(args[0]), 0, 0), "setresuid");
+	run(args + 1);
+}
+
 static void rawsock(char **args)
 {
 	need(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "socket(AF_INET, SOCK_RAW, ICMP)");
@@ -1290,6 +1297,7 @@ static const struct subcommand {
 	{ "raise-limit", raise_limit, 0, "" },
 	{ "rawsock", rawsock, 0, "" },
 	{ "rawsock-flood", rawsock_flood, 2, "PROCESSES NAMES" },
+	{ "real-user", real_user, 2, "UID SUBCOMMAND..." },
 	{ "rebind-device", rebind_device, 2, "FROM TO" },
 	{ "reboot", reboot_container, 0, "" },
 	{ "remap-locked", remap_locked, 2, "FROM TO" },

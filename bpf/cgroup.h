@@ -359,4 +359,19 @@ static __always_inline __u64 container_remembered(struct task_struct *task)
 	return known ? *known : 0;
 }
 
+#define CGROUP_LEVELS 24 /* more than containers and what is in them have, most often */
+
+/* Whether the task at an address is in the cgroup of a container or below it. */
+__noinline int is_of_container(__u64 address, __u64 id)
+{
+	struct cgroup *cgroup = cgroup_of_other((void *)address);
+
+	for (int i = 0; i < CGROUP_LEVELS && cgroup; i++) {
+		if (BPF_CORE_READ(cgroup, kn, id) == id)
+			return 1;
+		cgroup = BPF_CORE_READ(cgroup, self.parent, cgroup);
+	}
+	return 0;
+}
+
 #endif

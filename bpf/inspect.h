@@ -119,7 +119,7 @@ __noinline int record_inspection(__u64 address, __u32 unasked)
 
 	if (!sets || sets & ~CAPABILITIES(own, cap_permitted) || !is_same_user(own, its, unasked))
 		return 0;
-	if (container_remembered(other) == container_remembered(task))
+	if (is_of_container(address, container_remembered(task)))
 		return 0;
 	return record_unasked(unasked, sets, 0);
 }

@@ -115,6 +115,7 @@ struct kernfs_node___before_6_15 {
 
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
 };
 
 struct cgroup {

@@ -158,9 +158,9 @@ __noinline int note_pids(__u64 id)
 
 	if (!container)
 		return 0;
-	if (first == id) {
+	if (is_of_container((__u64)reaper, id)) {
 		if (container->pids == PIDS_UNKNOWN &&
-		    container_remembered(BPF_CORE_READ(reaper, real_parent)) != id)
+		    !is_of_container((__u64)BPF_CORE_READ(reaper, real_parent), id))
 			container->pids = PIDS_OWN;
 		return 0;
 	}

@@ -69,6 +69,12 @@ func TestContainersOfOthersAreLeftOut(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			args := slices.Concat([]string{binary, "profile", "-o", "json"}, test.flags, []string{"--", "sh", "-c", script})
 			r := execute(t, args...)
+			if test.want == nil {
+				if r.code != exitUsage || r.stdout != "" {
+					t.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+				}
+				return
+			}
 			if r.code != 0 {
 				t.Fatalf("exit code %d: %s", r.code, r.stderr)
 			}

@@ -35,7 +35,7 @@ func TestDockerInDocker(t *testing.T) {
 		// What runc makes the inner container's permitted set, and what it drops from the bounding set. Of
 		// SETGID, that it sets groups which are there already.
 		demanded:  caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETUID"),
-		unsure:    caps("AUDIT_WRITE", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"),
+		unsure:    caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"),
 		tolerated: caps("DAC_READ_SEARCH"),
 	}
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, outer.dockerRun("outer", "--privileged"))...)

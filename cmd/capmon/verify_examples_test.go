@@ -22,7 +22,7 @@ func TestTheExamplesOfVerifyProve(t *testing.T) {
 	for image, change := range map[string]string{"web": server, "nginx": server, "app": `CMD ["./selftest"]`} {
 		imageOf(t, image, change)
 	}
-	compose := "name: verify-examples\nservices: {web: {image: web, ports: ['80:80'], stop_grace_period: 1s}}\n"
+	compose := "name: verify-examples\nservices: {web: {image: web, ports: ['80:80'], stop_grace_period: 30s}}\n"
 	bin := filepath.Join(dir, "bin")
 	err := errors.Join(
 		os.Mkdir(bin, 0o755),

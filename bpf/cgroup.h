@@ -359,7 +359,7 @@ static __always_inline __u64 container_remembered(struct task_struct *task)
 	return known ? *known : 0;
 }
 
-#define CGROUP_LEVELS 24 /* more than containers and what is in them have, most often */
+#define CGROUP_LEVELS 24 /* deeper cgroups do not count as the container's */
 
 /* Whether the task at an address is in the cgroup of a container or below it. */
 __noinline int is_of_container(__u64 address, __u64 id)

@@ -161,10 +161,10 @@ static __noinline int same_groups(const struct call *call, const struct asked *a
 #define SCANNED_WORDS 128
 
 /*
- * The file that setattr_prepare (fs/attr.c) asks about, if a path names it: what it calls has saved
- * the address in their frames, of which the first returns to the call site. An inode is known by
- * its pointer to a part of itself. Another one may have been left there, so that this decides what
- * is told of a need, and not whether there is one. 0 if none is found.
+ * The address of the inode that setattr_prepare (fs/attr.c) changes, 0 if none is found. The
+ * functions that it calls have saved the address in their frames, from the call site on. An inode
+ * has a pointer to a part of itself. The stack may still have the address of another inode, so
+ * the result may mark a need as unsure, but never remove one.
  */
 __noinline __u64 inode_on_stack(__u64 context, __u64 site)
 {
@@ -195,8 +195,8 @@ static __always_inline bool is_same_mode(const struct inode *inode, __u64 mode)
 	return inode && !((BPF_CORE_READ(inode, i_mode) ^ mode) & MODE_BITS);
 }
 
-/* Whether a call that changes owner or mode asks for what is there already. context is the address
- * of the program's. */
+/* Whether a call sets the owner or mode that the file already has. context is the address of the
+ * BPF program's context on the stack. */
 static __always_inline enum condition
 change_condition(const struct check_key *key, const struct call *call, struct call_rule rule,
 		 const struct user_namespace *ns, struct task_struct *task, __u64 context)

@@ -244,12 +244,12 @@ func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand
 
 // PressureTrigger is the demand of opening or writing a file of pressure stalls with CAP_SYS_RESOURCE.
 // A program makes a trigger by writing to such a file; unwritten says that capmon did not see all these
-// writes. What a user namespace of its own gave it does not count: granted is what the container has. The
-// zero value is no demand.
+// writes. granted is the grant of the container: CAP_SYS_RESOURCE in a user namespace of the workload's own
+// does not count. The zero value is no demand.
 func PressureTrigger(call monitor.UnaskedCall, granted capability.Set, unwritten bool) Demand {
 	verdict := Verdict{Class: Demanded, Reason: "a trigger for pressure stalls fails without this capability, unless its window is a multiple of two seconds", Site: "psi_trigger_create"}
 	switch {
-	case !granted.Has(capability.SysResource): // a user namespace of its own gave it
+	case !granted.Has(capability.SysResource):
 		return Demand{}
 	case call.Pressure == monitor.WindowRestricted:
 	case call.Pressure == monitor.WindowUnknown && unwritten:

@@ -10,8 +10,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// BehindLimits is a group with what it needs of the target besides, if that leaves the kernel's
-// limits on low ports and on ICMP echo as they are, and what the reader must know. Docker lifts both
+// BehindLimits returns the group with what it also needs if the target keeps the kernel's limits on
+// low ports and on ICMP echo, and notes for the reader. Docker lifts both
 // by sysctls for all containers that do not use the host's network (daemon/oci_linux.go, WithSysctls,
 // since 20.10), and so the kernel asks for no capability there.
 func (t Target) BehindLimits(g Group) (Group, []string) {

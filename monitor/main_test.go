@@ -17,6 +17,7 @@ import (
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/testpins"
 )
 
 // The tests record on the real kernel what containers of a real Docker daemon do.
@@ -41,7 +42,7 @@ func needed() error {
 	if out, err := exec.Command("docker", "image", "inspect", "bb").CombinedOutput(); err != nil {
 		return fmt.Errorf("docker image inspect bb: %w\n%s", err, out)
 	}
-	return testlock.NoLosses()
+	return errors.Join(testpins.RemoveOfTheDead(), testlock.NoLosses())
 }
 
 // asProcess names what the test binary does as a process of a test's own.

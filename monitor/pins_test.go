@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/capmon/capmon/internal/testpins"
 )
 
 // recordPinned records until it is killed.
@@ -47,7 +49,7 @@ func handOverPinned(pins, id, when string) error {
 // pinsOf is a directory for pins that goes, with all that is in it, with the test.
 func pinsOf(t *testing.T) string {
 	t.Helper()
-	pins := filepath.Join("/sys/fs/bpf", fmt.Sprintf("capmon-test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-")))
+	pins := testpins.Directory(strings.ReplaceAll(t.Name(), "/", "-"))
 	t.Cleanup(func() {
 		if err := RemovePins(pins); err != nil {
 			t.Errorf("removing the pins: %v", err)

@@ -6,6 +6,7 @@ import (
 )
 
 func TestAges(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]time.Duration{
 		"90d": 90 * day, "36h": 36 * time.Hour, "1h30m": 90 * time.Minute,
 		"": 0, "0d": 0, "0s": 0, "-1d": 0, "-1h": 0, "d": 0, "1.5d": 0, "99999d": 0, "90": 0, "1w": 0,
@@ -17,6 +18,7 @@ func TestAges(t *testing.T) {
 }
 
 func TestMoments(t *testing.T) {
+	t.Parallel()
 	zone := time.FixedZone("", 2*60*60)
 	now := time.Date(2026, 8, 8, 12, 0, 0, 0, zone)
 	for text, want := range map[string]time.Time{

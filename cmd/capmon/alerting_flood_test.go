@@ -12,6 +12,7 @@ import (
 // gives a slow webhook no more than it can take, does not keep another container's first alert
 // from it, and the alerts tell of exactly as many as were opened.
 func TestAFloodDrownsNoSink(t *testing.T) {
+	t.Parallel()
 	for kind, names := range map[string]int{"one-name": 1, "new-names": 3000} {
 		t.Run(kind, func(t *testing.T) {
 			flood, calm := "alert-flood-"+kind, "alert-calm-"+kind

@@ -344,6 +344,7 @@ func TestRulesAreShownAsAFile(t *testing.T) {
 
 // The rules that readers are shown are such.
 func TestTheRulesInTheDocumentsAreValid(t *testing.T) {
+	t.Parallel()
 	blocks := 0
 	for path, document := range documents(t) {
 		for _, match := range fenced.FindAllStringSubmatch(document, -1) {

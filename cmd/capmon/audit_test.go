@@ -159,6 +159,7 @@ func auditAs(t *testing.T, code int, args ...string) auditReport {
 }
 
 func TestAuditOfAHost(t *testing.T) {
+	t.Parallel()
 	directory, volume := openDirectory(t), "audit-volume"
 	if err := os.WriteFile(filepath.Join(directory, "file"), nil, 0o644); err != nil {
 		t.Fatal(err)

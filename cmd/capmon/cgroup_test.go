@@ -18,6 +18,7 @@ import (
 // Cgroups of every layout and driver, and wherever the user wants them to be, lead to
 // their container.
 func TestCgroupsNameTheirContainer(t *testing.T) {
+	t.Parallel()
 	driver := engineSays(t, "{{.CgroupDriver}}")
 	parent := "/capmon-test/parent"
 	if driver == "systemd" {
@@ -101,6 +102,7 @@ func inGuest() bool { return guest() != "" }
 
 // Debian has no kernel between this one and the oldest that capmon works with.
 func TestTooOldAKernelIsNamed(t *testing.T) {
+	t.Parallel()
 	if guest() != "5.10" {
 		t.Skip("this kernel is not too old")
 	}
@@ -121,6 +123,7 @@ func TestTooOldAKernelIsNamed(t *testing.T) {
 
 // systemd starts the unit in a cgroup, mounts and rights of its own making.
 func TestUnitUnderSystemd(t *testing.T) {
+	t.Parallel()
 	if !strings.Contains(guest(), "systemd") {
 		t.Skip("only in a guest with systemd as its first process")
 	}

@@ -15,6 +15,7 @@ import (
 )
 
 func TestOutputInputAndExitCodePassThrough(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command(binary, "profile", "--", "docker", "run", "-i", "--rm", "--name", "passing", "bb",
 		"sh", "-c", "cat; echo problem >&2; exit 7")
 	var stdout, stderr bytes.Buffer
@@ -34,6 +35,7 @@ func TestOutputInputAndExitCodePassThrough(t *testing.T) {
 
 // docker run $(capmon profile -o flags -- docker run …) takes nothing but flags.
 func TestFlagsStandAloneOnStdout(t *testing.T) {
+	t.Parallel()
 	r := execute(t, binary, "profile", "-o", "flags", "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo output; chroot / true")
 	if r.stdout != "--cap-drop=ALL --cap-add=SYS_CHROOT\n" {
 		t.Errorf("got %q", r.stdout)
@@ -48,6 +50,7 @@ func TestFlagsStandAloneOnStdout(t *testing.T) {
 }
 
 func TestSignalsPassThrough(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command(binary, "profile", "--", "docker", "run", "--rm", "--name", "signalled", "bb",
 		"sh", "-c", "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.05; done")
 	stdout, err := cmd.StdoutPipe()
@@ -86,6 +89,7 @@ func awaitLine(t *testing.T, lines *bufio.Reader, wanted string) {
 }
 
 func TestCodeOfACommandThatASignalEnded(t *testing.T) {
+	t.Parallel()
 	r := execute(t, binary, "profile", "--", "sh", "-c", "kill -KILL $$")
 	if r.code != signalled(unix.SIGKILL) {
 		t.Errorf("exit code %d, wanted what a shell says", r.code)
@@ -112,6 +116,7 @@ func remaining(r io.Reader) string {
 }
 
 func TestContainerHasTheTerminal(t *testing.T) {
+	t.Parallel()
 	cmd, screen := terminal(t, binary, "profile", "--", "docker", "run", "-it", "--rm", "--name", "on-terminal", "bb", "tty")
 	output := remaining(screen)
 	if err := cmd.Wait(); err != nil || !strings.Contains(output, "/dev/pts/0") {
@@ -122,6 +127,7 @@ func TestContainerHasTheTerminal(t *testing.T) {
 // A terminal sends Ctrl-C to the whole process group: passed on as well, it would
 // reach the command twice.
 func TestCtrlCReachesTheCommandOnce(t *testing.T) {
+	t.Parallel()
 	const script = `trap 'echo got it' INT; trap 'exit 3' USR1; echo ready; while :; do sleep 0.05; done`
 	cmd, screen := terminal(t, binary, "profile", "--", "sh", "-c", script)
 	lines := bufio.NewReader(screen)
@@ -141,6 +147,7 @@ func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 }
 
 func TestCommandThatStartsNoContainerSaysSo(t *testing.T) {
+	t.Parallel()
 	r := execute(t, binary, "profile", "--", "true")
 	if r.code != 0 || r.stdout != "\nno containers were seen\n" || !strings.Contains(r.stderr, "started no container") {
 		t.Errorf("%+v", r)

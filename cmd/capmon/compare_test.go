@@ -78,6 +78,7 @@ func expected(t *testing.T, code int, arguments []string, texts ...string) resul
 // Two versions of a container: the first gives a file away, the second opens a raw socket,
 // reads what is not its own and tries what it may not.
 func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
+	t.Parallel()
 	first := saved(t, "versioned", "bb", "sh", "-c", "touch /tmp/f && chown 5 /tmp/f")
 	second := saved(t, "versioned", "--cap-drop=MKNOD", "bb", "sh", "-c", "touch /tmp/f && chown 5 /tmp/f; probe rawsock; mknod /tmp/null c 1 3; true")
 
@@ -219,6 +220,7 @@ func parsedByOthers(t *testing.T, code int, arguments ...string) {
 }
 
 func TestAProofIsWhatAPolicyMayRequire(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "proved.json")
 	mustExecute(t, binary, "verify", "--save", file, "--", "docker", "run", "--rm", "--name", "proved-by-policy", "bb", "chroot", "/", "true")
 	policy := written(t, "policy.yaml", "version: 1\nrules:\n  - {name: r, proved: true, allow: [SYS_CHROOT]}\n")
@@ -229,6 +231,7 @@ func TestAProofIsWhatAPolicyMayRequire(t *testing.T) {
 
 // What attackers choose: names, labels, names of programs.
 func TestHostileNamesKeepToTheSchemasAndOffTheTerminal(t *testing.T) {
+	t.Parallel()
 	const label = "\"quotes'\n<script>alert(1)</script>\x1b[2J\u202e]]>&amp;{{.}}`$(id)`"
 	name := "hostile_" + strings.Repeat("n", 247)
 	file := saved(t, name,

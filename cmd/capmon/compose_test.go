@@ -8,6 +8,7 @@ import (
 
 // Compose starts all containers at once; each is profiled from its first instruction.
 func TestServicesOfCompose(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, `
 services:
   owner:
@@ -46,6 +47,7 @@ services:
 
 // What somebody runs once with the settings of a service is not what the service does.
 func TestOneOffsAreNotTheService(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, `
 services:
   web:

@@ -14,6 +14,7 @@ import (
 // A credential registered with io_uring holds more than the task that uses it has left, has other
 // groups and another session keyring, and is the container's nevertheless.
 func TestARegisteredCredentialIsTheContainers(t *testing.T) {
+	t.Parallel()
 	unconfined := "--security-opt=seccomp=unconfined"
 	t.Run("watched from the start", func(t *testing.T) {
 		r := execute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", "personality", unconfined, "bb", "attack-personality")
@@ -42,6 +43,7 @@ func TestARegisteredCredentialIsTheContainers(t *testing.T) {
 
 // Some files ask the credential of whoever opened them, whatever the process has left.
 func TestTheCredentialOfAnOpenedFileIsTheContainers(t *testing.T) {
+	t.Parallel()
 	for name, grants := range map[string][]string{"of some": {"--cap-add=SYS_ADMIN"}, "of all": {"--privileged"}} {
 		t.Run(name, func(t *testing.T) {
 			const container = "opened"
@@ -80,6 +82,7 @@ func hasAllOfTheHost(t *testing.T, got seen) bool {
 // The first process of a container dropped its bounding set before capmon began. What others are
 // started with is the container's grant all the same, and docker exec --privileged still has more.
 func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
+	t.Parallel()
 	const name = "narrowed"
 	mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-drop=CHOWN", "bb", "attack-narrow", "sleep", "600")
 	t.Cleanup(func() { execute(t, "docker", "rm", "-f", name) })
@@ -101,6 +104,7 @@ func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
 // The processes that a container has left hold less than it was granted when serve starts. What an
 // exec and the mounter of the container's own overlay use is the container's all the same.
 func TestServeKnowsTheGrantAfterARestart(t *testing.T) {
+	t.Parallel()
 	for name, forgets := range map[string]bool{"restarted": false, "restarted-anew": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

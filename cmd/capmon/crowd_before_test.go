@@ -69,6 +69,7 @@ func (i *inhabitant) isRefused(capability string) { i.workload = workload{denied
 // Whatever runs when capmon starts, each later use belongs to who made it and is what it
 // is.
 func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
+	t.Parallel()
 	const each = 10 // of every state
 	var all []*inhabitant
 	var script strings.Builder
@@ -124,6 +125,7 @@ func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
 // Some start while capmon does: each of them that is seen has its name, and of those that
 // come after that nothing is missing.
 func TestContainersThatStartWhileCapmonDoesAreKnown(t *testing.T) {
+	t.Parallel()
 	const script = `for lane in a b c; do
 		(for i in $(seq 1000); do
 			[ -e "$0/stop" ] && break

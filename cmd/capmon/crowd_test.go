@@ -11,6 +11,7 @@ import (
 const crowd = 50
 
 func TestEveryContainerOfACrowdIsReportedExactly(t *testing.T) {
+	t.Parallel()
 	var script strings.Builder
 	members := make(map[string]workload)
 	for i := range crowd {
@@ -50,6 +51,7 @@ func quoted(command []string) string {
 // The command of these tests starts no containers but those of the script; the
 // others are started past capmon, as another user of the engine would.
 func TestContainersOfOthersAreLeftOut(t *testing.T) {
+	t.Parallel()
 	const script = "docker run --rm --name mine --label team=edge bb true && " +
 		"docker run --rm --name mine-too bb true && " +
 		"env -u DOCKER_HOST docker -H $OTHERS run --rm --name theirs --label team=edge bb true"
@@ -95,6 +97,7 @@ func TestContainersOfOthersAreLeftOut(t *testing.T) {
 
 // These are not held back until capmon knows them, and are gone at once.
 func TestEveryContainerOfACrowdOfOthersHasItsName(t *testing.T) {
+	t.Parallel()
 	const others = 20
 	script := fmt.Sprintf(`for i in $(seq %d); do
 		env -u DOCKER_HOST docker -H $OTHERS run --rm --name other-$i bb chroot / true & pids="$pids $!"
@@ -112,6 +115,7 @@ func TestEveryContainerOfACrowdOfOthersHasItsName(t *testing.T) {
 
 // A container that is restarted in place has a new cgroup each time.
 func TestRestartsAddUp(t *testing.T) {
+	t.Parallel()
 	const script = `docker run -d --name restarted --restart=on-failure:2 bb sh -c 'f=$(mktemp); chown 5 $f; exit 1'
 		until [ "$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' restarted)" = '2 exited' ]; do :; done
 		docker rm restarted`

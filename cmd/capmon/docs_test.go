@@ -48,6 +48,7 @@ func commands(cmd *cobra.Command) []*cobra.Command {
 }
 
 func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
+	t.Parallel()
 	var text strings.Builder
 	for path, document := range documents(t) {
 		if strings.HasSuffix(path, ".md") {
@@ -70,6 +71,7 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 }
 
 func TestEveryCommandRefusesUnknownLogFlags(t *testing.T) {
+	t.Parallel()
 	for _, cmd := range commands(newRoot()) {
 		for flag, want := range map[string]string{
 			"--log-level=loud": "choose debug, info, warn or error; see ", "--log-format=xml": "choose console or json; see ",
@@ -85,6 +87,7 @@ func TestEveryCommandRefusesUnknownLogFlags(t *testing.T) {
 
 // Whatever readers are told to type exists.
 func TestEveryCommandLineInTheDocumentsParses(t *testing.T) {
+	t.Parallel()
 	seen := 0
 	for path, document := range documents(t) {
 		for _, script := range scriptsIn(t, path, document) {

@@ -213,6 +213,7 @@ func setSysctl(t *testing.T, name, value string) {
 
 // What the kernel can be told to hide or to refuse matters to all hooks or to some.
 func TestDoctorOnSettingsOfTheHooks(t *testing.T) {
+	t.Parallel()
 	if !inGuest() {
 		t.Skip("only in a guest: the settings are the whole machine's")
 	}

@@ -37,6 +37,7 @@ func edgeVolume(t *testing.T) (options []string) {
 
 // Where set-up and workload meet, each side's needs stay its own.
 func TestEdgeOfTheSetUp(t *testing.T) {
+	t.Parallel()
 	volume := edgeVolume(t)
 	for _, w := range []workload{
 		{
@@ -80,6 +81,7 @@ func TestEdgeOfTheSetUp(t *testing.T) {
 
 // What the engine does to a running container is not its workload.
 func TestWhatTheEngineDoesIsNoUse(t *testing.T) {
+	t.Parallel()
 	const name = "meanwhile"
 	startSleeper(t, name)
 	observation := watch(t, name)
@@ -93,6 +95,7 @@ func TestWhatTheEngineDoesIsNoUse(t *testing.T) {
 
 // A health check is run by the engine, but is the container's own.
 func TestHealthCheckIsWorkload(t *testing.T) {
+	t.Parallel()
 	const name = "healthy"
 	r := execute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", name,
 		"--health-cmd=probe rawsock && echo > /tmp/checked", "--health-interval=1s",
@@ -106,6 +109,7 @@ func TestHealthCheckIsWorkload(t *testing.T) {
 // The process that calls reboot in a pid namespace of its own does not return, and
 // takes all others with it.
 func TestCallThatDoesNotReturnIsRecorded(t *testing.T) {
+	t.Parallel()
 	const name = "reboots"
 	r := execute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", name, "--cap-add=SYS_BOOT", "bb", "probe", "reboot")
 	if r.code != 128+1 { // SIGHUP (reboot_pid_ns, kernel/pid_namespace.c)

@@ -129,6 +129,7 @@ func (p project) job(w workflow) (codes map[string]int, output string) {
 }
 
 func TestTheWorkflowForGitHubLetsNoNewNeedPass(t *testing.T) {
+	t.Parallel()
 	// Built apart from capmon: it wants another version of a library of ours.
 	mustExecute(t, "go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12", "-shellcheck=shellcheck", examples+"/github.yaml")
 	var w workflow
@@ -168,6 +169,7 @@ func TestTheWorkflowForGitHubLetsNoNewNeedPass(t *testing.T) {
 }
 
 func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
+	t.Parallel()
 	var jobs map[string]struct {
 		Stage     string
 		Tags      []string
@@ -228,6 +230,7 @@ var pinnedAction = regexp.MustCompile(`^ +- uses: [\w.-]+(/[\w.-]+)+@[0-9a-f]{40
 var moving = regexp.MustCompile(`@(latest|main|master|HEAD)\b|:latest\b|-version: ['"]?(stable|oldstable|latest)|@v\d+(\.\d+)?$`)
 
 func TestTheExamplesPinVersions(t *testing.T) {
+	t.Parallel()
 	var actions int
 	for _, name := range []string{"compose.yaml", "github.yaml", "gitlab.yaml"} {
 		for line := range strings.Lines(contents(t, filepath.Join(examples, name))) {
@@ -250,6 +253,7 @@ func TestTheExamplesPinVersions(t *testing.T) {
 
 // The example's policy is what its schema says.
 func TestTheExampleOfAPolicyKeepsToTheSchema(t *testing.T) {
+	t.Parallel()
 	text, err := yaml.YAMLToJSON([]byte(contents(t, examples+"/policy.yaml")))
 	if err != nil {
 		t.Fatal(err)

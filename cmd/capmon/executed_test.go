@@ -12,6 +12,7 @@ import (
 // Programs of a volume are in no layer of the image, and most of these have ended
 // before capmon could look at the process.
 func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
+	t.Parallel()
 	volume := t.TempDir()
 	path, err := filepath.EvalSymlinks("/bin/busybox")
 	if err != nil {
@@ -42,6 +43,7 @@ func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
 // A program that is gone from everywhere may have carried anything, and the report says
 // so.
 func TestProgramsThatAreGoneAreTold(t *testing.T) {
+	t.Parallel()
 	const name = "gone"
 	startSleeper(t, name, "--tmpfs=/gone:exec,suid")
 	observation := watch(t, name)
@@ -62,6 +64,7 @@ func TestProgramsThatAreGoneAreTold(t *testing.T) {
 
 // What a container wrote lies above the layers of its image.
 func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "writes-programs")
 	observation := watch(t, "writes-programs")
 	mustExecute(t, "docker", "exec", "writes-programs", "sh", "-c",
@@ -72,6 +75,7 @@ func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
 // With the flag C of binfmt_misc, the kernel heeds the capabilities of the program, not those of its
 // interpreter.
 func TestCapabilitiesOfInterpretedProgramsAreDemanded(t *testing.T) {
+	t.Parallel()
 	const magic = "capmon-emulated"
 	registerFormat(t, "capmon-credentials", magic, "/bin/true", "C")
 	program := filepath.Join(openDirectory(t), "program")

@@ -109,6 +109,7 @@ func TestOtherFailedExecutionsDemandNothing(t *testing.T) {
 // A trial without a capability that a file carries says why it failed, where the container does not
 // even start.
 func TestVerifyTellsWhyAProgramCannotBeExecuted(t *testing.T) {
+	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "/bin/probe-bind", "bind", "8080")
 	same(t, "the set", p.Set, caps("NET_BIND_SERVICE"))
 	without := p.Trials[p.Members[0].Trial-1]

@@ -78,6 +78,7 @@ func volume(t *testing.T, names ...string) []string {
 // A person shall give the files to the right user instead of granting the capability. The
 // container does not end, so that capmon finds all that is there.
 func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
+	t.Parallel()
 	const script = `
 		cat /data/secret
 		cd /data && head secret
@@ -137,6 +138,7 @@ func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
 
 // Most of what is asked has ended, and perhaps its container, before capmon can look.
 func TestFilesOfShortContainers(t *testing.T) {
+	t.Parallel()
 	const containers = 10
 	commands := []string{binary, "profile", "-o", "json", "--", "sh", "-c", strings.Repeat("docker run --rm bb cat /data/secret;", containers)}
 	files, unlisted := filesIn(t, mustExecute(t, commands...), "")
@@ -152,6 +154,7 @@ func TestFilesOfShortContainers(t *testing.T) {
 
 // The giving of files that is proposed does in place of the capability.
 func TestGivingFilesServes(t *testing.T) {
+	t.Parallel()
 	options := volume(t, "file")
 	directory, _, _ := strings.Cut(options[1], ":")
 	run := func(grants ...string) []string {
@@ -174,6 +177,7 @@ func TestGivingFilesServes(t *testing.T) {
 
 // A table shows the files, and does nothing that their names want.
 func TestNamesOfFilesCannotWriteOnTheTerminal(t *testing.T) {
+	t.Parallel()
 	const escape = "\x1b[2J\x1b]0;t\x07"
 	names := []string{escape, "two\nlines", "\xff\xfe", strings.Repeat("n", 255), `"quoted" (owner 0:0, mode 0777)`}
 	command := slices.Concat([]string{"docker", "run", "--rm"}, volume(t, names...), []string{"bb", "sh", "-c", "cat /vol/*"})

@@ -65,6 +65,7 @@ func flagsOf(t *testing.T, args ...string) string {
 }
 
 func TestFlagsGrantInContainersOfDocker(t *testing.T) {
+	t.Parallel()
 	file := ownerProfile(t, "flags-docker")
 	for _, style := range []string{"absolute", "delta"} {
 		options := strings.Fields(flagsOf(t, "--style", style, file))
@@ -106,6 +107,7 @@ func podmanRun(options ...string) []string {
 }
 
 func TestFlagsGrantInContainersOfPodman(t *testing.T) {
+	t.Parallel()
 	podman := startPodman(t)
 	file := ownerProfile(t, "flags-podman")
 	for _, style := range []string{"absolute", "delta"} {
@@ -117,6 +119,7 @@ func TestFlagsGrantInContainersOfPodman(t *testing.T) {
 
 // Ports that Docker lets everybody in a container bind are seen on each kernel.
 func TestLowPortsAreSeen(t *testing.T) {
+	t.Parallel()
 	out := mustExecute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", "low-port-seen", "bb", "sh", "-c",
 		"probe bind 81; probe bind 53 10 2; probe socket 2 2 1; probe bind 8080")
 	var report struct {
@@ -140,6 +143,7 @@ func TestLowPortsAreSeen(t *testing.T) {
 // Docker lets everybody in a container bind low ports, podman does not. The list for podman grants
 // what that takes there.
 func TestLowPortsWorkOutsideDocker(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "profile.json")
 	server := []string{"bb", "probe", "bind", "81"}
 	mustExecute(t, slices.Concat([]string{binary, "profile", "--save", file, "--", "docker", "run", "--rm", "--name", "low-port"}, server)...)
@@ -167,6 +171,7 @@ func TestLowPortsWorkOutsideDocker(t *testing.T) {
 }
 
 func TestFlagsGrantInABundleOfRunc(t *testing.T) {
+	t.Parallel()
 	bundle := t.TempDir()
 	root, archive := filepath.Join(bundle, "rootfs"), filepath.Join(bundle, "rootfs.tar")
 	created := strings.TrimSpace(mustExecute(t, "docker", "create", "bb"))
@@ -212,6 +217,7 @@ func writeFile(t *testing.T, path, text string) {
 // What Compose makes of the settings, beside a file that has the rest, and of a file
 // that they were written into.
 func TestFlagsGrantInServicesOfCompose(t *testing.T) {
+	t.Parallel()
 	const text = `name: flags-compose
 services:
   owner: # changes owners

@@ -59,6 +59,7 @@ func mustKnow(t *testing.T, got seen) {
 // However many file systems hang: others are watched, recorded and saved, the containers are
 // named, and capmon ends when it is asked to.
 func TestFileSystemsThatHangHangNobodyElse(t *testing.T) {
+	t.Parallel()
 	s, l, o := serve(t), watchLive(t), watch(t)
 	names := hangMany(t)
 	const honest = "hangs-not"
@@ -93,6 +94,7 @@ func TestFileSystemsThatHangHangNobodyElse(t *testing.T) {
 
 // A second signal ends capmon whatever it waits for.
 func TestASecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
 	g := newGate(t)
 	startSleeper(t, "signalled-twice")
 	o := watchAt(t, g.host, "signalled-twice")
@@ -161,6 +163,7 @@ func nestCgroups(t *testing.T, container string, bytes int) {
 // Cgroups with paths that are longer than the kernel takes hide nothing, and nothing fails by
 // them, neither while the container runs nor when it is removed and they are left.
 func TestDeepCgroupsBreakNothing(t *testing.T) {
+	t.Parallel()
 	const name = "deep"
 	mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "sh", "-c", "probe named sniffer hold 2 3 1 1")
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
@@ -215,6 +218,7 @@ func helpersOf(t *testing.T, pid int) (helpers []int) {
 
 // Files behind long links take little memory.
 func TestLongLinksTakeLittleMemory(t *testing.T) {
+	t.Parallel()
 	const most, mostOfHelper = 128 << 10, 64 << 10 // KiB
 	s := serve(t)
 	o := watch(t)

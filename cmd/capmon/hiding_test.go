@@ -42,6 +42,7 @@ func mustReport(t *testing.T, name string, profileOf func(save string) result) {
 
 // The image's own dynamic linker runs as the interpreter of the runtime's program.
 func TestHiddenAsInterpreterOfTheRuntime(t *testing.T) {
+	t.Parallel()
 	for _, runtime := range runtimes(t) {
 		t.Run(runtime, func(t *testing.T) {
 			linker := linkerOf(t, runtime)
@@ -131,6 +132,7 @@ func registerFormat(t *testing.T, format, magic, interpreter, flags string) {
 // A program of a foreign architecture runs by an interpreter of the host (binfmt_misc with the
 // flag F), as with qemu-user-static.
 func TestHiddenByForeignInterpreter(t *testing.T) {
+	t.Parallel()
 	const name, magic = "foreign", "capmon-foreign"
 	registerFormat(t, "capmon-test", magic, attackProgram(t, "interpreter"), "F")
 	program := filepath.Join(openDirectory(t), "program")
@@ -145,6 +147,7 @@ func TestHiddenByForeignInterpreter(t *testing.T) {
 
 // A process that was there before capmon has nothing but its root and its age to be known by.
 func TestHiddenBeforeCapmon(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		options, command []string
 	}{
@@ -175,6 +178,7 @@ func TestHiddenBeforeCapmon(t *testing.T) {
 // Threads that the kernel makes for io_uring announce themselves by no event. They are the
 // workload's, whatever file that executes and whenever it was started.
 func TestThreadsOfTheKernelAreWorkload(t *testing.T) {
+	t.Parallel()
 	want := workload{
 		required: caps("DAC_OVERRIDE"), denied: caps("IPC_LOCK"), tolerated: caps("DAC_READ_SEARCH"),
 	}

@@ -87,6 +87,7 @@ const walking = "walking"
 // One run, seen by all hooks at once: a capmon for each, one the command of the other. One
 // more tells no call site from memory.
 func TestEveryHookSaysTheSame(t *testing.T) {
+	t.Parallel()
 	all := hooks(t)
 	chosen := slices.Clone(workloads)
 	if testing.Short() {
@@ -207,12 +208,14 @@ func profileByAll(t *testing.T, all []monitor.Hook, chosen []workload) map[monit
 }
 
 func TestEachHookAlone(t *testing.T) {
+	t.Parallel()
 	for _, hook := range hooks(t) {
 		t.Run(string(hook), func(t *testing.T) { profileMixed(t, string(hook), hook) })
 	}
 }
 
 func TestTheFirstHookThatWorksIsUsed(t *testing.T) {
+	t.Parallel()
 	profileMixed(t, "auto", hooks(t)[0])
 }
 
@@ -264,6 +267,7 @@ func agreed(one, other seen) seen {
 }
 
 func TestTheNextHookIsUsedWhereTheFirstFails(t *testing.T) {
+	t.Parallel()
 	if !inGuest() {
 		t.Skip("only in a guest: it takes the hook away from everybody on the machine")
 	}

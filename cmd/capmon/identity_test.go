@@ -85,6 +85,7 @@ func unconfirmed(all []seen, cgroup string) []seen {
 
 // A container cannot hide below many cgroups.
 func TestNestedCgroupsHideNothing(t *testing.T) {
+	t.Parallel()
 	const name = "nests"
 	startSleeper(t, name, withCgroups(t)...)
 	for _, depth := range []int{60, 100, 300} {
@@ -102,6 +103,7 @@ func TestNestedCgroupsHideNothing(t *testing.T) {
 // A cgroup that any user may have made is not a container's because of its name: neither while
 // that runs nor afterwards.
 func TestAForgedCgroupIsNoContainers(t *testing.T) {
+	t.Parallel()
 	const victim = "victim"
 	startSleeper(t, victim)
 	id := idOf(t, victim)
@@ -128,6 +130,7 @@ func TestAForgedCgroupIsNoContainers(t *testing.T) {
 
 // Nor is one that a container's root has made, where engines make theirs, while the real one runs.
 func TestACgroupMadeByAContainerIsNoOthers(t *testing.T) {
+	t.Parallel()
 	const victim, forger = "victim", "forger"
 	startSleeper(t, victim)
 	startSleeper(t, forger, withCgroups(t)...)
@@ -148,6 +151,7 @@ func TestACgroupMadeByAContainerIsNoOthers(t *testing.T) {
 
 // A user who may make cgroups takes no room from containers by making many.
 func TestForgedCgroupsTakeNoRoom(t *testing.T) {
+	t.Parallel()
 	const many = 5000
 	cgroup := delegated(t)
 	observation := watch(t)
@@ -165,6 +169,7 @@ func TestForgedCgroupsTakeNoRoom(t *testing.T) {
 
 // Nor does watch name a container whose name a cgroup only bears.
 func TestWatchNamesNoContainerByAForgedCgroup(t *testing.T) {
+	t.Parallel()
 	const victim = "victim"
 	startSleeper(t, victim)
 	id := idOf(t, victim)
@@ -192,6 +197,7 @@ func TestWatchNamesNoContainerByAForgedCgroup(t *testing.T) {
 
 // What a forged cgroup used is in no command's answer about the container.
 func TestNoCommandAsksOfAContainerWhatAForgedCgroupUsed(t *testing.T) {
+	t.Parallel()
 	const victim = "victim"
 	startSleeper(t, victim)
 	saved := filepath.Join(t.TempDir(), "profile.json")

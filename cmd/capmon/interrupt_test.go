@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 // The moments are spread over start, recording and end; each of them has to end
 // well, so none is waited for.
 func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
+	t.Parallel()
 	const step, most, enough = 25 * time.Millisecond, 400, 10
 	var whileRecording int
 	for i := 0; i < most && whileRecording < enough; i++ {
@@ -50,7 +50,6 @@ func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
 	if whileRecording == 0 {
 		t.Error("at none of the moments a container ran")
 	}
-	nothingPinned(t)
 }
 
 // end interrupts until the process has ended: docker passes a first signal on to
@@ -108,17 +107,8 @@ func awaitUnloaded(t *testing.T, id ebpf.ProgramID) {
 	})
 }
 
-func nothingPinned(t *testing.T) {
-	t.Helper()
-	_ = filepath.WalkDir("/sys/fs/bpf", func(path string, _ fs.DirEntry, err error) error {
-		if err == nil && strings.Contains(path, "capmon") {
-			t.Errorf("pinned: %s", path)
-		}
-		return nil
-	})
-}
-
 func TestCtrlCWhileWatchingReportsWhatWasSeen(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "until-now")
 	observation := watch(t, "until-now")
 	programs := programsOf(observation.cmd.Process.Pid)
@@ -134,6 +124,7 @@ func TestCtrlCWhileWatchingReportsWhatWasSeen(t *testing.T) {
 
 // SIGKILL cannot be caught; what is held by open files goes with the process.
 func TestKilledLeavesNothing(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "outliving")
 	observation := watch(t, "outliving")
 	programs := programsOf(observation.cmd.Process.Pid)
@@ -144,11 +135,11 @@ func TestKilledLeavesNothing(t *testing.T) {
 	for _, id := range programs {
 		awaitUnloaded(t, id)
 	}
-	nothingPinned(t)
 }
 
 // A shell lets what its scripts run in the background ignore SIGINT.
 func TestBackgroundJobOfAScriptCanBeInterrupted(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "in-background")
 	script := `mkfifo $1/ready; "$0" profile in-background -o flags --even-if-start-unseen --ready-file $1/ready & job=$!; cat $1/ready; kill -INT $job; wait $job`
 	if out := mustExecute(t, "sh", "-c", script, binary, t.TempDir()); out != "--cap-drop=ALL\n" {

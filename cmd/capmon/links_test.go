@@ -13,6 +13,7 @@ import (
 // the host in their place, and ends. What capmon then finds must not be the host's file: its owner
 // and mode would be in the report.
 func TestLinksOfEndedContainersLeadNowhere(t *testing.T) {
+	t.Parallel()
 	const (
 		name    = "links-ended"
 		telling = 47110 // owner and group of all that is the host's

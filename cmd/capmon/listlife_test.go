@@ -49,6 +49,7 @@ func (l life) live(t *testing.T, run func(args ...string) result) {
 // The lists that capmon prints after a start, a restart and a stop are enough for a start, a restart and a stop,
 // with each engine.
 func TestListsAreEnoughForTheWholeLife(t *testing.T) {
+	t.Parallel()
 	const name = "verify-compose-server-1"
 	file := composeFile(t, `
 services:

@@ -168,6 +168,7 @@ func onRootOfHost(t *testing.T, runc, script string) bundle {
 // Nobody uses capabilities for long in the runtime setup without an alert. A container that was made
 // long before it is started does not.
 func TestALongSetupIsAnAlertAndViolatesEveryCheck(t *testing.T) {
+	t.Parallel()
 	for runc, path := range map[string]string{"runc": "runc", "newest-runc": "../../.cache/bin/runc"} {
 		path, err := exec.LookPath(path)
 		if err == nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/testpins"
 	"github.com/capmon/capmon/internal/untrustedfs"
 )
 
@@ -57,7 +58,7 @@ func prepare(directory string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
 	}
-	if err := testlock.NoLosses(); err != nil {
+	if err := errors.Join(testpins.RemoveOfTheDead(), testlock.NoLosses()); err != nil {
 		return err
 	}
 	commands := [][]string{{"docker", "image", "inspect", "bb"}}

@@ -8,6 +8,7 @@ import (
 // The kernel asks for the capability only if it has not loaded the module yet. The list must
 // also work on a host that has not.
 func TestModulesOnDemandNeedACapability(t *testing.T) {
+	t.Parallel()
 	if !inGuest() {
 		t.Skip("only in a guest: it loads modules into the machine's kernel")
 	}

@@ -10,6 +10,7 @@ import (
 // An engine in a container: its containers belong to that container, and so does all
 // that it does to prepare them, which takes more capabilities than they do.
 func TestDockerInDocker(t *testing.T) {
+	t.Parallel()
 	scripts, err := filepath.Abs("../../scripts")
 	if err != nil {
 		t.Fatal(err)

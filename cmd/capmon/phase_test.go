@@ -53,6 +53,7 @@ func (c conversation) ready(t *testing.T) {
 // A process that was there before capmon is known by what it executes, or by its
 // ancestors.
 func TestProcessesThatWereThereAreWorkload(t *testing.T) {
+	t.Parallel()
 	for name, command := range map[string]string{
 		"of a shell":           "echo ready; read line; probe rawsock",
 		"of a memory file":     "probe memfd-exec descend 1 rawsock",
@@ -75,6 +76,7 @@ func TestProcessesThatWereThereAreWorkload(t *testing.T) {
 // Nobody is left in the mount namespace that the file was executed from, nor does the
 // process have an ancestor that tells.
 func TestHookKnowsWhoLeftItsMounts(t *testing.T) {
+	t.Parallel()
 	const container = "left-mounts"
 	c := converse(t, container, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined", "bb", "probe", "unshare-mounts", "descend", "0", "rawsock")
 	c.ready(t)
@@ -95,6 +97,7 @@ func TestHookKnowsWhoLeftItsMounts(t *testing.T) {
 // A process of a workload that moves into another container's cgroup, as a hostile one can with
 // the host's cgroups at hand, or an engine in a container, stays workload.
 func TestWorkloadStaysWorkloadInAnotherCgroup(t *testing.T) {
+	t.Parallel()
 	cgroups, err := kernel.DetectCgroups()
 	if err != nil {
 		t.Fatal(err)
@@ -112,6 +115,7 @@ func TestWorkloadStaysWorkloadInAnotherCgroup(t *testing.T) {
 
 // docker exec --privileged brings capabilities of its own.
 func TestExecWithMorePrivilegesIsNotTheContainersNeed(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "more-privileged", "--cap-drop=ALL", "--cap-add=NET_RAW")
 	observation := watch(t, "more-privileged")
 	mustExecute(t, "docker", "exec", "--privileged", "more-privileged", "sh", "-c", "touch /tmp/f && chown 5 /tmp/f")

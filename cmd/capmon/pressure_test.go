@@ -13,6 +13,7 @@ import (
 // The kernel reads whether the process that opened a file of pressure stalls had SYS_RESOURCE, and makes no
 // check. Only triggers whose window is not a multiple of two seconds need SYS_RESOURCE.
 func TestPressureTriggersNeedSysResourceByWindow(t *testing.T) {
+	t.Parallel()
 	host, err := kernel.HostCapabilities()
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ func alertOf(container string, n int) alert.Alert {
 // After a flood of one container that nobody reads, the alert of another is the next but one, and
 // what was dropped of the flood is reported exactly.
 func TestAFloodDelaysNoOthersLine(t *testing.T) {
+	t.Parallel()
 	begun, read := make(chan struct{}, 1), make(chan struct{})
 	var got []alert.Alert
 	p := newPrinter(func(shown line) {

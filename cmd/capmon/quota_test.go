@@ -20,6 +20,7 @@ const names = "140000"
 // A container that renames itself for every check takes no room from others: what they do is
 // alerted and reported, and neither serve nor its database grows with the number of names.
 func TestAFloodOfNamesBlindsNobody(t *testing.T) {
+	t.Parallel()
 	s := serve(t, "--rules", "builtin")
 	startSleeper(t, "quota-calm", "--cap-add=SYS_ADMIN")
 	mustExecute(t, "docker", "run", "-d", "--name", "quota-flood", "bb", "attack-rename", names)
@@ -101,6 +102,7 @@ func peakMemory(t *testing.T, pid int) (kB int) {
 // What a neighbour does makes the profile of the container that was asked for neither less exact
 // nor incomplete.
 func TestAFloodingNeighbourLeavesAProfileExact(t *testing.T) {
+	t.Parallel()
 	mustExecute(t, "docker", "run", "-d", "--name", "quota-neighbour", "bb", "attack-rename", names)
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", "quota-neighbour") })
 	r := execute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", "quota-victim", "bb",

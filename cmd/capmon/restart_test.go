@@ -28,6 +28,7 @@ func awaitLog(t *testing.T, container, line string, times int) {
 // What a container does first after a restart is seen, too: its calls that seccomp
 // allows only with a capability are watched until it is removed.
 func TestRestartUnderObservation(t *testing.T) {
+	t.Parallel()
 	const name = "restarted"
 	mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_NICE", "--init", "bb",
 		"sh", "-c", "[ -e /tmp/again ] && probe set-mempolicy; touch /tmp/again; echo running; exec sleep 1000")

@@ -151,6 +151,7 @@ func alike(t *testing.T, name string, few, all result) {
 }
 
 func TestEachHookWithTheLeastRights(t *testing.T) {
+	t.Parallel()
 	allowPerf(t)
 	users := map[string]uint32{"root": 0, "anybody": anybody}
 	if testing.Short() {
@@ -197,6 +198,7 @@ func allowPerf(t *testing.T) {
 
 // What capmon says of other programs' capabilities has to hold for its own.
 func TestNoRightCanBeLeftOutForAnyHook(t *testing.T) {
+	t.Parallel()
 	allowPerf(t)
 	needed := least
 	if testing.Short() {

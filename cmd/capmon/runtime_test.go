@@ -10,6 +10,7 @@ import (
 // its last execve from a sealed copy of itself. `make test-kernels` has cgroups that it
 // takes.
 func TestRuntimeThatTheHookSees(t *testing.T) {
+	t.Parallel()
 	if version := strings.TrimSpace(mustExecute(t, "docker", "info", "--format={{.CgroupVersion}}")); version != "2" {
 		t.Skipf("crun wants cgroups v2 alone, this machine has v%s or both", version)
 	}
@@ -19,6 +20,7 @@ func TestRuntimeThatTheHookSees(t *testing.T) {
 // Debian's runc is of 2023. Since then it executes itself by way of an overlay that is
 // mounted nowhere (libcontainer/exeseal).
 func TestNewestRunc(t *testing.T) {
+	t.Parallel()
 	profileByRuntime(t, "newest-runc")
 }
 

@@ -14,6 +14,7 @@ import (
 
 // Transcripts of commands and what they print, beside this file.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "script-web")
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",

@@ -22,6 +22,7 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/daemon"
+	"github.com/capmon/capmon/internal/testpins"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -49,7 +50,7 @@ func serveAt(t *testing.T, host string, options ...string) *server {
 	}
 	s := &server{
 		t: t, host: host, database: filepath.Join(directory, "capmon.db"), socket: filepath.Join(directory, "s"),
-		pins: filepath.Join("/sys/fs/bpf", "capmon-"+filepath.Base(directory)),
+		pins: testpins.Directory(filepath.Base(directory)),
 	}
 	s.command = append([]string{binary, "serve", "--db", s.database, "--pins", s.pins, "--socket", s.socket, "--save-every", "1s", "--log-level", "debug"}, options...)
 	t.Cleanup(func() {

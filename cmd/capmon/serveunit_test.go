@@ -18,6 +18,7 @@ const (
 )
 
 func TestServeUnitHasTheLeastCapabilities(t *testing.T) {
+	t.Parallel()
 	settings := unitOf(t, serveUnit)
 	for _, name := range []string{"AmbientCapabilities", "CapabilityBoundingSet"} {
 		if set := parseCapabilities(t, strings.Fields(settings[name])...); set != least {
@@ -27,6 +28,7 @@ func TestServeUnitHasTheLeastCapabilities(t *testing.T) {
 }
 
 func TestServeUnitIsUnderstoodBySystemd(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile(serveUnit)
 	if err != nil {
 		t.Fatal(err)

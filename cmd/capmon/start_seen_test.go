@@ -15,6 +15,7 @@ import (
 // Of a container that was running before it was watched there is no list that might keep it from
 // starting, unless somebody asks for it in so many words.
 func TestListsWithoutAStartAreRefused(t *testing.T) {
+	t.Parallel()
 	const name = "start-unseen"
 	startSleeper(t, name)
 	directory := t.TempDir()
@@ -131,6 +132,7 @@ func TestServeRefusesListsWithoutAStart(t *testing.T) {
 
 // A start that was not seen keeps only what needs it from being patched.
 func TestPatchRequiresStartsOfWhatItTakes(t *testing.T) {
+	t.Parallel()
 	const other, name = "start-unseen-beside", "start-seen"
 	startSleeper(t, other, "--label", "com.docker.compose.service=db")
 	directory := t.TempDir()

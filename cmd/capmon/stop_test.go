@@ -11,6 +11,7 @@ import (
 // A signal to another user's process that was sent only because the container was told to end may
 // not be needed. One that was sent before, or because of another signal, is.
 func TestSignalsAtTheStopAreUnsure(t *testing.T) {
+	t.Parallel()
 	const script = `trap "probe kill-user; echo reloaded" HUP; trap "probe kill-user; exit 0" TERM; echo ready; while :; do sleep 0.05; done`
 	for _, test := range []struct {
 		name    string

@@ -23,6 +23,7 @@ func mayRaiseLimits(t *testing.T) bool {
 // What is said to serve in place of a capability does: the container fails without the
 // capability, and works with the flags instead.
 func TestSubstitutesServe(t *testing.T) {
+	t.Parallel()
 	const image = "substitutes"
 	mustExecute(t, slices.Concat([]string{"docker", "run", "--name", image, "bb"}, sh("echo extra:x:77:user >> /etc/group"))...)
 	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "-f", image) })
@@ -85,6 +86,7 @@ func TestSubstitutesServe(t *testing.T) {
 
 // What only the seccomp profile asks for is not needed with another one.
 func TestAnotherSeccompProfileServes(t *testing.T) {
+	t.Parallel()
 	run := func(options ...string) []string {
 		return slices.Concat([]string{"docker", "run", "--rm", "--user=1000", "--cap-drop=ALL"}, options, []string{"bb", "unshare", "-U", "true"})
 	}
@@ -104,6 +106,7 @@ func TestAnotherSeccompProfileServes(t *testing.T) {
 
 // A file's capability has to be in the bounding set even where the kernel does not give it.
 func TestNoNewPrivilegesWithAFileCapability(t *testing.T) {
+	t.Parallel()
 	run := func(options ...string) []string {
 		return slices.Concat([]string{"docker", "run", "--rm", "--user=1000", "--security-opt=no-new-privileges", "--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE"},
 			options, []string{"bb", "probe-bind", "bind", "81"})
@@ -119,6 +122,7 @@ func TestNoNewPrivilegesWithAFileCapability(t *testing.T) {
 
 // Whatever is granted, sysctls can be written in a privileged container only.
 func TestSysctlsNeedMoreThanACapability(t *testing.T) {
+	t.Parallel()
 	run := func(options ...string) []string {
 		return slices.Concat([]string{"docker", "run", "--rm", "--network=none"}, options, []string{"bb"}, sh("echo 1 > /proc/sys/net/ipv4/ip_forward"))
 	}

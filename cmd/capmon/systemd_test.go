@@ -48,6 +48,7 @@ func systemd(t *testing.T, directory, unit string) workload {
 // systemd puts itself and its services into cgroups of its own making, in all
 // hierarchies. They are the container's.
 func TestSystemdInAContainer(t *testing.T) {
+	t.Parallel()
 	w := systemd(t, t.TempDir(), "once.service")
 	w.required = caps("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "IPC_LOCK", "MKNOD", "NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_BOOT")
 	w.unsure = caps("AUDIT_WRITE")
@@ -67,6 +68,7 @@ func TestSystemdInAContainer(t *testing.T) {
 
 // A service of a container that ran before.
 func TestServiceOfSystemdInAContainer(t *testing.T) {
+	t.Parallel()
 	const name = "runs-systemd"
 	directory := t.TempDir()
 	w := systemd(t, directory, "idle.service")

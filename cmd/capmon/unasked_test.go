@@ -12,6 +12,7 @@ import (
 // The kernel lets a process look into another process without a check if the first holds all capabilities that
 // the other is permitted. The list has to be enough for this.
 func TestTheListLetsAContainerLookIntoAnother(t *testing.T) {
+	t.Parallel()
 	mustExecute(t, "docker", "run", "-d", "--name", "looked-into", "bb", "sleep", "600")
 	mustExecute(t, "docker", "run", "-d", "--name", "looked-into-few", "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")
 	t.Cleanup(func() { execute(t, "docker", "rm", "-f", "looked-into", "looked-into-few") })

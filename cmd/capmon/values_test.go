@@ -23,6 +23,7 @@ func (w workload) profileOf(t *testing.T, name string) seen {
 const races = 3
 
 func TestValuesThatChangeHideNothing(t *testing.T) {
+	t.Parallel()
 	unconfined, resources := []string{"--security-opt=seccomp=unconfined"}, []string{"--cap-add=SYS_RESOURCE"}
 	for _, w := range []workload{
 		{name: "capset", required: caps("SETPCAP")},
@@ -78,6 +79,7 @@ func (w workload) mustHideNothing(t *testing.T, got seen) {
 
 // What is in memory is not believed where nothing tells when a system call returns.
 func TestValuesAreUnsureWithoutReturns(t *testing.T) {
+	t.Parallel()
 	w := workload{command: sh("probe capset-same; probe mq-open 10 8192; probe mq-open")}
 	r := execute(t, append([]string{binary, "profile", "--outcomes=false", "-o", "json", "--"}, w.dockerRun("values-alone")...)...)
 	got := only(t, parseReport(t, r), "values-alone")
@@ -88,6 +90,7 @@ func TestValuesAreUnsureWithoutReturns(t *testing.T) {
 
 // A file that got its capability after it was executed, or by the number of an inode that another one had.
 func TestFilesThatChangeHideNothing(t *testing.T) {
+	t.Parallel()
 	for _, directory := range []string{"/tmp", "/volume"} {
 		for _, how := range []string{"later", "reused"} {
 			t.Run(how+directory, func(t *testing.T) {
@@ -107,6 +110,7 @@ func TestFilesThatChangeHideNothing(t *testing.T) {
 // A file whose capability has gone again before it was looked at carried none that is known, and
 // the report says so.
 func TestFilesThatHaveChangedAreTold(t *testing.T) {
+	t.Parallel()
 	w := workload{command: []string{"attack-file-capability", "sooner", "/tmp"}}
 	for range races {
 		got := w.profileOf(t, "file-capability-sooner")

@@ -65,6 +65,7 @@ volumes: {data: {}}
 `
 
 func TestVerifyAServiceOfCompose(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, shop)
 	composeUp(t, file, "web")
 	mustExecute(t, "docker", "exec", "verify-compose-shop", "sh", "-c", "until [ -e /tmp/ready ]; do sleep 0.1; done")
@@ -92,6 +93,7 @@ func TestVerifyAServiceOfCompose(t *testing.T) {
 }
 
 func TestVerifyAServiceThatEnds(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, `
 services:
   job: {image: bb, command: [chroot, /, sh, -c, 'exit 3'], cap_drop: [ALL], cap_add: [SYS_CHROOT, CHOWN]}
@@ -110,6 +112,7 @@ services:
 
 // Neither the service nor what it depends on may write to another container's data.
 func TestVerifyAServiceWhoseDataAnotherUses(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	startSleeper(t, "verify-compose-user", "-v", dir+":/d")
 	file := composeFile(t, `
@@ -128,6 +131,7 @@ services:
 // The moments are spread over the creation and the start of two projects; each has to
 // end well, so none is waited for.
 func TestVerifyAServiceInterruptedAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, `
 services:
   web: {image: bb, command: 'true', volumes: [data:/data], depends_on: [db]}
@@ -147,6 +151,7 @@ volumes: {data: {}}
 }
 
 func TestVerifyAServiceKilledIsClearedByTheNext(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, `
 services:
   web: {image: bb, command: sleep 1000, stop_grace_period: 0s, volumes: [data:/data], depends_on: [db]}
@@ -166,6 +171,7 @@ volumes: {data: {}}
 }
 
 func TestVerifyAServiceOfAnExternalNetwork(t *testing.T) {
+	t.Parallel()
 	mustExecute(t, "docker", "network", "create", "verify-compose-external")
 	t.Cleanup(func() { mustExecute(t, "docker", "network", "rm", "verify-compose-external") })
 	file := composeFile(t, `
@@ -181,6 +187,7 @@ networks: {outside: {external: true, name: verify-compose-external}}
 }
 
 func TestVerifyServicesThatItCannot(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, `
 services:
   web: {image: bb, command: sleep 1000, ports: ['18097:80']}

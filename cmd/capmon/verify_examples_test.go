@@ -17,6 +17,7 @@ var example = regexp.MustCompile(`(?m)^\s*(?:\$ )?(sudo capmon verify .*-- docke
 // Whatever the documents and the help tell to type proves something, with images and files of the
 // names that they use. The server is not there yet when its container runs.
 func TestTheExamplesOfVerifyProve(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	const server = `ENTRYPOINT ["sh", "-c", "sleep 0.5; trap 'exit 0' TERM; httpd -p 80 -h /www; while :; do sleep 0.1; done"]`
 	for image, change := range map[string]string{"web": server, "nginx": server, "app": `CMD ["./selftest"]`} {

@@ -50,6 +50,7 @@ func holdPipes(t *testing.T, user int) func() {
 // A run that needs more pipes than its user may have, which others of that user hold while it
 // runs, says nothing about the list.
 func TestVerifyRepeatsWhatTheHostHasDecided(t *testing.T) {
+	t.Parallel()
 	const user = 4242
 	// Each run tells that it has begun, and waits.
 	script := "echo >/state/began; cat /state/release; true | true"

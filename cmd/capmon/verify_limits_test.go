@@ -12,6 +12,7 @@ import (
 )
 
 func TestVerifyEndsARunThatHangs(t *testing.T) {
+	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "sh", "-c", "chroot / true || sleep 1000")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 	if r.code != exitDone || !regexp.MustCompile(`capmon: without SYS_CHROOT: still runs after 10s; verify ends it after 30s\n`).MatchString(r.stderr) ||
@@ -22,6 +23,7 @@ func TestVerifyEndsARunThatHangs(t *testing.T) {
 
 // The last trial but one waits, and all that the others have shown is kept.
 func TestVerifyInterruptedPrintsWhatIsProved(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	saved := filepath.Join(dir, "saved.json")
 	waits := filepath.Join(dir, "waits")

@@ -13,6 +13,7 @@ import (
 const usedData = `find /data || exit 1; [ -e /data/d ] || { mkdir -m 700 /data/d && chown 1000 /data/d; }`
 
 func TestVerifyStartsASecondTime(t *testing.T) {
+	t.Parallel()
 	file := composeFile(t, `
 services:
   job: {image: bb, command: [sh, -c, "`+strings.ReplaceAll(usedData, "$", "$$")+`"], volumes: [data:/data]}
@@ -52,6 +53,7 @@ volumes: {data: {}}
 }
 
 func TestVerifyAddsWhatTheSecondStartNeedsToAProfile(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "first.json")
 	command := []string{"--", "docker", "run", "--name", "verify-first", "-v", "/data", "bb", "sh", "-c", usedData}
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "--volumes", "verify-first") })
@@ -64,6 +66,7 @@ func TestVerifyAddsWhatTheSecondStartNeedsToAProfile(t *testing.T) {
 }
 
 func TestVerifyDoesNotCompareASecondStartThatFails(t *testing.T) {
+	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "bb", "sh", "-c", "mkdir /once && chown 5 /once")
 	same(t, "the set", p.Set, caps("CHOWN"))
 	if r.code != exitDone || p.SecondStart || !strings.Contains(r.stderr, "note: under its own flags a second start fails: exit status 1 (\"mkdir: can't create directory '/once': File exists\"); no second start is tried\n") {

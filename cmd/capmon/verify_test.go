@@ -220,6 +220,7 @@ var endings = []proof{
 }
 
 func TestVerify(t *testing.T) {
+	t.Parallel()
 	for _, test := range slices.Concat(proofs, endings) {
 		t.Run(test.name, func(t *testing.T) {
 			command := slices.Concat(test.flags, []string{"--", "docker", "run", "--rm"}, test.options, []string{"bb"}, test.command)
@@ -238,6 +239,7 @@ func TestVerify(t *testing.T) {
 // The kernel asks for the narrow one first, but the list has the wide one only: something
 // else asks for it, and does without.
 func TestVerifyTriesTheNarrowerOneOfTwo(t *testing.T) {
+	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "--rm", "--cap-add=NET_ADMIN", "bb", "sh", "-c", "probe setsockopt 1 36 1 && { ip link set lo mtu 1400 || true; }")
 	same(t, "the observed list", p.Observed, caps("NET_ADMIN"))
 	same(t, "the set", p.Set, caps("NET_RAW"))
@@ -247,6 +249,7 @@ func TestVerifyTriesTheNarrowerOneOfTwo(t *testing.T) {
 }
 
 func TestVerifyShowsItsEvidence(t *testing.T) {
+	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "chown", "5", "/tmp")
 	without := p.Trials[p.Members[0].Trial-1]
 	if without.Same || without.Outcomes[0] != "exit status 1" || without.Stderr != "chown: /tmp: Operation not permitted" ||
@@ -273,6 +276,7 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 }
 
 func TestVerifyTellsHowTheContainerEnds(t *testing.T) {
+	t.Parallel()
 	r := execute(t, binary, "verify", ready, "--", "docker", "run", "--rm", "--stop-timeout=1", "bb", "sh", "-c", supervisor)
 	for _, line := range []string{
 		"under its own flags: test: exit status 0; stopped on SIGTERM: exit status 0\n",
@@ -299,6 +303,7 @@ func TestVerifyTellsHowTheContainerEnds(t *testing.T) {
 
 // A profile of less than the workload does stands for what cannot be observed.
 func TestVerifyFindsWhatTheListLacks(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "less.json")
 	mustExecute(t, binary, "profile", "--save", file, "--", "docker", "run", "--rm", "bb", "ping", "-c1", "127.0.0.1")
 	command := []string{file, "--", "docker", "run", "--rm", "bb", "sh", "-c", "ping -c1 127.0.0.1 && chroot / true"}
@@ -315,6 +320,7 @@ func TestVerifyFindsWhatTheListLacks(t *testing.T) {
 
 // The directory tells the second run from the first.
 func TestVerifyKeepsWhatIsFlaky(t *testing.T) {
+	t.Parallel()
 	script := "chroot / true || { [ ! -e /state/seen ] && touch /state/seen; }"
 	p, r := prove(t, "--second-start=false", "--repeat=2", "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
@@ -332,6 +338,7 @@ func TestVerifyKeepsWhatIsFlaky(t *testing.T) {
 
 // That a container ends otherwise once, though its test passed, may be chance.
 func TestVerifyLooksTwiceAtAnEnding(t *testing.T) {
+	t.Parallel()
 	script := "odd=0; chroot / true || { [ ! -e /state/seen ] && touch /state/seen && odd=5; }; trap 'exit '$odd TERM; touch /tmp/ready; while :; do sleep 0.1; done"
 	p, r := prove(t, "--second-start=false", ready, "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
 	if r.code != exitFound || p.verdicts()["SYS_CHROOT"] != undecided ||
@@ -342,6 +349,7 @@ func TestVerifyLooksTwiceAtAnEnding(t *testing.T) {
 
 // The runs must not see of each other what a single run would not see.
 func TestVerifyBeginsWithANewVolumeEachTime(t *testing.T) {
+	t.Parallel()
 	p, _ := prove(t, "--", "docker", "run", "-v", "verify-fresh:/v", "bb", "sh", "-c", "[ ! -e /v/f ] && touch /v/f && chown 5 /v/f")
 	same(t, "the set", p.Set, caps("CHOWN"))
 	if r := execute(t, "docker", "volume", "inspect", "verify-fresh"); r.code == 0 {
@@ -350,6 +358,7 @@ func TestVerifyBeginsWithANewVolumeEachTime(t *testing.T) {
 }
 
 func TestVerifyAProfile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	observed, verified := filepath.Join(dir, "observed.json"), filepath.Join(dir, "verified.json")
 	run := func(script string) []string {

@@ -20,6 +20,7 @@ import (
 )
 
 func TestVerifyWhatCannotBeCompared(t *testing.T) {
+	t.Parallel()
 	// A container is created and started within the time, too, also on a slow machine.
 	for reason, args := range map[string][]string{
 		"creating the container: No such image: no-such-image":                                          {"--", "docker", "run", "--pull=never", "no-such-image"},
@@ -35,6 +36,7 @@ func TestVerifyWhatCannotBeCompared(t *testing.T) {
 }
 
 func TestVerifyRefusesAWorkloadThatFails(t *testing.T) {
+	t.Parallel()
 	const why = `the workload fails under its own flags: exit status 1 ("no luck"): a run that fails proves nothing; if this exit status means success, say so with --expect-exit 1`
 	refuseProof(t, why, "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo no luck >&2; exit 1")
 	refuseProof(t, "the workload ends with exit status 0 under its own flags, not with the 3 of --expect-exit", "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "true")
@@ -46,6 +48,7 @@ func TestVerifyRefusesAWorkloadThatFails(t *testing.T) {
 }
 
 func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
+	t.Parallel()
 	t.Cleanup(func() { mustExecute(t, "docker", "volume", "rm", "verify-data") })
 	startSleeper(t, "verify-user", "-p", "127.0.0.1:18099:80", "-v", "verify-data:/data-of-user")
 	before := mustExecute(t, "docker", "inspect", "verify-user")
@@ -155,6 +158,7 @@ func (v *verification) wait() result {
 }
 
 func TestVerifyInterrupted(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []os.Signal{unix.SIGINT, unix.SIGTERM, unix.SIGHUP} {
 		v := startVerify(t, "-v", "verify-interrupted:/v")
 		if err := v.cmd.Process.Signal(signal); err != nil {
@@ -173,6 +177,7 @@ func TestVerifyInterrupted(t *testing.T) {
 // The moments are spread over the whole of it; each has to end well, so none is
 // waited for.
 func TestVerifyInterruptedAtAnyMoment(t *testing.T) {
+	t.Parallel()
 	for delay := time.Duration(0); delay < 2*time.Second; delay += 150 * time.Millisecond {
 		cmd := exec.Command(binary, "verify", "--", "docker", "run", "bb", "su", "user", "-c", "true")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -188,6 +193,7 @@ func TestVerifyInterruptedAtAnyMoment(t *testing.T) {
 // SIGKILL cannot be caught: the next verify removes what is left, and nothing
 // that is a living one's.
 func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
+	t.Parallel()
 	killed, living := startVerify(t, "-v", "verify-killed:/v"), startVerify(t)
 	if err := killed.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -216,6 +222,7 @@ func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
 
 // Neither by their names and ports nor by a volume that both make anew.
 func TestTwoVerifiesOfTheSame(t *testing.T) {
+	t.Parallel()
 	options := []string{"--name", "verify-same", "-p", "127.0.0.1:18096:80", "-v", "verify-same:/v"}
 	one, other := startVerify(t, options...), startVerify(t, options...)
 	one.goOn()
@@ -234,6 +241,7 @@ func TestTwoVerifiesOfTheSame(t *testing.T) {
 
 // The name of the image comes to mean another one while verify is at work.
 func TestVerifyStaysWithTheImage(t *testing.T) {
+	t.Parallel()
 	mustExecute(t, "docker", "tag", "bb", "verify-tag")
 	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "verify-tag") })
 	v := startVerifyOf(t, "docker", "run", "--stop-timeout=0", "verify-tag", "sleep", "1000")
@@ -309,6 +317,7 @@ func TestVerifyWhoseEngineGoes(t *testing.T) {
 }
 
 func TestVerifyOnATerminal(t *testing.T) {
+	t.Parallel()
 	cmd, screen := terminal(t, binary, "verify", "--", "docker", "run", "-it", "--rm", "bb", "chroot", "/", "true")
 	lines := bufio.NewReader(screen)
 	for _, text := range []string{

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 )
 
 func TestWatchNamesContainersAsDockerDoes(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "watched-one")
 	startSleeper(t, "watched-two")
 	id := strings.TrimSpace(mustExecute(t, "docker", "inspect", "-f", "{{.Id}}", "watched-two"))
@@ -41,6 +43,7 @@ func TestWatchNamesContainersAsDockerDoes(t *testing.T) {
 }
 
 func TestWatchSeesWhatStartsMeanwhile(t *testing.T) {
+	t.Parallel()
 	observation := watch(t, "--container", "meanwhile")
 	mustExecute(t, "docker", "run", "--rm", "--name", "meanwhile", "bb", "chroot", "/", "true")
 	got := only(t, parseReport(t, observation.interrupt()), "meanwhile")
@@ -88,6 +91,7 @@ func TestSelectionsThatLeaveNothingAreErrors(t *testing.T) {
 }
 
 func TestWatchEndsWithItsTime(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "timed")
 	r := execute(t, binary, "profile", "timed", "--for", "100ms", "-o", "flags", "--even-if-start-unseen")
 	if r.code != 0 || r.stdout != "--cap-drop=ALL\n" {
@@ -96,6 +100,7 @@ func TestWatchEndsWithItsTime(t *testing.T) {
 }
 
 func TestProgressOnATerminal(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "progressing")
 	cmd, screen := terminal(t, binary, "profile", "progressing")
 	lines := bufio.NewReader(screen)
@@ -145,6 +150,7 @@ func TestWithoutAnEngineContainersAreKnownByID(t *testing.T) {
 
 // Engine and kernel have to agree, or the report says that they do not.
 func TestGrantsAsTheKernelHasThem(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		options []string
 		want    string // a capability set, or the name of one
@@ -173,10 +179,11 @@ func TestGrantsAsTheKernelHasThem(t *testing.T) {
 }
 
 func TestSavedProfilesAddUp(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	var files []string
-	for _, command := range []string{"chroot / true", "ping -c1 127.0.0.1"} {
-		file := filepath.Join(dir, command[:4]+".json")
+	for i, command := range []string{"chroot / true", "probe rawsock"} {
+		file := filepath.Join(dir, fmt.Sprint(i, ".json"))
 		files = append(files, file)
 		mustExecute(t, binary, "profile", "--save", file, "--", "docker", "run", "--rm", "--name", "adding", "bb", "sh", "-c", command)
 	}
@@ -198,6 +205,7 @@ func TestSavedProfilesAddUp(t *testing.T) {
 
 // What finds no room is told in every form of the report.
 func TestIncompleteIsTold(t *testing.T) {
+	t.Parallel()
 	run := []string{"--", "docker", "run", "--rm", "--name", "lossy", "bb", "sh", "-c", "ping -c1 127.0.0.1; chroot / true"}
 	for format, wanted := range map[string]func(r result) string{
 		"table": func(r result) string { return r.stdout },
@@ -220,6 +228,7 @@ func TestIncompleteIsTold(t *testing.T) {
 }
 
 func TestHangUpEndsTheWatchWithAReport(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "hung-up")
 	observation := watch(t, "hung-up")
 	if err := observation.cmd.Process.Signal(unix.SIGHUP); err != nil {
@@ -230,6 +239,7 @@ func TestHangUpEndsTheWatchWithAReport(t *testing.T) {
 
 // nohup capmon profile … goes on when its terminal is gone.
 func TestNohupIsRespected(t *testing.T) {
+	t.Parallel()
 	cmd := exec.Command("nohup", binary, "profile", "--", "sh", "-c", "kill -HUP $PPID; echo still here")
 	out, err := cmd.Output()
 	if err != nil || !strings.HasPrefix(string(out), "still here\n") {

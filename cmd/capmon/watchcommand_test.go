@@ -296,6 +296,7 @@ func TestHostileNamesKeepToTheirPlaceInTheLine(t *testing.T) {
 
 // Whoever reads too slowly misses the kernel's messages, and nothing else.
 func TestMoreUsesThanTheRingHoldsAreToldAll(t *testing.T) {
+	t.Parallel()
 	const many = 1500 // fewer than a container's quota
 	l := watchLive(t, "--container", "live-many")
 	if err := l.process.Signal(unix.SIGSTOP); err != nil {

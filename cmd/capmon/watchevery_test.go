@@ -64,6 +64,7 @@ func TestEveryUseIsCountedOnce(t *testing.T) {
 // What was made of a way by containers that are gone is told, too, and an interval longer than
 // the watch holds it back until the end.
 func TestUsesOfContainersThatEndedAreCounted(t *testing.T) {
+	t.Parallel()
 	// Not parallel: containers of other tests would take the room while they run.
 	l := watchLive(t, "--every", "--every-interval=1h", "--cap=NET_RAW", "--max-checks=1500", "--container", "live-gone-*")
 	const containers = 24 // with 80 patterns each: more than fit unless capmon removes ended containers

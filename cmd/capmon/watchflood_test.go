@@ -12,6 +12,7 @@ import (
 // is counted, or told to be lost: under one name, under as many as there is room for, and under
 // more.
 func TestAFloodHidesNothing(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		names   int
 		options []string

@@ -387,6 +387,7 @@ func same(t *testing.T, what string, got, wanted []string) {
 }
 
 func TestProfileCommandNeeds(t *testing.T) {
+	t.Parallel()
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -415,6 +416,7 @@ func TestProfileCommandNeeds(t *testing.T) {
 }
 
 func TestProfilePrivilegedNeeds(t *testing.T) {
+	t.Parallel()
 	for _, w := range workloads {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
@@ -441,6 +443,7 @@ func TestProfilePrivilegedNeeds(t *testing.T) {
 }
 
 func TestProfileExecNeeds(t *testing.T) {
+	t.Parallel()
 	for _, w := range workloads {
 		if w.onlyRun {
 			continue
@@ -448,7 +451,7 @@ func TestProfileExecNeeds(t *testing.T) {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
 			name := "exec-" + w.name
-			startSleeper(t, name)
+			startSleeper(t, name, w.options...)
 			observation := watch(t, name)
 			mustExecute(t, append([]string{"docker", "exec", name}, w.command...)...)
 			r := observation.interrupt()
@@ -475,6 +478,7 @@ func startSleeper(t *testing.T, name string, options ...string) {
 // Of a program that sets the capabilities that it has already it is not seen on which of them it
 // insists. It is said where it has many of them, and where it has few they are listed.
 func TestCapsetOfWhatIsHeld(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		w    workload
 		said bool
@@ -525,6 +529,7 @@ func TestAThreadOfARingOpensForWriting(t *testing.T) {
 // What fails has no minimal flags to be run under. Nothing else is needed, but it is
 // told what was tried.
 func TestRefusalsThatMatterAreDenied(t *testing.T) {
+	t.Parallel()
 	for _, w := range []workload{
 		{name: "a-large-queue", command: sh("! probe mq-open 11 100"), denied: caps("SYS_RESOURCE")},
 		{name: "one-queue-more", options: []string{"--sysctl=fs.mqueue.queues_max=0"}, command: sh("! probe mq-open"), denied: caps("SYS_RESOURCE")},
@@ -543,6 +548,7 @@ func TestRefusalsThatMatterAreDenied(t *testing.T) {
 // Docker of before 20.10.13 has no names for the narrower ones, so nothing can be run
 // with them alone.
 func TestSysAdminIsWiderThanItsParts(t *testing.T) {
+	t.Parallel()
 	for _, w := range []workload{
 		{name: "an-array", command: []string{"probe", "bpf-array"}, required: caps("SYS_ADMIN"), tolerated: caps("BPF"), narrower: "BPF"},
 		{name: "a-counter", command: []string{"probe", "perf-clock"}, required: caps("SYS_ADMIN"), tolerated: caps("PERFMON"), narrower: "PERFMON"},
@@ -557,6 +563,7 @@ func TestSysAdminIsWiderThanItsParts(t *testing.T) {
 
 // A process that has only one of two capabilities cannot do with the other one.
 func TestProcessWithOneOfTwoNeedsThatOne(t *testing.T) {
+	t.Parallel()
 	for _, w := range []workload{
 		{
 			name:     "only-the-narrow-one",
@@ -601,6 +608,7 @@ var surroundings = map[string][]string{
 }
 
 func TestSurroundingsChangeNoNeed(t *testing.T) {
+	t.Parallel()
 	for name, options := range surroundings {
 		w := mixed
 		w.options = options
@@ -622,6 +630,7 @@ func TestSurroundingsChangeNoNeed(t *testing.T) {
 }
 
 func TestUserWithoutCapabilitiesNeedsNone(t *testing.T) {
+	t.Parallel()
 	w := workload{
 		options: []string{"--user=1000"},
 		command: sh("cat /data/secret; ! chown 5 /data/secret"),
@@ -637,6 +646,7 @@ func TestUserWithoutCapabilitiesNeedsNone(t *testing.T) {
 
 // Reading kernel.pid_max is open to all.
 func TestReadingPidMaxAsUserIsNoAttemptAtAnything(t *testing.T) {
+	t.Parallel()
 	w := workload{options: []string{"--user=1000"}, command: []string{"cat", "/proc/sys/kernel/pid_max"}}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("pid-max")...)...)
 	w.check(t, only(t, parseReport(t, r), "pid-max"))
@@ -644,6 +654,7 @@ func TestReadingPidMaxAsUserIsNoAttemptAtAnything(t *testing.T) {
 
 // As Go programs do that listen: it is a refusal of CAP_NET_ADMIN that nobody notices.
 func TestReadingANetworkSysctlIsNoAttemptAtAnything(t *testing.T) {
+	t.Parallel()
 	w := workload{
 		options: []string{"--user=1000"}, command: []string{"cat", "/proc/sys/net/core/somaxconn"},
 		classes: map[string][]string{"irrelevant": caps("NET_ADMIN")},
@@ -653,6 +664,7 @@ func TestReadingANetworkSysctlIsNoAttemptAtAnything(t *testing.T) {
 }
 
 func TestExecAsRootIntoUsersContainerNeedsKill(t *testing.T) {
+	t.Parallel()
 	startSleeper(t, "killed", "--user=1000", "--init")
 	observation := watch(t, "killed")
 	mustExecute(t, "docker", "exec", "-u", "0", "killed", "kill", "-CONT", "-1")
@@ -662,6 +674,7 @@ func TestExecAsRootIntoUsersContainerNeedsKill(t *testing.T) {
 
 // The check's own work counts, the set-up of its exec does not.
 func TestHealthCheckCounts(t *testing.T) {
+	t.Parallel()
 	w := workload{
 		options:  []string{"--health-interval=200ms", "--health-cmd=chown 5 /tmp/h && touch /tmp/done"},
 		command:  sh("touch /tmp/h; until [ -e /tmp/done ]; do sleep 0.1; done"),
@@ -674,6 +687,7 @@ func TestHealthCheckCounts(t *testing.T) {
 }
 
 func TestCgroupsBelowBelongToTheContainer(t *testing.T) {
+	t.Parallel()
 	w := workload{command: []string{"probe", "cgroup-below", "rawsock"}, required: caps("NET_RAW")}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("below", "--privileged")...)...)
 	got := parseReport(t, r)

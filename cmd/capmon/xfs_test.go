@@ -33,6 +33,7 @@ func xfsVolume(t *testing.T) string {
 
 // XFS asks for FOWNER at each change of an inode, in case a quota is exceeded.
 func TestChangesOnXFSNeedWhatTheyNeedElsewhere(t *testing.T) {
+	t.Parallel()
 	volume := "--volume=" + xfsVolume(t) + ":/x"
 	for _, w := range []workload{
 		{

@@ -9,8 +9,8 @@ import (
 	"github.com/capmon/capmon/internal/doctor"
 )
 
-// There is no way back from lockdown but a new start of the machine. Tests run in the
-// order of their files: this has to be the last.
+// Only a restart of the machine ends lockdown. scripts/test-kernels.sh runs this test last, in a
+// process of its own.
 func TestEveryHookUnderLockdown(t *testing.T) {
 	if !inGuest() {
 		t.Skip("only in a guest: it would stay locked")

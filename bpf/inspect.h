@@ -19,6 +19,7 @@
 
 #define PROC_SUPER_MAGIC 0x9fa0 /* include/uapi/linux/magic.h */
 #define CGROUP2_SUPER_MAGIC 0x63677270
+#define NSFS_MAGIC 0x6e736673
 #define FMODE_WRITE 2 /* include/linux/fs.h */
 #define PRESSURE_STEP_NS 2000000000ULL
 #define HIGHEST 32
@@ -79,15 +80,13 @@ static __always_inline bool is_same_user(const struct cred *own, const struct cr
 		has_ids(its, own->fsuid.val, own->fsgid.val));
 }
 
-/* Records a call of the current task that needed the capabilities in sets, or read the task's own,
- * if the task is a workload's. detail is the first argument in the key. To save stack, the callers
- * have already looked up the task's state and container. */
-__noinline int record_unasked(__u32 unasked, __u64 sets, __u32 detail)
+/* Records a call of the current task of a container that needed the capabilities in sets, or read
+ * the task's own, if the task is a workload's. detail is the first argument in the key. */
+__noinline int record_unasked(__u64 id, __u32 unasked, __u64 sets, __u32 detail)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	const struct cred *own = plain(task)->real_cred;
-	__u64 id = container_remembered(task);
-	struct container *container = id ? bpf_map_lookup_elem(&containers, &id) : NULL;
+	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	struct task_state *state = bpf_task_storage_get(&tasks, task, NULL, 0);
 
 	if (!container || !state || state->phase != PHASE_WORKLOAD)
@@ -108,9 +107,9 @@ __noinline int record_unasked(__u32 unasked, __u64 sets, __u32 detail)
 	return 0;
 }
 
-/* Records that the current task has looked into a process or changed its scheduling, if the process
- * is of another container or of the host and is permitted capabilities. */
-__noinline int record_inspection(__u64 address, __u32 unasked)
+/* Records that the current task of a container has looked into a process or changed its scheduling,
+ * if the process is of another container or of the host and is permitted capabilities. */
+__noinline int record_inspection(__u64 id, __u64 address, __u32 unasked)
 {
 	struct task_struct *task = bpf_get_current_task_btf(), *other = (void *)address;
 	const struct cred *own = plain(task)->real_cred;
@@ -119,9 +118,9 @@ __noinline int record_inspection(__u64 address, __u32 unasked)
 
 	if (!sets || sets & ~CAPABILITIES(own, cap_permitted) || !is_same_user(own, its, unasked))
 		return 0;
-	if (is_of_container(address, container_remembered(task)))
+	if (is_of_container(address, id))
 		return 0;
-	return record_unasked(unasked, sets, 0);
+	return record_unasked(id, unasked, sets, 0);
 }
 
 /* The number at the start of a user space string, 0 if there is none. Advances the pointer beyond
@@ -302,14 +301,14 @@ static __always_inline bool is_of_pressure(struct file *file)
  * the file had CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c). A later write sets the
  * window, so this function makes return_seen inspect the writes of the thread.
  */
-static __always_inline void opened_pressure(struct task_struct *task, __s32 descriptor)
+static __always_inline void opened_pressure(__u64 id, struct task_struct *task, __s32 descriptor)
 {
 	if (!has_bit(CAPABILITIES(plain(task)->real_cred, cap_effective), CAP_SYS_RESOURCE))
 		return;
 	struct file *file = file_of(task, descriptor);
 	if (!(BPF_CORE_READ(file, f_mode) & FMODE_WRITE) || !is_of_pressure(file))
 		return;
-	record_unasked(UNASKED_PRESSURE, 1ULL << CAP_SYS_RESOURCE, PRESSURE_OPENED);
+	record_unasked(id, UNASKED_PRESSURE, 1ULL << CAP_SYS_RESOURCE, PRESSURE_OPENED);
 	if (!settings.outcomes)
 		return;
 	struct refusals *refusals =
@@ -335,15 +334,15 @@ __noinline int wrote_pressure(void)
 		return 0;
 	struct seq_file *seq = BPF_CORE_READ(file, private_data);
 	struct psi_trigger *trigger = BPF_CORE_READ(seq, private);
-	__u64 window = BPF_CORE_READ(trigger, win.size);
-	if (!window)
+	__u64 window = BPF_CORE_READ(trigger, win.size), id = container_of_task(task);
+	if (!window || !id)
 		return 0;
-	return record_unasked(UNASKED_PRESSURE, 1ULL << CAP_SYS_RESOURCE,
+	return record_unasked(id, UNASKED_PRESSURE, 1ULL << CAP_SYS_RESOURCE,
 			      window % PRESSURE_STEP_NS ? PRESSURE_NEEDED : PRESSURE_MOOT);
 }
 
 /* Records that the path of a system call leads into a process. */
-__noinline int inspect_path(__u32 slot, __s32 opened, bool shared)
+__noinline int inspect_path(__u64 id, __u32 slot, __s32 opened, bool shared)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct look *look = bpf_map_lookup_elem(&looks, &slot);
@@ -353,7 +352,7 @@ __noinline int inspect_path(__u32 slot, __s32 opened, bool shared)
 	if (!look)
 		return 0;
 	if (opened >= 0) {
-		opened_pressure(task, opened);
+		opened_pressure(id, task, opened);
 		pid = pid_of_opened(task, opened, &links);
 	}
 	if (links) {
@@ -361,20 +360,23 @@ __noinline int inspect_path(__u32 slot, __s32 opened, bool shared)
 		pid = pid_by_links(task, look);
 	}
 	struct task_struct *other = task_of_pid(pid);
-	return other ? record_inspection((__u64)other, UNASKED_TRACE) : 0;
+	return other ? record_inspection(id, (__u64)other, UNASKED_TRACE) : 0;
 }
 
-/* The process that a descriptor names. Since Linux 6.9 such descriptors are files of pidfs. */
+/* The process that a descriptor names; NULL for a namespace, which setns takes as well. Since
+ * Linux 6.9 the descriptors of processes are files of pidfs. */
 static __always_inline struct pid *pid_of_descriptor(struct task_struct *task, __u32 descriptor)
 {
 	struct file *file = file_of(task, descriptor);
 	struct pid *pid = BPF_CORE_READ(file, f_inode, i_private);
 
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) == NSFS_MAGIC)
+		return NULL;
 	return pid ?: BPF_CORE_READ(file, private_data);
 }
 
 /* Records that a system call acts on the process that an argument names. */
-__noinline int inspect_argument(__u32 slot, __u32 how, __u32 at)
+__noinline int inspect_argument(__u64 id, __u32 slot, __u32 how, __u32 at)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct look *look = bpf_map_lookup_elem(&looks, &slot);
@@ -388,9 +390,8 @@ __noinline int inspect_argument(__u32 slot, __u32 how, __u32 at)
 	else if (named) /* else it is the current one */
 		pid = pid_of_number(pid_namespace_of(task), named);
 	struct task_struct *other = task_of_pid(pid);
-	return other ? record_inspection((__u64)other, how == INSPECTS_SCHEDULE ? UNASKED_SCHEDULE :
-										  UNASKED_TRACE) :
-		       0;
+	__u32 unasked = how == INSPECTS_SCHEDULE ? UNASKED_SCHEDULE : UNASKED_TRACE;
+	return other ? record_inspection(id, (__u64)other, unasked) : 0;
 }
 
 /* Handles a successful system call that may have looked into another process. Returns immediately
@@ -413,7 +414,7 @@ __noinline int inspected(__u32 how, __u32 at, __u32 first, __s32 result)
 	bool shared = container->pids == PIDS_SHARED;
 	read_number(task, &look->call);
 	if (how == INSPECTS_OPENED)
-		return inspect_path(slot, result, shared);
+		return inspect_path(id, slot, result, shared);
 	if (!shared && how != INSPECTS_OWN)
 		return 0;
 	read_arguments(task, &look->call);
@@ -423,13 +424,13 @@ __noinline int inspected(__u32 how, __u32 at, __u32 first, __s32 result)
 	/* every program that is linked with libcap reads some of the highest capabilities */
 	if (how == INSPECTS_OWN)
 		return look->call.args[1] && (!first || look->call.args[1] < HIGHEST) ?
-			       record_unasked(UNASKED_OWN, 0, 0) :
+			       record_unasked(id, UNASKED_OWN, 0, 0) :
 			       0;
 	if (how == INSPECTS_LINK)
-		return inspect_path(slot, -1, true);
+		return inspect_path(id, slot, -1, true);
 	if (how == INSPECTS_PTRACE && request != PTRACE_ATTACH && request != PTRACE_SEIZE)
 		return 0;
-	return inspect_argument(slot, how, at);
+	return inspect_argument(id, slot, how, at);
 }
 
 #endif

@@ -57,12 +57,17 @@ func (p *profiling) watch(cmd *cobra.Command, names []string) error {
 	return p.finish(cmd, observer, log, meant)
 }
 
+// listTime is how long resolve waits for the engine. A busy one takes seconds for a thousand containers.
+const listTime = 30 * time.Second
+
 // resolve finds the IDs of the containers named.
 func resolve(ctx context.Context, docker *container.Docker, names []string) (map[string]bool, error) {
 	ids := make(map[string]bool)
 	if len(names) == 0 {
 		return ids, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
 	infos, err := container.Resolve(ctx, docker, names)
 	if err != nil {
 		return nil, err

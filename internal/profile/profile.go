@@ -88,6 +88,8 @@ type Run struct {
 	// Readers are the names of the programs that read their own capabilities by capget or
 	// PR_CAPBSET_READ. A program chooses its name. A program may read capabilities and need none.
 	Readers []string `json:"readers,omitempty"`
+	// SharesPIDs: other containers or the host have processes in its pid namespace.
+	SharesPIDs bool `json:"sharesPIDs,omitempty"`
 	// Files are those that capabilities were asked for, as far as they were seen. Unlisted
 	// counts checks whose files found no room.
 	Files    []File `json:"files,omitempty"`

@@ -142,6 +142,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 		Container:   Container{ID: seen.ID},
 		Ended:       observation.End,
 		Existed:     seen.Existed,
+		SharesPIDs:  seen.SharesPIDs,
 		Running:     true,
 		Processes:   seen.Processes,
 		User:        seen.UID,

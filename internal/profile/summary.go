@@ -55,6 +55,8 @@ type Summary struct {
 	Lifted     []Lifted
 	// Readers as in Run.
 	Readers []string
+	// SharesPIDs: it did so in any of the runs.
+	SharesPIDs bool
 	// Files and Unlisted as in Run.
 	Files    []File
 	Unlisted uint64
@@ -156,6 +158,7 @@ func (s *Summary) add(run Run) {
 	s.LimitsSeen = s.LimitsSeen && (run.LimitsSeen && !run.Existed || run.Started == nil)
 	s.Lifted = addUpLifted(append(s.Lifted, run.Lifted...))
 	s.Readers = boundReaders(slices.Concat(s.Readers, run.Readers))
+	s.SharesPIDs = s.SharesPIDs || run.SharesPIDs
 	var unlisted uint64
 	s.Files, unlisted = boundFiles(addUpFiles(append(s.Files, run.Files...)))
 	s.Unlisted += run.Unlisted + unlisted

@@ -14,7 +14,6 @@ const ownNetwork = `exec unshare --net sh -ec 'ip link set lo up; exec "$@"' sh 
 // those that end. The capability that is added unlocks no system call: nothing holds a task
 // back until capmon watches for those.
 func TestServiceOfASwarm(t *testing.T) {
-	t.Parallel()
 	startDaemonIn(t, ownNetwork)
 	mustExecute(t, "docker", "swarm", "init", "--advertise-addr=127.0.0.1")
 	file := filepath.Join(t.TempDir(), "profile")

@@ -52,7 +52,6 @@ var others = []workload{
 // In a user namespace that the engine makes a workload needs what it needs elsewhere,
 // apart from what the kernel asks of the initial one.
 func TestUserNamespaceOfTheEngine(t *testing.T) {
-	t.Parallel()
 	startDaemonIn(t, remapped)
 	chosen := slices.Concat(named(t, underRemap...), askInitial, others)
 	hook := hooks(t)[0]

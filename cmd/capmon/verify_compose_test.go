@@ -151,7 +151,6 @@ volumes: {data: {}}
 }
 
 func TestVerifyAServiceKilledIsClearedByTheNext(t *testing.T) {
-	t.Parallel()
 	file := composeFile(t, `
 services:
   web: {image: bb, command: sleep 1000, stop_grace_period: 0s, volumes: [data:/data], depends_on: [db]}

@@ -5,8 +5,11 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // proved is what the tests read of a proof.
@@ -70,22 +73,45 @@ func refuseProof(t *testing.T, reason string, args ...string) {
 	}
 }
 
-// left lists the containers, networks and volumes of verifies, whatever has become
-// of these.
-func left(t *testing.T) (ids []string) {
+// left are the containers, networks and volumes of verifies, running or not, each with its owner.
+func left(t *testing.T) map[string]string {
 	t.Helper()
-	for _, list := range [][]string{{"ps", "-aq"}, {"network", "ls", "-q"}, {"volume", "ls", "-q"}} {
-		line := slices.Concat([]string{"docker"}, list, []string{"--filter", "label=com.github.capmon.verify"})
-		ids = append(ids, strings.Fields(mustExecute(t, line...))...)
+	const label = "com.github.capmon.verify"
+	owners := make(map[string]string)
+	for _, list := range [][]string{{"ps", "-a", "--format={{.ID}}"}, {"network", "ls", "--format={{.ID}}"}, {"volume", "ls", "--format={{.Name}}"}} {
+		list[len(list)-1] += ` {{.Label "` + label + `"}}`
+		for line := range strings.Lines(mustExecute(t, slices.Concat([]string{"docker"}, list, []string{"--filter", "label=" + label})...)) {
+			id, owner, _ := strings.Cut(strings.TrimSpace(line), " ")
+			owners[id] = owner
+		}
 	}
-	return ids
+	return owners
 }
 
+// nothingLeft verifies that nothing is left of verifies that have ended. Others may run.
 func nothingLeft(t *testing.T) {
 	t.Helper()
-	if ids := left(t); len(ids) > 0 {
-		t.Errorf("left behind: %v", ids)
+	ended := left(t)
+	maps.DeleteFunc(ended, func(_, owner string) bool { return isAlive(t, owner) })
+	if len(ended) == 0 {
+		return
 	}
+	for id, owner := range left(t) { // one may have removed it and ended after the first listing
+		if _, is := ended[id]; is {
+			t.Errorf("left behind: %s of %s", id, owner)
+		}
+	}
+}
+
+// isAlive reports whether the process that the label of a verify names exists.
+func isAlive(t *testing.T, owner string) bool {
+	t.Helper()
+	parts := strings.Split(owner, "/") // boot, PID namespace, PID and time of start
+	pid, err := strconv.Atoi(parts[min(2, len(parts)-1)])
+	if err != nil {
+		t.Fatalf("no owner: %q", owner)
+	}
+	return unix.Kill(pid, 0) == nil
 }
 
 // proof is a container to verify, and what capmon must say of it.

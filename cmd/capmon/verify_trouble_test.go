@@ -193,7 +193,6 @@ func TestVerifyInterruptedAtAnyMoment(t *testing.T) {
 // SIGKILL cannot be caught: the next verify removes what is left, and nothing
 // that is a living one's.
 func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
-	t.Parallel()
 	killed, living := startVerify(t, "-v", "verify-killed:/v"), startVerify(t)
 	if err := killed.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --nam
 
 .PHONY: test
 test: root-test setup-test build check-generate lint vulncheck ## run all tests, with a private Docker daemon
-	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
+	scripts/expedite-rcu.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
 		go test -race -count=1 -timeout 80m -parallel 4 ./...; scripts/test-kernels.sh --short'
 
 .PHONY: test-docker

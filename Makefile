@@ -54,7 +54,7 @@ test: root-test setup-test build check-generate lint vulncheck ## run all tests,
 
 .PHONY: test-docker
 test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" for these)
-	scripts/test-docker.sh $(TESTS)
+	scripts/expedite-rcu.sh scripts/test-docker.sh $(TESTS)
 
 .PHONY: test-kernels
 test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, by every hook (an hour; GUESTS="6.1 7.3" for these)

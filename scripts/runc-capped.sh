@@ -42,8 +42,8 @@ missing_capabilities() {
 strip() {
 	local file=$1 sets=$2 missing
 	missing=$(missing_capabilities)
-	local names=${missing//[][]/}
-	if ! grep -qE "${names//,/|}" "$file"; then return; fi # as of most containers: jq takes longer
+	local lacking=${missing//[][]/}
+	if ! grep -qE "${lacking//,/|}" "$file"; then return; fi # as of most containers: jq takes longer
 	# jq takes numbers for floating point: the largest, "no limit", is kept from it.
 	sed 's/:18446744073709551615\b/:"no limit"/g' "$file" | jq --argjson missing "$missing" \
 		"if $sets then $sets |= map_values(if type == \"array\" then . - \$missing else . end) else . end" \

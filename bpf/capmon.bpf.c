@@ -397,7 +397,8 @@ static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool 
 		if (key->capability == CAP_SETPCAP)
 			state->setpcap_asked = 1;
 		if (is_granted(key->answer)) {
-			if (state->refused && same_call(state->refused_site, key->site))
+			if (state->refused &&
+			    same_call((void *)state->refused_site, (void *)key->site))
 				key->refused_first = state->refused;
 			state->refused = 0;
 		} else {

@@ -234,6 +234,36 @@ static __always_inline __u64 container_above(struct cgroup___before_6_1 *leaf)
 	return 0;
 }
 
+/* Looks at a node on the way to the root, and sets container if the node is one or is known to be
+ * in one. Returns the parent, or 0 at the end of the walk. A function of its own, so that the
+ * verifier follows it once and not CGROUP_DEPTH times. */
+__noinline __u64 walk_node(__u64 address, bool is_leaf, __u64 *container)
+{
+	__u32 zero = 0;
+	struct walk *walk = bpf_map_lookup_elem(&walks, &zero);
+	struct kernfs_node *node = (void *)address;
+
+	if (!walk || !container)
+		return 0;
+	__u64 id = BPF_CORE_READ(node, id);
+	__u64 *above = is_leaf ? NULL : bpf_map_lookup_elem(&cgroups, &id);
+	if (above && *above) {
+		*container = *above;
+		return 0;
+	}
+	long len =
+		bpf_probe_read_kernel_str(walk->name, CGROUP_NAME_LEN, BPF_CORE_READ(node, name));
+	if ((len > 1 && is_container_name(len - 1)) || is_container(id)) {
+		*container = id;
+		walk->found.delegated = 0; /* it tells of those above */
+		__builtin_memcpy(walk->found.name, walk->name, CGROUP_NAME_LEN);
+	} else if (!is_roots(node)) {
+		walk->found.delegated = id;
+		__builtin_memcpy(walk->delegated, walk->name, CGROUP_NAME_LEN);
+	}
+	return (__u64)kernfs_parent(node);
+}
+
 /*
  * Walks to the root from a cgroup not seen before, or from its ancestor that is CGROUP_DEPTH
  * levels below the root; the topmost container wins, since a container inside a container belongs
@@ -252,28 +282,11 @@ __noinline __u64 resolve_container(__u64 address)
 	__builtin_memset(&walk->found, 0, sizeof(walk->found));
 	leaf_id = BPF_CORE_READ(leaf, kn, id);
 	int level = BPF_CORE_READ(leaf, level);
-	struct kernfs_node *node = walk_from(leaf, level);
+	__u64 node = (__u64)walk_from(leaf, level);
 	if (!node)
 		container = container_above((void *)leaf);
-	for (int depth = 0; depth < CGROUP_DEPTH && node; depth++) {
-		__u64 id = BPF_CORE_READ(node, id);
-		__u64 *above = depth ? bpf_map_lookup_elem(&cgroups, &id) : NULL;
-		if (above && *above) {
-			container = *above;
-			break;
-		}
-		long len = bpf_probe_read_kernel_str(walk->name, CGROUP_NAME_LEN,
-						     BPF_CORE_READ(node, name));
-		if ((len > 1 && is_container_name(len - 1)) || is_container(id)) {
-			container = id;
-			walk->found.delegated = 0; /* it tells of those above */
-			__builtin_memcpy(walk->found.name, walk->name, CGROUP_NAME_LEN);
-		} else if (!is_roots(node)) {
-			walk->found.delegated = id;
-			__builtin_memcpy(walk->delegated, walk->name, CGROUP_NAME_LEN);
-		}
-		node = kernfs_parent(node);
-	}
+	for (int depth = 0; depth < CGROUP_DEPTH && node; depth++)
+		node = walk_node(node, !depth, &container);
 	if (!container && level >= CGROUP_DEPTH && !walk->found.delegated) {
 		count(COUNTER_CGROUP_DEPTH);
 		return 0;

@@ -84,7 +84,7 @@ static __always_inline void overrule(struct task_struct *task, const struct chec
 		if (i >= refusals->used)
 			break;
 		if (!refusals->times[i] || refused->capability + 1 != granted->refused_first ||
-		    !same_call(refused->site, granted->site))
+		    !same_call((void *)refused->site, (void *)granted->site))
 			continue;
 		struct check_value *value = bpf_map_lookup_elem(&checks, refused);
 		if (value) {

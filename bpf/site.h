@@ -87,20 +87,24 @@ static __always_inline bool same_site(const __u64 *one, const __u64 *other)
 	return !differing;
 }
 
+struct site {
+	__u64 address[SITE_DEPTH];
+};
+
 /*
  * Whether two checks were made by one piece of code, one after the other: their
  * stacks differ in one return address only, as in generic_permission, which asks
- * for CAP_DAC_READ_SEARCH and, refused, for CAP_DAC_OVERRIDE.
+ * for CAP_DAC_READ_SEARCH and, refused, for CAP_DAC_OVERRIDE. A global function: the verifier
+ * follows it once, and not in each state of its callers.
  */
-static __always_inline bool same_call(const __u64 *one, const __u64 *other)
+__noinline int same_call(const struct site *one, const struct site *other)
 {
-	__u64 differing = 0;
+	int differing = 0;
 
-	for (int i = 0; i < SITE_DEPTH; i++) {
-		__u64 difference = one[i] ^ other[i];
-		/* 1 if there is any, without a branch for the verifier to follow */
-		differing += (difference | -difference) >> 63;
-	}
+	if (!one || !other)
+		return false;
+	for (int i = 0; i < SITE_DEPTH; i++)
+		differing += one->address[i] != other->address[i];
 	return differing == 1;
 }
 

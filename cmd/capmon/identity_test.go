@@ -104,7 +104,7 @@ func TestNestedCgroupsHideNothing(t *testing.T) {
 // that runs nor afterwards.
 func TestAForgedCgroupIsNoContainers(t *testing.T) {
 	t.Parallel()
-	const victim = "victim"
+	const victim = "forged-restarted"
 	startSleeper(t, victim)
 	id := idOf(t, victim)
 	for _, state := range []string{"running", "stopped"} {
@@ -131,7 +131,7 @@ func TestAForgedCgroupIsNoContainers(t *testing.T) {
 // Nor is one that a container's root has made, where engines make theirs, while the real one runs.
 func TestACgroupMadeByAContainerIsNoOthers(t *testing.T) {
 	t.Parallel()
-	const victim, forger = "victim", "forger"
+	const victim, forger = "forged-beside", "forger"
 	startSleeper(t, victim)
 	startSleeper(t, forger, withCgroups(t)...)
 	id := idOf(t, victim)
@@ -170,7 +170,7 @@ func TestForgedCgroupsTakeNoRoom(t *testing.T) {
 // Nor does watch name a container whose name a cgroup only bears.
 func TestWatchNamesNoContainerByAForgedCgroup(t *testing.T) {
 	t.Parallel()
-	const victim = "victim"
+	const victim = "forged-watched"
 	startSleeper(t, victim)
 	id := idOf(t, victim)
 	l := watchLive(t)
@@ -198,7 +198,7 @@ func TestWatchNamesNoContainerByAForgedCgroup(t *testing.T) {
 // What a forged cgroup used is in no command's answer about the container.
 func TestNoCommandAsksOfAContainerWhatAForgedCgroupUsed(t *testing.T) {
 	t.Parallel()
-	const victim = "victim"
+	const victim = "forged-asked"
 	startSleeper(t, victim)
 	saved := filepath.Join(t.TempDir(), "profile.json")
 	observation := watch(t, "--save", saved)

@@ -13,8 +13,8 @@ import (
 // the other is permitted. The list has to be enough for this.
 func TestTheListLetsAContainerLookIntoAnother(t *testing.T) {
 	t.Parallel()
-	mustExecute(t, "docker", "run", "-d", "--name", "looked-into", "bb", "sleep", "600")
-	mustExecute(t, "docker", "run", "-d", "--name", "looked-into-few", "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")
+	mustExecute(t, "docker", "run", "-d", "--name", "looked-into", "bb", "sleep", "100000")
+	mustExecute(t, "docker", "run", "-d", "--name", "looked-into-few", "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "100000")
 	t.Cleanup(func() { execute(t, "docker", "rm", "-f", "looked-into", "looked-into-few") })
 	few := strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format", "{{.State.Pid}}", "looked-into-few"))
 	for name, test := range map[string]struct {

@@ -471,7 +471,7 @@ func TestProfileExecNeeds(t *testing.T) {
 // startSleeper starts a container that does nothing until the test ends.
 func startSleeper(t *testing.T, name string, options ...string) {
 	t.Helper()
-	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, options, []string{"bb", "sleep", "1000"})...)
+	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, options, []string{"bb", "sleep", "100000"})...)
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 }
 

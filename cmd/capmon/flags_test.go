@@ -170,6 +170,26 @@ func TestLowPortsWorkOutsideDocker(t *testing.T) {
 	}
 }
 
+// Docker lets all users open sockets for ICMP echo, podman lets root's group do so.
+func TestEchoWorksOutsideDocker(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "profile.json")
+	ping := []string{"--user=1000", "bb", "probe", "socket", "2", "2", "1"}
+	mustExecute(t, slices.Concat([]string{binary, "profile", "--save", file, "--", "docker", "run", "--rm", "--name", "echo"}, ping)...)
+	r := execute(t, binary, "flags", "--for", "podman", file)
+	note := regexp.MustCompile(`probe opened a socket for ICMP echo .* the sysctl (net.ipv4.ping_group_range=\d+ \d+)`).FindStringSubmatch(r.stderr)
+	if note == nil || r.stdout != "--cap-drop=ALL\n" {
+		t.Fatalf("%+v", r)
+	}
+	podman, options := startPodman(t), strings.Fields(r.stdout)
+	if r := podman(podmanRun(append(options, ping...)...)...); r.code == 0 {
+		t.Error("it works without the sysctl of the note")
+	}
+	if r := podman(podmanRun(slices.Concat(options, []string{"--sysctl=" + note[1]}, ping)...)...); r.code != 0 {
+		t.Errorf("with the sysctl of the note: %d, %s", r.code, r.stderr)
+	}
+}
+
 func TestFlagsGrantInABundleOfRunc(t *testing.T) {
 	t.Parallel()
 	bundle := t.TempDir()

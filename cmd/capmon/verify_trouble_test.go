@@ -50,11 +50,12 @@ func TestVerifyRefusesAWorkloadThatFails(t *testing.T) {
 func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
 	t.Parallel()
 	t.Cleanup(func() { mustExecute(t, "docker", "volume", "rm", "verify-data") })
-	startSleeper(t, "verify-user", "-p", "127.0.0.1:18099:80", "-v", "verify-data:/data-of-user")
+	startSleeper(t, "verify-user", "-p", "127.0.0.1::80", "-v", "verify-data:/data-of-user")
+	taken := strings.TrimSpace(mustExecute(t, "docker", "port", "verify-user", "80/tcp"))
 	before := mustExecute(t, "docker", "inspect", "verify-user")
 
 	p, _ := prove(t, "--test", `docker port $CONTAINER 80/tcp | grep -qx "127.0.0.1:$PORT_80" && docker exec $CONTAINER chroot / true`,
-		"--", "docker", "run", "-d", "--stop-timeout=0", "--name", "verify-user", "-p", "127.0.0.1:18099:80", "bb", "httpd", "-f", "-p", "80")
+		"--", "docker", "run", "-d", "--stop-timeout=0", "--name", "verify-user", "-p", taken+":80", "bb", "httpd", "-f", "-p", "80")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 
 	const uses = "container verify-user uses volume verify-data too"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -25,10 +26,12 @@ type bundle struct {
 }
 
 // newBundle makes one that runs a script of busybox. Its ID is as an engine would make it.
-func newBundle(t *testing.T, runc, name, script string, change func(*runtime.Spec)) bundle {
+func newBundle(t *testing.T, runc, script string, change func(*runtime.Spec)) bundle {
 	t.Helper()
-	hash := sha256.Sum256([]byte(t.Name() + name))
-	b := bundle{t: t, runc: runc, id: hex.EncodeToString(hash[:]), path: t.TempDir()}
+	id := make([]byte, sha256.Size)
+	_, _ = rand.Read(id) // it never fails
+	b := bundle{t: t, runc: runc, id: hex.EncodeToString(id), path: t.TempDir()}
+	t.Cleanup(func() { _ = exec.Command(runc, "--root", filepath.Join(b.path, "state"), "delete", "--force", b.id).Run() })
 	root := filepath.Join(b.path, "rootfs")
 	mustExecute(t, "install", "-D", busyboxOfTheHost(t), filepath.Join(root, "bin/busybox"))
 	mustExecute(t, runc, "spec", "--bundle", b.path)
@@ -149,7 +152,7 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 		writeFile(t, file, "")
 		busybox := busyboxOfTheHost(t)
 		script := []string{busybox, "sh", "-c", "sleep 31; " + busybox + " chown 5 " + file}
-		return newBundle(t, runc, "hook", "true", func(spec *runtime.Spec) {
+		return newBundle(t, runc, "true", func(spec *runtime.Spec) {
 			spec.Hooks = &runtime.Hooks{CreateContainer: []runtime.Hook{{Path: busybox, Args: script}}}
 		}), "CHOWN"
 	},
@@ -158,7 +161,7 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 // onRootOfHost makes a container on the host's root directory that runs a script after 31 seconds.
 func onRootOfHost(t *testing.T, runc, script string) bundle {
 	t.Helper()
-	b := newBundle(t, runc, "root", "sleep 31; "+script, func(spec *runtime.Spec) {
+	b := newBundle(t, runc, "sleep 31; "+script, func(spec *runtime.Spec) {
 		spec.Process.Args[0] = busyboxOfTheHost(t)
 	})
 	b.useRootOfHost()
@@ -181,7 +184,7 @@ func TestALongSetupIsAnAlertAndViolatesEveryCheck(t *testing.T) {
 			t.Run(runc+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				hiding, capability := hide(t, path)
-				waiting := newBundle(t, path, "waiting", "true", nil)
+				waiting := newBundle(t, path, "true", nil)
 				save := filepath.Join(t.TempDir(), "profile.json")
 				selection := []string{"--container", hiding.id[:12], "--container", waiting.id[:12]}
 				observation := watch(t, append([]string{"--save", save}, selection...)...)

@@ -253,6 +253,7 @@ func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *obse
 		t.Fatal(err)
 	}
 	o.process = o.cmd.Process
+	t.Cleanup(func() { _ = o.cmd.Process.Kill() }) // it has ended, unless the test failed
 	go func() {
 		o.err = o.cmd.Wait()
 		close(o.ended)

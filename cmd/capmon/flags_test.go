@@ -190,6 +190,32 @@ func TestEchoWorksOutsideDocker(t *testing.T) {
 	}
 }
 
+// The seccomp profile of this podman allows bpf with SYS_ADMIN alone.
+func TestPodmansSeccompProfileIsNotDockers(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "profile.json")
+	load := []string{"bb", "probe", "bpf-array"}
+	const unconfined = "--security-opt=seccomp=unconfined"
+	// Docker of before 23.0 has no name for BPF: the profile is one of a raw socket.
+	mustExecute(t, binary, "profile", "--save", file, "--", "docker", "run", "--rm", "--name", "narrow-bpf", "bb", "probe", "rawsock")
+	saved, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, file, strings.ReplaceAll(string(saved), `"NET_RAW"`, `"BPF"`))
+	r := execute(t, binary, "flags", "--for", "podman", file)
+	if r.stdout != "--cap-drop=ALL --cap-add=BPF\n" || !strings.Contains(r.stderr, "BPF: podman's seccomp profile may allow bpf and perf_event_open only with SYS_ADMIN") {
+		t.Fatalf("%+v", r)
+	}
+	podman, options := startPodman(t), strings.Fields(r.stdout)
+	if r := podman(podmanRun(append(options, load...)...)...); r.code == 0 {
+		t.Error("this podman needs no note")
+	}
+	if r := podman(podmanRun(slices.Concat(options, []string{unconfined}, load)...)...); r.code != 0 {
+		t.Errorf("with another profile, as the note says: %d, %s", r.code, r.stderr)
+	}
+}
+
 func TestFlagsGrantInABundleOfRunc(t *testing.T) {
 	t.Parallel()
 	bundle := t.TempDir()

@@ -31,7 +31,9 @@ func newBundle(t *testing.T, runc, script string, change func(*runtime.Spec)) bu
 	id := make([]byte, sha256.Size)
 	_, _ = rand.Read(id) // it never fails
 	b := bundle{t: t, runc: runc, id: hex.EncodeToString(id), path: t.TempDir()}
-	t.Cleanup(func() { _ = exec.Command(runc, "--root", filepath.Join(b.path, "state"), "delete", "--force", b.id).Run() })
+	t.Cleanup(func() {
+		_ = exec.Command(runc, "--root", filepath.Join(b.path, "state"), "delete", "--force", b.id).Run()
+	})
 	root := filepath.Join(b.path, "rootfs")
 	mustExecute(t, "install", "-D", busyboxOfTheHost(t), filepath.Join(root, "bin/busybox"))
 	mustExecute(t, runc, "spec", "--bundle", b.path)

@@ -15,8 +15,20 @@ func podmanDefault() capability.Set {
 func podmanTarget() Target {
 	return Target{
 		Name: "podman", About: "options of podman run and podman create", standard: podmanDefault(),
-		text: options, join: lines, strictPorts: true,
+		text: options, notes: podmanNotes, join: lines, strictPorts: true,
 	}
+}
+
+// podmanNotes says that podman's seccomp profile may refuse what Docker's allows: bpf with BPF, and
+// before containers/common took it over in 2025, perf_event_open with PERFMON. Other calls that Docker's allows with a
+// capability, podman's allows with the same one or always; or it refuses them whatever is granted.
+func podmanNotes(c changes) []string {
+	narrow := c.Needs.Intersect(capability.Of(capability.BPF, capability.Perfmon))
+	if narrow.Empty() || c.Needs.Has(capability.SysAdmin) {
+		return nil
+	}
+	return []string{narrow.Text() + ": podman's seccomp profile may allow bpf and perf_event_open only with SYS_ADMIN. If they fail, " +
+		"use --security-opt=seccomp=FILE with a profile that allows them, such as Docker's, rather than SYS_ADMIN"}
 }
 
 // QuadletLines are the lines in the section [Container] of a quadlet unit that grant
@@ -36,6 +48,6 @@ func quadletTarget() Target {
 		text: func(c changes) string {
 			return "[Container]\n" + strings.Join(QuadletLines(c.Needs), "\n") + "\n"
 		},
-		join: commented("\n"), comments: true, strictPorts: true,
+		notes: podmanNotes, join: commented("\n"), comments: true, strictPorts: true,
 	}
 }

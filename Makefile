@@ -48,7 +48,7 @@ demo: root-demo setup-demo build ## show which capabilities ping needs, with a p
 RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --name pinger bb ping -c1 127.0.0.1
 
 # Tests that cause losses wait until no other test runs (internal/testlock), so they come first.
-LOSSES := WrongMemoryIsFoundOut|TooDeepAreCounted|BesideAHostileContainer|FloodsOfArguments|LossesAreAlerts
+LOSSES := WrongMemoryIsFoundOut|TooDeepAreCounted|BesideAHostileContainer|FloodsOfArguments|LossesAreAlerts|ContainersThatEndedAreCounted
 
 # The longest packages first: the others run beside them.
 .PHONY: test

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -34,9 +33,7 @@ func TestAFloodOfNamesBlindsNobody(t *testing.T) {
 		return s.alertsOf("quota-calm", "NET_RAW") > 0 && s.alertsOf("quota-calm", "SYS_ADMIN") > 0
 	})
 	s.saved()
-	if status, body := s.get("/readyz"); status != http.StatusOK {
-		t.Errorf("%d %s", status, body)
-	}
+	s.ready()
 	_, body := s.get("/api/v1/report?container=quota-*")
 	containers := parseReport(t, result{stdout: body})
 	calm, flood := only(t, containers, "quota-calm"), only(t, containers, "quota-flood")

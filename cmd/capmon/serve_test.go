@@ -83,6 +83,15 @@ func (s *server) kill() {
 	<-s.ended
 }
 
+// ready waits until it says that it is ready. It does not while a save takes long.
+func (s *server) ready() {
+	s.t.Helper()
+	eventually(s.t, "serve is ready", func() bool {
+		status, body := s.get("/readyz")
+		return status == http.StatusOK && body == "ready\n"
+	})
+}
+
 // get asks it.
 func (s *server) get(path string) (status int, body string) {
 	s.t.Helper()
@@ -212,9 +221,7 @@ func TestServeKeepsWhatContainersUse(t *testing.T) {
 	s := serve(t)
 	mustExecute(t, append([]string{"docker", "run", "--rm", "--name", "served", "bb"}, sh("ping -c1 127.0.0.1 && probe setuid0")...)...)
 	s.saved()
-	if status, body := s.get("/readyz"); status != http.StatusOK || body != "ready\n" {
-		t.Errorf("%d, %s", status, body)
-	}
+	s.ready()
 	flags := mustExecute(t, binary, "flags", "--db", s.database, "--container", "served")
 	if flags != "--cap-drop=ALL --cap-add=NET_RAW\n" {
 		t.Errorf("flags: %s", flags)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/testlock"
 )
 
 // sums are the counts of the lines of each way, by what is shown of it.
@@ -64,8 +65,7 @@ func TestEveryUseIsCountedOnce(t *testing.T) {
 // What was made of a way by containers that are gone is told, too, and an interval longer than
 // the watch holds it back until the end.
 func TestUsesOfContainersThatEndedAreCounted(t *testing.T) {
-	t.Parallel()
-	// Not parallel: containers of other tests would take the room while they run.
+	testlock.Losses(t) // other containers would take the room
 	l := watchLive(t, "--every", "--every-interval=1h", "--cap=NET_RAW", "--max-checks=1500", "--container", "live-gone-*")
 	const containers = 24 // with 80 patterns each: more than fit unless capmon removes ended containers
 	for i := range containers {

@@ -17,6 +17,7 @@ if (($# == 0)); then
 fi
 before=$(cat "$setting" 2>/dev/null) || before=0
 if [[ $before == 0 ]] && { echo 1 >"$setting"; } 2>/dev/null; then
-	trap 'echo 0 >"$setting"' EXIT
+	# Whatever ends the command, this process puts the setting back.
+	setsid sh -c "tail --pid=$$ --follow /dev/null; echo 0 >$setting" </dev/null >/dev/null 2>&1 &
 fi
-"$@"
+exec "$@"

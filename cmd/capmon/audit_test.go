@@ -179,7 +179,7 @@ services:
 		t.Fatal(err)
 	}
 	mustExecute(t, "docker", "compose", "-f", file, "--env-file", variables, "create")
-	const composed = "verify-compose-owner-1"
+	composed := composeProject(t) + "-owner-1"
 
 	host := hostToAudit(directory, volume)
 	names, watched := []string{composed}, []string{composed}

@@ -34,10 +34,10 @@ services:
 	if len(got) != 3 {
 		t.Errorf("got %d containers, wanted 3", len(got))
 	}
-	workload{required: caps("CHOWN", "DAC_OVERRIDE"), tolerated: caps("DAC_READ_SEARCH")}.check(t, only(t, got, "verify-compose-owner-1"))
-	workload{required: caps("NET_RAW")}.check(t, only(t, got, "verify-compose-pinger-1"))
-	workload{}.check(t, only(t, got, "verify-compose-idle-1"))
-	same(t, "granted", only(t, got, "verify-compose-pinger-1").Granted, caps("KILL", "NET_RAW"))
+	workload{required: caps("CHOWN", "DAC_OVERRIDE"), tolerated: caps("DAC_READ_SEARCH")}.check(t, only(t, got, composeProject(t)+"-owner-1"))
+	workload{required: caps("NET_RAW")}.check(t, only(t, got, composeProject(t)+"-pinger-1"))
+	workload{}.check(t, only(t, got, composeProject(t)+"-idle-1"))
+	same(t, "granted", only(t, got, composeProject(t)+"-pinger-1").Granted, caps("KILL", "NET_RAW"))
 	for _, c := range got {
 		if c.Existed {
 			t.Errorf("the start of %s was not seen", c.Name)

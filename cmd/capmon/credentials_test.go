@@ -105,12 +105,12 @@ func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
 // exec and the mounter of the container's own overlay use is the container's all the same.
 func TestServeKnowsTheGrantAfterARestart(t *testing.T) {
 	t.Parallel()
-	for name, forgets := range map[string]bool{"restarted": false, "restarted-anew": true} {
+	for name, forgets := range map[string]bool{"granted-kept": false, "granted-anew": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t)
 			mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_ADMIN", "--tmpfs=/t", "bb", "sh", "-c",
-				"mkdir /t/a /t/b && mount -t overlay o -o lowerdir=/data,upperdir=/t/a,workdir=/t/b /mnt && exec attack-narrow sleep 1000")
+				"mkdir /t/a /t/b && mount -t overlay o -o lowerdir=/data,upperdir=/t/a,workdir=/t/b /mnt && exec attack-narrow sleep 100000")
 			t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 			awaitNarrowed(t, name)
 			s.saved()

@@ -116,10 +116,10 @@ func TestEveryContainerOfACrowdOfOthersHasItsName(t *testing.T) {
 // A container that is restarted in place has a new cgroup each time.
 func TestRestartsAddUp(t *testing.T) {
 	t.Parallel()
-	const script = `docker run -d --name restarted --restart=on-failure:2 bb sh -c 'f=$(mktemp); chown 5 $f; exit 1'
-		until [ "$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' restarted)" = '2 exited' ]; do :; done
-		docker rm restarted`
-	got := only(t, parseReport(t, execute(t, binary, "profile", "-o", "json", "--", "sh", "-c", script)), "restarted")
+	const script = `docker run -d --name restarted-by-policy --restart=on-failure:2 bb sh -c 'f=$(mktemp); chown 5 $f; exit 1'
+		until [ "$(docker inspect -f '{{.RestartCount}} {{.State.Status}}' restarted-by-policy)" = '2 exited' ]; do :; done
+		docker rm restarted-by-policy`
+	got := only(t, parseReport(t, execute(t, binary, "profile", "-o", "json", "--", "sh", "-ec", script)), "restarted-by-policy")
 	if got.Runs != 3 || got.Processes < 9 {
 		t.Errorf("got %d runs and %d processes, wanted 3 and 9 or more", got.Runs, got.Processes)
 	}

@@ -82,7 +82,7 @@ func TestEdgeOfTheSetUp(t *testing.T) {
 // What the engine does to a running container is not its workload.
 func TestWhatTheEngineDoesIsNoUse(t *testing.T) {
 	t.Parallel()
-	const name = "meanwhile"
+	const name = "engine-meanwhile"
 	startSleeper(t, name)
 	observation := watch(t, name)
 	file := filepath.Join(t.TempDir(), "file")
@@ -96,7 +96,7 @@ func TestWhatTheEngineDoesIsNoUse(t *testing.T) {
 // A health check is run by the engine, but is the container's own.
 func TestHealthCheckIsWorkload(t *testing.T) {
 	t.Parallel()
-	const name = "healthy"
+	const name = "health-check"
 	r := execute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", name,
 		"--health-cmd=probe rawsock && echo > /tmp/checked", "--health-interval=1s",
 		"bb", "sh", "-c", "mkfifo /tmp/checked && read line < /tmp/checked")

@@ -50,7 +50,7 @@ func (l life) live(t *testing.T, run func(args ...string) result) {
 // with each engine.
 func TestListsAreEnoughForTheWholeLife(t *testing.T) {
 	t.Parallel()
-	const name = "verify-compose-server-1"
+	name := composeProject(t) + "-server-1"
 	file := composeFile(t, `
 services:
   server:

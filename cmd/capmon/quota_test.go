@@ -18,8 +18,9 @@ const names = "140000"
 
 // A container that renames itself for every check takes no room from others: what they do is
 // alerted and reported, and neither serve nor its database grows with the number of names.
+//
+// Not parallel: it limits what serve takes for all containers of the machine.
 func TestAFloodOfNamesBlindsNobody(t *testing.T) {
-	t.Parallel()
 	s := serve(t, "--rules", "builtin")
 	startSleeper(t, "quota-calm", "--cap-add=SYS_ADMIN")
 	mustExecute(t, "docker", "run", "-d", "--name", "quota-flood", "bb", "attack-rename", names)

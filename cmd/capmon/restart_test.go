@@ -29,9 +29,9 @@ func awaitLog(t *testing.T, container, line string, times int) {
 // allows only with a capability are watched until it is removed.
 func TestRestartUnderObservation(t *testing.T) {
 	t.Parallel()
-	const name = "restarted"
+	const name = "restarted-watched"
 	mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_NICE", "--init", "bb",
-		"sh", "-c", "[ -e /tmp/again ] && probe set-mempolicy; touch /tmp/again; echo running; exec sleep 1000")
+		"sh", "-c", "[ -e /tmp/again ] && probe set-mempolicy; touch /tmp/again; echo running; exec sleep 100000")
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 	awaitLog(t, name, "running", 1)
 

@@ -10,13 +10,16 @@ import (
 	"time"
 )
 
-// composeFile writes a compose file of a project and returns its path. It replaces FREE_ADDRESS by an address of
-// the host at which nothing listens.
+// composeProject is the name of the test's project of compose.
+func composeProject(t *testing.T) string { return "capmon-" + strings.ToLower(t.Name()) }
+
+// composeFile writes a compose file of the test's project and returns its path. It replaces FREE_ADDRESS by an
+// address of the host at which nothing listens.
 func composeFile(t *testing.T, text string) string {
 	t.Helper()
 	text = strings.ReplaceAll(text, "FREE_ADDRESS", freeAddress(t))
 	path := filepath.Join(t.TempDir(), "compose.yml")
-	if err := os.WriteFile(path, []byte("name: verify-compose\n"+text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("name: "+composeProject(t)+"\n"+text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -71,9 +74,9 @@ func TestVerifyAServiceOfCompose(t *testing.T) {
 	mustExecute(t, "docker", "exec", "verify-compose-shop", "sh", "-c", "until [ -e /tmp/ready ]; do sleep 0.1; done")
 	theirs := func() string {
 		return mustExecute(t, "docker", "inspect", "--format={{.Id}} {{.State.StartedAt}} {{json .NetworkSettings.Networks}} {{json .Mounts}}",
-			"verify-compose-shop", "verify-compose-stock-1") +
-			mustExecute(t, "docker", "volume", "inspect", "verify-compose_data") +
-			mustExecute(t, "docker", "network", "ls", "--filter", "label=com.docker.compose.project=verify-compose")
+			"verify-compose-shop", composeProject(t)+"-stock-1") +
+			mustExecute(t, "docker", "volume", "inspect", composeProject(t)+"_data") +
+			mustExecute(t, "docker", "network", "ls", "--filter", "label=com.docker.compose.project="+composeProject(t))
 	}
 	before := theirs()
 
@@ -101,7 +104,7 @@ services:
 	r := execute(t, binary, "verify", "--expect-exit=3", "--", "docker", "compose", "--file", file, "up", "job")
 	nothingLeft(t)
 	for _, text := range []string{
-		"verify-compose-job-1  bb:latest  4 runs with a second start  proved minimal\n", "SYS_CHROOT  required",
+		composeProject(t) + "-job-1  bb:latest  4 runs with a second start  proved minimal\n", "SYS_CHROOT  required",
 		"\n  cap_drop: [ALL]\n  cap_add: [SYS_CHROOT]\n",
 	} {
 		if r.code != exitDone || !strings.Contains(r.stdout, text) {
@@ -204,21 +207,21 @@ volumes: {disk: {driver_opts: {type: none, o: bind, device: /srv}}}
 	}
 	up := []string{"--", "docker", "compose", "-f", file, "up"}
 	for reason, args := range map[string][]string{
-		"docker compose up names 0 services: name the one to verify":        up,
-		"docker compose up names 2 services":                                append(up, "web", "broken"),
-		"no such service: missing":                                          append(up, "missing"),
-		"docker compose up --scale: ":                                       append(up, "--scale=web=2", "web"),
-		"docker compose up --build: ":                                       append(up, "--build", "web"),
-		"unknown flag: --no-such-flag; see docker compose up --help":        append(up, "--no-such-flag", "web"),
-		"docker compose down: of compose only docker compose up SERVICE":    {"--", "docker", "compose", "-f", file, "down"},
-		"service privileged: privileged gives more than capabilities":       append(up, "privileged"),
-		"the test names port 18097, which verify does not publish":          append([]string{"--test=curl localhost:18097"}, append(up, "web")...),
-		"volume disk has driver_opts":                                       append(up, "kept"),
-		"No such image: verify-compose-built:latest; verify builds nothing": append(up, "built"),
-		`service "broken" didn't complete successfully: exit 1`:             append(up, "alone"),
-		bare + " compose does not run: install Docker's compose plugin":     {"--", bare, "compose", "-f", file, "up", "web"},
-		"docker compose config: open /no-such-file: no such file":           {"--", "docker", "compose", "-f", "/no-such-file", "up", "web"},
-		"docker compose: of compose only docker compose up SERVICE can be ": {"--", "docker", "compose"},
+		"docker compose up names 0 services: name the one to verify":                   up,
+		"docker compose up names 2 services":                                           append(up, "web", "broken"),
+		"no such service: missing":                                                     append(up, "missing"),
+		"docker compose up --scale: ":                                                  append(up, "--scale=web=2", "web"),
+		"docker compose up --build: ":                                                  append(up, "--build", "web"),
+		"unknown flag: --no-such-flag; see docker compose up --help":                   append(up, "--no-such-flag", "web"),
+		"docker compose down: of compose only docker compose up SERVICE":               {"--", "docker", "compose", "-f", file, "down"},
+		"service privileged: privileged gives more than capabilities":                  append(up, "privileged"),
+		"the test names port 18097, which verify does not publish":                     append([]string{"--test=curl localhost:18097"}, append(up, "web")...),
+		"volume disk has driver_opts":                                                  append(up, "kept"),
+		"No such image: " + composeProject(t) + "-built:latest; verify builds nothing": append(up, "built"),
+		`service "broken" didn't complete successfully: exit 1`:                        append(up, "alone"),
+		bare + " compose does not run: install Docker's compose plugin":                {"--", bare, "compose", "-f", file, "up", "web"},
+		"docker compose config: open /no-such-file: no such file":                      {"--", "docker", "compose", "-f", "/no-such-file", "up", "web"},
+		"docker compose: of compose only docker compose up SERVICE can be ":            {"--", "docker", "compose"},
 	} {
 		t.Run(reason, func(t *testing.T) { refuseProof(t, reason, args...) })
 	}

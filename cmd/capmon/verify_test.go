@@ -1,15 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // proved is what the tests read of a proof.
@@ -103,15 +102,20 @@ func nothingLeft(t *testing.T) {
 	}
 }
 
-// isAlive reports whether the process that the label of a verify names exists.
+// isAlive reports whether the process that the label of a verify names exists: boot, PID namespace, PID and time
+// of start.
 func isAlive(t *testing.T, owner string) bool {
 	t.Helper()
-	parts := strings.Split(owner, "/") // boot, PID namespace, PID and time of start
-	pid, err := strconv.Atoi(parts[min(2, len(parts)-1)])
-	if err != nil {
+	parts := strings.Split(owner, "/")
+	if len(parts) != 4 {
 		t.Fatalf("no owner: %q", owner)
 	}
-	return unix.Kill(pid, 0) == nil
+	stat, err := os.ReadFile("/proc/" + parts[2] + "/stat")
+	if err != nil {
+		return false
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	return fields[19] == parts[3] // starttime, proc_pid_stat(5)
 }
 
 // proof is a container to verify, and what capmon must say of it.

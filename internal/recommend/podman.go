@@ -1,9 +1,12 @@
 package recommend
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/profile"
 )
 
 // podmanDefault is what podman grants a container that asks for nothing
@@ -15,20 +18,36 @@ func podmanDefault() capability.Set {
 func podmanTarget() Target {
 	return Target{
 		Name: "podman", About: "options of podman run and podman create", standard: podmanDefault(),
-		text: options, notes: podmanNotes, join: lines, strictPorts: true,
+		text: options, notes: seccompNotes("--security-opt=seccomp=FILE"), join: lines, strictPorts: true,
 	}
 }
 
-// podmanNotes says that podman's seccomp profile may refuse what Docker's allows: bpf with BPF, and
-// before containers/common took it over in 2025, perf_event_open with PERFMON. Other calls that Docker's allows with a
-// capability, podman's allows with the same one or always; or it refuses them whatever is granted.
-func podmanNotes(c changes) []string {
-	narrow := c.Needs.Intersect(capability.Of(capability.BPF, capability.Perfmon))
-	if narrow.Empty() || c.Needs.Has(capability.SysAdmin) {
-		return nil
+// seccompNotes says which calls podman's seccomp profile may refuse although Docker's allows them with the same
+// list: bpf without SYS_ADMIN, and until October 2025 perf_event_open without both PERFMON and SYS_ADMIN (seccomp.json of
+// containers/common). option is the setting of another profile.
+func seccompNotes(option string) func(changes) []string {
+	return func(c changes) (notes []string) {
+		for call, wanted := range map[string]capability.Set{
+			"bpf": capability.Of(capability.SysAdmin), "perf_event_open": capability.Of(capability.Perfmon, capability.SysAdmin),
+		} {
+			if missing := wanted.Minus(c.Needs); !missing.Empty() && c.calls(call) {
+				notes = append(notes, fmt.Sprintf("podman's seccomp profile may allow %s only with %s. If it fails, choose a profile that allows it, such as Docker's (%s), rather than %s",
+					call, wanted.Text(), option, missing.Text()))
+			}
+		}
+		slices.Sort(notes)
+		return notes
 	}
-	return []string{narrow.Text() + ": podman's seccomp profile may allow bpf and perf_event_open only with SYS_ADMIN. If they fail, " +
-		"use --security-opt=seccomp=FILE with a profile that allows them, such as Docker's, rather than SYS_ADMIN"}
+}
+
+// calls reports whether a member used a capability that it needs in a system call.
+func (g Group) calls(name string) bool {
+	return slices.ContainsFunc(g.Members, func(c Container) bool {
+		return slices.ContainsFunc(c.Uses, func(use profile.Use) bool {
+			call, _, _ := strings.Cut(use.Call, "(")
+			return call == name && use.Class.Need()
+		})
+	})
 }
 
 // QuadletLines are the lines in the section [Container] of a quadlet unit that grant
@@ -48,6 +67,6 @@ func quadletTarget() Target {
 		text: func(c changes) string {
 			return "[Container]\n" + strings.Join(QuadletLines(c.Needs), "\n") + "\n"
 		},
-		notes: podmanNotes, join: commented("\n"), comments: true, strictPorts: true,
+		notes: seccompNotes("SeccompProfile=FILE"), join: commented("\n"), comments: true, strictPorts: true,
 	}
 }

@@ -100,8 +100,8 @@ func untested(s profile.Summary) []string {
 		notes = append(notes, "kept all its capabilities by capset: "+profile.Names(programs)+"; a program that insists on one of them may fail with this list, and capmon cannot see which: run capmon verify")
 	}
 	if s.SharesPIDs {
-		notes = append(notes, "shares its pid namespace with other containers or the host: the kernel lets it look into a process there only if its list has all that "+
-			"the process is permitted, and capmon does not see every such look: run capmon verify while the others run")
+		notes = append(notes, "shares its pid namespace with other containers or the host: to look into a process there it needs all capabilities that the process "+
+			"is permitted, or SYS_PTRACE (SYS_NICE to change its scheduling), and capmon does not see every such call: run capmon verify while the others run")
 	}
 	notes = append(notes, listedToBeSafe(s)...)
 	for _, c := range s.Needs().Sorted() {

@@ -272,7 +272,7 @@ func TestDriftAlertsOfWhatTheImagesProfileDoesNotHave(t *testing.T) {
 
 func TestHangupReadsTheRulesAnew(t *testing.T) {
 	t.Parallel()
-	const before = "rules:\n  - {name: before, capabilities: [CHOWN], cool-down: 1h}\n"
+	const before = "rules:\n  - {name: before, capabilities: [CHOWN], cool-down: 1h}\n  - {name: marker, raw-socket: true, alert: every}\n"
 	startSleeper(t, "alert-reload")
 	path := written(t, "rules.yaml", before)
 	l := watchLive(t, "--rules", path, "--every", "alert-reload")
@@ -286,21 +286,28 @@ func TestHangupReadsTheRulesAnew(t *testing.T) {
 		}
 		eventually(t, "it says "+wanted, func() bool { return strings.Contains(l.stderr.String(), wanted) })
 	}
+	// The rules have seen the uses when they have seen the marker that follows.
+	var markers []string
 	use := func(names ...string) {
 		for _, name := range names {
 			mustExecute(t, "docker", "exec", "alert-reload", "probe", "named", name, "chown-open", "/tmp", "5")
 		}
+		markers = append(markers, "marker x1")
+		mustExecute(t, "docker", "exec", "alert-reload", "probe", "named", fmt.Sprint("marker-", len(markers)), "rawsock")
+		eventually(t, "the marker alerts", func() bool {
+			return len(slices.DeleteFunc(l.alerts(), func(one alert.Alert) bool { return one.Rule != "marker" })) == len(markers)
+		})
 	}
 	use("a", "b", "c")
 	reload("rules:\n  - {name: before, capabilities: [CHOWNN]}\n", "capmon: rules "+path+`:2: unknown capability "CHOWNN": the nearest is CHOWN; the rules stay as they were`)
 	use("d")
-	reload(before+"  - {name: now, raw-socket: false}\n", "capmon: read "+path+" anew: 2 rules in force")
+	reload(before+"  - {name: now, raw-socket: false}\n", "capmon: read "+path+" anew: 3 rules in force")
 	use("e")
-	reload(before+"  - {name: every, capabilities: [CHOWN], alert: every}\n  - {name: now, raw-socket: false}\n", "anew: 3 rules in force")
+	reload(before+"  - {name: every, capabilities: [CHOWN], alert: every}\n  - {name: now, raw-socket: false}\n", "anew: 4 rules in force")
 	use("e")
 	l.awaitAlert("every")
 	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "if they are to come and go; the rules stay as they were")
-	same(t, "alerts", l.endAlerts(), []string{"before x1", "before x4", "every x1", "now x1"})
+	same(t, "alerts", l.endAlerts(), slices.Concat([]string{"before x1", "before x4", "every x1"}, markers, []string{"now x1"}))
 }
 
 func TestRulesAreTriedOnProfiles(t *testing.T) {

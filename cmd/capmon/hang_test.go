@@ -228,16 +228,20 @@ func TestLongLinksTakeLittleMemory(t *testing.T) {
 	if got := peakMemory(t, s.process.Pid); got > most {
 		t.Errorf("serve took %d KiB, wanted %d at most", got, most)
 	}
-	helpers := helpersOf(t, s.process.Pid)
-	if len(helpers) == 0 {
-		t.Error("there is no helper process")
-	}
-	for _, helper := range helpers {
-		got := peakMemory(t, helper)
+	measured := 0
+	for _, helper := range helpersOf(t, s.process.Pid) {
+		got, err := readPeakMemory(helper)
+		if err != nil {
+			continue // it has ended: helpers do when they have nothing to do
+		}
+		measured++
 		t.Logf("a helper process took %d KiB", got)
 		if got > mostOfHelper {
 			t.Errorf("a helper process took %d KiB, wanted %d at most", got, mostOfHelper)
 		}
+	}
+	if measured == 0 {
+		t.Error("there is no helper process")
 	}
 	if got := peakMemory(t, o.process.Pid); got > most {
 		t.Errorf("profile took %d KiB, wanted %d at most", got, most)

@@ -86,15 +86,22 @@ func fileSize(t *testing.T, path string) int64 {
 // peakMemory is the most memory that a process has taken, in KiB.
 func peakMemory(t *testing.T, pid int) (kB int) {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	kB, err := readPeakMemory(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	if _, err := fmt.Sscan(rest, &kB); err != nil {
-		t.Fatal(err)
-	}
 	return kB
+}
+
+// readPeakMemory fails if the process has ended.
+func readPeakMemory(pid int) (kB int, err error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, err = fmt.Sscan(rest, &kB)
+	return kB, err
 }
 
 // What a neighbour does makes the profile of the container that was asked for neither less exact

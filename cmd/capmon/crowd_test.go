@@ -88,7 +88,7 @@ func TestContainersOfOthersAreLeftOut(t *testing.T) {
 			if !slices.Equal(names, test.want) {
 				t.Errorf("got %v, wanted %v", names, test.want)
 			}
-			if told := strings.Contains(r.stderr, "left out"); told == slices.Contains(test.want, "theirs") {
+			if told := strings.Contains(r.stderr, "left out, since others started them"); told == slices.Contains(test.want, "theirs") {
 				t.Errorf("what was left out is told: %v\n%s", told, r.stderr)
 			}
 		})

@@ -29,8 +29,8 @@ type Container struct {
 	Ended bool
 	// Existed: it was already running, so earlier checks are not known.
 	Existed bool
-	// SharesPIDs: other containers or the host have processes in its pid namespace, as a process of it
-	// showed that started or looked into another.
+	// SharesPIDs: other containers or the host have processes in its pid namespace. capmon detects this
+	// when a process of the container starts or looks into another process.
 	SharesPIDs bool
 	// Bounding and Permitted are the capability sets of its first workload
 	// process, as the kernel has them; UID that process's effective user in the
@@ -236,15 +236,13 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 		Bounding:  capability.Set(value.Bounding),
 		Permitted: capability.Set(value.Permitted),
 		UID:       value.Uid,
-
-		SharesPIDs: value.Pids == uint32(bpf.CapmonPidsPIDS_SHARED),
-
 		Processes: value.Processes,
 		Made:      value.Lost,
 		Lost:      value.Lost,
 
 		UnrecordedExecutions: value.UnrecordedExecutions,
 		SetFileCapabilities:  value.SetfcapUses > 0,
+		SharesPIDs:           value.Pids == uint32(bpf.CapmonPidsPIDS_SHARED),
 		UnrecordedCalls:      value.UnrecordedCalls,
 
 		Checks: checks,

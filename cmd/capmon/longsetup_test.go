@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -28,7 +27,7 @@ type bundle struct {
 // newBundle makes one that runs a script of busybox. Its ID is as an engine would make it.
 func newBundle(t *testing.T, runc, script string, change func(*runtime.Spec)) bundle {
 	t.Helper()
-	id := make([]byte, sha256.Size)
+	id := make([]byte, 32)
 	_, _ = rand.Read(id) // it never fails
 	b := bundle{t: t, runc: runc, id: hex.EncodeToString(id), path: t.TempDir()}
 	t.Cleanup(func() {

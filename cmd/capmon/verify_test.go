@@ -1,14 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/capmon/capmon/internal/verify"
 )
 
 // proved is what the tests read of a proof.
@@ -102,20 +103,20 @@ func nothingLeft(t *testing.T) {
 	}
 }
 
-// isAlive reports whether the process that the label of a verify names exists: it has the boot, the PID namespace, the PID, and the time
-// of start.
+// isAlive reports whether the process in the label of a verify exists. The label has the boot, the PID namespace,
+// the PID and the time of start.
 func isAlive(t *testing.T, owner string) bool {
 	t.Helper()
 	parts := strings.Split(owner, "/")
 	if len(parts) < 4 {
 		t.Fatalf("no owner: %q", owner)
 	}
-	stat, err := os.ReadFile("/proc/" + parts[2] + "/stat")
+	pid, err := strconv.Atoi(parts[2])
 	if err != nil {
-		return false
+		t.Fatal(err)
 	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	return fields[19] == parts[3] // starttime, proc_pid_stat(5)
+	start, err := verify.StartTime(pid)
+	return err == nil && start == parts[3]
 }
 
 // proof is a container to verify, and what capmon must say of it.

@@ -287,8 +287,13 @@ type wayOfUse struct {
 }
 
 func (u Use) way() wayOfUse {
-	call, _, _ := strings.Cut(u.Call, "(")
-	return wayOfUse{u.Capability, u.Granted, u.Program, call, u.Site}
+	return wayOfUse{u.Capability, u.Granted, u.Program, u.CallName(), u.Site}
+}
+
+// CallName returns the name of the system call, without its arguments.
+func (u Use) CallName() string {
+	name, _, _ := strings.Cut(u.Call, "(")
+	return name
 }
 
 func (f File) way() wayOfUse { return wayOfUse{f.Capability, f.Granted, f.Program, f.Call, f.Site} }

@@ -24,7 +24,7 @@ const (
 // withoutNames is the key of uses that differ only in the program and the arguments of the call.
 func withoutNames(use Use) useKey {
 	use.Program, use.Others = "", true
-	use.Call, _, _ = strings.Cut(use.Call, "(")
+	use.Call = use.CallName()
 	return keyOf(use)
 }
 

@@ -27,15 +27,18 @@ func podmanTarget() Target {
 // containers/common). option is the setting of another profile.
 func seccompNotes(option string) func(changes) []string {
 	return func(c changes) (notes []string) {
-		for call, wanted := range map[string]capability.Set{
-			"bpf": capability.Of(capability.SysAdmin), "perf_event_open": capability.Of(capability.Perfmon, capability.SysAdmin),
+		for _, rule := range []struct {
+			call   string
+			wanted capability.Set
+		}{
+			{"bpf", capability.Of(capability.SysAdmin)},
+			{"perf_event_open", capability.Of(capability.Perfmon, capability.SysAdmin)},
 		} {
-			if missing := wanted.Minus(c.Needs); !missing.Empty() && c.calls(call) {
+			if missing := rule.wanted.Minus(c.Needs); !missing.Empty() && c.calls(rule.call) {
 				notes = append(notes, fmt.Sprintf("podman's seccomp profile may allow %s only with %s. If it fails, choose a profile that allows it, such as Docker's (%s), rather than %s",
-					call, wanted.Text(), option, missing.Text()))
+					rule.call, rule.wanted.Text(), option, missing.Text()))
 			}
 		}
-		slices.Sort(notes)
 		return notes
 	}
 }
@@ -43,10 +46,7 @@ func seccompNotes(option string) func(changes) []string {
 // calls reports whether a member used a capability that it needs in a system call.
 func (g Group) calls(name string) bool {
 	return slices.ContainsFunc(g.Members, func(c Container) bool {
-		return slices.ContainsFunc(c.Uses, func(use profile.Use) bool {
-			call, _, _ := strings.Cut(use.Call, "(")
-			return call == name && use.Class.Need()
-		})
+		return slices.ContainsFunc(c.Uses, func(use profile.Use) bool { return use.CallName() == name && use.Class.Need() })
 	})
 }
 

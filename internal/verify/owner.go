@@ -37,16 +37,16 @@ func owner(pid int) (string, error) {
 	if err := unix.Stat("/proc/self/ns/pid", &namespace); err != nil {
 		return "", fmt.Errorf("reading the PID namespace: %w", err)
 	}
-	start, err := startTime(pid)
+	start, err := StartTime(pid)
 	if err != nil {
 		return "", err
 	}
 	return fmt.Sprintf("%s/%d/%d/%s", bytes.TrimSpace(boot), namespace.Ino, pid, start), nil
 }
 
-// startTime is when a process started, in ticks since the boot: a PID may be used
-// again.
-func startTime(pid int) (string, error) {
+// StartTime returns when a process started, in clock ticks since boot (proc_pid_stat(5)). It distinguishes two
+// processes with the same PID. The error is os.ErrNotExist if no process has the PID.
+func StartTime(pid int) (string, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", err
@@ -78,7 +78,7 @@ func dead(label, self string, running bool) bool {
 	if _, err := fmt.Sscan(theirs[2], &pid); err != nil || pid <= 0 {
 		return false
 	}
-	start, err := startTime(pid)
+	start, err := StartTime(pid)
 	return errors.Is(err, os.ErrNotExist) || err == nil && start != theirs[3]
 }
 

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/rules"
 	"github.com/capmon/capmon/internal/sink"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 const (
@@ -112,7 +112,7 @@ func (a *alerting) say(notes []string) {
 }
 
 // take takes a use.
-func (a *alerting) take(use live.Use) {
+func (a *alerting) take(use uses.Use) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.send(a.engine.Take(use, time.Now()))

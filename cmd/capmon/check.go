@@ -11,8 +11,8 @@ import (
 	"github.com/capmon/capmon/internal/compare"
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
 	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // asked holds the flags of check that say what to keep to.
@@ -87,7 +87,7 @@ like select some.`,
 	flags.StringSliceVar(&asked.allow, "allow", nil, "the only capabilities that may be used; '' for none")
 	flags.StringSliceVar(&asked.denyGranted, "deny-granted", nil, "capabilities that must not be granted, used or not")
 	flags.StringSliceVar(&asked.allowGranted, "allow-granted", nil, "the only capabilities that may be granted; '' for none")
-	flags.BoolVar(&asked.anyStart, recommend.EvenIfStartUnseen, false, "containers that were running before they were watched do not violate --deny, --allow and --baseline by that alone")
+	flags.BoolVar(&asked.anyStart, settings.EvenIfStartUnseen, false, "containers that were running before they were watched do not violate --deny, --allow and --baseline by that alone")
 	flags.BoolVar(&asked.ignoreRefused, "ignore-refused", false, "--deny and --allow are not about what was tried and refused")
 	return cmd
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // imported puts profiles into a database of their own.
@@ -203,12 +203,12 @@ func TestWhatWasPrunedIsMissed(t *testing.T) {
 func withAlerts(t *testing.T) (path string, alerts []alert.Alert) {
 	t.Helper()
 	saturday := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
-	for i, c := range []live.Container{
+	for i, c := range []uses.Container{
 		{ID: strings.Repeat("0a", 32), Name: "web", Image: "nginx:1.27", Labels: map[string]string{"com.docker.compose.service": "front"}},
 		{ID: strings.Repeat("0b", 32), Name: "db", Image: "evil\x1b[2J image"},
 		{ID: strings.Repeat("0c", 32)},
 	} {
-		use := live.Use{Time: saturday.AddDate(0, 0, i), Container: c, Process: live.Process{Program: "ping"}, RawSocket: true, Granted: true}
+		use := uses.Use{Time: saturday.AddDate(0, 0, i), Container: c, Process: uses.Process{Program: "ping"}, RawSocket: true, Granted: true}
 		a := alert.New("raw-socket", alert.Warning, "raw socket (IPv4) opened by \"a\\nb\" in "+c.Title(), 1, use)
 		if i == 1 {
 			a.Summary = "forged\x1b[2J\n2026-08-01"

@@ -13,12 +13,12 @@ import (
 
 	"github.com/capmon/capmon/internal/patch"
 	"github.com/capmon/capmon/internal/printable"
-	"github.com/capmon/capmon/internal/recommend"
 	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/settings"
 )
 
-// settings holds the flags of capmon flags.
-type settings struct {
+// flagsCommand holds the flags of capmon flags.
+type flagsCommand struct {
 	source                   source
 	target, style, container string
 	patch, service           string
@@ -26,7 +26,7 @@ type settings struct {
 }
 
 func newFlags() *cobra.Command {
-	s := &settings{}
+	s := &flagsCommand{}
 	cmd := &cobra.Command{
 		Use:   "flags [FILE...]",
 		Short: "Print the settings that grant what profiles show, or write them into a file",
@@ -44,30 +44,30 @@ func newFlags() *cobra.Command {
 	s.source.register(flags)
 	s.source.registerImages(flags)
 	flags.StringVar(&s.target, "for", "docker", "what the settings are for, see above")
-	flags.StringVar(&s.style, "style", string(recommend.Absolute), "absolute: drop everything and add; delta: change what the target grants by itself")
+	flags.StringVar(&s.style, "style", string(settings.Absolute), "absolute: drop everything and add; delta: change what the target grants by itself")
 	flags.StringVar(&s.container, "container", "", "only the container of this name, service or ID; with --patch, also its name in the manifest")
 	flags.StringVar(&s.patch, "patch", "", "write the settings into this file: a compose file, a Kubernetes manifest or a quadlet (--for)")
 	flags.StringVar(&s.service, "service", "", "with --patch: the service of the compose file")
-	flags.BoolVar(&s.anyStart, recommend.EvenIfStartUnseen, false, "also print lists of containers that were already running when capmon began to watch: with such a list they may not start")
+	flags.BoolVar(&s.anyStart, settings.EvenIfStartUnseen, false, "also print lists of containers that were already running when capmon began to watch: with such a list they may not start")
 	flags.BoolVar(&s.dryRun, "dry-run", false, "with --patch: show the change, but do not make it")
-	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(recommend.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(settings.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 func targetList() string {
 	var text strings.Builder
-	for _, target := range recommend.Targets() {
+	for _, target := range settings.Targets() {
 		fmt.Fprintf(&text, "  %-15s %s\n", target.Name, target.About)
 	}
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
-func (s *settings) run(cmd *cobra.Command, files []string) error {
-	target, err := recommend.ParseTarget(s.target)
+func (s *flagsCommand) run(cmd *cobra.Command, files []string) error {
+	target, err := settings.ParseTarget(s.target)
 	if err != nil {
 		return err
 	}
-	style, err := recommend.ParseStyle(s.style)
+	style, err := settings.ParseStyle(s.style)
 	if err != nil {
 		return err
 	}
@@ -80,12 +80,12 @@ func (s *settings) run(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	all := recommend.Containers(p)
+	all := settings.Containers(p)
 	if len(all) == 0 {
 		return errors.New("no container is in these profiles")
 	}
 	if s.anyStart {
-		recommend.TakeAnyStart(all)
+		settings.TakeAnyStart(all)
 	}
 	if s.patch != "" {
 		return s.patchFile(cmd, kind, all)
@@ -111,14 +111,14 @@ func (s *settings) run(cmd *cobra.Command, files []string) error {
 }
 
 // ofImages reports whether images are asked for, and no containers of them.
-func (s *settings) ofImages() bool {
+func (s *flagsCommand) ofImages() bool {
 	selection := s.source.selection
 	return len(selection.Images) > 0 && len(selection.Labels)+len(selection.ComposeServices) == 0 && s.container == "" && s.patch == ""
 }
 
 // check finds fault with flags that do not go together. The kind of the file is empty if
 // none is to be patched.
-func (s *settings) check(style recommend.Style) (patch.Kind, error) {
+func (s *flagsCommand) check(style settings.Style) (patch.Kind, error) {
 	if s.patch == "" {
 		if s.service != "" || s.dryRun {
 			return patch.Kind{}, errors.New("--service and --dry-run are for --patch: name the file to write into")
@@ -129,7 +129,7 @@ func (s *settings) check(style recommend.Style) (patch.Kind, error) {
 	switch {
 	case err != nil:
 		return patch.Kind{}, err
-	case style != recommend.Absolute:
+	case style != settings.Absolute:
 		return patch.Kind{}, errors.New("--patch writes whole lists: leave --style delta out")
 	case s.service != "" && !kind.Services:
 		return patch.Kind{}, fmt.Errorf("--service is for compose files: what a %s file has is named with --container", s.target)
@@ -140,8 +140,8 @@ func (s *settings) check(style recommend.Style) (patch.Kind, error) {
 }
 
 // called are the containers that a name may mean, at least one.
-func called(all []recommend.Container, name string) ([]recommend.Container, error) {
-	var found []recommend.Container
+func called(all []settings.Container, name string) ([]settings.Container, error) {
+	var found []settings.Container
 	for _, c := range all {
 		if c.IsCalled(name) {
 			found = append(found, c)
@@ -158,7 +158,7 @@ func called(all []recommend.Container, name string) ([]recommend.Container, erro
 }
 
 // caution says what to know before relying on the lists.
-func caution(notes io.Writer, all []recommend.Container) {
+func caution(notes io.Writer, all []settings.Container) {
 	for _, c := range all {
 		for _, text := range slices.Concat(report.Cautions(c.Summary), report.Substitutes(c.Summary)) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
@@ -170,7 +170,7 @@ func caution(notes io.Writer, all []recommend.Container) {
 }
 
 // patchFile shows the change of the file, and makes it.
-func (s *settings) patchFile(cmd *cobra.Command, kind patch.Kind, all []recommend.Container) error {
+func (s *flagsCommand) patchFile(cmd *cobra.Command, kind patch.Kind, all []settings.Container) error {
 	before, err := patch.Read(s.patch)
 	if err != nil {
 		return err
@@ -203,7 +203,7 @@ func (s *settings) patchFile(cmd *cobra.Command, kind patch.Kind, all []recommen
 }
 
 // show prints a change: for programs as it is, on a terminal without what that would obey.
-func (s *settings) show(cmd *cobra.Command, change []byte) error {
+func (s *flagsCommand) show(cmd *cobra.Command, change []byte) error {
 	text := string(change)
 	if out := cmd.OutOrStdout(); out == os.Stdout && isTerminal(os.Stdout) {
 		lines := strings.Split(text, "\n")

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/internal/kernel"
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // attacker is the user whom a cgroup is given to.
@@ -184,7 +184,7 @@ func TestWatchNamesNoContainerByAForgedCgroup(t *testing.T) {
 		}
 	}
 	eventually(t, "the use in the forged cgroup is shown", func() bool {
-		return slices.ContainsFunc(l.uses(), func(u live.Use) bool { return u.Container.Unconfirmed != "" && u.Capability.String() == "SYS_ADMIN" })
+		return slices.ContainsFunc(l.uses(), func(u uses.Use) bool { return u.Container.Unconfirmed != "" && u.Capability.String() == "SYS_ADMIN" })
 	})
 	for _, watch := range []*livewatch{l, selected} {
 		for _, use := range watch.endWith(victim) {

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // standardOutput is what takes the place of a file's name.
@@ -30,7 +30,7 @@ Without files, the runs in the database are written; of both, those that are sel
 			if err != nil {
 				return err
 			}
-			if err := recommend.RequireStarts(recommend.Containers(sum)); err != nil { // flags will refuse it
+			if err := settings.RequireStarts(settings.Containers(sum)); err != nil { // flags will refuse it
 				fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %v\n", err)
 			}
 			if output == standardOutput {

@@ -6,11 +6,11 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 func alertOf(container string, n int) alert.Alert {
-	return alert.New("rule", alert.Warning, fmt.Sprint(container, n), 1, live.Use{Container: live.Container{ID: container}})
+	return alert.New("rule", alert.Warning, fmt.Sprint(container, n), 1, uses.Use{Container: uses.Container{ID: container}})
 }
 
 // After a flood of one container that nobody reads, the alert of another is the next but one, and

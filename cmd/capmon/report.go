@@ -7,8 +7,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
 	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // rendering holds the flags of every command that ends in a report.
@@ -19,7 +19,7 @@ type rendering struct {
 
 func (r *rendering) register(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&r.format, "output", "o", string(report.Table), "form of the report: table, json or flags")
-	cmd.Flags().BoolVar(&r.anyStart, recommend.EvenIfStartUnseen, false, "with -o flags: also print lists of containers that were already running when capmon began to watch")
+	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags: also print lists of containers that were already running when capmon began to watch")
 	cmd.Flags().BoolVar(&r.all, "all", false, "show every way of use, and the checks that are no use, with their class")
 }
 

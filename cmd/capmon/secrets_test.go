@@ -16,7 +16,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // planted is the name of the container that has the secrets.
@@ -285,7 +285,7 @@ func (o *outputs) answers(server *server) {
 		_, body := server.get(path)
 		o.add(path, body)
 	}
-	for _, target := range recommend.Targets() {
+	for _, target := range settings.Targets() {
 		_, body := server.get("/api/v1/flags?for=" + target.Name)
 		o.add("/api/v1/flags for "+target.Name, body)
 	}
@@ -309,7 +309,7 @@ func (o *outputs) documents(rules, saved, database string) {
 		for _, format := range []string{"table", "json", "junit", "sarif"} {
 			o.run(append([]string{"check", "-o", format, "--deny=NET_RAW"}, source...)...)
 		}
-		for _, target := range recommend.Targets() {
+		for _, target := range settings.Targets() {
 			o.run(append([]string{"flags", "--even-if-start-unseen", "--for", target.Name}, source...)...)
 		}
 	}

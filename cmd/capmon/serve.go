@@ -22,9 +22,9 @@ import (
 	"github.com/capmon/capmon/internal/api"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/doctor"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -223,8 +223,8 @@ func (s *serving) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Lo
 	options.Rules, options.Report = true, a.report
 	a.keep = func(one alert.Alert, _ bool) { options.Alerts.Add(one) }
 	a.sees = scope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
-	watcher := live.New(live.Options{
-		Selection: live.Selection{All: a.rules.NeedsAll()}, Outcomes: s.monitor.Outcomes, Log: log, Show: a.take,
+	watcher := uses.New(uses.Options{
+		Selection: uses.Selection{All: a.rules.NeedsAll()}, Outcomes: s.monitor.Outcomes, Log: log, Show: a.take,
 	})
 	observing := &options.Observe
 	observing.Sights, observing.Told, observing.Forgotten = watcher.Take, watcher.TakeTold, watcher.Forget

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/shell"
 )
 
@@ -42,7 +42,7 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 		{"flags", "--for", "quadlet", "--patch", quadlet, saved},
 		{"report", "-o", "flags", saved},
 	}
-	for _, target := range recommend.TargetNames() {
+	for _, target := range settings.TargetNames() {
 		commands = append(commands, []string{"flags", "--for", target, saved})
 	}
 	for _, command := range commands {

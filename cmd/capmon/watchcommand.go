@@ -15,12 +15,12 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/doctor"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/loss"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -44,7 +44,7 @@ type watching struct {
 	every                 bool
 	interval              time.Duration // of lines of the same way
 	monitor               monitor.Options
-	selection             live.Selection
+	selection             uses.Selection
 }
 
 func newWatch(logging *logging) *cobra.Command {
@@ -170,7 +170,7 @@ func (w *watching) run(cmd *cobra.Command, names []string) error {
 	for _, finding := range doctor.Unseen() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
-	watcher := live.New(live.Options{
+	watcher := uses.New(uses.Options{
 		Selection: w.selection, Outcomes: w.monitor.Outcomes, Log: log, Show: show,
 	})
 	options := observe.Options{Monitor: w.monitor, Engine: docker, KeptLabels: w.keep.labels, Log: log, Sights: watcher.Take}
@@ -205,8 +205,8 @@ func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger
 	}
 	return loss.New(loss.Options{
 		Source: observer, Recording: observer.Recording().ID, Began: observer.Recording().Start, Every: lossAlertEvery,
-		Identify: func(ctx context.Context, cgroup uint64, id string) live.Container {
-			return live.Identify(ctx, observer, cgroup, id)
+		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
+			return uses.Identify(ctx, observer, cgroup, id)
 		},
 		Report: report, Log: log,
 	})
@@ -214,17 +214,17 @@ func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger
 
 // tellOpen tells of the raw sockets that are open already. All that is opened meanwhile is
 // recorded.
-func (w *watching) tellOpen(ctx context.Context, observer *observe.Observer, watcher *live.Watcher, log *zap.Logger) {
-	err := observer.Holders(ctx, live.IsRaw, func(holder monitor.Holder) { watcher.TakeOpen(observer, holder) })
+func (w *watching) tellOpen(ctx context.Context, observer *observe.Observer, watcher *uses.Watcher, log *zap.Logger) {
+	err := observer.Holders(ctx, uses.IsRaw, func(holder monitor.Holder) { watcher.TakeOpen(observer, holder) })
 	if err != nil && ctx.Err() == nil {
 		log.Warn("raw sockets that were open already may not be told", zap.Error(err))
 	}
 }
 
 // show writes uses, until that fails.
-func (w *watching) show(cmd *cobra.Command, fail context.CancelCauseFunc) func(live.Use) {
+func (w *watching) show(cmd *cobra.Command, fail context.CancelCauseFunc) func(uses.Use) {
 	write := w.writer(cmd, fail)
-	return func(use live.Use) { write(use) }
+	return func(use uses.Use) { write(use) }
 }
 
 // line is what a watch shows, in both forms.
@@ -263,7 +263,7 @@ func writeError(ctx context.Context) error {
 }
 
 // finish ends the recording, shows what is still to be shown, and says how much it was.
-func (w *watching) finish(cmd *cobra.Command, observer *observe.Observer, watcher *live.Watcher, troubles *troubles) error {
+func (w *watching) finish(cmd *cobra.Command, observer *observe.Observer, watcher *uses.Watcher, troubles *troubles) error {
 	err := observer.Stop(context.WithoutCancel(cmd.Context()))
 	watcher.Finish()
 	troubles.tracker.Look(time.Now(), true)
@@ -284,7 +284,7 @@ func counted(n uint64, noun string) string {
 type troubles struct {
 	out      io.Writer
 	observer *observe.Observer
-	watcher  *live.Watcher
+	watcher  *uses.Watcher
 	tracker  *loss.Tracker
 
 	told     monitor.Losses

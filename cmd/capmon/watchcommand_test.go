@@ -18,7 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // livewatch is a capmon watch under way.
@@ -53,13 +53,13 @@ func watchLiveAt(t *testing.T, host string, args ...string) *livewatch {
 }
 
 // uses are those that have been shown up to now.
-func (l *livewatch) uses() (all []live.Use) {
+func (l *livewatch) uses() (all []uses.Use) {
 	l.t.Helper()
 	for line := range strings.Lines(l.lines.String()) {
 		if !strings.HasSuffix(line, "\n") {
 			break // it is being written
 		}
-		var use live.Use
+		var use uses.Use
 		if err := json.Unmarshal([]byte(line), &use); err != nil {
 			l.t.Fatalf("no JSON: %v\n%s", err, line)
 		}
@@ -69,11 +69,11 @@ func (l *livewatch) uses() (all []live.Use) {
 }
 
 // of waits for the first use of a container, by name, image or ID.
-func (l *livewatch) of(container string) (use live.Use) {
+func (l *livewatch) of(container string) (use uses.Use) {
 	l.t.Helper()
 	eventually(l.t, "there is a use of "+container, func() bool {
 		all := l.uses()
-		i := slices.IndexFunc(all, func(u live.Use) bool { return u.Container.Name == container || u.Container.ID == container })
+		i := slices.IndexFunc(all, func(u uses.Use) bool { return u.Container.Name == container || u.Container.ID == container })
 		if i >= 0 {
 			use = all[i]
 		}
@@ -83,7 +83,7 @@ func (l *livewatch) of(container string) (use live.Use) {
 }
 
 // end ends it as Ctrl-C does and returns all uses of a container.
-func (l *livewatch) endWith(container string) (all []live.Use) {
+func (l *livewatch) endWith(container string) (all []uses.Use) {
 	l.t.Helper()
 	r := l.interrupt()
 	if r.code != 0 || !strings.Contains(r.stderr, " container") {
@@ -102,17 +102,17 @@ var sockets = []struct {
 	name    string
 	probe   string
 	call    string // how it is shown
-	family  live.RawSocket
+	family  uses.RawSocket
 	options []string
 }{
-	{"ipv4", "rawsock", "socket(AF_INET, SOCK_RAW, ICMP)", live.IPv4, nil},
-	{"ipv4-any-protocol", "socket 2 3 253", "socket(AF_INET, SOCK_RAW, 253)", live.IPv4, nil},
-	{"ipv6", "socket 10 3 58", "socket(AF_INET6, SOCK_RAW, ICMPV6)", live.IPv6, nil},
-	{"packet", "socket 17 3 768", "socket(AF_PACKET, SOCK_RAW, ETH_P_ALL)", live.Packet, nil},
-	{"packet-cooked", "socket 17 2 768", "socket(AF_PACKET, SOCK_DGRAM, ETH_P_ALL)", live.Packet, nil},
-	{"xdp", "socket 44 3 0", "socket(AF_XDP, SOCK_RAW, 0)", live.XDP, nil},
-	{"32-bit", "compat-socket 2 3 1", "socketcall", live.IPv4, []string{"--security-opt=seccomp=unconfined"}},
-	{"io-uring", "io-uring-socket 2 3 1", "io_uring_enter", live.IPv4, []string{"--security-opt=seccomp=unconfined"}},
+	{"ipv4", "rawsock", "socket(AF_INET, SOCK_RAW, ICMP)", uses.IPv4, nil},
+	{"ipv4-any-protocol", "socket 2 3 253", "socket(AF_INET, SOCK_RAW, 253)", uses.IPv4, nil},
+	{"ipv6", "socket 10 3 58", "socket(AF_INET6, SOCK_RAW, ICMPV6)", uses.IPv6, nil},
+	{"packet", "socket 17 3 768", "socket(AF_PACKET, SOCK_RAW, ETH_P_ALL)", uses.Packet, nil},
+	{"packet-cooked", "socket 17 2 768", "socket(AF_PACKET, SOCK_DGRAM, ETH_P_ALL)", uses.Packet, nil},
+	{"xdp", "socket 44 3 0", "socket(AF_XDP, SOCK_RAW, 0)", uses.XDP, nil},
+	{"32-bit", "compat-socket 2 3 1", "socketcall", uses.IPv4, []string{"--security-opt=seccomp=unconfined"}},
+	{"io-uring", "io-uring-socket 2 3 1", "io_uring_enter", uses.IPv4, []string{"--security-opt=seccomp=unconfined"}},
 }
 
 func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
@@ -128,7 +128,7 @@ func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 			}
 			mustExecute(t, slices.Concat([]string{"docker", "run", "--rm", "--name", name}, options, []string{"bb"}, sh(command))...)
 			use := l.of(name) // without an end of the watch
-			want := live.Use{
+			want := uses.Use{
 				Schema: 1, Time: use.Time, First: true, Count: 1, Capability: use.Capability, Class: "required", Granted: granted, RawSocket: true,
 				Family: socket.family, Call: socket.call, Site: use.Site, Stack: use.Stack, Reason: use.Reason,
 			}
@@ -136,7 +136,7 @@ func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 				want.Class = "denied"
 			}
 			got := use
-			got.Container, got.Process = live.Container{}, live.Process{}
+			got.Container, got.Process = uses.Container{}, uses.Process{}
 			if fmt.Sprint(got) != fmt.Sprint(want) || use.Capability.String() != "NET_RAW" || use.Container.Image != "bb:latest" || use.Site == "" {
 				t.Errorf("%s: got %+v, wanted %+v", name, use, want)
 			}
@@ -422,7 +422,7 @@ func TestUsesWaitForTheEngine(t *testing.T) {
 				t.Errorf("%+v", use)
 			}
 			r := l.interrupt()
-			others := func(u live.Use) bool { return u.Container.ID != id }
+			others := func(u uses.Use) bool { return u.Container.ID != id }
 			if ours := slices.DeleteFunc(l.uses(), others); r.code != 0 || len(ours) != 1 {
 				t.Errorf("exit code %d, %+v", r.code, ours)
 			}

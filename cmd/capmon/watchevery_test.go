@@ -5,12 +5,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/testlock"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // sums are the counts of the lines of each way, by what is shown of it.
-func sums(t *testing.T, uses []live.Use) map[string]uint64 {
+func sums(t *testing.T, uses []uses.Use) map[string]uint64 {
 	t.Helper()
 	all := make(map[string]uint64)
 	for _, use := range uses {

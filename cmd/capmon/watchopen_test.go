@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // holding starts a container that has said that it is ready.
@@ -34,7 +34,7 @@ func pidfdOfThread() error {
 }
 
 // open are the raw sockets of containers that were open, as NAME FAMILY COUNT by PROGRAM.
-func open(uses []live.Use, prefix string) (all []string) {
+func open(uses []uses.Use, prefix string) (all []string) {
 	for _, use := range uses {
 		if name, ours := strings.CutPrefix(use.Container.Name, prefix); ours && use.Open {
 			all = append(all, fmt.Sprintf("%s %s %d by %s", name, use.Family, use.Count, use.Process.Program))

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/fair"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -55,7 +55,7 @@ type Alert struct {
 	// checks were lost, or alerts dropped.
 	Count uint64 `json:"count"`
 	// The use, the last one if there were several; missing in an alert of a loss or of dropped alerts.
-	Use live.Use `json:"use,omitzero"`
+	Use uses.Use `json:"use,omitzero"`
 	// What capmon could not record; missing in all other alerts.
 	Loss *Loss `json:"loss,omitempty"`
 	// Which alerts were dropped; missing in all other alerts.
@@ -79,7 +79,7 @@ type Loss struct {
 	Recording string `json:"recording"`
 	// Container that caused the loss; missing if that is not known. It holds most of the entries of
 	// the full map, or is the one whose own checks were lost while the map had room for others.
-	Container live.Container `json:"container,omitzero"`
+	Container uses.Container `json:"container,omitzero"`
 	// Containers of which checks, executions or system calls were lost, those with most first, and at
 	// most 10.
 	Losers []Loser `json:"losers"`
@@ -89,7 +89,7 @@ type Loss struct {
 
 // Loser is a container of which something was lost.
 type Loser struct {
-	Container live.Container `json:"container"`
+	Container uses.Container `json:"container"`
 	// Lost counts its checks, executions and system calls that were lost.
 	Lost uint64 `json:"lost"`
 }
@@ -131,12 +131,12 @@ func NewDropped(id string, d Dropped) Alert {
 }
 
 // Container is the container that the alert is about; its ID is empty if there is none.
-func (a Alert) Container() live.Container {
+func (a Alert) Container() uses.Container {
 	switch {
 	case a.Loss != nil:
 		return a.Loss.Container
 	case a.Dropped != nil:
-		return live.Container{ID: a.Dropped.ContainerID, Name: a.Dropped.Container}
+		return uses.Container{ID: a.Dropped.ContainerID, Name: a.Dropped.Container}
 	}
 	return a.Use.Container
 }
@@ -153,7 +153,7 @@ func (a Alert) Origin() fair.Source {
 }
 
 // New makes an alert of a use, with an ID of its own.
-func New(rule string, severity Severity, summary string, count uint64, use live.Use) Alert {
+func New(rule string, severity Severity, summary string, count uint64, use uses.Use) Alert {
 	return Alert{
 		Schema: schema, ID: rand.Text(), Time: use.Time, Rule: rule, Severity: severity,
 		Summary: summary, Count: count, Use: use,

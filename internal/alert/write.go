@@ -5,8 +5,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // colors of the severities on a terminal.
@@ -19,7 +19,7 @@ func (a Alert) Line(colored bool) string {
 	if color, ok := colors[a.Severity]; ok && colored {
 		severity = "\x1b[" + color + "m" + severity + "\x1b[0m"
 	}
-	columns := []string{a.Time.Local().Format(live.TimeForm), severity, printable.Word(a.Rule), a.Summary}
+	columns := []string{a.Time.Local().Format(uses.TimeForm), severity, printable.Word(a.Rule), a.Summary}
 	if process := who(a.Use.Process); process != "" {
 		columns = append(columns, process)
 	}
@@ -27,7 +27,7 @@ func (a Alert) Line(colored bool) string {
 }
 
 // who is what is known of a process.
-func who(p live.Process) string {
+func who(p uses.Process) string {
 	var parts []string
 	if p.PID != 0 {
 		parts = append(parts, fmt.Sprintf("pid %d", p.PID))

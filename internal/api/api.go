@@ -26,8 +26,8 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/daemon"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
 	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/store"
 )
 
@@ -259,13 +259,13 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, err)
 		return
 	}
-	p, ok := s.selected(w, r, []string{"for", "style", recommend.EvenIfStartUnseen})
+	p, ok := s.selected(w, r, []string{"for", "style", settings.EvenIfStartUnseen})
 	if !ok {
 		return
 	}
-	all := recommend.Containers(p)
+	all := settings.Containers(p)
 	if anyStart {
-		recommend.TakeAnyStart(all)
+		settings.TakeAnyStart(all)
 	}
 	text, notes, err := target.Settings(all, style)
 	if err != nil {
@@ -285,30 +285,30 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 }
 
 // settingsOf reads which settings are wanted, Docker's unless a request says otherwise.
-func settingsOf(r *http.Request) (target recommend.Target, style recommend.Style, anyStart bool, err error) {
+func settingsOf(r *http.Request) (target settings.Target, style settings.Style, anyStart bool, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return target, style, false, fmt.Errorf("the parameters cannot be read: %w", err)
 	}
 	named, err := once(query, "for", "docker")
 	if err == nil {
-		target, err = recommend.ParseTarget(named)
+		target, err = settings.ParseTarget(named)
 	}
 	if err != nil {
 		return target, style, false, err
 	}
-	if named, err = once(query, "style", string(recommend.Absolute)); err == nil {
-		style, err = recommend.ParseStyle(named)
+	if named, err = once(query, "style", string(settings.Absolute)); err == nil {
+		style, err = settings.ParseStyle(named)
 	}
 	if err != nil {
 		return target, style, false, err
 	}
-	switch named, err = once(query, recommend.EvenIfStartUnseen, "false"); {
+	switch named, err = once(query, settings.EvenIfStartUnseen, "false"); {
 	case err != nil:
 	case named == "true" || named == "false":
 		anyStart = named == "true"
 	default:
-		err = fmt.Errorf("%s is true or false, not %q", recommend.EvenIfStartUnseen, named)
+		err = fmt.Errorf("%s is true or false, not %q", settings.EvenIfStartUnseen, named)
 	}
 	return target, style, anyStart, err
 }

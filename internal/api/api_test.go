@@ -24,9 +24,9 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/daemon"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -70,7 +70,7 @@ func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, store.Mi
 	if f.err != nil {
 		return nil, store.MissingAlerts{}, f.err
 	}
-	one := alert.New("raw-socket", alert.Warning, "a summary", 1, live.Use{Time: saturday, Process: live.Process{Program: hostile}})
+	one := alert.New("raw-socket", alert.Warning, "a summary", 1, uses.Use{Time: saturday, Process: uses.Process{Program: hostile}})
 	return []alert.Alert{one}, store.MissingAlerts{Pruned: 1, Until: saturday, Unknown: []alert.Alert{one}}, nil
 }
 

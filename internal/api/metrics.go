@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // mostContainers is of how many containers there are gauges: containers come and go, and
@@ -100,10 +100,10 @@ func (m *metrics) container(s profile.Summary, gauge func(*prometheus.Desc, floa
 		}
 	}
 	if unused, known := s.Unused(); known {
-		tell(m.unused, recommend.Names(unused))
+		tell(m.unused, settings.Names(unused))
 	}
-	tell(m.needed, recommend.Names(s.Needs()))
-	tell(m.denied, recommend.Names(s.Denied()))
+	tell(m.needed, settings.Names(s.Needs()))
+	tell(m.denied, settings.Names(s.Denied()))
 }
 
 // snake is a Go name as metrics have it: TooDeep becomes too_deep.

@@ -10,7 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerrun"
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -65,9 +65,9 @@ type Container struct {
 	Observation *Observation `json:"observation,omitempty"`
 
 	// Status by CIS 5.4, and the reasons, the gravest first.
-	Status  finding.Status `json:"status"`
-	Reasons []string       `json:"reasons"`
-	Remedy  Remedy         `json:"remedy"`
+	Status  findings.Status `json:"status"`
+	Reasons []string        `json:"reasons"`
+	Remedy  Remedy          `json:"remedy"`
 	// Hints tell how a capability could become needless.
 	Hints []string `json:"hints,omitempty"`
 	// Related are the checks that the settings answer on the side.
@@ -111,9 +111,9 @@ type Observation struct {
 
 // Related is how one of the related checks came out.
 type Related struct {
-	Rule   string         `json:"rule"`
-	Status finding.Status `json:"status"`
-	Text   string         `json:"text"`
+	Rule   string          `json:"rule"`
+	Status findings.Status `json:"status"`
+	Text   string          `json:"text"`
 }
 
 // Of judges the containers, those that fail first.
@@ -126,7 +126,7 @@ func Of(subjects []Subject, o Options) Audit {
 	for _, subject := range subjects {
 		audit.Containers = append(audit.Containers, judge(subject, seen.of(subject.Info), o))
 	}
-	order := []finding.Status{finding.Fail, finding.Manual, finding.Pass}
+	order := []findings.Status{findings.Fail, findings.Manual, findings.Pass}
 	slices.SortStableFunc(audit.Containers, func(one, other *Container) int {
 		if by := slices.Index(order, one.Status) - slices.Index(order, other.Status); by != 0 {
 			return by
@@ -197,11 +197,11 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	c.Status, c.Reasons = e.status()
 	if trouble := troubled(subject.Settings.Container, o.Time); trouble != "" {
 		c.Reasons = append(c.Reasons, trouble)
-		if c.Status == finding.Pass {
-			c.Status = finding.Manual
+		if c.Status == findings.Pass {
+			c.Status = findings.Manual
 		}
 	}
-	if c.Status != finding.Pass {
+	if c.Status != findings.Pass {
 		c.Remedy = e.remedy(again{
 			asItIs: dockerrun.AsItIs(subject.Settings, o.Names, o.WithValues),
 			with: func(list capability.Set) dockerrun.Recreation {
@@ -211,9 +211,9 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	}
 	c.Hints = e.hints(subject.Settings)
 	for _, check := range relatedChecks {
-		outcome := Related{check.rule.ID, finding.Pass, "it is so: " + check.rule.Title}
+		outcome := Related{check.rule.ID, findings.Pass, "it is so: " + check.rule.Title}
 		if fault := check.fault(subject.Settings); fault != "" {
-			outcome = Related{check.rule.ID, finding.Fail, fault}
+			outcome = Related{check.rule.ID, findings.Fail, fault}
 		}
 		c.Related = append(c.Related, outcome)
 	}
@@ -235,7 +235,7 @@ func grantsOf(info container.Info, last capability.Capability) Grants {
 // Failed reports whether a container fails; if it is strict, also by a related check.
 func (a Audit) Failed() bool {
 	return slices.ContainsFunc(a.Containers, func(c *Container) bool {
-		return c.Status == finding.Fail ||
-			a.Strict && slices.ContainsFunc(c.Related, func(r Related) bool { return r.Status == finding.Fail })
+		return c.Status == findings.Fail ||
+			a.Strict && slices.ContainsFunc(c.Related, func(r Related) bool { return r.Status == findings.Fail })
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/shell"
 )
 
@@ -91,7 +91,7 @@ func local(name string) bool { return path.IsAbs(name) && !strings.Contains(name
 
 func composeLines(c Compose, list capability.Set, privileged bool) []string {
 	lines := []string{"services:", "  " + c.Service + ":"}
-	for _, line := range recommend.ComposeLines(list) {
+	for _, line := range settings.ComposeLines(list) {
 		lines = append(lines, "    "+line)
 	}
 	if privileged {

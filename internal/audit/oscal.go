@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/printable"
 )
 
@@ -177,8 +177,8 @@ func (r *oscalResult) add(item string, outcome Related, title, remedy string, me
 		UUID: uuid.NewString(), Title: outcome.Rule, Description: printable.Text(outcome.Text), Methods: methods,
 		Subjects: []oscalSubject{{item, "inventory-item"}}, Collected: at, Remarks: printable.Lines(remedy),
 	}
-	status := map[finding.Status]oscalStatus{
-		finding.Pass: {"satisfied", "pass"}, finding.Fail: {"not-satisfied", "fail"}, finding.Manual: {"not-satisfied", "other"},
+	status := map[findings.Status]oscalStatus{
+		findings.Pass: {"satisfied", "pass"}, findings.Fail: {"not-satisfied", "fail"}, findings.Manual: {"not-satisfied", "other"},
 	}[outcome.Status]
 	r.Observations = append(r.Observations, observation)
 	r.Findings = append(r.Findings, oscalFinding{

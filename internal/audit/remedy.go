@@ -6,14 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerrun"
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/printable"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/shell"
-	"github.com/capmon/capmon/internal/substitute"
 )
 
 // Remedy is what to do about a container that does not pass.
@@ -79,7 +79,7 @@ func (e evidence) remedy(again again) Remedy {
 	if e.alone() {
 		r.Withheld, r.SharesData = now.Withheld, sharesData(now)
 	}
-	if e.container.Status == finding.Manual {
+	if e.container.Status == findings.Manual {
 		return r
 	}
 	list := e.summary.List()
@@ -100,7 +100,7 @@ func (e evidence) remedy(again again) Remedy {
 	}
 	switch c := e.container; {
 	case c.Service != "":
-		r.Service = recommend.ServiceUpdate(list, c.Service)
+		r.Service = settings.ServiceUpdate(list, c.Service)
 	case c.Compose != nil:
 		r.Compose = composeLines(*c.Compose, list, c.Grants.Privileged)
 		r.Up = composeUp(*c.Compose)
@@ -289,7 +289,7 @@ func (e evidence) hints(s container.Settings) []string {
 	summary := *e.summary
 	summary.Container.NetworkMode = string(s.Container.HostConfig.NetworkMode)
 	var hints []string
-	for _, found := range substitute.Of(summary) {
+	for _, found := range alternatives.Of(summary) {
 		hints = append(hints, found.String())
 	}
 	return hints

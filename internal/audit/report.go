@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 )
 
 // Format names a rendering.
@@ -40,11 +40,11 @@ func Write(out io.Writer, audit Audit, format Format, version string) error {
 	case JSON:
 		return writeJSON(out, audit)
 	case CSV:
-		return finding.WriteCSV(out, audit.findings(version))
+		return findings.WriteCSV(out, audit.findings(version))
 	case SARIF:
-		return finding.WriteSARIF(out, audit.findings(version))
+		return findings.WriteSARIF(out, audit.findings(version))
 	case JUnit:
-		return finding.WriteJUnit(out, audit.findings(version))
+		return findings.WriteJUnit(out, audit.findings(version))
 	case HTML:
 		return writeHTML(out, audit, version)
 	case OSCAL:
@@ -64,9 +64,9 @@ func writeJSON(out io.Writer, audit Audit) error {
 	encoder.SetIndent("", "  ")
 	t := audit.Thresholds
 	return encoder.Encode(struct {
-		Schema     int            `json:"schema"`
-		Rules      []finding.Rule `json:"rules"`
-		Thresholds jsonThresholds `json:"thresholds"`
+		Schema     int             `json:"schema"`
+		Rules      []findings.Rule `json:"rules"`
+		Thresholds jsonThresholds  `json:"thresholds"`
 		Audit
 	}{schema, Rules(), jsonThresholds{t.Observed.Seconds(), t.ObservedRisky.Seconds(), t.Runs, t.AnyStart}, audit})
 }
@@ -79,19 +79,19 @@ type jsonThresholds struct {
 }
 
 // findings are the audit in the forms that other programs read.
-func (a Audit) findings(version string) finding.Report {
-	report := finding.Report{Command: "capmon audit", Version: version, Time: a.Time, Rules: Rules()}
+func (a Audit) findings(version string) findings.Report {
+	report := findings.Report{Command: "capmon audit", Version: version, Time: a.Time, Rules: Rules()}
 	for _, c := range a.Containers {
 		properties := map[string]any{"containerID": c.ID, "grants": c.Grants}
 		if c.Observation != nil {
 			properties["observation"] = c.Observation
 		}
-		report.Findings = append(report.Findings, finding.Finding{
+		report.Findings = append(report.Findings, findings.Finding{
 			Rule: Capabilities, Status: c.Status, Subject: c.Name, Image: c.Image, Text: c.text(), Remedy: c.Remedy.Text(), Properties: properties,
 		})
 		for _, r := range c.Related {
-			report.Findings = append(report.Findings, finding.Finding{
-				Rule: r.Rule, Status: r.Status, Uncounted: r.Status == finding.Fail && !a.Strict,
+			report.Findings = append(report.Findings, findings.Finding{
+				Rule: r.Rule, Status: r.Status, Uncounted: r.Status == findings.Fail && !a.Strict,
 				Subject: c.Name, Image: c.Image, Text: r.Text, Properties: map[string]any{"containerID": c.ID},
 			})
 		}
@@ -108,9 +108,9 @@ func (c *Container) text() string {
 func (a Audit) counts() (fail, manual, pass int) {
 	for _, c := range a.Containers {
 		switch c.Status {
-		case finding.Fail:
+		case findings.Fail:
 			fail++
-		case finding.Manual:
+		case findings.Manual:
 			manual++
 		default:
 			pass++
@@ -166,5 +166,5 @@ func (c *Container) observedText() string {
 
 // failedRelated are the related checks that failed.
 func (c *Container) failedRelated() []Related {
-	return slices.DeleteFunc(slices.Clone(c.Related), func(r Related) bool { return r.Status != finding.Fail })
+	return slices.DeleteFunc(slices.Clone(c.Related), func(r Related) bool { return r.Status != findings.Fail })
 }

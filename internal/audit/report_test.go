@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 )
 
 // hostile are words that only an attacker chooses.
@@ -26,10 +26,10 @@ func hostileAudit() Audit {
 	list := capability.Of(capability.Chown)
 	for i, text := range hostile {
 		audit.Containers = append(audit.Containers, &Container{
-			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []finding.Status{finding.Fail, finding.Manual, finding.Pass}[i%3],
+			ID: text, Name: text, Image: text, ImageID: text, User: text, Status: []findings.Status{findings.Fail, findings.Manual, findings.Pass}[i%3],
 			Grants: Grants{Set: &list}, Observation: &Observation{Used: list, List: list, Doubts: []string{text}}, Reasons: []string{text}, Hints: []string{text},
 			Remedy:  Remedy{List: &list, Run: []string{text}, Untranslated: []string{text}, Notes: []string{text}},
-			Related: []Related{{"CIS-5.5", finding.Fail, text}},
+			Related: []Related{{"CIS-5.5", findings.Fail, text}},
 		})
 	}
 	return audit
@@ -145,7 +145,7 @@ func TestOSCALIsValid(t *testing.T) {
 func TestJSONKeepsWhatItWasGiven(t *testing.T) {
 	var got struct {
 		Schema int
-		Rules  []finding.Rule
+		Rules  []findings.Rule
 		Audit
 	}
 	if err := json.Unmarshal([]byte(write(t, hostileAudit(), JSON)), &got); err != nil {

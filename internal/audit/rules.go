@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 )
 
 // Capabilities is the rule that the audit is about, in the numbering of CIS Docker
@@ -14,7 +14,7 @@ const Capabilities = "CIS-5.4"
 
 // capabilitiesRule is the rule in full. The engine's default are the 14 of
 // capability.DockerDefault.
-var capabilitiesRule = finding.Rule{
+var capabilitiesRule = findings.Rule{
 	ID:    Capabilities,
 	Title: "Linux kernel capabilities are restricted within containers",
 	Rationale: "A capability that the workload never uses serves only whoever breaks into it: NET_RAW to forge packets on the container network, " +
@@ -31,7 +31,7 @@ var capabilitiesRule = finding.Rule{
 // relatedCheck is a check that the settings answer on the side. It says what is wrong, or
 // "".
 type relatedCheck struct {
-	rule  finding.Rule
+	rule  findings.Rule
 	fault func(container.Settings) string
 }
 
@@ -62,8 +62,8 @@ var relatedChecks = []relatedCheck{
 	}},
 }
 
-func related(id, title, remedy, usual string) finding.Rule {
-	return finding.Rule{
+func related(id, title, remedy, usual string) findings.Rule {
+	return findings.Rule{
 		ID: id, Title: title, Remedy: remedy, Default: usual,
 		References: []string{"CIS Docker Benchmark " + strings.TrimPrefix(id, "CIS-")}, Tags: []string{"security", "containers"},
 	}
@@ -108,8 +108,8 @@ func cutOption(option, key string) (value string, ok bool) {
 }
 
 // Rules are all that the audit looks at, the one that it is about first.
-func Rules() []finding.Rule {
-	rules := []finding.Rule{capabilitiesRule}
+func Rules() []findings.Rule {
+	rules := []findings.Rule{capabilitiesRule}
 	for _, check := range relatedChecks {
 		rules = append(rules, check.rule)
 	}

@@ -9,7 +9,7 @@ import (
 	docker "github.com/docker/docker/api/types/container"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -83,14 +83,14 @@ func (e evidence) observation() *Observation {
 }
 
 // status is the judgement, with its reasons. docs/audit.md says why it is what it is.
-func (e evidence) status() (finding.Status, []string) {
+func (e evidence) status() (findings.Status, []string) {
 	switch {
 	case e.container.Grants.Privileged:
-		return finding.Fail, append([]string{"it is privileged, and so is granted every capability"}, e.known()...)
+		return findings.Fail, append([]string{"it is privileged, and so is granted every capability"}, e.known()...)
 	case e.container.Grants.Set == nil:
-		return finding.Manual, []string{"what it is granted cannot be told: " + e.container.Grants.Error}
+		return findings.Manual, []string{"what it is granted cannot be told: " + e.container.Grants.Error}
 	case e.granted().Empty():
-		return finding.Pass, []string{"it is granted no capability"}
+		return findings.Pass, []string{"it is granted no capability"}
 	case e.observed() && e.unused().Empty():
 		return e.onlyUsed()
 	}
@@ -99,12 +99,12 @@ func (e evidence) status() (finding.Status, []string) {
 		reasons = append(reasons, fmt.Sprintf("all %d capabilities of Docker's default are granted", capability.DockerDefault().Len()))
 	}
 	if unused := e.proveUnused(); !unused.Empty() {
-		return finding.Fail, append(append(reasons, e.faults(unused)...), e.doubts()...)
+		return findings.Fail, append(append(reasons, e.faults(unused)...), e.doubts()...)
 	}
 	if len(reasons) > 0 {
-		return finding.Fail, append(reasons, e.known()...)
+		return findings.Fail, append(reasons, e.known()...)
 	}
-	return finding.Manual, e.known()
+	return findings.Manual, e.known()
 }
 
 // settled is how long a container that the engine has started again has to run until its failures
@@ -129,17 +129,17 @@ func troubled(c docker.InspectResponse, now time.Time) string {
 }
 
 // onlyUsed is the status of what is granted only what it uses.
-func (e evidence) onlyUsed() (finding.Status, []string) {
+func (e evidence) onlyUsed() (findings.Status, []string) {
 	switch {
 	case e.minimal():
-		return finding.Pass, []string{"it is granted only what is proved needed: " + names(e.granted())}
+		return findings.Pass, []string{"it is granted only what is proved needed: " + names(e.granted())}
 	case e.proved() && !e.granted().Minus(e.summary.Needs()).Empty():
-		return finding.Manual, []string{"it is granted what was proved to be enough, but not that each of it is needed: " + strings.Join(e.summary.Proof.Reasons, "; ")}
+		return findings.Manual, []string{"it is granted what was proved to be enough, but not that each of it is needed: " + strings.Join(e.summary.Proof.Reasons, "; ")}
 	}
 	if unsure := e.summary.Unsure().Intersect(e.granted()); !unsure.Empty() && !e.proved() {
-		return finding.Manual, []string{fmt.Sprintf("it is granted only what it uses, but %s may not be needed: only capmon verify can tell", names(unsure))}
+		return findings.Manual, []string{fmt.Sprintf("it is granted only what it uses, but %s may not be needed: only capmon verify can tell", names(unsure))}
 	}
-	return finding.Pass, []string{"it is granted only what it was seen to use: " + names(e.granted())}
+	return findings.Pass, []string{"it is granted only what it was seen to use: " + names(e.granted())}
 }
 
 // proveUnused are those of the unused for which the evidence is enough.

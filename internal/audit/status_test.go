@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	engine "github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -95,59 +95,59 @@ func TestStatuses(t *testing.T) {
 		subject Subject
 		profile *profile.Profile
 		change  func(*Thresholds)
-		want    finding.Status
+		want    findings.Status
 		reason  string
 		certain bool // the remedy
 		list    string
 	}{
-		{"static, the default", web(nil), nil, nil, finding.Fail, "all 14", false, "?"},
-		{"static, privileged", privileged, nil, nil, finding.Fail, "privileged", false, "?"},
-		{"static, something dropped", web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop = []string{"NET_RAW"} }), nil, nil, finding.Manual, "not looked at", false, "?"},
+		{"static, the default", web(nil), nil, nil, findings.Fail, "all 14", false, "?"},
+		{"static, privileged", privileged, nil, nil, findings.Fail, "privileged", false, "?"},
+		{"static, something dropped", web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop = []string{"NET_RAW"} }), nil, nil, findings.Manual, "not looked at", false, "?"},
 		{"static, dropped and added again", web(func(h *container.HostConfig, _ *container.Config) {
 			h.CapDrop, h.CapAdd = []string{"NET_RAW"}, []string{"NET_RAW"}
-		}), nil, nil, finding.Fail, "all 14", false, "?"},
-		{"static, more than the default", web(func(h *container.HostConfig, _ *container.Config) { h.CapAdd = []string{"ALL"} }), nil, nil, finding.Fail, "all 14", false, "?"},
-		{"static, nothing", granted(), nil, nil, finding.Pass, "no capability", false, "?"},
-		{"a name that is none", granted("NO_SUCH"), with(long, nil), nil, finding.Manual, "cannot be told", false, "?"},
+		}), nil, nil, findings.Fail, "all 14", false, "?"},
+		{"static, more than the default", web(func(h *container.HostConfig, _ *container.Config) { h.CapAdd = []string{"ALL"} }), nil, nil, findings.Fail, "all 14", false, "?"},
+		{"static, nothing", granted(), nil, nil, findings.Pass, "no capability", false, "?"},
+		{"a name that is none", granted("NO_SUCH"), with(long, nil), nil, findings.Manual, "cannot be told", false, "?"},
 
-		{"never observed", granted("CHOWN"), &profile.Profile{}, nil, finding.Manual, "never observed", false, "?"},
-		{"another container's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Name = "db" }), nil, finding.Manual, "never observed", false, "?"},
-		{"another image's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Image = "nginx:1" }), nil, finding.Manual, "never observed", false, "?"},
-		{"another build's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.ImageID = "sha256:2" }), nil, finding.Manual, "another build", false, "?"},
-		{"only set-up was seen", granted("CHOWN"), with(long, func(r *profile.Run) { r.Started = nil }), nil, finding.Manual, "never seen to start", false, "?"},
+		{"never observed", granted("CHOWN"), &profile.Profile{}, nil, findings.Manual, "never observed", false, "?"},
+		{"another container's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Name = "db" }), nil, findings.Manual, "never observed", false, "?"},
+		{"another image's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Image = "nginx:1" }), nil, findings.Manual, "never observed", false, "?"},
+		{"another build's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.ImageID = "sha256:2" }), nil, findings.Manual, "another build", false, "?"},
+		{"only set-up was seen", granted("CHOWN"), with(long, func(r *profile.Run) { r.Started = nil }), nil, findings.Manual, "never seen to start", false, "?"},
 
-		{"what is used", granted("CHOWN"), with(long, nil), nil, finding.Pass, "seen to use: CHOWN", false, "?"},
-		{"what is used, for a second", granted("CHOWN"), with(ran(time.Second, used(chown)), nil), nil, finding.Pass, "seen to use: CHOWN", false, "?"},
-		{"what is used, in an incomplete record", granted("CHOWN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"full"} }), nil, finding.Pass, "", false, "?"},
-		{"all of the default, used", web(nil), with(ran(time.Hour, all...), nil), nil, finding.Pass, "", false, "?"},
-		{"what may not be needed", granted("CHOWN"), with(ran(time.Hour, doubtful), nil), nil, finding.Manual, "CHOWN may not be needed", false, "?"},
-		{"used though another would do", granted("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH"), with(ran(time.Hour, used(chown), used(capability.DACOverride), alternative), nil), nil, finding.Pass, "", false, "?"},
+		{"what is used", granted("CHOWN"), with(long, nil), nil, findings.Pass, "seen to use: CHOWN", false, "?"},
+		{"what is used, for a second", granted("CHOWN"), with(ran(time.Second, used(chown)), nil), nil, findings.Pass, "seen to use: CHOWN", false, "?"},
+		{"what is used, in an incomplete record", granted("CHOWN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"full"} }), nil, findings.Pass, "", false, "?"},
+		{"all of the default, used", web(nil), with(ran(time.Hour, all...), nil), nil, findings.Pass, "", false, "?"},
+		{"what may not be needed", granted("CHOWN"), with(ran(time.Hour, doubtful), nil), nil, findings.Manual, "CHOWN may not be needed", false, "?"},
+		{"used though another would do", granted("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH"), with(ran(time.Hour, used(chown), used(capability.DACOverride), alternative), nil), nil, findings.Pass, "", false, "?"},
 
-		{"the default, little used", web(nil), with(long, nil), nil, finding.Fail, "NET_RAW is granted and was never used", true, "CHOWN"},
-		{"the default, observed for too short", web(nil), with(ran(time.Second, used(chown)), nil), nil, finding.Fail, "observed for 1.0s", false, "CHOWN"},
-		{"privileged, observed", privileged, with(long, nil), nil, finding.Fail, "privileged", false, "CHOWN"},
-		{"unused", granted("CHOWN", "KILL"), with(long, nil), nil, finding.Fail, "KILL is granted and was never used", true, "CHOWN"},
-		{"unused, observed for too short", granted("CHOWN", "KILL"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Manual, "observed for 5m0s, and 10m0s are wanted", false, "?"},
-		{"risky and unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Fail, "SYS_ADMIN (risky)", false, "CHOWN"},
-		{"NET_RAW unused", granted("CHOWN", "NET_RAW"), with(ran(5*time.Minute, used(chown)), nil), nil, finding.Fail, "NET_RAW is granted and was never used", false, "CHOWN"},
-		{"risky, observed for too short", granted("CHOWN", "SYS_ADMIN"), with(ran(5*time.Second, used(chown)), nil), nil, finding.Manual, "observed for 5.0s", false, "?"},
-		{"other thresholds", granted("CHOWN", "KILL"), with(ran(5*time.Second, used(chown)), nil), func(t *Thresholds) { t.Observed = time.Second }, finding.Fail, "KILL", true, "CHOWN"},
-		{"more runs wanted", granted("CHOWN", "KILL"), with(long, nil), func(t *Thresholds) { t.Runs = 2 }, finding.Manual, "1 of its runs were observed, and 2 are wanted", false, "?"},
+		{"the default, little used", web(nil), with(long, nil), nil, findings.Fail, "NET_RAW is granted and was never used", true, "CHOWN"},
+		{"the default, observed for too short", web(nil), with(ran(time.Second, used(chown)), nil), nil, findings.Fail, "observed for 1.0s", false, "CHOWN"},
+		{"privileged, observed", privileged, with(long, nil), nil, findings.Fail, "privileged", false, "CHOWN"},
+		{"unused", granted("CHOWN", "KILL"), with(long, nil), nil, findings.Fail, "KILL is granted and was never used", true, "CHOWN"},
+		{"unused, observed for too short", granted("CHOWN", "KILL"), with(ran(5*time.Minute, used(chown)), nil), nil, findings.Manual, "observed for 5m0s, and 10m0s are wanted", false, "?"},
+		{"risky and unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(ran(5*time.Minute, used(chown)), nil), nil, findings.Fail, "SYS_ADMIN (risky)", false, "CHOWN"},
+		{"NET_RAW unused", granted("CHOWN", "NET_RAW"), with(ran(5*time.Minute, used(chown)), nil), nil, findings.Fail, "NET_RAW is granted and was never used", false, "CHOWN"},
+		{"risky, observed for too short", granted("CHOWN", "SYS_ADMIN"), with(ran(5*time.Second, used(chown)), nil), nil, findings.Manual, "observed for 5.0s", false, "?"},
+		{"other thresholds", granted("CHOWN", "KILL"), with(ran(5*time.Second, used(chown)), nil), func(t *Thresholds) { t.Observed = time.Second }, findings.Fail, "KILL", true, "CHOWN"},
+		{"more runs wanted", granted("CHOWN", "KILL"), with(long, nil), func(t *Thresholds) { t.Runs = 2 }, findings.Manual, "1 of its runs were observed, and 2 are wanted", false, "?"},
 
-		{"the start was not seen", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), nil, finding.Manual, "its start was not seen", false, "?"},
-		{"and that does not matter", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.AnyStart = true }, finding.Fail, "SYS_ADMIN", true, "CHOWN"},
-		{"the default, the start not seen", web(nil), with(long, func(r *profile.Run) { r.Existed = true }), nil, finding.Fail, "its start was not seen", false, "CHOWN"},
-		{"an incomplete record", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"the map was full"} }), nil, finding.Manual, "incomplete: the map was full", false, "?"},
-		{"programs gone too soon", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Unexamined = []string{"/bin/ping"} }), nil, finding.Manual, "/bin/ping", false, "?"},
-		{"system calls not recorded", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, finding.Manual, "only with SYS_ADMIN", false, "?"},
-		{"and another unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, finding.Fail, "KILL is granted and was never used", false, "CHOWN"},
+		{"the start was not seen", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Manual, "its start was not seen", false, "?"},
+		{"and that does not matter", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.AnyStart = true }, findings.Fail, "SYS_ADMIN", true, "CHOWN"},
+		{"the default, the start not seen", web(nil), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Fail, "its start was not seen", false, "CHOWN"},
+		{"an incomplete record", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"the map was full"} }), nil, findings.Manual, "incomplete: the map was full", false, "?"},
+		{"programs gone too soon", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Unexamined = []string{"/bin/ping"} }), nil, findings.Manual, "/bin/ping", false, "?"},
+		{"system calls not recorded", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Manual, "only with SYS_ADMIN", false, "?"},
+		{"and another unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Fail, "KILL is granted and was never used", false, "CHOWN"},
 
-		{"proved", granted("CHOWN"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, finding.Pass, "proved needed: CHOWN", false, "?"},
-		{"more than proved", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, finding.Fail, "KILL is granted and proved unneeded", true, "CHOWN"},
-		{"used and proved unneeded", granted("CHOWN", "NET_RAW"), proof(with(ran(time.Second, used(chown), used(raw)), nil), capability.Of(chown), true, chown, raw), nil, finding.Fail, "NET_RAW is granted and proved unneeded", true, "CHOWN"},
-		{"needed though not observed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), true, chown, kill), nil, finding.Pass, "", false, "?"},
-		{"enough, not proved needed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), false, chown, kill), nil, finding.Manual, "two runs disagreed", false, "?"},
-		{"more was observed than tried", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown), used(kill)), nil), capability.Of(chown), true, chown), nil, finding.Pass, "", false, "?"},
+		{"proved", granted("CHOWN"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Pass, "proved needed: CHOWN", false, "?"},
+		{"more than proved", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Fail, "KILL is granted and proved unneeded", true, "CHOWN"},
+		{"used and proved unneeded", granted("CHOWN", "NET_RAW"), proof(with(ran(time.Second, used(chown), used(raw)), nil), capability.Of(chown), true, chown, raw), nil, findings.Fail, "NET_RAW is granted and proved unneeded", true, "CHOWN"},
+		{"needed though not observed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), true, chown, kill), nil, findings.Pass, "", false, "?"},
+		{"enough, not proved needed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), false, chown, kill), nil, findings.Manual, "two runs disagreed", false, "?"},
+		{"more was observed than tried", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown), used(kill)), nil), capability.Of(chown), true, chown), nil, findings.Pass, "", false, "?"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			options := Options{Profile: test.profile, Last: capability.CheckpointRestore, Thresholds: thresholds, Time: noon}
@@ -165,7 +165,7 @@ func TestStatuses(t *testing.T) {
 			if list != test.list || c.Remedy.Certain != test.certain {
 				t.Errorf("the remedy grants %s, certain: %v; want %s, %v", list, c.Remedy.Certain, test.list, test.certain)
 			}
-			if known := c.Remedy.Text(); (c.Status == finding.Pass) != (known == "") {
+			if known := c.Remedy.Text(); (c.Status == findings.Pass) != (known == "") {
 				t.Errorf("%s, and the remedy is %q", c.Status, known)
 			}
 		})
@@ -187,7 +187,7 @@ func TestBuildsAreJudgedApart(t *testing.T) {
 		return Of([]Subject{granted("CHOWN", "KILL")}, Options{Profile: &p, Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 	}
 	c := judged(p)
-	if o := c.Observation; o.Runs != 2 || o.Starts != 2 || o.Seconds != 7200 || o.Used != capability.Of(chown) || c.Status != finding.Fail {
+	if o := c.Observation; o.Runs != 2 || o.Starts != 2 || o.Seconds != 7200 || o.Used != capability.Of(chown) || c.Status != findings.Fail {
 		t.Errorf("%s, %+v", c.Status, o)
 	}
 	p = profile.New(this, before, after)
@@ -198,7 +198,7 @@ func TestBuildsAreJudgedApart(t *testing.T) {
 	if c := judged(p); !c.Observation.Proved || c.Observation.List != capability.Of(chown) {
 		t.Errorf("%+v", c.Observation)
 	}
-	if c := judged(profile.New(before, after)); c.Status != finding.Manual || !strings.Contains(strings.Join(c.Reasons, "; "), "another build") {
+	if c := judged(profile.New(before, after)); c.Status != findings.Manual || !strings.Contains(strings.Join(c.Reasons, "; "), "another build") {
 		t.Errorf("%s, %q", c.Status, c.Reasons)
 	}
 }
@@ -222,9 +222,9 @@ func TestTroubledContainersDoNotPass(t *testing.T) {
 		subject := granted()
 		subject.Settings.Container.State, subject.Settings.Container.RestartCount = &test.state, test.restarts
 		c := Of([]Subject{subject}, Options{Time: noon, Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
-		want := finding.Pass
+		want := findings.Pass
 		if test.want != "" {
-			want = finding.Manual
+			want = findings.Manual
 		}
 		if c.Status != want || !strings.Contains(strings.Join(c.Reasons, "; "), test.want) {
 			t.Errorf("%s: %s, %q", name, c.Status, c.Reasons)
@@ -411,7 +411,7 @@ func TestRelatedParagraphs(t *testing.T) {
 		if got := strings.Join(failed, " "); got != test.want {
 			t.Errorf("%s: %s fail, want %s", test.name, got, test.want)
 		}
-		a.Containers[0].Status = finding.Pass
+		a.Containers[0].Status = findings.Pass
 		strict := a
 		strict.Strict = true
 		if a.Failed() || strict.Failed() != (test.want != "") {

@@ -11,11 +11,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/loss"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -130,8 +130,8 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	d.state = State{Hook: d.observer.Hook(), ID: d.observer.Recording().ID, Began: d.observer.Recording().Start, TakenUp: d.observer.TakenUp()}
 	d.losses = loss.New(loss.Options{
 		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
-		Identify: func(ctx context.Context, cgroup uint64, id string) live.Container {
-			return live.Identify(ctx, d.observer, cgroup, id)
+		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
+			return uses.Identify(ctx, d.observer, cgroup, id)
 		},
 		Report: options.Report, Log: options.Log,
 	})

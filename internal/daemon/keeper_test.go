@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
@@ -141,7 +141,7 @@ func TestWhatIsPutAsideComesBack(t *testing.T) {
 func TestAlertsArePutAside(t *testing.T) {
 	k := try(t)
 	unlock := k.lock()
-	alerts := []alert.Alert{alert.New("raw-socket", alert.Warning, "a summary", 1, live.Use{Time: saturday})}
+	alerts := []alert.Alert{alert.New("raw-socket", alert.Warning, "a summary", 1, uses.Use{Time: saturday})}
 	for range 2 {
 		if err := k.putAlerts(t.Context(), alerts); err != nil {
 			t.Fatal(err)
@@ -222,7 +222,7 @@ func TestWhatCannotBePutAsideIsTold(t *testing.T) {
 	if err := k.keep(seen("web", 1)); !errors.Is(err, store.ErrReadOnly) || !strings.Contains(err.Error(), "cannot be put aside") {
 		t.Errorf("got %v", err)
 	}
-	if err := k.putAlerts(t.Context(), []alert.Alert{alert.New("r", alert.Warning, "s", 1, live.Use{})}); !errors.Is(err, store.ErrReadOnly) {
+	if err := k.putAlerts(t.Context(), []alert.Alert{alert.New("r", alert.Warning, "s", 1, uses.Use{})}); !errors.Is(err, store.ErrReadOnly) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -314,7 +314,7 @@ func TestAlertsThatFindNoRoomAreCounted(t *testing.T) {
 	if got := alerts.Lost(); got != waitingAlerts || alerts.waiting.Len() != waitingAlerts/2 {
 		t.Errorf("%d are lost, %d wait", got, alerts.waiting.Len())
 	}
-	other := alert.Alert{Use: live.Use{Container: live.Container{ID: "other"}}}
+	other := alert.Alert{Use: uses.Use{Container: uses.Container{ID: "other"}}}
 	if alerts.Add(other); alerts.Lost() != waitingAlerts {
 		t.Error("a container's flood has left no room for another one")
 	}

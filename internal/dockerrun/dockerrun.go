@@ -12,7 +12,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	engine "github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/internal/shell"
 )
 
@@ -54,24 +54,24 @@ func Lines(commands [][]string) []string {
 //
 // Values that may be secret are left out, unless withValues is set: those of environment
 // variables, labels, annotations, options of drivers, the health check and the arguments.
-func Of(settings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
-	return newBuilder(settings, names, withValues).build(recommend.DockerFlags(grant))
+func Of(engineSettings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
+	return newBuilder(engineSettings, names, withValues).build(settings.DockerFlags(grant))
 }
 
 // AsItIs is like Of, but the new container is granted what the old one is: --privileged too.
-func AsItIs(settings engine.Settings, names map[string]string, withValues bool) Recreation {
-	b := newBuilder(settings, names, withValues)
+func AsItIs(engineSettings engine.Settings, names map[string]string, withValues bool) Recreation {
+	b := newBuilder(engineSettings, names, withValues)
 	b.asItIs = true
-	host := settings.Container.HostConfig
-	grants := recommend.GrantFlags(host.CapDrop, host.CapAdd)
+	host := engineSettings.Container.HostConfig
+	grants := settings.GrantFlags(host.CapDrop, host.CapAdd)
 	if host.Privileged {
 		grants = slices.Concat([]string{"--privileged"}, grants)
 	}
 	return b.build(grants)
 }
 
-func newBuilder(settings engine.Settings, names map[string]string, withValues bool) *builder {
-	return &builder{Settings: settings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}}
+func newBuilder(engineSettings engine.Settings, names map[string]string, withValues bool) *builder {
+	return &builder{Settings: engineSettings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}}
 }
 
 func (b *builder) build(grants []string) Recreation {

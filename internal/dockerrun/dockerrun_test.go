@@ -46,7 +46,7 @@ func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
 // connect does so once: what reads Docker's configuration is not made for several at once.
 var connect = sync.OnceValues(func() (*engine.Docker, error) { return engine.NewDocker(context.Background()) })
 
-func settings(t *testing.T, name string) engine.Settings {
+func settingsOf(t *testing.T, name string) engine.Settings {
 	t.Helper()
 	d, err := connect()
 	if err != nil {
@@ -69,7 +69,7 @@ func again(t *testing.T, before engine.Settings, names map[string]string) (Recre
 	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%s\n%v\n%s", script, err, out)
 	}
-	after := settings(t, strings.TrimPrefix(before.Container.Name, "/"))
+	after := settingsOf(t, strings.TrimPrefix(before.Container.Name, "/"))
 	granted, err := capability.Granted(after.Container.HostConfig.CapAdd, after.Container.HostConfig.CapDrop, after.Container.HostConfig.Privileged, capability.CheckpointRestore)
 	if err != nil || granted != grant {
 		t.Errorf("%s\ngrants %v, %v; want %v", script, granted, err, grant)
@@ -210,8 +210,8 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			name := unused()
 			docker(t, slices.Concat(strings.Fields(test.create), []string{"--name", name}, test.options, test.words)...)
 			remove(t, "container", name)
-			before := settings(t, name)
-			recreation, after := again(t, before, map[string]string{settings(t, other).Container.ID: other})
+			before := settingsOf(t, name)
+			recreation, after := again(t, before, map[string]string{settingsOf(t, other).Container.ID: other})
 			same(t, recreation.Lines(), before, after)
 			if len(recreation.Untranslated) > 0 || len(recreation.Notes) == 0 || recreation.Notes[0] != gone {
 				t.Errorf("untranslated: %q, notes: %q", recreation.Untranslated, recreation.Notes)
@@ -231,7 +231,7 @@ func goesBack(t *testing.T, r Recreation, before engine.Settings) {
 		}
 		return
 	}
-	old := settings(t, name+"-before").Container
+	old := settingsOf(t, name+"-before").Container
 	if old.ID != before.Container.ID || old.State.Running || old.HostConfig.RestartPolicy.IsAlways() {
 		t.Errorf("set aside: %s, wanted %s; running: %v, restarted: %s", old.ID, before.Container.ID, old.State.Running, old.HostConfig.RestartPolicy.Name)
 	}
@@ -239,7 +239,7 @@ func goesBack(t *testing.T, r Recreation, before engine.Settings) {
 	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
 		t.Fatalf("%s\n%v\n%s", script, err, out)
 	}
-	back := settings(t, name).Container
+	back := settingsOf(t, name).Container
 	if back.ID != before.Container.ID || back.State.Running != before.Container.State.Running || back.HostConfig.RestartPolicy != before.Container.HostConfig.RestartPolicy {
 		t.Errorf("%s\nleads to %s, wanted %s; running: %v", script, back.ID, before.Container.ID, back.State.Running)
 	}
@@ -264,7 +264,7 @@ func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
 	remove(t, "container", name)
 	docker(t, "network", "connect", "--alias", "db", back, name)
 	docker(t, "start", name)
-	before := settings(t, name)
+	before := settingsOf(t, name)
 	recreation, after := again(t, before, nil)
 	same(t, recreation.Lines(), before, after)
 }
@@ -279,7 +279,7 @@ func TestAnonymousVolumesStay(t *testing.T) {
 	for docker(t, "exec", name, "sh", "-c", "cat /data/file /kept/file /more/file 2>/dev/null || true") != "data\nkept\nmore" {
 		continue
 	}
-	before := settings(t, name)
+	before := settingsOf(t, name)
 	_, after := again(t, before, nil)
 	if diff := cmp.Diff(mountsOf(before), mountsOf(after)); diff != "" {
 		t.Error(diff)
@@ -292,7 +292,7 @@ func TestAnonymousVolumesGoWithTheContainer(t *testing.T) {
 	name := unused()
 	docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
 	remove(t, "container", name)
-	if line := shell.Line(Of(settings(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
+	if line := shell.Line(Of(settingsOf(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
 		t.Error(line)
 	}
 }
@@ -303,7 +303,7 @@ func TestAMovedImageIsNamedByItsID(t *testing.T) {
 	docker(t, "run", "-d", "--name", name, own)
 	remove(t, "container", name)
 	docker(t, "tag", "bb", own)
-	before := settings(t, name)
+	before := settingsOf(t, name)
 	recreation, after := again(t, before, nil)
 	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 2 {
 		t.Errorf("%s became %s; notes: %q", before.Container.Image, after.Container.Image, recreation.Notes)
@@ -330,7 +330,7 @@ func TestPrivilegesGo(t *testing.T) {
 	name := unused()
 	docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, stays)...)
 	remove(t, "container", name)
-	recreation, after := again(t, settings(t, name), nil)
+	recreation, after := again(t, settingsOf(t, name), nil)
 	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 2 || len(recreation.Untranslated) != 0 {
 		t.Errorf("%+v\n%+v", after.Container.HostConfig, recreation)
 	}
@@ -344,7 +344,7 @@ func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
 	}
 	docker(t, "create", "--name", name, "--security-opt=seccomp="+profile, "--cidfile="+filepath.Join(t.TempDir(), "id"), "bb", "true")
 	remove(t, "container", name)
-	s := settings(t, name)
+	s := settingsOf(t, name)
 	s.Container.Config.MacAddress = "02:42:0a:d5:07:4d" //nolint:staticcheck // a new docker command refuses to tell an old engine
 	if line := shell.Line(Of(s, 0, nil, true).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
 		t.Error(line)

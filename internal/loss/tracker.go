@@ -10,8 +10,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -35,7 +35,7 @@ type Source interface {
 type Options struct {
 	Source Source
 	// Identify returns what the engine tells of a container before ctx ends.
-	Identify func(ctx context.Context, cgroup uint64, id string) live.Container
+	Identify func(ctx context.Context, cgroup uint64, id string) uses.Container
 	// Recording is the ID of the recording, Began when it began.
 	Recording string
 	Began     time.Time
@@ -155,7 +155,7 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), nameTime)
 	defer cancel()
-	names := naming{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]live.Container)}
+	names := naming{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]uses.Container)}
 	loss := alert.Loss{Since: t.since, Lost: growth, Total: total, Recording: t.options.Recording, Losers: []alert.Loser{}}
 	if by := cause(occupants, losers); by.id != "" {
 		loss.Container = names.of(by.cgroup, by.id)
@@ -197,11 +197,11 @@ func (t *Tracker) State() State {
 // naming asks for each container once.
 type naming struct {
 	ctx      context.Context
-	identify func(ctx context.Context, cgroup uint64, id string) live.Container
-	known    map[uint64]live.Container
+	identify func(ctx context.Context, cgroup uint64, id string) uses.Container
+	known    map[uint64]uses.Container
 }
 
-func (n naming) of(cgroup uint64, id string) live.Container {
+func (n naming) of(cgroup uint64, id string) uses.Container {
 	c, ok := n.known[cgroup]
 	if !ok {
 		c = n.identify(n.ctx, cgroup, id)

@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -26,8 +26,8 @@ func (f *fake) OwnLosses() (map[uint64]monitor.OwnLosses, error) { return maps.C
 func (f *fake) Occupants(monitor.Losses) ([]monitor.Occupant, error) {
 	return []monitor.Occupant{f.most}, nil
 }
-func identify(_ context.Context, _ uint64, id string) live.Container {
-	return live.Container{ID: id, Name: "name-of-" + id}
+func identify(_ context.Context, _ uint64, id string) uses.Container {
+	return uses.Container{ID: id, Name: "name-of-" + id}
 }
 
 func (f *fake) lose(cgroup uint64, id string, n uint64) {

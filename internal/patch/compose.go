@@ -6,7 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // Compose gives services of a compose file what they need and nothing else. The notes say
@@ -102,7 +102,7 @@ func (f *yamlFile) grantService(service *yaml.Node, at place, s Setting) error {
 	}
 	return f.set(service, at, []entry{
 		{key: "cap_drop", words: []string{"ALL"}},
-		{key: "cap_add", words: recommend.Names(s.Needs), optional: true},
+		{key: "cap_add", words: settings.Names(s.Needs), optional: true},
 	}, "image", "container_name")
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // Kubernetes gives containers of the pods in a manifest what they need and nothing else.
@@ -184,7 +184,7 @@ func (f *yamlFile) grant(c podContainer, s Setting) error {
 	}
 	return f.set(c.node, c.at, []entry{{key: "securityContext", members: []entry{{key: "capabilities", members: []entry{
 		{key: "drop", words: []string{"ALL"}},
-		{key: "add", words: recommend.Names(s.Needs), optional: true},
+		{key: "add", words: settings.Names(s.Needs), optional: true},
 	}}}}}, "image", "name")
 }
 

@@ -7,34 +7,34 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // Kind is a kind of files that lists can be put into.
 type Kind struct {
-	// Target is the name of the recommend.Target that has such files.
+	// Target is the name of the settings.Target that has such files.
 	Target string
 	// Services: a file of the kind has services; else it has containers.
 	Services bool
 	// nameOf is what such a file calls a container, "" if that is not known.
-	nameOf func(recommend.Container) string
+	nameOf func(settings.Container) string
 	change func([]byte, []Setting) (after []byte, notes []string, err error)
 }
 
 // Kinds lists them.
 func Kinds() []Kind {
 	return []Kind{
-		{Target: "compose", Services: true, nameOf: recommend.Container.ComposeService, change: Compose},
-		{Target: "kubernetes", nameOf: func(c recommend.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
+		{Target: "compose", Services: true, nameOf: settings.Container.ComposeService, change: Compose},
+		{Target: "kubernetes", nameOf: func(c settings.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
 		{
 			Target: "quadlet",
 			// There is only one container in it, whatever it is called.
-			nameOf: func(c recommend.Container) string { return c.Label },
-			change: func(text []byte, settings []Setting) ([]byte, []string, error) {
-				if len(settings) > 1 {
-					return nil, nil, fmt.Errorf("a quadlet has one container and the profiles have several: choose with --container %s", names(settings))
+			nameOf: func(c settings.Container) string { return c.Label },
+			change: func(text []byte, changes []Setting) ([]byte, []string, error) {
+				if len(changes) > 1 {
+					return nil, nil, fmt.Errorf("a quadlet has one container and the profiles have several: choose with --container %s", names(changes))
 				}
-				after, err := Quadlet(text, settings[0].Needs)
+				after, err := Quadlet(text, changes[0].Needs)
 				return after, nil, err
 			},
 		},
@@ -55,7 +55,7 @@ func ParseKind(target string) (Kind, error) {
 type Result struct {
 	Text []byte
 	// Of are the containers whose needs were put in, Left why others were not.
-	Of   []recommend.Container
+	Of   []settings.Container
 	Left []error
 	// Notes say where the lists have no effect.
 	Notes []string
@@ -64,7 +64,7 @@ type Result struct {
 // Patch puts what containers need into the text of a file, where it has them. name is
 // what the file calls the only one that is meant, "" for all. The error says why
 // nothing could be put in.
-func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result, error) {
+func (k Kind) Patch(text []byte, all []settings.Container, name string) (Result, error) {
 	all, left := k.taken(all, name)
 	if len(all) == 0 {
 		return Result{}, errors.Join(left...)
@@ -73,23 +73,23 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 	if err != nil {
 		return Result{}, err
 	}
-	target, err := recommend.ParseTarget(k.Target)
+	target, err := settings.ParseTarget(k.Target)
 	if err != nil {
 		return Result{}, err
 	}
 	for {
-		var settings []Setting
-		var of []recommend.Container
+		var changes []Setting
+		var of []settings.Container
 		var limits []string
 		for _, group := range groups {
 			group, notes := target.BehindLimits(group)
 			limits = append(limits, notes...)
-			settings = append(settings, Setting{group.Label, group.Needs, !slices.ContainsFunc(group.Members, startsAsRoot)})
+			changes = append(changes, Setting{group.Label, group.Needs, !slices.ContainsFunc(group.Members, startsAsRoot)})
 			of = append(of, group.Members...)
 		}
-		after, notes, err := k.change(text, settings)
+		after, notes, err := k.change(text, changes)
 		if err == nil {
-			err = recommend.CheckGroups(groups)
+			err = settings.CheckGroups(groups)
 		}
 		var missing *MissingError
 		switch {
@@ -102,13 +102,13 @@ func (k Kind) Patch(text []byte, all []recommend.Container, name string) (Result
 			return Result{}, err
 		}
 		left = append(left, err)
-		groups = slices.DeleteFunc(groups, func(g recommend.Group) bool { return g.Label == missing.Name })
+		groups = slices.DeleteFunc(groups, func(g settings.Group) bool { return g.Label == missing.Name })
 	}
 }
 
 // taken are the containers that are meant, and why others are not: they are no services of the file.
 // The only one there is may be given the name of a service.
-func (k Kind) taken(all []recommend.Container, name string) (taken []recommend.Container, left []error) {
+func (k Kind) taken(all []settings.Container, name string) (taken []settings.Container, left []error) {
 	if !k.Services || name != "" && len(all) == 1 {
 		return all, nil
 	}
@@ -123,7 +123,7 @@ func (k Kind) taken(all []recommend.Container, name string) (taken []recommend.C
 }
 
 // oneOffs are notes on the containers that a service was said to be and is not.
-func oneOffs(all []recommend.Container) []string {
+func oneOffs(all []settings.Container) []string {
 	var notes []string
 	for _, c := range all {
 		if reason := c.OneOff(); reason != "" {
@@ -133,14 +133,14 @@ func oneOffs(all []recommend.Container) []string {
 	return notes
 }
 
-func startsAsRoot(c recommend.Container) bool { return slices.Contains(c.Users, 0) }
+func startsAsRoot(c settings.Container) bool { return slices.Contains(c.Users, 0) }
 
 // groups are the containers by their name in the file.
-func (k Kind) groups(all []recommend.Container, name string) ([]recommend.Group, error) {
+func (k Kind) groups(all []settings.Container, name string) ([]settings.Group, error) {
 	if name != "" {
 		return meant(all, name)
 	}
-	if groups := recommend.Groups(all, k.nameOf); len(groups) > 0 {
+	if groups := settings.Groups(all, k.nameOf); len(groups) > 0 {
 		return groups, nil
 	}
 	if reason := withheld(all); reason != nil {
@@ -154,8 +154,8 @@ func (k Kind) groups(all []recommend.Container, name string) ([]recommend.Group,
 
 // meant is what a file calls by a name: the container that is called so, or the only
 // one that there is.
-func meant(all []recommend.Container, name string) ([]recommend.Group, error) {
-	var found []recommend.Container
+func meant(all []settings.Container, name string) ([]settings.Group, error) {
+	var found []settings.Container
 	for _, c := range all {
 		if c.IsCalled(name) {
 			found = append(found, c)
@@ -167,7 +167,7 @@ func meant(all []recommend.Container, name string) ([]recommend.Group, error) {
 	if len(found) == 0 {
 		found = all
 	}
-	groups := recommend.Groups(found, func(recommend.Container) string { return name })
+	groups := settings.Groups(found, func(settings.Container) string { return name })
 	if len(groups) == 0 {
 		return nil, withheld(found)
 	}
@@ -175,7 +175,7 @@ func meant(all []recommend.Container, name string) ([]recommend.Group, error) {
 }
 
 // withheld is why there is no list for one of the containers, nil if there is one for all.
-func withheld(all []recommend.Container) error {
+func withheld(all []settings.Container) error {
 	for _, c := range all {
 		if reason := c.Withheld(); reason != "" {
 			return fmt.Errorf("%s: %s", c.Label, reason)
@@ -184,7 +184,7 @@ func withheld(all []recommend.Container) error {
 	return nil
 }
 
-func labels(all []recommend.Container) string {
+func labels(all []settings.Container) string {
 	var labels []string
 	for _, c := range all {
 		labels = append(labels, c.Label)
@@ -192,9 +192,9 @@ func labels(all []recommend.Container) string {
 	return strings.Join(labels, ", ")
 }
 
-func names(settings []Setting) string {
+func names(changes []Setting) string {
 	var names []string
-	for _, s := range settings {
+	for _, s := range changes {
 		names = append(names, s.Name)
 	}
 	return strings.Join(names, " or ")

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // unitLine is a setting of a unit, with the lines that it goes on in.
@@ -24,7 +24,7 @@ type unitLine struct {
 func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
 	lines := unitLines(text)
 	wanted := make(map[string]string) // by key
-	for _, line := range recommend.QuadletLines(needs) {
+	for _, line := range settings.QuadletLines(needs) {
 		key, value, _ := strings.Cut(line, "=")
 		wanted[key] = value
 	}
@@ -72,7 +72,7 @@ func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
 		edits = append(edits, edit{place, place, afterLine(text, place, missing.String(), newline)})
 	}
 	after := apply(text, edits)
-	if !slices.Equal(others(after), others(text)) || !slices.Equal(granting(after), recommend.QuadletLines(needs)) {
+	if !slices.Equal(others(after), others(text)) || !slices.Equal(granting(after), settings.QuadletLines(needs)) {
 		return nil, errUnusual
 	}
 	return after, nil
@@ -89,7 +89,7 @@ func others(text []byte) []string {
 	return all
 }
 
-// granting are those that do, as recommend.QuadletLines writes them.
+// granting are those that do, as settings.QuadletLines writes them.
 func granting(text []byte) []string {
 	lists := make(map[string][]string)
 	for _, line := range unitLines(text) {
@@ -108,7 +108,7 @@ func granting(text []byte) []string {
 	if !slices.Equal(lists["DropCapability"], []string{"ALL"}) {
 		return nil
 	}
-	return recommend.QuadletLines(needs)
+	return settings.QuadletLines(needs)
 }
 
 func (l unitLine) grants() bool {

@@ -8,8 +8,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // WriteAlerts lists alerts for people, a line each.
@@ -22,7 +22,7 @@ func WriteAlerts(out io.Writer, alerts []alert.Alert) error {
 	for _, a := range alerts {
 		c := a.Container()
 		t.AppendRow(table.Row{
-			a.Time.Local().Format(live.TimeForm), printable.Word(string(a.Severity)), printable.Word(a.Rule),
+			a.Time.Local().Format(uses.TimeForm), printable.Word(string(a.Severity)), printable.Word(a.Rule),
 			printable.Word(c.Title()), printable.Word(cmp.Or(c.Image, "-")), line(a.Summary),
 		})
 	}

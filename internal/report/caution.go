@@ -9,7 +9,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // Cautions lists what a reader must know before relying on a container's list, the
@@ -48,7 +48,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("it was already running when the observation began: what it used before %s is not known", moment(s.Found)))
 	}
 	if why := s.StartUnseen(); why != "" {
-		notes = append(notes, why+": with this list a new one may not start; "+recommend.ShowStart(s))
+		notes = append(notes, why+": with this list a new one may not start; "+settings.ShowStart(s))
 	}
 	if s.Running && !s.Existed {
 		notes = append(notes, "it was still running when the observation ended: what it has not done yet is not known")

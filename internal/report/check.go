@@ -10,7 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/finding"
+	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
@@ -37,9 +37,9 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 	case JSON:
 		return encode(out, jsonOfCheck(result))
 	case JUnit:
-		return finding.WriteJUnit(out, findings(result, version, now))
+		return findings.WriteJUnit(out, checkFindings(result, version, now))
 	case SARIF:
-		return finding.WriteSARIF(out, findings(result, version, now))
+		return findings.WriteSARIF(out, checkFindings(result, version, now))
 	}
 	page := &page{options: options}
 	for _, c := range result.Containers {
@@ -193,33 +193,33 @@ const (
 	ruleObservation = "observation"
 )
 
-// findings has a rule for each kind of violation and capability, so that what follows a
+// checkFindings has a rule for each kind of violation and capability, so that what follows a
 // finding from one check to the next can tell it from others; a finding for each container
 // that passes, and one for each of which not all was seen.
-func findings(result policy.Result, version string, now time.Time) finding.Report {
-	report := finding.Report{
+func checkFindings(result policy.Result, version string, now time.Time) findings.Report {
+	report := findings.Report{
 		Command: "capmon check", Version: version, Time: now,
-		Rules: []finding.Rule{
+		Rules: []findings.Rule{
 			{ID: rulePolicy, Title: "keeps to what was asked"},
 			{ID: ruleObservation, Title: "was watched from its start to its end, and all was recorded", Remedy: "Profile it from its start to its end: capmon profile -- COMMAND"},
 		},
 	}
 	for _, name := range result.Missing {
-		report.Findings = append(report.Findings, finding.Finding{Rule: ruleObservation, Status: finding.Manual, Subject: name,
+		report.Findings = append(report.Findings, findings.Finding{Rule: ruleObservation, Status: findings.Manual, Subject: name,
 			Text: "it is in the baseline and was not seen now: nothing is known of it"})
 	}
 	for _, c := range result.Containers {
 		for _, id := range violationIDs(c.Violations) {
-			if !slices.ContainsFunc(report.Rules, func(r finding.Rule) bool { return r.ID == id }) {
+			if !slices.ContainsFunc(report.Rules, func(r findings.Rule) bool { return r.ID == id }) {
 				report.Rules = append(report.Rules, ruleOf(id, c.Violations))
 			}
 			report.Findings = append(report.Findings, findingOf(id, c, result.Policy))
 		}
 		if len(c.Violations) == 0 {
-			report.Findings = append(report.Findings, about(rulePolicy, finding.Pass, c, "keeps to all that was asked"))
+			report.Findings = append(report.Findings, about(rulePolicy, findings.Pass, c, "keeps to all that was asked"))
 		}
 		if len(c.Notes) > 0 {
-			report.Findings = append(report.Findings, about(ruleObservation, finding.Manual, c, strings.Join(c.Notes, "; ")))
+			report.Findings = append(report.Findings, about(ruleObservation, findings.Manual, c, strings.Join(c.Notes, "; ")))
 		}
 	}
 	return report
@@ -256,17 +256,17 @@ var ruleTitles = map[policy.Kind]string{
 	policy.Unmatched:   "no rule applies",
 }
 
-func ruleOf(id string, violations []policy.Violation) finding.Rule {
+func ruleOf(id string, violations []policy.Violation) findings.Rule {
 	v := violations[slices.IndexFunc(violations, func(v policy.Violation) bool { return idOf(v) == id })]
 	title := ruleTitles[v.Kind]
 	if strings.Contains(title, "%s") {
 		title = fmt.Sprintf(title, v.Capabilities)
 	}
-	return finding.Rule{ID: id, Title: title, Tags: []string{"security", "capabilities"}}
+	return findings.Rule{ID: id, Title: title, Tags: []string{"security", "capabilities"}}
 }
 
 // findingOf puts together what different rules of the policy say of the same.
-func findingOf(id string, c policy.Container, of policy.Policy) finding.Finding {
+func findingOf(id string, c policy.Container, of policy.Policy) findings.Finding {
 	var texts []string
 	var uses []profile.Use
 	var capabilities capability.Set
@@ -283,11 +283,11 @@ func findingOf(id string, c policy.Container, of policy.Policy) finding.Finding 
 		}
 		texts = append(texts, by(use))
 	}
-	f := about(id, finding.Fail, c, strings.Join(texts, "; "))
+	f := about(id, findings.Fail, c, strings.Join(texts, "; "))
 	f.Properties = map[string]any{"capabilities": capabilities, "uses": append([]profile.Use{}, uses...)}
 	return f
 }
 
-func about(rule string, status finding.Status, c policy.Container, text string) finding.Finding {
-	return finding.Finding{Rule: rule, Status: status, Subject: title(c.Summary), Image: c.Container.Image, Text: text}
+func about(rule string, status findings.Status, c policy.Container, text string) findings.Finding {
+	return findings.Finding{Rule: rule, Status: status, Subject: title(c.Summary), Image: c.Container.Image, Text: text}
 }

@@ -5,11 +5,11 @@ import (
 	"io"
 	"time"
 
+	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
-	"github.com/capmon/capmon/internal/substitute"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // schema is the version of the JSON report. It grows when a reader of the old
@@ -83,7 +83,7 @@ type jsonContainer struct {
 	// Capabilities that would do instead of others, and give less.
 	Narrower []jsonNarrower `json:"narrower,omitempty"`
 	// What may serve in place of a capability, untested.
-	Substitutes []substitute.Substitute `json:"substitutes"`
+	Substitutes []alternatives.Substitute `json:"substitutes"`
 	// For each class the capabilities with a check of it.
 	Classes map[classify.Class]capability.Set `json:"classes"`
 	// A proof of verify holds: it is of this image, and everything observed was tried.
@@ -156,7 +156,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Denied:      s.Denied(),
 		Proved:      s.Proved(),
 		Proof:       s.Proof,
-		Substitutes: append([]substitute.Substitute{}, substitute.Of(s)...),
+		Substitutes: append([]alternatives.Substitute{}, alternatives.Of(s)...),
 		Classes:     make(map[classify.Class]capability.Set),
 		Flags:       []string{},
 		Uses:        s.Uses,
@@ -170,7 +170,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		c.Granted, c.Unused = &granted, &unused
 	}
 	if s.StartSeen() {
-		c.Flags = recommend.DockerFlags(s.List())
+		c.Flags = settings.DockerFlags(s.List())
 	}
 	for _, use := range s.Uses {
 		c.Classes[use.Class] = c.Classes[use.Class].With(use.Capability)

@@ -12,7 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // jsonProof is a proof with what follows from it.
@@ -27,7 +27,7 @@ type jsonProof struct {
 // WriteProof renders a proof as a table or as JSON.
 func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
 	if format == JSON {
-		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: recommend.DockerFlags(proof.Set)})
+		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: settings.DockerFlags(proof.Set)})
 	}
 	makeProofPrintable(&proof)
 	page := &page{}
@@ -73,10 +73,10 @@ func (p *page) proof(proof profile.Proof) {
 	}
 	p.line("")
 	if proof.Service == "" {
-		p.line("  docker run %s …", recommend.DockerLine(proof.Set))
+		p.line("  docker run %s …", settings.DockerLine(proof.Set))
 		return
 	}
-	for _, line := range recommend.ComposeLines(proof.Set) {
+	for _, line := range settings.ComposeLines(proof.Set) {
 		p.line("  %s", line)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // Options of the renderings.
@@ -54,7 +54,7 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 
 // writeFlags prints a line for each container, with its name in front if there
 // are several, so that a script cannot take one's list for another's. It prints none if no start
-// of one was seen: recommend.StartUnseenError.
+// of one was seen: settings.StartUnseenError.
 func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error {
 	all := summaries(p)
 	for _, s := range all {
@@ -63,7 +63,7 @@ func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error 
 		}
 	}
 	if !options.AnyStart {
-		if err := recommend.RequireStarts(recommend.Containers(p)); err != nil {
+		if err := settings.RequireStarts(settings.Containers(p)); err != nil {
 			return err
 		}
 	}
@@ -76,7 +76,7 @@ func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error 
 		if len(all) > 1 {
 			prefix = name + ": "
 		}
-		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, recommend.DockerLine(s.List())); err != nil {
+		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, settings.DockerLine(s.List())); err != nil {
 			return err
 		}
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -281,7 +281,7 @@ func rendered(t *testing.T, p profile.Profile, format Format, options Options) (
 	t.Helper()
 	var outBuffer, notesBuffer bytes.Buffer
 	err := Write(&outBuffer, &notesBuffer, p, format, options)
-	if unseen := (*recommend.StartUnseenError)(nil); errors.As(err, &unseen) {
+	if unseen := (*settings.StartUnseenError)(nil); errors.As(err, &unseen) {
 		fmt.Fprintf(&notesBuffer, "error: %v\n", err)
 	} else if err != nil {
 		t.Fatal(err)

@@ -26,12 +26,12 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/compare"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/rules"
 	"github.com/capmon/capmon/internal/sink"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -52,7 +52,7 @@ var described = map[string]struct {
 	"diff":    {jsonComparison{}, "A comparison, as capmon diff -o json prints it", "json"},
 	"check":   {jsonCheck{}, "The result of a check, as capmon check -o json prints it", "json"},
 	"verify":  {jsonProof{}, "A proof, as capmon verify -o json prints it", "json"},
-	"watch":   {live.Use{}, "A line of capmon watch -o json", "json"},
+	"watch":   {uses.Use{}, "A line of capmon watch -o json", "json"},
 	"policy":  {policy.Policy{}, "A policy, as capmon check --policy reads it", "yaml"},
 	"alert":   {alert.Alert{}, "A line of capmon watch --rules FILE -o json", "json"},
 	"rules":   {rules.File{}, "A file of rules, as capmon watch --rules reads it", "yaml"},
@@ -72,7 +72,7 @@ func words() map[reflect.Type][]any {
 	add(all, compare.Class, compare.Granted, compare.Program, compare.Call, compare.Site)
 	add(all, policy.Used, policy.Refused, policy.Granted, policy.Unused, policy.Unknown, policy.LongSetup, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
 	add(all, policy.Allow, policy.Deny)
-	add(all, live.RawSockets()...)
+	add(all, uses.RawSockets()...)
 	add(all, alert.Severities()...)
 	add(all, rules.Outcomes()...)
 	add(all, rules.Granted, rules.Refused)
@@ -113,7 +113,7 @@ func definitions() map[reflect.Type]*jsonschema.Schema {
 		},
 		reflect.TypeFor[rules.RawSocket](): {
 			Description: "Whether the opening of a raw socket is meant, or of which families.",
-			OneOf:       []*jsonschema.Schema{{Type: "boolean"}, {Type: "array", Items: reference(reflect.TypeFor[live.RawSocket]()), MinItems: &one}},
+			OneOf:       []*jsonschema.Schema{{Type: "boolean"}, {Type: "array", Items: reference(reflect.TypeFor[uses.RawSocket]()), MinItems: &one}},
 		},
 		reflect.TypeFor[rules.Duration](): {
 			Type: "string", Pattern: `^(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$`, Description: "A time above zero, such as 30s, 10m or 1h30m.",
@@ -142,7 +142,7 @@ func reference(t reflect.Type) *jsonschema.Schema {
 func generated(t *testing.T, name string) []byte {
 	t.Helper()
 	comments := make(map[string]string)
-	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/live", "internal/alert", "internal/rules", "internal/sink", "internal/report"} {
+	for _, dir := range []string{"internal/profile", "internal/compare", "internal/policy", "internal/uses", "internal/alert", "internal/rules", "internal/sink", "internal/report"} {
 		collectComments(t, dir, comments)
 	}
 	ours, used := definitions(), make(map[reflect.Type]bool)
@@ -176,7 +176,7 @@ func generated(t *testing.T, name string) []byte {
 		used[reflect.TypeFor[capability.Capability]()] = true
 	}
 	if used[reflect.TypeFor[rules.RawSocket]()] {
-		used[reflect.TypeFor[live.RawSocket]()] = true
+		used[reflect.TypeFor[uses.RawSocket]()] = true
 	}
 	for t := range used {
 		schema.Definitions[definitionName(t)] = ours[t]
@@ -305,7 +305,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 			all["diff"][name] = comparisonText(t, comparison(t, sides), JSON, Options{All: true})
 		}
 	}
-	for name, use := range uses() {
+	for name, use := range watchLines() {
 		var line bytes.Buffer
 		if err := use.WriteJSON(&line); err != nil {
 			t.Fatal(err)
@@ -343,24 +343,24 @@ func goldens(t *testing.T) map[string]map[string]string {
 	return all
 }
 
-// uses are lines of watch.
-func uses() map[string]live.Use {
-	full := live.Use{
+// watchLines are lines of watch.
+func watchLines() map[string]uses.Use {
+	full := uses.Use{
 		Schema: 1, Time: time.Unix(1700000000, 5e8).UTC(),
-		Container:  live.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
-		Process:    live.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: new(uint32), Parents: []live.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
-		Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: live.IPv4, Nested: true,
+		Container:  uses.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
+		Process:    uses.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: new(uint32), Parents: []uses.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
+		Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4, Nested: true,
 		Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Stack: []string{"inet_create"}, Reason: "because", Unsure: "perhaps",
 	}
-	late := live.Use{
-		Schema: 1, Time: full.Time, Late: true, Container: live.Container{ID: full.Container.ID}, Process: live.Process{PID: 1, Parents: []live.Parent{}},
+	late := uses.Use{
+		Schema: 1, Time: full.Time, Late: true, Container: uses.Container{ID: full.Container.ID}, Process: uses.Process{PID: 1, Parents: []uses.Parent{}},
 		Capability: capability.Chown, Class: classify.Denied, Stack: []string{},
 	}
 	again := full
-	again.Count, again.Since, again.Process = 37, full.Time, live.Process{Program: "ping", Parents: []live.Parent{}}
+	again.Count, again.Since, again.Process = 37, full.Time, uses.Process{Program: "ping", Parents: []uses.Parent{}}
 	open := full
 	open.First, open.Open, open.Class, open.Call, open.Site, open.Stack = true, true, "", "", "", []string{}
-	return map[string]live.Use{"full": full, "late": late, "again": again, "open": open}
+	return map[string]uses.Use{"full": full, "late": late, "again": again, "open": open}
 }
 
 func TestWhatIsWrittenIsAsTheSchemasSay(t *testing.T) {

@@ -1,8 +1,8 @@
 package report
 
 import (
+	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/substitute"
 )
 
 // Substitutes tell what may serve in place of a container's capabilities, each in a line
@@ -14,7 +14,7 @@ func Substitutes(s profile.Summary) []string {
 
 func substitutes(s profile.Summary) []string {
 	var lines []string
-	for _, found := range substitute.Of(s) {
+	for _, found := range alternatives.Of(s) {
 		lines = append(lines, found.String())
 	}
 	return lines

@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // usesShown is how many ways to use one capability the table shows; --all shows
@@ -97,9 +97,9 @@ func (p *page) mark(s string, color text.Color) string {
 // command is how to run the container with the list.
 func command(s profile.Summary) string {
 	if service := s.Container.Service(); service != "" {
-		return recommend.ServiceUpdate(s.List(), service)
+		return settings.ServiceUpdate(s.List(), service)
 	}
-	return "docker run " + recommend.DockerLine(s.List()) + " …"
+	return "docker run " + settings.DockerLine(s.List()) + " …"
 }
 
 // title is the name under which a reader knows the container.

@@ -8,10 +8,10 @@ import (
 	"github.com/distribution/reference"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/strictyaml"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // baseline is what containers used before, by image.
@@ -39,7 +39,7 @@ func (b *baseline) knows(image string) bool {
 
 // isNew tells whether no earlier container of the image has used the capability, or was refused it,
 // respectively. To an image without a profile nothing is new.
-func (b *baseline) isNew(use live.Use) (is answer, unsure string) {
+func (b *baseline) isNew(use uses.Use) (is answer, unsure string) {
 	if use.Container.Unidentified && len(b.images) > 0 {
 		return perhaps, "the engine has not told in time which image it is"
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 const (
@@ -48,7 +48,7 @@ type key struct {
 	capability capability.Capability
 }
 
-func (r *Rule) key(use live.Use) key {
+func (r *Rule) key(use uses.Use) key {
 	of := key{rule: r.Name, container: use.Container.ID}
 	if r.Burst == nil && r.CoolDown == 0 {
 		of.capability = use.Capability
@@ -70,7 +70,7 @@ type state struct {
 
 // sighting is a use that a rule is about, with what is not known.
 type sighting struct {
-	use    live.Use
+	use    uses.Use
 	unsure string
 }
 
@@ -86,7 +86,7 @@ func New(file File) *Engine {
 }
 
 // Take takes a use that came at a moment.
-func (e *Engine) Take(use live.Use, now time.Time) (alerts []alert.Alert) {
+func (e *Engine) Take(use uses.Use, now time.Time) (alerts []alert.Alert) {
 	for i := range e.rules {
 		rule := &e.rules[i]
 		if !use.First && !rule.every() {
@@ -166,7 +166,7 @@ func (e *Engine) remember(at key) *state {
 
 // gather adds a use to those that may be a burst, and tells how many these are if they are
 // one.
-func (of *state) gather(burst Burst, use live.Use, now time.Time) (count uint64, whole bool) {
+func (of *state) gather(burst Burst, use uses.Use, now time.Time) (count uint64, whole bool) {
 	i, _ := slices.BinarySearchFunc(of.window, use.Time, func(m moment, t time.Time) int { return cmp.Or(m.at.Compare(t), -1) })
 	of.window = slices.Insert(of.window, i, moment{use.Time, use.Count})
 	of.fed = now
@@ -254,7 +254,7 @@ func (e *Engine) note(format string, args ...any) {
 }
 
 // introduce says once of an image that a rule cannot judge it.
-func (e *Engine) introduce(rule *Rule, use live.Use) {
+func (e *Engine) introduce(rule *Rule, use uses.Use) {
 	image := use.Container.Image
 	if rule.Profiles == nil || use.Container.Unidentified || rule.baseline.knows(image) || len(rule.baseline.images) == 0 {
 		return

@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -25,14 +25,14 @@ func after(seconds float64) time.Time {
 }
 
 // ping opens a raw socket in a container.
-func ping(changes ...func(*live.Use)) live.Use {
-	use := live.Use{
-		Schema: 1, Time: noon, First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: live.IPv4,
-		Container: live.Container{
+func ping(changes ...func(*uses.Use)) uses.Use {
+	use := uses.Use{
+		Schema: 1, Time: noon, First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4,
+		Container: uses.Container{
 			ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27",
 			Labels: map[string]string{"team": "shop", "com.docker.compose.service": "api", "io.kubernetes.pod.namespace": "prod"},
 		},
-		Process: live.Process{PID: 7, Program: "ping", Executable: "/bin/ping"}, Call: "socket(AF_INET, SOCK_RAW, ICMP)",
+		Process: uses.Process{PID: 7, Program: "ping", Executable: "/bin/ping"}, Call: "socket(AF_INET, SOCK_RAW, ICMP)",
 	}
 	for _, change := range changes {
 		change(&use)
@@ -40,29 +40,29 @@ func ping(changes ...func(*live.Use)) live.Use {
 	return use
 }
 
-func refused(u *live.Use) { u.Granted, u.Class = false, classify.Denied }
-func chown(u *live.Use) {
+func refused(u *uses.Use) { u.Granted, u.Class = false, classify.Denied }
+func chown(u *uses.Use) {
 	u.Capability, u.RawSocket, u.Family, u.Call = capability.Chown, false, "", "fchown"
 }
-func nested(u *live.Use)                 { u.Nested, u.Class = true, classify.OwnNamespace }
-func redundant(u *live.Use)              { chown(u); u.Class = classify.Redundant }
-func anonymous(u *live.Use)              { u.Container = live.Container{ID: u.Container.ID, Unidentified: true} }
-func podmans(u *live.Use)                { u.Container = live.Container{ID: u.Container.ID} }
-func leftOut(u *live.Use)                { u.Container.Labels = container.KeptLabels{}.Of(u.Container.Labels) }
-func inspected(u *live.Use)              { u.Container.EngineLabels = map[string]string{"team": "shop"} }
-func pathless(u *live.Use)               { u.Process.Executable = "" }
-func open(u *live.Use)                   { u.Open, u.Class, u.Call = true, "", "" }
-func again(u *live.Use)                  { u.First = false }
-func times(n uint64) func(*live.Use)     { return func(u *live.Use) { u.Count = n } }
-func at(seconds float64) func(*live.Use) { return func(u *live.Use) { u.Time = after(seconds) } }
-func in(container string) func(*live.Use) {
-	return func(u *live.Use) { u.Container.ID, u.Container.Name = strings.Repeat(container, 64), container }
+func nested(u *uses.Use)                 { u.Nested, u.Class = true, classify.OwnNamespace }
+func redundant(u *uses.Use)              { chown(u); u.Class = classify.Redundant }
+func anonymous(u *uses.Use)              { u.Container = uses.Container{ID: u.Container.ID, Unidentified: true} }
+func podmans(u *uses.Use)                { u.Container = uses.Container{ID: u.Container.ID} }
+func leftOut(u *uses.Use)                { u.Container.Labels = container.KeptLabels{}.Of(u.Container.Labels) }
+func inspected(u *uses.Use)              { u.Container.EngineLabels = map[string]string{"team": "shop"} }
+func pathless(u *uses.Use)               { u.Process.Executable = "" }
+func open(u *uses.Use)                   { u.Open, u.Class, u.Call = true, "", "" }
+func again(u *uses.Use)                  { u.First = false }
+func times(n uint64) func(*uses.Use)     { return func(u *uses.Use) { u.Count = n } }
+func at(seconds float64) func(*uses.Use) { return func(u *uses.Use) { u.Time = after(seconds) } }
+func in(container string) func(*uses.Use) {
+	return func(u *uses.Use) { u.Container.ID, u.Container.Name = strings.Repeat(container, 64), container }
 }
 
 func TestUsesThatRulesAreAbout(t *testing.T) {
 	for _, test := range []struct {
 		rule string
-		use  live.Use
+		use  uses.Use
 		want answer
 	}{
 		{"capabilities: [CHOWN, NET_RAW]", ping(), yes},
@@ -105,13 +105,13 @@ func TestUsesThatRulesAreAbout(t *testing.T) {
 		{"services: [db]", ping(), no},
 		{"services: ['*']", ping(podmans), no},
 		{"services: [db]", ping(anonymous), perhaps},
-		{"services: [shop_api]", ping(func(u *live.Use) { u.Container.Labels = map[string]string{"com.docker.swarm.service.name": "shop_api"} }), yes},
+		{"services: [shop_api]", ping(func(u *uses.Use) { u.Container.Labels = map[string]string{"com.docker.swarm.service.name": "shop_api"} }), yes},
 		{"namespaces: [pro?]", ping(), yes},
 		{"namespaces: [test]", ping(), no},
 		{"executables: ['/bin/*']", ping(), yes},
 		{"executables: ['/*']", ping(), no},
 		{"executables: [/bin/nc]", ping(pathless), perhaps},
-		{"executables: [/bin/nc]", ping(func(u *live.Use) { u.Process.Executable = "…/nc" }), perhaps},
+		{"executables: [/bin/nc]", ping(func(u *uses.Use) { u.Process.Executable = "…/nc" }), perhaps},
 		{"executables: [/bin/nc], containers: [db]", ping(pathless), no},
 		{"raw-socket: true, except: [{executables: [/bin/ping]}]", ping(), no},
 		{"raw-socket: true, except: [{executables: [/bin/ping], images: [httpd]}]", ping(), yes},
@@ -137,12 +137,12 @@ func TestUsesThatRulesAreAbout(t *testing.T) {
 }
 
 func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
-	hostile := func(u *live.Use) {
+	hostile := func(u *uses.Use) {
 		u.Process.Program, u.Container.Name, u.Container.Image, u.Call = "a in b\x1b[2J", "x\n(y)", "\u202e", "write(\x07)"
 	}
 	for want, test := range map[string]struct {
 		rule string
-		use  live.Use
+		use  uses.Use
 	}{
 		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                                  {"raw-socket: true", ping()},
 		"raw socket (IPv4) refused to ping in web (nginx:1.27)":                                                 {"raw-socket: true", ping(refused)},
@@ -178,21 +178,21 @@ func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, raw-socket: true, alert: every, cool-down: 10s}]"))
 	steps := []struct {
 		at   float64
-		uses []live.Use
+		uses []uses.Use
 		due  bool
 		want []uint64
 	}{
-		{0, []live.Use{ping()}, false, []uint64{1}},
-		{1, []live.Use{ping(again, times(5)), ping(chown)}, false, nil},
-		{2, []live.Use{ping(in("b"))}, false, []uint64{1}}, // another container has another cool-down
-		{9, []live.Use{ping(again)}, true, nil},
+		{0, []uses.Use{ping()}, false, []uint64{1}},
+		{1, []uses.Use{ping(again, times(5)), ping(chown)}, false, nil},
+		{2, []uses.Use{ping(in("b"))}, false, []uint64{1}}, // another container has another cool-down
+		{9, []uses.Use{ping(again)}, true, nil},
 		{10, nil, true, []uint64{6}},
-		{11, []live.Use{ping(again)}, true, nil}, // it began anew
-		{20.5, []live.Use{ping(again)}, false, []uint64{2}},
+		{11, []uses.Use{ping(again)}, true, nil}, // it began anew
+		{20.5, []uses.Use{ping(again)}, false, []uint64{2}},
 		{31, nil, true, nil},
-		{32, []live.Use{ping(again)}, false, []uint64{1}},
-		{33, []live.Use{ping(times(7)), ping(in("b"))}, false, []uint64{1}},
-		{34, []live.Use{ping(in("b"), times(2))}, false, nil},
+		{32, []uses.Use{ping(again)}, false, []uint64{1}},
+		{33, []uses.Use{ping(times(7)), ping(in("b"))}, false, []uint64{1}},
+		{34, []uses.Use{ping(in("b"), times(2))}, false, nil},
 	}
 	for _, step := range steps {
 		var got []uint64
@@ -230,7 +230,7 @@ func TestAFloodOfAlertsCoolsDown(t *testing.T) {
 	}
 	for i := range 6000 { // 50 a second
 		at := after(float64(i) / 50)
-		note(e.Take(ping(times(3), func(u *live.Use) { u.Process.Program, u.Time = fmt.Sprint(i), at }), at))
+		note(e.Take(ping(times(3), func(u *uses.Use) { u.Process.Program, u.Time = fmt.Sprint(i), at }), at))
 		if i%50 == 0 {
 			note(e.Due(at))
 		}
@@ -259,7 +259,7 @@ func TestBurstsAreManyUsesInAShortTime(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, verdict: refused, burst: {uses: 5, within: 10s}, cool-down: 20s}]"))
 	for _, step := range []struct {
 		at   float64
-		use  live.Use
+		use  uses.Use
 		want []uint64
 	}{
 		{0, ping(refused, at(0), times(3)), nil},
@@ -293,7 +293,7 @@ func TestNoUseIsLostOrCountedTwice(t *testing.T) {
 			}
 		}
 		for now := 0.0; now < 600; now += random.Float64() {
-			use := ping(in(string(rune('a'+random.IntN(5)))), times(random.Uint64N(4)+1), func(u *live.Use) { u.First = random.IntN(2) == 0 })
+			use := ping(in(string(rune('a'+random.IntN(5)))), times(random.Uint64N(4)+1), func(u *uses.Use) { u.First = random.IntN(2) == 0 })
 			if random.IntN(9) == 0 {
 				use.Process.Executable = "/bin/su"
 			} else if use.First || strings.Contains(rule, "every") {
@@ -314,7 +314,7 @@ func TestNoUseIsLostOrCountedTwice(t *testing.T) {
 func TestWhatIsOverIsForgotten(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, raw-socket: true, cool-down: 10s}, {name: b, verdict: refused, burst: {uses: 5, within: 10s}}]"))
 	for i := range 100 {
-		id := func(u *live.Use) { u.Container.ID = fmt.Sprint(i) }
+		id := func(u *uses.Use) { u.Container.ID = fmt.Sprint(i) }
 		e.Take(ping(id), after(0))
 		e.Take(ping(id, refused), after(1))
 	}
@@ -335,7 +335,7 @@ func TestACrowdIsToldOf(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, raw-socket: true, alert: every, cool-down: 1h}]"))
 	for i := range maxStates + 2 {
 		for range 2 {
-			got := len(e.Take(ping(func(u *live.Use) { u.Container.ID = fmt.Sprint(i) }), noon))
+			got := len(e.Take(ping(func(u *uses.Use) { u.Container.ID = fmt.Sprint(i) }), noon))
 			if i < maxStates-1 {
 				break
 			}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // namespaceLabel is how Kubernetes tells a container's namespace.
@@ -36,7 +36,7 @@ type judgement struct {
 }
 
 // judge tells whether a rule is about a use, whatever was used before.
-func (r *Rule) judge(use live.Use) judgement {
+func (r *Rule) judge(use uses.Use) judgement {
 	j := judgement{allowed: -1}
 	if len(r.Classes) == 0 && !use.Matters() {
 		return j
@@ -71,7 +71,7 @@ func firstOf(one, other string) string {
 }
 
 // match tells whether a use meets the conditions, and if that is not known, why.
-func (c *Conditions) match(use live.Use) (result answer, unsure string) {
+func (c *Conditions) match(use uses.Use) (result answer, unsure string) {
 	if !c.matchesUse(use) {
 		return no, ""
 	}
@@ -94,7 +94,7 @@ func (c *Conditions) match(use live.Use) (result answer, unsure string) {
 	return result, unsure
 }
 
-func (c *Conditions) matchesUse(use live.Use) bool {
+func (c *Conditions) matchesUse(use uses.Use) bool {
 	switch {
 	case c.Capabilities != nil && !c.Capabilities.Has(use.Capability),
 		c.RawSocket != nil && !c.RawSocket.matches(use),
@@ -106,14 +106,14 @@ func (c *Conditions) matchesUse(use live.Use) bool {
 	return true
 }
 
-func inOwnNamespace(use live.Use) bool { return use.Nested || use.Class == classify.OwnNamespace }
+func inOwnNamespace(use uses.Use) bool { return use.Nested || use.Class == classify.OwnNamespace }
 
-func (r *RawSocket) matches(use live.Use) bool {
+func (r *RawSocket) matches(use uses.Use) bool {
 	return r.Opened == use.RawSocket && (len(r.Families) == 0 || slices.Contains(r.Families, use.Family))
 }
 
 // matchesContainer is perhaps if it depends on a value that was left out.
-func (c *Conditions) matchesContainer(of live.Container) answer {
+func (c *Conditions) matchesContainer(of uses.Container) answer {
 	labels := of.EngineLabels
 	if labels == nil { // it is of a profile
 		labels = of.Labels

@@ -14,8 +14,8 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/strictyaml"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // maxBurst is how many uses a burst may take: as many moments are remembered per container.
@@ -203,9 +203,9 @@ func (r *RawSocket) UnmarshalYAML(node ast.Node) error {
 	const wanted = "true, false or a list of families of sockets is wanted, such as [packet, IPv6]"
 	r.Opened = true
 	return strictyaml.Words(node, wanted, wanted, func(name string) error {
-		family := live.RawSocket(name)
-		if !slices.Contains(live.RawSockets(), family) {
-			return fmt.Errorf("unknown family of sockets %q: choose one of %v", name, live.RawSockets())
+		family := uses.RawSocket(name)
+		if !slices.Contains(uses.RawSockets(), family) {
+			return fmt.Errorf("unknown family of sockets %q: choose one of %v", name, uses.RawSockets())
 		}
 		r.Families = append(r.Families, family)
 		return nil

@@ -12,8 +12,8 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/strictyaml"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 func parsed(t *testing.T, text string) File {
@@ -71,7 +71,7 @@ sinks:
 			Alert: Every, CoolDown: Duration(90 * time.Minute),
 			Except: []Conditions{
 				{Images: []string{"netshoot:*"}, Executables: []string{"/bin/ping"}},
-				{RawSocket: &RawSocket{Opened: true, Families: []live.RawSocket{live.Packet, live.IPv6}}},
+				{RawSocket: &RawSocket{Opened: true, Families: []uses.RawSocket{uses.Packet, uses.IPv6}}},
 			},
 		},
 		{Name: "drift", Builtin: "drift", Severity: alert.Warning, Conditions: Conditions{Verdict: Granted}, Profiles: []string{"old/*.json"}},
@@ -210,7 +210,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("%s\nreads as %+v\nand was %+v", text, again.Rules[i], file.Rules[i])
 			}
 		}
-		use := live.Use{First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: live.IPv4}
+		use := uses.Use{First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4}
 		for i := range file.Rules {
 			file.Rules[i].baseline = &baseline{images: map[string]used{}}
 		}

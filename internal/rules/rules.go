@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // File is what a file of rules holds.
@@ -131,7 +131,7 @@ type RawSocket struct {
 	// Opened: the opening of one is meant, not all else.
 	Opened bool
 	// Families that are meant; none for all.
-	Families []live.RawSocket
+	Families []uses.RawSocket
 }
 
 // Duration is a time that is written as 10s, 5m or 1h30m.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // summary says what has happened, in a line that is safe for terminals and logs.
@@ -35,7 +35,7 @@ func (r *Rule) summary(s sighting, count uint64) string {
 }
 
 // event is what a process did: raw socket (IPv4) opened by ping.
-func event(use live.Use) string {
+func event(use uses.Use) string {
 	who := printable.Word(use.Process.Name())
 	switch {
 	case use.Open && use.Count > 1:
@@ -52,7 +52,7 @@ func event(use live.Use) string {
 	return fmt.Sprintf("%s refused to %s%s", use.Capability, who, call(use))
 }
 
-func call(use live.Use) string {
+func call(use uses.Use) string {
 	if use.Call == "" {
 		return ""
 	}
@@ -60,7 +60,7 @@ func call(use live.Use) string {
 }
 
 // where it was: web (nginx:1.27).
-func where(use live.Use) string {
+func where(use uses.Use) string {
 	title := printable.Word(use.Container.Title())
 	if use.Container.Image == "" {
 		return title

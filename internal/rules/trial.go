@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // Trial is what rules would make of recorded profiles.
@@ -140,20 +140,20 @@ func (b Burst) among(uses []profile.Use) answer {
 
 // recorded are the uses of a run as a watch would have told of them, one for each. A profile does
 // not tell the process.
-func recorded(run profile.Run) []live.Use {
-	all := make([]live.Use, 0, len(run.Uses))
-	of := live.Container{
+func recorded(run profile.Run) []uses.Use {
+	all := make([]uses.Use, 0, len(run.Uses))
+	of := uses.Container{
 		ID: run.Container.ID, Name: run.Container.Name, Image: run.Container.Image, ImageID: run.Container.ImageID,
 		Labels: run.Container.Labels, Unidentified: run.EngineError != "" && run.Container.Name == "",
 	}
 	for _, use := range run.Uses {
-		family := live.RawSocketOf(use.Capability, use.Stack)
+		family := uses.RawSocketOf(use.Capability, use.Stack)
 		if use.Class == classify.Setup {
 			family = ""
 		}
-		all = append(all, live.Use{
+		all = append(all, uses.Use{
 			Time: use.First, First: true, Count: use.Count, Container: of,
-			Process:    live.Process{Program: use.Program, Others: use.Others, User: &use.User},
+			Process:    uses.Process{Program: use.Program, Others: use.Others, User: &use.User},
 			Capability: use.Capability, Class: use.Class, Granted: use.Granted, RawSocket: family != "", Family: family,
 			Nested: use.Class == classify.OwnNamespace, Call: use.Call, Site: use.Site, Stack: use.Stack,
 			Reason: use.Reason, Unsure: use.Unsure,

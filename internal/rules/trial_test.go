@@ -11,8 +11,8 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // run of a web server that gives files away and opens a raw socket.
@@ -59,26 +59,26 @@ func TestDriftIsWhatTheImagesProfilesDoNotHave(t *testing.T) {
 	}
 	e := New(file)
 	for _, test := range []struct {
-		use   live.Use
+		use   uses.Use
 		want  string
 		notes int
 	}{
 		{ping(), "", 0},
 		{ping(chown), "", 0},
 		{ping(chown, refused), "any verdict: never refused in the past", 0},
-		{ping(func(u *live.Use) { u.Capability, u.RawSocket, u.Family = capability.SysTime, false, "" }), "both: only refused in the past", 0},
-		{ping(func(u *live.Use) { u.Capability, u.RawSocket, u.Family = capability.SysAdmin, false, "" }), "both: it was redundant", 0},
-		{ping(func(u *live.Use) {
+		{ping(func(u *uses.Use) { u.Capability, u.RawSocket, u.Family = capability.SysTime, false, "" }), "both: only refused in the past", 0},
+		{ping(func(u *uses.Use) { u.Capability, u.RawSocket, u.Family = capability.SysAdmin, false, "" }), "both: it was redundant", 0},
+		{ping(func(u *uses.Use) {
 			u.Container.Image = "docker.io/library/nginx:1.27"
 			u.Capability = capability.Kill
 			u.RawSocket = false
 		}), "both: the same image", 0},
-		{ping(func(u *live.Use) {
+		{ping(func(u *uses.Use) {
 			u.Container.Image = "nginx:1.28"
 			u.Capability = capability.Kill
 			u.RawSocket = false
 		}), "", 2},
-		{ping(func(u *live.Use) { u.Container.Image = "nginx:1.28" }), "", 0}, // said already
+		{ping(func(u *uses.Use) { u.Container.Image = "nginx:1.28" }), "", 0}, // said already
 		{ping(podmans), "", 2},
 		{ping(anonymous), "both: unsure", 0},
 	} {

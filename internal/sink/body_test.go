@@ -16,7 +16,7 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/fair"
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 func TestSlackText(t *testing.T) {
@@ -84,9 +84,9 @@ func FuzzHostileText(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, name, image, summary string) {
-		use := live.Use{
-			Container: live.Container{ID: name, Name: name, Image: image, Labels: map[string]string{name: image}},
-			Process:   live.Process{Program: image}, Call: summary, Capability: capability.NetRaw, Family: live.IPv4,
+		use := uses.Use{
+			Container: uses.Container{ID: name, Name: name, Image: image, Labels: map[string]string{name: image}},
+			Process:   uses.Process{Program: image}, Call: summary, Capability: capability.NetRaw, Family: uses.IPv4,
 		}
 		line := messageOf(alert.New(name, alert.Critical, summary, 1, use)).encode()
 		printableLine(t, string(line))

@@ -12,8 +12,8 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/fair"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -35,7 +35,7 @@ type Message struct {
 	// How many uses it tells of; of a loss, how much was lost; of a notice, how many alerts were dropped.
 	Count uint64 `json:"count"`
 	// The use; missing in an alert of a loss and in a notice.
-	Use *live.Use `json:"use,omitempty"`
+	Use *uses.Use `json:"use,omitempty"`
 	// What was lost; missing in all but alerts of losses.
 	Loss *alert.Loss `json:"loss,omitempty"`
 	// What was dropped; missing in all but notices.
@@ -137,10 +137,10 @@ func (m Message) fields() []field {
 // examples are messages of each kind, with text that breaks what is not quoted.
 func examples() []Message {
 	now := time.Now()
-	use := live.Use{
+	use := uses.Use{
 		Schema: 1, Time: now, First: true, Count: 1,
-		Container:  live.Container{ID: "0123456789ab", Name: `we"b\`, Image: "nginx:1", Labels: map[string]string{`a"b`: "c\nd"}},
-		Process:    live.Process{PID: 1, Program: "pi\"ng\n", Parents: []live.Parent{{PID: 2, Program: "sh"}}},
+		Container:  uses.Container{ID: "0123456789ab", Name: `we"b\`, Image: "nginx:1", Labels: map[string]string{`a"b`: "c\nd"}},
+		Process:    uses.Process{PID: 1, Program: "pi\"ng\n", Parents: []uses.Parent{{PID: 2, Program: "sh"}}},
 		Capability: capability.NetRaw, Granted: true, Stack: []string{"inet_create"},
 	}
 	return []Message{
@@ -152,4 +152,4 @@ func examples() []Message {
 
 // noUse is what templates find in a notice: of no container, and of a capability that does not
 // exist, since number 0 is one.
-func noUse() *live.Use { return &live.Use{Capability: 255} }
+func noUse() *uses.Use { return &uses.Use{Capability: 255} }

@@ -26,16 +26,16 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/live"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 // numberedAlert is the alert with a number, of which its container has the name.
 func numberedAlert(n int) alert.Alert {
-	use := live.Use{
+	use := uses.Use{
 		Schema: 1, Time: time.Now(), First: true, Count: 1, Capability: capability.NetRaw, Granted: true,
-		Container: live.Container{ID: "0123456789ab", Name: fmt.Sprintf("web-%d", n), Image: "nginx:1"},
-		Process:   live.Process{PID: 4711, Program: "ping", Parents: []live.Parent{}}, Stack: []string{},
-		Call: "socket(AF_INET, SOCK_RAW, ICMP)", RawSocket: true, Family: live.IPv4,
+		Container: uses.Container{ID: "0123456789ab", Name: fmt.Sprintf("web-%d", n), Image: "nginx:1"},
+		Process:   uses.Process{PID: 4711, Program: "ping", Parents: []uses.Parent{}}, Stack: []string{},
+		Call: "socket(AF_INET, SOCK_RAW, ICMP)", RawSocket: true, Family: uses.IPv4,
 	}
 	return alert.New("raw-socket", alert.Warning, fmt.Sprintf("web-%d opened a raw socket <&>", n), 1, use)
 }

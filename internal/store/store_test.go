@@ -14,8 +14,8 @@ import (
 
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/live"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 func opened(t testing.TB, path string, options Options) *Store {
@@ -351,14 +351,14 @@ func TestMissingAlertsAreTold(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	at := func(minute int) time.Time { return saturday.Add(time.Duration(minute) * time.Minute) }
-	one := func(id string, minute int, c live.Container) alert.Alert {
-		return alert.Alert{ID: id, Time: at(minute), Use: live.Use{Container: c}}
+	one := func(id string, minute int, c uses.Container) alert.Alert {
+		return alert.Alert{ID: id, Time: at(minute), Use: uses.Use{Container: c}}
 	}
 	alerts := []alert.Alert{
-		one("web", 0, live.Container{ID: "0a", Name: "web", Image: "nginx"}),
-		one("unknown", 1, live.Container{ID: "0b"}),
-		one("no room", 2, live.Container{}),
-		one("db", 3, live.Container{ID: "0c", Name: "db", Image: "postgres"}),
+		one("web", 0, uses.Container{ID: "0a", Name: "web", Image: "nginx"}),
+		one("unknown", 1, uses.Container{ID: "0b"}),
+		one("no room", 2, uses.Container{}),
+		one("db", 3, uses.Container{ID: "0c", Name: "db", Image: "postgres"}),
 	}
 	if _, err := s.PutAlerts(t.Context(), alerts); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/recommend"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 // Command is the command line of what is verified: it creates a container, with
@@ -205,7 +205,7 @@ func (c runLine) creating(how creation) []string {
 		line = append(line, "--label="+volumesLabel+"="+strings.Join(volumes, ","))
 	}
 	if how.grants != nil {
-		line = append(line, recommend.DockerFlags(*how.grants)...)
+		line = append(line, settings.DockerFlags(*how.grants)...)
 	}
 	if how.publish {
 		line = append(line, c.publishing()...)

@@ -1,0 +1,165 @@
+package findings
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"maps"
+	"net/url"
+	"strings"
+
+	"github.com/capmon/capmon/internal/printable"
+)
+
+const (
+	informationURI = "https://github.com/capmon/capmon"
+	sarifSchema    = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+
+// language of all texts, written although it is the default: go-sarif finds fault with files without
+// it and without newline sequences.
+const language = "en-US"
+
+// The parts of SARIF 2.1.0 that capmon writes. Libraries write every other part with its default
+// value, which makes each result several times as large.
+type (
+	sarifLog struct {
+		Schema  string     `json:"$schema"`
+		Version string     `json:"version"`
+		Runs    []sarifRun `json:"runs"`
+	}
+	sarifRun struct {
+		Tool     sarifTool     `json:"tool"`
+		Results  []sarifResult `json:"results"`
+		Language string        `json:"language"`
+		Newlines []string      `json:"newlineSequences"`
+	}
+	sarifTool struct {
+		Driver sarifDriver `json:"driver"`
+	}
+	sarifDriver struct {
+		Name           string      `json:"name"`
+		Version        string      `json:"version"`
+		InformationURI string      `json:"informationUri"`
+		Language       string      `json:"language"`
+		Rules          []sarifRule `json:"rules"`
+	}
+	sarifRule struct {
+		ID            string         `json:"id"`
+		Title         sarifText      `json:"shortDescription"`
+		Description   sarifText      `json:"fullDescription"`
+		Help          sarifText      `json:"help"`
+		Configuration sarifLevel     `json:"defaultConfiguration"`
+		Properties    map[string]any `json:"properties"`
+	}
+	sarifText struct {
+		Text string `json:"text"`
+	}
+	sarifLevel struct {
+		Level string `json:"level"`
+	}
+	sarifResult struct {
+		RuleID       string            `json:"ruleId"`
+		RuleIndex    int               `json:"ruleIndex"`
+		Kind         string            `json:"kind"`
+		Level        string            `json:"level"`
+		Message      sarifText         `json:"message"`
+		Locations    []sarifLocation   `json:"locations"`
+		Fingerprints map[string]string `json:"partialFingerprints"`
+		Properties   map[string]any    `json:"properties,omitempty"`
+	}
+	sarifLocation struct {
+		Physical sarifPhysical  `json:"physicalLocation"`
+		Logical  []sarifLogical `json:"logicalLocations"`
+	}
+	sarifPhysical struct {
+		Artifact sarifArtifact `json:"artifactLocation"`
+		Region   sarifRegion   `json:"region"`
+	}
+	sarifArtifact struct {
+		URI string `json:"uri"`
+	}
+	sarifRegion struct {
+		StartLine int `json:"startLine"`
+	}
+	sarifLogical struct {
+		Name          string `json:"name"`
+		QualifiedName string `json:"fullyQualifiedName"`
+		Kind          string `json:"kind"`
+	}
+)
+
+// WriteSARIF writes SARIF 2.1.0: a result for each finding, whose kind is pass,
+// fail or, for what a person has to look at, review. What holds for a rule is with the rule only.
+// The place is the container, and for services that insist on a file its image.
+func WriteSARIF(out io.Writer, report Report) error {
+	driver := sarifDriver{Name: "capmon", Version: report.Version, InformationURI: informationURI, Language: language, Rules: []sarifRule{}}
+	index := make(map[string]int)
+	for i, rule := range report.Rules {
+		index[rule.ID] = i
+		driver.Rules = append(driver.Rules, sarifRuleOf(rule))
+	}
+	run := sarifRun{Tool: sarifTool{driver}, Results: []sarifResult{}, Language: language, Newlines: []string{"\r\n", "\n"}}
+	for _, f := range report.Findings {
+		run.Results = append(run.Results, sarifResultOf(f, index[f.Rule]))
+	}
+	return json.NewEncoder(out).Encode(sarifLog{sarifSchema, "2.1.0", []sarifRun{run}})
+}
+
+func sarifRuleOf(rule Rule) sarifRule {
+	properties := map[string]any{"tags": append([]string{}, rule.Tags...)}
+	for key, value := range map[string]string{"impact": rule.Impact, "default": rule.Default} {
+		if value != "" {
+			properties[key] = value
+		}
+	}
+	if len(rule.References) > 0 {
+		properties["references"] = rule.References
+	}
+	return sarifRule{
+		ID: rule.ID, Title: sarifText{rule.Title}, Description: sarifText{cmp.Or(rule.Rationale, rule.Title)}, Help: sarifText{cmp.Or(rule.Remedy, rule.Title)},
+		Configuration: sarifLevel{"error"}, Properties: properties,
+	}
+}
+
+func sarifResultOf(f Finding, rule int) sarifResult {
+	kind, level := "review", "none"
+	switch f.Status {
+	case Pass:
+		kind = "pass"
+	case Fail:
+		kind, level = "fail", "error"
+		if f.Uncounted {
+			level = "warning"
+		}
+	}
+	properties := make(map[string]any)
+	maps.Copy(properties, f.Properties)
+	if f.Remedy != "" {
+		properties["remedy"] = f.Remedy
+	}
+	sum := sha256.Sum256([]byte(strings.Join([]string{f.Rule, f.Subject, f.Image}, "\x00")))
+	return sarifResult{
+		RuleID: f.Rule, RuleIndex: rule, Kind: kind, Level: level, Message: sarifText{plain(f.Text)}, Locations: []sarifLocation{place(f)},
+		Fingerprints: map[string]string{"ruleAndContainer/v1": hex.EncodeToString(sum[:])}, Properties: properties,
+	}
+}
+
+func place(f Finding) sarifLocation {
+	name := printable.Text(f.Subject)
+	uri := (&url.URL{Path: cmp.Or(f.Image, f.Subject)}).EscapedPath()
+	// A colon in front of the first slash would make a scheme of what stands before it.
+	uri = strings.ReplaceAll(uri, ":", "%3A")
+	return sarifLocation{
+		Physical: sarifPhysical{sarifArtifact{uri}, sarifRegion{StartLine: 1}},
+		Logical:  []sarifLogical{{Name: name, QualifiedName: name, Kind: "container"}},
+	}
+}
+
+// plain is a text in which SARIF sees neither links nor placeholders (3.11.5 and 3.11.6 of
+// the standard).
+func plain(text string) string {
+	return strings.NewReplacer(`[`, `\[`, `]`, `\]`, `{`, `{{`, `}`, `}}`).Replace(printable.Text(text))
+}

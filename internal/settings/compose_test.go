@@ -1,0 +1,119 @@
+package settings
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// readCompose reads the text as an override of a file that has the images, as Compose
+// would.
+func readCompose(t *testing.T, text string) map[string]capability.Set {
+	// Each service needs an image, which the settings do not have.
+	files := []types.ConfigFile{{Filename: "capmon.yaml", Content: []byte(text)}}
+	project, err := loader.LoadWithContext(context.Background(), types.ConfigDetails{ConfigFiles: files, Environment: types.Mapping{}},
+		func(o *loader.Options) {
+			o.SetProjectName("app", true)
+			o.SkipConsistencyCheck = true
+		})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	all := make(map[string]capability.Set)
+	for name, service := range project.Services {
+		all[name] = granted(t, service.CapAdd, service.CapDrop)
+	}
+	return all
+}
+
+func TestComposeSettingsAreOfServices(t *testing.T) {
+	replica := func(id int, name, service, project string, needs capability.Set) profile.Run {
+		run := needing(id, name, needs)
+		run.Container.Labels = map[string]string{"com.docker.compose.service": service, "com.docker.compose.project": project}
+		return run
+	}
+	task := needing(5, "shop_api.1.x", capability.Of(capability.Kill))
+	task.Container.Labels = map[string]string{"com.docker.swarm.service.name": "shop_api", "com.docker.stack.namespace": "shop"}
+	runs := []profile.Run{
+		replica(1, "shop-web-1", "web", "shop", capability.Of(capability.NetRaw)),
+		replica(2, "shop-web-2", "web", "shop", capability.Of(capability.Setuid)),
+		needing(3, "true", 0), needing(4, "pinger", capability.Of(capability.NetRaw)), task,
+	}
+	text, notes, err := composeTarget().Settings(Containers(profile.New(runs...)), Absolute)
+	want := `services:
+  # shop-web-1, shop-web-2
+  web:
+    cap_drop: [ALL]
+    cap_add: [NET_RAW, SETUID]
+  "true":
+    cap_drop: [ALL]
+  pinger:
+    cap_drop: [ALL]
+    cap_add: [NET_RAW]
+  # shop_api
+  api:
+    cap_drop: [ALL]
+    cap_add: [KILL]
+`
+	if diff := cmp.Diff(want, text); diff != "" || err != nil || len(notes) > 0 {
+		t.Errorf("%v %v %s", err, notes, diff)
+	}
+	// A service that is needed nothing else than Docker's default for has no settings.
+	text, _, err = composeTarget().Settings(Containers(profile.New(needing(1, "web", capability.DockerDefault()))), Delta)
+	if err != nil || text != "services:\n  web: {}\n" {
+		t.Errorf("%v %q", err, text)
+	}
+	_, _, err = composeTarget().Settings(Containers(profile.New(append(runs, replica(6, "blog-web-1", "web", "blog", 0))...)), Absolute)
+	if err == nil || !strings.Contains(err.Error(), "shop-web-1 and blog-web-1 are both called \"web\"") {
+		t.Errorf("services of different files in one: %v", err)
+	}
+}
+
+// Anybody may give a container the label of a service.
+func TestComposeServiceDoesNotTakeNeedsFromOtherImages(t *testing.T) {
+	web, other := needing(1, "web", 0), needing(2, "other", capability.Of(capability.SysAdmin))
+	other.Container.Image, other.Container.Labels = "other", map[string]string{"com.docker.compose.service": "web"}
+	if text, _, err := composeTarget().Settings(Containers(profile.New(web, other)), Absolute); err == nil {
+		t.Error(text)
+	}
+}
+
+func TestComposeListsAddUp(t *testing.T) {
+	run := needing(1, "web", 0)
+	run.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime))
+	_, notes, err := composeTarget().Settings(Containers(profile.New(run)), Absolute)
+	if err != nil || len(notes) != 1 || !strings.Contains(notes[0].Text, "cap_add of its own (SYS_TIME)") {
+		t.Errorf("%v %v", notes, err)
+	}
+}
+
+// A list that would be too short for one replica is too short for the service.
+func TestComposeServiceOfAnUnknownNeedIsLeftOut(t *testing.T) {
+	one, other := needing(1, "shop-web-1", 0), needing(2, "shop-web-2", capability.Of(63))
+	for _, run := range []*profile.Run{&one, &other} {
+		run.Container.Labels = map[string]string{"com.docker.compose.service": "web"}
+	}
+	text, _, err := composeTarget().Settings(Containers(profile.New(one, other)), Absolute)
+	if err != nil || text != "" {
+		t.Errorf("%v %q", err, text)
+	}
+}
+
+func TestComposeLines(t *testing.T) {
+	for needs, want := range map[capability.Set]string{
+		0:                                "cap_drop: [ALL]",
+		capability.Of(capability.NetRaw): "cap_drop: [ALL]\ncap_add: [NET_RAW]",
+		capability.Of(capability.Setuid, capability.Chown): "cap_drop: [ALL]\ncap_add: [CHOWN, SETUID]",
+	} {
+		if diff := cmp.Diff(want, strings.Join(ComposeLines(needs), "\n")); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode/utf16"
+)
+
+// object is a JSON object.
+type object = map[string]any
+
+// asciiJSON is a value's JSON in lines, in ASCII without control characters, so that
+// a terminal shows it as it is.
+func asciiJSON(v any) string {
+	var data bytes.Buffer
+	encoder := json.NewEncoder(&data)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // strings, lists and maps of them always have a form
+	}
+	var text strings.Builder
+	for _, r := range data.String() {
+		if r < 0x7f {
+			text.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&text, `\u%04x`, unit)
+		}
+	}
+	return text.String()
+}
+
+// members joins sections whose texts are JSON: a single one as it is, several as
+// members of an object, under their labels. JSON has no comments.
+func members(sections []section) string {
+	if len(sections) == 1 {
+		return sections[0].text
+	}
+	all := make(map[string]json.RawMessage)
+	for _, s := range sections {
+		all[s.Label] = json.RawMessage(s.text)
+	}
+	return asciiJSON(all)
+}

@@ -1,0 +1,120 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	ecs "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/google/go-cmp/cmp"
+	runtime "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// decodeStrictly refuses what the type does not have.
+func decodeStrictly(t *testing.T, data []byte, into any) {
+	t.Helper()
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		t.Fatalf("%v\n%s", err, data)
+	}
+	if decoder.More() {
+		t.Errorf("more than one value:\n%s", data)
+	}
+}
+
+// readMembers reads one object, which has known members, or several under their labels.
+func readMembers(t *testing.T, text string, read func(data []byte) capability.Set, known ...string) map[string]capability.Set {
+	t.Helper()
+	var members map[string]json.RawMessage
+	decodeStrictly(t, []byte(text), &members)
+	single := func(name string) bool { return members[name] != nil }
+	if slices.ContainsFunc(known, single) || len(members) == 0 {
+		return map[string]capability.Set{"": read([]byte(text))}
+	}
+	all := make(map[string]capability.Set)
+	for label, data := range members {
+		all[label] = read(data)
+	}
+	return all
+}
+
+func readOCI(t *testing.T, text string) map[string]capability.Set {
+	return readMembers(t, text, func(data []byte) capability.Set {
+		var spec runtime.Spec
+		decodeStrictly(t, data, &spec)
+		sets := spec.Process.Capabilities
+		if len(sets.Inheritable)+len(sets.Ambient) > 0 || !slices.Equal(sets.Bounding, sets.Effective) || !slices.Equal(sets.Bounding, sets.Permitted) {
+			t.Errorf("other sets than Docker writes: %+v", sets)
+		}
+		return setOf(t, "CAP_", sets.Bounding)
+	}, "process")
+}
+
+func readECS(t *testing.T, text string) map[string]capability.Set {
+	return readMembers(t, text, func(data []byte) capability.Set {
+		var container ecs.ContainerDefinition
+		decodeStrictly(t, data, &container)
+		// The SDK's types take names in any case, the API does not.
+		if !bytes.Contains(data, []byte(`"linuxParameters"`)) || !bytes.Contains(data, []byte(`"capabilities"`)) || bytes.Contains(data, []byte("Add")) {
+			t.Errorf("not as the API names it:\n%s", data)
+		}
+		return granted(t, container.LinuxParameters.Capabilities.Add, container.LinuxParameters.Capabilities.Drop)
+	}, "linuxParameters")
+}
+
+// readDevcontainers takes the names that https://containers.dev/implementors/json_reference/
+// documents, whose tools give runArgs to docker run as they are.
+func readDevcontainers(t *testing.T, text string) map[string]capability.Set {
+	return readMembers(t, text, func(data []byte) capability.Set {
+		var settings struct {
+			CapAdd  []string `json:"capAdd"`
+			RunArgs []string `json:"runArgs"`
+		}
+		decodeStrictly(t, data, &settings)
+		add, drop, args := readOptions(t, settings.RunArgs)
+		if len(add)+len(args) > 0 {
+			t.Errorf("arguments %q", settings.RunArgs)
+		}
+		return granted(t, settings.CapAdd, drop)
+	}, "runArgs", "capAdd")
+}
+
+func TestFargateIsToldApart(t *testing.T) {
+	for needs, want := range map[capability.Set]map[Style]string{
+		0:                                   {},
+		capability.Of(capability.SysPtrace): {},
+		capability.Of(capability.Chown):     {Absolute: "there, --style delta drops the others"},
+		capability.Of(capability.NetAdmin):  {Absolute: "no way to grant NET_ADMIN", Delta: "no way to grant NET_ADMIN"},
+		capability.Of(capability.BPF):       {Absolute: "ECS has no word for BPF", Delta: "ECS has no word for BPF"},
+	} {
+		for _, style := range []Style{Absolute, Delta} {
+			_, notes, err := ecsTarget().Settings(Containers(profile.New(needing(1, "web", needs))), style)
+			var texts []string
+			for _, note := range notes {
+				texts = append(texts, note.Text)
+			}
+			text := strings.Join(texts, "\n")
+			if err != nil || (text == "") != (want[style] == "") || !strings.Contains(text, want[style]) {
+				t.Errorf("%v %s: %v %q, wanted %q", needs, style, err, text, want[style])
+			}
+		}
+	}
+}
+
+func TestJSONIsForTerminals(t *testing.T) {
+	text := asciiJSON(map[string]string{"\u009b31m\x7f<": "☕\U0001f600\u202e"})
+	if want := `"\u009b31m\u007f<": "\u2615\ud83d\ude00\u202e"`; !strings.Contains(text, want) {
+		t.Errorf("got %s, wanted %s", text, want)
+	}
+	var back map[string]string
+	decodeStrictly(t, []byte(text), &back)
+	if diff := cmp.Diff(map[string]string{"\u009b31m\x7f<": "☕\U0001f600\u202e"}, back); diff != "" {
+		t.Error(diff)
+	}
+}

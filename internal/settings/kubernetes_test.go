@@ -1,0 +1,99 @@
+package settings
+
+import (
+	"strings"
+	"testing"
+	"testing/quick"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+func readPods(t *testing.T, text string) map[string]capability.Set {
+	all := make(map[string]capability.Set)
+	for label, document := range documents(t, text, "---\n") {
+		all[label] = grantedInPod(t, podOf(t, document).Spec.Containers[0])
+	}
+	return all
+}
+
+// podOf is a pod with a container that has a text's settings, in front of its others.
+func podOf(t *testing.T, settings string) corev1.Pod {
+	t.Helper()
+	var pod corev1.Pod
+	text := "apiVersion: v1\nkind: Pod\nmetadata: {name: app}\nspec:\n  containers:\n  -\n    " +
+		strings.ReplaceAll(settings, "\n", "\n    ") + "name: app\n    image: app\n"
+	if err := yaml.UnmarshalStrict([]byte(text), &pod); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return pod
+}
+
+// grantedInPod is what containerd makes of the settings: ALL before what is added.
+func grantedInPod(t *testing.T, container corev1.Container) capability.Set {
+	t.Helper()
+	lists := container.SecurityContext.Capabilities
+	if len(lists.Drop) != 1 || lists.Drop[0] != "ALL" {
+		t.Errorf("dropped are %v", lists.Drop)
+	}
+	var names []string
+	for _, name := range lists.Add {
+		names = append(names, string(name))
+	}
+	return setOf(t, "", names)
+}
+
+// readValues reads values of a chart, which puts them into the container as they are.
+func readValues(t *testing.T, text string) map[string]capability.Set {
+	for _, document := range documents(t, text, "---\n") {
+		var values struct {
+			SecurityContext corev1.SecurityContext `json:"securityContext"`
+		}
+		if err := yaml.UnmarshalStrict([]byte(document), &values); err != nil {
+			t.Error(err)
+		}
+	}
+	return readPods(t, text)
+}
+
+// What the note says, the admission of Kubernetes does.
+func TestPodSecurityIsToldAsKubernetesDecides(t *testing.T) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	says := func(bits uint64) bool {
+		needs := capability.Set(bits).Intersect(capability.Known(lastKnown))
+		pod := podOf(t, securityContext(changes{all: true, add: needs}))
+		no, yes := false, true
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
+		pod.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = &no
+		allows := func(level api.Level) bool {
+			results := evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &metav1.ObjectMeta{}, &pod.Spec)
+			return policy.AggregateCheckResults(results).Allowed
+		}
+		want := `allowed by "privileged" only`
+		switch {
+		case allows(api.LevelRestricted):
+			want = `allowed by all levels`
+		case allows(api.LevelBaseline):
+			want = `allowed by "baseline", not by "restricted"`
+		}
+		note := podSecurity(needs)
+		if !strings.Contains(note, want) {
+			t.Errorf("%v: %s; wanted %s", needs, note, want)
+		}
+		return strings.Contains(note, want)
+	}
+	if err := quick.Check(says, nil); err != nil {
+		t.Error(err)
+	}
+	for _, needs := range []capability.Set{0, restricted(), baseline(), capability.DockerDefault(), capability.Of(capability.NetRaw), capability.Of(capability.Chown)} {
+		says(uint64(needs))
+	}
+}

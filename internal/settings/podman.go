@@ -1,0 +1,72 @@
+package settings
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// podmanDefault is what podman grants a container that asks for nothing
+// (default_capabilities in containers.conf(5) of containers-common).
+func podmanDefault() capability.Set {
+	return capability.DockerDefault().Minus(capability.Of(capability.AuditWrite, capability.Mknod, capability.NetRaw))
+}
+
+func podmanTarget() Target {
+	return Target{
+		Name: "podman", About: "options of podman run and podman create", standard: podmanDefault(),
+		text: options, notes: seccompNotes("--security-opt=seccomp=FILE"), join: lines, strictPorts: true,
+	}
+}
+
+// seccompNotes says which calls podman's seccomp profile may refuse although Docker's allows them with the same
+// list: bpf without SYS_ADMIN, and until October 2025 perf_event_open without both PERFMON and SYS_ADMIN (seccomp.json of
+// containers/common). option is the setting of another profile.
+func seccompNotes(option string) func(changes) []string {
+	return func(c changes) (notes []string) {
+		for _, rule := range []struct {
+			call   string
+			wanted capability.Set
+		}{
+			{"bpf", capability.Of(capability.SysAdmin)},
+			{"perf_event_open", capability.Of(capability.Perfmon, capability.SysAdmin)},
+		} {
+			if missing := rule.wanted.Minus(c.Needs); !missing.Empty() && c.calls(rule.call) {
+				notes = append(notes, fmt.Sprintf("podman's seccomp profile may allow %s only with %s. If it fails, choose a profile that allows it, such as Docker's (%s), rather than %s",
+					rule.call, rule.wanted.Text(), option, missing.Text()))
+			}
+		}
+		return notes
+	}
+}
+
+// calls reports whether a member used a capability that it needs in a system call.
+func (g Group) calls(name string) bool {
+	return slices.ContainsFunc(g.Members, func(c Container) bool {
+		return slices.ContainsFunc(c.Uses, func(use profile.Use) bool { return use.CallName() == name && use.Class.Need() })
+	})
+}
+
+// QuadletLines are the lines in the section [Container] of a quadlet unit that grant
+// needs and nothing else.
+func QuadletLines(needs capability.Set) []string {
+	lines := []string{"DropCapability=all"}
+	if !needs.Empty() {
+		lines = append(lines, "AddCapability="+strings.Join(Names(needs), " "))
+	}
+	return lines
+}
+
+func quadletTarget() Target {
+	return Target{
+		Name: "quadlet", About: "lines of a podman quadlet, NAME.container",
+		noDelta: "what a quadlet grants by itself depends on podman's version and configuration",
+		text: func(c changes) string {
+			return "[Container]\n" + strings.Join(QuadletLines(c.Needs), "\n") + "\n"
+		},
+		notes: seccompNotes("SeccompProfile=FILE"), join: commented("\n"), comments: true, strictPorts: true,
+	}
+}

@@ -1,0 +1,54 @@
+package settings
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// ranBefore is a container that was running before it was watched.
+func ranBefore(change func(*profile.Run)) []Container {
+	began := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
+	run := profile.Run{
+		ID: "o/1", Container: profile.Container{ID: strings.Repeat("ab", 32), Name: "web", Image: "nginx:1.27"},
+		Started: &began, Ended: began.Add(time.Minute), Existed: true,
+	}
+	change(&run)
+	return Containers(profile.New(run))
+}
+
+// What a hostile image says of itself is in no command that somebody may type.
+func TestHowToSeeAStartIsNotChosenByTheImage(t *testing.T) {
+	err := RequireStarts(ranBefore(func(r *profile.Run) {
+		r.Container.Labels = map[string]string{
+			"io.kubernetes.container.name": "x", "io.kubernetes.pod.namespace": "kube-system", "io.kubernetes.pod.name": "--all",
+			"com.docker.compose.service": "--scale=web=99",
+		}
+	}))
+	if err == nil || !strings.Contains(err.Error(), "docker run … nginx:1.27") {
+		t.Fatalf("%v", err)
+	}
+	for _, own := range []string{"kube-system", "--all", "--scale"} {
+		if strings.Contains(err.Error(), own) {
+			t.Errorf("%q is in: %v", own, err)
+		}
+	}
+}
+
+// A container of which there is no list for another reason is refused all the same.
+func TestStartsAreRequiredOfAll(t *testing.T) {
+	all := ranBefore(func(r *profile.Run) {
+		r.Uses = []profile.Use{{Capability: capability.Capability(60), Class: classify.Required, Granted: true, Count: 1}}
+	})
+	if all[0].Withheld() == "" {
+		t.Fatal("there is a list of it")
+	}
+	if unseen := (*StartUnseenError)(nil); !errors.As(RequireStarts(all), &unseen) {
+		t.Error("its start is not required")
+	}
+}

@@ -1,0 +1,31 @@
+package settings
+
+import (
+	"strings"
+
+	"github.com/capmon/capmon/internal/capability"
+)
+
+func terraformTarget() Target {
+	return Target{
+		Name: "terraform", About: "block of a docker_container of the provider kreuzwerker/docker", standard: capability.DockerDefault(),
+		text: terraformBlock, join: commented("\n"), comments: true,
+	}
+}
+
+func terraformBlock(c changes) string {
+	lines := []string{"capabilities {"}
+	add := "  add = "
+	drop := capNames(c.drop)
+	if c.all {
+		drop = []string{allDropped}
+	}
+	if len(drop) > 0 {
+		lines = append(lines, "  drop = "+quotedList(drop))
+		add = "  add  = " // as terraform fmt aligns them
+	}
+	if !c.add.Empty() {
+		lines = append(lines, add+quotedList(capNames(c.add)))
+	}
+	return strings.Join(append(lines, "}"), "\n") + "\n"
+}

@@ -1,5 +1,5 @@
 // Command bench measures what capmon costs those whom it watches, beside a bpftrace
-// one-liner that merely counts the checks. docs/contributing.md tells how to read it.
+// one-liner that merely counts the checks. docs/development.md tells how to read it.
 package main
 
 import (

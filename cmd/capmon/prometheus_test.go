@@ -162,16 +162,16 @@ func TestPrometheusCollectsWhatServeKnows(t *testing.T) {
 			areMetrics(t, "alerts.yml", expression, metrics)
 		}
 	}
-	docs, err := os.ReadFile("../../docs/serve.md")
+	docs, err := os.ReadFile("../../docs/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, match := range regexp.MustCompile(`(?m)^# HELP (capmon_\w+)`).FindAllStringSubmatch(metrics, -1) {
 		if !strings.Contains(string(docs), "`"+match[1]) {
-			t.Errorf("docs/serve.md has no %s", match[1])
+			t.Errorf("docs/metrics.md has no %s", match[1])
 		}
 	}
-	areMetrics(t, "docs/serve.md", strings.Join(regexp.MustCompile("(?m)^\\| `capmon_\\w+").FindAllString(string(docs), -1), " "), metrics)
+	areMetrics(t, "docs/metrics.md", strings.Join(regexp.MustCompile("(?m)^\\| `capmon_\\w+").FindAllString(string(docs), -1), " "), metrics)
 }
 
 // The dashboard is what Grafana itself would write: it has no field that Grafana does not know, and

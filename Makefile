@@ -1,23 +1,23 @@
-# Building, testing and showing capmon. `make help` lists the targets.
+# Build, test and demonstrate capmon. `make help` lists the targets.
 
 PREFIX ?= /usr/local
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
-# The committed BPF objects are this compiler's (Debian 12): others generate
-# equivalent but different code, which check-generate could not tell from a stale one.
+# The committed BPF objects are built with this version of clang (Debian 12). Other versions generate
+# equivalent but different code, which check-generate could not distinguish from stale code.
 CLANG_MAJOR := 14
 
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-# Its standard library has no known vulnerability that capmon calls (make vulncheck).
+# The standard library of this version has no known vulnerability that capmon calls (make vulncheck).
 export GOTOOLCHAIN := go1.26.11
 
 C_SOURCES := $(wildcard bpf/*.c bpf/*.h scripts/workloads/*.c scripts/workloads/*.h)
 SHELL_SCRIPTS := $(wildcard scripts/*.sh corpus/*.sh corpus/workloads/*/*.sh corpus/workloads/*/files/usr/local/bin/*) .ci/run
 
-# A directory for a private Docker daemon: short, since a unix socket's path is.
+# Runs a private Docker daemon. Its directory has a short path, since paths of unix sockets are limited.
 PRIVATE_DOCKERD := scripts/dockerd.sh run --purge $$(mktemp -d /var/tmp/capmon.XXXXXX) --
 
 .PHONY: help
@@ -34,7 +34,7 @@ install: build ## install capmon below PREFIX (/usr/local)
 	install -D -m 755 bin/capmon $(DESTDIR)$(PREFIX)/bin/capmon
 
 .PHONY: image
-image: build ## make the container image capmon
+image: build ## build the container image capmon
 	docker build --tag capmon --file packaging/container/Dockerfile bin
 
 .PHONY: demo
@@ -47,10 +47,10 @@ demo: root-demo setup-demo build ## show which capabilities ping needs, with a p
 
 RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --name pinger bb ping -c1 127.0.0.1
 
-# Tests that cause losses wait until no other test runs (internal/testlock), so they come first.
+# These tests run first: they cause losses, so they wait until no other test runs (internal/testlock).
 LOSSES := WrongMemoryIsFoundOut|TooDeepAreCounted|BesideAHostileContainer|FloodsOfArguments|LossesAreAlerts|ContainersThatEndedAreCounted
 
-# The longest packages first: the others run beside them.
+# The packages with the longest tests come first; the others run in parallel with them.
 .PHONY: test
 test: root-test setup-test build check-generate lint vulncheck ## run all tests, with a private Docker daemon
 	scripts/expedite-rcu.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
@@ -59,34 +59,34 @@ test: root-test setup-test build check-generate lint vulncheck ## run all tests,
 		scripts/test-kernels.sh --short'
 
 .PHONY: test-docker
-test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" for these)
+test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" selects tests)
 	scripts/expedite-rcu.sh scripts/test-docker.sh $(TESTS)
 
 .PHONY: test-kernels
-test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, by every hook (an hour; GUESTS="6.1 7.3" for these)
+test-kernels: root-test-kernels setup-test ## run the workloads under other kernels, with every hook (an hour; GUESTS="6.1 7.3" selects kernels)
 	scripts/test-kernels.sh $(GUESTS)
 
 .PHONY: bench
-bench: root-bench setup-bench build ## measure what capmon costs, beside bpftrace, how soon it tells, and what serve takes (20 minutes)
+bench: root-bench setup-bench build ## measure the cost of capmon next to bpftrace, the delay of watch, and what serve uses (20 minutes)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench --with=--outcomes=false; go run ./bench latency; go run ./bench serve'
 
 .PHONY: bench-scale
-bench-scale: root-bench-scale setup-test build ## measure what capmon itself takes with up to 1000 containers (20 minutes)
+bench-scale: root-bench-scale setup-test build ## measure what capmon itself uses with up to 1000 containers (20 minutes)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; go run ./bench scale'
 
 .PHONY: soak
-soak: root-soak setup-test build ## verify that nothing is lost or miscounted: 200 million checks, containers that come and go, serve through all troubles for 30 minutes, ten containers beside hostile ones for 10
+soak: root-soak setup-test build ## verify that capmon loses and miscounts nothing: 200 million checks, short containers, serve with faults (30 minutes), ten containers next to hostile ones (10 minutes)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; \
 		go test ./monitor -count=1 -v -timeout 30m -run TestManyChecks -checks 200000000; go run ./bench churn; \
 		go test ./cmd/capmon -count=1 -v -timeout 60m -run TestServeSoak -soak 30m; \
 		go test ./cmd/capmon -count=1 -v -timeout 30m -run TestHonestRecordsBesideAHostileContainer -hostile 10m'
 
 .PHONY: corpus
-corpus: root-corpus setup-test build ## compare capmon's lists with what real software needs, and with the stored results (an hour)
+corpus: root-corpus setup-test build ## compare capmon's lists with the needs of real software, and with the stored results (an hour)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus compare -verify'
 
 .PHONY: corpus-truth
-corpus-truth: root-corpus-truth setup-test ## find out again what real software needs, by trying (an hour)
+corpus-truth: root-corpus-truth setup-test ## find the needs of real software again, by trial (an hour)
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus truth'
 
 .PHONY: lint
@@ -110,20 +110,20 @@ vulncheck: ## find known vulnerabilities in the code that capmon calls
 generate: ## regenerate the BPF objects and their Go bindings (needs clang)
 	go generate ./...
 
-# The work tree is compared with itself, not with the last commit: changes under
-# way are no fault, only those that generating brings.
+# Compares the work tree before and after generating, not with the last commit: uncommitted changes are
+# allowed, and only changes by generating are an error.
 .PHONY: check-generate
 check-generate: ## check that the generated files are up to date
 	@major=$$(clang -dumpversion 2>/dev/null | cut -d. -f1); \
 	if [ "$$major" != $(CLANG_MAJOR) ]; then \
-		echo "check-generate: skipped, it needs clang $(CLANG_MAJOR), found: $${major:-none}"; \
+		echo "check-generate: skipped: it needs clang $(CLANG_MAJOR), found $${major:-none}"; \
 		exit 0; \
 	fi; \
 	before=$$(git diff --binary HEAD | sha256sum); \
 	$(MAKE) --no-print-directory generate || exit 1; \
 	if [ "$$before" != "$$(git diff --binary HEAD | sha256sum)" ]; then \
 		git --no-pager diff --stat HEAD; \
-		echo "check-generate: generated files were stale, commit the new ones" >&2; \
+		echo "check-generate: generated files were stale: commit the new files" >&2; \
 		exit 1; \
 	fi
 
@@ -131,7 +131,7 @@ check-generate: ## check that the generated files are up to date
 setup-demo setup-test setup-docker setup-bench: setup-%:
 	@scripts/setup.sh $*
 
-# eBPF programs and Docker daemons are root's. sudo drops PATH, where Go may be.
+# eBPF programs and Docker daemons need root. sudo drops PATH, which may have Go.
 .PHONY: root-demo root-test root-test-docker root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth
 root-demo root-test root-test-docker root-test-kernels root-bench root-bench-scale root-soak root-corpus root-corpus-truth: root-%:
 	@if [ "$$(id -u)" != 0 ]; then \
@@ -139,5 +139,5 @@ root-demo root-test root-test-docker root-test-kernels root-bench root-bench-sca
 	fi
 
 .PHONY: clean
-clean: ## remove what the other targets made
+clean: ## remove the files that the other targets made
 	rm -rf bin .cache

@@ -1,22 +1,22 @@
 #!/bin/bash
 # Makes the images of the corpus, without a registry: Debian packages on a base from
-# debootstrap, in the daemon that DOCKER_HOST names. Needs root.
+# debootstrap, in the daemon of DOCKER_HOST. Needs root.
 #
 #   corpus-images.sh all           one image for each directory in corpus/workloads
-#   corpus-images.sh fast          those that make test runs ("fast" in workload.json)
-#   corpus-images.sh NAME...       these
+#   corpus-images.sh fast          the images for make test ("fast" in workload.json)
+#   corpus-images.sh NAME...       the images of these workloads
 #
-# NAME's image is corpus-NAME: the packages that workload.json lists, the program of
-# corpus/programs that it names, files/ copied to / and then install.sh, which runs in it as root.
-# Does nothing for an image that is already there with the same recipe. What was built
-# is kept in .cache/corpus, for daemons that start empty.
+# The image of NAME is corpus-NAME. It has the packages that workload.json lists, the program
+# of corpus/programs that workload.json names, and files/ copied to /. Then install.sh runs in
+# it as root. The script does nothing for an image that already exists with the same recipe.
+# It keeps the images in .cache/corpus, for daemons that start empty.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 workloads=$repository/corpus/workloads
 cache=$repository/.cache/corpus
 label=com.github.capmon.recipe
-suite=bookworm # what the corpus says of the software is said of this release's
+suite=bookworm # the results of the corpus are for the software of this release
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 die() {
@@ -28,17 +28,17 @@ short_hash() {
 	sha256sum | head -c 16
 }
 
-# recipe_of IMAGE prints what the daemon's image was made from, nothing if there is none.
+# recipe_of IMAGE prints the recipe of the daemon's image. It prints nothing if there is no such image.
 recipe_of() {
 	docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$1" 2>/dev/null || true
 }
 
-# field NAME EXPRESSION prints the lines that jq makes of the workload's description.
+# field NAME EXPRESSION prints the result of a jq expression on the workload.json of NAME.
 field() {
 	jq --raw-output "$2" "$workloads/$1/workload.json"
 }
 
-# selected prints the names that the command line means.
+# selected prints the names of the workloads that the arguments select.
 selected() {
 	local path name
 	case $* in
@@ -50,15 +50,15 @@ selected() {
 		;;
 	*)
 		for name; do
-			if [[ ! -e $workloads/$name/workload.json ]]; then die "$name: no such workload"; fi
+			if [[ ! -e $workloads/$name/workload.json ]]; then die "unknown workload $name: see corpus/workloads"; fi
 			echo "$name"
 		done
 		;;
 	esac
 }
 
-# recipe NAME prints a checksum of what the image depends on; not of the state of
-# the package archive, which would make every day's image another one.
+# recipe NAME prints a checksum of everything that the image depends on, except the state of
+# the package archive: with the archive, the recipe would change every day.
 recipe() {
 	local name=$1 program
 	program=$(field "$name" '.program // empty')
@@ -87,7 +87,7 @@ make_base_archive() {
 		Dir::Cache::pkgcache "";
 		Dir::Cache::srcpkgcache "";
 	END
-	# Packages start their services when they are installed, unless this forbids it.
+	# Without this file, packages start their services when they are installed.
 	printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
 	chmod +x "$tree/usr/sbin/policy-rc.d"
 	chroot "$tree" apt-get -q update >>"$cache/debootstrap.log"
@@ -97,7 +97,7 @@ make_base_archive() {
 	clean_up
 }
 
-# clean_up removes what is there only while something is made.
+# clean_up removes the temporary directory and the temporary container.
 tree="" container=""
 clean_up() {
 	if [[ -n $tree ]]; then rm -rf --one-file-system -- "$tree"; fi
@@ -116,7 +116,7 @@ make_base() {
 		"$archive" corpus-base >/dev/null
 }
 
-# installation NAME prints the script that runs in the image.
+# installation NAME prints the installation script, which runs in the image.
 installation() {
 	local name=$1 packages
 	packages=$(field "$name" '.packages // [] | join(" ")')
@@ -148,12 +148,12 @@ make_image() {
 	recipe=$(recipe "$name")
 	if [[ $(recipe_of "corpus-$name") == "$recipe" ]]; then return; fi
 	make_base
-	# The host's network, since the daemon may have none that leads out.
+	# Use the host's network, since the daemon may have no network that leads out.
 	container=$(docker create --interactive --network=host \
 		--volume "$cache/archives:/var/cache/apt/archives" corpus-base sh -es)
 	copy_files "$name"
 	installation "$name" | docker start --attach --interactive "$container" >"$cache/$name.log" 2>&1 ||
-		die "$name: the installation failed, see $cache/$name.log"
+		die "installing $name failed: see $cache/$name.log"
 	docker commit --change "LABEL $label=$recipe" "$container" "corpus-$name" >/dev/null
 	clean_up
 	echo "corpus-images.sh: made corpus-$name" >&2
@@ -162,7 +162,7 @@ make_image() {
 main() {
 	local names=() images=() recipes="" archive name
 	mapfile -t names < <(selected "$@")
-	if ((${#names[@]} == 0)); then die "no such workload: $*"; fi
+	if ((${#names[@]} == 0)); then die "no workload matches $*: see corpus/workloads"; fi
 	for name in "${names[@]}"; do
 		images+=("corpus-$name")
 		recipes+="$(recipe "$name") "
@@ -173,9 +173,9 @@ main() {
 		docker load --quiet --input "$archive" >/dev/null
 	fi
 	for name in "${names[@]}"; do make_image "$name"; done
-	# Single images would repeat the base and are quickly made again.
+	# Archives of single images would all contain the base. Single images are made quickly.
 	if [[ ! -e $archive && ($* == all || $* == fast) ]]; then
-		rm -f "$cache/images-$1"-*.tar # of former recipes
+		rm -f "$cache/images-$1"-*.tar # with earlier recipes
 		docker save --output "$archive" "${images[@]}"
 	fi
 }

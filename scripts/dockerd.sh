@@ -1,22 +1,22 @@
 #!/bin/bash
-# A private Docker daemon: beside the host's own, if there is one, and without
-# touching it, its configuration or its firewall rules.
+# Runs a private Docker daemon. It does not touch the host's own daemon, the daemon's
+# configuration or its firewall rules.
 #
-#   dockerd.sh start DIR                start it, print the value for DOCKER_HOST
-#   dockerd.sh stop [--purge] DIR       stop it
+#   dockerd.sh start DIR                start the daemon, print the value for DOCKER_HOST
+#   dockerd.sh stop [--purge] DIR       stop the daemon
 #   dockerd.sh run [--purge] DIR -- COMMAND...
-#                                       start it, run COMMAND with DOCKER_HOST set,
-#                                       stop it, exit with COMMAND's code
+#                                       start the daemon, run COMMAND with DOCKER_HOST set,
+#                                       stop the daemon, exit with COMMAND's code
 #
-# --purge deletes what it put into DIR, and DIR if nothing else is there.
-# DIR holds everything: socket, images, log. Several daemons in several DIRs can
-# run at once. Needs root. CAPMON_DOCKERD names another dockerd to start;
-# CAPMON_DAEMON_JSON has more members for its daemon.json, separated by commas.
+# --purge deletes the daemon's files in DIR, and DIR itself if nothing else is in it.
+# DIR holds everything: socket, images, log. Several daemons in several DIRs can run at
+# the same time. The script needs root. CAPMON_DOCKERD names another dockerd to start.
+# CAPMON_DAEMON_JSON has more members for the daemon.json, separated by commas.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-newest_runc=$(dirname "$scripts")/.cache/bin/runc # setup.sh builds it
-# Debian keeps dockerd, ip and runc in sbin, which su and some CI runners leave out.
+newest_runc=$(dirname "$scripts")/.cache/bin/runc # built by setup.sh
+# Debian keeps dockerd, ip and runc in sbin. su and some CI runners do not have it in PATH.
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 die() {
@@ -29,10 +29,10 @@ usage() {
 	exit 2
 }
 
-# set_paths DIR fills in the names of everything that belongs to the daemon in DIR.
+# set_paths DIR sets the paths and names that belong to the daemon in DIR.
 set_paths() {
 	dir=$(realpath -m -- "$1")
-	if [[ ! $dir =~ ^[A-Za-z0-9/._+-]+$ ]]; then die "$dir: letters, digits and /._+- only, please"; fi
+	if [[ ! $dir =~ ^[A-Za-z0-9/._+-]+$ ]]; then die "invalid directory $dir: use only letters, digits and /._+-"; fi
 	socket=$dir/docker.sock
 	docker_host=unix://$socket
 	data=$dir/data
@@ -42,21 +42,22 @@ set_paths() {
 	configuration=$dir/daemon.json
 	containerd_configuration=$dir/containerd.toml
 	containerd_log=$dir/containerd.log
-	block_file=$dir/addresses # the block of addresses that the daemon was given
+	block_file=$dir/addresses # has the address block of the daemon
 	hash=$(printf %s "$dir" | sha256sum)
-	bridge=capmon-${hash:0:8} # 15 bytes: the kernel takes no longer name
+	bridge=capmon-${hash:0:8} # 15 bytes, the longest name that the kernel accepts
 
-	# sun_path has 108 bytes with the closing NUL; libnetwork's is the longest of
+	# sun_path has 108 bytes with the final NUL. libnetwork's socket has the longest path of
 	# the daemon's own sockets.
 	local longest=$exec_root/libnetwork/0123456789ab.sock limit=107
 	if ((${#longest} > limit)); then
-		die "$dir is too long for a unix socket below it: at most $((${#dir} - ${#longest} + limit)) bytes"
+		die "directory $dir is too long for the unix sockets in it: use at most $((${#dir} - ${#longest} + limit)) bytes"
 	fi
 }
 
 # processes_with OPTION VALUE prints the ids of the processes that have these two
-# arguments in a row. Unlike a pid file that is true from the first moment, so that
-# an interrupted start leaves nothing behind, and never names a process of others.
+# arguments next to each other. Unlike a pid file, this works from the first moment of a
+# process, so stop also finds the processes of an interrupted start. It never finds a
+# process of another program.
 processes_with() {
 	local file
 	for file in $(grep -lszxF -- "$2" /proc/[0-9]*/cmdline || true); do
@@ -70,7 +71,7 @@ daemon_pid() {
 	processes_with --config-file "$configuration"
 }
 
-# answers tells whether the daemon's API is up; what it complains about is in $complaint.
+# answers succeeds if the daemon's API answers. It sets $complaint to the error otherwise.
 answers() {
 	complaint=$(DOCKER_HOST=$docker_host docker version --format '{{.Server.Version}}' 2>&1 >/dev/null)
 }
@@ -82,8 +83,8 @@ to_number() {
 }
 
 # free_block prints an unused /20 in the private address ranges: "172.20 16" means
-# 172.20.16.0/20. Where the search starts depends on DIR, so that a daemon tends to
-# keep its addresses.
+# 172.20.16.0/20. The start of the search depends on DIR, so a daemon usually gets the
+# same addresses again.
 free_block() {
 	local starts=() ends=() destination first length
 	while read -r destination; do
@@ -111,28 +112,28 @@ free_block() {
 			fi
 		done
 	done
-	die "no free /20 in the private address ranges: see ip -4 route show table all"
+	die "no free /20 in the private address ranges: ip -4 route show table all lists the routes"
 }
 
-# make_bridge creates the default network's bridge and sets $pool, the addresses
+# make_bridge creates the bridge of the default network and sets $pool, the addresses
 # for docker network create.
 make_bridge() {
 	local prefix third
 	read -r prefix third < <(free_block)
 	[[ -n $third ]] || exit 2
 	echo "$prefix.$third.0/20" >"$block_file"
-	ip link add "$bridge" type bridge || die "creating bridge $bridge failed: is NET_ADMIN missing?"
+	ip link add "$bridge" type bridge || die "creating bridge $bridge failed: dockerd.sh needs NET_ADMIN"
 	ip address add "$prefix.$third.1/24" dev "$bridge"
 	ip link set "$bridge" up
 	pool=$prefix.$((third + 8)).0/21
-	# With br_netfilter the host's firewall also sees what passes from container to
-	# container on one bridge, and the host's own Docker makes it drop that.
+	# With br_netfilter, the host's firewall also sees the packets from container to container
+	# on one bridge, and the rules of the host's own Docker drop them.
 	if [[ $(cat /proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null) == 1 ]] && command -v iptables >/dev/null; then
 		pass --insert || true
 	fi
 }
 
-# pass --insert and pass --delete: the one firewall rule, for the daemon's own block.
+# pass --insert adds the only firewall rule, for the daemon's own block; pass --delete removes it.
 pass() {
 	local block
 	block=$(<"$block_file")
@@ -140,10 +141,10 @@ pass() {
 }
 
 write_configuration() {
-	# The host's /etc/docker/daemon.json must not apply, so there is one of our own.
-	# dockerd itself makes no firewall rules: its chains have fixed names, and a second
-	# daemon would rewrite those of the first. Containers reach each other and the host,
-	# not the world.
+	# The daemon gets its own daemon.json, since the host's /etc/docker/daemon.json must not
+	# apply. dockerd makes no firewall rules: its chains have fixed names, and a second
+	# daemon would rewrite the chains of the first. Containers reach each other and the host,
+	# but no other network.
 	local runtimes="" default="runc"
 	if [[ $("$scripts/runc-capped.sh" --missing) != "[]" ]]; then
 		need jq
@@ -173,8 +174,8 @@ write_configuration() {
 		"default-runtime": "$default"${CAPMON_DAEMON_JSON:+, $CAPMON_DAEMON_JSON}
 	}
 	END
-	# Left to itself dockerd joins a containerd of the host's, in the host's
-	# daemon's namespace: so a containerd of our own is started first.
+	# By default dockerd uses a containerd of the host, in the namespace of the host's
+	# daemon. So this script starts a private containerd first.
 	cat >"$containerd_configuration" <<-END
 	version = 2
 	root = "$data/containerd-root"
@@ -189,8 +190,8 @@ need() {
 	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
 }
 
-# await NAME PID LOG TEST... polls TEST for at most half a minute and gives up as
-# soon as the process has gone.
+# await NAME PID LOG TEST... repeats TEST for at most 30 seconds. It fails as soon as the
+# process has ended.
 await() {
 	local name=$1 pid=$2 its_log=$3 i
 	shift 3
@@ -210,8 +211,8 @@ start() {
 	if [[ $(id -u) != 0 ]]; then die "starting a Docker daemon needs root"; fi
 	for program in "$dockerd" containerd runc docker ip flock; do need "$program"; done
 	complaint=
-	# One at a time: two starts must not choose the same addresses, nor start the same
-	# daemon twice.
+	# Only one start at a time: two starts must not choose the same addresses or start the
+	# same daemon twice.
 	exec 9>/run/capmon-dockerd.lock
 	flock 9
 	if [[ -n $(daemon_pid) ]]; then
@@ -220,16 +221,16 @@ start() {
 			echo "$docker_host"
 			return
 		fi
-		die "a daemon runs in $dir but does not answer ($complaint): dockerd.sh stop $dir"
+		die "a daemon runs in $dir but does not answer ($complaint): run dockerd.sh stop $dir"
 	fi
 	mkdir -p "$dir"
-	stop # what a killed daemon left behind
+	stop # removes what a killed daemon left
 	mkdir -p "$data" "$exec_root"
 	make_bridge
 	write_configuration
 
-	# setsid lets a Ctrl-C meant for COMMAND spare them; they must also do
-	# without our stdout, for whose end $(dockerd.sh start ...) waits.
+	# With setsid, a Ctrl-C for COMMAND does not reach the daemons. They also must not have
+	# this script's stdout open, because $(dockerd.sh start ...) waits until it is closed.
 	setsid containerd --config "$containerd_configuration" >"$containerd_log" 2>&1 </dev/null 9>&- &
 	await containerd $! "$containerd_log" test -S "$containerd_socket"
 	setsid "$dockerd" --config-file "$configuration" >"$log" 2>&1 </dev/null 9>&- &
@@ -238,7 +239,7 @@ start() {
 	echo "$docker_host"
 }
 
-# end PID... asks processes to end, waits, and insists after half a minute.
+# end PID... sends SIGTERM, waits, and sends SIGKILL after 30 seconds.
 end() {
 	local pid i
 	for pid in "$@"; do
@@ -253,12 +254,12 @@ end() {
 	done
 }
 
-# stop is also what start begins with: each step does nothing if there is nothing to do.
+# stop also runs at the beginning of start. Each step does nothing if there is nothing to do.
 stop() {
 	local ids mount daemon shim link
 	daemon=$(daemon_pid)
 	if [[ -n $daemon ]] && answers; then
-		# Shells as first process ignore SIGTERM and would cost ten seconds each.
+		# Shells as first process ignore SIGTERM and would take ten seconds each.
 		mapfile -t ids < <(DOCKER_HOST=$docker_host docker ps -q)
 		if ((${#ids[@]} > 0)); then
 			DOCKER_HOST=$docker_host docker kill "${ids[@]}" >/dev/null 2>&1 || true
@@ -267,18 +268,18 @@ stop() {
 	# shellcheck disable=SC2086,SC2046 # lists of ids
 	{
 		end $daemon
-		# Shims outlive a daemon that was killed, and containers outlive their shims.
+		# Shims continue after their daemon was killed, and containers continue after their shims.
 		for shim in $(processes_with -address "$containerd_socket"); do
 			kill -KILL $(cat "/proc/$shim/task/"*/children 2>/dev/null) "$shim" 2>/dev/null || true
 		done
 		end $(processes_with --config "$containerd_configuration")
 	}
-	# Innermost mounts first: a container's root, a network namespace's handle.
+	# Unmount the innermost mounts first: roots of containers, handles of network namespaces.
 	while read -r mount; do
 		umount -l -- "$mount" 2>/dev/null || true
 	done < <(awk -v dir="$dir/" 'index($5, dir) == 1 { print $5 }' /proc/self/mountinfo | sort -r)
 	if [[ -e $block_file ]]; then
-		# The default network's bridge and those of docker network create.
+		# The bridges of the default network and of docker network create.
 		for link in $(ip -4 -o address show to "$(<"$block_file")" type bridge | awk '{ print $2 }'); do
 			ip link delete "$link" || true
 		done
@@ -293,19 +294,19 @@ purge() {
 	for name in data exec daemon.json containerd.toml docker.log containerd.log; do
 		rm -rf --one-file-system -- "${dir:?}/$name"
 	done
-	rmdir -- "$dir" 2>/dev/null || true # not ours alone if anything else is in it
+	rmdir -- "$dir" 2>/dev/null || true # fails if DIR has other files
 }
 
-# finish is the end of run, however it comes about: nothing may interrupt it.
+# finish runs at the end of run, in all cases. Signals must not interrupt it.
 finish() {
 	trap "" INT TERM HUP
 	stop
 	if [[ -n $purging ]]; then purge; fi
 }
 
-# run COMMAND... Its exit code is ours. A signal is passed on to COMMAND, which
-# therefore runs in the background: bash would handle it only after the end of a
-# foreground command.
+# run COMMAND... exits with the exit code of COMMAND. It forwards signals to COMMAND.
+# COMMAND runs in the background, because bash handles a signal only after a foreground
+# command has ended.
 run() {
 	local code signal child
 	trap finish EXIT
@@ -313,7 +314,7 @@ run() {
 	trap 'exit 143' TERM
 	trap 'exit 129' HUP
 	start >/dev/null
-	exec 3<&0 # background commands get /dev/null as stdin otherwise
+	exec 3<&0 # otherwise a background command gets /dev/null as stdin
 	(
 		trap - EXIT INT TERM HUP
 		DOCKER_HOST=$docker_host exec "$@" <&3 3<&-
@@ -321,10 +322,10 @@ run() {
 	child=$!
 	exec 3<&-
 	for signal in INT TERM HUP; do
-		# shellcheck disable=SC2064 # the child's id is that of now
+		# shellcheck disable=SC2064 # expands the child's id now
 		trap "kill -$signal $child 2>/dev/null || true" $signal
 	done
-	# A signal cuts wait short; bash keeps COMMAND's own code for the last wait.
+	# A signal interrupts wait. bash keeps COMMAND's own exit code for the last wait.
 	while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
 	code=0
 	wait "$child" || code=$?

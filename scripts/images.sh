@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes the images that the demo and the tests run, without a registry: the daemon
-# that DOCKER_HOST names imports them from an archive of the host's busybox.
+# Makes the images for the demo and the tests, without a registry: the daemon of
+# DOCKER_HOST imports them from an archive with the host's busybox.
 #
 #   images.sh [all]   bb:latest with busybox, users, files and /bin/probe; needs gcc
 #                     and, for a file capability, root
@@ -8,7 +8,7 @@
 #   images.sh programs ARCH DIR
 #                     compiles the programs of bb:latest for amd64 or arm64, into DIR
 #
-# Does nothing for an image that is already there with the same contents. Where
+# It does nothing for an image that already exists with the same contents. If
 # CAPMON_PROGRAMS is a directory with the compiled programs, gcc is not needed.
 set -euo pipefail
 
@@ -25,7 +25,7 @@ need() {
 	command -v "$1" >/dev/null || die "$1 not found: run scripts/setup.sh"
 }
 
-# static_busybox prints the path of a busybox that needs no libraries.
+# static_busybox prints the path of a statically linked busybox.
 static_busybox() {
 	local path
 	path=$(command -v busybox) || die "busybox not found: run scripts/setup.sh"
@@ -35,13 +35,13 @@ static_busybox() {
 	echo "$path"
 }
 
-# imported NAME prints the contents label of the image, nothing if it does not exist.
+# imported NAME prints the contents label of the image. It prints nothing if there is no such image.
 imported() {
 	docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$1" 2>/dev/null || true
 }
 
-# pack FILE OPTION... PATH... adds paths of the tree to the archive. Owners are given
-# to tar, not to the files, so that this needs no root.
+# pack FILE OPTION... PATH... adds paths of the tree to the archive. tar sets the owners in
+# the archive, not on the files, so this does not need root.
 pack() {
 	local archive=$1
 	shift
@@ -50,7 +50,7 @@ pack() {
 		--sort=name --mtime=@0 --numeric-owner "$@"
 }
 
-# base_tree makes the directory tree that both variants have.
+# base_tree makes the directory tree of both variants.
 base_tree() {
 	local busybox=$1 applet
 	mkdir -p "$tree"/{bin,data,dev,etc,mnt,proc,root,sys,tmp,sgid,home/user}
@@ -68,7 +68,7 @@ base_tree() {
 		tty:x:5:
 		user:x:1000:
 	END
-	# No password opens these accounts; root needs none for su.
+	# These accounts have no password. root does not need one for su.
 	cat >"$tree/etc/shadow" <<-END
 		root:*:19000:0:99999:7:::
 		user:*:19000:0:99999:7:::
@@ -81,14 +81,14 @@ base_tree() {
 	chmod 1777 "$tree/tmp"
 }
 
-# compile ARCH DIR makes static programs of workloads/*.c.
+# compile ARCH DIR compiles static programs from workloads/*.c.
 compile() {
 	local compiler=gcc source library
 	if [[ $1 != "$(dpkg --print-architecture)" ]]; then
 		case $1 in
 		amd64) compiler=x86_64-linux-gnu-gcc ;;
 		arm64) compiler=aarch64-linux-gnu-gcc ;;
-		*) die "$1: no architecture that the programs are made for" ;;
+		*) die "unknown architecture $1: use amd64 or arm64" ;;
 		esac
 	fi
 	need "$compiler"
@@ -108,7 +108,7 @@ make_bb() {
 	all-*) if [[ $variant == demo ]]; then return; fi ;;
 	esac
 
-	if [[ $variant == all && $(id -u) != 0 ]]; then die "root is needed to give a file a capability"; fi
+	if [[ $variant == all && $(id -u) != 0 ]]; then die "setting a file capability needs root"; fi
 	mkdir -p "$cache"
 	tree=$(mktemp -d "$cache/tree.XXXXXX")
 	trap 'rm -rf -- "$tree" "$tree.tar" "$tree.programs"' EXIT
@@ -121,14 +121,14 @@ make_bb() {
 			compile "$(dpkg --print-architecture)" "$programs"
 		fi
 		cp "$programs/probe" "$tree/bin/probe"
-		cp "$programs"/attack-* "$tree/bin" # each tries to deceive or to blind capmon: docs/threats.md
-		# Its execution fails without the capability in the bounding set, used or not.
+		cp "$programs"/attack-* "$tree/bin" # each attacks capmon, see docs/threats.md
+		# Executing it fails without the capability in the bounding set, used or not.
 		cp "$tree/bin/probe" "$tree/bin/probe-bind"
 		setcap cap_net_bind_service=+ep "$tree/bin/probe-bind"
-		# A program that has to raise the capability itself, by capset.
+		# This program has to raise the capability itself with capset.
 		cp "$tree/bin/probe" "$tree/bin/probe-raw"
 		setcap cap_net_raw=p "$tree/bin/probe-raw"
-		# An entrypoint that root reaches only by CAP_DAC_OVERRIDE, and a file likewise.
+		# An entrypoint and a file that root can use only with CAP_DAC_OVERRIDE.
 		cp "$programs/true" "$tree/bin/private-true"
 		chmod 700 "$tree/bin/private-true"
 		echo secret >"$tree/data/secret"

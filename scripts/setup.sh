@@ -1,12 +1,12 @@
 #!/bin/bash
-# Installs on Debian and Ubuntu what is missing for building and testing capmon.
+# Installs what is missing to build and test capmon, on Debian and Ubuntu.
 #
 #   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
 #   setup.sh docker   everything, and a current Docker daemon
-#   setup.sh bench    what the benchmark needs: of that the most, and bpftrace
+#   setup.sh bench    what the benchmark needs: most of the above, and bpftrace
 #   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
 #
-# Without root, or on another distribution, says what is missing and exits with 2.
+# Without root, or on another distribution, it prints what is missing and exits with 2.
 set -euo pipefail
 
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -63,7 +63,7 @@ has_prometheus() {
 	"$prometheus" --version >/dev/null 2>&1 && "$promtool" --version >/dev/null 2>&1
 }
 
-# want NAME PACKAGE TEST... notes both names unless TEST succeeds.
+# want NAME PACKAGE TEST... adds both names to the lists of what is missing, unless TEST succeeds.
 want() {
 	local name=$1 package=$2
 	shift 2
@@ -73,12 +73,12 @@ want() {
 	fi
 }
 
-# docker_cli_package: Debian 13 took the client out of docker.io.
+# docker_cli_package prints the package of the docker command. Debian 13 moved the command out of docker.io.
 docker_cli_package() {
 	if apt-cache show docker-cli >/dev/null 2>&1; then echo docker-cli; else echo docker.io; fi
 }
 
-# want_cross_compiler: of the programs for the guests with the other processor.
+# want_cross_compiler checks for the compiler of the programs for guests with the other architecture.
 want_cross_compiler() {
 	case $(dpkg --print-architecture 2>/dev/null) in
 	amd64)
@@ -146,32 +146,32 @@ install_packages() {
 	export DEBIAN_FRONTEND=noninteractive
 	if [[ -z $(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null) ]]; then
 		"${apt[@]}" update
-		find_missing # some package names depend on the lists
+		find_missing # again: some package names depend on the lists
 	fi
-	# Old lists name versions that the mirrors no longer have.
+	# Old package lists can name versions that the mirrors no longer have.
 	"${apt[@]}" install --no-install-recommends "${packages[@]}" ||
 		{ "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${packages[@]}"; }
 }
 
-# check_go is only a check: which Go to use is not ours to decide.
+# check_go checks the version of Go. It does not install Go: the user decides which Go to use.
 check_go() {
 	local wanted have
 	wanted=$(awk '$1 == "go" { print $2 }' "$repository/go.mod")
 	has go || die "go not found: install Go $wanted or newer, see https://go.dev/doc/install"
-	# Go 1.21 and newer fetch the version that go.mod asks for, if they are allowed to.
-	have=$(cd "$repository" && go env GOVERSION) || die "go.mod needs Go $wanted or newer: see https://go.dev/doc/install"
+	# Go 1.21 and newer fetch the version that go.mod requires, if GOTOOLCHAIN allows it.
+	have=$(cd "$repository" && go env GOVERSION) || die "go.mod requires Go $wanted or newer: see https://go.dev/doc/install"
 	have=${have#go}
 	if [[ $(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1) != "$wanted" ]]; then
-		die "Go $have is too old, $wanted or newer is needed: see https://go.dev/doc/install"
+		die "Go $have is too old: install Go $wanted or newer, see https://go.dev/doc/install"
 	fi
 }
 
-# install_compose builds Docker's compose plugin, which Debian 12 does not have, from
-# source: Go checks that it is what its authors have released.
+# install_compose builds Docker's compose plugin from source, since Debian 12 does not have
+# it. Go verifies that the source is the released one.
 install_compose() {
 	local module=github.com/docker/compose/v2@v2.40.3 directory
 	local plugins=/usr/local/lib/docker/cli-plugins
-	if [[ $(id -u) != 0 ]]; then die "missing: docker compose (install Docker's compose plugin, version 2 or later, or run this as root)"; fi
+	if [[ $(id -u) != 0 ]]; then die "missing: docker compose (install Docker's compose plugin, version 2 or later, or run setup.sh as root)"; fi
 	echo "setup.sh: missing: docker compose; building $module" >&2
 	directory=$(go mod download -json "$module" | jq --raw-output .Dir)
 	mkdir -p "$plugins"
@@ -180,8 +180,8 @@ install_compose() {
 	has_compose || die "docker compose still does not run"
 }
 
-# install_newest_runc builds a runc beside the host's, which prepares containers in
-# another way than Debian 12's does, from source as well. dockerd.sh offers it.
+# install_newest_runc builds a second runc from source. It prepares containers differently
+# from Debian 12's runc. dockerd.sh offers it as the runtime newest-runc.
 install_newest_runc() {
 	local module=github.com/opencontainers/runc@$newest_runc_version directory
 	echo "setup.sh: missing: the newest runc; building $module" >&2
@@ -193,7 +193,7 @@ install_newest_runc() {
 }
 
 # install_newest_dockerd builds a current Docker daemon and its proxy for published ports
-# from source. That takes five minutes of processor time.
+# from source. The build takes five minutes of processor time.
 install_newest_dockerd() {
 	local directory
 	echo "setup.sh: missing: Docker $newest_dockerd_version; building $newest_dockerd_module" >&2
@@ -205,8 +205,8 @@ install_newest_dockerd() {
 	has_newest_dockerd || die "the newest dockerd does not run"
 }
 
-# install_quadlet builds the generator that reads podman's quadlets: Debian 12's podman is
-# older than they are.
+# install_quadlet builds the generator that reads podman's quadlets. Debian 12's podman is
+# older than quadlets.
 install_quadlet() {
 	local module=github.com/containers/podman/v5@$quadlet_version directory
 	echo "setup.sh: missing: podman's quadlet generator; building $module" >&2
@@ -216,8 +216,8 @@ install_quadlet() {
 	has_quadlet || die "podman's quadlet generator does not run"
 }
 
-# install_alertmanager builds Prometheus' Alertmanager, without its pages, which are not in
-# its module.
+# install_alertmanager builds Prometheus' Alertmanager without its web pages, which its
+# module does not contain.
 install_alertmanager() {
 	local module=github.com/prometheus/alertmanager@$alertmanager_version directory source
 	echo "setup.sh: missing: Alertmanager; building $module" >&2
@@ -234,15 +234,15 @@ install_alertmanager() {
 	has_alertmanager || die "Alertmanager does not run"
 }
 
-# install_prometheus takes Prometheus and its tool out of Debian's package, which would have
-# the machine run it as a service.
+# install_prometheus extracts Prometheus and promtool from Debian's package. Installing the
+# package would run Prometheus as a service on this machine.
 install_prometheus() {
 	local directory
 	echo "setup.sh: missing: prometheus; fetching Debian's package" >&2
-	has apt-get || die "missing: prometheus (put prometheus and promtool into $(dirname "$prometheus"))"
+	has apt-get || die "missing: prometheus (copy prometheus and promtool to $(dirname "$prometheus"))"
 	directory=$(mktemp -d)
 	cd "$directory"
-	# Old lists name versions that the mirrors no longer have.
+	# Old package lists can name versions that the mirrors no longer have.
 	{ apt-get -q download prometheus || { apt-get -q update && apt-get -q download prometheus; }; } >&2
 	dpkg-deb --extract prometheus_*.deb .
 	cd - >/dev/null
@@ -268,7 +268,7 @@ if ((${#missing[@]} > 0)); then
 	list=$(printf ', %s' "${missing[@]}")
 	list=${list:2}
 	if ! has apt-get; then die "missing: $list (install them with your distribution's package manager)"; fi
-	if [[ $(id -u) != 0 ]]; then die "missing: $list (sudo apt-get install ${packages[*]})"; fi
+	if [[ $(id -u) != 0 ]]; then die "missing: $list (run sudo apt-get install ${packages[*]})"; fi
 	echo "setup.sh: missing: $list; installing ${packages[*]}" >&2
 	install_packages >&2
 	find_missing
@@ -284,4 +284,4 @@ fi
 if [[ -n $with_newest_dockerd ]]; then
 	has_newest_dockerd || install_newest_dockerd
 fi
-echo "setup.sh: everything for '$mode' is there" >&2
+echo "setup.sh: everything for '$mode' is installed" >&2

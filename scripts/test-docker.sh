@@ -1,16 +1,16 @@
 #!/bin/bash
 # Runs tests with a current Docker daemon, which keeps images in containerd's image store.
-# The daemon is a private one, built by setup.sh, with the newest runc.
+# The daemon is private and uses the newest runc. setup.sh builds both.
 #
 #   test-docker.sh             the main tests
-#   test-docker.sh REGEXP...   the tests of the command with these names
+#   test-docker.sh REGEXP...   the tests of cmd/capmon with these names
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh docker
-export PATH=$PWD/.cache/bin:$PATH CAPMON_DOCKERD=$PWD/.cache/bin/dockerd # with its docker-proxy and the newest runc
+export PATH=$PWD/.cache/bin:$PATH CAPMON_DOCKERD=$PWD/.cache/bin/dockerd # PATH has docker-proxy and the newest runc
 
-# Tests of the command: workloads and their lists, files, starts, audit, flags, verify, watch, serve, capmon's own rights.
+# Tests of cmd/capmon: workloads and their lists, files, starts, audit, flags, verify, watch, serve, capmon's own rights.
 command=(
 	ProfileCommandNeeds ProfileExecNeeds CgroupsNameTheirContainer EveryContainerOfACrowdIsReportedExactly
 	RefusalsThatMatterAreDenied SystemdInAContainer HealthCheckCounts GrantsAsTheKernelHasThem
@@ -23,7 +23,7 @@ command=(
 	DockerInDocker LiveRestore UserNamespaceOfTheEngine
 	DoctorOnLayers DocumentedContainerProfiles UnitProfilesWithItsCapabilities
 )
-# Of the packages that ask the engine and read its layers.
+# The packages that use the engine's API and read its layers.
 packages=(./internal/container ./internal/untrustedfs ./internal/observe ./internal/dockerrun)
 if (($# > 0)); then command=("$@") packages=(); fi
 

@@ -1,26 +1,26 @@
 #!/bin/bash
-# Runs the tests of the hooks and of the cgroups on the machines of vm.sh, which have
-# other kernels, cgroups, Dockers and processors than this one, and prints a table of
-# what came out: kernel, hook and workload.
+# Runs the tests of the hooks and of the cgroups in the guests of vm.sh, which have other
+# kernels, cgroups, Dockers and processors than this machine. It prints a table of the
+# results by kernel, hook and workload.
 #
-#   test-kernels.sh            every guest: an hour
-#   test-kernels.sh GUEST...   these
+#   test-kernels.sh            all guests: an hour
+#   test-kernels.sh GUEST...   these guests
 #   test-kernels.sh --short [GUEST...]
-#                              a few workloads on these, or on two that differ much:
-#                              some 15 minutes
+#                              a few workloads in these guests, or in two very different
+#                              guests: about 15 minutes
 #   test-kernels.sh --run REGEXP GUEST...
-#                              the tests of these names on these
+#                              the tests with these names in these guests
 #
-# All workloads are run on the guests that stand for a kernel, a few on the others. What
-# passed is not run again before something changes that went into it. Exits with 1 if a
-# test fails in one of the guests.
+# One guest of each kernel runs all workloads, the other guests a few. The script does not
+# repeat tests that passed until something changes that they depend on. It exits with 1 if
+# a test fails in one of the guests.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 passed=.cache/vm/passed
 thorough=" 6.1 6.12 6.18 7.3 "
-# Those of docs/threats.md that depend on the kernel.
+# The tests of docs/threats.md that depend on the kernel.
 hostile="Hidden|ThreadsOfTheKernel|RegisteredCredential|OpenedFileIs|BoundingSetIsNot|ValuesThatChange|FilesThat|FloodOfNames"
 
 usage() {
@@ -28,7 +28,7 @@ usage() {
 	exit 2
 }
 
-# fill ARCH puts what a guest of that architecture runs into $work/ARCH.
+# fill ARCH puts the programs and files for guests of that architecture into $work/ARCH.
 fill() {
 	local build=(-trimpath -buildvcs=false) directory=$work/$1
 	mkdir -p "$directory/scripts/workloads" "$directory/cmd/capmon"
@@ -47,7 +47,7 @@ fill() {
 		scripts/images.sh
 		if [ "$CAPMON_GUEST" != 5.10 ]; then ./monitor.test -test.v -test.run InModules; fi
 		cd cmd/capmon
-		# Some tests change settings of the machine: one at a time, and lockdown last.
+		# Some tests change settings of the machine: run one test at a time, and lockdown last.
 		../../capmon.test -test.v -test.parallel 1 -test.timeout 85m -test.skip UnderLockdown "$@"
 		if echo TestEveryHookUnderLockdown | grep --quiet --extended-regexp --regexp="$2"; then
 			../../capmon.test -test.v -test.timeout 85m "$@" -test.run UnderLockdown
@@ -55,7 +55,7 @@ fill() {
 	END
 }
 
-# options GUEST prints those of the test program.
+# options GUEST prints the options of the test program.
 options() {
 	if [[ -n $only ]]; then
 		echo "-test.run $only"
@@ -68,7 +68,8 @@ options() {
 	esac
 }
 
-# stamp GUEST is the file that says that these tests have passed there, with their table.
+# stamp GUEST prints the name of the file that exists if these tests have passed in the guest. The file
+# has their log.
 stamp() {
 	local arch state
 	arch=$(scripts/vm.sh arch "$1")
@@ -80,18 +81,18 @@ stamp() {
 	echo "$passed/$1-$state"
 }
 
-# test_guest GUEST leaves its output in $work/GUEST.log.
+# test_guest GUEST runs the tests in a guest. Their output is in $work/GUEST.log.
 test_guest() {
 	local file arch daemon=
-	# With v1, dockerd does not take this driver by itself.
+	# With cgroup v1, dockerd does not use the systemd driver by default.
 	if [[ $1 == *systemd* ]]; then daemon='"exec-opts": ["native.cgroupdriver=systemd"]'; fi
 	file=$(stamp "$1") arch=$(scripts/vm.sh arch "$1")
 	if [[ -e $file ]]; then
-		echo "$1: passed before, and nothing has changed"
+		echo "$1: passed before, nothing has changed since"
 		return
 	fi
 	echo "$1: running the tests"
-	# shellcheck disable=SC2046 # words
+	# shellcheck disable=SC2046 # the options are separate words
 	if scripts/vm.sh run "$1" "$work/$arch" env CAPMON_DAEMON_JSON="$daemon" scripts/dockerd.sh run /var/tmp/docker -- sh test "$1" $(options "$1") >"$work/$1.log" 2>&1; then
 		mv "$work/$1.log" "$file"
 		echo "$1: passed"
@@ -102,13 +103,13 @@ test_guest() {
 	return 1
 }
 
-# table prints, for the guests with a table, a line for each workload and a column for
-# each guest, of a letter for each hook.
+# table prints the results of the guests that have some: a line for each workload, a column
+# for each guest, and a letter for each hook.
 table() {
 	local guest
 	echo
-	echo "f: fexit, t: tp_btf, k: kprobe gave the right sets; in capitals: and said that it may have missed some;"
-	echo "-: seen by none, as expected"
+	echo "f: fexit, t: tp_btf, k: kprobe gave the correct sets; a capital letter: the report says that checks may be missing;"
+	echo "-: no hook saw the workload's checks, as expected"
 	echo
 	for guest in "$@"; do
 		sed -nE "s/^ *row: (.*)/$guest \1/p" "$(stamp "$guest")"

@@ -3,9 +3,10 @@
 #
 #   unasked.sh SOURCES     for example linux-source-6.12, unpacked
 #
-# One a line, with what it does: "asks" without an audit record or for set*id, or "reads" the
-# sets of a credential. internal/classify/testdata/unasked-VERSION.txt is what it printed; the
-# table of docs/classification.md has to name them all.
+# It prints one function per line, with the kind of use: "asks" for a check without an audit
+# record or a check for set*id, "reads" for reading the sets of a credential. The output is in
+# internal/classify/testdata/unasked-VERSION.txt. The table of docs/classification.md has to
+# name all these functions.
 set -euo pipefail
 
 if [[ $# != 1 || ! -f $1/kernel/capability.c ]]; then
@@ -18,8 +19,8 @@ asks='(has_(ns_)?capability|[a-z_]*capable)_noaudit *\(|ns_capable_setid *\(|CAP
 sets='(effective|permitted|inheritable|bset|ambient)'
 reads="\<cap_(raised|issubset|intersect|isclear|isidentical) *\(|(->|\.)cap_$sets\>|parent_could_setfcap"
 
-# functions WORD PATTERN. Git shows the line before a match that begins a function; to find the files
-# is left to grep, which is faster by far.
+# functions WORD PATTERN prints WORD, the file and the function of each match. git shows the line that
+# begins the function of a match. grep finds the files, since it is much faster.
 functions() {
 	local files
 	mapfile -t files < <(grep -rlE --include='*.[ch]' "$2" arch block crypto drivers fs init io_uring ipc kernel lib mm net security virt)
@@ -41,7 +42,7 @@ functions() {
 
 attributes=$(mktemp)
 trap 'rm -f -- "$attributes"' EXIT
-echo '*.[ch] diff=cpp' >"$attributes" # labels begin no functions
+echo '*.[ch] diff=cpp' >"$attributes" # so that git does not take a label for the beginning of a function
 
 {
 	functions asks "$asks"

@@ -1,29 +1,30 @@
 #!/bin/bash
-# Runs a command on another machine: a virtual one with a kernel, a userland, cgroups and
-# a processor of its own. All of it comes from Debian's packages, nothing from this host.
+# Runs a command in a virtual machine (a guest) with its own kernel, userland, cgroups and
+# processor. Everything comes from Debian's packages, and nothing from this host.
 #
 #   vm.sh guests                       list the guests
 #   vm.sh arch GUEST                   print a guest's architecture, as Go calls it
-#   vm.sh recipe GUEST                 print what a guest is made of; changes if that does
-#   vm.sh kernel GUEST                 print where its kernel is unpacked; get that, if it is not there
-#   vm.sh fetch GUEST                  get what it is made of, if it is not there
-#   vm.sh run GUEST DIR COMMAND...     run COMMAND in the copy of DIR that the guest has
-#                                      as /guest; its output and exit code are ours
+#   vm.sh recipe GUEST                 print what a guest is made of; changes with the guest
+#   vm.sh kernel GUEST                 print the directory of its kernel; fetch the kernel if necessary
+#   vm.sh fetch GUEST                  fetch everything for the guest, if necessary
+#   vm.sh run GUEST DIR COMMAND...     run COMMAND in a copy of DIR, which is /guest in the
+#                                      guest; print its output, exit with its exit code
 #
-# A guest has one processor, no network, and what Docker and its scripts need; what is
-# written there is gone afterwards. KVM is not used: it is missing in most places where
-# tests run. QEMU is one of Debian's packages, too: that of Debian 12 gets cmpxchg16b
-# wrong, at which kernels panic. Exits with 2 if the guest ends before COMMAND does.
+# A guest has one processor, no network, and the programs that Docker and its scripts need.
+# All its changes to disks are discarded. The script does not use KVM, since most machines
+# that run tests do not have it. QEMU also comes from a Debian package, but not from
+# Debian 12: that QEMU emulates cmpxchg16b incorrectly, which makes kernels panic. The
+# script exits with 2 if the guest ends before COMMAND does.
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=$(dirname "$scripts")/.cache/vm
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-limit=5400 # seconds until a guest that hangs is ended
+limit=5400 # seconds after which a guest is killed
 
 # Architecture, release, version and suite of the kernels, and a SHA-256 of their
-# packages. The suites are such as keep old versions. The cloud flavour has the drivers
-# for the disk and its file system built in, so that it boots without an initramfs.
+# packages. These suites keep old versions. The cloud flavour has the drivers for the disk
+# and its file system built in, so it boots without an initramfs.
 kernels=(
 	"amd64 5.10.0-46-cloud-amd64 5.10.262-1 bullseye-security 18d94781d1b3052e21967ac2262239e5f14fbf511d6c3e110629d7aa35340760"
 	"amd64 6.1.0-50-cloud-amd64 6.1.176-1 bookworm efe19f605b6f54a8352e68d85a629abb2d30b72a085faef603a9152590baa791"
@@ -35,8 +36,8 @@ kernels=(
 	"arm64 7.3.4+deb13-cloud-arm64 7.3.4-1~bpo13+1 trixie-backports f4a2c03d403037375e7688a1b317b1dfee04cc1b661686ff5086867406dc6609"
 )
 
-# Name, architecture, kernel, userland, first process and cgroups of the guests. As first
-# process, "init" is the script below, with which Docker makes cgroups by itself.
+# Name, architecture, kernel, userland, first process and cgroups of the guests. The first
+# process "init" is the script of write_init; with it, Docker makes cgroups itself.
 guests=(
 	"5.10 amd64 5.10 bookworm init v2"
 	"6.1 amd64 6.1 bookworm init v2"
@@ -53,12 +54,12 @@ guests=(
 	"7.3-arm64 arm64 7.3 trixie init v2"
 )
 
-# What every userland has, and what one has besides. apt adds what these depend on.
+# The packages of every userland, and the additional ones of each. apt adds their dependencies.
 packages=(base-passwd bash busybox-static containerd coreutils crun dash dbus docker.io findutils grep
 	iproute2 iptables jq kmod libcap2-bin mawk mount procps runc sed systemd systemd-sysv tar util-linux)
 declare -A packages_of=([bookworm]="" [trixie]="docker-cli")
 
-# The release that QEMU is taken from, and its packages.
+# The Debian release of QEMU, and the packages of QEMU.
 emulator_release=trixie
 emulator_packages=(qemu-system-arm qemu-system-x86)
 
@@ -81,14 +82,14 @@ names() {
 }
 
 # select_guest NAME sets $arch, $userland, $first, $cgroups, the kernel's $release,
-# $version, $suite and $sum, and where it is unpacked: $kernel.
+# $version, $suite and $sum, and $kernel, the directory of the unpacked kernel.
 select_guest() {
 	local line name wanted
 	for line in "${guests[@]}"; do
 		read -r name arch wanted userland first cgroups <<<"$line"
 		if [[ $name == "$1" ]]; then break; fi
 	done
-	[[ $name == "$1" ]] || die "$1: no such guest, only $(names | paste -sd ' ')"
+	[[ $name == "$1" ]] || die "unknown guest $1: use one of $(names | paste -sd ' ')"
 	for line in "${kernels[@]}"; do
 		if [[ $line == "$arch $wanted."* ]]; then break; fi
 	done
@@ -102,18 +103,18 @@ recipe() {
 	declare -f boot make_disk
 }
 
-# mirror prints where Debian's packages are: this host's apt knows it, or debootstrap.
+# mirror prints the URL of a Debian mirror, from the settings of this host's apt or of debootstrap.
 mirror() {
 	local uri
 	# shellcheck disable=SC2016 # apt's variables
 	uri=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' | awk '$1 $2 == "DebianDebian" { print $3; exit }')
 	if [[ -z $uri ]]; then uri=$(sed -n 's/^DEF_MIRROR="\(.*\)"/\1/p' "$(type -P debootstrap)"); fi
-	[[ -n $uri ]] || die "no mirror of Debian known: run scripts/setup.sh"
+	[[ -n $uri ]] || die "found no Debian mirror: run scripts/setup.sh"
 	echo "${uri%/}"
 }
 
-# use_apt RELEASE ARCH lets apt-get and apt-cache speak of that release of Debian and of
-# a machine with nothing installed. They have lists of their own in the cache.
+# use_apt RELEASE ARCH makes apt-get and apt-cache use that release of Debian, for a machine
+# with nothing installed. Their package lists are in the cache.
 use_apt() {
 	local dir=$cache/apt/$1-$2 keyring=/usr/share/keyrings/debian-archive-keyring.gpg base s
 	need apt-get
@@ -144,12 +145,12 @@ use_apt() {
 	apt_archives=$dir/archives
 }
 
-# with_lists COMMAND... runs it, and once more with new lists if it failed with the old.
+# with_lists COMMAND... runs it. If it fails, with_lists updates the package lists and runs it again.
 with_lists() {
 	"$@" 2>/dev/null || { apt-get -q update >&2 && "$@"; }
 }
 
-# fetch_kernel leaves nothing half done: the directory appears as a whole.
+# fetch_kernel downloads and unpacks the kernel. It never leaves an incomplete directory.
 fetch_kernel() {
 	local new got parts
 	if [[ -d $kernel ]]; then return; fi
@@ -158,13 +159,13 @@ fetch_kernel() {
 	use_apt "${suite%%-*}" "$arch"
 	parts=("linux-image-$release=$version")
 	# Debian splits the packages of newer kernels.
-	if with_lists apt-cache show "${parts[@]}" | grep '^Depends:.* linux-binary-' >/dev/null; then # not -q: it would end apt-cache by SIGPIPE
+	if with_lists apt-cache show "${parts[@]}" | grep '^Depends:.* linux-binary-' >/dev/null; then # -q would kill apt-cache with SIGPIPE
 		parts=("linux-base-$release=$version" "linux-binary-$release=$version" "linux-modules-$release=$version")
 	fi
 	(cd "$new" && with_lists apt-get -qq download "${parts[@]}") >&2 ||
-		die "${parts[*]} cannot be had from Debian's suite $suite: put a newer version into vm.sh"
+		die "downloading ${parts[*]} from Debian's suite $suite failed: set a newer version in vm.sh"
 	got=$(cat "$new"/*.deb | sha256sum | cut -d ' ' -f 1)
-	[[ $got == "$sum" ]] || die "${parts[*]} have the SHA-256 $got, not $sum"
+	[[ $got == "$sum" ]] || die "wrong SHA-256 of ${parts[*]}: $got instead of $sum"
 	mkdir -p "$new/root/usr/lib"
 	ln -s usr/lib "$new/root/lib"
 	for part in "$new"/*.deb; do unpack "$part" "$new/root"; done
@@ -172,18 +173,18 @@ fetch_kernel() {
 	mv "$new/root" "$kernel"
 }
 
-# unpack PACKAGE DIR leaves DIR's links to directories alone.
+# unpack PACKAGE DIR extracts a package into DIR. It keeps DIR's links to directories.
 unpack() {
 	dpkg-deb --fsys-tarfile "$1" | tar --extract --keep-directory-symlink --directory "$2"
 }
 
-# would_install PACKAGE... prints what apt would install, with versions.
+# would_install PACKAGE... prints the packages that apt would install, with versions.
 would_install() {
 	with_lists apt-get -q --simulate install "$@" | awk '$1 == "Inst" { print $2, $3 }' | sort
 }
 
-# install PACKAGE... unpacks them, and what they depend on, into $tree. Their scripts are
-# not run, so it works for foreign processors, too.
+# install PACKAGE... unpacks the packages and their dependencies into $tree. It does not run
+# their scripts, so it also works for other architectures.
 install() {
 	local name
 	mkdir -p "$tree"/usr/{bin,lib,lib64,sbin}
@@ -197,8 +198,8 @@ short_hash() {
 	sha256sum | head -c 16
 }
 
-# set_root sets $root, the image of the userland's disk: another where it would be made
-# of something else.
+# set_root sets $root, the path of the userland's disk image. The path depends on everything
+# that the image is made of.
 set_root() {
 	use_apt "$userland" "$arch"
 	# shellcheck disable=SC2206 # a list
@@ -219,7 +220,7 @@ fetch_emulator() {
 	mv "$tree" "$emulator"
 }
 
-# emulate PROGRAM OPTION... runs it with the libraries that belong to it.
+# emulate PROGRAM OPTION... runs a program of $emulator with its own libraries.
 emulate() {
 	local loader libraries
 	loader=$(echo "$emulator"/usr/lib/*/ld-linux-*.so.?)
@@ -228,7 +229,7 @@ emulate() {
 		"$emulator/usr/bin/$1" -L "$emulator/usr/share/qemu" -L "$emulator/usr/share/seabios" "${@:2}"
 }
 
-# fetch_userland makes the image $root of a disk with the userland's packages.
+# fetch_userland makes $root, a disk image with the userland's packages.
 fetch_userland() {
 	local new tree
 	set_root
@@ -240,7 +241,7 @@ fetch_userland() {
 	mkdir -p "$tree"/{dev,disk,etc/systemd/system,guest,proc,root,run,sys,tmp,usr/{lib/modules,local/bin},var/tmp}
 	install "${programs[@]}"
 	chmod 1777 "$tree/tmp" "$tree/var/tmp"
-	# What the packages' scripts would have done.
+	# These steps replace the packages' scripts.
 	ln -sf mawk "$tree/usr/bin/awk"
 	ln -sf dash "$tree/usr/bin/sh"
 	ln -sf iptables-nft "$tree/usr/sbin/iptables"
@@ -251,17 +252,17 @@ fetch_userland() {
 	echo "127.0.0.1 localhost" >"$tree/etc/hosts"
 	write_init
 	truncate --size 4G "$new/disk"
-	# One partition from 1 MiB on, in an MBR with the disk's signature: the kernel finds
-	# it by that, whatever the disk's name is.
+	# An MBR with one partition, which starts at 1 MiB, and with a disk signature. The kernel
+	# finds the partition by the signature, so the disk's name does not matter.
 	printf '\xf0\xca\xb0\xca\0\0\0\0\0\0\x83\0\0\0\0\x08\0\0\0\xf8\x7f\0' | dd status=none of="$new/disk" bs=1 seek=440 conv=notrunc
 	printf '\x55\xaa' | dd status=none of="$new/disk" bs=1 seek=510 conv=notrunc
 	mkfs.ext4 -q -O ^has_journal -E offset=1048576 -d "$tree" "$new/disk" 4095M
 	mv "$new/disk" "$root"
 }
 
-# write_init: what starts in the guest. The command's output goes to a serial line of
-# its own, its exit code to another. The machine ends with a reset, at which QEMU
-# exits, and so does a panic.
+# write_init writes the first process of the guest. The command's output goes to one serial
+# line, its exit code to another one. The guest ends with a reset, which makes QEMU exit. A
+# panic also makes QEMU exit.
 write_init() {
 	cat >"$tree/init" <<-'END'
 		#!/bin/bash
@@ -315,7 +316,7 @@ write_init() {
 	END
 }
 
-# make_disk DIR COMMAND... writes the second disk: a copy of DIR, the command, and the
+# make_disk DIR COMMAND... writes the second disk, with a copy of DIR, the command, and the
 # kernel's modules.
 make_disk() {
 	local tree=$scratch/tree
@@ -334,7 +335,7 @@ boot() {
 		init=/init "guest.first=$first" "guest.cgroups=$cgroups" "systemd.unit=guest.service")
 	case $arch in
 	amd64)
-		# One without AVX: emulated, that slows down what it is to speed up.
+		# A processor without AVX: emulated AVX makes programs slower, not faster.
 		machine=(qemu-system-x86_64 -accel tcg -cpu Nehalem)
 		words+=("console=ttyS0" "guest.output=ttyS1" "guest.code=ttyS2")
 		serial=(-serial stdio -serial "file:$scratch/code")
@@ -349,8 +350,8 @@ boot() {
 	systemd-hybrid) words+=("systemd.unified_cgroup_hierarchy=0") ;;
 	systemd-v1) words+=("systemd.unified_cgroup_hierarchy=0" "systemd.legacy_systemd_cgroup_controller=1") ;;
 	esac
-	# Mitigations guard nothing here; AppArmor would refuse some workloads. The disks are
-	# thrown away: nothing on them has to be safe.
+	# Mitigations protect nothing here, and AppArmor would deny some workloads. The disks are
+	# discarded, so unsafe caching is acceptable.
 	emulate "${machine[@]}" -smp 1 -m 2048 -nodefaults -no-reboot -display none \
 		-kernel "$(find "$kernel" -name 'vmlinuz*')" -append "${words[*]}" \
 		-drive "file=$root,if=none,id=root,format=raw,cache=unsafe,snapshot=on" \
@@ -359,8 +360,8 @@ boot() {
 		-serial "file:$scratch/console" "${serial[@]}" </dev/null
 }
 
-# alone COMMAND... waits until no other vm.sh uses apt's files and those that are made from
-# them here, which it would find half written.
+# alone COMMAND... waits until no other vm.sh uses the cache, then runs the command. Otherwise
+# it could find files that another vm.sh has not written completely.
 alone() {
 	local lock
 	exec {lock}>"$cache/lock"
@@ -379,10 +380,10 @@ run() {
 	local code
 	alone fetch
 	make_disk "$@"
-	boot || die "QEMU failed, or the guest took more than $limit seconds"
+	boot || die "QEMU failed, or the guest ran for more than $limit seconds"
 	code=$(tr -dc '0-9' <"$scratch/code")
 	if [[ -z $code ]]; then
-		echo "vm.sh: the guest ended before the command did; the end of its console:" >&2
+		echo "vm.sh: the guest ended before the command did; the last lines of its console:" >&2
 		tail -n 60 "$scratch/console" | sed 's/^/    /' >&2
 		exit 2
 	fi

@@ -1,22 +1,23 @@
 #!/bin/bash
 # Finds known vulnerabilities in the code that capmon calls, with govulncheck.
 #
-#   vulncheck.sh           by the database of the version below
-#   vulncheck.sh latest    by the newest database: what a new VULNDB below would find
+#   vulncheck.sh           with the version of the database below
+#   vulncheck.sh latest    with the newest database, to see what a new VULNDB below would find
 #
-# The database comes as a Go module, with a checksum that the Go checksum database knows, so
-# that this runs where vuln.go.dev cannot be reached. Everything is pinned: a run gives the same
-# result tomorrow. Update VULNDB often, with what "go list -m golang.org/x/vulndb@latest" prints.
+# The database comes as a Go module, and the Go checksum database knows its checksum. So this
+# script works without access to vuln.go.dev. All versions are pinned, so the result does not
+# change by itself. Update VULNDB often: "go list -m golang.org/x/vulndb@latest" prints the
+# newest version.
 set -euo pipefail
 
 GOVULNCHECK=v1.9.0
 VULNDB=v0.0.0-20261105234957-e22db6528018
 
-# What is accepted, with the reason. An exception that is not needed any more is an error.
+# The accepted vulnerabilities, with the reason. An exception that is no longer needed is an error.
 declare -A accepted=(
 	[GO-2026-4883]="in the Docker daemon; capmon uses the client of the same module, which has no fixed version"
 	[GO-2026-4887]="in the Docker daemon; capmon uses the client of the same module, which has no fixed version"
-	[GO-2026-6238]="BTF is read of the running kernel, of capmon's own programs and of a file that root names, never of a container; the fixed cilium/ebpf v0.22.0 requires docker/cli v29, which does not build with the client above"
+	[GO-2026-6238]="capmon reads BTF of the running kernel, of its own programs and of a file that root names, never of a container; the fixed cilium/ebpf v0.22.0 requires docker/cli v29, which does not build with the client above"
 )
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -30,14 +31,14 @@ fi
 
 database=$(go mod download -json "golang.org/x/vulndb@$version" | jq --raw-output .Dir)/data/osv
 if [[ ! -e $database/GO-2026-4887.json ]]; then
-	echo "vulncheck: golang.org/x/vulndb@$version has no entries in data/osv: nothing was checked" >&2
+	echo "vulncheck: golang.org/x/vulndb@$version has no entries in data/osv: no code was checked" >&2
 	exit 2
 fi
 
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 "$tool" -db "file://$database" -format json ./... >"$report"
-# A finding whose trace names a function is one of code that is called.
+# If the trace of a finding names a function, capmon calls the vulnerable code.
 mapfile -t found < <(jq --raw-output 'select(.finding.trace[0].function).finding.osv' "$report" | sort -u)
 
 failed=0
@@ -55,8 +56,8 @@ done >&2
 for id in "${!accepted[@]}"; do
 	if [[ -z ${seen[$id]-} ]]; then
 		failed=1
-		echo "vulncheck: $id is accepted in scripts/vulncheck.sh but not found any more: remove it" >&2
+		echo "vulncheck: $id is accepted in scripts/vulncheck.sh but no longer found: remove the exception" >&2
 	fi
 done
-echo "vulncheck: ${#found[@]} vulnerabilities are called, ${#accepted[@]} accepted, by vulndb@$version and $(go env GOVERSION)"
+echo "vulncheck: capmon calls code with ${#found[@]} known vulnerabilities, ${#accepted[@]} accepted (vulndb@$version, $(go env GOVERSION))"
 exit "$failed"

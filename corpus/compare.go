@@ -48,7 +48,7 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 		return result, err
 	}
 	for _, use := range seen.Uses {
-		if use.Granted && use.Class != "demanded" {
+		if use.Granted && use.Class != "implicit" {
 			result.Naive = result.Naive.With(use.Capability)
 		}
 	}

@@ -21,7 +21,7 @@ type profiled struct {
 	Complete   bool
 	Incomplete []string
 
-	Required, Demanded, Soft, Unsure capability.Set
+	Required, Implicit, Soft, Unsure capability.Set
 
 	Uses []use
 }
@@ -40,7 +40,7 @@ type use struct {
 
 func (p profiled) list() list {
 	all := make(list)
-	for _, c := range p.Required.Union(p.Demanded).Union(p.Soft).Sorted() {
+	for _, c := range p.Required.Union(p.Implicit).Union(p.Soft).Sorted() {
 		switch {
 		case p.Soft.Has(c):
 			all[c] = soft

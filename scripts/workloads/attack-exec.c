@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attack-exec executes many different program files. capmon records each file that a container
-// executes, to read which capabilities it carries: an attempt to fill the map of executions.
+// executes, to read which capabilities it carries. The attack tries to fill the map of executions.
 //
 //   attack-exec COUNT            write and execute COUNT files, each a program that only exits
-//   attack-exec COUNT ambient    each with another ambient set: these are not added up
+//   attack-exec COUNT ambient    each with another ambient set; capmon does not add these up
 //
-// It exits 0 when all were executed, 1 on failure, 2 on wrong usage.
+// It exits 0 when all files were executed, 1 on failure, 2 on wrong usage.
 
 #include <elf.h>
 #include <fcntl.h>
@@ -72,7 +72,7 @@ static int write_program(const char *path)
 
 static struct __user_cap_header_struct self = { _LINUX_CAPABILITY_VERSION_3, 0 };
 
-/* Makes all that is permitted inheritable, so that it can be ambient. */
+/* Makes all permitted capabilities inheritable, so that they can become ambient. */
 static int inherit(struct __user_cap_data_struct sets[2])
 {
 	if (syscall(SYS_capget, &self, sets))
@@ -82,7 +82,7 @@ static int inherit(struct __user_cap_data_struct sets[2])
 	return syscall(SYS_capset, &self, sets);
 }
 
-/* Raises those permitted capabilities whose place among them is a bit of which. */
+/* Raises the permitted capabilities that which selects: bit n stands for the nth one. */
 static int raise_ambient(const struct __user_cap_data_struct sets[2], long which)
 {
 	for (int capability = 0; capability < 64; capability++) {
@@ -112,7 +112,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (long i = 0; i < count; i++) {
-		snprintf(path, sizeof(path), "/tmp/e%ld", i); /* kept, so that each has its inode */
+		snprintf(path, sizeof(path), "/tmp/e%ld", i); /* kept: each has its own inode */
 		if (write_program(path)) {
 			perror(path);
 			return 1;

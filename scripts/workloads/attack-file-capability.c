@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-file-capability executes a file that carries CAP_NET_RAW with the effective flag, and
-// which looks like another one: an attempt to have its capability overlooked.
+// attack-file-capability executes a file that carries CAP_NET_RAW with the effective flag, but
+// looks like another file. The attack tries to hide the file's capability from capmon.
 //
-//   attack-file-capability later DIRECTORY    gives it to a file that was executed before
+//   attack-file-capability later DIRECTORY    sets the capability of a file executed before
 //   attack-file-capability reused DIRECTORY   removes an executed file, and makes one that may have
-//                                             the number of its inode
-//   attack-file-capability sooner DIRECTORY   takes it away again right after the execution
+//                                             the same inode number
+//   attack-file-capability sooner DIRECTORY   removes the capability right after the execution
 //
-// Once it has been examined, a file would not be again: many others are executed meanwhile, so that
-// there is time for it. It exits 0 when the file was executed, 1 on failure.
+// A monitor may examine each file only once. To give it the time for that, the attack executes many
+// other files in between. It exits 0 when the file was executed, 1 on failure.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define NAME "security.capability"
-#define OTHERS 300 // executions
+#define OTHERS 300 // executions of other files
 
 static long need(long result, const char *what)
 {
@@ -59,7 +59,7 @@ static void give(const char *path)
 	need(setxattr(path, NAME, &data, sizeof(data), 0), path);
 }
 
-// Executes it without arguments, with which it does nothing.
+// Executes a copy of this program without arguments, so the copy only exits.
 static void execute(const char *path)
 {
 	int status;
@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 		execute_others();
 		return 0;
 	}
-	execute_others(); // so that it is no new file
+	execute_others(); // so that the file is not new when it is executed
 	execute("program");
 	execute_others();
 	if (!strcmp(argv[1], "reused")) {

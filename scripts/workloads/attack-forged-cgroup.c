@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-forged-cgroup makes a cgroup that is named like somebody else's container, moves itself
-// there and uses CAP_SYS_ADMIN, which a user namespace of its own gives to any user. A monitor
-// that goes by names takes that for a need of the container.
+// attack-forged-cgroup makes a cgroup that is named like another user's container, moves itself
+// there and uses CAP_SYS_ADMIN. Any user has that capability in a user namespace of its own. A
+// monitor that trusts names attributes the use to the container.
 //
-//   attack-forged-cgroup DIRECTORY ID          DIRECTORY is that of a cgroup that was given to the
-//   user attack-forged-cgroup DIRECTORY ID COUNT    make COUNT cgroups, whose names end in other
-//   digits
-//                                              than ID, and ask for a capability in each
+//   attack-forged-cgroup DIRECTORY ID
+//       DIRECTORY is the directory of a cgroup that was delegated to the user.
 //
-// It exits 0 when it has done so, 1 on failure, 2 on wrong usage.
+//   attack-forged-cgroup DIRECTORY ID COUNT
+//       Makes COUNT cgroups, whose names end in other digits than ID, and makes a capability check
+//       in each.
+//
+// It exits 0 on success, 1 on failure, 2 on wrong usage.
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -60,13 +62,13 @@ static int many(const char *directory, const char *id, long count)
 		if (!enter(directory, name))
 			return fail(name);
 		if (setuid(getuid()) ||
-		    chroot("/") == 0) /* asks for CAP_SYS_CHROOT, which it lacks */
+		    chroot("/") == 0) /* checks CAP_SYS_CHROOT, which the process lacks */
 			return fail("chroot");
 	}
 	return 0;
 }
 
-/* Copies this program to a file system of its own mounts, as a container's would be. */
+/* Copies this program to a file system in its own mount namespace, as in a container. */
 static int copy(const char *path)
 {
 	int from = open("/proc/self/exe", O_RDONLY);

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attack-fuse runs a program from a file system that it serves itself (FUSE) and that then stops
-// answering. Whoever asks about the program's file, as by stat or getxattr of /proc/PID/exe, waits
-// for ever. Nobody outside of the container is ever told the file's attributes.
+// answering. A process that reads about the program's file, for example with stat or getxattr of
+// /proc/PID/exe, waits forever. The file's extended attributes are never sent to a process outside
+// the container.
 //
-//   attack-fuse ignore     stops to read requests: whoever asks can be killed
-//   attack-fuse swallow    reads requests and does not answer: not even SIGKILL ends who asks
+//   attack-fuse ignore     stops reading requests: a waiting process can be killed
+//   attack-fuse swallow    reads requests but does not answer: not even SIGKILL ends a process
+//                          that waits
 //
-// It prints "ready" when the file system has stopped answering. The program then opens a raw socket
-// again and again, under another name each time. It needs /dev/fuse and CAP_SYS_ADMIN, and runs
-// until it is killed. It exits 1 on failure, 2 on wrong usage.
+// It prints "ready" when the file system has stopped answering. The program then opens raw sockets
+// repeatedly, under another name each time. It needs /dev/fuse and CAP_SYS_ADMIN, and runs until it
+// is killed. It exits 1 on failure, 2 on wrong usage.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,8 +38,8 @@ static int fail(const char *what)
 	return 1;
 }
 
-// use_on reads all of its own file, so that the kernel need not ask for it later, says so, and
-// opens raw sockets.
+// use_on reads its whole program file, so that the kernel need not request it later. Then it writes
+// a byte to ready, and opens raw sockets.
 static int use_on(int ready)
 {
 	static char buffer[1 << 16];
@@ -57,8 +59,8 @@ static int use_on(int ready)
 	}
 }
 
-// serve_until_asked serves all but the attributes that a monitor looks for: those requests wait for
-// ever. After ENOSYS the kernel would not ask again.
+// serve_until_asked answers all requests except those for the extended attributes that a monitor
+// reads: these wait forever. An answer of ENOSYS would stop the kernel from sending such requests.
 static void serve_until_asked(int fd, const char *image, uint64_t size, const char *request)
 {
 	const struct fuse_in_header *in = (const void *)request;
@@ -66,7 +68,7 @@ static void serve_until_asked(int fd, const char *image, uint64_t size, const ch
 
 	if (in->opcode != FUSE_GETXATTR)
 		done = fuse_serve(fd, image, size, request);
-	else if (in->pid != 0) /* somebody of this pid namespace, and no monitor */
+	else if (in->pid != 0) /* a process of this pid namespace, so not a monitor */
 		done = fuse_answer(fd, in, -ENODATA, NULL, 0);
 	else
 		return;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-interpreter opens a raw socket as the interpreter of another file. The kernel starts
-// it for a program of the host that a container executes: in the place of the dynamic linker
-// (PT_INTERP) that the container runtime asks for, or registered with binfmt_misc. capmon must
-// count it as the workload, although the executed file is not the container's.
+// attack-interpreter opens a raw socket as the interpreter of another file. The kernel starts it
+// when a container executes a program of the host: in place of the dynamic linker (PT_INTERP) of
+// the container runtime, or because it is registered with binfmt_misc. capmon must count it as
+// workload, although the executed file does not belong to the container.
 //
-//   attack-interpreter [ARGUMENT...]    the arguments mean nothing
+//   attack-interpreter [ARGUMENT...]    the arguments are ignored
 //
-// It exits 0 when the socket was opened, 1 when not. It has no C library: that would take
-// the headers of the other program, which the kernel describes in the auxiliary vector, for
-// its own. images.sh leaves the library out.
+// It exits 0 if the socket was opened, 1 otherwise. images.sh links it without the C library: the
+// kernel describes the other program's headers in the auxiliary vector, and the C library would
+// take them for its own.
 
 #include <linux/in.h>
 #include <sys/syscall.h>
@@ -35,8 +35,9 @@ static long call(long number, long a, long b, long c)
 #endif
 }
 
-// Older kernels zero the end of an interpreter's last page, and end who executes the program if it
-// cannot be written to (load_elf_interp and padzero, fs/binfmt_elf.c). So there has to be data.
+// Older kernels zero the end of an interpreter's last page, and kill the process that executes the
+// program if that page is not writable (load_elf_interp and padzero, fs/binfmt_elf.c). So the
+// program needs a data section.
 static volatile long failed = 1;
 
 void _start(void)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-links uses capabilities for files that lie behind long symbolic links: a path of a hundred
-// bytes leads through 39 links, each of which leads 19 directories with long names down. A monitor
-// that notes all these directories for each file needs much memory.
+// attack-links uses capabilities for files behind long symbolic links. A path of a hundred bytes
+// leads through 39 links, and each link leads down through 19 directories with long names. A
+// monitor that stores all these directories for each file needs much memory.
 //
 //   attack-links N    uses two capabilities for N files
 //
-// It exits 0 when it has, 1 on failure, 2 on wrong usage.
+// It exits 0 on success, 1 on failure, 2 on wrong usage.
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINKS 39 /* of the 40 that the kernel follows */
-#define LEVELS 19 /* of each link */
+#define LINKS 39 /* the kernel follows at most 40 */
+#define LEVELS 19 /* directories in each link */
 
 static int fail(const char *what)
 {

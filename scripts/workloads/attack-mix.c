@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-mix does everything at once that may hide its uses from capmon, blind or hang capmon,
-// or make capmon blame another container: a random sequence of the ingredients below.
+// attack-mix combines all attacks that may hide its uses from capmon, blind or hang capmon, or make
+// capmon attribute its uses to another container: it runs the ingredients below in random order.
 //
-//   attack-mix SECONDS SEED [INGREDIENT,...]   all ingredients without a list
+//   attack-mix SECONDS SEED [INGREDIENT,...]   without a list: all ingredients
 //
-// The same seed gives the same sequence. An ingredient that the kernel or seccomp refuses does
+// The same seed gives the same sequence. An ingredient that the kernel or seccomp denies does
 // nothing. The program has to be the first process of its container: when it ends, the kernel
-// kills what it started. It keeps to a few thousand threads and to what the container's limits
-// allow. At the end it prints how many steps of each ingredient it took. It exits 0 when the time
-// is over, 2 on wrong usage.
+// kills the processes that it started. It uses at most a few thousand threads, and what the limits
+// of the container allow. At the end it prints how often it ran each ingredient. It exits 0 when
+// the time is over, 2 on wrong usage.
 //
-// ATTACK_IDS in the environment, separated by spaces, are IDs of other containers: nested
-// cgroups are named like them.
+// The environment variable ATTACK_IDS has IDs of other containers, separated by spaces. Some nested
+// cgroups get these names.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -40,9 +40,9 @@
 
 #include "fuse.h"
 
-#define LANES 2 /* sequences at the same time: one may hang while the other goes on */
-#define STEP_SECONDS 3 /* after which a step is killed */
-#define MAX_THREADS 1500 /* of one step */
+#define LANES 2 /* parallel sequences: one may hang while the other continues */
+#define STEP_SECONDS 3 /* then a step is killed */
+#define MAX_THREADS 1500 /* in one step */
 
 extern char **environ;
 
@@ -95,8 +95,9 @@ static void use_all(void)
 		close(fd);
 }
 
-// go_on is what an executed copy does: with a descriptor, it reads all of its file, says so there
-// and uses capabilities until it is killed; without one, it does so once.
+// go_on is the main function of an executed copy. Without a descriptor, it uses capabilities once.
+// With a descriptor, it reads its whole program file, writes a byte to the descriptor, and uses
+// capabilities until it is killed.
 static int go_on(const char *descriptor)
 {
 	static char buffer[1 << 16];
@@ -119,7 +120,7 @@ static int go_on(const char *descriptor)
 
 // --- ingredients -------------------------------------------------------------
 
-// rename: a check under each of many names.
+// rename: makes a check under each of many names.
 static void do_rename(void)
 {
 	char name[32];
@@ -153,7 +154,7 @@ static int copy_self(int to)
 
 static char *const copy_arguments[] = { "attack-mix", "--use", NULL };
 
-// memfd: executes itself from memory files.
+// memfd: executes itself from memory files (memfd_create).
 static void do_memfd(void)
 {
 	for (int i = 0; i < 20; i++) {
@@ -168,7 +169,7 @@ static void do_memfd(void)
 	}
 }
 
-// files: executes many files, each another one.
+// files: executes many different files.
 static void do_files(void)
 {
 	char path[64];
@@ -188,7 +189,7 @@ static void do_files(void)
 	}
 }
 
-// userns: what it is in a user namespace of its own, where no capability is the container's.
+// userns: uses capabilities in its own user namespace, where they do not count for the container.
 static void do_userns(void)
 {
 	for (int i = 0; i < 20; i++) {
@@ -215,7 +216,7 @@ static void do_bounding(void)
 {
 	for (int i = 0; i < 20; i++) {
 		if (fork() == 0) {
-			below(1 + i); /* another sequence in each child */
+			below(1 + i); /* so that each child has another sequence */
 			state += i;
 			drop_bounding();
 			use_all();
@@ -235,7 +236,7 @@ static void *flip(void *unused)
 	return NULL;
 }
 
-// capset: a thread changes the sets while the kernel reads them.
+// capset: a thread changes the sets in memory while the kernel reads them.
 static void do_capset(void)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -264,7 +265,7 @@ static void *thread_main(void *number)
 	return NULL;
 }
 
-// threads: thousands at a time, each with a name and uses of its own.
+// threads: runs thousands of threads at a time, each with its own name and uses.
 static void do_threads(void)
 {
 	static pthread_t threads[MAX_THREADS];
@@ -282,7 +283,7 @@ static void do_threads(void)
 		pthread_join(threads[--n], NULL);
 }
 
-// paths: files at the end of paths of 50,000 bytes and of chains of 39 long symbolic links.
+// paths: uses files at the end of paths of 50,000 bytes and of chains of 39 long symbolic links.
 static void do_paths(void)
 {
 	char name[201], text[4096], link[64];
@@ -333,7 +334,7 @@ static void do_paths(void)
 
 // --- io_uring ----------------------------------------------------------------
 
-// submit_open has a ring of one entry open a file; the caller need not wait for it.
+// submit_open opens a file with a ring of one entry. It does not always wait for the result.
 static void submit_open(int ring, const struct io_uring_params *params, int personality)
 {
 	char *sq = mmap(NULL, params->sq_off.array + sizeof(__u32), PROT_READ | PROT_WRITE,
@@ -359,8 +360,8 @@ static void submit_open(int ring, const struct io_uring_params *params, int pers
 		usleep(20000);
 }
 
-// uring: rings polled by a thread of the kernel's, and ones that keep the credential of before
-// the bounding set was dropped.
+// uring: uses rings that a kernel thread polls, and rings with the credential from before the
+// bounding set was dropped.
 static void do_uring(void)
 {
 	for (int i = 0; i < 20; i++) {
@@ -395,7 +396,7 @@ static void enter(const char *file)
 	}
 }
 
-// other_id is one of ATTACK_IDS, or a name like an ID.
+// other_id returns one of ATTACK_IDS, or a random name that looks like an ID.
 static void other_id(char id[65])
 {
 	const char *ids = getenv("ATTACK_IDS");
@@ -411,8 +412,8 @@ static void other_id(char id[65])
 	id[64] = '\0';
 }
 
-// nest makes 100 cgroups, one in the other, below the working directory, and does what there is
-// to do in the innermost. Some have long names, some those of other containers.
+// nest makes 100 nested cgroups below the working directory, and uses capabilities in the
+// innermost. Some cgroups have long names, others have names of other containers.
 static void nest(void)
 {
 	static char names[100][201];
@@ -440,7 +441,7 @@ static void nest(void)
 			rmdir(names[depth]);
 }
 
-// cgroups: nested ones, in every hierarchy that can be mounted.
+// cgroups: makes nested cgroups, in every hierarchy that can be mounted.
 static void do_cgroups(void)
 {
 	static const struct {
@@ -476,7 +477,7 @@ static void do_cgroups(void)
 	}
 }
 
-// mounts: a file system of its own, come and gone.
+// mounts: mounts and unmounts its own file system.
 static void do_mounts(void)
 {
 	if (unshare(CLONE_NEWNS))
@@ -488,8 +489,8 @@ static void do_mounts(void)
 
 // --- FUSE --------------------------------------------------------------------
 
-// fuse: executes itself from a file system whose server then answers no more. It ends when the
-// step is killed: the kernel aborts a connection whose server has gone.
+// fuse: executes itself from a file system whose server then stops answering. It ends when the step
+// is killed: the kernel aborts the connection when the server has ended.
 static void do_fuse(void)
 {
 	static char request[(1 << 17) + 4096];
@@ -525,7 +526,7 @@ static void do_fuse(void)
 		pause();
 }
 
-// raw: what a rule alerts of, in between.
+// raw: opens raw sockets, which cause alerts, between the other ingredients.
 static void do_raw(void)
 {
 	for (unsigned n = 1 + below(50); n > 0; n--)
@@ -547,7 +548,7 @@ static const struct ingredient {
 
 #define INGREDIENTS (sizeof(ingredients) / sizeof(ingredients[0]))
 
-// chosen tells whether a list of names, NULL for all, has an ingredient.
+// chosen returns whether a list of names has an ingredient. NULL stands for all ingredients.
 static int chosen(const char *list, const char *name)
 {
 	size_t length = strlen(name);
@@ -560,7 +561,7 @@ static int chosen(const char *list, const char *name)
 	return 0;
 }
 
-// step has a child do an ingredient, for so many seconds at most, and kills what is left of it.
+// step runs an ingredient in a child for a limited time, and then kills its processes.
 static void step(const struct ingredient *what, int seconds)
 {
 	sigset_t child;
@@ -592,7 +593,7 @@ static void run_lane(const struct ingredient **chosen, int n, double end, unsign
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &child, NULL);
-	/* The first round is in order, so that even a short attack has all of them. */
+	/* The first round is in order, so that even a short attack runs all ingredients. */
 	for (int i = 0; now() < end; i++) {
 		int next = i < n ? (i + lane * n / LANES) % n : (int)below(n);
 		int fuse = chosen[next]->run == do_fuse;
@@ -631,7 +632,7 @@ int main(int argc, char **argv)
 			run_lane(list, n, end, counts);
 		}
 	}
-	/* As the first process it is the parent of all whose parents are gone. A lane may hang. */
+	/* The first process inherits all processes whose parents ended. A lane may hang. */
 	while (now() < end + 20 && waitpid(-1, NULL, WNOHANG) >= 0)
 		usleep(100000);
 	if (getpid() == 1)

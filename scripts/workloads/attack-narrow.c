@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-narrow drops every capability from its bounding set and executes a program. As a
-// container's first process it tries to make capmon take its empty set for the container's grant.
+// attack-narrow drops every capability from its bounding set and executes a program. As the first
+// process of a container, it tries to make capmon use its empty set as the container's grant.
 //
 //   attack-narrow PROGRAM [ARGUMENT...]
 //

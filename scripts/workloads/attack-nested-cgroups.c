@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attack-nested-cgroups nests cgroups below its own, moves itself into the innermost and opens a
-// raw socket there. A monitor that follows a cgroup's path only so far does not know whose that
-// was. It goes down by relative paths, as the whole path may be longer than the kernel takes.
+// raw socket there. A monitor that follows only a part of the cgroup's path cannot identify the
+// container. The attack uses relative paths, as the whole path may be longer than the kernel
+// accepts.
 //
-//   attack-nested-cgroups DIRECTORY DEPTH    DIRECTORY is that of its own cgroup
+//   attack-nested-cgroups DIRECTORY DEPTH    DIRECTORY is the directory of its own cgroup
 //
-// It moves back and removes them. It exits 0 when the socket was opened, 1 on failure, 2 on
-// wrong usage.
+// It moves itself back and removes the cgroups. It exits 0 if the socket was opened, 1 on failure,
+// 2 on wrong usage.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@ static int fail(const char *what)
 	return 1;
 }
 
-/* Moves this process into the cgroup whose directory it is in. */
+/* Moves this process into the cgroup of the working directory. */
 static int enter(void)
 {
 	int procs = open("cgroup.procs", O_WRONLY);
@@ -60,7 +61,7 @@ int main(int argc, char **argv)
 	for (long i = 0; i < depth; i++) {
 		if (chdir(".."))
 			return fail("..");
-		if (i == 0) { /* out of the innermost, which can be removed then */
+		if (i == 0) { /* leave the innermost cgroup, so it can be removed */
 			int procs = openat(home, "cgroup.procs", O_WRONLY);
 			if (procs < 0 || write(procs, "0", 1) != 1)
 				return fail(argv[1]);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-opened opens /proc/self/pagemap with groups and a session keyring of its own, drops every
-// capability that it can, changes its groups and its keyring again, and then reads page frame
-// numbers, for which the kernel asks the credential that the file was opened with: an attempt to
-// pass a use of CAP_SYS_ADMIN off as another's.
+// attack-opened opens /proc/self/pagemap with its own groups and session keyring. Then it drops
+// every capability that it can, changes its groups and its keyring again, and reads page frame
+// numbers. For these, the kernel checks the credential with which the file was opened. The attack
+// tries to make capmon attribute a use of CAP_SYS_ADMIN to another process.
 //
-// It exits 0 when it was told a number, 1 on failure.
+// It exits 0 if it read a number, 1 on failure.
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -29,7 +29,7 @@ static long need(long result, const char *what)
 	return result;
 }
 
-// Docker's seccomp profile refuses the keyring.
+// Docker's seccomp profile denies the keyring.
 static void change_groups(gid_t group)
 {
 	need(setgroups(1, &group), "setgroups");

@@ -2,13 +2,13 @@
 //
 // attack-personality registers its credential with an io_uring, drops every capability that it
 // can, changes its groups and its session keyring, and then opens a raw socket with the registered
-// credential. The credential holds more than the task may have: an attempt to pass a use of
-// CAP_NET_RAW off as another's.
+// credential. This credential has more capabilities than the task may have. The attack tries to
+// make capmon attribute a use of CAP_NET_RAW to another process.
 //
 //   attack-personality [DIRECTORY]    with DIRECTORY: makes the file "ready" there after the drop
 //                                     and waits for the file "go" before it opens the socket
 //
-// It exits 0 when the socket was opened, 1 on failure.
+// It exits 0 if the socket was opened, 1 on failure.
 
 #define _GNU_SOURCE
 #include <fcntl.h>

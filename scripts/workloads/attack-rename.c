@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // attack-rename makes one capability check under each of many process names. capmon counts
-// patterns of use by the process name, so every name is another pattern: an attempt to fill
-// capmon's maps until the uses of other containers find no room.
+// patterns of use by the process name, so every name is another pattern. The attack tries to fill
+// capmon's maps until the uses of other containers no longer fit.
 //
 //   attack-rename COUNT    use COUNT names, numbered from 0
 //
@@ -32,8 +32,8 @@ int main(int argc, char **argv)
 	fclose(made);
 	for (long i = 0; i < count; i++) {
 		snprintf(name, sizeof(name), "n%ld", i);
-		prctl(PR_SET_NAME, name); /* keeps 15 bytes of it */
-		/* chown to another owner always asks for CAP_CHOWN (chown_ok, fs/attr.c). */
+		prctl(PR_SET_NAME, name); /* the kernel keeps 15 bytes */
+		/* chown to another owner always checks CAP_CHOWN (chown_ok, fs/attr.c). */
 		if (chown(file, 1000 + i % 2, 1000)) {
 			perror("chown");
 			return 1;

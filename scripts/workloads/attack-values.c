@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-values makes a system call with a value in memory that takes a capability, and changes
-// the value to a harmless one after the kernel has copied it: an attempt to have the use of the
-// capability taken for one that was not needed.
+// attack-values makes a system call with a value in memory that requires a capability. It changes
+// the value to a harmless one after the kernel has copied it. The attack tries to make capmon take
+// the use of the capability for one that was not needed.
 //
 //   attack-values capset      makes a capability inheritable that is not permitted (SETPCAP)
 //   attack-values mq-open     makes a queue larger than the limit (SYS_RESOURCE)
 //   attack-values map-root    maps root into a user namespace of its own (SETFCAP)
-//   attack-values writev-root the same by writev
+//   attack-values writev-root the same with writev
 //   attack-values clone3      makes a user namespace, which the seccomp profile allows only with
 //                             SYS_ADMIN
 //
-// With "thread-" before the name the value is changed by another thread, else by another process.
-// It exits 0 when the kernel has done what takes the capability, or has refused to make the queue,
-// and 1 on failure.
+// With "thread-" before the name, another thread changes the value, otherwise another process does.
+// It exits 0 if the kernel did what requires the capability, or denied the queue, and 1 on failure.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -39,13 +38,13 @@
 #define SPINS_MAX 20000
 #define REHEARSALS 16
 
-// What both sides see.
+// Memory that both threads or processes share.
 static struct shared {
 	struct __user_cap_data_struct sets[2];
 	struct mq_attr attributes;
 	struct clone_args clone;
 	char map[16];
-	// The value is at this place, and either of two.
+	// The address of the value, which is either needy or harmless.
 	volatile uint32_t *value;
 	uint32_t needy, harmless;
 	_Atomic uint32_t turn, ready, go, done;
@@ -62,7 +61,8 @@ static long need(long result, const char *what)
 	return result;
 }
 
-// The other side: once it is told to, it waits for a moment and makes the value harmless.
+// The other thread or process. On a signal in shared memory, it waits shortly and makes the value
+// harmless.
 static void *change(void *unused)
 {
 	(void)unused;
@@ -95,7 +95,7 @@ static void begin_changes(int by_thread)
 	}
 }
 
-// Each call tells whether the kernel has copied the needy value.
+// Each of these calls returns whether the kernel has copied the needy value.
 static int set_capabilities(void)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
@@ -112,7 +112,7 @@ static int open_queue(void)
 	mqd_t queue = mq_open("/values", O_CREAT | O_EXCL | O_RDWR, 0600, &shared->attributes);
 
 	if (queue < 0 && errno == EINVAL)
-		return 1; // refused
+		return 1; // denied
 	need(queue, "mq_open");
 	need(mq_getattr(queue, &made), "mq_getattr");
 	need(mq_unlink("/values"), "mq_unlink");
@@ -139,7 +139,8 @@ static int writev_map(void)
 	return map_written(writev(map_file, &map, 1));
 }
 
-// Whether the kernel has copied the needy value when it was changed after some spins.
+// Makes the call while the value changes after that many spins. Returns whether the kernel has
+// copied the needy value.
 static int attempt(int (*call)(void), uint32_t spins)
 {
 	static uint32_t turn;
@@ -156,7 +157,7 @@ static int attempt(int (*call)(void), uint32_t spins)
 	return did;
 }
 
-// After so many spins the kernel has just copied the value, in half of the cases.
+// Returns after how many spins the kernel has just copied the value, in half of the attempts.
 static uint32_t rehearse(int (*call)(void))
 {
 	for (uint32_t spins = 0; spins < SPINS_MAX; spins += 4) {
@@ -176,8 +177,9 @@ static void prepare(uint32_t needy, uint32_t harmless)
 	shared->harmless = harmless;
 }
 
-// Rehearses with two values that take no capability, and so leave no trace, until the moment is
-// known. Then the first time that the kernel copies the needy one it is changed right afterwards.
+// Finds the right moment with two values that require no capability, so nothing is recorded. Then
+// it repeats the attempt with the needy value, until the kernel has copied it right before the
+// change.
 static void race(int (*call)(void), uint32_t harmless, uint32_t needy, uint32_t other)
 {
 	shared->rehearsing = 1;
@@ -225,7 +227,7 @@ static void make_user_namespace(void)
 	map_file = need(open("/proc/self/uid_map", O_WRONLY), "uid_map");
 }
 
-// Another user than one's own is refused, and a map with a letter is none.
+// The kernel denies a map of another user than one's own. A map with a letter is invalid.
 static void race_map(int (*call)(void))
 {
 	strcpy(shared->map, "0 0 1");
@@ -241,7 +243,7 @@ static ino_t user_namespace(void)
 	return info.st_ino;
 }
 
-// No race: the child itself changes the flags before its parent goes on.
+// This is not a race: the child itself changes the flags before its parent continues.
 static void make_namespace(void)
 {
 	ino_t before = user_namespace();

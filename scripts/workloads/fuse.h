@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A file system in user space whose only file is a program. Each function answers one request, and
-// returns 0 if the answer could not be written: nobody waits for it any more.
+// A file system in user space with a program as its only file. Each function answers one request.
+// It returns 0 if the answer could not be written, because no process waits for it any longer.
 
 #ifndef FUSE_H
 #define FUSE_H
@@ -36,7 +36,7 @@ static int fuse_answer(int fd, const struct fuse_in_header *in, int error, const
 	return write(fd, reply, sizeof(out) + length) >= 0;
 }
 
-// image is the program, and size how many bytes it has.
+// fuse_serve answers a request. image is the program, and size its number of bytes.
 static int fuse_serve(int fd, const char *image, uint64_t size, const char *request)
 {
 	const struct fuse_in_header *in = (const void *)request;
@@ -56,7 +56,7 @@ static int fuse_serve(int fd, const char *image, uint64_t size, const char *requ
 		struct fuse_entry_out out = { .nodeid = 2, .attr = fuse_attributes_of(2, size) };
 		return fuse_answer(fd, in, 0, &out, sizeof(out));
 	}
-	case FUSE_GETATTR: { /* valid for no time: each stat asks again */
+	case FUSE_GETATTR: { /* not cached: each stat sends a request */
 		struct fuse_attr_out out = { .attr = fuse_attributes_of(in->nodeid, size) };
 		return fuse_answer(fd, in, 0, &out, sizeof(out));
 	}

@@ -1,8 +1,8 @@
 /*
- * Makes capability checks as fast as it can, and tells how long that took: the load of
- * the benchmark. Each line of the input, KIND COUNT PROCESSES, is an order to do COUNT
- * times what KIND says in each of so many processes, one on each processor in turn; it
- * answers with the nanoseconds from the start of the first to the end of the last.
+ * The load of the benchmark: makes capability checks as fast as it can, and prints how long that
+ * took. A line of the input has the form KIND COUNT PROCESSES. It starts PROCESSES processes,
+ * distributed over the processors, and each of them performs the operation KIND COUNT times. The
+ * output is the nanoseconds from the start of the first process to the end of the last one.
  */
 #define _GNU_SOURCE
 #include <err.h>
@@ -56,7 +56,7 @@ static void do_rawsock(void)
 	close(raw);
 }
 
-/* The same by what looks like a program of its own each time. */
+/* The same under a new process name each time, so that it looks like another program. */
 static void do_program(void)
 {
 	static int programs;
@@ -83,7 +83,7 @@ static void do_exec(void)
 		errx(1, "the child ended with status %d", status);
 }
 
-/* Asks for CAP_SETUID for another user each time: a kind of check of its own. */
+/* Checks CAP_SETUID for another user each time, which is another pattern of use. */
 static void do_kinds(void)
 {
 	static int user;
@@ -91,7 +91,7 @@ static void do_kinds(void)
 	setfsuid(++user);
 }
 
-/* No check at all: what the tracing of system calls costs. */
+/* Makes no check, to measure the cost of tracing system calls. */
 static void do_getppid(void)
 {
 	getppid();
@@ -132,7 +132,7 @@ static void pin(int processor)
 		err(1, "sched_setaffinity");
 }
 
-/* Does it in other processes, which wait for each other to be there. */
+/* Runs the load in other processes, which all start at the same time. */
 static void carry_out(const struct kind *kind, long count, int processes)
 {
 	int ready[2], go[2], status;

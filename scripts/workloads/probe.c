@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// probe does one small privileged (or seemingly privileged) thing per subcommand,
-// so that an end-to-end test knows exactly which capability checks its container
-// causes. It exits 0 on success, 1 with a message on failure, 2 on wrong usage.
-// Subcommands that end in an exec return what the executed program returns.
+// probe performs one small privileged (or seemingly privileged) operation per subcommand, so that
+// an end-to-end test knows exactly which capability checks its container causes. It exits 0 on
+// success, 1 with a message on failure, 2 on wrong usage. Subcommands that end in an exec exit with
+// the status of the executed program.
 //
-// System calls are made directly where libc would choose another one.
+// probe makes a system call directly if libc would choose another one.
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -51,7 +51,7 @@
 
 extern char **environ;
 
-// run does what the arguments say; it returns an exit code.
+// run executes the subcommand in the arguments and returns an exit code.
 static int run(char **args);
 
 // fail ends the program with "probe: WHAT: errno's text".
@@ -68,7 +68,7 @@ static void __attribute__((noreturn, format(printf, 1, 2))) fail(const char *wha
 	exit(1);
 }
 
-// need fails unless a system call's result is 0 or more; it returns the result.
+// need returns the result of a system call, and fails if it is negative.
 static int need(long result, const char *what)
 {
 	if (result < 0)
@@ -108,7 +108,7 @@ static void setuid0(char **args)
 	need(setuid(0), "setuid(0)");
 }
 
-// compat-setuid0: the same as a system call of 32-bit programs.
+// compat-setuid0: the same with the system call of 32-bit programs.
 static void compat_setuid0(char **args)
 {
 #ifdef __x86_64__
@@ -127,7 +127,7 @@ static void setgid0(char **args)
 	need(setgid(0), "setgid(0)");
 }
 
-// setfsuid0: setfsuid(2) reports no errors; the next call tells what came of it.
+// setfsuid0: setfsuid(2) reports no errors; the next call returns the current ID.
 static void setfsuid0(char **args)
 {
 	setfsuid(0);
@@ -137,7 +137,7 @@ static void setfsuid0(char **args)
 	}
 }
 
-// setfsuid UID: asks nothing if UID is one of the process's own.
+// setfsuid UID: causes no check if UID is one of the process's own IDs.
 static void setfsuid_to(char **args)
 {
 	setfsuid(number(args[0]));
@@ -151,7 +151,7 @@ static void set_groups(char **args)
 	need(setgroups(1, &group), "setgroups");
 }
 
-// setgroups-same: sets the groups that it has already.
+// setgroups-same: sets the groups that the process already has.
 static void set_same_groups(char **args)
 {
 	gid_t groups[64];
@@ -167,13 +167,13 @@ static void capbset_read(char **args)
 		exit(1);
 }
 
-// capbset-drop CAP: takes capability number CAP out of the bounding set.
+// capbset-drop CAP: removes capability number CAP from the bounding set.
 static void capbset_drop(char **args)
 {
 	need(prctl(PR_CAPBSET_DROP, number(args[0]), 0, 0, 0), "prctl(PR_CAPBSET_DROP)");
 }
 
-// bset-only CAP COMMAND...: runs a command with nothing but capability number CAP.
+// bset-only CAP COMMAND...: runs a command with only capability number CAP in the bounding set.
 static void bset_only(char **args)
 {
 	int cap = number(args[0]);
@@ -190,7 +190,7 @@ static void securebits(char **args)
 	need(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT, 0, 0, 0), "prctl(PR_SET_SECUREBITS)");
 }
 
-/* Without no_new_privs, for which the kernel would check no capability. */
+/* Without no_new_privs: with it, the kernel would check no capability. */
 static void seccomp_filter(char **args)
 {
 	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
@@ -208,7 +208,7 @@ static void capabilities(struct __user_cap_data_struct sets[2])
 	need(syscall(SYS_capget, &caps_header, sets), "capget");
 }
 
-// capset-same: sets the sets it has.
+// capset-same: sets the sets that the process already has.
 static void capset_same(char **args)
 {
 	struct __user_cap_data_struct sets[2];
@@ -217,7 +217,7 @@ static void capset_same(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
-// capset-only CAP: keeps nothing but capability number CAP permitted.
+// capset-only CAP: keeps only capability number CAP permitted and effective.
 static void capset_only(char **args)
 {
 	struct __user_cap_data_struct sets[2] = {};
@@ -228,7 +228,7 @@ static void capset_only(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
-// capset-add CAP: adds capability number CAP to what is permitted.
+// capset-add CAP: adds capability number CAP to the permitted set.
 static void capset_add(char **args)
 {
 	struct __user_cap_data_struct sets[2];
@@ -250,7 +250,7 @@ static void capget_has(char **args)
 		exit(1);
 }
 
-// capset-raise CAP: makes capability number CAP permitted and effective, with what it has.
+// capset-raise CAP: adds capability number CAP to the permitted and the effective set.
 static void capset_raise(char **args)
 {
 	struct __user_cap_data_struct sets[2];
@@ -262,7 +262,7 @@ static void capset_raise(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
-// capset-effective CAP: makes nothing effective, and then capability number CAP.
+// capset-effective CAP: empties the effective set, and then makes capability number CAP effective.
 static void capset_effective(char **args)
 {
 	struct __user_cap_data_struct sets[2];
@@ -275,8 +275,8 @@ static void capset_effective(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
-// capset-inheritable CAP: keeps nothing but CAP_SETPCAP permitted, and makes capability number
-// CAP inheritable, out of the bounding set.
+// capset-inheritable CAP: keeps only CAP_SETPCAP permitted, and makes capability number CAP of the
+// bounding set inheritable.
 static void capset_inheritable(char **args)
 {
 	struct __user_cap_data_struct sets[2] = {};
@@ -288,8 +288,8 @@ static void capset_inheritable(char **args)
 	need(syscall(SYS_capset, &caps_header, sets), "capset");
 }
 
-// ambient CAP: raises capability number CAP in the inheritable and the ambient
-// set, which asks for nothing but that it is permitted.
+// ambient CAP: raises capability number CAP in the inheritable and the ambient set. This only
+// requires that the capability is permitted.
 static void ambient(char **args)
 {
 	struct __user_cap_data_struct sets[2];
@@ -303,7 +303,7 @@ static void ambient(char **args)
 
 // --- network -----------------------------------------------------------------
 
-/* Acts as a set-user-ID program of root does: with another real user. */
+/* Runs with another real user, like a set-user-ID program of root. */
 static void real_user(char **args)
 {
 	need(setresuid(atoi(args[0]), 0, 0), "setresuid");
@@ -315,7 +315,7 @@ static void rawsock(char **args)
 	need(socket(AF_INET, SOCK_RAW, IPPROTO_ICMP), "socket(AF_INET, SOCK_RAW, ICMP)");
 }
 
-// echo: as ping of iputils, takes a datagram socket if a raw one is refused.
+// echo: uses a datagram socket if a raw socket is denied, like ping of iputils.
 static void echo_socket(char **args)
 {
 	if (socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) < 0)
@@ -329,7 +329,7 @@ static void socket_of(char **args)
 	close(need(socket(number(args[0]), number(args[1]), number(args[2])), "socket"));
 }
 
-// compat-socket FAMILY TYPE PROTOCOL: the same by the system call of 32-bit programs.
+// compat-socket FAMILY TYPE PROTOCOL: the same with the system call of 32-bit programs.
 static void compat_socket(char **args)
 {
 #ifdef __x86_64__
@@ -352,7 +352,7 @@ static void compat_socket(char **args)
 #endif
 }
 
-// hold FAMILY TYPE PROTOCOL N: opens N such sockets, says so and keeps them.
+// hold FAMILY TYPE PROTOCOL N: opens N such sockets, prints "ready" and keeps them open.
 static void hold(char **args)
 {
 	for (int n = number(args[3]); n > 0; n--)
@@ -370,7 +370,7 @@ static void *hold_apart_thread(void *args)
 	return NULL;
 }
 
-// hold-apart FAMILY TYPE PROTOCOL N: the same in a thread with descriptors of its own.
+// hold-apart FAMILY TYPE PROTOCOL N: the same in a thread with its own descriptors.
 static void hold_apart(char **args)
 {
 	pthread_t thread;
@@ -389,8 +389,8 @@ static void *juggle_thread(void *unused)
 	return NULL;
 }
 
-// juggle N SUBCOMMAND...: does so with N open files while a thread opens and closes others
-// all the time, and children come and go.
+// juggle N SUBCOMMAND...: runs the subcommand with N open files, while a thread constantly opens
+// and closes other files, and children start and end.
 static void juggle(char **args)
 {
 	struct rlimit most;
@@ -421,8 +421,8 @@ static void end_flood(int signal)
 	flood_over = 1;
 }
 
-// rawsock-flood PROCESSES NAMES: opens raw sockets as fast as it can in so many processes,
-// each under ever so many names, until SIGTERM comes, and prints how many it opened.
+// rawsock-flood PROCESSES NAMES: opens raw sockets as fast as it can in that many processes, each
+// under that many names, until it receives SIGTERM. Then it prints how many sockets it opened.
 static void rawsock_flood(char **args)
 {
 	int names = number(args[1]);
@@ -466,9 +466,9 @@ static void packet(char **args)
 	need(socket(AF_PACKET, SOCK_DGRAM, 0), "socket(AF_PACKET, SOCK_DGRAM)");
 }
 
-// bind PORT [FAMILY TYPE]: Docker opens all ports to everyone by default; run with
-// --sysctl net.ipv4.ip_unprivileged_port_start=1024 to make low ones privileged. The beginning
-// of an address is the same for IPv4 and IPv6, and the rest is zero: any address.
+// bind PORT [FAMILY TYPE]: by default, Docker lets all users bind all ports. Use
+// --sysctl net.ipv4.ip_unprivileged_port_start=1024 to make low ports privileged. The beginning of
+// the address is the same for IPv4 and IPv6, and the rest is zero, which means any address.
 static void bind_port(char **args)
 {
 	struct sockaddr_in6 address = {
@@ -481,7 +481,7 @@ static void bind_port(char **args)
 	need(bind(fd, (struct sockaddr *)&address, sizeof(address)), "bind");
 }
 
-// compat-bind PORT: the same by the system call of 32-bit programs.
+// compat-bind PORT: the same with the system call of 32-bit programs.
 static void compat_bind(char **args)
 {
 #ifdef __x86_64__
@@ -519,8 +519,8 @@ static void set_option(char **args)
 	need(setsockopt(fd, number(args[0]), number(args[1]), &value, sizeof(value)), "setsockopt");
 }
 
-// rebind-device FROM TO: binds a socket to one network device, which anybody may, and then to
-// another one.
+// rebind-device FROM TO: binds a socket to one network device, which every user may do, and then to
+// another device.
 static void rebind_device(char **args)
 {
 	int fd = need(socket(AF_INET, SOCK_DGRAM, 0), "socket");
@@ -538,7 +538,7 @@ static void congestion(char **args)
 	     "TCP_CONGESTION");
 }
 
-// packet-diag: lists packet sockets, of which there are none.
+// packet-diag: lists packet sockets. The list is empty.
 static void packet_diag(char **args)
 {
 	struct {
@@ -592,8 +592,8 @@ static int create(const char *path)
 	return need(open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0644), path);
 }
 
-// write-sgid PATH: writing to a set-group-ID executable clears the bit unless the
-// writer has CAP_FSETID. Either is a success; the answer is printed.
+// write-sgid PATH: writing to a set-group-ID executable clears the bit unless the writer has
+// CAP_FSETID. Both are a success; probe prints which one happened.
 static void write_sgid(char **args)
 {
 	int fd = create(args[0]);
@@ -605,8 +605,8 @@ static void write_sgid(char **args)
 	printf("set-group-ID bit %s\n", st.st_mode & S_ISGID ? "kept" : "lost");
 }
 
-// chmod-own PATH [MODE]: changes the mode of a file of its own, 0600 unless told
-// otherwise. Under /sgid the new file's group is one that root is not in.
+// chmod-own PATH [MODE]: makes a file and changes its mode, by default to 0600. In /sgid, the new
+// file gets a group of which root is not a member.
 static void chmod_own(char **args)
 {
 	int fd = create(args[0]);
@@ -614,13 +614,13 @@ static void chmod_own(char **args)
 	need(fchmod(fd, args[1] ? strtol(args[1], NULL, 8) : 0600), "fchmod");
 }
 
-// open-noatime FILE: only its owner and CAP_FOWNER may read it unnoticed.
+// open-noatime FILE: only the owner, or a process with CAP_FOWNER, may open a file with O_NOATIME.
 static void open_noatime(char **args)
 {
 	need(open(args[0], O_RDONLY | O_NOATIME), args[0]);
 }
 
-// open-at DIRECTORY NAME: reads what is in a directory that it has open.
+// open-at DIRECTORY NAME: opens a file relative to an open directory.
 static void open_at(char **args)
 {
 	int directory = need(open(args[0], O_PATH | O_DIRECTORY), args[0]);
@@ -628,7 +628,7 @@ static void open_at(char **args)
 	need(openat(directory, args[1], O_RDONLY), args[1]);
 }
 
-// chown-open PATH UID: changes the owner of a file that it has open.
+// chown-open PATH UID: changes the owner of an open file.
 static void chown_open(char **args)
 {
 	int fd = need(open(args[0], O_RDONLY), args[0]);
@@ -637,7 +637,7 @@ static void chown_open(char **args)
 	close(fd);
 }
 
-// chmod-open PATH MODE: changes the mode of a file that it has open.
+// chmod-open PATH MODE: changes the mode of an open file.
 static void chmod_open(char **args)
 {
 	int fd = need(open(args[0], O_RDONLY), args[0]);
@@ -653,8 +653,8 @@ static void *unmap_again_and_again(void *page)
 	return NULL;
 }
 
-// open-unmapped PATH N: opens it N times by a name in memory that comes and goes: the kernel
-// waits for it, and a program in the kernel cannot.
+// open-unmapped PATH N: opens PATH N times. The path is in a page that is repeatedly discarded. The
+// kernel can wait for the page, but an eBPF program cannot.
 static void open_unmapped(char **args)
 {
 	int fd = need(memfd_create("name", 0), "memfd_create");
@@ -699,8 +699,8 @@ static const struct {
 	    { 0x10, 7, -1u },
 	    { 0x20, 5, -1u } } };
 
-// set-acl PATH [fd]: gives a new file an access control list, by its path or by a
-// descriptor. Not on overlayfs, which asks only where there is a bit to lose.
+// set-acl PATH [fd]: gives a new file an access control list, by its path or by a descriptor. Do
+// not use it on overlayfs, which makes a check only if there is a bit to clear.
 static void set_acl(char **args)
 {
 	static const char name[] = "system.posix_acl_access";
@@ -724,7 +724,7 @@ static void *map(size_t length, int flags)
 	return address;
 }
 
-// map-locked BYTES: within RLIMIT_MEMLOCK nothing is needed.
+// map-locked BYTES: needs no capability within RLIMIT_MEMLOCK.
 static void map_locked(char **args)
 {
 	map(number(args[0]), MAP_LOCKED);
@@ -739,7 +739,7 @@ static void remap_locked(char **args)
 		fail("mremap");
 }
 
-// brk-locked BYTES: makes the heap larger after telling the kernel to lock all that comes.
+// brk-locked BYTES: makes the heap larger after mlockall(MCL_FUTURE).
 static void brk_locked(char **args)
 {
 	need(mlockall(MCL_FUTURE), "mlockall(MCL_FUTURE)");
@@ -762,8 +762,8 @@ static void io_uring(char **args)
 	need(syscall(SYS_io_uring_setup, 1, &params), "io_uring_setup");
 }
 
-// submit has a ring of one entry do something, and returns what came of it. A ring with a
-// thread of the kernel's that polls for entries (IORING_SETUP_SQPOLL) submits by itself.
+// submit performs an operation with a ring of one entry, and returns its result. With
+// IORING_SETUP_SQPOLL, a kernel thread polls for entries and submits them.
 static int submit(int ring, const struct io_uring_params *params, struct io_uring_sqe what)
 {
 	int flags = IORING_ENTER_GETEVENTS;
@@ -787,9 +787,8 @@ static int submit(int ring, const struct io_uring_params *params, struct io_urin
 	return cqe->res < 0 ? -1 : cqe->res;
 }
 
-// io-uring-open FILE [UID]: a worker thread of the kernel's opens the file. With UID, the
-// process has become that user before, and the file is opened under the credentials
-// that it had registered as root.
+// io-uring-open FILE [UID]: a kernel worker thread opens the file. With UID, the process first
+// becomes that user, and the file is opened with the credential that it registered as root.
 static void io_uring_open(char **args)
 {
 	struct io_uring_params params = { 0 };
@@ -814,8 +813,8 @@ static void io_uring_open(char **args)
 	     "opening by io_uring");
 }
 
-// io-uring-poll FILE: says that it is ready. Once a line can be read, a thread of the kernel's
-// that is there since before (IORING_SETUP_SQPOLL) opens the file.
+// io-uring-poll FILE: prints "ready" and waits for a line of input. Then a kernel thread that
+// already runs (IORING_SETUP_SQPOLL) opens the file.
 static void io_uring_poll(char **args)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_SQPOLL };
@@ -834,7 +833,7 @@ static void io_uring_poll(char **args)
 	     "opening by io_uring");
 }
 
-// io-uring-write FILE: a thread of the kernel's that polls for entries opens the file for writing.
+// io-uring-write FILE: a kernel thread that polls for entries opens the file for writing.
 static void io_uring_write(char **args)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_SQPOLL };
@@ -850,7 +849,7 @@ static void io_uring_write(char **args)
 	     "opening by io_uring");
 }
 
-// io-uring-socket FAMILY TYPE PROTOCOL: a socket without the system call of that name.
+// io-uring-socket FAMILY TYPE PROTOCOL: opens a socket without the system call socket.
 static void io_uring_socket(char **args)
 {
 	struct io_uring_params params = { 0 };
@@ -866,7 +865,7 @@ static void io_uring_socket(char **args)
 	     "a socket by io_uring");
 }
 
-// mq-open [MESSAGES SIZE]: makes a message queue, of default size unless told otherwise.
+// mq-open [MESSAGES SIZE]: makes a message queue, by default of the default size.
 static void open_queue(char **args)
 {
 	struct mq_attr attributes = { 0 };
@@ -908,7 +907,7 @@ static void perf_clock(char **args)
 
 // --- processes ---------------------------------------------------------------
 
-// kill-user: root signals a process of another user's.
+// kill-user: root sends a signal to a process of another user.
 static void kill_user(char **args)
 {
 	int ready[2], status;
@@ -931,7 +930,7 @@ static void kill_user(char **args)
 	if (kill(child, SIGTERM) < 0) {
 		int err = errno;
 
-		// The child must not be left behind as the container's last process.
+		// Otherwise the child would remain as the last process of the container.
 		setresuid(1000, 1000, -1);
 		kill(child, SIGKILL);
 		errno = err;
@@ -963,7 +962,7 @@ static void take_descriptor(char **args)
 	need(syscall(SYS_pidfd_getfd, pidfd, 0, 0), "pidfd_getfd");
 }
 
-// raise-limit: makes more open files possible than were allowed.
+// raise-limit: raises the hard limit of open files.
 static void raise_limit(char **args)
 {
 	struct rlimit limit;
@@ -973,7 +972,7 @@ static void raise_limit(char **args)
 	need(setrlimit(RLIMIT_NOFILE, &limit), "setrlimit");
 }
 
-// ioprio-realtime: takes CAP_SYS_ADMIN or CAP_SYS_NICE.
+// ioprio-realtime: requires CAP_SYS_ADMIN or CAP_SYS_NICE.
 static void ioprio_realtime(char **args)
 {
 	need(syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 1 << 13 /* IOPRIO_CLASS_RT */),
@@ -993,7 +992,7 @@ static void fork_children(char **args)
 	}
 }
 
-// memfd-exec ARGUMENT...: runs itself, with other arguments, from a memory file.
+// memfd-exec ARGUMENT...: executes itself from a memory file, with other arguments.
 static void memfd_exec(char **args)
 {
 	int from = need(open("/proc/self/exe", O_RDONLY | O_CLOEXEC), "/proc/self/exe");
@@ -1013,8 +1012,8 @@ static void *exec_self(void *argv)
 	fail("execve");
 }
 
-// thread-exec ARGUMENT...: a second thread executes the program anew. It takes over
-// the process, and the first thread's id with it.
+// thread-exec ARGUMENT...: a second thread executes the program again. This thread becomes the only
+// one of the process, and gets the first thread's ID.
 static void thread_exec(char **args)
 {
 	pthread_t thread;
@@ -1030,7 +1029,7 @@ static void *run_in_thread(void *args)
 	return run(args) == 0 ? NULL : args;
 }
 
-// thread SUBCOMMAND...: does so in a second thread.
+// thread SUBCOMMAND...: runs the subcommand in a second thread.
 static void thread(char **args)
 {
 	pthread_t thread;
@@ -1044,7 +1043,7 @@ static void thread(char **args)
 		exit(2);
 }
 
-// vfork SUBCOMMAND...: does so in a child that has the parent's memory.
+// vfork SUBCOMMAND...: runs the subcommand in a child that shares the parent's memory.
 static void vfork_child(char **args)
 {
 	pid_t child = vfork();
@@ -1054,7 +1053,7 @@ static void vfork_child(char **args)
 	await_child(need(child, "vfork"));
 }
 
-// reboot: ends within the system call, and the first process of its pid namespace with it.
+// reboot: ends within the system call, which also ends the first process of the pid namespace.
 static void reboot_container(char **args)
 {
 	need(syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART,
@@ -1064,16 +1063,16 @@ static void reboot_container(char **args)
 
 // --- namespaces and cgroups --------------------------------------------------
 
-// unshare-user-mount: a privileged call inside a user namespace of its own. Docker's
-// default seccomp profile refuses it: run with --security-opt seccomp=unconfined.
+// unshare-user-mount: makes a privileged call inside its own user namespace. Docker's default
+// seccomp profile denies unshare: run it with --security-opt seccomp=unconfined.
 static void unshare_user_mount(char **args)
 {
 	need(unshare(CLONE_NEWUSER | CLONE_NEWNS), "unshare(CLONE_NEWUSER | CLONE_NEWNS)");
 	need(mount("tmpfs", "/tmp", "tmpfs", 0, NULL), "mount tmpfs");
 }
 
-// unshare-mounts SUBCOMMAND...: does so with mounts of its own, while it executes a file
-// from those that it has left.
+// unshare-mounts SUBCOMMAND...: runs the subcommand in a new mount namespace. Its program file
+// stays a file of the old mount namespace.
 static void unshare_mounts(char **args)
 {
 	need(unshare(CLONE_NEWNS), "unshare(CLONE_NEWNS)");
@@ -1098,9 +1097,9 @@ static int enter_below(const char *directory)
 	return moved;
 }
 
-// cgroup-below [ARGUMENT...]: moves into a cgroup below its own in every hierarchy
-// where that is possible (one at least), then runs itself with the arguments given.
-// It needs a writable /sys/fs/cgroup.
+// cgroup-below [ARGUMENT...]: moves into a cgroup below its own in every hierarchy where that is
+// possible (at least one), then executes itself with the arguments. It needs a writable
+// /sys/fs/cgroup.
 static void cgroup_below(char **args)
 {
 	FILE *file = fopen("/proc/self/cgroup", "re");
@@ -1117,20 +1116,20 @@ static void cgroup_below(char **args)
 		own[strcspn(own, "\n")] = '\0';
 		if (strncmp(controllers, "name=", 5) == 0)
 			controllers += 5;
-		// The container may see the whole hierarchy or only its own part of it, and
-		// version 2's may be the only one or mounted beside those of version 1.
+		// The container may see the whole hierarchy or only its own part of it. The
+		// hierarchy of version 2 may be the only one, or next to those of version 1.
 		const char *mounts[] = { controllers, *controllers ? controllers : "unified" };
 		const char *paths[] = { own, "" };
 
 		for (int i = 0, done = 0; i < 4 && !done; i++) {
 			snprintf(path, sizeof(path), "/sys/fs/cgroup/%s/%s", mounts[i / 2],
 				 paths[i % 2]);
-			// A directory of the tmpfs between the mounts is no cgroup.
+			// A directory of the tmpfs between the mounts is not a cgroup.
 			strcat(path, "/cgroup.procs");
 			if (access(path, F_OK) < 0)
 				continue;
 			path[strlen(path) - strlen("/cgroup.procs")] = '\0';
-			// Of a hierarchy that the container has no part of, only its root.
+			// The container sees only the root of a hierarchy that it has no part in.
 			struct stat status;
 			if (stat(path, &status) < 0 || !(status.st_mode & S_IWUSR))
 				continue;
@@ -1149,8 +1148,8 @@ static void cgroup_below(char **args)
 
 // --- the table ---------------------------------------------------------------
 
-/* Docker's seccomp profile allows it only with CAP_SYS_NICE, which the kernel itself
- * does not ask for. */
+/* Docker's seccomp profile allows it only with CAP_SYS_NICE. The kernel itself does not check
+ * this capability. */
 static void set_mempolicy_default(char **args)
 {
 	(void)args;
@@ -1158,13 +1157,13 @@ static void set_mempolicy_default(char **args)
 		fail("set_mempolicy");
 }
 
-// grow-stack N: has the kernel write N times below all of the stack that was touched, so that it
-// grows by a fault in the middle of a system call.
+// grow-stack N: makes the kernel write N times below the used part of the stack, so that the stack
+// grows through a page fault in the middle of a system call.
 static void grow_stack(char **args)
 {
 	int zeros = need(open("/dev/zero", O_RDONLY | O_CLOEXEC), "/dev/zero");
 	char *stack =
-		(char *)__builtin_frame_address(0) - (256 << 10); // the kernel maps some ahead
+		(char *)__builtin_frame_address(0) - (256 << 10); // the kernel maps part ahead
 
 	for (int n = number(args[0]); n > 0; n--) {
 		stack -= 16 << 10;
@@ -1173,7 +1172,7 @@ static void grow_stack(char **args)
 	close(zeros);
 }
 
-// repeat N SUBCOMMAND...: the same thing exactly N times, by one process.
+// repeat N SUBCOMMAND...: runs the subcommand exactly N times in one process.
 static void repeat(char **args)
 {
 	for (int n = number(args[0]); n > 0; n--)
@@ -1181,14 +1180,14 @@ static void repeat(char **args)
 			exit(2);
 }
 
-// named NAME SUBCOMMAND...: does so under another name.
+// named NAME SUBCOMMAND...: runs the subcommand under another process name.
 static void named(char **args)
 {
 	need(prctl(PR_SET_NAME, args[0], 0, 0, 0), "prctl(PR_SET_NAME)");
 	exit(run(args + 1));
 }
 
-// names N SUBCOMMAND...: does so N times, each time under another name.
+// names N SUBCOMMAND...: runs the subcommand N times, each time under another name.
 static void names(char **args)
 {
 	char name[16];
@@ -1201,8 +1200,8 @@ static void names(char **args)
 	}
 }
 
-// nest N SUBCOMMAND...: does so in the innermost of N processes, each the parent of the
-// next.
+// nest N SUBCOMMAND...: runs the subcommand in the innermost of N nested processes, each the parent
+// of the next.
 static void nest(char **args)
 {
 	for (int n = number(args[0]); n > 0; n--) {
@@ -1216,8 +1215,7 @@ static void nest(char **args)
 	exit(run(args + 1));
 }
 
-// descend N SUBCOMMAND...: does so in the innermost of N processes, each the parent
-// of the next, once it has said so and a line can be read.
+// descend N SUBCOMMAND...: like nest, but first prints "ready" and waits for a line of input.
 static void descend(char **args)
 {
 	char line[2];
@@ -1238,7 +1236,7 @@ static void descend(char **args)
 static const struct subcommand {
 	const char *name;
 	void (*run)(char **args);
-	int least; // arguments that it cannot do without
+	int least; // number of required arguments
 	const char *arguments;
 } subcommands[] = {
 	{ "access-w", access_w, 1, "FILE" },

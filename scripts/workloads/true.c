@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An entrypoint that does nothing, successfully.
+// true is an entrypoint that does nothing and exits 0.
 
 int main(void)
 {

@@ -79,8 +79,8 @@ func TestBuiltinRulesAlert(t *testing.T) {
 	l := watchRules(t, `
 rules:
   - builtin: raw-socket
-  - builtin: raw-socket-refused
-  - builtin: raw-socket-own-namespace
+  - builtin: raw-socket-denied
+  - builtin: raw-socket-nested-userns
   - builtin: sys-admin
   - builtin: sys-ptrace
   - builtin: sys-module
@@ -103,8 +103,8 @@ rules:
 	mustExecute(t, "docker", "exec", "-u", "0", "alert-builtin-ptrace", "ls", "-l", "/proc/1/cwd")
 	for rule, want := range map[string]string{
 		"raw-socket":               "warning: raw socket (IPv4) opened by probe in alert-builtin-raw (bb:latest)",
-		"raw-socket-refused":       "info: raw socket (IPv4) refused to probe in alert-builtin-refused (bb:latest)",
-		"raw-socket-own-namespace": "info: raw socket (IPv4) opened by probe in alert-builtin-nested (bb:latest), in a user namespace of its own",
+		"raw-socket-denied":       "info: raw socket (IPv4) refused to probe in alert-builtin-refused (bb:latest)",
+		"raw-socket-nested-userns": "info: raw socket (IPv4) opened by probe in alert-builtin-nested (bb:latest), in a user namespace of its own",
 		"sys-admin":                "critical: SYS_ADMIN used by hostname for sethostname in alert-builtin-admin (bb:latest)",
 		"sys-ptrace":               "critical: SYS_PTRACE used by ls for readlink in alert-builtin-ptrace (bb:latest)",
 		"sys-module":               "critical: SYS_MODULE used by sh for write in alert-builtin-module (bb:latest)",
@@ -118,7 +118,7 @@ rules:
 			t.Errorf("%s: got %+v\nwant %s", rule, got, want)
 		}
 	}
-	want := []string{"bpf x1", "denials x20", "denials x4", "module-by-name x1", "raw-socket x1", "raw-socket-own-namespace x1", "raw-socket-refused x1", "sys-admin x1", "sys-module x1", "sys-ptrace x1"}
+	want := []string{"bpf x1", "denials x20", "denials x4", "module-by-name x1", "raw-socket x1", "raw-socket-nested-userns x1", "raw-socket-denied x1", "sys-admin x1", "sys-module x1", "sys-ptrace x1"}
 	same(t, "alerts", l.endAlerts(), want)
 }
 
@@ -188,8 +188,8 @@ func TestWhatIsNoRawSocketAlertsOfNone(t *testing.T) {
 	l := watchLive(t, "--rules", written(t, "rules.yaml", `
 rules:
   - builtin: raw-socket
-  - builtin: raw-socket-refused
-  - builtin: raw-socket-own-namespace
+  - builtin: raw-socket-denied
+  - builtin: raw-socket-nested-userns
   - {name: other, capabilities: [NET_RAW], raw-socket: false}
 `), "--container", "alert-none-*")
 	mustExecute(t, "docker", "run", "--rm", "--name", "alert-none-setup", "--privileged", "bb", "true")

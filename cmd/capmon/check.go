@@ -19,7 +19,7 @@ import (
 type asked struct {
 	policy, baseline                       string
 	deny, allow, denyGranted, allowGranted []string
-	ignoreRefused, anyStart                bool
+	ignoreDenied, anyStart                 bool
 }
 
 func newCheck() *cobra.Command {
@@ -88,7 +88,7 @@ like select some.`,
 	flags.StringSliceVar(&asked.denyGranted, "deny-granted", nil, "capabilities that must not be granted, used or not")
 	flags.StringSliceVar(&asked.allowGranted, "allow-granted", nil, "the only capabilities that may be granted; '' for none")
 	flags.BoolVar(&asked.anyStart, settings.EvenIfStartUnseen, false, "containers that were running before they were watched do not violate --deny, --allow and --baseline by that alone")
-	flags.BoolVar(&asked.ignoreRefused, "ignore-refused", false, "--deny and --allow are not about what was tried and refused")
+	flags.BoolVar(&asked.ignoreDenied, "ignore-denied", false, "--deny and --allow are not about what was tried and refused")
 	return cmd
 }
 
@@ -124,8 +124,8 @@ func (a asked) rules(cmd *cobra.Command) (policy.Policy, error) {
 		}
 		rule := policy.Rule{Name: "--" + flag.name}
 		*flag.rule(&rule) = &set
-		if a.ignoreRefused {
-			rule.Refused = policy.Allow
+		if a.ignoreDenied {
+			rule.Denied = policy.Allow
 		}
 		rules.Rules = append(rules.Rules, rule)
 	}

@@ -154,7 +154,7 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			{"allowed", "allow: [CHOWN, NET_RAW, MKNOD]", []string{"--allow=CHOWN,NET_RAW,MKNOD"}, exitDone, []string{"passes"}},
 			{"not allowed", "allow: [CHOWN, MKNOD]", []string{"--allow=CHOWN,MKNOD"}, exitFound, []string{"NET_RAW is used, which the rule does not allow"}},
 			{"refused", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFound, []string{"MKNOD was tried and refused, which the rule does not allow"}},
-			{"refused, and that is allowed", "allow: [CHOWN, NET_RAW], refused: allow", []string{"--allow=CHOWN,NET_RAW", "--ignore-refused"}, exitDone, []string{"passes"}},
+			{"refused, and that is allowed", "allow: [CHOWN, NET_RAW], refused: allow", []string{"--allow=CHOWN,NET_RAW", "--ignore-denied"}, exitDone, []string{"passes"}},
 			{"nothing allowed", "allow: []", []string{"--allow="}, exitFound, []string{"CHOWN is used"}},
 			{"granted", "deny-granted: [KILL]", []string{"--deny-granted=KILL"}, exitFound, []string{"KILL is granted, which the rule denies"}},
 			{"not granted", "deny-granted: [MKNOD, SYS_ADMIN]", []string{"--deny-granted=MKNOD,SYS_ADMIN"}, exitDone, nil},

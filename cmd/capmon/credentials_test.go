@@ -96,7 +96,7 @@ func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
 	if !slices.Contains(got.Granted, "NET_RAW") || slices.Contains(got.Granted, "CHOWN") {
 		t.Errorf("granted %v", got.Granted)
 	}
-	if slices.Contains(got.Required, "CHOWN") || !slices.Contains(got.Classes["borrowed"], "CHOWN") {
+	if slices.Contains(got.Required, "CHOWN") || !slices.Contains(got.Classes["other-credential"], "CHOWN") {
 		t.Errorf("what docker exec --privileged brought: required %v, classes %v", got.Required, got.Classes)
 	}
 }

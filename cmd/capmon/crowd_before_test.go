@@ -38,12 +38,12 @@ var states = map[string]func(i *inhabitant, capability string){
 	"least":      func(i *inhabitant, capability string) { i.run("--cap-drop=ALL", "--cap-add="+capability) },
 	"none": func(i *inhabitant, capability string) {
 		i.run("--cap-drop=ALL")
-		i.isRefused(capability)
+		i.isDenied(capability)
 		if capability == "SYS_CHROOT" {
 			i.workload = workload{} // seccomp refuses before the kernel asks
 		}
 	},
-	"user": func(i *inhabitant, capability string) { i.run("--user=1000"); i.isRefused(capability) },
+	"user": func(i *inhabitant, capability string) { i.run("--user=1000"); i.isDenied(capability) },
 	"exec": func(i *inhabitant, _ string) {
 		i.docker = [][]string{
 			{"run", "-d", "--name", i.name, i.volume(), "bb", "sleep", "1000"},
@@ -56,7 +56,7 @@ var states = map[string]func(i *inhabitant, capability string){
 	"own-users": func(i *inhabitant, _ string) {
 		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume(), "--security-opt=seccomp=unconfined", "bb", "unshare", "-Ur"}, perform)}
 		i.order = acts[0].order
-		i.workload = workload{classes: map[string][]string{"own-namespace": caps(acts[0].capability)}}
+		i.workload = workload{classes: map[string][]string{"nested-userns": caps(acts[0].capability)}}
 	},
 }
 
@@ -64,7 +64,7 @@ func (i *inhabitant) run(options ...string) {
 	i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume()}, options, []string{"bb"}, perform)}
 }
 
-func (i *inhabitant) isRefused(capability string) { i.workload = workload{denied: caps(capability)} }
+func (i *inhabitant) isDenied(capability string) { i.workload = workload{denied: caps(capability)} }
 
 // Whatever runs when capmon starts, each later use belongs to who made it and is what it
 // is.

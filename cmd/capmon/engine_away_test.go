@@ -197,7 +197,7 @@ func containersGoOnWithoutDaemon(t *testing.T, d dockerDaemon) {
 	d.docker("rename", "goes-on", "went-on")
 
 	got := only(t, parseReport(t, observation.interrupt()), "went-on")
-	workload{required: caps("CHOWN", "NET_RAW", "SYS_CHROOT"), demanded: caps("SYS_NICE")}.check(t, got)
+	workload{required: caps("CHOWN", "NET_RAW", "SYS_CHROOT"), implicit: caps("SYS_NICE")}.check(t, got)
 	if got.Runs != 1 || !got.Running {
 		t.Errorf("%d runs were seen, and it runs: %v", got.Runs, got.Running)
 	}
@@ -362,7 +362,7 @@ func TestEngineIsAwayForAWhile(t *testing.T) {
 	only(t, got, "new-name")
 	late := only(t, got, "met-later")
 	same(t, "required", late.Required, caps("SYS_CHROOT"))
-	same(t, "demanded", late.Demanded, caps("SYS_NICE"))
+	same(t, "implicit", late.Implicit, caps("SYS_NICE"))
 	same(t, "not watched from the start", late.Unwatched, caps("SYS_NICE"))
 	if late.EngineError != "" {
 		t.Errorf("the engine has told of it: %s", late.EngineError)

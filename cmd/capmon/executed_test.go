@@ -32,7 +32,7 @@ func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
 	w := workload{
 		options:  []string{"--volume=" + volume + ":/volume"},
 		command:  sh("for program in /volume/*; do $program true; done"),
-		demanded: caps("NET_RAW"),
+		implicit: caps("NET_RAW"),
 	}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("of-a-volume")...)...)
 	got := only(t, parseReport(t, r), "of-a-volume")
@@ -74,7 +74,7 @@ func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
 
 // With the flag C of binfmt_misc, the kernel heeds the capabilities of the program, not those of its
 // interpreter.
-func TestCapabilitiesOfInterpretedProgramsAreDemanded(t *testing.T) {
+func TestCapabilitiesOfInterpretedProgramsAreImplicitNeeds(t *testing.T) {
 	t.Parallel()
 	const magic = "capmon-emulated"
 	registerFormat(t, "capmon-credentials", magic, "/bin/true", "C")
@@ -83,7 +83,7 @@ func TestCapabilitiesOfInterpretedProgramsAreDemanded(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustExecute(t, "setcap", "cap_net_raw=ep", program)
-	w := workload{options: []string{"--volume=" + program + ":/program"}, command: sh("/program; /program"), demanded: caps("NET_RAW")}
+	w := workload{options: []string{"--volume=" + program + ":/program"}, command: sh("/program; /program"), implicit: caps("NET_RAW")}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("interpreted")...)...)
 	got := only(t, parseReport(t, r), "interpreted")
 	w.check(t, got)

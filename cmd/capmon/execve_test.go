@@ -113,7 +113,7 @@ func TestVerifyTellsWhyAProgramCannotBeExecuted(t *testing.T) {
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "/bin/probe-bind", "bind", "8080")
 	same(t, "the set", p.Set, caps("NET_BIND_SERVICE"))
 	without := p.Trials[p.Members[0].Trial-1]
-	if without.Same || len(without.Refused) == 0 || !strings.HasPrefix(without.Refused[0].Reason, "execve of /bin/probe-bind failed with EPERM") {
+	if without.Same || len(without.DeniedChecks) == 0 || !strings.HasPrefix(without.DeniedChecks[0].Reason, "execve of /bin/probe-bind failed with EPERM") {
 		t.Errorf("%+v\n%s", without, r.stderr)
 	}
 }

@@ -51,8 +51,8 @@ func honestly(t *testing.T, name string) {
 // mustKnow verifies that all is known of a container of honestly.
 func mustKnow(t *testing.T, got seen) {
 	t.Helper()
-	if !got.Complete || len(got.Unexamined) > 0 || !slices.Equal(got.Required, caps("NET_RAW")) || !slices.Equal(got.Demanded, caps("NET_BIND_SERVICE")) {
-		t.Errorf("%s: complete %v, not examined %v, required %v, demanded %v: %v", got.Name, got.Complete, got.Unexamined, got.Required, got.Demanded, got.Cautions)
+	if !got.Complete || len(got.Unexamined) > 0 || !slices.Equal(got.Required, caps("NET_RAW")) || !slices.Equal(got.Implicit, caps("NET_BIND_SERVICE")) {
+		t.Errorf("%s: complete %v, not examined %v, required %v, demanded %v: %v", got.Name, got.Complete, got.Unexamined, got.Required, got.Implicit, got.Cautions)
 	}
 }
 

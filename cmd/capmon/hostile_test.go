@@ -236,8 +236,8 @@ func rulesTo(t *testing.T, a *arrivals) string {
 	return written(t, "rules.yaml", `
 rules:
   - builtin: raw-socket
-  - builtin: raw-socket-refused
-  - builtin: raw-socket-own-namespace
+  - builtin: raw-socket-denied
+  - builtin: raw-socket-nested-userns
   - builtin: sys-admin
   - builtin: sys-ptrace
   - builtin: sys-module
@@ -448,12 +448,12 @@ func (n *neighbour) judge(t *testing.T, got judged) {
 func (n *neighbour) judgeLists(t *testing.T, got judged) {
 	t.Helper()
 	same(t, n.name+" requires", got.Required, n.required)
-	same(t, n.name+" demands", got.Demanded, nil)
+	same(t, n.name+" demands", got.Implicit, nil)
 	same(t, n.name+" softly", got.Soft, nil)
 	same(t, n.name+" is denied", got.Denied, nil)
 	same(t, n.name+" unsure", got.Unsure, nil)
 	same(t, n.name+" unwatched", got.Unwatched, nil)
-	same(t, n.name+" own namespace", got.Classes["own-namespace"], nil)
+	same(t, n.name+" own namespace", got.Classes["nested-userns"], nil)
 	same(t, n.name+" granted", got.Granted, defaultGrants)
 }
 

@@ -217,7 +217,7 @@ func TestALongSetupIsAnAlertAndViolatesEveryCheck(t *testing.T) {
 // checkLongSetup has every check fail because of one container, whatever is allowed.
 func checkLongSetup(t *testing.T, save, hiding, waiting string) {
 	t.Helper()
-	r := execute(t, binary, "check", "-o", "json", "--allow", "ALL", "--ignore-refused", save)
+	r := execute(t, binary, "check", "-o", "json", "--allow", "ALL", "--ignore-denied", save)
 	valid(t, "check", r.stdout)
 	var result struct {
 		Containers []struct {

@@ -118,7 +118,7 @@ type seen struct {
 	Checks, Lost    uint64
 	Runs, Processes int
 	Required, Soft  []string
-	Demanded        []string
+	Implicit        []string
 	Unexamined      []string
 	Denied, Unused  []string
 	AtStart         []string

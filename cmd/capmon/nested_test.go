@@ -35,7 +35,7 @@ func TestDockerInDocker(t *testing.T) {
 		required: caps("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "MKNOD", "NET_ADMIN", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT"),
 		// What runc makes the inner container's permitted set, and what it drops from the bounding set. Of
 		// SETGID, that it sets groups which are there already.
-		demanded:  caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETUID"),
+		implicit:  caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETUID"),
 		unsure:    caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"),
 		tolerated: caps("DAC_READ_SEARCH"),
 	}

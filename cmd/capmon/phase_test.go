@@ -120,6 +120,6 @@ func TestExecWithMorePrivilegesIsNotTheContainersNeed(t *testing.T) {
 	observation := watch(t, "more-privileged")
 	mustExecute(t, "docker", "exec", "--privileged", "more-privileged", "sh", "-c", "touch /tmp/f && chown 5 /tmp/f")
 	mustExecute(t, "docker", "exec", "more-privileged", "probe", "rawsock")
-	w := workload{required: caps("NET_RAW"), classes: map[string][]string{"borrowed": caps("CHOWN")}}
+	w := workload{required: caps("NET_RAW"), classes: map[string][]string{"other-credential": caps("CHOWN")}}
 	w.check(t, only(t, parseReport(t, observation.interrupt()), "more-privileged"))
 }

@@ -42,5 +42,5 @@ func TestRestartUnderObservation(t *testing.T) {
 	if got.Runs != 2 {
 		t.Errorf("%d runs were seen", got.Runs)
 	}
-	workload{demanded: caps("SYS_NICE")}.check(t, got)
+	workload{implicit: caps("SYS_NICE")}.check(t, got)
 }

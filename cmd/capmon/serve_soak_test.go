@@ -304,7 +304,7 @@ type kept struct {
 	ID, Name, Image, EngineError string
 	Lost                         uint64
 	Incomplete, Cautions         []string
-	Demanded, Unwatched          []string
+	Implicit, Unwatched          []string
 	Uses                         []struct {
 		Capability, Class, Call string
 		Count                   uint64
@@ -315,7 +315,7 @@ func (k kept) counts() counts {
 	made := make(counts)
 	for _, use := range k.Uses {
 		for _, ask := range asks {
-			if use.Class != "setup" && use.Class != "borrowed" && use.Capability == ask.capability && strings.HasPrefix(use.Call, ask.call) {
+			if use.Class != "setup" && use.Class != "other-credential" && use.Capability == ask.capability && strings.HasPrefix(use.Call, ask.call) {
 				made[ask.capability] += use.Count
 			}
 		}
@@ -466,8 +466,8 @@ func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 	if known.counts()["SETUID"] != 5 || known.Name != "told-before" || known.Image != before.Image || known.EngineError != "" {
 		t.Errorf("kept of what was known before: %+v", known)
 	}
-	same(t, "demanded", known.Demanded, before.Demanded)
-	same(t, "demanded before", before.Demanded, caps("SYS_NICE"))
+	same(t, "implicit", known.Implicit, before.Implicit)
+	same(t, "demanded before", before.Implicit, caps("SYS_NICE"))
 	same(t, "not watched all the time", known.Unwatched, caps("SYS_NICE"))
 	got, ok := all[id]
 	if !ok || got.counts()["NET_RAW"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {

@@ -33,10 +33,10 @@ func TestValuesThatChangeHideNothing(t *testing.T) {
 		{name: "mq-open", grants: resources, required: caps("SYS_RESOURCE")},
 		// Another thread may also change what the descriptor stands for.
 		{name: "thread-mq-open", grants: resources, required: caps("SYS_RESOURCE"), unsure: caps("SYS_RESOURCE")},
-		{name: "map-root", options: unconfined, demanded: caps("SETFCAP")},
-		{name: "thread-map-root", options: unconfined, demanded: caps("SETFCAP")},
-		{name: "writev-root", options: unconfined, demanded: caps("SETFCAP")},
-		{name: "clone3", grants: []string{"--cap-add=SYS_ADMIN"}, demanded: caps("SYS_ADMIN")},
+		{name: "map-root", options: unconfined, implicit: caps("SETFCAP")},
+		{name: "thread-map-root", options: unconfined, implicit: caps("SETFCAP")},
+		{name: "writev-root", options: unconfined, implicit: caps("SETFCAP")},
+		{name: "clone3", grants: []string{"--cap-add=SYS_ADMIN"}, implicit: caps("SYS_ADMIN")},
 	} {
 		t.Run(strings.Join(append([]string{w.name}, w.grants...), ""), func(t *testing.T) {
 			w.command = []string{"attack-values", w.name}
@@ -69,8 +69,8 @@ func (w workload) mustHideNothing(t *testing.T, got seen) {
 			same(t, "denied", got.Denied, caps(capability))
 		}
 	}
-	for _, capability := range w.demanded {
-		wanted(capability, got.Demanded, "demanded")
+	for _, capability := range w.implicit {
+		wanted(capability, got.Implicit, "implicit")
 	}
 	for _, capability := range w.denied {
 		wanted(capability, got.Denied, "denied")
@@ -96,7 +96,7 @@ func TestFilesThatChangeHideNothing(t *testing.T) {
 			t.Run(how+directory, func(t *testing.T) {
 				volume := func() []string { return []string{"--volume=" + t.TempDir() + ":/volume"} }
 				w := workload{
-					options: volume(), command: []string{"attack-file-capability", how, directory}, required: caps("SETFCAP"), demanded: caps("NET_RAW"),
+					options: volume(), command: []string{"attack-file-capability", how, directory}, required: caps("SETFCAP"), implicit: caps("NET_RAW"),
 				}
 				got := w.profileOf(t, "file-capability-"+how)
 				w.mustHideNothing(t, got)
@@ -114,8 +114,8 @@ func TestFilesThatHaveChangedAreTold(t *testing.T) {
 	w := workload{command: []string{"attack-file-capability", "sooner", "/tmp"}}
 	for range races {
 		got := w.profileOf(t, "file-capability-sooner")
-		if !slices.Contains(got.Demanded, "NET_RAW") && !slices.Contains(got.Unexamined, "/tmp/program") {
-			t.Errorf("demanded %v, unexamined %v", got.Demanded, got.Unexamined)
+		if !slices.Contains(got.Implicit, "NET_RAW") && !slices.Contains(got.Unexamined, "/tmp/program") {
+			t.Errorf("demanded %v, unexamined %v", got.Implicit, got.Unexamined)
 		}
 	}
 }

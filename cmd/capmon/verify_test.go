@@ -29,7 +29,7 @@ type proved struct {
 		Outcomes       []string
 		Stderr         string
 		Without, With  []string
-		Refused        []struct{ Capability, Call, Site, Reason string }
+		DeniedChecks   []struct{ Capability, Call, Site, Reason string }
 	}
 }
 
@@ -284,7 +284,7 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "chown", "5", "/tmp")
 	without := p.Trials[p.Members[0].Trial-1]
 	if without.Same || without.Outcomes[0] != "exit status 1" || without.Stderr != "chown: /tmp: Operation not permitted" ||
-		len(without.Refused) != 1 || without.Refused[0].Capability != "CHOWN" || !strings.Contains(without.Refused[0].Call, "chown") {
+		len(without.DeniedChecks) != 1 || without.DeniedChecks[0].Capability != "CHOWN" || !strings.Contains(without.DeniedChecks[0].Call, "chown") {
 		t.Errorf("%+v", without)
 	}
 	for _, line := range []string{

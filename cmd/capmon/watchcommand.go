@@ -75,7 +75,7 @@ start meanwhile, until Ctrl-C.`,
 	flags.DurationVar(&w.interval, "every-interval", time.Second, "with --every: time between two lines of the same way")
 	flags.BoolVar(&w.selection.All, "all", false, "also what is neither needed nor refused: checks whose answer does not matter")
 	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "nothing that was refused")
-	flags.BoolVar(&w.selection.OnlyRefused, "denied-only", false, "nothing that was granted")
+	flags.BoolVar(&w.selection.OnlyDenied, "denied-only", false, "nothing that was granted")
 	flags.StringVar(&w.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
 	flags.Uint32Var(&w.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 131072)")
 	flags.Uint32Var(&w.monitor.MaxContainers, "max-containers", 0, "room in the kernel for this many containers (default 4096)")
@@ -96,7 +96,7 @@ func (w *watching) check(cmd *cobra.Command) (*zap.Logger, error) {
 	if w.format != "text" && w.format != "json" {
 		return nil, fmt.Errorf("unknown --output %q: choose text or json", w.format)
 	}
-	if w.selection.OnlyGranted && w.selection.OnlyRefused {
+	if w.selection.OnlyGranted && w.selection.OnlyDenied {
 		return nil, errors.New("--granted-only and --denied-only leave nothing: give one of them")
 	}
 	if cmd.Flags().Changed("every-interval") {

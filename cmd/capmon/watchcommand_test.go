@@ -129,7 +129,7 @@ func TestEveryRawSocketIsToldAtOnce(t *testing.T) {
 			mustExecute(t, slices.Concat([]string{"docker", "run", "--rm", "--name", name}, options, []string{"bb"}, sh(command))...)
 			use := l.of(name) // without an end of the watch
 			want := uses.Use{
-				Schema: 1, Time: use.Time, First: true, Count: 1, Capability: use.Capability, Class: "required", Granted: granted, RawSocket: true,
+				Schema: 2, Time: use.Time, First: true, Count: 1, Capability: use.Capability, Class: "required", Granted: granted, RawSocket: true,
 				Family: socket.family, Call: socket.call, Site: use.Site, Stack: use.Stack, Reason: use.Reason,
 			}
 			if !granted {
@@ -201,7 +201,7 @@ func TestRawSocketsOfAUserNamespaceAreToldAsSuch(t *testing.T) {
 	l := watchLive(t, "--cap", "NET_RAW")
 	mustExecute(t, "docker", "run", "--rm", "--name", "live-nested", "--security-opt=seccomp=unconfined", "--user=1000", "bb", "unshare", "-Urn", "probe", "rawsock")
 	all := l.endWith("live-nested")
-	if len(all) != 1 || !all[0].Nested || !all[0].RawSocket || !all[0].Granted || all[0].Class != "own-namespace" || *all[0].Process.User != 1000 {
+	if len(all) != 1 || !all[0].Nested || !all[0].RawSocket || !all[0].Granted || all[0].Class != "nested-userns" || *all[0].Process.User != 1000 {
 		t.Errorf("%+v", all)
 	}
 }

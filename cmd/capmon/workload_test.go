@@ -18,7 +18,7 @@ type workload struct {
 	// stdout must be the same under the minimal flags; "" is not compared.
 	stdout string
 
-	required, demanded, soft, denied []string
+	required, implicit, soft, denied []string
 	// tolerated were refused in calls that succeeded.
 	tolerated []string
 	// atStart are those that were given up.
@@ -95,43 +95,43 @@ var workloads = []workload{
 	{
 		name: "own-user-namespace", options: []string{"--security-opt=seccomp=unconfined", "--user=1000"},
 		command: []string{"probe", "unshare-user-mount"},
-		classes: map[string][]string{"own-namespace": caps("SYS_ADMIN")}, onlyRun: true,
+		classes: map[string][]string{"nested-userns": caps("SYS_ADMIN")}, onlyRun: true,
 	},
 	{name: "as-user", options: []string{"--user=1000"}, command: sh("true"), onlyRun: true},
 	{name: "access", command: []string{"probe", "access-w", "/data/secret"}, required: caps("DAC_OVERRIDE"), unsure: caps("DAC_OVERRIDE")},
 	{name: "faccessat2", command: []string{"probe", "faccessat2-w", "/data/secret"}, required: caps("DAC_OVERRIDE"), unsure: caps("DAC_OVERRIDE")},
 	{name: "packet-socket", command: []string{"probe", "packet"}, required: caps("NET_RAW")},
 	// Needs that no check asks about.
-	{name: "file-capability", command: []string{"probe-bind", "bind", "8080"}, demanded: caps("NET_BIND_SERVICE")},
+	{name: "file-capability", command: []string{"probe-bind", "bind", "8080"}, implicit: caps("NET_BIND_SERVICE")},
 	{
 		name: "file-capability-as-user", options: []string{"--user=1000", "--sysctl=net.ipv4.ip_unprivileged_port_start=1024"},
 		command: []string{"probe-bind", "bind", "80"}, required: caps("NET_BIND_SERVICE"), onlyRun: true,
 	},
-	{name: "ambient", command: []string{"probe", "ambient", "10"}, demanded: caps("NET_BIND_SERVICE")},
-	{name: "capset-only", command: []string{"probe", "capset-only", "10"}, demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE")},
+	{name: "ambient", command: []string{"probe", "ambient", "10"}, implicit: caps("NET_BIND_SERVICE")},
+	{name: "capset-only", command: []string{"probe", "capset-only", "10"}, implicit: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE")},
 	{
-		name: "capset-effective", command: []string{"probe", "capset-effective", "10"}, demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE"),
+		name: "capset-effective", command: []string{"probe", "capset-effective", "10"}, implicit: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE"),
 	},
-	{name: "capset-inheritable", command: []string{"probe", "capset-inheritable", "13"}, required: caps("SETPCAP"), demanded: caps("NET_RAW")},
+	{name: "capset-inheritable", command: []string{"probe", "capset-inheritable", "13"}, required: caps("SETPCAP"), implicit: caps("NET_RAW")},
 	{
 		name: "file-capability-to-raise", options: []string{"--user=1000"}, command: []string{"probe-raw", "capset-only", "13"},
-		demanded: caps("NET_RAW"), unsure: caps("NET_RAW"), onlyRun: true,
+		implicit: caps("NET_RAW"), unsure: caps("NET_RAW"), onlyRun: true,
 	},
 	{
 		name: "map-root", options: []string{"--security-opt=seccomp=unconfined"},
-		command: []string{"unshare", "-U", "-r", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
+		command: []string{"unshare", "-U", "-r", "true"}, implicit: caps("SETFCAP"), onlyRun: true,
 	},
 	{
 		name: "file-capability-in-own-user-namespace", options: []string{"--security-opt=seccomp=unconfined"},
-		command: []string{"unshare", "-U", "-r", "/bin/probe-bind", "bind", "8080"}, demanded: caps("SETFCAP"), onlyRun: true,
+		command: []string{"unshare", "-U", "-r", "/bin/probe-bind", "bind", "8080"}, implicit: caps("SETFCAP"), onlyRun: true,
 	},
 	{
 		name: "memory-policy", grants: []string{"--cap-add=SYS_NICE"}, command: []string{"probe", "set-mempolicy"},
-		demanded: caps("SYS_NICE"), onlyRun: true,
+		implicit: caps("SYS_NICE"), onlyRun: true,
 	},
 	{
 		name: "user-namespace", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-U", "true"},
-		demanded: caps("SYS_ADMIN"), onlyRun: true,
+		implicit: caps("SYS_ADMIN"), onlyRun: true,
 	},
 	{
 		name: "seccomp-filter", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"probe", "seccomp-filter"},
@@ -139,15 +139,15 @@ var workloads = []workload{
 	},
 	{
 		name: "chroot-in-own-user-namespace", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-U", "-r", "chroot", "/", "true"},
-		demanded: caps("SETFCAP", "SYS_ADMIN", "SYS_CHROOT"), onlyRun: true,
+		implicit: caps("SETFCAP", "SYS_ADMIN", "SYS_CHROOT"), onlyRun: true,
 	},
 	{
 		name: "chroot-in-own-user-namespace-unconfined", options: []string{"--security-opt=seccomp=unconfined"},
-		command: []string{"unshare", "-U", "-r", "chroot", "/", "true"}, demanded: caps("SETFCAP"), onlyRun: true,
+		command: []string{"unshare", "-U", "-r", "chroot", "/", "true"}, implicit: caps("SETFCAP"), onlyRun: true,
 	},
 	{
 		name: "chroot-by-own-profile", options: []string{"--security-opt=seccomp=testdata/seccomp-chroot.json"}, grants: []string{"--cap-add=SYS_TIME"},
-		command: []string{"chroot", "/", "true"}, required: caps("SYS_CHROOT"), demanded: caps("SYS_TIME"), onlyRun: true,
+		command: []string{"chroot", "/", "true"}, required: caps("SYS_CHROOT"), implicit: caps("SYS_TIME"), onlyRun: true,
 	},
 	{
 		name: "memory-policy-unconfined", grants: []string{"--cap-add=SYS_NICE"}, options: []string{"--security-opt=seccomp=unconfined"},
@@ -155,7 +155,7 @@ var workloads = []workload{
 	},
 	{
 		name: "memory-policy-by-own-profile", grants: []string{"--cap-add=SYS_TIME"}, options: []string{"--security-opt=seccomp=testdata/seccomp.json"},
-		command: []string{"probe", "set-mempolicy"}, demanded: caps("SYS_TIME"), onlyRun: true,
+		command: []string{"probe", "set-mempolicy"}, implicit: caps("SYS_TIME"), onlyRun: true,
 	},
 	// Where the kernel asks first and looks at a limit, an id or a mode afterwards.
 	{
@@ -350,10 +350,10 @@ func (w workload) faults(t *testing.T, got seen) (all []string) {
 				}
 			}
 		}
-		w.required, w.demanded, w.unsure, w.classes = nil, nil, nil, nil
+		w.required, w.implicit, w.unsure, w.classes = nil, nil, nil, nil
 	}
 	sameSet("required", got.Required, w.required)
-	sameSet("demanded", got.Demanded, w.demanded)
+	sameSet("implicit", got.Implicit, w.implicit)
 	sameSet("soft", got.Soft, w.soft)
 	sameSet("denied", got.Denied, w.denied)
 	sameSet("unsure", got.Unsure, w.unsure)
@@ -485,11 +485,11 @@ func TestCapsetOfWhatIsHeld(t *testing.T) {
 	}{
 		{w: workload{
 			name: "held-fixed", grants: []string{"--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE"}, command: []string{"probe", "capset-only", "10"},
-			demanded: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE"),
+			implicit: caps("NET_BIND_SERVICE"), unsure: caps("NET_BIND_SERVICE"),
 		}},
 		{w: workload{
 			name: "held-raised", grants: []string{"--cap-drop=ALL", "--cap-add=NET_RAW"}, command: []string{"probe", "capset-raise", "13"},
-			demanded: caps("NET_RAW"), unsure: caps("NET_RAW"),
+			implicit: caps("NET_RAW"), unsure: caps("NET_RAW"),
 		}},
 		{w: workload{name: "held-many", command: []string{"probe", "capset-raise", "13"}}, said: true},
 	} {

@@ -13,8 +13,8 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// schema is the version of the form in which an Alert is written.
-const schema = 1
+// Schema is the version of the form in which an Alert is written.
+const Schema = 2
 
 // Severity says how bad it is, in the words of Prometheus' Alertmanager.
 type Severity string
@@ -111,7 +111,7 @@ type Dropped struct {
 // NewLoss makes the alert of a loss, with an ID of its own.
 func NewLoss(at time.Time, summary string, loss Loss) Alert {
 	return Alert{
-		Schema: schema, ID: rand.Text(), Time: at, Rule: LossRule, Severity: Critical,
+		Schema: Schema, ID: rand.Text(), Time: at, Rule: LossRule, Severity: Critical,
 		Summary: summary, Count: loss.Lost.Sum(), Loss: &loss,
 	}
 }
@@ -123,7 +123,7 @@ func NewDropped(id string, d Dropped) Alert {
 		of = "further alerts of container " + printable.Word(d.Container)
 	}
 	return Alert{
-		Schema: schema, ID: id, Time: d.To, Rule: DroppedRule, Severity: Critical,
+		Schema: Schema, ID: id, Time: d.To, Rule: DroppedRule, Severity: Critical,
 		Summary: fmt.Sprintf("%d %s were dropped between %s and %s: too many waited for the sink %s",
 			d.Count, of, d.From.UTC().Format(time.RFC3339), d.To.UTC().Format(time.RFC3339), d.Sink),
 		Count: d.Count, Dropped: &d,
@@ -155,7 +155,7 @@ func (a Alert) Origin() fair.Source {
 // New makes an alert of a use, with an ID of its own.
 func New(rule string, severity Severity, summary string, count uint64, use uses.Use) Alert {
 	return Alert{
-		Schema: schema, ID: rand.Text(), Time: use.Time, Rule: rule, Severity: severity,
+		Schema: Schema, ID: rand.Text(), Time: use.Time, Rule: rule, Severity: severity,
 		Summary: summary, Count: count, Use: use,
 	}
 }

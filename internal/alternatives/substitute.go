@@ -67,7 +67,7 @@ func usesOf(s profile.Summary, c capability.Capability, passes func(name string,
 	}
 	for _, use := range s.Of(c, classify.Needs()...) {
 		name, arguments := split(use.Call)
-		if use.Class == classify.Demanded || !passes(name, arguments) {
+		if use.Class == classify.Implicit || !passes(name, arguments) {
 			return nil, false
 		}
 		uses = append(uses, use)

@@ -50,7 +50,7 @@ func on(network string, s profile.Summary) profile.Summary {
 func TestOf(t *testing.T) {
 	all := ^capability.Set(0)
 	demanded := use(capability.NetBindService, "execve", time.Hour)
-	demanded.Class = classify.Demanded
+	demanded.Class = classify.Implicit
 	locked := use(capability.SysAdmin, "unshare(CLONE_NEWUSER)", time.Hour)
 	locked.Class, locked.Site = classify.Unlocked.Class, classify.Unlocked.Site
 	type instead struct {

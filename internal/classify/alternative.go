@@ -113,7 +113,7 @@ func narrowDemands(check monitor.Check) []Demand {
 		if !verdict.Class.Need() || verdict.Alternative == nil {
 			return nil
 		}
-		verdict.Class, verdict.Alternative = Demanded, &e.wide
+		verdict.Class, verdict.Alternative = Implicit, &e.wide
 		verdict.Reason = fmt.Sprintf("it does instead of %s, which the kernel asks for first", e.wide)
 		return []Demand{{capability.Of(e.narrow), verdict}}
 	}

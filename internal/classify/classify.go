@@ -21,9 +21,9 @@ const (
 	Required Class = "required"
 	// Soft: granted, and a refusal would have changed the result without an error.
 	Soft Class = "soft"
-	// Demanded: never asked about by a check, but read straight from a credential's
+	// Implicit: never asked about by a check, but read straight from a credential's
 	// bits, where a missing one is an error.
-	Demanded Class = "demanded"
+	Implicit Class = "implicit"
 	// LongSetup: one of the above, made in a runtime setup that has taken longer than a
 	// container runtime takes. It may be a workload that hides as the runtime.
 	LongSetup Class = "long-setup"
@@ -35,21 +35,34 @@ const (
 	Denied Class = "denied"
 	// Tolerated: refused, and the system call succeeded all the same.
 	Tolerated Class = "tolerated"
-	// OwnNamespace: decided by a user namespace that the workload made itself.
-	OwnNamespace Class = "own-namespace"
-	// Borrowed: the credential asked was not the task's.
-	Borrowed Class = "borrowed"
+	// NestedUserns: decided by a user namespace that the workload made itself.
+	NestedUserns Class = "nested-userns"
+	// OtherCredential: the credential asked was not the task's.
+	OtherCredential Class = "other-credential"
 	// Setup: made by the container runtime before the workload's first instruction.
 	Setup Class = "setup"
 )
 
 // Classes lists all classes, needs first.
 func Classes() []Class {
-	return []Class{Required, Demanded, Soft, LongSetup, Denied, Tolerated, Redundant, Irrelevant, OwnNamespace, Borrowed, Setup}
+	return []Class{Required, Implicit, Soft, LongSetup, Denied, Tolerated, Redundant, Irrelevant, NestedUserns, OtherCredential, Setup}
+}
+
+// formerNames maps names of classes in profiles of schema 1 and databases of schema 1 to the present ones.
+var formerNames = map[Class]Class{"demanded": Implicit, "own-namespace": NestedUserns, "borrowed": OtherCredential}
+
+// UnmarshalText reads the name of a class. It translates the names that schema 1 of profiles and databases
+// used. It accepts unknown names: a later capmon may have more classes.
+func (c *Class) UnmarshalText(text []byte) error {
+	*c = Class(text)
+	if name, ok := formerNames[*c]; ok {
+		*c = name
+	}
+	return nil
 }
 
 // Needs lists the classes that put their capability in the list.
-func Needs() []Class { return []Class{Required, Demanded, Soft, LongSetup} }
+func Needs() []Class { return []Class{Required, Implicit, Soft, LongSetup} }
 
 // Need reports whether a check of this class puts its capability in the list.
 func (c Class) Need() bool { return slices.Contains(Needs(), c) }
@@ -102,20 +115,20 @@ func class(check monitor.Check) Verdict {
 	switch {
 	case check.Phase == monitor.Setup:
 		return Verdict{Class: Setup, Reason: "the container runtime asked, before the workload's first instruction"}
-	case check.Subject == monitor.Borrowed:
-		return Verdict{Class: Borrowed, Reason: "the kernel had put on another credential for a moment"}
+	case check.Subject == monitor.Overridden:
+		return Verdict{Class: OtherCredential, Reason: "the kernel had put on another credential for a moment"}
 	case check.Subject == monitor.Other:
-		return Verdict{Class: Borrowed, Reason: "the credential asked was of another task or of whoever opened the file"}
+		return Verdict{Class: OtherCredential, Reason: "the credential asked was of another task or of whoever opened the file"}
 	case check.Subject == monitor.Uncertain && !check.Answer.Granted():
-		return Verdict{Class: Borrowed, Reason: "the credential asked was perhaps of another task, and did not hold it"}
+		return Verdict{Class: OtherCredential, Reason: "the credential asked was perhaps of another task, and did not hold it"}
 	case check.Subject == monitor.Uncertain && overrides(check.Stack):
-		return Verdict{Class: Borrowed, Reason: "the kernel had put on another credential for a moment"}
+		return Verdict{Class: OtherCredential, Reason: "the kernel had put on another credential for a moment"}
 	case check.Nested:
-		return Verdict{Class: OwnNamespace, Reason: "asked in a user namespace that the workload made"}
+		return Verdict{Class: NestedUserns, Reason: "asked in a user namespace that the workload made"}
 	case check.Beyond:
-		return Verdict{Class: Borrowed, Reason: "made by an exec with more privileges than the container has"}
+		return Verdict{Class: OtherCredential, Reason: "made by an exec with more privileges than the container has"}
 	case check.Answer == monitor.Owner:
-		return Verdict{Class: OwnNamespace, Reason: "granted because the workload owns the user namespace asked about"}
+		return Verdict{Class: NestedUserns, Reason: "granted because the workload owns the user namespace asked about"}
 	}
 	verdict := byMeaning(check)
 	if verdict.Class.Need() && verdict.Unsure == "" {

@@ -51,7 +51,7 @@ func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
 	// Each step undoes what decided the one before; the check starts with
 	// everything at once that could decide.
 	check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
-	check.Phase, check.Subject, check.Nested = monitor.Setup, monitor.Borrowed, true
+	check.Phase, check.Subject, check.Nested = monitor.Setup, monitor.Overridden, true
 	check.Answer, check.Condition = monitor.Owner, monitor.Moot
 	for _, step := range []struct {
 		name string
@@ -59,10 +59,10 @@ func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
 		want Class
 	}{
 		{"set-up", func() {}, Setup},
-		{"borrowed credentials", func() { check.Phase = monitor.Workload }, Borrowed},
-		{"somebody else's credentials", func() { check.Subject = monitor.Other }, Borrowed},
-		{"own namespace", func() { check.Subject = monitor.Own }, OwnNamespace},
-		{"owner of a namespace", func() { check.Nested = false }, OwnNamespace},
+		{"borrowed credentials", func() { check.Phase = monitor.Workload }, OtherCredential},
+		{"somebody else's credentials", func() { check.Subject = monitor.Other }, OtherCredential},
+		{"own namespace", func() { check.Subject = monitor.Own }, NestedUserns},
+		{"owner of a namespace", func() { check.Nested = false }, NestedUserns},
 		{"irrelevant", func() { check.Answer = monitor.Missing }, Irrelevant},
 		{"moot", func() {
 			check.Capability, check.Stack = capability.Setuid, []string{"ns_capable_setid", "__sys_setuid"}
@@ -264,14 +264,14 @@ func TestOnlyANeedHasAnAlternative(t *testing.T) {
 	refused, setup, borrowed := need, need, need
 	refused.Answer = monitor.Missing
 	setup.Phase = monitor.Setup
-	borrowed.Subject = monitor.Borrowed
+	borrowed.Subject = monitor.Overridden
 	lessened, both := need, need
 	lessened.Choice = monitor.ChoiceNone
 	both.Choice = monitor.ChoiceOther // it was refused all the same
 	narrow := granted(capability.DACReadSearch, need.Stack...)
 	narrow.Choice = monitor.ChoiceNone
 	for name, check := range map[string]monitor.Check{
-		"alone": alone, "refused": refused, "set-up": setup, "borrowed": borrowed,
+		"alone": alone, "refused": refused, "set-up": setup, "other-credential": borrowed,
 		"less than the container": lessened, "another one": both, "only the narrow one": narrow,
 	} {
 		if got := Classify(check); got.Alternative != nil {
@@ -362,7 +362,7 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 		switch verdict.Class {
 		case Soft:
 			return verdict.Reason != "" && (verdict.Unsure != "") == (check.Subject == monitor.Uncertain)
-		case Redundant, Irrelevant, OwnNamespace, Borrowed, Setup:
+		case Redundant, Irrelevant, NestedUserns, OtherCredential, Setup:
 			return classes[verdict.Class] && verdict.Reason != "" && verdict.Unsure == ""
 		case LongSetup:
 			return check.Answer.Granted() && check.Phase == monitor.LongSetup && verdict.Unsure != ""
@@ -389,8 +389,8 @@ func TestNeedsOfALongSetupAreAClassOfTheirOwn(t *testing.T) {
 		"soft":          {granted(capability.Syslog, "kallsyms_show_value"), LongSetup},
 		"unsure":        {granted(capability.NetRaw), LongSetup},
 		"irrelevant":    {granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region"), Irrelevant},
-		"another's":     {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Subject = monitor.Other }), Borrowed},
-		"own namespace": {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Nested = true }), OwnNamespace},
+		"another's":     {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Subject = monitor.Other }), OtherCredential},
+		"own namespace": {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Nested = true }), NestedUserns},
 		"refused":       {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Answer = monitor.Missing }), Denied},
 		"one of two":    {granted(capability.DACReadSearch, "generic_permission"), LongSetup},
 	} {
@@ -412,7 +412,7 @@ func changed(check monitor.Check, change func(*monitor.Check)) monitor.Check {
 
 func TestOnlySomeClassesAreNeeds(t *testing.T) {
 	for _, class := range Classes() {
-		if got, want := class.Need(), class == Required || class == Demanded || class == Soft || class == LongSetup; got != want {
+		if got, want := class.Need(), class == Required || class == Implicit || class == Soft || class == LongSetup; got != want {
 			t.Errorf("%s: a need: %v", class, got)
 		}
 	}

@@ -98,17 +98,17 @@ func capsetDemands(check monitor.Check) []Demand {
 	if failed := lacksSetpcap || len(demands) > 0; failed {
 		return demands
 	}
-	add(inheritable.Intersect(had), Demanded, "capset makes it inheritable, which fails unless it is permitted", "")
+	add(inheritable.Intersect(had), Implicit, "capset makes it inheritable, which fails unless it is permitted", "")
 	if check.Condition == monitor.Matters && check.Answer.Granted() { // CAP_SETPCAP was needed for it
-		add(inheritable.Minus(had), Demanded, "capset makes it inheritable, which fails unless it is in the bounding set", "")
+		add(inheritable.Minus(had), Implicit, "capset makes it inheritable, which fails unless it is in the bounding set", "")
 	}
 	if keepsAll(check) {
 		return demands
 	}
 	raised = raised.Intersect(had).Minus(inheritable)
-	add(raised, Demanded, "capset makes it effective, which fails unless it is permitted", "a program that raises only what it has does without")
+	add(raised, Implicit, "capset makes it effective, which fails unless it is permitted", "a program that raises only what it has does without")
 	if permitted != had || !capability.DockerDefault().Minus(had).Empty() {
-		add(permitted.Intersect(had).Minus(inheritable).Minus(raised), Demanded, "capset keeps it permitted, and fails if it is not",
+		add(permitted.Intersect(had).Minus(inheritable).Minus(raised), Implicit, "capset keeps it permitted, and fails if it is not",
 			"a program that keeps what it has of a set does without")
 	}
 	return demands
@@ -124,7 +124,7 @@ func mapDemands(check monitor.Check) []Demand {
 		return nil
 	}
 	could, wrote := check.Call.Args[0] != 0, check.Call.Args[1]
-	verdict := Verdict{Class: Demanded, Reason: "maps the container's root into a user namespace, which fails without", Site: "verify_root_map"}
+	verdict := Verdict{Class: Implicit, Reason: "maps the container's root into a user namespace, which fails without", Site: "verify_root_map"}
 	if !could {
 		verdict.Class, verdict.Reason = Denied, "was to map the container's root into a user namespace"
 	}
@@ -155,7 +155,7 @@ func FileDemands(execution monitor.Execution, file kernel.FileCapabilities) []De
 	var demands []Demand
 	add := func(set capability.Set, reason, site string) {
 		if !set.Empty() {
-			demands = append(demands, Demand{set, Verdict{Class: Demanded, Reason: reason, Site: site}})
+			demands = append(demands, Demand{set, Verdict{Class: Implicit, Reason: reason, Site: site}})
 		}
 	}
 	if file.Effective && !execution.NoSuid {
@@ -186,7 +186,7 @@ func ExecveDemands(name string, failed monitor.FailedExecve, program kernel.Prog
 // Unlocked is the verdict on a system call that the container's seccomp profile allows
 // only with a capability. It is decided when the container is made, before the kernel
 // proper is asked anything.
-var Unlocked = Verdict{Class: Demanded, Reason: "the seccomp profile allows this system call only with it", Site: "seccomp"}
+var Unlocked = Verdict{Class: Implicit, Reason: "the seccomp profile allows this system call only with it", Site: "seccomp"}
 
 // UnlockedChroot is the verdict on a chroot that the seccomp profile allows only with a capability.
 // ok is false if the check was not made by a chroot of the workload that the kernel allowed. chroot
@@ -230,7 +230,7 @@ func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand
 	if needed.Has(instead) || lacking.Empty() {
 		return Demand{}
 	}
-	verdict := Verdict{Class: Demanded, Site: site}
+	verdict := Verdict{Class: Implicit, Site: site}
 	if granted.Has(instead) {
 		verdict.Reason = fmt.Sprintf("the container %s of another container or of the host that is permitted %s, which this list lacks", does, lacking.Text())
 		verdict.Unsure = verdict.Reason + ". If that process gets a shorter list, this container may need less"
@@ -247,7 +247,7 @@ func Inspection(call monitor.UnaskedCall, granted, needed capability.Set) Demand
 // writes. granted is the grant of the container: CAP_SYS_RESOURCE in a user namespace of the workload's own
 // does not count. The zero value is no demand.
 func PressureTrigger(call monitor.UnaskedCall, granted capability.Set, unwritten bool) Demand {
-	verdict := Verdict{Class: Demanded, Reason: "a trigger for pressure stalls fails without this capability, unless its window is a multiple of two seconds", Site: "psi_trigger_create"}
+	verdict := Verdict{Class: Implicit, Reason: "a trigger for pressure stalls fails without this capability, unless its window is a multiple of two seconds", Site: "psi_trigger_create"}
 	switch {
 	case !granted.Has(capability.SysResource):
 		return Demand{}

@@ -56,7 +56,7 @@ func TestCapsetDemands(t *testing.T) {
 		check.Condition = test.condition
 		check.Call.Args = [6]uint64{uint64(test.permitted), uint64(test.inheritable), uint64(test.had), uint64(test.raised)}
 		demands := Demands(check)
-		demanded, unsure := members(demands, Demanded)
+		demanded, unsure := members(demands, Implicit)
 		denied, _ := members(demands, Denied)
 		if demanded != test.demanded || unsure != test.unsure || denied != test.denied {
 			t.Errorf("%s: demanded %v, unsure %v, denied %v", test.name, demanded, unsure, denied)
@@ -115,7 +115,7 @@ func TestMapDemands(t *testing.T) {
 				check.Call = call(t, kernel.NativeArch(), name)
 				check.Call.Args = [6]uint64{test.could, test.wrote}
 				demands := Demands(check)
-				demanded, unsureDemand := members(demands, Demanded)
+				demanded, unsureDemand := members(demands, Implicit)
 				denied, unsureDenied := members(demands, Denied)
 				if writer == "proc_gid_map_write" {
 					if len(demands) > 0 {
@@ -133,7 +133,7 @@ func TestMapDemands(t *testing.T) {
 func TestNarrowDemands(t *testing.T) {
 	realtime := granted(capability.SysAdmin, "capable", "ioprio_check_cap")
 	demands := Demands(realtime)
-	if demanded, unsure := members(demands, Demanded); demanded != capability.Of(capability.SysNice) || !unsure.Empty() {
+	if demanded, unsure := members(demands, Implicit); demanded != capability.Of(capability.SysNice) || !unsure.Empty() {
 		t.Errorf("got %+v", demands)
 	} else if other := demands[0].Alternative; other == nil || *other != capability.SysAdmin {
 		t.Errorf("instead of %v", other)
@@ -199,7 +199,7 @@ func TestFileDemands(t *testing.T) {
 		{"ambient", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{}, raw},
 		{"both", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{Permitted: bind, Effective: true}, raw.Union(bind)},
 	} {
-		if got, unsure := members(FileDemands(test.execution, test.file), Demanded); got != test.want || !unsure.Empty() {
+		if got, unsure := members(FileDemands(test.execution, test.file), Implicit); got != test.want || !unsure.Empty() {
 			t.Errorf("%s: got %v, %v", test.name, got, unsure)
 		}
 	}

@@ -28,7 +28,7 @@ func TestInspectionDemands(t *testing.T) {
 		if got.Capabilities != test.demand {
 			t.Errorf("%s: demands %v, want %v", name, got.Capabilities, test.demand)
 		}
-		if wanted := !test.demand.Empty(); wanted != (got.Class == Demanded) || wanted != (got.Unsure != "") {
+		if wanted := !test.demand.Empty(); wanted != (got.Class == Implicit) || wanted != (got.Unsure != "") {
 			t.Errorf("%s: %v", name, got.Verdict)
 		}
 	}

@@ -12,8 +12,8 @@ import (
 // is listed.
 func TestTheCallSiteDecidesWhoseAnUncertainCredentialIs(t *testing.T) {
 	for stack, want := range map[string]Class{
-		"security_capable capable_wrt_inode_uidgid generic_permission inode_permission ovl_permission inode_permission": Borrowed,
-		"security_capable capable_wrt_inode_uidgid setattr_prepare ext4_setattr notify_change ovl_setattr":              Borrowed,
+		"security_capable capable_wrt_inode_uidgid generic_permission inode_permission ovl_permission inode_permission": OtherCredential,
+		"security_capable capable_wrt_inode_uidgid setattr_prepare ext4_setattr notify_change ovl_setattr":              OtherCredential,
 		"security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission":                  Required,
 		"security_capable ns_capable inet_create __sock_create io_socket io_issue_sqe":                                  Required,
 	} {
@@ -22,11 +22,11 @@ func TestTheCallSiteDecidesWhoseAnUncertainCredentialIs(t *testing.T) {
 			Answer: monitor.Held, Stack: strings.Fields(stack),
 		}
 		got := Classify(check)
-		if got.Class != want || (got.Unsure == "") != (want == Borrowed) {
+		if got.Class != want || (got.Unsure == "") != (want == OtherCredential) {
 			t.Errorf("%s: %v, wanted %s", stack, got, want)
 		}
 		check.Answer = monitor.Missing
-		if got := Classify(check); got.Class != Borrowed {
+		if got := Classify(check); got.Class != OtherCredential {
 			t.Errorf("%s, refused: %v", stack, got)
 		}
 	}

@@ -238,7 +238,7 @@ var unauditedCallers = []unaudited{
 	},
 	{
 		function:     "cap_bprm_creds_from_file",
-		capabilities: caps{capability.SysPtrace}, classes: []Class{Borrowed},
+		capabilities: caps{capability.SysPtrace}, classes: []Class{OtherCredential},
 		ofAnother: true, without: "the tracer is asked: without it a set-user-ID program that it traces runs as its caller",
 	},
 	{

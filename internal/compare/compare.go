@@ -25,7 +25,7 @@ type Container struct {
 	// Before and After are what it did; one of them is nil if the container is not in that
 	// profile.
 	Before, After *profile.Summary
-	// Capabilities are those that were needed or refused in either, by name.
+	// Capabilities are those that were needed or denied in either, by name.
 	Capabilities []Capability
 	// Uses are the ways in which capabilities were asked for: new and changed ones first,
 	// of each kind in the order of reports. Set-up is left out.
@@ -41,11 +41,11 @@ type Container struct {
 // Status is what a capability was to a container.
 type Status string
 
-// The statuses. Refused is what was tried in earnest, and would have been needed.
+// The statuses. Denied is what was tried in earnest, and would have been needed.
 const (
 	Unused   Status = ""
 	Needed   Status = "needed"
-	Refused  Status = "refused"
+	Denied  Status = "denied"
 	Unneeded Status = "proved unneeded" // although it was used
 )
 
@@ -55,24 +55,24 @@ type Capability struct {
 	Before, After Status
 }
 
-// New reports whether it is needed, or was tried and refused, and nothing of the kind was
-// so before. What was refused before and is needed now is new as well: the list grows.
+// New reports whether it is needed, or was tried and denied, and nothing of the kind was
+// so before. What was denied before and is needed now is new as well: the list grows.
 func (c Capability) New() bool {
 	switch c.After {
 	case Needed:
-		return c.Before == Unused || c.Before == Refused
-	case Refused:
+		return c.Before == Unused || c.Before == Denied
+	case Denied:
 		return c.Before == Unused
 	}
 	return false
 }
 
-// Gone reports whether it was needed or refused, and is asked for no more.
+// Gone reports whether it was needed or denied, and is asked for no more.
 func (c Capability) Gone() bool {
-	return c.After == Unused && (c.Before == Needed || c.Before == Refused)
+	return c.After == Unused && (c.Before == Needed || c.Before == Denied)
 }
 
-// New lists the containers that need a capability, or tried it and were refused, that they did
+// New lists the containers that need a capability, or tried it and were denied, that they did
 // not before.
 func (c Comparison) New() []Container {
 	return slices.DeleteFunc(slices.Clone(c.Containers), func(c Container) bool { return c.New().Empty() })
@@ -179,7 +179,7 @@ func statuses(s profile.Summary) func(capability.Capability) Status {
 		case observed.Has(c):
 			return Unneeded
 		case denied.Has(c):
-			return Refused
+			return Denied
 		}
 		return Unused
 	}

@@ -241,35 +241,35 @@ func TestWhatBecameOfCapabilities(t *testing.T) {
 		added, gone   capability.Set
 	}{
 		{
-			name: "needed", before: []profile.Use{use(capability.Chown, classify.Required)}, after: []profile.Use{use(capability.Chown, classify.Soft), use(capability.NetRaw, classify.Demanded)},
+			name: "needed", before: []profile.Use{use(capability.Chown, classify.Required)}, after: []profile.Use{use(capability.Chown, classify.Soft), use(capability.NetRaw, classify.Implicit)},
 			want: []string{"CHOWN needed → needed", "NET_RAW  → needed"}, added: capability.Of(capability.NetRaw),
 		},
 		{
 			name: "classes that need nothing", before: nil,
 			after: []profile.Use{
 				use(capability.Chown, classify.Irrelevant), use(capability.Setuid, classify.Redundant), use(capability.Kill, classify.Tolerated),
-				use(capability.SysAdmin, classify.Setup), use(capability.Setgid, classify.OwnNamespace), use(capability.NetRaw, classify.Borrowed),
+				use(capability.SysAdmin, classify.Setup), use(capability.Setgid, classify.NestedUserns), use(capability.NetRaw, classify.OtherCredential),
 			},
 		},
 		{
-			name: "refused", before: nil, after: []profile.Use{use(capability.SysTime, classify.Denied)},
-			want: []string{"SYS_TIME  → refused"}, added: capability.Of(capability.SysTime),
+			name: "denied", before: nil, after: []profile.Use{use(capability.SysTime, classify.Denied)},
+			want: []string{"SYS_TIME  → denied"}, added: capability.Of(capability.SysTime),
 		},
 		{
-			name: "refused as before", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
-			want: []string{"SYS_TIME refused → refused"},
+			name: "denied as before", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
+			want: []string{"SYS_TIME denied → denied"},
 		},
 		{
-			name: "needed where it was refused", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Required)},
-			want: []string{"SYS_TIME refused → needed"}, added: capability.Of(capability.SysTime),
+			name: "needed where it was denied", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Required)},
+			want: []string{"SYS_TIME denied → needed"}, added: capability.Of(capability.SysTime),
 		},
 		{
-			name: "refused where it was needed", before: []profile.Use{use(capability.SysTime, classify.Required)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
-			want: []string{"SYS_TIME needed → refused"},
+			name: "denied where it was needed", before: []profile.Use{use(capability.SysTime, classify.Required)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
+			want: []string{"SYS_TIME needed → denied"},
 		},
 		{
 			name: "gone", before: []profile.Use{use(capability.Chown, classify.Required), use(capability.Kill, classify.Denied)},
-			want: []string{"CHOWN needed → ", "KILL refused → "}, gone: capability.Of(capability.Chown, capability.Kill),
+			want: []string{"CHOWN needed → ", "KILL denied → "}, gone: capability.Of(capability.Chown, capability.Kill),
 		},
 		{
 			name: "observed again, and proved unneeded before", before: []profile.Use{read}, prove: [2]func(*profile.Profile){proof(0, capability.DACOverride), nil}, after: []profile.Use{read},
@@ -327,7 +327,7 @@ func TestUsesAreMatchedWithTheOnesThatTheyAreMostLike(t *testing.T) {
 		{"the same", []profile.Use{base}, []profile.Use{base}, []string{"same []"}},
 		{"counts do not matter", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Count = 7; u.User = 3 })}, []string{"same []"}},
 		{"class", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Class = classify.Redundant })}, []string{"changed [class]"}},
-		{"refused", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false })}, []string{"changed [class granted]"}},
+		{"denied", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false })}, []string{"changed [class granted]"}},
 		{"program", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Program = "install" })}, []string{"changed [program]"}},
 		{"call", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Call = "fchownat" })}, []string{"changed [call]"}},
 		{"site", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Site = "chown_common" })}, []string{"changed [site]"}},

@@ -19,7 +19,7 @@ type Kind string
 // The kinds.
 const (
 	Used        Kind = "used"        // a capability that the rule denies, or does not allow
-	Refused     Kind = "refused"     // such a capability was tried in earnest
+	Denied      Kind = "denied"      // such a capability was tried in earnest
 	Granted     Kind = "granted"     // capabilities that the rule denies, or does not allow
 	Unused      Kind = "unused"      // more than the rule admits are granted and unused
 	Unknown     Kind = "unknown"     // what is granted is not known, and the rule is about that
@@ -37,7 +37,7 @@ type Violation struct {
 	// Rule is its name, "" if it is none of the policy's; Line is its line in the policy's file.
 	Rule string
 	Line int
-	// Capabilities that it is about: one for Used, Refused and New, any number for Granted,
+	// Capabilities that it is about: one for Used, Denied and New, any number for Granted,
 	// Unused and LongSetup, else none.
 	Capabilities capability.Set
 	// Text says what is wrong, in a clause.
@@ -202,7 +202,7 @@ func (r Rule) uses(s profile.Summary) []Violation {
 		}
 		all = append(all, v)
 	}
-	if r.Refused == Allow {
+	if r.Denied == Allow {
 		return all
 	}
 	for _, c := range s.Denied().Minus(used).Sorted() {
@@ -214,7 +214,7 @@ func (r Rule) uses(s profile.Summary) []Violation {
 			continue
 		}
 		all = append(all, Violation{
-			Kind: Refused, Capabilities: capability.Of(c), Text: c.String() + " was tried and refused" + text, Uses: s.Of(c, classify.Denied),
+			Kind: Denied, Capabilities: capability.Of(c), Text: c.String() + " was tried and denied" + text, Uses: s.Of(c, classify.Denied),
 		})
 	}
 	return all
@@ -328,7 +328,7 @@ func newNeeds(s profile.Summary, comparison compare.Comparison, policy Policy) [
 			Kind: New, Capabilities: capability.Of(c), Text: c.String() + " is needed", Unsure: unsure(s, c), Uses: s.Of(c, classify.Needs()...),
 		}
 		if !s.List().Has(c) {
-			v.Text, v.Uses = c.String()+" was tried and refused", s.Of(c, classify.Denied)
+			v.Text, v.Uses = c.String()+" was tried and denied", s.Of(c, classify.Denied)
 		}
 		if compared.Before == nil {
 			v.Text += ", and the container is not in the baseline"

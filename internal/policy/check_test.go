@@ -20,7 +20,7 @@ var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func ptr[T any](value T) *T { return &value }
 
-// run is one of web that used CHOWN, tried SYS_TIME and was refused, and asked for more that
+// run is one of web that used CHOWN, tried SYS_TIME and was denied, and asked for more that
 // needs nothing.
 func run(changes ...func(*profile.Run)) profile.Run {
 	defaults := capability.DockerDefault()
@@ -35,7 +35,7 @@ func run(changes ...func(*profile.Run)) profile.Run {
 		Uses: []profile.Use{
 			use(capability.Chown, classify.Required), use(capability.SysTime, classify.Denied),
 			use(capability.NetRaw, classify.Irrelevant), use(capability.NetAdmin, classify.Setup), use(capability.Setuid, classify.Redundant),
-			use(capability.SysAdmin, classify.Tolerated), use(capability.Kill, classify.Borrowed), use(capability.Setgid, classify.OwnNamespace),
+			use(capability.SysAdmin, classify.Tolerated), use(capability.Kill, classify.OtherCredential), use(capability.Setgid, classify.NestedUserns),
 		},
 	}
 	for _, change := range changes {
@@ -102,16 +102,16 @@ func TestWhatViolatesARule(t *testing.T) {
 	}{
 		{name: "used and denied", rule: "deny: [CHOWN]", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
 		{name: "soft", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Soft))), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
-		{name: "demanded", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Demanded))), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "implicit", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Implicit))), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
 		{name: "unsure", rule: "deny: [CHOWN]", run: run(using(doubtful)), want: []string{"used CHOWN: CHOWN is used, which the rule denies UNSURE it may not be needed: who knows"}},
-		{name: "refused and denied", rule: "deny: [SYS_TIME]", run: run(), want: []string{"refused SYS_TIME: SYS_TIME was tried and refused, which the rule denies"}},
-		{name: "refused, and that is allowed", rule: "deny: [ALL], refused: allow", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "tried and denied by the rule", rule: "deny: [SYS_TIME]", run: run(), want: []string{"denied SYS_TIME: SYS_TIME was tried and denied, which the rule denies"}},
+		{name: "denied, and that is allowed", rule: "deny: [ALL], denied: allow", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
 		{name: "classes that need nothing", rule: "deny: [NET_RAW, NET_ADMIN, SETUID, SYS_ADMIN, KILL, SETGID]", run: run()},
 		{name: "granted and not used is not used", rule: "deny: [MKNOD]", run: run()},
 		{name: "allowed", rule: "allow: [chown, CAP_SYS_TIME, KILL]", run: run()},
 		{
 			name: "nothing allowed", rule: "allow: []", run: run(),
-			want: []string{"used CHOWN: CHOWN is used, which the rule does not allow", "refused SYS_TIME: SYS_TIME was tried and refused, which the rule does not allow"},
+			want: []string{"used CHOWN: CHOWN is used, which the rule does not allow", "denied SYS_TIME: SYS_TIME was tried and denied, which the rule does not allow"},
 		},
 		{name: "denied and allowed", rule: "deny: [CHOWN], allow: [CHOWN, SYS_TIME]", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
 		{name: "used where an allowed one would do", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac))},
@@ -201,7 +201,7 @@ func TestWhatViolatesARule(t *testing.T) {
 				if v.Rule != "rule" || v.Line != 3 {
 					t.Errorf("it is said to be of %s in line %d", v.Rule, v.Line)
 				}
-				if (v.Kind == Used || v.Kind == Refused) && len(v.Uses) == 0 && !strings.Contains(v.Text, "SETFCAP") {
+				if (v.Kind == Used || v.Kind == Denied) && len(v.Uses) == 0 && !strings.Contains(v.Text, "SETFCAP") {
 					t.Errorf("nothing tells who: %+v", v)
 				}
 			}
@@ -341,13 +341,13 @@ func TestABaselineIsKeptTo(t *testing.T) {
 		{"nothing new", profile.New(run(using(use(capability.Chown, classify.Required), use(capability.NetRaw, classify.Redundant)))), nil},
 		{"less", profile.New(run(using())), nil},
 		{"new", profile.New(run(using(use(capability.NetRaw, classify.Soft)))), []string{"new NET_RAW: NET_RAW is needed, and was not asked for in the baseline"}},
-		{"refused", profile.New(run()), []string{"new SYS_TIME: SYS_TIME was tried and refused, and was not asked for in the baseline"}},
+		{"denied", profile.New(run()), []string{"new SYS_TIME: SYS_TIME was tried and denied, and was not asked for in the baseline"}},
 		{
 			"another container",
 			profile.New(run(using()), run(func(r *profile.Run) {
 				r.ID, r.Container = "observation/2", profile.Container{ID: "aa", Name: "db", Image: "postgres"}
 			})),
-			[]string{"new CHOWN: CHOWN is needed, and the container is not in the baseline", "new SYS_TIME: SYS_TIME was tried and refused, and the container is not in the baseline"},
+			[]string{"new CHOWN: CHOWN is needed, and the container is not in the baseline", "new SYS_TIME: SYS_TIME was tried and denied, and the container is not in the baseline"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

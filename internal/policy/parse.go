@@ -81,13 +81,13 @@ func (r *Rule) check(body ast.Node, path string) error {
 	case strings.ContainsFunc(r.Name, func(c rune) bool { return !unicode.IsPrint(c) }):
 		return strictyaml.At(strictyaml.Position(body, path+".name"), "the name %q has characters that cannot be printed", r.Name)
 	case r.demandsNothing():
-		return strictyaml.At(node, "rule %q demands nothing: give it deny, allow, deny-granted, allow-granted, max-unused, complete, whole-run or proved", r.Name)
+		return strictyaml.At(node, "rule %q requires nothing: give it deny, allow, deny-granted, allow-granted, max-unused, complete, whole-run or proved", r.Name)
 	case r.deniesNothing():
 		return strictyaml.At(node, "rule %q denies an empty list: name capabilities, or leave it out", r.Name)
 	case r.MaxUnused != nil && *r.MaxUnused < 0:
 		return strictyaml.At(strictyaml.Position(body, path+".max-unused"), "max-unused is %d: it cannot be below 0", *r.MaxUnused)
-	case r.Refused != "" && r.Deny == nil && r.Allow == nil:
-		return strictyaml.At(strictyaml.Position(body, path+".refused"), "refused is about deny and allow, and rule %q has neither", r.Name)
+	case r.Denied != "" && r.Deny == nil && r.Allow == nil:
+		return strictyaml.At(strictyaml.Position(body, path+".denied"), "denied is about deny and allow, and rule %q has neither", r.Name)
 	}
 	for key, selector := range map[string]*Selector{"match": r.Match, "except": r.Except} {
 		if selector == nil {
@@ -100,7 +100,7 @@ func (r *Rule) check(body ast.Node, path string) error {
 			return strictyaml.At(strictyaml.Position(body, path+"."+key), "%s selects by nothing: give it container, image, service or label", key)
 		}
 	}
-	return checkVerdict(body, path+".refused", r.Refused)
+	return checkVerdict(body, path+".denied", r.Denied)
 }
 
 func checkVerdict(body ast.Node, path string, v Verdict) error {

@@ -32,7 +32,7 @@ rules:
       label: [tier=debug]
       container: ["old-?"]
     allow: []
-    refused: allow
+    denied: allow
     deny-granted: [all]
     allow-granted: [default]
     complete: true
@@ -54,7 +54,7 @@ rules:
 				Name: "web", Line: 9,
 				Match:  &Selector{Service: []string{"web", "web-*"}, Image: []string{"registry/*/web"}},
 				Except: &Selector{Label: []string{"tier=debug"}, Container: []string{"old-?"}},
-				Allow:  set(0), Refused: Allow, DenyGranted: set(^capability.Set(0)), AllowGranted: set(capability.DockerDefault()),
+				Allow:  set(0), Denied: Allow, DenyGranted: set(^capability.Set(0)), AllowGranted: set(capability.DockerDefault()),
 				Complete: true, WholeRun: true, Proved: true,
 			},
 		},
@@ -93,14 +93,14 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"nothing behind rules", "version: 1\nrules:\n", "p:2: there is nothing behind rules"},
 		{"nothing behind allow", rule + "    allow:\n", "p:5: there is nothing behind allow: leave it out, or say what it is"},
 		{"an unknown key", rule + "extra: 1\n", `p:5: unknown field "extra"`},
-		{"an unknown key of a rule", rule + "    denied: [NET_RAW]\n", `p:5: unknown field "denied"`},
+		{"an unknown key of a rule", rule + "    denies: [NET_RAW]\n", `p:5: unknown field "denies"`},
 		{"an unknown key of a selector", rule + "    match:\n      name: [web]\n", `p:6: unknown field "name"`},
 		{"a key twice", rule + "    complete: false\n", `p:5: mapping key "complete" already defined`},
 		{"a name twice", rule + "  - name: a\n    complete: true\n", `p:5: there are two rules with the name "a"`},
 		{"no name", "version: 1\nrules:\n  - complete: true\n", "p:3: this rule has no name"},
 		{"an unprintable name", "version: 1\nrules:\n  - name: \"a\\e[2J\"\n    complete: true\n", `p:3: the name "a\\x1b[2J" has characters that cannot be printed`},
-		{"nothing demanded", "version: 1\nrules:\n  - name: a\n", `p:3: rule "a" demands nothing`},
-		{"nothing demanded but a refusal", "version: 1\nrules:\n  - name: a\n    refused: allow\n", `p:3: rule "a" demands nothing`},
+		{"nothing required", "version: 1\nrules:\n  - name: a\n", `p:3: rule "a" requires nothing`},
+		{"nothing required but a refusal", "version: 1\nrules:\n  - name: a\n    denied: allow\n", `p:3: rule "a" requires nothing`},
 		{"nothing denied", rule + "    deny: []\n", `p:3: rule "a" denies an empty list`},
 		{"an unknown capability", rule + "    deny:\n      - NET_RAW\n      - NET_ROW\n", `p:7: unknown capability "NET_ROW": the nearest is NET_RAW`},
 		{"a capability beyond all", rule + "    deny: [64]\n", `p:5: unknown capability "64"`},
@@ -113,8 +113,8 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"a negative number", rule + "    max-unused: -1\n", "p:5: max-unused is -1: it cannot be below 0"},
 		{"a number that is none", rule + "    max-unused: few\n", "p:5: "},
 		{"a truth that is none", rule + "    proved: sometimes\n", "p:5: "},
-		{"a verdict that is none", rule + "    deny: [NET_RAW]\n    refused: maybe\n", `p:6: "maybe" is neither allow nor deny`},
-		{"a verdict for nothing", rule + "    refused: allow\n", `p:5: refused is about deny and allow, and rule "a" has neither`},
+		{"a verdict that is none", rule + "    deny: [NET_RAW]\n    denied: maybe\n", `p:6: "maybe" is neither allow nor deny`},
+		{"a verdict for nothing", rule + "    denied: allow\n", `p:5: denied is about deny and allow, and rule "a" has neither`},
 		{"unmatched that is none", rule + "unmatched: fail\n", `p:5: "fail" is neither allow nor deny`},
 		{"a tag", "version: 1\nrules: !0 0\n", "p:2: !0 means nothing here: leave it out"},
 		{"an anchor that does not exist", rule + "    deny: *none\n", "p:5: "},

@@ -48,14 +48,14 @@ type Rule struct {
 	Match *Selector `yaml:"match,omitempty"`
 	// Except selects containers that the rule does not apply to, although they match.
 	Except *Selector `yaml:"except,omitempty"`
-	// Deny lists capabilities that must not be used: needed, or tried in earnest and refused.
+	// Deny lists capabilities that must not be used: needed, or tried in earnest and denied.
 	Deny *Capabilities `yaml:"deny,omitempty"`
 	// Allow lists the only capabilities that may be used. [] allows none. What would have done
 	// with an allowed capability is allowed.
 	Allow *Capabilities `yaml:"allow,omitempty"`
-	// Refused says whether what was tried in earnest and refused counts as used: deny, which is
+	// Denied says whether what was tried in earnest and denied counts as used: deny, which is
 	// the default, or allow, and then it may be tried.
-	Refused Verdict `yaml:"refused,omitempty"`
+	Denied Verdict `yaml:"denied,omitempty"`
 	// DenyGranted lists capabilities that must not be granted, whether they are used or not.
 	DenyGranted *Capabilities `yaml:"deny-granted,omitempty"`
 	// AllowGranted lists the only capabilities that may be granted. [] allows none.

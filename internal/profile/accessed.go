@@ -300,7 +300,7 @@ func (f File) way() wayOfUse { return wayOfUse{f.Capability, f.Granted, f.Progra
 
 // unnoted are the classes whose checks the kernel side looks at no files of (is_of_file,
 // bpf/file.h).
-var unnoted = []classify.Class{classify.Redundant, classify.OwnNamespace, classify.Borrowed, classify.Setup}
+var unnoted = []classify.Class{classify.Redundant, classify.NestedUserns, classify.OtherCredential, classify.Setup}
 
 // FilesOf lists the files of these uses, and reports whether there may be others: more
 // checks were made than are known to be for these.

@@ -182,7 +182,7 @@ func TestFilesOfUses(t *testing.T) {
 	elsewhere := one
 	elsewhere.Site = "link_path_walk"
 	borrowed := openat
-	borrowed.Class = classify.Borrowed
+	borrowed.Class = classify.OtherCredential
 	for name, test := range map[string]struct {
 		all    []Use
 		files  []File

@@ -15,6 +15,7 @@ import (
 	"testing/quick"
 	"time"
 
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -89,7 +90,7 @@ func TestParseTellsWhatIsWrong(t *testing.T) {
 		{"no schema", `{"format": "capmon profile"}`, ErrForeign},
 		{"a schema below any", `{"format": "capmon profile", "schema": -1}`, ErrForeign},
 		{"a schema that is no number", `{"format": "capmon profile", "schema": "1"}`, ErrForeign},
-		{"newer", `{"format": "capmon profile", "schema": 2, "runs": {"all": "different"}}`, ErrNewer},
+		{"newer", `{"format": "capmon profile", "schema": 3, "runs": {"all": "different"}}`, ErrNewer},
 		{"runs that are none", `{"format": "capmon profile", "schema": 1, "runs": 7}`, ErrForeign},
 		{"a capability that is none", `{"format": "capmon profile", "schema": 1, "runs": [{"uses": [{"capability": "NET_ROW"}]}]}`, ErrForeign},
 		{"a capability beyond any", `{"format": "capmon profile", "schema": 1, "runs": [{"grants": {"kernel": ["64"]}}]}`, ErrForeign},
@@ -118,7 +119,7 @@ func TestEveryCutIsNoticed(t *testing.T) {
 
 func TestANewerFileSaysHowNew(t *testing.T) {
 	_, err := Parse([]byte(`{"format": "capmon profile", "schema": 42}`))
-	const want = "schema 42, this capmon knows up to 1: it was written by a newer capmon: upgrade this one to read it"
+	const want = "schema 42, this capmon knows up to 2: it was written by a newer capmon: upgrade this one to read it"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -240,5 +241,27 @@ func TestWhatIsMergedIsTheSameFileInAnyOrder(t *testing.T) {
 	}
 	if err := quick.Check(holds, &quick.Config{MaxCount: 30}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestClassesOfTheFirstSchemaGetTheirPresentNames(t *testing.T) {
+	p, err := Load("../store/testdata/schema-1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var classes []classify.Class
+	for _, run := range p.Runs {
+		for _, use := range run.Uses {
+			classes = append(classes, use.Class)
+		}
+	}
+	for _, class := range classify.Classes() {
+		if !slices.Contains(classes, class) {
+			t.Errorf("no use of class %s: %v", class, classes)
+		}
+	}
+	proof := p.Proofs[0]
+	if p.Schema != Schema || proof.Members[1].Class != classify.Implicit || len(proof.Trials[0].DeniedChecks) != 1 {
+		t.Errorf("schema %d, proof %+v", p.Schema, proof)
 	}
 }

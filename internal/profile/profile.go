@@ -19,7 +19,7 @@ import (
 
 // Schema is the version of the JSON form. It grows when a reader of the old form
 // would misread the new one.
-const Schema = 1
+const Schema = 2
 
 // Format marks a file as a profile of capmon's.
 const Format = "capmon profile"

@@ -102,7 +102,7 @@ func TestRunsComeInTheOrderOfTheirStart(t *testing.T) {
 }
 
 func TestAnEmptyProfileIsOne(t *testing.T) {
-	want := Profile{Format: "capmon profile", Schema: 1, Runs: []Run{}}
+	want := Profile{Format: "capmon profile", Schema: 2, Runs: []Run{}}
 	for name, got := range map[string]Profile{"New": New(), "Merge": Merge(), "Merge of two": Merge(New(), Profile{})} {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", name, diff)

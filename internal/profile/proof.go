@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
 )
 
 // Verdict is what leaving a capability out has shown.
@@ -57,9 +58,9 @@ type Proof struct {
 // Member is one capability and what leaving it out has shown.
 type Member struct {
 	Capability capability.Capability `json:"capability"`
-	// Class is the class of its use: required, demanded or soft; empty if none was observed.
-	Class   string  `json:"class,omitempty"`
-	Verdict Verdict `json:"verdict"`
+	// Class is the class of its use: required, implicit or soft; empty if none was observed.
+	Class   classify.Class `json:"class,omitempty"`
+	Verdict Verdict        `json:"verdict"`
 	// InsteadOf is the wider capability whose place it has taken.
 	InsteadOf *capability.Capability `json:"insteadOf,omitempty"`
 	// Trial is the number of the trial that shows it, 0 if it was not tried.
@@ -81,11 +82,27 @@ type Trial struct {
 	// Outcomes of the runs, such as "exit status 1".
 	Outcomes []string `json:"outcomes"`
 	Seconds  float64  `json:"seconds"`
-	// Refused are the checks that were refused, Denied their capabilities.
-	Refused []Use          `json:"refused,omitempty"`
-	Denied  capability.Set `json:"denied"`
+	// DeniedChecks are the checks that the kernel denied, Denied their capabilities.
+	DeniedChecks []Use          `json:"deniedChecks,omitempty"`
+	Denied       capability.Set `json:"denied"`
 	// Stderr is the last line that a run whose outcome was another wrote.
 	Stderr string `json:"stderr,omitempty"`
+}
+
+// UnmarshalJSON reads a trial. It accepts the name that schema 1 used for DeniedChecks.
+func (t *Trial) UnmarshalJSON(data []byte) error {
+	type plain Trial // without this method
+	former := struct {
+		*plain
+		Refused []Use `json:"refused"`
+	}{plain: (*plain)(t)}
+	if err := json.Unmarshal(data, &former); err != nil {
+		return err
+	}
+	if t.DeniedChecks == nil {
+		t.DeniedChecks = former.Refused
+	}
+	return nil
 }
 
 // Of returns the trial with the number.

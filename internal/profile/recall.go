@@ -62,7 +62,7 @@ func (r Run) Recall(earlier Run) Run {
 	var recalled []Use
 	for _, use := range earlier.Uses {
 		again := func(other Use) bool { return keyOf(other) == keyOf(use) }
-		if use.Class == classify.Demanded && !slices.ContainsFunc(r.Uses, again) {
+		if use.Class == classify.Implicit && !slices.ContainsFunc(r.Uses, again) {
 			recalled = append(recalled, use)
 		}
 	}

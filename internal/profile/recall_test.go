@@ -10,7 +10,7 @@ import (
 
 func TestRecall(t *testing.T) {
 	engine := capability.Set(1 << capability.Chown)
-	demanded := Use{Capability: capability.SysNice, Class: classify.Demanded, Program: "probe", Count: 2}
+	demanded := Use{Capability: capability.SysNice, Class: classify.Implicit, Program: "probe", Count: 2}
 	required := Use{Capability: capability.Chown, Class: classify.Required, Program: "chown", Count: 3}
 	more := required
 	more.Count = 5

@@ -268,13 +268,13 @@ func (s Summary) Required() capability.Set {
 
 // Demanded are the needs that are none of Required's, but that were read straight
 // from a credential where a missing one is an error.
-func (s Summary) Demanded() capability.Set {
-	return s.granting(func(u Use) bool { return u.Class == classify.Demanded }).Minus(s.Required())
+func (s Summary) Implicit() capability.Set {
+	return s.granting(func(u Use) bool { return u.Class == classify.Implicit }).Minus(s.Required())
 }
 
 // Soft are the other needs: a refusal only changes a result.
 func (s Summary) Soft() capability.Set {
-	return s.Needs().Minus(s.Required()).Minus(s.Demanded())
+	return s.Needs().Minus(s.Required()).Minus(s.Implicit())
 }
 
 // Spared are capabilities that were used although others, which are needed
@@ -313,7 +313,7 @@ func (s Summary) AtStart() capability.Set {
 	if s.Kept == nil || len(s.Incomplete) > 0 {
 		return 0
 	}
-	untold := s.Having(classify.Demanded).Union(s.Having(classify.LongSetup))
+	untold := s.Having(classify.Implicit).Union(s.Having(classify.LongSetup))
 	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(untold).Minus(*s.Kept)
 }
 

@@ -232,7 +232,7 @@ func TestWhatASummarySaysOfItsUses(t *testing.T) {
 			name: "the others are none",
 			uses: []Use{
 				use(capability.Chown, classify.Redundant), use(capability.Kill, classify.Irrelevant), use(63, classify.Setup),
-				use(capability.NetRaw, classify.OwnNamespace), use(capability.NetRaw, classify.Borrowed),
+				use(capability.NetRaw, classify.NestedUserns), use(capability.NetRaw, classify.OtherCredential),
 			},
 			unused: grants,
 		},

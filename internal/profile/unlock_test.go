@@ -103,7 +103,7 @@ func TestUnlockedCallsAreDemands(t *testing.T) {
 		t.Fatalf("got %+v", run.Uses)
 	}
 	use := run.Uses[0]
-	if use.Capability != capability.SysNice || use.Class != classify.Demanded || use.Call != "mbind" || use.Count != 2 || !use.Granted {
+	if use.Capability != capability.SysNice || use.Class != classify.Implicit || use.Call != "mbind" || use.Count != 2 || !use.Granted {
 		t.Errorf("got %+v", use)
 	}
 }

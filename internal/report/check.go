@@ -227,7 +227,7 @@ func checkFindings(result policy.Result, version string, now time.Time) findings
 
 // idOf is used-NET_RAW, granted, …
 func idOf(v policy.Violation) string {
-	if slices.Contains([]policy.Kind{policy.Used, policy.Refused, policy.New}, v.Kind) {
+	if slices.Contains([]policy.Kind{policy.Used, policy.Denied, policy.New}, v.Kind) {
 		return string(v.Kind) + "-" + v.Capabilities.String()
 	}
 	return string(v.Kind)
@@ -244,7 +244,7 @@ func violationIDs(violations []policy.Violation) (ids []string) {
 
 var ruleTitles = map[policy.Kind]string{
 	policy.Used:        "must not use %s",
-	policy.Refused:     "must not try to use %s",
+	policy.Denied:      "must not try to use %s",
 	policy.New:         "needs %s, which the baseline does not",
 	policy.Granted:     "is granted what it must not be",
 	policy.Unused:      "is granted too much that it does not use",

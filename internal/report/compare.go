@@ -254,8 +254,8 @@ func changeWord(c compare.Container, each compare.Capability) string {
 }
 
 var (
-	newWords  = map[compare.Status]string{compare.Needed: "NEW", compare.Refused: "NEW, refused"}
-	goneWords = map[compare.Status]string{compare.Needed: "gone", compare.Refused: "gone, was refused"}
+	newWords  = map[compare.Status]string{compare.Needed: "NEW", compare.Denied: "NEW, denied"}
+	goneWords = map[compare.Status]string{compare.Needed: "gone", compare.Denied: "gone, was denied"}
 )
 
 func statusWord(s compare.Status) string {
@@ -320,7 +320,7 @@ func answer(granted bool) string {
 	if granted {
 		return "granted"
 	}
-	return "refused"
+	return "denied"
 }
 
 // grantChange is whether a capability is granted, and was.

@@ -10,7 +10,7 @@ import (
 type jsonComparison struct {
 	// Version of the form of the comparison.
 	Schema int `json:"schema"`
-	// Whether a container needs a capability, or tried one and was refused, that it did not before.
+	// Whether a container needs a capability, or tried one and was denied, that it did not before.
 	New bool `json:"new"`
 	// In the order of their start, those that are not in the later profile last.
 	Containers []jsonCompared `json:"containers"`
@@ -26,9 +26,9 @@ type jsonCompared struct {
 	Before *jsonSide `json:"before" jsonschema:"nullable"`
 	// What it is in the later profile; null if it is not there.
 	After *jsonSide `json:"after" jsonschema:"nullable"`
-	// Capabilities that are needed, or were tried and refused, and were not before.
+	// Capabilities that are needed, or were tried and denied, and were not before.
 	New capability.Set `json:"new"`
-	// Capabilities that were needed or refused, and are asked for no more.
+	// Capabilities that were needed or denied, and are asked for no more.
 	Gone capability.Set `json:"gone"`
 	// Why what looks new may have been needed before; empty if that is certain.
 	NewUnsure []string `json:"newUnsure"`
@@ -38,7 +38,7 @@ type jsonCompared struct {
 	Granted capability.Set `json:"granted"`
 	// Capabilities that were granted, and are not any more.
 	Withdrawn capability.Set `json:"withdrawn"`
-	// What became of each capability that was needed or refused in either.
+	// What became of each capability that was needed or denied in either.
 	Capabilities []jsonCapabilityChange `json:"capabilities"`
 	// Ways in which capabilities were asked for that are new, changed or gone; with --all, those
 	// that are the same and those that are no need, too.
@@ -67,7 +67,7 @@ type jsonSide struct {
 // jsonCapabilityChange is what became of the need for a capability.
 type jsonCapabilityChange struct {
 	Capability capability.Capability `json:"capability"`
-	// needed, refused (tried in earnest), "proved unneeded" (although used) or "" for not asked for.
+	// needed, denied (tried in earnest), "proved unneeded" (although used) or "" for not asked for.
 	Before compare.Status `json:"before"`
 	// The same, after.
 	After compare.Status `json:"after"`

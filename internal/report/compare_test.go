@@ -50,8 +50,8 @@ func twoProfiles() map[string][2]profile.Profile {
 		"changed":     {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
 		"many-ways":   {profile.New(run(1, own)), profile.New(after(many...))},
 		"no-need":     {profile.New(run(1, own)), profile.New(after(needless))},
-		"refused":     {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
-		"refused-now": {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
+		"denied":     {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
+		"denied-now": {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
 		"unsure": {
 			profile.New(changed(run(1, own), func(r *profile.Run) { r.Existed = true })),
 			profile.New(changed(after(ping), func(r *profile.Run) {
@@ -270,11 +270,11 @@ func TestSARIFAndJUnitHaveAllThatWasFound(t *testing.T) {
 		"partial":      {{"policy", "web", "pass"}, {"observation", "web", "review"}},
 		"start-unseen": {{"incomplete", "web", "fail"}, {"observation", "web", "review"}},
 		"violated": {
-			{"used-NET_RAW", "web", "fail"}, {"refused-SYS_ADMIN", "web", "fail"}, {"granted", "web", "fail"},
+			{"used-NET_RAW", "web", "fail"}, {"denied-SYS_ADMIN", "web", "fail"}, {"granted", "web", "fail"},
 			{"unused", "web", "fail"}, {"unproved", "web", "fail"}, {"policy", "db", "pass"},
 		},
 		"baseline": {{"new-NET_RAW", "web", "fail"}, {"new-SYS_ADMIN", "web", "fail"}, {"new-CHOWN", "db", "fail"}},
-		"hostile":  {{"used-CHOWN", printable.Text(hostile), "fail"}, {"refused-KILL", printable.Text(hostile), "fail"}, {"incomplete", printable.Text(hostile), "fail"}, {"observation", printable.Text(hostile), "review"}},
+		"hostile":  {{"used-CHOWN", printable.Text(hostile), "fail"}, {"denied-KILL", printable.Text(hostile), "fail"}, {"incomplete", printable.Text(hostile), "fail"}, {"observation", printable.Text(hostile), "review"}},
 	} {
 		result := checks(t)[name]
 		log, err := sarif.FromString(checkText(t, result, SARIF, Options{}))

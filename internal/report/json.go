@@ -14,7 +14,7 @@ import (
 
 // schema is the version of the JSON report. It grows when a reader of the old
 // form would misread the new one; new fields alone do not make it grow.
-const schema = 1
+const schema = 2
 
 // jsonReport is a report for programs.
 type jsonReport struct {
@@ -65,7 +65,7 @@ type jsonContainer struct {
 	// Needs whose refusal is an error.
 	Required capability.Set `json:"required"`
 	// Needs that no check asks about, but that are read straight from a credential.
-	Demanded capability.Set `json:"demanded"`
+	Implicit capability.Set `json:"implicit"`
 	// Needs whose refusal only changes a result.
 	Soft capability.Set `json:"soft"`
 	// Members of the list of which no use is certainly needed.
@@ -76,7 +76,7 @@ type jsonContainer struct {
 	Unwatched capability.Set `json:"unwatched"`
 	// Capabilities that were used, where others that are in the list do as well.
 	Spared capability.Set `json:"spared"`
-	// Tried and refused, and the system call failed or it is not known how it ended.
+	// Tried and denied, and the system call failed or it is not known how it ended.
 	Denied capability.Set `json:"denied"`
 	// Granted and never used; null if the grants are not known.
 	Unused *capability.Set `json:"unused" jsonschema:"nullable"`
@@ -147,7 +147,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		EngineErr:   s.EngineError,
 		Grants:      s.Grants,
 		Required:    s.Required(),
-		Demanded:    s.Demanded(),
+		Implicit:    s.Implicit(),
 		Soft:        s.Soft(),
 		Unsure:      s.Unsure(),
 		AtStart:     s.AtStart(),

@@ -10,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
@@ -101,7 +102,7 @@ func observed(m profile.Member) string {
 	case m.Class == "":
 		return "no"
 	}
-	return m.Class
+	return string(m.Class)
 }
 
 // evidence is what a trial has shown, a line for each thing.
@@ -117,12 +118,12 @@ func evidence(proof profile.Proof, m profile.Member) []string {
 	if trial.Same {
 		lines[0] += ", as before"
 	}
-	refused := slices.DeleteFunc(slices.Clone(trial.Refused), func(use profile.Use) bool { return use.Capability != m.Capability })
-	for _, use := range refused[:min(len(refused), usesShown)] {
-		lines = append(lines, "refused: "+by(use))
+	denied := slices.DeleteFunc(slices.Clone(trial.DeniedChecks), func(use profile.Use) bool { return use.Capability != m.Capability })
+	for _, use := range denied[:min(len(denied), usesShown)] {
+		lines = append(lines, "denied: "+by(use))
 	}
-	if len(refused) == 0 && m.Verdict == profile.Needed {
-		lines = append(lines, "no check was refused: seccomp refuses a call, or the kernel a program, that needs it")
+	if len(denied) == 0 && m.Verdict == profile.Needed {
+		lines = append(lines, "no check was denied: seccomp refuses a call, or the kernel a program, that needs it")
 	}
 	if trial.Stderr != "" {
 		lines = append(lines, "wrote: "+trial.Stderr)
@@ -164,14 +165,14 @@ func makeProofPrintable(p *profile.Proof) {
 	p.Members = slices.Clone(p.Members)
 	for i := range p.Members {
 		m := &p.Members[i]
-		m.Class, m.Verdict = printable.Text(m.Class), profile.Verdict(printable.Text(string(m.Verdict)))
+		m.Class, m.Verdict = classify.Class(printable.Text(string(m.Class))), profile.Verdict(printable.Text(string(m.Verdict)))
 	}
 	p.Trials = slices.Clone(p.Trials)
 	for i := range p.Trials {
 		t := &p.Trials[i]
 		t.Outcomes, t.Stderr = printables(t.Outcomes), printable.Text(t.Stderr)
-		t.Refused = slices.Clone(t.Refused)
-		makeUsesPrintable(t.Refused)
+		t.DeniedChecks = slices.Clone(t.DeniedChecks)
+		makeUsesPrintable(t.DeniedChecks)
 	}
 }
 

@@ -41,7 +41,7 @@ func proof(changes ...func(*profile.Proof)) profile.Proof {
 			{
 				Number: 3, Set: narrow.Without(capability.Chown), Without: list, With: capability.Of(capability.DACReadSearch),
 				Outcomes: twice("exit status 1"), Denied: capability.Of(capability.Chown), Stderr: "chown: Operation not permitted",
-				Refused: []profile.Use{
+				DeniedChecks: []profile.Use{
 					use(capability.Kill, classify.Denied, 1),
 					use(capability.Chown, classify.Denied, 1, asked("nginx", "chown", "setattr_prepare")),
 				},
@@ -64,7 +64,7 @@ func hostileProof() profile.Proof {
 		p.Container.Name, p.Container.Image, p.Reasons = hostile, hostile, []string{hostile}
 		p.Members[0].Class, p.Members[0].Verdict = hostile, hostile
 		p.Trials[2].Outcomes, p.Trials[2].Stderr = twice(hostile), hostile
-		p.Trials[2].Refused[1].Program = hostile
+		p.Trials[2].DeniedChecks[1].Program = hostile
 	})
 }
 

@@ -67,15 +67,15 @@ func words() map[reflect.Type][]any {
 	add(all, monitor.Hooks()...)
 	add(all, profile.Needed, profile.Unneeded, profile.Unsure)
 	add(all, compare.ByChoice, compare.ByService, compare.ByName, compare.ByImage, compare.ByOnly)
-	add(all, compare.Unused, compare.Needed, compare.Refused, compare.Unneeded)
+	add(all, compare.Unused, compare.Needed, compare.Denied, compare.Unneeded)
 	add(all, compare.New, compare.Changed, compare.Gone, compare.Same)
 	add(all, compare.Class, compare.Granted, compare.Program, compare.Call, compare.Site)
-	add(all, policy.Used, policy.Refused, policy.Granted, policy.Unused, policy.Unknown, policy.LongSetup, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
+	add(all, policy.Used, policy.Denied, policy.Granted, policy.Unused, policy.Unknown, policy.LongSetup, policy.Incomplete, policy.Unwitnessed, policy.Unproved, policy.Unmatched, policy.New)
 	add(all, policy.Allow, policy.Deny)
 	add(all, uses.RawSockets()...)
 	add(all, alert.Severities()...)
 	add(all, rules.Outcomes()...)
-	add(all, rules.Granted, rules.Refused)
+	add(all, rules.Granted, rules.Denied)
 	add(all, rules.First, rules.Every)
 	return all
 }
@@ -186,7 +186,7 @@ func generated(t *testing.T, name string) []byte {
 			p.Const = value
 		}
 	}
-	constant("schema", 1)
+	constant("schema", 2)
 	constant("version", policy.Version)
 	constant("format", profile.Format)
 	text, err := json.MarshalIndent(schema, "", "  ")
@@ -318,7 +318,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 		all["alert"][name], all["message"][name] = line.String(), line.String()
 	}
 	var notice bytes.Buffer
-	if err := printable.WriteJSON(&notice, sink.Message{Schema: 1, Severity: alert.Critical, Dropped: &alert.Dropped{Sink: "chat"}}); err != nil {
+	if err := printable.WriteJSON(&notice, sink.Message{Schema: 2, Severity: alert.Critical, Dropped: &alert.Dropped{Sink: "chat"}}); err != nil {
 		t.Fatal(err)
 	}
 	all["message"]["notice"] = notice.String()
@@ -346,14 +346,14 @@ func goldens(t *testing.T) map[string]map[string]string {
 // watchLines are lines of watch.
 func watchLines() map[string]uses.Use {
 	full := uses.Use{
-		Schema: 1, Time: time.Unix(1700000000, 5e8).UTC(),
+		Schema: 2, Time: time.Unix(1700000000, 5e8).UTC(),
 		Container:  uses.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
 		Process:    uses.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: new(uint32), Parents: []uses.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
 		Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4, Nested: true,
 		Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Stack: []string{"inet_create"}, Reason: "because", Unsure: "perhaps",
 	}
 	late := uses.Use{
-		Schema: 1, Time: full.Time, Late: true, Container: uses.Container{ID: full.Container.ID}, Process: uses.Process{PID: 1, Parents: []uses.Parent{}},
+		Schema: 2, Time: full.Time, Late: true, Container: uses.Container{ID: full.Container.ID}, Process: uses.Process{PID: 1, Parents: []uses.Parent{}},
 		Capability: capability.Chown, Class: classify.Denied, Stack: []string{},
 	}
 	again := full
@@ -463,7 +463,7 @@ func extended(value any) (any, bool) {
 func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
 	compiled := compiled(t, "policy")
 	for text, valid := range map[string]bool{
-		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "refused": "allow", "max-unused": 0}]}`:                               true,
+		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "denied": "allow", "max-unused": 0}]}`:                               true,
 		`{"version": 1, "unmatched": "deny", "rules": [{"name": "a", "match": {"image": ["nginx"], "label": ["a=b"]}, "except": {"service": ["x"]}, "complete": true}]}`: true,
 		`{"version": 2, "rules": [{"name": "a", "complete": true}]}`:                                                                                                     false,
 		`{"rules": [{"name": "a", "complete": true}]}`:                                                                                                                   false,
@@ -473,7 +473,7 @@ func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
 		`{"version": 1, "rules": [{"name": "a", "denied": ["NET_RAW"]}]}`:                   false,
 		`{"version": 1, "rules": [{"name": "a", "deny": "NET_RAW"}]}`:                       false,
 		`{"version": 1, "rules": [{"name": "a", "deny": [64]}]}`:                            false,
-		`{"version": 1, "rules": [{"name": "a", "deny": ["CHOWN"], "refused": "maybe"}]}`:   false,
+		`{"version": 1, "rules": [{"name": "a", "deny": ["CHOWN"], "denied": "maybe"}]}`:   false,
 		`{"version": 1, "rules": [{"name": "a", "match": {"names": ["x"]}, "deny": []}]}`:   false,
 		`{"version": 1, "rules": [{"name": "a", "match": {"image": "nginx"}, "deny": []}]}`: false,
 	} {
@@ -492,7 +492,7 @@ func TestTheSchemaOfRulesIsAsStrictAsTheParser(t *testing.T) {
 	compiled := compiled(t, "rules")
 	for rule, valid := range map[string]bool{
 		`{"name": "a", "severity": "info", "capabilities": ["NET_RAW", "cap_chown", 41], "raw-socket": true, "verdict": "granted", "classes": ["required"]}`:    true,
-		`{"name": "a", "raw-socket": ["packet"], "own-namespace": false, "containers": ["a"], "images": ["b"], "labels": ["c"], "services": ["d"]}`:             true,
+		`{"name": "a", "raw-socket": ["packet"], "nested-userns": false, "containers": ["a"], "images": ["b"], "labels": ["c"], "services": ["d"]}`:             true,
 		`{"name": "a", "namespaces": ["a"], "executables": ["/b"], "alert": "every", "cool-down": "1h30m", "except": [{"images": ["c"], "raw-socket": false}]}`: true,
 		`{"builtin": "drift", "profiles": ["a*"]}`:                              true,
 		`{"builtin": "denials", "burst": {"uses": 5, "within": "1.5s"}}`:        true,
@@ -504,7 +504,7 @@ func TestTheSchemaOfRulesIsAsStrictAsTheParser(t *testing.T) {
 		`{"name": "a", "raw-socket": "yes"}`:                                    false,
 		`{"name": "a", "verdict": "denied"}`:                                    false,
 		`{"name": "a", "classes": ["needed"]}`:                                  false,
-		`{"name": "a", "own-namespace": "no"}`:                                  false,
+		`{"name": "a", "nested-userns": "no"}`:                                  false,
 		`{"name": "a", "image": ["b"]}`:                                         false,
 		`{"name": "a", "images": "b"}`:                                          false,
 		`{"name": "a", "verdict": "granted", "alert": "once"}`:                  false,

@@ -176,7 +176,7 @@ func (p *page) denied(s profile.Summary) {
 	if s.Denied().Empty() {
 		return
 	}
-	t := newTable("TRIED AND REFUSED", "", "TIMES", "BY")
+	t := newTable("TRIED AND DENIED", "", "TIMES", "BY")
 	for _, c := range s.Denied().Sorted() {
 		p.uses(t, c, "", s.Of(c, classify.Denied))
 		p.files(t, s, s.Of(c, classify.Denied))
@@ -268,7 +268,7 @@ func by(use profile.Use) string {
 		s += ", granted" // cannot be: a contradiction worth seeing
 	}
 	switch {
-	case use.Class == classify.Soft, use.Class == classify.Demanded && use.Unsure == "":
+	case use.Class == classify.Soft, use.Class == classify.Implicit && use.Unsure == "":
 		s += fmt.Sprintf(" (%s: %s)", use.Class, use.Reason)
 	case use.Unsure != "":
 		s += " (unsure: " + use.Unsure + ")"

@@ -20,7 +20,7 @@ type baseline struct {
 }
 
 // used are capabilities, by the kernel's answer.
-type used struct{ granted, refused capability.Set }
+type used struct{ granted, denied capability.Set }
 
 // imageName is an image's name in full, however it was written.
 func imageName(image string) string {
@@ -37,7 +37,7 @@ func (b *baseline) knows(image string) bool {
 	return ok
 }
 
-// isNew tells whether no earlier container of the image has used the capability, or was refused it,
+// isNew tells whether no earlier container of the image has used the capability, or was denied it,
 // respectively. To an image without a profile nothing is new.
 func (b *baseline) isNew(use uses.Use) (is answer, unsure string) {
 	if use.Container.Unidentified && len(b.images) > 0 {
@@ -45,7 +45,7 @@ func (b *baseline) isNew(use uses.Use) (is answer, unsure string) {
 	}
 	before, known := b.images[imageName(use.Container.Image)]
 	switch {
-	case !known, use.Granted && before.granted.Has(use.Capability), !use.Granted && before.refused.Has(use.Capability):
+	case !known, use.Granted && before.granted.Has(use.Capability), !use.Granted && before.denied.Has(use.Capability):
 		return no, ""
 	}
 	return yes, ""
@@ -117,7 +117,7 @@ func (b *baseline) add(run profile.Run) {
 		case use.Granted:
 			of.granted = of.granted.With(use.Capability)
 		default:
-			of.refused = of.refused.With(use.Capability)
+			of.denied = of.denied.With(use.Capability)
 		}
 	}
 	b.images[name] = of

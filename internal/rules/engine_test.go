@@ -27,7 +27,7 @@ func after(seconds float64) time.Time {
 // ping opens a raw socket in a container.
 func ping(changes ...func(*uses.Use)) uses.Use {
 	use := uses.Use{
-		Schema: 1, Time: noon, First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4,
+		Schema: 2, Time: noon, First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4,
 		Container: uses.Container{
 			ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27",
 			Labels: map[string]string{"team": "shop", "com.docker.compose.service": "api", "io.kubernetes.pod.namespace": "prod"},
@@ -40,11 +40,11 @@ func ping(changes ...func(*uses.Use)) uses.Use {
 	return use
 }
 
-func refused(u *uses.Use) { u.Granted, u.Class = false, classify.Denied }
+func denied(u *uses.Use) { u.Granted, u.Class = false, classify.Denied }
 func chown(u *uses.Use) {
 	u.Capability, u.RawSocket, u.Family, u.Call = capability.Chown, false, "", "fchown"
 }
-func nested(u *uses.Use)                 { u.Nested, u.Class = true, classify.OwnNamespace }
+func nested(u *uses.Use)                 { u.Nested, u.Class = true, classify.NestedUserns }
 func redundant(u *uses.Use)              { chown(u); u.Class = classify.Redundant }
 func anonymous(u *uses.Use)              { u.Container = uses.Container{ID: u.Container.ID, Unidentified: true} }
 func podmans(u *uses.Use)                { u.Container = uses.Container{ID: u.Container.ID} }
@@ -77,12 +77,12 @@ func TestUsesThatRulesAreAbout(t *testing.T) {
 		{"raw-socket: [packet, IPv4]", ping(), yes},
 		{"raw-socket: [packet]", ping(), no},
 		{"raw-socket: true", ping(nested), yes},
-		{"own-namespace: true", ping(nested), yes},
-		{"own-namespace: true", ping(), no},
-		{"own-namespace: false", ping(nested), no},
+		{"nested-userns: true", ping(nested), yes},
+		{"nested-userns: true", ping(), no},
+		{"nested-userns: false", ping(nested), no},
 		{"verdict: granted", ping(), yes},
-		{"verdict: granted", ping(refused), no},
-		{"verdict: refused", ping(refused), yes},
+		{"verdict: granted", ping(denied), no},
+		{"verdict: denied", ping(denied), yes},
 		{"containers: [w*]", ping(), yes},
 		{"containers: [db, aaaaaaaaaaaa]", ping(), yes},
 		{"containers: [db]", ping(), no},
@@ -145,13 +145,13 @@ func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
 		use  uses.Use
 	}{
 		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                                  {"raw-socket: true", ping()},
-		"raw socket (IPv4) refused to ping in web (nginx:1.27)":                                                 {"raw-socket: true", ping(refused)},
+		"raw socket (IPv4) denied to ping in web (nginx:1.27)":                                                 {"raw-socket: true", ping(denied)},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":                  {"raw-socket: true", ping(nested)},
 		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                            {"alert: every, verdict: granted", ping(chown, times(3))},
 		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                               {"raw-socket: true", ping(open)},
 		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                            {"raw-socket: true", ping(open, times(2))},
-		"CHOWN refused to ping for fchown in aaaaaaaaaaaa":                                                      {"capabilities: [CHOWN]", ping(chown, refused, podmans)},
-		"20 times in web (nginx:1.27); the last: CHOWN refused to ping for fchown":                              {"verdict: refused, burst: {uses: 20, within: 1s}", ping(chown, refused, times(20))},
+		"CHOWN denied to ping for fchown in aaaaaaaaaaaa":                                                      {"capabilities: [CHOWN]", ping(chown, denied, podmans)},
+		"20 times in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                              {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: it is not known which file was executed": {"executables: [/bin/nc]", ping(pathless)},
 		`CHOWN used by "a in b\x1b[2J" for write(\a) in "x\n(y)" ("\u202e")`:                                    {"capabilities: [CHOWN]", ping(chown, hostile)},
 	} {
@@ -256,24 +256,24 @@ func TestAFloodOfAlertsCoolsDown(t *testing.T) {
 }
 
 func TestBurstsAreManyUsesInAShortTime(t *testing.T) {
-	e := New(parsed(t, "rules: [{name: r, verdict: refused, burst: {uses: 5, within: 10s}, cool-down: 20s}]"))
+	e := New(parsed(t, "rules: [{name: r, verdict: denied, burst: {uses: 5, within: 10s}, cool-down: 20s}]"))
 	for _, step := range []struct {
 		at   float64
 		use  uses.Use
 		want []uint64
 	}{
-		{0, ping(refused, at(0), times(3)), nil},
-		{1, ping(refused, at(1), in("b"), times(4)), nil}, // another container
+		{0, ping(denied, at(0), times(3)), nil},
+		{1, ping(denied, at(1), in("b"), times(4)), nil}, // another container
 		{2, ping(at(2), times(9)), nil},                   // granted
-		{10.5, ping(refused, at(10.5), again), nil},       // the first three are too old
-		{12, ping(refused, at(12), again, times(3)), nil},
-		{13, ping(refused, at(13)), []uint64{5}},
-		{14, ping(refused, at(14), again, times(6)), nil}, // cooling down
-		{20, ping(refused, at(11), again), nil},
-		{34, ping(refused, at(34)), []uint64{8}},
-		{60, ping(refused, at(60), times(4)), nil},
-		{61, ping(refused, at(55)), []uint64{5}}, // late, but of the same ten seconds
-		{90, ping(refused, at(90), times(70)), []uint64{70}},
+		{10.5, ping(denied, at(10.5), again), nil},       // the first three are too old
+		{12, ping(denied, at(12), again, times(3)), nil},
+		{13, ping(denied, at(13)), []uint64{5}},
+		{14, ping(denied, at(14), again, times(6)), nil}, // cooling down
+		{20, ping(denied, at(11), again), nil},
+		{34, ping(denied, at(34)), []uint64{8}},
+		{60, ping(denied, at(60), times(4)), nil},
+		{61, ping(denied, at(55)), []uint64{5}}, // late, but of the same ten seconds
+		{90, ping(denied, at(90), times(70)), []uint64{70}},
 	} {
 		if diff := cmp.Diff(step.want, counts(e.Take(step.use, after(step.at)))); diff != "" {
 			t.Errorf("at %v s: %s", step.at, diff)
@@ -312,17 +312,17 @@ func TestNoUseIsLostOrCountedTwice(t *testing.T) {
 }
 
 func TestWhatIsOverIsForgotten(t *testing.T) {
-	e := New(parsed(t, "rules: [{name: r, raw-socket: true, cool-down: 10s}, {name: b, verdict: refused, burst: {uses: 5, within: 10s}}]"))
+	e := New(parsed(t, "rules: [{name: r, raw-socket: true, cool-down: 10s}, {name: b, verdict: denied, burst: {uses: 5, within: 10s}}]"))
 	for i := range 100 {
 		id := func(u *uses.Use) { u.Container.ID = fmt.Sprint(i) }
 		e.Take(ping(id), after(0))
-		e.Take(ping(id, refused), after(1))
+		e.Take(ping(id, denied), after(1))
 	}
 	e.Due(after(9))
 	if len(e.states) != 200 {
 		t.Errorf("%d are remembered", len(e.states))
 	}
-	e.Due(after(11)) // tells of those that were refused
+	e.Due(after(11)) // tells of those that were denied
 	e.Due(after(22))
 	e.Due(after(40))
 	if len(e.states) != 0 {

@@ -100,13 +100,13 @@ func (c *Conditions) matchesUse(use uses.Use) bool {
 		c.RawSocket != nil && !c.RawSocket.matches(use),
 		c.Verdict != "" && (c.Verdict == Granted) != use.Granted,
 		c.Classes != nil && !slices.Contains(c.Classes, use.Class),
-		c.OwnNamespace != nil && *c.OwnNamespace != inOwnNamespace(use):
+		c.NestedUserns != nil && *c.NestedUserns != inNestedUserns(use):
 		return false
 	}
 	return true
 }
 
-func inOwnNamespace(use uses.Use) bool { return use.Nested || use.Class == classify.OwnNamespace }
+func inNestedUserns(use uses.Use) bool { return use.Nested || use.Class == classify.NestedUserns }
 
 func (r *RawSocket) matches(use uses.Use) bool {
 	return r.Opened == use.RawSocket && (len(r.Families) == 0 || slices.Contains(r.Families, use.Family))

@@ -252,8 +252,8 @@ func (c *Conditions) check(here place) (err error) {
 			return here.errorf(fmt.Sprintf("classes[%d]", i), "unknown class %q: choose one of %v", class, classify.Classes())
 		}
 	}
-	if c.Verdict != "" && c.Verdict != Granted && c.Verdict != Refused {
-		return here.errorf("verdict", "%q is neither granted nor refused", c.Verdict)
+	if c.Verdict != "" && c.Verdict != Granted && c.Verdict != Denied {
+		return here.errorf("verdict", "%q is neither granted nor denied", c.Verdict)
 	}
 	for _, of := range c.patterns() {
 		for i, pattern := range of.list {
@@ -296,13 +296,13 @@ func (c *Conditions) contradiction() string {
 	case c.RawSocket != nil && c.RawSocket.Opened && c.Capabilities != nil && !c.Capabilities.Has(capability.NetRaw):
 		return "nothing can meet this: opening a raw socket takes NET_RAW, which is not among the capabilities"
 	case c.Verdict == Granted && only(classify.Denied, classify.Tolerated):
-		return "nothing can meet this: it is to be granted, and the classes are of what is refused"
-	case c.Verdict == Refused && only(classify.Needs()...):
-		return "nothing can meet this: it is to be refused, and the classes are of what is granted"
-	case c.OwnNamespace != nil && *c.OwnNamespace && only(append(classify.Needs(), classify.Denied)...):
-		return "nothing can meet this: what is asked in a user namespace of the container's own has the class own-namespace"
-	case c.OwnNamespace != nil && !*c.OwnNamespace && only(classify.OwnNamespace):
-		return "nothing can meet this: own-namespace is false, and the class is own-namespace"
+		return "nothing can meet this: it is to be granted, and the classes are of what is denied"
+	case c.Verdict == Denied && only(classify.Needs()...):
+		return "nothing can meet this: it is to be denied, and the classes are of what is granted"
+	case c.NestedUserns != nil && *c.NestedUserns && only(append(classify.Needs(), classify.Denied)...):
+		return "nothing can meet this: what is asked in a user namespace of the container's own has the class nested-userns"
+	case c.NestedUserns != nil && !*c.NestedUserns && only(classify.NestedUserns):
+		return "nothing can meet this: nested-userns is false, and the class is nested-userns"
 	}
 	return ""
 }

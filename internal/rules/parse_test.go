@@ -39,7 +39,7 @@ rules:
     raw-socket: true
     verdict: granted
     classes: [required, soft]
-    own-namespace: false
+    nested-userns: false
     containers: ["web-*"]
     images: ["nginx:*"]
     labels: ["team=shop"]
@@ -65,7 +65,7 @@ sinks:
 			Name: "raw-socket in web", Severity: alert.Critical,
 			Conditions: Conditions{
 				Capabilities: set(capability.NetRaw, capability.Chown), RawSocket: &RawSocket{Opened: truth}, Verdict: Granted,
-				Classes: []classify.Class{classify.Required, classify.Soft}, OwnNamespace: &lie, Containers: []string{"web-*"}, Images: []string{"nginx:*"},
+				Classes: []classify.Class{classify.Required, classify.Soft}, NestedUserns: &lie, Containers: []string{"web-*"}, Images: []string{"nginx:*"},
 				Labels: []string{"team=shop"}, Services: []string{"api"}, Namespaces: []string{"prod"}, Executables: []string{"/usr/bin/*"},
 			},
 			Alert: Every, CoolDown: Duration(90 * time.Minute),
@@ -76,7 +76,7 @@ sinks:
 		},
 		{Name: "drift", Builtin: "drift", Severity: alert.Warning, Conditions: Conditions{Verdict: Granted}, Profiles: []string{"old/*.json"}},
 		{
-			Name: "trying", Builtin: "denials", Severity: alert.Warning, Conditions: Conditions{Verdict: Refused},
+			Name: "trying", Builtin: "denials", Severity: alert.Warning, Conditions: Conditions{Verdict: Denied},
 			Burst: &Burst{Uses: 5, Within: Duration(1500 * time.Millisecond)}, CoolDown: Duration(time.Minute),
 		},
 	}
@@ -103,7 +103,7 @@ func TestBuiltinRulesAreAFileAsAnyOther(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := names(builtin.Rules); got != "raw-socket, raw-socket-refused, raw-socket-own-namespace, sys-admin, sys-ptrace, sys-module, bpf, long-setup, drift, denials" {
+	if got := names(builtin.Rules); got != "raw-socket, raw-socket-denied, raw-socket-nested-userns, sys-admin, sys-ptrace, sys-module, bpf, long-setup, drift, denials" {
 		t.Error(got)
 	}
 	for _, rule := range builtin.Rules {
@@ -140,9 +140,9 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		rule + "    severity: [info]\n":                                             "p:4: ",
 		rule + "    raw-socket: perhaps\n":                                          "p:4: true, false or a list of families",
 		rule + "    raw-socket:\n      - ipv4\n":                                    `p:5: unknown family of sockets "ipv4": choose one of [IPv4 IPv6 packet XDP]`,
-		rule + "    verdict: denied\n":                                              `p:4: "denied" is neither granted nor refused`,
+		rule + "    verdict: refused\n":                                              `p:4: "refused" is neither granted nor denied`,
 		rule + "    classes: [required, needed]\n":                                  `p:4: unknown class "needed"`,
-		rule + "    own-namespace: maybe\n":                                         "p:4: ",
+		rule + "    nested-userns: maybe\n":                                         "p:4: ",
 		rule + "    alert: once\n":                                                  `p:4: "once" is neither first nor every`,
 		rule + "    cool-down: 10\n":                                                `p:4: "10" is no time above zero`,
 		rule + "    cool-down: -5s\n":                                               `p:4: "-5s" is no time above zero`,
@@ -167,9 +167,9 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		"rules:\n  - name: a\n    capabilities: NET_RAW\n":                          "p:3: a list of capabilities is wanted",
 		"rules:\n  - name: a\n    capabilities: [BPF]\n    raw-socket: true\n":      "p:2: nothing can meet this: opening a raw socket takes NET_RAW",
 		rule + "    verdict: granted\n    classes: [denied]\n":                      "p:2: nothing can meet this",
-		rule + "    verdict: refused\n    classes: [soft, required]\n":              "p:2: nothing can meet this",
-		rule + "    own-namespace: true\n    classes: [denied]\n":                   "p:2: nothing can meet this",
-		rule + "    own-namespace: false\n    classes: [own-namespace]\n":           "p:2: nothing can meet this",
+		rule + "    verdict: denied\n    classes: [soft, required]\n":              "p:2: nothing can meet this",
+		rule + "    nested-userns: true\n    classes: [denied]\n":                   "p:2: nothing can meet this",
+		rule + "    nested-userns: false\n    classes: [nested-userns]\n":           "p:2: nothing can meet this",
 	} {
 		file, err := Parse("p", []byte(text))
 		var placed *strictyaml.Error
@@ -184,8 +184,8 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", BuiltinText, "rules: [{builtin: drift, profiles: [a]}]", "rules:\n - name: a\n   raw-socket: [XDP]\n   cool-down: 1h\nsinks: {a: b}\n",
-		"rules: &a [*a]", "rules:\n - name: a\n   except: [{labels: ['a=b']}]\n   own-namespace: true\n", "rules: [{name: a, capabilities: &x [63], except: [{capabilities: *x}]}]",
-		"? \n", "- - -", "!!x", "rules: !0 0000", "{", "\x00", "<<: 1", "rules: {a: b}\n", "rules: [{name: a, burst: {uses: 2, within: 1ns}, verdict: refused}]",
+		"rules: &a [*a]", "rules:\n - name: a\n   except: [{labels: ['a=b']}]\n   nested-userns: true\n", "rules: [{name: a, capabilities: &x [63], except: [{capabilities: *x}]}]",
+		"? \n", "- - -", "!!x", "rules: !0 0000", "{", "\x00", "<<: 1", "rules: {a: b}\n", "rules: [{name: a, burst: {uses: 2, within: 1ns}, verdict: denied}]",
 	} {
 		f.Add([]byte(text))
 	}

@@ -71,14 +71,14 @@ type Conditions struct {
 	// RawSocket: true for the opening of raw sockets alone, false for all else, or a list of
 	// families: IPv4, IPv6, packet, XDP.
 	RawSocket *RawSocket `yaml:"raw-socket,omitempty"`
-	// Verdict of the kernel: granted or refused.
+	// Verdict of the kernel: granted or denied.
 	Verdict Verdict `yaml:"verdict,omitempty"`
-	// Classes of the uses. A rule without them is about what was needed, or refused and would
+	// Classes of the uses. A rule without them is about what was needed, or denied and would
 	// have been, and raw sockets.
 	Classes []classify.Class `yaml:"classes,omitempty" jsonschema:"minItems=1"`
-	// OwnNamespace: true for uses in a user namespace that the container made itself, false for
+	// NestedUserns: true for uses in a user namespace that the container made itself, false for
 	// all others.
-	OwnNamespace *bool `yaml:"own-namespace,omitempty"`
+	NestedUserns *bool `yaml:"nested-userns,omitempty"`
 	// Containers lists patterns of names, or of IDs or their first 12 digits.
 	Containers []string `yaml:"containers,omitempty" jsonschema:"minItems=1"`
 	// Images lists patterns of image names: nginx:1.27 or, for any tag, nginx; with or without
@@ -110,7 +110,7 @@ type Verdict string
 // The verdicts.
 const (
 	Granted Verdict = "granted"
-	Refused Verdict = "refused"
+	Denied  Verdict = "denied"
 )
 
 // Frequency says of which uses a rule alerts.

@@ -25,7 +25,7 @@ func (r *Rule) summary(s sighting, count uint64) string {
 	if r.Profiles != nil {
 		notes = append(notes, "never seen in the image's profiles")
 	}
-	if inOwnNamespace(s.use) {
+	if inNestedUserns(s.use) {
 		notes = append(notes, "in a user namespace of its own")
 	}
 	if s.unsure != "" {
@@ -45,11 +45,11 @@ func event(use uses.Use) string {
 	case use.RawSocket && use.Granted:
 		return fmt.Sprintf("raw socket (%s) opened by %s", use.Family, who)
 	case use.RawSocket:
-		return fmt.Sprintf("raw socket (%s) refused to %s", use.Family, who)
+		return fmt.Sprintf("raw socket (%s) denied to %s", use.Family, who)
 	case use.Granted:
 		return fmt.Sprintf("%s used by %s%s", use.Capability, who, call(use))
 	}
-	return fmt.Sprintf("%s refused to %s%s", use.Capability, who, call(use))
+	return fmt.Sprintf("%s denied to %s%s", use.Capability, who, call(use))
 }
 
 func call(use uses.Use) string {

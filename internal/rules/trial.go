@@ -59,7 +59,7 @@ func Outcomes() []Outcome { return []Outcome{Alerts, Unsure, Allowed} }
 // Try tells what rules, whose profiles are loaded, would make of a profile, had they been in
 // force: whether they would alert, not how often.
 func Try(file File, p profile.Profile) Trial {
-	trial := Trial{Schema: 1, Passed: true}
+	trial := Trial{Schema: 2, Passed: true}
 	for i := range file.Rules {
 		rule := &file.Rules[i]
 		tried := TriedRule{Rule: rule.Name, Line: rule.Line, Uses: []TriedUse{}}
@@ -155,7 +155,7 @@ func recorded(run profile.Run) []uses.Use {
 			Time: use.First, First: true, Count: use.Count, Container: of,
 			Process:    uses.Process{Program: use.Program, Others: use.Others, User: &use.User},
 			Capability: use.Capability, Class: use.Class, Granted: use.Granted, RawSocket: family != "", Family: family,
-			Nested: use.Class == classify.OwnNamespace, Call: use.Call, Site: use.Site, Stack: use.Stack,
+			Nested: use.Class == classify.NestedUserns, Call: use.Call, Site: use.Site, Stack: use.Stack,
 			Reason: use.Reason, Unsure: use.Unsure,
 		})
 	}

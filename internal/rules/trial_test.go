@@ -65,8 +65,8 @@ func TestDriftIsWhatTheImagesProfilesDoNotHave(t *testing.T) {
 	}{
 		{ping(), "", 0},
 		{ping(chown), "", 0},
-		{ping(chown, refused), "any verdict: never refused in the past", 0},
-		{ping(func(u *uses.Use) { u.Capability, u.RawSocket, u.Family = capability.SysTime, false, "" }), "both: only refused in the past", 0},
+		{ping(chown, denied), "any verdict: never denied in the past", 0},
+		{ping(func(u *uses.Use) { u.Capability, u.RawSocket, u.Family = capability.SysTime, false, "" }), "both: only denied in the past", 0},
 		{ping(func(u *uses.Use) { u.Capability, u.RawSocket, u.Family = capability.SysAdmin, false, "" }), "both: it was redundant", 0},
 		{ping(func(u *uses.Use) {
 			u.Container.Image = "docker.io/library/nginx:1.27"
@@ -116,7 +116,7 @@ func TestProfilesThatAreNotThereAreToldOf(t *testing.T) {
 }
 
 func TestWhatRulesMakeOfAProfile(t *testing.T) {
-	const burst = "verdict: refused, burst: "
+	const burst = "verdict: denied, burst: "
 	for rule, want := range map[string]string{
 		"capabilities: [MKNOD]":                                                        "passed",
 		"capabilities: [CHOWN]":                                                        "alerts CHOWN",
@@ -164,7 +164,7 @@ func TestWhatRulesMakeOfAProfile(t *testing.T) {
 }
 
 func TestATrialInText(t *testing.T) {
-	file := parsed(t, "rules:\n  - {name: raw, raw-socket: true, except: [{images: [nginx]}]}\n  - {name: x y, verdict: refused}\n  - {name: never, capabilities: [BPF]}\n  - {name: perhaps, executables: [/a]}\n")
+	file := parsed(t, "rules:\n  - {name: raw, raw-socket: true, except: [{images: [nginx]}]}\n  - {name: x y, verdict: denied}\n  - {name: never, capabilities: [BPF]}\n  - {name: perhaps, executables: [/a]}\n")
 	hostile := run(func(r *profile.Run) { r.Container.Name = "we\x1bb"; r.Uses = r.Uses[1:3] })
 	var text strings.Builder
 	if err := Try(file, profile.New(hostile)).WriteText(&text); err != nil {
@@ -173,11 +173,11 @@ func TestATrialInText(t *testing.T) {
 	const want = `raw: allowed 1
   allowed  raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (exception 1)
 "x y": alerts 1
-  alerts   SYS_TIME refused to date for call in "we\x1bb" (nginx:1.27), 30 times
+  alerts   SYS_TIME denied to date for call in "we\x1bb" (nginx:1.27), 30 times
 never: would not alert
 perhaps: unsure 2
   unsure   raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (it is not known which file was executed)
-  unsure   SYS_TIME refused to date for call in "we\x1bb" (nginx:1.27), 30 times (it is not known which file was executed)
+  unsure   SYS_TIME denied to date for call in "we\x1bb" (nginx:1.27), 30 times (it is not known which file was executed)
 `
 	if diff := cmp.Diff(want, text.String()); diff != "" {
 		t.Error(diff)

@@ -25,7 +25,7 @@ func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
 	p = profile.Merge(p) // each run and proof once
 	var change Change
 	err := s.write(ctx, func(tx *sql.Tx) error {
-		insert, err := tx.PrepareContext(ctx, "INSERT OR REPLACE INTO uses VALUES ("+marks(useWidth)+")")
+		insert, err := prepareUse(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -58,6 +58,11 @@ type putting struct {
 	change     Change
 	containers map[string]int64 // keys, by digest
 	left       []int64          // keys of containers that runs or proofs have no more
+}
+
+// prepareUse prepares the statement that writes a use. The caller closes it.
+func prepareUse(ctx context.Context, tx *sql.Tx) (*sql.Stmt, error) {
+	return tx.PrepareContext(ctx, "INSERT OR REPLACE INTO uses VALUES ("+marks(useWidth)+")")
 }
 
 func (p *putting) exec(query string, args ...any) (sql.Result, error) {

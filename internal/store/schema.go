@@ -3,32 +3,33 @@ package store
 import (
 	"context"
 	"database/sql"
-	"embed"
+	_ "embed" // for go:embed
 	"fmt"
-	"io/fs"
 )
 
 // applicationID marks a database file as capmon's: "cpmn".
 const applicationID = 0x63706d6e
 
-//go:embed migrations/*.sql
-var embedded embed.FS
+//go:embed migrations/0001.sql
+var firstSchema string
 
-// migrations are the files that make the schema, each of what the ones before it made.
-func migrations() ([]string, error) {
-	paths, err := fs.Glob(embedded, "migrations/*.sql") // in the order of their names
-	if err != nil {
-		return nil, err
+// migration upgrades a database from one schema to the next, in one of two ways.
+type migration struct {
+	sql     string
+	rewrite func(ctx context.Context, tx *sql.Tx) error
+}
+
+// migrations lists the upgrades. The schema's number is the number of upgrades made.
+func migrations() []migration {
+	return []migration{{sql: firstSchema}, {rewrite: rewriteDocuments}}
+}
+
+func (m migration) apply(ctx context.Context, tx *sql.Tx) error {
+	if m.rewrite != nil {
+		return m.rewrite(ctx, tx)
 	}
-	var all []string
-	for _, path := range paths {
-		text, err := embedded.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, string(text))
-	}
-	return all, nil
+	_, err := tx.ExecContext(ctx, m.sql)
+	return err
 }
 
 // query is what both a database and a transaction answer.
@@ -49,7 +50,7 @@ func version(ctx context.Context, q query) (int, error) {
 }
 
 // migrate brings the schema up to date, wholly or not at all.
-func migrate(ctx context.Context, db *sql.DB, migrations []string) error {
+func migrate(ctx context.Context, db *sql.DB, migrations []migration) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -65,7 +66,7 @@ func migrate(ctx context.Context, db *sql.DB, migrations []string) error {
 		return nil
 	}
 	for i, migration := range migrations[from:] {
-		if _, err := tx.ExecContext(ctx, migration); err != nil {
+		if err := migration.apply(ctx, tx); err != nil {
 			return fmt.Errorf("upgrading it to schema %d: %w", from+i+1, err)
 		}
 	}

@@ -10,7 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/uses"
 )
 
 const (
@@ -43,31 +46,38 @@ func TestADatabaseOfTheFirstSchemaIsUpgraded(t *testing.T) {
 	if diff := cmp.Diff(encoded(t, want), encoded(t, stored(t, s, Selection{}))); diff != "" {
 		t.Error(diff)
 	}
-	if alerts, err := s.Alerts(t.Context(), Selection{}); err != nil || len(alerts) != 1 {
-		t.Errorf("%d alerts, %v", len(alerts), err)
+	alerts, err := s.Alerts(t.Context(), Selection{})
+	if err != nil || len(alerts) != 2 {
+		t.Fatalf("%d alerts, %v", len(alerts), err)
+	}
+	if use := alerts[0].Use; alerts[0].Schema != alert.Schema || use.Schema != uses.Schema || use.Class != classify.NestedUserns {
+		t.Errorf("alert %+v", alerts[0])
+	}
+	classes, err := values(t.Context(), s.db, "SELECT DISTINCT class FROM uses WHERE class NOT IN ('required', 'soft') ORDER BY class")
+	if want := [][]any{{"denied"}, {"implicit"}, {"irrelevant"}, {"long-setup"}, {"nested-userns"}, {"other-credential"}, {"redundant"}, {"tolerated"}}; err != nil || !cmp.Equal(classes, want) {
+		t.Errorf("classes %v, %v", classes, err)
+	}
+	if again := put(t, s, want); again.Known != len(want.Runs)+len(want.Proofs) {
+		t.Errorf("the upgraded database does not know its own runs: %+v", again)
 	}
 	if all := remembered(t, s, Selection{}); len(all) != 1 {
 		t.Errorf("pruned: %+v", all)
 	}
 	checked(t, s)
 	info, err := s.Info(t.Context())
-	known, _ := migrations()
-	if err != nil || info.Schema != len(known) {
+	if err != nil || info.Schema != len(migrations()) {
 		t.Errorf("schema %d, %v", info.Schema, err)
 	}
 }
 
 // laterMigration is one that a later capmon may bring.
-const laterMigration = "ALTER TABLE runs ADD COLUMN host TEXT NOT NULL DEFAULT ''; CREATE INDEX runs_of_host ON runs (host);"
+var laterMigration = migration{sql: "ALTER TABLE runs ADD COLUMN host TEXT NOT NULL DEFAULT ''; CREATE INDEX runs_of_host ON runs (host);"}
 
 func TestMigrationsAreMadeWhollyOrNotAtAll(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	put(t, s, many(0, 3))
-	known, err := migrations()
-	if err != nil {
-		t.Fatal(err)
-	}
+	known := migrations()
 	columns := func() (n int) {
 		if err := s.db.QueryRow("SELECT count(*) FROM pragma_table_info('runs')").Scan(&n); err != nil {
 			t.Fatal(err)
@@ -75,7 +85,7 @@ func TestMigrationsAreMadeWhollyOrNotAtAll(t *testing.T) {
 		return n
 	}
 	before := columns()
-	if err := migrate(t.Context(), s.db, append(known, laterMigration, "CREATE TABLE runs (key)")); err == nil {
+	if err := migrate(t.Context(), s.db, append(known, laterMigration, migration{sql: "CREATE TABLE runs (key)"})); err == nil {
 		t.Error("a migration that cannot be was made")
 	}
 	if v, err := version(t.Context(), s.db); v != len(known) || err != nil || columns() != before {
@@ -89,7 +99,7 @@ func TestMigrationsAreMadeWhollyOrNotAtAll(t *testing.T) {
 		t.Errorf("schema %d with %d columns, %v", v, columns(), err)
 	}
 	for _, options := range []Options{{}, {ReadOnly: true}, {Recover: true}} {
-		if _, err := Open(t.Context(), s.Path(), options); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "schema 2, this capmon knows up to 1") {
+		if _, err := Open(t.Context(), s.Path(), options); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "schema 3, this capmon knows up to 2") {
 			t.Errorf("a newer one: %v", err)
 		}
 	}

@@ -162,10 +162,7 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 
 // prepare makes the schema, and looks whether the file is whole if it may be replaced.
 func (s *Store) prepare(ctx context.Context, options Options) error {
-	known, err := migrations()
-	if err != nil {
-		return err
-	}
+	known := migrations()
 	has, err := version(ctx, s.db)
 	switch {
 	case err != nil:
@@ -222,12 +219,9 @@ func readable(ctx context.Context, path string, options Options, parameters ...s
 	if err != nil {
 		return nil, err
 	}
-	known, err := migrations()
+	has, err := version(ctx, s.db)
 	if err == nil {
-		var has int
-		if has, err = version(ctx, s.db); err == nil {
-			err = readableSchema(has, len(known))
-		}
+		err = readableSchema(has, len(migrations()))
 	}
 	if err != nil {
 		return nil, errors.Join(wrap(path, err), s.db.Close())

@@ -66,7 +66,7 @@ func TestWhatIsSelected(t *testing.T) {
 	})
 	borrowed := func(c *monitor.Check) { c.Beyond = true }
 	chown := func(c *monitor.Check) { c.Capability, c.Stack = capability.Chown, []string{"setattr_prepare"} }
-	refused := func(c *monitor.Check) { c.Answer, c.Forbidden = monitor.Missing, 1 }
+	denied := func(c *monitor.Check) { c.Answer, c.Forbidden = monitor.Missing, 1 }
 	tolerated := func(c *monitor.Check) { c.Answer, c.Overruled = monitor.Missing, 1 }
 	for name, test := range map[string]struct {
 		selection Selection
@@ -74,7 +74,7 @@ func TestWhatIsSelected(t *testing.T) {
 		want      bool
 	}{
 		"a need":                      {Selection{}, ping(), true},
-		"a refusal":                   {Selection{}, ping(refused), true},
+		"a refusal":                   {Selection{}, ping(denied), true},
 		"one that did not matter":     {Selection{}, ping(chown, tolerated), false},
 		"but all are wanted":          {Selection{All: true}, ping(chown, tolerated), true},
 		"irrelevant":                  {Selection{}, irrelevant, false},
@@ -82,8 +82,8 @@ func TestWhatIsSelected(t *testing.T) {
 		"but a raw socket":            {Selection{}, ping(borrowed), true},
 		"another capability":          {Selection{Capabilities: capability.Of(capability.Chown)}, ping(), false},
 		"that capability":             {Selection{Capabilities: capability.Of(capability.NetRaw)}, ping(), true},
-		"granted":                     {Selection{OnlyGranted: true}, ping(refused), false},
-		"refused":                     {Selection{OnlyRefused: true}, ping(), false},
+		"granted":                     {Selection{OnlyGranted: true}, ping(denied), false},
+		"denied":                     {Selection{OnlyDenied: true}, ping(), false},
 		"of another container":        {Selection{IDs: map[string]bool{"b": true}}, ping(), false},
 		"of that container":           {Selection{IDs: map[string]bool{id: true}}, ping(), true},
 	} {
@@ -130,14 +130,14 @@ func TestOnlyTheEngineOrTheIDSelectsAContainer(t *testing.T) {
 func TestMeaningsOfACheck(t *testing.T) {
 	check := ping(func(c *monitor.Check) { c.Overruled, c.Forbidden, c.Count, c.Answer = 2, 1, 3, monitor.Missing })
 	if all := meanings(check); len(all) != 1 || all[0].verdict.Class != classify.Denied || all[0].granted {
-		t.Errorf("refused, once in earnest: %+v", all)
+		t.Errorf("denied, once in earnest: %+v", all)
 	}
 	check = ping(func(c *monitor.Check) {
 		c.Capability, c.Stack = capability.SysAdmin, []string{"ns_capable", "map_write"}
 		c.Call = kernel.Call{Arch: kernel.NativeArch(), Nr: unix.SYS_WRITE, HasArgs: true, Args: [6]uint64{1, monitor.RootMapped}}
 	})
 	all := meanings(check)
-	if len(all) != 2 || all[1].capability != capability.Setfcap || all[1].verdict.Class != classify.Demanded || !all[1].granted {
+	if len(all) != 2 || all[1].capability != capability.Setfcap || all[1].verdict.Class != classify.Implicit || !all[1].granted {
 		t.Errorf("a map of root: %+v", all)
 	}
 }
@@ -148,7 +148,7 @@ func TestLines(t *testing.T) {
 	web := func(u *Use) { u.Container.Name, u.Container.Image = "web", "nginx:1.27" }
 	for want, changes := range map[string][]func(*Use){
 		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping pid 4711 (12 inside) user 0 /bin/busybox ← sh": {web},
-		"2026-03-01 12:03:07.512  aaaaaaaaaaaa  -  NET_RAW  refused  raw socket (IPv4)  no system call in inet_create  by \"p 1\" pid 4711 user 0 ← \"\\x1b\" ← …  " +
+		"2026-03-01 12:03:07.512  aaaaaaaaaaaa  -  NET_RAW  denied  raw socket (IPv4)  no system call in inet_create  by \"p 1\" pid 4711 user 0 ← \"\\x1b\" ← …  " +
 			"(late: found afterwards, when no more could be told of its process; in a user namespace of its own; unsure: why)": {func(u *Use) {
 			u.Granted, u.Class, u.Late, u.Nested, u.Unsure = false, classify.Denied, true, true, "why"
 			u.Process = Process{PID: 4711, User: new(uint32), Program: "p 1", Parents: []Parent{{Program: "\x1b"}}, MoreParents: true}

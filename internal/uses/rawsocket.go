@@ -81,7 +81,7 @@ func held(holder monitor.Holder, at time.Time) (all []Use) {
 			continue
 		}
 		all = append(all, Use{
-			Schema: schema, Time: at, First: true, Count: count[family], Container: Container{ID: holder.ID},
+			Schema: Schema, Time: at, First: true, Count: count[family], Container: Container{ID: holder.ID},
 			Process: Process{
 				PID: holder.PID, InnerPID: holder.InnerPID, Program: holder.Program, Executable: holder.Executable,
 				User: &holder.UID, Parents: []Parent{},

@@ -11,8 +11,8 @@ type Selection struct {
 	Capabilities capability.Set
 	// All: also checks that are neither needs nor refusals of such.
 	All bool
-	// OnlyGranted and OnlyRefused leave the others out.
-	OnlyGranted, OnlyRefused bool
+	// OnlyGranted and OnlyDenied leave the others out.
+	OnlyGranted, OnlyDenied bool
 	// IDs of the containers that are wanted; nil for all.
 	IDs map[string]bool
 	// Filter by what the engine tells. A container that it has not told of is wanted if its ID is.
@@ -23,7 +23,7 @@ type Selection struct {
 func (s Selection) wantsUse(use Use) bool {
 	return (s.Capabilities.Empty() || s.Capabilities.Has(use.Capability)) &&
 		(s.All || use.Matters()) &&
-		(use.Granted || !s.OnlyGranted) && (!use.Granted || !s.OnlyRefused) &&
+		(use.Granted || !s.OnlyGranted) && (!use.Granted || !s.OnlyDenied) &&
 		(s.IDs == nil || s.IDs[use.Container.ID])
 }
 

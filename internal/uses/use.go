@@ -14,11 +14,11 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// schema is the version of the form in which a Use is written.
-const schema = 1
+// Schema is the version of the form in which a Use is written.
+const Schema = 2
 
 // Use is the use of a capability in one way: by a program in a container, in a system call and
-// for a kernel function, granted or refused. It is the first one, or the latest of some later
+// for a kernel function, granted or denied. It is the first one, or the latest of some later
 // ones, or a raw socket that was open already.
 type Use struct {
 	// Version of the form of the line.
@@ -163,7 +163,7 @@ func demands(check monitor.Check) (all []meaning) {
 	return all
 }
 
-// Matters reports whether a use is shown where not all are: what was needed, or refused and
+// Matters reports whether a use is shown where not all are: what was needed, or denied and
 // would have been, and raw sockets whoever's capabilities they took.
 func (u Use) Matters() bool {
 	return u.Class.Need() || u.Class == classify.Denied || u.RawSocket
@@ -188,7 +188,7 @@ func uses(sight observe.Sight, check monitor.Check) []Use {
 // newUse has what a kind of check tells of a use.
 func newUse(id string, check monitor.Check, meaning meaning) Use {
 	use := Use{
-		Schema:     schema,
+		Schema:     Schema,
 		Container:  Container{ID: id},
 		Capability: meaning.capability,
 		Class:      meaning.verdict.Class,

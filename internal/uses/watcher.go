@@ -30,7 +30,7 @@ const (
 // Options of a Watcher.
 type Options struct {
 	Selection Selection
-	// Outcomes: it is recorded how the system calls end in which a check is refused.
+	// Outcomes: it is recorded how the system calls end in which a check is denied.
 	Outcomes bool
 	// Show takes the uses, one at a time.
 	Show func(Use)
@@ -103,7 +103,7 @@ func (w *Watcher) wait(cgroup uint64, uses []Use) (any bool) {
 }
 
 // mayBeNew tells which uses of a container may be wanted and were not shown yet. What was
-// refused may turn out to be of another class, which is shown only with all.
+// denied may turn out to be of another class, which is shown only with all.
 func (w *Watcher) mayBeNew(cgroup uint64) func(Use) bool {
 	return func(use Use) bool {
 		return w.options.Selection.wantsUse(use) && (w.options.Selection.All || w.isNew(cgroup, use))
@@ -191,7 +191,7 @@ func (w *Watcher) follow(observer *observe.Observer, sight observe.Sight, at tim
 	}
 }
 
-// outcome waits for the end of a system call in which something was refused.
+// outcome waits for the end of a system call in which something was denied.
 func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monitor.Check {
 	check := sight.Check.Check
 	if sight.Late || !w.options.Outcomes || classify.Classify(check).Class != classify.Denied {
@@ -200,7 +200,7 @@ func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monit
 	for deadline := time.Now().Add(outcomeTime - observer.Since(check.First)); ; time.Sleep(glance) {
 		later, err := observer.Later(sight)
 		if err != nil {
-			w.options.Log.Debug("looking up how a refused call ended", zap.Error(err))
+			w.options.Log.Debug("looking up how a denied call ended", zap.Error(err))
 			return check
 		}
 		if later.Overruled+later.Succeeded+later.Forbidden+later.Failed > 0 || !time.Now().Before(deadline) {

@@ -31,7 +31,7 @@ func (u Use) Line(colors bool) string {
 	case u.Open:
 		outcome = paint("32", "already open")
 	case !u.Granted:
-		outcome = paint("31", "refused")
+		outcome = paint("31", "denied")
 	}
 	if !u.Open && u.Class != classify.Required && u.Class != classify.Denied {
 		outcome += " (" + string(u.Class) + ")"

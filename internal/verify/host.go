@@ -48,7 +48,7 @@ func decidedByHost(a attempt, before capability.Set) (reason string) {
 		return "" // what was left out was refused, which explains it
 	}
 	missing := unseen(a, before)
-	for _, use := range a.Refused {
+	for _, use := range a.DeniedChecks {
 		if !missing.Has(use.Capability) {
 			continue
 		}

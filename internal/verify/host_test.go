@@ -30,7 +30,7 @@ func TestWhatTheHostMayHaveDecided(t *testing.T) {
 		"without the capability asked for":   {profile.Trial{Without: capability.Of(capability.SysResource)}, []profile.Use{pipes}, 0, ""},
 	} {
 		a := attempt{Trial: test.trial}
-		a.Refused = test.uses
+		a.DeniedChecks = test.uses
 		for _, use := range test.uses {
 			a.Denied = a.Denied.With(use.Capability)
 		}

@@ -153,14 +153,14 @@ func (t *trials) giveUp(proof *profile.Proof, s profile.Summary, reason string) 
 	}
 }
 
-func classOf(s profile.Summary, c capability.Capability) string {
+func classOf(s profile.Summary, c capability.Capability) classify.Class {
 	switch {
 	case s.Required().Has(c):
-		return string(classify.Required)
-	case s.Demanded().Has(c):
-		return string(classify.Demanded)
+		return classify.Required
+	case s.Implicit().Has(c):
+		return classify.Implicit
 	case s.Soft().Has(c):
-		return string(classify.Soft)
+		return classify.Soft
 	}
 	return ""
 }

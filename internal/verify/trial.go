@@ -136,7 +136,7 @@ func (a *attempt) note(e ended, original string) {
 				continue
 			}
 			a.Denied = a.Denied.With(use.Capability)
-			a.Refused = append(a.Refused, use)
+			a.DeniedChecks = append(a.DeniedChecks, use)
 		}
 	}
 }

@@ -1,0 +1,111 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/uses"
+)
+
+// rewriteDocuments writes every run, proof and alert again, in the JSON form that this capmon gives them.
+// Schema 1 has the former names of classes ([classify.Class.UnmarshalText]). Documents that cannot be read
+// stay as they are: check reports them as damaged.
+func rewriteDocuments(ctx context.Context, tx *sql.Tx) error {
+	return errors.Join(rewriteRuns(ctx, tx), rewriteProofs(ctx, tx), rewriteAlerts(ctx, tx))
+}
+
+func rewriteRuns(ctx context.Context, tx *sql.Tx) error {
+	rows, err := values(ctx, tx, "SELECT key, container, runs.digest, documents.digest, setup_digest FROM runs JOIN documents ON run = key")
+	if err != nil {
+		return err
+	}
+	put := &putting{ctx: ctx, tx: tx, containers: make(map[string]int64)}
+	if put.insertUse, err = prepareUse(ctx, tx); err != nil {
+		return err
+	}
+	defer put.insertUse.Close()
+	for _, row := range rows {
+		if err := put.rewrite(known{
+			key: row[0].(int64), container: row[1].(int64),
+			whole: row[2].([]byte), document: row[3].([]byte), setup: row[4].([]byte),
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rewrite puts a run that is there in its place again.
+func (p *putting) rewrite(old known) error {
+	var text, when string
+	var setup []byte
+	if err := p.query("SELECT json, setup, moments FROM documents JOIN runs ON run = key WHERE key = ?", old.key).Scan(&text, &setup, &when); err != nil {
+		return err
+	}
+	run, err := assemble([]byte(text), setup, []byte(when))
+	if err != nil {
+		return nil
+	}
+	whole, run, err := canonical(profile.New(run).Runs[0]) // in the order that Put would give the uses
+	if err != nil {
+		return nil
+	}
+	return p.updateRun(run, whole, old)
+}
+
+func rewriteProofs(ctx context.Context, tx *sql.Tx) error {
+	rows, err := values(ctx, tx, "SELECT id, json FROM proofs")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		text, proof, err := reencode[profile.Proof](row[1])
+		if err != nil {
+			continue
+		}
+		columns := append(proofColumns(proof, text), row[0])
+		if _, err := tx.ExecContext(ctx, "UPDATE proofs SET time = ?, works = ?, minimal = ?, digest = ?, json = ? WHERE id = ?", columns...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rewriteAlerts(ctx context.Context, tx *sql.Tx) error {
+	rows, err := values(ctx, tx, "SELECT json FROM alerts")
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		_, a, err := reencode[alert.Alert](row[0])
+		if err != nil {
+			continue
+		}
+		a.Schema = alert.Schema
+		if a.Use.Schema != 0 { // else the alert is about no use
+			a.Use.Schema = uses.Schema
+		}
+		text, a, err := canonical(a)
+		if err != nil {
+			return err
+		}
+		columns := alertColumns(a, text)
+		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO alerts VALUES ("+marks(len(columns))+")", columns...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reencode reads a value from a column of JSON, and returns the JSON form that this capmon gives it.
+func reencode[T any](column any) ([]byte, T, error) {
+	text, _ := column.(string)
+	value, err := decode[T](text)
+	if err != nil {
+		return nil, value, err
+	}
+	return canonical(value)
+}

@@ -35,8 +35,8 @@ type Subject uint8
 const (
 	// Own: the task's credential, or a copy derived from it as access(2) makes.
 	Own = Subject(bpf.CapmonSubjectSUBJECT_OWN)
-	// Borrowed: one that the kernel put on for a moment, as overlayfs does.
-	Borrowed = Subject(bpf.CapmonSubjectSUBJECT_BORROWED)
+	// Overridden: one that the kernel put on for a moment, as overlayfs does.
+	Overridden = Subject(bpf.CapmonSubjectSUBJECT_BORROWED)
 	// Other: that of another task, or of whoever opened a file.
 	Other = Subject(bpf.CapmonSubjectSUBJECT_OTHER)
 	// Uncertain: the container's or that of the host's mounter of a file system. The credential

@@ -382,7 +382,7 @@ func TestJSONHasTheSameFieldsForAll(t *testing.T) {
 			Schema     int
 			Containers []map[string]json.RawMessage
 		}
-		if err := json.Unmarshal([]byte(text), &got); err != nil || got.Schema != 1 || got.Containers == nil {
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got.Schema != schema || got.Containers == nil {
 			t.Fatalf("%s: %v\n%s", name, err, text)
 		}
 		for _, c := range got.Containers {

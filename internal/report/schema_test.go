@@ -502,7 +502,7 @@ func TestTheSchemaOfRulesIsAsStrictAsTheParser(t *testing.T) {
 		`{"name": "a", "capabilities": [64]}`:                                   false,
 		`{"name": "a", "raw-socket": ["ipv4"]}`:                                 false,
 		`{"name": "a", "raw-socket": "yes"}`:                                    false,
-		`{"name": "a", "verdict": "denied"}`:                                    false,
+		`{"name": "a", "verdict": "refused"}`:                                   false,
 		`{"name": "a", "classes": ["needed"]}`:                                  false,
 		`{"name": "a", "nested-userns": "no"}`:                                  false,
 		`{"name": "a", "image": ["b"]}`:                                         false,

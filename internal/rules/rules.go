@@ -1,4 +1,4 @@
-// Package rules finds alerts in the uses of capabilities that internal/live tells of: which
+// Package rules finds alerts in the uses of capabilities that internal/uses tells of: which
 // rules there are, which uses they are about, and when they alert.
 package rules
 

@@ -45,7 +45,7 @@ type Status string
 const (
 	Unused   Status = ""
 	Needed   Status = "needed"
-	Denied  Status = "denied"
+	Denied   Status = "denied"
 	Unneeded Status = "proved unneeded" // although it was used
 )
 

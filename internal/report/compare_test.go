@@ -42,14 +42,14 @@ func twoProfiles() map[string][2]profile.Profile {
 		many = append(many, other(func(u *profile.Use) { u.Program, u.Call = program, "fchownat" }, own), other(func(u *profile.Use) { u.Program = program }, ping))
 	}
 	return map[string][2]profile.Profile{
-		"same":        {profile.New(run(1, own, memory)), profile.New(run(1, own, memory))},
-		"no-needs":    {profile.New(run(1)), profile.New(run(1))},
-		"new":         {profile.New(run(1, own)), profile.New(after(own, ping, bind))},
-		"new-ways":    {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.Use) { u.Program, u.Call = "tar", "fchownat" }, own)))},
-		"gone":        {profile.New(run(1, own, ping)), profile.New(after(own))},
-		"changed":     {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
-		"many-ways":   {profile.New(run(1, own)), profile.New(after(many...))},
-		"no-need":     {profile.New(run(1, own)), profile.New(after(needless))},
+		"same":       {profile.New(run(1, own, memory)), profile.New(run(1, own, memory))},
+		"no-needs":   {profile.New(run(1)), profile.New(run(1))},
+		"new":        {profile.New(run(1, own)), profile.New(after(own, ping, bind))},
+		"new-ways":   {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.Use) { u.Program, u.Call = "tar", "fchownat" }, own)))},
+		"gone":       {profile.New(run(1, own, ping)), profile.New(after(own))},
+		"changed":    {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
+		"many-ways":  {profile.New(run(1, own)), profile.New(after(many...))},
+		"no-need":    {profile.New(run(1, own)), profile.New(after(needless))},
 		"denied":     {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
 		"denied-now": {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
 		"unsure": {

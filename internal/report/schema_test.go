@@ -463,7 +463,7 @@ func extended(value any) (any, bool) {
 func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
 	compiled := compiled(t, "policy")
 	for text, valid := range map[string]bool{
-		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "denied": "allow", "max-unused": 0}]}`:                               true,
+		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "denied": "allow", "max-unused": 0}]}`:                                true,
 		`{"version": 1, "unmatched": "deny", "rules": [{"name": "a", "match": {"image": ["nginx"], "label": ["a=b"]}, "except": {"service": ["x"]}, "complete": true}]}`: true,
 		`{"version": 2, "rules": [{"name": "a", "complete": true}]}`:                                                                                                     false,
 		`{"rules": [{"name": "a", "complete": true}]}`:                                                                                                                   false,
@@ -473,7 +473,7 @@ func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
 		`{"version": 1, "rules": [{"name": "a", "denied": ["NET_RAW"]}]}`:                   false,
 		`{"version": 1, "rules": [{"name": "a", "deny": "NET_RAW"}]}`:                       false,
 		`{"version": 1, "rules": [{"name": "a", "deny": [64]}]}`:                            false,
-		`{"version": 1, "rules": [{"name": "a", "deny": ["CHOWN"], "denied": "maybe"}]}`:   false,
+		`{"version": 1, "rules": [{"name": "a", "deny": ["CHOWN"], "denied": "maybe"}]}`:    false,
 		`{"version": 1, "rules": [{"name": "a", "match": {"names": ["x"]}, "deny": []}]}`:   false,
 		`{"version": 1, "rules": [{"name": "a", "match": {"image": "nginx"}, "deny": []}]}`: false,
 	} {

@@ -145,13 +145,13 @@ func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
 		use  uses.Use
 	}{
 		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                                  {"raw-socket: true", ping()},
-		"raw socket (IPv4) denied to ping in web (nginx:1.27)":                                                 {"raw-socket: true", ping(denied)},
+		"raw socket (IPv4) denied to ping in web (nginx:1.27)":                                                  {"raw-socket: true", ping(denied)},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":                  {"raw-socket: true", ping(nested)},
 		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                            {"alert: every, verdict: granted", ping(chown, times(3))},
 		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                               {"raw-socket: true", ping(open)},
 		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                            {"raw-socket: true", ping(open, times(2))},
-		"CHOWN denied to ping for fchown in aaaaaaaaaaaa":                                                      {"capabilities: [CHOWN]", ping(chown, denied, podmans)},
-		"20 times in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                              {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
+		"CHOWN denied to ping for fchown in aaaaaaaaaaaa":                                                       {"capabilities: [CHOWN]", ping(chown, denied, podmans)},
+		"20 times in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                               {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
 		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: it is not known which file was executed": {"executables: [/bin/nc]", ping(pathless)},
 		`CHOWN used by "a in b\x1b[2J" for write(\a) in "x\n(y)" ("\u202e")`:                                    {"capabilities: [CHOWN]", ping(chown, hostile)},
 	} {
@@ -264,7 +264,7 @@ func TestBurstsAreManyUsesInAShortTime(t *testing.T) {
 	}{
 		{0, ping(denied, at(0), times(3)), nil},
 		{1, ping(denied, at(1), in("b"), times(4)), nil}, // another container
-		{2, ping(at(2), times(9)), nil},                   // granted
+		{2, ping(at(2), times(9)), nil},                  // granted
 		{10.5, ping(denied, at(10.5), again), nil},       // the first three are too old
 		{12, ping(denied, at(12), again, times(3)), nil},
 		{13, ping(denied, at(13)), []uint64{5}},

@@ -140,7 +140,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		rule + "    severity: [info]\n":                                             "p:4: ",
 		rule + "    raw-socket: perhaps\n":                                          "p:4: true, false or a list of families",
 		rule + "    raw-socket:\n      - ipv4\n":                                    `p:5: unknown family of sockets "ipv4": choose one of [IPv4 IPv6 packet XDP]`,
-		rule + "    verdict: refused\n":                                              `p:4: "refused" is neither granted nor denied`,
+		rule + "    verdict: refused\n":                                             `p:4: "refused" is neither granted nor denied`,
 		rule + "    classes: [required, needed]\n":                                  `p:4: unknown class "needed"`,
 		rule + "    nested-userns: maybe\n":                                         "p:4: ",
 		rule + "    alert: once\n":                                                  `p:4: "once" is neither first nor every`,
@@ -167,7 +167,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		"rules:\n  - name: a\n    capabilities: NET_RAW\n":                          "p:3: a list of capabilities is wanted",
 		"rules:\n  - name: a\n    capabilities: [BPF]\n    raw-socket: true\n":      "p:2: nothing can meet this: opening a raw socket takes NET_RAW",
 		rule + "    verdict: granted\n    classes: [denied]\n":                      "p:2: nothing can meet this",
-		rule + "    verdict: denied\n    classes: [soft, required]\n":              "p:2: nothing can meet this",
+		rule + "    verdict: denied\n    classes: [soft, required]\n":               "p:2: nothing can meet this",
 		rule + "    nested-userns: true\n    classes: [denied]\n":                   "p:2: nothing can meet this",
 		rule + "    nested-userns: false\n    classes: [nested-userns]\n":           "p:2: nothing can meet this",
 	} {

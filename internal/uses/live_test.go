@@ -83,7 +83,7 @@ func TestWhatIsSelected(t *testing.T) {
 		"another capability":          {Selection{Capabilities: capability.Of(capability.Chown)}, ping(), false},
 		"that capability":             {Selection{Capabilities: capability.Of(capability.NetRaw)}, ping(), true},
 		"granted":                     {Selection{OnlyGranted: true}, ping(denied), false},
-		"denied":                     {Selection{OnlyDenied: true}, ping(), false},
+		"denied":                      {Selection{OnlyDenied: true}, ping(), false},
 		"of another container":        {Selection{IDs: map[string]bool{"b": true}}, ping(), false},
 		"of that container":           {Selection{IDs: map[string]bool{id: true}}, ping(), true},
 	} {

@@ -16,59 +16,60 @@ import (
 )
 
 const (
-	// mostInterpreters is how many scripts may be each other's interpreter (exec_binprm, fs/exec.c).
-	mostInterpreters = 5
-	// headLength is how much of a script the kernel reads (BINPRM_BUF_SIZE).
+	// maxInterpreters is how many scripts may be interpreters of each other (exec_binprm, fs/exec.c).
+	maxInterpreters = 5
+	// headLength is how many bytes of a script the kernel reads (BINPRM_BUF_SIZE).
 	headLength = 256
-	// mostLinks and mostNames bound the work for one path.
-	mostLinks, mostNames = 40, 512
+	// maxLinks and maxNames limit the work for one path.
+	maxLinks, maxNames = 40, 512
 )
 
-// executed is what the kernel looks at if the file is executed where the walker is.
-func executed(walker *kernel.Walker) (*kernel.Program, error) {
-	for range mostInterpreters {
+// executedProgram returns the program that the kernel loads if the file at the walker's position is executed: the file
+// itself, or the interpreter of a script.
+func executedProgram(walker *kernel.Walker) (*kernel.Program, error) {
+	for range maxInterpreters {
 		interpreter, err := interpreterOf(walker.File())
 		if err != nil || interpreter == "" {
 			break
 		}
-		way, err := walker.Go(interpreter, true)
-		if err != nil || way.File == nil {
-			return nil, errors.Join(err, errNotThere)
+		walk, err := walker.Go(interpreter, true)
+		if err != nil || walk.File == nil {
+			return nil, errors.Join(err, errNotFound)
 		}
 	}
 	return kernel.ProgramOf(walker.File(), walker.Here().Path)
 }
 
-// executedAfterwards is the way to a program where the engine keeps the files. Links lead on from
-// there as in the container's root directory, and never out of it: they are read, not followed.
-func (p Path) executedAfterwards(full string) (way kernel.Way, err error) {
-	for range mostInterpreters {
+// programAfterExit finds a program where the engine stores the container's files. It reads links and resolves them
+// itself, so a link leads to the same file as in the container's root directory, and never out of that directory.
+func (p Path) programAfterExit(full string) (walk kernel.PathWalk, err error) {
+	for range maxInterpreters {
 		file, node, err := p.openProgram(full)
 		if err != nil {
-			return kernel.Way{}, err
+			return kernel.PathWalk{}, err
 		}
 		interpreter, err := interpreterOf(file)
-		if way.File == nil {
-			way.File = &node
+		if walk.File == nil {
+			walk.File = &node
 		}
 		if err != nil || interpreter == "" {
-			way.Program, err = kernel.ProgramOf(file, node.Path)
+			walk.Program, err = kernel.ProgramOf(file, node.Path)
 			file.Close()
 			if err == nil {
-				way.Program.NoSuid = false // that was of the mount on the host
+				walk.Program.NoSuid = false // ProgramOf read the flag of the host's mount
 			}
-			return way, err
+			return walk, err
 		}
 		file.Close()
 		full = interpreter
 	}
-	return kernel.Way{}, unix.ELOOP
+	return kernel.PathWalk{}, unix.ELOOP
 }
 
 // openProgram opens the file that a path leads to.
 func (p Path) openProgram(full string) (file *os.File, node kernel.Node, err error) {
 	here, left, links := "/", strings.Split(full, "/"), 0
-	for steps := 0; len(left) > 0 && steps < mostNames && links <= mostLinks; steps++ {
+	for steps := 0; len(left) > 0 && steps < maxNames && links <= maxLinks; steps++ {
 		name := left[0]
 		left = left[1:]
 		switch name {
@@ -103,7 +104,7 @@ func (p Path) openProgram(full string) (file *os.File, node kernel.Node, err err
 			return nil, node, err
 		}
 	}
-	return nil, node, errNotThere
+	return nil, node, errNotFound
 }
 
 // readLink reads a link in the first layer that has it.
@@ -120,14 +121,14 @@ func (p Path) readLink(name string) (string, error) {
 			return string(target[:n]), nil
 		}
 	}
-	return "", errNotThere
+	return "", errNotFound
 }
 
-// readable are the file systems that programs lie on and whose files can be read without any
-// effect, unlike some of /proc.
+// readable are the file systems on which programs are stored and where reading a file has no side effects. Reading some
+// files of /proc has side effects.
 var readable = []int64{unix.OVERLAYFS_SUPER_MAGIC, unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC, unix.TMPFS_MAGIC}
 
-// interpreterOf is the path of a script's interpreter; "" if it is none.
+// interpreterOf returns the path of a script's interpreter; "" if the file is not a script.
 func interpreterOf(file *os.File) (string, error) {
 	var stat unix.Stat_t
 	var system unix.Statfs_t
@@ -161,7 +162,7 @@ func interpreterIn(head []byte) string {
 	if end := bytes.IndexAny(line, " \t\x00"); end >= 0 {
 		line = line[:end]
 	}
-	if !bytes.HasPrefix(line, []byte("/")) { // it begins at the working directory
+	if !bytes.HasPrefix(line, []byte("/")) { // relative to the working directory, which is not known
 		return ""
 	}
 	return string(line)

@@ -40,17 +40,17 @@ func TestProgramsOfEndedContainers(t *testing.T) {
 		"/bin/program": true, "/link": true, "/bin/absolute": true, "/bin/relative": true, "/above": true, "/chain": true, "/directory/program": true, "/bin/../chain": true,
 		"/replaced": true, "/script": true,
 		"/loop": false, "/gone": false, "/out": false, "/directory/none": false, "/link/program": false, "/script-of-itself": false,
-		strings.Repeat("/bin/..", mostNames) + "/link": false,
+		strings.Repeat("/bin/..", maxNames) + "/link": false,
 	} {
 		p.Path = path
-		way, err := p.afterwards()
+		walk, err := p.afterExit()
 		switch {
 		case err != nil && found:
 			t.Errorf("%.40s: %v", path, err)
 		case err == nil && !found:
-			t.Errorf("%.40s leads to %+v", path, way.Program)
-		case found && (way.Program.Path != "/bin/program" || way.Program.Permitted != capability.Of(capability.NetRaw) || !way.Program.Effective):
-			t.Errorf("%.40s: %+v", path, way.Program)
+			t.Errorf("%.40s leads to %+v", path, walk.Program)
+		case found && (walk.Program.Path != "/bin/program" || walk.Program.Permitted != capability.Of(capability.NetRaw) || !walk.Program.Effective):
+			t.Errorf("%.40s: %+v", path, walk.Program)
 		}
 	}
 }

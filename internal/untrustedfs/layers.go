@@ -14,22 +14,21 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// inStack looks a file up by its absolute path in the layers of a container's root file
-// system, as overlayfs does (Documentation/filesystems/overlayfs.rst). It is the image's if
-// the layer that the container wrote to is gone, or if it cannot be told whether a directory
-// hides it.
-func (p Path) inStack(name string) (file *os.File, image bool, err error) {
+// inLayers opens a file by its absolute path in the layers of a container's root file system, in the order of overlayfs
+// (Documentation/filesystems/overlayfs.rst). image is set if the layer that the container wrote to is gone, or if it
+// is not known whether a directory hides the file.
+func (p Path) inLayers(name string) (file *os.File, image bool, err error) {
 	upper := filepath.Join(p.Viewer, "root", p.Layers[0])
 	sure := exists(upper)
 	for i, layer := range p.Layers {
 		directory := filepath.Join(p.Viewer, "root", layer)
 		file, err := openBelow(directory, name)
 		if err == nil {
-			image = i > 0 && (!sure || !exists(upper)) // which may have been removed meanwhile
-			return file, image, refuseWhiteout(file)
+			image = i > 0 && (!sure || !exists(upper)) // the engine may have removed it in between
+			return file, image, rejectWhiteout(file)
 		}
 		if !errors.Is(err, os.ErrNotExist) {
-			return nil, false, err // such as a whiteout of a directory
+			return nil, false, err // for example a whiteout of a directory
 		}
 		hidden, known := hides(directory, name)
 		if hidden {
@@ -37,7 +36,7 @@ func (p Path) inStack(name string) (file *os.File, image bool, err error) {
 		}
 		sure = sure && known
 	}
-	return nil, false, errNotThere
+	return nil, false, errNotFound
 }
 
 func exists(path string) bool {
@@ -45,12 +44,12 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// refuseWhiteout closes a layer's file, with an error, if it says that there is none.
-func refuseWhiteout(file *os.File) error {
+// rejectWhiteout closes the file and returns an error if the file is a whiteout, which marks a removed file.
+func rejectWhiteout(file *os.File) error {
 	var stat unix.Stat_t
 	err := unix.Fstat(int(file.Fd()), &stat)
 	if err == nil && stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == 0 {
-		err = errNotThere
+		err = errNotFound
 	}
 	if err != nil {
 		file.Close()
@@ -58,14 +57,14 @@ func refuseWhiteout(file *os.File) error {
 	return err
 }
 
-// hides reports whether a directory of a layer hides the file from the layers below, and
-// whether that is known.
+// hides reports whether a directory of a layer hides the file in the layers below. known is false if capmon could not
+// read that from every directory.
 func hides(layer, name string) (hidden, known bool) {
 	known = true
 	for directory := path.Dir(name); directory != "/"; directory = path.Dir(directory) {
 		file, err := kernel.OpenBelow(layer, directory)
 		if err != nil {
-			continue // it is not in this layer
+			continue // the directory is not in this layer
 		}
 		opaque, err := opaque(file)
 		file.Close()
@@ -74,8 +73,8 @@ func hides(layer, name string) (hidden, known bool) {
 	return hidden, known
 }
 
-// opaque reports whether a directory of a layer is not merged with that of the same path
-// below it: there is none for it, or it had another name there.
+// opaque reports whether overlayfs does not merge a directory of a layer with the directory of the same path in the
+// layers below: either no lower directory belongs to it, or a lower directory with another name does.
 func opaque(directory *os.File) (bool, error) {
 	own := fmt.Sprintf("/proc/self/fd/%d", directory.Fd())
 	for _, name := range []string{"user.overlay.opaque", "user.overlay.redirect", "trusted.overlay.opaque", "trusted.overlay.redirect"} {
@@ -86,7 +85,7 @@ func opaque(directory *os.File) (bool, error) {
 		_, err := unix.Getxattr(own, name, value[:])
 		switch {
 		case errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP):
-		case err != nil && !errors.Is(err, unix.ERANGE): // ERANGE: it is longer
+		case err != nil && !errors.Is(err, unix.ERANGE): // ERANGE: the value is longer
 			return false, err
 		case value[0] == 'y' || strings.HasSuffix(name, "redirect"):
 			return true, nil
@@ -95,11 +94,11 @@ func opaque(directory *os.File) (bool, error) {
 	return false, nil
 }
 
-// seesTrusted reports whether this thread sees trusted attributes: to others the kernel says
-// that there are none (xattr_permission, fs/xattr.c).
+// seesTrusted reports whether this thread may read trusted attributes. To a thread without SYS_ADMIN the kernel
+// reports that they do not exist (xattr_permission, fs/xattr.c).
 func seesTrusted() bool {
-	held, err := kernel.EffectiveCapabilities()
-	return err == nil && held.Has(capability.SysAdmin)
+	effective, err := kernel.EffectiveCapabilities()
+	return err == nil && effective.Has(capability.SysAdmin)
 }
 
 func openBelow(directory, name string) (*os.File, error) {

@@ -12,104 +12,105 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// follow follows the path in the first place where that can be done.
-func (p Path) follow() (kernel.Way, error) {
+// follow follows the path in the root directory of the first process for which that succeeds, or else where the
+// engine stores the files.
+func (p Path) follow() (kernel.PathWalk, error) {
 	for _, pid := range p.PIDs {
 		if pid == 0 {
 			continue
 		}
-		if way, err := p.inRootOf(pid); err == nil {
-			return way, nil
+		if walk, err := p.inRootOf(pid); err == nil {
+			return walk, nil
 		}
 	}
-	return p.afterwards()
+	return p.afterExit()
 }
 
-// inRootOf follows a path in the root directory of a container's process, if the path begins
-// where the kernel said.
-func (p Path) inRootOf(pid int) (kernel.Way, error) {
+// inRootOf follows the path in the root directory of one of the container's processes. It fails if the directory at
+// which the path begins is not the one that the kernel recorded.
+func (p Path) inRootOf(pid int) (kernel.PathWalk, error) {
 	absolute := strings.HasPrefix(p.Path, "/")
 	walker, err := p.enter(pid)
 	if err != nil {
-		return kernel.Way{}, err
+		return kernel.PathWalk{}, err
 	}
 	defer walker.Close()
 	if absolute && walker.Here().Inode == p.BaseInode {
-		walker.Name(p.Base) // that of a chroot, perhaps
+		walker.SetPath(p.Base) // the process may have used chroot
 	} else {
 		if _, err := walker.Go(p.Base, false); err != nil {
-			return kernel.Way{}, err
+			return kernel.PathWalk{}, err
 		}
 	}
 	if walker.Here().Inode != p.BaseInode {
-		return kernel.Way{}, errNotThere // the process has another root directory
+		return kernel.PathWalk{}, errNotFound // the process has another root directory
 	}
 	if absolute {
 		walker.MakeRoot()
 	}
-	way, err := walker.Go(p.Path, p.Follow)
-	if err == nil && p.Executed && way.File != nil {
-		way.Program, err = executed(walker)
+	walk, err := walker.Go(p.Path, p.Follow)
+	if err == nil && p.Executed && walk.File != nil {
+		walk.Program, err = executedProgram(walker)
 	}
-	return way, err
+	return walk, err
 }
 
-// enter begins at the root directory of a container's process. Its number may be another
-// one's by now, whose root directory may well have the same inode number: on btrfs every
-// subvolume's has.
+// enter returns a walker at the root directory of a process. It fails if the process does not belong to the container:
+// the kernel may have reused the process number. Inode numbers cannot replace this test, because the root directories
+// of all subvolumes of btrfs have the same one.
 func (p Path) enter(pid int) (*kernel.Walker, error) {
-	if !p.Cgroups.Holds(p.Cgroup, pid) {
-		return nil, errNotThere
+	if !p.Cgroups.Contains(p.Cgroup, pid) {
+		return nil, errNotFound
 	}
 	walker, err := kernel.NewWalker(fmt.Sprintf("/proc/%d/root", pid))
 	if err != nil {
 		return nil, err
 	}
-	if !p.Cgroups.Holds(p.Cgroup, pid) {
+	if !p.Cgroups.Contains(p.Cgroup, pid) {
 		walker.Close()
-		return nil, errNotThere
+		return nil, errNotFound
 	}
 	return walker, nil
 }
 
-// ownMounts are what engines mount in every container.
-var ownMounts = []container.Mount{
+// engineMounts are the places where engines mount something in every container.
+var engineMounts = []container.Mount{
 	{Destination: "/dev"}, {Destination: "/proc"}, {Destination: "/sys"},
 	{Destination: "/etc/hosts"}, {Destination: "/etc/hostname"}, {Destination: "/etc/resolv.conf"},
 }
 
-// afterwards looks a file up where the engine keeps it. What the container wrote may have
-// gone with it: then the file is as it was in the image, and marked so.
-func (p Path) afterwards() (kernel.Way, error) {
+// afterExit searches for the file where the engine stores it. The files that the container wrote may have been
+// removed with the container. Then the result is the file of the image, with [kernel.Node].Image set.
+func (p Path) afterExit() (kernel.PathWalk, error) {
 	full := strings.TrimSuffix(p.Base, "/") + "/" + strings.TrimPrefix(p.Path, "/")
 	if !p.Inspected || len(p.Layers) == 0 || p.Base != "/" && strings.HasPrefix(p.Path, "/") {
-		return kernel.Way{}, errNotThere
+		return kernel.PathWalk{}, errNotFound
 	}
 	if p.Executed {
-		return p.executedAfterwards(full)
+		return p.programAfterExit(full)
 	}
 	if full != path.Clean(full) {
-		return kernel.Way{}, errNotThere
+		return kernel.PathWalk{}, errNotFound
 	}
-	var way kernel.Way
+	var walk kernel.PathWalk
 	for directory := path.Dir(full); ; directory = path.Dir(directory) {
-		node, err := p.kept(directory)
+		node, err := p.nodeAfterExit(directory)
 		if err != nil {
-			return kernel.Way{}, err
+			return kernel.PathWalk{}, err
 		}
-		way.Directories = append([]kernel.Node{node}, way.Directories...)
+		walk.Directories = append([]kernel.Node{node}, walk.Directories...)
 		if directory == "/" {
 			break
 		}
 	}
-	if node, err := p.kept(full); err == nil {
-		way.File = &node
+	if node, err := p.nodeAfterExit(full); err == nil {
+		walk.File = &node
 	}
-	return way, nil
+	return walk, nil
 }
 
-// kept looks up one file by its path in the container.
-func (p Path) kept(name string) (kernel.Node, error) {
+// nodeAfterExit reads one file by its path in the container.
+func (p Path) nodeAfterExit(name string) (kernel.Node, error) {
 	file, image, err := p.open(name)
 	if err != nil {
 		return kernel.Node{}, err
@@ -120,19 +121,19 @@ func (p Path) kept(name string) (kernel.Node, error) {
 	return node, err
 }
 
-// open opens one file by its path in the container. image as in [kernel.Node].
+// open opens one file by its path in the container. image is as in [kernel.Node].
 func (p Path) open(name string) (file *os.File, image bool, err error) {
-	over, source, below := "", "", ""
-	for _, mount := range slices.Concat(ownMounts, p.Mounts) {
-		if rest, inside := pathBelow(mount.Destination, name+"/"); inside && len(mount.Destination) > len(over) {
-			over, source, below = mount.Destination, mount.Source, rest
+	mountPoint, source, below := "", "", ""
+	for _, mount := range slices.Concat(engineMounts, p.Mounts) {
+		if rest, inside := pathBelow(mount.Destination, name+"/"); inside && len(mount.Destination) > len(mountPoint) {
+			mountPoint, source, below = mount.Destination, mount.Source, rest
 		}
 	}
 	switch {
-	case over == "":
-		return p.inStack(name)
+	case mountPoint == "":
+		return p.inLayers(name)
 	case source == "":
-		return nil, false, errNotThere
+		return nil, false, errNotFound
 	}
 	file, err = onHost(p.Viewer, filepath.Join(source, below))
 	return file, false, err

@@ -18,7 +18,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// A layer hides files of those below, and is gone with its container.
+// A layer hides files of the layers below. The engine removes the upper layer with its container.
 func TestFilesOfEndedContainers(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -36,37 +36,37 @@ func TestFilesOfEndedContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := Path{Viewer: kernel.Viewer(docker.PID()), Inspected: true, Layers: info.Layers, Mounts: info.Mounts}
-	kept := func(wanted map[string]string) {
+	expect := func(files map[string]string) {
 		t.Helper()
-		for path, want := range wanted {
+		for path, want := range files {
 			got := "none"
-			if node, err := p.kept(path); err == nil {
+			if node, err := p.nodeAfterExit(path); err == nil {
 				got = fmt.Sprintf("owner %d, image %t", node.Owner, node.Image)
 			}
 			if got != want {
-				t.Errorf("%s: %s, wanted %s", path, got, want)
+				t.Errorf("%s: %s, want %s", path, got, want)
 			}
 		}
 	}
-	kept(map[string]string{
+	expect(map[string]string{
 		"/bin/private-true": "owner 5, image false", "/bin/busybox": "owner 0, image false",
 		"/bin/probe": "none", "/bin/probe/none": "none",
 		"/data/new": "owner 0, image false", "/data/secret": "none", "/device": "owner 0, image false", "/": "owner 0, image false",
 	})
 	withoutAdmin(t, func() {
-		kept(map[string]string{
+		expect(map[string]string{
 			"/bin/private-true": "owner 5, image false", "/bin/busybox": "owner 0, image true", "/bin/probe": "none",
 			"/data/new": "owner 0, image false", "/data/secret": "owner 1000, image true",
 		})
 	})
 	command(t, "docker", "rm", name)
-	kept(map[string]string{
+	expect(map[string]string{
 		"/bin/private-true": "owner 1000, image true", "/bin/probe": "owner 0, image true", "/data/new": "none",
 		"/data/secret": "owner 1000, image true", "/": "owner 0, image true",
 	})
 }
 
-// withoutAdmin does something on a thread that has lost CAP_SYS_ADMIN, and ends with it.
+// withoutAdmin calls do on a thread without CAP_SYS_ADMIN, which ends afterwards.
 func withoutAdmin(t *testing.T, do func()) {
 	t.Helper()
 	done := make(chan error)
@@ -86,7 +86,7 @@ func withoutAdmin(t *testing.T, do func()) {
 	}
 }
 
-// inodeOf is the number of a file of this machine.
+// inodeOf returns the inode number of a file of this machine.
 func inodeOf(t *testing.T, path string) uint64 {
 	t.Helper()
 	var stat unix.Stat_t
@@ -96,9 +96,8 @@ func inodeOf(t *testing.T, path string) uint64 {
 	return stat.Ino
 }
 
-// The number of a process that has ended is another's soon, of another container or of
-// none.
-func TestRootsAreThoseOfTheContainersOwnProcesses(t *testing.T) {
+// The kernel reuses the number of a process that has ended, for a process of another container or of none.
+func TestOnlyTheContainersOwnProcessesProvideRoots(t *testing.T) {
 	const name = "own-root"
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
 	command(t, "docker", "run", "-d", "--init", "--name", name, "bb", "sleep", "1000")
@@ -122,15 +121,15 @@ func TestRootsAreThoseOfTheContainersOwnProcesses(t *testing.T) {
 		return Path{Cgroup: id, Cgroups: cgroups, Base: "/", BaseInode: inodeOf(t, root), Path: path, Follow: true}
 	}
 	ofContainer, ofHost := use(id, "/proc/"+strconv.Itoa(pid)+"/root", "/data/secret"), use(id, "/", "/etc/passwd")
-	if way, err := ofContainer.inRootOf(pid); err != nil || way.File == nil || way.File.Owner != 1000 {
-		t.Errorf("a process of the container: %+v, %v", way, err)
+	if walk, err := ofContainer.inRootOf(pid); err != nil || walk.File == nil || walk.File.Owner != 1000 {
+		t.Errorf("a process of the container: %+v, %v", walk, err)
 	}
-	if way, err := ofHost.inRootOf(os.Getpid()); err == nil {
-		t.Errorf("the host's root was taken for the container's: %+v", way)
+	if walk, err := ofHost.inRootOf(os.Getpid()); err == nil {
+		t.Errorf("the host's root was accepted as the container's: %+v", walk)
 	}
 	ofContainer.Cgroup++
-	if way, err := ofContainer.inRootOf(pid); err == nil {
-		t.Errorf("another container's root was taken for the container's: %+v", way)
+	if walk, err := ofContainer.inRootOf(pid); err == nil {
+		t.Errorf("another container's root was accepted as the container's: %+v", walk)
 	}
 }
 

@@ -1,7 +1,7 @@
-// Package untrustedfs asks the file systems of containers about files. A container may serve its
-// file system itself (FUSE), or its server may be dead (NFS). Then a system call never returns,
-// and not even SIGKILL ends it, so that a process with such a thread cannot end. So capmon asks
-// through helper processes, and gives them up when they do not answer in time.
+// Package untrustedfs looks files up in the file systems of containers. A container may serve its file system itself
+// (FUSE), or the server may be dead (NFS). Then a system call on that file system never returns. Even SIGKILL does
+// not end such a call, so a process with a thread in it cannot exit. Therefore capmon makes these calls in helper
+// processes, and abandons a helper process that does not answer in time.
 package untrustedfs
 
 import (
@@ -15,34 +15,33 @@ import (
 const (
 	// answerTime is how long a container's file system may take to answer one request.
 	answerTime = 2 * time.Second
-	// workers is how many requests are dealt with at the same time, each of another container.
+	// workers is the maximum number of concurrent requests, each for another container.
 	workers = 4
-	// mostAbandoned is how many helper processes that the kernel cannot end may be left behind
-	// until no more are started.
-	mostAbandoned = 32
-	// A container's requests may take a burst of time at once, and a part of the time in the
-	// long run: one that answers slowly does not take the time of others.
+	// maxAbandoned is the maximum number of abandoned helper processes that have not ended. If there are as many,
+	// the pool starts no more helper processes.
+	maxAbandoned = 32
+	// The requests for one container may take burst at once, and 1/share of the time in the long run, so a container
+	// that answers slowly does not delay the requests for others.
 	burst = 5 * time.Second
-	part  = 20
+	share = 20
 )
 
 var (
-	// ErrSilent is returned for a container whose file system did not answer once.
-	ErrSilent = errors.New("the container's file system does not answer")
-	// ErrSlow is returned for a container whose requests have taken too much time lately.
-	ErrSlow = errors.New("the container's file system answers too slowly to be asked again now")
-	// ErrAbandoned is returned if too many helper processes wait for file systems that do not
-	// answer.
+	// ErrUnresponsive is returned for a container whose file system once did not answer in time.
+	ErrUnresponsive = errors.New("the container's file system does not answer")
+	// ErrSlow is returned for a container whose requests took too much time recently.
+	ErrSlow = errors.New("the container's file system answers too slowly: try again later")
+	// ErrAbandoned is returned if too many helper processes wait for file systems that do not answer.
 	ErrAbandoned = errors.New("too many helper processes wait for file systems that do not answer")
-	errClosed    = errors.New("no more files are looked up")
+	errClosed    = errors.New("the pool of helper processes is closed")
 )
 
 // Pool is a bounded set of helper processes. It is safe for concurrent use.
 type Pool struct {
-	start func() (*worker, error)
-	limit time.Duration
-	told  func(container uint64) // is called once for each container that is silent
-	room  chan struct{}          // holds one for each request that is dealt with
+	start          func() (*worker, error)
+	limit          time.Duration
+	onUnresponsive func(container uint64) // called once for each unresponsive container
+	slots          chan struct{}          // holds one element for each request in progress
 
 	mu         sync.Mutex
 	closed     bool
@@ -51,25 +50,30 @@ type Pool struct {
 	containers map[uint64]*account
 }
 
-// account is what the pool knows of a container.
+// account is the pool's state of a container.
 type account struct {
-	turn   chan struct{} // holds one while a request is dealt with
-	silent bool
-	spent  time.Duration // on its requests, less what was given since
-	since  time.Time     // when spent was right
+	busy         chan struct{} // holds one element while a request is in progress
+	unresponsive bool
+	spent        time.Duration // time that its requests took, less its share of the time that passed
+	since        time.Time     // when spent was computed
 }
 
-// NewPool makes a pool. It starts helper processes when they are needed: copies of this program,
-// which has to call [Main] first of all. silent is called once for each container whose file system
-// does not answer, by a goroutine of the pool's.
-func NewPool(silent func(container uint64)) *Pool { return newPool(start, answerTime, silent) }
-
-func newPool(start func() (*worker, error), limit time.Duration, silent func(container uint64)) *Pool {
-	return &Pool{start: start, limit: limit, told: silent, room: make(chan struct{}, workers), containers: make(map[uint64]*account)}
+// NewPool makes a pool. The pool starts helper processes when it needs them. They are copies of this program, which
+// must call [Main] before anything else. A goroutine of the pool calls onUnresponsive once for each container whose
+// file system does not answer.
+func NewPool(onUnresponsive func(container uint64)) *Pool {
+	return newPool(start, answerTime, onUnresponsive)
 }
 
-// Warm starts a helper process, so that the first request does not wait for it. A failure is left to
-// that request.
+func newPool(start func() (*worker, error), limit time.Duration, onUnresponsive func(container uint64)) *Pool {
+	return &Pool{
+		start: start, limit: limit, onUnresponsive: onUnresponsive,
+		slots: make(chan struct{}, workers), containers: make(map[uint64]*account),
+	}
+}
+
+// Warm starts a helper process, so the first request does not wait for the start. If the start fails, the first
+// request returns the error.
 func (p *Pool) Warm() {
 	w, err := p.worker()
 	if err != nil {
@@ -84,8 +88,9 @@ func (p *Pool) Warm() {
 	p.idle = append(p.idle, w)
 }
 
-// Do asks a container's file system. The container is known by its cgroup. Do returns when ctx ends; the request
-// has its own time limit. A container whose file system does not answer within that is not asked again.
+// Do answers a request with a container's file system. container is the id of the container's cgroup. Do returns when
+// ctx ends, but the request continues until its own time limit. If the file system does not answer within that limit,
+// Do returns [ErrUnresponsive], now and for all later requests for the container.
 func (p *Pool) Do(ctx context.Context, container uint64, request Request) (Answer, error) {
 	account := p.account(container)
 	if err := p.admit(ctx, account); err != nil {
@@ -96,13 +101,13 @@ func (p *Pool) Do(ctx context.Context, container uint64, request Request) (Answe
 		err    error
 	}
 	done := make(chan outcome, 1)
-	go func() { // which goes on if ctx ends
-		answer, err := p.ask(account, request)
-		<-p.room
-		<-account.turn
+	go func() { // continues if ctx ends
+		answer, err := p.do(account, request)
+		<-p.slots
+		<-account.busy
 		done <- outcome{answer, err}
-		if errors.Is(err, ErrSilent) {
-			p.told(container)
+		if errors.Is(err, ErrUnresponsive) {
+			p.onUnresponsive(container)
 		}
 	}()
 	select {
@@ -118,67 +123,67 @@ func (p *Pool) account(container uint64) *account {
 	defer p.mu.Unlock()
 	known, ok := p.containers[container]
 	if !ok {
-		known = &account{turn: make(chan struct{}, 1), since: time.Now()}
+		known = &account{busy: make(chan struct{}, 1), since: time.Now()}
 		p.containers[container] = known
 	}
 	return known
 }
 
-// admit waits for the container's turn, and for room.
+// admit waits until no other request for the container is in progress and a slot is free.
 func (p *Pool) admit(ctx context.Context, a *account) error {
-	if err := p.refuses(a); err != nil { // before waiting, and after
+	if err := p.unavailable(a); err != nil { // before and after waiting
 		return err
 	}
-	if err := take(ctx, a.turn); err != nil {
+	if err := acquire(ctx, a.busy); err != nil {
 		return err
 	}
-	err := p.refuses(a)
+	err := p.unavailable(a)
 	if err == nil {
-		err = take(ctx, p.room)
+		err = acquire(ctx, p.slots)
 	}
 	if err != nil {
-		<-a.turn
+		<-a.busy
 	}
 	return err
 }
 
-func take(ctx context.Context, from chan struct{}) error {
+func acquire(ctx context.Context, semaphore chan struct{}) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	select {
-	case from <- struct{}{}:
+	case semaphore <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// refuses is why a container may not be asked now.
-func (p *Pool) refuses(a *account) error {
+// unavailable returns the reason why the pool makes no request for a container now; nil if it does.
+func (p *Pool) unavailable(a *account) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	a.spent, a.since = max(0, a.spent-now.Sub(a.since)/part), now
+	a.spent, a.since = max(0, a.spent-now.Sub(a.since)/share), now
 	switch {
 	case p.closed:
 		return errClosed
-	case a.silent:
-		return ErrSilent
+	case a.unresponsive:
+		return ErrUnresponsive
 	case a.spent > burst:
 		return ErrSlow
 	}
 	return nil
 }
 
-// ask has a worker deal with a request, and gives the worker up if that does not answer in time.
-func (p *Pool) ask(a *account, request Request) (Answer, error) {
+// do sends a request to a worker. It abandons the worker if that does not answer in time.
+func (p *Pool) do(a *account, request Request) (Answer, error) {
 	w, err := p.worker()
 	if err != nil {
 		return Answer{}, err
 	}
 	began := time.Now()
-	answer, err := w.ask(request, p.limit)
+	answer, err := w.do(request, p.limit)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	a.spent += time.Since(began)
@@ -187,13 +192,13 @@ func (p *Pool) ask(a *account, request Request) (Answer, error) {
 		return answer, nil
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		a.silent, err = true, ErrSilent
+		a.unresponsive, err = true, ErrUnresponsive
 	}
 	p.abandon(w)
 	return answer, err
 }
 
-// worker takes an idle one, or starts one.
+// worker returns an idle worker, or starts one.
 func (p *Pool) worker() (*worker, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -205,45 +210,45 @@ func (p *Pool) worker() (*worker, error) {
 	switch {
 	case p.closed:
 		return nil, errClosed
-	case p.abandoned >= mostAbandoned:
+	case p.abandoned >= maxAbandoned:
 		return nil, ErrAbandoned
 	}
 	return p.start()
 }
 
-// abandon kills a worker, and waits for its end beside. The caller holds mu.
+// abandon kills a worker. A goroutine waits for its end. The caller holds mu.
 func (p *Pool) abandon(w *worker) {
 	p.abandoned++
 	w.kill()
 	go func() {
-		w.wait() // for ever, if the kernel cannot end it
+		w.wait() // never returns if the kernel cannot end the process
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.abandoned--
 	}()
 }
 
-// Silent are the containers whose file systems did not answer.
-func (p *Pool) Silent() map[uint64]bool {
+// Unresponsive returns the containers whose file systems did not answer.
+func (p *Pool) Unresponsive() map[uint64]bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	silent := make(map[uint64]bool)
+	unresponsive := make(map[uint64]bool)
 	for container, account := range p.containers {
-		if account.silent {
-			silent[container] = true
+		if account.unresponsive {
+			unresponsive[container] = true
 		}
 	}
-	return silent
+	return unresponsive
 }
 
-// Forget forgets a container that has ended.
+// Forget removes the state of a container that has ended.
 func (p *Pool) Forget(container uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.containers, container)
 }
 
-// Close ends the helper processes. It does not wait for those that cannot be ended.
+// Close ends the helper processes. It does not wait for processes that the kernel cannot end.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

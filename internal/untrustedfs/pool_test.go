@@ -17,14 +17,13 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// fakes are workers that answer unless the request names the process 0, as one does whose file
-// system never answers.
-type fakes struct {
+// fakeWorkers starts workers that answer every request except requests for process 0, on which they hang.
+type fakeWorkers struct {
 	started atomic.Int32
-	stuck   chan struct{} // closed: those that hang end
+	release chan struct{} // when closed, hanging workers end
 }
 
-// limited is a stream on which the time limit is over as soon as the other side hangs.
+// limited is a stream whose time limit expires as soon as the other side hangs.
 type limited struct {
 	net.Conn
 	hangs chan struct{}
@@ -48,7 +47,7 @@ func (l limited) Read(p []byte) (int, error) {
 	}
 }
 
-func (f *fakes) start() (*worker, error) {
+func (f *fakeWorkers) start() (*worker, error) {
 	f.started.Add(1)
 	own, others := net.Pipe()
 	hangs, ended := make(chan struct{}), make(chan struct{})
@@ -60,9 +59,9 @@ func (f *fakes) start() (*worker, error) {
 			if in.decode(&request) != nil {
 				return
 			}
-			if request.Executes.PID == 0 {
+			if request.RunsFile.PID == 0 {
 				close(hangs)
-				<-f.stuck
+				<-f.release
 				return
 			}
 			if out.Encode(Answer{Found: true}) != nil {
@@ -73,50 +72,49 @@ func (f *fakes) start() (*worker, error) {
 	return newWorker(limited{own, hangs}, func() { _ = own.Close() }, func() { <-ended }), nil
 }
 
-func newFakePool(t *testing.T) (*Pool, *fakes, chan uint64) {
+func newFakePool(t *testing.T) (*Pool, *fakeWorkers, chan uint64) {
 	t.Helper()
-	f := &fakes{stuck: make(chan struct{})}
-	silent := make(chan uint64, 2*mostAbandoned)
-	p := newPool(f.start, time.Minute, func(container uint64) { silent <- container })
+	f := &fakeWorkers{release: make(chan struct{})}
+	unresponsive := make(chan uint64, 2*maxAbandoned)
+	p := newPool(f.start, time.Minute, func(container uint64) { unresponsive <- container })
 	t.Cleanup(func() {
 		p.Close()
-		close(f.stuck)
+		close(f.release)
 	})
-	return p, f, silent
+	return p, f, unresponsive
 }
 
-var hangs, answers = Request{Executes: &Executes{PID: 0}}, Request{Executes: &Executes{PID: 1}}
+var hangs, answers = Request{RunsFile: &RunsFile{PID: 0}}, Request{RunsFile: &RunsFile{PID: 1}}
 
-// Eight and more containers whose file systems hang keep nobody else from being asked, and are
-// themselves asked once.
-func TestSilentContainersKeepNobodyElseWaiting(t *testing.T) {
-	p, f, silent := newFakePool(t)
+// If the file systems of more than eight containers hang, requests for other containers are still answered. The hanging
+// file systems get one request each.
+func TestUnresponsiveContainersDoNotDelayOthers(t *testing.T) {
+	p, f, unresponsive := newFakePool(t)
 	for container := range uint64(20) {
-		if _, err := p.Do(t.Context(), container, hangs); !errors.Is(err, ErrSilent) {
+		if _, err := p.Do(t.Context(), container, hangs); !errors.Is(err, ErrUnresponsive) {
 			t.Fatalf("container %d: %v", container, err)
 		}
-		if got := <-silent; got != container {
-			t.Errorf("told that %d is silent instead of %d", got, container)
+		if got := <-unresponsive; got != container {
+			t.Errorf("container %d was reported as unresponsive instead of %d", got, container)
 		}
 		started := f.started.Load()
-		if _, err := p.Do(t.Context(), container, answers); !errors.Is(err, ErrSilent) || f.started.Load() != started {
-			t.Errorf("container %d was asked again: %v", container, err)
+		if _, err := p.Do(t.Context(), container, answers); !errors.Is(err, ErrUnresponsive) || f.started.Load() != started {
+			t.Errorf("container %d got a second request: %v", container, err)
 		}
 		if answer, err := p.Do(t.Context(), 1000+container, answers); err != nil || !answer.Found {
-			t.Errorf("another container was not answered: %v", err)
+			t.Errorf("a request for another container failed: %v", err)
 		}
 	}
-	if n := len(p.Silent()); n != 20 {
-		t.Errorf("%d containers are silent, wanted 20", n)
+	if n := len(p.Unresponsive()); n != 20 {
+		t.Errorf("%d containers are unresponsive, want 20", n)
 	}
 	p.Forget(7)
 	if _, err := p.Do(t.Context(), 7, answers); err != nil {
-		t.Errorf("a container that was forgotten: %v", err)
+		t.Errorf("after Forget: %v", err)
 	}
 }
 
-// Helper processes that the kernel cannot end are bounded.
-func TestAWarmPoolHasAHelper(t *testing.T) {
+func TestWarmStartsAHelper(t *testing.T) {
 	p, f, _ := newFakePool(t)
 	p.Warm()
 	if _, err := p.Do(t.Context(), 1, answers); err != nil || f.started.Load() != 1 {
@@ -124,22 +122,23 @@ func TestAWarmPoolHasAHelper(t *testing.T) {
 	}
 }
 
+// The number of helper processes that the kernel cannot end is limited.
 func TestAbandonedHelpersAreBounded(t *testing.T) {
 	p, f, _ := newFakePool(t)
 	var container uint64
-	for ; container < mostAbandoned; container++ {
-		if _, err := p.Do(t.Context(), container, hangs); !errors.Is(err, ErrSilent) {
+	for ; container < maxAbandoned; container++ {
+		if _, err := p.Do(t.Context(), container, hangs); !errors.Is(err, ErrUnresponsive) {
 			t.Fatal(err)
 		}
 	}
 	started := f.started.Load()
 	if _, err := p.Do(t.Context(), container, answers); !errors.Is(err, ErrAbandoned) || f.started.Load() != started {
-		t.Errorf("%v, %d were started", err, f.started.Load()-started)
+		t.Errorf("%v, %d helpers were started", err, f.started.Load()-started)
 	}
 }
 
-// Whoever asks waits no longer than it wants to, whatever becomes of the request.
-func TestCallersNeedNotWait(t *testing.T) {
+// A caller waits only until its context ends, even if the request continues.
+func TestDoEndsWithItsContext(t *testing.T) {
 	p, _, _ := newFakePool(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -152,8 +151,8 @@ func TestCallersNeedNotWait(t *testing.T) {
 	}
 }
 
-// A container whose file system answers slowly does not get more than its part of the time.
-func TestSlowContainersHaveTheirPart(t *testing.T) {
+// A container whose file system answers slowly does not get more than its share of the time.
+func TestSlowContainersGetTheirShare(t *testing.T) {
 	p, _, _ := newFakePool(t)
 	p.account(1).spent = burst + time.Minute
 	if _, err := p.Do(t.Context(), 1, answers); !errors.Is(err, ErrSlow) {
@@ -162,33 +161,33 @@ func TestSlowContainersHaveTheirPart(t *testing.T) {
 	if _, err := p.Do(t.Context(), 2, answers); err != nil {
 		t.Error(err)
 	}
-	p.account(1).since = time.Now().Add(-part * time.Minute)
+	p.account(1).since = time.Now().Add(-share * time.Minute)
 	if _, err := p.Do(t.Context(), 1, answers); err != nil {
 		t.Errorf("after some time: %v", err)
 	}
 }
 
-// A real helper process answers, and is used again.
+// A real helper process answers several requests.
 func TestHelperProcesses(t *testing.T) {
-	p := NewPool(func(container uint64) { t.Errorf("container %d is silent", container) })
+	p := NewPool(func(container uint64) { t.Errorf("container %d is unresponsive", container) })
 	defer p.Close()
-	self := Executes{PID: uint32(os.Getpid()), Inode: inodeOf(t, "/proc/self/exe")}
+	self := RunsFile{PID: uint32(os.Getpid()), Inode: inodeOf(t, "/proc/self/exe")}
 	for range 3 {
-		answer, err := p.Do(t.Context(), 1, Request{Executes: &self})
+		answer, err := p.Do(t.Context(), 1, Request{RunsFile: &self})
 		if err != nil || !answer.Found {
 			t.Fatalf("%+v, %v", answer, err)
 		}
 	}
-	other := Executes{PID: self.PID, Inode: self.Inode + 1}
-	if answer, err := p.Do(t.Context(), 1, Request{Executes: &other}); err != nil || answer.Found {
+	other := RunsFile{PID: self.PID, Inode: self.Inode + 1}
+	if answer, err := p.Do(t.Context(), 1, Request{RunsFile: &other}); err != nil || answer.Found {
 		t.Errorf("%+v, %v", answer, err)
 	}
 	if n := len(p.idle); n != 1 {
-		t.Errorf("%d helper processes, wanted 1", n)
+		t.Errorf("%d helper processes, want 1", n)
 	}
 }
 
-// A container that has ended has left links where capmon looks its files up.
+// capmon does not follow links that an ended container left in its volumes and layers.
 func TestLinksOfContainersAreNotFollowed(t *testing.T) {
 	const own = "/proc/self"
 	directory := t.TempDir()
@@ -211,8 +210,8 @@ func TestLinksOfContainersAreNotFollowed(t *testing.T) {
 	}
 	for _, name := range []string{"/volume/link/secret", "/link/secret", "/replaced/secret"} {
 		path.Path = name
-		if way, err := path.follow(); err == nil && way.File != nil {
-			t.Errorf("%s: %+v", name, *way.File)
+		if walk, err := path.follow(); err == nil && walk.File != nil {
+			t.Errorf("%s: %+v", name, *walk.File)
 		}
 	}
 	var stat unix.Stat_t
@@ -223,8 +222,8 @@ func TestLinksOfContainersAreNotFollowed(t *testing.T) {
 	program := Program{Viewer: own, Device: device, Inode: stat.Ino, Layers: []string{layer}}
 	for name, want := range map[string]capability.Set{secret: capability.Of(capability.NetRaw), filepath.Join(volume, "link/secret"): 0, "/link/secret": 0} {
 		program.Path = name
-		if carried, _ := program.carried(); carried.Permitted != want {
-			t.Errorf("%s: %+v, wanted %v", name, carried, want)
+		if capabilities, _ := program.fileCapabilities(); capabilities.Permitted != want {
+			t.Errorf("%s: %+v, want %v", name, capabilities, want)
 		}
 	}
 }

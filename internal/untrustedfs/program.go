@@ -11,39 +11,39 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-func (p Program) carried() (kernel.FileCapabilities, bool) {
-	if carried, ok := p.throughProcess(); ok || p.Path == "" {
-		return carried, ok
+func (p Program) fileCapabilities() (kernel.FileCapabilities, bool) {
+	if capabilities, ok := p.throughProcess(); ok || p.Path == "" {
+		return capabilities, ok
 	}
-	if carried, ok := p.onMount(); ok {
-		return carried, true
+	if capabilities, ok := p.onMount(); ok {
+		return capabilities, true
 	}
 	return p.inLayers()
 }
 
 func (p Program) throughProcess() (kernel.FileCapabilities, bool) {
-	executes := Executes{p.PID, p.Inode}
-	if !executes.isSo() {
-		return kernel.FileCapabilities{}, false // it has ended, or executes another file
+	process := RunsFile{p.PID, p.Inode}
+	if !process.matches() {
+		return kernel.FileCapabilities{}, false // the process has exited or executes another file
 	}
-	file, err := os.OpenFile(executes.executable(), unix.O_PATH, 0)
+	file, err := os.OpenFile(process.executable(), unix.O_PATH, 0)
 	if err != nil {
 		return kernel.FileCapabilities{}, false
 	}
 	defer file.Close()
-	return p.carriedBy(file, p.Inode)
+	return p.capabilitiesIfSame(file, p.Inode)
 }
 
-// carriedBy reads what a file carries, if it is the one that was executed and nobody has changed
-// it since then. The inode number is not looked at where inode is 0.
-func (p Program) carriedBy(file *os.File, inode uint64) (kernel.FileCapabilities, bool) {
-	carried, stat, err := kernel.FileCapabilitiesOf(file)
+// capabilitiesIfSame reads the file's capabilities. The result is false if the file is not the executed one, or has
+// changed since. If inode is 0, the inode number is not compared.
+func (p Program) capabilitiesIfSame(file *os.File, inode uint64) (kernel.FileCapabilities, bool) {
+	capabilities, stat, err := kernel.FileCapabilitiesOf(file)
 	same := (inode == 0 || stat.Ino == inode) && (p.Changed == 0 || stat.Ctim.Nano() == p.Changed)
-	return carried, err == nil && same
+	return capabilities, err == nil && same
 }
 
-// onMount looks where the engine sees the file system: the host's own, as below a
-// volume, or a container's while it exists.
+// onMount searches the mounts that the engine sees for the file system: the host's own, for example below a volume, or
+// a container's while it exists.
 func (p Program) onMount() (kernel.FileCapabilities, bool) {
 	table, err := os.Open(filepath.Join(p.Viewer, "mountinfo"))
 	if err != nil {
@@ -60,42 +60,42 @@ func (p Program) onMount() (kernel.FileCapabilities, bool) {
 	}
 	for _, mount := range mounts {
 		name, _ := pathBelow(mount.Root, p.Path)
-		if carried, ok := p.below(mount.Mountpoint, name); ok {
-			return carried, true
+		if capabilities, ok := p.below(mount.Mountpoint, name); ok {
+			return capabilities, true
 		}
 	}
 	return kernel.FileCapabilities{}, false
 }
 
-// below reads those of the file below a mount point. It may be gone, or something else be mounted
-// over it.
+// below reads the capabilities of the file below a mount point. The file may be gone, or another file system may be
+// mounted over it.
 func (p Program) below(mountPoint, name string) (kernel.FileCapabilities, bool) {
 	file, err := onHost(p.Viewer, filepath.Join(mountPoint, name))
 	if err != nil {
 		return kernel.FileCapabilities{}, false
 	}
 	defer file.Close()
-	return p.carriedBy(file, p.Inode)
+	return p.capabilitiesIfSame(file, p.Inode)
 }
 
-// pathBelow is the part of an absolute path that is left below a directory.
+// pathBelow returns the rest of an absolute path below a directory.
 func pathBelow(directory, path string) (rest string, below bool) {
 	return strings.CutPrefix(path, strings.TrimSuffix(directory, "/")+"/")
 }
 
-// inLayers looks in the order in which the file system does. The directory that the
-// container wrote to goes with the container; a file from there is not found then. That of
-// the image which it had replaced has another ctime.
+// inLayers searches the layers in the order in which overlayfs does. The layer that the container wrote to is removed
+// with the container, so a file from that layer is not found afterwards. The image's file that it replaced has
+// another ctime.
 func (p Program) inLayers() (kernel.FileCapabilities, bool) {
 	for _, layer := range p.Layers {
 		file, err := kernel.OpenBelow(filepath.Join(p.Viewer, "root", layer), p.Path)
 		if err != nil {
 			continue
 		}
-		carried, ok := p.carriedBy(file, 0)
+		capabilities, ok := p.capabilitiesIfSame(file, 0)
 		file.Close()
 		if ok {
-			return carried, true
+			return capabilities, true
 		}
 	}
 	return kernel.FileCapabilities{}, false

@@ -12,94 +12,96 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Request is one question to a container's file system. One of its members is set.
+// Request is one lookup in a container's file system. Exactly one of its members is set.
 type Request struct {
-	Executes *Executes
+	RunsFile *RunsFile
 	Program  *Program
 	Path     *Path
 }
 
-// Answer is the answer to a Request. Found is false if the file is not there.
+// Answer is the answer to a [Request]. Found is false if the file does not exist.
 type Answer struct {
-	Found   bool
-	Carried kernel.FileCapabilities // of a Program
-	Way     kernel.Way              // of a Path
+	Found        bool
+	Capabilities kernel.FileCapabilities // for a Program
+	Walk         kernel.PathWalk         // for a Path
 }
 
 func (r Request) answer() (answer Answer) {
 	switch {
-	case r.Executes != nil:
-		answer.Found = r.Executes.isSo()
+	case r.RunsFile != nil:
+		answer.Found = r.RunsFile.matches()
 	case r.Program != nil:
-		answer.Carried, answer.Found = r.Program.carried()
+		answer.Capabilities, answer.Found = r.Program.fileCapabilities()
 	case r.Path != nil:
-		way, err := r.Path.follow()
-		answer.Way, answer.Found = way, err == nil
+		walk, err := r.Path.follow()
+		answer.Walk, answer.Found = walk, err == nil
 	}
 	return answer
 }
 
-// errNotThere: the file is not there any more.
-var errNotThere = errors.New("it is not there any more")
+// errNotFound is returned for a file that does not exist any more.
+var errNotFound = errors.New("the file does not exist any more")
 
-// Executes asks whether a process executes the file with an inode number.
-type Executes struct {
+// RunsFile is a request that determines whether a process currently executes the file with an inode number.
+type RunsFile struct {
 	PID   uint32
 	Inode uint64
 }
 
-func (e Executes) executable() string { return fmt.Sprintf("/proc/%d/exe", e.PID) }
+func (r RunsFile) executable() string { return fmt.Sprintf("/proc/%d/exe", r.PID) }
 
-// isSo does without the file system's word where the kernel has the number.
-func (e Executes) isSo() bool {
+// matches reads the inode number. AT_STATX_DONT_SYNC makes the kernel answer without the file system's server, if the
+// kernel has the number cached.
+func (r RunsFile) matches() bool {
 	var stat unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, e.executable(), unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &stat)
-	return err == nil && stat.Ino == e.Inode
+	err := unix.Statx(unix.AT_FDCWD, r.executable(), unix.AT_STATX_DONT_SYNC, unix.STATX_INO, &stat)
+	return err == nil && stat.Ino == r.Inode
 }
 
-// Program asks which capabilities a file carries that a process executed: through the process, if
-// that still executes it, or where the file lies.
+// Program is a request for the file capabilities of a file that a process executed. The helper process opens the
+// file through the process if that still executes it, and otherwise where the engine stores the file.
 type Program struct {
-	// Viewer is the engine's view of the files, as a directory in /proc (kernel.Viewer).
+	// Viewer is the engine's view of the files, as a directory in /proc (see [kernel.Viewer]).
 	Viewer string
 	PID    uint32
-	// Device as the kernel has it (MKDEV, include/linux/kdev_t.h), and Inode of the file.
+	// Device is the device number in the kernel's format (MKDEV, include/linux/kdev_t.h), and Inode the inode number
+	// of the file.
 	Device uint32
 	Inode  uint64
-	// Changed is the file's ctime when it was executed, in nanoseconds; 0 if the kernel did not tell.
-	// Who has changed the file since then may have changed its capabilities.
+	// Changed is the file's ctime when it was executed, in nanoseconds; 0 if the kernel did not provide it. A file
+	// with another ctime may have other capabilities now.
 	Changed int64
-	// Path in its file system; "" if it is not known in full.
+	// Path is the path in the file system; "" if the full path is not known.
 	Path string
-	// Layers are those of the container's root file system, the top first, if it is on overlayfs.
+	// Layers are the layers of the container's root file system, top layer first, if that is on overlayfs.
 	Layers []string
 }
 
-// Path asks where a path leads: in the root directory of one of the container's processes or,
-// after their end, where the engine keeps the files.
+// Path is a request to follow a path: in the root directory of one of the container's processes or, after all of
+// them have exited, where the engine stores the files.
 type Path struct {
-	// Cgroup and Cgroups tell which processes are the container's.
+	// Cgroup and Cgroups determine which processes belong to the container.
 	Cgroup  uint64
 	Cgroups kernel.Cgroups
-	// PIDs are processes to try, 0 for none.
+	// PIDs are processes whose root directories are tried in order. 0 is skipped.
 	PIDs []int
-	// Base is the directory at which the path begins, or the root if the path is absolute.
+	// Base is the directory at which the path begins, or the root directory if the path is absolute.
 	Base      string
 	BaseInode uint64
 	Path      string
-	// Follow: a link at the end is followed.
+	// Follow is set if a link at the end of the path is followed.
 	Follow bool
-	// Executed: the file was to be executed, and Way.Program is wanted.
+	// Executed is set if the file was to be executed. Then the answer has Walk.Program.
 	Executed bool
-	// Viewer as in Program. Inspected: the engine has told Layers, the top first, and Mounts.
+	// Viewer is as in Program. Inspected is set if the engine provided Layers, top layer first, and Mounts.
 	Viewer    string
 	Inspected bool
 	Layers    []string
 	Mounts    []container.Mount
 }
 
-// onHost opens a directory by its path on the engine's host. No link leads there: the container
-// may have made it.
+// onHost opens a directory by its path on the engine's host. It follows no links, because the container may have made
+// them.
 func onHost(viewer, directory string) (*os.File, error) {
 	return openBelow(filepath.Join(viewer, "root"), directory)
 }

@@ -16,24 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// workerName is the name by which this program runs as a helper process.
+// workerName is argv[0] of a helper process.
 const workerName = "capmon-lookup"
 
-// mostBytes is how long a request or an answer may be.
-const mostBytes = 1 << 20
+// maxBytes is the maximum length of a request or an answer.
+const maxBytes = 1 << 20
 
-// Main does the work of a helper process, and ends it, if this process is one. Otherwise it does
-// nothing. A program that makes a [Pool] has to call it before anything else.
+// Main runs the helper process and does not return, if this process was started as one. Otherwise it does nothing.
+// A program that makes a [Pool] must call Main before anything else.
 func Main() {
 	if len(os.Args) > 0 && os.Args[0] == workerName {
-		signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM) // it ends with its parent
+		signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM) // it exits when its parent closes the stream
 		debug.SetGCPercent(20)
 		serve(os.NewFile(3, "capmon"))
 	}
 }
 
-// serve deals with one request after the other. It ends the process when the other side is
-// closed, even while a file system does not answer.
+// serve answers one request after the other. It ends the process when the other side closes the stream, even while
+// a file system does not answer.
 func serve(stream io.ReadWriter) {
 	requests := make(chan Request)
 	go func() {
@@ -54,7 +54,7 @@ func serve(stream io.ReadWriter) {
 	}
 }
 
-// decoder reads messages of a bounded length.
+// decoder reads messages of at most maxBytes.
 type decoder struct {
 	*gob.Decoder
 	stream io.LimitedReader
@@ -67,11 +67,11 @@ func newDecoder(stream io.Reader) *decoder {
 }
 
 func (d *decoder) decode(message any) error {
-	d.stream.N = mostBytes
+	d.stream.N = maxBytes
 	return d.Decode(message)
 }
 
-// worker is a helper process as its parent knows it.
+// worker is the parent's handle of a helper process.
 type worker struct {
 	stream net.Conn
 	out    *gob.Encoder
@@ -84,9 +84,9 @@ func newWorker(stream net.Conn, kill, wait func()) *worker {
 	return &worker{stream: stream, out: gob.NewEncoder(stream), in: newDecoder(stream), kill: kill, wait: wait}
 }
 
-// ask returns os.ErrDeadlineExceeded if there was no answer in time. After an error the worker is
-// of no use any more.
-func (w *worker) ask(request Request, limit time.Duration) (answer Answer, err error) {
+// do sends a request and waits for the answer. It returns [os.ErrDeadlineExceeded] if the answer does not arrive
+// within limit. After an error the worker must not be used again.
+func (w *worker) do(request Request, limit time.Duration) (answer Answer, err error) {
 	err = w.stream.SetDeadline(time.Now().Add(limit))
 	if err == nil {
 		err = w.out.Encode(request)
@@ -95,17 +95,17 @@ func (w *worker) ask(request Request, limit time.Duration) (answer Answer, err e
 		err = w.in.decode(&answer)
 	}
 	if err != nil {
-		return Answer{}, fmt.Errorf("asking a helper process: %w", err)
+		return Answer{}, fmt.Errorf("sending a request to a helper process: %w", err)
 	}
 	return answer, nil
 }
 
-// start starts a helper process: this program once more. It has nothing open but its end of the
-// stream, so that nobody waits for it who waits for the end of capmon's output, and is in a
-// process group of its own, so that no terminal ends it.
+// start starts a helper process from this program's own file. Its only open file is its end of the stream: a process
+// that reads capmon's output until the end does not wait for the helper. The helper has its own process group, so
+// signals from a terminal do not end it.
 func start() (*worker, error) {
 	if os.Args[0] == workerName {
-		return nil, errors.New("a helper process cannot start another one: the program does not call untrustedfs.Main")
+		return nil, errors.New("a helper process cannot start another one: the program must call untrustedfs.Main first")
 	}
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

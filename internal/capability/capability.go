@@ -1,4 +1,4 @@
-// Package capability names Linux capabilities and computes with sets of them.
+// Package capability provides names and sets of Linux capabilities.
 package capability
 
 import (
@@ -11,8 +11,7 @@ import (
 	"github.com/moby/sys/capability"
 )
 
-// Capability is the number of a capability, 0 to 63, as in linux/capability.h.
-// Sets ignore higher ones.
+// Capability is the number of a capability, 0 to 63, as in linux/capability.h. Sets ignore higher numbers.
 type Capability uint8
 
 // The capabilities of Linux 5.9 and later.
@@ -60,10 +59,10 @@ const (
 	CheckpointRestore = Capability(capability.CAP_CHECKPOINT_RESTORE)
 )
 
-// limit is how many capabilities a set can hold, here as in the kernel.
+// limit is the number of capabilities that a set can hold. The kernel has the same limit.
 const limit = 64
 
-// names are Docker's names by number, without CAP_.
+// names are Docker's names, indexed by number, without the prefix CAP_.
 var names = func() (names []string) {
 	for _, known := range capability.ListKnown() {
 		names = append(names, strings.ToUpper(known.String()))
@@ -71,7 +70,7 @@ var names = func() (names []string) {
 	return names
 }()
 
-// String is Docker's name, NET_RAW, or the number of one that has no name here.
+// String returns Docker's name, such as NET_RAW, or the number if this package has no name for it.
 func (c Capability) String() string {
 	if c.Named() {
 		return names[c]
@@ -79,13 +78,12 @@ func (c Capability) String() string {
 	return strconv.Itoa(int(c))
 }
 
-// Named reports whether the capability has a name here, without which no engine
-// can be asked for it.
+// Named reports whether this package has a name for the capability. Engines grant capabilities only by name.
 func (c Capability) Named() bool { return int(c) < len(names) }
 
-// Parse reads a name, with or without CAP_ and in any case, or a number from 0
-// to 63, for the capabilities of kernels newer than this package. The error for
-// anything else suggests the nearest name.
+// Parse reads a name, with or without the prefix CAP_ and in upper or lower case, or a number from 0 to 63. Numbers are
+// for capabilities of kernels newer than this package. For any other text, Parse returns an error that suggests the
+// most similar name.
 func Parse(s string) (Capability, error) {
 	if n, err := strconv.ParseUint(s, 10, 8); err == nil && n < limit {
 		return Capability(n), nil
@@ -104,10 +102,10 @@ func parseName(s string) (Capability, error) {
 	return 0, fmt.Errorf("unknown capability %q: the nearest is %s", s, nearest)
 }
 
-// MarshalText gives what String does, so that JSON has names.
+// MarshalText returns the same text as [Capability.String], so JSON has names.
 func (c Capability) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// UnmarshalText reads what Parse does.
+// UnmarshalText reads the same text as [Parse].
 func (c *Capability) UnmarshalText(text []byte) (err error) {
 	*c, err = Parse(string(text))
 	return err

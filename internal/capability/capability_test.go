@@ -7,7 +7,7 @@ import (
 	"github.com/moby/sys/capability"
 )
 
-func TestEveryKnownCapabilityParsesBack(t *testing.T) {
+func TestParseReadsTheNameOfEveryCapability(t *testing.T) {
 	for n := range limit {
 		want := Capability(n)
 		name := want.String()
@@ -23,7 +23,7 @@ func TestEveryKnownCapabilityParsesBack(t *testing.T) {
 	}
 }
 
-func TestNamesAreDockers(t *testing.T) {
+func TestNamesAreThoseOfDocker(t *testing.T) {
 	for c, want := range map[Capability]string{
 		Chown: "CHOWN", NetRaw: "NET_RAW", SysTTYConfig: "SYS_TTY_CONFIG",
 		CheckpointRestore: "CHECKPOINT_RESTORE", 41: "41", 63: "63",
@@ -34,7 +34,7 @@ func TestNamesAreDockers(t *testing.T) {
 	}
 }
 
-func TestUnknownNamesSuggestTheNearest(t *testing.T) {
+func TestErrorsForUnknownNamesSuggestTheNearest(t *testing.T) {
 	for name, nearest := range map[string]string{
 		"NET_RAWW": "NET_RAW", "cap_sysadmin": "SYS_ADMIN", "checkpoint_rstore": "CHECKPOINT_RESTORE",
 		"": "", "64": "", "-1": "", "NET_RAW ": "NET_RAW", "CAP_CAP_CHOWN": "CHOWN", "CAP_13": "",

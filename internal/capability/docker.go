@@ -5,31 +5,29 @@ import (
 	"strings"
 )
 
-// DockerDefault is what Docker grants a container that asks for nothing
-// (oci/caps/defaults.go of moby): the 14 of CIS Docker Benchmark 5.4.
+// DockerDefault returns the capabilities that Docker grants to a container by default (oci/caps/defaults.go of moby):
+// the 14 of CIS Docker Benchmark 5.4.
 func DockerDefault() Set {
 	return Of(AuditWrite, Chown, DACOverride, Fowner, Fsetid, Kill, Mknod, NetBindService,
 		NetRaw, Setfcap, Setgid, Setpcap, Setuid, SysChroot)
 }
 
-// allCapabilities is Docker's word for every capability the kernel knows.
+// allCapabilities is Docker's name for all capabilities that the kernel knows.
 const allCapabilities = "ALL"
 
-// Granted is what Docker makes of a container's settings, as TweakCapabilities in
-// moby's oci/caps/utils.go does:
+// Granted returns the capabilities that Docker grants for a container's settings, as TweakCapabilities in moby's
+// oci/caps/utils.go computes them:
 //
-//   - A privileged container gets all capabilities, whatever it adds or drops.
-//   - Adding ALL gives all but those dropped by name: dropping ALL as well has no effect.
-//   - Else dropping ALL leaves what is added.
-//   - Else what is dropped leaves the default and what is added joins it: what is
-//     both added and dropped is granted.
+//   - A privileged container gets all capabilities. add and drop have no effect.
+//   - If add contains ALL, the container gets all capabilities except those that drop names. ALL in drop has no effect.
+//   - Otherwise, if drop contains ALL, the container gets the capabilities in add.
+//   - Otherwise it gets the default without those in drop, and then those in add. A capability in both is granted.
 //
-// last is the highest capability that the kernel knows, the end of "all". Names
-// may be in any case and begin with CAP_, but CAP_ALL is none. A name that the
-// engine would refuse is an error.
+// last is the highest capability that the kernel knows: "all" ends there. Names may be in upper or lower case and begin
+// with CAP_, but CAP_ALL is not a name. Granted returns an error for a name that the engine would reject.
 //
-// An engine that lacks some capabilities itself (Docker in Docker, rootless with
-// a bounding set) grants no more than it has, which Granted cannot know.
+// An engine that lacks capabilities itself (Docker in Docker, rootless with a bounding set) grants no more than it has.
+// Granted does not take that into account.
 func Granted(add, drop []string, privileged bool, last Capability) (Set, error) {
 	if privileged {
 		return Known(last), nil

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestGrantedIsWhatDockerGrants(t *testing.T) {
+func TestGrantedReturnsWhatDockerGrants(t *testing.T) {
 	const last = CheckpointRestore
 	def, all := DockerDefault(), Known(last)
 	if def.Len() != 14 {
@@ -17,13 +17,13 @@ func TestGrantedIsWhatDockerGrants(t *testing.T) {
 		privileged bool
 		want       Set
 	}{
-		{name: "nothing asked for", want: def},
+		{name: "no settings", want: def},
 		{name: "add", add: "NET_ADMIN", want: def.With(NetAdmin)},
-		{name: "add what is granted anyway", add: "NET_RAW CAP_NET_RAW", want: def},
+		{name: "add a default capability", add: "NET_RAW CAP_NET_RAW", want: def},
 		{name: "any case, with and without prefix", add: "net_admin cap_sys_time Cap_Sys_Nice", want: def.Union(Of(NetAdmin, SysTime, SysNice))},
 		{name: "drop", drop: "NET_RAW", want: def.Without(NetRaw)},
-		{name: "drop what is not granted", drop: "SYS_ADMIN", want: def},
-		{name: "add beats drop", add: "NET_RAW", drop: "NET_RAW", want: def},
+		{name: "drop a capability that is not granted", drop: "SYS_ADMIN", want: def},
+		{name: "add overrides drop", add: "NET_RAW", drop: "NET_RAW", want: def},
 		{name: "drop all", drop: "ALL", want: 0},
 		{name: "drop all, any case", drop: "all", want: 0},
 		{name: "drop all, add", add: "CHOWN", drop: "ALL", want: Of(Chown)},
@@ -34,7 +34,7 @@ func TestGrantedIsWhatDockerGrants(t *testing.T) {
 		{name: "add all, drop all", add: "ALL", drop: "ALL", want: all},
 		{name: "add all, drop all and one", add: "ALL", drop: "ALL CHOWN", want: all.Without(Chown)},
 		{name: "privileged", privileged: true, want: all},
-		{name: "privileged beats drop", drop: "ALL", privileged: true, want: all},
+		{name: "privileged overrides drop", drop: "ALL", privileged: true, want: all},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := Granted(strings.Fields(test.add), strings.Fields(test.drop), test.privileged, last)
@@ -45,7 +45,7 @@ func TestGrantedIsWhatDockerGrants(t *testing.T) {
 	}
 }
 
-func TestAllEndsWithTheKernelsLast(t *testing.T) {
+func TestAllEndsAtTheKernelsLastCapability(t *testing.T) {
 	const last = AuditRead // Linux 3.16 to 5.7
 	for _, privileged := range []bool{false, true} {
 		got, err := Granted([]string{"ALL"}, nil, privileged, last)
@@ -55,11 +55,11 @@ func TestAllEndsWithTheKernelsLast(t *testing.T) {
 	}
 }
 
-func TestGrantedRefusesWhatDockerRefuses(t *testing.T) {
+func TestGrantedRejectsWhatDockerRejects(t *testing.T) {
 	for _, test := range []struct{ name, want string }{
 		{"NET_RAWW", "the nearest is NET_RAW"},
 		{"13", "unknown"},
-		{"CAP_ALL", "unknown"}, // docker's command line makes it ALL, the API does not
+		{"CAP_ALL", "unknown"}, // the docker command changes it to ALL, the API does not
 		{"BPF", "capability BPF is not supported by the kernel, whose last is AUDIT_READ"},
 	} {
 		for list, granted := range map[string]func() (Set, error){

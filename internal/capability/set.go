@@ -10,7 +10,7 @@ import (
 // Set is a set of capabilities, bit n for capability n. The zero value is empty.
 type Set uint64
 
-// Of makes a set.
+// Of returns the set of the given capabilities.
 func Of(all ...Capability) Set {
 	var s Set
 	for _, c := range all {
@@ -19,8 +19,8 @@ func Of(all ...Capability) Set {
 	return s
 }
 
-// Known is the set of all capabilities up to last, the highest that a kernel
-// knows (/proc/sys/kernel/cap_last_cap).
+// Known returns the set of all capabilities up to last, the highest that a kernel knows
+// (/proc/sys/kernel/cap_last_cap).
 func Known(last Capability) Set {
 	if last >= limit-1 {
 		return ^Set(0)
@@ -31,28 +31,28 @@ func Known(last Capability) Set {
 // Has reports whether c is in the set.
 func (s Set) Has(c Capability) bool { return c < limit && s>>c&1 == 1 }
 
-// With is the set and c.
+// With returns the set with c added.
 func (s Set) With(c Capability) Set { return s | 1<<c }
 
-// Without is the set without c.
+// Without returns the set without c.
 func (s Set) Without(c Capability) Set { return s &^ (1 << c) }
 
-// Union is what is in either set.
+// Union returns the capabilities that are in s, in other, or in both.
 func (s Set) Union(other Set) Set { return s | other }
 
-// Intersect is what is in both sets.
+// Intersect returns the capabilities that are in both sets.
 func (s Set) Intersect(other Set) Set { return s & other }
 
-// Minus is what is in s and not in other.
+// Minus returns the capabilities that are in s and not in other.
 func (s Set) Minus(other Set) Set { return s &^ other }
 
-// Empty reports whether nothing is in the set.
+// Empty reports whether the set has no capabilities.
 func (s Set) Empty() bool { return s == 0 }
 
-// Len is how many capabilities are in the set.
+// Len returns the number of capabilities in the set.
 func (s Set) Len() int { return bits.OnesCount64(uint64(s)) }
 
-// Sorted lists the set by name, capabilities without a name first.
+// Sorted returns the capabilities in order of their names. Capabilities without a name come first.
 func (s Set) Sorted() []Capability {
 	all := make([]Capability, 0, s.Len())
 	for c := Capability(0); c < limit; c++ {
@@ -66,10 +66,10 @@ func (s Set) Sorted() []Capability {
 	return all
 }
 
-// String lists the names as Sorted does, separated by commas: "NET_RAW,SETUID".
+// String returns the names in the order of [Set.Sorted], separated by commas: "NET_RAW,SETUID".
 func (s Set) String() string { return s.joined(",") }
 
-// Text is String for the middle of a sentence: "NET_RAW, SETUID".
+// Text returns the same names as [Set.String], with a space after each comma: "NET_RAW, SETUID".
 func (s Set) Text() string { return s.joined(", ") }
 
 func (s Set) joined(separator string) string {
@@ -80,10 +80,10 @@ func (s Set) joined(separator string) string {
 	return strings.Join(names, separator)
 }
 
-// MarshalJSON gives the list of names as Sorted does, [] for the empty set.
+// MarshalJSON returns the list of names in the order of [Set.Sorted], [] for the empty set.
 func (s Set) MarshalJSON() ([]byte, error) { return json.Marshal(s.Sorted()) }
 
-// UnmarshalJSON reads a list of what Parse reads, in any order.
+// UnmarshalJSON reads a list of texts that [Parse] accepts, in any order.
 func (s *Set) UnmarshalJSON(data []byte) error {
 	var all []Capability
 	if err := json.Unmarshal(data, &all); err != nil {

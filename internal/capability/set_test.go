@@ -35,7 +35,7 @@ func TestSetOperations(t *testing.T) {
 	}
 }
 
-func TestSetsSurviveJSON(t *testing.T) {
+func TestSetsAreUnchangedByJSON(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 1000 {
 		want := Set(random.Uint64())

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// Default is the profile that Docker comes with. Of an engine whose version is not
-// known it is the oldest, which locks more.
+// Default returns the default seccomp profile of a Docker engine of the given version. For an unknown version it returns
+// the oldest profile, which requires capabilities for more calls.
 func Default(engine string) (*Profile, error) {
 	profile := moby.DefaultProfile()
 	if before(engine, "23.0.0") {
-		dropNarrow(profile)
+		dropNarrowCapabilities(profile)
 	}
-	for _, former := range formerly {
-		if former.in(engine) {
-			lock(profile, former.calls, former.unlockedBy)
+	for _, rule := range formerlyRestricted {
+		if rule.in(engine) {
+			restrict(profile, rule.calls, rule.unlockedBy)
 		}
 	}
 	body, err := json.Marshal(profile)
@@ -29,17 +29,18 @@ func Default(engine string) (*Profile, error) {
 	return Parse(string(body))
 }
 
-// dropNarrow leaves bpf and perf_event_open to SYS_ADMIN, as it was before Docker knew
-// their own capabilities.
-func dropNarrow(profile *moby.Seccomp) {
+// dropNarrowCapabilities removes the rules for CAP_BPF and CAP_PERFMON, so that bpf and perf_event_open require
+// SYS_ADMIN. Docker's profile before 23.0 did not have these rules.
+func dropNarrowCapabilities(profile *moby.Seccomp) {
 	profile.Syscalls = slices.DeleteFunc(profile.Syscalls, func(rule *moby.Syscall) bool {
 		return rule.Includes != nil && (slices.Contains(rule.Includes.Caps, "CAP_BPF") || slices.Contains(rule.Includes.Caps, "CAP_PERFMON"))
 	})
 }
 
-// formerly are the system calls that Docker's profile has come to allow to everyone
-// (profiles/seccomp/default.json of 20.10 to 28.5). Others, the older ones never allow.
-var formerly = []struct {
+// formerlyRestricted are the system calls that older versions of Docker's profile allowed only with a capability, and
+// newer ones always (profiles/seccomp/default.json of 20.10 to 28.5). The older profiles never allow the other calls
+// that newer ones always allow.
+var formerlyRestricted = []struct {
 	calls      []string
 	unlockedBy string
 	in         func(engine string) bool
@@ -59,11 +60,11 @@ var formerly = []struct {
 	},
 }
 
-// before compares versions; what is none comes before all.
+// before reports whether version engine is lower than other. A text that is not a version is lower than all versions.
 func before(engine, other string) bool { return semver.Compare("v"+engine, "v"+other) < 0 }
 
-// lock leaves the calls to those who have the capability.
-func lock(profile *moby.Seccomp, calls []string, unlockedBy string) {
+// restrict changes the profile so that it allows the calls only with a capability.
+func restrict(profile *moby.Seccomp, calls []string, unlockedBy string) {
 	for _, rule := range profile.Syscalls {
 		if rule.Includes == nil || len(rule.Includes.Caps) == 0 {
 			rule.Names = slices.DeleteFunc(rule.Names, func(name string) bool { return slices.Contains(calls, name) })

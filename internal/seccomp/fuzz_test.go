@@ -6,7 +6,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// A profile may be anybody's: it is refused, or all questions have answers that agree.
+// FuzzParse: for any text, Parse returns an error, or a profile whose methods agree with each other. Users supply
+// profiles.
 func FuzzParse(f *testing.F) {
 	builtin, err := Default("28.0.0")
 	if err != nil {

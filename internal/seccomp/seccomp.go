@@ -1,7 +1,8 @@
-// Package seccomp tells which system calls a seccomp profile allows only with a
-// capability. Profiles are Docker's kind: rules may hold for containers with or without
-// a capability, which the engine decides when it makes the container, by what is
-// granted. The kernel then refuses the call before it asks for any capability.
+// Package seccomp determines which system calls a seccomp profile allows only with a capability.
+//
+// Profiles have Docker's format: a rule may apply only to containers with, or without, a capability. The engine selects
+// the rules when it makes the container, from the granted capabilities. So the kernel denies such a call before it
+// checks any capability.
 package seccomp
 
 import (
@@ -19,20 +20,21 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// Unconfined is what Docker calls a container without a profile.
+// Unconfined is Docker's name for running a container without a profile.
 const Unconfined = "unconfined"
 
-// Profile is a seccomp profile before it is known what is granted. The zero value
-// allows everything. Its methods may be called from several goroutines at once.
+// Profile is a seccomp profile whose rules are not yet selected for a set of granted capabilities. The zero value allows
+// all system calls. Profile is safe for concurrent use.
 type Profile struct {
 	body string
 
 	mu       sync.Mutex
-	compiled map[capability.Set]rules // as far as they have been asked for
-	unlocked map[capability.Set][]Call
+	compiled map[capability.Set]rules  // cache of rules
+	unlocked map[capability.Set][]Call // cache of Unlocked
 }
 
-// Parse reads a profile in the form that docker run takes; "unconfined" is none.
+// Parse reads a profile in the format that docker run accepts. For [Unconfined] it returns a Profile that allows all
+// system calls.
 func Parse(body string) (*Profile, error) {
 	if body == Unconfined {
 		return &Profile{}, nil
@@ -41,7 +43,7 @@ func Parse(body string) (*Profile, error) {
 	if err := json.Unmarshal([]byte(body), &written); err != nil {
 		return nil, fmt.Errorf("reading the seccomp profile: %w", err)
 	}
-	if i := slices.Index(written.Syscalls, nil); i >= 0 { // LoadProfile would follow it
+	if i := slices.Index(written.Syscalls, nil); i >= 0 { // LoadProfile would dereference it
 		return nil, fmt.Errorf("reading the seccomp profile: rule %d of its syscalls is null", i+1)
 	}
 	p := &Profile{body: body, compiled: make(map[capability.Set]rules), unlocked: make(map[capability.Set][]Call)}
@@ -51,13 +53,14 @@ func Parse(body string) (*Profile, error) {
 	return p, nil
 }
 
-// rules are those that hold for one set of granted capabilities, by system call.
+// rules are the rules that apply with one set of granted capabilities, by system call. fallback applies to calls
+// without a rule.
 type rules struct {
-	otherwise verdict
-	calls     map[string][]specs.LinuxSyscall
+	fallback verdict
+	calls    map[string][]specs.LinuxSyscall
 }
 
-// verdict is what becomes of a call. The errno is meaningless if it is let through.
+// verdict is the profile's decision on a call. errno has no meaning if the call is allowed.
 type verdict struct {
 	allowed bool
 	errno   unix.Errno
@@ -66,8 +69,8 @@ type verdict struct {
 func (p *Profile) rules(granted capability.Set) (rules, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if known, ok := p.compiled[granted]; ok {
-		return known, nil
+	if cached, ok := p.compiled[granted]; ok {
+		return cached, nil
 	}
 	var bounding []string
 	for _, c := range granted.Sorted() {
@@ -79,7 +82,7 @@ func (p *Profile) rules(granted capability.Set) (rules, error) {
 	if err != nil {
 		return rules{}, fmt.Errorf("reading the seccomp profile: %w", err)
 	}
-	if compiled == nil { // it says nothing, so nothing is confined
+	if compiled == nil { // an empty profile, which allows all calls
 		compiled = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow}
 	}
 	r := rules{newVerdict(compiled.DefaultAction, compiled.DefaultErrnoRet), make(map[string][]specs.LinuxSyscall)}
@@ -102,12 +105,12 @@ func newVerdict(action specs.LinuxSeccompAction, errno *uint) verdict {
 		}
 		return verdict{errno: unix.EPERM} // runc's default
 	}
-	return verdict{} // the process is killed, or somebody else decides
+	return verdict{} // the kernel kills the process, or another process decides
 }
 
-// of is what becomes of a call. A rule without conditions decides before those with
+// verdictOn returns the decision on a call. A rule without conditions takes precedence over rules with conditions
 // (libseccomp).
-func (r rules) of(name string, args [6]uint64) verdict {
+func (r rules) verdictOn(name string, args [6]uint64) verdict {
 	rules := r.calls[name]
 	for _, conditional := range []bool{false, true} {
 		for _, rule := range rules {
@@ -116,10 +119,10 @@ func (r rules) of(name string, args [6]uint64) verdict {
 			}
 		}
 	}
-	return r.otherwise
+	return r.fallback
 }
 
-// matches: all conditions have to hold, or one of them if there are several for one
+// matches reports whether the conditions of a rule are met: all of them, or at least one if several are about the same
 // argument (matchCall, runc's libcontainer/seccomp/seccomp_linux.go).
 func matches(rule specs.LinuxSyscall, args [6]uint64) bool {
 	met := 0
@@ -156,26 +159,26 @@ func holds(condition specs.LinuxSeccompArg, arg uint64) bool {
 	return false
 }
 
-// Call is a system call that is let through only because of what is granted, with
-// the bits of its arguments that decide.
+// Call is a system call that the profile allows only because of the granted capabilities. Masks has the bits of the
+// arguments that decide.
 type Call struct {
 	Name  string
 	Masks [6]uint64
 }
 
-// showsItself are system calls that make a capability check whenever they could succeed
-// (chroot, fs/open.c), so that the check proves that the profile allowed the call. chroot is the
-// only call that Docker's default grants unlock.
-var showsItself = []string{"chroot"}
+// checkedAnyway are system calls in which the kernel makes a capability check whenever they can succeed (chroot,
+// fs/open.c). So the check proves that the profile allowed the call. chroot is the only call that Docker's default
+// grants unlock.
+var checkedAnyway = []string{"chroot"}
 
-// Unlocked lists the system calls that what is granted unlocks, in alphabetical
-// order, without chroot: its own capability check shows it.
+// Unlocked returns the system calls that the profile allows only because of the granted capabilities, in alphabetical
+// order. It leaves out chroot, because the kernel's own check for CAP_SYS_CHROOT proves that need.
 func (p *Profile) Unlocked(granted capability.Set) ([]Call, error) {
 	if p.body == "" {
 		return nil, nil
 	}
 	p.mu.Lock()
-	calls, known := p.unlocked[granted] // as of most containers
+	calls, known := p.unlocked[granted] // most containers have the same grants
 	p.mu.Unlock()
 	if known {
 		return slices.Clone(calls), nil
@@ -203,7 +206,7 @@ func (p *Profile) findUnlocked(granted capability.Set) ([]Call, error) {
 	for name := range union(with.calls, without.calls) {
 		call := Call{Name: name}
 		same := sameRules(with.calls[name], without.calls[name])
-		if same || slices.Contains(showsItself, name) || without.allowsAlways(name) {
+		if same || slices.Contains(checkedAnyway, name) || without.allowsAlways(name) {
 			continue
 		}
 		for _, rule := range slices.Concat(with.calls[name], without.calls[name]) {
@@ -225,7 +228,7 @@ func union(one, other map[string][]specs.LinuxSyscall) map[string][]specs.LinuxS
 	return all
 }
 
-// Unlocking is what of the granted capabilities unlocks some of these calls.
+// Unlocking returns the granted capabilities that unlock at least one of these calls.
 func (p *Profile) Unlocking(granted capability.Set) (capability.Set, error) {
 	calls, err := p.Unlocked(granted)
 	if err != nil || len(calls) == 0 {
@@ -244,44 +247,44 @@ func (p *Profile) Unlocking(granted capability.Set) (capability.Set, error) {
 	return unlocking, nil
 }
 
-// Need is what of the granted capabilities a call takes that ended with this errno, 0
-// for none; empty if it would have ended so in any case. Other is a wider capability
-// which would have done as well, nil if none would.
+// Need returns the granted capabilities that the profile requires for a call that ended with errno, 0 for success. need
+// is empty if the call would have ended with the same errno without any capability. other is a wider capability that
+// would also have been enough; nil if none would.
 func (p *Profile) Need(granted capability.Set, name string, args [6]uint64, errno unix.Errno) (need capability.Set, other *capability.Capability, err error) {
 	if p.body == "" {
 		return 0, nil, nil
 	}
-	as := func(set capability.Set) (verdict, error) {
+	verdictWith := func(set capability.Set) (verdict, error) {
 		r, err := p.rules(set)
-		return r.of(name, args), err
+		return r.verdictOn(name, args), err
 	}
-	wanted, err := as(granted)
+	actual, err := verdictWith(granted)
 	if err != nil {
 		return 0, nil, err
 	}
-	bare, err := as(0)
-	if err != nil || bare == wanted || errno != 0 && bare.errno == errno {
+	bare, err := verdictWith(0)
+	if err != nil || bare == actual || errno != 0 && bare.errno == errno {
 		return 0, nil, err
 	}
 	need = granted
 	for _, c := range widestFirst(granted) {
-		got, err := as(need.Minus(capability.Of(c)))
+		got, err := verdictWith(need.Minus(capability.Of(c)))
 		if err != nil {
 			return 0, nil, err
 		}
-		if got == wanted {
+		if got == actual {
 			need = need.Minus(capability.Of(c))
 		}
 	}
 	if wide := capability.SysAdmin; need.Len() == 1 && granted.Has(wide) && !need.Has(wide) {
-		if got, err := as(capability.Of(wide)); err == nil && got == wanted {
+		if got, err := verdictWith(capability.Of(wide)); err == nil && got == actual {
 			other = &wide
 		}
 	}
 	return need, other, nil
 }
 
-// widestFirst: SYS_ADMIN is the only one that does for others.
+// widestFirst returns the set with SYS_ADMIN first, the only capability that profiles accept instead of others.
 func widestFirst(set capability.Set) []capability.Capability {
 	sorted := set.Minus(capability.Of(capability.SysAdmin)).Sorted()
 	if set.Has(capability.SysAdmin) {
@@ -296,15 +299,15 @@ func (r rules) allowsAlways(name string) bool {
 	})
 }
 
-// sameRules reports whether the rules of a call do the same. The other calls that a rule names do not
-// matter.
+// sameRules reports whether two lists of rules for a call have the same effect. It ignores the other calls that a rule
+// names.
 func sameRules(one, other []specs.LinuxSyscall) bool {
 	return slices.EqualFunc(one, other, func(a, b specs.LinuxSyscall) bool {
 		return a.Action == b.Action && newVerdict(a.Action, a.ErrnoRet) == newVerdict(b.Action, b.ErrnoRet) && slices.Equal(a.Args, b.Args)
 	})
 }
 
-// maskOf are the bits that a condition looks at: of MASKED_EQ its first value.
+// maskOf returns the bits of an argument that a condition compares. For MASKED_EQ that is the condition's first value.
 func maskOf(condition specs.LinuxSeccompArg) uint64 {
 	if condition.Op == specs.OpMaskedEqual {
 		return condition.Value

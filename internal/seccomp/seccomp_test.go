@@ -39,28 +39,28 @@ func TestNeedOfDockersDefault(t *testing.T) {
 		need    capability.Set
 		other   bool
 	}{
-		"memory policy":                      {granted: of(capability.SysNice, capability.Chown), call: "mbind", need: of(capability.SysNice)},
-		"it failed otherwise":                {granted: of(capability.SysNice), call: "mbind", errno: unix.EFAULT, need: of(capability.SysNice)},
-		"it failed as it would have without": {granted: of(capability.SysNice), call: "mbind", errno: unix.EPERM},
-		"not unlocked":                       {granted: of(capability.SysNice), call: "mount", errno: unix.EPERM},
-		"allowed to all":                     {granted: all, call: "read"},
-		"by one of two":                      {granted: of(capability.Syslog), call: "syslog", need: of(capability.Syslog)},
-		"by either of two":                   {granted: all, call: "syslog", need: of(capability.Syslog), other: true},
-		"by the wide one alone":              {granted: of(capability.SysAdmin), call: "syslog", need: of(capability.SysAdmin)},
-		"a user namespace":                   {granted: of(capability.SysAdmin), call: "unshare", args: newUser, need: of(capability.SysAdmin)},
-		"clone of a user namespace":          {granted: of(capability.SysAdmin), call: "clone", args: newUser, need: of(capability.SysAdmin)},
-		"clone of a thread":                  {granted: of(capability.SysAdmin), call: "clone", args: [6]uint64{unix.CLONE_VM | unix.CLONE_THREAD}},
-		"chroot":                             {granted: all, call: "chroot", need: of(capability.SysChroot)},
-		"another's memory":                   {granted: of(capability.SysPtrace), call: "process_vm_readv"},
-		"another's memory in 20.10":          {engine: "20.10.24+dfsg1", granted: of(capability.SysPtrace), call: "process_vm_readv", need: of(capability.SysPtrace)},
-		"file handles":                       {granted: of(capability.SysAdmin), call: "name_to_handle_at"},
-		"file handles in 23.0.6":             {engine: "23.0.6", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
-		"file handles in 20.10.27":           {engine: "20.10.27", granted: of(capability.SysAdmin), call: "name_to_handle_at"},
-		"file handles in 24.0.2":             {engine: "24.0.2", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
-		"file handles in 24.0.3":             {engine: "24.0.3", granted: of(capability.SysAdmin), call: "name_to_handle_at"},
-		"a program":                          {granted: all, call: "bpf", need: of(capability.BPF), other: true},
-		"a program in 20.10":                 {engine: "20.10.24", granted: all, call: "bpf", need: of(capability.SysAdmin)},
-		"file handles of an unknown engine":  {engine: "unknown", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
+		"memory policy":                     {granted: of(capability.SysNice, capability.Chown), call: "mbind", need: of(capability.SysNice)},
+		"another failure":                   {granted: of(capability.SysNice), call: "mbind", errno: unix.EFAULT, need: of(capability.SysNice)},
+		"the failure of a denied call":      {granted: of(capability.SysNice), call: "mbind", errno: unix.EPERM},
+		"not unlocked":                      {granted: of(capability.SysNice), call: "mount", errno: unix.EPERM},
+		"allowed to all":                    {granted: all, call: "read"},
+		"by one of two":                     {granted: of(capability.Syslog), call: "syslog", need: of(capability.Syslog)},
+		"by either of two":                  {granted: all, call: "syslog", need: of(capability.Syslog), other: true},
+		"by the wide one alone":             {granted: of(capability.SysAdmin), call: "syslog", need: of(capability.SysAdmin)},
+		"a user namespace":                  {granted: of(capability.SysAdmin), call: "unshare", args: newUser, need: of(capability.SysAdmin)},
+		"clone of a user namespace":         {granted: of(capability.SysAdmin), call: "clone", args: newUser, need: of(capability.SysAdmin)},
+		"clone of a thread":                 {granted: of(capability.SysAdmin), call: "clone", args: [6]uint64{unix.CLONE_VM | unix.CLONE_THREAD}},
+		"chroot":                            {granted: all, call: "chroot", need: of(capability.SysChroot)},
+		"another's memory":                  {granted: of(capability.SysPtrace), call: "process_vm_readv"},
+		"another's memory in 20.10":         {engine: "20.10.24+dfsg1", granted: of(capability.SysPtrace), call: "process_vm_readv", need: of(capability.SysPtrace)},
+		"file handles":                      {granted: of(capability.SysAdmin), call: "name_to_handle_at"},
+		"file handles in 23.0.6":            {engine: "23.0.6", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
+		"file handles in 20.10.27":          {engine: "20.10.27", granted: of(capability.SysAdmin), call: "name_to_handle_at"},
+		"file handles in 24.0.2":            {engine: "24.0.2", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
+		"file handles in 24.0.3":            {engine: "24.0.3", granted: of(capability.SysAdmin), call: "name_to_handle_at"},
+		"a program":                         {granted: all, call: "bpf", need: of(capability.BPF), other: true},
+		"a program in 20.10":                {engine: "20.10.24", granted: all, call: "bpf", need: of(capability.SysAdmin)},
+		"file handles of an unknown engine": {engine: "unknown", granted: of(capability.SysAdmin), call: "name_to_handle_at", need: of(capability.SysAdmin)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engine := test.engine
@@ -69,7 +69,7 @@ func TestNeedOfDockersDefault(t *testing.T) {
 			}
 			need, other, err := version(t, engine).Need(test.granted, test.call, test.args, test.errno)
 			if err != nil || need != test.need || (other != nil) != test.other {
-				t.Errorf("got %v, other %v, %v, wanted %v", need, other, err, test.need)
+				t.Errorf("got %v, other %v, %v, want %v", need, other, err, test.need)
 			}
 		})
 	}
@@ -87,12 +87,12 @@ func TestNeedOfTwo(t *testing.T) {
 		t.Errorf("got %v, %v", need, err)
 	}
 	if need, _, err := p.Need(granted, "swapon", [6]uint64{}, unix.ENOSYS); err != nil || !need.Empty() {
-		t.Errorf("it ended as it would have without, but %v is needed, %v", need, err)
+		t.Errorf("the call ended as it would have without the capability, but got need %v, %v", need, err)
 	}
 }
 
-// What is remembered for the next container is not what callers hold.
-func TestUnlockedIsRemembered(t *testing.T) {
+// A caller may change the result without changing the cached one.
+func TestUnlockedReturnsACopyOfTheCachedResult(t *testing.T) {
 	p := current(t)
 	first, err := p.Unlocked(of(capability.SysNice))
 	if err != nil || len(first) == 0 {
@@ -101,7 +101,7 @@ func TestUnlockedIsRemembered(t *testing.T) {
 	want := slices.Clone(first)
 	first[0].Name = "changed"
 	if again, err := p.Unlocked(of(capability.SysNice)); err != nil || !slices.Equal(again, want) {
-		t.Errorf("got %v, %v, wanted %v", again, err, want)
+		t.Errorf("got %v, %v, want %v", again, err, want)
 	}
 }
 
@@ -126,14 +126,14 @@ func TestUnlocked(t *testing.T) {
 		masks[call.Name] = call.Masks[0]
 	}
 	if mask, ok := masks["clone"]; !ok || mask != 0x7e020000 {
-		t.Errorf("of clone %#x decides", mask)
+		t.Errorf("the mask of clone is %#x", mask)
 	}
 	if unlocking, err := current(t).Unlocking(defaults.With(capability.SysTime)); err != nil || unlocking != of(capability.SysTime) {
-		t.Errorf("what unlocks is %v, %v", unlocking, err)
+		t.Errorf("Unlocking returned %v, %v", unlocking, err)
 	}
 }
 
-func TestUnlockedWhereARuleIsForThoseWithout(t *testing.T) {
+func TestUnlockedIncludesCallsDeniedWithoutACapability(t *testing.T) {
 	p, err := Parse(`{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
 		{"names": ["swapon"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_TIME"]}}]}`)
 	if err != nil {
@@ -181,10 +181,10 @@ func TestUnconfined(t *testing.T) {
 	}
 }
 
-func TestParseRefuses(t *testing.T) {
+func TestParseRejectsInvalidProfiles(t *testing.T) {
 	for _, body := range []string{"", "{", `{"syscalls": 1}`} {
 		if _, err := Parse(body); err == nil {
-			t.Errorf("%q is taken for a profile", body)
+			t.Errorf("%q was accepted as a profile", body)
 		}
 	}
 }

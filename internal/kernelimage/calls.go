@@ -15,21 +15,20 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Call is a direct call of a function, or a jump to it instead of a last call.
+// Call is a direct call of a function, or a jump to the function (tail call).
 type Call struct {
 	Caller, Callee string
-	// Module is the name of the file; empty for the kernel proper.
+	// Module is the name of the module's file; empty for the kernel image.
 	Module string
-	// Args are the first four arguments: those that are constants, and Unknown for the others.
+	// Args are the first four arguments. An argument that is not a constant is [Unknown].
 	Args [4]int
 }
 
-// Unknown is an argument that is not a constant.
+// Unknown is the value of an argument that is not a constant.
 const Unknown = -1
 
-// Calls finds the calls of the functions in a kernel, and in all modules below its directory.
-// It does not see calls through pointers. A caller is a function that the compiler left: those
-// that it built into another are not seen.
+// Calls finds the calls of the functions callees in a kernel image and in all modules below its directory. It does not
+// find calls through pointers. If the compiler inlined the calling function into another one, Caller is that one.
 func Calls(directory string, callees []string) ([]Call, error) {
 	image, modules, err := find(directory)
 	if err != nil {
@@ -96,7 +95,7 @@ func kernelCalls(path string, callees []string) ([]Call, error) {
 			return nil, err
 		}
 		for at := 1; at+4 <= len(code); at++ {
-			if !branches(code, at) {
+			if !isBranchOperand(code, at) {
 				continue
 			}
 			offset := int64(int32(binary.LittleEndian.Uint32(code[at:])))
@@ -113,9 +112,9 @@ func kernelCalls(path string, callees []string) ([]Call, error) {
 	return calls, nil
 }
 
-// branches reports whether an operand that is relative to the next instruction may be one of a call
-// or a jump: bytes of other instructions may look the same, but seldom lead to a given function.
-func branches(code []byte, at int) bool {
+// isBranchOperand reports whether the operand at a position, which is relative to the next instruction, may belong to a
+// call or a jump. Bytes of other instructions may look the same, but they rarely lead to a given function.
+func isBranchOperand(code []byte, at int) bool {
 	const call, jump, prefix, jumpIf = 0xe8, 0xe9, 0x0f, 0x80
 	opcode := code[at-1]
 	return opcode == call || opcode == jump || opcode&0xf0 == jumpIf && at > 1 && code[at-2] == prefix
@@ -133,7 +132,7 @@ func moduleCalls(path string, callees []string) ([]Call, error) {
 	name, _, _ := strings.Cut(filepath.Base(path), ".")
 	var calls []Call
 	for _, relocations := range file.Sections {
-		if relocations.Type != elf.SHT_RELA { //nolint:misspell // as ELF calls it
+		if relocations.Type != elf.SHT_RELA { //nolint:misspell // the name in ELF
 			continue
 		}
 		section := file.Sections[relocations.Info]
@@ -152,7 +151,8 @@ func moduleCalls(path string, callees []string) ([]Call, error) {
 	return calls, nil
 }
 
-// relocatedCalls are those in a section of a module, whose operands are yet to be filled in.
+// relocatedCalls returns the calls in a section of a module. Their operands are in relocations, because the kernel fills
+// them in when it loads the module.
 func relocatedCalls(relocations, section *elf.Section, symbols []elf.Symbol, index elf.SectionIndex, callees []string) ([]Call, error) {
 	table, err := relocations.Data()
 	if err != nil {
@@ -195,7 +195,7 @@ func functionsOf(symbols []elf.Symbol, section elf.SectionIndex) []function {
 	return all
 }
 
-// parameters are the registers of the first four arguments, in all sizes that constants are loaded into.
+// parameters maps the registers of the first four arguments, in all sizes into which compilers load constants.
 var parameters = map[x86asm.Reg]int{
 	x86asm.EDI: 0, x86asm.RDI: 0,
 	x86asm.ESI: 1, x86asm.RSI: 1,
@@ -203,15 +203,15 @@ var parameters = map[x86asm.Reg]int{
 	x86asm.ECX: 3, x86asm.RCX: 3,
 }
 
-// arguments follows a function's code up to a call. It does not follow jumps: of what is loaded in
-// two branches it knows the last.
+// arguments determines the arguments of a call from the function's code before it. It does not follow jumps: if two
+// branches load different values, it returns the last one.
 func arguments(code []byte) [4]int {
 	unknown := [4]int{Unknown, Unknown, Unknown, Unknown}
 	args := unknown
 	for len(code) > 0 {
 		instruction, err := x86asm.Decode(code, 64)
 		if err != nil {
-			code = code[1:] // an instruction that the decoder does not know, such as endbr64
+			code = code[1:] // an instruction that the decoder does not know, for example endbr64
 			continue
 		}
 		code = code[instruction.Len:]
@@ -228,7 +228,7 @@ func arguments(code []byte) [4]int {
 	return args
 }
 
-// result is what an instruction loads into its first operand, if that is a constant.
+// result returns the constant that an instruction loads into its first operand, or [Unknown].
 func result(instruction x86asm.Inst) int {
 	switch immediate, ok := instruction.Args[1].(x86asm.Imm); {
 	case ok && instruction.Op == x86asm.MOV:

@@ -1,5 +1,5 @@
-// Package kernelimage finds the calls in kernels that are files: in Debian's packages of
-// x86-64 kernels and their modules. Tests compare them with what capmon knows of the kernel.
+// Package kernelimage finds function calls in kernel files: in the kernel image and the modules of Debian's packages of
+// x86-64 kernels. Tests compare these calls with capmon's tables.
 package kernelimage
 
 import (
@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// vmlinux decompresses the kernel that a boot loader would load (Documentation/arch/x86/boot.rst).
+// vmlinux decompresses the kernel in the file that a boot loader loads (Documentation/arch/x86/boot.rst).
 func vmlinux(path string) (*elf.File, error) {
 	const setupSectors, payloadOffset, payloadLength = 0x1f1, 0x248, 0x24c
 	image, err := os.ReadFile(path)
@@ -27,7 +27,7 @@ func vmlinux(path string) (*elf.File, error) {
 	if start+length > len(image) || length < 4 {
 		return nil, fmt.Errorf("%s is truncated", path)
 	}
-	payload := image[start : start+length-4] // its size follows
+	payload := image[start : start+length-4] // without the uncompressed size at the end
 	content, err := decompress(payload)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -35,7 +35,7 @@ func vmlinux(path string) (*elf.File, error) {
 	return elf.NewFile(bytes.NewReader(content))
 }
 
-// module reads a module, compressed or not.
+// module reads a module, which may be compressed.
 func module(path string) (*elf.File, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -49,7 +49,7 @@ func module(path string) (*elf.File, error) {
 	return elf.NewFile(bytes.NewReader(content))
 }
 
-// decompressors are the programs for what begins with these bytes.
+// decompressors are the programs that decompress data with these first bytes.
 var decompressors = []struct{ magic, program string }{
 	{"\x28\xb5\x2f\xfd", "zstd"},
 	{"\x02\x21\x4c\x18", "lz4"},

@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// function is a piece of code and its name.
+// function is the name and the start address of a function.
 type function struct {
 	name  string
 	start uint64
 }
 
-// functions reads the kernel's own table of symbols, the only one that distributions leave in an
-// image. Its parts are found by what they look like (scripts/kallsyms.c): the images have no
-// symbols that would name them. Their order changed in 6.4: the offsets were the first.
+// functions reads the kernel's own table of symbols, the only one that distributions leave in an image. It recognizes the
+// parts of the table by their content (scripts/kallsyms.c), because the images have no symbols for them. Before 6.4,
+// the offsets were the first part.
 func functions(file *elf.File) ([]function, error) {
 	rodata := file.Section(".rodata")
 	if rodata == nil {
@@ -47,11 +47,11 @@ func functions(file *elf.File) ([]function, error) {
 	return all, nil
 }
 
-// padding before functions has names that begin with this.
+// padding is the prefix of the names of padding before functions.
 const padding = "__pfx_"
 
-// base is the name of a function without what compilers append to those that they split or
-// specialise, such as .cold and .isra.0.
+// base returns the name of a function without the suffix that compilers append if they split or specialize a function,
+// such as .cold and .isra.0.
 func base(symbol string) string {
 	name, _, _ := strings.Cut(symbol, ".")
 	return name
@@ -61,7 +61,7 @@ func sortFunctions(all []function) {
 	slices.SortStableFunc(all, func(a, b function) int { return cmp.Compare(a.start, b.start) })
 }
 
-// enclosing is the function whose code has this address, of functions in order.
+// enclosing returns the function that contains an address. The functions must be sorted by address.
 func enclosing(all []function, address uint64) (function, bool) {
 	after, _ := slices.BinarySearchFunc(all, address+1, func(f function, to uint64) int { return cmp.Compare(f.start, to) })
 	if after == 0 {
@@ -70,14 +70,15 @@ func enclosing(all []function, address uint64) (function, bool) {
 	return all[after-1], true
 }
 
-// symbolTable is the table without its addresses.
+// symbolTable is the table of symbols without their addresses.
 type symbolTable struct {
-	symbols    []string // each with its type first
-	start, end int      // in the data: of the number of symbols, and of the tokens' index
+	symbols []string // the first byte of each is the symbol's type
+	// start is the offset of the number of symbols in the data, end the offset behind the index of the tokens.
+	start, end int
 }
 
-// findTable looks for the tokens, of which the names consist, and the index that follows. Every
-// table has the digits as tokens.
+// findTable searches for the tokens, from which the names are built, and the index that follows them. The digits are
+// tokens in every table.
 func findTable(data []byte) (symbolTable, error) {
 	const digits = "0\x001\x002\x003\x004\x005\x006\x007\x008\x009\x00"
 	for from := 0; ; from++ {
@@ -101,7 +102,7 @@ func findTable(data []byte) (symbolTable, error) {
 	}
 }
 
-// readTokens reads the tokens and verifies their index. It also returns where that ends.
+// readTokens reads the tokens and verifies their index. end is the offset behind the index.
 func readTokens(data []byte, start int) (tokens []string, end int, ok bool) {
 	var index []byte
 	end = start
@@ -122,15 +123,15 @@ func readTokens(data []byte, start int) (tokens []string, end int, ok bool) {
 	return nil, 0, false
 }
 
-// alignments of the parts: 8 up to 6.x.
+// alignments are the possible alignments of the parts: 8 up to 6.x.
 var alignments = []int{8, 4}
 
 func align(n, alignment int) int { return (n + alignment - 1) &^ (alignment - 1) }
 
 func word(data []byte, at int) int { return int(binary.LittleEndian.Uint32(data[at:])) }
 
-// findNames looks, in what is before the tokens, for the number of symbols, that many names, and the
-// markers, which say where each 256th name begins.
+// findNames searches the data before the tokens for the number of symbols, that many names, and the markers, which are
+// the offsets of each 256th name.
 func findNames(data []byte, end int, tokens []string) (symbolTable, bool) {
 	for start := align(end-8, 8); start > 0; start -= 4 {
 		number := word(data, start)
@@ -146,11 +147,11 @@ func findNames(data []byte, end int, tokens []string) (symbolTable, bool) {
 	return symbolTable{}, false
 }
 
-// readNames reads names, each of which is a length and so many tokens.
+// readNames reads names. Each name is a length and that many tokens.
 func readNames(data []byte, number int, tokens []string) ([]string, bool) {
 	var symbols []string
 	var name strings.Builder
-	at, second := 0, 0 // second: where the second marker points
+	at, second := 0, 0 // second is the value of the second marker
 	for len(symbols) < number {
 		if len(symbols) == 256 {
 			second = at
@@ -185,8 +186,7 @@ func readNames(data []byte, number int, tokens []string) ([]string, bool) {
 	return nil, false
 }
 
-// addresses tries the layouts that kernels have had, and takes the one in which _stext is where
-// the code begins.
+// addresses tries the layouts of all kernel versions, and uses the one in which _stext is the beginning of the code.
 func (t symbolTable) addresses(data []byte, address, text uint64) ([]uint64, bool) {
 	number := len(t.symbols)
 	stext := slices.Index(t.symbols, "T_stext")
@@ -197,7 +197,7 @@ func (t symbolTable) addresses(data []byte, address, text uint64) ([]uint64, boo
 	for _, layout := range []struct{ offsets, base int }{
 		{t.start - 8 - size, t.start - 8}, // up to 6.3
 		{align(t.end, 8), align(t.end, 8) + size},
-		{align(t.end, 4), align(t.end, 4)}, // without a base
+		{align(t.end, 4), align(t.end, 4)}, // no base in this layout
 	} {
 		if layout.offsets < 0 || layout.base+8 > len(data) {
 			continue
@@ -205,7 +205,7 @@ func (t symbolTable) addresses(data []byte, address, text uint64) ([]uint64, boo
 		offset := func(i int) uint64 { return uint64(int32(binary.LittleEndian.Uint32(data[layout.offsets+4*i:]))) }
 		base := binary.LittleEndian.Uint64(data[layout.base:])
 		for _, resolve := range []func(int) uint64{
-			func(i int) uint64 { return base - 1 - offset(i) }, // up to 6.14; the variables per CPU are others
+			func(i int) uint64 { return base - 1 - offset(i) }, // up to 6.14; wrong for per-CPU variables
 			func(i int) uint64 { return base + offset(i)&0xffffffff },
 			func(i int) uint64 { return address + uint64(layout.offsets+4*i) + offset(i) },
 		} {

@@ -75,15 +75,15 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"fstatat64": {Inspects: inspectsLink}, "newfstatat": {Inspects: inspectsLink}, "readlink": {Inspects: inspectsLink}, "readlinkat": {Inspects: inspectsLink},
 	"stat": {Inspects: inspectsLink}, "stat64": {Inspects: inspectsLink}, "statx": {Inspects: inspectsLink},
 
-	"get_robust_list":   {Inspects: inspectsNumber},
-	"kcmp":              {Inspects: inspectsNumber, Process: 1}, // the second process; the first usually is the caller
-	"migrate_pages":     {Inspects: inspectsNumber},
-	"move_pages":        {Inspects: inspectsNumber},
-	"perf_event_open":   {Inspects: inspectsNumber, Process: 1},
+	"get_robust_list":   {Inspects: inspectsPID},
+	"kcmp":              {Inspects: inspectsPID, Process: 1}, // the second process; the first usually is the caller
+	"migrate_pages":     {Inspects: inspectsPID},
+	"move_pages":        {Inspects: inspectsPID},
+	"perf_event_open":   {Inspects: inspectsPID, Process: 1},
 	"pidfd_getfd":       {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PIDFD)},
 	"process_madvise":   {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PIDFD)},
-	"process_vm_readv":  {Inspects: inspectsNumber},
-	"process_vm_writev": {Inspects: inspectsNumber},
+	"process_vm_readv":  {Inspects: inspectsPID},
+	"process_vm_writev": {Inspects: inspectsPID},
 	"ptrace":            {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PTRACE), Process: 1},
 
 	"ioprio_set":         {Inspects: inspectsSchedule, Process: 1, First: 1 + ioprioWhoProcess},
@@ -97,7 +97,7 @@ var callRules = map[string]bpf.CapmonCallRule{
 const (
 	inspectsOpened   = uint8(bpf.CapmonInspectsINSPECTS_OPENED)
 	inspectsLink     = uint8(bpf.CapmonInspectsINSPECTS_LINK)
-	inspectsNumber   = uint8(bpf.CapmonInspectsINSPECTS_PID)
+	inspectsPID      = uint8(bpf.CapmonInspectsINSPECTS_PID)
 	inspectsSchedule = uint8(bpf.CapmonInspectsINSPECTS_SCHEDULE)
 	inspectsOwn      = uint8(bpf.CapmonInspectsINSPECTS_OWN)
 
@@ -106,7 +106,7 @@ const (
 
 // ruleOf is the rule of a system call by name. Those of 32-bit programs that got
 // wider ids have names of their own.
-func ruleOf(name string) bpf.CapmonCallRule {
+func callRule(name string) bpf.CapmonCallRule {
 	return callRules[strings.TrimSuffix(name, "32")]
 }
 
@@ -115,7 +115,7 @@ func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 	var table [maxCalls]bpf.CapmonCallRule
 	for nr := range table {
 		name := arch.SyscallName(nr)
-		table[nr] = ruleOf(name)
+		table[nr] = callRule(name)
 		if table[nr].Inspects == 0 && followsLinks(name) {
 			table[nr].Inspects = inspectsLink
 		}
@@ -126,7 +126,7 @@ func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 // followsLinks reports whether a system call names a file by a path that may lead through the links of
 // a process. Left out are execve, after which the path is gone, and what may be done to such a link itself.
 func followsLinks(name string) bool {
-	file := fileRuleOf(name)
+	file := fileRule(name)
 	return file.Path != 0 && file.Address == 0 &&
 		!slices.Contains([]string{"execve", "execveat", "lstat", "lstat64", "lgetxattr", "llistxattr"}, name)
 }
@@ -135,13 +135,13 @@ func followsLinks(name string) bool {
 // variable's size would.
 const maxCalls = 512
 
-func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
+func (m *Monitor) newCall(key *bpf.CapmonCheckKey) kernel.Call {
 	arch := m.archOf(key.Compat)
 	call := kernel.Call{Arch: arch, Nr: int(key.Syscall)}
-	if key.Syscall < 0 || key.Syscall >= maxCalls || foldingOf(&key.Comm) != Whole {
+	if key.Syscall < 0 || key.Syscall >= maxCalls || foldingOf(&key.Comm) != Unfolded {
 		return call
 	}
-	rule := ruleOf(arch.SyscallName(call.Nr))
+	rule := callRule(arch.SyscallName(call.Nr))
 	copy(call.Args[:], key.Args[:])
 	rule.Lifted, rule.Inspects, rule.Process, rule.First = 0, 0, 0, 0 // of the call, not of the check
 	call.HasArgs = rule != bpf.CapmonCallRule{}
@@ -150,7 +150,7 @@ func (m *Monitor) call(key *bpf.CapmonCheckKey) kernel.Call {
 		call.Family = binary.NativeEndian.Uint16(key.Detail[0:2])
 		call.Port = binary.BigEndian.Uint16(key.Detail[2:4])
 	case uint8(bpf.CapmonCallKindCALL_MOUNT):
-		call.Detail = text(key.Detail[:])
+		call.Detail = cString(key.Detail[:])
 	case uint8(bpf.CapmonCallKindCALL_CAPSET):
 		call.Args[3] = binary.NativeEndian.Uint64(key.Detail[0:8])
 	case uint8(bpf.CapmonCallKindCALL_WRITE):

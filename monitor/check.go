@@ -18,31 +18,31 @@ const (
 	Held = Answer(bpf.CapmonAnswerANSWER_HELD)
 	// Owner: granted because the credential's user owns the namespace asked
 	// about; no capability was looked at.
-	Owner = Answer(bpf.CapmonAnswerANSWER_OWNER)
+	OwnsUserns = Answer(bpf.CapmonAnswerANSWER_OWNER)
 	// Missing: refused, the capability was not in the effective set.
-	Missing = Answer(bpf.CapmonAnswerANSWER_MISSING)
+	NotHeld = Answer(bpf.CapmonAnswerANSWER_MISSING)
 	// Beyond: refused although held, because the namespace asked about is not
 	// the credential's nor below it. No --cap-add can help.
-	Beyond = Answer(bpf.CapmonAnswerANSWER_BEYOND)
+	OutsideUserns = Answer(bpf.CapmonAnswerANSWER_BEYOND)
 )
 
 // Granted reports whether the kernel said yes.
-func (a Answer) Granted() bool { return a == Held || a == Owner }
+func (a Answer) Granted() bool { return a == Held || a == OwnsUserns }
 
 // Subject tells whose credential was asked.
-type Subject uint8
+type CredentialSource uint8
 
 const (
 	// Own: the task's credential, or a copy derived from it as access(2) makes.
-	Own = Subject(bpf.CapmonSubjectSUBJECT_OWN)
+	OwnCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OWN)
 	// Overridden: one that the kernel put on for a moment, as overlayfs does.
-	Overridden = Subject(bpf.CapmonSubjectSUBJECT_BORROWED)
+	OverriddenCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_BORROWED)
 	// Other: that of another task, or of whoever opened a file.
-	Other = Subject(bpf.CapmonSubjectSUBJECT_OTHER)
+	OtherCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OTHER)
 	// Uncertain: the container's or that of the host's mounter of a file system. The credential
 	// holds no more than a container that was granted everything, or one whose grant is not
 	// known, but has other groups and another session keyring.
-	Uncertain = Subject(bpf.CapmonSubjectSUBJECT_UNCERTAIN)
+	UncertainCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_UNCERTAIN)
 )
 
 // Phase tells the container runtime's work from the workload's.
@@ -72,9 +72,9 @@ const (
 	// Matters: the refusal would have been an error.
 	Matters = Condition(bpf.CapmonConditionCONDITION_MATTERS)
 	// Moot: the result would have been the same.
-	Moot = Condition(bpf.CapmonConditionCONDITION_MOOT)
+	NoEffect = Condition(bpf.CapmonConditionCONDITION_MOOT)
 	// Silent: no error, but another result.
-	Silent = Condition(bpf.CapmonConditionCONDITION_SILENT)
+	ChangesResult = Condition(bpf.CapmonConditionCONDITION_SILENT)
 	// Unreadable: there is a condition and it could not be evaluated.
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
 	// Optional: a refusal would have been an error, although the call would have changed nothing
@@ -110,25 +110,25 @@ const (
 type Check struct {
 	Capability capability.Capability
 	Answer     Answer
-	Subject    Subject
+	Credential CredentialSource
 	// Nested: the credential's user namespace is not the container's base one,
 	// so the container's own capability set was not used.
 	Nested bool
 	// Beyond: the task's bounding set has more than the container was granted, as that of
 	// docker exec --privileged.
-	Beyond bool
+	ExceedsGrant bool
 	// MayBeBeyond: the task's bounding set has more than that of any process when capmon began
 	// to watch a container that ran already, and the engine has not said what it was granted.
-	MayBeBeyond bool
+	MayExceedGrant bool
 	// Root: the credential's effective user is the host's user 0.
-	Root      bool
+	HostRoot  bool
 	Phase     Phase
 	Condition Condition
 	Choice    Choice
 	// RefusedFirst is the capability that the same piece of kernel code asked for
 	// just before and was refused; HasRefusedFirst tells whether there is one.
-	RefusedFirst    capability.Capability
-	HasRefusedFirst bool
+	DeniedFirst    capability.Capability
+	HasDeniedFirst bool
 	// Entry: made inside an execve of the set-up. In phase Workload it is the one
 	// that started the workload.
 	Entry bool
@@ -157,37 +157,37 @@ type Check struct {
 	PID, UID uint32
 }
 
-func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Check {
+func (m *Monitor) newCheck(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) Check {
 	check := Check{
-		Capability: capability.Capability(key.Capability),
-		Answer:     Answer(key.Answer),
-		Subject:    Subject(key.Subject),
-		Nested:     key.Namespace == uint8(bpf.CapmonNamespaceKindNAMESPACE_NESTED),
-		Beyond:     key.Beyond == uint8(bpf.CapmonExcessEXCESS_CERTAIN),
-		Root:       key.Root != 0,
-		Phase:      Phase(key.Phase),
-		Condition:  Condition(key.Condition),
-		Choice:     Choice(key.Choice),
-		Entry:      key.NestedEntry != 0,
-		Stack:      symbols.Frames(key.Site[:]),
-		Call:       m.call(key),
-		Program:    text(key.Comm[:]),
-		Folding:    foldingOf(&key.Comm),
-		Kernel:     m.version,
-		Opts:       -1,
-		Count:      value.Count,
-		Overruled:  value.Overruled,
-		Succeeded:  value.Succeeded,
-		Forbidden:  value.Forbidden,
-		Failed:     value.Failed,
-		First:      m.clock.Time(value.FirstNs),
-		Last:       m.clock.Time(value.LastNs),
-		PID:        value.Pid,
-		UID:        value.Uid,
+		Capability:   capability.Capability(key.Capability),
+		Answer:       Answer(key.Answer),
+		Credential:   CredentialSource(key.Subject),
+		Nested:       key.Namespace == uint8(bpf.CapmonNamespaceKindNAMESPACE_NESTED),
+		ExceedsGrant: key.Beyond == uint8(bpf.CapmonExcessEXCESS_CERTAIN),
+		HostRoot:     key.Root != 0,
+		Phase:        Phase(key.Phase),
+		Condition:    Condition(key.Condition),
+		Choice:       Choice(key.Choice),
+		Entry:        key.NestedEntry != 0,
+		Stack:        symbols.Frames(key.Site[:]),
+		Call:         m.newCall(key),
+		Program:      cString(key.Comm[:]),
+		Folding:      foldingOf(&key.Comm),
+		Kernel:       m.version,
+		Opts:         -1,
+		Count:        value.Count,
+		Overruled:    value.Overruled,
+		Succeeded:    value.Succeeded,
+		Forbidden:    value.Forbidden,
+		Failed:       value.Failed,
+		First:        m.clock.Time(value.FirstNs),
+		Last:         m.clock.Time(value.LastNs),
+		PID:          value.Pid,
+		UID:          value.Uid,
 	}
-	check.MayBeBeyond = key.Beyond == uint8(bpf.CapmonExcessEXCESS_POSSIBLE)
+	check.MayExceedGrant = key.Beyond == uint8(bpf.CapmonExcessEXCESS_POSSIBLE)
 	if key.RefusedFirst != 0 {
-		check.RefusedFirst, check.HasRefusedFirst = capability.Capability(key.RefusedFirst-1), true
+		check.DeniedFirst, check.HasDeniedFirst = capability.Capability(key.RefusedFirst-1), true
 	}
 	if key.Opts != optsUnknown {
 		check.Opts = int(key.Opts)
@@ -198,7 +198,7 @@ func (m *Monitor) check(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, value 
 // optsUnknown is OPTS_UNKNOWN of capmon.bpf.c.
 const optsUnknown = 0xff
 
-func text(b []byte) string {
+func cString(b []byte) string {
 	if end := bytes.IndexByte(b, 0); end >= 0 {
 		b = b[:end]
 	}

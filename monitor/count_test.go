@@ -10,16 +10,16 @@ import (
 
 // kind is what tests know of a kind of check in advance.
 type kind struct {
-	capability   capability.Capability
-	answer       Answer
-	call, site   string
-	phase        Phase
-	refusedFirst bool
+	capability  capability.Capability
+	answer      Answer
+	call, site  string
+	phase       Phase
+	deniedFirst bool
 }
 
 func kindOf(c Check) kind {
 	site, _ := kernel.CallSite(c.Stack)
-	return kind{c.Capability, c.Answer, c.Call.Name(), site, c.Phase, c.HasRefusedFirst}
+	return kind{c.Capability, c.Answer, c.Call.Name(), site, c.Phase, c.HasDeniedFirst}
 }
 
 func (k kind) of(c Container) []Check {
@@ -31,8 +31,8 @@ var (
 	setgidKind = kind{capability: capability.Setgid, answer: Held, call: "setgid", site: "__sys_setgid", phase: Workload}
 	rawKind    = kind{capability: capability.NetRaw, answer: Held, call: "socket", site: "inet_create", phase: Workload}
 	// read is asked as fallback: the narrower capability was refused before.
-	readKind    = kind{capability: capability.DACOverride, answer: Held, call: "openat", site: "may_open", phase: Workload, refusedFirst: true}
-	refusedKind = kind{capability: capability.DACReadSearch, answer: Missing, call: "openat", site: "may_open", phase: Workload}
+	readKind   = kind{capability: capability.DACOverride, answer: Held, call: "openat", site: "may_open", phase: Workload, deniedFirst: true}
+	deniedKind = kind{capability: capability.DACReadSearch, answer: NotHeld, call: "openat", site: "may_open", phase: Workload}
 )
 
 func TestChecksAreCountedExactly(t *testing.T) {
@@ -57,7 +57,7 @@ func TestChecksAreCountedExactly(t *testing.T) {
 		},
 		"refused before another is granted": {
 			[]string{"cat", "/data/secret", "/data/secret", "/data/secret"},
-			map[kind]uint64{refusedKind: 3, readKind: 3},
+			map[kind]uint64{deniedKind: 3, readKind: 3},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -67,8 +67,8 @@ func TestChecksAreCountedExactly(t *testing.T) {
 					t.Errorf("%+v: counted %d, wanted %d", kind, got, want)
 				}
 			}
-			if c.Lost != 0 || c.Made != total(c.Checks) {
-				t.Errorf("made %d, lost %d, recorded %d", c.Made, c.Lost, total(c.Checks))
+			if c.Lost != 0 || c.ChecksMade != total(c.Checks) {
+				t.Errorf("made %d, lost %d, recorded %d", c.ChecksMade, c.Lost, total(c.Checks))
 			}
 		})
 	}
@@ -81,7 +81,7 @@ func TestForksAreCountedExactly(t *testing.T) {
 	forked := func(n int) Container {
 		return find(t, m, run(t, "bb", "probe", "fork", strconv.Itoa(n)))
 	}
-	copying := kind{capability: capability.SysAdmin, answer: Missing, call: "clone", site: "security_vm_enough_memory_mm", phase: Workload}
+	copying := kind{capability: capability.SysAdmin, answer: NotHeld, call: "clone", site: "security_vm_enough_memory_mm", phase: Workload}
 	count := func(c Container) uint64 { return total(copying.of(c)) }
 	one, many := forked(1), forked(200)
 	if count(one) == 0 || count(many) != 200*count(one) {

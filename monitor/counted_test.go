@@ -11,9 +11,9 @@ import (
 
 // countedByCPUs is how many of a container's checks are counted where each CPU remembers
 // them.
-func countedByCPUs(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
+func countInCaches(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
 	t.Helper()
-	perCPU, err := m.remembered()
+	perCPU, err := m.readCheckCaches()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func countedByCPUs(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
 // What is told from memory is what a walk of the stack says: each kind of check, with its
 // call site, and how many there were.
 func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
-	remembering, walking := start(t, Options{Outcomes: true}), start(t, Options{Outcomes: true, Walk: true})
+	remembering, walking := start(t, Options{Outcomes: true}), start(t, Options{Outcomes: true, NoStackCache: true})
 	id := run(t, "bb", "sh", "-c", `
 		touch /tmp/f; chown 5 /tmp/f; ping -c1 127.0.0.1; su user -c true
 		probe repeat 3000 setuid0 & probe repeat 3000 setgid0 & wait
@@ -55,10 +55,10 @@ func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
 	if n := total(inFault); n != 300 {
 		t.Errorf("%d checks were made as the stack grew, wanted 300", n)
 	}
-	if n := countedByCPUs(t, remembering, c.Cgroup); n < 500 {
-		t.Errorf("only %d of %d checks were told from memory", n, c.Made)
+	if n := countInCaches(t, remembering, c.Cgroup); n < 500 {
+		t.Errorf("only %d of %d checks were told from memory", n, c.ChecksMade)
 	}
-	if n := countedByCPUs(t, walking, c.Cgroup); n != 0 {
+	if n := countInCaches(t, walking, c.Cgroup); n != 0 {
 		t.Errorf("%d checks were told from memory", n)
 	}
 	lossless(t, snapshot(t, remembering))
@@ -67,7 +67,7 @@ func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
 
 // More kinds than the CPUs remember take turns there, and none of the counts is lost.
 func TestKindsTakeTurnsInMemory(t *testing.T) {
-	remembering, walking := start(t, Options{}), start(t, Options{Walk: true})
+	remembering, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
 	const rounds = 40
 	var script string
 	for range rounds {
@@ -84,15 +84,15 @@ func TestKindsTakeTurnsInMemory(t *testing.T) {
 			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
 		}
 	}
-	if n := countedByCPUs(t, remembering, c.Cgroup); n == 0 || n == c.Made {
-		t.Errorf("%d of %d checks are counted where the CPUs remember them", n, c.Made)
+	if n := countInCaches(t, remembering, c.Cgroup); n == 0 || n == c.ChecksMade {
+		t.Errorf("%d of %d checks are counted where the CPUs remember them", n, c.ChecksMade)
 	}
 }
 
 // spoil changes what the CPUs remember of how a container's call sites look.
-func spoil(t *testing.T, m *Monitor, cgroup uint64) {
+func corruptCaches(t *testing.T, m *Monitor, cgroup uint64) {
 	t.Helper()
-	perCPU, err := m.remembered()
+	perCPU, err := m.readCheckCaches()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,10 +121,10 @@ func TestWrongMemoryIsFoundOut(t *testing.T) {
 	id := launch(t, command...)
 	await(t, directory, "remembered")
 	c := find(t, m, id)
-	if n := countedByCPUs(t, m, c.Cgroup); n < 400 {
+	if n := countInCaches(t, m, c.Cgroup); n < 400 {
 		t.Fatalf("only %d checks were told from memory", n)
 	}
-	spoil(t, m, c.Cgroup)
+	corruptCaches(t, m, c.Cgroup)
 	if err := os.WriteFile(filepath.Join(directory, "spoiled"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -133,9 +133,9 @@ func TestWrongMemoryIsFoundOut(t *testing.T) {
 	if s.Losses.Chains == 0 || !s.Losses.Any() {
 		t.Errorf("nothing was found wrong: %+v", s.Losses)
 	}
-	before := countedByCPUs(t, m, c.Cgroup)
+	before := countInCaches(t, m, c.Cgroup)
 	docker(t, "exec", id, "probe", "repeat", "500", "setuid0")
-	if now := countedByCPUs(t, m, c.Cgroup); now != before {
+	if now := countInCaches(t, m, c.Cgroup); now != before {
 		t.Errorf("%d checks were told from memory after that", now-before)
 	}
 }

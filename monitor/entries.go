@@ -9,14 +9,14 @@ import (
 )
 
 // entriesAtOnce is how many entries of a map are read by one system call.
-const entriesAtOnce = 512
+const batchSize = 512
 
 // entries hands every entry of a hash map to use, in any order, and names the map in
 // its error. Entries that are added meanwhile may be among them or not; the programs
 // remove none.
-func entries[K, V any](m *ebpf.Map, what string, use func(key *K, value *V)) error {
+func forEachEntry[K, V any](m *ebpf.Map, what string, use func(key *K, value *V)) error {
 	var cursor ebpf.MapBatchCursor
-	keys, values := make([]K, entriesAtOnce), make([]V, entriesAtOnce)
+	keys, values := make([]K, batchSize), make([]V, batchSize)
 	for {
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
 		if errors.Is(err, unix.ENOSPC) { // a bucket has more than that (__htab_map_lookup_and_delete_batch, kernel/bpf/hashtab.c)

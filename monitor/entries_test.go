@@ -8,7 +8,7 @@ import (
 
 // A map of more entries than are read at once is read whole, each entry once.
 func TestAllEntriesAreRead(t *testing.T) {
-	const filled = 5*entriesAtOnce + 3
+	const filled = 5*batchSize + 3
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 2 * filled})
 	if err != nil {
 		t.Fatal(err)
@@ -16,7 +16,7 @@ func TestAllEntriesAreRead(t *testing.T) {
 	t.Cleanup(func() { _ = m.Close() })
 	read := func() map[uint64]uint64 {
 		found := make(map[uint64]uint64)
-		err := entries(m, "numbers", func(key, value *uint64) {
+		err := forEachEntry(m, "numbers", func(key, value *uint64) {
 			if _, before := found[*key]; before {
 				t.Errorf("%d was read twice", *key)
 			}

@@ -42,7 +42,7 @@ type FirstCheck struct {
 
 // WholeCheck is a check as it was when it was made for the first time, so that its Count is 1
 // and nothing is known of how its system call ended.
-type WholeCheck struct {
+type CheckDetails struct {
 	Check
 	// Executable is the file that the process executes.
 	Executable FileID
@@ -68,7 +68,7 @@ var ErrClosed = os.ErrClosed
 var ErrFlushed = ringbuf.ErrFlushed
 
 // Flush has Next return all events that there are now, and then ErrFlushed.
-func (m *Monitor) Flush() error { return m.events.Flush() }
+func (m *Monitor) FlushEvents() error { return m.events.Flush() }
 
 // Next waits for the next event. Events may be left out when they come faster
 // than they are read; what they announce is in the Snapshot all the same.
@@ -82,24 +82,24 @@ func (m *Monitor) Next() (Event, error) {
 		return Event{}, fmt.Errorf("reading an event: %w", err)
 	}
 	kind := bpf.CapmonEventKind(raw.Kind)
-	m.grown(kind)
+	m.countNew(kind)
 	event := Event{Cgroup: raw.Container, Time: m.clock.Time(raw.TimeNs), PID: raw.Pid}
-	if event.ID, err = m.idOf(raw.Container); err != nil {
+	if event.ID, err = m.lookUpID(raw.Container); err != nil {
 		return Event{}, err
 	}
 	switch kind {
 	case bpf.CapmonEventKindEVENT_CHECK:
-		event.Check, err = firstCheck(&raw, record.RawSample)
+		event.Check, err = parseFirstCheck(&raw, record.RawSample)
 	case bpf.CapmonEventKindEVENT_EXECUTION:
-		event.Execution, err = m.execution(raw.Execution)
+		event.Execution, err = m.lookUpExecution(raw.Execution)
 	case bpf.CapmonEventKindEVENT_FILE:
-		event.File, err = m.fileEvent(record.RawSample)
+		event.File, err = m.parseFileEvent(record.RawSample)
 	}
 	return event, err
 }
 
 // firstCheck reads what was told of a kind of check: an event, and what it begins.
-func firstCheck(head *bpf.CapmonEvent, sample []byte) (*FirstCheck, error) {
+func parseFirstCheck(head *bpf.CapmonEvent, sample []byte) (*FirstCheck, error) {
 	first := &FirstCheck{
 		Capability: capability.Capability(head.Capability), Answer: Answer(head.Answer), Phase: Phase(head.Phase),
 	}
@@ -117,7 +117,7 @@ func firstCheck(head *bpf.CapmonEvent, sample []byte) (*FirstCheck, error) {
 // Whole is the check that an event told of, and who made it; nil for those of the set-up, and
 // for those that are asked because memory changes its size (security_vm_enough_memory_mm), of
 // which there are many.
-func (m *Monitor) Whole(first *FirstCheck) (*WholeCheck, error) {
+func (m *Monitor) Details(first *FirstCheck) (*CheckDetails, error) {
 	raw := first.raw
 	if raw == nil {
 		return nil, nil
@@ -126,8 +126,8 @@ func (m *Monitor) Whole(first *FirstCheck) (*WholeCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	whole := &WholeCheck{
-		Check: m.check(symbols, &raw.Key, &bpf.CapmonCheckValue{
+	whole := &CheckDetails{
+		Check: m.newCheck(symbols, &raw.Key, &bpf.CapmonCheckValue{
 			Count: 1, FirstNs: raw.Event.TimeNs, LastNs: raw.Event.TimeNs, Pid: raw.Event.Pid, Uid: raw.Uid,
 		}),
 		Executable:  FileID{raw.Device, raw.Inode},
@@ -136,7 +136,7 @@ func (m *Monitor) Whole(first *FirstCheck) (*WholeCheck, error) {
 	}
 	for _, parent := range raw.Parents {
 		if parent.Pid != 0 {
-			whole.Parents = append(whole.Parents, Parent{parent.Pid, text(parent.Comm[:])})
+			whole.Parents = append(whole.Parents, Parent{parent.Pid, cString(parent.Comm[:])})
 		}
 	}
 	return whole, nil
@@ -145,7 +145,7 @@ func (m *Monitor) Whole(first *FirstCheck) (*WholeCheck, error) {
 // Later is what is known by now of a check that Whole tells of: how its system calls ended, if
 // that is recorded (Options.Outcomes). Its Count may lack the latest ones. It is false if
 // there is no more to know, since the container ended long ago.
-func (m *Monitor) Later(first *FirstCheck) (Check, bool, error) {
+func (m *Monitor) CurrentCheck(first *FirstCheck) (Check, bool, error) {
 	if first.raw == nil {
 		return Check{}, false, nil
 	}
@@ -167,12 +167,12 @@ func (m *Monitor) Later(first *FirstCheck) (Check, bool, error) {
 		return Check{}, false, fmt.Errorf("looking a check up: %w", err)
 	}
 	value.Count = max(value.Count, value.Overruled+value.Succeeded+value.Forbidden+value.Failed)
-	return m.check(symbols, &first.raw.Key, &value), true, nil
+	return m.newCheck(symbols, &first.raw.Key, &value), true, nil
 }
 
 // Untold counts the events that were left out since user space read them too slowly. It never
 // shrinks; while there are any that Next has not returned yet, pending is true.
-func (m *Monitor) Untold() (events uint64, pending bool, err error) {
+func (m *Monitor) DroppedEvents() (events uint64, pending bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -192,23 +192,23 @@ func (m *Monitor) Losses() (Losses, error) {
 	return m.losses()
 }
 
-func (m *Monitor) idOf(cgroup uint64) (string, error) {
+func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
 	// Close may come between an event and the look at its container.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return "", ErrClosed
 	}
-	value, err := m.recorded(cgroup)
+	value, err := m.findEntry(cgroup)
 	if err != nil || value == nil {
 		return "", err
 	}
-	return idOf(value), nil
+	return entryID(value), nil
 }
 
 // recorded is the entry of a container, nil if there is none. The caller holds mu.
-func (m *Monitor) recorded(cgroup uint64) (*bpf.CapmonContainer, error) {
-	for _, those := range []map[uint64]*harvested{m.harvested, m.leaving} {
+func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
+	for _, those := range []map[uint64]*endedContainer{m.collected, m.unreported} {
 		if harvest := those[cgroup]; harvest != nil {
 			return &harvest.value, nil
 		}
@@ -227,7 +227,7 @@ func (m *Monitor) recorded(cgroup uint64) (*bpf.CapmonContainer, error) {
 // idOf is the ID that a container's cgroup is named by: the kernel side took it by the same
 // rule. It is empty if the entry stands for several (Place.Folded), or if somebody has renamed
 // the cgroup.
-func idOf(value *bpf.CapmonContainer) string {
-	id, _ := container.IDFromCgroup(text(value.Name[:]))
+func entryID(value *bpf.CapmonContainer) string {
+	id, _ := container.IDFromCgroup(cString(value.Name[:]))
 	return id
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // nextOf is the next event of a container.
-func nextOf(t *testing.T, m *Monitor, id string, holds func(Event) bool) Event {
+func nextEvent(t *testing.T, m *Monitor, id string, holds func(Event) bool) Event {
 	t.Helper()
 	m.events.SetDeadline(time.Now().Add(5 * time.Minute))
 	for {
@@ -33,22 +33,22 @@ func TestEventsAnnounceContainersThenChecks(t *testing.T) {
 	id := run(t, "bb", "probe", "repeat", "5", "setuid0")
 	c := find(t, m, id)
 
-	first := nextOf(t, m, id, func(Event) bool { return true })
+	first := nextEvent(t, m, id, func(Event) bool { return true })
 	if first.Check != nil || first.Cgroup != c.Cgroup || first.PID == 0 || first.Time.Before(before) || first.Time.After(time.Now()) {
 		t.Errorf("the first event is %+v, not the container's", first)
 	}
-	event := nextOf(t, m, id, func(e Event) bool {
+	event := nextEvent(t, m, id, func(e Event) bool {
 		return e.Check != nil && e.Check.Capability == capability.Setuid && e.Check.Answer == Held && e.Check.Phase == Workload
 	})
 	of := setuidKind.of(c)
 	if event.Cgroup != c.Cgroup || len(of) != 1 || event.PID != of[0].PID || !event.Time.Equal(of[0].First) {
 		t.Errorf("event %+v is not that of the check %+v", event, of)
 	}
-	whole, err := m.Whole(event.Check)
+	whole, err := m.Details(event.Check)
 	if err != nil || whole == nil || whole.Executable.Inode == 0 || whole.InnerPID != 1 || len(whole.Parents) != 0 || whole.MoreParents {
 		t.Fatalf("the only process of its container is told as %+v", whole)
 	}
-	all, known, err := m.Later(event.Check)
+	all, known, err := m.CurrentCheck(event.Check)
 	all.Count, all.Last = of[0].Count, of[0].Last // as far as they are in the map
 	if err != nil || !known || !reflect.DeepEqual(all, of[0]) {
 		t.Errorf("later it is %+v, %v, %v; in the snapshot %+v", all, known, err, of[0])
@@ -66,7 +66,7 @@ func TestEverythingIsAnnouncedOnce(t *testing.T) {
 	c := find(t, m, run(t, "bb", "probe", "repeat", "500", "rawsock"))
 	containers, checks, executions := 0, 0, 0
 	for checks < len(c.Checks) || executions < len(c.Executions) {
-		switch event := nextOf(t, m, c.ID, func(Event) bool { return true }); {
+		switch event := nextEvent(t, m, c.ID, func(Event) bool { return true }); {
 		case event.Execution != nil:
 			executions++
 		case event.Check != nil:
@@ -98,11 +98,11 @@ func TestEverythingIsAnnouncedOnce(t *testing.T) {
 // A process that is gone when somebody looks is told of all the same.
 func TestEventsTellWhoseChildMadeACheck(t *testing.T) {
 	m := start(t, Options{})
-	rawSocketOf := func(id string) *WholeCheck {
-		event := nextOf(t, m, id, func(e Event) bool {
+	rawSocketOf := func(id string) *CheckDetails {
+		event := nextEvent(t, m, id, func(e Event) bool {
 			return e.Check != nil && e.Check.Capability == capability.NetRaw && e.Check.Phase == Workload
 		})
-		whole, err := m.Whole(event.Check)
+		whole, err := m.Details(event.Check)
 		if err != nil || whole == nil {
 			t.Fatal(whole, err)
 		}
@@ -126,8 +126,8 @@ func TestEventsTellWhoseChildMadeACheck(t *testing.T) {
 // Of the set-up it is told only that there was something.
 func TestEventsOfTheSetUpAreShort(t *testing.T) {
 	m := start(t, Options{})
-	event := nextOf(t, m, run(t, "bb", "true"), func(e Event) bool { return e.Check != nil && e.Check.Phase == Setup })
-	if whole, err := m.Whole(event.Check); whole != nil || err != nil {
+	event := nextEvent(t, m, run(t, "bb", "true"), func(e Event) bool { return e.Check != nil && e.Check.Phase == Setup })
+	if whole, err := m.Details(event.Check); whole != nil || err != nil {
 		t.Errorf("%+v, %v", whole, err)
 	}
 }
@@ -159,7 +159,7 @@ func TestNextEndsWhenTheMonitorIsClosed(t *testing.T) {
 func TestCloseWhileEventsAreRead(t *testing.T) {
 	for range 3 {
 		m := start(t, Options{})
-		run(t, several...)
+		run(t, manyKinds...)
 		first, ended := make(chan struct{}), make(chan error)
 		go func() {
 			for n := 0; ; n++ {

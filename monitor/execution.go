@@ -62,26 +62,26 @@ const twoTicks = 20 * time.Millisecond
 
 // IsOfItsChange reports whether the file may have been changed again after the execution without
 // another Version: both were at almost the same time.
-func (e Execution) IsOfItsChange() bool {
+func (e Execution) VersionUncertain() bool {
 	return e.First.Sub(time.Unix(0, e.Version.Changed)).Abs() < twoTicks
 }
 
 func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
 	executions := make(map[uint64][]Execution)
-	err := m.eachExecution(func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
+	err := m.forEachExecution(func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
 		executions[key.Container] = append(executions[key.Container], m.newExecution(key, value))
 	})
 	return executions, err
 }
 
 // execution looks one up that was told of.
-func (m *Monitor) execution(key bpf.CapmonExecutionKey) (*Execution, error) {
+func (m *Monitor) lookUpExecution(key bpf.CapmonExecutionKey) (*Execution, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil, ErrClosed
 	}
-	if harvest := m.harvested[key.Container]; harvest != nil {
+	if harvest := m.collected[key.Container]; harvest != nil {
 		execution := harvest.executions[key]
 		return &execution, nil
 	}
@@ -98,7 +98,7 @@ func (m *Monitor) execution(key bpf.CapmonExecutionKey) (*Execution, error) {
 }
 
 func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) Execution {
-	path, cut := executionPath(value.Path[:])
+	path, cut := joinPath(value.Path[:])
 	return Execution{
 		File:    FileID{key.Device, key.Inode},
 		Version: FileVersion{key.Generation, key.Changed},
@@ -119,7 +119,7 @@ func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExe
 
 // executionPath turns the names, from the file upwards, into a path. It is cut if
 // the last one does not end.
-func executionPath(raw []byte) (path string, cut bool) {
+func joinPath(raw []byte) (path string, cut bool) {
 	var names []string
 	for {
 		name, rest, ended := bytes.Cut(raw, []byte{0})

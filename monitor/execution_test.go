@@ -17,7 +17,7 @@ func TestExecutionPath(t *testing.T) {
 		{strings.Repeat("d", 256), "/", true},
 		{"a/b\x00c\x00\x00", "/c/a/b", false},
 	} {
-		if got, cut := executionPath([]byte(test.raw)); got != test.want || cut != test.cut {
+		if got, cut := joinPath([]byte(test.raw)); got != test.want || cut != test.cut {
 			t.Errorf("%q: got %q, cut %v", test.raw, got, cut)
 		}
 	}

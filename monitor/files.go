@@ -37,9 +37,9 @@ type FileUse struct {
 	Base FileBase
 	// OfTwo: the call is about two files, and this is the first or the second of them; 0
 	// if it is about one only.
-	OfTwo uint8
+	WhichOfTwo uint8
 	// Link: if the path ends with a link, the call is about that, not what it points to.
-	Link        bool
+	NoFollow    bool
 	Count       uint64
 	First, Last time.Time
 	// Failed is set if the call is an execve that failed with EPERM. No capability was asked for then.
@@ -86,42 +86,42 @@ type fileArguments struct {
 	path, base           int // base: the directory, or without path the file
 	otherPath, otherBase int
 	address              bool // path is that of a socket's address
-	link                 linkFlag
+	follow               followFlag
 }
 
 // linkFlag tells how a system call takes a link at the end of its path: it means the link
 // itself if these bits of its flags, an argument by its index, are so. The zero value is that
 // of a call that has no say in it.
-type linkFlag struct {
-	flags       int
-	mask, links uint32
+type followFlag struct {
+	flags          int
+	mask, noFollow uint32
 }
 
-const none = -1
+const noArgument = -1
 
 func byPath(path int) fileArguments {
-	return fileArguments{path: path, base: none, otherPath: none, otherBase: none}
+	return fileArguments{path: path, base: noArgument, otherPath: noArgument, otherBase: noArgument}
 }
 
 func byDescriptor(fd int) fileArguments {
-	return fileArguments{path: none, base: fd, otherPath: none, otherBase: none}
+	return fileArguments{path: noArgument, base: fd, otherPath: noArgument, otherBase: noArgument}
 }
 
 func belowDirectory(fd int) fileArguments {
-	return fileArguments{path: fd + 1, base: fd, otherPath: none, otherBase: none}
+	return fileArguments{path: fd + 1, base: fd, otherPath: noArgument, otherBase: noArgument}
 }
 
 // withFlags is belowDirectory(0) for those with the usual flags.
 func withFlags(flags int) fileArguments {
-	return belowDirectory(0).unless(flags, unix.AT_SYMLINK_NOFOLLOW)
+	return belowDirectory(0).followUnless(flags, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func bySocket(address int) fileArguments {
-	return fileArguments{path: address, base: none, otherPath: none, otherBase: none, address: true}
+	return fileArguments{path: address, base: noArgument, otherPath: noArgument, otherBase: noArgument, address: true}
 }
 
 func fromTo(from, to int) fileArguments {
-	return fileArguments{path: from, base: none, otherPath: to, otherBase: none}
+	return fileArguments{path: from, base: noArgument, otherPath: to, otherBase: noArgument}
 }
 
 // fromToBelow has each path behind its directory.
@@ -130,14 +130,14 @@ func fromToBelow(from, to int) fileArguments {
 }
 
 // unless: a link is followed unless a flag is set.
-func (a fileArguments) unless(flags int, flag uint32) fileArguments {
-	a.link = linkFlag{flags, flag, flag}
+func (a fileArguments) followUnless(flags int, flag uint32) fileArguments {
+	a.follow = followFlag{flags, flag, flag}
 	return a
 }
 
 // onlyIf: a link is followed only if a flag is set.
-func (a fileArguments) onlyIf(flags int, flag uint32) fileArguments {
-	a.link = linkFlag{flags, flag, 0}
+func (a fileArguments) followIf(flags int, flag uint32) fileArguments {
+	a.follow = followFlag{flags, flag, 0}
 	return a
 }
 
@@ -148,12 +148,12 @@ var fileCalls = map[string]fileArguments{
 	"chroot": byPath(0), "creat": byPath(0), "execve": byPath(0), "getxattr": byPath(0), "lchown": byPath(0),
 	"lgetxattr": byPath(0), "listxattr": byPath(0), "llistxattr": byPath(0), "lremovexattr": byPath(0),
 	"lsetxattr": byPath(0), "lstat": byPath(0), "mkdir": byPath(0), "mknod": byPath(0),
-	"open": byPath(0).unless(1, unix.O_NOFOLLOW), "readlink": byPath(0), "removexattr": byPath(0), "rmdir": byPath(0),
+	"open": byPath(0).followUnless(1, unix.O_NOFOLLOW), "readlink": byPath(0), "removexattr": byPath(0), "rmdir": byPath(0),
 	"setxattr": byPath(0), "stat": byPath(0), "statfs": byPath(0), "swapoff": byPath(0), "swapon": byPath(0),
-	"truncate": byPath(0), "umount": byPath(0), "umount2": byPath(0).unless(1, unix.UMOUNT_NOFOLLOW), "unlink": byPath(0),
+	"truncate": byPath(0), "umount": byPath(0), "umount2": byPath(0).followUnless(1, unix.UMOUNT_NOFOLLOW), "unlink": byPath(0),
 	"uselib": byPath(0), "utime": byPath(0), "utimes": byPath(0),
 
-	"inotify_add_watch": byPath(1).unless(2, unix.IN_DONT_FOLLOW), "mount": byPath(1), "symlink": byPath(1),
+	"inotify_add_watch": byPath(1).followUnless(2, unix.IN_DONT_FOLLOW), "mount": byPath(1), "symlink": byPath(1),
 
 	"faccessat": belowDirectory(0), "fchmodat": belowDirectory(0), "futimesat": belowDirectory(0),
 	"mkdirat": belowDirectory(0), "mknodat": belowDirectory(0), "openat2": belowDirectory(0),
@@ -164,9 +164,9 @@ var fileCalls = map[string]fileArguments{
 	"listxattrat": withFlags(2), "mount_setattr": withFlags(2), "newfstatat": withFlags(3), "open_tree": withFlags(2),
 	"removexattrat": withFlags(2), "setxattrat": withFlags(2), "statx": withFlags(2), "utimensat": withFlags(3),
 
-	"fspick":            belowDirectory(0).unless(2, unix.FSPICK_SYMLINK_NOFOLLOW),
-	"name_to_handle_at": belowDirectory(0).onlyIf(4, unix.AT_SYMLINK_FOLLOW),
-	"openat":            belowDirectory(0).unless(2, unix.O_NOFOLLOW),
+	"fspick":            belowDirectory(0).followUnless(2, unix.FSPICK_SYMLINK_NOFOLLOW),
+	"name_to_handle_at": belowDirectory(0).followIf(4, unix.AT_SYMLINK_FOLLOW),
+	"openat":            belowDirectory(0).followUnless(2, unix.O_NOFOLLOW),
 
 	"fallocate": byDescriptor(0), "fchdir": byDescriptor(0), "fchmod": byDescriptor(0), "fchown": byDescriptor(0), "fcntl": byDescriptor(0),
 	"fgetxattr": byDescriptor(0), "flistxattr": byDescriptor(0), "fremovexattr": byDescriptor(0), "fsetxattr": byDescriptor(0),
@@ -177,30 +177,30 @@ var fileCalls = map[string]fileArguments{
 	"bind": bySocket(1), "connect": bySocket(1), "sendto": bySocket(4),
 
 	"link": fromTo(0, 1), "rename": fromTo(0, 1),
-	"linkat": fromToBelow(0, 2).onlyIf(4, unix.AT_SYMLINK_FOLLOW), "renameat": fromToBelow(0, 2), "renameat2": fromToBelow(0, 2),
-	"move_mount": fromToBelow(0, 2).onlyIf(4, unix.MOVE_MOUNT_F_SYMLINKS),
+	"linkat": fromToBelow(0, 2).followIf(4, unix.AT_SYMLINK_FOLLOW), "renameat": fromToBelow(0, 2), "renameat2": fromToBelow(0, 2),
+	"move_mount": fromToBelow(0, 2).followIf(4, unix.MOVE_MOUNT_F_SYMLINKS),
 }
 
 // ofLinks are the system calls that never follow a link at the end of a path.
-var ofLinks = []string{"bind", "lchown", "lchown32", "lgetxattr", "link", "llistxattr", "lremovexattr", "lsetxattr", "lstat", "lstat64",
+var neverFollow = []string{"bind", "lchown", "lchown32", "lgetxattr", "link", "llistxattr", "lremovexattr", "lsetxattr", "lstat", "lstat64",
 	"mkdir", "mkdirat", "mknod", "mknodat", "readlink", "readlinkat", "rename", "renameat", "renameat2", "rmdir", "symlink", "symlinkat",
 	"unlink", "unlinkat"}
 
 // endings of the names of system calls for wider ids, sizes or times.
-var endings = []string{"32", "64", "_time64"}
+var nameSuffixes = []string{"32", "64", "_time64"}
 
 // fileTable lays the rules out by number for an architecture's system calls.
 func fileTable(arch kernel.Arch) [maxCalls]bpf.CapmonFileRule {
 	var table [maxCalls]bpf.CapmonFileRule
 	for nr := range table {
-		table[nr] = fileRuleOf(arch.SyscallName(nr))
+		table[nr] = fileRule(arch.SyscallName(nr))
 	}
 	return table
 }
 
-func fileRuleOf(name string) bpf.CapmonFileRule {
+func fileRule(name string) bpf.CapmonFileRule {
 	arguments, ok := fileCalls[name]
-	for _, ending := range endings {
+	for _, ending := range nameSuffixes {
 		if !ok {
 			arguments, ok = fileCalls[strings.TrimSuffix(name, ending)]
 		}
@@ -215,43 +215,43 @@ func fileRuleOf(name string) bpf.CapmonFileRule {
 	if arguments.address {
 		rule.Address = 1
 	}
-	if link := arguments.link; link != (linkFlag{}) {
-		rule.Flags, rule.Mask, rule.Links = uint8(1+link.flags), link.mask, link.links
+	if link := arguments.follow; link != (followFlag{}) {
+		rule.Flags, rule.Mask, rule.Links = uint8(1+link.flags), link.mask, link.noFollow
 	}
 	return rule
 }
 
 func (m *Monitor) readFiles(symbols *kernel.Symbols) (map[uint64][]FileUse, error) {
 	files := make(map[uint64][]FileUse)
-	err := m.eachFile(func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
-		files[key.Container] = append(files[key.Container], m.fileUse(symbols, key, value))
+	err := m.forEachFile(func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
+		files[key.Container] = append(files[key.Container], m.newFileUse(symbols, key, value))
 	})
 	return files, err
 }
 
 // fileEvent reads what was told of a file.
-func (m *Monitor) fileEvent(sample []byte) (*FileUse, error) {
+func (m *Monitor) parseFileEvent(sample []byte) (*FileUse, error) {
 	var raw bpf.CapmonFileEvent
 	if err := binary.Read(bytes.NewReader(sample), binary.NativeEndian, &raw); err != nil {
 		return nil, fmt.Errorf("reading an event of a file: %w", err)
 	}
-	use := m.fileUse(nil, &raw.Key, &raw.Value)
+	use := m.newFileUse(nil, &raw.Key, &raw.Value)
 	return &use, nil
 }
 
-func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) FileUse {
+func (m *Monitor) newFileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) FileUse {
 	use := FileUse{
 		Capability: capability.Capability(key.Capability),
 		Granted:    key.Granted != 0,
 		Call:       m.archOf(key.Compat).SyscallName(int(key.Syscall)),
-		Program:    text(key.Comm[:]),
+		Program:    cString(key.Comm[:]),
 		PID:        value.Pid,
 		UID:        value.Uid,
 		GID:        value.Gid,
 		Naming:     Naming(key.Naming),
-		Path:       text(key.Path[:]),
+		Path:       cString(key.Path[:]),
 		Cut:        key.Cut != 0,
-		OfTwo:      key.OfTwo,
+		WhichOfTwo: key.OfTwo,
 		Count:      value.Count,
 		First:      m.clock.Time(value.FirstNs),
 		Last:       m.clock.Time(value.LastNs),
@@ -259,12 +259,12 @@ func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value
 	if key.Capability == failedExecve {
 		use.Failed = &FailedExecve{capability.Set(value.Bounding), capability.Set(value.Inheritable)}
 	}
-	use.Link = key.Link != 0 || use.OfTwo == 2 || slices.Contains(ofLinks, use.Call)
+	use.NoFollow = key.Link != 0 || use.WhichOfTwo == 2 || slices.Contains(neverFollow, use.Call)
 	if symbols != nil {
 		use.Stack = symbols.Frames(key.Site[:])
 	}
 	if key.Inode != 0 {
-		base, cut := executionPath(value.Base[:])
+		base, cut := joinPath(value.Base[:])
 		use.Base = FileBase{
 			File: FileID{key.Device, key.Inode},
 			Path: path.Clean(base), Cut: cut || value.Whole == 0,
@@ -278,7 +278,7 @@ func (m *Monitor) fileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, value
 const failedExecve = 0xff
 
 // unlisted counts a container's checks, and failed executions, whose files found no room.
-func unlisted(value *bpf.CapmonContainer) (checks, executions uint64) {
+func unlistedCounts(value *bpf.CapmonContainer) (checks, executions uint64) {
 	last := len(value.Unlisted) - 1
 	for _, n := range value.Unlisted[:last] {
 		checks += n

@@ -17,7 +17,7 @@ import (
 
 // foreign is a directory of this machine with files that belong to another user than the
 // container's root, as options of docker run that mount it at /foreign.
-func foreign(t *testing.T, names ...string) (options []string) {
+func foreignFiles(t *testing.T, names ...string) (options []string) {
 	t.Helper()
 	directory := t.TempDir()
 	for _, name := range names {
@@ -43,15 +43,15 @@ func sum(files []FileUse) (n uint64) {
 }
 
 // askedBy are the granted checks of a program.
-func askedBy(c Container, program string, asked capability.Capability) []Check {
+func grantedChecks(c Container, program string, asked capability.Capability) []Check {
 	return matching(c, func(check Check) bool {
-		return check.Program == program && check.Capability == asked && check.Phase == Workload && check.Subject == Own && check.Answer == Held
+		return check.Program == program && check.Capability == asked && check.Phase == Workload && check.Credential == OwnCredential && check.Answer == Held
 	})
 }
 
 func TestSystemCallsNameTheirFiles(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
-	id := run(t, append(foreign(t, "file"), "bb", "sh", "-c", `
+	id := run(t, append(foreignFiles(t, "file"), "bb", "sh", "-c", `
 		cat /data/secret
 		cd /data && head secret
 		probe open-at /data secret
@@ -80,7 +80,7 @@ func TestSystemCallsNameTheirFiles(t *testing.T) {
 	} {
 		i := slices.IndexFunc(c.Files, func(use FileUse) bool {
 			return use.Program == test.program && use.Capability == test.capability && use.Granted && use.Naming == test.naming &&
-				use.Path == test.path && use.Base.Path == test.base && use.OfTwo == test.ofTwo
+				use.Path == test.path && use.Base.Path == test.base && use.WhichOfTwo == test.ofTwo
 		})
 		if i < 0 {
 			t.Errorf("not there: %+v; %+v", test, filesOf(c, test.program, test.capability))
@@ -116,7 +116,7 @@ func TestCallsThatAreAboutALinkItself(t *testing.T) {
 		{"chmod", capability.Fowner, "", false},
 	} {
 		uses := filesOf(c, test.program, test.capability)
-		if len(uses) != 1 || uses[0].Path != "/link" || uses[0].Link != test.link || test.call != "" && uses[0].Call != test.call {
+		if len(uses) != 1 || uses[0].Path != "/link" || uses[0].NoFollow != test.link || test.call != "" && uses[0].Call != test.call {
 			t.Errorf("%+v: got %+v", test, uses)
 		}
 	}
@@ -131,7 +131,7 @@ func TestFlagsThatMeanALinkItself(t *testing.T) {
 		"chown": {}, "fchmodat": {}, "fchownat": {5, 0x100, 0x100}, "statx": {3, 0x100, 0x100}, "fstatat64": {4, 0x100, 0x100},
 		"utimensat_time64": {4, 0x100, 0x100}, "linkat": {5, 0x400, 0}, "openat": {3, unix.O_NOFOLLOW, unix.O_NOFOLLOW},
 	} {
-		if rule := fileRuleOf(name); rule.Flags != want.place || rule.Mask != want.mask || rule.Links != want.links {
+		if rule := fileRule(name); rule.Flags != want.place || rule.Mask != want.mask || rule.Links != want.links {
 			t.Errorf("%s: %+v", name, rule)
 		}
 	}
@@ -145,7 +145,7 @@ func TestAllFilesAreThereAtFirst(t *testing.T) {
 		names[i] = fmt.Sprintf("%03d", i)
 	}
 	m := start(t, Options{})
-	id := run(t, append(foreign(t, names...), "bb", "sh", "-c", "cat /foreign/*")...)
+	id := run(t, append(foreignFiles(t, names...), "bb", "sh", "-c", "cat /foreign/*")...)
 	c := find(t, m, id)
 	read := filesOf(c, "cat", capability.DACOverride)
 	for _, name := range names {
@@ -153,7 +153,7 @@ func TestAllFilesAreThereAtFirst(t *testing.T) {
 			t.Errorf("%s is not there once", name)
 		}
 	}
-	if made := total(askedBy(c, "cat", capability.DACOverride)); len(read) != files || made != files || c.Unlisted != 0 {
+	if made := total(grantedChecks(c, "cat", capability.DACOverride)); len(read) != files || made != files || c.Unlisted != 0 {
 		t.Errorf("%d files, %d checks, %d without room", len(read), made, c.Unlisted)
 	}
 }
@@ -169,7 +169,7 @@ func TestFilesWithoutRoomAreCounted(t *testing.T) {
 		names[i] = fmt.Sprintf("%03d", i)
 	}
 	m := start(t, Options{})
-	id := run(t, append(foreign(t, names...), "bb", "sh", "-c", `
+	id := run(t, append(foreignFiles(t, names...), "bb", "sh", "-c", `
 		for i in /foreign/*; do cat $i; done; head /foreign/?[0-4]0; chmod 600 /data/secret`)...)
 	other := run(t, "bb", "cat", "/data/secret")
 	c := find(t, m, id)
@@ -177,8 +177,8 @@ func TestFilesWithoutRoomAreCounted(t *testing.T) {
 	if len(read) != filesEach {
 		t.Errorf("%d files, wanted %d", len(read), filesEach)
 	}
-	made := total(askedBy(c, "cat", capability.DACOverride))
-	more := total(askedBy(c, "head", capability.DACOverride))
+	made := total(grantedChecks(c, "cat", capability.DACOverride))
+	more := total(grantedChecks(c, "head", capability.DACOverride))
 	if made != uint64(len(names)) || more == 0 || len(filesOf(c, "head", capability.DACOverride)) != 0 {
 		t.Errorf("%d and %d checks, the files of the second: %+v", made, more, filesOf(c, "head", capability.DACOverride))
 	}
@@ -198,7 +198,7 @@ func TestFrequentChecksOfAFileAreCounted(t *testing.T) {
 	const often = 100_000
 	m := start(t, Options{Outcomes: true})
 	c := find(t, m, run(t, "bb", "probe", "repeat", fmt.Sprint(often), "access-w", "/data/secret"))
-	if made := total(askedBy(c, "probe", capability.DACOverride)); made != often {
+	if made := total(grantedChecks(c, "probe", capability.DACOverride)); made != often {
 		t.Errorf("%d checks, wanted %d", made, often)
 	}
 	read := filesOf(c, "probe", capability.DACOverride)
@@ -214,7 +214,7 @@ func TestHostileNamesOfFiles(t *testing.T) {
 	long := strings.Repeat("n", 255)
 	deep := strings.Repeat("directory/", 30) + "file"
 	m := start(t, Options{})
-	c := find(t, m, run(t, append(foreign(t, escape, newline, bytes, long, deep, "a"), "bb", "sh", "-c", `
+	c := find(t, m, run(t, append(foreignFiles(t, escape, newline, bytes, long, deep, "a"), "bb", "sh", "-c", `
 		cat /foreign/* /foreign/`+deep+`; cd /foreign/`+filepath.Dir(deep)+` && tail file; cd /
 		head /foreign//`+strings.Repeat("./", 74)+`a; wc /foreign///`+strings.Repeat("./", 74)+`a`)...))
 	read := filesOf(c, "cat", capability.DACOverride)
@@ -245,7 +245,7 @@ func TestNamesThatCannotBeRead(t *testing.T) {
 	m := start(t, Options{})
 	c := find(t, m, run(t, "bb", "probe", "open-unmapped", "/data/secret", fmt.Sprint(often)))
 	read := filesOf(c, "probe", capability.DACOverride)
-	if made := total(askedBy(c, "probe", capability.DACOverride)); made != often || sum(read) != often {
+	if made := total(grantedChecks(c, "probe", capability.DACOverride)); made != often || sum(read) != often {
 		t.Errorf("%d checks, %d of files: %+v", made, sum(read), read)
 	}
 	for _, use := range read {
@@ -281,7 +281,7 @@ func TestCallsThatNameFilesExist(t *testing.T) {
 		}
 	}
 	for name := range fileCalls {
-		if !known[name] && !slices.ContainsFunc(endings, func(ending string) bool { return known[name+ending] }) {
+		if !known[name] && !slices.ContainsFunc(nameSuffixes, func(ending string) bool { return known[name+ending] }) {
 			t.Errorf("%s is no system call", name)
 		}
 	}
@@ -289,7 +289,7 @@ func TestCallsThatNameFilesExist(t *testing.T) {
 
 func TestCallsOf32BitProgramsNameTheSameFiles(t *testing.T) {
 	for wide, narrow := range map[string]string{"fchown32": "fchown", "lchown32": "lchown", "stat64": "stat", "fstatat64": "fstatat", "utimensat_time64": "utimensat"} {
-		if got, want := fileRuleOf(wide), fileRuleOf(narrow); got != want || got == fileRuleOf("getpid") {
+		if got, want := fileRule(wide), fileRule(narrow); got != want || got == fileRule("getpid") {
 			t.Errorf("%s: got %+v, wanted %+v", wide, got, want)
 		}
 	}

@@ -23,8 +23,8 @@ func (m *Monitor) SetGrant(id string, granted capability.Set) error {
 		return ErrClosed
 	}
 	var cgroups []uint64
-	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
-		if value.Existed != 0 && idOf(value) == id {
+	err := forEachEntry(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+		if value.Existed != 0 && entryID(value) == id {
 			cgroups = append(cgroups, *cgroup)
 		}
 	})

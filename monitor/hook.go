@@ -87,27 +87,27 @@ type attached struct {
 	programs bpf.CapmonPrograms
 	maps     bpf.CapmonMaps
 	// Of the programs that can be preempted; see bpf/turn.h. Nil where none can.
-	understudies map[*ebpf.Program]*ebpf.Program
+	fallbacks map[*ebpf.Program]*ebpf.Program
 	// named has all of them by the names that they have in C.
-	named    map[string]*ebpf.Program
-	links    []link.Link
-	outcomes bool
-	returns  []link.Link // on the end of system calls; none while nobody needs it
-	pins     *pins       // nil if the recording ends with this process
-	gate     *ebpf.Map   // whether anything is counted
-	began    *ebpf.Map   // from when on forks are seen, attached_ns in bpf/task.h; nil if it was taken up
-	handed   *ebpf.Map   // see Monitor.harvest; nil without pins
+	programsByName map[string]*ebpf.Program
+	links          []link.Link
+	outcomes       bool
+	returnLinks    []link.Link   // on the end of system calls; none while nobody needs it
+	pins           *pinDirectory // nil if the recording ends with this process
+	enabled        *ebpf.Map     // whether anything is counted
+	attachedAt     *ebpf.Map     // from when on forks are seen, attached_ns in bpf/task.h; nil if it was taken up
+	flushed        *ebpf.Map     // see Monitor.harvest; nil without pins
 }
 
 // programs is what all hooks are loaded from.
-type programs struct {
-	types    *btf.Spec
-	options  Options
-	settings bpf.CapmonConfig
-	idle     bool // nothing is counted before setGate
+type loadOptions struct {
+	types         *btf.Spec
+	options       Options
+	config        bpf.CapmonConfig
+	startDisabled bool // nothing is counted before setGate
 	// Rules by number, of this architecture's calls and of its 32-bit programs'.
-	calls, compat              [maxCalls]bpf.CapmonCallRule
-	fileCalls, compatFileCalls [maxCalls]bpf.CapmonFileRule
+	callRules, compatCallRules [maxCalls]bpf.CapmonCallRule
+	fileRules, compatFileRules [maxCalls]bpf.CapmonFileRule
 }
 
 // tryTrampoline loads a program that does nothing: some kernels refuse all that attach to
@@ -118,14 +118,14 @@ func tryTrampoline(types *btf.Spec) error {
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
 	}, ebpf.ProgramOptions{KernelTypes: types})
 	if err != nil {
-		return refusal(err)
+		return loadError(err)
 	}
 	return program.Close()
 }
 
 // load makes the maps and loads the programs that one hook takes. The others
 // are left out, since a kernel without their attach point refuses them.
-func (p programs) load(hook Hook) (*ebpf.Collection, error) {
+func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	spec, err := bpf.LoadCapmon()
 	if err != nil {
 		return nil, fmt.Errorf("reading the programs: %w", err)
@@ -135,14 +135,14 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		return nil, err
 	}
 	preemptible := preemption.Tracepoints || preemption.Trampolines && hook == Fexit
-	if preemptible && preemption.Forbiddable {
-		p.settings.Preemptible = 1
+	if preemptible && preemption.CanDisable {
+		p.config.Preemptible = 1
 	}
-	if !preemptible || preemption.Forbiddable {
-		p.settings.PerCpu = 1
+	if !preemptible || preemption.CanDisable {
+		p.config.PerCpu = 1
 	}
 	if kernel.HasFunction(p.types, "bpf_rdonly_cast") {
-		p.settings.Casts = 1
+		p.config.Casts = 1
 	}
 	if p.options.MaxChecks != 0 {
 		spec.Maps["checks"].MaxEntries = p.options.MaxChecks
@@ -152,22 +152,22 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 		spec.Maps["grants"].MaxEntries = p.options.MaxContainers
 		spec.Maps["slots"].MaxEntries = max(1, p.options.MaxContainers/2)
 	}
-	p.settings.Rooms = roomsOf(spec)
+	p.config.Rooms = specShareSizes(spec)
 	if err := errors.Join(
-		spec.Variables["settings"].Set(p.settings),
-		spec.Variables["call_rules"].Set(p.calls),
-		spec.Variables["compat_rules"].Set(p.compat),
-		spec.Variables["file_rules"].Set(p.fileCalls),
-		spec.Variables["compat_file_rules"].Set(p.compatFileCalls),
+		spec.Variables["settings"].Set(p.config),
+		spec.Variables["call_rules"].Set(p.callRules),
+		spec.Variables["compat_rules"].Set(p.compatCallRules),
+		spec.Variables["file_rules"].Set(p.fileRules),
+		spec.Variables["compat_file_rules"].Set(p.compatFileRules),
 	); err != nil {
 		return nil, fmt.Errorf("configuring the programs: %w", err)
 	}
-	if p.idle {
+	if p.startDisabled {
 		if err := spec.Variables["recording"].Set(uint32(0)); err != nil {
 			return nil, fmt.Errorf("configuring the programs: %w", err)
 		}
 	}
-	for other, names := range programsOf {
+	for other, names := range hookPrograms {
 		if other == hook {
 			continue
 		}
@@ -178,29 +178,29 @@ func (p programs) load(hook Hook) (*ebpf.Collection, error) {
 	if !kernel.HasTracepoint(p.types, "sys_exit") {
 		delete(spec.Programs, "returned")
 	}
-	if p.settings.Modules == 0 {
+	if p.config.Modules == 0 {
 		delete(spec.Programs, "module_freed")
 	}
 	for name := range spec.Programs {
-		original, understudy := strings.CutSuffix(name, againSuffix)
-		if understudy && (p.settings.Preemptible == 0 || spec.Programs[original] == nil) {
+		original, understudy := strings.CutSuffix(name, fallbackSuffix)
+		if understudy && (p.config.Preemptible == 0 || spec.Programs[original] == nil) {
 			delete(spec.Programs, name)
 		}
 	}
-	if p.settings.Preemptible == 0 {
+	if p.config.Preemptible == 0 {
 		spec.Maps["turns"].MaxEntries = 1
 	}
-	withoutMissingFunctions(spec, p.types)
-	collection, err := loadAtOnce(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
+	replaceMissingKfuncs(spec, p.types)
+	collection, err := loadInParallel(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
 	if err != nil {
-		return nil, refusal(err)
+		return nil, loadError(err)
 	}
 	return collection, nil
 }
 
 // loadAtOnce is ebpf.NewCollectionWithOptions, but has the kernel verify all programs at
 // once: that is most of what it takes to start.
-func loadAtOnce(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (*ebpf.Collection, error) {
+func loadInParallel(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (*ebpf.Collection, error) {
 	programs := spec.Programs
 	spec.Programs = nil
 	collection, err := ebpf.NewCollectionWithOptions(spec, options)
@@ -234,8 +234,8 @@ func loadAtOnce(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (*ebp
 }
 
 // refusal says why something could not be loaded.
-func refusal(err error) error {
-	if errors.Is(err, unix.EPERM) || !mayLoad() {
+func loadError(err error) error {
+	if errors.Is(err, unix.EPERM) || !hasLoadRights() {
 		// The library suspects a limit on locked memory, which counts no longer.
 		return fmt.Errorf("the kernel refuses to load the program: %w", unix.EPERM)
 	}
@@ -245,7 +245,7 @@ func refusal(err error) error {
 // withoutMissingFunctions takes out the calls of functions that the kernel lacks, which
 // the programs do not come to there: the library would look into the kernel's modules,
 // and that takes CAP_SYS_ADMIN.
-func withoutMissingFunctions(spec *ebpf.CollectionSpec, types *btf.Spec) {
+func replaceMissingKfuncs(spec *ebpf.CollectionSpec, types *btf.Spec) {
 	for _, program := range spec.Programs {
 		for i, instruction := range program.Instructions {
 			if instruction.IsKfuncCall() && !kernel.HasFunction(types, instruction.Reference()) {
@@ -259,16 +259,16 @@ func withoutMissingFunctions(spec *ebpf.CollectionSpec, types *btf.Spec) {
 // anything (bpf_capable, include/linux/capability.h). Without, the kernel's own word
 // depends on what is loaded first: of task storage, whose types could not be
 // described, it says that the argument is invalid.
-func mayLoad() bool {
+func hasLoadRights() bool {
 	have, err := kernel.EffectiveCapabilities()
 	return err != nil || have.Has(capability.BPF) || have.Has(capability.SysAdmin)
 }
 
 // againSuffix ends the names of understudies.
-const againSuffix = "_again"
+const fallbackSuffix = "_again"
 
 // programsOf are the programs that only one hook takes.
-var programsOf = map[Hook][]string{
+var hookPrograms = map[Hook][]string{
 	Fexit:      {"check_fexit", "capset_fexit", "prctl_fexit"},
 	Tracepoint: {"check_tracepoint"},
 	Kprobe:     {"check_kprobe", "capset_kretprobe", "prctl_kretprobe"},
@@ -276,7 +276,7 @@ var programsOf = map[Hook][]string{
 
 // attachFirst tries the hooks in order and keeps the first that works. The
 // errors of those tried before are returned with it.
-func attachFirst(hooks []Hook, programs programs, begin func(bpf.CapmonMaps) error) (*attached, []*HookError, error) {
+func attachFirst(hooks []Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (*attached, []*HookError, error) {
 	var failed []*HookError
 	for _, hook := range hooks {
 		a, err := attach(hook, programs, begin)
@@ -290,7 +290,7 @@ func attachFirst(hooks []Hook, programs programs, begin func(bpf.CapmonMaps) err
 
 // exists tells from what the kernel says of itself whether it has what a hook
 // attaches to; the kernel's own words when it has not are hard to understand.
-func (h Hook) exists(types *btf.Spec) error {
+func (h Hook) checkSupport(types *btf.Spec) error {
 	switch {
 	case h == Fexit && !kernel.HasFunction(types, "cap_capable"):
 		return errors.New("the kernel's type information does not describe cap_capable")
@@ -304,8 +304,8 @@ func (h Hook) exists(types *btf.Spec) error {
 
 // attach loads and attaches what a hook takes. In between it calls begin with the maps,
 // where nothing else writes yet.
-func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *attached, err error) {
-	if err := hook.exists(programs.types); err != nil {
+func attach(hook Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (_ *attached, err error) {
+	if err := hook.checkSupport(programs.types); err != nil {
 		return nil, err
 	}
 	if hook == Fexit {
@@ -325,23 +325,23 @@ func attach(hook Hook, programs programs, begin func(bpf.CapmonMaps) error) (_ *
 			err = errors.Join(err, a.close())
 		}
 	}()
-	if err := a.take(collection); err != nil {
+	if err := a.assign(collection); err != nil {
 		return nil, err
 	}
 	if err := begin(a.maps); err != nil {
 		return nil, err
 	}
-	return a, a.link()
+	return a, a.attachPrograms()
 }
 
 // take takes the maps and programs out of what was loaded.
-func (a *attached) take(collection *ebpf.Collection) error {
+func (a *attached) assign(collection *ebpf.Collection) error {
 	if err := collection.Assign(&a.maps); err != nil {
 		return fmt.Errorf("loading: %w", err)
 	}
-	a.gate = collection.DetachMap(gateMap)
-	a.began = collection.DetachMap(".data.attached")
-	a.named = maps.Clone(collection.Programs)
+	a.enabled = collection.DetachMap(enabledMap)
+	a.attachedAt = collection.DetachMap(".data.attached")
+	a.programsByName = maps.Clone(collection.Programs)
 	a.programs = bpf.CapmonPrograms{
 		Forked:          collection.DetachProgram("forked"),
 		Executed:        collection.DetachProgram("executed"),
@@ -356,7 +356,7 @@ func (a *attached) take(collection *ebpf.Collection) error {
 		Returned:        collection.DetachProgram("returned"),
 		ModuleFreed:     collection.DetachProgram("module_freed"),
 	}
-	a.understudies = map[*ebpf.Program]*ebpf.Program{
+	a.fallbacks = map[*ebpf.Program]*ebpf.Program{
 		a.programs.Forked:          collection.DetachProgram("forked_again"),
 		a.programs.Executed:        collection.DetachProgram("executed_again"),
 		a.programs.Exited:          collection.DetachProgram("exited_again"),
@@ -381,37 +381,37 @@ func (a *attached) namedMaps() map[string]*ebpf.Map {
 
 // link attaches what follows processes first, so that no check comes from a task
 // whose fork or exec was missed.
-func (a *attached) link() error {
+func (a *attached) attachPrograms() error {
 	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited} {
-		links, err := a.tracing(program)
+		links, err := a.attachTracing(program)
 		if err != nil {
 			return err
 		}
 		a.links = append(a.links, links...)
 		if program == a.programs.Forked {
-			if err := a.begin(); err != nil {
+			if err := a.setAttachedAt(); err != nil {
 				return err
 			}
 		}
 	}
 	if a.programs.ModuleFreed != nil {
-		links, err := a.tracing(a.programs.ModuleFreed)
+		links, err := a.attachTracing(a.programs.ModuleFreed)
 		if err != nil {
 			return err
 		}
 		a.links = append(a.links, links...)
 	}
-	if err := a.followReturns(false); err != nil {
+	if err := a.traceReturns(false); err != nil {
 		return err
 	}
-	return a.linkChecks()
+	return a.attachChecks()
 }
 
 // begin tells the programs that from now on they see every fork.
-func (a *attached) begin() error {
+func (a *attached) setAttachedAt() error {
 	clock, err := kernel.NewClock()
 	if err == nil {
-		err = a.began.Put(uint32(0), clock.Now())
+		err = a.attachedAt.Put(uint32(0), clock.Now())
 	}
 	if err != nil {
 		return fmt.Errorf("setting from when on forks are seen: %w", err)
@@ -423,9 +423,9 @@ func (a *attached) begin() error {
 // runs first what was attached first, a trampoline what was attached last
 // (bpf_trampoline_link_prog, kernel/bpf/trampoline.c). The links are in the order in which
 // they have to be closed: an understudy alone would take over all the time.
-func (a *attached) tracing(program *ebpf.Program) ([]link.Link, error) {
+func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	order := []*ebpf.Program{program}
-	if understudy := a.understudies[program]; understudy != nil {
+	if understudy := a.fallbacks[program]; understudy != nil {
 		order = append(order, understudy)
 	}
 	trampoline := program == a.programs.CheckFexit || program == a.programs.CapsetFexit || program == a.programs.PrctlFexit
@@ -448,40 +448,40 @@ func (a *attached) tracing(program *ebpf.Program) ([]link.Link, error) {
 
 // followReturns sees system calls return while that is wanted, here or for outcomes.
 // It costs every system call of the machine.
-func (a *attached) followReturns(wanted bool) (err error) {
+func (a *attached) traceReturns(wanted bool) (err error) {
 	wanted = (wanted || a.outcomes) && a.programs.Returned != nil
 	switch {
-	case wanted && a.returns == nil:
-		if a.returns, err = a.tracing(a.programs.Returned); err == nil {
-			err = a.pins.addReturns(a.returns)
+	case wanted && a.returnLinks == nil:
+		if a.returnLinks, err = a.attachTracing(a.programs.Returned); err == nil {
+			err = a.pins.pinReturns(a.returnLinks)
 		}
-	case !wanted && a.returns != nil:
-		err = errors.Join(a.pins.removeReturns(), closeAll(a.returns))
-		a.returns = nil
+	case !wanted && a.returnLinks != nil:
+		err = errors.Join(a.pins.unpinReturns(), closeLinks(a.returnLinks))
+		a.returnLinks = nil
 	}
 	return err
 }
 
 // mendReturns is followReturns after a process that may have been killed in the middle of it: with
 // one of the two links pinned, or with none although calls are watched.
-func (a *attached) mendReturns(wanted bool) error {
+func (a *attached) repairReturns(wanted bool) error {
 	whole := 1
-	if a.understudies[a.programs.Returned] != nil {
+	if a.fallbacks[a.programs.Returned] != nil {
 		whole = 2
 	}
 	var err error
-	if len(a.returns) != whole {
-		err = errors.Join(a.pins.removeReturns(), closeAll(a.returns))
-		a.returns = nil
+	if len(a.returnLinks) != whole {
+		err = errors.Join(a.pins.unpinReturns(), closeLinks(a.returnLinks))
+		a.returnLinks = nil
 	}
-	return errors.Join(err, a.followReturns(wanted))
+	return errors.Join(err, a.traceReturns(wanted))
 }
 
 // linkChecks attaches what sees the checks. The tracepoint is built into the callers
 // with cap_capable itself; the others need a look at these as well.
-func (a *attached) linkChecks() error {
+func (a *attached) attachChecks() error {
 	tracing := func(program *ebpf.Program) func() ([]link.Link, error) {
-		return func() ([]link.Link, error) { return a.tracing(program) }
+		return func() ([]link.Link, error) { return a.attachTracing(program) }
 	}
 	probe := func(attach func(string, *ebpf.Program, *link.KprobeOptions) (link.Link, error), function string, program *ebpf.Program) func() ([]link.Link, error) {
 		return func() ([]link.Link, error) {
@@ -516,9 +516,9 @@ func (a *attached) linkChecks() error {
 
 // missed counts the runs that the kernel skipped because the same program was
 // already running on that CPU. Understudies may have stood in for some.
-func (a *attached) missed() (uint64, error) {
+func (a *attached) skippedRuns() (uint64, error) {
 	var sum uint64
-	for _, program := range a.all() {
+	for _, program := range a.allPrograms() {
 		stats, err := program.Stats()
 		if err != nil {
 			if errors.Is(err, ebpf.ErrNotSupported) {
@@ -531,7 +531,7 @@ func (a *attached) missed() (uint64, error) {
 	return sum, nil
 }
 
-func (a *attached) all() []*ebpf.Program {
+func (a *attached) allPrograms() []*ebpf.Program {
 	var all []*ebpf.Program
 	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited,
 		a.programs.CheckFexit, a.programs.CheckTracepoint, a.programs.CheckKprobe, a.programs.CapsetFexit, a.programs.CapsetKretprobe,
@@ -545,12 +545,12 @@ func (a *attached) all() []*ebpf.Program {
 
 // detach stops recording; what was recorded stays readable until close.
 func (a *attached) detach() error {
-	err := errors.Join(a.pins.remove(), closeAll(a.links), closeAll(a.returns))
-	a.links, a.returns, a.pins = nil, nil, nil
+	err := errors.Join(a.pins.unpin(), closeLinks(a.links), closeLinks(a.returnLinks))
+	a.links, a.returnLinks, a.pins = nil, nil, nil
 	return err
 }
 
-func closeAll(links []link.Link) error {
+func closeLinks(links []link.Link) error {
 	var errs []error
 	for _, l := range links {
 		errs = append(errs, l.Close())
@@ -560,10 +560,10 @@ func closeAll(links []link.Link) error {
 
 // close frees what this process holds. A recording that is pinned goes on.
 func (a *attached) close() error {
-	err := errors.Join(closeAll(a.links), closeAll(a.returns))
-	a.links, a.returns = nil, nil
-	for _, understudy := range a.understudies {
+	err := errors.Join(closeLinks(a.links), closeLinks(a.returnLinks))
+	a.links, a.returnLinks = nil, nil
+	for _, understudy := range a.fallbacks {
 		err = errors.Join(err, understudy.Close())
 	}
-	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.gate.Close(), a.began.Close(), a.handed.Close())
+	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.enabled.Close(), a.attachedAt.Close(), a.flushed.Close())
 }

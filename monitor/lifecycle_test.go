@@ -84,7 +84,7 @@ func TestStopKeepsWhatWasRecorded(t *testing.T) {
 	if got := total(setuidKind.of(stopped)); got != 5 {
 		t.Errorf("counted %d checks, wanted 5", got)
 	}
-	if c := find(t, m, id); c.Made != stopped.Made || c.Processes != stopped.Processes || len(c.Checks) != len(stopped.Checks) {
+	if c := find(t, m, id); c.ChecksMade != stopped.ChecksMade || c.Processes != stopped.Processes || len(c.Checks) != len(stopped.Checks) {
 		t.Errorf("the record grew after the end: %+v, then %+v", stopped, c)
 	}
 	if len(runs(snapshot(t, m), later)) > 0 {
@@ -100,7 +100,7 @@ func TestStopKeepsWhatWasRecorded(t *testing.T) {
 
 // loaded counts what this process holds in the kernel, by kind. Nothing is pinned,
 // so that what it does not hold is not kept loaded by it.
-func loaded(t *testing.T) map[string]int {
+func openBPFObjects(t *testing.T) map[string]int {
 	t.Helper()
 	descriptors, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -123,10 +123,10 @@ func loaded(t *testing.T) map[string]int {
 }
 
 // identifiers opens what a monitor has in the kernel by its ids there.
-func identifiers(t *testing.T, m *Monitor) map[string]func() error {
+func kernelObjects(t *testing.T, m *Monitor) map[string]func() error {
 	t.Helper()
 	open := make(map[string]func() error)
-	for _, program := range m.attached.all() {
+	for _, program := range m.attached.allPrograms() {
 		info, err := program.Info()
 		if err != nil {
 			t.Fatal(err)
@@ -169,9 +169,9 @@ func identifiers(t *testing.T, m *Monitor) map[string]func() error {
 }
 
 func TestCloseLeavesNothingInTheKernel(t *testing.T) {
-	before := loaded(t)
+	before := openBPFObjects(t)
 	m := start(t, Options{})
-	open := identifiers(t, m)
+	open := kernelObjects(t, m)
 	for what, opens := range open {
 		if err := opens(); err != nil {
 			t.Errorf("%s is not loaded while the monitor runs: %v", what, err)
@@ -183,7 +183,7 @@ func TestCloseLeavesNothingInTheKernel(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if after := loaded(t); !reflect.DeepEqual(after, before) {
+	if after := openBPFObjects(t); !reflect.DeepEqual(after, before) {
 		t.Errorf("held %v before and %v after", before, after)
 	}
 	for what, opens := range open {

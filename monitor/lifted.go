@@ -39,13 +39,13 @@ type LiftedCall struct {
 	PID, UID    uint32
 }
 
-func (m *Monitor) liftedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) LiftedCall {
+func (m *Monitor) newLiftedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) LiftedCall {
 	return LiftedCall{
 		Limit:    Limit(key.Lifted),
 		Family:   uint16(key.Args[0]),
 		Protocol: uint16(key.Args[1]),
 		Port:     uint16(key.Args[2]),
-		Program:  text(key.Comm[:]),
+		Program:  cString(key.Comm[:]),
 		Folding:  foldingOf(&key.Comm),
 		Count:    value.Count,
 		First:    m.clock.Time(value.FirstNs),
@@ -71,4 +71,4 @@ func (c LiftedCall) Transport() string {
 }
 
 // seesLimits reports whether system calls that pass a limit are recorded: all of the recording's.
-func (m *Monitor) seesLimits() bool { return m.outcomes && m.attached.programs.Returned != nil }
+func (m *Monitor) recordsLifted() bool { return m.outcomes && m.attached.programs.Returned != nil }

@@ -72,7 +72,7 @@ func TestAFloodOfLiftedCallsIsFolded(t *testing.T) {
 	var folded []LiftedCall
 	for _, call := range c.Lifted {
 		count += call.Count
-		if call.Folding != Whole {
+		if call.Folding != Unfolded {
 			folded = append(folded, call)
 		}
 	}

@@ -44,24 +44,24 @@ const (
 )
 
 // OwnLosses is what of one container found no room in the kernel's maps.
-type OwnLosses struct {
+type ContainerLosses struct {
 	// ID is the engine's, as in Container.
 	ID string
 	// Checks is without what another version of capmon lost.
-	Checks, Executions, Calls OwnLoss
+	Checks, Executions, Calls MapLosses
 }
 
 // OwnLoss is what one map has of a container.
-type OwnLoss struct {
+type MapLosses struct {
 	// Lost counts what found no room there, Entries what did.
 	Lost, Entries uint64
 }
 
 // Sum adds up what was lost.
-func (l OwnLosses) Sum() uint64 { return l.Checks.Lost + l.Executions.Lost + l.Calls.Lost }
+func (l ContainerLosses) Sum() uint64 { return l.Checks.Lost + l.Executions.Lost + l.Calls.Lost }
 
 // In returns what the map has that an Occupant names.
-func (l OwnLosses) In(name string) OwnLoss {
+func (l ContainerLosses) InMap(name string) MapLosses {
 	switch name {
 	case mapChecks:
 		return l.Checks
@@ -70,43 +70,43 @@ func (l OwnLosses) In(name string) OwnLoss {
 	case mapCalls:
 		return l.Calls
 	}
-	return OwnLoss{}
+	return MapLosses{}
 }
 
-func ownLosses(value *bpf.CapmonContainer) OwnLosses {
+func newContainerLosses(value *bpf.CapmonContainer) ContainerLosses {
 	entries := func(shares ...bpf.CapmonShare) (sum uint64) {
 		for _, share := range shares {
 			sum += uint64(value.Entries[share])
 		}
 		return sum
 	}
-	return OwnLosses{
-		ID: idOf(value),
-		Checks: OwnLoss{value.Lost, entries(
+	return ContainerLosses{
+		ID: entryID(value),
+		Checks: MapLosses{value.Lost, entries(
 			bpf.CapmonShareSHARE_CHECKS, bpf.CapmonShareSHARE_CHECKS_NAME, bpf.CapmonShareSHARE_CHECKS_COARSE,
 		)},
-		Executions: OwnLoss{value.UnrecordedExecutions, entries(bpf.CapmonShareSHARE_EXECUTIONS, bpf.CapmonShareSHARE_EXECUTIONS_FOLDED)},
-		Calls:      OwnLoss{value.UnrecordedCalls, entries(bpf.CapmonShareSHARE_CALLS, bpf.CapmonShareSHARE_CALLS_NAME)},
+		Executions: MapLosses{value.UnrecordedExecutions, entries(bpf.CapmonShareSHARE_EXECUTIONS, bpf.CapmonShareSHARE_EXECUTIONS_FOLDED)},
+		Calls:      MapLosses{value.UnrecordedCalls, entries(bpf.CapmonShareSHARE_CALLS, bpf.CapmonShareSHARE_CALLS_NAME)},
 	}
 }
 
 // OwnLosses returns the losses of each container that the kernel's map has, by the ids of their
 // cgroups. It is cheap and can be called at any time between Start and Close.
-func (m *Monitor) OwnLosses() (map[uint64]OwnLosses, error) {
+func (m *Monitor) ContainerLosses() (map[uint64]ContainerLosses, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil, ErrClosed
 	}
-	lost := make(map[uint64]OwnLosses)
-	err := entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
-		lost[*cgroup] = ownLosses(value)
+	lost := make(map[uint64]ContainerLosses)
+	err := forEachEntry(m.attached.maps.Containers, "containers", func(cgroup *uint64, value *bpf.CapmonContainer) {
+		lost[*cgroup] = newContainerLosses(value)
 	})
 	return lost, err
 }
 
 // Occupant is the container with the most entries in one of the kernel's maps.
-type Occupant struct {
+type LargestContainer struct {
 	// Map is the name of what the map holds: checks, executions, system calls.
 	Map string
 	// Cgroup is the kernfs id of its cgroup.
@@ -114,15 +114,15 @@ type Occupant struct {
 	// ID of the container, empty if it ended and its record was kept.
 	ID string
 	// Entries is the number of its entries, Taken that of all containers, Room the largest number.
-	Entries, Taken, Room uint64
+	Entries, Used, Capacity uint64
 }
 
 // Full reports whether the map has, or had a moment ago, no room left.
-func (o Occupant) Full() bool { return o.Taken >= o.Room-o.Room/16 }
+func (o LargestContainer) Full() bool { return o.Used >= o.Capacity-o.Capacity/16 }
 
 // Occupants returns who has the most entries in each map that some losses come from. It reads
 // these maps whole: call it after losses, not all the time.
-func (m *Monitor) Occupants(of Losses) (all []Occupant, err error) {
+func (m *Monitor) LargestContainers(of Losses) (all []LargestContainer, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -133,32 +133,32 @@ func (m *Monitor) Occupants(of Losses) (all []Occupant, err error) {
 		if lost == 0 || err != nil {
 			return
 		}
-		var occupant Occupant
-		occupant, err = m.occupant(name, occupied, count)
+		var occupant LargestContainer
+		occupant, err = m.largestContainer(name, occupied, count)
 		all = append(all, occupant)
 	}
 	add(of.Checks, mapChecks, maps.Checks, func(note func(uint64)) error {
-		return entries(maps.Checks, mapChecks, func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { note(key.Container) })
+		return forEachEntry(maps.Checks, mapChecks, func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { note(key.Container) })
 	})
 	add(of.Executions, mapExecutions, maps.Executions, func(note func(uint64)) error {
-		return entries(maps.Executions, mapExecutions, func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) { note(key.Container) })
+		return forEachEntry(maps.Executions, mapExecutions, func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) { note(key.Container) })
 	})
 	add(of.Calls, mapCalls, maps.Calls, func(note func(uint64)) error {
-		return entries(maps.Calls, mapCalls, func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { note(key.Container) })
+		return forEachEntry(maps.Calls, mapCalls, func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { note(key.Container) })
 	})
 	return all, err
 }
 
 // occupant counts the entries of a map by container. The caller holds mu.
-func (m *Monitor) occupant(name string, occupied *ebpf.Map, count func(note func(cgroup uint64)) error) (Occupant, error) {
-	most := Occupant{Map: name, Room: uint64(occupied.MaxEntries())}
+func (m *Monitor) largestContainer(name string, occupied *ebpf.Map, count func(note func(cgroup uint64)) error) (LargestContainer, error) {
+	most := LargestContainer{Map: name, Capacity: uint64(occupied.MaxEntries())}
 	held := make(map[uint64]uint64)
 	if err := count(func(cgroup uint64) { held[cgroup]++ }); err != nil {
 		return most, err
 	}
 	var which uint64
 	for cgroup, n := range held {
-		most.Taken += n
+		most.Used += n
 		if n > most.Entries {
 			which, most.Entries = cgroup, n
 		}
@@ -166,7 +166,7 @@ func (m *Monitor) occupant(name string, occupied *ebpf.Map, count func(note func
 	var value bpf.CapmonContainer
 	err := m.attached.maps.Containers.Lookup(which, &value)
 	if err == nil {
-		most.Cgroup, most.ID = which, idOf(&value)
+		most.Cgroup, most.ID = which, entryID(&value)
 	} else if errors.Is(err, ebpf.ErrKeyNotExist) {
 		err = nil
 	}

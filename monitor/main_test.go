@@ -24,10 +24,10 @@ import (
 // Other containers may run meanwhile: a test looks only at its own. make test sets
 // everything up.
 func TestMain(m *testing.M) {
-	if what := os.Getenv(asProcess); what != "" {
-		os.Exit(asHelper(what))
+	if what := os.Getenv(helperVariable); what != "" {
+		os.Exit(runHelper(what))
 	}
-	if err := needed(); err != nil {
+	if err := checkRequirements(); err != nil {
 		fmt.Fprintln(os.Stderr, "the tests need root, a Docker daemon at DOCKER_HOST and the image bb, as make test sets up:", err)
 		os.Exit(1)
 	}
@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 }
 
 // needed fails unless the tests have what they need.
-func needed() error {
+func checkRequirements() error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
 	}
@@ -46,27 +46,27 @@ func needed() error {
 }
 
 // asProcess names what the test binary does as a process of a test's own.
-const asProcess = "CAPMON_TEST_PROCESS"
+const helperVariable = "CAPMON_TEST_PROCESS"
 
-func asHelper(what string) int {
+func runHelper(what string) int {
 	var err error
 	switch what {
 	case "check-in-cgroup":
 		err = checkInCgroup(os.Args[1])
 	case "ask-in-cgroups":
-		err = askInCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
+		err = checkInCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	case "ask-in-passing":
-		err = askInPassing(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
+		err = checkInShortCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
 	case "harvest-inside":
-		err = harvestInside()
+		err = collectInNamespace()
 	case "start":
-		err = startAndTell()
+		err = startWithoutRights()
 	case "record-pinned":
 		err = recordPinned(os.Args[1])
 	case "keep-pinned":
-		err = keepPinned(os.Args[1], os.Args[2])
+		err = savePinned(os.Args[1], os.Args[2])
 	case "hand-over-pinned":
-		err = handOverPinned(os.Args[1], os.Args[2], os.Args[3])
+		err = flushPinned(os.Args[1], os.Args[2], os.Args[3])
 	default:
 		err = fmt.Errorf("no such process: %s", what)
 	}
@@ -82,7 +82,7 @@ func helper(t *testing.T, what string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 	// The race detector's second at the exit is for threads that go on.
-	cmd.Env = append(os.Environ(), asProcess+"="+what, "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), helperVariable+"="+what, "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 
@@ -215,7 +215,7 @@ func setuidZero(c Check) bool {
 // rawChecks are the counts of a container's checks as the kernel keeps them.
 func rawChecks(t *testing.T, m *Monitor, cgroup uint64) map[bpf.CapmonCheckKey]uint64 {
 	t.Helper()
-	counted, _, err := m.countedChecks(func(id uint64) bool { return id == cgroup })
+	counted, _, err := m.countChecks(func(id uint64) bool { return id == cgroup })
 	if err != nil {
 		t.Fatal(err)
 	}

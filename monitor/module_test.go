@@ -15,9 +15,9 @@ import (
 )
 
 // modular are the epochs of a container's chains that go through code of modules.
-func modular(t *testing.T, m *Monitor, cgroup uint64) (epochs []uint32) {
+func moduleChainEpochs(t *testing.T, m *Monitor, cgroup uint64) (epochs []uint32) {
 	t.Helper()
-	perCPU, err := m.remembered()
+	perCPU, err := m.readCheckCaches()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func overlayIsModule(t *testing.T) bool {
 // is asked there is told from memory, too, and right. When a module is removed, another
 // may come to be where it was, and all of that is learned anew.
 func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
-	remembering, walking := start(t, Options{}), start(t, Options{Walk: true})
+	remembering, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
 	directory, options := within(t)
 	const each = 400
 	id := launch(t, append(options, "bb", "sh", "-c", `
@@ -58,9 +58,9 @@ func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
 	remembered := overlayIsModule(t) && runtime.GOARCH == "amd64" && remembering.Hook() != Kprobe
 	var before uint32
 	if remembered {
-		epochs := modular(t, remembering, c.Cgroup)
-		if len(epochs) == 0 || countedByCPUs(t, remembering, c.Cgroup) < each {
-			t.Fatalf("%d chains through modules, and %d checks told from memory", len(epochs), countedByCPUs(t, remembering, c.Cgroup))
+		epochs := moduleChainEpochs(t, remembering, c.Cgroup)
+		if len(epochs) == 0 || countInCaches(t, remembering, c.Cgroup) < each {
+			t.Fatalf("%d chains through modules, and %d checks told from memory", len(epochs), countInCaches(t, remembering, c.Cgroup))
 		}
 		before = epochs[0]
 		// One that nothing needs.
@@ -75,13 +75,13 @@ func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
 	}
 	await(t, directory, "done")
 	if remembered {
-		if epochs := modular(t, remembering, c.Cgroup); len(epochs) == 0 || slices.Max(epochs) == before {
+		if epochs := moduleChainEpochs(t, remembering, c.Cgroup); len(epochs) == 0 || slices.Max(epochs) == before {
 			t.Errorf("nothing was learned anew when a module had been removed")
 		}
 	}
 	docker(t, "kill", id)
 	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
-	skipped := skips(t, remembering) + skips(t, walking)
+	skipped := allowedSkips(t, remembering) + allowedSkips(t, walking)
 	begin, end, ok := remembering.symbols.Text()
 	if !ok {
 		t.Fatal("the kernel does not show where its code is")
@@ -103,7 +103,7 @@ func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
 
 // skips is how many checks a monitor may lack, and it must have lost nothing else. An emulated
 // processor is slow enough for a kernel that preempts programs to skip one and its understudy.
-func skips(t *testing.T, m *Monitor) uint64 {
+func allowedSkips(t *testing.T, m *Monitor) uint64 {
 	t.Helper()
 	preemption, err := kernel.PreemptionOfPrograms()
 	if err != nil {

@@ -40,52 +40,52 @@ type Options struct {
 	// Pins is a directory in the BPF file system (/sys/fs/bpf/…) where the recording is
 	// pinned: it goes on when this process ends, in whatever way, and a later Start with the
 	// same options takes it up. "" for a recording that ends with the process.
-	Pins string
+	PinDirectory string
 	// Walk: walk the kernel's stack at every check, and tell no call site from memory. It
 	// is slower and says the same.
-	Walk bool
+	NoStackCache bool
 }
 
 // Monitor records until it is closed.
 type Monitor struct {
-	id       string    // unique among all recordings
-	start    time.Time // when the recording began
-	takenUp  bool      // from an earlier process
-	told     time.Time // see Told
-	pins     *pins     // nil without Options.Pins
-	attached *attached
-	failed   []*HookError
-	clock    kernel.Clock
-	arch     kernel.Arch
-	version  kernel.Version
-	cgroups  kernel.Cgroups
-	events   *ringbuf.Reader
-	outcomes bool // as in Options
+	id            string        // unique among all recordings
+	start         time.Time     // when the recording began
+	continued     bool          // from an earlier process
+	reportedUntil time.Time     // see Told
+	pins          *pinDirectory // nil without Options.Pins
+	attached      *attached
+	failed        []*HookError
+	clock         kernel.Clock
+	arch          kernel.Arch
+	version       kernel.Version
+	cgroups       kernel.Cgroups
+	events        *ringbuf.Reader
+	outcomes      bool // as in Options
 	// memoryStart and memoryEnd are the address range of security_vm_enough_memory_mm.
 	memoryStart, memoryEnd uint64
 
-	inherited inherited // from recordings of other versions
+	carriedOver carriedOver // from recordings of other versions
 
-	adopted map[uint64]bool // the cgroups of containers that ran before anything was recorded
+	registered map[uint64]bool // the cgroups of containers that ran before anything was recorded
 
-	crowded chan struct{}
-	unread  atomic.Pointer[kernel.UnreadError] // see Unread
+	highWater chan struct{}
+	unread    atomic.Pointer[kernel.UnreadError] // see Unread
 
 	reading sync.Mutex // held, before mu, while all the maps are read, or some entries removed
 
-	mu      sync.Mutex
-	growth  map[bpf.CapmonEventKind]uint32 // what Next has told to be new, by kind, since crowded was
-	symbols *kernel.Symbols
-	closed  bool
-	end     time.Time // of the recording; zero while it goes on
+	mu         sync.Mutex
+	newEntries map[bpf.CapmonEventKind]uint32 // what Next has told to be new, by kind, since crowded was
+	symbols    *kernel.Symbols
+	closed     bool
+	end        time.Time // of the recording; zero while it goes on
 	// harvested are containers that have ended, by their cgroups' ids.
-	harvested map[uint64]*harvested
+	collected map[uint64]*endedContainer
 	// leaving are those that were handed over and that a Tally has not told of yet.
-	leaving map[uint64]*harvested
-	tallied bool // there is a Tally
+	unreported     map[uint64]*endedContainer
+	hasDeltaReader bool // there is a Tally
 	// atStop is what the containers' processes were permitted when it was stopped.
-	atStop  map[uint64]capability.Set
-	watches [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
+	permittedAtStop map[uint64]capability.Set
+	selectors       [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
 }
 
 // Start attaches to the kernel. When it returns, every check of every container
@@ -99,10 +99,10 @@ func Start(options Options) (*Monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	if options.Pins != "" {
-		err = m.beginPinned(programs)
+	if options.PinDirectory != "" {
+		err = m.startPinned(programs)
 	} else {
-		err = m.begin(programs)
+		err = m.startNew(programs)
 	}
 	if err != nil {
 		return nil, errors.Join(err, m.pins.release())
@@ -114,15 +114,15 @@ func Start(options Options) (*Monitor, error) {
 }
 
 // begin begins a recording.
-func (m *Monitor) begin(programs programs) (err error) {
+func (m *Monitor) startNew(programs loadOptions) (err error) {
 	hooks := Hooks()
 	if programs.options.Hook != "" {
 		hooks = []Hook{programs.options.Hook}
 	}
-	if m.attached, m.failed, err = attachFirst(hooks, programs, m.adopt); err != nil {
+	if m.attached, m.failed, err = attachFirst(hooks, programs, m.registerRunning); err != nil {
 		return err
 	}
-	if err := m.adoptRest(m.clock.Now()); err != nil {
+	if err := m.registerLate(m.clock.Now()); err != nil {
 		return errors.Join(err, m.attached.close())
 	}
 	m.id, m.start = newID(), m.Now()
@@ -130,55 +130,55 @@ func (m *Monitor) begin(programs programs) (err error) {
 }
 
 // beginPinned takes a recording up that is pinned, or begins one and pins it.
-func (m *Monitor) beginPinned(programs programs) (err error) {
-	if m.pins, err = holdPins(programs.options.Pins); err != nil {
+func (m *Monitor) startPinned(programs loadOptions) (err error) {
+	if m.pins, err = lockPins(programs.options.PinDirectory); err != nil {
 		return err
 	}
-	if err := m.pins.retire(); err != nil {
+	if err := m.pins.finishRetiring(); err != nil {
 		return err
 	}
-	same, err := m.pins.choose(programs.fingerprint())
+	same, err := m.pins.selectRecording(programs.fingerprint())
 	if err != nil {
 		return err
 	}
 	if same {
-		m.takenUp = true
-		return m.takeUp(m.pins, programs)
+		m.continued = true
+		return m.resume(m.pins, programs)
 	}
-	what, err := m.expectations()
+	what, err := m.readPredecessor()
 	if err != nil {
 		return err
 	}
-	programs.idle = what != nil
-	if err := m.begin(programs); err != nil {
-		return errors.Join(err, m.inherited.close())
+	programs.startDisabled = what != nil
+	if err := m.startNew(programs); err != nil {
+		return errors.Join(err, m.carriedOver.close())
 	}
-	if m.takenUp = what != nil; m.takenUp {
-		m.id, m.start, m.told = what.ID, what.Start, what.Told
+	if m.continued = what != nil; m.continued {
+		m.id, m.start, m.reportedUntil = what.ID, what.Start, what.ReportedUntil
 	}
-	err = m.pins.add(m.attached, m.newNote())
+	err = m.pins.pin(m.attached, m.metadata())
 	if err == nil {
-		err = errors.Join(m.inherited.close(), m.finishSuccession())
+		err = errors.Join(m.carriedOver.close(), m.finishUpgrade())
 	}
 	if err != nil {
-		return errors.Join(err, m.inherited.close(), m.attached.close())
+		return errors.Join(err, m.carriedOver.close(), m.attached.close())
 	}
 	return nil
 }
 
 // expectations reads what there is to inherit while it is still growing, so that the
 // containers that run go on as they began. The note is nil if there is nothing.
-func (m *Monitor) expectations() (*note, error) {
+func (m *Monitor) readPredecessor() (*pinMetadata, error) {
 	before, err := m.pins.predecessor()
 	if err != nil || before == "" {
 		return nil, err
 	}
-	what, err := readNote(before)
+	what, err := readMetadata(before)
 	if err != nil {
 		return nil, err
 	}
-	m.inherited = newInherited()
-	if err := m.inherited.read(before); err != nil {
+	m.carriedOver = newCarriedOver()
+	if err := m.carriedOver.read(before); err != nil {
 		return nil, fmt.Errorf("reading what another version of capmon has recorded in %s (serve it with that version, or remove it): %w", before, err)
 	}
 	m.clock = kernel.ClockOf(what.Boot)
@@ -193,7 +193,7 @@ func (m *Monitor) Began() time.Time { return m.start }
 
 // TakenUp reports whether the recording was begun by an earlier process, perhaps with other
 // programs in the kernel.
-func (m *Monitor) TakenUp() bool { return m.takenUp }
+func (m *Monitor) Continued() bool { return m.continued }
 
 // Cgroups is the hierarchy by which containers are told apart.
 func (m *Monitor) Cgroups() kernel.Cgroups { return m.cgroups }
@@ -217,27 +217,27 @@ func TryHooks(options Options) (map[Hook]error, error) {
 }
 
 // prepare learns what has to be known of the kernel before anything is loaded.
-func prepare(options Options) (*Monitor, programs, error) {
+func prepare(options Options) (*Monitor, loadOptions, error) {
 	if err := rlimit.RemoveMemlock(); err != nil && !errors.Is(err, os.ErrPermission) {
-		return nil, programs{}, fmt.Errorf("lifting the limit on locked memory: %w", err)
+		return nil, loadOptions{}, fmt.Errorf("lifting the limit on locked memory: %w", err)
 	}
 	m := &Monitor{
-		arch:      kernel.NativeArch(),
-		outcomes:  options.Outcomes,
-		crowded:   make(chan struct{}, 1),
-		growth:    make(map[bpf.CapmonEventKind]uint32),
-		harvested: make(map[uint64]*harvested),
-		leaving:   make(map[uint64]*harvested),
+		arch:       kernel.NativeArch(),
+		outcomes:   options.Outcomes,
+		highWater:  make(chan struct{}, 1),
+		newEntries: make(map[bpf.CapmonEventKind]uint32),
+		collected:  make(map[uint64]*endedContainer),
+		unreported: make(map[uint64]*endedContainer),
 	}
 	var err error
 	if m.version, err = kernel.RunningVersion(); err != nil {
-		return nil, programs{}, err
+		return nil, loadOptions{}, err
 	}
 	if m.clock, err = kernel.NewClock(); err != nil {
-		return nil, programs{}, err
+		return nil, loadOptions{}, err
 	}
 	if m.cgroups, err = kernel.DetectCgroups(); err != nil {
-		return nil, programs{}, err
+		return nil, loadOptions{}, err
 	}
 	var types *btf.Spec
 	var typesErr error
@@ -246,21 +246,21 @@ func prepare(options Options) (*Monitor, programs, error) {
 	m.symbols, err = kernel.LoadSymbols()
 	reading.Wait()
 	if err := cmp.Or(err, typesErr); err != nil {
-		return nil, programs{}, err
+		return nil, loadOptions{}, err
 	}
-	settings, err := m.settings(types, options)
+	settings, err := m.kernelConfig(types, options)
 	if err != nil {
-		return nil, programs{}, err
+		return nil, loadOptions{}, err
 	}
-	return m, programs{
-		types: types, options: options, settings: settings,
-		calls: callTable(m.arch), compat: callTable(m.arch.Compat()),
-		fileCalls: fileTable(m.arch), compatFileCalls: fileTable(m.arch.Compat()),
+	return m, loadOptions{
+		types: types, options: options, config: settings,
+		callRules: callTable(m.arch), compatCallRules: callTable(m.arch.Compat()),
+		fileRules: fileTable(m.arch), compatFileRules: fileTable(m.arch.Compat()),
 	}, nil
 }
 
 // settings are what the programs have to know of this kernel.
-func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, error) {
+func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConfig, error) {
 	last, err := kernel.LastCapability()
 	if err != nil {
 		return bpf.CapmonConfig{}, err
@@ -299,7 +299,7 @@ func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, 
 	}
 	var text bool
 	settings.TextStart, settings.TextEnd, text = m.symbols.Text()
-	if orc, ok := m.symbols.OrcTables(); ok && text && !options.Walk {
+	if orc, ok := m.symbols.OrcTables(); ok && text && !options.NoStackCache {
 		settings.OrcIps, settings.Orcs, settings.OrcCount = orc.IPs, orc.Entries, orc.Count
 		if kernel.HasTracepoint(types, "module_free") {
 			settings.Modules = orc.Modules
@@ -312,7 +312,7 @@ func (m *Monitor) settings(types *btf.Spec, options Options) (bpf.CapmonConfig, 
 func (m *Monitor) Hook() Hook { return m.attached.hook }
 
 // Failed tells which hooks were tried before Hook, and why they failed.
-func (m *Monitor) Failed() []*HookError { return m.failed }
+func (m *Monitor) FailedHooks() []*HookError { return m.failed }
 
 // Now is this moment on the clock that all times of a Monitor are of. It shows the wall
 // clock's time of when the Monitor was started and what has passed since, the computer's
@@ -320,7 +320,7 @@ func (m *Monitor) Failed() []*HookError { return m.failed }
 func (m *Monitor) Now() time.Time { return m.clock.Time(m.clock.Now()) }
 
 // over reports whether the recording has ended, or been closed.
-func (m *Monitor) over() bool {
+func (m *Monitor) ended() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.stopped() || m.closed
@@ -337,7 +337,7 @@ func (m *Monitor) Stop() error {
 		return nil
 	}
 	var err error
-	m.atStop, err = m.held() // who ends from now on is not seen
+	m.permittedAtStop, err = m.permittedNow() // who ends from now on is not seen
 	err = errors.Join(err, m.attached.detach())
 	m.end = m.Now()
 	return err
@@ -354,5 +354,5 @@ func (m *Monitor) Close() error {
 		return nil
 	}
 	m.closed = true
-	return errors.Join(m.events.Close(), m.inherited.close(), m.attached.close(), m.pins.release())
+	return errors.Join(m.events.Close(), m.carriedOver.close(), m.attached.close(), m.pins.release())
 }

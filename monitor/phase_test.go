@@ -94,8 +94,8 @@ func TestEntryWithManyChecksLosesNone(t *testing.T) {
 	m := start(t, Options{})
 	inside := "/shared" + strings.TrimPrefix(program, shared)
 	c := find(t, m, run(t, "-v", shared+":/shared", "bb", inside, "setuid0"))
-	refused := kind{capability: capability.DACReadSearch, answer: Missing, call: "execve", site: "link_path_walk", phase: Workload}
-	granted := kind{capability: capability.DACOverride, answer: Held, call: "execve", site: "link_path_walk", phase: Workload, refusedFirst: true}
+	refused := kind{capability: capability.DACReadSearch, answer: NotHeld, call: "execve", site: "link_path_walk", phase: Workload}
+	granted := kind{capability: capability.DACOverride, answer: Held, call: "execve", site: "link_path_walk", phase: Workload, deniedFirst: true}
 	// The kernel may walk the path twice, without and with locks.
 	if n := total(granted.of(c)); n < depth || n != total(refused.of(c)) {
 		t.Errorf("counted %d granted and %d refused checks of %d directories", n, total(refused.of(c)), depth)

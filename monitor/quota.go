@@ -9,29 +9,29 @@ import (
 )
 
 // shares is the number of shares into which the maps are divided (enum share in bpf/record.h).
-const shares = int(bpf.CapmonShareSHARE_MAX)
+const shareCount = int(bpf.CapmonShareSHARE_MAX)
 
 // rooms returns how many entries each share has room for, from the sizes of the maps. Patterns
 // beyond the quota of their container have shares of their own, so that they find room.
-func rooms(checks, executions, calls, files uint32) (rooms [shares]uint32) {
-	rooms[bpf.CapmonShareSHARE_CHECKS_NAME] = checks / 8
-	rooms[bpf.CapmonShareSHARE_CHECKS_COARSE] = checks / 8
-	rooms[bpf.CapmonShareSHARE_CHECKS] = checks - 2*(checks/8)
-	rooms[bpf.CapmonShareSHARE_EXECUTIONS_FOLDED] = executions / 8
-	rooms[bpf.CapmonShareSHARE_EXECUTIONS] = executions - executions/8
-	rooms[bpf.CapmonShareSHARE_CALLS_NAME] = calls / 4
-	rooms[bpf.CapmonShareSHARE_CALLS] = calls - calls/4
-	rooms[bpf.CapmonShareSHARE_FILES] = files
-	return rooms
+func shareSizes(checks, executions, calls, files uint32) (shareSizes [shareCount]uint32) {
+	shareSizes[bpf.CapmonShareSHARE_CHECKS_NAME] = checks / 8
+	shareSizes[bpf.CapmonShareSHARE_CHECKS_COARSE] = checks / 8
+	shareSizes[bpf.CapmonShareSHARE_CHECKS] = checks - 2*(checks/8)
+	shareSizes[bpf.CapmonShareSHARE_EXECUTIONS_FOLDED] = executions / 8
+	shareSizes[bpf.CapmonShareSHARE_EXECUTIONS] = executions - executions/8
+	shareSizes[bpf.CapmonShareSHARE_CALLS_NAME] = calls / 4
+	shareSizes[bpf.CapmonShareSHARE_CALLS] = calls - calls/4
+	shareSizes[bpf.CapmonShareSHARE_FILES] = files
+	return shareSizes
 }
 
-func roomsOf(spec *ebpf.CollectionSpec) [shares]uint32 {
+func specShareSizes(spec *ebpf.CollectionSpec) [shareCount]uint32 {
 	of := func(name string) uint32 { return spec.Maps[name].MaxEntries }
-	return rooms(of("checks"), of("executions"), of("calls"), of("files"))
+	return shareSizes(of("checks"), of("executions"), of("calls"), of("files"))
 }
 
-func (a *attached) rooms() [shares]uint32 {
-	return rooms(a.maps.Checks.MaxEntries(), a.maps.Executions.MaxEntries(), a.maps.Calls.MaxEntries(), a.maps.Files.MaxEntries())
+func (a *attached) shareSizes() [shareCount]uint32 {
+	return shareSizes(a.maps.Checks.MaxEntries(), a.maps.Executions.MaxEntries(), a.maps.Calls.MaxEntries(), a.maps.Files.MaxEntries())
 }
 
 // Folding tells how much of a pattern of use was left out because its container had used up its
@@ -41,7 +41,7 @@ type Folding uint8
 
 const (
 	// Whole: nothing was left out.
-	Whole = Folding(bpf.CapmonFoldFOLD_NONE)
+	Unfolded = Folding(bpf.CapmonFoldFOLD_NONE)
 	// Nameless: the process name and the arguments of the system call were left out.
 	Nameless = Folding(bpf.CapmonFoldFOLD_NAME)
 	// Coarse: the system call, the condition, and the outer part of the call stack were left
@@ -52,7 +52,7 @@ const (
 // foldingOf reads from a process name how its pattern was folded: no process can be called so.
 func foldingOf(comm *[16]uint8) Folding {
 	if comm[0] != 0 {
-		return Whole
+		return Unfolded
 	}
 	return Folding(comm[1])
 }
@@ -60,14 +60,14 @@ func foldingOf(comm *[16]uint8) Folding {
 // freeRoom tells the kernel side how many entries have been removed since the recording began.
 // It counts those that are there, so that an error or a crash has no lasting effect. Entries made
 // meanwhile count as present, so that the kernel side never takes a share for emptier than it is.
-func (m *Monitor) freeRoom() error {
-	entered := make([]uint64, shares)
+func (m *Monitor) updateRemoved() error {
+	entered := make([]uint64, shareCount)
 	for share := range entered {
 		if err := m.attached.maps.Entered.Lookup(uint32(share), &entered[share]); err != nil {
 			return fmt.Errorf("reading how much of the maps is taken: %w", err)
 		}
 	}
-	present, err := m.present()
+	present, err := m.countEntries()
 	if err != nil {
 		return err
 	}
@@ -81,33 +81,33 @@ func (m *Monitor) freeRoom() error {
 }
 
 // present counts the entries of each share.
-func (m *Monitor) present() (present [shares]uint64, err error) {
+func (m *Monitor) countEntries() (countEntries [shareCount]uint64, err error) {
 	maps := m.attached.maps
-	if err := entries(maps.Checks, "checks", func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) {
-		present[min(foldingOf(&key.Comm), Coarse)]++
+	if err := forEachEntry(maps.Checks, "checks", func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) {
+		countEntries[min(foldingOf(&key.Comm), Coarse)]++
 	}); err != nil {
-		return present, err
+		return countEntries, err
 	}
-	if err := entries(maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) {
+	if err := forEachEntry(maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) {
 		if key.Folded == 0 {
-			present[bpf.CapmonShareSHARE_EXECUTIONS]++
+			countEntries[bpf.CapmonShareSHARE_EXECUTIONS]++
 		} else {
-			present[bpf.CapmonShareSHARE_EXECUTIONS_FOLDED]++
+			countEntries[bpf.CapmonShareSHARE_EXECUTIONS_FOLDED]++
 		}
 	}); err != nil {
-		return present, err
+		return countEntries, err
 	}
-	if err := entries(maps.Calls, "system calls", func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) {
-		if foldingOf(&key.Comm) == Whole {
-			present[bpf.CapmonShareSHARE_CALLS]++
+	if err := forEachEntry(maps.Calls, "system calls", func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) {
+		if foldingOf(&key.Comm) == Unfolded {
+			countEntries[bpf.CapmonShareSHARE_CALLS]++
 		} else {
-			present[bpf.CapmonShareSHARE_CALLS_NAME]++
+			countEntries[bpf.CapmonShareSHARE_CALLS_NAME]++
 		}
 	}); err != nil {
-		return present, err
+		return countEntries, err
 	}
-	err = entries(maps.Files, "files", func(*bpf.CapmonFileKey, *bpf.CapmonFileValue) {
-		present[bpf.CapmonShareSHARE_FILES]++
+	err = forEachEntry(maps.Files, "files", func(*bpf.CapmonFileKey, *bpf.CapmonFileValue) {
+		countEntries[bpf.CapmonShareSHARE_FILES]++
 	})
-	return present, err
+	return countEntries, err
 }

@@ -27,20 +27,20 @@ func byFolding(checks []Check, c capability.Capability) (patterns map[Folding]in
 func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
 	const names = 6000
 	m := start(t, Options{})
-	quota := int(m.attached.rooms()[bpf.CapmonShareSHARE_CHECKS]) / 32
+	quota := int(m.attached.shareSizes()[bpf.CapmonShareSHARE_CHECKS]) / 32
 	id := run(t, "bb", "attack-rename", fmt.Sprint(names))
 	c := find(t, m, id)
 	if c.Lost != 0 {
 		t.Errorf("%d checks were lost", c.Lost)
 	}
 	patterns, made := byFolding(c.Checks, capability.Chown)
-	if patterns[Whole] == 0 || patterns[Whole] > quota {
-		t.Errorf("%d patterns were recorded whole, the quota is %d", patterns[Whole], quota)
+	if patterns[Unfolded] == 0 || patterns[Unfolded] > quota {
+		t.Errorf("%d patterns were recorded whole, the quota is %d", patterns[Unfolded], quota)
 	}
 	if patterns[Nameless] == 0 || patterns[Nameless] > 8 || patterns[Coarse] != 0 {
 		t.Errorf("beyond the quota there are %v", patterns)
 	}
-	if all := made[Whole] + made[Nameless]; all < names || all%names != 0 { // a layered file system asks again
+	if all := made[Unfolded] + made[Nameless]; all < names || all%names != 0 { // a layered file system asks again
 		t.Errorf("%d checks were counted in %d calls", all, names)
 	}
 	for _, check := range c.Checks {
@@ -51,9 +51,9 @@ func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
 }
 
 // take pretends that other containers have taken a part of a share, given in quarters.
-func take(t *testing.T, m *Monitor, share bpf.CapmonShare, quarters uint64) {
+func fillShare(t *testing.T, m *Monitor, share bpf.CapmonShare, quarters uint64) {
 	t.Helper()
-	room := uint64(m.attached.rooms()[share])
+	room := uint64(m.attached.shareSizes()[share])
 	if err := m.attached.maps.Entered.Put(uint32(share), room*quarters/4); err != nil {
 		t.Fatal(err)
 	}
@@ -67,13 +67,13 @@ func TestUsesFindRoomWhateverOthersTake(t *testing.T) {
 		whole, nameless       uint64 // quarters of the shares that are taken
 		mostWhole, mostFolded Folding
 	}{
-		{"half of the room", 2, 0, Whole, Nameless},
+		{"half of the room", 2, 0, Unfolded, Nameless},
 		{"all room for whole patterns", 4, 0, Nameless, Nameless},
 		{"and for those without names", 4, 4, Coarse, Coarse},
 	} {
 		m := start(t, Options{})
-		take(t, m, bpf.CapmonShareSHARE_CHECKS, test.whole)
-		take(t, m, bpf.CapmonShareSHARE_CHECKS_NAME, test.nameless)
+		fillShare(t, m, bpf.CapmonShareSHARE_CHECKS, test.whole)
+		fillShare(t, m, bpf.CapmonShareSHARE_CHECKS_NAME, test.nameless)
 		c := find(t, m, run(t, "bb", "sh", "-c", "attack-rename 1000; probe rawsock"))
 		if c.Lost != 0 {
 			t.Errorf("%s: %d checks were lost", test.name, c.Lost)
@@ -82,13 +82,13 @@ func TestUsesFindRoomWhateverOthersTake(t *testing.T) {
 		if patterns[test.mostFolded] == 0 {
 			t.Errorf("%s: the patterns are %v", test.name, patterns)
 		}
-		if few := int(m.attached.rooms()[bpf.CapmonShareSHARE_CHECKS]) / 256; patterns[Whole] > few {
-			t.Errorf("%s: %d whole patterns, allowed are %d", test.name, patterns[Whole], few)
+		if few := int(m.attached.shareSizes()[bpf.CapmonShareSHARE_CHECKS]) / 256; patterns[Unfolded] > few {
+			t.Errorf("%s: %d whole patterns, allowed are %d", test.name, patterns[Unfolded], few)
 		}
 		raw := slices.IndexFunc(c.Checks, func(c Check) bool {
 			return c.Capability == capability.NetRaw && c.Phase == Workload && c.Answer == Held && slices.Contains(c.Stack, "inet_create")
 		})
-		if raw < 0 || test.mostWhole != Whole && c.Checks[raw].Folding != test.mostWhole {
+		if raw < 0 || test.mostWhole != Unfolded && c.Checks[raw].Folding != test.mostWhole {
 			t.Errorf("%s: the raw socket is not there as it should be: %+v", test.name, c.Checks)
 		}
 	}
@@ -97,7 +97,7 @@ func TestUsesFindRoomWhateverOthersTake(t *testing.T) {
 // Executions beyond the quota are added up, apart by what the kernel tells of them all the same.
 func TestExecutionsBeyondTheQuotaAreFolded(t *testing.T) {
 	m := start(t, Options{})
-	take(t, m, bpf.CapmonShareSHARE_EXECUTIONS, 4)
+	fillShare(t, m, bpf.CapmonShareSHARE_EXECUTIONS, 4)
 	c := find(t, m, run(t, "bb", "sh", "-c", "probe setuid0 && probe memfd-exec setuid0 && probe memfd-exec setuid0"))
 	counts := make(map[bool]uint64) // by NoSuid
 	for _, execution := range c.Executions {
@@ -115,7 +115,7 @@ func TestLossesAreTheContainersOwn(t *testing.T) {
 	m := start(t, Options{})
 	id := launch(t, "bb", "sleep", "1000")
 	for share := range bpf.CapmonShareSHARE_MAX {
-		take(t, m, share, 4)
+		fillShare(t, m, share, 4)
 	}
 	before := find(t, m, id)
 	docker(t, "exec", id, "probe", "setuid0")
@@ -130,13 +130,13 @@ func TestRoomOfEndedContainersIsFree(t *testing.T) {
 	m := start(t, Options{})
 	run(t, "bb", "attack-rename", "100")
 	for share := range bpf.CapmonShareSHARE_MAX {
-		take(t, m, share, 4)
+		fillShare(t, m, share, 4)
 	}
-	if err := m.Harvest(); err != nil {
+	if err := m.CollectEnded(); err != nil {
 		t.Fatal(err)
 	}
 	c := find(t, m, run(t, "bb", "attack-rename", "100"))
-	if patterns, _ := byFolding(c.Checks, capability.Chown); patterns[Whole] < 100 || len(patterns) != 1 {
+	if patterns, _ := byFolding(c.Checks, capability.Chown); patterns[Unfolded] < 100 || len(patterns) != 1 {
 		t.Errorf("patterns of a container that came later: %v", patterns)
 	}
 	if c.UnrecordedExecutions != 0 || len(c.Executions) == 0 {

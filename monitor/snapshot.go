@@ -19,8 +19,8 @@ type Container struct {
 	Cgroup uint64
 	// ID is what the cgroup is named by. Whoever may make cgroups can make one with such a name:
 	// see Place. It is empty if Place.Folded.
-	ID    string
-	Place Place
+	ID         string
+	CgroupInfo CgroupInfo
 	// Seen is when capmon first saw it, Started when its workload was first seen,
 	// Last when a process of it was last seen to start or end. Started and Last
 	// are zero while only the set-up was seen.
@@ -41,13 +41,13 @@ type Container struct {
 	Processes uint32
 	// Made counts all checks of the container, of every class; Lost those of them
 	// that could not be recorded.
-	Made, Lost uint64
-	Checks     []Check
-	Executions []Execution
-	Calls      []Call
-	Lifted     []LiftedCall
-	Unasked    []UnaskedCall
-	Files      []FileUse
+	ChecksMade, Lost uint64
+	Checks           []Check
+	Executions       []Execution
+	Calls            []SelectedCall
+	Lifted           []LiftedCall
+	Unchecked        []UncheckedCall
+	Files            []FileUse
 	// UnrecordedExecutions counts executions that found no room, folded or not, and
 	// UnrecordedCalls counts system calls for which Calls, Lifted and Unasked had no room.
 	UnrecordedExecutions, UnrecordedCalls uint64
@@ -99,7 +99,7 @@ type Snapshot struct {
 	Containers []Container
 	Losses     Losses
 	// LimitsSeen: system calls that pass a limit are in Lifted. Without [Options.Outcomes] they are not.
-	LimitsSeen bool
+	LiftedRecorded bool
 }
 
 // Snapshot reads the kernel's maps. It can be called at any time between Start
@@ -107,7 +107,7 @@ type Snapshot struct {
 func (m *Monitor) Snapshot() (Snapshot, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	snapshot := Snapshot{Hook: m.Hook(), LimitsSeen: m.seesLimits()}
+	snapshot := Snapshot{Hook: m.Hook(), LiftedRecorded: m.recordsLifted()}
 	symbols, err := m.currentSymbols()
 	if err != nil {
 		return snapshot, err
@@ -129,21 +129,21 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		return snapshot, err
 	}
 	m.mu.Lock()
-	atStop, end, ended := m.atStop, m.end, m.harvested
+	atStop, end, ended := m.permittedAtStop, m.end, m.collected
 	m.mu.Unlock()
-	held, err := m.held()
+	held, err := m.permittedNow()
 	if err != nil {
 		return snapshot, err
 	}
-	err = m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
-		c := m.container(*cgroup, value, checks[*cgroup])
+	err = m.forEachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
+		c := m.newContainer(*cgroup, value, checks[*cgroup])
 		c.Executions = executions[*cgroup]
 		if of := calls[*cgroup]; of != nil {
-			c.Calls, c.Lifted, c.Unasked = of.watched, of.lifted, of.unasked
+			c.Calls, c.Lifted, c.Unchecked = of.selected, of.lifted, of.unchecked
 		}
 		c.Files = files[*cgroup]
 		now, running := held[*cgroup]
-		c.Ended = !running && !c.Place.Folded // those are not known one by one
+		c.Ended = !running && !c.CgroupInfo.Folded // those are not known one by one
 		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[*cgroup])
 		snapshot.Containers = append(snapshot.Containers, c)
 	})
@@ -151,7 +151,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		return snapshot, err
 	}
 	for cgroup, harvest := range ended {
-		snapshot.Containers = append(snapshot.Containers, m.harvestedContainer(symbols, cgroup, harvest))
+		snapshot.Containers = append(snapshot.Containers, m.newEndedContainer(symbols, cgroup, harvest))
 	}
 	sort.Slice(snapshot.Containers, func(i, j int) bool {
 		return snapshot.Containers[i].Seen.Before(snapshot.Containers[j].Seen)
@@ -165,26 +165,26 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 
 // Named lists the cgroups that were seen and are named like containers, and the IDs that they are
 // named by.
-func (m *Monitor) Named() (map[uint64]string, error) {
+func (m *Monitor) ContainerIDs() (map[uint64]string, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	named := make(map[uint64]string)
 	note := func(cgroup uint64, value *bpf.CapmonContainer) {
-		if id := idOf(value); id != "" {
+		if id := entryID(value); id != "" {
 			named[cgroup] = id
 		}
 	}
-	err := m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) { note(*cgroup, value) })
-	for cgroup, harvest := range m.harvested {
+	err := m.forEachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) { note(*cgroup, value) })
+	for cgroup, harvest := range m.collected {
 		note(cgroup, &harvest.value)
 	}
 	return named, err
 }
 
 // held tells which containers' cgroups have processes, and what these are permitted.
-func (m *Monitor) held() (map[uint64]capability.Set, error) {
+func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
 	held := make(map[uint64]capability.Set)
-	err := m.eachContainerCgroup(func(cgroup string) error {
+	err := m.forEachContainerCgroup(func(cgroup string) error {
 		pids, err := processesBelow(m.cgroups, cgroup)
 		if err != nil || len(pids) == 0 {
 			return err
@@ -193,7 +193,7 @@ func (m *Monitor) held() (map[uint64]capability.Set, error) {
 		if err != nil {
 			return err
 		}
-		held[id] = permittedOf(pids)
+		held[id] = unionOfPermitted(pids)
 		return nil
 	})
 	return held, err
@@ -215,30 +215,30 @@ func (m *Monitor) currentSymbols() (*kernel.Symbols, error) {
 }
 
 func (m *Monitor) readChecks(symbols *kernel.Symbols) (map[uint64][]Check, error) {
-	counted, _, err := m.countedChecks(func(uint64) bool { return true })
+	counted, _, err := m.countChecks(func(uint64) bool { return true })
 	if err != nil {
 		return nil, err
 	}
 	checks := make(map[uint64][]Check)
 	for key, value := range counted {
-		checks[key.Container] = append(checks[key.Container], m.check(symbols, &key, &value))
+		checks[key.Container] = append(checks[key.Container], m.newCheck(symbols, &key, &value))
 	}
 	return checks, nil
 }
 
-func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []Check) Container {
+func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks []Check) Container {
 	c := Container{
-		Cgroup:    cgroup,
-		ID:        idOf(value),
-		Place:     m.placeOf(value),
-		Seen:      m.clock.Time(value.FirstNs),
-		Existed:   value.Existed != 0,
-		Bounding:  capability.Set(value.Bounding),
-		Permitted: capability.Set(value.Permitted),
-		UID:       value.Uid,
-		Processes: value.Processes,
-		Made:      value.Lost,
-		Lost:      value.Lost,
+		Cgroup:     cgroup,
+		ID:         entryID(value),
+		CgroupInfo: m.cgroupInfo(value),
+		Seen:       m.clock.Time(value.FirstNs),
+		Existed:    value.Existed != 0,
+		Bounding:   capability.Set(value.Bounding),
+		Permitted:  capability.Set(value.Permitted),
+		UID:        value.Uid,
+		Processes:  value.Processes,
+		ChecksMade: value.Lost,
+		Lost:       value.Lost,
 
 		UnrecordedExecutions: value.UnrecordedExecutions,
 		SetFileCapabilities:  value.SetfcapUses > 0,
@@ -247,9 +247,9 @@ func (m *Monitor) container(cgroup uint64, value *bpf.CapmonContainer, checks []
 
 		Checks: checks,
 	}
-	c.Unlisted, c.UnrecordedFailures = unlisted(value)
+	c.Unlisted, c.UnrecordedFailures = unlistedCounts(value)
 	for _, check := range checks {
-		c.Made += check.Count
+		c.ChecksMade += check.Count
 	}
 	if value.WorkloadNs != 0 {
 		c.Started = m.clock.Time(value.WorkloadNs)
@@ -263,9 +263,9 @@ func (m *Monitor) losses() (Losses, error) {
 	if err != nil {
 		return Losses{}, err
 	}
-	skipped, err := m.attached.missed()
+	skipped, err := m.attached.skippedRuns()
 	// These are more where an understudy was attached first.
-	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER]-m.inherited.counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
+	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER]-m.carriedOver.counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
 		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
@@ -276,7 +276,7 @@ func (m *Monitor) losses() (Losses, error) {
 		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_SITE],
 		Chains:     counters[bpf.CapmonCounterCOUNTER_CHAINS],
 		Verdicts:   counters[bpf.CapmonCounterCOUNTER_VERDICT],
-		Skipped:    skipped + m.inherited.skipped,
+		Skipped:    skipped + m.carriedOver.skipped,
 	}, err
 }
 
@@ -286,7 +286,7 @@ func (m *Monitor) counters() (sums [bpf.CapmonCounterCOUNTER_MAX]uint64, err err
 		if err := m.attached.maps.Counters.Lookup(uint32(which), &perCPU); err != nil {
 			return sums, fmt.Errorf("reading the counters of losses: %w", err)
 		}
-		sums[which] = m.inherited.counters[which]
+		sums[which] = m.carriedOver.counters[which]
 		for _, n := range perCPU {
 			sums[which] += n
 		}

@@ -19,7 +19,7 @@ import (
 )
 
 // Holder is a process of a container with sockets that it has open.
-type Holder struct {
+type SocketHolder struct {
 	// ID and Cgroup as in Container.
 	ID     string
 	Cgroup uint64
@@ -49,21 +49,21 @@ type Socket struct {
 //
 // The error is of what could not be looked at though it is there; the others were found all
 // the same.
-func (m *Monitor) Holders(ctx context.Context, wanted func(Socket) bool, found func(Holder)) error {
-	var unseen unseen
-	err := m.eachContainerCgroup(func(cgroup string) error {
+func (m *Monitor) SocketHolders(ctx context.Context, wanted func(Socket) bool, found func(SocketHolder)) error {
+	var unseen inspectErrors
+	err := m.forEachContainerCgroup(func(cgroup string) error {
 		id, err := m.cgroups.ID(cgroup)
 		if err != nil {
 			return err
 		}
 		name, _ := container.IDFromCgroup(path.Base(cgroup))
-		look := socketLook{wanted: wanted, known: make(map[uint64]bool)}
+		look := socketSearch{wanted: wanted, known: make(map[uint64]bool)}
 		list := func() ([]int, error) { return processesBelow(m.cgroups, cgroup) }
 		return look.container(list, func(pid int) {
 			if ctx.Err() != nil {
 				return
 			}
-			holder, err := look.process(pid, func() bool { return m.cgroups.Holds(id, pid) })
+			holder, err := look.process(pid, func() bool { return m.cgroups.Contains(id, pid) })
 			unseen.add(pid, err)
 			if len(holder.Sockets) > 0 {
 				holder.ID, holder.Cgroup = name, id
@@ -75,12 +75,12 @@ func (m *Monitor) Holders(ctx context.Context, wanted func(Socket) bool, found f
 }
 
 // unseen are processes that could not be looked at.
-type unseen struct {
+type inspectErrors struct {
 	processes int
 	first     error
 }
 
-func (u *unseen) add(pid int, err error) {
+func (u *inspectErrors) add(pid int, err error) {
 	if err == nil {
 		return
 	}
@@ -90,7 +90,7 @@ func (u *unseen) add(pid int, err error) {
 	}
 }
 
-func (u *unseen) err() error {
+func (u *inspectErrors) err() error {
 	if u.first == nil {
 		return nil
 	}
@@ -98,19 +98,19 @@ func (u *unseen) err() error {
 }
 
 // rounds bounds how often it is looked for processes that were started meanwhile.
-const rounds = 16
+const maxListings = 16
 
 // socketLook is a look for the sockets of one container.
-type socketLook struct {
+type socketSearch struct {
 	wanted func(Socket) bool
 	known  map[uint64]bool // by inode: it is found, or not wanted
 }
 
 // container looks at the processes that list gives, and at those that they have started
 // meanwhile and may have left their sockets to.
-func (l *socketLook) container(list func() ([]int, error), look func(pid int)) error {
+func (l *socketSearch) container(list func() ([]int, error), look func(pid int)) error {
 	seen := make(map[int]bool)
-	for range rounds {
+	for range maxListings {
 		pids, err := list()
 		if err != nil {
 			return err
@@ -131,28 +131,28 @@ func (l *socketLook) container(list func() ([]int, error), look func(pid int)) e
 // process finds the sockets of a process that are not known yet. What was read by its number
 // is of the process that inside was asked about, and not of a later one with the same, if that
 // still runs in the end.
-func (l *socketLook) process(pid int, inside func() bool) (Holder, error) {
+func (l *socketSearch) process(pid int, inside func() bool) (SocketHolder, error) {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
-		return Holder{}, unlessGone(err)
+		return SocketHolder{}, ignoreGone(err)
 	}
 	defer unix.Close(process)
 	if !inside() {
-		return Holder{}, nil
+		return SocketHolder{}, nil
 	}
 	sockets, err := l.sockets(fmt.Sprintf("/proc/%d", pid), process)
 	threads, threadsErr := l.threads(pid)
 	err = errors.Join(err, threadsErr)
 	maps.Copy(sockets, threads)
 	if len(sockets) == 0 {
-		return Holder{}, err
+		return SocketHolder{}, err
 	}
 	holder, describeErr := describeHolder(pid)
 	if ended(process) {
-		return Holder{}, nil
+		return SocketHolder{}, nil
 	}
 	if err = errors.Join(err, describeErr); describeErr != nil {
-		return Holder{}, err
+		return SocketHolder{}, err
 	}
 	for inode, socket := range sockets {
 		l.known[inode] = true
@@ -177,7 +177,7 @@ const (
 )
 
 // threads finds the sockets of those threads of a process that have descriptors of their own.
-func (l *socketLook) threads(pid int) (map[uint64]Socket, error) {
+func (l *socketSearch) threads(pid int) (map[uint64]Socket, error) {
 	all := make(map[uint64]Socket)
 	directories, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	for _, directory := range directories {
@@ -187,12 +187,12 @@ func (l *socketLook) threads(pid int) (map[uint64]Socket, error) {
 		}
 		differ, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(pid), uintptr(tid), kcmpFiles, 0, 0, 0)
 		if errno != 0 || differ == 0 {
-			err = errors.Join(err, unlessGone(errno))
+			err = errors.Join(err, ignoreGone(errno))
 			continue
 		}
 		thread, openErr := unix.PidfdOpen(tid, pidfdThread)
 		if openErr != nil {
-			err = errors.Join(err, ofThread(unlessGone(openErr)))
+			err = errors.Join(err, threadError(ignoreGone(openErr)))
 			continue
 		}
 		sockets, socketsErr := l.sockets(directory, thread)
@@ -203,7 +203,7 @@ func (l *socketLook) threads(pid int) (map[uint64]Socket, error) {
 }
 
 // ofThread says what it takes to look at a thread's own descriptors.
-func ofThread(err error) error {
+func threadError(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -211,11 +211,11 @@ func ofThread(err error) error {
 }
 
 // sockets are those of a process or thread, by its directory in /proc, that are not known yet.
-func (l *socketLook) sockets(directory string, task int) (map[uint64]Socket, error) {
+func (l *socketSearch) sockets(directory string, task int) (map[uint64]Socket, error) {
 	all := make(map[uint64]Socket)
 	descriptors, err := os.Open(directory + "/fd")
 	if err != nil {
-		return all, unlessGone(err)
+		return all, ignoreGone(err)
 	}
 	defer descriptors.Close()
 	for {
@@ -242,7 +242,7 @@ func (l *socketLook) sockets(directory string, task int) (map[uint64]Socket, err
 			return all, nil
 		}
 		if err != nil {
-			return all, unlessGone(err)
+			return all, ignoreGone(err)
 		}
 	}
 }
@@ -260,7 +260,7 @@ func socketInode(link string) (uint64, bool) {
 func socketOf(task, descriptor int) (Socket, bool, error) {
 	own, err := unix.PidfdGetfd(task, descriptor, 0)
 	if err != nil {
-		return Socket{}, false, unlessGone(err)
+		return Socket{}, false, ignoreGone(err)
 	}
 	defer unix.Close(own)
 	var stat unix.Stat_t
@@ -273,24 +273,24 @@ func socketOf(task, descriptor int) (Socket, bool, error) {
 }
 
 // describeHolder reads who a process is.
-func describeHolder(pid int) (Holder, error) {
+func describeHolder(pid int) (SocketHolder, error) {
 	directory := "/proc/" + strconv.Itoa(pid)
 	name, err := os.ReadFile(directory + "/comm")
 	if err != nil {
-		return Holder{}, unlessGone(err)
+		return SocketHolder{}, ignoreGone(err)
 	}
-	var p process
+	var p processInfo
 	if err := p.readStatus(directory); err != nil {
-		return Holder{}, unlessGone(err)
+		return SocketHolder{}, ignoreGone(err)
 	}
 	executable, _ := os.Readlink(directory + "/exe")
-	return Holder{
+	return SocketHolder{
 		PID: uint32(pid), InnerPID: p.innerPID, UID: p.uid, Program: strings.TrimSuffix(string(name), "\n"), Executable: executable,
 	}, nil
 }
 
 // unlessGone is the error unless it says that the process, or its descriptor, is no more.
-func unlessGone(err error) error {
+func ignoreGone(err error) error {
 	for _, gone := range []error{unix.Errno(0), unix.ESRCH, unix.ENOENT, unix.EBADF} {
 		if errors.Is(err, gone) {
 			return nil

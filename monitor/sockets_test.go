@@ -53,7 +53,7 @@ func TestSocketsOfAProcess(t *testing.T) {
 		"one that is not":      {1 << 22, always, 0},
 		"one without a socket": {sleeper.Process.Pid, always, 0},
 	} {
-		look := socketLook{wanted: isRaw, known: make(map[uint64]bool)}
+		look := socketSearch{wanted: isRaw, known: make(map[uint64]bool)}
 		holder, err := look.process(test.pid, test.inside)
 		if err != nil || len(holder.Sockets) != test.wanted {
 			t.Errorf("%s: %+v, %v", name, holder, err)

@@ -30,7 +30,7 @@ func TestParseHook(t *testing.T) {
 func TestEachHookRecordsOrTellsWhyNot(t *testing.T) {
 	for _, hook := range Hooks() {
 		t.Run(string(hook), func(t *testing.T) {
-			before := loaded(t)
+			before := openBPFObjects(t)
 			m, err := Start(Options{Hook: hook})
 			if err != nil {
 				var none *NoHookError
@@ -41,14 +41,14 @@ func TestEachHookRecordsOrTellsWhyNot(t *testing.T) {
 				if !errors.As(err, &one) || one.Hook != hook || !errors.Is(err, one.Err) {
 					t.Errorf("the error does not hold the hook's: %#v", err)
 				}
-				if after := loaded(t); !reflect.DeepEqual(after, before) {
+				if after := openBPFObjects(t); !reflect.DeepEqual(after, before) {
 					t.Errorf("held %v before and %v after", before, after)
 				}
 				return
 			}
 			t.Cleanup(func() { _ = m.Close() })
-			if m.Hook() != hook || len(m.Failed()) > 0 {
-				t.Errorf("hook %s is used, %v failed", m.Hook(), m.Failed())
+			if m.Hook() != hook || len(m.FailedHooks()) > 0 {
+				t.Errorf("hook %s is used, %v failed", m.Hook(), m.FailedHooks())
 			}
 			c := find(t, m, run(t, "bb", "probe", "repeat", "12", "setuid0"))
 			checks := setuidKind.of(c)
@@ -64,7 +64,7 @@ func TestEachHookRecordsOrTellsWhyNot(t *testing.T) {
 			if err := m.Close(); err != nil {
 				t.Error(err)
 			}
-			if after := loaded(t); !reflect.DeepEqual(after, before) {
+			if after := openBPFObjects(t); !reflect.DeepEqual(after, before) {
 				t.Errorf("held %v before and %v after", before, after)
 			}
 		})
@@ -72,12 +72,12 @@ func TestEachHookRecordsOrTellsWhyNot(t *testing.T) {
 }
 
 func TestTryingHooksTellsWhatStartWould(t *testing.T) {
-	before := loaded(t)
+	before := openBPFObjects(t)
 	tried, err := TryHooks(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after := loaded(t); !reflect.DeepEqual(after, before) {
+	if after := openBPFObjects(t); !reflect.DeepEqual(after, before) {
 		t.Errorf("held %v before and %v after", before, after)
 	}
 	for _, hook := range Hooks() {
@@ -94,7 +94,7 @@ func TestTryingHooksTellsWhatStartWould(t *testing.T) {
 func TestTheFirstHookThatWorksIsUsed(t *testing.T) {
 	m := start(t, Options{})
 	var tried []Hook
-	for _, failed := range m.Failed() {
+	for _, failed := range m.FailedHooks() {
 		tried = append(tried, failed.Hook)
 	}
 	tried = append(tried, m.Hook())
@@ -135,7 +135,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := loaded(t)
+			before := openBPFObjects(t)
 			m, err := Start(test.options)
 			if err == nil {
 				t.Error(m.Close())
@@ -143,7 +143,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 			if !test.is(err) {
 				t.Errorf("got %v", err)
 			}
-			if after := loaded(t); !reflect.DeepEqual(after, before) {
+			if after := openBPFObjects(t); !reflect.DeepEqual(after, before) {
 				t.Errorf("held %v before and %v after", before, after)
 			}
 		})
@@ -153,7 +153,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 func isNoBTF(err error) bool { return errors.Is(err, kernel.ErrNoBTF) }
 
 // startAndTell fails unless Start says that rights are missing.
-func startAndTell() error {
+func startWithoutRights() error {
 	m, err := Start(Options{})
 	if err == nil {
 		return errors.Join(errors.New("it started"), m.Close())

@@ -9,78 +9,78 @@ import (
 
 // translator turns values of one layout of a C type into those of another, by the names of
 // the fields. Fields that the older one lacks are zero.
-type translator struct {
-	size  uint32
-	moves []move
+type layoutConverter struct {
+	size   uint32
+	copies []fieldCopy
 }
 
 // move is of one field, or one element of an array.
-type move struct{ from, to, size uint32 }
+type fieldCopy struct{ from, to, size uint32 }
 
 // place is where a field lies.
-type place struct{ at, size uint32 }
+type fieldPosition struct{ at, size uint32 }
 
 // newTranslator fails if the newer type has no field for one of the older one, or a smaller
 // one: something would be lost. A field whose meaning changes has to change its name.
-func newTranslator(older, newer btf.Type) (*translator, error) {
-	from, to := make(map[string]place), make(map[string]place)
-	if err := layOut(older, "", 0, from); err != nil {
+func newLayoutConverter(older, newer btf.Type) (*layoutConverter, error) {
+	from, to := make(map[string]fieldPosition), make(map[string]fieldPosition)
+	if err := findFields(older, "", 0, from); err != nil {
 		return nil, err
 	}
-	if err := layOut(newer, "", 0, to); err != nil {
+	if err := findFields(newer, "", 0, to); err != nil {
 		return nil, err
 	}
 	size, err := btf.Sizeof(newer)
 	if err != nil {
 		return nil, err
 	}
-	t := &translator{size: uint32(size)}
+	t := &layoutConverter{size: uint32(size)}
 	for name, old := range from {
 		now, ok := to[name]
 		if !ok || now.size < old.size {
 			return nil, fmt.Errorf("%s has no room for %s", newer.TypeName(), name)
 		}
-		t.moves = append(t.moves, move{old.at, now.at, old.size})
+		t.copies = append(t.copies, fieldCopy{old.at, now.at, old.size})
 	}
 	return t, nil
 }
 
 // translate returns a value in the newer layout. Integers that have grown are those of a
 // little-endian machine, as all are that capmon is built for.
-func (t *translator) translate(value []byte) []byte {
+func (t *layoutConverter) convert(value []byte) []byte {
 	out := make([]byte, t.size)
-	for _, move := range t.moves {
+	for _, move := range t.copies {
 		copy(out[move.to:move.to+move.size], value[move.from:move.from+move.size])
 	}
 	return out
 }
 
 // layOut notes where the fields of a type lie that are no structures themselves.
-func layOut(of btf.Type, name string, at uint32, places map[string]place) error {
+func findFields(of btf.Type, name string, at uint32, places map[string]fieldPosition) error {
 	switch of := btf.UnderlyingType(of).(type) {
 	case *btf.Int:
-		places[name] = place{at, of.Size}
+		places[name] = fieldPosition{at, of.Size}
 	case *btf.Enum:
-		places[name] = place{at, of.Size}
+		places[name] = fieldPosition{at, of.Size}
 	case *btf.Array:
 		size, err := btf.Sizeof(of.Type)
 		if err != nil {
 			return err
 		}
 		for i := range of.Nelems {
-			if err := layOut(of.Type, name+"["+strconv.FormatUint(uint64(i), 10)+"]", at+i*uint32(size), places); err != nil {
+			if err := findFields(of.Type, name+"["+strconv.FormatUint(uint64(i), 10)+"]", at+i*uint32(size), places); err != nil {
 				return err
 			}
 		}
 	case *btf.Struct:
 		for _, member := range of.Members {
-			if isPad(member.Name) {
+			if isPadding(member.Name) {
 				continue
 			}
 			if member.BitfieldSize > 0 {
 				return fmt.Errorf("%s.%s is a bit field", of.Name, member.Name)
 			}
-			if err := layOut(member.Type, name+"."+member.Name, at+member.Offset.Bytes(), places); err != nil {
+			if err := findFields(member.Type, name+"."+member.Name, at+member.Offset.Bytes(), places); err != nil {
 				return err
 			}
 		}
@@ -91,4 +91,4 @@ func layOut(of btf.Type, name string, at uint32, places map[string]place) error 
 }
 
 // isPad tells the fields that only fill.
-func isPad(name string) bool { return name == "pad" }
+func isPadding(name string) bool { return name == "pad" }

@@ -17,11 +17,11 @@ func TestComputedAnswersAreTheKernels(t *testing.T) {
 		options []string
 		want    []Answer // those that have to be among the computed ones
 	}{
-		"with defaults":           {nil, []Answer{Held, Missing}},
-		"as a user":               {[]string{"--user=1000"}, []Answer{Missing}},
-		"privileged":              {[]string{"--privileged"}, []Answer{Held, Owner, Beyond}},
-		"with no capabilities":    {[]string{"--cap-drop=ALL"}, []Answer{Missing}},
-		"with namespaces allowed": {[]string{"--security-opt=seccomp=unconfined"}, []Answer{Held, Owner, Missing, Beyond}},
+		"with defaults":           {nil, []Answer{Held, NotHeld}},
+		"as a user":               {[]string{"--user=1000"}, []Answer{NotHeld}},
+		"privileged":              {[]string{"--privileged"}, []Answer{Held, OwnsUserns, OutsideUserns}},
+		"with no capabilities":    {[]string{"--cap-drop=ALL"}, []Answer{NotHeld}},
+		"with namespaces allowed": {[]string{"--security-opt=seccomp=unconfined"}, []Answer{Held, OwnsUserns, NotHeld, OutsideUserns}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := start(t, Options{})

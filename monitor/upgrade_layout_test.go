@@ -28,11 +28,11 @@ func TestTranslationIsByName(t *testing.T) {
 	now := &btf.Struct{Name: "record", Size: 40, Members: []btf.Member{
 		member("fresh", u64, 0), member("inner", array(innerMore, 2), 8), member("count", u64, 24), member("name", array(u8, 5), 32),
 	}}
-	translator, err := newTranslator(old, now)
+	translator, err := newLayoutConverter(old, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := translator.translate([]byte{1, 2, 0, 0, 'a', 'b', 'c', 9, 10, 11, 9, 9, 12, 13, 9, 9})
+	got := translator.convert([]byte{1, 2, 0, 0, 'a', 'b', 'c', 9, 10, 11, 9, 9, 12, 13, 9, 9})
 	want := []byte{
 		0, 0, 0, 0, 0, 0, 0, 0,
 		11, 0, 0, 0, 10, 0, 0, 0, 13, 0, 0, 0, 12, 0, 0, 0,
@@ -48,7 +48,7 @@ func TestTranslationIsByName(t *testing.T) {
 		"an array is":        &btf.Struct{Name: "record", Size: 8, Members: []btf.Member{member("count", u32, 0), member("name", array(u8, 2), 4), member("inner", array(innerMore, 2), 8)}},
 		"one within is":      &btf.Struct{Name: "record", Size: 8, Members: []btf.Member{member("count", u32, 0), member("name", array(u8, 3), 4), member("inner", array(innerNow, 2), 8)}},
 	} {
-		if _, err := newTranslator(old, other); err == nil {
+		if _, err := newLayoutConverter(old, other); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

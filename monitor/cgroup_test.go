@@ -7,7 +7,7 @@ import (
 )
 
 // give makes a cgroup and gives it to a user.
-func (tree cgroupTree) give(cgroup string) {
+func (tree cgroupTree) giveToUser(cgroup string) {
 	tree.t.Helper()
 	tree.make(cgroup)
 	if err := os.Chown(path.Join(tree.cgroups.Mount, cgroup), 4711, 4711); err != nil {
@@ -16,7 +16,7 @@ func (tree cgroupTree) give(cgroup string) {
 }
 
 // one is the container that a cgroup is taken for, with one check for each that was made there.
-func (tree cgroupTree) one(m *Monitor, cgroup string, checks uint64) Container {
+func (tree cgroupTree) container(m *Monitor, cgroup string, checks uint64) Container {
 	tree.t.Helper()
 	c, found := tree.recorded(m, []string{cgroup})[cgroup]
 	if got := total(matching(c, setuidZero)); !found || got != checks {
@@ -29,7 +29,7 @@ func TestPlacesTellWhoMayHaveMadeACgroup(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	rooted := tree.check(randomID())[1]
-	tree.give(path.Join(tree.top, "user"))
+	tree.giveToUser(path.Join(tree.top, "user"))
 	delegated := tree.check("user", "slice", randomID())[3]
 	tree.make(path.Join(tree.top, "shared"))
 	if err := os.Chmod(path.Join(tree.cgroups.Mount, tree.top, "shared"), 0o775); err != nil {
@@ -38,14 +38,14 @@ func TestPlacesTellWhoMayHaveMadeACgroup(t *testing.T) {
 	shared := tree.check("shared", randomID())[2]
 	tree.make(path.Join(tree.top, "given"))
 	given := tree.check("given", randomID())[2]
-	tree.give(given) // as systemd's Delegate=, or userns-remap
+	tree.giveToUser(given) // as systemd's Delegate=, or userns-remap
 	tree.check("given", path.Base(given), "below")
 	for cgroup, want := range map[string]struct {
 		rooted bool
 		checks uint64
 	}{rooted: {true, 1}, delegated: {false, 1}, shared: {false, 1}, given: {true, 2}} {
-		if c := tree.one(m, cgroup, want.checks); c.Place.Rooted != want.rooted || c.Place.Folded || c.Place.Name != path.Base(cgroup) {
-			t.Errorf("%s: %+v", cgroup, c.Place)
+		if c := tree.container(m, cgroup, want.checks); c.CgroupInfo.RootOnly != want.rooted || c.CgroupInfo.Folded || c.CgroupInfo.Name != path.Base(cgroup) {
+			t.Errorf("%s: %+v", cgroup, c.CgroupInfo)
 		}
 		inUserSpace, err := tree.cgroups.Delegated(path.Dir(cgroup))
 		if err != nil || (inUserSpace == 0) != want.rooted {
@@ -61,35 +61,35 @@ func TestPlacesOfOneUserAreLimited(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	user := path.Join(tree.top, "user")
-	tree.give(user)
+	tree.giveToUser(user)
 	candidate := func(slice string) string { return tree.check("user", slice, randomID())[3] }
 	var first string
 	for i := range int(slotsEach) {
 		first = candidate([]string{"one", "two"}[i%2]) // they do not get more by making others between
-		tree.one(m, first, 1)
+		tree.container(m, first, 1)
 	}
 	for range more {
 		if recorded := tree.recorded(m, []string{candidate("one")}); len(recorded) > 0 {
 			t.Errorf("recorded one by one: %v", recorded)
 		}
 	}
-	if c := tree.one(m, user, more); !c.Place.Folded || c.Place.Rooted || c.ID != "" || c.Place.Name != "user" {
-		t.Errorf("%+v", c.Place)
+	if c := tree.container(m, user, more); !c.CgroupInfo.Folded || c.CgroupInfo.RootOnly || c.ID != "" || c.CgroupInfo.Name != "user" {
+		t.Errorf("%+v", c.CgroupInfo)
 	}
 	// What is no container's cgroup stays in none.
 	tree.check("user", "session")
-	tree.one(m, user, more)
+	tree.container(m, user, more)
 
 	// Others have room all the same.
-	tree.one(m, tree.check(randomID())[1], 1)
-	tree.give(path.Join(tree.top, "other"))
-	tree.one(m, tree.check("other", randomID())[2], 1)
+	tree.container(m, tree.check(randomID())[1], 1)
+	tree.giveToUser(path.Join(tree.top, "other"))
+	tree.container(m, tree.check("other", randomID())[2], 1)
 
-	if err := m.Trust(first); err != nil {
+	if err := m.TrustSiblings(first); err != nil {
 		t.Fatal(err)
 	}
 	for range more {
-		tree.one(m, candidate("one"), 1)
+		tree.container(m, candidate("one"), 1)
 	}
 	lossless(t, snapshot(t, m))
 }
@@ -100,16 +100,16 @@ func TestPlacesAreGivenBack(t *testing.T) {
 	const places, rounds, each = 64, 3, 24
 	m := start(t, Options{MaxContainers: 2 * places})
 	tree := newCgroupTree(t)
-	tree.give(path.Join(tree.top, "user"))
+	tree.giveToUser(path.Join(tree.top, "user"))
 	for range rounds { // with more than there are places for, in all
 		pending := make(map[uint64]bool)
 		for range each {
 			cgroup := tree.check("user", randomID())[2]
-			pending[tree.one(m, cgroup, 1).Cgroup] = true
+			pending[tree.container(m, cgroup, 1).Cgroup] = true
 			eventually(t, "the cgroup can be removed", func() bool { return os.Remove(path.Join(tree.cgroups.Mount, cgroup)) == nil })
 		}
 		eventually(t, "they are handed over", func() bool {
-			if err := m.HandOver(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(gone Snapshot) error {
+			if err := m.FlushEnded(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(gone Snapshot) error {
 				for _, c := range gone.Containers {
 					delete(pending, c.Cgroup)
 				}
@@ -127,10 +127,10 @@ func TestContainersTooDeepOfAUserArePutTogether(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	user := path.Join(tree.top, "user")
-	tree.give(user)
+	tree.giveToUser(user)
 	tree.check(append(append([]string{"user"}, below(maxDepth)...), randomID())...)
-	if c := tree.one(m, user, 1); !c.Place.Folded {
-		t.Errorf("%+v", c.Place)
+	if c := tree.container(m, user, 1); !c.CgroupInfo.Folded {
+		t.Errorf("%+v", c.CgroupInfo)
 	}
 	lossless(t, snapshot(t, m))
 }

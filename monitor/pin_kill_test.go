@@ -17,17 +17,17 @@ import (
 )
 
 // keptRun is what a process has kept of a container: how often it called setuid(0).
-type keptRun struct {
+type savedRun struct {
 	ID     string
 	Cgroup uint64
 	Count  uint64
 }
 
 // keepRuns appends what is known of containers to a file, as a database would have it.
-func keepRuns(file *os.File, containers []Container) error {
+func saveRuns(file *os.File, containers []Container) error {
 	text := []byte("\n") // what was killed while it wrote has not ended its line
 	for _, c := range containers {
-		line, err := json.Marshal(keptRun{c.ID, c.Cgroup, total(setuidKind.of(c))})
+		line, err := json.Marshal(savedRun{c.ID, c.Cgroup, total(setuidKind.of(c))})
 		if err != nil {
 			return err
 		}
@@ -41,23 +41,23 @@ func keepRuns(file *os.File, containers []Container) error {
 
 // keepPinned records, hands over what has ended and keeps what goes on, without a pause, until
 // it is killed.
-func keepPinned(pins, name string) error {
+func savePinned(pins, name string) error {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	m, err := Start(Options{Pins: pins})
+	m, err := Start(Options{PinDirectory: pins})
 	if err != nil {
 		return err
 	}
 	for err == nil {
-		err = keepAll(m, file)
+		err = saveAll(m, file)
 	}
 	return err
 }
 
-func keepAll(m *Monitor, file *os.File) error {
-	err := m.HandOver(func(uint64, string) bool { return true }, func(s Snapshot) error { return keepRuns(file, s.Containers) })
+func saveAll(m *Monitor, file *os.File) error {
+	err := m.FlushEnded(func(uint64, string) bool { return true }, func(s Snapshot) error { return saveRuns(file, s.Containers) })
 	if err != nil {
 		return err
 	}
@@ -65,19 +65,19 @@ func keepAll(m *Monitor, file *os.File) error {
 	if err != nil {
 		return err
 	}
-	return keepRuns(file, s.Containers)
+	return saveRuns(file, s.Containers)
 }
 
 // keptRuns sums up by container: of the same cgroup the last word counts.
-func keptRuns(t *testing.T, name string) map[string]uint64 {
+func savedCounts(t *testing.T, name string) map[string]uint64 {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	last := make(map[uint64]keptRun)
+	last := make(map[uint64]savedRun)
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		var run keptRun
+		var run savedRun
 		if json.Unmarshal(lines.Bytes(), &run) == nil { // else it was killed while it wrote
 			last[run.Cgroup] = run
 		}
@@ -92,14 +92,14 @@ func keptRuns(t *testing.T, name string) map[string]uint64 {
 // What is kept is exact, wherever in the start, the keeping and the hand-over it is killed.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	killedAtAnyMoment(t, "/proc/self/exe")
+	testKilledAtAnyMoment(t, "/proc/self/exe")
 }
 
 // killedAtAnyMoment is that of one version, or of several that take over from each other.
-func killedAtAnyMoment(t *testing.T, versions ...string) {
+func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	const kills, burst, bursts, each = 10, 100, 100, 7
-	pins, kept := pinsOf(t), filepath.Join(t.TempDir(), "kept")
-	recording := killed(t, pins, func() {})
+	pins, kept := newPinDirectory(t), filepath.Join(t.TempDir(), "kept")
+	recording := recordAndKill(t, pins, func() {})
 	long := launch(t, "bb", "sleep", "1000")
 	docker(t, "exec", "-d", long, "sh", "-c", fmt.Sprintf(
 		"i=0; while [ $i -lt %d ]; do probe repeat %d setuid0; i=$((i+1)); done; touch /tmp/done", bursts, burst))
@@ -118,7 +118,7 @@ func killedAtAnyMoment(t *testing.T, versions ...string) {
 	})
 	for i := range kills {
 		cmd := exec.CommandContext(t.Context(), versions[i%len(versions)], pins, kept)
-		cmd.Env = append(os.Environ(), asProcess+"=keep-pinned")
+		cmd.Env = append(os.Environ(), helperVariable+"=keep-pinned")
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -135,13 +135,13 @@ func killedAtAnyMoment(t *testing.T, versions ...string) {
 	eventually(t, "all is done", func() bool {
 		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
 	})
-	m := start(t, Options{Pins: pins})
+	m := start(t, Options{PinDirectory: pins})
 	if m.ID() != recording {
 		t.Errorf("recording %s, wanted %s", m.ID(), recording)
 	}
 	file, err := os.OpenFile(kept, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
-		err = errors.Join(keepAll(m, file), file.Close())
+		err = errors.Join(saveAll(m, file), file.Close())
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func killedAtAnyMoment(t *testing.T, versions ...string) {
 	if len(versions) > 1 {
 		twice = uint64(kills * runtime.NumCPU())
 	}
-	counts := keptRuns(t, kept)
+	counts := savedCounts(t, kept)
 	if got := counts[long]; got < burst*bursts || got > burst*bursts+twice {
 		t.Errorf("counted %d checks, wanted %d", got, burst*bursts)
 	}

@@ -16,30 +16,30 @@ import (
 )
 
 // share of a map's room: when so much has been recorded anew it is time for a harvest.
-const share = 8
+const highWaterShare = 8
 
 // ErrNotAllCgroups: which containers have ended cannot be told, since the cgroups are
 // seen from inside a cgroup namespace.
 var ErrNotAllCgroups = errors.New("the cgroups of the whole machine cannot be seen, only those of a cgroup namespace")
 
 // harvested is what was recorded of a container that has ended.
-type harvested struct {
+type endedContainer struct {
 	value      bpf.CapmonContainer
-	checks     []harvestedCheck
+	checks     []endedCheck
 	executions map[bpf.CapmonExecutionKey]Execution
 	calls      containerCalls
-	files      []harvestedFile
+	files      []endedFile
 }
 
 // harvestedFile is an entry of the files map.
-type harvestedFile struct {
+type endedFile struct {
 	key   bpf.CapmonFileKey
 	value bpf.CapmonFileValue
 }
 
 // harvestedCheck is an entry of the checks map. Short containers do the same over and
 // over: of the kinds, which are the larger part, there is one copy for all.
-type harvestedCheck struct {
+type endedCheck struct {
 	kind  unique.Handle[bpf.CapmonCheckKey] // of no container
 	value bpf.CapmonCheckValue
 }
@@ -50,11 +50,11 @@ type harvestedCheck struct {
 //
 // A container has ended when its cgroup is gone: a cgroup with tasks cannot be removed, and
 // no other gets its id, so nothing more is recorded of it.
-func (m *Monitor) Harvest() error {
-	return m.harvest(func(uint64, string) bool { return true }, func(gone map[uint64]*harvested) error {
+func (m *Monitor) CollectEnded() error {
+	return m.collect(func(uint64, string) bool { return true }, func(gone map[uint64]*endedContainer) error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		maps.Copy(m.harvested, gone)
+		maps.Copy(m.collected, gone)
 		return nil
 	})
 }
@@ -64,8 +64,8 @@ func (m *Monitor) Harvest() error {
 // in the kernel if keep fails, and may be handed over again if this process ends before
 // HandOver returns. keep must not call what reads or changes the record, as Snapshot, Harvest, NoteTold
 // and Tallies do: that waits until HandOver returns.
-func (m *Monitor) HandOver(wanted func(cgroup uint64, id string) bool, keep func(Snapshot) error) error {
-	return m.harvest(wanted, func(gone map[uint64]*harvested) error {
+func (m *Monitor) FlushEnded(wanted func(cgroup uint64, id string) bool, keep func(Snapshot) error) error {
+	return m.collect(wanted, func(gone map[uint64]*endedContainer) error {
 		ended := Snapshot{Hook: m.Hook(), Time: m.Now()}
 		symbols, err := m.currentSymbols()
 		if err != nil {
@@ -75,60 +75,60 @@ func (m *Monitor) HandOver(wanted func(cgroup uint64, id string) bool, keep func
 			return err
 		}
 		for cgroup, harvest := range gone {
-			ended.Containers = append(ended.Containers, m.harvestedContainer(symbols, cgroup, harvest))
+			ended.Containers = append(ended.Containers, m.newEndedContainer(symbols, cgroup, harvest))
 		}
 		if err := keep(ended); err != nil {
 			return err
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.tallied {
-			maps.Copy(m.leaving, gone)
+		if m.hasDeltaReader {
+			maps.Copy(m.unreported, gone)
 		}
 		return nil
 	})
 }
 
 // harvest takes the wanted containers that have ended out of the maps when keep has them.
-func (m *Monitor) harvest(wanted func(cgroup uint64, id string) bool, keep func(map[uint64]*harvested) error) error {
+func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(map[uint64]*endedContainer) error) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	if m.over() {
+	if m.ended() {
 		return nil
 	}
 	if err := canWaitForPrograms(); err != nil {
 		return err
 	}
-	gone, err := m.gone(wanted)
+	gone, err := m.findEnded(wanted)
 	if err != nil || len(gone) == 0 {
 		return err
 	}
 	for cgroup := range gone {
-		if len(gone) <= handedMax {
+		if len(gone) <= maxFlushed {
 			break
 		}
 		delete(gone, cgroup) // the next time
 	}
-	checks, exact, err := m.harvestChecks(gone)
+	checks, exact, err := m.collectChecks(gone)
 	if err != nil || !exact { // some counts are just moving: another time
 		return err
 	}
-	executions, err := m.harvestExecutions(gone)
+	executions, err := m.collectExecutions(gone)
 	if err != nil {
 		return err
 	}
-	calls, err := m.harvestCalls(gone)
+	calls, err := m.collectCalls(gone)
 	if err != nil {
 		return err
 	}
-	files, err := m.harvestFiles(gone)
+	files, err := m.collectFiles(gone)
 	if err != nil {
 		return err
 	}
 	if err := keep(gone); err != nil {
 		return err
 	}
-	if err := m.leave(gone); err != nil {
+	if err := m.markAndRemove(gone); err != nil {
 		return err
 	}
 	// Who still counts from memory for one of them began before it was removed.
@@ -136,20 +136,20 @@ func (m *Monitor) harvest(wanted func(cgroup uint64, id string) bool, keep func(
 		return err
 	}
 	return errors.Join(
-		remove(m.attached.maps.Checks, checks, "checks"),
-		remove(m.attached.maps.Executions, executions, "executions"),
-		remove(m.attached.maps.Calls, calls, "calls"),
-		remove(m.attached.maps.Files, files, "files"),
-		m.freeRoom())
+		removeEntries(m.attached.maps.Checks, checks, "checks"),
+		removeEntries(m.attached.maps.Executions, executions, "executions"),
+		removeEntries(m.attached.maps.Calls, calls, "calls"),
+		removeEntries(m.attached.maps.Files, files, "files"),
+		m.updateRemoved())
 }
 
 // leave removes containers from the map of containers. From when it has begun a process that
 // takes the recording up does so, too: what is kept elsewhere is never there twice or in part.
-func (m *Monitor) leave(gone map[uint64]*harvested) error {
+func (m *Monitor) markAndRemove(gone map[uint64]*endedContainer) error {
 	cgroups := slices.Collect(maps.Keys(gone))
-	if m.attached.handed != nil {
-		for some := range slices.Chunk(cgroups, entriesAtOnce) {
-			if _, err := m.attached.handed.BatchUpdate(some, make([]uint8, len(some)), nil); err != nil {
+	if m.attached.flushed != nil {
+		for some := range slices.Chunk(cgroups, batchSize) {
+			if _, err := m.attached.flushed.BatchUpdate(some, make([]uint8, len(some)), nil); err != nil {
 				return fmt.Errorf("noting which containers have been handed over: %w", err)
 			}
 		}
@@ -164,28 +164,28 @@ func (m *Monitor) removeContainers(cgroups []uint64) error {
 	for _, cgroup := range cgroups {
 		set[cgroup] = true
 	}
-	err := errors.Join(remove(m.attached.maps.Containers, cgroups, "containers"), remove(m.attached.maps.Grants, cgroups, "grants"))
+	err := errors.Join(removeEntries(m.attached.maps.Containers, cgroups, "containers"), removeEntries(m.attached.maps.Grants, cgroups, "grants"))
 	if err == nil {
 		err = m.freeSlots()
 	}
 	if err == nil && m.pins != nil {
-		err = m.inherited.forget(set, m.pins.discard)
+		err = m.carriedOver.removeFrozen(set, m.pins.removeRecording)
 	}
 	if err == nil {
 		m.mu.Lock()
-		m.inherited.drop(func(cgroup uint64) bool { return set[cgroup] })
+		m.carriedOver.dropFromMemory(func(cgroup uint64) bool { return set[cgroup] })
 		m.mu.Unlock()
 	}
-	if err == nil && m.attached.handed != nil {
-		err = remove(m.attached.handed, cgroups, "containers that have been handed over")
+	if err == nil && m.attached.flushed != nil {
+		err = removeEntries(m.attached.flushed, cgroups, "containers that have been handed over")
 	}
 	return err
 }
 
 // finishHandOver removes what a process had handed over that ended before it could remove it.
-func (m *Monitor) finishHandOver() error {
+func (m *Monitor) finishFlush() error {
 	var cgroups []uint64
-	err := entries(m.attached.handed, "containers that have been handed over", func(cgroup *uint64, _ *uint8) { cgroups = append(cgroups, *cgroup) })
+	err := forEachEntry(m.attached.flushed, "containers that have been handed over", func(cgroup *uint64, _ *uint8) { cgroups = append(cgroups, *cgroup) })
 	if err == nil {
 		err = m.removeContainers(cgroups)
 	}
@@ -193,23 +193,23 @@ func (m *Monitor) finishHandOver() error {
 		err = m.removeOrphans()
 	}
 	if err == nil {
-		err = m.freeRoom()
+		err = m.updateRemoved()
 	}
 	return err
 }
 
 // harvestedContainer is what Snapshot tells of one.
-func (m *Monitor) harvestedContainer(symbols *kernel.Symbols, cgroup uint64, harvest *harvested) Container {
+func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, harvest *endedContainer) Container {
 	var checks []Check
 	for i := range harvest.checks {
 		key := harvest.checks[i].kind.Value()
-		checks = append(checks, m.check(symbols, &key, &harvest.checks[i].value))
+		checks = append(checks, m.newCheck(symbols, &key, &harvest.checks[i].value))
 	}
-	c := m.container(cgroup, &harvest.value, checks)
+	c := m.newContainer(cgroup, &harvest.value, checks)
 	c.Executions = slices.Collect(maps.Values(harvest.executions))
-	c.Calls, c.Lifted, c.Unasked = harvest.calls.watched, harvest.calls.lifted, harvest.calls.unasked
+	c.Calls, c.Lifted, c.Unchecked = harvest.calls.selected, harvest.calls.lifted, harvest.calls.unchecked
 	for i := range harvest.files {
-		c.Files = append(c.Files, m.fileUse(symbols, &harvest.files[i].key, &harvest.files[i].value))
+		c.Files = append(c.Files, m.newFileUse(symbols, &harvest.files[i].key, &harvest.files[i].value))
 	}
 	c.Ended = true
 	c.Kept = capability.Set(harvest.value.Kept)
@@ -218,10 +218,10 @@ func (m *Monitor) harvestedContainer(symbols *kernel.Symbols, cgroup uint64, har
 
 // Crowded tells, by a value each time, that much has been recorded since the last time and
 // a Harvest might make room. It takes somebody who calls Next.
-func (m *Monitor) Crowded() <-chan struct{} { return m.crowded }
+func (m *Monitor) HighWater() <-chan struct{} { return m.highWater }
 
 // grown counts what an event tells to be new in a map.
-func (m *Monitor) grown(kind bpf.CapmonEventKind) {
+func (m *Monitor) countNew(kind bpf.CapmonEventKind) {
 	var grown *ebpf.Map
 	switch kind {
 	case bpf.CapmonEventKindEVENT_CONTAINER:
@@ -237,33 +237,33 @@ func (m *Monitor) grown(kind bpf.CapmonEventKind) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.growth[kind]++
-	if m.growth[kind] < max(1, grown.MaxEntries()/share) {
+	m.newEntries[kind]++
+	if m.newEntries[kind] < max(1, grown.MaxEntries()/highWaterShare) {
 		return
 	}
-	clear(m.growth)
+	clear(m.newEntries)
 	select {
-	case m.crowded <- struct{}{}:
+	case m.highWater <- struct{}{}:
 	default: // told already
 	}
 }
 
 // gone finds the wanted containers whose cgroups are no more.
-func (m *Monitor) gone(wanted func(cgroup uint64, id string) bool) (map[uint64]*harvested, error) {
+func (m *Monitor) findEnded(wanted func(cgroup uint64, id string) bool) (map[uint64]*endedContainer, error) {
 	if root, err := m.cgroups.ID("/"); err != nil || root != 1 { // kernfs_create_root, fs/kernfs/dir.c
 		return nil, errors.Join(err, ErrNotAllCgroups)
 	}
-	gone := make(map[uint64]*harvested)
-	err := m.eachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
-		if !wanted(*cgroup, idOf(value)) {
+	gone := make(map[uint64]*endedContainer)
+	err := m.forEachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
+		if !wanted(*cgroup, entryID(value)) {
 			return
 		}
-		gone[*cgroup] = &harvested{executions: make(map[bpf.CapmonExecutionKey]Execution)}
+		gone[*cgroup] = &endedContainer{executions: make(map[bpf.CapmonExecutionKey]Execution)}
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = m.walk(func(cgroup kernel.CgroupDir) error {
+	err = m.walkCgroups(func(cgroup kernel.CgroupDir) error {
 		id, err := cgroup.ID()
 		delete(gone, id)
 		return err
@@ -281,20 +281,20 @@ func (m *Monitor) gone(wanted func(cgroup uint64, id string) bool) (map[uint64]*
 }
 
 // harvestChecks notes their checks and returns the keys; exact as that of countedChecks.
-func (m *Monitor) harvestChecks(gone map[uint64]*harvested) (keys []bpf.CapmonCheckKey, exact bool, err error) {
-	counted, exact, err := m.countedChecks(func(cgroup uint64) bool { return gone[cgroup] != nil })
+func (m *Monitor) collectChecks(gone map[uint64]*endedContainer) (keys []bpf.CapmonCheckKey, exact bool, err error) {
+	counted, exact, err := m.countChecks(func(cgroup uint64) bool { return gone[cgroup] != nil })
 	for key, value := range counted {
 		keys = append(keys, key)
 		kind := key
 		kind.Container = 0
 		from := gone[key.Container]
-		from.checks = append(from.checks, harvestedCheck{unique.Make(kind), value})
+		from.checks = append(from.checks, endedCheck{unique.Make(kind), value})
 	}
 	return keys, exact, err
 }
 
-func (m *Monitor) harvestExecutions(gone map[uint64]*harvested) (keys []bpf.CapmonExecutionKey, err error) {
-	err = m.eachExecution(func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
+func (m *Monitor) collectExecutions(gone map[uint64]*endedContainer) (keys []bpf.CapmonExecutionKey, err error) {
+	err = m.forEachExecution(func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.executions[*key] = m.newExecution(key, value)
@@ -303,8 +303,8 @@ func (m *Monitor) harvestExecutions(gone map[uint64]*harvested) (keys []bpf.Capm
 	return keys, err
 }
 
-func (m *Monitor) harvestCalls(gone map[uint64]*harvested) (keys []bpf.CapmonCallKey, err error) {
-	err = m.eachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
+func (m *Monitor) collectCalls(gone map[uint64]*endedContainer) (keys []bpf.CapmonCallKey, err error) {
+	err = m.forEachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.calls.add(m, key, value)
@@ -313,20 +313,20 @@ func (m *Monitor) harvestCalls(gone map[uint64]*harvested) (keys []bpf.CapmonCal
 	return keys, err
 }
 
-func (m *Monitor) harvestFiles(gone map[uint64]*harvested) (keys []bpf.CapmonFileKey, err error) {
-	err = m.eachFile(func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
+func (m *Monitor) collectFiles(gone map[uint64]*endedContainer) (keys []bpf.CapmonFileKey, err error) {
+	err = m.forEachFile(func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
 		if from := gone[key.Container]; from != nil {
 			keys = append(keys, *key)
-			from.files = append(from.files, harvestedFile{*key, *value})
+			from.files = append(from.files, endedFile{*key, *value})
 		}
 	})
 	return keys, err
 }
 
 // remove takes entries out of a map, those that are there.
-func remove[K any](m *ebpf.Map, keys []K, what string) error {
+func removeEntries[K any](m *ebpf.Map, keys []K, what string) error {
 	for len(keys) > 0 {
-		some := keys[:min(entriesAtOnce, len(keys))]
+		some := keys[:min(batchSize, len(keys))]
 		n, err := m.BatchDelete(some, nil)
 		if errors.Is(err, ebpf.ErrKeyNotExist) { // as of what was inherited
 			n++
@@ -369,21 +369,21 @@ func waitForPrograms() error {
 }
 
 // Filled is the part of the fullest share of a map that is taken, from 0 to 1.
-func (m *Monitor) Filled() (filled float64, err error) {
+func (m *Monitor) Utilization() (filled float64, err error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
-	if m.over() {
+	if m.ended() {
 		return 0, nil
 	}
-	present, err := m.present()
+	present, err := m.countEntries()
 	if err != nil {
 		return 0, err
 	}
-	for share, room := range m.attached.rooms() {
+	for share, room := range m.attached.shareSizes() {
 		filled = max(filled, float64(present[share])/float64(max(room, 1)))
 	}
 	containers := 0
-	err = entries(m.attached.maps.Containers, "containers", func(*uint64, *bpf.CapmonContainer) { containers++ })
+	err = forEachEntry(m.attached.maps.Containers, "containers", func(*uint64, *bpf.CapmonContainer) { containers++ })
 	filled = max(filled, float64(containers)/float64(m.attached.maps.Containers.MaxEntries()))
 	return filled, err
 }
@@ -398,19 +398,19 @@ func (m *Monitor) removeOrphans() error {
 	var files []bpf.CapmonFileKey
 	known := make(map[uint64]bool)
 	err := errors.Join(
-		entries(m.attached.maps.Checks, "checks", func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { checks = append(checks, *key) }),
-		entries(m.attached.maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) {
+		forEachEntry(m.attached.maps.Checks, "checks", func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { checks = append(checks, *key) }),
+		forEachEntry(m.attached.maps.Executions, "executions", func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) {
 			executions = append(executions, *key)
 		}),
-		entries(m.attached.maps.Calls, "calls", func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { calls = append(calls, *key) }),
-		entries(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, _ *bpf.CapmonFileValue) { files = append(files, *key) }),
-		entries(m.attached.maps.Containers, "containers", func(cgroup *uint64, _ *bpf.CapmonContainer) { known[*cgroup] = true }))
+		forEachEntry(m.attached.maps.Calls, "calls", func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { calls = append(calls, *key) }),
+		forEachEntry(m.attached.maps.Files, "files", func(key *bpf.CapmonFileKey, _ *bpf.CapmonFileValue) { files = append(files, *key) }),
+		forEachEntry(m.attached.maps.Containers, "containers", func(cgroup *uint64, _ *bpf.CapmonContainer) { known[*cgroup] = true }))
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		remove(m.attached.maps.Checks, slices.DeleteFunc(checks, func(key bpf.CapmonCheckKey) bool { return known[key.Container] }), "checks"),
-		remove(m.attached.maps.Executions, slices.DeleteFunc(executions, func(key bpf.CapmonExecutionKey) bool { return known[key.Container] }), "executions"),
-		remove(m.attached.maps.Calls, slices.DeleteFunc(calls, func(key bpf.CapmonCallKey) bool { return known[key.Container] }), "calls"),
-		remove(m.attached.maps.Files, slices.DeleteFunc(files, func(key bpf.CapmonFileKey) bool { return known[key.Container] }), "files"))
+		removeEntries(m.attached.maps.Checks, slices.DeleteFunc(checks, func(key bpf.CapmonCheckKey) bool { return known[key.Container] }), "checks"),
+		removeEntries(m.attached.maps.Executions, slices.DeleteFunc(executions, func(key bpf.CapmonExecutionKey) bool { return known[key.Container] }), "executions"),
+		removeEntries(m.attached.maps.Calls, slices.DeleteFunc(calls, func(key bpf.CapmonCallKey) bool { return known[key.Container] }), "calls"),
+		removeEntries(m.attached.maps.Files, slices.DeleteFunc(files, func(key bpf.CapmonFileKey) bool { return known[key.Container] }), "files"))
 }

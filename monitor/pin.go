@@ -13,37 +13,37 @@ import (
 )
 
 // ErrPinsHeld: another process records with the same Options.Pins.
-var ErrPinsHeld = errors.New("another process has the pinned recording")
+var ErrPinsInUse = errors.New("another process has the pinned recording")
 
 // What there is in the directory of a recording.
 const (
-	mapPins     = "maps"
-	programPins = "programs"
-	linkPins    = "links"   // in the order of attached.links
-	returnPins  = "returns" // in that of attached.returns
-	notePin     = "note"    // a map, of what only user space needs
+	mapsPin     = "maps"
+	programsPin = "programs"
+	linksPin    = "links"   // in the order of attached.links
+	returnsPin  = "returns" // in that of attached.returns
+	metadataPin = "note"    // a map, of what only user space needs
 	layoutPin   = "layout"  // a map, of how the others are laid out, as BTF
-	handedPin   = "handed"  // a map, of the containers that have just been handed over
+	flushedPin  = "handed"  // a map, of the containers that have just been handed over
 )
 
 // draft is the directory of a recording that is not whole: it is being pinned, or has ended.
-const draft = "draft"
+const draftName = "draft"
 
 // pins are where a recording is pinned in the BPF file system. It goes on while they are
 // there, whoever runs. The nil pins are of one that is not pinned.
-type pins struct {
+type pinDirectory struct {
 	root      string // Options.Pins
 	directory string // in it, of this recording
-	held      *os.File
+	lock      *os.File
 }
 
 // handedMax is how many containers are handed over at once.
-const handedMax = 4096
+const maxFlushed = 4096
 
 // holdPins makes the directory below a BPF file system, keeps other processes out of it
 // until it is released, and removes what was not wholly pinned.
-func holdPins(root string) (*pins, error) {
-	if err := mountPins(root); err != nil {
+func lockPins(root string) (*pinDirectory, error) {
+	if err := ensureBPFFileSystem(root); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(root, 0o700); err != nil {
@@ -53,13 +53,13 @@ func holdPins(root string) (*pins, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the directory of pins: %w", err)
 	}
-	p := &pins{root: root, held: held}
+	p := &pinDirectory{root: root, lock: held}
 	err = unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = ErrPinsHeld
+		err = ErrPinsInUse
 	}
 	if err == nil {
-		err = os.RemoveAll(p.draft())
+		err = os.RemoveAll(p.draftDirectory())
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("taking the pins in %s: %w", root, err), p.release())
@@ -69,7 +69,7 @@ func holdPins(root string) (*pins, error) {
 
 // mountPins sees to it that the directory is in a BPF file system, and mounts one at the usual
 // place if that is meant and there is none.
-func mountPins(root string) error {
+func ensureBPFFileSystem(root string) error {
 	const usual = "/sys/fs/bpf"
 	nearest := root
 	var stat unix.Statfs_t
@@ -95,19 +95,19 @@ func mountPins(root string) error {
 	return nil
 }
 
-func (p *pins) draft() string { return filepath.Join(p.root, draft) }
+func (p *pinDirectory) draftDirectory() string { return filepath.Join(p.root, draftName) }
 
 // release lets other processes take the pins.
-func (p *pins) release() error {
+func (p *pinDirectory) release() error {
 	if p == nil {
 		return nil
 	}
-	return p.held.Close()
+	return p.lock.Close()
 }
 
 // choose sets the directory of the recordings with a fingerprint, and reports whether there
 // is one.
-func (p *pins) choose(fingerprint string) (bool, error) {
+func (p *pinDirectory) selectRecording(fingerprint string) (bool, error) {
 	p.directory = filepath.Join(p.root, fingerprint)
 	_, err := os.Stat(p.directory)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -117,7 +117,7 @@ func (p *pins) choose(fingerprint string) (bool, error) {
 }
 
 // others are the directories of recordings with other fingerprints.
-func (p *pins) others() ([]string, error) {
+func (p *pinDirectory) otherRecordings() ([]string, error) {
 	entries, err := os.ReadDir(p.root)
 	if err != nil {
 		return nil, fmt.Errorf("looking for pinned recordings: %w", err)
@@ -132,45 +132,45 @@ func (p *pins) others() ([]string, error) {
 }
 
 // add pins a recording, wholly or not at all.
-func (p *pins) add(a *attached, what note) error {
-	for _, directory := range []string{mapPins, programPins, linkPins, returnPins} {
-		if err := os.MkdirAll(filepath.Join(p.draft(), directory), 0o700); err != nil {
+func (p *pinDirectory) pin(a *attached, what pinMetadata) error {
+	for _, directory := range []string{mapsPin, programsPin, linksPin, returnsPin} {
+		if err := os.MkdirAll(filepath.Join(p.draftDirectory(), directory), 0o700); err != nil {
 			return fmt.Errorf("pinning the recording: %w", err)
 		}
 	}
-	err := errors.Join(p.addNote(what), p.addLayout(), pinAll(filepath.Join(p.draft(), linkPins), a.links), pinAll(filepath.Join(p.draft(), returnPins), a.returns))
+	err := errors.Join(p.addMetadata(what), p.addLayout(), pinLinks(filepath.Join(p.draftDirectory(), linksPin), a.links), pinLinks(filepath.Join(p.draftDirectory(), returnsPin), a.returnLinks))
 	if err == nil {
-		err = a.gate.Pin(filepath.Join(p.draft(), gatePin))
+		err = a.enabled.Pin(filepath.Join(p.draftDirectory(), enabledPin))
 	}
 	if err == nil {
-		err = a.addHanded(filepath.Join(p.draft(), handedPin))
+		err = a.pinFlushed(filepath.Join(p.draftDirectory(), flushedPin))
 	}
 	for name, m := range a.namedMaps() {
-		err = errors.Join(err, m.Pin(filepath.Join(p.draft(), mapPins, name)))
+		err = errors.Join(err, m.Pin(filepath.Join(p.draftDirectory(), mapsPin, name)))
 	}
-	for name, program := range a.named {
-		err = errors.Join(err, program.Pin(filepath.Join(p.draft(), programPins, name)))
+	for name, program := range a.programsByName {
+		err = errors.Join(err, program.Pin(filepath.Join(p.draftDirectory(), programsPin, name)))
 	}
 	if err == nil {
-		err = os.Rename(p.draft(), p.directory)
+		err = os.Rename(p.draftDirectory(), p.directory)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("pinning the recording: %w", err), os.RemoveAll(p.draft()))
+		return errors.Join(fmt.Errorf("pinning the recording: %w", err), os.RemoveAll(p.draftDirectory()))
 	}
 	a.pins = p
 	return nil
 }
 
 // addHanded makes the map of containers that have just been handed over.
-func (a *attached) addHanded(pin string) (err error) {
-	a.handed, err = ebpf.NewMap(&ebpf.MapSpec{Name: handedPin, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: handedMax})
+func (a *attached) pinFlushed(pin string) (err error) {
+	a.flushed, err = ebpf.NewMap(&ebpf.MapSpec{Name: flushedPin, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: maxFlushed})
 	if err != nil {
 		return err
 	}
-	return a.handed.Pin(pin)
+	return a.flushed.Pin(pin)
 }
 
-func pinAll(directory string, links []link.Link) error {
+func pinLinks(directory string, links []link.Link) error {
 	for i, l := range links {
 		if err := l.Pin(filepath.Join(directory, fmt.Sprintf("%02d", i))); err != nil {
 			return err
@@ -180,29 +180,29 @@ func pinAll(directory string, links []link.Link) error {
 }
 
 // load takes up what is pinned.
-func (p *pins) load(a *attached) (err error) {
+func (p *pinDirectory) open(a *attached) (err error) {
 	collection := &ebpf.Collection{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program)}
 	defer collection.Close()
 	err = errors.Join(
-		eachPin(p.directory, mapPins, func(name, path string) error {
+		forEachPin(p.directory, mapsPin, func(name, path string) error {
 			m, err := ebpf.LoadPinnedMap(path, nil)
 			collection.Maps[name] = m
 			return err
 		}),
-		eachPin(p.directory, programPins, func(name, path string) error {
+		forEachPin(p.directory, programsPin, func(name, path string) error {
 			program, err := ebpf.LoadPinnedProgram(path, nil)
 			collection.Programs[name] = program
 			return err
 		}),
-		eachPin(p.directory, linkPins, loadLink(&a.links)),
-		eachPin(p.directory, returnPins, loadLink(&a.returns)))
-	for name, pin := range map[string]string{gateMap: gatePin, handedPin: handedPin} {
+		forEachPin(p.directory, linksPin, loadLink(&a.links)),
+		forEachPin(p.directory, returnsPin, loadLink(&a.returnLinks)))
+	for name, pin := range map[string]string{enabledMap: enabledPin, flushedPin: flushedPin} {
 		m, openErr := ebpf.LoadPinnedMap(filepath.Join(p.directory, pin), nil)
 		collection.Maps[name], err = m, errors.Join(err, openErr)
 	}
 	if err == nil {
-		a.handed = collection.DetachMap(handedPin)
-		err = a.take(collection)
+		a.flushed = collection.DetachMap(flushedPin)
+		err = a.assign(collection)
 	}
 	if err != nil {
 		return fmt.Errorf("taking up the pinned recording in %s: %w", p.directory, err)
@@ -222,7 +222,7 @@ func loadLink(links *[]link.Link) func(name, path string) error {
 }
 
 // eachPin visits what is pinned of a kind, in the order of the names.
-func eachPin(directory, kind string, visit func(name, path string) error) error {
+func forEachPin(directory, kind string, visit func(name, path string) error) error {
 	entries, err := os.ReadDir(filepath.Join(directory, kind))
 	if err != nil {
 		return err
@@ -235,40 +235,40 @@ func eachPin(directory, kind string, visit func(name, path string) error) error 
 	return nil
 }
 
-func (p *pins) addReturns(returns []link.Link) error {
+func (p *pinDirectory) pinReturns(returns []link.Link) error {
 	if p == nil {
 		return nil
 	}
-	if err := pinAll(filepath.Join(p.directory, returnPins), returns); err != nil {
+	if err := pinLinks(filepath.Join(p.directory, returnsPin), returns); err != nil {
 		return fmt.Errorf("pinning: %w", err)
 	}
 	return nil
 }
 
-func (p *pins) removeReturns() error {
+func (p *pinDirectory) unpinReturns() error {
 	if p == nil {
 		return nil
 	}
-	return eachPin(p.directory, returnPins, func(_, path string) error { return os.Remove(path) })
+	return forEachPin(p.directory, returnsPin, func(_, path string) error { return os.Remove(path) })
 }
 
 // remove has the recording end with this process.
-func (p *pins) remove() error {
+func (p *pinDirectory) unpin() error {
 	if p == nil {
 		return nil
 	}
-	return p.discard(p.directory)
+	return p.removeRecording(p.directory)
 }
 
 // discard ends a pinned recording: who comes meanwhile does not find half of it.
-func (p *pins) discard(directory string) error {
-	if err := os.RemoveAll(p.draft()); err != nil {
+func (p *pinDirectory) removeRecording(directory string) error {
+	if err := os.RemoveAll(p.draftDirectory()); err != nil {
 		return fmt.Errorf("removing pins: %w", err)
 	}
-	if err := os.Rename(directory, p.draft()); err != nil {
+	if err := os.Rename(directory, p.draftDirectory()); err != nil {
 		return fmt.Errorf("removing pins: %w", err)
 	}
-	return os.RemoveAll(p.draft())
+	return os.RemoveAll(p.draftDirectory())
 }
 
 // RemovePins ends the recordings that are pinned in a directory, and removes it. None need
@@ -277,13 +277,13 @@ func RemovePins(root string) error {
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	p, err := holdPins(root)
+	p, err := lockPins(root)
 	if err != nil {
 		return err
 	}
-	directories, err := p.others()
+	directories, err := p.otherRecordings()
 	for _, directory := range directories {
-		err = errors.Join(err, p.discard(directory))
+		err = errors.Join(err, p.removeRecording(directory))
 	}
 	return errors.Join(err, os.Remove(root), p.release())
 }

@@ -131,7 +131,7 @@ func TestContainersThatStartWhileAMonitorDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.attached, _, err = attachFirst(Hooks(), programs, func(maps bpf.CapmonMaps) error {
-		err := m.adopt(maps)
+		err := m.registerRunning(maps)
 		early = launch(t, "--security-opt=seccomp=unconfined", "bb", "unshare", "-U", "sleep", "1000") // after that
 		return err
 	})
@@ -149,7 +149,7 @@ func TestContainersThatStartWhileAMonitorDoes(t *testing.T) {
 		docker(t, "exec", id, "chroot", "/", "probe", "repeat", "5", "setuid0")
 	}
 	before := map[string]Container{early: find(t, m, early), late: find(t, m, late)}
-	if err := m.adoptRest(recording); err != nil {
+	if err := m.registerLate(recording); err != nil {
 		t.Fatal(err)
 	}
 	for id, before := range before {

@@ -16,7 +16,7 @@ import (
 
 // recordPinned records until it is killed.
 func recordPinned(pins string) error {
-	m, err := Start(Options{Pins: pins})
+	m, err := Start(Options{PinDirectory: pins})
 	if err != nil {
 		return err
 	}
@@ -30,16 +30,16 @@ func recordPinned(pins string) error {
 
 // handOverPinned hands over what was recorded of a container and is killed by itself in the
 // middle: before it is kept, or after it.
-func handOverPinned(pins, id, when string) error {
-	m, err := Start(Options{Pins: pins})
+func flushPinned(pins, id, when string) error {
+	m, err := Start(Options{PinDirectory: pins})
 	if err != nil {
 		return err
 	}
-	err = m.HandOver(func(_ uint64, other string) bool { return other == id }, func(s Snapshot) error {
+	err = m.FlushEnded(func(_ uint64, other string) bool { return other == id }, func(s Snapshot) error {
 		if when == "before" {
 			return unix.Kill(os.Getpid(), unix.SIGKILL)
 		}
-		fmt.Println("kept", s.Containers[0].Made)
+		fmt.Println("kept", s.Containers[0].ChecksMade)
 		return nil
 	})
 	fmt.Println("removed")
@@ -47,7 +47,7 @@ func handOverPinned(pins, id, when string) error {
 }
 
 // pinsOf is a directory for pins that goes, with all that is in it, with the test.
-func pinsOf(t *testing.T) string {
+func newPinDirectory(t *testing.T) string {
 	t.Helper()
 	pins := testpins.Directory(strings.ReplaceAll(t.Name(), "/", "-"))
 	t.Cleanup(func() {
@@ -63,25 +63,25 @@ func pinsOf(t *testing.T) string {
 
 // killed records by another process while the function runs, and kills it. It returns the
 // recording's ID.
-func killed(t *testing.T, pins string, while func()) (recording string) {
+func recordAndKill(t *testing.T, pins string, while func()) (recording string) {
 	t.Helper()
-	return killedOf(t, "/proc/self/exe", pins, while)
+	return recordAndKillProgram(t, "/proc/self/exe", pins, while)
 }
 
 func TestRecordingGoesOnWithoutItsProcess(t *testing.T) {
-	pins := pinsOf(t)
+	pins := newPinDirectory(t)
 	var id string
 	began := time.Now()
-	recording := killed(t, pins, func() {
+	recording := recordAndKill(t, pins, func() {
 		id = launch(t, "bb", "sleep", "1000")
 		docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 	})
 	docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
 	short := run(t, "bb", "probe", "setuid0") // nobody ever saw it run
 
-	m := start(t, Options{Pins: pins})
-	if !m.TakenUp() || m.ID() != recording || m.Began().Before(began) || m.Began().After(time.Now()) {
-		t.Errorf("taken up: %v, %s that began %v, wanted %s", m.TakenUp(), m.ID(), m.Began(), recording)
+	m := start(t, Options{PinDirectory: pins})
+	if !m.Continued() || m.ID() != recording || m.Began().Before(began) || m.Began().After(time.Now()) {
+		t.Errorf("taken up: %v, %s that began %v, wanted %s", m.Continued(), m.ID(), m.Began(), recording)
 	}
 	docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
 	c := find(t, m, id)
@@ -95,17 +95,17 @@ func TestRecordingGoesOnWithoutItsProcess(t *testing.T) {
 }
 
 func TestNothingIsCountedTwiceOrLostHoweverOftenItIsKilled(t *testing.T) {
-	pins := pinsOf(t)
+	pins := newPinDirectory(t)
 	id := launch(t, "bb", "sleep", "1000")
-	recording := killed(t, pins, func() {
+	recording := recordAndKill(t, pins, func() {
 		docker(t, "exec", "-d", id, "sh", "-c", "probe repeat 300000 setuid0; touch /tmp/done; sleep 1000")
 	})
 	for range 5 {
-		if now := killed(t, pins, func() {}); now != recording {
+		if now := recordAndKill(t, pins, func() {}); now != recording {
 			t.Errorf("recording %s was taken up as %s", recording, now)
 		}
 	}
-	m := start(t, Options{Pins: pins})
+	m := start(t, Options{PinDirectory: pins})
 	eventually(t, "all is done", func() bool {
 		return docker(t, "exec", id, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
 	})
@@ -117,9 +117,9 @@ func TestNothingIsCountedTwiceOrLostHoweverOftenItIsKilled(t *testing.T) {
 // What is handed over is there once for who keeps it by recording and cgroup, whenever the
 // process that does it is killed.
 func TestHandOverThatIsKilled(t *testing.T) {
-	pins := pinsOf(t)
+	pins := newPinDirectory(t)
 	var id string
-	killed(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
+	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
 	docker(t, "rm", id)
 
 	for _, when := range []string{"before", "after"} {
@@ -127,7 +127,7 @@ func TestHandOverThatIsKilled(t *testing.T) {
 		if err == nil {
 			t.Fatalf("it was not killed: %s", out)
 		}
-		m := start(t, Options{Pins: pins})
+		m := start(t, Options{PinDirectory: pins})
 		found := runs(snapshot(t, m), id)
 		switch when {
 		case "before":
@@ -146,18 +146,18 @@ func TestHandOverThatIsKilled(t *testing.T) {
 }
 
 func TestOrphansOfAHandOverAreRemoved(t *testing.T) {
-	pins := pinsOf(t)
+	pins := newPinDirectory(t)
 	var id string
-	killed(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
+	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
 	docker(t, "rm", id)
-	m := start(t, Options{Pins: pins})
+	m := start(t, Options{PinDirectory: pins})
 	cgroup := find(t, m, id).Cgroup
 	// As a process leaves it that is killed between the removal of the container and of the rest.
 	if err := m.attached.maps.Containers.Delete(cgroup); err != nil {
 		t.Fatal(err)
 	}
-	inMap := func(m *Monitor) countedChecks {
-		checks, err := m.mappedChecks(func(other uint64) bool { return other == cgroup })
+	inMap := func(m *Monitor) checkCounts {
+		checks, err := m.checksInMap(func(other uint64) bool { return other == cgroup })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,15 +169,15 @@ func TestOrphansOfAHandOverAreRemoved(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := start(t, Options{Pins: pins})
+	again := start(t, Options{PinDirectory: pins})
 	if left := inMap(again); len(left) > 0 {
 		t.Errorf("these are left: %+v", left)
 	}
 }
 
 func TestStopEndsAPinnedRecording(t *testing.T) {
-	pins := pinsOf(t)
-	m := start(t, Options{Pins: pins})
+	pins := newPinDirectory(t)
+	m := start(t, Options{PinDirectory: pins})
 	id := launch(t, "bb", "sleep", "1000")
 	if err := m.Stop(); err != nil {
 		t.Fatal(err)
@@ -188,19 +188,19 @@ func TestStopEndsAPinnedRecording(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := start(t, Options{Pins: pins})
-	if again.TakenUp() || again.ID() == m.ID() {
+	again := start(t, Options{PinDirectory: pins})
+	if again.Continued() || again.ID() == m.ID() {
 		t.Error("the recording went on")
 	}
 }
 
 func TestPinsAreOneProcessAtATime(t *testing.T) {
-	pins := pinsOf(t)
-	m := start(t, Options{Pins: pins})
-	if _, err := Start(Options{Pins: pins}); !errors.Is(err, ErrPinsHeld) {
+	pins := newPinDirectory(t)
+	m := start(t, Options{PinDirectory: pins})
+	if _, err := Start(Options{PinDirectory: pins}); !errors.Is(err, ErrPinsInUse) {
 		t.Errorf("a second one: %v", err)
 	}
-	if err := RemovePins(pins); !errors.Is(err, ErrPinsHeld) {
+	if err := RemovePins(pins); !errors.Is(err, ErrPinsInUse) {
 		t.Errorf("removing them: %v", err)
 	}
 	if err := m.Close(); err != nil {
@@ -209,7 +209,7 @@ func TestPinsAreOneProcessAtATime(t *testing.T) {
 }
 
 func TestPinsNeedTheirFileSystem(t *testing.T) {
-	if _, err := Start(Options{Pins: filepath.Join(t.TempDir(), "pins")}); err == nil || !strings.Contains(err.Error(), "is not in a BPF file system") {
+	if _, err := Start(Options{PinDirectory: filepath.Join(t.TempDir(), "pins")}); err == nil || !strings.Contains(err.Error(), "is not in a BPF file system") {
 		t.Errorf("%v", err)
 	}
 }

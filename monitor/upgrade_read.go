@@ -14,12 +14,12 @@ import (
 )
 
 // estate is a recording that another version of capmon has made.
-type estate struct {
+type oldRecording struct {
 	directory    string
 	older, newer *btf.Spec
 }
 
-func openEstate(directory string) (*estate, error) {
+func openOldRecording(directory string) (*oldRecording, error) {
 	older, err := readLayout(directory)
 	if err != nil {
 		return nil, err
@@ -28,37 +28,37 @@ func openEstate(directory string) (*estate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the programs: %w", err)
 	}
-	return &estate{directory, older, spec.Types}, nil
+	return &oldRecording{directory, older, spec.Types}, nil
 }
 
 // open opens one of its maps.
-func (e *estate) open(name string) (*ebpf.Map, error) {
-	return ebpf.LoadPinnedMap(filepath.Join(e.directory, mapPins, name), nil)
+func (e *oldRecording) open(name string) (*ebpf.Map, error) {
+	return ebpf.LoadPinnedMap(filepath.Join(e.directory, mapsPin, name), nil)
 }
 
 // translator is of a type that both versions have.
-func (e *estate) translator(name string) (*translator, error) {
+func (e *oldRecording) converter(name string) (*layoutConverter, error) {
 	var older, newer *btf.Struct
 	if err := errors.Join(e.older.TypeByName(name, &older), e.newer.TypeByName(name, &newer)); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return newTranslator(older, newer)
+	return newLayoutConverter(older, newer)
 }
 
 // readEstate reads a map of structures into one of this version's.
-func readEstate[K comparable, V any](e *estate, name string, key, value string, into map[K]V, add func(value, more *V)) error {
+func readOldMap[K comparable, V any](e *oldRecording, name string, key, value string, into map[K]V, add func(value, more *V)) error {
 	m, err := e.open(name)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	ofKey, ofValue := &translator{size: 8, moves: []move{{0, 0, 8}}}, (*translator)(nil)
+	ofKey, ofValue := &layoutConverter{size: 8, copies: []fieldCopy{{0, 0, 8}}}, (*layoutConverter)(nil)
 	if key != "" {
-		if ofKey, err = e.translator(key); err != nil {
+		if ofKey, err = e.converter(key); err != nil {
 			return err
 		}
 	}
-	if ofValue, err = e.translator(value); err != nil {
+	if ofValue, err = e.converter(value); err != nil {
 		return err
 	}
 	rawKey, rawValue := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
@@ -66,7 +66,7 @@ func readEstate[K comparable, V any](e *estate, name string, key, value string, 
 	for all.Next(&rawKey, &rawValue) {
 		var k K
 		var v V
-		if err := errors.Join(decode(ofKey.translate(rawKey), &k), decode(ofValue.translate(rawValue), &v)); err != nil {
+		if err := errors.Join(decode(ofKey.convert(rawKey), &k), decode(ofValue.convert(rawValue), &v)); err != nil {
 			return err
 		}
 		if old, ok := into[k]; ok {
@@ -84,21 +84,21 @@ func decode(raw []byte, into any) error {
 }
 
 // read adds all that a recording has counted.
-func (h *inherited) read(directory string) error {
-	e, err := openEstate(directory)
+func (h *carriedOver) read(directory string) error {
+	e, err := openOldRecording(directory)
 	if err != nil {
 		return err
 	}
 	containers := make(map[uint64]bpf.CapmonContainer)
-	if err := readEstate(e, "containers", "", "container", containers, addContainer); err != nil {
+	if err := readOldMap(e, "containers", "", "container", containers, addContainer); err != nil {
 		return err
 	}
 	err = errors.Join(
-		readEstate(e, "checks", "check_key", "check_value", h.checks, addCheck),
-		readEstate(e, "executions", "execution_key", "execution_value", h.executions, addExecution),
-		readEstate(e, "calls", "call_key", "call_value", h.calls, addCall),
-		readEstate(e, "files", "file_key", "file_value", h.files, addFile),
-		e.readMemos(h.checks), e.readCounters(&h.counters))
+		readOldMap(e, "checks", "check_key", "check_value", h.checks, addCheck),
+		readOldMap(e, "executions", "execution_key", "execution_value", h.executions, addExecution),
+		readOldMap(e, "calls", "call_key", "call_value", h.calls, addCall),
+		readOldMap(e, "files", "file_key", "file_value", h.files, addFile),
+		e.readCheckCaches(h.checks), e.readCounters(&h.counters))
 	if err != nil {
 		return err
 	}
@@ -109,17 +109,17 @@ func (h *inherited) read(directory string) error {
 		}
 		h.containers[cgroup] = value
 	}
-	h.drop(func(cgroup uint64) bool { // what is of no container has been handed over
+	h.dropFromMemory(func(cgroup uint64) bool { // what is of no container has been handed over
 		_, known := h.containers[cgroup]
 		return !known
 	})
-	what, err := readNote(directory)
+	what, err := readMetadata(directory)
 	h.skipped += what.Skipped
 	return err
 }
 
 // readMemos adds what the CPUs remembered beside the map of checks.
-func (e *estate) readMemos(checks countedChecks) error {
+func (e *oldRecording) readCheckCaches(checks checkCounts) error {
 	m, err := e.open("memos")
 	if err != nil {
 		return err
@@ -134,11 +134,11 @@ func (e *estate) readMemos(checks countedChecks) error {
 	if !ok {
 		return errors.New("what the CPUs remember is laid out in an unknown way")
 	}
-	ofKey, err := e.translator("check_key")
+	ofKey, err := e.converter("check_key")
 	if err != nil {
 		return err
 	}
-	ofValue, err := newTranslator(
+	ofValue, err := newLayoutConverter(
 		&btf.Struct{Size: memo.Size, Members: []btf.Member{memberOf(memo, "count"), memberOf(memo, "last_ns")}},
 		&btf.Struct{Size: 16, Members: []btf.Member{{Name: "count", Type: u64}, {Name: "last_ns", Type: u64, Offset: 64}}})
 	if err != nil {
@@ -153,7 +153,7 @@ func (e *estate) readMemos(checks countedChecks) error {
 			one := raw[memos.Offset.Bytes()+i*memo.Size:]
 			var kind bpf.CapmonCheckKey
 			var counted struct{ Count, LastNs uint64 }
-			if err := errors.Join(decode(ofKey.translate(one[key.Offset.Bytes():]), &kind), decode(ofValue.translate(one), &counted)); err != nil {
+			if err := errors.Join(decode(ofKey.convert(one[key.Offset.Bytes():]), &kind), decode(ofValue.convert(one), &counted)); err != nil {
 				return err
 			}
 			if known, ok := checks[kind]; ok && counted.Count > 0 { // else it has been handed over
@@ -177,7 +177,7 @@ func memberOf(of *btf.Struct, name string) btf.Member {
 }
 
 // readCounters adds the counters, whose numbers are the same in all versions.
-func (e *estate) readCounters(counters *[bpf.CapmonCounterCOUNTER_MAX]uint64) error {
+func (e *oldRecording) readCounters(counters *[bpf.CapmonCounterCOUNTER_MAX]uint64) error {
 	m, err := e.open("counters")
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ var manyChecks = flag.Int("checks", 2_000_000, "how many checks TestManyChecksIn
 const manyContainers = 1000
 
 // asking are system calls each of which asks for a capability once, and for no other.
-var asking = []struct {
+var checkingCalls = []struct {
 	capability capability.Capability
 	once       func(strangers string) error
 }{
@@ -52,7 +52,7 @@ var asking = []struct {
 // askInCgroups goes from one cgroup below a directory to the next, beginning with a
 // given one, and asks in each for everything so many times: in turn first, then one
 // after the other.
-func askInCgroups(directory, strangers, firstOne, howOften string) error {
+func checkInCgroups(directory, strangers, firstOne, howOften string) error {
 	first, err := strconv.Atoi(firstOne)
 	if err != nil {
 		return err
@@ -71,13 +71,13 @@ func askInCgroups(directory, strangers, firstOne, howOften string) error {
 		}
 		inTurn := times / 4
 		for range inTurn {
-			for _, asks := range asking {
+			for _, asks := range checkingCalls {
 				if err := asks.once(strangers); err != nil {
 					return err
 				}
 			}
 		}
-		for _, asks := range asking {
+		for _, asks := range checkingCalls {
 			for range times - inTurn {
 				if err := asks.once(strangers); err != nil {
 					return err
@@ -89,7 +89,7 @@ func askInCgroups(directory, strangers, firstOne, howOften string) error {
 }
 
 // A file that nobody may read, and its owner is another user.
-func strangersFile(t *testing.T) string {
+func foreignFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "strangers")
 	if err := os.WriteFile(file, nil, 0); err != nil {
@@ -111,12 +111,12 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 		tree.make(cgroups[len(cgroups)-1])
 	}
 	workers := 2 * runtime.NumCPU()
-	times := max(1, *manyChecks/manyContainers/workers/len(asking))
+	times := max(1, *manyChecks/manyContainers/workers/len(checkingCalls))
 	want := uint64(workers * times)
 	m := start(t, Options{Outcomes: true})
 
 	ended := make(chan error, workers)
-	strangers := strangersFile(t)
+	strangers := foreignFile(t)
 	for worker := range workers {
 		cmd := helper(t, "ask-in-cgroups", path.Join(tree.cgroups.Mount, tree.top), strangers,
 			strconv.Itoa(worker*manyContainers/workers), strconv.Itoa(times))
@@ -139,8 +139,8 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 			left--
 		case <-reading.C:
 			for cgroup, c := range tree.recorded(m, cgroups) {
-				for _, asks := range asking {
-					if n := askedFor(c, asks.capability); n > want {
+				for _, asks := range checkingCalls {
+					if n := heldChecks(c, asks.capability); n > want {
 						t.Fatalf("%s: counted %d checks of %s in the middle, and %d are made in all", cgroup, n, asks.capability, want)
 					}
 				}
@@ -153,8 +153,8 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 		t.Errorf("%d containers were seen, wanted %d", len(recorded), manyContainers)
 	}
 	for cgroup, c := range recorded {
-		for _, asks := range asking {
-			if n := askedFor(c, asks.capability); n != want {
+		for _, asks := range checkingCalls {
+			if n := heldChecks(c, asks.capability); n != want {
 				t.Errorf("%s: counted %d checks of %s, wanted %d", cgroup, n, asks.capability, want)
 			}
 		}
@@ -163,11 +163,11 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 		}
 	}
 	lossless(t, snapshot(t, m))
-	t.Logf("%d checks in %d containers by %d processes", want*uint64(len(asking)*manyContainers), manyContainers, workers)
+	t.Logf("%d checks in %d containers by %d processes", want*uint64(len(checkingCalls)*manyContainers), manyContainers, workers)
 }
 
 // askedFor is how often a container was asked for a capability that it held.
-func askedFor(c Container, wanted capability.Capability) uint64 {
+func heldChecks(c Container, wanted capability.Capability) uint64 {
 	return total(matching(c, func(check Check) bool {
 		return check.Capability == wanted && check.Answer == Held
 	}))

@@ -7,26 +7,26 @@ import (
 )
 
 // several makes checks of many more kinds than a small map has room for.
-var several = []string{"bb", "sh", "-c", "probe repeat 50 setuid0; probe repeat 60 setgid0; probe repeat 70 rawsock; cat /data/secret; probe fork 20"}
+var manyKinds = []string{"bb", "sh", "-c", "probe repeat 50 setuid0; probe repeat 60 setgid0; probe repeat 70 rawsock; cat /data/secret; probe fork 20"}
 
 func TestChecksWithoutRoomAreCounted(t *testing.T) {
 	const room = 8
 	roomy, tiny := start(t, Options{}), start(t, Options{MaxChecks: room})
-	id := run(t, several...)
+	id := run(t, manyKinds...)
 	if err := tiny.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	all, some := find(t, roomy, id), find(t, tiny, id)
-	if some.Lost == 0 || some.Made != total(some.Checks)+some.Lost {
-		t.Errorf("made %d, recorded %d, lost %d", some.Made, total(some.Checks), some.Lost)
+	if some.Lost == 0 || some.ChecksMade != total(some.Checks)+some.Lost {
+		t.Errorf("made %d, recorded %d, lost %d", some.ChecksMade, total(some.Checks), some.Lost)
 	}
-	if all.Lost != 0 || all.Made != some.Made {
-		t.Errorf("made %d checks with room for all and %d without", all.Made, some.Made)
+	if all.Lost != 0 || all.ChecksMade != some.ChecksMade {
+		t.Errorf("made %d checks with room for all and %d without", all.ChecksMade, some.ChecksMade)
 	}
 	// What found room as it is is complete.
 	counts := rawChecks(t, roomy, all.Cgroup)
 	for key, count := range rawChecks(t, tiny, some.Cgroup) {
-		if foldingOf(&key.Comm) == Whole && counts[key] != count {
+		if foldingOf(&key.Comm) == Unfolded && counts[key] != count {
 			t.Errorf("counted %d with room for all and %d without: %+v", counts[key], count, key)
 		}
 	}
@@ -56,7 +56,7 @@ func checksOutside(all, some Snapshot) (n uint64) {
 	}
 	for _, c := range all.Containers {
 		if !recorded[c.Cgroup] {
-			n += c.Made
+			n += c.ChecksMade
 		}
 	}
 	return n
@@ -64,7 +64,7 @@ func checksOutside(all, some Snapshot) (n uint64) {
 
 func TestContainersWithoutRoomAreCounted(t *testing.T) {
 	roomy, tiny := start(t, Options{}), start(t, Options{MaxContainers: 1})
-	ids := []string{run(t, several...), run(t, several...)}
+	ids := []string{run(t, manyKinds...), run(t, manyKinds...)}
 	if err := tiny.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -78,9 +78,9 @@ func TestContainersWithoutRoomAreCounted(t *testing.T) {
 		all := find(t, roomy, id)
 		switch some := runs(s, id); {
 		case len(some) == 0:
-			lost += all.Made
-		case some[0].Made != all.Made || some[0].Lost != 0:
-			t.Errorf("the container with room made %d of %d checks, lost %d", some[0].Made, all.Made, some[0].Lost)
+			lost += all.ChecksMade
+		case some[0].ChecksMade != all.ChecksMade || some[0].Lost != 0:
+			t.Errorf("the container with room made %d of %d checks, lost %d", some[0].ChecksMade, all.ChecksMade, some[0].Lost)
 		}
 	}
 	if lost == 0 || s.Losses.Containers < lost {

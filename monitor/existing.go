@@ -25,21 +25,21 @@ import (
 // adopt enters the containers that run already, so that one which makes no
 // check is known too, and so that a user namespace made by its workload is not
 // taken for the container's base one. Nothing must be recorded yet.
-func (m *Monitor) adopt(maps bpf.CapmonMaps) error {
-	m.adopted = make(map[uint64]bool)
-	return m.eachContainerCgroup(func(cgroup string) error { return m.adoptContainer(maps, cgroup) })
+func (m *Monitor) registerRunning(maps bpf.CapmonMaps) error {
+	m.registered = make(map[uint64]bool)
+	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerContainer(maps, cgroup) })
 }
 
 // adoptRest enters those that were started after adopt and before everything was
 // recorded, at the moment given. Of later ones all is recorded.
-func (m *Monitor) adoptRest(recording uint64) error {
-	return m.eachContainerCgroup(func(cgroup string) error { return m.adoptLate(cgroup, recording) })
+func (m *Monitor) registerLate(recording uint64) error {
+	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerLateContainer(cgroup, recording) })
 }
 
 // eachContainerCgroup visits the topmost cgroup of every container. One that
 // vanishes meanwhile is passed over.
-func (m *Monitor) eachContainerCgroup(visit func(cgroup string) error) error {
-	return m.walk(func(cgroup kernel.CgroupDir) error {
+func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error {
+	return m.walkCgroups(func(cgroup kernel.CgroupDir) error {
 		if _, ok := container.IDFromCgroup(cgroup.Name()); !ok {
 			return nil
 		}
@@ -51,7 +51,7 @@ func (m *Monitor) eachContainerCgroup(visit func(cgroup string) error) error {
 }
 
 // walk visits all cgroups. Those that cannot be read are passed over, and noted for Unread.
-func (m *Monitor) walk(visit func(kernel.CgroupDir) error) error {
+func (m *Monitor) walkCgroups(visit func(kernel.CgroupDir) error) error {
 	err := m.cgroups.WalkDirs("/", visit)
 	var unread *kernel.UnreadError
 	if errors.As(err, &unread) {
@@ -63,32 +63,32 @@ func (m *Monitor) walk(visit func(kernel.CgroupDir) error) error {
 
 // Unread tells of cgroups that could not be read when all were last looked for; nil if all could.
 // Containers in them may be missing, or taken for ended.
-func (m *Monitor) Unread() error {
+func (m *Monitor) UnreadCgroups() error {
 	if unread := m.unread.Load(); unread != nil {
 		return unread
 	}
 	return nil
 }
 
-func (m *Monitor) adoptContainer(maps bpf.CapmonMaps, cgroup string) error {
+func (m *Monitor) registerContainer(maps bpf.CapmonMaps, cgroup string) error {
 	id, err := m.cgroups.ID(cgroup)
 	if err != nil {
 		return err
 	}
-	value, ok, err := m.find(cgroup, id, math.MaxUint64)
+	value, ok, err := m.readRunning(cgroup, id, math.MaxUint64)
 	if err != nil || !ok {
 		return err
 	}
-	m.adopted[id] = true
-	return enter(maps, id, value, path.Base(cgroup))
+	m.registered[id] = true
+	return enterContainer(maps, id, value, path.Base(cgroup))
 }
 
-func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
+func (m *Monitor) registerLateContainer(cgroup string, recording uint64) error {
 	id, err := m.cgroups.ID(cgroup)
-	if err != nil || m.adopted[id] {
+	if err != nil || m.registered[id] {
 		return err
 	}
-	value, ok, err := m.find(cgroup, id, recording)
+	value, ok, err := m.readRunning(cgroup, id, recording)
 	if err != nil || !ok {
 		return err
 	}
@@ -104,25 +104,25 @@ func (m *Monitor) adoptLate(cgroup string, recording uint64) error {
 		}
 		value = known
 	}
-	return enter(m.attached.maps, id, value, path.Base(cgroup))
+	return enterContainer(m.attached.maps, id, value, path.Base(cgroup))
 }
 
 // find reads what there is to record of a container. It is false if no workload process of it
 // started before a moment.
-func (m *Monitor) find(cgroup string, id, late uint64) (value bpf.CapmonContainer, ok bool, err error) {
+func (m *Monitor) readRunning(cgroup string, id, late uint64) (value bpf.CapmonContainer, ok bool, err error) {
 	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, late)
 	if err != nil || !ok {
 		return value, false, err
 	}
-	value = m.found(id, first)
+	value = m.newEntry(id, first)
 	value.Delegated, err = m.cgroups.Delegated(path.Dir(cgroup))
 	return value, err == nil, err
 }
 
 // found is what there is to record of a container whose first process is known. If that was
 // inherited it is as it was, with nothing counted.
-func (m *Monitor) found(id uint64, first process) bpf.CapmonContainer {
-	if earlier, ok := m.inherited.containers[id]; ok {
+func (m *Monitor) newEntry(id uint64, first processInfo) bpf.CapmonContainer {
+	if earlier, ok := m.carriedOver.containers[id]; ok {
 		earlier.Processes, earlier.Lost, earlier.Used, earlier.Kept = 0, 0, 0, 0
 		clear(earlier.Files[:])
 		clear(earlier.Unlisted[:])
@@ -145,7 +145,7 @@ func (m *Monitor) found(id uint64, first process) bpf.CapmonContainer {
 	}
 }
 
-func enter(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name string) error {
+func enterContainer(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name string) error {
 	if len(name) >= len(value.Name) {
 		return nil // the kernel side does not take such a name either
 	}
@@ -167,7 +167,7 @@ func enter(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name strin
 }
 
 // process is what /proc tells of a container's first process.
-type process struct {
+type processInfo struct {
 	// The capability sets of firstWorkloadProcess are those of all processes together: any of
 	// them may have dropped some of its own since it was started.
 	bounding, permitted uint64
@@ -179,12 +179,12 @@ type process struct {
 
 // firstWorkloadProcess finds the oldest process of a container that is workload, as the kernel
 // side's phase_of_existing. Those that started at a moment or later are left out.
-func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (process, bool, error) {
+func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (processInfo, bool, error) {
 	pids, err := processesBelow(cgroups, cgroup)
 	if err != nil {
-		return process{}, false, err
+		return processInfo{}, false, err
 	}
-	var first process
+	var first processInfo
 	var found bool
 	var processes uint32
 	var bounding, permitted uint64
@@ -194,7 +194,7 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (p
 			continue // it ended, or the runtime has not started the workload yet
 		}
 		processes++
-		has := setsOf([]int{pid})
+		has := unionOfSets([]int{pid})
 		bounding, permitted = bounding|has.bounding|p.bounding, permitted|has.permitted|p.permitted
 		if !found || p.start < first.start {
 			first, found = p, true
@@ -222,7 +222,7 @@ func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
 }
 
 // readProcess reads about one of a container's processes, all of which are given.
-func readProcess(pid int, all []int) (p process, workload bool, err error) {
+func readProcess(pid int, all []int) (p processInfo, workload bool, err error) {
 	dir := processDirectory(pid)
 	if p.start, _, err = readStat(dir); err != nil {
 		return p, false, err
@@ -240,7 +240,7 @@ func readProcess(pid int, all []int) (p process, workload bool, err error) {
 func processDirectory(pid int) string { return "/proc/" + strconv.Itoa(pid) }
 
 // readStatus reads the capability sets and the user of a process or thread.
-func (p *process) readStatus(dir string) error {
+func (p *processInfo) readStatus(dir string) error {
 	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
 		return err
@@ -271,14 +271,14 @@ func (p *process) readStatus(dir string) error {
 
 // permittedOf is what the threads of the processes are permitted; those that end
 // meanwhile are passed over.
-func permittedOf(pids []int) capability.Set { return capability.Set(setsOf(pids).permitted) }
+func unionOfPermitted(pids []int) capability.Set { return capability.Set(unionOfSets(pids).permitted) }
 
 // setsOf is the union of the capability sets of the processes' threads. It skips threads that end.
-func setsOf(pids []int) (sets process) {
+func unionOfSets(pids []int) (sets processInfo) {
 	for _, pid := range pids {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 		for _, thread := range threads {
-			var p process
+			var p processInfo
 			if err := p.readStatus(thread); err == nil {
 				sets.bounding |= p.bounding
 				sets.permitted |= p.permitted
@@ -314,7 +314,7 @@ func isWorkload(pid int, all []int) (bool, error) {
 			return true, nil
 		}
 		root, err := rootOf(pid)
-		if errors.Is(err, errSilentRoot) {
+		if errors.Is(err, errRootHangs) {
 			return true, nil
 		}
 		if err != nil {
@@ -335,7 +335,7 @@ type rootID struct {
 }
 
 // rootTime is how long it may take to identify a root directory.
-const rootTime = 200 * time.Millisecond
+const rootTimeout = 200 * time.Millisecond
 
 // rootOf identifies a process's root directory without asking its file system, which may be
 // the container's own and never answer. Only NFS may be asked all the same. Then a thread is left
@@ -353,13 +353,13 @@ func rootOf(pid int) (rootID, error) {
 	select {
 	case answer := <-answers:
 		return answer.root, answer.err
-	case <-time.After(rootTime):
-		return rootID{}, errSilentRoot
+	case <-time.After(rootTimeout):
+		return rootID{}, errRootHangs
 	}
 }
 
 // errSilentRoot: the root directory's file system does not answer. It is none that a runtime has.
-var errSilentRoot = errors.New("the file system of a root directory does not answer")
+var errRootHangs = errors.New("the file system of a root directory does not answer")
 
 func statRoot(pid int) (rootID, error) {
 	var stat unix.Statx_t
@@ -405,7 +405,7 @@ func baseUserNamespace(dir string) (uint32, error) {
 }
 
 // tick is the unit of times in /proc/PID/stat (USER_HZ).
-const tick = 10 * time.Millisecond
+const clockTick = 10 * time.Millisecond
 
 // readStat reads two fields of /proc/PID/stat: when the process was started (22), in nanoseconds
 // since boot, and the number of its parent (4), 0 if that is outside the pid namespace.
@@ -423,5 +423,5 @@ func readStat(dir string) (start uint64, parent int, err error) {
 		return 0, 0, fmt.Errorf("reading %s/stat: %w", dir, err)
 	}
 	ticks, err := strconv.ParseUint(fields[19], 10, 64)
-	return ticks * uint64(tick), parent, err
+	return ticks * uint64(clockTick), parent, err
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // WatchedCall is a system call to record, of native and of 32-bit programs.
-type WatchedCall struct {
+type CallSelector struct {
 	Name string
 	// Masks tell which bits of each argument are recorded.
 	Masks [6]uint64
@@ -23,7 +23,7 @@ type WatchedCall struct {
 
 // Call is one kind of watched system call that a container's workload made. A call
 // that did not return is not seen.
-type Call struct {
+type SelectedCall struct {
 	Call kernel.Call
 	// Error that it ended with, 0 if none.
 	Error unix.Errno
@@ -36,45 +36,45 @@ type Call struct {
 }
 
 // ErrNoCalls: this kernel does not tell when system calls return.
-var ErrNoCalls = errors.New("the kernel has no tracepoint for system calls: it was built without CONFIG_FTRACE_SYSCALLS")
+var ErrNoSyscallTracepoint = errors.New("the kernel has no tracepoint for system calls: it was built without CONFIG_FTRACE_SYSCALLS")
 
 // WatchCalls records these system calls of all workloads from now on, and no others.
 // While there are any, every system call of the machine costs some 0.15 µs.
 //
 // What was watched before and is in calls is recorded without a gap. The masks of
 // calls must not shrink, or what was recorded would be told apart no longer.
-func (m *Monitor) WatchCalls(calls []WatchedCall) error {
+func (m *Monitor) SelectCalls(calls []CallSelector) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed || m.stopped() {
 		return ErrClosed
 	}
 	if len(calls) > 0 && m.attached.programs.Returned == nil {
-		return ErrNoCalls
+		return ErrNoSyscallTracepoint
 	}
-	table := m.watchTable(calls)
+	table := m.selectorTable(calls)
 	for index, watch := range table {
-		if watch == m.watches[index] {
+		if watch == m.selectors[index] {
 			continue
 		}
 		if err := m.attached.maps.CallWatches.Update(uint32(index), &watch, ebpf.UpdateExist); err != nil {
 			return fmt.Errorf("telling the kernel which system calls to record: %w", err)
 		}
-		m.watches[index] = watch
+		m.selectors[index] = watch
 	}
-	return m.attached.followReturns(len(calls) > 0)
+	return m.attached.traceReturns(len(calls) > 0)
 }
 
 // WatchedCalls are those that are recorded.
-func (m *Monitor) WatchedCalls() []WatchedCall {
+func (m *Monitor) SelectedCalls() []CallSelector {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	named := make(map[string]WatchedCall)
+	named := make(map[string]CallSelector)
 	for nr := range maxCalls {
 		for index, name := range map[int]string{nr: m.arch.SyscallName(nr), maxCalls + nr: m.arch.Compat().SyscallName(nr)} {
 			// clone3 is watched as clone.
-			if watch := m.watches[index]; watch != (bpf.CapmonCallWatch{}) && name != "clone3" {
-				named[name] = WatchedCall{name, watch.Masks}
+			if watch := m.selectors[index]; watch != (bpf.CapmonCallWatch{}) && name != "clone3" {
+				named[name] = CallSelector{name, watch.Masks}
 			}
 		}
 	}
@@ -82,7 +82,7 @@ func (m *Monitor) WatchedCalls() []WatchedCall {
 }
 
 // watchTable lays the calls out by number, those of 32-bit programs behind the others.
-func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.CapmonCallWatch) {
+func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.CapmonCallWatch) {
 	named := make(map[string]bpf.CapmonCallWatch)
 	for _, call := range calls {
 		if call.Name == "clone3" {
@@ -90,7 +90,7 @@ func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.Capmo
 		}
 		watch := bpf.CapmonCallWatch{Masks: call.Masks, Kind: uint64(bpf.CapmonWatchKindWATCH_CALL)}
 		for i := range watch.Masks {
-			if ruleOf(call.Name).Args&(1<<i) != 0 {
+			if callRule(call.Name).Args&(1<<i) != 0 {
 				watch.Masks[i] |= 0xffffffff // shown to the reader
 			}
 		}
@@ -112,25 +112,25 @@ func (m *Monitor) watchTable(calls []WatchedCall) (table [2 * maxCalls]bpf.Capmo
 
 // containerCalls are the system calls of one container that were recorded beside its checks.
 type containerCalls struct {
-	watched []Call
-	lifted  []LiftedCall
-	unasked []UnaskedCall
+	selected  []SelectedCall
+	lifted    []LiftedCall
+	unchecked []UncheckedCall
 }
 
 func (c *containerCalls) add(m *Monitor, key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
 	switch {
 	case key.Unasked != 0:
-		c.unasked = append(c.unasked, m.unaskedCall(key, value))
+		c.unchecked = append(c.unchecked, m.newUncheckedCall(key, value))
 	case key.Lifted != 0:
-		c.lifted = append(c.lifted, m.liftedCall(key, value))
+		c.lifted = append(c.lifted, m.newLiftedCall(key, value))
 	default:
-		c.watched = append(c.watched, m.watchedCall(key, value))
+		c.selected = append(c.selected, m.newSelectedCall(key, value))
 	}
 }
 
 func (m *Monitor) readCalls() (map[uint64]*containerCalls, error) {
 	calls := make(map[uint64]*containerCalls)
-	err := m.eachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
+	err := m.forEachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
 		if calls[key.Container] == nil {
 			calls[key.Container] = new(containerCalls)
 		}
@@ -139,8 +139,8 @@ func (m *Monitor) readCalls() (map[uint64]*containerCalls, error) {
 	return calls, err
 }
 
-func (m *Monitor) watchedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) Call {
-	return Call{
+func (m *Monitor) newSelectedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) SelectedCall {
+	return SelectedCall{
 		Call: kernel.Call{
 			Arch:    m.archOf(key.Compat),
 			Nr:      int(key.Syscall),
@@ -148,7 +148,7 @@ func (m *Monitor) watchedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue
 			HasArgs: key.Args != [6]uint64{},
 		},
 		Error:   unix.Errno(key.Error),
-		Program: text(key.Comm[:]),
+		Program: cString(key.Comm[:]),
 		Folding: foldingOf(&key.Comm),
 		Count:   value.Count,
 		First:   m.clock.Time(value.FirstNs),

@@ -26,7 +26,7 @@ var otherLayout = [][2]string{
 }
 
 // otherVersion builds the tests with programs that lay their records out otherwise.
-func otherVersion(t *testing.T) string {
+func buildOtherVersion(t *testing.T) string {
 	t.Helper()
 	repository, err := filepath.Abs("..")
 	if err != nil {
@@ -92,17 +92,17 @@ func otherVersion(t *testing.T) string {
 // TestAnotherVersion: with maps that are laid out otherwise.
 func TestAnotherVersion(t *testing.T) {
 	t.Parallel()
-	other := otherVersion(t)
-	t.Run("takes over", func(t *testing.T) { anotherVersionTakesOver(t, other) })
-	t.Run("is killed", func(t *testing.T) { killedAtAnyMoment(t, other, "/proc/self/exe") })
+	other := buildOtherVersion(t)
+	t.Run("takes over", func(t *testing.T) { testTakeOver(t, other) })
+	t.Run("is killed", func(t *testing.T) { testKilledAtAnyMoment(t, other, "/proc/self/exe") })
 }
 
 // anotherVersionTakesOver: from one version to the other and back nothing is lost, and what
 // was recorded before is as if this one had.
-func anotherVersionTakesOver(t *testing.T, other string) {
-	pins := pinsOf(t)
+func testTakeOver(t *testing.T, other string) {
+	pins := newPinDirectory(t)
 	var long, short string
-	recording := killedOf(t, other, pins, func() {
+	recording := recordAndKillProgram(t, other, pins, func() {
 		long = launch(t, "bb", "sleep", "1000")
 		docker(t, "exec", long, "probe", "repeat", "5", "setuid0")
 		docker(t, "exec", long, "ping", "-c1", "127.0.0.1")
@@ -110,9 +110,9 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 	})
 	docker(t, "exec", "-d", long, "sh", "-c", "probe repeat 300000 setuid0; touch /tmp/done; sleep 1000")
 
-	m := start(t, Options{Pins: pins})
-	if !m.TakenUp() || m.ID() != recording {
-		t.Errorf("taken up: %v; recording %s, wanted %s", m.TakenUp(), m.ID(), recording)
+	m := start(t, Options{PinDirectory: pins})
+	if !m.Continued() || m.ID() != recording {
+		t.Errorf("taken up: %v; recording %s, wanted %s", m.Continued(), m.ID(), recording)
 	}
 	eventually(t, "all is done", func() bool {
 		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
@@ -131,8 +131,8 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 		t.Fatal(err)
 	}
 
-	killedOf(t, other, pins, func() {}) // which has now two estates to inherit
-	again := start(t, Options{Pins: pins})
+	recordAndKillProgram(t, other, pins, func() {}) // which has now two estates to inherit
+	again := start(t, Options{PinDirectory: pins})
 	if again.ID() != recording {
 		t.Errorf("recording %s, wanted %s", again.ID(), recording)
 	}
@@ -144,7 +144,7 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 	docker(t, "rm", "-f", long)
 	var kept []Container
 	eventually(t, "the ended containers are handed over", func() bool {
-		err := again.HandOver(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
+		err := again.FlushEnded(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
 			kept = append(kept, s.Containers...)
 			return nil
 		})
@@ -159,7 +159,7 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
-	last := start(t, Options{Pins: pins})
+	last := start(t, Options{PinDirectory: pins})
 	if left := snapshot(t, last); len(runs(left, long))+len(runs(left, short)) > 0 {
 		t.Errorf("what was handed over is there again: %+v", left)
 	}
@@ -168,19 +168,19 @@ func anotherVersionTakesOver(t *testing.T, other string) {
 // Whoever ended before another version came is identified by that as any other.
 func TestInheritedContainersAreKnownByTheirCgroups(t *testing.T) {
 	t.Parallel()
-	pins := pinsOf(t)
+	pins := newPinDirectory(t)
 	var short string
-	killedOf(t, "/proc/self/exe", pins, func() { short = run(t, "bb", "probe", "setuid0") })
-	m := start(t, Options{Pins: pins, MaxChecks: 70000})
+	recordAndKillProgram(t, "/proc/self/exe", pins, func() { short = run(t, "bb", "probe", "setuid0") })
+	m := start(t, Options{PinDirectory: pins, MaxChecks: 70000})
 	c := find(t, m, short)
-	if place, known, err := m.Place(c.Cgroup); err != nil || !known || place != c.Place {
-		t.Errorf("its place is %+v, %v, %v, wanted %+v", place, known, err, c.Place)
+	if place, known, err := m.CgroupInfo(c.Cgroup); err != nil || !known || place != c.CgroupInfo {
+		t.Errorf("its place is %+v, %v, %v, wanted %+v", place, known, err, c.CgroupInfo)
 	}
-	changes, err := m.NewTally().Changes()
+	changes, err := m.NewDeltaReader().Read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(changes, func(change Change) bool { return change.Cgroup == c.Cgroup && change.ID == short }) {
+	if !slices.ContainsFunc(changes, func(change Delta) bool { return change.Cgroup == c.Cgroup && change.ID == short }) {
 		t.Errorf("no change has the ID of the container: %+v", changes)
 	}
 }
@@ -189,31 +189,31 @@ func TestInheritedContainersAreKnownByTheirCgroups(t *testing.T) {
 // on with.
 func TestInterruptedSuccession(t *testing.T) {
 	t.Parallel()
-	pins := pinsOf(t)
+	pins := newPinDirectory(t)
 	var id string
-	recording := killedOf(t, "/proc/self/exe", pins, func() {
+	recording := recordAndKillProgram(t, "/proc/self/exe", pins, func() {
 		id = launch(t, "bb", "sleep", "1000")
 		docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 	})
-	found, err := filepath.Glob(filepath.Join(pins, "*", programPins))
+	found, err := filepath.Glob(filepath.Join(pins, "*", programsPin))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("pinned programs: %v, %v", found, err)
 	}
 	if err := unix.Mount("tmpfs", found[0], "tmpfs", 0, ""); err != nil { // it cannot be removed
 		t.Fatal(err)
 	}
-	if m, err := Start(Options{Pins: pins, MaxChecks: 70000}); !errors.Is(err, unix.EBUSY) {
+	if m, err := Start(Options{PinDirectory: pins, MaxChecks: 70000}); !errors.Is(err, unix.EBUSY) {
 		t.Errorf("it was not interrupted: %v, %v", m, err)
 	}
 	docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
-	found, err = filepath.Glob(filepath.Join(pins, retiring+"*", programPins))
+	found, err = filepath.Glob(filepath.Join(pins, retiringPrefix+"*", programsPin))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("pinned programs that are being removed: %v, %v", found, err)
 	}
 	if err := unix.Unmount(found[0], 0); err != nil {
 		t.Fatal(err)
 	}
-	m := start(t, Options{Pins: pins})
+	m := start(t, Options{PinDirectory: pins})
 	docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
 	if got := total(setuidKind.of(find(t, m, id))); m.ID() != recording || got != 15 {
 		t.Errorf("counted %d checks of recording %s, wanted 15 of %s", got, m.ID(), recording)
@@ -222,10 +222,10 @@ func TestInterruptedSuccession(t *testing.T) {
 }
 
 // killedOf is killed, by a test program of another version.
-func killedOf(t *testing.T, program, pins string, while func()) (recording string) {
+func recordAndKillProgram(t *testing.T, program, pins string, while func()) (recording string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, pins)
-	cmd.Env = append(os.Environ(), asProcess+"=record-pinned")
+	cmd.Env = append(os.Environ(), helperVariable+"=record-pinned")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -25,34 +25,34 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 		command string
 		of      string // the container whose pid namespace it shares
 		options []string
-		want    Unasked // 0 if capmon records nothing
+		want    UncheckedKind // 0 if capmon records nothing
 		sets    capability.Set
 		call    string
 	}{
-		{command: "cat /proc/1/environ", of: all, want: Traced, sets: capability.DockerDefault(), call: "openat"},
-		{command: "cat /proc/1/environ", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "cat /proc/1/environ", of: all, want: InspectedProcess, sets: capability.DockerDefault(), call: "openat"},
+		{command: "cat /proc/1/environ", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "cat /proc/1/environ", of: none},
 		{command: "cat /proc/1/environ", of: all, options: []string{"--cap-drop=ALL", "--cap-add=SYS_PTRACE"}}, // the kernel asks
-		{command: "cat /proc/1/task/1/maps", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
-		{command: "readlink /proc/1/exe", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "readlink"},
-		{command: "readlink /proc/1/fd/0", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "readlink"},
-		{command: "cat /proc/1/root/etc/passwd", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
-		{command: "stat -L /proc/1/exe", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "newfstatat"},
-		{command: "chroot /proc/1/root /bin/true", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "chroot"},
-		{command: "mkdir /proc/1/root/tmp/made", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "mkdir"},
+		{command: "cat /proc/1/task/1/maps", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "readlink /proc/1/exe", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "readlink"},
+		{command: "readlink /proc/1/fd/0", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "readlink"},
+		{command: "cat /proc/1/root/etc/passwd", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "stat -L /proc/1/exe", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "newfstatat"},
+		{command: "chroot /proc/1/root /bin/true", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "chroot"},
+		{command: "mkdir /proc/1/root/tmp/made", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "mkdir"},
 		{command: "mkdir /tmp/1; rmdir /tmp/1; chmod 700 /tmp", of: few},
-		{command: "cd /proc; cat 1/cwd/etc/passwd", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
-		{command: "cd /proc/1; cat root/etc/passwd", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
-		{command: "cd /proc/1/fd; readlink 0", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "readlink"},
-		{command: "probe open-at /proc/1 environ", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
-		{command: "probe trace 1", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "ptrace"},
-		{command: "probe take-descriptor 1", of: few, options: []string{unconfined}, want: Traced, sets: capability.Of(capability.Chown), call: "pidfd_getfd"},
-		{command: "renice 5 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "setpriority"},
-		{command: "ionice -c 3 -p 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "ioprio_set"},
-		{command: "taskset -p 1 1", of: few, want: Scheduled, sets: capability.Of(capability.Chown), call: "sched_setaffinity"},
-		{command: "renice 5 1", of: group, want: Scheduled, sets: capability.Of(capability.Chown), call: "setpriority"},
+		{command: "cd /proc; cat 1/cwd/etc/passwd", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "cd /proc/1; cat root/etc/passwd", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "cd /proc/1/fd; readlink 0", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "readlink"},
+		{command: "probe open-at /proc/1 environ", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "probe trace 1", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "ptrace"},
+		{command: "probe take-descriptor 1", of: few, options: []string{unconfined}, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "pidfd_getfd"},
+		{command: "renice 5 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "setpriority"},
+		{command: "ionice -c 3 -p 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "ioprio_set"},
+		{command: "taskset -p 1 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "sched_setaffinity"},
+		{command: "renice 5 1", of: group, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "setpriority"},
 		{command: "cat /proc/1/environ", of: group}, // the kernel asks
-		{command: "probe real-user 1000 open-at /proc/1 environ", of: few, want: Traced, sets: capability.Of(capability.Chown), call: "openat"},
+		{command: "probe real-user 1000 open-at /proc/1 environ", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "ps; cat /proc/1/status /proc/1/stat /proc/1/cmdline; readlink /proc/1/nothing", of: all},
 		{command: "cat /proc/self/environ /proc/$$/maps; readlink /proc/$$/exe; renice 5 $$", of: all},
 		{command: "cat /proc/1/environ; readlink /proc/1/exe; renice 5 1", of: ""}, // its own
@@ -68,14 +68,14 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 			if err != nil && test.want != 0 {
 				t.Fatalf("%v: %s", err, out)
 			}
-			got := find(t, m, id).Unasked
+			got := find(t, m, id).Unchecked
 			if test.want == 0 {
 				if len(got) != 0 {
 					t.Errorf("recorded %+v", got)
 				}
 				return
 			}
-			if len(got) != 1 || got[0].Unasked != test.want || got[0].Sets != test.sets || got[0].Call.Name() != test.call || got[0].Count == 0 {
+			if len(got) != 1 || got[0].Kind != test.want || got[0].Sets != test.sets || got[0].Call.Name() != test.call || got[0].Count == 0 {
 				t.Errorf("recorded %+v", got)
 			}
 		})
@@ -96,7 +96,7 @@ func TestLookingIntoAnotherContainerIsRecordedOfOneThatRanBefore(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "docker", "wait", id).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	if got := find(t, m, id).Unasked; len(got) != 1 || got[0].Sets != capability.DockerDefault() {
+	if got := find(t, m, id).Unchecked; len(got) != 1 || got[0].Sets != capability.DockerDefault() {
 		t.Errorf("recorded %+v", got)
 	}
 }
@@ -107,9 +107,9 @@ func TestLookingIntoAContainerThatJoinedIsRecorded(t *testing.T) {
 	id := launch(t, "bb", "sh", "-c", "until pid=$(pidof tail); do usleep 10000; done; cat /proc/$pid/environ")
 	launch(t, "--pid=container:"+id, "bb", "tail", "-f", "/dev/null")
 	docker(t, "wait", id)
-	got := find(t, m, id).Unasked // pidof makes such calls as well
-	if !slices.ContainsFunc(got, func(c UnaskedCall) bool {
-		return c.Unasked == Traced && c.Sets == capability.DockerDefault() && c.Program == "cat"
+	got := find(t, m, id).Unchecked // pidof makes such calls as well
+	if !slices.ContainsFunc(got, func(c UncheckedCall) bool {
+		return c.Kind == InspectedProcess && c.Sets == capability.DockerDefault() && c.Program == "cat"
 	}) {
 		t.Errorf("recorded %+v", got)
 	}
@@ -121,10 +121,10 @@ func TestAFloodOfUnaskedCallsIsFolded(t *testing.T) {
 	const names = 600
 	c := find(t, m, run(t, "bb", "probe", "names", strconv.Itoa(names), "capget", "0"))
 	var count uint64
-	for _, call := range c.Unasked {
+	for _, call := range c.Unchecked {
 		count += call.Count
 	}
-	if count != names || c.UnrecordedCalls != 0 || len(c.Unasked) >= names {
-		t.Errorf("%d calls of %d in %d entries, %d not recorded", count, names, len(c.Unasked), c.UnrecordedCalls)
+	if count != names || c.UnrecordedCalls != 0 || len(c.Unchecked) >= names {
+		t.Errorf("%d calls of %d in %d entries, %d not recorded", count, names, len(c.Unchecked), c.UnrecordedCalls)
 	}
 }

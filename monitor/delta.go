@@ -11,20 +11,20 @@ import (
 
 // underWay is how long after a refusal its system call may still go on. Then it counts as
 // one whose end is not known.
-const underWay = 100 * time.Millisecond
+const pendingCallTime = 100 * time.Millisecond
 
 // Tally follows how often kinds of check are made, by looking at the counts now and then: it
 // costs those who make them nothing. Make one with NewTally; it is for one goroutine.
 //
 // It holds as much memory as there are kinds of check of containers that live.
-type Tally struct {
-	m     *Monitor
-	told  countedChecks
-	ended map[uint64]bool // the cgroups of containers of which all has been told
+type DeltaReader struct {
+	m        *Monitor
+	reported checkCounts
+	done     map[uint64]bool // the cgroups of containers of which all has been told
 }
 
 // Change is a kind of check of a workload that has been made since the last look.
-type Change struct {
+type Delta struct {
 	// ID and Cgroup as in Container.
 	ID     string
 	Cgroup uint64
@@ -36,27 +36,27 @@ type Change struct {
 
 // NewTally makes one that has told nothing yet: its first Changes are of all that has been
 // recorded.
-func (m *Monitor) NewTally() *Tally {
+func (m *Monitor) NewDeltaReader() *DeltaReader {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.tallied = true
-	return m.newTally()
+	m.hasDeltaReader = true
+	return m.newDeltaReader()
 }
 
-func (m *Monitor) newTally() *Tally {
-	return &Tally{m: m, told: make(countedChecks), ended: make(map[uint64]bool)}
+func (m *Monitor) newDeltaReader() *DeltaReader {
+	return &DeltaReader{m: m, reported: make(checkCounts), done: make(map[uint64]bool)}
 }
 
 // Recorded is all that has been recorded, as the first Changes of a Tally tell it, without one: what
 // is handed over is kept until a Tally has told of it. Call it before NewTally.
-func (m *Monitor) Recorded() ([]Change, error) { return m.newTally().Changes() }
+func (m *Monitor) AllDeltas() ([]Delta, error) { return m.newDeltaReader().Read() }
 
 // Changes tells what has been made since the last time, also by containers that have ended.
 // No check is told twice; one that is made meanwhile may be told the next time. So is a
 // refusal whose system call may still be under way, if its end is to be known
 // (Options.Outcomes). What is asked because memory changes its size is left out. After Stop,
 // all is told.
-func (t *Tally) Changes() ([]Change, error) {
+func (t *DeltaReader) Read() ([]Delta, error) {
 	t.m.reading.Lock() // so that no container is harvested meanwhile
 	defer t.m.reading.Unlock()
 	symbols, err := t.m.currentSymbols()
@@ -65,10 +65,10 @@ func (t *Tally) Changes() ([]Change, error) {
 	}
 	t.m.mu.Lock()
 	closed, stopped := t.m.closed, t.m.stopped()
-	ended := make(map[uint64]*harvested)
-	for _, those := range []map[uint64]*harvested{t.m.harvested, t.m.leaving} {
+	ended := make(map[uint64]*endedContainer)
+	for _, those := range []map[uint64]*endedContainer{t.m.collected, t.m.unreported} {
 		for cgroup, harvest := range those {
-			if !t.ended[cgroup] {
+			if !t.done[cgroup] {
 				ended[cgroup] = harvest
 			}
 		}
@@ -77,13 +77,13 @@ func (t *Tally) Changes() ([]Change, error) {
 	if closed {
 		return nil, ErrClosed
 	}
-	counted, _, err := t.m.countedChecks(func(cgroup uint64) bool { return !t.ended[cgroup] && ended[cgroup] == nil })
+	counted, _, err := t.m.countChecks(func(cgroup uint64) bool { return !t.done[cgroup] && ended[cgroup] == nil })
 	if err != nil {
 		return nil, err
 	}
 	for key, value := range counted {
 		if !stopped {
-			value.Count = min(value.Count, t.m.certain(&key, &value))
+			value.Count = min(value.Count, t.m.finalCount(&key, &value))
 			counted[key] = value
 		}
 	}
@@ -94,49 +94,49 @@ func (t *Tally) Changes() ([]Change, error) {
 			counted[key] = harvest.checks[i].value
 		}
 	}
-	changes, err := t.compare(symbols, counted)
+	changes, err := t.diff(symbols, counted)
 	if err != nil {
 		return nil, err
 	}
 	t.m.mu.Lock()
 	for cgroup := range ended {
-		t.ended[cgroup] = t.m.leaving[cgroup] == nil // what has left does not come again
-		delete(t.m.leaving, cgroup)
+		t.done[cgroup] = t.m.unreported[cgroup] == nil // what has left does not come again
+		delete(t.m.unreported, cgroup)
 	}
 	t.m.mu.Unlock()
-	gone := func(cgroup uint64) bool { return ended[cgroup] != nil || t.ended[cgroup] }
-	maps.DeleteFunc(t.told, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
+	gone := func(cgroup uint64) bool { return ended[cgroup] != nil || t.done[cgroup] }
+	maps.DeleteFunc(t.reported, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
 	return changes, nil
 }
 
 // compare tells what differs from what was told, which it then is.
-func (t *Tally) compare(symbols *kernel.Symbols, counted countedChecks) (changes []Change, err error) {
+func (t *DeltaReader) diff(symbols *kernel.Symbols, counted checkCounts) (changes []Delta, err error) {
 	ids := make(map[uint64]string)
 	maps.DeleteFunc(counted, func(key bpf.CapmonCheckKey, value bpf.CapmonCheckValue) bool {
-		before := t.told[key]
-		return Phase(key.Phase) == Setup || t.m.ofMemory(&key) || value.Count < before.Count || sameCounts(&value, &before)
+		before := t.reported[key]
+		return Phase(key.Phase) == Setup || t.m.isMemoryCheck(&key) || value.Count < before.Count || sameCounts(&value, &before)
 	})
 	for key, value := range counted {
 		id, known := ids[key.Container]
 		if !known {
-			if id, err = t.m.idOf(key.Container); err != nil {
+			if id, err = t.m.lookUpID(key.Container); err != nil {
 				return nil, err
 			}
 			ids[key.Container] = id
 		}
-		before := t.told[key]
-		changes = append(changes, Change{
-			ID: id, Cgroup: key.Container, Before: t.m.check(symbols, &key, &before), Now: t.m.check(symbols, &key, &value),
+		before := t.reported[key]
+		changes = append(changes, Delta{
+			ID: id, Cgroup: key.Container, Before: t.m.newCheck(symbols, &key, &before), Now: t.m.newCheck(symbols, &key, &value),
 		})
 	}
-	maps.Copy(t.told, counted)
+	maps.Copy(t.reported, counted)
 	return changes, nil
 }
 
 // certain is how many checks of a kind need not wait for the ends of their system calls.
-func (m *Monitor) certain(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) uint64 {
+func (m *Monitor) finalCount(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) uint64 {
 	refused := !Answer(key.Answer).Granted()
-	if !m.outcomes || !refused || m.Now().Sub(m.clock.Time(value.LastNs)) > underWay {
+	if !m.outcomes || !refused || m.Now().Sub(m.clock.Time(value.LastNs)) > pendingCallTime {
 		return value.Count
 	}
 	return value.Overruled + value.Succeeded + value.Forbidden + value.Failed
@@ -148,7 +148,7 @@ func sameCounts(one, other *bpf.CapmonCheckValue) bool {
 }
 
 // ofMemory is is_of_memory of bpf/news.h.
-func (m *Monitor) ofMemory(key *bpf.CapmonCheckKey) bool {
+func (m *Monitor) isMemoryCheck(key *bpf.CapmonCheckKey) bool {
 	if capability.Capability(key.Capability) != capability.SysAdmin {
 		return false
 	}

@@ -17,12 +17,12 @@ import (
 )
 
 // Place tells who can have made a container's cgroup. Its name alone says nothing.
-type Place struct {
+type CgroupInfo struct {
 	// Name of the cgroup's directory.
 	Name string
 	// Rooted: only root can have made it, since all cgroups above it are root's. An engine that
 	// runs as root makes its containers in such places.
-	Rooted bool
+	RootOnly bool
 	// Folded: this is not a container but stands for all cgroups below the cgroup Name that are
 	// named like containers and for which there was no room, or that are nested too deep to
 	// read their names.
@@ -31,26 +31,26 @@ type Place struct {
 	Seen time.Time
 }
 
-func (m *Monitor) placeOf(value *bpf.CapmonContainer) Place {
-	return Place{
-		Name: text(value.Name[:]), Rooted: value.Delegated == 0, Folded: value.Folded > 0,
+func (m *Monitor) cgroupInfo(value *bpf.CapmonContainer) CgroupInfo {
+	return CgroupInfo{
+		Name: cString(value.Name[:]), RootOnly: value.Delegated == 0, Folded: value.Folded > 0,
 		Seen: m.clock.Time(value.FirstNs),
 	}
 }
 
 // Place is that of a container, known by its cgroup; false if nothing is recorded of it, or no
 // more.
-func (m *Monitor) Place(cgroup uint64) (Place, bool, error) {
+func (m *Monitor) CgroupInfo(cgroup uint64) (CgroupInfo, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return Place{}, false, ErrClosed
+		return CgroupInfo{}, false, ErrClosed
 	}
-	value, err := m.recorded(cgroup)
+	value, err := m.findEntry(cgroup)
 	if err != nil || value == nil {
-		return Place{}, false, err
+		return CgroupInfo{}, false, err
 	}
-	return m.placeOf(value), true, nil
+	return m.cgroupInfo(value), true, nil
 }
 
 // CgroupOf finds the container's cgroup that a process is in: its kernfs id and its path. The
@@ -59,12 +59,12 @@ func (m *Monitor) Place(cgroup uint64) (Place, bool, error) {
 func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
 	all, err := m.cgroups.Path(pid)
 	if errors.Is(err, unix.ENAMETOOLONG) {
-		return m.listedCgroupOf(pid, id)
+		return m.searchCgroupOf(pid, id)
 	}
 	if err != nil {
 		return 0, "", err
 	}
-	where = topmost(all)
+	where = topmostContainer(all)
 	if found, ok := container.IDFromCgroup(where); !ok || found != id {
 		return 0, "", fmt.Errorf("process %d: %w", pid, ErrNotInContainer)
 	}
@@ -73,8 +73,8 @@ func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err
 }
 
 // listedCgroupOf is CgroupOf for a process whose path is too long for the kernel to print.
-func (m *Monitor) listedCgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
-	err = m.eachContainerCgroup(func(one string) error {
+func (m *Monitor) searchCgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
+	err = m.forEachContainerCgroup(func(one string) error {
 		pids, err := processesBelow(m.cgroups, one)
 		if err != nil || !slices.Contains(pids, pid) {
 			return err
@@ -97,7 +97,7 @@ var ErrNotInContainer = errors.New("it is not in a cgroup of that container")
 
 // topmost is the part of a cgroup's path that ends in the topmost container, "" if it leads
 // through none.
-func topmost(all string) (where string) {
+func topmostContainer(all string) (where string) {
 	for part := all; len(part) > 1; part = path.Dir(part) {
 		if _, ok := container.IDFromCgroup(path.Base(part)); ok {
 			where = part
@@ -107,14 +107,14 @@ func topmost(all string) (where string) {
 }
 
 // PathOf is the path of a container's cgroup, if a process is in it, or in one below.
-func (m *Monitor) PathOf(cgroup uint64, pid int) (string, bool) {
+func (m *Monitor) CgroupPath(cgroup uint64, pid int) (string, bool) {
 	return m.cgroups.PathOf(cgroup, pid)
 }
 
 // Paths finds the cgroups with these ids that are still there. Long paths are shortened.
-func (m *Monitor) Paths(cgroups map[uint64]bool) (map[uint64]string, error) {
+func (m *Monitor) CgroupPaths(cgroups map[uint64]bool) (map[uint64]string, error) {
 	paths := make(map[uint64]string)
-	err := m.walk(func(cgroup kernel.CgroupDir) error {
+	err := m.walkCgroups(func(cgroup kernel.CgroupDir) error {
 		if id, err := cgroup.ID(); err == nil && cgroups[id] {
 			paths[id] = kernel.ShortPath(cgroup.Path())
 		}
@@ -128,7 +128,7 @@ func (m *Monitor) Paths(cgroups map[uint64]bool) (map[uint64]string, error) {
 
 // Trust has the kernel take all containers that are made beside this one, as far as there is room:
 // an engine makes its containers there. It does nothing where only root may make any.
-func (m *Monitor) Trust(cgroup string) error {
+func (m *Monitor) TrustSiblings(cgroup string) error {
 	delegated, err := m.cgroups.Delegated(path.Dir(cgroup))
 	if err != nil || delegated == 0 {
 		return err
@@ -173,7 +173,7 @@ func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 // that is taken at this moment may go with them: then there is room for one more.
 func (m *Monitor) freeSlots() error {
 	var free []bpf.CapmonSlotKey
-	err := entries(m.attached.maps.Slots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {
+	err := forEachEntry(m.attached.maps.Slots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {
 		var value bpf.CapmonContainer
 		if key.Index != slotFree && errors.Is(m.attached.maps.Containers.Lookup(cgroup, &value), ebpf.ErrKeyNotExist) {
 			free = append(free, *key)
@@ -182,5 +182,5 @@ func (m *Monitor) freeSlots() error {
 	if err != nil {
 		return err
 	}
-	return remove(m.attached.maps.Slots, free, "slots")
+	return removeEntries(m.attached.maps.Slots, free, "slots")
 }

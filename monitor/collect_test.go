@@ -23,7 +23,7 @@ import (
 
 // askInPassing makes cgroups below a directory, one after the other, asks in each for
 // everything so many times, and removes it when it has left. It prints their names.
-func askInPassing(directory, strangers, howMany, howOften string) error {
+func checkInShortCgroups(directory, strangers, howMany, howOften string) error {
 	cgroups, err := strconv.Atoi(howMany)
 	if err != nil {
 		return err
@@ -41,7 +41,7 @@ func askInPassing(directory, strangers, howMany, howOften string) error {
 			return err
 		}
 		for range times {
-			for _, asks := range asking {
+			for _, asks := range checkingCalls {
 				if err := asks.once(strangers); err != nil {
 					return err
 				}
@@ -59,7 +59,7 @@ func askInPassing(directory, strangers, howMany, howOften string) error {
 }
 
 // harvestWhenCrowded does what an observer does, until the monitor is closed.
-func harvestWhenCrowded(t *testing.T, m *Monitor) (times func() int) {
+func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
 	var mu sync.Mutex
 	var harvests int
 	closed := make(chan struct{})
@@ -79,9 +79,9 @@ func harvestWhenCrowded(t *testing.T, m *Monitor) (times func() int) {
 			select {
 			case <-closed:
 				return
-			case <-m.Crowded():
+			case <-m.HighWater():
 			}
-			if err := m.Harvest(); err != nil {
+			if err := m.CollectEnded(); err != nil {
 				t.Errorf("making room: %v", err)
 			}
 			mu.Lock()
@@ -112,9 +112,9 @@ func TestEndedContainersMakeRoom(t *testing.T) {
 	)
 	workers := 2 * runtime.NumCPU()
 	m := start(t, Options{Outcomes: true, MaxChecks: 16384, MaxContainers: 1024})
-	harvests := harvestWhenCrowded(t, m)
+	harvests := collectAtHighWater(t, m)
 	tree, stays := newCgroupTree(t), newCgroupTree(t)
-	strangers := strangersFile(t)
+	strangers := foreignFile(t)
 	bystander := path.Join(stays.top, "docker-"+randomID()+".scope")
 	stays.make(bystander)
 
@@ -139,7 +139,7 @@ func TestEndedContainersMakeRoom(t *testing.T) {
 		if err := passing.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "there is room again", func() bool { return m.Harvest() == nil && roomTaken(t, m) < 512 })
+		eventually(t, "there is room again", func() bool { return m.CollectEnded() == nil && containersInMap(t, m) < 512 })
 	}
 	if err := staying.Wait(); err != nil {
 		t.Fatal(err)
@@ -156,8 +156,8 @@ func TestEndedContainersMakeRoom(t *testing.T) {
 		if !c.Ended || c.Lost != 0 {
 			t.Errorf("%s: ended %t, lost %d checks", c.ID, c.Ended, c.Lost)
 		}
-		for _, asks := range asking {
-			if n := askedFor(c, asks.capability); n != times {
+		for _, asks := range checkingCalls {
+			if n := heldChecks(c, asks.capability); n != times {
 				t.Errorf("%s: counted %d checks of %s, wanted %d", c.ID, n, asks.capability, times)
 			}
 		}
@@ -165,8 +165,8 @@ func TestEndedContainersMakeRoom(t *testing.T) {
 	if want := rounds * perRound * workers; seen != want || len(ended) != want {
 		t.Errorf("%d of %d containers are there", seen, want)
 	}
-	for _, asks := range asking {
-		if n := askedFor(stays.recorded(m, []string{bystander})[bystander], asks.capability); n != often {
+	for _, asks := range checkingCalls {
+		if n := heldChecks(stays.recorded(m, []string{bystander})[bystander], asks.capability); n != often {
 			t.Errorf("counted %d checks of %s that the container made which stayed, wanted %d", n, asks.capability, often)
 		}
 	}
@@ -188,7 +188,7 @@ func output(cmd interface{ CombinedOutput() ([]byte, error) }, each func(line st
 }
 
 // roomTaken is how many containers are in the kernel's map.
-func roomTaken(t *testing.T, m *Monitor) (n int) {
+func containersInMap(t *testing.T, m *Monitor) (n int) {
 	t.Helper()
 	var next uint64
 	for err := m.attached.maps.Containers.NextKey(nil, &next); err == nil; err = m.attached.maps.Containers.NextKey(next, &next) {
@@ -208,20 +208,20 @@ func TestHarvestChangesNothingThatIsTold(t *testing.T) {
 	running := launch(t, "bb", "sleep", "1000")
 	cgroup := find(t, m, id).Cgroup
 	eventually(t, "its cgroup is gone", func() bool {
-		if err := m.Harvest(); err != nil {
+		if err := m.CollectEnded(); err != nil {
 			t.Fatal(err)
 		}
-		return m.harvested[cgroup] != nil
+		return m.collected[cgroup] != nil
 	})
 	filesLeft, err := m.readFiles(nil)
 	if err != nil || len(filesLeft[cgroup]) > 0 {
 		t.Errorf("%d files are left in the map: %v", len(filesLeft[cgroup]), err)
 	}
-	left, err := m.mappedChecks(func(id uint64) bool { return id == cgroup })
+	left, err := m.checksInMap(func(id uint64) bool { return id == cgroup })
 	if err != nil || len(left) > 0 {
 		t.Errorf("%d kinds are left in the map: %v", len(left), err)
 	}
-	sameButForTime(t, find(t, m, id), find(t, kept, id))
+	equalExceptTimes(t, find(t, m, id), find(t, kept, id))
 	if len(find(t, m, id).Files) == 0 {
 		t.Error("no file is there")
 	}
@@ -249,10 +249,10 @@ func TestHarvestChangesNothingThatIsTold(t *testing.T) {
 }
 
 // sameButForTime compares what two monitors tell of a container.
-func sameButForTime(t *testing.T, one, other Container) {
+func equalExceptTimes(t *testing.T, one, other Container) {
 	t.Helper()
 	timeless := func(c Container) Container {
-		c.Seen, c.Started, c.Last, c.Place.Seen = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		c.Seen, c.Started, c.Last, c.CgroupInfo.Seen = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		for i := range c.Checks {
 			c.Checks[i].First, c.Checks[i].Last = time.Time{}, time.Time{}
 		}
@@ -274,7 +274,7 @@ func sameButForTime(t *testing.T, one, other Container) {
 }
 
 // harvestInside is for a process that sees the cgroups of a cgroup namespace only.
-func harvestInside() error {
+func collectInNamespace() error {
 	m, err := Start(Options{})
 	if err != nil {
 		return err
@@ -282,7 +282,7 @@ func harvestInside() error {
 	if err := setuidCall(); err != nil {
 		return err
 	}
-	harvestErr := m.Harvest()
+	harvestErr := m.CollectEnded()
 	s, err := m.Snapshot()
 	if err := errors.Join(err, m.Close()); err != nil {
 		return err

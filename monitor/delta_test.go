@@ -7,7 +7,7 @@ import (
 )
 
 // changed adds the changes up by kind, for the container with an ID.
-func (k kind) changed(changes []Change, id string) (count uint64) {
+func (k kind) increase(changes []Delta, id string) (count uint64) {
 	for _, change := range changes {
 		if change.ID == id && kindOf(change.Now) == k {
 			count += change.Now.Count - change.Before.Count
@@ -16,9 +16,9 @@ func (k kind) changed(changes []Change, id string) (count uint64) {
 	return count
 }
 
-func changes(t *testing.T, tally *Tally) []Change {
+func readDeltas(t *testing.T, tally *DeltaReader) []Delta {
 	t.Helper()
-	all, err := tally.Changes()
+	all, err := tally.Read()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,20 +28,20 @@ func changes(t *testing.T, tally *Tally) []Change {
 // Looks tell of each check once, at whatever moment they are made.
 func TestATallyTellsEachCheckOnce(t *testing.T) {
 	m := start(t, Options{})
-	tally := m.NewTally()
+	tally := m.NewDeltaReader()
 	id := create(t, "bb", "sh", "-c", "probe repeat 4000 rawsock & probe repeat 4000 rawsock & probe repeat 200 setgid0; wait; test $(busybox id -u) = 0")
 	docker(t, "start", id)
 	var raw, setgid uint64
 	eventually(t, "all are told", func() bool {
-		all := changes(t, tally)
-		raw += rawKind.changed(all, id)
-		setgid += setgidKind.changed(all, id)
+		all := readDeltas(t, tally)
+		raw += rawKind.increase(all, id)
+		setgid += setgidKind.increase(all, id)
 		return raw >= 8000 && setgid >= 200
 	})
 	docker(t, "wait", id)
-	rest := changes(t, tally)
-	raw += rawKind.changed(rest, id)
-	setgid += setgidKind.changed(rest, id)
+	rest := readDeltas(t, tally)
+	raw += rawKind.increase(rest, id)
+	setgid += setgidKind.increase(rest, id)
 	if raw != 8000 || setgid != 200 {
 		t.Errorf("%d raw sockets and %d setgid, wanted 8000 and 200", raw, setgid)
 	}
@@ -50,8 +50,8 @@ func TestATallyTellsEachCheckOnce(t *testing.T) {
 			t.Errorf("told of %+v", change.Now)
 		}
 	}
-	again := changes(t, tally)
-	if n := rawKind.changed(again, id); n != 0 {
+	again := readDeltas(t, tally)
+	if n := rawKind.increase(again, id); n != 0 {
 		t.Errorf("%d are told again", n)
 	}
 }
@@ -70,25 +70,25 @@ func (m *Monitor) ofMemoryNames(check Check) bool {
 // are then forgotten.
 func TestATallyHasContainersThatEnded(t *testing.T) {
 	m := start(t, Options{})
-	tally := m.NewTally()
+	tally := m.NewDeltaReader()
 	before := run(t, "bb", "probe", "repeat", "11", "rawsock")
-	all := changes(t, tally)
-	if err := m.Harvest(); err != nil {
+	all := readDeltas(t, tally)
+	if err := m.CollectEnded(); err != nil {
 		t.Fatal(err)
 	}
 	after := run(t, "bb", "probe", "repeat", "22", "rawsock")
-	if err := m.Harvest(); err != nil {
+	if err := m.CollectEnded(); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		all = append(all, changes(t, tally)...)
+		all = append(all, readDeltas(t, tally)...)
 	}
-	got := fmt.Sprint(rawKind.changed(all, before), rawKind.changed(all, after))
+	got := fmt.Sprint(rawKind.increase(all, before), rawKind.increase(all, after))
 	if got != "11 22" {
 		t.Errorf("got %s, wanted 11 22", got)
 	}
-	for key := range tally.told {
-		if tally.ended[key.Container] {
+	for key := range tally.reported {
+		if tally.done[key.Container] {
 			t.Errorf("kept %+v", key)
 		}
 	}
@@ -98,11 +98,11 @@ func TestATallyHasContainersThatEnded(t *testing.T) {
 // in any case after the end.
 func TestATallyWaitsForOutcomes(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
-	tally := m.NewTally()
+	tally := m.NewDeltaReader()
 	id := run(t, "--cap-drop=NET_RAW", "bb", "sh", "-c", "for i in 1 2 3 4 5 6 7; do probe rawsock; done 2>/dev/null; true")
 	var refused uint64
 	eventually(t, "all are told", func() bool {
-		for _, change := range changes(t, tally) {
+		for _, change := range readDeltas(t, tally) {
 			if change.ID != id || kindOf(change.Now).site != "inet_create" {
 				continue
 			}
@@ -119,7 +119,7 @@ func TestATallyWaitsForOutcomes(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tally.Changes(); !errors.Is(err, ErrClosed) {
+	if _, err := tally.Read(); !errors.Is(err, ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
 }

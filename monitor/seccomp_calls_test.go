@@ -26,10 +26,10 @@ func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
 	policy := func() Container {
 		return find(t, m, run(t, "--cap-add=SYS_NICE", "bb", "probe", "repeat", "3", "set-mempolicy"))
 	}
-	if got := calls(policy()); len(got) != 0 || m.attached.returns != nil {
-		t.Errorf("unasked recorded %v, attached to %v", got, m.attached.returns)
+	if got := calls(policy()); len(got) != 0 || m.attached.returnLinks != nil {
+		t.Errorf("unasked recorded %v, attached to %v", got, m.attached.returnLinks)
 	}
-	if err := m.WatchCalls([]WatchedCall{{Name: "set_mempolicy"}, {Name: "clone", Masks: [6]uint64{unix.CLONE_NEWUSER}}}); err != nil {
+	if err := m.SelectCalls([]CallSelector{{Name: "set_mempolicy"}, {Name: "clone", Masks: [6]uint64{unix.CLONE_NEWUSER}}}); err != nil {
 		t.Fatal(err)
 	}
 	watched := policy()
@@ -46,11 +46,11 @@ func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
 	if got := calls(forks); len(forks.Calls) != 1 || got["clone"]+got["clone3"] != 5 || forks.Calls[0].Call.Args[0]&unix.CLONE_NEWUSER != 0 {
 		t.Errorf("of five forks recorded %+v", forks.Calls)
 	}
-	if err := m.WatchCalls(nil); err != nil {
+	if err := m.SelectCalls(nil); err != nil {
 		t.Fatal(err)
 	}
-	if got := calls(policy()); len(got) != 0 || m.attached.returns != nil {
-		t.Errorf("afterwards recorded %v, attached to %v", got, m.attached.returns)
+	if got := calls(policy()); len(got) != 0 || m.attached.returnLinks != nil {
+		t.Errorf("afterwards recorded %v, attached to %v", got, m.attached.returnLinks)
 	}
 	lossless(t, snapshot(t, m))
 }
@@ -59,16 +59,16 @@ func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
 // two that a preemptible kernel needs.
 func TestHalfPinnedReturnsAreMended(t *testing.T) {
 	t.Parallel()
-	pins := pinsOf(t)
+	pins := newPinDirectory(t)
 	for left, all := 0, 1; left < all; left++ {
-		m := start(t, Options{Pins: pins})
-		if err := m.WatchCalls([]WatchedCall{{Name: "set_mempolicy"}}); err != nil {
+		m := start(t, Options{PinDirectory: pins})
+		if err := m.SelectCalls([]CallSelector{{Name: "set_mempolicy"}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := m.Close(); err != nil {
 			t.Fatal(err)
 		}
-		links, err := filepath.Glob(filepath.Join(pins, "*", returnPins, "*"))
+		links, err := filepath.Glob(filepath.Join(pins, "*", returnsPin, "*"))
 		if err != nil || len(links) == 0 {
 			t.Fatalf("pinned are %v, %v", links, err)
 		}
@@ -78,7 +78,7 @@ func TestHalfPinnedReturnsAreMended(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		m = start(t, Options{Pins: pins})
+		m = start(t, Options{PinDirectory: pins})
 		if got := calls(find(t, m, run(t, "--cap-add=SYS_NICE", "bb", "probe", "repeat", "3", "set-mempolicy"))); got["set_mempolicy"] != 3 {
 			t.Errorf("with %d links recorded %v", left, got)
 		}
@@ -92,11 +92,11 @@ func TestHalfPinnedReturnsAreMended(t *testing.T) {
 func TestClone3IsWatchedAsClone(t *testing.T) {
 	m := &Monitor{arch: kernel.NativeArch()}
 	mask := [6]uint64{unix.CLONE_NEWUSER}
-	for _, calls := range [][]WatchedCall{
+	for _, calls := range [][]CallSelector{
 		{{Name: "clone", Masks: mask}, {Name: "clone3"}},
 		{{Name: "clone3"}, {Name: "clone", Masks: mask}},
 	} {
-		watch := m.watchTable(calls)[unix.SYS_CLONE3]
+		watch := m.selectorTable(calls)[unix.SYS_CLONE3]
 		if watch.Kind != uint64(bpf.CapmonWatchKindWATCH_CLONE3) || watch.Masks[0]&unix.CLONE_NEWUSER == 0 {
 			t.Errorf("of %v: %+v", calls, watch)
 		}

@@ -18,39 +18,39 @@ import (
 // there is of a container.
 
 const (
-	gateMap = ".data.recording" // as it is called in the object
-	gatePin = "gate"            // without the dot, which the BPF file system refuses
+	enabledMap = ".data.recording" // as it is called in the object
+	enabledPin = "gate"            // without the dot, which the BPF file system refuses
 	// These begin the names of the directories of recordings that count no more: while their
 	// programs are being removed, and afterwards.
-	retiring = "retiring-"
-	frozen   = "frozen-"
+	retiringPrefix = "retiring-"
+	frozenPrefix   = "frozen-"
 	// settling is how long an execve that the runtime began before the gates changed may take
 	// until the old programs note what was asked in it.
-	settling = 100 * time.Millisecond
+	deferredCheckTime = 100 * time.Millisecond
 )
 
 // inherited is what earlier recordings have counted that this one goes on with. The zero
 // value is of one that has inherited nothing. What changes it later holds both Monitor.reading and
 // mu, what reads it one of them.
-type inherited struct {
+type carriedOver struct {
 	containers map[uint64]bpf.CapmonContainer
-	checks     countedChecks
+	checks     checkCounts
 	executions map[bpf.CapmonExecutionKey]bpf.CapmonExecutionValue
 	calls      map[bpf.CapmonCallKey]bpf.CapmonCallValue
 	files      map[bpf.CapmonFileKey]bpf.CapmonFileValue
 	counters   [bpf.CapmonCounterCOUNTER_MAX]uint64
 	skipped    uint64
 	// estates are the frozen directories, with their maps of containers.
-	estates map[string]*ebpf.Map
+	frozenContainers map[string]*ebpf.Map
 }
 
-func newInherited() inherited {
-	return inherited{
-		containers: make(map[uint64]bpf.CapmonContainer), checks: make(countedChecks),
-		executions: make(map[bpf.CapmonExecutionKey]bpf.CapmonExecutionValue),
-		calls:      make(map[bpf.CapmonCallKey]bpf.CapmonCallValue),
-		files:      make(map[bpf.CapmonFileKey]bpf.CapmonFileValue),
-		estates:    make(map[string]*ebpf.Map),
+func newCarriedOver() carriedOver {
+	return carriedOver{
+		containers: make(map[uint64]bpf.CapmonContainer), checks: make(checkCounts),
+		executions:       make(map[bpf.CapmonExecutionKey]bpf.CapmonExecutionValue),
+		calls:            make(map[bpf.CapmonCallKey]bpf.CapmonCallValue),
+		files:            make(map[bpf.CapmonFileKey]bpf.CapmonFileValue),
+		frozenContainers: make(map[string]*ebpf.Map),
 	}
 }
 
@@ -105,12 +105,12 @@ func addFile(value, more *bpf.CapmonFileValue) {
 
 // whole hands every entry of a map to use, with what was inherited of it, and then what was
 // inherited besides.
-func whole[K comparable, V any](m *ebpf.Map, what string, earlier map[K]V, add func(value, more *V), use func(*K, *V)) error {
+func forEachCombined[K comparable, V any](m *ebpf.Map, what string, earlier map[K]V, add func(value, more *V), use func(*K, *V)) error {
 	if len(earlier) == 0 {
-		return entries(m, what, use)
+		return forEachEntry(m, what, use)
 	}
 	both := make(map[K]bool)
-	err := entries(m, what, func(key *K, value *V) {
+	err := forEachEntry(m, what, func(key *K, value *V) {
 		if old, ok := earlier[*key]; ok {
 			both[*key] = true
 			add(&old, value)
@@ -126,24 +126,24 @@ func whole[K comparable, V any](m *ebpf.Map, what string, earlier map[K]V, add f
 	return err
 }
 
-func (m *Monitor) eachContainer(use func(*uint64, *bpf.CapmonContainer)) error {
-	return whole(m.attached.maps.Containers, "containers", m.inherited.containers, addContainer, use)
+func (m *Monitor) forEachContainer(use func(*uint64, *bpf.CapmonContainer)) error {
+	return forEachCombined(m.attached.maps.Containers, "containers", m.carriedOver.containers, addContainer, use)
 }
 
-func (m *Monitor) eachExecution(use func(*bpf.CapmonExecutionKey, *bpf.CapmonExecutionValue)) error {
-	return whole(m.attached.maps.Executions, "executions", m.inherited.executions, addExecution, use)
+func (m *Monitor) forEachExecution(use func(*bpf.CapmonExecutionKey, *bpf.CapmonExecutionValue)) error {
+	return forEachCombined(m.attached.maps.Executions, "executions", m.carriedOver.executions, addExecution, use)
 }
 
-func (m *Monitor) eachCall(use func(*bpf.CapmonCallKey, *bpf.CapmonCallValue)) error {
-	return whole(m.attached.maps.Calls, "system calls", m.inherited.calls, addCall, use)
+func (m *Monitor) forEachCall(use func(*bpf.CapmonCallKey, *bpf.CapmonCallValue)) error {
+	return forEachCombined(m.attached.maps.Calls, "system calls", m.carriedOver.calls, addCall, use)
 }
 
-func (m *Monitor) eachFile(use func(*bpf.CapmonFileKey, *bpf.CapmonFileValue)) error {
-	return whole(m.attached.maps.Files, "files", m.inherited.files, addFile, use)
+func (m *Monitor) forEachFile(use func(*bpf.CapmonFileKey, *bpf.CapmonFileValue)) error {
+	return forEachCombined(m.attached.maps.Files, "files", m.carriedOver.files, addFile, use)
 }
 
 // addTo adds the inherited checks of the wanted containers.
-func (h *inherited) addTo(counted countedChecks, wanted func(cgroup uint64) bool) {
+func (h *carriedOver) addChecksTo(counted checkCounts, wanted func(cgroup uint64) bool) {
 	for key, value := range h.checks {
 		if !wanted(key.Container) {
 			continue
@@ -157,7 +157,7 @@ func (h *inherited) addTo(counted countedChecks, wanted func(cgroup uint64) bool
 
 // lookUpContainer is the entry of one, with what was inherited of it.
 func (m *Monitor) lookUpContainer(cgroup uint64, value *bpf.CapmonContainer) error {
-	old, known := m.inherited.containers[cgroup]
+	old, known := m.carriedOver.containers[cgroup]
 	err := m.attached.maps.Containers.Lookup(cgroup, value)
 	switch {
 	case known && errors.Is(err, ebpf.ErrKeyNotExist):
@@ -170,8 +170,8 @@ func (m *Monitor) lookUpContainer(cgroup uint64, value *bpf.CapmonContainer) err
 }
 
 // forget removes what was inherited of containers from the estates, for good.
-func (h *inherited) forget(cgroups map[uint64]bool, discard func(directory string) error) error {
-	for directory, containers := range h.estates {
+func (h *carriedOver) removeFrozen(cgroups map[uint64]bool, discard func(directory string) error) error {
+	for directory, containers := range h.frozenContainers {
 		for cgroup := range cgroups {
 			if err := containers.Delete(cgroup); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 				return fmt.Errorf("removing an inherited container: %w", err)
@@ -180,7 +180,7 @@ func (h *inherited) forget(cgroups map[uint64]bool, discard func(directory strin
 		empty, err := isEmpty(containers)
 		if empty {
 			err = errors.Join(discard(directory), containers.Close())
-			delete(h.estates, directory)
+			delete(h.frozenContainers, directory)
 		}
 		if err != nil {
 			return fmt.Errorf("removing an inherited recording: %w", err)
@@ -190,7 +190,7 @@ func (h *inherited) forget(cgroups map[uint64]bool, discard func(directory strin
 }
 
 // drop removes what is here of containers, and leaves the estates as they are.
-func (h *inherited) drop(gone func(cgroup uint64) bool) {
+func (h *carriedOver) dropFromMemory(gone func(cgroup uint64) bool) {
 	maps.DeleteFunc(h.containers, func(cgroup uint64, _ bpf.CapmonContainer) bool { return gone(cgroup) })
 	maps.DeleteFunc(h.checks, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
 	maps.DeleteFunc(h.executions, func(key bpf.CapmonExecutionKey, _ bpf.CapmonExecutionValue) bool { return gone(key.Container) })
@@ -207,9 +207,9 @@ func isEmpty(m *ebpf.Map) (bool, error) {
 	return false, err
 }
 
-func (h *inherited) close() error {
+func (h *carriedOver) close() error {
 	var errs []error
-	for _, containers := range h.estates {
+	for _, containers := range h.frozenContainers {
 		errs = append(errs, containers.Close())
 	}
 	return errors.Join(errs...)

@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// Preset is a form of the body of a webhook's requests.
+// Preset is a predefined body of a webhook's requests.
 type Preset string
 
 // The presets.
 const (
-	Plain        Preset = ""             // the Message in JSON
-	Slack        Preset = "slack"        // {"text": the summary}, as Slack, Mattermost and others take it
-	Alertmanager Preset = "alertmanager" // Prometheus' Alertmanager, at its base URL
+	Plain        Preset = ""             // the Message as JSON
+	Slack        Preset = "slack"        // {"text": the summary}, for Slack, Mattermost and others
+	Alertmanager Preset = "alertmanager" // for Prometheus' Alertmanager, at its base URL
 )
 
-// body makes the body of a request of messages.
+// body returns the body of a request that sends messages.
 type body func([]Message) ([]byte, error)
 
 func (w Webhook) makeBody() (body, error) {
@@ -40,24 +40,24 @@ func (w Webhook) makeBody() (body, error) {
 	return one(func(m Message) ([]byte, error) { return m.encode(), nil }), nil
 }
 
-// one is a body of one message.
-func one(of func(Message) ([]byte, error)) body {
-	return func(messages []Message) ([]byte, error) { return of(messages[0]) }
+// one returns a body for requests with one message.
+func one(encode func(Message) ([]byte, error)) body {
+	return func(messages []Message) ([]byte, error) { return encode(messages[0]) }
 }
 
 func slackBody(m Message) ([]byte, error) {
 	return marshal(map[string]string{"text": slackText(m.Summary)})
 }
 
-// slackText escapes what Slack takes for links and mentions, as it asks for:
+// slackText escapes the characters that Slack interprets as links and mentions:
 // https://docs.slack.dev/messaging/formatting-message-text#escaping
-// Others that take its form, such as Mattermost and Discord, mention all at a bare @channel or
-// @everyone: a space without width, which is no letter of a name, keeps them from that.
+// Mattermost, Discord and others accept the same body, but also interpret a bare @channel or @everyone. A
+// zero-width space after the @ prevents that.
 func slackText(text string) string {
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", "@", "@\u200b").Replace(text)
 }
 
-// postableAlert is an alert as POST /api/v2/alerts takes it.
+// postableAlert is an alert in the form that POST /api/v2/alerts requires.
 type postableAlert struct {
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
@@ -65,12 +65,12 @@ type postableAlert struct {
 	EndsAt      time.Time         `json:"endsAt"`
 }
 
-// annotated are the fields that are no labels: alerts with the same labels are one alert to
-// Alertmanager.
+// annotated contains the fields that are annotations and not labels. To Alertmanager, alerts with the same
+// labels are one alert.
 var annotated = map[string]bool{"id": true, "count": true, "pid": true, "call": true, "program": true, "container_id": true}
 
-// alertmanagerBody makes alerts that last until a time, which is counted from when they are
-// sent: Alertmanager would take one that has ended already for resolved, and tell nobody.
+// alertmanagerBody returns a body with alerts that end at the given time. The time must be relative to the time
+// of sending: Alertmanager considers an alert that has already ended resolved, and notifies nobody.
 func alertmanagerBody(messages []Message, until time.Time) ([]byte, error) {
 	var alerts []postableAlert
 	for _, m := range messages {
@@ -88,7 +88,7 @@ func alertmanagerBody(messages []Message, until time.Time) ([]byte, error) {
 				a.Labels[f.name] = f.value
 			}
 		}
-		if a.EndsAt.Before(a.StartsAt) { // as by a clock that was set back
+		if a.EndsAt.Before(a.StartsAt) { // the clock was set back
 			a.EndsAt = a.StartsAt
 		}
 		alerts = append(alerts, a)
@@ -96,7 +96,8 @@ func alertmanagerBody(messages []Message, until time.Time) ([]byte, error) {
 	return marshal(alerts)
 }
 
-// templateBody is the template's, which is tried on an example of an alert and of a notice.
+// templateBody returns the body that the template makes. It tests the template with an example of each kind of
+// message.
 func (w Webhook) templateBody() (body, error) {
 	parsed, err := template.New("template").Funcs(template.FuncMap{"json": templateJSON, "slack": slackText}).Parse(w.Template)
 	if err != nil {
@@ -104,7 +105,7 @@ func (w Webhook) templateBody() (body, error) {
 	}
 	wantsJSON := w.sendsJSON()
 	make := one(func(m Message) ([]byte, error) {
-		if m.Use == nil { // a notice: templates find nothing in it, which is better than no notice
+		if m.Use == nil { // so that a template that reads .Use does not fail for a notice
 			m.Use = noUse()
 		}
 		var out bytes.Buffer
@@ -112,19 +113,19 @@ func (w Webhook) templateBody() (body, error) {
 			return nil, err
 		}
 		if wantsJSON && !json.Valid(out.Bytes()) {
-			return nil, errors.New("the result is no valid JSON")
+			return nil, errors.New("the result is not valid JSON")
 		}
 		return out.Bytes(), nil
 	})
 	for _, example := range examples() {
 		if _, err := make([]Message{example}); err != nil {
-			return nil, fmt.Errorf("%w, for an alert with quotes in it: write values as {{ json .Summary }}, without quotes around it", err)
+			return nil, fmt.Errorf("%w for an alert with quotes in it: write values as {{ json .Summary }}, without quotes around it", err)
 		}
 	}
 	return make, nil
 }
 
-// sendsJSON reports whether the requests say that they have JSON.
+// sendsJSON reports whether the Content-Type of the requests is JSON.
 func (w Webhook) sendsJSON() bool {
 	for name, value := range w.Headers {
 		if http.CanonicalHeaderKey(name) == "Content-Type" {
@@ -142,7 +143,7 @@ func templateJSON(value any) (string, error) {
 func certificatePool(authorities string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM([]byte(authorities)) {
-		return nil, errors.New("there is no certificate in PEM in it")
+		return nil, errors.New("it contains no PEM certificate")
 	}
 	return pool, nil
 }

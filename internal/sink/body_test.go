@@ -49,7 +49,7 @@ func TestTemplateOfAlertsAndNotices(t *testing.T) {
 		}
 	}
 	if _, err := (Webhook{Template: "{{ .Summary }}", Headers: map[string]string{"content-type": "text/plain"}}).makeBody(); err != nil {
-		t.Errorf("what is no JSON need not be: %v", err)
+		t.Errorf("a body with another Content-Type does not have to be JSON: %v", err)
 	}
 }
 
@@ -61,14 +61,14 @@ func TestRetryAfter(t *testing.T) {
 		now.Add(90 * time.Second).Format(http.TimeFormat): 90 * time.Second,
 		now.Add(-time.Second).Format(http.TimeFormat):     0,
 	} {
-		if got := rest(header, now); got != want {
+		if got := retryAfter(header, now); got != want {
 			t.Errorf("%q: %v, wanted %v", header, got, want)
 		}
 	}
 }
 
-// Whatever containers choose: bodies are valid JSON, syslog messages are what they were made
-// of, and lines are lines.
+// Whatever text containers choose, bodies are valid JSON, syslog messages can be parsed back to the same
+// fields, and each line is one line.
 func FuzzHostileText(f *testing.F) {
 	f.Add("web", "nginx:1", "somebody's socket")
 	f.Add("\"}]\\", "\x00\x1b[31m\n\r\u2028", "<!channel> & \u202e{{ . }}")
@@ -128,10 +128,10 @@ func FuzzHostileText(f *testing.F) {
 	})
 }
 
-// printableLine verifies that a text is in one line, and that a terminal does nothing but show it.
+// printableLine verifies that a text is one line without control characters.
 func printableLine(t *testing.T, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) }) {
-		t.Errorf("not to be shown: %q", text)
+		t.Errorf("not a printable line: %q", text)
 	}
 }

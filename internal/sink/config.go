@@ -20,39 +20,39 @@ import (
 
 const (
 	defaultMaxSize = 64 << 20
-	leastMaxSize   = 1 << 20 // some hundred alerts
+	minMaxSize     = 1 << 20 // some hundred alerts
 )
 
-// Settings are those of every sink.
+// Settings are the keys that every sink has.
 type Settings struct {
 	Name        string         `yaml:"name,omitempty"`
 	Type        string         `yaml:"type,omitempty"`
 	MinSeverity alert.Severity `yaml:"min-severity,omitempty"`
 }
 
-// named is what names may be: they are directories in the spool.
-var named = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
+// validName matches valid names of sinks. Names are also names of directories in the spool.
+var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 
-// Duration is a time that is written as 10s, 5m or 1h30m.
+// Duration is a duration with a unit in YAML, such as 10s, 5m or 1h30m.
 type Duration time.Duration
 
-// UnmarshalYAML reads a time above zero.
+// UnmarshalYAML reads a positive duration.
 func (d *Duration) UnmarshalYAML(node ast.Node) error {
 	text := node.GetToken().Value
 	length, err := time.ParseDuration(text)
 	if err != nil || length <= 0 {
-		return strictyaml.At(node, "%q is no time above zero, such as 10s or 5m", text)
+		return strictyaml.At(node, "%q is not a positive duration such as 10s or 5m", text)
 	}
 	*d = Duration(length)
 	return nil
 }
 
-// Parse reads the list of sinks of a file, strictly. Errors are strictyaml's, with their lines. The
-// files that sinks name are not read: Open reads them.
+// Parse reads the list of sinks of a file. Unknown keys and invalid values are errors; the errors are those of
+// package strictyaml, with their lines. Parse does not read the files that sinks name. [Open] reads them.
 func Parse(node ast.Node) ([]Config, error) {
 	list, ok := node.(*ast.SequenceNode)
 	if !ok || len(list.Values) == 0 {
-		return nil, strictyaml.At(node, "a list of sinks is wanted, each with its type: %s", typeNames())
+		return nil, strictyaml.At(node, "sinks must be a list of sinks, each with a type: %s", typeNames())
 	}
 	var configs []Config
 	known, listening := make(map[string]bool), make(map[string]bool)
@@ -62,12 +62,12 @@ func Parse(node ast.Node) ([]Config, error) {
 			return nil, err
 		}
 		if known[config.Name] {
-			return nil, at(element, "name", "there are two sinks with the name %q: give each one of its own", config.Name)
+			return nil, at(element, "name", "two sinks have the name %q: names must be unique", config.Name)
 		}
 		known[config.Name] = true
 		if p, ok := config.To.(Prometheus); ok {
 			if listening[p.Listen] {
-				return nil, at(element, "listen", "two sinks listen at %q: one is enough", p.Listen)
+				return nil, at(element, "listen", "two sinks listen at %q: remove one of them", p.Listen)
 			}
 			listening[p.Listen] = true
 		}
@@ -76,7 +76,7 @@ func Parse(node ast.Node) ([]Config, error) {
 	return configs, nil
 }
 
-// types are how sinks of each type are read.
+// types maps the type of a sink to its parser.
 func types() map[string]func(ast.Node) (Settings, Destination, error) {
 	return map[string]func(ast.Node) (Settings, Destination, error){
 		"log":        parseLog,
@@ -96,7 +96,7 @@ func parseSink(node ast.Node) (Config, error) {
 	switch node.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 	default:
-		return Config{}, strictyaml.At(node, "a sink is wanted, with its type: %s", typeNames())
+		return Config{}, strictyaml.At(node, "a sink must be a mapping with a type: %s", typeNames())
 	}
 	if err := yaml.NodeToValue(node, &only); err != nil {
 		return Config{}, err
@@ -106,7 +106,7 @@ func parseSink(node ast.Node) (Config, error) {
 	}
 	parse, ok := types()[only.Type]
 	if !ok {
-		return Config{}, at(node, "type", "there is no type %q: choose one of %s", only.Type, typeNames())
+		return Config{}, at(node, "type", "unknown type %q: choose one of %s", only.Type, typeNames())
 	}
 	common, to, err := parse(node)
 	if err != nil {
@@ -116,8 +116,8 @@ func parseSink(node ast.Node) (Config, error) {
 	if config.Name == "" {
 		config.Name = common.Type
 	}
-	if !named.MatchString(config.Name) {
-		return Config{}, at(node, "name", "the name %q has other characters than a-z, 0-9, '.', '_' and '-', or is too long", config.Name)
+	if !validName.MatchString(config.Name) {
+		return Config{}, at(node, "name", "invalid name %q: use at most 63 of the characters a-z, 0-9, '.', '_' and '-', and begin with a letter or digit", config.Name)
 	}
 	if common.MinSeverity != "" {
 		if _, err := alert.ParseSeverity(string(common.MinSeverity)); err != nil {
@@ -127,7 +127,7 @@ func parseSink(node ast.Node) (Config, error) {
 	return config, nil
 }
 
-// at is an error at a key of a sink, or at its beginning.
+// at returns an error at a key of a sink, or at its first line if the sink does not have the key.
 func at(sink ast.Node, key, format string, args ...any) error {
 	here := strictyaml.FirstKey(sink)
 	if key != "" {
@@ -180,7 +180,7 @@ func parseSyslog(node ast.Node) (Settings, Destination, error) {
 		return file.Settings, nil, at(node, "address", "address: %v", fault)
 	}
 	if _, ok := facilities()[file.Facility]; !ok && file.Facility != "" {
-		return file.Settings, nil, at(node, "facility", "there is no facility %q: choose one of %s", file.Facility, strings.Join(slices.Sorted(maps.Keys(facilities())), ", "))
+		return file.Settings, nil, at(node, "facility", "unknown facility %q: choose one of %s", file.Facility, strings.Join(slices.Sorted(maps.Keys(facilities())), ", "))
 	}
 	return file.Settings, file.Syslog, nil
 }
@@ -200,21 +200,21 @@ func parseWebhook(node ast.Node) (Settings, Destination, error) {
 	return file.Settings, file.Webhook, nil
 }
 
-// check finds what is wrong, and at which key.
+// check validates a webhook. It returns the key that the error is about; "" for none.
 func (w Webhook) check() (key string, err error) {
 	switch {
 	case w.URL == "" && w.URLFile == "":
-		return "", errors.New("a webhook has a url, or a url-file that has it")
+		return "", errors.New("a webhook requires url or url-file")
 	case w.URL != "" && w.URLFile != "":
-		return "url-file", errors.New("give url or url-file, not both")
+		return "url-file", errors.New("set either url or url-file, not both")
 	case w.URL != "" && checkURL(w.URL) != nil:
 		return "url", fmt.Errorf("url: %w", checkURL(w.URL))
 	case !slices.Contains([]Preset{Plain, Slack, Alertmanager}, w.Preset):
-		return "preset", fmt.Errorf("there is no preset %q: choose %s or %s, or leave it out", w.Preset, Slack, Alertmanager)
+		return "preset", fmt.Errorf("unknown preset %q: choose %s or %s, or leave it out", w.Preset, Slack, Alertmanager)
 	case w.Preset != Plain && w.Template != "":
-		return "template", errors.New("give a preset or a template, not both")
+		return "template", errors.New("set either preset or template, not both")
 	case w.ResolveAfter != 0 && w.Preset != Alertmanager:
-		return "resolve-after", errors.New("resolve-after goes with preset: alertmanager")
+		return "resolve-after", errors.New("resolve-after requires preset: alertmanager")
 	}
 	if err := w.checkHeaders(); err != nil {
 		return "headers", err
@@ -230,13 +230,13 @@ func (w Webhook) checkHeaders() error {
 	for _, name := range slices.Concat(slices.Sorted(maps.Keys(w.Headers)), slices.Sorted(maps.Keys(w.HeaderFiles))) {
 		switch lower := strings.ToLower(name); {
 		case !httpguts.ValidHeaderFieldName(name):
-			return fmt.Errorf("headers: %q is no name of a header", name)
+			return fmt.Errorf("headers: invalid header name %q", name)
 		case known[lower]:
-			return fmt.Errorf("headers: %s is there twice", name)
+			return fmt.Errorf("headers: %s is set twice", name)
 		case slices.Contains([]string{"content-length", "transfer-encoding", "connection", "trailer"}, lower):
-			return fmt.Errorf("headers: %s is not to be chosen", name)
+			return fmt.Errorf("headers: %s cannot be set", name)
 		case !httpguts.ValidHeaderFieldValue(w.Headers[name]):
-			return fmt.Errorf("headers: the value of %s has characters that no header may have", name)
+			return fmt.Errorf("headers: the value of %s has characters that are not allowed in headers", name)
 		default:
 			known[lower] = true
 		}
@@ -244,7 +244,7 @@ func (w Webhook) checkHeaders() error {
 	return nil
 }
 
-// ParseSpool reads where alerts wait; without a node it is in memory.
+// ParseSpool reads the configuration of the spool. Without a node, the spool is in memory.
 func ParseSpool(node ast.Node) (Spool, error) {
 	spool := Spool{MaxSize: defaultMaxSize}
 	if node == nil {
@@ -263,10 +263,10 @@ func ParseSpool(node ast.Node) (Spool, error) {
 	}
 	size, err := units.RAMInBytes(file.MaxSize)
 	if err != nil {
-		return Spool{}, at(node, "max-size", "max-size: %q is no size such as 64MiB", file.MaxSize)
+		return Spool{}, at(node, "max-size", "max-size: %q is not a size such as 64MiB", file.MaxSize)
 	}
-	if size < leastMaxSize {
-		return Spool{}, at(node, "max-size", "max-size: %s is too little for a flood: give 1MiB or more", file.MaxSize)
+	if size < minMaxSize {
+		return Spool{}, at(node, "max-size", "max-size: %s is too small for many alerts at once: set at least 1MiB", file.MaxSize)
 	}
 	spool.MaxSize = size
 	return spool, nil

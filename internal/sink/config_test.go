@@ -58,43 +58,43 @@ func TestSinksOfAFile(t *testing.T) {
 	}
 }
 
-// What is wrong is told with its line, and secrets are not.
-func TestWrongSinks(t *testing.T) {
+// Errors contain the line, but no secrets.
+func TestInvalidSinks(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"a: b\n":                                    "f:1: a list of sinks is wanted",
-		"[]":                                        "a list of sinks is wanted",
-		"- log\n":                                   "f:1: a sink is wanted, with its type",
+		"a: b\n":                                    "f:1: sinks must be a list of sinks",
+		"[]":                                        "sinks must be a list of sinks",
+		"- log\n":                                   "f:1: a sink must be a mapping with a type",
 		"- type: log\n- name: x\n  path: /x\n":      "f:2: this sink has no type",
-		"- name: x\n  type: pager\n":                `f:2: there is no type "pager": choose one of journald, log, prometheus, syslog, webhook`,
+		"- name: x\n  type: pager\n":                `f:2: unknown type "pager": choose one of journald, log, prometheus, syslog, webhook`,
 		"- type: log\n  pth: /x\n":                  `f:2: unknown field "pth"`,
 		"- type: journald\n  path: /x\n":            `f:2: unknown field "path"`,
-		"- type: log\n- type: log\n":                `f:2: there are two sinks with the name "log"`,
-		"- type: log\n  name: ../x\n":               `f:2: the name "../x" has other characters`,
+		"- type: log\n- type: log\n":                `f:2: two sinks have the name "log"`,
+		"- type: log\n  name: ../x\n":               `f:2: invalid name "../x"`,
 		"- type: log\n  min-severity: bad\n":        `f:2: unknown severity "bad": choose one of`,
-		"- type: webhook\n":                         "f:1: a webhook has a url, or a url-file",
-		"- type: webhook\n  url: ftp://s3cret@h/\n": "f:2: url: it is no URL with http:// or https://",
-		"- type: webhook\n  url: \"http://h/s3cret\\x01\"\n":                                            "f:2: url: it is no URL",
-		"- type: webhook\n  url: http://h\n  url-file: /x\n":                                            "f:3: give url or url-file, not both",
-		"- type: webhook\n  url: http://h\n  preset: irc\n":                                             `f:3: there is no preset "irc": choose slack or alertmanager`,
+		"- type: webhook\n":                         "f:1: a webhook requires url or url-file",
+		"- type: webhook\n  url: ftp://s3cret@h/\n": "f:2: url: not a URL with http:// or https://",
+		"- type: webhook\n  url: \"http://h/s3cret\\x01\"\n":                                            "f:2: url: not a URL",
+		"- type: webhook\n  url: http://h\n  url-file: /x\n":                                            "f:3: set either url or url-file, not both",
+		"- type: webhook\n  url: http://h\n  preset: irc\n":                                             `f:3: unknown preset "irc": choose slack or alertmanager`,
 		"- type: webhook\n  url: http://h\n  timeout: soon\n":                                           "f:3: ",
-		"- type: webhook\n  url: http://h\n  timeout: -1s\n":                                            `f:3: "-1s" is no time above zero`,
-		"- type: webhook\n  url: http://h\n  resolve-after: 1s\n":                                       "f:3: resolve-after goes with preset: alertmanager",
+		"- type: webhook\n  url: http://h\n  timeout: -1s\n":                                            `f:3: "-1s" is not a positive duration`,
+		"- type: webhook\n  url: http://h\n  resolve-after: 1s\n":                                       "f:3: resolve-after requires preset: alertmanager",
 		"- type: webhook\n  url: http://h\n  template: '{{ .Nothing }}'\n":                              "f:3: template: ",
 		"- type: webhook\n  url: http://h\n  template: '{{ if }}'\n":                                    "f:3: template: ",
-		"- type: webhook\n  url: http://h\n  template: '{\"a\": \"{{ .Summary }}\"}'\n":                 "f:3: template: the result is no valid JSON, for an alert with quotes in it: write values as {{ json .Summary }}",
-		"- type: webhook\n  url: http://h\n  preset: slack\n  template: '1'\n":                          "f:4: give a preset or a template, not both",
-		"- type: webhook\n  url: http://h\n  headers: {\"A b\": c}\n":                                   `headers: "A b" is no name of a header`,
+		"- type: webhook\n  url: http://h\n  template: '{\"a\": \"{{ .Summary }}\"}'\n":                 "f:3: template: the result is not valid JSON for an alert with quotes in it: write values as {{ json .Summary }}",
+		"- type: webhook\n  url: http://h\n  preset: slack\n  template: '1'\n":                          "f:4: set either preset or template, not both",
+		"- type: webhook\n  url: http://h\n  headers: {\"A b\": c}\n":                                   `headers: invalid header name "A b"`,
 		"- type: webhook\n  url: http://h\n  headers: {A: \"s3cret\\n\"}\n":                             "headers: the value of A has characters",
-		"- type: webhook\n  url: http://h\n  headers: {A: b}\n  header-files: {a: /x}\n":                "headers: a is there twice",
-		"- type: syslog\n  address: log:514\n":                                                          `f:2: address: "log:514" is no address as unix:///dev/log`,
+		"- type: webhook\n  url: http://h\n  headers: {A: b}\n  header-files: {a: /x}\n":                "headers: a is set twice",
+		"- type: syslog\n  address: log:514\n":                                                          `f:2: address: invalid address "log:514": use unix:///dev/log`,
 		"- type: syslog\n":                                                                              "f:1: address: ",
-		"- type: syslog\n  address: udp://h:514\n  facility: x\n":                                       `f:3: there is no facility "x": choose one of auth, `,
+		"- type: syslog\n  address: udp://h:514\n  facility: x\n":                                       `f:3: unknown facility "x": choose one of auth, `,
 		"- type: prometheus\n":                                                                          `f:1: listen: "" is neither HOST:PORT nor unix:PATH`,
-		"- type: prometheus\n  listen: :9464\n":                                                         `f:2: listen: at ":9464" other hosts could read the names of rules`,
+		"- type: prometheus\n  listen: :9464\n":                                                         `f:2: listen: other hosts can reach ":9464" and read the names of rules`,
 		"- {type: prometheus, listen: '[::1]:1'}\n- type: prometheus\n  name: b\n  listen: '[::1]:1'\n": `f:4: two sinks listen at "[::1]:1"`,
 		"- {type: prometheus, listen: '[::1]:1', group: root}\n":                                        "only unix:PATH has a group",
-		"- type: prometheus\n  listen: 10.0.0.1:1\n":                                                    "say expose: true",
+		"- type: prometheus\n  listen: 10.0.0.1:1\n":                                                    "set expose: true",
 	} {
 		_, err := parseText(text)
 		var where *strictyaml.Error
@@ -102,12 +102,12 @@ func TestWrongSinks(t *testing.T) {
 			t.Errorf("%q\n got  %v\n want %s", text, err, want)
 		}
 		if err != nil && strings.Contains(err.Error(), "s3cret") {
-			t.Errorf("%q tells a secret: %v", text, err)
+			t.Errorf("%q shows a secret: %v", text, err)
 		}
 	}
 }
 
-func TestWherePrometheusMayAsk(t *testing.T) {
+func TestAddressesOnThisHostAreValid(t *testing.T) {
 	t.Parallel()
 	for _, p := range []Prometheus{{Listen: "127.0.0.1:0"}, {Listen: "[::1]:9464"}, {Listen: "localhost:1"}, {Listen: "unix:/x"}, {Listen: ":9464", Expose: true}} {
 		if err := p.check(); err != nil {
@@ -121,8 +121,8 @@ func TestSpoolOfAFile(t *testing.T) {
 	for text, want := range map[string]any{
 		"directory: /x":      Spool{"/x", 64 << 20},
 		"max-size: 2MiB":     Spool{"", 2 << 20},
-		"max-size: many":     `f:1: max-size: "many" is no size such as 64MiB`,
-		"max-size: 1k":       "f:1: max-size: 1k is too little",
+		"max-size: many":     `f:1: max-size: "many" is not a size such as 64MiB`,
+		"max-size: 1k":       "f:1: max-size: 1k is too small",
 		"dir: /x":            `f:1: unknown field "dir"`,
 		"[a]":                "f:1: ",
 		"directory: {a: /x}": "f:1: ",
@@ -147,7 +147,7 @@ func FuzzSinksOfAFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		if strings.Contains(text, "range") || strings.Contains(text, "template") && strings.Contains(text, "printf") {
-			return // whoever writes a template may make it print for ever
+			return // a template can print without end
 		}
 		if _, err := parseText(text); err != nil && strings.ContainsAny(err.Error(), "\n\x1b") {
 			t.Errorf("%q: %q", text, err)

@@ -7,17 +7,19 @@ import (
 	"time"
 )
 
-// errRefusedFull: what was refused is not kept.
-var errRefusedFull = errors.New("the file with what was refused is full")
+// rejectedFile is the name of the file of rejected messages in a sink's directory of the spool.
+const rejectedFile = "rejected.json"
 
-// deadLetters is a file with messages that a receiver has refused, one in a line with the
-// reason.
+// errRejectedFull: the rejected message is not saved.
+var errRejectedFull = errors.New("the file of rejected alerts has reached max-size: move it away to save further ones")
+
+// deadLetters is a file of messages that the receiver rejected: one per line, with the reason.
 type deadLetters struct {
 	path    string // "": there is none
 	maxSize int64
 }
 
-// add returns where the message is kept.
+// add appends a message and syncs the file. It returns the path of the file.
 func (d deadLetters) add(reason string, message []byte) (string, error) {
 	if d.path == "" {
 		return "", nil
@@ -26,7 +28,7 @@ func (d deadLetters) add(reason string, message []byte) (string, error) {
 		Time    time.Time       `json:"time"`
 		Reason  string          `json:"reason"`
 		Message json.RawMessage `json:"message"`
-	}{time.Now(), reason, valid(message)})
+	}{time.Now(), reason, rawJSON(message)})
 	if err != nil {
 		return "", err
 	}
@@ -36,7 +38,7 @@ func (d deadLetters) add(reason string, message []byte) (string, error) {
 	}
 	info, err := out.Stat()
 	if err == nil && info.Size()+int64(len(line)) > d.maxSize {
-		err = errRefusedFull
+		err = errRejectedFull
 	}
 	if err == nil {
 		_, err = out.Write(append(line, '\n'))
@@ -47,11 +49,11 @@ func (d deadLetters) add(reason string, message []byte) (string, error) {
 	return d.path, errors.Join(err, out.Close())
 }
 
-// valid is a message, or what stands for one, as JSON.
-func valid(message []byte) json.RawMessage {
+// rawJSON returns a message as JSON. If it is not valid JSON, the result is a JSON string of it.
+func rawJSON(message []byte) json.RawMessage {
 	if json.Valid(message) {
 		return message
 	}
-	text, _ := json.Marshal(string(message)) // a string: it does not fail
+	text, _ := json.Marshal(string(message)) // cannot fail for a string
 	return text
 }

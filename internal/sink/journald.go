@@ -18,10 +18,10 @@ func (j Journald) open() (transport, error) { return j, nil }
 
 func (j Journald) resolved() (Destination, error) { return j, nil }
 
-func (Journald) most() int    { return 1 }
-func (Journald) close() error { return nil }
+func (Journald) maxBatch() int { return 1 }
+func (Journald) close() error  { return nil }
 
-// send gives a message to journald, which says nothing of what it does with it.
+// send sends a message to journald. Journald does not confirm messages.
 func (Journald) send(ctx context.Context, messages []Message) error {
 	m := messages[0]
 	fields := map[string]string{"SYSLOG_IDENTIFIER": "capmon", "CAPMON_MESSAGE": string(m.encode())}
@@ -29,7 +29,7 @@ func (Journald) send(ctx context.Context, messages []Message) error {
 		fields["CAPMON_"+strings.ToUpper(f.name)] = f.value
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- journal.Send(m.Summary, journalPriority(m.Severity), fields) }() // it waits while journald does not read
+	go func() { sent <- journal.Send(m.Summary, journalPriority(m.Severity), fields) }() // blocks while journald does not read
 	select {
 	case err := <-sent:
 		if err != nil {
@@ -37,7 +37,7 @@ func (Journald) send(ctx context.Context, messages []Message) error {
 		}
 		return nil
 	case <-ctx.Done():
-		return errors.New("journald does not read")
+		return errors.New("journald does not read the message")
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// TestMain is also the process that TestKilledAtAnyPoint kills: it delivers until then, and
-// writes the IDs of what the disk has.
+// TestMain is also the main function of the process that TestKilledAtAnyPoint kills. That process delivers
+// alerts until it is killed, and prints the ID of each alert that is on disk.
 func TestMain(m *testing.M) {
 	if address := os.Getenv("CAPMON_TEST_DELIVER_TO"); address != "" {
 		deliverUntilKilled((&receiver{address: address}).config(), os.Getenv("CAPMON_TEST_SPOOL"))
@@ -31,7 +31,7 @@ func deliverUntilKilled(config Config, directory string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	queue := s.outlets[0].courier.queue
+	queue := s.running[0].loop.queue
 	for n := 0; ; n++ {
 		a := numberedAlert(n)
 		s.Deliver(a)
@@ -40,7 +40,7 @@ func deliverUntilKilled(config Config, directory string) {
 	}
 }
 
-// What the spool has is delivered, whenever capmon is killed: by the next one, in order.
+// If capmon is killed, the next capmon delivers the alerts in the spool, in order.
 func TestKilledAtAnyPoint(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
@@ -61,7 +61,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			t.Fatal(err)
 		}
 		lines, last := bufio.NewScanner(out), 5+rand.IntN(30)
-		for n := 1; lines.Scan(); n++ { // and whatever comes after the last one, until its death
+		for n := 1; lines.Scan(); n++ { // also those printed after the last one, until the process is killed
 			accepted = append(accepted, lines.Text())
 			if n == last {
 				time.AfterFunc(time.Duration(rand.IntN(3000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
@@ -72,7 +72,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 			t.Fatal(stderr.String())
 		}
 		if len(accepted) > 0 && len(accepted[len(accepted)-1]) < len(numberedAlert(0).ID) {
-			accepted = accepted[:len(accepted)-1] // it was killed while it wrote
+			accepted = accepted[:len(accepted)-1] // the process was killed while it printed
 		}
 	}
 	s := openSinks(t, nil, Spool{Directory: directory}, r.config())
@@ -80,7 +80,7 @@ func TestKilledAtAnyPoint(t *testing.T) {
 	s.Deliver(last)
 	accepted = append(accepted, last.ID)
 	eventually(t, "the last alert is there", func() bool { return slices.Contains(r.ids(), last.ID) })
-	// The disk may have had one more at each death than could be said.
+	// Each time, one more alert may be on disk than was printed.
 	got := slices.DeleteFunc(r.ids(), func(id string) bool { return !slices.Contains(accepted, id) })
 	if !slices.Equal(got, accepted) || len(r.ids()) > len(accepted)+10 {
 		t.Errorf("got %d alerts, %d were accepted, and the order has to be the same", len(r.ids()), len(accepted))

@@ -15,9 +15,9 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 )
 
-// Log writes alerts as lines of JSON, as zap writes logs.
+// Log is a destination that writes alerts as lines of JSON, in the format of zap's logs.
 type Log struct {
-	// Path of the file, to which is appended; "" for stderr.
+	// Path of the file that lines are appended to; "" for stderr.
 	Path string `yaml:"path,omitempty"`
 }
 
@@ -42,18 +42,18 @@ func (l Log) open() (transport, error) {
 
 func (l Log) resolved() (Destination, error) { return l, nil }
 
-// openFile opens it for each batch: it may have been renamed, as logrotate does.
+// openFile opens the file. It is opened for each batch, because logrotate can rename it in between.
 func (l *logFile) openFile() (*os.File, error) {
 	return os.OpenFile(l.Path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o640)
 }
 
-func (l *logFile) most() int    { return manyMessages }
-func (l *logFile) close() error { return nil }
+func (l *logFile) maxBatch() int { return batchSize }
+func (l *logFile) close() error  { return nil }
 
 func (l *logFile) send(_ context.Context, messages []Message) error {
 	lines, err := l.lines(messages)
 	if err != nil {
-		return refused("no log line can be made of it: %v", err)
+		return rejectionf("encoding the log line: %v", err)
 	}
 	if l.Path == "" {
 		_, err := os.Stderr.Write(lines)
@@ -63,7 +63,7 @@ func (l *logFile) send(_ context.Context, messages []Message) error {
 	if err != nil {
 		return err
 	}
-	if torn(out) {
+	if incomplete(out) {
 		lines = append([]byte("\n"), lines...)
 	}
 	_, err = out.Write(lines)
@@ -73,8 +73,8 @@ func (l *logFile) send(_ context.Context, messages []Message) error {
 	return errors.Join(err, out.Close())
 }
 
-// torn reports whether a line was begun and not ended, as when a disk is full.
-func torn(file *os.File) bool {
+// incomplete reports whether the last line has no line feed, for example because the disk was full.
+func incomplete(file *os.File) bool {
 	end, err := file.Seek(0, io.SeekEnd)
 	if err != nil || end == 0 {
 		return false
@@ -84,7 +84,7 @@ func torn(file *os.File) bool {
 	return err == nil && last[0] != '\n'
 }
 
-// syncFile is for files that can be: pipes and terminals have nothing to sync.
+// syncFile syncs a file. Pipes and terminals cannot be synced, which is not an error.
 func syncFile(file *os.File) error {
 	err := file.Sync()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {

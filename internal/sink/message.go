@@ -17,28 +17,29 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Message is what a sink gets: an alert of a use or of a loss, in the alert's own form, or a notice
-// that alerts for the sink were dropped.
+// Message is an alert or a notice for a sink. An alert reports a use or a loss, in the format of alerts. A
+// notice reports alerts for the sink that were dropped.
 type Message struct {
-	// Version of the form.
+	// Version of the format.
 	Schema int `json:"schema"`
-	// ID is the same in every delivery of the message, and no other one's.
+	// Unique ID. It is the same in every delivery of the message.
 	ID string `json:"id"`
-	// When the kernel asked for the capability; of a loss, when capmon noticed it; of a notice, the time
-	// of the last alert that was dropped.
+	// When the kernel checked the capability. For a loss: when capmon noticed it. For a notice: the time of
+	// the last dropped alert.
 	Time time.Time `json:"time"`
-	// Name of the rule; of a loss, capmon-loss; of a notice, capmon-alerts-dropped.
+	// Name of the rule; capmon-loss for a loss, capmon-alerts-dropped for a notice.
 	Rule     string         `json:"rule"`
 	Severity alert.Severity `json:"severity"`
-	// What has happened, in one line that is safe for terminals and logs.
+	// What happened, in one line that is safe for terminals and logs.
 	Summary string `json:"summary"`
-	// How many uses it tells of; of a loss, how much was lost; of a notice, how many alerts were dropped.
+	// Number of uses that the alert reports. For a loss: how much was lost. For a notice: how many alerts
+	// were dropped.
 	Count uint64 `json:"count"`
-	// The use; missing in an alert of a loss and in a notice.
+	// The use; missing in notices and alerts of losses.
 	Use *uses.Use `json:"use,omitempty"`
-	// What was lost; missing in all but alerts of losses.
+	// What was lost; only in alerts of losses.
 	Loss *alert.Loss `json:"loss,omitempty"`
-	// What was dropped; missing in all but notices.
+	// Which alerts were dropped; only in notices.
 	Dropped *alert.Dropped `json:"dropped,omitempty"`
 }
 
@@ -53,7 +54,7 @@ func messageOf(a alert.Alert) Message {
 	return m
 }
 
-// oneLine is a summary as it is, if it is what it has to be.
+// oneLine returns a summary that is safe for terminals and logs: unchanged if it already is, else escaped.
 func oneLine(summary string) string {
 	if utf8.ValidString(summary) && strings.IndexFunc(summary, func(r rune) bool { return !unicode.IsGraphic(r) }) < 0 {
 		return summary
@@ -61,14 +62,14 @@ func oneLine(summary string) string {
 	return printable.Text(summary)
 }
 
-// noticeOf reports to a sink that it did not get alerts of a container.
+// noticeOf returns the notice to a sink that alerts of a container were dropped.
 func noticeOf(sink string, d fair.Dropped) Message {
 	return messageOf(alert.NewDropped(d.ID, alert.Dropped{
 		Sink: sink, Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
 	}))
 }
 
-// origin is what alert.Alert.Origin returned, of a message that an earlier process left.
+// origin returns the same as [alert.Alert.Origin], for a message that an earlier process left in the spool.
 func (m Message) origin() fair.Source {
 	if m.Use == nil {
 		return fair.Source{Key: fair.Own}
@@ -76,11 +77,10 @@ func (m Message) origin() fair.Source {
 	return fair.Source{Key: m.Use.Container.ID, Title: m.Use.Container.Title()}
 }
 
-// encode makes the line in which a message is kept and sent. What a terminal might obey is
-// escaped.
+// encode returns the line of JSON in which a message is stored and sent. Control characters are escaped.
 func (m Message) encode() []byte {
 	var line bytes.Buffer
-	if err := printable.WriteJSON(&line, m); err != nil { // of a type that always can be written
+	if err := printable.WriteJSON(&line, m); err != nil { // cannot happen: the type can always be encoded
 		panic(err)
 	}
 	return bytes.TrimSuffix(line.Bytes(), []byte("\n"))
@@ -88,7 +88,7 @@ func (m Message) encode() []byte {
 
 func decodeMessage(line []byte) (m Message, err error) { return m, json.Unmarshal(line, &m) }
 
-// marshal is json.Marshal with <, > and & as they are.
+// marshal is [json.Marshal] without escaping <, > and &.
 func marshal(value any) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)
@@ -97,17 +97,17 @@ func marshal(value any) ([]byte, error) {
 	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
 }
 
-// field is a part of a message by the name that several sinks call it by.
+// field is a part of a message. Several sinks use its name.
 type field struct{ name, value string }
 
-// fields are the parts by which people search and receivers route, those that there are. Their
-// values are printable.
+// fields returns the parts that are useful for searching and routing, without empty ones. Their values are
+// printable.
 func (m Message) fields() []field {
 	all := []field{
 		{"id", m.ID}, {"rule", m.Rule}, {"severity", string(m.Severity)}, {"count", fmt.Sprint(m.Count)},
 	}
 	if u := m.Use; u != nil {
-		outcome := "refused"
+		outcome := "denied"
 		if u.Granted {
 			outcome = "granted"
 		}
@@ -125,16 +125,16 @@ func (m Message) fields() []field {
 	if d := m.Dropped; d != nil {
 		all = append(all, field{"sink", d.Sink}, field{"container", d.Container}, field{"container_id", d.ContainerID})
 	}
-	var there []field
+	var present []field
 	for _, f := range all {
 		if f.value != "" {
-			there = append(there, field{f.name, printable.Text(f.value)})
+			present = append(present, field{f.name, printable.Text(f.value)})
 		}
 	}
-	return there
+	return present
 }
 
-// examples are messages of each kind, with text that breaks what is not quoted.
+// examples returns messages of each kind, with characters that break unquoted JSON.
 func examples() []Message {
 	now := time.Now()
 	use := uses.Use{
@@ -150,6 +150,6 @@ func examples() []Message {
 	}
 }
 
-// noUse is what templates find in a notice: of no container, and of a capability that does not
-// exist, since number 0 is one.
+// noUse returns the use that templates read in a notice. Its capability does not exist, because the zero value
+// would be CHOWN.
 func noUse() *uses.Use { return &uses.Use{Capability: 255} }

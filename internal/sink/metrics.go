@@ -2,10 +2,10 @@ package sink
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// queueMetrics tell of each sink that has a queue what becomes of its alerts.
-type queueMetrics func() []*courier
+// queueMetrics is a collector of the metrics of all sinks that have a queue.
+type queueMetrics func() []*sendLoop
 
-// metric is something to tell of a sink.
+// metric is one metric of one sink.
 type metric struct {
 	name, help string
 	kind       prometheus.ValueType
@@ -16,26 +16,26 @@ func (m metric) describe() *prometheus.Desc {
 	return prometheus.NewDesc("capmon_sink_"+m.name, m.help, []string{"sink"}, nil)
 }
 
-func (c *courier) metrics() []metric {
-	stats := c.queue.Stats()
+func (l *sendLoop) metrics() []metric {
+	stats := l.queue.Stats()
 	return []metric{
-		{"delivered_total", "Alerts and notices that the sink has taken.", prometheus.CounterValue, float64(c.delivered.Load())},
-		{"dropped_total", "Alerts that were dropped since too many waited for the sink.", prometheus.CounterValue, float64(stats.Dropped)},
-		{"refused_total", "Alerts that the sink has refused for good.", prometheus.CounterValue, float64(c.refused.Load())},
-		{"failures_total", "Deliveries that have failed and are tried again.", prometheus.CounterValue, float64(c.failures.Load())},
+		{"delivered_total", "Alerts and notices that were delivered to the sink.", prometheus.CounterValue, float64(l.delivered.Load())},
+		{"dropped_total", "Alerts that were dropped because too many waited for the sink.", prometheus.CounterValue, float64(stats.Dropped)},
+		{"rejected_total", "Alerts that the sink rejected permanently.", prometheus.CounterValue, float64(l.rejections.Load())},
+		{"failures_total", "Failed deliveries that capmon retries.", prometheus.CounterValue, float64(l.failures.Load())},
 		{"queue_alerts", "Alerts that wait for the sink.", prometheus.GaugeValue, float64(stats.Length)},
-		{"queue_bytes", "Bytes that alerts take that wait for the sink.", prometheus.GaugeValue, float64(stats.Size)},
+		{"queue_bytes", "Size of the alerts that wait for the sink, in bytes.", prometheus.GaugeValue, float64(stats.Size)},
 	}
 }
 
-// Describe says nothing: which sinks there are may change.
+// Describe sends nothing, because the set of sinks can change.
 func (queueMetrics) Describe(chan<- *prometheus.Desc) {}
 
-// Collect sends the metrics as they are now.
-func (couriers queueMetrics) Collect(out chan<- prometheus.Metric) {
-	for _, c := range couriers() {
-		for _, m := range c.metrics() {
-			out <- prometheus.MustNewConstMetric(m.describe(), m.kind, m.value, c.name)
+// Collect sends the current values.
+func (loops queueMetrics) Collect(out chan<- prometheus.Metric) {
+	for _, l := range loops() {
+		for _, m := range l.metrics() {
+			out <- prometheus.MustNewConstMetric(m.describe(), m.kind, m.value, l.name)
 		}
 	}
 }

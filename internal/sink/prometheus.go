@@ -19,23 +19,23 @@ import (
 )
 
 const (
-	// mostRules is how many rules have counters of their own; those beyond are counted
-	// together.
-	mostRules  = 1000
+	// maxRules is the maximum number of rules with separate counters. Alerts of further rules are counted
+	// together, as otherRules.
+	maxRules   = 1000
 	otherRules = "others"
 )
 
-// Prometheus counts alerts, for a Prometheus that asks at /metrics.
+// Prometheus is a destination that counts alerts and serves the counters at /metrics.
 type Prometheus struct {
-	// Listen is where it asks: HOST:PORT, or unix:PATH.
+	// Listen is the address: HOST:PORT or unix:PATH.
 	Listen string `yaml:"listen,omitempty"`
-	// Group may use the socket of unix:PATH; "" for the user of capmon alone.
+	// Group of users that can use the socket unix:PATH; "" for the user of capmon only.
 	Group string `yaml:"group,omitempty"`
-	// Expose allows that other hosts ask.
+	// Expose permits an address that other hosts can reach.
 	Expose bool `yaml:"expose,omitempty"`
 }
 
-// exposition serves the counters of a Prometheus, and what becomes of the other sinks.
+// exposition serves the counters of a [Prometheus] and the metrics of the other sinks.
 type exposition struct {
 	Prometheus
 	server *http.Server
@@ -50,7 +50,7 @@ func (p Prometheus) resolved() (Destination, error) { return p, nil }
 func (p Prometheus) serve(queues prometheus.Collector) (*exposition, error) {
 	e := &exposition{Prometheus: p, rules: make(map[string]bool)}
 	e.alerts = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "capmon_alerts_total", Help: "Alerts by the rule that found them and its severity.",
+		Name: "capmon_alerts_total", Help: "Alerts, by rule and severity.",
 	}, []string{"rule", "severity"})
 	registry := prometheus.NewRegistry()
 	if err := errors.Join(registry.Register(e.alerts), registry.Register(queues)); err != nil {
@@ -75,15 +75,15 @@ func (e *exposition) count(a alert.Alert) {
 func (e *exposition) label(rule string) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	rule = strings.ToValidUTF8(rule, "\uFFFD") // others are no label
-	if !e.rules[rule] && len(e.rules) == mostRules {
+	rule = strings.ToValidUTF8(rule, "\uFFFD") // labels must be valid UTF-8
+	if !e.rules[rule] && len(e.rules) == maxRules {
 		return otherRules
 	}
 	e.rules[rule] = true
 	return rule
 }
 
-// permit gives the socket to another group.
+// permit changes the group of the socket.
 func (e *exposition) permit(group string) error {
 	if group == e.Group {
 		return nil
@@ -98,7 +98,7 @@ func (e *exposition) permit(group string) error {
 
 func (e *exposition) close(ctx context.Context) error {
 	if path, isUnix := strings.CutPrefix(e.Listen, "unix:"); isUnix {
-		_ = os.Remove(path) // one that is left is replaced
+		_ = os.Remove(path) // if this fails, the next listener replaces the socket
 	}
 	return e.server.Shutdown(ctx)
 }
@@ -111,11 +111,11 @@ func (p Prometheus) open() (net.Listener, error) {
 	return net.Listen("tcp", p.Listen)
 }
 
-// check refuses what others could ask at, unless that is wanted.
+// check validates the destination. It rejects addresses that other hosts can reach, unless Expose is set.
 func (p Prometheus) check() error {
 	if path, ok := strings.CutPrefix(p.Listen, "unix:"); ok {
 		if path == "" {
-			return errors.New("unix: has no path behind it")
+			return errors.New("unix: requires a path")
 		}
 		return nil
 	}
@@ -130,5 +130,5 @@ func (p Prometheus) check() error {
 	if p.Expose || host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("at %q other hosts could read the names of rules: give 127.0.0.1, or say expose: true", p.Listen)
+	return fmt.Errorf("other hosts can reach %q and read the names of rules: use 127.0.0.1, or set expose: true", p.Listen)
 }

@@ -25,7 +25,7 @@ import (
 	"go.uber.org/zap/zaptest"
 )
 
-// freePort is a port of loopback that nothing had a moment ago.
+// freePort returns a port that was unused on the loopback interface a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -37,7 +37,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// start starts a server, and returns what ends it in an orderly way.
+// start starts a server and returns a function that stops it with SIGTERM.
 func start(t *testing.T, command ...string) (stop func()) {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
@@ -63,21 +63,21 @@ func start(t *testing.T, command ...string) (stop func()) {
 	return stop
 }
 
-// deliverInVain delivers to a server that is down, and returns when that has failed.
-func deliverInVain(t *testing.T, s *Sinks, from, to int) (ids []string) {
+// deliverWhileDown delivers to a server that is down, and returns when a delivery has failed.
+func deliverWhileDown(t *testing.T, s *Sinks, from, to int) (ids []string) {
 	t.Helper()
-	failures := &s.outlets[0].courier.failures
+	failures := &s.running[0].loop.failures
 	before := failures.Load()
 	ids = deliver(s, from, to)
 	eventually(t, "a delivery has failed", func() bool { return failures.Load() > before })
 	return ids
 }
 
-// awaitIDs waits until all IDs are found, and verifies that they come in this order.
+// awaitIDs waits until find returns all IDs, and verifies their order.
 func awaitIDs(t *testing.T, want []string, find func() []string) {
 	t.Helper()
 	var got []string
-	eventually(t, fmt.Sprintf("%d alerts are there", len(want)), func() bool {
+	eventually(t, fmt.Sprintf("%d alerts have arrived", len(want)), func() bool {
 		got = nil
 		for _, id := range find() {
 			if !slices.Contains(got, id) {
@@ -116,7 +116,7 @@ action(type="omfile" file="` + file + `" template="all")
 			}
 			rsyslog := []string{"/usr/sbin/rsyslogd", "-n", "-f", configuration, "-i", filepath.Join(directory, "pid")}
 			find := func() (ids []string) {
-				data, _ := os.ReadFile(file) // missing at first
+				data, _ := os.ReadFile(file) // does not exist at first
 				for line := range strings.Lines(string(data)) {
 					_, rest, ok := strings.Cut(line, ` id="`)
 					if id, _, _ := strings.Cut(rest, `"`); ok && strings.HasSuffix(line, "\n") {
@@ -126,11 +126,11 @@ action(type="omfile" file="` + file + `" template="all")
 				return ids
 			}
 			s := openSinks(t, nil, Spool{Directory: t.TempDir()}, Config{Name: "syslog", To: Syslog{Address: address}})
-			ids := deliverInVain(t, s, 0, 30)
+			ids := deliverWhileDown(t, s, 0, 30)
 			stop := start(t, rsyslog...)
 			awaitIDs(t, ids, find)
 			stop()
-			ids = append(ids, deliverInVain(t, s, 30, 60)...)
+			ids = append(ids, deliverWhileDown(t, s, 30, 60)...)
 			start(t, rsyslog...)
 			awaitIDs(t, ids, find)
 			data, err := os.ReadFile(file)
@@ -143,8 +143,8 @@ action(type="omfile" file="` + file + `" template="all")
 	}
 }
 
-// With TLS, to a server that others' certificates do not stand for, and with messages that are
-// counted as RFC 5425 says.
+// capmon trusts a server only if ca-file contains its authority. The length precedes each message, as RFC 5425
+// specifies.
 func TestSyslogOverTLS(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(nil)
@@ -184,10 +184,10 @@ func TestSyslogOverTLS(t *testing.T) {
 	}
 	untrusting := openSinks(t, nil, Spool{}, Config{Name: "untrusting", To: Syslog{Address: address}})
 	deliver(untrusting, 0, 1)
-	eventually(t, "it has failed", func() bool { return untrusting.outlets[0].courier.failures.Load() > 0 })
+	eventually(t, "a delivery has failed", func() bool { return untrusting.running[0].loop.failures.Load() > 0 })
 }
 
-// A server that accepts and does not read holds up nothing, and counts as one that is down.
+// A server that accepts the connection but does not read counts as down and does not block capmon.
 func TestSyslogServerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "log")
@@ -198,10 +198,10 @@ func TestSyslogServerThatDoesNotRead(t *testing.T) {
 	defer listener.Close()
 	s := openSinks(t, nil, Spool{}, Config{Name: "stuck", To: Syslog{Address: "unix://" + socket, Timeout: Duration(50 * time.Millisecond)}})
 	deliver(s, 0, 1)
-	eventually(t, "it has failed", func() bool { return s.outlets[0].courier.failures.Load() > 0 })
+	eventually(t, "a delivery has failed", func() bool { return s.running[0].loop.failures.Load() > 0 })
 	closeNow(t, s)
 	if s.Reload(nil) == nil {
-		t.Error("closed sinks can be changed")
+		t.Error("closed sinks were reloaded")
 	}
 }
 
@@ -222,9 +222,9 @@ func TestAlertmanager(t *testing.T) {
 		Status              struct{ State string }
 	}
 	var all []found
-	seen := make(map[string]bool) // also of one that was stopped
-	look := func(want int) {
-		eventually(t, fmt.Sprintf("%d alerts are there", want), func() bool {
+	seen := make(map[string]bool) // also of an Alertmanager that was stopped
+	await := func(want int) {
+		eventually(t, fmt.Sprintf("%d alerts have arrived", want), func() bool {
 			response, err := http.Get(url + "/api/v2/alerts")
 			if err != nil {
 				return false
@@ -241,14 +241,14 @@ func TestAlertmanager(t *testing.T) {
 		})
 	}
 	s := openSinks(t, zaptest.NewLogger(t), Spool{Directory: t.TempDir()}, Config{Name: "am", To: Webhook{URL: url + "/", Preset: Alertmanager}})
-	ids := deliverInVain(t, s, 0, 150)
+	ids := deliverWhileDown(t, s, 0, 150)
 	ids = append(ids, deliver(s, 150, 160)...)
 	stop := start(t, alertmanager...)
-	look(len(ids))
+	await(len(ids))
 	stop()
-	ids = append(ids, deliverInVain(t, s, 160, 170)...)
+	ids = append(ids, deliverWhileDown(t, s, 160, 170)...)
 	start(t, alertmanager...)
-	look(len(ids))
+	await(len(ids))
 	for _, id := range ids {
 		if !seen[id] {
 			t.Errorf("an alert is missing")
@@ -256,7 +256,7 @@ func TestAlertmanager(t *testing.T) {
 	}
 	i := slices.IndexFunc(all, func(f found) bool { return f.Annotations["id"] == ids[165] })
 	if i < 0 {
-		t.Fatal("the alert is not there any more")
+		t.Fatal("the alert has disappeared")
 	}
 	got := all[i]
 	want := map[string]string{
@@ -272,7 +272,7 @@ func TestAlertmanager(t *testing.T) {
 	}
 }
 
-// journald is run with a /run of its own, which takes a process of its own.
+// TestJournald runs journald with a separate /run, and therefore in a separate process and mount namespace.
 func TestJournald(t *testing.T) {
 	const inside = "CAPMON_TEST_OWN_RUN"
 	if os.Getenv(inside) == "" {
@@ -297,7 +297,7 @@ func TestJournald(t *testing.T) {
 	}
 	var entries []entry
 	find := func() (ids []string) {
-		out, _ := exec.Command("journalctl", "--no-pager", "--output=json", "--all", "SYSLOG_IDENTIFIER=capmon").Output() // nothing at first
+		out, _ := exec.Command("journalctl", "--no-pager", "--output=json", "--all", "SYSLOG_IDENTIFIER=capmon").Output() // fails at first
 		entries = nil
 		for line := range strings.Lines(string(out)) {
 			var e entry
@@ -310,13 +310,13 @@ func TestJournald(t *testing.T) {
 		return ids
 	}
 	s := openSinks(t, nil, Spool{}, Config{Name: "journald", To: Journald{}})
-	ids := deliverInVain(t, s, 0, 30)
+	ids := deliverWhileDown(t, s, 0, 30)
 	stop := start(t, "/usr/lib/systemd/systemd-journald")
 	awaitIDs(t, ids, find)
 	stop()
-	ids = append(ids, deliverInVain(t, s, 30, 40)...)
+	ids = append(ids, deliverWhileDown(t, s, 30, 40)...)
 	large := numberedAlert(40)
-	large.Use.Container.Labels = map[string]string{"large": strings.Repeat("x", 300_000)} // too much for a packet
+	large.Use.Container.Labels = map[string]string{"large": strings.Repeat("x", 300_000)} // too large for a packet
 	s.Deliver(large)
 	start(t, "/usr/lib/systemd/systemd-journald")
 	awaitIDs(t, append(ids, large.ID), find)

@@ -1,6 +1,5 @@
-// Package sink delivers alerts to where people and programs look for them: files, webhooks,
-// syslog, journald, Prometheus. Each sink has a queue of its own, so none waits for another one,
-// and whoever delivers waits for none.
+// Package sink delivers alerts to files, webhooks, syslog, journald and Prometheus. Each sink has its own
+// queue, so that it does not wait for other sinks, and the caller does not wait for any sink.
 package sink
 
 import (
@@ -21,34 +20,35 @@ import (
 	"github.com/capmon/capmon/internal/spool"
 )
 
-// Config of a sink.
+// Config is the configuration of a sink.
 type Config struct {
-	// Name of the sink, unique: that of its directory in the spool, and a label in metrics.
+	// Name of the sink. It is unique, because it names the sink's directory in the spool and is a label in
+	// metrics.
 	Name string
-	// MinSeverity is the least severity of the alerts that it takes; "" for all.
+	// MinSeverity is the lowest severity of the alerts that the sink gets; "" for all.
 	MinSeverity alert.Severity
-	// To is where it delivers to.
+	// To is the destination of the alerts.
 	To Destination
 }
 
 // Destination is a Log, Webhook, Syslog, Journald or Prometheus.
 type Destination interface {
-	// resolved is the destination with what is in the files that it names.
+	// resolved returns the destination with the contents of the files that it names.
 	resolved() (Destination, error)
 }
 
-// opener is a Destination that messages are brought to.
+// opener is a [Destination] that has a transport.
 type opener interface{ open() (transport, error) }
 
-// Spool is where alerts wait that cannot be delivered at once.
+// Spool is the place of alerts that wait for delivery.
 type Spool struct {
-	// Directory that survives this process; "" for memory, which does not.
+	// Directory on disk; "" for memory, where alerts are lost when the process ends.
 	Directory string
-	// MaxSize is how much each sink may have there, in bytes.
+	// MaxSize is the maximum size of the waiting alerts of each sink, in bytes.
 	MaxSize int64
 }
 
-// Sinks deliver alerts.
+// Sinks is a set of running sinks. It is safe for concurrent use.
 type Sinks struct {
 	spool Spool
 	log   *zap.Logger
@@ -58,18 +58,18 @@ type Sinks struct {
 	closed   bool
 
 	mu      sync.RWMutex
-	outlets []outlet
+	running []runningSink
 }
 
-// outlet is a sink at work: a courier, or an exposition.
-type outlet struct {
+// runningSink is an open sink. It has either a sendLoop or an exposition.
+type runningSink struct {
 	Config
-	courier    *courier
+	loop       *sendLoop
 	exposition *exposition
 }
 
-// Open opens sinks, and delivers what an earlier process has left in the spool. The error says
-// which sink cannot be opened.
+// Open opens sinks, and delivers the alerts that an earlier process left in the spool. The error names the
+// sink that cannot be opened.
 func Open(configs []Config, where Spool, log *zap.Logger) (*Sinks, error) {
 	s := &Sinks{spool: where, log: log}
 	if where.Directory != "" {
@@ -81,29 +81,29 @@ func Open(configs []Config, where Spool, log *zap.Logger) (*Sinks, error) {
 	if err := s.Reload(configs); err != nil {
 		return nil, errors.Join(err, s.unlock())
 	}
-	s.tellForgotten()
+	s.warnAboutUnusedDirectories()
 	return s, nil
 }
 
-// Spool is where alerts wait.
+// Spool returns the spool of the sinks.
 func (s *Sinks) Spool() Spool { return s.spool }
 
-// Deliver hands an alert to all sinks that want it, and reports whether it waits for one that will
-// tell of it. It does not wait itself.
-func (s *Sinks) Deliver(a alert.Alert) (taken bool) {
+// Deliver passes an alert to all sinks that accept its severity, without waiting. It reports whether the queue
+// of at least one sink accepted the alert. Prometheus sinks have no queue.
+func (s *Sinks) Deliver(a alert.Alert) (queued bool) {
 	record := sync.OnceValue(func() []byte { return messageOf(a).encode() })
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, o := range s.outlets {
+	for _, r := range s.running {
 		switch {
-		case !o.wants(a):
-		case o.exposition != nil:
-			o.exposition.count(a)
+		case !r.wants(a):
+		case r.exposition != nil:
+			r.exposition.count(a)
 		default:
-			taken = o.courier.queue.Add(a.Origin(), a.Time, record) || taken
+			queued = r.loop.queue.Add(a.Origin(), a.Time, record) || queued
 		}
 	}
-	return taken
+	return queued
 }
 
 func (c Config) wants(a alert.Alert) bool {
@@ -111,8 +111,8 @@ func (c Config) wants(a alert.Alert) bool {
 	return slices.Index(severities, a.Severity) >= slices.Index(severities, c.MinSeverity)
 }
 
-// Reload takes other configurations. Sinks that stay as they are go on undisturbed, and those
-// that change keep what waits for them. If the error is not nil, nothing has changed.
+// Reload replaces the configurations. Unchanged sinks continue undisturbed. A changed sink keeps its waiting
+// alerts. After an error, all sinks are unchanged.
 func (s *Sinks) Reload(configs []Config) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -121,132 +121,133 @@ func (s *Sinks) Reload(configs []Config) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	before := s.outlets
-	var after []outlet
+	before := s.running
+	var after []runningSink
 	var changes []func()
 	for _, config := range configs {
-		o, change, err := s.prepare(config, before)
+		r, change, err := s.prepare(config, before)
 		if err != nil {
-			retire(ctx, missing(after, before))
+			closeAll(ctx, missing(after, before))
 			return fmt.Errorf("sink %s: %w", config.Name, err)
 		}
-		after = append(after, o)
+		after = append(after, r)
 		changes = append(changes, change)
 	}
 	s.mu.Lock()
-	s.outlets = after
+	s.running = after
 	s.mu.Unlock()
 	for _, change := range changes {
 		change()
 	}
-	retire(ctx, missing(before, after))
+	closeAll(ctx, missing(before, after))
 	return nil
 }
 
-// prepare opens a sink, as far as it is not open, and returns what there is to do when all
-// others could be opened.
-func (s *Sinks) prepare(config Config, before []outlet) (outlet, func(), error) {
-	var was outlet
-	if i := slices.IndexFunc(before, func(o outlet) bool { return o.Name == config.Name }); i >= 0 {
-		was = before[i]
+// prepare opens a sink if it is not open yet. The returned function completes the change. The caller runs it
+// after all other sinks could be opened.
+func (s *Sinks) prepare(config Config, before []runningSink) (runningSink, func(), error) {
+	var old runningSink
+	if i := slices.IndexFunc(before, func(r runningSink) bool { return r.Name == config.Name }); i >= 0 {
+		old = before[i]
 	}
 	var err error
 	if config.To, err = config.To.resolved(); err != nil {
-		return was, nil, err
+		return old, nil, err
 	}
-	o := outlet{Config: config}
-	if reflect.DeepEqual(was.To, config.To) {
-		o.courier, o.exposition = was.courier, was.exposition
-		return o, func() {}, nil
+	r := runningSink{Config: config}
+	if reflect.DeepEqual(old.To, config.To) {
+		r.loop, r.exposition = old.loop, old.exposition
+		return r, func() {}, nil
 	}
 	if p, ok := config.To.(Prometheus); ok {
-		o.exposition, err = s.expose(p, before)
-		return o, func() {}, err
+		r.exposition, err = s.expose(p, before)
+		return r, func() {}, err
 	}
 	transport, err := config.To.(opener).open()
 	if err != nil {
-		return o, nil, err
+		return r, nil, err
 	}
-	if o.courier = was.courier; o.courier == nil {
-		if o.courier, err = s.newCourier(config.Name); err != nil {
-			return o, nil, errors.Join(err, transport.close())
+	if r.loop = old.loop; r.loop == nil {
+		if r.loop, err = s.newLoop(config.Name); err != nil {
+			return r, nil, errors.Join(err, transport.close())
 		}
-		o.courier.take(transport)
-		return o, func() {}, nil
+		r.loop.start(transport)
+		return r, func() {}, nil
 	}
-	return o, func() { o.courier.take(transport) }, nil
+	return r, func() { r.loop.start(transport) }, nil
 }
 
-// expose takes who listens at the address already, under whatever name, or begins to.
-func (s *Sinks) expose(p Prometheus, before []outlet) (*exposition, error) {
-	for _, o := range before {
-		if o.exposition != nil && o.exposition.Listen == p.Listen {
-			return o.exposition, o.exposition.permit(p.Group)
+// expose returns the exposition that already listens at the address, whatever its sink's name was, or starts
+// a new one.
+func (s *Sinks) expose(p Prometheus, before []runningSink) (*exposition, error) {
+	for _, r := range before {
+		if r.exposition != nil && r.exposition.Listen == p.Listen {
+			return r.exposition, r.exposition.permit(p.Group)
 		}
 	}
-	return p.serve(queueMetrics(s.couriers))
+	return p.serve(queueMetrics(s.loops))
 }
 
-func (s *Sinks) newCourier(name string) (*courier, error) {
-	c := &courier{name: name, log: s.log.With(zap.String("sink", name)), finishing: make(chan struct{})}
+func (s *Sinks) newLoop(name string) (*sendLoop, error) {
+	l := &sendLoop{name: name, log: s.log.With(zap.String("sink", name)), finishing: make(chan struct{})}
 	options := spool.Options{
-		MaxSize: s.spool.MaxSize, Log: c.log,
+		MaxSize: s.spool.MaxSize, Log: l.log,
 		Notice: func(d fair.Dropped) []byte { return noticeOf(name, d).encode() },
 		Source: func(record []byte) fair.Source {
 			m, err := decodeMessage(record)
 			if err != nil {
-				return fair.Source{} // it is buried when its turn comes
+				return fair.Source{} // decode removes it as rejected
 			}
 			return m.origin()
 		},
 	}
 	if s.spool.Directory != "" {
 		options.Directory = filepath.Join(s.spool.Directory, name)
-		c.dead = deadLetters{filepath.Join(options.Directory, "refused.json"), s.spool.MaxSize}
+		l.rejected = deadLetters{filepath.Join(options.Directory, rejectedFile), s.spool.MaxSize}
 	}
 	var err error
-	c.queue, err = spool.Open(options)
-	return c, err
+	l.queue, err = spool.Open(options)
+	return l, err
 }
 
-// missing are the couriers and expositions of the one list that the other does not have.
-func missing(of, in []outlet) (all []outlet) {
-	for _, o := range of {
-		if !slices.ContainsFunc(in, func(other outlet) bool { return other.courier == o.courier && other.exposition == o.exposition }) {
-			all = append(all, o)
+// missing returns the sinks whose sendLoop or exposition is not in another list.
+func missing(sinks, in []runningSink) (all []runningSink) {
+	for _, r := range sinks {
+		if !slices.ContainsFunc(in, func(other runningSink) bool { return other.loop == r.loop && other.exposition == r.exposition }) {
+			all = append(all, r)
 		}
 	}
 	return all
 }
 
-// retire ends sinks, all at once.
-func retire(ctx context.Context, outlets []outlet) {
-	var ending sync.WaitGroup
-	for _, o := range outlets {
-		ending.Go(func() {
-			if o.courier != nil {
-				o.courier.finish(ctx)
+// closeAll closes sinks concurrently.
+func closeAll(ctx context.Context, sinks []runningSink) {
+	var closing sync.WaitGroup
+	for _, r := range sinks {
+		closing.Go(func() {
+			if r.loop != nil {
+				r.loop.finish(ctx)
 				return
 			}
-			_ = o.exposition.close(ctx) // whoever asks at this moment gets no answer
+			_ = r.exposition.close(ctx) // a request in progress can fail
 		})
 	}
-	ending.Wait()
+	closing.Wait()
 }
 
-func (s *Sinks) couriers() (all []*courier) {
+func (s *Sinks) loops() (all []*sendLoop) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, o := range s.outlets {
-		if o.courier != nil {
-			all = append(all, o.courier)
+	for _, r := range s.running {
+		if r.loop != nil {
+			all = append(all, r.loop)
 		}
 	}
 	return all
 }
 
-// Close takes no more alerts, and delivers those that wait until the context ends or a sink does
-// not take them; the second time it does nothing. What is left stays in the spool, and the log tells how much it is.
+// Close stops accepting alerts and delivers the waiting ones, until the context ends or a delivery fails. The
+// other alerts stay in the spool; Close logs how many. A second call does nothing.
 func (s *Sinks) Close(ctx context.Context) error {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -255,32 +256,32 @@ func (s *Sinks) Close(ctx context.Context) error {
 	}
 	s.closed = true
 	s.mu.Lock()
-	outlets := s.outlets
-	s.outlets = nil
+	running := s.running
+	s.running = nil
 	s.mu.Unlock()
-	retire(ctx, outlets)
+	closeAll(ctx, running)
 	return s.unlock()
 }
 
-// tellForgotten tells of alerts in the spool for sinks that there are no more.
-func (s *Sinks) tellForgotten() {
+// warnAboutUnusedDirectories logs directories of the spool that no sink uses.
+func (s *Sinks) warnAboutUnusedDirectories() {
 	if s.spool.Directory == "" {
 		return
 	}
 	entries, err := os.ReadDir(s.spool.Directory)
 	if err != nil {
-		s.log.Error("reading the spool", zap.Error(err))
+		s.log.Error("reading the spool failed", zap.Error(err))
 	}
 	for _, entry := range entries {
-		known := slices.ContainsFunc(s.outlets, func(o outlet) bool { return o.courier != nil && o.Name == entry.Name() })
-		if entry.IsDir() && !known {
-			s.log.Warn("the spool may have alerts for a sink that there is no more; delete its directory, or give a sink its name",
+		used := slices.ContainsFunc(s.running, func(r runningSink) bool { return r.loop != nil && r.Name == entry.Name() })
+		if entry.IsDir() && !used {
+			s.log.Warn("the spool may contain alerts for a sink that is not configured; add a sink with the name of the directory, or delete the directory",
 				zap.String("directory", filepath.Join(s.spool.Directory, entry.Name())))
 		}
 	}
 }
 
-// lockDirectory makes a directory this process's alone: two would deliver the same.
+// lockDirectory locks a directory against other processes, which would deliver the same alerts.
 func lockDirectory(path string) (*os.File, error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
@@ -292,7 +293,7 @@ func lockDirectory(path string) (*os.File, error) {
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("another capmon uses %s: give each a directory of its own", path)
+			return nil, fmt.Errorf("another capmon uses %s: configure a separate directory for each", path)
 		}
 		return nil, fmt.Errorf("locking %s: %w", lock.Name(), err)
 	}

@@ -29,7 +29,7 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// numberedAlert is the alert with a number, of which its container has the name.
+// numberedAlert returns an alert whose container is named after the number.
 func numberedAlert(n int) alert.Alert {
 	use := uses.Use{
 		Schema: 2, Time: time.Now(), First: true, Count: 1, Capability: capability.NetRaw, Granted: true,
@@ -40,7 +40,7 @@ func numberedAlert(n int) alert.Alert {
 	return alert.New("raw-socket", alert.Warning, fmt.Sprintf("web-%d opened a raw socket <&>", n), 1, use)
 }
 
-// deliver delivers alerts with the numbers and returns their IDs.
+// deliver delivers the alerts with the numbers from from up to to, and returns their IDs.
 func deliver(s *Sinks, from, to int) (ids []string) {
 	for n := from; n < to; n++ {
 		a := numberedAlert(n)
@@ -79,15 +79,15 @@ func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); !done(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it never came to pass that %s", what)
+			t.Fatalf("timeout: waited until %s", what)
 		}
 	}
 }
 
-// receiver takes messages by HTTP at an address that stays its own while it is down.
+// receiver accepts messages over HTTP. It keeps its address while it is down.
 type receiver struct {
 	address string
-	answer  func(http.ResponseWriter, Message) bool // whether it is taken; nil: always
+	answer  func(http.ResponseWriter, Message) bool // reports whether it accepts the message; nil: always
 
 	mu     sync.Mutex
 	got    []Message
@@ -95,7 +95,7 @@ type receiver struct {
 	server *http.Server
 }
 
-// newReceiver is one that is down.
+// newReceiver returns a receiver that is down.
 func newReceiver(t *testing.T) *receiver {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -142,7 +142,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	r.bodies = append(r.bodies, body)
 }
 
-// ids are those of what has come, in their order, each once.
+// ids returns the IDs of the received messages in their order, each once.
 func (r *receiver) ids() (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -156,7 +156,7 @@ func (r *receiver) ids() (ids []string) {
 
 func (r *receiver) await(t *testing.T, want []string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d alerts are there", len(want)), func() bool { return len(r.ids()) >= len(want) })
+	eventually(t, fmt.Sprintf("%d alerts have arrived", len(want)), func() bool { return len(r.ids()) >= len(want) })
 	if got := r.ids(); !slices.Equal(got, want) {
 		t.Errorf("got %d alerts, wanted %d, in their order", len(got), len(want))
 	}
@@ -185,8 +185,8 @@ func TestWebhookGetsTheAlert(t *testing.T) {
 	}
 }
 
-// Down, back at the same port, and away in between: nothing is lost, and the order is kept.
-func TestReceiverThatComesAndGoes(t *testing.T) {
+// If a receiver is down at first and again later, no alert is lost, and the order is kept.
+func TestReceiverThatIsDownAtTimes(t *testing.T) {
 	t.Parallel()
 	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
@@ -204,26 +204,26 @@ func TestReceiverThatComesAndGoes(t *testing.T) {
 	}
 }
 
-// What a receiver refuses for some time is tried again, when it asks for it; what it refuses
-// for good is put away, and the next one comes.
-func TestAnswersOfAReceiver(t *testing.T) {
+// capmon retries a delivery that the receiver postpones, no earlier than the receiver requires. It saves a
+// rejected alert to a file and continues with the next one.
+func TestResponsesOfAReceiver(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	r := newReceiver(t)
 	codes := []int{http.StatusServiceUnavailable, http.StatusNotFound, http.StatusFound, http.StatusTooManyRequests, http.StatusOK}
-	tries := 0
-	var asked time.Time
+	attempts := 0
+	var postponed time.Time
 	r.answer = func(w http.ResponseWriter, m Message) bool {
 		switch m.Use.Container.Name {
 		case "web-0":
-			code := codes[tries]
-			tries++
+			code := codes[attempts]
+			attempts++
 			if code == http.StatusTooManyRequests {
 				w.Header().Set("Retry-After", "2")
-				asked = time.Now()
+				postponed = time.Now()
 			}
-			if code == http.StatusOK && time.Since(asked) < 2*time.Second {
-				t.Error("it was not left alone for as long as it has asked")
+			if code == http.StatusOK && time.Since(postponed) < 2*time.Second {
+				t.Error("the retry came before the end of Retry-After")
 			}
 			w.Header().Set("Location", "http://127.0.0.1:1/")
 			w.WriteHeader(code)
@@ -240,16 +240,16 @@ func TestAnswersOfAReceiver(t *testing.T) {
 	s := openSinks(t, zap.New(core), Spool{Directory: directory}, r.config())
 	ids := deliver(s, 0, 4)
 	r.await(t, slices.Delete(slices.Clone(ids), 1, 2))
-	if got := refusedIDs(t, directory, "hook"); !slices.Equal(got, ids[1:2]) {
-		t.Errorf("refused are %v", got)
+	if got := rejectedIDs(t, directory, "hook"); !slices.Equal(got, ids[1:2]) {
+		t.Errorf("rejected: %v", got)
 	}
 	checkLog(t, logs, "answered 400 Bad Request: \\\\x1b[31mno, …", "503 Service Unavailable", "404 Not Found", "redirects are not followed", "alerts are delivered again")
 }
 
-// refusedIDs are those of the alerts that were put away.
-func refusedIDs(t *testing.T, spool, sink string) (ids []string) {
+// rejectedIDs returns the IDs of the alerts in the file of rejected ones.
+func rejectedIDs(t *testing.T, spool, sink string) (ids []string) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(spool, sink, "refused.json"))
+	data, err := os.ReadFile(filepath.Join(spool, sink, rejectedFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,8 +266,8 @@ func refusedIDs(t *testing.T, spool, sink string) (ids []string) {
 	return ids
 }
 
-// Of several alerts in a request only that one is put away that is refused by itself.
-func TestOneOfManyIsRefused(t *testing.T) {
+// If a receiver rejects a request with several alerts, only the alert that it rejects alone counts as rejected.
+func TestOneOfManyIsRejected(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var got []string
@@ -295,12 +295,12 @@ func TestOneOfManyIsRefused(t *testing.T) {
 		defer mu.Unlock()
 		return slices.Clone(got)
 	})
-	if got := refusedIDs(t, directory, "am"); !slices.Equal(got, ids[15:16]) {
-		t.Errorf("refused are %v", got)
+	if got := rejectedIDs(t, directory, "am"); !slices.Equal(got, ids[15:16]) {
+		t.Errorf("rejected: %v", got)
 	}
 }
 
-// checkLog looks for texts in a log, and that it has no secrets and nothing that a terminal obeys.
+// checkLog verifies that a log contains texts, and neither secrets nor control characters.
 func checkLog(t *testing.T, logs *observer.ObservedLogs, texts ...string) {
 	t.Helper()
 	var all strings.Builder
@@ -314,18 +314,18 @@ func checkLog(t *testing.T, logs *observer.ObservedLogs, texts ...string) {
 	}
 	for _, text := range texts {
 		if !strings.Contains(all.String(), text) {
-			t.Errorf("the log does not say %q:\n%s", text, all.String())
+			t.Errorf("the log does not contain %q:\n%s", text, all.String())
 		}
 	}
 	if strings.Contains(all.String(), "s3cret") || strings.Contains(all.String(), "\x1b") {
-		t.Errorf("the log tells a secret:\n%s", all.String())
+		t.Errorf("the log contains a secret or control characters:\n%s", all.String())
 	}
 }
 
-func TestErrorsTellNoSecrets(t *testing.T) {
+func TestErrorsShowNoSecrets(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
-	server := httptest.NewTLSServer(r) // its certificate is nobody's
+	server := httptest.NewTLSServer(r) // with a certificate that capmon does not trust
 	defer server.Close()
 	server.Config.ErrorLog = zap.NewStdLog(zap.NewNop())
 	core, logs := observer.New(zapcore.DebugLevel)
@@ -344,9 +344,9 @@ func TestErrorsTellNoSecrets(t *testing.T) {
 	checkLog(t, logs, "connection refused", "certificate", "are lost")
 }
 
-// A receiver that does not answer holds up neither others nor whoever delivers, and what it
-// drops is counted exactly and told to it when it is back.
-func TestSlowReceiverAndAFlood(t *testing.T) {
+// A receiver that does not answer blocks neither other receivers nor the caller of Deliver. Dropped alerts are
+// counted exactly and reported to the receiver when it answers again.
+func TestSlowReceiverDuringAFlood(t *testing.T) {
 	t.Parallel()
 	slow, quick := newReceiver(t), newReceiver(t)
 	release := make(chan struct{})
@@ -360,12 +360,12 @@ func TestSlowReceiverAndAFlood(t *testing.T) {
 	first := deliver(s, 0, 10)
 	quick.await(t, first)
 	deliver(s, 10, flood)
-	dropped := s.outlets[0].courier.queue.Stats().Dropped
+	dropped := s.running[0].loop.queue.Stats().Dropped
 	if dropped == 0 {
-		t.Fatal("20000 alerts found room in 1 MiB")
+		t.Fatal("20000 alerts fit in 1 MiB")
 	}
 	close(release)
-	told := func(r *receiver) (alerts, dropped int) {
+	received := func(r *receiver) (alerts, dropped int) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		seen := make(map[string]bool)
@@ -382,23 +382,23 @@ func TestSlowReceiverAndAFlood(t *testing.T) {
 		return alerts, dropped
 	}
 	for _, r := range []*receiver{slow, quick} {
-		eventually(t, "all alerts are there, or told to be dropped", func() bool {
-			alerts, dropped := told(r)
+		eventually(t, "all alerts have arrived or are reported as dropped", func() bool {
+			alerts, dropped := received(r)
 			return alerts+dropped >= flood
 		})
-		if alerts, dropped := told(r); alerts+dropped != flood {
-			t.Errorf("%d alerts and %d dropped ones are not %d", alerts, dropped, flood)
+		if alerts, dropped := received(r); alerts+dropped != flood {
+			t.Errorf("%d alerts and %d dropped ones, wanted %d together", alerts, dropped, flood)
 		}
 	}
 }
 
-func TestNothingIsLostOverARestart(t *testing.T) {
+func TestARestartLosesNothing(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	r := newReceiver(t)
 	s := openSinks(t, nil, Spool{Directory: directory}, r.config())
 	if _, err := Open(nil, Spool{Directory: directory, MaxSize: 1 << 20}, zap.NewNop()); err == nil || !strings.Contains(err.Error(), "another capmon uses") {
-		t.Errorf("two share a spool: %v", err)
+		t.Errorf("two Sinks use the same spool: %v", err)
 	}
 	ids := deliver(s, 0, 100)
 	closeNow(t, s)
@@ -407,8 +407,8 @@ func TestNothingIsLostOverARestart(t *testing.T) {
 	r.await(t, append(ids, deliver(s, 100, 110)...))
 }
 
-// Those that stay the same are not disturbed; one that changes keeps what waits for it; and if
-// one cannot be opened, nothing has changed.
+// Unchanged sinks continue undisturbed. A changed sink keeps its waiting alerts. If one sink cannot be opened,
+// all sinks are unchanged.
 func TestReload(t *testing.T) {
 	t.Parallel()
 	r, other := newReceiver(t), newReceiver(t)
@@ -416,21 +416,21 @@ func TestReload(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	s := openSinks(t, nil, Spool{Directory: t.TempDir()}, r.config(), Config{Name: "log", To: Log{Path: file}})
 	ids := deliver(s, 0, 10)
-	log := s.outlets[1].courier.way
+	log := s.running[1].loop.session
 	if err := s.Reload([]Config{other.config(), {Name: "log", To: Log{Path: "/nonexistent/log"}}}); err == nil || !strings.Contains(err.Error(), "sink log: ") {
 		t.Errorf("%v", err)
 	}
 	if err := s.Reload([]Config{{Name: "new", To: Log{Path: file}}, {Name: "hook", To: Webhook{URLFile: "/nonexistent"}}}); err == nil {
-		t.Error("it has a URL without its file")
+		t.Error("a sink without its url-file was opened")
 	}
 	if len(other.ids()) > 0 {
-		t.Error("what failed has changed something")
+		t.Error("a failed reload changed a sink")
 	}
 	if err := s.Reload([]Config{{Name: "log", To: Log{Path: file}}, other.config()}); err != nil {
 		t.Fatal(err)
 	}
-	if s.outlets[0].courier.way != log {
-		t.Error("what stayed the same was disturbed")
+	if s.running[0].loop.session != log {
+		t.Error("an unchanged sink was restarted")
 	}
 	other.await(t, append(ids, deliver(s, 10, 20)...))
 	if err := s.Reload(nil); err != nil {
@@ -477,12 +477,12 @@ func TestPrometheusCounts(t *testing.T) {
 	r := newReceiver(t)
 	r.start(t)
 	socket := filepath.Join(t.TempDir(), "metrics")
-	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	left.SetUnlinkOnClose(false) // as a process that was killed leaves it
-	left.Close()
+	stale.SetUnlinkOnClose(false) // a killed process leaves the socket
+	stale.Close()
 	s := openSinks(t, nil, Spool{}, r.config(), Config{Name: "prom", MinSeverity: alert.Warning, To: Prometheus{Listen: "unix:" + socket}})
 	r.await(t, deliver(s, 0, 3))
 	info := numberedAlert(1)
@@ -508,14 +508,14 @@ func TestPrometheusCounts(t *testing.T) {
 		}
 	}
 	if strings.Contains(string(body), `severity="info"`) {
-		t.Errorf("it counts what it does not want:\n%s", body)
+		t.Errorf("an alert below min-severity is counted:\n%s", body)
 	}
 	renamed := []Config{r.config(), {Name: "metrics", To: Prometheus{Listen: "unix:" + socket, Expose: true}}}
 	if err := s.Reload(renamed); err != nil {
-		t.Fatalf("its address is its own: %v", err)
+		t.Fatalf("renaming a sink that keeps its address: %v", err)
 	}
 	r.await(t, append(r.ids(), deliver(s, 3, 4)...))
-	eventually(t, "it goes on counting", func() bool {
+	eventually(t, "the renamed sink continues to count", func() bool {
 		response, err := client.Get("http://capmon/metrics")
 		if err != nil {
 			t.Fatal(err)
@@ -526,8 +526,8 @@ func TestPrometheusCounts(t *testing.T) {
 	})
 }
 
-// Who may use the socket is decided as for the one of serve, whatever the umask is.
-func TestTheMetricsSocketIsForTheUserAndAGroup(t *testing.T) {
+// The socket has the same modes as the socket of serve, regardless of the umask.
+func TestModesOfTheMetricsSocket(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "metrics")
 	var previous os.FileInfo
 	wantMode := func(when string, mode os.FileMode) {
@@ -560,7 +560,7 @@ func TestTheMetricsSocketIsForTheUserAndAGroup(t *testing.T) {
 		t.Errorf("a group that does not exist: %v", err)
 	}
 	other := Prometheus{Listen: "unix:" + socket}
-	if _, err := other.serve(queueMetrics(func() []*courier { return nil })); err == nil || !strings.Contains(err.Error(), "another process answers") {
+	if _, err := other.serve(queueMetrics(func() []*sendLoop { return nil })); err == nil || !strings.Contains(err.Error(), "another process answers") {
 		t.Errorf("a socket in use: %v", err)
 	}
 	if err := s.Reload(nil); err != nil {
@@ -573,13 +573,13 @@ func TestTheMetricsSocketIsForTheUserAndAGroup(t *testing.T) {
 
 func TestLabelsAreBounded(t *testing.T) {
 	t.Parallel()
-	e, err := Prometheus{Listen: "127.0.0.1:0"}.serve(queueMetrics(func() []*courier { return nil }))
+	e, err := Prometheus{Listen: "127.0.0.1:0"}.serve(queueMetrics(func() []*sendLoop { return nil }))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.close(context.Background())
-	for n := range mostRules + 10 {
-		if got := e.label(fmt.Sprint(n)); (got == otherRules) != (n >= mostRules) {
+	for n := range maxRules + 10 {
+		if got := e.label(fmt.Sprint(n)); (got == otherRules) != (n >= maxRules) {
 			t.Fatalf("rule %d is %s", n, got)
 		}
 	}

@@ -23,27 +23,28 @@ import (
 )
 
 const (
-	// ackInterval is how often it is looked whether what was sent has arrived.
+	// ackInterval is the interval between checks for acknowledgments.
 	ackInterval = time.Millisecond
-	// elementID has the number that RFC 5612 keeps for those who have none of their own.
+	// elementID contains the enterprise number that RFC 5612 reserves for documentation.
 	elementID = "capmon@32473"
 )
 
-// Syslog is a server that takes messages of RFC 5424.
+// Syslog is a server that accepts RFC 5424 messages.
 type Syslog struct {
-	// Address as unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT.
+	// Address is unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT.
 	Address string `yaml:"address,omitempty"`
-	// Facility by its name; daemon if it is "".
+	// Facility is the name of the facility; "" for daemon.
 	Facility string `yaml:"facility,omitempty"`
-	// Timeout of a delivery; 10 s if it is 0.
+	// Timeout of a delivery; 0 for 10 s.
 	Timeout Duration `yaml:"timeout,omitempty"`
-	// CAFile has certificates in PEM of who may sign the server's; the system's if it is "".
+	// CAFile contains, in PEM, the certificates of the authorities that can sign the server's certificate;
+	// "" for the system's authorities.
 	CAFile string `yaml:"ca-file,omitempty"`
 
-	authorities string // what is in CAFile
+	authorities string // the contents of CAFile
 }
 
-// facilities by their names.
+// facilities maps the names of facilities to their numbers.
 func facilities() map[string]uint8 {
 	return map[string]uint8{
 		"kern": 0, "user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "authpriv": 10,
@@ -51,22 +52,22 @@ func facilities() map[string]uint8 {
 	}
 }
 
-// syslog is the transport of a Syslog.
+// syslog is the transport of a [Syslog].
 type syslog struct {
 	Syslog
 	target *url.URL
 	tls    *tls.Config
 	host   string
-	line   *line // nil: none is open
+	conn   *connection // nil: not connected
 }
 
-// line is a connection whose end is noticed. Syslog confirms nothing: it is the other side's
-// kernel that tells what has arrived.
-type line struct {
+// connection is a connection that detects when the server closes it. The syslog protocol has no confirmation. A
+// message counts as delivered when the kernel of the other host has acknowledged it.
+type connection struct {
 	net.Conn
-	raw     net.Conn // beneath TLS
-	packets bool     // a message is a packet
-	ended   chan struct{}
+	raw     net.Conn      // the connection below TLS
+	packets bool          // each message is a packet
+	ended   chan struct{} // closed when a stream ends; nil for packets
 }
 
 func (s Syslog) open() (transport, error) {
@@ -79,11 +80,11 @@ func (s Syslog) open() (transport, error) {
 		return nil, err
 	}
 	s.Timeout = cmp.Or(s.Timeout, defaultTimeout)
-	host, _ := os.Hostname() // without one it is left out
+	host, _ := os.Hostname() // if unknown, messages do not contain it
 	return &syslog{Syslog: s, target: target, tls: config, host: host}, nil
 }
 
-// resolved has what is in the files that it names.
+// resolved returns s with the contents of CAFile.
 func (s Syslog) resolved() (Destination, error) {
 	var err error
 	s.authorities, err = readAuthorities(s.CAFile)
@@ -100,10 +101,10 @@ func (s Syslog) check() error {
 		target.Path == "" && target.User == nil && target.RawQuery == "":
 		return nil
 	}
-	return fmt.Errorf("%q is no address as unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT", s.Address)
+	return fmt.Errorf("invalid address %q: use unix:///dev/log, udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT", s.Address)
 }
 
-func (s *syslog) most() int { return manyMessages }
+func (s *syslog) maxBatch() int { return batchSize }
 
 func (s *syslog) close() error {
 	s.hangUp()
@@ -111,9 +112,9 @@ func (s *syslog) close() error {
 }
 
 func (s *syslog) hangUp() {
-	if s.line != nil {
-		_ = s.line.Close()
-		s.line = nil
+	if s.conn != nil {
+		_ = s.conn.Close()
+		s.conn = nil
 	}
 }
 
@@ -123,7 +124,7 @@ func (s *syslog) send(ctx context.Context, messages []Message) error {
 	if err := s.transfer(ctx, messages); err != nil {
 		s.hangUp()
 		if errors.Is(err, unix.EMSGSIZE) && len(messages) == 1 {
-			return refused("it is too long for a packet; tcp takes it")
+			return rejectionf("the message is too long for a packet: use a tcp:// address")
 		}
 		return fmt.Errorf("syslog at %s: %w", s.target.Redacted(), err)
 	}
@@ -131,16 +132,16 @@ func (s *syslog) send(ctx context.Context, messages []Message) error {
 }
 
 func (s *syslog) transfer(ctx context.Context, messages []Message) error {
-	if s.line != nil && s.line.hasEnded() {
+	if s.conn != nil && s.conn.hasEnded() {
 		s.hangUp()
 	}
-	if s.line == nil {
+	if s.conn == nil {
 		var err error
-		if s.line, err = s.dial(ctx); err != nil {
+		if s.conn, err = s.dial(ctx); err != nil {
 			return err
 		}
 	}
-	conn := s.line.Conn
+	conn := s.conn.Conn
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
 	for _, m := range messages {
@@ -148,14 +149,14 @@ func (s *syslog) transfer(ctx context.Context, messages []Message) error {
 		if err != nil {
 			return err
 		}
-		if err := s.line.write(text); err != nil {
+		if err := s.conn.write(text); err != nil {
 			return err
 		}
 	}
-	return s.line.flushed(ctx)
+	return s.conn.flush(ctx)
 }
 
-func (s *syslog) dial(ctx context.Context) (*line, error) {
+func (s *syslog) dial(ctx context.Context) (*connection, error) {
 	var dialer net.Dialer
 	switch s.target.Scheme {
 	case "unix":
@@ -165,14 +166,14 @@ func (s *syslog) dial(ctx context.Context) (*line, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &line{Conn: conn, raw: conn, packets: true}, nil
+		return &connection{Conn: conn, raw: conn, packets: true}, nil
 	}
 	conn, err := dialer.DialContext(ctx, "tcp", s.target.Host)
 	if err != nil {
 		return nil, err
 	}
 	if s.target.Scheme == "tcp" {
-		return attend(conn, conn), nil
+		return newStream(conn, conn), nil
 	}
 	config := s.tls.Clone()
 	config.ServerName = s.target.Hostname()
@@ -181,15 +182,15 @@ func (s *syslog) dial(ctx context.Context) (*line, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	return attend(secure, conn), nil
+	return newStream(secure, conn), nil
 }
 
-// dialUnix takes the kind of socket that there is: /dev/log has packets, most often.
-func dialUnix(ctx context.Context, socket string) (*line, error) {
+// dialUnix connects to a unix socket of either type. /dev/log is usually a datagram socket.
+func dialUnix(ctx context.Context, socket string) (*connection, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unixgram", socket)
 	if err == nil {
-		return &line{Conn: conn, raw: conn, packets: true}, nil
+		return &connection{Conn: conn, raw: conn, packets: true}, nil
 	}
 	if !errors.Is(err, unix.EPROTOTYPE) {
 		return nil, err
@@ -197,64 +198,64 @@ func dialUnix(ctx context.Context, socket string) (*line, error) {
 	if conn, err = dialer.DialContext(ctx, "unix", socket); err != nil {
 		return nil, err
 	}
-	return attend(conn, conn), nil
+	return newStream(conn, conn), nil
 }
 
-// attend is a line of a stream, which notices when the server closes it: what is written then
-// would seem to have been sent.
-func attend(conn, raw net.Conn) *line {
-	l := &line{Conn: conn, raw: raw, ended: make(chan struct{})}
+// newStream returns a connection that detects when the server closes the stream. Without this, a message that is
+// written afterwards would seem to be delivered.
+func newStream(conn, raw net.Conn) *connection {
+	c := &connection{Conn: conn, raw: raw, ended: make(chan struct{})}
 	go func() {
-		defer close(l.ended)
-		for buffer := make([]byte, 512); ; { // servers say nothing
+		defer close(c.ended)
+		for buffer := make([]byte, 512); ; { // servers send nothing
 			if _, err := conn.Read(buffer); err != nil {
 				return
 			}
 		}
 	}()
-	return l
+	return c
 }
 
-func (l *line) hasEnded() bool {
+func (c *connection) hasEnded() bool {
 	select {
-	case <-l.ended:
+	case <-c.ended:
 		return true
-	default: // also where nothing ends, as with packets
+	default: // also for packets, where ended is nil
 		return false
 	}
 }
 
-// write writes a message; to a stream with its length before it, as RFC 5425 and RFC 6587 say.
-func (l *line) write(text string) error {
-	if !l.packets {
+// write writes a message. On a stream, the length precedes the message, as RFC 5425 and RFC 6587 specify.
+func (c *connection) write(text string) error {
+	if !c.packets {
 		text = strconv.Itoa(len(text)) + " " + text
 	}
-	_, err := l.Write([]byte(text))
+	_, err := c.Write([]byte(text))
 	return err
 }
 
-// flushed waits until the other side has what was written: its kernel if it is another host,
-// itself if it is a unix socket. Of UDP it is only known if this host has refused it.
-func (l *line) flushed(ctx context.Context) error {
+// flush waits until the kernel of the other host has acknowledged all data or, on a unix socket, until the
+// server has read it. For UDP, flush only detects errors that the local kernel reports.
+func (c *connection) flush(ctx context.Context) error {
 	tick := time.NewTicker(ackInterval)
 	defer tick.Stop()
 	for {
-		waiting, err := l.unacknowledged()
+		waiting, err := c.unacknowledged()
 		if err != nil || waiting == 0 {
 			return err
 		}
 		select {
-		case <-l.ended:
+		case <-c.ended:
 			return errors.New("the server has closed the connection")
 		case <-ctx.Done():
-			return errors.New("the server does not acknowledge in time")
+			return errors.New("the server did not acknowledge the message before the timeout")
 		case <-tick.C:
 		}
 	}
 }
 
-func (l *line) unacknowledged() (int, error) {
-	raw, err := l.raw.(syscall.Conn).SyscallConn()
+func (c *connection) unacknowledged() (int, error) {
+	raw, err := c.raw.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return 0, err
 	}
@@ -265,14 +266,14 @@ func (l *line) unacknowledged() (int, error) {
 			failed = errors.Join(err, unix.Errno(errno))
 			return
 		}
-		if _, udp := l.raw.(*net.UDPConn); !udp {
+		if _, udp := c.raw.(*net.UDPConn); !udp {
 			waiting, failed = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
 		}
 	})
 	return waiting, errors.Join(err, failed)
 }
 
-// format is RFC 5424's: the summary, and the fields as structured data.
+// format returns an RFC 5424 message with the summary, and the fields as structured data.
 func (s *syslog) format(m Message) (string, error) {
 	parameters := make(map[string]string)
 	for _, f := range m.fields() {

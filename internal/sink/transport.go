@@ -6,28 +6,29 @@ import (
 	"time"
 )
 
-// transport takes messages to where they are to go.
+// transport sends messages to a receiver.
 type transport interface {
-	// send returns when all messages have arrived, as far as that can be known. The error is a
-	// *refusal if the same messages would be refused again; after others it may be tried again.
+	// send returns when all messages have arrived, as far as the protocol can confirm it. The error is a
+	// *rejection if the receiver would reject the same messages again. After any other error the caller can
+	// retry.
 	send(ctx context.Context, messages []Message) error
-	// most is how many messages may be sent at once.
-	most() int
+	// maxBatch is the maximum number of messages per call of send.
+	maxBatch() int
 	close() error
 }
 
-// refusal says why a message is not taken and never will be.
-type refusal struct{ reason string }
+// rejection is the reason why a receiver does not accept a message. A retry would not help.
+type rejection struct{ reason string }
 
-func (r *refusal) Error() string { return r.reason }
+func (r *rejection) Error() string { return r.reason }
 
-func refused(format string, args ...any) error { return &refusal{fmt.Sprintf(format, args...)} }
+func rejectionf(format string, args ...any) error { return &rejection{fmt.Sprintf(format, args...)} }
 
-// postponed is an error after which the receiver wants to be left alone for some time.
-type postponed struct {
+// retryLater is an error after which the receiver requires a minimum wait.
+type retryLater struct {
 	error
 	wait time.Duration
 }
 
-// manyMessages is how many are sent at once where that is possible.
-const manyMessages = 100
+// batchSize is the number of messages sent at once, where that is possible.
+const batchSize = 100

@@ -23,41 +23,42 @@ import (
 )
 
 const (
-	// answerSize is how much of a receiver's answer is read: what it says of an error.
-	answerSize = 4 << 10
-	// longestRest is how long a receiver may ask to be left alone.
-	longestRest = time.Hour
-	// defaultTimeout is that of a delivery.
+	// responseSize is the number of bytes of a response that capmon reads, for its error message.
+	responseSize = 4 << 10
+	// maxRetryAfter is the longest wait that capmon accepts in Retry-After.
+	maxRetryAfter = time.Hour
+	// defaultTimeout is the default timeout of a delivery.
 	defaultTimeout = Duration(10 * time.Second)
-	// defaultResolve is how long an alert lasts for Alertmanager.
+	// defaultResolve is the default time until Alertmanager considers an alert resolved.
 	defaultResolve = Duration(5 * time.Minute)
 )
 
-// Webhook is a receiver that takes alerts by HTTP POST.
+// Webhook is a receiver of alerts in HTTP POST requests.
 type Webhook struct {
-	// URL that alerts are posted to. It may have secrets, and is never shown.
+	// URL that alerts are posted to. It may contain secrets and is never shown.
 	URL string `yaml:"url,omitempty"`
-	// URLFile is a file with the URL, instead.
+	// URLFile is a file that contains the URL.
 	URLFile string `yaml:"url-file,omitempty"`
-	// Preset of the body; without it, it is the message's JSON.
+	// Preset of the body; "" for the JSON of the message.
 	Preset Preset `yaml:"preset,omitempty"`
 	// Template of the body in the language of text/template, instead of a preset.
 	Template string `yaml:"template,omitempty"`
 	// Headers of each request.
 	Headers map[string]string `yaml:"headers,omitempty"`
-	// HeaderFiles are files with the values of further headers.
+	// HeaderFiles maps further headers to files that contain their values.
 	HeaderFiles map[string]string `yaml:"header-files,omitempty"`
-	// Timeout of each request; 10 s if it is 0.
+	// Timeout of each request; 0 for 10 s.
 	Timeout Duration `yaml:"timeout,omitempty"`
-	// ResolveAfter is how long an alert lasts for Alertmanager; 5 minutes if it is 0.
+	// ResolveAfter is the time until Alertmanager considers an alert resolved; 0 for 5 minutes.
 	ResolveAfter Duration `yaml:"resolve-after,omitempty"`
-	// CAFile has certificates in PEM of who may sign the receiver's; the system's if it is "".
+	// CAFile contains, in PEM, the certificates of the authorities that can sign the receiver's certificate;
+	// "" for the system's authorities.
 	CAFile string `yaml:"ca-file,omitempty"`
 
-	authorities string // what is in CAFile
+	authorities string // the contents of CAFile
 }
 
-// webhook is the transport of a Webhook.
+// webhook is the transport of a [Webhook].
 type webhook struct {
 	Webhook
 	body   body
@@ -79,8 +80,8 @@ func (w Webhook) open() (transport, error) {
 	if w.Preset == Alertmanager {
 		target = target.JoinPath("api/v2/alerts")
 	}
-	dialing := http.DefaultTransport.(*http.Transport).Clone()
-	if dialing.TLSClientConfig, err = tlsConfig(w.authorities); err != nil {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if transport.TLSClientConfig, err = tlsConfig(w.authorities); err != nil {
 		return nil, err
 	}
 	w.Timeout = cmp.Or(w.Timeout, defaultTimeout)
@@ -88,14 +89,14 @@ func (w Webhook) open() (transport, error) {
 		Webhook: w, body: body, url: target.String(), shown: target.Scheme + "://" + target.Host,
 		hide: hiding(target, w.Headers),
 		client: &http.Client{
-			Transport: dialing,
-			// A redirected POST may lose its body, and the headers are not meant for others.
+			Transport: transport,
+			// A redirected POST may lose its body, and other servers must not get the headers.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}, nil
 }
 
-// resolved has what is in the files that it names.
+// resolved returns w with the contents of the files that it names.
 func (w Webhook) resolved() (Destination, error) {
 	if w.URLFile != "" {
 		text, err := readSecret("url-file", w.URLFile)
@@ -114,7 +115,7 @@ func (w Webhook) resolved() (Destination, error) {
 			return nil, err
 		}
 		if !httpguts.ValidHeaderFieldValue(value) {
-			return nil, fmt.Errorf("header-files: what is in %s cannot be the value of a header", path)
+			return nil, fmt.Errorf("header-files: the contents of %s are not a valid header value", path)
 		}
 		if headers == nil {
 			headers = make(map[string]string)
@@ -127,8 +128,8 @@ func (w Webhook) resolved() (Destination, error) {
 	return w, err
 }
 
-// errNoURL does not show it: it may have secrets.
-var errNoURL = errors.New("it is no URL with http:// or https:// and a host")
+// errNoURL does not contain the URL, which may contain secrets.
+var errNoURL = errors.New("not a URL with http:// or https:// and a host")
 
 func checkURL(text string) error {
 	target, err := url.Parse(text)
@@ -138,7 +139,7 @@ func checkURL(text string) error {
 	return nil
 }
 
-// readSecret reads a file with one line. Errors do not show what is in it.
+// readSecret reads a file with one line. Errors do not show its contents.
 func readSecret(key, path string) (string, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -165,7 +166,7 @@ func readAuthorities(path string) (string, error) {
 	return string(data), nil
 }
 
-// hiding replaces what is secret, where a receiver repeats it.
+// hiding returns a replacer that hides secrets in responses of the receiver.
 func hiding(target *url.URL, headers map[string]string) *strings.Replacer {
 	secrets := []string{target.RequestURI(), target.Path, target.RawQuery}
 	if target.User != nil {
@@ -189,9 +190,9 @@ func hiding(target *url.URL, headers map[string]string) *strings.Replacer {
 	return strings.NewReplacer(pairs...)
 }
 
-func (w *webhook) most() int {
+func (w *webhook) maxBatch() int {
 	if w.Preset == Alertmanager {
-		return manyMessages
+		return batchSize
 	}
 	return 1
 }
@@ -204,13 +205,13 @@ func (w *webhook) close() error {
 func (w *webhook) send(ctx context.Context, messages []Message) error {
 	body, err := w.body(messages)
 	if err != nil {
-		return refused("the body cannot be made: %v", err)
+		return rejectionf("making the request body: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(w.Timeout))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("%s: the request cannot be made", w.shown)
+		return fmt.Errorf("%s: making the request failed", w.shown) // err may contain the URL
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "capmon")
@@ -225,16 +226,16 @@ func (w *webhook) send(ctx context.Context, messages []Message) error {
 	}
 	response, err := w.client.Do(request)
 	if err != nil {
-		return fmt.Errorf("%s: %w", w.shown, bare(err))
+		return fmt.Errorf("%s: %w", w.shown, withoutURL(err))
 	}
 	defer response.Body.Close()
-	// What comes beyond is not read, and closing ends the connection then.
-	answer, _ := io.ReadAll(io.LimitReader(response.Body, answerSize))
-	return w.judge(response, answer)
+	// If the body is longer, Close closes the connection.
+	body, _ = io.ReadAll(io.LimitReader(response.Body, responseSize))
+	return w.result(response, body)
 }
 
-// bare is an error of a client without the URL.
-func bare(err error) error {
+// withoutURL returns an error of the HTTP client without the URL.
+func withoutURL(err error) error {
 	var withURL *url.Error
 	if errors.As(err, &withURL) {
 		return withURL.Err
@@ -242,47 +243,48 @@ func bare(err error) error {
 	return err
 }
 
-// passing are the answers 4xx that do not depend on what is sent: they pass when the receiver, its
-// address or the secret is put right. 403 is none: what filters requests gives it to single ones,
-// and who chooses an alert's words must not be able to hold all up.
-var passing = []int{
+// retryable lists the 4xx status codes that do not depend on the message: they end when the receiver, its
+// address or the secret is corrected. 403 is not in the list, because firewalls return it for single requests.
+// A container that chooses the text of an alert must not be able to block all alerts.
+var retryable = []int{
 	http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
 	http.StatusRequestTimeout, http.StatusGone, http.StatusMisdirectedRequest, http.StatusTooEarly, http.StatusTooManyRequests,
 }
 
-// judge makes an error of an answer that does not say that the messages were taken.
-func (w *webhook) judge(response *http.Response, answer []byte) error {
+// result returns the result of a delivery from the response: nil if the receiver accepted the messages.
+func (w *webhook) result(response *http.Response, body []byte) error {
 	code := response.StatusCode
 	text := fmt.Sprintf("%s answered %d %s", w.shown, code, http.StatusText(code))
-	if said := strings.TrimSpace(string(answer)); said != "" {
-		text += ": " + shorten(printable.Text(w.hide.Replace(said)))
+	if message := strings.TrimSpace(string(body)); message != "" {
+		text += ": " + shorten(printable.Text(w.hide.Replace(message)))
 	}
 	switch {
 	case code >= 200 && code < 300:
 		return nil
 	case code >= 300 && code < 400:
-		return fmt.Errorf("%s (redirects are not followed: give the URL itself)", text)
-	case code >= 500, slices.Contains(passing, code):
-		return &postponed{errors.New(text), rest(response.Header.Get("Retry-After"), time.Now())}
+		return fmt.Errorf("%s (redirects are not followed: configure the final URL)", text)
+	case code >= 500, slices.Contains(retryable, code):
+		return &retryLater{errors.New(text), retryAfter(response.Header.Get("Retry-After"), time.Now())}
 	}
-	return refused("%s", text)
+	return rejectionf("%s", text)
 }
 
 func shorten(text string) string {
-	const most = 300
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most]) + "…"
+	const maxRunes = 300
+	if runes := []rune(text); len(runes) > maxRunes {
+		return string(runes[:maxRunes]) + "…"
 	}
 	return text
 }
 
-// rest is how long a Retry-After asks for, as seconds or as a date: none if it says nothing.
-func rest(header string, now time.Time) time.Duration {
+// retryAfter returns the wait that a Retry-After header requires, in seconds or until a date; 0 if it is
+// missing or invalid.
+func retryAfter(header string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(header, 10, 31); err == nil {
-		return min(time.Duration(seconds)*time.Second, longestRest)
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
 	}
 	if date, err := http.ParseTime(header); err == nil {
-		return min(max(date.Sub(now), 0), longestRest)
+		return min(max(date.Sub(now), 0), maxRetryAfter)
 	}
 	return 0
 }

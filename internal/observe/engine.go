@@ -17,117 +17,116 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// askTimeout bounds one question to the engine. A slow engine costs a name, never
-// a check.
-const askTimeout = 10 * time.Second
+// engineTimeout is the time limit of one request to the engine. A slow engine may cost a name, but never a check.
+const engineTimeout = 10 * time.Second
 
-// questions is how many questions the engine is asked at the same time.
-const questions = 8
+// maxInspections is the number of containers that are inspected at the same time.
+const maxInspections = 8
 
-// pause is how long an engine that has not answered is left alone, the first time.
-const pause = time.Second
+// engineRetry is the first delay before a request is repeated that the engine did not answer.
+const engineRetry = time.Second
 
-// ever is before all that an engine remembers. Where its events are asked for again,
-// no later moment will do: the wall clock, which dates them, may have been set back.
-var ever = time.Unix(0, 0)
+// allTime is a time before all events that an engine keeps. The observer uses it when it reads the events again. A
+// later time could skip events, because the wall clock, which dates the events, may have been set back.
+var allTime = time.Unix(0, 0)
 
-// knowledge is what the engine has told of containers, by their IDs.
-type knowledge struct {
+// engineData is what the engine has reported about containers, by container ID.
+type engineData struct {
 	infos map[string]container.Info
-	// names are the latest that events told of: an answer may have been on its way when
-	// the container was renamed.
+	// names are the latest names from events. They are newer than an answer that was under way when the container was
+	// renamed.
 	names map[string]string
-	// exits are the ends of the containers, in their order.
+	// exits are the ends of the containers, in the order of time.
 	exits map[string][]container.Exit
-	// stops are the moments when they were told to end, in their order.
+	// stops are the times at which a signal was sent that ends most programs, in the order of time.
 	stops map[string][]time.Time
-	// learning are those that the engine is being asked about, each with a channel that is
-	// closed when it has answered once; failures are what came of it the last time.
-	learning map[string]chan struct{}
-	failures map[string]error
-	// strangers are those that the engine has never heard of: another engine's.
-	strangers map[string]bool
-	// newcomers are those that nobody had started before the recording began.
-	newcomers map[string]bool
-	answered  bool // the engine has, once at least
-	// news is closed, and another one made, when something is learned of a container.
-	news chan struct{}
+	// inspecting are the containers that are being inspected. Each has a channel that is closed after the first answer.
+	// failures are the errors of the last inspections.
+	inspecting map[string]chan struct{}
+	failures   map[string]error
+	// foreign are the containers that this engine does not know. They belong to another engine.
+	foreign map[string]bool
+	// newContainers are the containers that were not started before the recording began.
+	newContainers map[string]bool
+	answered      bool // whether the engine has answered at least once
+	// changed is closed and replaced when the engine reports something about a container.
+	changed chan struct{}
 }
 
-func newKnowledge() knowledge {
-	return knowledge{
+func newEngineData() engineData {
+	return engineData{
 		infos: make(map[string]container.Info), names: make(map[string]string), exits: make(map[string][]container.Exit), stops: make(map[string][]time.Time),
-		learning: make(map[string]chan struct{}), failures: make(map[string]error), strangers: make(map[string]bool), newcomers: make(map[string]bool),
-		news: make(chan struct{}),
+		inspecting: make(map[string]chan struct{}), failures: make(map[string]error), foreign: make(map[string]bool), newContainers: make(map[string]bool),
+		changed: make(chan struct{}),
 	}
 }
 
-// forget frees what is known of a container.
-func (k *knowledge) forget(id string) {
-	delete(k.infos, id)
-	delete(k.names, id)
-	delete(k.exits, id)
-	delete(k.stops, id)
-	delete(k.failures, id)
-	delete(k.strangers, id)
-	delete(k.newcomers, id)
+// forget removes everything about a container.
+func (e *engineData) forget(id string) {
+	delete(e.infos, id)
+	delete(e.names, id)
+	delete(e.exits, id)
+	delete(e.stops, id)
+	delete(e.failures, id)
+	delete(e.foreign, id)
+	delete(e.newContainers, id)
 }
 
-// eachID visits the containers of which forget would free anything, some more than once.
-func (k *knowledge) eachID(visit func(id string)) {
-	eachKey(k.infos, visit)
-	eachKey(k.names, visit)
-	eachKey(k.exits, visit)
-	eachKey(k.stops, visit)
-	eachKey(k.failures, visit)
-	eachKey(k.strangers, visit)
-	eachKey(k.newcomers, visit)
+// eachID calls visit for each container that forget would remove, for some more than once.
+func (e *engineData) eachID(visit func(id string)) {
+	eachKey(e.infos, visit)
+	eachKey(e.names, visit)
+	eachKey(e.exits, visit)
+	eachKey(e.stops, visit)
+	eachKey(e.failures, visit)
+	eachKey(e.foreign, visit)
+	eachKey(e.newContainers, visit)
 }
 
-// tell wakes those who wait for news. The caller holds the observer's mu.
-func (k *knowledge) tell() {
-	close(k.news)
-	k.news = make(chan struct{})
+// notify wakes the goroutines that wait for changed. The caller holds the observer's mu.
+func (e *engineData) notify() {
+	close(e.changed)
+	e.changed = make(chan struct{})
 }
 
-// followEngine keeps in touch with the engine, however often that is restarted or does
-// not answer. It tells each reason once.
+// followEngine follows the engine's events until ctx ends, across restarts and failures of the engine. It logs each
+// error once.
 func (o *Observer) followEngine(ctx context.Context) func() {
 	return func() {
-		told := make(map[string]bool)
+		logged := make(map[string]bool)
 		since := o.observation.Start
-		for delay := pause; ; delay = min(2*delay, askTimeout) {
-			err := o.follow(ctx, since)
+		for delay := engineRetry; ; delay = min(2*delay, engineTimeout) {
+			err := o.followEngineOnce(ctx, since)
 			if ctx.Err() != nil {
 				return
 			}
-			if o.hasAnswered() && !told[err.Error()] { // else its user knows already
-				o.log.Warn("the engine does not tell what happens, and is asked again until it does; containers that live shortly may stay without a name", zap.Error(err))
-				told[err.Error()] = true
+			if o.hasAnswered() && !logged[err.Error()] { // an engine that never answered has been reported already
+				o.log.Warn("the engine's event stream failed, retrying; short-lived containers may have no name", zap.Error(err))
+				logged[err.Error()] = true
 			}
 			if !wait(ctx, delay) {
 				return
 			}
-			since = ever
+			since = allTime
 		}
 	}
 }
 
-// follow takes names and images from the engine's events, which are told even of
-// containers that are gone before anybody could inspect them, and asks about those
-// that run already. It returns why the events ended.
-func (o *Observer) follow(ctx context.Context, since time.Time) error {
+// followEngineOnce reads names and images from the engine's events, which also cover containers that were removed
+// before an inspection. It also inspects the containers that are already running. It returns the reason why the events
+// ended.
+func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error {
 	following, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events, errs := o.engine.Events(following, since) // before the list, so that none is in neither
+	events, errs := o.engine.Events(following, since) // before the list, so that no container is missing in both
 	all, err := o.list(ctx)
 	if err != nil {
-		o.settle()
+		o.setEngineRead()
 		return err
 	}
-	o.viewAs(o.engine.PID())
-	defer o.viewAs(0) // a process of a container may get the process ID of an engine that has exited
-	o.learnAll(ctx, all)
+	o.setViewer(o.engine.PID())
+	defer o.setViewer(0) // a process of a container may get the process ID of an engine that has exited
+	o.inspectRunning(ctx, all)
 	for {
 		select {
 		case <-ctx.Done():
@@ -135,103 +134,105 @@ func (o *Observer) follow(ctx context.Context, since time.Time) error {
 		case err := <-errs:
 			return err
 		case event := <-events:
-			o.hear(event)
+			o.handleEngineEvent(event)
 			if event.Type == container.Started {
-				o.restarted(event.ID)
+				o.markRestarted(event.ID)
 			}
 			if event.Type == container.Created || event.Type == container.Started {
-				o.learnSoon(ctx, event.ID)
+				o.inspectInBackground(ctx, event.ID)
 			}
 		}
 	}
 }
 
-// view is the directory in /proc whose root shows files as the engine sees them.
-func (o *Observer) view() string {
+// currentViewer returns the directory in /proc whose root shows files as the engine sees them.
+func (o *Observer) currentViewer() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.viewer
 }
 
-// viewAs makes the observer see files as the process pid does, or as this process does if pid is 0.
-func (o *Observer) viewAs(pid int) {
+// setViewer makes the observer see files as the process pid does, or as this process does if pid is 0.
+func (o *Observer) setViewer(pid int) {
 	viewer := kernel.Viewer(pid)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.viewer = viewer
 }
 
-// Settle waits until the engine has told of the containers that ran when the recording
-// began, so that the system calls which their grants unlock are recorded too. It does
-// not wait long for an engine that does not answer.
-func (o *Observer) Settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+// WaitForEngine waits until the engine has reported the containers that were running when the recording began. From
+// then on, the system calls that only their grants allow are recorded. It does not wait longer than 10 seconds for an
+// engine that does not answer.
+func (o *Observer) WaitForEngine(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
 	select {
-	case <-o.settled:
+	case <-o.engineRead:
 	case <-ctx.Done():
 	}
 }
 
-// learnAll asks about those that run; when the engine has answered once about each, if only that
-// it cannot, all is settled.
-func (o *Observer) learnAll(ctx context.Context, all []container.Info) {
+// inspectRunning inspects the running containers. After one answer for each of them, even a failure, it calls
+// setEngineRead.
+func (o *Observer) inspectRunning(ctx context.Context, all []container.Info) {
 	var answers []<-chan struct{}
 	for _, info := range all {
 		if info.Running {
-			o.restarted(info.ID) // perhaps, while no events were heard
-			answers = append(answers, o.learnSoon(ctx, info.ID))
+			o.markRestarted(info.ID) // perhaps, while no events were received
+			answers = append(answers, o.inspectInBackground(ctx, info.ID))
 		}
 	}
 	o.done.Go(func() {
 		for _, answer := range answers {
 			<-answer
 		}
-		o.settle()
+		o.setEngineRead()
 	})
 }
 
-// hear notes what an event tells.
-func (o *Observer) hear(event container.Event) {
+// handleEngineEvent records what an event reports.
+func (o *Observer) handleEngineEvent(event container.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch event.Type {
-	case container.Removed: // until then it may be started again
-		o.unwatch(event.ID)
+	case container.Removed: // until then the container may be started again
+		o.stopRecordingCalls(event.ID)
 	case container.Renamed:
-		o.known.names[event.ID] = event.Name
-		o.rename(event.ID, event.Name)
+		o.fromEngine.names[event.ID] = event.Name
+		o.setName(event.ID, event.Name)
 	}
-	o.noteExit(event)
-	o.noteStop(event)
-	// Whatever has happened: the event of its creation may be lost.
-	if _, known := o.known.infos[event.ID]; !known && event.Name != "" {
-		o.known.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
-		o.known.tell()
+	o.recordExit(event)
+	o.recordStop(event)
+	// Any event can be the first one of a container: the event of its creation may be lost.
+	if _, known := o.fromEngine.infos[event.ID]; !known && event.Name != "" {
+		o.fromEngine.infos[event.ID] = container.Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+		o.fromEngine.notify()
 	}
 }
 
-// noteStop notes when a container was told to end, once. The caller holds mu.
-func (o *Observer) noteStop(event container.Event) {
+// recordStop records when a signal was sent that ends most programs, unless it is recorded already. The caller holds
+// mu.
+func (o *Observer) recordStop(event container.Event) {
 	if event.Stops {
-		o.known.stops[event.ID] = latest(o.known.stops[event.ID], event.Time, time.Time.Compare)
+		o.fromEngine.stops[event.ID] = insertBounded(o.fromEngine.stops[event.ID], event.Time, time.Time.Compare)
 	}
 }
 
-// maxExits is how many ends of a container are known, and how many stops: of the last ones.
+// maxExits is the number of ends and stops that are kept of each container. The oldest are removed first.
 const maxExits = 64
 
-// noteExit notes how a container ended, once, for an event may be heard again. The caller holds mu.
-func (o *Observer) noteExit(event container.Event) {
+// recordExit records how a container ended, unless it is recorded already: an event may be received twice. The caller
+// holds mu.
+func (o *Observer) recordExit(event container.Event) {
 	if event.ExitStatus != nil {
 		exit := container.Exit{Time: event.Time, Status: *event.ExitStatus}
-		o.known.exits[event.ID] = latest(o.known.exits[event.ID], exit, func(one, other container.Exit) int { return one.Time.Compare(other.Time) })
+		o.fromEngine.exits[event.ID] = insertBounded(o.fromEngine.exits[event.ID], exit, func(one, other container.Exit) int { return one.Time.Compare(other.Time) })
 	}
 }
 
-// latest is an ordered list with one more in its place, unless it is there, and without the first
-// ones beyond maxExits.
-func latest[T any](list []T, one T, compare func(one, other T) int) []T {
+// insertBounded inserts an element into an ordered list, unless the list has it, and removes the first elements beyond
+// maxExits.
+func insertBounded[T any](list []T, one T, compare func(one, other T) int) []T {
 	i, known := slices.BinarySearchFunc(list, one, compare)
 	if !known {
 		list = slices.Insert(list, i, one)
@@ -239,18 +240,18 @@ func latest[T any](list []T, one T, compare func(one, other T) int) []T {
 	return list[max(0, len(list)-maxExits):]
 }
 
-// rename gives a container that is known its present name. The caller holds mu.
-func (o *Observer) rename(id, name string) {
-	if info, known := o.known.infos[id]; known && info.Name != name {
-		o.log.Debug("a container has another name", zap.String("id", id), zap.String("name", name))
+// setName sets the current name of a container that is known. The caller holds mu.
+func (o *Observer) setName(id, name string) {
+	if info, known := o.fromEngine.infos[id]; known && info.Name != name {
+		o.log.Debug("a container was renamed", zap.String("id", id), zap.String("name", name))
 		info.Name = name
-		o.known.infos[id] = info
+		o.fromEngine.infos[id] = info
 	}
 }
 
-// list asks for all containers, and takes what may have changed while no events were heard.
+// list lists all containers. It applies the changes that may have happened while no events were received.
 func (o *Observer) list(ctx context.Context) ([]container.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
 	all, err := o.engine.List(ctx, true)
 	if err != nil {
@@ -258,29 +259,29 @@ func (o *Observer) list(ctx context.Context) ([]container.Info, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.known.answered = true
+	o.fromEngine.answered = true
 	for _, info := range all {
-		o.rename(info.ID, info.Name)
-		o.welcome(info)
+		o.setName(info.ID, info.Name)
+		o.recordIfNew(info)
 	}
-	for id := range o.watches.holders {
+	for id := range o.seccompCalls.containers {
 		if !slices.ContainsFunc(all, func(info container.Info) bool { return info.ID == id }) {
-			o.unwatch(id)
+			o.stopRecordingCalls(id)
 		}
 	}
 	return all, nil
 }
 
-// welcome notes whether a container had been started before the recording began. The caller holds mu.
-func (o *Observer) welcome(info container.Info) {
+// recordIfNew records whether a container was not started before the recording began. The caller holds mu.
+func (o *Observer) recordIfNew(info container.Info) {
 	began := o.observation.Start
-	inItsFirst := info.Inspected && info.Running && info.FinishedAt.IsZero() && !info.StartedAt.Before(began)
-	if info.NeverStarted || inItsFirst || info.Inspected && !info.CreatedAt.Before(began) {
-		o.known.newcomers[info.ID] = true
+	firstRun := info.Inspected && info.Running && info.FinishedAt.IsZero() && !info.StartedAt.Before(began)
+	if info.NeverStarted || firstRun || info.Inspected && !info.CreatedAt.Before(began) {
+		o.fromEngine.newContainers[info.ID] = true
 	}
 }
 
-// wait lets some time pass; false if ctx ends before.
+// wait waits for a duration. It returns false if ctx ends first.
 func wait(ctx context.Context, some time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -290,125 +291,126 @@ func wait(ctx context.Context, some time.Duration) bool {
 	}
 }
 
-// learnSoon is Learn in a goroutine of its own, so that a slow engine holds up no
-// event, and again until the engine answers. It returns a channel that is closed after
-// the first time. It must be called from a goroutine that done waits for.
-func (o *Observer) learnSoon(ctx context.Context, id string) <-chan struct{} {
-	answer, learning := o.begin(id)
-	if learning {
+// inspectInBackground calls Inspect in a goroutine of its own, so that a slow engine does not delay events, and repeats
+// it until the engine answers. It returns a channel that is closed after the first attempt. It must be called from a
+// goroutine that o.done waits for.
+func (o *Observer) inspectInBackground(ctx context.Context, id string) <-chan struct{} {
+	answer, inspecting := o.beginInspecting(id)
+	if inspecting {
 		return answer
 	}
 	o.done.Go(func() {
-		known := o.learnInTurn(ctx, id)
+		known := o.inspectInSlot(ctx, id)
 		close(answer)
-		for !o.end(id, known || !wait(ctx, pause)) {
-			known = o.learnInTurn(ctx, id)
+		for !o.endInspecting(id, known || !wait(ctx, engineRetry)) {
+			known = o.inspectInSlot(ctx, id)
 		}
 	})
 	return answer
 }
 
-// learnInTurn is Learn, with no more than so many questions at a time.
-func (o *Observer) learnInTurn(ctx context.Context, id string) bool {
-	o.asking <- struct{}{}
-	defer func() { <-o.asking }()
-	return o.Learn(ctx, id)
+// inspectInSlot calls Inspect, but at most maxInspections run at the same time.
+func (o *Observer) inspectInSlot(ctx context.Context, id string) bool {
+	o.inspectSlots <- struct{}{}
+	defer func() { <-o.inspectSlots }()
+	return o.Inspect(ctx, id)
 }
 
-// begin returns the channel that tells of the first answer about a container, and
-// whether somebody is asking already; else its caller asks, closes the channel and calls
-// end.
-func (o *Observer) begin(id string) (answer chan struct{}, learning bool) {
+// beginInspecting returns the channel that is closed after the first answer about a container, and whether another
+// goroutine inspects the container already. If none does, the caller has to inspect it, close the channel and call
+// endInspecting.
+func (o *Observer) beginInspecting(id string) (answer chan struct{}, inspecting bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if answer, learning = o.known.learning[id]; !learning {
+	if answer, inspecting = o.fromEngine.inspecting[id]; !inspecting {
 		answer = make(chan struct{})
-		o.known.learning[id] = answer
+		o.fromEngine.inspecting[id] = answer
 	}
-	return answer, learning
+	return answer, inspecting
 }
 
-// end ends it if it is done and nothing has come meanwhile that makes another question necessary.
-func (o *Observer) end(id string, done bool) bool {
+// endInspecting ends an inspection if it is done and nothing has happened since that makes another one necessary. It
+// returns whether the inspection has ended.
+func (o *Observer) endInspecting(id string, done bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if done && !o.identities.stale[id] {
-		delete(o.known.learning, id)
+		delete(o.fromEngine.inspecting, id)
 		return true
 	}
 	return false
 }
 
-// Learn asks the engine about a container, unless it has told already and was not restarted
-// since, and reports whether it answered.
-func (o *Observer) Learn(ctx context.Context, id string) bool {
-	if o.engine == nil || !o.mustAsk(id) {
+// Inspect inspects a container with the engine, unless the engine has reported it already and the container was not
+// restarted since. It reports whether the engine answered.
+func (o *Observer) Inspect(ctx context.Context, id string) bool {
+	if o.engine == nil || !o.mustInspect(id) {
 		return true
 	}
-	asking, cancel := context.WithTimeout(ctx, askTimeout)
+	inspectCtx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
 	asked := o.monitor.Now()
-	info, err := o.engine.Inspect(asking, id)
+	info, err := o.engine.Inspect(inspectCtx, id)
 	var cgroup uint64
 	if err == nil && info.Running && info.Pid != 0 {
 		cgroup = o.findCgroup(info)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	defer o.known.tell()
+	defer o.fromEngine.notify()
 	switch {
 	case err == nil || errors.Is(err, container.ErrNotFound):
-		o.identities.asked[id] = asked
+		o.identities.inspectedAt[id] = asked
 	case ctx.Err() == nil:
 		o.identities.stale[id] = true
 	}
-	if gone, known := o.known.infos[id]; known && errors.Is(err, container.ErrNotFound) {
+	if gone, known := o.fromEngine.infos[id]; known && errors.Is(err, container.ErrNotFound) {
 		gone.Running, gone.Pid = false, 0
-		o.known.infos[id] = gone
+		o.fromEngine.infos[id] = gone
 	}
 	if err != nil {
-		// Gone already, or another engine's, or the engine is away: the kernel's word
-		// remains.
-		o.known.failures[id] = err
-		o.log.Debug("inspecting a container", zap.String("id", id), zap.Error(err))
+		// The container was removed already, or is another engine's, or the engine is not reachable. What the kernel
+		// has recorded remains.
+		o.fromEngine.failures[id] = err
+		o.log.Debug("inspecting a container failed", zap.String("id", id), zap.Error(err))
 		return errors.Is(err, container.ErrNotFound)
 	}
-	if len(info.Layers) == 0 { // containerd does not answer, or the root file system is not mounted any more
-		info.Layers = o.known.infos[id].Layers
+	if len(info.Layers) == 0 { // containerd does not answer, or the root file system is no longer mounted
+		info.Layers = o.fromEngine.infos[id].Layers
 	}
-	o.known.infos[id] = info
-	o.welcome(info)
+	o.fromEngine.infos[id] = info
+	o.recordIfNew(info)
 	if cgroup != 0 {
 		o.confirm(info, cgroup)
 	}
-	if name, renamed := o.known.names[id]; renamed {
-		o.rename(id, name)
+	if name, renamed := o.fromEngine.names[id]; renamed {
+		o.setName(id, name)
 	}
 	if err := o.setGrant(info); err != nil {
-		o.log.Warn("what the engine granted a container is not known to the recorder", zap.String("id", id), zap.Error(err))
+		o.log.Warn("storing a container's granted capabilities in the kernel", zap.String("id", id), zap.Error(err))
 	}
 	if o.profiles() {
-		o.watch(info)
+		o.recordUnlockedCalls(info)
 	}
-	o.log.Debug("the engine has told of a container", zap.String("id", id), zap.String("name", info.Name))
+	o.log.Debug("inspected a container", zap.String("id", id), zap.String("name", info.Name))
 	return true
 }
 
-// mustAsk reports whether the engine has to be asked about a container, and notes that it is.
-func (o *Observer) mustAsk(id string) bool {
+// mustInspect reports whether a container has to be inspected, and clears its stale mark.
+func (o *Observer) mustInspect(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	must := !o.known.infos[id].Inspected || o.identities.stale[id]
+	must := !o.fromEngine.infos[id].Inspected || o.identities.stale[id]
 	delete(o.identities.stale, id)
 	return must
 }
 
-// findCgroup is the cgroup of a container that runs, by its first process; 0 if that is not to be
-// seen from here, or has ended.
+// findCgroup returns the cgroup of a running container, found by its first process. It returns 0 if the process is not
+// visible from here or has ended.
 func (o *Observer) findCgroup(info container.Info) uint64 {
 	cgroup, where, err := o.monitor.CgroupOf(info.Pid, info.ID)
 	if err == nil {
-		err = o.monitor.Trust(where)
+		err = o.monitor.TrustSiblings(where)
 	}
 	if err != nil {
 		o.log.Debug("looking for a container's cgroup", zap.String("id", info.ID), zap.Error(err))
@@ -417,13 +419,13 @@ func (o *Observer) findCgroup(info container.Info) uint64 {
 	return cgroup
 }
 
-// setGrant records what the engine granted a container.
+// setGrant stores what the engine granted a container in the kernel's map.
 func (o *Observer) setGrant(info container.Info) error {
 	granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, o.last)
 	if err != nil {
 		return err
 	}
-	if err := o.monitor.SetGrant(info.ID, granted); !errors.Is(err, monitor.ErrClosed) { // the engine has told after the end
+	if err := o.monitor.SetGrant(info.ID, granted); !errors.Is(err, monitor.ErrClosed) { // the engine answered after the end of the recording
 		return err
 	}
 	return nil
@@ -432,25 +434,24 @@ func (o *Observer) setGrant(info container.Info) error {
 func (o *Observer) hasAnswered() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.known.answered
+	return o.fromEngine.answered
 }
 
-// Answered reports whether the engine has told of a container, if only that it has none
-// such.
+// Answered reports whether the engine has reported a container, or has reported that it does not have it.
 func (o *Observer) Answered(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.known.infos[id].Inspected || errors.Is(o.known.failures[id], container.ErrNotFound)
+	return o.fromEngine.infos[id].Inspected || errors.Is(o.fromEngine.failures[id], container.ErrNotFound)
 }
 
-// Labels are those of a container with all their values, which are for filters alone.
+// Labels returns the labels of a container with all values. They are only for filters.
 func (o *Observer) Labels(id string) map[string]string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.known.infos[id].Labels
+	return o.fromEngine.infos[id].Labels
 }
 
-// ShownLabels are labels as they may be stored and shown.
+// ShownLabels returns labels without the values that must not be stored or shown.
 func (o *Observer) ShownLabels(labels map[string]string) map[string]string {
 	return o.keptLabels.Of(labels)
 }
@@ -458,65 +459,65 @@ func (o *Observer) ShownLabels(labels map[string]string) map[string]string {
 func (o *Observer) inspected(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.known.infos[id].Inspected
+	return o.fromEngine.infos[id].Inspected
 }
 
-// catchUp learns what the engine's events, which come with a delay, have not told yet
-// of the containers that were seen. It does not wait long for an engine that is away.
-func (o *Observer) catchUp(ctx context.Context) error {
+// syncWithEngine inspects the containers that the kernel has seen and the engine's events, which arrive with a delay,
+// have not reported yet. It does not wait longer than 10 seconds for an engine that does not answer.
+func (o *Observer) syncWithEngine(ctx context.Context) error {
 	if o.engine == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
-	before := o.acquainted()
+	before := o.knownIDs()
 	all, listErr := o.list(ctx)
-	named, err := o.monitor.Named()
+	named, err := o.monitor.ContainerIDs()
 	if err != nil {
 		return err
 	}
 	ids := slices.Compact(slices.Sorted(maps.Values(named)))
 	if listErr != nil {
 		if o.hasAnswered() {
-			o.log.Warn("the engine does not answer; containers may have been renamed", zap.Error(listErr))
+			o.log.Warn("the engine does not answer; names of containers may be outdated", zap.Error(listErr))
 		}
 		ids = slices.DeleteFunc(ids, o.inspected)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		for _, id := range ids {
-			o.known.failures[id] = listErr
+			o.fromEngine.failures[id] = listErr
 		}
 		return nil
 	}
-	if o.keep != nil {
+	if o.saveProfile != nil {
 		o.forgetRemoved(before, all, ids)
 	}
-	o.doubt(named)
-	ids = slices.DeleteFunc(ids, o.isStranger)
+	o.reinspectUndecided(named)
+	ids = slices.DeleteFunc(ids, o.isForeign)
 	for _, id := range ids {
-		o.Learn(ctx, id)
+		o.Inspect(ctx, id)
 	}
 	running := make(map[string]bool)
 	for _, info := range all {
 		running[info.ID] = info.Running
 	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return o.isKnown(id) && (o.keep != nil || running[id] || o.hasExit(id)) })
+	ids = slices.DeleteFunc(ids, func(id string) bool { return o.isKnown(id) && (o.saveProfile != nil || running[id] || o.hasExit(id)) })
 	if len(ids) == 0 {
 		return nil
 	}
-	past, err := o.engine.Past(ctx, ever, time.Now())
+	past, err := o.engine.Past(ctx, allTime, time.Now())
 	if err != nil {
-		o.log.Warn("containers that lived shortly may stay without a name", zap.Error(err))
+		o.log.Warn("reading the engine's past events; short-lived containers may have no name", zap.Error(err))
 		return nil
 	}
 	for _, event := range past {
-		o.hear(event)
+		o.handleEngineEvent(event)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, id := range ids {
-		if _, known := o.known.infos[id]; !known && errors.Is(o.known.failures[id], container.ErrNotFound) {
-			o.known.strangers[id] = true
+		if _, known := o.fromEngine.infos[id]; !known && errors.Is(o.fromEngine.failures[id], container.ErrNotFound) {
+			o.fromEngine.foreign[id] = true
 		}
 	}
 	return nil
@@ -525,38 +526,38 @@ func (o *Observer) catchUp(ctx context.Context) error {
 func (o *Observer) isKnown(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, known := o.known.infos[id]
+	_, known := o.fromEngine.infos[id]
 	return known
 }
 
 func (o *Observer) hasExit(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.known.exits[id]) > 0
+	return len(o.fromEngine.exits[id]) > 0
 }
 
-func (o *Observer) isStranger(id string) bool {
+func (o *Observer) isForeign(id string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.known.strangers[id]
+	return o.fromEngine.foreign[id]
 }
 
-// untold tells of which containers the engine has not said how they are set up, and
-// why. The caller holds mu.
-func (o *Observer) untold(containers []monitor.Container) map[string]string {
+// unknownReasons returns the reasons why the engine has not reported the settings of containers, by container ID. The
+// caller holds mu.
+func (o *Observer) unknownReasons(containers []monitor.Container) map[string]string {
 	reasons := make(map[string]string)
 	for _, c := range containers {
-		err := o.known.failures[c.ID]
+		err := o.fromEngine.failures[c.ID]
 		switch {
 		case strings.HasPrefix(c.ID, container.UnknownPrefix):
-			reasons[c.ID] = "no engine says that this cgroup is a container's"
-		case o.known.infos[c.ID].Inspected:
+			reasons[c.ID] = "no engine confirms that this cgroup belongs to a container"
+		case o.fromEngine.infos[c.ID].Inspected:
 		case o.engine == nil:
-			reasons[c.ID] = "none could be asked"
+			reasons[c.ID] = "no engine is available"
 		case err == nil:
-			reasons[c.ID] = "it has not answered yet"
+			reasons[c.ID] = "the engine has not answered yet"
 		case errors.Is(err, container.ErrNotFound):
-			reasons[c.ID] = fmt.Sprintf("%s has no such container, or no more", o.engine.Name())
+			reasons[c.ID] = fmt.Sprintf("%s does not have this container, or has removed it", o.engine.Name())
 		default:
 			reasons[c.ID] = err.Error()
 		}

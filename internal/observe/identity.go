@@ -13,33 +13,32 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// identities holds which cgroups are which containers. The name of a cgroup is a claim that
-// anybody who may make cgroups can make. The engine confirms a cgroup by the number of the
-// container's first process, which is in it. Many containers end before the engine can be asked for
-// that: the claim of their cgroups holds where only root can have made them, unless the engine
-// has confirmed another cgroup of the same start.
+// identities maps cgroups to containers. The name of a cgroup is only a claim: anyone who can create cgroups can choose
+// it. The engine confirms a cgroup with the PID of the container's first process, which is in the cgroup. Many
+// containers end before capmon can inspect them. The claim of their cgroups is accepted if only root can have created
+// the cgroups, unless the engine has confirmed another cgroup of the same start.
 type identities struct {
-	places    map[uint64]monitor.Place
-	paths     map[uint64]string // of cgroups that may be nobody's
-	confirmed map[uint64]string // by the cgroup, the ID
-	settled   map[uint64]bool   // whether the claim of a cgroup that was not confirmed holds
-	// Of containers, by their IDs:
-	latest map[string]start     // the latest that was confirmed
-	asked  map[string]time.Time // by the monitor's clock: the engine's latest answer is of a later moment
-	stale  map[string]bool      // the engine has to be asked again
+	places    map[uint64]monitor.CgroupInfo
+	paths     map[uint64]string // of cgroups that may not belong to a container
+	confirmed map[uint64]string // container IDs
+	decided   map[uint64]bool   // whether the claim of an unconfirmed cgroup is accepted
+	// By container ID:
+	latest      map[string]start     // the latest confirmed start
+	inspectedAt map[string]time.Time // by the monitor's clock, a time before the engine's latest answer
+	stale       map[string]bool      // the container has to be inspected again
 }
 
-// start is one of a container whose cgroup the engine has confirmed.
+// start is a start of a container whose cgroup the engine has confirmed.
 type start struct {
-	at     time.Time // as the engine tells
+	at     time.Time // as the engine reports it
 	cgroup uint64
-	again  bool // the engine has told of another start since
+	again  bool // the engine has reported a later start
 }
 
 func newIdentities() identities {
 	return identities{
-		places: make(map[uint64]monitor.Place), paths: make(map[uint64]string), confirmed: make(map[uint64]string), settled: make(map[uint64]bool),
-		latest: make(map[string]start), asked: make(map[string]time.Time), stale: make(map[string]bool),
+		places: make(map[uint64]monitor.CgroupInfo), paths: make(map[uint64]string), confirmed: make(map[uint64]string), decided: make(map[uint64]bool),
+		latest: make(map[string]start), inspectedAt: make(map[string]time.Time), stale: make(map[string]bool),
 	}
 }
 
@@ -48,103 +47,102 @@ func (i *identities) forgetCgroups(cgroups []uint64) {
 		delete(i.places, cgroup)
 		delete(i.paths, cgroup)
 		delete(i.confirmed, cgroup)
-		delete(i.settled, cgroup)
+		delete(i.decided, cgroup)
 	}
 }
 
 func (i *identities) forgetContainer(id string) {
 	delete(i.latest, id)
-	delete(i.asked, id)
+	delete(i.inspectedAt, id)
 	delete(i.stale, id)
 }
 
-// place is where a cgroup lies. The caller holds mu.
-func (o *Observer) place(cgroup uint64) (monitor.Place, bool) {
+// place returns where a cgroup is in the hierarchy. The caller holds mu.
+func (o *Observer) place(cgroup uint64) (monitor.CgroupInfo, bool) {
 	place, known := o.identities.places[cgroup]
 	if !known {
 		var err error
-		if place, known, err = o.monitor.Place(cgroup); err == nil && known {
+		if place, known, err = o.monitor.CgroupInfo(cgroup); err == nil && known {
 			o.identities.places[cgroup] = place
 		}
 	}
 	return place, known
 }
 
-// owns reports whether a cgroup is the container's that it is named by, as far as the engine has
-// told, and whether the engine has told enough. In the end, final, what it has told has to do. The
-// caller holds mu.
+// owns reports whether a cgroup belongs to the container in its name, as far as the engine has reported, and whether
+// that is decided. If final is set, it decides with what the engine has reported so far. The caller holds mu.
 func (o *Observer) owns(cgroup uint64, id string, final bool) (own, decided bool) {
 	if id != "" && o.identities.confirmed[cgroup] == id {
 		return true, true
 	}
 	place, _ := o.place(cgroup)
-	info, told := o.known.infos[id]
+	info, reported := o.fromEngine.infos[id]
 	switch {
 	case place.Folded:
 		return false, true
-	case !told: // it may be another engine's
+	case !reported: // it may belong to another engine
 		return true, true
 	}
-	if own, settled := o.identities.settled[cgroup]; settled {
+	if own, decided := o.identities.decided[cgroup]; decided {
 		return own, true
 	}
 	latest, confirmed := o.identities.latest[id]
-	fresh := !o.identities.asked[id].Before(place.Seen)
+	fresh := !o.identities.inspectedAt[id].Before(place.Seen)
 	running := fresh && confirmed && info.Running && info.Pid != 0 && latest.at.Equal(info.StartedAt)
-	settle := func(own bool) (bool, bool) {
-		o.identities.settled[cgroup] = own
+	decide := func(own bool) (bool, bool) {
+		o.identities.decided[cgroup] = own
 		return own, true
 	}
 	switch {
-	case !place.Rooted && running:
-		return settle(false)
-	case !place.Rooted:
+	case !place.RootOnly && running:
+		return decide(false)
+	case !place.RootOnly:
 		return false, final
 	case !confirmed:
 		return true, true
-	case o.seenBefore(place, latest.cgroup): // of an earlier start
+	case o.seenBefore(place, latest.cgroup): // the cgroup of an earlier start
 		return true, true
 	case !fresh:
 		return true, final
-	case running: // in another cgroup
-		return settle(false)
+	case running: // the container runs in another cgroup
+		return decide(false)
 	case latest.again || !latest.at.Equal(info.StartedAt):
-		return settle(true)
+		return decide(true)
 	}
 	return false, final
 }
 
-func (o *Observer) seenBefore(place monitor.Place, other uint64) bool {
+func (o *Observer) seenBefore(place monitor.CgroupInfo, other uint64) bool {
 	otherPlace, known := o.place(other)
 	return known && place.Seen.Before(otherPlace.Seen)
 }
 
-// confirm takes the engine's word on the cgroup of a container: it is that of the first process.
-// The caller holds mu.
+// confirm records the cgroup of a container that the engine has confirmed: the cgroup of its first process. The caller
+// holds mu.
 func (o *Observer) confirm(info container.Info, cgroup uint64) {
 	o.identities.confirmed[cgroup] = info.ID
 	o.identities.latest[info.ID] = start{at: info.StartedAt, cgroup: cgroup}
-	delete(o.identities.settled, cgroup)
+	delete(o.identities.decided, cgroup)
 }
 
-// meet notes a cgroup that the kernel has seen for the first time, and where it is. If its claim
-// has to be looked into, the engine is asked again.
-func (o *Observer) meet(event monitor.Event) {
+// recordNewCgroup records a cgroup that the kernel has seen for the first time, and its path. If the claim of the
+// cgroup needs a decision, the container is inspected again.
+func (o *Observer) recordNewCgroup(event monitor.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	place, known := o.place(event.Cgroup)
 	_, confirmed := o.identities.latest[event.ID]
-	if !known || place.Rooted && !confirmed {
+	if !known || place.RootOnly && !confirmed {
 		return
 	}
 	o.identities.stale[event.ID] = true
-	if where, ok := o.monitor.PathOf(event.Cgroup, int(event.PID)); ok {
+	if where, ok := o.monitor.CgroupPath(event.Cgroup, int(event.PID)); ok {
 		o.identities.paths[event.Cgroup] = where
 	}
 }
 
-// restarted notes that a container was started: in another cgroup than before.
-func (o *Observer) restarted(id string) {
+// markRestarted records that a container was started again, in another cgroup than before.
+func (o *Observer) markRestarted(id string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.identities.stale[id] = true
@@ -154,8 +152,8 @@ func (o *Observer) restarted(id string) {
 	}
 }
 
-// doubt has the engine asked again about those containers whose cgroups it has not told enough of.
-func (o *Observer) doubt(named map[uint64]string) {
+// reinspectUndecided marks the containers for another inspection whose cgroups are not decided.
+func (o *Observer) reinspectUndecided(named map[uint64]string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for cgroup, id := range named {
@@ -165,24 +163,25 @@ func (o *Observer) doubt(named map[uint64]string) {
 	}
 }
 
-// unknown is a container that no engine knows by its cgroup: it has a name of its own.
-func (o *Observer) unknown(cgroup uint64) container.Info {
-	return container.Info{ID: fmt.Sprintf("%s%d", container.UnknownPrefix, cgroup), Unconfirmed: o.where(cgroup)}
+// unknownContainer returns the description of a container that no engine confirms for its cgroup. capmon gives it a
+// name.
+func (o *Observer) unknownContainer(cgroup uint64) container.Info {
+	return container.Info{ID: fmt.Sprintf("%s%d", container.UnknownPrefix, cgroup), Unconfirmed: o.describeCgroup(cgroup)}
 }
 
-// byName is what is known of a container that the engine tells nothing of.
-func (o *Observer) byName(cgroup uint64, id string) container.Info {
+// unnamedContainer returns the description of a container that the engine does not report.
+func (o *Observer) unnamedContainer(cgroup uint64, id string) container.Info {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	info := container.Info{ID: id}
-	if place, known := o.place(cgroup); known && !place.Rooted && o.identities.confirmed[cgroup] != id {
-		info.Unconfirmed = o.where(cgroup)
+	if place, known := o.place(cgroup); known && !place.RootOnly && o.identities.confirmed[cgroup] != id {
+		info.Unconfirmed = o.describeCgroup(cgroup)
 	}
 	return info
 }
 
-// where describes a cgroup: by its path, if that is known, or its name.
-func (o *Observer) where(cgroup uint64) string {
+// describeCgroup returns the path of a cgroup, or its name if the path is not known.
+func (o *Observer) describeCgroup(cgroup uint64) string {
 	place, _ := o.place(cgroup)
 	where := cmp.Or(kernel.ShortPath(o.identities.paths[cgroup]), "…/"+place.Name)
 	if place.Folded {
@@ -191,13 +190,13 @@ func (o *Observer) where(cgroup uint64) string {
 	return where
 }
 
-// findPaths finds where the cgroups are that somebody else than root may have made: that is what can
-// be told of those that no engine confirms.
-func (o *Observer) findPaths(containers []monitor.Container) {
+// findCgroupPaths finds the paths of the cgroups that a user other than root may have created. Containers that no
+// engine confirms are reported with these paths.
+func (o *Observer) findCgroupPaths(containers []monitor.Container) {
 	missing := make(map[uint64]bool)
 	o.mu.Lock()
 	for _, c := range containers {
-		if !c.Place.Rooted && o.identities.paths[c.Cgroup] == "" && o.identities.confirmed[c.Cgroup] == "" {
+		if !c.CgroupInfo.RootOnly && o.identities.paths[c.Cgroup] == "" && o.identities.confirmed[c.Cgroup] == "" {
 			missing[c.Cgroup] = true
 		}
 	}
@@ -205,29 +204,29 @@ func (o *Observer) findPaths(containers []monitor.Container) {
 	if len(missing) == 0 {
 		return
 	}
-	paths, err := o.monitor.Paths(missing)
+	paths, err := o.monitor.CgroupPaths(missing)
 	if err != nil {
-		o.log.Debug("looking for cgroups that no engine confirms", zap.Error(err))
+		o.log.Debug("finding cgroups that no engine confirms", zap.Error(err))
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	maps.Copy(o.identities.paths, paths)
 }
 
-// identify gives the containers of a snapshot the IDs that they have by the engine's word, and
-// returns where the others are, by their cgroups. The caller holds mu.
-func (o *Observer) identify(containers []monitor.Container) map[uint64]string {
+// assignIDs sets the IDs of the containers in a snapshot to those that the engine confirms. It returns the descriptions
+// of the unconfirmed cgroups. The caller holds mu.
+func (o *Observer) assignIDs(containers []monitor.Container) map[uint64]string {
 	unconfirmed := make(map[uint64]string)
 	for i := range containers {
 		c := &containers[i]
-		o.identities.places[c.Cgroup] = c.Place
+		o.identities.places[c.Cgroup] = c.CgroupInfo
 		own, _ := o.owns(c.Cgroup, c.ID, true)
 		if !own {
-			info := o.unknown(c.Cgroup)
+			info := o.unknownContainer(c.Cgroup)
 			c.ID = info.ID
 		}
-		if !own || !c.Place.Rooted && o.identities.confirmed[c.Cgroup] != c.ID {
-			unconfirmed[c.Cgroup] = o.where(c.Cgroup)
+		if !own || !c.CgroupInfo.RootOnly && o.identities.confirmed[c.Cgroup] != c.ID {
+			unconfirmed[c.Cgroup] = o.describeCgroup(c.Cgroup)
 		}
 	}
 	return unconfirmed

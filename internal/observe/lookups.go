@@ -15,65 +15,65 @@ import (
 )
 
 const (
-	// restTime is how long the lookups for a profile may take together. Those that are missing then are
-	// left to the next one.
-	restTime = 20 * time.Second
-	// atATime is of how many containers files are looked up at the same time.
-	atATime = 4
-	// soon is how long the news of a check waits for the file system of its container.
-	soon = 100 * time.Millisecond
+	// profileLookupTimeout is the time limit of all lookups for one profile. Files that are missing then are left to
+	// the next profile.
+	profileLookupTimeout = 20 * time.Second
+	// parallelLookups is the number of containers whose files are looked up at the same time.
+	parallelLookups = 4
+	// checkLookupTimeout is how long the report of a check waits for the file system of its container.
+	checkLookupTimeout = 100 * time.Millisecond
 )
 
-// ask asks a container's file system. It is false if that does not have the file, or does not
-// answer.
-func (o *Observer) ask(ctx context.Context, cgroup uint64, request untrustedfs.Request) (untrustedfs.Answer, bool) {
+// lookUp requests something from a container's file system. It returns false if the file system does not have the file
+// or does not answer.
+func (o *Observer) lookUp(ctx context.Context, cgroup uint64, request untrustedfs.Request) (untrustedfs.Answer, bool) {
 	answer, err := o.lookups.Do(ctx, cgroup, request)
-	if err != nil && ctx.Err() == nil && !errors.Is(err, untrustedfs.ErrSilent) {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, untrustedfs.ErrUnresponsive) {
 		o.log.Debug("looking up a file of a container", zap.Error(err))
 	}
 	return answer, err == nil && answer.Found
 }
 
-// tellSilent tells that the file system of a container does not answer.
-func (o *Observer) tellSilent(cgroup uint64) {
+// logSilentFileSystem logs that the file system of a container does not answer.
+func (o *Observer) logSilentFileSystem(cgroup uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	place, _ := o.place(cgroup)
 	id, _ := container.IDFromCgroup(place.Name)
-	o.log.Warn("a container's file system does not answer: capmon does not ask it any more, and does not know which capabilities its programs carry",
-		zap.String("container", cmp.Or(o.known.infos[id].Name, id, o.where(cgroup))))
+	o.log.Warn("a container's file system does not answer: capmon no longer reads it, and does not know the file capabilities of its programs",
+		zap.String("container", cmp.Or(o.fromEngine.infos[id].Name, id, o.describeCgroup(cgroup))))
 }
 
-// lookUpRest tries once more for the files that could not be looked up when they were used: the
-// engine may not have told by then where they are.
-func (o *Observer) lookUpRest(containers []monitor.Container) {
-	ctx, cancel := context.WithTimeout(context.Background(), restTime)
+// lookUpMissingFiles looks up the files that could not be looked up when they were used. At that time the engine may
+// not have reported where they are.
+func (o *Observer) lookUpMissingFiles(containers []monitor.Container) {
+	ctx, cancel := context.WithTimeout(context.Background(), profileLookupTimeout)
 	defer cancel()
-	var looking sync.WaitGroup
-	room := make(chan struct{}, atATime)
+	var lookups sync.WaitGroup
+	slots := make(chan struct{}, parallelLookups)
 	for _, c := range containers {
-		room <- struct{}{}
-		looking.Go(func() {
-			defer func() { <-room }()
+		slots <- struct{}{}
+		lookups.Go(func() {
+			defer func() { <-slots }()
 			for _, execution := range c.Executions {
-				o.examine(ctx, c.ID, c.Cgroup, execution)
+				o.readFileCapabilities(ctx, c.ID, c.Cgroup, execution)
 			}
 			for _, use := range c.Files {
-				o.find(ctx, c.ID, c.Cgroup, use)
+				o.resolvePath(ctx, c.ID, c.Cgroup, use)
 			}
 		})
 	}
-	looking.Wait()
+	lookups.Wait()
 }
 
-// tellUnread tells of cgroups that cannot be read, once of the same.
-func (o *Observer) tellUnread() {
-	err := o.monitor.Unread()
+// logUnreadCgroups logs that cgroups cannot be read. It logs each error once.
+func (o *Observer) logUnreadCgroups() {
+	err := o.monitor.UnreadCgroups()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err == nil || err.Error() == o.unread {
+	if err == nil || err.Error() == o.unreadCgroups {
 		return
 	}
-	o.unread = err.Error()
-	o.log.Warn("cgroups cannot be read: containers in them may be missing or taken for ended", zap.Error(err))
+	o.unreadCgroups = err.Error()
+	o.log.Warn("reading cgroups; containers in them may be missing or be reported as ended", zap.Error(err))
 }

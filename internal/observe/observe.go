@@ -1,5 +1,5 @@
-// Package observe watches containers for a while, with the kernel's eyes and the
-// engine's: the kernel tells what was used, the engine who it was.
+// Package observe combines a recording of the kernel with what a container engine reports. The recording has the
+// capability checks of each container. The engine has the names, images and grants.
 package observe
 
 import (
@@ -20,43 +20,43 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// waitingLooks is how many files may wait to be looked at.
-const waitingLooks = 1024
+// maxFileJobs is the number of files that may wait to be inspected.
+const maxFileJobs = 1024
 
-// Options of Start.
+// Options are the settings of [Start].
 type Options struct {
 	Monitor monitor.Options
-	// Engine tells names, images and grants; nil if none can be asked.
+	// Engine reports names, images and grants. It is nil if no engine is available.
 	Engine container.Engine
-	// KeptLabels says which labels keep their values in profiles and in what is told of uses.
+	// KeptLabels selects the labels whose values profiles and uses contain.
 	KeptLabels container.KeptLabels
 	Log        *zap.Logger
-	// Sights is called for each kind of check that a workload makes for the first time, by
-	// several goroutines and soon: it must not wait. What was asked because memory changed
-	// its size may be missing. Without Keep, files are then not looked at, nor system calls
-	// that seccomp locks, so that a Profile lacks them.
-	Sights func(*Observer, Sight)
-	// Keep is for observations without end: it is called with what was recorded when Save
-	// is, and when room is needed in the kernel. What it has got of containers that have
-	// ended is forgotten if it returns nil. Of the same run it gets more each time.
-	Keep func(profile.Profile) error
-	// Earlier is asked once, where the recording of an earlier process is taken up
-	// (monitor.Options.Pins), for what that has kept of some containers, by their IDs.
-	Earlier func(ids []string) profile.Profile
-	// Changes is called, if it is there, for what was made since the last time: every Interval,
-	// or more rarely if the looks take long, and by Stop, after the last Sights, for the rest.
-	// It must not wait. The calls without changes are made, too.
-	Changes func(*Observer, []monitor.Change)
-	// Told is called at the start, if the recording is taken up, with what an earlier process
-	// has told of (Observer.NoteTold).
-	Told func(*Observer, []monitor.Change)
-	// Forgotten is called with the cgroups of containers that have ended and whose record
-	// was kept, when nothing more will be told of them.
-	Forgotten func(cgroups []uint64)
-	Interval  time.Duration
+	// OnCheck is called for each distinct check that a workload makes for the first time. It is called by several
+	// goroutines, soon after the check, and must not block. Checks that the kernel makes when memory changes its size
+	// may be missing. Without SaveProfile, the observer then inspects no files and records no system calls that a
+	// seccomp profile allows only with a capability, so [Observer.Profile] does not have them.
+	OnCheck func(*Observer, DistinctCheck)
+	// SaveProfile is for observations without an end. It is called with the recorded data by [Observer.Save], and when
+	// the kernel's maps need room. If it returns nil, the observer forgets the data of containers that have ended. Each
+	// call for the same run has all data of the run.
+	SaveProfile func(profile.Profile) error
+	// LoadEarlier is called once if the recording of an earlier process is resumed (monitor.Options.Pins). It returns
+	// what that process has saved about the containers with these IDs.
+	LoadEarlier func(ids []string) profile.Profile
+	// OnChanges is called with the checks that were made since the last call: every Interval, or less often if reading
+	// the counts takes long. [Observer.Stop] calls it for the rest, after the last OnCheck. It must not block. It is
+	// also called if there are no changes. It may be nil.
+	OnChanges func(*Observer, []monitor.Delta)
+	// OnReported is called at the start if the recording is resumed, with the checks that an earlier process has
+	// reported ([Observer.MarkReported]).
+	OnReported func(*Observer, []monitor.Delta)
+	// OnForgotten is called with the cgroups of ended containers whose records were saved, when no more calls about
+	// them follow.
+	OnForgotten func(cgroups []uint64)
+	Interval    time.Duration
 }
 
-// Observer is an observation under way.
+// Observer is a running or stopped observation. It is safe for concurrent use.
 type Observer struct {
 	monitor     *monitor.Monitor
 	engine      container.Engine
@@ -65,46 +65,47 @@ type Observer struct {
 	observation profile.Observation
 	last        capability.Capability
 
-	sights    func(*Observer, Sight)      // nil if nobody wants them
-	recount   func() error                // calls Changes
-	keep      func(profile.Profile) error // nil if all is kept here
-	forgotten func([]uint64)              // nil if nobody wants to know
-	left      departure                   // those that it has not been called with
-	counting  bool                        // Changes is called
-	looked    time.Time                   // when the latest look at the counts began that it was called for
-	missed    atomic.Uint64               // events that the kernel left out, when it was last caught up on
-	missing   sync.Mutex                  // held while that is done
+	onCheck      func(*Observer, DistinctCheck) // nil if not wanted
+	readCounts   func() error                   // calls OnChanges
+	saveProfile  func(profile.Profile) error    // nil if the observer keeps all data
+	onForgotten  func([]uint64)                 // nil if not wanted
+	ended        endedQueue                     // cgroups for which onForgotten was not called yet
+	readsCounts  bool                           // OnChanges is called
+	countsReadAt time.Time                      // start of the latest read of the counts that OnChanges has got
+	missedEvents atomic.Uint64                  // number of events that the kernel had left out at the last reportMissed
+	missedLock   sync.Mutex                     // held during reportMissed
 
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-	asking chan struct{} // holds one for each question to the engine under way
-	looks  chan func()   // at files, while sights have precedence
-	// lookups asks the containers' file systems.
+	cancel       context.CancelFunc
+	done         sync.WaitGroup
+	inspectSlots chan struct{} // has one element for each inspection that runs
+	fileJobs     chan func()   // inspections of files that wait while checks have precedence
+	// lookups reads the containers' file systems.
 	lookups *untrustedfs.Pool
-	// settled is closed, by settle, when the engine has told of those that run already.
-	settled chan struct{}
-	settle  func()
-	// flushed is closed, by flush, when the last event has been dealt with.
+	// engineRead is closed, by setEngineRead, when the engine has reported the containers that were running at the
+	// start.
+	engineRead    chan struct{}
+	setEngineRead func()
+	// flushed is closed, by flush, when the last event has been handled.
 	flushed chan struct{}
 	flush   func()
 
 	mu         sync.Mutex
 	viewer     string // the engine's view of the files (kernel.Viewer), capmon's own without a connection to the engine
-	known      knowledge
+	fromEngine engineData
 	identities identities
-	// waiting has since when a container that has ended waits for the engine's word.
-	waiting map[string]time.Time
-	files   map[profile.Program]kernel.FileCapabilities
-	ways    foundWays
-	// firsts are the first processes that were seen of containers, by their cgroups.
-	firsts map[uint64]int
-	// paths are those of executed files, if sights is there.
-	paths   map[profile.Program]string
-	unread  string // what was told last of cgroups that cannot be read
-	watches watches
+	// waitingForEngine has the time since which an ended container waits for the engine's report, by its ID.
+	waitingForEngine map[string]time.Time
+	files            map[profile.Program]kernel.FileCapabilities
+	foundPaths       foundPaths
+	// firstProcesses are the PIDs of the first processes seen of the containers, by cgroup.
+	firstProcesses map[uint64]int
+	// executables are the paths of executed files. They are recorded only if onCheck is set.
+	executables   map[profile.Program]string
+	unreadCgroups string // the last logged error about cgroups that cannot be read
+	seccompCalls  seccompCalls
 }
 
-// Start begins to record. When it returns every check of every container counts.
+// Start starts a recording. When it returns, every check of every container is counted.
 func Start(ctx context.Context, options Options) (*Observer, error) {
 	last, err := kernel.LastCapability()
 	if err != nil {
@@ -120,57 +121,57 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	o := &Observer{
-		monitor:     m,
-		engine:      options.Engine,
-		keptLabels:  options.KeptLabels,
-		log:         options.Log,
-		sights:      options.Sights,
-		keep:        options.Keep,
-		forgotten:   options.Forgotten,
-		counting:    options.Changes != nil,
-		observation: profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
-		last:        capability.Capability(last),
-		cancel:      cancel,
-		asking:      make(chan struct{}, questions),
-		looks:       make(chan func(), waitingLooks),
-		settled:     make(chan struct{}),
-		flushed:     make(chan struct{}),
-		known:       newKnowledge(),
-		identities:  newIdentities(),
-		waiting:     make(map[string]time.Time),
-		files:       make(map[profile.Program]kernel.FileCapabilities),
-		ways:        newFoundWays(),
-		firsts:      make(map[uint64]int),
-		paths:       make(map[profile.Program]string),
-		watches:     newWatches(),
+		monitor:          m,
+		engine:           options.Engine,
+		keptLabels:       options.KeptLabels,
+		log:              options.Log,
+		onCheck:          options.OnCheck,
+		saveProfile:      options.SaveProfile,
+		onForgotten:      options.OnForgotten,
+		readsCounts:      options.OnChanges != nil,
+		observation:      profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
+		last:             capability.Capability(last),
+		cancel:           cancel,
+		inspectSlots:     make(chan struct{}, maxInspections),
+		fileJobs:         make(chan func(), maxFileJobs),
+		engineRead:       make(chan struct{}),
+		flushed:          make(chan struct{}),
+		fromEngine:       newEngineData(),
+		identities:       newIdentities(),
+		waitingForEngine: make(map[string]time.Time),
+		files:            make(map[profile.Program]kernel.FileCapabilities),
+		foundPaths:       newFoundPaths(),
+		firstProcesses:   make(map[uint64]int),
+		executables:      make(map[profile.Program]string),
+		seccompCalls:     newSeccompCalls(),
 	}
-	o.lookups = untrustedfs.NewPool(o.tellSilent)
+	o.lookups = untrustedfs.NewPool(o.logSilentFileSystem)
 	go o.lookups.Warm()
 	o.flush = sync.OnceFunc(func() { close(o.flushed) })
-	o.settle = sync.OnceFunc(func() { close(o.settled) })
+	o.setEngineRead = sync.OnceFunc(func() { close(o.engineRead) })
 	o.viewer = kernel.Viewer(0)
 	if o.engine != nil {
 		o.viewer = kernel.Viewer(o.engine.PID())
 	} else {
-		o.settle()
+		o.setEngineRead()
 	}
-	for _, failed := range m.Failed() {
+	for _, failed := range m.FailedHooks() {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
 	}
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
-	if err := o.takeUp(options); err != nil {
+	if err := o.resume(options); err != nil {
 		cancel()
 		return nil, errors.Join(err, m.Close())
 	}
 	o.done.Go(o.followKernel(ctx))
-	o.done.Go(o.makeRoom(ctx))
-	if o.sights != nil {
-		o.done.Go(o.followMissed(ctx))
-		o.done.Go(o.lookBeside(ctx))
+	o.done.Go(o.freeRoom(ctx))
+	if o.onCheck != nil {
+		o.done.Go(o.followMissedEvents(ctx))
+		o.done.Go(o.inspectFiles(ctx))
 	}
-	o.recount = func() error { return nil }
-	if options.Changes != nil {
-		o.recount = o.recounting(options.Changes)
+	o.readCounts = func() error { return nil }
+	if options.OnChanges != nil {
+		o.readCounts = o.countReader(options.OnChanges)
 		o.done.Go(o.followCounts(ctx, options.Interval))
 	}
 	if o.engine != nil {
@@ -179,7 +180,8 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	return o, nil
 }
 
-// followKernel asks the engine about a container the moment the kernel sees it.
+// followKernel handles the kernel's events. When the kernel sees a container for the first time, it inspects the
+// container with the engine.
 func (o *Observer) followKernel(ctx context.Context) func() {
 	return func() {
 		for {
@@ -192,134 +194,134 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				continue
 			}
 			if err != nil {
-				o.log.Warn("reading the kernel's events", zap.Error(err))
+				o.log.Warn("reading events from the kernel", zap.Error(err))
 				continue
 			}
 			switch {
 			case event.Check != nil:
-				if o.sights != nil {
-					o.see(ctx, event)
+				if o.onCheck != nil {
+					o.handleCheck(ctx, event)
 				}
 			case event.Execution != nil:
-				if o.sights != nil {
-					o.notePath(event.Cgroup, *event.Execution)
+				if o.onCheck != nil {
+					o.recordExecutable(event.Cgroup, *event.Execution)
 				}
-				o.look(ctx, event)
+				o.inspectFile(ctx, event)
 			case event.File != nil:
-				o.look(ctx, event)
+				o.inspectFile(ctx, event)
 			case event.ID != "" && o.engine != nil:
-				o.meet(event)
-				o.learnSoon(ctx, event.ID)
+				o.recordNewCgroup(event)
+				o.inspectInBackground(ctx, event.ID)
 			}
 		}
 	}
 }
 
-// look looks at the file that an event tells of, if profiles are wanted: at once, or where
-// somebody waits for sights, beside them. What is too much then is left to the next Profile.
-func (o *Observer) look(ctx context.Context, event monitor.Event) {
-	looking := func() {
+// inspectFile inspects the file of an event, if profiles are wanted. Without OnCheck it does so at once, otherwise in
+// the goroutine of inspectFiles. If too many files wait, the next Profile inspects the file.
+func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
+	inspect := func() {
 		if event.File != nil {
-			o.find(ctx, event.ID, event.Cgroup, *event.File)
+			o.resolvePath(ctx, event.ID, event.Cgroup, *event.File)
 			return
 		}
-		o.first(event.Cgroup, int(event.PID))
-		o.examine(ctx, event.ID, event.Cgroup, *event.Execution)
+		o.recordFirstProcess(event.Cgroup, int(event.PID))
+		o.readFileCapabilities(ctx, event.ID, event.Cgroup, *event.Execution)
 	}
 	switch {
 	case !o.profiles():
-	case o.sights == nil:
-		looking()
+	case o.onCheck == nil:
+		inspect()
 	default:
 		select {
-		case o.looks <- looking:
+		case o.fileJobs <- inspect:
 		default:
 		}
 	}
 }
 
-// lookBeside does what look has left.
-func (o *Observer) lookBeside(ctx context.Context) func() {
+// inspectFiles runs the inspections that inspectFile has queued.
+func (o *Observer) inspectFiles(ctx context.Context) func() {
 	return func() {
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case looking := <-o.looks:
-				looking()
+			case inspect := <-o.fileJobs:
+				inspect()
 			}
 		}
 	}
 }
 
-// makeRoom takes what ended containers have recorded out of the kernel's maps whenever much
-// has been added to them. It tells once that it cannot: then they may become full.
-func (o *Observer) makeRoom(ctx context.Context) func() {
+// freeRoom removes the data of ended containers from the kernel's maps whenever many entries were added. It logs only
+// the first failure. After a failure the maps may become full.
+func (o *Observer) freeRoom(ctx context.Context) func() {
 	return func() {
-		told := false
+		logged := false
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-o.monitor.Crowded():
+			case <-o.monitor.HighWater():
 			}
-			err := o.makeRoomBy(ctx)
-			if err != nil && !told {
-				o.log.Warn("what ended containers recorded stays in the kernel, and may leave no room for others (--max-checks, --max-containers)", zap.Error(err))
-				told = true
+			err := o.saveEndedToFreeRoom(ctx)
+			if err != nil && !logged {
+				o.log.Warn("removing the data of ended containers from the kernel's maps; the maps may become full (--max-checks, --max-containers)", zap.Error(err))
+				logged = true
 			}
 			o.log.Debug("made room for other containers", zap.Error(err))
 		}
 	}
 }
 
-// Profile is what has been seen up to now.
+// Profile returns what was recorded until now.
 func (o *Observer) Profile() (profile.Profile, error) {
 	snapshot, err := o.monitor.Snapshot()
 	if err != nil {
-		return profile.Profile{}, fmt.Errorf("reading what was recorded: %w", err)
+		return profile.Profile{}, fmt.Errorf("reading the recording: %w", err)
 	}
 	return o.profileOf(snapshot), nil
 }
 
-// profileOf adds to what was recorded what else is known.
+// profileOf combines a snapshot of the kernel's data with what the observer knows from other sources.
 func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
-	o.lookUpRest(snapshot.Containers)
-	o.findPaths(snapshot.Containers)
-	o.tellUnread()
+	o.lookUpMissingFiles(snapshot.Containers)
+	o.findCgroupPaths(snapshot.Containers)
+	o.logUnreadCgroups()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	unconfirmed := o.identify(snapshot.Containers)
+	unconfirmed := o.assignIDs(snapshot.Containers)
 	sources := profile.Sources{
-		Infos: o.known.infos, Newcomers: o.known.newcomers, Unconfirmed: unconfirmed, Untold: o.untold(snapshot.Containers),
-		Files: o.files, Ways: o.ways.of, Silent: o.lookups.Silent(), Watched: o.watches.since, Exits: o.known.exits, Stops: o.known.stops,
+		Infos: o.fromEngine.infos, NewContainers: o.fromEngine.newContainers, Unconfirmed: unconfirmed, EngineErrors: o.unknownReasons(snapshot.Containers),
+		Files: o.files, Walks: o.foundPaths.of, Unresponsive: o.lookups.Unresponsive(), CallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
 		KeptLabels: o.keptLabels, Last: o.last,
 	}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)
 }
 
-// profiles reports whether a Profile is wanted, and not sights alone.
-func (o *Observer) profiles() bool { return o.sights == nil || o.keep != nil }
+// profiles reports whether the observer has to collect what a Profile needs.
+func (o *Observer) profiles() bool { return o.onCheck == nil || o.saveProfile != nil }
 
-// Recording is the observation, which ends later.
+// Recording returns the description of the observation. Its end is not set yet.
 func (o *Observer) Recording() profile.Observation { return o.observation }
 
-// TakenUp reports whether it was begun by an earlier process.
-func (o *Observer) TakenUp() bool { return o.monitor.TakenUp() }
+// Resumed reports whether an earlier process started the recording.
+func (o *Observer) Resumed() bool { return o.monitor.Continued() }
 
-// Hook tells how the kernel is being listened to.
+// Hook returns the kernel hook that the recording uses.
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
 
-// Stop ends the recording; Profile still answers, with all that the engine knows. When it
-// returns, Sights and Changes have been called for all that was recorded.
+// Stop stops the recording. Afterwards, [Observer.Profile] still works, and has all that the engine reports. When Stop
+// returns, OnCheck and OnChanges have been called for everything that was recorded.
 func (o *Observer) Stop(ctx context.Context) error {
-	if o.sights != nil {
-		return o.stopLive()
+	if o.onCheck != nil {
+		return o.stopWithChecks()
 	}
-	return errors.Join(o.monitor.Stop(), o.catchUp(ctx))
+	return errors.Join(o.monitor.Stop(), o.syncWithEngine(ctx))
 }
 
-// Close ends the observation and leaves nothing behind.
+// Close ends the observation and releases all its resources.
 func (o *Observer) Close() error {
 	o.cancel()
 	err := o.monitor.Close()

@@ -60,7 +60,7 @@ func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
 		engine.pid.Store(int64(pid))
 		engine.ended <- errors.New("the engine has closed the connection")
 		<-engine.asked
-		if got, wanted := o.view(), fmt.Sprint("/proc/", pid); got != wanted {
+		if got, wanted := o.currentViewer(), fmt.Sprint("/proc/", pid); got != wanted {
 			t.Errorf("the observer sees files in %s, not in %s", got, wanted)
 		}
 	}

@@ -11,10 +11,10 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// RawSocket is a family of sockets that see or make packets past the protocols.
+// RawSocket is a family of sockets that receive or send packets without a transport protocol.
 type RawSocket string
 
-// The families.
+// The families of raw sockets.
 const (
 	IPv4   RawSocket = "IPv4"
 	IPv6   RawSocket = "IPv6"
@@ -22,12 +22,11 @@ const (
 	XDP    RawSocket = "XDP"    // AF_XDP
 )
 
-// RawSockets lists all families.
+// RawSockets returns all families.
 func RawSockets() []RawSocket { return []RawSocket{IPv4, IPv6, Packet, XDP} }
 
-// creators are the kernel functions that make the sockets. The first two ask for
-// CAP_NET_RAW only if the type is SOCK_RAW, the others always. So they tell by whatever way it
-// is asked for: socket, socketcall, io_uring.
+// creators are the kernel functions that create the sockets. The first two check CAP_NET_RAW only if the type is
+// SOCK_RAW, the others always. They identify a raw socket however it is created: with socket, socketcall or io_uring.
 var creators = map[string]RawSocket{
 	"inet_create":   IPv4,   // net/ipv4/af_inet.c
 	"inet6_create":  IPv6,   // net/ipv6/af_inet6.c
@@ -35,10 +34,10 @@ var creators = map[string]RawSocket{
 	"xsk_create":    XDP,    // net/xdp/xsk.c
 }
 
-// RawSocketOf tells which raw socket a capability was asked for by a stack of kernel functions,
-// "" for none.
-func RawSocketOf(asked capability.Capability, stack []string) RawSocket {
-	if asked != capability.NetRaw {
+// RawSocketOf returns the family of the raw socket for which a capability was checked, given the stack of kernel
+// functions. It returns "" if there is none.
+func RawSocketOf(checked capability.Capability, stack []string) RawSocket {
+	if checked != capability.NetRaw {
 		return ""
 	}
 	for _, function := range stack {
@@ -49,8 +48,8 @@ func RawSocketOf(asked capability.Capability, stack []string) RawSocket {
 	return ""
 }
 
-// familyOf tells which raw socket one is that is open, "" for none.
-func familyOf(socket monitor.Socket) RawSocket {
+// familyOfOpen returns the family of an open raw socket, "" if the socket is not raw.
+func familyOfOpen(socket monitor.Socket) RawSocket {
 	switch {
 	case socket.Domain == unix.AF_INET && socket.Type == unix.SOCK_RAW:
 		return IPv4
@@ -64,17 +63,17 @@ func familyOf(socket monitor.Socket) RawSocket {
 	return ""
 }
 
-// IsRaw reports whether a socket is a raw one.
-func IsRaw(socket monitor.Socket) bool { return familyOf(socket) != "" }
+// IsRaw reports whether an open socket is raw.
+func IsRaw(socket monitor.Socket) bool { return familyOfOpen(socket) != "" }
 
-// openReason is all that is known of how a socket came to be that was open already.
-const openReason = "it was open when the watch began: whose capability it took is not known"
+// openReason is the reason of a use that is an open socket.
+const openReason = "already open when watch started: capmon has not seen the check for it"
 
-// held are the raw sockets that a process has open, one use for each family.
-func held(holder monitor.Holder, at time.Time) (all []Use) {
+// openSockets returns the raw sockets that a process has open, as one use for each family.
+func openSockets(holder monitor.SocketHolder, at time.Time) (all []Use) {
 	count := make(map[RawSocket]uint64)
 	for _, socket := range holder.Sockets {
-		count[familyOf(socket)]++
+		count[familyOfOpen(socket)]++
 	}
 	for _, family := range RawSockets() {
 		if count[family] == 0 {
@@ -93,19 +92,19 @@ func held(holder monitor.Holder, at time.Time) (all []Use) {
 	return all
 }
 
-// TakeOpen takes who has raw sockets open when the watch begins, and does not wait.
-func (w *Watcher) TakeOpen(observer *observe.Observer, holder monitor.Holder) {
+// HandleOpenSockets reports the raw sockets that a process already had open at the start. It does not block.
+func (w *Watcher) HandleOpenSockets(observer *observe.Observer, holder monitor.SocketHolder) {
 	at, now := time.Now(), observer.Now()
-	uses := slices.DeleteFunc(held(holder, now), func(use Use) bool { return !w.options.Selection.wantsUse(use) })
+	uses := slices.DeleteFunc(openSockets(holder, now), func(use Use) bool { return !w.options.Selection.wantsUse(use) })
 	if len(uses) == 0 {
 		return
 	}
 	w.enqueue(holder.Cgroup, func() {
-		container, wanted := w.container(observer, holder.Cgroup, holder.ID, at)
+		container, wanted := w.identify(observer, holder.Cgroup, holder.ID, at)
 		for _, use := range uses {
 			use.Container = container
 			if wanted {
-				w.tell(holder.Cgroup, use)
+				w.report(holder.Cgroup, use)
 			}
 		}
 	})

@@ -5,21 +5,22 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// Selection says which uses are wanted. The zero value wants all that matter.
+// Selection selects uses. The zero value selects all that matter ([Use.Matters]).
 type Selection struct {
-	// Capabilities that are wanted; all if it is empty.
+	// Capabilities to select. If it is empty, all are selected.
 	Capabilities capability.Set
-	// All: also checks that are neither needs nor refusals of such.
+	// All also selects checks that are neither needs nor denied needs.
 	All bool
-	// OnlyGranted and OnlyDenied leave the others out.
+	// OnlyGranted and OnlyDenied exclude the others.
 	OnlyGranted, OnlyDenied bool
-	// IDs of the containers that are wanted; nil for all.
+	// IDs of the containers to select. If it is nil, all are selected.
 	IDs map[string]bool
-	// Filter by what the engine tells. A container that it has not told of is wanted if its ID is.
+	// Filter selects containers by what the engine reports. A container that the engine has not reported is selected if
+	// its ID matches.
 	Filter container.Filter
 }
 
-// wantsUse tells by all but the container's description.
+// wantsUse reports whether a use is selected by everything except the filter.
 func (s Selection) wantsUse(use Use) bool {
 	return (s.Capabilities.Empty() || s.Capabilities.Has(use.Capability)) &&
 		(s.All || use.Matters()) &&
@@ -27,10 +28,10 @@ func (s Selection) wantsUse(use Use) bool {
 		(s.IDs == nil || s.IDs[use.Container.ID])
 }
 
-// wantsContainer reports whether a container is wanted. As long as the engine has not told of it,
-// that is not certain, unless the ID alone decides.
-func (s Selection) wantsContainer(info container.Info, told bool) (wanted, certain bool) {
+// wantsContainer reports whether a container is selected, and whether that is certain. Before the engine has reported
+// the container, it is certain only if the ID decides it.
+func (s Selection) wantsContainer(info container.Info, identified bool) (wanted, certain bool) {
 	possible := s.IDs == nil || s.IDs[info.ID]
 	wanted = possible && s.Filter.Match(info)
-	return wanted, told || wanted || !possible
+	return wanted, identified || wanted || !possible
 }

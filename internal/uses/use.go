@@ -1,5 +1,5 @@
-// Package uses tells of the uses of capabilities as they happen: each way in which a container
-// uses one, the first time, and if that is wanted how often it does so later.
+// Package uses reports uses of capabilities as they happen: the first use of each pattern of use of a container and, if
+// wanted, how often the container repeats it.
 package uses
 
 import (
@@ -14,101 +14,94 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Schema is the version of the form in which a Use is written.
+// Schema is the version of the JSON form of a [Use].
 const Schema = 2
 
-// Use is the use of a capability in one way: by a program in a container, in a system call and
-// for a kernel function, granted or denied. It is the first one, or the latest of some later
-// ones, or a raw socket that was open already.
+// Use is a use of a capability: by a program in a container, in a system call and at a call site, granted or denied. It
+// is the first use of its pattern, or the latest of some later ones, or a raw socket that was already open.
 type Use struct {
-	// Version of the form of the line.
+	// Version of the form of this object.
 	Schema int `json:"schema"`
-	// When the kernel asked; if it is open, when it was found. Of later uses it is that of the
-	// latest with the same arguments, whatever came of it.
+	// Time of the check. For a raw socket that was already open, the time when it was found. For later uses, the time
+	// of the latest one with the same arguments, whatever its outcome.
 	Time time.Time `json:"time"`
-	// Whether it was found afterwards: it came faster than it could be told, or the first one of
-	// its kind did not matter.
+	// Whether the use was found later: the kernel sent no event because there were too many, or the first check with
+	// the same key did not matter.
 	Late bool `json:"late"`
-	// Whether it is the first of its way.
+	// Whether it is the first use of its pattern.
 	First bool `json:"first"`
-	// How many uses of its way it tells of: itself, and those since the one told before it.
+	// Number of uses that it stands for: this use and those since the previously reported use of the same pattern.
 	Count uint64 `json:"count"`
-	// Time of the one told before it; missing if it is the first.
+	// Time of the previously reported use of the same pattern; missing if it is the first.
 	Since     time.Time `json:"since,omitzero"`
 	Container Container `json:"container"`
 	Process   Process   `json:"process"`
 
 	Capability capability.Capability `json:"capability"`
-	// Missing if it is open: then it is not known whose capability it took.
+	// Missing for a raw socket that was already open: capmon has not seen the check.
 	Class   classify.Class `json:"class,omitempty"`
 	Granted bool           `json:"granted"`
-	// Whether a raw socket was opened, or was to be.
+	// Whether the check was made to open a raw socket.
 	RawSocket bool `json:"rawSocket"`
-	// Whether it is a raw socket that was open already when the watch began. Its Count is the
-	// number of such sockets.
+	// Whether it is a raw socket that was already open when watch started. Count is then the number of such sockets.
 	Open bool `json:"open"`
-	// Its family; missing if it is none.
+	// Family of the raw socket; missing if there is none.
 	Family RawSocket `json:"family,omitempty"`
-	// Whether it was asked in a user namespace that the workload made: then the capabilities of
-	// the container did not matter.
+	// Whether the check was made in a user namespace that the workload created. The container's own capabilities then
+	// did not matter.
 	Nested bool `json:"nested"`
-	// The system call, with the arguments that explain the need; missing if it was in none.
+	// The system call, with the arguments that explain the need; missing if the check was not made in a system call.
 	Call string `json:"call,omitempty"`
-	// The kernel function that asked; missing if it is not known.
+	// The call site: the kernel function that made the check; missing if it is not known.
 	Site string `json:"site,omitempty"`
-	// What led to it, innermost first.
+	// The kernel functions that led to the check, innermost first.
 	Stack []string `json:"stack"`
-	// Why it has its class; missing if there is nothing to say.
+	// Why the use has its class; missing if there is no reason to give.
 	Reason string `json:"reason,omitempty"`
-	// Why the class is the cautious one; missing if it is certain.
+	// Why the class is only a cautious assumption; missing if it is certain.
 	Unsure string `json:"unsure,omitempty"`
 }
 
-// Container is who used it.
+// Container is the container of a use.
 type Container struct {
-	// Empty if the kernel side had no room for it.
+	// Empty if the kernel's map of containers had no room for it.
 	ID string `json:"id"`
-	// Whether the engine has not told in time who it is; missing if it has, or has no such
-	// container.
+	// Whether the engine has not reported the container in time; missing if it has, or if it has no such container.
 	Unidentified bool `json:"unidentified,omitempty"`
-	// The cgroup, if no engine says that it is a container's: then the ID is not an engine's, whatever
-	// the cgroup is named. Missing otherwise.
+	// The cgroup, if no engine confirms that it belongs to a container: the ID is then not an engine's, even if the
+	// cgroup's name has one. Missing otherwise.
 	Unconfirmed string `json:"unconfirmed,omitempty"`
-	// As the engine tells; missing if it did not, or has no such container.
+	// As the engine reports them; missing if it did not, or has no such container.
 	Name    string `json:"name,omitempty"`
 	Image   string `json:"image,omitempty"`
 	ImageID string `json:"imageID,omitempty"`
-	// Values that may be secret are left out: … stands in place of them.
+	// Labels. Values that may be secret are replaced by ….
 	Labels map[string]string `json:"labels,omitempty"`
-	// EngineLabels are the labels with all their values. They are for the patterns of rules alone,
-	// and never written.
+	// EngineLabels are the labels with all their values. They are only for the patterns of rules, and never written.
 	EngineLabels map[string]string `json:"-"`
 }
 
-// Process is the one that asked. Of later uses its name is all that is known.
+// Process is the process that made the check. For later uses only its name is known.
 type Process struct {
-	// Its number as the host counts; missing if it is not known.
+	// Its PID in the initial pid namespace; missing if it is not known.
 	PID uint32 `json:"pid,omitempty"`
-	// The same in its own pid namespace; missing if it is late, or not known.
+	// Its PID in its own pid namespace; missing if the use was found later, or if it is not known.
 	InnerPID uint32 `json:"innerPid,omitempty"`
-	// Its own name for itself: any bytes, chosen by the container.
+	// The name (comm) of the process: any bytes, chosen by the container.
 	Program string `json:"program"`
-	// Whether its name was not recorded, because its container has too many patterns of use; then
-	// the program is empty.
+	// Whether the name was not recorded because the container has too many patterns of use; the program is then empty.
 	Others bool `json:"others,omitempty"`
-	// The file that it executes; missing if it could not be told. It begins with … if its
-	// beginning is missing.
+	// The path of the file that it executes; missing if it is not known. It begins with … if its beginning is missing.
 	Executable string `json:"executable,omitempty"`
-	// Its effective user, as the host counts users; missing if it is not known.
+	// Its effective user in the initial user namespace; missing if it is not known.
 	User *uint32 `json:"user,omitempty"`
-	// The processes of the container that it descends from, the nearest first; none if it is
-	// late, or they are not known.
+	// Its ancestors in the container, the nearest first; empty if the use was found later, or if they are not known.
 	Parents []Parent `json:"parents"`
-	// Whether these may have others above them.
+	// Whether there may be more ancestors.
 	MoreParents bool `json:"moreParents,omitempty"`
 }
 
-// Name is how the process is called in a sentence. It may hold any bytes.
+// Name returns the name of the process for a sentence. It may contain any bytes.
 func (p Process) Name() string {
 	if p.Others {
 		return "others"
@@ -116,14 +109,14 @@ func (p Process) Name() string {
 	return p.Program
 }
 
-// Parent is a process at the moment of the use.
+// Parent is an ancestor process, as it was at the time of the use.
 type Parent struct {
 	PID     uint32 `json:"pid"`
 	Program string `json:"program"`
 }
 
-// way is what makes a use the same as another one, of the same container.
-type way struct {
+// useKey identifies a pattern of use of a container.
+type useKey struct {
 	capability          capability.Capability
 	class               classify.Class
 	granted, nested     bool
@@ -131,16 +124,16 @@ type way struct {
 	program, call, site string
 }
 
-// meaning is a capability that a check asked for, or demanded, and what it means.
+// meaning is a capability that a check needs, or that its system call needs implicitly, with its verdict.
 type meaning struct {
 	capability capability.Capability
 	granted    bool
 	verdict    classify.Verdict
-	demanded   bool // the check itself did not ask for it
+	implicit   bool // another capability than that of the check
 }
 
-// meanings of a check: its own, and those of what its system call demands besides. Where some
-// of its refusals did not matter and others did, those count.
+// meanings returns the meanings of a check: its own, and the implicit needs of its system call. If only some of its
+// denials mattered, the verdict is that of these.
 func meanings(check monitor.Check) []meaning {
 	outcomes := classify.Outcomes(check)
 	verdict := outcomes[0].Verdict
@@ -150,12 +143,12 @@ func meanings(check monitor.Check) []meaning {
 			break
 		}
 	}
-	return append([]meaning{{check.Capability, check.Answer.Granted(), verdict, false}}, demands(check)...)
+	return append([]meaning{{check.Capability, check.Answer.Granted(), verdict, false}}, implicitMeanings(check)...)
 }
 
-// demands are what the system call of a check demands besides.
-func demands(check monitor.Check) (all []meaning) {
-	for _, demand := range classify.Demands(check) {
+// implicitMeanings returns the implicit needs of the system call of a check.
+func implicitMeanings(check monitor.Check) (all []meaning) {
+	for _, demand := range classify.ImplicitNeeds(check) {
 		for _, c := range demand.Capabilities.Sorted() {
 			all = append(all, meaning{c, demand.Class != classify.Denied, demand.Verdict, true})
 		}
@@ -163,29 +156,29 @@ func demands(check monitor.Check) (all []meaning) {
 	return all
 }
 
-// Matters reports whether a use is shown where not all are: what was needed, or denied and
-// would have been, and raw sockets whoever's capabilities they took.
+// Matters reports whether a use is shown by default: needs, denied needs, and all raw sockets, including those that
+// were opened with other capabilities than the container's.
 func (u Use) Matters() bool {
 	return u.Class.Need() || u.Class == classify.Denied || u.RawSocket
 }
 
-func (u Use) way() way {
+func (u Use) key() useKey {
 	call, _, _ := strings.Cut(u.Call, "(")
-	return way{u.Capability, u.Class, u.Granted, u.Nested, u.Family, u.Process.Program, call, u.Site}
+	return useKey{u.Capability, u.Class, u.Granted, u.Nested, u.Family, u.Process.Program, call, u.Site}
 }
 
-// uses are those that a sight shows.
-func uses(sight observe.Sight, check monitor.Check) []Use {
+// usesOf returns the uses that a check stands for.
+func usesOf(distinct observe.DistinctCheck, check monitor.Check) []Use {
 	var all []Use
 	for _, meaning := range meanings(check) {
-		use := newUse(sight.ID, check, meaning)
-		use.Time, use.Late, use.First, use.Count, use.Process = check.First, sight.Late, true, 1, process(sight)
+		use := newUse(distinct.ID, check, meaning)
+		use.Time, use.Late, use.First, use.Count, use.Process = check.First, distinct.Late, true, 1, process(distinct)
 		all = append(all, use)
 	}
 	return all
 }
 
-// newUse has what a kind of check tells of a use.
+// newUse returns a use with what the kernel's key of the check has.
 func newUse(id string, check monitor.Check, meaning meaning) Use {
 	use := Use{
 		Schema:     Schema,
@@ -200,17 +193,17 @@ func newUse(id string, check monitor.Check, meaning meaning) Use {
 		Reason:     meaning.verdict.Reason,
 		Unsure:     meaning.verdict.Unsure,
 	}
-	if !meaning.demanded {
+	if !meaning.implicit {
 		use.Family = RawSocketOf(check.Capability, check.Stack)
 		use.RawSocket = use.Family != ""
 	}
 	return use
 }
 
-func process(sight observe.Sight) Process {
-	check := sight.Check
+func process(distinct observe.DistinctCheck) Process {
+	check := distinct.Check
 	p := Process{
-		PID: check.PID, InnerPID: check.InnerPID, Program: check.Program, Others: check.Folding != monitor.Whole, Executable: sight.Executable,
+		PID: check.PID, InnerPID: check.InnerPID, Program: check.Program, Others: check.Folding != monitor.Unfolded, Executable: distinct.Executable,
 		User: &check.UID, Parents: []Parent{}, MoreParents: check.MoreParents,
 	}
 	for _, parent := range check.Parents {
@@ -219,15 +212,15 @@ func process(sight observe.Sight) Process {
 	return p
 }
 
-// Identify returns what the engine tells of a container before ctx ends.
+// Identify returns what the engine reports about a container before ctx ends.
 func Identify(ctx context.Context, observer *observe.Observer, cgroup uint64, id string) Container {
-	info, told := observer.Identify(ctx, cgroup, id)
-	return describe(observer, info, told)
+	info, identified := observer.Identify(ctx, cgroup, id)
+	return describe(observer, info, identified)
 }
 
-func describe(observer *observe.Observer, info container.Info, told bool) Container {
+func describe(observer *observe.Observer, info container.Info, identified bool) Container {
 	return Container{
-		ID: info.ID, Unidentified: !told, Unconfirmed: info.Unconfirmed, Name: info.Name, Image: info.Image, ImageID: info.ImageID,
+		ID: info.ID, Unidentified: !identified, Unconfirmed: info.Unconfirmed, Name: info.Name, Image: info.Image, ImageID: info.ImageID,
 		Labels: observer.ShownLabels(info.Labels), EngineLabels: info.Labels,
 	}
 }

@@ -15,95 +15,94 @@ import (
 )
 
 const (
-	// nameTime is how long after a sight the engine may take to name its container, and
-	// longestNameTime the longest time until it is asked again about a container that only it can
-	// select.
-	nameTime        = 2 * time.Second
-	longestNameTime = time.Minute
-	// outcomeTime is how long after a refusal its system call may take to end. Then it
+	// identifyTimeout is how long after a check the engine may take to report its container. maxIdentifyTimeout is the
+	// longest delay between two requests about a container that only the engine can select.
+	identifyTimeout    = 2 * time.Second
+	maxIdentifyTimeout = time.Minute
+	// outcomeTimeout is how long after a denied check its system call may take to return. After that time the denial
 	// counts as one that mattered.
-	outcomeTime = 100 * time.Millisecond
-	// glance is how often it is looked whether it has ended.
-	glance = 5 * time.Millisecond
+	outcomeTimeout = 100 * time.Millisecond
+	// outcomeInterval is how often capmon checks whether the system call has returned.
+	outcomeInterval = 5 * time.Millisecond
 )
 
-// Options of a Watcher.
+// Options are the settings of a [Watcher].
 type Options struct {
 	Selection Selection
-	// Outcomes: it is recorded how the system calls end in which a check is denied.
+	// Outcomes: the recording has how the system calls with denied checks end.
 	Outcomes bool
-	// Show takes the uses, one at a time.
+	// Show receives the uses, one at a time.
 	Show func(Use)
 	Log  *zap.Logger
 }
 
-// Watcher makes uses of sights: the first of each way, and if it also gets changes, what was
-// made later, as one use of each way and batch of changes. The uses of one container stay in
-// order, and wait for no other's.
+// Watcher reports uses of capabilities: the first use of each pattern and, if it also gets the changes of the counts,
+// the later ones as one use per pattern and batch of changes. The uses of one container stay in order and do not wait
+// for other containers. A Watcher is safe for concurrent use.
 type Watcher struct {
 	options Options
 	showing sync.Mutex
 
-	mu     sync.Mutex
-	idle   *sync.Cond         // signals that a queue is gone
-	over   bool               // no more is taken
-	told   map[uint64]*record // by cgroup
-	queues map[uint64][]func()
-	// nameless are containers, by their cgroups, that the engine has not told of in time.
-	nameless map[uint64]bool
-	// withheld are containers, by their cgroups, of which only the engine can tell whether they are
-	// wanted, and their IDs. Their uses wait in their queues until it does.
+	mu       sync.Mutex
+	idle     *sync.Cond                 // signals that a queue was removed
+	finished bool                       // accepts no more uses
+	states   map[uint64]*containerState // by cgroup
+	queues   map[uint64][]func()
+	// unidentified are the cgroups of containers that the engine has not reported in time.
+	unidentified map[uint64]bool
+	// withheld are the containers that only the engine can select, by cgroup, with their IDs. Their uses wait in the
+	// queues until the engine has reported them.
 	withheld map[uint64]string
-	// ending ends when no use may wait any longer for the engine.
+	// ending is done when no use may wait for the engine any longer.
 	ending context.Context
 	end    context.CancelFunc
 
-	shown, unshown uint64 // uses; unshown are those that were withheld to the end
+	shown, unshown uint64 // numbers of uses; unshown are those that were withheld until the end
 	from           map[string]bool
 }
 
-// New makes a Watcher.
+// New returns a Watcher.
 func New(options Options) *Watcher {
 	w := &Watcher{
-		options:  options,
-		told:     make(map[uint64]*record),
-		queues:   make(map[uint64][]func()),
-		nameless: make(map[uint64]bool),
-		withheld: make(map[uint64]string),
-		from:     make(map[string]bool),
+		options:      options,
+		states:       make(map[uint64]*containerState),
+		queues:       make(map[uint64][]func()),
+		unidentified: make(map[uint64]bool),
+		withheld:     make(map[uint64]string),
+		from:         make(map[string]bool),
 	}
 	w.idle = sync.NewCond(&w.mu)
 	w.ending, w.end = context.WithCancel(context.Background())
 	return w
 }
 
-// Take takes a sight; it is for observe.Options and does not wait.
-func (w *Watcher) Take(observer *observe.Observer, sight observe.Sight) {
-	uses := uses(sight, sight.Check.Check)
-	if sight.Late && w.wait(sight.Cgroup, uses) || !sight.Late && slices.ContainsFunc(uses, w.mayBeNew(sight.Cgroup)) {
+// HandleCheck accepts a check. It is for [observe.Options] and does not block.
+func (w *Watcher) HandleCheck(observer *observe.Observer, distinct observe.DistinctCheck) {
+	uses := usesOf(distinct, distinct.Check.Check)
+	if distinct.Late && w.queueNew(distinct.Cgroup, uses) || !distinct.Late && slices.ContainsFunc(uses, w.mayBeNew(distinct.Cgroup)) {
 		at := time.Now()
-		w.enqueue(sight.Cgroup, func() { w.follow(observer, sight, at) })
+		w.enqueue(distinct.Cgroup, func() { w.reportCheck(observer, distinct, at) })
 	}
 }
 
-// wait notes that late uses are in the queue, and reports whether there are any that are wanted
-// and neither shown nor in the queue: the same may be found late over and over.
-func (w *Watcher) wait(cgroup uint64, uses []Use) (any bool) {
+// queueNew marks late uses as queued. It reports whether any of them is wanted and neither reported nor queued: the
+// same check may be found late many times.
+func (w *Watcher) queueNew(cgroup uint64, uses []Use) (any bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, use := range uses {
 		if !w.options.Selection.wantsUse(use) {
 			continue
 		}
-		if t := w.record(cgroup).at(use.way()); !t.told && !t.waiting {
-			t.waiting, any = true, true
+		if t := w.state(cgroup).of(use.key()); !t.reported && !t.queued {
+			t.queued, any = true, true
 		}
 	}
 	return any
 }
 
-// mayBeNew tells which uses of a container may be wanted and were not shown yet. What was
-// denied may turn out to be of another class, which is shown only with all.
+// mayBeNew returns a function that reports whether a use of a container may be wanted and was not reported yet. A
+// denied use may turn out to have another class, which is shown only with Selection.All.
 func (w *Watcher) mayBeNew(cgroup uint64) func(Use) bool {
 	return func(use Use) bool {
 		return w.options.Selection.wantsUse(use) && (w.options.Selection.All || w.isNew(cgroup, use))
@@ -113,14 +112,14 @@ func (w *Watcher) mayBeNew(cgroup uint64) func(Use) bool {
 func (w *Watcher) isNew(cgroup uint64, use Use) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.told[cgroup].tally(use.way()).told
+	return !w.states[cgroup].lookup(use.key()).reported
 }
 
-// enqueue has something done for a container after what was to be done for it before.
+// enqueue appends a job to the queue of a container.
 func (w *Watcher) enqueue(cgroup uint64, job func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.over {
+	if w.finished {
 		return
 	}
 	queue, busy := w.queues[cgroup]
@@ -130,34 +129,34 @@ func (w *Watcher) enqueue(cgroup uint64, job func()) {
 	}
 }
 
-// Finish takes no more, and returns when all that was taken has been shown, or counted as withheld.
+// Finish accepts no more uses. It returns when all accepted uses have been shown, or counted as withheld.
 func (w *Watcher) Finish() {
 	w.end()
 	w.mu.Lock()
-	w.over = true
+	w.finished = true
 	for len(w.queues) > 0 {
 		w.idle.Wait()
 	}
 	w.mu.Unlock()
-	w.tellRest()
+	w.reportRest()
 }
 
-// Shown tells how many uses of how many containers were shown.
+// Shown returns how many uses of how many containers were shown.
 func (w *Watcher) Shown() (uses uint64, containers int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.shown, len(w.from)
 }
 
-// Withheld returns the IDs of containers of which only the engine can tell whether they are
-// wanted, and it has not. Their uses are shown when it has; Finish counts those that remain.
+// Withheld returns the IDs of the containers that only the engine can select, and that it has not reported. Their uses
+// are shown when it reports them. uses is the number of uses that Finish could not show.
 func (w *Watcher) Withheld() (uses uint64, ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.unshown, slices.Compact(slices.Sorted(maps.Values(w.withheld)))
 }
 
-// work empties a container's queue.
+// work runs the jobs in the queue of a container.
 func (w *Watcher) work(cgroup uint64) {
 	for {
 		w.mu.Lock()
@@ -176,29 +175,29 @@ func (w *Watcher) work(cgroup uint64) {
 	}
 }
 
-// follow finds out what there is to know of a sight that came at a moment, and shows its uses.
-func (w *Watcher) follow(observer *observe.Observer, sight observe.Sight, at time.Time) {
-	check := w.outcome(observer, sight)
-	container, wanted := w.container(observer, sight.Cgroup, sight.ID, at)
+// reportCheck collects what is known about a check, which arrived at a time, and reports its uses.
+func (w *Watcher) reportCheck(observer *observe.Observer, distinct observe.DistinctCheck, at time.Time) {
+	check := w.awaitOutcome(observer, distinct)
+	container, wanted := w.identify(observer, distinct.Cgroup, distinct.ID, at)
 	if !wanted {
 		return
 	}
-	for _, use := range uses(sight, check) {
+	for _, use := range usesOf(distinct, check) {
 		use.Container = container
-		if w.options.Selection.wantsUse(use) && w.isNew(sight.Cgroup, use) {
-			w.tell(sight.Cgroup, use)
+		if w.options.Selection.wantsUse(use) && w.isNew(distinct.Cgroup, use) {
+			w.report(distinct.Cgroup, use)
 		}
 	}
 }
 
-// outcome waits for the end of a system call in which something was denied.
-func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monitor.Check {
-	check := sight.Check.Check
-	if sight.Late || !w.options.Outcomes || classify.Classify(check).Class != classify.Denied {
+// awaitOutcome waits for the end of a system call with a denied check.
+func (w *Watcher) awaitOutcome(observer *observe.Observer, distinct observe.DistinctCheck) monitor.Check {
+	check := distinct.Check.Check
+	if distinct.Late || !w.options.Outcomes || classify.Classify(check).Class != classify.Denied {
 		return check
 	}
-	for deadline := time.Now().Add(outcomeTime - observer.Since(check.First)); ; time.Sleep(glance) {
-		later, err := observer.Later(sight)
+	for deadline := time.Now().Add(outcomeTimeout - observer.Since(check.First)); ; time.Sleep(outcomeInterval) {
+		later, err := observer.Current(distinct)
 		if err != nil {
 			w.options.Log.Debug("looking up how a denied call ended", zap.Error(err))
 			return check
@@ -209,41 +208,40 @@ func (w *Watcher) outcome(observer *observe.Observer, sight observe.Sight) monit
 	}
 }
 
-// container is who a cgroup that is named by an ID belongs to, and whether it may be wanted. The
-// engine has some time to tell, from a moment on. If only the engine can tell whether the container
-// is wanted, the engine has until the end.
-func (w *Watcher) container(observer *observe.Observer, cgroup uint64, id string, from time.Time) (Container, bool) {
+// identify returns the container of a cgroup that has an ID in its name, and whether it may be wanted. The engine may
+// take identifyTimeout from a time on. If only the engine can select the container, it may take until the end.
+func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (Container, bool) {
 	w.mu.Lock()
-	patience := nameTime - time.Since(from)
-	if w.nameless[cgroup] {
-		patience = 0
+	timeout := identifyTimeout - time.Since(from)
+	if w.unidentified[cgroup] {
+		timeout = 0
 	}
 	w.mu.Unlock()
 	ctx := context.Background()
-	for again := nameTime; ; again = min(2*again, longestNameTime) {
-		over := w.ending.Err() != nil // else the engine may have told at the same moment
-		asking, cancel := context.WithTimeout(ctx, patience)
-		info, told := observer.Identify(asking, cgroup, id)
-		never := asking.Err() == nil // there is no engine
+	for again := identifyTimeout; ; again = min(2*again, maxIdentifyTimeout) {
+		ended := w.ending.Err() != nil // read before the answer, which may arrive at the same time
+		identifyCtx, cancel := context.WithTimeout(ctx, timeout)
+		info, identified := observer.Identify(identifyCtx, cgroup, id)
+		noEngine := identifyCtx.Err() == nil
 		cancel()
-		wanted, certain := w.options.Selection.wantsContainer(info, told)
-		w.note(cgroup, id, told, certain)
-		if certain || never || over {
-			return describe(observer, info, told), wanted || !certain
+		wanted, certain := w.options.Selection.wantsContainer(info, identified)
+		w.recordIdentified(cgroup, id, identified, certain)
+		if certain || noEngine || ended {
+			return describe(observer, info, identified), wanted || !certain
 		}
-		ctx, patience = w.ending, again
+		ctx, timeout = w.ending, again
 	}
 }
 
-// note notes whether the engine has told of a container, and whether it is certain that it is
+// recordIdentified records whether the engine has reported a container, and whether it is certain that the container is
 // wanted or not.
-func (w *Watcher) note(cgroup uint64, id string, told, certain bool) {
+func (w *Watcher) recordIdentified(cgroup uint64, id string, identified, certain bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if told {
-		delete(w.nameless, cgroup)
+	if identified {
+		delete(w.unidentified, cgroup)
 	} else {
-		w.nameless[cgroup] = true
+		w.unidentified[cgroup] = true
 	}
 	if certain {
 		delete(w.withheld, cgroup)
@@ -252,11 +250,11 @@ func (w *Watcher) note(cgroup uint64, id string, told, certain bool) {
 	}
 }
 
-// tell shows a use of a container, or counts it if it is withheld to the end.
-func (w *Watcher) tell(cgroup uint64, use Use) {
+// report shows a use of a container, or counts it if it is withheld until the end.
+func (w *Watcher) report(cgroup uint64, use Use) {
 	w.mu.Lock()
 	if !use.Open {
-		w.record(cgroup).note(use)
+		w.state(cgroup).markReported(use)
 	}
 	if _, withheld := w.withheld[cgroup]; withheld {
 		w.unshown += use.Count

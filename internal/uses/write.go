@@ -11,14 +11,14 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// TimeForm is how the moment of a use is shown, in local time.
+// TimeForm is the layout of the time of a use, which is shown in local time.
 const TimeForm = "2006-01-02 15:04:05.000"
 
-// sinceForm is how the moment of the use before it is shown.
+// sinceForm is the layout of the time of the previous use.
 const sinceForm = "15:04:05"
 
-// Line is a use in one line for people, with colours or not. What others chose is safe for a
-// terminal, and cannot be taken for another part of the line.
+// Line returns a use as one line for people, with colors or without. Text that others chose is safe for a terminal, and
+// cannot be mistaken for another part of the line.
 func (u Use) Line(colors bool) string {
 	paint := func(color, text string) string {
 		if !colors {
@@ -46,18 +46,17 @@ func (u Use) Line(colors bool) string {
 	if u.RawSocket {
 		columns = append(columns, paint("33", "raw socket ("+string(u.Family)+")"))
 	}
-	if !u.Open { // by which call is not known
-		columns = append(columns, u.what())
+	if !u.Open { // the system call is not known
+		columns = append(columns, u.callText())
 	}
-	columns = append(columns, u.who())
-	if notes := u.notes(); notes != "" {
+	columns = append(columns, u.processText())
+	if notes := u.noteText(); notes != "" {
 		columns = append(columns, "("+notes+")")
 	}
 	return strings.Join(columns, "  ")
 }
 
-// Title is the name under which a reader knows the container: its own, or else its short ID.
-// It may hold any bytes.
+// Title returns the name of the container for people: its own, or else its short ID. It may contain any bytes.
 func (c Container) Title() string {
 	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, container.UnknownPrefix) {
 		return container.ShortID(c.ID) + "-unconfirmed"
@@ -65,8 +64,8 @@ func (c Container) Title() string {
 	return cmp.Or(c.Name, container.ShortID(c.ID), "?")
 }
 
-// what was asked.
-func (u Use) what() string {
+// callText returns the system call and the call site.
+func (u Use) callText() string {
 	what := cmp.Or(u.Call, "no system call")
 	if u.Site != "" {
 		what += " in " + u.Site
@@ -74,8 +73,8 @@ func (u Use) what() string {
 	return printable.Text(what)
 }
 
-// who asked: ping pid 4711 (12 inside) user 0 /bin/busybox ← sh.
-func (u Use) who() string {
+// processText returns the process: by ping pid 4711 (12 inside) user 0 /bin/busybox ← sh.
+func (u Use) processText() string {
 	p := u.Process
 	who := "by " + printable.Word(p.Name())
 	if p.PID != 0 {
@@ -99,7 +98,7 @@ func (u Use) who() string {
 	return who
 }
 
-func (u Use) notes() string {
+func (u Use) noteText() string {
 	var notes []string
 	switch more := u.Count - min(u.Count, 1); {
 	case more > 0 && !u.Since.IsZero():
@@ -107,10 +106,10 @@ func (u Use) notes() string {
 	case more > 0:
 		notes = append(notes, fmt.Sprintf("%d more", more))
 	case !u.First:
-		notes = append(notes, "again, the one before at "+u.Since.Local().Format(sinceForm))
+		notes = append(notes, "repeated, previous use at "+u.Since.Local().Format(sinceForm))
 	}
 	if u.Late {
-		notes = append(notes, "late: found afterwards, when no more could be told of its process")
+		notes = append(notes, "late: found later, with fewer details of the process")
 	}
 	if u.Nested {
 		notes = append(notes, "in a user namespace of its own")
@@ -121,5 +120,5 @@ func (u Use) notes() string {
 	return strings.Join(notes, "; ")
 }
 
-// WriteJSON writes a use as a line of JSON. What a terminal might obey is escaped.
+// WriteJSON writes a use as a line of JSON. Characters that can control a terminal are escaped.
 func (u Use) WriteJSON(out io.Writer) error { return printable.WriteJSON(out, u) }

@@ -20,10 +20,10 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// ping is a check as ping of busybox makes it.
+// ping returns a check as ping of busybox makes it.
 func ping(changes ...func(*monitor.Check)) monitor.Check {
 	check := monitor.Check{
-		Capability: capability.NetRaw, Answer: monitor.Held, Subject: monitor.Own, Phase: monitor.Workload,
+		Capability: capability.NetRaw, Answer: monitor.Held, Credential: monitor.OwnCredential, Phase: monitor.Workload,
 		Stack: []string{"ns_capable", "inet_create", "__sock_create"}, Program: "ping", Count: 1, PID: 4711,
 		Call:  kernel.Call{Arch: kernel.NativeArch(), Nr: -1},
 		First: time.Date(2026, 3, 1, 12, 3, 7, 512e6, time.Local),
@@ -34,17 +34,17 @@ func ping(changes ...func(*monitor.Check)) monitor.Check {
 	return check
 }
 
-func sightOf(check monitor.Check) observe.Sight {
-	return observe.Sight{
+func distinctOf(check monitor.Check) observe.DistinctCheck {
+	return observe.DistinctCheck{
 		ID: strings.Repeat("a", 64), Cgroup: 7, Executable: "/bin/busybox",
-		Check: monitor.WholeCheck{Check: check, InnerPID: 12, Parents: []monitor.Parent{{PID: 4700, Program: "sh"}}},
+		Check: monitor.CheckDetails{Check: check, InnerPID: 12, Parents: []monitor.Parent{{PID: 4700, Program: "sh"}}},
 	}
 }
 
-// first is the use of the check itself.
-func first(check monitor.Check) Use { return uses(sightOf(check), check)[0] }
+// first returns the first use of a check.
+func first(check monitor.Check) Use { return usesOf(distinctOf(check), check)[0] }
 
-func TestRawSocketsAreTheirCreators(t *testing.T) {
+func TestRawSocketsAreIdentifiedByTheCreatingFunction(t *testing.T) {
 	for function, want := range map[string]RawSocket{
 		"inet_create": IPv4, "inet6_create": IPv6, "packet_create": Packet, "xsk_create": XDP,
 		"sk_setsockopt": "", "do_ip_setsockopt": "", "packet_setsockopt": "",
@@ -59,33 +59,33 @@ func TestRawSocketsAreTheirCreators(t *testing.T) {
 	}
 }
 
-func TestWhatIsSelected(t *testing.T) {
+func TestSelection(t *testing.T) {
 	id := strings.Repeat("a", 64)
 	irrelevant := ping(func(c *monitor.Check) {
 		c.Capability, c.Stack = capability.SysAdmin, []string{"security_vm_enough_memory_mm"}
 	})
-	borrowed := func(c *monitor.Check) { c.Beyond = true }
+	otherCredential := func(c *monitor.Check) { c.ExceedsGrant = true }
 	chown := func(c *monitor.Check) { c.Capability, c.Stack = capability.Chown, []string{"setattr_prepare"} }
-	denied := func(c *monitor.Check) { c.Answer, c.Forbidden = monitor.Missing, 1 }
-	tolerated := func(c *monitor.Check) { c.Answer, c.Overruled = monitor.Missing, 1 }
+	denied := func(c *monitor.Check) { c.Answer, c.Forbidden = monitor.NotHeld, 1 }
+	tolerated := func(c *monitor.Check) { c.Answer, c.Overruled = monitor.NotHeld, 1 }
 	for name, test := range map[string]struct {
 		selection Selection
 		check     monitor.Check
 		want      bool
 	}{
-		"a need":                      {Selection{}, ping(), true},
-		"a refusal":                   {Selection{}, ping(denied), true},
-		"one that did not matter":     {Selection{}, ping(chown, tolerated), false},
-		"but all are wanted":          {Selection{All: true}, ping(chown, tolerated), true},
-		"irrelevant":                  {Selection{}, irrelevant, false},
-		"of docker exec --privileged": {Selection{}, ping(chown, borrowed), false},
-		"but a raw socket":            {Selection{}, ping(borrowed), true},
-		"another capability":          {Selection{Capabilities: capability.Of(capability.Chown)}, ping(), false},
-		"that capability":             {Selection{Capabilities: capability.Of(capability.NetRaw)}, ping(), true},
-		"granted":                     {Selection{OnlyGranted: true}, ping(denied), false},
-		"denied":                      {Selection{OnlyDenied: true}, ping(), false},
-		"of another container":        {Selection{IDs: map[string]bool{"b": true}}, ping(), false},
-		"of that container":           {Selection{IDs: map[string]bool{id: true}}, ping(), true},
+		"a need":                               {Selection{}, ping(), true},
+		"a denied need":                        {Selection{}, ping(denied), true},
+		"tolerated":                            {Selection{}, ping(chown, tolerated), false},
+		"tolerated, all selected":              {Selection{All: true}, ping(chown, tolerated), true},
+		"irrelevant":                           {Selection{}, irrelevant, false},
+		"docker exec --privileged":             {Selection{}, ping(chown, otherCredential), false},
+		"docker exec --privileged, raw socket": {Selection{}, ping(otherCredential), true},
+		"another capability":                   {Selection{Capabilities: capability.Of(capability.Chown)}, ping(), false},
+		"selected capability":                  {Selection{Capabilities: capability.Of(capability.NetRaw)}, ping(), true},
+		"granted":                              {Selection{OnlyGranted: true}, ping(denied), false},
+		"denied":                               {Selection{OnlyDenied: true}, ping(), false},
+		"another container":                    {Selection{IDs: map[string]bool{"b": true}}, ping(), false},
+		"selected container":                   {Selection{IDs: map[string]bool{id: true}}, ping(), true},
 	} {
 		if got := test.selection.wantsUse(first(test.check)); got != test.want {
 			t.Errorf("%s: %v", name, got)
@@ -93,7 +93,7 @@ func TestWhatIsSelected(t *testing.T) {
 	}
 }
 
-// What the engine has not told of may be the container that is wanted, unless the ID decides.
+// A container that the engine has not reported may be the selected one, unless the ID decides.
 func TestOnlyTheEngineOrTheIDSelectsAContainer(t *testing.T) {
 	web := func(names ...string) Selection {
 		filter, err := container.NewFilter(names, nil, nil)
@@ -108,29 +108,28 @@ func TestOnlyTheEngineOrTheIDSelectsAContainer(t *testing.T) {
 	for name, test := range map[string]struct {
 		selection       Selection
 		info            container.Info
-		told            bool
+		reported        bool
 		wanted, certain bool
 	}{
-		"of its name":            {web("web"), container.Info{ID: "a", Name: "web"}, true, true, true},
-		"of another name":        {web("web"), container.Info{ID: "a", Name: "db"}, true, false, true},
-		"another engine's":       {web("web"), container.Info{ID: "a"}, true, false, true},
-		"not told of":            {web("web"), container.Info{ID: "a"}, false, false, false},
-		"not told of, by its ID": {byID, container.Info{ID: "a"}, false, true, true},
-		"without a filter":       {Selection{}, container.Info{ID: "a"}, false, true, true},
-		"not among those named":  {elsewhere, container.Info{ID: "a"}, false, false, true},
+		"selected name":                {web("web"), container.Info{ID: "a", Name: "web"}, true, true, true},
+		"another name":                 {web("web"), container.Info{ID: "a", Name: "db"}, true, false, true},
+		"another engine's":             {web("web"), container.Info{ID: "a"}, true, false, true},
+		"not reported":                 {web("web"), container.Info{ID: "a"}, false, false, false},
+		"not reported, selected by ID": {byID, container.Info{ID: "a"}, false, true, true},
+		"without a filter":             {Selection{}, container.Info{ID: "a"}, false, true, true},
+		"another ID":                   {elsewhere, container.Info{ID: "a"}, false, false, true},
 	} {
-		if wanted, certain := test.selection.wantsContainer(test.info, test.told); wanted != test.wanted || certain != test.certain {
+		if wanted, certain := test.selection.wantsContainer(test.info, test.reported); wanted != test.wanted || certain != test.certain {
 			t.Errorf("%s: %v, %v", name, wanted, certain)
 		}
 	}
 }
 
-// Of refusals that mattered and others, those that did decide; and what a call demands
-// besides has a use of its own.
+// If only some denials mattered, those decide. An implicit need of the system call is a use of its own.
 func TestMeaningsOfACheck(t *testing.T) {
-	check := ping(func(c *monitor.Check) { c.Overruled, c.Forbidden, c.Count, c.Answer = 2, 1, 3, monitor.Missing })
+	check := ping(func(c *monitor.Check) { c.Overruled, c.Forbidden, c.Count, c.Answer = 2, 1, 3, monitor.NotHeld })
 	if all := meanings(check); len(all) != 1 || all[0].verdict.Class != classify.Denied || all[0].granted {
-		t.Errorf("denied, once in earnest: %+v", all)
+		t.Errorf("one denial mattered: %+v", all)
 	}
 	check = ping(func(c *monitor.Check) {
 		c.Capability, c.Stack = capability.SysAdmin, []string{"ns_capable", "map_write"}
@@ -138,7 +137,7 @@ func TestMeaningsOfACheck(t *testing.T) {
 	})
 	all := meanings(check)
 	if len(all) != 2 || all[1].capability != capability.Setfcap || all[1].verdict.Class != classify.Implicit || !all[1].granted {
-		t.Errorf("a map of root: %+v", all)
+		t.Errorf("a user namespace map with root: %+v", all)
 	}
 }
 
@@ -149,7 +148,7 @@ func TestLines(t *testing.T) {
 	for want, changes := range map[string][]func(*Use){
 		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping pid 4711 (12 inside) user 0 /bin/busybox ← sh": {web},
 		"2026-03-01 12:03:07.512  aaaaaaaaaaaa  -  NET_RAW  denied  raw socket (IPv4)  no system call in inet_create  by \"p 1\" pid 4711 user 0 ← \"\\x1b\" ← …  " +
-			"(late: found afterwards, when no more could be told of its process; in a user namespace of its own; unsure: why)": {func(u *Use) {
+			"(late: found later, with fewer details of the process; in a user namespace of its own; unsure: why)": {func(u *Use) {
 			u.Granted, u.Class, u.Late, u.Nested, u.Unsure = false, classify.Denied, true, true, "why"
 			u.Process = Process{PID: 4711, User: new(uint32), Program: "p 1", Parents: []Parent{{Program: "\x1b"}}, MoreParents: true}
 		}},
@@ -160,7 +159,7 @@ func TestLines(t *testing.T) {
 		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping  (36 more since 12:03:01)": {web, func(u *Use) {
 			u.First, u.Count, u.Since, u.Process = false, 37, u.Time.Add(-6*time.Second), Process{Program: "ping"}
 		}},
-		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping  (again, the one before at 12:03:01)": {web, func(u *Use) {
+		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping  (repeated, previous use at 12:03:01)": {web, func(u *Use) {
 			u.First, u.Since, u.Process = false, u.Time.Add(-6*time.Second), Process{Program: "ping"}
 		}},
 		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  already open  raw socket (IPv4)  by ping pid 4711 (12 inside) user 0 /bin/busybox  (2 more)": {web, func(u *Use) {
@@ -175,12 +174,12 @@ func TestLines(t *testing.T) {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 		if colored := use.Line(true); !strings.Contains(colored, "\x1b[") || regexpColors.ReplaceAllString(colored, "") != want {
-			t.Errorf("in colours: %q", colored)
+			t.Errorf("in colors: %q", colored)
 		}
 	}
 }
 
-func TestJSONLinesAreGraphicAndSayTheSame(t *testing.T) {
+func TestJSONLinesAreGraphicAndCanBeReadBack(t *testing.T) {
 	use := first(ping())
 	use.Container.Name, use.Process.Program = "a\nb\x1b\u009b\u202e\U000e0041\u2028\"\\", "<größe>"
 	var line bytes.Buffer

@@ -8,16 +8,16 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// examine reads which capabilities a file carries that was executed for the first time. Of folded
-// executions the file is not known.
-func (o *Observer) examine(ctx context.Context, id string, cgroup uint64, execution monitor.Execution) {
+// readFileCapabilities reads the capabilities of a file that was executed for the first time. Folded executions have no
+// file.
+func (o *Observer) readFileCapabilities(ctx context.Context, id string, cgroup uint64, execution monitor.Execution) {
 	if execution.Folded {
 		return
 	}
 	program := profile.ProgramOf(cgroup, execution)
 	o.mu.Lock()
 	_, known := o.files[program]
-	layers, viewer := o.known.infos[id].Layers, o.viewer
+	layers, viewer := o.fromEngine.infos[id].Layers, o.viewer
 	o.mu.Unlock()
 	if known {
 		return
@@ -29,9 +29,9 @@ func (o *Observer) examine(ctx context.Context, id string, cgroup uint64, execut
 			request.Layers = layers
 		}
 	}
-	if answer, ok := o.ask(ctx, cgroup, untrustedfs.Request{Program: &request}); ok {
+	if answer, ok := o.lookUp(ctx, cgroup, untrustedfs.Request{Program: &request}); ok {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.files[program] = answer.Carried
+		o.files[program] = answer.Capabilities
 	}
 }

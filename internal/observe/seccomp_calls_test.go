@@ -17,8 +17,8 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Watching system calls costs everybody, so it ends with the containers that it is for.
-func TestCallsAreWatchedWhileAContainerIsGrantedTheirCapability(t *testing.T) {
+// Recording system calls slows all processes, so it ends with the last container that needs it.
+func TestCallsAreRecordedWhileAContainerHasTheirCapability(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	docker, err := container.NewDocker(ctx)
@@ -34,55 +34,55 @@ func TestCallsAreWatchedWhileAContainerIsGrantedTheirCapability(t *testing.T) {
 	before := tracing(t)
 
 	run(t, "--name=plain")
-	o.Learn(ctx, id(t, "plain"))
+	o.Inspect(ctx, id(t, "plain"))
 	if now := tracing(t); now != before {
-		t.Errorf("for Docker's default grants %d programs more were attached", now-before)
+		t.Errorf("%d more programs were attached for Docker's default grants", now-before)
 	}
 	run(t, "--name=nice", "--cap-add=SYS_NICE")
-	o.Learn(ctx, id(t, "nice"))
+	o.Inspect(ctx, id(t, "nice"))
 	wanted := before + 1
 	if preemption, err := kernel.PreemptionOfPrograms(); err != nil || preemption.Tracepoints {
-		wanted++ // its understudy
+		wanted++ // the second copy of the program
 	}
 	if now := tracing(t); now != wanted {
-		t.Errorf("for SYS_NICE %d programs more were attached, wanted %d", now-before, wanted-before)
+		t.Errorf("%d more programs were attached for SYS_NICE, wanted %d", now-before, wanted-before)
 	}
 	command(t, "docker", "kill", "nice") // and with --rm it is removed
-	for tracing(t) != before {           // until the engine has told
+	for tracing(t) != before {           // until the engine has reported it
 		select {
 		case <-ctx.Done():
-			t.Fatal("the watching has not ended with the container")
+			t.Fatal("capmon still records calls after the container's end")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// The engine may tell after the end: that is no trouble.
-func TestToldAfterTheEnd(t *testing.T) {
+// An answer of the engine after the end is not an error.
+func TestEngineAnswersAfterTheEnd(t *testing.T) {
 	docker, err := container.NewDocker(t.Context())
 	if err != nil {
 		t.Fatal("the tests need a Docker daemon at DOCKER_HOST and the image bb, as make test sets up: ", err)
 	}
 	defer docker.Close()
 	core, logged := observer.New(zap.WarnLevel)
-	o, err := Start(t.Context(), Options{Engine: only{docker, []string{"told-late"}}, Log: zap.New(core)})
+	o, err := Start(t.Context(), Options{Engine: only{docker, []string{"late-answer"}}, Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Close(); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "--name=told-late", "--cap-add=SYS_NICE")
-	o.Learn(t.Context(), id(t, "told-late"))
-	if !o.isKnown(id(t, "told-late")) {
-		t.Error("the engine has not told")
+	run(t, "--name=late-answer", "--cap-add=SYS_NICE")
+	o.Inspect(t.Context(), id(t, "late-answer"))
+	if !o.isKnown(id(t, "late-answer")) {
+		t.Error("the engine has not reported the container")
 	}
 	if logged.Len() > 0 {
 		t.Errorf("logged %+v", logged.All())
 	}
 }
 
-// only tells of some containers: those of other tests may be granted anything.
+// only is an engine that reports some containers. The containers of other tests may have any grants.
 type only struct {
 	container.Engine
 	names []string
@@ -96,8 +96,7 @@ func (o only) Inspect(ctx context.Context, id string) (container.Info, error) {
 	return info, err
 }
 
-// tracing counts the programs that this process has attached to the kernel's
-// tracepoints.
+// tracing returns the number of programs that this process has attached to the kernel's tracepoints.
 func tracing(t *testing.T) (n int) {
 	t.Helper()
 	files, err := filepath.Glob("/proc/self/fdinfo/*")
@@ -105,7 +104,7 @@ func tracing(t *testing.T) (n int) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		info, _ := os.ReadFile(file) // it may have been closed
+		info, _ := os.ReadFile(file) // it may be closed by now
 		if strings.Contains(string(info), "link_type:\ttracing") || strings.Contains(string(info), "link_type:\traw_tracepoint") {
 			n++
 		}
@@ -113,7 +112,7 @@ func tracing(t *testing.T) (n int) {
 	return n
 }
 
-// run starts a container that does nothing until the test ends.
+// run starts a container that sleeps until the test ends.
 func run(t *testing.T, options ...string) {
 	t.Helper()
 	name := strings.TrimPrefix(options[0], "--name=")

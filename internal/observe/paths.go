@@ -1,0 +1,96 @@
+package observe
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/untrustedfs"
+	"github.com/capmon/capmon/monitor"
+)
+
+// The limits of the memory for paths, in bytes.
+const (
+	pathBytesPerContainer = 1 << 19
+	pathBytes             = 1 << 24
+)
+
+// resolvePath follows the path of a file whose access needed a capability. It starts in the root directory of the
+// process, or of the container's first process. After their end it starts where the engine has the files.
+func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, use monitor.FileUse) {
+	named := profile.PathQueryOf(cgroup, use)
+	o.mu.Lock()
+	known := o.foundPaths.of[named].File != nil || o.foundPaths.full(cgroup)
+	info, viewer := o.fromEngine.infos[id], o.viewer
+	processes := []int{int(use.PID), o.firstProcesses[cgroup], info.Pid}
+	o.mu.Unlock()
+	if known || use.Naming != monitor.ByPath && use.Failed == nil || !use.Base.Known() || use.Cut || use.Base.Cut {
+		return
+	}
+	request := untrustedfs.Path{
+		Cgroup: cgroup, Cgroups: o.monitor.Cgroups(), PIDs: processes,
+		Base: use.Base.Path, BaseInode: use.Base.File.Inode, Path: use.Path, Follow: !named.Link, Executed: named.Executed,
+		Viewer: viewer, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
+	}
+	answer, ok := o.lookUp(ctx, cgroup, untrustedfs.Request{Path: &request})
+	if !ok {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, earlier := o.foundPaths.of[named]; !earlier || !ofImage(answer.Walk) {
+		o.foundPaths.put(named, answer.Walk)
+	}
+}
+
+// foundPaths are the results of followed paths, up to a limit: a container chooses how long its paths are.
+type foundPaths struct {
+	of    map[profile.PathQuery]kernel.PathWalk
+	sizes map[uint64]int // by cgroup
+	size  int
+}
+
+func newFoundPaths() foundPaths {
+	return foundPaths{of: make(map[profile.PathQuery]kernel.PathWalk), sizes: make(map[uint64]int)}
+}
+
+// full reports whether there is no room for more paths of a container.
+func (f *foundPaths) full(cgroup uint64) bool {
+	return f.sizes[cgroup] > pathBytesPerContainer || f.size > pathBytes
+}
+
+func (f *foundPaths) put(named profile.PathQuery, walk kernel.PathWalk) {
+	grows := walk.Size() + len(named.Path)
+	if before, known := f.of[named]; known {
+		grows = walk.Size() - before.Size()
+	}
+	f.of[named] = walk
+	f.sizes[named.Cgroup] += grows
+	f.size += grows
+}
+
+// forget removes the paths of containers.
+func (f *foundPaths) forget(gone map[uint64]bool) {
+	maps.DeleteFunc(f.of, func(named profile.PathQuery, _ kernel.PathWalk) bool { return gone[named.Cgroup] })
+	for cgroup := range gone {
+		f.size -= f.sizes[cgroup]
+		delete(f.sizes, cgroup)
+	}
+}
+
+// ofImage reports whether a result is, at least in part, how the image has the path.
+func ofImage(walk kernel.PathWalk) bool {
+	return slices.ContainsFunc(walk.Directories, func(node kernel.Node) bool { return node.Image }) || walk.File != nil && walk.File.Image
+}
+
+// recordFirstProcess records the first process that was seen of a container. In most cases it lives as long as the
+// container.
+func (o *Observer) recordFirstProcess(cgroup uint64, pid int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.firstProcesses[cgroup] == 0 {
+		o.firstProcesses[cgroup] = pid
+	}
+}

@@ -1,0 +1,242 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
+)
+
+const (
+	// identifyTimeout is how long the data of an ended container stays in the kernel until the engine has reported the
+	// container. identifyTimeoutFull is that time while the maps need room.
+	identifyTimeout, identifyTimeoutFull = 5 * time.Minute, 2 * time.Second
+	// forgetDelay is how long after the end of a container there may be calls about it.
+	forgetDelay = 10 * time.Second
+	// fullShare is the share of a map from which no container waits for the engine any longer.
+	fullShare = 0.5
+)
+
+// Save passes all recorded data to Options.SaveProfile, and then forgets the data of ended containers. Data that could
+// not be saved is passed again the next time. The returned profile has the other containers.
+func (o *Observer) Save(ctx context.Context) (profile.Profile, error) {
+	if err := o.syncWithEngine(ctx); err != nil {
+		return profile.Profile{}, err
+	}
+	endedErr := o.saveEnded(o.isIdentified)
+	p, err := o.Profile() // also after an error
+	if err == nil {
+		err = o.saveProfile(p)
+	}
+	return p, errors.Join(endedErr, err)
+}
+
+// isIdentified reports whether the engine has reported an ended container, or will not report it.
+func (o *Observer) isIdentified(cgroup uint64, id string) bool {
+	if o.engine == nil {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	place, _ := o.place(cgroup)
+	own, decided := o.owns(cgroup, id, false)
+	if !decided { // the event of its start may still be under way
+		return o.monitor.Now().Sub(place.Seen) > identifyTimeoutFull
+	}
+	if !own {
+		return true
+	}
+	// If the engine no longer has the container, its events may still be under way.
+	if o.fromEngine.infos[id].Inspected || o.fromEngine.foreign[id] || o.fromEngine.infos[id].ID != "" && errors.Is(o.fromEngine.failures[id], container.ErrNotFound) {
+		return true
+	}
+	since, waiting := o.waitingForEngine[id]
+	if !waiting {
+		since = time.Now()
+		o.waitingForEngine[id] = since
+	}
+	return time.Since(since) > identifyTimeout
+}
+
+// saveEnded saves the data of those ended containers that are wanted. Their entries are then removed from the kernel's
+// maps.
+func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
+	var kept []monitor.Container
+	err := o.monitor.FlushEnded(wanted, func(ended monitor.Snapshot) error {
+		if err := o.reportMissedOf(ended.Containers); err != nil { // before profileOf replaces the IDs
+			return err
+		}
+		if err := o.saveProfile(o.profileOf(ended)); err != nil {
+			return fmt.Errorf("saving ended containers: %w", err)
+		}
+		kept = ended.Containers
+		return nil
+	})
+	if errors.Is(err, monitor.ErrClosed) {
+		return nil
+	}
+	o.forget(kept)
+	return err
+}
+
+// saveEndedToFreeRoom saves the ended containers that the engine has reported. If the maps are almost full, it saves
+// all ended containers.
+func (o *Observer) saveEndedToFreeRoom(ctx context.Context) error {
+	if o.saveProfile == nil {
+		return o.monitor.CollectEnded()
+	}
+	engineCtx, cancel := context.WithTimeout(ctx, identifyTimeoutFull)
+	defer cancel()
+	err := errors.Join(o.syncWithEngine(engineCtx), o.saveEnded(o.isIdentified))
+	filled, fillErr := o.monitor.Utilization()
+	if filled > fullShare {
+		err = errors.Join(err, o.saveEnded(func(uint64, string) bool { return true }))
+	}
+	return errors.Join(err, fillErr)
+}
+
+// endedQueue has the cgroups of saved containers, in the order of saving.
+type endedQueue []endedBatch
+
+type endedBatch struct {
+	cgroups []uint64
+	at      time.Time
+}
+
+// add appends cgroups, and calls forget for those that were appended before a time.
+func (d *endedQueue) add(cgroups []uint64, before time.Time, forget func([]uint64)) {
+	if len(cgroups) > 0 {
+		*d = append(*d, endedBatch{cgroups, time.Now()})
+	}
+	for len(*d) > 0 && (*d)[0].at.Before(before) {
+		forget((*d)[0].cgroups)
+		*d = (*d)[1:]
+	}
+}
+
+// forget removes what is known about runs that have ended. The container may have other runs.
+func (o *Observer) forget(ended []monitor.Container) {
+	gone := make(map[uint64]bool)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range ended {
+		gone[c.Cgroup] = true
+		delete(o.firstProcesses, c.Cgroup)
+		o.lookups.Forget(c.Cgroup)
+	}
+	before := time.Now().Add(-forgetDelay)
+	if o.readsCounts && o.countsReadAt.Before(before) { // reads may be rare, and the next one still has these containers
+		before = o.countsReadAt
+	}
+	o.ended.add(slices.Collect(maps.Keys(gone)), before, func(cgroups []uint64) {
+		o.identities.forgetCgroups(cgroups)
+		if o.onForgotten != nil {
+			o.onForgotten(cgroups)
+		}
+	})
+	maps.DeleteFunc(o.files, func(program profile.Program, _ kernel.FileCapabilities) bool { return gone[program.Cgroup] })
+	maps.DeleteFunc(o.executables, func(program profile.Program, _ string) bool { return gone[program.Cgroup] })
+	o.foundPaths.forget(gone)
+}
+
+// forgetRemoved removes what is known about containers that neither the engine nor the kernel has any longer. before
+// are the containers that were known before both lists were read.
+func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Info, kernels []string) {
+	for _, info := range engines {
+		delete(before, info.ID)
+	}
+	for _, id := range kernels {
+		delete(before, id)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id := range before {
+		o.identities.forgetContainer(id)
+		o.fromEngine.forget(id)
+		delete(o.waitingForEngine, id)
+		delete(o.seccompCalls.since, id)
+	}
+}
+
+// knownIDs returns the IDs of the containers about which anything is known.
+func (o *Observer) knownIDs() map[string]bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ids := make(map[string]bool)
+	add := func(id string) { ids[id] = true }
+	o.fromEngine.eachID(add)
+	eachKey(o.waitingForEngine, add)
+	eachKey(o.seccompCalls.since, add)
+	return ids
+}
+
+func eachKey[V any](m map[string]V, visit func(string)) {
+	for key := range m {
+		visit(key)
+	}
+}
+
+// resume continues the recording of an earlier process. It loads what that process has saved about the containers.
+func (o *Observer) resume(options Options) error {
+	if !o.monitor.Continued() {
+		return nil
+	}
+	named, err := o.monitor.ContainerIDs()
+	if err != nil {
+		return err
+	}
+	ids := slices.Compact(slices.Sorted(maps.Values(named)))
+	o.log.Debug("resumed a recording", zap.String("recording", o.observation.ID), zap.Time("reported until", o.monitor.ReportedUntil()))
+	if calls := o.monitor.SelectedCalls(); len(calls) > 0 { // otherwise no calls are recorded
+		o.resumeSeccompCalls(calls, options.LoadEarlier(ids))
+	}
+	if options.OnCheck == nil {
+		return nil
+	}
+	// The checks that the earlier process may not have reported are reported again, so none is left out.
+	o.missedEvents.Store(math.MaxUint64)
+	if options.OnReported == nil {
+		return nil
+	}
+	changes, err := o.monitor.AllDeltas()
+	if err != nil {
+		return fmt.Errorf("reading the checks of the earlier process: %w", err)
+	}
+	options.OnReported(o, slices.DeleteFunc(changes, o.isUnreported))
+	return nil
+}
+
+// resumeSeccompCalls continues to record the calls. For each container it takes over since when they are recorded.
+func (o *Observer) resumeSeccompCalls(calls []monitor.CallSelector, earlier profile.Profile) {
+	for _, call := range calls {
+		o.seccompCalls.calls[call.Name] = call
+	}
+	for _, run := range earlier.Runs {
+		if run.Observation.ID != o.observation.ID || run.Unwatched != nil {
+			continue
+		}
+		since := run.Since()
+		if known, ok := o.seccompCalls.since[run.Container.ID]; !ok || since.After(known) {
+			o.seccompCalls.since[run.Container.ID] = since
+		}
+	}
+}
+
+// isUnreported reports whether a check was first made after the time up to which an earlier process has reported.
+func (o *Observer) isUnreported(change monitor.Delta) bool {
+	return change.Now.First.After(o.monitor.ReportedUntil())
+}
+
+// MarkReported stores that OnCheck and OnChanges have handled everything that was recorded until a time. A later
+// process that resumes the recording reads it.
+func (o *Observer) MarkReported(until time.Time) error { return o.monitor.SetReportedUntil(until) }

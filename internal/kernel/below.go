@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OpenBelow finds a file by its path below a directory, from where no link leads, and
-// opens it with O_PATH. The path may begin with a slash; links within it are not followed.
-// os.ErrNotExist is in the error's tree if there is none.
+// OpenBelow opens a file with O_PATH by its path below a directory. The path may begin with a slash. OpenBelow never
+// leaves the directory: it follows no links, and returns unix.ELOOP if a part of the path is one. The error matches
+// [os.ErrNotExist] if the file does not exist.
 //
-// openat2 would do the same at once, but systemd forbids it to services that may make no
-// set-user-ID files (RestrictSUIDSGID, implied by DynamicUser).
+// openat2 could do the same with one call, but systemd forbids that call to services that may not make set-user-ID
+// files (RestrictSUIDSGID, implied by DynamicUser).
 func OpenBelow(directory, path string) (*os.File, error) {
 	file, err := os.OpenFile(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -30,10 +30,10 @@ func OpenBelow(directory, path string) (*os.File, error) {
 	return file, nil
 }
 
-// openIn opens what is in a directory and is no link.
+// openIn opens a file in a directory. It fails if the file is a link.
 func openIn(directory *os.File, name string) (*os.File, error) {
 	if name == "" || name == "." || name == ".." {
-		return nil, fmt.Errorf("%q is no file's name", name)
+		return nil, fmt.Errorf("%q is not a file name", name)
 	}
 	fd, err := unix.Openat(int(directory.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {

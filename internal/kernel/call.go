@@ -11,29 +11,26 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// Call is a system call as it was recorded. Everything in it but Arch was chosen by
-// the caller, who may be hostile.
+// Call is a recorded system call. The caller, who may be hostile, chose all fields except Arch.
 type Call struct {
 	Arch Arch
-	// Nr is its number, negative outside system calls.
+	// Nr is the number of the system call; negative if no system call was in progress.
 	Nr int
-	// HasArgs tells whether Args and what follows were recorded. Of pointers, and of
-	// arguments that explain nothing, Args holds zero.
+	// HasArgs is set if Args and the fields below were recorded. Args has zero for pointers and for arguments that do
+	// not explain a need.
 	HasArgs bool
 	Args    [6]uint64
-	// Detail is mount's file system type: any bytes.
+	// Detail is the file system type passed to mount. It may contain any bytes.
 	Detail string
-	// Family and Port of the address that bind was given; both are zero if it
-	// could not be read.
+	// Family and Port are those of the address passed to bind. Both are zero if the kernel could not read it.
 	Family, Port uint16
 }
 
-// Name of the system call, "" outside one.
+// Name returns the name of the system call; "" if no system call was in progress.
 func (c Call) Name() string { return c.Arch.SyscallName(c.Nr) }
 
-// String shows the call with the arguments that explain a need, as
-// socket(AF_INET, SOCK_RAW, ICMP); without parentheses if none do. It is printable
-// ASCII and its own words cannot be imitated by an argument.
+// String returns the call with the arguments that explain a need, for example socket(AF_INET, SOCK_RAW, ICMP). It has
+// no parentheses if no argument does. The result is printable ASCII, and no argument can imitate other parts of it.
 func (c Call) String() string {
 	name := c.Name()
 	render, ok := renderings[strings.TrimSuffix(name, "32")]
@@ -47,16 +44,16 @@ func (c Call) String() string {
 	return name + "(" + strings.Join(arguments, ", ") + ")"
 }
 
-// rendering shows arguments of a call; nil if they explain nothing.
+// rendering formats arguments of a call; nil if they do not explain a need.
 type rendering func(Call) []string
 
-// renderings tells for each system call whose arguments are shown how.
+// renderings has the system calls whose arguments are shown, and how to format them.
 var renderings = map[string]rendering{
 	"bind":              bind,
 	"capset":            capset,
 	"chmod":             mode(1),
 	"clone":             flags(0, cloneFlags),
-	"clone3":            flags(0, cloneFlags), // those that its structure holds
+	"clone3":            flags(0, cloneFlags), // the flags in the structure that clone3 reads
 	"fchmod":            mode(1),
 	"fchmodat":          mode(2),
 	"fchmodat2":         mode(2),
@@ -83,7 +80,7 @@ var renderings = map[string]rendering{
 	"unshare":           flags(0, cloneFlags),
 }
 
-// ids shows the first n arguments as user or group ids, -1 meaning unchanged.
+// ids formats the first n arguments as user or group ids; -1 means unchanged.
 func ids(n int) rendering {
 	return func(c Call) []string {
 		shown := make([]string, n)
@@ -124,7 +121,7 @@ func signal(argument int) rendering {
 		if name := unix.SignalName(syscall.Signal(number)); name != "" {
 			return []string{name}
 		}
-		return []string{strconv.Itoa(int(number))} // 0 only asks whether it would be allowed
+		return []string{strconv.Itoa(int(number))} // 0 only tests for permission
 	}
 }
 
@@ -139,14 +136,14 @@ func socket(c Call) []string {
 	case unix.AF_NETLINK:
 		shown = netlinkFamilies.decimal(protocol)
 	}
-	const typeMask = 0xf // the rest is SOCK_CLOEXEC and SOCK_NONBLOCK (linux/net.h)
+	const typeMask = 0xf // the other bits are SOCK_CLOEXEC and SOCK_NONBLOCK (linux/net.h)
 	return []string{families.decimal(family), socketTypes.decimal(c.Args[1] & typeMask), shown}
 }
 
 func bind(c Call) []string {
 	port := "port " + strconv.Itoa(int(c.Port))
 	switch c.Family {
-	case unix.AF_UNSPEC: // inet takes it for AF_INET (__inet_bind, net/ipv4/af_inet.c)
+	case unix.AF_UNSPEC: // accepted as AF_INET for inet sockets (__inet_bind, net/ipv4/af_inet.c)
 		if c.Port == 0 {
 			return nil
 		}
@@ -162,7 +159,7 @@ func setsockopt(c Call) []string {
 	return []string{socketLevels.decimal(level), socketOptions[level].decimal(option)}
 }
 
-// The kernel takes 32 bits; musl's callers sign-extend them.
+// The kernel uses 32 bits of the command. Callers built with musl sign-extend it.
 func ioctl(c Call) []string { return []string{ioctls.hex(uint64(uint32(c.Args[1])))} }
 
 func prctl(c Call) []string {
@@ -189,18 +186,18 @@ func capabilityName(value uint64) string {
 	return capability.Capability(value).String()
 }
 
-// capset shows what was to be permitted.
+// capset shows the permitted set that the caller requested.
 func capset(c Call) []string { return []string{"permitted " + capability.Set(c.Args[0]).String()} }
 
 func mount(c Call) []string {
 	if c.Detail == "" {
 		return nil
 	}
-	return []string{plain(c.Detail)}
+	return []string{quoteUnlessWord(c.Detail)}
 }
 
-// plain quotes what is not a plain word.
-func plain(s string) string {
+// quoteUnlessWord quotes a text unless it consists of ASCII letters, digits, ".", "-" and "_".
+func quoteUnlessWord(s string) string {
 	for _, r := range s {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '.', r == '-', r == '_':

@@ -10,10 +10,10 @@ import (
 
 type args = [6]uint64
 
-// number of a system call of x86_64, whatever this machine is.
+// number returns the number of a system call of x86_64, on any machine.
 func number(name string) int { return arch.X86_64.SyscallNames[name] }
 
-// called is a system call of x86_64 whose arguments were recorded.
+// called returns a system call of x86_64 with recorded arguments.
 func called(nr int, a args) Call { return Call{Arch: x8664, Nr: nr, HasArgs: true, Args: a} }
 
 func TestCallString(t *testing.T) {
@@ -108,7 +108,7 @@ func TestCallString(t *testing.T) {
 	}
 }
 
-// FuzzCallString: no argument makes a terminal or a table misbehave.
+// FuzzCallString: no argument adds characters that change a terminal or a table.
 func FuzzCallString(f *testing.F) {
 	f.Add(number("socket"), uint64(2), uint64(3), uint64(1), "", uint16(0), uint16(0))
 	f.Add(number("mount"), uint64(0), uint64(0), uint64(0), "a\x00\u202eb)", uint16(1), uint16(2))

@@ -2,17 +2,16 @@ package kernel
 
 import "strings"
 
-// wrappers are functions that ask for a capability on behalf of their caller: which
-// need it is, the caller tells. With each the reason why it is one.
+// wrappers are functions that check a capability on behalf of their caller, so the caller is the call site. The value
+// describes what the function checks or why it is a wrapper.
 //
-// Which of them a stack holds depends on the compiler: a static function may be
-// inlined, and one that ends in the call (sockopt_ns_capable in 6.18) leaves no
-// frame. So all are here that would make the site differ between builds. The
-// functions are those of 5.15 to 6.18.
+// The compiler determines which of them are in a stack: it may inline a static function, and a function that ends with
+// the call (sockopt_ns_capable in 6.18) leaves no frame. So the map has all functions that would make the call site
+// differ between builds. The functions are those of 5.15 to 6.18.
 var wrappers = map[string]string{
 	// security
 	"cap_capable":          "the check",
-	"cap_capable_helper":   "the check's body (6.14)",
+	"cap_capable_helper":   "the body of the check (6.14)",
 	"security_capable":     "calls the security modules",
 	"cap_inh_is_capped":    "part of cap_capset",
 	"cap_vm_enough_memory": "part of security_vm_enough_memory_mm",
@@ -24,12 +23,12 @@ var wrappers = map[string]string{
 	"ns_capable_common":         "body of the ns_capable family",
 	"ns_capable_noaudit":        "without an audit record",
 	"ns_capable_setid":          "for set*id",
-	"has_capability":            "another task's (gone by 6.18)",
+	"has_capability":            "another task's (removed before 6.18)",
 	"has_ns_capability":         "another task's",
 	"has_capability_noaudit":    "another task's, without an audit record",
 	"has_ns_capability_noaudit": "another task's, without an audit record",
-	"file_ns_capable":           "who opened the file",
-	"ptracer_capable":           "who traces the task",
+	"file_ns_capable":           "the process that opened the file",
+	"ptracer_capable":           "the task's tracer",
 	"capable_wrt_inode_uidgid":  "current, for the owner of an inode",
 
 	// include/linux/capability.h, kernel/bpf/token.c: either of two
@@ -42,15 +41,15 @@ var wrappers = map[string]string{
 	"checkpoint_restore_ns_capable_noaudit": "CHECKPOINT_RESTORE or SYS_ADMIN",
 
 	// net/core/sock.c, net/netlink/af_netlink.c, net/core/rtnetlink.c
-	"sk_ns_capable":             "who opened the socket, and current",
-	"sk_capable":                "who opened the socket, and current",
-	"sk_net_capable":            "who opened the socket, and current",
-	"sockopt_ns_capable":        "current, unless a BPF program asks",
-	"sockopt_capable":           "current, unless a BPF program asks",
-	"netlink_ns_capable":        "who opened the socket, and current",
-	"__netlink_ns_capable":      "who opened the socket, and current",
-	"netlink_capable":           "who opened the socket, and current",
-	"netlink_net_capable":       "who opened the socket, and current",
+	"sk_ns_capable":             "the process that opened the socket, and current",
+	"sk_capable":                "the process that opened the socket, and current",
+	"sk_net_capable":            "the process that opened the socket, and current",
+	"sockopt_ns_capable":        "current, unless a BPF program makes the call",
+	"sockopt_capable":           "current, unless a BPF program makes the call",
+	"netlink_ns_capable":        "the process that opened the socket, and current",
+	"__netlink_ns_capable":      "the process that opened the socket, and current",
+	"netlink_capable":           "the process that opened the socket, and current",
+	"netlink_net_capable":       "the process that opened the socket, and current",
 	"rtnl_get_net_ns_capable":   "the namespace that a message names",
 	"rtnl_link_get_net_capable": "the namespace that a message names",
 	"rtnl_dev_link_net_capable": "the namespace of a linked device",
@@ -60,25 +59,25 @@ var wrappers = map[string]string{
 	"mount_capable":  "the new mount's user namespace",
 	"ptrace_has_cap": "SYS_PTRACE of a user namespace",
 
-	// fs/inode.c, fs/attr.c, fs/namei.c: permission of an inode, whatever for
+	// fs/inode.c, fs/attr.c, fs/namei.c: permission of an inode, for any purpose
 	"inode_owner_or_capable": "owner or FOWNER",
 	"in_group_or_capable":    "member of the group or FSETID",
 	"generic_permission":     "mode bits or DAC_*",
-	"inode_permission":       "asks the file system",
-	"do_inode_permission":    "asks the file system",
-	"may_lookup":             "permission to walk through",
+	"inode_permission":       "calls the file system",
+	"do_inode_permission":    "calls the file system",
+	"may_lookup":             "permission to search a directory",
 
 	// i_op->permission, which ends in generic_permission
-	"btrfs_permission":      "file system's own",
-	"ceph_permission":       "file system's own",
-	"cifs_permission":       "file system's own",
-	"fuse_permission":       "file system's own",
-	"gfs2_permission":       "file system's own",
-	"kernfs_iop_permission": "file system's own",
-	"nfs_permission":        "file system's own",
-	"ovl_permission":        "file system's own",
-	"proc_fd_permission":    "file system's own",
-	"proc_pid_permission":   "file system's own",
+	"btrfs_permission":      "the file system's function",
+	"ceph_permission":       "the file system's function",
+	"cifs_permission":       "the file system's function",
+	"fuse_permission":       "the file system's function",
+	"gfs2_permission":       "the file system's function",
+	"kernfs_iop_permission": "the file system's function",
+	"nfs_permission":        "the file system's function",
+	"ovl_permission":        "the file system's function",
+	"proc_fd_permission":    "the file system's function",
+	"proc_pid_permission":   "the file system's function",
 
 	// the tracepoint capability:cap_capable and other tools' probes
 	"trace_cap_capable":                 "the hook",
@@ -95,12 +94,12 @@ var wrappers = map[string]string{
 	UnknownFunction: "code loaded later, such as the trampoline of another tool's probe",
 }
 
-// CallSite finds in a kernel stack, innermost function first, the one that
-// needed the capability: the first that is no wrapper. If all are, it is the
-// outermost; of an empty stack it is "". The second result is what was passed over.
+// CallSite returns the call site of a check, the function that needed the capability. frames is the kernel stack,
+// innermost function first. The call site is the first function that is not a wrapper. If all functions are wrappers,
+// it is the outermost one; for an empty stack it is "". inner has the functions before the call site.
 //
-// security_vm_enough_memory_mm and cap_capset are sites although they look like
-// wrappers: nobody else asks there.
+// security_vm_enough_memory_mm and cap_capset are call sites although they look like wrappers: no other function uses
+// them for checks.
 func CallSite(frames []string) (site string, inner []string) {
 	if len(frames) == 0 {
 		return "", nil
@@ -119,10 +118,9 @@ func isWrapper(frame string) bool {
 	return ok || isBPF(frame)
 }
 
-// isBPF tells compiled BPF programs, bpf_prog_TAG_name (bpf_prog_ksym_set_name,
-// kernel/bpf/core.c), trampolines, bpf_trampoline_KEY (kernel/bpf/trampoline.c), and
-// what runs them at tracepoints from kernel functions with similar names:
-// bpf_prog_load is a site.
+// isBPF reports whether a frame is a compiled BPF program, bpf_prog_TAG_name (bpf_prog_ksym_set_name,
+// kernel/bpf/core.c), a trampoline, bpf_trampoline_KEY (kernel/bpf/trampoline.c), or the function that runs programs at
+// tracepoints. It is false for kernel functions with similar names: bpf_prog_load is a call site.
 func isBPF(frame string) bool {
 	if tag, ok := strings.CutPrefix(frame, "bpf_prog_"); ok {
 		const digits = 16 // of BPF_TAG_SIZE 8 bytes

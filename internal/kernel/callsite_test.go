@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// Chains of Linux 6.18, as the tracepoint's stacktrace option showed them, and a
-// few of other kernels.
+// The stacks are from Linux 6.18, as the tracepoint's stacktrace option showed them, and a few from other kernels.
 func TestCallSite(t *testing.T) {
 	for _, test := range []struct{ about, stack, want string }{
 		{"chown", "security_capable capable_wrt_inode_uidgid setattr_prepare ext4_setattr notify_change chown_common", "setattr_prepare"},
@@ -38,10 +37,10 @@ func TestCallSite(t *testing.T) {
 		{"walk on overlayfs", "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission link_path_walk", "link_path_walk"},
 		{"load a BPF program", "security_capable ns_capable bpf_token_capable bpf_prog_load __sys_bpf", "bpf_prog_load"},
 		{"attach one", "security_capable ns_capable bpf_token_capable bpf_prog_attach_check_attach_type bpf_prog_attach", "bpf_prog_attach_check_attach_type"},
-		{"from the hook on", "bpf_prog_6deef7357e7b4530_check_tracepoint bpf_trace_run5 __bpf_trace_cap_capable __traceiter_cap_capable cap_capable security_capable capable do_prlimit", "do_prlimit"},
-		{"from fexit on", "bpf_prog_6deef7357e7b4530 bpf_trampoline_6442518592 cap_capable security_capable capable do_prlimit", "do_prlimit"},
+		{"from a program at the hook", "bpf_prog_6deef7357e7b4530_check_tracepoint bpf_trace_run5 __bpf_trace_cap_capable __traceiter_cap_capable cap_capable security_capable capable do_prlimit", "do_prlimit"},
+		{"from an fexit program", "bpf_prog_6deef7357e7b4530 bpf_trampoline_6442518592 cap_capable security_capable capable do_prlimit", "do_prlimit"},
 		{"traced by another tool", "? security_capable ? capable ftrace_trampoline do_prlimit", "do_prlimit"},
-		{"nothing else known", "security_capable capable ?", "?"},
+		{"only an unknown caller", "security_capable capable ?", "?"},
 		{"only wrappers", "security_capable capable", "capable"},
 		{"one", "security_capable", "security_capable"},
 		{"nothing", "", ""},
@@ -52,13 +51,13 @@ func TestCallSite(t *testing.T) {
 			t.Errorf("%s: %q, want %q", test.about, site, test.want)
 		}
 		if !slices.Equal(inner, frames[:len(inner)]) || len(frames) > 0 && frames[len(inner)] != site {
-			t.Errorf("%s: passed over %q", test.about, inner)
+			t.Errorf("%s: inner functions %q", test.about, inner)
 		}
 	}
 }
 
-// A name that is in no kernel any more, or misspelled, would stay unnoticed. These
-// are global functions, so no compiler makes them vanish.
+// Without this test, a misspelled wrapper or one that no kernel has any more would remain unnoticed. These functions
+// are global, so the compiler does not remove them.
 func TestWrappersExist(t *testing.T) {
 	symbols := thisKernel(t)
 	for _, name := range []string{
@@ -72,7 +71,7 @@ func TestWrappersExist(t *testing.T) {
 			t.Errorf("this kernel has no %s", name)
 		}
 		if !isWrapper(name) {
-			t.Errorf("%s is not taken for a wrapper", name)
+			t.Errorf("%s is not a wrapper", name)
 		}
 	}
 }

@@ -13,39 +13,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CgroupMode is how the cgroup hierarchies are mounted.
+// CgroupMode describes which cgroup hierarchies are mounted.
 type CgroupMode string
 
-// The modes.
+// The cgroup modes.
 const (
 	CgroupUnified CgroupMode = "v2"
 	CgroupHybrid  CgroupMode = "hybrid"
 	CgroupLegacy  CgroupMode = "v1"
 )
 
-// Cgroups is the hierarchy that tells containers apart. Make one with DetectCgroups.
-// Its cgroups are named by their path below Mount, "/" being the root.
+// Cgroups is the cgroup hierarchy in which each container has its own cgroup. Make one with [DetectCgroups]. Its
+// methods identify cgroups by their path below Mount; "/" is the root.
 type Cgroups struct {
 	Mode CgroupMode
-	// Mount is where that hierarchy is mounted.
+	// Mount is the mount point of the hierarchy.
 	Mount string
-	// Controller names it under v1 and hybrid, where engines put containers into
-	// the v1 controllers; "" for the v2 hierarchy.
+	// Controller is the v1 controller of the hierarchy; "" for the v2 hierarchy. In the modes v1 and hybrid, engines
+	// put containers into the v1 hierarchies.
 	Controller string
 	// SubsysName is the controller's name in enum cgroup_subsys_id, "" for v2.
 	SubsysName string
-	// Part: the mount shows only the cgroups below one of them, as in a container that
-	// was not given the host's.
-	Part bool
+	// Partial is set if the mount shows only the cgroups below one cgroup, as in a container without the host's
+	// hierarchy.
+	Partial bool
 }
 
-// controllers of v1 in the order of preference; engines use all that are mounted.
+// controllers are the v1 controllers, in order of preference. Engines use all that are mounted.
 var controllers = []string{"pids", "memory", "cpu", "cpuacct", "devices", "freezer", "blkio", "cpuset", "perf_event", "net_cls", "net_prio", "hugetlb"}
 
-// cgroupRoot is where engines look for cgroups.
+// cgroupRoot is the directory where engines expect cgroups.
 const cgroupRoot = "/sys/fs/cgroup"
 
-// DetectCgroups finds the hierarchy in this process's mounts.
+// DetectCgroups finds the hierarchy in this process's mounts. It returns an error if none is mounted.
 func DetectCgroups() (Cgroups, error) {
 	mounts, err := mountinfo.GetMounts(nil)
 	if err != nil {
@@ -54,16 +54,15 @@ func DetectCgroups() (Cgroups, error) {
 	return chooseCgroups(mounts)
 }
 
-// chooseCgroups decides as runc does (IsCgroup2UnifiedMode of
-// opencontainers/cgroups): v2 alone if that is what is mounted at /sys/fs/cgroup,
-// even if somebody mounted a v1 controller elsewhere.
+// chooseCgroups decides like runc (IsCgroup2UnifiedMode of opencontainers/cgroups). If v2 is mounted at /sys/fs/cgroup,
+// only v2 is in use, even if a v1 controller is mounted elsewhere.
 func chooseCgroups(mounts []*mountinfo.Info) (Cgroups, error) {
 	var unified *mountinfo.Info
 	legacy := make(map[string]*mountinfo.Info)
 	var alone bool
 	for _, mount := range mounts {
 		if mount.Mountpoint == cgroupRoot {
-			alone = mount.FSType == "cgroup2" // the last mounted is on top
+			alone = mount.FSType == "cgroup2" // the last mount covers earlier ones
 		}
 		switch mount.FSType {
 		case "cgroup2":
@@ -88,12 +87,11 @@ func chooseCgroups(mounts []*mountinfo.Info) (Cgroups, error) {
 	if unified == nil {
 		return Cgroups{}, errors.New("no cgroup hierarchy is mounted: mount one at " + cgroupRoot)
 	}
-	return Cgroups{Mode: CgroupUnified, Mount: unified.Mountpoint, Part: unified.Root != "/"}, nil
+	return Cgroups{Mode: CgroupUnified, Mount: unified.Mountpoint, Partial: unified.Root != "/"}, nil
 }
 
-// better is the one of two mounts of a hierarchy that shows all of it, and of
-// those the one in the usual place, and of those the first. In a container a part
-// may be bind-mounted.
+// better selects one of two mounts of a hierarchy. It prefers a mount that shows the whole hierarchy, because a
+// container may have a bind mount of a part, then a mount below /sys/fs/cgroup, then the first one.
 func better(one, other *mountinfo.Info) *mountinfo.Info {
 	score := func(mount *mountinfo.Info) int {
 		switch {
@@ -112,7 +110,7 @@ func better(one, other *mountinfo.Info) *mountinfo.Info {
 	return one
 }
 
-// subsysName is SUBSYS(x) of include/linux/cgroup_subsys.h: blkio is called io.
+// subsysName returns the name from SUBSYS(x) in include/linux/cgroup_subsys.h, where blkio is named io.
 func subsysName(controller string) string {
 	if controller == "blkio" {
 		controller = "io"
@@ -120,12 +118,11 @@ func subsysName(controller string) string {
 	return controller + "_cgrp_id"
 }
 
-// SubsysIndex is the number of a controller in the running kernel, which depends
-// on its configuration.
+// SubsysIndex returns the number of a controller in the running kernel. It depends on the kernel's configuration.
 func SubsysIndex(spec *btf.Spec, name string) (int, error) {
 	var ids *btf.Enum
 	if err := spec.TypeByName("cgroup_subsys_id", &ids); err != nil {
-		return 0, fmt.Errorf("looking enum cgroup_subsys_id up: %w", err)
+		return 0, fmt.Errorf("reading enum cgroup_subsys_id: %w", err)
 	}
 	for _, value := range ids.Values {
 		if value.Name == name {
@@ -135,13 +132,13 @@ func SubsysIndex(spec *btf.Spec, name string) (int, error) {
 	return 0, fmt.Errorf("the kernel's enum cgroup_subsys_id has no %s", name)
 }
 
-// Path is the cgroup that a process is in; os.ErrNotExist is in the error's tree if
-// the process is gone. A cgroup that was removed may still have a dying process. If the path is
-// longer than the kernel prints (PATH_MAX), unix.ENAMETOOLONG is in the error's tree.
+// Path returns the cgroup of a process. The error matches [os.ErrNotExist] if the process does not exist any more. A
+// process that is exiting may be in a cgroup that was removed. The error matches unix.ENAMETOOLONG if the path is
+// longer than the kernel prints (PATH_MAX).
 func (c Cgroups) Path(pid int) (string, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if errors.Is(err, unix.ESRCH) {
-		err = os.ErrNotExist // it ended between open and read
+		err = os.ErrNotExist // the process ended between open and read
 	}
 	if err != nil {
 		return "", fmt.Errorf("finding the cgroup of process %d: %w", pid, err)
@@ -153,9 +150,8 @@ func (c Cgroups) Path(pid int) (string, error) {
 	return cgroup, nil
 }
 
-// parsePath reads /proc/PID/cgroup (cgroups(7)): lines of hierarchy, controllers and
-// path. The path holds no newline (cgroup_mkdir, kernel/cgroup/cgroup.c), and v2 is
-// the line without controllers.
+// parsePath reads /proc/PID/cgroup (cgroups(7)). Each line has a hierarchy, its controllers and a path. The path has no
+// newline (cgroup_mkdir, kernel/cgroup/cgroup.c). The line without controllers is that of v2.
 func (c Cgroups) parsePath(text string) (string, error) {
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
@@ -163,20 +159,19 @@ func (c Cgroups) parsePath(text string) (string, error) {
 			continue
 		}
 		cgroup := strings.TrimSuffix(fields[2], " (deleted)")
-		if len(cgroup) >= unix.PathMax-1 { // Linux 6.9 and later cut it there
+		if len(cgroup) >= unix.PathMax-1 { // Linux 6.9 and later truncate it there
 			return "", unix.ENAMETOOLONG
 		}
 		if cgroup == "/.." || strings.HasPrefix(cgroup, "/../") {
-			return "", errors.New("it is outside of this process's cgroup namespace: run capmon in the host's (docker run --cgroupns=host)")
+			return "", errors.New("the cgroup is outside of this process's cgroup namespace: run capmon in the host's (docker run --cgroupns=host)")
 		}
 		return cgroup, nil
 	}
-	return "", fmt.Errorf("there is no line for controller %q", c.Controller)
+	return "", fmt.Errorf("/proc/PID/cgroup has no line for controller %q", c.Controller)
 }
 
-// Procs lists the processes of one cgroup, without those below it and those
-// that this process's pid namespace does not show. os.ErrNotExist is in the error's
-// tree if the cgroup is gone.
+// Procs returns the processes of one cgroup. It omits processes in the cgroups below it, and processes that this
+// process's PID namespace does not show. The error matches [os.ErrNotExist] if the cgroup was removed.
 func (c Cgroups) Procs(cgroup string) ([]int, error) {
 	directory, err := c.open(cgroup)
 	if err != nil {
@@ -186,13 +181,11 @@ func (c Cgroups) Procs(cgroup string) ([]int, error) {
 	return procs(directory)
 }
 
-// ID is the kernfs id of a cgroup, which the kernel gives no other one of this
-// boot: the inode number of its directory, where these have 64 bits (kernfs_id_ino,
-// include/linux/kernfs.h; under v1 too). BPF programs read it as cgroup->kn->id.
-// os.ErrNotExist is in the error's tree if the cgroup is gone.
+// ID returns the kernfs id of a cgroup. The kernel does not reuse it until the next boot. It is the inode number of the
+// cgroup's directory, if inode numbers have 64 bits (kernfs_id_ino, include/linux/kernfs.h; also with v1). BPF programs
+// read it as cgroup->kn->id. The error matches [os.ErrNotExist] if the cgroup was removed.
 //
-// name_to_handle_at(2) would tell it as well, but is refused by the seccomp profiles of
-// some versions of Docker.
+// name_to_handle_at(2) returns the same id, but the seccomp profiles of some versions of Docker deny that call.
 func (c Cgroups) ID(cgroup string) (uint64, error) {
 	directory, err := c.open(cgroup)
 	if err == nil {
@@ -202,12 +195,11 @@ func (c Cgroups) ID(cgroup string) (uint64, error) {
 			return id, nil
 		}
 	}
-	return 0, fmt.Errorf("asking for the id of cgroup %s: %w", ShortPath(cgroup), err)
+	return 0, fmt.Errorf("reading the id of cgroup %s: %w", ShortPath(cgroup), err)
 }
 
-// Delegated finds the topmost cgroup on the way to a cgroup, itself included, in which somebody
-// else than root may make cgroups: its kernfs id, 0 if there is none. os.ErrNotExist is in the
-// error's tree if one of them is gone.
+// Delegated returns the kernfs id of the topmost cgroup, among a cgroup and those above it, in which users other than
+// root may make cgroups; 0 if none. The error matches [os.ErrNotExist] if one of them was removed.
 func (c Cgroups) Delegated(cgroup string) (delegated uint64, err error) {
 	const othersWrite = 0o022
 	err = c.downTo(cgroup, func(_ string, stat *unix.Stat_t) (more bool) {
@@ -217,29 +209,29 @@ func (c Cgroups) Delegated(cgroup string) (delegated uint64, err error) {
 		return delegated == 0
 	})
 	if err != nil {
-		return 0, fmt.Errorf("asking for the owners of cgroup %s: %w", ShortPath(cgroup), err)
+		return 0, fmt.Errorf("reading the owners of cgroup %s: %w", ShortPath(cgroup), err)
 	}
 	return delegated, nil
 }
 
-// PathOf is the path of the cgroup with an id if a process is in it or in one below it. It is
-// false if the process's path is longer than the kernel prints.
-func (c Cgroups) PathOf(id uint64, pid int) (way string, inside bool) {
-	cgroup, err := c.Path(pid)
+// PathOf returns the path of the cgroup with an id, if a process is in that cgroup or below it. inside is false if the
+// path of the process's cgroup is longer than the kernel prints.
+func (c Cgroups) PathOf(id uint64, pid int) (cgroup string, inside bool) {
+	own, err := c.Path(pid)
 	if err != nil {
 		return "", false
 	}
-	_ = c.downTo(cgroup, func(part string, stat *unix.Stat_t) (more bool) { // what is gone has no id
-		if inside = len(part) > 1 && stat.Ino == id; inside {
-			way = part
+	_ = c.downTo(own, func(ancestor string, stat *unix.Stat_t) (more bool) { // a removed cgroup has no id
+		if inside = len(ancestor) > 1 && stat.Ino == id; inside {
+			cgroup = ancestor
 		}
 		return !inside
 	})
-	return way, inside
+	return cgroup, inside
 }
 
-// Holds reports whether a process is in the cgroup with an id or in one below it.
-func (c Cgroups) Holds(id uint64, pid int) bool {
+// Contains reports whether a process is in the cgroup with an id or below it.
+func (c Cgroups) Contains(id uint64, pid int) bool {
 	_, err := c.Path(pid)
 	if errors.Is(err, unix.ENAMETOOLONG) {
 		return c.lists(id, pid)
@@ -248,8 +240,8 @@ func (c Cgroups) Holds(id uint64, pid int) bool {
 	return inside
 }
 
-// lists reports whether the cgroup with an id, or one below it, lists a process. That is slow,
-// and for processes whose paths are too long for the kernel to print.
+// lists reports whether the cgroup with an id, or one below it, lists a process. It is slow, and used only for
+// processes whose paths are too long for the kernel to print.
 func (c Cgroups) lists(id uint64, pid int) (found bool) {
 	_ = c.WalkDirs("/", func(top CgroupDir) error {
 		if own, err := top.ID(); err != nil || own != id {

@@ -120,10 +120,10 @@ func TestPathOfProcess(t *testing.T) {
 	}
 }
 
-// TestCgroupsOfThisKernel makes a cgroup and finds it again by all ways.
+// TestCgroupsOfThisKernel makes a cgroup and finds it with all methods.
 func TestCgroupsOfThisKernel(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Fatal("making a cgroup takes root")
+		t.Fatal("making a cgroup requires root")
 	}
 	cgroups, err := DetectCgroups()
 	if err != nil {
@@ -142,7 +142,7 @@ func TestCgroupsOfThisKernel(t *testing.T) {
 	for _, cgroup := range []string{made, below} {
 		dir := filepath.Join(cgroups.Mount, cgroup)
 		if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrPermission) || errors.Is(err, fs.ErrInvalid) {
-			t.Fatal("cgroups cannot be made here: ", err)
+			t.Fatal("cannot make cgroups here: ", err)
 		} else if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestCgroupsOfThisKernel(t *testing.T) {
 		return nil
 	})
 	if err != nil || slices.Contains(walked, below) {
-		t.Errorf("walked %q (%v) although told to skip %s", walked, err, below)
+		t.Errorf("walked %q (%v) although %s was to be skipped", walked, err, below)
 	}
 
 	for _, cgroup := range []string{below, made} {
@@ -202,7 +202,7 @@ func TestCgroupsOfThisKernel(t *testing.T) {
 	}
 }
 
-// Cgroups are walked however deep they are, with no descriptor for each level.
+// A walk reaches cgroups at any depth, without a descriptor for each level.
 func TestDeepCgroups(t *testing.T) {
 	cgroups, err := DetectCgroups()
 	if err != nil {
@@ -221,7 +221,7 @@ func TestDeepCgroups(t *testing.T) {
 			err = unix.Mkdirat(at, below, 0o755)
 		}
 		if err == nil {
-			at, err = unix.Openat(at, below, unix.O_PATH|unix.O_DIRECTORY, 0) // those above stay open
+			at, err = unix.Openat(at, below, unix.O_PATH|unix.O_DIRECTORY, 0) // the descriptors of the cgroups above stay open
 		}
 	}
 	if err != nil {
@@ -235,7 +235,7 @@ func TestDeepCgroups(t *testing.T) {
 	err = cgroups.WalkDirs(top, func(d CgroupDir) error {
 		own, err := d.ID()
 		if visited++; d.Path() == deepest && (own != id || d.Name() != name) {
-			t.Errorf("the deepest is %d, %s; wanted %d", own, d.Name(), id)
+			t.Errorf("the deepest is %d, %s; want %d", own, d.Name(), id)
 		}
 		if pids, err := d.Procs(); err != nil || len(pids) > 0 {
 			t.Errorf("processes: %v %v", pids, err)
@@ -243,7 +243,7 @@ func TestDeepCgroups(t *testing.T) {
 		return err
 	})
 	if err != nil || visited != levels+1 {
-		t.Errorf("visited %d cgroups, wanted %d: %v", visited, levels+1, err)
+		t.Errorf("visited %d cgroups, want %d: %v", visited, levels+1, err)
 	}
 	if pids, err := cgroups.Procs(deepest); err != nil || len(pids) > 0 {
 		t.Errorf("processes: %v %v", pids, err)
@@ -270,15 +270,15 @@ func TestDeepCgroups(t *testing.T) {
 		t.Errorf("path of %d bytes, %v", len(path), err)
 	}
 	topID, err := cgroups.ID(top)
-	if err != nil || !cgroups.Holds(topID, sleeper.Process.Pid) || cgroups.Holds(topID, os.Getpid()) || cgroups.Holds(1<<60, sleeper.Process.Pid) {
-		t.Errorf("who is in the cgroup is not known: %v", err)
+	if err != nil || !cgroups.Contains(topID, sleeper.Process.Pid) || cgroups.Contains(topID, os.Getpid()) || cgroups.Contains(1<<60, sleeper.Process.Pid) {
+		t.Errorf("Contains returned a wrong result: %v", err)
 	}
 	if _, err := cgroups.ID(deepest + "/" + name); !errors.Is(err, os.ErrNotExist) || len(err.Error()) > 400 {
 		t.Errorf("a missing one: %v", err)
 	}
 }
 
-func TestPathOfNoProcess(t *testing.T) {
+func TestPathOfAMissingProcess(t *testing.T) {
 	if _, err := (Cgroups{}).Path(1 << 30); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
@@ -291,7 +291,7 @@ func TestWalkNeedsTheMount(t *testing.T) {
 	}
 }
 
-// The numbers of /proc/cgroups are of hierarchies, so only the names can be compared.
+// The numbers in /proc/cgroups are those of hierarchies, so only the names can be compared.
 func TestSubsysIndex(t *testing.T) {
 	spec, err := LoadBTF("")
 	if errors.Is(err, ErrNoBTF) {
@@ -324,7 +324,7 @@ func TestSubsysIndex(t *testing.T) {
 	}
 }
 
-// Paths are chosen by who makes cgroups: they are below the root, or an error.
+// FuzzPathOfProcess: users who make cgroups choose their paths. parsePath returns a path below the root, or an error.
 func FuzzPathOfProcess(f *testing.F) {
 	f.Add("0::/system.slice/docker-0123.scope\n", "")
 	f.Add("9:name=systemd:/systemd\n8:pids:/docker/0123:4567\n4:cpu,cpuacct:/both (deleted)\n", "cpuacct")
@@ -343,8 +343,8 @@ func FuzzPathOfProcess(f *testing.F) {
 	})
 }
 
-// Whoever owns a cgroup can close it to others.
-func TestClosedCgroupsArePassedOver(t *testing.T) {
+// The owner of a cgroup can deny others access to it.
+func TestUnreadableCgroupsAreSkipped(t *testing.T) {
 	mount := t.TempDir()
 	err := errors.Join(os.MkdirAll(filepath.Join(mount, "closed/below"), 0o755), os.MkdirAll(filepath.Join(mount, "open/below"), 0o755),
 		os.Chown(filepath.Join(mount, "closed"), 4711, 4711), os.Chmod(filepath.Join(mount, "closed"), 0))
@@ -354,7 +354,7 @@ func TestClosedCgroupsArePassedOver(t *testing.T) {
 	var walked []string
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // which ends with the goroutine
+		runtime.LockOSThread() // the thread ends with the goroutine
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var data [2]unix.CapUserData
 		err := unix.Capget(&header, &data[0])
@@ -370,9 +370,9 @@ func TestClosedCgroupsArePassedOver(t *testing.T) {
 	err = <-done
 	var unread *UnreadError
 	if !errors.As(err, &unread) || unread.Cgroups != 1 || !errors.Is(unread.First, os.ErrPermission) {
-		t.Errorf("%v, wanted one that could not be read", err)
+		t.Errorf("%v, want an error for one cgroup", err)
 	}
 	if want := []string{"/", "/closed", "/open", "/open/below"}; !slices.Equal(walked, want) {
-		t.Errorf("walked %q, wanted %q", walked, want)
+		t.Errorf("walked %q, want %q", walked, want)
 	}
 }

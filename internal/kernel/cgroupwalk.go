@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whoever may make cgroups can nest them until their paths are longer than a system call takes
-// (PATH_MAX). So cgroups are opened one below the other.
+// A user who may make cgroups can nest them until their paths are longer than system calls accept (PATH_MAX). So this
+// package opens cgroups in several steps, one below the other.
 
-// atOnce is how many bytes of a path a system call takes, with some room.
-const atOnce = unix.PathMax - 256
+// maxPart is the maximum length of a part of a path in one system call. It is a bit less than system calls accept.
+const maxPart = unix.PathMax - 256
 
 // open opens the directory of a cgroup with O_PATH.
 func (c Cgroups) open(cgroup string) (*os.File, error) {
@@ -32,14 +32,14 @@ func (c Cgroups) open(cgroup string) (*os.File, error) {
 	return directory, err
 }
 
-// firstPart splits a path so that a system call takes the first part.
+// firstPart splits a path such that a system call accepts the first part.
 func firstPart(name string) (part, rest string) {
-	if len(name) <= atOnce {
+	if len(name) <= maxPart {
 		return name, ""
 	}
-	i := strings.LastIndexByte(name[:atOnce], '/')
+	i := strings.LastIndexByte(name[:maxPart], '/')
 	if i < 0 {
-		return name, "" // no file has such a name
+		return name, "" // longer than any file name
 	}
 	return name[:i], name[i+1:]
 }
@@ -52,7 +52,7 @@ func openDirectory(at int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "cgroup"), nil
 }
 
-// openInside opens a directory below another one, which it closes.
+// openInside opens a directory below another one, and closes that one.
 func openInside(directory *os.File, name string) (*os.File, error) {
 	defer directory.Close()
 	return openDirectory(int(directory.Fd()), name)
@@ -64,11 +64,11 @@ func inode(file *os.File) (uint64, error) {
 	return stat.Ino, err
 }
 
-// procs lists the processes of a cgroup by its directory.
+// procs returns the processes of a cgroup, given its directory.
 func procs(directory *os.File) ([]int, error) {
 	data, err := readAt(directory, "cgroup.procs")
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, nil // removed while being read; a threaded cgroup
+		return nil, nil // the cgroup was removed while it was read, or is threaded
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing a cgroup's processes: %w", err)
@@ -79,7 +79,7 @@ func procs(directory *os.File) ([]int, error) {
 		if err != nil {
 			return nil, fmt.Errorf("listing a cgroup's processes: %w", err)
 		}
-		if pid != 0 { // one that has no number here
+		if pid != 0 { // 0: a process without a number in this PID namespace
 			pids = append(pids, pid)
 		}
 	}
@@ -96,9 +96,9 @@ func readAt(directory *os.File, name string) ([]byte, error) {
 	return io.ReadAll(file)
 }
 
-// downTo visits the cgroups on the way from the root to a cgroup, with what their directories
-// are, until visit returns false.
-func (c Cgroups) downTo(cgroup string, visit func(part string, stat *unix.Stat_t) (more bool)) error {
+// downTo visits the cgroups from the root down to a cgroup, with the status of their directories, until visit returns
+// false.
+func (c Cgroups) downTo(cgroup string, visit func(ancestor string, stat *unix.Stat_t) (more bool)) error {
 	directory, err := openDirectory(unix.AT_FDCWD, c.Mount)
 	part := "/"
 	for rest := strings.Trim(cgroup, "/"); err == nil; {
@@ -115,47 +115,47 @@ func (c Cgroups) downTo(cgroup string, visit func(part string, stat *unix.Stat_t
 	return err
 }
 
-// ShortPath shortens a path for a message, in the middle.
+// ShortPath shortens a path for a message: it replaces the middle of a long path with "…".
 func ShortPath(name string) string {
-	const most, end = 240, 100
-	if len(name) <= most {
+	const maxLength, end = 240, 100
+	if len(name) <= maxLength {
 		return name
 	}
 	return strings.ToValidUTF8(name[:end], "") + "…" + strings.ToValidUTF8(name[len(name)-end:], "")
 }
 
-// UnreadError tells of cgroups that a walk passed over, with all below them.
+// UnreadError is the error for cgroups that a walk skipped, with all cgroups below them, because it could not read
+// them. First is the error for the first of them.
 type UnreadError struct {
 	Cgroups int
 	First   error
 }
 
 func (e *UnreadError) Error() string {
-	return fmt.Sprintf("%d cgroups could not be read, the first of which is %v", e.Cgroups, e.First)
+	return fmt.Sprintf("reading %d cgroups failed, the first: %v", e.Cgroups, e.First)
 }
 
-// CgroupDir is a cgroup as a walk meets it. It is valid until visit returns.
+// CgroupDir is the cgroup that a walk visits. It is valid until visit returns.
 type CgroupDir struct{ walk *cgroupWalk }
 
-// Path is the cgroup's, which may be longer than a system call takes.
+// Path returns the path of the cgroup. It may be longer than system calls accept.
 func (d CgroupDir) Path() string { return string(d.walk.path) }
 
-// Name is the last part of the path, "" for the root.
+// Name returns the last part of the path, "" for the root.
 func (d CgroupDir) Name() string {
 	return string(d.walk.path[bytes.LastIndexByte(d.walk.path, '/')+1:])
 }
 
-// ID is as that of Cgroups.
+// ID returns the same id as [Cgroups.ID].
 func (d CgroupDir) ID() (uint64, error) { return inode(d.walk.here) }
 
-// Procs is as that of Cgroups.
+// Procs returns the same processes as [Cgroups.Procs].
 func (d CgroupDir) Procs() ([]int, error) { return procs(d.walk.here) }
 
-// WalkDirs visits a cgroup and those below it, parents first. Cgroups that vanish meanwhile are
-// passed over. An error of visit ends the walk and is returned, but fs.SkipDir passes over what
-// is below the cgroup and fs.SkipAll over all the rest. Cgroups that this process may not
-// read are passed over; then the error is an *UnreadError. os.ErrNotExist is in the error's tree if the
-// first cgroup is gone.
+// WalkDirs visits a cgroup and all cgroups below it, parents first. It skips cgroups that are removed during the walk.
+// An error from visit ends the walk, and WalkDirs returns it. There are two exceptions: fs.SkipDir skips the cgroups
+// below the visited one, and fs.SkipAll skips all remaining ones. If this process may not read some cgroups, WalkDirs
+// skips them and returns an [*UnreadError]. The error matches [os.ErrNotExist] if the first cgroup does not exist.
 func (c Cgroups) WalkDirs(cgroup string, visit func(CgroupDir) error) error {
 	cgroup = path.Join("/", cgroup)
 	top, err := c.open(cgroup)
@@ -177,20 +177,20 @@ func (c Cgroups) WalkDirs(cgroup string, visit func(CgroupDir) error) error {
 	return err
 }
 
-// cgroupWalk is a walk. It has one directory open at a time, however deep that is.
+// cgroupWalk is the state of a walk. It has one directory open at a time, at any depth.
 type cgroupWalk struct {
 	cgroups Cgroups
 	here    *os.File
 	path    []byte
-	levels  []cgroupLevel // from the first cgroup to where it is
+	levels  []cgroupLevel // from the first cgroup to the current one
 	visit   func(CgroupDir) error
 	unread  UnreadError
 }
 
-// cgroupLevel is a cgroup on the way.
+// cgroupLevel is the current cgroup or one above it.
 type cgroupLevel struct {
-	below  []string // names of those that were not visited yet
-	length int      // of its path
+	below  []string // names of its cgroups that were not visited yet
+	length int      // length of its path
 }
 
 func (w *cgroupWalk) all() error {
@@ -212,7 +212,7 @@ func (w *cgroupWalk) all() error {
 		level.below = level.below[1:]
 		directory, err := openDirectory(int(w.here.Fd()), name)
 		if err != nil {
-			if err := w.pass(name, err); err != nil {
+			if err := w.skip(name, err); err != nil {
 				return err
 			}
 			continue
@@ -226,14 +226,14 @@ func (w *cgroupWalk) all() error {
 	}
 }
 
-// enter visits the cgroup where it is.
+// enter visits the current cgroup.
 func (w *cgroupWalk) enter() error {
 	err := w.visit(CgroupDir{w})
 	level := cgroupLevel{length: len(w.path)}
 	switch {
 	case err == nil:
 		if level.below, err = subdirectories(w.here); err != nil {
-			if err := w.pass("", err); err != nil {
+			if err := w.skip("", err); err != nil {
 				return err
 			}
 		}
@@ -244,12 +244,12 @@ func (w *cgroupWalk) enter() error {
 	return nil
 }
 
-// leave goes back to the parent. That is where it was: a cgroup cannot be moved to another one.
+// leave returns to the parent. The parent is still the same, because a cgroup cannot be moved to another parent.
 func (w *cgroupWalk) leave() error {
 	w.levels = w.levels[:len(w.levels)-1]
 	w.path = w.path[:w.levels[len(w.levels)-1].length]
 	parent, err := openDirectory(int(w.here.Fd()), "..")
-	if err != nil { // this process may not search the directory where it is
+	if err != nil { // this process may not search the current directory
 		parent, err = w.cgroups.open(string(w.path))
 	}
 	if err != nil {
@@ -264,8 +264,9 @@ func (w *cgroupWalk) leave() error {
 	return nil
 }
 
-// pass passes over a cgroup below the one where it is, if that vanished or its owner closed it.
-func (w *cgroupWalk) pass(name string, err error) error {
+// skip records that a cgroup below the current one could not be opened. It returns an error unless the cgroup was
+// removed, or its owner denies access.
+func (w *cgroupWalk) skip(name string, err error) error {
 	if gone(err) {
 		return nil
 	}
@@ -299,7 +300,7 @@ func subdirectories(directory *os.File) ([]string, error) {
 	return names, err
 }
 
-// Walk visits every cgroup as WalkDirs does, by its path.
+// Walk visits all cgroups like [Cgroups.WalkDirs], with their paths.
 func (c Cgroups) Walk(visit func(cgroup string) error) error {
 	return c.WalkDirs("/", func(d CgroupDir) error { return visit(d.Path()) })
 }

@@ -11,19 +11,19 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// FileCapabilities are what a program file carries, as setcap(8) writes; the zero
-// value is a file without.
+// FileCapabilities are the file capabilities of a program, as setcap(8) writes them. The zero value means none.
 type FileCapabilities struct {
 	Permitted, Inheritable capability.Set
-	// Effective: the program starts with them in its effective set, or not at all.
+	// Effective is set if the program starts with them in its effective set. If the kernel cannot give it all of them,
+	// execve fails.
 	Effective bool
 }
 
-// ReadFileCapabilities reads those of a file; links are followed.
+// ReadFileCapabilities reads the capabilities of a file. It follows links.
 func ReadFileCapabilities(path string) (FileCapabilities, error) {
 	var data [64]byte // three times the longest version
 	n, err := unix.Getxattr(path, "security.capability", data[:])
-	// EOPNOTSUPP: a file system without attributes.
+	// EOPNOTSUPP: the file system has no extended attributes.
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
 		return FileCapabilities{}, nil
 	}
@@ -33,8 +33,8 @@ func ReadFileCapabilities(path string) (FileCapabilities, error) {
 	return parseFileCapabilities(data[:n])
 }
 
-// parseFileCapabilities reads struct vfs_cap_data and vfs_ns_cap_data of
-// linux/capability.h, as get_vfs_caps_from_disk does (security/commoncap.c).
+// parseFileCapabilities reads struct vfs_cap_data and vfs_ns_cap_data of linux/capability.h, as get_vfs_caps_from_disk
+// does (security/commoncap.c).
 func parseFileCapabilities(data []byte) (FileCapabilities, error) {
 	const (
 		revisionMask = 0xff000000
@@ -46,7 +46,7 @@ func parseFileCapabilities(data []byte) (FileCapabilities, error) {
 	}
 	magic := binary.LittleEndian.Uint32(data)
 	if size, ok := sizes[magic&revisionMask]; !ok || size != len(data) {
-		return FileCapabilities{}, fmt.Errorf("security.capability of %d bytes and revision %#x is not known", len(data), magic&revisionMask)
+		return FileCapabilities{}, fmt.Errorf("security.capability has %d bytes and revision %#x, an unknown format", len(data), magic&revisionMask)
 	}
 	word := func(i int) capability.Set { return capability.Set(binary.LittleEndian.Uint32(data[4*i:])) }
 	file := FileCapabilities{Permitted: word(1), Inheritable: word(2), Effective: magic&effective != 0}
@@ -57,13 +57,13 @@ func parseFileCapabilities(data []byte) (FileCapabilities, error) {
 	return file, nil
 }
 
-// FileCapabilitiesOf reads those of a file that may be open for nothing but its name, and then
-// what else there is to know of it: its ctime tells whether it carried them before.
+// FileCapabilitiesOf reads the capabilities of an open file, which may be open with O_PATH, and then its status. The
+// ctime in the status shows whether the file has changed since an earlier time.
 func FileCapabilitiesOf(file *os.File) (FileCapabilities, unix.Stat_t, error) {
 	var stat unix.Stat_t
-	carried, err := ReadFileCapabilities(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
+	capabilities, err := ReadFileCapabilities(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
 	if err == nil {
 		err = unix.Fstat(int(file.Fd()), &stat)
 	}
-	return carried, stat, err
+	return capabilities, stat, err
 }

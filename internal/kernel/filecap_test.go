@@ -39,7 +39,7 @@ func TestParseFileCapabilities(t *testing.T) {
 	}
 }
 
-func TestFileCapabilitiesAsSetcapWritesThem(t *testing.T) {
+func TestReadFileCapabilitiesThatSetcapWrote(t *testing.T) {
 	dir := t.TempDir()
 	program := filepath.Join(dir, "program")
 	if err := os.WriteFile(program, nil, 0o755); err != nil {
@@ -65,8 +65,8 @@ func TestFileCapabilitiesAsSetcapWritesThem(t *testing.T) {
 	}
 }
 
-// An image's layer may hold any link.
-func TestNoLinkLeadsOutOfALayer(t *testing.T) {
+// A layer of an image may contain any link.
+func TestOpenBelowFollowsNoLinks(t *testing.T) {
 	dir, layer := t.TempDir(), t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "host"), nil, 0o644); err != nil {
 		t.Fatal(err)

@@ -2,9 +2,8 @@ package kernel
 
 import "golang.org/x/sys/unix"
 
-// ioctls are commands whose handlers ask for a capability, or that programs make so
-// often that the name helps. The numbers are those of asm-generic, which x86 and
-// arm64 use. Numbers in hexadecimal have no constant in x/sys/unix.
+// ioctls are commands whose handlers check a capability, or that programs use often. The numbers are those of
+// asm-generic, which x86 and arm64 use. Numbers in hexadecimal have no constant in x/sys/unix.
 var ioctls = names{
 	// network interfaces and routes (linux/sockios.h; net/core/dev_ioctl.c, net/ipv4)
 	unix.SIOCADDRT:          "SIOCADDRT",

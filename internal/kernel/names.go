@@ -8,12 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// names gives the values that one kind of argument can have the names of the
-// kernel's headers. Those are listed that a check for a capability can follow, and
-// common neighbours.
+// names maps the values of one kind of argument to their names in the kernel's headers. It has the values that can
+// cause a capability check, and other common ones.
 type names map[uint64]string
 
-// decimal is the name of a value, or the value itself.
+// decimal returns the name of a value, or the value in decimal.
 func (n names) decimal(value uint64) string {
 	if name, ok := n[value]; ok {
 		return name
@@ -21,7 +20,7 @@ func (n names) decimal(value uint64) string {
 	return strconv.FormatUint(value, 10)
 }
 
-// hex is the name of a value, or the value itself.
+// hex returns the name of a value, or the value in hexadecimal.
 func (n names) hex(value uint64) string {
 	if name, ok := n[value]; ok {
 		return name
@@ -29,8 +28,7 @@ func (n names) hex(value uint64) string {
 	return "0x" + strconv.FormatUint(value, 16)
 }
 
-// set is the names of the bits that are set, in order and joined by |; bits without
-// a name are left out.
+// set returns the names of the bits that are set, sorted and joined with "|". It omits bits without a name.
 func (n names) set(value uint64) string {
 	var set []string
 	for bit, name := range n {
@@ -78,7 +76,7 @@ var socketTypes = names{
 	unix.SOCK_PACKET:    "SOCK_PACKET",
 }
 
-// ipProtocols are IPPROTO_* without the prefix; 0 means the type's usual one.
+// ipProtocols are IPPROTO_* without the prefix. 0 is the default protocol of the socket type.
 var ipProtocols = names{
 	unix.IPPROTO_ICMP:    "ICMP",
 	unix.IPPROTO_IGMP:    "IGMP",
@@ -93,7 +91,7 @@ var ipProtocols = names{
 	unix.IPPROTO_ICMPV6:  "ICMPV6",
 	89:                   "OSPF", // no constant in linux/in.h; IANA
 	unix.IPPROTO_PIM:     "PIM",
-	112:                  "VRRP", // likewise; keepalived
+	112:                  "VRRP", // no constant in linux/in.h; used by keepalived
 	unix.IPPROTO_L2TP:    "L2TP",
 	unix.IPPROTO_SCTP:    "SCTP",
 	unix.IPPROTO_UDPLITE: "UDPLITE",
@@ -171,7 +169,7 @@ var socketOptions = map[uint64]names{
 		unix.SO_RCVMARK:               "SO_RCVMARK",
 		unix.SO_RCVPRIORITY:           "SO_RCVPRIORITY",
 	},
-	// do_ip_setsockopt, net/ipv4/ip_sockglue.c; from 64 on iptables and multicast routing
+	// do_ip_setsockopt, net/ipv4/ip_sockglue.c; iptables and multicast routing from 64 on
 	unix.IPPROTO_IP: {
 		unix.IP_TOS:          "IP_TOS",
 		unix.IP_HDRINCL:      "IP_HDRINCL",
@@ -210,7 +208,7 @@ var socketOptions = map[uint64]names{
 	},
 }
 
-// prctls are the first argument of prctl (kernel/sys.c, security/commoncap.c).
+// prctls are the values of prctl's first argument (kernel/sys.c, security/commoncap.c).
 var prctls = names{
 	unix.PR_SET_DUMPABLE:     "PR_SET_DUMPABLE",
 	unix.PR_SET_KEEPCAPS:     "PR_SET_KEEPCAPS",
@@ -229,7 +227,7 @@ var prctls = names{
 	unix.PR_SET_PTRACER:      "PR_SET_PTRACER",
 }
 
-// ambientActions are the second argument of prctl(PR_CAP_AMBIENT).
+// ambientActions are the values of the second argument of prctl(PR_CAP_AMBIENT).
 var ambientActions = names{
 	unix.PR_CAP_AMBIENT_IS_SET:    "PR_CAP_AMBIENT_IS_SET",
 	unix.PR_CAP_AMBIENT_RAISE:     "PR_CAP_AMBIENT_RAISE",
@@ -237,20 +235,20 @@ var ambientActions = names{
 	unix.PR_CAP_AMBIENT_CLEAR_ALL: "PR_CAP_AMBIENT_CLEAR_ALL",
 }
 
-// cloneFlags are those that need a capability.
+// cloneFlags are the flags that need a capability.
 var cloneFlags = names{
 	unix.CLONE_NEWCGROUP: "CLONE_NEWCGROUP",
 	unix.CLONE_NEWIPC:    "CLONE_NEWIPC",
 	unix.CLONE_NEWNET:    "CLONE_NEWNET",
 	unix.CLONE_NEWNS:     "CLONE_NEWNS",
 	unix.CLONE_NEWPID:    "CLONE_NEWPID",
-	unix.CLONE_NEWTIME:   "CLONE_NEWTIME", // among clone's signal bits, where no signal reaches it
+	unix.CLONE_NEWTIME:   "CLONE_NEWTIME", // uses one of clone's signal bits, but no signal has that number
 	unix.CLONE_NEWUSER:   "CLONE_NEWUSER",
 	unix.CLONE_NEWUTS:    "CLONE_NEWUTS",
 }
 
 var fileTypes = names{
-	0:             "S_IFREG", // as mknod takes it
+	0:             "S_IFREG", // mknod accepts 0 for it
 	unix.S_IFIFO:  "S_IFIFO",
 	unix.S_IFCHR:  "S_IFCHR",
 	unix.S_IFDIR:  "S_IFDIR",

@@ -9,20 +9,20 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// BTFPath is where the kernel offers its type information.
+// BTFPath is the file in which the kernel provides its type information.
 const BTFPath = "/sys/kernel/btf/vmlinux"
 
-// ErrNoBTF: the kernel does not describe its types.
+// ErrNoBTF is returned if the kernel has no usable type information.
 var ErrNoBTF = errors.New("the kernel offers no type information (BTF): use a kernel built with CONFIG_DEBUG_INFO_BTF, as the distributions' are")
 
-// LoadBTF reads the kernel's type information, from BTFPath if path is "". The
-// error is ErrNoBTF if there is none or it cannot be understood.
+// LoadBTF reads the kernel's type information from path, or from [BTFPath] if path is "". It returns [ErrNoBTF] if the
+// information does not exist or is invalid.
 func LoadBTF(path string) (*btf.Spec, error) {
 	load := func() (*btf.Spec, error) { return btf.LoadSpec(path) }
 	if path == "" {
-		path, load = BTFPath, btf.LoadKernelSpec // which the library reads as well, and keeps
+		path, load = BTFPath, btf.LoadKernelSpec // the library reads BTFPath as well, and caches it
 	}
-	// Where it cannot be opened the library would look for a kernel on the disk.
+	// If the file cannot be opened, the library would search for a kernel on the disk.
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNoBTF)
@@ -38,23 +38,22 @@ func LoadBTF(path string) (*btf.Spec, error) {
 	return spec, nil
 }
 
-// HasTracepoint reports whether the kernel has the tracepoint, such as cap_capable
-// (6.14 and later, and wherever it was backported) or sys_exit (CONFIG_FTRACE_SYSCALLS).
+// HasTracepoint reports whether the kernel has a tracepoint, for example cap_capable (6.14 and later, and kernels with
+// a backport) or sys_exit (CONFIG_FTRACE_SYSCALLS).
 func HasTracepoint(spec *btf.Spec, name string) bool {
 	var tracepoint *btf.Typedef
 	return spec.TypeByName("btf_trace_"+name, &tracepoint) == nil
 }
 
-// HasFunction reports whether the type information describes a function of that
-// name, without which fentry and fexit programs cannot name it. They take more than
-// that: the compiler, and on arm64 the version (6.0).
+// HasFunction reports whether the type information describes a function with that name, which fentry and fexit programs
+// require. They also require support by the compiler that built the kernel, and Linux 6.0 on arm64.
 func HasFunction(spec *btf.Spec, name string) bool {
 	var function *btf.Func
 	return spec.TypeByName(name, &function) == nil
 }
 
-// HasKprobes reports whether probes can be put on kernel functions
-// (CONFIG_KPROBE_EVENTS): by perf, since 4.17, or by tracefs.
+// HasKprobes reports whether probes can be attached to kernel functions (CONFIG_KPROBE_EVENTS): with perf, since 4.17,
+// or with tracefs.
 func HasKprobes() bool { return hasKprobes("/sys") }
 
 func hasKprobes(sys string) bool {

@@ -46,7 +46,7 @@ func TestFeaturesInBTF(t *testing.T) {
 	}
 }
 
-// describe makes a file of type information and loads it as the kernel's is.
+// describe writes type information to a file and loads it like the kernel's.
 func describe(t *testing.T, types []btf.Type) *btf.Spec {
 	t.Helper()
 	builder, err := btf.NewBuilder(types)
@@ -68,8 +68,7 @@ func describe(t *testing.T, types []btf.Type) *btf.Spec {
 	return spec
 }
 
-// Every kernel since 6.14 has the tracepoint, so that its absence there is a fault
-// of the probe.
+// Every kernel since 6.14 has the tracepoint. If HasTracepoint does not find it there, HasTracepoint is wrong.
 func TestCapTracepointOfThisKernel(t *testing.T) {
 	spec, err := LoadBTF("")
 	if errors.Is(err, ErrNoBTF) {
@@ -101,11 +100,11 @@ func TestHasKprobes(t *testing.T) {
 		}
 	}
 	if sys := write(t, "bus/event_source/devices/uprobe/type", ""); hasKprobes(sys) {
-		t.Error("uprobes were taken for kprobes")
+		t.Error("uprobes were accepted as kprobes")
 	}
 }
 
-// write makes a directory with one file.
+// write makes a temporary directory with one file.
 func write(t *testing.T, file, text string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()

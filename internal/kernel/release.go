@@ -7,15 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Version is a kernel's version. Vendors change what a version can do in both
-// directions: beyond MinimumVersion, probe for the feature instead.
+// Version is a kernel version. Vendors add features to a version and remove others. So use it only to check for
+// [MinimumVersion], and probe for features otherwise.
 type Version struct{ Major, Minor int }
 
-// MinimumVersion is the oldest kernel that has what the programs use, the youngest
-// of which is the helper bpf_task_pt_regs.
+// MinimumVersion is the first version that has everything that the BPF programs use. The newest of these features is
+// the helper bpf_task_pt_regs.
 var MinimumVersion = Version{5, 15}
 
-// ErrTooOld: the kernel is older than MinimumVersion.
+// ErrTooOld is returned if the kernel is older than [MinimumVersion].
 var ErrTooOld = errors.New("too old")
 
 func (v Version) String() string { return fmt.Sprintf("%d.%d", v.Major, v.Minor) }
@@ -25,16 +25,16 @@ func (v Version) Before(other Version) bool {
 	return v.Major < other.Major || v.Major == other.Major && v.Minor < other.Minor
 }
 
-// Release is the kernel's release as uname -r tells.
+// Release returns the release of the running kernel, as uname -r prints it.
 func Release() (string, error) {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
-		return "", fmt.Errorf("asking for the kernel's release: %w", err)
+		return "", fmt.Errorf("reading the kernel's release: %w", err)
 	}
 	return unix.ByteSliceToString(name.Release[:]), nil
 }
 
-// RunningVersion is the version of the running kernel.
+// RunningVersion returns the version of the running kernel.
 func RunningVersion() (Version, error) {
 	release, err := Release()
 	if err != nil {
@@ -43,7 +43,7 @@ func RunningVersion() (Version, error) {
 	return ParseRelease(release)
 }
 
-// ParseRelease is the version that a release such as 5.15.0-91-generic begins with.
+// ParseRelease returns the version at the beginning of a release such as 5.15.0-91-generic.
 func ParseRelease(release string) (Version, error) {
 	var v Version
 	if _, err := fmt.Sscanf(release, "%d.%d", &v.Major, &v.Minor); err != nil {
@@ -52,7 +52,7 @@ func ParseRelease(release string) (Version, error) {
 	return v, nil
 }
 
-// CheckRelease fails with ErrTooOld if a release is older than MinimumVersion.
+// CheckRelease returns [ErrTooOld] if a release is older than [MinimumVersion].
 func CheckRelease(release string) error {
 	v, err := ParseRelease(release)
 	if err != nil {

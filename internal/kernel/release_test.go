@@ -31,7 +31,7 @@ func TestCheckRelease(t *testing.T) {
 	}
 }
 
-func TestTooOldSaysWhatIsNeeded(t *testing.T) {
+func TestErrTooOldNamesTheMinimum(t *testing.T) {
 	const want = "kernel 5.4.0 is too old: 5.15 or later is needed"
 	if err := CheckRelease("5.4.0"); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)

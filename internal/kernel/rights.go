@@ -11,21 +11,20 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// LastCapability is the highest capability that the kernel knows.
+// LastCapability returns the highest capability that the kernel knows.
 func LastCapability() (capability.Capability, error) {
 	n, err := Sysctl("kernel.cap_last_cap")
 	if err != nil {
 		return 0, err
 	}
 	if n < 0 || n > 63 {
-		return 0, fmt.Errorf("the kernel's last capability cannot be %d", n)
+		return 0, fmt.Errorf("kernel.cap_last_cap is %d, which is out of range", n)
 	}
 	return capability.Capability(n), nil
 }
 
-// EffectiveCapabilities are this thread's, which are the process's unless it
-// changed them. In another user namespace than the initial one they are worth
-// nothing here.
+// EffectiveCapabilities returns the effective set of this thread. It is that of the process, unless the thread changed
+// it. In a user namespace other than the initial one, capmon cannot use these capabilities.
 func EffectiveCapabilities() (capability.Set, error) {
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
@@ -34,8 +33,8 @@ func EffectiveCapabilities() (capability.Set, error) {
 	return parseCapabilities(string(status), "CapEff:")
 }
 
-// HostCapabilities are those that the host's root can have: the bounding set of its first process,
-// which lacks what the host itself was denied, as in a virtual machine or a system container.
+// HostCapabilities returns the capabilities that root on the host can have: the bounding set of its first process. If
+// the host itself was denied capabilities, as a virtual machine or a system container may be, the set lacks them.
 func HostCapabilities() (capability.Set, error) {
 	status, err := os.ReadFile("/proc/1/status")
 	if err != nil {
@@ -44,7 +43,7 @@ func HostCapabilities() (capability.Set, error) {
 	return parseCapabilities(string(status), "CapBnd:")
 }
 
-// parseCapabilities reads the set with this name from a process's status.
+// parseCapabilities reads the set with a name from the text of /proc/PID/status.
 func parseCapabilities(status, name string) (capability.Set, error) {
 	for line := range strings.Lines(status) {
 		value, ok := strings.CutPrefix(line, name)
@@ -57,14 +56,13 @@ func parseCapabilities(status, name string) (capability.Set, error) {
 		}
 		return capability.Set(set), nil
 	}
-	return 0, fmt.Errorf("reading a process's capabilities: there is no %s", strings.TrimSuffix(name, ":"))
+	return 0, fmt.Errorf("reading a process's capabilities: its status has no %s", strings.TrimSuffix(name, ":"))
 }
 
-// Sysctl reads a number by the name that sysctl(8) uses, such as
-// kernel.unprivileged_bpf_disabled (0 allowed, 1 and 2 refused),
-// kernel.perf_event_paranoid, kernel.kptr_restrict (0 and 1 show addresses to whom
-// has SYSLOG, 2 to nobody) or net.core.bpf_jit_enable (fexit needs it).
-// os.ErrNotExist is in the error's tree if the kernel was built without.
+// Sysctl reads a sysctl that is a number, by the name that sysctl(8) uses. Examples are
+// kernel.unprivileged_bpf_disabled (0 allowed, 1 and 2 denied), kernel.perf_event_paranoid, kernel.kptr_restrict (0 and
+// 1 show addresses to processes with SYSLOG, 2 to none) and net.core.bpf_jit_enable (fexit needs it). The error matches
+// [os.ErrNotExist] if the kernel was built without the sysctl.
 func Sysctl(name string) (int, error) { return sysctl("/proc/sys", name) }
 
 func sysctl(dir, name string) (int, error) {
@@ -79,29 +77,27 @@ func sysctl(dir, name string) (int, error) {
 	return n, nil
 }
 
-// Lockdown is how far the kernel defends itself against root
-// (security/lockdown/lockdown.c).
+// Lockdown is the kernel's lockdown mode, which protects the kernel against root (security/lockdown/lockdown.c).
 type Lockdown string
 
-// The modes. Secure boot turns integrity on in most distributions, which does not
-// hinder capmon.
+// The lockdown modes. With secure boot, most distributions set the mode integrity, in which capmon works.
 const (
 	LockdownNone      Lockdown = "none"
 	LockdownIntegrity Lockdown = "integrity"
-	// LockdownConfidentiality refuses kprobes, and bpf_probe_read_kernel to BPF
-	// programs (LOCKDOWN_KPROBES, LOCKDOWN_BPF_READ_KERNEL).
+	// LockdownConfidentiality forbids kprobes, and bpf_probe_read_kernel in BPF programs (LOCKDOWN_KPROBES,
+	// LOCKDOWN_BPF_READ_KERNEL).
 	LockdownConfidentiality Lockdown = "confidentiality"
-	// LockdownUnknown: securityfs is not mounted, so it cannot be told.
+	// LockdownUnknown means that securityfs is not mounted, so the mode is not known.
 	LockdownUnknown Lockdown = ""
 )
 
-// LockdownMode is the mode in force.
+// LockdownMode returns the mode in effect.
 func LockdownMode() (Lockdown, error) { return lockdownMode("/sys/kernel/security") }
 
 func lockdownMode(securityfs string) (Lockdown, error) {
 	text, err := os.ReadFile(filepath.Join(securityfs, "lockdown"))
 	if errors.Is(err, os.ErrNotExist) {
-		// The file lsm is there whenever the file system is (security/inode.c).
+		// The file lsm exists whenever the file system is mounted (security/inode.c).
 		if _, err := os.Stat(filepath.Join(securityfs, "lsm")); err == nil {
 			return LockdownNone, nil
 		}
@@ -115,30 +111,30 @@ func lockdownMode(securityfs string) (Lockdown, error) {
 			return Lockdown(strings.Trim(mode, "[]")), nil
 		}
 	}
-	return LockdownUnknown, fmt.Errorf("reading the lockdown mode: %q has none marked", text)
+	return LockdownUnknown, fmt.Errorf("reading the lockdown mode: no mode is marked in %q", text)
 }
 
-// Namespace is a kind of namespace by its name in /proc/PID/ns.
+// Namespace is a kind of namespace, named as in /proc/PID/ns.
 type Namespace string
 
-// The kinds of which it can be told whether a process is in the initial one.
+// The kinds for which [InInitial] works.
 const (
 	UserNamespace   Namespace = "user"
 	PIDNamespace    Namespace = "pid"
 	CgroupNamespace Namespace = "cgroup"
 )
 
-// initial are the inodes of the initial namespaces, fixed since 3.8, cgroup's since
-// 4.6 (PROC_*_INIT_INO, include/linux/proc_ns.h).
+// initial are the inodes of the initial namespaces. They are constant since 3.8, that of the cgroup namespace since 4.6
+// (PROC_*_INIT_INO, include/linux/proc_ns.h).
 var initial = map[Namespace]string{
 	UserNamespace:   "user:[4026531837]",   // 0xEFFFFFFD
 	PIDNamespace:    "pid:[4026531836]",    // 0xEFFFFFFC
 	CgroupNamespace: "cgroup:[4026531835]", // 0xEFFFFFFB
 }
 
-// Viewer is the directory in /proc by whose root and mountinfo to see files as a process
-// sees them: its own if it is in another mount namespace, else /proc/self, and also if it
-// is gone or this process may not look into it, which takes CAP_SYS_PTRACE.
+// Viewer returns the directory in /proc whose root and mountinfo show files as a process sees them: /proc/PID if the
+// process is in another mount namespace than this process, otherwise /proc/self. Viewer also returns /proc/self if the
+// process has exited, or if this process may not inspect it, which requires CAP_SYS_PTRACE.
 func Viewer(pid int) string {
 	const self = "/proc/self"
 	viewer := fmt.Sprint("/proc/", pid)
@@ -153,12 +149,12 @@ func Viewer(pid int) string {
 	return viewer
 }
 
-// InInitial reports whether this process is in the initial namespace of a kind. A
-// user namespace that maps all ids to themselves is still another one.
+// InInitial reports whether this process is in the initial namespace of a kind. A user namespace that maps all ids to
+// themselves is not the initial one.
 func InInitial(kind Namespace) (bool, error) {
 	link, err := os.Readlink(filepath.Join("/proc/self/ns", string(kind)))
 	if err != nil {
-		return false, fmt.Errorf("looking at this process's %s namespace: %w", kind, err)
+		return false, fmt.Errorf("reading this process's %s namespace: %w", kind, err)
 	}
 	return link == initial[kind], nil
 }

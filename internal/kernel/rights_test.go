@@ -26,7 +26,7 @@ func TestParseEffective(t *testing.T) {
 	}
 }
 
-func TestEffectiveCapabilitiesAsCapget(t *testing.T) {
+func TestEffectiveCapabilitiesMatchCapget(t *testing.T) {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
@@ -92,7 +92,7 @@ func TestInInitial(t *testing.T) {
 	}
 }
 
-func TestViewerOfOneWithMountsOfItsOwn(t *testing.T) {
+func TestViewerOfAProcessInAnotherMountNamespace(t *testing.T) {
 	cmd := exec.Command("unshare", "--mount", "sh", "-c", "echo; exec cat")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -109,12 +109,12 @@ func TestViewerOfOneWithMountsOfItsOwn(t *testing.T) {
 		_ = stdin.Close()
 		_ = cmd.Wait()
 	}()
-	if _, err := stdout.Read(make([]byte, 1)); err != nil { // it has unshared them
+	if _, err := stdout.Read(make([]byte, 1)); err != nil { // the process has unshared its mounts
 		t.Fatal(err)
 	}
 	for pid, want := range map[int]string{cmd.Process.Pid: fmt.Sprint("/proc/", cmd.Process.Pid), os.Getpid(): "/proc/self", 0: "/proc/self"} {
 		if got := Viewer(pid); got != want {
-			t.Errorf("%d: %s, wanted %s", pid, got, want)
+			t.Errorf("%d: %s, want %s", pid, got, want)
 		}
 	}
 }

@@ -1,5 +1,5 @@
-// Package kernel knows the running kernel: its symbols, system calls, cgroup
-// hierarchies and what it allows capmon to do.
+// Package kernel provides information about the running kernel: its symbols, system calls, cgroup hierarchies, and what
+// it allows capmon to do.
 package kernel
 
 import (
@@ -15,35 +15,33 @@ import (
 	"strings"
 )
 
-// ErrSymbolsHidden: the kernel shows all addresses as zero.
+// ErrSymbolsHidden is returned if the kernel shows all addresses as zero.
 var ErrSymbolsHidden = errors.New("the kernel hides its symbols' addresses: run as root or with CAP_SYSLOG, and set kernel.kptr_restrict to 0 or 1")
 
-// UnknownFunction stands in a stack for an address that no symbol covers: a BPF
-// program or a trampoline, of a module loaded since the symbols were read. The address
-// itself would tell where the kernel lies in memory, and differ at every boot.
+// UnknownFunction replaces an address without a symbol in a stack: a BPF program, a trampoline, or a function of a
+// module that was loaded after the symbols were read. The address itself would reveal the kernel's position in memory,
+// and differs at every boot.
 const UnknownFunction = "?"
 
-// Symbols are the functions of the kernel and of the modules that were loaded
-// when they were read.
+// Symbols are the functions of the kernel and of the modules that were loaded when the symbols were read.
 type Symbols struct {
-	sorted []symbol // by address; of aliases the one to show first
-	names  string   // all names, one after the other
-	// modules were loaded when they were read.
-	modules []string
-	orc     map[string]uint64 // of what OrcTables needs
+	sorted  []symbol          // by address; among aliases, the preferred name comes first
+	names   string            // concatenation of all names
+	modules []string          // loaded modules when the symbols were read
+	orc     map[string]uint64 // addresses that OrcTables needs
 }
 
 type symbol struct {
 	address uint64
-	name    uint32 // where in names
+	name    uint32 // offset in names
 	length  uint16 // at most KSYM_NAME_LEN, 512
 	global  bool
 }
 
-// LoadSymbols reads /proc/kallsyms. The error is ErrSymbolsHidden if addresses
-// are hidden from this process (kallsyms_show_value, kernel/ksyms_common.c).
+// LoadSymbols reads /proc/kallsyms. It returns [ErrSymbolsHidden] if the kernel hides the addresses from this process
+// (kallsyms_show_value, kernel/ksyms_common.c).
 func LoadSymbols() (*Symbols, error) {
-	// In this order a module loaded meanwhile makes the symbols stale at worst.
+	// The modules are read first: if a module is loaded in between, the symbols are at worst stale.
 	modules, err := loadedModules()
 	if err != nil {
 		return nil, fmt.Errorf("reading kernel symbols: %w", err)
@@ -61,15 +59,15 @@ func LoadSymbols() (*Symbols, error) {
 	return s, nil
 }
 
-// Stale reports whether modules were loaded or removed since the symbols were read.
-// The kernel loads them on demand, and puts them where the last function of another
-// one seems to go on: Lookup would name that.
+// Stale reports whether modules were loaded or removed since the symbols were read. The kernel loads modules on demand.
+// The code of a new module may follow the last function of another one, and [Symbols.Lookup] would then return that
+// function.
 func (s *Symbols) Stale() bool {
 	modules, err := loadedModules()
 	return err != nil || !slices.Equal(modules, s.modules)
 }
 
-// loadedModules are the names and addresses of the modules; none in a kernel without.
+// loadedModules returns the names and addresses of the modules; none if the kernel has no module support.
 func loadedModules() ([]string, error) {
 	text, err := os.ReadFile("/proc/modules")
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -78,7 +76,7 @@ func loadedModules() ([]string, error) {
 	return parseModules(string(text)), nil
 }
 
-// parseModules leaves out how often each module is in use, which changes all the time.
+// parseModules reads /proc/modules. It omits the use counts of the modules, which change often.
 func parseModules(text string) []string {
 	var modules []string
 	for line := range strings.Lines(text) {
@@ -90,20 +88,20 @@ func parseModules(text string) []string {
 	return modules
 }
 
-// ParseSymbols reads text in the form of /proc/kallsyms: address, type, name and,
-// for modules and BPF programs, where it comes from.
+// ParseSymbols reads text in the format of /proc/kallsyms: address, type and name, and the origin of symbols of modules
+// and BPF programs.
 func ParseSymbols(r io.Reader) (*Symbols, error) {
-	const usual = 1 << 17 // functions, of 20 bytes, in a distribution's kernel
-	sorted := make([]symbol, 0, usual)
+	const typical = 1 << 17 // functions in a distribution's kernel, with names of about 20 bytes
+	sorted := make([]symbol, 0, typical)
 	var names strings.Builder
-	names.Grow(usual * 20)
+	names.Grow(typical * 20)
 
 	lines := bufio.NewScanner(r)
 	orc := make(map[string]uint64)
 	var hidden bool
 	for lines.Scan() {
 		address, kind, name, ok := fields(lines.Bytes())
-		label := ok && isOrcLabel(name) && !bytes.Contains(lines.Bytes(), []byte("\t")) // not a module's
+		label := ok && isOrcLabel(name) && !bytes.Contains(lines.Bytes(), []byte("\t")) // not the label of a module
 		if !ok || !isFunction(kind, name) && !label {
 			continue
 		}
@@ -132,7 +130,7 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 		if hidden {
 			return nil, ErrSymbolsHidden
 		}
-		return nil, errors.New("reading kernel symbols: there are none")
+		return nil, errors.New("reading kernel symbols: found no functions")
 	}
 	s := &Symbols{sorted: sorted, names: names.String(), orc: orc}
 	slices.SortFunc(s.sorted, func(one, other symbol) int {
@@ -144,8 +142,8 @@ func ParseSymbols(r io.Reader) (*Symbols, error) {
 	return s, nil
 }
 
-// parseHex reads what the kernel prints as %px. It saves the string that
-// strconv.ParseUint would need for each of 120 000 lines.
+// parseHex reads an address that the kernel printed with %px. Unlike strconv.ParseUint, it does not allocate a string
+// for each of 120 000 lines.
 func parseHex(digits []byte) (value uint64, err error) {
 	if len(digits) > 16 {
 		return 0, fmt.Errorf("address %q: %w", digits, strconv.ErrRange)
@@ -169,13 +167,13 @@ func fields(line []byte) (address []byte, kind byte, name []byte, ok bool) {
 	if !ok || len(rest) < 3 || rest[1] != ' ' {
 		return nil, 0, nil, false
 	}
-	name, _, _ = bytes.Cut(rest[2:], []byte("\t")) // a module's name follows
+	name, _, _ = bytes.Cut(rest[2:], []byte("\t")) // the name of a module follows
 	return address, rest[0], name, true
 }
 
-// isFunction leaves out data, the padding before a function that bears its name
-// with a prefix (CONFIG_FUNCTION_PADDING_BYTES, 6.2 and later) and the mapping
-// symbols of ARM.
+// isFunction reports whether a symbol is a function. It is false for data, for padding before functions, whose name is
+// that of the function with a prefix (CONFIG_FUNCTION_PADDING_BYTES, 6.2 and later), and for the mapping symbols of
+// ARM.
 func isFunction(kind byte, name []byte) bool {
 	switch kind {
 	case 't', 'T', 'w', 'W':
@@ -184,8 +182,8 @@ func isFunction(kind byte, name []byte) bool {
 	return false
 }
 
-// isMarker tells labels of the linker script (include/asm-generic/vmlinux.lds.h)
-// from functions, which often lie at the same address.
+// isMarker reports whether a symbol is a label of the linker script (include/asm-generic/vmlinux.lds.h) and not a
+// function. Labels and functions often have the same address.
 func isMarker(name string) bool {
 	switch name {
 	case "_text", "_stext", "_sinittext", "__pi__text", "__pi__stext":
@@ -194,12 +192,12 @@ func isMarker(name string) bool {
 	return isEnd(name) || strings.HasSuffix(name, "_text_start") || strings.HasSuffix(name, "_text_end")
 }
 
-// isEnd: behind this label there is no code of the kernel proper.
+// isEnd reports whether a symbol is a label at the end of the kernel image's code.
 func isEnd(name string) bool { return name == "_etext" || name == "_einittext" }
 
-// preference orders aliases: a function's own name, then the entries of a system
-// call without arguments, whose function is __do_sys_NAME, and labels last; of
-// several the global one; then by the alphabet.
+// preference compares two aliases. A function's own name comes first, then the entry points of a system call without
+// arguments, whose function is __do_sys_NAME, and labels last. Among equals, global names come first, then alphabetical
+// order decides.
 func (s *Symbols) preference(one, other symbol) int {
 	oneName, otherName := s.name(one), s.name(other)
 	if order := cmp.Compare(rank(oneName), rank(otherName)); order != 0 {
@@ -229,17 +227,16 @@ func (s *Symbols) name(sym symbol) string {
 	return s.names[sym.name : sym.name+uint32(sym.length)]
 }
 
-// longest is more than any function has. Between the kernel proper and its modules
-// there is much more room than that.
-const longest = 1 << 20
+// maxFunctionSize is more bytes than any function has. The distance between the kernel image and its modules is much
+// larger.
+const maxFunctionSize = 1 << 20
 
-// Lookup names the function that address is in, without what the compiler
-// appended to the name, and how far into it; within a part that the compiler
-// moved elsewhere (NAME.cold), how far into that part. It fails for an address in
-// no function known.
+// Lookup returns the function that contains an address and the offset in it. The name is without the suffix that the
+// compiler appended. In a part that the compiler moved elsewhere (NAME.cold), the offset is relative to that part. ok
+// is false if no known function contains the address.
 //
-// A return address is the one behind the call, and the call may be the last
-// instruction of its function: look up the address before it, or use Frames.
+// A return address is the address after the call, which may be the last instruction of its function. So look up the
+// address before it, or use [Symbols.Frames].
 func (s *Symbols) Lookup(address uint64) (name string, offset uint64, ok bool) {
 	behind, _ := slices.BinarySearchFunc(s.sorted, address, func(sym symbol, address uint64) int {
 		if sym.address <= address {
@@ -256,15 +253,14 @@ func (s *Symbols) Lookup(address uint64) (name string, offset uint64, ok bool) {
 		i--
 	}
 	name = s.name(s.sorted[i])
-	if isEnd(name) || address-start >= longest {
+	if isEnd(name) || address-start >= maxFunctionSize {
 		return "", 0, false
 	}
 	return baseName(name), address - start, true
 }
 
-// Range is where a function begins and where the next symbol does, by its full
-// name in /proc/kallsyms. Of several functions with that name it is the global
-// one, or else the first.
+// Range returns where a function begins and where the next symbol begins. name is the full name in /proc/kallsyms. If
+// several functions have that name, Range uses the global one, or else the first.
 func (s *Symbols) Range(name string) (start, end uint64, ok bool) {
 	found := -1
 	for i, sym := range s.sorted {
@@ -281,14 +277,14 @@ func (s *Symbols) Range(name string) (start, end uint64, ok bool) {
 	start = s.sorted[found].address
 	for _, sym := range s.sorted[found:] {
 		if sym.address > start {
-			return start, min(sym.address, start+longest), true
+			return start, min(sym.address, start+maxFunctionSize), true
 		}
 	}
-	return start, start + longest, true
+	return start, start + maxFunctionSize, true
 }
 
-// Frames names the functions of a stack of return addresses; a zero ends it.
-// Where none is known, it is UnknownFunction.
+// Frames returns the names of the functions in a stack of return addresses, up to the first zero. For an address in no
+// known function, the name is [UnknownFunction].
 func (s *Symbols) Frames(addresses []uint64) []string {
 	var names []string
 	for _, address := range addresses {
@@ -304,9 +300,8 @@ func (s *Symbols) Frames(addresses []uint64) []string {
 	return names
 }
 
-// baseName takes off what gcc and clang append to the name of a function that
-// they split, specialise or rename (.cold, .part.0, .isra.0, .constprop.0,
-// .llvm.123); there is no dot in a name of C.
+// baseName removes the suffix that gcc and clang append to the name of a function that they split, specialize or rename
+// (.cold, .part.0, .isra.0, .constprop.0, .llvm.123). Names in C have no dot.
 func baseName(name string) string {
 	if i := strings.IndexByte(name, '.'); i > 0 {
 		return name[:i]

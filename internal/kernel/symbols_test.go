@@ -59,22 +59,22 @@ func TestLookup(t *testing.T) {
 		offset  uint64
 	}{
 		{"before all", 0xffffffff80ffffff, "", 0},
-		{"labels of the linker lose to a function", 0xffffffff81000004, "srso_alias_untrain_ret", 4},
+		{"a function is preferred to labels of the linker", 0xffffffff81000004, "srso_alias_untrain_ret", 4},
 		{"first byte", 0xffffffff813681a0, "ns_capable", 0},
 		{"last byte, in the next function's padding", 0xffffffff8136820f, "ns_capable", 0x6f},
 		{"next function", 0xffffffff81368210, "capable", 0},
 		{"part moved elsewhere", 0xffffffff812078f4, "ns_capable", 4},
-		{"entries of system calls lose", 0xffffffff816b8085, "__do_sys_vhangup", 5},
+		{"a function is preferred to entry points of system calls", 0xffffffff816b8085, "__do_sys_vhangup", 5},
 		{"part.0", 0xffffffff817324a0, "do_epoll_pwait", 0},
 		{"isra.0.cold", 0xffffffff81732501, "check_bdev", 1},
 		{"llvm", 0xffffffff81732511, "promoted", 1},
-		{"global wins", 0xffffffff81a82a81, "cap_capable", 1},
-		{"data is none", 0xffffffff81a82c10, "cap_inh_is_capped", 0xd0},
-		{"behind the kernel's code", 0xffffffff8220bb10, "", 0},
-		{"behind its initial code", 0xffffffff837f8930, "", 0},
+		{"a global name is preferred", 0xffffffff81a82a81, "cap_capable", 1},
+		{"data is not a function", 0xffffffff81a82c10, "cap_inh_is_capped", 0xd0},
+		{"after the kernel's code", 0xffffffff8220bb10, "", 0},
+		{"after its initial code", 0xffffffff837f8930, "", 0},
 		{"in a module", 0xffffffffc0201008, "ovl_permission", 8},
 		{"in a BPF program", 0xffffffffc0203010, "bpf_prog_6deef7357e7b4530_hook", 0x10},
-		{"far behind the last", 0xffffffffc1000000, "", 0},
+		{"far after the last function", 0xffffffffc1000000, "", 0},
 	} {
 		name, offset, ok := symbols.Lookup(test.address)
 		if name != test.name || offset != test.offset || ok != (test.name != "") {
@@ -102,11 +102,11 @@ func TestRange(t *testing.T) {
 		start, end uint64
 	}{
 		{"capable", 0xffffffff81368210, 0xffffffff81368280},
-		{"cap_capable", 0xffffffff81a82a80, 0xffffffff81a82b40},                              // not up to its alias
-		{"cap_alias", 0xffffffff81a82a80, 0xffffffff81a82b40},                                // the same
-		{"same", 0xffffffff816c0010, 0xffffffff816c0020},                                     // the global one
-		{"capable.cold", 0xffffffff812078fe, 0xffffffff812078fe + longest},                   // a gap follows
-		{"bpf_prog_6deef7357e7b4530_hook", 0xffffffffc0203000, 0xffffffffc0203000 + longest}, // the last one
+		{"cap_capable", 0xffffffff81a82a80, 0xffffffff81a82b40},                                      // not up to its alias
+		{"cap_alias", 0xffffffff81a82a80, 0xffffffff81a82b40},                                        // the same
+		{"same", 0xffffffff816c0010, 0xffffffff816c0020},                                             // the global one
+		{"capable.cold", 0xffffffff812078fe, 0xffffffff812078fe + maxFunctionSize},                   // a gap follows
+		{"bpf_prog_6deef7357e7b4530_hook", 0xffffffffc0203000, 0xffffffffc0203000 + maxFunctionSize}, // the last one
 		{"absent", 0, 0},
 		{"__pfx_capable", 0, 0},
 	} {
@@ -132,7 +132,7 @@ func TestFrames(t *testing.T) {
 	}
 }
 
-func TestModulesAreTheSameWhileOnlyTheirUseChanges(t *testing.T) {
+func TestParseModulesIgnoresUseCounts(t *testing.T) {
 	const loaded = "packet_diag 16384 0 - Live 0xffffffffc06d5000\n" +
 		"overlay 163840 3 - Live 0xffffffffc0680000 (O)\n"
 	want := []string{"packet_diag 0xffffffffc06d5000", "overlay 0xffffffffc0680000"}
@@ -143,18 +143,18 @@ func TestModulesAreTheSameWhileOnlyTheirUseChanges(t *testing.T) {
 	}
 }
 
-func TestSymbolsAreStaleOnceTheModulesDiffer(t *testing.T) {
+func TestSymbolsAreStaleIfTheModulesDiffer(t *testing.T) {
 	symbols := thisKernel(t)
 	if symbols.Stale() {
-		t.Error("stale at once")
+		t.Error("stale immediately after reading")
 	}
 	symbols.modules = append(symbols.modules, "another 0xffffffffc0000000")
 	if !symbols.Stale() {
-		t.Error("not stale")
+		t.Error("not stale with another module")
 	}
 }
 
-func TestParseSymbolsRefuses(t *testing.T) {
+func TestParseSymbolsRejectsInvalidInput(t *testing.T) {
 	const hidden = "0000000000000000 T _text\n0000000000000000 T cap_capable\n"
 	if _, err := ParseSymbols(strings.NewReader(hidden)); !errors.Is(err, ErrSymbolsHidden) {
 		t.Errorf("hidden addresses: %v", err)

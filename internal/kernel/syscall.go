@@ -7,10 +7,10 @@ import (
 	"github.com/elastic/go-seccomp-bpf/arch"
 )
 
-// Arch is a system call table. Use NativeArch; the zero value is not an Arch.
+// Arch is a system call table. Use [NativeArch] to get one; the zero value is not valid.
 type Arch struct{ info *arch.Info }
 
-// NativeArch is that of this machine's own programs: x86_64 or arm64.
+// NativeArch returns the table for 64-bit programs on this machine: x86_64 or arm64.
 func NativeArch() Arch {
 	if runtime.GOARCH == "arm64" {
 		return Arch{arch.AARCH64}
@@ -18,7 +18,7 @@ func NativeArch() Arch {
 	return Arch{arch.X86_64}
 }
 
-// Compat is that of 32-bit programs on the same kernel: i386 or arm.
+// Compat returns the table for 32-bit programs on the same kernel: i386 or arm.
 func (a Arch) Compat() Arch {
 	switch a.info {
 	case arch.AARCH64, arch.ARM:
@@ -28,16 +28,15 @@ func (a Arch) Compat() Arch {
 	}
 }
 
-// String names the architecture as seccomp profiles and strace do.
+// String returns the name of the architecture that seccomp profiles and strace use.
 func (a Arch) String() string { return a.info.Name }
 
-// x32Bit marks a system call of the x32 ABI, which tasks of x86_64 can make at any
-// time (arch/x86/include/uapi/asm/unistd.h). Its numbers from 512 are its own.
+// x32Bit marks a system call of the x32 ABI, which tasks of x86_64 can make at any time
+// (arch/x86/include/uapi/asm/unistd.h). Numbers from 512 on exist only in that ABI.
 const x32Bit = 0x40000000
 
-// SyscallName names a system call; "" for a negative number, which means that no
-// system call was under way, and "syscall 999" for one that this table does not
-// know: the caller may have made the number up.
+// SyscallName returns the name of a system call. It returns "" for a negative number, which means that no system call
+// was in progress, and "syscall 999" for a number that is not in the table: callers can use any number.
 func (a Arch) SyscallName(nr int) string {
 	if nr < 0 || a.info == nil {
 		return ""
@@ -58,8 +57,8 @@ func (a Arch) SyscallName(nr int) string {
 	return fmt.Sprintf("syscall %d", nr)
 }
 
-// recentSyscalls have the same number everywhere, as all since 424, and are newer
-// than the library's tables (scripts/syscall.tbl of the version given).
+// recentSyscalls are newer than the library's tables (scripts/syscall.tbl of the version given). Like all system calls
+// since 424, they have the same number on all architectures.
 var recentSyscalls = map[int]string{
 	468: "file_getattr",     // 6.17
 	469: "file_setattr",     // 6.17

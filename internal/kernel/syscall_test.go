@@ -29,8 +29,8 @@ func TestSyscallNames(t *testing.T) {
 		{x8664, -1, ""},
 		{x8664, 999, "syscall 999"},
 		{x8664, x32Bit | 41, "socket"},
-		{x8664, x32Bit | 514, "ioctl"}, // a number of its own
-		{x8664, 514, "syscall 514"},    // and no system call without the bit
+		{x8664, x32Bit | 514, "ioctl"}, // a number that only x32 has
+		{x8664, 514, "syscall 514"},    // not a system call without the bit
 		{x8664, x32Bit | 999, "syscall 1073742823"},
 		{x8664, x32Bit | 336, "syscall 1073742160"},
 		{x8664, 335, "uretprobe"},
@@ -60,8 +60,8 @@ func TestSyscallNames(t *testing.T) {
 	}
 }
 
-// x/sys/unix is generated from the kernel's tables too, and usually earlier.
-func TestRecentSyscallsAsInUnix(t *testing.T) {
+// x/sys/unix is generated from the kernel's tables as well, and usually updated earlier.
+func TestRecentSyscallsMatchUnix(t *testing.T) {
 	for nr, want := range map[int]string{
 		unix.SYS_FILE_GETATTR:     "file_getattr",
 		unix.SYS_FILE_SETATTR:     "file_setattr",
@@ -76,7 +76,7 @@ func TestRecentSyscallsAsInUnix(t *testing.T) {
 	}
 }
 
-func TestSyscallNamesAsInHeaders(t *testing.T) {
+func TestSyscallNamesMatchTheHeaders(t *testing.T) {
 	for header, a := range map[string]Arch{
 		"/usr/include/x86_64-linux-gnu/asm/unistd_64.h": x8664,
 		"/usr/include/x86_64-linux-gnu/asm/unistd_32.h": i386,

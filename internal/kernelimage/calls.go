@@ -151,8 +151,8 @@ func moduleCalls(path string, callees []string) ([]Call, error) {
 	return calls, nil
 }
 
-// relocatedCalls returns the calls in a section of a module. Their operands are in relocations, because the kernel fills
-// them in when it loads the module.
+// relocatedCalls returns the calls in a section of a module. Their operands are in relocations, because the kernel
+// fills them in when it loads the module.
 func relocatedCalls(relocations, section *elf.Section, symbols []elf.Symbol, index elf.SectionIndex, callees []string) ([]Call, error) {
 	table, err := relocations.Data()
 	if err != nil {

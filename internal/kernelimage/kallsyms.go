@@ -16,9 +16,9 @@ type function struct {
 	start uint64
 }
 
-// functions reads the kernel's own table of symbols, the only one that distributions leave in an image. It recognizes the
-// parts of the table by their content (scripts/kallsyms.c), because the images have no symbols for them. Before 6.4,
-// the offsets were the first part.
+// functions reads the kernel's own table of symbols, the only one that distributions leave in an image. It recognizes
+// the parts of the table by their content (scripts/kallsyms.c), because the images have no symbols for them. Before
+// 6.4, the offsets were the first part.
 func functions(file *elf.File) ([]function, error) {
 	rodata := file.Section(".rodata")
 	if rodata == nil {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// Default returns the default seccomp profile of a Docker engine of the given version. For an unknown version it returns
-// the oldest profile, which requires capabilities for more calls.
+// Default returns the default seccomp profile of a Docker engine of the given version. For an unknown version it
+// returns the oldest profile, which requires capabilities for more calls.
 func Default(engine string) (*Profile, error) {
 	profile := moby.DefaultProfile()
 	if before(engine, "23.0.0") {

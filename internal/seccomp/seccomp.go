@@ -23,8 +23,8 @@ import (
 // Unconfined is Docker's name for running a container without a profile.
 const Unconfined = "unconfined"
 
-// Profile is a seccomp profile whose rules are not yet selected for a set of granted capabilities. The zero value allows
-// all system calls. Profile is safe for concurrent use.
+// Profile is a seccomp profile whose rules are not yet selected for a set of granted capabilities. The zero value
+// allows all system calls. Profile is safe for concurrent use.
 type Profile struct {
 	body string
 

@@ -10,64 +10,61 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Way is where a path leads: the directories that are searched, in their order, and the file.
-type Way struct {
+// PathWalk is the result of following a path: the directories that were searched, in order, and the file.
+type PathWalk struct {
 	Directories []Node
-	// File is nil if there is none of this name.
+	// File is nil if the file does not exist.
 	File *Node
-	// Program is set if the file was to be executed.
+	// Program is set if the path was followed for an execution.
 	Program *Program
 }
 
-// Program is what the kernel looks at when a file is executed: the file, or the interpreter of a
-// script.
+// Program is the file that the kernel loads when a file is executed: the file itself, or the interpreter of a script.
 type Program struct {
 	Path string
 	FileCapabilities
-	// Changed is the ctime, in nanoseconds.
+	// Changed is the file's ctime, in nanoseconds.
 	Changed int64
-	// NoSuid: it lies on a mount where file capabilities count for nothing.
+	// NoSuid is set if the file is on a mount with nosuid, where file capabilities have no effect.
 	NoSuid bool
 }
 
-// Node is a file as it was found.
+// Node is a file as capmon found it.
 type Node struct {
-	// Path from the root directory on, without links.
+	// Path is the path from the root directory, without links.
 	Path               string
-	Owner, Group, Mode uint32 // Mode with the type
+	Owner, Group, Mode uint32 // Mode includes the file type
 	Inode              uint64
-	// Image: it is as the container's image has it, and what the container made of it is not
-	// known any more.
+	// Image is set if this is the file of the container's image, and it is not known whether the container changed it.
 	Image bool
 }
 
-// IsDirectory reports whether it is one.
+// IsDirectory reports whether the file is a directory.
 func (n Node) IsDirectory() bool { return n.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// IsLink reports whether it is a link.
+// IsLink reports whether the file is a symbolic link.
 func (n Node) IsLink() bool { return n.Mode&unix.S_IFMT == unix.S_IFLNK }
 
-// maxLinks is how many links the kernel follows in one path (MAXSYMLINKS,
-// include/linux/namei.h).
+// maxLinks is how many links the kernel follows in one path (MAXSYMLINKS, include/linux/namei.h).
 const maxLinks = 40
 
-// A hostile path leads through many long links and deep directories. These bound the work that one
-// makes, and the size of a Way.
+// A hostile path leads through many long links and deep directories. These constants limit the work for one path and
+// the size of a PathWalk.
 const (
 	maxSteps = 512
-	maxBytes = 1 << 16 // of all paths of a Way together
+	maxBytes = 1 << 16 // total length of all paths in a PathWalk
 )
 
-// Walker goes from a root directory along paths as a process with that root would, and
-// never out of it: links and ".." end there, and what it opens it opens with O_PATH
-// below a directory that it has open. It reads no file and wakes no device.
+// Walker follows paths from a root directory as a process with that root directory does. It never leaves the root
+// directory: absolute links and ".." end there. It opens files only with O_PATH, below a directory that it has open, so
+// it reads no files and opens no devices. Walker is not safe for concurrent use.
 type Walker struct {
-	stack []step // from the root to where it is
-	root  int    // length of the stack at the root of the paths
-	links int
-	steps int
-	bytes int
-	way   Way
+	stack  []step // from the root directory to the current position
+	root   int    // length of the stack at the root directory for absolute paths
+	links  int
+	steps  int
+	bytes  int
+	result PathWalk
 }
 
 type step struct {
@@ -75,7 +72,8 @@ type step struct {
 	node Node
 }
 
-// NewWalker begins at a directory of this machine, which is the root. Close ends it.
+// NewWalker returns a walker whose root directory and current position are a directory of this machine. Call
+// [Walker.Close] after use.
 func NewWalker(directory string) (*Walker, error) {
 	file, err := os.OpenFile(directory, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -89,7 +87,7 @@ func NewWalker(directory string) (*Walker, error) {
 	return &Walker{stack: []step{{file, node}}, root: 1}, nil
 }
 
-// Close lets go of all that it has open.
+// Close closes all files that the walker has open.
 func (w *Walker) Close() {
 	for _, step := range w.stack {
 		step.file.Close()
@@ -97,24 +95,24 @@ func (w *Walker) Close() {
 	w.stack = nil
 }
 
-// Here is where it is.
+// Here returns the file at the current position.
 func (w *Walker) Here() Node { return w.top().node }
 
-// Name gives the directory where it is another path.
-func (w *Walker) Name(path string) { w.stack[len(w.stack)-1].node.Path = path }
+// SetPath changes the path of the file at the current position.
+func (w *Walker) SetPath(path string) { w.stack[len(w.stack)-1].node.Path = path }
 
-// MakeRoot makes the directory where it is the root of the paths to come.
+// MakeRoot makes the directory at the current position the root directory for the following paths.
 func (w *Walker) MakeRoot() { w.root = len(w.stack) }
 
-// Go walks a path, and stays where it led. Of a link at its end it goes on if follow says so.
-// os.ErrNotExist is in the error's tree if a directory of it is missing; then, as with every
-// error, the walker has to be closed.
-func (w *Walker) Go(path string, follow bool) (Way, error) {
-	w.way = Way{}
+// Go follows a path. The file at its end becomes the current position. If follow is set, Go follows a link at the end
+// of the path. The error matches [os.ErrNotExist] if a directory of the path does not exist. After any error, the
+// walker can only be closed.
+func (w *Walker) Go(path string, follow bool) (PathWalk, error) {
+	w.result = PathWalk{}
 	if err := w.walk(path, follow); err != nil {
-		return w.way, fmt.Errorf("following a path: %w", err)
+		return w.result, fmt.Errorf("following a path: %w", err)
 	}
-	return w.way, nil
+	return w.result, nil
 }
 
 func (w *Walker) top() step { return w.stack[len(w.stack)-1] }
@@ -126,7 +124,7 @@ func (w *Walker) walk(path string, follow bool) error {
 	names := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 	if len(names) == 0 {
 		node := w.Here()
-		w.way.File = &node
+		w.result.File = &node
 		return nil
 	}
 	follow = follow || strings.HasSuffix(path, "/")
@@ -139,7 +137,7 @@ func (w *Walker) walk(path string, follow bool) error {
 	return nil
 }
 
-// enter takes one step.
+// enter follows one name of a path.
 func (w *Walker) enter(name string, last, follow bool) error {
 	if w.steps++; w.steps > maxSteps {
 		return unix.ELOOP
@@ -148,7 +146,7 @@ func (w *Walker) enter(name string, last, follow bool) error {
 	if !here.node.IsDirectory() {
 		return unix.ENOTDIR
 	}
-	w.way.Directories = append(w.way.Directories, here.node)
+	w.result.Directories = append(w.result.Directories, here.node)
 	switch name {
 	case ".":
 	case "..":
@@ -165,7 +163,7 @@ func (w *Walker) enter(name string, last, follow bool) error {
 func (w *Walker) arrive(last bool) {
 	if last {
 		node := w.Here()
-		w.way.File = &node
+		w.result.File = &node
 	}
 }
 
@@ -173,7 +171,7 @@ func (w *Walker) down(name string, last, follow bool) error {
 	here := w.top()
 	fd, err := unix.Openat(int(here.file.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if last && errors.Is(err, unix.ENOENT) {
-		w.way.File = nil
+		w.result.File = nil
 		return nil
 	}
 	if err != nil {
@@ -209,15 +207,15 @@ func (w *Walker) down(name string, last, follow bool) error {
 	return nil
 }
 
-// through goes to the directory that a link in the middle of a path points to.
+// through moves to the directory that a link in the middle of a path points to.
 func (w *Walker) through(target string) error {
 	if err := w.walk(target, true); err != nil {
 		return err
 	}
-	if w.way.File == nil {
+	if w.result.File == nil {
 		return unix.ENOENT
 	}
-	w.way.File = nil
+	w.result.File = nil
 	return nil
 }
 
@@ -228,20 +226,20 @@ func (w *Walker) backTo(length int) {
 	w.stack = w.stack[:length]
 }
 
-// File is where it is. Close closes it.
+// File returns the open file at the current position. [Walker.Close] closes it.
 func (w *Walker) File() *os.File { return w.top().file }
 
-// ProgramOf is an open file as execve sees it, by the path that is given.
+// ProgramOf returns the properties of an open file that execve uses, with the given path.
 func ProgramOf(file *os.File, path string) (*Program, error) {
-	carried, stat, err := FileCapabilitiesOf(file)
+	capabilities, stat, err := FileCapabilitiesOf(file)
 	if err != nil {
 		return nil, err
 	}
 	var system unix.Statfs_t
 	if err := unix.Fstatfs(int(file.Fd()), &system); err != nil {
-		return nil, fmt.Errorf("reading how a program's file system is mounted: %w", err)
+		return nil, fmt.Errorf("reading the mount flags of a program's file system: %w", err)
 	}
-	return &Program{Path: path, FileCapabilities: carried, Changed: stat.Ctim.Nano(), NoSuid: system.Flags&unix.ST_NOSUID != 0}, nil
+	return &Program{Path: path, FileCapabilities: capabilities, Changed: stat.Ctim.Nano(), NoSuid: system.Flags&unix.ST_NOSUID != 0}, nil
 }
 
 func readLink(file *os.File) (string, error) {
@@ -253,8 +251,8 @@ func readLink(file *os.File) (string, error) {
 	return string(target[:max(n, 0)]), err
 }
 
-// Size is about how many bytes of memory it takes.
-func (w Way) Size() int {
+// Size returns the approximate size in memory, in bytes.
+func (w PathWalk) Size() int {
 	const node = 96
 	size := node * (len(w.Directories) + 1)
 	for _, directory := range w.Directories {
@@ -266,7 +264,7 @@ func (w Way) Size() int {
 	return size
 }
 
-// NodeOf is what an open file is, by the path that is given.
+// NodeOf returns the Node of an open file, with the given path.
 func NodeOf(file *os.File, path string) (Node, error) {
 	var stat unix.Stat_t
 	if err := unix.Fstat(int(file.Fd()), &stat); err != nil {

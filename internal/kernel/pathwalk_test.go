@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree is a directory with files, links and what must not be opened.
+// tree makes a directory with files, links, and a FIFO, which must not be opened.
 func tree(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
@@ -43,7 +43,7 @@ func TestPathsAreFollowedWithinTheirRoot(t *testing.T) {
 		{"//a/./b/../b//file", "/a/b/file", "/ /a /a /a/b /a /a/b"},
 		{"/absolute/file", "/a/b/file", "/ / /a /a/b"},
 		{"/a/up", "/top", "/ /a /a /"},
-		{"/a/out", "", "/ /a /a / / / /"}, // what is outside is not found
+		{"/a/out", "", "/ /a /a / / / /"}, // files outside the root directory are not found
 		{"/../../top", "/top", "/ / /"},
 		{"/a/b", "/a/b", "/ /a"},
 		{"/", "/", ""},
@@ -54,27 +54,27 @@ func TestPathsAreFollowedWithinTheirRoot(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		way, err := w.Go(test.path, true)
+		walk, err := w.Go(test.path, true)
 		w.Close()
 		if err != nil {
 			t.Errorf("%s: %v", test.path, err)
 			continue
 		}
 		found := ""
-		if way.File != nil {
-			found = way.File.Path
+		if walk.File != nil {
+			found = walk.File.Path
 		}
 		var searched []string
-		for _, directory := range way.Directories {
+		for _, directory := range walk.Directories {
 			searched = append(searched, directory.Path)
 		}
 		if got := strings.Join(searched, " "); found != test.found || got != test.searched {
-			t.Errorf("%s: found %q by %q, wanted %q by %q", test.path, found, got, test.found, test.searched)
+			t.Errorf("%s: found %q, searched %q, want %q, searched %q", test.path, found, got, test.found, test.searched)
 		}
 	}
 }
 
-func TestPathsThatLeadNowhere(t *testing.T) {
+func TestInvalidPaths(t *testing.T) {
 	root := tree(t)
 	for path, want := range map[string]error{
 		"/none/file": os.ErrNotExist, "/round": unix.ELOOP, "/top/file": unix.ENOTDIR,
@@ -84,27 +84,27 @@ func TestPathsThatLeadNowhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if way, err := w.Go(path, true); !errors.Is(err, want) {
-			t.Errorf("%.20s: %+v, %v, wanted %v", path, way.File, err, want)
+		if walk, err := w.Go(path, true); !errors.Is(err, want) {
+			t.Errorf("%.20s: %+v, %v, want %v", path, walk.File, err, want)
 		}
 		w.Close()
 	}
 }
 
-func TestALinkCanBeWhatIsMeant(t *testing.T) {
+func TestGoCanStopAtALink(t *testing.T) {
 	w, err := NewWalker(tree(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.Close()
-	way, err := w.Go("/a/up", false)
-	if err != nil || way.File == nil || way.File.Path != "/a/up" || way.File.Mode&unix.S_IFMT != unix.S_IFLNK {
-		t.Errorf("%+v, %v", way.File, err)
+	walk, err := w.Go("/a/up", false)
+	if err != nil || walk.File == nil || walk.File.Path != "/a/up" || walk.File.Mode&unix.S_IFMT != unix.S_IFLNK {
+		t.Errorf("%+v, %v", walk.File, err)
 	}
 }
 
-// A path that begins at a directory, and one within another root.
-func TestPathsBeginWhereTheWalkerIs(t *testing.T) {
+// A relative path begins at the walker's position, an absolute one at the root directory, which MakeRoot changes.
+func TestPathsBeginAtThePositionOrTheRoot(t *testing.T) {
 	w, err := NewWalker(tree(t))
 	if err != nil {
 		t.Fatal(err)
@@ -113,19 +113,19 @@ func TestPathsBeginWhereTheWalkerIs(t *testing.T) {
 	if _, err := w.Go("/a", false); err != nil {
 		t.Fatal(err)
 	}
-	if way, err := w.Go("b/file", true); err != nil || way.File == nil || way.File.Path != "/a/b/file" || len(way.Directories) != 2 {
-		t.Errorf("below a directory: %+v, %v", way, err)
+	if walk, err := w.Go("b/file", true); err != nil || walk.File == nil || walk.File.Path != "/a/b/file" || len(walk.Directories) != 2 {
+		t.Errorf("below a directory: %+v, %v", walk, err)
 	}
 	if _, err := w.Go("/a", false); err != nil {
 		t.Fatal(err)
 	}
 	w.MakeRoot()
-	if way, err := w.Go("/../b/file", true); err != nil || way.File == nil || way.File.Path != "/a/b/file" {
-		t.Errorf("in another root: %+v, %v", way, err)
+	if walk, err := w.Go("/../b/file", true); err != nil || walk.File == nil || walk.File.Path != "/a/b/file" {
+		t.Errorf("in another root: %+v, %v", walk, err)
 	}
 }
 
-// The memory for a path is bounded, however long the links are that lead to it.
+// The memory for a path is limited, even if long links lead to it.
 func TestLongPathsAreNotFollowed(t *testing.T) {
 	root := t.TempDir()
 	name := strings.Repeat("d", 200)
@@ -148,10 +148,10 @@ func TestLongPathsAreNotFollowed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		way, err := w.Go(path, true)
+		walk, err := w.Go(path, true)
 		w.Close()
-		if !errors.Is(err, want) || way.Size() > 2*maxBytes {
-			t.Errorf("%s: %d bytes, %v", path, way.Size(), err)
+		if !errors.Is(err, want) || walk.Size() > 2*maxBytes {
+			t.Errorf("%s: %d bytes, %v", path, walk.Size(), err)
 		}
 	}
 }

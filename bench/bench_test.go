@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/testlock"
 )
 
-// built is the capmon to try.
+// built is the path of the capmon to test.
 var built string
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -38,7 +38,7 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
-// bench is the output of the command, which has to succeed.
+// bench runs a bench command, which must succeed, and returns its output.
 func bench(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := newCommand()
@@ -51,10 +51,10 @@ func bench(t *testing.T, args ...string) string {
 	return out.String()
 }
 
-// Containers that live for milliseconds are all in the report, with exactly the checks that
-// they made. make soak does that for minutes.
+// The report has all containers that live for milliseconds, with exactly the checks that they made. make soak runs this
+// for minutes.
 func TestChurn(t *testing.T) {
-	if out := bench(t, "churn", "--capmon", built, "--for", "5s"); !strings.Contains(out, "all of them are in the report") {
+	if out := bench(t, "churn", "--capmon", built, "--for", "5s"); !strings.Contains(out, "the report has all of them") {
 		t.Error(out)
 	}
 }
@@ -80,15 +80,15 @@ func TestChurnFindsWhatIsMissing(t *testing.T) {
 }
 
 func TestScale(t *testing.T) {
-	t.Chdir("..") // where it is run
+	t.Chdir("..") // bench runs in the root directory of the repository
 	out := bench(t, "scale", "--capmon", built, "--containers", "1,3", "--rounds", "1", "--period", "200ms", "--kinds", "1000")
-	rows := strings.Join(strings.Fields(out), " ") // without what aligns them
+	rows := strings.Join(strings.Fields(out), " ") // without padding
 	for _, row := range []string{"| 131072 | 1001 | 0 | 0 |", "| 16384 |", "| 1 |", "| 3 |"} {
 		if !strings.Contains(rows, row) {
-			t.Errorf("no row begins with %s:\n%s", row, out)
+			t.Errorf("no row starts with %s:\n%s", row, out)
 		}
 	}
-	left, err := exec.Command("docker", "ps", "-aq", "--filter", "label="+crowdLabel).Output()
+	left, err := exec.Command("docker", "ps", "-aq", "--filter", "label="+idleLabel).Output()
 	if err != nil || len(left) > 0 {
 		t.Errorf("these containers are left: %s %v", left, err)
 	}
@@ -133,13 +133,13 @@ func TestSpread(t *testing.T) {
 	}
 }
 
-// What is added is told against the load alone, for each check and against bpftrace.
+// The row has what each watcher adds to the load alone, also per check and compared with bpftrace.
 func TestRow(t *testing.T) {
 	l := load{"mmap", true, 1}
 	m := &measurement{
-		watchers: []watcher{nobody, bpftrace, capmon("capmon", "")},
+		watchers: []watcher{baseline, bpftrace, capmon("capmon", "")},
 		samples: map[load]map[string][]sample{l: {
-			nobody.name:   {{time.Microsecond, 0}},
+			baseline.name: {{time.Microsecond, 0}},
 			bpftrace.name: {{1200 * time.Nanosecond, 0}},
 			"capmon":      {{1100 * time.Nanosecond, 2}},
 		}},
@@ -168,9 +168,9 @@ func TestLostChecksAreNoResult(t *testing.T) {
 }
 
 func TestServe(t *testing.T) {
-	t.Chdir("..") // where it is run
+	t.Chdir("..") // bench runs in the root directory of the repository
 	out := bench(t, "serve", "--capmon", built, "--come-and-go", "6", "--running", "2", "--period", "200ms", "--save-every", "1s", "-o", "markdown")
-	rows := regexp.MustCompile(`(?m)^\| (at rest|after [246] containers|2 running|and one busy) \| +\d+\.\d \| +\d+\.\d \| +\d+\.\d\d \| +\d+ \| +\d+\.\d \| +\d+ \|$`)
+	rows := regexp.MustCompile(`(?m)^\| (idle|after [246] containers|2 running|2 running, one busy) \| +\d+\.\d \| +\d+\.\d \| +\d+\.\d\d \| +\d+ \| +\d+\.\d \| +\d+ \|$`)
 	if n := len(rows.FindAllString(out, -1)); n != 6 {
 		t.Errorf("%d rows\n%s", n, out)
 	}
@@ -180,9 +180,9 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// Of each use the line is read, or its alert, and its age is a time.
+// Each use has one line or one alert, and the time from the use to the line is positive.
 func TestLatency(t *testing.T) {
-	t.Chdir("..") // where it is run
+	t.Chdir("..") // bench runs in the root directory of the repository
 	out := bench(t, "latency", "--capmon", built, "--times", "3", "--with=--every", "-o", "markdown")
 	rows := regexp.MustCompile(`(?m)^\|( --every| --rules FILE| --rules FILE, webhook and spool)? *\| (nothing else|every core busy|another container floods) \| 3 \| \d+\.\d \| \d+\.\d \| \d+\.\d \|$`)
 	if n := len(rows.FindAllString(out, -1)); n != 12 {

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// churn starts and ends containers as fast as the engine can, and then wants each of them
-// in the report, with exactly the checks that it made.
+// churn starts and ends containers as fast as the engine can, and then verifies that the report has each of them, with
+// exactly the checks that it made.
 type churn struct {
 	program string
 	extra   string
@@ -34,27 +34,27 @@ func newChurnCommand() *cobra.Command {
 	var c churn
 	cmd := &cobra.Command{
 		Use:   "churn",
-		Short: "Start and end containers all the time, and verify that capmon has all of them and counts exactly",
+		Short: "Start and end containers continuously, and verify that capmon reports all of them with exact counts",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&c.program, "capmon", "bin/capmon", "the program to try")
-	flags.StringVar(&c.extra, "with", "", "options for it, such as --max-checks=20000")
-	flags.IntVar(&c.rate, "rate", 20, "containers a second, if the engine can")
-	flags.IntVar(&c.atOnce, "at-once", 16, "how many may be there at once")
-	flags.DurationVar(&c.period, "for", 5*time.Minute, "how long")
+	flags.StringVar(&c.program, "capmon", "bin/capmon", "path of the capmon to test")
+	flags.StringVar(&c.extra, "with", "", "options of capmon, such as --max-checks=20000")
+	flags.IntVar(&c.rate, "rate", 20, "containers per second, if the engine is fast enough")
+	flags.IntVar(&c.atOnce, "at-once", 16, "maximum number of containers at the same time")
+	flags.DurationVar(&c.period, "for", 5*time.Minute, "duration")
 	return cmd
 }
 
-// checksMade is how many checks of CAP_SETUID the container with that number makes.
+// checksMade returns how many checks of CAP_SETUID the container with that number makes.
 func checksMade(number int) int { return 1 + number%97 }
 
 func churnName(number int) string { return benchName + strconv.Itoa(number) }
 
 func (c *churn) run(cmd *cobra.Command) (err error) {
 	if c.rate < 1 || c.atOnce < 1 || c.period <= 0 {
-		return errors.New("--rate, --at-once and --for have to be positive")
+		return errors.New("--rate, --at-once and --for must be positive")
 	}
 	ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
@@ -75,17 +75,17 @@ func (c *churn) run(cmd *cobra.Command) (err error) {
 	if err := errors.Join(err, memoryErr, endErr); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d containers in %s: %.1f a second\n", started, took.Round(time.Second), float64(started)/took.Seconds())
+	fmt.Fprintf(cmd.OutOrStdout(), "%d containers in %s: %.1f per second\n", started, took.Round(time.Second), float64(started)/took.Seconds())
 	fmt.Fprintf(cmd.OutOrStdout(), "capmon's resident memory: %.1f MiB at the start, %.1f MiB at most, %.1f MiB at the end\n",
 		mebibytes(memory.first), mebibytes(memory.most), mebibytes(memory.last))
 	if err := verifyChurn(report, started); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "all of them are in the report by name, with exactly the checks that they made\n")
+	fmt.Fprintf(cmd.OutOrStdout(), "the report has all of them by name, with exactly the checks that they made\n")
 	return nil
 }
 
-// start starts the containers, and returns how many there were when all have ended.
+// start starts the containers, and returns their number when all have ended.
 func (c *churn) start(ctx context.Context) (started int, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(c.atOnce)
@@ -106,7 +106,7 @@ func (c *churn) start(ctx context.Context) (started int, err error) {
 	}
 }
 
-// runOne is docker run --rm.
+// runOne runs a container like docker run --rm.
 func (c *churn) runOne(ctx context.Context, number int) error {
 	name := churnName(number)
 	created, err := c.engine.ContainerCreate(ctx,
@@ -130,10 +130,9 @@ func (c *churn) runOne(ctx context.Context, number int) error {
 	}
 }
 
-// verifyChurn fails unless a report has all the containers, complete, with the checks that
-// each has made.
+// verifyChurn fails unless a report has all the containers, complete, with the checks that each has made.
 func verifyChurn(report []byte, started int) error {
-	var said struct {
+	var parsed struct {
 		Containers []struct {
 			Name       string
 			Image      string
@@ -146,14 +145,14 @@ func verifyChurn(report []byte, started int) error {
 			}
 		}
 	}
-	if err := json.Unmarshal(report, &said); err != nil {
+	if err := json.Unmarshal(report, &parsed); err != nil {
 		return fmt.Errorf("reading the report: %w", err)
 	}
 	made := make(map[string]int)
 	var errs []error
-	for _, c := range said.Containers {
+	for _, c := range parsed.Containers {
 		if !strings.HasPrefix(c.Name, benchName) {
-			continue // somebody else's
+			continue // not a container of bench
 		}
 		if c.Lost != 0 || !c.Complete {
 			errs = append(errs, fmt.Errorf("%s: %d lost, %q", c.Name, c.Lost, c.Incomplete))
@@ -169,42 +168,42 @@ func verifyChurn(report []byte, started int) error {
 		if n, seen := made[name]; !seen {
 			errs = append(errs, fmt.Errorf("%s is not in the report", name))
 		} else if n != checksMade(number) {
-			errs = append(errs, fmt.Errorf("%s: the report has %d checks of SETUID, and it made %d", name, n, checksMade(number)))
+			errs = append(errs, fmt.Errorf("%s: the report has %d checks of SETUID, but the container made %d", name, n, checksMade(number)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// memory is what a process had of it.
+// memory has samples of a process's resident memory in bytes: the first, the highest and the last.
 type memory struct{ first, most, last uint64 }
 
-// watchMemory looks at a process's memory until the function is called that it returns.
+// watchMemory samples a process's memory until the returned function is called.
 func watchMemory(p process) (end func() (memory, error)) {
 	var samples []uint64
 	var failed error
-	var watching sync.WaitGroup
+	var sampling sync.WaitGroup
 	stop := make(chan struct{})
-	look := func() {
+	sample := func() {
 		now, _, err := p.resident()
 		samples, failed = append(samples, now), errors.Join(failed, err)
 	}
-	look()
-	watching.Go(func() {
+	sample()
+	sampling.Go(func() {
 		tick := time.NewTicker(time.Second)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				look()
+				sample()
 			case <-stop:
-				look()
+				sample()
 				return
 			}
 		}
 	})
 	return func() (memory, error) {
 		close(stop)
-		watching.Wait()
+		sampling.Wait()
 		return memory{samples[0], slices.Max(samples), samples[len(samples)-1]}, failed
 	}
 }

@@ -11,18 +11,18 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 )
 
-// kinds is what came of a container that makes very many kinds of check: how many checks are
-// reported by kind, and how many added up, since the container has a quota.
+// kinds is the result for a container that makes very many kinds of check: how many checks capmon reports by kind, and
+// how many it adds up because the container has a quota.
 type kinds struct {
-	room, apart, added, lost uint64
-	memory, most, maps       float64 // as in reading
-	end                      float64
+	room, byKind, added, lost uint64
+	memory, most, maps        float64 // as in reading
+	end                       float64
 }
 
-// rooms for kinds of check: the default one and a small one.
+// rooms are sizes of the map of checks: the default and a small one.
 var rooms = []uint64{131072, 16384}
 
-// manyKinds has them made by one container, in each of the rooms.
+// manyKinds measures a container that makes many kinds of check, with each of the rooms.
 func (s *scale) manyKinds(g *generator) (all []kinds, err error) {
 	for _, room := range rooms {
 		k := kinds{room: room}
@@ -40,7 +40,7 @@ func (k *kinds) measure(g *generator, program string, made uint64) error {
 		return err
 	}
 	p := process(capmon.cmd.Process.Pid)
-	// What the load itself asks for has to be there before the room is full.
+	// The load's own checks need a place in the map before it is full.
 	_, err = g.make("kinds", 1, 1)
 	_, madeErr := g.make("kinds", int(made), 1)
 	now, _, residentErr := p.resident()
@@ -56,11 +56,11 @@ func (k *kinds) measure(g *generator, program string, made uint64) error {
 	return k.count(report, g.name, made+1)
 }
 
-// count reads from a report how many were recorded and how many lost, and fails if these
-// are not all that were made, or if it does not say that it is incomplete. The kinds differ in
-// the arguments of setfsuid, which those that were added up do not have any more.
+// count reads the recorded and lost checks from a report. It fails if their sum differs from the made checks, or if
+// checks are lost and the report does not say that it is incomplete. The kinds differ in the argument of setfsuid,
+// which added-up checks lack.
 func (k *kinds) count(report []byte, name string, made uint64) error {
-	var said struct {
+	var parsed struct {
 		Containers []struct {
 			Name       string
 			Lost       uint64
@@ -72,10 +72,10 @@ func (k *kinds) count(report []byte, name string, made uint64) error {
 			}
 		}
 	}
-	if err := json.Unmarshal(report, &said); err != nil {
+	if err := json.Unmarshal(report, &parsed); err != nil {
 		return fmt.Errorf("reading the report: %w", err)
 	}
-	for _, c := range said.Containers {
+	for _, c := range parsed.Containers {
 		if c.Name != name {
 			continue
 		}
@@ -85,14 +85,14 @@ func (k *kinds) count(report []byte, name string, made uint64) error {
 			case use.Capability == "SETUID" && use.Others:
 				k.added += use.Count
 			case strings.HasPrefix(use.Call, "setfsuid("):
-				k.apart += use.Count
+				k.byKind += use.Count
 			}
 		}
 		switch {
-		case k.apart+k.added+k.lost != made:
-			return fmt.Errorf("%d were made, %d recorded by kind, %d added up, %d told as lost", made, k.apart, k.added, k.lost)
+		case k.byKind+k.added+k.lost != made:
+			return fmt.Errorf("%d checks were made, but %d are reported by kind, %d added up, %d lost", made, k.byKind, k.added, k.lost)
 		case k.lost > 0 && len(c.Incomplete) == 0:
-			return fmt.Errorf("%d were lost, and the report does not say that it is incomplete", k.lost)
+			return fmt.Errorf("%d checks were lost, but the report does not say that it is incomplete", k.lost)
 		}
 		return nil
 	}
@@ -101,9 +101,9 @@ func (k *kinds) count(report []byte, name string, made uint64) error {
 
 func kindsTable(all []kinds) table.Writer {
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"room for kinds", "told apart", "added up", "lost", "report, ms", "resident, MiB", "at most", "kernel's maps, MiB"})
+	t.AppendHeader(table.Row{"room for kinds", "reported by kind", "added up", "lost", "report, ms", "resident, MiB", "at most", "kernel's maps, MiB"})
 	for _, k := range all {
-		t.AppendRow(table.Row{k.room, k.apart, k.added, k.lost, fmt.Sprintf("%.0f", k.end), fmt.Sprintf("%.1f", k.memory), fmt.Sprintf("%.1f", k.most), fmt.Sprintf("%.1f", k.maps)})
+		t.AppendRow(table.Row{k.room, k.byKind, k.added, k.lost, fmt.Sprintf("%.0f", k.end), fmt.Sprintf("%.1f", k.memory), fmt.Sprintf("%.1f", k.most), fmt.Sprintf("%.1f", k.maps)})
 	}
 	return t
 }

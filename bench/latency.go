@@ -18,11 +18,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// mostAlerts of a container come in a minute: more are a flood, of which capmon alerts later.
+// mostAlerts is the number of alerts for a container per minute. More are a flood, for which capmon delays alerts.
 const mostAlerts = 90
 
-// latency measures how long it takes from a system call to the line of capmon watch, and to the
-// alert of a rule.
+// latency measures the time from a system call to the line of capmon watch, and to the alert of a rule.
 type latency struct {
 	program string
 	times   int
@@ -34,47 +33,47 @@ func newLatencyCommand() *cobra.Command {
 	var l latency
 	cmd := &cobra.Command{
 		Use:   "latency",
-		Short: "Measure how long it takes from a system call to the reader of the line of capmon watch, or of an alert",
+		Short: "Measure the time from a system call to the line of capmon watch, or to the alert",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return l.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&l.program, "capmon", "bin/capmon", "the program to measure")
-	flags.IntVar(&l.times, "times", 200, "how many uses to measure, one after the other")
-	flags.StringArrayVar(&l.extra, "with", nil, "measure also with these options of capmon watch, such as '--every'; may be repeated")
+	flags.StringVar(&l.program, "capmon", "bin/capmon", "path of the capmon to measure")
+	flags.IntVar(&l.times, "times", 200, "number of uses to measure, one after the other")
+	flags.StringArrayVar(&l.extra, "with", nil, "also measure with these options of capmon watch, such as '--every'; may be repeated")
 	flags.StringVarP(&l.format, "output", "o", "text", strings.Join(formats, " or "))
 	return cmd
 }
 
-// beside is what else the machine does meanwhile.
-type beside struct {
+// background is the load on the machine during a measurement.
+type background struct {
 	name, kind string // "" for nothing
-	inside     bool   // in a container of its own
+	inside     bool   // in a separate container
 }
 
-var besides = []beside{
+var backgrounds = []background{
 	{"nothing else", "", false},
 	{"every core busy", "getppid", false},
 	{"another container floods", "rawsock", true},
 }
 
-// telling is how uses are told, and where that is read.
-type telling struct {
+// output is how uses are reported, and where bench reads them.
+type output struct {
 	name    string
 	options []string
 	times   int
 	webhook *webhook // nil: standard output
 }
 
-// tellings are those to measure.
-func (l *latency) tellings(hook *webhook, printed string) (all []telling) {
+// outputs returns the outputs to measure.
+func (l *latency) outputs(hook *webhook, printed string) (all []output) {
 	for _, options := range append([]string{""}, l.extra...) {
-		all = append(all, telling{options, strings.Fields(options), l.times, nil})
+		all = append(all, output{options, strings.Fields(options), l.times, nil})
 	}
 	few := min(l.times, mostAlerts)
 	return append(all,
-		telling{"--rules FILE", []string{"--rules", printed}, few, nil},
-		telling{"--rules FILE, webhook and spool", []string{"--rules", hook.rules}, few, hook},
+		output{"--rules FILE", []string{"--rules", printed}, few, nil},
+		output{"--rules FILE, webhook and spool", []string{"--rules", hook.rules}, few, hook},
 	)
 }
 
@@ -104,21 +103,21 @@ func (l *latency) run(cmd *cobra.Command) (err error) {
 	defer func() { err = errors.Join(err, hook.end()) }()
 	t := table.NewWriter()
 	t.SetOutputMirror(cmd.OutOrStdout())
-	t.AppendHeader(table.Row{"capmon watch", "meanwhile", "lines", "median, ms", "99 of 100", "worst"})
-	for _, telling := range l.tellings(hook, printed) {
-		for _, beside := range besides {
+	t.AppendHeader(table.Row{"capmon watch", "background", "lines", "median, ms", "99 of 100", "worst"})
+	for _, output := range l.outputs(hook, printed) {
+		for _, background := range backgrounds {
 			other := m.outside
-			if beside.inside {
+			if background.inside {
 				other = flood
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "bench: latency %s: %s\n", telling.name, beside.name)
-			took, err := l.measure(ctx, m.inside, other, beside.kind, telling)
+			fmt.Fprintf(cmd.ErrOrStderr(), "bench: latency %s: %s\n", output.name, background.name)
+			took, err := l.measure(ctx, m.inside, other, background.kind, output)
 			if err != nil {
-				return fmt.Errorf("%s: %w", beside.name, err)
+				return fmt.Errorf("%s: %w", background.name, err)
 			}
 			slices.Sort(took)
 			at := func(share float64) string { return fmt.Sprintf("%.1f", took[int(share*float64(len(took)-1))]) }
-			t.AppendRow(table.Row{telling.name, beside.name, len(took), at(0.5), at(0.99), at(1)})
+			t.AppendRow(table.Row{output.name, background.name, len(took), at(0.5), at(0.99), at(1)})
 		}
 	}
 	if l.format == "markdown" {
@@ -129,15 +128,15 @@ func (l *latency) run(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-// measure has uses made by one generator while another makes its kind of load on all cores,
-// and returns how many milliseconds later each line was read.
-func (l *latency) measure(ctx context.Context, g, other *generator, kind string, telling telling) (took []float64, err error) {
+// measure makes one generator produce uses while another produces its kind of load on all cores, and returns the number
+// of milliseconds from each use to its line.
+func (l *latency) measure(ctx context.Context, g, other *generator, kind string, output output) (took []float64, err error) {
 	lines, out, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer lines.Close()
-	capmon, err := startCapmon(l.program, out, append([]string{"watch", "-o", "json", "--cap=NET_RAW"}, telling.options...)...)
+	capmon, err := startCapmon(l.program, out, append([]string{"watch", "-o", "json", "--cap=NET_RAW"}, output.options...)...)
 	if err := errors.Join(err, out.Close()); err != nil {
 		return nil, err
 	}
@@ -155,11 +154,11 @@ func (l *latency) measure(ctx context.Context, g, other *generator, kind string,
 	}()
 	reader := bufio.NewReader(lines)
 	next := func() (float64, error) { return nextLine(reader, g.name) }
-	if telling.webhook != nil {
+	if output.webhook != nil {
 		go func() { _, _ = io.Copy(io.Discard, reader) }()
-		next = func() (float64, error) { return telling.webhook.next(ctx, g.name) }
+		next = func() (float64, error) { return output.webhook.next(ctx, g.name) }
 	}
-	for range telling.times {
+	for range output.times {
 		if _, err := g.make("program", 1, 1); err != nil {
 			return nil, err
 		}
@@ -172,13 +171,13 @@ func (l *latency) measure(ctx context.Context, g, other *generator, kind string,
 	return took, nil
 }
 
-// nextLine reads the next line about a container, and returns how many milliseconds old it is.
+// nextLine reads the next line about a container, and returns its age in milliseconds.
 func nextLine(lines *bufio.Reader, name string) (float64, error) {
 	for {
 		line, err := lines.ReadBytes('\n')
 		now := time.Now()
 		if err != nil {
-			return 0, fmt.Errorf("reading what capmon watch tells: %w", err)
+			return 0, fmt.Errorf("reading the output of capmon watch: %w", err)
 		}
 		use, err := parseUse(line)
 		if err != nil {
@@ -190,7 +189,7 @@ func nextLine(lines *bufio.Reader, name string) (float64, error) {
 	}
 }
 
-// keepBusy makes a kind of load on every core until it is to stop.
+// keepBusy makes a kind of load on every core until stop is closed.
 func keepBusy(g *generator, kind string, stop <-chan struct{}) error {
 	for kind != "" {
 		select {

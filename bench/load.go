@@ -14,14 +14,14 @@ import (
 	"time"
 )
 
-// load is one way of making capability checks.
+// load is a kind of work that makes capability checks.
 type load struct {
-	kind      string // as scripts/workloads/load.c names it
+	kind      string // its name in scripts/workloads/load.c
 	inside    bool   // in a container
 	processes int
 }
 
-// loads are what is measured, in the order of the table.
+// loads returns the loads to measure, in the order of the table.
 func loads() []load {
 	var all []load
 	for _, kind := range []string{"mmap", "setuid", "open", "rawsock", "exec", "getppid"} {
@@ -47,9 +47,9 @@ func (l load) String() string {
 	return name
 }
 
-// generator makes loads when told to: the program load, in a container or not.
+// generator makes loads on request: it runs the program load, in a container or outside.
 type generator struct {
-	name   string // of its container, "" for none
+	name   string // the name of its container, "" without one
 	cmd    *exec.Cmd
 	orders io.WriteCloser
 	times  *bufio.Reader
@@ -65,13 +65,12 @@ func buildLoad(directory string) (string, error) {
 	return program, nil
 }
 
-// startOutside starts the program by itself.
+// startOutside starts the program without a container.
 func startOutside(program string) (*generator, error) {
 	return start("", exec.Command(program))
 }
 
-// startInside starts it in a container of its own, with the capabilities that Docker
-// grants by default.
+// startInside starts the program in a new container, with the capabilities that Docker grants by default.
 func startInside(program, name string) (*generator, error) {
 	return start(name, exec.Command("docker", "run", "--rm", "-i", "--name", name, "-v", program+":/load:ro", "bb", "/load"))
 }
@@ -90,25 +89,24 @@ func start(name string, cmd *exec.Cmd) (*generator, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", cmd, err)
 	}
-	_, err = g.make("getppid", 1, 1) // it is there
+	_, err = g.make("getppid", 1, 1) // wait until it runs
 	return g, err
 }
 
-// make makes a kind of load so many times in each process, and returns how long that
-// took.
+// make makes a kind of load this many times in each process, and returns the duration.
 func (g *generator) make(kind string, times, processes int) (time.Duration, error) {
 	if _, err := fmt.Fprintln(g.orders, kind, times, processes); err != nil {
-		return 0, fmt.Errorf("telling the load generator: %w", err)
+		return 0, fmt.Errorf("sending %s to the load generator: %w", kind, err)
 	}
 	line, err := g.times.ReadString('\n')
 	if err != nil {
-		return 0, fmt.Errorf("the load generator has not answered to %s: %w", kind, err)
+		return 0, fmt.Errorf("the load generator did not respond to %s: %w", kind, err)
 	}
 	nanoseconds, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 	return time.Duration(nanoseconds), err
 }
 
-// calibrate finds how many times make some fifth of a second.
+// calibrate returns the number of times that takes make about 200 ms.
 func (g *generator) calibrate(l load) (times int, err error) {
 	const wanted = 200 * time.Millisecond
 	for times = 10; ; times *= 4 {

@@ -1,5 +1,5 @@
-// Command bench measures what capmon costs those whom it watches, beside a bpftrace
-// one-liner that merely counts the checks. docs/development.md tells how to read it.
+// Command bench measures what capmon costs the observed processes, compared with a bpftrace one-liner that only counts
+// the checks. docs/development.md explains the results.
 package main
 
 import (
@@ -35,18 +35,18 @@ func newCommand() *cobra.Command {
 	var o options
 	cmd := &cobra.Command{
 		Use:           "bench",
-		Short:         "Measure what capmon costs, with the Docker daemon of DOCKER_HOST and its image bb",
+		Short:         "Measure what capmon costs, with the Docker daemon at DOCKER_HOST and its image bb",
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.program, "capmon", "bin/capmon", "the program to measure")
-	flags.StringVar(&o.generator, "generator", "", "the program that makes the loads (default: scripts/workloads/load.c, compiled)")
-	flags.BoolVar(&o.counting, "bpftrace", true, "measure bpftrace, too, and compare with it")
-	flags.StringArrayVar(&o.extra, "with", nil, "measure capmon also with these options, such as '--outcomes=false'; may be repeated")
-	flags.IntVar(&o.rounds, "rounds", 5, "how often to measure each")
+	flags.StringVar(&o.program, "capmon", "bin/capmon", "path of the capmon to measure")
+	flags.StringVar(&o.generator, "generator", "", "path of the program that makes the loads (default: compile scripts/workloads/load.c)")
+	flags.BoolVar(&o.counting, "bpftrace", true, "also measure bpftrace, and compare with it")
+	flags.StringArrayVar(&o.extra, "with", nil, "also measure capmon with these options, such as '--outcomes=false'; may be repeated")
+	flags.IntVar(&o.rounds, "rounds", 5, "number of measurements of each load")
 	flags.StringSliceVar(&o.only, "load", nil, "only these loads, such as mmap,setuid (default: all)")
 	flags.StringVarP(&o.format, "output", "o", "text", strings.Join(formats, " or "))
 	cmd.AddCommand(newScaleCommand(), newChurnCommand(), newLatencyCommand(), newServeCommand())
@@ -64,7 +64,7 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	watchers := []watcher{nobody}
+	watchers := []watcher{baseline}
 	if o.counting {
 		if err := showTracepoints(); err != nil {
 			return err
@@ -97,7 +97,7 @@ func (o *options) run(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-// choose are all loads of these kinds, all if there are none.
+// choose returns all loads of these kinds, or all loads if kinds is empty.
 func choose(kinds []string) ([]load, error) {
 	if len(kinds) == 0 {
 		return loads(), nil

@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// sample is what one watcher did to one load, once.
+// sample is one measurement of a load with a watcher.
 type sample struct {
-	each   time.Duration // that the load took once
-	checks float64       // that were recorded each time; 0 if not known
+	each   time.Duration // the duration of one repetition of the load
+	checks float64       // the checks recorded per repetition; 0 if unknown
 }
 
-// measurement makes loads while watchers look on.
+// measurement makes loads while watchers run.
 type measurement struct {
 	directory       string
-	program         string // that makes the loads
+	program         string // the program that makes the loads
 	inside, outside *generator
 	watchers        []watcher
 	times           map[load]int
@@ -27,7 +27,7 @@ type measurement struct {
 
 const containerName = "capmon-bench"
 
-// newMeasurement starts the programs that make the loads; "" compiles them.
+// newMeasurement starts the programs that make the loads. If program is "", it compiles the program.
 func newMeasurement(watchers []watcher, program string) (*measurement, error) {
 	directory, err := os.MkdirTemp("/var/tmp", "capmon-bench.")
 	if err != nil {
@@ -37,7 +37,7 @@ func newMeasurement(watchers []watcher, program string) (*measurement, error) {
 	if program == "" {
 		program, err = buildLoad(directory)
 	} else {
-		program, err = filepath.Abs(program) // Docker wants it so
+		program, err = filepath.Abs(program) // Docker needs an absolute path
 	}
 	m.program = program
 	if err == nil {
@@ -52,7 +52,7 @@ func newMeasurement(watchers []watcher, program string) (*measurement, error) {
 	return m, nil
 }
 
-// end leaves nothing behind.
+// end ends the programs and removes the directory.
 func (m *measurement) end() error {
 	var errs []error
 	for _, g := range []*generator{m.inside, m.outside} {
@@ -63,8 +63,8 @@ func (m *measurement) end() error {
 	return errors.Join(append(errs, os.RemoveAll(m.directory))...)
 }
 
-// measure takes one sample with each watcher. Each round begins with another one, so
-// that what changes on the machine meanwhile touches all.
+// measure takes one sample with each watcher. Each round starts with another watcher, so that changes of the machine's
+// state affect all watchers.
 func (m *measurement) measure(l load, round int) error {
 	g := m.inside
 	if !l.inside {

@@ -11,24 +11,23 @@ import (
 	"time"
 )
 
-// process is one whose use of the machine is measured.
+// process is the ID of a process that is measured.
 type process int
 
-// tick is the unit of the times in /proc: USER_HZ, 100 a second on all of Linux's
-// architectures that capmon is for.
+// tick is the unit of times in /proc: USER_HZ, 100 per second on all architectures that capmon supports.
 const tick = 10 * time.Millisecond
 
-// cpu is how long it has run until now, the kernel's work for it included.
+// cpu returns the CPU time of the process so far, including the kernel's work for it.
 func (p process) cpu() (time.Duration, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p))
 	if err != nil {
 		return 0, err
 	}
-	// The name, in parentheses, may have anything in it.
+	// The name is in parentheses and can contain any character.
 	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	const user, system = 11, 12 // fields 14 and 15 of all
+	const user, system = 11, 12 // fields 14 and 15 of the file
 	if len(fields) <= system {
-		return 0, fmt.Errorf("/proc/%d/stat is not as expected: %s", p, text)
+		return 0, fmt.Errorf("/proc/%d/stat has an unexpected form: %s", p, text)
 	}
 	var ticks int
 	for _, field := range []string{fields[user], fields[system]} {
@@ -41,7 +40,7 @@ func (p process) cpu() (time.Duration, error) {
 	return time.Duration(ticks) * tick, nil
 }
 
-// resident is how much memory it has now, and how much it had at most, in bytes.
+// resident returns the resident memory now and its peak, in bytes.
 func (p process) resident() (now, most uint64, err error) {
 	name := fmt.Sprintf("/proc/%d/status", p)
 	values, err := kilobytes(name, "VmRSS:", "VmHWM:")
@@ -51,7 +50,7 @@ func (p process) resident() (now, most uint64, err error) {
 	return values[0], values[1], nil
 }
 
-// maps is the kernel's memory of the eBPF maps that it holds, in bytes.
+// maps returns the kernel memory of the eBPF maps that the process holds, in bytes.
 func (p process) maps() (sum uint64, err error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", p))
 	if err != nil {
@@ -61,7 +60,7 @@ func (p process) maps() (sum uint64, err error) {
 	for _, file := range files {
 		fields, err := fieldsOf(file)
 		if err != nil {
-			continue // it was closed
+			continue // the process has closed it
 		}
 		id, memory := fields["map_id:"], fields["memlock:"]
 		if id == "" || seen[id] {
@@ -77,7 +76,7 @@ func (p process) maps() (sum uint64, err error) {
 	return sum, nil
 }
 
-// kilobytes reads some fields of a file of /proc that are in kB, and returns bytes.
+// kilobytes reads fields in kB from a file in /proc, and returns them in bytes.
 func kilobytes(file string, names ...string) ([]uint64, error) {
 	fields, err := fieldsOf(file)
 	if err != nil {
@@ -94,7 +93,7 @@ func kilobytes(file string, names ...string) ([]uint64, error) {
 	return values, nil
 }
 
-// fieldsOf reads the first word of each field of a file of /proc.
+// fieldsOf reads the first word of each field of a file in /proc.
 func fieldsOf(file string) (map[string]string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -10,20 +10,20 @@ import (
 	"syscall"
 )
 
-// recording is a capmon that profiles or watches.
+// recording is a capmon process that profiles, watches or serves.
 type recording struct {
-	cmd             *exec.Cmd
-	out, complaints bytes.Buffer
-	ended           chan error
+	cmd         *exec.Cmd
+	out, stderr bytes.Buffer
+	ended       chan error
 }
 
-// startRecording starts one, with these options, and returns when it records.
+// startRecording starts capmon profile with these options, and returns when it records.
 func startRecording(program string, options ...string) (*recording, error) {
 	return startCapmon(program, nil, append([]string{"profile", "-o", "json"}, options...)...)
 }
 
-// startCapmon starts a command of capmon that writes to out, which is the recording's if it is
-// nil, and returns when it records.
+// startCapmon starts a command of capmon that writes to out, or to the recording's buffer if out is nil, and returns
+// when it records.
 func startCapmon(program string, out *os.File, command ...string) (*recording, error) {
 	directory, err := os.MkdirTemp("", "capmon-bench.")
 	if err != nil {
@@ -38,7 +38,7 @@ func startCapmon(program string, out *os.File, command ...string) (*recording, e
 		cmd:   exec.Command(program, append(command, "--ready-file", ready)...),
 		ended: make(chan error, 1),
 	}
-	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.complaints
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.stderr
 	if out != nil {
 		r.cmd.Stdout = out
 	}
@@ -55,22 +55,22 @@ func startCapmon(program string, out *os.File, command ...string) (*recording, e
 	case err := <-opened:
 		return r, err
 	case err := <-r.ended:
-		return nil, fmt.Errorf("capmon has ended: %w\n%s", err, &r.complaints)
+		return nil, fmt.Errorf("capmon has ended: %w\n%s", err, &r.stderr)
 	}
 }
 
-// mostMemory is how much it had at most, in bytes, once it has ended.
+// mostMemory returns the peak memory of a recording that has ended, in bytes.
 func (r *recording) mostMemory() int64 {
 	return r.cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024 // getrusage(2): kilobytes
 }
 
-// end ends it and returns its report.
+// end ends the recording and returns its report.
 func (r *recording) end() ([]byte, error) {
 	if err := r.cmd.Process.Signal(syscall.SIGINT); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return nil, err
 	}
 	if err := <-r.ended; err != nil {
-		return nil, fmt.Errorf("capmon: %w\n%s", err, &r.complaints)
+		return nil, fmt.Errorf("capmon: %w\n%s", err, &r.stderr)
 	}
 	return r.out.Bytes(), nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// scale measures what capmon itself takes of a machine with many containers.
+// scale measures the resources that capmon itself uses on a machine with many containers.
 type scale struct {
 	program string
 	sizes   []int
@@ -27,32 +27,32 @@ func newScaleCommand() *cobra.Command {
 	var s scale
 	cmd := &cobra.Command{
 		Use:   "scale",
-		Short: "Measure what capmon itself takes, with some containers running and with many",
+		Short: "Measure the resources that capmon itself uses, with few and with many running containers",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&s.program, "capmon", "bin/capmon", "the program to measure")
-	flags.IntSliceVar(&s.sizes, "containers", []int{1, 10, 100, 1000}, "with so many running")
-	flags.IntVar(&s.rounds, "rounds", 5, "how often to measure what takes milliseconds")
-	flags.DurationVar(&s.period, "period", 20*time.Second, "how long to look at what takes little each second")
-	flags.Uint64Var(&s.kinds, "kinds", 100000, "also measure with so many kinds of check of one container, in the default room and in a small one (0: do not)")
+	flags.StringVar(&s.program, "capmon", "bin/capmon", "path of the capmon to measure")
+	flags.IntSliceVar(&s.sizes, "containers", []int{1, 10, 100, 1000}, "numbers of running containers")
+	flags.IntVar(&s.rounds, "rounds", 5, "number of measurements of durations in milliseconds")
+	flags.DurationVar(&s.period, "period", 20*time.Second, "duration of the measurements of CPU time")
+	flags.Uint64Var(&s.kinds, "kinds", 100000, "also measure with this many kinds of check of one container, with the default room and with a small one (0: do not)")
 	return cmd
 }
 
-// reading is what was measured with some number of containers.
+// reading has the results for a number of containers.
 type reading struct {
 	containers   int
-	start, end   []float64 // milliseconds until it records, and from the order to end to the report
-	idle, busy   float64   // of a core, in percent
+	start, end   []float64 // milliseconds until capmon records, and from the signal to the report
+	idle, busy   float64   // CPU time, in percent of a core
 	memory, most float64   // resident, in MiB
-	maps         float64   // of the kernel, in MiB
+	maps         float64   // kernel memory, in MiB
 	check        spread    // nanoseconds added to each mmap in one of the containers
 }
 
 func (s *scale) run(cmd *cobra.Command) (err error) {
 	if s.rounds < 1 || s.period <= 0 || len(s.sizes) == 0 || slices.Min(s.sizes) < 1 {
-		return errors.New("--rounds, --period and --containers have to be positive")
+		return errors.New("--rounds, --period and --containers must be positive")
 	}
 	slices.Sort(s.sizes)
 	ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
@@ -61,9 +61,9 @@ func (s *scale) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	c := &crowd{engine: engine}
+	c := &idleContainers{engine: engine}
 	defer func() { err = errors.Join(err, c.end()) }()
-	m, err := newMeasurement([]watcher{nobody, capmon("capmon", s.program)}, "")
+	m, err := newMeasurement([]watcher{baseline, capmon("capmon", s.program)}, "")
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (s *scale) run(cmd *cobra.Command) (err error) {
 	var readings []reading
 	for _, size := range s.sizes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "bench: starting containers until %d run\n", size)
-		if err := c.grow(ctx, size-1); err != nil { // the load has one, too
+		if err := c.grow(ctx, size-1); err != nil { // the load runs in another one
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "bench: measuring with %d containers\n", size)
@@ -133,8 +133,7 @@ func (s *scale) measure(ctx context.Context, m *measurement) (r reading, err err
 
 func mebibytes(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
 
-// startAndEnd notes how long a capmon takes to start and to report; it does what is to be
-// done meanwhile.
+// startAndEnd measures the time that capmon takes to start and to report. It calls meanwhile while capmon runs.
 func (s *scale) startAndEnd(ctx context.Context, r *reading, meanwhile func(process) error) error {
 	begin := time.Now()
 	capmon, err := startRecording(s.program)
@@ -152,8 +151,7 @@ func (s *scale) startAndEnd(ctx context.Context, r *reading, meanwhile func(proc
 	return errors.Join(err, endErr)
 }
 
-// settle waits until a process that has just started rests: it asks the engine about all
-// containers that run.
+// settle waits until a process that has just started is idle: at first it inspects all running containers.
 func settle(ctx context.Context, p process) error {
 	const pause = 500 * time.Millisecond
 	before, err := p.cpu()
@@ -179,7 +177,7 @@ func (s *scale) share(ctx context.Context, p process) (float64, error) {
 	return share(ctx, p, s.period)
 }
 
-// share is how much of a core a process takes for a while, in percent.
+// share returns how much of a core a process uses during a period, in percent.
 func share(ctx context.Context, p process, period time.Duration) (float64, error) {
 	before, err := p.cpu()
 	if err != nil {
@@ -195,7 +193,7 @@ func share(ctx context.Context, p process, period time.Duration) (float64, error
 	return 100 * float64(after-before) / float64(time.Since(begin)), err
 }
 
-// work makes loads, one after the other, until it is told to stop.
+// work makes loads, one after the other, until ctx is done.
 func work(ctx context.Context, g *generator) error {
 	for ctx.Err() == nil {
 		for kind, times := range map[string]int{"mmap": 100000, "exec": 200, "open": 10000} {
@@ -207,7 +205,7 @@ func work(ctx context.Context, g *generator) error {
 	return nil
 }
 
-// addedToMmap is how many nanoseconds capmon adds to an mmap in a container.
+// addedToMmap returns the nanoseconds that capmon adds to an mmap in a container.
 func addedToMmap(ctx context.Context, m *measurement, rounds int) (spread, error) {
 	l := load{"mmap", true, 1}
 	delete(m.samples, l)
@@ -217,7 +215,7 @@ func addedToMmap(ctx context.Context, m *measurement, rounds int) (spread, error
 			return spread{}, err
 		}
 	}
-	alone := each(m.samples[l][nobody.name]).median
+	alone := each(m.samples[l][baseline.name]).median
 	with := each(m.samples[l]["capmon"])
 	return spread{with.median - alone, with.low - alone, with.high - alone}, nil
 }

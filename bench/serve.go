@@ -23,8 +23,8 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// serve measures what capmon serve takes of a machine: at rest, after containers came and
-// went, with many running, and while one of them is busy.
+// serve measures the resources that capmon serve uses: idle, after short-lived containers, with many running
+// containers, and while one of them is busy.
 type serve struct {
 	program   string
 	every     time.Duration
@@ -47,11 +47,11 @@ func newServeCommand() *cobra.Command {
 		RunE:  func(cmd *cobra.Command, _ []string) error { return s.run(cmd) },
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&s.program, "capmon", "bin/capmon", "the program to measure")
-	flags.DurationVar(&s.every, "save-every", 30*time.Second, "how often it saves")
-	flags.DurationVar(&s.period, "period", 30*time.Second, "how long to look at the CPU time; --save-every, or some times as long")
-	flags.IntVar(&s.come, "come-and-go", 300, "containers that come and go, a third of them at a time")
-	flags.IntVar(&s.running, "running", 100, "containers that run at last")
+	flags.StringVar(&s.program, "capmon", "bin/capmon", "path of the capmon to measure")
+	flags.DurationVar(&s.every, "save-every", 30*time.Second, "interval between saves")
+	flags.DurationVar(&s.period, "period", 30*time.Second, "duration of the measurement of CPU time; a multiple of --save-every")
+	flags.IntVar(&s.come, "come-and-go", 300, "number of short-lived containers, measured after each third")
+	flags.IntVar(&s.running, "running", 100, "number of containers that run in the end")
 	flags.StringVarP(&s.format, "output", "o", "text", strings.Join(formats, " or "))
 	s.batches = 3
 	return cmd
@@ -59,11 +59,11 @@ func newServeCommand() *cobra.Command {
 
 func (s *serve) run(cmd *cobra.Command) (err error) {
 	if s.every < time.Second || s.period <= 0 || s.come < s.batches || s.running < 1 {
-		return errors.New("--save-every has to be a second at least, --come-and-go three, --period and --running positive")
+		return errors.New("--save-every must be at least 1s, --come-and-go at least 3, --period and --running positive")
 	}
 	ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
-	if s.directory, err = os.MkdirTemp("", "bench"); err != nil { // a unix socket's path is short
+	if s.directory, err = os.MkdirTemp("", "bench"); err != nil { // paths of unix sockets are limited
 		return err
 	}
 	pins := filepath.Join("/sys/fs/bpf", "capmon-"+filepath.Base(s.directory))
@@ -74,7 +74,7 @@ func (s *serve) run(cmd *cobra.Command) (err error) {
 	}
 	s.table = table.NewWriter()
 	s.table.SetOutputMirror(cmd.OutOrStdout())
-	s.table.AppendHeader(table.Row{"capmon serve", "resident, MiB", "at most", "CPU, % of a core", "seconds an hour", "database, MiB", "runs"})
+	s.table.AppendHeader(table.Row{"capmon serve", "resident, MiB", "at most", "CPU, % of a core", "CPU seconds per hour", "database, MiB", "runs"})
 	err = s.measure(ctx)
 	_, endErr := s.capmon.end()
 	if err := errors.Join(err, endErr); err != nil {
@@ -96,16 +96,16 @@ func (s *serve) measure(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	many := &crowd{engine: engine}
+	many := &idleContainers{engine: engine}
 	defer func() { err = errors.Join(err, many.end()) }()
-	if err := s.row(ctx, "at rest"); err != nil {
+	if err := s.row(ctx, "idle"); err != nil {
 		return err
 	}
 	short := churn{engine: engine}
 	for gone := 0; gone < s.come; {
 		until := min(s.come, gone+(s.come+s.batches-1)/s.batches)
 		group, all := errgroup.WithContext(ctx)
-		group.SetLimit(crowdAtOnce)
+		group.SetLimit(parallel)
 		for ; gone < until; gone++ {
 			number := gone
 			group.Go(func() error { return short.runOne(all, number) })
@@ -130,12 +130,12 @@ func (s *serve) measure(ctx context.Context) (err error) {
 	working, stop := context.WithCancel(ctx)
 	worked := make(chan error, 1)
 	go func() { worked <- work(working, m.inside) }()
-	err = s.row(ctx, "and one busy")
+	err = s.row(ctx, fmt.Sprintf("%d running, one busy", s.running))
 	stop()
 	return errors.Join(err, <-worked, m.end())
 }
 
-// row measures and adds a row, when all that was recorded before has been saved.
+// row waits until everything recorded before has been saved, then measures and adds a row.
 func (s *serve) row(ctx context.Context, what string) error {
 	if err := s.saved(ctx); err != nil {
 		return err
@@ -163,12 +163,13 @@ func (s *serve) row(ctx context.Context, what string) error {
 	return nil
 }
 
-// saved waits until a save has ended that began later: after one that may have been under way.
+// saved waits until a complete save has ended, which started after this call. A save that is already running does not
+// count.
 func (s *serve) saved(ctx context.Context) error {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.socket())
 	}}
-	const changes = 1 + 2 // the first look is one, too
+	const changes = 1 + 2 // the first response also counts as a change
 	var last time.Time
 	for saves := 0; saves < changes; {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://capmon/api/v1/state", nil)

@@ -9,10 +9,10 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// formats are those of the table.
+// formats are the output formats of the table.
 var formats = []string{"text", "markdown"}
 
-// spread is the median of some samples, with the lowest and the highest.
+// spread is the median of some samples, with the lowest and the highest sample.
 type spread struct{ median, low, high float64 }
 
 func spreadOf(values []float64) spread {
@@ -23,7 +23,7 @@ func spreadOf(values []float64) spread {
 
 func (s spread) String() string { return fmt.Sprintf("%.0f (%.0f–%.0f)", s.median, s.low, s.high) }
 
-// each is how long a load took once, in nanoseconds.
+// each returns the duration of one repetition of a load, in nanoseconds.
 func each(samples []sample) spread {
 	var values []float64
 	for _, s := range samples {
@@ -32,7 +32,7 @@ func each(samples []sample) spread {
 	return spreadOf(values)
 }
 
-// checks is how many of them a load makes once.
+// checks returns the number of checks that one repetition of a load makes.
 func checks(samples []sample) float64 {
 	var values []float64
 	for _, s := range samples {
@@ -41,16 +41,15 @@ func checks(samples []sample) float64 {
 	return spreadOf(values).median
 }
 
-// writeTable writes a row for each load: how long it takes alone, and what each watcher
-// adds.
+// writeTable writes a row for each load: its duration without a watcher, and what each watcher adds.
 func writeTable(out io.Writer, format string, loads []load, m *measurement) {
 	t := table.NewWriter()
 	t.SetOutputMirror(out)
-	header := table.Row{"load", "checks", nobody.name + ", ns"}
+	header := table.Row{"load", "checks", baseline.name + ", ns"}
 	for _, w := range m.watchers[1:] {
 		header = append(header, "+ "+w.name)
 		if w.name != bpftrace.name {
-			header = append(header, "a check", "ratio", "%")
+			header = append(header, "per check", "ratio", "%")
 		}
 	}
 	t.AppendHeader(header)
@@ -71,7 +70,7 @@ func writeTable(out io.Writer, format string, loads []load, m *measurement) {
 
 func row(l load, m *measurement) table.Row {
 	samples := m.samples[l]
-	alone := each(samples[nobody.name])
+	alone := each(samples[baseline.name])
 	cells := table.Row{l.String(), "", alone.String()}
 	for _, w := range m.watchers[1:] {
 		with := each(samples[w.name])
@@ -86,7 +85,7 @@ func row(l load, m *measurement) table.Row {
 			perCheck = fmt.Sprintf("%.0f", added.median/n)
 		}
 		ratio := "-"
-		// Where it may have added nothing there is nothing to compare with.
+		// There is no ratio if bpftrace may have added nothing.
 		if counted, measured := samples[bpftrace.name]; measured && each(counted).low > alone.median {
 			ratio = fmt.Sprintf("%.2f", added.median/(each(counted).median-alone.median))
 		}

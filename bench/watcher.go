@@ -14,24 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watcher is what looks on while a load is made.
+// watcher is a program that observes the checks while a load runs.
 type watcher struct {
 	name string
-	// start begins; the function that it returns ends that, and tells how many checks of
-	// a container were recorded, if it can.
+	// start starts the watcher. The returned function ends it, and returns the number of recorded checks of a
+	// container, or 0 if the watcher cannot count them by container.
 	start func(container string) (end func() (checks uint64, err error), err error)
 }
 
-// nobody looks on.
-var nobody = watcher{"nothing", func(string) (func() (uint64, error), error) {
+// baseline is a measurement without a watcher.
+var baseline = watcher{"nothing", func(string) (func() (uint64, error), error) {
 	return func() (uint64, error) { return 0, nil }, nil
 }}
 
-// counting is what a user would write who only wants numbers: the measure of all others.
+// counting is the bpftrace program of a user who only wants numbers: the reference for all other watchers.
 const counting = `BEGIN { printf("ready\n") } tracepoint:capability:cap_capable { @[cgroup, args->cap] = count(); }`
 
-// showTracepoints mounts what bpftrace reads the kernel's tracepoints from, where the
-// system has not.
+// showTracepoints mounts the file system from which bpftrace reads the kernel's tracepoints, if it is not mounted.
 func showTracepoints() error {
 	const directory = "/sys/kernel/tracing"
 	if _, err := os.Stat(directory + "/events"); err == nil {
@@ -49,8 +48,8 @@ var bpftrace = watcher{"bpftrace", func(string) (func() (uint64, error), error) 
 	if err != nil {
 		return nil, err
 	}
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting bpftrace: %w", err)
 	}
@@ -67,10 +66,10 @@ var bpftrace = watcher{"bpftrace", func(string) (func() (uint64, error), error) 
 			}, nil
 		}
 	}
-	return nil, fmt.Errorf("bpftrace does not count: %w\n%s", cmd.Wait(), &complaints)
+	return nil, fmt.Errorf("bpftrace did not start to count: %w\n%s", cmd.Wait(), &stderr)
 }}
 
-// capmon profiles, by its program and with these options.
+// capmon returns a watcher that profiles with this capmon and these options.
 func capmon(name, program string, options ...string) watcher {
 	return watcher{name, func(container string) (func() (uint64, error), error) {
 		r, err := startRecording(program, options...)
@@ -87,20 +86,19 @@ func capmon(name, program string, options ...string) watcher {
 	}}
 }
 
-// checksOf reads from a report how many checks of a container were recorded, and fails
-// if any was lost.
+// checksOf reads the number of recorded checks of a container from a report. It fails if checks were lost.
 func checksOf(report []byte, name string) (uint64, error) {
-	var said struct {
+	var parsed struct {
 		Containers []struct {
 			Name         string
 			Checks, Lost uint64
 			Incomplete   []string
 		}
 	}
-	if err := json.Unmarshal(report, &said); err != nil {
+	if err := json.Unmarshal(report, &parsed); err != nil {
 		return 0, err
 	}
-	for _, c := range said.Containers {
+	for _, c := range parsed.Containers {
 		if len(c.Incomplete) > 0 {
 			return 0, fmt.Errorf("%s: %s", c.Name, strings.Join(c.Incomplete, "; "))
 		}
@@ -111,5 +109,5 @@ func checksOf(report []byte, name string) (uint64, error) {
 	if name == "" {
 		return 0, nil
 	}
-	return 0, fmt.Errorf("capmon has not seen %s", name)
+	return 0, fmt.Errorf("the report does not have %s", name)
 }

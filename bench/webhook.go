@@ -13,32 +13,32 @@ import (
 	"time"
 )
 
-// webhook takes the alerts of a rule about raw sockets.
+// webhook receives the alerts of a rule about raw sockets.
 type webhook struct {
-	rules     string // file that has them delivered here
+	rules     string // a file with rules that deliver alerts to this server
 	directory string
 	server    *http.Server
-	got       chan told
+	got       chan arrival
 }
 
-// told is a use that somebody has been told of at a moment.
-type told struct {
+// arrival is a use and the time when its alert arrived.
+type arrival struct {
 	use
 	at time.Time
 }
 
-// use is what is read of a use or an alert.
+// use has the fields of a use or an alert that bench reads.
 type use struct {
 	Time      time.Time
 	Container struct{ Name string }
 	Use       *use // of an alert
 }
 
-// parseUse reads a line of capmon watch or what a webhook is sent.
+// parseUse parses a line of capmon watch or the body of a webhook request.
 func parseUse(text []byte) (use, error) {
 	var parsed use
 	if err := json.Unmarshal(text, &parsed); err != nil {
-		return use{}, fmt.Errorf("reading what capmon watch tells: %w", err)
+		return use{}, fmt.Errorf("reading the output of capmon watch: %w", err)
 	}
 	if parsed.Use != nil {
 		return *parsed.Use, nil
@@ -46,8 +46,8 @@ func parseUse(text []byte) (use, error) {
 	return parsed, nil
 }
 
-// newWebhook listens, and writes two files of rules: the one has alerts delivered, the other one
-// printed only.
+// newWebhook starts a server and writes two files of rules: with w.rules, capmon delivers alerts to the server; with
+// printed, capmon only prints them.
 func newWebhook() (_ *webhook, printed string, err error) {
 	directory, err := os.MkdirTemp("", "capmon-bench")
 	if err != nil {
@@ -57,7 +57,7 @@ func newWebhook() (_ *webhook, printed string, err error) {
 	if err != nil {
 		return nil, "", errors.Join(err, os.RemoveAll(directory))
 	}
-	w := &webhook{rules: filepath.Join(directory, "delivered.yaml"), directory: directory, got: make(chan told, 1024)}
+	w := &webhook{rules: filepath.Join(directory, "delivered.yaml"), directory: directory, got: make(chan arrival, 1024)}
 	w.server = &http.Server{Handler: w, ReadHeaderTimeout: time.Minute}
 	go func() { _ = w.server.Serve(listener) }() // until end
 	const rules = "rules: [{name: raw, raw-socket: true}]\n"
@@ -74,11 +74,11 @@ func (w *webhook) ServeHTTP(_ http.ResponseWriter, request *http.Request) {
 		return
 	}
 	if parsed, err := parseUse(body); err == nil {
-		w.got <- told{parsed, at}
+		w.got <- arrival{parsed, at}
 	}
 }
 
-// next is how many milliseconds after a use of a container its alert came.
+// next returns the milliseconds from a use of a container to the arrival of its alert.
 func (w *webhook) next(ctx context.Context, name string) (float64, error) {
 	for {
 		select {

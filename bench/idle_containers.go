@@ -12,22 +12,22 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// crowd are containers that run, and do nothing.
-type crowd struct {
+// idleContainers are running containers that do nothing.
+type idleContainers struct {
 	engine client.APIClient
 	size   int
 }
 
 const (
-	benchName   = "capmon-bench-" // how the names of containers begin
-	crowdLabel  = "capmon-bench"
-	crowdAtOnce = 4 // that are started or removed; more only wait for each other
+	benchName = "capmon-bench-" // the prefix of the containers' names
+	idleLabel = "capmon-bench"
+	parallel  = 4 // the number of containers that are started or removed at once; more only wait for each other
 )
 
-// grow starts containers until there are so many.
-func (c *crowd) grow(ctx context.Context, size int) error {
+// grow starts containers until this many run.
+func (c *idleContainers) grow(ctx context.Context, size int) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(crowdAtOnce)
+	group.SetLimit(parallel)
 	for ; c.size < size; c.size++ {
 		name := fmt.Sprintf("%s%d", benchName, c.size)
 		group.Go(func() error { return c.start(ctx, name) })
@@ -35,9 +35,9 @@ func (c *crowd) grow(ctx context.Context, size int) error {
 	return group.Wait()
 }
 
-func (c *crowd) start(ctx context.Context, name string) error {
+func (c *idleContainers) start(ctx context.Context, name string) error {
 	created, err := c.engine.ContainerCreate(ctx,
-		&container.Config{Image: "bb", Cmd: []string{"sleep", "1000000"}, Labels: map[string]string{crowdLabel: ""}},
+		&container.Config{Image: "bb", Cmd: []string{"sleep", "1000000"}, Labels: map[string]string{idleLabel: ""}},
 		&container.HostConfig{NetworkMode: "none", LogConfig: container.LogConfig{Type: "none"}}, nil, nil, name)
 	if err == nil {
 		err = c.engine.ContainerStart(ctx, created.ID, container.StartOptions{})
@@ -48,16 +48,16 @@ func (c *crowd) start(ctx context.Context, name string) error {
 	return nil
 }
 
-// end removes all of them, also when the bench was interrupted.
-func (c *crowd) end() error {
+// end removes all of them, even after an interrupt.
+func (c *idleContainers) end() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
-	all, err := c.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", crowdLabel))})
+	all, err := c.engine.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", idleLabel))})
 	if err != nil {
 		return errors.Join(err, c.engine.Close())
 	}
 	var group errgroup.Group
-	group.SetLimit(crowdAtOnce)
+	group.SetLimit(parallel)
 	for _, one := range all {
 		group.Go(func() error {
 			return c.engine.ContainerRemove(ctx, one.ID, container.RemoveOptions{Force: true})

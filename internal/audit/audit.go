@@ -1,5 +1,5 @@
-// Package audit judges containers by CIS Docker Benchmark 5.4: are they granted no
-// capability but those that they use?
+// Package audit checks whether containers comply with CIS Docker Benchmark 5.4: whether they are granted only the
+// capabilities that they use.
 package audit
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Subject is a container as its engine knows it.
+// Subject is a container to audit, as its engine describes it.
 type Subject struct {
 	Info     container.Info
 	Settings container.Settings
@@ -22,32 +22,31 @@ type Subject struct {
 
 // Options of an audit.
 type Options struct {
-	// Profile is what was observed of the containers; nil for an audit of what is granted
-	// alone.
+	// Profile contains the observations of the containers; nil for a static audit, which reads only the grants.
 	Profile *profile.Profile
 	// Last is the highest capability of the kernel that the containers run on.
 	Last       capability.Capability
 	Thresholds Thresholds
-	// Names of the engine's containers by ID.
+	// Names maps the IDs of the engine's containers to their names.
 	Names map[string]string
-	// WithValues: remedies hold also the values of settings that may be secret.
+	// WithValues includes the values of settings that may be secret in the remedies.
 	WithValues bool
-	// Strict: the related checks count, too.
+	// Strict makes the audit fail if a related rule is violated.
 	Strict bool
 	Time   time.Time
 }
 
-// Audit is what was found.
+// Audit is the result of an audit.
 type Audit struct {
 	Time time.Time `json:"time"`
-	// Static: only what is granted was looked at, not what is used.
+	// Static is true if the audit read only the grants, not what the containers use.
 	Static     bool         `json:"static"`
 	Thresholds Thresholds   `json:"-"`
-	Strict     bool         `json:"-"` // the related checks count
+	Strict     bool         `json:"-"` // a violation of a related rule makes the audit fail
 	Containers []*Container `json:"containers"`
 }
 
-// Container is how one container came out.
+// Container is the result of the audit for one container.
 type Container struct {
 	ID      string `json:"id"`
 	Name    string `json:"name"`
@@ -55,68 +54,69 @@ type Container struct {
 	ImageID string `json:"imageID"`
 	Running bool   `json:"running"`
 	User    string `json:"user,omitempty"`
-	// Service is the swarm's service that it is a task of, Compose the service of a compose
-	// file; empty and nil if it is none.
+	// Service is the swarm service that the container is a task of; empty if it is not a task. Compose is the service
+	// of a Compose file; nil if the container does not belong to one.
 	Service string   `json:"service,omitempty"`
 	Compose *Compose `json:"compose,omitempty"`
 
 	Grants Grants `json:"grants"`
-	// Observation is what its profile shows; nil if it was not observed.
+	// Observation is what the profile contains about the container; nil if it was not observed.
 	Observation *Observation `json:"observation,omitempty"`
 
-	// Status by CIS 5.4, and the reasons, the gravest first.
+	// Status is the result for CIS 5.4, Reasons explains it, the most severe reason first.
 	Status  findings.Status `json:"status"`
 	Reasons []string        `json:"reasons"`
 	Remedy  Remedy          `json:"remedy"`
-	// Hints tell how a capability could become needless.
+	// Hints lists settings that would make a capability unnecessary.
 	Hints []string `json:"hints,omitempty"`
-	// Related are the checks that the settings answer on the side.
+	// Related contains the results of the related rules, which need only the settings.
 	Related []Related `json:"related"`
 }
 
-// Grants are what a container is granted.
+// Grants describes the capabilities that a container is granted.
 type Grants struct {
-	// Set is nil if it cannot be told.
+	// Set is the granted set; nil if it is unknown.
 	Set        *capability.Set `json:"set"`
 	Privileged bool            `json:"privileged"`
-	// Default is what of the set Docker grants by default, Added what goes beyond, Dropped
-	// what is missing of the default.
+	// Default is the part of the set that Docker grants by default, Added is the rest. Dropped contains the defaults
+	// that are missing from the set.
 	Default capability.Set `json:"default"`
 	Added   capability.Set `json:"added"`
 	Dropped capability.Set `json:"dropped"`
-	// Error is why the set cannot be told.
+	// Error is the reason why the set is unknown.
 	Error string `json:"error,omitempty"`
 }
 
-// Observation is what was seen of a container.
+// Observation is what capmon observed of a container.
 type Observation struct {
 	Seconds float64 `json:"seconds"`
-	// Runs that were added up; of those, Starts were seen from the start on, and Stops to
-	// the end.
+	// Runs is the number of runs that were added up. capmon saw Starts of them from the start, and Stops of them to the
+	// end.
 	Runs   int       `json:"runs"`
 	Starts int       `json:"starts"`
 	Stops  int       `json:"stops"`
 	Since  time.Time `json:"since"`
-	// Used are the needs that were seen, List what to grant.
+	// Used contains the needs that capmon observed, List is what to grant.
 	Used capability.Set `json:"used"`
 	List capability.Set `json:"list"`
-	// Unused are granted and not in Used; with a proof, not in List.
+	// Unused contains what is granted and not in Used; with a proof, what is granted and not in List.
 	Unused capability.Set `json:"unused"`
-	// Proved: a proof holds for this container's image. Minimal: and no member can go.
+	// Proved is true if a proof holds for this container's image. Minimal is true if the proof also shows that no
+	// member of List can be removed.
 	Proved  bool `json:"proved"`
 	Minimal bool `json:"minimal"`
-	// Doubts are why a capability may be needed that was not seen in use.
+	// Doubts lists reasons why a capability may be needed although capmon did not see its use.
 	Doubts []string `json:"doubts"`
 }
 
-// Related is how one of the related checks came out.
+// Related is the result for one related rule.
 type Related struct {
 	Rule   string          `json:"rule"`
 	Status findings.Status `json:"status"`
 	Text   string          `json:"text"`
 }
 
-// Of judges the containers, those that fail first.
+// Of audits the containers. It sorts them by status: fail, manual, pass.
 func Of(subjects []Subject, o Options) Audit {
 	audit := Audit{Time: o.Time, Static: o.Profile == nil, Thresholds: o.Thresholds, Strict: o.Strict, Containers: []*Container{}}
 	var seen observations
@@ -136,15 +136,16 @@ func Of(subjects []Subject, o Options) Audit {
 	return audit
 }
 
-// observations are what a profile says of containers, added up over all builds of their
-// images, and by the build's ID.
+// observations contains the summaries of a profile: those over all builds of an image, and those of each build by its
+// ID.
 type observations struct {
 	profile profile.Profile
 	all     []profile.Summary
 	builds  map[string][]profile.Summary
 }
 
-// of is what is known of a container by its own build or, if there is nothing, by others.
+// of returns the summary of a container for its own build of the image, or otherwise over all builds; nil if there is
+// none.
 func (o observations) of(info container.Info) *profile.Summary {
 	if len(o.all) == 0 {
 		return nil
@@ -160,7 +161,7 @@ func (o observations) of(info container.Info) *profile.Summary {
 	return find(o.all, info)
 }
 
-// ofBuild leaves out what is known to be of another build.
+// ofBuild returns the profile without the runs and proofs that are known to be of another build.
 func ofBuild(p profile.Profile, imageID string) profile.Profile {
 	other := func(c profile.Container) bool { return c.ImageID != "" && c.ImageID != imageID }
 	p.Runs = slices.DeleteFunc(slices.Clone(p.Runs), func(r profile.Run) bool { return other(r.Container) })
@@ -168,8 +169,8 @@ func ofBuild(p profile.Profile, imageID string) profile.Profile {
 	return p
 }
 
-// find is what a profile says of a container: of this one, or else of others of the same
-// service or name with the same image.
+// find returns the summary of a container, or otherwise of containers with the same service or name and the same image;
+// nil if there is none.
 func find(summaries []profile.Summary, info container.Info) *profile.Summary {
 	self := profile.Container{Labels: info.Labels}
 	for _, matches := range []func(profile.Container) bool{
@@ -195,15 +196,15 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	e := evidence{container: c, summary: s, static: o.Profile == nil, thresholds: o.Thresholds}
 	c.Observation = e.observation()
 	c.Status, c.Reasons = e.status()
-	if trouble := troubled(subject.Settings.Container, o.Time); trouble != "" {
-		c.Reasons = append(c.Reasons, trouble)
+	if failure := failing(subject.Settings.Container, o.Time); failure != "" {
+		c.Reasons = append(c.Reasons, failure)
 		if c.Status == findings.Pass {
 			c.Status = findings.Manual
 		}
 	}
 	if c.Status != findings.Pass {
-		c.Remedy = e.remedy(again{
-			asItIs: dockerrun.AsItIs(subject.Settings, o.Names, o.WithValues),
+		c.Remedy = e.remedy(recreations{
+			unchanged: dockerrun.AsItIs(subject.Settings, o.Names, o.WithValues),
 			with: func(list capability.Set) dockerrun.Recreation {
 				return dockerrun.Of(subject.Settings, list, o.Names, o.WithValues)
 			},
@@ -211,7 +212,7 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	}
 	c.Hints = e.hints(subject.Settings)
 	for _, check := range relatedChecks {
-		outcome := Related{check.rule.ID, findings.Pass, "it is so: " + check.rule.Title}
+		outcome := Related{check.rule.ID, findings.Pass, "it complies: " + check.rule.Title}
 		if fault := check.fault(subject.Settings); fault != "" {
 			outcome = Related{check.rule.ID, findings.Fail, fault}
 		}
@@ -232,7 +233,7 @@ func grantsOf(info container.Info, last capability.Capability) Grants {
 	return g
 }
 
-// Failed reports whether a container fails; if it is strict, also by a related check.
+// Failed reports whether a container fails. If the audit is strict, a violated related rule counts as well.
 func (a Audit) Failed() bool {
 	return slices.ContainsFunc(a.Containers, func(c *Container) bool {
 		return c.Status == findings.Fail ||

@@ -7,16 +7,16 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// Engine is what is asked of an engine.
+// Engine is the part of a container engine's API that an audit uses.
 type Engine interface {
 	List(ctx context.Context, all bool) ([]container.Info, error)
 	Inspect(ctx context.Context, id string) (container.Info, error)
 	Settings(ctx context.Context, id string) (container.Settings, error)
 }
 
-// Collect asks the engine about the containers named, by ID or name, or about all, running
-// or not; names has those of all by ID. The error is container.ErrNotFound if one that is
-// named does not exist.
+// Collect reads the settings of the containers in wanted, by ID or name, from the engine; of all containers, running or
+// not, if wanted is empty. names maps the IDs of all containers to their names. Collect returns [container.ErrNotFound]
+// if a container in wanted does not exist.
 func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Subject, names map[string]string, err error) {
 	all, err := engine.List(ctx, true)
 	if err != nil {
@@ -34,7 +34,7 @@ func Collect(ctx context.Context, engine Engine, wanted []string) (subjects []Su
 	for _, id := range ids {
 		subject, err := collect(ctx, engine, id)
 		switch {
-		case errors.Is(err, container.ErrNotFound) && len(wanted) == 0: // removed meanwhile
+		case errors.Is(err, container.ErrNotFound) && len(wanted) == 0: // removed since List
 		case err != nil:
 			return nil, nil, err
 		case !seen[subject.Info.ID]:

@@ -13,22 +13,23 @@ import (
 	"github.com/capmon/capmon/internal/shell"
 )
 
-// Compose is the service of a compose file that a container belongs to, as its labels say.
+// Compose is the service of a Compose file that a container belongs to, according to its labels.
 type Compose struct {
 	Project   string   `json:"project"`
 	Service   string   `json:"service"`
 	Directory string   `json:"directory,omitempty"`
 	Files     []string `json:"files,omitempty"`
-	// EnvFiles were given by --env-file, not by the file's services.
+	// EnvFiles are the files of docker compose --env-file, not those of the services.
 	EnvFiles []string `json:"envFiles,omitempty"`
 }
 
-// composeName is what compose may call a project or a service, but for what begins like an
-// option; anybody may give a container its labels.
+// composeName matches the names that Compose allows for projects and services, except those that begin like an option.
+// Any user may set the labels of a container.
 var composeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
-// ownLabels are those that were given to the container itself. The others are its image's,
-// and whoever made that is not to say what to run. Nothing can be told once it is gone.
+// ownLabels returns the labels that were set on the container itself. It leaves out the labels of the image, because
+// the author of an image must not decide which commands capmon prints. It returns none if the image no longer exists,
+// because the origin of the labels is unknown.
 func ownLabels(labels map[string]string, s container.Settings) map[string]string {
 	own := make(map[string]string)
 	for key, value := range labels {
@@ -39,8 +40,8 @@ func ownLabels(labels map[string]string, s container.Settings) map[string]string
 	return own
 }
 
-// serviceOf is the service of a swarm. Each task gets an ID and, whatever its image says,
-// the service's name.
+// serviceOf returns the swarm service of a container; "" if it is not a task. The swarm sets the ID of the task and the
+// name of the service on each task, even if the image has labels with the same keys.
 func serviceOf(labels, own map[string]string) string {
 	if own["com.docker.swarm.task.id"] == "" {
 		labels = own
@@ -48,8 +49,8 @@ func serviceOf(labels, own map[string]string) string {
 	return profile.Container{Labels: labels}.Service()
 }
 
-// composeOf is nil if the labels do not tell. Names that the image has too count if compose
-// has made the container: it gives them to images that it builds.
+// composeOf returns the Compose service of a container; nil if the labels do not name one. If Compose created the
+// container, composeOf also accepts names that the image has, because Compose adds them to images that it builds.
 func composeOf(labels, own map[string]string) *Compose {
 	const prefix, directory, files = "com.docker.compose.", "com.docker.compose.project.working_dir", "com.docker.compose.project.config_files"
 	if (profile.Container{Labels: own}).OneOff() { // docker compose up does not start it again
@@ -86,7 +87,8 @@ func all(paths []string, are func(string) bool) bool {
 	return !slices.ContainsFunc(paths, func(path string) bool { return !are(path) })
 }
 
-// local tells paths from what compose would fetch, and from what depends on where it runs.
+// local reports whether name is an absolute path, and not a resource that Compose would fetch or a path that depends on
+// the working directory.
 func local(name string) bool { return path.IsAbs(name) && !strings.Contains(name, "://") }
 
 func composeLines(c Compose, list capability.Set, privileged bool) []string {

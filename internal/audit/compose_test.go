@@ -12,16 +12,15 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// labelled is web with these labels, of which its image has some.
+// labelled returns web with these labels and with an image that has its own labels.
 func labelled(labels, image map[string]string, gone bool) Subject {
 	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Labels = labels })
 	subject.Settings.Image.Labels, subject.Settings.ImageGone = image, gone
 	return subject
 }
 
-// Whoever makes an image gives it labels, and its containers have them. They are not to
-// decide what the user of the container is told to run.
-func TestLabelsOfTheImageAreNoOrders(t *testing.T) {
+// A container inherits the labels of its image. The author of the image must not decide which commands capmon prints.
+func TestLabelsOfTheImageDoNotChooseCommands(t *testing.T) {
 	const prefix = "com.docker.compose."
 	shop := map[string]string{
 		prefix + "project": "shop", prefix + "service": "web", prefix + "config-hash": "c0ffee",
@@ -42,23 +41,23 @@ func TestLabelsOfTheImageAreNoOrders(t *testing.T) {
 		want          *Compose
 	}{
 		{name: "of the container", labels: shop, want: &Compose{Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}}},
-		{name: "its own, where the image has others", labels: named, image: but(named, "project", "else", "service", "else"), want: &Compose{Project: "shop", Service: "web"}},
-		{name: "with files of variables", labels: but(shop, "project.environment_file", "/srv/a.env,/srv/b.env"), want: &Compose{
+		{name: "of the container, different from the image's", labels: named, image: but(named, "project", "else", "service", "else"), want: &Compose{Project: "shop", Service: "web"}},
+		{name: "with environment files", labels: but(shop, "project.environment_file", "/srv/a.env,/srv/b.env"), want: &Compose{
 			Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}, EnvFiles: []string{"/srv/a.env", "/srv/b.env"},
 		}},
 		// Compose sets this label only if there is such a file.
 		{
-			name: "a file of variables of the image", labels: but(shop, "project.environment_file", "/etc/shadow"), image: map[string]string{prefix + "project.environment_file": "/etc/shadow"},
+			name: "an environment file of the image", labels: but(shop, "project.environment_file", "/etc/shadow"), image: map[string]string{prefix + "project.environment_file": "/etc/shadow"},
 			want: &Compose{Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}},
 		},
-		{name: "a relative file of variables", labels: but(shop, "project.environment_file", "/srv/a.env,b.env")},
+		{name: "a relative environment file", labels: but(shop, "project.environment_file", "/srv/a.env,b.env")},
 		{name: "of the image", labels: shop, image: shop},
 		{name: "one of the image", labels: named, image: map[string]string{prefix + "project": "shop"}},
-		{name: "the file is the image's", labels: shop, image: map[string]string{prefix + "project.config_files": shop[prefix+"project.config_files"]}},
-		{name: "it cannot be told whose", labels: shop, gone: true},
+		{name: "the file is from the image", labels: shop, image: map[string]string{prefix + "project.config_files": shop[prefix+"project.config_files"]}},
+		{name: "of unknown origin", labels: shop, gone: true},
 		// docker compose build labels the image with the service.
-		{name: "an image that compose built", labels: shop, image: named, want: &Compose{Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}}},
-		{name: "an image that compose built, elsewhere", labels: named, image: named},
+		{name: "an image that Compose built", labels: shop, image: named, want: &Compose{Project: "shop", Service: "web", Directory: "/srv/shop", Files: []string{"/srv/shop/compose.yaml"}}},
+		{name: "an image that Compose built, started without Compose", labels: named, image: named},
 		{name: "a remote file", labels: but(shop, "project.config_files", "oci://example.com/stack:1")},
 		{name: "a remote file among others", labels: but(shop, "project.config_files", "/srv/shop/compose.yaml,https://example.com/stack.git")},
 		{name: "a relative file", labels: but(shop, "project.config_files", "compose.yaml")},
@@ -74,13 +73,13 @@ func TestLabelsOfTheImageAreNoOrders(t *testing.T) {
 		if diff := cmp.Diff(test.want, c.Compose); diff != "" {
 			t.Errorf("%s: %s", test.name, diff)
 		}
-		if told := strings.Contains(c.Remedy.Text(), "docker compose"); told != (test.want != nil) {
+		if printed := strings.Contains(c.Remedy.Text(), "docker compose"); printed != (test.want != nil) {
 			t.Errorf("%s:\n%s", test.name, c.Remedy.Text())
 		}
 	}
 }
 
-func TestASwarmsServiceIsNotTheImagesToName(t *testing.T) {
+func TestLabelsOfTheImageDoNotNameASwarmService(t *testing.T) {
 	const name, task = "com.docker.swarm.service.name", "com.docker.swarm.task.id"
 	www := map[string]string{name: "www", task: "x"}
 	for _, test := range []struct {
@@ -91,8 +90,8 @@ func TestASwarmsServiceIsNotTheImagesToName(t *testing.T) {
 	}{
 		{"of the container", nil, false, "www"},
 		{"of the image", www, false, ""},
-		{"of the image too", map[string]string{name: "www"}, false, "www"},
-		{"it cannot be told whose", nil, true, ""},
+		{"of the container and the image", map[string]string{name: "www"}, false, "www"},
+		{"of unknown origin", nil, true, ""},
 	} {
 		c := Of([]Subject{labelled(www, test.image, test.gone)}, Options{Last: capability.CheckpointRestore}).Containers[0]
 		if c.Service != test.want {

@@ -13,7 +13,7 @@ import (
 //go:embed audit.html
 var pageText string
 
-// page is one file without scripts, and without anything from elsewhere.
+// page is the template of a single file without scripts and without external resources.
 var page = template.Must(template.New("audit").Funcs(template.FuncMap{
 	"printable": printable.Text,
 	"lines":     printable.Lines,

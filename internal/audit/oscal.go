@@ -12,12 +12,12 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// oscalVersion is that of the model, whose JSON schema the tests have. Later 1.x releases
-// read it as well.
+// oscalVersion is the version of the OSCAL model. The tests validate against its JSON schema. Tools for later 1.x
+// releases read it as well.
 const oscalVersion = "1.0.6"
 
-// control is the statement of NIST SP 800-53 that a finding is about: only what is
-// essential is there (CM-7 a).
+// control and statement are the control of NIST SP 800-53 that a finding refers to: provide only essential capabilities
+// (CM-7 a).
 const control, statement = "cm-7", "cm-7_smt.a"
 
 // The parts of OSCAL's assessment results that are written.
@@ -116,13 +116,13 @@ type (
 	}
 )
 
-// writeOSCAL writes OSCAL assessment results: containers are inventory items, and each rule
-// that was looked at is an observation of one with a finding.
+// writeOSCAL writes OSCAL assessment results. Each container is an inventory item. Each audited rule of a container is
+// an observation with a finding.
 func writeOSCAL(out io.Writer, audit Audit, version string) error {
-	plan := oscalResource{uuid.NewString(), "capmon audit", "Containers were judged by CIS Docker Benchmark 5.4 and related paragraphs; there is no plan besides."}
+	plan := oscalResource{uuid.NewString(), "capmon audit", "Containers were audited against CIS Docker Benchmark 5.4 and related rules. There is no other plan."}
 	document := oscalDocument{oscalResults{
 		UUID:     uuid.NewString(),
-		Metadata: oscalMetadata{"Capabilities of containers by CIS Docker Benchmark 5.4", audit.Time, property(version), oscalVersion},
+		Metadata: oscalMetadata{"Capabilities of containers, audited against CIS Docker Benchmark 5.4", audit.Time, property(version), oscalVersion},
 		ImportAP: oscalLink{"#" + plan.UUID},
 		Results:  []oscalResult{oscalResultOf(audit)},
 		Back:     oscalBack{[]oscalResource{plan}},
@@ -143,7 +143,7 @@ func oscalResultOf(audit Audit) oscalResult {
 	}
 	var items []oscalItem
 	for _, c := range audit.Containers {
-		// The same container is the same item in the next audit.
+		// The ID stays the same in each audit of the same container.
 		item := oscalItem{UUID: uuid.NewSHA1(uuid.NameSpaceURL, []byte("docker:"+c.ID)).String(), Description: "container " + printable.Text(c.Name)}
 		for _, p := range []oscalProperty{{"asset-id", "", c.ID}, {"container-name", propertyNamespace, c.Name}, {"image", propertyNamespace, c.Image}} {
 			if p.Value = property(p.Value); p.Value != "" {
@@ -166,10 +166,10 @@ func oscalResultOf(audit Audit) oscalResult {
 	return result
 }
 
-// propertyNamespace is of the properties that are capmon's own.
+// propertyNamespace is the namespace of properties that capmon defines.
 const propertyNamespace = "https://github.com/capmon/capmon"
 
-// property is a text as OSCAL's properties may have it.
+// property returns a text in a form that OSCAL allows in properties.
 func property(text string) string { return strings.TrimSpace(printable.Text(text)) }
 
 func (r *oscalResult) add(item string, outcome Related, title, remedy string, methods []string, at time.Time) {

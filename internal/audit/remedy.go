@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -16,83 +17,82 @@ import (
 	"github.com/capmon/capmon/internal/shell"
 )
 
-// Remedy is what to do about a container that does not pass.
+// Remedy describes how to fix a container that does not pass.
 type Remedy struct {
-	// Certain: what was observed is enough for List by the thresholds, or it is Proved.
-	// Otherwise it is to be proved before it is relied on.
+	// Certain is true if the observation meets the thresholds for List, or List is proved. Otherwise, prove List before
+	// you rely on it. Proved is true if List is proved.
 	Certain bool `json:"certain"`
 	Proved  bool `json:"proved"`
-	// List is what to grant; nil if that is not known.
+	// List is what to grant; nil if it is unknown.
 	List *capability.Set `json:"list,omitempty"`
-	// Run are the commands that create the container again with List, for a shell, and keep the old
-	// one under another name; Untranslated are settings that they and Observe do not bring back and
-	// that have to be added before they are run, Notes what else they change.
+	// Run contains shell commands that create the container again with List and keep the old container under another
+	// name. Untranslated lists settings that Run and Observe do not restore: add them before you run the commands.
+	// Notes lists what else the commands change.
 	Run          []string `json:"run,omitempty"`
 	Untranslated []string `json:"untranslated,omitempty"`
 	Notes        []string `json:"notes,omitempty"`
-	// Back are the commands that lead from the new container of Run or Observe to the old one, and
-	// Discard those that remove the old one.
+	// Back contains commands that replace the new container of Run or Observe with the old one. Discard contains
+	// commands that remove the old one.
 	Back    []string `json:"back,omitempty"`
 	Discard []string `json:"discard,omitempty"`
-	// Withheld says which values of Run and Prove are left out since they may be secret, and
-	// how to fill them in.
+	// Withheld describes which values are missing from Run and Prove because they may be secret, and how to fill them
+	// in.
 	Withheld string `json:"withheld,omitempty"`
-	// Service is the command that changes the swarm's service, Compose what belongs into
-	// the compose file, and Up the command that brings it into effect.
+	// Service is the command that changes the swarm service. Compose contains the lines for the Compose file, and Up is
+	// the command that applies them.
 	Service string   `json:"service,omitempty"`
 	Compose []string `json:"compose,omitempty"`
 	Up      string   `json:"up,omitempty"`
-	// Observe are the commands that find out what is not known yet, Prove the one that
-	// tries the list.
+	// Observe contains the commands that find out what is unknown. Prove is the command that proves the list.
 	Observe []string `json:"observe,omitempty"`
 	Prove   string   `json:"prove,omitempty"`
 	// SharesData reports whether Prove names volumes or directories that the container uses.
 	SharesData bool `json:"-"`
 }
 
-// again tells how to create the container again: with what it is granted now, or with a list.
-type again struct {
-	asItIs dockerrun.Recreation
-	with   func(capability.Set) dockerrun.Recreation
+// recreations contains the commands that create the container again: with its present grants, or with a list.
+type recreations struct {
+	unchanged dockerrun.Recreation
+	with      func(capability.Set) dockerrun.Recreation
 }
 
-// alone reports whether the container is made by docker run, and not by compose or a swarm.
-func (e evidence) alone() bool { return e.container.Service == "" && e.container.Compose == nil }
+// standalone reports whether docker run created the container, and not Compose or a swarm.
+func (e evidence) standalone() bool { return e.container.Service == "" && e.container.Compose == nil }
 
-// remedy is what to do.
-func (e evidence) remedy(again again) Remedy {
+// remedy returns how to fix the container.
+func (e evidence) remedy(recreations recreations) Remedy {
 	var r Remedy
 	if !e.observed() || len(e.doubts()) > 0 {
-		r.Observe = e.observe(again.asItIs)
-		if e.alone() {
-			r.keep(again.asItIs)
+		r.Observe = e.observe(recreations.unchanged)
+		if e.standalone() {
+			r.keepOld(recreations.unchanged)
 		}
 	}
 	if !e.observed() {
-		if e.alone() {
-			r.Notes = again.asItIs.Notes
+		if e.standalone() {
+			r.Notes = recreations.unchanged.Notes
 		}
 		return r
 	}
-	now := again.with(e.granted())
+	now := recreations.with(e.granted())
 	r.Prove = e.prove(now)
-	if e.alone() {
+	if e.standalone() {
 		r.Withheld, r.SharesData = now.Withheld, sharesData(now)
 	}
 	if e.container.Status == findings.Manual {
 		return r
 	}
 	list := e.summary.List()
-	recreation := again.with(list)
-	// Of what else --privileged gives, the use was not observed.
+	recreation := recreations.with(list)
+	// capmon does not observe whether the container uses what else --privileged grants.
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
 	if e.summary.Stops == 0 && !r.Proved {
-		r.Notes = append(r.Notes, "its stop was not seen: what it needs only then is not known")
+		r.Notes = append(r.Notes, "capmon did not see its stop: what it needs only then is unknown")
 	}
 	for _, c := range list.Sorted() {
 		if !c.Named() {
 			r.Certain = false
-			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, and engines take names only", c))
+			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, and engines accept only names", c))
 		}
 	}
 	if r.Proved {
@@ -106,23 +106,23 @@ func (e evidence) remedy(again again) Remedy {
 		r.Up = composeUp(*c.Compose)
 	default:
 		r.Run = recreation.Lines()
-		r.keep(recreation)
+		r.keepOld(recreation)
 		r.Notes = append(r.Notes, recreation.Notes...)
 	}
 	return r
 }
 
-// keep notes what becomes of the old container.
-func (r *Remedy) keep(recreation dockerrun.Recreation) {
+// keepOld sets the fields about the old container.
+func (r *Remedy) keepOld(recreation dockerrun.Recreation) {
 	r.Untranslated = recreation.Untranslated
 	r.Back, r.Discard = dockerrun.Lines(recreation.Back), dockerrun.Lines(recreation.Discard)
 }
 
-// observe are the commands that see a new container from its start on, for as long as is wanted, and
-// how it stops and starts again, and judge it by that.
-func (e evidence) observe(asItIs dockerrun.Recreation) []string {
+// observe returns the commands that observe a new container from its start for the time that the thresholds require,
+// including a stop and a restart, and then audit it.
+func (e evidence) observe(unchanged dockerrun.Recreation) []string {
 	name, options, named := e.container.Name, "", " "+shell.Quote(e.container.Name)
-	start, stop := strings.Join(asItIs.Lines(), " && "), shell.Line([]string{"docker", "restart", name})
+	start, stop := strings.Join(unchanged.Lines(), " && "), shell.Line([]string{"docker", "restart", name})
 	if !e.container.Running {
 		start += " && " + shell.Line([]string{"docker", "start", name})
 		stop = shell.Line([]string{"docker", "stop", name})
@@ -131,7 +131,7 @@ func (e evidence) observe(asItIs dockerrun.Recreation) []string {
 		start = composeUp(*c, "--force-recreate", "--no-deps")
 	}
 	if service := e.container.Service; service != "" {
-		named = "" // its tasks will have other names
+		named = "" // the new tasks have other names
 		name, options = service, "--all-containers --label=com.docker.swarm.service.name="+shell.Quote(service)+" "
 		start = shell.Line([]string{"docker", "service", "update", "--force", service})
 		stop = start
@@ -145,20 +145,20 @@ func (e evidence) observe(asItIs dockerrun.Recreation) []string {
 	}
 }
 
-// prove is the command that tries the list. What tells that the container works, only its
-// owner knows.
+// prove returns the command that proves the list; "" for a swarm service. It contains the placeholder TEST, because
+// only the owner of the container knows how to test it.
 func (e evidence) prove(recreation dockerrun.Recreation) string {
 	words := []string{"capmon", "verify", "--test=TEST", "--save=./" + e.container.Name + ".json", "--"}
 	if c := e.container.Compose; c != nil {
 		return shell.Line(slices.Concat(words, composeCommand(*c), []string{"up", c.Service}))
 	}
-	if e.container.Service != "" { // a task of it cannot be run apart
+	if e.container.Service != "" { // verify cannot run a task outside its service
 		return ""
 	}
 	for _, create := range recreation.Create {
 		if create[1] == "run" || create[1] == "create" {
 			rest := create[2:]
-			if rest[0] == "--detach" { // later on it is the workload's
+			if rest[0] == "--detach" { // a later --detach is an argument of the workload
 				rest = rest[1:]
 			}
 			return shell.Line(slices.Concat(words, []string{"docker", "run"}, rest))
@@ -174,20 +174,20 @@ func sharesData(recreation dockerrun.Recreation) bool {
 	})
 }
 
-// Text is the remedy as lines for a shell, in which all but commands is a comment, and so
-// are commands that are not to be relied on yet or would lose settings of the container.
+// Text returns the remedy as lines for a shell. Explanations are comments. Commands are comments as well if they are
+// not certain yet or would lose settings of the container.
 func (r Remedy) Text() string {
 	var t remedyText
 	if len(r.Observe) > 0 {
 		t.observe(r)
 	}
 	if r.Prove != "" && !r.Certain {
-		t.comment("to prove what it needs, with a command in place of TEST that succeeds while it works:")
+		t.comment("to prove what it needs, replace TEST with a command that succeeds while the container works:")
 		if r.Withheld != "" {
-			t.comment("complete it before, for it leaves out " + r.Withheld)
+			t.comment("complete this command first; it leaves out " + r.Withheld)
 		}
 		if r.SharesData {
-			t.comment("verify refuses volumes and directories of an existing container: replace them with copies")
+			t.comment("verify rejects volumes and directories of an existing container: replace them with copies")
 		}
 		t.commands(false, r.Prove)
 	}
@@ -197,12 +197,12 @@ func (r Remedy) Text() string {
 	return strings.Join(t, "\n")
 }
 
-// remedyText is what Text is made of, line by line.
+// remedyText collects the lines of [Remedy.Text].
 type remedyText []string
 
 func (t *remedyText) comment(text string) { *t = append(*t, "# "+printable.Text(text)) }
 
-// commands adds some, as comments if they are not to be run as they are.
+// commands adds commands, as comments if run is false.
 func (t *remedyText) commands(run bool, commands ...string) {
 	for _, command := range commands {
 		if !run {
@@ -212,33 +212,34 @@ func (t *remedyText) commands(run bool, commands ...string) {
 	}
 }
 
-// untranslated says what commands do not bring back, and reports whether that is nothing.
-func (t *remedyText) untranslated(r Remedy) (whole bool) {
+// untranslated adds a comment with the settings that the commands do not restore. It reports whether they restore all
+// settings.
+func (t *remedyText) untranslated(r Remedy) (complete bool) {
 	if len(r.Untranslated) == 0 {
 		return true
 	}
-	t.comment("complete it before it is run, for it does not bring back: " + strings.Join(r.Untranslated, "; "))
+	t.comment("complete these commands before you run them; they do not restore: " + strings.Join(r.Untranslated, "; "))
 	return false
 }
 
 func (t *remedyText) observe(r Remedy) {
-	t.comment("to find out what it needs, from the start of a new container on:")
-	whole := t.untranslated(r)
+	t.comment("to find out what it needs, observe a new container from its start:")
+	complete := t.untranslated(r)
 	if r.List == nil {
 		t.notes(r)
 	}
-	t.commands(whole, r.Observe...)
-	if len(r.Run) == 0 { // else it is said below
-		t.old(r)
+	t.commands(complete, r.Observe...)
+	if len(r.Run) == 0 { // otherwise recreate adds it
+		t.oldContainer(r)
 	}
 }
 
-// old says what becomes of the old container.
-func (t *remedyText) old(r Remedy) {
+// oldContainer adds the commands that remove the old container or go back to it.
+func (t *remedyText) oldContainer(r Remedy) {
 	if len(r.Back) == 0 {
 		return
 	}
-	t.comment("the old container is kept; once the new one works:")
+	t.comment("the old container is kept; to remove it once the new one works:")
 	t.commands(false, r.Discard...)
 	t.comment("or to go back to the old one:")
 	t.commands(false, r.Back...)
@@ -251,37 +252,30 @@ func (t *remedyText) notes(r Remedy) {
 }
 
 func (t *remedyText) recreate(r Remedy) {
-	list := either(names(*r.List), "no capability")
+	list := cmp.Or(names(*r.List), "no capability")
 	switch {
 	case r.Proved:
-		t.comment("with what it is proved to need: " + list)
+		t.comment("with the capabilities that it is proved to need: " + list)
 	case r.Certain:
-		t.comment("with what it was seen to need (capmon verify can prove it): " + list)
+		t.comment("with the capabilities that capmon saw in use (capmon verify can prove them): " + list)
 	default:
-		t.comment("with what it was seen to need, which is not certain to be all: " + list)
+		t.comment("with the capabilities that capmon saw in use, which may not be all that it needs: " + list)
 	}
 	run := t.untranslated(r) && (r.Proved || r.Certain)
 	t.notes(r)
 	t.commands(run, r.Run...)
-	t.old(r)
+	t.oldContainer(r)
 	if r.Service != "" {
 		t.commands(run, r.Service)
 	}
 	if len(r.Compose) > 0 {
-		t.comment("in the compose file:")
+		t.comment("in the Compose file:")
 		t.commands(false, r.Compose...)
 		t.commands(run, r.Up)
 	}
 }
 
-func either(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
-}
-
-// hints tell what may serve in place of what it is granted and needs, with its present network.
+// hints returns what may replace the capabilities that the container needs, with its present network mode.
 func (e evidence) hints(s container.Settings) []string {
 	if !e.observed() {
 		return nil

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -10,10 +11,10 @@ import (
 	"github.com/capmon/capmon/internal/findings"
 )
 
-// Format names a rendering.
+// Format is the name of an output format.
 type Format string
 
-// The formats of audits.
+// Formats of [Write].
 const (
 	Table Format = "table"
 	JSON  Format = "json"
@@ -26,7 +27,7 @@ const (
 
 var formats = []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL}
 
-// ParseFormat reads the name of a format.
+// ParseFormat parses the name of a format. It returns an error that lists the valid names.
 func ParseFormat(s string) (Format, error) {
 	if !slices.Contains(formats, Format(s)) {
 		return "", fmt.Errorf("unknown format %q: choose table, json, csv, sarif, junit, html or oscal", s)
@@ -34,7 +35,7 @@ func ParseFormat(s string) (Format, error) {
 	return Format(s), nil
 }
 
-// Write renders an audit; version is capmon's.
+// Write writes an audit in a format. version is the version of capmon.
 func Write(out io.Writer, audit Audit, format Format, version string) error {
 	switch format {
 	case JSON:
@@ -54,8 +55,7 @@ func Write(out io.Writer, audit Audit, format Format, version string) error {
 	}
 }
 
-// schema is the version of the JSON form. It grows when a reader of the old form would
-// misread the new one.
+// schema is the version of the JSON format. It increases when a reader of the old format would misread the new one.
 const schema = 1
 
 func writeJSON(out io.Writer, audit Audit) error {
@@ -78,7 +78,7 @@ type jsonThresholds struct {
 	AnyStart      bool    `json:"anyStart"`
 }
 
-// findings are the audit in the forms that other programs read.
+// findings returns the audit in a form for CSV, SARIF and JUnit.
 func (a Audit) findings(version string) findings.Report {
 	report := findings.Report{Command: "capmon audit", Version: version, Time: a.Time, Rules: Rules()}
 	for _, c := range a.Containers {
@@ -99,12 +99,12 @@ func (a Audit) findings(version string) findings.Report {
 	return report
 }
 
-// text is the judgement in one paragraph.
+// text returns the reasons and hints as one paragraph.
 func (c *Container) text() string {
 	return strings.Join(slices.Concat(c.Reasons, c.Hints), "; ")
 }
 
-// counts of the statuses.
+// counts returns how many containers have each status.
 func (a Audit) counts() (fail, manual, pass int) {
 	for _, c := range a.Containers {
 		switch c.Status {
@@ -119,7 +119,7 @@ func (a Audit) counts() (fail, manual, pass int) {
 	return fail, manual, pass
 }
 
-// grantsText says what is granted, and how that comes.
+// grantsText describes the grants relative to Docker's default.
 func (c *Container) grantsText() string {
 	g := c.Grants
 	switch {
@@ -148,23 +148,23 @@ func (c *Container) grantsText() string {
 	return strings.Join(parts, ", ")
 }
 
-// observedText says what was seen of it.
+// observedText describes what capmon observed of the container.
 func (c *Container) observedText() string {
 	o := c.Observation
 	if o == nil {
 		return "not observed"
 	}
-	text := fmt.Sprintf("used %s in %.1f s", either(names(o.Used), "none"), o.Seconds)
+	text := fmt.Sprintf("used %s in %.1f s", cmp.Or(names(o.Used), "none"), o.Seconds)
 	if o.Runs > 1 {
 		text += fmt.Sprintf(" of %d runs", o.Runs)
 	}
 	if o.Proved {
-		text += fmt.Sprintf("; proved to be enough: %s", either(names(o.List), "none"))
+		text += fmt.Sprintf("; proved to be sufficient: %s", cmp.Or(names(o.List), "none"))
 	}
 	return text
 }
 
-// failedRelated are the related checks that failed.
+// failedRelated returns the related rules that the container violates.
 func (c *Container) failedRelated() []Related {
 	return slices.DeleteFunc(slices.Clone(c.Related), func(r Related) bool { return r.Status != findings.Fail })
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/findings"
 )
 
-// hostile are words that only an attacker chooses.
+// hostile contains texts that only an attacker chooses.
 var hostile = []string{
 	`"quotes" and 'others'`, "two\nlines", `<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, "\x00\x1b[31mred\x07", "no UTF-8 \xff",
 	"=1+1", "{{.}}", "  blanks  ", strings.Repeat("ü", 255), "\u202e 北京", "",
@@ -44,7 +44,7 @@ func write(t *testing.T, audit Audit, format Format) string {
 	return out.String()
 }
 
-func TestNothingHostileLeavesItsPlace(t *testing.T) {
+func TestAllFormatsEscapeHostileTexts(t *testing.T) {
 	for _, format := range formats {
 		for _, forbidden := range []string{"\x1b", "\x00", "\x07", "\u202e"} {
 			if text := write(t, hostileAudit(), format); strings.Contains(text, forbidden) && (format != JSON && format != SARIF || forbidden != "\u202e") {
@@ -54,7 +54,7 @@ func TestNothingHostileLeavesItsPlace(t *testing.T) {
 	}
 }
 
-// What holds for a rule is there once, and what has its default value is left out.
+// The report contains the texts of a rule only once, and no default values.
 func TestSARIFOfManyContainersIsSmall(t *testing.T) {
 	var subjects []Subject
 	for range 40 {
@@ -72,15 +72,15 @@ func TestSARIFOfManyContainersIsSmall(t *testing.T) {
 		t.Errorf("%d results", n)
 	}
 	if help := capabilitiesRule.Remedy; strings.Count(text, help) != 1 {
-		t.Errorf("the help of a rule is there %d times", strings.Count(text, help))
+		t.Errorf("the report contains the help of a rule %d times", strings.Count(text, help))
 	}
-	const limit = 7 << 10 // of a container with its results
+	const limit = 7 << 10 // for a container with its results
 	if len(text) > len(subjects)*limit {
 		t.Errorf("%d bytes for %d containers", len(text), len(subjects))
 	}
 }
 
-func TestHTMLHasNoElementsButItsOwn(t *testing.T) {
+func TestHTMLContainsOnlyElementsOfTheTemplate(t *testing.T) {
 	for name, audit := range map[string]Audit{"hostile": hostileAudit(), "empty": {Time: noon}} {
 		root, err := html.Parse(strings.NewReader(write(t, audit, HTML)))
 		if err != nil {
@@ -142,7 +142,7 @@ func TestOSCALIsValid(t *testing.T) {
 	}
 }
 
-func TestJSONKeepsWhatItWasGiven(t *testing.T) {
+func TestJSONKeepsAllTexts(t *testing.T) {
 	var got struct {
 		Schema int
 		Rules  []findings.Rule

@@ -8,28 +8,25 @@ import (
 	"github.com/capmon/capmon/internal/findings"
 )
 
-// Capabilities is the rule that the audit is about, in the numbering of CIS Docker
-// Benchmark 1.6.0 and later.
+// Capabilities is the ID of the audited rule, in the numbering of CIS Docker Benchmark 1.6.0 and later.
 const Capabilities = "CIS-5.4"
 
-// capabilitiesRule is the rule in full. The engine's default are the 14 of
-// capability.DockerDefault.
+// capabilitiesRule is the audited rule. The 14 defaults of the engine are those of [capability.DockerDefault].
 var capabilitiesRule = findings.Rule{
 	ID:    Capabilities,
 	Title: "Linux kernel capabilities are restricted within containers",
-	Rationale: "A capability that the workload never uses serves only whoever breaks into it: NET_RAW to forge packets on the container network, " +
-		"DAC_OVERRIDE to read every mounted file, SYS_ADMIN to leave the container. All are dropped but those that the workload needs.",
-	Impact: "A workload that lacks a capability which it needs fails, possibly only in what it does rarely: the list has to come from an observation that " +
-		"covers its start, its work and its stop, and is best proved by capmon verify.",
+	Rationale: "A capability that the workload never uses helps only an attacker: NET_RAW to forge packets on the container network, " +
+		"DAC_OVERRIDE to read every mounted file, SYS_ADMIN to leave the container. Drop all capabilities that the workload does not need.",
+	Impact: "A workload that lacks a needed capability fails, possibly only in an operation that it performs rarely. Derive the list from an observation that " +
+		"covers the start, the work and the stop of the workload, and prove it with capmon verify.",
 	Remedy: "Run the container with --cap-drop=ALL and one --cap-add for each capability that its profile shows as used (capmon profile, capmon verify).",
-	Default: "Without settings Docker grants 14: AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, MKNOD, NET_BIND_SERVICE, NET_RAW, SETFCAP, SETGID, " +
+	Default: "By default, Docker grants 14 capabilities: AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, MKNOD, NET_BIND_SERVICE, NET_RAW, SETFCAP, SETGID, " +
 		"SETPCAP, SETUID, SYS_CHROOT",
 	References: []string{"CIS Docker Benchmark 5.4", "NIST SP 800-53 CM-6", "NIST SP 800-53 CM-7", "CSCv7 5.2"},
 	Tags:       []string{"security", "configuration-management", "containers", "capabilities"},
 }
 
-// relatedCheck is a check that the settings answer on the side. It says what is wrong, or
-// "".
+// relatedCheck checks a related rule, which needs only the settings. fault returns what violates the rule, or "".
 type relatedCheck struct {
 	rule  findings.Rule
 	fault func(container.Settings) string
@@ -37,7 +34,7 @@ type relatedCheck struct {
 
 var relatedChecks = []relatedCheck{
 	{related("CIS-5.5", "Privileged containers are not used", "leave out --privileged", "not privileged"), func(s container.Settings) string {
-		return when(s.Container.HostConfig.Privileged, "it is privileged: all capabilities, all devices, no seccomp and no AppArmor profile")
+		return when(s.Container.HostConfig.Privileged, "it is privileged: it has all capabilities and devices, and no seccomp or AppArmor profile")
 	}},
 	{related("CIS-5.10", "The host's network namespace is not shared", "leave out --network=host", "a network namespace of its own"), func(s container.Settings) string {
 		return when(s.Container.HostConfig.NetworkMode.IsHost(), "it shares the host's network namespace")
@@ -57,7 +54,7 @@ var relatedChecks = []relatedCheck{
 	{related("CIS-5.26", "The container is restricted from acquiring additional privileges", "add --security-opt=no-new-privileges", "not restricted"), func(s container.Settings) string {
 		return when(!noNewPrivileges(s), "no-new-privileges is not set: set-user-ID programs and file capabilities work")
 	}},
-	{related("CIS-5.31", "The host's user namespace is not shared", "leave out --userns=host", "what the engine is set to"), func(s container.Settings) string {
+	{related("CIS-5.31", "The host's user namespace is not shared", "leave out --userns=host", "the setting of the engine"), func(s container.Settings) string {
 		return when(s.Container.HostConfig.UsernsMode.IsHost(), "it opts out of the engine's user namespace")
 	}},
 }
@@ -76,8 +73,8 @@ func when(is bool, text string) string {
 	return ""
 }
 
-// unconfined: a privileged container has no profile unless it asks for one. The last option
-// counts.
+// unconfined reports whether no seccomp profile applies. A privileged container has none unless an option sets one. The
+// last option counts.
 func unconfined(s container.Settings) bool {
 	for _, option := range slices.Backward(s.Container.HostConfig.SecurityOpt) {
 		if profile, ok := cutOption(option, "seccomp"); ok {
@@ -98,7 +95,7 @@ func noNewPrivileges(s container.Settings) bool {
 	return slices.Contains(s.Security, "name=no-new-privileges")
 }
 
-// cutOption reads a security option with the present separator or the former.
+// cutOption returns the value of a security option, with the present separator (=) or the former one (:).
 func cutOption(option, key string) (value string, ok bool) {
 	rest, ok := strings.CutPrefix(option, key)
 	if !ok || rest != "" && rest[0] != '=' && rest[0] != ':' {
@@ -107,7 +104,7 @@ func cutOption(option, key string) (value string, ok bool) {
 	return strings.TrimLeft(rest, "=:"), true
 }
 
-// Rules are all that the audit looks at, the one that it is about first.
+// Rules returns all audited rules, CIS 5.4 first.
 func Rules() []findings.Rule {
 	rules := []findings.Rule{capabilitiesRule}
 	for _, check := range relatedChecks {

@@ -13,25 +13,24 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Thresholds are how much has to be seen before a capability that was not used counts as
-// unused.
+// Thresholds defines how much capmon must have observed before a capability without a use counts as unused.
 type Thresholds struct {
-	// Observed is how long the workload has to have been seen running, over all runs;
-	// ObservedRisky the same for NET_RAW and for the risky ones, such as SYS_ADMIN.
+	// Observed is how long capmon must have seen the workload run, over all runs. ObservedRisky is the same for NET_RAW
+	// and for risky capabilities such as SYS_ADMIN.
 	Observed, ObservedRisky time.Duration
-	// Runs is how many runs have to have been seen.
+	// Runs is how many runs capmon must have observed.
 	Runs int
-	// AnyStart: it need not have been seen from its start on.
+	// AnyStart removes the requirement that capmon saw the start of the container.
 	AnyStart bool
 }
 
-// risky are the capabilities by which containers are left or the host is changed. Docker's
-// default has none of them.
+// risky contains the capabilities that allow a process to leave the container or to change the host. None of them is a
+// default of Docker.
 var risky = capability.Of(capability.SysAdmin, capability.SysModule, capability.SysRawio, capability.SysPtrace, capability.SysBoot,
 	capability.SysTime, capability.NetAdmin, capability.DACReadSearch, capability.MacAdmin, capability.MacOverride, capability.AuditControl,
 	capability.Syslog, capability.BPF, capability.Perfmon, capability.CheckpointRestore)
 
-// evidence is all by which one container is judged.
+// evidence is everything that the status of one container depends on.
 type evidence struct {
 	container  *Container
 	summary    *profile.Summary // nil if there is none
@@ -39,17 +38,18 @@ type evidence struct {
 	thresholds Thresholds
 }
 
-// observed reports whether anything is known of what this container needs.
+// observed reports whether capmon knows anything about the needs of this container.
 func (e evidence) observed() bool { return e.summary != nil && e.summary.Started && e.sameImage() }
 
-// sameImage: another build of the image may need something else.
+// sameImage reports whether the observation may be of the container's build of its image. Another build may have other
+// needs.
 func (e evidence) sameImage() bool {
 	return e.summary.Container.ImageID == "" || e.summary.Container.ImageID == e.container.ImageID
 }
 
 func (e evidence) proved() bool { return e.observed() && e.summary.Proved() }
 
-// minimal: each member of the list is proved needed.
+// minimal reports whether each member of the list is proved needed.
 func (e evidence) minimal() bool { return e.proved() && e.summary.Proof.Minimal }
 
 func (e evidence) granted() capability.Set {
@@ -59,8 +59,8 @@ func (e evidence) granted() capability.Set {
 	return *e.container.Grants.Set
 }
 
-// unused are granted and neither used nor, if there is a proof, in its list. What was used
-// although others would have done is used.
+// unused returns the granted capabilities that were not used or, with a proof, are not in its list. A capability counts
+// as used even if another one would have been sufficient.
 func (e evidence) unused() capability.Set {
 	switch {
 	case e.proved():
@@ -82,13 +82,13 @@ func (e evidence) observation() *Observation {
 	}
 }
 
-// status is the judgement, with its reasons. docs/audit.md says why it is what it is.
+// status returns the status with its reasons. docs/audit.md explains the decisions.
 func (e evidence) status() (findings.Status, []string) {
 	switch {
 	case e.container.Grants.Privileged:
-		return findings.Fail, append([]string{"it is privileged, and so is granted every capability"}, e.known()...)
+		return findings.Fail, append([]string{"it is privileged, so it is granted every capability"}, e.known()...)
 	case e.container.Grants.Set == nil:
-		return findings.Manual, []string{"what it is granted cannot be told: " + e.container.Grants.Error}
+		return findings.Manual, []string{"its grants are unknown: " + e.container.Grants.Error}
 	case e.granted().Empty():
 		return findings.Pass, []string{"it is granted no capability"}
 	case e.observed() && e.unused().Empty():
@@ -98,7 +98,7 @@ func (e evidence) status() (findings.Status, []string) {
 	if e.container.Grants.Dropped.Empty() {
 		reasons = append(reasons, fmt.Sprintf("all %d capabilities of Docker's default are granted", capability.DockerDefault().Len()))
 	}
-	if unused := e.proveUnused(); !unused.Empty() {
+	if unused := e.certainlyUnused(); !unused.Empty() {
 		return findings.Fail, append(append(reasons, e.faults(unused)...), e.doubts()...)
 	}
 	if len(reasons) > 0 {
@@ -107,43 +107,41 @@ func (e evidence) status() (findings.Status, []string) {
 	return findings.Manual, e.known()
 }
 
-// settled is how long a container that the engine has started again has to run until its failures
-// are over.
-const settled = time.Minute
+// settledAfter is how long a restarted container must run until capmon no longer considers it as failing.
+const settledAfter = time.Minute
 
-// troubled says that a container does not work, and perhaps for want of a capability; "" if nothing
-// tells so.
-func troubled(c docker.InspectResponse, now time.Time) string {
+// failing returns how a container fails, perhaps because it lacks a capability; "" if it does not fail.
+func failing(c docker.InspectResponse, now time.Time) string {
 	if c.ContainerJSONBase == nil || c.State == nil {
 		return ""
 	}
 	started, err := time.Parse(time.RFC3339Nano, c.State.StartedAt)
-	restarted := c.State.Restarting || c.RestartCount > 0 && (err != nil || now.Sub(started) < settled)
+	restarted := c.State.Restarting || c.RestartCount > 0 && (err != nil || now.Sub(started) < settledAfter)
 	switch {
 	case restarted && (c.State.Restarting || c.State.Running):
-		return fmt.Sprintf("it does not work: the engine keeps starting it again (%d times), after exit code %d", c.RestartCount, c.State.ExitCode)
+		return fmt.Sprintf("it does not work: the engine keeps restarting it (%d times), after exit code %d", c.RestartCount, c.State.ExitCode)
 	case !c.State.Running && c.State.ExitCode != 0:
 		return fmt.Sprintf("it may not work: it ended with exit code %d", c.State.ExitCode)
 	}
 	return ""
 }
 
-// onlyUsed is the status of what is granted only what it uses.
+// onlyUsed returns the status of a container that is granted only what it uses.
 func (e evidence) onlyUsed() (findings.Status, []string) {
 	switch {
 	case e.minimal():
-		return findings.Pass, []string{"it is granted only what is proved needed: " + names(e.granted())}
+		return findings.Pass, []string{"it is granted only capabilities that are proved needed: " + names(e.granted())}
 	case e.proved() && !e.granted().Minus(e.summary.Needs()).Empty():
-		return findings.Manual, []string{"it is granted what was proved to be enough, but not that each of it is needed: " + strings.Join(e.summary.Proof.Reasons, "; ")}
+		return findings.Manual, []string{"its grants are proved sufficient, but not each of them is proved needed: " + strings.Join(e.summary.Proof.Reasons, "; ")}
 	}
 	if unsure := e.summary.Unsure().Intersect(e.granted()); !unsure.Empty() && !e.proved() {
-		return findings.Manual, []string{fmt.Sprintf("it is granted only what it uses, but %s may not be needed: only capmon verify can tell", names(unsure))}
+		return findings.Manual, []string{fmt.Sprintf("it is granted only capabilities that it uses, but %s may not be needed: only capmon verify can find out", names(unsure))}
 	}
-	return findings.Pass, []string{"it is granted only what it was seen to use: " + names(e.granted())}
+	return findings.Pass, []string{"it is granted only capabilities that capmon saw in use: " + names(e.granted())}
 }
 
-// proveUnused are those of the unused for which the evidence is enough.
-func (e evidence) proveUnused() capability.Set {
+// certainlyUnused returns the unused capabilities for which the evidence is sufficient.
+func (e evidence) certainlyUnused() capability.Set {
 	if e.proved() {
 		return e.unused()
 	}
@@ -160,7 +158,7 @@ func (e evidence) proveUnused() capability.Set {
 	return 0
 }
 
-// faults say which capabilities are granted and not needed, NET_RAW first.
+// faults returns one sentence for each group of granted and unneeded capabilities, NET_RAW first.
 func (e evidence) faults(unused capability.Set) []string {
 	one, several := "is granted and was never used", "are granted and were never used"
 	if e.proved() {
@@ -182,24 +180,24 @@ func (e evidence) faults(unused capability.Set) []string {
 	return faults
 }
 
-// known says what is known of its needs where the evidence is not enough to say more.
+// known returns what capmon knows about the needs if the evidence is not sufficient for a decision.
 func (e evidence) known() []string {
-	return append(e.sight(), e.doubts()...)
+	return append(e.notSeen(), e.doubts()...)
 }
 
-// sight says what was not seen in use.
-func (e evidence) sight() []string {
+// notSeen returns which granted capabilities capmon did not see in use.
+func (e evidence) notSeen() []string {
 	switch unused := e.unused(); {
 	case !e.observed() || unused.Empty():
 		return nil
 	case unused == e.granted():
-		return []string{"nothing of what it is granted was seen in use"}
+		return []string{"capmon saw none of the granted capabilities in use"}
 	default:
-		return []string{"granted and not seen in use: " + names(unused)}
+		return []string{"granted, but capmon did not see their use: " + names(unused)}
 	}
 }
 
-// doubts are all the reasons why what was not seen in use may be needed.
+// doubts returns all reasons why capabilities may be needed that capmon did not see in use.
 func (e evidence) doubts() []string {
 	if e.proved() {
 		return nil
@@ -212,45 +210,44 @@ func (e evidence) doubts() []string {
 		doubts = append(doubts, short)
 	}
 	if unwatched := e.summary.Unwatched.Intersect(e.unused()); !unwatched.Empty() {
-		doubts = append(doubts, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and not all of them were recorded", names(unwatched)))
+		doubts = append(doubts, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and capmon did not record all of these calls", names(unwatched)))
 	}
 	return doubts
 }
 
-// gaps are the reasons why, however long it was observed, what was not seen in use may be
-// needed.
+// gaps returns the doubts that a longer observation does not remove.
 func (e evidence) gaps() []string {
 	s := e.summary
 	switch {
 	case e.static:
-		return []string{"what it uses was not looked at (--static)"}
+		return []string{"a static audit does not read what it uses (--static)"}
 	case s == nil:
 		return []string{"it was never observed"}
 	case !s.Started:
-		return []string{"its workload was never seen to start"}
+		return []string{"capmon never saw its workload start"}
 	case !e.sameImage():
-		return []string{"it was observed with another build of its image"}
+		return []string{"the observation is of another build of its image"}
 	}
 	var gaps []string
 	for _, reason := range s.Incomplete {
-		gaps = append(gaps, "the record is incomplete: "+reason)
+		gaps = append(gaps, "the observation is incomplete: "+reason)
 	}
 	if why := s.StartUnseen(); why != "" && !e.thresholds.AnyStart {
-		gaps = append(gaps, why+": what it needs only then is not known")
+		gaps = append(gaps, why+": what it needs only then is unknown")
 	}
 	if len(s.Unexamined) > 0 {
-		gaps = append(gaps, "programs were gone before it could be read whether their files carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))
+		gaps = append(gaps, "these programs ended before capmon could read whether their files carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))
 	}
 	return gaps
 }
 
-// tooShort says that less was seen than is wanted, or "".
+// tooShort returns which threshold the observation does not meet, or "".
 func (e evidence) tooShort(wanted time.Duration) string {
 	switch {
 	case e.summary.Observed < wanted:
-		return fmt.Sprintf("it was observed for %s, and %s are wanted (--min-observed)", duration(e.summary.Observed), wanted)
+		return fmt.Sprintf("it was observed for %s, less than the required %s (--min-observed)", duration(e.summary.Observed), wanted)
 	case e.summary.Runs < e.thresholds.Runs:
-		return fmt.Sprintf("%d of its runs were observed, and %d are wanted (--min-runs)", e.summary.Runs, e.thresholds.Runs)
+		return fmt.Sprintf("%d of its runs were observed, fewer than the required %d (--min-runs)", e.summary.Runs, e.thresholds.Runs)
 	}
 	return ""
 }
@@ -262,7 +259,7 @@ func duration(d time.Duration) string {
 	return d.Round(time.Second).String()
 }
 
-// names lists a set for reading, NET_RAW first.
+// names returns the names of a set as a text, NET_RAW first.
 func names(set capability.Set) string {
 	var all []string
 	if set.Has(capability.NetRaw) {

@@ -17,10 +17,10 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// noon is when everything here happens.
+// noon is the time of all events in these tests.
 var noon = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
-// web is a container with the settings that change makes.
+// web returns a container with the settings that change sets.
 func web(change func(*container.HostConfig, *container.Config)) Subject {
 	host, config := &container.HostConfig{}, &container.Config{Image: "nginx", Hostname: "web"}
 	if change != nil {
@@ -45,7 +45,7 @@ func granted(names ...string) Subject {
 	return web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop, h.CapAdd = []string{"ALL"}, names })
 }
 
-// ran is a run of web for so long with these uses.
+// ran returns a run of web with these uses that capmon observed for the duration seen.
 func ran(seen time.Duration, uses ...profile.Use) profile.Run {
 	return profile.Run{
 		ID: "o/1", Container: profile.Container{ID: strings.Repeat("b", 64), Name: "web", Image: "nginx:latest", ImageID: "sha256:1"},
@@ -84,7 +84,7 @@ func TestStatuses(t *testing.T) {
 	alternative.Alternative = new(capability.Capability)
 	*alternative.Alternative = capability.DACOverride
 	doubtful := used(chown)
-	doubtful.Unsure = "the kernel does not tell"
+	doubtful.Unsure = "the kernel does not show it"
 	var all []profile.Use
 	for _, c := range capability.DockerDefault().Sorted() {
 		all = append(all, used(c))
@@ -102,51 +102,51 @@ func TestStatuses(t *testing.T) {
 	}{
 		{"static, the default", web(nil), nil, nil, findings.Fail, "all 14", false, "?"},
 		{"static, privileged", privileged, nil, nil, findings.Fail, "privileged", false, "?"},
-		{"static, something dropped", web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop = []string{"NET_RAW"} }), nil, nil, findings.Manual, "not looked at", false, "?"},
+		{"static, something dropped", web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop = []string{"NET_RAW"} }), nil, nil, findings.Manual, "a static audit does not read", false, "?"},
 		{"static, dropped and added again", web(func(h *container.HostConfig, _ *container.Config) {
 			h.CapDrop, h.CapAdd = []string{"NET_RAW"}, []string{"NET_RAW"}
 		}), nil, nil, findings.Fail, "all 14", false, "?"},
 		{"static, more than the default", web(func(h *container.HostConfig, _ *container.Config) { h.CapAdd = []string{"ALL"} }), nil, nil, findings.Fail, "all 14", false, "?"},
 		{"static, nothing", granted(), nil, nil, findings.Pass, "no capability", false, "?"},
-		{"a name that is none", granted("NO_SUCH"), with(long, nil), nil, findings.Manual, "cannot be told", false, "?"},
+		{"an unknown capability", granted("NO_SUCH"), with(long, nil), nil, findings.Manual, "its grants are unknown", false, "?"},
 
 		{"never observed", granted("CHOWN"), &profile.Profile{}, nil, findings.Manual, "never observed", false, "?"},
 		{"another container's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Name = "db" }), nil, findings.Manual, "never observed", false, "?"},
 		{"another image's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Image = "nginx:1" }), nil, findings.Manual, "never observed", false, "?"},
 		{"another build's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.ImageID = "sha256:2" }), nil, findings.Manual, "another build", false, "?"},
-		{"only set-up was seen", granted("CHOWN"), with(long, func(r *profile.Run) { r.Started = nil }), nil, findings.Manual, "never seen to start", false, "?"},
+		{"only the runtime setup was seen", granted("CHOWN"), with(long, func(r *profile.Run) { r.Started = nil }), nil, findings.Manual, "never saw its workload start", false, "?"},
 
-		{"what is used", granted("CHOWN"), with(long, nil), nil, findings.Pass, "seen to use: CHOWN", false, "?"},
-		{"what is used, for a second", granted("CHOWN"), with(ran(time.Second, used(chown)), nil), nil, findings.Pass, "seen to use: CHOWN", false, "?"},
-		{"what is used, in an incomplete record", granted("CHOWN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"full"} }), nil, findings.Pass, "", false, "?"},
+		{"only used capabilities", granted("CHOWN"), with(long, nil), nil, findings.Pass, "saw in use: CHOWN", false, "?"},
+		{"only used capabilities, observed for a second", granted("CHOWN"), with(ran(time.Second, used(chown)), nil), nil, findings.Pass, "saw in use: CHOWN", false, "?"},
+		{"only used capabilities, observed incompletely", granted("CHOWN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"full"} }), nil, findings.Pass, "", false, "?"},
 		{"all of the default, used", web(nil), with(ran(time.Hour, all...), nil), nil, findings.Pass, "", false, "?"},
-		{"what may not be needed", granted("CHOWN"), with(ran(time.Hour, doubtful), nil), nil, findings.Manual, "CHOWN may not be needed", false, "?"},
-		{"used though another would do", granted("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH"), with(ran(time.Hour, used(chown), used(capability.DACOverride), alternative), nil), nil, findings.Pass, "", false, "?"},
+		{"a capability that may not be needed", granted("CHOWN"), with(ran(time.Hour, doubtful), nil), nil, findings.Manual, "CHOWN may not be needed", false, "?"},
+		{"used although another one is sufficient", granted("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH"), with(ran(time.Hour, used(chown), used(capability.DACOverride), alternative), nil), nil, findings.Pass, "", false, "?"},
 
-		{"the default, little used", web(nil), with(long, nil), nil, findings.Fail, "NET_RAW is granted and was never used", true, "CHOWN"},
-		{"the default, observed for too short", web(nil), with(ran(time.Second, used(chown)), nil), nil, findings.Fail, "observed for 1.0s", false, "CHOWN"},
+		{"the default, mostly unused", web(nil), with(long, nil), nil, findings.Fail, "NET_RAW is granted and was never used", true, "CHOWN"},
+		{"the default, observed too briefly", web(nil), with(ran(time.Second, used(chown)), nil), nil, findings.Fail, "observed for 1.0s", false, "CHOWN"},
 		{"privileged, observed", privileged, with(long, nil), nil, findings.Fail, "privileged", false, "CHOWN"},
 		{"unused", granted("CHOWN", "KILL"), with(long, nil), nil, findings.Fail, "KILL is granted and was never used", true, "CHOWN"},
-		{"unused, observed for too short", granted("CHOWN", "KILL"), with(ran(5*time.Minute, used(chown)), nil), nil, findings.Manual, "observed for 5m0s, and 10m0s are wanted", false, "?"},
+		{"unused, observed too briefly", granted("CHOWN", "KILL"), with(ran(5*time.Minute, used(chown)), nil), nil, findings.Manual, "observed for 5m0s, less than the required 10m0s", false, "?"},
 		{"risky and unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(ran(5*time.Minute, used(chown)), nil), nil, findings.Fail, "SYS_ADMIN (risky)", false, "CHOWN"},
 		{"NET_RAW unused", granted("CHOWN", "NET_RAW"), with(ran(5*time.Minute, used(chown)), nil), nil, findings.Fail, "NET_RAW is granted and was never used", false, "CHOWN"},
-		{"risky, observed for too short", granted("CHOWN", "SYS_ADMIN"), with(ran(5*time.Second, used(chown)), nil), nil, findings.Manual, "observed for 5.0s", false, "?"},
+		{"risky, observed too briefly", granted("CHOWN", "SYS_ADMIN"), with(ran(5*time.Second, used(chown)), nil), nil, findings.Manual, "observed for 5.0s", false, "?"},
 		{"other thresholds", granted("CHOWN", "KILL"), with(ran(5*time.Second, used(chown)), nil), func(t *Thresholds) { t.Observed = time.Second }, findings.Fail, "KILL", true, "CHOWN"},
-		{"more runs wanted", granted("CHOWN", "KILL"), with(long, nil), func(t *Thresholds) { t.Runs = 2 }, findings.Manual, "1 of its runs were observed, and 2 are wanted", false, "?"},
+		{"more runs required", granted("CHOWN", "KILL"), with(long, nil), func(t *Thresholds) { t.Runs = 2 }, findings.Manual, "1 of its runs were observed, fewer than the required 2", false, "?"},
 
 		{"the start was not seen", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Manual, "its start was not seen", false, "?"},
-		{"and that does not matter", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.AnyStart = true }, findings.Fail, "SYS_ADMIN", true, "CHOWN"},
+		{"any start is accepted", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.AnyStart = true }, findings.Fail, "SYS_ADMIN", true, "CHOWN"},
 		{"the default, the start not seen", web(nil), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Fail, "its start was not seen", false, "CHOWN"},
-		{"an incomplete record", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"the map was full"} }), nil, findings.Manual, "incomplete: the map was full", false, "?"},
-		{"programs gone too soon", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Unexamined = []string{"/bin/ping"} }), nil, findings.Manual, "/bin/ping", false, "?"},
+		{"an incomplete observation", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"the map was full"} }), nil, findings.Manual, "incomplete: the map was full", false, "?"},
+		{"programs that ended too soon", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Unexamined = []string{"/bin/ping"} }), nil, findings.Manual, "/bin/ping", false, "?"},
 		{"system calls not recorded", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Manual, "only with SYS_ADMIN", false, "?"},
-		{"and another unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Fail, "KILL is granted and was never used", false, "CHOWN"},
+		{"system calls not recorded, and another one unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Fail, "KILL is granted and was never used", false, "CHOWN"},
 
 		{"proved", granted("CHOWN"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Pass, "proved needed: CHOWN", false, "?"},
 		{"more than proved", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Fail, "KILL is granted and proved unneeded", true, "CHOWN"},
 		{"used and proved unneeded", granted("CHOWN", "NET_RAW"), proof(with(ran(time.Second, used(chown), used(raw)), nil), capability.Of(chown), true, chown, raw), nil, findings.Fail, "NET_RAW is granted and proved unneeded", true, "CHOWN"},
-		{"needed though not observed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), true, chown, kill), nil, findings.Pass, "", false, "?"},
-		{"enough, not proved needed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), false, chown, kill), nil, findings.Manual, "two runs disagreed", false, "?"},
+		{"needed although not observed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), true, chown, kill), nil, findings.Pass, "", false, "?"},
+		{"sufficient, not proved needed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), false, chown, kill), nil, findings.Manual, "two runs disagreed", false, "?"},
 		{"more was observed than tried", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown), used(kill)), nil), capability.Of(chown), true, chown), nil, findings.Pass, "", false, "?"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -165,15 +165,15 @@ func TestStatuses(t *testing.T) {
 			if list != test.list || c.Remedy.Certain != test.certain {
 				t.Errorf("the remedy grants %s, certain: %v; want %s, %v", list, c.Remedy.Certain, test.list, test.certain)
 			}
-			if known := c.Remedy.Text(); (c.Status == findings.Pass) != (known == "") {
-				t.Errorf("%s, and the remedy is %q", c.Status, known)
+			if text := c.Remedy.Text(); (c.Status == findings.Pass) != (text == "") {
+				t.Errorf("%s, and the remedy is %q", c.Status, text)
 			}
 		})
 	}
 }
 
-// What one build was seen to use, or was proved to need, tells nothing of another.
-func TestBuildsAreJudgedApart(t *testing.T) {
+// The uses and needs of one build of an image prove nothing about another build.
+func TestBuildsAreAuditedSeparately(t *testing.T) {
 	const chown, kill = capability.Chown, capability.Kill
 	of := func(id, build string, after time.Duration, uses ...profile.Use) profile.Run {
 		run, started := ran(time.Hour, uses...), noon.Add(after)
@@ -183,10 +183,10 @@ func TestBuildsAreJudgedApart(t *testing.T) {
 	this, before, after := of("1", "sha256:1", 0, used(chown)), of("2", "sha256:0", -time.Hour, used(kill)), of("3", "sha256:2", 2*time.Hour, used(kill))
 	unknown := of("4", "", -time.Hour, used(chown))
 	p := profile.New(this, before, after, unknown)
-	judged := func(p profile.Profile) *Container {
+	audited := func(p profile.Profile) *Container {
 		return Of([]Subject{granted("CHOWN", "KILL")}, Options{Profile: &p, Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 	}
-	c := judged(p)
+	c := audited(p)
 	if o := c.Observation; o.Runs != 2 || o.Starts != 2 || o.Seconds != 7200 || o.Used != capability.Of(chown) || c.Status != findings.Fail {
 		t.Errorf("%s, %+v", c.Status, o)
 	}
@@ -195,16 +195,16 @@ func TestBuildsAreJudgedApart(t *testing.T) {
 		{ID: "its own", Time: noon, Container: this.Container, Set: capability.Of(chown), Works: true, Members: []profile.Member{{Capability: chown, Verdict: profile.Needed}}},
 		{ID: "later", Time: noon.Add(time.Hour), Container: after.Container, Works: true, Members: []profile.Member{{Capability: chown, Verdict: profile.Unneeded}}},
 	}
-	if c := judged(p); !c.Observation.Proved || c.Observation.List != capability.Of(chown) {
+	if c := audited(p); !c.Observation.Proved || c.Observation.List != capability.Of(chown) {
 		t.Errorf("%+v", c.Observation)
 	}
-	if c := judged(profile.New(before, after)); c.Status != findings.Manual || !strings.Contains(strings.Join(c.Reasons, "; "), "another build") {
+	if c := audited(profile.New(before, after)); c.Status != findings.Manual || !strings.Contains(strings.Join(c.Reasons, "; "), "another build") {
 		t.Errorf("%s, %q", c.Status, c.Reasons)
 	}
 }
 
-// A container that does not work never passes: it may lack what it needs.
-func TestTroubledContainersDoNotPass(t *testing.T) {
+// A container that does not work never passes, because it may lack a capability.
+func TestFailingContainersDoNotPass(t *testing.T) {
 	moment := func(before time.Duration) string { return noon.Add(-before).Format(time.RFC3339Nano) }
 	for name, test := range map[string]struct {
 		state    container.State
@@ -213,10 +213,10 @@ func TestTroubledContainersDoNotPass(t *testing.T) {
 	}{
 		"runs":                        {container.State{Running: true, StartedAt: moment(time.Second)}, 0, ""},
 		"runs since it was restarted": {container.State{Running: true, StartedAt: moment(time.Hour)}, 3, ""},
-		"was just restarted":          {container.State{Running: true, StartedAt: moment(time.Second)}, 3, "keeps starting it again (3 times)"},
+		"was just restarted":          {container.State{Running: true, StartedAt: moment(time.Second)}, 3, "keeps restarting it (3 times)"},
 		"waits to be restarted":       {container.State{Running: true, Restarting: true, ExitCode: 1, StartedAt: moment(time.Hour)}, 1, "after exit code 1"},
 		"has failed":                  {container.State{ExitCode: 1}, 0, "ended with exit code 1"},
-		"has ended well":              {container.State{}, 0, ""},
+		"has ended with success":      {container.State{}, 0, ""},
 		"was never started":           {container.State{StartedAt: "0001-01-01T00:00:00Z"}, 0, ""},
 	} {
 		subject := granted()
@@ -232,8 +232,8 @@ func TestTroubledContainersDoNotPass(t *testing.T) {
 	}
 }
 
-// What is not certain is no command, but a comment.
-func TestUncertainRemediesDoNotRun(t *testing.T) {
+// Commands that are not certain are comments.
+func TestUncertainRemediesAreComments(t *testing.T) {
 	c := Of([]Subject{web(nil)}, Options{Profile: with(ran(time.Second, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 	var commands []string
 	for line := range strings.SplitSeq(c.Remedy.Text(), "\n") {
@@ -251,16 +251,15 @@ func TestUncertainRemediesDoNotRun(t *testing.T) {
 	}
 }
 
-// Commands that remove the container and do not bring it back as it was are comments, and
-// that is said before them.
-func TestRemediesThatLoseSettingsDoNotRun(t *testing.T) {
+// Commands that do not restore all settings of the container are comments, after a comment that lists these settings.
+func TestRemediesThatLoseSettingsAreComments(t *testing.T) {
 	for name, change := range map[string]func(*Subject){
 		"nothing is lost":   nil,
 		"its image is gone": func(s *Subject) { s.Settings.ImageGone = true },
 		"an inline profile": func(s *Subject) {
 			s.Settings.Container.HostConfig.SecurityOpt = []string{`seccomp={"defaultAction":"SCMP_ACT_ERRNO"}`}
 		},
-		"a setting not known": func(s *Subject) { s.Settings.HostConfig = map[string]json.RawMessage{"Novelty": json.RawMessage("1")} },
+		"an unknown setting": func(s *Subject) { s.Settings.HostConfig = map[string]json.RawMessage{"Novelty": json.RawMessage("1")} },
 	} {
 		subject := web(nil)
 		if change != nil {
@@ -273,7 +272,7 @@ func TestRemediesThatLoseSettingsDoNotRun(t *testing.T) {
 			t.Errorf("%s:\n%s", name, text)
 		}
 		live := strings.HasSuffix(before, "\n") && strings.HasPrefix(rest, "docker rename web web-before\ndocker run ")
-		if live != (change == nil) || strings.Contains(before, "does not bring back") != (change != nil) {
+		if live != (change == nil) || strings.Contains(before, "do not restore") != (change != nil) {
 			t.Errorf("%s: runs: %v\n%s", name, live, text)
 		}
 		for line := range strings.SplitSeq(text, "\n") {
@@ -284,8 +283,8 @@ func TestRemediesThatLoseSettingsDoNotRun(t *testing.T) {
 	}
 }
 
-// The workload has options of its own.
-func TestWhatIsProvedHasAllItsArguments(t *testing.T) {
+// The arguments of the workload may look like options of docker run.
+func TestProveCommandKeepsAllArguments(t *testing.T) {
 	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Cmd = []string{"tor", "--detach"} })
 	for _, running := range []bool{true, false} {
 		subject.Settings.Container.State.Running = running
@@ -296,7 +295,7 @@ func TestWhatIsProvedHasAllItsArguments(t *testing.T) {
 	}
 }
 
-// verify refuses volumes and directories of an existing container.
+// verify rejects volumes and directories of an existing container.
 func TestRemedyNamesSharedData(t *testing.T) {
 	for _, test := range []struct {
 		set    func(*container.HostConfig, *container.Config)
@@ -311,13 +310,13 @@ func TestRemedyNamesSharedData(t *testing.T) {
 	} {
 		c := Of([]Subject{web(test.set)}, Options{WithValues: true, Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 		text := c.Remedy.Text()
-		if !strings.Contains(text, "capmon verify") || strings.Contains(text, "verify refuses volumes and directories of an existing container") != test.shared {
+		if !strings.Contains(text, "capmon verify") || strings.Contains(text, "verify rejects volumes and directories of an existing container") != test.shared {
 			t.Errorf("shared: %v\n%s", test.shared, text)
 		}
 	}
 }
 
-func TestServicesAreChangedAsServices(t *testing.T) {
+func TestSwarmServicesAreUpdatedAsServices(t *testing.T) {
 	labels := map[string]string{"com.docker.swarm.service.name": "www"}
 	subject := web(func(_ *container.HostConfig, c *container.Config) { c.Labels = labels })
 	subject.Info.Name = "www.1.x"
@@ -329,7 +328,7 @@ func TestServicesAreChangedAsServices(t *testing.T) {
 	}
 }
 
-func TestServicesOfComposeAreChangedInTheirFile(t *testing.T) {
+func TestComposeServicesAreChangedInTheirFile(t *testing.T) {
 	labels := map[string]string{
 		"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "com.docker.compose.project.working_dir": "/srv/it's",
 		"com.docker.compose.project.config_files":     "/srv/it's/a.yaml,/srv/it's/b.yaml",
@@ -349,15 +348,15 @@ func TestServicesOfComposeAreChangedInTheirFile(t *testing.T) {
 		t.Errorf("%+v", c.Remedy)
 	}
 	labels["com.docker.compose.oneoff"] = "False"
-	// Anybody can make up labels.
+	// Any user can set any label.
 	labels["com.docker.compose.service"] = "web\n    privileged: true"
 	if c := Of([]Subject{subject}, options).Containers[0]; c.Compose != nil || len(c.Remedy.Run) == 0 {
 		t.Errorf("%+v", c.Remedy)
 	}
 }
 
-// What the hints are is tested where they come from.
-func TestHintsAreForThePresentNetwork(t *testing.T) {
+// Package alternatives tests the hints themselves.
+func TestHintsUseThePresentNetworkMode(t *testing.T) {
 	bind := used(capability.NetBindService)
 	bind.Call = "bind(AF_INET, port 80)"
 	hint := func(network container.NetworkMode) string {
@@ -374,7 +373,7 @@ func TestHintsAreForThePresentNetwork(t *testing.T) {
 	}
 }
 
-func TestRelatedParagraphs(t *testing.T) {
+func TestRelatedRules(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		change func(*container.HostConfig, *container.Config)
@@ -391,10 +390,10 @@ func TestRelatedParagraphs(t *testing.T) {
 		}, nil, "CIS-5.10 CIS-5.16 CIS-5.17 CIS-5.21 CIS-5.26 CIS-5.31"},
 		{"no new privileges", func(h *container.HostConfig, _ *container.Config) { h.SecurityOpt = []string{"no-new-privileges"} }, nil, ""},
 		{"no new privileges, the former spelling", func(h *container.HostConfig, _ *container.Config) { h.SecurityOpt = []string{"no-new-privileges:true"} }, nil, ""},
-		{"no new privileges, taken back", func(h *container.HostConfig, _ *container.Config) {
+		{"no new privileges, disabled for the container", func(h *container.HostConfig, _ *container.Config) {
 			h.SecurityOpt = []string{"no-new-privileges=false"}
 		}, []string{"name=seccomp,profile=builtin", "name=no-new-privileges"}, "CIS-5.26"},
-		{"no new privileges on the engine", nil, []string{"name=seccomp,profile=builtin", "name=no-new-privileges"}, ""},
+		{"no new privileges in the engine", nil, []string{"name=seccomp,profile=builtin", "name=no-new-privileges"}, ""},
 		{"unconfined", func(h *container.HostConfig, _ *container.Config) { h.SecurityOpt = []string{"seccomp=unconfined"} }, nil, "CIS-5.22 CIS-5.26"},
 		{"unconfined by the engine", nil, []string{"name=seccomp,profile=unconfined"}, "CIS-5.22 CIS-5.26"},
 		{"an engine without seccomp", nil, []string{"name=apparmor"}, "CIS-5.22 CIS-5.26"},

@@ -9,7 +9,7 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// writeTable writes for terminals: a paragraph for each container, and the sum.
+// writeTable writes the audit for a terminal: a paragraph for each container, and the total.
 func writeTable(out io.Writer, audit Audit) error {
 	var page strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }

@@ -8,8 +8,8 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// WriteCSV writes a line for each finding, under a heading: RFC 4180, for spreadsheets
-// too. What a spreadsheet would take for a formula gets an apostrophe in front.
+// WriteCSV writes RFC 4180 CSV with a header and one line for each finding. A cell that a spreadsheet would evaluate as
+// a formula begins with an apostrophe.
 func WriteCSV(out io.Writer, report Report) error {
 	w := csv.NewWriter(out)
 	w.UseCRLF = true
@@ -30,7 +30,7 @@ func WriteCSV(out io.Writer, report Report) error {
 	return w.Error()
 }
 
-// cell keeps a text from being calculated (OWASP, "CSV Injection").
+// cell returns a text that spreadsheets do not evaluate (OWASP, "CSV Injection").
 func cell(text string) string {
 	if text != "" && strings.Contains("=+-@\t\r＝＋－＠", string([]rune(text)[:1])) {
 		return "'" + text

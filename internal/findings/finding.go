@@ -1,69 +1,65 @@
-// Package findings is what a check has found, rule by rule and container by container,
-// and writes it in the forms that other programs read.
+// Package findings represents the results of a check, for each rule and container, and writes them as CSV, JUnit XML
+// and SARIF.
 package findings
 
-import (
-	"time"
-)
+import "time"
 
-// Status is how a rule is met.
+// Status is whether a container complies with a rule.
 type Status string
 
-// The statuses.
+// Values of [Status].
 const (
 	Pass Status = "pass"
 	Fail Status = "fail"
-	// Manual: it cannot be decided by what is known; Finding.Text says why, and
-	// Finding.Remedy how to find out.
+	// Manual means that capmon cannot decide. Finding.Text explains why, and Finding.Remedy how to find out.
 	Manual Status = "manual"
 )
 
-// Rule is something that containers have to meet.
+// Rule is a requirement on containers.
 type Rule struct {
-	// ID is unique and stays, such as CIS-5.4.
+	// ID is unique and never changes, such as CIS-5.4.
 	ID    string `json:"id"`
 	Title string `json:"title"`
-	// Rationale is why it matters, Impact what meeting it may cost, Remedy how to meet it
-	// in general.
+	// Rationale is why the rule matters, Impact what compliance may cost, Remedy how to comply in general.
 	Rationale string `json:"rationale,omitempty"`
 	Impact    string `json:"impact,omitempty"`
 	Remedy    string `json:"remedy,omitempty"`
-	// Default is what holds where nothing is set.
+	// Default is the value that applies without a setting.
 	Default string `json:"default,omitempty"`
-	// References are the standards' paragraphs that it is about.
+	// References are the sections of standards that the rule implements.
 	References []string `json:"references,omitempty"`
 	Tags       []string `json:"tags,omitempty"`
 }
 
-// Finding is how one container meets one rule.
+// Finding is the result for one container and one rule.
 type Finding struct {
-	Rule   string `json:"rule"` // its ID
+	Rule   string `json:"rule"` // the ID of the rule
 	Status Status `json:"status"`
-	// Subject is the container's name, or the service's that it is a task of.
+	// Subject is the name of the container, or of the service that it is a task of.
 	Subject string `json:"subject"`
 	Image   string `json:"image,omitempty"`
-	// Text is what was found, in one paragraph.
+	// Text explains the status in one paragraph.
 	Text string `json:"text"`
-	// Uncounted: it fails, but does not make its command fail.
+	// Uncounted means that the finding fails but does not change the exit code of the command.
 	Uncounted bool `json:"-"`
-	// Remedy is what to do, as lines of commands or settings; empty if nothing.
+	// Remedy is how to fix the finding, as lines of commands or settings; empty if there is nothing to fix.
 	Remedy string `json:"remedy,omitempty"`
-	// Properties are for programs: anything that JSON can hold.
+	// Properties contains additional values for programs. Each value must be encodable as JSON.
 	Properties map[string]any `json:"properties,omitempty"`
 }
 
-// Report is what one check has found. Everything in Rules is capmon's own text, and
-// anything in Findings may be an attacker's: each form quotes it in its way.
+// Report is the result of one command. The texts in Rules are capmon's own. The texts in Findings may come from an
+// attacker, and each output format escapes them.
 type Report struct {
-	// Command is the command that found it, such as capmon audit; Version is capmon's.
+	// Command is the command that made the report, such as capmon audit. Version is the version of capmon.
 	Command, Version string
 	Time             time.Time
 	Rules            []Rule
-	// Findings are of Rules, in any order.
+	// Findings refers to Rules, in any order.
 	Findings []Finding
 }
 
-// of lists the findings of a rule.
+// of returns the findings of a rule.
 func (r Report) of(rule string) []Finding {
 	var of []Finding
 	for _, f := range r.Findings {

@@ -12,7 +12,7 @@ import (
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 )
 
-// hostile are names such as only an attacker chooses.
+// hostile contains names that only an attacker chooses.
 var hostile = []string{
 	`"quotes" and 'others'`,
 	"two\nlines\r\nand a tab\t",
@@ -46,7 +46,7 @@ func hostileReport() Report {
 	return r
 }
 
-func TestSARIFIsValidAndKeepsWhatItWasGiven(t *testing.T) {
+func TestSARIFIsValidAndKeepsAllTexts(t *testing.T) {
 	var out bytes.Buffer
 	if err := WriteSARIF(&out, hostileReport()); err != nil {
 		t.Fatal(err)
@@ -87,11 +87,11 @@ func TestSARIFIsValidAndKeepsWhatItWasGiven(t *testing.T) {
 		t.Errorf("%d fingerprints for %d results", len(prints), len(run.Results))
 	}
 	if text := *run.Results[11].Message.Text; !strings.HasPrefix(text, `\[click\](https`) || !strings.Contains(text, "{{0}}") {
-		t.Errorf("a link or a placeholder stays one: %s", text)
+		t.Errorf("a link or a placeholder is not escaped: %s", text)
 	}
 }
 
-func TestJUnitIsReadByOthers(t *testing.T) {
+func TestJUnitIsReadableByAnotherLibrary(t *testing.T) {
 	var out bytes.Buffer
 	if err := WriteJUnit(&out, hostileReport()); err != nil {
 		t.Fatal(err)
@@ -117,7 +117,7 @@ func TestJUnitIsReadByOthers(t *testing.T) {
 		}
 	}
 	if failure := suites[0].Tests[1].Error.Error(); !strings.Contains(failure, "two") {
-		t.Errorf("the failure says %q", failure)
+		t.Errorf("the failure is %q", failure)
 	}
 }
 
@@ -149,10 +149,10 @@ func TestCSVHasNoFormulas(t *testing.T) {
 	}
 }
 
-// A failure that does not count fails no build that looks at the forms alone.
-func TestWhatDoesNotCountIsNoFailedTest(t *testing.T) {
+// An uncounted failure must not fail a build that reads only JUnit or SARIF.
+func TestUncountedFailureIsNotAFailedTest(t *testing.T) {
 	report := Report{Rules: []Rule{{ID: "r", Title: "rule"}}, Findings: []Finding{
-		{Rule: "r", Status: Fail, Subject: "counts", Text: "wrong"}, {Rule: "r", Status: Fail, Uncounted: true, Subject: "does not", Text: "wrong, too"},
+		{Rule: "r", Status: Fail, Subject: "counts", Text: "wrong"}, {Rule: "r", Status: Fail, Uncounted: true, Subject: "does not", Text: "also wrong"},
 	}}
 	var out bytes.Buffer
 	if err := WriteJUnit(&out, report); err != nil {
@@ -162,7 +162,7 @@ func TestWhatDoesNotCountIsNoFailedTest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if totals := suites[0].Totals; totals.Failed != 1 || totals.Skipped != 1 || !strings.Contains(out.String(), `<skipped message="fails, which does not count: wrong, too">`) {
+	if totals := suites[0].Totals; totals.Failed != 1 || totals.Skipped != 1 || !strings.Contains(out.String(), `<skipped message="fails, but does not count: also wrong">`) {
 		t.Errorf("JUnit: %+v\n%s", totals, out.String())
 	}
 	out.Reset()

@@ -8,8 +8,7 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// The elements of the JUnit XML that Jenkins, GitLab and others read
-// (junit-10.xsd of Jenkins' xUnit plugin).
+// The elements of the JUnit XML that Jenkins, GitLab and others read (junit-10.xsd of Jenkins' xUnit plugin).
 type (
 	junitSuites struct {
 		XMLName  xml.Name     `xml:"testsuites"`
@@ -44,9 +43,8 @@ type (
 	}
 )
 
-// WriteJUnit writes JUnit XML: a test suite for each rule, a test case for each finding.
-// What has to be looked at by a person, or fails and does not count, is a skipped test: a failed
-// test means that the command ends with exit code 1.
+// WriteJUnit writes JUnit XML with a test suite for each rule and a test case for each finding. A failed test means
+// that the command exits with code 1. Findings that a person must review, and uncounted failures, are skipped tests.
 func WriteJUnit(out io.Writer, report Report) error {
 	suites := junitSuites{Name: report.Command}
 	for _, rule := range report.Rules {
@@ -80,7 +78,7 @@ func junitSuiteOf(rule Rule, findings []Finding, at time.Time) junitSuite {
 			test.Failure = &junitFailure{Message: text, Type: string(Fail), Text: remedy}
 		default:
 			if f.Uncounted {
-				text = "fails, which does not count: " + text
+				text = "fails, but does not count: " + text
 			}
 			suite.Skipped++
 			test.Skipped, test.Out = &junitSkipped{text}, remedy

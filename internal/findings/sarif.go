@@ -18,12 +18,12 @@ const (
 	sarifSchema    = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 
-// language of all texts, written although it is the default: go-sarif finds fault with files without
-// it and without newline sequences.
+// language is the language of all texts. capmon writes it although it is the default, because go-sarif rejects files
+// without language and newline sequences.
 const language = "en-US"
 
-// The parts of SARIF 2.1.0 that capmon writes. Libraries write every other part with its default
-// value, which makes each result several times as large.
+// The parts of SARIF 2.1.0 that capmon writes. Libraries also write all other parts with their default values, which
+// makes each result several times as large.
 type (
 	sarifLog struct {
 		Schema  string     `json:"$schema"`
@@ -91,9 +91,9 @@ type (
 	}
 )
 
-// WriteSARIF writes SARIF 2.1.0: a result for each finding, whose kind is pass,
-// fail or, for what a person has to look at, review. What holds for a rule is with the rule only.
-// The place is the container, and for services that insist on a file its image.
+// WriteSARIF writes SARIF 2.1.0 with a result for each finding. The kind of a result is pass, fail or, if a person must
+// review it, review. The texts of a rule are in the rule only, not in the results. The logical location is the
+// container. The physical location, which some services require, is its image.
 func WriteSARIF(out io.Writer, report Report) error {
 	driver := sarifDriver{Name: "capmon", Version: report.Version, InformationURI: informationURI, Language: language, Rules: []sarifRule{}}
 	index := make(map[string]int)
@@ -142,15 +142,15 @@ func sarifResultOf(f Finding, rule int) sarifResult {
 	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{f.Rule, f.Subject, f.Image}, "\x00")))
 	return sarifResult{
-		RuleID: f.Rule, RuleIndex: rule, Kind: kind, Level: level, Message: sarifText{plain(f.Text)}, Locations: []sarifLocation{place(f)},
+		RuleID: f.Rule, RuleIndex: rule, Kind: kind, Level: level, Message: sarifText{plain(f.Text)}, Locations: []sarifLocation{location(f)},
 		Fingerprints: map[string]string{"ruleAndContainer/v1": hex.EncodeToString(sum[:])}, Properties: properties,
 	}
 }
 
-func place(f Finding) sarifLocation {
+func location(f Finding) sarifLocation {
 	name := printable.Text(f.Subject)
 	uri := (&url.URL{Path: cmp.Or(f.Image, f.Subject)}).EscapedPath()
-	// A colon in front of the first slash would make a scheme of what stands before it.
+	// A colon before the first slash would turn the text before the colon into a scheme.
 	uri = strings.ReplaceAll(uri, ":", "%3A")
 	return sarifLocation{
 		Physical: sarifPhysical{sarifArtifact{uri}, sarifRegion{StartLine: 1}},
@@ -158,8 +158,8 @@ func place(f Finding) sarifLocation {
 	}
 }
 
-// plain is a text in which SARIF sees neither links nor placeholders (3.11.5 and 3.11.6 of
-// the standard).
+// plain escapes a text so that SARIF does not find links or placeholders in it (sections 3.11.5 and 3.11.6 of the
+// standard).
 func plain(text string) string {
 	return strings.NewReplacer(`[`, `\[`, `]`, `\]`, `{`, `{{`, `}`, `}}`).Replace(printable.Text(text))
 }

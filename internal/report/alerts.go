@@ -12,13 +12,13 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// WriteAlerts lists alerts for people, a line each.
+// WriteAlerts writes a table of alerts with one line for each alert.
 func WriteAlerts(out io.Writer, alerts []alert.Alert) error {
 	if len(alerts) == 0 {
 		return nil
 	}
 	t := newTable("TIME", "SEVERITY", "RULE", "CONTAINER", "IMAGE", "ALERT")
-	t.SetColumnConfigs(nil) // all are text
+	t.SetColumnConfigs(nil) // all columns are text
 	for _, a := range alerts {
 		c := a.Container()
 		t.AppendRow(table.Row{
@@ -30,8 +30,8 @@ func WriteAlerts(out io.Writer, alerts []alert.Alert) error {
 	return err
 }
 
-// line is a summary, in which what containers chose is escaped already: once more only what
-// nevertheless is not for a terminal, since a database may come from anybody.
+// line returns a summary as one line that is safe for a terminal. capmon has already escaped what containers can
+// choose. line escapes again because a database may come from an untrusted source.
 func line(summary string) string {
 	return strings.ReplaceAll(printable.Lines(summary), "\n", `\n`)
 }

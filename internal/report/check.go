@@ -16,13 +16,13 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// The formats that only checks have.
+// Formats of [WriteCheck] that other commands do not have.
 const (
 	JUnit Format = "junit"
 	SARIF Format = "sarif"
 )
 
-// ParseCheckFormat reads the name of a format that WriteCheck knows.
+// ParseCheckFormat parses the name of a format of [WriteCheck]. It returns an error that lists the valid names.
 func ParseCheckFormat(s string) (Format, error) {
 	if !slices.Contains([]Format{Table, JSON, JUnit, SARIF}, Format(s)) {
 		return "", fmt.Errorf("unknown format %q: choose table, json, junit or sarif", s)
@@ -30,8 +30,7 @@ func ParseCheckFormat(s string) (Format, error) {
 	return Format(s), nil
 }
 
-// WriteCheck renders the result of a check. SARIF and JUnit have the version of capmon and
-// the time in them.
+// WriteCheck writes the result of a check. SARIF and JUnit contain version, which is the version of capmon, and now.
 func WriteCheck(out io.Writer, result policy.Result, format Format, options Options, version string, now time.Time) error {
 	switch format {
 	case JSON:
@@ -46,7 +45,7 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 		page.checked(c, result.Policy)
 	}
 	for _, name := range result.Missing {
-		page.line("%s %s is in the baseline and was not seen now: nothing is known of it", page.mark("note:", text.FgYellow), printable.Text(name))
+		page.line("%s %s is in the baseline, but not in these profiles: its needs now are unknown", page.mark("note:", text.FgYellow), printable.Text(name))
 	}
 	for _, name := range result.Idle {
 		page.line("%s rule %q applied to no container", page.mark("note:", text.FgYellow), name)
@@ -63,7 +62,7 @@ func (p *page) checked(c policy.Container, of policy.Policy) {
 	if n := len(c.Violations); n > 0 {
 		word = p.mark(plural(uint64(n), "violation", "violations"), text.FgRed)
 	}
-	parts := []string{"container " + title(s)} // no name can end a block that quotes it
+	parts := []string{"container " + title(s)} // a name cannot end a Markdown block that quotes this line
 	if s.Container.Image != "" {
 		parts = append(parts, s.Container.Image)
 	}
@@ -78,15 +77,15 @@ func (p *page) checked(c policy.Container, of policy.Policy) {
 }
 
 func (p *page) violation(v policy.Violation, of policy.Policy) {
-	p.line("  %s", printable.Text(violationText(v)+place(v, of)))
+	p.line("  %s", printable.Text(violationText(v)+ruleReference(v, of)))
 	uses := slices.Clone(v.Uses)
 	makeUsesPrintable(uses)
 	for i, use := range uses {
 		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
-			p.line("    and %d other ways (--all shows them)", len(uses)-i)
+			p.line("    and %d other patterns of use (--all shows them)", len(uses)-i)
 			return
 		}
-		p.line("    by %s  %s", by(use), plural(use.Count, "time", "times"))
+		p.line("    by %s  %s", describe(use), plural(use.Count, "time", "times"))
 	}
 }
 
@@ -97,8 +96,8 @@ func violationText(v policy.Violation) string {
 	return v.Text
 }
 
-// place is which rule it is, and where it is written.
-func place(v policy.Violation, of policy.Policy) string {
+// ruleReference returns the name of the violated rule and its line in the policy, "" without a rule.
+func ruleReference(v policy.Violation, of policy.Policy) string {
 	switch {
 	case v.Rule == "":
 		return ""
@@ -121,53 +120,53 @@ func violating(n, all int) string {
 	if n == 1 {
 		word = "violates"
 	}
-	return plural(uint64(all), "container", "containers") + " " + word + " what was asked"
+	return plural(uint64(all), "container", "containers") + " " + word + " the rules"
 }
 
-// jsonCheck is the result of a check, for programs.
+// jsonCheck is the JSON form of the result of a check.
 type jsonCheck struct {
-	// Version of the form of the result.
+	// Version of this JSON format.
 	Schema int `json:"schema"`
-	// Whether nothing violates what was asked: exit code 0, else 1.
+	// True if no rule is violated; the exit code is then 0, else 1.
 	Passed bool `json:"passed"`
-	// The policy's file; missing if there was none.
+	// The file of the policy; missing if there is none.
 	Policy string `json:"policy,omitempty"`
-	// In the order of their start.
+	// Sorted by their start.
 	Containers []jsonChecked `json:"containers"`
 	// Rules that applied to no container.
 	Idle []string `json:"idle"`
-	// Containers of the baseline that were not seen now: nothing is known of them.
+	// Containers of the baseline that are not in the checked profiles: their needs are unknown.
 	Missing []string `json:"missing"`
 }
 
-// jsonChecked is a container, and how it keeps to the policy.
+// jsonChecked is a container with the rules that it violates.
 type jsonChecked struct {
 	profile.Container
-	// Whether nothing is violated.
+	// True if it violates no rule.
 	Passed bool `json:"passed"`
-	// Names of the rules that apply to it.
+	// Names of the rules that apply to the container.
 	Rules []string `json:"rules"`
-	// What it does not keep to.
+	// The violations.
 	Violations []jsonViolation `json:"violations"`
-	// What to know, although it is no violation: what was not recorded or not watched.
+	// What to know although it is not a violation: what capmon did not record or did not watch.
 	Notes []string `json:"notes"`
 }
 
-// jsonViolation is one way in which a container does not keep to a rule.
+// jsonViolation is one violation of a rule by a container.
 type jsonViolation struct {
-	// What it is about.
+	// Kind of the violation.
 	Kind policy.Kind `json:"kind"`
-	// The rule; missing for unmatched and new.
+	// Name of the rule; missing for unmatched and new.
 	Rule string `json:"rule,omitempty"`
-	// Its line in the policy's file; missing if it is in none.
+	// Line of the rule in the policy's file; missing if the rule is not from a file.
 	Line int `json:"line,omitempty"`
-	// The capabilities that it is about.
+	// Capabilities of the violation.
 	Capabilities capability.Set `json:"capabilities"`
-	// What is wrong, in a clause.
+	// What is wrong, as a clause.
 	Text string `json:"text"`
-	// Why it may be no violation after all; missing if it is certain.
+	// Why it may not be a violation; missing if it is certain.
 	Unsure string `json:"unsure,omitempty"`
-	// The uses that violate it: program, system call, kernel function.
+	// The uses that violate the rule: program, system call, kernel function.
 	Uses []profile.Use `json:"uses"`
 }
 
@@ -187,26 +186,26 @@ func jsonOfCheck(result policy.Result) jsonCheck {
 	return all
 }
 
-// The rules of SARIF and JUnit that are none of the policy's.
+// Rules in SARIF and JUnit that do not come from the policy.
 const (
 	rulePolicy      = "policy"
 	ruleObservation = "observation"
 )
 
-// checkFindings has a rule for each kind of violation and capability, so that what follows a
-// finding from one check to the next can tell it from others; a finding for each container
-// that passes, and one for each of which not all was seen.
+// checkFindings returns the result with one rule for each kind of violation and capability, so that a program that
+// tracks findings over several checks can distinguish them. It has one finding for each violated rule of a container,
+// one for each container that passes, and one for each container that capmon did not observe completely.
 func checkFindings(result policy.Result, version string, now time.Time) findings.Report {
 	report := findings.Report{
 		Command: "capmon check", Version: version, Time: now,
 		Rules: []findings.Rule{
-			{ID: rulePolicy, Title: "keeps to what was asked"},
-			{ID: ruleObservation, Title: "was watched from its start to its end, and all was recorded", Remedy: "Profile it from its start to its end: capmon profile -- COMMAND"},
+			{ID: rulePolicy, Title: "complies with all rules"},
+			{ID: ruleObservation, Title: "capmon watched it from its start to its end and recorded everything", Remedy: "Profile it from its start to its end: capmon profile -- COMMAND"},
 		},
 	}
 	for _, name := range result.Missing {
 		report.Findings = append(report.Findings, findings.Finding{Rule: ruleObservation, Status: findings.Manual, Subject: name,
-			Text: "it is in the baseline and was not seen now: nothing is known of it"})
+			Text: "it is in the baseline, but not in these profiles: its needs now are unknown"})
 	}
 	for _, c := range result.Containers {
 		for _, id := range violationIDs(c.Violations) {
@@ -216,17 +215,17 @@ func checkFindings(result policy.Result, version string, now time.Time) findings
 			report.Findings = append(report.Findings, findingOf(id, c, result.Policy))
 		}
 		if len(c.Violations) == 0 {
-			report.Findings = append(report.Findings, about(rulePolicy, findings.Pass, c, "keeps to all that was asked"))
+			report.Findings = append(report.Findings, newFinding(rulePolicy, findings.Pass, c, "complies with all rules"))
 		}
 		if len(c.Notes) > 0 {
-			report.Findings = append(report.Findings, about(ruleObservation, findings.Manual, c, strings.Join(c.Notes, "; ")))
+			report.Findings = append(report.Findings, newFinding(ruleObservation, findings.Manual, c, strings.Join(c.Notes, "; ")))
 		}
 	}
 	return report
 }
 
-// idOf is used-NET_RAW, granted, …
-func idOf(v policy.Violation) string {
+// violationID returns the ID of the rule for a violation, such as used-NET_RAW or granted.
+func violationID(v policy.Violation) string {
 	if slices.Contains([]policy.Kind{policy.Used, policy.Denied, policy.New}, v.Kind) {
 		return string(v.Kind) + "-" + v.Capabilities.String()
 	}
@@ -235,8 +234,8 @@ func idOf(v policy.Violation) string {
 
 func violationIDs(violations []policy.Violation) (ids []string) {
 	for _, v := range violations {
-		if !slices.Contains(ids, idOf(v)) {
-			ids = append(ids, idOf(v))
+		if !slices.Contains(ids, violationID(v)) {
+			ids = append(ids, violationID(v))
 		}
 	}
 	return ids
@@ -245,19 +244,19 @@ func violationIDs(violations []policy.Violation) (ids []string) {
 var ruleTitles = map[policy.Kind]string{
 	policy.Used:        "must not use %s",
 	policy.Denied:      "must not try to use %s",
-	policy.New:         "needs %s, which the baseline does not",
-	policy.Granted:     "is granted what it must not be",
-	policy.Unused:      "is granted too much that it does not use",
-	policy.Unknown:     "it is not known what is granted",
-	policy.LongSetup:   "used capabilities in a runtime setup that took too long",
-	policy.Incomplete:  "not all was recorded",
-	policy.Unwitnessed: "not its whole run was watched",
-	policy.Unproved:    "no proof holds",
-	policy.Unmatched:   "no rule applies",
+	policy.New:         "must not need %s, which the baseline does not need",
+	policy.Granted:     "must be granted only allowed capabilities",
+	policy.Unused:      "must not be granted too many unused capabilities",
+	policy.Unknown:     "its grants must be known",
+	policy.LongSetup:   "must not use capabilities in a runtime setup that takes too long",
+	policy.Incomplete:  "capmon must have recorded everything",
+	policy.Unwitnessed: "capmon must have watched its whole run",
+	policy.Unproved:    "its list must be proved",
+	policy.Unmatched:   "a rule must apply to it",
 }
 
 func ruleOf(id string, violations []policy.Violation) findings.Rule {
-	v := violations[slices.IndexFunc(violations, func(v policy.Violation) bool { return idOf(v) == id })]
+	v := violations[slices.IndexFunc(violations, func(v policy.Violation) bool { return violationID(v) == id })]
 	title := ruleTitles[v.Kind]
 	if strings.Contains(title, "%s") {
 		title = fmt.Sprintf(title, v.Capabilities)
@@ -265,29 +264,30 @@ func ruleOf(id string, violations []policy.Violation) findings.Rule {
 	return findings.Rule{ID: id, Title: title, Tags: []string{"security", "capabilities"}}
 }
 
-// findingOf puts together what different rules of the policy say of the same.
+// findingOf returns one finding for all violations with the same ID, which different rules of the policy may have
+// found.
 func findingOf(id string, c policy.Container, of policy.Policy) findings.Finding {
 	var texts []string
 	var uses []profile.Use
 	var capabilities capability.Set
 	for _, v := range c.Violations {
-		if idOf(v) != id {
+		if violationID(v) != id {
 			continue
 		}
-		texts = append(texts, violationText(v)+place(v, of))
+		texts = append(texts, violationText(v)+ruleReference(v, of))
 		uses, capabilities = v.Uses, capabilities.Union(v.Capabilities)
 	}
 	for i, use := range uses {
 		if i == usesShown {
 			break
 		}
-		texts = append(texts, by(use))
+		texts = append(texts, describe(use))
 	}
-	f := about(id, findings.Fail, c, strings.Join(texts, "; "))
+	f := newFinding(id, findings.Fail, c, strings.Join(texts, "; "))
 	f.Properties = map[string]any{"capabilities": capabilities, "uses": append([]profile.Use{}, uses...)}
 	return f
 }
 
-func about(rule string, status findings.Status, c policy.Container, text string) findings.Finding {
+func newFinding(rule string, status findings.Status, c policy.Container, text string) findings.Finding {
 	return findings.Finding{Rule: rule, Status: status, Subject: title(c.Summary), Image: c.Container.Image, Text: text}
 }

@@ -15,11 +15,11 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// ParseChangeFormat reads the name of a format that WriteComparison knows.
+// ParseChangeFormat parses the name of a format of [WriteComparison]. It returns an error that lists the valid names.
 func ParseChangeFormat(s string) (Format, error) { return ParseProofFormat(s) }
 
-// WriteComparison renders a comparison as a table, which colors itself in a block that is
-// marked as diff, or as JSON.
+// WriteComparison writes a comparison as a table or as JSON. Markdown renders the table in color if it is in a block of
+// type diff.
 func WriteComparison(out io.Writer, c compare.Comparison, format Format, options Options) error {
 	if format == JSON {
 		return encode(out, jsonOfComparison(c, options))
@@ -57,7 +57,8 @@ func makeComparedPrintable(c compare.Container) compare.Container {
 	return c
 }
 
-// printableLabels keeps those that give a container its name.
+// printableLabels returns the labels with values that are safe for a terminal. The title of a container comes from its
+// labels.
 func printableLabels(labels map[string]string) map[string]string {
 	safe := make(map[string]string)
 	for key, value := range labels {
@@ -66,8 +67,8 @@ func printableLabels(labels map[string]string) map[string]string {
 	return safe
 }
 
-// compared shows what is new, gone and changed in one container. Lines that do not begin
-// with a mark begin with a word of capmon's, so that no name can end a quoted block.
+// compared adds what is new, gone and changed in one container. Each line begins with a mark or with a word of capmon,
+// so that a name cannot end the Markdown block that contains the table.
 func (p *page) compared(c compare.Container) {
 	p.line("%s", comparedHeading(c, p.options.Color))
 	rows := p.changes(c)
@@ -77,20 +78,20 @@ func (p *page) compared(c compare.Container) {
 		p.line("%s", rows)
 	}
 	if !c.Granted.Empty() {
-		p.line("  granted now, and not before: %s", c.Granted.Text())
+		p.line("  granted only after: %s", c.Granted.Text())
 	}
 	if !c.Withdrawn.Empty() {
-		p.line("  granted before, and not now: %s", c.Withdrawn.Text())
+		p.line("  granted only before: %s", c.Withdrawn.Text())
 	}
 	if c.After == nil || c.Before == nil {
 		return
 	}
-	p.observed("then", "what is new may have been needed before: ", hasChange(c, compare.New), c.NewUnsure)
-	p.observed("now", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure)
+	p.observed("in the earlier profile", "what is new may have been needed before: ", hasChange(c, compare.New), c.NewUnsure)
+	p.observed("in the later profile", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure)
 }
 
-// observed tells how far a container was seen, then or now, and what that means for what
-// looks as if it had changed.
+// observed adds a note for each reason why a container was not observed completely, before or after, and what the
+// reason means for the changes.
 func (p *page) observed(when, meaning string, changed bool, reasons []string) {
 	if !changed {
 		meaning = ""
@@ -127,9 +128,9 @@ func comparedHeading(c compare.Container, color bool) string {
 	name := bold(c.Name())
 	switch {
 	case c.Before == nil:
-		return fmt.Sprintf("container %s  %s  only after  %s", name, c.After.Container.Image, extent(*c.After))
+		return fmt.Sprintf("container %s  %s  only after  %s", name, c.After.Container.Image, observedTime(*c.After))
 	case c.After == nil:
-		return fmt.Sprintf("container %s  %s  only before  %s", name, c.Before.Container.Image, extent(*c.Before))
+		return fmt.Sprintf("container %s  %s  only before  %s", name, c.Before.Container.Image, observedTime(*c.Before))
 	}
 	parts := []string{"container " + name}
 	if before := title(*c.Before); before != c.Name() && c.PairedBy != compare.ByService {
@@ -140,11 +141,11 @@ func comparedHeading(c compare.Container, color bool) string {
 	} else {
 		parts = append(parts, before+" → "+after)
 	}
-	return strings.Join(append(parts, extent(*c.Before)+" → "+extent(*c.After)), "  ")
+	return strings.Join(append(parts, observedTime(*c.Before)+" → "+observedTime(*c.After)), "  ")
 }
 
-// extent is how far a container was watched.
-func extent(s profile.Summary) string {
+// observedTime returns how long a container was observed, and whether anything is missing.
+func observedTime(s profile.Summary) string {
 	word := "ran "
 	switch {
 	case !s.Started:
@@ -162,7 +163,7 @@ func extent(s profile.Summary) string {
 	return parts
 }
 
-// changes is the table of what is new, changed and gone; "" if nothing is.
+// changes returns the table of what is new, changed and gone; "" if nothing is.
 func (p *page) changes(c compare.Container) string {
 	t := newTable("", "CAPABILITY", "CHANGE", "GRANTED", "BY")
 	style := *t.Style()
@@ -185,25 +186,24 @@ func (p *page) changes(c compare.Container) string {
 	return t.Render()
 }
 
-// change adds the rows of one capability: what became of it, then each way to use it that is
-// new, gone or changed.
+// change adds the rows of one capability: its change, then each pattern of use that is new, gone or changed.
 func (p *page) change(t table.Writer, c compare.Container, each compare.Capability) {
 	name, word := each.Capability.String(), changeWord(c, each)
 	uses := p.shown(c, each.Capability)
 	for i, use := range uses {
 		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
-			t.AppendRow(table.Row{"", "", "", "", fmt.Sprintf("and %d other ways that changed (--all shows them)", len(uses)-i)})
+			t.AppendRow(table.Row{"", "", "", "", fmt.Sprintf("and %d other patterns of use that changed (--all shows them)", len(uses)-i)})
 			break
 		}
 		t.AppendRow(p.useRow(use, name, word, grantChange(c, each.Capability)))
 		name, word = "", ""
 	}
-	if name != "" && each.Before != each.After { // nothing was observed: a proof tells
-		t.AppendRow(table.Row{p.sign(changeOf(each)), name, word, grantChange(c, each.Capability), "as verify has shown"})
+	if name != "" && each.Before != each.After { // a proof shows the change, without an observed use
+		t.AppendRow(table.Row{p.sign(changeOf(each)), name, word, grantChange(c, each.Capability), "as capmon verify has shown"})
 	}
 }
 
-// shown are the ways to use a capability that are shown.
+// shown returns the uses of a capability that the table shows.
 func (p *page) shown(c compare.Container, of capability.Capability) []compare.Use {
 	return slices.DeleteFunc(slices.Clone(c.Uses), func(u compare.Use) bool {
 		return u.Latest().Capability != of || !u.Matters() || u.Change == compare.Same && !p.options.All
@@ -217,7 +217,7 @@ func (p *page) useRow(use compare.Use, name, word, granted string) table.Row {
 	return table.Row{p.sign(use.Change), name, word, granted, useText(use)}
 }
 
-// sign is what a block that is marked as diff is colored by.
+// sign returns the mark that colors a row in a Markdown block of type diff.
 func (p *page) sign(change compare.Change) string {
 	switch change {
 	case compare.New:
@@ -240,7 +240,7 @@ func changeOf(c compare.Capability) compare.Change {
 	return compare.Changed
 }
 
-// changeWord says what became of the capability as a whole; "" if it is what it was.
+// changeWord returns the change of the need for a capability; "" if it did not change.
 func changeWord(c compare.Container, each compare.Capability) string {
 	switch {
 	case each.New():
@@ -272,13 +272,13 @@ func unsureWord(word string, reasons []string, both bool) string {
 	return word
 }
 
-// useWord says what became of one way to use a capability that is what it was otherwise.
+// useWord returns the change of one pattern of use of a capability whose need did not change.
 func useWord(use compare.Use) string {
 	switch use.Change {
 	case compare.New:
-		return "new way"
+		return "new pattern of use"
 	case compare.Gone:
-		return "way gone"
+		return "pattern of use gone"
 	case compare.Changed:
 		var fields []string
 		for _, field := range use.Fields {
@@ -293,9 +293,9 @@ var fieldWords = map[compare.Field]string{
 	compare.Class: "class", compare.Granted: "answer", compare.Program: "program", compare.Call: "call", compare.Site: "call site",
 }
 
-// useText is the use, with what changed in it as before → after.
+// useText returns the use, followed by the earlier values of the fields that changed.
 func useText(use compare.Use) string {
-	text := by(use.Latest())
+	text := describe(use.Latest())
 	if use.Change != compare.Changed {
 		return text
 	}
@@ -303,15 +303,15 @@ func useText(use compare.Use) string {
 	for _, field := range use.Fields {
 		was = append(was, map[compare.Field]string{
 			compare.Class: "was " + string(use.Before.Class), compare.Granted: "was " + answer(use.Before.Granted),
-			compare.Program: "was by " + programOf(*use.Before), compare.Call: "was " + orNone(use.Before.Call), compare.Site: "was in " + orNone(use.Before.Site),
+			compare.Program: "was by " + programOf(*use.Before), compare.Call: "was " + orUnknown(use.Before.Call), compare.Site: "was in " + orUnknown(use.Before.Site),
 		}[field])
 	}
 	return text + "  [" + strings.Join(was, ", ") + "]"
 }
 
-func orNone(s string) string {
+func orUnknown(s string) string {
 	if s == "" {
-		return "an unknown one"
+		return "unknown"
 	}
 	return s
 }
@@ -323,7 +323,7 @@ func answer(granted bool) string {
 	return "denied"
 }
 
-// grantChange is whether a capability is granted, and was.
+// grantChange returns whether a capability is granted, as before → after if that changed.
 func grantChange(c compare.Container, of capability.Capability) string {
 	var words []string
 	for _, side := range []*profile.Summary{c.Before, c.After} {
@@ -338,10 +338,10 @@ func grantChange(c compare.Container, of capability.Capability) string {
 	return words[0]
 }
 
-// comparisonVerdict is the result in a line.
+// comparisonVerdict returns the result as one line.
 func comparisonVerdict(c compare.Comparison) string {
 	if len(c.Containers) == 0 {
-		return "no containers were seen, neither before nor after"
+		return "there are no containers, neither before nor after"
 	}
 	var parts []string
 	for _, each := range c.Containers {

@@ -6,82 +6,82 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// jsonComparison is a comparison for programs.
+// jsonComparison is the JSON form of a comparison.
 type jsonComparison struct {
-	// Version of the form of the comparison.
+	// Version of this JSON format.
 	Schema int `json:"schema"`
-	// Whether a container needs a capability, or tried one and was denied, that it did not before.
+	// True if a container needs a capability, or tried it and was denied, and did not before.
 	New bool `json:"new"`
-	// In the order of their start, those that are not in the later profile last.
+	// Sorted by their start, those that are not in the later profile last.
 	Containers []jsonCompared `json:"containers"`
 }
 
 // jsonCompared is a container, or a service, in both profiles.
 type jsonCompared struct {
-	// By which it is known: its service's or its own, in the later profile if it is there.
+	// Name of its service or its own name, from the later profile if it is there.
 	Name string `json:"name"`
-	// How it was told which is which: choice, service, name, image, only; missing if it is in one of the two.
+	// How capmon matched the containers: choice, service, name, image or only; missing if it is in one profile only.
 	PairedBy compare.PairedBy `json:"pairedBy,omitempty"`
-	// What it was in the earlier profile; null if it is not there.
+	// The container in the earlier profile; null if it is not there.
 	Before *jsonSide `json:"before" jsonschema:"nullable"`
-	// What it is in the later profile; null if it is not there.
+	// The container in the later profile; null if it is not there.
 	After *jsonSide `json:"after" jsonschema:"nullable"`
 	// Capabilities that are needed, or were tried and denied, and were not before.
 	New capability.Set `json:"new"`
-	// Capabilities that were needed or denied, and are asked for no more.
+	// Capabilities that were needed or denied, and that the container no longer uses.
 	Gone capability.Set `json:"gone"`
-	// Why what looks new may have been needed before; empty if that is certain.
+	// Why a capability that looks new may have been needed before; empty if it is certainly new.
 	NewUnsure []string `json:"newUnsure"`
-	// Why what looks gone may still be needed; empty if that is certain.
+	// Why a capability that looks gone may still be needed; empty if it is certainly gone.
 	GoneUnsure []string `json:"goneUnsure"`
-	// Capabilities that are granted, and were not before.
+	// Capabilities that are granted only after.
 	Granted capability.Set `json:"granted"`
-	// Capabilities that were granted, and are not any more.
+	// Capabilities that are granted only before.
 	Withdrawn capability.Set `json:"withdrawn"`
-	// What became of each capability that was needed or denied in either.
+	// The change of each capability that was needed or denied in either profile.
 	Capabilities []jsonCapabilityChange `json:"capabilities"`
-	// Ways in which capabilities were asked for that are new, changed or gone; with --all, those
-	// that are the same and those that are no need, too.
+	// Patterns of use that are new, changed or gone; with --all also those that are the same, and those that are not a
+	// need.
 	Uses []jsonUseChange `json:"uses"`
 }
 
 // jsonSide is a container in one of the profiles.
 type jsonSide struct {
 	profile.Container
-	// How many runs were added up.
+	// Number of runs that were added up.
 	Runs int `json:"runs"`
-	// How long the workload was seen running, in total.
+	// How long capmon saw the workload run, in total.
 	Seconds float64 `json:"seconds"`
-	// Why it may have used more while it was watched; empty if all was recorded.
+	// Why it may have used more while capmon watched it; empty if capmon recorded everything.
 	Missing []string `json:"missing"`
-	// Why it may have used more while it was not watched; empty if its whole run was.
+	// Why it may have used more while capmon did not watch it; empty if capmon watched its whole run.
 	Unwitnessed []string `json:"unwitnessed"`
-	// The minimal list, as proved or else as observed.
+	// The minimal list, as proved or otherwise as observed.
 	List capability.Set `json:"list"`
-	// What was granted; null if it is not known.
+	// The granted capabilities; null if they are not known.
 	Granted *capability.Set `json:"granted" jsonschema:"nullable"`
-	// Whether a proof of verify holds.
+	// True if a proof of capmon verify holds.
 	Proved bool `json:"proved"`
 }
 
-// jsonCapabilityChange is what became of the need for a capability.
+// jsonCapabilityChange is the change of the need for a capability.
 type jsonCapabilityChange struct {
 	Capability capability.Capability `json:"capability"`
-	// needed, denied (tried in earnest), "proved unneeded" (although used) or "" for not asked for.
+	// needed, denied (tried and denied), "proved unneeded" (although used), or "" if not used.
 	Before compare.Status `json:"before"`
-	// The same, after.
+	// The same values, in the later profile.
 	After compare.Status `json:"after"`
 }
 
-// jsonUseChange is what became of a way to use a capability.
+// jsonUseChange is the change of a pattern of use.
 type jsonUseChange struct {
 	// new, changed, gone or same.
 	Change compare.Change `json:"change"`
-	// What changed: class, granted, program, call (with its arguments), site (the kernel function).
+	// Which fields changed: class, granted, program, call (with its arguments), site (the kernel function).
 	Changed []compare.Field `json:"changed,omitempty"`
-	// The use before; null if it is new.
+	// The use in the earlier profile; null if it is new.
 	Before *profile.Use `json:"before" jsonschema:"nullable"`
-	// The use after; null if it is gone.
+	// The use in the later profile; null if it is gone.
 	After *profile.Use `json:"after" jsonschema:"nullable"`
 }
 

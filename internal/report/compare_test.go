@@ -25,13 +25,13 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// twoProfiles are the cases of the golden files of comparisons.
+// twoProfiles returns the cases of the golden files of comparisons.
 func twoProfiles() map[string][2]profile.Profile {
-	own := use(capability.Chown, classify.Required, 3, asked("nginx", "chown", "setattr_prepare"))
-	bind := use(capability.NetBindService, classify.Required, 1, asked("nginx", "bind(AF_INET, port 80)", "__inet_bind"))
-	ping := use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
-	mount := use(capability.SysAdmin, classify.Denied, 1, asked("mount", "mount(tmpfs)", "path_mount"))
-	memory := use(capability.SysAdmin, classify.Irrelevant, 900, asked("nginx", "mmap", "security_vm_enough_memory_mm"), because("asked on every change of memory size"))
+	own := use(capability.Chown, classify.Required, 3, checked("nginx", "chown", "setattr_prepare"))
+	bind := use(capability.NetBindService, classify.Required, 1, checked("nginx", "bind(AF_INET, port 80)", "__inet_bind"))
+	ping := use(capability.NetRaw, classify.Required, 1, checked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
+	mount := use(capability.SysAdmin, classify.Denied, 1, checked("mount", "mount(tmpfs)", "path_mount"))
+	memory := use(capability.SysAdmin, classify.Irrelevant, 900, checked("nginx", "mmap", "security_vm_enough_memory_mm"), because("checked on every change of memory size"))
 	other := func(change func(*profile.Use), u profile.Use) profile.Use { change(&u); return u }
 	renamed := other(func(u *profile.Use) { u.Program = "install" }, own)
 	needless := other(func(u *profile.Use) { u.Class, u.Reason = classify.Redundant, "the owner stays the same" }, own)
@@ -42,16 +42,16 @@ func twoProfiles() map[string][2]profile.Profile {
 		many = append(many, other(func(u *profile.Use) { u.Program, u.Call = program, "fchownat" }, own), other(func(u *profile.Use) { u.Program = program }, ping))
 	}
 	return map[string][2]profile.Profile{
-		"same":       {profile.New(run(1, own, memory)), profile.New(run(1, own, memory))},
-		"no-needs":   {profile.New(run(1)), profile.New(run(1))},
-		"new":        {profile.New(run(1, own)), profile.New(after(own, ping, bind))},
-		"new-ways":   {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.Use) { u.Program, u.Call = "tar", "fchownat" }, own)))},
-		"gone":       {profile.New(run(1, own, ping)), profile.New(after(own))},
-		"changed":    {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
-		"many-ways":  {profile.New(run(1, own)), profile.New(after(many...))},
-		"no-need":    {profile.New(run(1, own)), profile.New(after(needless))},
-		"denied":     {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
-		"denied-now": {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
+		"same":          {profile.New(run(1, own, memory)), profile.New(run(1, own, memory))},
+		"no-needs":      {profile.New(run(1)), profile.New(run(1))},
+		"new":           {profile.New(run(1, own)), profile.New(after(own, ping, bind))},
+		"new-patterns":  {profile.New(run(1, own)), profile.New(after(own, other(func(u *profile.Use) { u.Program, u.Call = "tar", "fchownat" }, own)))},
+		"gone":          {profile.New(run(1, own, ping)), profile.New(after(own))},
+		"changed":       {profile.New(run(1, own, bind)), profile.New(after(renamed, other(func(u *profile.Use) { u.Call = "bind(AF_INET6, port 443)" }, bind)))},
+		"many-patterns": {profile.New(run(1, own)), profile.New(after(many...))},
+		"no-need":       {profile.New(run(1, own)), profile.New(after(needless))},
+		"denied":        {profile.New(run(1, own)), profile.New(changed(after(own, mount), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown)) }))},
+		"denied-now":    {profile.New(run(1, ping)), profile.New(after(other(func(u *profile.Use) { u.Class, u.Granted = classify.Denied, false }, ping)))},
 		"unsure": {
 			profile.New(changed(run(1, own), func(r *profile.Run) { r.Existed = true })),
 			profile.New(changed(after(ping), func(r *profile.Run) {
@@ -70,11 +70,11 @@ func twoProfiles() map[string][2]profile.Profile {
 		"proved":  {profile.New(run(1, own)), withProof(profile.New(after(own)), proof(func(p *profile.Proof) { p.Container.Image = "nginx:1.29" }))},
 		"nothing": {profile.New(), profile.New()},
 		"hostile": {
-			profile.New(changed(run(1, use(capability.Chown, classify.Required, 1, asked(hostile, "chown", "site"))), called("one", "app"))),
+			profile.New(changed(run(1, use(capability.Chown, classify.Required, 1, checked(hostile, "chown", "site"))), called("one", "app"))),
 			profile.New(changed(run(1,
-				use(capability.Chown, classify.Class(hostile), 1, asked("```", "chown", "site"), because(hostile)),
-				use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
-				use(capability.Setuid, classify.Required, 1, asked("```", hostile, hostile), unsure(hostile)),
+				use(capability.Chown, classify.Class(hostile), 1, checked("```", "chown", "site"), because(hostile)),
+				use(capability.Kill, classify.Denied, 1, checked(hostile, hostile, hostile), because(hostile)),
+				use(capability.Setuid, classify.Required, 1, checked("```", hostile, hostile), unsure(hostile)),
 			), called(hostile, hostile), func(r *profile.Run) { r.Incomplete, r.Unexamined = []string{hostile}, []string{hostile} })),
 		},
 	}
@@ -98,7 +98,7 @@ func comparisonText(t *testing.T, c compare.Comparison, format Format, options O
 	return out.String()
 }
 
-// golden compares with testdata/DIR/NAME.txtar; go test -update writes it.
+// golden compares the files with testdata/DIR/NAME.txtar. go test -update writes this file.
 func golden(t *testing.T, dir, name string, files ...txtar.File) {
 	t.Helper()
 	path := filepath.Join("testdata", dir, name+".txtar")
@@ -113,7 +113,7 @@ func golden(t *testing.T, dir, name string, files ...txtar.File) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("not as in %s (go test -update writes it anew):\n%s", path, diff)
+		t.Errorf("differs from %s (go test -update writes it again):\n%s", path, diff)
 	}
 }
 
@@ -130,8 +130,8 @@ func TestComparisons(t *testing.T) {
 	}
 }
 
-// A comparison is quoted in a pull request, in a block that a line of three backquotes ends.
-func TestNoNameEndsTheBlockThatQuotesAComparison(t *testing.T) {
+// Users quote a comparison in a pull request, in a Markdown block that a line of three backquotes ends.
+func TestNoNameEndsTheMarkdownBlockOfAComparison(t *testing.T) {
 	for name, sides := range twoProfiles() {
 		for _, all := range []bool{false, true} {
 			text := comparisonText(t, comparison(t, sides), Table, Options{All: all})
@@ -169,7 +169,7 @@ func TestColorOnlyAddsColorToComparisonsAndChecks(t *testing.T) {
 	}
 }
 
-func TestAFailedWriteOfAComparisonOrACheckIsTold(t *testing.T) {
+func TestWriteComparisonAndWriteCheckReturnErrors(t *testing.T) {
 	c, result := comparison(t, twoProfiles()["new"]), checks(t)["violated"]
 	for _, format := range []Format{Table, JSON, JUnit, SARIF} {
 		if err := WriteCheck(full{}, result, format, Options{}, "", saturday); !errors.Is(err, errFull) {
@@ -183,15 +183,15 @@ func TestAFailedWriteOfAComparisonOrACheckIsTold(t *testing.T) {
 	}
 }
 
-// checks are the cases of the golden files of checks.
+// checks returns the cases of the golden files of checks.
 func checks(t *testing.T) map[string]policy.Result {
 	t.Helper()
-	own := use(capability.Chown, classify.Required, 3, asked("nginx", "chown", "setattr_prepare"))
-	ping := use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
-	mount := use(capability.SysAdmin, classify.Denied, 1, asked("mount", "mount(tmpfs)", "path_mount"))
+	own := use(capability.Chown, classify.Required, 3, checked("nginx", "chown", "setattr_prepare"))
+	ping := use(capability.NetRaw, classify.Required, 1, checked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))
+	mount := use(capability.SysAdmin, classify.Denied, 1, checked("mount", "mount(tmpfs)", "path_mount"))
 	var many []profile.Use
 	for _, program := range []string{"a", "b", "c", "d", "e"} {
-		many = append(many, use(capability.NetRaw, classify.Required, 2, asked(program, "socket", "inet_create")))
+		many = append(many, use(capability.NetRaw, classify.Required, 2, checked(program, "socket", "inet_create")))
 	}
 	parse := func(text string) policy.Policy {
 		p, err := policy.Parse("policy.yaml", []byte(text))
@@ -223,14 +223,14 @@ rules:
 	}
 	partial := changed(run(1, own), func(r *profile.Run) { r.Existed, r.Incomplete = true, []string{"3 checks were lost"} })
 	hostileRun := changed(run(1,
-		use(capability.Chown, classify.Required, 1, asked(hostile, hostile, hostile), unsure(hostile)),
-		use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
+		use(capability.Chown, classify.Required, 1, checked(hostile, hostile, hostile), unsure(hostile)),
+		use(capability.Kill, classify.Denied, 1, checked(hostile, hostile, hostile), because(hostile)),
 	), called(hostile, hostile), func(r *profile.Run) { r.Incomplete = []string{hostile} })
 	return map[string]policy.Result{
 		"passed":           policy.Check(profile.New(run(1, own)), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
 		"violated":         policy.Check(two, parse(rules), nil),
 		"baseline":         policy.Check(two, policy.Policy{}, &baseline),
-		"many-ways":        policy.Check(profile.New(run(1, many...)), parse(rules), nil),
+		"many-patterns":    policy.Check(profile.New(run(1, many...)), parse(rules), nil),
 		"partial":          policy.Check(profile.New(partial), parse("version: 1\neven-if-start-unseen: true\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
 		"start-unseen":     policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, allow: [CHOWN]}\n"), nil),
 		"partial-violates": policy.Check(profile.New(partial), parse("version: 1\nrules:\n  - {name: a, complete: true, whole-run: true}\n"), nil),
@@ -261,9 +261,9 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// SARIF and JUnit have a finding for each container and each thing that it violates, one that
-// says so if it passes, and one that a person has to look at if not all was seen.
-func TestSARIFAndJUnitHaveAllThatWasFound(t *testing.T) {
+// SARIF and JUnit contain a finding for each container and rule that it violates, one for each container that passes,
+// and one for a person to review if capmon did not observe the container completely.
+func TestSARIFAndJUnitContainAllFindings(t *testing.T) {
 	type found struct{ rule, subject, kind string }
 	for name, want := range map[string][]found{
 		"passed":       {{"policy", "web", "pass"}},
@@ -306,7 +306,7 @@ func TestSARIFAndJUnitHaveAllThatWasFound(t *testing.T) {
 	}
 }
 
-// docs/json.md tells what each field of comparisons and checks means.
+// docs/json.md describes each field of comparisons and checks.
 func TestEveryJSONFieldOfComparisonsAndChecksIsDocumented(t *testing.T) {
 	docs, err := os.ReadFile("../../docs/json.md")
 	if err != nil {
@@ -317,7 +317,7 @@ func TestEveryJSONFieldOfComparisonsAndChecksIsDocumented(t *testing.T) {
 		for name, text := range all[schema] {
 			for field := range fieldsOf(instance(t, text)) {
 				if !strings.Contains(string(docs), "`"+field+"`") {
-					t.Errorf("%s, %s: docs/json.md does not tell of %s", schema, name, field)
+					t.Errorf("%s, %s: docs/json.md does not describe %s", schema, name, field)
 				}
 			}
 		}

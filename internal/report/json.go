@@ -12,103 +12,104 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// schema is the version of the JSON report. It grows when a reader of the old
-// form would misread the new one; new fields alone do not make it grow.
+// schema is the version of the JSON formats of this package. It increases when a reader of the old format would misread
+// the new one. New fields alone do not increase it.
 const schema = 2
 
-// jsonReport is a report for programs.
+// jsonReport is the JSON form of a report.
 type jsonReport struct {
-	// Version of the form of the report.
+	// Version of this JSON format.
 	Schema int `json:"schema"`
-	// In the order of their start.
+	// Sorted by their start.
 	Containers []jsonContainer `json:"containers"`
 }
 
-// jsonContainer is all runs of the same name and image added up, or all tasks of a swarm's
-// service with the same image.
+// jsonContainer is the sum of all runs with the same name and image, or of all tasks of a swarm service with the same
+// image.
 type jsonContainer struct {
 	profile.Container
-	// The swarm's service that it is a task of; missing if it is none.
+	// The swarm service that the container is a task of; missing if it is not a task.
 	Service string `json:"service,omitempty"`
-	// How many runs were added up.
+	// Number of runs that were added up.
 	Runs int `json:"runs"`
-	// How long the workload was seen running, in total.
+	// How long capmon saw the workload run, in total.
 	Seconds float64 `json:"seconds"`
-	// From when on it was watched.
+	// When capmon began to watch it.
 	Since time.Time `json:"since"`
-	// It was still running when the observation ended.
+	// True if it was still running when the observation ended.
 	Running bool `json:"running"`
-	// It was running before the observation began: what it used before is not known.
+	// True if it was running before the observation began: capmon does not know what it used before.
 	Existed bool `json:"existed"`
-	// Workload processes that were seen.
+	// Number of processes of the workload that capmon saw.
 	Processes uint64 `json:"processes"`
-	// Capability checks, of every class, that were seen.
+	// Number of checks of all classes that capmon saw.
 	Checks uint64 `json:"checks"`
-	// Checks of it that could not be recorded.
+	// Number of its checks that capmon could not record.
 	Lost uint64 `json:"lost"`
-	// A run of a new container was watched from its first instruction on, or verify has proved that it starts with the list.
+	// True if capmon watched a run of a new container from its first instruction, or capmon verify has proved that it
+	// starts with the list.
 	StartSeen bool `json:"startSeen"`
-	// Nothing was lost while it was watched, and a workload was seen.
+	// True if nothing was lost while capmon watched it, and capmon saw its workload.
 	Complete bool `json:"complete"`
-	// What was lost; empty if nothing was.
+	// What was lost; empty if nothing was lost.
 	Incomplete []string `json:"incomplete"`
-	// Programs that were executed and gone before it could be read whether their files carry capabilities.
+	// Executed programs that ended before capmon could read whether their files carry capabilities.
 	Unexamined []string `json:"unexamined"`
-	// What to know before relying on the list, gravest first.
+	// What to know before relying on the list, the most severe first.
 	Cautions []string `json:"cautions"`
-	// Why the engine could not tell how it is set up; missing if it has told.
+	// Why the engine could not report the container's settings; missing if it has reported them.
 	EngineErr string `json:"engineError,omitempty"`
-	// What engine and kernel say is granted.
+	// The grants as the engine and the kernel report them.
 	Grants profile.Grants `json:"grants"`
-	// The best that is known of the grants; null if nothing is.
+	// The best knowledge of the grants; null if they are not known.
 	Granted *capability.Set `json:"granted" jsonschema:"nullable"`
-	// Needs whose refusal is an error.
+	// Needs: a denial would be an error.
 	Required capability.Set `json:"required"`
-	// Needs that no check asks about, but that are read straight from a credential.
+	// Needs without a check: the kernel reads them directly from a credential.
 	Implicit capability.Set `json:"implicit"`
-	// Needs whose refusal only changes a result.
+	// Needs: a denial would only change a result.
 	Soft capability.Set `json:"soft"`
-	// Members of the list of which no use is certainly needed.
+	// Members of the list without a use that is certainly needed.
 	Unsure capability.Set `json:"unsure"`
-	// Members of the list that whoever used them had given up by the end.
+	// Members of the list that the processes that used them had dropped by the end.
 	AtStart capability.Set `json:"atStart"`
-	// Granted capabilities that the seccomp profile may allow system calls by which were not all recorded.
+	// Granted capabilities with which the seccomp profile may allow system calls that capmon did not all record.
 	Unwatched capability.Set `json:"unwatched"`
-	// Capabilities that were used, where others that are in the list do as well.
+	// Used capabilities that are not in the list because others in the list are sufficient.
 	Spared capability.Set `json:"spared"`
-	// Tried and denied, and the system call failed or it is not known how it ended.
+	// Tried and denied, and the system call failed or its outcome is not known.
 	Denied capability.Set `json:"denied"`
-	// Granted and never used; null if the grants are not known.
+	// Granted but never used; null if the grants are not known.
 	Unused *capability.Set `json:"unused" jsonschema:"nullable"`
-	// Capabilities that would do instead of others, and give less.
+	// Capabilities that are sufficient instead of others, and grant less.
 	Narrower []jsonNarrower `json:"narrower,omitempty"`
-	// What may serve in place of a capability, untested.
+	// What may replace a capability; not tested.
 	Substitutes []alternatives.Substitute `json:"substitutes"`
-	// For each class the capabilities with a check of it.
+	// For each class, the capabilities with a check of this class.
 	Classes map[classify.Class]capability.Set `json:"classes"`
-	// A proof of verify holds: it is of this image, and everything observed was tried.
+	// True if a proof of capmon verify holds: it is of this image, and it tried everything that was observed.
 	Proved bool `json:"proved"`
-	// The latest proof; missing if it was never verified.
+	// The latest proof; missing if the container was never verified.
 	Proof *profile.Proof `json:"proof,omitempty"`
-	// The options of docker run, as proved or else as observed; empty if no workload was seen.
+	// The options of docker run, as proved or otherwise as observed; empty if capmon saw no workload.
 	Flags []string `json:"flags"`
-	// The ways in which capabilities were asked for.
+	// The patterns of use.
 	Uses []profile.Use `json:"uses"`
-	// All limits of the kernel's that it passed because a sysctl of its network namespace lifted them are in lifted.
+	// True if lifted contains all kernel limits that it passed because a sysctl of its network namespace lifted them.
 	LimitsSeen bool `json:"limitsSeen"`
-	// How it passed such limits, for which an engine that leaves them as they are has to grant a capability. There was no check.
+	// How it passed such limits without a check. An engine that does not lift them must grant a capability instead.
 	Lifted []profile.Lifted `json:"lifted"`
-	// The files that made capabilities for files necessary, as far as they could be named.
+	// The files because of which capabilities were needed, as far as capmon could name them.
 	Files []profile.File `json:"files"`
-	// How many such checks were made of files that could not be listed.
+	// Number of such checks whose files capmon could not list.
 	Unlisted uint64 `json:"unlisted"`
 }
 
-// jsonNarrower is a capability that would do instead of another.
+// jsonNarrower is a capability that is sufficient instead of another one.
 type jsonNarrower struct {
-	// The wider one, which is in the list.
+	// The wider capability, which is in the list.
 	Instead capability.Capability `json:"insteadOf"`
-	// The narrower one.
+	// The narrower capability.
 	Narrower capability.Capability `json:"narrower"`
 }
 

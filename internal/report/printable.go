@@ -8,8 +8,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// summaries are a profile's, safe for a terminal: containers choose the names of
-// their programs, and a profile file may come from anybody.
+// summaries returns the summaries of a profile with texts that are safe for a terminal. Containers choose the names of
+// their programs, and a profile file may come from an untrusted source.
 func summaries(p profile.Profile) []profile.Summary {
 	all := profile.Summaries(p)
 	for i := range all {
@@ -54,15 +54,15 @@ func makeFilesPrintable(files []profile.File) {
 		for _, text := range []*string{&file.Program, &file.Call, &file.Site, &file.Path} {
 			*text = printable.Text(*text)
 		}
-		file.Found, file.Directory = printablePlace(file.Found), printablePlace(file.Directory)
+		file.Found, file.Directory = printableFile(file.Found), printableFile(file.Directory)
 	}
 }
 
-func printablePlace(place *profile.Place) *profile.Place {
+func printableFile(place *profile.FileInfo) *profile.FileInfo {
 	if place == nil {
 		return nil
 	}
-	return &profile.Place{
+	return &profile.FileInfo{
 		Path: printable.Text(place.Path), Owner: place.Owner, Group: place.Group,
 		Mode: printable.Text(place.Mode), Image: place.Image, Link: place.Link,
 		Lacks: printable.Text(place.Lacks),

@@ -16,16 +16,16 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// jsonProof is a proof with what follows from it.
+// jsonProof is the JSON form of a proof.
 type jsonProof struct {
-	// Version of the form of the proof.
+	// Version of this JSON format.
 	Schema int `json:"schema"`
 	profile.Proof
 	// The options of docker run, as proved.
 	Flags []string `json:"flags"`
 }
 
-// WriteProof renders a proof as a table or as JSON.
+// WriteProof writes a proof as a table or as JSON.
 func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
 	if format == JSON {
 		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: settings.DockerFlags(proof.Set)})
@@ -37,7 +37,7 @@ func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
 	return err
 }
 
-// ParseProofFormat reads the name of a format that WriteProof knows.
+// ParseProofFormat parses the name of a format of [WriteProof]. It returns an error that lists the valid names.
 func ParseProofFormat(s string) (Format, error) {
 	if format := Format(s); format == Table || format == JSON {
 		return format, nil
@@ -54,7 +54,7 @@ func (p *page) proof(proof profile.Proof) {
 	if proof.SecondStart {
 		count += " with a second start"
 	}
-	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, count, standing(proof))
+	p.line("%s  %s  %s  %s", proof.Container.Name, proof.Container.Image, count, proofResult(proof))
 	if len(proof.Members) > 0 {
 		t := newTable("CAPABILITY", "OBSERVED", "VERDICT", "EVIDENCE")
 		t.SetColumnConfigs(nil)
@@ -82,15 +82,15 @@ func (p *page) proof(proof profile.Proof) {
 	}
 }
 
-// standing says in a few words what was proved.
-func standing(proof profile.Proof) string {
+// proofResult returns in a few words what was proved.
+func proofResult(proof profile.Proof) string {
 	switch {
 	case !proof.Works:
 		return "NOT PROVED"
 	case !proof.Minimal:
 		return "proved to work, not to be minimal"
 	case !proof.Enough:
-		return "proved minimal, and it is not what was observed"
+		return "proved minimal, but not equal to the observed list"
 	}
 	return "proved minimal"
 }
@@ -105,9 +105,9 @@ func observed(m profile.Member) string {
 	return string(m.Class)
 }
 
-// evidence is what a trial has shown, a line for each thing.
+// evidence returns what a trial has shown, one fact on each line.
 func evidence(proof profile.Proof, m profile.Member) []string {
-	trial, ok := proof.Of(m.Trial)
+	trial, ok := proof.TrialNumber(m.Trial)
 	if !ok {
 		return []string{"not tried"}
 	}
@@ -120,10 +120,10 @@ func evidence(proof profile.Proof, m profile.Member) []string {
 	}
 	denied := slices.DeleteFunc(slices.Clone(trial.DeniedChecks), func(use profile.Use) bool { return use.Capability != m.Capability })
 	for _, use := range denied[:min(len(denied), usesShown)] {
-		lines = append(lines, "denied: "+by(use))
+		lines = append(lines, "denied: "+describe(use))
 	}
 	if len(denied) == 0 && m.Verdict == profile.Needed {
-		lines = append(lines, "no check was denied: seccomp refuses a call, or the kernel a program, that needs it")
+		lines = append(lines, "no check was denied: seccomp denied a system call that needs it, or the kernel denied the execution of a program that needs it")
 	}
 	if trial.Stderr != "" {
 		lines = append(lines, "wrote: "+trial.Stderr)
@@ -131,15 +131,15 @@ func evidence(proof profile.Proof, m profile.Member) []string {
 	return lines
 }
 
-// Attempt says what a trial is about.
-func Attempt(trial profile.Trial) string {
+// DescribeTrial returns which capabilities a trial grants.
+func DescribeTrial(trial profile.Trial) string {
 	switch {
 	case trial.Original:
 		return "under its own flags"
 	case !trial.With.Empty() && !trial.Without.Empty():
 		return fmt.Sprintf("with %s instead of %s", trial.With.Text(), trial.Without.Text())
 	case !trial.With.Empty():
-		return "with all that was granted"
+		return "with all granted capabilities"
 	case !trial.Without.Empty():
 		return "without " + trial.Without.Text()
 	case trial.Set.Empty():
@@ -148,9 +148,9 @@ func Attempt(trial profile.Trial) string {
 	return "with " + trial.Set.Text()
 }
 
-// Tried is a line about a trial that is over.
-func Tried(trial profile.Trial) string {
-	line := fmt.Sprintf("%2d  %s: %s", trial.Number, Attempt(trial), strings.Join(trial.Outcomes, ", "))
+// TrialResult returns one line with the result of a finished trial. It is safe for a terminal.
+func TrialResult(trial profile.Trial) string {
+	line := fmt.Sprintf("%2d  %s: %s", trial.Number, DescribeTrial(trial), strings.Join(trial.Outcomes, ", "))
 	if !trial.Original && trial.Same {
 		line += ", as before"
 	}
@@ -184,12 +184,12 @@ func printables(texts []string) []string {
 	return texts
 }
 
-// verified sums a proof up in a line of the report; "" if there is none that holds.
-func verified(s profile.Summary) string {
+// proofSummary returns one line with the result of the proof; "" if no proof holds.
+func proofSummary(s profile.Summary) string {
 	if !s.Proved() {
 		return ""
 	}
-	parts := []string{fmt.Sprintf("verified %s: %s", s.Proof.Time.Format(time.DateOnly), standing(*s.Proof))}
+	parts := []string{fmt.Sprintf("verified %s: %s", s.Proof.Time.Format(time.DateOnly), proofResult(*s.Proof))}
 	for _, verdict := range []profile.Verdict{profile.Needed, profile.Unneeded, profile.Unsure} {
 		var set capability.Set
 		for _, m := range s.Proof.Members {
@@ -204,19 +204,19 @@ func verified(s profile.Summary) string {
 	return strings.Join(parts, "; ")
 }
 
-// outdated says why a proof does not hold for what was observed; "" if it does.
+// outdated returns why the proof does not hold for what was observed; "" if it holds or there is none.
 func outdated(s profile.Summary) string {
 	if s.Proof == nil || s.Proved() {
 		return ""
 	}
-	reason, remedy := "it has shown that the list does not work, or not each time", "run capmon verify again"
+	reason, remedy := "the list did not work, or not each time", "run capmon verify again"
 	switch {
 	case s.Proof.Container.ImageID != s.Container.ImageID:
-		reason = "it is of another build of the image"
+		reason = "the proof is of another build of the image"
 	case s.Proof.Works && s.SeveralBuilds:
-		reason, remedy = "it is of one build of the image, and several were observed", "take the profile of that one alone"
+		reason, remedy = "the proof is of one build of the image, but several builds were observed", "use a profile of that build alone"
 	case s.Proof.Works:
-		reason = "more was observed than it tried: " + s.Untried().Text()
+		reason = "capmon observed capabilities that the proof did not try: " + s.Untried().Text()
 	}
-	return fmt.Sprintf("what was verified %s is no proof of this list: %s; %s", s.Proof.Time.Format(time.DateOnly), reason, remedy)
+	return fmt.Sprintf("the proof of %s does not hold for this list: %s; %s", s.Proof.Time.Format(time.DateOnly), reason, remedy)
 }

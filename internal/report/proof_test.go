@@ -23,8 +23,7 @@ func withProof(p profile.Profile, proofs ...profile.Proof) profile.Profile {
 	return profile.Merge(p, profile.Profile{Proofs: proofs})
 }
 
-// proof is of a container that needs CHOWN, and DAC_READ_SEARCH in the place of
-// DAC_OVERRIDE.
+// proof returns the proof of a container that needs CHOWN, and DAC_READ_SEARCH instead of DAC_OVERRIDE.
 func proof(changes ...func(*profile.Proof)) profile.Proof {
 	list, narrow := capability.Of(capability.Chown, capability.DACOverride), capability.Of(capability.Chown, capability.DACReadSearch)
 	p := profile.Proof{
@@ -43,7 +42,7 @@ func proof(changes ...func(*profile.Proof)) profile.Proof {
 				Outcomes: twice("exit status 1"), Denied: capability.Of(capability.Chown), Stderr: "chown: Operation not permitted",
 				DeniedChecks: []profile.Use{
 					use(capability.Kill, classify.Denied, 1),
-					use(capability.Chown, classify.Denied, 1, asked("nginx", "chown", "setattr_prepare")),
+					use(capability.Chown, classify.Denied, 1, checked("nginx", "chown", "setattr_prepare")),
 				},
 			},
 			{Number: 4, Set: narrow, Without: capability.Of(capability.DACOverride), With: capability.Of(capability.DACReadSearch), Same: true, Outcomes: twice("exit status 0")},
@@ -58,7 +57,7 @@ func proof(changes ...func(*profile.Proof)) profile.Proof {
 
 func twice(outcome string) []string { return []string{outcome, outcome} }
 
-// hostileProof has something to clear the screen with wherever there is text.
+// hostileProof returns a proof in which each text contains escape sequences.
 func hostileProof() profile.Proof {
 	return proof(func(p *profile.Proof) {
 		p.Container.Name, p.Container.Image, p.Reasons = hostile, hostile, []string{hostile}
@@ -79,7 +78,7 @@ func proofs() map[string]profile.Proof {
 			p.Members[0].Class = ""
 		}),
 		"soft": proof(func(p *profile.Proof) {
-			p.Minimal, p.Reasons = false, []string{"CHOWN is kept: a refusal changes the result without an error"}
+			p.Minimal, p.Reasons = false, []string{"CHOWN is kept: a denial changes the result without an error"}
 			p.Members[0] = profile.Member{Capability: capability.Chown, Class: "soft", Verdict: profile.Unsure, Trial: 2}
 		}),
 		"not proved": proof(func(p *profile.Proof) {
@@ -92,7 +91,7 @@ func proofs() map[string]profile.Proof {
 	}
 }
 
-// TestProofs compares with testdata/proof/proofs.txtar; go test -update writes it.
+// TestProofs compares the proofs with testdata/proof/proofs.txtar. go test -update writes this file.
 func TestProofs(t *testing.T) {
 	got := &txtar.Archive{}
 	cases := proofs()
@@ -124,11 +123,11 @@ func proofText(t *testing.T, p profile.Proof, format Format) string {
 	return out.String()
 }
 
-func TestNoTextOfAProofReachesTheTerminalAsItIs(t *testing.T) {
+func TestTerminalOutputEscapesAllTextsOfProofs(t *testing.T) {
 	p := hostileProof()
 	text := proofText(t, p, Table)
 	for _, trial := range p.Trials {
-		text += Tried(trial) + "\n"
+		text += TrialResult(trial) + "\n"
 	}
 	for _, r := range text {
 		if r != '\n' && !unicode.IsGraphic(r) {
@@ -152,23 +151,23 @@ func TestEveryFieldOfAProofIsDocumented(t *testing.T) {
 		}
 		for field := range fieldsOf(value) {
 			if !regexp.MustCompile("`" + regexp.QuoteMeta(field) + "`").Match(docs) {
-				t.Errorf("%s: docs/json.md does not tell of %s", name, field)
+				t.Errorf("%s: docs/json.md does not describe %s", name, field)
 			}
 		}
 	}
 }
 
-func TestAttempt(t *testing.T) {
+func TestDescribeTrial(t *testing.T) {
 	chown, kill := capability.Of(capability.Chown), capability.Of(capability.Kill)
 	for want, trial := range map[string]profile.Trial{
-		"under its own flags":        {Original: true},
-		"with CHOWN":                 {Set: chown},
-		"without any capability":     {},
-		"without KILL":               {Set: chown, Without: kill},
-		"with CHOWN instead of KILL": {Set: chown, With: chown, Without: kill},
-		"with all that was granted":  {Set: chown.Union(kill), With: chown},
+		"under its own flags":       {Original: true},
+		"with CHOWN":                    {Set: chown},
+		"without any capability":        {},
+		"without KILL":                  {Set: chown, Without: kill},
+		"with CHOWN instead of KILL":    {Set: chown, With: chown, Without: kill},
+		"with all granted capabilities": {Set: chown.Union(kill), With: chown},
 	} {
-		if got := Attempt(trial); got != want {
+		if got := DescribeTrial(trial); got != want {
 			t.Errorf("got %q, wanted %q", got, want)
 		}
 	}
@@ -187,7 +186,7 @@ func TestParseProofFormat(t *testing.T) {
 	}
 }
 
-func TestAProofThatCannotBeWrittenIsTold(t *testing.T) {
+func TestWriteProofReturnsErrors(t *testing.T) {
 	for _, format := range []Format{Table, JSON} {
 		if err := WriteProof(full{}, proof(), format); !errors.Is(err, errFull) {
 			t.Errorf("%s: got %v", format, err)

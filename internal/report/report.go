@@ -1,4 +1,4 @@
-// Package report renders profiles.
+// Package report writes profiles, comparisons, checks, proofs and alerts for people and for programs.
 package report
 
 import (
@@ -10,27 +10,27 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// Options of the renderings.
+// Options of the reports. The zero value is valid.
 type Options struct {
-	// All shows the classes that are no needs, too.
+	// All also shows the classes that are not needs.
 	All bool
-	// AnyStart prints flags also of containers of which no start was seen.
+	// AnyStart also prints flags of containers whose start capmon did not see.
 	AnyStart bool
-	// Color marks what matters; only for terminals.
+	// Color highlights what matters. Set it only for terminals.
 	Color bool
 }
 
-// Format names a rendering.
+// Format is the name of an output format.
 type Format string
 
-// The formats of reports.
+// Formats of [Write].
 const (
 	Table Format = "table"
 	JSON  Format = "json"
 	Flags Format = "flags"
 )
 
-// ParseFormat reads the name of a format.
+// ParseFormat parses the name of a format of [Write]. It returns an error that lists the valid names.
 func ParseFormat(s string) (Format, error) {
 	formats := []Format{Table, JSON, Flags}
 	if !slices.Contains(formats, Format(s)) {
@@ -39,8 +39,7 @@ func ParseFormat(s string) (Format, error) {
 	return Format(s), nil
 }
 
-// Write renders a profile. What a format cannot carry on out (flags are read by
-// scripts) goes to notes.
+// Write writes a profile to out. It writes cautions to notes if the format has no place for them: scripts read flags.
 func Write(out, notes io.Writer, p profile.Profile, format Format, options Options) error {
 	switch format {
 	case JSON:
@@ -52,9 +51,9 @@ func Write(out, notes io.Writer, p profile.Profile, format Format, options Optio
 	}
 }
 
-// writeFlags prints a line for each container, with its name in front if there
-// are several, so that a script cannot take one's list for another's. It prints none if no start
-// of one was seen: settings.StartUnseenError.
+// writeFlags writes one line for each container. The line begins with the container's name if there are several, so
+// that a script cannot confuse their lists. writeFlags returns a [settings.StartUnseenError] and writes nothing if
+// capmon did not see the start of one of the containers.
 func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error {
 	all := summaries(p)
 	for _, s := range all {

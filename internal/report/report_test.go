@@ -32,7 +32,7 @@ var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func ptr[T any](value T) *T { return &value }
 
-// run is one of nginx with Docker's default grants, for 90 seconds, as root.
+// run returns a run of nginx for 90 seconds, as root, with Docker's default grants.
 func run(id int, uses ...profile.Use) profile.Run {
 	defaults := capability.DockerDefault()
 	return profile.Run{
@@ -62,7 +62,7 @@ func use(c capability.Capability, class classify.Class, count uint64, change ...
 	return u
 }
 
-func asked(program, call, site string) func(*profile.Use) {
+func checked(program, call, site string) func(*profile.Use) {
 	return func(u *profile.Use) { u.Program, u.Call, u.Site = program, call, site }
 }
 
@@ -85,87 +85,87 @@ func called(name, image string) func(*profile.Run) {
 	return func(r *profile.Run) { r.Container.Name, r.Container.Image = name, image }
 }
 
-// hostile is what a container may try with a name: clear the screen, change the
-// title, feign lines, turn the direction of writing, and C1's own CSI.
+// hostile is a name with what a container may try: clear the screen, change the title, forge lines, change the
+// direction of writing, and use the CSI of C1.
 const hostile = "a\x1b[2J\x1b]0;t\x07\nCHOWN  no\r\t\x00\u202e\u009b1m\xff\"\\"
 
 // profiles are the cases of the golden files.
 func profiles() map[string]profile.Profile {
 	uses := []profile.Use{
-		use(capability.Chown, classify.Required, 3, asked("nginx", "chown", "setattr_prepare")),
-		use(capability.NetBindService, classify.Required, 1, asked("nginx", "bind(AF_INET, port 80)", "__inet_bind")),
-		use(capability.Fsetid, classify.Soft, 2, asked("install", "fchmodat(02755)", "setattr_prepare")),
-		use(capability.Setuid, classify.Redundant, 4, because("the user id was already the one asked for")),
-		use(capability.SysAdmin, classify.Irrelevant, 900, asked("nginx", "mmap", "security_vm_enough_memory_mm"), because("asked on every change of memory size")),
-		use(capability.SysAdmin, classify.Setup, 200, asked("runc:[2:INIT]", "mount(proc)", "path_mount"), because("the container runtime asked, before the workload's first instruction")),
-		use(capability.DACOverride, classify.OtherCredential, 20, because("the kernel had put on another credential for a moment")),
-		use(capability.SysChroot, classify.NestedUserns, 1, because("asked in a user namespace that the workload made")),
+		use(capability.Chown, classify.Required, 3, checked("nginx", "chown", "setattr_prepare")),
+		use(capability.NetBindService, classify.Required, 1, checked("nginx", "bind(AF_INET, port 80)", "__inet_bind")),
+		use(capability.Fsetid, classify.Soft, 2, checked("install", "fchmodat(02755)", "setattr_prepare")),
+		use(capability.Setuid, classify.Redundant, 4, because("the user ID was already the requested one")),
+		use(capability.SysAdmin, classify.Irrelevant, 900, checked("nginx", "mmap", "security_vm_enough_memory_mm"), because("checked on every change of memory size")),
+		use(capability.SysAdmin, classify.Setup, 200, checked("runc:[2:INIT]", "mount(proc)", "path_mount"), because("checked by the container runtime before the workload's first instruction")),
+		use(capability.DACOverride, classify.OtherCredential, 20, because("the kernel had overridden the credentials")),
+		use(capability.SysChroot, classify.NestedUserns, 1, because("checked in a user namespace that the workload created")),
 	}
 	var many []profile.Use
 	for i := range 7 {
-		many = append(many, use(capability.Kill, classify.Required, uint64(10-i), asked(fmt.Sprint("worker-", i), "kill(SIGTERM)", "check_kill_permission")))
+		many = append(many, use(capability.Kill, classify.Required, uint64(10-i), checked(fmt.Sprint("worker-", i), "kill(SIGTERM)", "check_kill_permission")))
 	}
 	four := many[:4]
-	cat := use(capability.DACOverride, classify.Required, 1, asked("tar", "openat", "may_open"), alternative(capability.DACReadSearch))
+	cat := use(capability.DACOverride, classify.Required, 1, checked("tar", "openat", "may_open"), alternative(capability.DACReadSearch))
 	return map[string]profile.Profile{
 		"empty":             profile.New(),
 		"needs-and-unused":  profile.New(run(1, uses...)),
-		"several-ways":      profile.New(run(1, many...), changed(run(2, four...), called("four", "bb"))),
+		"several-patterns":  profile.New(run(1, many...), changed(run(2, four...), called("four", "bb"))),
 		"everything-unused": profile.New(run(1)),
 		"nothing-granted": profile.New(changed(run(1), func(r *profile.Run) {
 			r.Grants = profile.Grants{Engine: ptr(capability.Set(0)), Kernel: ptr(capability.Set(0)), Permitted: ptr(capability.Set(0))}
 		})),
-		"privileged": profile.New(changed(run(1, use(capability.SysAdmin, classify.Required, 1, asked("mount", "mount(tmpfs)", "path_mount"))), func(r *profile.Run) {
+		"privileged": profile.New(changed(run(1, use(capability.SysAdmin, classify.Required, 1, checked("mount", "mount(tmpfs)", "path_mount"))), func(r *profile.Run) {
 			all := capability.Known(capability.CheckpointRestore)
 			r.Grants = profile.Grants{Engine: &all, Kernel: &all, Permitted: &all, Privileged: true}
 		})),
 		"denied": profile.New(run(1,
-			use(capability.SysTime, classify.Denied, 2, asked("date", "clock_settime", "security_settime64")),
-			use(capability.NetAdmin, classify.Denied, 1, asked("ip", "sendmsg", "rtnetlink_rcv_msg")),
-			use(capability.SysAdmin, classify.Denied, 1, asked("sh", "quotactl", "do_quotactl"), because("held, but asked for the host's user namespace: no --cap-add can help")),
+			use(capability.SysTime, classify.Denied, 2, checked("date", "clock_settime", "security_settime64")),
+			use(capability.NetAdmin, classify.Denied, 1, checked("ip", "sendmsg", "rtnetlink_rcv_msg")),
+			use(capability.SysAdmin, classify.Denied, 1, checked("sh", "quotactl", "do_quotactl"), because("checked in the host's user namespace: no --cap-add can help")),
 			use(capability.Chown, classify.Required, 1),
 		)),
 		"at-start": profile.New(changed(run(1,
-			use(capability.Setuid, classify.Required, 2, asked("redis", "setuid(999)", "__sys_setuid")),
-			use(capability.Chown, classify.Required, 1, asked("redis", "chown", "setattr_prepare")),
-			use(capability.DACReadSearch, classify.Tolerated, 1, asked("redis", "openat", "may_open"), because("denied, and another capability did instead")),
+			use(capability.Setuid, classify.Required, 2, checked("redis", "setuid(999)", "__sys_setuid")),
+			use(capability.Chown, classify.Required, 1, checked("redis", "chown", "setattr_prepare")),
+			use(capability.DACReadSearch, classify.Tolerated, 1, checked("redis", "openat", "may_open"), because("denied, but another capability was sufficient")),
 		), func(r *profile.Run) { r.Kept = ptr(capability.Of(capability.Chown)) })),
 		"unwatched": profile.New(changed(run(1,
-			use(capability.SysNice, classify.Implicit, 1, asked("numactl", "mbind", "seccomp"), because("the seccomp profile allows this system call only with it")),
+			use(capability.SysNice, classify.Implicit, 1, checked("numactl", "mbind", "seccomp"), because("the seccomp profile allows this system call only with it")),
 		), func(r *profile.Run) { r.Unwatched = ptr(capability.Of(capability.SysNice, capability.Syslog)) })),
 		"files": profile.New(changed(run(1,
-			use(capability.DACOverride, classify.Required, 9, asked("tar", "openat(O_RDONLY)", "may_open")),
-			use(capability.DACOverride, classify.Denied, 1, asked("sh", "openat", "link_path_walk")),
-			use(capability.Chown, classify.Required, 2, asked("mv", "fchown", "setattr_prepare")),
-			use(capability.Fowner, classify.Required, 2, asked("mv", "rename", "may_delete")),
-			use(capability.Fsetid, classify.Soft, 1, asked("io", "io_uring_enter", "file_remove_privs")),
+			use(capability.DACOverride, classify.Required, 9, checked("tar", "openat(O_RDONLY)", "may_open")),
+			use(capability.DACOverride, classify.Denied, 1, checked("sh", "openat", "link_path_walk")),
+			use(capability.Chown, classify.Required, 2, checked("mv", "fchown", "setattr_prepare")),
+			use(capability.Fowner, classify.Required, 2, checked("mv", "rename", "may_delete")),
+			use(capability.Fsetid, classify.Soft, 1, checked("io", "io_uring_enter", "file_remove_privs")),
 		), func(r *profile.Run) { r.Files, r.Unlisted = someFiles(), 3 })),
 		"soft": profile.New(run(1, uses[2])),
 		"unsure": profile.New(run(1,
-			use(capability.IPCLock, classify.Required, 1, asked("redis", "mlockall", "do_mmap"), unsure("needed only beyond RLIMIT_MEMLOCK, which the kernel looks at afterwards")),
-			use(capability.Kill, classify.Required, 2, unsure("the kernel function that asked is not known")),
-			use(capability.Kill, classify.Required, 1, asked("sh", "kill(SIGTERM)", "check_kill_permission")),
+			use(capability.IPCLock, classify.Required, 1, checked("redis", "mlockall", "do_mmap"), unsure("needed only beyond RLIMIT_MEMLOCK, which the kernel compares afterwards")),
+			use(capability.Kill, classify.Required, 2, unsure("the call site is not known")),
+			use(capability.Kill, classify.Required, 1, checked("sh", "kill(SIGTERM)", "check_kill_permission")),
 		)),
 		"narrower": profile.New(run(1,
-			use(capability.SysAdmin, classify.Required, 1, asked("perf", "perf_event_open", "perf_allow_cpu"), alternative(capability.Perfmon)),
+			use(capability.SysAdmin, classify.Required, 1, checked("perf", "perf_event_open", "perf_allow_cpu"), alternative(capability.Perfmon)),
 		)),
 		"narrower-but-dangerous": profile.New(run(1, cat)),
 		"sysctls": profile.New(run(1,
-			use(capability.NetAdmin, classify.Required, 1, asked("sh", "write", "devinet_sysctl_forward"), func(u *profile.Use) {
+			use(capability.NetAdmin, classify.Required, 1, checked("sh", "write", "devinet_sysctl_forward"), func(u *profile.Use) {
 				u.Stack = []string{"devinet_sysctl_forward", "proc_sys_call_handler", "vfs_write"}
 			}),
 		)),
-		"nameless": profile.New(run(1, use(60, classify.Required, 1, asked("new", "newcall", "do_new")))),
+		"nameless": profile.New(run(1, use(60, classify.Required, 1, checked("new", "newcall", "do_new")))),
 		"spared": profile.New(run(1,
-			use(capability.DACOverride, classify.Required, 1, asked("sh", "openat", "may_open")),
-			use(capability.DACReadSearch, classify.Required, 2, asked("tar", "openat", "may_open"), alternative(capability.DACOverride)),
+			use(capability.DACOverride, classify.Required, 1, checked("sh", "openat", "may_open")),
+			use(capability.DACReadSearch, classify.Required, 2, checked("tar", "openat", "may_open"), alternative(capability.DACOverride)),
 		)),
 		"incomplete": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Lost = 17
 			r.Incomplete = []string{"17 checks of this container could not be recorded: the kernel map of checks was full", "3 checks were skipped by the kernel"}
 		})),
 		"incomplete-elsewhere": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
-			r.Incomplete = []string{"5 checks found no room in the kernel map of checks, on the whole machine"}
+			r.Incomplete = []string{"5 checks did not fit in the kernel's map of checks, on the whole host"}
 		})),
 		"existed": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Existed, r.Running, r.Observation.Start = true, true, saturday.Add(time.Second)
@@ -181,20 +181,20 @@ func profiles() map[string]profile.Profile {
 		"service": profile.New(changed(run(1, uses[0]), task("web.1.a")), changed(run(2, uses[1]), task("web.2.b"))),
 		"without-engine": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Container, r.Grants.Engine = profile.Container{ID: r.Container.ID}, nil
-			r.EngineError = "none could be asked"
+			r.EngineError = "no engine could be reached"
 		})),
 		"without-grants":  profile.New(changed(run(1, uses[0]), func(r *profile.Run) { r.Grants = profile.Grants{} })),
 		"disagreement":    profile.New(changed(run(1), func(r *profile.Run) { r.Grants.Kernel = ptr(capability.Of(capability.Chown, capability.SysTime, 63)) })),
 		"user":            profile.New(changed(run(1), asUser)),
 		"existed-as-user": profile.New(changed(run(1), asUser, func(r *profile.Run) { r.Existed = true })),
 		"user-with-file-capabilities": profile.New(changed(run(1,
-			use(capability.NetRaw, classify.Required, 1, asked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))), asUser)),
+			use(capability.NetRaw, classify.Required, 1, checked("ping", "socket(AF_INET, SOCK_RAW, ICMP)", "inet_create"))), asUser)),
 		"user-with-seccomp": profile.New(changed(run(1,
-			use(capability.SysAdmin, classify.Implicit, 1, asked("unshare", "unshare(CLONE_NEWUSER)", classify.Unlocked.Site), because(classify.Unlocked.Reason)),
-			use(capability.NetRaw, classify.Required, 1, asked("arping", "socket(AF_PACKET)", "packet_create"))), asUser)),
+			use(capability.SysAdmin, classify.Implicit, 1, checked("unshare", "unshare(CLONE_NEWUSER)", classify.Unlocked.Site), because(classify.Unlocked.Reason)),
+			use(capability.NetRaw, classify.Required, 1, checked("arping", "socket(AF_PACKET)", "packet_create"))), asUser)),
 		"user-without-new-privileges": profile.New(changed(run(1,
-			use(capability.NetBindService, classify.Implicit, 1, asked("web", "execve", "bprm_caps_from_vfs_caps"), because("a file capability with the effective flag: the program cannot be executed without")),
-			use(capability.NetBindService, classify.Denied, 1, asked("web", "bind(AF_INET, port 80)", "__inet_bind"))), asUser)),
+			use(capability.NetBindService, classify.Implicit, 1, checked("web", "execve", "bprm_caps_from_vfs_caps"), because("a file capability with the effective flag: without it, the program cannot be executed")),
+			use(capability.NetBindService, classify.Denied, 1, checked("web", "bind(AF_INET, port 80)", "__inet_bind"))), asUser)),
 		"proved":        withProof(profile.New(run(1, cat, uses[0])), proof()),
 		"proved-before": withProof(profile.New(run(1, cat, uses[0], uses[1])), proof()),
 		"proved-in-part": withProof(profile.New(run(1, cat, uses[0])), proof(func(p *profile.Proof) {
@@ -206,15 +206,15 @@ func profiles() map[string]profile.Profile {
 		"not-proved": withProof(profile.New(run(1, cat)), proof(func(p *profile.Proof) { p.Works = false })),
 		"hostile": withProof(profile.New(
 			changed(run(1,
-				use(capability.Chown, classify.Required, 1, asked(hostile, hostile, hostile), unsure(hostile)),
-				use(capability.Kill, classify.Denied, 1, asked(hostile, hostile, hostile), because(hostile)),
-				use(capability.Fsetid, classify.Soft, 1, asked(hostile, hostile, hostile), because(hostile)),
-				use(capability.Setuid, classify.Class(hostile), 1, asked(hostile, hostile, hostile), because(hostile)),
+				use(capability.Chown, classify.Required, 1, checked(hostile, hostile, hostile), unsure(hostile)),
+				use(capability.Kill, classify.Denied, 1, checked(hostile, hostile, hostile), because(hostile)),
+				use(capability.Fsetid, classify.Soft, 1, checked(hostile, hostile, hostile), because(hostile)),
+				use(capability.Setuid, classify.Class(hostile), 1, checked(hostile, hostile, hostile), because(hostile)),
 			), called(hostile, hostile), func(r *profile.Run) {
 				r.Incomplete = []string{hostile}
 				r.Files = []profile.File{{
 					Capability: capability.Chown, Granted: true, Program: hostile, Call: hostile, Site: hostile, Path: "/" + hostile, Count: 1,
-					Found: &profile.Place{Path: "/" + hostile, Mode: hostile}, Directory: &profile.Place{Path: hostile, Mode: hostile, Lacks: hostile},
+					Found: &profile.FileInfo{Path: "/" + hostile, Mode: hostile}, Directory: &profile.FileInfo{Path: hostile, Mode: hostile, Lacks: hostile},
 				}}
 			}),
 			changed(run(2), func(r *profile.Run) { r.Container = profile.Container{ID: hostile} }),
@@ -223,13 +223,13 @@ func profiles() map[string]profile.Profile {
 	}
 }
 
-// someFiles are what is known of the uses in the case files.
+// someFiles returns the files of the uses in the case "files".
 func someFiles() []profile.File {
 	var files []profile.File
 	add := func(path string, count uint64, change func(*profile.File)) {
 		file := profile.File{
 			Capability: capability.DACOverride, Granted: true, Program: "tar", Call: "openat", Site: "may_open", Path: path, Count: count,
-			Found: &profile.Place{Path: path, Owner: 1000, Group: 1000, Mode: "0600"},
+			Found: &profile.FileInfo{Path: path, Owner: 1000, Group: 1000, Mode: "0600"},
 		}
 		if change != nil {
 			change(&file)
@@ -243,7 +243,7 @@ func someFiles() []profile.File {
 	add("relative", 1, func(f *profile.File) { f.Found = nil })
 	add("/home/user/.secret", 1, func(f *profile.File) {
 		f.Program, f.Granted, f.Site, f.User, f.Found = "sh", false, "link_path_walk", 33, nil
-		f.Directory = &profile.Place{Path: "/home/user", Owner: 1000, Group: 1000, Mode: "0700", Lacks: "search"}
+		f.Directory = &profile.FileInfo{Path: "/home/user", Owner: 1000, Group: 1000, Mode: "0700", Lacks: "search"}
 	})
 	add("/srv/new", 2, func(f *profile.File) {
 		f.Capability, f.Program, f.Call, f.Site = capability.Chown, "mv", "fchown", "setattr_prepare"
@@ -260,12 +260,12 @@ func someFiles() []profile.File {
 }
 
 func neverStarted(id int) profile.Run {
-	r := run(id, use(capability.SysAdmin, classify.Setup, 200, asked("runc:[2:INIT]", "", ""), because("the container runtime asked")))
+	r := run(id, use(capability.SysAdmin, classify.Setup, 200, checked("runc:[2:INIT]", "", ""), because("checked by the container runtime")))
 	r.Started, r.Processes, r.Grants.Kernel, r.Grants.Permitted = nil, 0, nil, nil
 	return r
 }
 
-// task makes it a task of the service web.
+// task makes the run's container a task of the service web.
 func task(name string) func(*profile.Run) {
 	return func(r *profile.Run) {
 		r.Container.Name = name
@@ -289,7 +289,7 @@ func rendered(t *testing.T, p profile.Profile, format Format, options Options) (
 	return outBuffer.String(), notesBuffer.String()
 }
 
-// TestReports compares with testdata/CASE.txtar; go test -update writes them.
+// TestReports compares the reports with testdata/CASE.txtar. go test -update writes these files.
 func TestReports(t *testing.T) {
 	cases := profiles()
 	for name, p := range cases {
@@ -316,7 +316,7 @@ func TestReports(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), string(txtar.Format(got))); diff != "" {
-				t.Errorf("not as in %s (go test -update writes it anew):\n%s", path, diff)
+				t.Errorf("differs from %s (go test -update writes it again):\n%s", path, diff)
 			}
 		})
 	}
@@ -340,8 +340,8 @@ func TestColorOnlyAddsColor(t *testing.T) {
 	}
 }
 
-// Whatever a container calls itself, and whatever a profile file holds.
-func TestNoNameReachesTheTerminalAsItIs(t *testing.T) {
+// Containers and profile files may contain any name.
+func TestTerminalOutputEscapesAllNames(t *testing.T) {
 	p := profiles()["hostile"]
 	table, _ := rendered(t, p, Table, Options{All: true})
 	flags, notes := rendered(t, p, Flags, Options{})
@@ -387,7 +387,7 @@ func TestJSONHasTheSameFieldsForAll(t *testing.T) {
 		}
 		for _, c := range got.Containers {
 			for field, value := range c {
-				// null says that the grants are not known.
+				// null means that the grants are not known.
 				if string(value) == "null" && field != "granted" && field != "unused" {
 					t.Errorf("%s: %s is null", name, field)
 				}
@@ -412,7 +412,7 @@ func TestFlagsOfOneContainerStandAlone(t *testing.T) {
 	if want := "--cap-drop=ALL --cap-add=CHOWN --cap-add=FSETID --cap-add=NET_BIND_SERVICE\n"; out != want || notes != "" {
 		t.Errorf("got %q and %q, want %q alone", out, notes, want)
 	}
-	if out, notes := rendered(t, cases["never-started"], Flags, Options{}); out != "" || !strings.Contains(notes, "never seen to start") {
+	if out, notes := rendered(t, cases["never-started"], Flags, Options{}); out != "" || !strings.Contains(notes, "never saw its workload start") {
 		t.Errorf("of a container that never started: got %q and %q", out, notes)
 	}
 }
@@ -423,7 +423,7 @@ var errFull = errors.New("no space left on device")
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
-func TestAFailedWriteIsTold(t *testing.T) {
+func TestWriteReturnsErrors(t *testing.T) {
 	p := profiles()["needs-and-unused"]
 	for _, format := range []Format{Table, JSON, Flags} {
 		if err := Write(full{}, full{}, p, format, Options{}); !errors.Is(err, errFull) {
@@ -446,7 +446,7 @@ func TestParseFormat(t *testing.T) {
 	}
 }
 
-// docs/json.md tells what each field means.
+// docs/json.md describes each field.
 func TestEveryJSONFieldIsDocumented(t *testing.T) {
 	docs, err := os.ReadFile("../../docs/json.md")
 	if err != nil {
@@ -460,13 +460,13 @@ func TestEveryJSONFieldIsDocumented(t *testing.T) {
 		}
 		for field := range fieldsOf(report) {
 			if !regexp.MustCompile(`\b` + regexp.QuoteMeta(field) + `\b`).Match(docs) {
-				t.Errorf("%s: docs/json.md does not tell of %s", name, field)
+				t.Errorf("%s: docs/json.md does not describe %s", name, field)
 			}
 		}
 	}
 }
 
-// fieldsOf are the names in a JSON value, but those of labels and classes.
+// fieldsOf returns the names of all fields in a JSON value except the keys of labels and classes.
 func fieldsOf(value any) map[string]bool {
 	fields := make(map[string]bool)
 	switch value := value.(type) {

@@ -35,17 +35,17 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// schemas are where the published JSON Schemas are, and where they may be read.
+// schemas is the directory of the JSON Schemas, published the address at which users can read them.
 const (
 	schemas   = "../../docs/schema"
 	published = "https://raw.githubusercontent.com/capmon/capmon/main/docs/schema/"
 )
 
-// described are the types that have a schema, by its name.
+// described maps the name of each schema to the type that it describes.
 var described = map[string]struct {
 	of    any
 	title string
-	tag   string // that names the fields
+	tag   string // the struct tag with the names of the fields
 }{
 	"profile": {profile.Profile{}, "A profile, as capmon profile --save and capmon merge write it", "json"},
 	"report":  {jsonReport{}, "A report, as capmon report -o json prints it", "json"},
@@ -56,11 +56,11 @@ var described = map[string]struct {
 	"policy":  {policy.Policy{}, "A policy, as capmon check --policy reads it", "yaml"},
 	"alert":   {alert.Alert{}, "A line of capmon watch --rules FILE -o json", "json"},
 	"rules":   {rules.File{}, "A file of rules, as capmon watch --rules reads it", "yaml"},
-	"message": {sink.Message{}, "What a webhook without preset or template is sent", "json"},
-	"trial":   {rules.Trial{}, "What rules make of profiles, as capmon rules test -o json prints it", "json"},
+	"message": {sink.Message{}, "A message to a webhook without preset or template", "json"},
+	"trial":   {rules.Trial{}, "A test of rules on profiles, as capmon rules test -o json prints it", "json"},
 }
 
-// words are the types that are one of some strings.
+// words returns the types that have a fixed list of strings as values.
 func words() map[reflect.Type][]any {
 	all := make(map[reflect.Type][]any)
 	add(all, classify.Classes()...)
@@ -88,7 +88,7 @@ func add[T ~string](all map[reflect.Type][]any, values ...T) {
 	all[reflect.TypeFor[T]()] = list
 }
 
-// definitions are of the types that write themselves.
+// definitions returns the schemas of the types with their own JSON encoding.
 func definitions() map[reflect.Type]*jsonschema.Schema {
 	var names []any
 	for c := range capability.Capability(64) {
@@ -99,24 +99,24 @@ func definitions() map[reflect.Type]*jsonschema.Schema {
 	member := reference(reflect.TypeFor[capability.Capability]())
 	all := map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[capability.Capability](): {
-			Type: "string", Enum: names, Description: "A capability as Docker names it, or the number of one that capmon has no name for.",
+			Type: "string", Enum: names, Description: "The name of a capability as Docker writes it, or its number if capmon does not know a name for it.",
 		},
 		reflect.TypeFor[capability.Set](): {
 			Type: "array", Items: member, UniqueItems: true, Description: "A set of capabilities, sorted by name.",
 		},
 		reflect.TypeFor[policy.Capabilities](): {
-			Type: "array", Description: "A list of capabilities, in any case, with CAP_ in front or not; ALL, or DEFAULT for the 14 that Docker grants where nothing is asked for.",
+			Type: "array", Description: "A list of capabilities, in upper or lower case, with or without the prefix CAP_; ALL, or DEFAULT for the 14 that Docker grants by default.",
 			Items: name,
 		},
 		reflect.TypeFor[rules.Capabilities](): {
-			Type: "array", Description: "A list of capabilities, in any case, with CAP_ in front or not.", Items: name, MinItems: &one,
+			Type: "array", Description: "A list of capabilities, in upper or lower case, with or without the prefix CAP_.", Items: name, MinItems: &one,
 		},
 		reflect.TypeFor[rules.RawSocket](): {
-			Description: "Whether the opening of a raw socket is meant, or of which families.",
+			Description: "Whether the condition is about the opening of a raw socket, or the families of the raw sockets.",
 			OneOf:       []*jsonschema.Schema{{Type: "boolean"}, {Type: "array", Items: reference(reflect.TypeFor[uses.RawSocket]()), MinItems: &one}},
 		},
 		reflect.TypeFor[rules.Duration](): {
-			Type: "string", Pattern: `^(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$`, Description: "A time above zero, such as 30s, 10m or 1h30m.",
+			Type: "string", Pattern: `^(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$`, Description: "A duration greater than zero, such as 30s, 10m or 1h30m.",
 		},
 	}
 	for t, list := range words() {
@@ -125,7 +125,7 @@ func definitions() map[reflect.Type]*jsonschema.Schema {
 	return all
 }
 
-// definitionName is unique among all types that are described, "" for one without a name.
+// definitionName returns the name of a type, unique among all described types; "" for a type without a name.
 func definitionName(t reflect.Type) string {
 	if t.Name() == "" || t.PkgPath() == reflect.TypeFor[profile.Run]().PkgPath() {
 		return t.Name()
@@ -138,7 +138,7 @@ func reference(t reflect.Type) *jsonschema.Schema {
 	return &jsonschema.Schema{Ref: "#/$defs/" + definitionName(t)}
 }
 
-// generated is a schema as it is published.
+// generated returns a schema in its published form.
 func generated(t *testing.T, name string) []byte {
 	t.Helper()
 	comments := make(map[string]string)
@@ -196,8 +196,8 @@ func generated(t *testing.T, name string) []byte {
 	return append(text, '\n')
 }
 
-// collectComments finds what the source says of types and their fields, by PACKAGE.TYPE and
-// PACKAGE.TYPE.FIELD.
+// collectComments adds the doc comments of the types and fields in a package, with PACKAGE.TYPE and PACKAGE.TYPE.FIELD
+// as keys.
 func collectComments(t *testing.T, dir string, comments map[string]string) {
 	t.Helper()
 	files, err := filepath.Glob("../../" + dir + "/*.go")
@@ -248,7 +248,7 @@ func TestPublishedSchemasAreUpToDate(t *testing.T) {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), string(got)); diff != "" {
-			t.Errorf("not as in %s (go test -update writes it anew):\n%s", path, diff)
+			t.Errorf("differs from %s (go test -update writes it again):\n%s", path, diff)
 		}
 	}
 	files, err := filepath.Glob(schemas + "/*")
@@ -257,7 +257,7 @@ func TestPublishedSchemasAreUpToDate(t *testing.T) {
 	}
 }
 
-// compiled is a published schema in the eyes of another library.
+// compiled returns a published schema, compiled with a library that capmon does not use to generate it.
 func compiled(t *testing.T, name string) *validator.Schema {
 	t.Helper()
 	compiler := validator.NewCompiler()
@@ -279,7 +279,7 @@ func instance(t *testing.T, text string) any {
 	return value
 }
 
-// goldens are JSON documents of each schema, by their names.
+// goldens returns JSON documents for each schema, with their names.
 func goldens(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}, "watch": {}, "alert": {}, "message": {}, "trial": {}}
@@ -288,7 +288,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 		if err := profile.Encode(&file, p); err != nil {
 			t.Fatal(err)
 		}
-		if name != "hostile" { // whose classes are none
+		if name != "hostile" { // its classes are not valid
 			all["profile"][name] = file.String()
 			all["report"][name], _ = rendered(t, p, JSON, Options{})
 		}
@@ -343,7 +343,7 @@ func goldens(t *testing.T) map[string]map[string]string {
 	return all
 }
 
-// watchLines are lines of watch.
+// watchLines returns lines of capmon watch.
 func watchLines() map[string]uses.Use {
 	full := uses.Use{
 		Schema: 2, Time: time.Unix(1700000000, 5e8).UTC(),
@@ -363,7 +363,7 @@ func watchLines() map[string]uses.Use {
 	return map[string]uses.Use{"full": full, "late": late, "again": again, "open": open}
 }
 
-func TestWhatIsWrittenIsAsTheSchemasSay(t *testing.T) {
+func TestOutputsMatchTheirSchemas(t *testing.T) {
 	for schema, documents := range goldens(t) {
 		compiled := compiled(t, schema)
 		for name, text := range documents {
@@ -374,16 +374,16 @@ func TestWhatIsWrittenIsAsTheSchemasSay(t *testing.T) {
 	}
 }
 
-// Of each document one value after the other is changed, or a field is added or taken away:
-// the schemas notice all of them but those that are legal.
-func TestSchemasFindWhatIsMistyped(t *testing.T) {
+// The test changes the type of each value in each document, or adds an unknown field. The schemas must reject the
+// result.
+func TestSchemasRejectMistypedDocuments(t *testing.T) {
 	for schema, documents := range goldens(t) {
 		compiled, seen := compiled(t, schema), make(map[string]bool)
 		for _, name := range slices.Sorted(maps.Keys(documents)) {
 			text := documents[name]
 			for _, place := range placesOf(instance(t, text), "") {
 				kind := regexp.MustCompile(`/\d+`).ReplaceAllString(place, "/0")
-				if seen[kind] { // in another document, or another element
+				if seen[kind] { // already tested in another document or another element
 					continue
 				}
 				seen[kind] = true
@@ -392,7 +392,7 @@ func TestSchemasFindWhatIsMistyped(t *testing.T) {
 				} {
 					changed, possible := edit(instance(t, text), place, change)
 					if possible && !strings.Contains(place, "/labels") && compiled.Validate(changed) == nil {
-						t.Errorf("%s, %s: nobody notices %s at %s", schema, name, what, place)
+						t.Errorf("%s, %s: the schema accepts %s at %s", schema, name, what, place)
 					}
 				}
 			}
@@ -400,7 +400,7 @@ func TestSchemasFindWhatIsMistyped(t *testing.T) {
 	}
 }
 
-// placesOf lists the paths to all values, but of long lists only those of the first elements.
+// placesOf returns the paths of all values, but only those of the first two elements of a list.
 func placesOf(value any, at string) []string {
 	places := []string{at}
 	switch value := value.(type) {
@@ -418,7 +418,7 @@ func placesOf(value any, at string) []string {
 	return places
 }
 
-// edit changes the value at a place.
+// edit changes the value at a path.
 func edit(value any, place string, change func(any) (any, bool)) (any, bool) {
 	if place == "" {
 		return change(value)
@@ -458,9 +458,9 @@ func extended(value any) (any, bool) {
 	return value, ok
 }
 
-// What policy.Parse takes is what the schema allows, and the other way round as far as a
-// schema can say it.
-func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
+// policy.Parse accepts only what the schema allows. The schema allows only what policy.Parse accepts, as far as a
+// schema can express it.
+func TestPolicySchemaIsAsStrictAsTheParser(t *testing.T) {
 	compiled := compiled(t, "policy")
 	for text, valid := range map[string]bool{
 		`{"version": 1, "rules": [{"name": "a", "deny": ["NET_RAW", "cap_chown", 41], "allow": [], "denied": "allow", "max-unused": 0}]}`:                                true,
@@ -486,9 +486,9 @@ func TestThePolicysSchemaIsAsStrictAsTheParser(t *testing.T) {
 	}
 }
 
-// What rules.Parse takes is what the schema allows, and the other way round as far as a schema
-// can say it.
-func TestTheSchemaOfRulesIsAsStrictAsTheParser(t *testing.T) {
+// rules.Parse accepts only what the schema allows. The schema allows only what rules.Parse accepts, as far as a schema
+// can express it.
+func TestRulesSchemaIsAsStrictAsTheParser(t *testing.T) {
 	compiled := compiled(t, "rules")
 	for rule, valid := range map[string]bool{
 		`{"name": "a", "severity": "info", "capabilities": ["NET_RAW", "cap_chown", 41], "raw-socket": true, "verdict": "granted", "classes": ["required"]}`:    true,

@@ -5,8 +5,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Substitutes tell what may serve in place of a container's capabilities, each in a line
-// that is safe for a terminal.
+// Substitutes returns what may replace a container's capabilities, one line each. The lines are safe for a terminal.
 func Substitutes(s profile.Summary) []string {
 	makePrintable(&s)
 	return substitutes(s)

@@ -18,11 +18,10 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// usesShown is how many ways to use one capability the table shows; --all shows
-// all of them, and so does JSON.
+// usesShown is the number of patterns of use that the table shows for one capability. --all and JSON show all of them.
 const usesShown = 3
 
-// filesShown is how many files the table shows for one capability, likewise.
+// filesShown is the number of files that the table shows for one capability. --all and JSON show all of them.
 const filesShown = 3
 
 func writeTable(out io.Writer, p profile.Profile, options Options) error {
@@ -35,18 +34,18 @@ func writeTable(out io.Writer, p profile.Profile, options Options) error {
 		page.container(s)
 	}
 	if len(all) == 0 {
-		page.line("no containers were seen")
+		page.line("capmon saw no containers")
 	}
 	if slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
 		page.line("")
-		page.line("Refusals are a lower bound: Docker's seccomp profile refuses some system calls before the")
-		page.line("kernel asks for a capability.")
+		page.line("Denials are a lower bound: Docker's seccomp profile denies some system calls before the")
+		page.line("kernel checks a capability.")
 	}
 	_, err := io.WriteString(out, page.String())
 	return err
 }
 
-// page is the text of a report as it grows.
+// page collects the text of a report.
 type page struct {
 	strings.Builder
 	options Options
@@ -67,7 +66,7 @@ func (p *page) container(s profile.Summary) {
 	}
 	if s.Started {
 		p.line("  %s", verdict(s))
-		if text := verified(s); text != "" {
+		if text := proofSummary(s); text != "" {
 			p.line("  %s", text)
 		}
 		for _, text := range substitutes(s) {
@@ -94,7 +93,7 @@ func (p *page) mark(s string, color text.Color) string {
 	return color.Sprint(s)
 }
 
-// command is how to run the container with the list.
+// command returns the command that runs the container with the list.
 func command(s profile.Summary) string {
 	if service := s.Container.Service(); service != "" {
 		return settings.ServiceUpdate(s.List(), service)
@@ -102,7 +101,7 @@ func command(s profile.Summary) string {
 	return "docker run " + settings.DockerLine(s.List()) + " …"
 }
 
-// title is the name under which a reader knows the container.
+// title returns the name that people know the container by.
 func title(s profile.Summary) string { return s.Container.Title() }
 
 func heading(s profile.Summary, color bool) string {
@@ -146,20 +145,20 @@ func heading(s profile.Summary, color bool) string {
 	return strings.Join(parts, "  ")
 }
 
-// capabilities shows the needs, then what is granted and unused, NET_RAW first.
+// capabilities adds the table of needs, followed by the granted and unused capabilities, NET_RAW first.
 func (p *page) capabilities(s profile.Summary) {
 	granted, known := s.Grants.Set()
 	t := newTable("CAPABILITY", "GRANTED", "USED", "BY")
 	atStart := s.AtStart()
 	for _, c := range s.Needs().Sorted() {
-		p.uses(t, c, grantWord(granted.Has(c), known), s.Of(c, classify.Needs()...))
-		p.files(t, s, s.Of(c, classify.Needs()...))
+		p.uses(t, c, grantWord(granted.Has(c), known), s.UsesOf(c, classify.Needs()...))
+		p.files(t, s, s.UsesOf(c, classify.Needs()...))
 		if atStart.Has(c) {
-			t.AppendRow(table.Row{"", "", "", "at start only: given up afterwards"})
+			t.AppendRow(table.Row{"", "", "", "at the start only: dropped afterwards"})
 		}
 	}
 	for _, c := range s.Spared().Sorted() {
-		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.Of(c, classify.Needs()...)), "used, but others that are needed anyway do for it"})
+		t.AppendRow(table.Row{c.String(), grantWord(granted.Has(c), known), total(s.UsesOf(c, classify.Needs()...)), "used, but other needed capabilities are sufficient"})
 	}
 	unused, _ := s.Unused()
 	for _, c := range netRawFirst(unused.Sorted()) {
@@ -178,13 +177,13 @@ func (p *page) denied(s profile.Summary) {
 	}
 	t := newTable("TRIED AND DENIED", "", "TIMES", "BY")
 	for _, c := range s.Denied().Sorted() {
-		p.uses(t, c, "", s.Of(c, classify.Denied))
-		p.files(t, s, s.Of(c, classify.Denied))
+		p.uses(t, c, "", s.UsesOf(c, classify.Denied))
+		p.files(t, s, s.UsesOf(c, classify.Denied))
 	}
 	p.line("%s", t.Render())
 }
 
-// others shows the classes that are neither needs nor refusals.
+// others adds the table of the classes that are neither needs nor denied.
 func (p *page) others(s profile.Summary) {
 	t := newTable("NOT COUNTED AS USE", "CLASS", "TIMES", "BY")
 	for _, class := range classify.Classes() {
@@ -192,7 +191,7 @@ func (p *page) others(s profile.Summary) {
 			continue
 		}
 		for _, c := range s.Having(class).Sorted() {
-			p.uses(t, c, string(class), s.Of(c, class))
+			p.uses(t, c, string(class), s.UsesOf(c, class))
 		}
 	}
 	if t.Length() > 0 {
@@ -200,23 +199,22 @@ func (p *page) others(s profile.Summary) {
 	}
 }
 
-// uses adds a capability's first row with the total, then a row for every
-// further way it was used.
+// uses adds the rows of a capability, one for each pattern of use. The first row has the total.
 func (p *page) uses(t table.Writer, c capability.Capability, word string, uses []profile.Use) {
 	for i, use := range uses {
 		if i == usesShown && !p.options.All && len(uses) > usesShown+1 {
-			t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other ways (--all shows them)", len(uses)-i)})
+			t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other patterns of use (--all shows them)", len(uses)-i)})
 			return
 		}
 		if i == 0 {
-			t.AppendRow(table.Row{c.String(), word, total(uses), by(use)})
+			t.AppendRow(table.Row{c.String(), word, total(uses), describe(use)})
 		} else {
-			t.AppendRow(table.Row{"", "", "", by(use)})
+			t.AppendRow(table.Row{"", "", "", describe(use)})
 		}
 	}
 }
 
-// files adds a row for each file that the uses were about.
+// files adds a row for each file of the uses.
 func (p *page) files(t table.Writer, s profile.Summary, uses []profile.Use) {
 	files, others := s.FilesOf(uses)
 	lines := fileLines(files)
@@ -229,15 +227,15 @@ func (p *page) files(t table.Writer, s profile.Summary, uses []profile.Use) {
 	}
 	switch left := len(lines) - len(shown); {
 	case left > 0 && others:
-		t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other files (--all shows them), among others", left)})
+		t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d more files (--all shows them), and possibly others", left)})
 	case left > 0:
-		t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d other files (--all shows them)", left)})
+		t.AppendRow(table.Row{"", "", "", fmt.Sprintf("and %d more files (--all shows them)", left)})
 	case len(lines) > 0 && others:
-		t.AppendRow(table.Row{"", "", "", "among others"})
+		t.AppendRow(table.Row{"", "", "", "and possibly other files"})
 	}
 }
 
-// fileLines say what is known of files, each once.
+// fileLines returns one line for each file, without repeated lines.
 func fileLines(files []profile.File) []string {
 	var lines []string
 	for _, file := range files {
@@ -255,8 +253,8 @@ func total(uses []profile.Use) (sum uint64) {
 	return sum
 }
 
-// by says who used a capability, how, and what there is to know about it.
-func by(use profile.Use) string {
+// describe returns the program, the system call and the call site of a use, with its reason or why it is unsure.
+func describe(use profile.Use) string {
 	s := programOf(use)
 	if use.Call != "" {
 		s += "  " + use.Call
@@ -265,7 +263,7 @@ func by(use profile.Use) string {
 		s += " in " + use.Site
 	}
 	if use.Class == classify.Denied && use.Granted {
-		s += ", granted" // cannot be: a contradiction worth seeing
+		s += ", granted" // a contradiction that the reader should see
 	}
 	switch {
 	case use.Class == classify.Soft, use.Class == classify.Implicit && use.Unsure == "":
@@ -278,11 +276,11 @@ func by(use profile.Use) string {
 	return s
 }
 
-// others stands for process names that are not listed one by one.
+// others is the program of uses whose process names capmon did not record.
 const others = "others"
 
 func programOf(use profile.Use) string {
-	if use.Entry { // the runtime's own name, at that moment
+	if use.Entry { // the process still has the name of the runtime at that time
 		return "entrypoint"
 	}
 	if use.Others {
@@ -294,12 +292,12 @@ func programOf(use profile.Use) string {
 func verdict(s profile.Summary) string {
 	unused, known := s.Unused()
 	if !known {
-		return "CIS 5.4: what is granted is not known"
+		return "CIS 5.4: the grants are not known"
 	}
 	granted, _ := s.Grants.Set()
 	least := ""
 	if len(s.Incomplete) > 0 {
-		least = " in what was recorded"
+		least = " in the recorded part"
 	}
 	return fmt.Sprintf("CIS 5.4: %d of %d granted capabilities were never used%s", unused.Len(), granted.Len(), least)
 }
@@ -327,7 +325,7 @@ func grantWord(granted, known bool) string {
 	return "no"
 }
 
-// netRawFirst puts the capability that CIS 5.4 names above the others.
+// netRawFirst moves NET_RAW, which CIS 5.4 names, to the front.
 func netRawFirst(capabilities []capability.Capability) []capability.Capability {
 	i := slices.Index(capabilities, capability.NetRaw)
 	if i < 0 {

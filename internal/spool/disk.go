@@ -16,60 +16,61 @@ import (
 )
 
 const (
-	// segmentEnding is that of the files with records. Their names are a number that no earlier
+	// segmentSuffix is the suffix of the files with records. The rest of the name is a number that no earlier
 	// segment has.
-	segmentEnding = ".records"
-	// removedFile has the numbers of removed records, positionFile the number below which all are.
+	segmentSuffix = ".records"
+	// removedFile is the journal: it contains the numbers of removed records. positionFile contains a number;
+	// all records with a lower number are removed.
 	removedFile, positionFile = "removed", "position"
-	// longJournal is from which size on the numbers of removed records are written again, without
-	// those whose records are gone.
-	longJournal = 1 << 20
+	// maxJournal is the size of the journal above which it is rewritten, without the numbers of records that
+	// are no longer in any segment.
+	maxJournal = 1 << 20
 )
 
-// item is a record that waits.
+// item is a waiting record.
 type item struct {
-	key  string // of its source
-	data []byte // nil: it is on the disk alone
-	size int64  // the room that it takes
+	key  string // key of its source
+	data []byte // nil: read it from the disk
+	size int64  // space that it uses
 
-	number uint64   // 0: it is not on the disk
-	in     *segment // the file that it is in
-	offset int64    // of its line there
+	number  uint64   // 0: not on the disk
+	segment *segment // the segment that contains it
+	offset  int64    // offset of its line in the segment
 }
 
-// disk keeps records in segments: files that are only ever appended to, and deleted when all that
-// they have was removed. Which records were removed is in a journal: they are not removed in the
-// order in which they came. Where few of a segment's records are left, they move to the last one.
+// disk stores records in segments. A segment is a file that is only appended to, and deleted when all its records
+// are removed. Because records are not removed in the order in which they were added, a journal contains the
+// numbers of removed records. If few records of a segment are left, compact moves them to the last segment.
 type disk struct {
 	directory   string
-	segmentSize int64      // from this size on, another segment is begun
-	maxDead     int64      // how many bytes of removed records are kept at most
+	segmentSize int64      // size at which a new segment is started
+	maxDead     int64      // maximum size of removed records in all segments
 	segments    []*segment // in the order of their names
-	out         *os.File   // the last segment, or nil: then another one is begun
-	next        uint64     // the number of the next record
-	count       int        // records that were not removed
-	journal     int64      // the size of the journal
-	unnoted     []uint64   // removed, and not yet in the journal
+	out         *os.File   // the last segment; nil: the next write starts a new segment
+	next        uint64     // number of the next record
+	count       int        // number of records that are not removed
+	journalSize int64
+	unjournaled []uint64 // numbers of removed records that are not in the journal yet
 }
 
 // segment is a file of records.
 type segment struct {
-	path    string
-	size    int64            // as far as it is known to be on the disk
-	first   uint64           // the lowest number of a record in it
-	live    map[uint64]*item // the records that were not removed, by their numbers
-	bytes   int64            // that these take
-	removed []uint64
+	path      string
+	size      int64            // size of the synced part
+	first     uint64           // lowest number of a record
+	live      map[uint64]*item // records that are not removed, by their numbers
+	liveBytes int64            // size of the live records
+	removed   []uint64         // numbers of removed records
 }
 
-// damage is what was found when segments were opened.
+// damage describes the damaged lines that openDisk found.
 type damage struct {
 	lines int
-	paths []string // that had them
+	paths []string // of the files with damaged lines
 }
 
-// openDisk opens what is in a directory, and returns the records that were not removed, in the order
-// in which they came; key returns the source of a record.
+// openDisk opens a directory. It returns the records that are not removed, in the order in which they were added.
+// key returns the source of a record.
 func openDisk(directory string, segmentSize, maxDead int64, key func([]byte) string) (d *disk, waiting []*item, found damage, err error) {
 	d = &disk{directory: directory, segmentSize: segmentSize, maxDead: maxDead}
 	removed, position, err := d.readRemoved()
@@ -99,11 +100,11 @@ func openDisk(directory string, segmentSize, maxDead int64, key func([]byte) str
 	for _, number := range slices.Sorted(maps.Keys(all)) {
 		waiting = append(waiting, all[number])
 	}
-	d.tidy()
+	d.deleteEmpty()
 	return d, waiting, found, nil
 }
 
-// load reads a segment. Of a record that is in two, as after an interrupted move, one counts.
+// load reads a segment. If a record is in two segments, because a move was interrupted, load uses the first one.
 func (d *disk) load(path string, position uint64, removed map[uint64]bool, all map[uint64]*item, key func([]byte) string) (damaged int, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -114,7 +115,7 @@ func (d *disk) load(path string, position uint64, removed map[uint64]bool, all m
 	d.next = max(d.next, first(path))
 	for offset := int64(0); ; {
 		line, rest, whole := bytes.Cut(data, []byte("\n"))
-		if !whole { // its writer was interrupted before it had told that it is kept
+		if !whole { // the write was interrupted before it was synced
 			return damaged, nil
 		}
 		data = rest
@@ -127,7 +128,7 @@ func (d *disk) load(path string, position uint64, removed map[uint64]bool, all m
 			case r.number < position || removed[r.number]:
 				s.removed = append(s.removed, r.number)
 			case all[r.number] == nil:
-				it := &item{key: key(r.data), size: size(r.data), number: r.number, in: s, offset: offset}
+				it := &item{key: key(r.data), size: size(r.data), number: r.number, segment: s, offset: offset}
 				all[r.number] = it
 				s.add(it)
 			}
@@ -138,11 +139,11 @@ func (d *disk) load(path string, position uint64, removed map[uint64]bool, all m
 
 func (s *segment) add(it *item) {
 	s.live[it.number] = it
-	s.bytes += it.size
+	s.liveBytes += it.size
 }
 
-// readRemoved reads which records were removed. Without it, all that there is is given again:
-// twice is better than never.
+// readRemoved reads the numbers of removed records. If the files are missing or damaged, all records in the
+// segments count as waiting, because a second delivery is better than none.
 func (d *disk) readRemoved() (removed map[uint64]bool, position uint64, err error) {
 	text, err := readSealed(d.file(positionFile))
 	if err != nil {
@@ -155,7 +156,7 @@ func (d *disk) readRemoved() (removed map[uint64]bool, position uint64, err erro
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, 0, err
 	}
-	d.journal = int64(len(journal))
+	d.journalSize = int64(len(journal))
 	removed = make(map[uint64]bool)
 	for line := range bytes.Lines(journal) {
 		numbers, ok := unsealed(bytes.TrimSuffix(line, []byte("\n")))
@@ -168,7 +169,7 @@ func (d *disk) readRemoved() (removed map[uint64]bool, position uint64, err erro
 	return removed, position, nil
 }
 
-// segmentPaths lists the segments in their order.
+// segmentPaths returns the paths of the segments in their order.
 func segmentPaths(directory string) (paths []string, err error) {
 	entries, err := os.ReadDir(directory)
 	for _, entry := range entries {
@@ -180,12 +181,12 @@ func segmentPaths(directory string) (paths []string, err error) {
 }
 
 func segmentPath(directory string, first uint64) string {
-	return filepath.Join(directory, fmt.Sprintf("%020d%s", first, segmentEnding))
+	return filepath.Join(directory, fmt.Sprintf("%020d%s", first, segmentSuffix))
 }
 
 func (d *disk) file(name string) string { return filepath.Join(d.directory, name) }
 
-// append returns when the records are on the disk, or none of them counts.
+// append writes and syncs records. After an error, none of them is on disk.
 func (d *disk) append(all []*item) error {
 	if err := d.write(all, func(i int) uint64 { return d.next + uint64(i) }, func(it *item) []byte { return it.data }); err != nil {
 		return err
@@ -195,10 +196,10 @@ func (d *disk) append(all []*item) error {
 	return nil
 }
 
-// write writes records to the last segment, with numbers.
+// write writes records with the given numbers to the last segment, and syncs it.
 func (d *disk) write(all []*item, number func(int) uint64, data func(*item) []byte) error {
 	if d.out == nil {
-		if err := d.begin(); err != nil {
+		if err := d.startSegment(); err != nil {
 			return err
 		}
 	}
@@ -214,29 +215,29 @@ func (d *disk) write(all []*item, number func(int) uint64, data func(*item) []by
 		err = d.out.Sync()
 	}
 	if err != nil {
-		// After a failed fsync nothing is known of what the file has: leave it, and
-		// write the same again to another one.
+		// After a failed fsync, the contents of the file are unknown. The next attempt writes the records to a
+		// new segment.
 		_ = d.out.Truncate(current.size)
 		_ = d.out.Close()
 		d.out = nil
 		return err
 	}
 	for i, it := range all {
-		it.number, it.in, it.offset = number(i), current, offsets[i]
+		it.number, it.segment, it.offset = number(i), current, offsets[i]
 		current.first = min(current.first, it.number)
 		current.add(it)
 	}
 	current.size += int64(len(lines))
 	if current.size >= d.segmentSize {
-		_ = d.out.Close() // it is synced
+		_ = d.out.Close() // already synced
 		d.out = nil
 	}
 	return nil
 }
 
-// begin begins a segment. A file that has the name already has nothing that counts: the name of a
-// segment that has, as one that records were moved to, is passed over.
-func (d *disk) begin() error {
+// startSegment starts a new segment. An existing file of the same name has no live records and is overwritten. If the
+// last segment has live records, because records were moved to it, startSegment uses a higher number.
+func (d *disk) startSegment() error {
 	if n := len(d.segments); n > 0 && len(d.segments[n-1].live) > 0 {
 		d.next = max(d.next, first(d.segments[n-1].path)+1)
 	}
@@ -257,12 +258,12 @@ func (d *disk) begin() error {
 	return nil
 }
 
-// errMissing: a record was there once and is no more, as when another program deletes a file.
-var errMissing = errors.New("the record was deleted or damaged by others")
+// errMissing is returned for a record that another program deleted or damaged.
+var errMissing = errors.New("another program deleted or damaged the record")
 
 // read returns the data of a record.
 func (d *disk) read(it *item) ([]byte, error) {
-	in, err := os.Open(it.in.path)
+	in, err := os.Open(it.segment.path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, errMissing
 	}
@@ -281,44 +282,45 @@ func (d *disk) read(it *item) ([]byte, error) {
 	return r.data, nil
 }
 
-// remove forgets records, which are on the disk. An error says that they may be given again.
+// remove removes records from the disk. After an error, the next process may deliver them again.
 func (d *disk) remove(all []*item) error {
 	for _, it := range all {
-		s := it.in
+		s := it.segment
 		delete(s.live, it.number)
-		s.bytes -= it.size
+		s.liveBytes -= it.size
 		s.removed = append(s.removed, it.number)
-		d.unnoted = append(d.unnoted, it.number)
+		d.unjournaled = append(d.unjournaled, it.number)
 	}
 	d.count -= len(all)
-	err := d.note()
-	d.tidy()
+	err := d.writeJournal()
+	d.deleteEmpty()
 	return err
 }
 
-// note notes in the journal what was removed. It is not synced: at worst, records are given again.
-func (d *disk) note() error {
-	if len(d.unnoted) == 0 {
+// writeJournal appends the numbers of removed records to the journal. It does not sync the journal: at worst, records
+// are delivered again.
+func (d *disk) writeJournal() error {
+	if len(d.unjournaled) == 0 {
 		return nil
 	}
-	if d.journal > longJournal || d.count == 0 && d.journal > 0 {
-		return d.rewrite()
+	if d.journalSize > maxJournal || d.count == 0 && d.journalSize > 0 {
+		return d.rewriteJournal()
 	}
-	line := append(journalLine([]byte("\n"), d.unnoted), '\n') // behind what an interrupted one has left
+	line := append(journalLine([]byte("\n"), d.unjournaled), '\n') // the line feed ends an interrupted line
 	out, err := os.OpenFile(d.file(removedFile), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	n, err := out.Write(line)
-	d.journal += int64(n)
+	d.journalSize += int64(n)
 	if err = errors.Join(err, out.Close()); err == nil {
-		d.unnoted = nil
+		d.unjournaled = nil
 	}
 	return err
 }
 
-// rewrite replaces the journal by what is needed of it.
-func (d *disk) rewrite() error {
+// rewriteJournal rewrites the journal without the numbers that are no longer needed.
+func (d *disk) rewriteJournal() error {
 	position := d.next
 	for _, s := range d.segments {
 		if len(s.live) > 0 {
@@ -340,7 +342,7 @@ func (d *disk) rewrite() error {
 	if err := replaceFile(d.file(removedFile), text); err != nil {
 		return err
 	}
-	d.journal, d.unnoted = int64(len(text)), nil
+	d.journalSize, d.unjournaled = int64(len(text)), nil
 	return nil
 }
 
@@ -352,8 +354,8 @@ func journalLine(text []byte, numbers []uint64) []byte {
 	return sealed(text, bytes.TrimSuffix(line, []byte(" ")))
 }
 
-// tidy deletes the segments that have nothing more to give, but for one that is being written.
-func (d *disk) tidy() {
+// deleteEmpty deletes the segments without live records, except the segment that is being written.
+func (d *disk) deleteEmpty() {
 	var writing *segment
 	if d.out != nil {
 		writing = d.segments[len(d.segments)-1]
@@ -362,23 +364,24 @@ func (d *disk) tidy() {
 		if len(s.live) > 0 || s == writing {
 			return false
 		}
-		_ = os.Remove(s.path) // read again another time, it gives nothing
+		_ = os.Remove(s.path) // a file that is left has no live records
 		return true
 	})
 }
 
-// compact moves what is left of segments to the last one, while removed records take too much.
+// compact moves live records to the last segment and deletes their old segments, until removed records use at most
+// maxDead bytes.
 func (d *disk) compact() error {
 	for {
 		var worst *segment
 		var dead int64
 		for i, s := range d.segments {
-			dead += s.size - s.bytes
-			if writing := d.out != nil && i == len(d.segments)-1; !writing && (worst == nil || s.size-s.bytes > worst.size-worst.bytes) {
+			dead += s.size - s.liveBytes
+			if writing := d.out != nil && i == len(d.segments)-1; !writing && (worst == nil || s.size-s.liveBytes > worst.size-worst.liveBytes) {
 				worst = s
 			}
 		}
-		if dead <= d.maxDead || worst == nil || worst.size == worst.bytes {
+		if dead <= d.maxDead || worst == nil || worst.size == worst.liveBytes {
 			return nil
 		}
 		if err := d.move(worst); err != nil {
@@ -387,7 +390,8 @@ func (d *disk) compact() error {
 	}
 }
 
-// move moves what is left of a segment to the last one. What cannot be read is left to be missed.
+// move moves the live records of a segment to the last segment and deletes the segment. Records that another program
+// deleted or damaged are not moved: read returns errMissing for them.
 func (d *disk) move(s *segment) error {
 	all := slices.SortedFunc(maps.Values(s.live), func(a, b *item) int { return cmp.Compare(a.number, b.number) })
 	data := make(map[*item][]byte)
@@ -411,14 +415,14 @@ func (d *disk) move(s *segment) error {
 		}
 	}
 	clear(s.live)
-	s.bytes = 0
-	d.tidy()
+	s.liveBytes = 0
+	d.deleteEmpty()
 	return nil
 }
 
-// first is the number in a segment's name.
+// first returns the number in a segment's name.
 func first(path string) uint64 {
-	n, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), segmentEnding), 10, 64)
+	n, _ := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), segmentSuffix), 10, 64)
 	return n
 }
 
@@ -429,7 +433,7 @@ func (d *disk) close() error {
 	return d.out.Close()
 }
 
-// readSealed reads a small file; nothing if it is missing or damaged.
+// readSealed reads a file with a checksum. It returns nil if the file does not exist or is damaged.
 func readSealed(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -442,10 +446,10 @@ func readSealed(path string) ([]byte, error) {
 	return text, nil
 }
 
-// writeSealed replaces a small file by text with its checksum.
+// writeSealed replaces a file with the text and its checksum.
 func writeSealed(path string, text []byte) error { return replaceFile(path, sealed(nil, text)) }
 
-// replaceFile replaces a file: whoever reads it finds the old or the new one.
+// replaceFile replaces a file atomically: a reader gets the old or the new contents.
 func replaceFile(path string, text []byte) error {
 	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
 		return err

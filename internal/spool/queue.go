@@ -1,6 +1,6 @@
-// Package spool keeps records until they are taken, on disk, and bounded: records that find no room
-// are counted. The sources of records take turns, and none takes the room of the others (package
-// fair). Whoever adds a record never waits.
+// Package spool implements a bounded queue of records, on disk or in memory. Records that do not fit are dropped
+// and counted. The queue returns records of each source in turn, and no source can use the space of the others
+// (package fair). Adding a record never waits.
 package spool
 
 import (
@@ -23,69 +23,69 @@ import (
 )
 
 const (
-	// batch is how much is written at once, in bytes; then the disk is waited for.
-	batch = 1 << 20
-	// retryTime is how long after a failure of the disk it is tried again.
-	retryTime = time.Second
-	// dropTime is how often the disk learns how much was dropped.
-	dropTime = 100 * time.Millisecond
-	// segments is into how many a full queue on disk is divided. Records that wait may take
-	// waitingShare of them, records that were removed deadShare; the rest is for what is being moved
-	// and written.
+	// batchSize is the maximum number of bytes written before a sync.
+	batchSize = 1 << 20
+	// retryInterval is the interval between attempts to write after a disk error.
+	retryInterval = time.Second
+	// saveInterval is the interval between writes of the counts of dropped records.
+	saveInterval = 100 * time.Millisecond
+	// segments is the number of segments that MaxSize is divided into. Waiting records use up to waitingShare
+	// segments, removed records up to deadShare. The rest is for records that are being moved and written.
 	segments, waitingShare, deadShare = 16, 12, 2
 )
 
-// Options of a Queue.
+// Options are the options of a [Queue].
 type Options struct {
-	// Directory to keep records in, for this queue alone, which is made if it is missing; if it
-	// is empty they are kept in memory, and lost with the process.
+	// Directory of the records, for this queue only. [Open] creates it if it does not exist. If it is "", records
+	// are in memory and are lost when the process ends.
 	Directory string
-	// MaxSize is the room for records in bytes, on disk with all that belongs to them. A source may
-	// take as much of it as it leaves free. What would need more is dropped: the newest, so that a
-	// flood cannot push out what was there before it.
+	// MaxSize is the maximum size of the queue in bytes, including all its files. A source can use as much
+	// space as it leaves free. Beyond that the newest records are dropped, so that a flood cannot push out
+	// earlier records.
 	MaxSize int64
-	// Notice makes a record that reports records which were dropped.
+	// Notice returns a record that reports dropped records.
 	Notice func(fair.Dropped) []byte
-	// Source returns the source of a record that an earlier process has left.
+	// Source returns the source of a record that an earlier process left.
 	Source func([]byte) fair.Source
-	// Log takes what goes wrong.
+	// Log is the logger for errors.
 	Log *zap.Logger
 }
 
-// Stats of a Queue.
+// Stats is the state of a [Queue].
 type Stats struct {
-	// How many records wait, and how many bytes they take.
+	// Number and size of the waiting records.
 	Length int
 	Size   int64
-	// How many were dropped since it was opened.
+	// Number of records that were dropped since the queue was opened.
 	Dropped uint64
 }
 
-// Queue keeps records, those of a source in their order. One goroutine at a time may take them.
+// Queue is a queue of records. It keeps the order of the records of each source. It is safe for concurrent use,
+// but only one goroutine at a time may use Next and Remove.
 type Queue struct {
 	options Options
 
-	storing sync.Mutex // held while the disk works; locked before mu
-	disk    *disk      // nil: records are kept in memory
-	unmoved bool       // the disk could not be tidied up
+	storing sync.Mutex // held while accessing the disk; locked before mu
+	disk    *disk      // nil: records are in memory
+	unmoved bool       // compacting the disk failed
 
 	mu       sync.Mutex
 	staged   fair.Queue[*item] // not yet on the disk
-	stored   fair.Queue[*item] // ready to be taken
-	lent     []*item           // taken by Next and not yet removed
-	writing  int               // records that are just being written
+	stored   fair.Queue[*item] // ready for Next
+	lent     []*item           // returned by Next and not yet removed
+	writing  int               // number of records that are being written
 	room     *fair.Room
-	unsaved  bool // the disk does not know what was dropped
-	failing  bool // the disk takes nothing
-	finished bool // no more is added
+	unsaved  bool // the counts of dropped records on disk are out of date
+	failing  bool // the last write to the disk failed
+	finished bool // no more records are added
 
 	wake    chan struct{} // there is something to write
-	ready   chan struct{} // there is something to take, or will never be
+	ready   chan struct{} // there are records for Next, or there never will be
 	closing chan struct{}
-	written chan struct{} // closed when the writing has ended
+	written chan struct{} // closed when the writing goroutine has ended
 }
 
-// Open opens a queue with what an earlier one has left in its directory.
+// Open opens a queue with the records that an earlier process left in its directory.
 func Open(options Options) (*Queue, error) {
 	q := &Queue{
 		options: options, room: fair.NewRoom(options.MaxSize),
@@ -117,11 +117,11 @@ func (q *Queue) openDisk() error {
 		return err
 	}
 	if found.lines > 0 {
-		q.options.Log.Error("the spool is damaged; what can be read is delivered", zap.Strings("files", found.paths), zap.Int("damaged records", found.lines))
+		q.options.Log.Error("the spool is damaged; capmon delivers the intact records", zap.Strings("files", found.paths), zap.Int("damaged records", found.lines))
 	}
 	q.disk = d
 	for _, it := range waiting {
-		q.room.Force(fair.Source{Key: it.key}, it.size)
+		q.room.ForceReserve(fair.Source{Key: it.key}, it.size)
 		q.stored.Push(it.key, it)
 	}
 	text, err := readSealed(q.droppedFile())
@@ -129,7 +129,7 @@ func (q *Queue) openDisk() error {
 		return err
 	}
 	var rows []fair.Dropped
-	if text[0] != '[' { // of an earlier version
+	if text[0] != '[' { // written by an earlier version
 		rows = make([]fair.Dropped, 1)
 		err = json.Unmarshal(text, &rows[0])
 	} else {
@@ -141,33 +141,34 @@ func (q *Queue) openDisk() error {
 
 func (q *Queue) droppedFile() string { return filepath.Join(q.options.Directory, "dropped") }
 
-// Add adds a record of a source if there is room, and otherwise counts it as dropped, with its
-// time. It does not wait, and makes the record only if there may be room. Records have no line feeds.
-func (q *Queue) Add(of fair.Source, at time.Time, make func() []byte) bool {
+// Add adds a record of a source if it fits, and otherwise counts it as dropped at the given time. It reports
+// whether the record was added. It does not wait. It calls encode only if the record may fit. A record must not
+// contain line feeds.
+func (q *Queue) Add(source fair.Source, at time.Time, encode func() []byte) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer signal(q.wake)
 	q.admitNotices()
-	if q.finished || q.room.Drops(of.Key) {
-		q.room.Drop(of, at)
+	if q.finished || q.room.Drops(source.Key) {
+		q.room.Drop(source, at)
 		q.unsaved = true
 		return false
 	}
-	data := make()
-	took, first := q.room.Take(of, size(data), at)
+	data := encode()
+	took, first := q.room.Reserve(source, size(data), at)
 	if first {
-		q.options.Log.Error("the queue has no more room for the alerts of a container: they are dropped until some are delivered",
-			zap.String("container", printable.Text(of.Title)), zap.Int64("bytes", q.room.Used()), zap.Int64("max-size", q.options.MaxSize))
+		q.options.Log.Error("the queue is full for the alerts of a container: capmon drops them until some are delivered",
+			zap.String("container", printable.Text(source.Title)), zap.Int64("bytes", q.room.Used()), zap.Int64("max-size", q.options.MaxSize))
 	}
 	if !took {
 		q.unsaved = true
 		return false
 	}
-	q.stage(of.Key, data)
+	q.stage(source.Key, data)
 	return true
 }
 
-// stage adds a record that has room. The caller holds mu.
+// stage adds a record whose space is reserved. The caller holds mu.
 func (q *Queue) stage(key string, data []byte) {
 	it := &item{key: key, data: data, size: size(data)}
 	if q.disk != nil {
@@ -178,7 +179,7 @@ func (q *Queue) stage(key string, data []byte) {
 	signal(q.ready)
 }
 
-// admitNotices reports dropped records when it is time to. The caller holds mu.
+// admitNotices adds the notices of dropped records that are due. The caller holds mu.
 func (q *Queue) admitNotices() {
 	if !q.finished {
 		q.stageNotices(q.room.Notices())
@@ -190,18 +191,17 @@ func (q *Queue) stageNotices(all []fair.Dropped) {
 		q.options.Log.Error("alerts of a container were dropped", zap.String("container", printable.Text(d.Source.Title)),
 			zap.Uint64("dropped", d.Count), zap.Time("from", d.From), zap.Time("to", d.To))
 		data := q.options.Notice(d)
-		q.room.Force(fair.Source{Key: fair.Own}, size(data))
+		q.room.ForceReserve(fair.Source{Key: fair.Own}, size(data))
 		q.stage(fair.Own, data)
 		q.unsaved = true
 	}
 }
 
-// Next waits for records that were not removed, and returns the first of them, at most so many: in
-// turn of each source. Until they are removed it returns them again. The error is io.EOF if there
-// are none and never will be, or the context's.
-func (q *Queue) Next(ctx context.Context, most int) ([][]byte, error) {
+// Next waits for records and returns up to n of them, one of each source in turn. It returns the same records
+// until they are removed. The error is [io.EOF] if the queue is finished and empty, or the error of the context.
+func (q *Queue) Next(ctx context.Context, n int) ([][]byte, error) {
 	for {
-		records, err := q.peek(most)
+		records, err := q.peek(n)
 		if len(records) > 0 || err != nil {
 			return records, err
 		}
@@ -213,11 +213,11 @@ func (q *Queue) Next(ctx context.Context, most int) ([][]byte, error) {
 	}
 }
 
-func (q *Queue) peek(most int) (records [][]byte, err error) {
+func (q *Queue) peek(n int) (records [][]byte, err error) {
 	q.storing.Lock()
 	defer q.storing.Unlock()
 	for {
-		lent, end := q.lend(most)
+		lent, end := q.lend(n)
 		if end {
 			return nil, io.EOF
 		}
@@ -233,9 +233,9 @@ func (q *Queue) peek(most int) (records [][]byte, err error) {
 	}
 }
 
-// lend takes the next records, unless some are taken and not removed; end is true if there are none
-// and never will be.
-func (q *Queue) lend(most int) (lent []*item, end bool) {
+// lend returns up to n lent records. If none are lent, it lends the next ones. end reports whether the queue is
+// finished and empty.
+func (q *Queue) lend(n int) (lent []*item, end bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.lent) == 0 {
@@ -243,7 +243,7 @@ func (q *Queue) lend(most int) (lent []*item, end bool) {
 		if from.Len() == 0 && q.failing {
 			from = &q.staged
 		}
-		for len(q.lent) < most {
+		for len(q.lent) < n {
 			it, ok := from.Pop()
 			if !ok {
 				break
@@ -251,10 +251,10 @@ func (q *Queue) lend(most int) (lent []*item, end bool) {
 			q.lent = append(q.lent, it)
 		}
 	}
-	return slices.Clone(q.lent[:min(most, len(q.lent))]), len(q.lent) == 0 && q.finished && q.staged.Len() == 0
+	return slices.Clone(q.lent[:min(n, len(q.lent))]), len(q.lent) == 0 && q.finished && q.staged.Len() == 0
 }
 
-// load returns the data of records that are lent. Those that others have deleted it removes.
+// load returns the data of lent records. It removes records that another program deleted.
 func (q *Queue) load(lent []*item) (records [][]byte, err error) {
 	var missing []*item
 	for _, it := range lent {
@@ -269,13 +269,13 @@ func (q *Queue) load(lent []*item) (records [][]byte, err error) {
 		if err != nil {
 			return nil, err
 		}
-		it.data = data // it may be asked for again
+		it.data = data // Next may return it again
 		records = append(records, data)
 	}
 	if len(missing) == 0 {
 		return records, nil
 	}
-	q.options.Log.Error("the spool has lost alerts", zap.Int("count", len(missing)), zap.String("directory", q.options.Directory))
+	q.options.Log.Error("alerts in the spool were deleted or damaged by another program", zap.Int("count", len(missing)), zap.String("directory", q.options.Directory))
 	q.mu.Lock()
 	q.lent = slices.DeleteFunc(q.lent, func(it *item) bool { return slices.Contains(missing, it) })
 	q.free(missing)
@@ -283,7 +283,7 @@ func (q *Queue) load(lent []*item) (records [][]byte, err error) {
 	return records, q.disk.remove(missing)
 }
 
-// Remove forgets the first records that Next has returned, as many or fewer.
+// Remove removes the first n of the records that Next returned.
 func (q *Queue) Remove(n int) error {
 	q.storing.Lock()
 	defer q.storing.Unlock()
@@ -292,12 +292,12 @@ func (q *Queue) Remove(n int) error {
 		return nil
 	}
 	if err := q.disk.remove(onDisk); err != nil {
-		return fmt.Errorf("noting in the spool what was delivered: %w", err)
+		return fmt.Errorf("recording delivered alerts in the spool: %w", err)
 	}
 	return nil
 }
 
-// takeBack ends the lending of the first records.
+// takeBack removes the first n lent records from the list and frees their space.
 func (q *Queue) takeBack(n int) []*item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -309,21 +309,21 @@ func (q *Queue) takeBack(n int) []*item {
 	return gone
 }
 
-// free frees the room of records. The caller holds mu.
+// free frees the space of records. The caller holds mu.
 func (q *Queue) free(all []*item) {
 	for _, it := range all {
-		q.room.Give(it.key, it.size)
+		q.room.Release(it.key, it.size)
 	}
 }
 
-// Flush returns when all that was added before is on the disk, or cannot be.
+// Flush returns when all records that were added before are on disk, or a write failed.
 func (q *Queue) Flush() {
 	for q.writeSome() {
 	}
 }
 
-// Finish takes no more records: Next returns io.EOF when there are none left. What was dropped it
-// reports now, or the next queue with the directory does.
+// Finish stops accepting records. Next returns [io.EOF] when no records are left. Without a directory, Finish adds
+// the notices of all dropped records; with a directory, the next queue with this directory adds them.
 func (q *Queue) Finish() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -335,8 +335,8 @@ func (q *Queue) Finish() {
 	signal(q.ready)
 }
 
-// Close writes what was not yet written, and returns how many records are left for the next
-// queue with the directory, and how many are lost, since there is none or it cannot be written.
+// Close writes the records that are not on disk yet. It returns how many records are left for the next queue with
+// this directory, and how many are lost because there is no directory or writing failed.
 func (q *Queue) Close() (left, lost int, err error) {
 	q.Finish()
 	close(q.closing)
@@ -357,85 +357,85 @@ func (q *Queue) Close() (left, lost int, err error) {
 	return left, lost, q.disk.close()
 }
 
-// Stats returns how much there is.
+// Stats returns the state of the queue.
 func (q *Queue) Stats() Stats {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return Stats{Length: q.stored.Len() + q.staged.Len() + q.writing + len(q.lent), Size: q.room.Used(), Dropped: q.room.Total()}
 }
 
-// write moves what was added to the disk, for as long as the queue is open.
+// write writes added records to the disk until the queue is closed.
 func (q *Queue) write() {
 	defer close(q.written)
-	again := time.NewTimer(0)
+	timer := time.NewTimer(0)
 	var saved, failed time.Time
 	for open := true; open; {
 		select {
 		case <-q.wake:
-		case <-again.C:
+		case <-timer.C:
 		case <-q.closing:
 			open = false
 		}
-		if time.Since(failed) >= retryTime || !open {
+		if time.Since(failed) >= retryInterval || !open {
 			for q.writeSome() {
 			}
-			if q.fails() {
+			if q.isFailing() {
 				failed = time.Now()
-				again.Reset(retryTime)
+				timer.Reset(retryInterval)
 			}
 		}
 		switch {
-		case !q.toSave():
-		case time.Since(saved) >= dropTime || !open:
+		case !q.needsSave():
+		case time.Since(saved) >= saveInterval || !open:
 			q.saveDropped()
 			saved = time.Now()
 		default:
-			again.Reset(dropTime)
+			timer.Reset(saveInterval)
 		}
 	}
 }
 
-func (q *Queue) fails() bool {
+func (q *Queue) isFailing() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.failing
 }
 
-// toSave reports whether the disk has to learn what was dropped. A notice that is staged was
-// dropped until it is stored.
-func (q *Queue) toSave() bool {
+// needsSave reports whether the counts of dropped records on disk are out of date. They are not saved while
+// notices are staged: until a notice is on disk, the counts on disk still contain its records.
+func (q *Queue) needsSave() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.unsaved && q.staged.Len() == 0 && q.disk != nil
 }
 
-// writeSome writes a batch; false if there is nothing more to write, or it cannot be.
+// writeSome writes a batch. It returns false if there is nothing more to write, or the write failed.
 func (q *Queue) writeSome() bool {
 	if q.disk == nil {
 		return false
 	}
 	q.storing.Lock()
 	defer q.storing.Unlock()
-	staged := q.someStaged()
+	staged := q.takeStaged()
 	if len(staged) == 0 {
 		return false
 	}
 	err := q.disk.append(staged)
-	more := q.noteWritten(staged, err)
+	more := q.finishWrite(staged, err)
 	if err != nil {
 		return false
 	}
 	err = q.disk.compact()
 	if err != nil && !q.unmoved {
-		q.options.Log.Warn("the spool takes more room than it needs", zap.Error(err))
+		q.options.Log.Warn("compacting the spool failed; it uses more space than necessary", zap.Error(err))
 	}
 	q.unmoved = err != nil
 	return more
 }
 
-// noteWritten has records taken that the disk has, or not if there was an error. It reports whether
-// there are more to write.
-func (q *Queue) noteWritten(all []*item, err error) bool {
+// finishWrite makes written records available to Next. After an error it returns them to the staged ones. It
+// reports whether there is more to write.
+func (q *Queue) finishWrite(all []*item, err error) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer signal(q.ready)
@@ -443,13 +443,13 @@ func (q *Queue) noteWritten(all []*item, err error) bool {
 	if err != nil {
 		q.staged.Return(all, func(it *item) string { return it.key })
 		if !q.failing {
-			q.options.Log.Error("the spool cannot be written; alerts are kept in memory meanwhile", zap.Error(err))
+			q.options.Log.Error("writing to the spool failed, retrying; alerts stay in memory until it succeeds", zap.Error(err))
 		}
 		q.failing = true
 		return false
 	}
 	if q.failing {
-		q.options.Log.Warn("the spool can be written again")
+		q.options.Log.Warn("the spool is writable again")
 	}
 	q.failing = false
 	for _, it := range all {
@@ -459,30 +459,30 @@ func (q *Queue) noteWritten(all []*item, err error) bool {
 	return q.staged.Len() > 0
 }
 
-// someStaged takes a batch of what was added, in turn of each source.
-func (q *Queue) someStaged() (some []*item) {
+// takeStaged takes a batch of staged records, one of each source in turn.
+func (q *Queue) takeStaged() (batch []*item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for bytes := int64(0); bytes < batch; {
+	for bytes := int64(0); bytes < batchSize; {
 		it, ok := q.staged.Pop()
 		if !ok {
 			break
 		}
-		some = append(some, it)
+		batch = append(batch, it)
 		bytes += it.size
 	}
-	q.writing = len(some)
-	return some
+	q.writing = len(batch)
+	return batch
 }
 
-// saveDropped lets the next queue know what was dropped and not told of.
+// saveDropped saves the counts of dropped records that no notice has reported yet, for the next queue.
 func (q *Queue) saveDropped() {
 	q.mu.Lock()
 	if q.staged.Len() > 0 {
 		q.mu.Unlock()
 		return
 	}
-	dropped := q.room.Rows()
+	dropped := q.room.Series()
 	q.unsaved = false
 	q.mu.Unlock()
 	var err error
@@ -491,11 +491,11 @@ func (q *Queue) saveDropped() {
 			err = nil
 		}
 	} else {
-		text, _ := json.Marshal(dropped) // strings, numbers and times: it does not fail
+		text, _ := json.Marshal(dropped) // cannot fail for strings, numbers and times
 		err = writeSealed(q.droppedFile(), text)
 	}
 	if err != nil {
-		q.options.Log.Error("noting in the spool what was dropped", zap.Error(err))
+		q.options.Log.Error("saving the counts of dropped alerts in the spool failed", zap.Error(err))
 	}
 }
 

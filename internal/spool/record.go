@@ -7,23 +7,23 @@ import (
 	"strconv"
 )
 
-// overhead is by how much a record's line is longer than the record.
+// overhead is the difference between the length of a record's line and of its data.
 const overhead = 8 + 1 + 16 + 1 + 1
 
-// lastNumber is far beyond what is reached by counting.
+// lastNumber is the highest valid number. Counting never reaches it.
 const lastNumber = 1 << 62
 
-// castagnoli is the polynomial that file formats of today take for their checksums.
+// castagnoli is the table of the CRC-32 polynomial that is common in file formats.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// record is a line of a segment: its checksum, its number in 16 digits and what was to be kept,
-// with spaces in between. The number makes it the same record wherever it is read.
+// record is a line of a segment: the checksum, the number in 16 hexadecimal digits and the data, separated by
+// spaces. The number identifies the record in all segments.
 type record struct {
 	number uint64
 	data   []byte
 }
 
-// size is the room that a record of some data takes.
+// size returns the space that a record with the data uses.
 func size(data []byte) int64 { return int64(len(data) + overhead) }
 
 func (r record) appendTo(lines []byte) []byte {
@@ -31,7 +31,7 @@ func (r record) appendTo(lines []byte) []byte {
 	return append(sealed(lines, body), '\n')
 }
 
-// parseRecord reads a line without its line feed; false if it is damaged.
+// parseRecord parses a line without its line feed. It returns false if the line is damaged.
 func parseRecord(line []byte) (record, bool) {
 	body, ok := unsealed(line)
 	if !ok {
@@ -45,12 +45,12 @@ func parseRecord(line []byte) (record, bool) {
 	return record{n, data}, err == nil && n > 0 && n <= lastNumber
 }
 
-// sealed appends text behind its checksum.
+// sealed appends the checksum of text, and text, to out.
 func sealed(out, text []byte) []byte {
 	return append(fmt.Appendf(out, "%08x ", crc32.Checksum(text, castagnoli)), text...)
 }
 
-// unsealed is the text behind a checksum, if it is the text's.
+// unsealed returns the text after the checksum. It returns false if the checksum does not match.
 func unsealed(line []byte) ([]byte, bool) {
 	sum, text, ok := bytes.Cut(line, []byte(" "))
 	if !ok || len(sum) != 8 {

@@ -31,7 +31,8 @@ func open(t *testing.T, directory string, maxSize int64) *Queue {
 	return q
 }
 
-// source is the first word of a record, or nobody for those that have one word, or a number.
+// source returns the first word of a record as its source. Records of one word, and those that begin with
+// "record", have the source "".
 func source(data []byte) fair.Source {
 	word, rest, _ := strings.Cut(string(data), " ")
 	if word == "record" || rest == "" {
@@ -44,12 +45,12 @@ func add(q *Queue, text string) bool {
 	return q.Add(source([]byte(text)), time.Now(), func() []byte { return []byte(text) })
 }
 
-// takeAll takes what there is in a finished queue, so many at once.
-func takeAll(t *testing.T, q *Queue, most int) (all []string) {
+// takeAll finishes a queue and removes all its records, at most n at a time.
+func takeAll(t *testing.T, q *Queue, n int) (all []string) {
 	t.Helper()
 	q.Finish()
 	for {
-		records, err := q.Next(context.Background(), most)
+		records, err := q.Next(context.Background(), n)
 		if errors.Is(err, io.EOF) {
 			return all
 		}
@@ -94,7 +95,7 @@ func TestRecordsStayInOrder(t *testing.T) {
 			q := open(t, directory, 1<<20)
 			for _, text := range numbered(0, 5000) {
 				if !add(q, text) {
-					t.Fatal("no room")
+					t.Fatal("it does not fit")
 				}
 			}
 			same(t, takeAll(t, q, 7), numbered(0, 5000))
@@ -103,7 +104,7 @@ func TestRecordsStayInOrder(t *testing.T) {
 	}
 }
 
-func TestAnotherQueueGoesOnWhereOneHasEnded(t *testing.T) {
+func TestANewQueueContinuesWhereTheLastOneEnded(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	var got []string
@@ -133,8 +134,8 @@ func TestAnotherQueueGoesOnWhereOneHasEnded(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
-// The files of an emptied queue are no more than its bound allows, and their room is used again.
-func TestRoomIsUsedAgain(t *testing.T) {
+// The files of an emptied queue stay within its maximum size, and their space is reused.
+func TestSpaceIsReused(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	const maxSize = 64 << 10
@@ -142,7 +143,7 @@ func TestRoomIsUsedAgain(t *testing.T) {
 	text := strings.Repeat("x", 1000)
 	for i := range 1000 {
 		if !add(q, text) {
-			t.Fatalf("no room for record %d of an empty queue", i)
+			t.Fatalf("record %d does not fit in an empty queue", i)
 		}
 		if _, err := q.Next(context.Background(), 1); err != nil {
 			t.Fatal(err)
@@ -166,8 +167,8 @@ func TestRoomIsUsedAgain(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
-// Records that find no room are counted and reported, neither more nor less of them.
-func TestDroppedAreCountedAndReported(t *testing.T) {
+// Exactly the records that do not fit are counted and reported as dropped.
+func TestDroppedRecordsAreCountedAndReported(t *testing.T) {
 	t.Parallel()
 	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
@@ -203,8 +204,8 @@ func TestDroppedAreCountedAndReported(t *testing.T) {
 	}
 }
 
-// A queue that is closed while it is full tells of what it dropped when it is opened again.
-func TestWhatWasDroppedIsToldByTheNextQueue(t *testing.T) {
+// If a queue is closed while it is full, the next queue reports the dropped records.
+func TestTheNextQueueReportsDroppedRecords(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	q := open(t, directory, 10<<10)
@@ -232,7 +233,7 @@ func TestWhatWasDroppedIsToldByTheNextQueue(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
-// filled is a directory with so many records, none of which was removed.
+// filled returns a directory with records that are not removed.
 func filled(t testing.TB, records int) (directory string, segments []string) {
 	t.Helper()
 	directory = t.TempDir()
@@ -256,7 +257,7 @@ func filled(t testing.TB, records int) (directory string, segments []string) {
 	return directory, segments
 }
 
-// nobody is the source of records whose source does not matter.
+// nobody returns the key of a source for records whose source does not matter.
 func nobody([]byte) string { return "" }
 
 func items(texts ...string) (all []*item) {
@@ -277,9 +278,8 @@ func change(t *testing.T, path string, by func([]byte) []byte) {
 	}
 }
 
-// Of a file cut short anywhere, all lines that are whole are there, and what comes later is
-// added behind them.
-func TestTornFilesLoseNothingThatIsWhole(t *testing.T) {
+// After a file was truncated anywhere, all its complete lines are read, and later records follow them.
+func TestTruncatedFilesLoseNoCompleteRecord(t *testing.T) {
 	t.Parallel()
 	for cut := range 80 {
 		directory, segments := filled(t, 100)
@@ -298,7 +298,7 @@ func TestTornFilesLoseNothingThatIsWhole(t *testing.T) {
 	}
 }
 
-func TestDamageCostsOnlyWhatIsDamaged(t *testing.T) {
+func TestDamageLosesOnlyDamagedRecords(t *testing.T) {
 	t.Parallel()
 	directory, segments := filled(t, 100)
 	change(t, segments[0], func(data []byte) []byte { data[12] ^= 1; return data })
@@ -307,8 +307,8 @@ func TestDamageCostsOnlyWhatIsDamaged(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
-// Without its note of what was taken a queue gives all that it has again; and one whose records
-// are gone does not take the next ones for old.
+// If the journal is lost, the queue returns all records again. If the segments are lost, the queue does not
+// mistake new records for removed ones.
 func TestLostFiles(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -316,7 +316,7 @@ func TestLostFiles(t *testing.T) {
 		want []string
 	}{
 		"removed": {"removed", append(numbered(0, 100), "after")},
-		"records": {"*" + segmentEnding, []string{"after"}},
+		"records": {"*" + segmentSuffix, []string{"after"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			directory, _ := filled(t, 100)
@@ -344,8 +344,8 @@ func TestLostFiles(t *testing.T) {
 	}
 }
 
-// Records that are deleted while the queue is open are told of, and the others are given.
-func TestDeletedUnderWay(t *testing.T) {
+// If records are deleted while the queue is open, the queue returns the others.
+func TestSegmentDeletedWhileTheQueueIsOpen(t *testing.T) {
 	t.Parallel()
 	directory, segments := filled(t, 100)
 	first, err := os.ReadFile(segments[0])
@@ -360,8 +360,8 @@ func TestDeletedUnderWay(t *testing.T) {
 	closeQueue(t, q, 0, 0)
 }
 
-// A disk that takes nothing costs no record as long as the process lives.
-func TestTroubleWithTheDisk(t *testing.T) {
+// If the disk is not writable, no record is lost while the process runs.
+func TestDiskErrors(t *testing.T) {
 	t.Parallel()
 	directory := filepath.Join(t.TempDir(), "spool")
 	q := open(t, directory, 1<<20)
@@ -381,22 +381,22 @@ func TestTroubleWithTheDisk(t *testing.T) {
 	records, err := q.Next(context.Background(), 1)
 	if err == nil && string(records[0]) == "first" { // the order is kept
 		if err := q.Remove(1); err == nil {
-			t.Error("it was not told that the position could not be noted")
+			t.Error("Remove succeeded although the journal is not writable")
 		}
 	}
 	same(t, takeAll(t, q, 3), numbered(0, 10))
 	closeQueue(t, q, 0, 0)
 }
 
-// After a flood of one source, the record of another is the next but one, also for the next process.
-func TestAFloodDelaysNobodyElse(t *testing.T) {
+// During a flood of one source, the record of another source is second, also in the next process.
+func TestAFloodDoesNotDelayOtherSources(t *testing.T) {
 	t.Parallel()
 	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
 			q := open(t, directory, 8<<20)
 			for n := range 10_000 {
 				if !add(q, fmt.Sprintf("flood %d", n)) {
-					t.Fatalf("record %d found no room", n)
+					t.Fatalf("record %d does not fit", n)
 				}
 			}
 			add(q, "calm 0")
@@ -421,8 +421,8 @@ func TestAFloodDelaysNobodyElse(t *testing.T) {
 	}
 }
 
-// A source that fills its share is reported, and leaves room for others.
-func TestNobodyTakesTheRoomOfOthers(t *testing.T) {
+// A source that fills its share leaves space for others.
+func TestASourceCannotUseTheSpaceOfOthers(t *testing.T) {
 	t.Parallel()
 	for name, directory := range map[string]string{"memory": "", "disk": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
@@ -432,11 +432,11 @@ func TestNobodyTakesTheRoomOfOthers(t *testing.T) {
 			}
 			for n := range 100 {
 				if !add(q, fmt.Sprintf("calm %d", n)) {
-					t.Fatalf("the flood has left no room for record %d of another source", n)
+					t.Fatalf("record %d of another source does not fit after the flood", n)
 				}
 			}
 			if q.Stats().Dropped == 0 {
-				t.Error("10000 records found room")
+				t.Error("10000 records fit")
 			}
 			if _, _, err := q.Close(); err != nil { // before its directory is removed
 				t.Error(err)
@@ -445,9 +445,9 @@ func TestNobodyTakesTheRoomOfOthers(t *testing.T) {
 	}
 }
 
-// While a source's records wait and others come and go, the files stay within the bound, and no
-// record is lost over a restart.
-func TestWaitingRecordsKeepNoRoomOfRemovedOnes(t *testing.T) {
+// While the records of one source wait and those of others are added and removed, the files stay within the
+// maximum size. A restart loses no record.
+func TestWaitingRecordsDoNotKeepTheSpaceOfRemovedOnes(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	const maxSize = 256 << 10
@@ -461,7 +461,7 @@ func TestWaitingRecordsKeepNoRoomOfRemovedOnes(t *testing.T) {
 	for n := range 3000 {
 		text := fmt.Sprintf("calm %d %s", n, pad)
 		if !add(q, text) {
-			t.Fatalf("no room for record %d", n)
+			t.Fatalf("record %d does not fit", n)
 		}
 		waiting[text] = true
 		if n%3 == 0 {
@@ -497,7 +497,7 @@ func TestWaitingRecordsKeepNoRoomOfRemovedOnes(t *testing.T) {
 	known := make(map[string]bool)
 	for _, text := range got {
 		if known[text] {
-			t.Errorf("%.20q came twice", text)
+			t.Errorf("%.20q was returned twice", text)
 		}
 		known[text] = true
 		delete(waiting, text)
@@ -529,7 +529,7 @@ func FuzzDamagedSpool(f *testing.F) {
 			t.Fatal(err)
 		}
 		if _, ok := unsealed(position); ok {
-			return // an honest note that some were taken
+			return // a valid journal: some records may be removed
 		}
 		for i, want := range numbered(0, 3) {
 			if i >= len(waiting) {
@@ -552,8 +552,8 @@ func FuzzDamagedSpool(f *testing.F) {
 	})
 }
 
-// A segment that is full as soon as records were moved to it keeps its name for itself.
-func TestRecordsAfterAMoveOverwriteNone(t *testing.T) {
+// If moved records fill a segment at once, the next segment gets another name.
+func TestRecordsAfterAMoveOverwriteNothing(t *testing.T) {
 	const segmentSize = 100
 	d, _, _, err := openDisk(t.TempDir(), segmentSize, 0, nobody)
 	if err != nil {

@@ -18,27 +18,26 @@ import (
 type comparison struct {
 	workload
 	measured
-	// fails is why the workload does not work with the list First; nil if the workload works.
+	// fails is the error of a run with the list First, or nil if the workload works with it.
 	fails error
 }
 
 // measured is the measurement of a workload, which compare stores in measured.json.
 type measured struct {
-	// Naive is the list of a recorder that counts every granted check of the container
-	// and sees nothing but checks.
+	// Naive is the list of a recorder that counts every granted check of the container and sees only checks.
 	Naive capability.Set
 	// First is capmon's list for a run with all capabilities that the software's users grant.
 	First list
-	// Again is capmon's list for a run with First; nil if the software does not work with First.
+	// Again is capmon's list for a run with First, or nil if the software does not work with First.
 	Again list
-	// Proved is the list that capmon verify proves in a run of its own; nil if compare did not run verify.
+	// Proved is the list that capmon verify proves in a separate run, or nil if compare did not run verify.
 	Proved *capability.Set
 }
 
 func (c command) compareOne(ctx context.Context, w workload) (comparison, error) {
 	result := comparison{workload: w}
 	if w.truth == nil {
-		return result, fmt.Errorf("%s: its truth is not known: corpus truth -update %s", w.name, w.name)
+		return result, fmt.Errorf("%s: the truth is unknown: run corpus truth -update %s", w.name, w.name)
 	}
 	seen, err := c.profile(ctx, w, w.granted())
 	if errors.As(err, new(failure)) {
@@ -62,7 +61,7 @@ func (c command) compareOne(ctx context.Context, w workload) (comparison, error)
 	return result, err
 }
 
-// profileAgain profiles the workload with the list First and nothing else, and sets Again or fails.
+// profileAgain profiles the workload with only the list First, and sets Again or fails.
 func (c command) profileAgain(ctx context.Context, r *comparison) error {
 	seen, err := c.profile(ctx, r.workload, members(r.First))
 	switch {
@@ -76,7 +75,7 @@ func (c command) profileAgain(ctx context.Context, r *comparison) error {
 	return nil
 }
 
-// prove is what capmon verify makes of the workload, which takes a profile of its own.
+// prove returns the list that capmon verify proves for the workload, with a new profile.
 func (c command) prove(ctx context.Context, w workload) (*capability.Set, error) {
 	args := []string{"verify", "-o", "json", "--test", filepath.Join(w.directory, "test.sh"), "--", "docker", "run"}
 	for _, c := range w.Adds.Sorted() {
@@ -93,33 +92,33 @@ func (c command) prove(ctx context.Context, w workload) (*capability.Set, error)
 	return proof.Set, nil
 }
 
-// check returns an error if the results are not what truth.json and workload.json say: also if workload.json
-// explains a deviation that capmon does not have.
+// check returns an error if the results differ from truth.json and workload.json, or if workload.json explains a
+// deviation that capmon does not have.
 func (r comparison) check() error {
 	var problems []error
-	complain := func(format string, args ...any) {
+	problem := func(format string, args ...any) {
 		problems = append(problems, fmt.Errorf("%s: "+format, append([]any{r.name}, args...)...))
 	}
 	excess, missing := r.deviation(members(r.First))
 	if known := members(r.Excess); excess != known {
-		complain("too many are %v, but workload.json says %v: observed %v, truth %v", excess, known, r.First, r.truth)
+		problem("the list has %v too many, but workload.json says %v: observed %v, truth %v", excess, known, r.First, r.truth)
 	}
 	if known := members(r.Missing); missing != known {
-		complain("missing are %v, but workload.json says %v: observed %v, truth %v", missing, known, r.First, r.truth)
+		problem("the list lacks %v, but workload.json says %v: observed %v, truth %v", missing, known, r.First, r.truth)
 	}
 	if r.Proved != nil && !slices.Contains(r.truth, *r.Proved) {
-		complain("capmon verify says %v, truth %v", *r.Proved, r.truth)
+		problem("capmon verify proves %v, truth %v", *r.Proved, r.truth)
 	}
 	if works := r.Again != nil; works != missing.Empty() {
-		complain("missing are %v, but a run with %v ended with this error: %v", missing, r.First, r.fails)
+		problem("the list lacks %v, but a run with %v ended with this error: %v", missing, r.First, r.fails)
 	}
 	if got, known := members(r.differences()), members(r.Differs); got != known {
-		complain("in a run with its own list capmon lists or marks [%v] differently, but workload.json says [%v]: %s", got, known, described(r.differences()))
+		problem("in a run with its own list, capmon lists or marks [%v] differently, but workload.json says [%v]: %s", got, known, described(r.differences()))
 	}
 	return errors.Join(problems...)
 }
 
-// differences are those between First and Again.
+// differences describes the differences between First and Again.
 func (r comparison) differences() map[capability.Capability]string {
 	if r.Again == nil {
 		return nil
@@ -127,7 +126,7 @@ func (r comparison) differences() map[capability.Capability]string {
 	return r.First.differences(r.Again)
 }
 
-// checkStored returns an error if capmon lists or marks something else than the stored measurement.
+// checkStored returns an error if capmon lists or marks something other than the stored measurement.
 func (r comparison) checkStored() error {
 	if r.stored == nil {
 		return fmt.Errorf("%s: no stored measurement: run corpus compare -update %s", r.name, r.name)
@@ -154,7 +153,7 @@ func (c command) compare(ctx context.Context, workloads []workload, out io.Write
 	return errors.Join(problems...)
 }
 
-// store stores the measurement with -update, and otherwise compares it with the stored one.
+// store stores the measurement with -update. Otherwise it compares the measurement with the stored one.
 func (c command) store(r comparison) error {
 	if c.update {
 		return r.saveMeasured(r.measured)

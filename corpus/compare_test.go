@@ -14,14 +14,14 @@ func TestUsesThatDifferAreNamed(t *testing.T) {
 	other := one
 	other.Site = "setattr_prepare"
 	if got := differing([]use{one, other}, []use{other, one}); got != "" {
-		t.Errorf("the same in another order differs: %s", got)
+		t.Errorf("the same uses in another order differ: %s", got)
 	}
 	got := differing([]use{one}, []use{other})
 	if !strings.Contains(got, "from the cache: {Capability:CHOWN") || !strings.Contains(got, "from stack walks: {Capability:CHOWN") {
 		t.Errorf("got %q", got)
 	}
 	if differing([]use{one, one}, []use{one}) == "" {
-		t.Error("one that is there twice is not missed")
+		t.Error("a missing second copy of a use is not reported")
 	}
 }
 
@@ -33,13 +33,13 @@ func TestListThatChangesIsNamed(t *testing.T) {
 		explains []capability.Capability
 		want     string
 	}{
-		"the same list":     {again: first},
-		"one is gone":       {again: list{capability.Chown: unmarked}, want: "KILL is unsure, then not listed"},
-		"one is new":        {again: list{capability.Chown: unmarked, capability.Kill: unsure, capability.Mknod: unmarked}, want: "MKNOD is not listed, then unmarked"},
-		"another mark":      {again: list{capability.Chown: unmarked, capability.Kill: soft}, want: "KILL is unsure, then soft"},
-		"explained":         {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Kill}},
-		"explained in vain": {again: first, explains: []capability.Capability{capability.Kill}, want: "marks [] differently, but workload.json says [KILL]"},
-		"others explained":  {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Chown}, want: "marks [KILL] differently, but workload.json says [CHOWN]"},
+		"the same list":            {again: first},
+		"one is missing":           {again: list{capability.Chown: unmarked}, want: "KILL is unsure, then not listed"},
+		"one is new":               {again: list{capability.Chown: unmarked, capability.Kill: unsure, capability.Mknod: unmarked}, want: "MKNOD is not listed, then unmarked"},
+		"another mark":             {again: list{capability.Chown: unmarked, capability.Kill: soft}, want: "KILL is unsure, then soft"},
+		"explained":                {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Kill}},
+		"explained without a need": {again: first, explains: []capability.Capability{capability.Kill}, want: "marks [] differently, but workload.json says [KILL]"},
+		"others explained":         {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Chown}, want: "marks [KILL] differently, but workload.json says [CHOWN]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := comparison{
@@ -93,7 +93,7 @@ func TestMeasurementIsStored(t *testing.T) {
 	}
 }
 
-// TestDocumentationHasTheResults fails if docs/precision.md was not updated.
+// TestDocumentationHasTheResults fails if docs/precision.md is not up to date.
 func TestDocumentationHasTheResults(t *testing.T) {
 	all, err := load(".", nil)
 	if err != nil {
@@ -108,6 +108,6 @@ func TestDocumentationHasTheResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if updated, err := withTables(string(text), results); err != nil || updated != string(text) {
-		t.Errorf("docs/precision.md is stale, run go run ./corpus table -update: %v", err)
+		t.Errorf("docs/precision.md is not up to date, run go run ./corpus table -update: %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/testlock"
 )
 
-// built is the path of this command: capmon is given it to run a workload.
+// built is the command under test. Its self is the path that capmon runs for a workload.
 var built command
 
 func TestMain(m *testing.M) { os.Exit(runTests(m)) }
@@ -62,12 +62,12 @@ func loadFast(t *testing.T) []workload {
 	}
 	fast := slices.DeleteFunc(all, func(w workload) bool { return !w.Fast })
 	if len(fast) == 0 {
-		t.Fatal("no workload is fast")
+		t.Fatal("there is no fast workload")
 	}
 	return fast
 }
 
-// TestFast compares capmon with the truth; make corpus does it for all workloads.
+// TestFast compares capmon's lists of the fast workloads with the truth. make corpus does this for all workloads.
 func TestFast(t *testing.T) {
 	var out bytes.Buffer
 	err := built.compare(t.Context(), loadFast(t), &out)
@@ -77,12 +77,11 @@ func TestFast(t *testing.T) {
 	}
 }
 
-// TestWorkloadsNeedTheTruth tests the tests: without a capability that is said to
-// be needed they fail.
+// TestWorkloadsNeedTheTruth verifies that the tests of the workloads fail without a needed capability.
 func TestWorkloadsNeedTheTruth(t *testing.T) {
 	for _, w := range loadFast(t) {
 		if len(w.truth) != 1 {
-			continue // without a member of one set another may do
+			continue // without a member of one set, another set may be sufficient
 		}
 		for _, c := range w.truth[0].Sorted() {
 			t.Run(w.name+" without "+c.String(), func(t *testing.T) {
@@ -96,8 +95,8 @@ func TestWorkloadsNeedTheTruth(t *testing.T) {
 	}
 }
 
-// TestEveryWorkloadIsWhole finds what is misspelt, missing or left over in the data.
-func TestEveryWorkloadIsWhole(t *testing.T) {
+// TestEveryWorkloadIsComplete finds misspelt, missing and superfluous data.
+func TestEveryWorkloadIsComplete(t *testing.T) {
 	all, err := load(".", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +106,7 @@ func TestEveryWorkloadIsWhole(t *testing.T) {
 			t.Errorf("%s has no truth.json", w.name)
 		}
 		if info, err := os.Stat(filepath.Join(w.directory, "test.sh")); err != nil || info.Mode()&0o111 == 0 {
-			t.Errorf("%s has no test.sh that can be executed: %v", w.name, err)
+			t.Errorf("%s has no executable test.sh: %v", w.name, err)
 		}
 		if len(w.Command) == 0 {
 			t.Errorf("%s has no command", w.name)

@@ -11,7 +11,7 @@ import (
 // list has the capabilities that capmon lists for a container, with their marks.
 type list map[capability.Capability]mark
 
-// mark is how the report warns that a capability may not be needed.
+// mark is the report's warning that a capability may not be needed.
 type mark string
 
 const (
@@ -49,7 +49,7 @@ func described(differences map[capability.Capability]string) string {
 	return strings.Join(lines, "; ")
 }
 
-// members are the capabilities that a map has.
+// members returns the capabilities that are keys of a map.
 func members[T any](of map[capability.Capability]T) (set capability.Set) {
 	for c := range of {
 		set = set.With(c)

@@ -1,17 +1,16 @@
-// Command corpus measures capmon by real software: it finds out by trying which
-// capabilities the software needs, and compares that with what capmon says.
+// Command corpus measures capmon with real software: it finds by trial which capabilities the software needs, and
+// compares them with capmon's lists.
 //
-//	corpus run [-caps LIST] NAME       run a workload and its test, exit with 3 if it fails
-//	corpus truth [-update] [NAME...]   find the minimal sets; 1 if they are others than stored
-//	corpus compare [NAME...]           print capmon's lists with the truth and with its lists for
-//	                                   runs with these lists; 1 if there is a difference that
+//	corpus run [-caps LIST] NAME       run a workload and its test; exit with 3 if it fails
+//	corpus truth [-update] [NAME...]   find the minimal sets; exit with 1 if they differ from the stored ones
+//	corpus compare [NAME...]           compare capmon's lists with the truth, and with its lists for runs
+//	                                   with these lists; exit with 1 if there is a difference that
 //	                                   workload.json does not explain
 //	corpus compare -update [NAME...]   also run capmon verify, and store the results
 //	corpus table [NAME...]             print the stored results
-//	corpus table -update               write all stored results into docs/precision.md
+//	corpus table -update               write all stored results to docs/precision.md
 //
-// It needs root, a Docker daemon at DOCKER_HOST with the images of
-// scripts/corpus-images.sh and, to compare, capmon.
+// corpus needs root, a Docker daemon at DOCKER_HOST with the images of scripts/corpus-images.sh and, for compare, capmon.
 package main
 
 import (
@@ -33,9 +32,9 @@ const workloadFails = 3
 
 type command struct {
 	directory string
-	// caps are those to run with; nil if not told.
+	// caps are the capabilities to run with, or nil for the default.
 	caps *capability.Set
-	// capmon and self are the commands to execute.
+	// capmon and self are the paths of capmon and of this program.
 	capmon, self    string
 	update, verify  bool
 	times, parallel int
@@ -65,15 +64,15 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("corpus "+args[0], flag.ContinueOnError)
 	flags.StringVar(&c.directory, "directory", "corpus", "the directory with workloads")
 	flags.StringVar(&c.capmon, "capmon", "bin/capmon", "compare: the capmon to measure")
-	flags.Func("caps", "run: the capabilities, with commas between them (default: what its users grant)", func(list string) error {
+	flags.Func("caps", "run: the granted capabilities, separated by commas (default: those that its users grant)", func(list string) error {
 		set, err := parseSet(list)
 		c.caps = &set
 		return err
 	})
-	flags.BoolVar(&c.update, "update", false, "truth, compare: store the results; table: write docs/precision.md")
-	flags.BoolVar(&c.verify, "verify", false, "compare: let capmon verify prove the list, too (slow)")
-	flags.IntVar(&c.times, "times", 2, "truth: find it so many times")
-	flags.IntVar(&c.parallel, "parallel", 2, "truth: so many workloads at a time")
+	flags.BoolVar(&c.update, "update", false, "truth, compare: store the results; table: write to docs/precision.md")
+	flags.BoolVar(&c.verify, "verify", false, "compare: also prove the list with capmon verify (slow)")
+	flags.IntVar(&c.times, "times", 2, "truth: number of times to find the minimal sets")
+	flags.IntVar(&c.parallel, "parallel", 2, "truth: number of workloads to run at the same time")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -110,7 +109,7 @@ func (c command) run(ctx context.Context, workloads []workload) error {
 	return nil
 }
 
-// parseSet reads what capability.Set prints.
+// parseSet parses the text of a capability.Set.
 func parseSet(list string) (set capability.Set, err error) {
 	for name := range strings.SplitSeq(list, ",") {
 		if name == "" {

@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// report is the part of capmon's JSON report that corpus reads.
+// report has the fields of capmon's JSON report that corpus reads.
 type report struct{ Containers []profiled }
 
 type profiled struct {
@@ -53,17 +53,17 @@ func (p profiled) list() list {
 	return all
 }
 
-// profile returns capmon's report of one run of the workload with the granted capabilities. A second capmon,
-// which walks the stack at every check, observes the same run and has to report the same uses. The error is a
-// failure if the workload fails.
+// profile returns capmon's report of one run of the workload with the granted capabilities. A second capmon, which
+// walks the stack at every check, observes the same run and must report the same uses. The error is a failure if the
+// workload fails.
 func (c command) profile(ctx context.Context, w workload, granted capability.Set) (profiled, error) {
 	directory, err := os.MkdirTemp("", "corpus.")
 	if err != nil {
 		return profiled{}, err
 	}
 	defer os.RemoveAll(directory)
-	remembering, walking := filepath.Join(directory, "remembering"), filepath.Join(directory, "walking")
-	cmd := exec.CommandContext(ctx, c.capmon, "profile", "--save", remembering, "--",
+	caching, walking := filepath.Join(directory, "caching"), filepath.Join(directory, "walking")
+	cmd := exec.CommandContext(ctx, c.capmon, "profile", "--save", caching, "--",
 		c.capmon, "profile", "--walk", "--save", walking, "--",
 		c.self, "run", "-directory", c.directory, "-caps", granted.String(), w.name)
 	out, err := cmd.CombinedOutput()
@@ -71,9 +71,9 @@ func (c command) profile(ctx context.Context, w workload, granted capability.Set
 		return profiled{}, failure{string(out)}
 	}
 	if err != nil {
-		return profiled{}, fmt.Errorf("%s under capmon: %w\n%s", w.name, err, out)
+		return profiled{}, fmt.Errorf("running %s under capmon: %w\n%s", w.name, err, out)
 	}
-	seen, err := c.report(ctx, remembering)
+	seen, err := c.report(ctx, caching)
 	if err != nil {
 		return profiled{}, fmt.Errorf("%s: %w", w.name, err)
 	}
@@ -87,7 +87,7 @@ func (c command) profile(ctx context.Context, w workload, granted capability.Set
 	return seen, nil
 }
 
-// report returns capmon's report of a saved profile. The profile has to have one complete container.
+// report returns capmon's report of a saved profile, which must have one complete container.
 func (c command) report(ctx context.Context, file string) (profiled, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, c.capmon, "report", "-o", "json", file)
@@ -106,9 +106,9 @@ func (c command) report(ctx context.Context, file string) (profiled, error) {
 }
 
 // differing lists the uses that are only in one of the reports, one per line.
-func differing(remembered, walked []use) string {
+func differing(cached, walked []use) string {
 	lines := make(map[string]int)
-	for _, u := range remembered {
+	for _, u := range cached {
 		lines[fmt.Sprintf("%+v", u)]++
 	}
 	for _, u := range walked {

@@ -16,24 +16,21 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// testLimit ends tests that hang: none takes half as long, even on a busy machine.
+// testLimit ends tests that hang: no test takes half as long, even on a busy machine.
 const testLimit = 2 * time.Minute
 
-// engineFailed is the exit code of docker run if not the container's software failed
-// but the engine.
+// engineFailed is the exit code of docker run if the engine failed, and not the container's software.
 const engineFailed = 125
 
-// failure is why a workload does not work. Any other error means that nothing was
-// learnt of the workload.
+// failure is an error of a workload that does not work. Any other error says nothing about the workload.
 type failure struct{ reason string }
 
 func (f failure) Error() string { return f.reason }
 
 var containers atomic.Int64
 
-// run runs the workload with these capabilities and no others: it starts the container,
-// runs the test, and tells the container to stop, which the container must be able to do.
-// A workload with Restart is then started, tested and stopped a second time.
+// run runs the workload with only these capabilities. It starts the container, runs the test, and stops the container,
+// which must be able to stop. A workload with Restart is then started, tested and stopped a second time.
 func (w workload) run(ctx context.Context, granted capability.Set) error {
 	container := fmt.Sprintf("corpus-%s-%d-%d", w.name, os.Getpid(), containers.Add(1))
 	defer docker(context.WithoutCancel(ctx), "rm", "--force", "--volumes", container)
@@ -80,15 +77,15 @@ func (w workload) test(ctx context.Context, container string) error {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(w.directory, "test.sh"))
 	cmd.Env = append(os.Environ(), "CONTAINER="+container)
-	cmd.WaitDelay = time.Second // what the test started may hold its output open
+	cmd.WaitDelay = time.Second // processes that the test started may keep its output open
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("test.sh: %w: %s", err, out)
 	}
 	return nil
 }
 
-// stop returns what is wrong with how the container ended, and whether that could
-// not be learnt: an engine that is gone says nothing of the workload.
+// stop stops the container and returns what is wrong with how it ended. err says that this is unknown: an engine that
+// has failed says nothing about the workload.
 func (w workload) stop(ctx context.Context, container string) (wrong, err error) {
 	running, err := inspect(ctx, container, "{{.State.Running}}")
 	if err != nil {
@@ -100,9 +97,9 @@ func (w workload) stop(ctx context.Context, container string) (wrong, err error)
 	case err != nil:
 		return nil, err
 	case running == "false" && !w.Ends:
-		return fmt.Errorf("the container ended by itself, with %s", code), nil
+		return fmt.Errorf("the container ended by itself, with exit status %s", code), nil
 	case code != strconv.Itoa(w.Exit):
-		return fmt.Errorf("the container ended with %s, not with %d", code, w.Exit), nil
+		return fmt.Errorf("the container ended with exit status %s, not with %d", code, w.Exit), nil
 	}
 	return nil, nil
 }
@@ -115,7 +112,7 @@ func inspect(ctx context.Context, container, format string) (string, error) {
 	return strings.TrimSpace(out), nil
 }
 
-// docker returns what it printed and its exit code.
+// docker runs a docker command and returns its output and its exit code.
 func docker(ctx context.Context, args ...string) (string, int) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "docker", args...)

@@ -6,12 +6,12 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// trial tells whether the workload passes its test with the capabilities.
+// trial reports whether the workload passes its test with the capabilities.
 type trial func(capability.Set) (bool, error)
 
-// minimalSets finds the minimal subsets of all that pass, by trying and by nothing
-// else. It presumes that a workload which passes with some capabilities passes with
-// more. Empty if not even all of them pass.
+// minimalSets finds the minimal subsets of all with which a workload passes, only by trials. It assumes that a workload
+// that passes with some capabilities also passes with more. The result is empty if the workload does not even pass with
+// all.
 func minimalSets(all capability.Set, try trial) ([]capability.Set, error) {
 	s := search{try: try, tried: map[capability.Set]bool{}}
 	if ok, err := s.passes(all); !ok || err != nil {
@@ -52,7 +52,7 @@ func (s *search) passes(set capability.Set) (bool, error) {
 	return ok, err
 }
 
-// needed are those that nothing can take the place of.
+// needed returns the capabilities without which no subset passes.
 func (s *search) needed(all capability.Set) (needed capability.Set, err error) {
 	for _, c := range all.Sorted() {
 		ok, err := s.passes(all.Without(c))
@@ -66,8 +66,8 @@ func (s *search) needed(all capability.Set) (needed capability.Set, err error) {
 	return needed, nil
 }
 
-// alternatives finds every minimal set: any other than those found lacks, of each of
-// them, at least one member that is not needed by all.
+// alternatives finds every minimal set. Any further minimal set lacks at least one member of each found set, other than
+// the capabilities that all sets need.
 func (s *search) alternatives(all, needed capability.Set) error {
 	queue, queued := []capability.Set{0}, map[capability.Set]bool{0: true}
 	for len(queue) > 0 {

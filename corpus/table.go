@@ -33,7 +33,7 @@ func (c command) table(workloads []workload, out io.Writer) error {
 	return err
 }
 
-// updateDocumentation writes the stored results of all workloads into docs/precision.md.
+// updateDocumentation writes the stored results of all workloads to docs/precision.md.
 func (c command) updateDocumentation() error {
 	all, err := load(c.directory, nil)
 	if err != nil {
@@ -87,7 +87,7 @@ func withTables(text string, results []comparison) (string, error) {
 	return text, nil
 }
 
-// bySoftware has a row for each workload.
+// bySoftware returns a table with a row for each workload.
 func bySoftware(results []comparison) table.Writer {
 	t := table.NewWriter()
 	t.AppendHeader(table.Row{
@@ -114,7 +114,7 @@ func (r comparison) unmarked(of capability.Set) (n int) {
 	return n
 }
 
-// outcome is the result of a run with the list First.
+// outcome describes the result of a run with the list First.
 func (r comparison) outcome() string {
 	if r.Again == nil {
 		return "fails"
@@ -141,7 +141,7 @@ func names(set capability.Set) string {
 	return cmp.Or(strings.ReplaceAll(set.String(), ",", " "), "-")
 }
 
-// extras has a row for each capability that capmon lists and the software does not need.
+// extras returns a table with a row for each capability that capmon lists and the software does not need.
 func extras(results []comparison) table.Writer {
 	t := table.NewWriter()
 	t.AppendHeader(table.Row{"software", "capability", "mark", "what uses it"})
@@ -154,12 +154,12 @@ func extras(results []comparison) table.Writer {
 	return t
 }
 
-// sums adds up the lists of all workloads.
+// sums returns a table that adds up the lists of all workloads.
 func sums(results []comparison) table.Writer {
-	granted := sum{name: "granted: Docker's default, and what users add"}
-	naive := sum{name: "a recorder that counts every granted check in the container's cgroup, from its creation on"}
-	observed := sum{name: "capmon, by one observation"}
-	proved := sum{name: "capmon, proved by `verify`"}
+	granted := sum{name: "granted: Docker's default and what users add"}
+	naive := sum{name: "a recorder that counts every granted check in the container's cgroup, from its creation"}
+	observed := sum{name: "capmon, from one observation"}
+	proved := sum{name: "capmon, proved with `verify`"}
 	truth := sum{name: "the truth"}
 	marks := map[mark]int{}
 	for _, r := range results {
@@ -176,7 +176,7 @@ func sums(results []comparison) table.Writer {
 		}
 	}
 	t := table.NewWriter()
-	t.AppendHeader(table.Row{"list", "capabilities, in all", "too many", "too few", "right"})
+	t.AppendHeader(table.Row{"list", "capabilities in total", "too many", "too few", "right"})
 	t.AppendRows([]table.Row{granted.row(), naive.row(), observed.row()})
 	for _, mark := range []mark{unsure, soft, unmarked} {
 		t.AppendRow(table.Row{"… " + mark.String(), "", marks[mark], "", ""})

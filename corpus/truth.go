@@ -11,8 +11,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// derive finds the minimal sets of the workload as often as told: they are true only
-// if they are the same each time.
+// derive finds the minimal sets of the workload this many times. They are the truth only if they are the same each
+// time.
 func (w workload) derive(ctx context.Context, times int) ([]capability.Set, error) {
 	var sets []capability.Set
 	for i := range times {
@@ -21,7 +21,7 @@ func (w workload) derive(ctx context.Context, times int) ([]capability.Set, erro
 			return nil, err
 		}
 		if i > 0 && !slices.Equal(sets, again) {
-			return nil, fmt.Errorf("%s: not the same each time: %v and %v", w.name, sets, again)
+			return nil, fmt.Errorf("%s: the minimal sets differ between two searches: %v and %v", w.name, sets, again)
 		}
 		sets = again
 	}
@@ -29,9 +29,9 @@ func (w workload) derive(ctx context.Context, times int) ([]capability.Set, erro
 }
 
 func (w workload) deriveOnce(ctx context.Context) ([]capability.Set, error) {
-	// The reason is wanted for the first run only: the others may fail.
+	// Only the first run reports the reason of a failure: the other runs may fail.
 	if err := w.run(ctx, w.granted()); err != nil {
-		return nil, fmt.Errorf("%s fails with all that its users grant: %w", w.name, err)
+		return nil, fmt.Errorf("%s fails with all capabilities that its users grant: %w", w.name, err)
 	}
 	try := func(granted capability.Set) (bool, error) {
 		err := w.run(ctx, granted)
@@ -47,8 +47,7 @@ func (w workload) deriveOnce(ctx context.Context) ([]capability.Set, error) {
 	return withNarrower(sets, try)
 }
 
-// withNarrower adds the sets that have, for a capability that Docker grants, a
-// narrower one that it does not.
+// withNarrower adds sets in which a narrower capability that Docker does not grant replaces one that it grants.
 func withNarrower(sets []capability.Set, try trial) ([]capability.Set, error) {
 	for _, set := range slices.Clone(sets) {
 		if !set.Has(capability.DACOverride) {
@@ -66,8 +65,7 @@ func withNarrower(sets []capability.Set, try trial) ([]capability.Set, error) {
 	return sets, nil
 }
 
-// truth derives the truth of all the workloads and compares it with what is stored, or
-// stores it.
+// truth finds the minimal sets of all the workloads, and compares them with the stored ones or stores them.
 func (c command) truth(ctx context.Context, workloads []workload, out io.Writer) error {
 	var lock sync.Mutex
 	var problems []error
@@ -96,7 +94,7 @@ func (c command) judge(w workload, sets []capability.Set) error {
 		return w.saveTruth(sets)
 	}
 	if !slices.Equal(sets, w.truth) {
-		return fmt.Errorf("%s: found %v, but %s says %v", w.name, sets, w.truthFile(), w.truth)
+		return fmt.Errorf("%s: found %v, but %s has %v", w.name, sets, w.truthFile(), w.truth)
 	}
 	return nil
 }

@@ -12,43 +12,41 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// workload is real software, how it is run and tested, and what is known of it. It is
-// a directory in workloads: workload.json has the fields below that have a JSON
-// name, truth.json has the minimal sets, measured.json capmon's last results, and test.sh is the client.
-// scripts/corpus-images.sh makes the image.
+// workload is real software, how to run and test it, and what is known about it. It is a directory in workloads:
+// workload.json has the exported fields, truth.json has the minimal sets, measured.json has capmon's last results, and
+// test.sh is the client. scripts/corpus-images.sh builds the image.
 type workload struct {
 	name, directory string
 
-	// Options are those of docker run, but for capabilities.
+	// Options are options of docker run, without capabilities.
 	Options []string
-	// Adds are the capabilities that users of the software grant besides Docker's defaults.
+	// Adds are the capabilities that users of the software grant in addition to Docker's default.
 	Adds    capability.Set
 	Command []string
-	// Ends: it ends by itself. Others must run until they are told to stop.
+	// Ends: the container ends by itself. Other containers must run until they are stopped.
 	Ends bool
-	// Exit is the code that the container ends with when it is told to stop.
+	// Exit is the expected exit status of the container.
 	Exit int
-	// Restart: the workload also has to work when the container starts a second time, and needs more for that.
+	// Restart: the workload must also work when the container starts a second time, and needs more for that.
 	Restart bool
-	// Fast ones are tested by make test, which has little time.
+	// Fast: make test runs the workload. It has little time.
 	Fast bool
-	// Excess and Missing say where capmon is known to be wrong about it, and why.
+	// Excess and Missing are the capabilities in which capmon's list is known to be wrong, with the reasons.
 	Excess, Missing map[capability.Capability]string
-	// Differs are the capabilities that capmon lists or marks differently in a run with its own list, and why.
+	// Differs are the capabilities that capmon lists or marks differently in a run with its own list, with the reasons.
 	Differs map[capability.Capability]string
 
-	// For scripts/corpus-images.sh.
+	// Only scripts/corpus-images.sh uses the next two fields.
 	Packages []string
 	Program  string
 
-	// truth are the minimal sets with which it passes its test; nil if nobody has
-	// looked for them yet.
+	// truth are the minimal sets with which the workload passes its test, or nil if they are unknown.
 	truth []capability.Set
-	// stored is the last measurement of the workload; nil if there is none.
+	// stored is the last measurement of the workload, or nil if there is none.
 	stored *measured
 }
 
-// load reads the workloads of the corpus in directory that are named, or all.
+// load reads the named workloads of the corpus in directory, or all workloads.
 func load(directory string, names []string) ([]workload, error) {
 	if len(names) == 0 {
 		entries, err := os.ReadDir(filepath.Join(directory, "workloads"))
@@ -86,7 +84,7 @@ func readIfThere(file string, into any) error {
 	return err
 }
 
-// readJSON takes no field that it does not know: a misspelt one would be ignored.
+// readJSON rejects unknown fields, since a misspelt one would be ignored.
 func readJSON(file string, into any) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -101,7 +99,7 @@ func readJSON(file string, into any) error {
 	return nil
 }
 
-// granted is what users of the software grant: a container of it has no more than that.
+// granted returns the capabilities that users of the software grant: its containers have no more.
 func (w workload) granted() capability.Set { return capability.DockerDefault().Union(w.Adds) }
 
 func (w workload) truthFile() string { return filepath.Join(w.directory, "truth.json") }
@@ -127,7 +125,7 @@ func (w workload) saveMeasured(m measured) error {
 	return os.WriteFile(w.measuredFile(), append(text, "\n}\n"...), 0o644)
 }
 
-// saveTruth writes one minimal set a line.
+// saveTruth writes truth.json, one minimal set per line.
 func (w workload) saveTruth(sets []capability.Set) error {
 	text := []byte("[")
 	for i, set := range sets {
@@ -143,8 +141,8 @@ func (w workload) saveTruth(sets []capability.Set) error {
 	return os.WriteFile(w.truthFile(), append(text, "\n]\n"...), 0o644)
 }
 
-// deviation is how far a list is from the truth: from that minimal set, if there are
-// several, from which it differs least.
+// deviation returns how a list differs from the truth. If there are several minimal sets, it compares with the nearest
+// one.
 func (w workload) deviation(list capability.Set) (excess, missing capability.Set) {
 	nearest := slices.MinFunc(w.truth, func(one, other capability.Set) int {
 		return distance(list, one) - distance(list, other)
@@ -152,7 +150,7 @@ func (w workload) deviation(list capability.Set) (excess, missing capability.Set
 	return list.Minus(nearest), nearest.Minus(list)
 }
 
-// distance weighs what is missing more: with a capability too many it works.
+// distance gives missing capabilities more weight: a workload works with a capability too many.
 func distance(list, truth capability.Set) int {
 	return list.Minus(truth).Len() + 100*truth.Minus(list).Len()
 }

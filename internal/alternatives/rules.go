@@ -60,7 +60,7 @@ func datagramEcho(s profile.Summary) (Substitute, bool) {
 			(arguments[2] == "ICMP" || arguments[2] == "ICMPV6")
 	})
 	if !ok || slices.ContainsFunc(uses, func(use profile.Use) bool {
-		return !classify.EchoTool(use.Program) || use.Unsure == classify.MayPing
+		return !classify.IsPingTool(use.Program) || use.Unsure == classify.UnsurePing
 	}) {
 		return Substitute{}, false
 	}
@@ -263,7 +263,7 @@ func namesOf(files []profile.File, others bool) (string, bool) {
 // The kernel itself did not ask for the capability, as in a user namespace of the process's own.
 func ownProfile(s profile.Summary) (found Substitute, ok bool) {
 	for _, c := range s.Needs().Sorted() {
-		uses := s.Of(c, classify.Needs()...)
+		uses := s.UsesOf(c, classify.Needs()...)
 		if len(uses) == 0 || slices.ContainsFunc(uses, func(use profile.Use) bool { return use.Site != classify.Unlocked.Site }) {
 			continue
 		}

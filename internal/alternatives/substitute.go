@@ -65,7 +65,7 @@ func usesOf(s profile.Summary, c capability.Capability, passes func(name string,
 	if !s.Needs().Has(c) {
 		return nil, false
 	}
-	for _, use := range s.Of(c, classify.Needs()...) {
+	for _, use := range s.UsesOf(c, classify.Needs()...) {
 		name, arguments := split(use.Call)
 		if use.Class == classify.Implicit || !passes(name, arguments) {
 			return nil, false

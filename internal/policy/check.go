@@ -135,7 +135,7 @@ func longSetup(s profile.Summary) []Violation {
 		Text: fmt.Sprintf("%s used after more than %v of runtime setup, where a workload may hide", used.Text()+be(used), monitor.SetupTime),
 	}
 	for _, c := range used.Sorted() {
-		v.Uses = append(v.Uses, s.Of(c, classify.LongSetup)...)
+		v.Uses = append(v.Uses, s.UsesOf(c, classify.LongSetup)...)
 	}
 	return []Violation{v}
 }
@@ -196,7 +196,7 @@ func (r Rule) uses(s profile.Summary) []Violation {
 		if text == "" {
 			continue
 		}
-		v := Violation{Kind: Used, Capabilities: capability.Of(c), Text: c.String() + " is used" + text, Unsure: unsure(s, c), Uses: s.Of(c, classify.Needs()...)}
+		v := Violation{Kind: Used, Capabilities: capability.Of(c), Text: c.String() + " is used" + text, Unsure: unsure(s, c), Uses: s.UsesOf(c, classify.Needs()...)}
 		if len(v.Uses) == 0 {
 			v.Text = c.String() + " is needed, as verify has shown" + text
 		}
@@ -214,7 +214,7 @@ func (r Rule) uses(s profile.Summary) []Violation {
 			continue
 		}
 		all = append(all, Violation{
-			Kind: Denied, Capabilities: capability.Of(c), Text: c.String() + " was tried and denied" + text, Uses: s.Of(c, classify.Denied),
+			Kind: Denied, Capabilities: capability.Of(c), Text: c.String() + " was tried and denied" + text, Uses: s.UsesOf(c, classify.Denied),
 		})
 	}
 	return all
@@ -257,7 +257,7 @@ func (r Rule) against(s profile.Summary, c capability.Capability) string {
 
 // allows reports whether every use of c would have done with what is allowed.
 func (r Rule) allows(s profile.Summary, c capability.Capability) bool {
-	uses := s.Of(c, classify.Needs()...)
+	uses := s.UsesOf(c, classify.Needs()...)
 	if r.Allow.Has(c) || len(uses) == 0 {
 		return r.Allow.Has(c)
 	}
@@ -268,7 +268,7 @@ func unsure(s profile.Summary, c capability.Capability) string {
 	if !s.Unsure().Has(c) || s.Proved() {
 		return ""
 	}
-	if doubt := s.Doubt(c); doubt != "" {
+	if doubt := s.UnsureReason(c); doubt != "" {
 		return "it may not be needed: " + doubt
 	}
 	return ""
@@ -325,10 +325,10 @@ func newNeeds(s profile.Summary, comparison compare.Comparison, policy Policy) [
 	}
 	for _, c := range compared.New().Intersect(s.List().Union(s.Denied())).Sorted() {
 		v := Violation{
-			Kind: New, Capabilities: capability.Of(c), Text: c.String() + " is needed", Unsure: unsure(s, c), Uses: s.Of(c, classify.Needs()...),
+			Kind: New, Capabilities: capability.Of(c), Text: c.String() + " is needed", Unsure: unsure(s, c), Uses: s.UsesOf(c, classify.Needs()...),
 		}
 		if !s.List().Has(c) {
-			v.Text, v.Uses = c.String()+" was tried and denied", s.Of(c, classify.Denied)
+			v.Text, v.Uses = c.String()+" was tried and denied", s.UsesOf(c, classify.Denied)
 		}
 		if compared.Before == nil {
 			v.Text += ", and the container is not in the baseline"

@@ -162,7 +162,7 @@ func TestWhatViolatesARule(t *testing.T) {
 		},
 		{
 			name: "never started", rule: "complete: true", run: run(func(r *profile.Run) { r.Started = nil }),
-			want: []string{"incomplete : not all was recorded: its workload was never seen to start"},
+			want: []string{"incomplete : not all was recorded: capmon never saw its workload start"},
 		},
 		{
 			name: "not from start to end", rule: "whole-run: true", run: run(func(r *profile.Run) { r.Existed, r.Running = true, true }),

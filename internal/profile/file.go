@@ -11,7 +11,7 @@ import (
 	"github.com/capmon/capmon/internal/atomicfile"
 )
 
-// FileError says why a file is not a profile that can be read.
+// FileError reports that a file is not a readable profile.
 type FileError struct {
 	Path string
 	Err  error
@@ -21,16 +21,16 @@ func (e *FileError) Error() string { return fmt.Sprintf("profile file %s: %v", e
 func (e *FileError) Unwrap() error { return e.Err }
 
 var (
-	// ErrTruncated: the file ends in the middle.
-	ErrTruncated = errors.New("it ends in the middle: was it copied whole?")
-	// ErrForeign: the file is something else.
+	// ErrTruncated: the file is the beginning of a profile only.
+	ErrTruncated = errors.New("it is truncated: copy the whole file again")
+	// ErrForeign: the file is not a profile.
 	ErrForeign = errors.New("it is not a capmon profile: make one with capmon profile --save FILE")
-	// ErrNewer: the file was written by a later capmon.
-	ErrNewer = errors.New("it was written by a newer capmon: upgrade this one to read it")
+	// ErrNewer: a newer version of capmon wrote the file.
+	ErrNewer = errors.New("a newer version of capmon wrote it: upgrade capmon to read it")
 )
 
-// Load reads a profile that Save wrote. The error is a *FileError, or of the os
-// package if the file cannot be opened.
+// Load reads a profile that [Save] wrote. The error is a [*FileError], or an error of package os if the file cannot be
+// read.
 func Load(path string) (Profile, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -43,7 +43,7 @@ func Load(path string) (Profile, error) {
 	return profile, nil
 }
 
-// Parse reads the JSON form of a profile.
+// Parse reads the JSON form of a profile. It returns [ErrTruncated], [ErrForeign] or [ErrNewer] if it cannot.
 func Parse(data []byte) (Profile, error) {
 	var head struct {
 		Format string `json:"format"`
@@ -56,7 +56,7 @@ func Parse(data []byte) (Profile, error) {
 		return Profile{}, ErrForeign
 	}
 	if head.Schema > Schema {
-		return Profile{}, fmt.Errorf("schema %d, this capmon knows up to %d: %w", head.Schema, Schema, ErrNewer)
+		return Profile{}, fmt.Errorf("schema %d, this version of capmon reads schemas up to %d: %w", head.Schema, Schema, ErrNewer)
 	}
 	var profile Profile
 	if err := decode(data, &profile); err != nil {
@@ -79,7 +79,7 @@ func decode(data []byte, into any) error {
 	return fmt.Errorf("%w (%w)", ErrForeign, err)
 }
 
-// isCut reports whether the data are the beginning of a JSON object.
+// isCut reports whether the data are only the beginning of a JSON object.
 func isCut(data []byte) bool {
 	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
 		return false
@@ -96,17 +96,16 @@ func Encode(w io.Writer, profile Profile) error {
 	return encoder.Encode(profile)
 }
 
-// CheckSave fails if Save could not write to a file as things are. It is for the
-// time before a long observation.
+// CheckSave returns an error if [Save] could not write to the file at present. Call it before a long observation.
 func CheckSave(path string) error {
 	if path == "-" {
-		return saving(errors.New("- is not standard output here: name a file"))
+		return saving(errors.New("- does not mean standard output here: name a file"))
 	}
 	return saving(atomicfile.Check(path))
 }
 
-// Save writes a profile to a file as a whole or not at all: what was there stays
-// until the new file is complete. An existing file keeps its mode and owner.
+// Save writes a profile to a file. If Save fails, an existing file stays unchanged. An existing file keeps its mode and
+// owner.
 func Save(path string, profile Profile) error {
 	return saving(atomicfile.Write(path, func(w io.Writer) error { return Encode(w, profile) }))
 }

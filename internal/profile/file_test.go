@@ -28,7 +28,7 @@ func encoded(t testing.TB, p Profile) string {
 	return out.String()
 }
 
-// whole is a profile with something of everything.
+// whole returns a profile that has all parts.
 func whole() Profile {
 	started := saturday
 	return New(Run{
@@ -38,7 +38,7 @@ func whole() Profile {
 	})
 }
 
-func TestProfilesSurviveTheirFile(t *testing.T) {
+func TestSavedProfilesLoadUnchanged(t *testing.T) {
 	dir := t.TempDir()
 	holds := func(g generated) bool {
 		p := Merge(g.Profile)
@@ -55,7 +55,7 @@ func TestProfilesSurviveTheirFile(t *testing.T) {
 	}
 }
 
-func TestParseTellsWhatIsWrong(t *testing.T) {
+func TestParseErrors(t *testing.T) {
 	good := encoded(t, whole())
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, []byte(good)); err != nil {
@@ -88,13 +88,13 @@ func TestParseTellsWhatIsWrong(t *testing.T) {
 		{"other JSON", `{"containers": []}`, ErrForeign},
 		{"another format", strings.Replace(good, "capmon profile", "seccomp profile", 1), ErrForeign},
 		{"no schema", `{"format": "capmon profile"}`, ErrForeign},
-		{"a schema below any", `{"format": "capmon profile", "schema": -1}`, ErrForeign},
-		{"a schema that is no number", `{"format": "capmon profile", "schema": "1"}`, ErrForeign},
+		{"a negative schema", `{"format": "capmon profile", "schema": -1}`, ErrForeign},
+		{"a schema that is not a number", `{"format": "capmon profile", "schema": "1"}`, ErrForeign},
 		{"newer", `{"format": "capmon profile", "schema": 3, "runs": {"all": "different"}}`, ErrNewer},
-		{"runs that are none", `{"format": "capmon profile", "schema": 1, "runs": 7}`, ErrForeign},
-		{"a capability that is none", `{"format": "capmon profile", "schema": 1, "runs": [{"uses": [{"capability": "NET_ROW"}]}]}`, ErrForeign},
-		{"a capability beyond any", `{"format": "capmon profile", "schema": 1, "runs": [{"grants": {"kernel": ["64"]}}]}`, ErrForeign},
-		{"a moment that is none", `{"format": "capmon profile", "schema": 1, "runs": [{"ended": "yesterday"}]}`, ErrForeign},
+		{"invalid runs", `{"format": "capmon profile", "schema": 1, "runs": 7}`, ErrForeign},
+		{"an unknown capability", `{"format": "capmon profile", "schema": 1, "runs": [{"uses": [{"capability": "NET_ROW"}]}]}`, ErrForeign},
+		{"a capability out of range", `{"format": "capmon profile", "schema": 1, "runs": [{"grants": {"kernel": ["64"]}}]}`, ErrForeign},
+		{"an invalid time", `{"format": "capmon profile", "schema": 1, "runs": [{"ended": "yesterday"}]}`, ErrForeign},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, err := Parse([]byte(test.data))
@@ -108,7 +108,7 @@ func TestParseTellsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestEveryCutIsNoticed(t *testing.T) {
+func TestEveryTruncationIsDetected(t *testing.T) {
 	good := strings.TrimSpace(encoded(t, whole()))
 	for n := 1; n < len(good); n++ {
 		if _, err := Parse([]byte(good[:n])); !errors.Is(err, ErrTruncated) {
@@ -117,15 +117,15 @@ func TestEveryCutIsNoticed(t *testing.T) {
 	}
 }
 
-func TestANewerFileSaysHowNew(t *testing.T) {
+func TestTheErrorForANewerFileNamesItsSchema(t *testing.T) {
 	_, err := Parse([]byte(`{"format": "capmon profile", "schema": 42}`))
-	const want = "schema 42, this capmon knows up to 2: it was written by a newer capmon: upgrade this one to read it"
+	const want = "schema 42, this version of capmon reads schemas up to 2: a newer version of capmon wrote it: upgrade capmon to read it"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
-func TestLoadNamesTheFile(t *testing.T) {
+func TestLoadErrorsNameTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.json")
 	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
@@ -140,12 +140,12 @@ func TestLoadNamesTheFile(t *testing.T) {
 	}
 }
 
-// unwritable has a moment that JSON cannot say.
+// unwritable returns a profile with a time that JSON cannot represent.
 func unwritable() Profile {
 	return New(Run{ID: "o/1", Ended: time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)})
 }
 
-func TestAFailedSaveLeavesWhatWasThere(t *testing.T) {
+func TestAFailedSaveKeepsTheExistingFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "profile.json")
 	if err := Save(path, whole()); err != nil {
@@ -160,7 +160,7 @@ func TestAFailedSaveLeavesWhatWasThere(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 		if p, err := Load(path); err != nil || !cmp.Equal(p, whole()) {
-			t.Errorf("%s: what was there is now %+v, %v", name, p, err)
+			t.Errorf("%s: the existing file now has %+v, %v", name, p, err)
 		}
 	}
 	if got := list(t, dir); !cmp.Equal(got, []string{"profile.json"}) {
@@ -171,7 +171,7 @@ func TestAFailedSaveLeavesWhatWasThere(t *testing.T) {
 	}
 }
 
-func TestSaveReplacesWhatWasThere(t *testing.T) {
+func TestSaveReplacesAnExistingFile(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "profile.json")
 	if err := os.WriteFile(path, bytes.Repeat([]byte("old "), 1<<16), 0o600); err != nil {
@@ -200,8 +200,7 @@ func list(t *testing.T, dir string) (names []string) {
 	return names
 }
 
-// FuzzParse: whatever a file holds, it is a profile that can be written again and
-// is then the same, or one of three things is wrong with it.
+// FuzzParse: Parse either returns a profile that survives writing and reading, or one of three errors.
 func FuzzParse(f *testing.F) {
 	good := encoded(f, whole())
 	for _, data := range []string{good, good[:len(good)/2], "", "{", "null", `{"format":"capmon profile","schema":1,"runs":[{},{}]}`} {
@@ -212,7 +211,7 @@ func FuzzParse(f *testing.F) {
 		p, err := Parse(data)
 		if err != nil {
 			if !errors.Is(err, ErrForeign) && !errors.Is(err, ErrTruncated) && !errors.Is(err, ErrNewer) {
-				t.Errorf("%v is none of the three", err)
+				t.Errorf("%v is not one of the three errors", err)
 			}
 			return
 		}
@@ -224,8 +223,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// capmon merge: the order of the files and how often each is named do not show in the bytes.
-func TestWhatIsMergedIsTheSameFileInAnyOrder(t *testing.T) {
+// capmon merge: the bytes depend neither on the order of the files nor on how often each is given.
+func TestMergedFilesAreEqualInAnyOrder(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	holds := func(one, two, three generated) bool {
 		files := []Profile{one.Profile, two.Profile, three.Profile}
@@ -244,7 +243,7 @@ func TestWhatIsMergedIsTheSameFileInAnyOrder(t *testing.T) {
 	}
 }
 
-func TestClassesOfTheFirstSchemaGetTheirPresentNames(t *testing.T) {
+func TestClassesOfSchema1AreRenamed(t *testing.T) {
 	p, err := Load("../store/testdata/schema-1.json")
 	if err != nil {
 		t.Fatal(err)

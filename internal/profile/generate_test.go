@@ -12,14 +12,13 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// generated is a profile out of few values, so that runs and uses of several
-// profiles meet.
+// generated is a profile made of few different values, so that runs and uses of several profiles coincide.
 type generated struct{ Profile }
 
 var (
 	_ quick.Generator = generated{}
 
-	// saturday is when everything here happens.
+	// saturday is the time of all events in these tests.
 	saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 )
 
@@ -88,9 +87,9 @@ func generateFile(r *rand.Rand) File {
 		Path:       pick(r, "", "/a", "/b"),
 		OfTwo:      r.Intn(2) == 0,
 		Count:      uint64(r.Intn(3)),
-		Directory:  perhaps(r, Place{Path: "/", Mode: "0755", Lacks: "write"}),
+		Directory:  perhaps(r, FileInfo{Path: "/", Mode: "0755", Lacks: "write"}),
 	}
-	file.Found = perhaps(r, Place{Path: file.Path, Mode: pick(r, "0600", "0644")})
+	file.Found = perhaps(r, FileInfo{Path: file.Path, Mode: pick(r, "0600", "0644")})
 	return file
 }
 
@@ -126,7 +125,7 @@ func generateUse(r *rand.Rand) Use {
 
 func ptr[T any](value T) *T { return &value }
 
-// chown is a need as the tests below vary it.
+// chown returns a need that the tests vary.
 func chown(count uint64) Use {
 	return Use{
 		Capability: capability.Chown, Class: classify.Required, Granted: true, Program: "sh", Call: "fchownat",

@@ -9,14 +9,13 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Lifted is a way in which a run passed a limit of the kernel's that a sysctl of its network
-// namespace lifted. There was no check. An engine that leaves the limit as it is needs the
-// capability in the list, or the sysctl.
+// Lifted is a use of a kernel limit that a sysctl of the network namespace lifted, so that the kernel made no check. An
+// engine that does not lift the limit has to grant the capability or set the sysctl.
 type Lifted struct {
-	// Capability that serves where the limit stands: NET_BIND_SERVICE for a port below 1024,
-	// NET_RAW for ICMP echo, and then only by a raw socket.
+	// Capability is the one that is sufficient if the limit is not lifted: NET_BIND_SERVICE for a port below 1024. For
+	// ICMP echo, it is NET_RAW, which then helps only with a raw socket.
 	Capability capability.Capability `json:"capability"`
-	// Transport and Port that were bound; empty for ICMP echo, and if they are not known.
+	// Transport and Port are what the container bound; empty for ICMP echo, and if they are not known.
 	Transport string `json:"transport,omitempty"`
 	Port      uint16 `json:"port,omitempty"`
 	// Program, Others and User as in Use.
@@ -28,7 +27,7 @@ type Lifted struct {
 	Last    time.Time `json:"last"`
 }
 
-// maxLifted bounds them: beyond it programs are not listed one by one, nor are ports.
+// maxLifted limits the entries. Beyond it, programs are added up, and then ports.
 const maxLifted = 256
 
 func newLifted(call monitor.LiftedCall) Lifted {
@@ -37,7 +36,7 @@ func newLifted(call monitor.LiftedCall) Lifted {
 		Transport:  call.Transport(),
 		Port:       call.Port,
 		Program:    call.Program,
-		Others:     call.Folding != monitor.Whole,
+		Others:     call.Folding != monitor.Unfolded,
 		User:       call.UID,
 		Count:      call.Count,
 		First:      call.First,
@@ -49,8 +48,8 @@ func newLifted(call monitor.LiftedCall) Lifted {
 	return lifted
 }
 
-// lift records which limits the run passed, if that was seen.
-func (r *Run) lift(seen monitor.Container, limitsSeen bool) {
+// addLifted records the lifted limits that the run passed, and whether capmon could see all of them.
+func (r *Run) addLifted(seen monitor.Container, limitsSeen bool) {
 	var all []Lifted
 	for _, call := range seen.Lifted {
 		all = append(all, newLifted(call))
@@ -58,7 +57,7 @@ func (r *Run) lift(seen monitor.Container, limitsSeen bool) {
 	r.Lifted, r.LimitsSeen = addUpLifted(all), limitsSeen
 }
 
-// addUpLifted makes one of those that a reader could not tell apart, and sorts them.
+// addUpLifted merges entries that look the same to a reader, and sorts the result.
 func addUpLifted(all []Lifted) []Lifted {
 	all = addUpLiftedBy(all, func(l Lifted) Lifted { return l })
 	if len(all) > maxLifted {
@@ -70,7 +69,7 @@ func addUpLifted(all []Lifted) []Lifted {
 	return all
 }
 
-// addUpLiftedBy adds up those that reduce makes equal but for what is counted.
+// addUpLiftedBy merges the entries that reduce makes equal, apart from their counts and times.
 func addUpLiftedBy(all []Lifted, reduce func(Lifted) Lifted) []Lifted {
 	at := make(map[Lifted]int)
 	var sums []Lifted
@@ -85,7 +84,7 @@ func addUpLiftedBy(all []Lifted, reduce func(Lifted) Lifted) []Lifted {
 			continue
 		}
 		sums[i].Count += one.Count
-		sums[i].First = earlier(sums[i].First, one.First)
+		sums[i].First = earliest(sums[i].First, one.First)
 		if one.Last.After(sums[i].Last) {
 			sums[i].Last = one.Last
 		}
@@ -97,7 +96,7 @@ func addUpLiftedBy(all []Lifted, reduce func(Lifted) Lifted) []Lifted {
 	return sums
 }
 
-// Behind are the ways in which limits were passed behind which a capability serves.
-func (s Summary) Behind(c capability.Capability) []Lifted {
+// LiftedFor returns the lifted limits for which the capability would be sufficient.
+func (s Summary) LiftedFor(c capability.Capability) []Lifted {
 	return slices.DeleteFunc(slices.Clone(s.Lifted), func(l Lifted) bool { return l.Capability != c })
 }

@@ -1,5 +1,5 @@
-// Package profile is what capmon knows about containers after watching them: a
-// plain value that can be stored, merged and reported.
+// Package profile contains what capmon learned about the runs of containers: a plain value that can be stored, merged
+// and reported.
 package profile
 
 import (
@@ -17,81 +17,76 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Schema is the version of the JSON form. It grows when a reader of the old form
-// would misread the new one.
+// Schema is the version of the JSON form. It grows when a reader of the old form would misread the new one.
 const Schema = 2
 
-// Format marks a file as a profile of capmon's.
+// Format identifies a file as a profile of capmon.
 const Format = "capmon profile"
 
-// Profile is a set of runs. Merging profiles is commutative, associative and
-// idempotent, so those of replicas, test runs and hosts add up in any order.
+// Profile is a set of runs. Merging profiles is commutative, associative and idempotent, so profiles of replicas, test
+// runs and hosts can be added up in any order.
 type Profile struct {
 	Format string `json:"format"`
 	Schema int    `json:"schema"`
 	Runs   []Run  `json:"runs"`
-	// Proofs of what runs like these need, the oldest first.
+	// Proofs of what runs like these need, oldest first.
 	Proofs []Proof `json:"proofs,omitempty"`
 }
 
-// Run is one run of one container, seen by one capmon.
+// Run is one run of one container, as recorded in one observation.
 type Run struct {
 	// ID is unique among all runs: the observation and the container's cgroup.
 	ID          string      `json:"id"`
 	Observation Observation `json:"observation"`
 	Container   Container   `json:"container"`
 	Grants      Grants      `json:"grants"`
-	// EngineError is why the engine could not tell how the container is set up; empty if
-	// it has.
+	// EngineError is the reason why the engine did not report the container's settings; empty if it reported them.
 	EngineError string `json:"engineError,omitempty"`
 
-	// Started is when the workload began, or when capmon first saw it if Existed;
-	// nil if capmon never saw a workload, only set-up.
+	// Started is when the workload began, or when capmon first saw it if Existed. It is nil if capmon saw only runtime
+	// setup, and no workload.
 	Started *time.Time `json:"started,omitempty"`
-	// Ended is when the last process was seen to end, or when the observation did.
+	// Ended is when capmon saw the last process end, or when the observation ended.
 	Ended time.Time `json:"ended"`
-	// Existed: the workload was running before the observation began, so what it
-	// used before is not known.
+	// Existed: the workload was running before the observation began. capmon does not know what it used before.
 	Existed bool `json:"existed"`
-	// New: the container had not been started before the recording began; nil if no engine has told.
+	// New: nobody had started the container before the recording began; nil if no engine reported it.
 	New *bool `json:"new,omitempty"`
-	// Watched is from when on the system calls that its grants unlock were recorded, if
-	// that was later than when it was found to run; else nil.
+	// Watched is when capmon began to record the system calls that the container's grants unlock, if that was later
+	// than when capmon found the container running; otherwise nil.
 	Watched *time.Time `json:"watched,omitempty"`
-	// Running: it was still running when the observation ended.
+	// Running: the container was still running when the observation ended.
 	Running bool `json:"running"`
 
-	// ExitStatus is that of the container's first process; nil if it is not known.
+	// ExitStatus is the exit status of the container's first process; nil if it is not known.
 	ExitStatus *int `json:"exitStatus,omitempty"`
 
 	Processes uint32 `json:"processes"`
-	// User is the effective user of the first workload process, as the host
-	// counts users.
+	// User is the effective user of the first workload process, as a user ID of the host.
 	User   uint32 `json:"user"`
 	Checks uint64 `json:"checks"`
 	Lost   uint64 `json:"lost"`
-	// Incomplete lists why the uses may not be all there are; empty if they are.
+	// Incomplete has the reasons why uses may be missing; empty if none is.
 	Incomplete []string `json:"incomplete"`
-	// Unexamined are programs that were executed and gone before it could be read
-	// which capabilities their files carry.
+	// Unexamined are programs that were executed, and gone before capmon could read the capabilities of their files.
 	Unexamined []string `json:"unexamined,omitempty"`
-	// Unwatched are granted capabilities that the seccomp profile may unlock system
-	// calls by which were not recorded, or not from the start on.
+	// Unwatched are granted capabilities with which the seccomp profile may allow system calls that capmon did not
+	// record, or not from the start.
 	Unwatched *capability.Set `json:"unwatched,omitempty"`
-	// Kept are the capabilities that a thread had used and still held when it ended, and
-	// those that any thread held at the end of the observation; nil if that is not known.
+	// Kept are the capabilities that a thread had used and still held at its end, and those that any thread held at the
+	// end of the observation; nil if that is not known.
 	Kept *capability.Set `json:"kept,omitempty"`
 	Uses []Use           `json:"uses"`
-	// LimitsSeen: limits that it passed because a sysctl lifted them are in Lifted.
+	// LimitsSeen: Lifted has all limits that the run passed because a sysctl lifted them.
 	LimitsSeen bool     `json:"limitsSeen,omitempty"`
 	Lifted     []Lifted `json:"lifted,omitempty"`
-	// Readers are the names of the programs that read their own capabilities by capget or
-	// PR_CAPBSET_READ. A program chooses its name. A program may read capabilities and need none.
+	// Readers are the names of the programs that read their own capabilities with capget or PR_CAPBSET_READ. A program
+	// chooses its name. A program may read capabilities and need none.
 	Readers []string `json:"readers,omitempty"`
-	// SharesPIDs: other containers or the host have processes in its pid namespace.
+	// SharesPIDs: other containers or the host have processes in the container's pid namespace.
 	SharesPIDs bool `json:"sharesPIDs,omitempty"`
-	// Files are those that capabilities were asked for, as far as they were seen. Unlisted
-	// counts checks whose files found no room.
+	// Files are the files for which checks were made, as far as capmon saw them. Unlisted counts the checks whose files
+	// did not fit in the list.
 	Files    []File `json:"files,omitempty"`
 	Unlisted uint64 `json:"unlisted,omitempty"`
 }
@@ -105,57 +100,57 @@ type Observation struct {
 	End    time.Time    `json:"end"`
 }
 
-// Container is who it was. Everything but the ID comes from the engine, and is
-// empty if the engine could not tell (Run.EngineError).
+// Container identifies a container. Everything but the ID comes from the engine, and is empty if the engine did not
+// report it (see Run.EngineError).
 type Container struct {
 	ID string `json:"id"`
-	// Unconfirmed is the cgroup if no engine says that it is a container's: somebody else than root
-	// may have made it, and named it. Then the ID is what the cgroup is named by, where no engine
-	// knows that ID, or else one of capmon's (container.UnknownPrefix).
+	// Unconfirmed is the path of the cgroup if no engine confirms that it belongs to a container. A user other than
+	// root may have created and named the cgroup. The ID is then the ID in the cgroup's name, if no engine knows that
+	// ID, or otherwise an ID that capmon made (container.UnknownPrefix).
 	Unconfirmed string `json:"unconfirmed,omitempty"`
 	Name        string `json:"name,omitempty"`
 	Image       string `json:"image,omitempty"`
 	ImageID     string `json:"imageID,omitempty"`
-	// ImageDigest is what registries know the image by; empty if none does.
+	// ImageDigest identifies the image in registries; empty if no registry has it.
 	ImageDigest string `json:"imageDigest,omitempty"`
-	// Labels without the values that may be secret: … stands in place of them.
+	// Labels has … in place of values that may be secret.
 	Labels map[string]string `json:"labels,omitempty"`
 	User   string            `json:"user,omitempty"`
-	// NetworkMode is the network in the engine's words: host, none, bridge, container:ID, ….
+	// NetworkMode is the engine's name for the network: host, none, bridge, container:ID, ….
 	NetworkMode string `json:"networkMode,omitempty"`
 }
 
-// swarmService is the label that names a service of a swarm.
+// swarmService is the label with the name of a swarm service.
 const swarmService = "com.docker.swarm.service.name"
 
-// serviceName is what the engine may call a service of a swarm.
+// serviceName matches the names that the engine accepts for swarm services.
 var serviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$`)
 
-// Service is the swarm's service that the container is a task of, "" if it is none.
-// Each task of a service has another name.
+// Service returns the swarm service that the container is a task of, "" if it is not a task. Each task of a service has
+// a different name.
 func (c Container) Service() string {
 	name := c.Labels[swarmService]
-	if !serviceName.MatchString(name) { // anybody may give a container this label
+	if !serviceName.MatchString(name) { // anyone can give a container this label
 		return ""
 	}
 	return name
 }
 
-// ComposeService is the service of compose, and its project, that the container was made
-// for; "" if it was not. A one-off container is not the service. Anybody may give a container these labels.
+// ComposeService returns the Compose project and service that the container was created for; "" if there is none. A
+// one-off container also has its service's name, see [Container.OneOff]. Anyone can give a container these labels.
 func (c Container) ComposeService() (project, service string) {
 	return c.Labels["com.docker.compose.project"], c.Labels["com.docker.compose.service"]
 }
 
-// composeOneOff is the label by which docker compose tells what run has started from what up has.
+// composeOneOff is the label with which Compose distinguishes the containers of docker compose run and up.
 const composeOneOff = "com.docker.compose.oneoff"
 
-// OneOff reports whether docker compose run has started the container: with the settings of a service,
-// but most often another command, and so with other needs.
+// OneOff reports whether docker compose run started the container. It has the settings of a service, but usually
+// another command, and therefore other needs.
 func (c Container) OneOff() bool { return strings.EqualFold(c.Labels[composeOneOff], "true") }
 
-// Title is the name under which a reader knows the container: its service's, its own, or
-// else its short ID. It may hold any bytes.
+// Title returns the name by which a reader knows the container: the name of its service, its own name, or otherwise its
+// short ID. It may contain any bytes.
 func (c Container) Title() string {
 	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, container.UnknownPrefix) {
 		return container.ShortID(c.ID) + "-unconfirmed"
@@ -165,18 +160,17 @@ func (c Container) Title() string {
 
 // Grants are the capabilities that a container's root processes may have.
 type Grants struct {
-	// Engine is what the engine's settings come to, nil if it could not be asked.
+	// Engine is the set that results from the engine's settings; nil if the engine did not report them.
 	Engine *capability.Set `json:"engine,omitempty"`
-	// Kernel is the bounding set of the first workload process, nil if none was seen. Of a
-	// container that ran before, it is the union over its processes, joined with Engine: each
-	// process may have dropped some of what it was granted.
+	// Kernel is the bounding set of the first workload process; nil if capmon saw none. For a container that was
+	// already running, it is the union over its processes and Engine: each process may have dropped some of its grants.
 	Kernel *capability.Set `json:"kernel,omitempty"`
-	// Permitted is that process's permitted set, or the union over the processes.
+	// Permitted is the permitted set of the same process, or the union over the processes.
 	Permitted  *capability.Set `json:"permitted,omitempty"`
 	Privileged bool            `json:"privileged,omitempty"`
 }
 
-// Set is the best that is known: the kernel's word before the engine's.
+// Set returns the best known grants: those of the kernel, otherwise those of the engine.
 func (g Grants) Set() (set capability.Set, known bool) {
 	switch {
 	case g.Kernel != nil:
@@ -187,7 +181,7 @@ func (g Grants) Set() (set capability.Set, known bool) {
 	return 0, false
 }
 
-// setEngine records what the engine's settings come to. existed as in [Run].
+// setEngine sets the grants that result from the engine's settings. existed is the field of [Run].
 func (g *Grants) setEngine(granted capability.Set, existed bool) {
 	g.Engine = &granted
 	if existed && g.Kernel != nil {
@@ -196,32 +190,31 @@ func (g *Grants) setEngine(granted capability.Set, existed bool) {
 	}
 }
 
-// Disagree reports whether engine and kernel tell different grants.
+// Disagree reports whether the engine and the kernel report different grants.
 func (g Grants) Disagree() bool {
 	return g.Engine != nil && g.Kernel != nil && *g.Engine != *g.Kernel
 }
 
-// Use is one way in which a capability was asked for, with its class.
+// Use is one pattern of use of a capability, with its class.
 type Use struct {
 	Capability capability.Capability `json:"capability"`
 	Class      classify.Class        `json:"class"`
 	Granted    bool                  `json:"granted"`
 	Reason     string                `json:"reason,omitempty"`
 	Unsure     string                `json:"unsure,omitempty"`
-	// Alternative is another capability with which the kernel would have been
-	// content; nil if there is none.
+	// Alternative is another capability that the kernel would have accepted; nil if there is none.
 	Alternative *capability.Capability `json:"alternative,omitempty"`
-	// Program is the process's own name for itself: not to be trusted.
+	// Program is the process's own name for itself. Do not trust it.
 	Program string `json:"program"`
-	// Others: the use adds up process names and arguments of the system call that are not listed
-	// one by one because there are too many. Program is empty, and Call has no arguments.
+	// Others: the use adds up process names and arguments of the system call that are not listed one by one, because
+	// there are too many. Program is then empty, and Call has no arguments.
 	Others bool `json:"others,omitempty"`
 	// Call is the system call with the arguments that explain the need.
 	Call string `json:"call,omitempty"`
-	// Site is the kernel function that asked, Stack what led to it, innermost first.
+	// Site is the call site. Stack has the kernel functions that led to it, innermost first.
 	Site  string   `json:"site,omitempty"`
 	Stack []string `json:"stack,omitempty"`
-	// Entry: asked while the kernel executed the container's first program.
+	// Entry: the kernel made the check while it executed the container's first program.
 	Entry bool      `json:"entry,omitempty"`
 	User  uint32    `json:"user"`
 	Count uint64    `json:"count"`
@@ -229,24 +222,24 @@ type Use struct {
 	Last  time.Time `json:"last"`
 }
 
-// New makes an empty profile of the current schema.
+// New returns a profile of the current schema with the runs.
 func New(runs ...Run) Profile {
 	return Merge(Profile{Format: Format, Schema: Schema, Runs: runs})
 }
 
-// Merge adds profiles up. Of the same run the later, fuller sight counts.
+// Merge adds profiles up. If several of them contain the same run, the later and more complete record counts.
 func Merge(profiles ...Profile) Profile {
 	runs := make(map[string]Run)
 	for _, p := range profiles {
 		for _, run := range p.Runs {
-			if known, ok := runs[run.ID]; !ok || fuller(run, known) {
+			if known, ok := runs[run.ID]; !ok || moreComplete(run, known) {
 				runs[run.ID] = run
 			}
 		}
 	}
 	merged := Profile{Format: Format, Schema: Schema, Runs: make([]Run, 0, len(runs))}
 	for _, run := range runs {
-		if run.Incomplete == nil { // in JSON never null, whatever the files have
+		if run.Incomplete == nil { // never null in JSON, whatever the files contain
 			run.Incomplete = []string{}
 		}
 		if run.Uses == nil {
@@ -259,13 +252,13 @@ func Merge(profiles ...Profile) Profile {
 	return merged
 }
 
-func fuller(one, other Run) bool {
+func moreComplete(one, other Run) bool {
 	order := cmp.Or(one.Observation.End.Compare(other.Observation.End), cmp.Compare(one.Checks, other.Checks))
 	if order != 0 {
 		return order > 0
 	}
-	// The same moment was recorded twice, with and without the engine's word. What
-	// tells more counts, and which was merged first must not matter.
+	// Both are records of the same time, for example with and without the engine's report. The longer one counts.
+	// The result must not depend on the order of merging.
 	oneText, _ := json.Marshal(one)
 	otherText, _ := json.Marshal(other)
 	return cmp.Or(cmp.Compare(len(oneText), len(otherText)), bytes.Compare(oneText, otherText)) > 0
@@ -275,9 +268,8 @@ func compareRuns(one, other Run) int {
 	return cmp.Or(one.start().Compare(other.start()), cmp.Compare(one.ID, other.ID))
 }
 
-// Since is from when on all that the run did was recorded: from its start on, or if it
-// was running before, from the beginning of the observation, or from when on its system
-// calls were recorded too.
+// Since returns the time since which capmon recorded everything that the run did. This is its start or, if it was
+// already running, the beginning of the observation, or the time when capmon also began to record its system calls.
 func (r Run) Since() time.Time {
 	switch {
 	case r.Watched != nil:

@@ -27,10 +27,10 @@ func TestMergeInAnyOrder(t *testing.T) {
 			return cmp.Equal(Merge(a.Profile, Merge()), Merge(a.Profile))
 		},
 		"the order within a profile does not matter": func(a generated) bool {
-			turned := a.Profile
-			turned.Runs = slices.Clone(turned.Runs)
-			slices.Reverse(turned.Runs)
-			return cmp.Equal(Merge(turned), Merge(a.Profile))
+			reversed := a.Profile
+			reversed.Runs = slices.Clone(reversed.Runs)
+			slices.Reverse(reversed.Runs)
+			return cmp.Equal(Merge(reversed), Merge(a.Profile))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestMergeKeepsEachRunOnce(t *testing.T) {
 	}
 }
 
-func TestTheLaterSightOfARunCounts(t *testing.T) {
+func TestTheLaterRecordOfARunCounts(t *testing.T) {
 	early := Run{ID: "o/1", Observation: Observation{End: saturday}, Checks: 10}
 	late := Run{ID: "o/1", Observation: Observation{End: saturday.Add(time.Second)}, Checks: 3}
 	full := late
@@ -81,7 +81,7 @@ func TestTheLaterSightOfARunCounts(t *testing.T) {
 	}
 }
 
-func TestRunsComeInTheOrderOfTheirStart(t *testing.T) {
+func TestRunsAreSortedByStart(t *testing.T) {
 	at := func(minutes int) *time.Time {
 		start := saturday.Add(time.Duration(minutes) * time.Minute)
 		return &start
@@ -101,7 +101,7 @@ func TestRunsComeInTheOrderOfTheirStart(t *testing.T) {
 	}
 }
 
-func TestAnEmptyProfileIsOne(t *testing.T) {
+func TestEmptyProfiles(t *testing.T) {
 	want := Profile{Format: "capmon profile", Schema: 2, Runs: []Run{}}
 	for name, got := range map[string]Profile{"New": New(), "Merge": Merge(), "Merge of two": Merge(New(), Profile{})} {
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -110,7 +110,7 @@ func TestAnEmptyProfileIsOne(t *testing.T) {
 	}
 }
 
-func TestTheKernelsWordOnGrantsGoesFirst(t *testing.T) {
+func TestGrantsOfTheKernelTakePrecedence(t *testing.T) {
 	engine, bounding := capability.Of(capability.Chown, capability.NetRaw), capability.Of(capability.Chown)
 	for _, test := range []struct {
 		name     string
@@ -119,12 +119,12 @@ func TestTheKernelsWordOnGrantsGoesFirst(t *testing.T) {
 		known    bool
 		disagree bool
 	}{
-		{"nobody told", Grants{}, 0, false, false},
+		{"none", Grants{}, 0, false, false},
 		{"the engine", Grants{Engine: &engine}, engine, true, false},
 		{"the kernel", Grants{Kernel: &bounding}, bounding, true, false},
 		{"both", Grants{Engine: &engine, Kernel: &bounding}, bounding, true, true},
 		{"both agree", Grants{Engine: &engine, Kernel: &engine}, engine, true, false},
-		{"the permitted set is no grant", Grants{Permitted: &engine}, 0, false, false},
+		{"the permitted set is not a grant", Grants{Permitted: &engine}, 0, false, false},
 	} {
 		set, known := test.grants.Set()
 		if set != test.want || known != test.known || test.grants.Disagree() != test.disagree {

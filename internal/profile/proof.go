@@ -11,7 +11,7 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 )
 
-// Verdict is what leaving a capability out has shown.
+// Verdict is the result of leaving a capability out.
 type Verdict string
 
 // The verdicts.
@@ -21,71 +21,69 @@ const (
 	Unsure   Verdict = "unsure"
 )
 
-// Proof is what running a container's workload again and again, each time with
-// fewer capabilities, has shown.
+// Proof is the result of running a container's workload repeatedly, each time with fewer capabilities.
 type Proof struct {
 	// ID is unique among all proofs.
 	ID        string    `json:"id"`
 	Time      time.Time `json:"time"`
 	Container Container `json:"container"`
-	// Command is the docker run or docker compose up command line, without values that may be
-	// secret, such as those of --env, and the arguments of the container's program. Service is the
-	// service of the latter. Test is the shell command that decided; without one the workload's
-	// exit status did.
+	// Command is the docker run or docker compose up command line, without the arguments of the container's program and
+	// without values that may be secret, such as those of --env. Service is the service of docker compose up. Test is
+	// the shell command that decided whether a trial succeeded; without one, the workload's exit status did.
 	Command []string `json:"command"`
 	Service string   `json:"service,omitempty"`
 	Test    string   `json:"test,omitempty"`
-	// Repeat is how often each set was tried.
+	// Repeat is the number of runs of each set.
 	Repeat int `json:"repeat"`
-	// SecondStart: each container, or one with the same volumes, was started a second time.
+	// SecondStart: each container, or another one with the same volumes, was started a second time.
 	SecondStart bool `json:"secondStart,omitempty"`
-	// Observed is the list that the profile proposed.
+	// Observed is the list to prove, from the profile.
 	Observed capability.Set `json:"observed"`
-	// Enough: with Observed alone the outcome was that of the original flags.
+	// Enough: with Observed alone, the outcome was the same as under the original flags.
 	Enough bool `json:"enough"`
-	// Set is the proposal. Works: it was tried, twice unless verify was interrupted, with the outcome
-	// of the original flags. Minimal: besides, no member can be left out.
+	// Set is the proposed set. Works: verify tried it with the outcome of the original flags: twice, unless verify was
+	// interrupted. Minimal: Works is true, and no member can be left out.
 	Set     capability.Set `json:"set"`
 	Works   bool           `json:"works"`
 	Minimal bool           `json:"minimal"`
 	// Reasons why one of these is false; empty if all are true.
 	Reasons []string `json:"reasons,omitempty"`
-	// Members has an entry for each capability that was left out or put in.
+	// Members has an entry for each capability that was left out or added.
 	Members []Member `json:"members"`
 	Trials  []Trial  `json:"trials"`
 }
 
-// Member is one capability and what leaving it out has shown.
+// Member is one capability and the result of leaving it out.
 type Member struct {
 	Capability capability.Capability `json:"capability"`
-	// Class is the class of its use: required, implicit or soft; empty if none was observed.
+	// Class is the class of its use: required, implicit or soft; empty if no use was observed.
 	Class   classify.Class `json:"class,omitempty"`
 	Verdict Verdict        `json:"verdict"`
-	// InsteadOf is the wider capability whose place it has taken.
+	// InsteadOf is the wider capability that it replaces.
 	InsteadOf *capability.Capability `json:"insteadOf,omitempty"`
-	// Trial is the number of the trial that shows it, 0 if it was not tried.
+	// Trial is the number of the trial that shows the verdict; 0 if the capability was not tried.
 	Trial int `json:"trial,omitempty"`
 }
 
-// Trial is a set that was tried, Repeat times.
+// Trial is the result of running a set of capabilities Repeat times.
 type Trial struct {
 	Number int `json:"number"`
-	// Original: under the flags as given, not under Set.
+	// Original: the trial used the flags as given, not Set.
 	Original bool           `json:"original,omitempty"`
 	Set      capability.Set `json:"set"`
-	// Without are the capabilities of the list tried that are not in Set.
+	// Without are the capabilities of the list that are not in Set.
 	Without capability.Set `json:"without"`
-	// With are those of Set that are not in the list tried.
+	// With are the capabilities of Set that are not in the list.
 	With capability.Set `json:"with"`
-	// Same tells whether every run had the outcome of the original flags.
+	// Same: every run had the outcome of the original flags.
 	Same bool `json:"same"`
 	// Outcomes of the runs, such as "exit status 1".
 	Outcomes []string `json:"outcomes"`
 	Seconds  float64  `json:"seconds"`
-	// DeniedChecks are the checks that the kernel denied, Denied their capabilities.
+	// DeniedChecks are the checks that the kernel denied. Denied are their capabilities.
 	DeniedChecks []Use          `json:"deniedChecks,omitempty"`
 	Denied       capability.Set `json:"denied"`
-	// Stderr is the last line that a run whose outcome was another wrote.
+	// Stderr is the last line that a run with another outcome wrote.
 	Stderr string `json:"stderr,omitempty"`
 }
 
@@ -105,8 +103,8 @@ func (t *Trial) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Of returns the trial with the number.
-func (p Proof) Of(number int) (Trial, bool) {
+// TrialNumber returns the trial with the number.
+func (p Proof) TrialNumber(number int) (Trial, bool) {
 	i := slices.IndexFunc(p.Trials, func(t Trial) bool { return t.Number == number })
 	if i < 0 || number == 0 {
 		return Trial{}, false
@@ -114,7 +112,7 @@ func (p Proof) Of(number int) (Trial, bool) {
 	return p.Trials[i], true
 }
 
-// tried are the capabilities about which the proof says something.
+// tried returns the capabilities that the proof covers.
 func (p Proof) tried() capability.Set {
 	var set capability.Set
 	for _, member := range p.Members {
@@ -123,7 +121,7 @@ func (p Proof) tried() capability.Set {
 	return set
 }
 
-// mergeProofs keeps each proof once, the oldest first.
+// mergeProofs returns each proof once, oldest first.
 func mergeProofs(profiles []Profile) []Proof {
 	proofs := make(map[string]Proof)
 	for _, p := range profiles {
@@ -141,8 +139,7 @@ func mergeProofs(profiles []Profile) []Proof {
 	return merged
 }
 
-// compareProofs is a total order, so that it does not matter which of two with the
-// same ID comes first.
+// compareProofs is a total order. If two proofs have the same ID, the order of merging must not matter.
 func compareProofs(one, other Proof) int {
 	if order := cmp.Or(one.Time.Compare(other.Time), cmp.Compare(one.ID, other.ID)); order != 0 {
 		return order

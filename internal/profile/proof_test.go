@@ -31,7 +31,7 @@ func TestMergeKeepsEachProofOnce(t *testing.T) {
 	}
 }
 
-// web is a run of one build of an image that needs CHOWN.
+// web returns a run of one build of an image. The run needs CHOWN.
 func web(build string) Run {
 	return Run{
 		ID: "o/" + build, Container: Container{ID: build, Name: "web", Image: "nginx", ImageID: build},
@@ -50,7 +50,7 @@ func provedAt(minute int, build string, set capability.Set, tried ...capability.
 	return proof
 }
 
-func TestTheListIsWhatWasProvedIfTheProofHolds(t *testing.T) {
+func TestAValidProofDeterminesTheList(t *testing.T) {
 	const chown, raw, kill = capability.Chown, capability.NetRaw, capability.Kill
 	fails := provedAt(1, "one", capability.Of(raw), chown)
 	fails.Works = false
@@ -63,7 +63,7 @@ func TestTheListIsWhatWasProvedIfTheProofHolds(t *testing.T) {
 		list   capability.Set
 	}{
 		{"none", nil, false, capability.Of(chown)},
-		{"it holds", []Proof{provedAt(1, "one", 0, chown)}, true, 0},
+		{"valid", []Proof{provedAt(1, "one", 0, chown)}, true, 0},
 		{"the latest counts", []Proof{provedAt(2, "one", capability.Of(raw), chown), provedAt(1, "one", 0, chown)}, true, capability.Of(raw)},
 		{"another image", []Proof{provedAt(1, "two", 0, chown)}, false, capability.Of(chown)},
 		{"another container", []Proof{elsewhere}, false, capability.Of(chown)},
@@ -77,8 +77,8 @@ func TestTheListIsWhatWasProvedIfTheProofHolds(t *testing.T) {
 	}
 }
 
-// What another build was seen to need, this one's proof does not make needless.
-func TestAProofHoldsForOneBuildOnly(t *testing.T) {
+// A proof of one build does not remove the observed needs of another build.
+func TestAProofIsValidForOneBuildOnly(t *testing.T) {
 	const chown, kill = capability.Chown, capability.Kill
 	for _, test := range []struct {
 		name   string
@@ -105,11 +105,11 @@ func TestAProofHoldsForOneBuildOnly(t *testing.T) {
 
 func TestTrialsAreFoundByNumber(t *testing.T) {
 	proof := Proof{Trials: []Trial{{Number: 2}, {Number: 1, Original: true}}}
-	if trial, ok := proof.Of(1); !ok || !trial.Original {
+	if trial, ok := proof.TrialNumber(1); !ok || !trial.Original {
 		t.Errorf("got %+v, %v", trial, ok)
 	}
 	for _, number := range []int{0, 3} {
-		if _, ok := proof.Of(number); ok {
+		if _, ok := proof.TrialNumber(number); ok {
 			t.Errorf("there is no trial %d", number)
 		}
 	}

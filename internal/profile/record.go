@@ -16,74 +16,73 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Sources are what is known beside the kernel's record.
+// Sources is what is known in addition to the kernel's record.
 type Sources struct {
-	// Infos holds what the engine knows by container ID; a container without an
-	// entry keeps its ID and the kernel's word.
+	// Infos has the engine's description of each container, by container ID. A container without an entry keeps its ID
+	// and what the kernel recorded.
 	Infos map[string]container.Info
-	// Newcomers are the containers that nobody had started before the recording began, by ID.
-	Newcomers map[string]bool
-	// Unconfirmed holds by cgroup where it is, if no engine says that it is a container's.
+	// NewContainers are the IDs of the containers that nobody had started before the recording began.
+	NewContainers map[string]bool
+	// Unconfirmed has the path of each cgroup for which no engine confirms that it belongs to a container.
 	Unconfirmed map[uint64]string
-	// Untold holds by container ID why the engine has not told how it is set up; it has
-	// of those without an entry.
-	Untold map[string]string
-	// Files holds what the executed files carry. One without an entry was gone
-	// before it could be read.
+	// EngineErrors has the reason, by container ID, why the engine did not report the container's settings. It did for
+	// containers without an entry.
+	EngineErrors map[string]string
+	// Files has the capabilities of executed files. A file without an entry was gone before capmon could read them.
 	Files map[Program]kernel.FileCapabilities
-	// Ways holds where the paths lead that system calls named. One without an entry could
-	// not be followed.
-	Ways map[Named]kernel.Way
-	// Silent holds the containers, by cgroup, whose file systems did not answer.
-	Silent map[uint64]bool
-	// Watched is since when those system calls of a container were recorded that its
+	// Walks has the results of following the paths that system calls named. capmon could not follow a path without an
+	// entry.
+	Walks map[PathQuery]kernel.PathWalk
+	// Unresponsive are the cgroups of the containers whose file systems did not answer.
+	Unresponsive map[uint64]bool
+	// CallsSince is the time, by container ID, since which capmon has recorded the system calls that the container's
 	// seccomp profile allows only with a capability.
-	Watched map[string]time.Time
-	// Exits holds by container ID how its first processes ended, in the order of their ends.
+	CallsSince map[string]time.Time
+	// Exits has the exits of the first processes, by container ID, in order of time.
 	Exits map[string][]container.Exit
-	// Stops holds by container ID when it was told to end, in the order of these moments.
+	// Stops has the times at which the engine began to stop a container, by container ID, in order.
 	Stops map[string][]time.Time
-	// KeptLabels says which labels keep their values.
+	// KeptLabels selects the labels that keep their values.
 	KeptLabels container.KeptLabels
 	// Last is the highest capability of the kernel.
 	Last capability.Capability
 }
 
-// Program is a file that was executed in a container, known by its cgroup.
+// Program identifies a file that was executed in a container, identified by its cgroup.
 type Program struct {
 	Cgroup  uint64
 	File    monitor.FileID
 	Version monitor.FileVersion
 }
 
-// ProgramOf is the file of an execution.
+// ProgramOf returns the file of an execution.
 func ProgramOf(cgroup uint64, execution monitor.Execution) Program {
 	return Program{cgroup, execution.File, execution.Version}
 }
 
-// Record makes runs of what was seen.
+// Record makes one run of each container in the snapshot.
 func Record(snapshot monitor.Snapshot, observation Observation, sources Sources) []Run {
 	observation.End, observation.Hook = snapshot.Time, snapshot.Hook
 	runs := make([]Run, 0, len(snapshot.Containers))
 	for _, seen := range snapshot.Containers {
 		run := recordRun(seen, observation)
-		run.demand(seen, sources.Files)
-		run.refuse(seen, sources.Ways)
-		run.access(seen, sources.Ways)
-		run.doubt()
-		run.lift(seen, snapshot.LimitsSeen)
+		run.addFileCapabilities(seen, sources.Files)
+		run.addFailedExecutions(seen, sources.Walks)
+		run.addFiles(seen, sources.Walks)
+		run.markUnsureByFiles()
+		run.addLifted(seen, snapshot.LiftedRecorded)
 		info, known := sources.Infos[seen.ID]
 		if known {
-			run.describe(info, sources)
+			run.setEngineInfo(info, sources)
 		}
-		run.exit(sources.Exits[seen.ID])
-		run.stop(sources.Stops[seen.ID])
+		run.setExitStatus(sources.Exits[seen.ID])
+		run.markSignalsAtStop(sources.Stops[seen.ID])
 		run.Container.Unconfirmed = sources.Unconfirmed[seen.Cgroup]
-		run.EngineError = sources.Untold[seen.ID]
-		run.unlock(seen, info.Seccomp, sources.Watched[seen.ID])
-		run.decide(seen)
-		if sources.Silent[seen.Cgroup] {
-			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: capabilities that its programs' files carry are unknown, and so are its files")
+		run.EngineError = sources.EngineErrors[seen.ID]
+		run.addSeccompNeeds(seen, info.Seccomp, sources.CallsSince[seen.ID])
+		run.addUncheckedNeeds(seen)
+		if sources.Unresponsive[seen.Cgroup] {
+			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: its files, and the capabilities that its programs' files carry, are unknown")
 		}
 		run.Incomplete = append(run.Incomplete, LossTexts(machineLosses(snapshot.Losses))...)
 		runs = append(runs, run)
@@ -91,9 +90,8 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 	return runs
 }
 
-// exit finds the exit status of the run among those of its container: a container may be started
-// again.
-func (r *Run) exit(exits []container.Exit) {
+// setExitStatus finds the exit of this run among the exits of its container, which may have been restarted.
+func (r *Run) setExitStatus(exits []container.Exit) {
 	if r.Started == nil || r.Running {
 		return
 	}
@@ -103,17 +101,17 @@ func (r *Run) exit(exits []container.Exit) {
 	}
 }
 
-// atStop is why a signal to another user's process may not be needed that was first sent when the
-// container was told to end.
-const atStop = "asked only after the container was told to stop: what it may not signal ends with the container, unless it waits for that"
+// atStop is the reason why a signal to another user's process may not be needed if it was first sent after the engine
+// began to stop the container.
+const atStop = "first used after the container's stop began: processes that it may not signal end with the container, unless it waits for them"
 
-// beforeStop is how much earlier than the engine says a container may have been told to end: the
-// engine dates that when it has sent the signal.
+// beforeStop is the largest delay between the stop signal and the time of the engine's event. The engine takes the time
+// after it has sent the signal.
 const beforeStop = time.Second
 
-// stop marks signals that were sent only because the run was told to end, which was at the first of
-// these moments in it.
-func (r *Run) stop(moments []time.Time) {
+// markSignalsAtStop marks the need for KILL as unsure if it arose only because the run was stopped. moments are the
+// stops of the container; the first one after the start belongs to the run.
+func (r *Run) markSignalsAtStop(moments []time.Time) {
 	if r.Started == nil || r.Running {
 		return
 	}
@@ -128,8 +126,7 @@ func (r *Run) stop(moments []time.Time) {
 	}
 }
 
-// machineLosses are those that any container may have suffered. Of the others each container has
-// a count of its own.
+// machineLosses returns the losses that may concern any container. The other losses are counted for each container.
 func machineLosses(l monitor.Losses) monitor.Losses {
 	l.Checks, l.Executions, l.Calls = 0, 0, 0
 	return l
@@ -146,7 +143,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 		Running:     true,
 		Processes:   seen.Processes,
 		User:        seen.UID,
-		Checks:      seen.Made,
+		Checks:      seen.ChecksMade,
 		Lost:        seen.Lost,
 		Kept:        &seen.Kept,
 		Incomplete:  []string{},
@@ -158,7 +155,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 	}
 	if seen.Ended {
 		run.Running, run.Ended = false, seen.Last
-		if run.Ended.IsZero() { // only its set-up was seen
+		if run.Ended.IsZero() { // capmon saw only its runtime setup
 			run.Ended = seen.Seen
 		}
 	}
@@ -166,7 +163,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 	return run
 }
 
-// ownLosses says in words what of a container was not recorded because it used up its quota.
+// ownLosses describes in words what was not recorded of a container because it used up its quota.
 func ownLosses(seen monitor.Container) []string {
 	var reasons []string
 	add := func(n uint64, format string) {
@@ -176,15 +173,15 @@ func ownLosses(seen monitor.Container) []string {
 	}
 	add(seen.Lost, "%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)")
 	add(seen.UnrecordedExecutions+foldedExecutions(seen), "this container executed more different programs than capmon records: file capabilities of the programs of %d executions are unknown")
-	add(seen.UnrecordedFailures, "%d executions of this container that failed with EPERM were not recorded: it tried too many different ones, and file capabilities that they demanded are unknown")
-	add(seen.UnrecordedCalls, "%d system calls of this container that may need a capability without a check were not recorded: it made too many different ones")
-	if slices.ContainsFunc(seen.Checks, classify.MissesDemands) {
-		reasons = append(reasons, "this container made more patterns of use than capmon records: capabilities that it demanded by capset or by a user namespace's map are unknown")
+	add(seen.UnrecordedFailures, "%d executions of this container that failed with EPERM were not recorded, because there were too many different ones: file capabilities that they required are unknown")
+	add(seen.UnrecordedCalls, "%d system calls of this container that may need a capability without a check were not recorded, because there were too many different ones")
+	if slices.ContainsFunc(seen.Checks, classify.MayMissImplicitNeeds) {
+		reasons = append(reasons, "this container made more patterns of use than capmon records: capabilities that it needed for capset or for the ID maps of a user namespace are unknown")
 	}
 	return reasons
 }
 
-// foldedExecutions counts those of files that may have carried capabilities.
+// foldedExecutions counts the folded executions of files that may have carried capabilities.
 func foldedExecutions(seen monitor.Container) (n uint64) {
 	for _, execution := range seen.Executions {
 		if execution.Folded && !execution.NoSuid && !execution.Nested {
@@ -194,24 +191,24 @@ func foldedExecutions(seen monitor.Container) (n uint64) {
 	return n
 }
 
-// demand adds what the executed files demanded.
-func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabilities) {
+// addFileCapabilities adds the needs that the capabilities of executed files cause.
+func (r *Run) addFileCapabilities(seen monitor.Container, files map[Program]kernel.FileCapabilities) {
 	var uses []Use
 	var unexamined []string
 	for _, execution := range seen.Executions {
 		file, known := files[ProgramOf(seen.Cgroup, execution)]
-		if known && seen.SetFileCapabilities && execution.IsOfItsChange() && file.Permitted.Empty() {
-			known = false // it may have carried some for a moment
+		if known && seen.SetFileCapabilities && execution.VersionUncertain() && file.Permitted.Empty() {
+			known = false // it may have carried capabilities for a short time
 		}
 		program := path.Base(execution.Path)
 		switch {
 		case execution.Folded:
-			program = "" // many, counted by foldedExecutions
+			program = "" // many programs, counted by foldedExecutions
 		case !known && !execution.NoSuid && !execution.Nested:
 			unexamined = append(unexamined, execution.Path)
 		}
-		for _, demand := range classify.FileDemands(execution, file) {
-			uses = append(uses, demanded(demand, Use{
+		for _, need := range classify.ExecutionNeeds(execution, file) {
+			uses = append(uses, implicitUses(need, Use{
 				Program: program,
 				Others:  execution.Folded,
 				Call:    "execve",
@@ -222,66 +219,65 @@ func (r *Run) demand(seen monitor.Container, files map[Program]kernel.FileCapabi
 			})...)
 		}
 	}
-	r.addExecuted(uses, unexamined)
+	r.addExecutionNeeds(uses, unexamined)
 }
 
-// refuse adds what files demanded whose execution failed for want of it.
-func (r *Run) refuse(seen monitor.Container, ways map[Named]kernel.Way) {
+// addFailedExecutions adds the needs of files whose execution failed because a capability was missing.
+func (r *Run) addFailedExecutions(seen monitor.Container, walks map[PathQuery]kernel.PathWalk) {
 	var uses []Use
 	var unexamined []string
 	for _, use := range seen.Files {
 		if use.Failed == nil {
 			continue
 		}
-		way, known := ways[NamedBy(seen.Cgroup, use)]
-		if known && way.Program == nil {
+		walk, known := walks[PathQueryOf(seen.Cgroup, use)]
+		if known && walk.Program == nil {
 			continue // there was no such file
 		}
-		name := cmp.Or(quoted(pathOf(use)), "a program that could not be named")
-		if !known || mayHaveCarried(seen, use, way) {
+		name := cmp.Or(quoted(pathInContainer(use)), "a program that could not be named")
+		if !known || mayHaveChanged(seen, use, walk) {
 			unexamined = append(unexamined, name)
 			continue
 		}
-		program := *way.Program
+		program := *walk.Program
 		program.Path = quoted(program.Path)
-		for _, demand := range classify.ExecveDemands(name, *use.Failed, program) {
-			uses = append(uses, demanded(demand, Use{
+		for _, need := range classify.FailedExecveNeeds(name, *use.Failed, program) {
+			uses = append(uses, implicitUses(need, Use{
 				Program: use.Program, Call: use.Call, User: use.UID, Count: use.Count, First: use.First, Last: use.Last,
 			})...)
 		}
 	}
-	r.addExecuted(uses, unexamined)
+	r.addExecutionNeeds(uses, unexamined)
 }
 
-// addExecuted adds what executions demanded, and the programs of which that is not known.
-func (r *Run) addExecuted(uses []Use, unexamined []string) {
+// addExecutionNeeds adds the needs of executions, and the programs whose needs are not known.
+func (r *Run) addExecutionNeeds(uses []Use, unexamined []string) {
 	if len(uses) > 0 {
 		r.Uses = addUp(append(r.Uses, uses...))
 	}
 	r.Unexamined = slices.Compact(slices.Sorted(slices.Values(append(r.Unexamined, unexamined...))))
 }
 
-// mayHaveCarried reports whether a program that was looked at later may have carried other
-// capabilities when its execution failed.
-func mayHaveCarried(seen monitor.Container, use monitor.FileUse, way kernel.Way) bool {
-	return way.Program.Changed > use.First.UnixNano() || way.File.Image && seen.SetFileCapabilities
+// mayHaveChanged reports whether a program may have carried other capabilities when its execution failed than when
+// capmon read them later.
+func mayHaveChanged(seen monitor.Container, use monitor.FileUse, walk kernel.PathWalk) bool {
+	return walk.Program.Changed > use.First.UnixNano() || walk.File.Image && seen.SetFileCapabilities
 }
 
-// demanded makes a use of each capability that a call demanded; how tells of the
-// call.
-func demanded(demand classify.Demand, how Use) []Use {
+// implicitUses returns a use for each capability of the need. base has the fields that describe the call.
+func implicitUses(need classify.ImplicitNeed, base Use) []Use {
 	var uses []Use
-	for _, c := range demand.Capabilities.Sorted() {
-		use := how
-		use.Capability, use.Class = c, demand.Class
-		use.Granted = demand.Class != classify.Denied
-		use.Reason, use.Unsure, use.Site, use.Alternative = demand.Reason, demand.Unsure, demand.Site, demand.Alternative
+	for _, c := range need.Capabilities.Sorted() {
+		use := base
+		use.Capability, use.Class = c, need.Class
+		use.Granted = need.Class != classify.Denied
+		use.Reason, use.Unsure, use.Site, use.Alternative = need.Reason, need.Unsure, need.Site, need.Alternative
 		uses = append(uses, use)
 	}
 	return uses
 }
 
-func (r *Run) describe(info container.Info, sources Sources) {
+func (r *Run) setEngineInfo(info container.Info, sources Sources) {
 	r.Container = Container{
 		ID:          info.ID,
 		Name:        info.Name,
@@ -294,16 +290,16 @@ func (r *Run) describe(info container.Info, sources Sources) {
 	}
 	r.Grants.Privileged = info.Privileged
 	if info.Inspected {
-		isNew := sources.Newcomers[info.ID]
+		isNew := sources.NewContainers[info.ID]
 		r.New = &isNew
-		// The engine has taken these settings, so they are valid.
+		// The engine has accepted these settings, so they are valid.
 		if granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, sources.Last); err == nil {
 			r.Grants.setEngine(granted, r.Existed)
 		}
 	}
 }
 
-// LossTexts says in words what the whole machine's counters mean for a report.
+// LossTexts describes in words what the losses of the whole machine mean for a report.
 func LossTexts(l monitor.Losses) []string {
 	var reasons []string
 	add := func(n uint64, format string) {
@@ -311,20 +307,20 @@ func LossTexts(l monitor.Losses) []string {
 			reasons = append(reasons, fmt.Sprintf(format, n))
 		}
 	}
-	add(l.Checks, "%d checks found no room in the kernel map of checks (--max-checks), on the whole machine")
-	add(l.Containers, "%d checks came from containers that found no room in the kernel map of containers (--max-containers)")
-	add(l.Executions, "%d executions of programs found no room in the kernel map of executions, so that file capabilities may have been missed")
-	add(l.Calls, "%d system calls that may need a capability without a check found no room in the kernel map of system calls")
-	add(l.TooDeep, "%d checks came from cgroups too deep to be followed to the root")
-	add(l.TaskStates, "%d times a task's phase could not be remembered: set-up may be taken for workload")
-	add(l.Skipped, "%d checks were skipped by the kernel because the recorder was already running on that CPU")
-	add(l.NoSite, "%d checks were recorded without the kernel function that asked")
-	add(l.Chains, "the kernel function that asked was told wrongly for %d of the checks that were looked at twice, and perhaps for others")
-	add(l.Verdicts, "%d checks had another result than the one computed from the credential")
+	add(l.Checks, "%d checks did not fit in the kernel map of checks (--max-checks), on the whole machine")
+	add(l.Containers, "%d checks came from containers that did not fit in the kernel map of containers (--max-containers)")
+	add(l.Executions, "%d executions of programs did not fit in the kernel map of executions: file capabilities may have been missed")
+	add(l.Calls, "%d system calls that may need a capability without a check did not fit in the kernel map of system calls")
+	add(l.TooDeep, "%d checks came from cgroups that are nested too deep to follow to the root")
+	add(l.TaskStates, "%d times the phase of a task could not be stored: runtime setup may be counted as workload")
+	add(l.Skipped, "%d checks were skipped by the kernel because capmon's eBPF program was already running on that CPU")
+	add(l.NoSite, "%d checks were recorded without their call site")
+	add(l.Chains, "the call site was wrong for %d of the checks that capmon verified, and perhaps for others")
+	add(l.Verdicts, "%d checks had a result that differs from the one that capmon computed from the credentials")
 	return reasons
 }
 
-// useKey is what makes checks one use for the reader.
+// useKey has the fields by which a reader distinguishes patterns of use.
 type useKey struct {
 	capability             capability.Capability
 	granted, entry, others bool
@@ -342,7 +338,7 @@ func keyOf(use Use) useKey {
 	return key
 }
 
-// uses classifies checks and adds up those that a reader could not tell apart.
+// uses classifies checks, and merges those that look the same to a reader.
 func uses(checks []monitor.Check) []Use {
 	all := make([]Use, 0, len(checks))
 	for _, check := range checks {
@@ -350,15 +346,15 @@ func uses(checks []monitor.Check) []Use {
 		for _, outcome := range classify.Outcomes(check) {
 			all = append(all, use.with(outcome, check.Stack))
 		}
-		for _, demand := range classify.Demands(check) {
-			all = append(all, demanded(demand, use)...)
+		for _, need := range classify.ImplicitNeeds(check) {
+			all = append(all, implicitUses(need, use)...)
 		}
 	}
 	return addUp(all)
 }
 
-// addUp makes one of uses that a reader could not tell apart, and sorts them. Where there are more
-// than MaxUses, those that differ only in the program and the arguments are added up as well.
+// addUp merges uses that look the same to a reader, and sorts the result. If there are more than MaxUses, it also
+// merges uses that differ only in the program and the arguments.
 func addUp(uses []Use) []Use {
 	all := addUpBy(uses, keyOf)
 	for _, key := range []func(Use) useKey{withoutNames, withoutCalls} {
@@ -368,7 +364,7 @@ func addUp(uses []Use) []Use {
 	return all
 }
 
-// addUpBy makes one of uses with the same key.
+// addUpBy merges uses with the same key.
 func addUpBy(uses []Use, keyOf func(Use) useKey) []Use {
 	byKey := make(map[useKey]Use)
 	for _, use := range uses {
@@ -378,7 +374,7 @@ func addUpBy(uses []Use, keyOf func(Use) useKey) []Use {
 		}
 		byKey[key] = use
 	}
-	return slices.AppendSeq(make([]Use, 0, len(byKey)), maps.Values(byKey)) // in JSON never null
+	return slices.AppendSeq(make([]Use, 0, len(byKey)), maps.Values(byKey)) // never null in JSON
 }
 
 func newUse(check monitor.Check) Use {
@@ -386,7 +382,7 @@ func newUse(check monitor.Check) Use {
 		Capability: check.Capability,
 		Granted:    check.Answer.Granted(),
 		Program:    check.Program,
-		Others:     check.Folding != monitor.Whole,
+		Others:     check.Folding != monitor.Unfolded,
 		Call:       check.Call.String(),
 		Entry:      check.Entry,
 		User:       check.UID,
@@ -396,7 +392,7 @@ func newUse(check monitor.Check) Use {
 	}
 }
 
-// with adds what a check means.
+// with adds the meaning of a check.
 func (u Use) with(outcome classify.Outcome, stack []string) Use {
 	u.Class, u.Reason, u.Unsure = outcome.Class, outcome.Reason, outcome.Unsure
 	u.Alternative, u.Site, u.Stack = outcome.Alternative, outcome.Site, stack
@@ -429,5 +425,5 @@ func compareUses(one, other Use) int {
 	if order != 0 {
 		return order
 	}
-	return cmp.Compare(fmt.Sprint(keyOf(one)), fmt.Sprint(keyOf(other))) // dear, and seldom needed
+	return cmp.Compare(fmt.Sprint(keyOf(one)), fmt.Sprint(keyOf(other))) // slow, but rarely reached
 }

@@ -20,11 +20,11 @@ var (
 	observation = Observation{ID: "o", Kernel: "6.18.1", Start: saturday}
 )
 
-// seen is a container that ran for a minute and used nothing.
+// seen returns a container that ran for a minute and used nothing.
 func seen() monitor.Container {
 	return monitor.Container{
 		Cgroup: 77, ID: id, Seen: saturday, Started: saturday.Add(time.Second), Last: saturday.Add(time.Minute), Ended: true,
-		Bounding: capability.DockerDefault(), Permitted: capability.DockerDefault(), UID: 0, Processes: 3, Made: 9,
+		Bounding: capability.DockerDefault(), Permitted: capability.DockerDefault(), UID: 0, Processes: 3, ChecksMade: 9,
 	}
 }
 
@@ -41,7 +41,7 @@ func record(t *testing.T, s monitor.Snapshot, infos map[string]container.Info) R
 	return runs[0]
 }
 
-func TestRecordTellsWhatTheKernelSaw(t *testing.T) {
+func TestRecordWithoutAnEngine(t *testing.T) {
 	want := Run{
 		ID:          "o/77",
 		Observation: Observation{ID: "o", Kernel: "6.18.1", Hook: monitor.Fexit, Start: saturday, End: saturday.Add(time.Hour)},
@@ -55,7 +55,7 @@ func TestRecordTellsWhatTheKernelSaw(t *testing.T) {
 	}
 }
 
-func TestRecordTellsWhatTheEngineKnows(t *testing.T) {
+func TestRecordHasTheEnginesDescription(t *testing.T) {
 	info := container.Info{
 		ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", User: "33",
 		Labels: map[string]string{"a": "b", "com.docker.compose.service": "web"},
@@ -69,7 +69,7 @@ func TestRecordTellsWhatTheEngineKnows(t *testing.T) {
 		{"inspected", func(*container.Info) {}, ptr(capability.Of(capability.SysTime))},
 		{"only listed", func(i *container.Info) { i.Inspected = false }, nil},
 		{"privileged", func(i *container.Info) { i.Privileged = true }, ptr(capability.Known(capability.CheckpointRestore))},
-		{"settings that make no sense", func(i *container.Info) { i.CapAdd = []string{"NET_ROW"} }, nil},
+		{"invalid settings", func(i *container.Info) { i.CapAdd = []string{"NET_ROW"} }, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			info := info
@@ -87,7 +87,7 @@ func TestRecordTellsWhatTheEngineKnows(t *testing.T) {
 	}
 }
 
-func TestRecordOfOneThatStillRuns(t *testing.T) {
+func TestRecordOfARunningContainer(t *testing.T) {
 	c := seen()
 	c.Ended = false
 	if got := record(t, snapshot(c), nil); !got.Running || !got.Ended.Equal(saturday.Add(time.Hour)) {
@@ -96,7 +96,7 @@ func TestRecordOfOneThatStillRuns(t *testing.T) {
 }
 
 // docker create, or a run that failed before its first instruction.
-func TestRecordOfOneThatNeverStarted(t *testing.T) {
+func TestRecordOfAContainerThatNeverStarted(t *testing.T) {
 	c := seen()
 	c.Started, c.Last = time.Time{}, time.Time{}
 	got := record(t, snapshot(c), nil)
@@ -108,7 +108,7 @@ func TestRecordOfOneThatNeverStarted(t *testing.T) {
 	}
 }
 
-func TestEveryLossIsTold(t *testing.T) {
+func TestEveryLossIsReported(t *testing.T) {
 	for _, test := range []struct {
 		losses            monitor.Losses
 		lost              uint64
@@ -117,17 +117,17 @@ func TestEveryLossIsTold(t *testing.T) {
 	}{
 		{},
 		{lost: 4, want: []string{"4 checks of this container could not be recorded"}},
-		// Of these each container has a count of its own.
+		// Each container has its own count of these.
 		{losses: monitor.Losses{Checks: 2, Executions: 2, Calls: 2}},
 		{executions: 3, want: []string{"file capabilities of the programs of 3 executions are unknown"}},
 		{calls: 3, want: []string{"3 system calls of this container that may need a capability"}},
-		{losses: monitor.Losses{Containers: 2}, want: []string{"2 checks came from containers that found no room"}},
-		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups too deep"}},
-		{losses: monitor.Losses{TaskStates: 2}, want: []string{"2 times a task's phase could not be remembered"}},
+		{losses: monitor.Losses{Containers: 2}, want: []string{"2 checks came from containers that did not fit"}},
+		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups that are nested too deep"}},
+		{losses: monitor.Losses{TaskStates: 2}, want: []string{"2 times the phase of a task could not be stored"}},
 		{losses: monitor.Losses{Skipped: 2}, want: []string{"2 checks were skipped by the kernel"}},
-		{losses: monitor.Losses{Chains: 1}, want: []string{"told wrongly for 1 of the checks that were looked at twice"}},
-		{losses: monitor.Losses{NoSite: 2}, want: []string{"2 checks were recorded without the kernel function"}},
-		{losses: monitor.Losses{Verdicts: 2}, want: []string{"2 checks had another result"}},
+		{losses: monitor.Losses{Chains: 1}, want: []string{"the call site was wrong for 1 of the checks that capmon verified"}},
+		{losses: monitor.Losses{NoSite: 2}, want: []string{"2 checks were recorded without their call site"}},
+		{losses: monitor.Losses{Verdicts: 2}, want: []string{"2 checks had a result that differs"}},
 		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "3 checks were skipped"}},
 	} {
 		c := seen()
@@ -146,9 +146,9 @@ func TestEveryLossIsTold(t *testing.T) {
 	}
 }
 
-func TestChecksThatAReaderCannotTellApartAreOneUse(t *testing.T) {
+func TestIndistinguishableChecksAreOneUse(t *testing.T) {
 	check := monitor.Check{
-		Capability: capability.Chown, Answer: monitor.Held, Subject: monitor.Own, Phase: monitor.Workload,
+		Capability: capability.Chown, Answer: monitor.Held, Credential: monitor.OwnCredential, Phase: monitor.Workload,
 		Condition: monitor.Untested, Stack: []string{"ns_capable", "setattr_prepare"},
 		Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Program: "sh", Opts: -1, Count: 2,
 		First: saturday, Last: saturday, PID: 10,
@@ -160,7 +160,7 @@ func TestChecksThatAReaderCannotTellApartAreOneUse(t *testing.T) {
 	setup := check
 	setup.Phase = monitor.Setup
 	denied := check
-	denied.Answer = monitor.Missing
+	denied.Answer = monitor.NotHeld
 	c := seen()
 	c.Checks = []monitor.Check{setup, denied, later, check}
 
@@ -187,8 +187,8 @@ func TestChecksThatAReaderCannotTellApartAreOneUse(t *testing.T) {
 func TestAlternativesAreRecorded(t *testing.T) {
 	c := seen()
 	c.Checks = []monitor.Check{{
-		Capability: capability.DACOverride, Answer: monitor.Held, Subject: monitor.Own, Phase: monitor.Workload,
-		Condition: monitor.Untested, RefusedFirst: capability.DACReadSearch, HasRefusedFirst: true,
+		Capability: capability.DACOverride, Answer: monitor.Held, Credential: monitor.OwnCredential, Phase: monitor.Workload,
+		Condition: monitor.Untested, DeniedFirst: capability.DACReadSearch, HasDeniedFirst: true,
 		Stack: []string{"generic_permission", "inode_permission", "may_open"}, Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Count: 1,
 	}}
 	uses := record(t, snapshot(c), nil).Uses
@@ -209,7 +209,7 @@ func TestOneContainerStartedTwiceMakesTwoRuns(t *testing.T) {
 	}
 }
 
-// Each run has the first end of its container that was not before its start.
+// The exit of a run is the first one of its container after the start of the run.
 func TestARunHasItsOwnExitStatus(t *testing.T) {
 	first, again, running := seen(), seen(), seen()
 	again.Cgroup, again.Started, again.Last = 78, saturday.Add(2*time.Minute), saturday.Add(3*time.Minute)
@@ -228,7 +228,7 @@ func TestARunHasItsOwnExitStatus(t *testing.T) {
 	}
 }
 
-// Readers of other languages must not have to tell null from an empty list.
+// Programs that read the JSON must not have to distinguish null from an empty list.
 func TestNoListIsNull(t *testing.T) {
 	for name, p := range map[string]Profile{"no runs": New(), "a run": New(record(t, snapshot(seen()), nil))} {
 		if text := encoded(t, p); strings.Contains(text, "null") {
@@ -237,8 +237,8 @@ func TestNoListIsNull(t *testing.T) {
 	}
 }
 
-// A file that was changed just before may have been changed again right after, at the same ctime.
-func TestFilesOfAMomentAreNotExamined(t *testing.T) {
+// A file that changed shortly before may have changed again shortly after, with the same ctime.
+func TestFilesThatMayHaveChangedAreUnexamined(t *testing.T) {
 	raw := kernel.FileCapabilities{Permitted: capability.Of(capability.NetRaw), Effective: true}
 	for name, test := range map[string]struct {
 		sets    bool
@@ -259,21 +259,21 @@ func TestFilesOfAMomentAreNotExamined(t *testing.T) {
 		}
 		seen := monitor.Container{Cgroup: 4, SetFileCapabilities: test.sets, Executions: []monitor.Execution{execution}}
 		var run Run
-		run.demand(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, execution): test.carried})
+		run.addFileCapabilities(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, execution): test.carried})
 		if !slices.Equal(run.Unexamined, test.want) || (len(run.Uses) > 0) != test.carried.Effective {
 			t.Errorf("%s: unexamined %v, uses %+v", name, run.Unexamined, run.Uses)
 		}
 		other := execution
 		other.Version.Changed++
 		run = Run{}
-		run.demand(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, other): test.carried})
+		run.addFileCapabilities(seen, map[Program]kernel.FileCapabilities{ProgramOf(4, other): test.carried})
 		if len(run.Unexamined) != 1 || len(run.Uses) > 0 {
-			t.Errorf("%s: what another version carries is taken for its own: %+v", name, run)
+			t.Errorf("%s: the capabilities of another version of the file were used: %+v", name, run)
 		}
 	}
 }
 
-// Of folded executions the ambient set is known, and whether capabilities of the files count.
+// For folded executions, the ambient set is known, and whether the capabilities of the files count.
 func TestFoldedExecutions(t *testing.T) {
 	net := capability.Of(capability.NetRaw)
 	for _, test := range []struct {

@@ -10,63 +10,62 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 )
 
-// Summary is what all runs of one container, or of all tasks of a service, by name and
-// image, come to.
+// Summary is the sum of all runs of one container, identified by name and image, or of all tasks of a service.
 type Summary struct {
 	Container Container
-	// Runs that were added up; of those, Starts were seen from the workload's start on, and
-	// Stops to its end.
+	// Runs is the number of runs. Starts counts the runs that capmon watched from the start of the workload, Stops
+	// those that it watched to the end.
 	Runs, Starts, Stops int
-	// FirstStarts are those of the Starts that were of a new container, of the latest build of the
-	// image. A restart may need less: it finds what an earlier start left behind.
+	// FirstStarts counts the Starts of new containers of the latest build of the image. A restart may need less,
+	// because the files of the earlier run exist.
 	FirstStarts int
 	// SeveralBuilds: the runs are not all of the same build of the image.
 	SeveralBuilds bool
-	// Observed is how long the workload was seen running, over all runs.
+	// Observed is how long capmon saw the workload run, in total.
 	Observed         time.Duration
 	Running, Existed bool
-	// Failed is the exit status of the latest run that failed; nil if none is known to have.
+	// Failed is the exit status of the latest run that failed; nil if no run is known to have failed.
 	Failed       *int
 	Processes    uint64
 	Checks, Lost uint64
 	Users        []uint32
 	Grants       Grants
-	// EngineError is why the engine could not tell how one of the runs was set up; empty
-	// if it has told of all.
+	// EngineError is the reason why the engine did not report the settings of one of the runs; empty if it reported
+	// all.
 	EngineError string
-	// Since is from when on it was watched, Found when it was found running already: the
-	// first time that this happened, zero if it never did.
+	// Since is when capmon began to watch the container. Found is the first time that it found the container already
+	// running; zero if it never did.
 	Since, Found time.Time
-	// Started tells whether a workload was seen at all.
+	// Started: capmon saw a workload.
 	Started bool
-	// Incomplete lists why the list may be too short; empty if nothing was lost.
+	// Incomplete has the reasons why the list may be too short; empty if nothing was lost.
 	Incomplete []string
 	// Unexamined are programs whose file capabilities are not known.
 	Unexamined []string
-	// Unwatched are granted capabilities that the seccomp profile may unlock system
-	// calls by which were not all recorded.
+	// Unwatched are granted capabilities with which the seccomp profile may allow system calls that capmon did not all
+	// record.
 	Unwatched capability.Set
-	// Kept are the capabilities that a thread had used and still held when it ended or
-	// any held when the observation did; nil if that is not known of all runs.
+	// Kept are the capabilities that a thread had used and still held at its end, and those that any thread held at the
+	// end of the observation; nil if that is not known for all runs.
 	Kept *capability.Set
 	Uses []Use
-	// LimitsSeen: all limits that the runs passed because a sysctl lifted them are in Lifted.
+	// LimitsSeen: Lifted has all limits that the runs passed because a sysctl lifted them.
 	LimitsSeen bool
 	Lifted     []Lifted
 	// Readers as in Run.
 	Readers []string
-	// SharesPIDs: it did so in any of the runs.
+	// SharesPIDs as in Run, for any of the runs.
 	SharesPIDs bool
 	// Files and Unlisted as in Run.
 	Files    []File
 	Unlisted uint64
-	// Proof is the latest of what this container needs; nil if there is none.
+	// Proof is the latest proof of this container; nil if there is none.
 	Proof *Proof
 }
 
-// Summaries adds up the runs of each container, in the order of their start. Runs
-// belong together if they have the same name and image, or are of the same service and
-// image, or have the same ID. A run that the engine could not name belongs to the others of its ID.
+// Summaries adds up the runs of each container, in the order of their start. Runs belong together if they have the same
+// name and image, or the same service and image, or the same ID. If a run has no name because the engine did not report
+// it, the run belongs to the other runs of its container ID.
 func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
 
 // SummariesBy adds up the runs of the containers that have the same key, in the order of
@@ -74,9 +73,9 @@ func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
 func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 	var summaries []Summary
 	index := make(map[Key]int)
-	recalled := p.Recall(Profile{})
+	filled := p.FillFrom(Profile{})
 	for i, run := range p.Runs {
-		run.Container = recalled.Runs[i].Container // how it was set up remains unknown
+		run.Container = filled.Runs[i].Container // its settings remain unknown
 		group := key(run.Container)
 		at, known := index[group]
 		if !known {
@@ -94,7 +93,7 @@ func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 	return summaries
 }
 
-// key is the same for runs that belong together.
+// key returns the same value for runs that belong together.
 func (c Container) key() [3]string {
 	switch {
 	case c.Unconfirmed != "":
@@ -138,13 +137,13 @@ func (s *Summary) add(run Run) {
 	s.Checks += run.Checks
 	s.Lost += run.Lost
 	s.EngineError = cmp.Or(s.EngineError, run.EngineError)
-	s.Since = earlier(s.Since, run.Since())
+	s.Since = earliest(s.Since, run.Since())
 	if run.Existed {
-		s.Found = earlier(s.Found, run.Since())
+		s.Found = earliest(s.Found, run.Since())
 	}
 	s.Grants = s.Grants.Union(run.Grants)
 	s.addReasons(run.Incomplete)
-	s.Unexamined = withAll(s.Unexamined, run.Unexamined)
+	s.Unexamined = appendMissing(s.Unexamined, run.Unexamined)
 	s.Unexamined = s.Unexamined[:min(len(s.Unexamined), MaxFiles)]
 	if run.Unwatched != nil {
 		s.Unwatched = s.Unwatched.Union(*run.Unwatched)
@@ -164,8 +163,8 @@ func (s *Summary) add(run Run) {
 	s.Unlisted += run.Unlisted + unlisted
 }
 
-// failed reports whether the first process ended with an exit status that is neither success nor what
-// is left of a process that was told to end, by SIGINT, SIGKILL or SIGTERM.
+// failed reports whether the first process failed. An exit status is not a failure if it is 0, or that of a process
+// that ended because of SIGINT, SIGKILL or SIGTERM.
 func (r Run) failed() bool {
 	return r.ExitStatus != nil && !slices.Contains([]int{0, 128 + 2, 128 + 9, 128 + 15}, *r.ExitStatus)
 }
@@ -184,16 +183,16 @@ func (s *Summary) addReasons(reasons []string) {
 	}
 }
 
-// earlier is the first of two moments, of which zero is none.
-func earlier(one, other time.Time) time.Time {
+// earliest returns the earlier of two times. A zero time does not count.
+func earliest(one, other time.Time) time.Time {
 	if one.IsZero() || other.Before(one) {
 		return other
 	}
 	return one
 }
 
-// withAll adds what is not there yet.
-func withAll(list, more []string) []string {
+// appendMissing appends the texts that are not in the list yet.
+func appendMissing(list, more []string) []string {
 	for _, text := range more {
 		if !slices.Contains(list, text) {
 			list = append(list, text)
@@ -202,7 +201,7 @@ func withAll(list, more []string) []string {
 	return list
 }
 
-// Union is what either was granted.
+// Union returns what either of the two was granted.
 func (g Grants) Union(other Grants) Grants {
 	return Grants{
 		Engine:     union(g.Engine, other.Engine),
@@ -223,14 +222,13 @@ func union(one, other *capability.Set) *capability.Set {
 	return &sum
 }
 
-// Needs are the capabilities that make the minimal list: each required or soft
-// use is granted by one of them.
+// Needs returns the observed list: each use that is a need is granted by one of its members.
 func (s Summary) Needs() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class.Need() })
 }
 
-// Proved reports whether a proof holds for all that was observed: all of it was of the
-// proof's build of the image, and all needs were tried.
+// Proved reports whether the proof is valid for all that was observed: all runs were of the build that was verified,
+// and all needs were tried.
 func (s Summary) Proved() bool {
 	return s.proofWorks() && !s.SeveralBuilds && s.Untried().Empty()
 }
@@ -239,9 +237,9 @@ func (s Summary) proofWorks() bool {
 	return s.Proof != nil && s.Proof.Works && s.Proof.Container.ImageID == s.Container.ImageID
 }
 
-// List is what to grant: what was proved or else what was observed. If more was
-// observed than was tried, or another build was, it is both, for a proof may know of
-// needs that cannot be observed.
+// List returns the set to grant: the proved set, or else the observed one. If more was observed than was tried, or
+// another build was observed, List returns the union of both, because a proof may include needs that cannot be
+// observed.
 func (s Summary) List() capability.Set {
 	switch {
 	case s.Proved():
@@ -252,7 +250,7 @@ func (s Summary) List() capability.Set {
 	return s.Needs()
 }
 
-// Untried are the needs about which the proof says nothing.
+// Untried returns the needs that no proof covers.
 func (s Summary) Untried() capability.Set {
 	if s.Proof == nil {
 		return s.Needs()
@@ -260,34 +258,32 @@ func (s Summary) Untried() capability.Set {
 	return s.Needs().Minus(s.Proof.tried())
 }
 
-// Required are the needs that a check asked about and whose refusal is an error, with those of
-// a long runtime setup, of which that is not known.
+// Required returns the needs that the kernel checked and whose denial is an error. It includes the needs of a long
+// runtime setup, for which capmon does not know whether a denial is an error.
 func (s Summary) Required() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class == classify.Required || u.Class == classify.LongSetup })
 }
 
-// Demanded are the needs that are none of Required's, but that were read straight
-// from a credential where a missing one is an error.
+// Implicit returns the needs that are not in [Summary.Required] and for which the kernel makes no check: it reads a
+// credential directly, and fails without the capability.
 func (s Summary) Implicit() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class == classify.Implicit }).Minus(s.Required())
 }
 
-// Soft are the other needs: a refusal only changes a result.
+// Soft returns the other needs: a denial only changes a result.
 func (s Summary) Soft() capability.Set {
 	return s.Needs().Minus(s.Required()).Minus(s.Implicit())
 }
 
-// Spared are capabilities that were used although others, which are needed
-// anyway, would have done.
+// Spared returns the capabilities that were used although other members of the list are sufficient.
 func (s Summary) Spared() capability.Set {
 	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(s.Needs())
 }
 
-// granting is what of the minimal list grants the uses selected.
+// granting returns the members of the list that grant the selected uses.
 //
-// Of a use with an alternative either capability would do, so it adds nothing to
-// the list if one of the two is needed for another use that has no choice, or if
-// the narrower of the two was used elsewhere.
+// If a use has an alternative, either of the two capabilities is sufficient. Such a use adds nothing to the list if one
+// of the two is needed for a use without an alternative, or if the narrower of the two was used elsewhere.
 func (s Summary) granting(selected func(Use) bool) capability.Set {
 	certain := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative == nil })
 	chosen := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative != nil })
@@ -306,30 +302,30 @@ func (s Summary) granting(selected func(Use) bool) capability.Set {
 	return set
 }
 
-// AtStart are the needs that whoever used them had given up (setuid, capset) before it
-// ended or the observation did. What is read from a credential without a check is not
-// among them, nor what a long runtime setup used, nor anything if records are missing.
+// AtStart returns the needs that every process that used them had given up (setuid, capset) before it ended or the
+// observation ended. It leaves out needs that the kernel does not check, and needs of a long runtime setup. It returns
+// the empty set if records are missing.
 func (s Summary) AtStart() capability.Set {
 	if s.Kept == nil || len(s.Incomplete) > 0 {
 		return 0
 	}
-	untold := s.Having(classify.Implicit).Union(s.Having(classify.LongSetup))
-	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(untold).Minus(*s.Kept)
+	unknown := s.Having(classify.Implicit).Union(s.Having(classify.LongSetup))
+	return s.with(func(u Use) bool { return u.Class.Need() }).Minus(unknown).Minus(*s.Kept)
 }
 
-// Denied are the capabilities that were asked for in earnest and refused.
+// Denied returns the capabilities that the workload would have used, had the kernel not denied them.
 func (s Summary) Denied() capability.Set { return s.Having(classify.Denied) }
 
-// Unsure are the needs without a certain use. A soft use is certain only if all uses of the need are soft.
+// Unsure returns the needs without a certain use. A soft use is certain only if all uses of the need are soft.
 func (s Summary) Unsure() capability.Set {
 	soft := s.Soft()
 	certain := func(u Use) bool { return u.Unsure == "" && (u.Class != classify.Soft || soft.Has(u.Capability)) }
 	return s.Needs().Minus(s.granting(certain))
 }
 
-// Doubt is why a member of Unsure may not be needed.
-func (s Summary) Doubt(c capability.Capability) string {
-	for _, use := range s.Of(c, classify.Needs()...) {
+// UnsureReason returns the reason why a member of [Summary.Unsure] may not be needed.
+func (s Summary) UnsureReason(c capability.Capability) string {
+	for _, use := range s.UsesOf(c, classify.Needs()...) {
 		if use.Unsure != "" {
 			return use.Unsure
 		}
@@ -337,11 +333,11 @@ func (s Summary) Doubt(c capability.Capability) string {
 	return ""
 }
 
-// KeptAll are the programs that kept all capabilities they had by a capset, sorted.
+// KeptAll returns the programs that kept all of their capabilities with a capset, sorted.
 func (s Summary) KeptAll() []string {
 	var programs []string
 	for _, use := range s.Uses {
-		if use.Reason == classify.KeptAll && !use.Others {
+		if use.Reason == classify.CapsetKeptAll && !use.Others {
 			programs = append(programs, use.Program)
 		}
 	}
@@ -349,8 +345,7 @@ func (s Summary) KeptAll() []string {
 	return slices.Compact(programs)
 }
 
-// Unused are the granted capabilities that were never used in earnest; known is
-// false if the grants are not known.
+// Unused returns the granted capabilities that were never used. known is false if the grants are not known.
 func (s Summary) Unused() (unused capability.Set, known bool) {
 	granted, known := s.Grants.Set()
 	return granted.Minus(s.Needs()).Minus(s.Spared()), known
@@ -366,8 +361,8 @@ func (s Summary) with(has func(Use) bool) capability.Set {
 	return set
 }
 
-// Of lists the uses of one capability in the classes given, most frequent first.
-func (s Summary) Of(c capability.Capability, classes ...classify.Class) []Use {
+// UsesOf returns the uses of one capability in the given classes, most frequent first.
+func (s Summary) UsesOf(c capability.Capability, classes ...classify.Class) []Use {
 	var uses []Use
 	for _, use := range s.Uses {
 		if use.Capability == c && slices.Contains(classes, use.Class) {
@@ -377,9 +372,9 @@ func (s Summary) Of(c capability.Capability, classes ...classify.Class) []Use {
 	return uses
 }
 
-// Narrower tells whether a narrower capability would do for every use of c.
+// Narrower returns a narrower capability that is sufficient for every use of c.
 func (s Summary) Narrower(c capability.Capability) (narrower capability.Capability, ok bool) {
-	for i, use := range s.Of(c, classify.Needs()...) {
+	for i, use := range s.UsesOf(c, classify.Needs()...) {
 		other := use.Alternative
 		if other == nil || !classify.Narrower(*other, c) || i > 0 && *other != narrower {
 			return 0, false
@@ -389,13 +384,13 @@ func (s Summary) Narrower(c capability.Capability) (narrower capability.Capabili
 	return narrower, ok
 }
 
-// Advised is Narrower, if the narrower capability is no more dangerous (see [classify.Advised]).
+// Advised returns [Summary.Narrower] if the narrower capability is not more dangerous (see [classify.Advised]).
 func (s Summary) Advised(c capability.Capability) (narrower capability.Capability, ok bool) {
 	narrower, ok = s.Narrower(c)
 	return narrower, ok && classify.Advised(narrower, c)
 }
 
-// Others counts the checks of uses whose process names and arguments are not listed one by one.
+// Others counts the checks of uses whose process names and arguments are added up.
 func (s Summary) Others() (checks uint64) {
 	for _, use := range s.Uses {
 		if use.Others {
@@ -405,13 +400,13 @@ func (s Summary) Others() (checks uint64) {
 	return checks
 }
 
-// Having are the capabilities with a use of the class.
+// Having returns the capabilities with a use of the class.
 func (s Summary) Having(class classify.Class) capability.Set {
 	return s.with(func(u Use) bool { return u.Class == class })
 }
 
-// ByImage takes all containers of an image as one, which has the image's name. Those whose
-// image is not known stay apart.
+// ByImage treats all containers of an image as one container with the image's name. Containers whose image is not known
+// stay separate.
 func ByImage(p Profile) Profile {
 	merged := Profile{Runs: slices.Clone(p.Runs), Proofs: slices.Clone(p.Proofs)}
 	for i := range merged.Runs {

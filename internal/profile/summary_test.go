@@ -96,8 +96,7 @@ func TestSummariesAddUp(t *testing.T) {
 	}
 }
 
-// What a reader cannot tell apart is one line, however often and in however many
-// runs it happened.
+// Uses that look the same to a reader are one line, however often and in however many runs they happened.
 func TestNoUseIsListedTwice(t *testing.T) {
 	// The frequent one comes first, the other two are the same in two runs.
 	frequent := chown(5)
@@ -169,7 +168,7 @@ func usesOf(g generated) (uses []Use) {
 	return uses
 }
 
-// testing/quick hits each field only by chance.
+// testing/quick varies each field only by chance.
 func TestUsesThatDifferInOneThingAreTwo(t *testing.T) {
 	for name, change := range map[string]func(*Use){
 		"capability":  func(u *Use) { u.Capability = capability.Kill },
@@ -186,17 +185,17 @@ func TestUsesThatDifferInOneThingAreTwo(t *testing.T) {
 		other := chown(1)
 		change(&other)
 		if keyOf(other) == keyOf(chown(1)) || compareUses(other, chown(1)) == 0 {
-			t.Errorf("%s does not tell uses apart", name)
+			t.Errorf("%s does not distinguish uses", name)
 		}
 	}
 	same := chown(1)
 	same.User, same.Stack, same.First, same.Last = 7, []string{"a"}, saturday.Add(1), saturday.Add(2)
 	if keyOf(same) != keyOf(chown(1)) {
-		t.Error("who did it, when and by which way makes another use")
+		t.Error("the user, the stack and the time must not distinguish uses")
 	}
 }
 
-func TestAddingUsesKeepsTheFirstAndTheLastMoment(t *testing.T) {
+func TestAddedUsesHaveTheFirstAndTheLastTime(t *testing.T) {
 	early, late := chown(2), chown(3)
 	early.Stack, late.Stack = []string{"early"}, []string{"late"}
 	early.Last = saturday.Add(time.Hour)
@@ -210,7 +209,7 @@ func TestAddingUsesKeepsTheFirstAndTheLastMoment(t *testing.T) {
 	}
 }
 
-func TestWhatASummarySaysOfItsUses(t *testing.T) {
+func TestSetsOfASummary(t *testing.T) {
 	use := func(c capability.Capability, class classify.Class) Use {
 		return Use{Capability: c, Class: class, Count: 1, Granted: class != classify.Denied}
 	}
@@ -229,7 +228,7 @@ func TestWhatASummarySaysOfItsUses(t *testing.T) {
 			unused: grants.Without(capability.Chown),
 		},
 		{
-			name: "the others are none",
+			name: "other classes are not needs",
 			uses: []Use{
 				use(capability.Chown, classify.Redundant), use(capability.Kill, classify.Irrelevant), use(63, classify.Setup),
 				use(capability.NetRaw, classify.NestedUserns), use(capability.NetRaw, classify.OtherCredential),
@@ -260,7 +259,7 @@ func TestWhatASummarySaysOfItsUses(t *testing.T) {
 			unsure: capability.Of(63), unused: grants.Without(capability.Kill).Without(63),
 		},
 		{
-			name:  "unsure, and certainly soft: a refusal may only change a result",
+			name:  "unsure, and certainly soft: a denial may only change a result",
 			uses:  []Use{unsure(capability.Kill), use(capability.Kill, classify.Soft)},
 			needs: capability.Of(capability.Kill), required: capability.Of(capability.Kill),
 			unsure: capability.Of(capability.Kill), unused: grants.Without(capability.Kill),
@@ -288,7 +287,7 @@ func TestUnusedIsNotKnownWithoutGrants(t *testing.T) {
 	}
 }
 
-func TestNarrowerMustDoForEveryUse(t *testing.T) {
+func TestNarrowerMustBeSufficientForEveryUse(t *testing.T) {
 	use := func(narrower *capability.Capability, class classify.Class) Use {
 		return Use{Capability: capability.SysAdmin, Class: class, Alternative: narrower}
 	}
@@ -304,7 +303,7 @@ func TestNarrowerMustDoForEveryUse(t *testing.T) {
 		{"not for all", []Use{use(bpf, classify.Required), use(nil, classify.Soft)}, nil},
 		{"the first has none", []Use{use(nil, classify.Required), use(bpf, classify.Soft)}, nil},
 		{"different ones", []Use{use(bpf, classify.Required), use(perfmon, classify.Required)}, nil},
-		{"what is no need does not count", []Use{use(nil, classify.Setup), use(bpf, classify.Required), use(nil, classify.Denied)}, bpf},
+		{"uses that are not needs do not count", []Use{use(nil, classify.Setup), use(bpf, classify.Required), use(nil, classify.Denied)}, bpf},
 		{"another capability's", []Use{{Capability: capability.NetAdmin, Class: classify.Required, Alternative: bpf}}, nil},
 	} {
 		got, ok := Summary{Uses: test.uses}.Narrower(capability.SysAdmin)
@@ -326,8 +325,8 @@ func TestOneOfTwoAlternativesIsEnough(t *testing.T) {
 		uses                    []Use
 		needs, required, spared capability.Set
 	}{
-		{"what was used is proposed", []Use{wide}, capability.Of(override), capability.Of(override), 0},
-		{"either way", []Use{narrow}, capability.Of(search), capability.Of(search), 0},
+		{"the used capability is listed", []Use{wide}, capability.Of(override), capability.Of(override), 0},
+		{"with a wider alternative", []Use{narrow}, capability.Of(search), capability.Of(search), 0},
 		{"the wider is needed anyway", []Use{onlyWide, narrow}, capability.Of(override), capability.Of(override), capability.Of(search)},
 		{"the narrower is needed anyway", []Use{onlyNarrow, wide}, capability.Of(search), capability.Of(search), capability.Of(override)},
 		{"the narrower was enough elsewhere", []Use{wide, narrow}, capability.Of(search), capability.Of(search), capability.Of(override)},
@@ -343,7 +342,7 @@ func TestOneOfTwoAlternativesIsEnough(t *testing.T) {
 	}
 }
 
-func TestContainersOfAnImageAreTakenAsOne(t *testing.T) {
+func TestContainersOfAnImageAreAddedUp(t *testing.T) {
 	run := func(id, name, image string, labels map[string]string) Run {
 		return Run{ID: id, Container: Container{ID: id, Name: name, Image: image, Labels: labels}, Ended: saturday, Uses: []Use{chown(1)}}
 	}
@@ -361,11 +360,11 @@ func TestContainersOfAnImageAreTakenAsOne(t *testing.T) {
 		t.Error(diff)
 	}
 	if len(task) != 2 || p.Runs[0].Container.Name != "eager_bohr" {
-		t.Error("what was given is another")
+		t.Error("ByImage changed its argument")
 	}
 }
 
-// A restart, and a start of another build, tell nothing of what a new container needs to start.
+// A restart, or a start of another build, does not show what a new container needs to start.
 func TestFirstStarts(t *testing.T) {
 	run := func(minute int, image string, isNew *bool, existed bool) Run {
 		started := saturday.Add(time.Duration(minute) * time.Minute)
@@ -379,12 +378,12 @@ func TestFirstStarts(t *testing.T) {
 		runs []Run
 		want string
 	}{
-		"of a new container":             {[]Run{run(1, "a", newer, false)}, ""},
-		"of one that no engine tells of": {[]Run{run(1, "", nil, false)}, ""},
-		"none":                           {[]Run{run(1, "a", older, true)}, "its start was not seen"},
-		"a restart":                      {[]Run{run(1, "a", older, true), run(2, "a", older, false)}, "only restarts of it were seen, which may need less than the start of a new container"},
-		"a restart, then a new one":      {[]Run{run(1, "a", older, false), run(2, "a", newer, false)}, ""},
-		"of another build":               {[]Run{run(1, "a", newer, false), run(2, "b", older, false)}, "no start of a new container of this build of its image was seen"},
+		"of a new container":        {[]Run{run(1, "a", newer, false)}, ""},
+		"without an engine":         {[]Run{run(1, "", nil, false)}, ""},
+		"none":                      {[]Run{run(1, "a", older, true)}, "its start was not seen"},
+		"a restart":                 {[]Run{run(1, "a", older, true), run(2, "a", older, false)}, "only restarts of it were seen, which may need less than the start of a new container"},
+		"a restart, then a new one": {[]Run{run(1, "a", older, false), run(2, "a", newer, false)}, ""},
+		"of another build":          {[]Run{run(1, "a", newer, false), run(2, "b", older, false)}, "no start of a new container of this build of its image was seen"},
 	} {
 		if got := Summaries(New(test.runs...))[0].StartUnseen(); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

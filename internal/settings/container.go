@@ -61,7 +61,7 @@ func quote(s string) string {
 // Withheld says why there can be no settings for the container, "" if there can.
 func (c Container) Withheld() string {
 	if !c.Started {
-		return "its workload was never seen to start: there are no settings for it"
+		return "capmon never saw its workload start: there are no settings for it"
 	}
 	for _, needed := range c.List().Sorted() {
 		if !needed.Named() {

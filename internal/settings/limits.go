@@ -41,7 +41,7 @@ func (t Target) BehindLimits(g Group) (Group, []string) {
 func (g Group) behind(c capability.Capability) []profile.Lifted {
 	var all []profile.Lifted
 	for _, member := range g.Members {
-		all = append(all, member.Behind(c)...)
+		all = append(all, member.LiftedFor(c)...)
 	}
 	return all
 }

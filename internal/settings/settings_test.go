@@ -205,7 +205,7 @@ func TestNoSettingsWithoutAList(t *testing.T) {
 			}
 		}
 	}
-	for i, want := range []string{"capability 63", "", "never seen to start"} { // in the order of their starts
+	for i, want := range []string{"capability 63", "", "never saw its workload start"} { // in the order of their starts
 		if reason := all[i].Withheld(); !strings.Contains(reason, want) || (reason == "") != (want == "") {
 			t.Errorf("%s: %q, wanted %q", all[i].Label, reason, want)
 		}

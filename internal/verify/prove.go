@@ -77,7 +77,7 @@ func (t *trials) request(start capability.Set, s profile.Summary) Search {
 // for in place of the wide one, and that are no more dangerous. The observation alone does not show them:
 // the kernel may have granted the wide one before it would have asked for another.
 func (t *trials) narrower(without capability.Set, wide capability.Capability) capability.Set {
-	trial, _ := profile.Proof{Trials: t.done}.Of(t.of(without))
+	trial, _ := profile.Proof{Trials: t.done}.TrialNumber(t.of(without))
 	var narrower capability.Set
 	for _, c := range trial.Denied.Sorted() {
 		if classify.Advised(c, wide) {
@@ -134,7 +134,7 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 
 // doubt says why a member stays although it may not be needed.
 func (t *trials) doubt(m profile.Member) string {
-	trial, _ := profile.Proof{Trials: t.done}.Of(m.Trial)
+	trial, _ := profile.Proof{Trials: t.done}.TrialNumber(m.Trial)
 	if trial.Same {
 		return fmt.Sprintf("%s is kept: a refusal changes the result without an error, and only --test CMD, which looks at the result, can tell", m.Capability)
 	}

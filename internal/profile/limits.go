@@ -8,34 +8,34 @@ import (
 	"strings"
 )
 
-// Bounds of what a run, and a summary of many runs, lists. A container chooses how many process
-// names, arguments, programs and files it uses: it must not decide how large a report is.
+// Limits of the lists in a run and in a summary of many runs. A container chooses how many process names, arguments,
+// programs and files it uses. It must not decide how large a report is.
 const (
-	// MaxUses bounds the uses: beyond it, process names and arguments are not listed one by one.
+	// MaxUses limits the uses. Beyond it, process names and arguments are added up.
 	MaxUses = 1024
-	// MaxFiles bounds the files: those beyond it are counted as unlisted.
+	// MaxFiles limits the files. The checks for further files are counted as unlisted.
 	MaxFiles = 1024
-	// maxReasons bounds the reasons for which the runs of a container are incomplete.
+	// maxReasons limits the reasons why the runs of a container are incomplete.
 	maxReasons = 32
-	// maxNames bounds the programs that a sentence names.
+	// maxNames limits the programs that a sentence names.
 	maxNames = 16
 )
 
-// withoutNames is the key of uses that differ only in the program and the arguments of the call.
+// withoutNames returns the key of uses that differ only in the program and the arguments of the call.
 func withoutNames(use Use) useKey {
 	use.Program, use.Others = "", true
 	use.Call = use.CallName()
 	return keyOf(use)
 }
 
-// withoutCalls is the key of uses that the same kernel function asked for, with the same meaning.
+// withoutCalls returns the key of uses with the same call site and the same meaning.
 func withoutCalls(use Use) useKey {
 	use.Call, use.Entry = "", false
 	return withoutNames(use)
 }
 
-// bounded adds up the largest groups of uses with the same key until there are at most MaxUses, or
-// no group is left.
+// bounded adds up the uses in the largest groups with the same key, until at most MaxUses uses are left or every group
+// is added up.
 func bounded(uses []Use, keyOf func(Use) useKey) []Use {
 	left := len(uses)
 	if left <= MaxUses {
@@ -67,7 +67,7 @@ func bounded(uses []Use, keyOf func(Use) useKey) []Use {
 	return all
 }
 
-// boundFiles returns the files up to MaxFiles, and how many checks were for the others.
+// boundFiles returns the first MaxFiles files, and the number of checks for the others.
 func boundFiles(files []File) (listed []File, unlisted uint64) {
 	for _, file := range files[min(len(files), MaxFiles):] {
 		unlisted += file.Count
@@ -75,7 +75,7 @@ func boundFiles(files []File) (listed []File, unlisted uint64) {
 	return files[:min(len(files), MaxFiles)], unlisted
 }
 
-// Names lists names for a sentence, and says how many more there are.
+// Names lists names for a sentence: at most maxNames of them, and the number of the others.
 func Names(names []string) string {
 	if more := len(names) - maxNames; more > 0 {
 		return strings.Join(names[:maxNames], ", ") + fmt.Sprintf(" and %d more", more)

@@ -12,7 +12,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// flood is uses by many programs, each with a name of its own, and one use of another capability.
+// flood returns uses by many programs, each with a different name, and one use of another capability.
 func flood(from, to int) []Use {
 	uses := []Use{{Capability: capability.NetRaw, Class: classify.Required, Granted: true, Program: "ping", Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Count: 1, First: saturday, Last: saturday}}
 	for i := range to - from {
@@ -38,7 +38,7 @@ func TestTooManyUsesAreAddedUp(t *testing.T) {
 	}
 }
 
-// A container that is restarted again and again, each time with other names, adds up as well.
+// The limits also apply to a container that restarts again and again, each time with other names.
 func TestTooManyUsesOfManyRunsAreAddedUp(t *testing.T) {
 	var p Profile
 	for i := range 20 {
@@ -64,17 +64,17 @@ func TestTooManyUsesOfManyRunsAreAddedUp(t *testing.T) {
 	}
 }
 
-// Where arguments were left out that tell what a call demands, the container's list may be short.
-func TestFoldedDemandsMakeARunIncomplete(t *testing.T) {
+// Without the arguments of capset, capmon does not know which capabilities the call needs.
+func TestFoldedCapsetMakesARunIncomplete(t *testing.T) {
 	capset := kernel.Call{Arch: kernel.NativeArch()}
 	for capset.Name() != "capset" {
 		capset.Nr++
 	}
 	check := monitor.Check{
-		Capability: capability.Setpcap, Answer: monitor.Held, Subject: monitor.Own, Phase: monitor.Workload,
+		Capability: capability.Setpcap, Answer: monitor.Held, Credential: monitor.OwnCredential, Phase: monitor.Workload,
 		Stack: []string{"cap_capset"}, Call: capset, Opts: -1, Count: 2, First: saturday, Last: saturday,
 	}
-	for folding, incomplete := range map[monitor.Folding]bool{monitor.Whole: false, monitor.Nameless: true, monitor.Coarse: true} {
+	for folding, incomplete := range map[monitor.Folding]bool{monitor.Unfolded: false, monitor.Nameless: true, monitor.Coarse: true} {
 		check.Folding = folding
 		c := seen()
 		c.Checks = []monitor.Check{check}

@@ -11,28 +11,29 @@ import (
 // maxReaders limits the number of programs in Readers.
 const maxReaders = 64
 
-// decide adds the demands of system calls that the kernel decides by reading capability sets, and the
-// programs that read their own. It must run last: the run's other needs may be enough.
-func (r *Run) decide(seen monitor.Container) {
+// addUncheckedNeeds adds the needs of system calls that the kernel decides by reading capability sets, without a check.
+// It also adds the programs that read their own sets. It must run last, because the other needs of the run may be
+// sufficient.
+func (r *Run) addUncheckedNeeds(seen monitor.Container) {
 	granted, known := r.Grants.Set()
 	if !known {
 		return
 	}
-	needed, unwritten := r.certain(), unwritten(seen.Unasked)
+	needed, unwritten := r.certain(), unwritten(seen.Unchecked)
 	var uses []Use
-	for _, call := range seen.Unasked {
-		var demand classify.Demand
-		switch call.Unasked {
-		case monitor.Traced, monitor.Scheduled:
-			demand = classify.Inspection(call, granted, needed)
-		case monitor.Pressured:
-			demand = classify.PressureTrigger(call, granted, unwritten)
-		case monitor.ReadOwn:
+	for _, call := range seen.Unchecked {
+		var need classify.ImplicitNeed
+		switch call.Kind {
+		case monitor.InspectedProcess, monitor.ScheduledProcess:
+			need = classify.InspectionNeed(call, granted, needed)
+		case monitor.WrotePressureFile:
+			need = classify.PressureTriggerNeed(call, granted, unwritten)
+		case monitor.ReadOwnCapabilities:
 			r.Readers = append(r.Readers, readerOf(call))
 		}
-		uses = append(uses, demanded(demand, Use{
+		uses = append(uses, implicitUses(need, Use{
 			Program: call.Program,
-			Others:  call.Folding != monitor.Whole,
+			Others:  call.Folding != monitor.Unfolded,
 			Call:    call.Call.String(),
 			User:    call.UID,
 			Count:   call.Count,
@@ -46,7 +47,7 @@ func (r *Run) decide(seen monitor.Container) {
 	}
 }
 
-// certain are the needs for which no other capability would do instead.
+// certain returns the needs for which no alternative is sufficient.
 func (r *Run) certain() (needed capability.Set) {
 	for _, use := range r.Uses {
 		if use.Class.Need() && use.Alternative == nil {
@@ -56,12 +57,12 @@ func (r *Run) certain() (needed capability.Set) {
 	return needed
 }
 
-// unwritten reports whether capmon saw more openings of files of pressure stalls than triggers.
-func unwritten(calls []monitor.UnaskedCall) bool {
+// unwritten reports whether capmon saw more opened files of pressure stall information than triggers written to them.
+func unwritten(calls []monitor.UncheckedCall) bool {
 	var opened, written uint64
 	for _, call := range calls {
 		switch {
-		case call.Unasked != monitor.Pressured:
+		case call.Kind != monitor.WrotePressureFile:
 		case call.Pressure == monitor.WindowUnknown:
 			opened += call.Count
 		default:
@@ -71,8 +72,8 @@ func unwritten(calls []monitor.UnaskedCall) bool {
 	return opened > written
 }
 
-func readerOf(call monitor.UnaskedCall) string {
-	if call.Folding != monitor.Whole {
+func readerOf(call monitor.UncheckedCall) string {
+	if call.Folding != monitor.Unfolded {
 		return "others"
 	}
 	return call.Program

@@ -4,12 +4,11 @@ import (
 	"fmt"
 )
 
-// StartSeen reports whether the workload of a new container was watched from its first instruction
-// on, or verify has proved that it starts with the list. Otherwise the list may lack what it needs
-// to start.
+// StartSeen reports whether capmon watched the workload of a new container from its first instruction, or whether
+// verify has proved that it starts with the list. Otherwise the list may lack what the container needs to start.
 func (s Summary) StartSeen() bool { return s.FirstStarts > 0 || s.Proved() }
 
-// StartUnseen says why the list may lack what it needs to start; "" if that was seen.
+// StartUnseen returns the reason why the list may lack what the container needs to start; "" if [Summary.StartSeen].
 func (s Summary) StartUnseen() string {
 	switch {
 	case s.StartSeen():
@@ -22,28 +21,28 @@ func (s Summary) StartUnseen() string {
 	return "only restarts of it were seen, which may need less than the start of a new container"
 }
 
-// Missing are the reasons why the container may have used more, while it was watched,
-// than was recorded; none if all was.
+// Missing returns the reasons why the container may have used more than was recorded while capmon watched it; none if
+// capmon recorded everything.
 func (s Summary) Missing() []string {
 	var reasons []string
 	for _, reason := range s.Incomplete {
 		reasons = append(reasons, "incomplete: "+reason)
 	}
 	if !s.Started {
-		reasons = append(reasons, "its workload was never seen to start")
+		reasons = append(reasons, "capmon never saw its workload start")
 	}
 	if len(s.Unexamined) > 0 {
-		reasons = append(reasons, "gone before it could be read whether the file carries capabilities: "+Names(s.Unexamined))
+		reasons = append(reasons, "capmon could not read in time whether these files carry capabilities: "+Names(s.Unexamined))
 	}
 	if !s.Unwatched.Empty() {
-		reasons = append(reasons, fmt.Sprintf("not all system calls were recorded that the seccomp profile may allow only with %s",
+		reasons = append(reasons, fmt.Sprintf("capmon did not record all system calls that the seccomp profile may allow only with %s",
 			s.Unwatched.Text()))
 	}
 	return reasons
 }
 
-// Unwitnessed are the reasons why it may have used more while it was not watched; none if
-// it was watched from its start to its end.
+// Unwitnessed returns the reasons why the container may have used more while capmon did not watch it; none if capmon
+// watched it from its start to its end.
 func (s Summary) Unwitnessed() []string {
 	var reasons []string
 	if s.Existed {

@@ -8,32 +8,32 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 )
 
-func TestRecall(t *testing.T) {
+func TestFillFrom(t *testing.T) {
 	engine := capability.Set(1 << capability.Chown)
-	demanded := Use{Capability: capability.SysNice, Class: classify.Implicit, Program: "probe", Count: 2}
+	implicit := Use{Capability: capability.SysNice, Class: classify.Implicit, Program: "probe", Count: 2}
 	required := Use{Capability: capability.Chown, Class: classify.Required, Program: "chown", Count: 3}
 	more := required
 	more.Count = 5
 	named := Container{ID: "1", Name: "web", Image: "nginx"}
-	known := Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{required, demanded}}
+	known := Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{required, implicit}}
 	for name, test := range map[string]struct{ now, earlier, want Run }{
-		"the engine tells": {
+		"the engine describes it": {
 			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []Use{more}}, known,
 			Run{Container: Container{ID: "1", Name: "shop"}, Uses: []Use{more}},
 		},
-		"the engine has forgotten": {
+		"the engine no longer knows it": {
 			Run{Container: Container{ID: "1"}, EngineError: "gone", Uses: []Use{more}}, known,
-			Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{demanded, more}},
+			Run{Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{implicit, more}},
 		},
-		"an event told another name": {
+		"an event had another name": {
 			Run{Container: Container{ID: "1", Name: "shop"}, EngineError: "gone", Uses: []Use{more}}, known,
-			Run{Container: Container{ID: "1", Name: "shop", Image: "nginx"}, Grants: Grants{Engine: &engine}, Uses: []Use{demanded, more}},
+			Run{Container: Container{ID: "1", Name: "shop", Image: "nginx"}, Grants: Grants{Engine: &engine}, Uses: []Use{implicit, more}},
 		},
 		"only its name was known": {
 			Run{Container: Container{ID: "1"}, EngineError: "gone"}, Run{Container: named, EngineError: "not yet"},
 			Run{Container: named, EngineError: "not yet"},
 		},
-		"another run tells": {
+		"another run is described": {
 			Run{ID: "a", Container: Container{ID: "1"}, EngineError: "gone", Uses: []Use{more}}, known,
 			Run{ID: "a", Container: named, Grants: Grants{Engine: &engine}, Uses: []Use{more}},
 		},
@@ -43,7 +43,7 @@ func TestRecall(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := test.now.Recall(test.earlier)
+			got := test.now.FillFrom(test.earlier)
 			want := test.want
 			want.Uses = addUp(want.Uses)
 			got.Uses = addUp(got.Uses)
@@ -54,8 +54,8 @@ func TestRecall(t *testing.T) {
 	}
 }
 
-// What the engine told of one run of a container says whose the others are.
-func TestUnnamedRunsAreSummedUpWithTheOthersOfTheirContainer(t *testing.T) {
+// The engine's description of one run identifies the other runs of the same container.
+func TestUnnamedRunsAreAddedToTheOthersOfTheirContainer(t *testing.T) {
 	named := Container{ID: "1", Name: "web", Image: "nginx"}
 	p := New(
 		Run{ID: "a", Container: Container{ID: "1"}, EngineError: "gone"},

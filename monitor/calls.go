@@ -17,9 +17,8 @@ const (
 	arg2
 )
 
-// callRules names the system calls whose arguments explain a need or decide a
-// condition, and those that need capabilities without a check. Pointers are never kept: each value would make
-// another pattern of use.
+// callRules has the system calls whose arguments explain a need or decide a condition, and the system calls that need
+// capabilities without a check. Pointers are never recorded: each value would make another pattern of use.
 var callRules = map[string]bpf.CapmonCallRule{
 	"execve":     {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
 	"execveat":   {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
@@ -76,7 +75,7 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"stat": {Inspects: inspectsLink}, "stat64": {Inspects: inspectsLink}, "statx": {Inspects: inspectsLink},
 
 	"get_robust_list":   {Inspects: inspectsPID},
-	"kcmp":              {Inspects: inspectsPID, Process: 1}, // the second process; the first usually is the caller
+	"kcmp":              {Inspects: inspectsPID, Process: 1}, // the second process; the first is usually the caller
 	"migrate_pages":     {Inspects: inspectsPID},
 	"move_pages":        {Inspects: inspectsPID},
 	"perf_event_open":   {Inspects: inspectsPID, Process: 1},
@@ -104,13 +103,12 @@ const (
 	ioprioWhoProcess = 1 // include/uapi/linux/ioprio.h
 )
 
-// ruleOf is the rule of a system call by name. Those of 32-bit programs that got
-// wider ids have names of their own.
+// callRule returns the rule of a system call. 32-bit programs have calls with wider ids and the suffix 32.
 func callRule(name string) bpf.CapmonCallRule {
 	return callRules[strings.TrimSuffix(name, "32")]
 }
 
-// callTable lays the rules out by number for an architecture's system calls.
+// callTable returns the rules by system call number for an architecture.
 func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 	var table [maxCalls]bpf.CapmonCallRule
 	for nr := range table {
@@ -123,16 +121,15 @@ func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 	return table
 }
 
-// followsLinks reports whether a system call names a file by a path that may lead through the links of
-// a process. Left out are execve, after which the path is gone, and what may be done to such a link itself.
+// followsLinks reports whether a system call names a file by a path that may lead through the links of a process in
+// /proc. It excludes execve, because the path is gone when it returns, and calls that can be about such a link itself.
 func followsLinks(name string) bool {
 	file := fileRule(name)
 	return file.Path != 0 && file.Address == 0 &&
 		!slices.Contains([]string{"execve", "execveat", "lstat", "lstat64", "lgetxattr", "llistxattr"}, name)
 }
 
-// maxCalls is CALL_MAX of record.h; loading fails if they differ, since the
-// variable's size would.
+// maxCalls is CALL_MAX of bpf/types.h. Loading fails if they differ, because the sizes of the variables differ.
 const maxCalls = 512
 
 func (m *Monitor) newCall(key *bpf.CapmonCheckKey) kernel.Call {
@@ -143,7 +140,7 @@ func (m *Monitor) newCall(key *bpf.CapmonCheckKey) kernel.Call {
 	}
 	rule := callRule(arch.SyscallName(call.Nr))
 	copy(call.Args[:], key.Args[:])
-	rule.Lifted, rule.Inspects, rule.Process, rule.First = 0, 0, 0, 0 // of the call, not of the check
+	rule.Lifted, rule.Inspects, rule.Process, rule.First = 0, 0, 0, 0 // these fields apply to the call, not to its checks
 	call.HasArgs = rule != bpf.CapmonCallRule{}
 	switch rule.Kind {
 	case uint8(bpf.CapmonCallKindCALL_BIND):
@@ -154,7 +151,7 @@ func (m *Monitor) newCall(key *bpf.CapmonCheckKey) kernel.Call {
 	case uint8(bpf.CapmonCallKindCALL_CAPSET):
 		call.Args[3] = binary.NativeEndian.Uint64(key.Detail[0:8])
 	case uint8(bpf.CapmonCallKindCALL_WRITE):
-		if key.Detail[0] != 0 { // by an earlier version: what was in memory
+		if key.Detail[0] != 0 { // recorded by an earlier version: a value in the workload's memory
 			call.Args[1] = RootMapUnknown
 		}
 	}

@@ -16,18 +16,17 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Place tells who can have made a container's cgroup. Its name alone says nothing.
+// CgroupInfo says who can have made a container's cgroup. The name of a cgroup proves nothing.
 type CgroupInfo struct {
-	// Name of the cgroup's directory.
+	// Name is the name of the cgroup's directory.
 	Name string
-	// Rooted: only root can have made it, since all cgroups above it are root's. An engine that
-	// runs as root makes its containers in such places.
+	// RootOnly means that only root can have made the cgroup, because root owns all cgroups above it. An engine that
+	// runs as root makes its containers in such cgroups.
 	RootOnly bool
-	// Folded: this is not a container but stands for all cgroups below the cgroup Name that are
-	// named like containers and for which there was no room, or that are nested too deep to
-	// read their names.
+	// Folded means that this entry is not one container. It stands for all cgroups below the cgroup Name that have the
+	// name of a container and did not fit, or that are nested too deeply to read their names.
 	Folded bool
-	// Seen as in Container.
+	// Seen is as in [Container].
 	Seen time.Time
 }
 
@@ -38,8 +37,8 @@ func (m *Monitor) cgroupInfo(value *bpf.CapmonContainer) CgroupInfo {
 	}
 }
 
-// Place is that of a container, known by its cgroup; false if nothing is recorded of it, or no
-// more.
+// CgroupInfo returns the cgroup of a container. The second result is false if nothing is recorded about the container,
+// or if its data has been removed.
 func (m *Monitor) CgroupInfo(cgroup uint64) (CgroupInfo, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,9 +52,8 @@ func (m *Monitor) CgroupInfo(cgroup uint64) (CgroupInfo, bool, error) {
 	return m.cgroupInfo(value), true, nil
 }
 
-// CgroupOf finds the container's cgroup that a process is in: its kernfs id and its path. The
-// error is ErrNotInContainer if the process is in no cgroup that is named by the ID, or in one
-// that is part of another container.
+// CgroupOf returns the container cgroup of a process: its kernfs id and its path. The error wraps [ErrNotInContainer]
+// if the process is not in a cgroup that is named after the ID, or if that cgroup is part of another container.
 func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
 	all, err := m.cgroups.Path(pid)
 	if errors.Is(err, unix.ENAMETOOLONG) {
@@ -72,7 +70,7 @@ func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err
 	return cgroup, where, err
 }
 
-// listedCgroupOf is CgroupOf for a process whose path is too long for the kernel to print.
+// searchCgroupOf is CgroupOf for a process whose cgroup path is too long for the kernel to print.
 func (m *Monitor) searchCgroupOf(pid int, id string) (cgroup uint64, where string, err error) {
 	err = m.forEachContainerCgroup(func(one string) error {
 		pids, err := processesBelow(m.cgroups, one)
@@ -92,11 +90,10 @@ func (m *Monitor) searchCgroupOf(pid int, id string) (cgroup uint64, where strin
 	return cgroup, where, err
 }
 
-// ErrNotInContainer is returned by CgroupOf.
-var ErrNotInContainer = errors.New("it is not in a cgroup of that container")
+// ErrNotInContainer is an error of [Monitor.CgroupOf].
+var ErrNotInContainer = errors.New("the process is not in a cgroup of that container")
 
-// topmost is the part of a cgroup's path that ends in the topmost container, "" if it leads
-// through none.
+// topmostContainer returns the part of a cgroup path that ends with the topmost container; "" if there is no container.
 func topmostContainer(all string) (where string) {
 	for part := all; len(part) > 1; part = path.Dir(part) {
 		if _, ok := container.IDFromCgroup(path.Base(part)); ok {
@@ -106,12 +103,12 @@ func topmostContainer(all string) (where string) {
 	return where
 }
 
-// PathOf is the path of a container's cgroup, if a process is in it, or in one below.
+// CgroupPath returns the path of a container's cgroup if the process is in it or in a cgroup below it.
 func (m *Monitor) CgroupPath(cgroup uint64, pid int) (string, bool) {
 	return m.cgroups.PathOf(cgroup, pid)
 }
 
-// Paths finds the cgroups with these ids that are still there. Long paths are shortened.
+// CgroupPaths returns the paths of the cgroups with these ids that still exist. It shortens long paths.
 func (m *Monitor) CgroupPaths(cgroups map[uint64]bool) (map[uint64]string, error) {
 	paths := make(map[uint64]string)
 	err := m.walkCgroups(func(cgroup kernel.CgroupDir) error {
@@ -126,8 +123,9 @@ func (m *Monitor) CgroupPaths(cgroups map[uint64]bool) (map[uint64]string, error
 	return paths, err
 }
 
-// Trust has the kernel take all containers that are made beside this one, as far as there is room:
-// an engine makes its containers there. It does nothing where only root may make any.
+// TrustSiblings makes the programs record each container next to this one separately, as far as the maps have room,
+// because an engine makes its containers there. It has no effect on cgroups that only root can make, which need no
+// trust.
 func (m *Monitor) TrustSiblings(cgroup string) error {
 	delegated, err := m.cgroups.Delegated(path.Dir(cgroup))
 	if err != nil || delegated == 0 {
@@ -140,7 +138,7 @@ func (m *Monitor) TrustSiblings(cgroup string) error {
 	}
 	err = m.attached.maps.Slots.Put(bpf.CapmonSlotKey{Delegated: delegated, Index: slotFree}, uint64(0))
 	if errors.Is(err, unix.E2BIG) {
-		return nil // there is no room below any
+		return nil // there is no room for any
 	}
 	return err
 }
@@ -163,14 +161,14 @@ func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 		case errors.Is(err, unix.E2BIG):
 			return false, nil
 		case !errors.Is(err, ebpf.ErrKeyExist):
-			return false, fmt.Errorf("making room for a container: %w", err)
+			return false, fmt.Errorf("taking a slot for a container: %w", err)
 		}
 	}
 	return false, nil
 }
 
-// freeSlots gives those slots back whose containers are no more in the map of containers. One
-// that is taken at this moment may go with them: then there is room for one more.
+// freeSlots frees the slots whose containers are not in the map of containers. It may also free a slot that a program
+// takes at that moment; then there is room for one more container.
 func (m *Monitor) freeSlots() error {
 	var free []bpf.CapmonSlotKey
 	err := forEachEntry(m.attached.maps.Slots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {

@@ -9,151 +9,149 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Answer tells how cap_capable came to its result (security/commoncap.c).
+// Answer is the result of cap_capable and its reason (security/commoncap.c).
 type Answer uint8
 
-// The kernel's walk through the user namespaces ends in one of four ways.
+// The kernel's walk through the user namespaces ends in one of four results.
 const (
-	// Held: granted, the capability was in the credential's effective set.
+	// Held means granted: the capability was in the credential's effective set.
 	Held = Answer(bpf.CapmonAnswerANSWER_HELD)
-	// Owner: granted because the credential's user owns the namespace asked
-	// about; no capability was looked at.
+	// OwnsUserns means granted because the credential's user owns the user namespace that the check is for. The kernel
+	// did not read a capability set.
 	OwnsUserns = Answer(bpf.CapmonAnswerANSWER_OWNER)
-	// Missing: refused, the capability was not in the effective set.
+	// NotHeld means denied: the capability was not in the effective set.
 	NotHeld = Answer(bpf.CapmonAnswerANSWER_MISSING)
-	// Beyond: refused although held, because the namespace asked about is not
-	// the credential's nor below it. No --cap-add can help.
+	// OutsideUserns means denied, although the credential may hold the capability: the check is for a user namespace
+	// that is neither the credential's nor below it. No --cap-add option can change that.
 	OutsideUserns = Answer(bpf.CapmonAnswerANSWER_BEYOND)
 )
 
-// Granted reports whether the kernel said yes.
+// Granted reports whether the kernel granted the check.
 func (a Answer) Granted() bool { return a == Held || a == OwnsUserns }
 
-// Subject tells whose credential was asked.
+// CredentialSource is the owner of the credential that the kernel checked.
 type CredentialSource uint8
 
 const (
-	// Own: the task's credential, or a copy derived from it as access(2) makes.
+	// OwnCredential is the task's own credential, or a copy of it, such as access(2) makes.
 	OwnCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OWN)
-	// Overridden: one that the kernel put on for a moment, as overlayfs does.
+	// OverriddenCredential is a credential that the kernel uses temporarily (override_creds), as overlayfs does.
 	OverriddenCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_BORROWED)
-	// Other: that of another task, or of whoever opened a file.
+	// OtherCredential is the credential of another task, or of the process that opened a file.
 	OtherCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OTHER)
-	// Uncertain: the container's or that of the host's mounter of a file system. The credential
-	// holds no more than a container that was granted everything, or one whose grant is not
-	// known, but has other groups and another session keyring.
+	// UncertainCredential belongs to the container or to the process on the host that mounted a file system. The
+	// credential does not hold more than a container that was granted every capability, or a container whose grant is
+	// unknown. But it has other groups and another session keyring.
 	UncertainCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_UNCERTAIN)
 )
 
-// Phase tells the container runtime's work from the workload's.
+// Phase separates runtime setup from the workload.
 type Phase uint8
 
 const (
-	// Setup: the runtime preparing the container or an exec into it.
+	// Setup is the work of the container runtime: it prepares the container, or a process that exec starts in it.
 	Setup = Phase(bpf.CapmonPhasePHASE_SETUP)
-	// Workload: from the first instruction of the container's own program on,
-	// with the checks of the execve that started it.
+	// Workload begins with the execve that starts the container's own program, including the checks of that execve.
 	Workload = Phase(bpf.CapmonPhasePHASE_WORKLOAD)
-	// LongSetup: as Setup, but of a task that has been preparing for longer than SetupTime. It
-	// may be a workload that hides as the runtime.
+	// LongSetup is like Setup, for a task that has been in runtime setup for longer than [SetupTime]. The task may be a
+	// workload that pretends to be the runtime.
 	LongSetup = Phase(bpf.CapmonPhasePHASE_LONG_SETUP)
 )
 
-// SetupTime is how long a container runtime takes at most to prepare a process.
+// SetupTime is the longest time that a container runtime needs to prepare a process.
 const SetupTime = time.Duration(bpf.CapmonLimitsSETUP_SECONDS) * time.Second
 
-// Condition tells, for kernel functions that ask for the capability first and
-// look at ids, sets or modes after a refusal, what a refusal would have meant.
+// Condition says what a denial would have changed. It applies to kernel functions that check the capability first, and
+// compare ids, sets or modes after a denial.
 type Condition uint8
 
 const (
-	// Untested: the system call has no such condition that is known.
+	// Untested means that capmon knows no such condition for the system call.
 	Untested = Condition(bpf.CapmonConditionCONDITION_UNTESTED)
-	// Matters: the refusal would have been an error.
+	// Matters means that a denial would have caused an error.
 	Matters = Condition(bpf.CapmonConditionCONDITION_MATTERS)
-	// Moot: the result would have been the same.
+	// NoEffect means that a denial would not have changed the result.
 	NoEffect = Condition(bpf.CapmonConditionCONDITION_MOOT)
-	// Silent: no error, but another result.
+	// ChangesResult means that a denial would have changed the result without an error.
 	ChangesResult = Condition(bpf.CapmonConditionCONDITION_SILENT)
-	// Unreadable: there is a condition and it could not be evaluated.
+	// Unreadable means that there is a condition, but the programs could not evaluate it.
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
-	// Optional: a refusal would have been an error, although the call would have changed nothing
-	// or the kernel allows the same in another way.
+	// Optional means that a denial would have caused an error, but the system call would have changed nothing, or the
+	// kernel allows the same in another way.
 	Optional = Condition(bpf.CapmonConditionCONDITION_OPTIONAL)
 )
 
-// Choice tells, where the kernel would accept another capability in place of the one that it asks
-// for, whether the credential holds that one.
+// Choice says whether the credential holds another capability that the kernel would accept instead of the checked one.
 type Choice uint8
 
 const (
-	// ChoiceUnknown: there is no such capability, or an earlier version recorded the check.
+	// ChoiceUnknown means that no other capability would do, or that an earlier version recorded the check.
 	ChoiceUnknown = Choice(bpf.CapmonChoiceCHOICE_UNKNOWN)
-	// ChoiceNone: it does not, and it holds less than the container was granted.
+	// ChoiceNone means that the credential does not hold the other capability, and holds less than the container was
+	// granted.
 	ChoiceNone = Choice(bpf.CapmonChoiceCHOICE_NONE)
-	// ChoiceOther: it does. For SYS_ADMIN, for which several stand, this is SYS_NICE.
+	// ChoiceOther means that the credential holds the other capability. For SYS_ADMIN, which several capabilities can
+	// replace, this is SYS_NICE.
 	ChoiceOther = Choice(bpf.CapmonChoiceCHOICE_OTHER)
-	// ChoiceAll: it holds all that the container was granted.
+	// ChoiceAll means that the credential holds all capabilities that the container was granted.
 	ChoiceAll = Choice(bpf.CapmonChoiceCHOICE_ALL)
 )
 
-// What a check made by a write to the map of a user namespace says of it, in Call.Args[1].
+// Values of Call.Args[1] of a check for a write to the map of a user namespace.
 const (
-	// RootMapped: the parent's user 0 is in it.
+	// RootMapped means that the map contains user 0 of the parent namespace.
 	RootMapped = uint64(bpf.CapmonRootMapROOT_MAP_ROOT)
-	// RootMapUnknown: what was written is not known, or the kernel has refused it.
+	// RootMapUnknown means that the written value is unknown, or that the kernel rejected it.
 	RootMapUnknown = uint64(bpf.CapmonRootMapROOT_MAP_UNKNOWN)
 )
 
-// Check is one kind of capability check of one container: all checks that agree
-// in everything that can matter, with their number.
+// Check is one kind of check of one container: all checks that agree in everything that can affect the class, with
+// their number.
 type Check struct {
 	Capability capability.Capability
 	Answer     Answer
 	Credential CredentialSource
-	// Nested: the credential's user namespace is not the container's base one,
-	// so the container's own capability set was not used.
+	// Nested means that the credential's user namespace is not the container's own, so the kernel did not use the
+	// container's capability sets.
 	Nested bool
-	// Beyond: the task's bounding set has more than the container was granted, as that of
+	// ExceedsGrant means that the task's bounding set has more capabilities than the container was granted, as with
 	// docker exec --privileged.
 	ExceedsGrant bool
-	// MayBeBeyond: the task's bounding set has more than that of any process when capmon began
-	// to watch a container that ran already, and the engine has not said what it was granted.
+	// MayExceedGrant means that the task's bounding set has more capabilities than any process had when capmon began to
+	// record a container that already ran, and that the container's grant is unknown (see [Monitor.SetGrant]).
 	MayExceedGrant bool
-	// Root: the credential's effective user is the host's user 0.
+	// HostRoot means that the credential's effective user is user 0 of the host.
 	HostRoot  bool
 	Phase     Phase
 	Condition Condition
 	Choice    Choice
-	// RefusedFirst is the capability that the same piece of kernel code asked for
-	// just before and was refused; HasRefusedFirst tells whether there is one.
+	// DeniedFirst is the capability that the same kernel code checked just before, and that was denied. It is valid if
+	// HasDeniedFirst is true.
 	DeniedFirst    capability.Capability
 	HasDeniedFirst bool
-	// Entry: made inside an execve of the set-up. In phase Workload it is the one
-	// that started the workload.
+	// Entry means that the check was made during an execve of the container runtime. In phase Workload, this is the
+	// execve that started the workload.
 	Entry bool
-	// Stack holds kernel functions from cap_capable's caller outwards.
+	// Stack has the kernel functions of the call stack, beginning with the caller of cap_capable.
 	Stack []string
 	Call  kernel.Call
-	// Program is the name (comm) of the process, as the process chose it: bytes
-	// that an attacker controls.
+	// Program is the name (comm) of the process. The process can choose any bytes: they are untrusted.
 	Program string
-	// Folding tells what was left out because the container had used up its quota.
+	// Folding says what was left out because the container had used its quota of patterns.
 	Folding Folding
-	// Kernel is the version of the kernel that asked, zero if it is not known.
+	// Kernel is the version of the kernel that made the check; zero if it is unknown.
 	Kernel kernel.Version
-	// Opts is cap_capable's argument of that name, -1 where the hook lacks it.
+	// Opts is the argument of cap_capable with this name; -1 if the hook does not provide it.
 	Opts int
 
 	Count uint64
-	// Overruled are the refusals after which the kernel asked for another capability and
-	// was content. Of others it is told how the system call ended in which they were made:
-	// without an error, with EPERM or EACCES, with another error. Of the rest nothing is
-	// known.
+	// Overruled counts denials after which the kernel checked another capability and granted it. For other denials,
+	// capmon counts how the system call ended: without an error, with EPERM or EACCES, or with another error. The
+	// result is unknown for the rest of Count.
 	Overruled, Succeeded, Forbidden, Failed uint64
 	First, Last                             time.Time
-	// PID of the process that was first, in the initial pid namespace, and its
-	// effective user there.
+	// PID is the process of the first check, in the initial pid namespace. UID is its effective user in the initial
+	// user namespace.
 	PID, UID uint32
 }
 
@@ -195,7 +193,7 @@ func (m *Monitor) newCheck(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, val
 	return check
 }
 
-// optsUnknown is OPTS_UNKNOWN of capmon.bpf.c.
+// optsUnknown is OPTS_UNKNOWN of bpf/capmon.bpf.c.
 const optsUnknown = 0xff
 
 func cString(b []byte) string {

@@ -15,14 +15,14 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// share of a map's room: when so much has been recorded anew it is time for a harvest.
+// highWaterShare: if 1/highWaterShare of a map's capacity is new since the last collection, another one is due.
 const highWaterShare = 8
 
-// ErrNotAllCgroups: which containers have ended cannot be told, since the cgroups are
-// seen from inside a cgroup namespace.
-var ErrNotAllCgroups = errors.New("the cgroups of the whole machine cannot be seen, only those of a cgroup namespace")
+// ErrNotAllCgroups means that capmon runs in a cgroup namespace and cannot see the cgroups of the whole host, so it
+// cannot find out which containers have ended.
+var ErrNotAllCgroups = errors.New("capmon sees only the cgroups of its cgroup namespace, not all cgroups of the host")
 
-// harvested is what was recorded of a container that has ended.
+// endedContainer is the final data of a container that has ended.
 type endedContainer struct {
 	value      bpf.CapmonContainer
 	checks     []endedCheck
@@ -31,65 +31,67 @@ type endedContainer struct {
 	files      []endedFile
 }
 
-// harvestedFile is an entry of the files map.
+// endedFile is an entry of the files map.
 type endedFile struct {
 	key   bpf.CapmonFileKey
 	value bpf.CapmonFileValue
 }
 
-// harvestedCheck is an entry of the checks map. Short containers do the same over and
-// over: of the kinds, which are the larger part, there is one copy for all.
+// endedCheck is an entry of the checks map. Short containers make the same kinds of check again and again, so all share
+// one copy of the key, which is the larger part.
 type endedCheck struct {
-	kind  unique.Handle[bpf.CapmonCheckKey] // of no container
+	kind  unique.Handle[bpf.CapmonCheckKey] // with Container 0
 	value bpf.CapmonCheckValue
 }
 
-// Harvest moves what was recorded of containers that have ended from the kernel's maps
-// to the memory of this process, so that there is room for others. Snapshot has all of it
-// afterwards as before.
+// CollectEnded moves the data of containers that have ended from the kernel's maps to the memory of this process, so
+// that the maps have room for others. [Monitor.Snapshot] still returns it. The error is [ErrNotAllCgroups] in a cgroup
+// namespace.
 //
-// A container has ended when its cgroup is gone: a cgroup with tasks cannot be removed, and
-// no other gets its id, so nothing more is recorded of it.
+// A container has ended when its cgroup is gone. A cgroup with tasks cannot be removed, and its id is not used again,
+// so the data is final.
 func (m *Monitor) CollectEnded() error {
-	return m.collect(func(uint64, string) bool { return true }, func(gone map[uint64]*endedContainer) error {
+	return m.collect(func(uint64, string) bool { return true }, func(ended map[uint64]*endedContainer) error {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		maps.Copy(m.collected, gone)
+		maps.Copy(m.collected, ended)
 		return nil
 	})
 }
 
-// HandOver is like Harvest for those of the containers that are wanted, by their cgroups and the
-// IDs that these are named by, but hands what was recorded of them to keep, and later Snapshots have it no more. It stays
-// in the kernel if keep fails, and may be handed over again if this process ends before
-// HandOver returns. keep must not call what reads or changes the record, as Snapshot, Harvest, NoteTold
-// and Tallies do: that waits until HandOver returns.
-func (m *Monitor) FlushEnded(wanted func(cgroup uint64, id string) bool, keep func(Snapshot) error) error {
-	return m.collect(wanted, func(gone map[uint64]*endedContainer) error {
-		ended := Snapshot{Hook: m.Hook(), Time: m.Now()}
+// FlushEnded passes the data of containers that have ended to save, and then removes it from the kernel's maps. It is
+// like CollectEnded, but later Snapshots do not contain the data. wanted selects the containers, by their cgroup and by
+// the ID in its name.
+//
+// If save fails, the data stays in the maps. If this process is killed before FlushEnded returns, the next process may
+// pass the same data to save again. save must not call methods that read or change the data, such as Snapshot,
+// CollectEnded, SetReportedUntil and DeltaReader.Read: they block until FlushEnded returns.
+func (m *Monitor) FlushEnded(wanted func(cgroup uint64, id string) bool, save func(Snapshot) error) error {
+	return m.collect(wanted, func(ended map[uint64]*endedContainer) error {
+		snapshot := Snapshot{Hook: m.Hook(), Time: m.Now()}
 		symbols, err := m.currentSymbols()
 		if err != nil {
 			return err
 		}
-		if ended.Losses, err = m.losses(); err != nil {
+		if snapshot.Losses, err = m.losses(); err != nil {
 			return err
 		}
-		for cgroup, harvest := range gone {
-			ended.Containers = append(ended.Containers, m.newEndedContainer(symbols, cgroup, harvest))
+		for cgroup, data := range ended {
+			snapshot.Containers = append(snapshot.Containers, m.newEndedContainer(symbols, cgroup, data))
 		}
-		if err := keep(ended); err != nil {
+		if err := save(snapshot); err != nil {
 			return err
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.hasDeltaReader {
-			maps.Copy(m.unreported, gone)
+			maps.Copy(m.unreported, ended)
 		}
 		return nil
 	})
 }
 
-// harvest takes the wanted containers that have ended out of the maps when keep has them.
+// collect removes the wanted containers that have ended from the maps, after keep has returned nil.
 func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(map[uint64]*endedContainer) error) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -99,39 +101,39 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 	if err := canWaitForPrograms(); err != nil {
 		return err
 	}
-	gone, err := m.findEnded(wanted)
-	if err != nil || len(gone) == 0 {
+	ended, err := m.findEnded(wanted)
+	if err != nil || len(ended) == 0 {
 		return err
 	}
-	for cgroup := range gone {
-		if len(gone) <= maxFlushed {
+	for cgroup := range ended {
+		if len(ended) <= maxFlushed {
 			break
 		}
-		delete(gone, cgroup) // the next time
+		delete(ended, cgroup) // left for the next call
 	}
-	checks, exact, err := m.collectChecks(gone)
-	if err != nil || !exact { // some counts are just moving: another time
+	checks, exact, err := m.collectChecks(ended)
+	if err != nil || !exact { // counts are moving: left for the next call
 		return err
 	}
-	executions, err := m.collectExecutions(gone)
+	executions, err := m.collectExecutions(ended)
 	if err != nil {
 		return err
 	}
-	calls, err := m.collectCalls(gone)
+	calls, err := m.collectCalls(ended)
 	if err != nil {
 		return err
 	}
-	files, err := m.collectFiles(gone)
+	files, err := m.collectFiles(ended)
 	if err != nil {
 		return err
 	}
-	if err := keep(gone); err != nil {
+	if err := keep(ended); err != nil {
 		return err
 	}
-	if err := m.markAndRemove(gone); err != nil {
+	if err := m.markAndRemove(ended); err != nil {
 		return err
 	}
-	// Who still counts from memory for one of them began before it was removed.
+	// A program that still uses a cached check of such a container began before its removal.
 	if err := waitForPrograms(); err != nil {
 		return err
 	}
@@ -143,22 +145,21 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 		m.updateRemoved())
 }
 
-// leave removes containers from the map of containers. From when it has begun a process that
-// takes the recording up does so, too: what is kept elsewhere is never there twice or in part.
-func (m *Monitor) markAndRemove(gone map[uint64]*endedContainer) error {
-	cgroups := slices.Collect(maps.Keys(gone))
+// markAndRemove removes containers from the map of containers. From the mark on, a process that continues the recording
+// completes the removal. So saved data is never returned again, neither whole nor in part.
+func (m *Monitor) markAndRemove(ended map[uint64]*endedContainer) error {
+	cgroups := slices.Collect(maps.Keys(ended))
 	if m.attached.flushed != nil {
 		for some := range slices.Chunk(cgroups, batchSize) {
 			if _, err := m.attached.flushed.BatchUpdate(some, make([]uint8, len(some)), nil); err != nil {
-				return fmt.Errorf("noting which containers have been handed over: %w", err)
+				return fmt.Errorf("marking the containers that have been saved: %w", err)
 			}
 		}
 	}
 	return m.removeContainers(cgroups)
 }
 
-// removeContainers removes those from the map that have been handed over, and what was
-// inherited of them.
+// removeContainers removes saved containers from the map of containers, and what was carried over for them.
 func (m *Monitor) removeContainers(cgroups []uint64) error {
 	set := make(map[uint64]bool)
 	for _, cgroup := range cgroups {
@@ -177,15 +178,15 @@ func (m *Monitor) removeContainers(cgroups []uint64) error {
 		m.mu.Unlock()
 	}
 	if err == nil && m.attached.flushed != nil {
-		err = removeEntries(m.attached.flushed, cgroups, "containers that have been handed over")
+		err = removeEntries(m.attached.flushed, cgroups, "saved containers")
 	}
 	return err
 }
 
-// finishHandOver removes what a process had handed over that ended before it could remove it.
+// finishFlush completes the removal of containers that an earlier process had marked.
 func (m *Monitor) finishFlush() error {
 	var cgroups []uint64
-	err := forEachEntry(m.attached.flushed, "containers that have been handed over", func(cgroup *uint64, _ *uint8) { cgroups = append(cgroups, *cgroup) })
+	err := forEachEntry(m.attached.flushed, "saved containers", func(cgroup *uint64, _ *uint8) { cgroups = append(cgroups, *cgroup) })
 	if err == nil {
 		err = m.removeContainers(cgroups)
 	}
@@ -198,104 +199,104 @@ func (m *Monitor) finishFlush() error {
 	return err
 }
 
-// harvestedContainer is what Snapshot tells of one.
-func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, harvest *endedContainer) Container {
+// newEndedContainer returns the Container that a Snapshot has for a collected container.
+func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, data *endedContainer) Container {
 	var checks []Check
-	for i := range harvest.checks {
-		key := harvest.checks[i].kind.Value()
-		checks = append(checks, m.newCheck(symbols, &key, &harvest.checks[i].value))
+	for i := range data.checks {
+		key := data.checks[i].kind.Value()
+		checks = append(checks, m.newCheck(symbols, &key, &data.checks[i].value))
 	}
-	c := m.newContainer(cgroup, &harvest.value, checks)
-	c.Executions = slices.Collect(maps.Values(harvest.executions))
-	c.Calls, c.Lifted, c.Unchecked = harvest.calls.selected, harvest.calls.lifted, harvest.calls.unchecked
-	for i := range harvest.files {
-		c.Files = append(c.Files, m.newFileUse(symbols, &harvest.files[i].key, &harvest.files[i].value))
+	c := m.newContainer(cgroup, &data.value, checks)
+	c.Executions = slices.Collect(maps.Values(data.executions))
+	c.Calls, c.Lifted, c.Unchecked = data.calls.selected, data.calls.lifted, data.calls.unchecked
+	for i := range data.files {
+		c.Files = append(c.Files, m.newFileUse(symbols, &data.files[i].key, &data.files[i].value))
 	}
 	c.Ended = true
-	c.Kept = capability.Set(harvest.value.Kept)
+	c.Kept = capability.Set(data.value.Kept)
 	return c
 }
 
-// Crowded tells, by a value each time, that much has been recorded since the last time and
-// a Harvest might make room. It takes somebody who calls Next.
+// HighWater returns a channel that receives a value when many entries are new in a map since the last value, so that a
+// call of CollectEnded or FlushEnded is due. It requires that [Monitor.Next] is called continuously.
 func (m *Monitor) HighWater() <-chan struct{} { return m.highWater }
 
-// grown counts what an event tells to be new in a map.
+// countNew counts the new map entry that an event announces.
 func (m *Monitor) countNew(kind bpf.CapmonEventKind) {
-	var grown *ebpf.Map
+	var filled *ebpf.Map
 	switch kind {
 	case bpf.CapmonEventKindEVENT_CONTAINER:
-		grown = m.attached.maps.Containers
+		filled = m.attached.maps.Containers
 	case bpf.CapmonEventKindEVENT_CHECK:
-		grown = m.attached.maps.Checks
+		filled = m.attached.maps.Checks
 	case bpf.CapmonEventKindEVENT_EXECUTION:
-		grown = m.attached.maps.Executions
+		filled = m.attached.maps.Executions
 	case bpf.CapmonEventKindEVENT_FILE:
-		grown = m.attached.maps.Files
+		filled = m.attached.maps.Files
 	default:
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.newEntries[kind]++
-	if m.newEntries[kind] < max(1, grown.MaxEntries()/highWaterShare) {
+	if m.newEntries[kind] < max(1, filled.MaxEntries()/highWaterShare) {
 		return
 	}
 	clear(m.newEntries)
 	select {
 	case m.highWater <- struct{}{}:
-	default: // told already
+	default: // the last value has not been received yet
 	}
 }
 
-// gone finds the wanted containers whose cgroups are no more.
+// findEnded returns the wanted containers whose cgroups are gone.
 func (m *Monitor) findEnded(wanted func(cgroup uint64, id string) bool) (map[uint64]*endedContainer, error) {
 	if root, err := m.cgroups.ID("/"); err != nil || root != 1 { // kernfs_create_root, fs/kernfs/dir.c
 		return nil, errors.Join(err, ErrNotAllCgroups)
 	}
-	gone := make(map[uint64]*endedContainer)
+	ended := make(map[uint64]*endedContainer)
 	err := m.forEachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) {
 		if !wanted(*cgroup, entryID(value)) {
 			return
 		}
-		gone[*cgroup] = &endedContainer{executions: make(map[bpf.CapmonExecutionKey]Execution)}
+		ended[*cgroup] = &endedContainer{executions: make(map[bpf.CapmonExecutionKey]Execution)}
 	})
 	if err != nil {
 		return nil, err
 	}
 	err = m.walkCgroups(func(cgroup kernel.CgroupDir) error {
 		id, err := cgroup.ID()
-		delete(gone, id)
+		delete(ended, id)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	// Only now is what was recorded of them final: some have ended during the walk.
-	for id, harvest := range gone {
-		if err := m.lookUpContainer(id, &harvest.value); err != nil {
-			return nil, fmt.Errorf("looking a container up that has ended: %w", err)
+	// The values are final only now: some containers have ended during the walk.
+	for id, data := range ended {
+		if err := m.lookUpContainer(id, &data.value); err != nil {
+			return nil, fmt.Errorf("looking up a container that has ended: %w", err)
 		}
 	}
-	return gone, nil
+	return ended, nil
 }
 
-// harvestChecks notes their checks and returns the keys; exact as that of countedChecks.
-func (m *Monitor) collectChecks(gone map[uint64]*endedContainer) (keys []bpf.CapmonCheckKey, exact bool, err error) {
-	counted, exact, err := m.countChecks(func(cgroup uint64) bool { return gone[cgroup] != nil })
+// collectChecks adds the checks to their containers and returns the keys. exact is as in countChecks.
+func (m *Monitor) collectChecks(ended map[uint64]*endedContainer) (keys []bpf.CapmonCheckKey, exact bool, err error) {
+	counted, exact, err := m.countChecks(func(cgroup uint64) bool { return ended[cgroup] != nil })
 	for key, value := range counted {
 		keys = append(keys, key)
 		kind := key
 		kind.Container = 0
-		from := gone[key.Container]
+		from := ended[key.Container]
 		from.checks = append(from.checks, endedCheck{unique.Make(kind), value})
 	}
 	return keys, exact, err
 }
 
-func (m *Monitor) collectExecutions(gone map[uint64]*endedContainer) (keys []bpf.CapmonExecutionKey, err error) {
+func (m *Monitor) collectExecutions(ended map[uint64]*endedContainer) (keys []bpf.CapmonExecutionKey, err error) {
 	err = m.forEachExecution(func(key *bpf.CapmonExecutionKey, value *bpf.CapmonExecutionValue) {
-		if from := gone[key.Container]; from != nil {
+		if from := ended[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.executions[*key] = m.newExecution(key, value)
 		}
@@ -303,9 +304,9 @@ func (m *Monitor) collectExecutions(gone map[uint64]*endedContainer) (keys []bpf
 	return keys, err
 }
 
-func (m *Monitor) collectCalls(gone map[uint64]*endedContainer) (keys []bpf.CapmonCallKey, err error) {
+func (m *Monitor) collectCalls(ended map[uint64]*endedContainer) (keys []bpf.CapmonCallKey, err error) {
 	err = m.forEachCall(func(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
-		if from := gone[key.Container]; from != nil {
+		if from := ended[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.calls.add(m, key, value)
 		}
@@ -313,9 +314,9 @@ func (m *Monitor) collectCalls(gone map[uint64]*endedContainer) (keys []bpf.Capm
 	return keys, err
 }
 
-func (m *Monitor) collectFiles(gone map[uint64]*endedContainer) (keys []bpf.CapmonFileKey, err error) {
+func (m *Monitor) collectFiles(ended map[uint64]*endedContainer) (keys []bpf.CapmonFileKey, err error) {
 	err = m.forEachFile(func(key *bpf.CapmonFileKey, value *bpf.CapmonFileValue) {
-		if from := gone[key.Container]; from != nil {
+		if from := ended[key.Container]; from != nil {
 			keys = append(keys, *key)
 			from.files = append(from.files, endedFile{*key, *value})
 		}
@@ -323,15 +324,15 @@ func (m *Monitor) collectFiles(gone map[uint64]*endedContainer) (keys []bpf.Capm
 	return keys, err
 }
 
-// remove takes entries out of a map, those that are there.
-func removeEntries[K any](m *ebpf.Map, keys []K, what string) error {
+// removeEntries removes the entries of a map that exist.
+func removeEntries[K any](m *ebpf.Map, keys []K, mapName string) error {
 	for len(keys) > 0 {
 		some := keys[:min(batchSize, len(keys))]
 		n, err := m.BatchDelete(some, nil)
-		if errors.Is(err, ebpf.ErrKeyNotExist) { // as of what was inherited
+		if errors.Is(err, ebpf.ErrKeyNotExist) { // carried-over entries are not in the map
 			n++
 		} else if err != nil {
-			return fmt.Errorf("making room in the map of %s: %w", what, err)
+			return fmt.Errorf("removing entries from the map of %s: %w", mapName, err)
 		}
 		keys = keys[n:]
 	}
@@ -344,31 +345,31 @@ const (
 	membarrierGlobal = 1 << 0
 )
 
-// canWaitForPrograms fails on machines with processors that are spared the timer
-// (nohz_full), for which waitForPrograms would have to wait too long.
+// canWaitForPrograms fails on hosts with CPUs without a timer tick (nohz_full), where waitForPrograms is not available.
 func canWaitForPrograms() error {
 	can, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierQuery, 0, 0)
 	if errno == 0 && can&membarrierGlobal == 0 {
 		errno = unix.ENOTSUP
 	}
 	if errno != 0 {
-		return fmt.Errorf("it cannot be waited until no program runs that began before (membarrier): %w", errno)
+		return fmt.Errorf("waiting for running BPF programs (membarrier): %w", errno)
 	}
 	return nil
 }
 
-// waitForPrograms returns when every eBPF program has ended that was running: they run in
-// RCU read-side critical sections, and this waits for a grace period (membarrier(2) in
-// kernel/sched/membarrier.c, 5.15 to 7.3). On a machine with one CPU it does nothing, and
-// nothing is needed: programs that count from memory are not preempted there (turn.h).
+// waitForPrograms returns when every BPF program that was running has ended. Programs run in RCU read-side critical
+// sections, and the function waits for a grace period (membarrier(2) in kernel/sched/membarrier.c, 5.15 to 7.3). On a
+// host with one CPU it does nothing, which is enough: programs that use cached checks are not preempted there
+// (bpf/preempt.h).
 func waitForPrograms() error {
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
-		return fmt.Errorf("waiting until no program runs that began before (membarrier): %w", errno)
+		return fmt.Errorf("waiting for running BPF programs (membarrier): %w", errno)
 	}
 	return nil
 }
 
-// Filled is the part of the fullest share of a map that is taken, from 0 to 1.
+// Utilization returns the used part of the fullest map, or of the fullest share of a map (see bpf/quota.h), from 0 to
+// 1. It returns 0 after Stop and Close.
 func (m *Monitor) Utilization() (filled float64, err error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -388,9 +389,8 @@ func (m *Monitor) Utilization() (filled float64, err error) {
 	return filled, err
 }
 
-// removeOrphans removes what a harvest has left that did not come to its end: entries of
-// containers that are no more in the map of containers, whose records have been handed on.
-// A container is entered there before anything is recorded of it.
+// removeOrphans removes what an interrupted collection has left: entries of containers that are not in the map of
+// containers. Their data has been saved. The programs enter a container there before they record anything about it.
 func (m *Monitor) removeOrphans() error {
 	var checks []bpf.CapmonCheckKey
 	var executions []bpf.CapmonExecutionKey

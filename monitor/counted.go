@@ -6,16 +6,15 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// patience is how often the counts are read again because some moved meanwhile.
+// maxReads limits how often countChecks reads the counts again because some moved.
 const maxReads = 8
 
 type checkCounts map[bpf.CapmonCheckKey]bpf.CapmonCheckValue
 
-// countedChecks reads the kinds of check of some containers, known by their cgroups, with
-// the counts: those of the checks map, and what the CPUs remember beside it (bpf/memo.h). A
-// CPU that comes to remember another kind moves the counts to the map; what moves while this
-// reads can be missing from a count, but is there the next time. exact tells that nothing
-// moved. No kind of check is ever missing.
+// countChecks reads the kinds of check of the wanted containers, with their counts. A count is the sum of the checks
+// map and of the per-CPU caches (bpf/check_cache.h). A CPU that reuses a cache entry adds its count to the map. A count
+// that moves while countChecks reads can be missing from the result; it is there the next time. exact is true if no
+// count moved. No kind of check is ever missing.
 func (m *Monitor) countChecks(wanted func(cgroup uint64) bool) (counted checkCounts, exact bool, err error) {
 	before, err := m.readCheckCaches()
 	if err != nil {
@@ -48,22 +47,22 @@ func (m *Monitor) checksInMap(wanted func(cgroup uint64) bool) (checkCounts, err
 	return counted, err
 }
 
-// remembered reads what each CPU remembers.
+// readCheckCaches reads the check cache of each CPU.
 func (m *Monitor) readCheckCaches() ([]bpf.CapmonRemembered, error) {
 	var perCPU []bpf.CapmonRemembered
 	if err := m.attached.maps.Memos.Lookup(uint32(0), &perCPU); err != nil {
-		return nil, fmt.Errorf("reading what the CPUs remember: %w", err)
+		return nil, fmt.Errorf("reading the check caches: %w", err)
 	}
 	return perCPU, nil
 }
 
-// add adds what CPUs remembered before the map was read, and still did afterwards, and
-// reports whether they did not remember some of it any more: it may be in the map or not.
+// addCached adds the counts of cache entries that are the same in before and after, which were read before and after
+// the map. It reports whether an entry changed in between: its count may be in the map or not.
 func (counted checkCounts) addCached(wanted func(cgroup uint64) bool, before, after []bpf.CapmonRemembered) (moved bool) {
 	for cpu := range before {
 		for i := range before[cpu].Memo {
 			memo, now := &before[cpu].Memo[i], &after[cpu].Memo[i]
-			if memo.Version%2 != 0 { // the key is not whole
+			if memo.Version%2 != 0 { // a program is writing the key
 				moved = true
 				continue
 			}

@@ -9,33 +9,31 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// underWay is how long after a refusal its system call may still go on. Then it counts as
-// one whose end is not known.
+// pendingCallTime is how long Read waits for the end of a system call after a denial. Then the denial counts as one
+// with an unknown result.
 const pendingCallTime = 100 * time.Millisecond
 
-// Tally follows how often kinds of check are made, by looking at the counts now and then: it
-// costs those who make them nothing. Make one with NewTally; it is for one goroutine.
+// DeltaReader returns the growth of the counts of checks since its last Read. It reads the maps, so it does not slow
+// workloads down. Create one with [Monitor.NewDeltaReader]. It is not safe for concurrent use.
 //
-// It holds as much memory as there are kinds of check of containers that live.
+// It uses memory in proportion to the number of kinds of check of running containers.
 type DeltaReader struct {
 	m        *Monitor
 	reported checkCounts
-	done     map[uint64]bool // the cgroups of containers of which all has been told
+	done     map[uint64]bool // cgroups of containers that are completely reported
 }
 
-// Change is a kind of check of a workload that has been made since the last look.
+// Delta is the growth of one kind of check of a workload.
 type Delta struct {
-	// ID and Cgroup as in Container.
+	// ID and Cgroup are as in [Container].
 	ID     string
 	Cgroup uint64
-	// Before is as it was told the last time, with a Count of 0 if it was not; Now has all
-	// up to this look. The counts of Now may be the same, if it is known by now how a system
-	// call has ended.
+	// Before has the counts that were last returned, or a Count of 0. Now has the current counts. If only the result of
+	// a system call has become known, both have the same Count.
 	Before, Now Check
 }
 
-// NewTally makes one that has told nothing yet: its first Changes are of all that has been
-// recorded.
+// NewDeltaReader returns a DeltaReader whose first Read returns everything that has been recorded.
 func (m *Monitor) NewDeltaReader() *DeltaReader {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -47,96 +45,96 @@ func (m *Monitor) newDeltaReader() *DeltaReader {
 	return &DeltaReader{m: m, reported: make(checkCounts), done: make(map[uint64]bool)}
 }
 
-// Recorded is all that has been recorded, as the first Changes of a Tally tell it, without one: what
-// is handed over is kept until a Tally has told of it. Call it before NewTally.
+// AllDeltas returns everything that has been recorded, like the first [DeltaReader.Read]. It does not create a DeltaReader,
+// so that FlushEnded keeps no data in memory for it. Call it before NewDeltaReader: later it would take data that the
+// DeltaReader has not returned yet.
 func (m *Monitor) AllDeltas() ([]Delta, error) { return m.newDeltaReader().Read() }
 
-// Changes tells what has been made since the last time, also by containers that have ended.
-// No check is told twice; one that is made meanwhile may be told the next time. So is a
-// refusal whose system call may still be under way, if its end is to be known
-// (Options.Outcomes). What is asked because memory changes its size is left out. After Stop,
-// all is told.
-func (t *DeltaReader) Read() ([]Delta, error) {
-	t.m.reading.Lock() // so that no container is harvested meanwhile
-	defer t.m.reading.Unlock()
-	symbols, err := t.m.currentSymbols()
+// Read returns the growth since the last call, including containers that have ended in between. It returns each check
+// once; checks made during the call may be left for the next one. So may denials whose system calls have possibly not
+// ended yet, if their results are recorded ([Options.Outcomes]). Checks for memory growth are left out. After
+// [Monitor.Stop], Read returns everything. After Close, it returns [ErrClosed].
+func (r *DeltaReader) Read() ([]Delta, error) {
+	r.m.reading.Lock() // so that no container is collected during the call
+	defer r.m.reading.Unlock()
+	symbols, err := r.m.currentSymbols()
 	if err != nil {
 		return nil, err
 	}
-	t.m.mu.Lock()
-	closed, stopped := t.m.closed, t.m.stopped()
+	r.m.mu.Lock()
+	closed, stopped := r.m.closed, r.m.stopped()
 	ended := make(map[uint64]*endedContainer)
-	for _, those := range []map[uint64]*endedContainer{t.m.collected, t.m.unreported} {
-		for cgroup, harvest := range those {
-			if !t.done[cgroup] {
-				ended[cgroup] = harvest
+	for _, containers := range []map[uint64]*endedContainer{r.m.collected, r.m.unreported} {
+		for cgroup, data := range containers {
+			if !r.done[cgroup] {
+				ended[cgroup] = data
 			}
 		}
 	}
-	t.m.mu.Unlock()
+	r.m.mu.Unlock()
 	if closed {
 		return nil, ErrClosed
 	}
-	counted, _, err := t.m.countChecks(func(cgroup uint64) bool { return !t.done[cgroup] && ended[cgroup] == nil })
+	counted, _, err := r.m.countChecks(func(cgroup uint64) bool { return !r.done[cgroup] && ended[cgroup] == nil })
 	if err != nil {
 		return nil, err
 	}
 	for key, value := range counted {
 		if !stopped {
-			value.Count = min(value.Count, t.m.finalCount(&key, &value))
+			value.Count = min(value.Count, r.m.finalCount(&key, &value))
 			counted[key] = value
 		}
 	}
-	for cgroup, harvest := range ended {
-		for i := range harvest.checks {
-			key := harvest.checks[i].kind.Value()
+	for cgroup, data := range ended {
+		for i := range data.checks {
+			key := data.checks[i].kind.Value()
 			key.Container = cgroup
-			counted[key] = harvest.checks[i].value
+			counted[key] = data.checks[i].value
 		}
 	}
-	changes, err := t.diff(symbols, counted)
+	deltas, err := r.diff(symbols, counted)
 	if err != nil {
 		return nil, err
 	}
-	t.m.mu.Lock()
+	r.m.mu.Lock()
 	for cgroup := range ended {
-		t.done[cgroup] = t.m.unreported[cgroup] == nil // what has left does not come again
-		delete(t.m.unreported, cgroup)
+		r.done[cgroup] = r.m.unreported[cgroup] == nil // flushed containers do not appear again
+		delete(r.m.unreported, cgroup)
 	}
-	t.m.mu.Unlock()
-	gone := func(cgroup uint64) bool { return ended[cgroup] != nil || t.done[cgroup] }
-	maps.DeleteFunc(t.reported, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
-	return changes, nil
+	r.m.mu.Unlock()
+	done := func(cgroup uint64) bool { return ended[cgroup] != nil || r.done[cgroup] }
+	maps.DeleteFunc(r.reported, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return done(key.Container) })
+	return deltas, nil
 }
 
-// compare tells what differs from what was told, which it then is.
-func (t *DeltaReader) diff(symbols *kernel.Symbols, counted checkCounts) (changes []Delta, err error) {
+// diff returns the differences to the reported counts, and then marks them as reported.
+func (r *DeltaReader) diff(symbols *kernel.Symbols, counted checkCounts) (deltas []Delta, err error) {
 	ids := make(map[uint64]string)
 	maps.DeleteFunc(counted, func(key bpf.CapmonCheckKey, value bpf.CapmonCheckValue) bool {
-		before := t.reported[key]
-		return Phase(key.Phase) == Setup || t.m.isMemoryCheck(&key) || value.Count < before.Count || sameCounts(&value, &before)
+		before := r.reported[key]
+		return Phase(key.Phase) == Setup || r.m.isMemoryCheck(&key) || value.Count < before.Count || sameCounts(&value, &before)
 	})
 	for key, value := range counted {
 		id, known := ids[key.Container]
 		if !known {
-			if id, err = t.m.lookUpID(key.Container); err != nil {
+			if id, err = r.m.lookUpID(key.Container); err != nil {
 				return nil, err
 			}
 			ids[key.Container] = id
 		}
-		before := t.reported[key]
-		changes = append(changes, Delta{
-			ID: id, Cgroup: key.Container, Before: t.m.newCheck(symbols, &key, &before), Now: t.m.newCheck(symbols, &key, &value),
+		before := r.reported[key]
+		deltas = append(deltas, Delta{
+			ID: id, Cgroup: key.Container, Before: r.m.newCheck(symbols, &key, &before), Now: r.m.newCheck(symbols, &key, &value),
 		})
 	}
-	maps.Copy(t.reported, counted)
-	return changes, nil
+	maps.Copy(r.reported, counted)
+	return deltas, nil
 }
 
-// certain is how many checks of a kind need not wait for the ends of their system calls.
+// finalCount returns how many checks of a kind need not wait for the end of their system calls.
 func (m *Monitor) finalCount(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) uint64 {
-	refused := !Answer(key.Answer).Granted()
-	if !m.outcomes || !refused || m.Now().Sub(m.clock.Time(value.LastNs)) > pendingCallTime {
+	denied := !Answer(key.Answer).Granted()
+	if !m.outcomes || !denied || m.Now().Sub(m.clock.Time(value.LastNs)) > pendingCallTime {
 		return value.Count
 	}
 	return value.Overruled + value.Succeeded + value.Forbidden + value.Failed
@@ -147,7 +145,7 @@ func sameCounts(one, other *bpf.CapmonCheckValue) bool {
 		one.Forbidden == other.Forbidden && one.Failed == other.Failed
 }
 
-// ofMemory is is_of_memory of bpf/news.h.
+// isMemoryCheck is is_of_memory of bpf/events.h.
 func (m *Monitor) isMemoryCheck(key *bpf.CapmonCheckKey) bool {
 	if capability.Capability(key.Capability) != capability.SysAdmin {
 		return false

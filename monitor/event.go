@@ -16,62 +16,62 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// Event tells that something was seen for the first time.
+// Event announces a new container, a new kind of check, a new executed file, or a new file that a check was about.
 type Event struct {
-	// Container and Cgroup as in type Container. The ID is empty if the container
-	// found no room in the map.
+	// ID and Cgroup are as in [Container]. ID is empty if the container did not fit in the map.
 	ID     string
 	Cgroup uint64
 	Time   time.Time
 	PID    uint32
-	// Check is nil but for the first sight of a kind of check, Execution but for the
-	// first execution of a file, File but for the first check of one.
+	// Check is set for the first check of a kind, Execution for the first execution of a file, and File for the first
+	// check about a file. All three are nil if the container is new.
 	Check     *FirstCheck
 	Execution *Execution
 	File      *FileUse
 }
 
-// FirstCheck tells of a kind of check that was made for the first time.
+// FirstCheck is the first check of a kind. [Monitor.Details] returns the rest.
 type FirstCheck struct {
 	Capability capability.Capability
 	Answer     Answer
 	Phase      Phase
 
-	raw *bpf.CapmonCheckEvent // nil if no more was told
+	raw *bpf.CapmonCheckEvent // nil if the event has no details
 }
 
-// WholeCheck is a check as it was when it was made for the first time, so that its Count is 1
-// and nothing is known of how its system call ended.
+// CheckDetails is the first check of a kind, at the time when it was made. Its Count is 1, and the result of its system
+// call is unknown.
 type CheckDetails struct {
 	Check
 	// Executable is the file that the process executes.
 	Executable FileID
-	// InnerPID is the process's number in its own pid namespace.
+	// InnerPID is the number of the process in its own pid namespace.
 	InnerPID uint32
-	// Parents are the processes of the container that it descends from, the nearest first;
-	// MoreParents if there may be others.
+	// Parents are the ancestors of the process in the container, the nearest first. MoreParents is true if there may be
+	// others.
 	Parents     []Parent
 	MoreParents bool
 }
 
-// Parent is a process at the moment of a check.
+// Parent is an ancestor of a process at the time of a check.
 type Parent struct {
-	// PID and Program as in Check.
+	// PID and Program are as in [Check].
 	PID     uint32
 	Program string
 }
 
-// ErrClosed is returned by Next after Close.
+// ErrClosed is the error of [Monitor.Next] and other methods after [Monitor.Close].
 var ErrClosed = os.ErrClosed
 
-// ErrFlushed is returned by Next, once, after Flush and the events that it speaks of.
+// ErrFlushed is the error that [Monitor.Next] returns once after [Monitor.FlushEvents].
 var ErrFlushed = ringbuf.ErrFlushed
 
-// Flush has Next return all events that there are now, and then ErrFlushed.
+// FlushEvents makes [Monitor.Next] return all events that exist now, and then [ErrFlushed].
 func (m *Monitor) FlushEvents() error { return m.events.Flush() }
 
-// Next waits for the next event. Events may be left out when they come faster
-// than they are read; what they announce is in the Snapshot all the same.
+// Next waits for the next event and returns it. The kernel drops events if they arrive faster than Next is called
+// ([Monitor.DroppedEvents]); a [Snapshot] contains what they announce. The error is [ErrClosed] after Close, and
+// [ErrFlushed] once after FlushEvents.
 func (m *Monitor) Next() (Event, error) {
 	record, err := m.events.Read()
 	if err != nil {
@@ -98,7 +98,7 @@ func (m *Monitor) Next() (Event, error) {
 	return event, err
 }
 
-// firstCheck reads what was told of a kind of check: an event, and what it begins.
+// parseFirstCheck reads the event of a check. head is the beginning of the sample.
 func parseFirstCheck(head *bpf.CapmonEvent, sample []byte) (*FirstCheck, error) {
 	first := &FirstCheck{
 		Capability: capability.Capability(head.Capability), Answer: Answer(head.Answer), Phase: Phase(head.Phase),
@@ -108,15 +108,14 @@ func parseFirstCheck(head *bpf.CapmonEvent, sample []byte) (*FirstCheck, error) 
 		return first, nil
 	}
 	if err := binary.Read(bytes.NewReader(sample), binary.NativeEndian, &raw); err != nil {
-		return nil, fmt.Errorf("reading an event of a check: %w", err)
+		return nil, fmt.Errorf("reading the event of a check: %w", err)
 	}
 	first.raw = &raw
 	return first, nil
 }
 
-// Whole is the check that an event told of, and who made it; nil for those of the set-up, and
-// for those that are asked because memory changes its size (security_vm_enough_memory_mm), of
-// which there are many.
+// Details returns the check of an event and the process that made it. It returns nil for runtime setup, and for checks
+// that the kernel makes when memory grows (security_vm_enough_memory_mm), because there are many of them.
 func (m *Monitor) Details(first *FirstCheck) (*CheckDetails, error) {
 	raw := first.raw
 	if raw == nil {
@@ -142,9 +141,9 @@ func (m *Monitor) Details(first *FirstCheck) (*CheckDetails, error) {
 	return whole, nil
 }
 
-// Later is what is known by now of a check that Whole tells of: how its system calls ended, if
-// that is recorded (Options.Outcomes). Its Count may lack the latest ones. It is false if
-// there is no more to know, since the container ended long ago.
+// CurrentCheck returns the current counts of a check, including how its system calls ended if [Options.Outcomes] is
+// set. Its Count may lack the latest checks. The second result is false if the check is no longer in the map, because
+// its container ended, or if [Monitor.Details] returns nil for it.
 func (m *Monitor) CurrentCheck(first *FirstCheck) (Check, bool, error) {
 	if first.raw == nil {
 		return Check{}, false, nil
@@ -153,7 +152,7 @@ func (m *Monitor) CurrentCheck(first *FirstCheck) (Check, bool, error) {
 	if err != nil {
 		return Check{}, false, err
 	}
-	m.mu.Lock() // as in idOf
+	m.mu.Lock() // as in lookUpID
 	defer m.mu.Unlock()
 	if m.closed {
 		return Check{}, false, ErrClosed
@@ -164,14 +163,14 @@ func (m *Monitor) CurrentCheck(first *FirstCheck) (Check, bool, error) {
 		return Check{}, false, nil
 	}
 	if err != nil {
-		return Check{}, false, fmt.Errorf("looking a check up: %w", err)
+		return Check{}, false, fmt.Errorf("looking up a check: %w", err)
 	}
 	value.Count = max(value.Count, value.Overruled+value.Succeeded+value.Forbidden+value.Failed)
 	return m.newCheck(symbols, &first.raw.Key, &value), true, nil
 }
 
-// Untold counts the events that were left out since user space read them too slowly. It never
-// shrinks; while there are any that Next has not returned yet, pending is true.
+// DroppedEvents counts the events that the kernel dropped because Next was called too seldom. The number never shrinks.
+// pending is true if there are events that Next has not returned yet.
 func (m *Monitor) DroppedEvents() (events uint64, pending bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -182,7 +181,7 @@ func (m *Monitor) DroppedEvents() (events uint64, pending bool, err error) {
 	return counters[bpf.CapmonCounterCOUNTER_EVENTS], m.events.AvailableBytes() > 0, err
 }
 
-// Losses counts what could not be recorded up to now.
+// Losses counts what could not be recorded so far, for the whole host. It returns [ErrClosed] after Close.
 func (m *Monitor) Losses() (Losses, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -193,7 +192,7 @@ func (m *Monitor) Losses() (Losses, error) {
 }
 
 func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
-	// Close may come between an event and the look at its container.
+	// Close may run between an event and the lookup of its container.
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
@@ -206,11 +205,11 @@ func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
 	return entryID(value), nil
 }
 
-// recorded is the entry of a container, nil if there is none. The caller holds mu.
+// findEntry returns the record of a container, or nil if there is none. The caller holds mu.
 func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
-	for _, those := range []map[uint64]*endedContainer{m.collected, m.unreported} {
-		if harvest := those[cgroup]; harvest != nil {
-			return &harvest.value, nil
+	for _, containers := range []map[uint64]*endedContainer{m.collected, m.unreported} {
+		if data := containers[cgroup]; data != nil {
+			return &data.value, nil
 		}
 	}
 	var value bpf.CapmonContainer
@@ -219,14 +218,13 @@ func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking a container up: %w", err)
+		return nil, fmt.Errorf("looking up a container: %w", err)
 	}
 	return &value, nil
 }
 
-// idOf is the ID that a container's cgroup is named by: the kernel side took it by the same
-// rule. It is empty if the entry stands for several (Place.Folded), or if somebody has renamed
-// the cgroup.
+// entryID returns the container ID in the name of a container's cgroup. The programs apply the same rule to the name.
+// The ID is empty if the entry stands for several cgroups (CgroupInfo.Folded), or if the cgroup was renamed.
 func entryID(value *bpf.CapmonContainer) string {
 	id, _ := container.IDFromCgroup(cString(value.Name[:]))
 	return id

@@ -14,54 +14,53 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// FileID tells files apart: the file system, as the kernel encodes devices, and the
-// number of the inode. Two file systems with stacked layers may give the same.
+// FileID identifies a file: by its file system, as the kernel encodes devices, and the number of its inode. Two file
+// systems with stacked layers may have the same FileID for different files.
 type FileID struct {
 	Device uint32
 	Inode  uint64
 }
 
-// FileVersion tells a file from another that has its FileID later, and from itself before and
-// after a change of its capabilities. The zero value is not known.
+// FileVersion distinguishes a file from a later file with the same [FileID], and from itself before and after a change
+// of its capabilities. The zero value means that the version is unknown.
 type FileVersion struct {
 	Generation uint32
-	// Changed is the ctime, in nanoseconds: no process can set it.
+	// Changed is the ctime in nanoseconds since 1970. No process can set it.
 	Changed int64
 }
 
-// Execution is one program file that a container's workload executed. What
-// capabilities it carries the kernel side cannot see.
+// Execution is a program file that a container's workload executed. The programs cannot read the capabilities of the
+// file.
 type Execution struct {
 	File    FileID
 	Version FileVersion
-	// Path of the file below the root of its file system, links resolved; Cut if its
-	// beginning is missing.
+	// Path is the path of the file below the root of its file system, with links resolved. Cut is true if the beginning
+	// of the path is missing.
 	Path string
 	Cut  bool
-	// Overlay: it lies on an overlay, as the root file system of most containers is;
-	// its path is then that below each of the layers.
+	// Overlay means that the file is on overlayfs, like the root file system of most containers. Path is then also the
+	// path in each layer.
 	Overlay bool
-	// NoSuid: it lies on a mount where file capabilities count for nothing.
+	// NoSuid means that the mount ignores file capabilities.
 	NoSuid bool
-	// Nested: the process was in a user namespace that the workload made.
+	// Nested means that the process was in a user namespace that the workload made.
 	Nested bool
-	// Folded: these are all executions beyond the container's quota of programs that are alike in
-	// NoSuid, Nested and Ambient. Which files they were of was left out.
+	// Folded means that this is the sum of all executions beyond the container's quota of programs that have the same
+	// NoSuid, Nested and Ambient. The files are unknown.
 	Folded bool
-	// Ambient is the ambient set of the process afterwards.
+	// Ambient is the ambient set of the process after the execution.
 	Ambient     capability.Set
 	Count       uint64
 	First, Last time.Time
-	// PID and UID as in Check.
+	// PID and UID are as in [Check].
 	PID, UID uint32
 }
 
-// twoTicks is as long as a ctime may stand for a moment that is over: the longest of the kernel's
-// ticks (CONFIG_HZ=100), twice.
+// twoTicks is two of the kernel's longest ticks (CONFIG_HZ=100). A ctime can be older than the change by a tick.
 const twoTicks = 20 * time.Millisecond
 
-// IsOfItsChange reports whether the file may have been changed again after the execution without
-// another Version: both were at almost the same time.
+// VersionUncertain reports whether the file may have changed after the execution without a new [FileVersion], because
+// the execution and the last change happened at almost the same time.
 func (e Execution) VersionUncertain() bool {
 	return e.First.Sub(time.Unix(0, e.Version.Changed)).Abs() < twoTicks
 }
@@ -74,24 +73,24 @@ func (m *Monitor) readExecutions() (map[uint64][]Execution, error) {
 	return executions, err
 }
 
-// execution looks one up that was told of.
+// lookUpExecution returns the execution that an event announced, or nil if FlushEnded has removed it.
 func (m *Monitor) lookUpExecution(key bpf.CapmonExecutionKey) (*Execution, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		return nil, ErrClosed
 	}
-	if harvest := m.collected[key.Container]; harvest != nil {
-		execution := harvest.executions[key]
+	if data := m.collected[key.Container]; data != nil {
+		execution := data.executions[key]
 		return &execution, nil
 	}
 	var value bpf.CapmonExecutionValue
 	err := m.attached.maps.Executions.Lookup(&key, &value)
-	if errors.Is(err, ebpf.ErrKeyNotExist) { // it has been handed over
+	if errors.Is(err, ebpf.ErrKeyNotExist) { // FlushEnded has removed it
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking an execution up: %w", err)
+		return nil, fmt.Errorf("looking up an execution: %w", err)
 	}
 	execution := m.newExecution(&key, &value)
 	return &execution, nil
@@ -117,8 +116,7 @@ func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExe
 	}
 }
 
-// executionPath turns the names, from the file upwards, into a path. It is cut if
-// the last one does not end.
+// joinPath joins names, in order from the file upwards, to a path. cut is true if the last name does not end.
 func joinPath(raw []byte) (path string, cut bool) {
 	var names []string
 	for {

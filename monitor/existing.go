@@ -22,22 +22,20 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// adopt enters the containers that run already, so that one which makes no
-// check is known too, and so that a user namespace made by its workload is not
-// taken for the container's base one. Nothing must be recorded yet.
+// registerRunning enters the containers that already run into the map, before the programs count. So capmon also knows
+// containers that make no check, and does not mistake a user namespace of their workload for the container's own.
 func (m *Monitor) registerRunning(maps bpf.CapmonMaps) error {
 	m.registered = make(map[uint64]bool)
 	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerContainer(maps, cgroup) })
 }
 
-// adoptRest enters those that were started after adopt and before everything was
-// recorded, at the moment given. Of later ones all is recorded.
+// registerLate enters the containers that started after registerRunning, but before all programs were attached at the
+// time recording. capmon sees later containers from their start.
 func (m *Monitor) registerLate(recording uint64) error {
 	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerLateContainer(cgroup, recording) })
 }
 
-// eachContainerCgroup visits the topmost cgroup of every container. One that
-// vanishes meanwhile is passed over.
+// forEachContainerCgroup visits the topmost cgroup of every container. It skips cgroups that vanish.
 func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error {
 	return m.walkCgroups(func(cgroup kernel.CgroupDir) error {
 		if _, ok := container.IDFromCgroup(cgroup.Name()); !ok {
@@ -46,11 +44,11 @@ func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error 
 		if err := visit(cgroup.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
-		return fs.SkipDir // a cgroup below a container's belongs to that one
+		return fs.SkipDir // a cgroup below a container's cgroup belongs to that container
 	})
 }
 
-// walk visits all cgroups. Those that cannot be read are passed over, and noted for Unread.
+// walkCgroups visits all cgroups. It skips cgroups that it cannot read, and stores them for UnreadCgroups.
 func (m *Monitor) walkCgroups(visit func(kernel.CgroupDir) error) error {
 	err := m.cgroups.WalkDirs("/", visit)
 	var unread *kernel.UnreadError
@@ -61,8 +59,8 @@ func (m *Monitor) walkCgroups(visit func(kernel.CgroupDir) error) error {
 	return err
 }
 
-// Unread tells of cgroups that could not be read when all were last looked for; nil if all could.
-// Containers in them may be missing, or taken for ended.
+// UnreadCgroups returns an error about the cgroups that the last walk could not read, or nil if it read all. capmon may
+// have missed containers in them, or may believe that these have ended.
 func (m *Monitor) UnreadCgroups() error {
 	if unread := m.unread.Load(); unread != nil {
 		return unread
@@ -92,8 +90,8 @@ func (m *Monitor) registerLateContainer(cgroup string, recording uint64) error {
 	if err != nil || !ok {
 		return err
 	}
-	// A check may have entered it a moment ago, but with the user namespace of the
-	// task that made it, which need not be the container's.
+	// A check may just have entered the container, but with the user namespace of the task that made the check, which
+	// need not be the container's.
 	var known bpf.CapmonContainer
 	if err := m.attached.maps.Containers.Lookup(id, &known); err == nil {
 		known.Existed, known.BaseUserns = 1, value.BaseUserns
@@ -107,8 +105,8 @@ func (m *Monitor) registerLateContainer(cgroup string, recording uint64) error {
 	return enterContainer(m.attached.maps, id, value, path.Base(cgroup))
 }
 
-// find reads what there is to record of a container. It is false if no workload process of it
-// started before a moment.
+// readRunning returns the entry of a running container. ok is false if none of its workload processes started before
+// late.
 func (m *Monitor) readRunning(cgroup string, id, late uint64) (value bpf.CapmonContainer, ok bool, err error) {
 	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, late)
 	if err != nil || !ok {
@@ -119,8 +117,8 @@ func (m *Monitor) readRunning(cgroup string, id, late uint64) (value bpf.CapmonC
 	return value, err == nil, err
 }
 
-// found is what there is to record of a container whose first process is known. If that was
-// inherited it is as it was, with nothing counted.
+// newEntry returns the entry of a container with a known first process. If an earlier recording has the container, the
+// entry has that data without the counts.
 func (m *Monitor) newEntry(id uint64, first processInfo) bpf.CapmonContainer {
 	if earlier, ok := m.carriedOver.containers[id]; ok {
 		earlier.Processes, earlier.Lost, earlier.Used, earlier.Kept = 0, 0, 0, 0
@@ -147,29 +145,29 @@ func (m *Monitor) newEntry(id uint64, first processInfo) bpf.CapmonContainer {
 
 func enterContainer(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, name string) error {
 	if len(name) >= len(value.Name) {
-		return nil // the kernel side does not take such a name either
+		return nil // the programs do not record such a name either
 	}
 	copy(value.Name[:], name)
 	var known bpf.CapmonContainer
 	if maps.Containers.Lookup(id, &known) != nil {
 		if room, err := takeSlot(maps.Slots, value.Delegated, id); err != nil || !room {
-			return err // the kernel side puts it with others
+			return err // the programs add its checks to the folded entry
 		}
 	}
 	err := maps.Containers.Update(id, &value, ebpf.UpdateAny)
 	if errors.Is(err, unix.E2BIG) {
-		return nil // no room: the kernel side counts what is lost by it
+		return nil // the map is full; the programs count the losses
 	}
 	if err != nil {
-		return fmt.Errorf("entering the running container %s: %w", name, err)
+		return fmt.Errorf("registering the running container %s: %w", name, err)
 	}
 	return nil
 }
 
-// process is what /proc tells of a container's first process.
+// processInfo is what /proc says about a container's first process.
 type processInfo struct {
-	// The capability sets of firstWorkloadProcess are those of all processes together: any of
-	// them may have dropped some of its own since it was started.
+	// firstWorkloadProcess sets the union over all processes, because a process may have dropped capabilities since its
+	// start.
 	bounding, permitted uint64
 	uid, userNamespace  uint32
 	innerPID            uint32
@@ -177,8 +175,8 @@ type processInfo struct {
 	processes           uint32
 }
 
-// firstWorkloadProcess finds the oldest process of a container that is workload, as the kernel
-// side's phase_of_existing. Those that started at a moment or later are left out.
+// firstWorkloadProcess returns the oldest workload process of a container, as phase_of_existing in bpf/phase.h. It
+// ignores processes that started at the time late or later.
 func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (processInfo, bool, error) {
 	pids, err := processesBelow(cgroups, cgroup)
 	if err != nil {
@@ -191,7 +189,7 @@ func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (p
 	for _, pid := range pids {
 		p, workload, err := readProcess(pid, pids)
 		if err != nil || !workload || p.start >= late {
-			continue // it ended, or the runtime has not started the workload yet
+			continue // the process has ended, or the runtime has not started the workload yet
 		}
 		processes++
 		has := unionOfSets([]int{pid})
@@ -209,7 +207,7 @@ func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
 	err := cgroups.WalkDirs(cgroup, func(below kernel.CgroupDir) error {
 		procs, err := below.Procs()
 		pids = append(pids, procs...)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) { // the container may close its files
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) { // the container can restrict access to its files
 			return nil
 		}
 		return err
@@ -221,7 +219,7 @@ func processesBelow(cgroups kernel.Cgroups, cgroup string) ([]int, error) {
 	return pids, err
 }
 
-// readProcess reads about one of a container's processes, all of which are given.
+// readProcess reads one process of a container. all has the ids of all processes of the container.
 func readProcess(pid int, all []int) (p processInfo, workload bool, err error) {
 	dir := processDirectory(pid)
 	if p.start, _, err = readStat(dir); err != nil {
@@ -269,11 +267,10 @@ func (p *processInfo) readStatus(dir string) error {
 	return nil
 }
 
-// permittedOf is what the threads of the processes are permitted; those that end
-// meanwhile are passed over.
+// unionOfPermitted returns the union of the permitted sets of the processes' threads. It skips threads that end.
 func unionOfPermitted(pids []int) capability.Set { return capability.Set(unionOfSets(pids).permitted) }
 
-// setsOf is the union of the capability sets of the processes' threads. It skips threads that end.
+// unionOfSets returns the union of the capability sets of the processes' threads. It skips threads that end.
 func unionOfSets(pids []int) (sets processInfo) {
 	for _, pid := range pids {
 		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
@@ -288,13 +285,13 @@ func unionOfSets(pids []int) (sets processInfo) {
 	return sets
 }
 
-// maxAncestors is ANCESTORS of bpf/task.h.
+// maxAncestors is ANCESTORS of bpf/phase.h.
 const maxAncestors = 32
 
-// isWorkload reports whether a process that was there before the recording is the container's
-// workload, as phase_of_existing in bpf/task.h: it or an ancestor of it among the container's
-// processes, all of which are given, has another root directory than the nearest ancestor
-// outside, or is older than a runtime takes to prepare a process.
+// isWorkload reports whether a process that existed before the recording is part of the container's workload. It
+// applies the same rule as phase_of_existing in bpf/phase.h: the process or an ancestor in the container has another
+// root directory than the nearest ancestor outside the container, or has existed for longer than runtime setup takes.
+// all has the ids of all processes of the container.
 func isWorkload(pid int, all []int) (bool, error) {
 	clock, err := kernel.NewClock()
 	if err != nil {
@@ -303,7 +300,7 @@ func isWorkload(pid int, all []int) (bool, error) {
 	roots := make(map[rootID]bool)
 	for range maxAncestors {
 		if pid == 0 {
-			break // outside of what can be seen from here
+			break // the parent is outside this pid namespace
 		}
 		start, parent, err := readStat(processDirectory(pid))
 		if err != nil {
@@ -326,7 +323,7 @@ func isWorkload(pid int, all []int) (bool, error) {
 		}
 		pid = parent
 	}
-	return true, nil // too many in between for a runtime
+	return true, nil // a runtime does not have that many
 }
 
 // rootID identifies a root directory.
@@ -334,31 +331,32 @@ type rootID struct {
 	device, inode uint64
 }
 
-// rootTime is how long it may take to identify a root directory.
+// rootTimeout limits the time to identify a root directory.
 const rootTimeout = 200 * time.Millisecond
 
-// rootOf identifies a process's root directory without asking its file system, which may be
-// the container's own and never answer. Only NFS may be asked all the same. Then a thread is left
-// waiting, which SIGKILL ends, as does the end of this process: NFS waits that way.
+// rootOf identifies a process's root directory without a request to its file system, which may belong to the container
+// and never answer. Only NFS may get a request. If it does not answer, a thread keeps waiting; SIGKILL or the end of
+// this process ends it, because NFS waits are killable.
 func rootOf(pid int) (rootID, error) {
-	type answer struct {
+	type result struct {
 		root rootID
 		err  error
 	}
-	answers := make(chan answer, 1)
+	results := make(chan result, 1)
 	go func() {
 		root, err := statRoot(pid)
-		answers <- answer{root, err}
+		results <- result{root, err}
 	}()
 	select {
-	case answer := <-answers:
-		return answer.root, answer.err
+	case result := <-results:
+		return result.root, result.err
 	case <-time.After(rootTimeout):
 		return rootID{}, errRootHangs
 	}
 }
 
-// errSilentRoot: the root directory's file system does not answer. It is none that a runtime has.
+// errRootHangs means that the file system of a root directory does not answer. A container runtime has no such root
+// directory.
 var errRootHangs = errors.New("the file system of a root directory does not answer")
 
 func statRoot(pid int) (rootID, error) {
@@ -380,10 +378,9 @@ func sharesWithHost(dir, namespace string) bool {
 	return err == nil && own == host
 }
 
-// baseUserNamespace is the inode number of the user namespace that the container
-// was made in. Its first process may have unshared its own since, but cannot leave
-// its pid namespace, whose owner is the container's. Only the host's pid namespace
-// tells nothing.
+// baseUserNamespace returns the inode number of the user namespace in which the container was made. The first process
+// may have unshared its own user namespace since, but cannot leave its pid namespace, which belongs to the container's
+// user namespace. In the host's pid namespace, the process's own user namespace has to do.
 func baseUserNamespace(dir string) (uint32, error) {
 	var stat unix.Stat_t
 	if sharesWithHost(dir, "pid") {
@@ -404,17 +401,17 @@ func baseUserNamespace(dir string) (uint32, error) {
 	return uint32(stat.Ino), err
 }
 
-// tick is the unit of times in /proc/PID/stat (USER_HZ).
+// clockTick is the unit of times in /proc/PID/stat (USER_HZ).
 const clockTick = 10 * time.Millisecond
 
-// readStat reads two fields of /proc/PID/stat: when the process was started (22), in nanoseconds
-// since boot, and the number of its parent (4), 0 if that is outside the pid namespace.
+// readStat reads two fields of /proc/PID/stat: the start time (22), returned in nanoseconds since boot, and the parent
+// (4), which is 0 if it is outside the pid namespace.
 func readStat(dir string) (start uint64, parent int, err error) {
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return 0, 0, err
 	}
-	// The name in parentheses may hold anything.
+	// The name in parentheses can contain any bytes.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 20 {
 		return 0, 0, fmt.Errorf("reading %s/stat: too short", dir)

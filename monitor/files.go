@@ -16,82 +16,81 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// FileUse is a file for which a workload asked for a capability, or that it could not execute, as
-// its system call names it. Not every check of a frequent kind is among those counted here.
+// FileUse is a file, as a system call names it, for which the kernel checked a capability, or which the workload could
+// not execute. For frequent kinds of check, capmon does not record the file of each check.
 type FileUse struct {
 	Capability capability.Capability
 	Granted    bool
 	// Call is the name of the system call.
 	Call string
-	// Stack as in Check, nil in an Event.
+	// Stack is as in [Check], but nil in an Event.
 	Stack []string
-	// Program, PID and UID as in Check, but that UID and GID are those by which the kernel
-	// grants access to files. The program chose its name and that of the file: any bytes.
+	// Program, PID and UID are as in [Check], but UID and GID are the ids with which the kernel decides about access to
+	// files. The program can choose any bytes for its name and the names of files: they are untrusted.
 	Program       string
 	PID, UID, GID uint32
 	Naming        Naming
-	// Path as the program wrote it, for ByPath; Cut if it goes on.
+	// Path is the path that the program passed, if Naming is ByPath. Cut is true if the end of the path is missing.
 	Path string
 	Cut  bool
-	// Base is where the path begins, or the open file for ByDescriptor.
+	// Base is the directory where the path begins, or the open file if Naming is ByDescriptor.
 	Base FileBase
-	// OfTwo: the call is about two files, and this is the first or the second of them; 0
-	// if it is about one only.
+	// WhichOfTwo is 1 or 2 if the call names two files, and this is the first or second of them. It is 0 if the call
+	// names one file.
 	WhichOfTwo uint8
-	// Link: if the path ends with a link, the call is about that, not what it points to.
+	// NoFollow means that the call does not follow a link at the end of the path.
 	NoFollow    bool
 	Count       uint64
 	First, Last time.Time
-	// Failed is set if the call is an execve that failed with EPERM. No capability was asked for then.
+	// Failed is set if the call is an execve that failed with EPERM. The kernel has not checked a capability then.
 	Failed *FailedExecve
 }
 
-// FailedExecve is what the processes had whose executions of a file failed with EPERM: what was in
-// the bounding sets and in the inheritable sets of all of them.
+// FailedExecve has the intersections of the bounding sets and of the inheritable sets of all processes whose execution
+// of a file failed with EPERM.
 type FailedExecve struct {
 	Bounding, Inheritable capability.Set
 }
 
-// FileBase is a file that the kernel had in its hands when it was asked. The zero value is one
-// that could not be told.
+// FileBase is an inode that the kernel used when it made the check. The zero value means that the inode is unknown.
 type FileBase struct {
 	File FileID
-	// Path in the mount namespace of the process; Cut if its beginning is missing.
+	// Path is the path in the mount namespace of the process. Cut is true if the beginning of the path is missing.
 	Path string
 	Cut  bool
-	// Owner, Group and Mode, with the type of the file, when the first check was made. Ids
-	// are those of the initial user namespace, and of the file system where a mount maps ids.
+	// Owner, Group and Mode, which includes the type of the file, are values at the time of the first check. Ids are
+	// ids of the initial user namespace. If a mount maps ids, they are the ids in the file system.
 	Owner, Group, Mode uint32
 }
 
-// Known reports whether it could be told.
+// Known reports whether the inode is known.
 func (b FileBase) Known() bool { return b != FileBase{} }
 
-// Naming tells how a system call says which file it is about.
+// Naming says how a system call names a file.
 type Naming uint8
 
-// The ways to name a file.
+// The ways in which a system call can name a file.
 const (
-	// Unnamed: the call does not say, or it could not be read.
+	// Unnamed means that the call does not name the file, or that the programs could not read the name.
 	Unnamed = Naming(bpf.CapmonNamingNAMING_NONE)
-	// ByPath that begins at the root directory of the process, at its working directory or
-	// at one that it has open.
+	// ByPath means a path that begins at the root directory of the process, at its working directory, or at an open
+	// directory.
 	ByPath = Naming(bpf.CapmonNamingNAMING_PATH)
-	// ByDescriptor: the process has it open.
+	// ByDescriptor means a file descriptor of the process.
 	ByDescriptor = Naming(bpf.CapmonNamingNAMING_DESCRIPTOR)
 )
 
-// fileArguments tells which arguments name the files of a system call, by their index.
+// fileArguments has the indexes of the arguments that name the files of a system call.
 type fileArguments struct {
-	path, base           int // base: the directory, or without path the file
+	path, base           int // base is the directory, or the file if there is no path
 	otherPath, otherBase int
-	address              bool // path is that of a socket's address
+	address              bool // path is the path in the address of a socket
 	follow               followFlag
 }
 
-// linkFlag tells how a system call takes a link at the end of its path: it means the link
-// itself if these bits of its flags, an argument by its index, are so. The zero value is that
-// of a call that has no say in it.
+// followFlag says whether a system call follows a link at the end of its path. flags is the index of the argument with
+// its flags. The call does not follow the link if the bits in mask have the value noFollow. The zero value means that
+// the call has no such flag.
 type followFlag struct {
 	flags          int
 	mask, noFollow uint32
@@ -111,7 +110,7 @@ func belowDirectory(fd int) fileArguments {
 	return fileArguments{path: fd + 1, base: fd, otherPath: noArgument, otherBase: noArgument}
 }
 
-// withFlags is belowDirectory(0) for those with the usual flags.
+// withFlags returns belowDirectory(0) for calls with the flag AT_SYMLINK_NOFOLLOW. flags is the index of the argument.
 func withFlags(flags int) fileArguments {
 	return belowDirectory(0).followUnless(flags, unix.AT_SYMLINK_NOFOLLOW)
 }
@@ -124,25 +123,25 @@ func fromTo(from, to int) fileArguments {
 	return fileArguments{path: from, base: noArgument, otherPath: to, otherBase: noArgument}
 }
 
-// fromToBelow has each path behind its directory.
+// fromToBelow is for calls where each path follows the descriptor of its directory.
 func fromToBelow(from, to int) fileArguments {
 	return fileArguments{path: from + 1, base: from, otherPath: to + 1, otherBase: to}
 }
 
-// unless: a link is followed unless a flag is set.
+// followUnless says that the call follows a link unless the flag is set.
 func (a fileArguments) followUnless(flags int, flag uint32) fileArguments {
 	a.follow = followFlag{flags, flag, flag}
 	return a
 }
 
-// onlyIf: a link is followed only if a flag is set.
+// followIf says that the call follows a link only if the flag is set.
 func (a fileArguments) followIf(flags int, flag uint32) fileArguments {
 	a.follow = followFlag{flags, flag, 0}
 	return a
 }
 
-// fileCalls are the system calls that name files. Those of 32-bit programs which got wider
-// ids, sizes or times are told by the same names with an ending (endings).
+// fileCalls are the system calls that name files. Calls of 32-bit programs with wider ids, sizes or times have the same
+// names with a suffix (nameSuffixes).
 var fileCalls = map[string]fileArguments{
 	"access": byPath(0), "acct": byPath(0), "chdir": byPath(0), "chmod": byPath(0), "chown": byPath(0),
 	"chroot": byPath(0), "creat": byPath(0), "execve": byPath(0), "getxattr": byPath(0), "lchown": byPath(0),
@@ -181,15 +180,15 @@ var fileCalls = map[string]fileArguments{
 	"move_mount": fromToBelow(0, 2).followIf(4, unix.MOVE_MOUNT_F_SYMLINKS),
 }
 
-// ofLinks are the system calls that never follow a link at the end of a path.
+// neverFollow are the system calls that never follow a link at the end of a path.
 var neverFollow = []string{"bind", "lchown", "lchown32", "lgetxattr", "link", "llistxattr", "lremovexattr", "lsetxattr", "lstat", "lstat64",
 	"mkdir", "mkdirat", "mknod", "mknodat", "readlink", "readlinkat", "rename", "renameat", "renameat2", "rmdir", "symlink", "symlinkat",
 	"unlink", "unlinkat"}
 
-// endings of the names of system calls for wider ids, sizes or times.
+// nameSuffixes are the suffixes of system calls with wider ids, sizes or times.
 var nameSuffixes = []string{"32", "64", "_time64"}
 
-// fileTable lays the rules out by number for an architecture's system calls.
+// fileTable returns the rules by system call number for an architecture.
 func fileTable(arch kernel.Arch) [maxCalls]bpf.CapmonFileRule {
 	var table [maxCalls]bpf.CapmonFileRule
 	for nr := range table {
@@ -229,11 +228,11 @@ func (m *Monitor) readFiles(symbols *kernel.Symbols) (map[uint64][]FileUse, erro
 	return files, err
 }
 
-// fileEvent reads what was told of a file.
+// parseFileEvent reads an event about a file.
 func (m *Monitor) parseFileEvent(sample []byte) (*FileUse, error) {
 	var raw bpf.CapmonFileEvent
 	if err := binary.Read(bytes.NewReader(sample), binary.NativeEndian, &raw); err != nil {
-		return nil, fmt.Errorf("reading an event of a file: %w", err)
+		return nil, fmt.Errorf("reading the event of a file: %w", err)
 	}
 	use := m.newFileUse(nil, &raw.Key, &raw.Value)
 	return &use, nil
@@ -274,10 +273,10 @@ func (m *Monitor) newFileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, va
 	return use
 }
 
-// failedExecve is FAILED_EXECVE of bpf/record.h.
+// failedExecve is FAILED_EXECVE of bpf/types.h.
 const failedExecve = 0xff
 
-// unlisted counts a container's checks, and failed executions, whose files found no room.
+// unlistedCounts counts the checks, and the failed executions, of a container whose files did not fit in the map.
 func unlistedCounts(value *bpf.CapmonContainer) (checks, executions uint64) {
 	last := len(value.Unlisted) - 1
 	for _, n := range value.Unlisted[:last] {

@@ -11,11 +11,10 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// SetGrant records which capabilities the engine granted to the running containers with an ID. A
-// credential with no more than these belongs to the container, whatever its processes have
-// dropped since. Only containers that ran before the Monitor started need it: of the others the
-// kernel side sees the sets that the runtime gave them. It returns ErrClosed after Close, and is
-// safe for concurrent use.
+// SetGrant sets the capabilities that the engine granted to the running containers with an ID. The programs attribute
+// credentials with at most these capabilities to the container, even if its processes have dropped some. Only
+// containers that ran before Start need a call: for other containers, the programs see the sets that the runtime sets.
+// SetGrant returns [ErrClosed] after Close.
 func (m *Monitor) SetGrant(id string, granted capability.Set) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -31,7 +30,7 @@ func (m *Monitor) SetGrant(id string, granted capability.Set) error {
 	for _, cgroup := range cgroups {
 		value := uint64(granted)
 		if err := m.attached.maps.Grants.Update(cgroup, &value, ebpf.UpdateAny); err != nil && !errors.Is(err, unix.E2BIG) {
-			return fmt.Errorf("recording the grant of container %s: %w", id, err)
+			return fmt.Errorf("setting the grant of container %s: %w", id, err)
 		}
 	}
 	return err

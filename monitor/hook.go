@@ -21,25 +21,25 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Hook is a way to be called on every cap_capable.
+// Hook is a place in the kernel where a program can run at every call of cap_capable. "" means that [Start] chooses.
 type Hook string
 
-// The hooks in the order of preference.
+// The hooks, in the order of preference.
 const (
-	// Fexit attaches to the end of cap_capable. It sees the opts argument.
+	// Fexit runs at the end of cap_capable. The program sees the opts argument. It requires BPF trampolines.
 	Fexit Hook = "fexit"
-	// Tracepoint is capability:cap_capable as a BTF tracepoint, in kernels since
-	// 6.14. It works where tracing programs on functions are refused.
+	// Tracepoint is capability:cap_capable as a BTF tracepoint, since Linux 6.14. It also works if the kernel does not
+	// allow programs to attach to functions.
 	Tracepoint Hook = "tp_btf"
-	// Kprobe is a probe on the entry of cap_capable; the answer is computed from
-	// the credential, so that no return probe is needed.
+	// Kprobe runs at the entry of cap_capable. The program computes the answer from the credential, so it needs no
+	// return probe.
 	Kprobe Hook = "kprobe"
 )
 
-// Hooks lists all hooks in the order in which they are tried.
+// Hooks returns all hooks in the order in which [Start] tries them.
 func Hooks() []Hook { return []Hook{Fexit, Tracepoint, Kprobe} }
 
-// ParseHook reads a hook's name; "" and "auto" mean that Start chooses.
+// ParseHook returns the hook with a name. For "" and "auto" it returns "": [Start] chooses.
 func ParseHook(s string) (Hook, error) {
 	if s == "" || s == "auto" {
 		return "", nil
@@ -52,7 +52,7 @@ func ParseHook(s string) (Hook, error) {
 	return "", fmt.Errorf("unknown hook %q: choose auto, fexit, tp_btf or kprobe", s)
 }
 
-// HookError tells why one hook could not be used.
+// HookError is the reason why a hook does not work.
 type HookError struct {
 	Hook Hook
 	Err  error
@@ -61,7 +61,7 @@ type HookError struct {
 func (e *HookError) Error() string { return fmt.Sprintf("%s: %v", e.Hook, e.Err) }
 func (e *HookError) Unwrap() error { return e.Err }
 
-// NoHookError says that no hook could be attached, and why each failed.
+// NoHookError means that no hook works. Tried has the reason for each.
 type NoHookError struct{ Tried []*HookError }
 
 func (e *NoHookError) Error() string {
@@ -72,7 +72,7 @@ func (e *NoHookError) Error() string {
 	return "no hook on the kernel's capability check could be attached: " + strings.Join(reasons, "; ")
 }
 
-// Unwrap gives every hook's error, so that errors.Is finds a cause.
+// Unwrap returns the errors of all hooks, so that [errors.Is] finds each cause.
 func (e *NoHookError) Unwrap() []error {
 	var all []error
 	for _, tried := range e.Tried {
@@ -81,37 +81,38 @@ func (e *NoHookError) Unwrap() []error {
 	return all
 }
 
-// attached is a loaded collection with all its programs attached.
+// attached is a loaded collection whose programs are attached.
 type attached struct {
 	hook     Hook
 	programs bpf.CapmonPrograms
 	maps     bpf.CapmonMaps
-	// Of the programs that can be preempted; see bpf/turn.h. Nil where none can.
+	// fallbacks has the second copies of programs that the kernel can skip; see bpf/preempt.h. It is nil if the kernel
+	// skips none.
 	fallbacks map[*ebpf.Program]*ebpf.Program
-	// named has all of them by the names that they have in C.
+	// programsByName has all programs by their names in C.
 	programsByName map[string]*ebpf.Program
 	links          []link.Link
 	outcomes       bool
-	returnLinks    []link.Link   // on the end of system calls; none while nobody needs it
+	returnLinks    []link.Link   // at the end of system calls; nil while they are not needed
 	pins           *pinDirectory // nil if the recording ends with this process
-	enabled        *ebpf.Map     // whether anything is counted
-	attachedAt     *ebpf.Map     // from when on forks are seen, attached_ns in bpf/task.h; nil if it was taken up
-	flushed        *ebpf.Map     // see Monitor.harvest; nil without pins
+	enabled        *ebpf.Map     // whether the programs count
+	attachedAt     *ebpf.Map     // the time since which forks are seen, attached_ns in bpf/phase.h; nil in a resumed recording
+	flushed        *ebpf.Map     // cgroup ids, see Monitor.collect; nil without pins
 }
 
-// programs is what all hooks are loaded from.
+// loadOptions has everything that is needed to load the programs of a hook.
 type loadOptions struct {
 	types         *btf.Spec
 	options       Options
 	config        bpf.CapmonConfig
-	startDisabled bool // nothing is counted before setGate
-	// Rules by number, of this architecture's calls and of its 32-bit programs'.
+	startDisabled bool // the programs count only after setEnabled
+	// Rules by system call number, for the native architecture and for 32-bit programs.
 	callRules, compatCallRules [maxCalls]bpf.CapmonCallRule
 	fileRules, compatFileRules [maxCalls]bpf.CapmonFileRule
 }
 
-// tryTrampoline loads a program that does nothing: some kernels refuse all that attach to
-// functions, and that costs less to find out than with all that capmon loads.
+// tryTrampoline loads a program that does nothing. Some kernels reject all programs that attach to functions; this
+// program shows it in less time than all programs of capmon.
 func tryTrampoline(types *btf.Spec) error {
 	program, err := ebpf.NewProgramWithOptions(&ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFExit, AttachTo: "cap_capable", License: "GPL",
@@ -123,8 +124,8 @@ func tryTrampoline(types *btf.Spec) error {
 	return program.Close()
 }
 
-// load makes the maps and loads the programs that one hook takes. The others
-// are left out, since a kernel without their attach point refuses them.
+// load creates the maps and loads the programs of a hook. It leaves out the programs of other hooks, because a kernel
+// without their attach point rejects them.
 func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	spec, err := bpf.LoadCapmon()
 	if err != nil {
@@ -198,8 +199,8 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	return collection, nil
 }
 
-// loadAtOnce is ebpf.NewCollectionWithOptions, but has the kernel verify all programs at
-// once: that is most of what it takes to start.
+// loadInParallel is like [ebpf.NewCollectionWithOptions], but the kernel verifies all programs in parallel.
+// Verification takes most of the time of Start.
 func loadInParallel(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (*ebpf.Collection, error) {
 	programs := spec.Programs
 	spec.Programs = nil
@@ -209,7 +210,7 @@ func loadInParallel(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (
 	}
 	options.MapReplacements = collection.Maps
 	collection.Programs = make(map[string]*ebpf.Program)
-	var mu sync.Mutex // of collection.Programs
+	var mu sync.Mutex // guards collection.Programs
 	var group errgroup.Group
 	for name, program := range programs {
 		one := spec.Copy()
@@ -233,18 +234,17 @@ func loadInParallel(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (
 	return collection, nil
 }
 
-// refusal says why something could not be loaded.
+// loadError explains why the kernel rejected a program.
 func loadError(err error) error {
 	if errors.Is(err, unix.EPERM) || !hasLoadRights() {
-		// The library suspects a limit on locked memory, which counts no longer.
+		// The library suggests the limit on locked memory, which no longer applies.
 		return fmt.Errorf("the kernel refuses to load the program: %w", unix.EPERM)
 	}
-	return fmt.Errorf("loading: %w", err)
+	return fmt.Errorf("loading the programs: %w", err)
 }
 
-// withoutMissingFunctions takes out the calls of functions that the kernel lacks, which
-// the programs do not come to there: the library would look into the kernel's modules,
-// and that takes CAP_SYS_ADMIN.
+// replaceMissingKfuncs replaces calls of functions that the kernel lacks. The programs do not reach these calls there.
+// Otherwise the library would search the kernel's modules, which requires CAP_SYS_ADMIN.
 func replaceMissingKfuncs(spec *ebpf.CollectionSpec, types *btf.Spec) {
 	for _, program := range spec.Programs {
 		for i, instruction := range program.Instructions {
@@ -255,27 +255,25 @@ func replaceMissingKfuncs(spec *ebpf.CollectionSpec, types *btf.Spec) {
 	}
 }
 
-// mayLoad tells whether this process has what the kernel asks for before it loads
-// anything (bpf_capable, include/linux/capability.h). Without, the kernel's own word
-// depends on what is loaded first: of task storage, whose types could not be
-// described, it says that the argument is invalid.
+// hasLoadRights reports whether this process has the capability that the kernel checks before it loads anything
+// (bpf_capable, include/linux/capability.h). Without it, the kernel's error depends on what is loaded first: for task
+// storage with BTF, it is EINVAL.
 func hasLoadRights() bool {
 	have, err := kernel.EffectiveCapabilities()
 	return err != nil || have.Has(capability.BPF) || have.Has(capability.SysAdmin)
 }
 
-// againSuffix ends the names of understudies.
+// fallbackSuffix ends the names of second copies of programs.
 const fallbackSuffix = "_again"
 
-// programsOf are the programs that only one hook takes.
+// hookPrograms has the programs that only one hook needs.
 var hookPrograms = map[Hook][]string{
 	Fexit:      {"check_fexit", "capset_fexit", "prctl_fexit"},
 	Tracepoint: {"check_tracepoint"},
 	Kprobe:     {"check_kprobe", "capset_kretprobe", "prctl_kretprobe"},
 }
 
-// attachFirst tries the hooks in order and keeps the first that works. The
-// errors of those tried before are returned with it.
+// attachFirst attaches the first hook that works. It also returns the errors of the hooks that it tried before.
 func attachFirst(hooks []Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (*attached, []*HookError, error) {
 	var failed []*HookError
 	for _, hook := range hooks {
@@ -288,8 +286,8 @@ func attachFirst(hooks []Hook, programs loadOptions, begin func(bpf.CapmonMaps) 
 	return nil, failed, &NoHookError{failed}
 }
 
-// exists tells from what the kernel says of itself whether it has what a hook
-// attaches to; the kernel's own words when it has not are hard to understand.
+// checkSupport returns an error if the kernel lacks the attach point of a hook. The kernel's own errors are hard to
+// understand.
 func (h Hook) checkSupport(types *btf.Spec) error {
 	switch {
 	case h == Fexit && !kernel.HasFunction(types, "cap_capable"):
@@ -302,8 +300,8 @@ func (h Hook) checkSupport(types *btf.Spec) error {
 	return nil
 }
 
-// attach loads and attaches what a hook takes. In between it calls begin with the maps,
-// where nothing else writes yet.
+// attach loads and attaches the programs of a hook. In between, it calls begin with the maps, to which no program
+// writes yet.
 func attach(hook Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (_ *attached, err error) {
 	if err := hook.checkSupport(programs.types); err != nil {
 		return nil, err
@@ -334,10 +332,10 @@ func attach(hook Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (
 	return a, a.attachPrograms()
 }
 
-// take takes the maps and programs out of what was loaded.
+// assign moves the maps and programs from a loaded collection into a.
 func (a *attached) assign(collection *ebpf.Collection) error {
 	if err := collection.Assign(&a.maps); err != nil {
-		return fmt.Errorf("loading: %w", err)
+		return fmt.Errorf("loading the programs: %w", err)
 	}
 	a.enabled = collection.DetachMap(enabledMap)
 	a.attachedAt = collection.DetachMap(".data.attached")
@@ -369,7 +367,7 @@ func (a *attached) assign(collection *ebpf.Collection) error {
 	return nil
 }
 
-// namedMaps has all maps by the names that they have in C.
+// namedMaps returns all maps by their names in C.
 func (a *attached) namedMaps() map[string]*ebpf.Map {
 	named := make(map[string]*ebpf.Map)
 	fields := reflect.ValueOf(a.maps)
@@ -379,8 +377,8 @@ func (a *attached) namedMaps() map[string]*ebpf.Map {
 	return named
 }
 
-// link attaches what follows processes first, so that no check comes from a task
-// whose fork or exec was missed.
+// attachPrograms first attaches the programs that follow processes, so that no check comes from a task whose fork or
+// exec capmon missed.
 func (a *attached) attachPrograms() error {
 	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited} {
 		links, err := a.attachTracing(program)
@@ -407,22 +405,22 @@ func (a *attached) attachPrograms() error {
 	return a.attachChecks()
 }
 
-// begin tells the programs that from now on they see every fork.
+// setAttachedAt tells the programs that they see every fork from now on.
 func (a *attached) setAttachedAt() error {
 	clock, err := kernel.NewClock()
 	if err == nil {
 		err = a.attachedAt.Put(uint32(0), clock.Now())
 	}
 	if err != nil {
-		return fmt.Errorf("setting from when on forks are seen: %w", err)
+		return fmt.Errorf("setting the time since which forks are seen: %w", err)
 	}
 	return nil
 }
 
-// tracing attaches a program, and its understudy so that it runs next: a tracepoint
-// runs first what was attached first, a trampoline what was attached last
-// (bpf_trampoline_link_prog, kernel/bpf/trampoline.c). The links are in the order in which
-// they have to be closed: an understudy alone would take over all the time.
+// attachTracing attaches a program, and its second copy so that it runs next. A tracepoint runs the program that was
+// attached first first; a trampoline runs the program that was attached last first (bpf_trampoline_link_prog,
+// kernel/bpf/trampoline.c). The links are in the order in which they have to be closed: a second copy alone would run
+// for each event.
 func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	order := []*ebpf.Program{program}
 	if understudy := a.fallbacks[program]; understudy != nil {
@@ -446,8 +444,8 @@ func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	return links, nil
 }
 
-// followReturns sees system calls return while that is wanted, here or for outcomes.
-// It costs every system call of the machine.
+// traceReturns attaches the program for the end of system calls if wanted or if outcomes are recorded, and detaches it
+// otherwise. While it is attached, every system call on the host takes longer.
 func (a *attached) traceReturns(wanted bool) (err error) {
 	wanted = (wanted || a.outcomes) && a.programs.Returned != nil
 	switch {
@@ -462,8 +460,8 @@ func (a *attached) traceReturns(wanted bool) (err error) {
 	return err
 }
 
-// mendReturns is followReturns after a process that may have been killed in the middle of it: with
-// one of the two links pinned, or with none although calls are watched.
+// repairReturns is traceReturns after a process that may have been killed during a change: with one of two links
+// pinned, or with none although system calls are selected.
 func (a *attached) repairReturns(wanted bool) error {
 	whole := 1
 	if a.fallbacks[a.programs.Returned] != nil {
@@ -477,8 +475,8 @@ func (a *attached) repairReturns(wanted bool) error {
 	return errors.Join(err, a.traceReturns(wanted))
 }
 
-// linkChecks attaches what sees the checks. The tracepoint is built into the callers
-// with cap_capable itself; the others need a look at these as well.
+// attachChecks attaches the programs that see checks. The tracepoint also fires where the compiler inlined cap_capable
+// into its callers. The other hooks need probes on these callers as well.
 func (a *attached) attachChecks() error {
 	tracing := func(program *ebpf.Program) func() ([]link.Link, error) {
 		return func() ([]link.Link, error) { return a.attachTracing(program) }
@@ -487,7 +485,7 @@ func (a *attached) attachChecks() error {
 		return func() ([]link.Link, error) {
 			l, err := attach(function, program, nil)
 			if err != nil {
-				return nil, fmt.Errorf("attaching: %w", err)
+				return nil, fmt.Errorf("attaching to %s: %w", function, err)
 			}
 			return []link.Link{l}, nil
 		}
@@ -514,8 +512,8 @@ func (a *attached) attachChecks() error {
 	return nil
 }
 
-// missed counts the runs that the kernel skipped because the same program was
-// already running on that CPU. Understudies may have stood in for some.
+// skippedRuns counts the runs that the kernel skipped because the same program was already running on that CPU. Second
+// copies may have run instead.
 func (a *attached) skippedRuns() (uint64, error) {
 	var sum uint64
 	for _, program := range a.allPrograms() {
@@ -524,7 +522,7 @@ func (a *attached) skippedRuns() (uint64, error) {
 			if errors.Is(err, ebpf.ErrNotSupported) {
 				continue
 			}
-			return 0, fmt.Errorf("reading a program's statistics: %w", err)
+			return 0, fmt.Errorf("reading the statistics of a program: %w", err)
 		}
 		sum += stats.RecursionMisses
 	}
@@ -543,7 +541,7 @@ func (a *attached) allPrograms() []*ebpf.Program {
 	return all
 }
 
-// detach stops recording; what was recorded stays readable until close.
+// detach stops recording. The maps stay readable until close.
 func (a *attached) detach() error {
 	err := errors.Join(a.pins.unpin(), closeLinks(a.links), closeLinks(a.returnLinks))
 	a.links, a.returnLinks, a.pins = nil, nil, nil
@@ -558,7 +556,7 @@ func closeLinks(links []link.Link) error {
 	return errors.Join(errs...)
 }
 
-// close frees what this process holds. A recording that is pinned goes on.
+// close frees what this process holds. A pinned recording continues.
 func (a *attached) close() error {
 	err := errors.Join(closeLinks(a.links), closeLinks(a.returnLinks))
 	a.links, a.returnLinks = nil, nil

@@ -8,30 +8,31 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// Limit is a limit of the kernel's that a sysctl of the network namespace can lift. What passes
-// it then makes no check, and needs a capability or the sysctl where the limit stands. Docker lifts
-// both for containers that do not use the host's network (daemon/oci_linux.go, WithSysctls).
+// Limit is a limit that a sysctl of the network namespace can lift. A system call that passes a lifted limit makes no
+// check, but needs a capability or the sysctl if the limit applies. Docker lifts both limits for containers that do not
+// use the host's network (daemon/oci_linux.go, WithSysctls).
 type Limit uint8
 
 const (
-	// LowPort: ports below 1024 take CAP_NET_BIND_SERVICE (net.ipv4.ip_unprivileged_port_start).
+	// LowPort is the limit for ports below 1024, which require CAP_NET_BIND_SERVICE
+	// (net.ipv4.ip_unprivileged_port_start).
 	LowPort = Limit(bpf.CapmonLiftedLIFTED_PORT)
-	// PingSocket: sockets for ICMP echo that are not raw are for some groups only
-	// (net.ipv4.ping_group_range). No capability helps, but a raw socket does the same with
-	// CAP_NET_RAW.
+	// PingSocket is the limit for ICMP echo sockets that are not raw: only some groups may use them
+	// (net.ipv4.ping_group_range). No capability allows them, but with CAP_NET_RAW a program can use a raw socket
+	// instead.
 	PingSocket = Limit(bpf.CapmonLiftedLIFTED_PING)
 )
 
-// LiftedCall is one kind of system call by which a container's workload passed a limit. One that
-// io_uring makes is not seen.
+// LiftedCall is one kind of system call with which a container's workload passed a lifted limit. capmon does not see
+// calls that io_uring makes.
 type LiftedCall struct {
 	Limit Limit
-	// Family of the socket's addresses (AF_INET, AF_INET6); 0 if it is not known.
+	// Family is the address family of the socket (AF_INET or AF_INET6); 0 if it is unknown.
 	Family uint16
-	// Protocol (IPPROTO_TCP, …) and Port that were bound, of LowPort; 0 if they are not known,
-	// beyond the quota of the container.
+	// Protocol (IPPROTO_TCP, …) and Port were bound, for LowPort. They are 0 if they are unknown because the container
+	// has used its quota.
 	Protocol, Port uint16
-	// Program, Folding, PID and UID as in Check. Folded, Family, Protocol and Port are left out.
+	// Program, Folding, PID and UID are as in [Check]. If the call is folded, Family, Protocol and Port are 0.
 	Program     string
 	Folding     Folding
 	Count       uint64
@@ -55,7 +56,7 @@ func (m *Monitor) newLiftedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallVal
 	}
 }
 
-// Transport names the protocol that a port is of: TCP, UDP, …; "" if it is not known.
+// Transport returns the name of the port's protocol, such as TCP or UDP; "" if it is unknown.
 func (c LiftedCall) Transport() string {
 	switch c.Protocol {
 	case unix.IPPROTO_TCP, unix.IPPROTO_MPTCP:
@@ -70,5 +71,5 @@ func (c LiftedCall) Transport() string {
 	return ""
 }
 
-// seesLimits reports whether system calls that pass a limit are recorded: all of the recording's.
+// recordsLifted reports whether the recording contains system calls that passed a limit.
 func (m *Monitor) recordsLifted() bool { return m.outcomes && m.attached.programs.Returned != nil }

@@ -9,7 +9,7 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// Minus returns by how much each counter is above that of an earlier moment, 0 if it is not.
+// Minus returns the growth of each counter since earlier, or 0 if the counter has not grown.
 func (l Losses) Minus(earlier Losses) Losses {
 	return l.combine(earlier, func(now, before uint64) uint64 { return now - min(now, before) })
 }
@@ -19,7 +19,7 @@ func (l Losses) Max(other Losses) Losses {
 	return l.combine(other, func(one, other uint64) uint64 { return max(one, other) })
 }
 
-// Sum adds up all counters.
+// Sum returns the sum of all counters.
 func (l Losses) Sum() (sum uint64) {
 	counters := reflect.ValueOf(l)
 	for i := range counters.NumField() {
@@ -36,31 +36,31 @@ func (l Losses) combine(other Losses, by func(one, other uint64) uint64) (result
 	return result
 }
 
-// The names of the maps that containers fill.
+// The names of the maps that containers can fill.
 const (
 	mapChecks     = "checks"
 	mapExecutions = "executions"
 	mapCalls      = "system calls"
 )
 
-// OwnLosses is what of one container found no room in the kernel's maps.
+// ContainerLosses counts what did not fit in the kernel's maps, for one container.
 type ContainerLosses struct {
-	// ID is the engine's, as in Container.
+	// ID is as in [Container].
 	ID string
-	// Checks is without what another version of capmon lost.
+	// Checks lacks what another version of capmon lost.
 	Checks, Executions, Calls MapLosses
 }
 
-// OwnLoss is what one map has of a container.
+// MapLosses has the numbers of one container in one map.
 type MapLosses struct {
-	// Lost counts what found no room there, Entries what did.
+	// Lost counts what did not fit in the map, and Entries what did.
 	Lost, Entries uint64
 }
 
-// Sum adds up what was lost.
+// Sum returns the sum of all losses.
 func (l ContainerLosses) Sum() uint64 { return l.Checks.Lost + l.Executions.Lost + l.Calls.Lost }
 
-// In returns what the map has that an Occupant names.
+// InMap returns the numbers of the map that [LargestContainer.Map] names.
 func (l ContainerLosses) InMap(name string) MapLosses {
 	switch name {
 	case mapChecks:
@@ -90,8 +90,8 @@ func newContainerLosses(value *bpf.CapmonContainer) ContainerLosses {
 	}
 }
 
-// OwnLosses returns the losses of each container that the kernel's map has, by the ids of their
-// cgroups. It is cheap and can be called at any time between Start and Close.
+// ContainerLosses returns the losses of each container in the kernel's map, by cgroup id. It reads one map only. It
+// returns [ErrClosed] after Close.
 func (m *Monitor) ContainerLosses() (map[uint64]ContainerLosses, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -105,23 +105,24 @@ func (m *Monitor) ContainerLosses() (map[uint64]ContainerLosses, error) {
 	return lost, err
 }
 
-// Occupant is the container with the most entries in one of the kernel's maps.
+// LargestContainer is the container with the most entries in one of the kernel's maps.
 type LargestContainer struct {
-	// Map is the name of what the map holds: checks, executions, system calls.
+	// Map says what the map contains: "checks", "executions" or "system calls".
 	Map string
-	// Cgroup is the kernfs id of its cgroup.
+	// Cgroup is the kernfs id of the container's cgroup.
 	Cgroup uint64
-	// ID of the container, empty if it ended and its record was kept.
+	// ID is the ID of the container; empty if the container has ended and is no longer in the map.
 	ID string
-	// Entries is the number of its entries, Taken that of all containers, Room the largest number.
+	// Entries is the number of the container's entries, Used the number of all entries, and Capacity the largest
+	// possible number.
 	Entries, Used, Capacity uint64
 }
 
-// Full reports whether the map has, or had a moment ago, no room left.
+// Full reports whether the map is full, or was full a moment ago.
 func (o LargestContainer) Full() bool { return o.Used >= o.Capacity-o.Capacity/16 }
 
-// Occupants returns who has the most entries in each map that some losses come from. It reads
-// these maps whole: call it after losses, not all the time.
+// LargestContainers returns the container with the most entries for each map with losses in of. It reads all entries of
+// these maps: call it after losses, not regularly. It returns [ErrClosed] after Close.
 func (m *Monitor) LargestContainers(of Losses) (all []LargestContainer, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -149,7 +150,7 @@ func (m *Monitor) LargestContainers(of Losses) (all []LargestContainer, err erro
 	return all, err
 }
 
-// occupant counts the entries of a map by container. The caller holds mu.
+// largestContainer counts the entries of a map by container. The caller holds mu.
 func (m *Monitor) largestContainer(name string, occupied *ebpf.Map, count func(note func(cgroup uint64)) error) (LargestContainer, error) {
 	most := LargestContainer{Map: name, Capacity: uint64(occupied.MaxEntries())}
 	held := make(map[uint64]uint64)

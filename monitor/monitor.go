@@ -1,9 +1,3 @@
-// Package monitor records the capability checks of containers in the kernel and
-// reads them back.
-//
-// Recording happens in the kernel, in maps: a Monitor is fed no event per check,
-// so nothing is lost when user space is slow. What found no room there is counted
-// in Losses.
 package monitor
 
 import (
@@ -24,35 +18,35 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Options of Start. The zero value chooses everything by itself.
+// Options configures [Start]. The zero value records with the first hook that works, until the process ends.
 type Options struct {
-	// Hook forces one way to be called; "" tries all in order.
+	// Hook selects one hook. "" tries all [Hooks] in order.
 	Hook Hook
-	// BTF is the path of the kernel's type information, by default
-	// /sys/kernel/btf/vmlinux.
+	// BTF is the path of the kernel's type information. "" means /sys/kernel/btf/vmlinux.
 	BTF string
-	// MaxChecks and MaxContainers bound the maps, by default 131072 kinds of
-	// check and 4096 containers. What finds no room is counted in Losses.
+	// MaxChecks and MaxContainers limit the size of the kernel's maps. 0 means 131072 kinds of check and 4096
+	// containers. Checks that do not fit are counted in [Losses].
 	MaxChecks, MaxContainers uint32
-	// Outcomes: learn how the system calls end in which a check is refused. That costs
-	// every system call of the machine some 0.15 µs.
+	// Outcomes also records how system calls with a denied check end. This adds about 0.15 µs to every system call on
+	// the host.
 	Outcomes bool
-	// Pins is a directory in the BPF file system (/sys/fs/bpf/…) where the recording is
-	// pinned: it goes on when this process ends, in whatever way, and a later Start with the
-	// same options takes it up. "" for a recording that ends with the process.
+	// PinDirectory is a directory in the BPF file system (/sys/fs/bpf/…) in which capmon pins the recording. A pinned
+	// recording continues after this process ends, even if it is killed. A later Start with the same directory
+	// continues it. "" means that the recording ends with the process.
 	PinDirectory string
-	// Walk: walk the kernel's stack at every check, and tell no call site from memory. It
-	// is slower and says the same.
+	// NoStackCache walks the kernel's stack at every check instead of using cached call sites. Checks take more time,
+	// and the results are the same.
 	NoStackCache bool
 }
 
-// Monitor records until it is closed.
+// Monitor is a recording, from [Start] to [Monitor.Close]. Its methods are safe for concurrent use. The zero value is
+// not usable.
 type Monitor struct {
 	id            string        // unique among all recordings
 	start         time.Time     // when the recording began
-	continued     bool          // from an earlier process
-	reportedUntil time.Time     // see Told
-	pins          *pinDirectory // nil without Options.Pins
+	continued     bool          // an earlier process began the recording
+	reportedUntil time.Time     // see ReportedUntil
+	pins          *pinDirectory // nil without Options.PinDirectory
 	attached      *attached
 	failed        []*HookError
 	clock         kernel.Clock
@@ -66,34 +60,34 @@ type Monitor struct {
 
 	carriedOver carriedOver // from recordings of other versions
 
-	registered map[uint64]bool // the cgroups of containers that ran before anything was recorded
+	registered map[uint64]bool // the cgroups of the containers that ran before the recording began
 
 	highWater chan struct{}
-	unread    atomic.Pointer[kernel.UnreadError] // see Unread
+	unread    atomic.Pointer[kernel.UnreadError] // see UnreadCgroups
 
-	reading sync.Mutex // held, before mu, while all the maps are read, or some entries removed
+	reading sync.Mutex // locked before mu, while all maps are read or entries are removed
 
 	mu         sync.Mutex
-	newEntries map[bpf.CapmonEventKind]uint32 // what Next has told to be new, by kind, since crowded was
+	newEntries map[bpf.CapmonEventKind]uint32 // number of events that Next has returned since the last value in highWater
 	symbols    *kernel.Symbols
 	closed     bool
-	end        time.Time // of the recording; zero while it goes on
-	// harvested are containers that have ended, by their cgroups' ids.
+	end        time.Time // of the recording; zero while it is active
+	// collected has the containers that CollectEnded has moved out of the maps, by cgroup id.
 	collected map[uint64]*endedContainer
-	// leaving are those that were handed over and that a Tally has not told of yet.
+	// unreported has the containers that FlushEnded has passed on, but a DeltaReader has not reported yet.
 	unreported     map[uint64]*endedContainer
-	hasDeltaReader bool // there is a Tally
-	// atStop is what the containers' processes were permitted when it was stopped.
+	hasDeltaReader bool // NewDeltaReader was called
+	// permittedAtStop has the capabilities that the processes of each container were permitted when Stop was called.
 	permittedAtStop map[uint64]capability.Set
-	selectors       [2 * maxCalls]bpf.CapmonCallWatch // as the kernel side has them
+	selectors       [2 * maxCalls]bpf.CapmonCallWatch // as in the kernel's map
 }
 
-// Start attaches to the kernel. When it returns, every check of every container
-// is being recorded.
+// Start loads and attaches the programs. When it returns, the kernel records every check of every container. Start
+// needs Linux 5.15 or later, and CAP_BPF, CAP_PERFMON and CAP_SYSLOG or root.
 //
-// The error is a *NoHookError if no hook could be used; os.ErrPermission is in
-// its tree if rights are missing. What the kernel does not tell is reported before:
-// kernel.ErrNoBTF, kernel.ErrSymbolsHidden.
+// The error is a [*NoHookError] if no hook works; it wraps [os.ErrPermission] if rights are missing. If the kernel has
+// no type information or hides its symbols, the error wraps [kernel.ErrNoBTF] or [kernel.ErrSymbolsHidden]. If another
+// process uses [Options.PinDirectory], the error wraps [ErrPinsInUse].
 func Start(options Options) (*Monitor, error) {
 	m, programs, err := prepare(options)
 	if err != nil {
@@ -113,7 +107,7 @@ func Start(options Options) (*Monitor, error) {
 	return m, nil
 }
 
-// begin begins a recording.
+// startNew begins a recording.
 func (m *Monitor) startNew(programs loadOptions) (err error) {
 	hooks := Hooks()
 	if programs.options.Hook != "" {
@@ -129,7 +123,7 @@ func (m *Monitor) startNew(programs loadOptions) (err error) {
 	return nil
 }
 
-// beginPinned takes a recording up that is pinned, or begins one and pins it.
+// startPinned continues the pinned recording, or begins a recording and pins it.
 func (m *Monitor) startPinned(programs loadOptions) (err error) {
 	if m.pins, err = lockPins(programs.options.PinDirectory); err != nil {
 		return err
@@ -145,16 +139,16 @@ func (m *Monitor) startPinned(programs loadOptions) (err error) {
 		m.continued = true
 		return m.resume(m.pins, programs)
 	}
-	what, err := m.readPredecessor()
+	previous, err := m.readPredecessor()
 	if err != nil {
 		return err
 	}
-	programs.startDisabled = what != nil
+	programs.startDisabled = previous != nil
 	if err := m.startNew(programs); err != nil {
 		return errors.Join(err, m.carriedOver.close())
 	}
-	if m.continued = what != nil; m.continued {
-		m.id, m.start, m.reportedUntil = what.ID, what.Start, what.ReportedUntil
+	if m.continued = previous != nil; m.continued {
+		m.id, m.start, m.reportedUntil = previous.ID, previous.Start, previous.ReportedUntil
 	}
 	err = m.pins.pin(m.attached, m.metadata())
 	if err == nil {
@@ -166,40 +160,41 @@ func (m *Monitor) startPinned(programs loadOptions) (err error) {
 	return nil
 }
 
-// expectations reads what there is to inherit while it is still growing, so that the
-// containers that run go on as they began. The note is nil if there is nothing.
+// readPredecessor reads the recording of another version while that still counts, so that running containers keep what
+// is known about their start. It returns nil if there is no such recording.
 func (m *Monitor) readPredecessor() (*pinMetadata, error) {
 	before, err := m.pins.predecessor()
 	if err != nil || before == "" {
 		return nil, err
 	}
-	what, err := readMetadata(before)
+	previous, err := readMetadata(before)
 	if err != nil {
 		return nil, err
 	}
 	m.carriedOver = newCarriedOver()
 	if err := m.carriedOver.read(before); err != nil {
-		return nil, fmt.Errorf("reading what another version of capmon has recorded in %s (serve it with that version, or remove it): %w", before, err)
+		return nil, fmt.Errorf("reading the recording of another version of capmon in %s (run serve of that version, or remove the recording with serve --uninstall): %w", before, err)
 	}
-	m.clock = kernel.ClockOf(what.Boot)
-	return &what, nil
+	m.clock = kernel.ClockOf(previous.Boot)
+	return &previous, nil
 }
 
-// ID is the recording's, unique among all. One that is taken up keeps it.
+// ID returns the ID of the recording, which is unique among all recordings. A recording that continues in another
+// process keeps its ID.
 func (m *Monitor) ID() string { return m.id }
 
-// Began is when the recording began, which may have been in an earlier process.
+// Began returns the time when the recording began, possibly in an earlier process.
 func (m *Monitor) Began() time.Time { return m.start }
 
-// TakenUp reports whether the recording was begun by an earlier process, perhaps with other
-// programs in the kernel.
+// Continued reports whether an earlier process began the recording. This Monitor has then resumed it, or has replaced
+// its programs (see the package comment).
 func (m *Monitor) Continued() bool { return m.continued }
 
-// Cgroups is the hierarchy by which containers are told apart.
+// Cgroups returns the cgroup hierarchy that identifies containers.
 func (m *Monitor) Cgroups() kernel.Cgroups { return m.cgroups }
 
-// TryHooks attaches each hook in turn, takes it away again and tells what came
-// of it: nil for those that work. The second error is about what all hooks need.
+// TryHooks attaches and detaches each hook, and returns the error of each; the error is nil for hooks that work. The
+// second result is an error that concerns all hooks, such as missing type information.
 func TryHooks(options Options) (map[Hook]error, error) {
 	_, programs, err := prepare(options)
 	if err != nil {
@@ -216,10 +211,10 @@ func TryHooks(options Options) (map[Hook]error, error) {
 	return tried, nil
 }
 
-// prepare learns what has to be known of the kernel before anything is loaded.
+// prepare reads everything about the kernel that must be known before the programs are loaded.
 func prepare(options Options) (*Monitor, loadOptions, error) {
 	if err := rlimit.RemoveMemlock(); err != nil && !errors.Is(err, os.ErrPermission) {
-		return nil, loadOptions{}, fmt.Errorf("lifting the limit on locked memory: %w", err)
+		return nil, loadOptions{}, fmt.Errorf("removing the limit on locked memory: %w", err)
 	}
 	m := &Monitor{
 		arch:       kernel.NativeArch(),
@@ -259,7 +254,7 @@ func prepare(options Options) (*Monitor, loadOptions, error) {
 	}, nil
 }
 
-// settings are what the programs have to know of this kernel.
+// kernelConfig returns what the programs have to know about this kernel.
 func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConfig, error) {
 	last, err := kernel.LastCapability()
 	if err != nil {
@@ -291,7 +286,7 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	}
 	m.memoryStart, m.memoryEnd, _ = m.symbols.Range("security_vm_enough_memory_mm")
 	settings.MemoryStart, settings.MemoryEnd = m.memoryStart, m.memoryEnd
-	// Inside, as return addresses are.
+	// Return addresses lie behind the start of a function.
 	settings.Capset++
 	settings.TaskPrctl++
 	if options.Outcomes {
@@ -308,28 +303,28 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	return settings, nil
 }
 
-// Hook tells which hook is in use.
+// Hook returns the hook in use.
 func (m *Monitor) Hook() Hook { return m.attached.hook }
 
-// Failed tells which hooks were tried before Hook, and why they failed.
+// FailedHooks returns the errors of the hooks that Start tried before [Monitor.Hook].
 func (m *Monitor) FailedHooks() []*HookError { return m.failed }
 
-// Now is this moment on the clock that all times of a Monitor are of. It shows the wall
-// clock's time of when the Monitor was started and what has passed since, the computer's
-// sleep included, however the wall clock is set meanwhile.
+// Now returns the current time on the clock that all times of a Monitor refer to. It is the wall clock's time at Start
+// plus the time since then, including system sleep. Later changes of the wall clock have no effect.
 func (m *Monitor) Now() time.Time { return m.clock.Time(m.clock.Now()) }
 
-// over reports whether the recording has ended, or been closed.
+// ended reports whether the recording has been stopped or closed.
 func (m *Monitor) ended() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.stopped() || m.closed
 }
 
-// stopped reports whether the recording has ended. The caller holds mu.
+// stopped reports whether Stop was called. The caller holds mu.
 func (m *Monitor) stopped() bool { return !m.end.IsZero() }
 
-// Stop ends the recording, also one that is pinned. What was recorded can still be read.
+// Stop ends the recording, even if it is pinned. Methods that read, such as [Monitor.Snapshot], still work. Further
+// calls do nothing.
 func (m *Monitor) Stop() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -337,14 +332,14 @@ func (m *Monitor) Stop() error {
 		return nil
 	}
 	var err error
-	m.permittedAtStop, err = m.permittedNow() // who ends from now on is not seen
+	m.permittedAtStop, err = m.permittedNow() // from now on capmon sees no process exit
 	err = errors.Join(err, m.attached.detach())
 	m.end = m.Now()
 	return err
 }
 
-// Close ends the recording, unless it is pinned, and frees everything; it may be called
-// again.
+// Close frees all resources. It ends the recording, unless the recording is pinned. Most methods then return
+// [ErrClosed]. Further calls do nothing.
 func (m *Monitor) Close() error {
 	m.reading.Lock()
 	defer m.reading.Unlock()

@@ -12,46 +12,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrPinsHeld: another process records with the same Options.Pins.
-var ErrPinsInUse = errors.New("another process has the pinned recording")
+// ErrPinsInUse means that another process records with the same [Options.PinDirectory].
+var ErrPinsInUse = errors.New("another process uses the pinned recording")
 
-// What there is in the directory of a recording.
+// The contents of the directory of a recording.
 const (
 	mapsPin     = "maps"
 	programsPin = "programs"
-	linksPin    = "links"   // in the order of attached.links
-	returnsPin  = "returns" // in that of attached.returns
-	metadataPin = "note"    // a map, of what only user space needs
-	layoutPin   = "layout"  // a map, of how the others are laid out, as BTF
-	flushedPin  = "handed"  // a map, of the containers that have just been handed over
+	linksPin    = "links"    // in the order of attached.links
+	returnsPin  = "returns"  // in the order of attached.returnLinks
+	metadataPin = "metadata" // a map with pinMetadata
+	layoutPin   = "layout"   // a map with the layout of the other maps, as BTF
+	flushedPin  = "flushed"  // a map with the containers that are being removed after they were saved
 )
 
-// draft is the directory of a recording that is not whole: it is being pinned, or has ended.
+// draftName is the directory of an incomplete recording: it is being pinned or removed.
 const draftName = "draft"
 
-// pins are where a recording is pinned in the BPF file system. It goes on while they are
-// there, whoever runs. The nil pins are of one that is not pinned.
+// pinDirectory has the pins of a recording in the BPF file system. The recording continues as long as they exist. A nil
+// pinDirectory is valid: its recording is not pinned.
 type pinDirectory struct {
-	root      string // Options.Pins
-	directory string // in it, of this recording
+	root      string // Options.PinDirectory
+	directory string // directory of this recording, in root
 	lock      *os.File
 }
 
-// handedMax is how many containers are handed over at once.
+// maxFlushed limits how many containers one call of collect removes.
 const maxFlushed = 4096
 
-// holdPins makes the directory below a BPF file system, keeps other processes out of it
-// until it is released, and removes what was not wholly pinned.
+// lockPins creates the directory in a BPF file system, locks it until release, and removes incomplete recordings.
 func lockPins(root string) (*pinDirectory, error) {
 	if err := ensureBPFFileSystem(root); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("making the directory of pins: %w", err)
+		return nil, fmt.Errorf("creating the directory for pins: %w", err)
 	}
 	held, err := os.Open(root)
 	if err != nil {
-		return nil, fmt.Errorf("opening the directory of pins: %w", err)
+		return nil, fmt.Errorf("opening the directory for pins: %w", err)
 	}
 	p := &pinDirectory{root: root, lock: held}
 	err = unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -62,13 +61,13 @@ func lockPins(root string) (*pinDirectory, error) {
 		err = os.RemoveAll(p.draftDirectory())
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("taking the pins in %s: %w", root, err), p.release())
+		return nil, errors.Join(fmt.Errorf("locking the directory for pins %s: %w", root, err), p.release())
 	}
 	return p, nil
 }
 
-// mountPins sees to it that the directory is in a BPF file system, and mounts one at the usual
-// place if that is meant and there is none.
+// ensureBPFFileSystem returns an error unless the directory is in a BPF file system. It mounts one at /sys/fs/bpf if
+// root is there and none is mounted.
 func ensureBPFFileSystem(root string) error {
 	const usual = "/sys/fs/bpf"
 	nearest := root
@@ -79,7 +78,7 @@ func ensureBPFFileSystem(root string) error {
 			break
 		}
 		if !errors.Is(err, unix.ENOENT) || nearest == filepath.Dir(nearest) {
-			return fmt.Errorf("looking for the BPF file system at %s: %w", nearest, err)
+			return fmt.Errorf("finding the BPF file system at %s: %w", nearest, err)
 		}
 		nearest = filepath.Dir(nearest)
 	}
@@ -97,7 +96,7 @@ func ensureBPFFileSystem(root string) error {
 
 func (p *pinDirectory) draftDirectory() string { return filepath.Join(p.root, draftName) }
 
-// release lets other processes take the pins.
+// release unlocks the directory for other processes.
 func (p *pinDirectory) release() error {
 	if p == nil {
 		return nil
@@ -105,8 +104,7 @@ func (p *pinDirectory) release() error {
 	return p.lock.Close()
 }
 
-// choose sets the directory of the recordings with a fingerprint, and reports whether there
-// is one.
+// selectRecording sets the directory of the recording with a fingerprint, and reports whether it exists.
 func (p *pinDirectory) selectRecording(fingerprint string) (bool, error) {
 	p.directory = filepath.Join(p.root, fingerprint)
 	_, err := os.Stat(p.directory)
@@ -116,11 +114,11 @@ func (p *pinDirectory) selectRecording(fingerprint string) (bool, error) {
 	return err == nil, err
 }
 
-// others are the directories of recordings with other fingerprints.
+// otherRecordings returns the directories of recordings with other fingerprints.
 func (p *pinDirectory) otherRecordings() ([]string, error) {
 	entries, err := os.ReadDir(p.root)
 	if err != nil {
-		return nil, fmt.Errorf("looking for pinned recordings: %w", err)
+		return nil, fmt.Errorf("finding pinned recordings: %w", err)
 	}
 	var others []string
 	for _, entry := range entries {
@@ -131,14 +129,14 @@ func (p *pinDirectory) otherRecordings() ([]string, error) {
 	return others, nil
 }
 
-// add pins a recording, wholly or not at all.
-func (p *pinDirectory) pin(a *attached, what pinMetadata) error {
+// pin pins a recording, completely or not at all.
+func (p *pinDirectory) pin(a *attached, metadata pinMetadata) error {
 	for _, directory := range []string{mapsPin, programsPin, linksPin, returnsPin} {
 		if err := os.MkdirAll(filepath.Join(p.draftDirectory(), directory), 0o700); err != nil {
 			return fmt.Errorf("pinning the recording: %w", err)
 		}
 	}
-	err := errors.Join(p.addMetadata(what), p.addLayout(), pinLinks(filepath.Join(p.draftDirectory(), linksPin), a.links), pinLinks(filepath.Join(p.draftDirectory(), returnsPin), a.returnLinks))
+	err := errors.Join(p.addMetadata(metadata), p.addLayout(), pinLinks(filepath.Join(p.draftDirectory(), linksPin), a.links), pinLinks(filepath.Join(p.draftDirectory(), returnsPin), a.returnLinks))
 	if err == nil {
 		err = a.enabled.Pin(filepath.Join(p.draftDirectory(), enabledPin))
 	}
@@ -161,7 +159,7 @@ func (p *pinDirectory) pin(a *attached, what pinMetadata) error {
 	return nil
 }
 
-// addHanded makes the map of containers that have just been handed over.
+// pinFlushed creates the map of containers that are being removed.
 func (a *attached) pinFlushed(pin string) (err error) {
 	a.flushed, err = ebpf.NewMap(&ebpf.MapSpec{Name: flushedPin, Type: ebpf.Hash, KeySize: 8, ValueSize: 1, MaxEntries: maxFlushed})
 	if err != nil {
@@ -179,7 +177,7 @@ func pinLinks(directory string, links []link.Link) error {
 	return nil
 }
 
-// load takes up what is pinned.
+// open opens the pinned maps, programs and links.
 func (p *pinDirectory) open(a *attached) (err error) {
 	collection := &ebpf.Collection{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program)}
 	defer collection.Close()
@@ -205,7 +203,7 @@ func (p *pinDirectory) open(a *attached) (err error) {
 		err = a.assign(collection)
 	}
 	if err != nil {
-		return fmt.Errorf("taking up the pinned recording in %s: %w", p.directory, err)
+		return fmt.Errorf("opening the pinned recording in %s: %w", p.directory, err)
 	}
 	a.pins = p
 	return nil
@@ -221,7 +219,7 @@ func loadLink(links *[]link.Link) func(name, path string) error {
 	}
 }
 
-// eachPin visits what is pinned of a kind, in the order of the names.
+// forEachPin visits the pins in a subdirectory, in the order of their names.
 func forEachPin(directory, kind string, visit func(name, path string) error) error {
 	entries, err := os.ReadDir(filepath.Join(directory, kind))
 	if err != nil {
@@ -240,7 +238,7 @@ func (p *pinDirectory) pinReturns(returns []link.Link) error {
 		return nil
 	}
 	if err := pinLinks(filepath.Join(p.directory, returnsPin), returns); err != nil {
-		return fmt.Errorf("pinning: %w", err)
+		return fmt.Errorf("pinning the links for the end of system calls: %w", err)
 	}
 	return nil
 }
@@ -252,7 +250,7 @@ func (p *pinDirectory) unpinReturns() error {
 	return forEachPin(p.directory, returnsPin, func(_, path string) error { return os.Remove(path) })
 }
 
-// remove has the recording end with this process.
+// unpin makes the recording end with this process.
 func (p *pinDirectory) unpin() error {
 	if p == nil {
 		return nil
@@ -260,7 +258,7 @@ func (p *pinDirectory) unpin() error {
 	return p.removeRecording(p.directory)
 }
 
-// discard ends a pinned recording: who comes meanwhile does not find half of it.
+// removeRecording removes a pinned recording. The rename ensures that no other process finds a part of it.
 func (p *pinDirectory) removeRecording(directory string) error {
 	if err := os.RemoveAll(p.draftDirectory()); err != nil {
 		return fmt.Errorf("removing pins: %w", err)
@@ -271,8 +269,8 @@ func (p *pinDirectory) removeRecording(directory string) error {
 	return os.RemoveAll(p.draftDirectory())
 }
 
-// RemovePins ends the recordings that are pinned in a directory, and removes it. None need
-// be there. The error is ErrPinsHeld if a process uses them.
+// RemovePins ends the recordings that are pinned in a directory, and removes the directory. It returns nil if there is
+// no such directory. The error wraps [ErrPinsInUse] if a process uses the directory.
 func RemovePins(root string) error {
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
 		return nil

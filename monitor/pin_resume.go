@@ -18,86 +18,86 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// note is what a later process has to know to go on with a recording.
+// pinMetadata is what a later process needs to continue a recording.
 type pinMetadata struct {
 	// ID is unique among all recordings.
 	ID    string    `json:"id"`
 	Hook  Hook      `json:"hook"`
 	Start time.Time `json:"start"`
 	Boot  time.Time `json:"boot"` // of the clock
-	// Told as Monitor.Told.
-	ReportedUntil time.Time `json:"told,omitzero"`
-	// Skipped counts the runs that the kernel left out of programs that are gone.
+	// ReportedUntil is as Monitor.ReportedUntil.
+	ReportedUntil time.Time `json:"reported_until,omitzero"`
+	// Skipped counts skipped runs of programs that have been removed.
 	Skipped uint64 `json:"skipped,omitempty"`
 }
 
-// noteSize is how many bytes a note may take.
+// metadataSize is the largest size of pinMetadata as JSON, in bytes.
 const metadataSize = 512
 
-// addNote keeps the note in a map: the BPF file system has no other files.
-func (p *pinDirectory) addMetadata(what pinMetadata) error {
+// addMetadata stores the metadata in a map, because the BPF file system has no regular files.
+func (p *pinDirectory) addMetadata(metadata pinMetadata) error {
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: metadataPin, Type: ebpf.Array, KeySize: 4, ValueSize: metadataSize, MaxEntries: 1})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	return errors.Join(m.Pin(filepath.Join(p.draftDirectory(), metadataPin)), writeMetadata(p.draftDirectory(), what))
+	return errors.Join(m.Pin(filepath.Join(p.draftDirectory(), metadataPin)), writeMetadata(p.draftDirectory(), metadata))
 }
 
-func writeMetadata(directory string, what pinMetadata) error {
-	text, err := json.Marshal(what)
+func writeMetadata(directory string, metadata pinMetadata) error {
+	text, err := json.Marshal(metadata)
 	if err != nil {
 		return err
 	}
 	if len(text) > metadataSize {
-		return fmt.Errorf("a note of %d bytes", len(text))
+		return fmt.Errorf("metadata of a recording has %d bytes, more than %d", len(text), metadataSize)
 	}
 	m, err := ebpf.LoadPinnedMap(filepath.Join(directory, metadataPin), nil)
 	if err != nil {
-		return fmt.Errorf("opening the note of a pinned recording: %w", err)
+		return fmt.Errorf("opening the metadata of a pinned recording: %w", err)
 	}
 	defer m.Close()
 	if err := m.Put(uint32(0), append(text, make([]byte, metadataSize-len(text))...)); err != nil {
-		return fmt.Errorf("writing the note of a pinned recording: %w", err)
+		return fmt.Errorf("writing the metadata of a pinned recording: %w", err)
 	}
 	return nil
 }
 
-func readMetadata(directory string) (what pinMetadata, err error) {
+func readMetadata(directory string) (metadata pinMetadata, err error) {
 	m, err := ebpf.LoadPinnedMap(filepath.Join(directory, metadataPin), &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
-		return what, fmt.Errorf("opening the note of a pinned recording: %w", err)
+		return metadata, fmt.Errorf("opening the metadata of a pinned recording: %w", err)
 	}
 	defer m.Close()
 	var value []byte
 	if err := m.Lookup(uint32(0), &value); err != nil {
-		return what, fmt.Errorf("reading the note of a pinned recording: %w", err)
+		return metadata, fmt.Errorf("reading the metadata of a pinned recording: %w", err)
 	}
-	if err := json.Unmarshal([]byte(cString(value)), &what); err != nil {
-		return what, fmt.Errorf("reading the note of a pinned recording: %w", err)
+	if err := json.Unmarshal([]byte(cString(value)), &metadata); err != nil {
+		return metadata, fmt.Errorf("reading the metadata of a pinned recording: %w", err)
 	}
-	return what, nil
+	return metadata, nil
 }
 
-// fingerprint tells recordings apart that cannot be taken up by the same process: by what was
-// compiled, and by what it was told of the kernel and of what is wanted.
+// fingerprint returns a hash of the compiled programs, of what they have to know about the kernel, and of the options.
+// A process can resume only a recording with its own fingerprint.
 func (p loadOptions) fingerprint() string {
-	compiled, told := bpf.Fingerprint(), sha256.New()
-	told.Write(compiled[:])
+	compiled, hash := bpf.Fingerprint(), sha256.New()
+	hash.Write(compiled[:])
 	for _, part := range []any{p.config, p.callRules, p.compatCallRules, p.fileRules, p.compatFileRules} {
-		_ = binary.Write(told, binary.NativeEndian, part) // a hash takes all, and these have fixed sizes
+		_ = binary.Write(hash, binary.NativeEndian, part) // a hash accepts all data, and the sizes are fixed
 	}
-	fmt.Fprint(told, p.options.Hook, p.options.MaxChecks, p.options.MaxContainers)
-	return fmt.Sprintf("%x", told.Sum(nil)[:8])
+	fmt.Fprint(hash, p.options.Hook, p.options.MaxChecks, p.options.MaxContainers)
+	return fmt.Sprintf("%x", hash.Sum(nil)[:8])
 }
 
-// recordTypes are what the maps hold.
+// recordTypes are the types of the maps' keys and values.
 var recordTypes = []string{
 	"container", "check_key", "check_value", "execution_key", "execution_value",
 	"call_key", "call_value", "file_key", "file_value", "remembered",
 }
 
-// addLayout keeps how the maps are laid out. The kernel knows it, too, but tells only who has
+// addLayout stores the layout of the maps. The kernel has it as well, but returns it only to processes with
 // CAP_SYS_ADMIN (BPF_BTF_GET_FD_BY_ID, kernel/bpf/syscall.c).
 func (p *pinDirectory) addLayout() error {
 	spec, err := bpf.LoadCapmon()
@@ -142,17 +142,17 @@ func readLayout(directory string) (*btf.Spec, error) {
 	return btf.LoadSpecFromReader(bytes.NewReader(layout))
 }
 
-// takeUp goes on with a recording that is pinned.
+// resume continues a pinned recording.
 func (m *Monitor) resume(p *pinDirectory, options loadOptions) error {
-	what, err := readMetadata(p.directory)
+	metadata, err := readMetadata(p.directory)
 	if err != nil {
 		return err
 	}
-	m.attached = &attached{hook: what.Hook, outcomes: options.options.Outcomes}
+	m.attached = &attached{hook: metadata.Hook, outcomes: options.options.Outcomes}
 	if err := p.open(m.attached); err != nil {
 		return errors.Join(err, m.attached.close())
 	}
-	m.id, m.start, m.reportedUntil, m.clock = what.ID, what.Start, what.ReportedUntil, kernel.ClockOf(what.Boot)
+	m.id, m.start, m.reportedUntil, m.clock = metadata.ID, metadata.Start, metadata.ReportedUntil, kernel.ClockOf(metadata.Boot)
 	for index := range m.selectors {
 		if err := m.attached.maps.CallWatches.Lookup(uint32(index), &m.selectors[index]); err != nil {
 			return errors.Join(fmt.Errorf("reading which system calls are recorded: %w", err), m.attached.close())
@@ -168,37 +168,37 @@ func (m *Monitor) resume(p *pinDirectory, options loadOptions) error {
 	if err != nil {
 		return errors.Join(err, m.carriedOver.close(), m.attached.close())
 	}
-	m.highWater <- struct{}{} // what filled the maps while nobody ran was told to nobody
+	m.highWater <- struct{}{} // no process has received events about entries that were added in between
 	return nil
 }
 
-// newNote is of a recording that begins now.
+// metadata returns the metadata of this recording.
 func (m *Monitor) metadata() pinMetadata {
 	return pinMetadata{ID: m.id, Hook: m.attached.hook, Start: m.start, Boot: m.clock.Boot(), ReportedUntil: m.reportedUntil}
 }
 
-// Told is until when everything has been told of that was recorded by earlier processes, as the
-// last one of them said; zero if none has said so.
+// ReportedUntil returns the time that the previous process passed to [Monitor.SetReportedUntil]; the zero time if there
+// is none.
 func (m *Monitor) ReportedUntil() time.Time { return m.reportedUntil }
 
-// NoteTold notes for later processes that everything has been told of that was recorded until
-// a moment, if the recording is pinned.
+// SetReportedUntil stores, for later processes, that this process has reported everything that was recorded until a
+// time. It has no effect if the recording is not pinned.
 func (m *Monitor) SetReportedUntil(until time.Time) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	if m.pins == nil || m.ended() {
 		return nil
 	}
-	what := m.metadata()
-	what.ReportedUntil = until
-	return writeMetadata(m.pins.directory, what)
+	metadata := m.metadata()
+	metadata.ReportedUntil = until
+	return writeMetadata(m.pins.directory, metadata)
 }
 
-// newID is unique among all recordings.
+// newID returns an ID that is unique among all recordings.
 func newID() string { return rand.Text() }
 
-// finishSuccession takes over from the recording of another version, if there is one whose
-// place this one has not wholly taken, and reads what was inherited.
+// finishUpgrade completes the takeover from the recording of another version, if there is one, and reads the counts
+// that are carried over.
 func (m *Monitor) finishUpgrade() error {
 	before, err := m.pins.predecessor()
 	if err == nil && before != "" {

@@ -14,20 +14,21 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// WatchedCall is a system call to record, of native and of 32-bit programs.
+// CallSelector selects a system call to record, for native and 32-bit programs. [Monitor.SelectCalls] uses it for the
+// system calls that a seccomp profile allows only with a capability.
 type CallSelector struct {
 	Name string
-	// Masks tell which bits of each argument are recorded.
+	// Masks has the bits of each argument that are recorded.
 	Masks [6]uint64
 }
 
-// Call is one kind of watched system call that a container's workload made. A call
-// that did not return is not seen.
+// SelectedCall is one kind of selected system call that a container's workload made. capmon does not see calls that do
+// not return.
 type SelectedCall struct {
 	Call kernel.Call
-	// Error that it ended with, 0 if none.
+	// Error is the error of the call, or 0.
 	Error unix.Errno
-	// Program, Folding, PID and UID as in Check; beyond the quota only the name is left out.
+	// Program, Folding, PID and UID are as in [Check]. If the call is folded, only Program is left out.
 	Program     string
 	Folding     Folding
 	Count       uint64
@@ -35,14 +36,15 @@ type SelectedCall struct {
 	PID, UID    uint32
 }
 
-// ErrNoCalls: this kernel does not tell when system calls return.
+// ErrNoSyscallTracepoint means that the kernel has no tracepoint for the end of system calls.
 var ErrNoSyscallTracepoint = errors.New("the kernel has no tracepoint for system calls: it was built without CONFIG_FTRACE_SYSCALLS")
 
-// WatchCalls records these system calls of all workloads from now on, and no others.
-// While there are any, every system call of the machine costs some 0.15 µs.
+// SelectCalls records these system calls of all workloads from now on, and no others. While any are selected, every
+// system call on the host takes about 0.15 µs longer.
 //
-// What was watched before and is in calls is recorded without a gap. The masks of
-// calls must not shrink, or what was recorded would be told apart no longer.
+// Calls that were selected before are recorded without a gap. Masks must not lose bits, because recorded calls could no
+// longer be distinguished. The error is [ErrNoSyscallTracepoint] if the kernel cannot record system calls, and
+// [ErrClosed] after Stop or Close.
 func (m *Monitor) SelectCalls(calls []CallSelector) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -53,55 +55,55 @@ func (m *Monitor) SelectCalls(calls []CallSelector) error {
 		return ErrNoSyscallTracepoint
 	}
 	table := m.selectorTable(calls)
-	for index, watch := range table {
-		if watch == m.selectors[index] {
+	for index, selector := range table {
+		if selector == m.selectors[index] {
 			continue
 		}
-		if err := m.attached.maps.CallWatches.Update(uint32(index), &watch, ebpf.UpdateExist); err != nil {
-			return fmt.Errorf("telling the kernel which system calls to record: %w", err)
+		if err := m.attached.maps.CallWatches.Update(uint32(index), &selector, ebpf.UpdateExist); err != nil {
+			return fmt.Errorf("selecting the system calls to record: %w", err)
 		}
-		m.selectors[index] = watch
+		m.selectors[index] = selector
 	}
 	return m.attached.traceReturns(len(calls) > 0)
 }
 
-// WatchedCalls are those that are recorded.
+// SelectedCalls returns the system calls that are recorded.
 func (m *Monitor) SelectedCalls() []CallSelector {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	named := make(map[string]CallSelector)
 	for nr := range maxCalls {
 		for index, name := range map[int]string{nr: m.arch.SyscallName(nr), maxCalls + nr: m.arch.Compat().SyscallName(nr)} {
-			// clone3 is watched as clone.
-			if watch := m.selectors[index]; watch != (bpf.CapmonCallWatch{}) && name != "clone3" {
-				named[name] = CallSelector{name, watch.Masks}
+			// clone3 has the selector of clone.
+			if selector := m.selectors[index]; selector != (bpf.CapmonCallWatch{}) && name != "clone3" {
+				named[name] = CallSelector{name, selector.Masks}
 			}
 		}
 	}
 	return slices.Collect(maps.Values(named))
 }
 
-// watchTable lays the calls out by number, those of 32-bit programs behind the others.
+// selectorTable returns the selectors by system call number, first for native programs and then for 32-bit programs.
 func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.CapmonCallWatch) {
 	named := make(map[string]bpf.CapmonCallWatch)
 	for _, call := range calls {
 		if call.Name == "clone3" {
-			continue // watched as clone, which its callers take if it is refused
+			continue // recorded with the selector of clone, which callers use if seccomp denies clone3
 		}
-		watch := bpf.CapmonCallWatch{Masks: call.Masks, Kind: uint64(bpf.CapmonWatchKindWATCH_CALL)}
-		for i := range watch.Masks {
+		selector := bpf.CapmonCallWatch{Masks: call.Masks, Kind: uint64(bpf.CapmonWatchKindWATCH_CALL)}
+		for i := range selector.Masks {
 			if callRule(call.Name).Args&(1<<i) != 0 {
-				watch.Masks[i] |= 0xffffffff // shown to the reader
+				selector.Masks[i] |= 0xffffffff // the reports show this argument
 			}
 		}
 		if call.Name == "clone" {
-			three := watch
-			three.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE3)
-			three.Masks[0] |= unix.CLONE_INTO_CGROUP // which clone cannot
-			named["clone3"] = three
-			watch.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE)
+			clone3 := selector
+			clone3.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE3)
+			clone3.Masks[0] |= unix.CLONE_INTO_CGROUP // only clone3 has this flag
+			named["clone3"] = clone3
+			selector.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE)
 		}
-		named[call.Name] = watch
+		named[call.Name] = selector
 	}
 	for nr := range maxCalls {
 		table[nr] = named[m.arch.SyscallName(nr)]
@@ -110,7 +112,7 @@ func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.C
 	return table
 }
 
-// containerCalls are the system calls of one container that were recorded beside its checks.
+// containerCalls has the system calls of one container that were recorded in addition to its checks.
 type containerCalls struct {
 	selected  []SelectedCall
 	lifted    []LiftedCall

@@ -10,37 +10,32 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Container is what the kernel recorded of one run of a container. A container
-// that is restarted in place gets a new cgroup and so another Container with the
-// same ID.
+// Container is what the kernel recorded about one run of a container. If a container is started again, it gets a new
+// cgroup, and so another Container with the same ID.
 type Container struct {
-	// Cgroup is the kernfs id of the container's topmost cgroup; no other
-	// cgroup of this boot has or had it.
+	// Cgroup is the kernfs id of the container's topmost cgroup. It is unique until the host restarts.
 	Cgroup uint64
-	// ID is what the cgroup is named by. Whoever may make cgroups can make one with such a name:
-	// see Place. It is empty if Place.Folded.
+	// ID is the ID in the name of the cgroup. Every process that can make cgroups can make one with such a name; see
+	// [CgroupInfo]. ID is empty if CgroupInfo.Folded is true.
 	ID         string
 	CgroupInfo CgroupInfo
-	// Seen is when capmon first saw it, Started when its workload was first seen,
-	// Last when a process of it was last seen to start or end. Started and Last
-	// are zero while only the set-up was seen.
+	// Seen is the time when capmon first saw the container, Started when it first saw the workload, and Last when it
+	// last saw a process of the workload start or end. Started and Last are zero if only runtime setup was seen.
 	Seen, Started, Last time.Time
-	// Ended: no process of it is left.
+	// Ended means that the container has no process.
 	Ended bool
-	// Existed: it was already running, so earlier checks are not known.
+	// Existed means that the container ran before the recording began, so earlier checks are unknown.
 	Existed bool
-	// SharesPIDs: other containers or the host have processes in its pid namespace. capmon detects this
-	// when a process of the container starts or looks into another process.
+	// SharesPIDs means that other containers or the host have processes in the container's pid namespace. capmon
+	// detects this when a process of the container starts or inspects another process.
 	SharesPIDs bool
-	// Bounding and Permitted are the capability sets of its first workload
-	// process, as the kernel has them; UID that process's effective user in the
-	// initial user namespace. Meaningless while Started is zero.
+	// Bounding and Permitted are the capability sets of the first workload process, as the kernel has them. UID is its
+	// effective user in the initial user namespace. The three are valid if Started is not zero.
 	Bounding, Permitted capability.Set
 	UID                 uint32
-	// Processes counts workload processes (not threads) that were seen.
+	// Processes counts the workload processes (not threads) that were seen.
 	Processes uint32
-	// Made counts all checks of the container, of every class; Lost those of them
-	// that could not be recorded.
+	// ChecksMade counts all checks of the container, of every class. Lost counts those that could not be recorded.
 	ChecksMade, Lost uint64
 	Checks           []Check
 	Executions       []Execution
@@ -48,62 +43,61 @@ type Container struct {
 	Lifted           []LiftedCall
 	Unchecked        []UncheckedCall
 	Files            []FileUse
-	// UnrecordedExecutions counts executions that found no room, folded or not, and
-	// UnrecordedCalls counts system calls for which Calls, Lifted and Unasked had no room.
+	// UnrecordedExecutions counts the executions that did not fit in the map, not even folded. UnrecordedCalls counts
+	// the system calls for Calls, Lifted and Unchecked that did not fit.
 	UnrecordedExecutions, UnrecordedCalls uint64
-	// UnrecordedFailures counts executions that failed with EPERM and found no room in Files.
+	// UnrecordedFailures counts the executions that failed with EPERM and did not fit in Files.
 	UnrecordedFailures uint64
-	// SetFileCapabilities: its workload was granted SETFCAP, with which the capabilities of files
-	// are changed.
+	// SetFileCapabilities means that the workload was granted SETFCAP, with which it can change the capabilities of
+	// files.
 	SetFileCapabilities bool
-	// Unlisted counts checks whose files found no room in the map of files.
+	// Unlisted counts the checks whose files did not fit in the map of files.
 	Unlisted uint64
-	// Kept are the capabilities that a thread of it had used and still held when it
-	// ended, and those that any thread holds now.
+	// Kept has the capabilities that a thread had used and still held when it ended, and the capabilities that any
+	// thread holds now.
 	Kept capability.Set
 }
 
-// Losses counts what could not be recorded, for the whole machine. Any loss makes
-// every "unused" a guess.
+// Losses counts what could not be recorded, for the whole host. After a loss, capmon cannot be sure that a capability
+// is unused. The zero value means that nothing was lost.
 type Losses struct {
-	// Checks that found no room in the map of checks, or whose container found
-	// none in the map of containers.
+	// Checks counts the checks that did not fit in the map of checks. Containers counts the checks whose container did
+	// not fit in the map of containers.
 	Checks, Containers uint64 `json:",omitempty"`
-	// Executions of programs that could not be recorded.
+	// Executions counts the executions of programs that could not be recorded.
 	Executions uint64 `json:",omitempty"`
-	// Calls: watched system calls that could not be recorded.
+	// Calls counts the system calls (selected, lifted or without a check) that could not be recorded.
 	Calls uint64 `json:",omitempty"`
-	// TooDeep: checks from cgroups nested too deep to be followed to the root.
+	// TooDeep counts the checks in cgroups that are nested too deeply to be followed to the root.
 	TooDeep uint64 `json:",omitempty"`
-	// TaskStates: tasks whose phase could not be remembered.
+	// TaskStates counts the tasks whose phase could not be stored.
 	TaskStates uint64 `json:",omitempty"`
-	// Skipped: runs of a program that the kernel left out because it was already
-	// running on that CPU.
+	// Skipped counts the runs of a program that the kernel skipped because the program was already running on that CPU.
 	Skipped uint64 `json:",omitempty"`
-	// NoSite: checks recorded without the kernel function that asked.
+	// NoSite counts the checks that were recorded without their call site.
 	NoSite uint64 `json:",omitempty"`
-	// Chains: times that a call site told from memory was not what a walk of the stack
-	// said. Since the first, each is walked.
+	// Chains counts how often a cached call site differed from the result of a stack walk. After the first time, the
+	// programs walk the stack at every check.
 	Chains uint64 `json:",omitempty"`
-	// Verdicts: checks where the kernel's answer was not the one computed.
+	// Verdicts counts the checks where the computed answer differed from the kernel's.
 	Verdicts uint64 `json:",omitempty"`
 }
 
 // Any reports whether anything was lost.
 func (l Losses) Any() bool { return l != Losses{} }
 
-// Snapshot is everything recorded up to a moment, or to the end of the recording.
+// Snapshot has everything that was recorded until Time, or until the end of the recording.
 type Snapshot struct {
 	Time       time.Time
 	Hook       Hook
 	Containers []Container
 	Losses     Losses
-	// LimitsSeen: system calls that pass a limit are in Lifted. Without [Options.Outcomes] they are not.
+	// LiftedRecorded means that Container.Lifted is complete: [Options.Outcomes] is set.
 	LiftedRecorded bool
 }
 
-// Snapshot reads the kernel's maps. It can be called at any time between Start
-// and Close.
+// Snapshot reads the kernel's maps. It returns everything except the data that [Monitor.FlushEnded] has removed. It
+// also works after Stop, but not after Close.
 func (m *Monitor) Snapshot() (Snapshot, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -143,28 +137,27 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 		}
 		c.Files = files[*cgroup]
 		now, running := held[*cgroup]
-		c.Ended = !running && !c.CgroupInfo.Folded // those are not known one by one
+		c.Ended = !running && !c.CgroupInfo.Folded // capmon does not know these containers one by one
 		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[*cgroup])
 		snapshot.Containers = append(snapshot.Containers, c)
 	})
 	if err != nil {
 		return snapshot, err
 	}
-	for cgroup, harvest := range ended {
-		snapshot.Containers = append(snapshot.Containers, m.newEndedContainer(symbols, cgroup, harvest))
+	for cgroup, data := range ended {
+		snapshot.Containers = append(snapshot.Containers, m.newEndedContainer(symbols, cgroup, data))
 	}
 	sort.Slice(snapshot.Containers, func(i, j int) bool {
 		return snapshot.Containers[i].Seen.Before(snapshot.Containers[j].Seen)
 	})
 	if snapshot.Time = end; end.IsZero() {
-		snapshot.Time = m.Now() // nothing that was read is later
+		snapshot.Time = m.Now() // after everything that was read
 	}
 	snapshot.Losses, err = m.losses()
 	return snapshot, err
 }
 
-// Named lists the cgroups that were seen and are named like containers, and the IDs that they are
-// named by.
+// ContainerIDs returns the cgroups with the name of a container, and the container IDs in their names.
 func (m *Monitor) ContainerIDs() (map[uint64]string, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -175,13 +168,13 @@ func (m *Monitor) ContainerIDs() (map[uint64]string, error) {
 		}
 	}
 	err := m.forEachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) { note(*cgroup, value) })
-	for cgroup, harvest := range m.collected {
-		note(cgroup, &harvest.value)
+	for cgroup, data := range m.collected {
+		note(cgroup, &data.value)
 	}
 	return named, err
 }
 
-// held tells which containers' cgroups have processes, and what these are permitted.
+// permittedNow returns the containers whose cgroups have processes, and the capabilities that these are permitted.
 func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
 	held := make(map[uint64]capability.Set)
 	err := m.forEachContainerCgroup(func(cgroup string) error {
@@ -199,8 +192,8 @@ func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
 	return held, err
 }
 
-// currentSymbols are those of the modules, too, that were loaded since the last time:
-// by containers, often, whose checks come from there.
+// currentSymbols returns the kernel's symbols. It reads them again after modules were loaded, which containers often
+// cause.
 func (m *Monitor) currentSymbols() (*kernel.Symbols, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -264,7 +257,7 @@ func (m *Monitor) losses() (Losses, error) {
 		return Losses{}, err
 	}
 	skipped, err := m.attached.skippedRuns()
-	// These are more where an understudy was attached first.
+	// A skipped run of a second copy is not a loss if the first copy ran.
 	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER]-m.carriedOver.counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],

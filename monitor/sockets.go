@@ -18,37 +18,35 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// Holder is a process of a container with sockets that it has open.
+// SocketHolder is a process of a container with open sockets.
 type SocketHolder struct {
-	// ID and Cgroup as in Container.
+	// ID and Cgroup are as in [Container].
 	ID     string
 	Cgroup uint64
-	// PID and Program as in Check, UID the process's effective user in the initial user
-	// namespace, InnerPID its number in its own pid namespace.
+	// PID and Program are as in [Check]. UID is the effective user of the process in the initial user namespace.
+	// InnerPID is the number of the process in its own pid namespace.
 	PID, InnerPID, UID uint32
 	Program            string
-	// Executable is the path of the file that it executes, as it has it; empty if that cannot
-	// be told.
+	// Executable is the path of the executed file in the mount namespace of the process; empty if it is unknown.
 	Executable string
 	Sockets    []Socket
 }
 
-// Socket is one that is open.
+// Socket is an open socket.
 type Socket struct {
-	// Domain and Type as in socket(2): AF_INET and so on, SOCK_RAW and so on.
+	// Domain and Type are as in socket(2), such as AF_INET and SOCK_RAW.
 	Domain, Type int
-	// Inode is the same of all descriptors of the socket, and no other's while it is open.
+	// Inode is the same for all descriptors of the socket, and unique while it is open.
 	Inode uint64
 }
 
-// Holders finds the processes of running containers that have sockets open for which wanted
-// is true. A socket that several processes of a container have is the oldest one's. It is
-// known by its descriptors: what only a message under way has, a mapping or a ring of io_uring,
-// is not found. Processes and descriptors that vanish meanwhile are passed over; found is
-// called as soon as one is known.
+// SocketHolders finds the processes of running containers with open sockets for which wanted returns true, and calls
+// found for each process immediately. If several processes of a container have the same socket, it belongs to the
+// oldest. Processes and descriptors that vanish are skipped. Sockets without a descriptor, which only a message in
+// transit, a mapping or an io_uring has, are not found.
 //
-// The error is of what could not be looked at though it is there; the others were found all
-// the same.
+// The error is about processes that could not be inspected; SocketHolders still finds the others. Threads with their
+// own descriptors can be inspected since Linux 6.9.
 func (m *Monitor) SocketHolders(ctx context.Context, wanted func(Socket) bool, found func(SocketHolder)) error {
 	var unseen inspectErrors
 	err := m.forEachContainerCgroup(func(cgroup string) error {
@@ -74,7 +72,7 @@ func (m *Monitor) SocketHolders(ctx context.Context, wanted func(Socket) bool, f
 	return errors.Join(err, unseen.err(), ctx.Err())
 }
 
-// unseen are processes that could not be looked at.
+// inspectErrors counts the processes that could not be inspected, and has the error of the first.
 type inspectErrors struct {
 	processes int
 	first     error
@@ -94,20 +92,20 @@ func (u *inspectErrors) err() error {
 	if u.first == nil {
 		return nil
 	}
-	return fmt.Errorf("the sockets of %d processes of containers could not be looked at, the first of which is %w", u.processes, u.first)
+	return fmt.Errorf("inspecting the sockets of %d processes of containers failed, first of %w", u.processes, u.first)
 }
 
-// rounds bounds how often it is looked for processes that were started meanwhile.
+// maxListings limits how often the processes of a container are listed again to find new ones.
 const maxListings = 16
 
-// socketLook is a look for the sockets of one container.
+// socketSearch is a search for the sockets of one container.
 type socketSearch struct {
 	wanted func(Socket) bool
-	known  map[uint64]bool // by inode: it is found, or not wanted
+	known  map[uint64]bool // by inode: sockets that were found, or are not wanted
 }
 
-// container looks at the processes that list gives, and at those that they have started
-// meanwhile and may have left their sockets to.
+// container calls look for the processes that list returns, and for processes that start during the search and may have
+// inherited their sockets.
 func (l *socketSearch) container(list func() ([]int, error), look func(pid int)) error {
 	seen := make(map[int]bool)
 	for range maxListings {
@@ -128,9 +126,9 @@ func (l *socketSearch) container(list func() ([]int, error), look func(pid int))
 	return nil
 }
 
-// process finds the sockets of a process that are not known yet. What was read by its number
-// is of the process that inside was asked about, and not of a later one with the same, if that
-// still runs in the end.
+// process finds the new sockets of a process. inside reports whether the process is in the container. If the process is
+// still running at the end, all that was read by its number belongs to it, and not to a later process with the same
+// number.
 func (l *socketSearch) process(pid int, inside func() bool) (SocketHolder, error) {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -163,20 +161,19 @@ func (l *socketSearch) process(pid int, inside func() bool) (SocketHolder, error
 	return holder, err
 }
 
-// ended reports whether a process has, by a descriptor of it. To send it a signal would take
-// CAP_KILL.
+// ended reports whether the process of a pidfd has ended. Sending a signal would require CAP_KILL.
 func ended(process int) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0
 }
 
-// Of kcmp(2) and pidfd_open(2), since Linux 6.9.
+// Constants of kcmp(2) and pidfd_open(2). PIDFD_THREAD exists since Linux 6.9.
 const (
 	kcmpFiles   = 2
 	pidfdThread = unix.O_EXCL
 )
 
-// threads finds the sockets of those threads of a process that have descriptors of their own.
+// threads finds the sockets of the threads of a process that have their own descriptors.
 func (l *socketSearch) threads(pid int) (map[uint64]Socket, error) {
 	all := make(map[uint64]Socket)
 	directories, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
@@ -202,15 +199,15 @@ func (l *socketSearch) threads(pid int) (map[uint64]Socket, error) {
 	return all, err
 }
 
-// ofThread says what it takes to look at a thread's own descriptors.
+// threadError adds to the error what is required to inspect a thread's own descriptors.
 func threadError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("a thread has descriptors of its own, which Linux 6.9 and later show: %w", err)
+	return fmt.Errorf("inspecting a thread with its own descriptors (requires Linux 6.9 or later): %w", err)
 }
 
-// sockets are those of a process or thread, by its directory in /proc, that are not known yet.
+// sockets returns the new sockets of a process or thread. directory is its directory in /proc.
 func (l *socketSearch) sockets(directory string, task int) (map[uint64]Socket, error) {
 	all := make(map[uint64]Socket)
 	descriptors, err := os.Open(directory + "/fd")
@@ -247,7 +244,7 @@ func (l *socketSearch) sockets(directory string, task int) (map[uint64]Socket, e
 	}
 }
 
-// socketInode reads what a descriptor in /proc links to: socket:[4711].
+// socketInode reads the target of a link in /proc/PID/fd, such as socket:[4711].
 func socketInode(link string) (uint64, bool) {
 	number, ok := strings.CutPrefix(link, "socket:[")
 	number, closed := strings.CutSuffix(number, "]")
@@ -255,8 +252,8 @@ func socketInode(link string) (uint64, bool) {
 	return inode, ok && closed && err == nil && inode != 0
 }
 
-// socketOf asks the socket itself what it is, by a descriptor of another process; false if that
-// is none any more.
+// socketOf reads the properties of a socket by the descriptor of another process. The second result is false if the
+// descriptor no longer is a socket.
 func socketOf(task, descriptor int) (Socket, bool, error) {
 	own, err := unix.PidfdGetfd(task, descriptor, 0)
 	if err != nil {
@@ -272,7 +269,7 @@ func socketOf(task, descriptor int) (Socket, bool, error) {
 	return Socket{domain, kind, stat.Ino}, true, errors.Join(domainErr, kindErr)
 }
 
-// describeHolder reads who a process is.
+// describeHolder reads the names and ids of a process.
 func describeHolder(pid int) (SocketHolder, error) {
 	directory := "/proc/" + strconv.Itoa(pid)
 	name, err := os.ReadFile(directory + "/comm")
@@ -289,7 +286,7 @@ func describeHolder(pid int) (SocketHolder, error) {
 	}, nil
 }
 
-// unlessGone is the error unless it says that the process, or its descriptor, is no more.
+// ignoreGone returns the error, or nil if it means that the process or its descriptor no longer exists.
 func ignoreGone(err error) error {
 	for _, gone := range []error{unix.Errno(0), unix.ESRCH, unix.ENOENT, unix.EBADF} {
 		if errors.Is(err, gone) {

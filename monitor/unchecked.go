@@ -8,27 +8,27 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// Unasked is what a system call did if the kernel decided it by reading capability sets, without a check.
+// UncheckedKind is what a system call did if the kernel decided by reading capability sets, without a check.
 type UncheckedKind uint8
 
 const (
-	// Traced: the caller looked into a process of another container or of the host that was permitted no more
-	// than the caller. If such a process is permitted more, the kernel asks for CAP_SYS_PTRACE
+	// InspectedProcess means that the caller inspected a process of another container or of the host that was permitted
+	// no more than the caller. If such a process is permitted more, the kernel checks CAP_SYS_PTRACE
 	// (cap_ptrace_access_check, security/commoncap.c).
 	InspectedProcess = UncheckedKind(bpf.CapmonUnaskedUNASKED_TRACE)
-	// Scheduled: the caller changed the scheduling of such a process. If the process is permitted more, the
-	// kernel asks for CAP_SYS_NICE (cap_safe_nice).
+	// ScheduledProcess means that the caller changed the scheduling of such a process. If the process is permitted
+	// more, the kernel checks CAP_SYS_NICE (cap_safe_nice).
 	ScheduledProcess = UncheckedKind(bpf.CapmonUnaskedUNASKED_SCHEDULE)
-	// Pressured: the caller opened for writing, or wrote, a file of pressure stalls, with CAP_SYS_RESOURCE
-	// (psi_trigger_create, kernel/sched/psi.c).
+	// WrotePressureFile means that the caller wrote a file with pressure stall information (PSI), or opened it for
+	// writing, with CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c).
 	WrotePressureFile = UncheckedKind(bpf.CapmonUnaskedUNASKED_PRESSURE)
-	// ReadOwn: the caller read the capabilities of its own process (capget), or whether one of the 32 lowest
-	// capabilities is in its bounding set (PR_CAPBSET_READ). Reads of higher ones do not count: libcap makes
-	// some at the start of every program that is linked with libcap.
+	// ReadOwnCapabilities means that the caller read the capabilities of its own process (capget), or whether one of
+	// the 32 lowest capabilities is in its bounding set (PR_CAPBSET_READ). Reads of higher capabilities do not count:
+	// every program that is linked with libcap makes some when it starts.
 	ReadOwnCapabilities = UncheckedKind(bpf.CapmonUnaskedUNASKED_OWN)
 )
 
-// Pressure is what capmon knows about the window of the trigger of a Pressured call.
+// Pressure is what capmon knows about the window of the trigger of a [WrotePressureFile] call.
 type Pressure uint8
 
 const (
@@ -39,18 +39,18 @@ const (
 	WindowFree       = Pressure(bpf.CapmonPressurePRESSURE_MOOT)
 )
 
-// UnaskedCall is a group of system calls with the same Unasked that a container's workload made. capmon does
-// not see operations of io_uring.
+// UncheckedCall is one kind of system call of a container's workload for which the kernel decided without a check.
+// capmon does not see operations of io_uring.
 type UncheckedCall struct {
 	Kind UncheckedKind
 	Call kernel.Call
-	// Sets is the union of the capabilities that the other processes were permitted, for Traced and
-	// Scheduled; CAP_SYS_RESOURCE for Pressured.
+	// Sets is the union of the capabilities that the other processes were permitted, for InspectedProcess and
+	// ScheduledProcess. It is CAP_SYS_RESOURCE for WrotePressureFile.
 	Sets capability.Set
-	// Pressure is valid for Pressured only.
+	// Pressure is valid for WrotePressureFile only.
 	Pressure Pressure
-	// Program, Folding, PID and UID as in Check. Beyond the quota the program's name is
-	// missing, and Pressure is WindowUnknown.
+	// Program, Folding, PID and UID are as in [Check]. If the call is folded, Program is empty and Pressure is
+	// WindowUnknown.
 	Program     string
 	Folding     Folding
 	Count       uint64

@@ -18,9 +18,8 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// passOn has the one recording count from now on, and not the other one, as nearly at one moment
-// as can be: by a program. In this order nothing is lost: a check that is just being made may
-// count for both, one for each CPU at most.
+// switchRecording makes the newer recording count instead of the older one. A BPF program does both as close together
+// as possible. In this order, no check is lost: a check in progress may count for both, at most one per CPU.
 func switchRecording(older, newer *ebpf.Map) error {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.Syscall, Flags: unix.BPF_F_SLEEPABLE, License: "GPL",
@@ -33,7 +32,7 @@ func switchRecording(older, newer *ebpf.Map) error {
 			asm.Return(),
 		},
 	})
-	if err != nil { // as before 5.14
+	if err != nil { // before Linux 5.14
 		return errors.Join(setEnabled(newer, 1), setEnabled(older, 0))
 	}
 	defer program.Close()
@@ -41,13 +40,12 @@ func switchRecording(older, newer *ebpf.Map) error {
 	return err
 }
 
-// setGate says whether the programs of a recording count.
-func setEnabled(gate *ebpf.Map, open uint32) error {
-	return gate.Put(uint32(0), binary.NativeEndian.AppendUint32(nil, open))
+// setEnabled sets whether the programs of a recording count.
+func setEnabled(flag *ebpf.Map, value uint32) error {
+	return flag.Put(uint32(0), binary.NativeEndian.AppendUint32(nil, value))
 }
 
-// predecessor is the directory of the recording that another version left, "" if there is
-// none.
+// predecessor returns the directory of the recording of another version, or "" if there is none.
 func (p *pinDirectory) predecessor() (string, error) {
 	others, err := p.otherRecordings()
 	if err != nil {
@@ -61,37 +59,36 @@ func (p *pinDirectory) predecessor() (string, error) {
 	return "", nil
 }
 
-// named are the directories whose names begin so.
+// withPrefix returns the directories whose names have a prefix.
 func (p *pinDirectory) withPrefix(prefix string) ([]string, error) {
 	others, err := p.otherRecordings()
 	return slices.DeleteFunc(others, func(directory string) bool { return !hasPrefix(directory, prefix) }), err
 }
 
-// isNamed reports whether a directory's name begins so.
+// hasPrefix reports whether the name of a directory has a prefix.
 func hasPrefix(directory, prefix string) bool {
 	return strings.HasPrefix(filepath.Base(directory), prefix)
 }
 
-// succeed takes over from the recording in a directory: from one moment on this one counts.
-// It may be called again if it was interrupted before it renamed the directory.
+// takeOverFrom makes this recording count instead of the recording in a directory. It can be repeated if it was
+// interrupted before it renamed the directory.
 func (m *Monitor) takeOverFrom(directory string) error {
 	older, err := ebpf.LoadPinnedMap(filepath.Join(directory, enabledPin), nil)
 	if err != nil {
-		return fmt.Errorf("opening the gate of the recording before: %w", err)
+		return fmt.Errorf("opening the enabled flag of the old recording: %w", err)
 	}
 	defer older.Close()
 	if err := switchRecording(older, m.attached.enabled); err != nil {
-		return fmt.Errorf("taking over from the recording before: %w", err)
+		return fmt.Errorf("switching from the old recording: %w", err)
 	}
-	// No version may take up a recording that has lost some of its programs.
+	// No version may resume a recording without some of its programs.
 	if err := os.Rename(directory, filepath.Join(m.pins.root, retiringPrefix+newID())); err != nil {
 		return fmt.Errorf("taking over from the recording in %s: %w", directory, err)
 	}
 	return m.pins.finishRetiring()
 }
 
-// retire removes the programs of the recordings that another one has taken over from, and leaves
-// what they have counted.
+// finishRetiring removes the programs of the recordings that no longer count. Their maps stay.
 func (p *pinDirectory) finishRetiring() error {
 	replaced, err := p.withPrefix(retiringPrefix)
 	if err != nil {
@@ -99,17 +96,17 @@ func (p *pinDirectory) finishRetiring() error {
 	}
 	for _, directory := range replaced {
 		if err := freeze(directory); err != nil {
-			return fmt.Errorf("ending the recording in %s, which another version of capmon began: %w", directory, err)
+			return fmt.Errorf("removing the programs of the recording in %s, which another version of capmon began: %w", directory, err)
 		}
 		if err := os.Rename(directory, filepath.Join(p.root, frozenPrefix+newID())); err != nil {
-			return fmt.Errorf("ending the recording in %s: %w", directory, err)
+			return fmt.Errorf("freezing the recording in %s: %w", directory, err)
 		}
 	}
 	return nil
 }
 
-// freeze removes the programs of a recording once they have noted what they were noting. It goes
-// on where another process was interrupted.
+// freeze removes the programs of a recording after they have recorded their deferred checks. It completes what another
+// process has begun.
 func freeze(directory string) error {
 	time.Sleep(deferredCheckTime)
 	before := &attached{}
@@ -121,40 +118,40 @@ func freeze(directory string) error {
 		return errors.Join(err, before.close())
 	}
 	counters := [bpf.CapmonCounterCOUNTER_MAX]uint64{}
-	if e, err := openOldRecording(directory); err == nil {
-		_ = e.readCounters(&counters)
+	if old, err := openOldRecording(directory); err == nil {
+		_ = old.readCounters(&counters)
 	}
-	what, err := readMetadata(directory)
-	if err == nil && what.Skipped == 0 {
-		what.Skipped = skipped - min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
-		err = writeMetadata(directory, what)
+	metadata, err := readMetadata(directory)
+	if err == nil && metadata.Skipped == 0 {
+		metadata.Skipped = skipped - min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
+		err = writeMetadata(directory, metadata)
 	}
 	for _, kind := range []string{linksPin, returnsPin} {
 		err = errors.Join(err, os.RemoveAll(filepath.Join(directory, kind)))
 	}
 	err = errors.Join(err, before.close(), os.RemoveAll(filepath.Join(directory, programsPin)))
 	if err == nil {
-		_ = waitForPrograms() // where it cannot be waited, closing the links has waited
+		_ = waitForPrograms() // if waiting is not possible, closing the links has waited
 	}
 	return err
 }
 
-// inherit reads all that is frozen.
+// carryOver reads all frozen recordings.
 func (m *Monitor) carryOver() error {
 	m.carriedOver = newCarriedOver()
-	estates, err := m.pins.withPrefix(frozenPrefix)
+	directories, err := m.pins.withPrefix(frozenPrefix)
 	if err != nil {
 		return err
 	}
-	for _, directory := range estates {
+	for _, directory := range directories {
 		containers, err := ebpf.LoadPinnedMap(filepath.Join(directory, mapsPin, "containers"), nil)
 		if err == nil {
 			m.carriedOver.frozenContainers[directory] = containers
 			err = m.carriedOver.read(directory)
 		}
 		if err != nil {
-			return fmt.Errorf("reading what %s has counted: %w", directory, err)
+			return fmt.Errorf("reading the old recording in %s: %w", directory, err)
 		}
 	}
-	return m.carriedOver.removeFrozen(nil, m.pins.removeRecording) // those that have no containers any more
+	return m.carriedOver.removeFrozen(nil, m.pins.removeRecording) // removes recordings without containers
 }

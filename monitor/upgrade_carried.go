@@ -11,27 +11,25 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// When a capmon comes whose programs differ from those of the pinned recording, both are
-// attached, and the gates (recording in bpf/maps.h) say at one moment that the new ones count
-// from now on. What the old ones have counted stays in their maps, which are pinned on,
-// frozen, until the containers in them have ended and been handed over: the sum is what
-// there is of a container.
+// If the programs of a new version of capmon differ from those of the pinned recording, both are attached, and
+// switchRecording switches counting over (recording in bpf/maps.h). The counts of the old programs stay in their maps,
+// which remain pinned, frozen, until their containers have ended and have been saved. The counts of a container are the
+// sum of both.
 
 const (
-	enabledMap = ".data.recording" // as it is called in the object
-	enabledPin = "gate"            // without the dot, which the BPF file system refuses
-	// These begin the names of the directories of recordings that count no more: while their
-	// programs are being removed, and afterwards.
+	enabledMap = ".data.recording" // as in the object file
+	enabledPin = "enabled"         // the BPF file system does not allow dots
+	// Prefixes of the directories of recordings that no longer count: while their programs are being removed, and
+	// afterwards.
 	retiringPrefix = "retiring-"
 	frozenPrefix   = "frozen-"
-	// settling is how long an execve that the runtime began before the gates changed may take
-	// until the old programs note what was asked in it.
+	// deferredCheckTime is the time in which the old programs record the deferred checks of an execve that the runtime
+	// began before the switch.
 	deferredCheckTime = 100 * time.Millisecond
 )
 
-// inherited is what earlier recordings have counted that this one goes on with. The zero
-// value is of one that has inherited nothing. What changes it later holds both Monitor.reading and
-// mu, what reads it one of them.
+// carriedOver has the counts of earlier recordings that belong to this one. The zero value has none. A goroutine that
+// changes it after Start holds Monitor.reading and mu; a goroutine that reads it holds one of them.
 type carriedOver struct {
 	containers map[uint64]bpf.CapmonContainer
 	checks     checkCounts
@@ -40,7 +38,7 @@ type carriedOver struct {
 	files      map[bpf.CapmonFileKey]bpf.CapmonFileValue
 	counters   [bpf.CapmonCounterCOUNTER_MAX]uint64
 	skipped    uint64
-	// estates are the frozen directories, with their maps of containers.
+	// frozenContainers has the frozen directories, with their maps of containers.
 	frozenContainers map[string]*ebpf.Map
 }
 
@@ -103,14 +101,14 @@ func addFile(value, more *bpf.CapmonFileValue) {
 	value.LastNs = max(value.LastNs, more.LastNs)
 }
 
-// whole hands every entry of a map to use, with what was inherited of it, and then what was
-// inherited besides.
-func forEachCombined[K comparable, V any](m *ebpf.Map, what string, earlier map[K]V, add func(value, more *V), use func(*K, *V)) error {
+// forEachCombined calls use for every entry of a map, with the carried-over counts added, and then for the other
+// carried-over entries.
+func forEachCombined[K comparable, V any](m *ebpf.Map, mapName string, earlier map[K]V, add func(value, more *V), use func(*K, *V)) error {
 	if len(earlier) == 0 {
-		return forEachEntry(m, what, use)
+		return forEachEntry(m, mapName, use)
 	}
 	both := make(map[K]bool)
-	err := forEachEntry(m, what, func(key *K, value *V) {
+	err := forEachEntry(m, mapName, func(key *K, value *V) {
 		if old, ok := earlier[*key]; ok {
 			both[*key] = true
 			add(&old, value)
@@ -142,9 +140,9 @@ func (m *Monitor) forEachFile(use func(*bpf.CapmonFileKey, *bpf.CapmonFileValue)
 	return forEachCombined(m.attached.maps.Files, "files", m.carriedOver.files, addFile, use)
 }
 
-// addTo adds the inherited checks of the wanted containers.
-func (h *carriedOver) addChecksTo(counted checkCounts, wanted func(cgroup uint64) bool) {
-	for key, value := range h.checks {
+// addChecksTo adds the carried-over checks of the wanted containers.
+func (c *carriedOver) addChecksTo(counted checkCounts, wanted func(cgroup uint64) bool) {
+	for key, value := range c.checks {
 		if !wanted(key.Container) {
 			continue
 		}
@@ -155,7 +153,7 @@ func (h *carriedOver) addChecksTo(counted checkCounts, wanted func(cgroup uint64
 	}
 }
 
-// lookUpContainer is the entry of one, with what was inherited of it.
+// lookUpContainer sets value to the entry of a container, with the carried-over counts added.
 func (m *Monitor) lookUpContainer(cgroup uint64, value *bpf.CapmonContainer) error {
 	old, known := m.carriedOver.containers[cgroup]
 	err := m.attached.maps.Containers.Lookup(cgroup, value)
@@ -169,33 +167,33 @@ func (m *Monitor) lookUpContainer(cgroup uint64, value *bpf.CapmonContainer) err
 	return err
 }
 
-// forget removes what was inherited of containers from the estates, for good.
-func (h *carriedOver) removeFrozen(cgroups map[uint64]bool, discard func(directory string) error) error {
-	for directory, containers := range h.frozenContainers {
+// removeFrozen permanently removes containers from the frozen recordings, and calls discard for those that are empty.
+func (c *carriedOver) removeFrozen(cgroups map[uint64]bool, discard func(directory string) error) error {
+	for directory, containers := range c.frozenContainers {
 		for cgroup := range cgroups {
 			if err := containers.Delete(cgroup); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-				return fmt.Errorf("removing an inherited container: %w", err)
+				return fmt.Errorf("removing a container from an old recording: %w", err)
 			}
 		}
 		empty, err := isEmpty(containers)
 		if empty {
 			err = errors.Join(discard(directory), containers.Close())
-			delete(h.frozenContainers, directory)
+			delete(c.frozenContainers, directory)
 		}
 		if err != nil {
-			return fmt.Errorf("removing an inherited recording: %w", err)
+			return fmt.Errorf("removing an old recording: %w", err)
 		}
 	}
 	return nil
 }
 
-// drop removes what is here of containers, and leaves the estates as they are.
-func (h *carriedOver) dropFromMemory(gone func(cgroup uint64) bool) {
-	maps.DeleteFunc(h.containers, func(cgroup uint64, _ bpf.CapmonContainer) bool { return gone(cgroup) })
-	maps.DeleteFunc(h.checks, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
-	maps.DeleteFunc(h.executions, func(key bpf.CapmonExecutionKey, _ bpf.CapmonExecutionValue) bool { return gone(key.Container) })
-	maps.DeleteFunc(h.calls, func(key bpf.CapmonCallKey, _ bpf.CapmonCallValue) bool { return gone(key.Container) })
-	maps.DeleteFunc(h.files, func(key bpf.CapmonFileKey, _ bpf.CapmonFileValue) bool { return gone(key.Container) })
+// dropFromMemory removes containers from memory. The frozen recordings stay as they are.
+func (c *carriedOver) dropFromMemory(gone func(cgroup uint64) bool) {
+	maps.DeleteFunc(c.containers, func(cgroup uint64, _ bpf.CapmonContainer) bool { return gone(cgroup) })
+	maps.DeleteFunc(c.checks, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
+	maps.DeleteFunc(c.executions, func(key bpf.CapmonExecutionKey, _ bpf.CapmonExecutionValue) bool { return gone(key.Container) })
+	maps.DeleteFunc(c.calls, func(key bpf.CapmonCallKey, _ bpf.CapmonCallValue) bool { return gone(key.Container) })
+	maps.DeleteFunc(c.files, func(key bpf.CapmonFileKey, _ bpf.CapmonFileValue) bool { return gone(key.Container) })
 }
 
 func isEmpty(m *ebpf.Map) (bool, error) {
@@ -207,9 +205,9 @@ func isEmpty(m *ebpf.Map) (bool, error) {
 	return false, err
 }
 
-func (h *carriedOver) close() error {
+func (c *carriedOver) close() error {
 	var errs []error
-	for _, containers := range h.frozenContainers {
+	for _, containers := range c.frozenContainers {
 		errs = append(errs, containers.Close())
 	}
 	return errors.Join(errs...)

@@ -7,21 +7,21 @@ import (
 	"github.com/cilium/ebpf/btf"
 )
 
-// translator turns values of one layout of a C type into those of another, by the names of
-// the fields. Fields that the older one lacks are zero.
+// layoutConverter converts values of a C type from an older to a newer layout, by the names of the fields. Fields that
+// the older type lacks become zero.
 type layoutConverter struct {
 	size   uint32
 	copies []fieldCopy
 }
 
-// move is of one field, or one element of an array.
+// fieldCopy copies one field, or one element of an array. All values are in bytes.
 type fieldCopy struct{ from, to, size uint32 }
 
-// place is where a field lies.
+// fieldPosition is the offset and size of a field in bytes.
 type fieldPosition struct{ at, size uint32 }
 
-// newTranslator fails if the newer type has no field for one of the older one, or a smaller
-// one: something would be lost. A field whose meaning changes has to change its name.
+// newLayoutConverter returns an error if the newer type lacks a field of the older type, or has a smaller one, because
+// data would be lost. If the meaning of a field changes, its name has to change.
 func newLayoutConverter(older, newer btf.Type) (*layoutConverter, error) {
 	from, to := make(map[string]fieldPosition), make(map[string]fieldPosition)
 	if err := findFields(older, "", 0, from); err != nil {
@@ -38,15 +38,15 @@ func newLayoutConverter(older, newer btf.Type) (*layoutConverter, error) {
 	for name, old := range from {
 		now, ok := to[name]
 		if !ok || now.size < old.size {
-			return nil, fmt.Errorf("%s has no room for %s", newer.TypeName(), name)
+			return nil, fmt.Errorf("the newer type %s has no field, or a smaller one, for %s", newer.TypeName(), name)
 		}
 		t.copies = append(t.copies, fieldCopy{old.at, now.at, old.size})
 	}
 	return t, nil
 }
 
-// translate returns a value in the newer layout. Integers that have grown are those of a
-// little-endian machine, as all are that capmon is built for.
+// convert returns a value in the newer layout. Larger integers are correct only on little-endian machines; capmon is
+// built for no others.
 func (t *layoutConverter) convert(value []byte) []byte {
 	out := make([]byte, t.size)
 	for _, move := range t.copies {
@@ -55,7 +55,7 @@ func (t *layoutConverter) convert(value []byte) []byte {
 	return out
 }
 
-// layOut notes where the fields of a type lie that are no structures themselves.
+// findFields adds the positions of all fields of a type that are not structures.
 func findFields(of btf.Type, name string, at uint32, places map[string]fieldPosition) error {
 	switch of := btf.UnderlyingType(of).(type) {
 	case *btf.Int:
@@ -85,10 +85,10 @@ func findFields(of btf.Type, name string, at uint32, places map[string]fieldPosi
 			}
 		}
 	default:
-		return fmt.Errorf("%s is of an unknown kind: %v", name, of)
+		return fmt.Errorf("field %s has an unsupported type: %v", name, of)
 	}
 	return nil
 }
 
-// isPad tells the fields that only fill.
+// isPadding reports whether a field is only padding.
 func isPadding(name string) bool { return name == "pad" }

@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// estate is a recording that another version of capmon has made.
+// oldRecording is a pinned recording of another version of capmon.
 type oldRecording struct {
 	directory    string
 	older, newer *btf.Spec
@@ -31,34 +31,35 @@ func openOldRecording(directory string) (*oldRecording, error) {
 	return &oldRecording{directory, older, spec.Types}, nil
 }
 
-// open opens one of its maps.
-func (e *oldRecording) open(name string) (*ebpf.Map, error) {
-	return ebpf.LoadPinnedMap(filepath.Join(e.directory, mapsPin, name), nil)
+// open opens a map of the recording.
+func (r *oldRecording) open(name string) (*ebpf.Map, error) {
+	return ebpf.LoadPinnedMap(filepath.Join(r.directory, mapsPin, name), nil)
 }
 
-// translator is of a type that both versions have.
-func (e *oldRecording) converter(name string) (*layoutConverter, error) {
+// converter returns the converter for a type that both versions have.
+func (r *oldRecording) converter(name string) (*layoutConverter, error) {
 	var older, newer *btf.Struct
-	if err := errors.Join(e.older.TypeByName(name, &older), e.newer.TypeByName(name, &newer)); err != nil {
+	if err := errors.Join(r.older.TypeByName(name, &older), r.newer.TypeByName(name, &newer)); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return newLayoutConverter(older, newer)
 }
 
-// readEstate reads a map of structures into one of this version's.
-func readOldMap[K comparable, V any](e *oldRecording, name string, key, value string, into map[K]V, add func(value, more *V)) error {
-	m, err := e.open(name)
+// readOldMap reads a map with structures into a map with the types of this version. add adds two values of the same
+// key. key is "" if the keys are 64-bit integers.
+func readOldMap[K comparable, V any](r *oldRecording, name string, key, value string, into map[K]V, add func(value, more *V)) error {
+	m, err := r.open(name)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	ofKey, ofValue := &layoutConverter{size: 8, copies: []fieldCopy{{0, 0, 8}}}, (*layoutConverter)(nil)
 	if key != "" {
-		if ofKey, err = e.converter(key); err != nil {
+		if ofKey, err = r.converter(key); err != nil {
 			return err
 		}
 	}
-	if ofValue, err = e.converter(value); err != nil {
+	if ofValue, err = r.converter(value); err != nil {
 		return err
 	}
 	rawKey, rawValue := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
@@ -83,58 +84,58 @@ func decode(raw []byte, into any) error {
 	return err
 }
 
-// read adds all that a recording has counted.
-func (h *carriedOver) read(directory string) error {
-	e, err := openOldRecording(directory)
+// read adds everything that a recording has counted.
+func (c *carriedOver) read(directory string) error {
+	r, err := openOldRecording(directory)
 	if err != nil {
 		return err
 	}
 	containers := make(map[uint64]bpf.CapmonContainer)
-	if err := readOldMap(e, "containers", "", "container", containers, addContainer); err != nil {
+	if err := readOldMap(r, "containers", "", "container", containers, addContainer); err != nil {
 		return err
 	}
 	err = errors.Join(
-		readOldMap(e, "checks", "check_key", "check_value", h.checks, addCheck),
-		readOldMap(e, "executions", "execution_key", "execution_value", h.executions, addExecution),
-		readOldMap(e, "calls", "call_key", "call_value", h.calls, addCall),
-		readOldMap(e, "files", "file_key", "file_value", h.files, addFile),
-		e.readCheckCaches(h.checks), e.readCounters(&h.counters))
+		readOldMap(r, "checks", "check_key", "check_value", c.checks, addCheck),
+		readOldMap(r, "executions", "execution_key", "execution_value", c.executions, addExecution),
+		readOldMap(r, "calls", "call_key", "call_value", c.calls, addCall),
+		readOldMap(r, "files", "file_key", "file_value", c.files, addFile),
+		r.readCheckCaches(c.checks), r.readCounters(&c.counters))
 	if err != nil {
 		return err
 	}
 	for cgroup, value := range containers {
-		if old, ok := h.containers[cgroup]; ok {
+		if old, ok := c.containers[cgroup]; ok {
 			addContainer(&old, &value)
 			value = old
 		}
-		h.containers[cgroup] = value
+		c.containers[cgroup] = value
 	}
-	h.dropFromMemory(func(cgroup uint64) bool { // what is of no container has been handed over
-		_, known := h.containers[cgroup]
+	c.dropFromMemory(func(cgroup uint64) bool { // data without a container has been saved and removed
+		_, known := c.containers[cgroup]
 		return !known
 	})
-	what, err := readMetadata(directory)
-	h.skipped += what.Skipped
+	metadata, err := readMetadata(directory)
+	c.skipped += metadata.Skipped
 	return err
 }
 
-// readMemos adds what the CPUs remembered beside the map of checks.
-func (e *oldRecording) readCheckCaches(checks checkCounts) error {
-	m, err := e.open("memos")
+// readCheckCaches adds the counts in the per-CPU check caches.
+func (r *oldRecording) readCheckCaches(checks checkCounts) error {
+	m, err := r.open("memos")
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	var remembered, memo *btf.Struct
-	if err := errors.Join(e.older.TypeByName("remembered", &remembered), e.older.TypeByName("memo", &memo)); err != nil {
+	if err := errors.Join(r.older.TypeByName("remembered", &remembered), r.older.TypeByName("memo", &memo)); err != nil {
 		return err
 	}
 	memos, key := memberOf(remembered, "memo"), memberOf(memo, "key")
 	array, ok := memos.Type.(*btf.Array)
 	if !ok {
-		return errors.New("what the CPUs remember is laid out in an unknown way")
+		return errors.New("the check caches have an unknown layout")
 	}
-	ofKey, err := e.converter("check_key")
+	ofKey, err := r.converter("check_key")
 	if err != nil {
 		return err
 	}
@@ -156,7 +157,7 @@ func (e *oldRecording) readCheckCaches(checks checkCounts) error {
 			if err := errors.Join(decode(ofKey.convert(one[key.Offset.Bytes():]), &kind), decode(ofValue.convert(one), &counted)); err != nil {
 				return err
 			}
-			if known, ok := checks[kind]; ok && counted.Count > 0 { // else it has been handed over
+			if known, ok := checks[kind]; ok && counted.Count > 0 { // otherwise it has been saved and removed
 				addCheck(&known, &bpf.CapmonCheckValue{Count: counted.Count, LastNs: counted.LastNs})
 				checks[kind] = known
 			}
@@ -167,7 +168,7 @@ func (e *oldRecording) readCheckCaches(checks checkCounts) error {
 
 var u64 = &btf.Int{Name: "__u64", Size: 8}
 
-// memberOf is the member of a structure with a name; without a type if it has none.
+// memberOf returns the member of a structure with a name. The result has no type if there is none.
 func memberOf(of *btf.Struct, name string) btf.Member {
 	i := slices.IndexFunc(of.Members, func(member btf.Member) bool { return member.Name == name })
 	if i < 0 {
@@ -176,15 +177,15 @@ func memberOf(of *btf.Struct, name string) btf.Member {
 	return of.Members[i]
 }
 
-// readCounters adds the counters, whose numbers are the same in all versions.
-func (e *oldRecording) readCounters(counters *[bpf.CapmonCounterCOUNTER_MAX]uint64) error {
-	m, err := e.open("counters")
+// readCounters adds the counters. Their numbers are the same in all versions.
+func (r *oldRecording) readCounters(counters *[bpf.CapmonCounterCOUNTER_MAX]uint64) error {
+	m, err := r.open("counters")
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	if int(m.MaxEntries()) > len(counters) {
-		return fmt.Errorf("%d counters, of which %d are known", m.MaxEntries(), len(counters))
+		return fmt.Errorf("the old recording has %d counters, this version knows %d", m.MaxEntries(), len(counters))
 	}
 	for which := range m.MaxEntries() {
 		var perCPU []uint64

@@ -1,48 +1,47 @@
-// Package fair shares a queue among sources, which are containers: each gets its turn, and none
-// takes more room than it leaves to the others.
+// Package fair shares a queue among sources, which are containers. The sources take turns, and each leaves room for the
+// others.
 package fair
 
-// Own is the key of capmon's own messages. No container has it: IDs are hexadecimal.
+// Own is the key of capmon's own messages. It cannot be a container's: container IDs are hexadecimal.
 const Own = "capmon"
 
-// Source is who makes values.
+// Source is the origin of queued values.
 type Source struct {
-	// Key identifies it.
+	// Key identifies the source.
 	Key string `json:"key"`
-	// Title is its name for people. It may hold any bytes.
+	// Title is the name of the source for people. It may contain any bytes.
 	Title string `json:"title"`
 }
 
-// Queue hands out the values of several sources in turn, those of one source in their order. A new
-// source waits for one value of each other source at most. It is for one goroutine at a time; the
-// zero value is empty.
+// Queue returns the values of several sources in turn, and those of one source in their order. A new source waits for
+// at most one value of each other source. It is not safe for concurrent use. The zero value is an empty queue.
 type Queue[T any] struct {
-	lanes  map[string][]T // of the sources that have values, never empty
-	turns  []string       // their keys, the next one first
+	lanes  map[string][]T // by key of the source; has no empty lane
+	turns  []string       // the keys of lanes, the next one first
 	length int
 }
 
-// Push adds a value behind the others of its source.
+// Push appends a value to those of its source.
 func (q *Queue[T]) Push(key string, value T) {
-	q.enter(key)
+	q.addTurn(key)
 	q.lanes[key] = append(q.lanes[key], value)
 	q.length++
 }
 
-// Return puts values back before the others of their sources, as after a failed delivery.
+// Return puts values back in front of the others of their sources, for example after a failed delivery.
 func (q *Queue[T]) Return(values []T, key func(T) string) {
 	back := make(map[string][]T)
 	for _, value := range values {
 		back[key(value)] = append(back[key(value)], value)
 	}
-	for of, some := range back {
-		q.enter(of)
-		q.lanes[of] = append(some, q.lanes[of]...)
+	for source, values := range back {
+		q.addTurn(source)
+		q.lanes[source] = append(values, q.lanes[source]...)
 	}
 	q.length += len(values)
 }
 
-func (q *Queue[T]) enter(key string) {
+func (q *Queue[T]) addTurn(key string) {
 	if q.lanes == nil {
 		q.lanes = make(map[string][]T)
 	}
@@ -51,7 +50,7 @@ func (q *Queue[T]) enter(key string) {
 	}
 }
 
-// Pop takes the next value out; false if there is none.
+// Pop removes and returns the next value. It returns false if the queue is empty.
 func (q *Queue[T]) Pop() (value T, ok bool) {
 	if q.length == 0 {
 		return value, false
@@ -71,5 +70,5 @@ func (q *Queue[T]) Pop() (value T, ok bool) {
 	return value, true
 }
 
-// Len is the number of values.
+// Len returns the number of values.
 func (q *Queue[T]) Len() int { return q.length }

@@ -6,153 +6,152 @@ import (
 )
 
 const (
-	// maxRows is of how many sources dropped values are counted one by one. Those of further
-	// sources are counted together, as of the source without a key.
-	maxRows = 1024
-	// firstNotice is how long after the first dropped value it is reported at the latest, if that
-	// source's values are still waiting; then after twice as long each time, up to lastNotice.
-	firstNotice = time.Minute
-	lastNotice  = time.Hour
+	// maxSeries is the number of sources whose dropped values are counted separately. Values of further sources are
+	// counted together, for the source without a key.
+	maxSeries = 1024
+	// firstNoticeDelay is how long after the first dropped value a notice is due at the latest, even if values of that
+	// source are still waiting. Each further delay is twice as long, up to maxNoticeDelay.
+	firstNoticeDelay = time.Minute
+	maxNoticeDelay   = time.Hour
 )
 
-// Dropped counts values of one source in a row that found no room.
+// Dropped counts consecutive values of one source that had no room.
 type Dropped struct {
-	// ID is the same wherever the row is reported, and no other row's.
+	// ID identifies the series. It is the same in all reports of it.
 	ID     string `json:"id"`
 	Source Source `json:"source"`
 	Count  uint64 `json:"count"`
-	// Times of the first and of the last one.
+	// Times of the first and the last dropped value.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
 }
 
-// row is a Dropped that goes on.
-type row struct {
+// series is a Dropped that is still growing.
+type series struct {
 	Dropped
-	began time.Time     // when the first one was dropped, or the last notice made
-	wait  time.Duration // from then to the next notice
+	began time.Time     // when the first value was dropped or the last notice was made
+	wait  time.Duration // from began to the next notice
 }
 
-// Room bounds what waits. A source may take as much as it leaves free: one alone takes half of the
-// room at most, and n sources that take all they can leave 1/(n+1) to others. It is for one
-// goroutine at a time.
+// Room limits the values that wait. A source may use as much as it leaves free: one source alone may use at most half
+// of the room, and n sources that use all they can leave 1/(n+1) to others. It is not safe for concurrent use.
 type Room struct {
 	max, used int64
 	held      map[string]int64
-	rows      map[string]*row
+	open      map[string]*series
 	total     uint64
 }
 
-// NewRoom makes a room of some size, in any unit.
+// NewRoom returns a room of a size, in any unit.
 func NewRoom(size int64) *Room {
-	return &Room{max: size, held: make(map[string]int64), rows: make(map[string]*row)}
+	return &Room{max: size, held: make(map[string]int64), open: make(map[string]*series)}
 }
 
-// Take takes room for a value of a source, made at a time. If it is false, the value is counted as
-// dropped. Once a value of a source was dropped, its further ones are dropped until Notices
-// reports them, so that a notice stands for values in a row.
-func (r *Room) Take(of Source, size int64, at time.Time) (ok, first bool) {
-	if r.rows[of.Key] == nil && r.held[of.Key]+size <= r.max-r.used {
-		r.Force(of, size)
+// Reserve reserves room for a value of a source. at is the time of the value. If Reserve returns false, the value is
+// counted as dropped; first reports whether it starts a series. After a dropped value, further values of the source are
+// dropped until [Room.Notices] returns the series. A notice thus stands for consecutive values.
+func (r *Room) Reserve(of Source, size int64, at time.Time) (ok, first bool) {
+	if r.open[of.Key] == nil && r.held[of.Key]+size <= r.max-r.used {
+		r.ForceReserve(of, size)
 		return true, false
 	}
 	return false, r.drop(of, at)
 }
 
-// Drops reports whether further values of a source are dropped whatever their size.
-func (r *Room) Drops(key string) bool { return r.rows[key] != nil }
+// Drops reports whether further values of a source are dropped, whatever their size.
+func (r *Room) Drops(key string) bool { return r.open[key] != nil }
 
-// Force takes room whether there is any or not, as for notices.
-func (r *Room) Force(of Source, size int64) {
+// ForceReserve reserves room even if there is none. It is for notices.
+func (r *Room) ForceReserve(of Source, size int64) {
 	r.used += size
 	r.held[of.Key] += size
 }
 
-// Drop counts a value that is dropped for another reason than room.
+// Drop counts a value that is dropped for another reason than missing room.
 func (r *Room) Drop(of Source, at time.Time) (first bool) { return r.drop(of, at) }
 
 func (r *Room) drop(of Source, at time.Time) (first bool) {
 	r.total++
-	now := r.rows[of.Key]
-	if now == nil {
-		if len(r.rows) >= maxRows {
+	current := r.open[of.Key]
+	if current == nil {
+		if len(r.open) >= maxSeries {
 			of = Source{}
-			now = r.rows[""]
+			current = r.open[""]
 		}
-		if now == nil {
-			now = &row{Dropped: Dropped{Source: of}, wait: firstNotice}
-			r.rows[of.Key] = now
+		if current == nil {
+			current = &series{Dropped: Dropped{Source: of}, wait: firstNoticeDelay}
+			r.open[of.Key] = current
 		}
 	}
-	if first = now.Count == 0; first {
-		now.ID, now.From, now.To, now.began = rand.Text(), at, at, time.Now()
+	if first = current.Count == 0; first {
+		current.ID, current.From, current.To, current.began = rand.Text(), at, at, time.Now()
 	}
-	now.Count++
-	if at.Before(now.From) {
-		now.From = at
+	current.Count++
+	if at.Before(current.From) {
+		current.From = at
 	}
-	if at.After(now.To) {
-		now.To = at
+	if at.After(current.To) {
+		current.To = at
 	}
 	return first
 }
 
-// Give frees room.
-func (r *Room) Give(key string, size int64) {
+// Release frees reserved room.
+func (r *Room) Release(key string, size int64) {
 	r.used -= size
 	if r.held[key] -= size; r.held[key] <= 0 {
 		delete(r.held, key)
 	}
 }
 
-// Used is how much is taken.
+// Used returns how much room is reserved.
 func (r *Room) Used() int64 { return r.used }
 
-// Total counts all dropped values.
+// Total returns the number of all dropped values.
 func (r *Room) Total() uint64 { return r.total }
 
-// Notices returns the rows that are to be reported now, and ends them: those whose source has room
-// again, not only for one value, and those that have gone on for some time.
+// Notices returns the series that are due now, and restarts them: series of sources that have room again for more than
+// one value, and series that have lasted for some time.
 func (r *Room) Notices() (due []Dropped) {
-	for key, now := range r.rows {
+	for key, current := range r.open {
 		left := r.max - r.used
 		free := left > r.max/256 && r.held[key] <= left*3/4
 		switch {
-		case now.Count > 0 && (free || time.Since(now.began) >= now.wait):
-			due = append(due, now.Dropped)
-			now.Count, now.began, now.wait = 0, time.Now(), min(2*now.wait, lastNotice)
+		case current.Count > 0 && (free || time.Since(current.began) >= current.wait):
+			due = append(due, current.Dropped)
+			current.Count, current.began, current.wait = 0, time.Now(), min(2*current.wait, maxNoticeDelay)
 			if free {
-				delete(r.rows, key)
+				delete(r.open, key)
 			}
-		case now.Count == 0 && free:
-			delete(r.rows, key)
+		case current.Count == 0 && free:
+			delete(r.open, key)
 		}
 	}
 	return due
 }
 
-// End returns all rows that were not reported, and ends them.
+// End returns all series that were not returned by Notices, and removes them.
 func (r *Room) End() []Dropped {
-	all := r.Rows()
-	clear(r.rows)
+	all := r.Series()
+	clear(r.open)
 	return all
 }
 
-// Rows returns all rows that were not reported, as to save them.
-func (r *Room) Rows() (all []Dropped) {
-	for _, now := range r.rows {
-		if now.Count > 0 {
-			all = append(all, now.Dropped)
+// Series returns all series that were not returned by Notices, for example to save them.
+func (r *Room) Series() (all []Dropped) {
+	for _, current := range r.open {
+		if current.Count > 0 {
+			all = append(all, current.Dropped)
 		}
 	}
 	return all
 }
 
-// Restore continues rows that were saved.
-func (r *Room) Restore(rows []Dropped) {
-	for _, saved := range rows {
-		if saved.Count > 0 {
-			r.rows[saved.Source.Key] = &row{Dropped: saved, began: time.Now(), wait: firstNotice}
+// Restore continues saved series.
+func (r *Room) Restore(saved []Dropped) {
+	for _, one := range saved {
+		if one.Count > 0 {
+			r.open[one.Source.Key] = &series{Dropped: one, began: time.Now(), wait: firstNoticeDelay}
 		}
 	}
 }

@@ -1,5 +1,4 @@
-// Package loss reports every growth of the counters of what could not be recorded, with the
-// container that caused it where that is known.
+// Package loss reports every increase of the counters of losses, with the container that caused it if that is known.
 package loss
 
 import (
@@ -16,116 +15,115 @@ import (
 )
 
 const (
-	// lookEvery is how often the counters are read.
-	lookEvery = time.Second
-	// nameTime is how long the engine has to name all containers of one alert.
-	nameTime = 2 * time.Second
-	// maxLosers is how many losing containers an alert names.
-	maxLosers = 10
+	// readInterval is how often the counters are read.
+	readInterval = time.Second
+	// identifyTimeout is how long the engine may take to report all containers of one alert.
+	identifyTimeout = 2 * time.Second
+	// maxAffected is the number of affected containers that an alert names.
+	maxAffected = 10
 )
 
-// Source is a recording.
+// Source is a recording whose losses a [Tracker] reads.
 type Source interface {
 	Losses() (monitor.Losses, error)
-	OwnLosses() (map[uint64]monitor.OwnLosses, error)
-	Occupants(of monitor.Losses) ([]monitor.Occupant, error)
+	ContainerLosses() (map[uint64]monitor.ContainerLosses, error)
+	LargestContainers(of monitor.Losses) ([]monitor.LargestContainer, error)
 }
 
-// Options of a Tracker.
+// Options are the settings of a [Tracker].
 type Options struct {
 	Source Source
-	// Identify returns what the engine tells of a container before ctx ends.
+	// Identify returns what the engine reports about a container before ctx ends.
 	Identify func(ctx context.Context, cgroup uint64, id string) uses.Container
-	// Recording is the ID of the recording, Began when it began.
+	// Recording is the ID of the recording, and Began the time when it began.
 	Recording string
 	Began     time.Time
-	// Earlier is what was lost and reported before; zero for a new recording. What was lost since
-	// then is reported at the first look.
+	// Earlier are the losses that were reported before; zero for a new recording. The first read reports the losses
+	// since then.
 	Earlier monitor.Losses
-	// Every is the shortest time between two alerts: losses in between are one alert.
+	// Every is the shortest time between two alerts. Losses in between are reported in one alert.
 	Every time.Duration
-	// Report gets the alerts, one at a time. It must not wait.
+	// Report receives the alerts, one at a time. It must not block.
 	Report func(alert.Alert)
 	Log    *zap.Logger
 }
 
-// Tracker reads the counters of losses and reports each growth, the first one at once. It is safe
-// for concurrent use.
+// Tracker reads the counters of losses and reports each increase, the first one at once. It is safe for concurrent use.
 type Tracker struct {
 	options Options
 
-	looking sync.Mutex // held while the counters are read and an alert is made; locked before mu
+	reading sync.Mutex // held while the counters are read and an alert is made; locked before mu
 
 	mu       sync.Mutex
-	seen     monitor.Losses // the greatest counters that were read
-	reported monitor.Losses // those of them that alerts have told of
-	grew     time.Time      // when seen grew last; zero if it never did
+	seen     monitor.Losses // the highest counters that were read
+	reported monitor.Losses // the counters at the last alert
+	grew     time.Time      // when seen last increased; zero if it never did
 	latest   alert.Alert    // zero if there was none
 
-	lost  map[uint64]monitor.OwnLosses // by container, at the last alert
-	since time.Time                    // the last look before the growth that is not reported
-	told  time.Time                    // the last alert
-	// pending has those of which something was lost since then: the kernel's map may have them no more
-	// at the next alert.
-	pending map[uint64]monitor.OwnLosses
+	lost      map[uint64]monitor.ContainerLosses // by container, at the last alert
+	since     time.Time                          // the last read before the unreported increase
+	lastAlert time.Time                          // zero if there was none
+	// pending has the containers with losses since lastAlert. At the next alert, the kernel's map may no longer have
+	// them.
+	pending map[uint64]monitor.ContainerLosses
 	failed  bool // the counters could not be read
 }
 
-// New makes a Tracker that has not looked yet.
+// New returns a Tracker. It reads nothing yet.
 func New(options Options) *Tracker {
 	t := &Tracker{options: options, seen: options.Earlier, reported: options.Earlier, since: options.Began}
 	if !options.Earlier.Any() {
-		t.lost = make(map[uint64]monitor.OwnLosses) // what containers have lost is new
+		t.lost = make(map[uint64]monitor.ContainerLosses) // all losses of containers are new
 	}
 	return t
 }
 
-// Follow looks every second until ctx ends, and once more then.
+// Follow reads the counters every second until ctx ends, and then once more.
 func (t *Tracker) Follow(ctx context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(readInterval)
 	defer tick.Stop()
-	for t.Look(time.Now(), false); ; {
+	for t.Read(time.Now(), false); ; {
 		select {
 		case <-ctx.Done():
-			t.Look(time.Now(), true)
+			t.Read(time.Now(), true)
 			return
 		case now := <-tick.C:
-			t.Look(now, false)
+			t.Read(now, false)
 		}
 	}
 }
 
-// Look reads the counters, and reports their growth unless the last alert is too young. At the end
-// of a recording it reports the rest in any case.
-func (t *Tracker) Look(now time.Time, end bool) {
-	t.looking.Lock()
-	defer t.looking.Unlock()
+// Read reads the counters and reports their increase, unless the last alert is too recent. end is the end of the
+// recording: it reports the rest in any case.
+func (t *Tracker) Read(now time.Time, end bool) {
+	t.reading.Lock()
+	defer t.reading.Unlock()
 	losses, err := t.options.Source.Losses()
 	if err != nil {
 		if !t.failed {
-			t.options.Log.Error("the counters of losses cannot be read: it is not known whether something was lost", zap.Error(err))
+			t.options.Log.Error("reading the counters of losses; capmon does not notice losses until this works again", zap.Error(err))
 		}
 		t.failed = true
 		return
 	}
 	t.failed = false
-	growth := t.note(losses, now)
-	if t.lost == nil { // which of them are new is not known
+	growth := t.update(losses, now)
+	if t.lost == nil { // it is not known which of them are new
 		t.lost = t.ownLosses()
 	}
 	if !growth.Any() {
 		t.since = now
 		return
 	}
-	if !t.told.IsZero() && now.Sub(t.told) < t.options.Every && !end {
-		t.remember()
+	if !t.lastAlert.IsZero() && now.Sub(t.lastAlert) < t.options.Every && !end {
+		t.updatePending()
 		return
 	}
 	t.report(growth, losses, now)
 }
 
-// note notes the counters, and returns what was not reported yet.
-func (t *Tracker) note(losses monitor.Losses, now time.Time) (growth monitor.Losses) {
+// update stores the counters and returns the increase that is not reported yet.
+func (t *Tracker) update(losses monitor.Losses, now time.Time) (growth monitor.Losses) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if losses.Minus(t.seen).Any() {
@@ -135,73 +133,73 @@ func (t *Tracker) note(losses monitor.Losses, now time.Time) (growth monitor.Los
 	return t.seen.Minus(t.reported)
 }
 
-func (t *Tracker) ownLosses() map[uint64]monitor.OwnLosses {
-	lost, err := t.options.Source.OwnLosses()
+func (t *Tracker) ownLosses() map[uint64]monitor.ContainerLosses {
+	lost, err := t.options.Source.ContainerLosses()
 	if err != nil {
-		t.options.Log.Warn("reading what was lost of which containers", zap.Error(err))
+		t.options.Log.Warn("reading the losses of containers", zap.Error(err))
 	}
 	if lost == nil {
-		lost = make(map[uint64]monitor.OwnLosses)
+		lost = make(map[uint64]monitor.ContainerLosses)
 	}
 	return lost
 }
 
-// report makes the alert of a growth.
+// report creates and reports the alert about an increase.
 func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
-	losers, lost := t.losers()
-	occupants, err := t.options.Source.Occupants(growth)
+	affectedContainers, lost := t.readAffected()
+	largest, err := t.options.Source.LargestContainers(growth)
 	if err != nil {
-		t.options.Log.Warn("reading which container fills the kernel's maps", zap.Error(err))
+		t.options.Log.Warn("reading which containers fill the kernel's maps", zap.Error(err))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), nameTime)
+	ctx, cancel := context.WithTimeout(context.Background(), identifyTimeout)
 	defer cancel()
-	names := naming{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]uses.Container)}
+	names := identifier{ctx: ctx, identify: t.options.Identify, known: make(map[uint64]uses.Container)}
 	loss := alert.Loss{Since: t.since, Lost: growth, Total: total, Recording: t.options.Recording, Losers: []alert.Loser{}}
-	if by := cause(occupants, losers); by.id != "" {
+	if by := cause(largest, affectedContainers); by.id != "" {
 		loss.Container = names.of(by.cgroup, by.id)
 	}
-	for i, l := range losers {
-		if i == maxLosers {
-			loss.MoreLosers = len(losers) - maxLosers
+	for i, a := range affectedContainers {
+		if i == maxAffected {
+			loss.MoreLosers = len(affectedContainers) - maxAffected
 			break
 		}
-		loss.Losers = append(loss.Losers, alert.Loser{Container: names.of(l.cgroup, l.id), Lost: l.lost()})
+		loss.Losers = append(loss.Losers, alert.Loser{Container: names.of(a.cgroup, a.id), Lost: a.lost()})
 	}
-	text := summary(loss, occupants, names)
+	text := summary(loss, largest, names)
 	one := alert.NewLoss(now, text, loss)
-	t.options.Log.Error("capmon lost what it should have recorded: "+text,
-		zap.Time("since", loss.Since), zap.String("caused by", printable.Text(loss.Container.ID)))
+	t.options.Log.Error("capmon lost data: "+text,
+		zap.Time("since", loss.Since), zap.String("cause", printable.Text(loss.Container.ID)))
 	t.mu.Lock()
 	t.reported, t.latest = t.reported.Max(total), one
 	t.mu.Unlock()
-	t.told, t.lost, t.pending, t.since = now, lost, nil, now
+	t.lastAlert, t.lost, t.pending, t.since = now, lost, nil, now
 	t.options.Report(one)
 }
 
-// State is what a Tracker knows.
+// State is the last loss that a [Tracker] has noticed.
 type State struct {
-	// Grew is when losses were noticed last, zero for never; the rest is of the latest alert, and is
-	// behind if losses go on.
+	// Grew is when the last losses were noticed, zero for never. Summary belongs to the latest alert, which may be
+	// older.
 	Grew time.Time
-	// Summary is the latest alert's, empty if there was none.
+	// Summary is the summary of the latest alert, empty if there was none.
 	Summary string
 }
 
-// State returns when and what was lost last.
+// State returns the last loss. It is safe for concurrent use.
 func (t *Tracker) State() State {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return State{t.grew, t.latest.Summary}
 }
 
-// naming asks for each container once.
-type naming struct {
+// identifier identifies each container once.
+type identifier struct {
 	ctx      context.Context
 	identify func(ctx context.Context, cgroup uint64, id string) uses.Container
 	known    map[uint64]uses.Container
 }
 
-func (n naming) of(cgroup uint64, id string) uses.Container {
+func (n identifier) of(cgroup uint64, id string) uses.Container {
 	c, ok := n.known[cgroup]
 	if !ok {
 		c = n.identify(n.ctx, cgroup, id)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// missedInterval is how often the observer checks whether the kernel has left out events. missedDelay is how long
+	// missedInterval is how often the observer checks whether the kernel has dropped events. missedDelay is how long
 	// it then waits for events that are still unread.
 	missedInterval = 200 * time.Millisecond
 	missedDelay    = 2 * time.Second
@@ -41,7 +41,7 @@ type DistinctCheck struct {
 	// Executable is the path of the file that the process executes. It is the path as the process has it, or else as
 	// its file system has it. It begins with … if its beginning is missing. It is empty if it is not known.
 	Executable string
-	// Late: the kernel left out the event, and the check was found later. Only the PID, Program and UID of the process
+	// Late: the kernel dropped the event, and the check was found later. Only the PID, Program and UID of the process
 	// are known.
 	Late bool
 
@@ -90,21 +90,21 @@ func (o *Observer) executable(ctx context.Context, event monitor.Event, whole *m
 	return o.executables[profile.Program{Cgroup: event.Cgroup, File: whole.Executable}]
 }
 
-// followMissedEvents passes on the checks whose events the kernel has left out because there were too many.
+// followMissedEvents passes on the checks whose events the kernel has dropped because there were too many.
 func (o *Observer) followMissedEvents(ctx context.Context) func() {
 	return func() {
 		var since time.Time // since when events are known to be missing
 		pause := missedInterval
 		for wait(ctx, pause) {
 			pause = missedInterval
-			missed, pending, err := o.monitor.DroppedEvents()
+			dropped, pending, err := o.monitor.DroppedEvents()
 			switch {
 			case errors.Is(err, monitor.ErrClosed):
 				return
 			case err != nil:
-				o.log.Warn("reading how many events the kernel has left out", zap.Error(err))
+				o.log.Warn("reading how many events the kernel has dropped", zap.Error(err))
 				continue
-			case missed == o.missedEvents.Load():
+			case dropped == o.droppedEvents.Load():
 				since = time.Time{}
 				continue
 			case since.IsZero():
@@ -139,7 +139,7 @@ func (o *Observer) stopWithChecks() error {
 func (o *Observer) reportMissed() error {
 	o.missedLock.Lock()
 	defer o.missedLock.Unlock()
-	missed, _, err := o.monitor.DroppedEvents() // before the snapshot, which has all of these
+	dropped, _, err := o.monitor.DroppedEvents() // before the snapshot, which has all of these
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (o *Observer) reportMissed() error {
 		return err
 	}
 	o.reportAll(snapshot.Containers)
-	o.missedEvents.Store(missed)
+	o.droppedEvents.Store(dropped)
 	return nil
 }
 
@@ -164,23 +164,23 @@ func (o *Observer) reportAll(containers []monitor.Container) {
 }
 
 // reportMissedOf passes on the checks of ended containers whose entries capmon is about to remove from the kernel's
-// maps, if the kernel has left out events since the last reportMissed. The next reportMissed would be too late for
+// maps, if the kernel has dropped events since the last reportMissed. The next reportMissed would be too late for
 // them.
 func (o *Observer) reportMissedOf(ended []monitor.Container) error {
 	if o.onCheck == nil {
 		return nil
 	}
-	missed, _, err := o.monitor.DroppedEvents()
-	if err == nil && missed != o.missedEvents.Load() {
+	dropped, _, err := o.monitor.DroppedEvents()
+	if err == nil && dropped != o.droppedEvents.Load() {
 		o.reportAll(ended)
 	}
 	return err
 }
 
-// MissedEvents returns how many events the kernel has left out.
-func (o *Observer) MissedEvents() (uint64, error) {
-	missed, _, err := o.monitor.DroppedEvents()
-	return missed, err
+// DroppedEvents returns how many events the kernel has dropped.
+func (o *Observer) DroppedEvents() (uint64, error) {
+	dropped, _, err := o.monitor.DroppedEvents()
+	return dropped, err
 }
 
 // Since returns the time that has passed since a time of the monitor's clock.
@@ -189,27 +189,27 @@ func (o *Observer) Since(moment time.Time) time.Duration { return o.monitor.Now(
 // Now returns the current time of the monitor's clock.
 func (o *Observer) Now() time.Time { return o.monitor.Now() }
 
-// Holders reports the processes that have sockets open for which wanted returns true, as [monitor.Monitor.Holders].
-func (o *Observer) Holders(ctx context.Context, wanted func(monitor.Socket) bool, found func(monitor.SocketHolder)) error {
+// SocketHolders reports the processes that have sockets open for which wanted returns true, as [monitor.Monitor.SocketHolders].
+func (o *Observer) SocketHolders(ctx context.Context, wanted func(monitor.Socket) bool, found func(monitor.SocketHolder)) error {
 	return o.monitor.SocketHolders(ctx, wanted, found)
 }
 
 // Losses returns how much could not be recorded until now.
 func (o *Observer) Losses() (monitor.Losses, error) { return o.monitor.Losses() }
 
-// OwnLosses returns the losses of each container, as [monitor.Monitor.OwnLosses].
-func (o *Observer) OwnLosses() (map[uint64]monitor.ContainerLosses, error) {
+// ContainerLosses returns the losses of each container, as [monitor.Monitor.ContainerLosses].
+func (o *Observer) ContainerLosses() (map[uint64]monitor.ContainerLosses, error) {
 	return o.monitor.ContainerLosses()
 }
 
-// Occupants returns which containers fill the kernel's maps, as [monitor.Monitor.Occupants].
-func (o *Observer) Occupants(of monitor.Losses) ([]monitor.LargestContainer, error) {
+// LargestContainers returns which containers fill the kernel's maps, as [monitor.Monitor.LargestContainers].
+func (o *Observer) LargestContainers(of monitor.Losses) ([]monitor.LargestContainer, error) {
 	return o.monitor.LargestContainers(of)
 }
 
-// Current returns the check as the kernel has it now, with how its system calls ended. A late check, or one of a
+// CurrentCheck returns the check as the kernel has it now, with how its system calls ended. A late check, or one of a
 // container that ended long ago, is returned unchanged.
-func (o *Observer) Current(distinct DistinctCheck) (monitor.Check, error) {
+func (o *Observer) CurrentCheck(distinct DistinctCheck) (monitor.Check, error) {
 	if distinct.first == nil {
 		return distinct.Check.Check, nil
 	}
@@ -248,7 +248,7 @@ func (o *Observer) Identify(ctx context.Context, cgroup uint64, id string) (cont
 		case gone && o.readPastEvents(ctx):
 			readPast = true
 			continue
-		case !gone && !inspecting && !inspected: // the event with the new container was left out
+		case !gone && !inspecting && !inspected: // the event with the new container was dropped
 			inspected = true
 			o.Inspect(ctx, id)
 			continue

@@ -21,7 +21,7 @@ const countBackoff = 20
 func (o *Observer) countReader(changed func(*Observer, []monitor.Delta)) func() error {
 	var reading sync.Mutex
 	tally := o.monitor.NewDeltaReader()
-	resumed := o.monitor.Continued()
+	continued := o.monitor.Continued()
 	return func() error {
 		reading.Lock()
 		defer reading.Unlock()
@@ -30,8 +30,8 @@ func (o *Observer) countReader(changed func(*Observer, []monitor.Delta)) func() 
 		if err != nil {
 			return fmt.Errorf("reading the counts: %w", err)
 		}
-		if resumed { // only the first time: OnReported has got the others
-			changes, resumed = slices.DeleteFunc(changes, func(c monitor.Delta) bool { return !o.isUnreported(c) }), false
+		if continued { // only the first time: OnReported has got the others
+			changes, continued = slices.DeleteFunc(changes, func(c monitor.Delta) bool { return !o.isUnreported(c) }), false
 		}
 		changed(o, changes)
 		o.mu.Lock()

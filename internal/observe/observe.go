@@ -40,15 +40,15 @@ type Options struct {
 	// the kernel's maps need room. If it returns nil, the observer forgets the data of containers that have ended. Each
 	// call for the same run has all data of the run.
 	SaveProfile func(profile.Profile) error
-	// LoadEarlier is called once if the recording of an earlier process is resumed (monitor.Options.Pins). It returns
+	// LoadEarlier is called once if the recording of an earlier process is continued (monitor.Options.Pins). It returns
 	// what that process has saved about the containers with these IDs.
 	LoadEarlier func(ids []string) profile.Profile
 	// OnChanges is called with the checks that were made since the last call: every Interval, or less often if reading
 	// the counts takes long. [Observer.Stop] calls it for the rest, after the last OnCheck. It must not block. It is
 	// also called if there are no changes. It may be nil.
 	OnChanges func(*Observer, []monitor.Delta)
-	// OnReported is called at the start if the recording is resumed, with the checks that an earlier process has
-	// reported ([Observer.MarkReported]).
+	// OnReported is called at the start if the recording is continued, with the checks that an earlier process has
+	// reported ([Observer.SetReportedUntil]).
 	OnReported func(*Observer, []monitor.Delta)
 	// OnForgotten is called with the cgroups of ended containers whose records were saved, when no more calls about
 	// them follow.
@@ -72,7 +72,7 @@ type Observer struct {
 	ended        endedQueue                     // cgroups for which onForgotten was not called yet
 	readsCounts  bool                           // OnChanges is called
 	countsReadAt time.Time                      // start of the latest read of the counts that OnChanges has got
-	missedEvents atomic.Uint64                  // number of events that the kernel had left out at the last reportMissed
+	droppedEvents atomic.Uint64                  // number of events that the kernel had dropped at the last reportMissed
 	missedLock   sync.Mutex                     // held during reportMissed
 
 	cancel       context.CancelFunc
@@ -159,7 +159,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
 	}
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
-	if err := o.resume(options); err != nil {
+	if err := o.continueRecording(options); err != nil {
 		cancel()
 		return nil, errors.Join(err, m.Close())
 	}
@@ -306,8 +306,8 @@ func (o *Observer) profiles() bool { return o.onCheck == nil || o.saveProfile !=
 // Recording returns the description of the observation. Its end is not set yet.
 func (o *Observer) Recording() profile.Observation { return o.observation }
 
-// Resumed reports whether an earlier process started the recording.
-func (o *Observer) Resumed() bool { return o.monitor.Continued() }
+// Continued reports whether an earlier process started the recording.
+func (o *Observer) Continued() bool { return o.monitor.Continued() }
 
 // Hook returns the kernel hook that the recording uses.
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }

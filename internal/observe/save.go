@@ -186,8 +186,8 @@ func eachKey[V any](m map[string]V, visit func(string)) {
 	}
 }
 
-// resume continues the recording of an earlier process. It loads what that process has saved about the containers.
-func (o *Observer) resume(options Options) error {
+// continueRecording continues the recording of an earlier process. It loads what that process has saved about the containers.
+func (o *Observer) continueRecording(options Options) error {
 	if !o.monitor.Continued() {
 		return nil
 	}
@@ -196,15 +196,15 @@ func (o *Observer) resume(options Options) error {
 		return err
 	}
 	ids := slices.Compact(slices.Sorted(maps.Values(named)))
-	o.log.Debug("resumed a recording", zap.String("recording", o.observation.ID), zap.Time("reported until", o.monitor.ReportedUntil()))
+	o.log.Debug("continued a recording", zap.String("recording", o.observation.ID), zap.Time("reported until", o.monitor.ReportedUntil()))
 	if calls := o.monitor.SelectedCalls(); len(calls) > 0 { // otherwise no calls are recorded
-		o.resumeSeccompCalls(calls, options.LoadEarlier(ids))
+		o.continueSeccompCalls(calls, options.LoadEarlier(ids))
 	}
 	if options.OnCheck == nil {
 		return nil
 	}
 	// The checks that the earlier process may not have reported are reported again, so none is left out.
-	o.missedEvents.Store(math.MaxUint64)
+	o.droppedEvents.Store(math.MaxUint64)
 	if options.OnReported == nil {
 		return nil
 	}
@@ -216,8 +216,8 @@ func (o *Observer) resume(options Options) error {
 	return nil
 }
 
-// resumeSeccompCalls continues to record the calls. For each container it takes over since when they are recorded.
-func (o *Observer) resumeSeccompCalls(calls []monitor.CallSelector, earlier profile.Profile) {
+// continueSeccompCalls continues to record the calls. For each container it takes over since when they are recorded.
+func (o *Observer) continueSeccompCalls(calls []monitor.CallSelector, earlier profile.Profile) {
 	for _, call := range calls {
 		o.seccompCalls.calls[call.Name] = call
 	}
@@ -237,6 +237,6 @@ func (o *Observer) isUnreported(change monitor.Delta) bool {
 	return change.Now.First.After(o.monitor.ReportedUntil())
 }
 
-// MarkReported stores that OnCheck and OnChanges have handled everything that was recorded until a time. A later
-// process that resumes the recording reads it.
-func (o *Observer) MarkReported(until time.Time) error { return o.monitor.SetReportedUntil(until) }
+// SetReportedUntil stores that OnCheck and OnChanges have handled everything that was recorded until a time. A later
+// process that continues the recording reads it.
+func (o *Observer) SetReportedUntil(until time.Time) error { return o.monitor.SetReportedUntil(until) }

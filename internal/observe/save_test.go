@@ -44,7 +44,7 @@ func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
 	defer o.missedLock.Unlock()
 	id := command(t, "docker", "create", "--rm", "--name=missed", "bb", "probe", "setuid0")
 	command(t, "docker", "start", "--attach", id)
-	o.missedEvents.Store(math.MaxUint64)
+	o.droppedEvents.Store(math.MaxUint64)
 	for left := true; left; {
 		p, err := o.Save(ctx)
 		if err := errors.Join(err, ctx.Err()); err != nil {

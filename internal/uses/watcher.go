@@ -197,7 +197,7 @@ func (w *Watcher) awaitOutcome(observer *observe.Observer, distinct observe.Dist
 		return check
 	}
 	for deadline := time.Now().Add(outcomeTimeout - observer.Since(check.First)); ; time.Sleep(outcomeInterval) {
-		later, err := observer.Current(distinct)
+		later, err := observer.CurrentCheck(distinct)
 		if err != nil {
 			w.options.Log.Debug("looking up how a denied call ended", zap.Error(err))
 			return check

@@ -138,7 +138,7 @@ func (m *Monitor) TrustSiblings(cgroup string) error {
 	}
 	err = m.attached.maps.Slots.Put(bpf.CapmonSlotKey{Delegated: delegated, Index: slotFree}, uint64(0))
 	if errors.Is(err, unix.E2BIG) {
-		return nil // there is no room for any
+		return nil // the map of slots is full
 	}
 	return err
 }
@@ -168,7 +168,7 @@ func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 }
 
 // freeSlots frees the slots whose containers are not in the map of containers. It may also free a slot that a program
-// takes at that moment; then there is room for one more container.
+// takes at that moment; then one more container gets a slot.
 func (m *Monitor) freeSlots() error {
 	var free []bpf.CapmonSlotKey
 	err := forEachEntry(m.attached.maps.Slots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {

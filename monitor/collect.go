@@ -380,8 +380,8 @@ func (m *Monitor) Utilization() (filled float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	for share, room := range m.attached.shareSizes() {
-		filled = max(filled, float64(present[share])/float64(max(room, 1)))
+	for share, size := range m.attached.shareSizes() {
+		filled = max(filled, float64(present[share])/float64(max(size, 1)))
 	}
 	containers := 0
 	err = forEachEntry(m.attached.maps.Containers, "containers", func(*uint64, *bpf.CapmonContainer) { containers++ })

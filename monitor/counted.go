@@ -61,22 +61,22 @@ func (m *Monitor) readCheckCaches() ([]bpf.CapmonRemembered, error) {
 func (counted checkCounts) addCached(wanted func(cgroup uint64) bool, before, after []bpf.CapmonRemembered) (moved bool) {
 	for cpu := range before {
 		for i := range before[cpu].Memo {
-			memo, now := &before[cpu].Memo[i], &after[cpu].Memo[i]
-			if memo.Version%2 != 0 { // a program is writing the key
+			cached, now := &before[cpu].Memo[i], &after[cpu].Memo[i]
+			if cached.Version%2 != 0 { // a program is writing the key
 				moved = true
 				continue
 			}
-			if memo.Count == 0 || !wanted(memo.Key.Container) {
+			if cached.Count == 0 || !wanted(cached.Key.Container) {
 				continue
 			}
-			if memo.Version != now.Version || memo.Key != now.Key {
+			if cached.Version != now.Version || cached.Key != now.Key {
 				moved = true
 				continue
 			}
-			value := counted[memo.Key]
-			value.Count += memo.Count
-			value.LastNs = max(value.LastNs, memo.LastNs)
-			counted[memo.Key] = value
+			value := counted[cached.Key]
+			value.Count += cached.Count
+			value.LastNs = max(value.LastNs, cached.LastNs)
+			counted[cached.Key] = value
 		}
 	}
 	return moved

@@ -150,7 +150,7 @@ func enterContainer(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, n
 	copy(value.Name[:], name)
 	var known bpf.CapmonContainer
 	if maps.Containers.Lookup(id, &known) != nil {
-		if room, err := takeSlot(maps.Slots, value.Delegated, id); err != nil || !room {
+		if taken, err := takeSlot(maps.Slots, value.Delegated, id); err != nil || !taken {
 			return err // the programs add its checks to the folded entry
 		}
 	}

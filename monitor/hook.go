@@ -183,8 +183,8 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 		delete(spec.Programs, "module_freed")
 	}
 	for name := range spec.Programs {
-		original, understudy := strings.CutSuffix(name, fallbackSuffix)
-		if understudy && (p.config.Preemptible == 0 || spec.Programs[original] == nil) {
+		original, fallback := strings.CutSuffix(name, fallbackSuffix)
+		if fallback && (p.config.Preemptible == 0 || spec.Programs[original] == nil) {
 			delete(spec.Programs, name)
 		}
 	}
@@ -423,8 +423,8 @@ func (a *attached) setAttachedAt() error {
 // for each event.
 func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	order := []*ebpf.Program{program}
-	if understudy := a.fallbacks[program]; understudy != nil {
-		order = append(order, understudy)
+	if fallback := a.fallbacks[program]; fallback != nil {
+		order = append(order, fallback)
 	}
 	trampoline := program == a.programs.CheckFexit || program == a.programs.CapsetFexit || program == a.programs.PrctlFexit
 	if trampoline {
@@ -560,8 +560,8 @@ func closeLinks(links []link.Link) error {
 func (a *attached) close() error {
 	err := errors.Join(closeLinks(a.links), closeLinks(a.returnLinks))
 	a.links, a.returnLinks = nil, nil
-	for _, understudy := range a.fallbacks {
-		err = errors.Join(err, understudy.Close())
+	for _, fallback := range a.fallbacks {
+		err = errors.Join(err, fallback.Close())
 	}
 	return errors.Join(err, a.programs.Close(), a.maps.Close(), a.enabled.Close(), a.attachedAt.Close(), a.flushed.Close())
 }

@@ -130,7 +130,7 @@ func (m *Monitor) LargestContainers(of Losses) (all []LargestContainer, err erro
 		return nil, ErrClosed
 	}
 	maps := &m.attached.maps
-	add := func(lost uint64, name string, occupied *ebpf.Map, count func(note func(cgroup uint64)) error) {
+	report := func(lost uint64, name string, occupied *ebpf.Map, count func(add func(cgroup uint64)) error) {
 		if lost == 0 || err != nil {
 			return
 		}
@@ -138,27 +138,27 @@ func (m *Monitor) LargestContainers(of Losses) (all []LargestContainer, err erro
 		occupant, err = m.largestContainer(name, occupied, count)
 		all = append(all, occupant)
 	}
-	add(of.Checks, mapChecks, maps.Checks, func(note func(uint64)) error {
-		return forEachEntry(maps.Checks, mapChecks, func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { note(key.Container) })
+	report(of.Checks, mapChecks, maps.Checks, func(add func(uint64)) error {
+		return forEachEntry(maps.Checks, mapChecks, func(key *bpf.CapmonCheckKey, _ *bpf.CapmonCheckValue) { add(key.Container) })
 	})
-	add(of.Executions, mapExecutions, maps.Executions, func(note func(uint64)) error {
-		return forEachEntry(maps.Executions, mapExecutions, func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) { note(key.Container) })
+	report(of.Executions, mapExecutions, maps.Executions, func(add func(uint64)) error {
+		return forEachEntry(maps.Executions, mapExecutions, func(key *bpf.CapmonExecutionKey, _ *bpf.CapmonExecutionValue) { add(key.Container) })
 	})
-	add(of.Calls, mapCalls, maps.Calls, func(note func(uint64)) error {
-		return forEachEntry(maps.Calls, mapCalls, func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { note(key.Container) })
+	report(of.Calls, mapCalls, maps.Calls, func(add func(uint64)) error {
+		return forEachEntry(maps.Calls, mapCalls, func(key *bpf.CapmonCallKey, _ *bpf.CapmonCallValue) { add(key.Container) })
 	})
 	return all, err
 }
 
 // largestContainer counts the entries of a map by container. The caller holds mu.
-func (m *Monitor) largestContainer(name string, occupied *ebpf.Map, count func(note func(cgroup uint64)) error) (LargestContainer, error) {
+func (m *Monitor) largestContainer(name string, occupied *ebpf.Map, count func(add func(cgroup uint64)) error) (LargestContainer, error) {
 	most := LargestContainer{Map: name, Capacity: uint64(occupied.MaxEntries())}
-	held := make(map[uint64]uint64)
-	if err := count(func(cgroup uint64) { held[cgroup]++ }); err != nil {
+	perContainer := make(map[uint64]uint64)
+	if err := count(func(cgroup uint64) { perContainer[cgroup]++ }); err != nil {
 		return most, err
 	}
 	var which uint64
-	for cgroup, n := range held {
+	for cgroup, n := range perContainer {
 		most.Used += n
 		if n > most.Entries {
 			which, most.Entries = cgroup, n

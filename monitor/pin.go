@@ -48,12 +48,12 @@ func lockPins(root string) (*pinDirectory, error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("creating the directory for pins: %w", err)
 	}
-	held, err := os.Open(root)
+	lock, err := os.Open(root)
 	if err != nil {
 		return nil, fmt.Errorf("opening the directory for pins: %w", err)
 	}
-	p := &pinDirectory{root: root, lock: held}
-	err = unix.Flock(int(held.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	p := &pinDirectory{root: root, lock: lock}
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		err = ErrPinsInUse
 	}

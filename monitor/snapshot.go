@@ -125,7 +125,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 	m.mu.Lock()
 	atStop, end, ended := m.permittedAtStop, m.end, m.collected
 	m.mu.Unlock()
-	held, err := m.permittedNow()
+	permitted, err := m.permittedNow()
 	if err != nil {
 		return snapshot, err
 	}
@@ -136,7 +136,7 @@ func (m *Monitor) Snapshot() (Snapshot, error) {
 			c.Calls, c.Lifted, c.Unchecked = of.selected, of.lifted, of.unchecked
 		}
 		c.Files = files[*cgroup]
-		now, running := held[*cgroup]
+		now, running := permitted[*cgroup]
 		c.Ended = !running && !c.CgroupInfo.Folded // capmon does not know these containers one by one
 		c.Kept = capability.Set(value.Kept).Union(now).Union(atStop[*cgroup])
 		snapshot.Containers = append(snapshot.Containers, c)
@@ -162,21 +162,21 @@ func (m *Monitor) ContainerIDs() (map[uint64]string, error) {
 	m.reading.Lock()
 	defer m.reading.Unlock()
 	named := make(map[uint64]string)
-	note := func(cgroup uint64, value *bpf.CapmonContainer) {
+	add := func(cgroup uint64, value *bpf.CapmonContainer) {
 		if id := entryID(value); id != "" {
 			named[cgroup] = id
 		}
 	}
-	err := m.forEachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) { note(*cgroup, value) })
+	err := m.forEachContainer(func(cgroup *uint64, value *bpf.CapmonContainer) { add(*cgroup, value) })
 	for cgroup, data := range m.collected {
-		note(cgroup, &data.value)
+		add(cgroup, &data.value)
 	}
 	return named, err
 }
 
 // permittedNow returns the containers whose cgroups have processes, and the capabilities that these are permitted.
 func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
-	held := make(map[uint64]capability.Set)
+	permitted := make(map[uint64]capability.Set)
 	err := m.forEachContainerCgroup(func(cgroup string) error {
 		pids, err := processesBelow(m.cgroups, cgroup)
 		if err != nil || len(pids) == 0 {
@@ -186,10 +186,10 @@ func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
 		if err != nil {
 			return err
 		}
-		held[id] = unionOfPermitted(pids)
+		permitted[id] = unionOfPermitted(pids)
 		return nil
 	})
-	return held, err
+	return permitted, err
 }
 
 // currentSymbols returns the kernel's symbols. It reads them again after modules were loaded, which containers often

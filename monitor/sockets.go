@@ -48,28 +48,28 @@ type Socket struct {
 // The error is about processes that could not be inspected; SocketHolders still finds the others. Threads with their
 // own descriptors can be inspected since Linux 6.9.
 func (m *Monitor) SocketHolders(ctx context.Context, wanted func(Socket) bool, found func(SocketHolder)) error {
-	var unseen inspectErrors
+	var failed inspectErrors
 	err := m.forEachContainerCgroup(func(cgroup string) error {
 		id, err := m.cgroups.ID(cgroup)
 		if err != nil {
 			return err
 		}
 		name, _ := container.IDFromCgroup(path.Base(cgroup))
-		look := socketSearch{wanted: wanted, known: make(map[uint64]bool)}
+		search := socketSearch{wanted: wanted, known: make(map[uint64]bool)}
 		list := func() ([]int, error) { return processesBelow(m.cgroups, cgroup) }
-		return look.container(list, func(pid int) {
+		return search.container(list, func(pid int) {
 			if ctx.Err() != nil {
 				return
 			}
-			holder, err := look.process(pid, func() bool { return m.cgroups.Contains(id, pid) })
-			unseen.add(pid, err)
+			holder, err := search.process(pid, func() bool { return m.cgroups.Contains(id, pid) })
+			failed.add(pid, err)
 			if len(holder.Sockets) > 0 {
 				holder.ID, holder.Cgroup = name, id
 				found(holder)
 			}
 		})
 	})
-	return errors.Join(err, unseen.err(), ctx.Err())
+	return errors.Join(err, failed.err(), ctx.Err())
 }
 
 // inspectErrors counts the processes that could not be inspected, and has the error of the first.
@@ -78,21 +78,21 @@ type inspectErrors struct {
 	first     error
 }
 
-func (u *inspectErrors) add(pid int, err error) {
+func (e *inspectErrors) add(pid int, err error) {
 	if err == nil {
 		return
 	}
-	u.processes++
-	if u.first == nil {
-		u.first = fmt.Errorf("process %d: %w", pid, err)
+	e.processes++
+	if e.first == nil {
+		e.first = fmt.Errorf("process %d: %w", pid, err)
 	}
 }
 
-func (u *inspectErrors) err() error {
-	if u.first == nil {
+func (e *inspectErrors) err() error {
+	if e.first == nil {
 		return nil
 	}
-	return fmt.Errorf("inspecting the sockets of %d processes of containers failed, first of %w", u.processes, u.first)
+	return fmt.Errorf("inspecting the sockets of %d processes of containers failed, first of %w", e.processes, e.first)
 }
 
 // maxListings limits how often the processes of a container are listed again to find new ones.
@@ -104,9 +104,9 @@ type socketSearch struct {
 	known  map[uint64]bool // by inode: sockets that were found, or are not wanted
 }
 
-// container calls look for the processes that list returns, and for processes that start during the search and may have
+// container calls inspect for the processes that list returns, and for processes that start during the search and may have
 // inherited their sockets.
-func (l *socketSearch) container(list func() ([]int, error), look func(pid int)) error {
+func (s *socketSearch) container(list func() ([]int, error), inspect func(pid int)) error {
 	seen := make(map[int]bool)
 	for range maxListings {
 		pids, err := list()
@@ -120,7 +120,7 @@ func (l *socketSearch) container(list func() ([]int, error), look func(pid int))
 		slices.Sort(pids)
 		for _, pid := range pids {
 			seen[pid] = true
-			look(pid)
+			inspect(pid)
 		}
 	}
 	return nil
@@ -129,7 +129,7 @@ func (l *socketSearch) container(list func() ([]int, error), look func(pid int))
 // process finds the new sockets of a process. inside reports whether the process is in the container. If the process is
 // still running at the end, all that was read by its number belongs to it, and not to a later process with the same
 // number.
-func (l *socketSearch) process(pid int, inside func() bool) (SocketHolder, error) {
+func (s *socketSearch) process(pid int, inside func() bool) (SocketHolder, error) {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return SocketHolder{}, ignoreGone(err)
@@ -138,8 +138,8 @@ func (l *socketSearch) process(pid int, inside func() bool) (SocketHolder, error
 	if !inside() {
 		return SocketHolder{}, nil
 	}
-	sockets, err := l.sockets(fmt.Sprintf("/proc/%d", pid), process)
-	threads, threadsErr := l.threads(pid)
+	sockets, err := s.sockets(fmt.Sprintf("/proc/%d", pid), process)
+	threads, threadsErr := s.threads(pid)
 	err = errors.Join(err, threadsErr)
 	maps.Copy(sockets, threads)
 	if len(sockets) == 0 {
@@ -153,8 +153,8 @@ func (l *socketSearch) process(pid int, inside func() bool) (SocketHolder, error
 		return SocketHolder{}, err
 	}
 	for inode, socket := range sockets {
-		l.known[inode] = true
-		if l.wanted(socket) {
+		s.known[inode] = true
+		if s.wanted(socket) {
 			holder.Sockets = append(holder.Sockets, socket)
 		}
 	}
@@ -174,7 +174,7 @@ const (
 )
 
 // threads finds the sockets of the threads of a process that have their own descriptors.
-func (l *socketSearch) threads(pid int) (map[uint64]Socket, error) {
+func (s *socketSearch) threads(pid int) (map[uint64]Socket, error) {
 	all := make(map[uint64]Socket)
 	directories, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	for _, directory := range directories {
@@ -192,7 +192,7 @@ func (l *socketSearch) threads(pid int) (map[uint64]Socket, error) {
 			err = errors.Join(err, threadError(ignoreGone(openErr)))
 			continue
 		}
-		sockets, socketsErr := l.sockets(directory, thread)
+		sockets, socketsErr := s.sockets(directory, thread)
 		err = errors.Join(err, socketsErr, unix.Close(thread))
 		maps.Copy(all, sockets)
 	}
@@ -208,7 +208,7 @@ func threadError(err error) error {
 }
 
 // sockets returns the new sockets of a process or thread. directory is its directory in /proc.
-func (l *socketSearch) sockets(directory string, task int) (map[uint64]Socket, error) {
+func (s *socketSearch) sockets(directory string, task int) (map[uint64]Socket, error) {
 	all := make(map[uint64]Socket)
 	descriptors, err := os.Open(directory + "/fd")
 	if err != nil {
@@ -220,7 +220,7 @@ func (l *socketSearch) sockets(directory string, task int) (map[uint64]Socket, e
 		for _, name := range names {
 			link, linkErr := os.Readlink(directory + "/fd/" + name)
 			inode, isSocket := socketInode(link)
-			if linkErr != nil || !isSocket || l.known[inode] || all[inode].Inode != 0 {
+			if linkErr != nil || !isSocket || s.known[inode] || all[inode].Inode != 0 {
 				continue
 			}
 			descriptor, numberErr := strconv.Atoi(name)
@@ -288,8 +288,8 @@ func describeHolder(pid int) (SocketHolder, error) {
 
 // ignoreGone returns the error, or nil if it means that the process or its descriptor no longer exists.
 func ignoreGone(err error) error {
-	for _, gone := range []error{unix.Errno(0), unix.ESRCH, unix.ENOENT, unix.EBADF} {
-		if errors.Is(err, gone) {
+	for _, reason := range []error{unix.Errno(0), unix.ESRCH, unix.ENOENT, unix.EBADF} {
+		if errors.Is(err, reason) {
 			return nil
 		}
 	}

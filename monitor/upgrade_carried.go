@@ -188,12 +188,12 @@ func (c *carriedOver) removeFrozen(cgroups map[uint64]bool, discard func(directo
 }
 
 // dropFromMemory removes containers from memory. The frozen recordings stay as they are.
-func (c *carriedOver) dropFromMemory(gone func(cgroup uint64) bool) {
-	maps.DeleteFunc(c.containers, func(cgroup uint64, _ bpf.CapmonContainer) bool { return gone(cgroup) })
-	maps.DeleteFunc(c.checks, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return gone(key.Container) })
-	maps.DeleteFunc(c.executions, func(key bpf.CapmonExecutionKey, _ bpf.CapmonExecutionValue) bool { return gone(key.Container) })
-	maps.DeleteFunc(c.calls, func(key bpf.CapmonCallKey, _ bpf.CapmonCallValue) bool { return gone(key.Container) })
-	maps.DeleteFunc(c.files, func(key bpf.CapmonFileKey, _ bpf.CapmonFileValue) bool { return gone(key.Container) })
+func (c *carriedOver) dropFromMemory(ended func(cgroup uint64) bool) {
+	maps.DeleteFunc(c.containers, func(cgroup uint64, _ bpf.CapmonContainer) bool { return ended(cgroup) })
+	maps.DeleteFunc(c.checks, func(key bpf.CapmonCheckKey, _ bpf.CapmonCheckValue) bool { return ended(key.Container) })
+	maps.DeleteFunc(c.executions, func(key bpf.CapmonExecutionKey, _ bpf.CapmonExecutionValue) bool { return ended(key.Container) })
+	maps.DeleteFunc(c.calls, func(key bpf.CapmonCallKey, _ bpf.CapmonCallValue) bool { return ended(key.Container) })
+	maps.DeleteFunc(c.files, func(key bpf.CapmonFileKey, _ bpf.CapmonFileValue) bool { return ended(key.Container) })
 }
 
 func isEmpty(m *ebpf.Map) (bool, error) {

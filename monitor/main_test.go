@@ -20,9 +20,8 @@ import (
 	"github.com/capmon/capmon/internal/testpins"
 )
 
-// The tests record on the real kernel what containers of a real Docker daemon do.
-// Other containers may run meanwhile: a test looks only at its own. make test sets
-// everything up.
+// The tests record what containers of a real Docker daemon do on the real kernel. Other containers may run at the same
+// time: a test inspects only its own. make test provides everything that the tests need.
 func TestMain(m *testing.M) {
 	if what := os.Getenv(helperVariable); what != "" {
 		os.Exit(runHelper(what))
@@ -34,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// needed fails unless the tests have what they need.
+// checkRequirements returns an error unless the tests have what they need.
 func checkRequirements() error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
@@ -42,10 +41,10 @@ func checkRequirements() error {
 	if out, err := exec.Command("docker", "image", "inspect", "bb").CombinedOutput(); err != nil {
 		return fmt.Errorf("docker image inspect bb: %w\n%s", err, out)
 	}
-	return errors.Join(testpins.RemoveOfTheDead(), testlock.NoLosses())
+	return errors.Join(testpins.RemoveStale(), testlock.NoLosses())
 }
 
-// asProcess names what the test binary does as a process of a test's own.
+// helperVariable is the environment variable that makes the test binary run a helper process.
 const helperVariable = "CAPMON_TEST_PROCESS"
 
 func runHelper(what string) int {
@@ -77,16 +76,16 @@ func runHelper(what string) int {
 	return 0
 }
 
-// helper is the test binary as another process.
+// helper returns a command that runs a helper process with the test binary.
 func helper(t *testing.T, what string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
-	// The race detector's second at the exit is for threads that go on.
+	// The race detector would wait a second at exit for other threads.
 	cmd.Env = append(os.Environ(), helperVariable+"="+what, "GORACE=atexit_sleep_ms=0")
 	return cmd
 }
 
-// start starts a monitor that is closed with the test.
+// start starts a monitor. It is closed at the end of the test.
 func start(t *testing.T, options Options) *Monitor {
 	t.Helper()
 	m, err := Start(options)
@@ -110,12 +109,12 @@ func snapshot(t *testing.T, m *Monitor) Snapshot {
 	return s
 }
 
-// runs of a container, each restart one, in the order of their first sight.
+// runs returns the runs of a container, in the order in which they were first seen.
 func runs(s Snapshot, id string) []Container {
 	return slices.DeleteFunc(slices.Clone(s.Containers), func(c Container) bool { return c.ID != id })
 }
 
-// find is the one run of a container, which has to have been seen.
+// find returns the only run of a container, and fails the test if there is none or more than one.
 func find(t *testing.T, m *Monitor, id string) Container {
 	t.Helper()
 	found := runs(snapshot(t, m), id)
@@ -125,7 +124,7 @@ func find(t *testing.T, m *Monitor, id string) Container {
 	return found[0]
 }
 
-// docker is the output of a docker command that has to succeed.
+// docker runs a docker command and returns its output. The test fails if the command does.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "docker", args...)
@@ -138,8 +137,8 @@ func docker(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// create makes a container that goes with the test, and returns its ID. Its
-// arguments are options, then a command after "bb".
+// create creates a container and returns its ID. The container is removed at the end of the test. args are options,
+// "bb" and a command.
 func create(t *testing.T, args ...string) string {
 	t.Helper()
 	id := docker(t, append([]string{"create"}, args...)...)
@@ -147,7 +146,7 @@ func create(t *testing.T, args ...string) string {
 	return id
 }
 
-// run runs a container to its end, which has to be a success, and returns its ID.
+// run runs a container until it ends successfully, and returns its ID.
 func run(t *testing.T, args ...string) string {
 	t.Helper()
 	id := create(t, args...)
@@ -163,8 +162,8 @@ func launch(t *testing.T, args ...string) string {
 	return id
 }
 
-// within returns where the container sees the directory that it returns, as
-// options of docker run: how a container and its test wait for each other.
+// within returns a directory and the options of docker run that mount it at /shared, so that a container and its test
+// can wait for each other.
 func within(t *testing.T) (directory string, options []string) {
 	t.Helper()
 	directory = t.TempDir()
@@ -174,7 +173,7 @@ func within(t *testing.T) (directory string, options []string) {
 	return directory, []string{"-v", directory + ":/shared"}
 }
 
-// await waits until the container has made a file of the shared directory.
+// await waits until the container has created a file in the shared directory.
 func await(t *testing.T, directory, file string) {
 	t.Helper()
 	eventually(t, "the container made "+file, func() bool {
@@ -183,7 +182,7 @@ func await(t *testing.T, directory, file string) {
 	})
 }
 
-// eventually waits for what happens in other processes or in the kernel.
+// eventually waits until holds returns true, for events in other processes or in the kernel.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -195,7 +194,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// matching are the checks for which the predicate holds.
+// matching returns the checks for which holds returns true.
 func matching(c Container, holds func(Check) bool) []Check {
 	return slices.DeleteFunc(slices.Clone(c.Checks), func(check Check) bool { return !holds(check) })
 }
@@ -207,12 +206,12 @@ func total(checks []Check) (n uint64) {
 	return n
 }
 
-// setuidZero is the check that probe setuid0 makes: asked once, held by root.
+// setuidZero reports whether a check is the one that probe setuid0 makes once.
 func setuidZero(c Check) bool {
 	return c.Capability == capability.Setuid && c.Call.Name() == "setuid" && c.Call.Args[0] == 0
 }
 
-// rawChecks are the counts of a container's checks as the kernel keeps them.
+// rawChecks returns the counts of a container's checks by their keys in the kernel.
 func rawChecks(t *testing.T, m *Monitor, cgroup uint64) map[bpf.CapmonCheckKey]uint64 {
 	t.Helper()
 	counted, _, err := m.countChecks(func(id uint64) bool { return id == cgroup })
@@ -226,7 +225,7 @@ func rawChecks(t *testing.T, m *Monitor, cgroup uint64) map[bpf.CapmonCheckKey]u
 	return counts
 }
 
-// lossless fails if anything on the machine was lost.
+// lossless fails the test if anything on the host was lost.
 func lossless(t *testing.T, s Snapshot) {
 	t.Helper()
 	if s.Losses.Any() {
@@ -234,8 +233,7 @@ func lossless(t *testing.T, s Snapshot) {
 	}
 }
 
-// setuidCall asks for CAP_SETUID once, by this thread alone; the syscall package
-// would call it on every thread.
+// setuidCall makes one check of CAP_SETUID, on this thread only. The syscall package would call setuid on every thread.
 func setuidCall() error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETUID, 0, 0, 0); errno != 0 {
 		return fmt.Errorf("setuid: %w", errno)

@@ -24,28 +24,27 @@ import (
 	"github.com/capmon/capmon/internal/untrustedfs"
 )
 
-// The tests of behaviour run the built command on a real kernel against a real
-// Docker daemon with the image bb. make test sets both up.
+// The tests run the built command on a real kernel with a real Docker daemon that has the image bb. make test sets both
+// up.
 var binary string
 
 func TestMain(m *testing.M) {
-	untrustedfs.Main() // what testscript runs as capmon starts helper processes
+	untrustedfs.Main() // the capmon that testscript runs starts helper processes
 	testscript.Main(suite{m}, map[string]func(){"capmon": func() { os.Exit(run()) }, "record": record})
 }
 
-// suite sets up what all tests need. The copies of the test binary that
-// testscript runs as capmon do not come here.
+// suite sets up what all tests need. It does not run in the copies of the test binary that testscript runs as capmon.
 type suite struct{ *testing.M }
 
 func (s suite) Run() int {
-	// Whoever runs the tests may ignore SIGHUP, which processes pass on to others.
+	// The process that runs the tests may ignore SIGHUP, and child processes inherit that.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	directory, err := os.MkdirTemp("", "capmon-test-")
 	if err == nil {
 		defer os.RemoveAll(directory)
 		err = prepare(directory)
 	}
-	// The engine past capmon, which changes DOCKER_HOST for its command.
+	// Scripts use OTHERS to reach the engine without capmon's proxy, since capmon changes DOCKER_HOST for its command.
 	os.Setenv("OTHERS", os.Getenv("DOCKER_HOST"))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "the tests need root, a Docker daemon at DOCKER_HOST and the image bb, as make test sets up:", err)
@@ -58,11 +57,11 @@ func prepare(directory string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("not root")
 	}
-	if err := errors.Join(testpins.RemoveOfTheDead(), testlock.NoLosses()); err != nil {
+	if err := errors.Join(testpins.RemoveStale(), testlock.NoLosses()); err != nil {
 		return err
 	}
 	commands := [][]string{{"docker", "image", "inspect", "bb"}}
-	// A guest has no compiler, and is given what was built for it.
+	// A guest has no compiler and receives a built binary.
 	if binary = os.Getenv("CAPMON_BINARY"); binary == "" {
 		binary = filepath.Join(directory, "capmon.bin")
 		commands = append(commands, []string{"go", "build", "-o", binary, "."})
@@ -75,7 +74,7 @@ func prepare(directory string) error {
 	return nil
 }
 
-// result is how a command ended.
+// result is the output and the exit code of a command.
 type result struct {
 	stdout, stderr string
 	code           int
@@ -94,7 +93,7 @@ func execute(t *testing.T, command ...string) result {
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
 
-// mustExecute runs a command that has to succeed and returns its output.
+// mustExecute runs a command that must succeed and returns its output.
 func mustExecute(t *testing.T, command ...string) string {
 	t.Helper()
 	r := execute(t, command...)
@@ -104,7 +103,7 @@ func mustExecute(t *testing.T, command ...string) string {
 	return r.stdout
 }
 
-// seen is what the tests read of a JSON report.
+// seen has the fields of a JSON report that the tests read.
 type seen struct {
 	ID, Name, Image string
 	Unconfirmed     string
@@ -129,7 +128,7 @@ type seen struct {
 	Classes         map[string][]string
 	Flags           []string
 	Cautions        []string
-	Setup           uint64 `json:"-"` // how many of the checks were the runtime's, in the set-up
+	Setup           uint64 `json:"-"` // the number of checks in the runtime setup
 	Skipped         bool   `json:"-"` // the report admits that checks are missing (admitsSkips)
 }
 
@@ -138,10 +137,10 @@ type substituted struct {
 	Text             string
 }
 
-// foundPlace is what capmon says of where a path led when it came to look.
+// foundPlace matches the owner and mode in a report, which depend on when capmon looked up the file.
 var foundPlace = regexp.MustCompile(` \((?:[^()]*, )?(?:owner|not found afterwards)[^()]*\)`)
 
-// timeless is what two observations of one container have to agree in.
+// timeless returns the parts of a report that must agree between two observations of one container.
 func (s seen) timeless() seen {
 	s.Substitutes = slices.Clone(s.Substitutes)
 	for i := range s.Substitutes {
@@ -155,7 +154,7 @@ func (s seen) timeless() seen {
 	return s
 }
 
-// since is how a caution tells from when on it was watched.
+// since returns the start of the observation in the format that cautions use.
 func (s seen) since() string { return s.Since.Format("2006-01-02 15:04:05 MST") }
 
 func parseReport(t *testing.T, r result) []seen {
@@ -170,7 +169,7 @@ func parseReport(t *testing.T, r result) []seen {
 		}
 	}
 	if err := json.Unmarshal([]byte(r.stdout), &report); err != nil {
-		t.Fatalf("the report is no JSON: %v\nexit code %d\n%s%s", err, r.code, r.stdout, r.stderr)
+		t.Fatalf("the report is not JSON: %v\nexit code %d\n%s%s", err, r.code, r.stdout, r.stderr)
 	}
 	var all []seen
 	for _, c := range report.Containers {
@@ -185,7 +184,7 @@ func parseReport(t *testing.T, r result) []seen {
 	return all
 }
 
-// only returns the one container with the name.
+// only returns the container with the name.
 func only(t *testing.T, containers []seen, name string) seen {
 	t.Helper()
 	i := slices.IndexFunc(containers, func(c seen) bool { return c.Name == name })
@@ -195,18 +194,18 @@ func only(t *testing.T, containers []seen, name string) seen {
 	return containers[i]
 }
 
-// observation is a capmon that watches running containers.
+// observation is a capmon process that observes running containers.
 type observation struct {
 	t       *testing.T
 	cmd     *exec.Cmd
-	process *os.Process // capmon's own, which may be another one than cmd's
+	process *os.Process // the process of capmon, which may differ from cmd's
 	stdout  bytes.Buffer
 	stderr  transcript
 	ended   chan struct{}
 	err     error // once it has ended
 }
 
-// transcript can be read while it is written.
+// transcript is a buffer that can be read while it is written. It is safe for concurrent use.
 type transcript struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -224,13 +223,13 @@ func (t *transcript) String() string {
 	return t.text.String()
 }
 
-// watch starts capmon profile and returns once every check is recorded.
+// watch starts capmon profile and returns once it records every check.
 func watch(t *testing.T, args ...string) *observation {
 	t.Helper()
 	return watchAt(t, os.Getenv("DOCKER_HOST"), args...)
 }
 
-// watchAt is watch with the engine at a host of its own.
+// watchAt is like [watch], but with the engine at this host.
 func watchAt(t *testing.T, host string, args ...string) *observation {
 	t.Helper()
 	return watchBy(t, func(cmd *exec.Cmd) error {
@@ -239,8 +238,8 @@ func watchAt(t *testing.T, host string, args ...string) *observation {
 	}, append([]string{binary, "profile", "-o", "json"}, args...)...)
 }
 
-// watchBy does so with a command that is started in a way of its own, and takes the
-// option --ready-file at its end.
+// watchBy is like [watch], but with this command and with a function that starts it. It appends the option
+// --ready-file.
 func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *observation {
 	t.Helper()
 	ready := filepath.Join(openDirectory(t), "ready")
@@ -274,7 +273,7 @@ func watchBy(t *testing.T, start func(*exec.Cmd) error, command ...string) *obse
 	return o
 }
 
-// openDirectory is an empty directory that every user may use.
+// openDirectory returns an empty directory that every user may use.
 func openDirectory(t *testing.T) string {
 	t.Helper()
 	directory := t.TempDir()
@@ -284,7 +283,7 @@ func openDirectory(t *testing.T) string {
 	return directory
 }
 
-// interrupt ends it as Ctrl-C does and returns what it printed.
+// interrupt ends the process as Ctrl-C does and returns its output.
 func (o *observation) interrupt() result {
 	o.t.Helper()
 	return o.end(os.Interrupt)

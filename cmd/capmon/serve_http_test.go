@@ -24,7 +24,7 @@ import (
 	"time"
 )
 
-// certificate makes one for 127.0.0.1, with its key, as files; and the pool that trusts it.
+// certificate creates files with a certificate for 127.0.0.1 and its key, and a pool that trusts it.
 func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -61,7 +61,7 @@ func certificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", keyDER), pool
 }
 
-// freeAddress is one of this machine that nobody listens at.
+// freeAddress returns an address of this machine without a listener.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,7 +72,7 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-func TestServeByTCPTakesTheToken(t *testing.T) {
+func TestServeOverTCPRequiresTheToken(t *testing.T) {
 	t.Parallel()
 	cert, key, pool := certificate(t)
 	token := filepath.Join(t.TempDir(), "token")
@@ -100,12 +100,12 @@ func TestServeByTCPTakesTheToken(t *testing.T) {
 		t.Errorf("without TLS: %d, %s", status, body)
 	}
 	if status, _ := s.get("/debug/pprof/"); status != 404 {
-		t.Errorf("pprof answers %d", status)
+		t.Errorf("pprof returns %d", status)
 	}
 }
 
-// The permissions of the socket are all that guards it.
-func TestServesSocketIsForRootAndAGroup(t *testing.T) {
+// Only the permissions of the socket protect it.
+func TestSocketOfServeIsForRootAndAGroup(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "--group", "daemon")
 	if err := os.Chmod(filepath.Dir(s.socket), 0o755); err != nil {
@@ -124,10 +124,10 @@ func TestServesSocketIsForRootAndAGroup(t *testing.T) {
 		return cmd.Run()
 	}
 	if err := ask("nogroup"); err == nil {
-		t.Error("anybody may ask")
+		t.Error("a user outside the group has access")
 	}
 	if err := ask("daemon"); err != nil {
-		t.Errorf("the group may not: %v", err)
+		t.Errorf("a user of the group has no access: %v", err)
 	}
 }
 
@@ -144,7 +144,7 @@ func groupID(t *testing.T, name string) uint32 {
 	return uint32(id)
 }
 
-func TestServeRefusesWhatCannotBeMeant(t *testing.T) {
+func TestServeRejectsInvalidOptions(t *testing.T) {
 	t.Parallel()
 	cert, key, _ := certificate(t)
 	directory := t.TempDir()
@@ -164,7 +164,7 @@ func TestServeRefusesWhatCannotBeMeant(t *testing.T) {
 		"at least 16 characters":             append([]string{"--tcp", "127.0.0.1:0"}, append(secured, file("short", "secret", 0o600))...),
 		"reading the certificate":            {"--tcp", "127.0.0.1:0", "--tls-cert", key, "--tls-key", key, "--token-file", file("good", "0123456789abcdef", 0o600)},
 		"unknown group":                      {"--group", "no-such-group", "--socket", filepath.Join(directory, "s")},
-		"is no socket":                       {"--socket", token},
+		"is not a socket":                      {"--socket", token},
 		"is too short":                       {"--save-every", "1ms"},
 		"--older-than":                       {"--older-than", "yesterday"},
 		"is not in a BPF file system":        {"--pins", filepath.Join(directory, "pins")},
@@ -174,13 +174,13 @@ func TestServeRefusesWhatCannotBeMeant(t *testing.T) {
 		"list.yaml:1: a configuration":       {"--config", file("list.yaml", "- db\n", 0o600)},
 		"it is not a database of capmon's":   {"--db", token},
 	} {
-		command := append([]string{binary, "serve", "--db", filepath.Join(directory, "db"), "--socket", "", "--pins", "/sys/fs/bpf/capmon-refused"}, options...)
+		command := append([]string{binary, "serve", "--db", filepath.Join(directory, "db"), "--socket", "", "--pins", "/sys/fs/bpf/capmon-rejected"}, options...)
 		if r := execute(t, command...); r.code != 2 || !strings.Contains(r.stderr, want) {
 			t.Errorf("%s: exit code %d, %s", strings.Join(options, " "), r.code, r.stderr)
 		}
 	}
-	// It would never know which containers have ended.
-	r := execute(t, "unshare", "--cgroup", binary, "serve", "--db", filepath.Join(directory, "db"), "--socket", "", "--pins", "/sys/fs/bpf/capmon-refused")
+	// In a cgroup namespace, serve could not detect the end of containers.
+	r := execute(t, "unshare", "--cgroup", binary, "serve", "--db", filepath.Join(directory, "db"), "--socket", "", "--pins", "/sys/fs/bpf/capmon-rejected")
 	if r.code != 2 || !strings.Contains(r.stderr, "sees only a part") || !strings.Contains(r.stderr, "--cgroupns=host") {
 		t.Errorf("in a cgroup namespace: exit code %d, %s", r.code, r.stderr)
 	}
@@ -194,18 +194,18 @@ func TestServeIsConfiguredByAFile(t *testing.T) {
 	if err := os.WriteFile(config, fmt.Appendf(nil, "db: %s\npprof: true\nolder-than: 90d\n", wrong), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := serve(t, "--config", config) // which gives --db, too
+	s := serve(t, "--config", config) // serve also sets --db
 	s.saved()
 	if status, _ := s.get("/debug/pprof/"); status != 200 {
-		t.Errorf("pprof answers %d", status)
+		t.Errorf("pprof returns %d", status)
 	}
 	if _, err := os.Stat(wrong); err == nil {
-		t.Error("the file went before the command line")
+		t.Error("the file overrode the command line")
 	}
 }
 
-// What Prometheus' own tool says of the metrics, while a container with hostile names runs.
-func TestMetricsAreInOrder(t *testing.T) {
+// Prometheus' own tool accepts the metrics.
+func TestMetricsAreValid(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	ask := asking(t, "metered")

@@ -1,5 +1,5 @@
-// Package atomicfile replaces files as a whole or not at all: a reader finds the old contents
-// or the new ones, also after a power failure.
+// Package atomicfile replaces files as a whole: a reader finds either the old contents or the new ones, also after a
+// power failure.
 package atomicfile
 
 import (
@@ -12,10 +12,9 @@ import (
 	"syscall"
 )
 
-// Write replaces the file at path with what write writes. An existing file keeps its mode and
-// its owner; a new file has the mode 0666 less the umask. Of a symbolic link, Write replaces
-// the file that the link leads to. Anything else than a regular file is an error, and so is an
-// owner that this process may not give to a file. What was there stays until the new contents
+// Write replaces the file at path with what write writes. An existing file keeps its mode and its owner. A new file has
+// the mode 0666 less the umask. If path is a symbolic link, Write replaces its target. It is an error if the file is
+// not a regular file, or if this process may not give a file to its owner. The old contents stay until the new contents
 // are complete and on the disk.
 func Write(path string, write func(io.Writer) error) error {
 	draft, err := newDraft(path)
@@ -34,7 +33,7 @@ func Write(path string, write func(io.Writer) error) error {
 	return SyncDirectory(filepath.Dir(draft.target))
 }
 
-// Check returns the error that Write would return as things are. It changes nothing.
+// Check returns the error that Write would currently return. It changes nothing.
 func Check(path string) error {
 	draft, err := newDraft(path)
 	if err != nil {
@@ -43,8 +42,8 @@ func Check(path string) error {
 	return draft.discard()
 }
 
-// SyncDirectory makes sure that a rename, a creation or a removal in a directory is on the
-// disk. File systems that cannot sync directories are not an error.
+// SyncDirectory ensures that a rename, a creation or a removal in a directory is on the disk. It is not an error if the
+// file system cannot sync directories.
 func SyncDirectory(path string) error {
 	directory, err := os.Open(path)
 	if err != nil {
@@ -57,7 +56,7 @@ func SyncDirectory(path string) error {
 	return errors.Join(err, directory.Close())
 }
 
-// draft is the file that takes the place of target.
+// draft is the new file that will replace target.
 type draft struct {
 	file   *os.File
 	target string
@@ -68,7 +67,7 @@ func (d draft) discard() error {
 	return os.Remove(d.file.Name())
 }
 
-// newDraft creates the draft in the target's directory, with the target's mode and owner.
+// newDraft creates the draft in the directory of the target, with the mode and owner of the target.
 func newDraft(path string) (draft, error) {
 	target, existing, err := resolve(path)
 	if err != nil {
@@ -76,7 +75,7 @@ func newDraft(path string) (draft, error) {
 	}
 	mode := os.FileMode(0o666) // less the umask
 	if existing != nil {
-		mode = 0o600 // until its owner is right
+		mode = 0o600 // until the owner is set
 	}
 	name := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+"-"+rand.Text())
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
@@ -87,19 +86,19 @@ func newDraft(path string) (draft, error) {
 	if existing == nil {
 		return d, nil
 	}
-	// The mode comes last: a change of the owner clears bits of the mode.
+	// The mode is set last, because a change of the owner clears bits of the mode.
 	if err := errors.Join(keepOwner(file, existing), file.Chmod(existing.Mode())); err != nil {
 		return draft{}, errors.Join(err, d.discard())
 	}
 	return d, nil
 }
 
-// resolve returns the path of the file that path leads to, and what is there; nil if nothing is.
+// resolve returns the path after following links, and the file there, or nil if there is none.
 func resolve(path string) (string, os.FileInfo, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Lstat(path); err == nil {
-			return "", nil, fmt.Errorf("%s is a link to a file that does not exist: create that file, or name it", path)
+			return "", nil, fmt.Errorf("%s is a link to a file that does not exist: create that file, or use its path", path)
 		}
 		return path, nil, nil
 	}
@@ -107,7 +106,7 @@ func resolve(path string) (string, os.FileInfo, error) {
 		return "", nil, err
 	}
 	if !info.Mode().IsRegular() { // such as /dev/stdout
-		return "", nil, fmt.Errorf("%s is not a regular file: name one", path)
+		return "", nil, fmt.Errorf("%s is not a regular file: use the path of a regular file", path)
 	}
 	target, err := filepath.EvalSymlinks(path)
 	return target, info, err
@@ -123,7 +122,7 @@ func keepOwner(file *os.File, existing os.FileInfo) error {
 		return nil
 	}
 	if err := file.Chown(int(had.Uid), int(had.Gid)); err != nil {
-		return fmt.Errorf("keeping the owner of the file, %d:%d: %w; write to another file, or as root", had.Uid, had.Gid, errors.Unwrap(err))
+		return fmt.Errorf("keeping the owner %d:%d of the file: %w; write to another file, or run capmon as root", had.Uid, had.Gid, errors.Unwrap(err))
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func wantFile(t *testing.T, path, contents string, mode os.FileMode) {
 	}
 }
 
-// wantAlone fails if a draft is left.
+// wantAlone checks that a directory has only these files, and no draft.
 func wantAlone(t *testing.T, directory string, names ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(directory)
@@ -44,7 +44,7 @@ func wantAlone(t *testing.T, directory string, names ...string) {
 	}
 }
 
-func TestANewFileHonoursTheUmask(t *testing.T) {
+func TestNewFileRespectsTheUmask(t *testing.T) {
 	for mask, mode := range map[int]os.FileMode{0o022: 0o644, 0o077: 0o600, 0o027: 0o640} {
 		umask(t, mask)
 		path := filepath.Join(t.TempDir(), "new")
@@ -56,7 +56,7 @@ func TestANewFileHonoursTheUmask(t *testing.T) {
 	}
 }
 
-func TestAnExistingFileKeepsItsModeAndOwner(t *testing.T) {
+func TestExistingFileKeepsItsModeAndOwner(t *testing.T) {
 	umask(t, 0o022)
 	for _, mode := range []os.FileMode{0o600, 0o640, 0o666} {
 		path := filepath.Join(t.TempDir(), "old")
@@ -72,12 +72,12 @@ func TestAnExistingFileKeepsItsModeAndOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 		if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 1234 || owner.Gid != 4321 {
-			t.Errorf("the owner has become %d:%d", owner.Uid, owner.Gid)
+			t.Errorf("the owner is now %d:%d", owner.Uid, owner.Gid)
 		}
 	}
 }
 
-func TestALinkStays(t *testing.T) {
+func TestLinkIsKept(t *testing.T) {
 	directory := t.TempDir()
 	file, link := filepath.Join(directory, "file"), filepath.Join(directory, "link")
 	if err := errors.Join(os.WriteFile(file, []byte("a"), 0o600), os.Symlink("file", link)); err != nil {
@@ -92,7 +92,7 @@ func TestALinkStays(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
+func TestOnlyRegularFilesAreAccepted(t *testing.T) {
 	directory := t.TempDir()
 	link, dangling := filepath.Join(directory, "link"), filepath.Join(directory, "dangling")
 	if err := errors.Join(os.Symlink("/dev/null", link), os.Symlink("nowhere", dangling)); err != nil {
@@ -111,7 +111,7 @@ func TestWhatIsNoRegularFileIsRefused(t *testing.T) {
 	wantAlone(t, directory, "link", "dangling")
 }
 
-func TestAFailureLeavesWhatWasThere(t *testing.T) {
+func TestFailureKeepsTheOldContents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "old")
 	if err := os.WriteFile(path, []byte("a"), 0o600); err != nil {
 		t.Fatal(err)

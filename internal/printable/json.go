@@ -10,8 +10,7 @@ import (
 	"unicode/utf8"
 )
 
-// WriteJSON writes a value as a line of JSON, in one Write. What a terminal might obey is
-// escaped.
+// WriteJSON writes a value as a line of JSON, with a single Write. Characters that can control a terminal are escaped.
 func WriteJSON(out io.Writer, value any) error {
 	var line bytes.Buffer
 	encoder := json.NewEncoder(&line)
@@ -23,8 +22,8 @@ func WriteJSON(out io.Writer, value any) error {
 	return err
 }
 
-// Writer writes lines of JSON or of logs, in which what a terminal might obey is escaped. Each
-// Write has to have whole characters.
+// Writer returns a writer for lines of JSON or of logs. It escapes characters that can control a terminal. A Write must
+// not end within a character.
 func Writer(out io.Writer) io.Writer { return writer{out} }
 
 type writer struct{ io.Writer }
@@ -36,8 +35,8 @@ func (w writer) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// escape writes those characters of JSON as \u… that are not graphic, but for tabs and line feeds,
-// which JSON has in no string.
+// escape replaces characters that are not graphic with \u…, except tabs and line feeds, which never occur in a JSON
+// string.
 func escape(line []byte) []byte {
 	var out []byte
 	for _, r := range string(line) {

@@ -1,5 +1,5 @@
-// Package printable makes text that others chose (names of containers and programs,
-// labels, paths) safe for terminals and for files that people read.
+// Package printable makes text from other sources (names of containers and programs, labels, paths) safe for terminals
+// and for files that people read.
 package printable
 
 import (
@@ -9,15 +9,15 @@ import (
 	"unicode/utf8"
 )
 
-// Text lets nothing but graphic characters through as it is: a line feed becomes \n, an
-// escape \x1b, a backslash two.
+// Text escapes all characters of s that are not graphic: a line feed becomes \n, an escape character \x1b, a backslash
+// two backslashes.
 func Text(s string) string {
 	quoted := strconv.QuoteToGraphic(s)
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
-// Lines is for commands and other text that is laid out by whoever writes it, and quoted
-// as it has to be: line feeds and backslashes stay.
+// Lines is like [Text] but keeps line feeds and backslashes. It is for commands and other text that is already laid out
+// and quoted.
 func Lines(s string) string {
 	var out strings.Builder
 	for i := 0; i < len(s); {
@@ -32,8 +32,7 @@ func Lines(s string) string {
 	return out.String()
 }
 
-// Word is text that others chose as one word of a line: as it is, or in quotes if it is not
-// plainly one.
+// Word returns text as one word of a line. It adds quotes if the text would not be read as one word.
 func Word(text string) string {
 	plain := func(r rune) bool {
 		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("…-._/:@+=,~[]#%*", r)

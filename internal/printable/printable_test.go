@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestOnlyGraphicCharactersPassAsTheyAre(t *testing.T) {
+func TestTextEscapesNonGraphicCharacters(t *testing.T) {
 	for text, want := range map[string]string{
 		"web":                       "web",
 		`"quoted" 'too'`:            `"quoted" 'too'`,
@@ -26,7 +26,7 @@ func TestOnlyGraphicCharactersPassAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestLogsObeyNobody(t *testing.T) {
+func TestWriterEscapesControlCharacters(t *testing.T) {
 	var out strings.Builder
 	const line = "WARN\tweb \x1b[2J\u202e\u009b\U000e0001 größer \xff\n"
 	n, err := Writer(&out).Write([]byte(line))

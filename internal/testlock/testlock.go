@@ -1,6 +1,6 @@
-// Package testlock keeps tests apart that cannot bear each other. A few cause losses that
-// make every observation on this machine incomplete; all others want none. go test runs
-// the tests of several packages at once, so a lock on a file tells.
+// Package testlock separates tests that disturb each other. A few tests cause losses, which make every observation on
+// this machine incomplete. All other tests need observations without losses. go test runs the tests of several packages
+// at the same time, so they use a lock on a file.
 package testlock
 
 import (
@@ -13,15 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// file is kept open: closing it would give the lock back.
+// file stays open, because closing it would release the lock.
 var file *os.File
 
-// NoLosses waits until no test causes losses, and keeps off those that would until this
-// process ends.
+// NoLosses waits until no test causes losses. Tests that cause losses then wait until this process ends.
 func NoLosses() error { return lock(unix.LOCK_SH) }
 
-// Losses waits until nobody minds losses, and lets the test cause some. The process
-// must have called NoLosses before.
+// Losses waits until no other test needs observations without losses, and then lets the test cause losses. The process
+// must have called [NoLosses] before.
 func Losses(t *testing.T) {
 	t.Helper()
 	if err := lock(unix.LOCK_EX); err != nil {
@@ -46,5 +45,5 @@ func lock(how int) (err error) {
 			err = nil
 		}
 	}
-	return fmt.Errorf("locking the machine's losses: %w", err)
+	return fmt.Errorf("locking the test lock: %w", err)
 }

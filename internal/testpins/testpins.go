@@ -1,6 +1,5 @@
-// Package testpins names the directories in which tests pin recordings. A pinned recording
-// outlives its process, so those of tests that were killed would go on recording: the next
-// tests remove them.
+// Package testpins provides the directories in which tests pin recordings. A pinned recording outlives its process. The
+// recordings of killed tests would continue, so later tests remove them.
 package testpins
 
 import (
@@ -14,11 +13,11 @@ import (
 
 const prefix = "/sys/fs/bpf/capmon-test-"
 
-// Directory is where a test of this process may pin. The name is unique in the process.
+// Directory returns a directory in which a test of this process may pin a recording. Each name has its own directory.
 func Directory(name string) string { return fmt.Sprintf("%s%d-%s", prefix, os.Getpid(), name) }
 
-// RemoveOfTheDead removes the directories whose process no longer exists.
-func RemoveOfTheDead() error {
+// RemoveStale removes the directories of processes that no longer exist.
+func RemoveStale() error {
 	directories, err := filepath.Glob(prefix + "*")
 	for _, directory := range directories {
 		var pid int

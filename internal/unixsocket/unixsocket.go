@@ -1,4 +1,4 @@
-// Package unixsocket opens Unix sockets that are never open to more users than they are for.
+// Package unixsocket opens Unix sockets that are never accessible to more users than intended.
 package unixsocket
 
 import (
@@ -12,42 +12,42 @@ import (
 	"time"
 )
 
-// Listen opens a socket at a path that only the user of this process and the members of a group
-// may use; "" for the user alone. The umask does not matter. A socket that nobody answers at is
-// replaced; anything else at the path is an error.
+// Listen opens a socket at a path that only the user of this process and the members of a group may use. If group is
+// "", only the user may. The umask has no effect. Listen replaces a socket that no process answers. Any other file at
+// the path is an error.
 func Listen(path, group string) (net.Listener, error) {
 	gid, err := groupID(group)
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("making the socket's directory: %w", err)
+		return nil, fmt.Errorf("creating the socket's directory: %w", err)
 	}
-	if err := removeDead(path); err != nil {
+	if err := removeUnanswered(path); err != nil {
 		return nil, err
 	}
-	// Made where nobody else may go, so that it is never open to more than it is for.
+	// The socket is created in a private directory, so that other users cannot access it before its mode is set.
 	private, err := os.MkdirTemp(filepath.Dir(path), ".capmon-")
 	if err != nil {
-		return nil, fmt.Errorf("making the socket: %w", err)
+		return nil, fmt.Errorf("creating the socket: %w", err)
 	}
 	defer os.RemoveAll(private)
 	draft := filepath.Join(private, "s")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: draft, Net: "unix"})
 	if err != nil {
-		return nil, fmt.Errorf("making the socket: %w", err)
+		return nil, fmt.Errorf("creating the socket: %w", err)
 	}
 	listener.SetUnlinkOnClose(false)
 	if err = permit(draft, gid); err == nil {
 		err = os.Rename(draft, path)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("making the socket: %w", err), listener.Close())
+		return nil, errors.Join(fmt.Errorf("creating the socket: %w", err), listener.Close())
 	}
 	return listener, nil
 }
 
-// Permit gives the socket at a path to another group; "" to none.
+// Permit gives a group access to the socket at a path. If group is "", no group has access.
 func Permit(path, group string) error {
 	gid, err := groupID(group)
 	if err != nil {
@@ -56,7 +56,7 @@ func Permit(path, group string) error {
 	return permit(path, gid)
 }
 
-// noGroup is the ID of no group.
+// noGroup is the group ID for no group.
 const noGroup = -1
 
 func groupID(group string) (int, error) {
@@ -65,11 +65,11 @@ func groupID(group string) (int, error) {
 	}
 	found, err := user.LookupGroup(group)
 	if err != nil {
-		return noGroup, fmt.Errorf("the socket's group: %w", err)
+		return noGroup, fmt.Errorf("looking up the socket's group: %w", err)
 	}
 	gid, err := strconv.Atoi(found.Gid)
 	if err != nil {
-		return noGroup, fmt.Errorf("the socket's group: %w", err)
+		return noGroup, fmt.Errorf("looking up the socket's group: %w", err)
 	}
 	return gid, nil
 }
@@ -81,22 +81,22 @@ func permit(path string, gid int) error {
 	return errors.Join(os.Chown(path, -1, gid), os.Chmod(path, 0o660))
 }
 
-// removeDead removes a socket that a process has left. Anything else is left alone.
-func removeDead(path string) error {
+// removeUnanswered removes a socket that no process answers. It does not remove anything else.
+func removeUnanswered(path string) error {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("looking at the socket's path: %w", err)
+		return fmt.Errorf("inspecting the socket's path: %w", err)
 	}
 	if info.Mode()&os.ModeSocket == 0 {
-		return fmt.Errorf("%s is there and is no socket: choose another path", path)
+		return fmt.Errorf("%s exists and is not a socket: choose another path", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		_ = conn.Close()
-		return fmt.Errorf("another process answers at %s: end it, or choose another path", path)
+		return fmt.Errorf("another process listens at %s: stop it, or choose another path", path)
 	}
 	return os.Remove(path)
 }

@@ -48,7 +48,7 @@ demo: root-demo setup-demo build ## show which capabilities ping needs, with a p
 RUN_DEMO = scripts/images.sh demo && bin/capmon profile -- docker run --rm --name pinger bb ping -c1 127.0.0.1
 
 # These tests run first: they cause losses, so they wait until no other test runs (internal/testlock).
-LOSSES := WrongMemoryIsFoundOut|TooDeepAreCounted|BesideAHostileContainer|FloodsOfArguments|LossesAreAlerts|ContainersThatEndedAreCounted
+LOSSES := WrongCachedCallSitesAreDetected|TooDeepContainersAreCounted|BesideAHostileContainer|FloodsOfArguments|LossesRaiseAlerts|ContainersThatEndedAreCounted
 
 # The packages with the longest tests come first; the others run in parallel with them.
 .PHONY: test

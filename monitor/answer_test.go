@@ -2,8 +2,8 @@ package monitor
 
 import "testing"
 
-// busy makes checks of many kinds, whatever it may do: by calls on files, networks,
-// identities, processes, and in user namespaces of its own.
+// busy makes checks of many kinds, whether they are granted or denied: with calls about files, networks, ids and
+// processes, and in its own user namespaces.
 const busy = `
 touch /tmp/m /sgid/m; chmod 600 /tmp/m /sgid/m; chown 5 /tmp/m; chgrp 5 /tmp/m
 cat /data/secret; mknod /tmp/n c 1 3; ping -c1 127.0.0.1; chroot / true; su user -c 'cat /etc/shadow'
@@ -12,10 +12,10 @@ probe memfd-exec rawsock; probe thread-exec rawsock; probe-bind fork 3; mount -t
 probe unshare-user-mount; unshare -Ur sh -c 'probe setuid0; mount -t tmpfs none /mnt; hostname x'
 unshare -Ur unshare -Ur probe rawsock; /bin/private-true; true`
 
-func TestComputedAnswersAreTheKernels(t *testing.T) {
+func TestComputedAnswersEqualTheKernels(t *testing.T) {
 	for name, test := range map[string]struct {
 		options []string
-		want    []Answer // those that have to be among the computed ones
+		want    []Answer // computed answers that must occur
 	}{
 		"with defaults":           {nil, []Answer{Held, NotHeld}},
 		"as a user":               {[]string{"--user=1000"}, []Answer{NotHeld}},

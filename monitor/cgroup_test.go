@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// give makes a cgroup and gives it to a user.
+// giveToUser makes a cgroup and gives it to a user.
 func (tree cgroupTree) giveToUser(cgroup string) {
 	tree.t.Helper()
 	tree.make(cgroup)
@@ -15,7 +15,8 @@ func (tree cgroupTree) giveToUser(cgroup string) {
 	}
 }
 
-// one is the container that a cgroup is taken for, with one check for each that was made there.
+// container returns the container that the monitor recorded for a cgroup. The test fails unless it has this number of
+// checks.
 func (tree cgroupTree) container(m *Monitor, cgroup string, checks uint64) Container {
 	tree.t.Helper()
 	c, found := tree.recorded(m, []string{cgroup})[cgroup]
@@ -25,7 +26,7 @@ func (tree cgroupTree) container(m *Monitor, cgroup string, checks uint64) Conta
 	return c
 }
 
-func TestPlacesTellWhoMayHaveMadeACgroup(t *testing.T) {
+func TestCgroupInfoSaysWhetherOnlyRootCanMakeTheCgroup(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	rooted := tree.check(randomID())[1]
@@ -38,7 +39,7 @@ func TestPlacesTellWhoMayHaveMadeACgroup(t *testing.T) {
 	shared := tree.check("shared", randomID())[2]
 	tree.make(path.Join(tree.top, "given"))
 	given := tree.check("given", randomID())[2]
-	tree.giveToUser(given) // as systemd's Delegate=, or userns-remap
+	tree.giveToUser(given) // like Delegate= of systemd, or userns-remap
 	tree.check("given", path.Base(given), "below")
 	for cgroup, want := range map[string]struct {
 		rooted bool
@@ -54,9 +55,9 @@ func TestPlacesTellWhoMayHaveMadeACgroup(t *testing.T) {
 	}
 }
 
-// Whoever may make cgroups gets so many places, and no more until an engine is known to make its
-// containers there. Nothing that is done in the others is lost.
-func TestPlacesOfOneUserAreLimited(t *testing.T) {
+// A user who can make cgroups gets a limited number of slots, and more only if an engine makes its containers there.
+// Checks in the other cgroups are not lost.
+func TestSlotsOfOneUserAreLimited(t *testing.T) {
 	const more = 6
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
@@ -65,7 +66,7 @@ func TestPlacesOfOneUserAreLimited(t *testing.T) {
 	candidate := func(slice string) string { return tree.check("user", slice, randomID())[3] }
 	var first string
 	for i := range int(slotsEach) {
-		first = candidate([]string{"one", "two"}[i%2]) // they do not get more by making others between
+		first = candidate([]string{"one", "two"}[i%2]) // another cgroup in between does not give the user more slots
 		tree.container(m, first, 1)
 	}
 	for range more {
@@ -76,11 +77,11 @@ func TestPlacesOfOneUserAreLimited(t *testing.T) {
 	if c := tree.container(m, user, more); !c.CgroupInfo.Folded || c.CgroupInfo.RootOnly || c.ID != "" || c.CgroupInfo.Name != "user" {
 		t.Errorf("%+v", c.CgroupInfo)
 	}
-	// What is no container's cgroup stays in none.
+	// A cgroup without a container's name is not recorded.
 	tree.check("user", "session")
 	tree.container(m, user, more)
 
-	// Others have room all the same.
+	// Other users still have slots.
 	tree.container(m, tree.check(randomID())[1], 1)
 	tree.giveToUser(path.Join(tree.top, "other"))
 	tree.container(m, tree.check("other", randomID())[2], 1)
@@ -94,14 +95,14 @@ func TestPlacesOfOneUserAreLimited(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// A user's places are free again when the cgroups are gone.
-func TestPlacesAreGivenBack(t *testing.T) {
-	// Beside these, there are as many places for containers that others run meanwhile.
+// The slots of a user are free again after the cgroups are removed.
+func TestSlotsAreFreed(t *testing.T) {
+	// There are as many slots again for containers that others run at the same time.
 	const places, rounds, each = 64, 3, 24
 	m := start(t, Options{MaxContainers: 2 * places})
 	tree := newCgroupTree(t)
 	tree.giveToUser(path.Join(tree.top, "user"))
-	for range rounds { // with more than there are places for, in all
+	for range rounds { // more in total than there are slots
 		pending := make(map[uint64]bool)
 		for range each {
 			cgroup := tree.check("user", randomID())[2]
@@ -122,8 +123,8 @@ func TestPlacesAreGivenBack(t *testing.T) {
 	}
 }
 
-// What is too deep to be looked at, and may be a user's container, is put with others.
-func TestContainersTooDeepOfAUserArePutTogether(t *testing.T) {
+// Cgroups of a user that are nested too deeply, and may be containers, are folded into one entry.
+func TestTooDeepContainersOfAUserAreFolded(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	user := path.Join(tree.top, "user")

@@ -21,8 +21,8 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// askInPassing makes cgroups below a directory, one after the other, asks in each for
-// everything so many times, and removes it when it has left. It prints their names.
+// checkInShortCgroups makes cgroups in a directory, one after the other. It enters each, makes howOften checks of each
+// kind, leaves and removes the cgroup, and prints its name.
 func checkInShortCgroups(directory, strangers, howMany, howOften string) error {
 	cgroups, err := strconv.Atoi(howMany)
 	if err != nil {
@@ -58,7 +58,8 @@ func checkInShortCgroups(directory, strangers, howMany, howOften string) error {
 	return nil
 }
 
-// harvestWhenCrowded does what an observer does, until the monitor is closed.
+// collectAtHighWater reads events and collects ended containers, like an observer, until the monitor is closed. times
+// returns how often it collected.
 func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
 	var mu sync.Mutex
 	var harvests int
@@ -102,9 +103,9 @@ func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
 	}
 }
 
-// Many times more containers come and go than there is room for, while another one asks
-// all the time: each check is counted, in the end as in the middle.
-func TestEndedContainersMakeRoom(t *testing.T) {
+// Many more containers come and go than fit in the maps, while another container makes checks. capmon counts each
+// check, also during the test.
+func TestCollectEndedMakesRoom(t *testing.T) {
 	const (
 		rounds, perRound = 20, 50
 		times            = 60
@@ -175,7 +176,7 @@ func TestEndedContainersMakeRoom(t *testing.T) {
 	}
 }
 
-// output hands what a command prints to a function, line by line.
+// output calls each for every line that a command prints.
 func output(cmd interface{ CombinedOutput() ([]byte, error) }, each func(line string)) error {
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -187,7 +188,7 @@ func output(cmd interface{ CombinedOutput() ([]byte, error) }, each func(line st
 	return nil
 }
 
-// roomTaken is how many containers are in the kernel's map.
+// containersInMap returns the number of containers in the kernel's map.
 func containersInMap(t *testing.T, m *Monitor) (n int) {
 	t.Helper()
 	var next uint64
@@ -197,9 +198,8 @@ func containersInMap(t *testing.T, m *Monitor) (n int) {
 	return n
 }
 
-// What is told of a container does not change when it is harvested, and an event of it
-// that is read late still tells who it was.
-func TestHarvestChangesNothingThatIsTold(t *testing.T) {
+// CollectEnded does not change the data of a container. A late event still has the ID of its container.
+func TestCollectEndedDoesNotChangeSnapshots(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	kept := start(t, Options{Outcomes: true})
 	id := run(t, "bb", "sh", "-c", `
@@ -248,7 +248,7 @@ func TestHarvestChangesNothingThatIsTold(t *testing.T) {
 	}
 }
 
-// sameButForTime compares what two monitors tell of a container.
+// equalExceptTimes fails if two monitors have different data about a container, except for times.
 func equalExceptTimes(t *testing.T, one, other Container) {
 	t.Helper()
 	timeless := func(c Container) Container {
@@ -273,7 +273,7 @@ func equalExceptTimes(t *testing.T, one, other Container) {
 	}
 }
 
-// harvestInside is for a process that sees the cgroups of a cgroup namespace only.
+// collectInNamespace runs in a process that sees only the cgroups of a cgroup namespace.
 func collectInNamespace() error {
 	m, err := Start(Options{})
 	if err != nil {
@@ -296,8 +296,8 @@ func collectInNamespace() error {
 	return nil
 }
 
-// Who does not see a container's cgroup cannot tell that it is gone.
-func TestHarvestWantsToSeeAllCgroups(t *testing.T) {
+// A process that cannot see a container's cgroup cannot know whether it is gone.
+func TestCollectEndedFailsInACgroupNamespace(t *testing.T) {
 	tree := newCgroupTree(t)
 	mounts, err := mountinfo.GetMounts(func(info *mountinfo.Info) (skip, stop bool) {
 		return info.Mountpoint != tree.cgroups.Mount, false

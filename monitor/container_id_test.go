@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// checkInCgroup moves this process into the directory of a cgroup and makes a check.
+// checkInCgroup moves this process to the cgroup in a directory, and makes a check.
 func checkInCgroup(directory string) error {
 	if err := os.WriteFile(filepath.Join(directory, "cgroup.procs"), []byte("0"), 0); err != nil {
 		return err
@@ -28,8 +28,8 @@ func randomID() string {
 	return hex.EncodeToString(id)
 }
 
-// cgroupTree is a cgroup of the test's own, made in the hierarchy that tells
-// containers apart. What is made below goes with the test.
+// cgroupTree is a cgroup that a test makes in the hierarchy that identifies containers. It is removed with all cgroups
+// below it at the end of the test.
 type cgroupTree struct {
 	t       *testing.T
 	cgroups kernel.Cgroups
@@ -47,7 +47,7 @@ func newCgroupTree(t *testing.T) cgroupTree {
 	return tree
 }
 
-// make makes a cgroup unless it is there.
+// make makes a cgroup unless it exists.
 func (tree cgroupTree) make(cgroup string) {
 	tree.t.Helper()
 	directory := path.Join(tree.cgroups.Mount, cgroup)
@@ -66,8 +66,8 @@ func (tree cgroupTree) make(cgroup string) {
 	})
 }
 
-// check makes cgroups of these names, each in the one before, and a check in the
-// innermost. It returns all of them, the one above included.
+// check makes cgroups with these names, each in the previous one, and makes a check in the innermost. It returns all of
+// them, beginning with the top of the tree.
 func (tree cgroupTree) check(names ...string) []string {
 	tree.t.Helper()
 	cgroups := []string{tree.top}
@@ -84,7 +84,7 @@ func (tree cgroupTree) check(names ...string) []string {
 	return cgroups
 }
 
-// recorded are those of the cgroups that the monitor took for containers.
+// recorded returns the cgroups that the monitor recorded as containers.
 func (tree cgroupTree) recorded(m *Monitor, cgroups []string) map[string]Container {
 	tree.t.Helper()
 	containers := make(map[uint64]Container)
@@ -104,9 +104,9 @@ func (tree cgroupTree) recorded(m *Monitor, cgroups []string) map[string]Contain
 	return recorded
 }
 
-func TestKernelAndUserSpaceTellContainersAlike(t *testing.T) {
+func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 	id, inner := randomID(), randomID()
-	// scope is a container's name of n bytes.
+	// scope returns a container's name with n bytes.
 	scope := func(n int) string {
 		rest := "-" + id + ".scope"
 		return strings.Repeat("e", n-len(rest)) + rest
@@ -116,7 +116,7 @@ func TestKernelAndUserSpaceTellContainersAlike(t *testing.T) {
 	tree := newCgroupTree(t)
 	for name, test := range map[string]struct {
 		names []string
-		want  int // the name that is the container's
+		want  int // index of the container's name
 	}{
 		"an ID":                        {[]string{id}, 0},
 		"Docker's scope":               {[]string{"docker-" + id + ".scope"}, 0},
@@ -196,8 +196,8 @@ func TestKernelAndUserSpaceTellContainersAlike(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// What the kernel side has found out about a cgroup it uses for those below.
-func TestKnownCgroupsChangeNothing(t *testing.T) {
+// The programs use what they know about a cgroup for the cgroups below it.
+func TestKnownCgroupsDoNotChangeTheContainer(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
 	id := randomID()
@@ -216,9 +216,9 @@ func TestKnownCgroupsChangeNothing(t *testing.T) {
 	}
 }
 
-// below names n cgroups, none of which is a container's.
+// below returns names of n nested cgroups that are not containers.
 func below(n int) []string { return strings.Split(strings.Repeat("d/", n-1)+"d", "/") }
 
-// maxDepth is how many cgroups there may be below a case's: CGROUP_DEPTH of
-// bpf/cgroup.h less the root, the test's and the case's own.
+// maxDepth is how deep cgroups can be nested below the cgroup of a test case: CGROUP_DEPTH of bpf/cgroup.h, minus the
+// root, the test's cgroup and the test case's cgroup.
 const maxDepth = 64 - 3

@@ -8,7 +8,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// kind is what tests know of a kind of check in advance.
+// kind has the properties of a kind of check that tests know in advance.
 type kind struct {
 	capability  capability.Capability
 	answer      Answer
@@ -30,7 +30,7 @@ var (
 	setuidKind = kind{capability: capability.Setuid, answer: Held, call: "setuid", site: "__sys_setuid", phase: Workload}
 	setgidKind = kind{capability: capability.Setgid, answer: Held, call: "setgid", site: "__sys_setgid", phase: Workload}
 	rawKind    = kind{capability: capability.NetRaw, answer: Held, call: "socket", site: "inet_create", phase: Workload}
-	// read is asked as fallback: the narrower capability was refused before.
+	// The kernel checks the wider capability because it denied the narrower one.
 	readKind   = kind{capability: capability.DACOverride, answer: Held, call: "openat", site: "may_open", phase: Workload, deniedFirst: true}
 	deniedKind = kind{capability: capability.DACReadSearch, answer: NotHeld, call: "openat", site: "may_open", phase: Workload}
 )
@@ -75,7 +75,7 @@ func TestChecksAreCountedExactly(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// Copying a process asks for each of its mappings, however many those are.
+// fork makes a check for each mapping of the process.
 func TestForksAreCountedExactly(t *testing.T) {
 	m := start(t, Options{})
 	forked := func(n int) Container {

@@ -9,8 +9,7 @@ import (
 	"github.com/capmon/capmon/internal/testlock"
 )
 
-// countedByCPUs is how many of a container's checks are counted where each CPU remembers
-// them.
+// countInCaches returns how many of a container's checks are counted in the per-CPU caches.
 func countInCaches(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
 	t.Helper()
 	perCPU, err := m.readCheckCaches()
@@ -27,9 +26,8 @@ func countInCaches(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
 	return n
 }
 
-// What is told from memory is what a walk of the stack says: each kind of check, with its
-// call site, and how many there were.
-func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
+// Cached call sites give the same result as stack walks: the same kinds of check, with the same call sites and counts.
+func TestCachedCallSitesEqualWalkedOnes(t *testing.T) {
 	remembering, walking := start(t, Options{Outcomes: true}), start(t, Options{Outcomes: true, NoStackCache: true})
 	id := run(t, "bb", "sh", "-c", `
 		touch /tmp/f; chown 5 /tmp/f; ping -c1 127.0.0.1; su user -c true
@@ -48,7 +46,7 @@ func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
 			t.Errorf("counted %d from memory only: %+v", count, key)
 		}
 	}
-	// What asks in an exception within a system call, as where the stack grows.
+	// Checks in an exception during a system call, when the stack grows.
 	inFault := matching(c, func(check Check) bool {
 		return check.Call.Name() == "read" && slices.Contains(check.Stack, "asm_exc_page_fault")
 	})
@@ -65,8 +63,8 @@ func TestCallSitesFromMemoryAreThoseOfAWalk(t *testing.T) {
 	lossless(t, snapshot(t, walking))
 }
 
-// More kinds than the CPUs remember take turns there, and none of the counts is lost.
-func TestKindsTakeTurnsInMemory(t *testing.T) {
+// If there are more kinds of check than cache entries, entries are reused and no count is lost.
+func TestCountsSurviveReuseOfCacheEntries(t *testing.T) {
 	remembering, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
 	const rounds = 40
 	var script string
@@ -89,7 +87,7 @@ func TestKindsTakeTurnsInMemory(t *testing.T) {
 	}
 }
 
-// spoil changes what the CPUs remember of how a container's call sites look.
+// corruptCaches changes the call sites in the check caches for a container.
 func corruptCaches(t *testing.T, m *Monitor, cgroup uint64) {
 	t.Helper()
 	perCPU, err := m.readCheckCaches()
@@ -108,9 +106,8 @@ func corruptCaches(t *testing.T, m *Monitor, cgroup uint64) {
 	}
 }
 
-// Should a call site be told wrongly all the same, that is found out, said, and the end of
-// telling any from memory.
-func TestWrongMemoryIsFoundOut(t *testing.T) {
+// If a cached call site is wrong nevertheless, the programs detect and count that, and stop using cached call sites.
+func TestWrongCachedCallSitesAreDetected(t *testing.T) {
 	testlock.Losses(t)
 	m := start(t, Options{})
 	directory, options := within(t)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// changed adds the changes up by kind, for the container with an ID.
+// increase returns how much the count of a kind has grown for a container.
 func (k kind) increase(changes []Delta, id string) (count uint64) {
 	for _, change := range changes {
 		if change.ID == id && kindOf(change.Now) == k {
@@ -25,8 +25,8 @@ func readDeltas(t *testing.T, tally *DeltaReader) []Delta {
 	return all
 }
 
-// Looks tell of each check once, at whatever moment they are made.
-func TestATallyTellsEachCheckOnce(t *testing.T) {
+// Read returns each check once, no matter when it is made.
+func TestDeltaReaderReturnsEachCheckOnce(t *testing.T) {
 	m := start(t, Options{})
 	tally := m.NewDeltaReader()
 	id := create(t, "bb", "sh", "-c", "probe repeat 4000 rawsock & probe repeat 4000 rawsock & probe repeat 200 setgid0; wait; test $(busybox id -u) = 0")
@@ -46,7 +46,7 @@ func TestATallyTellsEachCheckOnce(t *testing.T) {
 		t.Errorf("%d raw sockets and %d setgid, wanted 8000 and 200", raw, setgid)
 	}
 	for _, change := range rest {
-		if change.Now.Phase != Workload || m.ofMemoryNames(change.Now) {
+		if change.Now.Phase != Workload || m.isMemoryCheckByName(change.Now) {
 			t.Errorf("told of %+v", change.Now)
 		}
 	}
@@ -56,8 +56,8 @@ func TestATallyTellsEachCheckOnce(t *testing.T) {
 	}
 }
 
-// ofMemoryNames is ofMemory by the functions' names.
-func (m *Monitor) ofMemoryNames(check Check) bool {
+// isMemoryCheckByName is isMemoryCheck by the names of the functions.
+func (m *Monitor) isMemoryCheckByName(check Check) bool {
 	for _, function := range check.Stack[:min(3, len(check.Stack))] {
 		if function == "security_vm_enough_memory_mm" {
 			return true
@@ -66,9 +66,8 @@ func (m *Monitor) ofMemoryNames(check Check) bool {
 	return false
 }
 
-// Containers that were taken out of the kernel's maps between two looks are told of, too, and
-// are then forgotten.
-func TestATallyHasContainersThatEnded(t *testing.T) {
+// Read returns the checks of containers that were collected between two calls, and then frees their data.
+func TestDeltaReaderReturnsEndedContainers(t *testing.T) {
 	m := start(t, Options{})
 	tally := m.NewDeltaReader()
 	before := run(t, "bb", "probe", "repeat", "11", "rawsock")
@@ -94,9 +93,8 @@ func TestATallyHasContainersThatEnded(t *testing.T) {
 	}
 }
 
-// A refusal is told when it is known how its system call ended, or when that takes long, and
-// in any case after the end.
-func TestATallyWaitsForOutcomes(t *testing.T) {
+// A denial is returned when the end of its system call is known, after a while, or after Stop.
+func TestDeltaReaderWaitsForOutcomes(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	tally := m.NewDeltaReader()
 	id := run(t, "--cap-drop=NET_RAW", "bb", "sh", "-c", "for i in 1 2 3 4 5 6 7; do probe rawsock; done 2>/dev/null; true")

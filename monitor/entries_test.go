@@ -6,7 +6,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// A map of more entries than are read at once is read whole, each entry once.
+// A map with more entries than one system call reads is read completely, each entry once.
 func TestAllEntriesAreRead(t *testing.T) {
 	const filled = 5*batchSize + 3
 	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: 2 * filled})

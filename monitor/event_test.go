@@ -12,7 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// nextOf is the next event of a container.
+// nextEvent returns the next event of a container for which holds returns true.
 func nextEvent(t *testing.T, m *Monitor, id string, holds func(Event) bool) Event {
 	t.Helper()
 	m.events.SetDeadline(time.Now().Add(5 * time.Minute))
@@ -49,7 +49,7 @@ func TestEventsAnnounceContainersThenChecks(t *testing.T) {
 		t.Fatalf("the only process of its container is told as %+v", whole)
 	}
 	all, known, err := m.CurrentCheck(event.Check)
-	all.Count, all.Last = of[0].Count, of[0].Last // as far as they are in the map
+	all.Count, all.Last = of[0].Count, of[0].Last // the map may lack the latest
 	if err != nil || !known || !reflect.DeepEqual(all, of[0]) {
 		t.Errorf("later it is %+v, %v, %v; in the snapshot %+v", all, known, err, of[0])
 	}
@@ -60,7 +60,7 @@ func TestEventsAnnounceContainersThenChecks(t *testing.T) {
 	}
 }
 
-// However often a check is made, it is news once.
+// A kind of check produces one event, however often the check is made.
 func TestEverythingIsAnnouncedOnce(t *testing.T) {
 	m := start(t, Options{})
 	c := find(t, m, run(t, "bb", "probe", "repeat", "500", "rawsock"))
@@ -75,7 +75,7 @@ func TestEverythingIsAnnouncedOnce(t *testing.T) {
 			containers++
 		}
 	}
-	// Whatever might come behind them has come before this container's.
+	// Other events of the container would arrive before the events of this container.
 	other := run(t, "bb", "true")
 	m.events.SetDeadline(time.Now().Add(5 * time.Minute))
 	for {
@@ -95,8 +95,8 @@ func TestEverythingIsAnnouncedOnce(t *testing.T) {
 	}
 }
 
-// A process that is gone when somebody looks is told of all the same.
-func TestEventsTellWhoseChildMadeACheck(t *testing.T) {
+// Events identify a process even if it has ended when they are read.
+func TestEventsNameTheParentsOfAProcess(t *testing.T) {
 	m := start(t, Options{})
 	rawSocketOf := func(id string) *CheckDetails {
 		event := nextEvent(t, m, id, func(e Event) bool {
@@ -123,8 +123,8 @@ func TestEventsTellWhoseChildMadeACheck(t *testing.T) {
 	}
 }
 
-// Of the set-up it is told only that there was something.
-func TestEventsOfTheSetUpAreShort(t *testing.T) {
+// Events about runtime setup have no details.
+func TestEventsOfRuntimeSetupHaveNoDetails(t *testing.T) {
 	m := start(t, Options{})
 	event := nextEvent(t, m, run(t, "bb", "true"), func(e Event) bool { return e.Check != nil && e.Check.Phase == Setup })
 	if whole, err := m.Details(event.Check); whole != nil || err != nil {
@@ -132,7 +132,7 @@ func TestEventsOfTheSetUpAreShort(t *testing.T) {
 	}
 }
 
-func TestNextEndsWhenTheMonitorIsClosed(t *testing.T) {
+func TestNextReturnsWhenTheMonitorIsClosed(t *testing.T) {
 	m := start(t, Options{})
 	ended := make(chan error)
 	go func() {
@@ -155,7 +155,7 @@ func TestNextEndsWhenTheMonitorIsClosed(t *testing.T) {
 	}
 }
 
-// Events are on their way when the monitor is closed.
+// Close is called while events arrive.
 func TestCloseWhileEventsAreRead(t *testing.T) {
 	for range 3 {
 		m := start(t, Options{})

@@ -23,7 +23,7 @@ func TestExecutionPath(t *testing.T) {
 	}
 }
 
-// What was executed, by whatever way it was named, is recorded with its own path.
+// An executed file is recorded with its own path, whatever name the program used.
 func TestExecutedFilesAreRecorded(t *testing.T) {
 	m := start(t, Options{})
 	id := run(t, "bb", "sh", "-c", "ln -s /bin/probe /tmp/link; cd /tmp; ./link setuid0; /tmp/../bin/probe setuid0")

@@ -9,7 +9,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-func TestRunningContainersAreAdopted(t *testing.T) {
+func TestRunningContainersAreRegistered(t *testing.T) {
 	for name, test := range map[string]struct {
 		options   []string
 		command   []string
@@ -62,7 +62,7 @@ func TestRunningContainersAreAdopted(t *testing.T) {
 	}
 }
 
-func TestContainersStartedLaterHaveNotExisted(t *testing.T) {
+func TestContainersStartedLaterDidNotExist(t *testing.T) {
 	m := start(t, Options{})
 	id := launch(t, "--user=1000", "--cap-drop=ALL", "--cap-add=KILL", "bb", "sleep", "1000")
 	c := find(t, m, id)
@@ -74,8 +74,8 @@ func TestContainersStartedLaterHaveNotExisted(t *testing.T) {
 	}
 }
 
-// A process that is started in a running container counts, its set-up does not.
-func TestProcessesOfAdoptedContainersAreCounted(t *testing.T) {
+// capmon counts a process that is started in a running container, but not its runtime setup.
+func TestProcessesOfRegisteredContainersAreCounted(t *testing.T) {
 	id := launch(t, "bb", "sleep", "1000")
 	m := start(t, Options{})
 	docker(t, "exec", id, "probe", "repeat", "12", "setuid0")
@@ -89,11 +89,10 @@ func TestProcessesOfAdoptedContainersAreCounted(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// checkOnDemand is a shell command that says that it runs, waits to be told, makes
-// three checks and says so.
+// checkOnDemand is a shell command that reports that it runs, waits for a file, makes three checks and reports that.
 const checkOnDemand = "touch /shared/ready; until [ -e /shared/go ]; do sleep 0.01; done; probe repeat 3 setuid0; touch /shared/done; sleep 1000"
 
-func TestUnsharedUserNamespacesAreNotTheContainers(t *testing.T) {
+func TestUnsharedUserNamespacesAreNotTheContainersOwn(t *testing.T) {
 	for name, command := range map[string][]string{
 		"a child's":           {"sh", "-c", "unshare -Ur sh -c '" + checkOnDemand + "' & wait"},
 		"the first process's": {"unshare", "-Ur", "sh", "-c", checkOnDemand},
@@ -122,9 +121,8 @@ func TestUnsharedUserNamespacesAreNotTheContainers(t *testing.T) {
 	}
 }
 
-// Some are started after those that run were entered and before everything is recorded.
-// What was recorded of them by then is kept.
-func TestContainersThatStartWhileAMonitorDoes(t *testing.T) {
+// Containers that start after registerRunning and before all programs are attached keep what was recorded about them.
+func TestContainersThatStartDuringStart(t *testing.T) {
 	var early string
 	m, programs, err := prepare(Options{})
 	if err != nil {
@@ -132,7 +130,7 @@ func TestContainersThatStartWhileAMonitorDoes(t *testing.T) {
 	}
 	m.attached, _, err = attachFirst(Hooks(), programs, func(maps bpf.CapmonMaps) error {
 		err := m.registerRunning(maps)
-		early = launch(t, "--security-opt=seccomp=unconfined", "bb", "unshare", "-U", "sleep", "1000") // after that
+		early = launch(t, "--security-opt=seccomp=unconfined", "bb", "unshare", "-U", "sleep", "1000") // after registerRunning
 		return err
 	})
 	if err != nil {

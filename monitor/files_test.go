@@ -15,8 +15,8 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// foreign is a directory of this machine with files that belong to another user than the
-// container's root, as options of docker run that mount it at /foreign.
+// foreignFiles creates a directory with files that do not belong to the container's root user. It returns options of
+// docker run that mount the directory at /foreign.
 func foreignFiles(t *testing.T, names ...string) (options []string) {
 	t.Helper()
 	directory := t.TempDir()
@@ -30,7 +30,7 @@ func foreignFiles(t *testing.T, names ...string) (options []string) {
 	return []string{"-v", directory + ":/foreign"}
 }
 
-// filesOf are those that a container's program asked for a capability for.
+// filesOf returns the files of a program's checks of a capability.
 func filesOf(c Container, program string, asked capability.Capability) []FileUse {
 	return slices.DeleteFunc(slices.Clone(c.Files), func(use FileUse) bool { return use.Program != program || use.Capability != asked })
 }
@@ -42,7 +42,7 @@ func sum(files []FileUse) (n uint64) {
 	return n
 }
 
-// askedBy are the granted checks of a program.
+// grantedChecks returns the granted checks of a program for a capability.
 func grantedChecks(c Container, program string, asked capability.Capability) []Check {
 	return matching(c, func(check Check) bool {
 		return check.Program == program && check.Capability == asked && check.Phase == Workload && check.Credential == OwnCredential && check.Answer == Held
@@ -96,9 +96,9 @@ func TestSystemCallsNameTheirFiles(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// Where a link leads is another file, of another owner. The links are not in /tmp: in directories like that
-// many systems follow those of others no more (fs.protected_symlinks).
-func TestCallsThatAreAboutALinkItself(t *testing.T) {
+// A link and its target are different files with different owners. The links are not in /tmp: in world-writable
+// directories many systems do not follow links of other users (fs.protected_symlinks).
+func TestCallsThatDoNotFollowLinks(t *testing.T) {
 	m := start(t, Options{})
 	c := find(t, m, run(t, "bb", "sh", "-c", `
 		ln -s /data/secret /link && chown -h 1000 /link && touch -h /link
@@ -122,8 +122,8 @@ func TestCallsThatAreAboutALinkItself(t *testing.T) {
 	}
 }
 
-// Flags are not where they were, or mean the opposite.
-func TestFlagsThatMeanALinkItself(t *testing.T) {
+// The flags argument has different positions, and the flag can have the opposite meaning.
+func TestFlagsThatPreventFollowingLinks(t *testing.T) {
 	for name, want := range map[string]struct {
 		place       uint8
 		mask, links uint32
@@ -137,8 +137,8 @@ func TestFlagsThatMeanALinkItself(t *testing.T) {
 	}
 }
 
-// Each check of the first ones is for a file that is named.
-func TestAllFilesAreThereAtFirst(t *testing.T) {
+// capmon records the file of each of the first checks.
+func TestFilesOfTheFirstChecksAreRecorded(t *testing.T) {
 	const files = filesEach
 	names := make([]string, files)
 	for i := range names {
@@ -158,12 +158,11 @@ func TestAllFilesAreThereAtFirst(t *testing.T) {
 	}
 }
 
-// filesEach is FILES_EACH of record.h.
+// filesEach is FILES_EACH of bpf/types.h.
 const filesEach = 64
 
-// What finds no room is counted, and takes none away from other capabilities and other
-// containers.
-func TestFilesWithoutRoomAreCounted(t *testing.T) {
+// Files that do not fit are counted, and do not use the room of other capabilities and containers.
+func TestFilesThatDoNotFitAreCounted(t *testing.T) {
 	names := make([]string, 2*filesEach)
 	for i := range names {
 		names[i] = fmt.Sprintf("%03d", i)
@@ -193,7 +192,7 @@ func TestFilesWithoutRoomAreCounted(t *testing.T) {
 	}
 }
 
-// A frequent check costs no more for its file, and is counted as exactly as any.
+// capmon counts frequent checks about a file as exactly as other checks.
 func TestFrequentChecksOfAFileAreCounted(t *testing.T) {
 	const often = 100_000
 	m := start(t, Options{Outcomes: true})
@@ -208,7 +207,7 @@ func TestFrequentChecksOfAFileAreCounted(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// The names are the container's to choose.
+// The container chooses the names of files.
 func TestHostileNamesOfFiles(t *testing.T) {
 	const escape, newline, bytes = "\x1b]0;t\x07\x1b[2J", "two\nlines", "\xff\xfe\x80"
 	long := strings.Repeat("n", 255)
@@ -239,7 +238,7 @@ func TestHostileNamesOfFiles(t *testing.T) {
 	}
 }
 
-// A name that cannot be read takes no check away.
+// capmon counts a check even if it cannot read the name of the file.
 func TestNamesThatCannotBeRead(t *testing.T) {
 	const often = 60
 	m := start(t, Options{})
@@ -255,7 +254,7 @@ func TestNamesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-func TestEventsTellOfFiles(t *testing.T) {
+func TestEventsAnnounceFiles(t *testing.T) {
 	m := start(t, Options{})
 	id := run(t, "bb", "cat", "/data/secret")
 	for {
@@ -272,7 +271,7 @@ func TestEventsTellOfFiles(t *testing.T) {
 	}
 }
 
-// Every name is one that the kernel's tables know.
+// The kernel's tables of system calls contain each name.
 func TestCallsThatNameFilesExist(t *testing.T) {
 	known := make(map[string]bool)
 	for nr := range maxCalls {

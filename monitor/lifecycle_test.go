@@ -27,7 +27,7 @@ func TestContainersEnd(t *testing.T) {
 	}
 }
 
-// A container that manages cgroups of its own has its processes in those.
+// A container that manages its own cgroups has its processes in them.
 func TestProcessesInCgroupsBelowKeepAContainerAlive(t *testing.T) {
 	id := launch(t, "bb", "sleep", "1000")
 	m := start(t, Options{})
@@ -54,7 +54,7 @@ func TestProcessesInCgroupsBelowKeepAContainerAlive(t *testing.T) {
 	eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
 }
 
-func TestRestartsAreRunsOfTheirOwn(t *testing.T) {
+func TestRestartsAreSeparateRuns(t *testing.T) {
 	m := start(t, Options{})
 	id := create(t, "bb", "probe", "setuid0")
 	docker(t, "start", "-a", id)
@@ -98,8 +98,8 @@ func TestStopKeepsWhatWasRecorded(t *testing.T) {
 	}
 }
 
-// loaded counts what this process holds in the kernel, by kind. Nothing is pinned,
-// so that what it does not hold is not kept loaded by it.
+// openBPFObjects counts the file descriptors of this process for BPF objects, by type. Without pins, the kernel frees
+// all objects without a descriptor.
 func openBPFObjects(t *testing.T) map[string]int {
 	t.Helper()
 	descriptors, err := os.ReadDir("/proc/self/fd")
@@ -110,7 +110,7 @@ func openBPFObjects(t *testing.T) map[string]int {
 	for _, descriptor := range descriptors {
 		target, err := os.Readlink(filepath.Join("/proc/self/fd", descriptor.Name()))
 		if errors.Is(err, os.ErrNotExist) {
-			continue // the directory's own
+			continue // the descriptor of the directory itself
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -122,7 +122,7 @@ func openBPFObjects(t *testing.T) map[string]int {
 	return held
 }
 
-// identifiers opens what a monitor has in the kernel by its ids there.
+// kernelObjects returns functions that open the programs, maps and links of a monitor by their ids.
 func kernelObjects(t *testing.T, m *Monitor) map[string]func() error {
 	t.Helper()
 	open := make(map[string]func() error)

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Docker lets everybody in a container bind low ports and open sockets for ICMP echo, so that the
-// kernel does not ask. That it happened is recorded all the same.
+// Docker lets all users of a container bind low ports and open ICMP echo sockets, so the kernel makes no check. capmon
+// records such calls nevertheless.
 func TestCallsThatPassALiftedLimitAreRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
-	const seccomp = "--security-opt=seccomp=unconfined" // Docker's profile may know no socketcall
+	const seccomp = "--security-opt=seccomp=unconfined" // Docker's profile may not allow socketcall
 	const free = "echo${IFS}0>/proc/sys/net/ipv4/ip_unprivileged_port_start"
 	for _, test := range []struct {
 		command string
@@ -31,19 +31,19 @@ func TestCallsThatPassALiftedLimitAreRecorded(t *testing.T) {
 		{command: "probe bind 1024", nothing: true},
 		{command: "probe bind 0", nothing: true},
 		{command: "probe socket 2 2 17", nothing: true}, // UDP
-		{command: "probe socket 2 3 1", nothing: true},  // raw: the kernel asks
-		// The kernel asks.
+		{command: "probe socket 2 3 1", nothing: true},  // raw: the kernel makes a check
+		// The kernel makes a check.
 		{command: "probe bind 80", options: []string{"--sysctl=net.ipv4.ip_unprivileged_port_start=1024"}, nothing: true},
-		// Refused.
+		// The kernel denies these calls.
 		{command: "probe bind 80", options: []string{"--cap-drop=ALL", "--sysctl=net.ipv4.ip_unprivileged_port_start=1024"}, nothing: true},
 		{command: "probe socket 2 2 1", options: []string{"--sysctl=net.ipv4.ping_group_range=1 0"}, nothing: true},
-		// Whoever makes a network namespace in a user namespace has all capabilities there.
+		// A process that makes a network namespace in a user namespace has all capabilities there.
 		{command: "unshare -Urn sh -c " + free + ";probe${IFS}bind${IFS}80", options: []string{seccomp, "--security-opt=systempaths=unconfined"}, nothing: true},
 	} {
 		t.Run(test.command+" "+strings.Join(test.options, " "), func(t *testing.T) {
 			t.Parallel()
 			id := create(t, append(append(test.options, "bb"), strings.Fields(test.command)...)...)
-			_ = exec.CommandContext(t.Context(), "docker", "start", "-a", id).Run() // some are to fail
+			_ = exec.CommandContext(t.Context(), "docker", "start", "-a", id).Run() // some are expected to fail
 			got := find(t, m, id).Lifted
 			if test.nothing {
 				if len(got) != 0 {
@@ -62,8 +62,8 @@ func TestCallsThatPassALiftedLimitAreRecorded(t *testing.T) {
 	}
 }
 
-// However many names a container makes up, its calls are counted, and none is lost: beyond the quota
-// without name, family and port.
+// capmon counts all calls and loses none, however many names a container makes up. Beyond the quota, name, family and
+// port are left out.
 func TestAFloodOfLiftedCallsIsFolded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	const names = 600

@@ -6,10 +6,10 @@ import (
 	"github.com/capmon/capmon/internal/testlock"
 )
 
-// several makes checks of many more kinds than a small map has room for.
+// manyKinds makes many more kinds of check than fit in a small map.
 var manyKinds = []string{"bb", "sh", "-c", "probe repeat 50 setuid0; probe repeat 60 setgid0; probe repeat 70 rawsock; cat /data/secret; probe fork 20"}
 
-func TestChecksWithoutRoomAreCounted(t *testing.T) {
+func TestChecksThatDoNotFitAreCounted(t *testing.T) {
 	const room = 8
 	roomy, tiny := start(t, Options{}), start(t, Options{MaxChecks: room})
 	id := run(t, manyKinds...)
@@ -23,7 +23,7 @@ func TestChecksWithoutRoomAreCounted(t *testing.T) {
 	if all.Lost != 0 || all.ChecksMade != some.ChecksMade {
 		t.Errorf("made %d checks with room for all and %d without", all.ChecksMade, some.ChecksMade)
 	}
-	// What found room as it is is complete.
+	// Counts of unfolded checks are complete.
 	counts := rawChecks(t, roomy, all.Cgroup)
 	for key, count := range rawChecks(t, tiny, some.Cgroup) {
 		if foldingOf(&key.Comm) == Unfolded && counts[key] != count {
@@ -31,7 +31,7 @@ func TestChecksWithoutRoomAreCounted(t *testing.T) {
 		}
 	}
 
-	// No container may have all of it.
+	// Together, the containers do not have more entries than the map.
 	s := snapshot(t, tiny)
 	var kinds int
 	var lost uint64
@@ -47,8 +47,7 @@ func TestChecksWithoutRoomAreCounted(t *testing.T) {
 	}
 }
 
-// checksOutside is how many checks one monitor saw of containers that another one
-// had no room for.
+// checksOutside returns how many checks all has of containers that some lacks.
 func checksOutside(all, some Snapshot) (n uint64) {
 	recorded := make(map[uint64]bool)
 	for _, c := range some.Containers {
@@ -62,7 +61,7 @@ func checksOutside(all, some Snapshot) (n uint64) {
 	return n
 }
 
-func TestContainersWithoutRoomAreCounted(t *testing.T) {
+func TestContainersThatDoNotFitAreCounted(t *testing.T) {
 	roomy, tiny := start(t, Options{}), start(t, Options{MaxContainers: 1})
 	ids := []string{run(t, manyKinds...), run(t, manyKinds...)}
 	if err := tiny.Stop(); err != nil {
@@ -86,14 +85,14 @@ func TestContainersWithoutRoomAreCounted(t *testing.T) {
 	if lost == 0 || s.Losses.Containers < lost {
 		t.Errorf("%d of %d lost checks were counted", s.Losses.Containers, lost)
 	}
-	// Other containers' set-up may still be held back by the roomy monitor.
+	// The other monitor may not have counted the deferred checks of other containers yet.
 	eventually(t, "no more losses are counted than there are", func() bool {
 		return s.Losses.Containers <= checksOutside(snapshot(t, roomy), s)
 	})
 }
 
-// Whoever runs more containers than there is room for is told so, not refused.
-func TestRunningContainersWithoutRoomAreNoFailure(t *testing.T) {
+// If more containers run than fit in the map, Start counts the losses and does not fail.
+func TestStartSucceedsWithMoreContainersThanFit(t *testing.T) {
 	ids := []string{launch(t, "bb", "sleep", "1000"), launch(t, "bb", "sleep", "1000")}
 	m := start(t, Options{MaxContainers: 1})
 	for _, id := range ids {
@@ -104,8 +103,8 @@ func TestRunningContainersWithoutRoomAreNoFailure(t *testing.T) {
 	}
 }
 
-// What lies below more cgroups than can be looked at is the topmost container's.
-func TestDeepCgroupsAreTheTopmostContainers(t *testing.T) {
+// A process that is nested too deeply belongs to the topmost container.
+func TestDeepCgroupsBelongToTheTopmostContainer(t *testing.T) {
 	m := start(t, Options{})
 	for _, depth := range []int{maxDepth, maxDepth + 1, 100, 300} {
 		tree := newCgroupTree(t)
@@ -118,9 +117,9 @@ func TestDeepCgroupsAreTheTopmostContainers(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// A container that is made too far down cannot be told from what is in no container. Every
-// monitor on the machine counts such a loss.
-func TestContainersTooDeepAreCounted(t *testing.T) {
+// A container that is nested too deeply looks like a cgroup that is not a container. Every monitor on the host counts
+// this loss.
+func TestTooDeepContainersAreCounted(t *testing.T) {
 	testlock.Losses(t)
 	m := start(t, Options{})
 	tree := newCgroupTree(t)

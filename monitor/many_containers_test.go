@@ -16,12 +16,12 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// make soak has many more made.
+// make soak sets a larger number.
 var manyChecks = flag.Int("checks", 2_000_000, "how many checks TestManyChecksInManyContainersAreCountedExactly has made")
 
 const manyContainers = 1000
 
-// asking are system calls each of which asks for a capability once, and for no other.
+// checkingCalls are system calls that check one capability once.
 var checkingCalls = []struct {
 	capability capability.Capability
 	once       func(strangers string) error
@@ -49,9 +49,8 @@ var checkingCalls = []struct {
 	}},
 }
 
-// askInCgroups goes from one cgroup below a directory to the next, beginning with a
-// given one, and asks in each for everything so many times: in turn first, then one
-// after the other.
+// checkInCgroups enters the cgroups in a directory one after the other, beginning with a given one. In each it makes
+// howOften checks of each kind: first alternating, and then one kind after the other.
 func checkInCgroups(directory, strangers, firstOne, howOften string) error {
 	first, err := strconv.Atoi(firstOne)
 	if err != nil {
@@ -88,7 +87,7 @@ func checkInCgroups(directory, strangers, firstOne, howOften string) error {
 	return nil
 }
 
-// A file that nobody may read, and its owner is another user.
+// foreignFile creates a file that nobody may read and that belongs to another user.
 func foreignFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "strangers")
@@ -101,8 +100,8 @@ func foreignFile(t *testing.T) string {
 	return file
 }
 
-// More containers than the CPUs remember checks of, on all of them at once, while somebody
-// reads: each check is counted, as what it was, and none of them twice.
+// Processes on all CPUs make checks in more containers than the caches have entries, while another process reads.
+// capmon counts each check once, with the right kind.
 func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 	tree := newCgroupTree(t)
 	var cgroups []string
@@ -166,7 +165,7 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 	t.Logf("%d checks in %d containers by %d processes", want*uint64(len(checkingCalls)*manyContainers), manyContainers, workers)
 }
 
-// askedFor is how often a container was asked for a capability that it held.
+// heldChecks returns how often a container held a checked capability.
 func heldChecks(c Container, wanted capability.Capability) uint64 {
 	return total(matching(c, func(check Check) bool {
 		return check.Capability == wanted && check.Answer == Held

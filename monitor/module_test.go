@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// modular are the epochs of a container's chains that go through code of modules.
+// moduleChainEpochs returns the epochs of a container's cached call chains that contain code of modules.
 func moduleChainEpochs(t *testing.T, m *Monitor, cgroup uint64) (epochs []uint32) {
 	t.Helper()
 	perCPU, err := m.readCheckCaches()
@@ -31,7 +31,7 @@ func moduleChainEpochs(t *testing.T, m *Monitor, cgroup uint64) (epochs []uint32
 	return epochs
 }
 
-// overlayIsModule: it is built into some kernels.
+// overlayIsModule reports whether overlayfs is a module. Some kernels have it built in.
 func overlayIsModule(t *testing.T) bool {
 	t.Helper()
 	modules, err := os.ReadFile("/proc/modules")
@@ -41,10 +41,9 @@ func overlayIsModule(t *testing.T) bool {
 	return slices.ContainsFunc(strings.Split(string(modules), "\n"), func(line string) bool { return strings.HasPrefix(line, "overlay ") })
 }
 
-// A container's files lie on an overlay, and overlayfs is a module in most kernels: what
-// is asked there is told from memory, too, and right. When a module is removed, another
-// may come to be where it was, and all of that is learned anew.
-func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
+// A container's files are on overlayfs, which is a module in most kernels. Cached call sites in modules are right.
+// After a module is removed, another one may use its addresses, so the programs learn all chains with modules again.
+func TestCallSitesInModulesAreCached(t *testing.T) {
 	remembering, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
 	directory, options := within(t)
 	const each = 400
@@ -63,7 +62,7 @@ func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
 			t.Fatalf("%d chains through modules, and %d checks told from memory", len(epochs), countInCaches(t, remembering, c.Cgroup))
 		}
 		before = epochs[0]
-		// One that nothing needs.
+		// A module that nothing needs.
 		for _, command := range [][]string{{"modprobe", "dummy"}, {"modprobe", "--remove", "dummy"}} {
 			if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
@@ -101,8 +100,8 @@ func TestCallSitesInModulesAreToldFromMemory(t *testing.T) {
 	}
 }
 
-// skips is how many checks a monitor may lack, and it must have lost nothing else. An emulated
-// processor is slow enough for a kernel that preempts programs to skip one and its understudy.
+// allowedSkips returns how many checks a monitor may lack. The test fails if the monitor lost anything else. On an
+// emulated CPU, which is slow, a kernel that preempts programs can skip both copies of a program.
 func allowedSkips(t *testing.T, m *Monitor) uint64 {
 	t.Helper()
 	preemption, err := kernel.PreemptionOfPrograms()

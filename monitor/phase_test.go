@@ -14,7 +14,7 @@ func inPhase(phase Phase, entry bool) func(Check) bool {
 	return func(c Check) bool { return c.Phase == phase && c.Entry == entry }
 }
 
-func TestSetUpIsToldFromTheWorkload(t *testing.T) {
+func TestRuntimeSetupIsNotCountedAsWorkload(t *testing.T) {
 	m := start(t, Options{})
 	c := find(t, m, run(t, "bb", "true"))
 	setup := matching(c, inPhase(Setup, false))
@@ -24,12 +24,12 @@ func TestSetUpIsToldFromTheWorkload(t *testing.T) {
 		}
 	}
 	for _, check := range c.Checks {
-		// runc begins as exe, which is /proc/self/exe's name, until it takes its own.
+		// runc has the name exe (of /proc/self/exe) until it sets its own.
 		runtime := strings.HasPrefix(check.Program, "runc") || check.Program == "exe"
 		if check.Phase != Setup && check.Phase != Workload || check.Phase == Setup && !runtime {
 			t.Errorf("%s made a check in phase %d: %+v", check.Program, check.Phase, check)
 		}
-		// What the workload's execve asks bears the name that it is about to replace.
+		// During the execve of the workload, the process still has the name of the runtime.
 		if check.Phase == Workload && runtime && !check.Entry {
 			t.Errorf("the runtime made a check of the workload's: %+v", check)
 		}
@@ -42,9 +42,8 @@ func TestSetUpIsToldFromTheWorkload(t *testing.T) {
 	}
 }
 
-// The last execve is made by the runtime, but with the container's credentials for
-// the container's program.
-func TestEntryIsTheWorkloads(t *testing.T) {
+// The runtime makes the last execve, but with the container's credentials and for the container's program.
+func TestTheLastExecveBelongsToTheWorkload(t *testing.T) {
 	wanted := func(c Check) bool {
 		return c.Capability == capability.DACOverride && c.Answer == Held && c.Call.Name() == "execve"
 	}
@@ -71,9 +70,8 @@ func entryIsTheWorkloads(t *testing.T, c Container, wanted func(Check) bool) {
 	}
 }
 
-// Each directory on the way takes a check, more than can be held back until it is
-// known whose they are.
-func TestEntryWithManyChecksLosesNone(t *testing.T) {
+// Each directory of the path makes checks: more than the programs can defer until the execve succeeds.
+func TestALastExecveWithManyChecksLosesNone(t *testing.T) {
 	const depth = 20
 	shared := t.TempDir()
 	directory := shared
@@ -96,7 +94,7 @@ func TestEntryWithManyChecksLosesNone(t *testing.T) {
 	c := find(t, m, run(t, "-v", shared+":/shared", "bb", inside, "setuid0"))
 	refused := kind{capability: capability.DACReadSearch, answer: NotHeld, call: "execve", site: "link_path_walk", phase: Workload}
 	granted := kind{capability: capability.DACOverride, answer: Held, call: "execve", site: "link_path_walk", phase: Workload, deniedFirst: true}
-	// The kernel may walk the path twice, without and with locks.
+	// The kernel may walk the path twice: first without locks, and then with locks.
 	if n := total(granted.of(c)); n < depth || n != total(refused.of(c)) {
 		t.Errorf("counted %d granted and %d refused checks of %d directories", n, total(refused.of(c)), depth)
 	}

@@ -16,16 +16,16 @@ import (
 	"time"
 )
 
-// keptRun is what a process has kept of a container: how often it called setuid(0).
+// savedRun is what a process has saved about a container: how often it called setuid(0).
 type savedRun struct {
 	ID     string
 	Cgroup uint64
 	Count  uint64
 }
 
-// keepRuns appends what is known of containers to a file, as a database would have it.
+// saveRuns appends the data of containers to a file, in place of a database.
 func saveRuns(file *os.File, containers []Container) error {
-	text := []byte("\n") // what was killed while it wrote has not ended its line
+	text := []byte("\n") // a killed process may not have ended its line
 	for _, c := range containers {
 		line, err := json.Marshal(savedRun{c.ID, c.Cgroup, total(setuidKind.of(c))})
 		if err != nil {
@@ -39,8 +39,7 @@ func saveRuns(file *os.File, containers []Container) error {
 	return file.Sync()
 }
 
-// keepPinned records, hands over what has ended and keeps what goes on, without a pause, until
-// it is killed.
+// savePinned records, and saves ended and running containers continuously, until it is killed.
 func savePinned(pins, name string) error {
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -68,7 +67,7 @@ func saveAll(m *Monitor, file *os.File) error {
 	return saveRuns(file, s.Containers)
 }
 
-// keptRuns sums up by container: of the same cgroup the last word counts.
+// savedCounts returns the counts by container ID. For each cgroup, the last line counts.
 func savedCounts(t *testing.T, name string) map[string]uint64 {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -78,7 +77,7 @@ func savedCounts(t *testing.T, name string) map[string]uint64 {
 	last := make(map[uint64]savedRun)
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		var run savedRun
-		if json.Unmarshal(lines.Bytes(), &run) == nil { // else it was killed while it wrote
+		if json.Unmarshal(lines.Bytes(), &run) == nil { // a killed process may have written a part
 			last[run.Cgroup] = run
 		}
 	}
@@ -89,13 +88,13 @@ func savedCounts(t *testing.T, name string) map[string]uint64 {
 	return counts
 }
 
-// What is kept is exact, wherever in the start, the keeping and the hand-over it is killed.
+// Saved counts are exact, no matter when the process is killed during start, save and flush.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	testKilledAtAnyMoment(t, "/proc/self/exe")
 }
 
-// killedAtAnyMoment is that of one version, or of several that take over from each other.
+// testKilledAtAnyMoment kills processes of one version, or of several versions that take over from each other.
 func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	const kills, burst, bursts, each = 10, 100, 100, 7
 	pins, kept := newPinDirectory(t), filepath.Join(t.TempDir(), "kept")
@@ -123,7 +122,7 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(rand.N(1500 * time.Millisecond)) // any moment
+		time.Sleep(rand.N(1500 * time.Millisecond)) // a random time
 		_ = cmd.Process.Kill()
 		var ended *exec.ExitError
 		if err := cmd.Wait(); errors.As(err, &ended) && ended.Exited() {
@@ -146,7 +145,7 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var twice uint64 // checks that were just being made when another version took over
+	var twice uint64 // checks in progress while another version took over
 	if len(versions) > 1 {
 		twice = uint64(kills * runtime.NumCPU())
 	}

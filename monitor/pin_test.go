@@ -28,8 +28,7 @@ func recordPinned(pins string) error {
 	return err
 }
 
-// handOverPinned hands over what was recorded of a container and is killed by itself in the
-// middle: before it is kept, or after it.
+// flushPinned flushes the data of a container, and kills its own process before or after the data is saved.
 func flushPinned(pins, id, when string) error {
 	m, err := Start(Options{PinDirectory: pins})
 	if err != nil {
@@ -46,7 +45,7 @@ func flushPinned(pins, id, when string) error {
 	return errors.Join(err, unix.Kill(os.Getpid(), unix.SIGKILL))
 }
 
-// pinsOf is a directory for pins that goes, with all that is in it, with the test.
+// newPinDirectory returns a directory for pins that is removed with its contents at the end of the test.
 func newPinDirectory(t *testing.T) string {
 	t.Helper()
 	pins := testpins.Directory(strings.ReplaceAll(t.Name(), "/", "-"))
@@ -61,14 +60,14 @@ func newPinDirectory(t *testing.T) string {
 	return pins
 }
 
-// killed records by another process while the function runs, and kills it. It returns the
-// recording's ID.
+// recordAndKill records in another process, kills that process after while returns, and returns the ID of the
+// recording.
 func recordAndKill(t *testing.T, pins string, while func()) (recording string) {
 	t.Helper()
 	return recordAndKillProgram(t, "/proc/self/exe", pins, while)
 }
 
-func TestRecordingGoesOnWithoutItsProcess(t *testing.T) {
+func TestPinnedRecordingContinuesWithoutItsProcess(t *testing.T) {
 	pins := newPinDirectory(t)
 	var id string
 	began := time.Now()
@@ -77,7 +76,7 @@ func TestRecordingGoesOnWithoutItsProcess(t *testing.T) {
 		docker(t, "exec", id, "probe", "repeat", "5", "setuid0")
 	})
 	docker(t, "exec", id, "probe", "repeat", "7", "setuid0")
-	short := run(t, "bb", "probe", "setuid0") // nobody ever saw it run
+	short := run(t, "bb", "probe", "setuid0") // no process reads while it runs
 
 	m := start(t, Options{PinDirectory: pins})
 	if !m.Continued() || m.ID() != recording || m.Began().Before(began) || m.Began().After(time.Now()) {
@@ -94,7 +93,7 @@ func TestRecordingGoesOnWithoutItsProcess(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-func TestNothingIsCountedTwiceOrLostHoweverOftenItIsKilled(t *testing.T) {
+func TestCountsAreExactAfterSeveralKills(t *testing.T) {
 	pins := newPinDirectory(t)
 	id := launch(t, "bb", "sleep", "1000")
 	recording := recordAndKill(t, pins, func() {
@@ -114,9 +113,8 @@ func TestNothingIsCountedTwiceOrLostHoweverOftenItIsKilled(t *testing.T) {
 	}
 }
 
-// What is handed over is there once for who keeps it by recording and cgroup, whenever the
-// process that does it is killed.
-func TestHandOverThatIsKilled(t *testing.T) {
+// Data that is flushed is saved once for each recording and cgroup, no matter when the process is killed.
+func TestFlushThatIsKilled(t *testing.T) {
 	pins := newPinDirectory(t)
 	var id string
 	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
@@ -145,14 +143,14 @@ func TestHandOverThatIsKilled(t *testing.T) {
 	}
 }
 
-func TestOrphansOfAHandOverAreRemoved(t *testing.T) {
+func TestOrphansOfAnInterruptedFlushAreRemoved(t *testing.T) {
 	pins := newPinDirectory(t)
 	var id string
 	recordAndKill(t, pins, func() { id = run(t, "bb", "probe", "repeat", "5", "setuid0") })
 	docker(t, "rm", id)
 	m := start(t, Options{PinDirectory: pins})
 	cgroup := find(t, m, id).Cgroup
-	// As a process leaves it that is killed between the removal of the container and of the rest.
+	// A process that is killed between both removals leaves the maps like this.
 	if err := m.attached.maps.Containers.Delete(cgroup); err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +192,7 @@ func TestStopEndsAPinnedRecording(t *testing.T) {
 	}
 }
 
-func TestPinsAreOneProcessAtATime(t *testing.T) {
+func TestPinsAllowOneProcessAtATime(t *testing.T) {
 	pins := newPinDirectory(t)
 	m := start(t, Options{PinDirectory: pins})
 	if _, err := Start(Options{PinDirectory: pins}); !errors.Is(err, ErrPinsInUse) {
@@ -208,7 +206,7 @@ func TestPinsAreOneProcessAtATime(t *testing.T) {
 	}
 }
 
-func TestPinsNeedTheirFileSystem(t *testing.T) {
+func TestPinsRequireABPFFileSystem(t *testing.T) {
 	if _, err := Start(Options{PinDirectory: filepath.Join(t.TempDir(), "pins")}); err == nil || !strings.Contains(err.Error(), "is not in a BPF file system") {
 		t.Errorf("%v", err)
 	}

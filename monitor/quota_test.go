@@ -10,7 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// byFolding counts patterns and checks of a capability by how much was left out of them.
+// byFolding counts the patterns and checks of a capability by folding.
 func byFolding(checks []Check, c capability.Capability) (patterns map[Folding]int, made map[Folding]uint64) {
 	patterns, made = make(map[Folding]int), make(map[Folding]uint64)
 	for _, check := range checks {
@@ -22,8 +22,8 @@ func byFolding(checks []Check, c capability.Capability) (patterns map[Folding]in
 	return patterns, made
 }
 
-// A container that renames itself for every check makes more patterns than its quota. What is
-// beyond is counted without the names, and nothing of it is lost.
+// A container that changes its name for every check makes more patterns than its quota. Checks beyond the quota are
+// counted without the names; none are lost.
 func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
 	const names = 6000
 	m := start(t, Options{})
@@ -40,7 +40,7 @@ func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
 	if patterns[Nameless] == 0 || patterns[Nameless] > 8 || patterns[Coarse] != 0 {
 		t.Errorf("beyond the quota there are %v", patterns)
 	}
-	if all := made[Unfolded] + made[Nameless]; all < names || all%names != 0 { // a layered file system asks again
+	if all := made[Unfolded] + made[Nameless]; all < names || all%names != 0 { // a layered file system makes a second check
 		t.Errorf("%d checks were counted in %d calls", all, names)
 	}
 	for _, check := range c.Checks {
@@ -50,7 +50,7 @@ func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
 	}
 }
 
-// take pretends that other containers have taken a part of a share, given in quarters.
+// fillShare pretends that other containers use a part of a share, in quarters.
 func fillShare(t *testing.T, m *Monitor, share bpf.CapmonShare, quarters uint64) {
 	t.Helper()
 	room := uint64(m.attached.shareSizes()[share])
@@ -59,12 +59,12 @@ func fillShare(t *testing.T, m *Monitor, share bpf.CapmonShare, quarters uint64)
 	}
 }
 
-// However much room others have taken, a pattern with a new capability, call site, phase or answer
-// is recorded.
-func TestUsesFindRoomWhateverOthersTake(t *testing.T) {
+// A pattern with a new capability, call site, phase or answer is recorded, no matter how many entries other containers
+// use.
+func TestUsesAreRecordedWhenOthersFillTheMaps(t *testing.T) {
 	for _, test := range []struct {
 		name                  string
-		whole, nameless       uint64 // quarters of the shares that are taken
+		whole, nameless       uint64 // used quarters of the shares
 		mostWhole, mostFolded Folding
 	}{
 		{"half of the room", 2, 0, Unfolded, Nameless},
@@ -94,7 +94,7 @@ func TestUsesFindRoomWhateverOthersTake(t *testing.T) {
 	}
 }
 
-// Executions beyond the quota are added up, apart by what the kernel tells of them all the same.
+// Executions beyond the quota are added up, separately for each value that the kernel knows without the file.
 func TestExecutionsBeyondTheQuotaAreFolded(t *testing.T) {
 	m := start(t, Options{})
 	fillShare(t, m, bpf.CapmonShareSHARE_EXECUTIONS, 4)
@@ -110,8 +110,8 @@ func TestExecutionsBeyondTheQuotaAreFolded(t *testing.T) {
 	}
 }
 
-// What finds no room at all is counted as lost, by its container.
-func TestLossesAreTheContainersOwn(t *testing.T) {
+// Checks that do not fit at all are counted as lost for their container.
+func TestLossesAreCountedForTheirContainer(t *testing.T) {
 	m := start(t, Options{})
 	id := launch(t, "bb", "sleep", "1000")
 	for share := range bpf.CapmonShareSHARE_MAX {
@@ -125,8 +125,8 @@ func TestLossesAreTheContainersOwn(t *testing.T) {
 	}
 }
 
-// Room that ended containers leave is used again, also if a harvest did not come to its end.
-func TestRoomOfEndedContainersIsFree(t *testing.T) {
+// The room of ended containers is used again, even if a collection was interrupted.
+func TestRoomOfEndedContainersIsReused(t *testing.T) {
 	m := start(t, Options{})
 	run(t, "bb", "attack-rename", "100")
 	for share := range bpf.CapmonShareSHARE_MAX {
@@ -144,8 +144,8 @@ func TestRoomOfEndedContainersIsFree(t *testing.T) {
 	}
 }
 
-// A container that fails to execute ever new files takes its own room, and says nothing of others.
-func TestFailedExecutionsBeyondTheQuotaAreTheContainersOwn(t *testing.T) {
+// A container whose executions of many different files fail uses only its own room.
+func TestFailedExecutionsBeyondTheQuotaAreCountedForTheirContainer(t *testing.T) {
 	const room, more = 64, 6
 	m := start(t, Options{Outcomes: true})
 	failing := func(times int) Container {

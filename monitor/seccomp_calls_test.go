@@ -12,7 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// calls of a container by name.
+// calls counts the selected calls of a container by name.
 func calls(c Container) map[string]uint64 {
 	counts := make(map[string]uint64)
 	for _, call := range c.Calls {
@@ -21,7 +21,7 @@ func calls(c Container) map[string]uint64 {
 	return counts
 }
 
-func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
+func TestCallsAreRecordedWhileTheyAreSelected(t *testing.T) {
 	m := start(t, Options{})
 	policy := func() Container {
 		return find(t, m, run(t, "--cap-add=SYS_NICE", "bb", "probe", "repeat", "3", "set-mempolicy"))
@@ -41,7 +41,7 @@ func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
 			t.Errorf("recorded %+v", call)
 		}
 	}
-	// The mask leaves of the arguments what matters, here that no namespace was made.
+	// The mask selects the bit that says that no namespace was made.
 	forks := find(t, m, run(t, "bb", "probe", "fork", "5"))
 	if got := calls(forks); len(forks.Calls) != 1 || got["clone"]+got["clone3"] != 5 || forks.Calls[0].Call.Args[0]&unix.CLONE_NEWUSER != 0 {
 		t.Errorf("of five forks recorded %+v", forks.Calls)
@@ -55,9 +55,9 @@ func TestCallsAreRecordedWhileTheyAreWatched(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// Whoever was killed while it pinned the links on the end of system calls left none, or one of the
-// two that a preemptible kernel needs.
-func TestHalfPinnedReturnsAreMended(t *testing.T) {
+// A process that is killed while it pins the links for the end of system calls leaves none of them, or one of the two
+// that a preemptible kernel needs.
+func TestHalfPinnedReturnsAreRepaired(t *testing.T) {
 	t.Parallel()
 	pins := newPinDirectory(t)
 	for left, all := 0, 1; left < all; left++ {
@@ -89,7 +89,7 @@ func TestHalfPinnedReturnsAreMended(t *testing.T) {
 	}
 }
 
-func TestClone3IsWatchedAsClone(t *testing.T) {
+func TestClone3HasTheSelectorOfClone(t *testing.T) {
 	m := &Monitor{arch: kernel.NativeArch()}
 	mask := [6]uint64{unix.CLONE_NEWUSER}
 	for _, calls := range [][]CallSelector{

@@ -24,8 +24,8 @@ func FuzzSocketInode(f *testing.F) {
 	})
 }
 
-// The sockets of a process are found once, asked what they are, and left open; not those of
-// one that is not in the container, or not there.
+// The sockets of a process are found once, with their properties, and stay open. Sockets of processes that are not in
+// the container, or do not exist, are not found.
 func TestSocketsOfAProcess(t *testing.T) {
 	raw, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 	if err != nil {

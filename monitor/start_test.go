@@ -26,8 +26,8 @@ func TestParseHook(t *testing.T) {
 	}
 }
 
-// Which hooks work is the kernel's affair: each records, or says why it cannot.
-func TestEachHookRecordsOrTellsWhyNot(t *testing.T) {
+// The kernel decides which hooks work. Each hook records, or has an error with the reason.
+func TestEachHookRecordsOrFailsWithAReason(t *testing.T) {
 	for _, hook := range Hooks() {
 		t.Run(string(hook), func(t *testing.T) {
 			before := openBPFObjects(t)
@@ -71,7 +71,7 @@ func TestEachHookRecordsOrTellsWhyNot(t *testing.T) {
 	}
 }
 
-func TestTryingHooksTellsWhatStartWould(t *testing.T) {
+func TestTryHooksReturnsTheErrorsOfStart(t *testing.T) {
 	before := openBPFObjects(t)
 	tried, err := TryHooks(Options{})
 	if err != nil {
@@ -106,7 +106,7 @@ func TestTheFirstHookThatWorksIsUsed(t *testing.T) {
 	}
 }
 
-func TestEveryFailureIsKept(t *testing.T) {
+func TestNoHookErrorWrapsEveryCause(t *testing.T) {
 	cause := errors.New("refused")
 	err := error(&NoHookError{[]*HookError{{Fexit, errors.New("another")}, {Kprobe, fmt.Errorf("attaching: %w", cause)}}})
 	if !errors.Is(err, cause) {
@@ -152,7 +152,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 
 func isNoBTF(err error) bool { return errors.Is(err, kernel.ErrNoBTF) }
 
-// startAndTell fails unless Start says that rights are missing.
+// startWithoutRights returns an error unless Start reports that rights are missing.
 func startWithoutRights() error {
 	m, err := Start(Options{})
 	if err == nil {
@@ -165,11 +165,11 @@ func startWithoutRights() error {
 	return nil
 }
 
-func TestStartWithoutRightsSaysSo(t *testing.T) {
+func TestStartWithoutRightsFailsWithErrPermission(t *testing.T) {
 	cmd := helper(t, "start")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Credential:  &syscall.Credential{Uid: 65534, Gid: 65534},
-		AmbientCaps: []uintptr{unix.CAP_SYSLOG}, // without it the kernel's symbols are hidden first
+		AmbientCaps: []uintptr{unix.CAP_SYSLOG}, // without CAP_SYSLOG, Start fails earlier because the symbols are hidden
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

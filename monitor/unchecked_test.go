@@ -12,9 +12,9 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// The kernel lets a process look into another process of its user that is permitted no more, without a
-// check. capmon records this if the other process is in another container.
-func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
+// The kernel lets a process inspect another process of its user that is permitted no more, without a check. capmon
+// records this if the other process is in another container.
+func TestInspectingAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	all := launch(t, "bb", "sleep", "600")
 	few := launch(t, "--cap-drop=ALL", "--cap-add=CHOWN", "bb", "sleep", "600")
@@ -23,7 +23,7 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 	const unconfined = "--security-opt=seccomp=unconfined"
 	for _, test := range []struct {
 		command string
-		of      string // the container whose pid namespace it shares
+		of      string // the container whose pid namespace is shared
 		options []string
 		want    UncheckedKind // 0 if capmon records nothing
 		sets    capability.Set
@@ -32,7 +32,7 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 		{command: "cat /proc/1/environ", of: all, want: InspectedProcess, sets: capability.DockerDefault(), call: "openat"},
 		{command: "cat /proc/1/environ", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "cat /proc/1/environ", of: none},
-		{command: "cat /proc/1/environ", of: all, options: []string{"--cap-drop=ALL", "--cap-add=SYS_PTRACE"}}, // the kernel asks
+		{command: "cat /proc/1/environ", of: all, options: []string{"--cap-drop=ALL", "--cap-add=SYS_PTRACE"}}, // the kernel makes a check
 		{command: "cat /proc/1/task/1/maps", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "readlink /proc/1/exe", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "readlink"},
 		{command: "readlink /proc/1/fd/0", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "readlink"},
@@ -51,11 +51,11 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 		{command: "ionice -c 3 -p 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "ioprio_set"},
 		{command: "taskset -p 1 1", of: few, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "sched_setaffinity"},
 		{command: "renice 5 1", of: group, want: ScheduledProcess, sets: capability.Of(capability.Chown), call: "setpriority"},
-		{command: "cat /proc/1/environ", of: group}, // the kernel asks
+		{command: "cat /proc/1/environ", of: group}, // the kernel makes a check
 		{command: "probe real-user 1000 open-at /proc/1 environ", of: few, want: InspectedProcess, sets: capability.Of(capability.Chown), call: "openat"},
 		{command: "ps; cat /proc/1/status /proc/1/stat /proc/1/cmdline; readlink /proc/1/nothing", of: all},
 		{command: "cat /proc/self/environ /proc/$$/maps; readlink /proc/$$/exe; renice 5 $$", of: all},
-		{command: "cat /proc/1/environ; readlink /proc/1/exe; renice 5 1", of: ""}, // its own
+		{command: "cat /proc/1/environ; readlink /proc/1/exe; renice 5 1", of: ""}, // in its own pid namespace
 	} {
 		t.Run(test.command+" of "+test.of+strings.Join(test.options, " "), func(t *testing.T) {
 			t.Parallel()
@@ -83,7 +83,7 @@ func TestLookingIntoAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 }
 
 // A pid namespace that a process of the container made does not hide that the container shares another one.
-func TestLookingIntoAnotherContainerIsRecordedOfOneThatRanBefore(t *testing.T) {
+func TestInspectionByAContainerThatRanBeforeIsRecorded(t *testing.T) {
 	of := launch(t, "bb", "sleep", "600")
 	directory, shared := within(t)
 	id := launch(t, append(shared, "--pid=container:"+of, "--cap-add=SYS_ADMIN", "bb", "sh", "-c",
@@ -101,8 +101,8 @@ func TestLookingIntoAnotherContainerIsRecordedOfOneThatRanBefore(t *testing.T) {
 	}
 }
 
-// If a second container joins the pid namespace of a first one, the first sees the processes of the second.
-func TestLookingIntoAContainerThatJoinedIsRecorded(t *testing.T) {
+// If a second container joins the pid namespace of a first one, the first can inspect the processes of the second.
+func TestInspectingAContainerThatJoinedIsRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	id := launch(t, "bb", "sh", "-c", "until pid=$(pidof tail); do usleep 10000; done; cat /proc/$pid/environ")
 	launch(t, "--pid=container:"+id, "bb", "tail", "-f", "/dev/null")
@@ -116,7 +116,7 @@ func TestLookingIntoAContainerThatJoinedIsRecorded(t *testing.T) {
 }
 
 // capmon counts all calls of a container and loses none, however many program names the container makes up.
-func TestAFloodOfUnaskedCallsIsFolded(t *testing.T) {
+func TestAFloodOfUncheckedCallsIsFolded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	const names = 600
 	c := find(t, m, run(t, "bb", "probe", "names", strconv.Itoa(names), "capget", "0"))

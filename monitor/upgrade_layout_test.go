@@ -18,7 +18,7 @@ func member(name string, of btf.Type, at uint32) btf.Member {
 
 func array(of btf.Type, n uint32) btf.Type { return &btf.Array{Index: u32, Type: of, Nelems: n} }
 
-func TestTranslationIsByName(t *testing.T) {
+func TestConversionIsByName(t *testing.T) {
 	inner := &btf.Struct{Name: "inner", Size: 4, Members: []btf.Member{member("a", u8, 0), member("b", u8, 1), member("pad", array(u8, 2), 2)}}
 	innerNow := &btf.Struct{Name: "inner", Size: 4, Members: []btf.Member{member("b", u32, 0)}}
 	innerMore := &btf.Struct{Name: "inner", Size: 8, Members: []btf.Member{member("b", u32, 0), member("a", u8, 4)}}

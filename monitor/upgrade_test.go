@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// otherLayout are changes that make another version of record.h: fields in another order, and
-// less memory. Sizes are the translators' tests'.
+// otherLayout has changes that make another version of bpf/types.h: another order of fields, and smaller caches. Other
+// sizes of fields are tested with layoutConverter.
 var otherLayout = [][2]string{
 	{"	__u64 container; /* kernfs id of the container's topmost cgroup */\n	__u64 site[SITE_DEPTH];", "	__u64 site[SITE_DEPTH];\n	__u64 container;"},
 	{"struct check_value {\n	__u64 count;", "struct check_value {\n	__u32 uid;\n	__u32 pid;\n	__u64 count;"},
@@ -25,7 +25,7 @@ var otherLayout = [][2]string{
 	{"	__u64 count;\n	__u64 last_ns; /* to a tick of the kernel's clock */\n	__u64 tick;", "	__u64 tick;\n	__u64 last_ns;\n	__u64 count;"},
 }
 
-// otherVersion builds the tests with programs that lay their records out otherwise.
+// buildOtherVersion builds the tests with programs whose maps have another layout.
 func buildOtherVersion(t *testing.T) string {
 	t.Helper()
 	repository, err := filepath.Abs("..")
@@ -89,7 +89,6 @@ func buildOtherVersion(t *testing.T) string {
 	return binary
 }
 
-// TestAnotherVersion: with maps that are laid out otherwise.
 func TestAnotherVersion(t *testing.T) {
 	t.Parallel()
 	other := buildOtherVersion(t)
@@ -97,8 +96,7 @@ func TestAnotherVersion(t *testing.T) {
 	t.Run("is killed", func(t *testing.T) { testKilledAtAnyMoment(t, other, "/proc/self/exe") })
 }
 
-// anotherVersionTakesOver: from one version to the other and back nothing is lost, and what
-// was recorded before is as if this one had.
+// testTakeOver changes from one version to another and back. Nothing is lost, and earlier data is unchanged.
 func testTakeOver(t *testing.T, other string) {
 	pins := newPinDirectory(t)
 	var long, short string
@@ -117,7 +115,7 @@ func testTakeOver(t *testing.T, other string) {
 	eventually(t, "all is done", func() bool {
 		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
 	})
-	both := uint64(runtime.NumCPU()) // checks that were just being made
+	both := uint64(runtime.NumCPU()) // checks in progress at the switch
 	c := find(t, m, long)
 	if got := total(setuidKind.of(c)); got < 300005 || got > 300005+both || c.Existed || c.ID != long {
 		t.Errorf("counted %d checks, wanted 300005; existed: %v", got, c.Existed)
@@ -131,7 +129,7 @@ func testTakeOver(t *testing.T, other string) {
 		t.Fatal(err)
 	}
 
-	recordAndKillProgram(t, other, pins, func() {}) // which has now two estates to inherit
+	recordAndKillProgram(t, other, pins, func() {}) // now there are two old recordings
 	again := start(t, Options{PinDirectory: pins})
 	if again.ID() != recording {
 		t.Errorf("recording %s, wanted %s", again.ID(), recording)
@@ -165,8 +163,8 @@ func testTakeOver(t *testing.T, other string) {
 	}
 }
 
-// Whoever ended before another version came is identified by that as any other.
-func TestInheritedContainersAreKnownByTheirCgroups(t *testing.T) {
+// A container that ended before an upgrade is identified like any other.
+func TestCarriedOverContainersAreKnownByTheirCgroups(t *testing.T) {
 	t.Parallel()
 	pins := newPinDirectory(t)
 	var short string
@@ -185,9 +183,8 @@ func TestInheritedContainersAreKnownByTheirCgroups(t *testing.T) {
 	}
 }
 
-// A version that was interrupted while it took over leaves nothing that the other one cannot go
-// on with.
-func TestInterruptedSuccession(t *testing.T) {
+// If a version is killed while it takes over, the other version can continue.
+func TestInterruptedTakeOver(t *testing.T) {
 	t.Parallel()
 	pins := newPinDirectory(t)
 	var id string
@@ -199,7 +196,7 @@ func TestInterruptedSuccession(t *testing.T) {
 	if err != nil || len(found) != 1 {
 		t.Fatalf("pinned programs: %v, %v", found, err)
 	}
-	if err := unix.Mount("tmpfs", found[0], "tmpfs", 0, ""); err != nil { // it cannot be removed
+	if err := unix.Mount("tmpfs", found[0], "tmpfs", 0, ""); err != nil { // so that it cannot be removed
 		t.Fatal(err)
 	}
 	if m, err := Start(Options{PinDirectory: pins, MaxChecks: 70000}); !errors.Is(err, unix.EBUSY) {
@@ -221,7 +218,7 @@ func TestInterruptedSuccession(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// killedOf is killed, by a test program of another version.
+// recordAndKillProgram is recordAndKill for a test program of another version.
 func recordAndKillProgram(t *testing.T, program, pins string, while func()) (recording string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), program, pins)

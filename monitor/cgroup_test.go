@@ -98,8 +98,8 @@ func TestSlotsOfOneUserAreLimited(t *testing.T) {
 // The slots of a user are free again after the cgroups are removed.
 func TestSlotsAreFreed(t *testing.T) {
 	// There are as many slots again for containers that others run at the same time.
-	const places, rounds, each = 64, 3, 24
-	m := start(t, Options{MaxContainers: 2 * places})
+	const slots, rounds, each = 64, 3, 24
+	m := start(t, Options{MaxContainers: 2 * slots})
 	tree := newCgroupTree(t)
 	tree.giveToUser(path.Join(tree.top, "user"))
 	for range rounds { // more in total than there are slots
@@ -109,9 +109,9 @@ func TestSlotsAreFreed(t *testing.T) {
 			pending[tree.container(m, cgroup, 1).Cgroup] = true
 			eventually(t, "the cgroup can be removed", func() bool { return os.Remove(path.Join(tree.cgroups.Mount, cgroup)) == nil })
 		}
-		eventually(t, "they are handed over", func() bool {
-			if err := m.FlushEnded(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(gone Snapshot) error {
-				for _, c := range gone.Containers {
+		eventually(t, "their data is flushed", func() bool {
+			if err := m.FlushEnded(func(cgroup uint64, _ string) bool { return pending[cgroup] }, func(ended Snapshot) error {
+				for _, c := range ended.Containers {
 					delete(pending, c.Cgroup)
 				}
 				return nil

@@ -23,7 +23,7 @@ import (
 
 // checkInShortCgroups makes cgroups in a directory, one after the other. It enters each, makes howOften checks of each
 // kind, leaves and removes the cgroup, and prints its name.
-func checkInShortCgroups(directory, strangers, howMany, howOften string) error {
+func checkInShortCgroups(directory, foreign, howMany, howOften string) error {
 	cgroups, err := strconv.Atoi(howMany)
 	if err != nil {
 		return err
@@ -41,8 +41,8 @@ func checkInShortCgroups(directory, strangers, howMany, howOften string) error {
 			return err
 		}
 		for range times {
-			for _, asks := range checkingCalls {
-				if err := asks.once(strangers); err != nil {
+			for _, call := range checkingCalls {
+				if err := call.once(foreign); err != nil {
 					return err
 				}
 			}
@@ -62,7 +62,7 @@ func checkInShortCgroups(directory, strangers, howMany, howOften string) error {
 // returns how often it collected.
 func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
 	var mu sync.Mutex
-	var harvests int
+	var collections int
 	closed := make(chan struct{})
 	var working sync.WaitGroup
 	working.Go(func() {
@@ -83,10 +83,10 @@ func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
 			case <-m.HighWater():
 			}
 			if err := m.CollectEnded(); err != nil {
-				t.Errorf("making room: %v", err)
+				t.Errorf("collecting ended containers: %v", err)
 			}
 			mu.Lock()
-			harvests++
+			collections++
 			mu.Unlock()
 		}
 	})
@@ -99,7 +99,7 @@ func collectAtHighWater(t *testing.T, m *Monitor) (times func() int) {
 	return func() int {
 		mu.Lock()
 		defer mu.Unlock()
-		return harvests
+		return collections
 	}
 }
 
@@ -113,15 +113,15 @@ func TestCollectEndedMakesRoom(t *testing.T) {
 	)
 	workers := 2 * runtime.NumCPU()
 	m := start(t, Options{Outcomes: true, MaxChecks: 16384, MaxContainers: 1024})
-	harvests := collectAtHighWater(t, m)
+	collections := collectAtHighWater(t, m)
 	tree, stays := newCgroupTree(t), newCgroupTree(t)
-	strangers := foreignFile(t)
+	foreign := foreignFile(t)
 	bystander := path.Join(stays.top, "docker-"+randomID()+".scope")
 	stays.make(bystander)
 
 	var staying errgroup.Group
 	staying.Go(func() error {
-		return output(helper(t, "ask-in-cgroups", path.Join(stays.cgroups.Mount, stays.top), strangers, "0", strconv.Itoa(often)), nil)
+		return output(helper(t, "check-in-cgroups", path.Join(stays.cgroups.Mount, stays.top), foreign, "0", strconv.Itoa(often)), nil)
 	})
 	ended := make(map[string]bool)
 	for range rounds {
@@ -129,7 +129,7 @@ func TestCollectEndedMakesRoom(t *testing.T) {
 		var passing errgroup.Group
 		for range workers {
 			passing.Go(func() error {
-				return output(helper(t, "ask-in-passing", path.Join(tree.cgroups.Mount, tree.top), strangers, strconv.Itoa(perRound), strconv.Itoa(times)), func(name string) {
+				return output(helper(t, "check-in-short-cgroups", path.Join(tree.cgroups.Mount, tree.top), foreign, strconv.Itoa(perRound), strconv.Itoa(times)), func(name string) {
 					mu.Lock()
 					defer mu.Unlock()
 					id, _ := container.IDFromCgroup(name)
@@ -140,7 +140,7 @@ func TestCollectEndedMakesRoom(t *testing.T) {
 		if err := passing.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "there is room again", func() bool { return m.CollectEnded() == nil && containersInMap(t, m) < 512 })
+		eventually(t, "the map has room again", func() bool { return m.CollectEnded() == nil && containersInMap(t, m) < 512 })
 	}
 	if err := staying.Wait(); err != nil {
 		t.Fatal(err)
@@ -157,22 +157,22 @@ func TestCollectEndedMakesRoom(t *testing.T) {
 		if !c.Ended || c.Lost != 0 {
 			t.Errorf("%s: ended %t, lost %d checks", c.ID, c.Ended, c.Lost)
 		}
-		for _, asks := range checkingCalls {
-			if n := heldChecks(c, asks.capability); n != times {
-				t.Errorf("%s: counted %d checks of %s, wanted %d", c.ID, n, asks.capability, times)
+		for _, call := range checkingCalls {
+			if n := heldChecks(c, call.capability); n != times {
+				t.Errorf("%s: counted %d checks of %s, wanted %d", c.ID, n, call.capability, times)
 			}
 		}
 	}
 	if want := rounds * perRound * workers; seen != want || len(ended) != want {
 		t.Errorf("%d of %d containers are there", seen, want)
 	}
-	for _, asks := range checkingCalls {
-		if n := heldChecks(stays.recorded(m, []string{bystander})[bystander], asks.capability); n != often {
-			t.Errorf("counted %d checks of %s that the container made which stayed, wanted %d", n, asks.capability, often)
+	for _, call := range checkingCalls {
+		if n := heldChecks(stays.recorded(m, []string{bystander})[bystander], call.capability); n != often {
+			t.Errorf("counted %d checks of %s of the container that kept running, wanted %d", n, call.capability, often)
 		}
 	}
-	if harvests() == 0 {
-		t.Error("the monitor never said that it was crowded")
+	if collections() == 0 {
+		t.Error("the monitor never sent a high water value")
 	}
 }
 
@@ -201,7 +201,7 @@ func containersInMap(t *testing.T, m *Monitor) (n int) {
 // CollectEnded does not change the data of a container. A late event still has the ID of its container.
 func TestCollectEndedDoesNotChangeSnapshots(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
-	kept := start(t, Options{Outcomes: true})
+	other := start(t, Options{Outcomes: true})
 	id := run(t, "bb", "sh", "-c", `
 		touch /tmp/f; chown 5 /tmp/f; ping -c1 127.0.0.1; su user -c 'ping -c1 127.0.0.1'
 		probe repeat 3000 setuid0; cat /data/secret; chroot / true`)
@@ -221,7 +221,7 @@ func TestCollectEndedDoesNotChangeSnapshots(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("%d kinds are left in the map: %v", len(left), err)
 	}
-	equalExceptTimes(t, find(t, m, id), find(t, kept, id))
+	equalExceptTimes(t, find(t, m, id), find(t, other, id))
 	if len(find(t, m, id).Files) == 0 {
 		t.Error("no file is there")
 	}
@@ -269,7 +269,7 @@ func equalExceptTimes(t *testing.T, one, other Container) {
 	}
 	one, other = timeless(one), timeless(other)
 	if a, b := fmt.Sprintf("%+v", one), fmt.Sprintf("%+v", other); a != b {
-		t.Errorf("told one way and another:\n%s\n%s", a, b)
+		t.Errorf("the data differs:\n%s\n%s", a, b)
 	}
 }
 
@@ -282,13 +282,13 @@ func collectInNamespace() error {
 	if err := setuidCall(); err != nil {
 		return err
 	}
-	harvestErr := m.CollectEnded()
+	collectErr := m.CollectEnded()
 	s, err := m.Snapshot()
 	if err := errors.Join(err, m.Close()); err != nil {
 		return err
 	}
-	if !errors.Is(harvestErr, ErrNotAllCgroups) {
-		return fmt.Errorf("the error is %w", harvestErr)
+	if !errors.Is(collectErr, ErrNotAllCgroups) {
+		return fmt.Errorf("the error is %w", collectErr)
 	}
 	if !slices.ContainsFunc(s.Containers, func(c Container) bool { return len(matching(c, setuidZero)) > 0 }) {
 		return errors.New("the container that runs is not there")
@@ -310,7 +310,7 @@ func TestCollectEndedFailsInACgroupNamespace(t *testing.T) {
 	if err != nil || len(containers) != 1 {
 		t.Fatal(containers, err)
 	}
-	cmd := helper(t, "harvest-inside")
+	cmd := helper(t, "collect-in-namespace")
 	script := `echo 0 >"$1/cgroup.procs" && exec unshare --mount --cgroup sh -c 'umount -l "$1" && mount -t "$2" -o "$3" none "$1" && exec "$4"' sh "$2" "$3" "$4" "$5"`
 	options := "rw"
 	if tree.cgroups.Controller != "" {

@@ -146,23 +146,23 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 		"a slice":                      {[]string{"docker-" + id + ".slice"}, none},
 		"a service":                    {[]string{"docker-" + id + ".service"}, none},
 		"a suffix behind the scope":    {[]string{"docker-" + id + ".scope.d"}, none},
-		"no name at all":               {[]string{"user.slice", "session-1.scope"}, none},
+		"no container's name":          {[]string{"user.slice", "session-1.scope"}, none},
 
-		"below other cgroups":                {[]string{"system.slice", "docker-" + id + ".scope"}, 1},
-		"with cgroups below":                 {[]string{id, "init", "system.slice"}, 0},
-		"a container in a container":         {[]string{id, inner}, 0},
-		"scopes in a container":              {[]string{id, "init.scope", "docker-" + inner + ".scope"}, 0},
-		"a container in a scope":             {[]string{"libpod-" + id + ".scope", "container", inner}, 0},
-		"a container beside its monitor":     {[]string{"libpod-conmon-" + inner + ".scope", id}, 1},
-		"a container below what is none":     {[]string{id + ".scope", inner}, 1},
-		"the longest name":                   {[]string{scope(126)}, 0},
-		"one byte too long":                  {[]string{scope(127)}, none},
-		"two bytes too long":                 {[]string{scope(128)}, none},
-		"too long but fitting when cut":      {[]string{scope(127) + "x"}, none},
-		"much too long but fitting when cut": {[]string{scope(127) + strings.Repeat("x", 128)}, none},
-		"a container in what is too long":    {[]string{scope(127), inner}, 1},
-		"as deep as can be followed":         {append([]string{id}, below(maxDepth-1)...), 0},
-		"deep and last":                      {append(below(maxDepth-1), id), maxDepth - 1},
+		"below other cgroups":                          {[]string{"system.slice", "docker-" + id + ".scope"}, 1},
+		"with cgroups below":                           {[]string{id, "init", "system.slice"}, 0},
+		"a container in a container":                   {[]string{id, inner}, 0},
+		"scopes in a container":                        {[]string{id, "init.scope", "docker-" + inner + ".scope"}, 0},
+		"a container in a scope":                       {[]string{"libpod-" + id + ".scope", "container", inner}, 0},
+		"a container beside its monitor":               {[]string{"libpod-conmon-" + inner + ".scope", id}, 1},
+		"a container below a cgroup that is none":      {[]string{id + ".scope", inner}, 1},
+		"the longest name":                             {[]string{scope(126)}, 0},
+		"one byte too long":                            {[]string{scope(127)}, none},
+		"two bytes too long":                           {[]string{scope(128)}, none},
+		"too long but fitting when cut":                {[]string{scope(127) + "x"}, none},
+		"much too long but fitting when cut":           {[]string{scope(127) + strings.Repeat("x", 128)}, none},
+		"a container in a cgroup with a too long name": {[]string{scope(127), inner}, 1},
+		"as deep as can be followed":                   {append([]string{id}, below(maxDepth-1)...), 0},
+		"deep and last":                                {append(below(maxDepth-1), id), maxDepth - 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tree := cgroupTree{t, tree.cgroups, path.Join(tree.top, strings.ToLower(rand.Text()))}
@@ -173,23 +173,23 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 			inUserSpace, ok := container.IDFromCgroup(innermost)
 			if test.want == none {
 				if len(recorded) > 0 {
-					t.Errorf("the kernel side took it for a container: %v", recorded)
+					t.Errorf("the programs recorded a container: %v", recorded)
 				}
 				if ok {
-					t.Errorf("user space took it for container %s", inUserSpace)
+					t.Errorf("user space identified container %s", inUserSpace)
 				}
 				return
 			}
 			topmost := cgroups[test.want+1]
 			c, found := recorded[topmost]
 			if !found || len(recorded) != 1 {
-				t.Errorf("the kernel side did not take exactly %s for a container, but %v", topmost, recorded)
+				t.Errorf("the programs did not record exactly %s as a container, but %v", topmost, recorded)
 			}
 			if got := total(matching(c, setuidZero)); got != 1 {
 				t.Errorf("recorded %d of 1 check", got)
 			}
 			if wanted, _ := container.IDFromCgroup(topmost); !ok || wanted != inUserSpace || found && c.ID != wanted {
-				t.Errorf("user space found %q, the kernel side %q, wanted %q", inUserSpace, c.ID, wanted)
+				t.Errorf("user space found %q, the programs %q, wanted %q", inUserSpace, c.ID, wanted)
 			}
 		})
 	}

@@ -55,7 +55,7 @@ func TestChecksAreCountedExactly(t *testing.T) {
 			[]string{"sh", "-c", "probe repeat 7 setuid0; probe repeat 8 setgid0; probe repeat 9 rawsock"},
 			map[kind]uint64{setuidKind: 7, setgidKind: 8, rawKind: 9},
 		},
-		"refused before another is granted": {
+		"one denied before another is granted": {
 			[]string{"cat", "/data/secret", "/data/secret", "/data/secret"},
 			map[kind]uint64{deniedKind: 3, readKind: 3},
 		},

@@ -17,9 +17,9 @@ func countInCaches(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
 		t.Fatal(err)
 	}
 	for i := range perCPU {
-		for _, memo := range perCPU[i].Memo {
-			if memo.Key.Container == cgroup {
-				n += memo.Count
+		for _, cached := range perCPU[i].Memo {
+			if cached.Key.Container == cgroup {
+				n += cached.Count
 			}
 		}
 	}
@@ -28,22 +28,22 @@ func countInCaches(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
 
 // Cached call sites give the same result as stack walks: the same kinds of check, with the same call sites and counts.
 func TestCachedCallSitesEqualWalkedOnes(t *testing.T) {
-	remembering, walking := start(t, Options{Outcomes: true}), start(t, Options{Outcomes: true, NoStackCache: true})
+	caching, walking := start(t, Options{Outcomes: true}), start(t, Options{Outcomes: true, NoStackCache: true})
 	id := run(t, "bb", "sh", "-c", `
 		touch /tmp/f; chown 5 /tmp/f; ping -c1 127.0.0.1; su user -c true
 		probe repeat 3000 setuid0 & probe repeat 3000 setgid0 & wait
 		probe repeat 500 rawsock; probe grow-stack 300; probe fork 100; probe thread true; probe vfork true
 		for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cat /data/secret; chroot / true; done`)
-	c := find(t, remembering, id)
-	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
+	c := find(t, caching, id)
+	counts, walked := rawChecks(t, caching, c.Cgroup), rawChecks(t, walking, c.Cgroup)
 	for key, count := range walked {
 		if counts[key] != count {
-			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
+			t.Errorf("counted %d with the cache and %d with walks: %+v", counts[key], count, key)
 		}
 	}
 	for key, count := range counts {
 		if walked[key] == 0 {
-			t.Errorf("counted %d from memory only: %+v", count, key)
+			t.Errorf("counted %d with the cache only: %+v", count, key)
 		}
 	}
 	// Checks in an exception during a system call, when the stack grows.
@@ -51,39 +51,39 @@ func TestCachedCallSitesEqualWalkedOnes(t *testing.T) {
 		return check.Call.Name() == "read" && slices.Contains(check.Stack, "asm_exc_page_fault")
 	})
 	if n := total(inFault); n != 300 {
-		t.Errorf("%d checks were made as the stack grew, wanted 300", n)
+		t.Errorf("%d checks were made when the stack grew, wanted 300", n)
 	}
-	if n := countInCaches(t, remembering, c.Cgroup); n < 500 {
-		t.Errorf("only %d of %d checks were told from memory", n, c.ChecksMade)
+	if n := countInCaches(t, caching, c.Cgroup); n < 500 {
+		t.Errorf("only %d of %d checks used the cache", n, c.ChecksMade)
 	}
 	if n := countInCaches(t, walking, c.Cgroup); n != 0 {
-		t.Errorf("%d checks were told from memory", n)
+		t.Errorf("%d checks used the cache", n)
 	}
-	lossless(t, snapshot(t, remembering))
+	lossless(t, snapshot(t, caching))
 	lossless(t, snapshot(t, walking))
 }
 
 // If there are more kinds of check than cache entries, entries are reused and no count is lost.
 func TestCountsSurviveReuseOfCacheEntries(t *testing.T) {
-	remembering, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
+	caching, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
 	const rounds = 40
 	var script string
 	for range rounds {
 		script += "probe repeat 20 setuid0; probe repeat 20 setgid0; probe repeat 20 rawsock; touch /tmp/f; chown 5 /tmp/f; cat /data/secret;"
 	}
 	id := run(t, "bb", "sh", "-c", script)
-	c := find(t, remembering, id)
-	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
+	c := find(t, caching, id)
+	counts, walked := rawChecks(t, caching, c.Cgroup), rawChecks(t, walking, c.Cgroup)
 	if len(counts) != len(walked) {
 		t.Errorf("%d kinds and %d", len(counts), len(walked))
 	}
 	for key, count := range walked {
 		if counts[key] != count {
-			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
+			t.Errorf("counted %d with the cache and %d with walks: %+v", counts[key], count, key)
 		}
 	}
-	if n := countInCaches(t, remembering, c.Cgroup); n == 0 || n == c.ChecksMade {
-		t.Errorf("%d of %d checks are counted where the CPUs remember them", n, c.ChecksMade)
+	if n := countInCaches(t, caching, c.Cgroup); n == 0 || n == c.ChecksMade {
+		t.Errorf("%d of %d checks are counted in the caches", n, c.ChecksMade)
 	}
 }
 
@@ -96,8 +96,8 @@ func corruptCaches(t *testing.T, m *Monitor, cgroup uint64) {
 	}
 	for i := range perCPU {
 		for j := range perCPU[i].Memo {
-			if memo := &perCPU[i].Memo[j]; memo.Key.Container == cgroup {
-				memo.Key.Site[1]++
+			if cached := &perCPU[i].Memo[j]; cached.Key.Container == cgroup {
+				cached.Key.Site[1]++
 			}
 		}
 	}
@@ -112,14 +112,14 @@ func TestWrongCachedCallSitesAreDetected(t *testing.T) {
 	m := start(t, Options{})
 	directory, options := within(t)
 	command := append(options, "--cpuset-cpus=0", "bb", "sh", "-c", `
-		probe repeat 500 setuid0; touch /shared/remembered
+		probe repeat 500 setuid0; touch /shared/cached
 		until [ -e /shared/spoiled ]; do sleep 0.01; done
 		probe repeat 3000 setuid0; touch /shared/done; sleep 1000`)
 	id := launch(t, command...)
-	await(t, directory, "remembered")
+	await(t, directory, "cached")
 	c := find(t, m, id)
 	if n := countInCaches(t, m, c.Cgroup); n < 400 {
-		t.Fatalf("only %d checks were told from memory", n)
+		t.Fatalf("only %d checks used the cache", n)
 	}
 	corruptCaches(t, m, c.Cgroup)
 	if err := os.WriteFile(filepath.Join(directory, "spoiled"), nil, 0o600); err != nil {
@@ -128,11 +128,11 @@ func TestWrongCachedCallSitesAreDetected(t *testing.T) {
 	await(t, directory, "done")
 	s := snapshot(t, m)
 	if s.Losses.Chains == 0 || !s.Losses.Any() {
-		t.Errorf("nothing was found wrong: %+v", s.Losses)
+		t.Errorf("no wrong call site was detected: %+v", s.Losses)
 	}
 	before := countInCaches(t, m, c.Cgroup)
 	docker(t, "exec", id, "probe", "repeat", "500", "setuid0")
 	if now := countInCaches(t, m, c.Cgroup); now != before {
-		t.Errorf("%d checks were told from memory after that", now-before)
+		t.Errorf("%d checks used the cache after that", now-before)
 	}
 }

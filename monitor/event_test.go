@@ -44,19 +44,19 @@ func TestEventsAnnounceContainersThenChecks(t *testing.T) {
 	if event.Cgroup != c.Cgroup || len(of) != 1 || event.PID != of[0].PID || !event.Time.Equal(of[0].First) {
 		t.Errorf("event %+v is not that of the check %+v", event, of)
 	}
-	whole, err := m.Details(event.Check)
-	if err != nil || whole == nil || whole.Executable.Inode == 0 || whole.InnerPID != 1 || len(whole.Parents) != 0 || whole.MoreParents {
-		t.Fatalf("the only process of its container is told as %+v", whole)
+	details, err := m.Details(event.Check)
+	if err != nil || details == nil || details.Executable.Inode == 0 || details.InnerPID != 1 || len(details.Parents) != 0 || details.MoreParents {
+		t.Fatalf("details of the only process of its container: %+v", details)
 	}
 	all, known, err := m.CurrentCheck(event.Check)
 	all.Count, all.Last = of[0].Count, of[0].Last // the map may lack the latest
 	if err != nil || !known || !reflect.DeepEqual(all, of[0]) {
-		t.Errorf("later it is %+v, %v, %v; in the snapshot %+v", all, known, err, of[0])
+		t.Errorf("CurrentCheck returned %+v, %v, %v; the snapshot has %+v", all, known, err, of[0])
 	}
 	atFirst := of[0]
 	atFirst.Count, atFirst.Last = 1, atFirst.First
-	if !reflect.DeepEqual(whole.Check, atFirst) {
-		t.Errorf("told was %+v, recorded %+v", whole.Check, atFirst)
+	if !reflect.DeepEqual(details.Check, atFirst) {
+		t.Errorf("the event has %+v, the snapshot %+v", details.Check, atFirst)
 	}
 }
 
@@ -102,24 +102,24 @@ func TestEventsNameTheParentsOfAProcess(t *testing.T) {
 		event := nextEvent(t, m, id, func(e Event) bool {
 			return e.Check != nil && e.Check.Capability == capability.NetRaw && e.Check.Phase == Workload
 		})
-		whole, err := m.Details(event.Check)
-		if err != nil || whole == nil {
-			t.Fatal(whole, err)
+		details, err := m.Details(event.Check)
+		if err != nil || details == nil {
+			t.Fatal(details, err)
 		}
-		return whole
+		return details
 	}
 	id := run(t, "bb", "sh", "-c", `sh -c 'sh -c "echo \$\$; exec probe rawsock"; true'; true`)
-	whole, number := rawSocketOf(id), strings.TrimSpace(docker(t, "logs", id))
+	details, number := rawSocketOf(id), strings.TrimSpace(docker(t, "logs", id))
 	var names []string
-	for _, parent := range whole.Parents {
+	for _, parent := range details.Parents {
 		names = append(names, parent.Program)
 	}
-	if whole.Program != "probe" || fmt.Sprint(whole.InnerPID) != number || !slices.Equal(names, []string{"sh", "sh"}) || whole.MoreParents {
-		t.Errorf("%+v, itself %s, descended from %q", whole, number, names)
+	if details.Program != "probe" || fmt.Sprint(details.InnerPID) != number || !slices.Equal(names, []string{"sh", "sh"}) || details.MoreParents {
+		t.Errorf("%+v, PID %s, parents %q", details, number, names)
 	}
-	whole = rawSocketOf(run(t, "bb", "probe", "nest", "9", "rawsock"))
-	if whole.InnerPID < 10 || len(whole.Parents) != 8 || !whole.MoreParents || whole.Parents[7].Program != "probe" {
-		t.Errorf("%+v", whole)
+	details = rawSocketOf(run(t, "bb", "probe", "nest", "9", "rawsock"))
+	if details.InnerPID < 10 || len(details.Parents) != 8 || !details.MoreParents || details.Parents[7].Program != "probe" {
+		t.Errorf("%+v", details)
 	}
 }
 
@@ -127,8 +127,8 @@ func TestEventsNameTheParentsOfAProcess(t *testing.T) {
 func TestEventsOfRuntimeSetupHaveNoDetails(t *testing.T) {
 	m := start(t, Options{})
 	event := nextEvent(t, m, run(t, "bb", "true"), func(e Event) bool { return e.Check != nil && e.Check.Phase == Setup })
-	if whole, err := m.Details(event.Check); whole != nil || err != nil {
-		t.Errorf("%+v, %v", whole, err)
+	if details, err := m.Details(event.Check); details != nil || err != nil {
+		t.Errorf("%+v, %v", details, err)
 	}
 }
 
@@ -151,7 +151,7 @@ func TestNextReturnsWhenTheMonitorIsClosed(t *testing.T) {
 		t.Errorf("waiting for an event ended with %v", err)
 	}
 	if _, err := m.Next(); !errors.Is(err, ErrClosed) {
-		t.Errorf("after the end: %v", err)
+		t.Errorf("after Close: %v", err)
 	}
 }
 

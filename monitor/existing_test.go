@@ -34,11 +34,11 @@ func TestRunningContainersAreRegistered(t *testing.T) {
 			options: []string{"--init", "--cap-drop=ALL"}, command: []string{"sh", "-c", "sleep 1000 & touch /shared/ready; wait"},
 			processes: 3,
 		},
-		"the host's processes in sight": {
+		"in the host's pid namespace": {
 			options: []string{"--pid=host", "--cap-drop=ALL"}, command: []string{"sleep", "1000"}, processes: 1,
 		},
 		"below another cgroup": {
-			options: []string{"--cgroup-parent=/capmon-test/adopted", "--cap-drop=ALL"}, command: []string{"sleep", "1000"}, processes: 1,
+			options: []string{"--cgroup-parent=/capmon-test/registered", "--cap-drop=ALL"}, command: []string{"sleep", "1000"}, processes: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,10 +94,10 @@ const checkOnDemand = "touch /shared/ready; until [ -e /shared/go ]; do sleep 0.
 
 func TestUnsharedUserNamespacesAreNotTheContainersOwn(t *testing.T) {
 	for name, command := range map[string][]string{
-		"a child's":           {"sh", "-c", "unshare -Ur sh -c '" + checkOnDemand + "' & wait"},
-		"the first process's": {"unshare", "-Ur", "sh", "-c", checkOnDemand},
-		"with its mounts":     {"sh", "-c", "unshare -Urm sh -c '" + checkOnDemand + "' & wait"},
-		"with its processes":  {"sh", "-c", "unshare -Urpf sh -c '" + checkOnDemand + "' & wait"},
+		"a child's":              {"sh", "-c", "unshare -Ur sh -c '" + checkOnDemand + "' & wait"},
+		"the first process's":    {"unshare", "-Ur", "sh", "-c", checkOnDemand},
+		"with a mount namespace": {"sh", "-c", "unshare -Urm sh -c '" + checkOnDemand + "' & wait"},
+		"with a pid namespace":   {"sh", "-c", "unshare -Urpf sh -c '" + checkOnDemand + "' & wait"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			shared, options := within(t)
@@ -156,7 +156,7 @@ func TestContainersThatStartDuringStart(t *testing.T) {
 			t.Errorf("%s existed: %v", id, after.Existed)
 		}
 		if !after.Kept.Has(capability.SysChroot) || after.Processes != 2 || !after.Seen.Equal(before.Seen) || !after.Started.Equal(before.Started) {
-			t.Errorf("before it was entered:\n%+v\nafterwards:\n%+v", before, after)
+			t.Errorf("before it was registered:\n%+v\nafterwards:\n%+v", before, after)
 		}
 		if got := total(setuidKind.of(after)); got != 5 {
 			t.Errorf("counted %d checks of its own namespace, wanted 5", got)

@@ -31,8 +31,8 @@ func foreignFiles(t *testing.T, names ...string) (options []string) {
 }
 
 // filesOf returns the files of a program's checks of a capability.
-func filesOf(c Container, program string, asked capability.Capability) []FileUse {
-	return slices.DeleteFunc(slices.Clone(c.Files), func(use FileUse) bool { return use.Program != program || use.Capability != asked })
+func filesOf(c Container, program string, checked capability.Capability) []FileUse {
+	return slices.DeleteFunc(slices.Clone(c.Files), func(use FileUse) bool { return use.Program != program || use.Capability != checked })
 }
 
 func sum(files []FileUse) (n uint64) {
@@ -43,9 +43,9 @@ func sum(files []FileUse) (n uint64) {
 }
 
 // grantedChecks returns the granted checks of a program for a capability.
-func grantedChecks(c Container, program string, asked capability.Capability) []Check {
+func grantedChecks(c Container, program string, checked capability.Capability) []Check {
 	return matching(c, func(check Check) bool {
-		return check.Program == program && check.Capability == asked && check.Phase == Workload && check.Credential == OwnCredential && check.Answer == Held
+		return check.Program == program && check.Capability == checked && check.Phase == Workload && check.Credential == OwnCredential && check.Answer == Held
 	})
 }
 
@@ -83,7 +83,7 @@ func TestSystemCallsNameTheirFiles(t *testing.T) {
 				use.Path == test.path && use.Base.Path == test.base && use.WhichOfTwo == test.ofTwo
 		})
 		if i < 0 {
-			t.Errorf("not there: %+v; %+v", test, filesOf(c, test.program, test.capability))
+			t.Errorf("missing: %+v; %+v", test, filesOf(c, test.program, test.capability))
 			continue
 		}
 		if use := c.Files[i]; use.Cut || use.Base.Cut || use.UID != 0 || use.GID != 0 || use.Count == 0 || len(use.Stack) == 0 {
@@ -91,7 +91,7 @@ func TestSystemCallsNameTheirFiles(t *testing.T) {
 		}
 	}
 	if open := filesOf(c, "changer", capability.Chown); len(open) != 1 || open[0].Base.Owner != 0 || open[0].Base.Mode&0o777 != 0o755 {
-		t.Errorf("of an open file the owner before it was changed was not told: %+v", open)
+		t.Errorf("the file does not have the owner before the change: %+v", open)
 	}
 	lossless(t, snapshot(t, m))
 }
@@ -125,13 +125,13 @@ func TestCallsThatDoNotFollowLinks(t *testing.T) {
 // The flags argument has different positions, and the flag can have the opposite meaning.
 func TestFlagsThatPreventFollowingLinks(t *testing.T) {
 	for name, want := range map[string]struct {
-		place       uint8
+		flags       uint8
 		mask, links uint32
 	}{
 		"chown": {}, "fchmodat": {}, "fchownat": {5, 0x100, 0x100}, "statx": {3, 0x100, 0x100}, "fstatat64": {4, 0x100, 0x100},
 		"utimensat_time64": {4, 0x100, 0x100}, "linkat": {5, 0x400, 0}, "openat": {3, unix.O_NOFOLLOW, unix.O_NOFOLLOW},
 	} {
-		if rule := fileRule(name); rule.Flags != want.place || rule.Mask != want.mask || rule.Links != want.links {
+		if rule := fileRule(name); rule.Flags != want.flags || rule.Mask != want.mask || rule.Links != want.links {
 			t.Errorf("%s: %+v", name, rule)
 		}
 	}
@@ -150,11 +150,11 @@ func TestFilesOfTheFirstChecksAreRecorded(t *testing.T) {
 	read := filesOf(c, "cat", capability.DACOverride)
 	for _, name := range names {
 		if !slices.ContainsFunc(read, func(use FileUse) bool { return use.Path == "/foreign/"+name && use.Count == 1 }) {
-			t.Errorf("%s is not there once", name)
+			t.Errorf("%s is not listed with one check", name)
 		}
 	}
 	if made := total(grantedChecks(c, "cat", capability.DACOverride)); len(read) != files || made != files || c.Unlisted != 0 {
-		t.Errorf("%d files, %d checks, %d without room", len(read), made, c.Unlisted)
+		t.Errorf("%d files, %d checks, %d not listed", len(read), made, c.Unlisted)
 	}
 }
 
@@ -182,10 +182,10 @@ func TestFilesThatDoNotFitAreCounted(t *testing.T) {
 		t.Errorf("%d and %d checks, the files of the second: %+v", made, more, filesOf(c, "head", capability.DACOverride))
 	}
 	if c.Unlisted < more || c.Unlisted > made+more-sum(read) {
-		t.Errorf("%d checks found no room, of %d and %d of which %d did", c.Unlisted, made, more, sum(read))
+		t.Errorf("%d checks are not listed, of %d and %d checks; %d are", c.Unlisted, made, more, sum(read))
 	}
 	if len(filesOf(c, "chmod", capability.Fowner)) != 1 {
-		t.Error("there was no room for a file of another capability")
+		t.Error("a file of another capability did not fit")
 	}
 	if others := find(t, m, other); len(others.Files) != 1 || others.Unlisted != 0 {
 		t.Errorf("another container: %+v", others.Files)
@@ -219,13 +219,13 @@ func TestHostileNamesOfFiles(t *testing.T) {
 	read := filesOf(c, "cat", capability.DACOverride)
 	for _, name := range []string{escape, newline, bytes} {
 		if !slices.ContainsFunc(read, func(use FileUse) bool { return use.Path == "/foreign/"+name && !use.Cut }) {
-			t.Errorf("%q is not there", name)
+			t.Errorf("%q is not listed", name)
 		}
 	}
-	const room = 159
+	const length = 159
 	for _, path := range []string{"/foreign/" + long, "/foreign/" + deep} {
-		if !slices.ContainsFunc(read, func(use FileUse) bool { return use.Path == path[:room] && use.Cut }) {
-			t.Errorf("%q is not there, cut: %+v", path, read)
+		if !slices.ContainsFunc(read, func(use FileUse) bool { return use.Path == path[:length] && use.Cut }) {
+			t.Errorf("%q is not listed, or not cut: %+v", path, read)
 		}
 	}
 	below := filesOf(c, "tail", capability.DACOverride)
@@ -233,8 +233,8 @@ func TestHostileNamesOfFiles(t *testing.T) {
 		t.Errorf("in a directory whose path is too long: %+v", below)
 	}
 	full, over := filesOf(c, "head", capability.DACOverride), filesOf(c, "wc", capability.DACOverride)
-	if len(full) != 1 || full[0].Cut || len(full[0].Path) != room || len(over) != 1 || !over[0].Cut || len(over[0].Path) != room {
-		t.Errorf("paths that just find room, and just not: %+v, %+v", full, over)
+	if len(full) != 1 || full[0].Cut || len(full[0].Path) != length || len(over) != 1 || !over[0].Cut || len(over[0].Path) != length {
+		t.Errorf("paths of the largest length, and longer: %+v, %+v", full, over)
 	}
 }
 
@@ -281,7 +281,7 @@ func TestCallsThatNameFilesExist(t *testing.T) {
 	}
 	for name := range fileCalls {
 		if !known[name] && !slices.ContainsFunc(nameSuffixes, func(ending string) bool { return known[name+ending] }) {
-			t.Errorf("%s is no system call", name)
+			t.Errorf("%s is not a system call", name)
 		}
 	}
 }

@@ -18,7 +18,7 @@ func TestContainersEnd(t *testing.T) {
 	id := launch(t, "bb", "sleep", "1000")
 	running := find(t, m, id)
 	if running.Ended {
-		t.Error("the container runs and has ended")
+		t.Error("the running container is reported as ended")
 	}
 	docker(t, "kill", id)
 	eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
@@ -48,7 +48,7 @@ func TestProcessesInCgroupsBelowKeepAContainerAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	if find(t, m, id).Ended {
-		t.Error("the container runs and has ended")
+		t.Error("the running container is reported as ended")
 	}
 	docker(t, "kill", id)
 	eventually(t, "the container has ended", func() bool { return find(t, m, id).Ended })
@@ -94,7 +94,7 @@ func TestStopKeepsWhatWasRecorded(t *testing.T) {
 		t.Errorf("stopping again: %v", err)
 	}
 	if err := m.Close(); err != nil {
-		t.Errorf("closing what is stopped: %v", err)
+		t.Errorf("closing a stopped monitor: %v", err)
 	}
 }
 
@@ -174,7 +174,7 @@ func TestCloseLeavesNothingInTheKernel(t *testing.T) {
 	open := kernelObjects(t, m)
 	for what, opens := range open {
 		if err := opens(); err != nil {
-			t.Errorf("%s is not loaded while the monitor runs: %v", what, err)
+			t.Errorf("%s is not in the kernel while the monitor runs: %v", what, err)
 		}
 	}
 	run(t, "bb", "true")

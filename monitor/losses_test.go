@@ -43,7 +43,7 @@ func TestChecksThatDoNotFitAreCounted(t *testing.T) {
 		t.Errorf("%d kinds were recorded with room for %d", kinds, room)
 	}
 	if !s.Losses.Any() || s.Losses.Checks != lost {
-		t.Errorf("the containers lost %d checks, the machine %+v", lost, s.Losses)
+		t.Errorf("the containers lost %d checks, the host %+v", lost, s.Losses)
 	}
 }
 

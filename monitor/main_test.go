@@ -52,19 +52,19 @@ func runHelper(what string) int {
 	switch what {
 	case "check-in-cgroup":
 		err = checkInCgroup(os.Args[1])
-	case "ask-in-cgroups":
+	case "check-in-cgroups":
 		err = checkInCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
-	case "ask-in-passing":
+	case "check-in-short-cgroups":
 		err = checkInShortCgroups(os.Args[1], os.Args[2], os.Args[3], os.Args[4])
-	case "harvest-inside":
+	case "collect-in-namespace":
 		err = collectInNamespace()
 	case "start":
 		err = startWithoutRights()
 	case "record-pinned":
 		err = recordPinned(os.Args[1])
-	case "keep-pinned":
+	case "save-pinned":
 		err = savePinned(os.Args[1], os.Args[2])
-	case "hand-over-pinned":
+	case "flush-pinned":
 		err = flushPinned(os.Args[1], os.Args[2], os.Args[3])
 	default:
 		err = fmt.Errorf("no such process: %s", what)

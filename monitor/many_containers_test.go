@@ -24,7 +24,7 @@ const manyContainers = 1000
 // checkingCalls are system calls that check one capability once.
 var checkingCalls = []struct {
 	capability capability.Capability
-	once       func(strangers string) error
+	once       func(foreign string) error
 }{
 	{capability.Setuid, func(string) error { return setuidCall() }},
 	{capability.Setgid, func(string) error {
@@ -40,8 +40,8 @@ var checkingCalls = []struct {
 		}
 		return unix.Close(raw)
 	}},
-	{capability.DACReadSearch, func(strangers string) error {
-		file, err := unix.Open(strangers, unix.O_RDONLY, 0)
+	{capability.DACReadSearch, func(foreign string) error {
+		file, err := unix.Open(foreign, unix.O_RDONLY, 0)
 		if err != nil {
 			return fmt.Errorf("open: %w", err)
 		}
@@ -51,7 +51,7 @@ var checkingCalls = []struct {
 
 // checkInCgroups enters the cgroups in a directory one after the other, beginning with a given one. In each it makes
 // howOften checks of each kind: first alternating, and then one kind after the other.
-func checkInCgroups(directory, strangers, firstOne, howOften string) error {
+func checkInCgroups(directory, foreign, firstOne, howOften string) error {
 	first, err := strconv.Atoi(firstOne)
 	if err != nil {
 		return err
@@ -70,15 +70,15 @@ func checkInCgroups(directory, strangers, firstOne, howOften string) error {
 		}
 		inTurn := times / 4
 		for range inTurn {
-			for _, asks := range checkingCalls {
-				if err := asks.once(strangers); err != nil {
+			for _, call := range checkingCalls {
+				if err := call.once(foreign); err != nil {
 					return err
 				}
 			}
 		}
-		for _, asks := range checkingCalls {
+		for _, call := range checkingCalls {
 			for range times - inTurn {
-				if err := asks.once(strangers); err != nil {
+				if err := call.once(foreign); err != nil {
 					return err
 				}
 			}
@@ -90,7 +90,7 @@ func checkInCgroups(directory, strangers, firstOne, howOften string) error {
 // foreignFile creates a file that nobody may read and that belongs to another user.
 func foreignFile(t *testing.T) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "strangers")
+	file := filepath.Join(t.TempDir(), "foreign")
 	if err := os.WriteFile(file, nil, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -115,9 +115,9 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 
 	ended := make(chan error, workers)
-	strangers := foreignFile(t)
+	foreign := foreignFile(t)
 	for worker := range workers {
-		cmd := helper(t, "ask-in-cgroups", path.Join(tree.cgroups.Mount, tree.top), strangers,
+		cmd := helper(t, "check-in-cgroups", path.Join(tree.cgroups.Mount, tree.top), foreign,
 			strconv.Itoa(worker*manyContainers/workers), strconv.Itoa(times))
 		go func() {
 			out, err := cmd.CombinedOutput()
@@ -138,9 +138,9 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 			left--
 		case <-reading.C:
 			for cgroup, c := range tree.recorded(m, cgroups) {
-				for _, asks := range checkingCalls {
-					if n := heldChecks(c, asks.capability); n > want {
-						t.Fatalf("%s: counted %d checks of %s in the middle, and %d are made in all", cgroup, n, asks.capability, want)
+				for _, call := range checkingCalls {
+					if n := heldChecks(c, call.capability); n > want {
+						t.Fatalf("%s: counted %d checks of %s during the test, but only %d are made", cgroup, n, call.capability, want)
 					}
 				}
 			}
@@ -152,9 +152,9 @@ func TestManyChecksInManyContainersAreCountedExactly(t *testing.T) {
 		t.Errorf("%d containers were seen, wanted %d", len(recorded), manyContainers)
 	}
 	for cgroup, c := range recorded {
-		for _, asks := range checkingCalls {
-			if n := heldChecks(c, asks.capability); n != want {
-				t.Errorf("%s: counted %d checks of %s, wanted %d", cgroup, n, asks.capability, want)
+		for _, call := range checkingCalls {
+			if n := heldChecks(c, call.capability); n != want {
+				t.Errorf("%s: counted %d checks of %s, wanted %d", cgroup, n, call.capability, want)
 			}
 		}
 		if c.Lost != 0 {

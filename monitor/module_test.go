@@ -22,9 +22,9 @@ func moduleChainEpochs(t *testing.T, m *Monitor, cgroup uint64) (epochs []uint32
 		t.Fatal(err)
 	}
 	for i := range perCPU {
-		for _, memo := range perCPU[i].Memo {
-			if memo.Key.Container == cgroup && memo.Chain.Modular != 0 && memo.Chain.Address[0] != 0 {
-				epochs = append(epochs, memo.Chain.Epoch)
+		for _, cached := range perCPU[i].Memo {
+			if cached.Key.Container == cgroup && cached.Chain.Modular != 0 && cached.Chain.Address[0] != 0 {
+				epochs = append(epochs, cached.Chain.Epoch)
 			}
 		}
 	}
@@ -44,22 +44,22 @@ func overlayIsModule(t *testing.T) bool {
 // A container's files are on overlayfs, which is a module in most kernels. Cached call sites in modules are right.
 // After a module is removed, another one may use its addresses, so the programs learn all chains with modules again.
 func TestCallSitesInModulesAreCached(t *testing.T) {
-	remembering, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
+	caching, walking := start(t, Options{}), start(t, Options{NoStackCache: true})
 	directory, options := within(t)
 	const each = 400
 	id := launch(t, append(options, "bb", "sh", "-c", `
-		look() { i=0; while [ $i -lt $1 ]; do read x </data/secret; i=$((i+1)); done; }
-		look 400; touch /shared/looked
+		read_often() { i=0; while [ $i -lt $1 ]; do read x </data/secret; i=$((i+1)); done; }
+		read_often 400; touch /shared/read
 		until [ -e /shared/removed ]; do sleep 0.01; done
-		look 400; touch /shared/done; sleep 1000`)...)
-	await(t, directory, "looked")
-	c := find(t, remembering, id)
-	remembered := overlayIsModule(t) && runtime.GOARCH == "amd64" && remembering.Hook() != Kprobe
+		read_often 400; touch /shared/done; sleep 1000`)...)
+	await(t, directory, "read")
+	c := find(t, caching, id)
+	cachesModules := overlayIsModule(t) && runtime.GOARCH == "amd64" && caching.Hook() != Kprobe
 	var before uint32
-	if remembered {
-		epochs := moduleChainEpochs(t, remembering, c.Cgroup)
-		if len(epochs) == 0 || countInCaches(t, remembering, c.Cgroup) < each {
-			t.Fatalf("%d chains through modules, and %d checks told from memory", len(epochs), countInCaches(t, remembering, c.Cgroup))
+	if cachesModules {
+		epochs := moduleChainEpochs(t, caching, c.Cgroup)
+		if len(epochs) == 0 || countInCaches(t, caching, c.Cgroup) < each {
+			t.Fatalf("%d chains through modules, and %d checks with the cache", len(epochs), countInCaches(t, caching, c.Cgroup))
 		}
 		before = epochs[0]
 		// A module that nothing needs.
@@ -73,29 +73,29 @@ func TestCallSitesInModulesAreCached(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, directory, "done")
-	if remembered {
-		if epochs := moduleChainEpochs(t, remembering, c.Cgroup); len(epochs) == 0 || slices.Max(epochs) == before {
-			t.Errorf("nothing was learned anew when a module had been removed")
+	if cachesModules {
+		if epochs := moduleChainEpochs(t, caching, c.Cgroup); len(epochs) == 0 || slices.Max(epochs) == before {
+			t.Errorf("no chain was learned again after a module was removed")
 		}
 	}
 	docker(t, "kill", id)
-	counts, walked := rawChecks(t, remembering, c.Cgroup), rawChecks(t, walking, c.Cgroup)
-	skipped := allowedSkips(t, remembering) + allowedSkips(t, walking)
-	begin, end, ok := remembering.symbols.Text()
+	counts, walked := rawChecks(t, caching, c.Cgroup), rawChecks(t, walking, c.Cgroup)
+	skipped := allowedSkips(t, caching) + allowedSkips(t, walking)
+	begin, end, ok := caching.symbols.Text()
 	if !ok {
 		t.Fatal("the kernel does not show where its code is")
 	}
 	for key, count := range walked {
 		if from := key.Site[0]; from <= begin || from > end {
-			t.Errorf("no function of the kernel asked for %s: %v", capability.Capability(key.Capability), remembering.symbols.Frames(key.Site[:]))
+			t.Errorf("no kernel function checked %s: %v", capability.Capability(key.Capability), caching.symbols.Frames(key.Site[:]))
 		}
 		if max(counts[key], count)-min(counts[key], count) > skipped {
-			t.Errorf("counted %d from memory and %d by walks: %+v", counts[key], count, key)
+			t.Errorf("counted %d with the cache and %d with walks: %+v", counts[key], count, key)
 		}
 	}
 	for key, count := range counts {
 		if _, ok := walked[key]; !ok && count > skipped {
-			t.Errorf("counted %d from memory and none by walks: %+v", count, key)
+			t.Errorf("counted %d with the cache and none with walks: %+v", count, key)
 		}
 	}
 }

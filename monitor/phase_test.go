@@ -20,7 +20,7 @@ func TestRuntimeSetupIsNotCountedAsWorkload(t *testing.T) {
 	setup := matching(c, inPhase(Setup, false))
 	for _, made := range []capability.Capability{capability.SysAdmin, capability.Setuid, capability.Setgid, capability.Setpcap} {
 		if !slices.ContainsFunc(setup, func(c Check) bool { return c.Capability == made && c.Answer == Held }) {
-			t.Errorf("the set-up did not use %v", made)
+			t.Errorf("runtime setup did not use %v", made)
 		}
 	}
 	for _, check := range c.Checks {
@@ -31,7 +31,7 @@ func TestRuntimeSetupIsNotCountedAsWorkload(t *testing.T) {
 		}
 		// During the execve of the workload, the process still has the name of the runtime.
 		if check.Phase == Workload && runtime && !check.Entry {
-			t.Errorf("the runtime made a check of the workload's: %+v", check)
+			t.Errorf("the runtime made a check in the workload phase: %+v", check)
 		}
 		if granted := check.Phase == Workload && check.Answer.Granted(); granted {
 			t.Errorf("true used %v: %+v", check.Capability, check)
@@ -49,24 +49,24 @@ func TestTheLastExecveBelongsToTheWorkload(t *testing.T) {
 	}
 	t.Run("run", func(t *testing.T) {
 		m := start(t, Options{})
-		entryIsTheWorkloads(t, find(t, m, run(t, "bb", "/bin/private-true")), wanted)
+		checkEntry(t, find(t, m, run(t, "bb", "/bin/private-true")), wanted)
 	})
 	t.Run("exec", func(t *testing.T) {
 		id := launch(t, "bb", "sleep", "1000")
 		m := start(t, Options{})
 		docker(t, "exec", id, "/bin/private-true")
-		entryIsTheWorkloads(t, find(t, m, id), wanted)
+		checkEntry(t, find(t, m, id), wanted)
 	})
 }
 
-func entryIsTheWorkloads(t *testing.T, c Container, wanted func(Check) bool) {
+func checkEntry(t *testing.T, c Container, wanted func(Check) bool) {
 	t.Helper()
 	entry := matching(c, inPhase(Workload, true))
 	if len(matching(Container{Checks: entry}, wanted)) == 0 {
-		t.Errorf("no entry check of the workload's among %+v", c.Checks)
+		t.Errorf("no check of the last execve in the workload phase among %+v", c.Checks)
 	}
 	if left := matching(Container{Checks: matching(c, inPhase(Setup, true))}, wanted); len(left) > 0 {
-		t.Errorf("counted as set-up: %+v", left)
+		t.Errorf("counted as runtime setup: %+v", left)
 	}
 }
 
@@ -92,16 +92,16 @@ func TestALastExecveWithManyChecksLosesNone(t *testing.T) {
 	m := start(t, Options{})
 	inside := "/shared" + strings.TrimPrefix(program, shared)
 	c := find(t, m, run(t, "-v", shared+":/shared", "bb", inside, "setuid0"))
-	refused := kind{capability: capability.DACReadSearch, answer: NotHeld, call: "execve", site: "link_path_walk", phase: Workload}
+	denied := kind{capability: capability.DACReadSearch, answer: NotHeld, call: "execve", site: "link_path_walk", phase: Workload}
 	granted := kind{capability: capability.DACOverride, answer: Held, call: "execve", site: "link_path_walk", phase: Workload, deniedFirst: true}
 	// The kernel may walk the path twice: first without locks, and then with locks.
-	if n := total(granted.of(c)); n < depth || n != total(refused.of(c)) {
-		t.Errorf("counted %d granted and %d refused checks of %d directories", n, total(refused.of(c)), depth)
+	if n := total(granted.of(c)); n < depth || n != total(denied.of(c)) {
+		t.Errorf("counted %d granted and %d denied checks of %d directories", n, total(denied.of(c)), depth)
 	}
 	if left := matching(c, func(check Check) bool {
 		return check.Phase == Setup && kindOf(check).site == granted.site && check.Entry
 	}); len(left) > 0 {
-		t.Errorf("counted as set-up: %+v", left)
+		t.Errorf("counted as runtime setup: %+v", left)
 	}
 	lossless(t, snapshot(t, m))
 }

@@ -97,15 +97,15 @@ func TestKilledAtAnyMoment(t *testing.T) {
 // testKilledAtAnyMoment kills processes of one version, or of several versions that take over from each other.
 func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	const kills, burst, bursts, each = 10, 100, 100, 7
-	pins, kept := newPinDirectory(t), filepath.Join(t.TempDir(), "kept")
+	pins, saved := newPinDirectory(t), filepath.Join(t.TempDir(), "saved")
 	recording := recordAndKill(t, pins, func() {})
 	long := launch(t, "bb", "sleep", "1000")
 	docker(t, "exec", "-d", long, "sh", "-c", fmt.Sprintf(
 		"i=0; while [ $i -lt %d ]; do probe repeat %d setuid0; i=$((i+1)); done; touch /tmp/done", bursts, burst))
 	var shorts []string
-	var asking sync.WaitGroup
+	var working sync.WaitGroup
 	over := make(chan struct{})
-	asking.Go(func() {
+	working.Go(func() {
 		for {
 			select {
 			case <-over:
@@ -116,8 +116,8 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 		}
 	})
 	for i := range kills {
-		cmd := exec.CommandContext(t.Context(), versions[i%len(versions)], pins, kept)
-		cmd.Env = append(os.Environ(), helperVariable+"=keep-pinned")
+		cmd := exec.CommandContext(t.Context(), versions[i%len(versions)], pins, saved)
+		cmd.Env = append(os.Environ(), helperVariable+"=save-pinned")
 		cmd.Stderr = os.Stderr
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -130,7 +130,7 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 		}
 	}
 	close(over)
-	asking.Wait()
+	working.Wait()
 	eventually(t, "all is done", func() bool {
 		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
 	})
@@ -138,7 +138,7 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	if m.ID() != recording {
 		t.Errorf("recording %s, wanted %s", m.ID(), recording)
 	}
-	file, err := os.OpenFile(kept, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	file, err := os.OpenFile(saved, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
 		err = errors.Join(saveAll(m, file), file.Close())
 	}
@@ -149,7 +149,7 @@ func testKilledAtAnyMoment(t *testing.T, versions ...string) {
 	if len(versions) > 1 {
 		twice = uint64(kills * runtime.NumCPU())
 	}
-	counts := savedCounts(t, kept)
+	counts := savedCounts(t, saved)
 	if got := counts[long]; got < burst*bursts || got > burst*bursts+twice {
 		t.Errorf("counted %d checks, wanted %d", got, burst*bursts)
 	}

@@ -38,7 +38,7 @@ func flushPinned(pins, id, when string) error {
 		if when == "before" {
 			return unix.Kill(os.Getpid(), unix.SIGKILL)
 		}
-		fmt.Println("kept", s.Containers[0].ChecksMade)
+		fmt.Println("saved", s.Containers[0].ChecksMade)
 		return nil
 	})
 	fmt.Println("removed")
@@ -80,7 +80,7 @@ func TestPinnedRecordingContinuesWithoutItsProcess(t *testing.T) {
 
 	m := start(t, Options{PinDirectory: pins})
 	if !m.Continued() || m.ID() != recording || m.Began().Before(began) || m.Began().After(time.Now()) {
-		t.Errorf("taken up: %v, %s that began %v, wanted %s", m.Continued(), m.ID(), m.Began(), recording)
+		t.Errorf("continued: %v, %s that began %v, wanted %s", m.Continued(), m.ID(), m.Began(), recording)
 	}
 	docker(t, "exec", id, "probe", "repeat", "3", "setuid0")
 	c := find(t, m, id)
@@ -88,7 +88,7 @@ func TestPinnedRecordingContinuesWithoutItsProcess(t *testing.T) {
 		t.Errorf("counted %d checks, wanted 15; started %v, existed %v", got, c.Started, c.Existed)
 	}
 	if got := total(setuidKind.of(find(t, m, short))); got != 1 {
-		t.Errorf("of the one that nobody saw: counted %d checks, wanted 1", got)
+		t.Errorf("container without a process that reads: counted %d checks, wanted 1", got)
 	}
 	lossless(t, snapshot(t, m))
 }
@@ -101,7 +101,7 @@ func TestCountsAreExactAfterSeveralKills(t *testing.T) {
 	})
 	for range 5 {
 		if now := recordAndKill(t, pins, func() {}); now != recording {
-			t.Errorf("recording %s was taken up as %s", recording, now)
+			t.Errorf("recording %s was continued as %s", recording, now)
 		}
 	}
 	m := start(t, Options{PinDirectory: pins})
@@ -121,7 +121,7 @@ func TestFlushThatIsKilled(t *testing.T) {
 	docker(t, "rm", id)
 
 	for _, when := range []string{"before", "after"} {
-		out, err := helper(t, "hand-over-pinned", pins, id, when).Output()
+		out, err := helper(t, "flush-pinned", pins, id, when).Output()
 		if err == nil {
 			t.Fatalf("it was not killed: %s", out)
 		}
@@ -130,11 +130,11 @@ func TestFlushThatIsKilled(t *testing.T) {
 		switch when {
 		case "before":
 			if len(out) > 0 || len(found) != 1 || total(setuidKind.of(found[0])) != 5 {
-				t.Errorf("killed before it was kept: %s, then %+v", out, found)
+				t.Errorf("killed before it was saved: %s, then %+v", out, found)
 			}
 		case "after":
-			if !strings.HasPrefix(string(out), "kept ") || !strings.HasSuffix(string(out), "removed\n") || len(found) != 0 {
-				t.Errorf("killed when it was kept: %s, then %+v", out, found)
+			if !strings.HasPrefix(string(out), "saved ") || !strings.HasSuffix(string(out), "removed\n") || len(found) != 0 {
+				t.Errorf("killed after it was saved: %s, then %+v", out, found)
 			}
 		}
 		if err := m.Close(); err != nil {
@@ -181,14 +181,14 @@ func TestStopEndsAPinnedRecording(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := find(t, m, id); got.Ended {
-		t.Error("what was recorded is gone")
+		t.Error("Stop removed the data")
 	}
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again := start(t, Options{PinDirectory: pins})
 	if again.Continued() || again.ID() == m.ID() {
-		t.Error("the recording went on")
+		t.Error("the recording continued")
 	}
 }
 

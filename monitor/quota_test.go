@@ -35,7 +35,7 @@ func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
 	}
 	patterns, made := byFolding(c.Checks, capability.Chown)
 	if patterns[Unfolded] == 0 || patterns[Unfolded] > quota {
-		t.Errorf("%d patterns were recorded whole, the quota is %d", patterns[Unfolded], quota)
+		t.Errorf("%d unfolded patterns were recorded, the quota is %d", patterns[Unfolded], quota)
 	}
 	if patterns[Nameless] == 0 || patterns[Nameless] > 8 || patterns[Coarse] != 0 {
 		t.Errorf("beyond the quota there are %v", patterns)
@@ -67,9 +67,9 @@ func TestUsesAreRecordedWhenOthersFillTheMaps(t *testing.T) {
 		whole, nameless       uint64 // used quarters of the shares
 		mostWhole, mostFolded Folding
 	}{
-		{"half of the room", 2, 0, Unfolded, Nameless},
-		{"all room for whole patterns", 4, 0, Nameless, Nameless},
-		{"and for those without names", 4, 4, Coarse, Coarse},
+		{"half of the capacity", 2, 0, Unfolded, Nameless},
+		{"all capacity for unfolded patterns", 4, 0, Nameless, Nameless},
+		{"and all for patterns without names", 4, 4, Coarse, Coarse},
 	} {
 		m := start(t, Options{})
 		fillShare(t, m, bpf.CapmonShareSHARE_CHECKS, test.whole)
@@ -83,13 +83,13 @@ func TestUsesAreRecordedWhenOthersFillTheMaps(t *testing.T) {
 			t.Errorf("%s: the patterns are %v", test.name, patterns)
 		}
 		if few := int(m.attached.shareSizes()[bpf.CapmonShareSHARE_CHECKS]) / 256; patterns[Unfolded] > few {
-			t.Errorf("%s: %d whole patterns, allowed are %d", test.name, patterns[Unfolded], few)
+			t.Errorf("%s: %d unfolded patterns, allowed are %d", test.name, patterns[Unfolded], few)
 		}
 		raw := slices.IndexFunc(c.Checks, func(c Check) bool {
 			return c.Capability == capability.NetRaw && c.Phase == Workload && c.Answer == Held && slices.Contains(c.Stack, "inet_create")
 		})
 		if raw < 0 || test.mostWhole != Unfolded && c.Checks[raw].Folding != test.mostWhole {
-			t.Errorf("%s: the raw socket is not there as it should be: %+v", test.name, c.Checks)
+			t.Errorf("%s: the raw socket is missing or folded in another way: %+v", test.name, c.Checks)
 		}
 	}
 }

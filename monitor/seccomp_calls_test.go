@@ -27,16 +27,16 @@ func TestCallsAreRecordedWhileTheyAreSelected(t *testing.T) {
 		return find(t, m, run(t, "--cap-add=SYS_NICE", "bb", "probe", "repeat", "3", "set-mempolicy"))
 	}
 	if got := calls(policy()); len(got) != 0 || m.attached.returnLinks != nil {
-		t.Errorf("unasked recorded %v, attached to %v", got, m.attached.returnLinks)
+		t.Errorf("without a selection recorded %v, attached to %v", got, m.attached.returnLinks)
 	}
 	if err := m.SelectCalls([]CallSelector{{Name: "set_mempolicy"}, {Name: "clone", Masks: [6]uint64{unix.CLONE_NEWUSER}}}); err != nil {
 		t.Fatal(err)
 	}
-	watched := policy()
-	if got := calls(watched); got["set_mempolicy"] != 3 {
+	selected := policy()
+	if got := calls(selected); got["set_mempolicy"] != 3 {
 		t.Errorf("recorded %v", got)
 	}
-	for _, call := range watched.Calls {
+	for _, call := range selected.Calls {
 		if call.Program != "probe" || call.Error != 0 && !errors.Is(call.Error, unix.ENOSYS) {
 			t.Errorf("recorded %+v", call)
 		}
@@ -96,9 +96,9 @@ func TestClone3HasTheSelectorOfClone(t *testing.T) {
 		{{Name: "clone", Masks: mask}, {Name: "clone3"}},
 		{{Name: "clone3"}, {Name: "clone", Masks: mask}},
 	} {
-		watch := m.selectorTable(calls)[unix.SYS_CLONE3]
-		if watch.Kind != uint64(bpf.CapmonWatchKindWATCH_CLONE3) || watch.Masks[0]&unix.CLONE_NEWUSER == 0 {
-			t.Errorf("of %v: %+v", calls, watch)
+		selector := m.selectorTable(calls)[unix.SYS_CLONE3]
+		if selector.Kind != uint64(bpf.CapmonWatchKindWATCH_CLONE3) || selector.Masks[0]&unix.CLONE_NEWUSER == 0 {
+			t.Errorf("of %v: %+v", calls, selector)
 		}
 	}
 }

@@ -48,20 +48,20 @@ func TestSocketsOfAProcess(t *testing.T) {
 		inside func() bool
 		wanted int
 	}{
-		"this one":             {os.Getpid(), always, 1},
-		"outside of it":        {os.Getpid(), never, 0},
-		"one that is not":      {1 << 22, always, 0},
-		"one without a socket": {sleeper.Process.Pid, always, 0},
+		"this process":                  {os.Getpid(), always, 1},
+		"outside the container":         {os.Getpid(), never, 0},
+		"a process that does not exist": {1 << 22, always, 0},
+		"a process without a socket":    {sleeper.Process.Pid, always, 0},
 	} {
-		look := socketSearch{wanted: isRaw, known: make(map[uint64]bool)}
-		holder, err := look.process(test.pid, test.inside)
+		search := socketSearch{wanted: isRaw, known: make(map[uint64]bool)}
+		holder, err := search.process(test.pid, test.inside)
 		if err != nil || len(holder.Sockets) != test.wanted {
 			t.Errorf("%s: %+v, %v", name, holder, err)
 		}
 		if test.wanted > 0 && (holder.Program == "" || holder.PID != uint32(test.pid) || holder.Executable == "") {
 			t.Errorf("%s: %+v", name, holder)
 		}
-		if second, err := look.process(test.pid, test.inside); err != nil || len(second.Sockets) != 0 {
+		if second, err := search.process(test.pid, test.inside); err != nil || len(second.Sockets) != 0 {
 			t.Errorf("%s: found again: %+v, %v", name, second, err)
 		}
 	}

@@ -35,11 +35,11 @@ func TestEachHookRecordsOrFailsWithAReason(t *testing.T) {
 			if err != nil {
 				var none *NoHookError
 				if !errors.As(err, &none) || len(none.Tried) != 1 || none.Tried[0].Hook != hook || none.Tried[0].Err == nil {
-					t.Errorf("the error does not tell which hook failed: %#v", err)
+					t.Errorf("the error does not name the hook that failed: %#v", err)
 				}
 				var one *HookError
 				if !errors.As(err, &one) || one.Hook != hook || !errors.Is(err, one.Err) {
-					t.Errorf("the error does not hold the hook's: %#v", err)
+					t.Errorf("the error does not wrap the error of the hook: %#v", err)
 				}
 				if after := openBPFObjects(t); !reflect.DeepEqual(after, before) {
 					t.Errorf("held %v before and %v after", before, after)
@@ -107,12 +107,12 @@ func TestTheFirstHookThatWorksIsUsed(t *testing.T) {
 }
 
 func TestNoHookErrorWrapsEveryCause(t *testing.T) {
-	cause := errors.New("refused")
+	cause := errors.New("denied")
 	err := error(&NoHookError{[]*HookError{{Fexit, errors.New("another")}, {Kprobe, fmt.Errorf("attaching: %w", cause)}}})
 	if !errors.Is(err, cause) {
 		t.Error("the cause of the second failure is not found")
 	}
-	if want := "no hook on the kernel's capability check could be attached: fexit: another; kprobe: attaching: refused"; err.Error() != want {
+	if want := "no hook on the kernel's capability check could be attached: fexit: another; kprobe: attaching: denied"; err.Error() != want {
 		t.Errorf("got %q, wanted %q", err, want)
 	}
 }

@@ -53,7 +53,7 @@ func buildOtherVersion(t *testing.T) string {
 	changed := string(text)
 	for _, change := range otherLayout {
 		if strings.Count(changed, change[0]) != 1 {
-			t.Fatalf("record.h has no more %q", change[0])
+			t.Fatalf("types.h does not contain %q", change[0])
 		}
 		changed = strings.Replace(changed, change[0], change[1], 1)
 	}
@@ -110,7 +110,7 @@ func testTakeOver(t *testing.T, other string) {
 
 	m := start(t, Options{PinDirectory: pins})
 	if !m.Continued() || m.ID() != recording {
-		t.Errorf("taken up: %v; recording %s, wanted %s", m.Continued(), m.ID(), recording)
+		t.Errorf("continued: %v; recording %s, wanted %s", m.Continued(), m.ID(), recording)
 	}
 	eventually(t, "all is done", func() bool {
 		return docker(t, "exec", long, "sh", "-c", "[ -e /tmp/done ] && echo yes || echo no") == "yes"
@@ -121,7 +121,7 @@ func testTakeOver(t *testing.T, other string) {
 		t.Errorf("counted %d checks, wanted 300005; existed: %v", got, c.Existed)
 	}
 	if got := total(setuidKind.of(find(t, m, short))); got != 1 {
-		t.Errorf("of the one that had ended before: counted %d checks, wanted 1", got)
+		t.Errorf("container that ended before: counted %d checks, wanted 1", got)
 	}
 	before := snapshot(t, m)
 	lossless(t, before)
@@ -140,26 +140,26 @@ func testTakeOver(t *testing.T, other string) {
 	}
 
 	docker(t, "rm", "-f", long)
-	var kept []Container
-	eventually(t, "the ended containers are handed over", func() bool {
+	var flushed []Container
+	eventually(t, "the ended containers are flushed", func() bool {
 		err := again.FlushEnded(func(_ uint64, id string) bool { return id == long || id == short }, func(s Snapshot) error {
-			kept = append(kept, s.Containers...)
+			flushed = append(flushed, s.Containers...)
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return len(kept) == 2
+		return len(flushed) == 2
 	})
 	if left := snapshot(t, again); len(runs(left, long))+len(runs(left, short)) > 0 {
-		t.Errorf("what was handed over is still there: %+v", left)
+		t.Errorf("flushed data is still there: %+v", left)
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
 	last := start(t, Options{PinDirectory: pins})
 	if left := snapshot(t, last); len(runs(left, long))+len(runs(left, short)) > 0 {
-		t.Errorf("what was handed over is there again: %+v", left)
+		t.Errorf("flushed data is there again: %+v", left)
 	}
 }
 
@@ -172,14 +172,14 @@ func TestCarriedOverContainersAreKnownByTheirCgroups(t *testing.T) {
 	m := start(t, Options{PinDirectory: pins, MaxChecks: 70000})
 	c := find(t, m, short)
 	if place, known, err := m.CgroupInfo(c.Cgroup); err != nil || !known || place != c.CgroupInfo {
-		t.Errorf("its place is %+v, %v, %v, wanted %+v", place, known, err, c.CgroupInfo)
+		t.Errorf("its cgroup is %+v, %v, %v, wanted %+v", place, known, err, c.CgroupInfo)
 	}
-	changes, err := m.NewDeltaReader().Read()
+	deltas, err := m.NewDeltaReader().Read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(changes, func(change Delta) bool { return change.Cgroup == c.Cgroup && change.ID == short }) {
-		t.Errorf("no change has the ID of the container: %+v", changes)
+	if !slices.ContainsFunc(deltas, func(delta Delta) bool { return delta.Cgroup == c.Cgroup && delta.ID == short }) {
+		t.Errorf("no delta has the ID of the container: %+v", deltas)
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// remapped makes the users of a daemon's containers 100000 and up, and those from 1000
-// on 200000 and up. That daemon has an /etc/subuid of its own, which says so.
+// remapped maps the users of a daemon's containers to 100000 and up, and those from 1000 on to 200000 and up. The
+// daemon has its own /etc/subuid for that.
 const remapped = `
 	subordinate=$(mktemp)
 	printf 'daemon:100000:1000\ndaemon:200000:65536\n' >$subordinate
@@ -21,15 +21,15 @@ const remapped = `
 		exec "$@"' sh "$@"
 `
 
-// underRemap are rows of the table of workloads.
+// underRemap are names of workloads.
 var underRemap = []string{
 	"ping", "as-user", "setgid-0", "setuid-0-of-32-bits", "kill", "su", "cat-secret", "mount", "unshare", "bind-80-privileged",
 	"own-user-namespace", "map-root", "file-capability", "capset-only",
 }
 
-// askInitial are workloads of which the kernel asks something of the initial user namespace,
-// where no capability of a container in another one counts.
-var askInitial = []workload{
+// checksInitial are workloads for which the kernel checks a capability in the initial user namespace. No capability of a
+// container in another user namespace counts there.
+var checksInitial = []workload{
 	{name: "mknod", command: sh("! mknod /tmp/null c 1 3"), denied: caps("MKNOD")},
 	{name: "set-time", grants: []string{"--cap-add=SYS_TIME"}, command: sh("date -s @$(date +%s)"), denied: caps("SYS_TIME")},
 	{name: "lock", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: sh("! probe map-locked 65537"), denied: caps("IPC_LOCK")},
@@ -37,9 +37,9 @@ var askInitial = []workload{
 	{name: "priority", grants: []string{"--cap-add=SYS_NICE"}, command: sh("! probe setpriority 5"), denied: caps("SYS_NICE")},
 }
 
-// others are a workload that needs more than elsewhere, since only root of the initial user
-// namespace may write network settings anyway (test_perm, fs/proc/proc_sysctl.c), and some
-// that such a daemon runs in the initial one.
+// others are a workload that needs more here, because only root of the initial user namespace may write network
+// settings without NET_ADMIN (test_perm, fs/proc/proc_sysctl.c), and workloads that such a daemon runs in the initial
+// user namespace.
 var others = []workload{
 	{
 		name: "write-network-sysctl", grants: []string{"--cap-add=NET_ADMIN"}, options: []string{"--security-opt=systempaths=unconfined"},
@@ -49,17 +49,17 @@ var others = []workload{
 	{name: "privileged", grants: []string{"--privileged"}, options: []string{"--userns=host"}, command: []string{"chroot", "/", "true"}, required: caps("SYS_CHROOT")},
 }
 
-// In a user namespace that the engine makes a workload needs what it needs elsewhere,
-// apart from what the kernel asks of the initial one.
+// In a user namespace of the engine, a workload has the same needs as elsewhere, except for checks in the initial user
+// namespace.
 func TestUserNamespaceOfTheEngine(t *testing.T) {
 	startDaemonIn(t, remapped)
-	chosen := slices.Concat(named(t, underRemap...), askInitial, others)
+	chosen := slices.Concat(named(t, underRemap...), checksInitial, others)
 	hook := hooks(t)[0]
-	said := profileByAll(t, []monitor.Hook{hook}, chosen)[hook]
+	reports := profileByAll(t, []monitor.Hook{hook}, chosen)[hook]
 	for _, w := range chosen {
 		t.Run(w.name, func(t *testing.T) {
 			t.Parallel()
-			got := only(t, said, "hook-"+w.name)
+			got := only(t, reports, "hook-"+w.name)
 			w.check(t, got)
 			mustExecute(t, w.dockerRun("remapped-"+w.name, got.Flags...)...)
 		})
@@ -71,15 +71,15 @@ func TestUserNamespaceOfTheEngine(t *testing.T) {
 		mustExecute(t, append([]string{"docker", "exec", "remapped"}, mixed.command...)...)
 		mixed.check(t, only(t, parseReport(t, observation.interrupt()), "remapped"))
 	})
-	t.Run("told", func(t *testing.T) {
+	t.Run("report", func(t *testing.T) {
 		t.Parallel()
-		r := execute(t, slices.Concat([]string{binary, "profile", "--"}, askInitial[0].dockerRun("told"))...)
+		r := execute(t, slices.Concat([]string{binary, "profile", "--"}, checksInitial[0].dockerRun("reported"))...)
 		for _, line := range strings.Split(r.stdout, "\n") {
-			if strings.Contains(line, "MKNOD") && strings.Contains(line, "asked for the host's user namespace: no --cap-add can help") {
+			if strings.Contains(line, "MKNOD") && strings.Contains(line, "checked in the host's user namespace: no --cap-add can help") {
 				return
 			}
 		}
-		t.Errorf("not told that MKNOD cannot be granted:\n%s", r.stdout)
+		t.Errorf("the report does not say that MKNOD cannot be granted:\n%s", r.stdout)
 	})
 	t.Run("doctor", func(t *testing.T) {
 		t.Parallel()

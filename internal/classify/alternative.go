@@ -9,23 +9,22 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// either is a narrow and a wide capability between which the kernel does not
-// choose: it asks for one of them and, if that is refused, for the other.
-type either struct {
+// pair is a narrow and a wide capability. At some call sites the kernel accepts either of them: it checks one and, if
+// that is denied, the other.
+type pair struct {
 	narrow, wide capability.Capability
-	// wideIsNext tells of a check for the narrow one, which the kernel asks for first,
-	// that it would have asked for the wide one next. Nil where nothing tells: then
-	// nothing is said.
+	// wideIsNext reports, for a check of the narrow one, whether the kernel would have checked the wide one after a
+	// denial. It is nil if this cannot be determined. Then the check has no alternative.
 	wideIsNext func(monitor.Check) bool
-	// narrowIsNext tells the same where the kernel asks for the wide one first.
+	// narrowIsNext reports the same for a check of the wide one, if the kernel checks that first.
 	narrowIsNext func(monitor.Check) bool
 	source       string
 }
 
-var eithers = []either{
+var pairs = []pair{
 	{
 		narrow: capability.DACReadSearch, wide: capability.DACOverride,
-		wideIsNext: at("generic_permission"),
+		wideIsNext: calledFrom("generic_permission"),
 		source:     "generic_permission, fs/namei.c",
 	},
 	{
@@ -35,7 +34,7 @@ var eithers = []either{
 	},
 	{
 		narrow: capability.BPF, wide: capability.SysAdmin,
-		wideIsNext: func(c monitor.Check) bool { return !asked(c, "bpf_token_create") },
+		wideIsNext: func(c monitor.Check) bool { return !stackContains(c, "bpf_token_create") },
 		source:     "bpf_capable, include/linux/capability.h; bpf_token_capable, kernel/bpf/token.c",
 	},
 	{
@@ -54,40 +53,40 @@ var eithers = []either{
 	},
 	{
 		narrow: capability.NetAdmin, wide: capability.SysAdmin,
-		wideIsNext: at("bpf_token_capable", "bpf_prog_load", "af_alg_check_restriction"),
+		wideIsNext: calledFrom("bpf_token_capable", "bpf_prog_load", "af_alg_check_restriction"),
 		source:     "bpf_net_capable, include/linux/bpf.h; bpf_prog_load, kernel/bpf/syscall.c; af_alg_capable, crypto/af_alg.c (7.3)",
 	},
 	{
 		narrow: capability.SysResource, wide: capability.SysAdmin,
-		wideIsNext: at("copy_process", "pipe_is_unprivileged_user", "unix_prepare_fpl", "unix_scm_to_skb"),
+		wideIsNext: calledFrom("copy_process", "pipe_is_unprivileged_user", "unix_prepare_fpl", "unix_scm_to_skb"),
 		source:     "copy_process over RLIMIT_NPROC, kernel/fork.c; pipe_is_unprivileged_user, fs/pipe.c; too_many_unix_fds, net/unix/af_unix.c",
 	},
 	{
 		narrow: capability.SysNice, wide: capability.SysAdmin,
-		narrowIsNext: at("ioprio_check_cap"),
+		narrowIsNext: calledFrom("ioprio_check_cap"),
 		source:       "ioprio_check_cap, block/ioprio.c",
 	},
 }
 
-// at tells checks that one of the functions asked for.
-func at(functions ...string) func(monitor.Check) bool {
-	return func(check monitor.Check) bool { return asked(check, functions...) }
+// calledFrom returns a condition that is true if the stack of a check contains one of the functions.
+func calledFrom(functions ...string) func(monitor.Check) bool {
+	return func(check monitor.Check) bool { return stackContains(check, functions...) }
 }
 
-// marksPackets tells the socket options that CAP_NET_ADMIN is as good for as
-// CAP_NET_RAW from the others that the same functions ask for.
+// marksPackets reports whether the socket option is one for which the kernel accepts CAP_NET_ADMIN instead of
+// CAP_NET_RAW. The same functions make checks for other options.
 func marksPackets(check monitor.Check) bool {
-	return asked(check, "__sock_cmsg_send") ||
+	return stackContains(check, "__sock_cmsg_send") ||
 		setsOption(check.Call, unix.SOL_SOCKET, unix.SO_MARK, unix.SO_PRIORITY) ||
 		setsOption(check.Call, unix.SOL_IP, unix.IP_TRANSPARENT) ||
 		setsOption(check.Call, unix.SOL_IPV6, unix.IPV6_TRANSPARENT)
 }
 
-// Narrower reports whether one capability is the narrower of two between which
-// the kernel does not choose somewhere.
+// Narrower reports whether there is a call site where the kernel accepts one or other, and one is the narrower
+// capability.
 func Narrower(one, other capability.Capability) bool {
-	for _, e := range eithers {
-		if e.narrow == one && e.wide == other {
+	for _, p := range pairs {
+		if p.narrow == one && p.wide == other {
 			return true
 		}
 	}
@@ -102,41 +101,41 @@ func Advised(narrow, wide capability.Capability) bool {
 	return Narrower(narrow, wide) && (standard.Has(narrow) || !standard.Has(wide))
 }
 
-// narrowDemands is the narrow one of two capabilities where the kernel asks for the wide one first,
-// and was content with it. The narrow one does, too.
-func narrowDemands(check monitor.Check) []Demand {
-	for _, e := range eithers {
-		if check.Capability != e.wide || e.narrowIsNext == nil || !e.narrowIsNext(check) {
+// narrowNeeds returns the need for the narrow capability of a pair, if the kernel checks the wide one first and granted
+// it. The narrow one is enough.
+func narrowNeeds(check monitor.Check) []ImplicitNeed {
+	for _, p := range pairs {
+		if check.Capability != p.wide || p.narrowIsNext == nil || !p.narrowIsNext(check) {
 			continue
 		}
 		verdict := Classify(check)
 		if !verdict.Class.Need() || verdict.Alternative == nil {
 			return nil
 		}
-		verdict.Class, verdict.Alternative = Implicit, &e.wide
-		verdict.Reason = fmt.Sprintf("it does instead of %s, which the kernel asks for first", e.wide)
-		return []Demand{{capability.Of(e.narrow), verdict}}
+		verdict.Class, verdict.Alternative = Implicit, &p.wide
+		verdict.Reason = fmt.Sprintf("it is enough instead of %s, which the kernel checks first", p.wide)
+		return []ImplicitNeed{{capability.Of(p.narrow), verdict}}
 	}
 	return nil
 }
 
-// alternative is the other one of two capabilities that a granted check could
-// have been granted by, nil if there is none. A process that has given up capabilities may have
-// only one of the two, and then it can use no other one.
+// alternative returns the other capability of a pair, which the kernel would also have accepted for a granted check;
+// nil if there is none. A process that has given up capabilities may hold only one of the two. Then the result is
+// nil.
 func alternative(check monitor.Check) *capability.Capability {
 	if check.Choice == monitor.ChoiceNone {
 		return nil
 	}
-	for _, e := range eithers {
+	for _, p := range pairs {
 		switch {
-		case check.Capability == e.wide && check.HasRefusedFirst && check.RefusedFirst == e.narrow && check.Choice != monitor.ChoiceOther:
-			return &e.narrow
-		case check.Capability == e.wide && e.narrowIsNext != nil && e.narrowIsNext(check):
-			return &e.narrow
-		case check.Capability == e.narrow && e.narrowIsNext != nil && e.narrowIsNext(check):
-			return &e.wide
-		case check.Capability == e.narrow && e.wideIsNext != nil && e.wideIsNext(check):
-			return &e.wide
+		case check.Capability == p.wide && check.HasDeniedFirst && check.DeniedFirst == p.narrow && check.Choice != monitor.ChoiceOther:
+			return &p.narrow
+		case check.Capability == p.wide && p.narrowIsNext != nil && p.narrowIsNext(check):
+			return &p.narrow
+		case check.Capability == p.narrow && p.narrowIsNext != nil && p.narrowIsNext(check):
+			return &p.wide
+		case check.Capability == p.narrow && p.wideIsNext != nil && p.wideIsNext(check):
+			return &p.wide
 		}
 	}
 	return nil

@@ -1,5 +1,5 @@
-// Package classify tells what a capability check means: whether the workload
-// needs the capability, or the kernel merely asked.
+// Package classify determines the class of a capability check: whether the workload needs the capability, or the check
+// does not matter.
 package classify
 
 import (
@@ -11,39 +11,40 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Class is the meaning of a check. Each check has exactly one.
+// Class is the meaning of a check. Each check has exactly one class.
 type Class string
 
-// The classes. Only Required, Demanded, Soft and LongSetup are needs.
+// The classes. Only Required, Implicit, Soft and LongSetup are needs.
 const (
-	// Required: granted from the container's own set, and a refusal would have
-	// been an error to the caller.
+	// Required means that the check was granted from the container's own set, and that a denial would have been an
+	// error for the caller.
 	Required Class = "required"
-	// Soft: granted, and a refusal would have changed the result without an error.
+	// Soft means that the check was granted, and that a denial would have changed the result without an error.
 	Soft Class = "soft"
-	// Implicit: never asked about by a check, but read straight from a credential's
-	// bits, where a missing one is an error.
+	// Implicit means that the kernel made no check. It read the bits of a credential directly, and the operation fails
+	// if one is missing.
 	Implicit Class = "implicit"
-	// LongSetup: one of the above, made in a runtime setup that has taken longer than a
-	// container runtime takes. It may be a workload that hides as the runtime.
+	// LongSetup means that the check would have one of the classes above, but was made in a runtime setup that has
+	// taken longer than container runtimes need. A workload may be hiding there.
 	LongSetup Class = "long-setup"
-	// Redundant: granted, but the caller would have been allowed anyway.
+	// Redundant means that the check was granted, but the kernel would have allowed the operation anyway.
 	Redundant Class = "redundant"
-	// Irrelevant: the answer changes nothing that the workload can observe.
+	// Irrelevant means that the answer changes nothing that the workload can observe.
 	Irrelevant Class = "irrelevant"
-	// Denied: refused, and it would have been one of the above.
+	// Denied means that the check was denied, and would otherwise have had one of the classes above.
 	Denied Class = "denied"
-	// Tolerated: refused, and the system call succeeded all the same.
+	// Tolerated means that the check was denied, but the kernel accepted another capability or the system call
+	// succeeded.
 	Tolerated Class = "tolerated"
-	// NestedUserns: decided by a user namespace that the workload made itself.
+	// NestedUserns means that a user namespace that the workload made decided the check.
 	NestedUserns Class = "nested-userns"
-	// OtherCredential: the credential asked was not the task's.
+	// OtherCredential means that the check did not use the task's own credential.
 	OtherCredential Class = "other-credential"
-	// Setup: made by the container runtime before the workload's first instruction.
+	// Setup means that the container runtime made the check before the workload's first instruction.
 	Setup Class = "setup"
 )
 
-// Classes lists all classes, needs first.
+// Classes returns all classes, needs first.
 func Classes() []Class {
 	return []Class{Required, Implicit, Soft, LongSetup, Denied, Tolerated, Redundant, Irrelevant, NestedUserns, OtherCredential, Setup}
 }
@@ -61,46 +62,45 @@ func (c *Class) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Needs lists the classes that put their capability in the list.
+// Needs returns the classes that put their capability on the list.
 func Needs() []Class { return []Class{Required, Implicit, Soft, LongSetup} }
 
-// Need reports whether a check of this class puts its capability in the list.
+// Need reports whether a check of this class puts its capability on the list.
 func (c Class) Need() bool { return slices.Contains(Needs(), c) }
 
-// Verdict is the class of a check and why it has it.
+// Verdict is the class of a check and the reason for it.
 type Verdict struct {
 	Class Class
-	// Reason says in a sentence what decided, or for Soft what a refusal changes.
-	// It may be empty for Required and Denied.
+	// Reason is a phrase that explains the class. For Soft it states what a denial changes. It may be empty for
+	// Required and Denied.
 	Reason string
-	// Unsure says why the class is the cautious one and not a certain one; empty
-	// if the class is certain.
+	// Unsure is the reason why capmon could not determine the class and chose the cautious one. It is empty if the
+	// class is certain.
 	Unsure string
-	// Site is the kernel function that asked, "" if it is not known.
+	// Site is the call site, "" if it is not known.
 	Site string
-	// Alternative is another capability with which the kernel would have been
-	// content, nil if there is none. Only needs have one.
+	// Alternative is another capability that the kernel would have accepted, nil if there is none. Only needs have one.
 	Alternative *capability.Capability
 }
 
-// longSetup is why a need of a long runtime setup is not certain to be the workload's.
-var longSetup = fmt.Sprintf("asked after more than %v of runtime setup: a container runtime takes less, so the workload may be hiding there", monitor.SetupTime)
+// longSetup is the reason why a need from a long runtime setup is unsure.
+var longSetup = fmt.Sprintf("checked after more than %v of runtime setup: a container runtime takes less, so the workload may be hiding there", monitor.SetupTime)
 
-// notePhase has a need of a long runtime setup be one of that class.
-func (v *Verdict) notePhase(check monitor.Check) {
+// applyPhase changes the class of a need to LongSetup if the check was made in a long runtime setup.
+func (v *Verdict) applyPhase(check monitor.Check) {
 	if check.Phase == monitor.LongSetup && v.Class.Need() {
 		v.Class, v.Unsure = LongSetup, longSetup
 	}
 }
 
-const coarse = "the container made more patterns of use than capmon records, so the system call and its arguments are not known"
+const coarse = "the container has more patterns of use than capmon records, so the system call and its arguments are not known"
 
-// Classify tells what a check means.
+// Classify returns the verdict on a check.
 func Classify(check monitor.Check) Verdict {
 	site, _ := kernel.CallSite(check.Stack)
 	verdict := class(check)
 	verdict.Site = site
-	verdict.notePhase(check)
+	verdict.applyPhase(check)
 	if verdict.Class.Need() {
 		verdict.Alternative = alternative(check)
 		if check.Folding == monitor.Coarse && verdict.Unsure == "" {
@@ -110,61 +110,62 @@ func Classify(check monitor.Check) Verdict {
 	return verdict
 }
 
-// class goes from what settles the matter at once to what has to be looked up.
+// class tests first what decides independently of the call site.
 func class(check monitor.Check) Verdict {
 	switch {
 	case check.Phase == monitor.Setup:
-		return Verdict{Class: Setup, Reason: "the container runtime asked, before the workload's first instruction"}
-	case check.Subject == monitor.Overridden:
-		return Verdict{Class: OtherCredential, Reason: "the kernel had put on another credential for a moment"}
-	case check.Subject == monitor.Other:
-		return Verdict{Class: OtherCredential, Reason: "the credential asked was of another task or of whoever opened the file"}
-	case check.Subject == monitor.Uncertain && !check.Answer.Granted():
-		return Verdict{Class: OtherCredential, Reason: "the credential asked was perhaps of another task, and did not hold it"}
-	case check.Subject == monitor.Uncertain && overrides(check.Stack):
-		return Verdict{Class: OtherCredential, Reason: "the kernel had put on another credential for a moment"}
+		return Verdict{Class: Setup, Reason: "checked by the container runtime before the workload's first instruction"}
+	case check.Credential == monitor.OverriddenCredential:
+		return Verdict{Class: OtherCredential, Reason: "the kernel had overridden the task's credentials (override_creds)"}
+	case check.Credential == monitor.OtherCredential:
+		return Verdict{Class: OtherCredential, Reason: "the credential was that of another task or of the process that opened the file"}
+	case check.Credential == monitor.UncertainCredential && !check.Answer.Granted():
+		return Verdict{Class: OtherCredential, Reason: "the credential may be that of another task, and did not hold the capability"}
+	case check.Credential == monitor.UncertainCredential && overrides(check.Stack):
+		return Verdict{Class: OtherCredential, Reason: "the kernel had overridden the task's credentials (override_creds)"}
 	case check.Nested:
-		return Verdict{Class: NestedUserns, Reason: "asked in a user namespace that the workload made"}
-	case check.Beyond:
-		return Verdict{Class: OtherCredential, Reason: "made by an exec with more privileges than the container has"}
-	case check.Answer == monitor.Owner:
-		return Verdict{Class: NestedUserns, Reason: "granted because the workload owns the user namespace asked about"}
+		return Verdict{Class: NestedUserns, Reason: "checked in a user namespace that the workload made"}
+	case check.ExceedsGrant:
+		return Verdict{Class: OtherCredential, Reason: "made by a process of an exec with more privileges than the container"}
+	case check.Answer == monitor.OwnsUserns:
+		return Verdict{Class: NestedUserns, Reason: "granted because the workload owns the user namespace of the check"}
 	}
-	verdict := byMeaning(check)
+	verdict := byCallSite(check)
 	if verdict.Class.Need() && verdict.Unsure == "" {
 		verdict.Unsure = doubt(check)
 	}
 	return verdict
 }
 
-// doubt says why a need may not be the container's; empty if it is.
+// doubt returns the reason why a need may not be the container's; empty if it certainly is.
 func doubt(check monitor.Check) string {
 	switch {
-	case check.MayBeBeyond:
-		return "its process may have had more privileges than the container, which ran before capmon began and whose grant is not known"
-	case check.Subject == monitor.Uncertain:
-		return "the credential asked may be another's: it has neither the groups nor the session keyring of the process or the container"
+	case check.MayExceedGrant:
+		return "the process may have had more privileges than the container: the container ran before capmon began, and its grant is not known"
+	case check.Credential == monitor.UncertainCredential:
+		return "the credential may be that of another task: it shares neither the groups nor the session keyring with the process or the container"
 	}
 	return ""
 }
 
-func byMeaning(check monitor.Check) Verdict {
+// byCallSite returns the verdict of the row for the call site, and of the condition that the kernel evaluated there.
+func byCallSite(check monitor.Check) Verdict {
 	row, known := find(check)
 	condition := monitor.Untested
-	if optional := check.Condition == monitor.Optional; optional && row.Optional != "" || !optional && row.Moot != "" {
+	if optional := check.Condition == monitor.Optional; optional && row.Optional != "" || !optional && row.NoEffect != "" {
 		condition = check.Condition
 	}
 	switch {
 	case known && row.Class == Irrelevant:
 		return Verdict{Class: Irrelevant, Reason: row.Reason}
-	case condition == monitor.Moot && keepsAll(check):
-		return Verdict{Class: Redundant, Reason: KeptAll}
-	case condition == monitor.Moot:
-		return Verdict{Class: Redundant, Reason: row.Moot}
+	case condition == monitor.NoEffect && keepsAll(check):
+		return Verdict{Class: Redundant, Reason: CapsetKeptAll}
+	case condition == monitor.NoEffect:
+		return Verdict{Class: Redundant, Reason: row.NoEffect}
 	case !check.Answer.Granted():
 		return denied(check, row)
-	case condition == monitor.Silent && row.Silent != "":
-		return Verdict{Class: Soft, Reason: row.Silent}
+	case condition == monitor.ChangesResult && row.ChangesResult != "":
+		return Verdict{Class: Soft, Reason: row.ChangesResult}
 	case known && row.Class == Soft:
 		return Verdict{Class: Soft, Reason: row.Reason}
 	case condition == monitor.Matters:
@@ -174,25 +175,25 @@ func byMeaning(check monitor.Check) Verdict {
 	case known && row.Class == Required:
 		return Verdict{Class: Required, Unsure: row.Reason}
 	case len(check.Stack) == 0:
-		return Verdict{Class: Required, Unsure: "the kernel function that asked is not known"}
+		return Verdict{Class: Required, Unsure: "the call site is not known"}
 	}
 	return Verdict{Class: Required}
 }
 
 func denied(check monitor.Check, row Row) Verdict {
-	if check.Answer == monitor.Beyond {
-		return Verdict{Class: Denied, Reason: "held, but asked for the host's user namespace: no --cap-add can help"}
+	if check.Answer == monitor.OutsideUserns {
+		return Verdict{Class: Denied, Reason: "held, but checked in the host's user namespace: no --cap-add can help"}
 	}
 	switch {
-	case row.Moot != "" && check.Condition == monitor.Silent:
-		return Verdict{Class: Denied, Reason: row.Silent}
+	case row.NoEffect != "" && check.Condition == monitor.ChangesResult:
+		return Verdict{Class: Denied, Reason: row.ChangesResult}
 	case row.Class == Soft:
 		return Verdict{Class: Denied, Reason: row.Reason}
 	}
 	return Verdict{Class: Denied}
 }
 
-// String renders a verdict for logs and test failures.
+// String returns the verdict as text for logs and test failures.
 func (v Verdict) String() string {
 	s := string(v.Class)
 	if v.Site != "" {

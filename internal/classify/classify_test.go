@@ -15,15 +15,15 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// granted is a check as the workload's own need makes it.
+// granted returns a granted check that the workload made with its own credential.
 func granted(c capability.Capability, stack ...string) monitor.Check {
 	return monitor.Check{
 		Capability: c,
 		Answer:     monitor.Held,
-		Subject:    monitor.Own,
+		Credential: monitor.OwnCredential,
 		Phase:      monitor.Workload,
 		Condition:  monitor.Untested,
-		Root:       true,
+		HostRoot:   true,
 		Stack:      stack,
 		Call:       outside(),
 		Opts:       -1,
@@ -32,7 +32,7 @@ func granted(c capability.Capability, stack ...string) monitor.Check {
 
 func outside() kernel.Call { return kernel.Call{Arch: kernel.NativeArch(), Nr: -1} }
 
-// call is one of this machine's system calls by its name.
+// call returns the system call with a name.
 func call(t *testing.T, arch kernel.Arch, name string) kernel.Call {
 	t.Helper()
 	for nr := range 1000 {
@@ -44,32 +44,32 @@ func call(t *testing.T, arch kernel.Arch, name string) kernel.Call {
 	return kernel.Call{}
 }
 
-// known is the raw socket, which no row tells anything about.
+// known is the stack of a check for a raw socket, which no row matches.
 var known = []string{"security_capable", "ns_capable", "inet_create", "__sock_create"}
 
-func TestWhatSettlesTheMatterFirstDecides(t *testing.T) {
-	// Each step undoes what decided the one before; the check starts with
-	// everything at once that could decide.
+func TestOrderOfDecisions(t *testing.T) {
+	// The check begins with all properties that can decide. Each step removes the property that decided the previous
+	// step.
 	check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
-	check.Phase, check.Subject, check.Nested = monitor.Setup, monitor.Overridden, true
-	check.Answer, check.Condition = monitor.Owner, monitor.Moot
+	check.Phase, check.Credential, check.Nested = monitor.Setup, monitor.OverriddenCredential, true
+	check.Answer, check.Condition = monitor.OwnsUserns, monitor.NoEffect
 	for _, step := range []struct {
 		name string
 		undo func()
 		want Class
 	}{
-		{"set-up", func() {}, Setup},
-		{"borrowed credentials", func() { check.Phase = monitor.Workload }, OtherCredential},
-		{"somebody else's credentials", func() { check.Subject = monitor.Other }, OtherCredential},
-		{"own namespace", func() { check.Subject = monitor.Own }, NestedUserns},
+		{"runtime setup", func() {}, Setup},
+		{"overridden credentials", func() { check.Phase = monitor.Workload }, OtherCredential},
+		{"another task's credentials", func() { check.Credential = monitor.OtherCredential }, OtherCredential},
+		{"nested user namespace", func() { check.Credential = monitor.OwnCredential }, NestedUserns},
 		{"owner of a namespace", func() { check.Nested = false }, NestedUserns},
-		{"irrelevant", func() { check.Answer = monitor.Missing }, Irrelevant},
-		{"moot", func() {
+		{"irrelevant", func() { check.Answer = monitor.NotHeld }, Irrelevant},
+		{"no effect", func() {
 			check.Capability, check.Stack = capability.Setuid, []string{"ns_capable_setid", "__sys_setuid"}
 		}, Redundant},
-		{"denied", func() { check.Condition = monitor.Silent }, Denied},
+		{"denied", func() { check.Condition = monitor.ChangesResult }, Denied},
 		{"soft by its condition", func() { check.Answer = monitor.Held }, Soft},
-		{"soft by its place", func() {
+		{"soft by its call site", func() {
 			check.Condition, check.Capability, check.Stack = monitor.Unreadable, capability.Syslog, []string{"kallsyms_show_value"}
 		}, Soft},
 		{"required", func() { check.Stack = known }, Required},
@@ -99,72 +99,72 @@ func TestConditions(t *testing.T) {
 			Verdict{Class: Required},
 		},
 		{
-			"a refusal would have been an error", capability.Setuid, monitor.Matters, monitor.Held,
+			"a denial would have been an error", capability.Setuid, monitor.Matters, monitor.Held,
 			Verdict{Class: Required},
 		},
 		{
-			"the same user", capability.Setuid, monitor.Moot, monitor.Held,
-			Verdict{Class: Redundant, Reason: "the user id was already the one asked for"},
+			"the same user", capability.Setuid, monitor.NoEffect, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the user ID was already the requested one"},
 		},
 		{
-			"the same group", capability.Setgid, monitor.Moot, monitor.Held,
-			Verdict{Class: Redundant, Reason: "the group id was already the one asked for"},
+			"the same group", capability.Setgid, monitor.NoEffect, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the group ID was already the requested one"},
 		},
 		{
-			"unchanged sets", capability.Setpcap, monitor.Moot, monitor.Held,
-			Verdict{Class: Redundant, Reason: "no capability was made inheritable that was not held"},
+			"unchanged sets", capability.Setpcap, monitor.NoEffect, monitor.Held,
+			Verdict{Class: Redundant, Reason: "no capability became inheritable that was not held before"},
 		},
 		{
-			"no bit to lose", capability.Fsetid, monitor.Moot, monitor.Held,
+			"no bit to lose", capability.Fsetid, monitor.NoEffect, monitor.Held,
 			Verdict{Class: Redundant, Reason: "the mode had no set-group-ID bit to lose"},
 		},
 		{
-			"within the limit", capability.IPCLock, monitor.Moot, monitor.Held,
-			Verdict{Class: Redundant, Reason: "what was locked was within RLIMIT_MEMLOCK"},
+			"within the limit", capability.IPCLock, monitor.NoEffect, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the locked memory was within RLIMIT_MEMLOCK"},
 		},
 		{
 			"beyond the limit", capability.IPCLock, monitor.Matters, monitor.Held,
 			Verdict{Class: Required},
 		},
 		{
-			"a small queue", capability.SysResource, monitor.Moot, monitor.Held,
-			Verdict{Class: Redundant, Reason: "the queue was within fs.mqueue's limits"},
+			"a small queue", capability.SysResource, monitor.NoEffect, monitor.Held,
+			Verdict{Class: Redundant, Reason: "the queue was within the limits in fs.mqueue"},
 		},
 		{
-			"of another function's question", capability.NetRaw, monitor.Moot, monitor.Held,
+			"the condition of another function", capability.NetRaw, monitor.NoEffect, monitor.Held,
 			Verdict{Class: Required},
 		},
 		{
-			"refused, and nothing came of it", capability.Setuid, monitor.Moot, monitor.Missing,
-			Verdict{Class: Redundant, Reason: "the user id was already the one asked for"},
+			"denied, without effect", capability.Setuid, monitor.NoEffect, monitor.NotHeld,
+			Verdict{Class: Redundant, Reason: "the user ID was already the requested one"},
 		},
 		{
-			"the saved user", capability.Setuid, monitor.Silent, monitor.Held,
-			Verdict{Class: Soft, Reason: "without it the saved user id would stay behind"},
+			"the saved user", capability.Setuid, monitor.ChangesResult, monitor.Held,
+			Verdict{Class: Soft, Reason: "without it the saved user ID would keep its old value"},
 		},
 		{
-			"the saved group", capability.Setgid, monitor.Silent, monitor.Held,
-			Verdict{Class: Soft, Reason: "without it the saved group id would stay behind"},
+			"the saved group", capability.Setgid, monitor.ChangesResult, monitor.Held,
+			Verdict{Class: Soft, Reason: "without it the saved group ID would keep its old value"},
 		},
 		{
-			"the set-group-ID bit", capability.Fsetid, monitor.Silent, monitor.Held,
+			"the set-group-ID bit", capability.Fsetid, monitor.ChangesResult, monitor.Held,
 			Verdict{Class: Soft, Reason: "without it the set-group-ID bit would be lost"},
 		},
 		{
-			"refused, and the result differed", capability.Setuid, monitor.Silent, monitor.Missing,
-			Verdict{Class: Denied, Reason: "without it the saved user id would stay behind"},
+			"denied, with another result", capability.Setuid, monitor.ChangesResult, monitor.NotHeld,
+			Verdict{Class: Denied, Reason: "without it the saved user ID would keep its old value"},
 		},
 		{
-			"could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Held,
-			Verdict{Class: Required, Unsure: "needed unless the user id is the real and the saved one already, which could not be told"},
+			"not evaluated", capability.Setuid, monitor.Unreadable, monitor.Held,
+			Verdict{Class: Required, Unsure: "needed unless the real and the saved user ID are already the requested one, which capmon could not determine"},
 		},
 		{
-			"refused, and could not be evaluated", capability.Setuid, monitor.Unreadable, monitor.Missing,
+			"denied, not evaluated", capability.Setuid, monitor.Unreadable, monitor.NotHeld,
 			Verdict{Class: Denied},
 		},
 		{
-			"held and yet refused", capability.SysTime, monitor.Untested, monitor.Beyond,
-			Verdict{Class: Denied, Reason: "held, but asked for the host's user namespace: no --cap-add can help"},
+			"held, but denied", capability.SysTime, monitor.Untested, monitor.OutsideUserns,
+			Verdict{Class: Denied, Reason: "held, but checked in the host's user namespace: no --cap-add can help"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -178,15 +178,15 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-func TestAnUnknownPlaceIsRequired(t *testing.T) {
+func TestUnknownCallSitesAreRequired(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		stack []string
 		want  Verdict
 	}{
 		{"in no row", known, Verdict{Class: Required, Site: "inet_create"}},
-		{"never heard of", []string{"ns_capable", "frobnicate"}, Verdict{Class: Required, Site: "frobnicate"}},
-		{"no stack", nil, Verdict{Class: Required, Unsure: "the kernel function that asked is not known"}},
+		{"an unknown function", []string{"ns_capable", "frobnicate"}, Verdict{Class: Required, Site: "frobnicate"}},
+		{"no stack", nil, Verdict{Class: Required, Unsure: "the call site is not known"}},
 	} {
 		if diff := cmp.Diff(test.want, Classify(granted(capability.NetRaw, test.stack...))); diff != "" {
 			t.Errorf("%s: %s", test.name, diff)
@@ -194,9 +194,9 @@ func TestAnUnknownPlaceIsRequired(t *testing.T) {
 	}
 }
 
-func TestARefusalThatNobodyNoticesIsIrrelevant(t *testing.T) {
+func TestIrrelevantChecksAreIrrelevantWithAnyAnswer(t *testing.T) {
 	check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
-	for _, answer := range []monitor.Answer{monitor.Held, monitor.Missing, monitor.Beyond} {
+	for _, answer := range []monitor.Answer{monitor.Held, monitor.NotHeld, monitor.OutsideUserns} {
 		check.Answer = answer
 		if got := Classify(check); got.Class != Irrelevant {
 			t.Errorf("answer %d: got %v", answer, got)
@@ -204,13 +204,13 @@ func TestARefusalThatNobodyNoticesIsIrrelevant(t *testing.T) {
 	}
 }
 
-func TestARefusalIsDeniedWhereAGrantIsANeed(t *testing.T) {
+func TestDenialsAreDeniedWhereGrantsAreNeeds(t *testing.T) {
 	for _, row := range Rows() {
 		if row.Class == Irrelevant {
 			continue
 		}
 		check := granted(anyOf(row), row.Functions...)
-		check.Answer, check.Root = monitor.Missing, false
+		check.Answer, check.HostRoot = monitor.NotHeld, false
 		if got := Classify(check); got.Class != Denied {
 			t.Errorf("%v: got %v", row.Functions, got)
 		}
@@ -234,16 +234,16 @@ func TestAlternatives(t *testing.T) {
 	for narrow := range last + 1 {
 		for wide := range last + 1 {
 			check := granted(wide, known...)
-			check.RefusedFirst, check.HasRefusedFirst = narrow, true
+			check.DeniedFirst, check.HasDeniedFirst = narrow, true
 			got := Classify(check)
 			where, want := alternatives[pair{narrow, wide}]
 			if slices.Contains([]capability.Capability{capability.BPF, capability.Perfmon, capability.CheckpointRestore}, wide) {
-				// SYS_ADMIN does wherever one of these is asked for, whatever came before.
+				// The kernel accepts SYS_ADMIN instead of these, independently of earlier checks.
 				if got.Alternative == nil || *got.Alternative != capability.SysAdmin {
-					t.Errorf("%v granted: got %+v, want SYS_ADMIN for an alternative", wide, got)
+					t.Errorf("%v granted: got %+v, want the alternative SYS_ADMIN", wide, got)
 				}
 			} else if has := got.Alternative != nil; has != want || has && *got.Alternative != narrow {
-				t.Errorf("%v refused, %v granted %s: got %+v, want an alternative %v", narrow, wide, where, got, want)
+				t.Errorf("%v denied, %v granted %s: got %+v, want an alternative: %v", narrow, wide, where, got, want)
 			}
 			if Narrower(narrow, wide) != want {
 				t.Errorf("Narrower(%v, %v) is %v", narrow, wide, !want)
@@ -252,27 +252,27 @@ func TestAlternatives(t *testing.T) {
 	}
 }
 
-func TestOnlyANeedHasAnAlternative(t *testing.T) {
+func TestOnlyNeedsHaveAlternatives(t *testing.T) {
 	need := granted(capability.DACOverride, "capable_wrt_inode_uidgid", "generic_permission", "inode_permission", "may_open")
-	need.RefusedFirst, need.HasRefusedFirst = capability.DACReadSearch, true
+	need.DeniedFirst, need.HasDeniedFirst = capability.DACReadSearch, true
 	if got := Classify(need); got.Alternative == nil {
 		t.Errorf("got %+v, want an alternative", got)
 	}
-	// Nothing was refused before: zero is CHOWN.
+	// No check was denied before: zero is CHOWN.
 	alone := granted(capability.DACOverride, need.Stack...)
-	alone.RefusedFirst = capability.DACReadSearch
-	refused, setup, borrowed := need, need, need
-	refused.Answer = monitor.Missing
+	alone.DeniedFirst = capability.DACReadSearch
+	denied, setup, overridden := need, need, need
+	denied.Answer = monitor.NotHeld
 	setup.Phase = monitor.Setup
-	borrowed.Subject = monitor.Overridden
+	overridden.Credential = monitor.OverriddenCredential
 	lessened, both := need, need
 	lessened.Choice = monitor.ChoiceNone
-	both.Choice = monitor.ChoiceOther // it was refused all the same
+	both.Choice = monitor.ChoiceOther // but the first check was denied
 	narrow := granted(capability.DACReadSearch, need.Stack...)
 	narrow.Choice = monitor.ChoiceNone
 	for name, check := range map[string]monitor.Check{
-		"alone": alone, "refused": refused, "set-up": setup, "other-credential": borrowed,
-		"less than the container": lessened, "another one": both, "only the narrow one": narrow,
+		"alone": alone, "denied": denied, "setup": setup, "other-credential": overridden,
+		"less than the container": lessened, "another capability": both, "only the narrow capability": narrow,
 	} {
 		if got := Classify(check); got.Alternative != nil {
 			t.Errorf("%s: got %+v, want no alternative", name, got)
@@ -280,8 +280,8 @@ func TestOnlyANeedHasAnAlternative(t *testing.T) {
 	}
 }
 
-// Who holds the narrower of two is not asked for the wider one.
-func TestTheWiderOfTwoIsAnAlternative(t *testing.T) {
+// If the credential holds the narrow one of two capabilities, the kernel does not check the wide one.
+func TestTheWideCapabilityIsAnAlternative(t *testing.T) {
 	read := granted(capability.DACReadSearch, "capable_wrt_inode_uidgid", "generic_permission", "inode_permission", "may_open")
 	if got := Classify(read).Alternative; got == nil || *got != capability.DACOverride {
 		t.Errorf("got %v", got)
@@ -325,18 +325,18 @@ func TestTheWiderOfTwoIsAnAlternative(t *testing.T) {
 	}
 	link := granted(capability.DACReadSearch, "do_linkat")
 	if got := Classify(link).Alternative; got != nil {
-		t.Errorf("linkat takes no other: got %v", *got)
+		t.Errorf("linkat accepts no other capability: got %v", *got)
 	}
 }
 
-// Whatever was recorded has a class, and what it says of itself fits.
+// Every possible check has a class, and its reason and doubt match the class.
 func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 	classes := make(map[Class]bool)
 	for _, class := range Classes() {
 		classes[class] = true
 	}
 	if len(classes) != len(Classes()) {
-		t.Fatalf("a class is there twice: %v", Classes())
+		t.Fatalf("a class occurs twice: %v", Classes())
 	}
 	var functions []string
 	for _, row := range Rows() {
@@ -345,8 +345,8 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 	holds := func(number, answer, subject, phase, condition uint8, nested bool, nr int16, compat, args bool, frames []uint16) bool {
 		check := monitor.Check{
 			Capability: capability.Capability(number % 64),
-			Answer:     monitor.Answer(answer % 6), // and what no kernel says
-			Subject:    monitor.Subject(subject % 5),
+			Answer:     monitor.Answer(answer % 6), // including an invalid value
+			Credential: monitor.CredentialSource(subject % 5),
 			Phase:      monitor.Phase(phase % 4),
 			Condition:  monitor.Condition(condition % 7),
 			Nested:     nested,
@@ -361,7 +361,7 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 		verdict := Classify(check)
 		switch verdict.Class {
 		case Soft:
-			return verdict.Reason != "" && (verdict.Unsure != "") == (check.Subject == monitor.Uncertain)
+			return verdict.Reason != "" && (verdict.Unsure != "") == (check.Credential == monitor.UncertainCredential)
 		case Redundant, Irrelevant, NestedUserns, OtherCredential, Setup:
 			return classes[verdict.Class] && verdict.Reason != "" && verdict.Unsure == ""
 		case LongSetup:
@@ -378,21 +378,21 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 	}
 }
 
-// What would be a need of the workload is one of a long setup. All else stays what it is.
-func TestNeedsOfALongSetupAreAClassOfTheirOwn(t *testing.T) {
+// In a long setup, needs have the class LongSetup. Other checks keep their class.
+func TestNeedsOfALongSetupHaveTheirOwnClass(t *testing.T) {
 	search := capability.DACReadSearch
 	for name, test := range map[string]struct {
 		check monitor.Check
 		want  Class
 	}{
-		"required":      {granted(capability.NetRaw, known...), LongSetup},
-		"soft":          {granted(capability.Syslog, "kallsyms_show_value"), LongSetup},
-		"unsure":        {granted(capability.NetRaw), LongSetup},
-		"irrelevant":    {granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region"), Irrelevant},
-		"another's":     {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Subject = monitor.Other }), OtherCredential},
-		"own namespace": {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Nested = true }), NestedUserns},
-		"refused":       {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Answer = monitor.Missing }), Denied},
-		"one of two":    {granted(capability.DACReadSearch, "generic_permission"), LongSetup},
+		"required":     {granted(capability.NetRaw, known...), LongSetup},
+		"soft":         {granted(capability.Syslog, "kallsyms_show_value"), LongSetup},
+		"unsure":       {granted(capability.NetRaw), LongSetup},
+		"irrelevant":   {granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region"), Irrelevant},
+		"another task": {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Credential = monitor.OtherCredential }), OtherCredential},
+		"nested":       {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Nested = true }), NestedUserns},
+		"denied":       {changed(granted(capability.NetRaw, known...), func(c *monitor.Check) { c.Answer = monitor.NotHeld }), Denied},
+		"one of two":   {granted(capability.DACReadSearch, "generic_permission"), LongSetup},
 	} {
 		test.check.Phase = monitor.LongSetup
 		got := Classify(test.check)
@@ -437,10 +437,10 @@ func TestVerdictString(t *testing.T) {
 	}
 }
 
-// With vm.overcommit_memory=2 the answer decides about the last part of the memory. The kernel asks however much
-// memory is left, so neither answer shows a need. The reason has to name the exception.
+// With vm.overcommit_memory=2, the answer decides whether the process may use the last part of the memory. The kernel
+// makes the check with any amount of free memory, so neither answer shows a need. The reason has to name the exception.
 func TestMemoryChecksAreIrrelevant(t *testing.T) {
-	for _, answer := range []monitor.Answer{monitor.Held, monitor.Missing} {
+	for _, answer := range []monitor.Answer{monitor.Held, monitor.NotHeld} {
 		check := granted(capability.SysAdmin, "security_vm_enough_memory_mm", "__mmap_region")
 		check.Answer = answer
 		verdict := Classify(check)

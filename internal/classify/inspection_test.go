@@ -7,50 +7,50 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-func TestInspectionDemands(t *testing.T) {
+func TestInspectionNeed(t *testing.T) {
 	chown, ptrace, nice := capability.Of(capability.Chown), capability.Of(capability.SysPtrace), capability.Of(capability.SysNice)
 	both := chown.With(capability.Kill)
 	for name, test := range map[string]struct {
-		does                          monitor.Unasked
-		sets, granted, needed, demand capability.Set
+		does                        monitor.UncheckedKind
+		sets, granted, needed, want capability.Set
 	}{
-		"it was granted no more":         {monitor.Traced, both, capability.DockerDefault(), 0, both},
-		"it needs some of them anyway":   {monitor.Traced, both, capability.DockerDefault(), chown, both},
-		"it needs all of them anyway":    {monitor.Traced, both, capability.DockerDefault(), both, 0},
-		"it was granted SYS_PTRACE":      {monitor.Traced, both, both.Union(ptrace), chown, ptrace},
-		"it needs SYS_PTRACE anyway":     {monitor.Traced, both, both.Union(ptrace), ptrace, 0},
-		"it was granted SYS_NICE":        {monitor.Scheduled, both, both.Union(nice), 0, nice},
-		"SYS_NICE does not let it look":  {monitor.Traced, both, both.Union(nice), nice, both},
-		"an exec had more than it":       {monitor.Traced, both, chown, 0, chown},
-		"the other one has nothing here": {monitor.Traced, both, 0, 0, 0},
+		"nothing else is granted":            {monitor.InspectedProcess, both, capability.DockerDefault(), 0, both},
+		"some are needed anyway":             {monitor.InspectedProcess, both, capability.DockerDefault(), chown, both},
+		"all are needed anyway":              {monitor.InspectedProcess, both, capability.DockerDefault(), both, 0},
+		"SYS_PTRACE is granted":              {monitor.InspectedProcess, both, both.Union(ptrace), chown, ptrace},
+		"SYS_PTRACE is needed anyway":        {monitor.InspectedProcess, both, both.Union(ptrace), ptrace, 0},
+		"SYS_NICE is granted":                {monitor.ScheduledProcess, both, both.Union(nice), 0, nice},
+		"SYS_NICE does not allow inspection": {monitor.InspectedProcess, both, both.Union(nice), nice, both},
+		"an exec was permitted more":         {monitor.InspectedProcess, both, chown, 0, chown},
+		"nothing of the other is granted":    {monitor.InspectedProcess, both, 0, 0, 0},
 	} {
-		got := Inspection(monitor.UnaskedCall{Unasked: test.does, Sets: test.sets}, test.granted, test.needed)
-		if got.Capabilities != test.demand {
-			t.Errorf("%s: demands %v, want %v", name, got.Capabilities, test.demand)
+		got := InspectionNeed(monitor.UncheckedCall{Kind: test.does, Sets: test.sets}, test.granted, test.needed)
+		if got.Capabilities != test.want {
+			t.Errorf("%s: got %v, want %v", name, got.Capabilities, test.want)
 		}
-		if wanted := !test.demand.Empty(); wanted != (got.Class == Implicit) || wanted != (got.Unsure != "") {
+		if has := !test.want.Empty(); has != (got.Class == Implicit) || has != (got.Unsure != "") {
 			t.Errorf("%s: %v", name, got.Verdict)
 		}
 	}
 }
 
-func TestPressureTriggersAreDemandedUnlessTheirWindowIsFree(t *testing.T) {
+func TestPressureTriggerNeedDependsOnTheWindow(t *testing.T) {
 	for pressure, want := range map[monitor.Pressure][2]bool{
 		monitor.WindowRestricted: {true, true},
 		monitor.WindowUnknown:    {false, true},
 		monitor.WindowFree:       {false, false},
 	} {
 		for i, unwritten := range []bool{false, true} {
-			call := monitor.UnaskedCall{Unasked: monitor.Pressured, Pressure: pressure}
-			demand := PressureTrigger(call, capability.Of(capability.SysResource), unwritten)
-			if demand.Capabilities.Empty() == want[i] || (demand.Unsure != "") != (pressure == monitor.WindowUnknown && unwritten) {
-				t.Errorf("%v, not written %v: %v", pressure, unwritten, demand)
+			call := monitor.UncheckedCall{Kind: monitor.WrotePressureFile, Pressure: pressure}
+			need := PressureTriggerNeed(call, capability.Of(capability.SysResource), unwritten)
+			if need.Capabilities.Empty() == want[i] || (need.Unsure != "") != (pressure == monitor.WindowUnknown && unwritten) {
+				t.Errorf("%v, not written %v: %v", pressure, unwritten, need)
 			}
 		}
 	}
-	// A user namespace of its own gives a process SYS_RESOURCE, which satisfies the kernel there.
-	call := monitor.UnaskedCall{Unasked: monitor.Pressured, Pressure: monitor.WindowRestricted}
-	if demand := PressureTrigger(call, capability.DockerDefault(), false); !demand.Capabilities.Empty() {
-		t.Errorf("demands %v, which the container was not granted", demand.Capabilities)
+	// In its own user namespace, a process has SYS_RESOURCE, which the kernel accepts there.
+	call := monitor.UncheckedCall{Kind: monitor.WrotePressureFile, Pressure: monitor.WindowRestricted}
+	if need := PressureTriggerNeed(call, capability.DockerDefault(), false); !need.Capabilities.Empty() {
+		t.Errorf("needs %v, which the container was not granted", need.Capabilities)
 	}
 }

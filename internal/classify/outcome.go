@@ -8,15 +8,15 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Outcome is the verdict on some of the checks of a kind.
+// Outcome is the verdict on some checks of one kind, and their number.
 type Outcome struct {
 	Count uint64
 	Verdict
 }
 
-// Outcomes tells refusals apart by what came of them: one did not matter if another
-// capability did instead, or if the system call succeeded in which it was made. All
-// other checks have one outcome, that of Classify.
+// Outcomes returns the outcomes of a kind of check. Denials differ in their consequences: a denial did not matter if
+// the kernel accepted another capability, or if the system call succeeded. All other checks have one outcome, the
+// verdict of [Classify].
 func Outcomes(check monitor.Check) []Outcome {
 	verdict := Classify(check)
 	if verdict.Class != Denied {
@@ -37,9 +37,9 @@ func Outcomes(check monitor.Check) []Outcome {
 		}
 		outcomes = append(outcomes, Outcome{count, v})
 	}
-	add(check.Overruled, Tolerated, "refused, and another capability did instead")
-	if resultTells(check) && !changesResult(check) {
-		add(check.Succeeded, Tolerated, "refused, and the call succeeded all the same")
+	add(check.Overruled, Tolerated, "denied, but another capability was sufficient")
+	if resultShowsDenial(check) && !changesResult(check) {
+		add(check.Succeeded, Tolerated, "denied, but the call succeeded anyway")
 		add(check.Forbidden, Denied, forbidden(check))
 		add(check.Failed, Denied, "the call failed")
 	}
@@ -47,22 +47,21 @@ func Outcomes(check monitor.Check) []Outcome {
 	return outcomes
 }
 
-// forbidden says why a call failed with EPERM or EACCES after the kernel refused a check of the call. Each
-// capset asks for CAP_SETPCAP, and needs CAP_SETPCAP only to make capabilities inheritable. If the arguments
-// make none inheritable, the text says so with reserve: another thread may have changed the arguments.
+// forbidden returns the reason why a call failed with EPERM or EACCES after a denial. The kernel checks CAP_SETPCAP in
+// each capset, and capset needs it only to make capabilities inheritable. If the arguments make none inheritable, the
+// text is cautious: another thread may have changed the arguments.
 func forbidden(check monitor.Check) string {
 	if check.Capability == capability.Setpcap && check.Call.Name() == "capset" && check.Call.HasArgs && check.Condition == monitor.Unreadable {
-		return "the call failed for another reason, judging by its arguments: every capset asks for this capability"
+		return "the call failed for another reason, judging by its arguments: every capset checks this capability"
 	}
-	return "the call failed for want of permission"
+	return "the call failed with a permission error"
 }
 
-// resultTells reports whether a refusal would be seen in the result of the system call.
-// Netlink answers with a message, io_uring and asynchronous I/O with a completion; what is
-// put off until the return to user space has no result at all; kill of many succeeds if it
-// reaches one of them (kill_something_info, kernel/signal.c). Which call it was is not known of a
-// coarse pattern.
-func resultTells(check monitor.Check) bool {
+// resultShowsDenial reports whether the result of the system call shows the consequence of a denial. Netlink answers
+// with a message, io_uring and asynchronous I/O with a completion. Work that the kernel defers until the return to user
+// space has no result. kill of many processes succeeds if it reaches one of them (kill_something_info,
+// kernel/signal.c). The system call of a coarse pattern is not known.
+func resultShowsDenial(check monitor.Check) bool {
 	if check.Folding == monitor.Coarse {
 		return false
 	}
@@ -75,8 +74,8 @@ func resultTells(check monitor.Check) bool {
 	})
 }
 
-// changesResult reports whether a refusal is no error but gives another result.
+// changesResult reports whether a denial may change the result without an error.
 func changesResult(check monitor.Check) bool {
 	row, known := find(check)
-	return known && (row.Class == Soft || row.Silent != "" && check.Condition != monitor.Matters)
+	return known && (row.Class == Soft || row.ChangesResult != "" && check.Condition != monitor.Matters)
 }

@@ -12,20 +12,19 @@ import (
 	"testing"
 )
 
-// symbols makes testdata/functions-KERNEL.txt anew:
+// symbols updates testdata/functions-KERNEL.txt:
 //
 //	go test ./internal/classify -run Functions -symbols 6.1=System.map
 //
-// where System.map is what the kernel's build left, or nm made of it, followed by
-// what nm made of its modules.
-var symbols = flag.String("symbols", "", "KERNEL=FILE: keep of FILE the functions that the table names")
+// System.map is the file of that name from the kernel's build, or the output of nm for the kernel, followed by the
+// output of nm for its modules.
+var symbols = flag.String("symbols", "", "KERNEL=FILE: write the functions in FILE that the table names to testdata")
 
-// kernels are those whose functions are in testdata: Debian's, with all modules, and
-// a small one without modules.
+// kernels are the kernels whose functions are in testdata: Debian's, with all modules, and a small one without modules.
 var kernels = []string{"6.1", "6.12", "6.18"}
 
-// inlined are functions that none of these kernels has as such, but other compilers,
-// architectures, configurations or versions may.
+// inlined are functions that none of these kernels has as a separate function. Kernels of other compilers,
+// architectures, configurations or versions may have them.
 var inlined = map[string]string{
 	"emit_spectre_bhb_barrier":    "static, in do_jit",
 	"ovl_can_list":                "static, in ovl_listxattr",
@@ -33,7 +32,7 @@ var inlined = map[string]string{
 	"ima_match_rules":             "static, in ima_match_policy",
 	"ignore_hardlimit":            "static, in dquot_add_space",
 	"ext2_has_free_blocks":        "static, in ext2_new_blocks",
-	"ext2_xattr_trusted_list":     "ext2, which ext4 stands in for",
+	"ext2_xattr_trusted_list":     "in ext2; these kernels use ext4 instead",
 	"inet_csk_diag_dump":          "up to 4.1",
 	"io_uring_create":             "static, in io_uring_setup",
 	"io_uring_allowed":            "static, in the system call",
@@ -54,11 +53,11 @@ var inlined = map[string]string{
 	"__do_sys_userfaultfd":        "static, in the system call's entry",
 }
 
-func TestFunctionsAreTheKernels(t *testing.T) {
+func TestRowsNameExistingFunctions(t *testing.T) {
 	if kernel, file, ok := strings.Cut(*symbols, "="); ok {
-		keep(t, kernel, file)
+		writeNamed(t, kernel, file)
 	}
-	known := make(map[string]bool) // in any kernel
+	known := make(map[string]bool) // in at least one kernel
 	has := make(map[string]map[string]bool)
 	for _, kernel := range kernels {
 		has[kernel] = make(map[string]bool)
@@ -68,7 +67,7 @@ func TestFunctionsAreTheKernels(t *testing.T) {
 	}
 	for function := range inlined {
 		if known[function] {
-			t.Errorf("%s is a function of its own", function)
+			t.Errorf("%s is a separate function", function)
 		}
 	}
 	for _, row := range Rows() {
@@ -76,11 +75,11 @@ func TestFunctionsAreTheKernels(t *testing.T) {
 			continue
 		}
 		if !slices.ContainsFunc(row.Functions, func(f string) bool { return known[f] }) {
-			t.Errorf("%v: none is in any kernel: it can never match", row.Functions)
+			t.Errorf("%v: no kernel has these functions, so the row can never match", row.Functions)
 		}
 		for _, function := range row.Functions {
 			if !known[function] && inlined[function] == "" && !strings.HasPrefix(function, "__arm64_sys_") {
-				t.Errorf("%s is in no kernel: misspelt, or inlined everywhere", function)
+				t.Errorf("%s is in no kernel: it is misspelled, or inlined everywhere", function)
 			}
 		}
 		for _, kernel := range kernels {
@@ -94,20 +93,20 @@ func TestFunctionsAreTheKernels(t *testing.T) {
 
 type place struct{ kernel, function string }
 
-// absent are the rows, by their first function, that say nothing about a kernel.
+// absent are the rows, by their first function, that cannot match in a kernel.
 var absent = map[place]string{
 	{"6.1", "__lookup_next_mnt_ns"}:        "since 6.12",
 	{"6.1", "pid_table_root_permissions"}:  "since 6.14",
 	{"6.12", "pid_table_root_permissions"}: "since 6.14",
-	{"6.18", "aa_change_profile"}:          "built without",
-	{"6.18", "ima_match_rules"}:            "built without",
-	{"6.18", "drm_file_alloc"}:             "built without",
-	{"6.18", "scsi_cmd_allowed"}:           "built without",
+	{"6.18", "aa_change_profile"}:          "not in its configuration",
+	{"6.18", "ima_match_rules"}:            "not in its configuration",
+	{"6.18", "drm_file_alloc"}:             "not in its configuration",
+	{"6.18", "scsi_cmd_allowed"}:           "not in its configuration",
 }
 
-// The running kernel may lack what modules bring or what it was built without, but a
-// row that it lacks for another reason is a row that does not work.
-func TestFunctionsOfTheRunningKernel(t *testing.T) {
+// The running kernel may lack functions of modules, and of parts that are not in its configuration. If it lacks the
+// functions of a row for another reason, the row does not work.
+func TestRunningKernelHasTheFunctions(t *testing.T) {
 	file, err := os.Open("/proc/kallsyms")
 	if err != nil {
 		t.Fatal(err)
@@ -119,15 +118,15 @@ func TestFunctionsOfTheRunningKernel(t *testing.T) {
 		if len(row.Functions) > 0 && !slices.ContainsFunc(row.Functions, func(f string) bool { return running[f] }) {
 			missing = append(missing, row.Functions[0])
 			if !slices.Contains(optional, row.Functions[0]) {
-				t.Errorf("%v: the running kernel has none", row.Functions)
+				t.Errorf("%v: the running kernel has none of these functions", row.Functions)
 			}
 		}
 	}
 	t.Logf("not in this kernel: %v", missing)
 }
 
-// optional are the rows, by their first function, whose functions are in modules, or in
-// parts that a kernel may be built without, or in some versions only.
+// optional are the rows, by their first function, whose functions are in modules, in optional parts of the kernel, or
+// only in some versions.
 var optional = []string{
 	"aa_change_profile", "ima_match_rules", "selinux_inode_getsecurity",
 	"__lookup_next_mnt_ns",       // since 6.12
@@ -140,8 +139,8 @@ var optional = []string{
 	"__x64_sys_fanotify_init", "do_fanotify_mark", "ksys_shmctl",
 }
 
-// functions reads symbols as nm and the kernel print them. The names are without what the
-// compiler appended, as in a check's stack.
+// functions reads symbols in the format of nm and the kernel. The names are without the suffix that the compiler
+// appended, as in the stack of a check.
 func functions(t *testing.T, r *os.File) map[string]bool {
 	t.Helper()
 	all := make(map[string]bool)
@@ -159,7 +158,8 @@ func functions(t *testing.T, r *os.File) map[string]bool {
 	return all
 }
 
-func keep(t *testing.T, kernel, path string) {
+// writeNamed writes the functions of a symbol file that the rows name to testdata.
+func writeNamed(t *testing.T, kernel, path string) {
 	t.Helper()
 	file, err := os.Open(path)
 	if err != nil {

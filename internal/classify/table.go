@@ -10,34 +10,32 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Row says what a check at certain places in the kernel means. Class Required
-// marks a place where the kernel looks at something else after a refusal that
-// capmon does not evaluate: Reason then says what, and the verdict is unsure.
+// Row gives the class of checks at certain call sites. With class Required, the kernel compares something after a
+// denial that capmon does not evaluate. Then Reason states what, and the verdict is unsure.
 type Row struct {
-	// Functions are kernel functions, one of which is among those that asked. Which
-	// of them survives inlining differs by compiler, hence more than one.
+	// Functions are kernel functions. The row matches if the stack of the check contains one of them. There are several
+	// because compilers differ in which of them they inline.
 	Functions []string
-	// Capabilities asked for; none means any.
+	// Capabilities are the checked capabilities; none means any.
 	Capabilities []capability.Capability
-	// When narrows the row down by the rest of the check; nil means always.
+	// When is a further condition on the check; nil means always.
 	When   func(monitor.Check) bool
 	Class  Class
 	Reason string
-	// Moot says why a refusal would have changed nothing, and Silent what it would have
-	// changed without an error, where check.Condition says so. A condition applies
-	// only in rows with Moot or Optional: another function may make a check in the same system call, such as
-	// one that io_uring runs at its end, and the condition was not evaluated for that check.
-	Moot, Silent string
-	// Optional says why a program may not need the call: the call changes nothing, or the kernel
-	// allows another way. Like Moot, Optional applies only where check.Condition says so.
+	// NoEffect is the reason why a denial would have changed nothing, and ChangesResult what it would have changed
+	// without an error. check.Condition selects one of them. A condition applies only in rows with NoEffect or
+	// Optional: another function may make a check in the same system call, for example one that io_uring runs at its
+	// end, and the condition was not evaluated for that check.
+	NoEffect, ChangesResult string
+	// Optional is the reason why a program may not need the call: the call changes nothing, or the kernel allows
+	// another method. Like NoEffect, Optional applies only if check.Condition has that value.
 	Optional string
-	// Source is where in the kernel it can be read.
+	// Source is the place in the kernel's source that shows this.
 	Source string
 }
 
-// Rows lists every place whose checks are not simply required. The first row
-// that matches decides; a place in none counts as required, since one capability
-// too many is better than one too few.
+// Rows returns the rows for all call sites whose checks are not simply required. The first row that matches decides. A
+// call site without a row is required, because one capability too many is better than one too few.
 func Rows() []Row { return rows }
 
 func find(check monitor.Check) (Row, bool) {
@@ -61,23 +59,25 @@ func (r Row) matches(check monitor.Check) bool {
 
 type caps = []capability.Capability
 
-// rows in the order in which they are tried.
-var rows = slices.Concat(conditional, irrelevant, soft, unevaluated)
+// rows are all rows, in the order in which find tries them.
+var rows = slices.Concat(conditional, irrelevant, soft, unsure)
 
-func asked(check monitor.Check, functions ...string) bool {
+// stackContains reports whether the stack of a check contains one of the functions.
+func stackContains(check monitor.Check, functions ...string) bool {
 	return slices.ContainsFunc(check.Stack, func(f string) bool { return slices.Contains(functions, f) })
 }
 
-// isSite tells the checks whose call site is one of the functions from those of what they call.
-func isSite(functions ...string) func(monitor.Check) bool {
+// siteIs returns a condition that is true if the call site is one of the functions, and false if the check was made in
+// a function that they call.
+func siteIs(functions ...string) func(monitor.Check) bool {
 	return func(check monitor.Check) bool {
 		site, _ := kernel.CallSite(check.Stack)
 		return slices.Contains(functions, site)
 	}
 }
 
-// opensForReading reports whether the check was made by an open that asks for no
-// more than reading, or by a call that opens nothing (stat and the like).
+// opensForReading reports whether the check was made by a call that opens a file only for reading, or by a call that
+// opens nothing (stat and similar).
 func opensForReading(check monitor.Check) bool {
 	var flags uint64
 	switch check.Call.Name() {
@@ -86,11 +86,11 @@ func opensForReading(check monitor.Check) bool {
 	case "openat":
 		flags = check.Call.Args[2]
 	case "openat2", "creat", "io_uring_enter", "access", "faccessat", "faccessat2", "truncate", "truncate64", "":
-		return false // may ask for writing, which is not recorded
+		return false // may request write access, which capmon does not record
 	default:
 		return true
 	}
-	// Arguments of 32-bit calls are not recorded. O_TRUNC asks for writing whatever
-	// the access mode (build_open_flags, fs/open.c).
+	// Arguments of 32-bit calls are not recorded. O_TRUNC requests write access with any access mode (build_open_flags,
+	// fs/open.c).
 	return check.Call.HasArgs && flags&(unix.O_ACCMODE|unix.O_TRUNC) == unix.O_RDONLY
 }

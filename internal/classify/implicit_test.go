@@ -8,22 +8,21 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// members are the capabilities of a class that are demanded, those that are unsure
-// apart.
-func members(demands []Demand, class Class) (certain, unsure capability.Set) {
-	for _, demand := range demands {
+// members returns the needed capabilities of a class, with the unsure ones separate.
+func members(needs []ImplicitNeed, class Class) (certain, unsure capability.Set) {
+	for _, need := range needs {
 		switch {
-		case demand.Class != class:
-		case demand.Unsure == "":
-			certain = certain.Union(demand.Capabilities)
+		case need.Class != class:
+		case need.Unsure == "":
+			certain = certain.Union(need.Capabilities)
 		default:
-			unsure = unsure.Union(demand.Capabilities)
+			unsure = unsure.Union(need.Capabilities)
 		}
 	}
 	return certain, unsure
 }
 
-func TestCapsetDemands(t *testing.T) {
+func TestCapsetNeeds(t *testing.T) {
 	chown, kill, raw := capability.Of(capability.Chown), capability.Of(capability.Kill), capability.Of(capability.NetRaw)
 	had := chown.Union(kill)
 	many := capability.DockerDefault()
@@ -31,53 +30,53 @@ func TestCapsetDemands(t *testing.T) {
 		name                                string
 		had, permitted, inheritable, raised capability.Set
 		condition                           monitor.Condition
-		demanded, unsure, denied            capability.Set
+		needed, unsure, denied              capability.Set
 	}{
 		{name: "the same", had: had, permitted: had, unsure: had},
 		{name: "nothing", had: had},
 		{name: "a part", had: had, permitted: kill, unsure: kill},
-		{name: "more than there is", had: had, permitted: had.Union(raw), denied: raw},
-		{name: "more than there is, inheritable", had: had, permitted: had.Union(raw), inheritable: kill, denied: raw},
+		{name: "more than is permitted", had: had, permitted: had.Union(raw), denied: raw},
+		{name: "more than is permitted, inheritable", had: had, permitted: had.Union(raw), inheritable: kill, denied: raw},
 		{name: "something else", had: had, permitted: raw, denied: raw},
-		{name: "inheritable", had: had, permitted: had, inheritable: kill, demanded: kill, unsure: chown},
-		{name: "a part, inheritable", had: had, permitted: kill, inheritable: kill, demanded: kill},
-		{name: "inheritable from the bounding set", had: had, permitted: kill, inheritable: raw, condition: monitor.Matters, demanded: raw, unsure: kill},
-		{name: "inheritable, but it failed", had: had, inheritable: raw, condition: monitor.Moot, denied: raw},
+		{name: "inheritable", had: had, permitted: had, inheritable: kill, needed: kill, unsure: chown},
+		{name: "a part, inheritable", had: had, permitted: kill, inheritable: kill, needed: kill},
+		{name: "inheritable from the bounding set", had: had, permitted: kill, inheritable: raw, condition: monitor.Matters, needed: raw, unsure: kill},
+		{name: "inheritable, but it failed", had: had, inheritable: raw, condition: monitor.NoEffect, denied: raw},
 		{name: "effective, but not permitted", had: had, permitted: had, raised: raw, denied: raw},
 		{name: "permitted and effective", had: had, permitted: had.Union(raw), raised: raw, denied: raw},
 		{name: "the same of many", had: many, permitted: many},
 		{name: "all of many raised", had: many, permitted: many, raised: many},
 		{name: "one of many raised", had: many, permitted: many, raised: kill, unsure: kill},
-		{name: "one of many inheritable", had: many, permitted: many, inheritable: kill, demanded: kill},
+		{name: "one of many inheritable", had: many, permitted: many, inheritable: kill, needed: kill},
 	} {
 		check := granted(capability.Setpcap, "cap_capset")
 		check.Call = call(t, kernel.NativeArch(), "capset")
 		check.Call.HasArgs = true
 		check.Condition = test.condition
 		check.Call.Args = [6]uint64{uint64(test.permitted), uint64(test.inheritable), uint64(test.had), uint64(test.raised)}
-		demands := Demands(check)
-		demanded, unsure := members(demands, Implicit)
-		denied, _ := members(demands, Denied)
-		if demanded != test.demanded || unsure != test.unsure || denied != test.denied {
-			t.Errorf("%s: demanded %v, unsure %v, denied %v", test.name, demanded, unsure, denied)
+		needs := ImplicitNeeds(check)
+		needed, unsure := members(needs, Implicit)
+		denied, _ := members(needs, Denied)
+		if needed != test.needed || unsure != test.unsure || denied != test.denied {
+			t.Errorf("%s: needed %v, unsure %v, denied %v", test.name, needed, unsure, denied)
 		}
 		check.Phase = monitor.LongSetup
-		demands = Demands(check)
-		_, unsure = members(demands, LongSetup)
-		denied, _ = members(demands, Denied)
-		if unsure != test.demanded.Union(test.unsure) || denied != test.denied {
+		needs = ImplicitNeeds(check)
+		_, unsure = members(needs, LongSetup)
+		denied, _ = members(needs, Denied)
+		if unsure != test.needed.Union(test.unsure) || denied != test.denied {
 			t.Errorf("%s in a long setup: %v, denied %v", test.name, unsure, denied)
 		}
 		check.Phase = monitor.Workload
 		for name, change := range map[string]func(*monitor.Check){
-			"set-up":        func(c *monitor.Check) { c.Phase = monitor.Setup },
-			"nested":        func(c *monitor.Check) { c.Nested = true },
-			"beyond":        func(c *monitor.Check) { c.Beyond = true },
-			"not recorded":  func(c *monitor.Check) { c.Call.HasArgs = false },
-			"another call":  func(c *monitor.Check) { c.Call = call(t, kernel.NativeArch(), "prctl"); c.Call.HasArgs = true },
-			"another check": func(c *monitor.Check) { c.Capability = capability.Setuid },
+			"setup":           func(c *monitor.Check) { c.Phase = monitor.Setup },
+			"nested":          func(c *monitor.Check) { c.Nested = true },
+			"more privileges": func(c *monitor.Check) { c.ExceedsGrant = true },
+			"not recorded":    func(c *monitor.Check) { c.Call.HasArgs = false },
+			"another call":    func(c *monitor.Check) { c.Call = call(t, kernel.NativeArch(), "prctl"); c.Call.HasArgs = true },
+			"another check":   func(c *monitor.Check) { c.Capability = capability.Setuid },
 			"failed": func(c *monitor.Check) {
-				c.Answer, c.Condition = monitor.Missing, monitor.Matters
+				c.Answer, c.Condition = monitor.NotHeld, monitor.Matters
 				c.Call.Args[0] = uint64(test.permitted.Intersect(had))
 				c.Call.Args[1] = uint64(test.inheritable.Intersect(had))
 				c.Call.Args[3] = uint64(test.raised.Intersect(test.had))
@@ -85,23 +84,23 @@ func TestCapsetDemands(t *testing.T) {
 		} {
 			other := check
 			change(&other)
-			if demands := Demands(other); len(demands) != 0 {
-				t.Errorf("%s, %s: got %+v", test.name, name, demands)
+			if needs := ImplicitNeeds(other); len(needs) != 0 {
+				t.Errorf("%s, %s: got %+v", test.name, name, needs)
 			}
 		}
 	}
 }
 
-func TestMapDemands(t *testing.T) {
+func TestRootMapNeeds(t *testing.T) {
 	setfcap := capability.Of(capability.Setfcap)
 	const others = 2 // ROOT_MAP_OTHERS of bpf/record.h
 	for _, test := range []struct {
-		could, wrote           uint64
-		demanded, unsureDemand capability.Set
-		denied, unsureDenied   capability.Set
+		could, wrote         uint64
+		needed, unsureNeed   capability.Set
+		denied, unsureDenied capability.Set
 	}{
-		{could: 1, wrote: monitor.RootMapped, demanded: setfcap},
-		{could: 1, wrote: monitor.RootMapUnknown, unsureDemand: setfcap},
+		{could: 1, wrote: monitor.RootMapped, needed: setfcap},
+		{could: 1, wrote: monitor.RootMapUnknown, unsureNeed: setfcap},
 		{could: 1, wrote: others},
 		{could: 1},
 		{wrote: monitor.RootMapUnknown, unsureDenied: setfcap},
@@ -114,46 +113,46 @@ func TestMapDemands(t *testing.T) {
 				check.Nested = true
 				check.Call = call(t, kernel.NativeArch(), name)
 				check.Call.Args = [6]uint64{test.could, test.wrote}
-				demands := Demands(check)
-				demanded, unsureDemand := members(demands, Implicit)
-				denied, unsureDenied := members(demands, Denied)
+				needs := ImplicitNeeds(check)
+				needed, unsureNeed := members(needs, Implicit)
+				denied, unsureDenied := members(needs, Denied)
 				if writer == "proc_gid_map_write" {
-					if len(demands) > 0 {
-						t.Errorf("%+v, %s: %+v", test, writer, demands)
+					if len(needs) > 0 {
+						t.Errorf("%+v, %s: %+v", test, writer, needs)
 					}
-				} else if demanded != test.demanded || unsureDemand != test.unsureDemand || denied != test.denied || unsureDenied != test.unsureDenied {
-					t.Errorf("%+v, %s, %s: %+v", test, writer, name, demands)
+				} else if needed != test.needed || unsureNeed != test.unsureNeed || denied != test.denied || unsureDenied != test.unsureDenied {
+					t.Errorf("%+v, %s, %s: %+v", test, writer, name, needs)
 				}
 			}
 		}
 	}
 }
 
-// Where the kernel asks for the wide one of two capabilities first, the narrow one does all the same.
-func TestNarrowDemands(t *testing.T) {
+// Where the kernel checks the wide one of two capabilities first, the narrow one is enough.
+func TestNarrowNeeds(t *testing.T) {
 	realtime := granted(capability.SysAdmin, "capable", "ioprio_check_cap")
-	demands := Demands(realtime)
-	if demanded, unsure := members(demands, Implicit); demanded != capability.Of(capability.SysNice) || !unsure.Empty() {
-		t.Errorf("got %+v", demands)
-	} else if other := demands[0].Alternative; other == nil || *other != capability.SysAdmin {
-		t.Errorf("instead of %v", other)
+	needs := ImplicitNeeds(realtime)
+	if needed, unsure := members(needs, Implicit); needed != capability.Of(capability.SysNice) || !unsure.Empty() {
+		t.Errorf("got %+v", needs)
+	} else if other := needs[0].Alternative; other == nil || *other != capability.SysAdmin {
+		t.Errorf("the alternative is %v", other)
 	}
 	for name, change := range map[string]func(*monitor.Check){
 		"less than the container": func(c *monitor.Check) { c.Choice = monitor.ChoiceNone },
-		"refused":                 func(c *monitor.Check) { c.Answer = monitor.Missing },
-		"own namespace":           func(c *monitor.Check) { c.Nested = true },
+		"denied":                  func(c *monitor.Check) { c.Answer = monitor.NotHeld },
+		"nested":                  func(c *monitor.Check) { c.Nested = true },
 		"the narrow one":          func(c *monitor.Check) { c.Capability = capability.SysNice },
-		"another place":           func(c *monitor.Check) { c.Stack = []string{"ns_capable", "path_mount"} },
+		"another call site":       func(c *monitor.Check) { c.Stack = []string{"ns_capable", "path_mount"} },
 	} {
 		check := realtime
 		change(&check)
-		if demands := Demands(check); len(demands) != 0 {
-			t.Errorf("%s: got %+v", name, demands)
+		if needs := ImplicitNeeds(check); len(needs) != 0 {
+			t.Errorf("%s: got %+v", name, needs)
 		}
 	}
 }
 
-func TestExecveDemands(t *testing.T) {
+func TestFailedExecveNeeds(t *testing.T) {
 	bind, raw := capability.Of(capability.NetBindService), capability.Of(capability.NetRaw)
 	program := func(permitted, inheritable capability.Set) kernel.Program {
 		return kernel.Program{Path: "/srv", FileCapabilities: kernel.FileCapabilities{Permitted: permitted, Inheritable: inheritable, Effective: true}}
@@ -176,13 +175,13 @@ func TestExecveDemands(t *testing.T) {
 		{"not effective", monitor.FailedExecve{}, inert, 0},
 		{"nosuid", monitor.FailedExecve{}, nosuid, 0},
 	} {
-		if got, _ := members(ExecveDemands("/srv", test.failed, test.program), Denied); got != test.denied {
-			t.Errorf("%s: got %v, wanted %v", test.name, got, test.denied)
+		if got, _ := members(FailedExecveNeeds("/srv", test.failed, test.program), Denied); got != test.denied {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.denied)
 		}
 	}
 }
 
-func TestFileDemands(t *testing.T) {
+func TestExecutionNeeds(t *testing.T) {
 	bind, raw := capability.Of(capability.NetBindService), capability.Of(capability.NetRaw)
 	for _, test := range []struct {
 		name      string
@@ -199,7 +198,7 @@ func TestFileDemands(t *testing.T) {
 		{"ambient", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{}, raw},
 		{"both", monitor.Execution{Ambient: raw}, kernel.FileCapabilities{Permitted: bind, Effective: true}, raw.Union(bind)},
 	} {
-		if got, unsure := members(FileDemands(test.execution, test.file), Implicit); got != test.want || !unsure.Empty() {
+		if got, unsure := members(ExecutionNeeds(test.execution, test.file), Implicit); got != test.want || !unsure.Empty() {
 			t.Errorf("%s: got %v, %v", test.name, got, unsure)
 		}
 	}

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Lists the functions of a kernel's sources that use a capability without an audited check:
 #
-#   unasked.sh SOURCES     for example linux-source-6.12, unpacked
+#   unaudited.sh SOURCES     for example linux-source-6.12, unpacked
 #
-# It prints one function per line, with the kind of use: "asks" for a check without an audit
+# It prints one function per line, with the kind of use: "checks" for a check without an audit
 # record or a check for set*id, "reads" for reading the sets of a credential. The output is in
-# internal/classify/testdata/unasked-VERSION.txt. The table of docs/classification.md has to
+# internal/classify/testdata/unaudited-VERSION.txt. The table of docs/classification.md has to
 # name all these functions.
 set -euo pipefail
 
@@ -15,7 +15,7 @@ if [[ $# != 1 || ! -f $1/kernel/capability.c ]]; then
 fi
 cd "$1"
 
-asks='(has_(ns_)?capability|[a-z_]*capable)_noaudit *\(|ns_capable_setid *\(|CAP_OPT_(NOAUDIT|INSETID)|PTRACE_MODE_NOAUDIT|\<ptracer_capable *\('
+checks='(has_(ns_)?capability|[a-z_]*capable)_noaudit *\(|ns_capable_setid *\(|CAP_OPT_(NOAUDIT|INSETID)|PTRACE_MODE_NOAUDIT|\<ptracer_capable *\('
 sets='(effective|permitted|inheritable|bset|ambient)'
 reads="\<cap_(raised|issubset|intersect|isclear|isidentical) *\(|(->|\.)cap_$sets\>|parent_could_setfcap"
 
@@ -42,9 +42,9 @@ functions() {
 
 attributes=$(mktemp)
 trap 'rm -f -- "$attributes"' EXIT
-echo '*.[ch] diff=cpp' >"$attributes" # so that git does not take a label for the beginning of a function
+echo '*.[ch] diff=cpp' >"$attributes" # so that git does not mistake a label for the beginning of a function
 
 {
-	functions asks "$asks"
+	functions checks "$checks"
 	functions reads "$reads"
-} | grep -v '^asks kernel/capability.c ' | sort -u
+} | grep -v '^checks kernel/capability.c ' | sort -u

@@ -24,8 +24,8 @@ import (
 	"time"
 )
 
-// connection runs the test binary as a process of its own with an environment
-// that says nothing of Docker but what is given.
+// connection returns a command that runs the test binary as a process of its own. Its environment has only the given
+// Docker variables.
 func connection(t *testing.T, env []string, command ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], command...)
@@ -38,7 +38,7 @@ func connection(t *testing.T, env []string, command ...string) *exec.Cmd {
 	return cmd
 }
 
-func TestTheEndpointIsThatOfTheDockerCommand(t *testing.T) {
+func TestEndpointIsThatOfTheDockerCommand(t *testing.T) {
 	host := engine(t).Endpoint()
 	empty, configured := t.TempDir(), t.TempDir()
 	create := exec.Command("docker", "context", "create", "there", "--docker", "host="+host)
@@ -57,11 +57,11 @@ func TestTheEndpointIsThatOfTheDockerCommand(t *testing.T) {
 	address, certificates := tlsEngine(t, host)
 	notDocker := httptest.NewServer(http.NotFoundHandler())
 	defer notDocker.Close()
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody.Close()
+	closed.Close()
 
 	for _, test := range []struct {
 		name string
@@ -69,18 +69,18 @@ func TestTheEndpointIsThatOfTheDockerCommand(t *testing.T) {
 		want string
 	}{
 		{"DOCKER_HOST", []string{"DOCKER_HOST=" + host}, "connected: " + host},
-		{"a configuration that is broken", []string{"DOCKER_HOST=" + host, "DOCKER_CONFIG=" + broken}, "connected: " + host},
+		{"broken configuration", []string{"DOCKER_HOST=" + host, "DOCKER_CONFIG=" + broken}, "connected: " + host},
 		{"DOCKER_CONTEXT", []string{"DOCKER_CONTEXT=there", "DOCKER_CONFIG=" + configured}, "connected: " + host},
 		{"current context", []string{"DOCKER_CONFIG=" + current}, "connected: " + host},
-		{"DOCKER_HOST beats contexts", []string{"DOCKER_HOST=unix:///nowhere", "DOCKER_CONTEXT=there", "DOCKER_CONFIG=" + current}, "unreachable: cannot reach Docker at unix:///nowhere:"},
-		{"default context beats the current one", []string{"DOCKER_CONTEXT=default", "DOCKER_CONFIG=" + current}, ""},
+		{"DOCKER_HOST has precedence over contexts", []string{"DOCKER_HOST=unix:///nowhere", "DOCKER_CONTEXT=there", "DOCKER_CONFIG=" + current}, "unreachable: cannot reach Docker at unix:///nowhere:"},
+		{"default context has precedence over the current one", []string{"DOCKER_CONTEXT=default", "DOCKER_CONFIG=" + current}, ""},
 		{"TLS", []string{"DOCKER_HOST=" + address, "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=" + certificates}, "connected: " + address},
 		{"TLS without a certificate", []string{"DOCKER_HOST=" + address}, "unreachable: cannot reach Docker at " + address},
-		{"TLS of somebody else", []string{"DOCKER_HOST=" + address, "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=" + empty}, "error: choosing the Docker engine:"},
+		{"TLS with the wrong certificates", []string{"DOCKER_HOST=" + address, "DOCKER_TLS_VERIFY=1", "DOCKER_CERT_PATH=" + empty}, "error: choosing the Docker engine:"},
 		{"no such context", []string{"DOCKER_CONTEXT=nope", "DOCKER_CONFIG=" + configured}, `error: choosing the Docker engine: `},
-		{"no address", []string{"DOCKER_HOST=what://is this"}, "error: choosing the Docker engine: "},
+		{"invalid address", []string{"DOCKER_HOST=what://is this"}, "error: choosing the Docker engine: "},
 		{"no socket", []string{"DOCKER_HOST=unix://" + empty + "/docker.sock"}, "unreachable: cannot reach Docker at unix://" + empty + "/docker.sock: dial unix " + empty + "/docker.sock: connect: no such file or directory; is it running"},
-		{"nobody listens", []string{"DOCKER_HOST=tcp://" + nobody.Addr().String()}, "unreachable: cannot reach Docker at tcp://" + nobody.Addr().String() + ": dial tcp"},
+		{"no listener", []string{"DOCKER_HOST=tcp://" + closed.Addr().String()}, "unreachable: cannot reach Docker at tcp://" + closed.Addr().String() + ": dial tcp"},
 		{"not Docker", []string{"DOCKER_HOST=tcp://" + notDocker.Listener.Addr().String()}, "unreachable: cannot reach Docker at tcp://" + notDocker.Listener.Addr().String()},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -92,7 +92,7 @@ func TestTheEndpointIsThatOfTheDockerCommand(t *testing.T) {
 			}
 			t.Log(stdout.String())
 			if !strings.HasPrefix(stdout.String(), test.want) || strings.Count(stdout.String(), "\n") != 1 || stderr.Len() > 0 {
-				t.Errorf("got %s%s; want %q and no more", &stdout, &stderr, test.want)
+				t.Errorf("got %s%s; want only %q", &stdout, &stderr, test.want)
 			}
 			if test.want == "" && !strings.Contains(stdout.String(), "unix:///var/run/docker.sock") {
 				t.Errorf("got %s; want the default socket", &stdout)
@@ -101,11 +101,11 @@ func TestTheEndpointIsThatOfTheDockerCommand(t *testing.T) {
 	}
 }
 
-// The proxy reaches the engine in the same ways, and the end of stdin does, too.
-func TestTheProxyWorksOverTLSAndSSH(t *testing.T) {
+// The proxy connects to the engine in the same ways, and passes on the end of stdin.
+func TestProxyWorksOverTLSAndSSH(t *testing.T) {
 	host := engine(t).Endpoint()
 	address, certificates := tlsEngine(t, host)
-	// An ssh that stays at home.
+	// An ssh that runs the command on this machine.
 	tools := t.TempDir()
 	write(t, filepath.Join(tools, "ssh"), `#!/bin/sh
 while [ "$1" != -- ]; do shift; done
@@ -129,13 +129,13 @@ exec sh -c "$*"
 	}
 }
 
-func TestNewDockerHeedsItsContext(t *testing.T) {
+func TestNewDockerEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := NewDocker(ctx)
 	var unreachable *UnreachableError
 	if !errors.Is(err, context.Canceled) || errors.As(err, &unreachable) {
-		t.Errorf("got %v; want no more than that it was cancelled", err)
+		t.Errorf("got %v; want only context.Canceled", err)
 	}
 }
 
@@ -146,8 +146,8 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// tlsEngine makes the engine at a unix socket reachable over TCP and TLS for who
-// has the certificates in the directory.
+// tlsEngine makes the engine at a unix socket reachable over TCP and TLS for clients with the certificates in the
+// directory.
 func tlsEngine(t *testing.T, host string) (address, directory string) {
 	t.Helper()
 	directory = t.TempDir()

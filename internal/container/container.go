@@ -1,5 +1,5 @@
-// Package container knows containers as their engines do: who they are, how they
-// are configured, which of them a command started.
+// Package container provides what a container engine knows: the containers, their settings and events, and which of
+// them a command started.
 package container
 
 import (
@@ -10,75 +10,72 @@ import (
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
-// Info is what an engine knows of one container. What the engine does not tell is
-// the zero value.
+// Info describes one container as the engine reports it. Fields that the engine does not report have the zero value.
 type Info struct {
 	ID   string
 	Name string // without Docker's leading slash
-	// Image as the user named it, with its tag: nginx:latest, or an image ID.
+	// Image is the image as the user named it, with its tag: nginx:latest, or an image ID.
 	Image string
-	// ImageID is the digest of the image's configuration (of its index, in engines
-	// with containerd's image store), which changes with its content.
+	// ImageID is the digest of the image's configuration. In engines with containerd's image store, it is the digest of
+	// the image's index. It changes with the content of the image.
 	ImageID string
-	// ImageDigest is what registries know the image by, sha256:…; "" for one that
-	// was never pushed or pulled, unless the engine has containerd's image store: there it
-	// is ImageID.
+	// ImageDigest is the digest by which registries know the image, sha256:…. It is "" for an image that was never
+	// pushed or pulled. In engines with containerd's image store, such an image has its ImageID here.
 	ImageDigest string
 	Labels      map[string]string
-	// User as configured: a name or number, "" for root.
+	// User is the configured user: a name or number, "" for root.
 	User                         string
 	Privileged                   bool
 	CapAdd, CapDrop, SecurityOpt []string
-	// Seccomp is the profile in force, of a privileged container the one that it would
-	// have without; nil if it is not known.
+	// Seccomp is the profile in force. For a privileged container, it is the profile that the container would have
+	// without
+	// --privileged. It is nil if the profile is not known.
 	Seccomp *seccomp.Profile
-	// The namespaces' settings in Docker's words: "", host, container:ID, …
+	// The settings of the namespaces in Docker's words: "", host, container:ID, …
 	PidMode, NetworkMode, UsernsMode, CgroupnsMode string
 	CgroupParent                                   string
 
 	Running bool
-	Pid     int // of the first process, as the engine's host sees it; 0 unless it runs
-	// NeverStarted: it was made and nobody has started it yet.
+	Pid     int // PID of the first process on the engine's host; 0 if the container does not run
+	// NeverStarted: the container was created but not started yet.
 	NeverStarted bool
-	// CreatedAt, StartedAt (the last time) and FinishedAt are zero if that has not
-	// happened yet. Docker takes down the start a little late: what ends at once may
-	// have finished before it started.
+	// CreatedAt, StartedAt (of the last start) and FinishedAt are zero if they have not happened yet. Docker records
+	// the start with a small delay: a container that ends at once may have a FinishedAt before its StartedAt.
 	CreatedAt, StartedAt, FinishedAt time.Time
 	ExitCode                         int
 
-	// Layers are the directories of the engine's host that its root file system is
-	// stacked of, the one it writes to first; none if the engine does not tell.
+	// Layers are the directories on the engine's host that make up the container's root file system, the writable one
+	// first. It is empty if the engine does not report them.
 	Layers []string
 
-	// Mounts are what was mounted over it. Without Source it is not known what.
+	// Mounts are the mounts over the root file system. A mount without Source has an unknown source.
 	Mounts []Mount
 
-	// Unconfirmed is the cgroup of a container that no engine confirms. Its ID begins with
-	// UnknownPrefix. It is empty of others.
+	// Unconfirmed is the cgroup of a container that no engine confirms. The ID of such a container begins with
+	// [UnknownPrefix]. It is empty for other containers.
 	Unconfirmed string
 
-	// Inspected: the engine was asked in full. Otherwise a listing or an event has
-	// told the ID, the name, the image, the labels and whether it runs.
+	// Inspected: the engine was asked for all settings. Otherwise the data comes from a list or an event, which only
+	// have the ID, the name, the image, the labels and whether the container runs.
 	Inspected bool
 }
 
-// Mount is a directory or file of the engine's host, seen in a container.
+// Mount is a directory or file of the engine's host that is mounted in a container.
 type Mount struct{ Source, Destination string }
 
-// cgroupName is how engines name a container's cgroup: its ID alone, or
-// ENGINE-<ID>.scope under systemd. conmon, Podman's and CRI-O's monitor, has a
-// cgroup of its own beside its container's. The same rule stands in C, in
-// bpf/cgroup.h.
+// cgroupName matches the names that engines give to a container's cgroup: the ID alone, or ENGINE-<ID>.scope with
+// systemd. conmon, the monitor process of Podman and CRI-O, has a cgroup of its own next to the container's, which does
+// not count. The same rule is implemented in C, in bpf/cgroup.h.
 var cgroupName = regexp.MustCompile(`^(?:(.+-))?([0-9a-f]{64})(\.scope)?$`)
 
-// maxCgroupName is the longest cgroup name that is looked at: CGROUP_NAME_LEN of
-// bpf/record.h less the final NUL and the byte that tells that nothing was cut.
+// maxCgroupName is the longest cgroup name that is checked: CGROUP_NAME_LEN of bpf/record.h less the final NUL and the
+// byte that shows that the name was not truncated.
 const maxCgroupName = 126
 
-// IDFromCgroup finds the container that a cgroup belongs to: the topmost
-// component with a container's name, since what runs inside a container belongs
-// to that container. The path may be absolute or not, of any hierarchy. Anybody who
-// may make cgroups can make one with such a name: the engine knows what is true.
+// IDFromCgroup returns the ID of the container that a cgroup belongs to. The ID is in the topmost component with a
+// container's name, because cgroups inside a container belong to that container. The path may be absolute or relative,
+// in any hierarchy. Anyone who can create cgroups can create one with such a name; only the engine knows whether it is
+// true.
 func IDFromCgroup(path string) (id string, ok bool) {
 	for component := range strings.SplitSeq(path, "/") {
 		if len(component) > maxCgroupName {
@@ -93,14 +90,14 @@ func IDFromCgroup(path string) (id string, ok bool) {
 	return "", false
 }
 
-// shortLen is how much of an ID engines show.
+// shortLen is the number of digits of an ID that engines show.
 const shortLen = 12
 
-// UnknownPrefix begins the IDs that capmon gives to cgroups that are named like a container's
-// and that no engine confirms: cgroup- and the number of the cgroup's directory (find -inum).
+// UnknownPrefix begins the IDs that capmon gives to cgroups that are named like a container's but that no engine
+// confirms: cgroup- and the inode number of the cgroup's directory (find -inum).
 const UnknownPrefix = "cgroup-"
 
-// ShortID is an ID as engines show it: its first 12 digits. Those that capmon gives are whole.
+// ShortID returns an ID as engines show it: its first 12 digits. It returns an ID that capmon has given unchanged.
 func ShortID(id string) string {
 	if strings.HasPrefix(id, UnknownPrefix) {
 		return id

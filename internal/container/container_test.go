@@ -42,15 +42,15 @@ func TestIDFromCgroup(t *testing.T) {
 		{"too short", "/docker/" + one[1:], ""},
 		{"too long", "/docker/" + one + "a", ""},
 		{"capitals", "/docker/" + strings.ToUpper(one), ""},
-		{"no hexadecimal", "/docker/" + strings.Repeat("g", 64), ""},
+		{"not hexadecimal", "/docker/" + strings.Repeat("g", 64), ""},
 		{"a scope without an engine", "/" + one + ".scope", ""},
 		{"a scope with nothing before the dash", "/-" + one + ".scope", ""},
 		{"an engine without a scope", "/docker-" + one, ""},
 		{"another unit", "/docker-" + one + ".slice", ""},
 		{"more after it", "/docker-" + one + ".scope.d", ""},
 		{"a line end", "/docker-" + one + ".scope\n", ""},
-		{"an engine's name as long as can be", "/" + strings.Repeat("x", maxCgroupName-71) + "-" + one + ".scope", one},
-		{"a longer one", "/" + strings.Repeat("x", maxCgroupName-70) + "-" + one + ".scope", ""},
+		{"longest possible name of an engine", "/" + strings.Repeat("x", maxCgroupName-71) + "-" + one + ".scope", one},
+		{"longer name of an engine", "/" + strings.Repeat("x", maxCgroupName-70) + "-" + one + ".scope", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if id, ok := IDFromCgroup(test.path); id != test.want || ok != (test.want != "") {
@@ -60,7 +60,7 @@ func TestIDFromCgroup(t *testing.T) {
 	}
 }
 
-// Anybody who may make cgroups chooses their names.
+// Anyone who can create cgroups chooses their names.
 func FuzzIDFromCgroup(f *testing.F) {
 	for _, path := range []string{"/docker/" + one, "/a/docker-" + one + ".scope/" + other, "/libpod-conmon-" + one + ".scope", "//\x00\xff\n"} {
 		f.Add(path)
@@ -84,7 +84,7 @@ func FuzzIDFromCgroup(f *testing.F) {
 			t.Fatalf("%q: a cgroup below changes the container from %s to %s", path, got, below)
 		}
 		if above, _ := IDFromCgroup("/" + other + "/" + path); above != other {
-			t.Fatalf("%q: not of the container above it, but %s", path, above)
+			t.Fatalf("%q: got %s instead of the container above it", path, above)
 		}
 	})
 }
@@ -108,11 +108,11 @@ func TestUnreachableErrorSaysWhatToDo(t *testing.T) {
 		err := error(&UnreachableError{"unix:///nowhere", test.err})
 		for _, part := range []string{"unix:///nowhere", test.err.Error(), test.advice} {
 			if !strings.Contains(err.Error(), part) {
-				t.Errorf("%v: want it to tell %q", err, part)
+				t.Errorf("%v: does not contain %q", err, part)
 			}
 		}
 		if !errors.Is(err, test.err) {
-			t.Errorf("%v: hides its reason", err)
+			t.Errorf("%v: does not wrap its cause", err)
 		}
 	}
 }

@@ -28,37 +28,37 @@ import (
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
-// Docker is the Docker engine that the docker command would talk to.
+// Docker is the Docker engine that the docker command uses. It implements [Engine].
 type Docker struct {
 	client   client.APIClient
 	endpoint string
 
 	mu      sync.Mutex
-	seccomp *seccomp.Profile // of containers that ask for none; nil until it is asked for
+	seccomp *seccomp.Profile // the default profile of the engine; nil until it is read
 
 	stores imageStores
 }
 
-// connectTimeout bounds the first question to the engine; ssh needs some of it.
+// connectTimeout is the time limit of the first request to the engine. It includes the connection, which takes longer
+// with ssh.
 const connectTimeout = 10 * time.Second
 
-// NewDocker connects as the docker command does without flags: DOCKER_HOST,
-// DOCKER_CONTEXT or the current context, with their TLS settings
-// (DOCKER_TLS_VERIFY, DOCKER_CERT_PATH) and ssh. The error is an
-// *UnreachableError if no engine answers; others are about the configuration.
+// NewDocker connects to the engine that the docker command would use without flags: DOCKER_HOST, DOCKER_CONTEXT or the
+// current context, with their TLS settings (DOCKER_TLS_VERIFY, DOCKER_CERT_PATH) and ssh. The error is an
+// [*UnreachableError] if no engine answers. Other errors are about the configuration.
 func NewDocker(ctx context.Context) (*Docker, error) {
 	docker, err := ChooseDocker()
 	if err != nil {
 		return nil, err
 	}
-	if err := docker.Reach(ctx); err != nil {
+	if err := docker.Ping(ctx); err != nil {
 		_ = docker.Close()
 		return nil, err
 	}
 	return docker, nil
 }
 
-// ChooseDocker is NewDocker for an engine that need not answer yet.
+// ChooseDocker is like [NewDocker], but the engine need not answer.
 func ChooseDocker() (*Docker, error) {
 	api, endpoint, err := dockerClient()
 	if err != nil {
@@ -67,9 +67,9 @@ func ChooseDocker() (*Docker, error) {
 	return &Docker{client: api, endpoint: endpoint}, nil
 }
 
-// Reach asks whether the engine answers; the error is an *UnreachableError if not.
-func (d *Docker) Reach(ctx context.Context) error {
-	err := answers(ctx, d.client)
+// Ping checks whether the engine answers. The error is an [*UnreachableError] if it does not.
+func (d *Docker) Ping(ctx context.Context) error {
+	err := requestVersion(ctx, d.client)
 	switch {
 	case err == nil:
 		return nil
@@ -79,10 +79,9 @@ func (d *Docker) Reach(ctx context.Context) error {
 	return &UnreachableError{d.endpoint, err}
 }
 
-// dockerClient makes the client that the docker command would use, and tells
-// where it connects to.
+// dockerClient returns the client that the docker command would use, and its endpoint.
 func dockerClient() (api client.APIClient, endpoint string, err error) {
-	// The command's packages print to stderr through logrus.
+	// The packages of the docker command print to stderr through logrus.
 	logrus.SetOutput(io.Discard)
 	cli, err := command.NewDockerCli(command.WithCombinedStreams(io.Discard))
 	if err != nil {
@@ -95,12 +94,12 @@ func dockerClient() (api client.APIClient, endpoint string, err error) {
 	if err := cli.Initialize(options); err != nil {
 		return nil, "", err
 	}
-	// Not cli.Client(), which exits if the context does not exist.
+	// cli.Client() would exit the process if the context does not exist.
 	api, err = command.NewAPIClientFromFlags(options, cli.ConfigFile())
 	if err != nil {
 		return nil, "", err
 	}
-	// The client's own idea of its host is a dummy with ssh.
+	// With ssh, the client has a placeholder as host.
 	endpoint = api.DaemonHost()
 	if metadata, err := cli.ContextStore().GetMetadata(cli.CurrentContext()); err == nil {
 		if meta, err := docker.EndpointFromContext(metadata); err == nil && meta.Host != "" {
@@ -110,15 +109,15 @@ func dockerClient() (api client.APIClient, endpoint string, err error) {
 	return api, endpoint, nil
 }
 
-// answers asks for the version; the error is as plain as can be had.
-func answers(ctx context.Context, api client.APIClient) error {
+// requestVersion requests the version. Its error has the most specific cause available.
+func requestVersion(ctx context.Context, api client.APIClient) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	_, err := api.ServerVersion(ctx)
 	if !client.IsErrConnectionFailed(err) {
 		return err
 	}
-	// The client turns most reasons into "Cannot connect", so look again.
+	// The client replaces most causes with "Cannot connect", so connect again to get the cause.
 	conn, dialErr := api.Dialer()(ctx)
 	if dialErr != nil {
 		return dialErr
@@ -127,14 +126,13 @@ func answers(ctx context.Context, api client.APIClient) error {
 	return err
 }
 
-// Name is docker.
+// Name implements [Engine].
 func (d *Docker) Name() string { return "docker" }
 
-// Endpoint is where the engine was reached, such as unix:///var/run/docker.sock
-// or ssh://host.
+// Endpoint returns the address of the engine, such as unix:///var/run/docker.sock or ssh://host.
 func (d *Docker) Endpoint() string { return d.endpoint }
 
-// PID asks the socket who listens there.
+// PID implements [Engine]. It reads from the socket which process listens.
 func (d *Docker) PID() int {
 	path, local := strings.CutPrefix(d.endpoint, "unix://")
 	if !local {
@@ -155,21 +153,21 @@ func (d *Docker) PID() int {
 	return int(peer.Pid)
 }
 
-// API is the client itself, for those who run containers and not only look.
+// API returns the client, for callers that create and run containers.
 func (d *Docker) API() client.APIClient { return d.client }
 
-// Close ends the connection.
+// Close implements [Engine].
 func (d *Docker) Close() error { return errors.Join(d.client.Close(), d.stores.close()) }
 
-// Version implements Engine.
+// Version implements [Engine].
 func (d *Docker) Version(ctx context.Context) (Version, error) {
 	server, err := d.client.ServerVersion(ctx)
 	if err != nil {
-		return Version{}, fmt.Errorf("asking Docker for its version: %w", err)
+		return Version{}, fmt.Errorf("requesting Docker's version: %w", err)
 	}
 	info, err := d.client.Info(ctx)
 	if err != nil {
-		return Version{}, fmt.Errorf("asking Docker about its host: %w", err)
+		return Version{}, fmt.Errorf("requesting information about Docker's host: %w", err)
 	}
 	return Version{
 		Engine:        server.Version,
@@ -183,7 +181,7 @@ func (d *Docker) Version(ctx context.Context) (Version, error) {
 	}, nil
 }
 
-// List implements Engine.
+// List implements [Engine].
 func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 	list, err := d.client.ContainerList(ctx, container.ListOptions{All: all})
 	if err != nil {
@@ -207,13 +205,13 @@ func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 	return infos, nil
 }
 
-// running: a paused container runs, and so does one between two attempts that
-// the engine restarts, as State.Running has it.
+// running reports whether a container in this state is running. Paused containers are, and so are containers that the
+// engine is about to restart, as in State.Running.
 func running(state container.ContainerState) bool {
 	return state == container.StateRunning || state == container.StatePaused || state == container.StateRestarting
 }
 
-// ownName leaves out the names that other containers' links give (/web/db).
+// ownName returns the container's own name, without the names that links of other containers give it (/web/db).
 func ownName(names []string) string {
 	for _, name := range names {
 		if name := strings.TrimPrefix(name, "/"); !strings.Contains(name, "/") {
@@ -223,7 +221,7 @@ func ownName(names []string) string {
 	return ""
 }
 
-// Inspect implements Engine.
+// Inspect implements [Engine].
 func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	c, err := d.client.ContainerInspect(ctx, id)
 	if errdefs.IsNotFound(err) {
@@ -237,7 +235,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	}
 	profile, err := d.seccompOf(ctx, c.HostConfig.SecurityOpt)
 	if err != nil {
-		profile = nil // the engine has taken it, and this capmon cannot read it
+		profile = nil // the engine has accepted it, but this version of capmon cannot read it
 	}
 	return Info{
 		ID:           c.ID,
@@ -260,9 +258,9 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		Running:      c.State.Running,
 		Pid:          c.State.Pid,
 		NeverStarted: c.State.Status == container.StateCreated,
-		CreatedAt:    moment(c.Created),
-		StartedAt:    moment(c.State.StartedAt),
-		FinishedAt:   moment(c.State.FinishedAt),
+		CreatedAt:    parseTime(c.Created),
+		StartedAt:    parseTime(c.State.StartedAt),
+		FinishedAt:   parseTime(c.State.FinishedAt),
 		ExitCode:     c.State.ExitCode,
 		Layers:       d.layersOf(ctx, c.ID, c.GraphDriver),
 		Mounts:       mounts(c),
@@ -270,8 +268,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	}, nil
 }
 
-// mounts reads what was mounted because somebody wanted it; what Docker mounts in every
-// container is not told.
+// mounts returns the mounts that the user has configured, without the mounts that Docker makes in every container.
 func mounts(c container.InspectResponse) []Mount {
 	var all []Mount
 	for _, mount := range c.Mounts {
@@ -283,8 +280,8 @@ func mounts(c container.InspectResponse) []Mount {
 	return all
 }
 
-// moment reads Docker's time; that of what has not happened is Go's zero time.
-func moment(s string) time.Time {
+// parseTime parses Docker's format of times. It returns the zero time for events that have not happened.
+func parseTime(s string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil {
 		return time.Time{}
@@ -292,8 +289,8 @@ func moment(s string) time.Time {
 	return t
 }
 
-// imageDigest is the digest by which the image's registry knows it. An image may
-// have several, of different repositories: the one that the user named goes first.
+// imageDigest returns the digest by which the image's registry knows the image. If the image has several, from
+// different repositories, it returns the digest for the repository that the user named.
 func (d *Docker) imageDigest(ctx context.Context, image, id string) string {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err == nil {
@@ -303,7 +300,7 @@ func (d *Docker) imageDigest(ctx context.Context, image, id string) string {
 	}
 	inspected, inspectErr := d.client.ImageInspect(ctx, id)
 	if inspectErr != nil {
-		return "" // removed while its container runs on, which Docker allows
+		return "" // Docker allows removing the image of a running container
 	}
 	digest := ""
 	for _, known := range inspected.RepoDigests {
@@ -315,12 +312,12 @@ func (d *Docker) imageDigest(ctx context.Context, image, id string) string {
 	return digest
 }
 
-// Events implements Engine.
+// Events implements [Engine].
 func (d *Docker) Events(ctx context.Context, since time.Time) (<-chan Event, <-chan error) {
 	out, failed := make(chan Event), make(chan error, 1)
 	go func() {
 		defer close(failed)
-		err := d.events(ctx, events.ListOptions{Since: stamp(since)}, func(event Event) {
+		err := d.events(ctx, events.ListOptions{Since: timestamp(since)}, func(event Event) {
 			select {
 			case out <- event:
 			case <-ctx.Done():
@@ -336,24 +333,23 @@ func (d *Docker) Events(ctx context.Context, since time.Time) (<-chan Event, <-c
 	return out, failed
 }
 
-// Past implements Engine.
+// Past implements [Engine].
 func (d *Docker) Past(ctx context.Context, since, until time.Time) ([]Event, error) {
 	var past []Event
-	err := d.events(ctx, events.ListOptions{Since: stamp(since), Until: stamp(until)}, func(event Event) {
+	err := d.events(ctx, events.ListOptions{Since: timestamp(since), Until: timestamp(until)}, func(event Event) {
 		past = append(past, event)
 	})
 	if !errors.Is(err, io.EOF) {
-		return past, fmt.Errorf("asking for Docker's past events: %w", err)
+		return past, fmt.Errorf("reading Docker's past events: %w", err)
 	}
 	return past, nil
 }
 
-// stamp is a moment as Docker's API takes it.
-func stamp(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
+// timestamp formats a time for Docker's API.
+func timestamp(t time.Time) string { return fmt.Sprintf("%d.%09d", t.Unix(), t.Nanosecond()) }
 
-// events hands on what happens to containers until the engine has no more to say,
-// which is io.EOF, or until ctx ends.
-func (d *Docker) events(ctx context.Context, options events.ListOptions, hear func(Event)) error {
+// events calls handle for the events of containers until the stream ends, which is io.EOF, or until ctx ends.
+func (d *Docker) events(ctx context.Context, options events.ListOptions, handle func(Event)) error {
 	options.Filters = filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))
 	messages, errs := d.client.Events(ctx, options)
 	for {
@@ -362,20 +358,20 @@ func (d *Docker) events(ctx context.Context, options events.ListOptions, hear fu
 			return err
 		case message := <-messages:
 			if event, ok := eventOf(message); ok {
-				hear(event)
+				handle(event)
 			}
 		}
 	}
 }
 
-// stops reports whether a signal, by its number, tells most programs to end. SIGHUP and others have
-// them do something else.
+// stops reports whether a signal, given as a number, ends most programs. SIGHUP and others usually have another effect.
 func stops(signal string) bool {
 	number, err := strconv.Atoi(signal)
 	return err == nil && slices.Contains([]unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGKILL}, unix.Signal(number))
 }
 
-// eventOf also tells labels from the attributes that the engine adds to them.
+// eventOf converts a message. It separates the labels from the attributes that the engine adds to them. It returns
+// false for types of events that capmon does not use.
 func eventOf(message events.Message) (Event, bool) {
 	event := Event{
 		Type:   EventType(message.Action),
@@ -412,12 +408,12 @@ func eventOf(message events.Message) (Event, bool) {
 	return event, true
 }
 
-// shortestID is the least number of digits by which an image is taken to be named
-// by its ID: cafe may be the name of an image, and yet begin another's ID.
+// shortestID is the least number of digits of an ID that is accepted as the name of an image. cafe may be the name of
+// one image and the beginning of another image's ID.
 const shortestID = 4
 
-// familiar is an image's name with its tag, and without what docker ps leaves
-// out: docker.io/library. An image named by (the beginning of) its ID keeps that.
+// familiar returns an image's name with its tag, without what docker ps leaves out: docker.io/library. An image that is
+// named by its ID, or by the beginning of it, keeps that name.
 func familiar(image, id string) string {
 	_, digits, _ := strings.Cut(id, ":")
 	if len(image) >= shortestID && strings.HasPrefix(digits, image) {

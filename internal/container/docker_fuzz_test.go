@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// answering is an engine that gives one answer to everything.
+// answering returns an engine that sends the same answer to every request.
 func answering(t *testing.T, status int, body []byte) *Docker {
 	t.Helper()
 	api, err := client.NewClientWithOpts(client.WithHost("tcp://engine:1"), client.WithHTTPClient(&http.Client{Transport: answer{status, body}}), client.WithVersion("1.41"))
@@ -37,7 +37,7 @@ func (a answer) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// real adds an answer of an engine as seed, whole and cut.
+// real adds a recorded answer of an engine as seed, whole and truncated.
 func real(f *testing.F, file string) {
 	f.Helper()
 	body, err := os.ReadFile(filepath.Join("testdata", file))
@@ -52,15 +52,14 @@ func real(f *testing.F, file string) {
 	f.Add(http.StatusOK, []byte("[null]"))
 }
 
-// An engine may answer anything: it is understood or an error, and what is wrong with one
-// setting is no other's.
+// Any answer is either understood or an error, and an error in one setting does not affect the others.
 func FuzzInspect(f *testing.F) {
 	real(f, "inspect.json")
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		docker := answering(t, status, body)
 		info, err := docker.Inspect(t.Context(), "web")
 		if _, settingsErr := docker.Settings(t.Context(), "web"); err != nil && settingsErr == nil && !strings.Contains(err.Error(), "incomplete") {
-			t.Errorf("settings but no answer: %v", err)
+			t.Errorf("Settings succeeded, but Inspect failed: %v", err)
 		}
 		if err != nil {
 			if info.Inspected || !strings.Contains(err.Error(), "web") {
@@ -104,18 +103,18 @@ func FuzzEvents(f *testing.F) {
 				t.Errorf("%+v", event)
 			}
 			if event.Labels == nil {
-				t.Errorf("no labels at all: %+v", event)
+				t.Errorf("nil labels: %+v", event)
 			}
 		}
 	})
 }
 
-// What the daemon tells of its own settings.
+// FuzzDaemon fuzzes the daemon's own settings.
 func FuzzDaemon(f *testing.F) {
 	real(f, "info.json")
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		if bytes.Contains(body, []byte("profile=")) && !bytes.Contains(body, []byte("profile=builtin")) && !bytes.Contains(body, []byte("profile=default")) {
-			return // a file of this machine
+			return // would read a file of this machine
 		}
 		docker := answering(t, status, body)
 		profile, err := docker.seccompOf(t.Context(), nil)

@@ -10,14 +10,12 @@ import (
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
-// builtin and its former name are how Docker calls the profile that it comes with.
+// builtin are the present and the former name of Docker's default profile.
 var builtin = []string{"builtin", "default"}
 
-// seccompOf is the profile of a container (WithSeccomp, moby's
-// daemon/seccomp_linux.go). docker run has put the file's contents into the option.
-//
-// A privileged container has none unless it asks for one. But what its list is for is
-// to run it without --privileged, and then it has the one that others have.
+// seccompOf returns the seccomp profile of a container (WithSeccomp, moby's daemon/seccomp_linux.go). docker run has
+// put the contents of the file into the option. // A privileged container has no profile unless an option sets one.
+// capmon's list is for running it without --privileged, so seccompOf returns the profile that it would have then.
 func (d *Docker) seccompOf(ctx context.Context, options []string) (*seccomp.Profile, error) {
 	for _, option := range slices.Backward(options) { // the last one counts
 		key, value, _ := strings.Cut(option, "=")
@@ -34,7 +32,7 @@ func (d *Docker) seccompOf(ctx context.Context, options []string) (*seccomp.Prof
 	return d.engineSeccomp(ctx)
 }
 
-// engineSeccomp is the profile of a container that asks for none.
+// engineSeccomp returns the profile of a container without a seccomp option.
 func (d *Docker) engineSeccomp(ctx context.Context) (*seccomp.Profile, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -43,7 +41,7 @@ func (d *Docker) engineSeccomp(ctx context.Context) (*seccomp.Profile, error) {
 	}
 	info, err := d.client.Info(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("asking Docker for its seccomp profile: %w", err)
+		return nil, fmt.Errorf("requesting Docker's default seccomp profile: %w", err)
 	}
 	if d.seccomp, err = parseEngineSeccomp(info.SecurityOptions, info.ServerVersion); err != nil {
 		return nil, err
@@ -51,8 +49,8 @@ func (d *Docker) engineSeccomp(ctx context.Context) (*seccomp.Profile, error) {
 	return d.seccomp, nil
 }
 
-// parseEngineSeccomp reads what Docker tells of its security, such as
-// name=seccomp,profile=builtin. Another profile is a file of the engine's host.
+// parseEngineSeccomp reads the default profile from the engine's security options, such as
+// name=seccomp,profile=builtin. A profile that is not built in is a file on the engine's host.
 func parseEngineSeccomp(security []string, engine string) (*seccomp.Profile, error) {
 	for _, option := range security {
 		path, ok := strings.CutPrefix(option, "name=seccomp,profile=")
@@ -70,5 +68,5 @@ func parseEngineSeccomp(security []string, engine string) (*seccomp.Profile, err
 		}
 		return seccomp.Parse(string(body))
 	}
-	return seccomp.Parse(seccomp.Unconfined) // without it in the kernel
+	return seccomp.Parse(seccomp.Unconfined) // the kernel has no seccomp
 }

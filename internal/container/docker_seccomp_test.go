@@ -9,11 +9,11 @@ import (
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
-// locks is a profile that lets only those swap who may set the time.
+// locks is a profile that allows swapon only with SYS_TIME.
 const locks = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
 	{"names": ["swapon"], "action": "SCMP_ACT_ERRNO", "excludes": {"caps": ["CAP_SYS_TIME"]}}]}`
 
-// unlocks tells whether the profile wants a capability for a call.
+// unlocks reports whether the profile allows a call only with a capability.
 func unlocks(t *testing.T, p *seccomp.Profile, c capability.Capability, call string) bool {
 	t.Helper()
 	if p == nil {
@@ -26,7 +26,7 @@ func unlocks(t *testing.T, p *seccomp.Profile, c capability.Capability, call str
 	return need.Has(c)
 }
 
-func TestInspectTellsTheSeccompProfile(t *testing.T) {
+func TestInspectReturnsTheSeccompProfile(t *testing.T) {
 	docker := engine(t)
 	file := filepath.Join(t.TempDir(), "profile.json")
 	if err := os.WriteFile(file, []byte(locks), 0o600); err != nil {
@@ -36,12 +36,12 @@ func TestInspectTellsTheSeccompProfile(t *testing.T) {
 		options      []string
 		nice, timely bool
 	}{
-		"the engine's":              {nil, true, false},
-		"none":                      {[]string{"--security-opt=seccomp=unconfined"}, false, false},
-		"its own":                   {[]string{"--security-opt=seccomp=" + file}, false, true},
-		"what it has without it":    {[]string{"--privileged"}, true, false},
-		"its own though privileged": {[]string{"--privileged", "--security-opt=seccomp=" + file}, false, true},
-		"other options beside":      {[]string{"--security-opt=no-new-privileges"}, true, false},
+		"engine's default":        {nil, true, false},
+		"none":                    {[]string{"--security-opt=seccomp=unconfined"}, false, false},
+		"its own":                 {[]string{"--security-opt=seccomp=" + file}, false, true},
+		"privileged":              {[]string{"--privileged"}, true, false},
+		"privileged with its own": {[]string{"--privileged", "--security-opt=seccomp=" + file}, false, true},
+		"another security option": {[]string{"--security-opt=no-new-privileges"}, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			info, err := docker.Inspect(t.Context(), through{t: t}.create(append(test.options, "bb", "true")...))
@@ -49,10 +49,10 @@ func TestInspectTellsTheSeccompProfile(t *testing.T) {
 				t.Fatal(err)
 			}
 			if nice := unlocks(t, info.Seccomp, capability.SysNice, "mbind"); nice != test.nice {
-				t.Errorf("mbind wants SYS_NICE: %v", nice)
+				t.Errorf("mbind needs SYS_NICE: %v", nice)
 			}
 			if timely := unlocks(t, info.Seccomp, capability.SysTime, "swapon"); timely != test.timely {
-				t.Errorf("swapon wants SYS_TIME: %v", timely)
+				t.Errorf("swapon needs SYS_TIME: %v", timely)
 			}
 		})
 	}
@@ -79,11 +79,11 @@ func TestEngineSeccomp(t *testing.T) {
 				t.Fatal(err)
 			}
 			if unlocks(t, p, capability.SysNice, "mbind") != test.nice || unlocks(t, p, capability.SysTime, "swapon") != test.timely {
-				t.Error("another profile")
+				t.Error("wrong profile")
 			}
 		})
 	}
 	if _, err := parseEngineSeccomp([]string{"name=seccomp,profile=/nowhere"}, "28.5.2"); err == nil {
-		t.Error("a file that is not there is taken for a profile")
+		t.Error("a missing file was accepted as a profile")
 	}
 }

@@ -11,28 +11,25 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 )
 
-// Settings are all that the engine knows of how a container was set up, in Docker's own
-// terms, and what its image and the engine would have made it without being told.
+// Settings are all settings of a container in Docker's own terms, with the defaults of its image and of the engine.
 type Settings struct {
 	Container container.InspectResponse
-	// HostConfig and Config are the engine's answer itself, with the fields that this
-	// capmon has no names for.
+	// HostConfig and Config are parts of the engine's raw answer. They include fields that this version of capmon does
+	// not know.
 	HostConfig, Config map[string]json.RawMessage
-	// Image is the configuration of its image; nothing is in it if ImageGone.
+	// Image is the configuration of the container's image. It is empty if ImageGone.
 	Image     dockerspec.DockerOCIImageConfig
 	ImageGone bool
-	// ImageMoved: the name that the container was created with means another image now,
-	// or none.
+	// ImageMoved: the image name from the container's creation now refers to another image, or to none.
 	ImageMoved bool
-	// The engine's own: the name of its host, and the defaults for containers.
+	// The engine's settings: the name of its host, and the defaults for containers.
 	Hostname, LogDriver, Runtime, CgroupVersion string
-	// Security is what it does to all containers, such as name=seccomp,profile=builtin or
+	// Security are the engine's security options for all containers, such as name=seccomp,profile=builtin or
 	// name=no-new-privileges.
 	Security []string
 }
 
-// Settings asks the engine for all that it knows of a container. The error is ErrNotFound
-// if there is none.
+// Settings returns all settings of a container. The error is [ErrNotFound] if there is none.
 func (d *Docker) Settings(ctx context.Context, id string) (Settings, error) {
 	inspected, body, err := d.client.ContainerInspectWithRaw(ctx, id, false)
 	if errdefs.IsNotFound(err) {
@@ -59,7 +56,7 @@ func (d *Docker) Settings(ctx context.Context, id string) (Settings, error) {
 	settings.ImageMoved = err != nil || named.ID != inspected.Image
 	info, err := d.client.Info(ctx)
 	if err != nil {
-		return Settings{}, fmt.Errorf("asking Docker about its host: %w", err)
+		return Settings{}, fmt.Errorf("requesting information about Docker's host: %w", err)
 	}
 	settings.Hostname, settings.LogDriver, settings.Runtime = info.Name, info.LoggingDriver, info.DefaultRuntime
 	settings.CgroupVersion, settings.Security = info.CgroupVersion, info.SecurityOptions

@@ -21,7 +21,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-func TestInspectTellsTheSettings(t *testing.T) {
+func TestInspectReturnsTheSettings(t *testing.T) {
 	docker, name := engine(t), unused()
 	begin := time.Now().Add(-time.Second)
 	id := through{t: t}.run("--name", name, "--label", "a=b=c", "--user", "1000:1000", "--cap-add", "NET_ADMIN",
@@ -38,7 +38,7 @@ func TestInspectTellsTheSettings(t *testing.T) {
 			UsernsMode: "host", CgroupnsMode: "host", CgroupParent: "capmon-test",
 			Running: true, Inspected: true,
 		}
-		if got.ImageDigest == got.ImageID { // in containerd's image store every image has one
+		if got.ImageDigest == got.ImageID { // with containerd's image store, every image has one
 			want.ImageDigest = got.ImageID
 		}
 		ignored := cmpopts.IgnoreFields(Info{}, "SecurityOpt", "Seccomp", "Layers", "ImageID", "Labels", "CapAdd", "CapDrop", "Pid", "CreatedAt", "StartedAt")
@@ -58,7 +58,7 @@ func TestInspectTellsTheSettings(t *testing.T) {
 		if !slices.Contains(got.SecurityOpt, "no-new-privileges") {
 			t.Errorf("security options %v", got.SecurityOpt)
 		}
-		// docker's command line spells them CAP_NET_ADMIN, or not, with its version.
+		// The docker command writes them as CAP_NET_ADMIN or NET_ADMIN, depending on its version.
 		if granted, err := capability.Granted(got.CapAdd, got.CapDrop, got.Privileged, capability.CheckpointRestore); err != nil ||
 			granted != capability.DockerDefault().With(capability.NetAdmin).Without(capability.Mknod) {
 			t.Errorf("granted %v, %v", granted, err)
@@ -66,7 +66,7 @@ func TestInspectTellsTheSettings(t *testing.T) {
 	}
 }
 
-func TestInspectOfOneThatHasEnded(t *testing.T) {
+func TestInspectOfAnEndedContainer(t *testing.T) {
 	docker := engine(t)
 	cli := through{t: t}
 	id := cli.run("bb", "sh", "-c", "exit 3")
@@ -81,7 +81,7 @@ func TestInspectOfOneThatHasEnded(t *testing.T) {
 	}
 }
 
-func TestInspectOfNone(t *testing.T) {
+func TestInspectOfAMissingContainer(t *testing.T) {
 	_, err := engine(t).Inspect(t.Context(), unused())
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v; want ErrNotFound", err)
@@ -130,7 +130,7 @@ func TestVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := (through{t: t}).output("version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}"); got.Engine+" "+got.API != want {
-		t.Errorf("got %+v, docker version says %s", got, want)
+		t.Errorf("got %+v, docker version prints %s", got, want)
 	}
 	release, err := kernel.Release()
 	if err != nil {
@@ -141,8 +141,8 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// The process is the one that made the socket.
-func TestPIDIsOfWhoListens(t *testing.T) {
+// The PID is that of the process that created the socket.
+func TestPIDIsThatOfTheListener(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "socket")
 	listener, err := net.Listen("unix", path)
 	if err != nil {
@@ -160,7 +160,7 @@ func TestEvents(t *testing.T) {
 	docker, name := engine(t), unused()
 	cli := through{t: t}
 	since := time.Now()
-	// As labels these must not be mistaken for the engine's own attributes.
+	// These labels must not be mistaken for attributes that the engine adds.
 	id := cli.create("--name", name, "--label", "a=b", "--label", "oldName=mine", "bb", "sh", "-c", "exit 3")
 	events, errs := docker.Events(t.Context(), since) // after the creation
 	cli.output("start", id)
@@ -194,7 +194,7 @@ func TestEvents(t *testing.T) {
 				t.Errorf("%+v: labels %s", event, diff)
 			}
 			if event.Time.Before(since.Add(-time.Second)) || event.Time.After(time.Now().Add(time.Second)) {
-				t.Errorf("%+v: not of now", event)
+				t.Errorf("%+v: not a current time", event)
 			}
 		}
 	}
@@ -215,7 +215,7 @@ func TestEventsEndWithTheEngine(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if _, open := <-errs; open {
-		t.Error("the second error is not the end")
+		t.Error("the channel is still open after the error")
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -232,8 +232,8 @@ func TestImageDigestIsThatOfTheNamedRepository(t *testing.T) {
 		name, image, known, want string
 	}{
 		{"one", "web:1", `"web@sha256:` + named + `"`, "sha256:" + named},
-		{"the named one of two", "web:1", `"copy.example/web@sha256:` + copied + `", "web@sha256:` + named + `"`, "sha256:" + named},
-		{"of another name", "mine", `"web@sha256:` + named + `"`, "sha256:" + named},
+		{"the named repository of two", "web:1", `"copy.example/web@sha256:` + copied + `", "web@sha256:` + named + `"`, "sha256:" + named},
+		{"another name", "mine", `"web@sha256:` + named + `"`, "sha256:" + named},
 		{"named by digest", "web@sha256:" + copied, `"web@sha256:` + named + `"`, "sha256:" + copied},
 		{"built here", "web", ``, ""},
 	} {
@@ -259,7 +259,7 @@ func TestImageDigestIsThatOfTheNamedRepository(t *testing.T) {
 	}
 }
 
-func TestPastEventsTellOfContainersThatAreGone(t *testing.T) {
+func TestPastEventsIncludeRemovedContainers(t *testing.T) {
 	docker, cli := engine(t), through{t: t}
 	before := time.Now()
 	name := unused()
@@ -273,7 +273,7 @@ func TestPastEventsTellOfContainersThatAreGone(t *testing.T) {
 	var types []EventType
 	for _, event := range past {
 		if event.Name != name {
-			continue // somebody else's
+			continue // another test's container
 		}
 		types = append(types, event.Type)
 		if event.Image != "bb:latest" || event.Labels["team"] != "edge" {
@@ -287,7 +287,7 @@ func TestPastEventsTellOfContainersThatAreGone(t *testing.T) {
 	}
 	for _, event := range past {
 		if event.Time.After(between) {
-			t.Errorf("later than asked for: %+v", event)
+			t.Errorf("later than requested: %+v", event)
 		}
 	}
 }
@@ -316,15 +316,15 @@ func TestFamiliar(t *testing.T) {
 	}
 }
 
-// What the engine grants is what Granted says: the bounding set of a container.
+// capability.Granted returns the same set as the kernel: the bounding set of a container.
 func TestGrantedIsTheBoundingSet(t *testing.T) {
 	docker := engine(t)
 	last, err := kernel.LastCapability()
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An engine can give neither what its host lacks nor what is newer than itself:
-	// Docker 20.10 ends at AUDIT_READ.
+	// An engine cannot grant capabilities that its host lacks, or that are newer than the engine: Docker 20.10 ends at
+	// AUDIT_READ.
 	bounding := []string{"bb", "sed", "-n", `s/^CapBnd:\s*//p`, "/proc/self/status"}
 	most := parseHex(t, through{t: t}.output(append([]string{"run", "--rm", "--privileged"}, bounding...)...))
 	if most.Minus(capability.Known(last)) != 0 || capability.DockerDefault().Minus(most) != 0 {
@@ -341,19 +341,19 @@ func TestGrantedIsTheBoundingSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, last)
+		computed, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, last)
 		if err != nil {
 			t.Fatal(err)
 		}
 		out, err := cli.command("start", "-a", id).Output()
-		beyond := said.Minus(most)
+		beyond := computed.Minus(most)
 		switch {
 		case err != nil && !beyond.Empty():
-			t.Logf("docker run %s: not here, where %v is missing", flags, beyond)
+			t.Logf("docker run %s: not possible here, because %v is missing", flags, beyond)
 		case err != nil:
 			t.Errorf("docker run %s: %v\n%s", flags, err, out)
-		case parseHex(t, strings.TrimSpace(string(out))) != said.Minus(beyond):
-			t.Errorf("docker run %s: %v are granted, but the kernel has %s", flags, said, out)
+		case parseHex(t, strings.TrimSpace(string(out))) != computed.Minus(beyond):
+			t.Errorf("docker run %s: computed %v, but the kernel has %s", flags, computed, out)
 		}
 	}
 }

@@ -8,85 +8,83 @@ import (
 	"time"
 )
 
-// Engine runs containers and can be asked about them. Its methods may be called
-// from several goroutines at once.
+// Engine is a container engine. Its methods are safe for concurrent use.
 type Engine interface {
-	// Name of the kind of engine, such as docker.
+	// Name returns the kind of the engine, such as docker.
 	Name() string
-	// Version of the engine.
+	// Version returns the version of the engine and facts about its host.
 	Version(ctx context.Context) (Version, error)
-	// List of the containers, the running ones or all, not Inspected.
+	// List returns the running containers, or all. The results are not Inspected.
 	List(ctx context.Context, all bool) ([]Info, error)
-	// Inspect one by ID or name. The error is ErrNotFound if there is none.
+	// Inspect returns a container by ID or name. The error is [ErrNotFound] if there is none.
 	Inspect(ctx context.Context, id string) (Info, error)
-	// Events from a moment on, past ones included, until ctx ends. The second
-	// channel gets the error that ended them before, then it is closed; the first
-	// is never closed.
+	// Events returns the events since a time, including past ones, until ctx ends. If the stream fails before that, the
+	// second channel receives the error. The second channel is then closed; the first is never closed.
 	Events(ctx context.Context, since time.Time) (<-chan Event, <-chan error)
-	// Past is what happened between two moments, as far as the engine remembers:
-	// Docker keeps its last 256 events of any kind.
+	// Past returns the events between two times, as far as the engine still has them: Docker keeps its last 256 events
+	// of any type.
 	Past(ctx context.Context, since, until time.Time) ([]Event, error)
-	// PID of the process that serves it, which sees the files of Layers; 0 if none does
-	// on this machine, or in this pid namespace.
+	// PID returns the PID of the engine's process, which sees the files of Layers. It returns 0 if the process is not
+	// on this machine or not in this pid namespace.
 	PID() int
-	// Close ends the connection.
+	// Close closes the connection.
 	Close() error
 }
 
-// Version is what an engine says of itself and of its host.
+// Version is the version of an engine, with facts about its host.
 type Version struct {
 	Engine, API string // 28.5.2, 1.51
-	OS          string // of the host, such as Debian GNU/Linux 12 (bookworm)
-	// Kernel is the release of the kernel that the containers run on. A kernel
-	// other than ours means that they are out of our sight.
+	OS          string // operating system of the host, such as Debian GNU/Linux 12 (bookworm)
+	// Kernel is the release of the kernel that the containers run on. If it differs from this machine's, capmon cannot
+	// see the containers.
 	Kernel        string
 	CgroupDriver  string // cgroupfs, systemd or none
 	CgroupVersion string // 1 or 2
-	Rootless      bool   // the engine runs without root, in a user namespace
-	UsernsRemap   bool   // containers get a user namespace
+	Rootless      bool   // whether the engine runs without root, in a user namespace
+	UsernsRemap   bool   // whether containers get a user namespace
 }
 
-// EventType tells what happened to a container.
+// EventType is the type of an [Event].
 type EventType string
 
-// The events that matter here, in Docker's words.
+// The types of events that capmon uses, in Docker's words.
 const (
 	Created EventType = "create"
 	Started EventType = "start"
-	Died    EventType = "die" // its first process has ended
+	Died    EventType = "die" // the first process has ended
 	Removed EventType = "destroy"
-	Renamed EventType = "rename" // Name is the new one
-	Killed  EventType = "kill"   // its first process was sent a signal
+	Renamed EventType = "rename" // Name is the new name
+	Killed  EventType = "kill"   // a signal was sent to the first process
 )
 
-// Event is something that happened to a container.
+// Event is a change of a container that the engine reports.
 type Event struct {
 	Type            EventType
 	ID, Name, Image string
 	Labels          map[string]string
 	Time            time.Time
-	// ExitStatus of the first process, of Died; nil if the engine does not tell.
+	// ExitStatus is the exit status of the first process, for Died. It is nil if the engine does not report it.
 	ExitStatus *int
-	// Stops: the signal of Killed tells most programs to end.
+	// Stops: for Killed, the signal ends most programs.
 	Stops bool
 }
 
-// Exit is an end of a container's first process.
+// Exit is the end of a container's first process.
 type Exit struct {
 	Time   time.Time
 	Status int
 }
 
-// ErrNotFound: the engine has no such container.
+// ErrNotFound means that the engine has no such container.
 var ErrNotFound = errors.New("no such container")
 
-// UnreachableError: no engine answers at the endpoint.
+// UnreachableError means that no engine answers at the endpoint.
 type UnreachableError struct {
 	Endpoint string // such as unix:///var/run/docker.sock
 	Err      error
 }
 
-// Error ends in what to do.
+// Error implements error. The text ends with what to do.
 func (e *UnreachableError) Error() string {
 	advice := "is it running, and are DOCKER_HOST and the docker context right?"
 	if errors.Is(e.Err, os.ErrPermission) {
@@ -95,5 +93,5 @@ func (e *UnreachableError) Error() string {
 	return fmt.Sprintf("cannot reach Docker at %s: %v; %s", e.Endpoint, e.Err, advice)
 }
 
-// Unwrap gives the reason.
+// Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }

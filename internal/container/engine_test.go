@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary be a process whose environment is a test's own:
-// Docker's packages read it once.
+// TestMain lets a test run the test binary with an environment of its own. Docker's packages read the environment only
+// once.
 func TestMain(m *testing.M) {
 	if os.Getenv(asProcess) != "" {
 		os.Exit(process())
@@ -26,9 +26,8 @@ func TestMain(m *testing.M) {
 
 const asProcess = "CAPMON_TEST_PROCESS"
 
-// process connects to Docker and prints where, or the error. Its arguments are a
-// command to be run through a proxy, for which it then prints how many containers
-// were reported.
+// process connects to Docker and prints the endpoint, or the error. Its arguments are a command to run through a proxy.
+// It then prints how many containers were reported.
 func process() int {
 	ctx := context.Background()
 	docker, err := NewDocker(ctx)
@@ -65,7 +64,7 @@ func process() int {
 	return 0
 }
 
-// engine is the daemon at DOCKER_HOST, which has to have the image bb.
+// engine returns the daemon at DOCKER_HOST, which must have the image bb.
 func engine(t *testing.T) *Docker {
 	t.Helper()
 	docker, err := NewDocker(t.Context())
@@ -79,8 +78,7 @@ func engine(t *testing.T) *Docker {
 	return docker
 }
 
-// through is a Docker client command line that talks to a host, "" for the
-// engine itself.
+// through runs docker commands with a DOCKER_HOST, "" for the engine itself.
 type through struct {
 	t    *testing.T
 	host string
@@ -94,7 +92,7 @@ func (c through) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// output of a docker command that has to succeed, without white space around it.
+// output runs a docker command that must succeed and returns its output without surrounding white space.
 func (c through) output(args ...string) string {
 	c.t.Helper()
 	cmd := c.command(args...)
@@ -107,7 +105,7 @@ func (c through) output(args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// create makes a container that goes with the test, and returns its ID.
+// create creates a container that is removed after the test, and returns its ID.
 func (c through) create(args ...string) string {
 	c.t.Helper()
 	id := c.output(append([]string{"create"}, args...)...)
@@ -115,7 +113,7 @@ func (c through) create(args ...string) string {
 	return id
 }
 
-// run starts a container that goes with the test, and returns its ID.
+// run starts a container that is removed after the test, and returns its ID.
 func (c through) run(args ...string) string {
 	c.t.Helper()
 	id := c.create(args...)
@@ -123,11 +121,10 @@ func (c through) run(args ...string) string {
 	return id
 }
 
-// unused is a name that no container has.
+// unused returns a name that no container has.
 func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
 
-// reports keeps what the engine said of each container when a proxy reported it,
-// in this order.
+// reports has, in order, what the engine returned for each container when a proxy reported it.
 type reports struct {
 	mu    sync.Mutex
 	infos []Info
@@ -147,7 +144,7 @@ func (r *reports) ids() []string {
 	return ids
 }
 
-// proxy serves with the test's end.
+// proxy starts a proxy that is closed after the test.
 func proxy(t *testing.T, docker *Docker) (through, *reports) {
 	t.Helper()
 	seen := &reports{}
@@ -171,7 +168,7 @@ func proxy(t *testing.T, docker *Docker) (through, *reports) {
 	return through{t, p.Host()}, seen
 }
 
-// eventually waits for what happens in other goroutines or processes.
+// eventually waits for a condition that other goroutines or processes bring about.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)

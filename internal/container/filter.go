@@ -20,15 +20,14 @@ type labelPattern struct {
 	hasValue   bool
 }
 
-// NewFilter makes a filter of patterns, in which as in path.Match * and ? stand
-// for anything but a slash, and [...] for one of some characters:
+// NewFilter returns a filter with patterns. As in path.Match, * and ? match anything but a slash, and [...] matches one
+// of some characters:
 //
 //   - names: the whole name or ID, or at least the first 12 digits of the ID;
 //   - images: nginx:1.27 or, for any tag, nginx; with or without docker.io/library;
 //   - labels: KEY, with any value, or KEY=VALUE.
 //
-// A container must match one of each kind that is given. A malformed pattern is
-// an error.
+// A container must match one pattern of each kind that has patterns. A malformed pattern is an error.
 func NewFilter(names, images, labels []string) (Filter, error) {
 	f := Filter{names: names, images: images}
 	patterns := slices.Concat(names, images)
@@ -39,20 +38,19 @@ func NewFilter(names, images, labels []string) (Filter, error) {
 	}
 	for _, pattern := range patterns {
 		if _, err := path.Match(pattern, ""); err != nil {
-			return Filter{}, fmt.Errorf("pattern %q: %w: a [ needs its ], or a backslash before it", pattern, err)
+			return Filter{}, fmt.Errorf("pattern %q: %w: a [ needs a closing ], or a backslash before it", pattern, err)
 		}
 	}
 	return f, nil
 }
 
-// Match reports whether the filter selects a container. No pattern matches a value that is
-// [LeftOut].
+// Match reports whether the filter selects a container. No pattern matches a value that is [Redacted].
 func (f Filter) Match(info Info) bool { return f.match(info, false) }
 
-// MayMatch is Match, but any pattern matches a value that is [LeftOut].
+// MayMatch is like Match, but any pattern matches a value that is [Redacted].
 func (f Filter) MayMatch(info Info) bool { return f.match(info, true) }
 
-func (f Filter) match(info Info, leftOut bool) bool {
+func (f Filter) match(info Info, redacted bool) bool {
 	return anyOf(f.names, func(pattern string) bool {
 		return matches(pattern, info.Name) || matches(pattern, info.ID) || matches(pattern, ShortID(info.ID)) ||
 			len(pattern) >= shortLen && strings.HasPrefix(info.ID, pattern)
@@ -60,7 +58,7 @@ func (f Filter) match(info Info, leftOut bool) bool {
 		return slices.ContainsFunc(spellings(info.Image), func(image string) bool { return matches(pattern, image) })
 	}) && anyOf(f.labels, func(pattern labelPattern) bool {
 		for key, value := range info.Labels {
-			if matches(pattern.key, key) && pattern.matchesValue(value, leftOut) {
+			if matches(pattern.key, key) && pattern.matchesValue(value, redacted) {
 				return true
 			}
 		}
@@ -68,20 +66,18 @@ func (f Filter) match(info Info, leftOut bool) bool {
 	})
 }
 
-// matchesValue reports whether the pattern matches a value. leftOut is the answer if that was
-// left out.
-func (p labelPattern) matchesValue(value string, leftOut bool) bool {
+// matchesValue reports whether the pattern matches a value. redacted is the answer for a value that is [Redacted].
+func (p labelPattern) matchesValue(value string, redacted bool) bool {
 	switch {
 	case !p.hasValue:
 		return true
-	case value == LeftOut:
-		return leftOut
+	case value == Redacted:
+		return redacted
 	}
 	return matches(p.value, value)
 }
 
-// spellings are the ways to write an image's name, short or in full, with its tag
-// or digest or without.
+// spellings returns the forms of an image's name: short or in full, with its tag or digest or without.
 func spellings(image string) []string {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -95,6 +91,6 @@ func anyOf[T any](patterns []T, match func(T) bool) bool {
 }
 
 func matches(pattern, s string) bool {
-	ok, _ := path.Match(pattern, s) // NewFilter has seen the pattern
+	ok, _ := path.Match(pattern, s) // NewFilter has validated the pattern
 	return ok
 }

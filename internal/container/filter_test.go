@@ -23,8 +23,8 @@ func TestFilter(t *testing.T) {
 		info                  Info
 		want                  bool
 	}{
-		{name: "nothing asked for", info: info, want: true},
-		{name: "nothing asked for, nothing known", want: true},
+		{name: "no patterns", info: info, want: true},
+		{name: "no patterns, nothing known", want: true},
 
 		{name: "name", names: []string{"shop-web-1"}, info: info, want: true},
 		{name: "name pattern", names: []string{"shop-*"}, info: info, want: true},
@@ -42,7 +42,7 @@ func TestFilter(t *testing.T) {
 		{name: "image, another tag", images: []string{"registry.example:5000/shop/web:1.*"}, info: info, want: true},
 		{name: "image, wrong tag", images: []string{"registry.example:5000/shop/web:2.*"}, info: info},
 		{name: "image pattern does not cross a slash", images: []string{"registry*"}, info: info},
-		{name: "registry is no image", images: []string{"registry.example"}, info: info},
+		{name: "registry without image", images: []string{"registry.example"}, info: info},
 		{name: "official image", images: []string{"nginx"}, info: official, want: true},
 		{name: "official image in full", images: []string{"docker.io/library/nginx:1.*"}, info: official, want: true},
 		{name: "image by digest", images: []string{"nginx"}, info: Info{Image: "nginx@sha256:" + strings.Repeat("a", 64)}, want: true},
@@ -73,7 +73,7 @@ func TestFilter(t *testing.T) {
 	}
 }
 
-func TestAValueThatWasLeftOutMayMatch(t *testing.T) {
+func TestRedactedValuesMayMatch(t *testing.T) {
 	info := Info{Labels: KeptLabels{"ke?t"}.Of(map[string]string{"kept": "yes", "secret": "hunter2", "empty": "", "com.docker.compose.service": "web"})}
 	for label, want := range map[string][2]bool{
 		"kept=yes":                       {true, true},
@@ -96,18 +96,18 @@ func TestAValueThatWasLeftOutMayMatch(t *testing.T) {
 		}
 	}
 	if _, err := NewKeptLabels([]string{"a["}); err == nil {
-		t.Error("a malformed pattern was taken")
+		t.Error("a malformed pattern was accepted")
 	}
 }
 
-func TestNewFilterRefusesMalformedPatterns(t *testing.T) {
+func TestNewFilterRejectsMalformedPatterns(t *testing.T) {
 	bad := []string{"we[b"}
 	for name, make := range map[string]func() (Filter, error){
 		"name":        func() (Filter, error) { return NewFilter(bad, nil, nil) },
 		"image":       func() (Filter, error) { return NewFilter(nil, bad, nil) },
 		"label":       func() (Filter, error) { return NewFilter(nil, nil, bad) },
 		"label value": func() (Filter, error) { return NewFilter(nil, nil, []string{"a=b[c"}) },
-		// Whole, it would be a class with = in it.
+		// Parsed as a whole, it would be a character class that contains =.
 		"label key": func() (Filter, error) { return NewFilter(nil, nil, []string{"a[=b]"}) },
 	} {
 		if _, err := make(); err == nil || !strings.Contains(err.Error(), "[") {

@@ -30,27 +30,27 @@ import (
 const (
 	// snapshotterType is Docker's name for storage drivers that are containerd's.
 	snapshotterType = "io.containerd.snapshotter.v1"
-	// snapshotTimeout bounds one question to containerd.
+	// snapshotTimeout is the time limit of one request to containerd.
 	snapshotTimeout = 2 * time.Second
 	// snapshotPause is how long capmon does not ask a containerd that did not answer.
 	snapshotPause = 10 * time.Second
 )
 
-// imageStore reads layers where Docker keeps images in containerd: the engine's API does not
-// list the layers there. It is safe for concurrent use.
+// imageStore reads the layers of containers if Docker keeps images in containerd. The engine's API does not list the
+// layers then. It is safe for concurrent use.
 type imageStore struct {
 	snapshotter string // the engine's storage driver
-	address     string // of containerd's socket, as the engine sees it
+	address     string // path of containerd's socket, as the engine sees it
 	namespace   string
 	mounts      string     // the directory below which the engine mounts root file systems
 	engine      func() int // the engine's process ID (Engine.PID)
 	connection  *grpc.ClientConn
 
 	mu     sync.Mutex
-	failed time.Time // when containerd did not answer; zero if it always has
+	failed time.Time // when containerd last did not answer; zero if it always has
 }
 
-// outdated reports whether containerd failed to answer and the pause after that is over.
+// outdated reports whether containerd has failed to answer and the pause after that is over.
 func (s *imageStore) outdated() bool {
 	if s == nil {
 		return false
@@ -74,7 +74,7 @@ func newImageStore(info system.Info, engine func() int) (*imageStore, error) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return store.dial(ctx) }))
 	if err != nil {
-		return nil, fmt.Errorf("preparing to ask containerd: %w", err)
+		return nil, fmt.Errorf("creating a containerd client: %w", err)
 	}
 	return store, nil
 }
@@ -100,11 +100,11 @@ func (s *imageStore) dial(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	defer walker.Close()
-	way, err := walker.Go(s.address, true) // /var/run is a link
+	walk, err := walker.Go(s.address, true) // /var/run is a link
 	if err != nil {
 		return nil, err
 	}
-	if way.File == nil {
+	if walk.File == nil {
 		return nil, os.ErrNotExist
 	}
 	// The path below /proc may be too long for a socket's address.
@@ -112,26 +112,26 @@ func (s *imageStore) dial(ctx context.Context) (net.Conn, error) {
 	return dialer.DialContext(ctx, "unix", fmt.Sprintf("/proc/self/fd/%d", walker.File().Fd()))
 }
 
-// layers returns those of a container. Without an answer from containerd they are known only
-// while the container's root file system is mounted.
+// layers returns the layers of a container. If containerd does not answer, they are only known while the container's
+// root file system is mounted.
 func (s *imageStore) layers(ctx context.Context, id string) []string {
-	if layers, err := s.ask(ctx, id); err == nil {
+	if layers, err := s.request(ctx, id); err == nil {
 		return layers
 	}
 	return s.mounted(id)
 }
 
-// ask asks containerd for the layers. The error is not nil if it did not answer.
-func (s *imageStore) ask(ctx context.Context, id string) ([]string, error) {
+// request requests the layers from containerd. It returns an error if containerd did not answer.
+func (s *imageStore) request(ctx context.Context, id string) ([]string, error) {
 	if s.connection == nil {
-		return nil, errors.New("the engine does not tell where its containerd is")
+		return nil, errors.New("the engine does not report the address of its containerd")
 	}
 	if !s.lastFailure().IsZero() {
 		return nil, errors.New("containerd did not answer a moment ago")
 	}
-	asking, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace), snapshotTimeout)
+	requestCtx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace), snapshotTimeout)
 	defer cancel()
-	answer, err := snapshots.NewSnapshotsClient(s.connection).Mounts(asking, &snapshots.MountsRequest{Snapshotter: s.snapshotter, Key: id})
+	answer, err := snapshots.NewSnapshotsClient(s.connection).Mounts(requestCtx, &snapshots.MountsRequest{Snapshotter: s.snapshotter, Key: id})
 	if status.Code(err) == codes.NotFound {
 		return nil, nil
 	}
@@ -141,7 +141,7 @@ func (s *imageStore) ask(ctx context.Context, id string) ([]string, error) {
 			defer s.mu.Unlock()
 			s.failed = time.Now()
 		}
-		return nil, fmt.Errorf("asking containerd at %s: %s", s.address, status.Convert(err).Message())
+		return nil, fmt.Errorf("requesting mounts from containerd at %s: %s", s.address, status.Convert(err).Message())
 	}
 	for _, mount := range answer.GetMounts() {
 		if mount.GetType() == "overlay" {
@@ -190,8 +190,8 @@ func (s *imageStore) mounted(id string) []string {
 
 var escaped = regexp.MustCompile(`\\[0-7]{3}`)
 
-// unescape decodes the octal escapes by which the kernel writes spaces, commas and other characters in a
-// mount's options (seq_show_option, include/linux/seq_file.h).
+// unescape decodes the octal escapes that the kernel uses for spaces, commas and other characters in the options of a
+// mount (seq_show_option, include/linux/seq_file.h).
 func unescape(option string) string {
 	return escaped.ReplaceAllStringFunc(option, func(code string) string {
 		value, err := strconv.ParseUint(code[1:], 8, 8)
@@ -209,8 +209,8 @@ func (s *imageStore) close() error {
 	return s.connection.Close()
 }
 
-// overlayLayers reads the options of a mount of overlayfs. It returns nothing if the paths
-// depend on the directory of the process that mounted it.
+// overlayLayers returns the layers in the options of an overlayfs mount. It returns nil if the paths are relative to
+// the directory of the process that mounted it.
 func overlayLayers(options []string) []string {
 	layers := []string{""}
 	for _, option := range options {
@@ -235,12 +235,12 @@ func absolute(layers []string) []string {
 	return layers
 }
 
-// imageStores keeps the image store in use, if the engine's storage driver is containerd's.
+// imageStores has the current image store, if the engine's storage driver is containerd's.
 type imageStores struct {
 	mu     sync.Mutex
 	driver string
 	store  *imageStore // nil if the driver is not containerd's
-	failed time.Time   // the last time that asking the engine about its image store failed
+	failed time.Time   // when the last request to the engine about its image store failed
 }
 
 func (s *imageStores) close() error {
@@ -249,8 +249,8 @@ func (s *imageStores) close() error {
 	return s.store.close()
 }
 
-// imageStore returns the one of a storage driver. The engine may have been restarted with
-// another driver, or containerd may have moved: then it asks the engine again.
+// imageStore returns the image store of a storage driver. If the driver has changed, or if containerd does not answer,
+// it asks the engine again: the engine may have been restarted, and containerd may have another address.
 func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, error) {
 	s := &d.stores
 	s.mu.Lock()
@@ -259,7 +259,7 @@ func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, er
 		return s.store, nil
 	}
 	if time.Since(s.failed) < snapshotPause {
-		return nil, errors.New("the engine did not answer a question about its image store a moment ago")
+		return nil, errors.New("the engine did not answer a request about its image store a moment ago")
 	}
 	store, err := d.openImageStore(ctx)
 	if err != nil {
@@ -273,8 +273,8 @@ func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, er
 	return store, nil
 }
 
-// openImageStore returns nil if the engine does not keep images in containerd, or does so on
-// another machine.
+// openImageStore returns the engine's image store, or nil if the engine does not keep images in containerd on this
+// machine.
 func (d *Docker) openImageStore(ctx context.Context) (*imageStore, error) {
 	if !strings.HasPrefix(d.endpoint, "unix://") {
 		return nil, nil
@@ -283,13 +283,12 @@ func (d *Docker) openImageStore(ctx context.Context) (*imageStore, error) {
 	defer cancel()
 	info, err := d.client.Info(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("asking Docker about its image store: %w", err)
+		return nil, fmt.Errorf("requesting Docker's storage driver: %w", err)
 	}
 	return newImageStore(info, d.PID)
 }
 
-// layersOf returns the layers of a container's root file system, the one that it writes to
-// first.
+// layersOf returns the layers of a container's root file system, the writable one first.
 func (d *Docker) layersOf(ctx context.Context, id string, driver storage.DriverData) []string {
 	if upper := driver.Data["UpperDir"]; upper != "" { // overlay2
 		return absolute(append([]string{upper}, strings.Split(driver.Data["LowerDir"], ":")...))
@@ -301,14 +300,14 @@ func (d *Docker) layersOf(ctx context.Context, id string, driver storage.DriverD
 	return store.layers(ctx, id)
 }
 
-// CheckLayers returns an error if the engine does not tell the layers of containers to this
-// process, so that capmon cannot read files of containers that have ended.
+// CheckLayers returns an error if this process cannot get the layers of containers from the engine. capmon then cannot
+// read files of containers that have ended.
 func (d *Docker) CheckLayers(ctx context.Context) error {
 	store, err := d.openImageStore(ctx)
 	if err != nil || store == nil {
 		return err
 	}
 	defer store.close()
-	_, err = store.ask(ctx, "capmon")
+	_, err = store.request(ctx, "capmon")
 	return err
 }

@@ -24,7 +24,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// fakeContainerd answers with what a test wants.
+// fakeContainerd returns the mounts that a test wants.
 type fakeContainerd struct {
 	snapshots.UnimplementedSnapshotsServer
 	mounts func(ctx context.Context, key string) ([]*types.Mount, error)
@@ -39,7 +39,7 @@ func (f fakeContainerd) Mounts(ctx context.Context, request *snapshots.MountsReq
 	return &snapshots.MountsResponse{Mounts: mounts}, err
 }
 
-// serveContainerd returns the address of a containerd.
+// serveContainerd starts a fake containerd and returns its address.
 func serveContainerd(t *testing.T, mounts func(context.Context, string) ([]*types.Mount, error)) string {
 	t.Helper()
 	address := filepath.Join(t.TempDir(), "containerd.sock")
@@ -60,7 +60,7 @@ func serveContainerdAt(t *testing.T, address string, mounts func(context.Context
 	return server
 }
 
-// engineWithImageStore is one whose containers are all named by their IDs.
+// engineWithImageStore returns an engine whose containers are all named by their IDs.
 func engineWithImageStore(t *testing.T, address, root string) *Docker {
 	t.Helper()
 	docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
@@ -105,8 +105,8 @@ func TestLayersComeFromTheImageStore(t *testing.T) {
 	}
 }
 
-// A container is inspected even if containerd hangs or refuses, and its layers are read
-// from the mount table while they are mounted.
+// A container is inspected even if containerd hangs or rejects the request. Its layers are read from the mount table
+// while they are mounted.
 func TestLayersWithoutContainerd(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "a b=c\td\n#\"é")
 	if err := os.Mkdir(root, 0o700); err != nil {
@@ -196,7 +196,7 @@ func TestLayersAfterARestartOfTheEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.close()
-	if layers, err := store.ask(t.Context(), "some"); err != nil || len(layers) != 2 {
+	if layers, err := store.request(t.Context(), "some"); err != nil || len(layers) != 2 {
 		t.Fatalf("before: %v, %v", layers, err)
 	}
 	connected := store.connection.GetState()
@@ -205,14 +205,14 @@ func TestLayersAfterARestartOfTheEngine(t *testing.T) {
 	serveContainerdAt(t, address, mounts)
 	stopEngine(engine)
 	engine = startEngine(t)
-	if layers, err := store.ask(t.Context(), "some"); err != nil || len(layers) != 2 {
+	if layers, err := store.request(t.Context(), "some"); err != nil || len(layers) != 2 {
 		t.Errorf("after: %v, %v", layers, err)
 	}
 }
 
-// If an engine answers about containers but not about its image store, capmon does not repeat the question
-// about the store for each container: each question may take seconds.
-func TestFailedQuestionsAboutTheStoreAreNotRepeated(t *testing.T) {
+// If an engine answers about containers but not about its image store, capmon does not repeat the request about the
+// store for each container: each request may take seconds.
+func TestFailedRequestsAboutTheStoreAreNotRepeated(t *testing.T) {
 	asked := 0
 	docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		if _, id, inspects := strings.Cut(r.URL.Path, "/containers/"); inspects {
@@ -234,7 +234,7 @@ func TestFailedQuestionsAboutTheStoreAreNotRepeated(t *testing.T) {
 		}
 	}
 	if asked != 1 {
-		t.Errorf("asked %d times", asked)
+		t.Errorf("%d requests", asked)
 	}
 }
 

@@ -22,16 +22,13 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// Proxy stands between a command and the engine, so that the containers which
-// the command creates or starts are known exactly, however short they live and
-// whatever others start at the same time. Everything else passes unchanged: any
-// API version, streams, attached terminals, BuildKit's sessions.
-//
-// Containers that the engine makes by itself are not told of: those of the
-// classic builder's RUN steps and of swarm services.
+// Proxy is an HTTP proxy between a command and the engine. With it, capmon knows exactly which containers the command
+// creates or starts, even if they end at once or others start containers at the same time. All other traffic passes
+// unchanged: any API version, streams, attached terminals, BuildKit's sessions. // Proxy does not report containers
+// that the engine creates by itself: for the RUN steps of the classic builder and for swarm services.
 type Proxy struct {
 	docker    *Docker
-	base      string // of the engine's paths, mostly ""
+	base      string // prefix of the engine's paths, mostly ""
 	started   func(ctx context.Context, id string)
 	directory string
 	server    *http.Server
@@ -40,19 +37,18 @@ type Proxy struct {
 	close     func() error
 
 	ctx      context.Context // ends with Close
-	reported sync.Map        // from ID to the function that reports it once
+	reported sync.Map        // by ID, the function that reports the container once
 
 	mu       sync.Mutex
 	closed   bool
-	handlers sync.WaitGroup // requests under way; Add under mu, unless closed
+	handlers sync.WaitGroup // running requests; Add under mu, unless closed
 }
 
-// NewProxy listens on a socket of its own, which only this user can use. started
-// is called once for each container that is created, started or restarted through
-// it, with its full ID: while the engine's reply to the creation, or the request
-// to start an older one, is held back, so that the container cannot be gone before
-// started returns. Calls for different containers may overlap. ctx ends with Close,
-// which waits for calls under way.
+// NewProxy starts a proxy on a socket of its own, which only this user can use. started is called once with the full ID
+// of each container that is created, started or restarted through the proxy. The proxy holds back the engine's reply to
+// the creation, or the request to start an older container, until started returns, so the container cannot be removed
+// before. Calls for different containers may overlap. The ctx of started ends with Close, which waits for running
+// calls.
 func NewProxy(docker *Docker, started func(ctx context.Context, id string)) (*Proxy, error) {
 	host, err := client.ParseHostURL(docker.client.DaemonHost())
 	if err != nil {
@@ -60,7 +56,7 @@ func NewProxy(docker *Docker, started func(ctx context.Context, id string)) (*Pr
 	}
 	directory, err := os.MkdirTemp("", "capmon-")
 	if err != nil {
-		return nil, fmt.Errorf("making a directory for the Docker proxy: %w", err)
+		return nil, fmt.Errorf("creating a directory for the Docker proxy: %w", err)
 	}
 	listener, err := listen(filepath.Join(directory, socketName))
 	if err != nil {
@@ -74,18 +70,18 @@ func NewProxy(docker *Docker, started func(ctx context.Context, id string)) (*Pr
 		directory: directory,
 		ctx:       ctx,
 		transport: &http.Transport{
-			// The client's dialer speaks TLS or ssh where the endpoint wants it.
+			// The client's dialer uses TLS or ssh if the endpoint needs it.
 			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return docker.client.Dialer()(ctx) },
 			DisableCompression: true,
 		},
 	}
 	p.forward = &httputil.ReverseProxy{
-		Rewrite:        func(r *httputil.ProxyRequest) { p.aim(r.Out, r.In) },
+		Rewrite:        func(r *httputil.ProxyRequest) { p.setTarget(r.Out, r.In) },
 		Transport:      p.transport,
-		FlushInterval:  -1, // logs and events come as they are made
+		FlushInterval:  -1, // pass on logs and events immediately
 		ModifyResponse: p.inspectReply,
-		ErrorHandler:   p.refuse,
-		ErrorLog:       log.New(io.Discard, "", 0), // clients see what fails
+		ErrorHandler:   p.replyUnreachable,
+		ErrorLog:       log.New(io.Discard, "", 0), // clients get the errors
 	}
 	p.server = &http.Server{
 		Handler:     http.HandlerFunc(p.serve),
@@ -113,7 +109,7 @@ func NewProxy(docker *Docker, started func(ctx context.Context, id string)) (*Pr
 
 const socketName = "docker.sock"
 
-// longestSocket is how long a socket's path may be, sun_path less the final NUL.
+// longestSocket is the longest path of a socket: the size of sun_path less the final NUL.
 const longestSocket = 107
 
 func listen(socket string) (net.Listener, error) {
@@ -123,16 +119,15 @@ func listen(socket string) (net.Listener, error) {
 	return net.Listen("unix", socket)
 }
 
-// Host is the proxy's address in the form of DOCKER_HOST.
+// Host returns the proxy's address in the form of DOCKER_HOST.
 func (p *Proxy) Host() string { return "unix://" + filepath.Join(p.directory, socketName) }
 
-// Close ends all requests and streams and removes the socket and its directory.
-// It may be called again, with the same result. The containers stay as they are.
+// Close ends all requests and streams, and removes the socket and its directory. It may be called more than once, with
+// the same result. It does not affect the containers.
 func (p *Proxy) Close() error { return p.close() }
 
-// The requests that make a container run, and those which turn the connection
-// into a plain stream, with or without the API's version in front. The engine
-// takes slashes in a name: a link's (web/db).
+// Requests that start a container, and requests that turn the connection into a plain stream, with or without the API's
+// version as prefix. The engine accepts slashes in a name, for names of links (web/db).
 var (
 	createPath = regexp.MustCompile(`^(?:/v[0-9.]+)?/containers/create$`)
 	startPath  = regexp.MustCompile(`^(?:/v[0-9.]+)?/containers/(.+)/(?:start|restart)$`)
@@ -152,38 +147,37 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	if match := startPath.FindStringSubmatch(r.URL.Path); match != nil && r.Method == http.MethodPost {
 		if info, err := p.docker.Inspect(r.Context(), match[1]); err == nil {
 			p.report(info.ID)
-		} // else the engine tells the client what is wrong
+		} // otherwise the engine reports the error to the client
 	}
 	if streamPath.MatchString(r.URL.Path) {
 		p.stream(w, r)
 		return
 	}
-	// A build or a load tells its progress while it is still being sent.
+	// For a build or a load, the engine sends the progress while the client still sends the request.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	p.forward.ServeHTTP(w, r)
 }
 
-// report calls started for a container that has not been reported yet, and waits
-// for a call under way. A client's end does not cut it short: its container is there.
+// report calls started for a container that has not been reported yet, and waits for a running call. The call continues
+// if the client disconnects, because the container exists.
 func (p *Proxy) report(id string) {
 	report, _ := p.reported.LoadOrStore(id, sync.OnceFunc(func() { p.started(p.ctx, id) }))
 	report.(func())()
 }
 
-// aim makes out the same request to the engine as in was to the proxy.
-func (p *Proxy) aim(out, in *http.Request) {
+// setTarget makes out the request to the engine that in was to the proxy.
+func (p *Proxy) setTarget(out, in *http.Request) {
 	out.URL = &url.URL{Scheme: "http", Host: "docker", Path: p.base + in.URL.Path, RawQuery: in.URL.RawQuery}
 	if in.URL.RawPath != "" {
 		out.URL.RawPath = p.base + in.URL.RawPath
 	}
 	out.Host = in.Host
 	if in.Header["User-Agent"] == nil {
-		out.Header["User-Agent"] = []string{""} // or Go would add its own
+		out.Header["User-Agent"] = []string{""} // otherwise Go would add its own
 	}
 }
 
-// inspectReply reads a new container's ID from the engine's reply, and puts the
-// reply back.
+// inspectReply reads a new container's ID from the engine's reply, and restores the reply's body.
 func (p *Proxy) inspectReply(r *http.Response) error {
 	path := strings.TrimPrefix(r.Request.URL.Path, p.base)
 	if r.Request.Method != http.MethodPost || r.StatusCode != http.StatusCreated || !createPath.MatchString(path) {
@@ -204,10 +198,10 @@ func (p *Proxy) inspectReply(r *http.Response) error {
 	return nil
 }
 
-// refuse tells a client in the engine's own form that the engine is away.
-func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, err error) {
+// replyUnreachable replies to a client, in the form of the engine's errors, that the engine cannot be reached.
+func (p *Proxy) replyUnreachable(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
-		panic(http.ErrAbortHandler) // the client has gone, or Close was called
+		panic(http.ErrAbortHandler) // the client has disconnected, or Close was called
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(http.StatusBadGateway)

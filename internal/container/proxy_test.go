@@ -46,7 +46,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestTheEndOfInputPasses(t *testing.T) {
+func TestEndOfInputIsPassedOn(t *testing.T) {
 	cli, _ := proxy(t, engine(t))
 	id := cli.run("bb", "sleep", "600")
 	for _, args := range [][]string{
@@ -64,7 +64,7 @@ func TestTheEndOfInputPasses(t *testing.T) {
 	}
 }
 
-// noise is the same on each call, and does not compress.
+// noise returns the same incompressible data on each call.
 func noise(size int64) io.Reader {
 	return io.LimitReader(rand.NewChaCha8([32]byte{}), size)
 }
@@ -80,7 +80,7 @@ func checksum(t *testing.T, r io.Reader) string {
 
 const large = 50 << 20
 
-func TestMuchDataPassesUnharmedBothWays(t *testing.T) {
+func TestLargeStreamsAreUnchanged(t *testing.T) {
 	cli, _ := proxy(t, engine(t))
 	cmd := cli.command("run", "-i", "--rm", "--log-driver", "none", "bb", "cat")
 	cmd.Stdin = noise(large)
@@ -100,7 +100,7 @@ func TestMuchDataPassesUnharmedBothWays(t *testing.T) {
 	}
 }
 
-func TestArchivesPassUnharmed(t *testing.T) {
+func TestArchivesAreUnchanged(t *testing.T) {
 	cli, _ := proxy(t, engine(t))
 	directory := t.TempDir()
 	file := filepath.Join(directory, "file")
@@ -128,7 +128,7 @@ func TestArchivesPassUnharmed(t *testing.T) {
 		t.Errorf("docker cp: got %s, want %s", got, want)
 	}
 
-	// A tar as docker import's streamed body, and as docker export's reply.
+	// A tar file as the streamed body of docker import, and as the reply to docker export.
 	image := unused()
 	tar := exec.Command("tar", "-C", directory, "-c", "file")
 	archive, err := tar.StdoutPipe()
@@ -193,7 +193,7 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
-// following reads a running command's output by lines.
+// following reads the output of a running command line by line.
 type following struct {
 	*exec.Cmd
 	lines *bufio.Reader
@@ -218,17 +218,17 @@ func (f following) expect(t *testing.T, want string) {
 	}
 }
 
-// ended waits for the end of a command that has no more to say.
+// ended waits for the end of a command that prints nothing more.
 func (f following) ended(t *testing.T) int {
 	t.Helper()
 	if rest, err := io.ReadAll(f.lines); err != nil || len(rest) > 0 {
-		t.Errorf("%s: %q, %v is left", strings.Join(f.Args, " "), rest, err)
+		t.Errorf("%s: unexpected output %q, %v", strings.Join(f.Args, " "), rest, err)
 	}
 	_ = f.Wait()
 	return f.ProcessState.ExitCode()
 }
 
-func TestStreamsComeAsTheyAreMade(t *testing.T) {
+func TestStreamsArePassedOnImmediately(t *testing.T) {
 	cli, seen := proxy(t, engine(t))
 	id := cli.output("run", "-d", "bb", "sh", "-c", "mkfifo /tmp/go; trap 'echo term; exit 7' TERM; echo first; read x </tmp/go; echo second; sleep 600 & wait")
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", id).Run() })
@@ -252,7 +252,7 @@ func TestStreamsComeAsTheyAreMade(t *testing.T) {
 	if code := waits.ended(t); code != 0 {
 		t.Errorf("docker wait ended with %d", code)
 	}
-	_, _ = io.Copy(io.Discard, attached.lines) // from whenever it was attached
+	_, _ = io.Copy(io.Discard, attached.lines) // its start depends on when it was attached
 	_ = attached.Wait()
 	if code := attached.ProcessState.ExitCode(); code != 7 {
 		t.Errorf("docker attach ended with %d", code)
@@ -274,7 +274,7 @@ func TestSignalsReachTheContainer(t *testing.T) {
 	}
 }
 
-func TestOlderContainersAreReportedWhenTheyStart(t *testing.T) {
+func TestExistingContainersAreReportedWhenTheyStart(t *testing.T) {
 	cli, seen := proxy(t, engine(t))
 	direct, name := through{t: t}, unused()
 	first := direct.create("--name", name, "bb", "true")
@@ -301,7 +301,7 @@ func TestOlderContainersAreReportedWhenTheyStart(t *testing.T) {
 	}
 }
 
-func TestEachOfManyAtOnceIsReportedOnce(t *testing.T) {
+func TestConcurrentContainersAreReportedOnceEach(t *testing.T) {
 	cli, seen := proxy(t, engine(t))
 	const many = 20
 	var want []string
@@ -341,7 +341,7 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 	directory := filepath.Dir(strings.TrimPrefix(p.Host(), "unix://"))
 	if info, err := os.Stat(directory); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("%v, %v: want a directory for this user alone", info, err)
+		t.Errorf("%v, %v: want a directory that only this user can use", info, err)
 	}
 	cli := through{t, p.Host()}
 	cli.output("ps")
@@ -370,13 +370,13 @@ func TestCloseEndsEverything(t *testing.T) {
 		_ = one.Wait()
 	}
 	if _, err := os.Stat(directory); !os.IsNotExist(err) {
-		t.Errorf("the directory is left: %v", err)
+		t.Errorf("the directory still exists: %v", err)
 	}
 	if out, err := cli.command("ps").CombinedOutput(); err == nil {
 		t.Errorf("the proxy still answers: %s", out)
 	}
 	if got := (through{t: t}).output("inspect", "-f", "{{.State.Running}}", id); got != "true" {
-		t.Errorf("the container does not run any more: %s", got)
+		t.Errorf("the container no longer runs: %s", got)
 	}
 	eventually(t, "as many goroutines as before", func() bool { return runtime.NumGoroutine() <= goroutines })
 	eventually(t, "as many open files as before", func() bool { return openFiles(t) <= files })
@@ -391,7 +391,7 @@ func openFiles(t *testing.T) int {
 	return len(entries)
 }
 
-func TestBuildKitsStreamsPass(t *testing.T) {
+func TestBuildKitStreamsArePassedOn(t *testing.T) {
 	cli, _ := proxy(t, engine(t))
 	for _, path := range []string{"/grpc", "/v1.40/grpc"} {
 		conn := request(t, cli.host, "POST "+path+" HTTP/1.1\r\nHost: docker\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n")

@@ -10,17 +10,16 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// UnknownError: no running container has this name or ID.
+// UnknownError means that no running container has this name or ID.
 type UnknownError struct {
 	Name string
-	// Nearest are at most three names of running containers that are most like it,
-	// the nearest first.
+	// Nearest are the names of at most three running containers with the most similar names, the most similar first.
 	Nearest []string
-	// Stopped: there is one, but it does not run.
+	// Stopped: the container exists but does not run.
 	Stopped bool
 }
 
-// Error ends in what to do.
+// Error implements error. The text ends with what to do.
 func (e *UnknownError) Error() string {
 	switch {
 	case e.Stopped:
@@ -31,12 +30,13 @@ func (e *UnknownError) Error() string {
 	return fmt.Sprintf("no running container %q: the nearest are %s", e.Name, strings.Join(e.Nearest, ", "))
 }
 
-// nearestShown is how many names an UnknownError lists.
+// nearestShown is the number of names that an [UnknownError] lists.
 const nearestShown = 3
 
-// Resolve finds running containers by ID, name or unambiguous beginning of an
-// ID, in this order, as docker does (Daemon.GetContainer, daemon/container.go); each once, however often it is named. The
-// error is an *UnknownError if there is none or it does not run.
+// Resolve returns the running containers with these names. A name is an ID, a name, or an unambiguous prefix of an ID,
+// in this order of precedence, as for docker (Daemon.GetContainer, daemon/container.go). Each container is returned
+// once, even if several names refer to it. The error is an [*UnknownError] if there is no such container or if it does
+// not run.
 func Resolve(ctx context.Context, engine Engine, names []string) ([]Info, error) {
 	all, err := engine.List(ctx, true)
 	if err != nil {
@@ -62,7 +62,7 @@ func resolve(all []Info, name string) (Info, error) {
 		for _, info := range matches {
 			ids = append(ids, ShortID(info.ID)+" ("+info.Name+")")
 		}
-		return Info{}, fmt.Errorf("%q is the beginning of several containers' IDs: %s; give more of it", name, strings.Join(ids, ", "))
+		return Info{}, fmt.Errorf("%q is the beginning of several containers' IDs: %s; use more digits of the ID", name, strings.Join(ids, ", "))
 	}
 	if len(matches) == 0 {
 		return Info{}, &UnknownError{Name: name, Nearest: nearest(all, name)}

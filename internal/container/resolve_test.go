@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// listed is an engine that can do no more than list.
+// listed is an engine that only implements List.
 type listed struct {
 	Engine
 	infos []Info
@@ -33,7 +33,7 @@ func TestResolve(t *testing.T) {
 	}{
 		{name: "name", args: []string{"web"}, want: []string{"web"}},
 		{name: "name with a slash", args: []string{"/web"}, want: []string{"web"}},
-		{name: "name before the beginning of IDs", args: []string{"aa"}, want: []string{"aa"}},
+		{name: "name has precedence over the beginning of an ID", args: []string{"aa"}, want: []string{"aa"}},
 		{name: "whole ID", args: []string{id("aa22")}, want: []string{"db"}},
 		{name: "beginning of an ID", args: []string{"aa2"}, want: []string{"db"}},
 		{name: "several", args: []string{"db", "web"}, want: []string{"db", "web"}},
@@ -43,7 +43,7 @@ func TestResolve(t *testing.T) {
 		{name: "stopped", args: []string{"old"}, error: `"old" is not running`},
 		{name: "stopped, by ID", args: []string{"dd"}, error: `"dd" is not running`},
 		{name: "unknown", args: []string{"weby"}, error: `no running container "weby": the nearest are web, wed`},
-		{name: "names are whole", args: []string{"we"}, error: `the nearest are web, wed`},
+		{name: "prefix of a name", args: []string{"we"}, error: `the nearest are web, wed`},
 		{name: "empty", args: []string{""}, error: `no running container ""`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -65,14 +65,14 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// What a name means is Docker's to say.
+// Docker decides what a name means.
 func TestResolveAsDockerDoes(t *testing.T) {
 	docker, c := engine(t), through{t, ""}
 	one := c.create("bb", "sleep", "1000")
 	c.output("start", one)
 	for _, name := range []string{
-		one[:3],  // the beginning of the other's ID
-		one[:12], // which docker ps shows as the ID of the other
+		one[:3],  // the beginning of the first container's ID
+		one[:12], // the ID of the first container as docker ps shows it
 		one,
 	} {
 		c.output("start", c.create("--name="+name, "bb", "sleep", "1000"))
@@ -86,7 +86,7 @@ func TestResolveAsDockerDoes(t *testing.T) {
 	}
 }
 
-func TestUnknownErrorTellsAtMostThree(t *testing.T) {
+func TestUnknownErrorListsAtMostThree(t *testing.T) {
 	engine := listed{infos: []Info{
 		{Name: "wex", Running: true}, {Name: "web", Running: true}, {Name: "web1", Running: true}, {Name: "zzzzz", Running: true}, {Name: "wey"},
 	}}

@@ -13,52 +13,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream serves a request after which the connection may become a plain stream
-// in both directions: attach, exec, BuildKit's sessions. httputil.ReverseProxy
-// cannot: it does not pass on that one side has finished sending (the end of
-// stdin), and knows no stream without an Upgrade header, which old clients use.
+// stream serves a request after which the connection may become a plain stream in both directions: attach, exec,
+// BuildKit's sessions. httputil.ReverseProxy cannot do that. It does not pass on that one side has finished sending
+// (the end of stdin). It also does not support streams without an Upgrade header, which old clients use.
 func (p *Proxy) stream(w http.ResponseWriter, r *http.Request) {
 	backend, err := p.docker.client.Dialer()(r.Context())
 	if err != nil {
-		p.refuse(w, r, err)
+		p.replyUnreachable(w, r, err)
 		return
 	}
 	defer backend.Close()
 	defer context.AfterFunc(r.Context(), func() { backend.Close() })()
 
 	fromBackend := bufio.NewReader(backend)
-	reply, err := p.ask(backend, fromBackend, r)
+	reply, err := p.sendRequest(backend, fromBackend, r)
 	if err != nil {
-		p.refuse(w, r, err)
+		p.replyUnreachable(w, r, err)
 		return
 	}
 	if !becomesStream(reply) {
-		passOn(w, reply)
+		copyReply(w, reply)
 		return
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		p.refuse(w, r, err)
+		p.replyUnreachable(w, r, err)
 		return
 	}
 	client := conn.(*net.UnixConn)
 	defer client.Close()
 	defer context.AfterFunc(p.ctx, func() { client.Close() })()
 
-	// The client may have begun to send before it got the reply.
+	// The client may send data before it gets the reply.
 	early, _ := buffered.Peek(buffered.Reader.Buffered())
 	fromClient := io.MultiReader(bytes.NewReader(early), client)
 	if err := writeHead(client, reply); err != nil {
 		return
 	}
-	join(client, fromClient, backend, fromBackend)
+	connect(client, fromClient, backend, fromBackend)
 }
 
-// ask sends the request and reads the head of the reply.
-func (p *Proxy) ask(backend io.Writer, fromBackend *bufio.Reader, r *http.Request) (*http.Response, error) {
+// sendRequest sends the request to the engine and reads the head of the reply.
+func (p *Proxy) sendRequest(backend io.Writer, fromBackend *bufio.Reader, r *http.Request) (*http.Response, error) {
 	out := r.Clone(r.Context())
-	p.aim(out, r)
-	out.Header.Del("Expect") // our server has said Continue
+	p.setTarget(out, r)
+	out.Header.Del("Expect") // our server has already sent Continue
 	if err := out.Write(backend); err != nil {
 		return nil, err
 	}
@@ -70,15 +69,15 @@ func (p *Proxy) ask(backend io.Writer, fromBackend *bufio.Reader, r *http.Reques
 	}
 }
 
-// becomesStream: without an Upgrade header the engine says 200, and neither a
-// length nor chunks follow.
+// becomesStream reports whether the connection becomes a plain stream. Without an Upgrade header, the engine replies
+// with status 200, without a length and without chunks.
 func becomesStream(reply *http.Response) bool {
 	return reply.StatusCode == http.StatusSwitchingProtocols ||
 		reply.StatusCode == http.StatusOK && reply.ContentLength < 0 && len(reply.TransferEncoding) == 0
 }
 
-// passOn gives the client an ordinary reply, such as an error.
-func passOn(w http.ResponseWriter, reply *http.Response) {
+// copyReply sends an ordinary reply to the client, such as an error.
+func copyReply(w http.ResponseWriter, reply *http.Response) {
 	defer reply.Body.Close()
 	for name, values := range reply.Header {
 		if name != "Connection" && name != "Upgrade" {
@@ -87,7 +86,7 @@ func passOn(w http.ResponseWriter, reply *http.Response) {
 	}
 	w.WriteHeader(reply.StatusCode)
 	if _, err := io.Copy(w, reply.Body); err != nil {
-		panic(http.ErrAbortHandler) // so that the client sees that it is cut short
+		panic(http.ErrAbortHandler) // the client then sees that the reply is incomplete
 	}
 }
 
@@ -102,17 +101,16 @@ func writeHead(w io.Writer, reply *http.Response) error {
 	return err
 }
 
-// join connects two connections until both sides have finished, or the client has
-// gone. As on one connection, either side may finish sending and go on receiving.
-// It closes both.
-func join(client *net.UnixConn, fromClient io.Reader, backend net.Conn, fromBackend io.Reader) {
+// connect copies data between two connections until both sides have finished or the client has disconnected. Either
+// side may finish sending and still receive. It closes both connections.
+func connect(client *net.UnixConn, fromClient io.Reader, backend net.Conn, fromBackend io.Reader) {
 	var watcher sync.WaitGroup
 	inputEnded := make(chan struct{})
 	watcher.Go(func() {
 		input(client, fromClient, backend)
 		close(inputEnded)
-		// The engine takes the end of input for an end of stdin; that the client
-		// is no more there it learns from the end of the connection.
+		// For the engine, the end of input is the end of stdin. It only notices that the client has disconnected when
+		// the connection ends.
 		if awaitHangup(client) {
 			backend.Close()
 		}
@@ -120,22 +118,20 @@ func join(client *net.UnixConn, fromClient io.Reader, backend net.Conn, fromBack
 	if _, err := io.Copy(client, fromBackend); err == nil {
 		_ = client.CloseWrite()
 		<-inputEnded
-	} // else one of them has gone
+	} // otherwise one side has disconnected
 	client.Close()
 	backend.Close()
 	watcher.Wait()
 }
 
-// input passes on what the client sends until it finishes, or until the engine
-// takes no more.
+// input passes on what the client sends until the client finishes or the engine accepts no more.
 func input(client *net.UnixConn, fromClient io.Reader, backend net.Conn) {
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := fromClient.Read(buffer)
 		if _, err := backend.Write(buffer[:n]); err != nil {
-			// Further writes of the client's must fail as they would on the engine's
-			// own socket. What it has sent already has to be read: closing a unix
-			// socket with input left makes the other side lose output.
+			// Further writes of the client must fail, as they would on the engine's own socket. Data that the client
+			// has already sent must be read: if a unix socket is closed with unread input, the other side loses output.
 			_ = client.CloseRead()
 			_, _ = io.Copy(io.Discard, client)
 			return
@@ -149,16 +145,15 @@ func input(client *net.UnixConn, fromClient io.Reader, backend net.Conn) {
 	}
 }
 
-// awaitHangup waits until the client has closed its socket for both directions,
-// or until ours is closed, where it returns false. It sleeps in the runtime's
-// poller, which wakes it when the peer's state changes.
+// awaitHangup waits until the client has closed its socket for both directions. It returns false if our side was
+// closed. It waits in the runtime's poller, which wakes it when the state of the other side changes.
 func awaitHangup(client *net.UnixConn) bool {
 	raw, err := client.SyscallConn()
 	if err != nil {
 		return false
 	}
 	err = raw.Read(func(fd uintptr) bool {
-		poll := []unix.PollFd{{Fd: int32(fd)}} // hang-ups are always told
+		poll := []unix.PollFd{{Fd: int32(fd)}} // the kernel always reports hang-ups
 		_, err := unix.Poll(poll, 0)
 		return err == nil && poll[0].Revents&unix.POLLHUP != 0
 	})

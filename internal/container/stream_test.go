@@ -18,7 +18,7 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// raw is a connection to a proxy without a client's help.
+// raw is a connection to a proxy without a Docker client.
 type raw struct {
 	*net.UnixConn
 	reader *bufio.Reader
@@ -165,7 +165,7 @@ func TestACreationWithAnUpgradeIsReported(t *testing.T) {
 	}
 }
 
-func TestRefusedCreationsAreNotReported(t *testing.T) {
+func TestFailedCreationsAreNotReported(t *testing.T) {
 	cli, seen := proxy(t, fake(t, func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, `{"message":"no","Id":"`+one+`"}`, http.StatusConflict)
 	}))
@@ -176,7 +176,7 @@ func TestRefusedCreationsAreNotReported(t *testing.T) {
 	}
 }
 
-func TestAClientThatLeavesCancelsItsRequest(t *testing.T) {
+func TestDisconnectingClientCancelsItsRequest(t *testing.T) {
 	begun, ended := make(chan struct{}), make(chan struct{})
 	cli, _ := proxy(t, fake(t, func(w http.ResponseWriter, r *http.Request) {
 		w.(http.Flusher).Flush()
@@ -191,7 +191,7 @@ func TestAClientThatLeavesCancelsItsRequest(t *testing.T) {
 	<-ended
 }
 
-// stdin and stdout of a container, as an engine has them.
+// streaming returns a client of an engine that serves the stdin and stdout of a container.
 func streaming(t *testing.T, reply string, serve func(conn *net.UnixConn)) through {
 	t.Helper()
 	cli, _ := proxy(t, fake(t, func(w http.ResponseWriter, r *http.Request) {
@@ -214,7 +214,7 @@ const (
 	upgrade  = "Connection: Upgrade\r\nUpgrade: tcp\r\n"
 )
 
-// Clients before 2014, and simple ones since, do not ask for an upgrade.
+// Clients before 2014, and some simple newer ones, do not request an upgrade.
 func TestStreamsWithAndWithoutAnUpgrade(t *testing.T) {
 	for name, test := range map[string]struct{ request, reply, status string }{
 		"with":    {attach + upgrade + "\r\n", upgraded, "101"},
@@ -225,7 +225,7 @@ func TestStreamsWithAndWithoutAnUpgrade(t *testing.T) {
 				input, _ := io.ReadAll(conn)
 				fmt.Fprintf(conn, "got %s", input)
 			})
-			// Sent along, and later.
+			// Send data with the request, and more data later.
 			conn := request(t, cli.host, test.request+"early ")
 			head(t, conn, test.status)
 			if _, err := io.WriteString(conn, "late"); err != nil {
@@ -241,7 +241,7 @@ func TestStreamsWithAndWithoutAnUpgrade(t *testing.T) {
 	}
 }
 
-func TestOutputThatComesWithTheHeadIsNotLost(t *testing.T) {
+func TestOutputSentWithTheHeadIsNotLost(t *testing.T) {
 	cli := streaming(t, upgraded+"at once", func(*net.UnixConn) {})
 	conn := request(t, cli.host, attach+upgrade+"\r\n")
 	head(t, conn, "101")
@@ -250,9 +250,9 @@ func TestOutputThatComesWithTheHeadIsNotLost(t *testing.T) {
 	}
 }
 
-// An engine that has ended its output may still take input, and the client must
-// get all output even if it goes on writing.
-func TestTheEndOfOutputPasses(t *testing.T) {
+// An engine that has ended its output may still accept input. The client must get all output even if it continues to
+// write.
+func TestEndOfOutputIsPassedOn(t *testing.T) {
 	input := make(chan string)
 	cli := streaming(t, upgraded, func(conn *net.UnixConn) {
 		_, _ = io.WriteString(conn, "bye")
@@ -274,8 +274,8 @@ func TestTheEndOfOutputPasses(t *testing.T) {
 	}
 }
 
-// A container that does not read its stdin ends all the same.
-func TestInputThatNobodyReadsDoesNotCostOutput(t *testing.T) {
+// A container that does not read its stdin ends anyway.
+func TestUnreadInputDoesNotLoseOutput(t *testing.T) {
 	cli := streaming(t, upgraded, func(conn *net.UnixConn) {
 		_ = conn.CloseRead()
 		_, _ = io.Copy(conn, noise(1<<20))
@@ -288,16 +288,16 @@ func TestInputThatNobodyReadsDoesNotCostOutput(t *testing.T) {
 		written <- err
 	}()
 	if err := <-written; err == nil {
-		t.Error("a gigabyte was taken by an engine that reads nothing")
+		t.Error("the proxy accepted a gigabyte for an engine that reads nothing")
 	}
 	if got, err := io.ReadAll(conn.reader); err != nil || len(got) != 1<<20 {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}
 }
 
-// docker attach that is killed: the engine must not wait for ever for a client
-// that has gone, where a client that has only ended its input still listens.
-func TestAClientThatLeavesEndsItsStream(t *testing.T) {
+// docker attach may be killed: the engine must not wait for ever for a client that has disconnected. A client that has
+// only ended its input still receives output.
+func TestDisconnectingClientEndsItsStream(t *testing.T) {
 	gone := make(chan bool)
 	cli := streaming(t, upgraded, func(conn *net.UnixConn) {
 		_, _ = io.ReadAll(conn) // the end of input comes first
@@ -315,6 +315,6 @@ func TestAClientThatLeavesEndsItsStream(t *testing.T) {
 	}
 	conn.Close()
 	if !<-gone {
-		t.Error("the engine was not told that the client left")
+		t.Error("the engine was not disconnected after the client")
 	}
 }

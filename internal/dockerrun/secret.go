@@ -10,7 +10,7 @@ import (
 )
 
 // leftOut stands in place of a value that is withheld.
-const leftOut = engine.LeftOut
+const leftOut = engine.Redacted
 
 // withholding notes which values are left out of the commands. The zero value withholds.
 type withholding struct {

@@ -255,7 +255,7 @@ func TestRulesApplyToWhatTheySelect(t *testing.T) {
 		r.Container.Labels = map[string]string{"com.docker.swarm.service.name": "web"}
 	})
 	bare := run(func(r *profile.Run) { r.Container = profile.Container{ID: r.Container.ID} })
-	leftOut := run(func(r *profile.Run) { r.Container.Labels = map[string]string{"team": container.LeftOut} })
+	leftOut := run(func(r *profile.Run) { r.Container.Labels = map[string]string{"team": container.Redacted} })
 	for _, test := range []struct {
 		selectors string
 		run       profile.Run

@@ -75,7 +75,7 @@ func TestRecordHasTheEnginesDescription(t *testing.T) {
 			info := info
 			test.change(&info)
 			got := record(t, snapshot(seen()), map[string]container.Info{id: info})
-			labels := map[string]string{"a": container.LeftOut, "com.docker.compose.service": "web"}
+			labels := map[string]string{"a": container.Redacted, "com.docker.compose.service": "web"}
 			if diff := cmp.Diff(Container{ID: id, Name: "web", Image: "nginx", ImageID: "sha256:1", ImageDigest: "sha256:2", Labels: labels, User: "33", NetworkMode: "bridge"}, got.Container); diff != "" {
 				t.Error(diff)
 			}
@@ -176,7 +176,7 @@ func TestIndistinguishableChecksAreOneUse(t *testing.T) {
 		{
 			Capability: capability.Chown, Class: classify.Setup, Granted: true, Program: "sh", Site: "setattr_prepare",
 			Stack: check.Stack, Count: 2, First: saturday, Last: saturday,
-			Reason: "the container runtime asked, before the workload's first instruction",
+			Reason: "checked by the container runtime before the workload's first instruction",
 		},
 	}
 	if diff := cmp.Diff(want, record(t, snapshot(c), nil).Uses); diff != "" {

@@ -271,7 +271,7 @@ func (c *Conditions) check(here place) (err error) {
 // fault is why a pattern can match nothing, "" if it can.
 func fault(key, pattern string) string {
 	if _, err := matches(pattern, ""); err != nil {
-		return "is malformed: a [ needs its ], or a backslash before it"
+		return "is malformed: a [ needs a closing ], or a backslash before it"
 	}
 	label, _, _ := strings.Cut(pattern, "=")
 	switch {

@@ -157,7 +157,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		rule + "    except:\n      - {}\n":                                          "p:5: an exception without a condition would allow everything",
 		rule + "    except:\n      - images: [a]\n      - executables: [ping]\n":    `p:6: executables: pattern "ping" matches no path: it has to begin with a slash`,
 		rule + "    executables: [/bin/]\n":                                         "matches no path: it ends with a slash",
-		rule + "    images: [nginx]\n    containers:\n      - web\n      - \"[\"\n": `p:7: containers: pattern "[" is malformed: a [ needs its ]`,
+		rule + "    images: [nginx]\n    containers:\n      - web\n      - \"[\"\n": `p:7: containers: pattern "[" is malformed: a [ needs a closing ]`,
 		rule + "    containers: [a/b]\n":                                            "matches nothing: no such name has a slash",
 		rule + "    labels: [\"=x\"]\n":                                             `p:4: labels: pattern "=x" is empty`,
 		rule + "    services: [\"\"]\n":                                             `p:4: services: pattern "" is empty`,

@@ -285,7 +285,7 @@ func TestUnnamedRunsAreSelectedWithTheOthersOfTheirContainer(t *testing.T) {
 func TestALabelsValueThatIsNotStoredIsTold(t *testing.T) {
 	t.Parallel()
 	s, run := fresh(t), generateRun(rand.New(rand.NewSource(1)))
-	run.Container = profile.Container{ID: "id", Name: "web", Image: "nginx", Labels: map[string]string{"team": container.LeftOut}}
+	run.Container = profile.Container{ID: "id", Name: "web", Image: "nginx", Labels: map[string]string{"team": container.Redacted}}
 	p := profile.New(run)
 	put(t, s, p)
 	for label, want := range map[string]struct{ runs, unknown int }{"team": {1, 0}, "team=edge": {0, 1}, "other=edge": {0, 0}} {

@@ -40,7 +40,7 @@ type Options struct {
 	// the kernel's maps need room. If it returns nil, the observer forgets the data of containers that have ended. Each
 	// call for the same run has all data of the run.
 	SaveProfile func(profile.Profile) error
-	// LoadEarlier is called once if the recording of an earlier process is continued (monitor.Options.Pins). It returns
+	// LoadEarlier is called once if the recording of an earlier process is continued (monitor.Options.PinDirectory). It returns
 	// what that process has saved about the containers with these IDs.
 	LoadEarlier func(ids []string) profile.Profile
 	// OnChanges is called with the checks that were made since the last call: every Interval, or less often if reading

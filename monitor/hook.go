@@ -58,12 +58,16 @@ type HookError struct {
 	Err  error
 }
 
+// Error returns the name of the hook and the reason.
 func (e *HookError) Error() string { return fmt.Sprintf("%s: %v", e.Hook, e.Err) }
+
+// Unwrap returns the reason.
 func (e *HookError) Unwrap() error { return e.Err }
 
 // NoHookError means that no hook works. Tried has the reason for each.
 type NoHookError struct{ Tried []*HookError }
 
+// Error returns the reasons for all hooks.
 func (e *NoHookError) Error() string {
 	var reasons []string
 	for _, tried := range e.Tried {

@@ -17,6 +17,7 @@ import (
 // CallSelector selects a system call to record, for native and 32-bit programs. [Monitor.SelectCalls] uses it for the
 // system calls that a seccomp profile allows only with a capability.
 type CallSelector struct {
+	// Name is the name of the system call, such as "mount".
 	Name string
 	// Masks has the bits of each argument that are recorded.
 	Masks [6]uint64

@@ -12,14 +12,14 @@ export PATH=$PWD/.cache/bin:$PATH CAPMON_DOCKERD=$PWD/.cache/bin/dockerd # PATH 
 
 # Tests of cmd/capmon: workloads and their lists, files, starts, audit, flags, verify, watch, serve, capmon's own rights.
 command=(
-	ProfileCommandNeeds ProfileExecNeeds CgroupsNameTheirContainer EveryContainerOfACrowdIsReportedExactly
-	RefusalsThatMatterAreDenied SystemdInAContainer HealthCheckCounts GrantsAsTheKernelHasThem
-	FilesThatMade FilesOfShortContainers GivingFilesServes ShortPrograms ProgramsThatAreGone
-	ListsWithoutAStart RestartsAreNoStarts PatchRequiresStarts RestartUnderObservation
+	ProfileCommandNeeds ProfileExecNeeds CgroupsIdentifyTheirContainer ManyContainersAreReportedExactly
+	DeniedChecksThatMatter SystemdInAContainer HealthCheckCounts GrantsOfEngineAndKernelAgree
+	FilesThatNeed FilesOfShortContainers ChangingFileOwners ShortPrograms ProgramsThatAreGone
+	ListsWithoutAStart RestartsAreNotStarts PatchRequiresStarts RestartDuringObservation
 	AuditOf FlagsGrantInContainersOfDocker FlagsGrantInServicesOfCompose ServiceOfASwarm ServicesOfCompose OneOffs
 	'Verify$' VerifyAProfile VerifyAServiceOfCompose VerifyAServiceThatEnds
-	WatchNamesContainersAsDockerDoes WatchSelects EveryRawSocketIsToldAtOnce UsesOfContainersThatEnded
-	ServeKeepsWhatContainersUse ServeIsKilled EngineIsAwayForAWhile
+	ProfileSelectsRunningContainers WatchSelects EveryRawSocketIsReportedAtOnce UsesOfContainersThatEnded
+	ServeSavesUses ServeIsKilled EngineIsAwayForAWhile
 	DockerInDocker LiveRestore UserNamespaceOfTheEngine
 	DoctorOnLayers DocumentedContainerProfiles UnitProfilesWithItsCapabilities
 )

@@ -63,8 +63,8 @@ options() {
 	fi
 	case $1 in
 	5.10) echo "-test.run TooOld" ;;
-	*-v1 | *-systemd*) echo "-test.run SaysTheSame|TestCgroups|UnderSystemd -test.short" ;;
-	*) if [[ -z $short && $thorough == *" $1 "* ]]; then echo "-test.run Hook|TestCgroups|NestedCgroups|ForgedCgroup|ContainerProfiles|Substitutes|OnDemand|LowPortsAreSeen|$hostile"; else echo "-test.run Hook|NestedCgroups|ForgedCgroup|Substitutes|LowPortsAreSeen -test.short"; fi ;;
+	*-v1 | *-systemd*) echo "-test.run ReportsTheSame|TestCgroups|UnderSystemd -test.short" ;;
+	*) if [[ -z $short && $thorough == *" $1 "* ]]; then echo "-test.run Hook|TestCgroups|NestedCgroups|ForgedCgroup|ContainerProfiles|AlternativesReplace|OnDemand|LowPortsAreSeen|$hostile"; else echo "-test.run Hook|NestedCgroups|ForgedCgroup|AlternativesReplace|LowPortsAreSeen -test.short"; fi ;;
 	esac
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestAges(t *testing.T) {
+func TestParsingAges(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{
 		"90d": 90 * day, "36h": 36 * time.Hour, "1h30m": 90 * time.Minute,
@@ -17,7 +17,7 @@ func TestAges(t *testing.T) {
 	}
 }
 
-func TestMoments(t *testing.T) {
+func TestParsingTimes(t *testing.T) {
 	t.Parallel()
 	zone := time.FixedZone("", 2*60*60)
 	now := time.Date(2026, 8, 8, 12, 0, 0, 0, zone)
@@ -29,7 +29,7 @@ func TestMoments(t *testing.T) {
 		"2026-08-01T10:00:00+01:00": time.Date(2026, 8, 1, 9, 0, 0, 0, time.UTC),
 		"yesterday":                 {}, "": {}, "2026-13-01": {}, "10:00": {},
 	} {
-		if got, err := parseMoment(text, now); !got.Equal(want) || (err == nil) == want.IsZero() {
+		if got, err := parseTime(text, now); !got.Equal(want) || (err == nil) == want.IsZero() {
 			t.Errorf("%q: %s, %v", text, got, err)
 		}
 	}

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// A container that opens raw sockets as fast as it can, under one name or under ever new ones,
-// gives a slow webhook no more than it can take, does not keep another container's first alert
-// from it, and the alerts tell of exactly as many as were opened.
-func TestAFloodDrownsNoSink(t *testing.T) {
+// A container opens raw sockets as fast as it can, under one name or under constantly changing names. A slow webhook
+// receives only as many alerts as it can handle. The first alert of another container still arrives, and the alerts
+// count exactly the sockets that the container opened.
+func TestFloodDoesNotOverloadSinks(t *testing.T) {
 	t.Parallel()
 	for kind, names := range map[string]int{"one-name": 1, "new-names": 3000} {
 		t.Run(kind, func(t *testing.T) {
@@ -29,7 +29,7 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 			startSleeper(t, calm)
 			mustExecute(t, "docker", "run", "-d", "--name", flood, "bb", "probe", "rawsock-flood", "2", fmt.Sprint(names))
 			t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", flood) })
-			eventually(t, "the flood is in full spate", func() bool {
+			eventually(t, "the flood runs at full speed", func() bool {
 				return countOfAlerts(r, "each", flood) >= 2000 || names > 1 && len(r.alerts("each", flood)) >= 90
 			})
 			mustExecute(t, "docker", "exec", calm, "probe", "rawsock")
@@ -53,8 +53,8 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 				}
 			}
 			for _, rule := range []string{"each", "cooled"} {
-				if told := countOfAlerts(r, rule, flood); told != made {
-					t.Errorf("%s: alerts of %d raw sockets, wanted %d", rule, told, made)
+				if counted := countOfAlerts(r, rule, flood); counted != made {
+					t.Errorf("%s: alerts of %d raw sockets, wanted %d", rule, counted, made)
 				}
 			}
 			known := make(map[string]bool)
@@ -68,7 +68,7 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 	}
 }
 
-// countOfAlerts is of how many uses of a container the alerts of a rule tell.
+// countOfAlerts returns the number of uses of a container that the alerts of a rule count.
 func countOfAlerts(r *receiver, rule, container string) (count uint64) {
 	for _, one := range r.alerts(rule, container) {
 		count += one.Count

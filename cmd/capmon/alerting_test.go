@@ -16,24 +16,24 @@ import (
 	"github.com/capmon/capmon/internal/rules"
 )
 
-// watchRules starts a watch with rules, of containers whose names match.
+// watchRules starts watch with rules, for containers whose names match.
 func watchRules(t *testing.T, text, containers string) *livewatch {
 	t.Helper()
 	return watchLive(t, "--rules", written(t, "rules.yaml", text), "--container", containers)
 }
 
-// ours tells containers of these tests from others, which pass all selections while the engine has
-// not told who they are.
+// ours distinguishes containers of these tests from others. Other containers pass every selection until the engine has
+// identified them.
 func ours(one alert.Alert) bool { return strings.HasPrefix(one.Use.Container.Name, "alert-") }
 
-// alerts are those of our containers that have been shown up to now.
+// alerts returns the alerts of our containers that watch has printed so far.
 func (l *livewatch) alerts() (all []alert.Alert) {
 	l.t.Helper()
 	text := l.lines.String()
 	for line := range strings.Lines(text[:strings.LastIndex(text, "\n")+1]) { // without one that is being written
 		var one alert.Alert
 		if err := json.Unmarshal([]byte(line), &one); err != nil {
-			l.t.Fatalf("no JSON: %v\n%s", err, line)
+			l.t.Fatalf("not JSON: %v\n%s", err, line)
 		}
 		valid(l.t, "alert", line)
 		if ours(one) {
@@ -57,12 +57,12 @@ func (l *livewatch) awaitAlert(rule string) (found alert.Alert) {
 	return found
 }
 
-// endAlerts ends it as Ctrl-C does, and returns RULE xCOUNT of all alerts, sorted.
+// endAlerts ends watch with Ctrl-C and returns "RULE xCOUNT" for every alert, sorted.
 func (l *livewatch) endAlerts() (all []string) {
 	l.t.Helper()
 	r := l.interrupt()
 	shown := uint64(strings.Count(l.lines.String(), "\n"))
-	if r.code != 0 || !strings.Contains(r.stderr, "capmon: "+counted(shown, "alert")+"\n") {
+	if r.code != 0 || !strings.Contains(r.stderr, "capmon: "+plural(shown, "alert")+"\n") {
 		l.t.Errorf("exit code %d\n%s", r.code, r.stderr)
 	}
 	for _, one := range l.alerts() {
@@ -72,9 +72,9 @@ func (l *livewatch) endAlerts() (all []string) {
 	return all
 }
 
-// What each built-in rule is about, in a container of its own. This Docker may not be able to grant
-// BPF, so its refusal stands in.
-func TestBuiltinRulesAlert(t *testing.T) {
+// Each built-in rule has its own container here. This Docker may be unable to grant BPF, so a denied check replaces a
+// granted one.
+func TestBuiltinRulesRaiseAlerts(t *testing.T) {
 	t.Parallel()
 	l := watchRules(t, `
 rules:
@@ -85,14 +85,14 @@ rules:
   - builtin: sys-ptrace
   - builtin: sys-module
   - {name: module-by-name, capabilities: [SYS_MODULE], classes: [irrelevant]}
-  - {builtin: bpf, verdict: refused}
+  - {builtin: bpf, verdict: denied}
   - {builtin: denials, burst: {uses: 20, within: 1h}, cool-down: 1h}
 `, "alert-builtin-*")
 	run := func(name string, arguments ...string) {
 		mustExecute(t, slices.Concat([]string{"docker", "run", "--rm", "--name", "alert-builtin-" + name}, arguments)...)
 	}
 	run("raw", "bb", "probe", "rawsock")
-	run("refused", "--cap-drop=NET_RAW", "bb", "sh", "-c", "! probe rawsock")
+	run("denied", "--cap-drop=NET_RAW", "bb", "sh", "-c", "! probe rawsock")
 	run("nested", "--security-opt=seccomp=unconfined", "--user=1000", "bb", "unshare", "-Urn", "probe", "rawsock")
 	run("admin", "--cap-add=SYS_ADMIN", "bb", "hostname", "other")
 	run("module", "--privileged", "bb", "sh", "-c", "! echo no-number > /proc/sys/kernel/usermodehelper/bset")
@@ -103,17 +103,17 @@ rules:
 	mustExecute(t, "docker", "exec", "-u", "0", "alert-builtin-ptrace", "ls", "-l", "/proc/1/cwd")
 	for rule, want := range map[string]string{
 		"raw-socket":               "warning: raw socket (IPv4) opened by probe in alert-builtin-raw (bb:latest)",
-		"raw-socket-denied":       "info: raw socket (IPv4) refused to probe in alert-builtin-refused (bb:latest)",
+		"raw-socket-denied":        "info: raw socket (IPv4) denied to probe in alert-builtin-denied (bb:latest)",
 		"raw-socket-nested-userns": "info: raw socket (IPv4) opened by probe in alert-builtin-nested (bb:latest), in a user namespace of its own",
 		"sys-admin":                "critical: SYS_ADMIN used by hostname for sethostname in alert-builtin-admin (bb:latest)",
 		"sys-ptrace":               "critical: SYS_PTRACE used by ls for readlink in alert-builtin-ptrace (bb:latest)",
 		"sys-module":               "critical: SYS_MODULE used by sh for write in alert-builtin-module (bb:latest)",
 		"module-by-name":           "warning: SYS_MODULE used by ifconfig for ioctl(SIOCGIFFLAGS) in alert-builtin-interface (bb:latest)",
-		"bpf":                      "critical: BPF refused to probe for bpf in alert-builtin-bpf (bb:latest)",
-		"denials":                  "warning: 20 times in alert-builtin-denials (bb:latest); the last: CHOWN refused to n19 for fchown",
+		"bpf":                      "critical: BPF denied to probe for bpf in alert-builtin-bpf (bb:latest)",
+		"denials":                  "warning: 20 times in alert-builtin-denials (bb:latest); the last: CHOWN denied to n19 for fchown",
 	} {
 		got := l.awaitAlert(rule)
-		summary := strings.Replace(got.Summary, "readlinkat", "readlink", 1) // some processors have no other
+		summary := strings.Replace(got.Summary, "readlinkat", "readlink", 1) // some architectures have only readlinkat
 		if string(got.Severity)+": "+summary != want || got.Use.Container.Image != "bb:latest" {
 			t.Errorf("%s: got %+v\nwant %s", rule, got, want)
 		}
@@ -122,8 +122,8 @@ rules:
 	same(t, "alerts", l.endAlerts(), want)
 }
 
-// --rules builtin, in text.
-func TestAlertsInText(t *testing.T) {
+// --rules builtin with text output.
+func TestAlertsAsText(t *testing.T) {
 	t.Parallel()
 	l := watchLiveAt(t, os.Getenv("DOCKER_HOST"), "--rules", "builtin", "--container", "alert-text")
 	for _, name := range []string{"ping", "\x1b[31mred\n", "a in b (c)", "\u202e\u009b2J", "\xff"} {
@@ -146,7 +146,7 @@ func TestAlertsInText(t *testing.T) {
 	}
 }
 
-func TestHostileLabelsKeepToTheLineOfAnAlert(t *testing.T) {
+func TestHostileLabelsCannotBreakAlertLines(t *testing.T) {
 	t.Parallel()
 	l := watchLive(t, "--rules", written(t, "rules.yaml", "rules: [{name: r, labels: [\"evil=\\e*\"]}]"), "--container", "alert-hostile", "--keep-label", "evil")
 	mustExecute(t, "docker", "run", "--rm", "--name", "alert-hostile", "--label", "evil=\x1b[2J\u202e\n{\"a\":1}", "bb", "probe", "named", "\x1b]0;x\x07", "rawsock")
@@ -159,7 +159,7 @@ func TestHostileLabelsKeepToTheLineOfAnAlert(t *testing.T) {
 	}
 }
 
-func TestWhatIsAllowedDoesNotAlert(t *testing.T) {
+func TestExceptionsRaiseNoAlerts(t *testing.T) {
 	t.Parallel()
 	l := watchRules(t, `
 rules:
@@ -181,9 +181,9 @@ rules:
 	}
 }
 
-// What takes CAP_NET_RAW for something else is called that; what takes none, what Docker does and
-// what others do is no alert.
-func TestWhatIsNoRawSocketAlertsOfNone(t *testing.T) {
+// Other uses of CAP_NET_RAW are not reported as raw sockets. Calls that do not use it, actions of Docker and other
+// containers raise no alert.
+func TestOtherUsesOfNetRawRaiseOtherAlerts(t *testing.T) {
 	t.Parallel()
 	l := watchLive(t, "--rules", written(t, "rules.yaml", `
 rules:
@@ -210,8 +210,8 @@ rules:
 	})
 }
 
-// What was open before alerts once, and what is opened afterwards does, too.
-func TestRawSocketsThatWereOpenAlert(t *testing.T) {
+// Each group of raw sockets that were already open raises one alert. Sockets opened afterwards also raise alerts.
+func TestRawSocketsAlreadyOpenRaiseAlerts(t *testing.T) {
 	t.Parallel()
 	holding(t, "alert-held", "probe hold 2 3 1 2")
 	l := watchRules(t, "rules: [{builtin: raw-socket}]", "alert-held")
@@ -222,7 +222,7 @@ func TestRawSocketsThatWereOpenAlert(t *testing.T) {
 	same(t, "alerts", l.endAlerts(), []string{"raw-socket x1", "raw-socket x2"})
 }
 
-func TestWhatACoolDownHoldsBackIsCounted(t *testing.T) {
+func TestUsesDuringTheCoolDownAreCounted(t *testing.T) {
 	t.Parallel()
 	l := watchRules(t, `
 rules:
@@ -232,14 +232,14 @@ rules:
 	for _, name := range []string{"one", "two"} {
 		mustExecute(t, "docker", "run", "--rm", "--name", "alert-cool-"+name, "bb", "probe", "names", "6", "socket", "2", "3", "1")
 	}
-	eventually(t, "what was held back for a second is told", func() bool {
-		var told uint64
+	eventually(t, "alerts report the uses of the cool-down of one second", func() bool {
+		var reported uint64
 		for _, one := range l.alerts() {
 			if one.Rule == "short" {
-				told += one.Count
+				reported += one.Count
 			}
 		}
-		return told == 12
+		return reported == 12
 	})
 	var long []string
 	for _, text := range l.endAlerts() {
@@ -250,7 +250,7 @@ rules:
 	same(t, "alerts", long, []string{"long x1", "long x1", "long x5", "long x5"})
 }
 
-func TestDriftAlertsOfWhatTheImagesProfileDoesNotHave(t *testing.T) {
+func TestDriftRuleAlertsOnUsesOutsideTheProfile(t *testing.T) {
 	t.Parallel()
 	profile := saved(t, "alert-drift", "bb", "chown", "5", "/tmp")
 	l := watchRules(t, "rules: [{builtin: drift, profiles: ["+profile+"]}]", "alert-drift")
@@ -270,7 +270,7 @@ func TestDriftAlertsOfWhatTheImagesProfileDoesNotHave(t *testing.T) {
 	}
 }
 
-func TestHangupReadsTheRulesAnew(t *testing.T) {
+func TestHangupReloadsTheRules(t *testing.T) {
 	t.Parallel()
 	const before = "rules:\n  - {name: before, capabilities: [CHOWN], cool-down: 1h}\n  - {name: marker, raw-socket: true, alert: every}\n"
 	startSleeper(t, "alert-reload")
@@ -284,9 +284,9 @@ func TestHangupReadsTheRulesAnew(t *testing.T) {
 		if err := l.process.Signal(unix.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "it says "+wanted, func() bool { return strings.Contains(l.stderr.String(), wanted) })
+		eventually(t, "watch prints "+wanted, func() bool { return strings.Contains(l.stderr.String(), wanted) })
 	}
-	// The rules have seen the uses when they have seen the marker that follows.
+	// The rules have processed all uses once they have processed the marker that follows.
 	var markers []string
 	use := func(names ...string) {
 		for _, name := range names {
@@ -310,7 +310,7 @@ func TestHangupReadsTheRulesAnew(t *testing.T) {
 	same(t, "alerts", l.endAlerts(), slices.Concat([]string{"before x1", "before x4", "every x1"}, markers, []string{"now x1"}))
 }
 
-func TestRulesAreTriedOnProfiles(t *testing.T) {
+func TestRulesAreTestedOnProfiles(t *testing.T) {
 	t.Parallel()
 	profile := saved(t, "alert-trial", "bb", "sh", "-c", "chown 5 /tmp; probe rawsock")
 	try := func(text string) []string { return []string{"rules", "test", written(t, "rules.yaml", text), profile} }
@@ -333,7 +333,7 @@ func TestRulesAreTriedOnProfiles(t *testing.T) {
 	}
 }
 
-func TestRulesAreShownAsAFile(t *testing.T) {
+func TestShownRulesAreAValidFile(t *testing.T) {
 	t.Parallel()
 	builtin := expected(t, exitDone, []string{"rules", "show"}, "name: raw-socket\n").stdout
 	once := expected(t, exitDone, []string{"rules", "show", written(t, "rules.yaml", builtin)}).stdout
@@ -349,8 +349,8 @@ func TestRulesAreShownAsAFile(t *testing.T) {
 	}
 }
 
-// The rules that readers are shown are such.
-func TestTheRulesInTheDocumentsAreValid(t *testing.T) {
+// The rules in the docs are valid.
+func TestRulesInTheDocsAreValid(t *testing.T) {
 	t.Parallel()
 	blocks := 0
 	for path, document := range documents(t) {
@@ -370,6 +370,6 @@ func TestTheRulesInTheDocumentsAreValid(t *testing.T) {
 		}
 	}
 	if blocks < 3 {
-		t.Errorf("only %d files of rules are in the documents", blocks)
+		t.Errorf("the docs have only %d rule files", blocks)
 	}
 }

@@ -22,19 +22,19 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// audited is a container of a host that is audited.
+// audited is a container of an audited host.
 type audited struct {
 	name    string
 	options []string
-	// does is what it does before it says "done" and waits to be told to end.
+	// does is the work that the container does before it prints "done" and waits for its end.
 	does string
-	// ends: it ends after that.
+	// ends: the container ends after its work.
 	ends bool
-	// unseen: it is not run while capmon watches.
+	// unseen: the container does not run while capmon observes.
 	unseen bool
 
-	// What a person works out by hand: the status; words that the reasons contain; what it
-	// needs; which of the related paragraphs fail beside 5.26.
+	// Expected results, found by hand: the status, words that the reasons contain, the needs, and the related rules
+	// that fail besides 5.26.
 	status  string
 	reasons []string
 	needs   []string
@@ -71,7 +71,7 @@ func hostToAudit(directory, volume string) []audited {
 	}
 }
 
-// grant are the options that grant just these.
+// grant returns the options that grant exactly these capabilities.
 func grant(capabilities ...string) []string {
 	options := []string{"--cap-drop=ALL"}
 	for _, c := range capabilities {
@@ -114,10 +114,10 @@ func works(container string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s has ended and not done its work", container)
+	return fmt.Errorf("%s has ended without doing its work", container)
 }
 
-// auditReport is what the tests read of an audit's JSON.
+// auditReport has the fields of an audit's JSON that the tests read.
 type auditReport struct {
 	Schema     int
 	Containers []struct {
@@ -225,29 +225,29 @@ services:
 		if a.name != "restricted" {
 			want = append(want, "CIS-5.26")
 		}
-		same(t, a.name+": other paragraphs", failed, want)
+		same(t, a.name+": other rules", failed, want)
 		known := a.status == "fail" && !a.unseen
 		if known != (len(c.Remedy.Run) > 0) || c.Remedy.Certain != (known && a.name != "privileged") || len(c.Remedy.Untranslated) > 0 {
 			t.Errorf("%s: %s, and the remedy is %+v", a.name, c.Status, c.Remedy)
 		}
 	}
-	t.Run("by a database", func(t *testing.T) {
+	t.Run("from a database", func(t *testing.T) {
 		stored := auditAs(t, 1, slices.Concat([]string{"--db", imported(t, profile), "--min-observed=1ms"}, names)...)
 		if diff := cmp.Diff(before, stored); diff != "" {
 			t.Error(diff)
 		}
 	})
 	t.Run("formats", func(t *testing.T) { auditFormats(t, judge, len(names)) })
-	t.Run("a short observation proves nothing", func(t *testing.T) {
+	t.Run("a short observation is not enough", func(t *testing.T) {
 		report := auditAs(t, 1, "--profile", profile, "audit-noraw", "audit-default", "audit-exact", "audit-admin", "audit-nothing")
 		for name, want := range map[string]string{"noraw": "manual", "default": "fail", "exact": "pass", "admin": "manual", "nothing": "pass"} {
 			c := report.Containers[report.of(t, "audit-"+name)]
 			if c.Status != want || c.Remedy.Certain || want != "pass" && len(c.Remedy.Observe) == 0 {
-				t.Errorf("%s: %s, %q; want %s and what to run", name, c.Status, c.Reasons, want)
+				t.Errorf("%s: %s, %q; want %s and commands to run", name, c.Status, c.Reasons, want)
 			}
 		}
 	})
-	t.Run("of what runs already", func(t *testing.T) {
+	t.Run("of running containers", func(t *testing.T) {
 		args := []string{"--for=1s", "--min-observed=1ms", "audit-noraw", "audit-nothing", "audit-unseen"}
 		report := auditAs(t, 0, args...)
 		for name, want := range map[string]string{"noraw": "its start was not seen", "nothing": "no capability", "unseen": "it was never observed"} {
@@ -259,10 +259,10 @@ services:
 			t.Errorf("%+v", c.Containers)
 		}
 	})
-	t.Run("what to run finds out", func(t *testing.T) { auditObserves(t, composed) })
+	t.Run("commands to run find the needs", func(t *testing.T) { auditObserves(t, composed) })
 	auditProved(t, directory)
 
-	// Every remedy is executed, as it is printed.
+	// Execute every remedy exactly as printed.
 	var remedies errgroup.Group
 	for _, a := range host {
 		c := before.Containers[before.of(t, a.container())]
@@ -303,33 +303,33 @@ services:
 			t.Errorf("%s after the remedy: %s (%q), want %s", name, c.Status, c.Reasons, want)
 		}
 	}
-	// The grants alone take no rights but the engine's socket.
+	// With --static, audit needs no capabilities, only access to the engine's socket.
 	r := execute(t, "setpriv", "--bounding-set=-all", "--inh-caps=-all", binary, "audit", "--static", "audit-default", "audit-nothing")
 	if r.code != 0 || !strings.Contains(r.stdout, "0 fail, 1 manual, 1 pass, of 2 containers") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	if r := execute(t, binary, "audit", "--static", "--strict", "audit-nothing"); r.code != exitFound {
-		t.Errorf("strictly, 5.26 counts: exit code %d\n%s", r.code, r.stdout)
+		t.Errorf("with --strict, 5.26 counts: exit code %d\n%s", r.code, r.stdout)
 	}
 }
 
-// A container that the engine starts again and again does not pass, however little it is granted.
+// A container that the engine keeps restarting does not pass, even with few grants.
 func TestAuditOfAContainerThatFails(t *testing.T) {
 	t.Parallel()
 	const name = "audit-failing"
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name, "--restart=always"}, grant(), []string{"bb", "false"})...)
-	eventually(t, "it is started again", func() bool {
+	eventually(t, "the engine starts it again", func() bool {
 		return strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format={{.RestartCount}}", name)) != "0"
 	})
 	c := auditAs(t, 0, "--static", name).Containers[0]
-	if c.Status != "manual" || !strings.Contains(strings.Join(c.Reasons, "\n"), "the engine keeps starting it again") {
+	if c.Status != "manual" || !strings.Contains(strings.Join(c.Reasons, "\n"), "the engine keeps restarting it") {
 		t.Errorf("%s: %q", c.Status, c.Reasons)
 	}
 }
 
-// A container that ended with an error does not pass, although capmon saw it use all its grants: it may have
-// ended because it lacks another capability.
+// A container that ended with an error does not pass, although capmon saw it use all its grants: it may have ended
+// because it lacks another capability.
 func TestAuditOfAContainerThatEndedWithAnError(t *testing.T) {
 	t.Parallel()
 	const name = "audit-ended"
@@ -345,8 +345,8 @@ func TestAuditOfAContainerThatEndedWithAnError(t *testing.T) {
 	}
 }
 
-// A restart finds what the first start left behind. The audit takes no list from it; what it says to
-// run finds out the rest, and with that the new container works.
+// A restarted container finds state that its first start left behind. Audit therefore derives no list from a restart.
+// The commands that audit prints find the missing needs, and the new container works with the resulting list.
 func TestAuditOfARestart(t *testing.T) {
 	t.Parallel()
 	const name = "audit-restarted"
@@ -385,7 +385,8 @@ func TestAuditOfARestart(t *testing.T) {
 	}
 }
 
-// auditCounts finds the same failures in JUnit as the exit code does.
+// auditCounts verifies that the JUnit output has failures exactly if the exit code reports some, and returns their
+// number.
 func auditCounts(t *testing.T, options ...string) (failed int) {
 	t.Helper()
 	r := execute(t, slices.Concat([]string{binary, "audit", "-o", "junit"}, options)...)
@@ -402,7 +403,7 @@ func auditCounts(t *testing.T, options ...string) (failed int) {
 	return failed
 }
 
-func TestJUnitOfAnAuditFollowsTheExitCode(t *testing.T) {
+func TestAuditJUnitAgreesWithExitCode(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string][]string{"audit-counts-all": nil, "audit-counts-none": {"--cap-drop=ALL"}} {
 		mustExecute(t, slices.Concat([]string{"docker", "create", "--name", name}, options, []string{"bb", "true"})...)
@@ -417,7 +418,7 @@ func TestJUnitOfAnAuditFollowsTheExitCode(t *testing.T) {
 	}
 }
 
-// followCompose puts the lines into the file and brings them into effect.
+// followCompose writes the proposed lines into the file and applies the file.
 func followCompose(file string, report auditReport, at int) error {
 	remedy := report.Containers[at].Remedy
 	text, err := os.ReadFile(file)
@@ -434,7 +435,7 @@ func followCompose(file string, report auditReport, at int) error {
 	return works(report.Containers[at].Name)
 }
 
-// withCapmon is a directory in which shellIn finds this capmon.
+// withCapmon returns a directory where shellIn finds the capmon under test.
 func withCapmon(t *testing.T) string {
 	t.Helper()
 	directory := t.TempDir()
@@ -457,12 +458,12 @@ func inShell(t *testing.T, directory string, commands []string) {
 	}
 }
 
-// auditObserves runs the commands that the audit gives to find out what is not known.
+// auditObserves runs the commands that audit prints for observing what is unknown.
 func auditObserves(t *testing.T, composed string) {
 	report := auditAs(t, 0, "--static", "--min-observed=1s", "audit-unseen")
 	directory := withCapmon(t)
 	out, err := shellIn(directory, report.Containers[0].Remedy.Observe)
-	if err != nil || !strings.Contains(string(out), "it is granted only what it was seen to use: CHOWN") {
+	if err != nil || !strings.Contains(string(out), "it is granted only capabilities that capmon saw in use: CHOWN") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	discard := strings.Join(report.Containers[0].Remedy.Discard, "\n")
@@ -476,7 +477,7 @@ func auditObserves(t *testing.T, composed string) {
 	}
 }
 
-// auditProved: what was proved counts, whatever was granted, and for as short as it ran.
+// auditProved verifies that audit accepts a proof whatever the container was granted, and however short it ran.
 func auditProved(t *testing.T, directory string) {
 	t.Helper()
 	proof := filepath.Join(directory, "proof.json")
@@ -487,7 +488,7 @@ func auditProved(t *testing.T, directory string) {
 		status  string
 		reason  string
 	}{
-		{grant("CHOWN"), 0, "pass", "granted only what is proved needed: CHOWN"},
+		{grant("CHOWN"), 0, "pass", "granted only capabilities that are proved needed: CHOWN"},
 		{grant("CHOWN", "KILL"), 1, "fail", "KILL is granted and proved unneeded"},
 	} {
 		mustExecute(t, slices.Concat([]string{"docker", "create", "--name", "audit-proved"}, test.options, []string{"bb", "true"})...)
@@ -499,7 +500,7 @@ func auditProved(t *testing.T, directory string) {
 	}
 }
 
-// auditFormats reads each form with a parser of its own.
+// auditFormats reads each output format with an independent parser.
 func auditFormats(t *testing.T, judge []string, containers int) {
 	write := func(format string) []byte {
 		r := execute(t, slices.Concat([]string{binary, "audit", "-o", format}, judge)...)
@@ -507,7 +508,7 @@ func auditFormats(t *testing.T, judge []string, containers int) {
 			t.Fatalf("%s: exit code %d\n%s", format, r.code, r.stderr)
 		}
 		if strings.Contains(r.stdout, "\x1b") {
-			t.Errorf("%s: an escape sequence", format)
+			t.Errorf("%s: found an escape sequence", format)
 		}
 		return []byte(r.stdout)
 	}
@@ -563,7 +564,7 @@ func auditFormats(t *testing.T, judge []string, containers int) {
 	validOSCAL(t, write("oscal"))
 }
 
-// validOSCAL checks the results by NIST's schema.
+// validOSCAL validates the results against NIST's schema.
 func validOSCAL(t *testing.T, document []byte) {
 	t.Helper()
 	schema, err := os.ReadFile("../../internal/audit/testdata/oscal-ar-schema-1.0.6.json")

@@ -13,13 +13,13 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// `make test-kernels` runs the tests of this file with other cgroups, too.
+// `make test-kernels` runs the tests of this file also with other cgroup layouts.
 
-// Cgroups of every layout and driver, and wherever the user wants them to be, lead to
-// their container.
-func TestCgroupsNameTheirContainer(t *testing.T) {
+// capmon identifies the container from its cgroup with every layout and driver, also with a cgroup parent that the user
+// chose.
+func TestCgroupsIdentifyTheirContainer(t *testing.T) {
 	t.Parallel()
-	driver := engineSays(t, "{{.CgroupDriver}}")
+	driver := engineInfo(t, "{{.CgroupDriver}}")
 	parent := "/capmon-test/parent"
 	if driver == "systemd" {
 		parent = "capmon-test-parent.slice"
@@ -47,10 +47,10 @@ func TestCgroupsNameTheirContainer(t *testing.T) {
 	}
 }
 
-// A guest has the cgroups and the driver that its name promises, and doctor sees them.
-func TestCgroupsAreWhatTheGuestPromises(t *testing.T) {
+// A guest has the cgroup layout and the driver that its name states, and doctor reports them.
+func TestCgroupsMatchTheGuestName(t *testing.T) {
 	if !inGuest() {
-		t.Skip("only a guest makes a promise")
+		t.Skip("only a guest's name states the cgroup layout")
 	}
 	mode := kernel.CgroupUnified
 	switch {
@@ -60,48 +60,48 @@ func TestCgroupsAreWhatTheGuestPromises(t *testing.T) {
 		mode = kernel.CgroupHybrid
 	}
 	if got := layout(t); !strings.HasPrefix(got, string(mode)+",") {
-		t.Errorf("doctor says %q, wanted %s", got, mode)
+		t.Errorf("doctor reports %q, wanted %s", got, mode)
 	}
 	driver := "cgroupfs"
 	if strings.Contains(guest(), "systemd") {
 		driver = "systemd"
 	}
-	if got := engineSays(t, "{{.CgroupDriver}}"); got != driver {
+	if got := engineInfo(t, "{{.CgroupDriver}}"); got != driver {
 		t.Errorf("the driver is %s, wanted %s", got, driver)
 	}
 }
 
-// layout is doctor's finding on the cgroups.
+// layout returns doctor's finding about the cgroups.
 func layout(t *testing.T) string {
 	t.Helper()
-	var said struct {
+	var output struct {
 		Findings []struct{ Subject, Text string }
 	}
-	if err := json.Unmarshal([]byte(mustExecute(t, binary, "doctor", "-o", "json")), &said); err != nil {
+	if err := json.Unmarshal([]byte(mustExecute(t, binary, "doctor", "-o", "json")), &output); err != nil {
 		t.Fatal(err)
 	}
-	for _, finding := range said.Findings {
+	for _, finding := range output.Findings {
 		if finding.Subject == "cgroups" {
 			return finding.Text
 		}
 	}
-	t.Fatal("doctor says nothing of cgroups")
+	t.Fatal("doctor reports nothing about cgroups")
 	return ""
 }
 
-func engineSays(t *testing.T, format string) string {
+func engineInfo(t *testing.T, format string) string {
 	t.Helper()
 	return strings.TrimSpace(mustExecute(t, "docker", "info", "--format="+format))
 }
 
-// guest is the name that vm.sh has for this machine, "" if it is none of its guests.
+// guest returns the name that vm.sh has for this machine, or "" if it is not one of its guests.
 func guest() string { return os.Getenv("CAPMON_GUEST") }
 
-// inGuest tells whether this is a machine that make test-kernels booted for the tests.
+// inGuest reports whether make test-kernels booted this machine for the tests.
 func inGuest() bool { return guest() != "" }
 
-// Debian has no kernel between this one and the oldest that capmon works with.
-func TestTooOldAKernelIsNamed(t *testing.T) {
+// Debian has no kernel between this one and the oldest one that capmon supports.
+func TestTooOldKernelIsReported(t *testing.T) {
 	t.Parallel()
 	if guest() != "5.10" {
 		t.Skip("this kernel is not too old")
@@ -121,7 +121,7 @@ func TestTooOldAKernelIsNamed(t *testing.T) {
 	}
 }
 
-// systemd starts the unit in a cgroup, mounts and rights of its own making.
+// systemd starts the unit with its own cgroup, mounts and capabilities.
 func TestUnitUnderSystemd(t *testing.T) {
 	t.Parallel()
 	if !strings.Contains(guest(), "systemd") {
@@ -152,7 +152,7 @@ func TestUnitUnderSystemd(t *testing.T) {
 		_, err := os.Stat(filepath.Join(state, "ready"))
 		return err == nil
 	})
-	// What it executes is gone before capmon can look, which then has to find the files.
+	// capmon cannot inspect these processes while they run, so it has to find the files afterwards.
 	mustExecute(t, "systemctl", "kill", "--signal=STOP", "capmon-profile@"+name)
 	mustExecute(t, append([]string{"docker", "exec", name}, mixed.command...)...)
 	mustExecute(t, "systemctl", "kill", "--signal=CONT", "capmon-profile@"+name)

@@ -10,7 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// step sets the wall clock forward.
+// step moves the wall clock forward.
 func step(t *testing.T, by time.Duration) {
 	t.Helper()
 	now := unix.NsecToTimeval(time.Now().Add(by).UnixNano())
@@ -19,8 +19,7 @@ func step(t *testing.T, by time.Duration) {
 	}
 }
 
-// Whatever the wall clock is set to while capmon watches, times have the order in which
-// things happened, and durations are true.
+// Steps of the wall clock during a recording change neither the order of times nor durations.
 func TestHookClockSteps(t *testing.T) {
 	if !inGuest() {
 		t.Skip("only in a guest: it sets the clock of the machine")
@@ -37,7 +36,7 @@ func TestHookClockSteps(t *testing.T) {
 	mustExecute(t, "docker", "exec", name, "chroot", "/", "true")
 	mustExecute(t, "docker", "run", "--rm", "--name", later, "bb", "chroot", "/", "true")
 	got := parseReport(t, observation.interrupt())
-	took := time.Since(begin) // by another clock
+	took := time.Since(begin) // from the monotonic clock
 
 	for _, name := range []string{name, later} {
 		c := only(t, got, name)
@@ -52,7 +51,7 @@ func TestHookClockSteps(t *testing.T) {
 	}
 }
 
-// timesAreTrue checks that all of a run was between two moments, and in order.
+// timesAreTrue verifies that all times of a run lie between two times, and in order.
 func timesAreTrue(t *testing.T, run profile.Run, begin, end time.Time) {
 	t.Helper()
 	inOrder := func(what string, times ...time.Time) {
@@ -63,7 +62,7 @@ func timesAreTrue(t *testing.T, run profile.Run, begin, end time.Time) {
 			}
 		}
 	}
-	begin, end = begin.Round(0), end.Round(0) // the wall clock's
+	begin, end = begin.Round(0), end.Round(0) // remove the monotonic clock reading
 	inOrder("observation", begin, run.Observation.Start, run.Observation.End, end)
 	inOrder("run", begin, *run.Started, run.Ended, run.Observation.End)
 	for _, use := range run.Uses {

@@ -18,7 +18,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// saved profiles a container and returns the profile's file.
+// saved profiles a container and returns the path of the profile.
 func saved(t *testing.T, name string, run ...string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "profile.json")
@@ -26,7 +26,7 @@ func saved(t *testing.T, name string, run ...string) string {
 	return file
 }
 
-// valid checks a JSON document by a published schema.
+// valid validates a JSON document against a published schema.
 func valid(t *testing.T, name, text string) {
 	t.Helper()
 	schema, err := jsonschema.NewCompiler().Compile("../../docs/schema/" + name + ".schema.json")
@@ -60,7 +60,7 @@ func written(t *testing.T, name, text string) string {
 	return path
 }
 
-// expected runs capmon, which has to end with a code and to print each of some texts.
+// expected runs capmon and verifies the exit code and that stdout contains each of the texts.
 func expected(t *testing.T, code int, arguments []string, texts ...string) result {
 	t.Helper()
 	r := execute(t, append([]string{binary}, arguments...)...)
@@ -75,8 +75,8 @@ func expected(t *testing.T, code int, arguments []string, texts ...string) resul
 	return r
 }
 
-// Two versions of a container: the first gives a file away, the second opens a raw socket,
-// reads what is not its own and tries what it may not.
+// Two versions of a container: the first changes the owner of a file. The second also opens a raw socket and tries to
+// create a device, which is denied.
 func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 	t.Parallel()
 	first := saved(t, "versioned", "bb", "sh", "-c", "touch /tmp/f && chown 5 /tmp/f")
@@ -86,27 +86,27 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 		there := expected(t, exitDone, []string{"merge", first, second}).stdout
 		back := expected(t, exitDone, []string{"merge", second, first, second}).stdout
 		if there != back {
-			t.Error("the order shows in the bytes")
+			t.Error("the bytes depend on the order")
 		}
 		valid(t, "profile", there)
 		if alone := expected(t, exitDone, []string{"merge", first}).stdout; alone != contents(t, first) {
-			t.Error("a profile alone is not written as it was saved")
+			t.Error("merging a single profile changes it")
 		}
 		sum := written(t, "sum.json", contents(t, first))
 		expected(t, exitDone, []string{"merge", sum, second, "-o", sum})
 		if contents(t, sum) != there {
-			t.Error("the sum in a file that is one of those read is another one")
+			t.Error("merging into one of the input files gives another result")
 		}
 		expected(t, exitDone, []string{"merge", sum, sum, "-o", sum})
 		if contents(t, sum) != there {
-			t.Error("what is merged with itself changes")
+			t.Error("merging a profile with itself changes it")
 		}
 		expected(t, exitDone, []string{"report", sum}, "versioned  bb:latest", "2 runs")
 	})
 
 	t.Run("diff", func(t *testing.T) {
-		expected(t, exitDone, []string{"diff", first, second}, "container versioned", "\n+  NET_RAW ", "NEW ", "in inet_create\n", "\n+  MKNOD       NEW, refused",
-			"granted before, and not now: MKNOD", "1 container compared, NEW: versioned MKNOD, NET_RAW\n")
+		expected(t, exitDone, []string{"diff", first, second}, "container versioned", "\n+  NET_RAW ", "NEW ", "in inet_create\n", "\n+  MKNOD       NEW, denied",
+			"granted only before: MKNOD", "1 container compared, NEW: versioned MKNOD, NET_RAW\n")
 		expected(t, exitFound, []string{"diff", "--fail-on-new", first, second}, "\n+  NET_RAW ")
 		expected(t, exitDone, []string{"diff", "--fail-on-new", second, first}, "\n-  NET_RAW ", "no capability is new")
 		expected(t, exitDone, []string{"diff", "--fail-on-new", first, first}, "no change in what is needed: CHOWN")
@@ -153,8 +153,8 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			{"not denied", "deny: [NET_ADMIN, SETPCAP, SYS_ADMIN]", []string{"--deny=net_admin,CAP_SETPCAP", "--deny=SYS_ADMIN"}, exitDone, []string{"container versioned  bb:latest  passes"}},
 			{"allowed", "allow: [CHOWN, NET_RAW, MKNOD]", []string{"--allow=CHOWN,NET_RAW,MKNOD"}, exitDone, []string{"passes"}},
 			{"not allowed", "allow: [CHOWN, MKNOD]", []string{"--allow=CHOWN,MKNOD"}, exitFound, []string{"NET_RAW is used, which the rule does not allow"}},
-			{"refused", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFound, []string{"MKNOD was tried and refused, which the rule does not allow"}},
-			{"refused, and that is allowed", "allow: [CHOWN, NET_RAW], refused: allow", []string{"--allow=CHOWN,NET_RAW", "--ignore-denied"}, exitDone, []string{"passes"}},
+			{"tried", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFound, []string{"MKNOD was tried and denied, which the rule does not allow"}},
+			{"tried, and that is allowed", "allow: [CHOWN, NET_RAW], denied: allow", []string{"--allow=CHOWN,NET_RAW", "--ignore-denied"}, exitDone, []string{"passes"}},
 			{"nothing allowed", "allow: []", []string{"--allow="}, exitFound, []string{"CHOWN is used"}},
 			{"granted", "deny-granted: [KILL]", []string{"--deny-granted=KILL"}, exitFound, []string{"KILL is granted, which the rule denies"}},
 			{"not granted", "deny-granted: [MKNOD, SYS_ADMIN]", []string{"--deny-granted=MKNOD,SYS_ADMIN"}, exitDone, nil},
@@ -180,13 +180,14 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 				parsedByOthers(t, test.code, "check", "--policy", policy, second)
 			})
 		}
-		expected(t, exitFound, []string{"check", "--baseline", first, second}, "NET_RAW is needed, and was not asked for in the baseline", "MKNOD was tried and refused, and was not asked for in the baseline")
+		expected(t, exitFound, []string{"check", "--baseline", first, second}, "NET_RAW is needed, and was not asked for in the baseline", "MKNOD was tried and denied, and was not asked for in the baseline")
 		expected(t, exitDone, []string{"check", "--baseline", second, first})
 		expected(t, exitDone, []string{"check", "--baseline", second, first, second}, "passed: 1 container")
 	})
 }
 
-// parsedByOthers runs a check whose SARIF and JUnit have to say that it fails if it does.
+// parsedByOthers runs a check and verifies with independent parsers that SARIF and JUnit report failures exactly if the
+// check fails.
 func parsedByOthers(t *testing.T, code int, arguments ...string) {
 	t.Helper()
 	log, err := sarif.FromString(expected(t, code, append(arguments, "-o", "sarif")).stdout)
@@ -219,7 +220,7 @@ func parsedByOthers(t *testing.T, code int, arguments ...string) {
 	}
 }
 
-func TestAProofIsWhatAPolicyMayRequire(t *testing.T) {
+func TestPolicyCanRequireAProof(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "proved.json")
 	mustExecute(t, binary, "verify", "--save", file, "--", "docker", "run", "--rm", "--name", "proved-by-policy", "bb", "chroot", "/", "true")
@@ -229,8 +230,8 @@ func TestAProofIsWhatAPolicyMayRequire(t *testing.T) {
 	valid(t, "report", expected(t, exitDone, []string{"report", "-o", "json", file}).stdout)
 }
 
-// What attackers choose: names, labels, names of programs.
-func TestHostileNamesKeepToTheSchemasAndOffTheTerminal(t *testing.T) {
+// Attackers choose these values: names, labels and names of programs.
+func TestHostileNamesCannotBreakReports(t *testing.T) {
 	t.Parallel()
 	const label = "\"quotes'\n<script>alert(1)</script>\x1b[2J\u202e]]>&amp;{{.}}`$(id)`"
 	name := "hostile_" + strings.Repeat("n", 247)
@@ -247,7 +248,7 @@ func TestHostileNamesKeepToTheSchemasAndOffTheTerminal(t *testing.T) {
 	for _, arguments := range [][]string{{"check", "--deny=ALL", file}, {"diff", nothing, file}, {"diff", "--all", nothing, file}, {"check", "--baseline", nothing, file}} {
 		r := execute(t, append([]string{binary}, arguments...)...)
 		if !strings.Contains(r.stdout, "DAC_OVERRIDE") || !strings.Contains(r.stdout, "NET_RAW") {
-			t.Errorf("%v: not all that was used is in\n%s%s", arguments, r.stdout, r.stderr)
+			t.Errorf("%v: not all uses are in\n%s%s", arguments, r.stdout, r.stderr)
 		}
 		for line := range strings.Lines(r.stdout + r.stderr) {
 			if strings.HasPrefix(strings.TrimSpace(line), "```") {

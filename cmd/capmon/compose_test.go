@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Compose starts all containers at once; each is profiled from its first instruction.
+// Compose starts all containers at once. capmon profiles each from its first instruction.
 func TestServicesOfCompose(t *testing.T) {
 	t.Parallel()
 	file := composeFile(t, `
@@ -45,7 +45,7 @@ services:
 	}
 }
 
-// What somebody runs once with the settings of a service is not what the service does.
+// A one-off run with the settings of a service is not part of what the service does.
 func TestOneOffsAreNotTheService(t *testing.T) {
 	t.Parallel()
 	file := composeFile(t, `
@@ -69,11 +69,11 @@ services:
 		}
 	}
 	if r := execute(t, binary, "flags", "--for", "compose", "--patch", file, once); r.code != exitUsage || !strings.Contains(r.stderr, "docker compose run has started it") {
-		t.Errorf("nothing but a one-off: %+v", r)
+		t.Errorf("only a one-off: %+v", r)
 	}
 	r := execute(t, binary, "flags", "--for", "compose", "--patch", file, "--dry-run", "--service", "web", once)
 	if r.code != 0 || !strings.Contains(r.stdout, "cap_add: [NET_RAW]") || !strings.Contains(r.stderr, "docker compose run has started it") {
-		t.Errorf("wanted in so many words: %+v", r)
+		t.Errorf("with an explicit --service: %+v", r)
 	}
 	if r := execute(t, binary, "flags", both); r.code != 0 || !strings.Contains(r.stdout, "one-off: --cap-drop=ALL --cap-add=NET_RAW\n") {
 		t.Errorf("the flags of each: %+v", r)

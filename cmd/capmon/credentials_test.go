@@ -11,9 +11,9 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// A credential registered with io_uring holds more than the task that uses it has left, has other
-// groups and another session keyring, and is the container's nevertheless.
-func TestARegisteredCredentialIsTheContainers(t *testing.T) {
+// A credential registered with io_uring can hold more than the task that uses it still has, and can have other groups
+// and another session keyring. Its uses still count for the container.
+func TestRegisteredCredentialBelongsToTheContainer(t *testing.T) {
 	t.Parallel()
 	unconfined := "--security-opt=seccomp=unconfined"
 	t.Run("watched from the start", func(t *testing.T) {
@@ -41,10 +41,10 @@ func TestARegisteredCredentialIsTheContainers(t *testing.T) {
 	})
 }
 
-// Some files ask the credential of whoever opened them, whatever the process has left.
-func TestTheCredentialOfAnOpenedFileIsTheContainers(t *testing.T) {
+// Some files check the credentials that opened them, even if the process has dropped everything since.
+func TestCredentialOfAnOpenedFileIsCountedForTheContainer(t *testing.T) {
 	t.Parallel()
-	for name, grants := range map[string][]string{"of some": {"--cap-add=SYS_ADMIN"}, "of all": {"--privileged"}} {
+	for name, grants := range map[string][]string{"some granted": {"--cap-add=SYS_ADMIN"}, "all granted": {"--privileged"}} {
 		t.Run(name, func(t *testing.T) {
 			const container = "opened"
 			command := slices.Concat([]string{binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", container}, grants, []string{"bb", "attack-opened"})
@@ -57,7 +57,7 @@ func TestTheCredentialOfAnOpenedFileIsTheContainers(t *testing.T) {
 				t.Errorf("soft %v, unsure %v, %v", got.Soft, got.Unsure, got.Classes)
 			}
 			all := hasAllOfTheHost(t, got)
-			if all && name == "of some" {
+			if all && name == "some granted" {
 				t.Errorf("it has all that the host has: %v", got.Granted)
 			}
 			if unsure := slices.Contains(got.Unsure, "SYS_ADMIN"); unsure != all {
@@ -67,9 +67,8 @@ func TestTheCredentialOfAnOpenedFileIsTheContainers(t *testing.T) {
 	}
 }
 
-// hasAllOfTheHost tells whether a container was granted as much as the host's mounters hold: only
-// then may a credential be theirs. Some engines do not know all capabilities, so that not even a
-// privileged container has them.
+// hasAllOfTheHost reports whether a container was granted everything that the host's mounters hold: only then may a
+// credential be theirs. Some engines do not know all capabilities, so even a privileged container lacks some.
 func hasAllOfTheHost(t *testing.T, got seen) bool {
 	t.Helper()
 	host, err := kernel.HostCapabilities()
@@ -79,9 +78,9 @@ func hasAllOfTheHost(t *testing.T, got seen) bool {
 	return !slices.ContainsFunc(host.Sorted(), func(c capability.Capability) bool { return !slices.Contains(got.Granted, c.String()) })
 }
 
-// The first process of a container dropped its bounding set before capmon began. What others are
-// started with is the container's grant all the same, and docker exec --privileged still has more.
-func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
+// The first process of a container dropped its bounding set before capmon started. The grant is still what other
+// processes of the container are started with, and docker exec --privileged still has more.
+func TestDroppedBoundingSetIsNotTheGrant(t *testing.T) {
 	t.Parallel()
 	const name = "narrowed"
 	mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-drop=CHOWN", "bb", "attack-narrow", "sleep", "600")
@@ -97,15 +96,15 @@ func TestAFirstProcessThatDroppedItsBoundingSetIsNotTheGrant(t *testing.T) {
 		t.Errorf("granted %v", got.Granted)
 	}
 	if slices.Contains(got.Required, "CHOWN") || !slices.Contains(got.Classes["other-credential"], "CHOWN") {
-		t.Errorf("what docker exec --privileged brought: required %v, classes %v", got.Required, got.Classes)
+		t.Errorf("uses of docker exec --privileged: required %v, classes %v", got.Required, got.Classes)
 	}
 }
 
-// The processes that a container has left hold less than it was granted when serve starts. What an
-// exec and the mounter of the container's own overlay use is the container's all the same.
+// When serve starts, the remaining processes of a container hold less than the container was granted. The uses of an
+// exec and of the mounter of the container's own overlay still count for the container.
 func TestServeKnowsTheGrantAfterARestart(t *testing.T) {
 	t.Parallel()
-	for name, forgets := range map[string]bool{"granted-kept": false, "granted-anew": true} {
+	for name, removesPins := range map[string]bool{"granted-kept": false, "granted-read-again": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := serve(t)
@@ -115,7 +114,7 @@ func TestServeKnowsTheGrantAfterARestart(t *testing.T) {
 			awaitNarrowed(t, name)
 			s.saved()
 			s.kill()
-			if forgets {
+			if removesPins {
 				if err := monitor.RemovePins(s.pins); err != nil {
 					t.Fatal(err)
 				}

@@ -8,14 +8,13 @@ import (
 	"testing"
 )
 
-// startDaemonIn starts another Docker daemon with the image bb, which the test talks to
-// from then on. It lives in the namespaces that the script enter is in when it
-// executes its arguments.
+// startDaemonIn starts another Docker daemon with the image bb, and sets DOCKER_HOST to it. The daemon runs in the
+// namespaces in which the script enter executes its arguments.
 func startDaemonIn(t *testing.T, enter string) {
 	t.Helper()
-	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // short, since a unix socket's path is
+	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // a short path, since paths of unix sockets are limited
 	if err == nil {
-		err = os.Chmod(directory, 0o711) // for those who are root in a container only
+		err = os.Chmod(directory, 0o711) // for processes that are root only in a container
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// imported puts profiles into a database of their own.
+// imported imports profiles into a new database.
 func imported(t *testing.T, files ...string) string {
 	t.Helper()
 	db := filepath.Join(t.TempDir(), "capmon.db")
@@ -28,14 +28,14 @@ func imported(t *testing.T, files ...string) string {
 	return db
 }
 
-// What is in the database is the same as what is in the files that were put into it.
-func TestTheDatabaseHasWhatWasProfiled(t *testing.T) {
+// The database has the same data as the imported files.
+func TestDatabaseMatchesTheImportedFiles(t *testing.T) {
 	t.Parallel()
 	one := saved(t, "stored-one", "bb", "chown", "1000", "/etc/passwd")
 	two := saved(t, "stored-two", "bb", "sh", "-c", "ping -c1 -W1 127.0.0.1; kill -0 1")
 	merged := mustExecute(t, binary, "merge", one, two)
 	db := imported(t, one, two)
-	for range 2 { // what is put in again does not count again
+	for range 2 { // runs that are imported again do not count twice
 		mustExecute(t, binary, "db", "import", "--db", db, two, one)
 	}
 	if diff := cmp.Diff(merged, mustExecute(t, binary, "merge", "--db", db)); diff != "" {
@@ -57,16 +57,16 @@ func TestTheDatabaseHasWhatWasProfiled(t *testing.T) {
 		}
 	}
 	if got := mustExecute(t, binary, "flags", "--db", db, "--image", "bb"); strings.Count(got, "--cap-drop") != 1 || !strings.Contains(got, "--cap-add=CHOWN") {
-		t.Errorf("containers of an image are not one: %s", got)
+		t.Errorf("the containers of an image are not merged: %s", got)
 	}
 	if got := mustExecute(t, binary, "flags", "--db", db, "--container", "stored-two"); strings.Contains(got, "CHOWN") {
-		t.Errorf("a container has another's: %s", got)
+		t.Errorf("a container has the needs of another: %s", got)
 	}
 	expected(t, exitDone, []string{"db", "check", "--db", db}, "nothing is wrong")
 	expected(t, exitDone, []string{"db", "info", "--db", db}, "2 of 2 containers of 1 image")
 }
 
-// storedFile is a profile of runs of two images.
+// storedFile returns the path of a profile with runs of two images.
 func storedFile(t *testing.T) string {
 	t.Helper()
 	saturday := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
@@ -90,8 +90,8 @@ func storedFile(t *testing.T) string {
 	return file
 }
 
-// A run is meant whole, if any of it lies between the two moments.
-func TestRunsOfATimeAreSelected(t *testing.T) {
+// A selected run is included whole if a part of it lies in the interval.
+func TestRunsAreSelectedByTime(t *testing.T) {
 	t.Parallel()
 	file := storedFile(t)
 	db := imported(t, file)
@@ -136,8 +136,8 @@ func TestTwoImagesInTheDatabaseAreCompared(t *testing.T) {
 	expected(t, exitDone, []string{"diff", one, "--db", db, "--with-image", "app:2", "--container", "eager_bohr=vain_curie", "--fail-on-new"})
 }
 
-// What may be selected is told, and what it needed: a list without it may be too short.
-func TestContainersThatNobodyKnowsAreTold(t *testing.T) {
+// capmon lists containers that may match the selection, with what they needed: a list without them may be too short.
+func TestUnknownContainersAreReported(t *testing.T) {
 	t.Parallel()
 	p, err := profile.Load(storedFile(t))
 	if err != nil {
@@ -150,15 +150,15 @@ func TestContainersThatNobodyKnowsAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	needed := p.Runs[0].Uses[0].Capability.String()
-	told := `capmon: left out, since the engine could not tell whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
+	message := `capmon: left out, since the engine could not tell whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
 	for _, source := range [][]string{{file}, {"--db", imported(t, file)}} {
 		for _, test := range []struct {
 			selection []string
-			told      bool
+			listed    bool
 		}{
 			{[]string{"--image", "app:2"}, true},
 			{[]string{"--container", "[svt]*"}, true},
-			{[]string{"--container", "*abababababab*", "--image", "app:2"}, true}, // by its ID it is meant
+			{[]string{"--container", "*abababababab*", "--image", "app:2"}, true}, // its ID matches the pattern
 			{[]string{"--compose-service", "*"}, true},
 			{[]string{"--label", "com.docker.compose.service"}, true},
 			{[]string{"--image", "app:2", "--since", "2030-01-01"}, false},
@@ -166,15 +166,15 @@ func TestContainersThatNobodyKnowsAreTold(t *testing.T) {
 			{nil, false},
 		} {
 			got := execute(t, slices.Concat([]string{binary, "report"}, source, test.selection)...)
-			if strings.Contains(got.stderr, told) != test.told {
+			if strings.Contains(got.stderr, message) != test.listed {
 				t.Errorf("%v %v: %+v", source, test.selection, got)
 			}
 		}
 	}
 }
 
-// A sum that lacks what was pruned says so.
-func TestWhatWasPrunedIsMissed(t *testing.T) {
+// A merged result reports the runs that were pruned.
+func TestPrunedRunsAreReported(t *testing.T) {
 	t.Parallel()
 	db := imported(t, storedFile(t))
 	age := time.Since(time.Date(2026, 8, 2, 13, 0, 0, 0, time.UTC)).Round(time.Second).String()
@@ -199,7 +199,7 @@ func TestWhatWasPrunedIsMissed(t *testing.T) {
 	expected(t, exitDone, []string{"db", "prune", "--db", db, "--max-size", "1GiB"}, "removed 0 runs")
 }
 
-// withAlerts is a database with alerts: of two containers, and of one that nobody knows.
+// withAlerts returns a database with alerts of two containers and of an unknown one.
 func withAlerts(t *testing.T) (path string, alerts []alert.Alert) {
 	t.Helper()
 	saturday := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
@@ -275,8 +275,8 @@ func TestAlertsInTheDatabaseAreListed(t *testing.T) {
 	}
 }
 
-// A container without alerts is no mistake, nor is one whose alerts may have been removed.
-func TestNoAlertsAreNoError(t *testing.T) {
+// Selecting a container without alerts is not an error, nor is selecting one whose alerts may have been removed.
+func TestNoAlertsIsNotAnError(t *testing.T) {
 	t.Parallel()
 	db := imported(t, storedFile(t))
 	for _, selection := range []string{"--container eager_bohr", "--image app:2 --since 1d", "--since 1d", ""} {
@@ -290,7 +290,7 @@ func TestNoAlertsAreNoError(t *testing.T) {
 	expected(t, exitDone, []string{"db", "alerts", "--db", db, "--container", "web"})
 }
 
-func TestBackups(t *testing.T) {
+func TestDatabaseBackup(t *testing.T) {
 	t.Parallel()
 	file := storedFile(t)
 	db := imported(t, file)
@@ -305,7 +305,7 @@ func TestBackups(t *testing.T) {
 	complains(t, []string{"db", "backup", "--db", db, backup}, "there already")
 }
 
-func TestADatabaseThatSaysTwoThings(t *testing.T) {
+func TestDBCheckFindsDamage(t *testing.T) {
 	t.Parallel()
 	path := imported(t, storedFile(t))
 	db, err := sql.Open("sqlite", path)
@@ -323,8 +323,8 @@ func TestADatabaseThatSaysTwoThings(t *testing.T) {
 	expected(t, exitFound, []string{"db", "check", "--db", text}, "the file is damaged")
 }
 
-// Anybody may choose names; the JSON form has them as they are, a terminal does not.
-func TestNamesInTheDatabaseObeyNobody(t *testing.T) {
+// Users can choose names freely. JSON output has them unchanged, terminal output has them escaped.
+func TestHostileNamesInTheDatabaseAreEscaped(t *testing.T) {
 	t.Parallel()
 	var p profile.Profile
 	if err := json.Unmarshal([]byte(contents(t, storedFile(t))), &p); err != nil {
@@ -346,7 +346,7 @@ func TestNamesInTheDatabaseObeyNobody(t *testing.T) {
 	}
 }
 
-// complains runs capmon, which has to end as with wrong usage and to say why.
+// complains runs capmon and verifies that it exits as for wrong usage and prints the reason.
 func complains(t *testing.T, arguments []string, why string) {
 	t.Helper()
 	if r := execute(t, append([]string{binary}, arguments...)...); r.code != exitUsage || !strings.Contains(r.stderr, why) || r.stdout != "" {
@@ -354,7 +354,7 @@ func complains(t *testing.T, arguments []string, why string) {
 	}
 }
 
-func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
+func TestInvalidSourcesAreReported(t *testing.T) {
 	t.Parallel()
 	file := storedFile(t)
 	db := imported(t, file)
@@ -422,6 +422,6 @@ func TestWhatIsWrongWithSourcesIsTold(t *testing.T) {
 		complains(t, arguments, test.why)
 	}
 	if _, err := os.Stat(none); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a database was made: %v", err)
+		t.Errorf("a database was created: %v", err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// documents are what users read: README.md, docs/ and the examples, by their path.
+// documents returns the texts that users read, README.md, docs/ and the examples, by their paths.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	paths := []string{"../../README.md"}
@@ -36,7 +36,7 @@ func documents(t *testing.T) map[string]string {
 	return all
 }
 
-// commands lists all of capmon's that are not hidden, with those below them.
+// commands returns a command and all commands below it, except hidden ones.
 func commands(cmd *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{cmd}
 	for _, sub := range cmd.Commands() {
@@ -60,17 +60,17 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 	}
 	for _, cmd := range commands(newRoot()) {
 		if !has(cmd.CommandPath()) {
-			t.Errorf("%s is nowhere in README.md or docs/", cmd.CommandPath())
+			t.Errorf("neither README.md nor docs/ has %s", cmd.CommandPath())
 		}
 		cmd.LocalFlags().VisitAll(func(flag *pflag.Flag) {
 			if !flag.Hidden && flag.Name != "help" && !has("--"+flag.Name) && (flag.Shorthand == "" || !has("-"+flag.Shorthand)) {
-				t.Errorf("--%s of %s is nowhere in README.md or docs/", flag.Name, cmd.CommandPath())
+				t.Errorf("neither README.md nor docs/ has --%s of %s", flag.Name, cmd.CommandPath())
 			}
 		})
 	}
 }
 
-func TestEveryCommandRefusesUnknownLogFlags(t *testing.T) {
+func TestEveryCommandRejectsUnknownLogFlags(t *testing.T) {
 	t.Parallel()
 	for _, cmd := range commands(newRoot()) {
 		for flag, want := range map[string]string{
@@ -85,8 +85,8 @@ func TestEveryCommandRefusesUnknownLogFlags(t *testing.T) {
 	}
 }
 
-// Whatever readers are told to type exists.
-func TestEveryCommandLineInTheDocumentsParses(t *testing.T) {
+// Every capmon command line in the docs parses.
+func TestEveryCommandLineInTheDocsParses(t *testing.T) {
 	t.Parallel()
 	seen := 0
 	for path, document := range documents(t) {
@@ -112,8 +112,7 @@ func TestEveryCommandLineInTheDocumentsParses(t *testing.T) {
 	}
 }
 
-// script is text for a shell. One that is whole can be typed as it is; others leave out
-// arguments.
+// script is text for a shell. A whole script can be typed unchanged, others leave out arguments.
 type script struct {
 	text  string
 	whole bool
@@ -125,8 +124,7 @@ var (
 	inline   = regexp.MustCompile("`([^`\n]+)`")
 )
 
-// scriptsIn finds what a document has for a shell: blocks and words in Markdown, what is run in
-// YAML.
+// scriptsIn returns the shell scripts of a document: blocks and inline code in Markdown, the strings in YAML.
 func scriptsIn(t *testing.T, path, document string) (scripts []script) {
 	t.Helper()
 	if strings.HasSuffix(path, ".yaml") {
@@ -140,7 +138,7 @@ func scriptsIn(t *testing.T, path, document string) (scripts []script) {
 		return scripts
 	}
 	for _, match := range fenced.FindAllStringSubmatch(document, -1) {
-		for line := range strings.Lines(match[1]) { // a transcript: what is typed is behind a $
+		for line := range strings.Lines(match[1]) { // in a transcript, typed text follows a $
 			if typed, ok := strings.CutPrefix(line, "$ "); ok {
 				scripts = append(scripts, script{typed, true})
 			} else if strings.HasPrefix(line, "capmon ") || strings.HasPrefix(line, "sudo capmon ") {
@@ -174,8 +172,8 @@ func stringsIn(value any) (all []string) {
 	return all
 }
 
-// capmonsIn lists the command lines in a script whose command is capmon, run by sudo or not.
-// What is no shell has none.
+// capmonsIn returns the command lines in a script whose command is capmon, with or without sudo. A text that is not a
+// shell script has none.
 func capmonsIn(s script) (lines [][]string) {
 	file, err := syntax.NewParser().Parse(strings.NewReader(s.text), "")
 	if err != nil {
@@ -198,7 +196,7 @@ func capmonsIn(s script) (lines [][]string) {
 	return lines
 }
 
-// literal is what a word says, with X for what only a shell knows.
+// literal returns the text of a word, with X for the parts that only a shell can expand.
 func literal(word *syntax.Word) string {
 	var text strings.Builder
 	for _, part := range word.Parts {
@@ -216,8 +214,8 @@ func literal(word *syntax.Word) string {
 	return text.String()
 }
 
-// parses reports what is wrong with a command line of capmon's; if it is whole, with the number
-// of its arguments, too.
+// parses returns an error if a capmon command line is wrong. If the line is whole, parses also validates the number of
+// its arguments.
 func parses(words []string, whole bool) error {
 	root := newRoot()
 	root.InitDefaultHelpCmd()

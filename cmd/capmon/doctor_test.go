@@ -16,11 +16,11 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// diagnosis is what capmon doctor said.
+// diagnosis is the output of capmon doctor.
 type diagnosis []doctor.Finding
 
-// diagnose runs a command that ends in a call of capmon doctor -o json. Whatever is found
-// fault with, there has to be a remedy.
+// diagnose runs a command that ends with capmon doctor -o json. It verifies that every finding that is not OK has a
+// remedy, and that no other has one.
 func diagnose(t *testing.T, start func(*exec.Cmd) error, command ...string) diagnosis {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -30,25 +30,25 @@ func diagnose(t *testing.T, start func(*exec.Cmd) error, command ...string) diag
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	var said struct {
+	var output struct {
 		Works    bool
 		Findings diagnosis
 	}
-	if err := json.Unmarshal(stdout.Bytes(), &said); err != nil {
+	if err := json.Unmarshal(stdout.Bytes(), &output); err != nil {
 		t.Fatalf("%v\n%s%s", err, stdout.String(), stderr.String())
 	}
-	if code := cmd.ProcessState.ExitCode(); said.Works != (code == exitDone) {
-		t.Errorf("works: %v, but exit code %d", said.Works, code)
+	if code := cmd.ProcessState.ExitCode(); output.Works != (code == exitDone) {
+		t.Errorf("works: %v, but exit code %d", output.Works, code)
 	}
-	for _, finding := range said.Findings {
+	for _, finding := range output.Findings {
 		if (finding.Status == doctor.OK) != (finding.Remedy == "") {
-			t.Errorf("without a remedy, or with one for nothing: %+v", finding)
+			t.Errorf("a finding lacks a remedy, or needs none: %+v", finding)
 		}
 	}
-	return said.Findings
+	return output.Findings
 }
 
-// check looks for a finding with parts of its text and its remedy.
+// check verifies that there is a finding with these parts of its text and its remedy.
 func (d diagnosis) check(t *testing.T, subject string, status doctor.Status, text, remedy string) {
 	t.Helper()
 	if !slices.ContainsFunc(d, func(f doctor.Finding) bool {
@@ -58,26 +58,26 @@ func (d diagnosis) check(t *testing.T, subject string, status doctor.Status, tex
 	}
 }
 
-// elsewhere is a command in a mount namespace of its own that a script changed before.
+// elsewhere returns a command line that runs the script and then the command in a new mount namespace.
 func elsewhere(script string, command ...string) []string {
 	return append([]string{"unshare", "--mount", "sh", "-ec", script + `; exec "$0" "$@"`}, command...)
 }
 
 const securityfs = "mount -t securityfs none /sys/kernel/security"
 
-// lockdownMode is what the kernel says; the tests run where it is not confidentiality.
+// lockdownMode returns the lockdown mode that the kernel reports. It is not confidentiality where the tests run.
 func lockdownMode(t *testing.T) string {
 	t.Helper()
 	text := mustExecute(t, elsewhere(securityfs, "cat", "/sys/kernel/security/lockdown")...)
 	_, text, _ = strings.Cut(text, "[")
 	mode, _, found := strings.Cut(text, "]")
 	if !found {
-		t.Fatal("no mode is marked: ", text)
+		t.Fatal("no mode is selected: ", text)
 	}
 	return mode
 }
 
-// cgroupBelow is a cgroup that is no container's.
+// cgroupBelow returns a cgroup that does not belong to a container.
 func cgroupBelow(t *testing.T) string {
 	t.Helper()
 	found, err := kernel.DetectCgroups()
@@ -101,7 +101,7 @@ func TestDoctorOnMounts(t *testing.T) {
 		status               doctor.Status
 		text, remedy         string
 		code                 int    // of profile
-		stderr, withoutMount string // the latter: it takes this mount point, which not all machines have
+		stderr, withoutMount string // withoutMount: the test needs this mount point, which some machines lack
 	}{
 		{
 			name: "no type information", script: "mount -t tmpfs none /sys/kernel/btf", subject: "BTF", status: doctor.Failure,
@@ -109,7 +109,7 @@ func TestDoctorOnMounts(t *testing.T) {
 		},
 		{
 			name: "symbols hidden as by systemd", script: "mount --bind /dev/null /proc/kallsyms", subject: "kernel symbols", status: doctor.Failure,
-			text: "there are none", remedy: "let nothing hide /proc/kallsyms", code: exitUsage, stderr: "kernel symbols",
+			text: "found no functions", remedy: "let nothing hide /proc/kallsyms", code: exitUsage, stderr: "kernel symbols",
 		},
 		{
 			name: "bpffs not mounted", script: "umount /sys/fs/bpf", withoutMount: "/sys/fs/bpf", subject: "bpffs", status: doctor.OK,
@@ -136,7 +136,7 @@ func TestDoctorOnMounts(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.withoutMount != "" && execute(t, "mountpoint", "-q", test.withoutMount).code != 0 {
-				t.Skip("this machine has none of them: ", test.withoutMount)
+				t.Skip("this machine has no mount point ", test.withoutMount)
 			}
 			diagnose(t, (*exec.Cmd).Start, elsewhere(test.script, binary, "doctor", "-o", "json")...).
 				check(t, test.subject, test.status, test.text, test.remedy)
@@ -148,7 +148,7 @@ func TestDoctorOnMounts(t *testing.T) {
 	}
 }
 
-func TestDoctorOnRights(t *testing.T) {
+func TestDoctorOnCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, c := range least.Sorted() {
 		t.Run(c.String(), func(t *testing.T) {
@@ -160,8 +160,8 @@ func TestDoctorOnRights(t *testing.T) {
 			}
 			d.check(t, "rights", doctor.Failure, "missing: CAP_"+c.String(), "--cap-add="+c.String())
 			for _, command := range [][]string{{"profile", "--for", "1ms"}, {"profile", "--", "true"}, {"verify", "--", "docker", "run", "bb"}} {
-				if said := refusedFor(t, without, append([]string{binary}, command...)...); !strings.Contains(said, "(CAP_"+c.String()+")") {
-					t.Errorf("%v: %s", command, said)
+				if output := failsFor(t, without, append([]string{binary}, command...)...); !strings.Contains(output, "(CAP_"+c.String()+")") {
+					t.Errorf("%v: %s", command, output)
 				}
 			}
 		})
@@ -173,7 +173,7 @@ func TestDoctorOnRights(t *testing.T) {
 	}
 }
 
-// The layers of containers are containerd's to tell in newer engines, and its socket is root's.
+// Newer engines keep the layers of containers in containerd, and only root can access its socket.
 func TestDoctorOnLayers(t *testing.T) {
 	t.Parallel()
 	for _, uid := range []uint32{0, anybody} {
@@ -194,7 +194,7 @@ func hasImageStore(t *testing.T) bool {
 	return strings.Contains(mustExecute(t, "docker", "info", "--format={{.DriverStatus}}"), "io.containerd.snapshotter.v1")
 }
 
-// setSysctl sets a sysctl until the test ends. It is the whole machine's.
+// setSysctl sets a sysctl of the whole machine until the test ends.
 func setSysctl(t *testing.T, name, value string) {
 	t.Helper()
 	path := filepath.Join("/proc/sys", name)
@@ -211,14 +211,14 @@ func setSysctl(t *testing.T, name, value string) {
 	t.Cleanup(func() { set(string(before)) })
 }
 
-// What the kernel can be told to hide or to refuse matters to all hooks or to some.
-func TestDoctorOnSettingsOfTheHooks(t *testing.T) {
+// Settings with which the kernel hides or restricts things affect all hooks or some of them.
+func TestDoctorOnHookSettings(t *testing.T) {
 	t.Parallel()
 	if !inGuest() {
 		t.Skip("only in a guest: the settings are the whole machine's")
 	}
 	doctoring := []string{binary, "doctor", "-o", "json"}
-	unprivileged, pointers, perf := []string{"0", "2"}, []string{"0", "1", "2"}, []string{"-1", "2"} // the first one's 1 cannot be taken back
+	unprivileged, pointers, perf := []string{"0", "2"}, []string{"0", "1", "2"}, []string{"-1", "2"} // unprivileged_bpf_disabled=1 cannot be undone
 	if testing.Short() {
 		unprivileged, pointers, perf = nil, pointers[2:], nil
 	}
@@ -242,8 +242,8 @@ func TestDoctorOnSettingsOfTheHooks(t *testing.T) {
 			}
 			d.check(t, "kernel pointers", doctor.Failure, "root included", "sysctl kernel.kptr_restrict=1")
 			d.check(t, "kernel symbols", doctor.Failure, "hides its symbols' addresses", "sysctl kernel.kptr_restrict=1")
-			if said := refusedFor(t, (*exec.Cmd).Start, binary, "profile", "--for", "1ms"); !strings.Contains(said, "kernel.kptr_restrict") {
-				t.Error(said)
+			if output := failsFor(t, (*exec.Cmd).Start, binary, "profile", "--for", "1ms"); !strings.Contains(output, "kernel.kptr_restrict") {
+				t.Error(output)
 			}
 		})
 	}
@@ -268,7 +268,7 @@ func TestDoctorOnSettingsOfTheHooks(t *testing.T) {
 			occupy(t)
 			work = work[1:]
 		}
-		if work[0] == monitor.Tracepoint { // which nothing keeps capmon from
+		if work[0] == monitor.Tracepoint { // which no setting disables
 			diagnose(t, restricted(least, anybody), doctoring...).
 				check(t, "perf events", doctor.OK, "keeps the hook kprobe from a process without CAP_SYS_ADMIN, does not matter to tp_btf", "")
 			return

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// performer is a container that does what it is told, without any help of the engine's.
+// performer is a container that runs the commands it receives, without the engine's help.
 type performer struct {
 	t         *testing.T
 	directory string
@@ -27,14 +27,14 @@ func newPerformer(t *testing.T) performer {
 	t.Helper()
 	p := performer{t, t.TempDir()}
 	for _, file := range []string{p.orders(), p.answers()} {
-		if err := errors.Join(unix.Mkfifo(file, 0), os.Chmod(file, 0o666)); err != nil { // whoever it runs as
+		if err := errors.Join(unix.Mkfifo(file, 0), os.Chmod(file, 0o666)); err != nil { // for any user
 			t.Fatal(err)
 		}
 	}
 	return p
 }
 
-// startPerformer starts one at the engine of a host, for as long as the test runs.
+// startPerformer starts a performer with the engine at host and removes it when the test ends.
 func startPerformer(t *testing.T, host, name string, options ...string) performer {
 	t.Helper()
 	p := newPerformer(t)
@@ -44,8 +44,8 @@ func startPerformer(t *testing.T, host, name string, options ...string) performe
 	return p
 }
 
-// perform is what a performer runs, in one line. Whoever opens a named pipe may give up for a moment, as
-// Go does at a signal: then there is nothing to be read, or nobody who reads.
+// perform is the program of a performer, in one line. A process that opens a named pipe may retry the open, as Go does
+// after a signal. In between, there is nothing to read, or no reader.
 var perform = []string{"sh", "-c", `trap "" PIPE; while [ -p /shared/orders ]; do read -r order </shared/orders || continue; ` +
 	`eval "$order"; until echo done >/shared/answers; do [ -p /shared/answers ] || exit; done; done`}
 
@@ -53,7 +53,7 @@ func (p performer) volume() string  { return "--volume=" + p.directory + ":/shar
 func (p performer) orders() string  { return filepath.Join(p.directory, "orders") }
 func (p performer) answers() string { return filepath.Join(p.directory, "answers") }
 
-// do returns once the container has done it.
+// do returns when the container has run the command.
 func (p performer) do(order string) {
 	p.t.Helper()
 	if err := os.WriteFile(p.orders(), []byte(order+"\n"), 0); err != nil {
@@ -64,34 +64,33 @@ func (p performer) do(order string) {
 	}
 }
 
-// eventually waits for what happens in other processes.
+// eventually waits for an event in other processes.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after five minutes: %s", what)
+			t.Fatalf("still not true after five minutes: %s", what)
 		}
 	}
 }
 
-// await returns once the engine has told capmon of a container of this name. It takes
-// --log-level=debug.
+// await returns once the engine has reported a container of this name to capmon. It requires --log-level=debug.
 func (o *observation) await(name string) {
 	o.t.Helper()
-	eventually(o.t, "the engine has told of "+name, func() bool { return strings.Contains(o.stderr.String(), name) })
+	eventually(o.t, "the engine has reported "+name, func() bool { return strings.Contains(o.stderr.String(), name) })
 }
 
-// dockerDaemon is a Docker daemon of the test's own.
+// dockerDaemon is a Docker daemon that only one test uses.
 type dockerDaemon struct {
 	t               *testing.T
 	directory, host string
 	command         string
 }
 
-// startDaemonWith starts one with these options and the image bb.
+// startDaemonWith starts a daemon with these options and the image bb.
 func startDaemonWith(t *testing.T, options ...string) dockerDaemon {
 	t.Helper()
-	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // a unix socket's path is short
+	directory, err := os.MkdirTemp("/var/tmp", "capmon.") // paths of unix sockets are limited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,14 +126,14 @@ func (d dockerDaemon) signal(signal unix.Signal) (pid int) {
 	return pid
 }
 
-// stop ends the daemon alone, as its service manager does, and waits for it.
+// stop ends only the daemon, as its service manager does, and waits for its end.
 func (d dockerDaemon) stop() {
 	d.t.Helper()
 	pid := d.signal(unix.SIGTERM)
 	eventually(d.t, "the daemon has ended", func() bool { return unix.Kill(pid, 0) != nil })
 }
 
-// start starts it again.
+// start starts the daemon again.
 func (d dockerDaemon) start() {
 	d.t.Helper()
 	cmd := exec.Command(d.command, "--config-file", filepath.Join(d.directory, "daemon.json"))
@@ -142,14 +141,14 @@ func (d dockerDaemon) start() {
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
-	go func() { _ = cmd.Wait() }() // the script that stops it waits until it is gone
+	go func() { _ = cmd.Wait() }() // the script that stops the daemon waits for its end
 	eventually(d.t, "the daemon answers", func() bool {
 		return execute(d.t, "docker", "-H", d.host, "version").code == 0
 	})
 }
 
-// With the daemon end its containers, and some it starts again.
-func TestDaemonIsRestartedWithItsContainers(t *testing.T) {
+// When the daemon ends, its containers end. The daemon restarts some of them.
+func TestDaemonAndContainersRestart(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t)
 	back := startPerformer(t, d.host, "comes-back", "--init", "--restart=always")
@@ -168,12 +167,12 @@ func TestDaemonIsRestartedWithItsContainers(t *testing.T) {
 	again := only(t, got, "came-back")
 	workload{required: caps("NET_RAW", "SYS_CHROOT")}.check(t, again)
 	if again.Runs != 2 || !again.Running {
-		t.Errorf("%d runs were seen, and it runs: %v", again.Runs, again.Running)
+		t.Errorf("%d runs were seen, running: %v", again.Runs, again.Running)
 	}
 	ended := only(t, got, "ends")
 	workload{required: caps("SYS_CHROOT")}.check(t, ended)
 	if ended.Running {
-		t.Error("it has ended and is said to run")
+		t.Error("it has ended, but the report says that it runs")
 	}
 	workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, "afterwards"))
 }
@@ -199,29 +198,29 @@ func containersGoOnWithoutDaemon(t *testing.T, d dockerDaemon) {
 	got := only(t, parseReport(t, observation.interrupt()), "went-on")
 	workload{required: caps("CHOWN", "NET_RAW", "SYS_CHROOT"), implicit: caps("SYS_NICE")}.check(t, got)
 	if got.Runs != 1 || !got.Running {
-		t.Errorf("%d runs were seen, and it runs: %v", got.Runs, got.Running)
+		t.Errorf("%d runs were seen, running: %v", got.Runs, got.Running)
 	}
 }
 
 func hangingDaemonIsNotAwaited(t *testing.T, d dockerDaemon) {
-	p := startPerformer(t, d.host, "told-before")
-	observation := watchAt(t, d.host, "told-before", "--log-level=debug")
-	observation.await("told-before")
+	p := startPerformer(t, d.host, "known-before")
+	observation := watchAt(t, d.host, "known-before", "--log-level=debug")
+	observation.await("known-before")
 	d.signal(unix.SIGSTOP)
 	p.do("chroot / true")
 	r := observation.interrupt()
 	d.signal(unix.SIGCONT)
-	workload{required: caps("SYS_CHROOT")}.check(t, only(t, parseReport(t, r), "told-before"))
+	workload{required: caps("SYS_CHROOT")}.check(t, only(t, parseReport(t, r), "known-before"))
 	if !strings.Contains(r.stderr, "the engine does not answer") {
-		t.Errorf("not told that the engine is away: %s", r.stderr)
+		t.Errorf("stderr does not report that the engine is away: %s", r.stderr)
 	}
 }
 
-// cable is a socket that leads to the engine's and can be pulled out.
+// cable is a unix socket that forwards to the engine's socket and can be disconnected.
 type cable struct {
 	t        *testing.T
 	path     string
-	engine   string // its host
+	engine   string // the engine's DOCKER_HOST
 	listener net.Listener
 
 	mu    sync.Mutex
@@ -274,7 +273,7 @@ func (c *cable) plugIn() {
 	}(c.listener)
 }
 
-// pullOut removes the socket and breaks what goes through it.
+// pullOut removes the socket and closes its connections.
 func (c *cable) pullOut() {
 	_ = c.listener.Close()
 	c.mu.Lock()
@@ -285,8 +284,7 @@ func (c *cable) pullOut() {
 	c.conns = nil
 }
 
-// What starts while the engine cannot be asked is recorded, and it is said what is not
-// known of it.
+// capmon records containers that start while it cannot reach the engine, and reports what it does not know about them.
 func TestEngineStaysAway(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
@@ -305,7 +303,7 @@ func TestEngineStaysAway(t *testing.T) {
 	known := only(t, got, "before-away")
 	workload{required: caps("SYS_CHROOT")}.check(t, known)
 	if known.EngineError != "" {
-		t.Errorf("the engine has told of it before: %s", known.EngineError)
+		t.Errorf("the engine reported it before: %s", known.EngineError)
 	}
 	i := slices.IndexFunc(got, func(c seen) bool { return c.ID == id })
 	if i < 0 {
@@ -316,32 +314,32 @@ func TestEngineStaysAway(t *testing.T) {
 	same(t, "granted", unknown.Granted, caps("CHOWN", "NET_RAW"))
 	if unknown.Name != "" || !strings.Contains(unknown.EngineError, cable.path) ||
 		!strings.Contains(strings.Join(unknown.Cautions, "\n"), unknown.EngineError) {
-		t.Errorf("not told why nothing else is known: %+v", unknown)
+		t.Errorf("the report does not say why the rest is unknown: %+v", unknown)
 	}
-	if told := filtered.interrupt().stderr; !strings.Contains(told, "could not tell whether the filter selects them: ") || !leftOut(told, id[:12]) {
-		t.Errorf("not told that it was left out: %s", told)
+	if log := filtered.interrupt().stderr; !strings.Contains(log, "could not tell whether the filter selects them: ") || !leftOut(log, id[:12]) {
+		t.Errorf("the log does not say that it was left out: %s", log)
 	}
 }
 
-// capmon may be there before the engine is.
-func TestEngineComesLater(t *testing.T) {
+// capmon can start before the engine.
+func TestEngineStartsLater(t *testing.T) {
 	t.Parallel()
-	p := startPerformer(t, os.Getenv("DOCKER_HOST"), "there-first")
+	p := startPerformer(t, os.Getenv("DOCKER_HOST"), "before-engine")
 	cable := newCable(t)
 	cable.pullOut()
 	observation := watchAt(t, cable.host(), "--log-level=debug", "--container=there-first")
 	p.do("chroot / true")
 	cable.plugIn()
-	observation.await(`"name": "there-first"`)
-	got := only(t, parseReport(t, observation.interrupt()), "there-first")
+	observation.await(`"name": "before-engine"`)
+	got := only(t, parseReport(t, observation.interrupt()), "before-engine")
 	workload{required: caps("SYS_CHROOT")}.check(t, got)
 	if got.EngineError != "" {
-		t.Errorf("the engine has told of it: %s", got.EngineError)
+		t.Errorf("the engine has reported it: %s", got.EngineError)
 	}
 }
 
-// When it is back, it is asked about those that started meanwhile, and their system calls
-// are watched from then on.
+// When the engine is back, capmon inspects the containers that started in the meantime, and observes their system calls
+// from then on.
 func TestEngineIsAwayForAWhile(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
@@ -352,7 +350,7 @@ func TestEngineIsAwayForAWhile(t *testing.T) {
 	p := startPerformer(t, engine, "met-later", "--cap-add=SYS_NICE")
 	p.do("chroot / true")
 	mustExecute(t, "docker", "rename", "old-name", "new-name")
-	t.Cleanup(func() { mustExecute(t, "docker", "rename", "new-name", "old-name") }) // under which it is removed
+	t.Cleanup(func() { mustExecute(t, "docker", "rename", "new-name", "old-name") }) // the name for its removal
 	cable.plugIn()
 	observation.await("met-later")
 	observation.await("new-name")
@@ -365,6 +363,6 @@ func TestEngineIsAwayForAWhile(t *testing.T) {
 	same(t, "implicit", late.Implicit, caps("SYS_NICE"))
 	same(t, "not watched from the start", late.Unwatched, caps("SYS_NICE"))
 	if late.EngineError != "" {
-		t.Errorf("the engine has told of it: %s", late.EngineError)
+		t.Errorf("the engine has reported it: %s", late.EngineError)
 	}
 }

@@ -16,11 +16,11 @@ import (
 
 const examples = "../../examples/ci"
 
-// project is a copy of the example, with a place for the capmon that is tested and for a sudo
-// that has nothing to do.
+// project is a copy of the example, with a directory for the tested capmon and for a sudo that only executes its
+// arguments.
 type project struct {
 	t    *testing.T
-	root string // of the repository that it is the whole of
+	root string // the repository, which has only the example
 	env  []string
 }
 
@@ -61,7 +61,7 @@ func (p project) run(script, dir string) (code int, output string) {
 	return cmd.ProcessState.ExitCode(), string(out)
 }
 
-// edit replaces text in a file.
+// edit replaces a text in a file.
 func (p project) edit(file, before, after string) {
 	p.t.Helper()
 	text := contents(p.t, p.path(file))
@@ -73,13 +73,13 @@ func (p project) edit(file, before, after string) {
 	}
 }
 
-// needMore is a change that opens a raw socket, for which it is granted what that takes.
+// needMore is a change that opens a raw socket and grants the capability for it.
 func (p project) needMore() {
 	p.edit("compose.yaml", "exec httpd", "ping -c1 127.0.0.1 && exec httpd")
 	p.edit("compose.yaml", "cap_add: [CHOWN,", "cap_add: [NET_RAW, CHOWN,")
 }
 
-// approve makes what was profiled the baseline.
+// approve makes the new profile the baseline.
 func (p project) approve() {
 	p.t.Helper()
 	if err := os.Rename(p.path("capabilities.json"), p.path("baseline.json")); err != nil {
@@ -87,7 +87,7 @@ func (p project) approve() {
 	}
 }
 
-// workflowStep is one of a workflow's.
+// workflowStep is a step of a workflow.
 type workflowStep struct {
 	ID, Name, Run, If, Uses string
 }
@@ -111,7 +111,7 @@ func parseYAML(t *testing.T, path string, into any) {
 	}
 }
 
-// job runs the steps that a runner would run, and returns the exit code of each by its name.
+// job runs the steps that a runner would run, and returns the exit code of each step by its name.
 func (p project) job(w workflow) (codes map[string]int, output string) {
 	p.t.Helper()
 	codes = make(map[string]int)
@@ -128,9 +128,9 @@ func (p project) job(w workflow) (codes map[string]int, output string) {
 	return codes, output
 }
 
-func TestTheWorkflowForGitHubLetsNoNewNeedPass(t *testing.T) {
+func TestGitHubWorkflowFailsOnNewNeeds(t *testing.T) {
 	t.Parallel()
-	// Built apart from capmon: it wants another version of a library of ours.
+	// A separate build: actionlint needs another version of a library that capmon uses.
 	mustExecute(t, "go", "run", "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12", "-shellcheck=shellcheck", examples+"/github.yaml")
 	var w workflow
 	parseYAML(t, examples+"/github.yaml", &w)
@@ -168,7 +168,7 @@ func TestTheWorkflowForGitHubLetsNoNewNeedPass(t *testing.T) {
 	same(t, "rules that are violated", rules, []string{"used-NET_RAW", "new-NET_RAW"})
 }
 
-func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
+func TestGitLabJobFailsOnNewNeeds(t *testing.T) {
 	t.Parallel()
 	var jobs map[string]struct {
 		Stage     string
@@ -198,7 +198,7 @@ func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
 	}
 	p.needMore()
 	code, out := p.run(script, p.root)
-	if code != exitFound || !strings.Contains(out, "NEW: web NET_RAW") || !strings.Contains(out, "failed: 1 of 2 containers violates what was asked") {
+	if code != exitFound || !strings.Contains(out, "NEW: web NET_RAW") || !strings.Contains(out, "failed: 1 of 2 containers violates the rules") {
 		t.Errorf("with a new need: exit code %d\n%s", code, out)
 	}
 	suites, err := junit.IngestFile(filepath.Join(p.root, job.Artifacts.Reports["junit"]))
@@ -222,14 +222,14 @@ func TestTheJobForGitLabLetsNoNewNeedPass(t *testing.T) {
 	}
 }
 
-// pinnedAction is an action by the hash of its commit, with its version for readers: whoever takes
-// over the action cannot move a hash as a tag.
+// pinnedAction matches an action that is pinned by the hash of its commit, with its version for readers: an attacker
+// who takes over the action cannot move a hash as they can move a tag.
 var pinnedAction = regexp.MustCompile(`^ +- uses: [\w.-]+(/[\w.-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 
-// moving are versions that mean something else tomorrow.
+// moving matches versions whose meaning can change.
 var moving = regexp.MustCompile(`@(latest|main|master|HEAD)\b|:latest\b|-version: ['"]?(stable|oldstable|latest)|@v\d+(\.\d+)?$`)
 
-func TestTheExamplesPinVersions(t *testing.T) {
+func TestExamplesPinVersions(t *testing.T) {
 	t.Parallel()
 	var actions int
 	for _, name := range []string{"compose.yaml", "github.yaml", "gitlab.yaml"} {
@@ -251,8 +251,8 @@ func TestTheExamplesPinVersions(t *testing.T) {
 	}
 }
 
-// The example's policy is what its schema says.
-func TestTheExampleOfAPolicyKeepsToTheSchema(t *testing.T) {
+// The example policy is valid against the schema.
+func TestExamplePolicyIsValid(t *testing.T) {
 	t.Parallel()
 	text, err := yaml.YAMLToJSON([]byte(contents(t, examples+"/policy.yaml")))
 	if err != nil {

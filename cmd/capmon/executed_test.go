@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Programs of a volume are in no layer of the image, and most of these have ended
-// before capmon could look at the process.
+// Programs of a volume are not in a layer of the image. Most of these have ended before capmon could inspect the
+// process.
 func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
 	t.Parallel()
 	volume := t.TempDir()
@@ -40,9 +40,8 @@ func TestShortProgramsOfAVolumeAreExamined(t *testing.T) {
 	mustExecute(t, w.dockerRun("of-a-volume", got.Flags...)...)
 }
 
-// A program that is gone from everywhere may have carried anything, and the report says
-// so.
-func TestProgramsThatAreGoneAreTold(t *testing.T) {
+// A program that has been deleted everywhere may have carried any file capabilities. The report says so.
+func TestProgramsThatAreGoneAreReported(t *testing.T) {
 	t.Parallel()
 	const name = "gone"
 	startSleeper(t, name, "--tmpfs=/gone:exec,suid")
@@ -52,17 +51,17 @@ func TestProgramsThatAreGoneAreTold(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	signal(syscall.SIGSTOP) // so that it cannot be quicker
+	signal(syscall.SIGSTOP) // so that capmon cannot inspect it before it ends
 	mustExecute(t, "docker", "exec", name, "sh", "-c", "cp /bin/busybox /gone/busybox && /gone/busybox true && rm /gone/busybox")
 	signal(syscall.SIGCONT)
 	got := only(t, parseReport(t, observation.interrupt()), name)
 	same(t, "unexamined", got.Unexamined, []string{"/busybox"})
-	if !strings.Contains(strings.Join(got.Cautions, "\n"), "gone before it could be read whether the file carries capabilities") {
+	if !strings.Contains(strings.Join(got.Cautions, "\n"), "ended before capmon could read whether their files carry capabilities") {
 		t.Errorf("cautions %v", got.Cautions)
 	}
 }
 
-// What a container wrote lies above the layers of its image.
+// Files that a container wrote lie above the layers of its image.
 func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "writes-programs")
@@ -72,8 +71,7 @@ func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
 	workload{}.check(t, only(t, parseReport(t, observation.interrupt()), "writes-programs"))
 }
 
-// With the flag C of binfmt_misc, the kernel heeds the capabilities of the program, not those of its
-// interpreter.
+// With the flag C of binfmt_misc, the kernel uses the capabilities of the program, not those of its interpreter.
 func TestCapabilitiesOfInterpretedProgramsAreImplicitNeeds(t *testing.T) {
 	t.Parallel()
 	const magic = "capmon-emulated"

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// reasonUse is a use with what the tests read of it.
+// reasonUse has the fields of a use that the tests read.
 type reasonUse struct{ Capability, Class, Program, Reason string }
 
-// usesOf are the uses of the only container of a JSON report.
+// usesOf returns the uses of the only container of a JSON report.
 func usesOf(t *testing.T, r result) []reasonUse {
 	t.Helper()
 	var report struct{ Containers []struct{ Uses []reasonUse } }
@@ -21,7 +21,7 @@ func usesOf(t *testing.T, r result) []reasonUse {
 	return report.Containers[0].Uses
 }
 
-// denied checks that the only refusal in a report is that of an execve for want of NET_BIND_SERVICE.
+// denied verifies that the only denied need in a report is an execve that failed without NET_BIND_SERVICE.
 func denied(t *testing.T, r result, name, by, what, whose string) {
 	t.Helper()
 	same(t, "denied", only(t, parseReport(t, r), name).Denied, caps("NET_BIND_SERVICE"))
@@ -32,8 +32,7 @@ func denied(t *testing.T, r result, name, by, what, whose string) {
 	}
 }
 
-// The kernel refuses to execute a file whose capabilities the container does not have. It makes no
-// check before it does so.
+// The kernel does not execute a file whose capabilities the container does not have. It fails the call without a check.
 func TestFailedExecutionsOfFilesWithCapabilitiesAreDenied(t *testing.T) {
 	t.Parallel()
 	w := workload{options: []string{"--cap-drop=ALL"}, command: sh("/bin/probe-bind bind 8080; true")}
@@ -48,7 +47,7 @@ func TestFirstProgramsThatCannotBeExecutedAreDenied(t *testing.T) {
 	w := workload{options: []string{"--cap-drop=ALL"}, command: []string{"/bin/probe-bind", "bind", "8080"}}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name)...)...)
 	denied(t, r, name, "runc:[2:INIT]", "/bin/probe-bind", "its file capabilities")
-	why := "its workload was never seen to start: its program's file capabilities require NET_BIND_SERVICE. What else it needs is not known"
+	why := "capmon never saw its workload start: its program's file capabilities require NET_BIND_SERVICE. Its other needs are unknown"
 	if got := only(t, parseReport(t, r), name).Cautions; !slices.Contains(got, why) {
 		t.Errorf("cautions %q", got)
 	}
@@ -69,7 +68,7 @@ func TestFirstProgramsBehindLinksAndScriptsAreDenied(t *testing.T) {
 	}
 }
 
-// The kernel looks at the file that a link leads to, and at the interpreter of a script.
+// The kernel uses the capabilities of the file that a link leads to, and of the interpreter of a script.
 func TestProgramsBehindLinksAndScriptsAreDenied(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]string{
@@ -87,8 +86,8 @@ func TestProgramsBehindLinksAndScriptsAreDenied(t *testing.T) {
 	}
 }
 
-// A program that the container could not execute for another reason demands nothing.
-func TestOtherFailedExecutionsDemandNothing(t *testing.T) {
+// A program that the container could not execute for another reason is not a need.
+func TestOtherFailedExecutionsAddNoNeeds(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]workload{
 		"not-effective": {options: []string{"--cap-drop=ALL"}, command: sh("/bin/probe-raw true; true")},
@@ -106,9 +105,8 @@ func TestOtherFailedExecutionsDemandNothing(t *testing.T) {
 	}
 }
 
-// A trial without a capability that a file carries says why it failed, where the container does not
-// even start.
-func TestVerifyTellsWhyAProgramCannotBeExecuted(t *testing.T) {
+// The report of a trial without a file capability says why the trial failed, although the container did not even start.
+func TestVerifyReportsWhyAProgramCannotBeExecuted(t *testing.T) {
 	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "/bin/probe-bind", "bind", "8080")
 	same(t, "the set", p.Set, caps("NET_BIND_SERVICE"))
@@ -118,8 +116,9 @@ func TestVerifyTellsWhyAProgramCannotBeExecuted(t *testing.T) {
 	}
 }
 
-// What capset is asked for and may not give makes no check either. SETPCAP is asked for each time, and
-// whether it would have helped only the arguments tell: of a call that failed they are not believed.
+// capset also fails without a check when it requests capabilities that the process may not have. The kernel checks
+// SETPCAP in each call. Only the arguments tell whether SETPCAP would have helped, and capmon does not trust the
+// arguments of a call that failed.
 func TestFailedCapsetsAreDenied(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 )
 
-// accessed is what the tests read of a file in a report.
+// accessed has the fields of a file in a report that the tests read.
 type accessed struct {
 	Capability, Program, Call, Path string
 	Granted, OfTwo                  bool
@@ -39,7 +39,7 @@ func (p *place) String() string {
 	return strings.TrimSpace(text)
 }
 
-// filesIn reads those of one container, or of all without a name.
+// filesIn returns the files of one container, or of all containers if the name is empty.
 func filesIn(t *testing.T, stdout, name string) (files []accessed, unlisted uint64) {
 	t.Helper()
 	var report struct {
@@ -61,8 +61,7 @@ func filesIn(t *testing.T, stdout, name string) (files []accessed, unlisted uint
 	return files, unlisted
 }
 
-// volume is a directory that becomes /vol, with files of user 1000, as options of docker
-// run.
+// volume returns options of docker run that mount a new directory with files of user 1000 at /vol.
 func volume(t *testing.T, names ...string) []string {
 	t.Helper()
 	directory := t.TempDir()
@@ -75,9 +74,9 @@ func volume(t *testing.T, names ...string) []string {
 	return []string{"-v", directory + ":/vol"}
 }
 
-// A person shall give the files to the right user instead of granting the capability. The
-// container does not end, so that capmon finds all that is there.
-func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
+// The report names the files, so that users can change the files' owner instead of granting the capability. The
+// container does not end, so that capmon finds all files.
+func TestFilesThatNeedACapabilityAreNamed(t *testing.T) {
 	t.Parallel()
 	const script = `
 		cat /data/secret
@@ -126,7 +125,7 @@ func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
 			return f.Capability == test.capability && f.Program == test.program && f.Path == test.path
 		})
 		if i < 0 {
-			t.Errorf("%+v is not there", test)
+			t.Errorf("%+v is not in the report", test)
 			continue
 		}
 		found := files[i].Found.String()
@@ -136,7 +135,7 @@ func TestFilesThatMadeACapabilityNecessaryAreNamed(t *testing.T) {
 	}
 }
 
-// Most of what is asked has ended, and perhaps its container, before capmon can look.
+// Most of these processes, and perhaps their container, have ended before capmon can inspect them.
 func TestFilesOfShortContainers(t *testing.T) {
 	t.Parallel()
 	const containers = 10
@@ -152,8 +151,8 @@ func TestFilesOfShortContainers(t *testing.T) {
 	}
 }
 
-// The giving of files that is proposed does in place of the capability.
-func TestGivingFilesServes(t *testing.T) {
+// The proposed change of the files' owner replaces the capability.
+func TestChangingFileOwnersReplacesACapability(t *testing.T) {
 	t.Parallel()
 	options := volume(t, "file")
 	directory, _, _ := strings.Cut(options[1], ":")
@@ -162,12 +161,12 @@ func TestGivingFilesServes(t *testing.T) {
 	}
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--cap-add=DAC_OVERRIDE"))...)
 	c := parseReport(t, r)[0]
-	const want = "DAC_OVERRIDE is used on /vol/file (owner 1000:1000, mode 0600): make them the user's who opens them, or open their modes"
+	const want = "DAC_OVERRIDE is used on /vol/file (owner 1000:1000, mode 0600): give them to the user that opens them, or relax their modes"
 	if !slices.ContainsFunc(c.Substitutes, func(s substituted) bool { return s.Text == want && len(s.Flags) == 0 }) {
 		t.Fatalf("wanted %q, got %+v", want, c.Substitutes)
 	}
 	if r := execute(t, run()...); r.code == 0 {
-		t.Error("it works with neither")
+		t.Error("it works with neither the capability nor the change")
 	}
 	if err := os.Chown(filepath.Join(directory, "file"), 0, 0); err != nil {
 		t.Fatal(err)
@@ -175,8 +174,8 @@ func TestGivingFilesServes(t *testing.T) {
 	mustExecute(t, run()...)
 }
 
-// A table shows the files, and does nothing that their names want.
-func TestNamesOfFilesCannotWriteOnTheTerminal(t *testing.T) {
+// A table shows the files. Their names cannot control the terminal.
+func TestFileNamesCannotControlTheTerminal(t *testing.T) {
 	t.Parallel()
 	const escape = "\x1b[2J\x1b]0;t\x07"
 	names := []string{escape, "two\nlines", "\xff\xfe", strings.Repeat("n", 255), `"quoted" (owner 0:0, mode 0777)`}
@@ -188,7 +187,7 @@ func TestNamesOfFilesCannotWriteOnTheTerminal(t *testing.T) {
 		`on "/vol/\"quoted\" (owner 0:0, mode 0777)" (owner 1000:1000, mode 0600)`,
 	} {
 		if !strings.Contains(out, want) {
-			t.Errorf("%q is not there:\n%q", want, out)
+			t.Errorf("%q is not in the output:\n%q", want, out)
 		}
 	}
 	if strings.ContainsAny(out, "\x1b\x07") || !utf8.ValidString(out) {

@@ -18,7 +18,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// ownerProfile is the profile of a container that needs CHOWN and NET_RAW.
+// ownerProfile returns the path of a profile of a container that needs CHOWN and NET_RAW.
 func ownerProfile(t *testing.T, name string) (file string) {
 	t.Helper()
 	file = filepath.Join(t.TempDir(), "profile.json")
@@ -29,12 +29,12 @@ func ownerProfile(t *testing.T, name string) (file string) {
 
 func ownerNeeds() capability.Set { return capability.Of(capability.Chown, capability.NetRaw) }
 
-// showSets is what a container runs to tell its sets.
+// showSets is a command that prints the capability sets of a container.
 var showSets = []string{"grep", "Cap", "/proc/self/status"}
 
 var setLine = regexp.MustCompile(`Cap(Inh|Prm|Eff|Bnd|Amb):\s*([0-9a-f]{16})`)
 
-// sets reads what showSets printed, by the kernel's names of them.
+// sets reads the output of showSets, by the kernel's names of the sets.
 func sets(t *testing.T, output string) map[string]capability.Set {
 	t.Helper()
 	all := make(map[string]capability.Set)
@@ -51,7 +51,7 @@ func sets(t *testing.T, output string) map[string]capability.Set {
 	return all
 }
 
-// grants verifies what a container that ran showSets has told.
+// grants verifies the capability sets in the output of a container that ran showSets.
 func grants(t *testing.T, output string, want capability.Set) {
 	t.Helper()
 	if got := sets(t, output); got["Bnd"] != want || got["Eff"] != want || got["Prm"] != want {
@@ -76,11 +76,11 @@ func TestFlagsGrantInContainersOfDocker(t *testing.T) {
 	}
 }
 
-// podman takes its images and its state from a directory of the test.
-// startPodman returns a function that runs podman, which has the image bb.
+// startPodman returns a function that runs podman with the image bb. podman keeps its images and state in a directory
+// of the test.
 func startPodman(t *testing.T) (podman func(args ...string) result) {
 	t.Helper()
-	directory, err := os.MkdirTemp("", "podman-") // podman takes paths of 50 bytes only
+	directory, err := os.MkdirTemp("", "podman-") // podman accepts only paths up to 50 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,8 +100,8 @@ func startPodman(t *testing.T) (podman func(args ...string) result) {
 	return podman
 }
 
-// podmanRun are options that podman needs here. The limits that it sets by itself are more than
-// some hosts have.
+// podmanRun returns the arguments of podman run that the tests need. podman's default limits are higher than some hosts
+// allow.
 func podmanRun(options ...string) []string {
 	return append([]string{"run", "--rm", "--network=none", "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"}, options...)
 }
@@ -117,7 +117,7 @@ func TestFlagsGrantInContainersOfPodman(t *testing.T) {
 	}
 }
 
-// Ports that Docker lets everybody in a container bind are seen on each kernel.
+// Docker lets every process in a container bind low ports. capmon sees such ports with every kernel.
 func TestLowPortsAreSeen(t *testing.T) {
 	t.Parallel()
 	out := mustExecute(t, binary, "profile", "-o", "json", "--", "docker", "run", "--rm", "--name", "low-port-seen", "bb", "sh", "-c",
@@ -140,9 +140,9 @@ func TestLowPortsAreSeen(t *testing.T) {
 	}
 }
 
-// Docker lets everybody in a container bind low ports, podman does not. The list for podman grants
-// what that takes there.
-func TestLowPortsWorkOutsideDocker(t *testing.T) {
+// Docker lets every process in a container bind low ports, podman does not. The list for podman grants the capability
+// that this needs there.
+func TestLowPortsWorkInPodman(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "profile.json")
 	server := []string{"bb", "probe", "bind", "81"}
@@ -155,7 +155,7 @@ func TestLowPortsWorkOutsideDocker(t *testing.T) {
 
 	podman := startPodman(t)
 	if r := podman(podmanRun(append(docker, server...)...)...); r.code == 0 {
-		t.Error("podman lets it bind without any capability: this test shows nothing")
+		t.Error("podman lets it bind without a capability: this test proves nothing")
 	}
 	r := execute(t, binary, "flags", "--for", "podman", file)
 	options := strings.Fields(r.stdout)
@@ -170,8 +170,8 @@ func TestLowPortsWorkOutsideDocker(t *testing.T) {
 	}
 }
 
-// Docker lets all users open sockets for ICMP echo, podman lets root's group do so.
-func TestEchoWorksOutsideDocker(t *testing.T) {
+// Docker lets all users open sockets for ICMP echo, podman only root's group.
+func TestEchoSocketsWorkInPodman(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "profile.json")
 	ping := []string{"--user=1000", "bb", "probe", "socket", "2", "2", "1"}
@@ -190,13 +190,13 @@ func TestEchoWorksOutsideDocker(t *testing.T) {
 	}
 }
 
-// The seccomp profile of this podman allows bpf with SYS_ADMIN alone.
-func TestPodmansSeccompProfileIsNotDockers(t *testing.T) {
+// The seccomp profile of this podman allows bpf only with SYS_ADMIN.
+func TestPodmanHasAnotherSeccompProfile(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "profile.json")
 	load := []string{"bb", "probe", "bpf-array"}
 	const unconfined = "--security-opt=seccomp=unconfined"
-	// Docker of before 23.0 has no name for BPF: in the saved profile it takes the place of SYS_ADMIN.
+	// Docker before 23.0 does not know the name BPF: the saved profile has SYS_ADMIN, which the test replaces.
 	mustExecute(t, slices.Concat([]string{binary, "profile", "--save", file, "--", "docker", "run", "--rm", "--name", "narrow-bpf", unconfined, "--cap-add=SYS_ADMIN"}, load)...)
 	saved, err := os.ReadFile(file)
 	if err != nil {
@@ -260,8 +260,8 @@ func writeFile(t *testing.T, path, text string) {
 	}
 }
 
-// What Compose makes of the settings, beside a file that has the rest, and of a file
-// that they were written into.
+// Compose applies the settings correctly, both from a separate file that is combined with the main file, and when they
+// are written into the main file.
 func TestFlagsGrantInServicesOfCompose(t *testing.T) {
 	t.Parallel()
 	const text = `name: flags-compose
@@ -314,7 +314,7 @@ services:
 	}
 	made := execute(t, patch...)
 	if made.code != 0 || made.stdout != shown.stdout {
-		t.Errorf("%+v, but the dry run has shown\n%s", made, shown.stdout)
+		t.Errorf("%+v, but the dry run printed\n%s", made, shown.stdout)
 	}
 	again := execute(t, patch...)
 	if again.code != 0 || again.stdout != "" || !strings.Contains(again.stderr, "grants just this already") {
@@ -329,7 +329,7 @@ services:
 	grants(t, mustExecute(t, slices.Concat([]string{"docker", "compose", "-f", file, "run", "--rm", "-T", "owner"}, showSets)...), ownerNeeds())
 	grants(t, mustExecute(t, slices.Concat([]string{"docker", "compose", "-f", file, "run", "--rm", "-T", "idle"}, showSets)...), 0)
 
-	// The diff is one that patch takes.
+	// git apply accepts the diff.
 	copied := filepath.Join(t.TempDir(), "compose.yml")
 	writeFile(t, copied, text)
 	cmd := exec.Command("git", "apply", "--unsafe-paths", "-p0", "-")

@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// These tests try to hang capmon, or to have it take much memory: docs/threats.md.
+// These tests try to make capmon hang or use much memory: see docs/threats.md.
 
 // armed are the options of a container that can serve a file system.
 var armed = attackers["armed"]
 
-// hang starts a container whose program lies on a file system that does not answer any more.
+// hang starts a container whose program lies on a file system that has stopped responding.
 func hang(t *testing.T, name, how string) {
 	t.Helper()
 	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, armed, []string{"bb", "attack-fuse", how})...)
@@ -29,7 +29,7 @@ func hang(t *testing.T, name, how string) {
 	})
 }
 
-// hangMany starts more of them than capmon has helper processes.
+// hangMany starts more such containers than capmon has helper processes.
 func hangMany(t *testing.T) (names []string) {
 	t.Helper()
 	for i := range 10 {
@@ -48,17 +48,17 @@ func honestly(t *testing.T, name string) {
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 }
 
-// mustKnow verifies that all is known of a container of honestly.
+// mustKnow verifies that the report of a container of honestly is complete and correct.
 func mustKnow(t *testing.T, got seen) {
 	t.Helper()
 	if !got.Complete || len(got.Unexamined) > 0 || !slices.Equal(got.Required, caps("NET_RAW")) || !slices.Equal(got.Implicit, caps("NET_BIND_SERVICE")) {
-		t.Errorf("%s: complete %v, not examined %v, required %v, demanded %v: %v", got.Name, got.Complete, got.Unexamined, got.Required, got.Implicit, got.Cautions)
+		t.Errorf("%s: complete %v, not examined %v, required %v, implicit %v: %v", got.Name, got.Complete, got.Unexamined, got.Required, got.Implicit, got.Cautions)
 	}
 }
 
-// However many file systems hang: others are watched, recorded and saved, the containers are
-// named, and capmon ends when it is asked to.
-func TestFileSystemsThatHangHangNobodyElse(t *testing.T) {
+// Many hanging file systems do not affect other containers: capmon observes, records, saves and names them, and ends
+// when it receives a signal.
+func TestHangingFileSystemsAffectNoOthers(t *testing.T) {
 	t.Parallel()
 	s, l, o := serve(t), watchLive(t), watch(t)
 	names := hangMany(t)
@@ -86,14 +86,14 @@ func TestFileSystemsThatHangHangNobodyElse(t *testing.T) {
 	}
 	endsSoon(t, "serve", s.observation)
 
-	// They are there when it starts as well.
+	// The hanging file systems also exist when serve starts.
 	s.start()
 	s.saved()
-	endsSoon(t, "serve, once more", s.observation)
+	endsSoon(t, "serve, second time", s.observation)
 }
 
-// A second signal ends capmon whatever it waits for.
-func TestASecondSignalEndsAtOnce(t *testing.T) {
+// A second signal ends capmon, whatever capmon waits for.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newGate(t)
 	startSleeper(t, "signalled-twice")
@@ -102,16 +102,16 @@ func TestASecondSignalEndsAtOnce(t *testing.T) {
 	if err := o.process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	<-g.held // it asks the engine, which does not answer
+	<-g.held // capmon waits for the engine, which does not respond
 	r := o.end(syscall.SIGTERM)
-	if r.code != signalled(unix.SIGTERM) || r.stdout != "" || !strings.Contains(r.stderr, "interrupted") {
+	if r.code != signalExitCode(unix.SIGTERM) || r.stdout != "" || !strings.Contains(r.stderr, "interrupted") {
 		t.Errorf("exit code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 	g.release()
 }
 
-// nestCgroups nests cgroups in a container's until their path has many bytes, and puts its first
-// process into the innermost.
+// nestCgroups nests cgroups in a container's cgroup until their path has this many bytes, and moves the container's
+// first process into the innermost one.
 func nestCgroups(t *testing.T, container string, bytes int) {
 	t.Helper()
 	cgroups := hierarchy(t)
@@ -156,12 +156,12 @@ func nestCgroups(t *testing.T, container string, bytes int) {
 		t.Fatal(err)
 	}
 	if path, err := cgroups.Path(number); err == nil {
-		t.Fatalf("the kernel prints the path, of %d bytes", len(path))
+		t.Fatalf("the kernel prints the path, which has %d bytes", len(path))
 	}
 }
 
-// Cgroups with paths that are longer than the kernel takes hide nothing, and nothing fails by
-// them, neither while the container runs nor when it is removed and they are left.
+// Cgroups whose paths are longer than the kernel accepts hide nothing. They break nothing, neither while the container
+// runs nor after its removal, when they remain.
 func TestDeepCgroupsBreakNothing(t *testing.T) {
 	t.Parallel()
 	const name = "deep"
@@ -172,7 +172,7 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 
 	s, o, l := serve(t), watch(t, name), watchLive(t)
 	defer func() { _ = o.process.Kill() }()
-	eventually(t, "the open socket is told", func() bool {
+	eventually(t, "watch reports the open socket", func() bool {
 		return slices.Equal(open(l.uses(), name), []string{" IPv4 1 by sniffer"})
 	})
 	endsSoon(t, "watch", l.observation)
@@ -193,10 +193,10 @@ func TestDeepCgroupsBreakNothing(t *testing.T) {
 	if got := judgedIn(t, s.database)[id]; !slices.Contains(got.Required, "NET_RAW") {
 		t.Errorf("required %v: %v", got.Required, got.Cautions)
 	}
-	endsSoon(t, "serve, once more", s.observation)
+	endsSoon(t, "serve, second time", s.observation)
 }
 
-// helpersOf are the helper processes of a capmon.
+// helpersOf returns the helper processes of a capmon process.
 func helpersOf(t *testing.T, pid int) (helpers []int) {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
@@ -216,8 +216,8 @@ func helpersOf(t *testing.T, pid int) (helpers []int) {
 	return helpers
 }
 
-// Files behind long links take little memory.
-func TestLongLinksTakeLittleMemory(t *testing.T) {
+// Files behind long links use little memory.
+func TestLongLinksUseLittleMemory(t *testing.T) {
 	t.Parallel()
 	const most, mostOfHelper = 128 << 10, 64 << 10 // KiB
 	s := serve(t)
@@ -232,7 +232,7 @@ func TestLongLinksTakeLittleMemory(t *testing.T) {
 	for _, helper := range helpersOf(t, s.process.Pid) {
 		got, err := readPeakMemory(helper)
 		if err != nil {
-			continue // it has ended: helpers do when they have nothing to do
+			continue // it has ended, as idle helpers do
 		}
 		measured++
 		t.Logf("a helper process took %d KiB", got)

@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// These tests try to have the workload taken for the container runtime's setup: docs/threats.md.
+// These tests try to make capmon count the workload as runtime setup: see docs/threats.md.
 
-// attackProgram returns the path on the host of a program of the image.
+// attackProgram copies a program of the image to the host and returns its path.
 func attackProgram(t *testing.T, name string) string {
 	t.Helper()
 	path := filepath.Join(openDirectory(t), name)
@@ -25,8 +25,8 @@ func attackProgram(t *testing.T, name string) string {
 	return path
 }
 
-// mustReport checks that a container's use of a raw socket is reported, and that a rule which
-// denies it is violated. The profile's exit code is the container's, or 0.
+// mustReport verifies that capmon reports a container's use of a raw socket, and that a rule that denies it is
+// violated. The exit code of the profile is the container's, or 0.
 func mustReport(t *testing.T, name string, profileOf func(save string) result) {
 	t.Helper()
 	save := filepath.Join(t.TempDir(), "profile.json")
@@ -66,17 +66,17 @@ func TestHiddenAsInterpreterOfTheRuntime(t *testing.T) {
 	}
 }
 
-// runtimes are those that this host can run and whose programs ask for a dynamic linker.
+// runtimes returns the runtimes that this host can run and whose programs need a dynamic linker.
 func runtimes(t *testing.T) []string {
 	t.Helper()
 	all := []string{"runc"}
 	if strings.TrimSpace(mustExecute(t, "docker", "info", "--format={{.CgroupVersion}}")) == "2" {
-		all = append(all, "crun") // refuses cgroups v1
+		all = append(all, "crun") // crun does not support cgroups v1
 	}
 	return all
 }
 
-// linkerOf returns the path of the dynamic linker that a runtime's program asks for.
+// linkerOf returns the path of the dynamic linker that a runtime's program needs.
 func linkerOf(t *testing.T, runtime string) string {
 	t.Helper()
 	path, err := exec.LookPath(runtime)
@@ -101,10 +101,10 @@ func linkerOf(t *testing.T, runtime string) string {
 	return ""
 }
 
-// binfmtMisc is where formats of programs are registered.
+// binfmtMisc is the directory for registering formats of programs.
 const binfmtMisc = "/proc/sys/fs/binfmt_misc"
 
-// registerFormat has the kernel execute files that begin with magic by an interpreter
+// registerFormat makes the kernel execute files that begin with magic with an interpreter
 // (Documentation/admin-guide/binfmt-misc.rst).
 func registerFormat(t *testing.T, format, magic, interpreter, flags string) {
 	t.Helper()
@@ -129,8 +129,8 @@ func registerFormat(t *testing.T, format, magic, interpreter, flags string) {
 	})
 }
 
-// A program of a foreign architecture runs by an interpreter of the host (binfmt_misc with the
-// flag F), as with qemu-user-static.
+// An interpreter of the host executes a program of a foreign architecture (binfmt_misc with the flag F), as with
+// qemu-user-static.
 func TestHiddenByForeignInterpreter(t *testing.T) {
 	t.Parallel()
 	const name, magic = "foreign", "capmon-foreign"
@@ -145,7 +145,7 @@ func TestHiddenByForeignInterpreter(t *testing.T) {
 	})
 }
 
-// A process that was there before capmon has nothing but its root and its age to be known by.
+// Only its root directory and its age identify a process that existed before capmon.
 func TestHiddenBeforeCapmon(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -175,8 +175,8 @@ func TestHiddenBeforeCapmon(t *testing.T) {
 	}
 }
 
-// Threads that the kernel makes for io_uring announce themselves by no event. They are the
-// workload's, whatever file that executes and whenever it was started.
+// The kernel creates threads for io_uring without any event. They are workload, whatever file their process executes
+// and whenever it started.
 func TestThreadsOfTheKernelAreWorkload(t *testing.T) {
 	t.Parallel()
 	want := workload{
@@ -199,7 +199,7 @@ func TestThreadsOfTheKernelAreWorkload(t *testing.T) {
 				if before {
 					observation = watch(t, name)
 					if strings.HasPrefix(name, "poller") {
-						want.denied = nil // it was asked when the ring was made
+						want.denied = nil // the kernel made the check when the ring was created
 					}
 				}
 				if _, err := io.WriteString(c.input, "go\n"); err != nil {

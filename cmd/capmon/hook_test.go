@@ -22,10 +22,10 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// `make test-kernels` runs the tests of this file under other kernels, too.
+// `make test-kernels` runs the tests of this file also with other kernels.
 
-// hooks are those that work here, in the order of preference. On a guest they have to
-// be all that its kernel has.
+// hooks returns the hooks that work on this machine, in the order of preference. In a guest they must be all hooks that
+// its kernel supports.
 func hooks(t *testing.T) []monitor.Hook {
 	t.Helper()
 	tried, err := monitor.TryHooks(monitor.Options{})
@@ -34,13 +34,13 @@ func hooks(t *testing.T) []monitor.Hook {
 	}
 	work := slices.DeleteFunc(monitor.Hooks(), func(hook monitor.Hook) bool { return tried[hook] != nil })
 	if wanted := promised(t); inGuest() && !slices.Equal(work, wanted) {
-		t.Fatalf("these work: %v, wanted %v; the others: %v", work, wanted, tried)
+		t.Fatalf("working hooks: %v, wanted %v; the others: %v", work, wanted, tried)
 	}
 	return work
 }
 
-// promised are the hooks that Debian's kernels have: trampolines came to arm64 with
-// DYNAMIC_FTRACE_WITH_DIRECT_CALLS, the tracepoint to all.
+// promised returns the hooks that Debian's kernels support. arm64 got trampolines with
+// DYNAMIC_FTRACE_WITH_DIRECT_CALLS, and a later version introduced the tracepoint.
 func promised(t *testing.T) []monitor.Hook {
 	t.Helper()
 	running := runningKernel(t)
@@ -55,7 +55,7 @@ func promised(t *testing.T) []monitor.Hook {
 	})
 }
 
-// load returns what a capmon saved, which has to be recorded by the hook.
+// load reads a saved profile, verifies that the hook recorded it, and returns its containers.
 func load(t *testing.T, file string, hook monitor.Hook) []seen {
 	t.Helper()
 	saved, err := profile.Load(file)
@@ -69,24 +69,24 @@ func load(t *testing.T, file string, hook monitor.Hook) []seen {
 	}
 	containers := parseReport(t, execute(t, binary, "report", "-o", "json", file))
 	for i := range containers {
-		containers[i].Since = time.Time{} // each hook has a moment of its own
+		containers[i].Since = time.Time{} // each hook starts at another time
 	}
 	return containers
 }
 
-// brief are the workloads that differ most in how they are recorded: the others take
-// an emulated processor too long. Everything is run without -short.
+// brief are the workloads whose recordings differ most. The others take too long on an emulated processor. Without
+// -short, all workloads run.
 var brief = []string{
 	"chown", "setuid-0-of-32-bits", "cat-secret", "entrypoint-of-another-user", "bind-80-privileged", "own-user-namespace", "access",
 	"file-capability", "capset-only", "map-root", "map-locked-within", "acl-by-path", "list-packet-sockets", "exec-by-thread", "memory-policy", "securebits",
 }
 
-// walking is the first hook once more, with a walk of the stack at every check.
+// walking is the name of an additional recording with the first hook, which walks the stack at every check.
 const walking = "walking"
 
-// One run, seen by all hooks at once: a capmon for each, one the command of the other. One
-// more tells no call site from memory.
-func TestEveryHookSaysTheSame(t *testing.T) {
+// All hooks observe the same run of the workloads, each in its own capmon: each capmon runs the next one as its
+// command. One more capmon caches no call sites.
+func TestEveryHookReportsTheSame(t *testing.T) {
 	t.Parallel()
 	all := hooks(t)
 	chosen := slices.Clone(workloads)
@@ -94,18 +94,18 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 		chosen = named(t, brief...)
 	}
 	flags := recordFlags(t, all)
-	said := soundly(t, all, chosen)
+	reports := profileUntilSound(t, all, chosen)
 	for _, f := range flags {
 		f.check(t)
 	}
 
-	// test-kernels.sh makes one table of those of all guests.
+	// test-kernels.sh combines the tables of all guests.
 	var table strings.Builder
 	for _, w := range chosen {
 		fmt.Fprintf(&table, "\nrow: %s ", w.name)
 		var first seen
 		for i, hook := range slices.Concat(all, []monitor.Hook{walking}) {
-			got := only(t, said[hook], "hook-"+w.name)
+			got := only(t, reports[hook], "hook-"+w.name)
 			got.withoutSetup()
 			if i == 0 {
 				first = got
@@ -132,31 +132,31 @@ func TestEveryHookSaysTheSame(t *testing.T) {
 	t.Log(table.String())
 }
 
-// soundly runs the workloads and returns what each hook made of them. A recording that
-// admits gaps is no base for a list, capmon says, and is to be repeated: so is it here, for what
-// came out wrong in it.
-func soundly(t *testing.T, all []monitor.Hook, chosen []workload) map[monitor.Hook][]seen {
+// profileUntilSound runs the workloads and returns the reports of each hook. capmon advises to repeat a recording that
+// has gaps, since it is not a base for a list. profileUntilSound therefore repeats workloads that have wrong reports
+// with gaps.
+func profileUntilSound(t *testing.T, all []monitor.Hook, chosen []workload) map[monitor.Hook][]seen {
 	t.Helper()
-	said := profileByAll(t, all, chosen)
+	reports := profileByAll(t, all, chosen)
 	for range 3 {
-		chosen = slices.DeleteFunc(slices.Clone(chosen), func(w workload) bool { return !w.gappy(t, said) })
+		chosen = slices.DeleteFunc(slices.Clone(chosen), func(w workload) bool { return !w.gappy(t, reports) })
 		if len(chosen) == 0 {
 			break
 		}
 		for hook, containers := range profileByAll(t, all, chosen) {
 			for _, c := range containers {
-				i := slices.IndexFunc(said[hook], func(old seen) bool { return old.Name == c.Name })
-				said[hook][i] = c
+				i := slices.IndexFunc(reports[hook], func(old seen) bool { return old.Name == c.Name })
+				reports[hook][i] = c
 			}
 		}
 	}
-	return said
+	return reports
 }
 
-// gappy tells whether what a hook said of the workload is wrong, and it admits gaps.
-func (w workload) gappy(t *testing.T, said map[monitor.Hook][]seen) bool {
+// gappy reports whether a report of the workload is wrong and admits gaps.
+func (w workload) gappy(t *testing.T, reports map[monitor.Hook][]seen) bool {
 	t.Helper()
-	for _, containers := range said {
+	for _, containers := range reports {
 		got := only(t, containers, "hook-"+w.name)
 		admits := got.Skipped || len(got.Unexamined) > 0
 		if admits && len(w.faults(t, got)) > 0 {
@@ -166,7 +166,7 @@ func (w workload) gappy(t *testing.T, said map[monitor.Hook][]seen) bool {
 	return false
 }
 
-// named are the workloads with these names.
+// named returns the workloads with these names.
 func named(t *testing.T, names ...string) []workload {
 	t.Helper()
 	found := slices.DeleteFunc(slices.Clone(workloads), func(w workload) bool { return !slices.Contains(names, w.name) })
@@ -176,7 +176,7 @@ func named(t *testing.T, names ...string) []workload {
 	return found
 }
 
-// profileByAll runs the workloads once and returns what each hook made of them.
+// profileByAll runs the workloads once and returns the reports of each hook.
 func profileByAll(t *testing.T, all []monitor.Hook, chosen []workload) map[monitor.Hook][]seen {
 	t.Helper()
 	directory := t.TempDir()
@@ -201,12 +201,12 @@ func profileByAll(t *testing.T, all []monitor.Hook, chosen []workload) map[monit
 	if failed, err := os.ReadFile(failures); err == nil {
 		t.Errorf("these failed:\n%s", failed)
 	}
-	said := make(map[monitor.Hook][]seen)
+	reports := make(map[monitor.Hook][]seen)
 	for _, hook := range all {
-		said[hook] = load(t, filepath.Join(directory, string(hook)), hook)
+		reports[hook] = load(t, filepath.Join(directory, string(hook)), hook)
 	}
-	said[walking] = load(t, filepath.Join(directory, walking), all[0])
-	return said
+	reports[walking] = load(t, filepath.Join(directory, walking), all[0])
+	return reports
 }
 
 func TestEachHookAlone(t *testing.T) {
@@ -216,13 +216,12 @@ func TestEachHookAlone(t *testing.T) {
 	}
 }
 
-func TestTheFirstHookThatWorksIsUsed(t *testing.T) {
+func TestFirstWorkingHookIsUsed(t *testing.T) {
 	t.Parallel()
 	profileMixed(t, "auto", hooks(t)[0])
 }
 
-// profileMixed profiles a container with the option --hook, which has to lead to a
-// recording by the hook that is given.
+// profileMixed profiles a container with this value of --hook, and verifies that the recording used this hook.
 func profileMixed(t *testing.T, option string, hook monitor.Hook) {
 	t.Helper()
 	name := "mixed-" + option
@@ -232,11 +231,10 @@ func profileMixed(t *testing.T, option string, hook monitor.Hook) {
 	mixed.check(t, got)
 }
 
-// admitsSkips takes out of a report that the kernel skipped some checks, and notes whether
-// that was said. It happens where tasks are preempted in the kernel and processors are as
-// slow as emulated ones: understudies are skipped, too, and no kprobe runs on a CPU where
-// a task is in the middle of reading a map (bpf_disable_instrumentation,
-// kernel/bpf/syscall.c).
+// admitsSkips removes the caution that the kernel skipped some checks from a report, and sets Skipped if there was one.
+// The kernel skips checks where it preempts tasks in kernel mode and the processors are as slow as emulated ones. It
+// then also skips fallback programs, and runs no kprobe on a CPU where a task is reading a map
+// (bpf_disable_instrumentation, kernel/bpf/syscall.c).
 func admitsSkips(t *testing.T, got *seen) {
 	t.Helper()
 	preemption, err := kernel.PreemptionOfPrograms()
@@ -254,13 +252,12 @@ func admitsSkips(t *testing.T, got *seen) {
 	got.Complete = got.Complete || got.Skipped
 }
 
-// withoutSetup leaves the checks of the set-up out of their number: a task may be put into
-// the container in the middle of one, after tp_btf and before fexit and the end of the
-// system call.
+// withoutSetup subtracts the checks of the runtime setup. The runtime may move a task into the container in the middle
+// of a check: after tp_btf, but before fexit and the end of the system call.
 func (s *seen) withoutSetup() { s.Checks, s.Setup = s.Checks-s.Setup, 0 }
 
-// agreed is what one observation has to agree in with another: in the number of
-// checks, and in what was used at the start only, if neither admits that some are missing.
+// agreed returns the parts of one observation that must agree with another. The number of checks and the uses at the
+// start must agree only if neither observation lacks checks.
 func agreed(one, other seen) seen {
 	if one.Skipped || other.Skipped {
 		one.Checks, one.Setup, one.AtStart, one.Skipped = 0, 0, nil, false
@@ -268,26 +265,25 @@ func agreed(one, other seen) seen {
 	return one.timeless()
 }
 
-func TestTheNextHookIsUsedWhereTheFirstFails(t *testing.T) {
+func TestNextHookIsUsedIfTheFirstFails(t *testing.T) {
 	t.Parallel()
 	if !inGuest() {
-		t.Skip("only in a guest: it takes the hook away from everybody on the machine")
+		t.Skip("only in a guest: it makes the hook unusable on the whole machine")
 	}
 	all := hooks(t)
 	if len(all) < 2 || all[0] != monitor.Fexit {
-		t.Skipf("there is none after %s", all[0])
+		t.Skipf("there is no hook after %s", all[0])
 	}
 	occupy(t)
 	profileMixed(t, "auto", all[1])
 }
 
-// occupy takes fexit away from everybody until the test ends. A function takes a limited
-// number of programs (BPF_MAX_TRAMP_LINKS): with that many on cap_capable there is no
-// room for capmon's.
+// occupy makes fexit unusable on the whole machine until the test ends. The kernel limits the number of programs per
+// function (BPF_MAX_TRAMP_LINKS): with that many programs on cap_capable, there is no room for capmon's.
 func occupy(t *testing.T) {
 	t.Helper()
-	var refused error
-	for refused == nil {
+	var attachErr error
+	for attachErr == nil {
 		program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 			Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFExit, AttachTo: "cap_capable", License: "GPL",
 			Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
@@ -297,11 +293,11 @@ func occupy(t *testing.T) {
 		}
 		t.Cleanup(func() { _ = program.Close() })
 		var l link.Link
-		if l, refused = link.AttachTracing(link.TracingOptions{Program: program}); refused == nil {
+		if l, attachErr = link.AttachTracing(link.TracingOptions{Program: program}); attachErr == nil {
 			t.Cleanup(func() { _ = l.Close() })
 		}
 	}
-	if !errors.Is(refused, unix.E2BIG) {
-		t.Fatal(refused)
+	if !errors.Is(attachErr, unix.E2BIG) {
+		t.Fatal(attachErr)
 	}
 }

@@ -32,35 +32,35 @@ var (
 	hostileLess = flag.String("hostile-attackers", "plain,armed", "the attackers, separated by commas")
 )
 
-// What capmon may take beside an attacker.
+// Limits for capmon next to an attacker.
 const (
 	hostileMemory   = 128 << 20        // of serve, and of watch, resident at most
 	hostileCPU      = 0.10             // of a core, on average
 	hostileDatabase = 64 << 20         // bytes, whatever the attackers did
 	hostileEnd      = 30 * time.Second // from SIGTERM to the end of serve
 	hostileRings    = 60               // alerts of the bell in one run
-	// Alerts have to arrive within a second. The machine is overloaded on purpose, by more threads than
-	// it has cores, and may run other tests: so this holds for the median, and the limit of each is
-	// what no scheduler takes but a queue that the attacker fills does.
+	// Alerts must arrive within a second. The test overloads the machine on purpose, with more threads than cores, and
+	// other tests may run. So this limit holds for the median. The limit for each alert is longer than any scheduling
+	// delay, but shorter than the delay of a queue that the attacker fills.
 	hostileMedian, hostileLatest = time.Second, 10 * time.Second
 )
 
-// attackers are the options of docker run by which each starts. Both are limited, so that the machine
-// survives, not so that capmon does.
+// attackers has the options of docker run for each attacker. Their limits protect the machine, not capmon.
 var attackers = map[string][]string{
 	"plain": nil,
 	"armed": {"--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined", "--device=/dev/fuse", "--cgroupns=private"},
 }
 
-// honest is a container that does the same again and again.
+// honest is a kind of container that repeats the same work.
 type honest struct {
 	kind string
-	// round is what it does once, and made which of the asks that makes.
+	// round is the work that the container repeats, and made has the uses that one round makes.
 	round string
 	made  counts
-	// required is its list.
+	// required is the container's list.
 	required []string
-	// rounds that it ends after, to be started again; 0: it goes on until all is over.
+	// rounds is the number of rounds after which the container ends and is started again. 0: it runs until the end of
+	// the test.
 	rounds int
 }
 
@@ -78,7 +78,7 @@ var honestKinds = []honest{
 	},
 }
 
-// script runs rounds with pauses until the file over is there, and prints how many.
+// script runs rounds with pauses until the file over exists, and prints their number.
 func (h honest) script() string {
 	until := "[ -e /shared/over ]"
 	if h.rounds > 0 {
@@ -87,14 +87,14 @@ func (h honest) script() string {
 	return "touch /own/file; n=0; until " + until + "; do { " + strings.ReplaceAll(h.round, ";", " &&") + "; } || exit 1; n=$((n+1)); sleep 0.3; done; echo $n"
 }
 
-// neighbour is an honest container and what it did.
+// neighbour is an honest container and the number of its rounds.
 type neighbour struct {
 	honest
 	name, id string
 	rounds   uint64
 }
 
-// live has it run until all is over.
+// live runs the container until the end of the test.
 func (n *neighbour) live(over string) error {
 	for {
 		out, err := exec.Command("docker", "start", "--attach", n.id).CombinedOutput()
@@ -112,8 +112,8 @@ func (n *neighbour) live(over string) error {
 	}
 }
 
-// createNeighbours makes two honest containers of each kind but the odd one, which is there once, so that they are ten
-// with the bell.
+// createNeighbours creates two honest containers of each kind, but only one of the kind odd, so that there are ten
+// containers with the bell.
 func createNeighbours(t *testing.T, shared string) (all []*neighbour) {
 	t.Helper()
 	for _, kind := range honestKinds {
@@ -130,7 +130,7 @@ func createNeighbours(t *testing.T, shared string) (all []*neighbour) {
 	return all
 }
 
-// startAttacker starts one, and has nothing left of it when the test ends.
+// startAttacker starts an attacker, and removes everything that it made when the test ends.
 func startAttacker(t *testing.T, kind string, ids []string) (name string) {
 	t.Helper()
 	name = "hostile-" + kind
@@ -146,7 +146,7 @@ func startAttacker(t *testing.T, kind string, ids []string) (name string) {
 	return name
 }
 
-// removeAttacker removes it, with the cgroups that it made, and verifies that none of its processes is left.
+// removeAttacker removes the container and the cgroups that it made, and verifies that no process of it is left.
 func removeAttacker(t *testing.T, name string) {
 	t.Helper()
 	id := strings.TrimSpace(execute(t, "docker", "inspect", "--format={{.Id}}", name).stdout)
@@ -159,15 +159,15 @@ func removeAttacker(t *testing.T, name string) {
 	abortFUSE(t)
 	var left string
 	eventually(t, "nothing is left of "+name, func() bool {
-		// find goes by descriptors: the paths are longer than the kernel takes.
+		// find works with file descriptors here: the paths are longer than the kernel accepts.
 		left = execute(t, "sh", "-c", "find /sys/fs/cgroup -type d -name '*"+id+"*' -prune -exec find {} -depth -type d -delete ';' 2>/dev/null; "+
 			"find /sys/fs/cgroup -type d -name '*"+id+"*' -prune; grep -ls "+id+" /proc/[0-9]*/cgroup; grep -s "+id+" /proc/self/mountinfo").stdout
 		return left == ""
 	})
 }
 
-// abortFUSE ends the file systems of attack-mix whose servers are stuck, so that nobody waits for them any more. The
-// kernel has ended them already unless a server outlived its container.
+// abortFUSE ends the file systems of attack-mix whose servers are stuck, so that no process waits for them. The kernel
+// has already ended them unless a server outlived its container.
 func abortFUSE(t *testing.T) {
 	t.Helper()
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -180,14 +180,14 @@ func abortFUSE(t *testing.T) {
 		if fields[i+1] != "fuse" || fields[i+2] != "attack" {
 			continue
 		}
-		t.Errorf("a file system of the attacker's is left: %s", line)
+		t.Errorf("a file system of the attacker is left: %s", line)
 		_, minor, _ := strings.Cut(fields[2], ":")
 		_ = os.WriteFile("/sys/fs/fuse/connections/"+minor+"/abort", []byte("1"), 0)
 		_ = syscall.Unmount(fields[4], syscall.MNT_DETACH)
 	}
 }
 
-// arrivals are the alerts that a webhook got, and when.
+// arrivals are the alerts that a webhook received, with their times.
 type arrivals struct {
 	*httptest.Server
 	mu  sync.Mutex
@@ -218,7 +218,7 @@ func receiveAlerts(t *testing.T) *arrivals {
 	return a
 }
 
-// of are the alerts of a rule and a container, as they came.
+// of returns the alerts of a rule and a container, in the order of arrival.
 func (a *arrivals) of(rule, container string) (some []arrival) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -230,7 +230,7 @@ func (a *arrivals) of(rule, container string) (some []arrival) {
 	return some
 }
 
-// rulesTo are the built-in rules with a webhook.
+// rulesTo returns the path of a file with the built-in rules and a webhook.
 func rulesTo(t *testing.T, a *arrivals) string {
 	t.Helper()
 	return written(t, "rules.yaml", `
@@ -247,13 +247,13 @@ sinks: [{type: webhook, url: "`+a.URL+`"}]
 `)
 }
 
-// ring is one use of the bell: between two moments.
+// ring is one use by the bell, which happened between two times.
 type ring struct {
 	name        string
 	from, until time.Time
 }
 
-// ringBell has a container open a raw socket in a new way, again and again while the attack lasts.
+// ringBell makes a container open a raw socket with a new pattern of use, repeatedly while the attack lasts.
 func ringBell(p performer, stop <-chan struct{}) (rings []ring) {
 	for pace := time.NewTicker(max(time.Second, *hostileFor/hostileRings)); ; {
 		r := ring{name: fmt.Sprintf("bell-%d", len(rings)), from: time.Now()}
@@ -269,7 +269,7 @@ func ringBell(p performer, stop <-chan struct{}) (rings []ring) {
 	}
 }
 
-// judgeAlerts verifies that each ring alerted once, in order, and soon.
+// judgeAlerts verifies that each ring raised one alert, in order and soon.
 func judgeAlerts(t *testing.T, what string, a *arrivals, rings []ring) {
 	t.Helper()
 	var got []arrival
@@ -284,10 +284,10 @@ func judgeAlerts(t *testing.T, what string, a *arrivals, rings []ring) {
 		names = append(names, one.Use.Process.Program)
 		i := slices.IndexFunc(rings, func(r ring) bool { return r.name == one.Use.Process.Program })
 		if i < 0 {
-			t.Errorf("%s: alert of a ring that never was: %+v", what, one.Alert)
+			t.Errorf("%s: alert of a ring that did not happen: %+v", what, one.Alert)
 			continue
 		}
-		// The kernel's time and ours are the same clock, read some microseconds apart.
+		// The kernel and the test read the same clock, a few microseconds apart.
 		const slack = 50 * time.Millisecond
 		if one.Time.Before(rings[i].from.Add(-slack)) || one.Time.After(rings[i].until.Add(slack)) {
 			t.Errorf("%s: %s was between %v and %v, its alert says %v", what, rings[i].name, rings[i].from, rings[i].until, one.Time)
@@ -307,11 +307,11 @@ func judgeAlerts(t *testing.T, what string, a *arrivals, rings []ring) {
 	median, worst := took[len(took)/2], took[len(took)-1]
 	t.Logf("%s: %d alerts, from the kernel's check to the webhook: median %v, 9 of 10 %v, worst %v", what, len(took), median, took[len(took)*9/10], worst)
 	if median >= hostileMedian || worst >= hostileLatest {
-		t.Errorf("%s: alerts come late: median %v, wanted less than %v; worst %v, wanted less than %v", what, median, hostileMedian, worst, hostileLatest)
+		t.Errorf("%s: alerts arrive late: median %v, wanted less than %v; worst %v, wanted less than %v", what, median, hostileMedian, worst, hostileLatest)
 	}
 }
 
-// cpuTime is how long a process has run, in the kernel and outside.
+// cpuTime returns the time that a process has run, in kernel and user mode.
 func cpuTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -330,7 +330,7 @@ func cpuTime(t *testing.T, pid int) time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
-// mostResident is the most memory that a process has had, in bytes (VmHWM).
+// mostResident returns the peak memory of a process, in bytes (VmHWM).
 func mostResident(t *testing.T, pid int) (bytes int64) {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -347,7 +347,7 @@ func mostResident(t *testing.T, pid int) (bytes int64) {
 	return bytes << 10
 }
 
-// cost is a process of capmon's from a moment on.
+// cost measures a capmon process from a point in time on.
 type cost struct {
 	what  string
 	o     *observation
@@ -359,7 +359,7 @@ func costOf(t *testing.T, what string, o *observation) cost {
 	return cost{what, o, time.Now(), cpuTime(t, o.process.Pid)}
 }
 
-// judge verifies that it took no more than capmon may. It has to run.
+// judge verifies that the process stayed within capmon's limits. The process must still run.
 func (c cost) judge(t *testing.T) {
 	t.Helper()
 	share := float64(cpuTime(t, c.o.process.Pid)-c.cpu) / float64(time.Since(c.began))
@@ -373,7 +373,7 @@ func (c cost) judge(t *testing.T) {
 	}
 }
 
-// endsSoon ends a process of capmon's and verifies that it does not hang.
+// endsSoon ends a capmon process and verifies that it does not hang.
 func endsSoon(t *testing.T, what string, o *observation) {
 	t.Helper()
 	began := time.Now()
@@ -390,7 +390,7 @@ func endsSoon(t *testing.T, what string, o *observation) {
 	}
 }
 
-// judged is what a report has of a container.
+// judged has the fields of a container in a report that the tests read.
 type judged struct {
 	seen
 	Incomplete []string
@@ -401,7 +401,7 @@ type judged struct {
 	}
 }
 
-// judgedIn is what a database has of containers, by their IDs.
+// judgedIn returns the containers of a database by their IDs.
 func judgedIn(t *testing.T, database string) map[string]judged {
 	t.Helper()
 	began := time.Now()
@@ -433,35 +433,35 @@ func (n *neighbour) judge(t *testing.T, got judged) {
 		}{use.Capability, use.Class, use.Call, use.Count})
 	}
 	if fmt.Sprint(exact.counts()) != fmt.Sprint(want) {
-		t.Errorf("%s: recorded %v, and it made %v", n.name, exact.counts(), want)
+		t.Errorf("%s: recorded %v, but it made %v", n.name, exact.counts(), want)
 	}
 	if !got.Complete || got.Lost > 0 || len(got.Incomplete) > 0 {
 		t.Errorf("%s: complete: %v, %d lost, %q", n.name, got.Complete, got.Lost, got.Incomplete)
 	}
 	if got.Name != n.name {
-		t.Errorf("%s is known as %q: %s", n.name, got.Name, got.EngineError)
+		t.Errorf("%s has the name %q: %s", n.name, got.Name, got.EngineError)
 	}
 	n.judgeLists(t, got)
 }
 
-// judgeLists verifies that nothing of another's is in the container's lists.
+// judgeLists verifies that the container's lists have nothing from other containers.
 func (n *neighbour) judgeLists(t *testing.T, got judged) {
 	t.Helper()
-	same(t, n.name+" requires", got.Required, n.required)
-	same(t, n.name+" demands", got.Implicit, nil)
-	same(t, n.name+" softly", got.Soft, nil)
-	same(t, n.name+" is denied", got.Denied, nil)
+	same(t, n.name+" required", got.Required, n.required)
+	same(t, n.name+" implicit", got.Implicit, nil)
+	same(t, n.name+" soft", got.Soft, nil)
+	same(t, n.name+" denied", got.Denied, nil)
 	same(t, n.name+" unsure", got.Unsure, nil)
 	same(t, n.name+" unwatched", got.Unwatched, nil)
-	same(t, n.name+" own namespace", got.Classes["nested-userns"], nil)
+	same(t, n.name+" nested user namespace", got.Classes["nested-userns"], nil)
 	same(t, n.name+" granted", got.Granted, defaultGrants)
 }
 
 var defaultGrants = caps("AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "NET_RAW",
 	"SETFCAP", "SETGID", "SETPCAP", "SETUID", "SYS_CHROOT")
 
-// Whatever a container does: what is recorded of its neighbours is exact, their alerts come in order and soon, and
-// capmon takes little and ends when it has to.
+// Whatever a container does, the records of its neighbours are exact, and their alerts arrive in order and soon. capmon
+// uses few resources and ends in time.
 func TestHonestRecordsBesideAHostileContainer(t *testing.T) {
 	testlock.Losses(t)
 	t.Logf("-hostile-seed=%d -hostile=%v", *hostileSeed, *hostileFor)
@@ -521,14 +521,14 @@ func TestHonestRecordsBesideAHostileContainer(t *testing.T) {
 	}
 }
 
-// judgeAttacker verifies that what it did is known as its own.
+// judgeAttacker verifies that capmon attributes the attacker's uses to the attacker.
 func judgeAttacker(t *testing.T, name string, got judged) {
 	t.Helper()
 	if *hostileOnly != "" {
-		return // it did not do all
+		return // it did not run all attacks
 	}
 	if got.Name != name || !slices.Contains(got.Required, "NET_RAW") {
-		t.Errorf("%s, known as %q: its raw sockets are not in %v", name, got.Name, got.Required)
+		t.Errorf("%s, with the name %q: its raw sockets are not in %v", name, got.Name, got.Required)
 	}
 	if name == "hostile-armed" && !slices.Contains(got.Required, "SYS_ADMIN") {
 		t.Errorf("%s: its mounts are not in %v", name, got.Required)
@@ -550,7 +550,7 @@ func judgeDatabase(t *testing.T, database string) {
 	if err != nil {
 		t.Error(err)
 	}
-	t.Logf("the database has %.1f MiB", float64(size)/(1<<20))
+	t.Logf("the size of the database is %.1f MiB", float64(size)/(1<<20))
 	if size > hostileDatabase {
 		t.Errorf("the database has %d bytes, wanted %d at most", size, int64(hostileDatabase))
 	}

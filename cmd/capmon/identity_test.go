@@ -15,10 +15,10 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// attacker is the user whom a cgroup is given to.
+// attacker is the ID of a user who owns a cgroup.
 const attacker = 4711
 
-// hierarchy is the one that tells containers apart.
+// hierarchy returns the cgroup hierarchy with which capmon distinguishes containers.
 func hierarchy(t *testing.T) kernel.Cgroups {
 	t.Helper()
 	cgroups, err := kernel.DetectCgroups()
@@ -28,7 +28,7 @@ func hierarchy(t *testing.T) kernel.Cgroups {
 	return cgroups
 }
 
-// ownCgroup is a shell's word for its cgroup's directory, in a container that has the host's
+// ownCgroup returns a shell expression for the directory of the shell's own cgroup, in a container that has the host's
 // cgroups at /cg.
 func ownCgroup(t *testing.T) string {
 	t.Helper()
@@ -40,7 +40,7 @@ func withCgroups(t *testing.T, options ...string) []string {
 	return append([]string{"--cgroupns=host", "--volume=" + hierarchy(t).Mount + ":/cg"}, options...)
 }
 
-// delegated makes a cgroup and gives it to the attacker.
+// delegated creates a cgroup and gives it to the attacker.
 func delegated(t *testing.T) string {
 	t.Helper()
 	directory, err := os.MkdirTemp(hierarchy(t).Mount, "capmon-test-delegated-")
@@ -62,8 +62,8 @@ func delegated(t *testing.T) string {
 	return directory
 }
 
-// forge has the attacker, who is in the delegated cgroup, use what a user namespace of their own
-// gives, in cgroups that are named like a container's.
+// forge makes the attacker, who is in the delegated cgroup, use the capabilities of a nested user namespace, in cgroups
+// that are named like a container's.
 func forge(t *testing.T, delegated, id string, more ...string) {
 	t.Helper()
 	program := filepath.Join(openDirectory(t), "attack-forged-cgroup")
@@ -78,7 +78,7 @@ func forge(t *testing.T, delegated, id string, more ...string) {
 	}
 }
 
-// unconfirmed are the unknown containers in a cgroup.
+// unconfirmed returns the unknown containers in a cgroup.
 func unconfirmed(all []seen, cgroup string) []seen {
 	return slices.DeleteFunc(slices.Clone(all), func(c seen) bool { return !strings.Contains(c.Unconfirmed, filepath.Base(cgroup)) })
 }
@@ -100,9 +100,9 @@ func TestNestedCgroupsHideNothing(t *testing.T) {
 	}
 }
 
-// A cgroup that any user may have made is not a container's because of its name: neither while
-// that runs nor afterwards.
-func TestAForgedCgroupIsNoContainers(t *testing.T) {
+// A cgroup that any user may have made does not belong to a container because of its name, neither while the container
+// runs nor afterwards.
+func TestForgedCgroupBelongsToNoContainer(t *testing.T) {
 	t.Parallel()
 	const victim = "forged-restarted"
 	startSleeper(t, victim)
@@ -122,14 +122,15 @@ func TestAForgedCgroupIsNoContainers(t *testing.T) {
 			}
 			forged := unconfirmed(all, cgroup)
 			if len(forged) != 1 || forged[0].ID == id || !slices.Contains(forged[0].Required, "SYS_ADMIN") {
-				t.Errorf("unconfirmed are %+v", forged)
+				t.Errorf("unconfirmed: %+v", forged)
 			}
 		})
 	}
 }
 
-// Nor is one that a container's root has made, where engines make theirs, while the real one runs.
-func TestACgroupMadeByAContainerIsNoOthers(t *testing.T) {
+// The same holds for a cgroup that root in a container made next to where engines create theirs, while the real
+// container runs.
+func TestCgroupMadeByAContainerBelongsToNoOther(t *testing.T) {
 	t.Parallel()
 	const victim, forger = "forged-beside", "forger"
 	startSleeper(t, victim)
@@ -145,12 +146,12 @@ func TestACgroupMadeByAContainerIsNoOthers(t *testing.T) {
 	}
 	forged := unconfirmed(all, id)
 	if len(forged) != 1 || !slices.Contains(forged[0].Required, "NET_RAW") {
-		t.Errorf("unconfirmed are %+v", forged)
+		t.Errorf("unconfirmed: %+v", forged)
 	}
 }
 
-// A user who may make cgroups takes no room from containers by making many.
-func TestForgedCgroupsTakeNoRoom(t *testing.T) {
+// A user who may create cgroups cannot use up the room of containers by creating many.
+func TestForgedCgroupsUseNoRoomOfOthers(t *testing.T) {
 	t.Parallel()
 	const many = 5000
 	cgroup := delegated(t)
@@ -167,8 +168,8 @@ func TestForgedCgroupsTakeNoRoom(t *testing.T) {
 	}
 }
 
-// Nor does watch name a container whose name a cgroup only bears.
-func TestWatchNamesNoContainerByAForgedCgroup(t *testing.T) {
+// watch also does not name a container because of a cgroup's name.
+func TestWatchNamesNoContainerForAForgedCgroup(t *testing.T) {
 	t.Parallel()
 	const victim = "forged-watched"
 	startSleeper(t, victim)
@@ -195,10 +196,10 @@ func TestWatchNamesNoContainerByAForgedCgroup(t *testing.T) {
 	}
 }
 
-// What a forged cgroup used is in no command's answer about the container.
-func TestNoCommandAsksOfAContainerWhatAForgedCgroupUsed(t *testing.T) {
+// No command attributes the uses of a forged cgroup to the container.
+func TestNoCommandCountsUsesOfAForgedCgroupForAContainer(t *testing.T) {
 	t.Parallel()
-	const victim = "forged-asked"
+	const victim = "forged-queried"
 	startSleeper(t, victim)
 	saved := filepath.Join(t.TempDir(), "profile.json")
 	observation := watch(t, "--save", saved)
@@ -215,7 +216,7 @@ func TestNoCommandAsksOfAContainerWhatAForgedCgroupUsed(t *testing.T) {
 			t.Errorf("%v: exit code %d\n%s%s", command, r.code, r.stdout, r.stderr)
 		}
 	}
-	if all := mustExecute(t, binary, "report", saved); !strings.Contains(all, "SYS_ADMIN") || !strings.Contains(all, "no engine says that this is a container") {
+	if all := mustExecute(t, binary, "report", saved); !strings.Contains(all, "SYS_ADMIN") || !strings.Contains(all, "no engine confirms that this is a container") {
 		t.Errorf("the use in the forged cgroup is not reported:\n%s", all)
 	}
 }

@@ -14,9 +14,9 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// The moments are spread over start, recording and end; each of them has to end
-// well, so none is waited for.
-func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
+// The interrupts are spread over start, recording and end. capmon must end well each time, so the test waits for no
+// particular event.
+func TestCtrlCAtAnyTimeLeavesNothing(t *testing.T) {
 	t.Parallel()
 	const step, most, enough = 25 * time.Millisecond, 400, 10
 	var whileRecording int
@@ -25,7 +25,7 @@ func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
 		t.Run(delay.String(), func(t *testing.T) {
 			name := fmt.Sprint("interrupted-", i)
 			cmd := exec.Command(binary, "profile", "--", "docker", "run", "--rm", "--init", "--name", name, "bb", "sleep", "1000")
-			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal: capmon alone gets it
+			cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal: only capmon receives the signal
 			var stdout, stderr bytes.Buffer
 			cmd.Stdout, cmd.Stderr = &stdout, &stderr
 			if err := cmd.Start(); err != nil {
@@ -38,7 +38,7 @@ func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
 			case strings.Contains(stderr.String(), "interrupted before it was done"):
 			case strings.Contains(stdout.String(), name+"  bb:latest"):
 				whileRecording++
-			case strings.Contains(stdout.String(), "no containers were seen"), code == -1:
+			case strings.Contains(stdout.String(), "capmon saw no containers"), code == -1:
 			default:
 				t.Errorf("exit code %d\n%s%s", code, stdout.String(), stderr.String())
 			}
@@ -48,18 +48,18 @@ func TestCtrlCAtAnyMomentLeavesNothing(t *testing.T) {
 		})
 	}
 	if whileRecording == 0 {
-		t.Error("at none of the moments a container ran")
+		t.Error("no interrupt came while a container ran")
 	}
 }
 
-// end interrupts until the process has ended: docker passes a first signal on to
-// the container, if there is one already.
+// end sends interrupts until the process has ended: docker forwards a first signal to the container, if it exists
+// already.
 func end(t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = cmd.Wait() // the caller looks at its state
+		_ = cmd.Wait() // the caller inspects its state
 	}()
 	for {
 		_ = cmd.Process.Signal(os.Interrupt)
@@ -71,14 +71,14 @@ func end(t *testing.T, cmd *exec.Cmd) {
 	}
 }
 
-// interruptOnce interrupts a process and waits for its end. A second interrupt would end it before it
-// has removed what it made.
+// interruptOnce interrupts a process and waits for its end. A second interrupt would end the process before it has
+// removed what it made.
 func interruptOnce(cmd *exec.Cmd) {
 	_ = cmd.Process.Signal(os.Interrupt) // it may have ended
-	_ = cmd.Wait()                       // the caller looks at what it left
+	_ = cmd.Wait()                       // the caller inspects what it left
 }
 
-// programsOf lists the BPF programs that a process holds.
+// programsOf returns the BPF programs that a process holds.
 func programsOf(pid int) []ebpf.ProgramID {
 	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	var ids []ebpf.ProgramID
@@ -94,7 +94,7 @@ func programsOf(pid int) []ebpf.ProgramID {
 	return ids
 }
 
-// The kernel frees programs a moment after their last holder is gone.
+// The kernel frees programs shortly after their last reference is gone.
 func awaitUnloaded(t *testing.T, id ebpf.ProgramID) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("program %d is unloaded", id), func() bool {
@@ -107,7 +107,7 @@ func awaitUnloaded(t *testing.T, id ebpf.ProgramID) {
 	})
 }
 
-func TestCtrlCWhileWatchingReportsWhatWasSeen(t *testing.T) {
+func TestCtrlCPrintsTheReport(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "until-now")
 	observation := watch(t, "until-now")
@@ -122,8 +122,8 @@ func TestCtrlCWhileWatchingReportsWhatWasSeen(t *testing.T) {
 	}
 }
 
-// SIGKILL cannot be caught; what is held by open files goes with the process.
-func TestKilledLeavesNothing(t *testing.T) {
+// capmon cannot catch SIGKILL. The kernel releases what open files hold when the process ends.
+func TestSIGKILLLeavesNothing(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "outliving")
 	observation := watch(t, "outliving")
@@ -137,7 +137,7 @@ func TestKilledLeavesNothing(t *testing.T) {
 	}
 }
 
-// A shell lets what its scripts run in the background ignore SIGINT.
+// A shell makes background jobs of its scripts ignore SIGINT.
 func TestBackgroundJobOfAScriptCanBeInterrupted(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "in-background")

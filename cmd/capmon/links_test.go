@@ -9,15 +9,15 @@ import (
 	"testing"
 )
 
-// A container uses DAC_OVERRIDE to look for files that are not there, puts links to a directory of
-// the host in their place, and ends. What capmon then finds must not be the host's file: its owner
-// and mode would be in the report.
-func TestLinksOfEndedContainersLeadNowhere(t *testing.T) {
+// A container uses DAC_OVERRIDE to access files that do not exist, replaces the directories with links to a directory
+// of the host, and ends. capmon must not find the host's file afterwards, or the report would reveal its owner and
+// mode.
+func TestLinksOfEndedContainersAreNotFollowed(t *testing.T) {
 	t.Parallel()
 	const (
-		name    = "links-ended"
-		telling = 47110 // owner and group of all that is the host's
-		script  = `
+		name      = "links-ended"
+		hostOwner = 47110 // owner and group of the host's files
+		script    = `
 			for d in /tmp/place /tmp/last /vol/place /inner; do
 				mkdir -p $d && chown 1000 $d && chmod 700 $d
 				cat $d/secret 2>/dev/null || true
@@ -29,8 +29,8 @@ func TestLinksOfEndedContainersLeadNowhere(t *testing.T) {
 	volume, host := t.TempDir(), filepath.Join(t.TempDir(), "host")
 	secret := filepath.Join(host, "secret")
 	if err := errors.Join(
-		os.Mkdir(filepath.Join(volume, "inner"), 0o755), os.Mkdir(host, 0o711), os.Chown(host, telling, telling),
-		os.WriteFile(secret, nil, 0o604), os.Chown(secret, telling, telling),
+		os.Mkdir(filepath.Join(volume, "inner"), 0o755), os.Mkdir(host, 0o711), os.Chown(host, hostOwner, hostOwner),
+		os.WriteFile(secret, nil, 0o604), os.Chown(secret, hostOwner, hostOwner),
 	); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func TestLinksOfEndedContainersLeadNowhere(t *testing.T) {
 	for _, path := range []string{"/tmp/place/secret", "/tmp/last/secret", "/vol/place/secret", "/inner/secret"} {
 		i := slices.IndexFunc(files, func(f accessed) bool { return f.Path == path && f.Program == "cat" && f.Capability == "DAC_OVERRIDE" })
 		if i < 0 {
-			t.Errorf("%s is not there", path)
+			t.Errorf("%s is not in the report", path)
 			continue
 		}
 		if files[i].Found != nil {
@@ -53,12 +53,12 @@ func TestLinksOfEndedContainersLeadNowhere(t *testing.T) {
 	}
 	for _, file := range files {
 		for _, at := range []*place{file.Found, file.Directory} {
-			if at != nil && (at.Owner == telling || at.Group == telling) {
+			if at != nil && (at.Owner == hostOwner || at.Group == hostOwner) {
 				t.Errorf("%s led to a file of the host: %s", file.Path, at)
 			}
 		}
 	}
-	// Each of the links would have led there.
+	// Each of the links leads to the host's file.
 	for _, path := range []string{"place/secret", "inner/secret"} {
 		if info, err := os.Stat(filepath.Join(volume, path)); err != nil || info.Mode() != 0o604 {
 			t.Errorf("%s does not lead to the file: %v", path, err)

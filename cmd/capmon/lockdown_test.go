@@ -9,11 +9,10 @@ import (
 	"github.com/capmon/capmon/internal/doctor"
 )
 
-// Only a restart of the machine ends lockdown. scripts/test-kernels.sh runs this test last, in a
-// process of its own.
+// Only a reboot ends lockdown. scripts/test-kernels.sh runs this test last, in a separate process.
 func TestEveryHookUnderLockdown(t *testing.T) {
 	if !inGuest() {
-		t.Skip("only in a guest: it would stay locked")
+		t.Skip("only in a guest: the machine would stay locked down")
 	}
 	lock := func(mode string) diagnosis {
 		if err := os.WriteFile("/sys/kernel/security/lockdown", []byte(mode), 0o644); err != nil {
@@ -32,7 +31,7 @@ func TestEveryHookUnderLockdown(t *testing.T) {
 	d = lock("confidentiality")
 	d.check(t, "lockdown", doctor.Failure, "no BPF program read its memory", "lockdown=integrity")
 	d.check(t, "hook", doctor.Failure, "no way to listen", "")
-	if said := refusedFor(t, (*exec.Cmd).Start, binary, "profile", "--for", "1ms"); !strings.Contains(said, "see capmon doctor") {
-		t.Error(said)
+	if output := failsFor(t, (*exec.Cmd).Start, binary, "profile", "--for", "1ms"); !strings.Contains(output, "see capmon doctor") {
+		t.Error(output)
 	}
 }

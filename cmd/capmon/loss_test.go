@@ -11,17 +11,17 @@ import (
 	"github.com/capmon/capmon/internal/testlock"
 )
 
-// tooManyPrograms are more than capmon records of one container, if each has another ambient set.
+// tooManyPrograms is more than capmon records for one container, if each program has another ambient set.
 const tooManyPrograms = "700"
 
-// loseExecutions has a container execute so many programs that capmon loses executions.
+// loseExecutions makes a container execute so many programs that capmon loses executions.
 func loseExecutions(t *testing.T, name string) {
 	t.Helper()
 	startSleeper(t, name)
 	mustExecute(t, "docker", "exec", name, "attack-exec", tooManyPrograms, "ambient")
 }
 
-// blames reports whether one of some alerts tells of lost executions that a container caused.
+// blames reports whether one of the alerts reports lost executions that the container caused.
 func blames(alerts []alert.Alert, container string) bool {
 	return slices.ContainsFunc(alerts, func(one alert.Alert) bool {
 		return one.Rule == alert.LossRule && one.Severity == alert.Critical && one.Loss.Lost.Executions > 0 &&
@@ -29,16 +29,16 @@ func blames(alerts []alert.Alert, container string) bool {
 	})
 }
 
-// all are the alerts that it has got.
+// all returns the alerts that the receiver has received.
 func (r *receiver) all() []alert.Alert {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.got)
 }
 
-// Whoever makes capmon lose something is named in a critical alert, everywhere, and so is the next
-// one. Meanwhile serve is not ready.
-func TestLossesAreAlerts(t *testing.T) {
+// A critical alert names the container that makes capmon lose executions, in every output. So does a second one about
+// the next container. In the meantime serve is not ready.
+func TestLossesRaiseAlerts(t *testing.T) {
 	testlock.Losses(t)
 	r := newReceiver(t)
 	r.start(t)
@@ -56,10 +56,10 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 			status, body := s.get("/readyz")
 			return status == http.StatusServiceUnavailable && strings.Contains(body, "capmon lost")
 		})
-		eventually(t, "the state tells of "+name, func() bool { return strings.Contains(s.state().LastLoss, name) })
-		eventually(t, "the webhook has an alert of "+name, func() bool { return blames(r.all(), name) })
+		eventually(t, "the state names "+name, func() bool { return strings.Contains(s.state().LastLoss, name) })
+		eventually(t, "the webhook has an alert about "+name, func() bool { return blames(r.all(), name) })
 		for _, one := range []*server{s, builtin} {
-			eventually(t, "the database has an alert of "+name, func() bool { return blames(one.lossAlerts(name), name) })
+			eventually(t, "the database has an alert about "+name, func() bool { return blames(one.lossAlerts(name), name) })
 			eventually(t, "the log has an error that names "+name, func() bool {
 				return slices.ContainsFunc(slices.Collect(strings.Lines(one.stderr.String())), func(line string) bool {
 					return strings.Contains(line, "ERROR") && strings.Contains(line, "capmon lost") && strings.Contains(line, name)
@@ -67,7 +67,7 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 			})
 		}
 	}
-	w.interrupt() // what came after its last alert is told at its end
+	w.interrupt() // watch reports further losses when it ends
 	var shown []alert.Alert
 	for line := range strings.Lines(w.lines.String()) {
 		var one alert.Alert
@@ -79,12 +79,12 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 	}
 	for _, name := range []string{"loss-first", "loss-second"} {
 		if !blames(shown, name) {
-			t.Errorf("watch has no alert of %s:\n%s", name, w.lines.String())
+			t.Errorf("watch has no alert about %s:\n%s", name, w.lines.String())
 		}
 	}
 }
 
-// lossAlerts are those that the API has of a container.
+// lossAlerts returns the alerts that the API has for a container.
 func (s *server) lossAlerts(container string) (alerts []alert.Alert) {
 	s.t.Helper()
 	_, body := s.get("/api/v1/alerts?container=" + container)

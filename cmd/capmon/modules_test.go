@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// The kernel asks for the capability only if it has not loaded the module yet. The list must
-// also work on a host that has not.
+// The kernel checks the capability only if it has not loaded the module yet. The list must also work on a host that has
+// not.
 func TestModulesOnDemandNeedACapability(t *testing.T) {
 	t.Parallel()
 	if !inGuest() {
@@ -18,7 +18,7 @@ func TestModulesOnDemandNeedACapability(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.WriteFile(file, before, 0) })
-	// Other networks may set few algorithms by themselves.
+	// Other network namespaces may set only a few algorithms without NET_ADMIN on the host.
 	setting := func(algorithm string) workload {
 		return workload{
 			options:  []string{"--security-opt=systempaths=unconfined", "--network=host"},

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// messages are the lines on stderr, each of which has to be a JSON object with a message.
+// messages verifies that each line on stderr is a JSON object with a message, and returns the messages.
 func messages(t *testing.T, stderr string) (all []string) {
 	t.Helper()
 	for line := range strings.Lines(stderr) {
@@ -68,7 +68,7 @@ func TestEveryLineOnStderrIsJSON(t *testing.T) {
 	}
 	r = execute(t, binary, "--log-format=json", "profile", "-o", "flags", "--", "sh", "-c", "echo from the command >&2")
 	if !strings.HasPrefix(r.stderr, "from the command\n") {
-		t.Errorf("the command's own line is not as it was: %q", r.stderr)
+		t.Errorf("the output of the command has changed: %q", r.stderr)
 	}
 	messages(t, strings.TrimPrefix(r.stderr, "from the command\n"))
 }

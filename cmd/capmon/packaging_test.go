@@ -16,19 +16,19 @@ import (
 	"github.com/capmon/capmon/internal/doctor"
 )
 
-// What is shipped is read, so that it cannot say anything else than what works.
+// The tests read the shipped files, so that the files match the code.
 const (
 	unitFile      = "../../packaging/systemd/capmon-profile@.service"
 	privilegesDoc = "../../docs/privileges.md"
 )
 
-// unit is the shipped unit that profiles a container.
+// unit returns the settings of the shipped unit that profiles a container.
 func unit(t *testing.T) map[string]string {
 	t.Helper()
 	return unitOf(t, unitFile)
 }
 
-// unitOf reads a unit: its settings by name.
+// unitOf returns the settings of a unit by their names.
 func unitOf(t *testing.T, file string) map[string]string {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -45,8 +45,8 @@ func unitOf(t *testing.T, file string) map[string]string {
 	return settings
 }
 
-// The state has names and paths of all containers, and alerts.
-func TestUnitsCloseTheirStateDirectory(t *testing.T) {
+// The state directory has the names and paths of all containers, and alerts.
+func TestUnitsProtectTheirStateDirectory(t *testing.T) {
 	t.Parallel()
 	units, err := filepath.Glob("../../packaging/systemd/*.service")
 	if err != nil || len(units) < 2 {
@@ -71,8 +71,8 @@ func parseCapabilities(t *testing.T, names ...string) (set capability.Set) {
 	return set
 }
 
-// What the unit runs, with its capabilities and as it is stopped, for the user that it
-// has and for root.
+// Run the command of the unit with the unit's capabilities, as the unit's user and as root, and stop it as systemd
+// does.
 func TestUnitProfilesWithItsCapabilities(t *testing.T) {
 	t.Parallel()
 	settings := unit(t)
@@ -97,7 +97,7 @@ func TestUnitProfilesWithItsCapabilities(t *testing.T) {
 	}
 }
 
-func TestUnitIsUnderstoodBySystemd(t *testing.T) {
+func TestUnitIsValid(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(unitFile)
 	if err != nil {
@@ -112,8 +112,8 @@ func TestUnitIsUnderstoodBySystemd(t *testing.T) {
 	}
 }
 
-// documented is the command that the documentation has for this engine, as words, with
-// the socket that the tests use, a name and more options of docker run.
+// documented returns the documented command for this engine as words, with the socket that the tests use, a name and
+// additional options of docker run.
 func documented(t *testing.T, name string, options ...string) []string {
 	t.Helper()
 	text, err := os.ReadFile(privilegesDoc)
@@ -133,12 +133,12 @@ func documented(t *testing.T, name string, options ...string) []string {
 	words := strings.Fields(strings.Replace(found[0], "/var/run/docker.sock", socket, 1))
 	end := slices.Index(words, "capmon")
 	if !slices.Equal(words[end:], []string{"capmon", "profile", "web"}) {
-		t.Fatalf("wanted it to end in capmon profile web: %q", words)
+		t.Fatalf("the command does not end with capmon profile web: %q", words)
 	}
 	return slices.Concat(words[:2], []string{"--name=" + name}, options, words[2:end+1])
 }
 
-// knowsBPF tells whether the engine takes CAP_BPF and CAP_PERFMON.
+// knowsBPF reports whether the engine knows CAP_BPF and CAP_PERFMON.
 func knowsBPF(t *testing.T) bool {
 	t.Helper()
 	major, _, _ := strings.Cut(mustExecute(t, "docker", "version", "--format={{.Server.Version}}"), ".")
@@ -149,7 +149,7 @@ func knowsBPF(t *testing.T) bool {
 	return n >= 23
 }
 
-func TestDocumentedContainersHaveTheLeastRights(t *testing.T) {
+func TestDocumentedContainersHaveTheLeastCapabilities(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(privilegesDoc)
 	if err != nil {
@@ -175,7 +175,7 @@ func TestDocumentedContainersHaveTheLeastRights(t *testing.T) {
 }
 
 var makeImage = sync.OnceValues(func() ([]byte, error) {
-	if guest() != "" { // with a program for it, but without make
+	if guest() != "" { // a guest has the program, but not make
 		return exec.Command("docker", "build", "--tag=capmon", "--file=../../packaging/container/Dockerfile", filepath.Dir(binary)).CombinedOutput()
 	}
 	return exec.Command("make", "-C", "../..", "image").CombinedOutput()
@@ -192,13 +192,13 @@ func TestDocumentedContainerProfiles(t *testing.T) {
 		}
 	}
 	optionsOf := map[string][]string{"recipe": nil}
-	if guest() == "" { // where systemd tells its sets of system calls
+	if guest() == "" { // systemd here can list its sets of system calls
 		optionsOf["recipe-of-unit-calls"] = []string{"--security-opt=seccomp=" + seccompOf(t, unit(t)["SystemCallFilter"])}
 	}
 	for name, options := range optionsOf {
 		t.Run(name, func(t *testing.T) {
 			exercised(t, name)
-			// The ready file is in a directory of this test's.
+			// The ready file is in a directory of this test.
 			options = append(options, "--volume="+os.TempDir()+":"+os.TempDir())
 			few := watchBy(t, (*exec.Cmd).Start, append(documented(t, "capmon-"+name, options...), "profile", "-o", "json", name)...)
 			pid, err := strconv.Atoi(strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format={{.State.Pid}}", "capmon-"+name)))
@@ -213,8 +213,8 @@ func TestDocumentedContainerProfiles(t *testing.T) {
 	}
 }
 
-// Without the host's cgroups a container sees too little, and capmon says so.
-func TestContainerWithAPartOfTheCgroupsIsTold(t *testing.T) {
+// Without the host's cgroups capmon cannot see all containers from inside a container, and says so.
+func TestMissingCgroupsInAContainerAreReported(t *testing.T) {
 	t.Parallel()
 	if out, err := makeImage(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -227,8 +227,8 @@ func TestContainerWithAPartOfTheCgroupsIsTold(t *testing.T) {
 	}
 }
 
-// seccompOf writes a profile for Docker that allows what a SystemCallFilter= does, but
-// for what Docker 23.0.0 to 23.0.6 and 24.0.0 to 24.0.2 keep from whom lacks SYS_ADMIN.
+// seccompOf writes a seccomp profile for Docker that allows the calls of a SystemCallFilter=, without those that Docker
+// 23.0.0 to 23.0.6 and 24.0.0 to 24.0.2 deny processes that lack SYS_ADMIN.
 func seccompOf(t *testing.T, filter string) string {
 	t.Helper()
 	type rule struct {
@@ -251,7 +251,7 @@ func seccompOf(t *testing.T, filter string) string {
 	return file
 }
 
-// systemCalls resolves the names of systemd's sets.
+// systemCalls expands the names of systemd's sets.
 func systemCalls(t *testing.T, words []string) (calls []string) {
 	t.Helper()
 	for _, word := range words {

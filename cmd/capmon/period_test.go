@@ -2,7 +2,7 @@ package main
 
 import "testing"
 
-func TestTimesAndFilesThatMeanNothingAreRefused(t *testing.T) {
+func TestTimesAndFilesThatMakeNoSenseAreRejected(t *testing.T) {
 	t.Parallel()
 	for _, arguments := range [][]string{
 		{"profile", "--for", "0s"}, {"profile", "--for=-1s"}, {"audit", "--for", "0s"},
@@ -10,6 +10,6 @@ func TestTimesAndFilesThatMeanNothingAreRefused(t *testing.T) {
 		complains(t, arguments, "the time to watch has to be more than 0")
 	}
 	complains(t, []string{"profile", "--for", "soon"}, "invalid duration")
-	complains(t, []string{"profile", "--save", "-", "--", "true"}, "- is not standard output here: name a file")
-	complains(t, []string{"verify", "--save", "-", "--", "docker", "run", "bb"}, "- is not standard output here: name a file")
+	complains(t, []string{"profile", "--save", "-", "--", "true"}, "- does not mean standard output here: name a file")
+	complains(t, []string{"verify", "--save", "-", "--", "docker", "run", "bb"}, "- does not mean standard output here: name a file")
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// conversation is a container whose process can be spoken with.
+// conversation is a container that the test can exchange lines with.
 type conversation struct {
 	input  io.WriteCloser
 	output *bufio.Reader
 	name   string
 }
 
-// converse starts one of this name; args are options and, after bb, the command.
+// converse starts a container of this name. args are options of docker run and, after bb, the command.
 func converse(t *testing.T, name string, args ...string) conversation {
 	t.Helper()
 	cmd := exec.Command("docker", append([]string{"run", "-i", "--rm", "--name", name}, args...)...)
@@ -41,7 +41,7 @@ func converse(t *testing.T, name string, args ...string) conversation {
 	return conversation{input, bufio.NewReader(output), name}
 }
 
-// ready waits until the container says so, and the engine says that it runs, which may be later.
+// ready waits until the container prints "ready" and the engine reports that it runs, which may be later.
 func (c conversation) ready(t *testing.T) {
 	t.Helper()
 	awaitLine(t, c.output, "ready")
@@ -50,9 +50,8 @@ func (c conversation) ready(t *testing.T) {
 	})
 }
 
-// A process that was there before capmon is known by what it executes, or by its
-// ancestors.
-func TestProcessesThatWereThereAreWorkload(t *testing.T) {
+// The executed file, or an ancestor, identifies a process that existed before capmon as workload.
+func TestProcessesBeforeCapmonAreWorkload(t *testing.T) {
 	t.Parallel()
 	for name, command := range map[string]string{
 		"of a shell":           "echo ready; read line; probe rawsock",
@@ -73,9 +72,9 @@ func TestProcessesThatWereThereAreWorkload(t *testing.T) {
 	}
 }
 
-// Nobody is left in the mount namespace that the file was executed from, nor does the
-// process have an ancestor that tells.
-func TestHookKnowsWhoLeftItsMounts(t *testing.T) {
+// No process is left in the mount namespace from which the file was executed, and the process has no ancestor that
+// identifies it.
+func TestHookIdentifiesProcessesThatLeftTheirMounts(t *testing.T) {
 	t.Parallel()
 	const container = "left-mounts"
 	c := converse(t, container, "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined", "bb", "probe", "unshare-mounts", "descend", "0", "rawsock")
@@ -94,8 +93,8 @@ func TestHookKnowsWhoLeftItsMounts(t *testing.T) {
 	}
 }
 
-// A process of a workload that moves into another container's cgroup, as a hostile one can with
-// the host's cgroups at hand, or an engine in a container, stays workload.
+// A process of a workload stays workload when it moves into another container's cgroup, as a hostile process with
+// access to the host's cgroups can do, or an engine in a container.
 func TestWorkloadStaysWorkloadInAnotherCgroup(t *testing.T) {
 	t.Parallel()
 	cgroups, err := kernel.DetectCgroups()
@@ -113,8 +112,8 @@ func TestWorkloadStaysWorkloadInAnotherCgroup(t *testing.T) {
 	}
 }
 
-// docker exec --privileged brings capabilities of its own.
-func TestExecWithMorePrivilegesIsNotTheContainersNeed(t *testing.T) {
+// docker exec --privileged grants additional capabilities.
+func TestPrivilegedExecIsNotTheContainersNeed(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "more-privileged", "--cap-drop=ALL", "--cap-add=NET_RAW")
 	observation := watch(t, "more-privileged")

@@ -10,8 +10,8 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// The kernel reads whether the process that opened a file of pressure stalls had SYS_RESOURCE, and makes no
-// check. Only triggers whose window is not a multiple of two seconds need SYS_RESOURCE.
+// The kernel tests whether the process that opened a pressure stall file had SYS_RESOURCE, without a check. Only
+// triggers whose window is not a multiple of two seconds need SYS_RESOURCE.
 func TestPressureTriggersNeedSysResourceByWindow(t *testing.T) {
 	t.Parallel()
 	host, err := kernel.HostCapabilities()

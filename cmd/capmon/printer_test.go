@@ -13,9 +13,9 @@ func alertOf(container string, n int) alert.Alert {
 	return alert.New("rule", alert.Warning, fmt.Sprint(container, n), 1, uses.Use{Container: uses.Container{ID: container}})
 }
 
-// After a flood of one container that nobody reads, the alert of another is the next but one, and
-// what was dropped of the flood is reported exactly.
-func TestAFloodDelaysNoOthersLine(t *testing.T) {
+// If the reader is slow and one container floods, the alert of another container comes within the next few, and the
+// alerts report exactly how many were dropped.
+func TestFloodDoesNotDelayOtherLines(t *testing.T) {
 	t.Parallel()
 	begun, read := make(chan struct{}, 1), make(chan struct{})
 	var got []alert.Alert
@@ -49,6 +49,6 @@ func TestAFloodDelaysNoOthersLine(t *testing.T) {
 		}
 	}
 	if all, skipped := p.dropped(); printed+dropped != flood || dropped == 0 || all != dropped || skipped != 0 {
-		t.Errorf("%d printed, %d reported as dropped, %d dropped, %d of them nowhere", printed, dropped, all, skipped)
+		t.Errorf("%d printed, %d reported as dropped, %d dropped, %d of them unreported", printed, dropped, all, skipped)
 	}
 }

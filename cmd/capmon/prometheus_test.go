@@ -23,7 +23,7 @@ const (
 	prometheusToken    = "0123456789abcdef"
 )
 
-// prometheusProgram is one of those that scripts/setup.sh fetches: prometheus or promtool.
+// prometheusProgram returns the path of a program that scripts/setup.sh fetches: prometheus or promtool.
 func prometheusProgram(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs("../../.cache/bin/" + name)
@@ -33,7 +33,7 @@ func prometheusProgram(t *testing.T, name string) string {
 	return path
 }
 
-func TestPrometheusRulesAlertOfWhatTheyAreFor(t *testing.T) {
+func TestPrometheusRulesPassTheirTests(t *testing.T) {
 	t.Parallel()
 	promtool := prometheusProgram(t, "promtool")
 	for _, command := range [][]string{
@@ -45,13 +45,13 @@ func TestPrometheusRulesAlertOfWhatTheyAreFor(t *testing.T) {
 	}
 }
 
-// collector is a Prometheus of a test's own.
+// collector is a Prometheus server of a test.
 type collector struct {
 	t       *testing.T
 	address string
 }
 
-// scrape starts one with the example's configuration, of a server by TCP.
+// scrape starts a collector with the example configuration, which scrapes a server with TCP.
 func scrape(t *testing.T, target, token, ca string) collector {
 	t.Helper()
 	config, err := os.ReadFile(prometheusExamples + "/prometheus.yml")
@@ -87,7 +87,7 @@ func scrape(t *testing.T, target, token, ca string) collector {
 	return p
 }
 
-// query evaluates an expression: the labels of what it finds.
+// query evaluates an expression and returns the labels of each result.
 func (p collector) query(expression string) (found []map[string]string, err error) {
 	var answer struct {
 		Status, Error string
@@ -111,7 +111,7 @@ func (p collector) query(expression string) (found []map[string]string, err erro
 	return found, nil
 }
 
-// await waits until an expression finds something.
+// await waits until an expression has results.
 func (p collector) await(expression string) (found []map[string]string) {
 	p.t.Helper()
 	eventually(p.t, "Prometheus finds "+expression, func() bool {
@@ -122,8 +122,8 @@ func (p collector) await(expression string) (found []map[string]string) {
 	return found
 }
 
-// By TCP, with the token, as the example has it; and the dashboard asks for what there is.
-func TestPrometheusCollectsWhatServeKnows(t *testing.T) {
+// The collector uses TCP and the token, as in the example. The queries of the dashboard use existing metrics.
+func TestPrometheusScrapesServe(t *testing.T) {
 	t.Parallel()
 	cert, key, _ := certificate(t)
 	token := filepath.Join(t.TempDir(), "token")
@@ -174,10 +174,10 @@ func TestPrometheusCollectsWhatServeKnows(t *testing.T) {
 	areMetrics(t, "docs/metrics.md", strings.Join(regexp.MustCompile("(?m)^\\| `capmon_\\w+").FindAllString(string(docs), -1), " "), metrics)
 }
 
-// The dashboard is what Grafana itself would write: it has no field that Grafana does not know, and
-// all that it wants. What a panel shows of now alone is asked of now: a range has answers of hosts
-// that are gone, and is not sorted.
-func TestDashboardIsGrafanas(t *testing.T) {
+// The dashboard has the form in which Grafana itself would write it: no field that Grafana does not know, and all
+// fields that it needs. Panels that show only current values use instant queries: a range query also returns hosts that
+// are gone, and is not sorted.
+func TestDashboardIsValidForGrafana(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(dashboardFile)
 	if err != nil {
@@ -185,20 +185,19 @@ func TestDashboardIsGrafanas(t *testing.T) {
 	}
 	plugins.RegisterDefaultPlugins()
 	var d grafana.Dashboard                                                  //nolint:staticcheck // the classic form, which every Grafana imports
-	if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // it may be a list of none
+	if err := d.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // it may be an empty list of errors
 		t.Error(err)
 	}
 	for _, p := range dashboard(t) {
 		for _, target := range p.Targets {
 			if p.Type != "timeseries" && !target.Instant {
-				t.Errorf("%s asks for a range", p.Title)
+				t.Errorf("%s uses a range query", p.Title)
 			}
 		}
 	}
 }
 
-// areMetrics reports the names of metrics that serve does not have. Some of them are there only
-// when there is something to tell.
+// areMetrics reports names of metrics that serve does not have. Some metrics exist only when they have a value.
 func areMetrics(t *testing.T, where, expression, metrics string) {
 	t.Helper()
 	for _, name := range regexp.MustCompile(`\b(capmon|process|go)_\w+`).FindAllString(expression, -1) {
@@ -219,7 +218,7 @@ type panel struct {
 	}
 }
 
-// dashboard is that of the examples, which takes what it asks from a variable.
+// dashboard returns the panels of the example dashboard, which takes its data source from a variable.
 func dashboard(t *testing.T) []panel {
 	t.Helper()
 	text, err := os.ReadFile(dashboardFile)

@@ -13,14 +13,14 @@ import (
 	"github.com/capmon/capmon/internal/testlock"
 )
 
-// names is how many process names attack-rename uses: more than the map of checks has room for.
+// names is the number of process names that attack-rename uses: more than fit in the map of checks.
 const names = "140000"
 
-// A container that renames itself for every check takes no room from others: what they do is
-// alerted and reported, and neither serve nor its database grows with the number of names.
+// A container that renames itself for every check does not use up the room of others. capmon alerts on and reports what
+// they do, and neither serve nor its database grows with the number of names.
 //
-// Not parallel: it limits what serve takes for all containers of the machine.
-func TestAFloodOfNamesBlindsNobody(t *testing.T) {
+// Not parallel: it limits the memory that serve needs for all containers of the machine.
+func TestFloodOfNamesHidesNothing(t *testing.T) {
 	s := serve(t, "--rules", "builtin")
 	startSleeper(t, "quota-calm", "--cap-add=SYS_ADMIN")
 	mustExecute(t, "docker", "run", "-d", "--name", "quota-flood", "bb", "attack-rename", names)
@@ -55,7 +55,7 @@ func TestAFloodOfNamesBlindsNobody(t *testing.T) {
 	}
 }
 
-// alertsOf counts the alerts of a capability of a container.
+// alertsOf counts the alerts of a container for a capability.
 func (s *server) alertsOf(container, capability string) (n int) {
 	s.t.Helper()
 	_, body := s.get("/api/v1/alerts?container=" + container)
@@ -83,7 +83,7 @@ func fileSize(t *testing.T, path string) int64 {
 	return info.Size()
 }
 
-// peakMemory is the most memory that a process has taken, in KiB.
+// peakMemory returns the peak memory of a process, in KiB.
 func peakMemory(t *testing.T, pid int) (kB int) {
 	t.Helper()
 	kB, err := readPeakMemory(pid)
@@ -93,7 +93,7 @@ func peakMemory(t *testing.T, pid int) (kB int) {
 	return kB
 }
 
-// readPeakMemory fails if the process has ended.
+// readPeakMemory returns the peak memory of a process, in KiB, or an error if the process has ended.
 func readPeakMemory(pid int) (kB int, err error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -104,9 +104,8 @@ func readPeakMemory(pid int) (kB int, err error) {
 	return kB, err
 }
 
-// What a neighbour does makes the profile of the container that was asked for neither less exact
-// nor incomplete.
-func TestAFloodingNeighbourLeavesAProfileExact(t *testing.T) {
+// A flooding neighbour makes the profile of the requested container neither less exact nor incomplete.
+func TestProfileNextToAFloodIsExact(t *testing.T) {
 	t.Parallel()
 	mustExecute(t, "docker", "run", "-d", "--name", "quota-neighbour", "bb", "attack-rename", names)
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", "quota-neighbour") })
@@ -118,9 +117,9 @@ func TestAFloodingNeighbourLeavesAProfileExact(t *testing.T) {
 	}
 }
 
-// A container that varies arguments, or executes ever new files, is reported for what it uses.
-// Only its own report has a caution, and where file capabilities are unknown it is incomplete.
-func TestFloodsOfArgumentsAndFilesAreTheirOwn(t *testing.T) {
+// capmon reports the uses of a container that varies arguments or executes constantly changing files. Only the
+// container's own report has a caution. It is incomplete if file capabilities are unknown.
+func TestFloodsOfArgumentsAndFilesAffectNoOthers(t *testing.T) {
 	testlock.Losses(t)
 	saved := t.TempDir() + "/profile.json"
 	r := execute(t, binary, "profile", "-o", "json", "--save", saved, "--", "sh", "-ec",
@@ -129,17 +128,17 @@ func TestFloodsOfArgumentsAndFilesAreTheirOwn(t *testing.T) {
 	containers := parseReport(t, r)
 	args, files, honest := only(t, containers, "quota-args"), only(t, containers, "quota-files"), only(t, containers, "quota-honest")
 	if !slices.Equal(args.Required, caps("NET_RAW")) || !args.Complete || args.Lost != 0 {
-		t.Errorf("the one that varies arguments: %v, complete %v, lost %d", args.Required, args.Complete, args.Lost)
+		t.Errorf("the container that varies arguments: %v, complete %v, lost %d", args.Required, args.Complete, args.Lost)
 	}
 	if files.Complete || !strings.Contains(strings.Join(files.Cautions, "\n"), "executed more different programs than capmon records") {
-		t.Errorf("the one that executes many files: complete %v, %v", files.Complete, files.Cautions)
+		t.Errorf("the container that executes many files: complete %v, %v", files.Complete, files.Cautions)
 	}
-	// Memory files cannot carry capabilities, however many they are.
+	// Memory files cannot carry capabilities, however many there are.
 	if memory := only(t, containers, "quota-memory"); !memory.Complete || !slices.Equal(memory.Required, caps("CHOWN")) {
-		t.Errorf("the one that executes memory files: %+v", memory)
+		t.Errorf("the container that executes memory files: %+v", memory)
 	}
 	if !honest.Complete || len(honest.Unexamined) > 0 || !slices.Equal(honest.Required, caps("NET_RAW")) {
-		t.Errorf("the honest one: %+v", honest)
+		t.Errorf("the honest container: %+v", honest)
 	}
 	text, err := os.ReadFile(saved)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// awaitLog returns once the container has written the line so often.
+// awaitLog returns once the container has written the line this many times.
 func awaitLog(t *testing.T, container, line string, times int) {
 	t.Helper()
 	logs := exec.CommandContext(t.Context(), "docker", "logs", "--follow", container)
@@ -25,9 +25,9 @@ func awaitLog(t *testing.T, container, line string, times int) {
 	_ = logs.Wait()
 }
 
-// What a container does first after a restart is seen, too: its calls that seccomp
-// allows only with a capability are watched until it is removed.
-func TestRestartUnderObservation(t *testing.T) {
+// capmon also sees the first actions of a container after a restart: it observes the container's calls that seccomp
+// allows only with a capability until the container is removed.
+func TestRestartDuringObservation(t *testing.T) {
 	t.Parallel()
 	const name = "restarted-watched"
 	mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_NICE", "--init", "bb",

@@ -27,19 +27,19 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// least is what capmon tells its users to give it: packaging and docs have to agree.
+// least are the capabilities that capmon tells its users to grant it. Packaging and docs must agree.
 var least = capability.Of(capability.BPF, capability.Perfmon, capability.Syslog, capability.SysPtrace, capability.DACReadSearch)
 
 const anybody = 65534
 
-// restricted starts commands with no more than some capabilities: root's by a bounding
-// set, as in a container, another user's as ambient ones, as of a service. Others are of
-// the engine's group. Nothing that they execute can have more.
+// restricted returns a function that starts commands with only these capabilities. For root it limits the bounding set,
+// as in a container. For another user it sets ambient capabilities, as for a service, and the group that may access the
+// engine. Programs that the commands execute cannot have more.
 func restricted(set capability.Set, uid uint32) func(*exec.Cmd) error {
 	return func(cmd *exec.Cmd) error {
 		started := make(chan error)
 		go func() {
-			runtime.LockOSThread() // for ever: the thread ends with this function
+			runtime.LockOSThread() // never unlocked: the thread ends with this function
 			started <- errors.Join(reduceThread(set), become(cmd, set, uid), cmd.Start())
 		}()
 		return <-started
@@ -75,8 +75,8 @@ func become(cmd *exec.Cmd, set capability.Set, uid uint32) error {
 	return os.Chmod(filepath.Dir(binary), 0o755)
 }
 
-// record is `capmon profile --hook HOOK -o json --ready-file FILE` without the question
-// beforehand whether the rights are there.
+// record is `capmon profile --hook HOOK -o json --ready-file FILE` without the preliminary check of capmon's own
+// capabilities.
 func record() {
 	p := &profiling{rendering: rendering{format: "json"}, monitor: monitor.Options{Outcomes: true}, readyFile: os.Args[len(os.Args)-1]}
 	if err := p.record(os.Args[1]); err != nil {
@@ -85,7 +85,7 @@ func record() {
 	}
 }
 
-func (p *profiling) record(hook string) (err error) {
+func (p *profileFlags) record(hook string) (err error) {
 	if p.monitor.Hook, err = monitor.ParseHook(hook); err != nil {
 		return err
 	}
@@ -110,8 +110,8 @@ func (p *profiling) record(hook string) (err error) {
 	return p.finish(cmd, observer, zap.NewNop(), func(profile.Run) bool { return true })
 }
 
-// exercised is a container with something to see for every right that capmon has. The
-// directory is closed to all but its owner, whom root without capabilities is not.
+// exercised starts a container with something to see for every capability that capmon has. The directory is accessible
+// only to its owner. Root without capabilities is not the owner.
 func exercised(t *testing.T, name string) {
 	t.Helper()
 	startSleeper(t, name)
@@ -119,8 +119,8 @@ func exercised(t *testing.T, name string) {
 		"mkdir -m 700 /closed && cp /bin/busybox /closed/busybox && chown -R 1000:1000 /closed")
 }
 
-// exercise makes the container work while the observations look on. What is executed
-// in the directory has ended before they can look at the process.
+// exercise runs commands in the container during the observations. The program in the closed directory has ended before
+// capmon can inspect the process.
 func exercise(t *testing.T, name string, observations ...*observation) {
 	t.Helper()
 	signal := func(signal os.Signal) {
@@ -136,21 +136,21 @@ func exercise(t *testing.T, name string, observations ...*observation) {
 	mustExecute(t, "docker", "exec", name, "sh", "-c", "touch /tmp/f && chown 5 /tmp/f && ping -c1 127.0.0.1")
 }
 
-// alike compares what a capmon with few rights saw with what one with all saw.
+// alike compares the reports of a capmon with few capabilities and of one with all.
 func alike(t *testing.T, name string, few, all result) {
 	t.Helper()
 	got, wanted := only(t, parseReport(t, few), name), only(t, parseReport(t, all), name)
 	if !reflect.DeepEqual(agreed(got, wanted), agreed(wanted, got)) {
-		t.Errorf("with few rights:\n%+v\nwith all:\n%+v", got, wanted)
+		t.Errorf("with few capabilities:\n%+v\nwith all:\n%+v", got, wanted)
 	}
 	same(t, "required", got.Required, caps("CHOWN", "NET_RAW"))
 	same(t, "unexamined", got.Unexamined, nil)
 	if !got.Existed {
-		t.Error("that it ran before was not seen")
+		t.Error("the report does not say that it ran before")
 	}
 }
 
-func TestEachHookWithTheLeastRights(t *testing.T) {
+func TestEachHookWithTheLeastCapabilities(t *testing.T) {
 	t.Parallel()
 	allowPerf(t)
 	users := map[string]uint32{"root": 0, "anybody": anybody}
@@ -171,9 +171,8 @@ func TestEachHookWithTheLeastRights(t *testing.T) {
 	}
 }
 
-// The command has no more rights than capmon, and its containers those that the engine
-// gives.
-func TestCommandIsProfiledWithTheLeastRights(t *testing.T) {
+// The command has no more capabilities than capmon. Its containers have the capabilities that the engine grants.
+func TestCommandIsProfiledWithTheLeastCapabilities(t *testing.T) {
 	t.Parallel()
 	for name, uid := range map[string]uint32{"commanded-by-root": 0, "commanded-by-anybody": anybody} {
 		var stdout, stderr bytes.Buffer
@@ -187,8 +186,8 @@ func TestCommandIsProfiledWithTheLeastRights(t *testing.T) {
 	}
 }
 
-// allowPerf lifts what Debian's kernels add to the kernel proper: by default they keep
-// perf events, and with them kprobes, from whom lacks CAP_SYS_ADMIN.
+// allowPerf lifts a restriction that Debian's kernels add: by default they deny perf events, and therefore kprobes, to
+// processes without CAP_SYS_ADMIN.
 func allowPerf(t *testing.T) {
 	t.Helper()
 	if inGuest() {
@@ -196,13 +195,13 @@ func allowPerf(t *testing.T) {
 	}
 }
 
-// What capmon says of other programs' capabilities has to hold for its own.
-func TestNoRightCanBeLeftOutForAnyHook(t *testing.T) {
+// capmon's statements about the capabilities of programs must hold for capmon itself.
+func TestEveryHookNeedsEachOfItsCapabilities(t *testing.T) {
 	t.Parallel()
 	allowPerf(t)
 	needed := least
 	if testing.Short() {
-		needed = needed.Without(capability.SysPtrace).Without(capability.DACReadSearch) // which no hook asks for
+		needed = needed.Without(capability.SysPtrace).Without(capability.DACReadSearch) // which no hook needs
 	}
 	for _, hook := range hooks(t) {
 		for _, c := range needed.Sorted() {
@@ -214,7 +213,7 @@ func TestNoRightCanBeLeftOutForAnyHook(t *testing.T) {
 					exercised(t, name)
 					few := watchBy(t, start, "record", string(hook))
 					if slices.ContainsFunc(parseReport(t, few.interrupt()), func(s seen) bool { return s.Name == name }) {
-						t.Error("a container that makes no check was seen all the same")
+						t.Error("the report has a container that made no check")
 					}
 				case capability.DACReadSearch:
 					exercised(t, name)
@@ -222,16 +221,15 @@ func TestNoRightCanBeLeftOutForAnyHook(t *testing.T) {
 					exercise(t, name, few)
 					same(t, "unexamined", only(t, parseReport(t, few.interrupt()), name).Unexamined, []string{"/closed/busybox"})
 				default:
-					refusedFor(t, start, "record", string(hook))
+					failsFor(t, start, "record", string(hook))
 				}
 			})
 		}
 	}
 }
 
-// refusedFor runs a command that has to find that it cannot work, and returns what it
-// said.
-func refusedFor(t *testing.T, start func(*exec.Cmd) error, command ...string) string {
+// failsFor runs a command that must find that it cannot work, and returns its messages.
+func failsFor(t *testing.T, start func(*exec.Cmd) error, command ...string) string {
 	t.Helper()
 	var stderr strings.Builder
 	cmd := exec.Command(command[0], command[1:]...)

@@ -6,25 +6,24 @@ import (
 	"testing"
 )
 
-// Another runtime prepares containers in another way: crun is no Go program, and makes
-// its last execve from a sealed copy of itself. `make test-kernels` has cgroups that it
-// takes.
-func TestRuntimeThatTheHookSees(t *testing.T) {
+// Other runtimes prepare containers differently: crun is not a Go program, and makes its last execve from a sealed copy
+// of itself. `make test-kernels` has guests with cgroups that crun supports.
+func TestHookWithCrun(t *testing.T) {
 	t.Parallel()
 	if version := strings.TrimSpace(mustExecute(t, "docker", "info", "--format={{.CgroupVersion}}")); version != "2" {
-		t.Skipf("crun wants cgroups v2 alone, this machine has v%s or both", version)
+		t.Skipf("crun needs only cgroups v2, this machine has v%s or both", version)
 	}
 	profileByRuntime(t, "crun")
 }
 
-// Debian's runc is of 2023. Since then it executes itself by way of an overlay that is
-// mounted nowhere (libcontainer/exeseal).
+// Debian's runc is from 2023. Newer versions execute themselves through an overlay that is not mounted anywhere
+// (libcontainer/exeseal).
 func TestNewestRunc(t *testing.T) {
 	t.Parallel()
 	profileByRuntime(t, "newest-runc")
 }
 
-// profileByRuntime runs the mixed workload, which needs the same whoever runs it.
+// profileByRuntime runs the mixed workload with a runtime. Its needs are the same with every runtime.
 func profileByRuntime(t *testing.T, runtime string) {
 	t.Helper()
 	for name, options := range map[string][]string{"plain": nil, "init": {"--init"}} {

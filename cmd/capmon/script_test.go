@@ -12,7 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Transcripts of commands and what they print, beside this file.
+// The files in testdata/script have commands and their expected output.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	startSleeper(t, "script-web")
@@ -25,32 +25,31 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"refused":            refused,
-			"refused-as-nobody":  refusedAsNobody,
-			"refused-as-too-old": refusedAsTooOld,
-			"chatter":            chatter,
+			"rejected":            rejected,
+			"rejected-as-nobody":  rejectedAsNobody,
+			"rejected-as-too-old": rejectedAsTooOld,
+			"chatter":             chatter,
 		},
 	})
 }
 
-// refused runs capmon, which has to find fault with its input: exit code 2,
-// nothing on stdout, one line on stderr.
-func refused(ts *testscript.TestScript, _ bool, args []string) {
-	refuse(ts, append([]string{"capmon"}, args...))
+// rejected runs capmon and verifies that it rejects its input: exit code 2, nothing on stdout, one line on stderr.
+func rejected(ts *testscript.TestScript, _ bool, args []string) {
+	reject(ts, append([]string{"capmon"}, args...))
 }
 
-// refusedAsNobody does so without any rights.
-func refusedAsNobody(ts *testscript.TestScript, _ bool, args []string) {
-	refuse(ts, append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary}, args...))
+// rejectedAsNobody is like rejected, but runs capmon without capabilities.
+func rejectedAsNobody(ts *testscript.TestScript, _ bool, args []string) {
+	reject(ts, append([]string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", binary}, args...))
 }
 
-// refusedAsTooOld does so where the kernel says that it is 2.6 (UNAME26,
-// override_release in kernel/sys.c).
-func refusedAsTooOld(ts *testscript.TestScript, _ bool, args []string) {
-	refuse(ts, append([]string{"setarch", "--uname-2.6", binary}, args...))
+// rejectedAsTooOld is like rejected, but with a kernel that reports version 2.6 (UNAME26, override_release in
+// kernel/sys.c).
+func rejectedAsTooOld(ts *testscript.TestScript, _ bool, args []string) {
+	reject(ts, append([]string{"setarch", "--uname-2.6", binary}, args...))
 }
 
-func refuse(ts *testscript.TestScript, command []string) {
+func reject(ts *testscript.TestScript, command []string) {
 	err := ts.Exec(command[0], command[1:]...)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != exitUsage {
@@ -61,11 +60,11 @@ func refuse(ts *testscript.TestScript, command []string) {
 	}
 	text := ts.ReadFile("stderr")
 	if strings.Count(text, "\n") != 1 || !strings.HasPrefix(text, "capmon: ") {
-		ts.Fatalf("stderr is not one line of capmon's: %q", text)
+		ts.Fatalf("stderr is not a single line from capmon: %q", text)
 	}
 }
 
-// chatter listens on a socket like an engine and answers like none.
+// chatter listens on a socket like an engine, but does not respond like one.
 func chatter(ts *testscript.TestScript, _ bool, args []string) {
 	listener, err := net.Listen("unix", filepath.Join(ts.Getenv("WORK"), args[0]))
 	ts.Check(err)

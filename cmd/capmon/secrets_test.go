@@ -22,8 +22,8 @@ import (
 // planted is the name of the container that has the secrets.
 const planted = "secrets-planted"
 
-// secret is two random words with something between them that forms quote or escape: the search is
-// for each word, so no way of quoting hides it.
+// secret is two random words with a text between them that encodings quote or escape. The search is for each word, so
+// quoting cannot hide it.
 type secret struct {
 	where string
 	words [2]string
@@ -36,8 +36,8 @@ func newSecret(where, between string) secret {
 	return s
 }
 
-// forms are the ways to write the words: as they are, in hexadecimal, and in base64 at each place
-// of a group of three bytes.
+// forms returns the encodings of the words: plain text, hexadecimal, and base64 at each position in a group of three
+// bytes.
 func (s secret) forms() (all []string) {
 	for _, word := range s.words {
 		all = append(all, word, hex.EncodeToString([]byte(word)))
@@ -50,7 +50,7 @@ func (s secret) forms() (all []string) {
 	return all
 }
 
-// in reports whether a text has the secret in any form, also if the text is wrapped.
+// in reports whether a text has the secret in any form, even if the text is wrapped.
 func (s secret) in(text string) bool {
 	whole := strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -61,15 +61,15 @@ func (s secret) in(text string) bool {
 	return slices.ContainsFunc(s.forms(), func(form string) bool { return strings.Contains(text, form) || strings.Contains(whole, form) })
 }
 
-// hideout is a container with secrets wherever a user may put one.
+// hideout is a container with a secret in every place where a user may put one.
 type hideout struct {
 	image   string
 	options []string
 	args    []string
 	// label is the secret in a label.
 	label secret
-	// own are those of the container, which a command that creates it anew needs; others are those
-	// of the image and of commands that docker exec runs.
+	// own has the secrets of the container itself, which a command that recreates it needs. others has the secrets of
+	// the image and of docker exec commands.
 	own, others []secret
 }
 
@@ -94,7 +94,7 @@ func newHideout(t *testing.T) hideout {
 	}
 }
 
-// hide makes an image with two secrets, as a build with arguments may leave them there.
+// hide creates an image with two secrets, as a build with arguments can.
 func hide(t *testing.T, variable, label secret) string {
 	t.Helper()
 	image := planted + ":1"
@@ -105,10 +105,10 @@ func hide(t *testing.T, variable, label secret) string {
 	return image
 }
 
-// secrets are all of them.
+// secrets returns all secrets.
 func (h hideout) secrets() []secret { return slices.Concat(h.own, h.others) }
 
-// outputs are all that capmon shows and stores, by what it is.
+// outputs collects everything that capmon prints, sends and stores, by description.
 type outputs struct {
 	t  *testing.T
 	mu sync.Mutex
@@ -121,7 +121,7 @@ func (o *outputs) add(what, text string) {
 	o.of[what] += text
 }
 
-// run runs capmon, and takes all that it prints.
+// run runs capmon and collects its output.
 func (o *outputs) run(args ...string) result {
 	o.t.Helper()
 	args = append([]string{"--log-level=debug"}, args...)
@@ -129,16 +129,16 @@ func (o *outputs) run(args ...string) result {
 	if r.code != exitDone && r.code != exitFound {
 		o.t.Errorf("capmon %s: exit code %d\n%s%s", strings.Join(args, " "), r.code, r.stdout, r.stderr)
 	}
-	o.took("capmon "+strings.Join(args[:min(len(args), 6)], " "), r)
+	o.collect("capmon "+strings.Join(args[:min(len(args), 6)], " "), r)
 	return r
 }
 
-func (o *outputs) took(what string, r result) {
+func (o *outputs) collect(what string, r result) {
 	o.add(what, r.stdout)
 	o.add(what+", the log", r.stderr)
 }
 
-// files takes all files below a directory.
+// files collects all files below a directory.
 func (o *outputs) files(directory string) {
 	o.t.Helper()
 	err := filepath.WalkDir(directory, func(path string, entry os.DirEntry, err error) error {
@@ -152,8 +152,8 @@ func (o *outputs) files(directory string) {
 	}
 }
 
-// search looks for the secrets, and for the container's name where the output is about containers:
-// what shows nothing leaks nothing.
+// search searches all outputs for the secrets. It also verifies that most outputs name the container: an empty output
+// could not reveal a secret.
 func (o *outputs) search(secrets []secret) {
 	o.t.Helper()
 	var named int
@@ -172,7 +172,7 @@ func (o *outputs) search(secrets []secret) {
 	}
 }
 
-// about checks that outputs name the container.
+// about verifies that these outputs name the container.
 func (o *outputs) about(whats ...string) {
 	o.t.Helper()
 	for _, what := range whats {
@@ -182,7 +182,7 @@ func (o *outputs) about(whats ...string) {
 	}
 }
 
-// webhook takes the bodies of requests.
+// webhook starts a server that collects the bodies of requests, and returns its URL.
 func (o *outputs) webhook() string {
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		body, _ := io.ReadAll(request.Body)
@@ -192,8 +192,8 @@ func (o *outputs) webhook() string {
 	return server.URL
 }
 
-// alertRules have a rule that depends on the secret of a label, which therefore has to be known, and
-// sinks of each form.
+// alertRules returns the path of rules with a sink of each form. One rule depends on the secret in a label, so capmon
+// has to read the label.
 func (h hideout) alertRules(t *testing.T, hook, directory string) string {
 	t.Helper()
 	return written(t, "rules.yaml", `
@@ -211,7 +211,7 @@ spool:
 `)
 }
 
-// What may be secret is in nothing that capmon prints, logs, answers, sends or stores.
+// Nothing that capmon prints, logs, serves, sends or stores has a secret.
 func TestNoSecretIsShown(t *testing.T) {
 	t.Parallel()
 	h, o, directory := newHideout(t), &outputs{t: t, of: make(map[string]string)}, t.TempDir()
@@ -239,13 +239,13 @@ func TestNoSecretIsShown(t *testing.T) {
 	server.saved()
 	o.answers(server)
 	for what, observation := range map[string]*observation{"watch": uses.observation, "watch --rules": alerts.observation, "watch, text": text.observation, "profile": running} {
-		o.took(what, observation.interrupt())
+		o.collect(what, observation.interrupt())
 	}
 	o.add("watch", uses.lines.String())
 	o.add("watch --rules", alerts.lines.String())
 	o.add("watch, text", text.lines.String())
 	h.withLabel(t, kept.interrupt().stdout)
-	o.took("serve", server.interrupt())
+	o.collect("serve", server.interrupt())
 
 	o.documents(rules, saved, server.database)
 	o.run("verify", "-o", "json", "--save", filepath.Join(directory, "proof.json"), "--", "docker", "run", h.options[0], h.options[1], h.options[2], h.options[3], h.options[4], h.image, "true", h.own[7].value)
@@ -257,7 +257,7 @@ func TestNoSecretIsShown(t *testing.T) {
 	h.inValues(t, saved)
 }
 
-// execute runs commands in the container, with secrets of their own.
+// execute runs a command with additional secrets in the container.
 func (h *hideout) execute(t *testing.T) {
 	t.Helper()
 	variable, argument := newSecret("variable of docker exec", "-"), newSecret("argument of docker exec", "-")
@@ -265,7 +265,7 @@ func (h *hideout) execute(t *testing.T) {
 	mustExecute(t, "docker", "exec", "--env=TOKEN="+variable.value, planted, "sh", "-c", "probe rawsock && chown 6 /tmp/f", "sh", argument.value)
 }
 
-// withLabel: the value that is asked for is shown, and no other.
+// withLabel verifies that --keep-label shows the requested value and no other secret.
 func (h hideout) withLabel(t *testing.T, report string) {
 	t.Helper()
 	for _, s := range h.secrets() {
@@ -275,7 +275,7 @@ func (h hideout) withLabel(t *testing.T, report string) {
 	}
 }
 
-// answers are those of serve.
+// answers collects the responses of serve.
 func (o *outputs) answers(server *server) {
 	o.t.Helper()
 	for _, path := range []string{
@@ -291,7 +291,7 @@ func (o *outputs) answers(server *server) {
 	}
 }
 
-// documents are those that commands write about a profile and a database.
+// documents collects the outputs of commands for a profile and a database.
 func (o *outputs) documents(rules, saved, database string) {
 	o.t.Helper()
 	for _, format := range []string{"table", "json", "csv", "sarif", "junit", "html", "oscal"} {
@@ -325,8 +325,8 @@ func (o *outputs) documents(rules, saved, database string) {
 	o.run("db", "info", "--db", database)
 }
 
-// inValues: the search finds what is there. Docker shows all, and the audit what is the container's
-// own if it is told to.
+// inValues verifies that the search finds existing secrets: docker inspect shows all of them, and audit --with-values
+// those of the container itself.
 func (h hideout) inValues(t *testing.T, saved string) {
 	t.Helper()
 	docker := mustExecute(t, "docker", "inspect", planted, h.image)

@@ -164,7 +164,7 @@ func TestServeRejectsInvalidOptions(t *testing.T) {
 		"at least 16 characters":             append([]string{"--tcp", "127.0.0.1:0"}, append(secured, file("short", "secret", 0o600))...),
 		"reading the certificate":            {"--tcp", "127.0.0.1:0", "--tls-cert", key, "--tls-key", key, "--token-file", file("good", "0123456789abcdef", 0o600)},
 		"unknown group":                      {"--group", "no-such-group", "--socket", filepath.Join(directory, "s")},
-		"is not a socket":                      {"--socket", token},
+		"is not a socket":                    {"--socket", token},
 		"is too short":                       {"--save-every", "1ms"},
 		"--older-than":                       {"--older-than", "yesterday"},
 		"is not in a BPF file system":        {"--pins", filepath.Join(directory, "pins")},

@@ -18,13 +18,13 @@ import (
 	"github.com/capmon/capmon/internal/daemon"
 )
 
-// make soak takes half an hour.
-var soakFor = flag.Duration("soak", 2*time.Minute, "how long TestServeSoak goes on")
+// make soak runs half an hour.
+var soakFor = flag.Duration("soak", 2*time.Minute, "how long TestServeSoak runs")
 
 const soakSaves = "1s"
 
-// pace is how long who acts in a soak rests each time, and how often capmon is killed. A short
-// soak runs beside other tests.
+// pace returns the pause between two actions in a soak, and the time between two kills of capmon. A short soak runs
+// beside other tests.
 func pace() (rest, kills time.Duration) {
 	if *soakFor < 5*time.Minute {
 		return time.Second, 10 * time.Second
@@ -35,7 +35,7 @@ func pace() (rest, kills time.Duration) {
 // otherImage is a second name of the image bb.
 const otherImage = "bb-other:soak"
 
-// counts is how often something was asked for, by capability.
+// counts is the number of checks by capability.
 type counts map[string]uint64
 
 func (c counts) add(more counts) {
@@ -44,8 +44,8 @@ func (c counts) add(more counts) {
 	}
 }
 
-// asks are commands each of which asks once for one capability, with the beginning of the
-// system call by which it is known.
+// asks are commands that each make one check of one capability, with the beginning of the system call that identifies
+// the check.
 var asks = []struct{ capability, command, call string }{
 	{"SETUID", "setuid0", "setuid(0"},
 	{"SETGID", "setgid0", "setgid(0"},
@@ -53,10 +53,10 @@ var asks = []struct{ capability, command, call string }{
 	{"CHOWN", "chown-open /own/file 5", "fchown"},
 }
 
-// own is the file system of a container where a change of an owner is asked for once.
+// own is an option for a file system in a container where changing an owner makes exactly one check.
 const own = "--tmpfs=/own"
 
-// work is what one container does once: a command for its shell, and what it asks for.
+// work returns a command for a container's shell, and the checks that it makes.
 func work() (command string, made counts) {
 	made = make(counts)
 	command = "touch /own/file"
@@ -69,13 +69,13 @@ func work() (command string, made counts) {
 	return command, made
 }
 
-// account is what one container was and did.
+// account has the name and the image of a container, and its checks.
 type account struct {
 	name, image string
 	made        counts
 }
 
-// ledger has what the containers of a soak did, by their IDs.
+// ledger has the checks of the containers of a soak, by their IDs.
 type ledger struct {
 	mu       sync.Mutex
 	accounts map[string]*account
@@ -94,7 +94,7 @@ func (l *ledger) enter(id string, made counts) {
 	l.accounts[id].made.add(made)
 }
 
-// name is one that no other container has.
+// name returns a name that no other container has, and an image.
 func (l *ledger) name(kind string) (name, image string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,30 +102,30 @@ func (l *ledger) name(kind string) (name, image string) {
 	return fmt.Sprintf("soak-%s-%d", kind, l.made), []string{"bb:latest", otherImage}[l.made%2]
 }
 
-// soak is containers that come and go and know what they did, at an engine of their own.
+// soak runs short-lived and long-lived containers in a separate engine, and records what they do.
 type soak struct {
 	ledger
 	t      *testing.T
 	engine dockerDaemon
-	// serving is held by who needs the engine, and wholly by who restarts it.
+	// Commands that need the engine hold serving for reading. A restart of the engine holds it for writing.
 	serving sync.RWMutex
 	over    chan struct{}
 	actors  sync.WaitGroup
 }
 
-// docker is the output of a command, which does not begin while the engine is restarted.
+// docker returns the output of a command. Callers prevent restarts of the engine in the meantime.
 func (s *soak) docker(args ...string) (string, error) {
 	cmd := exec.Command("docker", append([]string{"-H", s.engine.host}, args...)...)
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, complaints.String())
+		return "", fmt.Errorf("docker %s: %w: %s", strings.Join(args, " "), err, stderr.String())
 	}
 	return strings.TrimSpace(string(out)), nil
 }
 
-// create makes a container, that does nothing yet.
+// create creates a container without starting it.
 func (s *soak) create(kind string, options []string, command ...string) (id string, err error) {
 	name, image := s.name(kind)
 	id, err = s.docker(slices.Concat([]string{"create", "--name", name, "--network=none", own}, options, []string{image}, command)...)
@@ -135,7 +135,7 @@ func (s *soak) create(kind string, options []string, command ...string) (id stri
 	return id, err
 }
 
-// act has something done again and again until all is over.
+// act repeats an action in a new goroutine until the soak is over.
 func (s *soak) act(what func() error) {
 	rest, _ := pace()
 	s.actors.Go(func() {
@@ -154,7 +154,7 @@ func (s *soak) act(what func() error) {
 	})
 }
 
-// withEngine has something done that needs the engine.
+// withEngine returns an action that runs only while the engine is not being restarted.
 func (s *soak) withEngine(what func() error) func() error {
 	return func() error {
 		s.serving.RLock()
@@ -163,7 +163,7 @@ func (s *soak) withEngine(what func() error) func() error {
 	}
 }
 
-// comeAndGo is one container from its beginning to its end.
+// comeAndGo runs one container from its start to its end.
 func (s *soak) comeAndGo() error {
 	command, made := work()
 	id, err := s.create("short", []string{"--rm"}, "sh", "-c", command)
@@ -175,7 +175,7 @@ func (s *soak) comeAndGo() error {
 	return err
 }
 
-// startAgain is one that is started several times in place.
+// startAgain starts one container several times.
 func (s *soak) startAgain() error {
 	command, made := work()
 	id, err := s.create("again", nil, "sh", "-c", command)
@@ -192,7 +192,7 @@ func (s *soak) startAgain() error {
 	return err
 }
 
-// crash is one that the engine starts again a known number of times.
+// crash runs a container that the engine restarts a known number of times.
 func (s *soak) crash() error {
 	const retries = 3
 	command, made := work()
@@ -219,7 +219,7 @@ func (s *soak) crash() error {
 	return err
 }
 
-// executeIn has commands executed in a container that stays, and restarts it now and then.
+// executeIn runs commands in a long-lived container and sometimes restarts the container.
 func (s *soak) executeIn(id string) func() error {
 	return func() error {
 		command, made := work()
@@ -235,7 +235,7 @@ func (s *soak) executeIn(id string) func() error {
 	}
 }
 
-// perform has a container act that needs no engine for it.
+// perform returns an action of a container that does not need the engine.
 func (s *soak) perform(p performer, id string) func() error {
 	return func() error {
 		command, made := work()
@@ -245,7 +245,7 @@ func (s *soak) perform(p performer, id string) func() error {
 	}
 }
 
-// performer starts one.
+// performer starts a performer.
 func (s *soak) performer(kind string, options ...string) (performer, string) {
 	p := newPerformer(s.t)
 	id, err := s.create(kind, append(options, p.volume()), perform...)
@@ -258,7 +258,7 @@ func (s *soak) performer(kind string, options ...string) (performer, string) {
 	return p, id
 }
 
-// restartEngine does so while containers go on. One of them ends meanwhile.
+// restartEngine restarts the engine while containers continue. One container ends in between.
 func (s *soak) restartEngine() {
 	s.serving.Lock()
 	defer s.serving.Unlock()
@@ -273,7 +273,7 @@ func (s *soak) restartEngine() {
 	s.engine.start()
 }
 
-// startSoak starts what acts.
+// startSoak starts the engine of a soak.
 func startSoak(t *testing.T) *soak {
 	t.Helper()
 	s := &soak{ledger: ledger{accounts: make(map[string]*account)}, t: t, engine: startDaemonWith(t, "--live-restore"), over: make(chan struct{})}
@@ -299,7 +299,7 @@ func (s *soak) begin() {
 	s.act(s.withEngine(s.executeIn(id)))
 }
 
-// kept is what a database has of a container.
+// kept has the fields of a container in a report of a database that the tests read.
 type kept struct {
 	ID, Name, Image, EngineError string
 	Lost                         uint64
@@ -323,7 +323,7 @@ func (k kept) counts() counts {
 	return made
 }
 
-// keptIn is what a database has, by the containers' IDs.
+// keptIn returns the containers in a database, by their IDs.
 func keptIn(t *testing.T, database string) map[string]kept {
 	t.Helper()
 	var report struct{ Containers []kept }
@@ -333,7 +333,7 @@ func keptIn(t *testing.T, database string) map[string]kept {
 	}
 	all := make(map[string]kept)
 	for _, c := range report.Containers {
-		if other, twice := all[c.ID]; twice && c.Name == other.Name { // others may be renamed meanwhile
+		if other, twice := all[c.ID]; twice && c.Name == other.Name { // containers of other tests may be renamed in between
 			t.Errorf("%s is twice in the report: %+v and %+v", c.ID, other, c)
 		}
 		all[c.ID] = c
@@ -341,7 +341,7 @@ func keptIn(t *testing.T, database string) map[string]kept {
 	return all
 }
 
-// verify compares what a database has with what the containers did.
+// verify compares the contents of a database with what the containers did.
 func (s *soak) verify(database string) {
 	s.t.Helper()
 	all := keptIn(s.t, database)
@@ -351,17 +351,17 @@ func (s *soak) verify(database string) {
 		case !ok:
 			s.t.Errorf("%s (%s) is missing", account.name, id)
 		case fmt.Sprint(got.counts()) != fmt.Sprint(account.made):
-			s.t.Errorf("%s (%s): kept %v, and it made %v", account.name, id, got.counts(), account.made)
+			s.t.Errorf("%s (%s): recorded %v, but it made %v", account.name, id, got.counts(), account.made)
 		case got.Lost > 0 || len(got.Incomplete) > 0:
 			s.t.Errorf("%s (%s): %d lost, %q", account.name, id, got.Lost, got.Incomplete)
 		case got.Name != account.name || got.Image != account.image:
-			s.t.Errorf("%s (%s) of %s is kept as %q of %q: %s", account.name, id, account.image, got.Name, got.Image, got.EngineError)
+			s.t.Errorf("%s (%s) of %s has the name %q and the image %q: %s", account.name, id, account.image, got.Name, got.Image, got.EngineError)
 		}
 	}
 	mustExecute(s.t, binary, "db", "check", "--db", database)
 }
 
-// startAndKill starts it and kills it while it starts, or soon afterwards.
+// startAndKill starts serve and kills it during its start or soon afterwards.
 func (s *server) startAndKill() {
 	s.t.Helper()
 	cmd := exec.Command(s.command[0], s.command[1:]...)
@@ -374,7 +374,7 @@ func (s *server) startAndKill() {
 	_ = cmd.Wait()
 }
 
-// smallDisk is a file system of its own.
+// smallDisk mounts a separate file system of this size.
 func smallDisk(t *testing.T, size string) (directory string) {
 	t.Helper()
 	directory = t.TempDir()
@@ -383,17 +383,16 @@ func smallDisk(t *testing.T, size string) (directory string) {
 	return directory
 }
 
-// fill leaves no room on a disk, until its file "filler" is removed.
+// fill uses up the space of a disk until its file "filler" is removed.
 func fill(t *testing.T, disk string) {
 	t.Helper()
 	mustExecute(t, "sh", "-c", "cat /dev/zero >"+disk+"/filler 2>/dev/null; true")
 }
 
-// Whatever becomes of capmon, of the engine and of the disk, the database has in the end
-// exactly what the containers did.
+// Whatever happens to capmon, the engine and the disk, the database finally has exactly what the containers did.
 func TestServeSoak(t *testing.T) {
 	t.Parallel()
-	disk := smallDisk(t, "1g") // a run takes some 13 KiB
+	disk := smallDisk(t, "1g") // a run takes about 13 KiB
 	s := startSoak(t)
 	server := serveAt(t, s.engine.host, "--db", filepath.Join(disk, "capmon.db"), "--save-every", soakSaves)
 	server.database = filepath.Join(disk, "capmon.db")
@@ -435,16 +434,15 @@ func TestServeSoak(t *testing.T) {
 	s.verify(server.database)
 }
 
-// Of containers that are removed while capmon is away, and whose engine has forgotten them,
-// what they did is known; who they were, if that was known before; and else it is said that
-// it is not.
-func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
+// Containers are removed while capmon does not run, and the engine no longer knows them. The database has what they
+// did. It has their names if serve knew them before. Otherwise serve reports that they are unknown.
+func TestServeIdentifiesRemovedContainersOrReportsThem(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t)
 	s := serveAt(t, d.host)
 	p := newPerformer(t)
-	early := strings.TrimSpace(d.docker(slices.Concat([]string{"run", "-d", "--rm", "--name=told-before", "--cap-add=SYS_NICE", p.volume(), "bb"}, perform)...))
-	s.await("told-before")
+	early := strings.TrimSpace(d.docker(slices.Concat([]string{"run", "-d", "--rm", "--name=known-before", "--cap-add=SYS_NICE", p.volume(), "bb"}, perform)...))
+	s.await("known-before")
 	p.do("probe set-mempolicy; probe repeat 2 setuid0")
 	s.saved()
 	before := keptIn(t, s.database)[early]
@@ -454,7 +452,7 @@ func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", early).code != 0 })
-	id := strings.TrimSpace(d.docker("create", "--rm", "--name=never-told", own, "bb", "probe", "repeat", "3", "rawsock"))
+	id := strings.TrimSpace(d.docker("create", "--rm", "--name=never-known", own, "bb", "probe", "repeat", "3", "rawsock"))
 	d.docker("start", "--attach", id)
 	eventually(t, "it is removed", func() bool { return execute(t, "docker", "-H", d.host, "inspect", id).code != 0 })
 	d.stop()
@@ -463,27 +461,27 @@ func TestServeKnowsOrAdmitsWhoContainersWere(t *testing.T) {
 	s.saved()
 	all := keptIn(t, s.database)
 	known := all[early]
-	if known.counts()["SETUID"] != 5 || known.Name != "told-before" || known.Image != before.Image || known.EngineError != "" {
-		t.Errorf("kept of what was known before: %+v", known)
+	if known.counts()["SETUID"] != 5 || known.Name != "known-before" || known.Image != before.Image || known.EngineError != "" {
+		t.Errorf("record of the container that was known before: %+v", known)
 	}
 	same(t, "implicit", known.Implicit, before.Implicit)
-	same(t, "demanded before", before.Implicit, caps("SYS_NICE"))
-	same(t, "not watched all the time", known.Unwatched, caps("SYS_NICE"))
+	same(t, "implicit before", before.Implicit, caps("SYS_NICE"))
+	same(t, "not observed all the time", known.Unwatched, caps("SYS_NICE"))
 	got, ok := all[id]
 	if !ok || got.counts()["NET_RAW"] != 3 || got.Name != "" || got.EngineError == "" || len(got.Cautions) == 0 {
-		t.Errorf("kept of it: %+v", got)
+		t.Errorf("its record: %+v", got)
 	}
-	if told := s.header("/api/v1/flags?image=bb", "X-Capmon-Unknown"); !strings.Contains(told, "which needed ") || !strings.Contains(told, "NET_RAW") {
-		t.Errorf("not told that it may be missing: %q", told)
+	if unknown := s.header("/api/v1/flags?image=bb", "X-Capmon-Unknown"); !strings.Contains(unknown, "which needed ") || !strings.Contains(unknown, "NET_RAW") {
+		t.Errorf("the header does not list it as unknown: %q", unknown)
 	}
-	if told := s.header("/api/v1/report", "X-Capmon-Unknown"); told != "" {
-		t.Errorf("told to be missing where it is meant: %q", told)
+	if unknown := s.header("/api/v1/report", "X-Capmon-Unknown"); unknown != "" {
+		t.Errorf("the header lists containers although all are selected: %q", unknown)
 	}
 }
 
-// While the database takes nothing, and capmon is killed, and the engine forgets, it is known
-// who containers were, and what was told of them.
-func TestServeRemembersWhatItCannotSave(t *testing.T) {
+// The database cannot be written, capmon is killed and the engine no longer knows the containers. serve still knows the
+// containers' names and which alerts it has raised.
+func TestServeKeepsDataThatItCannotSave(t *testing.T) {
 	t.Parallel()
 	d := startDaemonWith(t)
 	disk := smallDisk(t, "16m")
@@ -496,7 +494,7 @@ func TestServeRemembersWhatItCannotSave(t *testing.T) {
 	d.docker("start", "--attach", id)
 	for range 2 {
 		now, before := time.Now(), s.state().Failures
-		s.until("all is put aside", func(state daemon.State) bool { return state.Told.After(now) && state.Failures > before+1 })
+		s.until("all is in the fallback store", func(state daemon.State) bool { return state.ReportedUntil.After(now) && state.Failures > before+1 })
 		s.kill()
 		d.stop()
 		d.start()
@@ -505,20 +503,20 @@ func TestServeRemembersWhatItCannotSave(t *testing.T) {
 	mustExecute(t, "rm", filepath.Join(disk, "filler"))
 	s.saved()
 	if got := keptIn(t, s.database)[id]; got.Name != "alerted-unsaved" || got.EngineError != "" || got.counts()["NET_RAW"] != 3 {
-		t.Errorf("kept of it: %+v", got)
+		t.Errorf("its record: %+v", got)
 	}
 	if got := s.rawSocketAlerts("?container=alerted-*"); got["alerted-unsaved"] != 1 {
 		t.Errorf("alerts: %v", got)
 	}
 	if _, err := os.Stat(aside(s.database)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("what was put aside stays: %v", err)
+		t.Errorf("the fallback store still exists: %v", err)
 	}
 }
 
-// What happened to containers while the engine could not be heard is found out afterwards.
-func TestServeFindsOutWhatItDidNotHear(t *testing.T) {
+// When the engine is reachable again, serve finds out what happened to containers in the meantime.
+func TestServeCatchesUpAfterTheEngineWasAway(t *testing.T) {
 	t.Parallel()
-	d := startDaemonWith(t) // of its own: an engine remembers few events
+	d := startDaemonWith(t) // a separate engine, since engines keep only a few events
 	cable := newCableTo(t, d.host)
 	s := serveAt(t, cable.host())
 	renamed := startPerformer(t, d.host, "old-name")
@@ -537,7 +535,7 @@ func TestServeFindsOutWhatItDidNotHear(t *testing.T) {
 	d.docker("rm", "last-name")
 	made := startPerformer(t, d.host, "made")
 	made.do("probe repeat 5 setuid0")
-	s.saved() // as far as that can be
+	s.saved() // without what the engine cannot report
 	cable.plugIn()
 	s.await(`"made"`)
 	made.do("probe repeat 6 setuid0")

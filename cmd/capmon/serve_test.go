@@ -26,7 +26,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// server is a capmon serve of a test's own.
+// server is a capmon serve process that only one test uses.
 type server struct {
 	*observation
 	t                      *testing.T
@@ -35,16 +35,16 @@ type server struct {
 	command                []string
 }
 
-// serve starts one, with these options besides; what it pins goes with the test.
+// serve starts a server with these additional options. Its pins are removed when the test ends.
 func serve(t *testing.T, options ...string) *server {
 	t.Helper()
 	return serveAt(t, os.Getenv("DOCKER_HOST"), options...)
 }
 
-// serveAt is serve with the engine at a host of its own.
+// serveAt is like [serve], but with the engine at this host.
 func serveAt(t *testing.T, host string, options ...string) *server {
 	t.Helper()
-	directory, err := os.MkdirTemp("", "serve") // a unix socket's path is short
+	directory, err := os.MkdirTemp("", "serve") // paths of unix sockets are limited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,13 +77,13 @@ func (s *server) start() {
 
 func (s *server) environment() []string { return append(os.Environ(), "DOCKER_HOST="+s.host) }
 
-// kill kills it, with no chance to do anything.
+// kill kills the process with SIGKILL.
 func (s *server) kill() {
 	_ = s.process.Kill()
 	<-s.ended
 }
 
-// ready waits until it says that it is ready. It does not while a save takes long.
+// ready waits until the server reports that it is ready. It does not while a save takes long.
 func (s *server) ready() {
 	s.t.Helper()
 	eventually(s.t, "serve is ready", func() bool {
@@ -92,7 +92,7 @@ func (s *server) ready() {
 	})
 }
 
-// get asks it.
+// get sends a request to the server.
 func (s *server) get(path string) (status int, body string) {
 	s.t.Helper()
 	status, body, err := getBy(unixClient(s.socket), "http://capmon"+path, "")
@@ -102,7 +102,7 @@ func (s *server) get(path string) (status int, body string) {
 	return status, body
 }
 
-// header is one of those that come with an answer.
+// header returns a header of the response.
 func (s *server) header(path, name string) string {
 	s.t.Helper()
 	response, err := unixClient(s.socket).Get("http://capmon" + path)
@@ -151,11 +151,11 @@ func (s *server) state() (state daemon.State) {
 	return state
 }
 
-// saved waits until all that has been recorded up to now is in the database.
+// saved waits until everything that was recorded so far is in the database.
 func (s *server) saved() {
 	s.t.Helper()
 	now := time.Now()
-	s.until("what was recorded is saved", func(state daemon.State) bool { return state.Saved.After(now) })
+	s.until("the recorded data is saved", func(state daemon.State) bool { return state.Saved.After(now) })
 }
 
 func (s *server) until(what string, holds func(daemon.State) bool) {
@@ -163,7 +163,7 @@ func (s *server) until(what string, holds func(daemon.State) bool) {
 	var state daemon.State
 	defer func() {
 		if s.t.Failed() {
-			s.t.Logf("its state is %+v", state)
+			s.t.Logf("the state is %+v", state)
 		}
 	}()
 	eventually(s.t, what, func() bool {
@@ -172,14 +172,13 @@ func (s *server) until(what string, holds func(daemon.State) bool) {
 	})
 }
 
-// setuids is how often containers asked for CAP_SETUID by setuid(0), by their names, as the
-// database has it.
+// setuids returns how often containers made a check of CAP_SETUID with setuid(0), by their names, from the database.
 func setuids(t *testing.T, database string) map[string]uint64 {
 	t.Helper()
 	return setuidsIn(t, mustExecute(t, binary, "report", "--db", database, "-o", "json"))
 }
 
-// setuidsIn is what a report says of them.
+// setuidsIn returns the same from a report.
 func setuidsIn(t *testing.T, out string) map[string]uint64 {
 	t.Helper()
 	var report struct {
@@ -205,7 +204,7 @@ func setuidsIn(t *testing.T, out string) map[string]uint64 {
 	return counts
 }
 
-// asking is a container that runs, and asks when the test wants it to.
+// asking starts a container and returns a function that makes it do this many checks.
 func asking(t *testing.T, name string) (ask func(times int)) {
 	t.Helper()
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
@@ -216,7 +215,7 @@ func asking(t *testing.T, name string) (ask func(times int)) {
 	}
 }
 
-func TestServeKeepsWhatContainersUse(t *testing.T) {
+func TestServeSavesUsesOfContainers(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	mustExecute(t, append([]string{"docker", "run", "--rm", "--name", "served", "bb"}, sh("ping -c1 127.0.0.1 && probe setuid0")...)...)
@@ -229,7 +228,7 @@ func TestServeKeepsWhatContainersUse(t *testing.T) {
 	_, body := s.get("/api/v1/flags?container=served")
 	var settings struct{ Text string }
 	if err := json.Unmarshal([]byte(body), &settings); err != nil || settings.Text != flags {
-		t.Errorf("by HTTP: %s", body)
+		t.Errorf("response: %s", body)
 	}
 	_, body = s.get("/api/v1/report?container=served")
 	valid(t, "report", body)
@@ -253,13 +252,13 @@ func TestServeIsKilledAndNothingIsLostOrCountedTwice(t *testing.T) {
 		ask(1000)
 		s.kill()
 		ask(1000)
-		mustExecute(t, "docker", "run", "--rm", "--name", "unseen", "bb", "probe", "setuid0") // from begin to end
+		mustExecute(t, "docker", "run", "--rm", "--name", "unseen", "bb", "probe", "setuid0") // its whole life
 		s.start()
 		wanted += 2000
 	}
 	ask(500)
 	s.saved()
-	if state := s.state(); state.ID != recording || !state.TakenUp || state.Losses.Any() {
+	if state := s.state(); state.ID != recording || !state.Resumed || state.Losses.Any() {
 		t.Errorf("recording %s: %+v", recording, state)
 	}
 	if got := setuids(t, s.database); got["while-killed"] != uint64(wanted+500) || got["unseen"] != 3 {
@@ -268,19 +267,19 @@ func TestServeIsKilledAndNothingIsLostOrCountedTwice(t *testing.T) {
 	mustExecute(t, binary, "db", "check", "--db", s.database)
 }
 
-// Another version, or other options, need other programs and maps in the kernel.
-func TestServeIsReplacedByAnotherAndNothingIsLostOrCountedTwice(t *testing.T) {
+// Another version, or other options, require other programs and maps in the kernel.
+func TestServeWithOtherProgramsLosesNothingAndCountsOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	ask := asking(t, "while-replaced")
-	for _, name := range []string{"watched-first", "watched-anew"} { // what the second one may call is watched already
+	for _, name := range []string{"watched-first", "watched-again"} { // capmon already observes these calls when the second container starts
 		t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
 		mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_NICE", "bb", "sleep", "1000")
 		s.await(name)
 	}
-	watched := func() kept { return keptIn(t, s.database)[idOf(t, "watched-anew")] }
+	watched := func() kept { return keptIn(t, s.database)[idOf(t, "watched-again")] }
 	s.saved()
-	same(t, "what it was watched for too late", watched().Unwatched, nil)
+	same(t, "observed too late", watched().Unwatched, nil)
 	recording := s.state().ID
 	usual := s.command
 	for i, options := range [][]string{{"--max-checks=70000"}, {"--outcomes=false"}, {"--max-containers=2000", "--hook=tp_btf"}, nil} {
@@ -292,13 +291,13 @@ func TestServeIsReplacedByAnotherAndNothingIsLostOrCountedTwice(t *testing.T) {
 		s.start()
 		if i == 0 {
 			s.saved()
-			same(t, "whose system calls the new programs did not watch from the beginning", watched().Unwatched, caps("SYS_NICE"))
+			same(t, "system calls that the new programs did not observe from the start", watched().Unwatched, caps("SYS_NICE"))
 		}
 	}
 	ask(500)
 	s.saved()
 	state := s.state()
-	if state.ID != recording || !state.TakenUp || state.Losses.Any() {
+	if state.ID != recording || !state.Resumed || state.Losses.Any() {
 		t.Errorf("recording %s: %+v", recording, state)
 	}
 	if got := setuids(t, s.database); got["while-replaced"] != 8500 || got["between"] != 4 {
@@ -307,14 +306,14 @@ func TestServeIsReplacedByAnotherAndNothingIsLostOrCountedTwice(t *testing.T) {
 	mustExecute(t, binary, "db", "check", "--db", s.database)
 }
 
-func TestServeRemovesWhatIsOld(t *testing.T) {
+func TestServeRemovesOldRuns(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		limit        []string
-		pruned, told string
+		limit          []string
+		pruned, header string
 	}{
 		{[]string{"--older-than", "30d"}, "pruned    3 runs that ended until", "1 runs until 2026-08-01T"},
-		{[]string{"--max-size", "1KiB"}, "runs that ended until", " runs until "}, // and what else of this machine has ended
+		{[]string{"--max-size", "1KiB"}, "runs that ended until", " runs until "}, // plus runs of other containers of this machine
 	} {
 		limit := test.limit
 		db := imported(t, storedFile(t))
@@ -323,21 +322,21 @@ func TestServeRemovesWhatIsOld(t *testing.T) {
 		ask(7)
 		s.saved()
 		if got := setuids(t, db)["kept"+limit[0]]; got != 7 {
-			t.Errorf("%v: of what is new %d are kept", limit, got)
+			t.Errorf("%v: %d of the new checks are kept, wanted 7", limit, got)
 		}
 		if status, _ := s.get("/api/v1/report?image=app:1"); status != http.StatusOK {
 			t.Errorf("%v: status %d", limit, status)
 		}
-		if told := s.header("/api/v1/report?image=app:1", "X-Capmon-Pruned"); !strings.Contains(told, test.told) {
-			t.Errorf("%v: told %q", limit, told)
+		if header := s.header("/api/v1/report?image=app:1", "X-Capmon-Pruned"); !strings.Contains(header, test.header) {
+			t.Errorf("%v: header %q", limit, header)
 		}
 		expected(t, exitDone, []string{"db", "info", "--db", db}, test.pruned)
 		s.kill()
 	}
 }
 
-// Whatever is the matter with the database, what was recorded is there when it is over.
-func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
+// Whatever the trouble with the database, it has everything that was recorded once the trouble is over.
+func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 	t.Parallel()
 	shell := func(script string) func(*testing.T, *server) {
 		return func(t *testing.T, s *server) {
@@ -347,14 +346,14 @@ func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
 	var lock *sql.Tx
 	for name, trouble := range map[string]struct {
 		begin, end func(*testing.T, *server)
-		said       string // in its state
-		logged     string // when it has begun anew
-		unserved   bool   // it begins while nobody serves
+		trouble    string // in the server's state
+		logged     string // when serve starts a new database
+		unserved   bool   // the trouble begins while serve does not run
 	}{
-		"full": {begin: shell("cat /dev/zero >filler 2>/dev/null; true"), end: shell("rm filler"), said: "no space is left"},
+		"full": {begin: shell("cat /dev/zero >filler 2>/dev/null; true"), end: shell("rm filler"), trouble: "no space is left"},
 		"read-only": {
 			begin: shell("mount -o remount,ro ."), end: shell("mount -o remount,rw ."),
-			said: "it may only be read", unserved: true,
+			trouble: "it may only be read", unserved: true,
 		},
 		"locked": {
 			begin: func(t *testing.T, s *server) {
@@ -367,8 +366,8 @@ func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			end:  func(*testing.T, *server) { _ = lock.Rollback() },
-			said: "another process keeps it locked",
+			end:     func(*testing.T, *server) { _ = lock.Rollback() },
+			trouble: "another process keeps it locked",
 		},
 		"deleted": {begin: shell("rm capmon.db capmon.db-wal capmon.db-shm"), logged: "deleted or replaced"},
 		"corrupt": {begin: shell("dd if=/dev/urandom of=capmon.db bs=4k count=40 conv=notrunc status=none"), logged: "was damaged and a new one begun", unserved: true},
@@ -391,14 +390,14 @@ func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
 			if trouble.unserved {
 				s.start()
 			}
-			if trouble.said != "" {
-				s.until("it says what is the matter", func(state daemon.State) bool { return strings.Contains(state.Trouble, trouble.said) })
-				if status, body := s.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, trouble.said) {
+			if trouble.trouble != "" {
+				s.until("serve reports the trouble", func(state daemon.State) bool { return strings.Contains(state.Trouble, trouble.trouble) })
+				if status, body := s.get("/readyz"); status != http.StatusServiceUnavailable || !strings.Contains(body, trouble.trouble) {
 					t.Errorf("ready: %d, %s", status, body)
 				}
 			}
-			eventually(t, "it says that the database was lost", func() bool { return strings.Contains(s.stderr.String(), trouble.logged) })
-			s.kill() // and the next one finds it so
+			eventually(t, "serve logs that the database was lost", func() bool { return strings.Contains(s.stderr.String(), trouble.logged) })
+			s.kill() // the next serve starts with the trouble
 			s.start()
 			ask(100)
 			if trouble.end != nil {
@@ -413,8 +412,8 @@ func TestServeOutlivesTroubleWithItsDatabase(t *testing.T) {
 	}
 }
 
-// rawSocketAlerts are those of that rule that a query finds, by their containers' names, or IDs
-// where these are not known.
+// rawSocketAlerts returns the number of alerts of that rule that a query finds, by the containers' names, or their IDs
+// if the names are unknown.
 func (s *server) rawSocketAlerts(query string) map[string]int {
 	s.t.Helper()
 	_, body := s.get("/api/v1/alerts" + query)
@@ -436,19 +435,19 @@ func (s *server) rawSocketAlerts(query string) map[string]int {
 	return names
 }
 
-// Each first use is an alert once, also of what nobody watched.
-func TestServeAlertsOnceThroughKills(t *testing.T) {
+// Each first use raises one alert, even if serve did not run at the time.
+func TestServeAlertsOnceDespiteKills(t *testing.T) {
 	t.Parallel()
 	alertOnceThroughKill(t, "killed", "builtin")
 }
 
-// Other programs in the kernel see each use for the first time.
-func TestServeAlertsOnceThoughReplaced(t *testing.T) {
+// New programs in the kernel report each use as a first use again.
+func TestServeAlertsOnceWithOtherPrograms(t *testing.T) {
 	t.Parallel()
 	alertOnceThroughKill(t, "replaced", "builtin", "--max-checks=70000")
 }
 
-// Where no rule looks at later uses, nobody follows the counts.
+// Without a rule about later uses, serve does not count uses for alerts.
 func TestServeAlertsOnceWithoutCounts(t *testing.T) {
 	t.Parallel()
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
@@ -458,7 +457,7 @@ func TestServeAlertsOnceWithoutCounts(t *testing.T) {
 	alertOnceThroughKill(t, "uncounted", rules, "--max-checks=70000")
 }
 
-// alertOnceThroughKill kills a serve and starts it again, with these options besides.
+// alertOnceThroughKill kills a serve process and starts it again with these additional options.
 func alertOnceThroughKill(t *testing.T, name, rules string, options ...string) {
 	t.Helper()
 	prefix := "alerted-" + name + "-"
@@ -471,15 +470,15 @@ func alertOnceThroughKill(t *testing.T, name, rules string, options ...string) {
 	again := func() { mustExecute(t, "docker", "exec", prefix+"long", "probe", "rawsock") }
 	alerts := func() map[string]int { return s.rawSocketAlerts("?container=" + prefix + "*") }
 	defer func() {
-		if t.Failed() { // some may have no name
+		if t.Failed() { // some containers may have no name
 			t.Logf("the alerts of all containers are %v", s.rawSocketAlerts(""))
 		}
 	}()
 	raw("1")
 	again()
-	eventually(t, "they are alerts", func() bool { return len(alerts()) == 2 })
+	eventually(t, "both uses have raised alerts", func() bool { return len(alerts()) == 2 })
 	recording, now := s.state().ID, time.Now()
-	s.until("that is noted", func(state daemon.State) bool { return state.Told.After(now) })
+	s.until("the database has the alerts", func(state daemon.State) bool { return state.ReportedUntil.After(now) })
 	s.kill()
 	raw("2")
 	again()
@@ -488,7 +487,7 @@ func alertOnceThroughKill(t *testing.T, name, rules string, options ...string) {
 	raw("3")
 	again()
 	want := map[string]int{prefix + "1": 1, prefix + "2": 1, prefix + "3": 1, prefix + "long": 1}
-	eventually(t, "the others are alerts, too", func() bool { return len(alerts()) == len(want) })
+	eventually(t, "the other uses have raised alerts", func() bool { return len(alerts()) == len(want) })
 	s.saved()
 	if got := alerts(); !maps.Equal(got, want) || s.state().ID != recording {
 		t.Errorf("got %v, wanted %v", got, want)
@@ -496,7 +495,7 @@ func alertOnceThroughKill(t *testing.T, name, rules string, options ...string) {
 	sameAlerts(t, s, prefix)
 }
 
-// sameAlerts holds what lists a database's alerts against what the serve of it answers.
+// sameAlerts compares the alerts that capmon db alerts lists with those that serve returns.
 func sameAlerts(t *testing.T, s *server, prefix string) {
 	t.Helper()
 	var answered, listed []alert.Alert
@@ -521,15 +520,15 @@ func TestServeUninstalls(t *testing.T) {
 	s := serve(t)
 	uninstall := []string{binary, "serve", "--uninstall", "--pins", s.pins, "--db", s.database}
 	if r := execute(t, uninstall...); r.code != 2 || !strings.Contains(r.stderr, "end it first") {
-		t.Errorf("while it serves: exit code %d, %s", r.code, r.stderr)
+		t.Errorf("while serve runs: exit code %d, %s", r.code, r.stderr)
 	}
 	second := append(append([]string{}, s.command...), "--socket", s.socket+"2")
 	if r := execute(t, slices.Concat(second, []string{"--db", s.database + "2"})...); r.code != 2 || !strings.Contains(r.stderr, "serves already") {
-		t.Errorf("a second one: exit code %d, %s", r.code, r.stderr)
+		t.Errorf("a second serve: exit code %d, %s", r.code, r.stderr)
 	}
-	// With other pins it would record, and count, the same once more.
-	if r := execute(t, append(second, "--pins", s.pins+"2")...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serves into the same database, "+s.database) {
-		t.Errorf("a second one with the same database: exit code %d, %s", r.code, r.stderr)
+	// With other pins, a second recording would count everything twice.
+	if r := execute(t, append(second, "--pins", s.pins+"2")...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serve uses the same database, "+s.database) {
+		t.Errorf("a second serve with the same database: exit code %d, %s", r.code, r.stderr)
 	}
 	s.interrupt()
 	if _, err := os.Stat(s.pins); err != nil {
@@ -539,5 +538,5 @@ func TestServeUninstalls(t *testing.T) {
 	if _, err := os.Stat(s.pins); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the pins are still there: %v", err)
 	}
-	mustExecute(t, uninstall...) // nothing to do is no error
+	mustExecute(t, uninstall...) // not an error if there is nothing to do
 }

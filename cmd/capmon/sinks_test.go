@@ -21,10 +21,10 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 )
 
-// receiver is a webhook's server at an address that stays its own while it is down.
+// receiver is a server for a webhook. It keeps its address while it is down.
 type receiver struct {
 	address string
-	takes   time.Duration // for an alert
+	takes   time.Duration // the time for each alert
 
 	mu  sync.Mutex
 	got []alert.Alert
@@ -62,7 +62,7 @@ func (r *receiver) start(t *testing.T) {
 	t.Cleanup(func() { _ = server.Close() })
 }
 
-// alerts are those that it has got of a rule and a container, or of all rules if that is "".
+// alerts returns the received alerts of a rule and a container, or of all rules if rule is "".
 func (r *receiver) alerts(rule, container string) (all []alert.Alert) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -78,7 +78,7 @@ func (r *receiver) alerts(rule, container string) (all []alert.Alert) {
 func (r *receiver) await(t *testing.T, want ...string) {
 	t.Helper()
 	var got []string
-	eventually(t, fmt.Sprint("there are alerts of ", want), func() bool {
+	eventually(t, fmt.Sprint("the receiver has alerts of ", want), func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		got = nil
@@ -99,8 +99,8 @@ func rawSocketIn(t *testing.T, name string) {
 	mustExecute(t, "docker", "run", "--rm", "--name", name, "bb", "probe", "rawsock")
 }
 
-// The server is down at first, and back when another capmon runs: it gets each alert once, in
-// order. Another sink is there after SIGHUP, and the same alerts are on standard output.
+// The server is down first, and is back when another capmon runs. It receives each alert once, in order. A new sink
+// works after SIGHUP. Standard output has the same alerts.
 func TestAlertsAreDelivered(t *testing.T) {
 	t.Parallel()
 	r, directory := newReceiver(t), t.TempDir()
@@ -140,7 +140,7 @@ spool:
 	if err := l.cmd.Process.Signal(unix.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new sink is there", func() bool { _, err := os.Stat(log); return err == nil })
+	eventually(t, "the new sink exists", func() bool { _, err := os.Stat(log); return err == nil })
 	rawSocketIn(t, "alert-sink-three")
 	r.await(t, "alert-sink-one", "alert-sink-two", "alert-sink-three")
 	if end := l.interrupt(); end.code != 0 || strings.Contains(end.stderr, "WARN") {
@@ -152,7 +152,7 @@ spool:
 	}
 }
 
-func TestWrongSinksEndTheWatchBeforeItBegins(t *testing.T) {
+func TestInvalidSinksEndWatchBeforeItStarts(t *testing.T) {
 	t.Parallel()
 	for sinks, want := range map[string]string{
 		"sinks:\n  - type: log\n    file: /x\n":                                 `:5: unknown field "file"`,
@@ -168,7 +168,7 @@ func TestWrongSinksEndTheWatchBeforeItBegins(t *testing.T) {
 	}
 }
 
-// Whoever does not read standard output keeps no alert from a sink, and finds all in the end.
+// A slow reader of standard output delays no alert to a sink, and receives all alerts in the end.
 func TestSinksDoNotWaitForStandardOutput(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
@@ -189,7 +189,7 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 	const many = 90 // more than a pipe holds
 	mustExecute(t, "docker", "run", "--rm", "--name", "alert-unread-many", "bb", "probe", "names", fmt.Sprint(many), "socket", "2", "3", "1")
 	rawSocketIn(t, "alert-unread-other")
-	eventually(t, "the webhook has all", func() bool {
+	eventually(t, "the webhook has all alerts", func() bool {
 		return len(r.alerts("r", "alert-unread-many")) == many && len(r.alerts("r", "alert-unread-other")) == 1
 	})
 	read := make(chan []byte)

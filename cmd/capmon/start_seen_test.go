@@ -12,9 +12,9 @@ import (
 	"github.com/capmon/capmon/internal/shell"
 )
 
-// Of a container that was running before it was watched there is no list that might keep it from
-// starting, unless somebody asks for it in so many words.
-func TestListsWithoutAStartAreRefused(t *testing.T) {
+// capmon prints no list for a container that was running before the recording, since a container might not start with
+// the list. A flag makes capmon print it anyway.
+func TestListsWithoutAStartAreRejected(t *testing.T) {
 	t.Parallel()
 	const name = "start-unseen"
 	startSleeper(t, name)
@@ -61,7 +61,7 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 		t.Error(table)
 	}
 	if got := mustExecute(t, binary, "flags", "--even-if-start-unseen", saved); got != "--cap-drop=ALL --cap-add=NET_RAW\n" {
-		t.Errorf("asked for: %q", got)
+		t.Errorf("with --even-if-start-unseen: %q", got)
 	}
 	for _, rule := range [][]string{{"--deny", "SYS_ADMIN"}, {"--allow", "NET_RAW"}} {
 		check := append([]string{binary, "check"}, rule...)
@@ -79,8 +79,8 @@ func TestListsWithoutAStartAreRefused(t *testing.T) {
 	}
 }
 
-// A restart finds what the first start left behind, and may need less than a new container.
-func TestRestartsAreNoStartsOfNewContainers(t *testing.T) {
+// A restarted container finds state of its first start, and may need less than a new container.
+func TestRestartsAreNotStartsOfNewContainers(t *testing.T) {
 	t.Parallel()
 	const name = "restarted-only"
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
@@ -99,7 +99,7 @@ func TestRestartsAreNoStartsOfNewContainers(t *testing.T) {
 	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "only restarts of it were seen") {
 		t.Errorf("flags: exit code %d, %q, %s", r.code, r.stdout, r.stderr)
 	}
-	if table := mustExecute(t, binary, "report", restarted); !strings.Contains(table, "ONLY RESTARTS SEEN") || !strings.Contains(table, "with this list a new one may not start") {
+	if table := mustExecute(t, binary, "report", restarted); !strings.Contains(table, "ONLY RESTARTS SEEN") || !strings.Contains(table, "a new container may fail to start with this list") {
 		t.Error(table)
 	}
 	if r := execute(t, binary, "check", "--deny", "SYS_ADMIN", restarted); r.code != exitFound || !strings.Contains(r.stdout, "only restarts of it were seen") {
@@ -108,12 +108,12 @@ func TestRestartsAreNoStartsOfNewContainers(t *testing.T) {
 	mustExecute(t, "docker", "rm", "-f", name)
 	profile(started, sh(shell.Line(first)+awaited)...)
 	if got := mustExecute(t, binary, "flags", restarted, started); got != "--cap-drop=ALL --cap-add=CHOWN\n" {
-		t.Errorf("with the start of a new one: %q", got)
+		t.Errorf("with the start of a new container: %q", got)
 	}
 }
 
-// The day that serve is installed it has not seen any start.
-func TestServeRefusesListsWithoutAStart(t *testing.T) {
+// A newly installed serve has not seen any start.
+func TestServeRejectsListsWithoutAStart(t *testing.T) {
 	t.Parallel()
 	const name = "serve-start-unseen"
 	startSleeper(t, name)
@@ -123,15 +123,15 @@ func TestServeRefusesListsWithoutAStart(t *testing.T) {
 		t.Errorf("%d, %s", status, body)
 	}
 	if status, body := s.get("/api/v1/flags?even-if-start-unseen=true&container=" + name); status != http.StatusOK || !strings.Contains(body, "--cap-drop=ALL") {
-		t.Errorf("asked for: %d, %s", status, body)
+		t.Errorf("with even-if-start-unseen: %d, %s", status, body)
 	}
 	if r := execute(t, binary, "flags", "--db", s.database, "--container", name); r.code != exitUsage || r.stdout != "" {
 		t.Errorf("flags: exit code %d, %q", r.code, r.stdout)
 	}
 }
 
-// A start that was not seen keeps only what needs it from being patched.
-func TestPatchRequiresStartsOfWhatItTakes(t *testing.T) {
+// An unseen start only prevents patches that need this start.
+func TestPatchRequiresStartsOfPatchedServices(t *testing.T) {
 	t.Parallel()
 	const other, name = "start-unseen-beside", "start-seen"
 	startSleeper(t, other, "--label", "com.docker.compose.service=db")
@@ -160,14 +160,14 @@ func TestPatchRequiresStartsOfWhatItTakes(t *testing.T) {
 	}
 }
 
-// A server that started as root and became another user has an empty effective set, but needed capabilities to
-// change the user.
-func TestServersThatGaveUpRootMayNeedCapabilities(t *testing.T) {
+// A server that started as root and became another user has an empty effective set, but needed capabilities to change
+// the user.
+func TestServersThatDroppedRootMayNeedCapabilities(t *testing.T) {
 	t.Parallel()
 	const name = "gave-up-root"
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
 	mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "su", "user", "-c", "exec sleep 1000")
-	eventually(t, "it is a user", func() bool {
+	eventually(t, "it runs as another user", func() bool {
 		return execute(t, "docker", "exec", name, "grep", "-q", "^CapEff:.*00000000$", "/proc/1/status").code == 0
 	})
 	got := only(t, parseReport(t, watch(t, name).interrupt()), name)

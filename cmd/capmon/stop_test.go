@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A signal to another user's process that was sent only because the container was told to end may
-// not be needed. One that was sent before, or because of another signal, is.
+// A signal to another user's process that a container sent only because the engine stopped it may not be needed. A
+// signal that it sent earlier, or because of another signal, is needed.
 func TestSignalsAtTheStopAreUnsure(t *testing.T) {
 	t.Parallel()
 	const script = `trap "probe kill-user; echo reloaded" HUP; trap "probe kill-user; exit 0" TERM; echo ready; while :; do sleep 0.05; done`
@@ -34,7 +34,7 @@ func TestSignalsAtTheStopAreUnsure(t *testing.T) {
 			}
 			lines := bufio.NewReader(stdout)
 			awaitLine(t, lines, "ready")
-			// The engine does not say to the moment when it sends a signal.
+			// The engine does not report the exact time when it sends a signal.
 			for began := time.Now(); test.reloads && time.Since(began) < 3*time.Second; {
 				mustExecute(t, "docker", "kill", "-s", "HUP", test.name)
 				awaitLine(t, lines, "reloaded")

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mayRaiseLimits: the machine may be one where nobody can, not even the engine. A virtual
-// one of test-kernels can.
+// mayRaiseLimits reports whether the engine can raise limits. On some machines nobody can. The guests of test-kernels
+// can.
 func mayRaiseLimits(t *testing.T) bool {
 	t.Helper()
 	may, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_SYS_RESOURCE, 0, 0, 0)
@@ -20,9 +20,9 @@ func mayRaiseLimits(t *testing.T) bool {
 	return may == 1
 }
 
-// What is said to serve in place of a capability does: the container fails without the
-// capability, and works with the flags instead.
-func TestSubstitutesServe(t *testing.T) {
+// The alternatives that capmon names work: the container fails without the capability, and works with the flags
+// instead.
+func TestAlternativesReplaceCapabilities(t *testing.T) {
 	t.Parallel()
 	const image = "substitutes"
 	mustExecute(t, slices.Concat([]string{"docker", "run", "--name", image, "bb"}, sh("echo extra:x:77:user >> /etc/group"))...)
@@ -32,7 +32,7 @@ func TestSubstitutesServe(t *testing.T) {
 	const echo = "--sysctl=net.ipv4.ping_group_range=0 2147483647"
 	for _, test := range []struct {
 		name    string
-		options []string // the container's
+		options []string // of the container
 		grants  []string
 		command []string
 		instead string
@@ -73,19 +73,19 @@ func TestSubstitutesServe(t *testing.T) {
 				t.Fatalf("wanted %s instead of %s, got %+v; required %q", test.flags, test.instead, c.Substitutes, c.Required)
 			}
 			if r := execute(t, run()...); r.code == 0 {
-				t.Errorf("it works with neither: %s", r.stdout)
+				t.Errorf("it works without the capability and the flags: %s", r.stdout)
 			}
 			r = execute(t, run(test.flags...)...)
-			refused := r.code == 125 && strings.Contains(r.stderr, "setting rlimit")
-			if r.code != 0 && (!refused || mayRaiseLimits(t)) {
+			limitFailed := r.code == 125 && strings.Contains(r.stderr, "setting rlimit")
+			if r.code != 0 && (!limitFailed || mayRaiseLimits(t)) {
 				t.Errorf("exit code %d with %s: %s", r.code, test.flags, r.stderr)
 			}
 		})
 	}
 }
 
-// What only the seccomp profile asks for is not needed with another one.
-func TestAnotherSeccompProfileServes(t *testing.T) {
+// A capability that only the seccomp profile requires is not needed with another profile.
+func TestAnotherSeccompProfileReplacesACapability(t *testing.T) {
 	t.Parallel()
 	run := func(options ...string) []string {
 		return slices.Concat([]string{"docker", "run", "--rm", "--user=1000", "--cap-drop=ALL"}, options, []string{"bb", "unshare", "-U", "true"})
@@ -93,18 +93,18 @@ func TestAnotherSeccompProfileServes(t *testing.T) {
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--cap-add=SYS_ADMIN"))...)
 	c := parseReport(t, r)[0]
 	if r.code != 0 || len(c.Substitutes) != 1 || !slices.Equal(c.Substitutes[0].InsteadOf, caps("SYS_ADMIN")) ||
-		!strings.Contains(strings.Join(c.Cautions, "\n"), "only with SYS_ADMIN, and the kernel did not ask for it") {
+		!strings.Contains(strings.Join(c.Cautions, "\n"), "only with SYS_ADMIN, and the kernel did not check it") {
 		t.Errorf("exit code %d, %+v, %q", r.code, c.Substitutes, c.Cautions)
 	}
 	if r := execute(t, run()...); r.code == 0 {
-		t.Error("it works with neither")
+		t.Error("it works without the capability and the other profile")
 	}
 	profile := filepath.Join(t.TempDir(), "seccomp.json")
 	writeFile(t, profile, `{"defaultAction": "SCMP_ACT_ALLOW"}`)
 	mustExecute(t, run("--security-opt=seccomp="+profile)...)
 }
 
-// A file's capability has to be in the bounding set even where the kernel does not give it.
+// A file's capability must be in the bounding set even where the kernel does not grant it to the process.
 func TestNoNewPrivilegesWithAFileCapability(t *testing.T) {
 	t.Parallel()
 	run := func(options ...string) []string {
@@ -113,14 +113,14 @@ func TestNoNewPrivilegesWithAFileCapability(t *testing.T) {
 	}
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--sysctl=net.ipv4.ip_unprivileged_port_start=1024"))...)
 	c := parseReport(t, r)[0]
-	if text := strings.Join(c.Cautions, "\n"); r.code == 0 || !strings.Contains(text, "a file carries NET_BIND_SERVICE, and its process did not get that") ||
+	if text := strings.Join(c.Cautions, "\n"); r.code == 0 || !strings.Contains(text, "a file carries NET_BIND_SERVICE, but its process did not gain it") ||
 		strings.Contains(text, "came through") {
 		t.Errorf("exit code %d, %q", r.code, c.Cautions)
 	}
 	mustExecute(t, run("--sysctl=net.ipv4.ip_unprivileged_port_start=81")...)
 }
 
-// Whatever is granted, sysctls can be written in a privileged container only.
+// Whatever is granted, only a privileged container can write sysctls.
 func TestSysctlsNeedMoreThanACapability(t *testing.T) {
 	t.Parallel()
 	run := func(options ...string) []string {
@@ -128,15 +128,15 @@ func TestSysctlsNeedMoreThanACapability(t *testing.T) {
 	}
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--privileged"))...)
 	c := parseReport(t, r)[0]
-	if r.code != 0 || !strings.Contains(strings.Join(c.Cautions, "\n"), "it writes sysctls, for which the kernel asks for NET_ADMIN") {
+	if r.code != 0 || !strings.Contains(strings.Join(c.Cautions, "\n"), "it writes sysctls, for which the kernel checks NET_ADMIN") {
 		t.Errorf("exit code %d, %q", r.code, c.Cautions)
 	}
 	if r := execute(t, run("--cap-add=NET_ADMIN")...); r.code == 0 {
-		t.Error("the capability is enough")
+		t.Error("the capability suffices")
 	}
 	const forward = "/proc/sys/net/ipv4/ip_forward"
 	set := mustExecute(t, "docker", "run", "--rm", "--network=none", "--cap-drop=ALL", "--sysctl=net.ipv4.ip_forward=1", "bb", "cat", forward)
 	if set != "1\n" {
-		t.Errorf("with the option it is %q", set)
+		t.Errorf("with the option the sysctl is %q", set)
 	}
 }

@@ -7,12 +7,11 @@ import (
 	"testing"
 )
 
-// ownNetwork keeps the ports and networks of a swarm's manager apart from the host's.
+// ownNetwork isolates the ports and networks of a swarm's manager from the host's.
 const ownNetwork = `exec unshare --net sh -ec 'ip link set lo up; exec "$@"' sh "$@"`
 
-// The engine itself starts the tasks of a service, each with another name. A job's are
-// those that end. The capability that is added unlocks no system call: nothing holds a task
-// back until capmon watches for those.
+// The engine itself starts the tasks of a service, each with another name. The service is a job, so its tasks end. The
+// added capability allows no additional system call, because no proxy holds up a task until capmon observes such calls.
 func TestServiceOfASwarm(t *testing.T) {
 	startDaemonIn(t, ownNetwork)
 	mustExecute(t, "docker", "swarm", "init", "--advertise-addr=127.0.0.1")
@@ -26,7 +25,7 @@ func TestServiceOfASwarm(t *testing.T) {
 		}
 		mixed.check(t, got[0])
 		if strings.Contains(strings.Join(got[0].Cautions, "\n"), "differ") {
-			t.Errorf("the engine disagrees: %v", got[0].Cautions)
+			t.Errorf("engine and kernel disagree: %v", got[0].Cautions)
 		}
 		return got[0]
 	}
@@ -61,16 +60,16 @@ func TestServiceOfASwarm(t *testing.T) {
 	inShell(t, directory, task.Remedy.Observe[:1])
 	observed := parseReport(t, execute(t, binary, "report", "-o", "json", filepath.Join(directory, "job.json")))
 	if len(observed) != 1 || observed[0].Runs != 4 {
-		t.Fatalf("what to run observes %+v, wanted two starts of both tasks", observed)
+		t.Fatalf("the command to run observes %+v, wanted two starts of both tasks", observed)
 	}
 	mixed.check(t, observed[0])
-	updated := profiled("sh", "-c", advice) // which runs the job again
+	updated := profiled("sh", "-c", advice) // this runs the job again
 	same(t, "granted", updated.Granted, updated.Required)
 	statuses := make(map[string]int)
 	for _, task := range audited().Containers {
 		statuses[task.Status]++
 	}
 	if statuses["fail"] != 6 || statuses["pass"] != 2 {
-		t.Errorf("before and after: %v", statuses)
+		t.Errorf("statuses of the tasks before and after the update: %v", statuses)
 	}
 }

@@ -9,17 +9,18 @@ import (
 	"testing"
 )
 
-// units are what systemd is to do: idle.service tells by a pipe that it has begun, probe.service
-// is the mixed workload, and so is once.service, which ends the container.
+// units are systemd's units: idle.service writes to a pipe when it has started, probe.service runs the mixed workload,
+// and once.service also runs it and then ends the container.
 var units = map[string]string{
-	"idle.service":  "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo >/etc/systemd/system/begun'\n",
+	"idle.service":  "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sh -c 'echo >/etc/systemd/system/started'\n",
 	"probe.service": fmt.Sprintf("[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '%s'\n", mixed.command[2]),
 	"once.service": fmt.Sprintf("[Unit]\nDefaultDependencies=no\nSuccessAction=exit-force\nFailureAction=exit-force\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '%s'\n",
 		mixed.command[2]),
 }
 
-// systemd as the first process of a container, as far as the unit, of those that it puts
-// into the directory. The mode of /sys/fs/cgroup depends on the version of runc, so the workload sets the mode.
+// systemd returns a workload with systemd as the first process of a container, which starts one of the units that this
+// function writes to the directory. The mode of /sys/fs/cgroup depends on the version of runc, so the workload sets the
+// mode.
 func systemd(t *testing.T, directory, unit string) workload {
 	t.Helper()
 	for name, text := range units {
@@ -27,12 +28,12 @@ func systemd(t *testing.T, directory, unit string) workload {
 			t.Fatal(err)
 		}
 	}
-	if err := syscall.Mkfifo(filepath.Join(directory, "begun"), 0o600); err != nil {
+	if err := syscall.Mkfifo(filepath.Join(directory, "started"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return workload{
-		// Not ALL: its meaning depends on the engine's version and on the host. Docker 23 and later also refuse to
-		// drop a capability that the host does not have.
+		// Not ALL: its meaning depends on the engine's version and on the host. Docker 23 and later also refuse to drop
+		// a capability that the host does not have.
 		grants: []string{"--cap-add=DAC_READ_SEARCH", "--cap-add=IPC_LOCK", "--cap-add=NET_ADMIN", "--cap-add=SYS_ADMIN", "--cap-add=SYS_BOOT"},
 		options: []string{
 			"--cgroupns=private", "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--tmpfs=/run", "--env=container=docker",
@@ -45,8 +46,7 @@ func systemd(t *testing.T, directory, unit string) workload {
 	}
 }
 
-// systemd puts itself and its services into cgroups of its own making, in all
-// hierarchies. They are the container's.
+// systemd creates cgroups for itself and its services in all hierarchies. These cgroups belong to the container.
 func TestSystemdInAContainer(t *testing.T) {
 	t.Parallel()
 	w := systemd(t, t.TempDir(), "once.service")
@@ -66,7 +66,7 @@ func TestSystemdInAContainer(t *testing.T) {
 	mustExecute(t, w.dockerRun("systemd", only(t, got, "systemd").Flags...)...)
 }
 
-// A service of a container that ran before.
+// The container of the service already ran before the recording.
 func TestServiceOfSystemdInAContainer(t *testing.T) {
 	t.Parallel()
 	const name = "runs-systemd"
@@ -74,20 +74,20 @@ func TestServiceOfSystemdInAContainer(t *testing.T) {
 	w := systemd(t, directory, "idle.service")
 	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, w.grants, w.options, []string{"bb"}, w.command)...)
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
-	if _, err := os.ReadFile(filepath.Join(directory, "begun")); err != nil {
+	if _, err := os.ReadFile(filepath.Join(directory, "started")); err != nil {
 		t.Fatal(err)
 	}
-	settled := func() { mustExecute(t, "docker", "exec", name, "systemctl", "is-system-running", "--wait") }
-	settled()
+	awaitIdle := func() { mustExecute(t, "docker", "exec", name, "systemctl", "is-system-running", "--wait") }
+	awaitIdle()
 	observation := watch(t, name)
 	mustExecute(t, "docker", "exec", name, "systemctl", "start", "probe.service")
-	settled() // the answer came before its last message about the service
+	awaitIdle() // systemctl start returned before systemd's last message about the service
 	got := parseReport(t, observation.interrupt())
 	if len(got) != 1 {
 		t.Errorf("got %d containers, wanted 1", len(got))
 	}
 	w.required = caps("AUDIT_WRITE", "CHOWN", "DAC_READ_SEARCH", "NET_ADMIN", "NET_RAW", "SYS_ADMIN")
-	w.unsure = caps("AUDIT_WRITE", "NET_ADMIN") // of the latter, only larger buffers
+	w.unsure = caps("AUDIT_WRITE", "NET_ADMIN") // NET_ADMIN only for larger buffers
 	w.denied = caps("SYS_RESOURCE")
 	w.check(t, only(t, got, name))
 }

@@ -6,10 +6,10 @@ import (
 	"testing"
 )
 
-// These tests change what a system call points to after the kernel has copied it, and executed
-// files after they were looked at: docs/threats.md.
+// These tests change the memory that a system call reads after the kernel has copied it, and executed files after
+// capmon or the kernel has read them: see docs/threats.md.
 
-// profileOf profiles a container of its own.
+// profileOf profiles the workload in a new container.
 func (w workload) profileOf(t *testing.T, name string) seen {
 	t.Helper()
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name, w.grants...)...)...)
@@ -19,7 +19,7 @@ func (w workload) profileOf(t *testing.T, name string) seen {
 	return only(t, parseReport(t, r), name)
 }
 
-// races is how often each is tried: not every one is won.
+// races is the number of attempts: not every attempt wins the race.
 const races = 3
 
 func TestValuesThatChangeHideNothing(t *testing.T) {
@@ -31,7 +31,7 @@ func TestValuesThatChangeHideNothing(t *testing.T) {
 		{name: "mq-open", denied: caps("SYS_RESOURCE")},
 		{name: "thread-mq-open", denied: caps("SYS_RESOURCE")},
 		{name: "mq-open", grants: resources, required: caps("SYS_RESOURCE")},
-		// Another thread may also change what the descriptor stands for.
+		// Another thread may also replace the file that the descriptor refers to.
 		{name: "thread-mq-open", grants: resources, required: caps("SYS_RESOURCE"), unsure: caps("SYS_RESOURCE")},
 		{name: "map-root", options: unconfined, implicit: caps("SETFCAP")},
 		{name: "thread-map-root", options: unconfined, implicit: caps("SETFCAP")},
@@ -50,11 +50,11 @@ func TestValuesThatChangeHideNothing(t *testing.T) {
 	}
 }
 
-// mustHideNothing checks that a report has what the workload needs, and whether it is sure.
+// mustHideNothing verifies that a report has the workload's needs, and whether it marks them as unsure.
 func (w workload) mustHideNothing(t *testing.T, got seen) {
 	t.Helper()
-	// On a single processor no thread runs while the kernel looks at the value of another one,
-	// unless that one is preempted just then. A value that has not changed is certain.
+	// On a single processor, no thread runs while the kernel reads a value of another thread, unless the kernel
+	// preempts that thread at this point. A value that has not changed is certain.
 	parallel := mustExecute(t, "docker", "info", "--format={{.NCPU}}") != "1\n"
 	wanted := func(capability string, among []string, class string) {
 		unsure, mayBe := slices.Contains(got.Unsure, capability), slices.Contains(w.unsure, capability)
@@ -65,7 +65,7 @@ func (w workload) mustHideNothing(t *testing.T, got seen) {
 	for _, capability := range w.required {
 		if slices.Contains(got.Granted, capability) {
 			wanted(capability, got.Required, "required")
-		} else { // the host itself has not got it
+		} else { // the host itself does not have it
 			same(t, "denied", got.Denied, caps(capability))
 		}
 	}
@@ -77,8 +77,8 @@ func (w workload) mustHideNothing(t *testing.T, got seen) {
 	}
 }
 
-// What is in memory is not believed where nothing tells when a system call returns.
-func TestValuesAreUnsureWithoutReturns(t *testing.T) {
+// capmon does not trust values in memory if it does not see when a system call returns.
+func TestValuesAreUnsureWithoutOutcomes(t *testing.T) {
 	t.Parallel()
 	w := workload{command: sh("probe capset-same; probe mq-open 10 8192; probe mq-open")}
 	r := execute(t, append([]string{binary, "profile", "--outcomes=false", "-o", "json", "--"}, w.dockerRun("values-alone")...)...)
@@ -88,7 +88,7 @@ func TestValuesAreUnsureWithoutReturns(t *testing.T) {
 	same(t, "denied", got.Denied, caps("SYS_RESOURCE"))
 }
 
-// A file that got its capability after it was executed, or by the number of an inode that another one had.
+// The file received its capability after its execution, or it reuses the inode number of another file.
 func TestFilesThatChangeHideNothing(t *testing.T) {
 	t.Parallel()
 	for _, directory := range []string{"/tmp", "/volume"} {
@@ -107,15 +107,14 @@ func TestFilesThatChangeHideNothing(t *testing.T) {
 	}
 }
 
-// A file whose capability has gone again before it was looked at carried none that is known, and
-// the report says so.
-func TestFilesThatHaveChangedAreTold(t *testing.T) {
+// If a file lost its capability before capmon read the file, its capabilities are unknown, and the report says so.
+func TestFilesThatHaveChangedAreReported(t *testing.T) {
 	t.Parallel()
 	w := workload{command: []string{"attack-file-capability", "sooner", "/tmp"}}
 	for range races {
 		got := w.profileOf(t, "file-capability-sooner")
 		if !slices.Contains(got.Implicit, "NET_RAW") && !slices.Contains(got.Unexamined, "/tmp/program") {
-			t.Errorf("demanded %v, unexamined %v", got.Implicit, got.Unexamined)
+			t.Errorf("implicit %v, unexamined %v", got.Implicit, got.Unexamined)
 		}
 	}
 }

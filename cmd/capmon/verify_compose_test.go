@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// composeProject is the name of the test's project of compose.
+// composeProject returns the name of the test's compose project.
 func composeProject(t *testing.T) string { return "capmon-" + strings.ToLower(t.Name()) }
 
-// composeFile writes a compose file of the test's project and returns its path. It replaces FREE_ADDRESS by an
-// address of the host at which nothing listens.
+// composeFile writes a compose file of the test's project and returns its path. It replaces FREE_ADDRESS with an
+// address of the host without a listener.
 func composeFile(t *testing.T, text string) string {
 	t.Helper()
 	text = strings.ReplaceAll(text, "FREE_ADDRESS", freeAddress(t))
@@ -33,8 +33,8 @@ func composeUp(t *testing.T, file string, services ...string) {
 	compose(append([]string{"up", "--detach"}, services...)...)
 }
 
-// A service that needs another one, with a name, an address, a port and a volume that
-// there can be only once, and an environment with what compose itself would replace.
+// shop has a service that depends on another one. The service has a name, an address, a port and a volume that can
+// exist only once, and an environment with text that compose itself would replace.
 const shop = `
 services:
   web:
@@ -91,7 +91,7 @@ func TestVerifyAServiceOfCompose(t *testing.T) {
 		t.Error(r.stderr)
 	}
 	if after := theirs(); after != before {
-		t.Errorf("the user's project is another one now:\n%s\n%s", before, after)
+		t.Errorf("the user's project has changed:\n%s\n%s", before, after)
 	}
 }
 
@@ -113,8 +113,8 @@ services:
 	}
 }
 
-// Neither the service nor what it depends on may write to another container's data.
-func TestVerifyAServiceWhoseDataAnotherUses(t *testing.T) {
+// Neither the service nor its dependencies may write to another container's data.
+func TestVerifyRejectsAServiceWhoseDataAnotherUses(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	startSleeper(t, "verify-compose-user", "-v", dir+":/d")
@@ -123,7 +123,7 @@ services:
   web: {image: bb, command: 'true', depends_on: [db]}
   db: {image: bb, command: sleep 1000, volumes: ["`+dir+`/data:/d"]}
 `)
-	refuseProof(t, "container verify-compose-user uses "+dir+"/data too", "--", "docker", "compose", "-f", file, "up", "web")
+	rejectsProof(t, "container verify-compose-user uses "+dir+"/data too", "--", "docker", "compose", "-f", file, "up", "web")
 	prove(t, "--", "docker", "compose", "-f", file, "up", "--no-deps", "web")
 	_, r := prove(t, "--shared-volumes", "--", "docker", "compose", "-f", file, "up", "web")
 	if !strings.Contains(r.stderr, "the runs share "+dir+"/data") {
@@ -131,9 +131,9 @@ services:
 	}
 }
 
-// The moments are spread over the creation and the start of two projects; each has to
-// end well, so none is waited for.
-func TestVerifyAServiceInterruptedAtAnyMoment(t *testing.T) {
+// The interrupts are spread over the creation and the start of two projects. verify must end well each time, so the
+// test waits for no particular event.
+func TestVerifyAServiceInterruptedAtAnyTime(t *testing.T) {
 	t.Parallel()
 	file := composeFile(t, `
 services:
@@ -153,7 +153,7 @@ volumes: {data: {}}
 	}
 }
 
-func TestVerifyAServiceKilledIsClearedByTheNext(t *testing.T) {
+func TestNextVerifyCleansUpAServiceAfterSIGKILL(t *testing.T) {
 	file := composeFile(t, `
 services:
   web: {image: bb, command: sleep 1000, stop_grace_period: 0s, volumes: [data:/data], depends_on: [db]}
@@ -165,14 +165,14 @@ volumes: {data: {}}
 		t.Fatal(err)
 	}
 	v.wait()
-	v.goOn() // its test outlives it
+	v.goOn() // the test command outlives verify
 	if ids := left(t); len(ids) != 4 {
 		t.Errorf("two containers, a network and a volume should be left: %v", ids)
 	}
 	prove(t, "--", "docker", "run", "bb", "true")
 }
 
-func TestVerifyAServiceOfAnExternalNetwork(t *testing.T) {
+func TestVerifyAServiceInAnExternalNetwork(t *testing.T) {
 	t.Parallel()
 	mustExecute(t, "docker", "network", "create", "verify-compose-external")
 	t.Cleanup(func() { mustExecute(t, "docker", "network", "rm", "verify-compose-external") })
@@ -188,7 +188,7 @@ networks: {outside: {external: true, name: verify-compose-external}}
 	}
 }
 
-func TestVerifyServicesThatItCannot(t *testing.T) {
+func TestVerifyRejectsUnsupportedServices(t *testing.T) {
 	t.Parallel()
 	file := composeFile(t, `
 services:
@@ -200,7 +200,7 @@ services:
   broken: {image: bb, command: 'false'}
 volumes: {disk: {driver_opts: {type: none, o: bind, device: /srv}}}
 `)
-	// A docker command without the plugin.
+	// This docker command lacks the compose plugin.
 	bare := filepath.Join(t.TempDir(), "docker")
 	if err := os.WriteFile(bare, []byte("#!/bin/sh\necho \"docker: unknown command: docker $1\" >&2\nexit 1\n"), 0o700); err != nil {
 		t.Fatal(err)
@@ -223,6 +223,6 @@ volumes: {disk: {driver_opts: {type: none, o: bind, device: /srv}}}
 		"docker compose config: open /no-such-file: no such file":                      {"--", "docker", "compose", "-f", "/no-such-file", "up", "web"},
 		"docker compose: of compose only docker compose up SERVICE can be ":            {"--", "docker", "compose"},
 	} {
-		t.Run(reason, func(t *testing.T) { refuseProof(t, reason, args...) })
+		t.Run(reason, func(t *testing.T) { rejectsProof(t, reason, args...) })
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"testing"
 )
 
-// example finds the command lines of verify that can be typed as they are.
+// example matches the command lines of verify that can be typed unchanged.
 var example = regexp.MustCompile(`(?m)^\s*(?:\$ )?(sudo capmon verify .*-- docker (?:run|compose) .*)$`)
 
-// Whatever the documents and the help tell to type proves something, with images and files of the
-// names that they use. The server is not there yet when its container runs.
-func TestTheExamplesOfVerifyProve(t *testing.T) {
+// All verify examples in the docs and the help text prove something, with images and files of the names that they use.
+// The server starts to listen only after its container has started.
+func TestVerifyExamplesWork(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	const server = `ENTRYPOINT ["sh", "-c", "sleep 0.5; trap 'exit 0' TERM; httpd -p 80 -h /www; while :; do sleep 0.1; done"]`
@@ -60,7 +60,7 @@ func TestTheExamplesOfVerifyProve(t *testing.T) {
 	}
 }
 
-// imageOf makes an image of bb with a page and a self-test, which goes with the test.
+// imageOf creates an image from bb with a page and a self-test. The image is removed when the test ends.
 func imageOf(t *testing.T, name, change string) {
 	t.Helper()
 	made := "verify-examples-" + name

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// holdPipes makes the host's processes of a user have as many pipes as a user may have before
-// the kernel asks for more than that, until the function returned is called.
+// holdPipes makes processes of a user on the host use all pipe buffers that the user may have without a capability,
+// until the test calls the returned function.
 func holdPipes(t *testing.T, user int) func() {
 	t.Helper()
 	failed, release, done := make(chan error), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // and ends with the goroutine, for its credential is another one now
+		runtime.LockOSThread() // never unlocked: the thread has other credentials and ends with the goroutine
 		var pipes []int
 		defer func() {
 			for _, fd := range pipes {
@@ -47,13 +47,13 @@ func holdPipes(t *testing.T, user int) func() {
 	return func() { close(release); <-done }
 }
 
-// A run that needs more pipes than its user may have, which others of that user hold while it
-// runs, says nothing about the list.
-func TestVerifyRepeatsWhatTheHostHasDecided(t *testing.T) {
+// A run needs more pipes than its user may have while other processes of that user hold them. Its outcome says nothing
+// about the list.
+func TestVerifyRepeatsTrialsThatTheHostDecided(t *testing.T) {
 	t.Parallel()
 	const user = 4242
-	// Each run tells that it has begun, and waits.
-	script := "echo >/state/began; cat /state/release; true | true"
+	// Each run reports that it has started, and waits.
+	script := "echo >/state/started; cat /state/release; true | true"
 	for _, test := range []struct {
 		name string
 		held func(run int) bool
@@ -64,7 +64,7 @@ func TestVerifyRepeatsWhatTheHostHasDecided(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := t.TempDir()
-			for _, name := range []string{"began", "release"} {
+			for _, name := range []string{"started", "release"} {
 				path := filepath.Join(dir, name)
 				if err := syscall.Mkfifo(path, 0o600); err != nil {
 					t.Fatal(err)
@@ -77,19 +77,19 @@ func TestVerifyRepeatsWhatTheHostHasDecided(t *testing.T) {
 				t.Fatal(err)
 			}
 			v := startCapmon(t, "verify", "--second-start=false", "--", "docker", "run", "--rm", fmt.Sprint("--user=", user), "-v", dir+":/state", "bb", "sh", "-c", script)
-			began := make(chan struct{})
+			started := make(chan struct{})
 			go func() {
 				for {
-					if _, err := os.ReadFile(filepath.Join(dir, "began")); err != nil {
+					if _, err := os.ReadFile(filepath.Join(dir, "started")); err != nil {
 						return
 					}
-					began <- struct{}{}
+					started <- struct{}{}
 				}
 			}()
 			release := func() {}
 			for run := 1; ; run++ {
 				select {
-				case <-began:
+				case <-started:
 				case <-v.ended:
 					release()
 					r := v.wait()

@@ -21,8 +21,8 @@ func TestVerifyEndsARunThatHangs(t *testing.T) {
 	}
 }
 
-// The last trial but one waits, and all that the others have shown is kept.
-func TestVerifyInterruptedPrintsWhatIsProved(t *testing.T) {
+// The last but one trial waits. verify keeps the results of the other trials.
+func TestVerifyInterruptedPrintsItsResults(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	saved := filepath.Join(dir, "saved.json")
@@ -44,7 +44,7 @@ func TestVerifyInterruptedPrintsWhatIsProved(t *testing.T) {
 			t.Fatal(err)
 		}
 	case <-v.ended:
-		t.Fatalf("it ended before: %+v", v.wait())
+		t.Fatalf("it ended too early: %+v", v.wait())
 	}
 	if err := v.cmd.Process.Signal(unix.SIGINT); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestVerifyInterruptedPrintsWhatIsProved(t *testing.T) {
 			t.Errorf("%q is not in\n%s", text, r.stdout)
 		}
 	}
-	if r.code != signalled(unix.SIGINT) || !strings.Contains(r.stderr, "interrupted") {
+	if r.code != signalExitCode(unix.SIGINT) || !strings.Contains(r.stderr, "interrupted") {
 		t.Errorf("%+v", r)
 	}
 	if table := mustExecute(t, binary, "report", saved); !strings.Contains(table, "proved to work, not to be minimal; needed: CHOWN, NET_RAW; unsure: SYS_CHROOT") {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// usedData has a directory that only its owner may enter, from its first start on, and looks
-// into it at each start.
+// usedData is a script that creates a directory with access only for its owner at its first start, and reads the
+// directory at each start.
 const usedData = `find /data || exit 1; [ -e /data/d ] || { mkdir -m 700 /data/d && chown 1000 /data/d; }`
 
 func TestVerifyStartsASecondTime(t *testing.T) {
@@ -35,7 +35,7 @@ volumes: {data: {}}
 		{"of another container with the same directory", run("--rm", "-v", t.TempDir()+":/data/dir"), map[string]string{"CHOWN": needed}, true},
 		{"of a service", []string{"--", "docker", "compose", "-f", file, "up", "job"}, both, true},
 		{"none, since nothing outlives the container", run("--rm", "-v", "/data"), once, false},
-		{"none, since it is not wanted", append([]string{"--second-start=false"}, run("-v", "/data")...), once, false},
+		{"none, since a flag disables it", append([]string{"--second-start=false"}, run("-v", "/data")...), once, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, r := prove(t, test.args...)
@@ -52,7 +52,7 @@ volumes: {data: {}}
 	}
 }
 
-func TestVerifyAddsWhatTheSecondStartNeedsToAProfile(t *testing.T) {
+func TestVerifyAddsNeedsOfTheSecondStart(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "first.json")
 	command := []string{"--", "docker", "run", "--name", "verify-first", "-v", "/data", "bb", "sh", "-c", usedData}

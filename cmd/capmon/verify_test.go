@@ -12,7 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/verify"
 )
 
-// proved is what the tests read of a proof.
+// proved has the fields of a proof that the tests read.
 type proved struct {
 	Enough, Works, Minimal bool
 	SecondStart            bool
@@ -33,7 +33,7 @@ type proved struct {
 	}
 }
 
-// verdicts by capability.
+// verdicts returns the verdicts by capability.
 func (p proved) verdicts() map[string]string {
 	all := make(map[string]string)
 	for _, m := range p.Members {
@@ -48,7 +48,7 @@ const (
 	undecided = "unsure"
 )
 
-// prove runs capmon verify, which has to leave nothing.
+// prove runs capmon verify, which must leave nothing behind.
 func prove(t *testing.T, args ...string) (proved, result) {
 	t.Helper()
 	r := execute(t, slices.Concat([]string{binary, "verify", "-o", "json"}, args)...)
@@ -60,9 +60,8 @@ func prove(t *testing.T, args ...string) (proved, result) {
 	return p, r
 }
 
-// refuseProof runs capmon verify, which has to end with exit code 2 and the
-// reason, and to leave nothing.
-func refuseProof(t *testing.T, reason string, args ...string) {
+// rejectsProof runs capmon verify and verifies that it exits with code 2 and the reason, and leaves nothing behind.
+func rejectsProof(t *testing.T, reason string, args ...string) {
 	t.Helper()
 	r := execute(t, slices.Concat([]string{binary, "verify"}, args)...)
 	nothingLeft(t)
@@ -73,7 +72,7 @@ func refuseProof(t *testing.T, reason string, args ...string) {
 	}
 }
 
-// left are the containers, networks and volumes of verifies, running or not, each with its owner.
+// left returns the containers, networks and volumes of verify processes, running or not, each with its owner.
 func left(t *testing.T) map[string]string {
 	t.Helper()
 	const label = "com.github.capmon.verify"
@@ -88,7 +87,7 @@ func left(t *testing.T) map[string]string {
 	return owners
 }
 
-// nothingLeft verifies that nothing is left of verifies that have ended. Others may run.
+// nothingLeft verifies that verify processes that have ended left nothing behind. Other verify processes may run.
 func nothingLeft(t *testing.T) {
 	t.Helper()
 	ended := left(t)
@@ -96,20 +95,20 @@ func nothingLeft(t *testing.T) {
 	if len(ended) == 0 {
 		return
 	}
-	for id, owner := range left(t) { // one may have removed it and ended after the first listing
+	for id, owner := range left(t) { // its verify may have removed it and ended after the first listing
 		if _, is := ended[id]; is {
 			t.Errorf("left behind: %s of %s", id, owner)
 		}
 	}
 }
 
-// isAlive reports whether the process in the label of a verify exists. The label has the boot, the PID namespace,
-// the PID and the time of start.
+// isAlive reports whether the process in the label of a verify exists. The label has the boot, the PID namespace, the
+// PID and the start time.
 func isAlive(t *testing.T, owner string) bool {
 	t.Helper()
 	parts := strings.Split(owner, "/")
 	if len(parts) < 4 {
-		t.Fatalf("no owner: %q", owner)
+		t.Fatalf("invalid owner: %q", owner)
 	}
 	pid, err := strconv.Atoi(parts[2])
 	if err != nil {
@@ -119,7 +118,7 @@ func isAlive(t *testing.T, owner string) bool {
 	return err == nil && start == parts[3]
 }
 
-// proof is a container to verify, and what capmon must say of it.
+// proof is a container to verify, and the expected result.
 type proof struct {
 	name     string
 	flags    []string // of verify
@@ -139,7 +138,7 @@ var proofs = []proof{
 		set: caps("SETGID", "SETUID"), verdicts: map[string]string{"SETGID": needed, "SETUID": needed},
 	},
 	{
-		// DAC_READ_SEARCH would be enough, but Docker does not grant DAC_READ_SEARCH by default: a process with it
+		// DAC_READ_SEARCH would be sufficient, but Docker does not grant DAC_READ_SEARCH by default: a process with it
 		// may open files of the host.
 		name: "the narrower one is dangerous", command: []string{"cat", "/data/secret"},
 		set: caps("DAC_OVERRIDE"), verdicts: map[string]string{"DAC_OVERRIDE": needed},
@@ -157,36 +156,36 @@ var proofs = []proof{
 		set: caps("SYS_CHROOT"), verdicts: map[string]string{"NET_RAW": unneeded, "SYS_CHROOT": needed},
 	},
 	{
-		name: "none of two, once the other has gone", command: sh("! chroot / true || ping -c1 127.0.0.1"),
+		name: "none of two, after the other was removed", command: sh("! chroot / true || ping -c1 127.0.0.1"),
 		verdicts: map[string]string{"NET_RAW": unneeded, "SYS_CHROOT": unneeded},
 	},
 	{
-		name: "demanded by a file", command: []string{"probe-bind", "rawsock"},
+		name: "implied by a file", command: []string{"probe-bind", "rawsock"},
 		set: caps("NET_BIND_SERVICE", "NET_RAW"), verdicts: map[string]string{"NET_BIND_SERVICE": needed, "NET_RAW": needed},
 	},
 	{
-		name: "soft, and nothing looks", command: []string{"probe", "write-sgid", "/tmp/f"},
+		name: "soft, and nothing reads the result", command: []string{"probe", "write-sgid", "/tmp/f"},
 		set: caps("FSETID"), verdicts: map[string]string{"FSETID": undecided}, code: exitFound,
 	},
 	{
-		name: "soft, and the exit status tells", command: sh("probe write-sgid /tmp/f | grep kept"),
+		name: "soft, and the exit status differs", command: sh("probe write-sgid /tmp/f | grep kept"),
 		set: caps("FSETID"), verdicts: map[string]string{"FSETID": needed},
 	},
 	{
-		name: "soft, and the test does not mind", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f"},
+		name: "soft, and the test ignores the result", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f"},
 		options: []string{"--stop-timeout=0"}, command: sh("sleep 1000"), verdicts: map[string]string{"FSETID": unneeded},
 	},
 	{
-		name: "soft, and the test looks", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f | grep kept"},
+		name: "soft, and the test reads the result", flags: []string{"--test", "docker exec $CONTAINER probe write-sgid /tmp/f | grep kept"},
 		options: []string{"-d", "--stop-timeout=0"}, command: sh("sleep 1000"), set: caps("FSETID"), verdicts: map[string]string{"FSETID": needed},
 	},
 	{
-		name: "grants of its own", options: []string{"--cap-drop=ALL", "--cap-add=SYS_ADMIN", "--cap-add=NET_RAW"},
+		name: "other grants than the default", options: []string{"--cap-drop=ALL", "--cap-add=SYS_ADMIN", "--cap-add=NET_RAW"},
 		command: sh("mount -t tmpfs none /mnt; ping -c1 127.0.0.1 && ! chroot / true"),
 		set:     caps("NET_RAW"), verdicts: map[string]string{"SYS_ADMIN": unneeded, "NET_RAW": needed},
 	},
 	{
-		name: "input at its end", options: []string{"-i"}, command: sh("cat && chroot / true"),
+		name: "empty input", options: []string{"-i"}, command: sh("cat && chroot / true"),
 		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
 	},
 	{
@@ -215,16 +214,15 @@ var proofs = []proof{
 	},
 }
 
-// ready is a test for services that say so by /tmp/ready, and passes if they have
-// ended, too.
+// ready is a test command for services that create /tmp/ready when they are ready. It also passes if they have ended.
 const ready = `--test=until [ "$(docker inspect -f {{.State.Running}} $CONTAINER)" = false ] || docker exec $CONTAINER test -e /tmp/ready; do :; done`
 
-// supervisor waits, when it is told to stop, for a child of another user.
+// supervisor waits for a child of another user when it is stopped.
 const supervisor = `trap 'kill $child; wait $child; exit 0' TERM
 	su user -c 'touch /tmp/ready; exec sleep 1000' & child=$!
 	wait`
 
-// endings are proofs in which the test passes and the end of the container tells.
+// endings are proofs in which the test command passes and only the end of the container differs.
 var endings = []proof{
 	{
 		name: "does not stop without it", flags: []string{ready}, options: []string{"--stop-timeout=1"}, command: sh(supervisor),
@@ -236,15 +234,15 @@ var endings = []proof{
 		set:     caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
 	},
 	{
-		name: "does not last", flags: []string{ready}, command: sh("chroot / true || exit 7; trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.1; done"),
+		name: "ends after its test", flags: []string{ready}, command: sh("chroot / true || exit 7; trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.1; done"),
 		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
 	},
 	{
-		name: "has ended by itself with another status", flags: []string{"--test=docker wait $CONTAINER"}, command: sh("chroot / true"),
+		name: "ends by itself with another status", flags: []string{"--test=docker wait $CONTAINER"}, command: sh("chroot / true"),
 		set: caps("SYS_CHROOT"), verdicts: map[string]string{"SYS_CHROOT": needed},
 	},
 	{
-		name: "has to be killed anyway", flags: []string{ready}, options: []string{"--stop-timeout=1"},
+		name: "must be killed in any case", flags: []string{ready}, options: []string{"--stop-timeout=1"},
 		command:  sh("chroot / true || trap 'exit 0' TERM; touch /tmp/ready; while :; do sleep 0.1; done"),
 		verdicts: map[string]string{"SYS_CHROOT": unneeded},
 	},
@@ -267,9 +265,9 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// The kernel asks for the narrow one first, but the list has the wide one only: something
-// else asks for it, and does without.
-func TestVerifyTriesTheNarrowerOneOfTwo(t *testing.T) {
+// The kernel checks the narrow capability first, but the list has only the wide one: another program also uses the wide
+// one, but works without it.
+func TestVerifyTriesTheNarrowerOfTwoCapabilities(t *testing.T) {
 	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "--rm", "--cap-add=NET_ADMIN", "bb", "sh", "-c", "probe setsockopt 1 36 1 && { ip link set lo mtu 1400 || true; }")
 	same(t, "the observed list", p.Observed, caps("NET_ADMIN"))
@@ -292,13 +290,13 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 		" 3  without CHOWN: exit status 1\n", " 4  with CHOWN: exit status 0, as before\n",
 	} {
 		if !strings.Contains(r.stderr, "capmon: "+line) {
-			t.Errorf("%q is not among\n%s", line, r.stderr)
+			t.Errorf("%q is not in\n%s", line, r.stderr)
 		}
 	}
 	table := mustExecute(t, binary, "verify", "--", "docker", "run", "--rm", "--name", "evident", "bb", "chown", "5", "/tmp")
 	for _, text := range []string{
 		"evident  bb:latest  4 runs  proved minimal\n", "CHOWN       required  proved needed  without it: exit status 1\n",
-		"refused: chown  ", "wrote: chown: /tmp: Operation not permitted\n", "\n  docker run --cap-drop=ALL --cap-add=CHOWN …\n",
+		"denied: chown  ", "wrote: chown: /tmp: Operation not permitted\n", "\n  docker run --cap-drop=ALL --cap-add=CHOWN …\n",
 	} {
 		if !strings.Contains(table, text) {
 			t.Errorf("%q is not in\n%s", text, table)
@@ -306,7 +304,7 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 	}
 }
 
-func TestVerifyTellsHowTheContainerEnds(t *testing.T) {
+func TestVerifyReportsHowTheContainerEnds(t *testing.T) {
 	t.Parallel()
 	r := execute(t, binary, "verify", ready, "--", "docker", "run", "--rm", "--stop-timeout=1", "bb", "sh", "-c", supervisor)
 	for _, line := range []string{
@@ -332,8 +330,8 @@ func TestVerifyTellsHowTheContainerEnds(t *testing.T) {
 	}
 }
 
-// A profile of less than the workload does stands for what cannot be observed.
-func TestVerifyFindsWhatTheListLacks(t *testing.T) {
+// A profile that lacks a part of the workload simulates needs that cannot be observed.
+func TestVerifyFindsMissingCapabilities(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "less.json")
 	mustExecute(t, binary, "profile", "--save", file, "--", "docker", "run", "--rm", "bb", "ping", "-c1", "127.0.0.1")
@@ -349,8 +347,8 @@ func TestVerifyFindsWhatTheListLacks(t *testing.T) {
 	same(t, "the set", p.Set, caps("NET_RAW", "SYS_CHROOT"))
 }
 
-// The directory tells the second run from the first.
-func TestVerifyKeepsWhatIsFlaky(t *testing.T) {
+// The directory distinguishes the second run from the first.
+func TestVerifyKeepsCapabilitiesWithFlakyTrials(t *testing.T) {
 	t.Parallel()
 	script := "chroot / true || { [ ! -e /state/seen ] && touch /state/seen; }"
 	p, r := prove(t, "--second-start=false", "--repeat=2", "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
@@ -367,8 +365,8 @@ func TestVerifyKeepsWhatIsFlaky(t *testing.T) {
 	}
 }
 
-// That a container ends otherwise once, though its test passed, may be chance.
-func TestVerifyLooksTwiceAtAnEnding(t *testing.T) {
+// A container that ends differently once, although its test passed, may do so by chance.
+func TestVerifyRepeatsTrialsThatEndDifferently(t *testing.T) {
 	t.Parallel()
 	script := "odd=0; chroot / true || { [ ! -e /state/seen ] && touch /state/seen && odd=5; }; trap 'exit '$odd TERM; touch /tmp/ready; while :; do sleep 0.1; done"
 	p, r := prove(t, "--second-start=false", ready, "--", "docker", "run", "-v", t.TempDir()+":/state", "bb", "sh", "-c", script)
@@ -378,8 +376,8 @@ func TestVerifyLooksTwiceAtAnEnding(t *testing.T) {
 	}
 }
 
-// The runs must not see of each other what a single run would not see.
-func TestVerifyBeginsWithANewVolumeEachTime(t *testing.T) {
+// A run must not see traces of other runs.
+func TestVerifyCreatesANewVolumeForEachRun(t *testing.T) {
 	t.Parallel()
 	p, _ := prove(t, "--", "docker", "run", "-v", "verify-fresh:/v", "bb", "sh", "-c", "[ ! -e /v/f ] && touch /v/f && chown 5 /v/f")
 	same(t, "the set", p.Set, caps("CHOWN"))
@@ -409,7 +407,7 @@ func TestVerifyAProfile(t *testing.T) {
 		t.Errorf("got %s", table)
 	}
 
-	// A list that lacks something, although the outcome is the same.
+	// The list lacks a capability, although the outcome is the same.
 	p, r = prove(t, slices.Concat([]string{"--keep-going", observed}, run("touch /f; chown 5 /f || true; "+either))...)
 	if r.code != exitFound || p.Enough || !strings.Contains(strings.Join(p.Reasons, ""), "refused, and not before: CHOWN") {
 		t.Errorf("exit code %d: %+v", r.code, p)
@@ -418,5 +416,5 @@ func TestVerifyAProfile(t *testing.T) {
 	mustExecute(t, "docker", "tag", "bb", "bb-other")
 	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "bb-other") })
 	mustExecute(t, binary, "profile", "--save", other, "--", "docker", "run", "--rm", "--name", "profiled", "bb-other", "true")
-	refuseProof(t, "the profile has no workload of image bb:latest: it has profiled of bb-other:latest", slices.Concat([]string{other}, run("true"))...)
+	rejectsProof(t, "the profile has no workload of image bb:latest: it has profiled of bb-other:latest", slices.Concat([]string{other}, run("true"))...)
 }

@@ -19,9 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestVerifyWhatCannotBeCompared(t *testing.T) {
+func TestVerifyRejectsRunsThatCannotBeCompared(t *testing.T) {
 	t.Parallel()
-	// A container is created and started within the time, too, also on a slow machine.
+	// Even on a slow machine, the time suffices to create and start a container.
 	for reason, args := range map[string][]string{
 		"creating the container: No such image: no-such-image":                                          {"--", "docker", "run", "--pull=never", "no-such-image"},
 		"the container does not start: ":                                                                {"--", "docker", "run", "bb", "no-such-command"},
@@ -31,15 +31,15 @@ func TestVerifyWhatCannotBeCompared(t *testing.T) {
 		`the test fails although everything is granted: test: exit status 3 ("why"); nothing was tried`: {"--test=echo why; exit 3", "--", "docker", "run", "bb", "sleep", "1000"},
 		"the test fails although everything is granted: unhealthy":                                      {"--test=true", "--", "docker", "run", "--health-cmd=false", "--health-interval=100ms", "--health-retries=1", "bb", "sleep", "1000"},
 	} {
-		t.Run(reason, func(t *testing.T) { refuseProof(t, reason, args...) })
+		t.Run(reason, func(t *testing.T) { rejectsProof(t, reason, args...) })
 	}
 }
 
-func TestVerifyRefusesAWorkloadThatFails(t *testing.T) {
+func TestVerifyRejectsAFailingWorkload(t *testing.T) {
 	t.Parallel()
 	const why = `the workload fails under its own flags: exit status 1 ("no luck"): a run that fails proves nothing; if this exit status means success, say so with --expect-exit 1`
-	refuseProof(t, why, "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo no luck >&2; exit 1")
-	refuseProof(t, "the workload ends with exit status 0 under its own flags, not with the 3 of --expect-exit", "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "true")
+	rejectsProof(t, why, "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo no luck >&2; exit 1")
+	rejectsProof(t, "the workload ends with exit status 0 under its own flags, not with the 3 of --expect-exit", "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "true")
 	p, r := prove(t, "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "sh", "-c", "chroot / true && exit 3")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 	if r.code != exitDone || !p.Minimal {
@@ -59,23 +59,23 @@ func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 
 	const uses = "container verify-user uses volume verify-data too"
-	refuseProof(t, uses, "--", "docker", "run", "-v", "verify-data:/v", "bb", "true")
-	refuseProof(t, uses, "--", "docker", "run", "--mount", "type=volume,src=verify-data,dst=/v", "bb", "true")
-	refuseProof(t, uses, "--", "docker", "run", "--volumes-from", "verify-user", "bb", "true")
+	rejectsProof(t, uses, "--", "docker", "run", "-v", "verify-data:/v", "bb", "true")
+	rejectsProof(t, uses, "--", "docker", "run", "--mount", "type=volume,src=verify-data,dst=/v", "bb", "true")
+	rejectsProof(t, uses, "--", "docker", "run", "--volumes-from", "verify-user", "bb", "true")
 	prove(t, "--", "docker", "run", "-v", "verify-data:/v:ro", "bb", "true")
 	prove(t, "--shared-volumes", "--", "docker", "run", "-v", "verify-data:/v", "bb", "true")
 
 	dir := t.TempDir()
 	startSleeper(t, "verify-below", "-v", filepath.Join(dir, "a/b")+":/b")
-	refuseProof(t, "container verify-below uses "+dir+" too", "--", "docker", "run", "-v", dir+":/d", "bb", "true")
+	rejectsProof(t, "container verify-below uses "+dir+" too", "--", "docker", "run", "-v", dir+":/d", "bb", "true")
 	prove(t, "--", "docker", "run", "-v", filepath.Join(dir, "a/bc")+":/d", "bb", "true")
 
 	if after := mustExecute(t, "docker", "inspect", "verify-user"); after != before {
-		t.Errorf("it is another one now:\n%s\n%s", before, after)
+		t.Errorf("it has changed:\n%s\n%s", before, after)
 	}
 }
 
-// fifo is something to wait for in a test's command.
+// fifo returns the path of a new named pipe, for a test command to wait for.
 func fifo(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "fifo")
@@ -85,16 +85,16 @@ func fifo(t *testing.T) string {
 	return path
 }
 
-// verification is a capmon verify whose first test waits.
+// verification is a capmon verify whose first test command waits.
 type verification struct {
 	t              *testing.T
 	cmd            *exec.Cmd
 	stdout, stderr bytes.Buffer
-	release        string        // a fifo
+	release        string        // the path of a named pipe
 	ended          chan struct{} // closed
 }
 
-// startVerify starts one of docker run.
+// startVerify starts a verify of docker run.
 func startVerify(t *testing.T, options ...string) *verification {
 	t.Helper()
 	return startVerifyOf(t, slices.Concat([]string{"docker", "run", "-d", "--stop-timeout=0"}, options, []string{"bb", "sleep", "1000"})...)
@@ -111,17 +111,17 @@ func startCapmon(t *testing.T, args ...string) *verification {
 		t.Fatal(err)
 	}
 	go func() {
-		_ = v.cmd.Wait() // its state tells
+		_ = v.cmd.Wait() // the caller inspects its state
 		close(v.ended)
 	}()
-	t.Cleanup(func() { // if the test gives up
+	t.Cleanup(func() { // if the test has failed
 		_ = v.cmd.Process.Signal(unix.SIGINT)
 		<-v.ended
 	})
 	return v
 }
 
-// startVerifyOf starts one, and returns when its container runs.
+// startVerifyOf starts a verify of this command, and returns when its container runs.
 func startVerifyOf(t *testing.T, command ...string) *verification {
 	t.Helper()
 	started, once := fifo(t), filepath.Join(t.TempDir(), "once")
@@ -145,7 +145,7 @@ func startVerifyOf(t *testing.T, command ...string) *verification {
 	return v
 }
 
-// goOn lets the test go on.
+// goOn lets the test command continue.
 func (v *verification) goOn() {
 	v.t.Helper()
 	if err := os.WriteFile(v.release, nil, 0o600); err != nil {
@@ -165,7 +165,7 @@ func TestVerifyInterrupted(t *testing.T) {
 		if err := v.cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
-		if r := v.wait(); r.code != signalled(unix.SIGINT) || r.stdout != "" || !strings.Contains(r.stderr, "no container of verify's is left") {
+		if r := v.wait(); r.code != signalExitCode(unix.SIGINT) || r.stdout != "" || !strings.Contains(r.stderr, "no container of verify's is left") {
 			t.Errorf("%s: %+v", signal, r)
 		}
 		nothingLeft(t)
@@ -175,9 +175,9 @@ func TestVerifyInterrupted(t *testing.T) {
 	}
 }
 
-// The moments are spread over the whole of it; each has to end well, so none is
-// waited for.
-func TestVerifyInterruptedAtAnyMoment(t *testing.T) {
+// The interrupts are spread over the whole verify. verify must end well each time, so the test waits for no particular
+// event.
+func TestVerifyInterruptedAtAnyTime(t *testing.T) {
 	t.Parallel()
 	for delay := time.Duration(0); delay < 2*time.Second; delay += 150 * time.Millisecond {
 		cmd := exec.Command(binary, "verify", "--", "docker", "run", "bb", "su", "user", "-c", "true")
@@ -191,28 +191,28 @@ func TestVerifyInterruptedAtAnyMoment(t *testing.T) {
 	}
 }
 
-// SIGKILL cannot be caught: the next verify removes what is left, and nothing
-// that is a living one's.
-func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
+// verify cannot catch SIGKILL. The next verify removes what a killed one left behind, and nothing that belongs to a
+// running one.
+func TestNextVerifyCleansUpAfterSIGKILL(t *testing.T) {
 	killed, living := startVerify(t, "-v", "verify-killed:/v"), startVerify(t)
 	if err := killed.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	killed.wait()
 	if ids := left(t); len(ids) != 2 {
-		t.Fatalf("two containers should run: %v", ids)
+		t.Fatalf("wanted two running containers: %v", ids)
 	}
 	r := execute(t, binary, "verify", "--", "docker", "run", "bb", "chroot", "/", "true")
 	if r.code != exitDone || !strings.Contains(r.stderr, "removed 1 container that") {
 		t.Errorf("%+v", r)
 	}
 	if ids := left(t); len(ids) != 1 {
-		t.Errorf("the living one's alone should run: %v", ids)
+		t.Errorf("wanted only the container of the running verify: %v", ids)
 	}
 	if r := execute(t, "docker", "volume", "inspect", "verify-killed"); r.code == 0 {
 		t.Error("the volume is left")
 	}
-	killed.goOn() // its test outlives it
+	killed.goOn() // the test command outlives verify
 	living.goOn()
 	if r := living.wait(); r.code != exitDone || !strings.Contains(r.stdout, "proved minimal") {
 		t.Errorf("%+v", r)
@@ -220,8 +220,8 @@ func TestVerifyKilledIsClearedByTheNext(t *testing.T) {
 	nothingLeft(t)
 }
 
-// Neither by their names and ports nor by a volume that both make anew.
-func TestTwoVerifiesOfTheSame(t *testing.T) {
+// Two verifies of the same command conflict neither in their names and ports, nor in a volume that both create.
+func TestTwoVerifiesOfTheSameCommand(t *testing.T) {
 	t.Parallel()
 	options := []string{"--name", "verify-same", "-p", "127.0.0.1:18096:80", "-v", "verify-same:/v"}
 	one, other := startVerify(t, options...), startVerify(t, options...)
@@ -239,8 +239,8 @@ func TestTwoVerifiesOfTheSame(t *testing.T) {
 	}
 }
 
-// The name of the image comes to mean another one while verify is at work.
-func TestVerifyStaysWithTheImage(t *testing.T) {
+// Another image receives the image's name while verify runs.
+func TestVerifyUsesTheSameImageForAllRuns(t *testing.T) {
 	t.Parallel()
 	mustExecute(t, "docker", "tag", "bb", "verify-tag")
 	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "verify-tag") })
@@ -254,7 +254,7 @@ func TestVerifyStaysWithTheImage(t *testing.T) {
 	}
 }
 
-// relay is a way to the engine that can be cut.
+// relay is a connection to the engine that the test can cut.
 type relay struct {
 	listener net.Listener
 	mu       sync.Mutex
@@ -301,7 +301,7 @@ func (r *relay) cut() {
 	}
 }
 
-func TestVerifyWhoseEngineGoes(t *testing.T) {
+func TestVerifyReportsThatTheEngineIsGone(t *testing.T) {
 	relay, host := newRelay(t)
 	engine := os.Getenv("DOCKER_HOST")
 	t.Setenv("DOCKER_HOST", host)

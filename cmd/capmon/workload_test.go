@@ -7,38 +7,37 @@ import (
 	"testing"
 )
 
-// workload is something to run in a container, and what capmon must say of it.
+// workload is a command to run in a container, with the expected report.
 type workload struct {
 	name string
-	// grants are options of docker run that decide the capabilities; the minimal
-	// flags take their place.
+	// grants are options of docker run that set the capabilities. The minimal flags replace them.
 	grants  []string
 	options []string
 	command []string
-	// stdout must be the same under the minimal flags; "" is not compared.
+	// stdout must be the same with the minimal flags. "" is not compared.
 	stdout string
 
 	required, implicit, soft, denied []string
-	// tolerated were refused in calls that succeeded.
+	// tolerated are capabilities whose checks were denied in calls that succeeded.
 	tolerated []string
-	// atStart are those that were given up.
+	// atStart are capabilities that the workload used only at its start, before it gave them up.
 	atStart []string
-	// unsure are those of them that capmon lists to be safe.
+	// unsure are needs that capmon lists only to be safe.
 	unsure []string
-	// classes that capabilities must be in beside those.
+	// classes has other classes and capabilities that the report must have in them.
 	classes map[string][]string
-	// narrower is the capability that would do instead of the required one.
+	// narrower is the capability that would be sufficient instead of the required one.
 	narrower string
-	// privileged is what is required where every capability is granted, if that is
-	// another set: of two that would do, the kernel asks for the narrower first.
+	// privileged are the required capabilities if every capability is granted, if they differ: of two sufficient
+	// capabilities, the kernel checks the narrower one first.
 	privileged, softPrivileged, atStartPrivileged []string
-	// onlyRun: it cannot be run by docker exec into a container with defaults.
+	// onlyRun: docker exec cannot run it in a container with default options.
 	onlyRun bool
 }
 
 var workloads = []workload{
 	{
-		// As with other engines than Docker, which lets ping have another socket.
+		// As with engines other than Docker. Docker lets ping use another kind of socket.
 		name: "ping", options: []string{"--sysctl=net.ipv4.ping_group_range=1 0"}, command: sh("ping -c1 127.0.0.1"), required: caps("NET_RAW"),
 	},
 	{name: "chown", command: sh("touch /tmp/chowned && chown 5 /tmp/chowned"), required: caps("CHOWN")},
@@ -101,7 +100,7 @@ var workloads = []workload{
 	{name: "access", command: []string{"probe", "access-w", "/data/secret"}, required: caps("DAC_OVERRIDE"), unsure: caps("DAC_OVERRIDE")},
 	{name: "faccessat2", command: []string{"probe", "faccessat2-w", "/data/secret"}, required: caps("DAC_OVERRIDE"), unsure: caps("DAC_OVERRIDE")},
 	{name: "packet-socket", command: []string{"probe", "packet"}, required: caps("NET_RAW")},
-	// Needs that no check asks about.
+	// Needs without a check.
 	{name: "file-capability", command: []string{"probe-bind", "bind", "8080"}, implicit: caps("NET_BIND_SERVICE")},
 	{
 		name: "file-capability-as-user", options: []string{"--user=1000", "--sysctl=net.ipv4.ip_unprivileged_port_start=1024"},
@@ -157,7 +156,7 @@ var workloads = []workload{
 		name: "memory-policy-by-own-profile", grants: []string{"--cap-add=SYS_TIME"}, options: []string{"--security-opt=seccomp=testdata/seccomp.json"},
 		command: []string{"probe", "set-mempolicy"}, implicit: caps("SYS_TIME"), onlyRun: true,
 	},
-	// Where the kernel asks first and looks at a limit, an id or a mode afterwards.
+	// The kernel makes the check first, and compares with a limit, an ID or a mode afterwards.
 	{
 		name: "map-locked-within", grants: []string{"--cap-add=IPC_LOCK"}, options: memlock(64), command: []string{"probe", "map-locked", "65536"},
 		classes: map[string][]string{"redundant": caps("IPC_LOCK")}, onlyRun: true,
@@ -191,7 +190,7 @@ var workloads = []workload{
 		required: caps("IPC_LOCK"), unsure: caps("IPC_LOCK"), onlyRun: true,
 	},
 	{
-		// Docker's profile refuses it since version 25.
+		// Docker's seccomp profile blocks io_uring since version 25.
 		name: "io-uring", grants: []string{"--cap-add=IPC_LOCK"}, options: append(memlock(64), "--security-opt=seccomp=unconfined"), command: []string{"probe", "io-uring"},
 		soft: caps("IPC_LOCK"), onlyRun: true,
 	},
@@ -203,7 +202,7 @@ var workloads = []workload{
 	},
 	{name: "setfsuid-own", command: []string{"probe", "setfsuid", "0"}, stdout: "0\n"},
 	{name: "setfsuid-other", command: []string{"probe", "setfsuid", "1000"}, stdout: "1000\n", soft: caps("SETUID")},
-	// What was there already is refused all the same: a program may go on or not.
+	// The kernel denies even a change to the present value. A program may continue after that or not.
 	{name: "setgroups", command: []string{"probe", "setgroups", "5"}, required: caps("SETGID")},
 	{name: "setgroups-same", command: []string{"probe", "setgroups-same"}, required: caps("SETGID"), unsure: caps("SETGID")},
 	{name: "chown-open", command: []string{"probe", "chown-open", "/home/user", "5"}, required: caps("CHOWN")},
@@ -237,7 +236,7 @@ var workloads = []workload{
 		classes: map[string][]string{"irrelevant": caps("FOWNER")}, onlyRun: true,
 	},
 	{
-		// The mounter gives the copy to the file's owner, also for a process that may not.
+		// The mounter gives the copy to the file's owner, even for a process that may not do so.
 		name: "write-own-overlay-with-less", grants: []string{"--cap-add=SYS_ADMIN"}, options: []string{"--tmpfs=/t"},
 		command:  sh("mkdir /t/a /t/b; mount -t overlay o -o lowerdir=/data,upperdir=/t/a,workdir=/t/b /mnt && probe bset-only 1 sh -c 'echo more >> /mnt/secret'"),
 		required: caps("CHOWN", "DAC_OVERRIDE", "SETPCAP", "SYS_ADMIN"), soft: caps("FOWNER"), unsure: caps("SETPCAP"), atStart: caps("SETPCAP"),
@@ -264,7 +263,7 @@ var workloads = []workload{
 	},
 	{name: "setpriority", grants: []string{"--cap-add=SYS_NICE"}, command: []string{"probe", "setpriority", "5"}, required: caps("SYS_NICE"), onlyRun: true},
 	{name: "unshare", grants: []string{"--cap-add=SYS_ADMIN"}, command: []string{"unshare", "-i", "true"}, required: caps("SYS_ADMIN"), onlyRun: true},
-	// Either of two.
+	// Either of two capabilities is sufficient.
 	{name: "mark", command: []string{"probe", "setsockopt", "1", "36", "1"}, required: caps("NET_RAW")},
 	{name: "priority", command: []string{"probe", "setsockopt", "1", "12", "7"}, required: caps("NET_RAW")},
 	{name: "priority-for-all", command: []string{"probe", "setsockopt", "1", "12", "6"}},
@@ -290,7 +289,7 @@ var workloads = []workload{
 		required: caps("NET_ADMIN"), unsure: caps("NET_ADMIN"), onlyRun: true,
 	},
 	{
-		// Docker 28 and later have a packet socket in a network for a while, to announce the address.
+		// Docker 28 and later open a packet socket in a network for a while, to announce the address.
 		name: "list-packet-sockets", options: []string{"--network=none"}, grants: []string{"--cap-add=NET_ADMIN"},
 		command: []string{"probe", "packet-diag"}, stdout: "3\n",
 		soft: caps("NET_ADMIN"), onlyRun: true,
@@ -313,19 +312,19 @@ var workloads = []workload{
 
 func caps(names ...string) []string { return names }
 
-// memlock is the option of docker run that limits locked memory.
+// memlock returns the options of docker run that limit locked memory.
 func memlock(kilobytes int) []string {
 	return []string{fmt.Sprintf("--ulimit=memlock=%d:%[1]d", kilobytes<<10)}
 }
 
 func sh(script string) []string { return []string{"sh", "-c", script} }
 
-// dockerRun is the command line of docker run for the workload.
+// dockerRun returns the command line of docker run for the workload.
 func (w workload) dockerRun(name string, grants ...string) []string {
 	return slices.Concat([]string{"docker", "run", "--rm", "--name", name}, grants, w.options, []string{"bb"}, w.command)
 }
 
-// check compares what capmon said with what is true.
+// check compares the report with the expected one.
 func (w workload) check(t *testing.T, got seen) {
 	t.Helper()
 	for _, fault := range w.faults(t, got) {
@@ -333,7 +332,7 @@ func (w workload) check(t *testing.T, got seen) {
 	}
 }
 
-// faults tells what of a report differs from what the workload needs.
+// faults returns the differences between a report and the workload's expected one.
 func (w workload) faults(t *testing.T, got seen) (all []string) {
 	t.Helper()
 	fault := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
@@ -358,7 +357,7 @@ func (w workload) faults(t *testing.T, got seen) (all []string) {
 	sameSet("denied", got.Denied, w.denied)
 	sameSet("unsure", got.Unsure, w.unsure)
 	sameSet("tolerated", got.Classes["tolerated"], w.tolerated)
-	if !got.Skipped { // else it is not known
+	if !got.Skipped { // otherwise the report may lack checks
 		sameSet("at start", got.AtStart, w.atStart)
 	}
 	sameSet("unwatched", got.Unwatched, nil)
@@ -402,7 +401,7 @@ func TestProfileCommandNeeds(t *testing.T) {
 			}
 			w.check(t, only(t, got, name))
 
-			// Under its list it works, and needs just that list.
+			// With its list the workload works, and needs exactly this list.
 			r = execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name, got[0].Flags...)...)...)
 			if r.code != 0 || !strings.Contains(r.stderr, w.stdout) {
 				t.Fatalf("under %v: exit code %d, %s", got[0].Flags, r.code, r.stderr)
@@ -459,10 +458,10 @@ func TestProfileExecNeeds(t *testing.T) {
 				t.Fatalf("exit code %d: %s", r.code, r.stderr)
 			}
 			got := only(t, parseReport(t, r), name)
-			w.atStart = nil // the container's first process has it all
+			w.atStart = nil // the container's first process keeps all capabilities
 			w.check(t, got)
 			if !got.Existed || !got.Running || len(got.Cautions) == 0 {
-				t.Errorf("the report does not say that the container was and is running: %+v", got)
+				t.Errorf("the report does not say that the container ran before and still runs: %+v", got)
 			}
 		})
 	}
@@ -475,13 +474,13 @@ func startSleeper(t *testing.T, name string, options ...string) {
 	t.Cleanup(func() { mustExecute(t, "docker", "rm", "-f", name) })
 }
 
-// Of a program that sets the capabilities that it has already it is not seen on which of them it
-// insists. It is said where it has many of them, and where it has few they are listed.
-func TestCapsetOfWhatIsHeld(t *testing.T) {
+// If a program sets the capabilities that it already has, capmon does not see which of them it insists on. The report
+// says so if there are many of them, and lists them if there are few.
+func TestCapsetOfHeldCapabilities(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		w    workload
-		said bool
+		kept bool
 	}{
 		{w: workload{
 			name: "held-fixed", grants: []string{"--cap-drop=ALL", "--cap-add=NET_BIND_SERVICE"}, command: []string{"probe", "capset-only", "10"},
@@ -491,26 +490,26 @@ func TestCapsetOfWhatIsHeld(t *testing.T) {
 			name: "held-raised", grants: []string{"--cap-drop=ALL", "--cap-add=NET_RAW"}, command: []string{"probe", "capset-raise", "13"},
 			implicit: caps("NET_RAW"), unsure: caps("NET_RAW"),
 		}},
-		{w: workload{name: "held-many", command: []string{"probe", "capset-raise", "13"}}, said: true},
+		{w: workload{name: "held-many", command: []string{"probe", "capset-raise", "13"}}, kept: true},
 	} {
 		t.Run(test.w.name, func(t *testing.T) {
 			t.Parallel()
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, test.w.dockerRun(test.w.name, test.w.grants...)...)...)
 			got := only(t, parseReport(t, r), test.w.name)
 			test.w.check(t, got)
-			if said := strings.Contains(fmt.Sprint(got.Cautions), "kept all its capabilities by capset: probe"); said != test.said {
-				t.Errorf("said: %v", got.Cautions)
+			if kept := strings.Contains(fmt.Sprint(got.Cautions), "kept all its capabilities by capset: probe"); kept != test.kept {
+				t.Errorf("cautions: %v", got.Cautions)
 			}
-			if !test.said {
+			if !test.kept {
 				mustExecute(t, test.w.dockerRun(test.w.name, got.Flags...)...)
 			}
 		})
 	}
 }
 
-// A thread that the kernel makes for io_uring has the registers of a system call that opens nothing. Not
-// among the workloads: whether a privileged container has CHECKPOINT_RESTORE, the engine decides.
-func TestAThreadOfARingOpensForWriting(t *testing.T) {
+// A thread that the kernel creates for io_uring has the registers of a system call that opens no file. This workload is
+// not in the table, because the engine decides whether a privileged container has CHECKPOINT_RESTORE.
+func TestIoUringThreadOpensSysctlForWriting(t *testing.T) {
 	t.Parallel()
 	w := workload{
 		name: "ring-writes-sysctl", grants: []string{"--cap-add=SYS_ADMIN"}, options: []string{"--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined"},
@@ -526,9 +525,8 @@ func TestAThreadOfARingOpensForWriting(t *testing.T) {
 	mustExecute(t, w.dockerRun(w.name, got.Flags...)...)
 }
 
-// What fails has no minimal flags to be run under. Nothing else is needed, but it is
-// told what was tried.
-func TestRefusalsThatMatterAreDenied(t *testing.T) {
+// A workload that fails has no minimal flags to run with. It needs nothing else, but the report has what was denied.
+func TestDeniedChecksThatMatterAreReported(t *testing.T) {
 	t.Parallel()
 	for _, w := range []workload{
 		{name: "a-large-queue", command: sh("! probe mq-open 11 100"), denied: caps("SYS_RESOURCE")},
@@ -545,9 +543,9 @@ func TestRefusalsThatMatterAreDenied(t *testing.T) {
 	}
 }
 
-// Docker of before 20.10.13 has no names for the narrower ones, so nothing can be run
-// with them alone.
-func TestSysAdminIsWiderThanItsParts(t *testing.T) {
+// Docker before 20.10.13 does not know the names of the narrower capabilities, so the test cannot run anything with
+// only those.
+func TestSysAdminIsWiderThanBPFAndPerfmon(t *testing.T) {
 	t.Parallel()
 	for _, w := range []workload{
 		{name: "an-array", command: []string{"probe", "bpf-array"}, required: caps("SYS_ADMIN"), tolerated: caps("BPF"), narrower: "BPF"},
@@ -561,8 +559,8 @@ func TestSysAdminIsWiderThanItsParts(t *testing.T) {
 	}
 }
 
-// A process that has only one of two capabilities cannot do with the other one.
-func TestProcessWithOneOfTwoNeedsThatOne(t *testing.T) {
+// A process that has only one of two capabilities cannot use the other one instead.
+func TestProcessWithOneOfTwoCapabilitiesNeedsIt(t *testing.T) {
 	t.Parallel()
 	for _, w := range []workload{
 		{
@@ -586,14 +584,13 @@ func TestProcessWithOneOfTwoNeedsThatOne(t *testing.T) {
 	}
 }
 
-// mixed makes several uses and several checks that are none.
+// mixed makes several uses, and several checks that are not uses.
 var mixed = workload{
 	command:  sh("touch /tmp/m && chmod 600 /tmp/m && chown 5 /tmp/m && cat /data/secret && probe setuid0 && probe rawsock"),
 	required: caps("CHOWN", "DAC_OVERRIDE", "NET_RAW"), tolerated: caps("DAC_READ_SEARCH"),
 }
 
-// surroundings are options that change namespaces, cgroups or processes, but no
-// need.
+// surroundings are options that change namespaces, cgroups or processes, but not needs.
 var surroundings = map[string][]string{
 	"pid-host":          {"--pid=host"},
 	"network-host":      {"--network=host"},
@@ -607,7 +604,7 @@ var surroundings = map[string][]string{
 	"tmpfs-read-only":   {"--read-only", "--tmpfs=/tmp"},
 }
 
-func TestSurroundingsChangeNoNeed(t *testing.T) {
+func TestNamespaceOptionsChangeNoNeeds(t *testing.T) {
 	t.Parallel()
 	for name, options := range surroundings {
 		w := mixed
@@ -639,21 +636,21 @@ func TestUserWithoutCapabilitiesNeedsNone(t *testing.T) {
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("as-1000")...)...)
 	got := only(t, parseReport(t, r), "as-1000")
 	w.check(t, got)
-	if !strings.Contains(fmt.Sprint(got.Cautions), "all granted capabilities can go") {
-		t.Errorf("not said that all can go: %v", got.Cautions)
+	if !strings.Contains(fmt.Sprint(got.Cautions), "remove all granted capabilities") {
+		t.Errorf("no caution says that all capabilities can go: %v", got.Cautions)
 	}
 }
 
-// Reading kernel.pid_max is open to all.
-func TestReadingPidMaxAsUserIsNoAttemptAtAnything(t *testing.T) {
+// All users may read kernel.pid_max.
+func TestReadingPidMaxAsUserNeedsNothing(t *testing.T) {
 	t.Parallel()
 	w := workload{options: []string{"--user=1000"}, command: []string{"cat", "/proc/sys/kernel/pid_max"}}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("pid-max")...)...)
 	w.check(t, only(t, parseReport(t, r), "pid-max"))
 }
 
-// As Go programs do that listen: it is a refusal of CAP_NET_ADMIN that nobody notices.
-func TestReadingANetworkSysctlIsNoAttemptAtAnything(t *testing.T) {
+// Go programs that listen read this file. The kernel denies CAP_NET_ADMIN without an effect.
+func TestReadingANetworkSysctlNeedsNothing(t *testing.T) {
 	t.Parallel()
 	w := workload{
 		options: []string{"--user=1000"}, command: []string{"cat", "/proc/sys/net/core/somaxconn"},
@@ -672,7 +669,7 @@ func TestExecAsRootIntoUsersContainerNeedsKill(t *testing.T) {
 	w.check(t, only(t, parseReport(t, observation.interrupt()), "killed"))
 }
 
-// The check's own work counts, the set-up of its exec does not.
+// The work of the health check counts, the runtime setup of its exec does not.
 func TestHealthCheckCounts(t *testing.T) {
 	t.Parallel()
 	w := workload{
@@ -686,7 +683,7 @@ func TestHealthCheckCounts(t *testing.T) {
 	mustExecute(t, w.dockerRun("healthy", got.Flags...)...)
 }
 
-func TestCgroupsBelowBelongToTheContainer(t *testing.T) {
+func TestCgroupsBelowAContainerBelongToIt(t *testing.T) {
 	t.Parallel()
 	w := workload{command: []string{"probe", "cgroup-below", "rawsock"}, required: caps("NET_RAW")}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun("below", "--privileged")...)...)

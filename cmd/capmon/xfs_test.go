@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// xfsVolume makes a volume with an XFS of its own, and returns its name.
+// xfsVolume creates a volume with a new XFS file system, and returns its name.
 func xfsVolume(t *testing.T) string {
 	t.Helper()
 	if _, err := exec.LookPath("mkfs.xfs"); err != nil {
@@ -31,8 +31,8 @@ func xfsVolume(t *testing.T) string {
 	return "capmon-xfs"
 }
 
-// XFS asks for FOWNER at each change of an inode, in case a quota is exceeded.
-func TestChangesOnXFSNeedWhatTheyNeedElsewhere(t *testing.T) {
+// XFS checks FOWNER at each change of an inode, in case a quota is exceeded.
+func TestXFSAddsNoNeeds(t *testing.T) {
 	t.Parallel()
 	volume := "--volume=" + xfsVolume(t) + ":/x"
 	for _, w := range []workload{

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// crowd is how many containers live at the same time.
+// crowd is the number of containers that run at the same time.
 const crowd = 50
 
-func TestEveryContainerOfACrowdIsReportedExactly(t *testing.T) {
+func TestManyContainersAreReportedExactly(t *testing.T) {
 	t.Parallel()
 	var script strings.Builder
 	members := make(map[string]workload)
@@ -22,13 +22,13 @@ func TestEveryContainerOfACrowdIsReportedExactly(t *testing.T) {
 	}
 	script.WriteString("for pid in $pids; do wait $pid || exit 1; done\n")
 
-	// With less room than usual, so that it has to be made for some while others run.
+	// The map of checks has less room than usual, so capmon has to free room for some containers while others run.
 	r := execute(t, binary, "profile", "-o", "json", "--log-level=debug", "--max-checks=16384", "--", "sh", "-c", script.String())
 	if r.code != 0 {
 		t.Fatalf("exit code %d: %s", r.code, r.stderr)
 	}
 	if !strings.Contains(r.stderr, "made room for other containers") {
-		t.Errorf("no room was made in the middle: %s", r.stderr)
+		t.Errorf("no room was freed while containers ran: %s", r.stderr)
 	}
 	got := parseReport(t, r)
 	if len(got) != crowd {
@@ -39,7 +39,7 @@ func TestEveryContainerOfACrowdIsReportedExactly(t *testing.T) {
 	}
 }
 
-// quoted is a command line for a shell.
+// quoted returns a command line for a shell.
 func quoted(command []string) string {
 	var words []string
 	for _, word := range command {
@@ -48,8 +48,8 @@ func quoted(command []string) string {
 	return strings.Join(words, " ")
 }
 
-// The command of these tests starts no containers but those of the script; the
-// others are started past capmon, as another user of the engine would.
+// capmon's command starts only the containers of the script. The script starts the others directly at the engine,
+// without capmon's proxy, as another user of the engine would.
 func TestContainersOfOthersAreLeftOut(t *testing.T) {
 	t.Parallel()
 	const script = "docker run --rm --name mine --label team=edge bb true && " +
@@ -64,7 +64,7 @@ func TestContainersOfOthersAreLeftOut(t *testing.T) {
 		{"all", []string{"--all-containers", "--container", "mine*", "--container", "theirs"}, []string{"mine", "mine-too", "theirs"}},
 		{"by name", []string{"--container", "mine-*"}, []string{"mine-too"}},
 		{"by label", []string{"--label", "team=edge"}, []string{"mine"}},
-		{"by label, of all", []string{"--label", "team", "--all-containers"}, []string{"mine", "theirs"}},
+		{"by label, among all", []string{"--label", "team", "--all-containers"}, []string{"mine", "theirs"}},
 		{"by image", []string{"--image", "bb"}, []string{"mine", "mine-too"}},
 		{"by another image", []string{"--image", "nginx"}, nil},
 	} {
@@ -88,15 +88,15 @@ func TestContainersOfOthersAreLeftOut(t *testing.T) {
 			if !slices.Equal(names, test.want) {
 				t.Errorf("got %v, wanted %v", names, test.want)
 			}
-			if told := strings.Contains(r.stderr, "left out, since others started them"); told == slices.Contains(test.want, "theirs") {
-				t.Errorf("what was left out is told: %v\n%s", told, r.stderr)
+			if reported := strings.Contains(r.stderr, "left out, since others started them"); reported == slices.Contains(test.want, "theirs") {
+				t.Errorf("stderr reports the containers that were left out: %v\n%s", reported, r.stderr)
 			}
 		})
 	}
 }
 
-// These are not held back until capmon knows them, and are gone at once.
-func TestEveryContainerOfACrowdOfOthersHasItsName(t *testing.T) {
+// capmon does not hold up these containers until it knows them, and they end at once.
+func TestManyContainersOfOthersHaveNames(t *testing.T) {
 	t.Parallel()
 	const others = 20
 	script := fmt.Sprintf(`for i in $(seq %d); do
@@ -113,7 +113,7 @@ func TestEveryContainerOfACrowdOfOthersHasItsName(t *testing.T) {
 	}
 }
 
-// A container that is restarted in place has a new cgroup each time.
+// A container that its restart policy restarts has a new cgroup each time.
 func TestRestartsAddUp(t *testing.T) {
 	t.Parallel()
 	const script = `docker run -d --name restarted-by-policy --restart=on-failure:2 bb sh -c 'f=$(mktemp); chown 5 $f; exit 1'

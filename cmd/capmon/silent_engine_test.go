@@ -11,8 +11,8 @@ import (
 	"github.com/capmon/capmon/internal/store"
 )
 
-// capmon begins to record although the engine does not answer which containers run: the call returns.
-func TestASilentEngineDoesNotKeepFromRecording(t *testing.T) {
+// capmon starts to record even if the engine does not report which containers run: the call returns.
+func TestRecordingStartsWithoutAResponseOfTheEngine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listener, err := net.Listen("unix", path)
 	if err != nil {

@@ -14,7 +14,7 @@ const livingServer = `
 	su user -c 'echo ready; exec sleep 1000' & child=$!
 	wait`
 
-// life has the commands that start a new container, restart it and stop it. The container has to end with 0.
+// life has the commands that start a new container, restart it and stop it. The container must end with exit status 0.
 type life struct {
 	start, restart, stop, logs, status []string
 }
@@ -46,9 +46,9 @@ func (l life) live(t *testing.T, run func(args ...string) result) {
 	}
 }
 
-// The lists that capmon prints after a start, a restart and a stop are enough for a start, a restart and a stop,
+// The lists that capmon prints after a start, a restart and a stop are sufficient for a start, a restart and a stop,
 // with each engine.
-func TestListsAreEnoughForTheWholeLife(t *testing.T) {
+func TestListsSufficeForStartRestartAndStop(t *testing.T) {
 	t.Parallel()
 	name := composeProject(t) + "-server-1"
 	file := composeFile(t, `

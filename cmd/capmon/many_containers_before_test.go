@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// inhabitant is a container that runs before capmon does, and what it does afterwards.
-type inhabitant struct {
+// earlyContainer is a container that starts before capmon, and what it does afterwards.
+type earlyContainer struct {
 	performer
 	name   string
 	docker [][]string // the commands that start it
@@ -19,7 +19,7 @@ type inhabitant struct {
 	workload
 }
 
-// acts are what can be ordered, with the capability that it takes.
+// acts are commands that a container can run, each with the capability that it needs.
 var acts = []struct{ order, capability string }{
 	{"chroot / true", "SYS_CHROOT"},
 	{"probe rawsock", "NET_RAW"},
@@ -28,56 +28,55 @@ var acts = []struct{ order, capability string }{
 	{"probe setgroups 5", "SETGID"},
 }
 
-// states are those that a container may be found in; each makes an inhabitant of one
-// that shall do something.
-var states = map[string]func(i *inhabitant, capability string){
-	"plain":      func(i *inhabitant, _ string) { i.run() },
-	"init":       func(i *inhabitant, _ string) { i.run("--init") },
-	"host":       func(i *inhabitant, _ string) { i.run("--pid=host", "--network=host", "--cgroupns=host") },
-	"privileged": func(i *inhabitant, _ string) { i.run("--privileged") },
-	"least":      func(i *inhabitant, capability string) { i.run("--cap-drop=ALL", "--cap-add="+capability) },
-	"none": func(i *inhabitant, capability string) {
+// states are states in which capmon can find a container. Each function sets up a container that will run a command
+// which needs the capability.
+var states = map[string]func(i *earlyContainer, capability string){
+	"plain":      func(i *earlyContainer, _ string) { i.run() },
+	"init":       func(i *earlyContainer, _ string) { i.run("--init") },
+	"host":       func(i *earlyContainer, _ string) { i.run("--pid=host", "--network=host", "--cgroupns=host") },
+	"privileged": func(i *earlyContainer, _ string) { i.run("--privileged") },
+	"least":      func(i *earlyContainer, capability string) { i.run("--cap-drop=ALL", "--cap-add="+capability) },
+	"none": func(i *earlyContainer, capability string) {
 		i.run("--cap-drop=ALL")
 		i.isDenied(capability)
 		if capability == "SYS_CHROOT" {
-			i.workload = workload{} // seccomp refuses before the kernel asks
+			i.workload = workload{} // seccomp blocks the call before the kernel makes the check
 		}
 	},
-	"user": func(i *inhabitant, capability string) { i.run("--user=1000"); i.isDenied(capability) },
-	"exec": func(i *inhabitant, _ string) {
+	"user": func(i *earlyContainer, capability string) { i.run("--user=1000"); i.isDenied(capability) },
+	"exec": func(i *earlyContainer, _ string) {
 		i.docker = [][]string{
 			{"run", "-d", "--name", i.name, i.volume(), "bb", "sleep", "1000"},
 			slices.Concat([]string{"exec", "-d", i.name}, perform),
 		}
 	},
-	"own-mounts": func(i *inhabitant, _ string) {
+	"own-mounts": func(i *earlyContainer, _ string) {
 		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume(), "--cap-add=SYS_ADMIN", "bb", "unshare", "-m"}, perform)}
 	},
-	"own-users": func(i *inhabitant, _ string) {
+	"own-users": func(i *earlyContainer, _ string) {
 		i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume(), "--security-opt=seccomp=unconfined", "bb", "unshare", "-Ur"}, perform)}
 		i.order = acts[0].order
 		i.workload = workload{classes: map[string][]string{"nested-userns": caps(acts[0].capability)}}
 	},
 }
 
-func (i *inhabitant) run(options ...string) {
+func (i *earlyContainer) run(options ...string) {
 	i.docker = [][]string{slices.Concat([]string{"run", "-d", "--name", i.name, i.volume()}, options, []string{"bb"}, perform)}
 }
 
-func (i *inhabitant) isDenied(capability string) { i.workload = workload{denied: caps(capability)} }
+func (i *earlyContainer) isDenied(capability string) { i.workload = workload{denied: caps(capability)} }
 
-// Whatever runs when capmon starts, each later use belongs to who made it and is what it
-// is.
-func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
+// Whatever runs when capmon starts, capmon attributes each later use to the right container, with the right class.
+func TestContainersThatRanBeforeAreReportedExactly(t *testing.T) {
 	t.Parallel()
 	const each = 10 // of every state
-	var all []*inhabitant
+	var all []*earlyContainer
 	var script strings.Builder
-	for state, settle := range states {
+	for state, setUp := range states {
 		for n := range each {
 			act := acts[n%len(acts)]
-			i := &inhabitant{performer: newPerformer(t), name: fmt.Sprintf("before-%s-%d", state, n), order: act.order, workload: workload{required: caps(act.capability)}}
-			settle(i, act.capability)
+			i := &earlyContainer{performer: newPerformer(t), name: fmt.Sprintf("before-%s-%d", state, n), order: act.order, workload: workload{required: caps(act.capability)}}
+			setUp(i, act.capability)
 			all = append(all, i)
 			var commands []string
 			for _, command := range i.docker {
@@ -99,7 +98,7 @@ func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
 	})
 	mustExecute(t, "sh", "-c", `tr '\n' '\0' <"$0" | xargs -0 -n 1 -P 4 sh -c`, lines)
 	for _, i := range all {
-		i.do(":") // it is there
+		i.do(":") // it runs
 	}
 	observation := watch(t)
 	for _, i := range all {
@@ -111,20 +110,20 @@ func TestEveryContainerThatRunsBeforeIsReportedExactly(t *testing.T) {
 			c := only(t, got, i.name)
 			i.check(t, c)
 			if !c.Existed || !c.Running || c.Runs != 1 {
-				t.Errorf("it ran before and runs: %+v", c)
+				t.Errorf("wanted a container that already ran and still runs: %+v", c)
 			}
 			if !slices.ContainsFunc(c.Cautions, func(caution string) bool {
 				return strings.HasPrefix(caution, "it was already running when the observation began: what it used before "+c.since())
 			}) {
-				t.Errorf("not told since when it is watched: %v", c.Cautions)
+				t.Errorf("no caution says since when it is observed: %v", c.Cautions)
 			}
 		})
 	}
 }
 
-// Some start while capmon does: each of them that is seen has its name, and of those that
-// come after that nothing is missing.
-func TestContainersThatStartWhileCapmonDoesAreKnown(t *testing.T) {
+// Containers start while capmon starts. The report names each of them that it has, and is complete for those that start
+// after that.
+func TestContainersThatStartTogetherWithCapmonAreKnown(t *testing.T) {
 	t.Parallel()
 	const script = `for lane in a b c; do
 		(for i in $(seq 1000); do

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// An engine in a container: its containers belong to that container, and so does all
-// that it does to prepare them, which takes more capabilities than they do.
+// An engine runs in a container. Its containers belong to the outer container, and so does the work that prepares them,
+// which needs more capabilities than they do.
 func TestDockerInDocker(t *testing.T) {
 	t.Parallel()
 	scripts, err := filepath.Abs("../../scripts")
@@ -22,8 +22,8 @@ func TestDockerInDocker(t *testing.T) {
 		t.Fatal(err)
 	}
 	outer := workload{
-		// The programs are the host's. What --privileged leaves undone for the list to be
-		// tried, it does itself.
+		// The programs are the host's. The container itself does what --privileged would have done, so that the test
+		// can try the list without --privileged.
 		options: []string{
 			"--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--device-cgroup-rule=a *:* rwm",
 			"--env=PATH=/usr/bin:/usr/sbin:/bin", "--volume=/usr:/usr:ro", "--volume=/lib:/lib:ro", "--volume=/lib64:/lib64:ro", "--volume=/bin/bash:/bin/bash:ro",
@@ -33,8 +33,8 @@ func TestDockerInDocker(t *testing.T) {
 			for cgroups in /sys/fs/cgroup /sys/fs/cgroup/*; do mount -o remount,rw,bind $cgroups; done
 			exec /scripts/dockerd.sh run /docker -- sh /inner/script`),
 		required: caps("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "MKNOD", "NET_ADMIN", "NET_RAW", "SETFCAP", "SETGID", "SETPCAP", "SYS_ADMIN", "SYS_CHROOT"),
-		// What runc makes the inner container's permitted set, and what it drops from the bounding set. Of
-		// SETGID, that it sets groups which are there already.
+		// implicit has the capabilities that runc adds to the inner container's permitted set, and those that it drops
+		// from the bounding set. SETGID is unsure because runc sets the groups that the process already has.
 		implicit:  caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETUID"),
 		unsure:    caps("AUDIT_WRITE", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETPCAP", "SETUID"),
 		tolerated: caps("DAC_READ_SEARCH"),
@@ -48,7 +48,7 @@ func TestDockerInDocker(t *testing.T) {
 		t.Errorf("got %d containers, wanted only the outer one", len(got))
 	}
 	checked := only(t, got, "outer")
-	// Files of a container in a container are read through their process alone: it may have ended.
+	// capmon reads files of a container in a container only through their process, which may have ended.
 	checked.Unexamined = slices.DeleteFunc(checked.Unexamined, func(path string) bool { return path == "/bin/probe" || path == "/bin/busybox" })
 	outer.check(t, checked)
 	mustExecute(t, outer.dockerRun("outer", only(t, got, "outer").Flags...)...)

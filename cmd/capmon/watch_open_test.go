@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// holding starts a container that has said that it is ready.
+// holding starts a container and waits until it prints that it is ready.
 func holding(t *testing.T, name, command string, options ...string) {
 	t.Helper()
 	mustExecute(t, slices.Concat([]string{"docker", "run", "-d", "--name", name}, options, []string{"bb"}, sh(command))...)
@@ -24,7 +24,7 @@ func holding(t *testing.T, name, command string, options ...string) {
 	})
 }
 
-// pidfdOfThread tries what Linux has since 6.9.
+// pidfdOfThread makes a call that works since Linux 6.9.
 func pidfdOfThread() error {
 	fd, err := unix.PidfdOpen(os.Getpid(), unix.O_EXCL)
 	if err == nil {
@@ -33,7 +33,7 @@ func pidfdOfThread() error {
 	return err
 }
 
-// open are the raw sockets of containers that were open, as NAME FAMILY COUNT by PROGRAM.
+// open returns the raw sockets of containers that were already open, as NAME FAMILY COUNT by PROGRAM.
 func open(uses []uses.Use, prefix string) (all []string) {
 	for _, use := range uses {
 		if name, ours := strings.CutPrefix(use.Container.Name, prefix); ours && use.Open {
@@ -44,24 +44,24 @@ func open(uses []uses.Use, prefix string) (all []string) {
 	return all
 }
 
-// Raw sockets that were open before are told, with the container whose process has them: in
-// whatever network namespace, behind whatever number of other files.
-func TestRawSocketsThatWereOpenAreTold(t *testing.T) {
+// watch reports raw sockets that were already open, with the container of the process that holds them: in any network
+// namespace, and with any number of other files.
+func TestRawSocketsAlreadyOpenAreReported(t *testing.T) {
 	t.Parallel()
-	// What is no raw socket, and holds the namespace that the others share.
+	// These are not raw sockets. The container also holds the network namespace that the others share.
 	holding(t, "live-open-plain", "probe hold 2 1 6 1 & probe hold 2 2 1 1 & probe hold 16 3 0 1 & probe hold 2 2 17 3 & wait")
 	shared := "--network=container:live-open-plain"
 	holding(t, "live-open-four", "probe hold 2 3 1 1 & probe hold 10 3 58 2 & probe hold 17 2 768 3 & probe hold 44 3 0 1 & wait", shared)
 	holding(t, "live-open-host", "probe named sniffer hold 17 3 768 2", "--network=host")
 	holding(t, "live-open-many", "probe juggle 10000 hold 2 3 6 1", shared)
 	holding(t, "live-open-apart", "probe hold-apart 2 3 1 1", "--security-opt=seccomp=unconfined")
-	eventually(t, "all are ready", func() bool { // each hold says so
+	eventually(t, "all are ready", func() bool { // each hold prints it
 		return strings.Count(mustExecute(t, "docker", "logs", "live-open-four"), "ready") == 4
 	})
 	text := watchLiveAt(t, os.Getenv("DOCKER_HOST"), "--container", "live-open-four")
 	l := watchLive(t, "--container", "live-open-*", "--cap", "NET_RAW", "--granted-only")
 	denied := watchLive(t, "--container", "live-open-*", "--denied-only")
-	mustExecute(t, "docker", "exec", "live-open-four", "probe", "rawsock") // is not open
+	mustExecute(t, "docker", "exec", "live-open-four", "probe", "rawsock") // does not stay open
 	want := []string{
 		"apart IPv4 1 by probe", "four IPv4 1 by probe", "four IPv6 2 by probe", "four XDP 1 by probe", "four packet 3 by probe",
 		"host packet 2 by sniffer", "many IPv4 1 by probe",
@@ -92,14 +92,14 @@ func TestRawSocketsThatWereOpenAreTold(t *testing.T) {
 		}
 	}
 	if opened != 1 {
-		t.Errorf("%d were opened meanwhile, wanted 1", opened)
+		t.Errorf("%d new sockets were reported, wanted 1", opened)
 	}
 	for line := range strings.Lines(l.lines.String()) {
 		valid(t, "watch", line)
 	}
 	denied.interrupt()
 	if got := open(denied.uses(), "live-open-"); len(got) > 0 {
-		t.Errorf("refused: %q", got)
+		t.Errorf("with --denied-only: %q", got)
 	}
 	text.interrupt()
 	if shown := text.lines.String(); strings.Count(shown, "  NET_RAW  already open  raw socket (") != 4 || !strings.Contains(shown, "(2 more)") {
@@ -107,8 +107,8 @@ func TestRawSocketsThatWereOpenAreTold(t *testing.T) {
 	}
 }
 
-// To find them takes no more rights than all else.
-func TestOpenRawSocketsAreToldWithTheLeastRights(t *testing.T) {
+// Finding open raw sockets needs no additional capabilities.
+func TestOpenRawSocketsAreReportedWithTheLeastCapabilities(t *testing.T) {
 	t.Parallel()
 	holding(t, "live-held-least", "probe hold 2 3 1 2")
 	for name, uid := range map[string]uint32{"root": 0, "anybody": anybody} {

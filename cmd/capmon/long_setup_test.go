@@ -24,7 +24,7 @@ type bundle struct {
 	runc, id, path string
 }
 
-// newBundle makes one that runs a script of busybox. Its ID is as an engine would make it.
+// newBundle creates a bundle that runs a script with busybox. Its ID has the form of an engine's IDs.
 func newBundle(t *testing.T, runc, script string, change func(*runtime.Spec)) bundle {
 	t.Helper()
 	id := make([]byte, 32)
@@ -54,7 +54,7 @@ func newBundle(t *testing.T, runc, script string, change func(*runtime.Spec)) bu
 	return b
 }
 
-// useRootOfHost makes the host's root directory that of the container.
+// useRootOfHost uses the host's root directory as that of the container.
 func (b bundle) useRootOfHost() {
 	b.t.Helper()
 	root := filepath.Join(b.path, "rootfs")
@@ -77,7 +77,7 @@ func busyboxOfTheHost(t *testing.T) string {
 	return path
 }
 
-// do has the runtime do something with the container. It keeps no pipe of the test open.
+// do runs a command of the runtime on the container. The runtime keeps no pipe of the test open.
 func (b bundle) do(arguments ...string) {
 	b.t.Helper()
 	log := filepath.Join(b.path, "log")
@@ -101,7 +101,7 @@ func (b bundle) end() {
 // awaitLongSetup waits for the alert of the built-in rule about a container.
 func (l *livewatch) awaitLongSetup(id string) (found alert.Alert) {
 	l.t.Helper()
-	eventually(l.t, "an alert of a long setup", func() bool {
+	eventually(l.t, "an alert about a long setup", func() bool {
 		all := l.longSetups(id)
 		if len(all) > 0 {
 			found = all[0]
@@ -111,14 +111,14 @@ func (l *livewatch) awaitLongSetup(id string) (found alert.Alert) {
 	return found
 }
 
-// longSetups are the alerts of a container up to now.
+// longSetups returns the alerts about the long setup of a container so far.
 func (l *livewatch) longSetups(id string) (all []alert.Alert) {
 	l.t.Helper()
 	text := l.lines.String()
 	for line := range strings.Lines(text[:strings.LastIndex(text, "\n")+1]) {
 		var one alert.Alert
 		if err := json.Unmarshal([]byte(line), &one); err != nil {
-			l.t.Fatalf("no JSON: %v\n%s", err, line)
+			l.t.Fatalf("not JSON: %v\n%s", err, line)
 		}
 		if one.Use.Container.ID == id && one.Rule == "long-setup" {
 			all = append(all, one)
@@ -127,15 +127,15 @@ func (l *livewatch) longSetups(id string) (all []alert.Alert) {
 	return all
 }
 
-// hidden makes a container of which a use after 31 seconds of runtime setup is the capability.
+// hidden has functions that create a container which uses the returned capability after 31 seconds of runtime setup.
 var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability string){
-	// A workload whose root directory is the host's is not told from the runtime.
+	// capmon cannot distinguish a workload whose root directory is the host's from the runtime.
 	"the root of the host": func(t *testing.T, runc string) (bundle, string) {
 		t.Helper()
 		busybox := busyboxOfTheHost(t)
 		return onRootOfHost(t, runc, busybox+" ping -c 1 127.0.0.1; true"), "NET_RAW"
 	},
-	// capmon keeps the checks of an execve in the setup until it ends.
+	// capmon counts the checks of an execve as runtime setup until the call ends.
 	"an execve": func(t *testing.T, runc string) (bundle, string) {
 		t.Helper()
 		private := openDirectory(t)
@@ -146,7 +146,7 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 		}
 		return onRootOfHost(t, runc, program+" true"), "DAC_READ_SEARCH"
 	},
-	// A hook is part of the runtime's work.
+	// A hook is part of the runtime setup.
 	"a hook": func(t *testing.T, runc string) (bundle, string) {
 		t.Helper()
 		file := filepath.Join(t.TempDir(), "file")
@@ -159,7 +159,7 @@ var hidden = map[string]func(t *testing.T, runc string) (b bundle, capability st
 	},
 }
 
-// onRootOfHost makes a container on the host's root directory that runs a script after 31 seconds.
+// onRootOfHost creates a container with the host's root directory that runs a script after 31 seconds.
 func onRootOfHost(t *testing.T, runc, script string) bundle {
 	t.Helper()
 	b := newBundle(t, runc, "sleep 31; "+script, func(spec *runtime.Spec) {
@@ -169,9 +169,9 @@ func onRootOfHost(t *testing.T, runc, script string) bundle {
 	return b
 }
 
-// Nobody uses capabilities for long in the runtime setup without an alert. A container that was made
-// long before it is started does not.
-func TestALongSetupIsAnAlertAndViolatesEveryCheck(t *testing.T) {
+// Uses of capabilities late in the runtime setup always raise an alert. A container that was created long before it is
+// started raises none.
+func TestLongSetupRaisesAlertAndFailsChecks(t *testing.T) {
 	t.Parallel()
 	for runc, path := range map[string]string{"runc": "runc", "newest-runc": "../../.cache/bin/runc"} {
 		path, err := exec.LookPath(path)
@@ -214,7 +214,8 @@ func TestALongSetupIsAnAlertAndViolatesEveryCheck(t *testing.T) {
 	}
 }
 
-// checkLongSetup has every check fail because of one container, whatever is allowed.
+// checkLongSetup verifies that every check fails because of one container, whatever the rules allow, and passes the
+// other.
 func checkLongSetup(t *testing.T, save, hiding, waiting string) {
 	t.Helper()
 	r := execute(t, binary, "check", "-o", "json", "--allow", "ALL", "--ignore-denied", save)

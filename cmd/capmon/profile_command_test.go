@@ -26,15 +26,15 @@ func TestOutputInputAndExitCodePassThrough(t *testing.T) {
 	}
 	output, report, _ := strings.Cut(stdout.String(), "\n")
 	if output != "from stdin" || !strings.HasPrefix(report, "\npassing  bb:latest") {
-		t.Errorf("stdout has not the command's output and then the report:\n%s", stdout.String())
+		t.Errorf("stdout is not the command's output followed by the report:\n%s", stdout.String())
 	}
 	if !strings.Contains(stderr.String(), "problem\n") {
 		t.Errorf("stderr lacks the command's:\n%s", stderr.String())
 	}
 }
 
-// docker run $(capmon profile -o flags -- docker run …) takes nothing but flags.
-func TestFlagsStandAloneOnStdout(t *testing.T) {
+// docker run $(capmon profile -o flags -- docker run …) needs an output that has only flags.
+func TestStdoutHasOnlyFlags(t *testing.T) {
 	t.Parallel()
 	r := execute(t, binary, "profile", "-o", "flags", "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo output; chroot / true")
 	if r.stdout != "--cap-drop=ALL --cap-add=SYS_CHROOT\n" {
@@ -83,20 +83,20 @@ func awaitLine(t *testing.T, lines *bufio.Reader, wanted string) {
 			return
 		}
 		if err != nil {
-			t.Fatalf("%q never came: %v", wanted, err)
+			t.Fatalf("%q was not printed: %v", wanted, err)
 		}
 	}
 }
 
-func TestCodeOfACommandThatASignalEnded(t *testing.T) {
+func TestExitCodeOfCommandEndedBySignal(t *testing.T) {
 	t.Parallel()
 	r := execute(t, binary, "profile", "--", "sh", "-c", "kill -KILL $$")
-	if r.code != signalled(unix.SIGKILL) {
-		t.Errorf("exit code %d, wanted what a shell says", r.code)
+	if r.code != signalExitCode(unix.SIGKILL) {
+		t.Errorf("exit code %d, wanted the code that a shell returns", r.code)
 	}
 }
 
-// terminal runs a command on a terminal of its own, as its only session.
+// terminal runs a command on a new terminal, as the terminal's only session.
 func terminal(t *testing.T, command ...string) (*exec.Cmd, *os.File) {
 	t.Helper()
 	cmd := exec.Command(command[0], command[1:]...)
@@ -108,8 +108,7 @@ func terminal(t *testing.T, command ...string) (*exec.Cmd, *os.File) {
 	return cmd, screen
 }
 
-// remaining reads a terminal until all who have it open are gone, which the
-// kernel tells as an error (EIO).
+// remaining reads from a terminal until all processes have closed it. The kernel reports that as an error (EIO).
 func remaining(r io.Reader) string {
 	rest, _ := io.ReadAll(r)
 	return string(rest)
@@ -124,8 +123,7 @@ func TestContainerHasTheTerminal(t *testing.T) {
 	}
 }
 
-// A terminal sends Ctrl-C to the whole process group: passed on as well, it would
-// reach the command twice.
+// A terminal sends Ctrl-C to the whole process group. If capmon forwarded it, the command would receive it twice.
 func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 	t.Parallel()
 	const script = `trap 'echo got it' INT; trap 'exit 3' USR1; echo ready; while :; do sleep 0.05; done`
@@ -141,26 +139,26 @@ func TestCtrlCReachesTheCommandOnce(t *testing.T) {
 	}
 	rest := remaining(lines)
 	_ = cmd.Wait()
-	if strings.Contains(rest, "got it") || cmd.ProcessState.ExitCode() != 3 || !strings.Contains(rest, "no containers were seen") {
+	if strings.Contains(rest, "got it") || cmd.ProcessState.ExitCode() != 3 || !strings.Contains(rest, "capmon saw no containers") {
 		t.Errorf("exit code %d, after the first Ctrl-C:\n%s", cmd.ProcessState.ExitCode(), rest)
 	}
 }
 
-func TestCommandThatStartsNoContainerSaysSo(t *testing.T) {
+func TestCommandWithoutContainersIsReported(t *testing.T) {
 	t.Parallel()
 	r := execute(t, binary, "profile", "--", "true")
-	if r.code != 0 || r.stdout != "\nno containers were seen\n" || !strings.Contains(r.stderr, "started no container") {
+	if r.code != 0 || r.stdout != "\ncapmon saw no containers\n" || !strings.Contains(r.stderr, "started no container") {
 		t.Errorf("%+v", r)
 	}
 }
 
-// What is not the command's has to be where it was.
+// capmon changes no variable except those that point the command to its proxy.
 func TestEnvironmentPassesThrough(t *testing.T) {
 	t.Setenv("CAPMON_TEST_VALUE", "kept")
 	r := execute(t, binary, "profile", "--", "env")
 	lines := strings.Split(r.stdout, "\n")
 	if !slices.Contains(lines, "CAPMON_TEST_VALUE=kept") {
-		t.Errorf("the environment is not the caller's:\n%s", r.stdout)
+		t.Errorf("the command lacks a variable of the caller:\n%s", r.stdout)
 	}
 	if slices.ContainsFunc(lines, func(line string) bool { return line == "DOCKER_HOST="+os.Getenv("DOCKER_HOST") }) {
 		t.Error("the command talks to the engine directly")

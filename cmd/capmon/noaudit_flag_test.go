@@ -8,21 +8,21 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// noAudit is CAP_OPT_NOAUDIT of include/linux/security.h (5.1 and later): whoever asks
-// does not want a refusal to be in the audit log, most often because it would mean nothing.
+// noAudit is CAP_OPT_NOAUDIT of include/linux/security.h (5.1 and later). Callers set it to keep a denied check out of
+// the audit log, usually because the denial would mean nothing.
 const noAudit = 1 << 1
 
-// explained are the kernel functions whose checks are not what the flag suggests, and
-// why: needs that are asked about silently, and checks that mean nothing but are audited.
+// explained maps the kernel functions whose checks contradict the flag to the reason: unaudited needs, and audited
+// checks without meaning.
 var explained = map[string]string{}
 
-// A flagRecord is a second opinion on the classes: what the flag suggests.
+// flagRecord is a recording that compares the classes with the audit flag, as a second opinion.
 type flagRecord struct {
 	hook    monitor.Hook
 	monitor *monitor.Monitor
 }
 
-// recordFlags starts to record with each hook that sees the flag.
+// recordFlags starts a recording with each hook that sees the flag.
 func recordFlags(t *testing.T, hooks []monitor.Hook) (records []flagRecord) {
 	t.Helper()
 	for _, hook := range hooks {
@@ -39,8 +39,8 @@ func recordFlags(t *testing.T, hooks []monitor.Hook) (records []flagRecord) {
 	return records
 }
 
-// check compares the flag with the class that the call site led to: what the kernel asks
-// silently is no plain need, and what it has audited means something.
+// check compares the flag with the class that the call site determined: an unaudited check must not be required, an
+// audited one must not be irrelevant.
 func (f flagRecord) check(t *testing.T) {
 	t.Helper()
 	snapshot, err := f.monitor.Snapshot()
@@ -67,8 +67,8 @@ func (f flagRecord) check(t *testing.T) {
 	}
 }
 
-// bySite tells whether such a class comes from the place that asked, and not from who
-// asked or with which arguments. A soft need may be asked about either way.
+// bySite reports whether the call site alone determines the class. Other classes depend on the task or the arguments.
+// The kernel makes checks for soft needs with and without the flag.
 func bySite(class classify.Class) bool {
 	return class == classify.Required || class == classify.Irrelevant
 }

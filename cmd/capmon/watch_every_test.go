@@ -9,35 +9,35 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// sums are the counts of the lines of each way, by what is shown of it.
+// sums adds up the counts of the lines of each pattern of use, by its printed properties.
 func sums(t *testing.T, uses []uses.Use) map[string]uint64 {
 	t.Helper()
 	all := make(map[string]uint64)
 	for _, use := range uses {
 		call, _, _ := strings.Cut(use.Call, "(")
-		way := fmt.Sprint(use.Process.Program, " ", use.Capability, " ", call, " ", use.Class)
-		if use.First != (all[way] == 0) || use.First != use.Since.IsZero() || use.Count == 0 {
-			t.Errorf("%s: %+v", way, use)
+		pattern := fmt.Sprint(use.Process.Program, " ", use.Capability, " ", call, " ", use.Class)
+		if use.First != (all[pattern] == 0) || use.First != use.Since.IsZero() || use.Count == 0 {
+			t.Errorf("%s: %+v", pattern, use)
 		}
 		if p := use.Process; !use.First && (p.PID != 0 || p.InnerPID != 0 || p.User != nil || p.Executable != "" || len(p.Parents) != 0) {
-			t.Errorf("a later use of a process that cannot be known: %+v", p)
+			t.Errorf("a later use has a process, which watch cannot know: %+v", p)
 		}
-		all[way] += use.Count
+		all[pattern] += use.Count
 	}
 	return all
 }
 
-// The lines of a way tell of as many uses as there were, whoever made them and however they
-// ended: while the container runs, at its end and at the watch's.
+// The lines of a pattern of use count exactly the uses, whichever process made them and however they ended: while the
+// container runs, at its end and at the end of watch.
 func TestEveryUseIsCountedOnce(t *testing.T) {
 	t.Parallel()
 	l := watchLive(t, "--every", "--container", "live-every")
 	startSleeper(t, "live-every")
 	mustExecute(t, "docker", "exec", "live-every", "sh", "-c", "probe repeat 3000 rawsock & probe repeat 3000 rawsock & wait")
-	atOnce := func() uint64 { return sums(t, l.uses())["probe NET_RAW socket required"] }
-	eventually(t, "later uses are told while the watch goes on", func() bool { return atOnce() == 6000 })
-	// Other arguments are the same way, another program is not. A refusal that did not matter is
-	// no use, and one that did is.
+	soFar := func() uint64 { return sums(t, l.uses())["probe NET_RAW socket required"] }
+	eventually(t, "watch reports later uses while it runs", func() bool { return soFar() == 6000 })
+	// Other arguments belong to the same pattern of use, another program does not. A tolerated check is not a use, a
+	// denied one is.
 	mustExecute(t, "docker", "exec", "live-every", "sh", "-c", "probe repeat 500 socket 2 3 6; probe named other repeat 7 socket 2 3 1; probe repeat 40 chown-open /tmp 5")
 	mustExecute(t, "docker", "exec", "--user=1000", "live-every", "sh", "-c", "for i in 1 2 3 4 5; do probe chown-open /tmp 5; probe rawsock; done 2>/dev/null; true")
 	all := l.endWith("live-every")
@@ -46,9 +46,9 @@ func TestEveryUseIsCountedOnce(t *testing.T) {
 		"probe CHOWN fchown denied": 5, "probe NET_RAW socket denied": 5,
 	}
 	got := sums(t, all)
-	for way, count := range want {
-		if got[way] != count {
-			t.Errorf("%s: %d uses, wanted %d", way, got[way], count)
+	for pattern, count := range want {
+		if got[pattern] != count {
+			t.Errorf("%s: %d uses, wanted %d", pattern, got[pattern], count)
 		}
 	}
 	if len(got) != len(want) {
@@ -62,8 +62,8 @@ func TestEveryUseIsCountedOnce(t *testing.T) {
 	}
 }
 
-// What was made of a way by containers that are gone is told, too, and an interval longer than
-// the watch holds it back until the end.
+// Uses of containers that have ended are also reported. With an interval that is longer than the recording, they are
+// reported at the end.
 func TestUsesOfContainersThatEndedAreCounted(t *testing.T) {
 	testlock.Losses(t) // other containers would take the room
 	l := watchLive(t, "--every", "--every-interval=1h", "--cap=NET_RAW", "--max-checks=1500", "--container", "live-gone-*")

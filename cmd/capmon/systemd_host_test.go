@@ -9,14 +9,14 @@ import (
 	"testing"
 )
 
-// machine is one with systemd as its first process: the namespaces of a container, with all of
-// root's capabilities, which Docker 20.10 cannot give.
+// machine simulates a host with systemd as its first process: the namespaces of a container with all of root's
+// capabilities, which Docker 20.10 cannot grant.
 type machine struct {
-	pid            string // of that systemd
-	docker, binary string // where the engine's socket and capmon are in it
+	pid            string // of the machine's systemd
+	docker, binary string // paths of the engine's socket and of capmon on the machine
 }
 
-// systemdOf is the machine for a test.
+// systemdOf starts a machine for a test.
 func systemdOf(t *testing.T) machine {
 	t.Helper()
 	socket := strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://")
@@ -29,7 +29,7 @@ func systemdOf(t *testing.T) machine {
 	mustExecute(t, "docker", "run", "-d", "--name="+name, "--privileged", "--network=host", "--cgroupns=host", "--tmpfs=/run",
 		"--volume=/sys/fs/cgroup:/sys/fs/cgroup", "--volume=/usr:/usr:ro", "--volume=/lib:/lib:ro", "--volume=/lib64:/lib64:ro",
 		"--volume="+filepath.Dir(socket)+":/engine", "--volume="+filepath.Dir(binary)+":/built:ro", "bb", "sleep", "1000")
-	// systemd mounts the BPF file system like this, but in containers.
+	// systemd mounts the BPF file system with this mode, but not in containers.
 	mustExecute(t, "docker", "exec", name, "sh", "-c", "mount -t bpf -o mode=700 bpf /sys/fs/bpf && echo docker:x:"+group+": >>/etc/group && mkdir -p /var/lib /etc/systemd/system")
 	outside := strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format={{.State.Pid}}", name))
 	m := machine{docker: "/engine/" + filepath.Base(socket), binary: "/built/" + filepath.Base(binary)}
@@ -37,14 +37,14 @@ func systemdOf(t *testing.T) machine {
 		t.Fatal(err)
 	}
 	m.pid = boot(t, outside)
-	eventually(t, "systemd has begun", func() bool {
+	eventually(t, "systemd has started all units", func() bool {
 		return m.command("systemctl", "is-system-running", "--wait").Run() == nil
 	})
 	return m
 }
 
-// boot starts systemd as the first process of a pid namespace, in a container's cgroups and
-// namespaces, and returns its number. It may set nothing of the kernel's, which is the host's.
+// boot starts systemd as the first process of a pid namespace, in a container's cgroups and namespaces, and returns its
+// process ID. This systemd cannot change the kernel's settings, which are the host's.
 func boot(t *testing.T, outside string) string {
 	t.Helper()
 	script := fmt.Sprintf(`
@@ -61,7 +61,7 @@ func boot(t *testing.T, outside string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // and with it all in the namespace
+		_ = cmd.Process.Kill() // this kills all processes in the namespace
 		_ = cmd.Wait()
 	})
 	var pid string
@@ -74,7 +74,7 @@ func boot(t *testing.T, outside string) string {
 	return pid
 }
 
-// path is where a file of the machine is for others.
+// path returns the path on the host of a file of the machine.
 func (m machine) path(path string) string {
 	return "/proc/" + m.pid + "/root" + path
 }
@@ -83,13 +83,13 @@ func (m machine) command(words ...string) *exec.Cmd {
 	return exec.Command("nsenter", append([]string{"--target", m.pid, "--all"}, words...)...)
 }
 
-// run runs a command there, which has to succeed, and returns its output.
+// run runs a command on the machine, which must succeed, and returns its output.
 func (m machine) run(t *testing.T, words ...string) string {
 	t.Helper()
 	return mustExecute(t, m.command(words...).Args...)
 }
 
-// put copies a file there.
+// put copies a file to the machine.
 func (m machine) put(t *testing.T, from, to string, mode os.FileMode) {
 	t.Helper()
 	text, err := os.ReadFile(from)

@@ -8,32 +8,32 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// unseen are the rows of the table of which older kernels show nothing, and why.
-var unseen = []struct {
+// kernelExceptions are the workloads whose checks older kernels do not make visible, with the reason.
+var kernelExceptions = []struct {
 	before kernel.Version
 	why    string
 	rows   []string
 }{
 	{
-		// With the tracepoint in it, it is too large for that.
-		kernel.Version{Major: 6, Minor: 14}, "the compiler builds cap_capable into cap_vm_enough_memory, which needs nothing",
+		// With the tracepoint, cap_capable is too large for inlining.
+		kernel.Version{Major: 6, Minor: 14}, "the compiler inlines cap_capable into cap_vm_enough_memory, where no hook sees it",
 		[]string{"forks"},
 	},
 	{
-		kernel.Version{Major: 6, Minor: 14}, "kernel.pid_max is not the PID namespace's own",
+		kernel.Version{Major: 6, Minor: 14}, "kernel.pid_max is not separate for each PID namespace",
 		[]string{"read-pid-max"},
 	},
 	{
-		kernel.Version{Major: 6, Minor: 5}, "mlock_future_check looks at the limit before it asks",
+		kernel.Version{Major: 6, Minor: 5}, "mlock_future_check compares with the limit before the check",
 		[]string{"map-locked-within", "map-locked-without", "remap-locked-within", "brk-locked-within"},
 	},
 }
 
-// unseen tells why this kernel shows nothing of the workload, "" if it does.
+// unseen returns the reason why this kernel does not show the checks of the workload, or "" if it does.
 func (w workload) unseen(t *testing.T) string {
 	t.Helper()
 	running := runningKernel(t)
-	for _, u := range unseen {
+	for _, u := range kernelExceptions {
 		if running.Before(u.before) && slices.Contains(u.rows, w.name) {
 			return fmt.Sprintf("unseen before %s: %s", u.before, u.why)
 		}

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// The file of a need can show that the program most likely goes on without the capability. The need is certain
-// if the same pattern of use has another file.
-func TestNeedsThatAProgramMayDoWithout(t *testing.T) {
+// The file of a need can show that the program most likely works without the capability. The need is certain if the
+// same pattern of use has another file.
+func TestNeedsThatMayBeUnnecessaryAreUnsure(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, script     string

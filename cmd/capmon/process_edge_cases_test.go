@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// edgeVolume is a directory of the host with what belongs to user 1000 only: a
-// directory with a link to probe in it, and a script. Beside them are a script for all, and
-// probe as a program that runs as root whoever starts it.
+// edgeVolume returns the options for a volume from a host directory. The directory has a private directory and a
+// private script, which belong to user 1000. The private directory has a link to probe. The volume also has a script
+// for all users, and a copy of probe that runs as root for every user.
 func edgeVolume(t *testing.T) (options []string) {
 	t.Helper()
 	volume := t.TempDir()
@@ -35,8 +35,8 @@ func edgeVolume(t *testing.T) (options []string) {
 	return options
 }
 
-// Where set-up and workload meet, each side's needs stay its own.
-func TestEdgeOfTheSetUp(t *testing.T) {
+// The needs of the runtime setup and of the workload are not mixed up where the two meet.
+func TestRuntimeSetupIsNotCountedAsWorkload(t *testing.T) {
 	t.Parallel()
 	volume := edgeVolume(t)
 	for _, w := range []workload{
@@ -79,10 +79,10 @@ func TestEdgeOfTheSetUp(t *testing.T) {
 	}
 }
 
-// What the engine does to a running container is not its workload.
-func TestWhatTheEngineDoesIsNoUse(t *testing.T) {
+// Actions of the engine on a running container are not workload.
+func TestActionsOfTheEngineAreNotWorkload(t *testing.T) {
 	t.Parallel()
-	const name = "engine-meanwhile"
+	const name = "engine-actions"
 	startSleeper(t, name)
 	observation := watch(t, name)
 	file := filepath.Join(t.TempDir(), "file")
@@ -93,7 +93,7 @@ func TestWhatTheEngineDoesIsNoUse(t *testing.T) {
 	workload{}.check(t, only(t, parseReport(t, observation.interrupt()), name))
 }
 
-// A health check is run by the engine, but is the container's own.
+// The engine runs a health check, but the check is part of the container's workload.
 func TestHealthCheckIsWorkload(t *testing.T) {
 	t.Parallel()
 	const name = "health-check"
@@ -106,8 +106,8 @@ func TestHealthCheckIsWorkload(t *testing.T) {
 	workload{required: caps("NET_RAW")}.check(t, only(t, parseReport(t, r), name))
 }
 
-// The process that calls reboot in a pid namespace of its own does not return, and
-// takes all others with it.
+// A process that calls reboot in its own pid namespace does not return, and the kernel kills all other processes in the
+// namespace.
 func TestCallThatDoesNotReturnIsRecorded(t *testing.T) {
 	t.Parallel()
 	const name = "reboots"

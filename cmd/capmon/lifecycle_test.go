@@ -14,7 +14,7 @@ func idOf(t *testing.T, name string) string {
 	return strings.TrimSpace(mustExecute(t, "docker", "inspect", "--type=container", "-f", "{{.Id}}", name))
 }
 
-// createContainer creates one that goes with the test, however it is called by then.
+// createContainer creates a container and removes it when the test ends, even if it was renamed.
 func createContainer(t *testing.T, args ...string) (id string) {
 	t.Helper()
 	id = strings.TrimSpace(mustExecute(t, append([]string{"docker", "create"}, args...)...))
@@ -22,16 +22,16 @@ func createContainer(t *testing.T, args ...string) (id string) {
 	return id
 }
 
-// leftOut reports whether a container is among all those that a log tells to be left out.
+// leftOut reports whether the log lists the container among those that were left out.
 func leftOut(log, name string) bool {
 	return slices.ContainsFunc(strings.Split(log, "\n"), func(line string) bool {
 		return strings.Contains(line, "left out, ") && strings.Contains(line, `"containers": [`) && strings.Contains(line, strconv.Quote(name))
 	})
 }
 
-// A container is who it is by its ID: it keeps what it did under another name, and the
-// next one of that name starts with nothing.
-func TestNamesChangeHands(t *testing.T) {
+// A container is identified by its ID. Its record stays with it under another name, and the next container with its old
+// name starts with an empty record.
+func TestReusedNamesBelongToTheRightContainer(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
 	first := startPerformer(t, engine, "in-service", "--cap-drop=ALL", "--cap-add=SYS_CHROOT")
@@ -51,12 +51,12 @@ func TestNamesChangeHands(t *testing.T) {
 
 	r := named.interrupt()
 	if got := parseReport(t, r); len(got) != 1 {
-		t.Errorf("one was named, these are reported: %+v", got)
+		t.Errorf("one container was named, these are reported: %+v", got)
 	} else {
 		workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, "retired"))
 	}
 	if !strings.Contains(r.stderr, "capmon: left out, since others started them or a filter says so: ") || !leftOut(r.stderr, "in-service") {
-		t.Errorf("not told that others were left out: %s", r.stderr)
+		t.Errorf("stderr does not report that others were left out: %s", r.stderr)
 	}
 	got := parseReport(t, all.interrupt())
 	workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, "retired"))
@@ -71,8 +71,8 @@ func TestNamesChangeHands(t *testing.T) {
 	}
 }
 
-// What is paused does nothing, and goes on as the same.
-func TestPausedUnderObservation(t *testing.T) {
+// A paused container does nothing, and continues afterwards as the same container.
+func TestPauseDuringObservation(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
 	p := startPerformer(t, engine, "paused")
@@ -91,13 +91,12 @@ func TestPausedUnderObservation(t *testing.T) {
 	workload{required: caps("NET_RAW")}.check(t, only(t, got, "paused-before"))
 	for _, c := range got {
 		if c.Runs != 1 || !c.Running || !c.Existed {
-			t.Errorf("it was there and is: %+v", c)
+			t.Errorf("wanted a container that already ran and still runs: %+v", c)
 		}
 	}
 }
 
-// By restart policy or by command, the first time or not: one container, with all that
-// it did.
+// All runs of one container add up, whether its restart policy or a command starts them.
 func TestRunsOfOneContainerAddUp(t *testing.T) {
 	t.Parallel()
 	engine := os.Getenv("DOCKER_HOST")
@@ -106,8 +105,8 @@ func TestRunsOfOneContainerAddUp(t *testing.T) {
 	p.do("chroot / true")
 	mustExecute(t, "docker", "restart", "again-and-again")
 	p.do("probe rawsock")
-	// And the engine starts it. The command itself may be killed with the container. What is to be done
-	// waits for the new one: the old one may still take the order, and not live to answer.
+	// The engine then restarts the container. The command itself may be killed with the container. The test waits for
+	// the new run: the old one might read the command and end without an answer.
 	started := func() string {
 		return mustExecute(t, "docker", "inspect", "-f", "{{.State.StartedAt}} {{.State.Running}}", "again-and-again")
 	}
@@ -135,7 +134,7 @@ func TestRunsOfOneContainerAddUp(t *testing.T) {
 	}
 }
 
-func TestAmbiguousBeginningOfAnIDIsAnError(t *testing.T) {
+func TestAmbiguousIDPrefixIsAnError(t *testing.T) {
 	t.Parallel()
 	first := make(map[byte]string) // IDs by their first digit, of which there are 16
 	for {

@@ -27,7 +27,7 @@ func TestServeUnitHasTheLeastCapabilities(t *testing.T) {
 	}
 }
 
-func TestServeUnitIsUnderstoodBySystemd(t *testing.T) {
+func TestServeUnitIsValid(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(serveUnit)
 	if err != nil {
@@ -44,14 +44,14 @@ func TestServeUnitIsUnderstoodBySystemd(t *testing.T) {
 	}
 }
 
-// served is the shipped unit under a systemd.
+// served is the shipped unit on a machine with systemd.
 type served struct {
 	*server
 	machine
 	tcp string
 }
 
-// install does as docs/serve.md says, but for the engine's socket, and saves more often.
+// install installs the unit as docs/serve.md describes, but with the test's engine socket and a shorter --save-every.
 func install(t *testing.T) served {
 	t.Helper()
 	s := served{machine: systemdOf(t), tcp: freeAddress(t)}
@@ -87,7 +87,7 @@ WatchdogSec=15s
 	return s
 }
 
-// add adds lines to a file.
+// add appends lines to a file.
 func (s served) add(path, lines string) {
 	s.t.Helper()
 	s.run(s.t, "sh", "-c", "echo '"+lines+"' >>"+path)
@@ -98,15 +98,15 @@ func (s served) property(name string) string {
 	return strings.TrimSpace(s.run(s.t, "systemctl", "show", "--value", "--property="+name, "capmon"))
 }
 
-// restarted waits until systemd has started it again this often.
+// restarted waits until systemd has restarted the unit this many times.
 func (s served) restarted(times int) {
 	s.t.Helper()
 	eventually(s.t, "systemd starts it again", func() bool { return s.property("NRestarts") == fmt.Sprint(times) })
-	eventually(s.t, "it serves again", func() bool { return s.property("ActiveState") == "active" })
+	eventually(s.t, "it is active again", func() bool { return s.property("ActiveState") == "active" })
 }
 
 // In the order of a unit's life: killed, hung, upgraded, stopped, and uninstalled.
-func TestServeUnitIsStartedAgainAndLosesNothing(t *testing.T) {
+func TestServeUnitIsRestartedAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := install(t)
 	s.run(t, "systemctl", "start", "capmon")
@@ -120,18 +120,18 @@ func TestServeUnitIsStartedAgainAndLosesNothing(t *testing.T) {
 	s.restarted(1)
 	ask(100)
 	notified := s.property("WatchdogTimestampMonotonic")
-	eventually(t, "systemd is told that it lives", func() bool { return s.property("WatchdogTimestampMonotonic") != notified })
+	eventually(t, "systemd receives watchdog messages", func() bool { return s.property("WatchdogTimestampMonotonic") != notified })
 
 	s.run(t, "systemctl", "kill", "--kill-whom=main", "--signal=STOP", "capmon")
 	ask(100)
 	s.restarted(2) // by the watchdog
 	s.saved()
-	if state := s.state(); state.ID != recording || !state.TakenUp {
+	if state := s.state(); state.ID != recording || !state.Resumed {
 		t.Errorf("recording %s: %+v", recording, state)
 	}
 	s.counted("of-the-service", 400)
 
-	// As with another version, the programs are others.
+	// Another option requires other programs in the kernel, like another version.
 	s.add("/etc/capmon/serve.yaml", "outcomes: false")
 	s.run(t, "systemctl", "restart", "capmon")
 	ask(100)
@@ -141,7 +141,7 @@ func TestServeUnitIsStartedAgainAndLosesNothing(t *testing.T) {
 
 	s.run(t, "systemctl", "stop", "capmon")
 	if result := s.property("Result"); result != "success" {
-		t.Errorf("it ended with %s", result)
+		t.Errorf("the unit ended with %s", result)
 	}
 	s.run(t, s.binary, "serve", "--uninstall")
 	if _, err := os.Stat(s.path(defaultPins)); err == nil {
@@ -173,10 +173,10 @@ func (s served) hasLeastRights() {
 	}
 }
 
-// overTLS asks by TCP.
+// overTLS sends requests with TCP and TLS.
 func (s served) overTLS() {
 	s.t.Helper()
-	// Whose certificate it is another test says; here it is how it comes to its files.
+	// Another test verifies the certificate. This test verifies that serve can read its files.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}}} //nolint:gosec
 	for token, want := range map[string]int{"": http.StatusUnauthorized, "0123456789abcdef": http.StatusOK} {
 		if status, body, err := getBy(client, "https://"+s.tcp+"/readyz", token); err != nil || status != want {

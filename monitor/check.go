@@ -193,7 +193,7 @@ func (m *Monitor) newCheck(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, val
 	return check
 }
 
-// optsUnknown is OPTS_UNKNOWN of bpf/capmon.bpf.c.
+// optsUnknown is CAP_OPTS_UNKNOWN of bpf/types.h.
 const optsUnknown = 0xff
 
 func cString(b []byte) string {

@@ -145,7 +145,7 @@ func sameCounts(one, other *bpf.CapmonCheckValue) bool {
 		one.Forbidden == other.Forbidden && one.Failed == other.Failed
 }
 
-// isMemoryCheck is is_of_memory of bpf/events.h.
+// isMemoryCheck is is_memory_check of bpf/events.h.
 func (m *Monitor) isMemoryCheck(key *bpf.CapmonCheckKey) bool {
 	if capability.Capability(key.Capability) != capability.SysAdmin {
 		return false

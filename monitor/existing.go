@@ -285,7 +285,7 @@ func unionOfSets(pids []int) (sets processInfo) {
 	return sets
 }
 
-// maxAncestors is ANCESTORS of bpf/phase.h.
+// maxAncestors is ANCESTORS_MAX of bpf/types.h.
 const maxAncestors = 32
 
 // isWorkload reports whether a process that existed before the recording is part of the container's workload. It

@@ -158,7 +158,7 @@ func TestFilesOfTheFirstChecksAreRecorded(t *testing.T) {
 	}
 }
 
-// filesEach is FILES_EACH of bpf/types.h.
+// filesEach is FILES_QUOTA of bpf/types.h.
 const filesEach = 64
 
 // Files that do not fit are counted, and do not use the room of other capabilities and containers.

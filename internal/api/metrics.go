@@ -68,7 +68,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		gauge(m.saved, float64(state.Saved.UnixMilli())/1000)
 	}
 	counter(m.failures, state.Failures)
-	counter(m.untold, state.Untold)
+	counter(m.untold, state.MissedEvents)
 	losses := reflect.ValueOf(state.Losses)
 	for i := range losses.NumField() {
 		counter(m.lost, losses.Field(i).Uint(), snake(losses.Type().Field(i).Name))

@@ -11,11 +11,11 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// waitingAlerts is how many alerts may wait for the database.
-const waitingAlerts = 100_000
+// maxWaitingAlerts is the maximum number of alerts that wait for the database.
+const maxWaitingAlerts = 100_000
 
-// Alerts are on their way into the database. Containers take turns, and none takes the room of the
-// others.
+// Alerts is the queue of alerts that wait for the database. No container can use the space of the others. It is safe
+// for concurrent use.
 type Alerts struct {
 	log *zap.Logger
 
@@ -24,24 +24,26 @@ type Alerts struct {
 	room    *fair.Room
 }
 
-// NewAlerts makes an empty queue.
-func NewAlerts(log *zap.Logger) *Alerts { return &Alerts{log: log, room: fair.NewRoom(waitingAlerts)} }
+// NewAlerts returns an empty queue.
+func NewAlerts(log *zap.Logger) *Alerts {
+	return &Alerts{log: log, room: fair.NewRoom(maxWaitingAlerts)}
+}
 
-// Add adds an alert, without waiting. If too many of its container wait it is counted as lost, and
-// that becomes an alert in the database: sinks have queues of their own.
+// Add adds an alert, without waiting. If too many alerts of its container wait, Add counts it as lost, and the database
+// later gets an alert that reports the number. The queues of sinks are separate.
 func (a *Alerts) Add(one alert.Alert) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	of := one.Origin()
-	took, first := a.room.Take(of, 1, one.Time)
+	origin := one.Origin()
+	took, first := a.room.Reserve(origin, 1, one.Time)
 	if took {
-		a.waiting.Push(of.Key, one)
+		a.waiting.Push(origin.Key, one)
 	} else if first {
-		a.log.Error("alerts of a container are missing from the database, which has not taken any for too long", zap.String("container", printable.Text(of.Title)))
+		a.log.Error("dropping alerts of a container, which will be missing from the database: saving them has failed for too long", zap.String("container", printable.Text(origin.Title)))
 	}
 }
 
-// Lost counts the alerts that are missing from the database.
+// Lost returns the number of alerts that are missing from the database.
 func (a *Alerts) Lost() uint64 {
 	if a == nil {
 		return 0
@@ -51,34 +53,34 @@ func (a *Alerts) Lost() uint64 {
 	return a.room.Total()
 }
 
-// save puts what waits into the database. What that does not take waits on.
-func (a *Alerts) save(ctx context.Context, k *keeper) error {
+// save puts the waiting alerts into the database. After an error they still wait.
+func (a *Alerts) save(ctx context.Context, d *database) error {
 	if a == nil {
 		return nil
 	}
-	some := a.take()
-	if len(some) == 0 {
+	all := a.take()
+	if len(all) == 0 {
 		return nil
 	}
-	err := k.putAlerts(ctx, some)
+	err := d.putAlerts(ctx, all)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
-		a.waiting.Return(some, func(one alert.Alert) string { return one.Origin().Key })
+		a.waiting.Return(all, func(one alert.Alert) string { return one.Origin().Key })
 		return err
 	}
-	for _, one := range some {
-		a.room.Give(one.Origin().Key, 1)
+	for _, one := range all {
+		a.room.Release(one.Origin().Key, 1)
 	}
 	return nil
 }
 
-// take takes all that wait, and reports which are missing.
-func (a *Alerts) take() (some []alert.Alert) {
+// take takes all waiting alerts, including those that report lost ones.
+func (a *Alerts) take() (all []alert.Alert) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, d := range a.room.Notices() {
-		a.room.Force(fair.Source{Key: fair.Own}, 1)
+		a.room.ForceReserve(fair.Source{Key: fair.Own}, 1)
 		a.waiting.Push(fair.Own, alert.NewDropped(d.ID, alert.Dropped{
 			Sink: "database", Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
 		}))
@@ -86,8 +88,8 @@ func (a *Alerts) take() (some []alert.Alert) {
 	for {
 		one, ok := a.waiting.Pop()
 		if !ok {
-			return some
+			return all
 		}
-		some = append(some, one)
+		all = append(all, one)
 	}
 }

@@ -1,4 +1,4 @@
-// Package daemon records without end what all containers use, and keeps it in a database.
+// Package daemon continuously records the capability use of all containers and saves it in a database.
 package daemon
 
 import (
@@ -20,87 +20,87 @@ import (
 )
 
 const (
-	// pruneEvery is how often what is too old or too much is removed.
-	pruneEvery = time.Hour
-	// alertsEvery is how often alerts are saved.
-	alertsEvery = time.Second
-	// dealing is how long what was recorded may take until it has become alerts.
-	dealing = 5 * time.Second
+	// pruneInterval is the interval between removals of data that Options.Retention excludes.
+	pruneInterval = time.Hour
+	// alertsInterval is the interval between saves of alerts.
+	alertsInterval = time.Second
+	// ruleLag is the maximum time from a check until the rules have evaluated it.
+	ruleLag = 5 * time.Second
 )
 
-// Options of Start.
+// Options are the settings of [Start].
 type Options struct {
-	// Observe are those of the recording; its Keep and Earlier are the daemon's.
+	// Observe contains the settings of the recording. The daemon sets SaveProfile and LoadEarlier.
 	Observe observe.Options
-	// Database is the path of the file.
+	// Database is the path of the database.
 	Database string
-	// Aside is the path of a second one, on another file system, for what the first one does not
-	// take; "" for none.
-	Aside string
-	// Retention is what to keep in it.
+	// Fallback is the path of a second database, on another file system, for data that the first one cannot save;
+	// "" for none.
+	Fallback string
+	// Retention selects what the database keeps.
 	Retention store.Retention
-	// Every is how often what was recorded is saved. Until then it is in the kernel.
+	// Every is the interval between saves. Until it is saved, recorded data is in the kernel.
 	Every time.Duration
-	// Alerts are those on their way into the database; nil for none.
+	// Alerts is the queue of alerts for the database; nil for none.
 	Alerts *Alerts
-	// Rules tells that rules look at what is recorded, and make alerts of it.
+	// Rules reports whether rules evaluate the recorded checks.
 	Rules bool
-	// Report gets an alert whenever something could not be recorded. It must not wait.
+	// Report is called with an alert when something could not be recorded. It must not block.
 	Report func(alert.Alert)
-	// Alive is called after each round of work, whatever came of it; nil for nobody.
+	// Alive is called after each save, also after a failed one. It may be nil.
 	Alive func()
 	Log   *zap.Logger
 }
 
-// Daemon is a recording without end.
+// Daemon is a recording that runs until it is closed, with its database. It is safe for concurrent use.
 type Daemon struct {
 	options  Options
 	observer *observe.Observer
-	keeper   *keeper
+	database *database
 	losses   *loss.Tracker
-	release  func()    // lets another daemon have the database
-	pruned   time.Time // when it was last looked for what is too old
+	release  func()    // releases the lock of the database
+	pruned   time.Time // time of the last call of prune
 
 	mu     sync.Mutex
 	state  State
-	latest profile.Profile // of the containers whose record is in the kernel
+	latest profile.Profile // of the containers whose records are in the kernel
 }
 
-// State is how a Daemon is.
+// State is the state of a [Daemon].
 type State struct {
-	// Hook by which the kernel is listened to, and the recording's ID and beginning, which
-	// may have been in an earlier process: then TakenUp.
+	// Hook is the kernel hook that capmon uses. ID and Began identify the recording. If Resumed is set, an earlier
+	// process began it.
 	Hook    monitor.Hook `json:"hook"`
 	ID      string       `json:"recording"`
 	Began   time.Time    `json:"began"`
-	TakenUp bool         `json:"takenUp"`
-	// Saved: all that was recorded until then is in the database; zero if none was saved yet.
+	Resumed bool         `json:"takenUp"`
+	// Saved is the time until which all recorded data is in the database; zero if nothing was saved yet.
 	Saved time.Time `json:"saved"`
-	// Trouble is why that did not succeed the last time; empty if it did.
+	// Trouble is the reason why the last save failed; "" if it succeeded.
 	Trouble string `json:"trouble,omitempty"`
-	// Failures counts the times that it did not.
+	// Failures is the number of failed saves.
 	Failures uint64 `json:"failures"`
 	// Losses of the recording.
 	Losses monitor.Losses `json:"losses"`
-	// Told is until when rules have looked at what was recorded; zero without rules. What a later
-	// process finds that is newer it may look at once more.
-	Told time.Time `json:"told,omitzero"`
-	// AlertsLost counts alerts that are missing from the database, which could not be written to.
+	// ReportedUntil is the time until which the rules have evaluated all recorded checks; zero without rules. A later
+	// process may evaluate newer checks again.
+	ReportedUntil time.Time `json:"told,omitzero"`
+	// AlertsLost is the number of alerts that are missing from the database because saving failed for too long.
 	AlertsLost uint64 `json:"alertsLost"`
-	// LossNoticed is when capmon last noticed that it could not record something; missing if never
-	// since it was started. LastLoss is what the latest alert of that says.
+	// LossNoticed is the time when capmon last noticed that it could not record something; missing if this has not
+	// happened since the start. LastLoss is the summary of the latest alert about it.
 	LossNoticed time.Time `json:"lossNoticed,omitzero"`
 	LastLoss    string    `json:"lastLoss,omitempty"`
-	// Untold counts events that came faster than they were read; nothing is lost by that.
-	Untold uint64 `json:"untold"`
+	// MissedEvents is the number of events that came faster than capmon read them. capmon found the checks afterwards.
+	MissedEvents uint64 `json:"untold"`
 }
 
-// Start begins to record, or takes up what an earlier process has pinned. A database that
-// cannot be used now, but perhaps later, is no error: until then what is recorded stays in
-// the kernel.
+// Start starts to record, or resumes the recording that an earlier process pinned. A database that is temporarily
+// unusable is not an error: recorded data stays in the kernel until it can be saved. Start returns [ErrInUse] if another
+// daemon uses the database.
 func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
-	d := &Daemon{options: options, keeper: newKeeper(options.Database, options.Aside, options.Log)}
-	release, err := d.keeper.aside.hold()
+	d := &Daemon{options: options, database: newDatabase(options.Database, options.Fallback, options.Log)}
+	release, err := d.database.fallback.lock()
 	if err != nil {
 		return nil, err
 	}
@@ -110,24 +110,24 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 			release()
 		}
 	}()
-	if err := d.keeper.open(ctx); err != nil && !passes(err) {
+	if err := d.database.open(ctx); err != nil && !isTransient(err) {
 		return nil, err
 	}
 	observing := options.Observe
 	observing.Log = options.Log
-	observing.Earlier = func(ids []string) profile.Profile {
-		earlier, err := d.keeper.earlier(ctx, ids)
+	observing.LoadEarlier = func(ids []string) profile.Profile {
+		earlier, err := d.database.runsOf(ctx, ids)
 		if err != nil {
-			options.Log.Warn("what was kept before cannot be read: system calls that only a capability unlocks may count as watched later than they were", zap.Error(err))
+			options.Log.Warn("reading earlier runs failed: calls that a seccomp profile allows only with a capability may count as recorded only from now on", zap.Error(err))
 		}
 		return earlier
 	}
-	observing.Keep = func(p profile.Profile) error { return d.keeper.put(context.WithoutCancel(ctx), p) }
+	observing.SaveProfile = func(p profile.Profile) error { return d.database.put(context.WithoutCancel(ctx), p) }
 	if d.observer, err = observe.Start(context.WithoutCancel(ctx), observing); err != nil {
-		return nil, errors.Join(err, d.keeper.close())
+		return nil, errors.Join(err, d.database.close())
 	}
-	d.observer.Settle(ctx)
-	d.state = State{Hook: d.observer.Hook(), ID: d.observer.Recording().ID, Began: d.observer.Recording().Start, TakenUp: d.observer.TakenUp()}
+	d.observer.WaitForEngine(ctx)
+	d.state = State{Hook: d.observer.Hook(), ID: d.observer.Recording().ID, Began: d.observer.Recording().Start, Resumed: d.observer.Continued()}
 	d.losses = loss.New(loss.Options{
 		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
 		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
@@ -138,15 +138,15 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	return d, nil
 }
 
-// lossesBefore is what an earlier process has reported as lost of the recording: its alerts are in
-// the database. If they cannot be read, all losses are reported once more.
+// lossesBefore returns the losses of the recording that an earlier process reported. It reads them from the last alert
+// in the database. If that fails, capmon reports all losses again.
 func (d *Daemon) lossesBefore(ctx context.Context) monitor.Losses {
-	if !d.state.TakenUp {
+	if !d.state.Resumed {
 		return monitor.Losses{}
 	}
-	last, ok, err := d.keeper.lastAlert(ctx, alert.LossRule)
+	last, ok, err := d.database.lastAlert(ctx, alert.LossRule)
 	if err != nil {
-		d.options.Log.Warn("which losses were reported before cannot be read: all are reported once more", zap.Error(err))
+		d.options.Log.Warn("reading earlier losses from the database failed: capmon reports all losses again", zap.Error(err))
 	}
 	if !ok || last.Loss == nil || last.Loss.Recording != d.state.ID {
 		return monitor.Losses{}
@@ -154,94 +154,96 @@ func (d *Daemon) lossesBefore(ctx context.Context) monitor.Losses {
 	return last.Loss.Total
 }
 
-// Observer is the observation under way.
+// Observer returns the running observation.
 func (d *Daemon) Observer() *observe.Observer { return d.observer }
 
-// Run saves what is recorded until ctx ends, and once more then.
+// Run saves recorded data at intervals until ctx ends, and then once more.
 func (d *Daemon) Run(ctx context.Context) {
-	tick, alerts := time.NewTicker(d.options.Every), time.NewTicker(alertsEvery)
+	tick, alerts := time.NewTicker(d.options.Every), time.NewTicker(alertsInterval)
 	defer tick.Stop()
 	defer alerts.Stop()
 	var following sync.WaitGroup
 	following.Go(func() { d.losses.Follow(ctx) })
-	for d.round(ctx); ; {
+	for d.saveOnce(ctx); ; {
 		select {
 		case <-ctx.Done():
 			following.Wait()
-			d.round(context.WithoutCancel(ctx))
+			d.saveOnce(context.WithoutCancel(ctx))
 			return
 		case <-alerts.C:
-			_ = d.options.Alerts.save(ctx, d.keeper) // a round tells why not
+			_ = d.options.Alerts.save(ctx, d.database) // saveOnce logs errors
 		case <-tick.C:
-			d.round(ctx)
+			d.saveOnce(ctx)
 		}
 	}
 }
 
-// round saves what was recorded, and now and then removes what is too old.
-func (d *Daemon) round(ctx context.Context) {
+// saveOnce saves recorded data and, every pruneInterval, removes old data.
+func (d *Daemon) saveOnce(ctx context.Context) {
 	began := time.Now()
-	d.losses.Look(began, false) // while the kernel's map has all who lost something
+	d.losses.Read(began, false) // before saving removes ended containers from the maps
 	p, err := d.observer.Save(ctx)
-	if err == nil || passes(err) {
-		err = errors.Join(err, d.saveAlerts(ctx, began.Add(-dealing)))
+	if err == nil || isTransient(err) {
+		err = errors.Join(err, d.saveAlerts(ctx, began.Add(-ruleLag)))
 	}
-	if (err == nil || errors.Is(err, store.ErrFull)) && time.Since(d.pruned) > pruneEvery {
+	if (err == nil || errors.Is(err, store.ErrFull)) && time.Since(d.pruned) > pruneInterval {
 		d.pruned = time.Now()
-		err = errors.Join(err, d.keeper.prune(ctx, d.options.Retention))
+		err = errors.Join(err, d.database.prune(ctx, d.options.Retention))
 	}
 	losses, lossErr := d.observer.Losses()
-	untold, untoldErr := d.observer.Missed()
-	d.note(began, p, errors.Join(err, lossErr, untoldErr), losses, untold)
+	missed, missedErr := d.observer.DroppedEvents()
+	d.update(began, p, errors.Join(err, lossErr, missedErr), losses, missed)
 	if d.options.Alive != nil {
 		d.options.Alive()
 	}
 }
 
-// saveAlerts saves what waits, and notes until when all that was recorded has become alerts.
-func (d *Daemon) saveAlerts(ctx context.Context, told time.Time) error {
+// saveAlerts saves the waiting alerts. If that succeeds, it records that the rules have evaluated all checks until the
+// given time.
+func (d *Daemon) saveAlerts(ctx context.Context, until time.Time) error {
 	if d.options.Alerts == nil {
 		return nil
 	}
-	if err := d.options.Alerts.save(ctx, d.keeper); err != nil || !d.options.Rules {
+	if err := d.options.Alerts.save(ctx, d.database); err != nil || !d.options.Rules {
 		return err
 	}
-	if err := d.observer.NoteTold(told); err != nil {
+	if err := d.observer.SetReportedUntil(until); err != nil {
 		return err
 	}
-	d.told(told)
+	d.setReportedUntil(until)
 	return nil
 }
 
-// note takes down how a round went, and tells each trouble when it begins and when it has ended.
-func (d *Daemon) note(began time.Time, p profile.Profile, err error, losses monitor.Losses, untold uint64) {
+// update updates the state after a save. It logs when saving begins to fail, when the error changes, and when saving
+// succeeds again.
+func (d *Daemon) update(began time.Time, p profile.Profile, err error, losses monitor.Losses, missed uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(p.Runs) > 0 || err == nil {
 		d.latest = p
 	}
-	d.state.Losses, d.state.Untold, d.state.AlertsLost = losses, untold, d.options.Alerts.Lost()
+	d.state.Losses, d.state.MissedEvents, d.state.AlertsLost = losses, missed, d.options.Alerts.Lost()
 	if err == nil {
 		if d.state.Trouble != "" {
-			d.options.Log.Warn("what was recorded is in the database again, and nothing of it is missing")
+			d.options.Log.Warn("the database is writable again; all recorded data is saved")
 		}
 		d.state.Trouble, d.state.Saved = "", began
 		return
 	}
 	d.state.Failures++
 	if d.state.Trouble != err.Error() {
-		d.options.Log.Error("what was recorded cannot be saved; it stays in the kernel, and is saved when that is possible", zap.Error(err))
+		d.options.Log.Error("saving recorded data failed, retrying; the data stays in the kernel until it is saved", zap.Error(err))
 	}
 	d.state.Trouble = err.Error()
 }
 
-func (d *Daemon) told(until time.Time) {
+func (d *Daemon) setReportedUntil(until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.state.Told = until
+	d.state.ReportedUntil = until
 }
 
-// State tells how it is.
+// State returns the current state.
 func (d *Daemon) State() State {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -250,25 +252,25 @@ func (d *Daemon) State() State {
 	return state
 }
 
-// Latest is what was recorded of the containers that had not been handed over to the database
-// for good when it was last saved.
+// Latest returns the profile of the last save: the containers whose records are still in the kernel.
 func (d *Daemon) Latest() profile.Profile {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.latest
 }
 
-// Profile is what the database has of the runs that are meant, and what may be meant besides.
+// Profile returns the selected runs and proofs in the database, and what may be selected as well.
 func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
-	return d.keeper.profile(ctx, selection)
+	return d.database.profile(ctx, selection)
 }
 
-// Close leaves the recording to the next process if it is pinned, and ends it if not.
+// Close saves the waiting alerts and closes the database. If the recording is pinned, it continues for the next process.
+// Otherwise it ends.
 func (d *Daemon) Close() error {
 	defer d.release()
-	err := errors.Join(d.observer.Close(), d.options.Alerts.save(context.Background(), d.keeper), d.keeper.close())
+	err := errors.Join(d.observer.Close(), d.options.Alerts.save(context.Background(), d.database), d.database.close())
 	if err != nil {
-		return fmt.Errorf("ending: %w", err)
+		return fmt.Errorf("stopping: %w", err)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// Package compare tells what two profiles differ in: which capabilities, and which ways
-// to use them, are new, gone or changed.
+// Package compare compares two profiles. It reports the capabilities, and the patterns of use, that are new, gone or
+// changed.
 package compare
 
 import (
@@ -11,37 +11,36 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Comparison is of all containers of two profiles.
+// Comparison is the result for all containers of two profiles.
 type Comparison struct {
-	// Containers in the order of their start in the later profile, those that are not in
-	// it last.
+	// Containers are in the order of their start in the later profile. Containers that are not in the later profile are
+	// last.
 	Containers []Container
 }
 
 // Container is one container, or one service, in both profiles.
 type Container struct {
-	// PairedBy says how it was told which of the one profile is which of the other.
+	// PairedBy is how the containers of the two profiles were matched.
 	PairedBy PairedBy
-	// Before and After are what it did; one of them is nil if the container is not in that
-	// profile.
+	// Before and After are the container in each profile; nil if it is not in that profile.
 	Before, After *profile.Summary
-	// Capabilities are those that were needed or denied in either, by name.
+	// Capabilities are those that were needed or denied in either profile, sorted by name.
 	Capabilities []Capability
-	// Uses are the ways in which capabilities were asked for: new and changed ones first,
-	// of each kind in the order of reports. Set-up is left out.
+	// Uses are the patterns of use: new and changed ones first, then in the order of reports. Runtime setup is left
+	// out.
 	Uses []Use
-	// Granted and Withdrawn are capabilities that are granted only after or only before;
-	// empty if it is not known what one of the two was granted.
+	// Granted and Withdrawn are capabilities that are granted only after, or only before; empty if one of the grants is
+	// not known.
 	Granted, Withdrawn capability.Set
-	// NewUnsure are the reasons why what looks new may have been needed before, GoneUnsure
-	// why what looks gone may still be needed; none if it is certain.
+	// NewUnsure are the reasons why what looks new may have been needed before. GoneUnsure are the reasons why what
+	// looks gone may still be needed. They are empty if the comparison is certain.
 	NewUnsure, GoneUnsure []string
 }
 
-// Status is what a capability was to a container.
+// Status is the status of a capability in one profile.
 type Status string
 
-// The statuses. Denied is what was tried in earnest, and would have been needed.
+// The statuses. A Denied capability would have been needed if it had been granted.
 const (
 	Unused   Status = ""
 	Needed   Status = "needed"
@@ -49,14 +48,14 @@ const (
 	Unneeded Status = "proved unneeded" // although it was used
 )
 
-// Capability is what became of the need for a capability.
+// Capability is the status of a capability in both profiles.
 type Capability struct {
 	Capability    capability.Capability
 	Before, After Status
 }
 
-// New reports whether it is needed, or was tried and denied, and nothing of the kind was
-// so before. What was denied before and is needed now is new as well: the list grows.
+// New reports whether the capability is needed, or tried and denied, and was not before. A capability that was denied
+// before and is needed now is new as well, because the list grows.
 func (c Capability) New() bool {
 	switch c.After {
 	case Needed:
@@ -67,21 +66,20 @@ func (c Capability) New() bool {
 	return false
 }
 
-// Gone reports whether it was needed or denied, and is asked for no more.
+// Gone reports whether the capability was needed or denied, and is no longer used.
 func (c Capability) Gone() bool {
 	return c.After == Unused && (c.Before == Needed || c.Before == Denied)
 }
 
-// New lists the containers that need a capability, or tried it and were denied, that they did
-// not before.
+// New returns the containers with new capabilities.
 func (c Comparison) New() []Container {
 	return slices.DeleteFunc(slices.Clone(c.Containers), func(c Container) bool { return c.New().Empty() })
 }
 
-// New are the capabilities that are new.
+// New returns the capabilities that are new.
 func (c Container) New() capability.Set { return c.having(Capability.New) }
 
-// Gone are the capabilities that are gone.
+// Gone returns the capabilities that are gone.
 func (c Container) Gone() capability.Set { return c.having(Capability.Gone) }
 
 func (c Container) having(has func(Capability) bool) capability.Set {
@@ -94,7 +92,7 @@ func (c Container) having(has func(Capability) bool) capability.Set {
 	return set
 }
 
-// Of is what became of one capability.
+// Of returns the status of one capability.
 func (c Container) Of(of capability.Capability) Capability {
 	for _, each := range c.Capabilities {
 		if each.Capability == of {
@@ -104,7 +102,7 @@ func (c Container) Of(of capability.Capability) Capability {
 	return Capability{Capability: of}
 }
 
-// Name is that under which the container is known, in the later profile if it is there.
+// Name returns the container's name, from the later profile if it is there.
 func (c Container) Name() string { return nameOf(c.latest()) }
 
 func (c Container) latest() profile.Summary {
@@ -114,8 +112,8 @@ func (c Container) latest() profile.Summary {
 	return *c.Before
 }
 
-// Profiles compares two profiles. The error says which containers cannot be told apart, or
-// which of those chosen do not exist.
+// Profiles compares two profiles. It returns an error if it cannot match the containers, or if a chosen container does
+// not exist.
 func Profiles(before, after profile.Profile, options Options) (Comparison, error) {
 	pairs, err := pair(options.groups(before), options.groups(after), options.Choices)
 	if err != nil {
@@ -130,7 +128,7 @@ func Profiles(before, after profile.Profile, options Options) (Comparison, error
 
 func compareContainer(p pairing) Container {
 	c := Container{PairedBy: p.by, Before: p.before, After: p.after}
-	var before, after profile.Summary // without uses, if there is none
+	var before, after profile.Summary // without uses if the container is not in the profile
 	if p.before != nil {
 		before = *p.before
 	}
@@ -150,23 +148,23 @@ func compareContainer(p pairing) Container {
 	case p.after == nil:
 		c.GoneUnsure = []string{"it is not in the later profile"}
 	default:
-		c.NewUnsure, c.GoneUnsure = doubts(before, after), doubts(after, before)
+		c.NewUnsure, c.GoneUnsure = unsureReasons(before, after), unsureReasons(after, before)
 	}
 	return c
 }
 
-// capabilities compares what is needed. What was observed before and proved unneeded is
-// not new if it is observed again; what was proved unneeded in the later profile is no need.
+// capabilities compares what is needed. A capability that was observed before and proved unneeded is not new if it is
+// observed again. A capability that is proved unneeded in the later profile is not a need.
 func capabilities(before, after profile.Summary) []Capability {
 	then, now := statuses(before), statuses(after)
 	var all []Capability
-	for _, c := range touched(before).Union(touched(after)).Sorted() {
+	for _, c := range neededOrDenied(before).Union(neededOrDenied(after)).Sorted() {
 		all = append(all, Capability{Capability: c, Before: then(c), After: now(c)})
 	}
 	return all
 }
 
-func touched(s profile.Summary) capability.Set {
+func neededOrDenied(s profile.Summary) capability.Set {
 	return s.List().Union(s.Needs()).Union(s.Denied())
 }
 
@@ -185,26 +183,26 @@ func statuses(s profile.Summary) func(capability.Capability) Status {
 	}
 }
 
-// A container that was watched for less than this part of the other's time, and by so much
-// less that it is no chance, may just not have come to what the other did.
+// A container that was watched for less than 1/durationFactor of the other's time, and for at least minDifference less,
+// may not have reached what the other did.
 const (
-	shorter = 2
-	atLeast = time.Second
+	durationFactor = 2
+	minDifference  = time.Second
 )
 
-// doubts are the reasons why one may have done, unseen, what the other did.
-func doubts(one, other profile.Summary) []string {
+// unsureReasons returns the reasons why one may have done what the other did, although capmon did not see it.
+func unsureReasons(one, other profile.Summary) []string {
 	reasons := slices.Concat(one.Missing(), one.Unwitnessed())
-	if one.Observed*shorter < other.Observed && other.Observed-one.Observed >= atLeast {
+	if one.Observed*durationFactor < other.Observed && other.Observed-one.Observed >= minDifference {
 		reasons = append(reasons, fmt.Sprintf("it was watched for %s, the other for %s", rounded(one.Observed), rounded(other.Observed)))
 	}
 	if one.Runs < other.Runs {
-		reasons = append(reasons, fmt.Sprintf("fewer of its runs were seen: %d, of the other %d", one.Runs, other.Runs))
+		reasons = append(reasons, fmt.Sprintf("fewer of its runs were seen: %d instead of %d", one.Runs, other.Runs))
 	}
 	return reasons
 }
 
-// rounded leaves a time as exact as a reader wants it.
+// rounded rounds a duration for a reader.
 func rounded(d time.Duration) time.Duration {
 	if d < time.Second {
 		return d.Round(time.Millisecond)
@@ -212,7 +210,7 @@ func rounded(d time.Duration) time.Duration {
 	return d.Round(100 * time.Millisecond)
 }
 
-// Find returns what became of a container of the later profile.
+// Find returns the comparison of a container of the later profile.
 func (c Comparison) Find(of profile.Container) (found Container, ok bool) {
 	for _, each := range c.Containers {
 		if each.After != nil && identify(each.After.Container) == identify(of) {

@@ -21,7 +21,7 @@ func ptr[T any](value T) *T { return &value }
 
 type change func(*profile.Run)
 
-// run is one of a container with Docker's default grants, for 90 seconds.
+// run returns a run of 90 seconds of a container with Docker's default grants.
 func run(name, image string, changes ...change) profile.Run {
 	defaults := capability.DockerDefault()
 	r := profile.Run{
@@ -62,11 +62,11 @@ func lasting(d time.Duration) change {
 	return func(r *profile.Run) { r.Ended = r.Started.Add(d) }
 }
 
-func use(c capability.Capability, class classify.Class, how ...string) profile.Use {
+func use(c capability.Capability, class classify.Class, texts ...string) profile.Use {
 	u := profile.Use{Capability: c, Class: class, Granted: class != classify.Denied, Count: 1, First: saturday, Last: saturday}
 	for i, text := range []*string{&u.Program, &u.Call, &u.Site} {
-		if i < len(how) {
-			*text = how[i]
+		if i < len(texts) {
+			*text = texts[i]
 		}
 	}
 	return u
@@ -85,7 +85,7 @@ func compared(t *testing.T, before, after profile.Profile, options Options) Comp
 	return c
 }
 
-// pairs renders who was paired with whom.
+// pairs describes which containers were paired.
 func pairs(c Comparison) (all []string) {
 	name := func(s *profile.Summary) string {
 		if s == nil {
@@ -141,22 +141,22 @@ func TestContainersArePaired(t *testing.T) {
 			want:   []string{"web@app web@app service"},
 		},
 		{
-			name:   "by the image without its tag, if there is one of it in each",
+			name:   "by the image without its tag, if each profile has one",
 			before: []profile.Run{run("eager_curie", "app:1"), run("db", "postgres")}, after: []profile.Run{run("vain_bohr", "docker.io/library/app:2"), run("db", "postgres")},
 			want: []string{"db@postgres db@postgres name", "eager_curie@app:1 vain_bohr@docker.io/library/app:2 image"},
 		},
 		{
-			name:   "because there are no others",
+			name:   "by being the only ones",
 			before: []profile.Run{run("old", "apache")}, after: []profile.Run{run("new", "nginx")},
 			want: []string{"old@apache new@nginx only"},
 		},
 		{
-			name:   "not if there are",
+			name:   "not if there are others",
 			before: []profile.Run{run("old", "apache"), run("db", "postgres")}, after: []profile.Run{run("new", "nginx"), run("db", "postgres")},
 			want: []string{"- new@nginx ", "db@postgres db@postgres name", "old@apache - "},
 		},
 		{
-			name:   "services with other names are others, whatever their images",
+			name:   "services with other names do not match, whatever their images",
 			before: []profile.Run{run("p-a-1", "app", composed("p", "a")), run("p-b-1", "app", composed("p", "b"))},
 			after:  []profile.Run{run("p-a-1", "app", composed("p", "a")), run("p-c-1", "app", composed("p", "c"))},
 			want:   []string{"- p/c@app ", "p/a@app p/a@app service", "p/b@app - "},
@@ -164,15 +164,15 @@ func TestContainersArePaired(t *testing.T) {
 		{
 			name:   "several of an image",
 			before: []profile.Run{run("one", "app")}, after: []profile.Run{run("two", "app"), run("three", "app")},
-			wantErr: `it cannot be told which container of image "app" is which: one before, two, three after`,
+			wantErr: `cannot match the containers of image "app": one before, two, three after`,
 		},
 		{
 			name:   "several of a service",
 			before: []profile.Run{run("a", "app", composed("a", "web"))}, after: []profile.Run{run("b", "app", composed("b", "web")), run("c", "app", composed("c", "web"))},
-			wantErr: `it cannot be told which container of service "web" is which: a/web before, b/web, c/web after`,
+			wantErr: `cannot match the containers of service "web": a/web before, b/web, c/web after`,
 		},
 		{
-			name:   "several of an image in one of the two are no doubt",
+			name:   "several of an image in one profile only",
 			before: []profile.Run{run("db", "postgres")}, after: []profile.Run{run("one", "app"), run("two", "app"), run("db", "postgres")},
 			want: []string{"- one@app ", "- two@app ", "db@postgres db@postgres name"},
 		},
@@ -192,7 +192,7 @@ func TestContainersArePaired(t *testing.T) {
 			options: Options{Choices: []Choice{{"one", "one"}}}, wantErr: `the earlier profile has no container "one": it has one\x1b`,
 		},
 		{
-			name:   "by a choice that is several",
+			name:   "by a choice that matches several",
 			before: []profile.Run{run("one", "app")}, after: []profile.Run{run("two", "app:1"), run("three", "app:2")},
 			options: Options{Choices: []Choice{{"app", "app"}}}, wantErr: `the later profile has several containers "app": choose one of two, three`,
 		},
@@ -219,7 +219,7 @@ func TestContainersArePaired(t *testing.T) {
 	}
 }
 
-func TestWhatBecameOfCapabilities(t *testing.T) {
+func TestCapabilities(t *testing.T) {
 	read := use(capability.DACOverride, classify.Required, "tar", "openat", "may_open")
 	proof := func(set capability.Set, unneeded ...capability.Capability) func(*profile.Profile) {
 		return func(p *profile.Profile) {
@@ -245,7 +245,7 @@ func TestWhatBecameOfCapabilities(t *testing.T) {
 			want: []string{"CHOWN needed → needed", "NET_RAW  → needed"}, added: capability.Of(capability.NetRaw),
 		},
 		{
-			name: "classes that need nothing", before: nil,
+			name: "classes that are not needs", before: nil,
 			after: []profile.Use{
 				use(capability.Chown, classify.Irrelevant), use(capability.Setuid, classify.Redundant), use(capability.Kill, classify.Tolerated),
 				use(capability.SysAdmin, classify.Setup), use(capability.Setgid, classify.NestedUserns), use(capability.NetRaw, classify.OtherCredential),
@@ -260,11 +260,11 @@ func TestWhatBecameOfCapabilities(t *testing.T) {
 			want: []string{"SYS_TIME denied → denied"},
 		},
 		{
-			name: "needed where it was denied", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Required)},
+			name: "denied before, needed now", before: []profile.Use{use(capability.SysTime, classify.Denied)}, after: []profile.Use{use(capability.SysTime, classify.Required)},
 			want: []string{"SYS_TIME denied → needed"}, added: capability.Of(capability.SysTime),
 		},
 		{
-			name: "denied where it was needed", before: []profile.Use{use(capability.SysTime, classify.Required)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
+			name: "needed before, denied now", before: []profile.Use{use(capability.SysTime, classify.Required)}, after: []profile.Use{use(capability.SysTime, classify.Denied)},
 			want: []string{"SYS_TIME needed → denied"},
 		},
 		{
@@ -280,11 +280,11 @@ func TestWhatBecameOfCapabilities(t *testing.T) {
 			want: []string{"DAC_OVERRIDE  → proved unneeded"},
 		},
 		{
-			name: "a need that only a proof knows", prove: [2]func(*profile.Profile){nil, proof(capability.Of(capability.Setfcap))},
+			name: "a need that only a proof shows", prove: [2]func(*profile.Profile){nil, proof(capability.Of(capability.Setfcap))},
 			want: []string{"SETFCAP  → needed"}, added: capability.Of(capability.Setfcap),
 		},
 		{
-			name:   "another of two that do",
+			name:   "the other one of two sufficient capabilities",
 			before: []profile.Use{either(read, capability.DACReadSearch), use(capability.DACReadSearch, classify.Required)},
 			after:  []profile.Use{read}, want: []string{"DAC_OVERRIDE  → needed", "DAC_READ_SEARCH needed → "},
 			added: capability.Of(capability.DACOverride), gone: capability.Of(capability.DACReadSearch),
@@ -312,7 +312,7 @@ func TestWhatBecameOfCapabilities(t *testing.T) {
 	}
 }
 
-func TestUsesAreMatchedWithTheOnesThatTheyAreMostLike(t *testing.T) {
+func TestUsesAreMatchedWithTheMostSimilarOnes(t *testing.T) {
 	base := use(capability.Chown, classify.Required, "chown", "chown", "setattr_prepare")
 	changed := func(f func(*profile.Use)) profile.Use {
 		u := base
@@ -334,12 +334,12 @@ func TestUsesAreMatchedWithTheOnesThatTheyAreMostLike(t *testing.T) {
 		{"all but the program", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Call, u.Site = "a", "b" })}, []string{"new []", "gone []"}},
 		{"another capability", []profile.Use{base}, []profile.Use{changed(func(u *profile.Use) { u.Capability = capability.Fowner })}, []string{"new []", "gone []"}},
 		{
-			"the nearest is taken, the other is new",
+			"the most similar use is matched, the other is new",
 			[]profile.Use{base},
 			[]profile.Use{changed(func(u *profile.Use) { u.Program = "install" }), base}, []string{"new []", "same []"},
 		},
 		{
-			"each is taken once",
+			"each is matched once",
 			[]profile.Use{base, changed(func(u *profile.Use) { u.Program = "a" })},
 			[]profile.Use{changed(func(u *profile.Use) { u.Program = "b" })}, []string{"changed [program]", "gone []"},
 		},
@@ -347,7 +347,7 @@ func TestUsesAreMatchedWithTheOnesThatTheyAreMostLike(t *testing.T) {
 			"the entrypoint is the same under another runtime",
 			[]profile.Use{entry(base)}, []profile.Use{entry(changed(func(u *profile.Use) { u.Program = "crun" }))}, []string{"same []"},
 		},
-		{"set-up is none", []profile.Use{changed(func(u *profile.Use) { u.Class = classify.Setup })}, nil, nil},
+		{"runtime setup is left out", []profile.Use{changed(func(u *profile.Use) { u.Class = classify.Setup })}, nil, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
@@ -361,7 +361,7 @@ func TestUsesAreMatchedWithTheOnesThatTheyAreMostLike(t *testing.T) {
 	}
 }
 
-func TestHowFarEachWasObservedIsTold(t *testing.T) {
+func TestReasonsWhyAComparisonIsUnsure(t *testing.T) {
 	before := run("web", "app", using(use(capability.Chown, classify.Required)))
 	for _, test := range []struct {
 		name  string
@@ -378,7 +378,7 @@ func TestHowFarEachWasObservedIsTold(t *testing.T) {
 		{"unexamined", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unexamined = []string{"/bin/x"} })}, "/bin/x"},
 		{"unwatched", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unwatched = ptr(capability.Of(capability.SysNice)) })}, "SYS_NICE"},
 		{"more runs", []profile.Run{run("web", "app"), run("web", "app", func(r *profile.Run) { r.ID = "observation/2" })}, ""},
-		{"elsewhere", []profile.Run{run("db", "postgres"), run("other", "app2")}, "it is not in the later profile"},
+		{"not in the later profile", []profile.Run{run("db", "postgres"), run("other", "app2")}, "it is not in the later profile"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := compared(t, profile.New(before), profile.New(test.after...), Options{})
@@ -390,14 +390,14 @@ func TestHowFarEachWasObservedIsTold(t *testing.T) {
 				return
 			}
 			if test.name == "more runs" {
-				test.want = "fewer of its runs were seen: 1, of the other 2"
+				test.want = "fewer of its runs were seen: 1 instead of 2"
 				if got := strings.Join(last.NewUnsure, "; "); !strings.Contains(got, test.want) {
 					t.Errorf("got %q, want %q", got, test.want)
 				}
 			}
 			back := compared(t, profile.New(test.after...), profile.New(before), Options{}).Containers[0]
 			if diff := cmp.Diff(last.GoneUnsure, back.NewUnsure); diff != "" {
-				t.Errorf("the other way round: %s", diff)
+				t.Errorf("in the opposite direction: %s", diff)
 			}
 		})
 	}
@@ -413,12 +413,12 @@ func TestGrantsAreCompared(t *testing.T) {
 	unknown := run("web", "app", func(r *profile.Run) { r.Grants = profile.Grants{} })
 	c = compared(t, profile.New(before), profile.New(unknown), Options{}).Containers[0]
 	if !c.Granted.Empty() || !c.Withdrawn.Empty() {
-		t.Errorf("granted %s, withdrawn %s, though nothing is known of one", c.Granted, c.Withdrawn)
+		t.Errorf("granted %s, withdrawn %s, although one of the two is unknown", c.Granted, c.Withdrawn)
 	}
 }
 
-// Whatever is compared with itself has nothing new, gone or changed.
-func TestNothingChangesWithoutAChange(t *testing.T) {
+// A profile compared with itself has nothing new, gone or changed.
+func TestAProfileDoesNotDifferFromItself(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	for range 200 {
 		var uses []profile.Use

@@ -13,45 +13,44 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// PairedBy is how it was told which container of the one profile is which of the other.
+// PairedBy is how the containers of two profiles were matched.
 type PairedBy string
 
-// The ways, in the order in which they are tried.
+// The kinds of matches, in the order in which they are tried.
 const (
 	ByChoice  PairedBy = "choice"
-	ByService PairedBy = "service" // of a swarm or of compose
+	ByService PairedBy = "service" // of a swarm or of Compose
 	ByName    PairedBy = "name"
-	ByImage   PairedBy = "image" // without its tag: there is one of it in each
+	ByImage   PairedBy = "image" // without its tag, if each profile has one container of it
 	ByOnly    PairedBy = "only"  // each profile has one container
-	Unpaired  PairedBy = ""      // it is in one of the two
+	Unpaired  PairedBy = ""      // it is in one profile only
 )
 
-// Options of a comparison.
+// Options are the options of a comparison.
 type Options struct {
-	// Choices select what is compared, all if there is none.
+	// Choices select the containers to compare; all if there are none.
 	Choices []Choice
-	// Images: all containers of an image are compared as one, whatever its tag.
+	// Images: all containers of an image, with any tag, are compared as one.
 	Images bool
 }
 
-// Choice names a container, service or image in the earlier profile and what it is in the
-// later one.
+// Choice names a container, service or image in the earlier profile, and its counterpart in the later profile.
 type Choice struct{ Before, After string }
 
-// ParseChoice reads NAME, for the same name in both, or NAME=NAME.
+// ParseChoice parses NAME, for the same name in both profiles, or NAME=NAME.
 func ParseChoice(s string) (Choice, error) {
 	before, after, two := strings.Cut(s, "=")
 	if !two {
 		after = before
 	}
 	if before == "" || after == "" {
-		return Choice{}, fmt.Errorf("%q names no container: give its name in both profiles, or OLD=NEW", s)
+		return Choice{}, fmt.Errorf("invalid choice %q: give a name that is in both profiles, or OLD=NEW", s)
 	}
 	return Choice{before, after}, nil
 }
 
-// identity is what tells one container of a profile from another: replicas of a service
-// are one, and so are the runs under one name, whatever the image.
+// identity identifies a container in a profile. The replicas of a service are one, and so are the runs with one name,
+// whatever the image.
 type identity struct {
 	kind          PairedBy
 	project, name string
@@ -86,7 +85,7 @@ func identify(c profile.Container) identity {
 	return identity{kind: Unpaired, name: c.ID}
 }
 
-// repository is an image's name without its tag or digest, as short as can be.
+// repository returns the shortest name of an image, without its tag or digest.
 func repository(image string) string {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -95,7 +94,7 @@ func repository(image string) string {
 	return reference.FamiliarName(named)
 }
 
-// nameOf is the name under which a container is known.
+// nameOf returns the container's name for a reader.
 func nameOf(s profile.Summary) string {
 	if id := identify(s.Container); id.kind != Unpaired {
 		return id.name
@@ -119,7 +118,7 @@ func pair(before, after []*profile.Summary, choices []Choice) ([]pairing, error)
 		by  PairedBy
 		key func(profile.Container) (identity, bool)
 	}{
-		{"", identified}, // by whatever it is known
+		{"", identified}, // the kind is that of the identity
 		{ByService, withoutProject},
 		{ByImage, imageOf},
 	} {
@@ -151,13 +150,13 @@ func withoutProject(c profile.Container) (identity, bool) {
 	return identity{kind: id.kind, name: id.name}, id.kind == ByService
 }
 
-// imageOf does not tell services, which have names that last.
+// imageOf leaves out services, because the names of services are stable.
 func imageOf(c profile.Container) (identity, bool) {
 	return identity{kind: ByImage, name: repository(c.Image)}, identify(c).kind != ByService && c.Image != ""
 }
 
-// match pairs those that a key tells apart, and returns what is left. It is an error if a
-// key does not: there are several of it in one profile, and at least one in the other.
+// match pairs the containers that have the same key, and returns the others. If a key is not unique in one profile, and
+// is in the other, match returns an error.
 func match(pairs []pairing, before, after []*profile.Summary, by PairedBy, key func(profile.Container) (identity, bool)) (
 	matched []pairing, restBefore, restAfter []*profile.Summary, err error,
 ) {
@@ -188,9 +187,9 @@ func index(all []*profile.Summary, key func(profile.Container) (identity, bool))
 	return index
 }
 
-// AmbiguousError: it cannot be told which container is which.
+// AmbiguousError reports that several containers match.
 type AmbiguousError struct {
-	Image bool // Name is an image's, else a service's
+	Image bool // Name is the name of an image, otherwise of a service
 	Name  string
 	// Before and After are the names of the candidates.
 	Before, After []string
@@ -201,7 +200,7 @@ func (e *AmbiguousError) Error() string {
 	if e.Image {
 		what = "image"
 	}
-	return fmt.Sprintf("it cannot be told which container of %s %q is which: %s before, %s after", what, e.Name, listed(e.Before), listed(e.After))
+	return fmt.Sprintf("cannot match the containers of %s %q: %s before, %s after", what, e.Name, listed(e.Before), listed(e.After))
 }
 
 // listed makes a list safe for a terminal.
@@ -217,7 +216,7 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// titles are names that a choice finds, each only one.
+// titles returns a unique name of each container, for use in a choice.
 func titles(all []*profile.Summary) []string {
 	var titles []string
 	for _, s := range all {
@@ -232,7 +231,7 @@ func titles(all []*profile.Summary) []string {
 	return titles
 }
 
-// choose pairs what is named.
+// choose pairs the chosen containers.
 func choose(before, after []*profile.Summary, choices []Choice) ([]pairing, error) {
 	var pairs []pairing
 	for _, choice := range choices {
@@ -252,7 +251,7 @@ func choose(before, after []*profile.Summary, choices []Choice) ([]pairing, erro
 func find(all []*profile.Summary, name, which string) (*profile.Summary, error) {
 	var found []*profile.Summary
 	for _, s := range all {
-		if called(s.Container, name) {
+		if hasName(s.Container, name) {
 			found = append(found, s)
 		}
 	}
@@ -265,9 +264,9 @@ func find(all []*profile.Summary, name, which string) (*profile.Summary, error) 
 	return nil, fmt.Errorf("the %s profile has several containers %q: choose one of %s", which, name, listed(titles(found)))
 }
 
-// called reports whether a name is one of the container: that of its service, with the
-// project of compose in front or not, its own, its image's, or its ID or the beginning of it.
-func called(c profile.Container, name string) bool {
+// hasName reports whether the name identifies the container: its own name, the name of its service with or without the
+// Compose project, the name of its image, its ID or the short form of its ID.
+func hasName(c profile.Container, name string) bool {
 	names := []string{c.Service(), c.Name, c.Image, repository(c.Image), c.ID, container.ShortID(c.ID)}
 	if id := identify(c); id.kind == ByService {
 		names = append(names, id.name, id.project+"/"+id.name)

@@ -8,7 +8,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Change is what became of a way to use a capability.
+// Change is the change of a pattern of use.
 type Change string
 
 // The changes.
@@ -19,7 +19,7 @@ const (
 	Same    Change = "same"
 )
 
-// Field is what may have changed in a use that is otherwise the same.
+// Field is a field that may differ between two patterns of use that were matched.
 type Field string
 
 // The fields.
@@ -31,16 +31,16 @@ const (
 	Site    Field = "site"
 )
 
-// Use is a way in which a capability was asked for, before and after.
+// Use is a pattern of use, before and after.
 type Use struct {
 	Change Change
-	// Fields that changed, if the change is Changed.
+	// Fields are the fields that changed, if Change is Changed.
 	Fields []Field
-	// Before is nil if the use is new, After if it is gone.
+	// Before is nil if the use is new. After is nil if it is gone.
 	Before, After *profile.Use
 }
 
-// Latest is the use as it is now, or as it was if it is gone.
+// Latest returns After, or Before if the use is gone.
 func (u Use) Latest() profile.Use {
 	if u.After != nil {
 		return *u.After
@@ -48,62 +48,62 @@ func (u Use) Latest() profile.Use {
 	return *u.Before
 }
 
-// Matters reports whether the use is, or was, a need or a refusal.
+// Matters reports whether the use is, or was, a need or denied.
 func (u Use) Matters() bool {
 	return u.Before != nil && matters(*u.Before) || u.After != nil && matters(*u.After)
 }
 
 func matters(use profile.Use) bool { return use.Class.Need() || use.Class == classify.Denied }
 
-// how is all that is compared of a use.
-type how struct {
+// fields are the fields of a use that are compared.
+type fields struct {
 	capability, program, call, site string
 	class                           classify.Class
 	granted                         bool
 }
 
-func howOf(use profile.Use) how {
-	h := how{use.Capability.String(), use.Program, use.Call, use.Site, use.Class, use.Granted}
-	if use.Entry { // the runtime's own name, at that moment
-		h.program = ""
+func fieldsOf(use profile.Use) fields {
+	f := fields{use.Capability.String(), use.Program, use.Call, use.Site, use.Class, use.Granted}
+	if use.Entry { // Program is the name of the runtime
+		f.program = ""
 	}
-	return h
+	return f
 }
 
-// likenesses are what two uses have to have in common to be taken for the same one, the most
-// first. A use is taken for the one that it is most like.
-var likenesses = []func(how) how{
-	func(h how) how { return h },
-	func(h how) how { h.class, h.granted = "", false; return h },
-	func(h how) how { h.program = ""; return h },
-	func(h how) how { h.call = ""; return h },
-	func(h how) how { h.site = ""; return h },
-	func(h how) how { h.class, h.granted, h.program = "", false, ""; return h },
-	func(h how) how { h.class, h.granted, h.call = "", false, ""; return h },
-	func(h how) how { h.class, h.granted, h.site = "", false, ""; return h },
+// matchLevels reduce two uses to the fields in which they must be equal, strictest level first. A use is matched with
+// the most similar one.
+var matchLevels = []func(fields) fields{
+	func(f fields) fields { return f },
+	func(f fields) fields { f.class, f.granted = "", false; return f },
+	func(f fields) fields { f.program = ""; return f },
+	func(f fields) fields { f.call = ""; return f },
+	func(f fields) fields { f.site = ""; return f },
+	func(f fields) fields { f.class, f.granted, f.program = "", false, ""; return f },
+	func(f fields) fields { f.class, f.granted, f.call = "", false, ""; return f },
+	func(f fields) fields { f.class, f.granted, f.site = "", false, ""; return f },
 }
 
-// uses finds out which use is which. What the runtime did is left out.
+// uses matches the uses of two profiles. It leaves out those of the runtime setup.
 func uses(before, after []profile.Use) []Use {
 	then, now := withoutSetup(before), withoutSetup(after)
 	var all []Use
-	for _, likeness := range likenesses {
-		index := make(map[how][]*profile.Use)
+	for _, reduce := range matchLevels {
+		index := make(map[fields][]*profile.Use)
 		for _, use := range then {
-			key := likeness(howOf(*use))
+			key := reduce(fieldsOf(*use))
 			index[key] = append(index[key], use)
 		}
-		taken := make(map[*profile.Use]bool)
+		matched := make(map[*profile.Use]bool)
 		for _, use := range now {
-			key := likeness(howOf(*use))
+			key := reduce(fieldsOf(*use))
 			if candidates := index[key]; len(candidates) > 0 {
 				all = append(all, changeOf(candidates[0], use))
 				index[key] = candidates[1:]
-				taken[use], taken[candidates[0]] = true, true
+				matched[use], matched[candidates[0]] = true, true
 			}
 		}
-		isTaken := func(use *profile.Use) bool { return taken[use] }
-		then, now = slices.DeleteFunc(then, isTaken), slices.DeleteFunc(now, isTaken)
+		isMatched := func(use *profile.Use) bool { return matched[use] }
+		then, now = slices.DeleteFunc(then, isMatched), slices.DeleteFunc(now, isMatched)
 	}
 	for _, use := range now {
 		all = append(all, Use{Change: New, After: use})
@@ -127,7 +127,7 @@ func withoutSetup(uses []profile.Use) []*profile.Use {
 
 func changeOf(before, after *profile.Use) Use {
 	use := Use{Change: Same, Before: before, After: after}
-	then, now := howOf(*before), howOf(*after)
+	then, now := fieldsOf(*before), fieldsOf(*after)
 	for _, field := range []struct {
 		name    Field
 		changed bool
@@ -146,8 +146,7 @@ func changeOf(before, after *profile.Use) Use {
 	return use
 }
 
-// compareUses goes by change, then by what reports go by; the rest is in the order of the
-// profile.
+// compareUses sorts by change, then like reports. Equal uses stay in the order of the profile.
 func compareUses(one, other Use) int {
 	changes := []Change{New, Changed, Gone, Same}
 	classes := classify.Classes()

@@ -13,48 +13,48 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Kind is what a violation is about.
+// Kind is the kind of a violation.
 type Kind string
 
 // The kinds.
 const (
 	Used        Kind = "used"        // a capability that the rule denies, or does not allow
-	Denied      Kind = "denied"      // such a capability was tried in earnest
+	Denied      Kind = "denied"      // such a capability was tried and denied
 	Granted     Kind = "granted"     // capabilities that the rule denies, or does not allow
-	Unused      Kind = "unused"      // more than the rule admits are granted and unused
-	Unknown     Kind = "unknown"     // what is granted is not known, and the rule is about that
+	Unused      Kind = "unused"      // more capabilities than the rule allows are granted and unused
+	Unknown     Kind = "unknown"     // the rule restricts grants, and they are unknown
 	LongSetup   Kind = "long-setup"  // capabilities used in a runtime setup that took too long
-	Incomplete  Kind = "incomplete"  // not all was recorded
-	Unwitnessed Kind = "unwitnessed" // it was not watched from its start to its end
-	Unproved    Kind = "unproved"    // no proof holds
+	Incomplete  Kind = "incomplete"  // capmon did not record everything
+	Unwitnessed Kind = "unwitnessed" // capmon did not watch the container from its start to its end
+	Unproved    Kind = "unproved"    // no valid proof
 	Unmatched   Kind = "unmatched"   // no rule applies
 	New         Kind = "new"         // a capability that the baseline does not need
 )
 
-// Violation is one way in which a container does not keep to a rule.
+// Violation is a violation of one rule by one container.
 type Violation struct {
 	Kind Kind
-	// Rule is its name, "" if it is none of the policy's; Line is its line in the policy's file.
+	// Rule is the name of the rule, "" if the violation is not of a rule. Line is the rule's line in the policy's file.
 	Rule string
 	Line int
-	// Capabilities that it is about: one for Used, Denied and New, any number for Granted,
-	// Unused and LongSetup, else none.
+	// Capabilities of the violation: one for Used, Denied and New, any number for Granted, Unused and LongSetup,
+	// otherwise none.
 	Capabilities capability.Set
-	// Text says what is wrong, in a clause.
+	// Text describes the violation in a clause.
 	Text string
-	// Unsure is why it may be no violation after all; empty if it is certain.
+	// Unsure is the reason why it may not be a violation; empty if it is certain.
 	Unsure string
 	// Uses of the capabilities, the most frequent of each first.
 	Uses []profile.Use
 }
 
-// Container is how one container keeps to a policy.
+// Container is the result for one container.
 type Container struct {
 	profile.Summary
 	// Rules that apply to it, by name.
 	Rules      []string
 	Violations []Violation
-	// Notes are what a reader has to know although it is no violation.
+	// Notes are important facts that are not violations.
 	Notes []string
 }
 
@@ -64,15 +64,15 @@ type Result struct {
 	Containers []Container
 	// Idle are the names of rules that applied to no container.
 	Idle []string
-	// Missing are containers of the baseline that were not seen now, by what people call
-	// them: nothing is known of them.
+	// Missing are the titles of the containers of the baseline that are not in the profile: nothing is known about
+	// them.
 	Missing []string
 }
 
-// Passed reports whether nothing violates the policy.
+// Passed reports whether no container violates the policy.
 func (r Result) Passed() bool { return r.Violating() == 0 }
 
-// Violating is how many containers violate the policy.
+// Violating returns the number of containers that violate the policy.
 func (r Result) Violating() (n int) {
 	for _, c := range r.Containers {
 		if len(c.Violations) > 0 {
@@ -82,8 +82,8 @@ func (r Result) Violating() (n int) {
 	return n
 }
 
-// Check tells how the containers of a profile keep to a policy, and where they need more than
-// those of a baseline, of which comparison tells; nil if there is none.
+// Check checks the containers of a profile against a policy. With a comparison to a baseline, it also reports needs
+// that are new. comparison may be nil.
 func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Result {
 	result := Result{Policy: policy}
 	applied := make(map[string]bool)
@@ -95,7 +95,7 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 				c.Rules = append(c.Rules, rule.Name)
 				c.Violations = append(c.Violations, rule.violations(s, policy)...)
 				if rule.lacksLabel(s.Container) {
-					c.Notes = append(c.Notes, fmt.Sprintf("whether rule %s applies depends on the value of a label, which was left out of the profile (--keep-label keeps it): it is taken to apply", rule.Name))
+					c.Notes = append(c.Notes, fmt.Sprintf("rule %s may not apply: this depends on the value of a label that is not in the profile (--keep-label saves it). capmon checks the rule", rule.Name))
 				}
 			}
 		}
@@ -123,8 +123,8 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 	return result
 }
 
-// longSetup is the violation of a container that used capabilities in a runtime setup that took
-// longer than a container runtime takes, whatever the rules are: a workload may hide there.
+// longSetup returns a violation if a container used capabilities in a runtime setup that took longer than container
+// runtimes take, with any rules: a workload may hide there.
 func longSetup(s profile.Summary) []Violation {
 	used := s.Having(classify.LongSetup)
 	if used.Empty() {
@@ -151,18 +151,18 @@ func (c *Container) unmatched(policy Policy) {
 	}
 }
 
-// violations lists what the container does not keep to.
+// violations returns the violations of the rule by a container.
 func (r Rule) violations(s profile.Summary, policy Policy) []Violation {
 	var all []Violation
-	if text := policy.unseen(s); text != "" && (r.Deny != nil || r.Allow != nil) {
+	if text := policy.startText(s); text != "" && (r.Deny != nil || r.Allow != nil) {
 		all = append(all, Violation{Kind: Incomplete, Text: text})
 	}
 	all = slices.Concat(all, r.uses(s), r.grants(s))
 	if missing := s.Missing(); r.Complete && len(missing) > 0 {
-		all = append(all, Violation{Kind: Incomplete, Text: "not all was recorded: " + strings.Join(missing, "; ")})
+		all = append(all, Violation{Kind: Incomplete, Text: "capmon did not record everything: " + strings.Join(missing, "; ")})
 	}
 	if unwitnessed := s.Unwitnessed(); r.WholeRun && len(unwitnessed) > 0 {
-		all = append(all, Violation{Kind: Unwitnessed, Text: "not its whole run was watched: " + strings.Join(unwitnessed, "; ")})
+		all = append(all, Violation{Kind: Unwitnessed, Text: "capmon did not watch the whole run: " + strings.Join(unwitnessed, "; ")})
 	}
 	if r.Proved && !s.Proved() {
 		all = append(all, Violation{Kind: Unproved, Text: unproved(s)})
@@ -184,21 +184,21 @@ func unproved(s profile.Summary) string {
 	case s.SeveralBuilds:
 		return "the proof of capmon verify is of one build of the image, and several were observed"
 	}
-	return "the proof of capmon verify does not tell of " + s.Untried().Text()
+	return "the proof of capmon verify does not cover " + s.Untried().Text()
 }
 
-// uses finds what is used or was tried, and must not be.
+// uses returns violations for capabilities that were used or tried, and must not be.
 func (r Rule) uses(s profile.Summary) []Violation {
 	var all []Violation
 	used := usedBy(s)
 	for _, c := range used.Sorted() {
-		text := r.against(s, c)
+		text := r.usedText(s, c)
 		if text == "" {
 			continue
 		}
 		v := Violation{Kind: Used, Capabilities: capability.Of(c), Text: c.String() + " is used" + text, Unsure: unsure(s, c), Uses: s.UsesOf(c, classify.Needs()...)}
 		if len(v.Uses) == 0 {
-			v.Text = c.String() + " is needed, as verify has shown" + text
+			v.Text = c.String() + " is needed, as capmon verify has shown" + text
 		}
 		all = append(all, v)
 	}
@@ -220,32 +220,33 @@ func (r Rule) uses(s profile.Summary) []Violation {
 	return all
 }
 
-// unseen is why it is not known what a container uses, or what it uses to start; "" if the policy
-// does not ask for more than was seen.
-func (p Policy) unseen(s profile.Summary) string {
+// startText describes why a container's uses, or its uses at the start, are unknown; "" if the policy accepts what
+// capmon saw.
+func (p Policy) startText(s profile.Summary) string {
 	switch {
 	case !s.Started:
-		return "capmon never saw its workload, so what it uses is not known"
+		return "capmon never saw its workload, so its uses are unknown"
 	case !s.StartSeen() && !p.EvenIfStartUnseen:
-		return s.StartUnseen() + ", so what it uses then is not known"
+		return s.StartUnseen() + ", so its uses at the start are unknown"
 	}
 	return ""
 }
 
-// usedBy is what was used, or is known to be needed, but for what a proof shows to be unneeded.
+// usedBy returns the capabilities that were used or are known to be needed, except those that a proof shows to be
+// unneeded.
 func usedBy(s profile.Summary) capability.Set {
 	unneeded := s.Needs().Minus(s.List())
 	return s.Needs().Union(s.Spared()).Union(s.List()).Minus(unneeded)
 }
 
-// against says what the rule has against the use of c; "" if nothing.
-func (r Rule) against(s profile.Summary, c capability.Capability) string {
+// usedText describes why the rule forbids the use of c; "" if it does not.
+func (r Rule) usedText(s profile.Summary, c capability.Capability) string {
 	if r.Deny != nil && r.Deny.Has(c) {
 		text := ", which the rule denies"
 		if s.Spared().Has(c) {
-			text += ", although others that are needed anyway do for it"
+			text += ", although other needed capabilities are sufficient"
 		} else if narrower, ok := s.Advised(c); ok {
-			text += fmt.Sprintf("; %s would do instead", narrower)
+			text += fmt.Sprintf("; %s would be sufficient", narrower)
 		}
 		return text
 	}
@@ -255,7 +256,7 @@ func (r Rule) against(s profile.Summary, c capability.Capability) string {
 	return ""
 }
 
-// allows reports whether every use of c would have done with what is allowed.
+// allows reports whether an allowed capability would have been sufficient for every use of c.
 func (r Rule) allows(s profile.Summary, c capability.Capability) bool {
 	uses := s.UsesOf(c, classify.Needs()...)
 	if r.Allow.Has(c) || len(uses) == 0 {
@@ -268,20 +269,20 @@ func unsure(s profile.Summary, c capability.Capability) string {
 	if !s.Unsure().Has(c) || s.Proved() {
 		return ""
 	}
-	if doubt := s.UnsureReason(c); doubt != "" {
-		return "it may not be needed: " + doubt
+	if reason := s.UnsureReason(c); reason != "" {
+		return "it may not be needed: " + reason
 	}
 	return ""
 }
 
-// grants finds what is granted and must not be.
+// grants returns violations for capabilities that are granted and must not be.
 func (r Rule) grants(s profile.Summary) []Violation {
 	if r.DenyGranted == nil && r.AllowGranted == nil && r.MaxUnused == nil {
 		return nil
 	}
 	granted, known := s.Grants.Set()
 	if !known {
-		return []Violation{{Kind: Unknown, Text: "it is not known what is granted, and the rule is about that"}}
+		return []Violation{{Kind: Unknown, Text: "the grants are unknown, and the rule restricts them"}}
 	}
 	var all []Violation
 	if r.DenyGranted != nil {
@@ -290,12 +291,12 @@ func (r Rule) grants(s profile.Summary) []Violation {
 		}
 	}
 	if r.AllowGranted != nil {
-		if beyond := granted.Minus(r.AllowGranted.Set); !beyond.Empty() {
-			all = append(all, Violation{Kind: Granted, Capabilities: beyond, Text: beyond.Text() + areGranted(beyond) + ", which the rule does not allow"})
+		if notAllowed := granted.Minus(r.AllowGranted.Set); !notAllowed.Empty() {
+			all = append(all, Violation{Kind: Granted, Capabilities: notAllowed, Text: notAllowed.Text() + areGranted(notAllowed) + ", which the rule does not allow"})
 		}
 	}
 	if unused, _ := s.Unused(); r.MaxUnused != nil && unused.Len() > *r.MaxUnused {
-		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used, the rule admits %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, unused.Text())}
+		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used, the rule allows %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, unused.Text())}
 		v.Unsure = strings.Join(s.Missing(), "; ")
 		all = append(all, v)
 	}
@@ -304,7 +305,7 @@ func (r Rule) grants(s profile.Summary) []Violation {
 
 func areGranted(set capability.Set) string { return be(set) + " granted" }
 
-// be agrees with a set as the subject.
+// be returns the form of "be" for a set as the subject.
 func be(set capability.Set) string {
 	if set.Len() == 1 {
 		return " is"
@@ -312,15 +313,14 @@ func be(set capability.Set) string {
 	return " are"
 }
 
-// newNeeds are the capabilities that the container needs or tries, and did not in the
-// baseline.
+// newNeeds returns violations for capabilities that the container needs or tries, and did not in the baseline.
 func newNeeds(s profile.Summary, comparison compare.Comparison, policy Policy) []Violation {
 	compared, found := comparison.Find(s.Container)
 	if !found {
 		return nil
 	}
 	var all []Violation
-	if text := policy.unseen(s); text != "" {
+	if text := policy.startText(s); text != "" {
 		all = append(all, Violation{Kind: Incomplete, Text: text})
 	}
 	for _, c := range compared.New().Intersect(s.List().Union(s.Denied())).Sorted() {
@@ -333,7 +333,7 @@ func newNeeds(s profile.Summary, comparison compare.Comparison, policy Policy) [
 		if compared.Before == nil {
 			v.Text += ", and the container is not in the baseline"
 		} else {
-			v.Text += ", and was not asked for in the baseline"
+			v.Text += ", and was neither needed nor tried in the baseline"
 			v.Unsure = cmp.Or(strings.Join(compared.NewUnsure, "; "), v.Unsure)
 		}
 		all = append(all, v)

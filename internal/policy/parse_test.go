@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/strictyaml"
 )
 
-func TestAPolicyIsReadAsItIsWritten(t *testing.T) {
+func TestParse(t *testing.T) {
 	const text = `# what web may do
 version: 1
 unmatched: deny
@@ -64,7 +64,7 @@ rules:
 	}
 }
 
-func TestAnchorsStandForLists(t *testing.T) {
+func TestAnchorsAndAliases(t *testing.T) {
 	p, err := Parse("p", []byte("version: 1\nrules:\n  - name: a\n    match: &m {image: [nginx]}\n    deny: &d [&n NET_RAW]\n  - name: b\n    match: *m\n    deny: *d\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -74,24 +74,24 @@ func TestAnchorsStandForLists(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
+func TestParseErrorsHaveTheLine(t *testing.T) {
 	const rule = "version: 1\nrules:\n  - name: a\n    complete: true\n"
 	for _, test := range []struct{ name, text, want string }{
-		{"empty", "", "p: it is empty: a policy has version: 1 and rules"},
+		{"empty", "", "p: it is empty: a policy must have version: 1 and rules"},
 		{"a comment alone", "# nothing\n", "p: it is empty"},
 		{"null", "null\n", "p: it is empty"},
 		{"no YAML", "version: 1\nrules: [\n", "p:2: "},
 		{"a tab", "version: 1\n\trules: []\n", "p:2: "},
 		{"text", "hello\n", "p:1: "},
 		{"a list", "- version: 1\n", "p:1: "},
-		{"two documents", rule + "---\n" + rule, "p:6: a policy is one document, and here begins another"},
-		{"a second document without anything", rule + "---\n", "p: a policy is one document"},
-		{"no version", "rules:\n  - name: a\n    complete: true\n", "version is 0: this capmon knows version: 1"},
+		{"two documents", rule + "---\n" + rule, "p:6: a policy must be one document, and a second one begins here"},
+		{"a second document without anything", rule + "---\n", "p: a policy must be one document"},
+		{"no version", "rules:\n  - name: a\n    complete: true\n", "version is 0: this version of capmon reads version: 1"},
 		{"another version", "version: 2\nrules:\n  - name: a\n", "p:1: version is 2"},
-		{"a version that is none", "version: one\nrules: []\n", "p:1: "},
+		{"an invalid version", "version: one\nrules: []\n", "p:1: "},
 		{"no rules", "version: 1\nrules: []\n", "p:2: there are no rules"},
-		{"nothing behind rules", "version: 1\nrules:\n", "p:2: there is nothing behind rules"},
-		{"nothing behind allow", rule + "    allow:\n", "p:5: there is nothing behind allow: leave it out, or say what it is"},
+		{"rules without a value", "version: 1\nrules:\n", "p:2: rules has no value"},
+		{"allow without a value", rule + "    allow:\n", "p:5: allow has no value: give it one, or remove the key"},
 		{"an unknown key", rule + "extra: 1\n", `p:5: unknown field "extra"`},
 		{"an unknown key of a rule", rule + "    denies: [NET_RAW]\n", `p:5: unknown field "denies"`},
 		{"an unknown key of a selector", rule + "    match:\n      name: [web]\n", `p:6: unknown field "name"`},
@@ -100,23 +100,23 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 		{"no name", "version: 1\nrules:\n  - complete: true\n", "p:3: this rule has no name"},
 		{"an unprintable name", "version: 1\nrules:\n  - name: \"a\\e[2J\"\n    complete: true\n", `p:3: the name "a\\x1b[2J" has characters that cannot be printed`},
 		{"nothing required", "version: 1\nrules:\n  - name: a\n", `p:3: rule "a" requires nothing`},
-		{"nothing required but a refusal", "version: 1\nrules:\n  - name: a\n    denied: allow\n", `p:3: rule "a" requires nothing`},
+		{"only denied", "version: 1\nrules:\n  - name: a\n    denied: allow\n", `p:3: rule "a" requires nothing`},
 		{"nothing denied", rule + "    deny: []\n", `p:3: rule "a" denies an empty list`},
 		{"an unknown capability", rule + "    deny:\n      - NET_RAW\n      - NET_ROW\n", `p:7: unknown capability "NET_ROW": the nearest is NET_RAW`},
-		{"a capability beyond all", rule + "    deny: [64]\n", `p:5: unknown capability "64"`},
-		{"no list of capabilities", rule + "    deny: NET_RAW\n", "p:5: a list of capabilities is wanted"},
-		{"a list of lists", rule + "    deny: [[NET_RAW]]\n", "p:5: the name of a capability is wanted"},
-		{"an alias for a name", rule + "    deny: [&x NET_RAW, *x]\n", "p:5: the name of a capability is wanted"},
-		{"a pattern that is none", rule + "    match:\n      image: [\"[\"]\n", `pattern "["`},
-		{"a selector of nothing", rule + "    except: {}\n", "p:5: except selects by nothing"},
-		{"a selector of empty lists", rule + "    match: {image: []}\n", "p:5: match selects by nothing"},
-		{"a negative number", rule + "    max-unused: -1\n", "p:5: max-unused is -1: it cannot be below 0"},
-		{"a number that is none", rule + "    max-unused: few\n", "p:5: "},
-		{"a truth that is none", rule + "    proved: sometimes\n", "p:5: "},
-		{"a verdict that is none", rule + "    deny: [NET_RAW]\n    denied: maybe\n", `p:6: "maybe" is neither allow nor deny`},
-		{"a verdict for nothing", rule + "    denied: allow\n", `p:5: denied is about deny and allow, and rule "a" has neither`},
-		{"unmatched that is none", rule + "unmatched: fail\n", `p:5: "fail" is neither allow nor deny`},
-		{"a tag", "version: 1\nrules: !0 0\n", "p:2: !0 means nothing here: leave it out"},
+		{"a capability out of range", rule + "    deny: [64]\n", `p:5: unknown capability "64"`},
+		{"no list of capabilities", rule + "    deny: NET_RAW\n", "p:5: expected a list of capabilities"},
+		{"a list of lists", rule + "    deny: [[NET_RAW]]\n", "p:5: expected the name of a capability"},
+		{"an alias for a name", rule + "    deny: [&x NET_RAW, *x]\n", "p:5: expected the name of a capability"},
+		{"an invalid pattern", rule + "    match:\n      image: [\"[\"]\n", `pattern "["`},
+		{"an empty selector", rule + "    except: {}\n", "p:5: except is empty"},
+		{"a selector of empty lists", rule + "    match: {image: []}\n", "p:5: match is empty"},
+		{"a negative number", rule + "    max-unused: -1\n", "p:5: max-unused is -1: it must be 0 or more"},
+		{"an invalid number", rule + "    max-unused: few\n", "p:5: "},
+		{"an invalid boolean", rule + "    proved: sometimes\n", "p:5: "},
+		{"an invalid verdict", rule + "    deny: [NET_RAW]\n    denied: maybe\n", `p:6: "maybe" is neither allow nor deny`},
+		{"a verdict without deny or allow", rule + "    denied: allow\n", `p:5: denied requires deny or allow, and rule "a" has neither`},
+		{"an invalid value of unmatched", rule + "unmatched: fail\n", `p:5: "fail" is neither allow nor deny`},
+		{"a tag", "version: 1\nrules: !0 0\n", "p:2: the tag !0 is not allowed: remove it"},
 		{"an anchor that does not exist", rule + "    deny: *none\n", "p:5: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 	}
 }
 
-func TestLoadNamesTheFile(t *testing.T) {
+func TestLoadErrorsNameTheFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "policy.yaml")
 	if _, err := Load(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("missing: %v", err)
@@ -145,8 +145,7 @@ func TestLoadNamesTheFile(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever a file holds, it is a policy with rules that can be checked, or an
-// error in one line.
+// FuzzParse: any file is a policy with rules that can be checked, or an error in one line.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{"", "version: 1\nrules: []", "version: 1\nrules:\n - name: a\n   deny: [NET_RAW]\n", "a: &a [*a]", "? \n", "- - -", "!!x", "{", "\x00", "<<: 1", "rules: {a: b}\nversion: 1"} {
 		f.Add([]byte(text))

@@ -1,5 +1,4 @@
-// Package policy says what containers may use and be granted, and checks profiles
-// against that.
+// Package policy reads policies, which restrict what containers may use and be granted, and checks profiles against them.
 package policy
 
 import (
@@ -10,23 +9,23 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Version of the form of policies that this package reads.
+// Version is the version of the policy format that this package reads.
 const Version = 1
 
-// Policy is a list of rules. A container has to keep to every rule that applies to it; their
-// order does not matter.
+// Policy is a list of rules. A container must comply with every rule that applies to it. The order of the rules does
+// not matter.
 type Policy struct {
-	// Version of the form of the policy: 1.
+	// Version of the policy format: 1.
 	Version int `yaml:"version"`
-	// Unmatched says what a container to which no rule applies does: allow, which is the
-	// default, and then a note says so, or deny, and then it violates the policy.
+	// Unmatched decides about containers to which no rule applies. With allow, the default, they pass with a note. With
+	// deny, they violate the policy.
 	Unmatched Verdict `yaml:"unmatched,omitempty"`
-	// EvenIfStartUnseen: it does not matter that a start was not seen. Without it, a container
-	// that was running before it was watched violates each rule with deny or allow.
+	// EvenIfStartUnseen: it is not a violation that capmon did not see the start. Without it, a container that was
+	// running before capmon watched it violates each rule with deny or allow.
 	EvenIfStartUnseen bool `yaml:"even-if-start-unseen,omitempty"`
-	// Rules that containers have to keep to, at least one.
+	// Rules that containers must comply with, at least one.
 	Rules []Rule `yaml:"rules"`
-	// Path of the file that it was read from, "" if it was none.
+	// Path of the file with the policy, "" if there is none.
 	Path string `yaml:"-"`
 }
 
@@ -39,59 +38,58 @@ const (
 	Deny  Verdict = "deny"
 )
 
-// Rule is something that some containers have to keep to. Deny and Allow are about what is
-// used, DenyGranted and AllowGranted about what is granted, used or not.
+// Rule is a condition that some containers must comply with. Deny and Allow restrict what is used. DenyGranted and
+// AllowGranted restrict what is granted, used or not.
 type Rule struct {
-	// Name of the rule, by which reports call it: unique, in printable characters.
+	// Name of the rule in reports: unique, in printable characters.
 	Name string `yaml:"name"`
-	// Match selects the containers that the rule applies to; without it, it applies to all.
+	// Match selects the containers that the rule applies to; without it, all.
 	Match *Selector `yaml:"match,omitempty"`
 	// Except selects containers that the rule does not apply to, although they match.
 	Except *Selector `yaml:"except,omitempty"`
-	// Deny lists capabilities that must not be used: needed, or tried in earnest and denied.
+	// Deny lists capabilities that must not be used: neither needed, nor tried and denied.
 	Deny *Capabilities `yaml:"deny,omitempty"`
-	// Allow lists the only capabilities that may be used. [] allows none. What would have done
-	// with an allowed capability is allowed.
+	// Allow lists the only capabilities that may be used. [] allows none. A use is allowed if an allowed capability
+	// would have been sufficient for it.
 	Allow *Capabilities `yaml:"allow,omitempty"`
-	// Denied says whether what was tried in earnest and denied counts as used: deny, which is
-	// the default, or allow, and then it may be tried.
+	// Denied decides whether a capability that was tried and denied counts as used. With deny, the default, it does.
+	// With allow, it may be tried.
 	Denied Verdict `yaml:"denied,omitempty"`
-	// DenyGranted lists capabilities that must not be granted, whether they are used or not.
+	// DenyGranted lists capabilities that must not be granted, used or not.
 	DenyGranted *Capabilities `yaml:"deny-granted,omitempty"`
 	// AllowGranted lists the only capabilities that may be granted. [] allows none.
 	AllowGranted *Capabilities `yaml:"allow-granted,omitempty"`
 	// MaxUnused is how many granted capabilities may be unused: 0 or more.
 	MaxUnused *int `yaml:"max-unused,omitempty"`
-	// Complete: all that the container did while it was watched has to be recorded. If records
-	// were lost, no workload was seen, or it is not known what executed files or the seccomp
-	// profile demand, that is a violation. Without it, that is a note.
+	// Complete: capmon must have recorded everything that the container did while it was watched. If records were lost,
+	// if capmon saw no workload, or if the needs of executed files or of the seccomp profile are unknown, that is a
+	// violation. Without it, that is a note.
 	Complete bool `yaml:"complete,omitempty"`
-	// WholeRun: the container has to be watched from its start to its end. Without it, a note
-	// says if it was not.
+	// WholeRun: capmon must have watched the container from its start to its end. Without it, an unwatched part is a
+	// note.
 	WholeRun bool `yaml:"whole-run,omitempty"`
-	// Proved: a proof of capmon verify has to hold for what was observed.
+	// Proved: a proof of capmon verify must cover everything that capmon observed.
 	Proved bool `yaml:"proved,omitempty"`
-	// Line of the policy's file, or 0.
+	// Line of the rule in the policy's file, or 0.
 	Line int `yaml:"-"`
 }
 
-// Selector selects containers: those that match one pattern of each list that is given. In
-// patterns * and ? stand for anything but a slash, [...] for one of some characters.
+// Selector selects containers: those that match at least one pattern of each list given. In patterns, * and ? match
+// anything but a slash, and [...] matches one of several characters.
 type Selector struct {
 	// Container lists patterns of names, or of IDs or their first 12 digits.
 	Container []string `yaml:"container,omitempty"`
-	// Image lists patterns of image names: nginx:1.27 or, for any tag, nginx; with or without
-	// docker.io/library.
+	// Image lists patterns of image names: nginx:1.27, or nginx for any tag; with or without docker.io/library.
 	Image []string `yaml:"image,omitempty"`
-	// Service lists patterns of the names of services, of compose or of a swarm.
+	// Service lists patterns of the names of services, of Compose or of a swarm.
 	Service []string `yaml:"service,omitempty"`
-	// Label lists patterns of labels: KEY, with any value, or KEY=VALUE.
+	// Label lists patterns of labels: KEY with any value, or KEY=VALUE.
 	Label []string `yaml:"label,omitempty"`
 
 	filter, services container.Filter
 }
 
-// compile makes filters of the patterns. The error is about a malformed one.
+// compile compiles the patterns to filters. It returns an error for a malformed pattern.
 func (s *Selector) compile() (err error) {
 	if s.filter, err = container.NewFilter(s.Container, s.Image, s.Label); err != nil {
 		return err
@@ -100,12 +98,13 @@ func (s *Selector) compile() (err error) {
 	return err
 }
 
-// matches reports whether the selector selects a container, and mayMatch whether it may do so: if
-// the value of a label was left out of the profile, any pattern may match it.
+// matches reports whether the selector selects a container.
 func (s *Selector) matches(c profile.Container) bool {
 	return s.filter.Match(infoOf(c)) && s.matchesService(c)
 }
 
+// mayMatch reports whether the selector may select a container. If the profile does not contain the value of a label,
+// any pattern may match it.
 func (s *Selector) mayMatch(c profile.Container) bool {
 	return s.filter.MayMatch(infoOf(c)) && s.matchesService(c)
 }
@@ -124,31 +123,30 @@ func (s *Selector) matchesService(c profile.Container) bool {
 	})
 }
 
-// appliesTo reports whether the container has to keep to the rule. If that depends on the value of
-// a label that was left out of the profile, it has to.
+// appliesTo reports whether the container must comply with the rule. A rule applies if that depends on the value of a
+// label that the profile does not contain.
 func (r Rule) appliesTo(c profile.Container) bool {
 	return (r.Match == nil || r.Match.mayMatch(c)) && (r.Except == nil || !r.Except.matches(c))
 }
 
-// lacksLabel reports whether a rule that applies does so because the value of a label was left out.
+// lacksLabel reports whether a rule applies only because the profile does not contain the value of a label.
 func (r Rule) lacksLabel(c profile.Container) bool {
 	return r.Match != nil && !r.Match.matches(c) || r.Except != nil && r.Except.mayMatch(c)
 }
 
-// deniesNothing reports whether the rule has an empty list of what it denies, as an unset
-// variable gives.
+// deniesNothing reports whether the rule denies an empty list, for example because a variable is not set.
 func (r Rule) deniesNothing() bool {
 	return r.Deny != nil && r.Deny.Empty() || r.DenyGranted != nil && r.DenyGranted.Empty()
 }
 
-// demandsNothing reports whether the rule has nothing to keep to.
-func (r Rule) demandsNothing() bool {
+// requiresNothing reports whether the rule has no condition.
+func (r Rule) requiresNothing() bool {
 	return r.Deny == nil && r.Allow == nil && r.DenyGranted == nil && r.AllowGranted == nil && r.MaxUnused == nil &&
 		!r.Complete && !r.WholeRun && !r.Proved
 }
 
-// Capabilities is a set that is written as a list of names, in any case, with CAP_ in front
-// or not. ALL stands for all, DEFAULT for the 14 that Docker grants where nothing is asked for.
+// Capabilities is a set that is written as a list of names, in upper or lower case, with or without CAP_. ALL means all
+// capabilities, DEFAULT the 14 that Docker grants by default.
 type Capabilities struct{ capability.Set }
 
 // ParseCapabilities reads a list of names.

@@ -84,7 +84,7 @@ type jsonContainer struct {
 	// Capabilities that are sufficient instead of others, and grant less.
 	Narrower []jsonNarrower `json:"narrower,omitempty"`
 	// What may replace a capability; not tested.
-	Substitutes []alternatives.Substitute `json:"substitutes"`
+	Substitutes []alternatives.Alternative `json:"substitutes"`
 	// For each class, the capabilities with a check of this class.
 	Classes map[classify.Class]capability.Set `json:"classes"`
 	// True if a proof of capmon verify holds: it is of this image, and it tried everything that was observed.
@@ -157,7 +157,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		Denied:      s.Denied(),
 		Proved:      s.Proved(),
 		Proof:       s.Proof,
-		Substitutes: append([]alternatives.Substitute{}, alternatives.Of(s)...),
+		Substitutes: append([]alternatives.Alternative{}, alternatives.Of(s)...),
 		Classes:     make(map[classify.Class]capability.Set),
 		Flags:       []string{},
 		Uses:        s.Uses,

@@ -1,4 +1,4 @@
-// Package shell writes words for a shell, as in the commands that capmon prints.
+// Package shell quotes words for the shell commands that capmon prints.
 package shell
 
 import (
@@ -9,13 +9,13 @@ import (
 	"unicode/utf8"
 )
 
-// bare are the words that mean themselves in every shell; zsh looks for a command where a
-// word begins with =.
+// bare matches words that need no quotes in any shell. A word must not begin with =, because zsh then looks for a
+// command.
 var bare = regexp.MustCompile(`^[A-Za-z0-9%+,./:@_-][A-Za-z0-9%+,./:=@_-]*$`)
 
-// Quote makes one word of a shell out of any text without NUL. Text with characters that
-// cannot be seen becomes $'…', which bash, zsh, ksh and busybox understand, and is
-// printable. It is given in bytes, for what \u means depends on the locale.
+// Quote quotes text as one shell word. The text must not contain NUL. Text with invisible characters becomes $'…',
+// which bash, zsh, ksh and busybox understand, so that the result is printable. Quote writes such characters as bytes,
+// because the meaning of \u depends on the locale.
 func Quote(word string) string {
 	if bare.MatchString(word) {
 		return word
@@ -23,7 +23,7 @@ func Quote(word string) string {
 	if !graphic(word) {
 		return escaped(word)
 	}
-	// Not in double quotes, where an interactive bash looks for ! and the shell for more.
+	// Single quotes, because in double quotes bash expands ! in interactive use, and every shell expands other characters.
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
@@ -57,7 +57,7 @@ func escaped(word string) string {
 	return out.String() + "'"
 }
 
-// Line is a command line as it is typed.
+// Line returns a command line that can be pasted into a shell.
 func Line(words []string) string {
 	quoted := make([]string, len(words))
 	for i, word := range words {

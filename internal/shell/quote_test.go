@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Each word comes through the shells as it is.
-func TestQuotedWordsMeanThemselves(t *testing.T) {
+// Shells must read each quoted word as the original word.
+func TestShellsReadQuotedWordsUnchanged(t *testing.T) {
 	words := []string{
 		"plain", "", " ", "two words", "it's", `"`, `\`, `\n`, "$HOME", "`id`", "!!", "it's!", "~", "#", "*", "{a,b}", "a=b", "=a", "-", "--", "&;|<>()",
 		"line\nfeed", "tab\t", "\x1b[31m", "\x01", "\xff\xfe", "\u202e", "ü北京🦀", "é\x01é'\\", "\x7f0", strings.Repeat("'", 50),

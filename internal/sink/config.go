@@ -41,7 +41,7 @@ func (d *Duration) UnmarshalYAML(node ast.Node) error {
 	text := node.GetToken().Value
 	length, err := time.ParseDuration(text)
 	if err != nil || length <= 0 {
-		return strictyaml.At(node, "%q is not a positive duration such as 10s or 5m", text)
+		return strictyaml.ErrorAt(node, "%q is not a positive duration such as 10s or 5m", text)
 	}
 	*d = Duration(length)
 	return nil
@@ -52,7 +52,7 @@ func (d *Duration) UnmarshalYAML(node ast.Node) error {
 func Parse(node ast.Node) ([]Config, error) {
 	list, ok := node.(*ast.SequenceNode)
 	if !ok || len(list.Values) == 0 {
-		return nil, strictyaml.At(node, "sinks must be a list of sinks, each with a type: %s", typeNames())
+		return nil, strictyaml.ErrorAt(node, "sinks must be a list of sinks, each with a type: %s", typeNames())
 	}
 	var configs []Config
 	known, listening := make(map[string]bool), make(map[string]bool)
@@ -96,7 +96,7 @@ func parseSink(node ast.Node) (Config, error) {
 	switch node.(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 	default:
-		return Config{}, strictyaml.At(node, "a sink must be a mapping with a type: %s", typeNames())
+		return Config{}, strictyaml.ErrorAt(node, "a sink must be a mapping with a type: %s", typeNames())
 	}
 	if err := yaml.NodeToValue(node, &only); err != nil {
 		return Config{}, err
@@ -131,11 +131,11 @@ func parseSink(node ast.Node) (Config, error) {
 func at(sink ast.Node, key, format string, args ...any) error {
 	here := strictyaml.FirstKey(sink)
 	if key != "" {
-		if found := strictyaml.Position(sink, "$."+key); found != sink {
+		if found := strictyaml.NodeAt(sink, "$."+key); found != sink {
 			here = found
 		}
 	}
-	return strictyaml.At(here, format, args...)
+	return strictyaml.ErrorAt(here, format, args...)
 }
 
 func parseLog(node ast.Node) (Settings, Destination, error) {

@@ -1,5 +1,5 @@
-// Package strictyaml reads files in YAML that people write: a key that means nothing is an
-// error, and so is one with nothing behind it, and an error names the line.
+// Package strictyaml reads YAML files that people write. Unknown keys and keys without a value are errors, and each error
+// contains the line.
 package strictyaml
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// Error says what is wrong with a file, and where.
+// Error describes a mistake in a file and its position.
 type Error struct {
 	Path string
-	Line int // 0 if it is nowhere in particular
+	Line int // 0 if the error has no position
 	Text string
 }
 
@@ -28,12 +28,12 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s:%d: %s", e.Path, e.Line, e.Text)
 }
 
-// Explain says in one line what is wrong with the file at a path and where: an *Error, of
-// whatever error Parse, Decode and At have made.
+// Explain returns an [*Error] with the path, the line and a description in one line. err is an error of [Parse],
+// [Decode] or [ErrorAt].
 func Explain(path string, err error) error {
-	var here *placed
-	if errors.As(err, &here) {
-		return &Error{path, lineOf(here.token), printable.Text(here.text)}
+	var positioned *positionedError
+	if errors.As(err, &positioned) {
+		return &Error{path, lineOf(positioned.token), printable.Text(positioned.text)}
 	}
 	var syntax yaml.Error
 	if errors.As(err, &syntax) {
@@ -42,24 +42,24 @@ func Explain(path string, err error) error {
 	return &Error{Path: path, Text: printable.Text(err.Error())}
 }
 
-// placed is an error at a token.
-type placed struct {
+// positionedError is an error at a token.
+type positionedError struct {
 	token *token.Token
 	text  string
 }
 
-func (e *placed) Error() string { return e.text }
+func (e *positionedError) Error() string { return e.text }
 
-// At is an error at a node; of nil it is nowhere in particular.
-func At(node ast.Node, format string, args ...any) error {
+// ErrorAt returns an error at a node, or an error without a position if the node is nil.
+func ErrorAt(node ast.Node, format string, args ...any) error {
 	text := fmt.Sprintf(format, args...)
-	if node == nil { // an empty document has none
+	if node == nil { // an empty document
 		return errors.New(text)
 	}
-	return &placed{node.GetToken(), text}
+	return &positionedError{node.GetToken(), text}
 }
 
-// Line of a node, 0 if it is not known.
+// Line returns the line of a node, 0 if it is not known.
 func Line(node ast.Node) int {
 	if node == nil {
 		return 0
@@ -74,45 +74,45 @@ func lineOf(t *token.Token) int {
 	return t.Position.Line
 }
 
-// Parse reads the one document that a file has. Errors call it by the noun, such as "a
-// policy", and name what it has, such as "version: 1 and rules".
-func Parse(data []byte, noun, has string) (ast.Node, error) {
+// Parse reads a file with one document. noun and keys are for error messages: the noun for the file, such as "a
+// policy", and the keys that it must have, such as "version: 1 and rules".
+func Parse(data []byte, noun, keys string) (ast.Node, error) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, err
 	}
 	if len(file.Docs) > 1 {
-		return nil, At(file.Docs[1].Body, "%s is one document, and here begins another", noun)
+		return nil, ErrorAt(file.Docs[1].Body, "%s must be one document, and a second one begins here", noun)
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil || file.Docs[0].Body.Type() == ast.NullType {
-		return nil, fmt.Errorf("it is empty: %s has %s", noun, has)
+		return nil, fmt.Errorf("it is empty: %s must have %s", noun, keys)
 	}
 	body := file.Docs[0].Body
-	for _, node := range ast.Filter(ast.TagType, body) { // the decoder panics where a list has one, and is none
-		return nil, At(node, "%s means nothing here: leave it out", node.GetToken().Value)
+	for _, node := range ast.Filter(ast.TagType, body) { // the decoder panics on a tag where it expects a list
+		return nil, ErrorAt(node, "the tag %s is not allowed: remove it", node.GetToken().Value)
 	}
-	return body, nothingMissing(body)
+	return body, checkValues(body)
 }
 
-// nothingMissing refuses keys with nothing behind them: allow: may mean that nothing is
-// allowed, or that nothing is said.
-func nothingMissing(body ast.Node) error {
+// checkValues rejects keys without a value. For example, "allow:" could mean that nothing is allowed, or that nothing
+// is restricted.
+func checkValues(body ast.Node) error {
 	for _, node := range ast.Filter(ast.MappingValueType, body) {
 		if pair, ok := node.(*ast.MappingValueNode); ok && pair.Value.Type() == ast.NullType {
-			return At(pair.Key, "there is nothing behind %s: leave it out, or say what it is", pair.Key)
+			return ErrorAt(pair.Key, "%s has no value: give it one, or remove the key", pair.Key)
 		}
 	}
 	return nil
 }
 
-// Decode makes a value of a node. A key that the value has no field for is an error.
-// Aliases are those of anchors in the node.
+// Decode decodes a node into a value. A key for which the value has no field is an error. Aliases refer to anchors in
+// the node.
 func Decode(node ast.Node, value any) error {
 	return yaml.NodeToValue(node, value, yaml.Strict())
 }
 
-// Position is the node at a path, such as $.rules[0].name, or the whole where there is none.
-func Position(body ast.Node, path string) ast.Node {
+// NodeAt returns the node at a path, such as $.rules[0].name, or body if there is none.
+func NodeAt(body ast.Node, path string) ast.Node {
 	p, err := yaml.PathString(path)
 	if err != nil {
 		return body
@@ -124,8 +124,8 @@ func Position(body ast.Node, path string) ast.Node {
 	return node
 }
 
-// FirstKey is where a mapping begins: its own token is a colon behind its first key, or a
-// brace. Of other nodes it is the node itself.
+// FirstKey returns the first key of a mapping, or the node itself if it is not a mapping. The token of a mapping is the
+// brace or the colon after its first key, so it is not the beginning.
 func FirstKey(node ast.Node) ast.Node {
 	switch node := node.(type) {
 	case *ast.MappingNode:
@@ -138,22 +138,22 @@ func FirstKey(node ast.Node) ast.Node {
 	return node
 }
 
-// Words reads a list of scalars and gives each to add, whose error is told at the word. What
-// is said where there is another thing are notList and notWord.
-func Words(node ast.Node, notList, notWord string, add func(string) error) error {
+// ReadList calls add for each scalar in a list. An error of add gets the position of the scalar. notList and notScalar
+// are the messages for other nodes.
+func ReadList(node ast.Node, notList, notScalar string, add func(string) error) error {
 	sequence, ok := node.(*ast.SequenceNode)
 	if !ok {
-		return At(node, "%s", notList)
+		return ErrorAt(node, "%s", notList)
 	}
 	for _, element := range sequence.Values {
 		if anchor, ok := element.(*ast.AnchorNode); ok {
 			element = anchor.Value
 		}
 		if _, scalar := element.(ast.ScalarNode); !scalar || element.Type() == ast.AliasType {
-			return At(element, "%s", notWord)
+			return ErrorAt(element, "%s", notScalar)
 		}
 		if err := add(element.GetToken().Value); err != nil {
-			return At(element, "%v", err)
+			return ErrorAt(element, "%v", err)
 		}
 	}
 	return nil

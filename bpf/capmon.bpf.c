@@ -2,38 +2,39 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * Records every capability check (cap_capable, security/commoncap.c) that the
- * tasks of containers cause, with all that is needed to tell what it means.
+ * The programs that record every capability check (cap_capable, security/commoncap.c) of the tasks
+ * in containers, with everything that decides the class of the check. Each hook has its program.
+ * Other programs follow fork, exec, exit and the end of system calls.
  */
 #include <linux/securebits.h>
 
 #include "kernel.h"
-#include "record.h"
+#include "types.h"
 #include "maps.h"
 #include "cgroup.h"
-#include "task.h"
-#include "exec.h"
+#include "phase.h"
+#include "executed_files.h"
 #include "cred.h"
 #include "condition.h"
-#include "choice.h"
-#include "demand.h"
-#include "site.h"
-#include "memo.h"
+#include "alternative.h"
+#include "implicit_needs.h"
+#include "stack.h"
+#include "check_cache.h"
 #include "outcome.h"
-#include "confirm.h"
-#include "file.h"
+#include "confirm_values.h"
+#include "checked_files.h"
 #include "quota.h"
-#include "news.h"
-#include "watch.h"
-#include "inspect.h"
-#include "turn.h"
+#include "events.h"
+#include "seccomp_calls.h"
+#include "unchecked_needs.h"
+#include "preempt.h"
 
-#define OPTS_UNKNOWN 0xff
 #define RESULT_UNKNOWN 1
 #define PENDING_MAX 16
-#define RECORDED_MAX (1 << 30)
+#define COUNT_MAX (1 << 30)
 
-/* Named in no map, so that the BTF and with it bpf2go would not have them. */
+/* No map uses these types. The variables put them into the BTF, from which bpf2go generates Go
+ * types. */
 const enum answer *answer_type __attribute__((unused));
 const enum subject *subject_type __attribute__((unused));
 const enum excess *excess_type __attribute__((unused));
@@ -42,16 +43,17 @@ const enum namespace_kind *namespace_type __attribute__((unused));
 const enum slot_limit *slot_limit_type __attribute__((unused));
 const enum phase *phase_type __attribute__((unused));
 const enum limits *limits_type __attribute__((unused));
+const enum special_value *special_value_type __attribute__((unused));
 const enum condition *condition_type __attribute__((unused));
-const enum choice *choice_type __attribute__((unused));
+const enum alternative *alternative_type __attribute__((unused));
 const enum call_kind *call_kind_type __attribute__((unused));
 const enum naming *naming_type __attribute__((unused));
-const enum watch_kind *watch_kind_type __attribute__((unused));
+const enum seccomp_call_kind *seccomp_call_kind_type __attribute__((unused));
 const enum inspects *inspects_type __attribute__((unused));
-const enum unasked *unasked_type __attribute__((unused));
+const enum unchecked_use *unchecked_use_type __attribute__((unused));
 const enum pressure *pressure_type __attribute__((unused));
-const enum pids *pids_type __attribute__((unused));
-const enum lifted *lifted_type __attribute__((unused));
+const enum pidns *pidns_type __attribute__((unused));
+const enum lifted_limit *lifted_limit_type __attribute__((unused));
 const enum fold *fold_type __attribute__((unused));
 const enum share *share_type __attribute__((unused));
 const enum event_kind *event_kind_type __attribute__((unused));
@@ -62,10 +64,10 @@ const struct check_event *check_event_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Checks made inside an execve of the set-up. If it turns out to be the last one
- * they were made with the container's credentials for the workload's file. */
-struct pending {
-	__u64 path; /* user space address of the path: tells one execve from the next */
+/* Checks made inside an execve of the runtime setup. If this execve turns out to be the last one,
+ * the kernel made them with the container's credentials for the workload's file. */
+struct pending_checks {
+	__u64 path; /* user space address of the path: distinguishes one execve from the next */
 	__u32 used;
 	__u32 pad;
 	struct check_key keys[PENDING_MAX];
@@ -75,18 +77,18 @@ struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, int);
-	__type(value, struct pending);
-} pendings SEC(".maps");
+	__type(value, struct pending_checks);
+} pending_checks SEC(".maps");
 
-/* Of the stack a program and all that it calls have 512 bytes together. */
+/* Scratch space for a new entry, since a program and its functions share 512 bytes of stack. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, struct check_value);
-} fresh_checks SEC(".maps");
+} check_scratch SEC(".maps");
 
-/* Leaves out of a pattern what its container's quota has no room for. */
+/* Removes from a pattern what its container's quota does not allow. */
 static __always_inline void fold_key(struct check_key *key, __u32 fold)
 {
 	__builtin_memset(key->args, 0, sizeof(key->args));
@@ -100,19 +102,20 @@ static __always_inline void fold_key(struct check_key *key, __u32 fold)
 	key->syscall = -1;
 	key->compat = 0;
 	key->condition = CONDITION_UNTESTED;
-	key->refused_first = 0;
-	key->opts = OPTS_UNKNOWN;
+	key->denied_first = 0;
+	key->cap_opts = CAP_OPTS_UNKNOWN;
 }
 
-/* No process has such a name. */
+/* A process cannot have such a name. */
 static __always_inline bool is_folded(const struct check_key *key)
 {
 	return !key->comm[0] && key->comm[1];
 }
 
-/* Enters a pattern that is not known. Beyond the quota of its container it is folded, and then
- * may be known. NULL if there is no room even for the coarsest, which is then lost. */
-static __always_inline struct check_value *enter_check(struct check_key *key, __u32 uid, __u64 now)
+/* Adds a new pattern to the checks map. Beyond its container's quota, the pattern is folded, and
+ * the folded pattern may already be in the map. Returns NULL if even the coarsest pattern does not
+ * fit. The check is then lost. */
+static __always_inline struct check_value *add_check(struct check_key *key, __u32 uid, __u64 now)
 {
 	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
 	struct check_value *value = NULL;
@@ -127,10 +130,10 @@ static __always_inline struct check_value *enter_check(struct check_key *key, __
 			if (value)
 				return value;
 		}
-		if (may_enter(container, fold))
+		if (may_add_entry(container, fold))
 			break;
 	}
-	struct check_value *fresh = bpf_map_lookup_elem(&fresh_checks, &zero);
+	struct check_value *fresh = bpf_map_lookup_elem(&check_scratch, &zero);
 	if (!fresh)
 		return NULL;
 	if (fold < FOLD_MAX) {
@@ -139,34 +142,35 @@ static __always_inline struct check_value *enter_check(struct check_key *key, __
 		fresh->pid = bpf_get_current_pid_tgid() >> 32;
 		fresh->uid = uid;
 		if (!bpf_map_update_elem(&checks, key, fresh, BPF_NOEXIST)) {
-			note_entry(container, fold);
-			tell_check(key, fresh);
+			count_entry(container, fold);
+			send_check_event(key, fresh);
 		}
 		value = bpf_map_lookup_elem(&checks, key);
 	}
 	if (!value) {
 		__sync_fetch_and_add(&container->lost, 1);
-		count(COUNTER_CHECKS_FULL);
+		increment_counter(COUNTER_CHECKS_FULL);
 	}
 	return value;
 }
 
-/* How often a kind of check has been recorded now, but for what is remembered; 0 if there is no
- * room. May fold the key. Not a global function: before 6.2 the verifier takes no pointer that
- * came through one for a map's key. */
-static __noinline int record(struct check_key *key, __u32 uid)
+/* Counts a check in the checks map. Returns the count of its kind, without the checks that only the
+ * caches have counted, or 0 if the check does not fit. May fold the key. This is not a global
+ * function: before 6.2, the verifier does not accept a pointer argument of a global function as a
+ * map key. */
+static __noinline int count_check(struct check_key *key, __u32 uid)
 {
 	if (!key)
 		return 0;
 	__u64 now = bpf_ktime_get_boot_ns();
 	struct check_value *value = bpf_map_lookup_elem(&checks, key);
 	if (!value)
-		value = enter_check(key, uid, now);
+		value = add_check(key, uid, now);
 	if (!value)
 		return 0;
 	__sync_fetch_and_add(&value->count, 1);
 	value->last_ns = now;
-	return value->count < RECORDED_MAX ? value->count : RECORDED_MAX;
+	return value->count < COUNT_MAX ? value->count : COUNT_MAX;
 }
 
 static __always_inline bool is_granted(enum answer answer)
@@ -174,81 +178,84 @@ static __always_inline bool is_granted(enum answer answer)
 	return answer == ANSWER_HELD || answer == ANSWER_OWNER;
 }
 
-/* Looks out for what becomes of a workload's check; own tells whether it asked the
- * task's credential and not a copy. */
-static __always_inline void follow(struct task_struct *task, const struct check_key *key, bool own)
+/* Follows what happens after a workload's check. own: the kernel checked the task's own credential,
+ * not a copy. */
+static __always_inline void follow_outcome(struct task_struct *task, const struct check_key *key,
+					   bool own)
 {
 	if (key->subject != SUBJECT_OWN || key->namespace != NAMESPACE_BASE)
 		return;
 	if (settings.outcomes && !is_granted(key->answer)) {
-		if (!is_of_memory(key))
+		if (!is_memory_check(key))
 			await_outcome(task, key);
-	} else if (settings.outcomes && key->refused_first) {
-		overrule(task, key);
+	} else if (settings.outcomes && key->denied_first) {
+		mark_overruled(task, key);
 	}
 	if (key->answer == ANSWER_HELD)
-		note_use(key, own);
+		record_use(key, own);
 }
 
-/* The check that has just been recorded. A global function, so that the verifier
- * follows it once and not at the end of every path that leads here. */
-__noinline int follow_look(__u32 slot, bool own)
+/* Follows the check that handle_check has just recorded. A global function, so that the verifier
+ * checks it once, and not at the end of every path that leads here. */
+__noinline int follow_check(__u32 slot, bool own)
 {
-	struct look *look = bpf_map_lookup_elem(&looks, &slot);
+	struct check_ctx *check = bpf_map_lookup_elem(&check_ctx, &slot);
 
-	if (look)
-		follow(bpf_get_current_task_btf(), &look->key, own);
+	if (check)
+		follow_outcome(bpf_get_current_task_btf(), &check->key, own);
 	return 0;
 }
 
-/* One of the checks that the current task's execve of the set-up made; global for the
- * same reason. */
-__noinline int settle_one(__u32 i, __u32 phase)
+/* Records one of the pending checks of the current task. A global function, for the same reason. */
+__noinline int flush_one(__u32 i, __u32 phase)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct pending *pending = bpf_task_storage_get(&pendings, task, NULL, 0);
+	struct pending_checks *pending = bpf_task_storage_get(&pending_checks, task, NULL, 0);
 
 	if (!pending || i >= PENDING_MAX)
 		return 0;
 	struct check_key *key = &pending->keys[i];
-	key->phase = phase == PHASE_LONG_SETUP && is_of_memory(key) ? PHASE_SETUP : phase;
-	record(key, plain(task)->real_cred->euid.val);
+	key->phase = phase == PHASE_LONG_SETUP && is_memory_check(key) ? PHASE_SETUP : phase;
+	count_check(key, untrusted_task(task)->real_cred->euid.val);
 	if (phase == PHASE_WORKLOAD)
-		follow(task, key, true);
+		follow_outcome(task, key, true);
 	return 0;
 }
 
-/* Ends the current task's execve of the set-up: as the workload's, or as set-up after all. */
-__noinline int settle(__u32 phase)
+/* Records the checks of the current task's execve of the runtime setup: in the phase of the
+ * workload if this execve has started the workload, else in the phase of the setup. */
+__noinline int flush_pending(__u32 phase)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct pending *pending = bpf_task_storage_get(&pendings, task, NULL, 0);
+	struct pending_checks *pending = bpf_task_storage_get(&pending_checks, task, NULL, 0);
 
 	if (!pending)
 		return 0;
-	if (phase == PHASE_SETUP && is_overdue(bpf_task_storage_get(&tasks, task, NULL, 0)))
+	if (phase == PHASE_SETUP &&
+	    is_setup_overdue(bpf_task_storage_get(&task_states, task, NULL, 0)))
 		phase = PHASE_LONG_SETUP;
 	for (__u32 i = 0; i < PENDING_MAX; i++) {
 		if (i >= pending->used)
 			break;
-		settle_one(i, phase);
+		flush_one(i, phase);
 	}
 	pending->used = 0;
 	if (phase == PHASE_WORKLOAD)
-		bpf_task_storage_delete(&pendings, task);
+		bpf_task_storage_delete(&pending_checks, task);
 	return 0;
 }
 
-/* Keeps a check made inside an execve of the set-up until its end; false if
+/* Defers a check made inside an execve of the runtime setup until the execve ends. Returns false if
  * there is no room. */
-static __always_inline bool hold(struct task_struct *task, const struct check_key *key, __u64 path)
+static __always_inline bool defer_check(struct task_struct *task, const struct check_key *key,
+					__u64 path)
 {
-	struct pending *pending =
-		bpf_task_storage_get(&pendings, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct pending_checks *pending =
+		bpf_task_storage_get(&pending_checks, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!pending)
 		return false;
 	if (pending->used && pending->path != path)
-		settle(PHASE_SETUP);
+		flush_pending(PHASE_SETUP);
 	pending->path = path;
 	__u32 i = pending->used;
 	if (i >= PENDING_MAX)
@@ -258,419 +265,432 @@ static __always_inline bool hold(struct task_struct *task, const struct check_ke
 	return true;
 }
 
-/* Records the check that waits for the kernel's copy of a value, after it has been settled. */
-static __always_inline void record_held(struct unconfirmed *held)
+/* Records a check that waited for the kernel's copy of a value and was confirmed or not. */
+static __always_inline void record_confirmed(struct unconfirmed *saved)
 {
-	held->confirm = CONFIRM_NONE;
-	record(&held->key, held->uid);
-	if (held->key.phase == PHASE_WORKLOAD)
-		follow(bpf_get_current_task_btf(), &held->key, held->own);
+	saved->confirm = CONFIRM_NONE;
+	count_check(&saved->key, saved->uid);
+	if (saved->key.phase == PHASE_WORKLOAD)
+		follow_outcome(bpf_get_current_task_btf(), &saved->key, saved->own_cred);
 }
 
-/* The system call of the current task's held check has returned. */
-__noinline int confirm_return(__s32 syscall, long result)
+/* Confirms and records the deferred check of the current task, whose system call has returned. */
+__noinline int confirm_at_return(__s32 syscall, long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct unconfirmed *held = bpf_task_storage_get(&unconfirmed_of, task, NULL, 0);
+	struct unconfirmed *saved = bpf_task_storage_get(&unconfirmed, task, NULL, 0);
 
-	if (!held || held->confirm == CONFIRM_NONE)
+	if (!saved || saved->confirm == CONFIRM_NONE)
 		return 0;
-	if (held->key.syscall == syscall)
-		confirm(task, held, result);
+	if (saved->key.syscall == syscall)
+		confirm(task, saved, result);
 	else
-		distrust(&held->key, held->confirm);
-	record_held(held);
+		mark_unreadable(&saved->key, saved->confirm);
+	record_confirmed(saved);
 	return 0;
 }
 
-/* Records what the current task still holds: its system call's return was not seen. */
-__noinline int release_held(void)
+/* Records the deferred check of the current task if capmon did not see the return of its system
+ * call. */
+__noinline int release_unconfirmed(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct unconfirmed *held = bpf_task_storage_get(&unconfirmed_of, task, NULL, 0);
+	struct unconfirmed *saved = bpf_task_storage_get(&unconfirmed, task, NULL, 0);
 
-	if (!held || held->confirm == CONFIRM_NONE)
+	if (!saved || saved->confirm == CONFIRM_NONE)
 		return 0;
-	distrust(&held->key, held->confirm);
-	record_held(held);
+	mark_unreadable(&saved->key, saved->confirm);
+	record_confirmed(saved);
 	return 0;
 }
 
-/* Holds a check until its system call returns. If that cannot be seen, what is in memory is not
- * believed, and the check not held. */
-__noinline int hold_look(__u32 slot)
+/* Defers a check until its system call returns. If capmon cannot see the return, it does not rely
+ * on the value in memory. Then this function returns false, and the check is not deferred. */
+__noinline int defer_until_return(__u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct look *look = bpf_map_lookup_elem(&looks, &slot);
-	struct unconfirmed *held = NULL;
-	struct refusals *refusals = NULL;
+	struct check_ctx *check = bpf_map_lookup_elem(&check_ctx, &slot);
+	struct unconfirmed *saved = NULL;
+	struct denials *denials = NULL;
 
-	if (!look)
+	if (!check)
 		return false;
 	if (settings.outcomes) {
-		release_held();
-		held = bpf_task_storage_get(&unconfirmed_of, task, NULL,
-					    BPF_LOCAL_STORAGE_GET_F_CREATE);
-		refusals = bpf_task_storage_get(&refusals_of, task, NULL,
-						BPF_LOCAL_STORAGE_GET_F_CREATE);
+		release_unconfirmed();
+		saved = bpf_task_storage_get(&unconfirmed, task, NULL,
+					     BPF_LOCAL_STORAGE_GET_F_CREATE);
+		denials = bpf_task_storage_get(&task_denials, task, NULL,
+					       BPF_LOCAL_STORAGE_GET_F_CREATE);
 	}
-	if (!held || !refusals) {
-		distrust(&look->key, look->confirm);
+	if (!saved || !denials) {
+		mark_unreadable(&check->key, check->confirm);
 		return false;
 	}
-	prepare(task, held, look);
-	refusals->held = 1;
+	save_unconfirmed(task, saved, check);
+	denials->unconfirmed = 1;
 	return true;
 }
 
-/* Begins to look at a check of the current task; NULL if it is no container's. */
-static __always_inline struct look *begin_look(__u32 slot)
+/* Starts the handling of a check of the current task. Returns NULL if the task is not in a
+ * container. */
+static __always_inline struct check_ctx *begin_check(__u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	if (plain(task)->flags & PF_KTHREAD)
+	if (untrusted_task(task)->flags & PF_KTHREAD)
 		return NULL;
 	__u64 id = container_of_task(task);
 	if (!recording)
 		return NULL;
-	struct look *look = id ? bpf_map_lookup_elem(&looks, &slot) : NULL;
-	if (!look)
+	struct check_ctx *check = id ? bpf_map_lookup_elem(&check_ctx, &slot) : NULL;
+	if (!check)
 		return NULL;
-	__builtin_memset(&look->key, 0, sizeof(look->key));
-	look->key.container = id;
-	look->opts = OPTS_UNKNOWN;
-	look->ret = RESULT_UNKNOWN;
-	look->site = 0;
-	look->remembers = 0;
-	look->sampled = 0;
-	return look;
+	__builtin_memset(&check->key, 0, sizeof(check->key));
+	check->key.container = id;
+	check->cap_opts = CAP_OPTS_UNKNOWN;
+	check->result = RESULT_UNKNOWN;
+	check->known_site = 0;
+	check->cacheable = 0;
+	check->examined = 0;
+	return check;
 }
 
-/* The body that all hooks share. Those that have nothing remembered have no room on the stack for
- * what does it. */
-static __always_inline int check(void *ctx, struct look *look, __u32 slot, bool remembers)
+/* Handles a check, for all hooks. Programs that pass cacheable = false do not have enough stack for
+ * the functions that cache checks. */
+static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u32 slot,
+					bool cacheable)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	const struct asked *asked = &look->asked;
-	struct check_key *key = &look->key;
-	struct call *call = &look->call;
-	struct user_namespace *target = (void *)look->target;
+	const struct cred_info *checked = &check->cred;
+	struct check_key *key = &check->key;
+	struct call *call = &check->call;
+	struct user_namespace *target = (void *)check->target;
 
-	key->capability = look->capability;
-	key->opts = look->opts;
-	key->answer = replay(asked, target, look->capability);
-	if (look->ret != RESULT_UNKNOWN && is_granted(key->answer) != (look->ret == 0))
-		count(COUNTER_VERDICT);
+	key->capability = check->capability;
+	key->cap_opts = check->cap_opts;
+	key->answer = replay_cap_capable(checked, target, check->capability);
+	if (check->result != RESULT_UNKNOWN && is_granted(key->answer) != (check->result == 0))
+		increment_counter(COUNTER_ANSWER_MISMATCH);
 	read_comm(task, key->comm);
 
-	read_number(task, call);
-	read_arguments(task, call);
+	read_call_number(task, call);
+	read_call_args(task, call);
 	key->syscall = call->nr;
 	key->compat = call->compat;
-	if (look->site)
-		key->site[0] = look->site;
+	if (check->known_site)
+		key->site[0] = check->known_site;
 	else
-		find_site(ctx, task, look);
-	struct call_rule rule = rule_of(call);
-	keep_arguments(key, call, rule);
-	key->condition = condition_of(key, call, rule, asked, task, address_of(ctx, task));
+		find_call_site(ctx, task, check);
+	struct call_rule rule = call_rule_of(call);
+	keep_args(key, call, rule);
+	key->condition = condition_of(key, call, rule, checked, task, kernel_address(ctx, task));
 
 	__u64 id = key->container;
-	struct task_state *state = current_state(id);
-	key->phase = state ? state->phase : phase_of_new(id);
+	struct task_state *state = current_task_state(id);
+	key->phase = state ? state->phase : initial_phase(id);
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	if (!container) {
-		count(COUNTER_CONTAINERS_FULL);
+		increment_counter(COUNTER_CONTAINERS_FULL);
 		return 0;
 	}
-	key->subject = subject_of(asked, task, id, container);
-	key->root = asked->euid == 0;
-	if (container->base_userns && asked->base != container->base_userns)
+	key->subject = subject_of(checked, task, id, container);
+	key->root = checked->euid == 0;
+	if (container->base_userns && checked->userns_inum != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
-	else if (container->workload_ns) /* a user namespace of its own gives all there is */
-		key->beyond = excess_of(plain(task)->real_cred, id, container);
+	else if (container->workload_ns) /* a nested user namespace gives all capabilities */
+		key->excess = excess_of(untrusted_task(task)->real_cred, id, container);
 	if (key->namespace == NAMESPACE_BASE)
-		key->choice = choice_of(asked, key->capability, container);
-	keep_demands(key, call, rule, asked, target, container->base_userns);
+		key->alternative = alternative_of(checked, key->capability, container);
+	keep_implicit_needs(key, call, rule, checked, target, container->base_userns);
 
 	if (state) {
 		if (key->capability == CAP_SETPCAP)
-			state->setpcap_asked = 1;
+			state->setpcap_checked = 1;
 		if (is_granted(key->answer)) {
-			if (state->refused &&
-			    same_call((void *)state->refused_site, (void *)key->site))
-				key->refused_first = state->refused;
-			state->refused = 0;
+			if (state->denied &&
+			    is_same_sequence((void *)state->denied_site, (void *)key->site))
+				key->denied_first = state->denied;
+			state->denied = 0;
 		} else {
-			state->refused = key->capability + 1;
-			__builtin_memcpy(state->refused_site, key->site, sizeof(key->site));
+			state->denied = key->capability + 1;
+			__builtin_memcpy(state->denied_site, key->site, sizeof(key->site));
 		}
 	}
 
 	if (key->phase == PHASE_SETUP) {
 		if (rule.kind != CALL_EXEC) {
-			settle(PHASE_SETUP);
-			if (is_overdue(state) && !is_of_memory(key))
+			flush_pending(PHASE_SETUP);
+			if (is_setup_overdue(state) && !is_memory_check(key))
 				key->phase = PHASE_LONG_SETUP;
 		} else {
-			key->nested_entry = 1;
-			if (hold(task, key, call->args[0]))
+			key->setup_execve = 1;
+			if (defer_check(task, key, call->args[0]))
 				return 0;
-			/* no room: better one too many than one too few */
+			/* no room: one use too many is better than one too few */
 			key->phase = PHASE_WORKLOAD;
 		}
 	}
-	look->confirm = confirm_of(look, rule);
-	if (look->confirm && hold_look(slot))
+	check->confirm = confirm_of(check, rule);
+	if (check->confirm && defer_until_return(slot))
 		return 0;
-	bool of_file = is_of_file(key);
-	if (!count_memo(look)) {
-		int times = record(key, asked->euid);
-		/* the first ones are looked at one by one, for their files; a folded key
-		 * has not the call site that a chain of callers stands for */
-		if (remembers && times && !is_folded(key) && (!of_file || times >= FILES_EACH))
-			remember(slot);
-		look->sampled = times > 0;
+	bool of_file = is_file_check(key);
+	if (!count_cached(check)) {
+		int times = count_check(key, checked->euid);
+		/* capmon examines the first checks of a kind one by one, for their files. A folded
+		 * key lacks the call site that a call chain stands for. */
+		if (cacheable && times && !is_folded(key) && (!of_file || times >= FILES_QUOTA))
+			cache_check(slot);
+		check->examined = times > 0;
 	}
-	if (of_file && look->sampled)
-		note_files(slot);
+	if (of_file && check->examined)
+		record_files(slot);
 	if (key->phase == PHASE_WORKLOAD)
-		follow_look(slot, asked->cred == (__u64)plain(task)->real_cred);
+		follow_check(slot, checked->cred == (__u64)untrusted_task(task)->real_cred);
 	return 0;
 }
 
-/* A check whose hook has typed arguments. */
-static __always_inline int check_typed(void *ctx, const struct cred *cred,
-				       struct user_namespace *target, int capability, int opts,
-				       int ret)
+/* Handles a check whose hook has typed arguments. */
+static __always_inline int handle_typed_check(void *ctx, const struct cred *cred,
+					      struct user_namespace *target, int capability,
+					      int opts, int ret)
 {
-	struct look *look = begin_look(SLOT_CHECK);
+	struct check_ctx *check = begin_check(CTX_CHECK);
 
-	if (!look)
+	if (!check)
 		return 0;
-	look->asked = typed_credential(cred);
-	look->target = (__u64)target;
-	look->capability = capability;
-	look->opts = opts;
-	look->ret = ret;
-	look->remembers = 1;
-	return check(ctx, look, SLOT_CHECK, true);
+	check->cred = typed_cred_info(cred);
+	check->target = (__u64)target;
+	check->capability = capability;
+	check->cap_opts = opts;
+	check->result = ret;
+	check->cacheable = 1;
+	return handle_check(ctx, check, CTX_CHECK, true);
 }
 
-TWICE("tp_btf/cap_capable", check_tracepoint, TURN_CHECK,
-      check_typed(ctx, cred, target, capability, OPTS_UNKNOWN, ret), const struct cred *cred,
-      struct user_namespace *target, const struct user_namespace *capable_ns, int capability,
-      int ret)
+DEFINE_WITH_FALLBACK("tp_btf/cap_capable", capmon_tp_btf, PROGRAM_CHECK,
+		     handle_typed_check(ctx, cred, target, capability, CAP_OPTS_UNKNOWN, ret),
+		     const struct cred *cred, struct user_namespace *target,
+		     const struct user_namespace *capable_ns, int capability, int ret)
 
-TWICE("fexit/cap_capable", check_fexit, TURN_CHECK,
-      check_typed(ctx, cred, target, capability, opts, ret), const struct cred *cred,
-      struct user_namespace *target, int capability, unsigned int opts, int ret)
+DEFINE_WITH_FALLBACK("fexit/cap_capable", capmon_fexit, PROGRAM_CHECK,
+		     handle_typed_check(ctx, cred, target, capability, opts, ret),
+		     const struct cred *cred, struct user_namespace *target, int capability,
+		     unsigned int opts, int ret)
 
-/* At the entry, without a return probe: the answer is computed, so nothing has
- * to be paired and nothing can be lost between the two. */
+/* At the entry, without a return probe: capmon computes the answer, so it does not have to match an
+ * entry with its return, and loses nothing in between. */
 SEC("kprobe/cap_capable")
-int check_kprobe(struct pt_regs *ctx)
+int capmon_kprobe(struct pt_regs *ctx)
 {
-	struct look *look = begin_look(SLOT_CHECK);
+	struct check_ctx *check = begin_check(CTX_CHECK);
 
-	if (!look)
+	if (!check)
 		return 0;
 #if defined(__TARGET_ARCH_x86)
-	look->asked = probed_credential((const struct cred *)ctx->di);
-	look->target = ctx->si;
-	look->capability = ctx->dx;
-	look->opts = ctx->cx;
+	check->cred = probed_cred_info((const struct cred *)ctx->di);
+	check->target = ctx->si;
+	check->capability = ctx->dx;
+	check->cap_opts = ctx->cx;
 #elif defined(__TARGET_ARCH_arm64)
 	struct user_pt_regs *regs = (struct user_pt_regs *)ctx;
-	look->asked = probed_credential((const struct cred *)regs->regs[0]);
-	look->target = regs->regs[1];
-	look->capability = regs->regs[2];
-	look->opts = regs->regs[3];
+	check->cred = probed_cred_info((const struct cred *)regs->regs[0]);
+	check->target = regs->regs[1];
+	check->capability = regs->regs[2];
+	check->cap_opts = regs->regs[3];
 #endif
-	return check(ctx, look, SLOT_CHECK, false);
+	return handle_check(ctx, check, CTX_CHECK, false);
 }
 
 /*
- * Compilers build cap_capable into those of its callers that are in the same file, where
- * neither fexit nor a kprobe on it sees them ask. They are cap_capset and, for
- * PR_SET_SECUREBITS, cap_task_prctl (security/commoncap.c); both ask for CAP_SETPCAP.
- * When one of them returns and the question was not seen, it is recorded here.
+ * Compilers inline cap_capable into callers in the same file. Neither fexit nor a kprobe on
+ * cap_capable sees these checks. The callers are cap_capset and, for PR_SET_SECUREBITS,
+ * cap_task_prctl (security/commoncap.c). Both check CAP_SETPCAP. When one of them returns and no
+ * hook saw the check, this function records it. expected: the function has made the check.
  */
-static __always_inline int asked_inside(void *ctx, bool asks, __u64 site, __u32 slot)
+static __always_inline int handle_inlined_check(void *ctx, bool expected, __u64 site, __u32 slot)
 {
-	struct look *look = begin_look(slot);
+	struct check_ctx *check = begin_check(slot);
 
-	if (!look)
+	if (!check)
 		return 0;
-	struct task_state *state = current_state(look->key.container);
+	struct task_state *state = current_task_state(check->key.container);
 	if (!state)
 		return 0;
-	bool seen = state->setpcap_asked;
-	if (asks && !seen) {
-		look->asked = typed_credential(plain(bpf_get_current_task_btf())->cred);
-		look->target = look->asked.ns;
-		look->capability = CAP_SETPCAP;
-		look->site = site;
-		check(ctx, look, slot, false);
+	bool seen = state->setpcap_checked;
+	if (expected && !seen) {
+		check->cred = typed_cred_info(untrusted_task(bpf_get_current_task_btf())->cred);
+		check->target = check->cred.ns;
+		check->capability = CAP_SETPCAP;
+		check->known_site = site;
+		handle_check(ctx, check, slot, false);
 	}
-	state->setpcap_asked = 0;
+	state->setpcap_checked = 0;
 	return 0;
 }
 
-/* Whether cap_task_prctl got as far as asking. After a success the credential has the
- * new bits already. */
-static __always_inline bool sets_securebits(long result)
+/* Whether cap_task_prctl reached its check. After a success, the credential already has the new
+ * bits. */
+static __always_inline bool reaches_securebits_check(long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call call = {};
 
-	read_number(task, &call);
-	read_arguments(task, &call);
-	if (rule_of(&call).kind != CALL_PRCTL || call.args[0] != PR_SET_SECUREBITS)
+	read_call_number(task, &call);
+	read_call_args(task, &call);
+	if (call_rule_of(&call).kind != CALL_PRCTL || call.args[0] != PR_SET_SECUREBITS)
 		return false;
 	__u32 bits = call.args[1];
-	__u32 had = plain(task)->cred->securebits;
+	__u32 had = untrusted_task(task)->cred->securebits;
 	__u32 locked = had & SECURE_ALL_LOCKS;
 	return !result || !(((locked >> 1) & (had ^ bits)) || (locked & ~bits) ||
 			    (bits & ~(SECURE_ALL_LOCKS | SECURE_ALL_BITS)));
 }
 
-TWICE("fexit/cap_capset", capset_fexit, TURN_CAPSET,
-      asked_inside(ctx, true, settings.capset, SLOT_CAPSET), struct cred *unused)
+DEFINE_WITH_FALLBACK("fexit/cap_capset", capmon_capset, PROGRAM_CAPSET,
+		     handle_inlined_check(ctx, true, settings.capset_site, CTX_CAPSET),
+		     struct cred *unused)
 
 SEC("kretprobe/cap_capset")
-int capset_kretprobe(struct pt_regs *ctx)
+int capmon_capset_kretprobe(struct pt_regs *ctx)
 {
-	return asked_inside(ctx, true, settings.capset, SLOT_CAPSET);
+	return handle_inlined_check(ctx, true, settings.capset_site, CTX_CAPSET);
 }
 
-TWICE("fexit/cap_task_prctl", prctl_fexit, TURN_PRCTL,
-      asked_inside(ctx, sets_securebits(result), settings.task_prctl, SLOT_PRCTL), int option,
-      unsigned long arg2, unsigned long arg3, unsigned long arg4, unsigned long arg5, int result)
+DEFINE_WITH_FALLBACK("fexit/cap_task_prctl", capmon_prctl, PROGRAM_PRCTL,
+		     handle_inlined_check(ctx, reaches_securebits_check(result),
+					  settings.task_prctl_site, CTX_PRCTL),
+		     int option, unsigned long arg2, unsigned long arg3, unsigned long arg4,
+		     unsigned long arg5, int result)
 
 SEC("kretprobe/cap_task_prctl")
-int prctl_kretprobe(struct pt_regs *ctx)
+int capmon_prctl_kretprobe(struct pt_regs *ctx)
 {
 #if defined(__TARGET_ARCH_x86)
 	int result = ctx->ax;
 #elif defined(__TARGET_ARCH_arm64)
 	int result = ((struct user_pt_regs *)ctx)->regs[0];
 #endif
-	return asked_inside(ctx, sets_securebits(result), settings.task_prctl, SLOT_PRCTL);
+	return handle_inlined_check(ctx, reaches_securebits_check(result), settings.task_prctl_site,
+				    CTX_PRCTL);
 }
 
-/* Whether a task is a workload's that has been moved out of its container. */
-static __always_inline bool has_left(struct task_struct *task)
+/* Whether a task of a workload was moved out of its container. */
+static __always_inline bool has_left_container(struct task_struct *task)
 {
-	struct task_state *state = bpf_task_storage_get(&tasks, task, NULL, 0);
+	struct task_state *state = bpf_task_storage_get(&task_states, task, NULL, 0);
 
 	return state && state->phase == PHASE_WORKLOAD;
 }
 
-/* A child is in its parent's phase: workload stays workload, also outside of containers. */
-static __always_inline int fork_seen(struct task_struct *parent, struct task_struct *child)
+/* A child starts in its parent's phase. A child of a workload stays workload, also outside
+ * containers. */
+static __always_inline int handle_fork(struct task_struct *parent, struct task_struct *child)
 {
 	__u64 id = container_of_task(parent);
-	if (!id && !has_left(parent))
+	if (!id && !has_left_container(parent))
 		return 0;
-	struct task_state *from = state_of(parent, id);
+	struct task_state *from = task_state_of(parent, id);
 	if (!from)
 		return 0;
-	from->cloned = flags_of_child(parent, child);
+	from->child_flags = clone_flags_of_child(parent, child);
 	struct task_state *to =
-		bpf_task_storage_get(&tasks, child, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+		bpf_task_storage_get(&task_states, child, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!to) {
-		count(COUNTER_TASK_STATE);
+		increment_counter(COUNTER_TASK_STATE_FULL);
 		return 0;
 	}
 	to->container = id;
 	to->phase = from->phase;
 	to->setup_ns = from->setup_ns;
-	if (id && to->phase == PHASE_WORKLOAD && plain(child)->pid == plain(child)->tgid)
-		workload_seen(child, id, false);
+	if (id && to->phase == PHASE_WORKLOAD &&
+	    untrusted_task(child)->pid == untrusted_task(child)->tgid)
+		record_workload_process(child, id, false);
 	return 0;
 }
 
-TWICE("tp_btf/sched_process_fork", forked, TURN_FORK, fork_seen(parent, child),
-      struct task_struct *parent, struct task_struct *child)
+DEFINE_WITH_FALLBACK("tp_btf/sched_process_fork", capmon_fork, PROGRAM_FORK,
+		     handle_fork(parent, child), struct task_struct *parent,
+		     struct task_struct *child)
 
-/* An execve that succeeded. The runtime setup ends with the first one inside the container's
- * root. */
-static __always_inline int exec_seen(struct task_struct *task, struct linux_binprm *bprm)
+/* Handles an execve that succeeded. The first one inside the container's root ends the runtime
+ * setup. */
+static __always_inline int handle_exec(struct task_struct *task, struct linux_binprm *bprm)
 {
 	__u64 id = container_of_task(task);
 	if (!id)
 		return 0;
-	struct task_state *state = state_of(task, id);
+	struct task_state *state = task_state_of(task, id);
 	if (!state)
 		return 0;
 	if (state->phase == PHASE_SETUP) {
-		if (in_own_root(id)) {
+		if (has_container_root(id)) {
 			state->phase = PHASE_WORKLOAD;
-			workload_seen(task, id, false);
+			record_workload_process(task, id, false);
 		}
-		settle(state->phase);
+		flush_pending(state->phase);
 	}
 	if (state->phase == PHASE_WORKLOAD)
-		executed_file(id, (__u64)file_with_credentials(task, bprm));
+		record_execution(id, (__u64)file_with_capabilities(task, bprm));
 	return 0;
 }
 
-TWICE("tp_btf/sched_process_exec", executed, TURN_EXEC, exec_seen(task, bprm),
-      struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+DEFINE_WITH_FALLBACK("tp_btf/sched_process_exec", capmon_exec, PROGRAM_EXEC,
+		     handle_exec(task, bprm), struct task_struct *task, int old_pid,
+		     struct linux_binprm *bprm)
 
-static __always_inline int exit_seen(struct task_struct *task)
+static __always_inline int handle_exit(struct task_struct *task)
 {
 	__u64 id = container_of_task(task);
 	if (!id)
 		return 0;
-	settle(PHASE_SETUP);
-	release_held();
+	flush_pending(PHASE_SETUP);
+	release_unconfirmed();
 	struct container *container = bpf_map_lookup_elem(&containers, &id);
 	if (container) {
 		container->last_ns = bpf_ktime_get_boot_ns();
-		keep_used(task, container);
+		record_kept(task, container);
 	}
 	return 0;
 }
 
-TWICE("tp_btf/sched_process_exit", exited, TURN_EXIT, exit_seen(task), struct task_struct *task)
+DEFINE_WITH_FALLBACK("tp_btf/sched_process_exit", capmon_exit, PROGRAM_EXIT, handle_exit(task),
+		     struct task_struct *task)
 
-/* Attached where code of modules is remembered. */
+/* Attached only if call chains in modules are cached. */
 SEC("tp_btf/module_free")
-int module_freed(void *ctx)
+int capmon_mod_free(void *ctx)
 {
 	__sync_fetch_and_add(&module_epoch, 1);
 	return 0;
 }
 
-/* Every system call of the machine ends here: attached only while it is needed. */
-static __always_inline int return_seen(long result)
+/* Handles the end of every system call on the host. Attached only while capmon needs it. */
+static __always_inline int handle_sys_exit(long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct call call = {};
 
-	read_number(task, &call);
-	if (result == -EPERM && rule_of(&call).kind == CALL_EXEC)
-		failed_execve();
-	struct refusals *refusals = NULL;
+	read_call_number(task, &call);
+	if (result == -EPERM && call_rule_of(&call).kind == CALL_EXEC)
+		record_failed_execve();
+	struct denials *denials = NULL;
 	if (settings.outcomes)
-		refusals = bpf_task_storage_get(&refusals_of, task, NULL, 0);
-	if (refusals) {
-		if (refusals->held)
-			confirm_return(call.nr, result);
-		refusals->held = 0;
-		settle_refusals(refusals, &call, result);
-		if (refusals->pressure && result > 0)
-			wrote_pressure();
+		denials = bpf_task_storage_get(&task_denials, task, NULL, 0);
+	if (denials) {
+		if (denials->unconfirmed)
+			confirm_at_return(call.nr, result);
+		denials->unconfirmed = 0;
+		record_outcomes(denials, &call, result);
+		if (denials->pressure_file && result > 0)
+			record_pressure_write();
 	}
-	struct call_rule rule = rule_of(&call);
-	if (rule.lifted || watch_of(&call))
-		watched_call(result);
+	struct call_rule rule = call_rule_of(&call);
+	if (rule.lifted || seccomp_call_of(&call))
+		record_returned_call(result);
 	if (rule.inspects && result >= 0)
-		inspected(rule.inspects, rule.process, rule.first, result);
+		record_unchecked_call(rule.inspects, rule.pid_arg, rule.arg0_plus_1, result);
 	return 0;
 }
 
-TWICE("tp_btf/sys_exit", returned, TURN_RETURN, return_seen(result), struct pt_regs *regs,
-      long result)
+DEFINE_WITH_FALLBACK("tp_btf/sys_exit", capmon_sys_exit, PROGRAM_SYS_EXIT, handle_sys_exit(result),
+		     struct pt_regs *regs, long result)

@@ -13,26 +13,35 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type CapmonAlternative uint32
+
+const (
+	CapmonAlternativeALTERNATIVE_UNKNOWN     CapmonAlternative = 0
+	CapmonAlternativeALTERNATIVE_NOT_HELD    CapmonAlternative = 1
+	CapmonAlternativeALTERNATIVE_HELD        CapmonAlternative = 2
+	CapmonAlternativeALTERNATIVE_WHOLE_GRANT CapmonAlternative = 3
+)
+
 type CapmonAnswer uint32
 
 const (
-	CapmonAnswerANSWER_HELD    CapmonAnswer = 0
-	CapmonAnswerANSWER_OWNER   CapmonAnswer = 1
-	CapmonAnswerANSWER_MISSING CapmonAnswer = 2
-	CapmonAnswerANSWER_BEYOND  CapmonAnswer = 3
+	CapmonAnswerANSWER_HELD           CapmonAnswer = 0
+	CapmonAnswerANSWER_OWNER          CapmonAnswer = 1
+	CapmonAnswerANSWER_NOT_HELD       CapmonAnswer = 2
+	CapmonAnswerANSWER_OUTSIDE_USERNS CapmonAnswer = 3
 )
 
 type CapmonCallKey struct {
-	_         structs.HostLayout
-	Container uint64
-	Args      [6]uint64
-	Comm      [16]uint8
-	Syscall   int32
-	Error     uint16
-	Compat    uint8
-	Lifted    uint8
-	Unasked   uint8
-	Pad       [7]uint8
+	_            structs.HostLayout
+	Container    uint64
+	Args         [6]uint64
+	Comm         [16]uint8
+	Syscall      int32
+	Error        uint16
+	Compat       uint8
+	Lifted       uint8
+	UncheckedUse uint8
+	Pad          [7]uint8
 }
 
 type CapmonCallKind uint32
@@ -60,15 +69,15 @@ const (
 )
 
 type CapmonCallRule struct {
-	_        structs.HostLayout
-	Kind     uint8
-	Args     uint8
-	Mode     uint8
-	Lifted   uint8
-	Inspects uint8
-	Process  uint8
-	First    uint8
-	Pad      [1]uint8
+	_         structs.HostLayout
+	Kind      uint8
+	Args      uint8
+	ModeArg   uint8
+	Lifted    uint8
+	Inspects  uint8
+	PidArg    uint8
+	Arg0Plus1 uint8
+	Pad       [1]uint8
 }
 
 type CapmonCallValue struct {
@@ -81,10 +90,78 @@ type CapmonCallValue struct {
 	Uid     uint32
 }
 
-type CapmonCallWatch struct {
-	_     structs.HostLayout
-	Masks [6]uint64
-	Kind  uint64
+type CapmonCgroupWalk struct {
+	_         structs.HostLayout
+	Name      [128]int8
+	Found     CapmonContainer
+	Delegated [128]int8
+	Event     CapmonEvent
+}
+
+type CapmonCheckCache struct {
+	_               structs.HostLayout
+	FirstOffset     int32
+	FirstCandidates uint32
+	Checks          [64]struct {
+		_       structs.HostLayout
+		Version uint64
+		Key     CapmonCheckKey
+		Chain   struct {
+			_             structs.HostLayout
+			Address       [12]uint64
+			Offset        [12]int16
+			Base          [3]int16
+			Begin         [3]uint8
+			ReachesEntry  uint8
+			HasModuleCode uint8
+			Pad           [1]uint8
+			Epoch         uint32
+		}
+		Misses int64
+		Count  uint64
+		LastNs uint64
+		Tick   uint64
+	}
+}
+
+type CapmonCheckCtx struct {
+	_    structs.HostLayout
+	Cred struct {
+		_           structs.HostLayout
+		Cred        uint64
+		Ns          uint64
+		Groups      uint64
+		Keyring     uint64
+		Effective   uint64
+		Permitted   uint64
+		Inheritable uint64
+		Uid         uint32
+		Suid        uint32
+		Euid        uint32
+		Gid         uint32
+		Sgid        uint32
+		UsernsInum  uint32
+	}
+	Target     uint64
+	Capability int32
+	CapOpts    int32
+	Result     int32
+	Cacheable  uint32
+	KnownSite  uint64
+	Call       struct {
+		_      structs.HostLayout
+		Nr     int32
+		Compat bool
+		_      [3]byte
+		Args   [6]uint64
+	}
+	Key          CapmonCheckKey
+	CacheIndex   uint32
+	RegsDistance uint32
+	ChainKnown   uint32
+	Examined     uint32
+	Confirm      uint32
+	_            [4]byte
 }
 
 type CapmonCheckEvent struct {
@@ -104,27 +181,27 @@ type CapmonCheckEvent struct {
 }
 
 type CapmonCheckKey struct {
-	_            structs.HostLayout
-	Container    uint64
-	Site         [8]uint64
-	Args         [3]uint64
-	Detail       [16]uint8
-	Comm         [16]uint8
-	Syscall      int32
-	Compat       uint8
-	Capability   uint8
-	Answer       uint8
-	Subject      uint8
-	Namespace    uint8
-	Phase        uint8
-	Condition    uint8
-	RefusedFirst uint8
-	Opts         uint8
-	NestedEntry  uint8
-	Root         uint8
-	Beyond       uint8
-	Choice       uint8
-	Pad          [7]uint8
+	_           structs.HostLayout
+	Container   uint64
+	Site        [8]uint64
+	Args        [3]uint64
+	Detail      [16]uint8
+	Comm        [16]uint8
+	Syscall     int32
+	Compat      uint8
+	Capability  uint8
+	Answer      uint8
+	Subject     uint8
+	Namespace   uint8
+	Phase       uint8
+	Condition   uint8
+	DeniedFirst uint8
+	CapOpts     uint8
+	SetupExecve uint8
+	Root        uint8
+	Excess      uint8
+	Alternative uint8
+	Pad         [7]uint8
 }
 
 type CapmonCheckValue struct {
@@ -140,50 +217,41 @@ type CapmonCheckValue struct {
 	Uid       uint32
 }
 
-type CapmonChoice uint32
-
-const (
-	CapmonChoiceCHOICE_UNKNOWN CapmonChoice = 0
-	CapmonChoiceCHOICE_NONE    CapmonChoice = 1
-	CapmonChoiceCHOICE_OTHER   CapmonChoice = 2
-	CapmonChoiceCHOICE_ALL     CapmonChoice = 3
-)
-
 type CapmonCondition uint32
 
 const (
-	CapmonConditionCONDITION_UNTESTED   CapmonCondition = 0
-	CapmonConditionCONDITION_MATTERS    CapmonCondition = 1
-	CapmonConditionCONDITION_MOOT       CapmonCondition = 2
-	CapmonConditionCONDITION_SILENT     CapmonCondition = 3
-	CapmonConditionCONDITION_UNREADABLE CapmonCondition = 4
-	CapmonConditionCONDITION_OPTIONAL   CapmonCondition = 5
+	CapmonConditionCONDITION_UNTESTED       CapmonCondition = 0
+	CapmonConditionCONDITION_MATTERS        CapmonCondition = 1
+	CapmonConditionCONDITION_NO_EFFECT      CapmonCondition = 2
+	CapmonConditionCONDITION_CHANGES_RESULT CapmonCondition = 3
+	CapmonConditionCONDITION_UNREADABLE     CapmonCondition = 4
+	CapmonConditionCONDITION_OPTIONAL       CapmonCondition = 5
 )
 
 type CapmonConfig struct {
-	_           structs.HostLayout
-	AskerStart  uint64
-	AskerEnd    uint64
-	Capset      uint64
-	TaskPrctl   uint64
-	MemoryStart uint64
-	MemoryEnd   uint64
-	Known       uint64
-	Host        uint64
-	TextStart   uint64
-	TextEnd     uint64
-	OrcIps      uint64
-	Orcs        uint64
-	Modules     uint64
-	OrcCount    uint32
-	Outcomes    uint32
-	Subsys      int32
-	PageSize    uint32
-	Preemptible uint32
-	PerCpu      uint32
-	Casts       uint32
-	Pad         uint32
-	Rooms       [8]uint32
+	_                 structs.HostLayout
+	CapCapableStart   uint64
+	CapCapableEnd     uint64
+	CapsetSite        uint64
+	TaskPrctlSite     uint64
+	EnoughMemoryStart uint64
+	EnoughMemoryEnd   uint64
+	KnownCaps         uint64
+	HostCaps          uint64
+	TextStart         uint64
+	TextEnd           uint64
+	OrcIps            uint64
+	OrcEntries        uint64
+	ModuleList        uint64
+	OrcCount          uint32
+	Outcomes          uint32
+	Subsys            int32
+	PageSize          uint32
+	Preemptible       uint32
+	CpuExclusive      uint32
+	HasRdonlyCast     uint32
+	Pad               uint32
+	Capacity          [8]uint32
 }
 
 type CapmonContainer struct {
@@ -204,18 +272,18 @@ type CapmonContainer struct {
 	Processes            uint32
 	Uid                  uint32
 	Existed              uint32
-	Confirmed            uint32
+	GrantConfirmed       uint32
 	SetfcapUses          uint32
 	Name                 [128]uint8
 	Entries              [8]uint32
 	UnrecordedExecutions uint64
 	UnrecordedCalls      uint64
-	ToldGranted          uint64
-	ToldRefused          uint64
+	AnnouncedGranted     uint64
+	AnnouncedDenied      uint64
 	EventsNs             uint64
 	Delegated            uint64
 	Folded               uint32
-	Pids                 uint32
+	Pidns                uint32
 }
 
 type CapmonCounter uint32
@@ -224,16 +292,26 @@ const (
 	CapmonCounterCOUNTER_CHECKS_FULL     CapmonCounter = 0
 	CapmonCounterCOUNTER_CONTAINERS_FULL CapmonCounter = 1
 	CapmonCounterCOUNTER_CGROUP_DEPTH    CapmonCounter = 2
-	CapmonCounterCOUNTER_TASK_STATE      CapmonCounter = 3
-	CapmonCounterCOUNTER_EVENTS          CapmonCounter = 4
-	CapmonCounterCOUNTER_NO_SITE         CapmonCounter = 5
-	CapmonCounterCOUNTER_VERDICT         CapmonCounter = 6
-	CapmonCounterCOUNTER_EXECUTIONS      CapmonCounter = 7
-	CapmonCounterCOUNTER_CALLS           CapmonCounter = 8
-	CapmonCounterCOUNTER_TAKEN_OVER      CapmonCounter = 9
-	CapmonCounterCOUNTER_CHAINS          CapmonCounter = 10
+	CapmonCounterCOUNTER_TASK_STATE_FULL CapmonCounter = 3
+	CapmonCounterCOUNTER_EVENTS_FULL     CapmonCounter = 4
+	CapmonCounterCOUNTER_NO_CALL_SITE    CapmonCounter = 5
+	CapmonCounterCOUNTER_ANSWER_MISMATCH CapmonCounter = 6
+	CapmonCounterCOUNTER_EXECUTIONS_FULL CapmonCounter = 7
+	CapmonCounterCOUNTER_CALLS_FULL      CapmonCounter = 8
+	CapmonCounterCOUNTER_FALLBACK_RUNS   CapmonCounter = 9
+	CapmonCounterCOUNTER_WRONG_CHAINS    CapmonCounter = 10
 	CapmonCounterCOUNTER_MAX             CapmonCounter = 11
 )
+
+type CapmonDenials struct {
+	_            structs.HostLayout
+	Used         uint32
+	Syscall      int32
+	Unconfirmed  uint32
+	PressureFile uint32
+	Times        [4]uint32
+	Keys         [4]CapmonCheckKey
+}
 
 type CapmonEvent struct {
 	_          structs.HostLayout
@@ -265,24 +343,24 @@ const (
 	CapmonExcessEXCESS_POSSIBLE CapmonExcess = 2
 )
 
-type CapmonExecution struct {
-	_     structs.HostLayout
-	Value CapmonExecutionValue
-	Room  [256]uint8
-}
-
 type CapmonExecutionKey struct {
 	_          structs.HostLayout
 	Container  uint64
 	Inode      uint64
 	Ambient    uint64
-	Changed    int64
+	CtimeNs    int64
 	Device     uint32
 	Generation uint32
 	Nosuid     uint16
 	Overlay    uint16
 	Folded     uint16
 	Nested     uint16
+}
+
+type CapmonExecutionScratch struct {
+	_       structs.HostLayout
+	Value   CapmonExecutionValue
+	Padding [256]uint8
 }
 
 type CapmonExecutionValue struct {
@@ -314,42 +392,52 @@ type CapmonFileKey struct {
 	Capability uint8
 	Granted    uint8
 	Naming     uint8
-	Cut        uint8
-	OfTwo      uint8
-	Link       uint8
+	Truncated  uint8
+	WhichOfTwo uint8
+	Nofollow   uint8
 	Pad        uint8
 	Path       [160]uint8
 }
 
 type CapmonFileRule struct {
-	_         structs.HostLayout
-	Path      uint8
-	Base      uint8
-	OtherPath uint8
-	OtherBase uint8
-	Address   uint8
-	Flags     uint8
-	Pad       [2]uint8
-	Mask      uint32
-	Links     uint32
+	_             structs.HostLayout
+	PathArg       uint8
+	BaseArg       uint8
+	OtherPathArg  uint8
+	OtherBaseArg  uint8
+	IsSockaddr    uint8
+	FlagsArg      uint8
+	Pad           [2]uint8
+	NofollowMask  uint32
+	NofollowFlags uint32
+}
+
+type CapmonFileScratch struct {
+	_        structs.HostLayout
+	Fresh    CapmonFileEvent
+	Padding  [256]uint8
+	Dentry   uint64
+	Mount    uint64
+	PathLen  uint32
+	Nofollow uint32
 }
 
 type CapmonFileValue struct {
-	_           structs.HostLayout
-	Count       uint64
-	FirstNs     uint64
-	LastNs      uint64
-	Pid         uint32
-	Uid         uint32
-	Gid         uint32
-	Owner       uint32
-	Group       uint32
-	Mode        uint32
-	Whole       uint32
-	Pad         uint32
-	Bounding    uint64
-	Inheritable uint64
-	Base        [256]uint8
+	_            structs.HostLayout
+	Count        uint64
+	FirstNs      uint64
+	LastNs       uint64
+	Pid          uint32
+	Uid          uint32
+	Gid          uint32
+	Owner        uint32
+	Group        uint32
+	Mode         uint32
+	BaseComplete uint32
+	Pad          uint32
+	Bounding     uint64
+	Inheritable  uint64
+	Base         [256]uint8
 }
 
 type CapmonFold uint32
@@ -364,70 +452,40 @@ const (
 type CapmonInspects uint32
 
 const (
-	CapmonInspectsINSPECTS_NONE     CapmonInspects = 0
-	CapmonInspectsINSPECTS_OPENED   CapmonInspects = 1
-	CapmonInspectsINSPECTS_LINK     CapmonInspects = 2
-	CapmonInspectsINSPECTS_PID      CapmonInspects = 3
-	CapmonInspectsINSPECTS_PTRACE   CapmonInspects = 4
-	CapmonInspectsINSPECTS_PIDFD    CapmonInspects = 5
-	CapmonInspectsINSPECTS_SCHEDULE CapmonInspects = 6
-	CapmonInspectsINSPECTS_OWN      CapmonInspects = 7
+	CapmonInspectsINSPECTS_NONE        CapmonInspects = 0
+	CapmonInspectsINSPECTS_OPENED_FILE CapmonInspects = 1
+	CapmonInspectsINSPECTS_PATH_LINKS  CapmonInspects = 2
+	CapmonInspectsINSPECTS_PID         CapmonInspects = 3
+	CapmonInspectsINSPECTS_PTRACE      CapmonInspects = 4
+	CapmonInspectsINSPECTS_PIDFD       CapmonInspects = 5
+	CapmonInspectsINSPECTS_SCHEDULE    CapmonInspects = 6
+	CapmonInspectsINSPECTS_OWN_SETS    CapmonInspects = 7
 )
 
-type CapmonLifted uint32
+type CapmonLastCgroup struct {
+	_         structs.HostLayout
+	Cgroup    uint64
+	Container uint64
+}
+
+type CapmonLiftedLimit uint32
 
 const (
-	CapmonLiftedLIFTED_NONE   CapmonLifted = 0
-	CapmonLiftedLIFTED_PORT   CapmonLifted = 1
-	CapmonLiftedLIFTED_PING   CapmonLifted = 2
-	CapmonLiftedLIFTED_EITHER CapmonLifted = 3
+	CapmonLiftedLimitLIFTED_NONE   CapmonLiftedLimit = 0
+	CapmonLiftedLimitLIFTED_PORT   CapmonLiftedLimit = 1
+	CapmonLiftedLimitLIFTED_PING   CapmonLiftedLimit = 2
+	CapmonLiftedLimitLIFTED_EITHER CapmonLiftedLimit = 3
 )
 
 type CapmonLimits uint32
 
 const (
-	CapmonLimitsSETUP_SECONDS CapmonLimits = 30
+	CapmonLimitsCALL_MAX        CapmonLimits = 512
+	CapmonLimitsCGROUP_NAME_LEN CapmonLimits = 128
+	CapmonLimitsFILES_QUOTA     CapmonLimits = 64
+	CapmonLimitsANCESTORS_MAX   CapmonLimits = 32
+	CapmonLimitsSETUP_SECONDS   CapmonLimits = 30
 )
-
-type CapmonLook struct {
-	_     structs.HostLayout
-	Asked struct {
-		_           structs.HostLayout
-		Cred        uint64
-		Ns          uint64
-		Groups      uint64
-		Keyring     uint64
-		Effective   uint64
-		Permitted   uint64
-		Inheritable uint64
-		Uid         uint32
-		Suid        uint32
-		Euid        uint32
-		Gid         uint32
-		Sgid        uint32
-		Base        uint32
-	}
-	Target     uint64
-	Capability int32
-	Opts       int32
-	Ret        int32
-	Remembers  uint32
-	Site       uint64
-	Call       struct {
-		_      structs.HostLayout
-		Nr     int32
-		Compat bool
-		_      [3]byte
-		Args   [6]uint64
-	}
-	Key     CapmonCheckKey
-	Index   uint32
-	Depth   uint32
-	Known   uint32
-	Sampled uint32
-	Confirm uint32
-	_       [4]byte
-}
 
 type CapmonNamespaceKind uint32
 
@@ -444,17 +502,7 @@ const (
 	CapmonNamingNAMING_DESCRIPTOR CapmonNaming = 2
 )
 
-type CapmonNote struct {
-	_      structs.HostLayout
-	Fresh  CapmonFileEvent
-	Room   [256]uint8
-	Dentry uint64
-	Mount  uint64
-	At     uint32
-	Link   uint32
-}
-
-type CapmonPending struct {
+type CapmonPendingChecks struct {
 	_    structs.HostLayout
 	Path uint64
 	Used uint32
@@ -471,63 +519,21 @@ const (
 	CapmonPhasePHASE_LONG_SETUP CapmonPhase = 3
 )
 
-type CapmonPids uint32
+type CapmonPidns uint32
 
 const (
-	CapmonPidsPIDS_UNKNOWN CapmonPids = 0
-	CapmonPidsPIDS_OWN     CapmonPids = 1
-	CapmonPidsPIDS_SHARED  CapmonPids = 2
+	CapmonPidnsPIDNS_UNKNOWN CapmonPidns = 0
+	CapmonPidnsPIDNS_OWN     CapmonPidns = 1
+	CapmonPidnsPIDNS_SHARED  CapmonPidns = 2
 )
 
 type CapmonPressure uint32
 
 const (
-	CapmonPressurePRESSURE_OPENED CapmonPressure = 0
-	CapmonPressurePRESSURE_NEEDED CapmonPressure = 1
-	CapmonPressurePRESSURE_MOOT   CapmonPressure = 2
+	CapmonPressurePRESSURE_OPENED    CapmonPressure = 0
+	CapmonPressurePRESSURE_NEEDED    CapmonPressure = 1
+	CapmonPressurePRESSURE_NO_EFFECT CapmonPressure = 2
 )
-
-type CapmonRecent struct {
-	_         structs.HostLayout
-	Cgroup    uint64
-	Container uint64
-}
-
-type CapmonRefusals struct {
-	_        structs.HostLayout
-	Used     uint32
-	Syscall  int32
-	Held     uint32
-	Pressure uint32
-	Times    [4]uint32
-	Keys     [4]CapmonCheckKey
-}
-
-type CapmonRemembered struct {
-	_      structs.HostLayout
-	Start  int32
-	Starts uint32
-	Memo   [64]struct {
-		_       structs.HostLayout
-		Version uint64
-		Key     CapmonCheckKey
-		Chain   struct {
-			_       structs.HostLayout
-			Address [12]uint64
-			At      [12]int16
-			Base    [3]int16
-			Begin   [3]uint8
-			Ends    uint8
-			Modular uint8
-			Pad     [1]uint8
-			Epoch   uint32
-		}
-		Misses int64
-		Count  uint64
-		LastNs uint64
-		Tick   uint64
-	}
-}
 
 type CapmonRootMap uint32
 
@@ -536,6 +542,21 @@ const (
 	CapmonRootMapROOT_MAP_ROOT    CapmonRootMap = 1
 	CapmonRootMapROOT_MAP_OTHERS  CapmonRootMap = 2
 	CapmonRootMapROOT_MAP_UNKNOWN CapmonRootMap = 3
+)
+
+type CapmonSeccompCall struct {
+	_     structs.HostLayout
+	Masks [6]uint64
+	Kind  uint64
+}
+
+type CapmonSeccompCallKind uint32
+
+const (
+	CapmonSeccompCallKindSECCOMP_CALL_NONE   CapmonSeccompCallKind = 0
+	CapmonSeccompCallKindSECCOMP_CALL_PLAIN  CapmonSeccompCallKind = 1
+	CapmonSeccompCallKindSECCOMP_CALL_CLONE  CapmonSeccompCallKind = 2
+	CapmonSeccompCallKindSECCOMP_CALL_CLONE3 CapmonSeccompCallKind = 3
 )
 
 type CapmonShare uint32
@@ -562,54 +583,61 @@ type CapmonSlotKey struct {
 type CapmonSlotLimit uint32
 
 const (
-	CapmonSlotLimitSLOTS_EACH CapmonSlotLimit = 64
-	CapmonSlotLimitSLOT_FREE  CapmonSlotLimit = 4294967295
+	CapmonSlotLimitSLOTS_PER_DELEGATION CapmonSlotLimit = 64
+	CapmonSlotLimitSLOT_UNLIMITED       CapmonSlotLimit = 4294967295
+)
+
+type CapmonSpecialValue uint32
+
+const (
+	CapmonSpecialValueCAP_OPTS_UNKNOWN CapmonSpecialValue = 255
+	CapmonSpecialValueFAILED_EXECVE    CapmonSpecialValue = 255
 )
 
 type CapmonStack struct {
-	_       structs.HostLayout
-	Used    uint32
-	First   uint32
-	Text    uint32
-	End     uint32
-	Below   uint32
-	Saved   uint32
-	Base    uint32
-	Part    uint32
-	Place   uint32
-	_       [4]byte
-	Address [32]uint64
+	_         structs.HostLayout
+	Length    uint32
+	SiteStart uint32
+	TextStart uint32
+	SiteEnd   uint32
+	NextBelow uint32
+	BpBelow   uint32
+	PartBase  uint32
+	Part      uint32
+	LastBelow uint32
+	_         [4]byte
+	Address   [32]uint64
 }
 
 type CapmonSubject uint32
 
 const (
-	CapmonSubjectSUBJECT_OWN       CapmonSubject = 0
-	CapmonSubjectSUBJECT_BORROWED  CapmonSubject = 1
-	CapmonSubjectSUBJECT_OTHER     CapmonSubject = 2
-	CapmonSubjectSUBJECT_UNCERTAIN CapmonSubject = 3
+	CapmonSubjectSUBJECT_OWN        CapmonSubject = 0
+	CapmonSubjectSUBJECT_OVERRIDDEN CapmonSubject = 1
+	CapmonSubjectSUBJECT_OTHER      CapmonSubject = 2
+	CapmonSubjectSUBJECT_UNCERTAIN  CapmonSubject = 3
 )
 
 type CapmonTaskState struct {
-	_            structs.HostLayout
-	Container    uint64
-	Phase        uint32
-	Refused      uint32
-	RefusedSite  [8]uint64
-	SetpcapAsked uint32
-	Pad          uint32
-	SetupNs      uint64
-	Cloned       uint64
+	_              structs.HostLayout
+	Container      uint64
+	Phase          uint32
+	Denied         uint32
+	DeniedSite     [8]uint64
+	SetpcapChecked uint32
+	Pad            uint32
+	SetupNs        uint64
+	ChildFlags     uint64
 }
 
-type CapmonUnasked uint32
+type CapmonUncheckedUse uint32
 
 const (
-	CapmonUnaskedUNASKED_NONE     CapmonUnasked = 0
-	CapmonUnaskedUNASKED_TRACE    CapmonUnasked = 1
-	CapmonUnaskedUNASKED_SCHEDULE CapmonUnasked = 2
-	CapmonUnaskedUNASKED_PRESSURE CapmonUnasked = 3
-	CapmonUnaskedUNASKED_OWN      CapmonUnasked = 4
+	CapmonUncheckedUseUNCHECKED_NONE     CapmonUncheckedUse = 0
+	CapmonUncheckedUseUNCHECKED_TRACE    CapmonUncheckedUse = 1
+	CapmonUncheckedUseUNCHECKED_SCHEDULE CapmonUncheckedUse = 2
+	CapmonUncheckedUseUNCHECKED_PRESSURE CapmonUncheckedUse = 3
+	CapmonUncheckedUseUNCHECKED_OWN_SETS CapmonUncheckedUse = 4
 )
 
 type CapmonUnconfirmed struct {
@@ -619,30 +647,13 @@ type CapmonUnconfirmed struct {
 	Permitted   uint64
 	Inheritable uint64
 	Ns          uint64
-	Messages    uint64
-	Size        uint64
+	MaxMessages uint64
+	MaxSize     uint64
 	Confirm     uint32
 	Uid         uint32
-	Own         uint32
-	Shared      uint32
+	OwnCred     uint32
+	SharedFiles uint32
 }
-
-type CapmonWalk struct {
-	_         structs.HostLayout
-	Name      [128]int8
-	Found     CapmonContainer
-	Delegated [128]int8
-	Event     CapmonEvent
-}
-
-type CapmonWatchKind uint32
-
-const (
-	CapmonWatchKindWATCH_NONE   CapmonWatchKind = 0
-	CapmonWatchKindWATCH_CALL   CapmonWatchKind = 1
-	CapmonWatchKindWATCH_CLONE  CapmonWatchKind = 2
-	CapmonWatchKindWATCH_CLONE3 CapmonWatchKind = 3
-)
 
 // LoadCapmon returns the embedded CollectionSpec for Capmon.
 func LoadCapmon() (*ebpf.CollectionSpec, error) {
@@ -686,99 +697,100 @@ type CapmonSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonProgramSpecs struct {
-	CapsetFexit          *ebpf.ProgramSpec `ebpf:"capset_fexit"`
-	CapsetFexitAgain     *ebpf.ProgramSpec `ebpf:"capset_fexit_again"`
-	CapsetKretprobe      *ebpf.ProgramSpec `ebpf:"capset_kretprobe"`
-	CheckFexit           *ebpf.ProgramSpec `ebpf:"check_fexit"`
-	CheckFexitAgain      *ebpf.ProgramSpec `ebpf:"check_fexit_again"`
-	CheckKprobe          *ebpf.ProgramSpec `ebpf:"check_kprobe"`
-	CheckTracepoint      *ebpf.ProgramSpec `ebpf:"check_tracepoint"`
-	CheckTracepointAgain *ebpf.ProgramSpec `ebpf:"check_tracepoint_again"`
-	Executed             *ebpf.ProgramSpec `ebpf:"executed"`
-	ExecutedAgain        *ebpf.ProgramSpec `ebpf:"executed_again"`
-	Exited               *ebpf.ProgramSpec `ebpf:"exited"`
-	ExitedAgain          *ebpf.ProgramSpec `ebpf:"exited_again"`
-	Forked               *ebpf.ProgramSpec `ebpf:"forked"`
-	ForkedAgain          *ebpf.ProgramSpec `ebpf:"forked_again"`
-	ModuleFreed          *ebpf.ProgramSpec `ebpf:"module_freed"`
-	PrctlFexit           *ebpf.ProgramSpec `ebpf:"prctl_fexit"`
-	PrctlFexitAgain      *ebpf.ProgramSpec `ebpf:"prctl_fexit_again"`
-	PrctlKretprobe       *ebpf.ProgramSpec `ebpf:"prctl_kretprobe"`
-	Returned             *ebpf.ProgramSpec `ebpf:"returned"`
-	ReturnedAgain        *ebpf.ProgramSpec `ebpf:"returned_again"`
+	CapmonCapset          *ebpf.ProgramSpec `ebpf:"capmon_capset"`
+	CapmonCapsetFallback  *ebpf.ProgramSpec `ebpf:"capmon_capset_fallback"`
+	CapmonCapsetKretprobe *ebpf.ProgramSpec `ebpf:"capmon_capset_kretprobe"`
+	CapmonExec            *ebpf.ProgramSpec `ebpf:"capmon_exec"`
+	CapmonExecFallback    *ebpf.ProgramSpec `ebpf:"capmon_exec_fallback"`
+	CapmonExit            *ebpf.ProgramSpec `ebpf:"capmon_exit"`
+	CapmonExitFallback    *ebpf.ProgramSpec `ebpf:"capmon_exit_fallback"`
+	CapmonFexit           *ebpf.ProgramSpec `ebpf:"capmon_fexit"`
+	CapmonFexitFallback   *ebpf.ProgramSpec `ebpf:"capmon_fexit_fallback"`
+	CapmonFork            *ebpf.ProgramSpec `ebpf:"capmon_fork"`
+	CapmonForkFallback    *ebpf.ProgramSpec `ebpf:"capmon_fork_fallback"`
+	CapmonKprobe          *ebpf.ProgramSpec `ebpf:"capmon_kprobe"`
+	CapmonModFree         *ebpf.ProgramSpec `ebpf:"capmon_mod_free"`
+	CapmonPrctl           *ebpf.ProgramSpec `ebpf:"capmon_prctl"`
+	CapmonPrctlFallback   *ebpf.ProgramSpec `ebpf:"capmon_prctl_fallback"`
+	CapmonPrctlKretprobe  *ebpf.ProgramSpec `ebpf:"capmon_prctl_kretprobe"`
+	CapmonSysExit         *ebpf.ProgramSpec `ebpf:"capmon_sys_exit"`
+	CapmonSysExitFallback *ebpf.ProgramSpec `ebpf:"capmon_sys_exit_fallback"`
+	CapmonTpBtf           *ebpf.ProgramSpec `ebpf:"capmon_tp_btf"`
+	CapmonTpBtfFallback   *ebpf.ProgramSpec `ebpf:"capmon_tp_btf_fallback"`
 }
 
 // CapmonMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonMapSpecs struct {
-	CallWatches     *ebpf.MapSpec `ebpf:"call_watches"`
-	Calls           *ebpf.MapSpec `ebpf:"calls"`
-	Cgroups         *ebpf.MapSpec `ebpf:"cgroups"`
-	Checks          *ebpf.MapSpec `ebpf:"checks"`
-	Containers      *ebpf.MapSpec `ebpf:"containers"`
-	Counters        *ebpf.MapSpec `ebpf:"counters"`
-	Entered         *ebpf.MapSpec `ebpf:"entered"`
-	Events          *ebpf.MapSpec `ebpf:"events"`
-	Executions      *ebpf.MapSpec `ebpf:"executions"`
-	Files           *ebpf.MapSpec `ebpf:"files"`
-	Frames          *ebpf.MapSpec `ebpf:"frames"`
-	FreshChecks     *ebpf.MapSpec `ebpf:"fresh_checks"`
-	FreshExecutions *ebpf.MapSpec `ebpf:"fresh_executions"`
-	Grants          *ebpf.MapSpec `ebpf:"grants"`
-	Looks           *ebpf.MapSpec `ebpf:"looks"`
-	Memos           *ebpf.MapSpec `ebpf:"memos"`
-	Notes           *ebpf.MapSpec `ebpf:"notes"`
-	Pendings        *ebpf.MapSpec `ebpf:"pendings"`
-	Recents         *ebpf.MapSpec `ebpf:"recents"`
-	RefusalsOf      *ebpf.MapSpec `ebpf:"refusals_of"`
-	Removed         *ebpf.MapSpec `ebpf:"removed"`
-	Slots           *ebpf.MapSpec `ebpf:"slots"`
-	Stacks          *ebpf.MapSpec `ebpf:"stacks"`
-	Tasks           *ebpf.MapSpec `ebpf:"tasks"`
-	Turns           *ebpf.MapSpec `ebpf:"turns"`
-	UnconfirmedOf   *ebpf.MapSpec `ebpf:"unconfirmed_of"`
-	Walks           *ebpf.MapSpec `ebpf:"walks"`
+	Calls          *ebpf.MapSpec `ebpf:"calls"`
+	CgroupCache    *ebpf.MapSpec `ebpf:"cgroup_cache"`
+	CgroupWalk     *ebpf.MapSpec `ebpf:"cgroup_walk"`
+	CheckCaches    *ebpf.MapSpec `ebpf:"check_caches"`
+	CheckCtx       *ebpf.MapSpec `ebpf:"check_ctx"`
+	CheckScratch   *ebpf.MapSpec `ebpf:"check_scratch"`
+	Checks         *ebpf.MapSpec `ebpf:"checks"`
+	ContainerSlots *ebpf.MapSpec `ebpf:"container_slots"`
+	Containers     *ebpf.MapSpec `ebpf:"containers"`
+	Counters       *ebpf.MapSpec `ebpf:"counters"`
+	EntriesAdded   *ebpf.MapSpec `ebpf:"entries_added"`
+	EntriesRemoved *ebpf.MapSpec `ebpf:"entries_removed"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	ExecScratch    *ebpf.MapSpec `ebpf:"exec_scratch"`
+	Executions     *ebpf.MapSpec `ebpf:"executions"`
+	FallbackMarks  *ebpf.MapSpec `ebpf:"fallback_marks"`
+	FileScratch    *ebpf.MapSpec `ebpf:"file_scratch"`
+	Files          *ebpf.MapSpec `ebpf:"files"`
+	FrameCache     *ebpf.MapSpec `ebpf:"frame_cache"`
+	Grants         *ebpf.MapSpec `ebpf:"grants"`
+	LastCgroup     *ebpf.MapSpec `ebpf:"last_cgroup"`
+	PendingChecks  *ebpf.MapSpec `ebpf:"pending_checks"`
+	SeccompCalls   *ebpf.MapSpec `ebpf:"seccomp_calls"`
+	Stacks         *ebpf.MapSpec `ebpf:"stacks"`
+	TaskDenials    *ebpf.MapSpec `ebpf:"task_denials"`
+	TaskStates     *ebpf.MapSpec `ebpf:"task_states"`
+	Unconfirmed    *ebpf.MapSpec `ebpf:"unconfirmed"`
 }
 
 // CapmonVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CapmonVariableSpecs struct {
-	AnswerType      *ebpf.VariableSpec `ebpf:"answer_type"`
-	AttachedNs      *ebpf.VariableSpec `ebpf:"attached_ns"`
-	CallKindType    *ebpf.VariableSpec `ebpf:"call_kind_type"`
-	CallRules       *ebpf.VariableSpec `ebpf:"call_rules"`
-	CheckEventType  *ebpf.VariableSpec `ebpf:"check_event_type"`
-	ChoiceType      *ebpf.VariableSpec `ebpf:"choice_type"`
-	CompatFileRules *ebpf.VariableSpec `ebpf:"compat_file_rules"`
-	CompatRules     *ebpf.VariableSpec `ebpf:"compat_rules"`
-	ConditionType   *ebpf.VariableSpec `ebpf:"condition_type"`
-	CounterType     *ebpf.VariableSpec `ebpf:"counter_type"`
-	Distrusted      *ebpf.VariableSpec `ebpf:"distrusted"`
-	EventKindType   *ebpf.VariableSpec `ebpf:"event_kind_type"`
-	EventType       *ebpf.VariableSpec `ebpf:"event_type"`
-	ExcessType      *ebpf.VariableSpec `ebpf:"excess_type"`
-	FileEventType   *ebpf.VariableSpec `ebpf:"file_event_type"`
-	FileRules       *ebpf.VariableSpec `ebpf:"file_rules"`
-	FoldType        *ebpf.VariableSpec `ebpf:"fold_type"`
-	InspectsType    *ebpf.VariableSpec `ebpf:"inspects_type"`
-	LiftedType      *ebpf.VariableSpec `ebpf:"lifted_type"`
-	LimitsType      *ebpf.VariableSpec `ebpf:"limits_type"`
-	ModuleEpoch     *ebpf.VariableSpec `ebpf:"module_epoch"`
-	NamespaceType   *ebpf.VariableSpec `ebpf:"namespace_type"`
-	NamingType      *ebpf.VariableSpec `ebpf:"naming_type"`
-	PhaseType       *ebpf.VariableSpec `ebpf:"phase_type"`
-	PidsType        *ebpf.VariableSpec `ebpf:"pids_type"`
-	PressureType    *ebpf.VariableSpec `ebpf:"pressure_type"`
-	Recording       *ebpf.VariableSpec `ebpf:"recording"`
-	RootMapType     *ebpf.VariableSpec `ebpf:"root_map_type"`
-	Settings        *ebpf.VariableSpec `ebpf:"settings"`
-	ShareType       *ebpf.VariableSpec `ebpf:"share_type"`
-	SlotLimitType   *ebpf.VariableSpec `ebpf:"slot_limit_type"`
-	SubjectType     *ebpf.VariableSpec `ebpf:"subject_type"`
-	UnaskedType     *ebpf.VariableSpec `ebpf:"unasked_type"`
-	WatchKindType   *ebpf.VariableSpec `ebpf:"watch_kind_type"`
+	AlternativeType     *ebpf.VariableSpec `ebpf:"alternative_type"`
+	AnswerType          *ebpf.VariableSpec `ebpf:"answer_type"`
+	AttachedNs          *ebpf.VariableSpec `ebpf:"attached_ns"`
+	CacheDisabled       *ebpf.VariableSpec `ebpf:"cache_disabled"`
+	CallKindType        *ebpf.VariableSpec `ebpf:"call_kind_type"`
+	CallRules           *ebpf.VariableSpec `ebpf:"call_rules"`
+	CheckEventType      *ebpf.VariableSpec `ebpf:"check_event_type"`
+	CompatCallRules     *ebpf.VariableSpec `ebpf:"compat_call_rules"`
+	CompatFileRules     *ebpf.VariableSpec `ebpf:"compat_file_rules"`
+	ConditionType       *ebpf.VariableSpec `ebpf:"condition_type"`
+	CounterType         *ebpf.VariableSpec `ebpf:"counter_type"`
+	EventKindType       *ebpf.VariableSpec `ebpf:"event_kind_type"`
+	EventType           *ebpf.VariableSpec `ebpf:"event_type"`
+	ExcessType          *ebpf.VariableSpec `ebpf:"excess_type"`
+	FileEventType       *ebpf.VariableSpec `ebpf:"file_event_type"`
+	FileRules           *ebpf.VariableSpec `ebpf:"file_rules"`
+	FoldType            *ebpf.VariableSpec `ebpf:"fold_type"`
+	InspectsType        *ebpf.VariableSpec `ebpf:"inspects_type"`
+	LiftedLimitType     *ebpf.VariableSpec `ebpf:"lifted_limit_type"`
+	LimitsType          *ebpf.VariableSpec `ebpf:"limits_type"`
+	ModuleEpoch         *ebpf.VariableSpec `ebpf:"module_epoch"`
+	NamespaceType       *ebpf.VariableSpec `ebpf:"namespace_type"`
+	NamingType          *ebpf.VariableSpec `ebpf:"naming_type"`
+	PhaseType           *ebpf.VariableSpec `ebpf:"phase_type"`
+	PidnsType           *ebpf.VariableSpec `ebpf:"pidns_type"`
+	PressureType        *ebpf.VariableSpec `ebpf:"pressure_type"`
+	Recording           *ebpf.VariableSpec `ebpf:"recording"`
+	RootMapType         *ebpf.VariableSpec `ebpf:"root_map_type"`
+	SeccompCallKindType *ebpf.VariableSpec `ebpf:"seccomp_call_kind_type"`
+	Settings            *ebpf.VariableSpec `ebpf:"settings"`
+	ShareType           *ebpf.VariableSpec `ebpf:"share_type"`
+	SlotLimitType       *ebpf.VariableSpec `ebpf:"slot_limit_type"`
+	SpecialValueType    *ebpf.VariableSpec `ebpf:"special_value_type"`
+	SubjectType         *ebpf.VariableSpec `ebpf:"subject_type"`
+	UncheckedUseType    *ebpf.VariableSpec `ebpf:"unchecked_use_type"`
 }
 
 // CapmonObjects contains all objects after they have been loaded into the kernel.
@@ -801,64 +813,64 @@ func (o *CapmonObjects) Close() error {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonMaps struct {
-	CallWatches     *ebpf.Map `ebpf:"call_watches"`
-	Calls           *ebpf.Map `ebpf:"calls"`
-	Cgroups         *ebpf.Map `ebpf:"cgroups"`
-	Checks          *ebpf.Map `ebpf:"checks"`
-	Containers      *ebpf.Map `ebpf:"containers"`
-	Counters        *ebpf.Map `ebpf:"counters"`
-	Entered         *ebpf.Map `ebpf:"entered"`
-	Events          *ebpf.Map `ebpf:"events"`
-	Executions      *ebpf.Map `ebpf:"executions"`
-	Files           *ebpf.Map `ebpf:"files"`
-	Frames          *ebpf.Map `ebpf:"frames"`
-	FreshChecks     *ebpf.Map `ebpf:"fresh_checks"`
-	FreshExecutions *ebpf.Map `ebpf:"fresh_executions"`
-	Grants          *ebpf.Map `ebpf:"grants"`
-	Looks           *ebpf.Map `ebpf:"looks"`
-	Memos           *ebpf.Map `ebpf:"memos"`
-	Notes           *ebpf.Map `ebpf:"notes"`
-	Pendings        *ebpf.Map `ebpf:"pendings"`
-	Recents         *ebpf.Map `ebpf:"recents"`
-	RefusalsOf      *ebpf.Map `ebpf:"refusals_of"`
-	Removed         *ebpf.Map `ebpf:"removed"`
-	Slots           *ebpf.Map `ebpf:"slots"`
-	Stacks          *ebpf.Map `ebpf:"stacks"`
-	Tasks           *ebpf.Map `ebpf:"tasks"`
-	Turns           *ebpf.Map `ebpf:"turns"`
-	UnconfirmedOf   *ebpf.Map `ebpf:"unconfirmed_of"`
-	Walks           *ebpf.Map `ebpf:"walks"`
+	Calls          *ebpf.Map `ebpf:"calls"`
+	CgroupCache    *ebpf.Map `ebpf:"cgroup_cache"`
+	CgroupWalk     *ebpf.Map `ebpf:"cgroup_walk"`
+	CheckCaches    *ebpf.Map `ebpf:"check_caches"`
+	CheckCtx       *ebpf.Map `ebpf:"check_ctx"`
+	CheckScratch   *ebpf.Map `ebpf:"check_scratch"`
+	Checks         *ebpf.Map `ebpf:"checks"`
+	ContainerSlots *ebpf.Map `ebpf:"container_slots"`
+	Containers     *ebpf.Map `ebpf:"containers"`
+	Counters       *ebpf.Map `ebpf:"counters"`
+	EntriesAdded   *ebpf.Map `ebpf:"entries_added"`
+	EntriesRemoved *ebpf.Map `ebpf:"entries_removed"`
+	Events         *ebpf.Map `ebpf:"events"`
+	ExecScratch    *ebpf.Map `ebpf:"exec_scratch"`
+	Executions     *ebpf.Map `ebpf:"executions"`
+	FallbackMarks  *ebpf.Map `ebpf:"fallback_marks"`
+	FileScratch    *ebpf.Map `ebpf:"file_scratch"`
+	Files          *ebpf.Map `ebpf:"files"`
+	FrameCache     *ebpf.Map `ebpf:"frame_cache"`
+	Grants         *ebpf.Map `ebpf:"grants"`
+	LastCgroup     *ebpf.Map `ebpf:"last_cgroup"`
+	PendingChecks  *ebpf.Map `ebpf:"pending_checks"`
+	SeccompCalls   *ebpf.Map `ebpf:"seccomp_calls"`
+	Stacks         *ebpf.Map `ebpf:"stacks"`
+	TaskDenials    *ebpf.Map `ebpf:"task_denials"`
+	TaskStates     *ebpf.Map `ebpf:"task_states"`
+	Unconfirmed    *ebpf.Map `ebpf:"unconfirmed"`
 }
 
 func (m *CapmonMaps) Close() error {
 	return _CapmonClose(
-		m.CallWatches,
 		m.Calls,
-		m.Cgroups,
+		m.CgroupCache,
+		m.CgroupWalk,
+		m.CheckCaches,
+		m.CheckCtx,
+		m.CheckScratch,
 		m.Checks,
+		m.ContainerSlots,
 		m.Containers,
 		m.Counters,
-		m.Entered,
+		m.EntriesAdded,
+		m.EntriesRemoved,
 		m.Events,
+		m.ExecScratch,
 		m.Executions,
+		m.FallbackMarks,
+		m.FileScratch,
 		m.Files,
-		m.Frames,
-		m.FreshChecks,
-		m.FreshExecutions,
+		m.FrameCache,
 		m.Grants,
-		m.Looks,
-		m.Memos,
-		m.Notes,
-		m.Pendings,
-		m.Recents,
-		m.RefusalsOf,
-		m.Removed,
-		m.Slots,
+		m.LastCgroup,
+		m.PendingChecks,
+		m.SeccompCalls,
 		m.Stacks,
-		m.Tasks,
-		m.Turns,
-		m.UnconfirmedOf,
-		m.Walks,
+		m.TaskDenials,
+		m.TaskStates,
+		m.Unconfirmed,
 	)
 }
 
@@ -866,90 +878,91 @@ func (m *CapmonMaps) Close() error {
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonVariables struct {
-	AnswerType      *ebpf.Variable `ebpf:"answer_type"`
-	AttachedNs      *ebpf.Variable `ebpf:"attached_ns"`
-	CallKindType    *ebpf.Variable `ebpf:"call_kind_type"`
-	CallRules       *ebpf.Variable `ebpf:"call_rules"`
-	CheckEventType  *ebpf.Variable `ebpf:"check_event_type"`
-	ChoiceType      *ebpf.Variable `ebpf:"choice_type"`
-	CompatFileRules *ebpf.Variable `ebpf:"compat_file_rules"`
-	CompatRules     *ebpf.Variable `ebpf:"compat_rules"`
-	ConditionType   *ebpf.Variable `ebpf:"condition_type"`
-	CounterType     *ebpf.Variable `ebpf:"counter_type"`
-	Distrusted      *ebpf.Variable `ebpf:"distrusted"`
-	EventKindType   *ebpf.Variable `ebpf:"event_kind_type"`
-	EventType       *ebpf.Variable `ebpf:"event_type"`
-	ExcessType      *ebpf.Variable `ebpf:"excess_type"`
-	FileEventType   *ebpf.Variable `ebpf:"file_event_type"`
-	FileRules       *ebpf.Variable `ebpf:"file_rules"`
-	FoldType        *ebpf.Variable `ebpf:"fold_type"`
-	InspectsType    *ebpf.Variable `ebpf:"inspects_type"`
-	LiftedType      *ebpf.Variable `ebpf:"lifted_type"`
-	LimitsType      *ebpf.Variable `ebpf:"limits_type"`
-	ModuleEpoch     *ebpf.Variable `ebpf:"module_epoch"`
-	NamespaceType   *ebpf.Variable `ebpf:"namespace_type"`
-	NamingType      *ebpf.Variable `ebpf:"naming_type"`
-	PhaseType       *ebpf.Variable `ebpf:"phase_type"`
-	PidsType        *ebpf.Variable `ebpf:"pids_type"`
-	PressureType    *ebpf.Variable `ebpf:"pressure_type"`
-	Recording       *ebpf.Variable `ebpf:"recording"`
-	RootMapType     *ebpf.Variable `ebpf:"root_map_type"`
-	Settings        *ebpf.Variable `ebpf:"settings"`
-	ShareType       *ebpf.Variable `ebpf:"share_type"`
-	SlotLimitType   *ebpf.Variable `ebpf:"slot_limit_type"`
-	SubjectType     *ebpf.Variable `ebpf:"subject_type"`
-	UnaskedType     *ebpf.Variable `ebpf:"unasked_type"`
-	WatchKindType   *ebpf.Variable `ebpf:"watch_kind_type"`
+	AlternativeType     *ebpf.Variable `ebpf:"alternative_type"`
+	AnswerType          *ebpf.Variable `ebpf:"answer_type"`
+	AttachedNs          *ebpf.Variable `ebpf:"attached_ns"`
+	CacheDisabled       *ebpf.Variable `ebpf:"cache_disabled"`
+	CallKindType        *ebpf.Variable `ebpf:"call_kind_type"`
+	CallRules           *ebpf.Variable `ebpf:"call_rules"`
+	CheckEventType      *ebpf.Variable `ebpf:"check_event_type"`
+	CompatCallRules     *ebpf.Variable `ebpf:"compat_call_rules"`
+	CompatFileRules     *ebpf.Variable `ebpf:"compat_file_rules"`
+	ConditionType       *ebpf.Variable `ebpf:"condition_type"`
+	CounterType         *ebpf.Variable `ebpf:"counter_type"`
+	EventKindType       *ebpf.Variable `ebpf:"event_kind_type"`
+	EventType           *ebpf.Variable `ebpf:"event_type"`
+	ExcessType          *ebpf.Variable `ebpf:"excess_type"`
+	FileEventType       *ebpf.Variable `ebpf:"file_event_type"`
+	FileRules           *ebpf.Variable `ebpf:"file_rules"`
+	FoldType            *ebpf.Variable `ebpf:"fold_type"`
+	InspectsType        *ebpf.Variable `ebpf:"inspects_type"`
+	LiftedLimitType     *ebpf.Variable `ebpf:"lifted_limit_type"`
+	LimitsType          *ebpf.Variable `ebpf:"limits_type"`
+	ModuleEpoch         *ebpf.Variable `ebpf:"module_epoch"`
+	NamespaceType       *ebpf.Variable `ebpf:"namespace_type"`
+	NamingType          *ebpf.Variable `ebpf:"naming_type"`
+	PhaseType           *ebpf.Variable `ebpf:"phase_type"`
+	PidnsType           *ebpf.Variable `ebpf:"pidns_type"`
+	PressureType        *ebpf.Variable `ebpf:"pressure_type"`
+	Recording           *ebpf.Variable `ebpf:"recording"`
+	RootMapType         *ebpf.Variable `ebpf:"root_map_type"`
+	SeccompCallKindType *ebpf.Variable `ebpf:"seccomp_call_kind_type"`
+	Settings            *ebpf.Variable `ebpf:"settings"`
+	ShareType           *ebpf.Variable `ebpf:"share_type"`
+	SlotLimitType       *ebpf.Variable `ebpf:"slot_limit_type"`
+	SpecialValueType    *ebpf.Variable `ebpf:"special_value_type"`
+	SubjectType         *ebpf.Variable `ebpf:"subject_type"`
+	UncheckedUseType    *ebpf.Variable `ebpf:"unchecked_use_type"`
 }
 
 // CapmonPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadCapmonObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CapmonPrograms struct {
-	CapsetFexit          *ebpf.Program `ebpf:"capset_fexit"`
-	CapsetFexitAgain     *ebpf.Program `ebpf:"capset_fexit_again"`
-	CapsetKretprobe      *ebpf.Program `ebpf:"capset_kretprobe"`
-	CheckFexit           *ebpf.Program `ebpf:"check_fexit"`
-	CheckFexitAgain      *ebpf.Program `ebpf:"check_fexit_again"`
-	CheckKprobe          *ebpf.Program `ebpf:"check_kprobe"`
-	CheckTracepoint      *ebpf.Program `ebpf:"check_tracepoint"`
-	CheckTracepointAgain *ebpf.Program `ebpf:"check_tracepoint_again"`
-	Executed             *ebpf.Program `ebpf:"executed"`
-	ExecutedAgain        *ebpf.Program `ebpf:"executed_again"`
-	Exited               *ebpf.Program `ebpf:"exited"`
-	ExitedAgain          *ebpf.Program `ebpf:"exited_again"`
-	Forked               *ebpf.Program `ebpf:"forked"`
-	ForkedAgain          *ebpf.Program `ebpf:"forked_again"`
-	ModuleFreed          *ebpf.Program `ebpf:"module_freed"`
-	PrctlFexit           *ebpf.Program `ebpf:"prctl_fexit"`
-	PrctlFexitAgain      *ebpf.Program `ebpf:"prctl_fexit_again"`
-	PrctlKretprobe       *ebpf.Program `ebpf:"prctl_kretprobe"`
-	Returned             *ebpf.Program `ebpf:"returned"`
-	ReturnedAgain        *ebpf.Program `ebpf:"returned_again"`
+	CapmonCapset          *ebpf.Program `ebpf:"capmon_capset"`
+	CapmonCapsetFallback  *ebpf.Program `ebpf:"capmon_capset_fallback"`
+	CapmonCapsetKretprobe *ebpf.Program `ebpf:"capmon_capset_kretprobe"`
+	CapmonExec            *ebpf.Program `ebpf:"capmon_exec"`
+	CapmonExecFallback    *ebpf.Program `ebpf:"capmon_exec_fallback"`
+	CapmonExit            *ebpf.Program `ebpf:"capmon_exit"`
+	CapmonExitFallback    *ebpf.Program `ebpf:"capmon_exit_fallback"`
+	CapmonFexit           *ebpf.Program `ebpf:"capmon_fexit"`
+	CapmonFexitFallback   *ebpf.Program `ebpf:"capmon_fexit_fallback"`
+	CapmonFork            *ebpf.Program `ebpf:"capmon_fork"`
+	CapmonForkFallback    *ebpf.Program `ebpf:"capmon_fork_fallback"`
+	CapmonKprobe          *ebpf.Program `ebpf:"capmon_kprobe"`
+	CapmonModFree         *ebpf.Program `ebpf:"capmon_mod_free"`
+	CapmonPrctl           *ebpf.Program `ebpf:"capmon_prctl"`
+	CapmonPrctlFallback   *ebpf.Program `ebpf:"capmon_prctl_fallback"`
+	CapmonPrctlKretprobe  *ebpf.Program `ebpf:"capmon_prctl_kretprobe"`
+	CapmonSysExit         *ebpf.Program `ebpf:"capmon_sys_exit"`
+	CapmonSysExitFallback *ebpf.Program `ebpf:"capmon_sys_exit_fallback"`
+	CapmonTpBtf           *ebpf.Program `ebpf:"capmon_tp_btf"`
+	CapmonTpBtfFallback   *ebpf.Program `ebpf:"capmon_tp_btf_fallback"`
 }
 
 func (p *CapmonPrograms) Close() error {
 	return _CapmonClose(
-		p.CapsetFexit,
-		p.CapsetFexitAgain,
-		p.CapsetKretprobe,
-		p.CheckFexit,
-		p.CheckFexitAgain,
-		p.CheckKprobe,
-		p.CheckTracepoint,
-		p.CheckTracepointAgain,
-		p.Executed,
-		p.ExecutedAgain,
-		p.Exited,
-		p.ExitedAgain,
-		p.Forked,
-		p.ForkedAgain,
-		p.ModuleFreed,
-		p.PrctlFexit,
-		p.PrctlFexitAgain,
-		p.PrctlKretprobe,
-		p.Returned,
-		p.ReturnedAgain,
+		p.CapmonCapset,
+		p.CapmonCapsetFallback,
+		p.CapmonCapsetKretprobe,
+		p.CapmonExec,
+		p.CapmonExecFallback,
+		p.CapmonExit,
+		p.CapmonExitFallback,
+		p.CapmonFexit,
+		p.CapmonFexitFallback,
+		p.CapmonFork,
+		p.CapmonForkFallback,
+		p.CapmonKprobe,
+		p.CapmonModFree,
+		p.CapmonPrctl,
+		p.CapmonPrctlFallback,
+		p.CapmonPrctlKretprobe,
+		p.CapmonSysExit,
+		p.CapmonSysExitFallback,
+		p.CapmonTpBtf,
+		p.CapmonTpBtfFallback,
 	)
 }
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Conditions: where the kernel asks for the capability first and looks at something
- * else after a refusal, would that have passed? Evaluated at the moment of the
- * check. Which kernel function asked is not looked at here: internal/classify heeds a
- * condition only at the places that it is about.
+ * Conditions: if the kernel makes the check first and tests something else only after a denial,
+ * would this second test have passed? capmon evaluates the condition when the kernel makes the
+ * check, and does not examine the call site here. internal/classify uses a condition only for the
+ * call sites that it is about.
  */
 #ifndef CAPMON_CONDITION_H
 #define CAPMON_CONDITION_H
 
-#include "call.h"
+#include "syscall.h"
 #include "cred.h"
 
 #define S_ISUID 04000
@@ -40,8 +40,8 @@ enum {
 };
 #endif
 
-/* What one of the task's file descriptors stands for, NULL if there is none such. */
-static __always_inline struct file *file_of(struct task_struct *task, __u32 descriptor)
+/* The file of one of the task's descriptors, NULL if the descriptor is not open. */
+static __always_inline struct file *file_of_descriptor(struct task_struct *task, __u32 descriptor)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
 	struct file *file = NULL;
@@ -53,17 +53,17 @@ static __always_inline struct file *file_of(struct task_struct *task, __u32 desc
 	return file;
 }
 
-/* Its inode, NULL if there is none. */
-static __always_inline struct inode *inode_of(struct task_struct *task, __u32 descriptor)
+/* The inode of one of the task's descriptors, NULL if the descriptor is not open. */
+static __always_inline struct inode *inode_of_descriptor(struct task_struct *task, __u32 descriptor)
 {
-	struct file *file = file_of(task, descriptor);
+	struct file *file = file_of_descriptor(task, descriptor);
 
 	return BPF_CORE_READ(file, f_inode);
 }
 
-/* Turns an id as a user namespace has it into the kernel's own (map_id_down,
- * kernel/user_namespace.c); false if the map is too long to be looked at here. One
- * that is not mapped never comes to a check. */
+/* Translates an id of a user namespace into the kernel's own id (map_id_down,
+ * kernel/user_namespace.c). Returns false if the map is too long to be read here. The kernel makes
+ * no check for an id without a mapping. */
 static __always_inline bool map_id(const struct uid_gid_map *map, __u32 *id)
 {
 	__u32 extents = BPF_CORE_READ(map, nr_extents);
@@ -81,9 +81,9 @@ static __always_inline bool map_id(const struct uid_gid_map *map, __u32 *id)
 }
 
 /*
- * __sys_setuid and __sys_setgid (kernel/sys.c) ask first. With the capability
- * all of real, saved and effective id are set; without it only the effective
- * one, and only to the real or the saved id.
+ * __sys_setuid and __sys_setgid (kernel/sys.c) make the check first. With the capability, they set
+ * the real, saved and effective id. Without it, they set only the effective id, and only to the
+ * real or the saved id.
  */
 static __always_inline enum condition set_id_condition(const struct uid_gid_map *map, __u32 id,
 						       __u32 real, __u32 saved)
@@ -91,60 +91,62 @@ static __always_inline enum condition set_id_condition(const struct uid_gid_map 
 	if (!map_id(map, &id))
 		return CONDITION_UNREADABLE;
 	if (id == real && id == saved)
-		return CONDITION_MOOT;
-	return id == real || id == saved ? CONDITION_SILENT : CONDITION_MATTERS;
+		return CONDITION_NO_EFFECT;
+	return id == real || id == saved ? CONDITION_CHANGES_RESULT : CONDITION_MATTERS;
 }
 
-/* cap_capset asks for CAP_SETPCAP on every call, but needs it only to make
- * inheritable what is neither inheritable nor permitted (security/commoncap.c). */
+/* cap_capset checks CAP_SETPCAP on every call, but needs it only to make capabilities inheritable
+ * that are neither inheritable nor permitted (security/commoncap.c). */
 static __always_inline enum condition capset_condition(const struct call *call,
-						       const struct asked *asked)
+						       const struct cred_info *checked)
 {
 	struct capability_sets wanted = {};
 
 	if (!read_capset(call, &wanted))
 		return CONDITION_UNREADABLE;
-	__u64 allowed = asked->inheritable | asked->permitted;
-	return wanted.inheritable & settings.known & ~allowed ? CONDITION_MATTERS : CONDITION_MOOT;
+	__u64 allowed = checked->inheritable | checked->permitted;
+	return wanted.inheritable & settings.known_caps & ~allowed ? CONDITION_MATTERS :
+								     CONDITION_NO_EFFECT;
 }
 
 /*
- * setattr_prepare, setattr_copy (fs/attr.c) and posix_acl_update_mode
- * (fs/posix_acl.c) ask whenever the caller is not in the file's group; a refusal clears
- * the set-group-ID bit, if it is there. FUSE asks on every write, which clears the
- * set-user-ID bit, too.
+ * setattr_prepare, setattr_copy (fs/attr.c) and posix_acl_update_mode (fs/posix_acl.c) make the
+ * check whenever the caller is not in the file's group. A denial clears the set-group-ID bit, if
+ * the file has it. FUSE makes the check on every write, which also clears the set-user-ID bit.
  */
-static __always_inline enum condition mode_condition(const struct call *call, struct call_rule rule,
-						     struct task_struct *task)
+static __always_inline enum condition
+fsetid_condition(const struct call *call, struct call_rule rule, struct task_struct *task)
 {
-	__u64 mode = rule.mode == 1 ? call->args[1] : call->args[2];
+	__u64 mode = rule.mode_arg == 1 ? call->args[1] : call->args[2];
 
 	if (rule.kind == CALL_FD || rule.kind == CALL_WRITE) {
-		struct inode *inode = inode_of(task, call->args[0]);
+		struct inode *inode = inode_of_descriptor(task, call->args[0]);
 		if (!inode)
 			return CONDITION_UNREADABLE;
-		return BPF_CORE_READ(inode, i_mode) & (S_ISUID | S_ISGID) ? CONDITION_SILENT :
-									    CONDITION_MOOT;
+		return BPF_CORE_READ(inode, i_mode) & (S_ISUID | S_ISGID) ?
+			       CONDITION_CHANGES_RESULT :
+			       CONDITION_NO_EFFECT;
 	} else if (rule.kind != CALL_CHMOD && rule.kind != CALL_FCHMOD) {
 		return CONDITION_UNREADABLE;
 	}
-	return mode & S_ISGID ? CONDITION_SILENT : CONDITION_MOOT;
+	return mode & S_ISGID ? CONDITION_CHANGES_RESULT : CONDITION_NO_EFFECT;
 }
 
-#define GROUPS_MAX 8 /* more are not compared */
+#define GROUPS_MAX 8 /* longer lists are not compared */
 #define MODE_BITS 07777
 
 /*
- * setgroups (kernel/groups.c), fchown and fchmod (fs/attr.c) refuse whatever is asked for, also
- * what is there already. A list of groups is compared as it is: the kernel sorts its own.
+ * Whether a task sets the groups that it already has. After a denial, setgroups (kernel/groups.c),
+ * fchown and fchmod (fs/attr.c) fail even if they would change nothing. The list is compared in the
+ * given order with the kernel's, which is sorted.
  */
-static __noinline int same_groups(const struct call *call, const struct asked *asked)
+static __noinline int setgroups_condition(const struct call *call, const struct cred_info *checked)
 {
-	const struct group_info *groups = (void *)asked->groups;
-	const struct user_namespace *ns = (void *)asked->ns;
+	const struct group_info *groups = (void *)checked->groups;
+	const struct user_namespace *ns = (void *)checked->ns;
 	__u32 wanted = 0;
 
-	if (!call || !asked || call->compat || call->args[0] > GROUPS_MAX ||
+	if (!call || !checked || call->compat || call->args[0] > GROUPS_MAX ||
 	    BPF_CORE_READ(ns, level) || BPF_CORE_READ(groups, ngroups) != call->args[0])
 		return CONDITION_UNTESTED;
 	for (__u32 i = 0; i < GROUPS_MAX && i < call->args[0]; i++) {
@@ -171,7 +173,7 @@ __noinline __u64 inode_on_stack(__u64 context, __u64 site)
 	bool begun = false;
 
 	for (int i = 0; i < SCANNED_WORDS; i++) {
-		__u64 word = word_at(context + i * sizeof(word));
+		__u64 word = read_kernel_word(context + i * sizeof(word));
 		struct inode *inode = (void *)word;
 		begun |= word == site;
 		if (begun && (__s64)word < 0 &&
@@ -198,25 +200,25 @@ static __always_inline bool is_same_mode(const struct inode *inode, __u64 mode)
 /* Whether a call sets the owner or mode that the file already has. context is the address of the
  * BPF program's context on the stack. */
 static __always_inline enum condition
-change_condition(const struct check_key *key, const struct call *call, struct call_rule rule,
-		 const struct user_namespace *ns, struct task_struct *task, __u64 context)
+unchanged_condition(const struct check_key *key, const struct call *call, struct call_rule rule,
+		    const struct user_namespace *ns, struct task_struct *task, __u64 context)
 {
 	bool chown = key->capability == CAP_CHOWN;
 	struct inode *inode;
 
 	if (rule.kind == (chown ? CALL_FD : CALL_FCHMOD))
-		inode = inode_of(task, call->args[0]);
+		inode = inode_of_descriptor(task, call->args[0]);
 	else if (rule.kind == (chown ? CALL_CHOWN : CALL_CHMOD))
 		inode = (void *)inode_on_stack(context, key->site[0]);
 	else
 		return CONDITION_UNTESTED;
-	__u64 first = rule.mode == 2 ? call->args[2] : call->args[1];
-	__u64 second = rule.mode == 2 ? call->args[3] : call->args[2];
+	__u64 first = rule.mode_arg == 2 ? call->args[2] : call->args[1];
+	__u64 second = rule.mode_arg == 2 ? call->args[3] : call->args[2];
 	bool same = chown ? is_same_owner(inode, first, second, ns) : is_same_mode(inode, first);
 	return same ? CONDITION_OPTIONAL : CONDITION_UNTESTED;
 }
 
-static __always_inline __u64 pages(__u64 bytes)
+static __always_inline __u64 to_pages(__u64 bytes)
 {
 	return (bytes + settings.page_size - 1) / settings.page_size;
 }
@@ -228,14 +230,14 @@ static __always_inline bool maps_huge_pages(const struct call *call, struct task
 		return true;
 	if (call->args[3] & MAP_ANONYMOUS)
 		return false;
-	struct inode *inode = inode_of(task, call->args[4]);
+	struct inode *inode = inode_of_descriptor(task, call->args[4]);
 	return BPF_CORE_READ(inode, i_sb, s_magic) == HUGETLBFS_MAGIC;
 }
 
 /*
- * mlock_future_ok (mm/mmap.c), mm_account_pinned_pages (net/core/skbuff.c) and others
- * ask first, and compare with RLIMIT_MEMLOCK after a refusal. How much is to be locked
- * is known for mmap, brk and mremap; without a limit it does not matter.
+ * mlock_future_ok (mm/mmap.c), mm_account_pinned_pages (net/core/skbuff.c) and others make the
+ * check first, and compare with RLIMIT_MEMLOCK after a denial. For mmap, brk and mremap, capmon
+ * knows how much they lock. If RLIMIT_MEMLOCK is unlimited, the amount does not matter.
  */
 static __always_inline enum condition
 memlock_condition(const struct call *call, struct call_rule rule, struct task_struct *task)
@@ -244,31 +246,31 @@ memlock_condition(const struct call *call, struct call_rule rule, struct task_st
 	__u64 locked = BPF_CORE_READ(task, mm, locked_vm);
 
 	if (limit == RLIM_INFINITY)
-		return CONDITION_MOOT;
+		return CONDITION_NO_EFFECT;
 	if (call->compat || !settings.page_size)
 		return CONDITION_UNREADABLE;
 	switch (rule.kind) {
 	case CALL_MMAP:
 		if (maps_huge_pages(call, task))
 			return CONDITION_UNREADABLE;
-		locked += pages(call->args[1]);
+		locked += to_pages(call->args[1]);
 		break;
 	case CALL_BRK:
-		locked += pages(call->args[0]) - pages(BPF_CORE_READ(task, mm, brk));
+		locked += to_pages(call->args[0]) - to_pages(BPF_CORE_READ(task, mm, brk));
 		break;
 	case CALL_MREMAP:
-		locked += pages(call->args[2]) - pages(call->args[1]);
+		locked += to_pages(call->args[2]) - to_pages(call->args[1]);
 		break;
 	default:
 		return CONDITION_UNREADABLE;
 	}
-	return locked <= limit / settings.page_size ? CONDITION_MOOT : CONDITION_MATTERS;
+	return locked <= limit / settings.page_size ? CONDITION_NO_EFFECT : CONDITION_MATTERS;
 }
 
 /*
- * mqueue_get_inode (ipc/mqueue.c) asks for every queue, and compares its size with
- * fs.mqueue's limits after a refusal. Before it, mqueue_create_attr asks only if there are
- * as many queues as may be, which always matters.
+ * mqueue_get_inode (ipc/mqueue.c) makes the check for every queue, and compares its size with the
+ * limits of fs.mqueue after a denial. The check in mqueue_create_attr comes before. The kernel
+ * makes it only if there are already as many queues as allowed, so it always matters.
  */
 static __always_inline enum condition mq_open_condition(const struct call *call,
 							struct task_struct *task)
@@ -281,16 +283,16 @@ static __always_inline enum condition mq_open_condition(const struct call *call,
 	if (call->compat)
 		return CONDITION_UNREADABLE;
 	if (!call->args[3]) /* a queue of the default size, which is never above the limits */
-		return CONDITION_MOOT;
+		return CONDITION_NO_EFFECT;
 	if (bpf_probe_read_user(&attr, sizeof(attr), (void *)call->args[3]))
 		return CONDITION_UNREADABLE;
 	return attr.maxmsg > BPF_CORE_READ(ns, mq_msg_max) ||
 			       attr.msgsize > BPF_CORE_READ(ns, mq_msgsize_max) ?
 		       CONDITION_MATTERS :
-		       CONDITION_MOOT;
+		       CONDITION_NO_EFFECT;
 }
 
-static __always_inline bool is_internet(__u64 family)
+static __always_inline bool is_inet(__u64 family)
 {
 	return family == AF_INET || family == AF_INET6;
 }
@@ -308,7 +310,7 @@ static __noinline int may_ping(const struct call *call)
 	struct net *net = BPF_CORE_READ(task, nsproxy, net_ns);
 	__u32 group = BPF_CORE_READ(task, cred, egid.val);
 
-	return call && (call->args[1] & SOCK_TYPE_MASK) == SOCK_RAW && is_internet(call->args[0]) &&
+	return call && (call->args[1] & SOCK_TYPE_MASK) == SOCK_RAW && is_inet(call->args[0]) &&
 	       is_icmp(call->args[0], call->args[2]) &&
 	       group >= BPF_CORE_READ(net, ipv4.ping_group_range.range[0].val) &&
 	       group <= BPF_CORE_READ(net, ipv4.ping_group_range.range[1].val);
@@ -316,30 +318,30 @@ static __noinline int may_ping(const struct call *call)
 
 static __always_inline enum condition condition_of(const struct check_key *key,
 						   const struct call *call, struct call_rule rule,
-						   const struct asked *asked,
+						   const struct cred_info *checked,
 						   struct task_struct *task, __u64 context)
 {
-	const struct user_namespace *ns = (void *)asked->ns;
+	const struct user_namespace *ns = (void *)checked->ns;
 
 	switch (key->capability) {
 	case CAP_CHOWN:
 	case CAP_FOWNER:
-		return change_condition(key, call, rule, ns, task, context);
+		return unchanged_condition(key, call, rule, ns, task, context);
 	case CAP_SETUID:
 		if (rule.kind != CALL_SETUID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&ns->uid_map, call->args[0], asked->uid, asked->suid);
+		return set_id_condition(&ns->uid_map, call->args[0], checked->uid, checked->suid);
 	case CAP_SETGID:
 		if (rule.kind == CALL_SETGROUPS)
-			return same_groups(call, asked);
+			return setgroups_condition(call, checked);
 		if (rule.kind != CALL_SETGID)
 			return CONDITION_UNTESTED;
-		return set_id_condition(&ns->gid_map, call->args[0], asked->gid, asked->sgid);
+		return set_id_condition(&ns->gid_map, call->args[0], checked->gid, checked->sgid);
 	case CAP_SETPCAP:
-		return rule.kind == CALL_CAPSET ? capset_condition(call, asked) :
+		return rule.kind == CALL_CAPSET ? capset_condition(call, checked) :
 						  CONDITION_UNTESTED;
 	case CAP_FSETID:
-		return mode_condition(call, rule, task);
+		return fsetid_condition(call, rule, task);
 	case CAP_NET_RAW:
 		return rule.lifted == LIFTED_PING && may_ping(call) ? CONDITION_OPTIONAL :
 								      CONDITION_UNTESTED;

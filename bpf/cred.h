@@ -1,103 +1,107 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* Credentials: whose was asked, and how the kernel came to its answer. */
+/*
+ * Credentials: whose credential the kernel checked, how it came to its answer, and what a container
+ * was granted.
+ */
 #ifndef CAPMON_CRED_H
 #define CAPMON_CRED_H
 
-#include "load.h"
+#include "untrusted_read.h"
 
-/* create_user_ns refuses to nest below level 32 (kernel/user_namespace.c). */
+/* create_user_ns does not nest user namespaces below level 32 (kernel/user_namespace.c). */
 #define USERNS_DEPTH 34
 
-static __always_inline bool has_bit(__u64 set, int capability)
+static __always_inline bool set_has(__u64 set, int capability)
 {
 	return capability >= 0 && capability < 64 && (set >> capability) & 1;
 }
 
-/* What is needed of the credential that a check asks. */
-struct asked {
-	__u64 cred, ns, groups, keyring; /* addresses; ns is the user namespace's */
+/* The fields of a checked credential that capmon uses. */
+struct cred_info {
+	__u64 cred, ns, groups, keyring; /* addresses; ns: the user namespace */
 	__u64 effective, permitted, inheritable;
 	__u32 uid, suid, euid, gid, sgid;
-	__u32 base; /* inode number of the user namespace */
+	__u32 userns_inum; /* inode number of the user namespace */
 };
 
-/* Of a credential that the verifier knows the type of: it lets the program load fields,
- * where a helper would cost ten times as much. */
-static __always_inline struct asked typed_credential(const struct cred *credential)
+/* Reads a credential whose type the verifier knows: a field costs one instruction, where a helper
+ * would cost ten times as much. */
+static __always_inline struct cred_info typed_cred_info(const struct cred *credential)
 {
-	const struct cred *cred = plain_credential(credential);
-	struct asked asked = {
+	const struct cred *cred = untrusted_cred(credential);
+	struct cred_info info = {
 		.cred = (__u64)credential,
 		.ns = (__u64)cred->user_ns,
-		.effective = CAPABILITIES(cred, cap_effective),
-		.permitted = CAPABILITIES(cred, cap_permitted),
-		.inheritable = CAPABILITIES(cred, cap_inheritable),
+		.effective = CAP_SET(cred, cap_effective),
+		.permitted = CAP_SET(cred, cap_permitted),
+		.inheritable = CAP_SET(cred, cap_inheritable),
 		.groups = (__u64)cred->group_info,
 		.uid = cred->uid.val,
 		.suid = cred->suid.val,
 		.euid = cred->euid.val,
 		.gid = cred->gid.val,
 		.sgid = cred->sgid.val,
-		.base = cred->user_ns->ns.inum,
+		.userns_inum = cred->user_ns->ns.inum,
 	};
 	if (bpf_core_field_exists(cred->session_keyring))
-		asked.keyring = (__u64)cred->session_keyring;
-	return asked;
+		info.keyring = (__u64)cred->session_keyring;
+	return info;
 }
 
-/* Of one that it does not, as under a kprobe. */
-static __always_inline struct asked probed_credential(const struct cred *cred)
+/* Reads a credential whose type the verifier does not know, as under a kprobe. */
+static __always_inline struct cred_info probed_cred_info(const struct cred *cred)
 {
-	struct asked asked = {
+	struct cred_info info = {
 		.cred = (__u64)cred,
 		.ns = (__u64)BPF_CORE_READ(cred, user_ns),
-		.effective = probe_capabilities(&cred->cap_effective),
-		.permitted = probe_capabilities(&cred->cap_permitted),
-		.inheritable = probe_capabilities(&cred->cap_inheritable),
+		.effective = probe_cap_set(&cred->cap_effective),
+		.permitted = probe_cap_set(&cred->cap_permitted),
+		.inheritable = probe_cap_set(&cred->cap_inheritable),
 		.groups = (__u64)BPF_CORE_READ(cred, group_info),
 		.uid = BPF_CORE_READ(cred, uid.val),
 		.suid = BPF_CORE_READ(cred, suid.val),
 		.euid = BPF_CORE_READ(cred, euid.val),
 		.gid = BPF_CORE_READ(cred, gid.val),
 		.sgid = BPF_CORE_READ(cred, sgid.val),
-		.base = BPF_CORE_READ(cred, user_ns, ns.inum),
+		.userns_inum = BPF_CORE_READ(cred, user_ns, ns.inum),
 	};
 	if (bpf_core_field_exists(cred->session_keyring))
-		asked.keyring = (__u64)BPF_CORE_READ(cred, session_keyring);
-	return asked;
+		info.keyring = (__u64)BPF_CORE_READ(cred, session_keyring);
+	return info;
 }
 
 /*
- * The walk of cap_capable (security/commoncap.c, cap_capable_helper since 6.14):
- * credentials and the namespaces' parents, levels and owners do not change, so
- * the result is the kernel's own.
+ * Repeats the walk of cap_capable (security/commoncap.c; cap_capable_helper since 6.14).
+ * Credentials do not change, and neither do the parents, levels and owners of user namespaces. So
+ * the result is the kernel's.
  */
-static __always_inline enum answer replay(const struct asked *asked, struct user_namespace *target,
-					  int capability)
+static __always_inline enum answer replay_cap_capable(const struct cred_info *checked,
+						      struct user_namespace *target, int capability)
 {
-	struct user_namespace *own = (void *)asked->ns;
-	bool held = has_bit(asked->effective, capability);
+	struct user_namespace *own = (void *)checked->ns;
+	bool held = set_has(checked->effective, capability);
 
 	if (target == own)
-		return held ? ANSWER_HELD : ANSWER_MISSING;
+		return held ? ANSWER_HELD : ANSWER_NOT_HELD;
 
 	int own_level = BPF_CORE_READ(own, level);
 	struct user_namespace *ns = target;
 	for (int i = 0; i < USERNS_DEPTH; i++) {
 		if (ns == own)
-			return held ? ANSWER_HELD : ANSWER_MISSING;
+			return held ? ANSWER_HELD : ANSWER_NOT_HELD;
 		if (BPF_CORE_READ(ns, level) <= own_level)
 			break;
 		struct user_namespace *parent = BPF_CORE_READ(ns, parent);
-		if (parent == own && BPF_CORE_READ(ns, owner.val) == asked->euid)
+		if (parent == own && BPF_CORE_READ(ns, owner.val) == checked->euid)
 			return ANSWER_OWNER;
 		ns = parent;
 	}
-	return held ? ANSWER_BEYOND : ANSWER_MISSING;
+	return held ? ANSWER_OUTSIDE_USERNS : ANSWER_NOT_HELD;
 }
 
-/* By the container's id, the capabilities that the engine says it was granted. User space fills it
- * in for containers that ran before capmon began: of the others the kernel side sees the sets. */
+/* By container id, the capabilities that the engine has granted. User space fills this map for
+ * containers that ran before capmon started. For other containers, the kernel side has seen the
+ * sets. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -108,16 +112,17 @@ struct {
 /* What a container was granted. */
 struct grant {
 	__u64 capabilities;
-	bool certain; /* false: it ran before capmon began, and the engine has not said */
+	bool certain; /* false: the container ran before capmon started, and the engine's grant is
+			 unknown */
 };
 
-/* The container's grant: never what the task or the first process has left of it. Joins what the
- * engine says with what capmon saw, once for each container. */
+/* The container's grant, even if the task or the first process has given up a part of it. Adds the
+ * engine's grant to the sets that capmon saw, once for each container. */
 static __always_inline struct grant grant_of(__u64 id, struct container *container)
 {
 	struct grant grant = { container->permitted | container->bounding, true };
 
-	if (!container->existed || container->confirmed)
+	if (!container->existed || container->grant_confirmed)
 		return grant;
 	__u64 *engine = bpf_map_lookup_elem(&grants, &id);
 	if (!engine) {
@@ -125,17 +130,17 @@ static __always_inline struct grant grant_of(__u64 id, struct container *contain
 		return grant;
 	}
 	__sync_fetch_and_or(&container->bounding, *engine);
-	container->confirmed = 1;
+	container->grant_confirmed = 1;
 	grant.capabilities |= *engine;
 	return grant;
 }
 
-/* Whether the task has more in its bounding set than its container was granted, as that of
- * docker exec --privileged. */
+/* Whether the task's bounding set has more than its container was granted, as with docker exec
+ * --privileged. */
 static __always_inline enum excess excess_of(const struct cred *own, __u64 id,
 					     struct container *container)
 {
-	__u64 bounding = CAPABILITIES(own, cap_bset);
+	__u64 bounding = CAP_SET(own, cap_bset);
 
 	if (!(bounding & ~(container->permitted | container->bounding)))
 		return EXCESS_NONE;
@@ -145,64 +150,72 @@ static __always_inline enum excess excess_of(const struct cred *own, __u64 id,
 	return grant.certain ? EXCESS_CERTAIN : EXCESS_POSSIBLE;
 }
 
-/* Whether a credential has the task's supplementary groups or session keyring, as those that
- * prepare_creds makes from the task's own, or the keyring that the runtime gave the container.
- * A workload can change both, so that a difference proves nothing. */
-static __always_inline bool resembles(const struct asked *asked, const struct cred *own,
-				      __u64 container_keyring)
+/* Whether a credential has the task's supplementary groups or session keyring, as a credential that
+ * prepare_creds copied from the task's, or the keyring that the runtime gave the container. A
+ * workload can change both, so a difference proves nothing. */
+static __always_inline bool shares_groups_or_keyring(const struct cred_info *checked,
+						     const struct cred *own,
+						     __u64 container_keyring)
 {
-	if (asked->groups == (__u64)own->group_info)
+	if (checked->groups == (__u64)own->group_info)
 		return true;
 	if (!bpf_core_field_exists(own->session_keyring))
 		return false;
-	return asked->keyring && (asked->keyring == (__u64)own->session_keyring ||
-				  asked->keyring == container_keyring);
+	return checked->keyring && (checked->keyring == (__u64)own->session_keyring ||
+				    checked->keyring == container_keyring);
 }
 
 /*
- * Whose a credential is that is not the task's: one registered with io_uring, a file's
- * opener's, that of access(2), or of whoever mounted an overlay.
+ * Whose a credential is that is not the task's: one registered with io_uring, a file opener's, the
+ * one of access(2), or that of the mounter of an overlay. Returns foreign if it is not the
+ * container's.
  *
- * The host's mounter holds every capability of the host. So what holds no more than the container
- * was granted is the container's, whatever the task has left. Only where the container was granted
- * everything does this not tell the two apart.
+ * A mounter on the host holds all capabilities of the host. So a credential that holds no more than
+ * the container was granted is the container's, even if the task has given up capabilities. This
+ * does not distinguish the two only if the container was granted everything.
  */
-static __always_inline enum subject owner_of(const struct asked *asked, const struct cred *own,
-					     __u64 id, struct container *container,
-					     enum subject foreign)
+static __always_inline enum subject subject_of_foreign(const struct cred_info *checked,
+						       const struct cred *own, __u64 id,
+						       struct container *container,
+						       enum subject foreign)
 {
 	if (!container->workload_ns) { /* the execve that starts the container */
-		__u64 may_have = CAPABILITIES(own, cap_permitted) | CAPABILITIES(own, cap_bset);
-		return asked->ns == (__u64)own->user_ns && !(asked->permitted & ~may_have) &&
-				       resembles(asked, own, container->keyring) ?
+		__u64 may_have = CAP_SET(own, cap_permitted) | CAP_SET(own, cap_bset);
+		return checked->ns == (__u64)own->user_ns && !(checked->permitted & ~may_have) &&
+				       shares_groups_or_keyring(checked, own, container->keyring) ?
 			       SUBJECT_OWN :
 			       foreign;
 	}
-	if (asked->base != container->base_userns) { /* one that the workload made? */
-		struct user_namespace *ns = (void *)asked->ns;
-		return asked->ns == (__u64)own->user_ns || BPF_CORE_READ(ns, parent, ns.inum) ==
-								   container->base_userns ?
+	if (checked->userns_inum !=
+	    container->base_userns) { /* a user namespace that the workload created? */
+		struct user_namespace *ns = (void *)checked->ns;
+		return checked->ns == (__u64)own->user_ns || BPF_CORE_READ(ns, parent, ns.inum) ==
+								     container->base_userns ?
 			       SUBJECT_OWN :
 			       foreign;
 	}
 	struct grant grant = grant_of(id, container);
-	bool fits = !(asked->permitted & ~grant.capabilities);
-	if (fits && (settings.host & ~grant.capabilities))
+	bool fits = !(checked->permitted & ~grant.capabilities);
+	if (fits && (settings.host_caps & ~grant.capabilities))
 		return SUBJECT_OWN;
 	if (!fits && grant.certain)
 		return foreign;
-	return resembles(asked, own, container->keyring) ? SUBJECT_OWN : SUBJECT_UNCERTAIN;
+	return shares_groups_or_keyring(checked, own, container->keyring) ? SUBJECT_OWN :
+									    SUBJECT_UNCERTAIN;
 }
 
-static __always_inline enum subject subject_of(const struct asked *asked, struct task_struct *task,
-					       __u64 id, struct container *container)
+static __always_inline enum subject subject_of(const struct cred_info *checked,
+					       struct task_struct *task, __u64 id,
+					       struct container *container)
 {
-	const struct cred *own = plain(task)->real_cred;
+	const struct cred *own = untrusted_task(task)->real_cred;
 
-	if (asked->cred == (__u64)own)
+	if (checked->cred == (__u64)own)
 		return SUBJECT_OWN;
-	return owner_of(asked, own, id, container,
-			asked->cred == (__u64)plain(task)->cred ? SUBJECT_BORROWED : SUBJECT_OTHER);
+	return subject_of_foreign(checked, own, id, container,
+				  checked->cred == (__u64)untrusted_task(task)->cred ?
+					  SUBJECT_OVERRIDDEN :
+					  SUBJECT_OTHER);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * The few kernel structures that capmon reads, with only the fields it uses.
- * CO-RE relocates every field against the running kernel's BTF, so order and
- * offsets here mean nothing; names must be the kernel's.
+ * The kernel structures that capmon reads, with only the fields that it uses. CO-RE relocates every
+ * field with the running kernel's BTF, so the order and the offsets here have no meaning. The names
+ * must be the kernel's.
  */
 #ifndef CAPMON_KERNEL_H
 #define CAPMON_KERNEL_H
@@ -19,13 +19,13 @@
 #define PF_KTHREAD 0x00200000
 #define MNT_NOSUID 0x01 /* include/linux/mount.h */
 
-/* Makes the verifier know again that a number is no larger than a mask: that of 6.1 has forgotten
- * it where a number was kept on the stack meanwhile, and the compiler, which has not,
- * leaves another test out. */
-#define REMIND(number, mask) asm volatile("%0 &= %1" : "+r"(number) : "i"(mask))
+/* Proves again to the verifier that a number is not larger than a mask. The verifier of 6.1 forgets
+ * this when the number is kept on the stack. The compiler does not forget it, and would remove
+ * another test. */
+#define clamp_mask(number, mask) asm volatile("%0 &= %1" : "+r"(number) : "i"(mask))
 
-/* Whether a number is below a limit, as REMIND for one that is no power of two: the compiler, which
- * may know it, tests it all the same. */
+/* Whether a number is below a limit, like clamp_mask for limits that are not a power of two. The
+ * compiler may know the result, but still has to make the test. */
 #define IS_BELOW(number, limit)                  \
 	({                                       \
 		asm volatile("" : "+r"(number)); \
@@ -54,7 +54,7 @@ struct ns_common {
 	unsigned int inum;
 };
 
-#define ID_EXTENTS 5 /* UID_GID_MAP_MAX_BASE_EXTENTS: a longer map is elsewhere */
+#define ID_EXTENTS 5 /* UID_GID_MAP_MAX_BASE_EXTENTS: a longer map is at forward */
 #define ID_EXTENTS_MAX 340 /* UID_GID_MAP_MAX_EXTENTS */
 
 struct uid_gid_extent {
@@ -63,7 +63,7 @@ struct uid_gid_extent {
 
 struct uid_gid_map {
 	struct uid_gid_extent extent[ID_EXTENTS];
-	struct uid_gid_extent *forward; /* where a longer map is */
+	struct uid_gid_extent *forward; /* the extents of a longer map */
 	__u32 nr_extents;
 };
 
@@ -105,10 +105,10 @@ struct kernfs_node {
 	struct kernfs_node *__parent;
 	__u64 id;
 	__u16 mode;
-	struct kernfs_iattrs *iattr; /* NULL: as it was made, and root's */
+	struct kernfs_iattrs *iattr; /* NULL: unchanged since its creation, owned by root */
 };
 
-/* Up to 6.14 the parent's field had no underscores. */
+/* Up to 6.14, the name of the parent's field has no underscores. */
 struct kernfs_node___before_6_15 {
 	struct kernfs_node *parent;
 };
@@ -121,13 +121,13 @@ struct cgroup_subsys_state {
 struct cgroup {
 	struct cgroup_subsys_state self;
 	struct kernfs_node *kn;
-	int level; /* 0 of the root */
-	struct cgroup *ancestors[]; /* from the root to itself, since 6.1 */
+	int level; /* 0 for the root */
+	struct cgroup *ancestors[]; /* from the root to the cgroup itself, since 6.1 */
 };
 
 struct cgroup___before_6_1 {
 	struct kernfs_node *kn;
-	__u64 ancestor_ids[]; /* likewise, their kernfs ids */
+	__u64 ancestor_ids[]; /* kernfs ids, from the root to the cgroup itself */
 };
 
 struct css_set {
@@ -152,7 +152,7 @@ struct mod_arch_specific {
 
 struct module {
 	struct list_head list;
-	struct module_memory mem[1]; /* the first is the text's */
+	struct module_memory mem[1]; /* the first one is the text */
 	struct mod_arch_specific arch;
 };
 
@@ -274,13 +274,13 @@ struct psi_window {
 	__u64 size; /* in nanoseconds */
 };
 
-struct psi_trigger { /* private of a file in /proc/pressure that was written */
+struct psi_trigger { /* private of a file in /proc/pressure, after a write */
 	struct psi_window win;
 };
 
 struct netns_ipv4 {
-	int sysctl_ip_prot_sock; /* also of IPv6 */
-	struct ping_group_range ping_group_range; /* also of IPv6 */
+	int sysctl_ip_prot_sock; /* also for IPv6 */
+	struct ping_group_range ping_group_range; /* also for IPv6 */
 };
 
 struct net {
@@ -294,7 +294,7 @@ typedef struct {
 
 struct sock_common {
 	__u16 skc_family;
-	__u16 skc_num; /* the local port; of a raw socket the protocol */
+	__u16 skc_num; /* the local port; for a raw socket, the protocol */
 	possible_net_t skc_net;
 };
 
@@ -303,13 +303,13 @@ struct sock {
 	__u16 sk_type, sk_protocol;
 };
 
-struct socket { /* private_data of its file */
+struct socket { /* private_data of the socket's file */
 	struct sock *sk;
 };
 
 struct linux_binprm {
-	unsigned int execfd_creds : 1; /* the capabilities of execfd's file count */
-	int execfd; /* the program, that its interpreter finds open */
+	unsigned int execfd_creds : 1; /* the capabilities of the file of execfd count */
+	int execfd; /* the program, which the interpreter gets as an open file */
 };
 
 struct fs_struct {
@@ -377,8 +377,8 @@ struct idr {
 };
 
 struct pid_namespace {
-	struct idr idr; /* its struct pid by number */
-	struct task_struct *child_reaper; /* its first process */
+	struct idr idr; /* struct pid by number */
+	struct task_struct *child_reaper; /* the first process of the namespace */
 };
 
 struct upid {
@@ -396,7 +396,7 @@ struct hlist_head {
 
 struct pid {
 	unsigned int level;
-	struct hlist_head tasks[1]; /* the first is the list of the one thread */
+	struct hlist_head tasks[1]; /* the first one is the list of the one thread */
 	struct upid numbers[1]; /* one for each level */
 };
 
@@ -404,9 +404,9 @@ struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
 	int pid, tgid;
-	__u64 start_boottime; /* of a thread that executed a program: its leader's */
+	__u64 start_boottime; /* for a thread that executed a program: that of its former leader */
 	struct pid *thread_pid;
-	struct hlist_node pid_links[1]; /* the first is in the list of thread_pid */
+	struct hlist_node pid_links[1]; /* the first one is in the list of thread_pid */
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	const struct cred *cred, *real_cred;

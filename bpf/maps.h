@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* The maps, the configuration, and the counters of what was lost. */
+/*
+ * The maps that user space reads and configures, the configuration, and the counters of losses.
+ */
 #ifndef CAPMON_MAPS_H
 #define CAPMON_MAPS_H
 
-#include "record.h"
+#include "types.h"
 
 volatile const struct config settings;
 volatile const struct call_rule call_rules[CALL_MAX];
-volatile const struct call_rule compat_rules[CALL_MAX]; /* of 32-bit system calls */
+volatile const struct call_rule compat_call_rules[CALL_MAX]; /* of 32-bit system calls */
 
-/* 0: nothing is counted here. By this a later capmon, whose maps are laid out otherwise, takes
- * over at one moment. Alone in its section, so that any version finds it. */
+/* 1: the programs count. A new capmon with another layout of the maps uses this to switch counting
+ * from the old programs to its own atomically. The variable is alone in its section, so that any
+ * version finds it. */
 volatile __u32 recording SEC(".data.recording") = 1;
 
-/* Every kind of check with its counts: what user space reads. */
+/* All kinds of check with their counts. User space reads this map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 131072);
@@ -21,7 +24,7 @@ struct {
 	__type(value, struct check_value);
 } checks SEC(".maps");
 
-/* By kernfs id of the topmost cgroup that bears a container's name. */
+/* By kernfs id of the topmost cgroup with a container's name. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -29,8 +32,7 @@ struct {
 	__type(value, struct container);
 } containers SEC(".maps");
 
-/* Every program file that a workload executed, for the capabilities that it may
- * carry. */
+/* All program files that workloads executed, since files can carry capabilities. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -38,14 +40,14 @@ struct {
 	__type(value, struct execution_value);
 } executions SEC(".maps");
 
-/* By number, those of 32-bit system calls from CALL_MAX on; user space fills it while
- * containers run that it is for. */
+/* By system call number; 32-bit system calls start at CALL_MAX. User space adds the calls while
+ * containers run whose seccomp profile needs them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2 * CALL_MAX);
 	__type(key, __u32);
-	__type(value, struct call_watch);
-} call_watches SEC(".maps");
+	__type(value, struct seccomp_call);
+} seccomp_calls SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -57,7 +59,7 @@ struct {
 volatile const struct file_rule file_rules[CALL_MAX];
 volatile const struct file_rule compat_file_rules[CALL_MAX];
 
-/* The files that made capabilities necessary. */
+/* The files for which the kernel checked capabilities. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -65,14 +67,14 @@ struct {
 	__type(value, struct file_value);
 } files SEC(".maps");
 
-/* From any cgroup's kernfs id to its container's, 0 for none. A cache: what it
- * forgets is found again by walking up the tree. */
+/* From the kernfs id of any cgroup to the id of its container, 0 for none. A cache: capmon finds
+ * evicted entries again by a walk up the cgroup tree. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);
 	__type(key, __u64);
 	__type(value, __u64);
-} cgroups SEC(".maps");
+} cgroup_cache SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -86,18 +88,18 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
-static __always_inline void count(__u32 which)
+static __always_inline void increment_counter(__u32 counter)
 {
-	__u64 *n = bpf_map_lookup_elem(&counters, &which);
+	__u64 *n = bpf_map_lookup_elem(&counters, &counter);
 	if (n)
-		__sync_fetch_and_add(n, 1); /* may be preempted */
+		__sync_fetch_and_add(n, 1); /* the program may be preempted */
 }
 
-/* Tells of a first sight: what of it is in the event's own fields. */
-static __always_inline void tell(struct event *what)
+/* Sends an event that has no further data. */
+static __always_inline void send_event(struct event *event)
 {
-	if (bpf_ringbuf_output(&events, what, sizeof(*what), 0))
-		count(COUNTER_EVENTS);
+	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
+		increment_counter(COUNTER_EVENTS_FULL);
 }
 
 #endif

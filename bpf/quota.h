@@ -1,98 +1,101 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Quotas: how much of each map one container may take. A container can make as many patterns of
- * use as it likes, for example by renaming itself. Without quotas it would fill the maps, and the
- * uses of all other containers would be lost.
+ * Quotas: how much of each map one container may use. A container can create any number of patterns
+ * of use, for example if it renames itself. Without quotas it would fill the maps, and capmon would
+ * lose the uses of all other containers.
  *
- * The maps are divided into shares. While less than half of a share is taken, a container may have
+ * The maps are divided into shares. While less than half of a share is used, a container may have
  * 1/32 of it, later 1/256. So 16 containers fill the first half at most, and 128 others still find
- * room in the second. However small the map of checks is made (--max-checks), a container may have
- * as much as an honest one needs, while there is room. Entries leave the maps only when their
- * container has ended and left the map of containers, so a container's own counts never shrink.
+ * room in the second half. However small the checks map is (--max-checks), a container may have as
+ * much as an honest container needs, while there is room. Entries leave the maps only when their
+ * container has ended and left the containers map, so a container's own counts never shrink.
  */
 #ifndef CAPMON_QUOTA_H
 #define CAPMON_QUOTA_H
 
 #include "maps.h"
 
-#define QUOTA_MOST 32 /* part of a share that a container may have, while half of it is free */
-#define QUOTA_FEW 256 /* and later */
-#define QUOTA_LEAST_CHECKS 384 /* whole patterns: a runtime's setup alone makes some 100 */
-#define QUOTA_LEAST 64 /* folded ones */
-#define EVENT_EVERY 15625000ULL /* ns: a container's events of new patterns, 64 a second */
-#define EVENTS_AT_ONCE 256 /* and so many more after a pause */
+#define QUOTA_DIVISOR \
+	32 /* while half of a share is free, a container may have 1/QUOTA_DIVISOR of it */
+#define QUOTA_DIVISOR_LOW 256 /* and later 1/QUOTA_DIVISOR_LOW */
+#define QUOTA_MIN_CHECKS \
+	384 /* patterns that are not folded: a runtime's setup alone makes about 100 */
+#define QUOTA_MIN_FOLDED 64 /* folded patterns */
+#define EVENT_INTERVAL_NS \
+	15625000ULL /* between a container's events of new patterns: 64 per second */
+#define EVENT_BURST 256 /* additional events after a pause */
 
-/* Entries that the programs have made since the recording began, by enum share. */
+/* Entries that the programs have added since the recording started, by enum share. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SHARE_MAX);
 	__type(key, __u32);
 	__type(value, __u64);
-} entered SEC(".maps");
+} entries_added SEC(".maps");
 
-/* Those of them that are gone; only user space writes here. */
+/* The added entries that were removed. Only user space writes this map. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, SHARE_MAX);
 	__type(key, __u32);
 	__type(value, __u64);
-} removed SEC(".maps");
+} entries_removed SEC(".maps");
 
-/* Whether half of a share is free; full is set where nothing is. */
-static __always_inline bool is_roomy(__u32 share, bool *full)
+/* Whether half of a share is free. Sets full if nothing is free. */
+static __always_inline bool is_half_free(__u32 share, bool *full)
 {
-	__u64 *in = bpf_map_lookup_elem(&entered, &share);
-	__u64 *out = bpf_map_lookup_elem(&removed, &share);
+	__u64 *in = bpf_map_lookup_elem(&entries_added, &share);
+	__u64 *out = bpf_map_lookup_elem(&entries_removed, &share);
 
 	*full = true;
 	if (!in || !out)
 		return false;
-	REMIND(share, SHARE_MAX - 1);
+	clamp_mask(share, SHARE_MAX - 1);
 	__u64 taken = *in - *out;
-	*full = taken >= settings.rooms[share];
-	return taken < settings.rooms[share] / 2;
+	*full = taken >= settings.capacity[share];
+	return taken < settings.capacity[share] / 2;
 }
 
-/* Whether a container may make one more entry. */
-static __always_inline bool may_enter(const struct container *container, __u32 share)
+/* Whether a container may add one more entry. */
+static __always_inline bool may_add_entry(const struct container *container, __u32 share)
 {
 	bool full;
-	bool roomy = is_roomy(share, &full);
+	bool half_free = is_half_free(share, &full);
 
 	if (full)
 		return false;
-	REMIND(share, SHARE_MAX - 1);
-	__u32 room = settings.rooms[share];
-	__u32 quota = roomy ? room / QUOTA_MOST : room / QUOTA_FEW;
-	__u32 least = share == SHARE_CHECKS ? QUOTA_LEAST_CHECKS : QUOTA_LEAST;
+	clamp_mask(share, SHARE_MAX - 1);
+	__u32 room = settings.capacity[share];
+	__u32 quota = half_free ? room / QUOTA_DIVISOR : room / QUOTA_DIVISOR_LOW;
+	__u32 least = share == SHARE_CHECKS ? QUOTA_MIN_CHECKS : QUOTA_MIN_FOLDED;
 	if (share <= SHARE_CHECKS_COARSE && quota < least)
 		quota = least;
 	return container->entries[share] < quota || !container->entries[share];
 }
 
-/* Counts an entry that has been made. */
-static __always_inline void note_entry(struct container *container, __u32 share)
+/* Counts an entry that was added. */
+static __always_inline void count_entry(struct container *container, __u32 share)
 {
-	__u64 *in = bpf_map_lookup_elem(&entered, &share);
+	__u64 *in = bpf_map_lookup_elem(&entries_added, &share);
 
 	if (!in)
 		return;
 	__sync_fetch_and_add(in, 1);
-	REMIND(share, SHARE_MAX - 1);
+	clamp_mask(share, SHARE_MAX - 1);
 	__sync_fetch_and_add(&container->entries[share], 1);
 }
 
-/* Whether a container may announce a first sight now: a flood of one container's events must not
- * push those of others out of the ring buffer. User space finds what was not announced. */
-static __always_inline bool may_tell(struct container *container, __u64 now)
+/* Whether a container may send an event now. A flood of events of one container must not push the
+ * events of others out of the ring buffer. User space finds in the maps what was not sent. */
+static __always_inline bool may_send_event(struct container *container, __u64 now)
 {
 	__u64 until = container->events_ns;
 
 	if (until < now)
 		until = now;
-	if (until - now > EVENTS_AT_ONCE * EVENT_EVERY)
+	if (until - now > EVENT_BURST * EVENT_INTERVAL_NS)
 		return false;
-	container->events_ns = until + EVENT_EVERY;
+	container->events_ns = until + EVENT_INTERVAL_NS;
 	return true;
 }
 

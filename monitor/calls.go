@@ -25,13 +25,13 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"open":       {Args: arg1, Inspects: inspectsOpened},
 	"openat":     {Args: arg2, Inspects: inspectsOpened},
 	"openat2":    {Inspects: inspectsOpened},
-	"socket":     {Args: arg0 | arg1 | arg2, Lifted: uint8(bpf.CapmonLiftedLIFTED_PING)},
-	"bind":       {Kind: uint8(bpf.CapmonCallKindCALL_BIND), Lifted: uint8(bpf.CapmonLiftedLIFTED_PORT)},
-	"socketcall": {Lifted: uint8(bpf.CapmonLiftedLIFTED_EITHER)},
+	"socket":     {Args: arg0 | arg1 | arg2, Lifted: uint8(bpf.CapmonLiftedLimitLIFTED_PING)},
+	"bind":       {Kind: uint8(bpf.CapmonCallKindCALL_BIND), Lifted: uint8(bpf.CapmonLiftedLimitLIFTED_PORT)},
+	"socketcall": {Lifted: uint8(bpf.CapmonLiftedLimitLIFTED_EITHER)},
 	"mount":      {Kind: uint8(bpf.CapmonCallKindCALL_MOUNT)},
 	"ioctl":      {Args: arg1},
 	"setsockopt": {Args: arg1 | arg2},
-	"prctl":      {Kind: uint8(bpf.CapmonCallKindCALL_PRCTL), Args: arg0, Inspects: inspectsOwn, First: 1 + unix.PR_CAPBSET_READ},
+	"prctl":      {Kind: uint8(bpf.CapmonCallKindCALL_PRCTL), Args: arg0, Inspects: inspectsOwn, Arg0Plus1: 1 + unix.PR_CAPBSET_READ},
 	"unshare":    {Args: arg0},
 	"clone":      {Args: arg0},
 	"clone3":     {Kind: uint8(bpf.CapmonCallKindCALL_CLONE3)},
@@ -53,13 +53,13 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"pwrite64":   {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
 	"pwritev":    {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
 	"pwritev2":   {Kind: uint8(bpf.CapmonCallKindCALL_WRITE)},
-	"chmod":      {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, Mode: 1},
-	"fchmod":     {Kind: uint8(bpf.CapmonCallKindCALL_FCHMOD), Args: arg1, Mode: 1},
-	"fchmodat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
-	"fchmodat2":  {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, Mode: 2},
-	"chown":      {Kind: uint8(bpf.CapmonCallKindCALL_CHOWN), Mode: 1},
-	"lchown":     {Kind: uint8(bpf.CapmonCallKindCALL_CHOWN), Mode: 1},
-	"fchownat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHOWN), Mode: 2},
+	"chmod":      {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg1, ModeArg: 1},
+	"fchmod":     {Kind: uint8(bpf.CapmonCallKindCALL_FCHMOD), Args: arg1, ModeArg: 1},
+	"fchmodat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, ModeArg: 2},
+	"fchmodat2":  {Kind: uint8(bpf.CapmonCallKindCALL_CHMOD), Args: arg2, ModeArg: 2},
+	"chown":      {Kind: uint8(bpf.CapmonCallKindCALL_CHOWN), ModeArg: 1},
+	"lchown":     {Kind: uint8(bpf.CapmonCallKindCALL_CHOWN), ModeArg: 1},
+	"fchownat":   {Kind: uint8(bpf.CapmonCallKindCALL_CHOWN), ModeArg: 2},
 	"fchown":     {Kind: uint8(bpf.CapmonCallKindCALL_FD)},
 	"fsetxattr":  {Kind: uint8(bpf.CapmonCallKindCALL_FD)},
 	"bpf":        {Args: arg0},
@@ -75,30 +75,30 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"stat": {Inspects: inspectsLink}, "stat64": {Inspects: inspectsLink}, "statx": {Inspects: inspectsLink},
 
 	"get_robust_list":   {Inspects: inspectsPID},
-	"kcmp":              {Inspects: inspectsPID, Process: 1}, // the second process; the first is usually the caller
+	"kcmp":              {Inspects: inspectsPID, PidArg: 1}, // the second process; the first is usually the caller
 	"migrate_pages":     {Inspects: inspectsPID},
 	"move_pages":        {Inspects: inspectsPID},
-	"perf_event_open":   {Inspects: inspectsPID, Process: 1},
+	"perf_event_open":   {Inspects: inspectsPID, PidArg: 1},
 	"pidfd_getfd":       {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PIDFD)},
 	"process_madvise":   {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PIDFD)},
 	"process_vm_readv":  {Inspects: inspectsPID},
 	"process_vm_writev": {Inspects: inspectsPID},
-	"ptrace":            {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PTRACE), Process: 1},
+	"ptrace":            {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PTRACE), PidArg: 1},
 
-	"ioprio_set":         {Inspects: inspectsSchedule, Process: 1, First: 1 + ioprioWhoProcess},
+	"ioprio_set":         {Inspects: inspectsSchedule, PidArg: 1, Arg0Plus1: 1 + ioprioWhoProcess},
 	"sched_setaffinity":  {Inspects: inspectsSchedule},
 	"sched_setattr":      {Inspects: inspectsSchedule},
 	"sched_setparam":     {Inspects: inspectsSchedule},
 	"sched_setscheduler": {Inspects: inspectsSchedule},
-	"setpriority":        {Inspects: inspectsSchedule, Process: 1, First: 1 + unix.PRIO_PROCESS},
+	"setpriority":        {Inspects: inspectsSchedule, PidArg: 1, Arg0Plus1: 1 + unix.PRIO_PROCESS},
 }
 
 const (
-	inspectsOpened   = uint8(bpf.CapmonInspectsINSPECTS_OPENED)
-	inspectsLink     = uint8(bpf.CapmonInspectsINSPECTS_LINK)
+	inspectsOpened   = uint8(bpf.CapmonInspectsINSPECTS_OPENED_FILE)
+	inspectsLink     = uint8(bpf.CapmonInspectsINSPECTS_PATH_LINKS)
 	inspectsPID      = uint8(bpf.CapmonInspectsINSPECTS_PID)
 	inspectsSchedule = uint8(bpf.CapmonInspectsINSPECTS_SCHEDULE)
-	inspectsOwn      = uint8(bpf.CapmonInspectsINSPECTS_OWN)
+	inspectsOwn      = uint8(bpf.CapmonInspectsINSPECTS_OWN_SETS)
 
 	ioprioWhoProcess = 1 // include/uapi/linux/ioprio.h
 )
@@ -125,22 +125,22 @@ func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 // /proc. It excludes execve, because the path is gone when it returns, and calls that can be about such a link itself.
 func followsLinks(name string) bool {
 	file := fileRule(name)
-	return file.Path != 0 && file.Address == 0 &&
+	return file.PathArg != 0 && file.IsSockaddr == 0 &&
 		!slices.Contains([]string{"execve", "execveat", "lstat", "lstat64", "lgetxattr", "llistxattr"}, name)
 }
 
-// maxCalls is CALL_MAX of bpf/types.h. Loading fails if they differ, because the sizes of the variables differ.
-const maxCalls = 512
+// maxCalls is the number of system call numbers that can have a rule.
+const maxCalls = int(bpf.CapmonLimitsCALL_MAX)
 
 func (m *Monitor) newCall(key *bpf.CapmonCheckKey) kernel.Call {
 	arch := m.archOf(key.Compat)
 	call := kernel.Call{Arch: arch, Nr: int(key.Syscall)}
-	if key.Syscall < 0 || key.Syscall >= maxCalls || foldingOf(&key.Comm) != Unfolded {
+	if key.Syscall < 0 || int(key.Syscall) >= maxCalls || foldingOf(&key.Comm) != Unfolded {
 		return call
 	}
 	rule := callRule(arch.SyscallName(call.Nr))
 	copy(call.Args[:], key.Args[:])
-	rule.Lifted, rule.Inspects, rule.Process, rule.First = 0, 0, 0, 0 // these fields apply to the call, not to its checks
+	rule.Lifted, rule.Inspects, rule.PidArg, rule.Arg0Plus1 = 0, 0, 0, 0 // these fields apply to the call, not to its checks
 	call.HasArgs = rule != bpf.CapmonCallRule{}
 	switch rule.Kind {
 	case uint8(bpf.CapmonCallKindCALL_BIND):

@@ -136,7 +136,7 @@ func (m *Monitor) TrustSiblings(cgroup string) error {
 	if m.closed {
 		return ErrClosed
 	}
-	err = m.attached.maps.Slots.Put(bpf.CapmonSlotKey{Delegated: delegated, Index: slotFree}, uint64(0))
+	err = m.attached.maps.ContainerSlots.Put(bpf.CapmonSlotKey{Delegated: delegated, Index: slotFree}, uint64(0))
 	if errors.Is(err, unix.E2BIG) {
 		return nil // the map of slots is full
 	}
@@ -144,8 +144,8 @@ func (m *Monitor) TrustSiblings(cgroup string) error {
 }
 
 const (
-	slotsEach = uint32(bpf.CapmonSlotLimitSLOTS_EACH)
-	slotFree  = uint32(bpf.CapmonSlotLimitSLOT_FREE)
+	slotsEach = uint32(bpf.CapmonSlotLimitSLOTS_PER_DELEGATION)
+	slotFree  = uint32(bpf.CapmonSlotLimitSLOT_UNLIMITED)
 )
 
 // takeSlot is take_slot of bpf/cgroup.h.
@@ -171,7 +171,7 @@ func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 // takes at that moment; then one more container gets a slot.
 func (m *Monitor) freeSlots() error {
 	var free []bpf.CapmonSlotKey
-	err := forEachEntry(m.attached.maps.Slots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {
+	err := forEachEntry(m.attached.maps.ContainerSlots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {
 		var value bpf.CapmonContainer
 		if key.Index != slotFree && errors.Is(m.attached.maps.Containers.Lookup(cgroup, &value), ebpf.ErrKeyNotExist) {
 			free = append(free, *key)
@@ -180,5 +180,5 @@ func (m *Monitor) freeSlots() error {
 	if err != nil {
 		return err
 	}
-	return removeEntries(m.attached.maps.Slots, free, "slots")
+	return removeEntries(m.attached.maps.ContainerSlots, free, "slots")
 }

@@ -20,10 +20,10 @@ const (
 	// did not read a capability set.
 	OwnsUserns = Answer(bpf.CapmonAnswerANSWER_OWNER)
 	// NotHeld means denied: the capability was not in the effective set.
-	NotHeld = Answer(bpf.CapmonAnswerANSWER_MISSING)
+	NotHeld = Answer(bpf.CapmonAnswerANSWER_NOT_HELD)
 	// OutsideUserns means denied, although the credential may hold the capability: the check is for a user namespace
 	// that is neither the credential's nor below it. No --cap-add option can change that.
-	OutsideUserns = Answer(bpf.CapmonAnswerANSWER_BEYOND)
+	OutsideUserns = Answer(bpf.CapmonAnswerANSWER_OUTSIDE_USERNS)
 )
 
 // Granted reports whether the kernel granted the check.
@@ -36,7 +36,7 @@ const (
 	// OwnCredential is the task's own credential, or a copy of it, such as access(2) makes.
 	OwnCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OWN)
 	// OverriddenCredential is a credential that the kernel uses temporarily (override_creds), as overlayfs does.
-	OverriddenCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_BORROWED)
+	OverriddenCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OVERRIDDEN)
 	// OtherCredential is the credential of another task, or of the process that opened a file.
 	OtherCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OTHER)
 	// UncertainCredential belongs to the container or to the process on the host that mounted a file system. The
@@ -71,9 +71,9 @@ const (
 	// Matters means that a denial would have caused an error.
 	Matters = Condition(bpf.CapmonConditionCONDITION_MATTERS)
 	// NoEffect means that a denial would not have changed the result.
-	NoEffect = Condition(bpf.CapmonConditionCONDITION_MOOT)
+	NoEffect = Condition(bpf.CapmonConditionCONDITION_NO_EFFECT)
 	// ChangesResult means that a denial would have changed the result without an error.
-	ChangesResult = Condition(bpf.CapmonConditionCONDITION_SILENT)
+	ChangesResult = Condition(bpf.CapmonConditionCONDITION_CHANGES_RESULT)
 	// Unreadable means that there is a condition, but the programs could not evaluate it.
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
 	// Optional means that a denial would have caused an error, but the system call would have changed nothing, or the
@@ -86,15 +86,15 @@ type Choice uint8
 
 const (
 	// ChoiceUnknown means that no other capability would do, or that an earlier version recorded the check.
-	ChoiceUnknown = Choice(bpf.CapmonChoiceCHOICE_UNKNOWN)
+	ChoiceUnknown = Choice(bpf.CapmonAlternativeALTERNATIVE_UNKNOWN)
 	// ChoiceNone means that the credential does not hold the other capability, and holds less than the container was
 	// granted.
-	ChoiceNone = Choice(bpf.CapmonChoiceCHOICE_NONE)
+	ChoiceNone = Choice(bpf.CapmonAlternativeALTERNATIVE_NOT_HELD)
 	// ChoiceOther means that the credential holds the other capability. For SYS_ADMIN, which several capabilities can
 	// replace, this is SYS_NICE.
-	ChoiceOther = Choice(bpf.CapmonChoiceCHOICE_OTHER)
+	ChoiceOther = Choice(bpf.CapmonAlternativeALTERNATIVE_HELD)
 	// ChoiceAll means that the credential holds all capabilities that the container was granted.
-	ChoiceAll = Choice(bpf.CapmonChoiceCHOICE_ALL)
+	ChoiceAll = Choice(bpf.CapmonAlternativeALTERNATIVE_WHOLE_GRANT)
 )
 
 // Values of Call.Args[1] of a check for a write to the map of a user namespace.
@@ -161,12 +161,12 @@ func (m *Monitor) newCheck(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, val
 		Answer:       Answer(key.Answer),
 		Credential:   CredentialSource(key.Subject),
 		Nested:       key.Namespace == uint8(bpf.CapmonNamespaceKindNAMESPACE_NESTED),
-		ExceedsGrant: key.Beyond == uint8(bpf.CapmonExcessEXCESS_CERTAIN),
+		ExceedsGrant: key.Excess == uint8(bpf.CapmonExcessEXCESS_CERTAIN),
 		HostRoot:     key.Root != 0,
 		Phase:        Phase(key.Phase),
 		Condition:    Condition(key.Condition),
-		Choice:       Choice(key.Choice),
-		Entry:        key.NestedEntry != 0,
+		Choice:       Choice(key.Alternative),
+		Entry:        key.SetupExecve != 0,
 		Stack:        symbols.Frames(key.Site[:]),
 		Call:         m.newCall(key),
 		Program:      cString(key.Comm[:]),
@@ -183,18 +183,15 @@ func (m *Monitor) newCheck(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, val
 		PID:          value.Pid,
 		UID:          value.Uid,
 	}
-	check.MayExceedGrant = key.Beyond == uint8(bpf.CapmonExcessEXCESS_POSSIBLE)
-	if key.RefusedFirst != 0 {
-		check.DeniedFirst, check.HasDeniedFirst = capability.Capability(key.RefusedFirst-1), true
+	check.MayExceedGrant = key.Excess == uint8(bpf.CapmonExcessEXCESS_POSSIBLE)
+	if key.DeniedFirst != 0 {
+		check.DeniedFirst, check.HasDeniedFirst = capability.Capability(key.DeniedFirst-1), true
 	}
-	if key.Opts != optsUnknown {
-		check.Opts = int(key.Opts)
+	if key.CapOpts != uint8(bpf.CapmonSpecialValueCAP_OPTS_UNKNOWN) {
+		check.Opts = int(key.CapOpts)
 	}
 	return check
 }
-
-// optsUnknown is CAP_OPTS_UNKNOWN of bpf/types.h.
-const optsUnknown = 0xff
 
 func cString(b []byte) string {
 	if end := bytes.IndexByte(b, 0); end >= 0 {

@@ -48,9 +48,9 @@ func (m *Monitor) checksInMap(wanted func(cgroup uint64) bool) (checkCounts, err
 }
 
 // readCheckCaches reads the check cache of each CPU.
-func (m *Monitor) readCheckCaches() ([]bpf.CapmonRemembered, error) {
-	var perCPU []bpf.CapmonRemembered
-	if err := m.attached.maps.Memos.Lookup(uint32(0), &perCPU); err != nil {
+func (m *Monitor) readCheckCaches() ([]bpf.CapmonCheckCache, error) {
+	var perCPU []bpf.CapmonCheckCache
+	if err := m.attached.maps.CheckCaches.Lookup(uint32(0), &perCPU); err != nil {
 		return nil, fmt.Errorf("reading the check caches: %w", err)
 	}
 	return perCPU, nil
@@ -58,10 +58,10 @@ func (m *Monitor) readCheckCaches() ([]bpf.CapmonRemembered, error) {
 
 // addCached adds the counts of cache entries that are the same in before and after, which were read before and after
 // the map. It reports whether an entry changed in between: its count may be in the map or not.
-func (counted checkCounts) addCached(wanted func(cgroup uint64) bool, before, after []bpf.CapmonRemembered) (moved bool) {
+func (counted checkCounts) addCached(wanted func(cgroup uint64) bool, before, after []bpf.CapmonCheckCache) (moved bool) {
 	for cpu := range before {
-		for i := range before[cpu].Memo {
-			cached, now := &before[cpu].Memo[i], &after[cpu].Memo[i]
+		for i := range before[cpu].Checks {
+			cached, now := &before[cpu].Checks[i], &after[cpu].Checks[i]
 			if cached.Version%2 != 0 { // a program is writing the key
 				moved = true
 				continue

@@ -17,7 +17,7 @@ func countInCaches(t *testing.T, m *Monitor, cgroup uint64) (n uint64) {
 		t.Fatal(err)
 	}
 	for i := range perCPU {
-		for _, cached := range perCPU[i].Memo {
+		for _, cached := range perCPU[i].Checks {
 			if cached.Key.Container == cgroup {
 				n += cached.Count
 			}
@@ -95,13 +95,13 @@ func corruptCaches(t *testing.T, m *Monitor, cgroup uint64) {
 		t.Fatal(err)
 	}
 	for i := range perCPU {
-		for j := range perCPU[i].Memo {
-			if cached := &perCPU[i].Memo[j]; cached.Key.Container == cgroup {
+		for j := range perCPU[i].Checks {
+			if cached := &perCPU[i].Checks[j]; cached.Key.Container == cgroup {
 				cached.Key.Site[1]++
 			}
 		}
 	}
-	if err := m.attached.maps.Memos.Put(uint32(0), perCPU); err != nil {
+	if err := m.attached.maps.CheckCaches.Put(uint32(0), perCPU); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -100,7 +100,7 @@ func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExe
 	path, cut := joinPath(value.Path[:])
 	return Execution{
 		File:    FileID{key.Device, key.Inode},
-		Version: FileVersion{key.Generation, key.Changed},
+		Version: FileVersion{key.Generation, key.CtimeNs},
 		Path:    path,
 		Cut:     cut,
 		Overlay: key.Overlay != 0,

@@ -126,7 +126,7 @@ func (m *Monitor) newEntry(id uint64, first processInfo) bpf.CapmonContainer {
 		clear(earlier.Unlisted[:])
 		clear(earlier.Entries[:])
 		earlier.UnrecordedExecutions, earlier.UnrecordedCalls, earlier.SetfcapUses = 0, 0, 0
-		earlier.ToldGranted, earlier.ToldRefused, earlier.EventsNs = 0, 0, 0
+		earlier.AnnouncedGranted, earlier.AnnouncedDenied, earlier.EventsNs = 0, 0, 0
 		return earlier
 	}
 	now := m.clock.Now()
@@ -150,7 +150,7 @@ func enterContainer(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, n
 	copy(value.Name[:], name)
 	var known bpf.CapmonContainer
 	if maps.Containers.Lookup(id, &known) != nil {
-		if taken, err := takeSlot(maps.Slots, value.Delegated, id); err != nil || !taken {
+		if taken, err := takeSlot(maps.ContainerSlots, value.Delegated, id); err != nil || !taken {
 			return err // the programs add its checks to the folded entry
 		}
 	}
@@ -285,8 +285,8 @@ func unionOfSets(pids []int) (sets processInfo) {
 	return sets
 }
 
-// maxAncestors is ANCESTORS_MAX of bpf/types.h.
-const maxAncestors = 32
+// maxAncestors is the number of ancestors that are inspected to find the phase of a process.
+const maxAncestors = int(bpf.CapmonLimitsANCESTORS_MAX)
 
 // isWorkload reports whether a process that existed before the recording is part of the container's workload. It
 // applies the same rule as phase_of_existing in bpf/phase.h: the process or an ancestor in the container has another

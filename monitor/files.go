@@ -208,14 +208,14 @@ func fileRule(name string) bpf.CapmonFileRule {
 		return bpf.CapmonFileRule{}
 	}
 	rule := bpf.CapmonFileRule{
-		Path: uint8(1 + arguments.path), Base: uint8(1 + arguments.base),
-		OtherPath: uint8(1 + arguments.otherPath), OtherBase: uint8(1 + arguments.otherBase),
+		PathArg: uint8(1 + arguments.path), BaseArg: uint8(1 + arguments.base),
+		OtherPathArg: uint8(1 + arguments.otherPath), OtherBaseArg: uint8(1 + arguments.otherBase),
 	}
 	if arguments.address {
-		rule.Address = 1
+		rule.IsSockaddr = 1
 	}
 	if link := arguments.follow; link != (followFlag{}) {
-		rule.Flags, rule.Mask, rule.Links = uint8(1+link.flags), link.mask, link.noFollow
+		rule.FlagsArg, rule.NofollowMask, rule.NofollowFlags = uint8(1+link.flags), link.mask, link.noFollow
 	}
 	return rule
 }
@@ -249,16 +249,16 @@ func (m *Monitor) newFileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, va
 		GID:        value.Gid,
 		Naming:     Naming(key.Naming),
 		Path:       cString(key.Path[:]),
-		Cut:        key.Cut != 0,
-		WhichOfTwo: key.OfTwo,
+		Cut:        key.Truncated != 0,
+		WhichOfTwo: key.WhichOfTwo,
 		Count:      value.Count,
 		First:      m.clock.Time(value.FirstNs),
 		Last:       m.clock.Time(value.LastNs),
 	}
-	if key.Capability == failedExecve {
+	if key.Capability == uint8(bpf.CapmonSpecialValueFAILED_EXECVE) {
 		use.Failed = &FailedExecve{capability.Set(value.Bounding), capability.Set(value.Inheritable)}
 	}
-	use.NoFollow = key.Link != 0 || use.WhichOfTwo == 2 || slices.Contains(neverFollow, use.Call)
+	use.NoFollow = key.Nofollow != 0 || use.WhichOfTwo == 2 || slices.Contains(neverFollow, use.Call)
 	if symbols != nil {
 		use.Stack = symbols.Frames(key.Site[:])
 	}
@@ -266,15 +266,12 @@ func (m *Monitor) newFileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, va
 		base, cut := joinPath(value.Base[:])
 		use.Base = FileBase{
 			File: FileID{key.Device, key.Inode},
-			Path: path.Clean(base), Cut: cut || value.Whole == 0,
+			Path: path.Clean(base), Cut: cut || value.BaseComplete == 0,
 			Owner: value.Owner, Group: value.Group, Mode: value.Mode,
 		}
 	}
 	return use
 }
-
-// failedExecve is FAILED_EXECVE of bpf/types.h.
-const failedExecve = 0xff
 
 // unlistedCounts counts the checks, and the failed executions, of a container whose files did not fit in the map.
 func unlistedCounts(value *bpf.CapmonContainer) (checks, executions uint64) {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
@@ -131,7 +132,7 @@ func TestFlagsThatPreventFollowingLinks(t *testing.T) {
 		"chown": {}, "fchmodat": {}, "fchownat": {5, 0x100, 0x100}, "statx": {3, 0x100, 0x100}, "fstatat64": {4, 0x100, 0x100},
 		"utimensat_time64": {4, 0x100, 0x100}, "linkat": {5, 0x400, 0}, "openat": {3, unix.O_NOFOLLOW, unix.O_NOFOLLOW},
 	} {
-		if rule := fileRule(name); rule.Flags != want.flags || rule.Mask != want.mask || rule.Links != want.links {
+		if rule := fileRule(name); rule.FlagsArg != want.flags || rule.NofollowMask != want.mask || rule.NofollowFlags != want.links {
 			t.Errorf("%s: %+v", name, rule)
 		}
 	}
@@ -153,13 +154,13 @@ func TestFilesOfTheFirstChecksAreRecorded(t *testing.T) {
 			t.Errorf("%s is not listed with one check", name)
 		}
 	}
-	if made := total(grantedChecks(c, "cat", capability.DACOverride)); len(read) != files || made != files || c.Unlisted != 0 {
+	if made := total(grantedChecks(c, "cat", capability.DACOverride)); len(read) != files || made != uint64(files) || c.Unlisted != 0 {
 		t.Errorf("%d files, %d checks, %d not listed", len(read), made, c.Unlisted)
 	}
 }
 
-// filesEach is FILES_QUOTA of bpf/types.h.
-const filesEach = 64
+// filesEach is the number of files of each kind that a container may have.
+const filesEach = int(bpf.CapmonLimitsFILES_QUOTA)
 
 // Files that do not fit are counted, and do not use the room of other capabilities and containers.
 func TestFilesThatDoNotFitAreCounted(t *testing.T) {
@@ -201,7 +202,7 @@ func TestFrequentChecksOfAFileAreCounted(t *testing.T) {
 		t.Errorf("%d checks, wanted %d", made, often)
 	}
 	read := filesOf(c, "probe", capability.DACOverride)
-	if len(read) != 1 || read[0].Path != "/data/secret" || read[0].Count < filesEach || read[0].Count > often {
+	if len(read) != 1 || read[0].Path != "/data/secret" || read[0].Count < uint64(filesEach) || read[0].Count > often {
 		t.Errorf("%+v", read)
 	}
 	lossless(t, snapshot(t, m))

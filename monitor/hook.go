@@ -144,10 +144,10 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 		p.config.Preemptible = 1
 	}
 	if !preemptible || preemption.CanDisable {
-		p.config.PerCpu = 1
+		p.config.CpuExclusive = 1
 	}
 	if kernel.HasFunction(p.types, "bpf_rdonly_cast") {
-		p.config.Casts = 1
+		p.config.HasRdonlyCast = 1
 	}
 	if p.options.MaxChecks != 0 {
 		spec.Maps["checks"].MaxEntries = p.options.MaxChecks
@@ -155,13 +155,13 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	if p.options.MaxContainers != 0 {
 		spec.Maps["containers"].MaxEntries = p.options.MaxContainers
 		spec.Maps["grants"].MaxEntries = p.options.MaxContainers
-		spec.Maps["slots"].MaxEntries = max(1, p.options.MaxContainers/2)
+		spec.Maps["container_slots"].MaxEntries = max(1, p.options.MaxContainers/2)
 	}
-	p.config.Rooms = specShareSizes(spec)
+	p.config.Capacity = specShareSizes(spec)
 	if err := errors.Join(
 		spec.Variables["settings"].Set(p.config),
 		spec.Variables["call_rules"].Set(p.callRules),
-		spec.Variables["compat_rules"].Set(p.compatCallRules),
+		spec.Variables["compat_call_rules"].Set(p.compatCallRules),
 		spec.Variables["file_rules"].Set(p.fileRules),
 		spec.Variables["compat_file_rules"].Set(p.compatFileRules),
 	); err != nil {
@@ -181,10 +181,10 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 		}
 	}
 	if !kernel.HasTracepoint(p.types, "sys_exit") {
-		delete(spec.Programs, "returned")
+		delete(spec.Programs, "capmon_sys_exit")
 	}
-	if p.config.Modules == 0 {
-		delete(spec.Programs, "module_freed")
+	if p.config.ModuleList == 0 {
+		delete(spec.Programs, "capmon_mod_free")
 	}
 	for name := range spec.Programs {
 		original, fallback := strings.CutSuffix(name, fallbackSuffix)
@@ -193,7 +193,7 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 		}
 	}
 	if p.config.Preemptible == 0 {
-		spec.Maps["turns"].MaxEntries = 1
+		spec.Maps["fallback_marks"].MaxEntries = 1
 	}
 	replaceMissingKfuncs(spec, p.types)
 	collection, err := loadInParallel(spec, ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{KernelTypes: p.types}})
@@ -268,13 +268,13 @@ func hasLoadRights() bool {
 }
 
 // fallbackSuffix ends the names of second copies of programs.
-const fallbackSuffix = "_again"
+const fallbackSuffix = "_fallback"
 
 // hookPrograms has the programs that only one hook needs.
 var hookPrograms = map[Hook][]string{
-	Fexit:      {"check_fexit", "capset_fexit", "prctl_fexit"},
-	Tracepoint: {"check_tracepoint"},
-	Kprobe:     {"check_kprobe", "capset_kretprobe", "prctl_kretprobe"},
+	Fexit:      {"capmon_fexit", "capmon_capset", "capmon_prctl"},
+	Tracepoint: {"capmon_tp_btf"},
+	Kprobe:     {"capmon_kprobe", "capmon_capset_kretprobe", "capmon_prctl_kretprobe"},
 }
 
 // attachFirst attaches the first hook that works. It also returns the errors of the hooks that it tried before.
@@ -345,28 +345,28 @@ func (a *attached) assign(collection *ebpf.Collection) error {
 	a.attachedAt = collection.DetachMap(".data.attached")
 	a.programsByName = maps.Clone(collection.Programs)
 	a.programs = bpf.CapmonPrograms{
-		Forked:          collection.DetachProgram("forked"),
-		Executed:        collection.DetachProgram("executed"),
-		Exited:          collection.DetachProgram("exited"),
-		CheckFexit:      collection.DetachProgram("check_fexit"),
-		CheckTracepoint: collection.DetachProgram("check_tracepoint"),
-		CheckKprobe:     collection.DetachProgram("check_kprobe"),
-		CapsetFexit:     collection.DetachProgram("capset_fexit"),
-		CapsetKretprobe: collection.DetachProgram("capset_kretprobe"),
-		PrctlFexit:      collection.DetachProgram("prctl_fexit"),
-		PrctlKretprobe:  collection.DetachProgram("prctl_kretprobe"),
-		Returned:        collection.DetachProgram("returned"),
-		ModuleFreed:     collection.DetachProgram("module_freed"),
+		CapmonFork:            collection.DetachProgram("capmon_fork"),
+		CapmonExec:            collection.DetachProgram("capmon_exec"),
+		CapmonExit:            collection.DetachProgram("capmon_exit"),
+		CapmonFexit:           collection.DetachProgram("capmon_fexit"),
+		CapmonTpBtf:           collection.DetachProgram("capmon_tp_btf"),
+		CapmonKprobe:          collection.DetachProgram("capmon_kprobe"),
+		CapmonCapset:          collection.DetachProgram("capmon_capset"),
+		CapmonCapsetKretprobe: collection.DetachProgram("capmon_capset_kretprobe"),
+		CapmonPrctl:           collection.DetachProgram("capmon_prctl"),
+		CapmonPrctlKretprobe:  collection.DetachProgram("capmon_prctl_kretprobe"),
+		CapmonSysExit:         collection.DetachProgram("capmon_sys_exit"),
+		CapmonModFree:         collection.DetachProgram("capmon_mod_free"),
 	}
 	a.fallbacks = map[*ebpf.Program]*ebpf.Program{
-		a.programs.Forked:          collection.DetachProgram("forked_again"),
-		a.programs.Executed:        collection.DetachProgram("executed_again"),
-		a.programs.Exited:          collection.DetachProgram("exited_again"),
-		a.programs.CheckFexit:      collection.DetachProgram("check_fexit_again"),
-		a.programs.CheckTracepoint: collection.DetachProgram("check_tracepoint_again"),
-		a.programs.CapsetFexit:     collection.DetachProgram("capset_fexit_again"),
-		a.programs.PrctlFexit:      collection.DetachProgram("prctl_fexit_again"),
-		a.programs.Returned:        collection.DetachProgram("returned_again"),
+		a.programs.CapmonFork:    collection.DetachProgram("capmon_fork_fallback"),
+		a.programs.CapmonExec:    collection.DetachProgram("capmon_exec_fallback"),
+		a.programs.CapmonExit:    collection.DetachProgram("capmon_exit_fallback"),
+		a.programs.CapmonFexit:   collection.DetachProgram("capmon_fexit_fallback"),
+		a.programs.CapmonTpBtf:   collection.DetachProgram("capmon_tp_btf_fallback"),
+		a.programs.CapmonCapset:  collection.DetachProgram("capmon_capset_fallback"),
+		a.programs.CapmonPrctl:   collection.DetachProgram("capmon_prctl_fallback"),
+		a.programs.CapmonSysExit: collection.DetachProgram("capmon_sys_exit_fallback"),
 	}
 	return nil
 }
@@ -384,20 +384,20 @@ func (a *attached) namedMaps() map[string]*ebpf.Map {
 // attachPrograms first attaches the programs that follow processes, so that no check comes from a task whose fork or
 // exec capmon missed.
 func (a *attached) attachPrograms() error {
-	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited} {
+	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit} {
 		links, err := a.attachTracing(program)
 		if err != nil {
 			return err
 		}
 		a.links = append(a.links, links...)
-		if program == a.programs.Forked {
+		if program == a.programs.CapmonFork {
 			if err := a.setAttachedAt(); err != nil {
 				return err
 			}
 		}
 	}
-	if a.programs.ModuleFreed != nil {
-		links, err := a.attachTracing(a.programs.ModuleFreed)
+	if a.programs.CapmonModFree != nil {
+		links, err := a.attachTracing(a.programs.CapmonModFree)
 		if err != nil {
 			return err
 		}
@@ -430,7 +430,7 @@ func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	if fallback := a.fallbacks[program]; fallback != nil {
 		order = append(order, fallback)
 	}
-	trampoline := program == a.programs.CheckFexit || program == a.programs.CapsetFexit || program == a.programs.PrctlFexit
+	trampoline := program == a.programs.CapmonFexit || program == a.programs.CapmonCapset || program == a.programs.CapmonPrctl
 	if trampoline {
 		slices.Reverse(order)
 	}
@@ -451,10 +451,10 @@ func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 // traceReturns attaches the program for the end of system calls if wanted or if outcomes are recorded, and detaches it
 // otherwise. While it is attached, every system call on the host takes longer.
 func (a *attached) traceReturns(wanted bool) (err error) {
-	wanted = (wanted || a.outcomes) && a.programs.Returned != nil
+	wanted = (wanted || a.outcomes) && a.programs.CapmonSysExit != nil
 	switch {
 	case wanted && a.returnLinks == nil:
-		if a.returnLinks, err = a.attachTracing(a.programs.Returned); err == nil {
+		if a.returnLinks, err = a.attachTracing(a.programs.CapmonSysExit); err == nil {
 			err = a.pins.pinReturns(a.returnLinks)
 		}
 	case !wanted && a.returnLinks != nil:
@@ -468,7 +468,7 @@ func (a *attached) traceReturns(wanted bool) (err error) {
 // pinned, or with none although system calls are selected.
 func (a *attached) repairReturns(wanted bool) error {
 	whole := 1
-	if a.fallbacks[a.programs.Returned] != nil {
+	if a.fallbacks[a.programs.CapmonSysExit] != nil {
 		whole = 2
 	}
 	var err error
@@ -497,14 +497,14 @@ func (a *attached) attachChecks() error {
 	var attaches []func() ([]link.Link, error)
 	switch a.hook {
 	case Fexit:
-		attaches = append(attaches, tracing(a.programs.CapsetFexit), tracing(a.programs.PrctlFexit), tracing(a.programs.CheckFexit))
+		attaches = append(attaches, tracing(a.programs.CapmonCapset), tracing(a.programs.CapmonPrctl), tracing(a.programs.CapmonFexit))
 	case Tracepoint:
-		attaches = append(attaches, tracing(a.programs.CheckTracepoint))
+		attaches = append(attaches, tracing(a.programs.CapmonTpBtf))
 	case Kprobe:
 		attaches = append(attaches,
-			probe(link.Kretprobe, "cap_capset", a.programs.CapsetKretprobe),
-			probe(link.Kretprobe, "cap_task_prctl", a.programs.PrctlKretprobe),
-			probe(link.Kprobe, "cap_capable", a.programs.CheckKprobe))
+			probe(link.Kretprobe, "cap_capset", a.programs.CapmonCapsetKretprobe),
+			probe(link.Kretprobe, "cap_task_prctl", a.programs.CapmonPrctlKretprobe),
+			probe(link.Kprobe, "cap_capable", a.programs.CapmonKprobe))
 	}
 	for _, attach := range attaches {
 		links, err := attach()
@@ -535,9 +535,9 @@ func (a *attached) skippedRuns() (uint64, error) {
 
 func (a *attached) allPrograms() []*ebpf.Program {
 	var all []*ebpf.Program
-	for _, program := range []*ebpf.Program{a.programs.Forked, a.programs.Executed, a.programs.Exited,
-		a.programs.CheckFexit, a.programs.CheckTracepoint, a.programs.CheckKprobe, a.programs.CapsetFexit, a.programs.CapsetKretprobe,
-		a.programs.PrctlFexit, a.programs.PrctlKretprobe, a.programs.Returned} {
+	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit,
+		a.programs.CapmonFexit, a.programs.CapmonTpBtf, a.programs.CapmonKprobe, a.programs.CapmonCapset, a.programs.CapmonCapsetKretprobe,
+		a.programs.CapmonPrctl, a.programs.CapmonPrctlKretprobe, a.programs.CapmonSysExit} {
 		if program != nil {
 			all = append(all, program)
 		}

@@ -22,8 +22,8 @@ func moduleChainEpochs(t *testing.T, m *Monitor, cgroup uint64) (epochs []uint32
 		t.Fatal(err)
 	}
 	for i := range perCPU {
-		for _, cached := range perCPU[i].Memo {
-			if cached.Key.Container == cgroup && cached.Chain.Modular != 0 && cached.Chain.Address[0] != 0 {
+		for _, cached := range perCPU[i].Checks {
+			if cached.Key.Container == cgroup && cached.Chain.HasModuleCode != 0 && cached.Chain.Address[0] != 0 {
 				epochs = append(epochs, cached.Chain.Epoch)
 			}
 		}

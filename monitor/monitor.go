@@ -79,7 +79,7 @@ type Monitor struct {
 	hasDeltaReader bool // NewDeltaReader was called
 	// permittedAtStop has the capabilities that the processes of each container were permitted when Stop was called.
 	permittedAtStop map[uint64]capability.Set
-	selectors       [2 * maxCalls]bpf.CapmonCallWatch // as in the kernel's map
+	selectors       [2 * maxCalls]bpf.CapmonSeccompCall // as in the kernel's map
 }
 
 // Start loads and attaches the programs. When it returns, the kernel records every check of every container. Start
@@ -265,7 +265,7 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	if err != nil {
 		return bpf.CapmonConfig{}, err
 	}
-	settings := bpf.CapmonConfig{Subsys: -1, Known: uint64(known), Host: uint64(host & known), PageSize: uint32(os.Getpagesize())}
+	settings := bpf.CapmonConfig{Subsys: -1, KnownCaps: uint64(known), HostCaps: uint64(host & known), PageSize: uint32(os.Getpagesize())}
 	if m.cgroups.Controller != "" {
 		index, err := kernel.SubsysIndex(types, m.cgroups.SubsysName)
 		if err != nil {
@@ -277,27 +277,27 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	if !ok {
 		return settings, errors.New("the kernel's symbol table has no cap_capable: is this a Linux kernel with capabilities?")
 	}
-	settings.AskerStart, settings.AskerEnd = start, end
-	if settings.Capset, _, ok = m.symbols.Range("cap_capset"); !ok {
+	settings.CapCapableStart, settings.CapCapableEnd = start, end
+	if settings.CapsetSite, _, ok = m.symbols.Range("cap_capset"); !ok {
 		return settings, errors.New("the kernel's symbol table has no cap_capset")
 	}
-	if settings.TaskPrctl, _, ok = m.symbols.Range("cap_task_prctl"); !ok {
+	if settings.TaskPrctlSite, _, ok = m.symbols.Range("cap_task_prctl"); !ok {
 		return settings, errors.New("the kernel's symbol table has no cap_task_prctl")
 	}
 	m.memoryStart, m.memoryEnd, _ = m.symbols.Range("security_vm_enough_memory_mm")
-	settings.MemoryStart, settings.MemoryEnd = m.memoryStart, m.memoryEnd
+	settings.EnoughMemoryStart, settings.EnoughMemoryEnd = m.memoryStart, m.memoryEnd
 	// Return addresses lie behind the start of a function.
-	settings.Capset++
-	settings.TaskPrctl++
+	settings.CapsetSite++
+	settings.TaskPrctlSite++
 	if options.Outcomes {
 		settings.Outcomes = 1
 	}
 	var text bool
 	settings.TextStart, settings.TextEnd, text = m.symbols.Text()
 	if orc, ok := m.symbols.OrcTables(); ok && text && !options.NoStackCache {
-		settings.OrcIps, settings.Orcs, settings.OrcCount = orc.IPs, orc.Entries, orc.Count
+		settings.OrcIps, settings.OrcEntries, settings.OrcCount = orc.IPs, orc.Entries, orc.Count
 		if kernel.HasTracepoint(types, "module_free") {
-			settings.Modules = orc.Modules
+			settings.ModuleList = orc.Modules
 		}
 	}
 	return settings, nil

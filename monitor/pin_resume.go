@@ -94,7 +94,7 @@ func (p loadOptions) fingerprint() string {
 // recordTypes are the types of the maps' keys and values.
 var recordTypes = []string{
 	"container", "check_key", "check_value", "execution_key", "execution_value",
-	"call_key", "call_value", "file_key", "file_value", "remembered",
+	"call_key", "call_value", "file_key", "file_value", "check_cache",
 }
 
 // addLayout stores the layout of the maps. The kernel has it as well, but returns it only to processes with
@@ -154,7 +154,7 @@ func (m *Monitor) resume(p *pinDirectory, options loadOptions) error {
 	}
 	m.id, m.start, m.reportedUntil, m.clock = metadata.ID, metadata.Start, metadata.ReportedUntil, kernel.ClockOf(metadata.Boot)
 	for index := range m.selectors {
-		if err := m.attached.maps.CallWatches.Lookup(uint32(index), &m.selectors[index]); err != nil {
+		if err := m.attached.maps.SeccompCalls.Lookup(uint32(index), &m.selectors[index]); err != nil {
 			return errors.Join(fmt.Errorf("reading which system calls are recorded: %w", err), m.attached.close())
 		}
 	}

@@ -61,7 +61,7 @@ func foldingOf(comm *[16]uint8) Folding {
 func (m *Monitor) updateRemoved() error {
 	entered := make([]uint64, shareCount)
 	for share := range entered {
-		if err := m.attached.maps.Entered.Lookup(uint32(share), &entered[share]); err != nil {
+		if err := m.attached.maps.EntriesAdded.Lookup(uint32(share), &entered[share]); err != nil {
 			return fmt.Errorf("reading the number of map entries: %w", err)
 		}
 	}
@@ -71,7 +71,7 @@ func (m *Monitor) updateRemoved() error {
 	}
 	for share := range entered {
 		removed := entered[share] - min(entered[share], present[share])
-		if err := m.attached.maps.Removed.Put(uint32(share), removed); err != nil {
+		if err := m.attached.maps.EntriesRemoved.Put(uint32(share), removed); err != nil {
 			return fmt.Errorf("writing the number of removed map entries: %w", err)
 		}
 	}

@@ -54,7 +54,7 @@ func TestPatternsBeyondTheQuotaAreFolded(t *testing.T) {
 func fillShare(t *testing.T, m *Monitor, share bpf.CapmonShare, quarters uint64) {
 	t.Helper()
 	room := uint64(m.attached.shareSizes()[share])
-	if err := m.attached.maps.Entered.Put(uint32(share), room*quarters/4); err != nil {
+	if err := m.attached.maps.EntriesAdded.Put(uint32(share), room*quarters/4); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -52,7 +52,7 @@ func (m *Monitor) SelectCalls(calls []CallSelector) error {
 	if m.closed || m.stopped() {
 		return ErrClosed
 	}
-	if len(calls) > 0 && m.attached.programs.Returned == nil {
+	if len(calls) > 0 && m.attached.programs.CapmonSysExit == nil {
 		return ErrNoSyscallTracepoint
 	}
 	table := m.selectorTable(calls)
@@ -60,7 +60,7 @@ func (m *Monitor) SelectCalls(calls []CallSelector) error {
 		if selector == m.selectors[index] {
 			continue
 		}
-		if err := m.attached.maps.CallWatches.Update(uint32(index), &selector, ebpf.UpdateExist); err != nil {
+		if err := m.attached.maps.SeccompCalls.Update(uint32(index), &selector, ebpf.UpdateExist); err != nil {
 			return fmt.Errorf("selecting the system calls to record: %w", err)
 		}
 		m.selectors[index] = selector
@@ -76,7 +76,7 @@ func (m *Monitor) SelectedCalls() []CallSelector {
 	for nr := range maxCalls {
 		for index, name := range map[int]string{nr: m.arch.SyscallName(nr), maxCalls + nr: m.arch.Compat().SyscallName(nr)} {
 			// clone3 has the selector of clone.
-			if selector := m.selectors[index]; selector != (bpf.CapmonCallWatch{}) && name != "clone3" {
+			if selector := m.selectors[index]; selector != (bpf.CapmonSeccompCall{}) && name != "clone3" {
 				named[name] = CallSelector{name, selector.Masks}
 			}
 		}
@@ -85,13 +85,13 @@ func (m *Monitor) SelectedCalls() []CallSelector {
 }
 
 // selectorTable returns the selectors by system call number, first for native programs and then for 32-bit programs.
-func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.CapmonCallWatch) {
-	named := make(map[string]bpf.CapmonCallWatch)
+func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.CapmonSeccompCall) {
+	named := make(map[string]bpf.CapmonSeccompCall)
 	for _, call := range calls {
 		if call.Name == "clone3" {
 			continue // recorded with the selector of clone, which callers use if seccomp denies clone3
 		}
-		selector := bpf.CapmonCallWatch{Masks: call.Masks, Kind: uint64(bpf.CapmonWatchKindWATCH_CALL)}
+		selector := bpf.CapmonSeccompCall{Masks: call.Masks, Kind: uint64(bpf.CapmonSeccompCallKindSECCOMP_CALL_PLAIN)}
 		for i := range selector.Masks {
 			if callRule(call.Name).Args&(1<<i) != 0 {
 				selector.Masks[i] |= 0xffffffff // the reports show this argument
@@ -99,10 +99,10 @@ func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.C
 		}
 		if call.Name == "clone" {
 			clone3 := selector
-			clone3.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE3)
+			clone3.Kind = uint64(bpf.CapmonSeccompCallKindSECCOMP_CALL_CLONE3)
 			clone3.Masks[0] |= unix.CLONE_INTO_CGROUP // only clone3 has this flag
 			named["clone3"] = clone3
-			selector.Kind = uint64(bpf.CapmonWatchKindWATCH_CLONE)
+			selector.Kind = uint64(bpf.CapmonSeccompCallKindSECCOMP_CALL_CLONE)
 		}
 		named[call.Name] = selector
 	}
@@ -122,7 +122,7 @@ type containerCalls struct {
 
 func (c *containerCalls) add(m *Monitor, key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) {
 	switch {
-	case key.Unasked != 0:
+	case key.UncheckedUse != 0:
 		c.unchecked = append(c.unchecked, m.newUncheckedCall(key, value))
 	case key.Lifted != 0:
 		c.lifted = append(c.lifted, m.newLiftedCall(key, value))

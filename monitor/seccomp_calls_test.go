@@ -97,7 +97,7 @@ func TestClone3HasTheSelectorOfClone(t *testing.T) {
 		{{Name: "clone3"}, {Name: "clone", Masks: mask}},
 	} {
 		selector := m.selectorTable(calls)[unix.SYS_CLONE3]
-		if selector.Kind != uint64(bpf.CapmonWatchKindWATCH_CLONE3) || selector.Masks[0]&unix.CLONE_NEWUSER == 0 {
+		if selector.Kind != uint64(bpf.CapmonSeccompCallKindSECCOMP_CALL_CLONE3) || selector.Masks[0]&unix.CLONE_NEWUSER == 0 {
 			t.Errorf("of %v: %+v", calls, selector)
 		}
 	}

@@ -235,7 +235,7 @@ func (m *Monitor) newContainer(cgroup uint64, value *bpf.CapmonContainer, checks
 
 		UnrecordedExecutions: value.UnrecordedExecutions,
 		SetFileCapabilities:  value.SetfcapUses > 0,
-		SharesPIDs:           value.Pids == uint32(bpf.CapmonPidsPIDS_SHARED),
+		SharesPIDs:           value.Pidns == uint32(bpf.CapmonPidnsPIDNS_SHARED),
 		UnrecordedCalls:      value.UnrecordedCalls,
 
 		Checks: checks,
@@ -258,17 +258,17 @@ func (m *Monitor) losses() (Losses, error) {
 	}
 	skipped, err := m.attached.skippedRuns()
 	// A skipped run of a second copy is not a loss if the first copy ran.
-	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER]-m.carriedOver.counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
+	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS]-m.carriedOver.counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS])
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],
 		Containers: counters[bpf.CapmonCounterCOUNTER_CONTAINERS_FULL],
-		Calls:      counters[bpf.CapmonCounterCOUNTER_CALLS],
-		Executions: counters[bpf.CapmonCounterCOUNTER_EXECUTIONS],
+		Calls:      counters[bpf.CapmonCounterCOUNTER_CALLS_FULL],
+		Executions: counters[bpf.CapmonCounterCOUNTER_EXECUTIONS_FULL],
 		TooDeep:    counters[bpf.CapmonCounterCOUNTER_CGROUP_DEPTH],
-		TaskStates: counters[bpf.CapmonCounterCOUNTER_TASK_STATE],
-		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_SITE],
-		Chains:     counters[bpf.CapmonCounterCOUNTER_CHAINS],
-		Verdicts:   counters[bpf.CapmonCounterCOUNTER_VERDICT],
+		TaskStates: counters[bpf.CapmonCounterCOUNTER_TASK_STATE_FULL],
+		NoSite:     counters[bpf.CapmonCounterCOUNTER_NO_CALL_SITE],
+		Chains:     counters[bpf.CapmonCounterCOUNTER_WRONG_CHAINS],
+		Verdicts:   counters[bpf.CapmonCounterCOUNTER_ANSWER_MISMATCH],
 		Skipped:    skipped + m.carriedOver.skipped,
 	}, err
 }

@@ -15,17 +15,17 @@ const (
 	// InspectedProcess means that the caller inspected a process of another container or of the host that was permitted
 	// no more than the caller. If such a process is permitted more, the kernel checks CAP_SYS_PTRACE
 	// (cap_ptrace_access_check, security/commoncap.c).
-	InspectedProcess = UncheckedKind(bpf.CapmonUnaskedUNASKED_TRACE)
+	InspectedProcess = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_TRACE)
 	// ScheduledProcess means that the caller changed the scheduling of such a process. If the process is permitted
 	// more, the kernel checks CAP_SYS_NICE (cap_safe_nice).
-	ScheduledProcess = UncheckedKind(bpf.CapmonUnaskedUNASKED_SCHEDULE)
+	ScheduledProcess = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_SCHEDULE)
 	// WrotePressureFile means that the caller wrote a file with pressure stall information (PSI), or opened it for
 	// writing, with CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c).
-	WrotePressureFile = UncheckedKind(bpf.CapmonUnaskedUNASKED_PRESSURE)
+	WrotePressureFile = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_PRESSURE)
 	// ReadOwnCapabilities means that the caller read the capabilities of its own process (capget), or whether one of
 	// the 32 lowest capabilities is in its bounding set (PR_CAPBSET_READ). Reads of higher capabilities do not count:
 	// every program that is linked with libcap makes some when it starts.
-	ReadOwnCapabilities = UncheckedKind(bpf.CapmonUnaskedUNASKED_OWN)
+	ReadOwnCapabilities = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_OWN_SETS)
 )
 
 // Pressure is what capmon knows about the window of the trigger of a [WrotePressureFile] call.
@@ -36,7 +36,7 @@ const (
 	WindowUnknown = Pressure(bpf.CapmonPressurePRESSURE_OPENED)
 	// WindowRestricted requires CAP_SYS_RESOURCE, WindowFree does not.
 	WindowRestricted = Pressure(bpf.CapmonPressurePRESSURE_NEEDED)
-	WindowFree       = Pressure(bpf.CapmonPressurePRESSURE_MOOT)
+	WindowFree       = Pressure(bpf.CapmonPressurePRESSURE_NO_EFFECT)
 )
 
 // UncheckedCall is one kind of system call of a container's workload for which the kernel decided without a check.
@@ -60,7 +60,7 @@ type UncheckedCall struct {
 
 func (m *Monitor) newUncheckedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) UncheckedCall {
 	return UncheckedCall{
-		Kind:     UncheckedKind(key.Unasked),
+		Kind:     UncheckedKind(key.UncheckedUse),
 		Call:     kernel.Call{Arch: m.archOf(key.Compat), Nr: int(key.Syscall)},
 		Sets:     capability.Set(value.Sets),
 		Pressure: Pressure(key.Args[0]),

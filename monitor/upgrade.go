@@ -123,7 +123,7 @@ func freeze(directory string) error {
 	}
 	metadata, err := readMetadata(directory)
 	if err == nil && metadata.Skipped == 0 {
-		metadata.Skipped = skipped - min(skipped, counters[bpf.CapmonCounterCOUNTER_TAKEN_OVER])
+		metadata.Skipped = skipped - min(skipped, counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS])
 		err = writeMetadata(directory, metadata)
 	}
 	for _, kind := range []string{linksPin, returnsPin} {

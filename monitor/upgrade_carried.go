@@ -63,7 +63,7 @@ func addContainer(value, more *bpf.CapmonContainer) {
 	value.Kept |= more.Kept
 	value.Delegated = more.Delegated
 	value.Folded += more.Folded
-	value.Pids = max(value.Pids, more.Pids)
+	value.Pidns = max(value.Pidns, more.Pidns)
 	for i := range value.Files {
 		value.Files[i] += more.Files[i]
 		value.Unlisted[i] += more.Unlisted[i]

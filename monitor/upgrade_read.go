@@ -121,17 +121,17 @@ func (c *carriedOver) read(directory string) error {
 
 // readCheckCaches adds the counts in the per-CPU check caches.
 func (r *oldRecording) readCheckCaches(checks checkCounts) error {
-	m, err := r.open("memos")
+	m, err := r.open("check_caches")
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	var remembered, memo *btf.Struct
-	if err := errors.Join(r.older.TypeByName("remembered", &remembered), r.older.TypeByName("memo", &memo)); err != nil {
+	var cache, cached *btf.Struct
+	if err := errors.Join(r.older.TypeByName("check_cache", &cache), r.older.TypeByName("cached_check", &cached)); err != nil {
 		return err
 	}
-	memos, key := memberOf(remembered, "memo"), memberOf(memo, "key")
-	array, ok := memos.Type.(*btf.Array)
+	cachedChecks, key := memberOf(cache, "checks"), memberOf(cached, "key")
+	array, ok := cachedChecks.Type.(*btf.Array)
 	if !ok {
 		return errors.New("the check caches have an unknown layout")
 	}
@@ -140,7 +140,7 @@ func (r *oldRecording) readCheckCaches(checks checkCounts) error {
 		return err
 	}
 	ofValue, err := newLayoutConverter(
-		&btf.Struct{Size: memo.Size, Members: []btf.Member{memberOf(memo, "count"), memberOf(memo, "last_ns")}},
+		&btf.Struct{Size: cached.Size, Members: []btf.Member{memberOf(cached, "count"), memberOf(cached, "last_ns")}},
 		&btf.Struct{Size: 16, Members: []btf.Member{{Name: "count", Type: u64}, {Name: "last_ns", Type: u64, Offset: 64}}})
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func (r *oldRecording) readCheckCaches(checks checkCounts) error {
 	}
 	for _, raw := range perCPU {
 		for i := range array.Nelems {
-			one := raw[memos.Offset.Bytes()+i*memo.Size:]
+			one := raw[cachedChecks.Offset.Bytes()+i*cached.Size:]
 			var kind bpf.CapmonCheckKey
 			var counted struct{ Count, LastNs uint64 }
 			if err := errors.Join(decode(ofKey.convert(one[key.Offset.Bytes():]), &kind), decode(ofValue.convert(one), &counted)); err != nil {

@@ -20,9 +20,9 @@ import (
 var otherLayout = [][2]string{
 	{"	__u64 container; /* kernfs id of the container's topmost cgroup */\n	__u64 site[SITE_DEPTH];", "	__u64 site[SITE_DEPTH];\n	__u64 container;"},
 	{"struct check_value {\n	__u64 count;", "struct check_value {\n	__u32 uid;\n	__u32 pid;\n	__u64 count;"},
-	{"	__u32 pid; /* thread group that was first, in the initial pid namespace */\n	__u32 uid; /* effective, in the initial user namespace */\n", ""},
-	{"#define MEMOS 64", "#define MEMOS 32"},
-	{"	__u64 count;\n	__u64 last_ns; /* to a tick of the kernel's clock */\n	__u64 tick;", "	__u64 tick;\n	__u64 last_ns;\n	__u64 count;"},
+	{"	__u32 pid; /* thread group of the first check, in the initial pid namespace */\n	__u32 uid; /* effective user of the first check, in the initial user namespace */\n", ""},
+	{"#define CACHED_CHECKS 64", "#define CACHED_CHECKS 32"},
+	{"	__u64 count;\n	__u64 last_ns; /* accurate to a tick of the kernel's clock */\n	__u64 tick;", "	__u64 tick;\n	__u64 last_ns;\n	__u64 count;"},
 }
 
 // buildOtherVersion builds the tests with programs whose maps have another layout.
@@ -45,7 +45,7 @@ func buildOtherVersion(t *testing.T) string {
 	if err := os.CopyFS(sources, os.DirFS(filepath.Join(repository, "bpf"))); err != nil {
 		t.Fatal(err)
 	}
-	header := filepath.Join(sources, "record.h")
+	header := filepath.Join(sources, "types.h")
 	text, err := os.ReadFile(header)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package classify
 import (
 	"testing"
 
+	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
@@ -93,7 +94,7 @@ func TestCapsetNeeds(t *testing.T) {
 
 func TestRootMapNeeds(t *testing.T) {
 	setfcap := capability.Of(capability.Setfcap)
-	const others = 2 // ROOT_MAP_OTHERS of bpf/record.h
+	const others = uint64(bpf.CapmonRootMapROOT_MAP_OTHERS)
 	for _, test := range []struct {
 		could, wrote         uint64
 		needed, unsureNeed   capability.Set

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
@@ -68,9 +69,9 @@ type Mount struct{ Source, Destination string }
 // not count. The same rule is implemented in C, in bpf/cgroup.h.
 var cgroupName = regexp.MustCompile(`^(?:(.+-))?([0-9a-f]{64})(\.scope)?$`)
 
-// maxCgroupName is the longest cgroup name that is checked: CGROUP_NAME_LEN of bpf/record.h less the final NUL and the
-// byte that shows that the name was not truncated.
-const maxCgroupName = 126
+// maxCgroupName is the longest cgroup name that is checked: the BPF programs need the final NUL, and one more byte that
+// shows that the name was not truncated.
+const maxCgroupName = int(bpf.CapmonLimitsCGROUP_NAME_LEN) - 2
 
 // IDFromCgroup returns the ID of the container that a cgroup belongs to. The ID is in the topmost component with a
 // container's name, because cgroups inside a container belong to that container. The path may be absolute or relative,

@@ -28,7 +28,7 @@ const (
 )
 
 // memoryGrows is the kernel function that checks a capability whenever memory changes its size. The kernel sends no
-// events for it (bpf/news.h).
+// events for it (bpf/events.h).
 const memoryGrows = "security_vm_enough_memory_mm"
 
 // DistinctCheck is a check that a container makes for the first time, or an entry of a snapshot. Two checks are

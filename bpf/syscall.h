@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* The system call that a check was made in: number and arguments. */
-#ifndef CAPMON_CALL_H
-#define CAPMON_CALL_H
+/*
+ * Reads the current system call: its number, its arguments, and the rule for recording it.
+ */
+#ifndef CAPMON_SYSCALL_H
+#define CAPMON_SYSCALL_H
 
-#include "load.h"
+#include "untrusted_read.h"
 
 #define PR_CAPBSET_READ 23
 #define PR_CAPBSET_DROP 24
@@ -17,41 +19,42 @@ struct call {
 	__u64 args[6];
 };
 
-static __always_inline struct call_rule rule_of(const struct call *call)
+static __always_inline struct call_rule call_rule_of(const struct call *call)
 {
 	struct call_rule none = {};
 	__s32 nr = call->nr;
 
 	if (nr < 0 || nr >= CALL_MAX)
 		return none;
-	volatile const struct call_rule *rule = call->compat ? &compat_rules[nr] : &call_rules[nr];
-	return (struct call_rule){ rule->kind,	   rule->args,	  rule->mode, rule->lifted,
-				   rule->inspects, rule->process, rule->first };
+	volatile const struct call_rule *rule = call->compat ? &compat_call_rules[nr] :
+							       &call_rules[nr];
+	return (struct call_rule){ rule->kind,	   rule->args,	  rule->mode_arg,   rule->lifted,
+				   rule->inspects, rule->pid_arg, rule->arg0_plus_1 };
 }
 
 #define IO_URING_ENTER 426 /* include/uapi/asm-generic/unistd.h, and on x86 */
 
-/* A thread that the kernel has made for io_uring has the registers of some system call that its
- * process was in. It does what io_uring_enter is for. */
-static __always_inline bool is_of_ring(struct task_struct *task)
+/* Whether the kernel created a thread for io_uring. Its registers are those of some system call of
+ * its process, but it does the work of io_uring_enter. */
+static __always_inline bool is_io_worker(struct task_struct *task)
 {
-	return plain(task)->flags & PF_IO_WORKER;
+	return untrusted_task(task)->flags & PF_IO_WORKER;
 }
 
 #if defined(__TARGET_ARCH_x86)
 #define TS_COMPAT 0x0002 /* arch/x86/include/asm/thread_info.h */
 
-static __always_inline void read_number(struct task_struct *task, struct call *call)
+static __always_inline void read_call_number(struct task_struct *task, struct call *call)
 {
-	const struct pt_regs *regs = registers_of(task);
+	const struct pt_regs *regs = user_registers(task);
 
-	call->nr = is_of_ring(task) ? IO_URING_ENTER : regs->orig_ax;
-	call->compat = !is_of_ring(task) && plain(task)->thread_info.status & TS_COMPAT;
+	call->nr = is_io_worker(task) ? IO_URING_ENTER : regs->orig_ax;
+	call->compat = !is_io_worker(task) && untrusted_task(task)->thread_info.status & TS_COMPAT;
 }
 
-static __always_inline void read_arguments(struct task_struct *task, struct call *call)
+static __always_inline void read_call_args(struct task_struct *task, struct call *call)
 {
-	const struct pt_regs *regs = registers_of(task);
+	const struct pt_regs *regs = user_registers(task);
 
 	if (call->compat) {
 		call->args[0] = (__u32)regs->bx;
@@ -71,17 +74,18 @@ static __always_inline void read_arguments(struct task_struct *task, struct call
 #elif defined(__TARGET_ARCH_arm64)
 #define TIF_32BIT 22 /* arch/arm64/include/asm/thread_info.h */
 
-static __always_inline void read_number(struct task_struct *task, struct call *call)
+static __always_inline void read_call_number(struct task_struct *task, struct call *call)
 {
-	const struct pt_regs *regs = registers_of(task);
+	const struct pt_regs *regs = user_registers(task);
 
-	call->nr = is_of_ring(task) ? IO_URING_ENTER : regs->syscallno;
-	call->compat = !is_of_ring(task) && (plain(task)->thread_info.flags >> TIF_32BIT) & 1;
+	call->nr = is_io_worker(task) ? IO_URING_ENTER : regs->syscallno;
+	call->compat = !is_io_worker(task) &&
+		       (untrusted_task(task)->thread_info.flags >> TIF_32BIT) & 1;
 }
 
-static __always_inline void read_arguments(struct task_struct *task, struct call *call)
+static __always_inline void read_call_args(struct task_struct *task, struct call *call)
 {
-	const struct pt_regs *regs = registers_of(task);
+	const struct pt_regs *regs = user_registers(task);
 
 	call->args[0] = regs->orig_x0;
 	call->args[1] = regs->regs[1];
@@ -92,10 +96,10 @@ static __always_inline void read_arguments(struct task_struct *task, struct call
 }
 #endif
 
-/* Keeps of the arguments what explains the need; pointers would only make
- * every call a kind of its own. */
-static __always_inline void keep_arguments(struct check_key *key, const struct call *call,
-					   struct call_rule rule)
+/* Stores the arguments that explain a need. Not pointers: each value would make another kind of
+ * check. */
+static __always_inline void keep_args(struct check_key *key, const struct call *call,
+				      struct call_rule rule)
 {
 	if (rule.args & 1)
 		key->args[0] = (__u32)call->args[0];
@@ -111,17 +115,17 @@ static __always_inline void keep_arguments(struct check_key *key, const struct c
 		if (key->args[0] == PR_CAP_AMBIENT)
 			key->args[2] = (__u32)call->args[2];
 		break;
-	/* These three are read from memory which another thread may have changed since the kernel
-	 * read it. They explain a need, and decide none. */
+	/* These three are read from memory that another thread may have changed after the kernel
+	 * read it. They explain a need, but do not decide it. */
 	case CALL_CLONE3: /* struct clone_args begins with the flags */
 		bpf_probe_read_user(&key->args[0], sizeof(key->args[0]), (void *)call->args[0]);
 		break;
-	case CALL_BIND: /* family and port are the first four bytes for IPv4 and IPv6 */
+	case CALL_BIND: /* for IPv4 and IPv6, the first four bytes are family and port */
 		bpf_probe_read_user(key->detail, 4, (void *)call->args[1]);
 		break;
 	case CALL_MOUNT:
 		bpf_probe_read_user_str(key->detail, DETAIL_LEN, (void *)call->args[2]);
-		/* the bytes behind the end would make equal names differ */
+		/* bytes after the end would make equal names differ */
 		for (int i = 1, end = 0; i < DETAIL_LEN; i++) {
 			if (!key->detail[i - 1])
 				end = 1;
@@ -136,7 +140,7 @@ struct capability_sets {
 	__u64 effective, permitted, inheritable;
 };
 
-/* The sets that capset was given, as they are in memory now; false if they cannot be read. */
+/* Reads the sets of a capset as they are in memory now. Returns false if they cannot be read. */
 static __always_inline bool read_capset(const struct call *call, struct capability_sets *sets)
 {
 	struct {

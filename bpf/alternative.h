@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The alternative of a capability: whether the checked credential also holds another capability
+ * that the kernel accepts in its place.
+ */
+#ifndef CAPMON_ALTERNATIVE_H
+#define CAPMON_ALTERNATIVE_H
+
+#include "condition.h"
+#include "implicit_needs.h"
+
+enum {
+	CAP_DAC_OVERRIDE = 1,
+	CAP_DAC_READ_SEARCH = 2,
+	CAP_NET_ADMIN = 12,
+	CAP_SYS_NICE = 23,
+	CAP_SYSLOG = 34,
+	CAP_PERFMON = 38,
+	CAP_BPF = 39,
+	CAP_CHECKPOINT_RESTORE = 40,
+};
+
+/* The capability that some kernel functions accept in place of another one, -1 if there is none.
+ * internal/classify/alternative.go knows these functions. For SYS_ADMIN there are several. This
+ * function returns SYS_NICE, which the kernel checks after SYS_ADMIN. */
+static __always_inline int alternative_capability(int capability)
+{
+	switch (capability) {
+	case CAP_DAC_OVERRIDE:
+		return CAP_DAC_READ_SEARCH;
+	case CAP_DAC_READ_SEARCH:
+		return CAP_DAC_OVERRIDE;
+	case CAP_NET_RAW:
+		return CAP_NET_ADMIN;
+	case CAP_SYS_ADMIN:
+		return CAP_SYS_NICE;
+	case CAP_NET_ADMIN:
+	case CAP_SYS_NICE:
+	case CAP_SYS_RESOURCE:
+	case CAP_SYSLOG:
+	case CAP_PERFMON:
+	case CAP_BPF:
+	case CAP_CHECKPOINT_RESTORE:
+		return CAP_SYS_ADMIN;
+	}
+	return -1;
+}
+
+/* A process that holds everything that its container was granted would also hold the alternative,
+ * if the container was granted that instead. A process that has given up capabilities may have
+ * given up the alternative. */
+static __always_inline enum alternative
+alternative_of(const struct cred_info *checked, int capability, const struct container *container)
+{
+	int other = alternative_capability(capability);
+
+	if (other < 0)
+		return ALTERNATIVE_UNKNOWN;
+	if (!((container->permitted | container->bounding) & ~checked->effective))
+		return ALTERNATIVE_WHOLE_GRANT;
+	return set_has(checked->effective, other) ? ALTERNATIVE_HELD : ALTERNATIVE_NOT_HELD;
+}
+
+#endif

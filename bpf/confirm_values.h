@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Confirms checks that depend on a value in the caller's memory. The kernel has copied the value
+ * before the check. Another thread, or a process that shares or writes the memory, can change the
+ * value before capmon reads it. So capmon defers such a check until the system call returns, and
+ * then derives the value from what the kernel did with its copy. If the call failed:
+ *  - A granted capability did not help, whatever the value was.
+ *  - For a denied capability, capmon accepts the value in memory if it says that the denial
+ * mattered.
+ */
+#ifndef CAPMON_CONFIRM_VALUES_H
+#define CAPMON_CONFIRM_VALUES_H
+
+#include "condition.h"
+#include "implicit_needs.h"
+#include "check_cache.h"
+#include "outcome.h"
+
+#define EINVAL 22
+#define MQUEUE_MAGIC 0x19800202 /* include/uapi/linux/magic.h */
+
+enum confirm {
+	CONFIRM_NONE = 0,
+	CONFIRM_CAPSET = 1, /* with the sets that the task has afterwards */
+	CONFIRM_QUEUE = 2, /* with the queue that the call created */
+	CONFIRM_MAP = 3, /* with the map of the user namespace */
+};
+
+struct unconfirmed {
+	struct check_key key;
+	__u64 effective, permitted, inheritable; /* the sets before the call */
+	__u64 ns; /* address of the user namespace */
+	__u64 max_messages, max_size; /* the largest queue that needs no capability */
+	__u32 confirm; /* enum confirm; CONFIRM_NONE: no deferred check */
+	__u32 uid; /* as in check_value */
+	__u32 own_cred; /* 1: the kernel checked the task's objective credential */
+	__u32 shared_files; /* 1: other tasks can change the task's descriptors */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct unconfirmed);
+} unconfirmed SEC(".maps");
+
+/* How to confirm a check. Checks of the runtime are runtime setup whatever the values are. */
+static __always_inline enum confirm confirm_of(const struct check_ctx *check, struct call_rule rule)
+{
+	const struct check_key *key = &check->key;
+
+	if (key->phase == PHASE_SETUP)
+		return CONFIRM_NONE;
+	switch (key->capability) {
+	case CAP_SETPCAP:
+		return rule.kind == CALL_CAPSET ? CONFIRM_CAPSET : CONFIRM_NONE;
+	case CAP_SYS_RESOURCE: /* CONDITION_MATTERS needs no confirmation */
+		return rule.kind == CALL_MQ_OPEN && check->call.args[3] && !key->compat &&
+				       key->condition != CONDITION_MATTERS ?
+			       CONFIRM_QUEUE :
+			       CONFIRM_NONE;
+	case CAP_SYS_ADMIN:
+		return rule.kind == CALL_WRITE && key->args[1] == ROOT_MAP_UNKNOWN ? CONFIRM_MAP :
+										     CONFIRM_NONE;
+	}
+	return CONFIRM_NONE;
+}
+
+/* Removes from a key what only the value in memory says. */
+static __always_inline void mark_unreadable(struct check_key *key, enum confirm confirm)
+{
+	if (confirm != CONFIRM_MAP && key->condition == CONDITION_NO_EFFECT)
+		key->condition = CONDITION_UNREADABLE;
+}
+
+/* Saves a deferred check with everything that is needed to confirm it. */
+static __always_inline void save_unconfirmed(struct task_struct *task, struct unconfirmed *saved,
+					     const struct check_ctx *check)
+{
+	struct ipc_namespace *ipc = BPF_CORE_READ(task, nsproxy, ipc_ns);
+
+	saved->key = check->key;
+	saved->effective = check->cred.effective;
+	saved->permitted = check->cred.permitted;
+	saved->inheritable = check->cred.inheritable;
+	saved->ns = check->target;
+	saved->max_messages = BPF_CORE_READ(ipc, mq_msg_max);
+	saved->max_size = BPF_CORE_READ(ipc, mq_msgsize_max);
+	saved->uid = check->cred.euid;
+	saved->own_cred = check->cred.cred == (__u64)untrusted_task(task)->real_cred;
+	/* only the task itself can start to share its files, and it is in a system call */
+	saved->shared_files = BPF_CORE_READ(task, files, count.counter) > 1;
+	saved->confirm = check->confirm;
+}
+
+/* Sets the condition of a check whose call failed, without the value. error is the error that a
+ * denial would have caused. */
+static __always_inline void confirm_failure(struct check_key *key, long result, long error)
+{
+	bool granted = key->answer == ANSWER_HELD || key->answer == ANSWER_OWNER;
+
+	if (granted || result != -error)
+		key->condition = CONDITION_NO_EFFECT;
+	else
+		mark_unreadable(key, CONFIRM_NONE);
+}
+
+/* After a capset that failed, keeps only the requested capabilities that it could not get: none
+ * that is permitted, and with CAP_SETPCAP none of the inheritable ones that is in the bounding set.
+ */
+static __always_inline void keep_lacking(struct task_struct *task, struct unconfirmed *saved,
+					 long result)
+{
+	struct check_key *key = &saved->key;
+	__u64 lacking = result == -EPERM ? ~saved->permitted : 0;
+	__u64 raised;
+
+	__builtin_memcpy(&raised, key->detail, sizeof(raised));
+	key->args[0] &= lacking;
+	key->args[1] &= lacking;
+	if (key->answer == ANSWER_HELD)
+		key->args[1] &= ~CAP_SET(untrusted_task(task)->real_cred, cap_bset);
+	keep_raised(key, raised & lacking);
+}
+
+/* cap_capset sets the credential's sets from its copy. */
+static __always_inline void confirm_capset(struct task_struct *task, struct unconfirmed *saved,
+					   long result)
+{
+	struct check_key *key = &saved->key;
+
+	if (result < 0) {
+		confirm_failure(key, result, EPERM);
+		keep_lacking(task, saved, result);
+		return;
+	}
+	__u64 inheritable = CAP_SET(untrusted_task(task)->real_cred, cap_inheritable);
+	key->args[0] = CAP_SET(untrusted_task(task)->real_cred, cap_permitted);
+	key->args[1] = inheritable & ~saved->inheritable;
+	key->args[2] = saved->permitted;
+	keep_raised(key,
+		    CAP_SET(untrusted_task(task)->real_cred, cap_effective) & ~saved->effective);
+	key->condition = inheritable & ~(saved->inheritable | saved->permitted) ?
+				 CONDITION_MATTERS :
+				 CONDITION_NO_EFFECT;
+}
+
+/* mqueue_get_inode stores its copy in the queue. */
+static __always_inline void confirm_queue(struct task_struct *task, struct unconfirmed *saved,
+					  long result)
+{
+	struct check_key *key = &saved->key;
+
+	if (result < 0) {
+		confirm_failure(key, result, EINVAL);
+		return;
+	}
+	if (key->answer != ANSWER_HELD) { /* then the queue was within the limits */
+		key->condition = CONDITION_NO_EFFECT;
+		return;
+	}
+	struct inode *inode = inode_of_descriptor(task, result);
+	if (saved->shared_files || !bpf_core_type_exists(struct mqueue_inode_info) ||
+	    BPF_CORE_READ(inode, i_sb, s_magic) != MQUEUE_MAGIC) {
+		mark_unreadable(key, CONFIRM_QUEUE);
+		return;
+	}
+	struct mqueue_inode_info *queue =
+		(void *)inode - bpf_core_field_offset(struct mqueue_inode_info, vfs_inode);
+	key->condition = BPF_CORE_READ(queue, attr.mq_maxmsg) > saved->max_messages ||
+					 BPF_CORE_READ(queue, attr.mq_msgsize) > saved->max_size ?
+				 CONDITION_MATTERS :
+				 CONDITION_NO_EFFECT;
+}
+
+/* Whether the map of a user namespace contains user 0 of its parent. */
+__noinline int map_has_root(__u64 ns)
+{
+	struct user_namespace *own = (void *)ns;
+	struct user_namespace *parent = BPF_CORE_READ(own, parent);
+	__u32 extents = BPF_CORE_READ(own, uid_map.nr_extents);
+	__u64 at = (__u64)own + bpf_core_field_offset(struct user_namespace, uid_map.extent);
+	struct uid_gid_extent extent = {};
+	__u32 root = 0;
+
+	if (!map_id(&parent->uid_map, &root))
+		return ROOT_MAP_UNKNOWN;
+	if (extents > ID_EXTENTS)
+		at = (__u64)BPF_CORE_READ(own, uid_map.forward);
+	for (int i = 0; i < ID_EXTENTS_MAX && i < extents; i++, at += sizeof(extent)) {
+		bpf_probe_read_kernel(&extent, sizeof(extent), (void *)at);
+		if (extent.lower_first == root)
+			return ROOT_MAP_ROOT;
+	}
+	return ROOT_MAP_OTHERS;
+}
+
+/* A map can be written only once. So if this call succeeded, it wrote the present map. If
+ * verify_root_map denied the write, the map is unknown. */
+static __always_inline void confirm_map(struct unconfirmed *saved, long result)
+{
+	struct check_key *key = &saved->key;
+
+	if (result > 0)
+		key->args[1] = map_has_root(saved->ns);
+	else if (result != -EPERM || key->args[0])
+		key->args[1] = ROOT_MAP_OTHERS;
+}
+
+static __always_inline void confirm(struct task_struct *task, struct unconfirmed *saved,
+				    long result)
+{
+	switch (saved->confirm) {
+	case CONFIRM_CAPSET:
+		confirm_capset(task, saved, result);
+		break;
+	case CONFIRM_QUEUE:
+		confirm_queue(task, saved, result);
+		break;
+	case CONFIRM_MAP:
+		confirm_map(saved, result);
+		break;
+	}
+}
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * Needs without a check of their own, in system calls with a check of another capability: the sets
+ * that capset requests, and whether a user namespace may map root. The kernel decides these by
+ * reading bits of the credential.
+ */
+#ifndef CAPMON_IMPLICIT_NEEDS_H
+#define CAPMON_IMPLICIT_NEEDS_H
+
+#include "syscall.h"
+#include "cred.h"
+
+#ifndef CAP_SYS_ADMIN
+#define CAP_SYS_ADMIN 21
+#endif
+
+/* Stores in detail what capset makes effective. capset does not use detail otherwise. */
+static __always_inline void keep_raised(struct check_key *key, __u64 raised)
+{
+	__builtin_memcpy(key->detail, &raised, sizeof(raised));
+}
+
+/*
+ * cap_capset (security/commoncap.c) checks CAP_SETPCAP on every call. Apart from that, it does not
+ * allow a task to make permitted what is not permitted, to make effective what does not stay
+ * permitted, and to make inheritable what is not permitted. Stores what becomes permitted, what
+ * becomes inheritable, what was permitted before, and what becomes effective. confirm_values.h
+ * replaces the values from memory with those that the kernel read.
+ */
+static __always_inline void keep_capset(struct check_key *key, const struct call *call,
+					const struct cred_info *checked)
+{
+	struct capability_sets sets = {};
+
+	if (!read_capset(call, &sets))
+		return;
+	key->args[0] = sets.permitted & settings.known_caps;
+	key->args[1] = sets.inheritable & settings.known_caps & ~checked->inheritable;
+	key->args[2] = checked->permitted;
+	keep_raised(key, sets.effective & settings.known_caps & ~checked->effective);
+}
+
+/*
+ * To map the parent's user 0 into a user namespace from inside, the creator of the namespace must
+ * have had CAP_SETFCAP when it created it (verify_root_map, kernel/user_namespace.c). Before that,
+ * map_write checks CAP_SYS_ADMIN. A map can be written once. Stores that it can be written now, and
+ * whether the creator had the capability. confirm_values.h finds out what was written.
+ */
+static __always_inline void keep_userns_map(struct check_key *key, struct call_rule rule,
+					    const struct cred_info *checked,
+					    struct user_namespace *target, __u32 base)
+{
+	if (rule.kind != CALL_WRITE && (rule.kind != CALL_PLAIN || rule.args))
+		return; /* a call that writes no file */
+	if (!base || checked->userns_inum == base || checked->ns != (__u64)target)
+		return; /* true for most calls, and costs no read */
+	if (BPF_CORE_READ(target, parent, ns.inum) != base ||
+	    BPF_CORE_READ(target, uid_map.nr_extents))
+		return;
+	key->args[0] = BPF_CORE_READ(target, parent_could_setfcap);
+	key->args[1] = ROOT_MAP_UNKNOWN;
+}
+
+static __always_inline void keep_implicit_needs(struct check_key *key, const struct call *call,
+						struct call_rule rule,
+						const struct cred_info *checked,
+						struct user_namespace *target, __u32 base)
+{
+	if (rule.kind == CALL_CAPSET && key->capability == CAP_SETPCAP)
+		keep_capset(key, call, checked);
+	if (key->capability == CAP_SYS_ADMIN)
+		keep_userns_map(key, rule, checked, target, base);
+}
+
+#endif

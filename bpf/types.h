@@ -1,0 +1,572 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The types that the BPF programs and user space share: keys and values of the maps, events,
+ * counters, and the configuration. bpf2go generates the Go types from this file, so nothing here
+ * is defined twice.
+ *
+ * capmon reads the recordings of other capmon versions by the names of the fields
+ * (monitor/upgrade.go). If the meaning of a field changes, give the field a new name. A recording
+ * cannot be taken over if a field of it is missing here or is smaller here. Counters keep their
+ * numbers.
+ */
+#ifndef CAPMON_TYPES_H
+#define CAPMON_TYPES_H
+
+#include "kernel.h"
+
+#define COMM_LEN 16
+#define SITE_DEPTH 8 /* kernel return addresses recorded for each check */
+#define CALL_ARGS 3 /* system call arguments recorded for each check */
+#define DETAIL_LEN 16 /* bytes recorded of the memory that an argument points to */
+#define PATH_LEN 256
+#define NAME_LEN 160 /* bytes recorded of a path that a system call names */
+#define FILE_CAPABILITIES 5 /* CAP_CHOWN to CAP_FSETID: the capabilities of checks on files */
+#define FILE_KINDS (2 * FILE_CAPABILITIES + 1) /* granted, denied, and one for failed execves */
+#define FILES_QUOTA_LOW 8 /* FILES_QUOTA once half of the files share is used */
+#define COARSE_DEPTH 4 /* kernel return addresses that FOLD_COARSE keeps */
+#define CHAIN_MAX 12 /* return addresses of a cached call chain */
+#define CHAIN_PARTS 3
+#define CACHED_CHECKS 64 /* kinds of check that each CPU caches; a power of two */
+#define PARENTS_MAX 8 /* ancestors of a process in one event */
+#define MAX_ERRNO 4095 /* include/linux/err.h */
+
+/* Limits that the BPF programs and user space both use. */
+enum limits {
+	CALL_MAX = 512, /* system call numbers that can have a rule */
+	CGROUP_NAME_LEN = 128, /* bytes recorded of a cgroup's name, with the final NUL */
+	/* files of one container and one of FILE_KINDS; also the checks of a kind that capmon
+	   records one by one, for their files, before it caches the kind */
+	FILES_QUOTA = 64,
+	ANCESTORS_MAX = 32, /* ancestors of a task that capmon inspects to find its phase */
+	SETUP_SECONDS = 30, /* the longest time that a runtime takes to prepare a process */
+};
+
+/* Values of one byte that stand for something else than their field usually holds. */
+enum special_value {
+	CAP_OPTS_UNKNOWN = 0xff, /* in cap_opts: the hook does not have opts */
+	FAILED_EXECVE = 0xff, /* in capability: not a check, but an execve that failed with EPERM */
+};
+
+/* How cap_capable's walk through the user namespaces ended. */
+enum answer {
+	ANSWER_HELD = 0, /* granted: the capability is in the effective set */
+	ANSWER_OWNER = 1, /* granted: the credential owns the target user namespace */
+	ANSWER_NOT_HELD = 2, /* denied: the capability is not in the effective set */
+	ANSWER_OUTSIDE_USERNS = 3, /* denied: the capability is in the effective set, but the target
+				      user namespace is neither the credential's nor below it */
+};
+
+/* Whose credential the kernel checked, as seen from the current task. */
+enum subject {
+	SUBJECT_OWN = 0, /* the task's objective credential, or a copy derived from it */
+	SUBJECT_OVERRIDDEN = 1, /* a subjective credential that the kernel installed with
+				   override_creds (for example, overlayfs uses its mounter's) */
+	SUBJECT_OTHER = 2, /* the credential of another task or of the opener of a file */
+	SUBJECT_UNCERTAIN = 3, /* the container's or a mounter's: the call site decides */
+};
+
+/* Whether the task can have more capabilities than its container was granted. */
+enum excess {
+	EXCESS_NONE = 0,
+	EXCESS_CERTAIN = 1,
+	/* more than any process had when capmon started; the grant is unknown */
+	EXCESS_POSSIBLE = 2,
+};
+
+/* The user namespace of the credential: the container's base user namespace or another one. */
+enum namespace_kind {
+	NAMESPACE_BASE = 0,
+	NAMESPACE_NESTED = 1,
+};
+
+enum phase {
+	PHASE_UNKNOWN = 0,
+	PHASE_SETUP = 1, /* the runtime prepares the container or an exec into it */
+	PHASE_WORKLOAD = 2,
+	PHASE_LONG_SETUP = 3, /* runtime setup for longer than SETUP_SECONDS */
+};
+
+/* Whether a denial would have changed the result, where the kernel makes the check first and
+ * inspects ids, sets or modes only after a denial. */
+enum condition {
+	CONDITION_UNTESTED = 0, /* capmon knows no condition for this call */
+	CONDITION_MATTERS = 1, /* a denial would have been an error */
+	CONDITION_NO_EFFECT = 2, /* the result would have been the same */
+	CONDITION_CHANGES_RESULT = 3, /* no error, but another result */
+	CONDITION_UNREADABLE = 4, /* capmon could not read the values that decide */
+	CONDITION_OPTIONAL = 5, /* an error, but the call would have changed nothing, or the kernel
+				   allows the same in another way */
+};
+
+/* Whether a write mapped the parent's user 0 into a user namespace. */
+enum root_map {
+	ROOT_MAP_NONE = 0, /* it could not: the namespace already had a map */
+	ROOT_MAP_ROOT = 1,
+	ROOT_MAP_OTHERS = 2,
+	ROOT_MAP_UNKNOWN = 3,
+};
+
+/* Whether the credential holds the alternative: a capability that the kernel accepts in place of
+ * the checked one. */
+enum alternative {
+	/* there is no alternative, or an earlier version recorded the check */
+	ALTERNATIVE_UNKNOWN = 0,
+	/* not held, and the credential holds less than the container was granted */
+	ALTERNATIVE_NOT_HELD = 1,
+	ALTERNATIVE_HELD = 2, /* held */
+	/* the credential holds everything that the container was granted */
+	ALTERNATIVE_WHOLE_GRANT = 3,
+};
+
+/* What capmon does with a system call, apart from recording arguments. */
+enum call_kind {
+	CALL_PLAIN = 0,
+	CALL_EXEC = 1,
+	CALL_SETUID = 2,
+	CALL_SETGID = 3,
+	CALL_CAPSET = 4,
+	CALL_CHMOD = 5,
+	CALL_BIND = 6,
+	CALL_MOUNT = 7,
+	CALL_CLONE3 = 8,
+	CALL_PRCTL = 9,
+	CALL_WRITE = 10, /* writes to the file with descriptor argument 0 */
+	CALL_MMAP = 11,
+	CALL_BRK = 12,
+	CALL_MREMAP = 13,
+	CALL_MQ_OPEN = 14,
+	CALL_FD = 15, /* changes the file with descriptor argument 0 */
+	CALL_FCHMOD = 16, /* as CALL_FD; argument 1 is the mode */
+	CALL_SETGROUPS = 17,
+	CALL_CHOWN = 18, /* by path */
+};
+
+/* A kernel limit that a sysctl of the network namespace can lift. The kernel then makes no check.
+ * Docker lifts both limits for its containers, other engines do not. */
+enum lifted_limit {
+	LIFTED_NONE = 0,
+	LIFTED_PORT = 1, /* ip_unprivileged_port_start: for a port below 1024 the kernel would check
+			    CAP_NET_BIND_SERVICE */
+	/* ping_group_range: the kernel would deny an ICMP socket that is not raw */
+	LIFTED_PING = 2,
+	LIFTED_EITHER = 3, /* for a call_rule: socketcall of 32-bit programs can do either */
+};
+
+/* What a system call does if the kernel reads capability sets for it and makes no check
+ * (unchecked_needs.h). */
+enum unchecked_use {
+	UNCHECKED_NONE = 0,
+	UNCHECKED_TRACE = 1, /* accesses another process (cap_ptrace_access_check) */
+	UNCHECKED_SCHEDULE = 2, /* changes the scheduling of another process (cap_safe_nice) */
+	UNCHECKED_PRESSURE = 3, /* creates a pressure stall trigger (psi_trigger_create) */
+	UNCHECKED_OWN_SETS = 4, /* reads the task's own sets (cap_capget, PR_CAPBSET_READ) */
+};
+
+/* Whether an UNCHECKED_PRESSURE call needed CAP_SYS_RESOURCE. */
+enum pressure {
+	PRESSURE_OPENED = 0, /* unknown: the call opened the file, and there was no trigger yet */
+	PRESSURE_NEEDED = 1,
+	PRESSURE_NO_EFFECT = 2,
+};
+
+/* How capmon finds out which enum unchecked_use a system call is. */
+enum inspects {
+	INSPECTS_NONE = 0,
+	INSPECTS_OPENED_FILE = 1, /* from the file that the call opens */
+	INSPECTS_PATH_LINKS = 2, /* from the links on the path that the call follows */
+	INSPECTS_PID = 3, /* accesses the process whose number is in an argument */
+	INSPECTS_PTRACE = 4, /* as INSPECTS_PID, if the first argument is an attach request */
+	INSPECTS_PIDFD = 5, /* accesses the process whose descriptor is in an argument */
+	/* changes the scheduling of the process whose number is in an argument */
+	INSPECTS_SCHEDULE = 6,
+	INSPECTS_OWN_SETS = 7, /* reads the task's own sets */
+};
+
+/* How to record one system call. Go fills the tables of rules by name. */
+struct call_rule {
+	__u8 kind; /* enum call_kind */
+	__u8 args; /* bit n: record argument n */
+	__u8 mode_arg; /* index of the mode argument; CALL_CHOWN: of the user argument */
+	__u8 lifted; /* enum lifted_limit: the limit that the call can pass */
+	__u8 inspects; /* enum inspects */
+	__u8 pid_arg; /* index of the argument that names the process */
+	__u8 arg0_plus_1; /* 1 + the required value of argument 0; 0: any value */
+	__u8 pad[1];
+};
+
+/* What capmon leaves out of a pattern beyond its container's quota (quota.h). It records everything
+ * else as usual, so it still counts, classifies and announces the use. comm then begins with a NUL
+ * and this number. A process cannot have such a name: since 5.17 the kernel fills names with NULs
+ * (__set_task_comm, fs/exec.c). */
+enum fold {
+	FOLD_NONE = 0,
+	FOLD_NAME = 1, /* the process name, and the arguments of the system call */
+	FOLD_COARSE = 2, /* also the system call, the condition, the denial before it, and all
+			    return addresses except the first COARSE_DEPTH */
+	FOLD_MAX = 3,
+};
+
+/* The maps and parts of maps that have a capacity of their own. */
+enum share {
+	SHARE_CHECKS = FOLD_NONE, /* checks map */
+	SHARE_CHECKS_NAME = FOLD_NAME,
+	SHARE_CHECKS_COARSE = FOLD_COARSE,
+	SHARE_EXECUTIONS = 3,
+	SHARE_CALLS = 4, /* calls map */
+	SHARE_CALLS_NAME = 5, /* entries without a process name */
+	SHARE_FILES = 6,
+	SHARE_EXECUTIONS_FOLDED = 7, /* executions map */
+	SHARE_MAX = 8, /* a power of two */
+};
+
+/* One kind of check. The key has everything that can change the class of a check. */
+struct check_key {
+	__u64 container; /* kernfs id of the container's topmost cgroup */
+	__u64 site[SITE_DEPTH]; /* return addresses, starting with cap_capable's caller */
+	__u64 args[CALL_ARGS]; /* capset: see keep_capset; write and similar calls: see
+				  keep_userns_map */
+	/* mount: file system type; bind: first bytes of the address; capset: see keep_raised */
+	__u8 detail[DETAIL_LEN];
+	__u8 comm[COMM_LEN]; /* name of the thread group leader; see enum fold */
+	__s32 syscall; /* -1: not in a system call */
+	__u8 compat; /* 1: a 32-bit system call on a 64-bit kernel */
+	__u8 capability;
+	__u8 answer; /* enum answer */
+	__u8 subject; /* enum subject */
+	__u8 namespace; /* enum namespace_kind */
+	__u8 phase; /* enum phase */
+	__u8 condition; /* enum condition */
+	__u8 denied_first; /* 1 + the capability that the same kernel code checked just before and
+			      that was denied; 0: none */
+	__u8 cap_opts; /* cap_capable's opts, or CAP_OPTS_UNKNOWN; only tests use it */
+	__u8 setup_execve; /* 1: made inside an execve of the runtime setup; with PHASE_WORKLOAD,
+			      the execve that started the workload */
+	__u8 root; /* 1: the effective user is the host's user 0 */
+	__u8 excess; /* enum excess: the task's bounding set compared with the container's grant */
+	__u8 alternative; /* enum alternative */
+	__u8 pad[7];
+};
+
+struct check_value {
+	__u64 count;
+	/* Denied checks. overruled: the kernel then checked another capability, and granted it. The
+	 * others: the system call succeeded, failed with EPERM or EACCES (forbidden), or failed
+	 * with another error. The outcome of the remaining denied checks is unknown. */
+	__u64 overruled, succeeded, forbidden, failed;
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns; /* accurate to a tick of the kernel's clock */
+	__u32 pid; /* thread group of the first check, in the initial pid namespace */
+	__u32 uid; /* effective user of the first check, in the initial user namespace */
+};
+
+/* A call chain, and where its return addresses are on the stack. The first addresses are at fixed
+ * distances from the program's context. A function that addresses its frame with the base pointer
+ * begins a new part. The addresses of this part are at fixed distances from where the base pointer
+ * points. The number of parts is limited. */
+struct call_chain {
+	__u64 address[CHAIN_MAX]; /* starting with the program's caller; address[0] is 0 if there is
+				     no chain */
+	__s16 offset[CHAIN_MAX]; /* in bytes, from the origin of the part */
+	__s16 base[CHAIN_PARTS]; /* where the origin of a part is saved: in bytes, from the origin
+				    of the part before. The origin of the first part is the
+				    program's context */
+	__u8 begin[CHAIN_PARTS]; /* index of the first address of a part; CHAIN_MAX: the part does
+				    not exist */
+	__u8 reaches_entry; /* 1: the last address is the entry from user space */
+	__u8 has_module_code; /* 1: the chain has addresses in modules */
+	__u8 pad[1];
+	__u32 epoch; /* module_epoch when capmon learned the chain */
+};
+
+/* A kind of check that a CPU has counted recently, and its checks that are not in the checks map
+ * yet. */
+struct cached_check {
+	__u64 version; /* incremented before and after the key changes; odd while the key changes */
+	struct check_key key;
+	struct call_chain chain;
+	__s64 misses; /* consecutive checks of the same cache set that had another key; below 0:
+			 capmon could not learn the chain */
+	__u64 count;
+	__u64 last_ns; /* accurate to a tick of the kernel's clock */
+	__u64 tick;
+};
+
+/* The cached checks of one CPU. */
+struct check_cache {
+	/* Position of the first address of all chains: in bytes, from the program's context. It
+	 * depends on how the compiler arranged the frame with the context. capmon finds it by
+	 * trial. */
+	__s32 first_offset;
+	__u32 first_candidates; /* number of possible positions; 1: the position is known */
+	struct cached_check checks[CACHED_CHECKS];
+};
+
+struct container {
+	__u64 first_ns; /* CLOCK_BOOTTIME when capmon first saw the container */
+	__u64 workload_ns; /* when capmon first saw the workload; 0: not yet */
+	__u64 last_ns; /* last exec, fork or exit of a workload process */
+	__u64 bounding; /* sets of the first workload process at its start. If the workload */
+	__u64 permitted; /* ran before capmon: union over its processes, and the engine's grant */
+	__u64 keyring; /* session keyring of the first workload process; 0: none */
+	__u64 used; /* capabilities that the kernel granted to threads of the workload */
+	__u64 kept; /* used capabilities that some thread still held when it ended */
+	__u64 lost; /* checks that did not fit in the checks map */
+	/* Recorded files, and checks or executions whose files were not recorded. Each has one
+	 * element for each granted capability, one for each denied capability, and a last one for
+	 * failed executions. */
+	__u32 files[FILE_KINDS];
+	__u64 unlisted[FILE_KINDS];
+	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
+	__u32 processes; /* workload processes that capmon has seen */
+	__u32 uid; /* effective user of the first workload process */
+	__u32 existed; /* 1: it had a workload when capmon first saw it */
+	__u32 grant_confirmed; /* 1: bounding includes the engine's grant */
+	__u32 setfcap_uses; /* number of times the workload used CAP_SETFCAP: the capabilities of
+			       files may have changed */
+	__u8 name[CGROUP_NAME_LEN]; /* name of the container's topmost cgroup */
+	__u32 entries[SHARE_MAX]; /* the container's entries in the maps, by enum share */
+	__u64 unrecorded_executions; /* executions that did not fit in the executions map */
+	__u64 unrecorded_calls; /* system calls that did not fit in the calls map */
+	__u64 announced_granted, announced_denied; /* capabilities for which an event was sent */
+	__u64 events_ns; /* CLOCK_BOOTTIME until which its past events use up its event quota */
+	/* kernfs id of the topmost ancestor cgroup in which users other than root can create
+	 * cgroups; 0: only root can have created the container's cgroup */
+	__u64 delegated;
+	__u32 folded; /* number of times that a cgroup below got this entry because there was no
+			 slot for it; 0: the entry is one container */
+	__u32 pidns; /* enum pidns */
+};
+
+/* Whether a container shares its pid namespace with other containers or the host. */
+enum pidns {
+	PIDNS_UNKNOWN = 0,
+	PIDNS_OWN = 1,
+	PIDNS_SHARED = 2,
+};
+
+enum slot_limit {
+	SLOTS_PER_DELEGATION = 64, /* slots for containers below one delegated cgroup */
+	SLOT_UNLIMITED = 0xffffffff, /* slot_key.index that marks a delegated cgroup without a limit
+					on slots */
+};
+
+/* A slot in the containers map for a container that a user other than root can have created. */
+struct slot_key {
+	__u64 delegated; /* as in container */
+	__u32 index; /* below SLOTS_PER_DELEGATION; or SLOT_UNLIMITED, and if this one exists, any
+			other */
+	__u32 pad;
+};
+
+/* One program file that a container's workload executed. */
+struct execution_key {
+	__u64 container; /* as in check_key */
+	__u64 inode; /* inode number; on stacked file systems, of the topmost one's inode */
+	__u64 ambient; /* ambient set at the start of the execution */
+	__s64 ctime_ns; /* ctime of the inode in nanoseconds: every change of the file's
+			   capabilities updates it. 0: recorded by an earlier version */
+	__u32 device; /* device number of the file system, in the kernel's encoding */
+	__u32 generation; /* generation of the inode: another file can have the same inode number
+			     later */
+	__u16 nosuid; /* 1: the mount ignores file capabilities */
+	__u16 overlay; /* 1: on an overlay, as the root file systems of most containers */
+	__u16 folded; /* 1: all programs beyond the container's quota. The entry does not identify
+			 the files, but has nosuid */
+	__u16 nested; /* 1: in a user namespace that the workload created */
+};
+
+struct execution_value {
+	__u64 count;
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns;
+	__u32 pid; /* as in check_value */
+	__u32 uid;
+	/* Names from the file up to the root of its file system, each with a NUL. A path that does
+	 * not fit ends in the middle of a name. */
+	__u8 path[PATH_LEN];
+};
+
+/* How a system call names its file. */
+enum naming {
+	NAMING_NONE = 0, /* not at all, or capmon could not read it */
+	NAMING_PATH = 1,
+	NAMING_DESCRIPTOR = 2, /* of an open file */
+};
+
+/* Which arguments name the files of a system call: 1 + the index of the argument, 0 for none. Go
+ * fills the tables of rules by name. */
+struct file_rule {
+	__u8 path_arg, base_arg; /* base: the directory where the path starts, or the file if there
+				    is no path */
+	__u8 other_path_arg, other_base_arg; /* of the second file, for calls with two files */
+	__u8 is_sockaddr; /* 1: path_arg points to a socket address */
+	__u8 flags_arg; /* argument that decides whether the call follows a link at the end of the
+			   path */
+	__u8 pad[2];
+	__u32 nofollow_mask, nofollow_flags; /* if (flags & nofollow_mask) == nofollow_flags, the
+						call does not follow the link */
+};
+
+/* A file that the kernel checked a capability for, or that could not be executed, as the system
+ * call names it. */
+struct file_key {
+	__u64 container; /* as in check_key */
+	__u64 site[SITE_DEPTH]; /* as in check_key */
+	__u64 inode; /* of the base: the directory where the path starts, or the open file */
+	__u32 device; /* file system of the inode, in the kernel's encoding */
+	__s32 syscall; /* as in check_key */
+	__u8 comm[COMM_LEN];
+	__u8 compat;
+	__u8 capability; /* or FAILED_EXECVE */
+	__u8 granted;
+	__u8 naming; /* enum naming */
+	__u8 truncated; /* 1: the path is longer */
+	__u8 which_of_two; /* the call has two files: 1, this is the first, 2, the second; 0: one
+			      file */
+	__u8 nofollow; /* 1: its flags make the call use a link at the end of the path itself */
+	__u8 pad;
+	__u8 path[NAME_LEN]; /* for NAMING_PATH */
+};
+
+struct file_value {
+	__u64 count;
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns;
+	__u32 pid; /* as in check_value */
+	/* file system ids (fsuid, fsgid) of the task, in the initial user namespace */
+	__u32 uid, gid;
+	__u32 owner, group, mode; /* of the base, at the first check */
+	__u32 base_complete; /* 1: base has the whole path */
+	__u32 pad;
+	/* For failed executions: the intersection of the bounding sets of all processes, and the
+	 * intersection of their inheritable sets. */
+	__u64 bounding, inheritable;
+	__u8 base[PATH_LEN]; /* path of the base in its mount namespace, in the format of
+				execution_value */
+};
+
+enum seccomp_call_kind {
+	SECCOMP_CALL_NONE = 0,
+	SECCOMP_CALL_PLAIN = 1,
+	SECCOMP_CALL_CLONE = 2, /* also returns in the child */
+	/* as SECCOMP_CALL_CLONE; the first argument points to the arguments */
+	SECCOMP_CALL_CLONE3 = 3,
+};
+
+/* How to record a system call that a seccomp profile allows only with a capability. */
+struct seccomp_call {
+	__u64 masks[6]; /* which bits of each argument to record */
+	__u64 kind; /* enum seccomp_call_kind */
+};
+
+/* One kind of recorded system call: for the seccomp profile, for a lifted limit, or for an
+ * unchecked use. */
+struct call_key {
+	__u64 container; /* as in check_key */
+	__u64 args[6]; /* lifted: the address family; for LIFTED_PORT also protocol and port.
+			  UNCHECKED_PRESSURE: enum pressure */
+	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as with FOLD_NAME, and then args
+				is 0 for lifted and unchecked_use */
+	__s32 syscall;
+	__u16 error; /* error that the call returned; 0: none */
+	__u8 compat;
+	__u8 lifted; /* enum lifted_limit: the limit that the call passed */
+	__u8 unchecked_use; /* enum unchecked_use */
+	__u8 pad[7];
+};
+
+struct call_value {
+	__u64 count;
+	__u64 sets; /* for unchecked_use: union of the capabilities that the calls needed */
+	__u64 first_ns; /* CLOCK_BOOTTIME */
+	__u64 last_ns;
+	__u32 pid; /* as in check_value */
+	__u32 uid;
+};
+
+enum event_kind {
+	EVENT_CONTAINER = 1, /* capmon saw a container for the first time */
+	EVENT_CHECK = 2, /* first check of a check_key: a check_event, or only an event */
+	EVENT_EXECUTION = 3, /* first use of an execution_key */
+	EVENT_FILE = 4, /* first use of a file_key: a file_event */
+};
+
+struct event {
+	__u32 kind; /* enum event_kind */
+	__u32 pid;
+	__u64 container;
+	__u64 time_ns;
+	struct execution_key execution; /* for EVENT_EXECUTION */
+	__u8 capability; /* for EVENT_CHECK */
+	__u8 answer;
+	__u8 phase;
+	__u8 pad[5];
+};
+
+struct parent {
+	__u32 pid; /* as in check_value */
+	__u8 comm[COMM_LEN]; /* as in check_key */
+};
+
+/* EVENT_CHECK of a workload. The checks of the runtime setup, and the checks that the kernel makes
+ * when memory changes its size, are too many. They only send a struct event. */
+struct check_event {
+	struct event event;
+	struct check_key key;
+	struct parent parents[PARENTS_MAX]; /* in the container, the nearest one first; pid 0: end
+					       of the list */
+	__u64 inode; /* of the process's executable, as in execution_key */
+	__u32 device;
+	__u32 uid; /* as in check_value */
+	__u32 inner_pid; /* event.pid in the process's own pid namespace */
+	__u32 pad;
+};
+
+struct file_event {
+	struct event event;
+	struct file_key key;
+	struct file_value value;
+};
+
+/* What capmon could not record, as per-CPU counters. */
+enum counter {
+	COUNTER_CHECKS_FULL = 0, /* checks that did not fit in the checks map */
+	/* checks of containers that did not fit in the containers map */
+	COUNTER_CONTAINERS_FULL = 1,
+	COUNTER_CGROUP_DEPTH = 2, /* checks from cgroups too deep to follow to the root */
+	COUNTER_TASK_STATE_FULL = 3, /* tasks whose phase could not be stored */
+	COUNTER_EVENTS_FULL = 4, /* events that were not sent: ring buffer full, or quota used up.
+				    The maps have the data */
+	COUNTER_NO_CALL_SITE = 5, /* checks whose call site could not be read */
+	COUNTER_ANSWER_MISMATCH = 6, /* the kernel's answer differs from the computed one */
+	COUNTER_EXECUTIONS_FULL = 7, /* executions that did not fit in the executions map */
+	COUNTER_CALLS_FULL = 8, /* system calls that did not fit in the calls map */
+	COUNTER_FALLBACK_RUNS = 9, /* runs of fallback programs; not a loss (preempt.h) */
+	COUNTER_WRONG_CHAINS = 10, /* cached call chains that differ from a real stack walk */
+	COUNTER_MAX = 11,
+};
+
+struct config {
+	__u64 cap_capable_start, cap_capable_end; /* address range of cap_capable */
+	__u64 capset_site, task_prctl_site; /* addresses in cap_capset and cap_task_prctl */
+	/* address range of security_vm_enough_memory_mm */
+	__u64 enough_memory_start, enough_memory_end;
+	__u64 known_caps; /* capabilities that this kernel knows */
+	__u64 host_caps; /* capabilities that root on the host has: a machine may lack some */
+	__u64 text_start, text_end; /* kernel text, without modules */
+	__u64 orc_ips, orc_entries; /* the kernel's ORC tables, see orc.h */
+	/* the kernel's list of modules, which also have ORC tables; 0: not used */
+	__u64 module_list;
+	__u32 orc_count; /* entries of the ORC tables; 0: do not cache call chains */
+	__u32 outcomes; /* 1: record how the system calls with denied checks end */
+	__s32 subsys; /* index of the cgroup v1 controller that distinguishes containers; -1: cgroup
+			 v2 */
+	__u32 page_size;
+	__u32 preemptible; /* 1: the programs can be preempted, and have fallbacks */
+	__u32 cpu_exclusive; /* 1: no other task can change per-CPU data while a program runs */
+	__u32 has_rdonly_cast; /* 1: the kernel has bpf_rdonly_cast */
+	__u32 pad;
+	__u32 capacity[SHARE_MAX]; /* entries of each share, by enum share */
+};
+
+#endif

@@ -123,7 +123,7 @@ services:
   web: {image: bb, command: 'true', depends_on: [db]}
   db: {image: bb, command: sleep 1000, volumes: ["`+dir+`/data:/d"]}
 `)
-	rejectsProof(t, "container verify-compose-user uses "+dir+"/data too", "--", "docker", "compose", "-f", file, "up", "web")
+	rejectsProof(t, "container verify-compose-user also uses "+dir+"/data", "--", "docker", "compose", "-f", file, "up", "web")
 	prove(t, "--", "docker", "compose", "-f", file, "up", "--no-deps", "web")
 	_, r := prove(t, "--shared-volumes", "--", "docker", "compose", "-f", file, "up", "web")
 	if !strings.Contains(r.stderr, "the runs share "+dir+"/data") {
@@ -183,7 +183,7 @@ networks: {outside: {external: true, name: verify-compose-external}}
 `)
 	test := `docker inspect -f '{{json .NetworkSettings.Networks}}' $CONTAINER | grep '^{"capmon-verify-[^ ]*_outside":' | grep -v verify-compose-external`
 	_, r := prove(t, "--test", test, "--", "docker", "compose", "-f", file, "up", "web")
-	if r.code != exitDone || !strings.Contains(r.stderr, "note: network outside is external: each run has one of its own in its place\n") {
+	if r.code != exitDone || !strings.Contains(r.stderr, "note: network outside is external: verify replaces it with a new network in each run\n") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -213,7 +213,7 @@ volumes: {disk: {driver_opts: {type: none, o: bind, device: /srv}}}
 		"docker compose up --scale: ":                                                  append(up, "--scale=web=2", "web"),
 		"docker compose up --build: ":                                                  append(up, "--build", "web"),
 		"unknown flag: --no-such-flag; see docker compose up --help":                   append(up, "--no-such-flag", "web"),
-		"docker compose down: of compose only docker compose up SERVICE":               {"--", "docker", "compose", "-f", file, "down"},
+		"docker compose down: only docker compose up SERVICE":                          {"--", "docker", "compose", "-f", file, "down"},
 		"service privileged: privileged gives more than capabilities":                  append(up, "privileged"),
 		"the test names port 18097, which verify does not publish":                     append([]string{"--test=curl localhost:18097"}, append(up, "web")...),
 		"volume disk has driver_opts":                                                  append(up, "kept"),
@@ -221,7 +221,7 @@ volumes: {disk: {driver_opts: {type: none, o: bind, device: /srv}}}
 		`service "broken" didn't complete successfully: exit 1`:                        append(up, "alone"),
 		bare + " compose does not run: install Docker's compose plugin":                {"--", bare, "compose", "-f", file, "up", "web"},
 		"docker compose config: open /no-such-file: no such file":                      {"--", "docker", "compose", "-f", "/no-such-file", "up", "web"},
-		"docker compose: of compose only docker compose up SERVICE can be ":            {"--", "docker", "compose"},
+		"docker compose: only docker compose up SERVICE can be ":                       {"--", "docker", "compose"},
 	} {
 		t.Run(reason, func(t *testing.T) { rejectsProof(t, reason, args...) })
 	}

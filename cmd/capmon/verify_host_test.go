@@ -94,7 +94,7 @@ func TestVerifyRepeatsTrialsThatTheHostDecided(t *testing.T) {
 					release()
 					r := v.wait()
 					unsure := strings.Contains(r.stdout, "depends on what else user 4242 does on the host")
-					if r.code != test.code || unsure != (test.code == exitFound) || !strings.Contains(r.stderr, "run again") {
+					if r.code != test.code || unsure != (test.code == exitFound) || !strings.Contains(r.stderr, "verify repeats the trial") {
 						t.Errorf("%+v", r)
 					}
 					return

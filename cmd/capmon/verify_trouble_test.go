@@ -26,7 +26,7 @@ func TestVerifyRejectsRunsThatCannotBeCompared(t *testing.T) {
 		"creating the container: No such image: no-such-image":                                          {"--", "docker", "run", "--pull=never", "no-such-image"},
 		"the container does not start: ":                                                                {"--", "docker", "run", "bb", "no-such-command"},
 		"the container does not start under its own flags: ":                                            {"--", "docker", "run", "--cap-drop=ALL", "bb", "/bin/private-true"},
-		"no end within 10s; if it is not meant to end by itself, say with --test CMD":                   {"--timeout=10s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
+		"no end within 10s; if it does not end by itself, use --test CMD to check that it works":        {"--timeout=10s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
 		"no end within 10s; the test did not end, or the container did not become healthy":              {"--timeout=10s", "--test=sleep 1000", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
 		`the test fails although everything is granted: test: exit status 3 ("why"); nothing was tried`: {"--test=echo why; exit 3", "--", "docker", "run", "bb", "sleep", "1000"},
 		"the test fails although everything is granted: unhealthy":                                      {"--test=true", "--", "docker", "run", "--health-cmd=false", "--health-interval=100ms", "--health-retries=1", "bb", "sleep", "1000"},
@@ -37,7 +37,7 @@ func TestVerifyRejectsRunsThatCannotBeCompared(t *testing.T) {
 
 func TestVerifyRejectsAFailingWorkload(t *testing.T) {
 	t.Parallel()
-	const why = `the workload fails under its own flags: exit status 1 ("no luck"): a run that fails proves nothing; if this exit status means success, say so with --expect-exit 1`
+	const why = `the workload fails under its own flags: exit status 1 ("no luck"): a run that fails proves nothing; if this exit status means success, use --expect-exit 1`
 	rejectsProof(t, why, "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo no luck >&2; exit 1")
 	rejectsProof(t, "the workload ends with exit status 0 under its own flags, not with the 3 of --expect-exit", "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "true")
 	p, r := prove(t, "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "sh", "-c", "chroot / true && exit 3")
@@ -58,7 +58,7 @@ func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
 		"--", "docker", "run", "-d", "--stop-timeout=0", "--name", "verify-user", "-p", taken+":80", "bb", "httpd", "-f", "-p", "80")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 
-	const uses = "container verify-user uses volume verify-data too"
+	const uses = "container verify-user also uses volume verify-data"
 	rejectsProof(t, uses, "--", "docker", "run", "-v", "verify-data:/v", "bb", "true")
 	rejectsProof(t, uses, "--", "docker", "run", "--mount", "type=volume,src=verify-data,dst=/v", "bb", "true")
 	rejectsProof(t, uses, "--", "docker", "run", "--volumes-from", "verify-user", "bb", "true")
@@ -67,7 +67,7 @@ func TestVerifyLeavesTheUsersContainersAlone(t *testing.T) {
 
 	dir := t.TempDir()
 	startSleeper(t, "verify-below", "-v", filepath.Join(dir, "a/b")+":/b")
-	rejectsProof(t, "container verify-below uses "+dir+" too", "--", "docker", "run", "-v", dir+":/d", "bb", "true")
+	rejectsProof(t, "container verify-below also uses "+dir, "--", "docker", "run", "-v", dir+":/d", "bb", "true")
 	prove(t, "--", "docker", "run", "-v", filepath.Join(dir, "a/bc")+":/d", "bb", "true")
 
 	if after := mustExecute(t, "docker", "inspect", "verify-user"); after != before {
@@ -165,7 +165,7 @@ func TestVerifyInterrupted(t *testing.T) {
 		if err := v.cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
 		}
-		if r := v.wait(); r.code != signalExitCode(unix.SIGINT) || r.stdout != "" || !strings.Contains(r.stderr, "no container of verify's is left") {
+		if r := v.wait(); r.code != signalExitCode(unix.SIGINT) || r.stdout != "" || !strings.Contains(r.stderr, "verify has removed its containers") {
 			t.Errorf("%s: %+v", signal, r)
 		}
 		nothingLeft(t)
@@ -310,7 +310,7 @@ func TestVerifyReportsThatTheEngineIsGone(t *testing.T) {
 	relay.cut()
 	v.goOn()
 	r := v.wait()
-	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "the Docker engine has gone: ") || !strings.Contains(r.stderr, "the next capmon verify removes") {
+	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "the Docker engine does not answer: ") || !strings.Contains(r.stderr, "the next capmon verify removes") {
 		t.Errorf("%+v", r)
 	}
 	prove(t, "--", "docker", "run", "bb", "true")

@@ -14,33 +14,33 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// composition is a docker compose up command line, with what compose makes of it.
-type composition struct {
+// composeUp is a docker compose up command line, with the model that compose resolves.
+type composeUp struct {
 	line    []string
 	compose []string // docker compose
-	// project is the user's, of which nothing is touched.
+	// project is the user's project. verify does not touch it.
 	project string
-	// service is on trial; the model has those that it depends on, too.
+	// service is the service to verify. The model also has the services that it depends on.
 	service string
-	alone   bool // without those that it depends on
+	alone   bool // without the services that it depends on
 	// resolved is the model as compose resolves it: one file, in JSON.
-	resolved []byte
-	ports    []port
-	foreign  []string // external networks
-	advice   string   // what may help if the service cannot be created
-	given    string   // name of the container
+	resolved      []byte
+	ports         []port
+	foreign       []string // external networks
+	advice        string   // advice if the service cannot be created
+	containerName string   // name of the container
 }
 
-func (c composition) Line() []string      { return c.line }
-func (c composition) serviceName() string { return c.service }
-func (c composition) name() string        { return c.given }
-func (c composition) input() bool         { return false }
-func (c composition) removes() bool       { return false }
-func (c composition) published() []port   { return c.ports }
+func (c composeUp) Line() []string      { return c.line }
+func (c composeUp) serviceName() string { return c.service }
+func (c composeUp) name() string        { return c.containerName }
+func (c composeUp) hasInput() bool      { return false }
+func (c composeUp) autoRemoves() bool   { return false }
+func (c composeUp) published() []port   { return c.ports }
 
-// parseCompose reads a command line whose first words, so many, are compose.
+// parseCompose parses a command line. words is the number of its first words that name compose.
 func parseCompose(ctx context.Context, line []string, words int) (Command, error) {
-	c := composition{line: slices.Clone(line), compose: line[:words:words]}
+	c := composeUp{line: slices.Clone(line), compose: line[:words:words]}
 	global := newFlags("docker compose", composeSwitches, composeValued)
 	up := newFlags("docker compose up", upSwitches, upValued)
 	up.SetInterspersed(true)
@@ -53,25 +53,25 @@ func parseCompose(ctx context.Context, line []string, words int) (Command, error
 		return nil, fmt.Errorf("reading the docker compose command line: %w; see docker compose --help", err)
 	}
 	if global.Arg(0) != "up" {
-		return nil, fmt.Errorf("%s: of compose only docker compose up SERVICE can be verified", strings.TrimSpace("docker compose "+global.Arg(0)))
+		return nil, fmt.Errorf("%s: only docker compose up SERVICE can be verified", strings.TrimSpace("docker compose "+global.Arg(0)))
 	}
 	if err := up.Parse(global.Args()[1:]); err != nil {
 		return nil, fmt.Errorf("reading the docker compose up command line: %w; see docker compose up --help", err)
 	}
-	for _, name := range upToOthers {
+	for _, name := range unsupportedUpFlags {
 		if up.Changed(name) {
-			return nil, fmt.Errorf("docker compose up --%s: verify starts the service as the file has it, without this: leave it out", name)
+			return nil, fmt.Errorf("docker compose up --%s: verify starts the service as in the file, without this option: leave it out", name)
 		}
 	}
 	if up.NArg() != 1 {
-		return nil, fmt.Errorf("docker compose up names %d services: name the one to verify, as in docker compose up SERVICE; those that it depends on are started, too", up.NArg())
+		return nil, fmt.Errorf("docker compose up names %d services: name the one to verify, as in docker compose up SERVICE; compose also starts the services that it depends on", up.NArg())
 	}
 	c.service, c.alone = up.Arg(0), set(up, "no-deps")
 	return c.resolve(ctx, options)
 }
 
-// resolve lets compose read its files, and learns the rest from that.
-func (c composition) resolve(ctx context.Context, options []string) (Command, error) {
+// resolve lets compose read its files, and reads the rest from the result.
+func (c composeUp) resolve(ctx context.Context, options []string) (Command, error) {
 	text, err := c.config(ctx, options)
 	if err != nil {
 		return nil, err
@@ -86,13 +86,13 @@ func (c composition) resolve(ctx context.Context, options []string) (Command, er
 		return nil, err
 	}
 	c.project, _ = m["name"].(string)
-	c.given, _ = service["container_name"].(string)
-	if c.given == "" {
-		c.given = c.project + "-" + c.service + "-1"
+	c.containerName, _ = service["container_name"].(string)
+	if c.containerName == "" {
+		c.containerName = c.project + "-" + c.service + "-1"
 	}
 	for _, other := range m.objects("services") {
 		if other["build"] != nil {
-			c.advice = "; verify builds nothing: docker compose build does"
+			c.advice = "; verify builds nothing: run docker compose build first"
 		}
 	}
 	for name, network := range m.objects("networks") {
@@ -105,8 +105,8 @@ func (c composition) resolve(ctx context.Context, options []string) (Command, er
 	return c, err
 }
 
-// config is what compose makes of the service and those that it depends on.
-func (c composition) config(ctx context.Context, options []string) (string, error) {
+// config returns the resolved model of the service and of those that it depends on.
+func (c composeUp) config(ctx context.Context, options []string) (string, error) {
 	text, err := execute(ctx, slices.Concat(c.compose, options, []string{"config", "--format=json", c.service}), nil, quiet)
 	if err == nil {
 		return text, nil
@@ -117,23 +117,23 @@ func (c composition) config(ctx context.Context, options []string) (string, erro
 	return "", fmt.Errorf("docker compose config: %w", err)
 }
 
-// check refuses what no run could have of its own, or capabilities do not replace.
-func (c composition) check(m, service model) error {
+// check rejects settings that runs cannot have separately, or that capabilities do not replace.
+func (c composeUp) check(m, service model) error {
 	if service["privileged"] == true {
 		return fmt.Errorf("service %s: privileged %s: leave it out and grant what is needed, such as by cap_add: [ALL] with devices", c.service, privilegedIsMore)
 	}
 	for name, volume := range m.objects("volumes") {
 		if options := volume.object("driver_opts"); len(options) > 0 && options["type"] != "tmpfs" {
-			return fmt.Errorf("volume %s has driver_opts: verify makes each run a new volume, which would hold the same data as the user's; verify with a file in which it is another volume", name)
+			return fmt.Errorf("volume %s has driver_opts: the new volume of each run would have the same data as yours; use a file with another volume", name)
 		}
 	}
 	return nil
 }
 
-// quiet lets compose write nothing but what is wrong.
+// quiet is a variable with which compose prints only errors.
 const quiet = "COMPOSE_PROGRESS=quiet"
 
-// servicePorts are the ports of the resolved service.
+// servicePorts returns the ports of the resolved service.
 func servicePorts(service model) ([]port, error) {
 	entries, _ := service["ports"].([]any)
 	var ports []port
@@ -150,23 +150,23 @@ func servicePorts(service model) ([]port, error) {
 	return ports, nil
 }
 
-// notes implements Command. On an external network compose would give a run's
-// container the name by which others know the user's.
-func (c composition) notes() []string {
+// notes implements [Command]. On an external network, compose would give a run's container the name by which other
+// containers know the user's container.
+func (c composeUp) notes() []string {
 	var notes []string
 	for _, name := range c.foreign {
-		notes = append(notes, fmt.Sprintf("network %s is external: each run has one of its own in its place", name))
+		notes = append(notes, fmt.Sprintf("network %s is external: verify replaces it with a new network in each run", name))
 	}
 	return notes
 }
 
-// create implements Command.
-func (c composition) create(ctx context.Context, api client.APIClient, how creation) (string, error) {
-	if err := c.run(ctx, how, "create", "--no-build"); err != nil {
+// create implements [Command].
+func (c composeUp) create(ctx context.Context, api client.APIClient, spec containerSpec) (string, error) {
+	if err := c.run(ctx, spec, "create", "--no-build"); err != nil {
 		return "", fmt.Errorf("creating the service: %w%s", err, c.advice)
 	}
 	created, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(
-		filters.Arg("label", "com.docker.compose.project="+how.name), filters.Arg("label", "com.docker.compose.service="+c.service),
+		filters.Arg("label", "com.docker.compose.project="+spec.name), filters.Arg("label", "com.docker.compose.service="+c.service),
 	)})
 	if err != nil {
 		return "", fmt.Errorf("finding the new container: %w", err)
@@ -177,34 +177,34 @@ func (c composition) create(ctx context.Context, api client.APIClient, how creat
 	return created[0].ID, nil
 }
 
-// start starts those that the service depends on, waits as the file says, and starts
-// the service.
-func (c composition) start(ctx context.Context, _ client.APIClient, _ string, how creation) error {
-	return c.run(ctx, how, "up", "--detach", "--no-recreate", "--no-build")
+// start implements [Command]. compose starts the services that the service depends on, waits as the file says, and
+// starts the service.
+func (c composeUp) start(ctx context.Context, _ client.APIClient, _ string, spec containerSpec) error {
+	return c.run(ctx, spec, "up", "--detach", "--no-recreate", "--no-build")
 }
 
-// run runs a command of compose on a project of the run's own.
-func (c composition) run(ctx context.Context, how creation, command ...string) error {
-	file, err := c.file(how)
+// run runs a compose command on a project that only this run uses.
+func (c composeUp) run(ctx context.Context, spec containerSpec, command ...string) error {
+	file, err := c.file(spec)
 	if err != nil {
 		return err
 	}
-	line := slices.Concat(c.compose, []string{"--project-name=" + how.name, "--file=-"}, command, []string{c.service})
+	line := slices.Concat(c.compose, []string{"--project-name=" + spec.name, "--file=-"}, command, []string{c.service})
 	_, err = execute(ctx, line, file, quiet)
 	return err
 }
 
-// model is a compose file.
+// model is a compose file, or an object in it.
 type model map[string]any
 
-func (c composition) model() (m model, err error) {
+func (c composeUp) model() (m model, err error) {
 	if err := json.Unmarshal(c.resolved, &m); err != nil {
-		return nil, fmt.Errorf("reading what docker compose config says: %w", err)
+		return nil, fmt.Errorf("reading the output of docker compose config: %w", err)
 	}
 	return m, nil
 }
 
-// object is the member of the name, which it makes if there is none.
+// object returns the member with the name. It creates the member if there is none.
 func (m model) object(name string) model {
 	if member, ok := m[name].(map[string]any); ok {
 		return member
@@ -214,8 +214,7 @@ func (m model) object(name string) model {
 	return member
 }
 
-// objects are the members of an object that are objects themselves: what it
-// describes by name. One that is empty may be null.
+// objects returns the objects in a member, by name. An object without content may be null in the file.
 func (m model) objects(name string) map[string]model {
 	described, _ := m[name].(map[string]any)
 	all := make(map[string]model)
@@ -238,9 +237,9 @@ func (m model) label(labels map[string]string) {
 	}
 }
 
-// file is the compose file of a run: nothing in it has a name or an address that
-// another container, network or volume may have.
-func (c composition) file(how creation) ([]byte, error) {
+// file returns the compose file of a run. Nothing in it has a name or an address that another container, network or
+// volume may have.
+func (c composeUp) file(spec containerSpec) ([]byte, error) {
 	m, err := c.model()
 	if err != nil {
 		return nil, err
@@ -251,12 +250,12 @@ func (c composition) file(how creation) ([]byte, error) {
 			clear(network)
 		}
 		network.remove("name", "ipam")
-		network.label(how.labels)
+		network.label(spec.labels)
 	}
 	for _, volume := range m.objects("volumes") {
 		if volume["external"] != true {
 			volume.remove("name")
-			volume.label(how.labels)
+			volume.label(spec.labels)
 		}
 	}
 	for _, kind := range []string{"configs", "secrets"} {
@@ -267,37 +266,37 @@ func (c composition) file(how creation) ([]byte, error) {
 		}
 	}
 	for name, service := range m.objects("services") {
-		c.common(service, name, how)
+		c.common(service, name, spec)
 	}
-	c.trial(m.object("services").object(c.service), how)
+	c.trial(m.object("services").object(c.service), spec)
 	return json.Marshal(m)
 }
 
-// common is what is changed about all services.
-func (c composition) common(service model, name string, how creation) {
+// common makes the changes for all services.
+func (c composeUp) common(service model, name string, spec containerSpec) {
 	image, _ := service["image"].(string)
 	if image == "" {
-		image = c.project + "-" + name // what compose calls what it has built
+		image = c.project + "-" + name // the name that compose gives to an image that it builds
 	}
-	service["image"] = how.image(image)
+	service["image"] = spec.image(image)
 	switch {
 	case service["build"] != nil:
-		service["pull_policy"] = "never" // nobody else has it
-	case how.pinned != nil:
+		service["pull_policy"] = "never" // no registry has it
+	case spec.pinned != nil:
 		service.remove("pull_policy")
 	}
 	service.remove("build", "container_name", "mac_address", "profiles", "restart")
 	for _, network := range service.objects("networks") {
 		network.remove("ipv4_address", "ipv6_address", "link_local_ips", "mac_address")
 	}
-	if name != c.service || !how.publish {
+	if name != c.service || !spec.publish {
 		service.remove("ports")
 	}
-	service.label(how.labels)
+	service.label(spec.labels)
 }
 
-// trial is what is changed about the service on trial.
-func (c composition) trial(service model, how creation) {
+// trial makes the changes for the service to verify.
+func (c composeUp) trial(service model, spec containerSpec) {
 	service.remove("scale")
 	service.object("deploy").remove("replicas")
 	if c.alone {
@@ -306,16 +305,16 @@ func (c composition) trial(service model, how creation) {
 	entries, _ := service["ports"].([]any)
 	for _, entry := range entries {
 		if p, ok := entry.(map[string]any); ok {
-			delete(p, "published") // any that is free
+			delete(p, "published") // Docker chooses a free port
 		}
 	}
-	if how.grants == nil {
+	if spec.grants == nil {
 		return
 	}
 	service["cap_drop"] = []string{"ALL"}
 	service.remove("cap_add")
 	var add []string
-	for _, member := range how.grants.Sorted() {
+	for _, member := range spec.grants.Sorted() {
 		add = append(add, member.String())
 	}
 	if len(add) > 0 {

@@ -7,11 +7,10 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The flags of docker run, with their one-letter forms: those that stand alone
-// and those that take a value. A flag that is missing here is refused by name, for
-// without knowing whether a value follows one cannot tell where the image is. The
-// docker command's own definitions (cli/command/container) are not meant for others
-// and bring the classic builder with them.
+// The options of docker run, with their one-letter forms: those without and those with a value. An option that is
+// missing here is rejected by name: without knowing whether a value follows, verify cannot find the image. The docker
+// command's own definitions (cli/command/container) are not meant for other programs, and depend on the classic
+// builder.
 const (
 	runSwitches = `detach,d disable-content-trust help init interactive,i no-healthcheck oom-kill-disable
 		privileged publish-all,P quiet,q read-only rm sig-proxy tty,t use-api-socket`
@@ -29,7 +28,7 @@ const (
 		workdir,w`
 )
 
-// The flags of docker compose, and of docker compose up.
+// The options of docker compose, and of docker compose up.
 const (
 	composeSwitches = `all-resources compatibility dry-run verbose`
 	composeValued   = `ansi env-file file,f parallel profile progress project-directory project-name,p`
@@ -40,14 +39,14 @@ const (
 	upValued = `attach exit-code-from no-attach pull scale timeout,t wait-timeout`
 )
 
-// upToOthers are the flags of docker compose up that make it another service or none.
-// The others say how up itself behaves, which verify sees to.
-var upToOthers = []string{"build", "dry-run", "no-start", "pull", "scale", "watch"}
+// unsupportedUpFlags are the options of docker compose up that change the service or start none. The other options
+// describe how up itself behaves, which verify does itself.
+var unsupportedUpFlags = []string{"build", "dry-run", "no-start", "pull", "scale", "watch"}
 
-// newFlags are the flags of a command. The values are the engine's business.
+// newFlags returns the options of a command. The engine interprets the values.
 func newFlags(command, switches, valued string) *pflag.FlagSet {
 	flags := pflag.NewFlagSet(command, pflag.ContinueOnError)
-	flags.SetInterspersed(false) // what follows the image is the container's
+	flags.SetInterspersed(false) // everything after the image is for the container
 	flags.SetOutput(io.Discard)
 	for _, names := range strings.Fields(switches) {
 		name, letter, _ := strings.Cut(names, ",")

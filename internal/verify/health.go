@@ -11,63 +11,62 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// happening is what a container's life looks like to the engine.
-type happening struct {
+// eventStream has the engine's events of a container.
+type eventStream struct {
 	messages <-chan events.Message
 	failed   <-chan error
 }
 
-// follow listens to what happens to a container, from before its start on.
-func (b *bench) follow(ctx context.Context, id string) happening {
-	messages, failed := b.api.Events(ctx, events.ListOptions{Filters: filters.NewArgs(
+// follow reads the events of a container. It is called before the start.
+func (x *executor) follow(ctx context.Context, id string) eventStream {
+	messages, failed := x.api.Events(ctx, events.ListOptions{Filters: filters.NewArgs(
 		filters.Arg("type", string(events.ContainerEventType)), filters.Arg("container", id),
 	)})
-	return happening{messages, failed}
+	return eventStream{messages, failed}
 }
 
-// runTest waits until the container is ready and lets the test decide.
-func (b *bench) runTest(ctx context.Context, id string, events happening) (ended, error) {
-	if b.healthcheck {
-		notReady, err := b.awaitHealth(ctx, id, events)
+// runTest waits until the container is ready and runs the test.
+func (x *executor) runTest(ctx context.Context, id string, events eventStream) (runResult, error) {
+	if x.healthcheck {
+		notReady, err := x.awaitHealth(ctx, id, events)
 		if err != nil || notReady.outcome != "" {
 			return notReady, err
 		}
 	}
-	c, err := b.api.ContainerInspect(ctx, id)
+	c, err := x.api.ContainerInspect(ctx, id)
 	if err != nil {
-		return ended{}, fmt.Errorf("inspecting the container: %w", err)
+		return runResult{}, fmt.Errorf("inspecting the container: %w", err)
 	}
-	if err := b.awaitPorts(ctx, c); err != nil {
-		return ended{}, err
+	if err := x.awaitPorts(ctx, c); err != nil {
+		return runResult{}, err
 	}
-	return b.shell(ctx, append(portVariables(c.NetworkSettings.Ports), "CONTAINER="+strings.TrimPrefix(c.Name, "/")))
+	return x.shell(ctx, append(portVariables(c.NetworkSettings.Ports), "CONTAINER="+strings.TrimPrefix(c.Name, "/")))
 }
 
-// awaitHealth waits until the container is healthy. The outcome is empty if it
-// is.
-func (b *bench) awaitHealth(ctx context.Context, id string, events happening) (ended, error) {
+// awaitHealth waits until the container is healthy. The outcome is empty if it is healthy.
+func (x *executor) awaitHealth(ctx context.Context, id string, events eventStream) (runResult, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return ended{}, ctx.Err()
+			return runResult{}, ctx.Err()
 		case err := <-events.failed:
-			return ended{}, fmt.Errorf("waiting for the container's health: %w", closed(err))
+			return runResult{}, fmt.Errorf("waiting for the container's health: %w", closed(err))
 		case message := <-events.messages:
 			switch status, health, _ := strings.Cut(string(message.Action), ": "); {
 			case status == "die":
-				return ended{outcome: "ended before it was healthy: exit status " + message.Actor.Attributes["exitCode"]}, nil
+				return runResult{outcome: "ended before it was healthy: exit status " + message.Actor.Attributes["exitCode"]}, nil
 			case health == container.Unhealthy:
-				return ended{outcome: "unhealthy", output: b.healthOutput(ctx, id)}, nil
+				return runResult{outcome: "unhealthy", output: x.healthOutput(ctx, id)}, nil
 			case health == container.Healthy:
-				return ended{}, nil
+				return runResult{}, nil
 			}
 		}
 	}
 }
 
-// healthOutput is what the last health check wrote.
-func (b *bench) healthOutput(ctx context.Context, id string) string {
-	c, err := b.api.ContainerInspect(ctx, id)
+// healthOutput returns the output of the last health check.
+func (x *executor) healthOutput(ctx context.Context, id string) string {
+	c, err := x.api.ContainerInspect(ctx, id)
 	if err != nil || c.State == nil || c.State.Health == nil || len(c.State.Health.Log) == 0 {
 		return ""
 	}

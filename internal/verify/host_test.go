@@ -8,26 +8,26 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-func TestWhatTheHostMayHaveDecided(t *testing.T) {
-	refused := func(c capability.Capability, site string) profile.Use {
+func TestDecidedByHost(t *testing.T) {
+	denied := func(c capability.Capability, site string) profile.Use {
 		return profile.Use{Capability: c, Class: classify.Denied, Site: site, User: 1000}
 	}
-	pipes, file := refused(capability.SysResource, "pipe_is_unprivileged_user"), refused(chown, "setattr_prepare")
-	const doubt = "SYS_RESOURCE was refused in pipe_is_unprivileged_user, which depends on what else user 1000 does on the host"
+	pipes, file := denied(capability.SysResource, "pipe_is_unprivileged_user"), denied(chown, "setattr_prepare")
+	const doubt = "SYS_RESOURCE was denied in pipe_is_unprivileged_user, which depends on what else user 1000 does on the host"
 	for name, test := range map[string]struct {
 		trial  profile.Trial
 		uses   []profile.Use
 		before capability.Set
 		want   string
 	}{
-		"the list with other refusals":       {profile.Trial{Same: true}, []profile.Use{pipes}, 0, doubt},
-		"refused before, too":                {profile.Trial{}, []profile.Use{pipes}, capability.Of(capability.SysResource), ""},
-		"something else was refused as well": {profile.Trial{}, []profile.Use{pipes, file}, 0, ""},
-		"nothing was refused":                {profile.Trial{}, nil, 0, ""},
-		"without a member, and it fails":     {profile.Trial{Without: capability.Of(raw)}, []profile.Use{pipes}, 0, doubt},
-		"without a member, and that shows":   {profile.Trial{Without: capability.Of(chown)}, []profile.Use{pipes, file}, 0, ""},
-		"without a member, and it works":     {profile.Trial{Same: true, Without: capability.Of(raw)}, []profile.Use{pipes}, 0, ""},
-		"without the capability asked for":   {profile.Trial{Without: capability.Of(capability.SysResource)}, []profile.Use{pipes}, 0, ""},
+		"the list, newly denied":           {profile.Trial{Same: true}, []profile.Use{pipes}, 0, doubt},
+		"also denied before":               {profile.Trial{}, []profile.Use{pipes}, capability.Of(capability.SysResource), ""},
+		"another check was denied as well": {profile.Trial{}, []profile.Use{pipes, file}, 0, ""},
+		"nothing was denied":               {profile.Trial{}, nil, 0, ""},
+		"without a member, fails":          {profile.Trial{Without: capability.Of(raw)}, []profile.Use{pipes}, 0, doubt},
+		"without a member, member denied":  {profile.Trial{Without: capability.Of(chown)}, []profile.Use{pipes, file}, 0, ""},
+		"without a member, works":          {profile.Trial{Same: true, Without: capability.Of(raw)}, []profile.Use{pipes}, 0, ""},
+		"without the checked capability":   {profile.Trial{Without: capability.Of(capability.SysResource)}, []profile.Use{pipes}, 0, ""},
 	} {
 		a := attempt{Trial: test.trial}
 		a.DeniedChecks = test.uses

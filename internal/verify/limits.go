@@ -2,23 +2,23 @@ package verify
 
 import "time"
 
-// The time limits of a start: of the first one, and the least of the others.
+// firstLimit is the time limit of the first start, leastLimit the least time limit of the others.
 const (
 	firstLimit = 5 * time.Minute
 	leastLimit = 30 * time.Second
 )
 
-// limits bounds how long a start may take: without a capability a workload may hang.
+// limits are the time limits of a start. A workload may hang without a capability.
 type limits struct {
-	given time.Duration // by the user; 0 for none
-	took  time.Duration // the longest start under the original flags; 0 before that
+	user time.Duration // set by the user; 0 for none
+	took time.Duration // duration of the longest start under the original flags; 0 before that
 }
 
-// of is the limit of a start, and after how long it is said to hang.
-func (l limits) of() (limit, hanging time.Duration) {
+// next returns the time limit of the next start, and the time after which it counts as slow.
+func (l limits) next() (limit, slow time.Duration) {
 	switch {
-	case l.given != 0:
-		limit = l.given
+	case l.user != 0:
+		limit = l.user
 	case l.took == 0:
 		return firstLimit, leastLimit
 	default:

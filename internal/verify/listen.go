@@ -12,41 +12,41 @@ import (
 	"github.com/docker/go-connections/nat"
 )
 
-// listenInterval is how often a container's sockets are read until it listens.
+// listenInterval is how often the sockets of a container are read until it listens.
 const listenInterval = 50 * time.Millisecond
 
-// awaitPorts waits until a container without a HEALTHCHECK listens on the ports that the test names. One
-// that does not at its first start, in listenPatience, is not waited for again: the test may name them
-// for another purpose.
-func (b *bench) awaitPorts(ctx context.Context, c container.InspectResponse) error {
-	if b.healthcheck || b.deaf || c.State == nil {
+// awaitPorts waits until a container without a HEALTHCHECK listens on the ports that the test names. If the container
+// does not listen within listenTimeout at its first start, later calls do not wait: the test may use the ports for
+// another purpose.
+func (x *executor) awaitPorts(ctx context.Context, c container.InspectResponse) error {
+	if x.healthcheck || x.ignoresPorts || c.State == nil {
 		return nil
 	}
-	patient, cancel := ctx, func() {}
-	if b.limits.took == 0 {
-		patient, cancel = context.WithTimeout(ctx, listenPatience)
+	waitCtx, cancel := ctx, func() {}
+	if x.limits.took == 0 {
+		waitCtx, cancel = context.WithTimeout(ctx, listenTimeout)
 	}
 	defer cancel()
-	err := awaitListening(patient, c.State.Pid, testedPorts(c.NetworkSettings.Ports, b.test))
+	err := awaitListening(waitCtx, c.State.Pid, testedPorts(c.NetworkSettings.Ports, x.test))
 	if err != nil && ctx.Err() == nil {
-		b.deaf = true
+		x.ignoresPorts = true
 		return nil
 	}
 	return err
 }
 
-// listenPatience is how long the container may take until it listens at its first start.
-const listenPatience = 30 * time.Second
+// listenTimeout is how long a container may take until it listens at its first start.
+const listenTimeout = 30 * time.Second
 
-// awaitListening waits until the container whose first process has the PID listens on the ports.
-// Docker accepts connections to a published port even before that, and closes them, so a test that
-// connects at once would fail by chance. It returns at once if the process has ended or its
-// sockets cannot be read: the test decides then.
+// awaitListening waits until the container whose first process has the PID listens on the ports. Docker accepts
+// connections to a published port even before that, and closes them. A test that connects immediately would thus
+// sometimes fail. If the process has ended or its sockets cannot be read, awaitListening returns immediately, and the
+// test decides.
 func awaitListening(ctx context.Context, pid int, ports []nat.Port) error {
 	if len(ports) == 0 || pid <= 0 {
 		return nil
 	}
-	process, err := os.OpenRoot(fmt.Sprintf("/proc/%d", pid)) // the PID may be used again, this is not
+	process, err := os.OpenRoot(fmt.Sprintf("/proc/%d", pid)) // another process may get the PID, but not this directory
 	if err != nil {
 		return nil
 	}
@@ -69,8 +69,8 @@ func awaitListening(ctx context.Context, pid int, ports []nat.Port) error {
 	}
 }
 
-// listens reports whether a process's network namespace has a socket that receives at the port.
-// It is not known if the tables cannot be read, or for other protocols than TCP and UDP.
+// listens reports whether the network namespace of a process has a socket that receives at the port. known is false if
+// the tables cannot be read, or for protocols other than TCP and UDP.
 func listens(process *os.Root, p nat.Port) (known, listening bool) {
 	state := map[string]string{"tcp": "0A", "udp": "07"}[p.Proto()]
 	if state == "" {
@@ -84,8 +84,8 @@ func listens(process *os.Root, p nat.Port) (known, listening bool) {
 	return known, listening
 }
 
-// hasSocket looks for a local port in a state in a table of /proc/net: the fields are the number
-// of the line, ADDRESS:PORT of both ends in hexadecimal digits, the state and so on.
+// hasSocket reports whether a table of /proc/net has a local port in a state. The fields are the number of the line,
+// ADDRESS:PORT of both ends in hexadecimal digits, the state and so on.
 func hasSocket(table string, port int, state string) bool {
 	for line := range strings.Lines(table) {
 		fields := strings.Fields(line)

@@ -20,18 +20,18 @@ import (
 // The labels of verify's containers, networks and volumes.
 const (
 	ownerLabel = "com.github.capmon.verify"
-	// runLabel names the run.
+	// runLabel has the name of the run.
 	runLabel = "com.github.capmon.verify.run"
-	// volumesLabel lists the volumes that a container's creation has made by name.
+	// volumesLabel lists the volumes that were created together with the container.
 	volumesLabel = "com.github.capmon.verify.volumes"
 )
 
-// owner tells one process on one machine from all others: the boot, the PID
-// namespace, the PID and its time of start.
+// owner returns a string that identifies a process on all machines: the boot ID, the PID namespace, the PID and the
+// start time of the process.
 func owner(pid int) (string, error) {
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return "", fmt.Errorf("reading the boot's ID: %w", err)
+		return "", fmt.Errorf("reading the boot ID: %w", err)
 	}
 	var namespace unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/pid", &namespace); err != nil {
@@ -55,15 +55,15 @@ func StartTime(pid int) (string, error) {
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	const starttime = 22 - 3 // proc_pid_stat(5), less the fields up to the name
 	if len(fields) <= starttime {
-		return "", fmt.Errorf("/proc/%d/stat has %d fields behind the name", pid, len(fields))
+		return "", fmt.Errorf("/proc/%d/stat has only %d fields after the name", pid, len(fields))
 	}
 	return fields[starttime], nil
 }
 
-// dead reports whether the process that a label names is certainly gone. self is
-// the own label. A container that runs although its owner's boot is not ours
-// was started from another machine, of which nothing is known here.
-func dead(label, self string, running bool) bool {
+// ownerHasEnded reports whether the process in a label has certainly ended. self is the label of this process. A
+// running container whose label has another boot ID was started from another machine, so the state of its process is
+// not known.
+func ownerHasEnded(label, self string, running bool) bool {
 	theirs, ours := strings.Split(label, "/"), strings.Split(self, "/")
 	if len(theirs) != len(ours) {
 		return false
@@ -71,7 +71,7 @@ func dead(label, self string, running bool) bool {
 	if theirs[0] != ours[0] {
 		return !running
 	}
-	if theirs[1] != ours[1] { // PIDs there mean something else
+	if theirs[1] != ours[1] { // the PID belongs to another namespace
 		return false
 	}
 	var pid int
@@ -82,12 +82,12 @@ func dead(label, self string, running bool) bool {
 	return errors.Is(err, os.ErrNotExist) || err == nil && start != theirs[3]
 }
 
-// sweep removes the containers with a label, and then the networks and the volumes, if
-// gone holds of their owner. It returns how many containers there were.
-func sweep(ctx context.Context, api client.APIClient, label string, gone func(owner string, running bool) bool) (int, error) {
+// removeLabelled removes the containers with a label, and then the networks and the volumes, if gone returns true for
+// their owner. It returns the number of removed containers.
+func removeLabelled(ctx context.Context, api client.APIClient, label string, gone func(owner string, running bool) bool) (int, error) {
 	all, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled(label)})
 	if err != nil {
-		return 0, fmt.Errorf("listing the containers of earlier verifies: %w", err)
+		return 0, fmt.Errorf("listing containers of earlier verify processes: %w", err)
 	}
 	removed := 0
 	for _, c := range all {
@@ -100,21 +100,21 @@ func sweep(ctx context.Context, api client.APIClient, label string, gone func(ow
 		removed++
 	}
 	stopped := func(labels map[string]string) bool { return gone(labels[ownerLabel], false) }
-	return removed, errors.Join(sweepNetworks(ctx, api, label, stopped), sweepVolumes(ctx, api, label, stopped))
+	return removed, errors.Join(removeNetworks(ctx, api, label, stopped), removeLabelledVolumes(ctx, api, label, stopped))
 }
 
 func labelled(label string) filters.Args { return filters.NewArgs(filters.Arg("label", label)) }
 
-func sweepNetworks(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
+func removeNetworks(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
 	all, err := api.NetworkList(ctx, network.ListOptions{Filters: labelled(label)})
 	if err != nil {
-		return fmt.Errorf("listing the networks of earlier verifies: %w", err)
+		return fmt.Errorf("listing networks of earlier verify processes: %w", err)
 	}
 	for _, n := range all {
 		if !gone(n.Labels) {
 			continue
 		}
-		// Permission denied: a container has been connected meanwhile.
+		// Permission denied means that another container uses the network now.
 		if err := api.NetworkRemove(ctx, n.ID); err != nil && !errdefs.IsNotFound(err) && !errdefs.IsPermissionDenied(err) {
 			return fmt.Errorf("removing network %s: %w", n.Name, err)
 		}
@@ -122,10 +122,10 @@ func sweepNetworks(ctx context.Context, api client.APIClient, label string, gone
 	return nil
 }
 
-func sweepVolumes(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
+func removeLabelledVolumes(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
 	list, err := api.VolumeList(ctx, volume.ListOptions{Filters: labelled(label)})
 	if err != nil {
-		return fmt.Errorf("listing the volumes of earlier verifies: %w", err)
+		return fmt.Errorf("listing volumes of earlier verify processes: %w", err)
 	}
 	var names []string
 	for _, v := range list.Volumes {
@@ -140,11 +140,11 @@ func volumesOf(labels map[string]string) []string {
 	return strings.FieldsFunc(labels[volumesLabel], func(r rune) bool { return r == ',' })
 }
 
-// remove ends a container and removes it, with its anonymous volumes and those
-// named. What has gone already is no error.
+// remove kills and removes a container, with its anonymous volumes and the named ones. It is not an error if they no
+// longer exist.
 func remove(ctx context.Context, api client.APIClient, id string, volumes []string) error {
 	err := api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
-	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // conflict: somebody else removes it
+	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // conflict: another process removes it
 		return fmt.Errorf("removing container %s: %w", id, err)
 	}
 	return removeVolumes(ctx, api, volumes)

@@ -8,7 +8,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-func TestOnlyWhatIsCertainlyDeadIsCleared(t *testing.T) {
+func TestOwnerHasEnded(t *testing.T) {
 	self, err := owner(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
@@ -27,24 +27,24 @@ func TestOnlyWhatIsCertainlyDeadIsCleared(t *testing.T) {
 		name, label   string
 		running, want bool
 	}{
-		{"ourselves", self, true, false},
+		{"this process", self, true, false},
 		{"another process", parent, true, false},
 		{"a process that has ended", changed(2, "4194305"), true, true}, // above the highest PID
-		{"a PID that is another process's now", changed(3, "1"), true, true},
+		{"a PID that another process has now", changed(3, "1"), true, true},
 		{"an earlier boot", changed(0, "earlier"), false, true},
 		{"another machine", changed(0, "elsewhere"), true, false},
 		{"another PID namespace", changed(1, "1"), true, false},
-		{"no PID", changed(2, "-1"), true, false},
-		{"somebody else's label", "yes", false, false},
+		{"invalid PID", changed(2, "-1"), true, false},
+		{"another program's label", "yes", false, false},
 		{"none", "", false, false},
 	} {
-		if got := dead(test.label, self, test.running); got != test.want {
+		if got := ownerHasEnded(test.label, self, test.running); got != test.want {
 			t.Errorf("%s: got %v", test.name, got)
 		}
 	}
 }
 
-func TestTheOwnerOfAProcessThatIsNotThere(t *testing.T) {
+func TestOwnerOfAMissingProcess(t *testing.T) {
 	if label, err := owner(4194305); err == nil {
 		t.Errorf("got %s", label)
 	}

@@ -10,10 +10,10 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// search fills in the proof.
+// search runs the search and fills in the proof.
 func (t *trials) search(ctx context.Context, proof *profile.Proof, original attempt, s profile.Summary) error {
 	if !original.Same {
-		t.giveUp(proof, s, "under its own flags it does not come out the same each time: "+strings.Join(original.Outcomes, ", "))
+		t.giveUp(proof, s, "under its own flags the outcome is not the same each time: "+strings.Join(original.Outcomes, ", "))
 		return nil
 	}
 	t.list = proof.Observed
@@ -22,21 +22,21 @@ func (t *trials) search(ctx context.Context, proof *profile.Proof, original atte
 	if err != nil {
 		return err
 	}
-	missing := unseen(first, original.Denied)
+	missing := newlyDenied(first, original.Denied)
 	proof.Enough = first.outcome() == Same && missing.Empty()
 	if !proof.Enough {
 		reason := notEnough(first, missing)
 		if first.doubt != "" {
-			reason += fmt.Sprintf("; that is not sure: %s, and this came out the same %d times: run verify again when the host does less", first.doubt, hostRepeats+1)
+			reason += fmt.Sprintf("; this is not certain: %s, and %d runs had this outcome: run verify again when the host is less busy", first.doubt, hostRepeats+1)
 		}
 		granted, _ := s.Grants.Union(grantsOf(original)).Set()
 		if !t.options.KeepGoing {
-			t.giveUp(proof, s, reason+"; --keep-going searches for what is missing among all that is granted")
+			t.giveUp(proof, s, reason+"; --keep-going searches for the missing ones among all granted capabilities")
 			return nil
 		}
 		start = granted.Union(proof.Observed)
 		if again, err := t.try(ctx, &start); err != nil || again.outcome() != Same {
-			t.giveUp(proof, s, reason+", and neither is all that is granted")
+			t.giveUp(proof, s, reason+", and all granted capabilities together are not enough either")
 			return err
 		}
 		proof.Reasons = append(proof.Reasons, reason)
@@ -49,16 +49,16 @@ func (t *trials) search(ctx context.Context, proof *profile.Proof, original atte
 	return t.conclude(ctx, proof, found, s)
 }
 
-// grantsOf is what the workload has under its own flags.
+// grantsOf returns the grants of the workload under its own flags.
 func grantsOf(original attempt) profile.Grants {
-	for _, run := range original.ended[0].runs {
+	for _, run := range original.results[0].runs {
 		return run.Grants
 	}
-	return profile.Grants{} // it did not even begin to start
+	return profile.Grants{} // the container was never started
 }
 
-// request leaves out nothing whose absence the exit status does not tell: a soft
-// need that is refused is no error.
+// request returns the search to run. Without a test, it keeps the capabilities whose absence the exit status does not
+// show: a denied soft need is not an error.
 func (t *trials) request(start capability.Set, s profile.Summary) Search {
 	search := Search{Start: start, Narrower: func(set capability.Set, wide capability.Capability) capability.Set {
 		narrower := t.narrower(set.Without(wide), wide)
@@ -73,11 +73,11 @@ func (t *trials) request(start capability.Set, s profile.Summary) Search {
 	return search
 }
 
-// narrower are the capabilities that the kernel refused in the trial without the wide one, that it may ask
-// for in place of the wide one, and that are no more dangerous. The observation alone does not show them:
-// the kernel may have granted the wide one before it would have asked for another.
+// narrower returns the narrower capabilities to try in place of a wide one. They are capabilities that the kernel
+// denied in the trial without the wide one, that it may check in its place, and that are not more dangerous. The
+// observation alone does not show them: the kernel may have granted the wide one before it would have checked another.
 func (t *trials) narrower(without capability.Set, wide capability.Capability) capability.Set {
-	trial, _ := profile.Proof{Trials: t.done}.TrialNumber(t.of(without))
+	trial, _ := profile.Proof{Trials: t.done}.TrialNumber(t.lastTrial(without))
 	var narrower capability.Set
 	for _, c := range trial.Denied.Sorted() {
 		if classify.Advised(c, wide) {
@@ -87,8 +87,8 @@ func (t *trials) narrower(without capability.Set, wide capability.Capability) ca
 	return narrower
 }
 
-// conclude runs the set found once more and takes down the verdicts. If ctx ends, they are those that
-// are known until then.
+// conclude runs the set found once more and records the verdicts. If ctx ends, it records the verdicts that are known
+// until then.
 func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found, s profile.Summary) error {
 	proof.Set = found.Set
 	proof.Works = true
@@ -98,7 +98,7 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 			return err
 		}
 		if err == nil && last.outcome() != Same {
-			t.giveUp(proof, s, fmt.Sprintf("%s worked, and then it did not: %s; the workload is not the same each time, --repeat shows how often", name(found.Set), last.Outcomes[0]))
+			t.giveUp(proof, s, fmt.Sprintf("%s worked in one run and failed in a later one: %s; the workload does not behave the same each time, --repeat N shows how often", name(found.Set), last.Outcomes[0]))
 			return nil
 		}
 	}
@@ -110,7 +110,7 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 		if !ok {
 			continue
 		}
-		member := profile.Member{Capability: c, Class: classOf(s, c), Verdict: verdict, Trial: t.of(found.Shown[c])}
+		member := profile.Member{Capability: c, Class: classOf(s, c), Verdict: verdict, Trial: t.lastTrial(found.Shown[c])}
 		if wide, ok := found.InsteadOf[c]; ok {
 			member.InsteadOf = &wide
 		}
@@ -127,24 +127,24 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 	case !untried.Empty():
 		proof.Reasons = append(proof.Reasons, "interrupted: not tried without "+untried.Text())
 	case interrupted != nil:
-		proof.Reasons = append(proof.Reasons, "interrupted before all was tried")
+		proof.Reasons = append(proof.Reasons, "interrupted before everything was tried")
 	}
 	return interrupted
 }
 
-// doubt says why a member stays although it may not be needed.
+// doubt returns why a capability stays although it may not be needed.
 func (t *trials) doubt(m profile.Member) string {
 	trial, _ := profile.Proof{Trials: t.done}.TrialNumber(m.Trial)
 	if trial.Same {
-		return fmt.Sprintf("%s is kept: a refusal changes the result without an error, and only --test CMD, which looks at the result, can tell", m.Capability)
+		return fmt.Sprintf("%s is kept: a denial changes the result without an error, so only a --test CMD that checks the result can decide", m.Capability)
 	}
 	if doubt := t.doubts[m.Trial]; doubt != "" {
-		return fmt.Sprintf("%s is kept: without it the outcome is another one, but %s: run verify again when the host does less", m.Capability, doubt)
+		return fmt.Sprintf("%s is kept: without it the outcome differs, but %s: run verify again when the host is less busy", m.Capability, doubt)
 	}
 	return fmt.Sprintf("%s is kept: without it the outcome is not the same each time: %s", m.Capability, strings.Join(trial.Outcomes, ", "))
 }
 
-// giveUp leaves the list as it was observed, with nothing proved.
+// giveUp sets the proof to the observed list, with nothing proved.
 func (t *trials) giveUp(proof *profile.Proof, s profile.Summary, reason string) {
 	proof.Set, proof.Works, proof.Minimal, proof.Members = proof.Observed, false, false, nil
 	proof.Reasons = append(proof.Reasons, reason)
@@ -165,10 +165,9 @@ func classOf(s profile.Summary, c capability.Capability) classify.Class {
 	return ""
 }
 
-// unseen are capabilities that were refused under the list, not under the original
-// flags. Where the kernel asks for a narrow one before a wide one that is in the
-// list, the refusal of the narrow one means nothing.
-func unseen(first attempt, before capability.Set) capability.Set {
+// newlyDenied returns the capabilities that the kernel denied under the list, but not under the original flags. If the
+// kernel checks a narrow capability before a wide one that is in the list, the denial of the narrow one means nothing.
+func newlyDenied(first attempt, before capability.Set) capability.Set {
 	missing := first.Denied.Minus(before)
 	for _, c := range missing.Sorted() {
 		for _, wide := range first.Set.Sorted() {
@@ -180,18 +179,18 @@ func unseen(first attempt, before capability.Set) capability.Set {
 	return missing
 }
 
-// notEnough says what the list lacks.
+// notEnough describes why the list is not enough.
 func notEnough(first attempt, missing capability.Set) string {
 	reason := "the observed list is not enough: " + strings.Join(first.Outcomes, ", ")
 	if !missing.Empty() {
-		reason += "; refused, and not before: " + missing.String()
+		reason += "; newly denied: " + missing.String()
 	}
 	return reason + quoted(first.Stderr)
 }
 
 func name(set capability.Set) string {
 	if set.Empty() {
-		return "no capability at all"
+		return "the empty set"
 	}
 	return set.String()
 }

@@ -16,7 +16,7 @@ type port struct {
 	host      string   // port of the host as given, "" for any
 }
 
-// published reads the values of --publish, in either of their forms.
+// published reads the values of --publish, in both of their forms.
 func published(options []option) ([]port, error) {
 	var ports []port
 	for _, o := range options {
@@ -34,8 +34,7 @@ func published(options []option) ([]port, error) {
 	return ports, nil
 }
 
-// shortForm turns published=8080,target=80 into 8080:80/tcp, as the docker
-// command does.
+// shortForm converts published=8080,target=80 to 8080:80/tcp, as the docker command does.
 func shortForm(value string) string {
 	if !strings.Contains(value, "=") {
 		return value
@@ -48,9 +47,9 @@ func shortForm(value string) string {
 	return fmt.Sprintf("%s:%s/%s", fields["published"], fields["target"], fields["protocol"])
 }
 
-// publishing are the flags that publish the same ports on free ones of the host,
-// so that neither the user's own container nor another verify is in the way.
-func (c runLine) publishing() []string {
+// publishFlags returns the options that publish the same ports on free ports of the host. They thus do not conflict
+// with the user's own container or another verify.
+func (c dockerRun) publishFlags() []string {
 	var flags []string
 	for _, p := range c.ports {
 		address := p.address
@@ -70,26 +69,26 @@ func (c runLine) publishing() []string {
 	return flags
 }
 
-// variable is a shell variable in a command, up to the end of its name.
+// variable matches a shell variable in a command, up to the end of its name.
 var variable = regexp.MustCompile(`\$\{?[A-Za-z_]\w*`)
 
-// CheckTest fails if a test speaks to a port of the host as the command publishes
-// it: whatever answers there, it is not the container on trial.
+// CheckTest returns an error if a test uses a port of the host on which the command publishes. The container under test
+// does not have that port, so another container might answer.
 func CheckTest(c Command, test string) error {
-	literal := variable.ReplaceAllString(test, "") // the 80 of $PORT_80 is not a port
+	literal := variable.ReplaceAllString(test, "") // $PORT_80 does not name port 80 of the host
 	for _, p := range c.published() {
 		if p.host == "" || !regexp.MustCompile(`(^|\D)`+regexp.QuoteMeta(p.host)+`(\D|$)`).MatchString(literal) {
 			continue
 		}
 		if p.host == p.container.Port() && strings.Contains(test, "CONTAINER") {
-			continue // the port inside
+			continue // the port inside the container
 		}
 		return fmt.Errorf("the test names port %s, which verify does not publish, since it may be another container's: write $%s", p.host, portVariable(p.container))
 	}
 	return nil
 }
 
-// portVariable names the test's environment variable with the host's port.
+// portVariable returns the name of the test's environment variable that has the host's port.
 func portVariable(p nat.Port) string {
 	name := "PORT_" + p.Port()
 	if p.Proto() != "tcp" {
@@ -98,7 +97,7 @@ func portVariable(p nat.Port) string {
 	return name
 }
 
-// testedPorts are the published ports whose variables the test names.
+// testedPorts returns the published ports whose variables the test uses.
 func testedPorts(ports nat.PortMap, test string) []nat.Port {
 	var tested []nat.Port
 	for p := range ports {
@@ -109,7 +108,7 @@ func testedPorts(ports nat.PortMap, test string) []nat.Port {
 	return tested
 }
 
-// portVariables are the test's variables for what the engine has published.
+// portVariables returns the test's variables for the ports that the engine has published.
 func portVariables(ports nat.PortMap) []string {
 	var variables []string
 	for p, bindings := range ports {

@@ -19,27 +19,26 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// ended is how one run of the workload came out.
-type ended struct {
-	// outcome in words, and the container's ending if that is known, too: runs whose
-	// words are the same came out the same.
+// runResult is the result of one run of the workload.
+type runResult struct {
+	// outcome is the outcome in words. ending is how the container ended, if that is known. Two runs with the same
+	// words had the same outcome.
 	outcome string
-	ending  ending
-	// broken says that the run is no measure: the container did not start, or did
-	// not end. A command as the user gave it must not be.
+	ending  containerEnd
+	// broken: the run cannot serve as the baseline, because the container did not start or did not end.
 	broken bool
-	// second is how a second start came out, nil if there was none.
-	second *ended
-	// output is the last line of what was written, to stderr if possible.
+	// second is the result of the second start, nil if there was none.
+	second *runResult
+	// output is the last line of the output, from stderr if possible.
 	output string
-	// runs are what capmon has recorded, one for each start.
+	// runs are the recorded runs, one for each start.
 	runs    []profile.Run
 	seconds float64
-	stopped time.Duration // how much of that it took to stop the container
+	stopped time.Duration // the part of the time that stopping the container took
 }
 
-// words are the outcome and the ending, of both starts if there were two.
-func (e ended) words() string {
+// words returns the outcome and the end of the container, for both starts if there were two.
+func (e runResult) words() string {
 	words := e.outcome
 	if e.ending.words != "" {
 		words += "; " + e.ending.words
@@ -53,24 +52,23 @@ func (e ended) words() string {
 	return words + ", on both starts"
 }
 
-// exited is the outcome of a workload or test that ended by itself.
+// exited returns the outcome of a workload or test that ended by itself.
 func exited(what string, status int64) string { return fmt.Sprintf("%sexit status %d", what, status) }
 
-// passed is the outcome of a test that passed.
+// passed is the outcome of a passed test.
 var passed = exited("test: ", 0)
 
-// execute runs a docker command to its end and returns what it printed. The error is
-// its complaint.
+// execute runs a docker command to its end and returns its output. The error is the command's error message.
 func execute(ctx context.Context, line []string, input []byte, environment ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = append(os.Environ(), environment...)
-	// A creation under way is waited for, so that no container appears after the
-	// end. Only pulling an image takes longer.
+	// If the command is creating a container, wait for it, so that no container appears after verify's end. Only
+	// pulling an image takes longer.
 	cmd.Cancel = func() error {
-		time.AfterFunc(patience, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
+		time.AfterFunc(cancelDelay, func() { _ = cmd.Process.Signal(unix.SIGTERM) })
 		return nil
 	}
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // Ctrl-C is ours to handle
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // verify handles Ctrl-C itself
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
 	err := cmd.Run()
@@ -79,19 +77,18 @@ func execute(ctx context.Context, line []string, input []byte, environment ...st
 	case ctx.Err() != nil:
 		return "", ctx.Err()
 	case errors.As(err, &exit):
-		return "", errors.New(complaint(stderr.String()))
+		return "", errors.New(lastError(stderr.String()))
 	case err != nil:
 		return "", fmt.Errorf("cannot run %s: %w", line[0], err)
 	}
 	return stdout.String(), nil
 }
 
-// patience is how long a request to the engine may go on after Ctrl-C.
-const patience = 2 * time.Second
+// cancelDelay is how long a request to the engine may continue after Ctrl-C.
+const cancelDelay = 2 * time.Second
 
-// complaint is what the docker command has to say: its last line before the advice
-// to read its help.
-func complaint(stderr string) string {
+// lastError returns the error message of the docker command: its last line before the advice to read the help.
+func lastError(stderr string) string {
 	var last string
 	for line := range strings.Lines(stderr) {
 		line = strings.TrimSpace(line)
@@ -105,133 +102,133 @@ func complaint(stderr string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(last, "docker: "), "Error response from daemon: ")
 }
 
-// execute runs the workload once, with a second start if that is to be tried and the first one
-// was a success, and removes all containers, whatever happens.
-func (b *bench) execute(ctx context.Context, how creation) (result ended, err error) {
-	how = b.complete(how)
-	defer func() { err = b.reason(ctx, errors.Join(err, b.remove(ctx, how.name))) }()
-	id, result, err := b.live(ctx, how, "")
-	if err != nil || b.second == none || result.outcome != b.success {
+// run runs the workload once, with a second start if that is wanted and the first one was a success. It removes all
+// containers in any case.
+func (x *executor) run(ctx context.Context, spec containerSpec) (result runResult, err error) {
+	spec = x.complete(spec)
+	defer func() { err = x.explain(ctx, errors.Join(err, x.remove(ctx, spec.name))) }()
+	id, result, err := x.runOnce(ctx, spec, "")
+	if err != nil || x.second == none || result.outcome != x.success {
 		return result, err
 	}
-	second, err := b.startAgain(ctx, how, id, len(result.runs))
+	second, err := x.runSecond(ctx, spec, id, len(result.runs))
 	if err != nil {
-		return ended{}, err
+		return runResult{}, err
 	}
 	result.second = &second
 	return result, nil
 }
 
-// startAgain makes the second start of a container that had some runs before.
-func (b *bench) startAgain(ctx context.Context, how creation, id string, before int) (second ended, err error) {
-	if b.second == otherContainer {
-		id, how.second, before = "", true, 0
+// runSecond makes the second start of a container that has been started before. before is the number of its runs.
+func (x *executor) runSecond(ctx context.Context, spec containerSpec, id string, before int) (second runResult, err error) {
+	if x.second == otherContainer {
+		id, spec.second, before = "", true, 0
 	}
-	_, second, err = b.live(ctx, how, id)
-	var refused *notStartedError
-	if errors.As(err, &refused) {
-		return ended{outcome: "did not start", broken: true, output: refused.text}, nil
+	_, second, err = x.runOnce(ctx, spec, id)
+	var notStarted *notStartedError
+	if errors.As(err, &notStarted) {
+		return runResult{outcome: "did not start", broken: true, output: notStarted.text}, nil
 	}
 	second.runs = second.runs[min(before, len(second.runs)):]
 	return second, err
 }
 
-// live starts the container with the ID, or a new one if there is none, and waits for its end.
-func (b *bench) live(ctx context.Context, how creation, id string) (_ string, result ended, err error) {
-	limit, hanging := b.limits.of()
-	timer := time.AfterFunc(hanging, func() { how.hanging(hanging, limit) })
+// runOnce starts the container with the ID, or a new one if the ID is empty, and waits for its end.
+func (x *executor) runOnce(ctx context.Context, spec containerSpec, id string) (_ string, result runResult, err error) {
+	limit, slow := x.limits.next()
+	timer := time.AfterFunc(slow, func() { spec.slow(slow, limit) })
 	defer timer.Stop()
 	begin := time.Now()
 	longest := limit
-	if b.test != "" && !b.kills {
-		longest += b.stopping.grace
+	if x.test != "" && !x.skipsStop {
+		longest += x.stopping.grace
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, longest, errTimeout)
 	defer cancel()
-	defer func() { err = b.reason(ctx, err) }()
-	start := func() error { return b.command.start(ctx, b.api, id, how) }
-	if id != "" { // what compose starts the service with runs still
-		start = func() error { return b.api.ContainerStart(ctx, id, container.StartOptions{}) }
-	} else if id, err = b.command.create(ctx, b.api, how); err != nil {
-		return "", ended{}, err
+	defer func() { err = x.explain(ctx, err) }()
+	start := func() error { return x.command.start(ctx, x.api, id, spec) }
+	if id != "" { // the services that compose has started for it are still running
+		start = func() error { return x.api.ContainerStart(ctx, id, container.StartOptions{}) }
+	} else if id, err = x.command.create(ctx, x.api, spec); err != nil {
+		return "", runResult{}, err
 	}
-	b.observer.Learn(ctx, id)
+	x.observer.Inspect(ctx, id)
 	started := time.Now()
-	if result, err = b.start(ctx, id, start); err != nil {
-		return id, ended{}, err
+	if result, err = x.start(ctx, id, start); err != nil {
+		return id, runResult{}, err
 	}
 	result.seconds = time.Since(started).Seconds()
-	if how.grants == nil {
-		b.limits.took = max(b.limits.took, time.Since(begin)-result.stopped)
+	if spec.grants == nil {
+		x.limits.took = max(x.limits.took, time.Since(begin)-result.stopped)
 	}
-	// Only when the last process has gone all its checks are there.
-	if err := b.end(ctx, id); err != nil {
-		return id, ended{}, err
+	// All checks are recorded only when the last process has ended.
+	if err := x.end(ctx, id); err != nil {
+		return id, runResult{}, err
 	}
-	result.runs, err = b.seen(id)
+	result.runs, err = x.recordedRuns(id)
 	return id, result, err
 }
 
-// errTimeout tells the end of one run's time from Ctrl-C.
-var errTimeout = errors.New("the time for one run is up")
+// errTimeout is the cause of the context if a run reaches its time limit. It distinguishes that from Ctrl-C.
+var errTimeout = errors.New("a run has reached its time limit")
 
-// reason is why something failed: Ctrl-C before what it has led to, and an engine
-// that has gone before all that does not work without.
-func (b *bench) reason(ctx context.Context, err error) error {
+// explain returns the most useful error for a failure: Ctrl-C rather than its consequences, and an unreachable engine
+// rather than the requests that failed because of it.
+func (x *executor) explain(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(context.Cause(ctx), errTimeout):
-		return fmt.Errorf("%w: see --timeout", errTimeout)
+		return fmt.Errorf("%w: --timeout gives it more time", errTimeout)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
-	if _, gone := b.api.Ping(ctx); gone != nil {
-		return fmt.Errorf("the Docker engine has gone: %w; when it is back, the next capmon verify removes what this one has left", gone)
+	if _, gone := x.api.Ping(ctx); gone != nil {
+		return fmt.Errorf("the Docker engine does not answer: %w; when it answers again, the next capmon verify removes what this one has left", gone)
 	}
 	return err
 }
 
 // start starts a container and waits until its outcome is known.
-func (b *bench) start(ctx context.Context, id string, start func() error) (ended, error) {
-	output, err := b.attach(ctx, id)
+func (x *executor) start(ctx context.Context, id string, start func() error) (runResult, error) {
+	output, err := x.attach(ctx, id)
 	if err != nil {
-		return ended{}, err
+		return runResult{}, err
 	}
 	defer output.close()
-	var events happening
-	if b.test != "" && b.healthcheck {
-		events = b.follow(ctx, id)
+	var events eventStream
+	if x.test != "" && x.healthcheck {
+		events = x.follow(ctx, id)
 	}
-	var exit exiting
-	exit.exits, exit.failed = b.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
+	var exit exitWaiter
+	exit.exits, exit.failed = x.api.ContainerWait(ctx, id, container.WaitConditionNextExit)
 	if err := start(); err != nil {
-		return b.notStarted(ctx, id, err)
+		return x.notStarted(ctx, id, err)
 	}
-	var result ended
-	if b.test == "" {
+	var result runResult
+	if x.test == "" {
 		var status int64
 		status, err = exit.await(ctx)
 		result.outcome = exited("", status)
 	} else {
-		result, err = b.runTest(ctx, id, events)
+		result, err = x.runTest(ctx, id, events)
 	}
-	if err == nil && result.outcome == passed && !b.kills {
-		result.output = "" // what the container writes tells why it does not end
+	if err == nil && result.outcome == passed && !x.skipsStop {
+		result.output = "" // from now on, the output explains how the container ends
 		begin := time.Now()
-		result.ending, err = b.stop(ctx, id, exit)
+		result.ending, err = x.stop(ctx, id, exit)
 		result.stopped = time.Since(begin)
 	}
 	if errors.Is(context.Cause(ctx), errTimeout) {
-		limit, _ := b.limits.of()
-		return ended{outcome: fmt.Sprintf("no end within %s", limit), broken: true, output: output.last()}, nil
+		limit, _ := x.limits.next()
+		return runResult{outcome: fmt.Sprintf("no end within %s", limit), broken: true, output: output.last()}, nil
 	}
 	if err = errors.Join(err, ctx.Err()); err != nil {
-		return ended{}, err
+		return runResult{}, err
 	}
-	if b.test == "" {
+	if x.test == "" {
 		output.wait()
 	}
 	if result.output == "" {
@@ -240,7 +237,7 @@ func (b *bench) start(ctx context.Context, id string, start func() error) (ended
 	return result, nil
 }
 
-// closed is why an answer of the engine ended early.
+// closed returns the error of an answer of the engine that ended early.
 func closed(err error) error {
 	if err == nil || errors.Is(err, io.EOF) {
 		return errors.New("the engine has closed the connection")
@@ -248,34 +245,33 @@ func closed(err error) error {
 	return err
 }
 
-// notStarted tells a refusal, which may be for want of a capability, from an engine
-// in trouble.
-func (b *bench) notStarted(ctx context.Context, id string, err error) (ended, error) {
+// notStarted distinguishes a denied start, which may be due to a missing capability, from an engine that fails.
+func (x *executor) notStarted(ctx context.Context, id string, err error) (runResult, error) {
 	text := strings.TrimPrefix(err.Error(), "Error response from daemon: ")
 	if ctx.Err() != nil || client.IsErrConnectionFailed(err) {
-		return ended{}, err
+		return runResult{}, err
 	}
-	for _, refusal := range []error{unix.EACCES, unix.EPERM} {
-		if strings.Contains(text, refusal.Error()) {
-			return ended{outcome: "did not start", broken: true, output: text}, nil
+	for _, denial := range []error{unix.EACCES, unix.EPERM} {
+		if strings.Contains(text, denial.Error()) {
+			return runResult{outcome: "did not start", broken: true, output: text}, nil
 		}
 	}
-	return ended{}, &notStartedError{text}
+	return runResult{}, &notStartedError{text}
 }
 
-// notStartedError is why the engine cannot start a container, for another reason than a refusal.
+// notStartedError means that the engine cannot start a container, for another reason than a denial.
 type notStartedError struct{ text string }
 
 func (e *notStartedError) Error() string { return "the container does not start: " + e.text }
 
-// end kills what still runs in the container, and returns when it has gone.
-func (b *bench) end(ctx context.Context, id string) error {
+// end kills the processes that still run in the container, and returns when they have ended.
+func (x *executor) end(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	if err := b.api.ContainerKill(ctx, id, "KILL"); err != nil {
+	if err := x.api.ContainerKill(ctx, id, "KILL"); err != nil {
 		return nil // it does not run any more; an engine that is away will be noticed
 	}
-	exits, failed := b.api.ContainerWait(ctx, id, container.WaitConditionNotRunning)
+	exits, failed := x.api.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 	select {
 	case <-exits:
 		return nil
@@ -284,24 +280,24 @@ func (b *bench) end(ctx context.Context, id string) error {
 	}
 }
 
-// endTimeout bounds what is done with the engine when everything else is over.
+// endTimeout is the time limit of the requests to the engine after the end of a run.
 const endTimeout = 30 * time.Second
 
-// output keeps the end of what a container writes.
+// output has the last part of a container's output.
 type output struct {
 	stdout, stderr tail
 	connection     io.Closer
 	done           chan struct{}
 }
 
-// attach must be called before the container starts. A container that reads its
-// standard input finds it at its end: it cannot be read once for each run.
-func (b *bench) attach(ctx context.Context, id string) (*output, error) {
-	stream, err := b.api.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: b.command.input(), Stdout: true, Stderr: true})
+// attach attaches to a container. It must be called before the start. For a container that reads its standard input,
+// the input is at its end: verify cannot read it once for each run.
+func (x *executor) attach(ctx context.Context, id string) (*output, error) {
+	stream, err := x.api.ContainerAttach(ctx, id, container.AttachOptions{Stream: true, Stdin: x.command.hasInput(), Stdout: true, Stderr: true})
 	if err != nil {
 		return nil, fmt.Errorf("attaching to the container: %w", err)
 	}
-	if b.command.input() {
+	if x.command.hasInput() {
 		if err := stream.CloseWrite(); err != nil {
 			return nil, fmt.Errorf("ending the container's input: %w", err)
 		}
@@ -309,7 +305,7 @@ func (b *bench) attach(ctx context.Context, id string) (*output, error) {
 	o := &output{connection: stream.Conn, done: make(chan struct{})}
 	go func() {
 		defer close(o.done)
-		if b.tty {
+		if x.tty {
 			_, _ = io.Copy(&o.stdout, stream.Reader)
 		} else {
 			_, _ = stdcopy.StdCopy(&o.stdout, &o.stderr, stream.Reader)
@@ -318,7 +314,7 @@ func (b *bench) attach(ctx context.Context, id string) (*output, error) {
 	return o, nil
 }
 
-// wait returns when the container has closed its output.
+// wait waits until the container has closed its output.
 func (o *output) wait() { <-o.done }
 
 func (o *output) close() {
@@ -326,7 +322,7 @@ func (o *output) close() {
 	<-o.done
 }
 
-// last is the last line. It ends the reading.
+// last returns the last line, and stops reading.
 func (o *output) last() string {
 	o.close()
 	if line := o.stderr.lastLine(); line != "" {
@@ -335,7 +331,7 @@ func (o *output) last() string {
 	return o.stdout.lastLine()
 }
 
-// tail is the end of what is written to it.
+// tail has the last bytes that were written to it.
 type tail struct{ kept []byte }
 
 const tailSize = 4 << 10
@@ -352,19 +348,19 @@ func (t *tail) lastLine() string {
 }
 
 // shell runs the test on the host.
-func (b *bench) shell(ctx context.Context, variables []string) (ended, error) {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", b.test)
+func (x *executor) shell(ctx context.Context, variables []string) (runResult, error) {
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", x.test)
 	cmd.Env = append(os.Environ(), variables...)
-	// In a process group of its own, so that nothing of it stays.
+	// The test has a process group of its own, so that all of its processes can be killed.
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = cancelDelay
 	var written tail
 	cmd.Stdout, cmd.Stderr = &written, &written
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) && !errors.Is(err, exec.ErrWaitDelay) {
-		return ended{}, fmt.Errorf("running the test: %w", err)
+		return runResult{}, fmt.Errorf("running the test: %w", err)
 	}
-	return ended{outcome: exited("test: ", int64(cmd.ProcessState.ExitCode())), output: written.lastLine()}, nil
+	return runResult{outcome: exited("test: ", int64(cmd.ProcessState.ExitCode())), output: written.lastLine()}, nil
 }

@@ -1,5 +1,5 @@
-// Package verify proves which capabilities a workload needs: it runs it again and
-// again, each time with fewer of them.
+// Package verify proves which capabilities a workload needs. It runs the workload many times, each time with fewer
+// capabilities.
 package verify
 
 import (
@@ -11,53 +11,49 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Outcome is what running the workload with a set of capabilities came to.
+// Outcome is the result of running the workload with a set of capabilities.
 type Outcome int
 
 // The outcomes.
 const (
 	Untried Outcome = iota
-	Differs         // from that under the original flags
+	Differs         // the outcome differs from that under the original flags
 	Same
-	Varies // it did not come out the same each time
+	Varies // the runs had different outcomes
 )
 
-// Runner runs the workload with each of several sets, perhaps at the same time. With an error it
-// returns the outcomes that it knows.
+// Runner runs the workload with each of several sets, possibly at the same time. With an error, it returns the outcomes
+// that are known.
 type Runner func(ctx context.Context, sets []capability.Set) ([]Outcome, error)
 
-// Search says what to minimize.
+// Search is what to minimize.
 type Search struct {
-	// Start is a set with which the outcome is the same.
+	// Start is a set with the original outcome.
 	Start capability.Set
-	// Keep are members that may not be left out, since the outcome does not tell
-	// whether they are needed.
+	// Keep are members that must not be left out, because the outcome does not show whether they are needed.
 	Keep capability.Set
-	// Narrower are the capabilities to try, all together, in the place of a member of a set. The set
-	// without it was run, and the outcome was another one. Nil if there are none.
+	// Narrower returns the capabilities to try, all together, in place of a member of a set. The set without that
+	// member was run and had another outcome. Narrower may be nil.
 	Narrower func(set capability.Set, wide capability.Capability) capability.Set
 }
 
-// Found is the end of a search.
+// Found is the result of a search.
 type Found struct {
-	// Set is the set found. Its outcome is the same, and no member can be left out
-	// for which Verdicts has profile.Needed.
+	// Set is the set found. Its outcome is the original one. No member for which Verdicts has profile.Needed can be
+	// left out.
 	Set capability.Set
-	// Verdicts has one for each member of Start and of Set.
+	// Verdicts has a verdict for each member of Start and of Set.
 	Verdicts map[capability.Capability]profile.Verdict
-	// Shown is the set whose outcome is the reason for the verdict.
+	// Shown has, for each verdict, the set whose outcome shows it.
 	Shown map[capability.Capability]capability.Set
-	// InsteadOf tells for a narrower capability whose place it has taken.
+	// InsteadOf has, for each narrower capability, the wider one that it replaces.
 	InsteadOf map[capability.Capability]capability.Capability
 }
 
-// Minimize finds a set from which no member can be left out. It does not assume
-// that more capabilities never do harm: a program that may change its user does,
-// and fails if it may not change its group. So whenever a member has gone all
-// others are tried again.
-//
-// Of several such sets it finds one, and leaves out what Docker does not grant by
-// default first. With an error it returns what it has found until then.
+// Minimize finds a set from which no member can be left out. It does not assume that more capabilities never do harm: a
+// program that may change its user does so, and fails if it may not change its group. So whenever it has left out a
+// member, it tries all others again. // If there are several such sets, it finds one of them. It tries to leave out
+// first what Docker does not grant by default. With an error, it returns what it has found until then.
 func Minimize(ctx context.Context, run Runner, search Search) (Found, error) {
 	s := &searcher{run: run, keep: search.Keep, known: map[capability.Set]Outcome{search.Start: Same}}
 	found := Found{
@@ -75,7 +71,7 @@ func Minimize(ctx context.Context, run Runner, search Search) (Found, error) {
 	return found, err
 }
 
-// narrow puts narrower capabilities in the place of a wide one, if there are any and that works.
+// narrow replaces a wide capability with narrower ones, if there are any and the outcome stays the same.
 func (s *searcher) narrow(ctx context.Context, found *Found, set capability.Set, wide capability.Capability, narrower capability.Set) (capability.Set, error) {
 	if narrower.Empty() {
 		return set, nil
@@ -90,14 +86,14 @@ func (s *searcher) narrow(ctx context.Context, found *Found, set capability.Set,
 	return s.minimize(ctx, replaced)
 }
 
-// searcher remembers the outcomes, so that no set is run twice.
+// searcher has the known outcomes, so that no set is run twice.
 type searcher struct {
 	run   Runner
 	keep  capability.Set
 	known map[capability.Set]Outcome
 }
 
-// minimize leaves out members until none can be. With an error it returns what it has come to.
+// minimize leaves out members until none can be left out. With an error, it returns the set that it has reached.
 func (s *searcher) minimize(ctx context.Context, set capability.Set) (capability.Set, error) {
 	for {
 		droppable, err := s.droppable(ctx, set)
@@ -110,14 +106,14 @@ func (s *searcher) minimize(ctx context.Context, set capability.Set) (capability
 	}
 }
 
-// droppable are the members each of which can be left out alone.
+// droppable returns the members that can each be left out alone.
 func (s *searcher) droppable(ctx context.Context, set capability.Set) (capability.Set, error) {
 	members := ordered(set)
 	without := make([]capability.Set, len(members))
 	for i, c := range members {
 		without[i] = set.Without(c)
 	}
-	if err := s.learn(ctx, without); err != nil {
+	if err := s.runUnknown(ctx, without); err != nil {
 		return 0, err
 	}
 	var droppable capability.Set
@@ -129,8 +125,7 @@ func (s *searcher) droppable(ctx context.Context, set capability.Set) (capabilit
 	return droppable, nil
 }
 
-// drop leaves out all that can be left out alone, jointly if that works or else
-// one by one.
+// drop leaves out the droppable members: together if that works, otherwise one after the other.
 func (s *searcher) drop(ctx context.Context, set, droppable capability.Set) (capability.Set, error) {
 	switch same, err := s.same(ctx, set.Minus(droppable)); {
 	case err != nil:
@@ -151,12 +146,12 @@ func (s *searcher) drop(ctx context.Context, set, droppable capability.Set) (cap
 }
 
 func (s *searcher) same(ctx context.Context, set capability.Set) (bool, error) {
-	err := s.learn(ctx, []capability.Set{set})
+	err := s.runUnknown(ctx, []capability.Set{set})
 	return s.known[set] == Same, err
 }
 
-// learn runs those of the sets whose outcome is not known yet.
-func (s *searcher) learn(ctx context.Context, sets []capability.Set) error {
+// runUnknown runs the sets whose outcome is not known yet.
+func (s *searcher) runUnknown(ctx context.Context, sets []capability.Set) error {
 	var unknown []capability.Set
 	for _, set := range sets {
 		if _, ok := s.known[set]; !ok {
@@ -175,7 +170,7 @@ func (s *searcher) learn(ctx context.Context, sets []capability.Set) error {
 	return err
 }
 
-// conclude gives each capability its verdict.
+// conclude sets the verdict of each capability.
 func (s *searcher) conclude(found *Found, start, set capability.Set) {
 	found.Set = set
 	for _, c := range start.Minus(set).Sorted() {
@@ -191,12 +186,12 @@ func (s *searcher) conclude(found *Found, start, set capability.Set) {
 	}
 	for narrow := range found.InsteadOf {
 		if !set.Has(narrow) {
-			delete(found.InsteadOf, narrow) // it has become superfluous itself
+			delete(found.InsteadOf, narrow) // it was left out itself
 		}
 	}
 }
 
-// ordered lists a set with what Docker does not grant by default first.
+// ordered returns the members of a set, first those that Docker does not grant by default.
 func ordered(set capability.Set) []capability.Capability {
 	members := set.Sorted()
 	byDefault := capability.DockerDefault()

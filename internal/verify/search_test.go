@@ -22,7 +22,7 @@ const (
 	admin    = capability.SysAdmin
 )
 
-// of makes a runner of a function, and counts how often each set is run.
+// of returns a runner with this outcome. It counts how often each set is run.
 func of(outcome func(capability.Set) Outcome, runs map[capability.Set]int) Runner {
 	return func(_ context.Context, sets []capability.Set) ([]Outcome, error) {
 		outcomes := make([]Outcome, len(sets))
@@ -34,7 +34,7 @@ func of(outcome func(capability.Set) Outcome, runs map[capability.Set]int) Runne
 	}
 }
 
-// instead are the narrower capabilities to try for a wide one.
+// instead returns a Search.Narrower with narrower capabilities for a wide one.
 func instead(wide capability.Capability, narrower ...capability.Capability) func(capability.Set, capability.Capability) capability.Set {
 	return func(_ capability.Set, c capability.Capability) capability.Set {
 		if c == wide {
@@ -74,7 +74,7 @@ func TestMinimize(t *testing.T) {
 			capability.Of(raw), map[capability.Capability]profile.Verdict{chown: profile.Unneeded, raw: profile.Needed},
 		},
 		{
-			"either suffices, the wider goes", Search{Start: capability.Of(admin, raw)},
+			"either suffices, the wider is left out", Search{Start: capability.Of(admin, raw)},
 			func(s capability.Set) Outcome { return when(s.Has(admin) || s.Has(raw)) },
 			capability.Of(raw), map[capability.Capability]profile.Verdict{admin: profile.Unneeded, raw: profile.Needed},
 		},
@@ -86,8 +86,8 @@ func TestMinimize(t *testing.T) {
 			},
 		},
 		{
-			// It may become another user and then fails without the other one.
-			"needed only as long as another is there", Search{Start: capability.Of(chown, raw)},
+			// The program may change its user and then fails without the other capability.
+			"needed only together with another", Search{Start: capability.Of(chown, raw)},
 			func(s capability.Set) Outcome { return when(!s.Has(chown) || s.Has(raw)) },
 			0, map[capability.Capability]profile.Verdict{chown: profile.Unneeded, raw: profile.Unneeded},
 		},
@@ -102,27 +102,27 @@ func TestMinimize(t *testing.T) {
 			capability.Of(chown, raw), map[capability.Capability]profile.Verdict{chown: profile.Unsure, raw: profile.Needed},
 		},
 		{
-			"the outcome does not tell", Search{Start: capability.Of(chown, raw), Keep: capability.Of(chown)},
+			"the outcome does not show it", Search{Start: capability.Of(chown, raw), Keep: capability.Of(chown)},
 			func(capability.Set) Outcome { return Same },
 			capability.Of(chown), map[capability.Capability]profile.Verdict{chown: profile.Unsure, raw: profile.Unneeded},
 		},
 		{
-			"the narrower does", Search{Start: capability.Of(override), Narrower: instead(override, search)},
+			"the narrower suffices", Search{Start: capability.Of(override), Narrower: instead(override, search)},
 			func(s capability.Set) Outcome { return when(s.Has(override) || s.Has(search)) },
 			capability.Of(search), map[capability.Capability]profile.Verdict{override: profile.Unneeded, search: profile.Needed},
 		},
 		{
-			"one of several narrower ones does", Search{Start: capability.Of(admin), Narrower: instead(admin, search, raw)},
+			"one of several narrower ones suffices", Search{Start: capability.Of(admin), Narrower: instead(admin, search, raw)},
 			func(s capability.Set) Outcome { return when(s.Has(admin) || s.Has(raw)) },
 			capability.Of(raw), map[capability.Capability]profile.Verdict{admin: profile.Unneeded, raw: profile.Needed},
 		},
 		{
-			"the narrower does not", Search{Start: capability.Of(override), Narrower: instead(override, search)},
+			"the narrower does not suffice", Search{Start: capability.Of(override), Narrower: instead(override, search)},
 			func(s capability.Set) Outcome { return when(s.Has(override)) },
 			capability.Of(override), map[capability.Capability]profile.Verdict{override: profile.Needed},
 		},
 		{
-			"the narrower is not tried for what can go", Search{Start: capability.Of(override), Narrower: instead(override, search)},
+			"no narrower is tried for an unneeded one", Search{Start: capability.Of(override), Narrower: instead(override, search)},
 			func(s capability.Set) Outcome { return when(!s.Has(search)) },
 			0, map[capability.Capability]profile.Verdict{override: profile.Unneeded},
 		},
@@ -139,7 +139,7 @@ func TestMinimize(t *testing.T) {
 	}
 }
 
-// world is any workload over few capabilities, harmed by some of them or not.
+// world is a random workload over few capabilities. More capabilities may harm it.
 type world struct {
 	outcomes map[capability.Set]Outcome
 	start    capability.Set
@@ -159,8 +159,7 @@ func (world) Generate(r *rand.Rand, _ int) reflect.Value {
 	return reflect.ValueOf(w)
 }
 
-// monotone is a workload that more capabilities never harm: any of some sets
-// is enough.
+// monotone is a workload that more capabilities never harm: any superset of one of some sets is enough.
 type monotone struct{ world }
 
 func (monotone) Generate(r *rand.Rand, size int) reflect.Value {
@@ -224,8 +223,8 @@ func TestNoMemberOfTheSetFoundCanBeLeftOut(t *testing.T) {
 	}
 }
 
-// Where more never does harm, no set at all that is smaller is enough.
-func TestTheSetFoundIsMinimalAsBruteForceHasIt(t *testing.T) {
+// If more capabilities never do harm, no smaller set at all is enough.
+func TestMinimalSetMatchesBruteForce(t *testing.T) {
 	holds := func(w monotone) bool {
 		w.narrower = nil
 		found, _ := w.minimize(t)
@@ -241,9 +240,9 @@ func TestTheSetFoundIsMinimalAsBruteForceHasIt(t *testing.T) {
 	}
 }
 
-// Wherever the search is cut short, it ends with the reason and with what is true until then.
-func TestAnErrorEndsTheSearch(t *testing.T) {
-	away := errors.New("the engine has gone")
+// If the search ends early, it returns the error and only verdicts that are already shown.
+func TestErrorEndsTheSearch(t *testing.T) {
+	away := errors.New("the engine does not answer")
 	holds := func(w world, after uint8) bool {
 		left := int(after % 16)
 		tried := make(map[capability.Set]bool)

@@ -10,76 +10,76 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// How a container is stopped if it does not say: the engine's defaults.
+// The engine's defaults for stopping a container.
 const (
 	stopSignal = "SIGTERM"
 	stopGrace  = 10 * time.Second
 )
 
-// longestGrace bounds the time that a container is given to stop. Each run in which
-// it does not stop takes as long.
-const longestGrace = time.Minute
+// maxGrace is the longest time that a container gets to stop. Each run that does not stop takes that time.
+const maxGrace = time.Minute
 
-// stopping is how a container is told to stop, and for how long it is waited for.
-type stopping struct {
+// stopConfig is the signal that stops a container, and the time that the container gets to stop.
+type stopConfig struct {
 	signal string
 	grace  time.Duration
 }
 
-func stoppingOf(config *container.Config) stopping {
-	s := stopping{stopSignal, stopGrace}
+func stopConfigOf(config *container.Config) stopConfig {
+	s := stopConfig{stopSignal, stopGrace}
 	if config.StopSignal != "" {
 		s.signal = config.StopSignal
 	}
 	if config.StopTimeout != nil {
 		s.grace = time.Duration(*config.StopTimeout) * time.Second
 	}
-	if s.grace < 0 || s.grace > longestGrace { // below 0 stands for ever
-		s.grace = longestGrace
+	if s.grace < 0 || s.grace > maxGrace { // below 0 means without limit
+		s.grace = maxGrace
 	}
 	return s
 }
 
-// ending is how a container ended whose test passed.
-type ending struct {
+// containerEnd is how a container ended after its test had passed.
+type containerEnd struct {
 	words  string
 	killed bool
 }
 
-// stop does what docker stop does, and tells what came of it. docker stop itself
-// would not tell a container that it had to kill from one that ends with 137.
-func (b *bench) stop(ctx context.Context, id string, exit exiting) (ending, error) {
-	signal, grace := b.stopping.signal, b.stopping.grace
-	switch err := b.api.ContainerKill(ctx, id, signal); {
-	case errdefs.IsConflict(err): // it does not run any more
+// stop stops a container as docker stop does, and returns how it ended. docker stop itself does not distinguish a
+// container that it killed from one that ended with status 137.
+func (x *executor) stop(ctx context.Context, id string, exit exitWaiter) (containerEnd, error) {
+	signal, grace := x.stopping.signal, x.stopping.grace
+	switch err := x.api.ContainerKill(ctx, id, signal); {
+	case errdefs.IsConflict(err): // it no longer runs
 		status, err := exit.await(ctx)
-		return ending{words: exited("ended by itself: ", status)}, err
+		return containerEnd{words: exited("ended by itself: ", status)}, err
 	case err != nil:
-		return ending{}, fmt.Errorf("stopping the container: %w", err)
+		return containerEnd{}, fmt.Errorf("stopping the container: %w", err)
 	}
-	patient, cancel := context.WithTimeoutCause(ctx, grace, errGrace)
+	waitCtx, cancel := context.WithTimeoutCause(ctx, grace, errGrace)
 	defer cancel()
-	status, err := exit.await(patient)
-	if err == nil || !errors.Is(context.Cause(patient), errGrace) {
-		return ending{words: exited("stopped on "+signal+": ", status)}, err
+	status, err := exit.await(waitCtx)
+	if err == nil || !errors.Is(context.Cause(waitCtx), errGrace) {
+		return containerEnd{words: exited("stopped on "+signal+": ", status)}, err
 	}
-	if err := b.end(ctx, id); err != nil {
-		return ending{}, err
+	if err := x.end(ctx, id); err != nil {
+		return containerEnd{}, err
 	}
-	return ending{fmt.Sprintf("did not stop on %s, was killed after %g s", signal, grace.Seconds()), true}, nil
+	return containerEnd{fmt.Sprintf("did not stop on %s, was killed after %g s", signal, grace.Seconds()), true}, nil
 }
 
-// errGrace tells the end of a container's time to stop from that of the run.
-var errGrace = errors.New("the time to stop is up")
+// errGrace is the cause of the context if the time to stop is over. It distinguishes that from the time limit of the
+// run.
+var errGrace = errors.New("the time to stop is over")
 
-// exiting is the engine's word on a container's end, asked for before its start.
-type exiting struct {
+// exitWaiter receives the engine's report of a container's end. It is created before the start.
+type exitWaiter struct {
 	exits  <-chan container.WaitResponse
 	failed <-chan error
 }
 
 // await returns the container's exit status.
-func (e exiting) await(ctx context.Context) (int64, error) {
+func (e exitWaiter) await(ctx context.Context) (int64, error) {
 	select {
 	case exit := <-e.exits:
 		if exit.Error != nil {

@@ -10,41 +10,41 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// trials carries out trials and takes them down.
+// trials runs trials and records them.
 type trials struct {
-	bench   *bench
-	options Options
+	executor *executor
+	options  Options
 	// original is the outcome of the workload under its own flags.
 	original string
-	// refused is what was refused under the original flags.
-	refused capability.Set
+	// denied are the capabilities that the kernel denied under the original flags.
+	denied capability.Set
 	// list is the set that the search began with.
 	list capability.Set
 
 	mu   sync.Mutex
 	done []profile.Trial
-	// doubts are why the host may have decided trials, by their numbers.
-	doubts  map[int]string
-	telling sync.Mutex
+	// doubts are the reasons why the host may have decided trials, by their numbers.
+	doubts    map[int]string
+	notifying sync.Mutex
 }
 
-// attempt is one trial with what its runs have shown.
+// attempt is one trial with the results of its runs.
 type attempt struct {
 	profile.Trial
-	ended []ended
-	// doubt is why the host may have decided it; empty if it has not.
+	results []runResult
+	// doubt is the reason why the host may have decided the trial; empty if it has not.
 	doubt string
 }
 
-// try runs the workload under a set or, if that is nil, under the original flags, and again if
-// the host may have decided how that came out.
+// try runs the workload under a set, or under the original flags if set is nil. It repeats the trial if the host may
+// have decided the outcome.
 func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) {
 	a, err := t.attempt(ctx, set)
 	for range hostRepeats {
 		if err != nil || a.doubt == "" {
 			break
 		}
-		t.note("%s: it is run again", a.doubt)
+		t.note("%s: verify repeats the trial", a.doubt)
 		a, err = t.attempt(ctx, set)
 	}
 	if err != nil {
@@ -57,68 +57,68 @@ func (t *trials) try(ctx context.Context, set *capability.Set) (attempt, error) 
 		t.doubts[a.Number] = a.doubt
 	}
 	t.mu.Unlock()
-	t.tell(t.options.Tried, a.Trial)
+	t.notify(t.options.AfterTrial, a.Trial)
 	return a, nil
 }
 
-// attempt runs the workload as often as it is to be repeated.
+// attempt makes the runs of a trial.
 func (t *trials) attempt(ctx context.Context, set *capability.Set) (attempt, error) {
 	a := attempt{Trial: profile.Trial{Original: set == nil, Same: true}}
 	if set != nil {
 		a.Set, a.Without, a.With = *set, t.list.Minus(*set), set.Minus(t.list)
 	}
-	t.tell(t.options.Trying, a.Trial)
+	t.notify(t.options.BeforeTrial, a.Trial)
 	trial := a.Trial
-	hanging := func(after, limit time.Duration) {
-		if t.options.Hanging != nil {
-			t.tell(func(trial profile.Trial) { t.options.Hanging(trial, after, limit) }, trial)
+	slow := func(after, limit time.Duration) {
+		if t.options.SlowTrial != nil {
+			t.notify(func(trial profile.Trial) { t.options.SlowTrial(trial, after, limit) }, trial)
 		}
 	}
 	for range t.options.Repeat {
-		e, err := t.bench.execute(ctx, creation{grants: set, hanging: hanging})
+		e, err := t.executor.run(ctx, containerSpec{grants: set, slow: slow})
 		if err != nil {
 			return attempt{}, err
 		}
-		a.note(e, t.original)
+		a.add(e, t.original)
 	}
 	if t.options.Repeat == 1 && a.endsOtherwise(t.original) {
-		e, err := t.bench.execute(ctx, creation{grants: set, hanging: hanging})
+		e, err := t.executor.run(ctx, containerSpec{grants: set, slow: slow})
 		if err != nil {
 			return attempt{}, err
 		}
 		if e.words() != a.Outcomes[0] {
-			a.note(e, t.original)
+			a.add(e, t.original)
 		}
 	}
 	if set != nil {
-		a.doubt = decidedByHost(a, t.refused)
+		a.doubt = decidedByHost(a, t.denied)
 	}
 	return a, nil
 }
 
-// note tells what else there is to know, while trials may be running.
+// note prints a message while trials may be running.
 func (t *trials) note(format string, args ...any) {
-	t.telling.Lock()
-	defer t.telling.Unlock()
+	t.notifying.Lock()
+	defer t.notifying.Unlock()
 	t.options.note(format, args...)
 }
 
-// tell tells whoever wants to know, one thing at a time.
-func (t *trials) tell(listener func(profile.Trial), trial profile.Trial) {
+// notify calls a listener, if there is one, and never two listeners at the same time.
+func (t *trials) notify(listener func(profile.Trial), trial profile.Trial) {
 	if listener != nil {
-		t.telling.Lock()
-		defer t.telling.Unlock()
+		t.notifying.Lock()
+		defer t.notifying.Unlock()
 		listener(trial)
 	}
 }
 
-// note adds a run. An original of "" is what the first run makes it.
-func (a *attempt) note(e ended, original string) {
+// add adds the result of a run. If original is "", the outcome of the first run is the expected one.
+func (a *attempt) add(e runResult, original string) {
 	if original == "" && len(a.Outcomes) > 0 {
 		original = a.Outcomes[0]
 	}
 	same := original == "" || e.words() == original
-	a.ended = append(a.ended, e)
+	a.results = append(a.results, e)
 	a.Outcomes = append(a.Outcomes, e.words())
 	a.Seconds += e.seconds
 	output := e.output
@@ -141,16 +141,15 @@ func (a *attempt) note(e ended, original string) {
 	}
 }
 
-// endsOtherwise reports whether the test passed, on each start, and only the container's ending is
-// another one. That may be chance, such as a signal that came before its handler was
-// there.
+// endsOtherwise reports whether the test passed on each start and only the end of the container differs. That may be
+// chance, for example if the stop signal arrived before the container had a handler for it.
 func (a *attempt) endsOtherwise(original string) bool {
-	e := a.ended[0]
+	e := a.results[0]
 	return original != "" && !a.Same && e.outcome == passed && (e.second == nil || e.second.outcome == passed)
 }
 
-// outcome compares the runs with the original one and with each other. One that the host may have
-// decided could come out otherwise.
+// outcome compares the runs with the original one and with each other. If the host may have decided the trial, the
+// outcome could vary.
 func (a *attempt) outcome() Outcome {
 	switch {
 	case a.Same:
@@ -166,28 +165,27 @@ func (a *attempt) outcome() Outcome {
 	return Differs
 }
 
-// run is the Runner of the search: as many sets at the same time as there may
-// be.
+// run implements [Runner]. It runs up to Options.Jobs sets at the same time.
 func (t *trials) run(ctx context.Context, sets []capability.Set) ([]Outcome, error) {
 	jobs := t.options.Jobs
-	if t.bench.alone {
+	if t.executor.exclusive {
 		jobs = 1
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	outcomes := make([]Outcome, len(sets))
-	places := make(chan struct{}, jobs)
+	slots := make(chan struct{}, jobs)
 	var workers sync.WaitGroup
 	for i, set := range sets {
-		places <- struct{}{}
+		slots <- struct{}{}
 		if context.Cause(ctx) != nil {
 			break
 		}
 		workers.Go(func() {
-			defer func() { <-places }()
+			defer func() { <-slots }()
 			a, err := t.try(ctx, &set)
 			if err != nil {
-				cancel(err) // the first one is the reason for the others
+				cancel(err) // the first error is the cause of the others
 				return
 			}
 			outcomes[i] = a.outcome()
@@ -197,8 +195,8 @@ func (t *trials) run(ctx context.Context, sets []capability.Set) ([]Outcome, err
 	return outcomes, context.Cause(ctx)
 }
 
-// of finds the last trial of a set.
-func (t *trials) of(set capability.Set) (number int) {
+// lastTrial returns the number of the last trial of a set, 0 if there is none.
+func (t *trials) lastTrial(set capability.Set) (number int) {
 	for _, trial := range t.done {
 		if !trial.Original && trial.Set == set {
 			number = trial.Number

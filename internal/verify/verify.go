@@ -15,35 +15,35 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Options of Verify.
+// Options are the settings of [Verify].
 type Options struct {
 	Docker   *container.Docker
 	Observer *observe.Observer
 	Command  Command
-	// Profile proposes the list; nil to take one first.
+	// Profile has the list to prove. If it is nil, verify first observes a run.
 	Profile *profile.Profile
-	// Test is a shell command that decides; without one the exit status does.
+	// Test is a shell command whose exit status is the outcome. Without a test, the exit status of the workload is the
+	// outcome.
 	Test string
-	// ExpectExit is the exit status with which the workload succeeds, without a test.
+	// ExpectExit is the exit status with which the workload succeeds, if there is no test.
 	ExpectExit int
-	// Timeout is the longest that a start may take. If it is 0, that is 5 minutes under the original
-	// flags, and then 10 times as long as that took, but at least 30 seconds.
+	// Timeout is the time limit of a start. If it is 0, the limit is 5 minutes under the original flags. After that, it
+	// is 10 times the duration of that start, but at least 30 seconds.
 	Timeout time.Duration
-	// Repeat is how often each set is run, Jobs how many sets at a time: at least 1.
+	// Repeat is the number of runs of each set, Jobs the number of sets at the same time. Both are at least 1.
 	Repeat, Jobs int
-	// KeepGoing searches among all that is granted if the list is not enough.
+	// KeepGoing searches among all granted capabilities if the list is not enough.
 	KeepGoing bool
-	// SharedVolumes allows writing where another container has its data.
+	// SharedVolumes allows runs to write to volumes and directories that another container uses.
 	SharedVolumes bool
-	// SecondStart starts each container, or one with the same volumes, a second time.
+	// SecondStart starts each container, or another one with the same volumes, a second time.
 	SecondStart bool
 
-	// Trying and Tried are told of each trial before and after, one at a time; nil for
-	// nobody.
-	Trying, Tried func(profile.Trial)
-	// Hanging is told of a trial that takes long: how long until now, and when it will be ended.
-	Hanging func(trial profile.Trial, after, limit time.Duration)
-	// Note is told what else there is to know; nil for nobody.
+	// BeforeTrial and AfterTrial are called before and after each trial, never at the same time. They may be nil.
+	BeforeTrial, AfterTrial func(profile.Trial)
+	// SlowTrial is called if a trial takes long. after is its duration until now, limit is when verify ends it.
+	SlowTrial func(trial profile.Trial, after, limit time.Duration)
+	// Note receives other messages for the user. It may be nil.
 	Note func(string)
 }
 
@@ -53,46 +53,45 @@ func (o Options) note(format string, args ...any) {
 	}
 }
 
-// Verify proves what the command's workload needs. The profile returned has the
-// proof, and the runs that the list is from. If ctx ends, the proof has what was shown
-// until then; it does not say that a set works if that is nothing. Whatever happens,
-// none of the containers started here is left when it returns.
+// Verify proves which capabilities the command's workload needs. The returned profile has the proof and the runs that
+// the list comes from. If ctx ends, the proof has what was shown until then; Works is false if the list was not tried.
+// None of the containers that Verify has started exist when it returns.
 func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Proof, err error) {
-	b, err := newBench(o)
+	x, err := newExecutor(o)
 	if err != nil {
 		return p, proof, err
 	}
-	cleared, err := b.clear(ctx)
+	cleared, err := x.removeStale(ctx)
 	if err != nil {
-		return p, proof, b.reason(ctx, err)
+		return p, proof, x.explain(ctx, err)
 	}
 	switch cleared {
 	case 0:
 	case 1:
-		o.note("removed 1 container that a verify which was killed had left")
+		o.note("removed 1 container that a killed verify had left")
 	default:
-		o.note("removed %d containers that verifies which were killed had left", cleared)
+		o.note("removed %d containers that killed verify processes had left", cleared)
 	}
 	defer func() {
-		if closeErr := b.close(ctx); err == nil {
+		if closeErr := x.close(ctx); err == nil {
 			err = closeErr
 		}
 	}()
-	if err := b.inspect(ctx, o.SharedVolumes); err != nil {
+	if err := x.inspect(ctx, o.SharedVolumes); err != nil {
 		return p, proof, err
 	}
 	for _, note := range o.Command.notes() {
 		o.note("%s", note)
 	}
-	for _, m := range b.shared {
-		o.note("the runs share %s: what one leaves there the next one finds, which may hide a need", describe(m))
+	for _, m := range x.shared {
+		o.note("the runs share %s: a run finds what earlier runs left there, which may hide a need", mountName(m))
 	}
-	t := &trials{bench: b, options: o, doubts: make(map[int]string)}
+	t := &trials{executor: x, options: o, doubts: make(map[int]string)}
 	original, err := t.baseline(ctx)
 	if err != nil {
 		return p, proof, err
 	}
-	t.refused = original.Denied
+	t.denied = original.Denied
 	p, summary, err := t.proposal(original)
 	if err != nil {
 		return p, proof, err
@@ -104,17 +103,16 @@ func Verify(ctx context.Context, o Options) (p profile.Profile, proof profile.Pr
 	return profile.Merge(p, profile.Profile{Proofs: []profile.Proof{proof}}), proof, err
 }
 
-// baseline runs the workload under its own flags. What does not work there cannot
-// be compared with anything.
+// baseline runs the workload under its own flags. If that fails, there is nothing to compare other runs with.
 func (t *trials) baseline(ctx context.Context) (attempt, error) {
 	a, err := t.try(ctx, nil)
 	if err != nil {
 		return a, err
 	}
-	for _, e := range a.ended {
+	for _, e := range a.results {
 		switch {
 		case e.broken && strings.HasPrefix(e.outcome, "no end"):
-			advice := "if it is not meant to end by itself, say with --test CMD how to see that it works (--test true if its HEALTHCHECK tells); else --timeout gives it more time"
+			advice := "if it does not end by itself, use --test CMD to check that it works (--test true if its HEALTHCHECK is enough); otherwise --timeout gives it more time"
 			if t.options.Test != "" {
 				advice = "the test did not end, or the container did not become healthy or did not listen on a port that the test names: --timeout gives them more time"
 			}
@@ -130,26 +128,25 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 	return a, t.expectExit(&a)
 }
 
-// expectExit makes the exit status of success the outcome to compare with. A run that fails proves
-// nothing: what it does not come to may need anything.
+// expectExit sets the expected outcome to the exit status of success. A run that fails proves nothing, because the
+// steps that it does not reach may need anything.
 func (t *trials) expectExit(a *attempt) error {
 	if t.expect(a) {
 		return nil
 	}
-	first := a.ended[0]
+	first := a.results[0]
 	if t.options.ExpectExit != 0 {
 		return fmt.Errorf("the workload ends with %s under its own flags, not with the %d of --expect-exit%s", first.outcome, t.options.ExpectExit, quoted(first.output))
 	}
-	return fmt.Errorf("the workload fails under its own flags: %s%s: a run that fails proves nothing; if this exit status means success, say so with --expect-exit %s",
+	return fmt.Errorf("the workload fails under its own flags: %s%s: a run that fails proves nothing; if this exit status means success, use --expect-exit %s",
 		first.outcome, quoted(first.output), strings.TrimPrefix(first.outcome, "exit status "))
 }
 
-// expect makes the outcome of the first success the one to compare with, and reports whether there
-// is one.
+// expect sets the expected outcome to that of the first success, and reports whether there is one.
 func (t *trials) expect(a *attempt) (found bool) {
 	a.Same = true
-	for _, e := range a.ended {
-		success := e.outcome == t.bench.success
+	for _, e := range a.results {
+		success := e.outcome == t.executor.success
 		a.Same = a.Same && success
 		if success && !found {
 			t.original, found = e.words(), true
@@ -158,37 +155,36 @@ func (t *trials) expect(a *attempt) (found bool) {
 	return found
 }
 
-// expectPass makes a test that passes the outcome to compare with, and the
-// container's ending, unless that says nothing: one that has to be killed anyway, or
-// ends now so and now so.
+// expectPass sets the expected outcome to a passed test and the end of the container. The end is not part of it if it
+// is not reliable: if verify had to kill the container, or if it does not end in the same way each time.
 func (t *trials) expectPass(a *attempt) error {
 	if !t.expect(a) {
-		return fmt.Errorf("the test fails although everything is granted: %s%s; nothing was tried", a.Outcomes[0], quoted(a.ended[0].output))
+		return fmt.Errorf("the test fails although everything is granted: %s%s; nothing was tried", a.Outcomes[0], quoted(a.results[0].output))
 	}
-	var ways []ending
-	for _, e := range a.ended {
-		for _, start := range []*ended{&e, e.second} {
-			if start != nil && start.outcome == passed && !slices.Contains(ways, start.ending) {
-				ways = append(ways, start.ending)
+	var ends []containerEnd
+	for _, e := range a.results {
+		for _, start := range []*runResult{&e, e.second} {
+			if start != nil && start.outcome == passed && !slices.Contains(ends, start.ending) {
+				ends = append(ends, start.ending)
 			}
 		}
 	}
-	switch killed := slices.IndexFunc(ways, func(way ending) bool { return way.killed }); {
+	switch killed := slices.IndexFunc(ends, func(end containerEnd) bool { return end.killed }); {
 	case killed >= 0:
-		t.compareNoEnding("it " + ways[killed].words)
-	case len(ways) > 1:
-		t.compareNoEnding(fmt.Sprintf("it ended now so and now so (%s, %s)", ways[0].words, ways[1].words))
+		t.compareNoEnding("it " + ends[killed].words)
+	case len(ends) > 1:
+		t.compareNoEnding(fmt.Sprintf("it did not end in the same way each time (%s, %s)", ends[0].words, ends[1].words))
 	}
 	return nil
 }
 
 func (t *trials) compareNoEnding(reason string) {
-	t.options.note("under its own flags %s: how it ends is not compared", reason)
-	expected := ended{outcome: passed}
-	if t.bench.second != none {
-		expected.second = &ended{outcome: passed}
+	t.options.note("under its own flags %s: verify does not compare how it ends", reason)
+	expected := runResult{outcome: passed}
+	if t.executor.second != none {
+		expected.second = &runResult{outcome: passed}
 	}
-	t.original, t.bench.kills = expected.words(), true
+	t.original, t.executor.skipsStop = expected.words(), true
 }
 
 func quoted(line string) string {
@@ -198,11 +194,10 @@ func quoted(line string) string {
 	return fmt.Sprintf(" (%q)", line)
 }
 
-// proposal is what is to be proved: the needs of the profile given or of the
-// original run.
+// proposal returns the profile with the list to prove: the given one, or that of the original run.
 func (t *trials) proposal(original attempt) (profile.Profile, profile.Summary, error) {
 	var runs []profile.Run
-	for _, e := range original.ended {
+	for _, e := range original.results {
 		runs = append(runs, e.all()...)
 	}
 	taken := profile.New(runs...)
@@ -213,14 +208,14 @@ func (t *trials) proposal(original attempt) (profile.Profile, profile.Summary, e
 		}
 		return taken, summaries[0], nil
 	}
-	summary, err := choose(*t.options.Profile, t.bench.container)
-	if err == nil && summary.Container.ImageID != t.bench.container.ImageID {
-		t.options.note("the profile is of another build of %s: it is verified as it is now", summary.Container.Image)
+	summary, err := choose(*t.options.Profile, t.executor.container)
+	if err == nil && summary.Container.ImageID != t.executor.container.ImageID {
+		t.options.note("the profile is of another build of %s: verify runs the current build", summary.Container.Image)
 	}
 	return *t.options.Profile, summary, err
 }
 
-// choose finds the container in the profile that the command starts.
+// choose returns the container in the profile that the command starts.
 func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error) {
 	var found []profile.Summary
 	var others []string
@@ -239,16 +234,16 @@ func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error
 	case 1:
 		return found[0], nil
 	}
-	return profile.Summary{}, fmt.Errorf("the profile has several containers of image %s: choose one by its --name: %s", wanted.Image, strings.Join(others, ", "))
+	return profile.Summary{}, fmt.Errorf("the profile has several containers of image %s: choose one with --name: %s", wanted.Image, strings.Join(others, ", "))
 }
 
-// prove tries the list, with what a second start needs more, and less and less of it.
+// prove tries the list, with what a second start needs in addition, and then smaller and smaller sets.
 func (t *trials) prove(ctx context.Context, original attempt, s profile.Summary, more capability.Set) (profile.Proof, error) {
 	proof := profile.Proof{
 		ID: rand.Text(), Time: time.Now().UTC(), Command: t.options.Command.Line(), Service: t.options.Command.serviceName(), Test: t.options.Test, Repeat: t.options.Repeat,
-		Container: s.Container, Observed: s.Needs().Union(more), Set: s.Needs().Union(more), SecondStart: t.bench.second != none,
+		Container: s.Container, Observed: s.Needs().Union(more), Set: s.Needs().Union(more), SecondStart: t.executor.second != none,
 	}
-	proof.Container.ImageID, proof.Container.Labels = t.bench.container.ImageID, nil
+	proof.Container.ImageID, proof.Container.Labels = t.executor.container.ImageID, nil
 	err := t.search(ctx, &proof, original, s)
 	proof.Trials = t.done
 	return proof, err

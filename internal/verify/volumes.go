@@ -13,7 +13,7 @@ import (
 	"github.com/docker/docker/client"
 )
 
-// volumeNames lists the volumes that there are.
+// volumeNames returns the names of the existing volumes.
 func volumeNames(ctx context.Context, api client.APIClient) ([]string, error) {
 	list, err := api.VolumeList(ctx, volume.ListOptions{})
 	if err != nil {
@@ -26,32 +26,32 @@ func volumeNames(ctx context.Context, api client.APIClient) ([]string, error) {
 	return names, nil
 }
 
-// ownVolume gives a volume that is not there yet a name of the run's own, so that each
-// run begins with a new one, whoever else makes one of the user's name. It returns
-// the option with it, and the new name; "" if there is nothing to rename.
-func ownVolume(o option, how creation) (option, string) {
+// ownVolume renames a volume that does not exist yet, so that each run begins with a new one, even if another process
+// creates a volume with the user's name. It returns the changed option and the new name, or "" if there is nothing to
+// rename.
+func ownVolume(o option, spec containerSpec) (option, string) {
 	switch o.name {
 	case "volume":
-		if name, rest, ok := strings.Cut(o.value, ":"); ok && how.isNewVolume(name) {
-			return option{o.name, how.volume(name) + ":" + rest}, how.volume(name)
+		if name, rest, ok := strings.Cut(o.value, ":"); ok && spec.isNewVolume(name) {
+			return option{o.name, spec.volume(name) + ":" + rest}, spec.volume(name)
 		}
 	case "mount":
 		fields, err := csv.NewReader(strings.NewReader(o.value)).Read()
 		if err != nil || slices.Contains(fields, "type=bind") {
-			return o, "" // the docker command says what is wrong
+			return o, "" // the docker command reports the error
 		}
 		for i, field := range fields {
 			key, name, _ := strings.Cut(field, "=")
-			if (key == "src" || key == "source") && how.isNewVolume(name) {
-				fields[i] = key + "=" + how.volume(name)
-				return option{o.name, csvLine(fields)}, how.volume(name)
+			if (key == "src" || key == "source") && spec.isNewVolume(name) {
+				fields[i] = key + "=" + spec.volume(name)
+				return option{o.name, csvLine(fields)}, spec.volume(name)
 			}
 		}
 	}
 	return o, ""
 }
 
-// csvLine is the inverse of reading a line.
+// csvLine formats fields as a line of CSV.
 func csvLine(fields []string) string {
 	var text strings.Builder
 	w := csv.NewWriter(&text)
@@ -60,16 +60,16 @@ func csvLine(fields []string) string {
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
-func (how creation) volume(name string) string { return how.name + "_" + name }
+func (spec containerSpec) volume(name string) string { return spec.name + "_" + name }
 
-// isNewVolume: others are directories, and volumes that were there before.
-func (how creation) isNewVolume(name string) bool {
-	return name != "" && !strings.ContainsAny(name, "/~") && !strings.HasPrefix(name, ".") && !slices.Contains(how.volumes, name)
+// isNewVolume reports whether a source is a volume that does not exist yet. Other sources are directories and existing
+// volumes.
+func (spec containerSpec) isNewVolume(name string) bool {
+	return name != "" && !strings.ContainsAny(name, "/~") && !strings.HasPrefix(name, ".") && !slices.Contains(spec.volumes, name)
 }
 
-// sharedMounts are the writable volumes and directories of a new container that were
-// there before: what one run leaves in them the next one finds. before lists the
-// volumes that were there when it was created.
+// sharedMounts returns the writable volumes and directories of a new container that existed before: a run finds there
+// what earlier runs left. before are the volumes that existed before the container was created.
 func sharedMounts(created container.InspectResponse, before []string) []container.MountPoint {
 	var shared []container.MountPoint
 	for _, m := range created.Mounts {
@@ -80,9 +80,8 @@ func sharedMounts(created container.InspectResponse, before []string) []containe
 	return shared
 }
 
-// users finds a container that is not of the run and has one of the mounts, or a
-// directory above or below it.
-func users(ctx context.Context, api client.APIClient, run string, kept []container.MountPoint) error {
+// checkOtherUsers returns an error if a container outside the run uses one of the mounts, or a directory above or below it.
+func checkOtherUsers(ctx context.Context, api client.APIClient, run string, kept []container.MountPoint) error {
 	if len(kept) == 0 {
 		return nil
 	}
@@ -97,8 +96,8 @@ func users(ctx context.Context, api client.APIClient, run string, kept []contain
 		for _, theirs := range other.Mounts {
 			for _, ours := range kept {
 				if overlap(ours, theirs) {
-					return fmt.Errorf("container %s uses %s too: verify would write to its data; stop and remove it, or name another place, or allow it with --shared-volumes",
-						strings.TrimPrefix(strings.Join(other.Names, ", "), "/"), describe(ours))
+					return fmt.Errorf("container %s also uses %s: verify would write to its data; stop and remove the container, use another volume or directory, or allow it with --shared-volumes",
+						strings.TrimPrefix(strings.Join(other.Names, ", "), "/"), mountName(ours))
 				}
 			}
 		}
@@ -117,7 +116,7 @@ func below(directory, path string) bool {
 	return path == directory || strings.HasPrefix(path, strings.TrimSuffix(directory, "/")+"/")
 }
 
-func describe(m container.MountPoint) string {
+func mountName(m container.MountPoint) string {
 	if m.Type == mount.TypeVolume {
 		return "volume " + m.Name
 	}

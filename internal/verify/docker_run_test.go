@@ -12,8 +12,8 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// The tables of flags have to be those of the docker command at hand.
-func TestEveryFlagOfDockerIsKnown(t *testing.T) {
+// The tables must match the options of the installed docker command.
+func TestEveryDockerOptionIsKnown(t *testing.T) {
 	for _, test := range []struct {
 		command, switches, valued string
 		least                     int
@@ -72,14 +72,14 @@ func TestParseCommand(t *testing.T) {
 			continue
 		}
 		grants := capability.Of(capability.Chown)
-		if got := strings.Join(command.(runLine).creating(creation{name: "n", grants: &grants}), " "); got != test.want {
+		if got := strings.Join(command.(dockerRun).createLine(containerSpec{name: "n", grants: &grants}), " "); got != test.want {
 			t.Errorf("%s:\ngot    %s\nwanted %s", test.line, got, test.want)
 		}
 	}
 }
 
 // A proof is stored and shared.
-func TestTheLineOfAProofHasNoSecrets(t *testing.T) {
+func TestProofCommandLineHasNoSecrets(t *testing.T) {
 	for line, want := range map[string]string{
 		"docker run --rm -it -e A=s3cret --env B -l k=s3cret --label=flag bb sh -c s3cret":           "docker run --rm --interactive --tty --env=A --env=B --label=k=… --label=flag bb …",
 		"docker container run --annotation=a=s3cret --log-opt tag=s3cret --health-cmd=s3cret bb":     "docker run --annotation=a=… --log-opt=tag=… --health-cmd=… bb",
@@ -97,23 +97,23 @@ func TestTheLineOfAProofHasNoSecrets(t *testing.T) {
 	}
 }
 
-func TestTheOriginalKeepsItsGrants(t *testing.T) {
+func TestOriginalRunKeepsItsGrants(t *testing.T) {
 	command, err := ParseCommand(t.Context(), strings.Fields("docker run --pull=always --cap-add NET_ADMIN --cap-drop all bb"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for want, how := range map[string]creation{
+	for want, spec := range map[string]containerSpec{
 		"docker create --name=n --label=l=1 --pull=always --cap-add=NET_ADMIN --cap-drop=all bb": {name: "n", labels: map[string]string{"l": "1"}},
 		"docker create --name=n --cap-add=NET_ADMIN --cap-drop=all sha256:1":                     {name: "n", pinned: map[string]string{"bb": "sha256:1"}},
 	} {
-		if got := strings.Join(command.(runLine).creating(how), " "); got != want {
+		if got := strings.Join(command.(dockerRun).createLine(spec), " "); got != want {
 			t.Errorf("got    %s\nwanted %s", got, want)
 		}
 	}
 }
 
-// Each run makes the volumes that are not there yet under names of its own.
-func TestNewVolumesAreTheRuns(t *testing.T) {
+// Each run creates new volumes under its own names.
+func TestNewVolumesBelongToTheRun(t *testing.T) {
 	for options, want := range map[string]string{
 		"-v new:/v:ro":                           "--volume=n_new:/v:ro --label=com.github.capmon.verify.volumes=n_new",
 		"-v new:/v -v newer:/w":                  "--volume=n_new:/v --volume=n_newer:/w --label=com.github.capmon.verify.volumes=n_new,n_newer",
@@ -133,7 +133,7 @@ func TestNewVolumesAreTheRuns(t *testing.T) {
 			t.Errorf("%s: %v", options, err)
 			continue
 		}
-		got := strings.Join(command.(runLine).creating(creation{name: "n", volumes: []string{"old"}}), " ")
+		got := strings.Join(command.(dockerRun).createLine(containerSpec{name: "n", volumes: []string{"old"}}), " ")
 		if want := "docker create --name=n " + want + " bb"; got != want {
 			t.Errorf("%s:\ngot    %s\nwanted %s", options, got, want)
 		}
@@ -147,7 +147,7 @@ func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 		"sudo docker run bb":             "run capmon itself with sudo",
 		"docker exec bb true":            "docker exec: only docker run … and docker compose up SERVICE can be verified",
 		"docker":                         "docker: only docker run … and docker compose up SERVICE can be verified",
-		"docker --context x run bb":      "docker --context: options before run and compose are not understood",
+		"docker --context x run bb":      "docker --context: options before run and compose are not supported",
 		"docker run":                     "names no image",
 		"docker run --rm -e A=1":         "names no image",
 		"docker run --privileged bb":     "--privileged gives more than capabilities",
@@ -166,7 +166,7 @@ func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 	}
 }
 
-func TestPortsArePublishedOnFreeOnes(t *testing.T) {
+func TestPortsArePublishedOnFreePorts(t *testing.T) {
 	for line, want := range map[string][]string{
 		"docker run bb":                                 nil,
 		"docker run -p 8080:80 bb":                      {"--publish=80/tcp"},
@@ -181,13 +181,13 @@ func TestPortsArePublishedOnFreeOnes(t *testing.T) {
 			t.Errorf("%s: %v", line, err)
 			continue
 		}
-		if got := command.(runLine).publishing(); !slices.Equal(got, want) {
+		if got := command.(dockerRun).publishFlags(); !slices.Equal(got, want) {
 			t.Errorf("%s: got %q, wanted %q", line, got, want)
 		}
 	}
 }
 
-func TestATestMayNotMeetAnotherContainer(t *testing.T) {
+func TestTestMustNotReachAnotherContainer(t *testing.T) {
 	command, err := ParseCommand(t.Context(), strings.Fields("docker run -p 8080:80 -p 53:5353/udp -p 443:443 bb"))
 	if err != nil {
 		t.Fatal(err)

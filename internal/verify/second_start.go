@@ -5,8 +5,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// secondStart is how a container is started a second time: a service may need more when it finds
-// its own files, such as a directory that only another user may enter.
+// secondStart is how a container is started a second time. A service may need more when it finds its own files, for
+// example a directory that only another user may enter.
 type secondStart int
 
 const (
@@ -17,11 +17,11 @@ const (
 	otherContainer
 )
 
-// secondStartOf chooses what a user's next start of the command comes to. lasting: it has volumes or
+// secondStartOf returns what corresponds to the user's next start of the command. lasting: the command has volumes or
 // directories that outlive the container.
 func secondStartOf(c Command, lasting bool) secondStart {
 	switch {
-	case !c.removes():
+	case !c.autoRemoves():
 		return sameContainer
 	case lasting:
 		return otherContainer
@@ -29,26 +29,26 @@ func secondStartOf(c Command, lasting bool) secondStart {
 	return none
 }
 
-// compareSecondStart finds out whether a second start can be compared: it has to be a success
-// under the original flags.
+// compareSecondStart checks whether second starts can be compared: a second start must be a success under the original
+// flags.
 func (t *trials) compareSecondStart(a *attempt) {
-	for i := range a.ended {
-		if second := a.ended[i].second; second != nil && second.outcome != t.bench.success {
-			t.options.note("under its own flags a second start fails: %s%s; no second start is tried", second.outcome, quoted(second.output))
-			t.bench.second = none
+	for i := range a.results {
+		if second := a.results[i].second; second != nil && second.outcome != t.executor.success {
+			t.options.note("under its own flags a second start fails: %s%s; verify tries first starts only", second.outcome, quoted(second.output))
+			t.executor.second = none
 		}
 	}
-	for i := range a.ended {
-		if t.bench.second == none {
-			a.ended[i].second = nil
+	for i := range a.results {
+		if t.executor.second == none {
+			a.results[i].second = nil
 		}
 	}
 }
 
-// noteSecondStart says what a second start needs more than the first one, and returns it.
+// noteSecondStart prints and returns what a second start needs in addition to the first one.
 func (t *trials) noteSecondStart(original attempt) capability.Set {
 	var first, second []profile.Run
-	for _, e := range original.ended {
+	for _, e := range original.results {
 		first = append(first, e.runs...)
 		if e.second != nil {
 			second = append(second, e.second.runs...)
@@ -69,8 +69,8 @@ func needs(runs []profile.Run) capability.Set {
 	return set
 }
 
-// all are the runs of both starts.
-func (e ended) all() []profile.Run {
+// all returns the runs of both starts.
+func (e runResult) all() []profile.Run {
 	if e.second == nil {
 		return e.runs
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/capmon/capmon/internal/strictyaml"
 )
 
-// readConfig sets flags to what a file says, a key for each, unless they were given on the
-// command line. The error says where in the file.
+// readConfig sets flags to the values in a YAML file, with one key for each flag. Flags on the command line take
+// precedence. An error contains the line in the file.
 func readConfig(cmd *cobra.Command, path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -36,7 +36,7 @@ func setFlags(cmd *cobra.Command, body ast.Node) error {
 	case *ast.MappingValueNode:
 		pairs = []*ast.MappingValueNode{body}
 	default:
-		return strictyaml.At(body, "a configuration has names of flags with their values")
+		return strictyaml.ErrorAt(body, "a configuration has names of flags with their values")
 	}
 	given := make(map[string]bool)
 	for _, pair := range pairs {
@@ -47,7 +47,7 @@ func setFlags(cmd *cobra.Command, body ast.Node) error {
 		name := pair.Key.GetToken().Value
 		flag := cmd.Flags().Lookup(name)
 		if flag == nil || flag.Hidden || name == "config" || name == "help" || name == "uninstall" {
-			return strictyaml.At(pair.Key, "unknown key %q: it takes the names of the flags of %s without their dashes", name, cmd.CommandPath())
+			return strictyaml.ErrorAt(pair.Key, "unknown key %q: the keys are the names of the flags of %s without the dashes", name, cmd.CommandPath())
 		}
 		values, err := valuesOf(pair.Value)
 		if err != nil {
@@ -58,24 +58,24 @@ func setFlags(cmd *cobra.Command, body ast.Node) error {
 		}
 		for _, value := range values {
 			if err := cmd.Flags().Set(name, value); err != nil {
-				return strictyaml.At(pair.Value, "%s: %v", name, err)
+				return strictyaml.ErrorAt(pair.Value, "%s: %v", name, err)
 			}
 		}
 	}
 	return nil
 }
 
-// valuesOf are those of a flag: one, or a list of a flag that may be repeated.
+// valuesOf returns the values of a flag: one value, or a list for a flag that may be repeated.
 func valuesOf(node ast.Node) (values []string, err error) {
 	if sequence, ok := node.(*ast.SequenceNode); ok {
-		err := strictyaml.Words(sequence, "", "a list has values of the flag", func(word string) error {
+		err := strictyaml.ReadList(sequence, "", "expected a value of the flag", func(word string) error {
 			values = append(values, word)
 			return nil
 		})
 		return values, err
 	}
 	if _, scalar := node.(ast.ScalarNode); !scalar || node.Type() == ast.AliasType {
-		return nil, strictyaml.At(node, "here has to be the value of a flag")
+		return nil, strictyaml.ErrorAt(node, "expected the value of a flag")
 	}
 	if node.GetToken() == nil {
 		return nil, errors.New("a value is missing")

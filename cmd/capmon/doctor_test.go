@@ -109,21 +109,21 @@ func TestDoctorOnMounts(t *testing.T) {
 		},
 		{
 			name: "symbols hidden as by systemd", script: "mount --bind /dev/null /proc/kallsyms", subject: "kernel symbols", status: doctor.Failure,
-			text: "found no functions", remedy: "let nothing hide /proc/kallsyms", code: exitUsage, stderr: "kernel symbols",
+			text: "found no functions", remedy: "make /proc/kallsyms visible", code: exitUsage, stderr: "kernel symbols",
 		},
 		{
 			name: "bpffs not mounted", script: "umount /sys/fs/bpf", withoutMount: "/sys/fs/bpf", subject: "bpffs", status: doctor.OK,
 			text: "not mounted, does not matter",
 		},
 		{name: "securityfs mounted", script: securityfs, subject: "lockdown", status: doctor.OK, text: lockdownMode(t)},
-		{name: "cgroup v1 alone", script: "umount /sys/fs/cgroup/unified", withoutMount: "/sys/fs/cgroup/unified", subject: "cgroups", status: doctor.OK, text: "v1, containers are told apart by /sys/fs/cgroup/"},
+		{name: "cgroup v1 alone", script: "umount /sys/fs/cgroup/unified", withoutMount: "/sys/fs/cgroup/unified", subject: "cgroups", status: doctor.OK, text: "v1, containers are identified by their cgroups in /sys/fs/cgroup/"},
 		{
 			name: "cgroup v2 alone", script: "umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup", subject: "cgroups", status: doctor.OK,
-			text: "v2, containers are told apart by /sys/fs/cgroup",
+			text: "v2, containers are identified by their cgroups in /sys/fs/cgroup",
 		},
 		{
 			name: "hybrid", script: "umount -R /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup; cd /sys/fs/cgroup; mkdir pids unified; mount -t cgroup -o pids none pids; mount -t cgroup2 none unified",
-			withoutMount: "/sys/fs/cgroup/pids", subject: "cgroups", status: doctor.OK, text: "hybrid, containers are told apart by /sys/fs/cgroup/pids",
+			withoutMount: "/sys/fs/cgroup/pids", subject: "cgroups", status: doctor.OK, text: "hybrid, containers are identified by their cgroups in /sys/fs/cgroup/pids",
 		},
 		{
 			name: "no cgroups", script: "umount -R /sys/fs/cgroup", subject: "cgroups", status: doctor.Failure,
@@ -131,7 +131,7 @@ func TestDoctorOnMounts(t *testing.T) {
 		},
 		{
 			name: "a part of the cgroups", script: "mount --bind " + cgroupBelow(t) + " /mnt; umount -R /sys/fs/cgroup", subject: "cgroups", status: doctor.Warning,
-			text: "sees only a part", remedy: "--volume=/sys/fs/cgroup:/sys/fs/cgroup:ro", stderr: "containers that run already are not seen",
+			text: "sees only a part", remedy: "--volume=/sys/fs/cgroup:/sys/fs/cgroup:ro", stderr: "capmon cannot see containers that are already running",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -166,9 +166,9 @@ func TestDoctorOnCapabilities(t *testing.T) {
 			}
 		})
 	}
-	for _, uid := range []uint32{0, anybody} {
+	for _, uid := range []uint32{0, nobody} {
 		d := diagnose(t, restricted(least, uid), binary, "doctor", "-o", "json")
-		d.check(t, "rights", doctor.OK, "all that recording takes", "")
+		d.check(t, "rights", doctor.OK, "all that recording needs", "")
 		d.check(t, "  directories", doctor.OK, "CAP_DAC_READ_SEARCH", "")
 	}
 }
@@ -176,9 +176,9 @@ func TestDoctorOnCapabilities(t *testing.T) {
 // Newer engines keep the layers of containers in containerd, and only root can access its socket.
 func TestDoctorOnLayers(t *testing.T) {
 	t.Parallel()
-	for _, uid := range []uint32{0, anybody} {
+	for _, uid := range []uint32{0, nobody} {
 		d := diagnose(t, restricted(least, uid), binary, "doctor", "-o", "json")
-		if uid == anybody && hasImageStore(t) {
+		if uid == nobody && hasImageStore(t) {
 			d.check(t, "  layers", doctor.Warning, "permission denied", "containerd")
 			continue
 		}
@@ -225,16 +225,16 @@ func TestDoctorOnHookSettings(t *testing.T) {
 	for _, value := range unprivileged {
 		t.Run("kernel.unprivileged_bpf_disabled="+value, func(t *testing.T) {
 			setSysctl(t, "kernel/unprivileged_bpf_disabled", value)
-			diagnose(t, restricted(least, anybody), doctoring...).
+			diagnose(t, restricted(least, nobody), doctoring...).
 				check(t, "unprivileged BPF", doctor.OK, "kernel.unprivileged_bpf_disabled="+value+", does not matter", "")
-			diagnose(t, restricted(least.Without(capability.BPF), anybody), doctoring...).
+			diagnose(t, restricted(least.Without(capability.BPF), nobody), doctoring...).
 				check(t, "rights", doctor.Failure, "missing: CAP_BPF", "")
 		})
 	}
 	for _, value := range pointers {
 		t.Run("kernel.kptr_restrict="+value, func(t *testing.T) {
 			setSysctl(t, "kernel/kptr_restrict", value)
-			d := diagnose(t, restricted(least, anybody), doctoring...)
+			d := diagnose(t, restricted(least, nobody), doctoring...)
 			if value != "2" {
 				d.check(t, "kernel pointers", doctor.OK, "kernel.kptr_restrict="+value+", does not matter", "")
 				d.check(t, "kernel symbols", doctor.OK, "readable", "")
@@ -250,7 +250,7 @@ func TestDoctorOnHookSettings(t *testing.T) {
 	for _, value := range perf {
 		t.Run("kernel.perf_event_paranoid="+value, func(t *testing.T) {
 			setSysctl(t, "kernel/perf_event_paranoid", value)
-			d := diagnose(t, restricted(least, anybody), doctoring...)
+			d := diagnose(t, restricted(least, nobody), doctoring...)
 			d.check(t, "perf events", doctor.OK, "kernel.perf_event_paranoid="+value+", does not matter", "")
 			d.check(t, "  kprobe", doctor.OK, "works", "")
 		})
@@ -260,7 +260,7 @@ func TestDoctorOnHookSettings(t *testing.T) {
 		diagnose(t, (*exec.Cmd).Start, doctoring...).check(t, "  kprobe", doctor.OK, "works", "")
 		work := hooks(t)
 		if work[0] == monitor.Fexit {
-			diagnose(t, restricted(least, anybody), doctoring...).
+			diagnose(t, restricted(least, nobody), doctoring...).
 				check(t, "perf events", doctor.OK, "keeps the hook kprobe from a process without CAP_SYS_ADMIN, does not matter to fexit", "")
 			if testing.Short() {
 				return
@@ -269,11 +269,11 @@ func TestDoctorOnHookSettings(t *testing.T) {
 			work = work[1:]
 		}
 		if work[0] == monitor.Tracepoint { // which no setting disables
-			diagnose(t, restricted(least, anybody), doctoring...).
+			diagnose(t, restricted(least, nobody), doctoring...).
 				check(t, "perf events", doctor.OK, "keeps the hook kprobe from a process without CAP_SYS_ADMIN, does not matter to tp_btf", "")
 			return
 		}
-		diagnose(t, restricted(least, anybody), doctoring...).
+		diagnose(t, restricted(least, nobody), doctoring...).
 			check(t, "perf events", doctor.Failure, "keeps the hook kprobe", "sysctl kernel.perf_event_paranoid=2")
 	})
 }

@@ -30,8 +30,8 @@ func TestEveryHookUnderLockdown(t *testing.T) {
 	}
 	d = lock("confidentiality")
 	d.check(t, "lockdown", doctor.Failure, "no BPF program read its memory", "lockdown=integrity")
-	d.check(t, "hook", doctor.Failure, "no way to listen", "")
-	if output := failsFor(t, (*exec.Cmd).Start, binary, "profile", "--for", "1ms"); !strings.Contains(output, "see capmon doctor") {
+	d.check(t, "hook", doctor.Failure, "no hook for the kernel's capability check works", "")
+	if output := failsFor(t, (*exec.Cmd).Start, binary, "profile", "--for", "1ms"); !strings.Contains(output, "run capmon doctor") {
 		t.Error(output)
 	}
 }

@@ -80,7 +80,7 @@ func TestUnitProfilesWithItsCapabilities(t *testing.T) {
 	if bounding := parseCapabilities(t, strings.Fields(settings["CapabilityBoundingSet"])...); set != least || bounding != least {
 		t.Errorf("ambient %v, bounding %v, wanted %v", set, bounding, least)
 	}
-	for name, uid := range map[string]uint32{"unit-root": 0, "unit-anybody": anybody} {
+	for name, uid := range map[string]uint32{"unit-root": 0, "unit-nobody": nobody} {
 		t.Run(name, func(t *testing.T) {
 			state := openDirectory(t)
 			command := strings.Fields(strings.NewReplacer("/usr/local/bin/capmon", binary, "${STATE_DIRECTORY}", state,
@@ -222,7 +222,7 @@ func TestMissingCgroupsInAContainerAreReported(t *testing.T) {
 	command := documented(t, "capmon-part")
 	i := slices.Index(command, "/sys/fs/cgroup:/sys/fs/cgroup:ro")
 	command = slices.Delete(command, i-1, i+1)
-	if r := execute(t, slices.Concat(command, []string{"profile", "--for", "1ms"})...); r.code != exitDone || !strings.Contains(r.stderr, "containers that run already are not seen") {
+	if r := execute(t, slices.Concat(command, []string{"profile", "--for", "1ms"})...); r.code != exitDone || !strings.Contains(r.stderr, "capmon cannot see containers that are already running") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -1,4 +1,4 @@
-// Package doctor examines whether and how capmon can work on this host.
+// Package doctor checks whether capmon can work on this host, and with which restrictions.
 package doctor
 
 import (
@@ -13,35 +13,34 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Status is how grave a finding is.
+// Status is the severity of a [Finding].
 type Status string
 
 // The statuses.
 const (
 	OK Status = "ok"
-	// Warning: capmon works, with less to tell.
+	// Warning: capmon works, but reports less.
 	Warning Status = "warning"
-	// Failure: profiling cannot work.
+	// Failure: profiling does not work.
 	Failure Status = "failure"
 )
 
-// Finding is what was found out about one thing that capmon depends on.
+// Finding is the result of one check.
 type Finding struct {
 	Subject string `json:"subject"`
 	Status  Status `json:"status"`
 	Text    string `json:"text"`
-	// Remedy is what to do about it; empty if nothing has to be done.
+	// Remedy is what to do; empty if nothing needs to be done.
 	Remedy string `json:"remedy,omitempty"`
 }
 
-// Options of Examine. The zero value examines what profiling would use.
+// Options are the settings of [Examine]. The zero value checks what profiling uses by default.
 type Options struct {
-	// Monitor as profiling would be started; a Hook in it is not regarded.
+	// Monitor are the options of the recording. Examine ignores its Hook.
 	Monitor monitor.Options
 }
 
-// Examine looks at everything that capmon depends on, in the order in which it
-// is needed.
+// Examine checks everything that capmon depends on, in the order in which capmon needs it.
 func Examine(ctx context.Context, options Options) []Finding {
 	tried, err := monitor.TryHooks(options.Monitor)
 	return slices.Concat(
@@ -55,14 +54,14 @@ func Examine(ctx context.Context, options Options) []Finding {
 	)
 }
 
-// Unseen are the findings on why containers that run already are not seen, or not all
-// that there is to know of them; none if they are.
-func Unseen() []Finding {
+// VisibilityWarnings returns the findings that explain why capmon does not see containers that are already running, or
+// not everything about them. It returns none if capmon sees them.
+func VisibilityWarnings() []Finding {
 	return slices.DeleteFunc([]Finding{cgroups(), pidNamespace()}, func(f Finding) bool { return f.Status != Warning })
 }
 
-// CheckCgroups fails unless the cgroups of the whole machine can be seen: without, nobody can
-// tell which containers have ended.
+// CheckCgroups returns an error unless this process sees the cgroups of the whole machine. Without them, capmon cannot
+// know which containers have ended.
 func CheckCgroups() error {
 	if found := cgroups(); found.Status != OK {
 		return fmt.Errorf("%s: %s; %s", found.Subject, found.Text, found.Remedy)
@@ -70,7 +69,7 @@ func CheckCgroups() error {
 	return nil
 }
 
-// Works reports whether profiling can work.
+// Works reports whether profiling works.
 func Works(findings []Finding) bool {
 	for _, finding := range findings {
 		if finding.Status == Failure {
@@ -100,7 +99,7 @@ func kernelVersion() Finding {
 func btf(path string) Finding {
 	const subject = "BTF"
 	if _, err := kernel.LoadBTF(path); err != nil {
-		return bad(Failure, subject, err, "boot a kernel that has "+kernel.BTFPath+"; in a container, let nothing be mounted over it")
+		return bad(Failure, subject, err, "boot a kernel that has "+kernel.BTFPath+"; in a container, mount nothing over it")
 	}
 	if path == "" {
 		path = kernel.BTFPath
@@ -115,18 +114,18 @@ func symbols() []Finding {
 	case errors.Is(err, kernel.ErrSymbolsHidden):
 		return []Finding{bad(Failure, subject, err, "sysctl kernel.kptr_restrict=1, and run capmon with sudo")}
 	case err != nil:
-		return []Finding{bad(Failure, subject, err, "let nothing hide /proc/kallsyms, such as systemd's ProtectKernelTunables= and ProcSubset=")}
+		return []Finding{bad(Failure, subject, err, "make /proc/kallsyms visible: systemd hides it with ProtectKernelTunables= and ProcSubset=")}
 	}
 	return []Finding{ok(subject, "readable in /proc/kallsyms"), callSites(symbols)}
 }
 
-// callSites tells how it is found out which kernel function asked.
+// callSites reports how capmon finds the call sites of checks.
 func callSites(symbols *kernel.Symbols) Finding {
 	const subject = "  call sites"
 	if _, ok := symbols.OrcTables(); !ok {
-		return Finding{Subject: subject, Status: OK, Text: "the stack is walked at every check, which takes longer: only x86 kernels with CONFIG_UNWINDER_ORC tell how else"}
+		return Finding{Subject: subject, Status: OK, Text: "capmon walks the stack at every check, which takes longer: only x86 kernels with CONFIG_UNWINDER_ORC have the data for a faster method"}
 	}
-	return ok(subject, "told from memory by fexit and tp_btf, and one in 1024 compared with a walk of the stack")
+	return ok(subject, "fexit and tp_btf read them from a cache, and compare one in 1024 with a walk of the stack")
 }
 
 func cgroups() Finding {
@@ -135,9 +134,9 @@ func cgroups() Finding {
 	if err != nil {
 		return bad(Failure, subject, err, "mount -t cgroup2 none /sys/fs/cgroup")
 	}
-	text := fmt.Sprintf("%s, containers are told apart by %s", found.Mode, found.Mount)
-	if initial, err := kernel.InInitial(kernel.CgroupNamespace); err == nil && !initial || found.Part {
-		return Finding{subject, Warning, text + ", of which this process sees only a part: containers that run already are not seen", "run capmon on the host (docker run --cgroupns=host --volume=/sys/fs/cgroup:/sys/fs/cgroup:ro)"}
+	text := fmt.Sprintf("%s, containers are identified by their cgroups in %s", found.Mode, found.Mount)
+	if initial, err := kernel.InInitial(kernel.CgroupNamespace); err == nil && !initial || found.Partial {
+		return Finding{subject, Warning, text + ", but this process sees only a part of them: capmon cannot see containers that are already running", "run capmon on the host (docker run --cgroupns=host --volume=/sys/fs/cgroup:/sys/fs/cgroup:ro)"}
 	}
 	return ok(subject, "%s", text)
 }
@@ -149,22 +148,21 @@ func pidNamespace() Finding {
 	case err != nil:
 		return bad(Warning, subject, err, "mount /proc")
 	case !initial:
-		return Finding{subject, Warning, "not the host's: containers that run already cannot be examined", "run capmon on the host (docker run --pid=host)"}
+		return Finding{subject, Warning, "not the host's: capmon cannot inspect containers that are already running", "run capmon on the host (docker run --pid=host)"}
 	}
 	return ok(subject, "the host's")
 }
 
-// hooks has a finding on whether there is a hook at all and on the one in use,
-// then one for each of the others.
+// hooks returns a finding on whether any hook works and which one is used, and then one for each hook.
 func hooks(tried map[monitor.Hook]error, err error) []Finding {
 	const subject = "hook"
 	if err != nil {
 		return []Finding{bad(Failure, subject, fmt.Errorf("not tried: %w", err), "see above")}
 	}
-	chosen := choice(tried)
+	chosen := firstWorking(tried)
 	first := ok(subject, "%s", chosen)
 	if chosen == "" {
-		first = Finding{subject, Failure, "no way to listen to the kernel's capability check works", "use a kernel of 6.14 or later, or one built with BPF trampolines or kprobes; rights, lockdown and perf events, above, may be why"}
+		first = Finding{subject, Failure, "no hook for the kernel's capability check works", "use a kernel of 6.14 or later, or one built with BPF trampolines or kprobes; the cause may be rights, lockdown or perf events (see above)"}
 	}
 	findings := []Finding{first}
 	for _, hook := range monitor.Hooks() {
@@ -175,14 +173,14 @@ func hooks(tried map[monitor.Hook]error, err error) []Finding {
 		case hook == chosen:
 			findings = append(findings, ok(name, "works, and is used"))
 		default:
-			findings = append(findings, ok(name, "works, and would be used if %s did not", chosen))
+			findings = append(findings, ok(name, "works, and would be used if %s did not work", chosen))
 		}
 	}
 	return findings
 }
 
-// choice is the hook that profiling uses: the first that works, "" if none does.
-func choice(tried map[monitor.Hook]error) monitor.Hook {
+// firstWorking returns the hook that profiling uses: the first that works, "" if none does.
+func firstWorking(tried map[monitor.Hook]error) monitor.Hook {
 	for _, hook := range monitor.Hooks() {
 		if err, was := tried[hook]; was && err == nil {
 			return hook
@@ -195,7 +193,7 @@ func docker(ctx context.Context) []Finding {
 	const subject = "Docker"
 	engine, err := container.NewDocker(ctx)
 	if err != nil {
-		return []Finding{bad(Failure, subject, err, "start it or set DOCKER_HOST; without it, containers that run already can be profiled, by ID")}
+		return []Finding{bad(Failure, subject, err, "start it or set DOCKER_HOST; without Docker, capmon can profile running containers by ID")}
 	}
 	defer engine.Close()
 	version, err := engine.Version(ctx)
@@ -205,15 +203,15 @@ func docker(ctx context.Context) []Finding {
 	findings := []Finding{ok(subject, "%s", describe(version, engine.Endpoint()))}
 	if release, err := kernel.Release(); err == nil && version.Kernel != release {
 		findings = append(findings, Finding{"  kernel", Failure,
-			fmt.Sprintf("the engine's containers run on kernel %s, which is not this one", version.Kernel),
+			fmt.Sprintf("the engine's containers run on kernel %s, not on this one", version.Kernel),
 			"run capmon on the machine, or in the virtual machine, where the engine is"})
 	}
 	if version.Rootless || version.UsernsRemap {
-		findings = append(findings, ok("  user namespace", "the engine's containers have one of their own: what the kernel asks of the host's, no --cap-add can grant"))
+		findings = append(findings, ok("  user namespace", "the engine's containers have one of their own: no --cap-add can grant what the kernel checks in the host's"))
 	}
 	if err := engine.CheckLayers(ctx); err != nil {
-		findings = append(findings, bad(Warning, "  layers", fmt.Errorf("files of containers that end soon after their start may not be found: %w", err),
-			"run capmon as root, or let containerd's configuration give its socket to a group of capmon's user (gid)"))
+		findings = append(findings, bad(Warning, "  layers", fmt.Errorf("capmon may not find the files of containers that end soon after their start: %w", err),
+			"run capmon as root, or set the group of the socket (gid) in containerd's configuration to a group of capmon's user"))
 	}
 	return findings
 }

@@ -23,7 +23,7 @@ func TestRights(t *testing.T) {
 		{"just enough", needed, true, ""},
 		{"SYS_ADMIN for the newer ones", capability.Of(capability.SysAdmin, capability.Syslog, capability.SysPtrace), true, ""},
 		{"SYS_ADMIN alone", capability.Of(capability.SysAdmin), true, "lacks (CAP_SYSLOG, CAP_SYS_PTRACE)"},
-		{"nobody", 0, true, "lacks (CAP_BPF, CAP_PERFMON, CAP_SYSLOG, CAP_SYS_PTRACE): run it with sudo"},
+		{"no capability", 0, true, "lacks (CAP_BPF, CAP_PERFMON, CAP_SYSLOG, CAP_SYS_PTRACE): run it with sudo"},
 		{"one missing", needed.Without(capability.Perfmon), true, "lacks (CAP_PERFMON)"},
 		{"root of a container", all, false, "in another one"},
 	} {
@@ -57,8 +57,8 @@ func TestThisHostWorks(t *testing.T) {
 	}
 }
 
-// Doctor's choice has to be the one that profiling makes.
-func TestTheHookNamedIsTheHookUsed(t *testing.T) {
+// doctor must name the hook that profiling uses.
+func TestDoctorNamesTheHookInUse(t *testing.T) {
 	findings := Examine(t.Context(), Options{})
 	m, err := monitor.Start(monitor.Options{})
 	if err != nil {
@@ -67,15 +67,15 @@ func TestTheHookNamedIsTheHookUsed(t *testing.T) {
 	defer m.Close()
 	i := slices.IndexFunc(findings, func(f Finding) bool { return f.Subject == "hook" })
 	if findings[i].Text != string(m.Hook()) {
-		t.Errorf("doctor names %q, in use is %q", findings[i].Text, m.Hook())
+		t.Errorf("doctor names %q, but profiling uses %q", findings[i].Text, m.Hook())
 	}
 }
 
-func TestEveryFailureSaysWhatToDo(t *testing.T) {
+func TestEveryFailureHasARemedy(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "none.sock"))
 	findings := Examine(t.Context(), Options{Monitor: monitor.Options{BTF: filepath.Join(t.TempDir(), "none")}})
 	if Works(findings) {
-		t.Error("it cannot work without BTF")
+		t.Error("reported to work without BTF")
 	}
 	failed := make(map[string]string)
 	for _, finding := range findings {

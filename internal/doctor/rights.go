@@ -9,29 +9,28 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// needed are the capabilities that recording takes: BPF and PERFMON to load and
-// attach the programs, for which SYS_ADMIN does too (bpf_capable and
-// perfmon_capable, include/linux/capability.h); SYSLOG to read where kernel
-// functions are (kallsyms_show_value, kernel/ksyms_common.c); SYS_PTRACE to look at
-// the containers' processes (ptrace_may_access, kernel/ptrace.c).
+// needed are the capabilities that recording needs. BPF and PERFMON are needed to load and attach the programs;
+// SYS_ADMIN is accepted in place of both (bpf_capable and perfmon_capable, include/linux/capability.h). SYSLOG is
+// needed to read the addresses of kernel functions (kallsyms_show_value, kernel/ksyms_common.c), and SYS_PTRACE to
+// inspect the containers' processes (ptrace_may_access, kernel/ptrace.c).
 var needed = capability.Of(capability.BPF, capability.Perfmon, capability.Syslog, capability.SysPtrace)
 
-// purposes says what each of them is for, and of DAC_READ_SEARCH what is lost without.
+// purposes has the reason for each needed capability.
 var purposes = map[capability.Capability]string{
 	capability.BPF:       "to load programs into the kernel",
 	capability.Perfmon:   "to let them read its memory",
 	capability.Syslog:    "to read where its functions are",
-	capability.SysPtrace: "to look at the containers' processes",
+	capability.SysPtrace: "to inspect the containers' processes",
 }
 
-// RightsError: this process may not do what recording takes.
+// RightsError means that this process lacks rights that recording needs.
 type RightsError struct {
-	// Missing are the capabilities that it lacks; empty if it has them, but in a
-	// user namespace where they are worth nothing to the kernel.
+	// Missing are the capabilities that it lacks. Missing is empty if it has all of them, but in a user namespace where
+	// they have no effect on the host's kernel.
 	Missing capability.Set
 }
 
-// Error is one line that ends in what to do.
+// Error implements error. The text is one line that ends with what to do.
 func (e *RightsError) Error() string {
 	if e.Missing.Empty() {
 		return "recording needs rights in the host's user namespace, and this process is in another one: run it outside, with sudo"
@@ -39,8 +38,8 @@ func (e *RightsError) Error() string {
 	return fmt.Sprintf("recording needs rights that this process lacks (%s): run it with sudo", withPrefix(e.Missing))
 }
 
-// Check tells what is against recording before anything is tried: the error has
-// kernel.ErrTooOld or a *RightsError in its tree.
+// Check returns an error if recording cannot work, without trying it. The error wraps kernel.ErrTooOld or a
+// [*RightsError].
 func Check() error {
 	if _, err := checkRelease(); err != nil {
 		return err
@@ -79,32 +78,32 @@ func checkRights(have capability.Set, initialNamespace bool) error {
 	return &RightsError{missing}
 }
 
-// rights has a finding on what recording takes, or one on each that is missing.
+// rights returns a finding on the capabilities that recording needs, or one on each that is missing.
 func rights() []Finding {
 	const subject = "rights"
-	var refused *RightsError
+	var rightsErr *RightsError
 	err := checkOwnRights()
 	switch {
 	case err == nil:
-		return []Finding{ok(subject, "all that recording takes: %s", withPrefix(needed)), directories()}
-	case !errors.As(err, &refused):
+		return []Finding{ok(subject, "all that recording needs: %s", withPrefix(needed)), directories()}
+	case !errors.As(err, &rightsErr):
 		return []Finding{bad(Failure, subject, err, "mount -t proc proc /proc")}
-	case refused.Missing.Empty():
-		return []Finding{{subject, Failure, "this process is in a user namespace of its own, where its capabilities are worth nothing to the kernel", "run capmon outside of it, with sudo"}}
+	case rightsErr.Missing.Empty():
+		return []Finding{{subject, Failure, "this process is in a user namespace of its own, where its capabilities have no effect on the host's kernel", "run capmon outside of it, with sudo"}}
 	}
 	var findings []Finding
-	for _, c := range refused.Missing.Sorted() {
+	for _, c := range rightsErr.Missing.Sorted() {
 		name := withPrefix(capability.Of(c))
 		findings = append(findings, Finding{subject, Failure, fmt.Sprintf("missing: %s, %s", name, purposes[c]), remedyFor(c)})
 	}
 	return findings
 }
 
-// directories is about what recording does without, but with less to tell.
+// directories returns a finding on the capability without which capmon still works, but reports less.
 func directories() Finding {
 	const subject = "  directories"
-	if !has(capability.DACReadSearch) {
-		return Finding{subject, Warning, "missing: CAP_DAC_READ_SEARCH: of a program that ends at once, in a directory that is closed to this user, it cannot be read whether the file carries capabilities; the report names such programs", remedyFor(capability.DACReadSearch)}
+	if !hasCapability(capability.DACReadSearch) {
+		return Finding{subject, Warning, "missing: CAP_DAC_READ_SEARCH: in directories that are closed to this user, capmon cannot read the file capabilities of programs that end at once; the report names such programs", remedyFor(capability.DACReadSearch)}
 	}
 	return ok(subject, "all can be searched: CAP_DAC_READ_SEARCH")
 }
@@ -117,13 +116,13 @@ func remedyFor(c capability.Capability) string {
 	return remedy
 }
 
-func has(c capability.Capability) bool {
+func hasCapability(c capability.Capability) bool {
 	have, err := kernel.EffectiveCapabilities()
 	return err == nil && have.Has(c)
 }
 
-// withPrefix writes names as the manual pages do, not as Docker does: these are
-// rights of a process on the host.
+// withPrefix returns the names as in the manual pages, not as in Docker, because these are rights of a process on the
+// host.
 func withPrefix(set capability.Set) string {
 	var names []string
 	for _, c := range set.Sorted() {

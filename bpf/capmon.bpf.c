@@ -175,7 +175,7 @@ static __noinline int count_check(struct check_key *key, __u32 uid)
 
 static __always_inline bool is_granted(enum answer answer)
 {
-	return answer == ANSWER_HELD || answer == ANSWER_OWNER;
+	return answer == ANSWER_HELD || answer == ANSWER_OWNS_USERNS;
 }
 
 /* Follows what happens after a workload's check. own: the kernel checked the task's own credential,
@@ -394,7 +394,7 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 		return 0;
 	}
 	key->subject = subject_of(checked, task, id, container);
-	key->root = checked->euid == 0;
+	key->host_root = checked->euid == 0;
 	if (container->base_userns && checked->userns_inum != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
 	else if (container->workload_ns) /* a nested user namespace gives all capabilities */

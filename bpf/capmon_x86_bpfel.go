@@ -26,7 +26,7 @@ type CapmonAnswer uint32
 
 const (
 	CapmonAnswerANSWER_HELD           CapmonAnswer = 0
-	CapmonAnswerANSWER_OWNER          CapmonAnswer = 1
+	CapmonAnswerANSWER_OWNS_USERNS    CapmonAnswer = 1
 	CapmonAnswerANSWER_NOT_HELD       CapmonAnswer = 2
 	CapmonAnswerANSWER_OUTSIDE_USERNS CapmonAnswer = 3
 )
@@ -198,7 +198,7 @@ type CapmonCheckKey struct {
 	DeniedFirst uint8
 	CapOpts     uint8
 	SetupExecve uint8
-	Root        uint8
+	HostRoot    uint8
 	Excess      uint8
 	Alternative uint8
 	Pad         [7]uint8

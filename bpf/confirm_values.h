@@ -97,7 +97,7 @@ static __always_inline void save_unconfirmed(struct task_struct *task, struct un
  * denial would have caused. */
 static __always_inline void confirm_failure(struct check_key *key, long result, long error)
 {
-	bool granted = key->answer == ANSWER_HELD || key->answer == ANSWER_OWNER;
+	bool granted = key->answer == ANSWER_HELD || key->answer == ANSWER_OWNS_USERNS;
 
 	if (granted || result != -error)
 		key->condition = CONDITION_NO_EFFECT;

@@ -93,7 +93,7 @@ static __always_inline enum answer replay_cap_capable(const struct cred_info *ch
 			break;
 		struct user_namespace *parent = BPF_CORE_READ(ns, parent);
 		if (parent == own && BPF_CORE_READ(ns, owner.val) == checked->euid)
-			return ANSWER_OWNER;
+			return ANSWER_OWNS_USERNS;
 		ns = parent;
 	}
 	return held ? ANSWER_OUTSIDE_USERNS : ANSWER_NOT_HELD;

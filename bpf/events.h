@@ -70,7 +70,7 @@ static __always_inline bool may_send_check_event(struct container *container,
 						 const struct check_key *key, __u64 now)
 {
 	__u64 bit = 1ULL << (key->capability & 63);
-	bool granted = key->answer == ANSWER_HELD || key->answer == ANSWER_OWNER;
+	bool granted = key->answer == ANSWER_HELD || key->answer == ANSWER_OWNS_USERNS;
 	__u64 *announced = granted ? &container->announced_granted : &container->announced_denied;
 
 	if (key->subject == SUBJECT_OWN && key->namespace == NAMESPACE_BASE &&

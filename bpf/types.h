@@ -50,7 +50,7 @@ enum special_value {
 /* How cap_capable's walk through the user namespaces ended. */
 enum answer {
 	ANSWER_HELD = 0, /* granted: the capability is in the effective set */
-	ANSWER_OWNER = 1, /* granted: the credential owns the target user namespace */
+	ANSWER_OWNS_USERNS = 1, /* granted: the credential owns the target user namespace */
 	ANSWER_NOT_HELD = 2, /* denied: the capability is not in the effective set */
 	ANSWER_OUTSIDE_USERNS = 3, /* denied: the capability is in the effective set, but the target
 				      user namespace is neither the credential's nor below it */
@@ -241,7 +241,7 @@ struct check_key {
 	__u8 cap_opts; /* cap_capable's opts, or CAP_OPTS_UNKNOWN; only tests use it */
 	__u8 setup_execve; /* 1: made inside an execve of the runtime setup; with PHASE_WORKLOAD,
 			      the execve that started the workload */
-	__u8 root; /* 1: the effective user is the host's user 0 */
+	__u8 host_root; /* 1: the effective user is the host's user 0 */
 	__u8 excess; /* enum excess: the task's bounding set compared with the container's grant */
 	__u8 alternative; /* enum alternative */
 	__u8 pad[7];

@@ -18,7 +18,7 @@ const (
 	Held = Answer(bpf.CapmonAnswerANSWER_HELD)
 	// OwnsUserns means granted because the credential's user owns the user namespace that the check is for. The kernel
 	// did not read a capability set.
-	OwnsUserns = Answer(bpf.CapmonAnswerANSWER_OWNER)
+	OwnsUserns = Answer(bpf.CapmonAnswerANSWER_OWNS_USERNS)
 	// NotHeld means denied: the capability was not in the effective set.
 	NotHeld = Answer(bpf.CapmonAnswerANSWER_NOT_HELD)
 	// OutsideUserns means denied, although the credential may hold the capability: the check is for a user namespace
@@ -81,20 +81,20 @@ const (
 	Optional = Condition(bpf.CapmonConditionCONDITION_OPTIONAL)
 )
 
-// Choice says whether the credential holds another capability that the kernel would accept instead of the checked one.
-type Choice uint8
+// Alternative says whether the credential holds another capability that the kernel would accept instead of the checked one.
+type Alternative uint8
 
 const (
-	// ChoiceUnknown means that no other capability would do, or that an earlier version recorded the check.
-	ChoiceUnknown = Choice(bpf.CapmonAlternativeALTERNATIVE_UNKNOWN)
-	// ChoiceNone means that the credential does not hold the other capability, and holds less than the container was
+	// AlternativeUnknown means that no other capability would do, or that an earlier version recorded the check.
+	AlternativeUnknown = Alternative(bpf.CapmonAlternativeALTERNATIVE_UNKNOWN)
+	// AlternativeNotHeld means that the credential does not hold the other capability, and holds less than the container was
 	// granted.
-	ChoiceNone = Choice(bpf.CapmonAlternativeALTERNATIVE_NOT_HELD)
-	// ChoiceOther means that the credential holds the other capability. For SYS_ADMIN, which several capabilities can
+	AlternativeNotHeld = Alternative(bpf.CapmonAlternativeALTERNATIVE_NOT_HELD)
+	// AlternativeHeld means that the credential holds the other capability. For SYS_ADMIN, which several capabilities can
 	// replace, this is SYS_NICE.
-	ChoiceOther = Choice(bpf.CapmonAlternativeALTERNATIVE_HELD)
-	// ChoiceAll means that the credential holds all capabilities that the container was granted.
-	ChoiceAll = Choice(bpf.CapmonAlternativeALTERNATIVE_WHOLE_GRANT)
+	AlternativeHeld = Alternative(bpf.CapmonAlternativeALTERNATIVE_HELD)
+	// AlternativeWholeGrant means that the credential holds all capabilities that the container was granted.
+	AlternativeWholeGrant = Alternative(bpf.CapmonAlternativeALTERNATIVE_WHOLE_GRANT)
 )
 
 // Values of Call.Args[1] of a check for a write to the map of a user namespace.
@@ -121,10 +121,10 @@ type Check struct {
 	// record a container that already ran, and that the container's grant is unknown (see [Monitor.SetGrant]).
 	MayExceedGrant bool
 	// HostRoot means that the credential's effective user is user 0 of the host.
-	HostRoot  bool
-	Phase     Phase
-	Condition Condition
-	Choice    Choice
+	HostRoot    bool
+	Phase       Phase
+	Condition   Condition
+	Alternative Alternative
 	// DeniedFirst is the capability that the same kernel code checked just before, and that was denied. It is valid if
 	// HasDeniedFirst is true.
 	DeniedFirst    capability.Capability
@@ -162,10 +162,10 @@ func (m *Monitor) newCheck(symbols *kernel.Symbols, key *bpf.CapmonCheckKey, val
 		Credential:   CredentialSource(key.Subject),
 		Nested:       key.Namespace == uint8(bpf.CapmonNamespaceKindNAMESPACE_NESTED),
 		ExceedsGrant: key.Excess == uint8(bpf.CapmonExcessEXCESS_CERTAIN),
-		HostRoot:     key.Root != 0,
+		HostRoot:     key.HostRoot != 0,
 		Phase:        Phase(key.Phase),
 		Condition:    Condition(key.Condition),
-		Choice:       Choice(key.Alternative),
+		Alternative:  Alternative(key.Alternative),
 		Entry:        key.SetupExecve != 0,
 		Stack:        symbols.Frames(key.Site[:]),
 		Call:         m.newCall(key),

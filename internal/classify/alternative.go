@@ -123,12 +123,12 @@ func narrowNeeds(check monitor.Check) []ImplicitNeed {
 // nil if there is none. A process that has given up capabilities may hold only one of the two. Then the result is
 // nil.
 func alternative(check monitor.Check) *capability.Capability {
-	if check.Choice == monitor.ChoiceNone {
+	if check.Alternative == monitor.AlternativeNotHeld {
 		return nil
 	}
 	for _, p := range pairs {
 		switch {
-		case check.Capability == p.wide && check.HasDeniedFirst && check.DeniedFirst == p.narrow && check.Choice != monitor.ChoiceOther:
+		case check.Capability == p.wide && check.HasDeniedFirst && check.DeniedFirst == p.narrow && check.Alternative != monitor.AlternativeHeld:
 			return &p.narrow
 		case check.Capability == p.wide && p.narrowIsNext != nil && p.narrowIsNext(check):
 			return &p.narrow

@@ -266,10 +266,10 @@ func TestOnlyNeedsHaveAlternatives(t *testing.T) {
 	setup.Phase = monitor.Setup
 	overridden.Credential = monitor.OverriddenCredential
 	lessened, both := need, need
-	lessened.Choice = monitor.ChoiceNone
-	both.Choice = monitor.ChoiceOther // but the first check was denied
+	lessened.Alternative = monitor.AlternativeNotHeld
+	both.Alternative = monitor.AlternativeHeld // but the first check was denied
 	narrow := granted(capability.DACReadSearch, need.Stack...)
-	narrow.Choice = monitor.ChoiceNone
+	narrow.Alternative = monitor.AlternativeNotHeld
 	for name, check := range map[string]monitor.Check{
 		"alone": alone, "denied": denied, "setup": setup, "other-credential": overridden,
 		"less than the container": lessened, "another capability": both, "only the narrow capability": narrow,

@@ -139,7 +139,7 @@ func TestNarrowNeeds(t *testing.T) {
 		t.Errorf("the alternative is %v", other)
 	}
 	for name, change := range map[string]func(*monitor.Check){
-		"less than the container": func(c *monitor.Check) { c.Choice = monitor.ChoiceNone },
+		"less than the container": func(c *monitor.Check) { c.Alternative = monitor.AlternativeNotHeld },
 		"denied":                  func(c *monitor.Check) { c.Answer = monitor.NotHeld },
 		"nested":                  func(c *monitor.Check) { c.Nested = true },
 		"the narrow one":          func(c *monitor.Check) { c.Capability = capability.SysNice },

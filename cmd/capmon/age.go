@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// day is what a d means: 24 hours.
+// day is the length of the unit d: 24 hours.
 const day = 24 * time.Hour
 
-// parseAge reads a time span, above zero, in Go's form or in days: 36h, 90d.
+// parseAge parses a duration greater than zero, in Go's syntax or in days: 36h, 90d.
 func parseAge(text string) (time.Duration, error) {
 	var age time.Duration
 	var err error
@@ -22,14 +22,13 @@ func parseAge(text string) (time.Duration, error) {
 		age, err = time.ParseDuration(text)
 	}
 	if err != nil || age <= 0 {
-		return 0, fmt.Errorf("%q is no age: write it as 90d, 36h or 30m", text)
+		return 0, fmt.Errorf("invalid age %q: use a form such as 90d, 36h or 30m", text)
 	}
 	return age, nil
 }
 
-// parseMoment reads a moment: an age before now, a date, at whose begin it is in the local time
-// zone, or a time.
-func parseMoment(text string, now time.Time) (time.Time, error) {
+// parseTime parses a time: an age before now, a date (from its beginning in the time zone of now), or RFC 3339.
+func parseTime(text string, now time.Time) (time.Time, error) {
 	if age, err := parseAge(text); err == nil {
 		return now.Add(-age), nil
 	}
@@ -39,5 +38,5 @@ func parseMoment(text string, now time.Time) (time.Time, error) {
 	if at, err := time.Parse(time.RFC3339, text); err == nil {
 		return at, nil
 	}
-	return time.Time{}, fmt.Errorf("%q is no moment: write an age (7d, 12h), a date (2006-01-02) or a time (2006-01-02T15:04:05Z)", text)
+	return time.Time{}, fmt.Errorf("invalid time %q: use an age (7d, 12h), a date (2006-01-02) or RFC 3339 (2006-01-02T15:04:05Z)", text)
 }

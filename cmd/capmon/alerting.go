@@ -22,19 +22,20 @@ import (
 )
 
 const (
-	// builtinRules is what --rules calls the built-in ones.
+	// builtinRules is the value of --rules for the built-in rules.
 	builtinRules = "builtin"
-	// dueInterval is how often it is looked whether a cool-down is over.
+	// dueInterval is how often alerting checks whether a cool-down is over.
 	dueInterval = time.Second
 )
 
-// alerting finds alerts in the uses of a watch, and delivers them.
+// alerting evaluates uses with rules, and delivers the alerts. It is safe for concurrent use.
 type alerting struct {
-	path    string // of the rules
-	rules   rules.File
-	sees    scope
-	keep    func(one alert.Alert, taken bool) // after the sinks, of which one may have taken it
-	printer *printer                          // nil if nobody reads alerts
+	path  string // the file of the rules
+	rules rules.File
+	scope scope
+	// onAlert is called after the sinks. accepted reports whether one of them accepted the alert.
+	onAlert func(one alert.Alert, accepted bool)
+	printer *printer // nil if alerts are not printed
 	sinks   *sink.Sinks
 	notices io.Writer
 
@@ -43,19 +44,19 @@ type alerting struct {
 	alerts uint64
 }
 
-// scope is which uses a watch tells rules of.
+// scope is which uses the rules get.
 type scope struct{ all, every bool }
 
-// covers reports whether these are all that a file of rules looks at.
+// covers reports whether the scope includes all uses that a file of rules needs.
 func (s scope) covers(file rules.File) bool {
 	return (s.all || !file.NeedsAll()) && (s.every || !file.NeedsEvery())
 }
 
-// alerting is what --rules asks for, nil if nothing.
-func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc, log *zap.Logger) (*alerting, error) {
+// newAlerting returns the alerting for --rules; nil without --rules.
+func (w *watchFlags) newAlerting(cmd *cobra.Command, fail context.CancelCauseFunc, log *zap.Logger) (*alerting, error) {
 	if w.rules == "" {
 		if cmd.Flags().Changed("rules") {
-			return nil, errors.New("--rules names no file: give one, or builtin")
+			return nil, errors.New("--rules is empty: set a file, or builtin")
 		}
 		return nil, nil
 	}
@@ -67,15 +68,15 @@ func (w *watching) alerting(cmd *cobra.Command, fail context.CancelCauseFunc, lo
 		return nil, err
 	}
 	a.printer = newPrinter(w.writer(cmd, fail))
-	a.keep = a.printer.print
+	a.onAlert = a.printer.print
 	w.selection.All = w.selection.All || a.rules.NeedsAll()
 	w.every = w.every || a.rules.NeedsEvery()
-	a.sees = scope{w.selection.All, w.every}
+	a.scope = scope{w.selection.All, w.every}
 	return a, nil
 }
 
-// loadRules reads a file of rules, or the built-in ones, and the profiles that they name.
-func loadRules(path string) (file rules.File, notes []string, err error) {
+// loadRules reads a file of rules, or the built-in rules, and the profiles that they name.
+func loadRules(path string) (file rules.File, notices []string, err error) {
 	if path == builtinRules {
 		file, err = rules.Builtin()
 	} else {
@@ -88,56 +89,55 @@ func loadRules(path string) (file rules.File, notes []string, err error) {
 	if err != nil {
 		return rules.File{}, nil, fmt.Errorf("rules %w", err)
 	}
-	if notes, err = file.LoadProfiles(); err != nil {
+	if notices, err = file.LoadProfiles(); err != nil {
 		return rules.File{}, nil, fmt.Errorf("rules %w", err)
 	}
-	return file, notes, nil
+	return file, notices, nil
 }
 
-// newAlerting reads the rules. Notices go to a writer of their own.
+// newAlerting reads the rules. It writes notices to notices, not to the output.
 func newAlerting(path string, notices io.Writer) (*alerting, error) {
-	file, notes, err := loadRules(path)
+	file, texts, err := loadRules(path)
 	if err != nil {
 		return nil, err
 	}
 	a := &alerting{path: path, rules: file, notices: notices, engine: rules.New(file)}
-	a.say(notes)
+	a.notify(texts)
 	return a, nil
 }
 
-func (a *alerting) say(notes []string) {
-	for _, note := range notes {
-		fmt.Fprintln(a.notices, "capmon:", note)
+func (a *alerting) notify(texts []string) {
+	for _, text := range texts {
+		fmt.Fprintln(a.notices, "capmon:", text)
 	}
 }
 
-// take takes a use.
-func (a *alerting) take(use uses.Use) {
+// handle evaluates the rules for a use.
+func (a *alerting) handle(use uses.Use) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.send(a.engine.Take(use, time.Now()))
-	a.say(a.engine.Notes())
+	a.deliver(a.engine.Take(use, time.Now()))
+	a.notify(a.engine.Notes())
 }
 
-// report takes an alert of capmon's own, which no rule judges.
+// report delivers an alert about capmon itself, without rules.
 func (a *alerting) report(one alert.Alert) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.send([]alert.Alert{one})
+	a.deliver([]alert.Alert{one})
 }
 
-func (a *alerting) send(alerts []alert.Alert) {
+func (a *alerting) deliver(alerts []alert.Alert) {
 	for _, one := range alerts {
 		a.alerts++
-		a.keep(one, a.sinks.Deliver(one))
+		a.onAlert(one, a.sinks.Deliver(one))
 	}
 }
 
-// follow tells of what cool-downs have held back when they are over, and reads the rules anew
-// when SIGHUP asks for that, which without rules would end a watch.
-func (a *alerting) follow(ctx context.Context) {
+// start starts to deliver the alerts that cool-downs held back, and to reload the rules on SIGHUP, until ctx ends.
+func (a *alerting) start(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
-	signal.Ignore(unix.SIGHUP) // takes it from whom it would end
+	signal.Ignore(unix.SIGHUP) // otherwise the context of main would end
 	signal.Notify(hangup, unix.SIGHUP)
 	go func() {
 		tick := time.NewTicker(dueInterval)
@@ -148,7 +148,7 @@ func (a *alerting) follow(ctx context.Context) {
 				return
 			case now := <-tick.C:
 				a.mu.Lock()
-				a.send(a.engine.Due(now))
+				a.deliver(a.engine.Due(now))
 				a.mu.Unlock()
 			case <-hangup:
 				a.reload()
@@ -157,11 +157,11 @@ func (a *alerting) follow(ctx context.Context) {
 	}()
 }
 
-// reload reads the rules anew. If they are broken, those that it has stay in force.
+// reload reads the rules again. If they are invalid, the current rules stay in force.
 func (a *alerting) reload() {
-	file, notes, err := loadRules(a.path)
-	if err == nil && !a.sees.covers(file) {
-		err = errors.New("rules " + a.path + ": they look at uses that this watch does not tell of, by classes, alert: every or burst: start it anew, with --all and --every if they are to come and go")
+	file, texts, err := loadRules(a.path)
+	if err == nil && !a.scope.covers(file) {
+		err = errors.New("rules " + a.path + ": the rules need uses that this watch does not record (because of classes, alert: every or burst): restart capmon; to add and remove such rules without a restart, use --all and --every")
 	}
 	if err == nil {
 		err = reloadSinks(a.sinks, file)
@@ -169,31 +169,32 @@ func (a *alerting) reload() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
-		a.say([]string{fmt.Sprintf("%v; the rules stay as they were", err)})
+		a.notify([]string{fmt.Sprintf("%v; the current rules stay in force", err)})
 		return
 	}
-	a.send(a.engine.Replace(file))
-	a.say(append(notes, fmt.Sprintf("read %s anew: %s in force", a.path, counted(uint64(len(file.Rules)), "rule"))))
+	a.deliver(a.engine.Replace(file))
+	a.notify(append(texts, fmt.Sprintf("reloaded %s: %s in force", a.path, plural(uint64(len(file.Rules)), "rule"))))
 }
 
-// close tells of what is held back, when no use will come any more, and how much it was.
+// close delivers the alerts that are held back, and prints the number of alerts. Call it when there will be no further
+// uses.
 func (a *alerting) close() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.send(a.engine.Close())
+	a.deliver(a.engine.Close())
 	err := closeSinks(a.sinks)
-	text := counted(a.alerts, "alert")
+	text := plural(a.alerts, "alert")
 	if a.printer == nil {
-		a.say([]string{text})
+		a.notify([]string{text})
 		return err
 	}
 	a.printer.close()
 	if dropped, skipped := a.printer.dropped(); dropped > 0 {
-		text += fmt.Sprintf("; %d of them went to the sinks alone, since standard output was not read", dropped-skipped)
+		text += fmt.Sprintf("; %d of them were sent only to the sinks, because the reader of standard output was too slow", dropped-skipped)
 		if skipped > 0 {
-			text += fmt.Sprintf("; %d further ones are lost, since no sink took them", skipped)
+			text += fmt.Sprintf("; %d others are lost, because no sink accepted them", skipped)
 		}
 	}
-	a.say([]string{text})
+	a.notify([]string{text})
 	return err
 }

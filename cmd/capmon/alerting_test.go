@@ -299,14 +299,14 @@ func TestHangupReloadsTheRules(t *testing.T) {
 		})
 	}
 	use("a", "b", "c")
-	reload("rules:\n  - {name: before, capabilities: [CHOWNN]}\n", "capmon: rules "+path+`:2: unknown capability "CHOWNN": the nearest is CHOWN; the rules stay as they were`)
+	reload("rules:\n  - {name: before, capabilities: [CHOWNN]}\n", "capmon: rules "+path+`:2: unknown capability "CHOWNN": the nearest is CHOWN; the current rules stay in force`)
 	use("d")
-	reload(before+"  - {name: now, raw-socket: false}\n", "capmon: read "+path+" anew: 3 rules in force")
+	reload(before+"  - {name: now, raw-socket: false}\n", "capmon: reloaded "+path+": 3 rules in force")
 	use("e")
-	reload(before+"  - {name: every, capabilities: [CHOWN], alert: every}\n  - {name: now, raw-socket: false}\n", "anew: 4 rules in force")
+	reload(before+"  - {name: every, capabilities: [CHOWN], alert: every}\n  - {name: now, raw-socket: false}\n", "capmon: reloaded "+path+": 4 rules in force")
 	use("e")
 	l.awaitAlert("every")
-	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "if they are to come and go; the rules stay as they were")
+	reload("rules:\n  - {name: all, classes: [irrelevant]}\n", "use --all and --every; the current rules stay in force")
 	same(t, "alerts", l.endAlerts(), slices.Concat([]string{"before x1", "before x4", "every x1"}, markers, []string{"now x1"}))
 }
 

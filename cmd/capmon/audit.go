@@ -21,12 +21,12 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// auditing holds the flags of audit.
-type auditing struct {
+// auditFlags contains the flags of capmon audit.
+type auditFlags struct {
 	logging    *logging
-	format     string
+	format     choice
 	files      []string
-	source     source
+	input      profileInput
 	static     bool
 	strict     bool
 	withValues bool
@@ -35,21 +35,24 @@ type auditing struct {
 }
 
 func newAudit(logging *logging) *cobra.Command {
-	a := &auditing{logging: logging}
+	a := &auditFlags{logging: logging}
 	cmd := &cobra.Command{
 		Use:   "audit [CONTAINER...] [--profile FILE | --for DURATION | --db FILE | --static]",
-		Short: "Judge containers by CIS Docker Benchmark 5.4: only capabilities that are used",
-		Long: `audit compares what each container of the host is granted, running or not, with what
-its profile shows as used, and says pass, fail, or manual where that cannot be told,
-with the commands that put it right.
+		Short: "Check all containers against CIS Docker Benchmark 5.4",
+		Long: `audit compares the capabilities that each container of the host is granted, running or
+not, with the capabilities that it uses. The status is pass, fail, or manual if capmon
+cannot decide. For each container that does not pass, audit prints the commands that
+fix it.
 
-What is used comes from profiles that --save wrote (--profile), from watching the
-running containers for a while (--for), from the database of serve (--db), or several
-of them; if none is named, from the database. --static looks at the grants alone: it
-needs no root, and can only tell what is wrong whatever is used.
+audit reads what the containers use from profiles that --save wrote (--profile), from
+an observation of the running containers (--for), from the database of capmon serve
+(--db), or from several of them. Without these options, it reads the database.
+--static reads only the grants: it does not need root, and finds only violations that
+do not depend on what is used.
 
-The commands leave out values that may be secret, such as those of environment
-variables, and are comments then. --with-values prints them: keep that output secret.
+The commands leave out values that may be secret, such as values of environment
+variables. Such commands are comments. --with-values prints the values: keep the
+output secret.
 
 The exit code is 1 if a container fails.`,
 		Example: `  sudo capmon audit
@@ -60,39 +63,36 @@ The exit code is 1 if a container fails.`,
 		ValidArgsFunction: completeContainers,
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&a.format, "output", "o", string(audit.Table), "form of the audit: table, json, csv, sarif, junit, html or oscal")
-	flags.StringArrayVar(&a.files, "profile", nil, "profile with what the containers use; may be repeated")
-	registerDB(flags, &a.source.db)
-	flags.BoolVar(&a.static, "static", false, "look at what is granted only")
-	flags.BoolVar(&a.strict, "strict", false, "exit with 1 also if one of the other paragraphs of CIS 5 fails that the audit mentions")
-	flags.BoolVar(&a.withValues, "with-values", false, "print values that may be secret in the commands of the remedies: of environment variables, labels, options and arguments")
-	flags.Var(&a.duration, "for", "watch the running containers for this time, such as 10m")
-	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only after the workload was seen running for this time")
-	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same for NET_RAW and for risky ones such as SYS_ADMIN")
-	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "and only after so many runs")
-	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "and also if it was never seen from its start on")
+	registerOutput(flags, &a.format, audit.Formats()...)
+	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from this profile; may be repeated")
+	registerDB(flags, &a.input.db)
+	flags.BoolVar(&a.static, "static", false, "check only the grants, not what the containers use")
+	flags.BoolVar(&a.strict, "strict", false, "also exit with 1 if a container violates one of the related CIS rules")
+	flags.BoolVar(&a.withValues, "with-values", false, "print values that may be secret in the commands: of environment variables, labels, options and arguments")
+	flags.Var(&a.duration, "for", "observe the running containers for this time, such as 10m")
+	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only if the workload was observed for at least this time")
+	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same as --min-observed, for NET_RAW and for risky capabilities such as SYS_ADMIN")
+	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "a capability counts as unused only if at least this number of runs was observed")
+	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "do not require that the start of the container was observed")
 	return cmd
 }
 
-// check validates what can be told before anything is started. The database may be named.
-func (a *auditing) check(stored bool) error {
-	if _, err := audit.ParseFormat(a.format); err != nil {
-		return err
-	}
+// check validates the flags before audit starts anything. hasDB reports whether --db is set.
+func (a *auditFlags) check(hasDB bool) error {
 	switch t := a.thresholds; {
 	case t.Observed < 0 || t.ObservedRisky < 0:
-		return errors.New("--min-observed and --min-observed-risky: the times cannot be negative")
+		return errors.New("--min-observed and --min-observed-risky: use times that are not negative")
 	case t.Runs < 1:
-		return fmt.Errorf("--min-runs %d: give 1 or more", t.Runs)
-	case a.static && (len(a.files) > 0 || a.duration > 0 || stored):
-		return errors.New("--static looks at no use: leave out --profile, --for and --db, or --static")
+		return fmt.Errorf("--min-runs %d: use 1 or more", t.Runs)
+	case a.static && (len(a.files) > 0 || a.duration > 0 || hasDB):
+		return errors.New("--static checks only the grants: do not combine it with --profile, --for or --db")
 	}
-	// What suffices for all suffices for the risky ones, too.
+	// A time that is sufficient for all capabilities is sufficient for the risky ones.
 	a.thresholds.ObservedRisky = min(a.thresholds.ObservedRisky, a.thresholds.Observed)
 	return nil
 }
 
-func (a *auditing) run(cmd *cobra.Command, names []string) error {
+func (a *auditFlags) run(cmd *cobra.Command, names []string) error {
 	if err := a.check(cmd.Flags().Changed("db")); err != nil {
 		return err
 	}
@@ -105,21 +105,21 @@ func (a *auditing) run(cmd *cobra.Command, names []string) error {
 		return err
 	}
 	defer docker.Close()
-	if _, _, err := audit.Collect(cmd.Context(), docker, names); err != nil { // before the time to watch
+	if _, _, err := audit.Collect(cmd.Context(), docker, names); err != nil { // report errors before the observation
 		return a.explain(err)
 	}
 	if a.duration > 0 {
-		watched, err := a.watch(cmd, docker)
+		observed, err := a.observe(cmd, docker)
 		if err != nil {
 			return err
 		}
-		profiles = append(profiles, watched)
+		profiles = append(profiles, observed)
 	}
-	return a.judge(cmd, docker, names, profiles)
+	return a.print(cmd, docker, names, profiles)
 }
 
-// load reads what was recorded before.
-func (a *auditing) load(cmd *cobra.Command) ([]profile.Profile, error) {
+// load reads the saved profiles and the database.
+func (a *auditFlags) load(cmd *cobra.Command) ([]profile.Profile, error) {
 	saved, err := loadAll(a.files)
 	if err != nil {
 		return nil, err
@@ -128,23 +128,23 @@ func (a *auditing) load(cmd *cobra.Command) ([]profile.Profile, error) {
 	if a.static || !none && !cmd.Flags().Changed("db") {
 		return []profile.Profile{saved}, nil
 	}
-	if _, err := os.Stat(a.source.db); none && errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("nothing to tell what is used: give --profile FILE, watch with --for 10m, or look at the grants alone with --static; there is no database %s of capmon serve", a.source.db)
+	if _, err := os.Stat(a.input.db); none && errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("no observation to audit with: there is no database %s of capmon serve; use --profile FILE, observe with --for 10m, or check only the grants with --static", a.input.db)
 	}
-	stored, err := a.source.stored(cmd, store.Selection{})
+	stored, err := a.input.fromDatabase(cmd, store.Selection{})
 	return []profile.Profile{saved, stored}, err
 }
 
-// explain says what to do about a name that is none.
-func (a *auditing) explain(err error) error {
+// explain adds what to do about an unknown container.
+func (a *auditFlags) explain(err error) error {
 	if errors.Is(err, container.ErrNotFound) {
 		return fmt.Errorf("%w: docker ps --all lists the containers", err)
 	}
 	return err
 }
 
-// watch profiles the running containers, as profile does.
-func (a *auditing) watch(cmd *cobra.Command, docker *container.Docker) (profile.Profile, error) {
+// observe profiles the running containers, as capmon profile does.
+func (a *auditFlags) observe(cmd *cobra.Command, docker *container.Docker) (profile.Profile, error) {
 	log, err := a.logging.logger()
 	if err != nil {
 		return profile.Profile{}, err
@@ -152,33 +152,34 @@ func (a *auditing) watch(cmd *cobra.Command, docker *container.Docker) (profile.
 	if err := doctor.Check(); err != nil {
 		return profile.Profile{}, err
 	}
-	for _, finding := range doctor.Unseen() {
+	for _, finding := range doctor.VisibilityWarnings() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
-	unending := context.WithoutCancel(cmd.Context())
-	observer, err := observe.Start(unending, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
+	uncanceled := context.WithoutCancel(cmd.Context())
+	observer, err := observe.Start(uncanceled, observe.Options{Monitor: monitor.Options{Outcomes: true}, Engine: docker, Log: log})
 	if err != nil {
 		return profile.Profile{}, explain(err)
 	}
 	defer observer.Close()
-	observer.Settle(cmd.Context())
+	observer.WaitForEngine(cmd.Context())
 	ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(a.duration))
 	defer cancel()
 	showProgress(ctx, cmd.ErrOrStderr(), observer, func(profile.Run) bool { return true })
-	if err := observer.Stop(unending); err != nil {
+	if err := observer.Stop(uncanceled); err != nil {
 		return profile.Profile{}, err
 	}
 	return observer.Profile()
 }
 
-func (a *auditing) judge(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile) error {
-	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the watching, not the report
+// print audits the containers and prints the result.
+func (a *auditFlags) print(cmd *cobra.Command, docker *container.Docker, names []string, profiles []profile.Profile) error {
+	ctx := context.WithoutCancel(cmd.Context()) // Ctrl-C ends the observation, not the report
 	subjects, all, err := audit.Collect(ctx, docker, names)
 	if err != nil {
 		return a.explain(err)
 	}
 	options := audit.Options{Thresholds: a.thresholds, Names: all, WithValues: a.withValues, Strict: a.strict, Last: capability.CheckpointRestore, Time: time.Now()}
-	if last, err := kernel.LastCapability(); err == nil { // else there is no Linux here, but where the containers are
+	if last, err := kernel.LastCapability(); err == nil { // otherwise capmon does not run on Linux, but the containers do
 		options.Last = capability.Capability(last)
 	}
 	if !a.static {
@@ -186,7 +187,7 @@ func (a *auditing) judge(cmd *cobra.Command, docker *container.Docker, names []s
 		options.Profile = &merged
 	}
 	result := audit.Of(subjects, options)
-	if err := audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format), versionText()); err != nil {
+	if err := audit.Write(cmd.OutOrStdout(), result, audit.Format(a.format.value), versionText()); err != nil {
 		return err
 	}
 	if result.Failed() {

@@ -15,59 +15,56 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// asked holds the flags of check that say what to keep to.
-type asked struct {
-	policy, baseline                       string
+// checkRules contains the flags of check that define rules.
+type checkRules struct {
+	policyFile, baseline                   string
 	deny, allow, denyGranted, allowGranted []string
 	ignoreDenied, anyStart                 bool
 }
 
 func newCheck() *cobra.Command {
 	var (
-		asked  asked
-		source source
-		format string
-		all    bool
+		flagged checkRules
+		input   profileInput
+		format  choice
+		all     bool
 	)
 	cmd := &cobra.Command{
 		Use:   "check [--policy FILE] [--baseline PROFILE] [--deny CAPABILITIES] [PROFILE...]",
-		Short: "Check stored profiles against a policy, and fail if it is violated",
-		Long: `Checks what the containers of the profiles, added up, used and were granted. Used is
-what the workload needed, or tried in earnest and was refused; what the kernel merely
-asked about is not. If anything is violated, the exit code is 1.
+		Short: "Check profiles against a policy or a baseline",
+		Long: `check adds the profiles up and checks what each container used and was granted. A
+capability counts as used if the workload needed it, or tried to use it and was denied.
+Other checks of the kernel do not count. The exit code is 1 if a rule is violated.
 
-Several of --policy, --baseline, --deny and the like have to be kept to all at once.
+If you give several of --policy, --baseline, --deny, --allow, --deny-granted and
+--allow-granted, a container must comply with all of them.
 
-Without profiles, all runs in the database are checked; of both, --container, --image and the
-like select some.`,
+Without files, check reads the database. --container, --image and similar options
+select runs from files and from the database.`,
 		Example: `  capmon check --deny NET_RAW,SYS_ADMIN app.json
   capmon check --allow CHOWN,NET_BIND_SERVICE app.json
   capmon check --policy policy.yaml --baseline main.json branch.json
   capmon check --policy policy.yaml -o sarif app.json
   sudo capmon check --policy policy.yaml --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			format, err := report.ParseCheckFormat(format)
+			rules, err := flagged.policy(cmd)
 			if err != nil {
 				return err
 			}
-			rules, err := asked.rules(cmd)
-			if err != nil {
-				return err
-			}
-			p, err := source.load(cmd, files)
+			p, err := input.load(cmd, files)
 			if err != nil {
 				return err
 			}
 			if len(p.Runs) == 0 {
-				return errors.New("there is no container in what is to be checked: were any started while it was profiled?")
+				return errors.New("the profiles contain no container: did any container start while capmon recorded them?")
 			}
-			comparison, err := asked.compare(p)
+			comparison, err := flagged.compare(p)
 			if err != nil {
 				return err
 			}
 			result := policy.Check(p, rules, comparison)
 			options := report.Options{All: all, Color: colored(cmd)}
-			if err := report.WriteCheck(cmd.OutOrStdout(), result, format, options, versionText(), time.Now()); err != nil {
+			if err := report.WriteCheck(cmd.OutOrStdout(), result, report.Format(format.value), options, versionText(), time.Now()); err != nil {
 				return err
 			}
 			if !result.Passed() {
@@ -77,40 +74,40 @@ like select some.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&format, "output", "o", string(report.Table), "form of the result: table, json, junit or sarif")
-	flags.BoolVar(&all, "all", false, "show every way of a use that violates")
-	source.register(flags)
-	source.registerContainers(flags)
-	flags.StringVar(&asked.policy, "policy", "", "file with rules to keep to")
-	flags.StringVar(&asked.baseline, "baseline", "", "profile beyond whose needs none may be")
-	flags.StringSliceVar(&asked.deny, "deny", nil, "capabilities that must not be used, separated by commas; ALL and DEFAULT are sets")
-	flags.StringSliceVar(&asked.allow, "allow", nil, "the only capabilities that may be used; '' for none")
-	flags.StringSliceVar(&asked.denyGranted, "deny-granted", nil, "capabilities that must not be granted, used or not")
-	flags.StringSliceVar(&asked.allowGranted, "allow-granted", nil, "the only capabilities that may be granted; '' for none")
-	flags.BoolVar(&asked.anyStart, settings.EvenIfStartUnseen, false, "containers that were running before they were watched do not violate --deny, --allow and --baseline by that alone")
-	flags.BoolVar(&asked.ignoreDenied, "ignore-denied", false, "--deny and --allow are not about what was tried and refused")
+	registerOutput(flags, &format, report.CheckFormats()...)
+	flags.BoolVar(&all, "all", false, "show every pattern of use that violates a rule")
+	input.register(flags)
+	input.registerContainers(flags)
+	flags.StringVar(&flagged.policyFile, "policy", "", "check against the rules in this file")
+	flags.StringVar(&flagged.baseline, "baseline", "", "fail if a container needs or tries a capability that it does not need or try in this profile")
+	flags.StringSliceVar(&flagged.deny, "deny", nil, "fail if one of these capabilities is used; separate them with commas. ALL and DEFAULT are sets")
+	flags.StringSliceVar(&flagged.allow, "allow", nil, "fail if any other capability is used; '' allows none")
+	flags.StringSliceVar(&flagged.denyGranted, "deny-granted", nil, "fail if one of these capabilities is granted, used or not")
+	flags.StringSliceVar(&flagged.allowGranted, "allow-granted", nil, "fail if any other capability is granted, used or not; '' allows none")
+	flags.BoolVar(&flagged.anyStart, settings.EvenIfStartUnseen, false, "do not fail only because capmon did not see the start of a container (--deny, --allow, --baseline)")
+	flags.BoolVar(&flagged.ignoreDenied, "ignore-denied", false, "--deny and --allow ignore capabilities that were tried and denied")
 	return cmd
 }
 
-// rules are those of the policy and those that flags make.
-func (a asked) rules(cmd *cobra.Command) (policy.Policy, error) {
+// policy returns the rules of the policy file and of the flags.
+func (c checkRules) policy(cmd *cobra.Command) (policy.Policy, error) {
 	var rules policy.Policy
-	if a.policy != "" {
+	if c.policyFile != "" {
 		var err error
-		if rules, err = policy.Load(a.policy); err != nil {
+		if rules, err = policy.Load(c.policyFile); err != nil {
 			return policy.Policy{}, fmt.Errorf("policy %w", err)
 		}
 	}
-	rules.EvenIfStartUnseen = rules.EvenIfStartUnseen || a.anyStart
+	rules.EvenIfStartUnseen = rules.EvenIfStartUnseen || c.anyStart
 	for _, flag := range []struct {
 		name  string
 		names []string
 		rule  func(*policy.Rule) **policy.Capabilities
 	}{
-		{"deny", a.deny, func(r *policy.Rule) **policy.Capabilities { return &r.Deny }},
-		{"allow", a.allow, func(r *policy.Rule) **policy.Capabilities { return &r.Allow }},
-		{"deny-granted", a.denyGranted, func(r *policy.Rule) **policy.Capabilities { return &r.DenyGranted }},
-		{"allow-granted", a.allowGranted, func(r *policy.Rule) **policy.Capabilities { return &r.AllowGranted }},
+		{"deny", c.deny, func(r *policy.Rule) **policy.Capabilities { return &r.Deny }},
+		{"allow", c.allow, func(r *policy.Rule) **policy.Capabilities { return &r.Allow }},
+		{"deny-granted", c.denyGranted, func(r *policy.Rule) **policy.Capabilities { return &r.DenyGranted }},
+		{"allow-granted", c.allowGranted, func(r *policy.Rule) **policy.Capabilities { return &r.AllowGranted }},
 	} {
 		if !cmd.Flags().Changed(flag.name) {
 			continue
@@ -120,33 +117,33 @@ func (a asked) rules(cmd *cobra.Command) (policy.Policy, error) {
 			return policy.Policy{}, fmt.Errorf("--%s: %w", flag.name, err)
 		}
 		if strings.HasPrefix(flag.name, "deny") && set.Empty() {
-			return policy.Policy{}, fmt.Errorf("--%s is given no capability: an empty list denies nothing", flag.name)
+			return policy.Policy{}, fmt.Errorf("--%s is empty, so it denies nothing: name at least one capability", flag.name)
 		}
 		rule := policy.Rule{Name: "--" + flag.name}
 		*flag.rule(&rule) = &set
-		if a.ignoreDenied {
+		if c.ignoreDenied {
 			rule.Denied = policy.Allow
 		}
 		rules.Rules = append(rules.Rules, rule)
 	}
-	if len(rules.Rules) == 0 && a.baseline == "" {
-		return policy.Policy{}, errors.New("nothing to check against: give --policy, --baseline, --deny, --allow, --deny-granted or --allow-granted")
+	if len(rules.Rules) == 0 && c.baseline == "" {
+		return policy.Policy{}, errors.New("nothing to check against: set --policy, --baseline, --deny, --allow, --deny-granted or --allow-granted")
 	}
 	return rules, nil
 }
 
-// compare compares with the baseline, if there is one.
-func (a asked) compare(p profile.Profile) (*compare.Comparison, error) {
-	if a.baseline == "" {
+// compare compares p with the baseline; it returns nil without a baseline.
+func (c checkRules) compare(p profile.Profile) (*compare.Comparison, error) {
+	if c.baseline == "" {
 		return nil, nil
 	}
-	baseline, err := profile.Load(a.baseline)
+	baseline, err := profile.Load(c.baseline)
 	if err != nil {
 		return nil, err
 	}
 	comparison, err := compare.Profiles(baseline, p, compare.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("comparing with the baseline %s: %w; give the containers names that stay", a.baseline, err)
+		return nil, fmt.Errorf("comparing with the baseline %s: %w; give the containers fixed names", c.baseline, err)
 	}
 	return &comparison, nil
 }

@@ -4,16 +4,17 @@ import (
 	"errors"
 	"slices"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
 
-// choice is the value of a flag that accepts some words only: another one ends every command before
-// it begins.
+// choice is the value of a flag that accepts only the words in of. Another word is a usage error of every command.
 type choice struct {
 	value string
 	of    []string
 }
 
-// Set accepts the words in any case.
+// Set accepts the words in upper or lower case.
 func (c *choice) Set(value string) error {
 	value = strings.ToLower(value)
 	if !slices.Contains(c.of, value) {
@@ -25,10 +26,19 @@ func (c *choice) Set(value string) error {
 
 func (c *choice) String() string { return c.value }
 
-// Type is what help calls the value.
+// Type is the type of the value in the help.
 func (c *choice) Type() string { return "string" }
 
-// list is the words in a sentence.
+// registerOutput adds --output with its formats. The first format is the default.
+func registerOutput[F ~string](flags *pflag.FlagSet, format *choice, formats ...F) {
+	*format = choice{value: string(formats[0])}
+	for _, f := range formats {
+		format.of = append(format.of, string(f))
+	}
+	flags.VarP(format, "output", "o", "output format: "+format.list())
+}
+
+// list returns the words as a part of a sentence.
 func (c *choice) list() string {
 	last := len(c.of) - 1
 	return strings.Join(c.of[:last], ", ") + " or " + c.of[last]

@@ -23,9 +23,10 @@ func newDB() *cobra.Command {
 	var path string
 	cmd := &cobra.Command{
 		Use:   "db",
-		Short: "Look after the database of profiles: import, alerts, info, check, backup, prune",
-		Long: `The database has the runs of all containers that were put into it. Without profile files,
-capmon report, flags, diff, check, merge and audit read it.`,
+		Short: "Maintain the database: import, alerts, info, check, backup, prune",
+		Long: `The database contains the runs of all containers that capmon serve or capmon db import
+has saved. capmon report, flags, diff, check, merge and audit read it if you name no
+files.`,
 		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -34,10 +35,10 @@ capmon report, flags, diff, check, merge and audit read it.`,
 	return cmd
 }
 
-// openExisting opens a database that has to be there.
+// openExisting opens a database. It returns an error if the file does not exist.
 func openExisting(cmd *cobra.Command, path string, options store.Options) (*store.Store, error) {
 	if _, err := os.Stat(path); path != "" && errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no database %s: name another by --db; capmon db import FILE makes one", path)
+		return nil, fmt.Errorf("there is no database %s: name another one with --db; capmon db import FILE creates one", path)
 	}
 	return openDB(cmd.Context(), path, options)
 }
@@ -45,9 +46,10 @@ func openExisting(cmd *cobra.Command, path string, options store.Options) (*stor
 func newImport(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "import FILE...",
-		Short: "Put profiles into the database, which is made if there is none",
-		Long: `Puts the runs and proofs of profiles into the database, all of them or, if one cannot be
-read, none. What is there already counts once, however often it is imported.`,
+		Short: "Add profiles to the database",
+		Long: `import adds the runs and proofs of profiles to the database, and creates the database
+if it does not exist. If import cannot read one of the files, it changes nothing. A run
+counts once, no matter how often you import it.`,
 		Example: `  sudo capmon db import web.json
   capmon db import --db ci.db monday.json tuesday.json`,
 		Args: cobra.MinimumNArgs(1),
@@ -64,53 +66,50 @@ read, none. What is there already counts once, however often it is imported.`,
 			if err := errors.Join(err, db.Close()); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d new, %d fuller than before, %d there already, of %s and %s\n",
-				*path, change.New, change.Grown, change.Known, counted(uint64(len(sum.Runs)), "run"), counted(uint64(len(sum.Proofs)), "proof"))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d new, %d updated, %d unchanged, of %s and %s\n",
+				*path, change.New, change.Grown, change.Known, plural(uint64(len(sum.Runs)), "run"), plural(uint64(len(sum.Proofs)), "proof"))
 			return nil
 		},
 	}
 }
 
 func newAlerts(path *string) *cobra.Command {
-	var format string
-	source := &source{}
+	var format choice
+	input := &profileInput{}
 	cmd := &cobra.Command{
 		Use:   "alerts",
-		Short: "List the alerts in the database, the oldest first",
-		Long: `Lists the alerts that capmon serve has put into the database, the oldest first: of all
-containers, or of those that --container, --image and the like select. As JSON they are a
-list, as at /api/v1/alerts.`,
+		Short: "List the alerts in the database",
+		Long: `alerts lists the alerts that capmon serve has saved in the database, the oldest first.
+--container, --image and similar options select alerts. With -o json, alerts prints a
+list, as /api/v1/alerts does.`,
 		Example: `  sudo capmon db alerts --since 1d
   sudo capmon db alerts --image nginx -o json | jq '.[] | select(.severity == "critical")'`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if format != string(report.Table) && format != string(report.JSON) {
-				return fmt.Errorf("unknown --output %q: choose table or json", format)
-			}
-			source.db = *path
-			alerts, err := source.alerts(cmd)
+			input.db = *path
+			alerts, err := input.alerts(cmd)
 			if err != nil {
 				return err
 			}
-			if format == string(report.JSON) {
+			if format.value == string(report.JSON) {
 				return printable.WriteJSON(cmd.OutOrStdout(), append([]alert.Alert{}, alerts...)) // never null
 			}
 			return report.WriteAlerts(cmd.OutOrStdout(), alerts)
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", string(report.Table), "form of the list: table or json")
-	source.registerSelection(cmd.Flags())
-	source.registerContainers(cmd.Flags())
+	registerOutput(cmd.Flags(), &format, report.Table, report.JSON)
+	input.registerSelection(cmd.Flags())
+	input.registerContainers(cmd.Flags())
 	return cmd
 }
 
-// alerts reads those that are selected, and tells what may be meant besides.
-func (s *source) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
-	selection, err := s.selected()
+// alerts reads the selected alerts, and reports alerts that may be missing.
+func (i *profileInput) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
+	selection, err := i.parseSelection()
 	if err != nil {
 		return nil, err
 	}
-	db, err := openExisting(cmd, s.db, store.Options{ReadOnly: true})
+	db, err := openExisting(cmd, i.db, store.Options{ReadOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -125,21 +124,21 @@ func (s *source) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 	}
 	notes := cmd.ErrOrStderr()
 	if missing.Pruned > 0 {
-		fmt.Fprintf(notes, "capmon: pruned from %s: %s until %s, which may be missing here\n", s.db, counted(missing.Pruned, "alert"), local(missing.Until))
+		fmt.Fprintf(notes, "capmon: pruned from %s: %s from before %s, which may be missing here\n", i.db, plural(missing.Pruned, "alert"), local(missing.Until))
 	}
-	noteUnknownAlerts(notes, missing.Unknown, selection)
+	reportUnknownAlerts(notes, missing.Unknown, selection)
 	if len(alerts) == 0 {
-		if err := s.unknownContainers(cmd, db, selection, missing); err != nil {
+		if err := i.unknownContainers(cmd, db, selection, missing); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s\n", s.db, described(selection))
+		fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s\n", i.db, describe(selection))
 	}
 	return alerts, nil
 }
 
-// unknownContainers is the error that a selection of alerts means no container that the database
-// knows. A container that has no alerts may be selected, and one that may have had some.
-func (s *source) unknownContainers(cmd *cobra.Command, db *store.Store, selection store.Selection, missing store.MissingAlerts) error {
+// unknownContainers returns an error if a selection of alerts matches no container in the database. It returns nil if
+// the container exists without alerts, or if its alerts may have been pruned.
+func (i *profileInput) unknownContainers(cmd *cobra.Command, db *store.Store, selection store.Selection, missing store.MissingAlerts) error {
 	if !selectsContainers(selection) || missing.Pruned > 0 || len(missing.Unknown) > 0 {
 		return nil
 	}
@@ -159,11 +158,11 @@ func (s *source) unknownContainers(cmd *cobra.Command, db *store.Store, selectio
 	if err != nil || known {
 		return err
 	}
-	return noneSelected("container in "+s.db, selection, containers)
+	return noneSelected("container in "+i.db, selection, containers)
 }
 
-// noteUnknownAlerts says that alerts may be missing, since nobody knows whose they are.
-func noteUnknownAlerts(notes io.Writer, unknown []alert.Alert, selection store.Selection) {
+// reportUnknownAlerts prints which alerts may be missing, because capmon does not know the names of their containers.
+func reportUnknownAlerts(notes io.Writer, unknown []alert.Alert, selection store.Selection) {
 	if len(unknown) == 0 {
 		return
 	}
@@ -172,14 +171,14 @@ func noteUnknownAlerts(notes io.Writer, unknown []alert.Alert, selection store.S
 		names = append(names, printable.Word(a.Container().Title()))
 	}
 	slices.Sort(names)
-	fmt.Fprintf(notes, "capmon: left out, %s: %s, of %s\n", unknowable(selection, "their containers are"),
-		counted(uint64(len(unknown)), "alert"), some(slices.Compact(names)))
+	fmt.Fprintf(notes, "capmon: left out, %s: %s, of %s\n", reasonUnknown(selection, "their containers are"),
+		plural(uint64(len(unknown)), "alert"), abbreviate(slices.Compact(names)))
 }
 
 func newInfo(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:     "info",
-		Short:   "Tell what is in the database",
+		Short:   "Print what the database contains",
 		Example: "  sudo capmon db info",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -195,12 +194,12 @@ func newInfo(path *string) *cobra.Command {
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "database  %s, schema %d\n", *path, info.Schema)
 			fmt.Fprintf(out, "size      %s, and %s of log\n", bytesize.BytesSize(float64(info.Size)), bytesize.BytesSize(float64(info.Log)))
-			fmt.Fprintf(out, "runs      %d of %s of %s, %d of them running when seen last\n",
-				info.Runs, counted(info.Containers, "container"), counted(info.Images, "image"), info.Ongoing)
+			fmt.Fprintf(out, "runs      %d of %s of %s; %d were running when last saved\n",
+				info.Runs, plural(info.Containers, "container"), plural(info.Images, "image"), info.Ongoing)
 			if info.Runs > 0 {
 				fmt.Fprintf(out, "time      %s to %s\n", local(info.First), local(info.Last))
 			}
-			fmt.Fprintf(out, "uses      %d kinds, in all runs\n", info.Uses)
+			fmt.Fprintf(out, "uses      %d patterns of use, in all runs\n", info.Uses)
 			fmt.Fprintf(out, "proofs    %d\nalerts    %d\n", info.Proofs, info.Alerts)
 			if info.PrunedRuns+info.PrunedProofs+info.PrunedAlerts > 0 {
 				fmt.Fprintf(out, "pruned    %s\n", removed(info.PrunedRuns, info.PrunedProofs, info.PrunedAlerts, info.PrunedUntil))
@@ -213,9 +212,9 @@ func newInfo(path *string) *cobra.Command {
 func newCheckDB(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
-		Short: "Look for what is wrong with the database; exit code 1 if anything is",
-		Long: `Reads the whole database: whether the file is whole, every reference leads somewhere, every
-run is as it was written, and the tables say the same as the runs' own documents.`,
+		Short: "Check the database for damage; exit code 1 if it is damaged",
+		Long: `check reads the whole database. It verifies the file, all references, the checksum of
+each run, and that the tables match the documents of the runs.`,
 		Example: "  sudo capmon db check",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -229,13 +228,13 @@ run is as it was written, and the tables say the same as the runs' own documents
 			if len(problems) > 0 {
 				return &exitError{exitFound}
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: nothing is wrong with it\n", *path)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: no damage found\n", *path)
 			return nil
 		},
 	}
 }
 
-// checkDB lists problems, one of which may be that it cannot even be opened.
+// checkDB returns the problems of the database, including corruption that prevents opening it.
 func checkDB(cmd *cobra.Command, path string) ([]string, error) {
 	db, err := openExisting(cmd, path, store.Options{ReadOnly: true})
 	if errors.Is(err, store.ErrCorrupt) {
@@ -251,9 +250,9 @@ func checkDB(cmd *cobra.Command, path string) ([]string, error) {
 func newBackup(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Write a copy of the database as of one moment, while others may write to it",
-		Long: `Writes a copy of the database as of one moment to a file, which must not exist and which only
-its owner may read. The copy is a database like it: --db reads it.`,
+		Short: "Write a consistent copy of the database, while others may write to it",
+		Long: `backup writes a consistent copy of the database to a file, which must not exist yet.
+Only the owner can read the file. --db can read the copy.`,
 		Example: "  sudo capmon db backup /backup/capmon.db",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -264,7 +263,7 @@ its owner may read. The copy is a database like it: --db reads it.`,
 			defer db.Close()
 			err = db.Backup(cmd.Context(), files[0])
 			if errors.Is(err, os.ErrExist) {
-				return fmt.Errorf("%s is there already: name a new file, a backup replaces none", files[0])
+				return fmt.Errorf("%s already exists: name a new file; backup does not overwrite files", files[0])
 			}
 			return err
 		},
@@ -277,9 +276,9 @@ func newPrune(path *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [--older-than AGE] [--max-size SIZE]",
 		Short: "Remove the oldest runs, proofs and alerts from the database",
-		Long: `Removes what ended longer ago than an age, or what ended first until the file is no larger
-than a size. The database remembers how much it was, and whoever reads it is told.
-What is running stays.`,
+		Long: `prune removes runs, proofs and alerts that ended longer ago than an age, or the oldest
+ones until the file is no larger than a size. The database stores how many prune has
+removed, and commands that read the database report it. Runs in progress stay.`,
 		Example: `  sudo capmon db prune --older-than 90d --max-size 1GiB
   sudo capmon db prune --older-than 30d --dry-run`,
 		Args: cobra.NoArgs,
@@ -300,22 +299,22 @@ What is running stays.`,
 			if retention.DryRun {
 				verb = "would remove"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s; %s are left\n", verb, removed(removal.Runs, removal.Proofs, removal.Alerts, removal.Until), bytesize.BytesSize(float64(removal.Size)))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s; the database now has %s\n", verb, removed(removal.Runs, removal.Proofs, removal.Alerts, removal.Until), bytesize.BytesSize(float64(removal.Size)))
 			if retention.MaxSize > 0 && removal.Size > retention.MaxSize {
-				fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the database is larger than --max-size, but what is left may not be removed: it is running, or only the tables themselves")
+				fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the database is larger than --max-size, but prune cannot remove the rest: runs in progress, and the empty tables")
 			}
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&olderThan, "older-than", "", "remove what ended longer ago: 90d, 36h")
-	cmd.Flags().StringVar(&maxSize, "max-size", "", "remove what ended first until the file is no larger: 1GiB, 500MiB")
-	cmd.Flags().BoolVar(&retention.DryRun, "dry-run", false, "only tell what would be removed")
+	cmd.Flags().StringVar(&olderThan, "older-than", "", "remove runs, proofs and alerts that ended longer ago than this age, such as 90d or 36h")
+	cmd.Flags().StringVar(&maxSize, "max-size", "", "remove the oldest runs, proofs and alerts until the database is no larger than this size, such as 1GiB or 500MiB")
+	cmd.Flags().BoolVar(&retention.DryRun, "dry-run", false, "only print what prune would remove")
 	return cmd
 }
 
 func parseRetention(retention *store.Retention, olderThan, maxSize string) (err error) {
 	if olderThan == "" && maxSize == "" {
-		return errors.New("nothing says what to remove: give --older-than AGE, --max-size SIZE or both")
+		return errors.New("nothing to remove: set --older-than AGE, --max-size SIZE or both")
 	}
 	if olderThan != "" {
 		if retention.MaxAge, err = parseAge(olderThan); err != nil {
@@ -324,20 +323,20 @@ func parseRetention(retention *store.Retention, olderThan, maxSize string) (err 
 	}
 	if maxSize != "" {
 		if retention.MaxSize, err = bytesize.RAMInBytes(maxSize); err != nil || retention.MaxSize <= 0 {
-			return fmt.Errorf("--max-size: %q is no size: write it as 1GiB or 500MiB", maxSize)
+			return fmt.Errorf("--max-size: invalid size %q: use a form such as 1GiB or 500MiB", maxSize)
 		}
 	}
 	return nil
 }
 
-// removed tells how much was.
+// removed returns how much was removed, as a text.
 func removed(runs, proofs, alerts uint64, until time.Time) string {
-	parts := []string{counted(runs, "run"), counted(proofs, "proof"), counted(alerts, "alert")}
+	parts := []string{plural(runs, "run"), plural(proofs, "proof"), plural(alerts, "alert")}
 	if !until.IsZero() {
-		parts[0] += " that ended until " + local(until)
+		parts[0] += " that ended by " + local(until)
 	}
 	return strings.Join(parts, ", ")
 }
 
-// local is a moment as its reader's clock shows it.
+// local formats a time in the local time zone.
 func local(t time.Time) string { return t.Local().Format(time.DateTime + " MST") }

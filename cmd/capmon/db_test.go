@@ -62,7 +62,7 @@ func TestDatabaseMatchesTheImportedFiles(t *testing.T) {
 	if got := mustExecute(t, binary, "flags", "--db", db, "--container", "stored-two"); strings.Contains(got, "CHOWN") {
 		t.Errorf("a container has the needs of another: %s", got)
 	}
-	expected(t, exitDone, []string{"db", "check", "--db", db}, "nothing is wrong")
+	expected(t, exitDone, []string{"db", "check", "--db", db}, "no damage found")
 	expected(t, exitDone, []string{"db", "info", "--db", db}, "2 of 2 containers of 1 image")
 }
 
@@ -150,7 +150,7 @@ func TestUnknownContainersAreReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	needed := p.Runs[0].Uses[0].Capability.String()
-	message := `capmon: left out, since the engine could not tell whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
+	message := `capmon: left out, because the engine could not report whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
 	for _, source := range [][]string{{file}, {"--db", imported(t, file)}} {
 		for _, test := range []struct {
 			selection []string
@@ -180,11 +180,11 @@ func TestPrunedRunsAreReported(t *testing.T) {
 	age := time.Since(time.Date(2026, 8, 2, 13, 0, 0, 0, time.UTC)).Round(time.Second).String()
 	prune := []string{"db", "prune", "--db", db, "--older-than", age}
 	for _, arguments := range [][]string{append(prune, "--dry-run"), prune} {
-		expected(t, exitDone, arguments, "remove", "2 runs that ended until", "0 proofs, 0 alerts")
+		expected(t, exitDone, arguments, "remove", "2 runs that ended by", "0 proofs, 0 alerts")
 	}
 	expected(t, exitDone, prune, "removed 0 runs, ")
 	got := execute(t, binary, "flags", "--db", db, "--image", "app:2")
-	if got.stdout != "--cap-drop=ALL --cap-add=NET_RAW\n" || !strings.Contains(got.stderr, ": 1 run of image app:2, which ended until ") {
+	if got.stdout != "--cap-drop=ALL --cap-add=NET_RAW\n" || !strings.Contains(got.stderr, ": 1 run of image app:2, which ended by ") {
 		t.Errorf("got %+v", got)
 	}
 	for _, selection := range [][]string{{"--since", "2026-08-02T14:00:00Z"}, {"--image", "app:2", "--since", "2026-08-03"}} {
@@ -192,10 +192,10 @@ func TestPrunedRunsAreReported(t *testing.T) {
 			t.Errorf("%v: %s", selection, got.stderr)
 		}
 	}
-	if got := execute(t, binary, "report", "--db", db, "--image", "app:1"); got.code != exitUsage || !strings.Contains(got.stderr, "1 run of image app:1") || !strings.Contains(got.stderr, `--image "app:1" leaves none`) {
+	if got := execute(t, binary, "report", "--db", db, "--image", "app:1"); got.code != exitUsage || !strings.Contains(got.stderr, "1 run of image app:1") || !strings.Contains(got.stderr, `--image "app:1" selects none`) {
 		t.Errorf("got %+v", got)
 	}
-	expected(t, exitDone, []string{"db", "info", "--db", db}, "pruned    2 runs that ended until")
+	expected(t, exitDone, []string{"db", "info", "--db", db}, "pruned    2 runs that ended by")
 	expected(t, exitDone, []string{"db", "prune", "--db", db, "--max-size", "1GiB"}, "removed 0 runs")
 }
 
@@ -258,7 +258,7 @@ func TestAlertsInTheDatabaseAreListed(t *testing.T) {
 		"--label com.docker.compose.service": {alerts[:1], some},
 		"--since 2026-08-02T12:00:00Z":       {alerts[1:], ""},
 		"--until 2026-08-02T12:00:00Z":       {alerts[:2], ""},
-		"--until 2026-07-01T00:00:00Z":       {nil, "no alert in " + db + " is selected: --until 2026-07-01T00:00:00Z leaves none\n"},
+		"--until 2026-07-01T00:00:00Z":       {nil, "no alert in " + db + " is selected: --until 2026-07-01T00:00:00Z selects none\n"},
 	} {
 		r := execute(t, append([]string{binary, "db", "alerts", "--db", db, "-o", "json"}, strings.Fields(arguments)...)...)
 		var got []alert.Alert
@@ -270,7 +270,7 @@ func TestAlertsInTheDatabaseAreListed(t *testing.T) {
 		}
 	}
 	mustExecute(t, binary, "db", "prune", "--db", db, "--older-than", "1m")
-	if r := execute(t, binary, "db", "alerts", "--db", db); r.code != exitDone || r.stdout != "" || !strings.Contains(r.stderr, ": 3 alerts until ") {
+	if r := execute(t, binary, "db", "alerts", "--db", db); r.code != exitDone || r.stdout != "" || !strings.Contains(r.stderr, ": 3 alerts from before ") {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -302,7 +302,7 @@ func TestDatabaseBackup(t *testing.T) {
 	if diff := cmp.Diff(contents(t, file), mustExecute(t, binary, "merge", "--db", backup)); diff != "" {
 		t.Error(diff)
 	}
-	complains(t, []string{"db", "backup", "--db", db, backup}, "there already")
+	complains(t, []string{"db", "backup", "--db", db, backup}, "already exists")
 }
 
 func TestDBCheckFindsDamage(t *testing.T) {
@@ -318,7 +318,7 @@ func TestDBCheckFindsDamage(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	expected(t, exitFound, []string{"db", "check", "--db", path}, `run "sad_euler": its uses are not what its document says`)
+	expected(t, exitFound, []string{"db", "check", "--db", path}, `run "sad_euler": its uses differ from its document`)
 	text := written(t, "text.db", strings.Repeat("no database", 100))
 	expected(t, exitFound, []string{"db", "check", "--db", text}, "the file is damaged")
 }
@@ -367,8 +367,8 @@ func TestInvalidSourcesAreReported(t *testing.T) {
 	}{
 		{"report --db NONE", "there is no database " + none},
 		{"flags --db NONE", "capmon db import"},
-		{"check --deny KILL --db NONE", "no profile file is named"},
-		{"merge --db NONE", "no profile file is named"},
+		{"check --deny KILL --db NONE", "no file is named"},
+		{"merge --db NONE", "no file is named"},
 		{"diff --db NONE --image a --with-image b", "there is no database"},
 		{"db info --db NONE", "there is no database"},
 		{"db alerts --db NONE", "there is no database"},
@@ -380,22 +380,22 @@ func TestInvalidSourcesAreReported(t *testing.T) {
 		{"db prune --db NONE --older-than 1d", "there is no database"},
 		{"db backup --db NONE x", "there is no database"},
 		{"report --db DB FILE", "not both"},
-		{"report --db DB --image nope", `--image "nope" leaves none; the images are app:1, app:2`},
-		{"report FILE --image nope", `--image "nope" leaves none; the images are app:1, app:2`},
-		{"report FILE --container bohr", `--container "bohr" leaves none; the containers are eager_bohr, `},
-		{"merge --db DB --container euler", `--container "euler" leaves none; the containers are sad_euler, `},
-		{"check --db DB --deny KILL --compose-service x --label y", `leaves none; the labels are com.docker.compose.service; the services of compose are `},
-		{"flags FILE --container bohr", `no container "bohr" is in these profiles, but eager_bohr, `},
+		{"report --db DB --image nope", `--image "nope" selects none; the images are app:1, app:2`},
+		{"report FILE --image nope", `--image "nope" selects none; the images are app:1, app:2`},
+		{"report FILE --container bohr", `--container "bohr" selects none; the containers are eager_bohr, `},
+		{"merge --db DB --container euler", `--container "euler" selects none; the containers are sad_euler, `},
+		{"check --db DB --deny KILL --compose-service x --label y", `selects none; the labels are com.docker.compose.service; the Compose services are `},
+		{"flags FILE --container bohr", `these profiles contain no container "bohr", but eager_bohr, `},
 		{"flags --db DB --image nope", `the images are app:1, app:2`},
 		{"diff --db DB --image nope --with-image app:1", `the images are app:1, app:2`},
-		{"report EMPTY --container nope", `--container "nope" leaves none; there are no containers`},
-		{"merge EMPTY --image nope", `--image "nope" leaves none; there are no images`},
-		{"db alerts --db DB --container nope", `no container in ` + db + ` is selected: --container "nope" leaves none; the containers are `},
+		{"report EMPTY --container nope", `--container "nope" selects none; there are no containers`},
+		{"merge EMPTY --image nope", `--image "nope" selects none; there are no images`},
+		{"db alerts --db DB --container nope", `no container in ` + db + ` is selected: --container "nope" selects none; the containers are `},
 		{"db alerts --db DB --image nope --since 1d -o json", `the images are app:1, app:2`},
 		{"report --db DB --image [", "pattern"},
 		{"report --db DB --compose-service [", "pattern"},
-		{"report --db DB --since yesterday", `--since: "yesterday" is no moment`},
-		{"report --db DB --until yesterday", `--until: "yesterday" is no moment`},
+		{"report --db DB --since yesterday", `--since: invalid time "yesterday"`},
+		{"report --db DB --until yesterday", `--until: invalid time "yesterday"`},
 		{"report --db DB --until 2026-07-01", "--until 2026-07-01T00:00:00"},
 		{"report FILE --since 1d --until 2d", "--since 1d is after --until 2d"},
 		{"report --db FILE", "damaged"},
@@ -404,14 +404,14 @@ func TestInvalidSourcesAreReported(t *testing.T) {
 		{"diff", "--image and --with-image"},
 		{"diff --db DB --image app:1", "--image and --with-image"},
 		{"diff FILE --image app:1", "leave one of them out"},
-		{"diff FILE FILE --image app:1", "--image is for what is read from the database"},
+		{"diff FILE FILE --image app:1", "--image selects from the database"},
 		{"diff FILE FILE --since 1d", "--since is for"},
 		{"diff FILE FILE --until 1d", "--until is for"},
-		{"db prune --db DB", "nothing says what to remove"},
+		{"db prune --db DB", "nothing to remove"},
 		{"db prune --db DB --older-than soon", "--older-than"},
-		{"db prune --db DB --older-than -1h", "is no age"},
+		{"db prune --db DB --older-than -1h", "invalid age"},
 		{"db prune --db DB --max-size big", "--max-size"},
-		{"db prune --db DB --max-size 0", "is no size"},
+		{"db prune --db DB --max-size 0", "invalid size"},
 		{"db import --db DB " + none, "no such file"},
 		{"db import --db FILE FILE", "damaged"},
 	} {

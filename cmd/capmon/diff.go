@@ -15,26 +15,26 @@ import (
 
 func newDiff() *cobra.Command {
 	var (
-		format     string
+		format     choice
 		all        bool
 		failOnNew  bool
 		containers []string
 		options    compare.Options
-		sides      sides
+		input      diffInput
 	)
 	cmd := &cobra.Command{
 		Use:   "diff [BEFORE [AFTER]]",
-		Short: "Tell which needs and call sites are new, gone or changed between two profiles",
-		Long: `Compares two profiles: of two images, of two versions, from before a change and
-after it. Containers are paired by their service, of compose or a swarm, else by their
-name, else by their image without its tag, if there is one of it in each.
+		Short: "Report which needs and call sites are new, gone or changed between two profiles",
+		Long: `diff compares two profiles, for example of two versions of an image, or from before
+and after a change. It pairs containers by their service of Compose or a swarm, then by
+their name, then by their image without its tag if each profile has one container of it.
 
-What is not a file is read from the database: the runs of --image before, those of
---with-image after. Then all containers of an image are taken as one, unless --container
-pairs them.
+If you name fewer than two files, diff reads the other profiles from the database:
+--image selects the runs before, and --with-image the runs after. It then merges all
+containers of an image into one, unless --container pairs them.
 
-With --fail-on-new the exit code is 1 if a container needs a capability that it did not
-need before, or asks for it in earnest and is refused.`,
+With --fail-on-new, the exit code is 1 if a container needs a capability that it did
+not need before, or tries a capability that it did not try before and is denied.`,
 		Example: `  capmon diff main.json branch.json
   capmon diff --fail-on-new main.json branch.json
   capmon diff --container web-1.0=web-1.1 releases.json releases.json
@@ -42,10 +42,6 @@ need before, or asks for it in earnest and is refused.`,
   sudo capmon diff main.json --with-image app:branch`,
 		Args: cobra.MaximumNArgs(2),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			format, err := report.ParseChangeFormat(format)
-			if err != nil {
-				return err
-			}
 			for _, name := range containers {
 				choice, err := compare.ParseChoice(name)
 				if err != nil {
@@ -53,16 +49,16 @@ need before, or asks for it in earnest and is refused.`,
 				}
 				options.Choices = append(options.Choices, choice)
 			}
-			loaded, err := sides.load(cmd, files)
+			sides, err := input.load(cmd, files)
 			if err != nil {
 				return err
 			}
 			options.Images = options.Images || len(files) < 2 && len(containers) == 0
-			comparison, err := compareSides(loaded, options)
+			comparison, err := compareSides(sides, options)
 			if err != nil {
 				return err
 			}
-			if err := report.WriteComparison(cmd.OutOrStdout(), comparison, format, report.Options{All: all, Color: colored(cmd)}); err != nil {
+			if err := report.WriteComparison(cmd.OutOrStdout(), comparison, report.Format(format.value), report.Options{All: all, Color: colored(cmd)}); err != nil {
 				return err
 			}
 			if failOnNew && len(comparison.New()) > 0 {
@@ -72,87 +68,87 @@ need before, or asks for it in earnest and is refused.`,
 		},
 	}
 	flags := cmd.Flags()
-	sides.register(flags)
-	flags.StringVarP(&format, "output", "o", string(report.Table), "form of the comparison: table or json")
-	flags.BoolVar(&all, "all", false, "show what has not changed, and the checks that are no use, too")
-	flags.BoolVar(&failOnNew, "fail-on-new", false, "exit with 1 if a capability is needed, or tried and refused, that was not before")
-	flags.StringArrayVar(&containers, "container", nil, "only this container, service or image: its name in both, or BEFORE=AFTER; may be repeated")
-	flags.BoolVar(&options.Images, "images", false, "take all containers of an image as one, whatever its tag and their names")
+	input.register(flags)
+	registerOutput(flags, &format, report.ComparisonFormats()...)
+	flags.BoolVar(&all, "all", false, "also show what has not changed, and the checks that do not count as use")
+	flags.BoolVar(&failOnNew, "fail-on-new", false, "exit with 1 if a capability is needed, or tried and denied, and was not before")
+	flags.StringArrayVar(&containers, "container", nil, "compare only this container, service or image: its name in both profiles, or BEFORE=AFTER; may be repeated")
+	flags.BoolVar(&options.Images, "images", false, "merge all containers of an image into one, regardless of its tag")
 	return cmd
 }
 
-// sides holds the flags that say what diff compares.
-type sides struct {
-	source source
-	with   []string
+// diffInput contains the flags that select what diff compares.
+type diffInput struct {
+	profiles   profileInput
+	withImages []string
 }
 
-func (s *sides) register(flags *pflag.FlagSet) {
-	s.source.register(flags)
-	flags.StringArrayVar(&s.with, "with-image", nil, "compare with containers in the database whose image matches this pattern, or has this ID or digest; may be repeated")
+func (i *diffInput) register(flags *pflag.FlagSet) {
+	i.profiles.register(flags)
+	flags.StringArrayVar(&i.withImages, "with-image", nil, "compare with containers in the database whose image matches this pattern, or has this ID or digest; may be repeated")
 }
 
-// side is a profile, and what it is called.
+// side is a profile with a name for messages.
 type side struct {
 	name    string
 	profile profile.Profile
 }
 
-// load reads what was before and what is after.
-func (s *sides) load(cmd *cobra.Command, files []string) (both [2]side, err error) {
-	if err := s.check(cmd, len(files)); err != nil {
-		return both, err
+// load reads the profile before and the profile after.
+func (i *diffInput) load(cmd *cobra.Command, files []string) (sides [2]side, err error) {
+	if err := i.check(cmd, len(files)); err != nil {
+		return sides, err
 	}
-	for i, images := range [][]string{s.source.selection.Images, s.with} {
-		if i < len(files) {
-			both[i].name = files[i]
-			both[i].profile, err = profile.Load(files[i])
+	for n, images := range [][]string{i.profiles.selection.Images, i.withImages} {
+		if n < len(files) {
+			sides[n].name = files[n]
+			sides[n].profile, err = profile.Load(files[n])
 		} else {
-			stored := s.source
+			stored := i.profiles
 			stored.selection.Images = images
-			both[i].name = strings.Join(images, ", ")
-			both[i].profile, err = stored.load(cmd, nil)
+			sides[n].name = strings.Join(images, ", ")
+			sides[n].profile, err = stored.load(cmd, nil)
 		}
 		if err != nil {
-			return both, err
+			return sides, err
 		}
 	}
-	return both, nil
+	return sides, nil
 }
 
-// check finds fault with flags that do not go with a number of files.
-func (s *sides) check(cmd *cobra.Command, files int) error {
-	of, with := len(s.source.selection.Images) > 0, len(s.with) > 0
+// check validates that the flags and the number of files name two profiles.
+func (i *diffInput) check(cmd *cobra.Command, files int) error {
+	before, after := len(i.profiles.selection.Images) > 0, len(i.withImages) > 0
 	switch {
 	case files == 2:
 		for _, name := range []string{"db", "image", "with-image", "label", "compose-service", "since", "until"} {
 			if cmd.Flags().Changed(name) {
-				return fmt.Errorf("--%s is for what is read from the database: name at most one file with it", name)
+				return fmt.Errorf("--%s selects from the database: name at most one file with it", name)
 			}
 		}
-	case files == 1 && of:
-		return errors.New("--image says what was before, and so does the file: leave one of them out")
-	case files == 1 && !with:
-		return errors.New("nothing says what to compare with: name a second file, or images in the database by --with-image")
-	case files == 0 && (!of || !with):
-		return errors.New("nothing says what to compare: name two files, or images in the database by --image and --with-image")
+	case files == 1 && before:
+		return errors.New("the file and --image both name the profile before: leave one of them out")
+	case files == 1 && !after:
+		return errors.New("nothing to compare with: name a second file, or images in the database with --with-image")
+	case files == 0 && (!before || !after):
+		return errors.New("nothing to compare: name two files, or images in the database with --image and --with-image")
 	}
 	return nil
 }
 
-func compareSides(both [2]side, options compare.Options) (compare.Comparison, error) {
-	for _, side := range both {
+func compareSides(sides [2]side, options compare.Options) (compare.Comparison, error) {
+	for _, side := range sides {
 		if len(side.profile.Runs) == 0 {
-			return compare.Comparison{}, fmt.Errorf("no container is in %s, so nothing can be told from it: were any started while it was profiled?", side.name)
+			return compare.Comparison{}, fmt.Errorf("%s contains no container, so there is nothing to compare: did any container start while capmon recorded it?", side.name)
 		}
 	}
-	comparison, err := compare.Profiles(both[0].profile, both[1].profile, options)
+	comparison, err := compare.Profiles(sides[0].profile, sides[1].profile, options)
 	var ambiguous *compare.AmbiguousError
 	if errors.As(err, &ambiguous) {
-		return compare.Comparison{}, fmt.Errorf("%w; say so by --container BEFORE=AFTER, or take all containers of an image as one by --images", err)
+		return compare.Comparison{}, fmt.Errorf("%w; pair them with --container BEFORE=AFTER, or merge all containers of an image into one with --images", err)
 	}
 	if err != nil {
-		return compare.Comparison{}, fmt.Errorf("comparing %s with %s: %w", both[0].name, both[1].name, err)
+		return compare.Comparison{}, fmt.Errorf("comparing %s with %s: %w", sides[0].name, sides[1].name, err)
 	}
 	return comparison, nil
 }

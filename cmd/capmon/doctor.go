@@ -12,23 +12,20 @@ import (
 )
 
 func newDoctor() *cobra.Command {
-	var format string
+	var format choice
 	var options doctor.Options
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Tell what this host supports, and what to do about what it does not",
-		Long: `Examines the kernel, this process's rights, the cgroups and the Docker engine, and
-tries every way to listen to the kernel's capability check. Ends with exit code 2
-if profiling cannot work here.`,
+		Short: "Report what this host supports, and how to fix what it does not support",
+		Long: `doctor examines the kernel, the rights of this process, the cgroups and the Docker
+engine, and tries every hook for the kernel's capability check. The exit code is 2 if
+profiling does not work on this host.`,
 		Example: `  sudo capmon doctor
   sudo capmon doctor -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if format != "table" && format != "json" {
-				return fmt.Errorf("unknown format %q: choose table or json", format)
-			}
 			findings := doctor.Examine(cmd.Context(), options)
-			if err := writeFindings(cmd.OutOrStdout(), findings, format); err != nil {
+			if err := writeFindings(cmd.OutOrStdout(), findings, format.value); err != nil {
 				return err
 			}
 			if !doctor.Works(findings) {
@@ -37,8 +34,8 @@ if profiling cannot work here.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "form of the findings: table or json")
-	registerBTF(cmd, &options.Monitor)
+	registerOutput(cmd.Flags(), &format, "table", "json")
+	registerBTF(cmd.Flags(), &options.Monitor)
 	return cmd
 }
 

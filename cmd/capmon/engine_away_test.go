@@ -316,7 +316,7 @@ func TestEngineStaysAway(t *testing.T) {
 		!strings.Contains(strings.Join(unknown.Cautions, "\n"), unknown.EngineError) {
 		t.Errorf("the report does not say why the rest is unknown: %+v", unknown)
 	}
-	if log := filtered.interrupt().stderr; !strings.Contains(log, "could not tell whether the filter selects them: ") || !leftOut(log, id[:12]) {
+	if log := filtered.interrupt().stderr; !strings.Contains(log, "could not report whether the filter selects them: ") || !leftOut(log, id[:12]) {
 		t.Errorf("the log does not say that it was left out: %s", log)
 	}
 }

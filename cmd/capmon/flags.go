@@ -17,39 +17,39 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// flagsCommand holds the flags of capmon flags.
-type flagsCommand struct {
-	source                   source
+// flagsFlags contains the flags of capmon flags.
+type flagsFlags struct {
+	input                    profileInput
 	target, style, container string
 	patch, service           string
 	dryRun, anyStart         bool
 }
 
 func newFlags() *cobra.Command {
-	s := &flagsCommand{}
+	f := &flagsFlags{}
 	cmd := &cobra.Command{
 		Use:   "flags [FILE...]",
-		Short: "Print the settings that grant what profiles show, or write them into a file",
-		Long: "Print the settings that grant each container what stored profiles show, and nothing else.\n" +
-			"Several files add up; without any, all runs in the database do. With --image alone, all\n" +
-			"containers of an image are taken as one.\n\nTargets (--for):\n" +
+		Short: "Print least-privilege settings, or write them into a file",
+		Long: "flags prints, for each container, the settings that grant the capabilities that the\n" +
+			"container needs and no others. Several files add up. Without files, flags reads the\n" +
+			"database. With --image alone, it merges all containers of an image into one.\n\nTargets (--for):\n" +
 			targetList(),
 		Example: `  docker run $(capmon flags app.json) app
   capmon flags app.json --for kubernetes
   capmon flags web.json --for compose --patch compose.yaml --dry-run
   docker run $(sudo capmon flags --image nginx:1.27) nginx:1.27`,
-		RunE: func(cmd *cobra.Command, files []string) error { return s.run(cmd, files) },
+		RunE: func(cmd *cobra.Command, files []string) error { return f.run(cmd, files) },
 	}
 	flags := cmd.Flags()
-	s.source.register(flags)
-	s.source.registerImages(flags)
-	flags.StringVar(&s.target, "for", "docker", "what the settings are for, see above")
-	flags.StringVar(&s.style, "style", string(settings.Absolute), "absolute: drop everything and add; delta: change what the target grants by itself")
-	flags.StringVar(&s.container, "container", "", "only the container of this name, service or ID; with --patch, also its name in the manifest")
-	flags.StringVar(&s.patch, "patch", "", "write the settings into this file: a compose file, a Kubernetes manifest or a quadlet (--for)")
-	flags.StringVar(&s.service, "service", "", "with --patch: the service of the compose file")
-	flags.BoolVar(&s.anyStart, settings.EvenIfStartUnseen, false, "also print lists of containers that were already running when capmon began to watch: with such a list they may not start")
-	flags.BoolVar(&s.dryRun, "dry-run", false, "with --patch: show the change, but do not make it")
+	f.input.register(flags)
+	f.input.registerImages(flags)
+	flags.StringVar(&f.target, "for", "docker", "target of the settings, see above")
+	flags.StringVar(&f.style, "style", string(settings.Absolute), "absolute: drop all capabilities and add the needed ones; delta: change what the target grants by default")
+	flags.StringVar(&f.container, "container", "", "only the container with this name, service or ID; with --patch, also its name in the manifest")
+	flags.StringVar(&f.patch, "patch", "", "write the settings into this file: a compose file, a Kubernetes manifest or a quadlet (see --for)")
+	flags.StringVar(&f.service, "service", "", "with --patch: the service in the compose file")
+	flags.BoolVar(&f.anyStart, settings.EvenIfStartUnseen, false, "also print the lists of containers whose start capmon did not see: a container may fail to start with such a list")
+	flags.BoolVar(&f.dryRun, "dry-run", false, "with --patch: only print the change")
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions(settings.TargetNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -62,36 +62,36 @@ func targetList() string {
 	return strings.TrimSuffix(text.String(), "\n")
 }
 
-func (s *flagsCommand) run(cmd *cobra.Command, files []string) error {
-	target, err := settings.ParseTarget(s.target)
+func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
+	target, err := settings.ParseTarget(f.target)
 	if err != nil {
 		return err
 	}
-	style, err := settings.ParseStyle(s.style)
+	style, err := settings.ParseStyle(f.style)
 	if err != nil {
 		return err
 	}
-	kind, err := s.check(style)
+	kind, err := f.check(style)
 	if err != nil {
 		return err
 	}
-	s.source.images = s.source.images || s.ofImages()
-	p, err := s.source.load(cmd, files)
+	f.input.images = f.input.images || f.selectsImages()
+	p, err := f.input.load(cmd, files)
 	if err != nil {
 		return err
 	}
 	all := settings.Containers(p)
 	if len(all) == 0 {
-		return errors.New("no container is in these profiles")
+		return errors.New("these profiles contain no container")
 	}
-	if s.anyStart {
-		settings.TakeAnyStart(all)
+	if f.anyStart {
+		settings.AcceptAnyStart(all)
 	}
-	if s.patch != "" {
-		return s.patchFile(cmd, kind, all)
+	if f.patch != "" {
+		return f.patchFile(cmd, kind, all)
 	}
-	if s.container != "" {
-		if all, err = called(all, s.container); err != nil {
+	if f.container != "" {
+		if all, err = called(all, f.container); err != nil {
 			return err
 		}
 	}
@@ -99,7 +99,7 @@ func (s *flagsCommand) run(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	caution(cmd.ErrOrStderr(), all)
+	printCautions(cmd.ErrOrStderr(), all)
 	for _, note := range notes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s: %s\n", note.Label, note.Text)
 	}
@@ -110,40 +110,39 @@ func (s *flagsCommand) run(cmd *cobra.Command, files []string) error {
 	return err
 }
 
-// ofImages reports whether images are asked for, and no containers of them.
-func (s *flagsCommand) ofImages() bool {
-	selection := s.source.selection
-	return len(selection.Images) > 0 && len(selection.Labels)+len(selection.ComposeServices) == 0 && s.container == "" && s.patch == ""
+// selectsImages reports whether the flags select images and not single containers.
+func (f *flagsFlags) selectsImages() bool {
+	selection := f.input.selection
+	return len(selection.Images) > 0 && len(selection.Labels)+len(selection.ComposeServices) == 0 && f.container == "" && f.patch == ""
 }
 
-// check finds fault with flags that do not go together. The kind of the file is empty if
-// none is to be patched.
-func (s *flagsCommand) check(style settings.Style) (patch.Kind, error) {
-	if s.patch == "" {
-		if s.service != "" || s.dryRun {
-			return patch.Kind{}, errors.New("--service and --dry-run are for --patch: name the file to write into")
+// check validates the combination of flags. It returns the kind of the file for --patch; the zero kind without --patch.
+func (f *flagsFlags) check(style settings.Style) (patch.Kind, error) {
+	if f.patch == "" {
+		if f.service != "" || f.dryRun {
+			return patch.Kind{}, errors.New("--service and --dry-run require --patch: name the file to write into")
 		}
 		return patch.Kind{}, nil
 	}
-	kind, err := patch.ParseKind(s.target)
+	kind, err := patch.ParseKind(f.target)
 	switch {
 	case err != nil:
 		return patch.Kind{}, err
 	case style != settings.Absolute:
-		return patch.Kind{}, errors.New("--patch writes whole lists: leave --style delta out")
-	case s.service != "" && !kind.Services:
-		return patch.Kind{}, fmt.Errorf("--service is for compose files: what a %s file has is named with --container", s.target)
-	case s.service != "" && s.container != "":
-		return patch.Kind{}, errors.New("--service and --container mean the same in a compose file: give one of them")
+		return patch.Kind{}, errors.New("--patch writes complete lists: leave --style delta out")
+	case f.service != "" && !kind.Services:
+		return patch.Kind{}, fmt.Errorf("--service is for compose files: in a %s file, use --container", f.target)
+	case f.service != "" && f.container != "":
+		return patch.Kind{}, errors.New("--service and --container mean the same in a compose file: use one of them")
 	}
 	return kind, nil
 }
 
-// called are the containers that a name may mean, at least one.
+// called returns the containers that a name may mean. It returns an error if there are none.
 func called(all []settings.Container, name string) ([]settings.Container, error) {
 	var found []settings.Container
 	for _, c := range all {
-		if c.IsCalled(name) {
+		if c.HasName(name) {
 			found = append(found, c)
 		}
 	}
@@ -152,58 +151,58 @@ func called(all []settings.Container, name string) ([]settings.Container, error)
 		for _, c := range all {
 			labels = append(labels, c.Label)
 		}
-		return nil, fmt.Errorf("no container %q is in these profiles, but %s", name, some(nearest(name, labels)))
+		return nil, fmt.Errorf("these profiles contain no container %q, but %s", name, abbreviate(nearest(name, labels)))
 	}
 	return found, nil
 }
 
-// caution says what to know before relying on the lists.
-func caution(notes io.Writer, all []settings.Container) {
+// printCautions prints what to know before relying on the lists.
+func printCautions(notes io.Writer, all []settings.Container) {
 	for _, c := range all {
 		for _, text := range slices.Concat(report.Cautions(c.Summary), report.Substitutes(c.Summary)) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
 		}
-		if text := c.Withheld(); text != "" && c.Started {
+		if text := c.Unavailable(); text != "" && c.Started {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
 		}
 	}
 }
 
-// patchFile shows the change of the file, and makes it.
-func (s *flagsCommand) patchFile(cmd *cobra.Command, kind patch.Kind, all []settings.Container) error {
-	before, err := patch.Read(s.patch)
+// patchFile prints the change of the file and, without --dry-run, writes it.
+func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settings.Container) error {
+	before, err := patch.Read(f.patch)
 	if err != nil {
 		return err
 	}
-	path := printable.Text(s.patch)
-	result, err := kind.Patch(before, all, s.service+s.container)
+	path := printable.Text(f.patch)
+	result, err := kind.Patch(before, all, f.service+f.container)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	notes := cmd.ErrOrStderr()
-	caution(notes, result.Of)
+	printCautions(notes, result.Of)
 	for _, reason := range result.Left {
 		fmt.Fprintf(notes, "capmon: %s: left out: %v\n", path, reason)
 	}
 	for _, note := range result.Notes {
 		fmt.Fprintf(notes, "capmon: %s: %s\n", path, printable.Text(note))
 	}
-	change := patch.Diff(s.patch, before, result.Text)
+	change := patch.Diff(f.patch, before, result.Text)
 	if len(change) == 0 {
-		fmt.Fprintf(notes, "capmon: %s grants just this already\n", path)
+		fmt.Fprintf(notes, "capmon: %s already grants exactly this\n", path)
 		return nil
 	}
-	if err := s.show(cmd, change); err != nil {
+	if err := f.show(cmd, change); err != nil {
 		return err
 	}
-	if s.dryRun {
+	if f.dryRun {
 		return nil
 	}
-	return patch.Replace(s.patch, result.Text)
+	return patch.Replace(f.patch, result.Text)
 }
 
-// show prints a change: for programs as it is, on a terminal without what that would obey.
-func (s *flagsCommand) show(cmd *cobra.Command, change []byte) error {
+// show prints a change. On a terminal, it escapes control characters.
+func (f *flagsFlags) show(cmd *cobra.Command, change []byte) error {
 	text := string(change)
 	if out := cmd.OutOrStdout(); out == os.Stdout && isTerminal(os.Stdout) {
 		lines := strings.Split(text, "\n")

@@ -16,7 +16,7 @@ var kernelExceptions = []struct {
 }{
 	{
 		// With the tracepoint, cap_capable is too large for inlining.
-		kernel.Version{Major: 6, Minor: 14}, "the compiler inlines cap_capable into cap_vm_enough_memory, where no hook sees it",
+		kernel.Version{Major: 6, Minor: 14}, "the compiler inlines cap_capable into cap_vm_enough_memory, so no hook sees its irrelevant checks",
 		[]string{"forks"},
 	},
 	{

@@ -55,7 +55,7 @@ func TestReusedNamesBelongToTheRightContainer(t *testing.T) {
 	} else {
 		workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, "retired"))
 	}
-	if !strings.Contains(r.stderr, "capmon: left out, since others started them or a filter says so: ") || !leftOut(r.stderr, "in-service") {
+	if !strings.Contains(r.stderr, "capmon: left out, because others started them or the filter does not select them: ") || !leftOut(r.stderr, "in-service") {
 		t.Errorf("stderr does not report that others were left out: %s", r.stderr)
 	}
 	got := parseReport(t, all.interrupt())

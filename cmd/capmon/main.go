@@ -1,4 +1,4 @@
-// Command capmon tells which Linux capabilities containers really use.
+// Command capmon reports which Linux capabilities containers really need.
 package main
 
 import (
@@ -16,16 +16,16 @@ import (
 
 // Exit codes.
 const (
-	exitDone  = 0 // and nothing to complain about
-	exitFound = 1 // what was to be proved is not so or not certain, a container fails the audit, or a rule would alert
+	exitDone = 0 // success, and nothing was found
+	// exitFound: a list is not proved, a policy is violated, a container fails the audit, a rule would alert, or the like.
+	exitFound = 1
 	exitUsage = 2 // usage or environment error
 )
 
-// interrupted is what capmon prints when a signal ends it.
+// interrupted is the message that capmon prints when a signal ends it.
 const interrupted = "interrupted before it was done"
 
-// exitError ends the program with a code of its own; all that is to be said has
-// been said.
+// exitError ends the program with an exit code and without a further message.
 type exitError struct{ code int }
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
@@ -48,26 +48,26 @@ func run() int {
 	case errors.As(err, &exit):
 		return exit.code
 	case errors.Is(err, context.Canceled):
-		stderr.complain(interrupted)
-		return signalled(unix.SIGINT)
+		stderr.printError(interrupted)
+		return signalExitCode(unix.SIGINT)
 	}
-	stderr.complain(err.Error())
+	stderr.printError(err.Error())
 	return exitUsage
 }
 
-// interruptible is a context that ends with the first signal that asks the program to end. The
-// second signal ends the program at once, whatever it is waiting for. Signals that come while a
-// command runs in the foreground (child) are the command's and do not count as a second one.
+// interruptible returns a context that ends with the first signal that asks the program to end. The second signal exits
+// immediately. Signals that arrive while a command (child) runs in the foreground belong to the command and do not
+// count as the second one.
 func interruptible(stderr notices) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.Background())
 	commands := &foreground{}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, caught(unix.SIGINT, unix.SIGTERM)...)
+	signal.Notify(signals, caughtSignals(unix.SIGINT, unix.SIGTERM)...)
 	go func() {
 		for again := false; ; again = true {
 			if s := <-signals; again && !commands.running.Load() {
-				stderr.complain(interrupted)
-				os.Exit(signalled(s.(unix.Signal)))
+				stderr.printError(interrupted)
+				os.Exit(signalExitCode(s.(unix.Signal)))
 			}
 			cancel()
 		}
@@ -75,13 +75,13 @@ func interruptible(stderr notices) (context.Context, context.CancelFunc) {
 	return context.WithValue(ctx, foregroundKey{}, commands), cancel
 }
 
-// foreground tells whether a command runs that signals are passed on to.
+// foreground contains whether a command runs that capmon forwards signals to.
 type foreground struct{ running atomic.Bool }
 
 type foregroundKey struct{}
 
-// inForegroundOf notes that a command begins to run, until the function that it returns is called.
-func inForegroundOf(ctx context.Context) (over func()) {
+// enterForeground marks that a command runs in the foreground until the caller calls end.
+func enterForeground(ctx context.Context) (end func()) {
 	commands, ok := ctx.Value(foregroundKey{}).(*foreground)
 	if !ok {
 		return func() {}
@@ -90,10 +90,9 @@ func inForegroundOf(ctx context.Context) (over func()) {
 	return func() { commands.running.Store(false) }
 }
 
-// caught adds SIGHUP to signals that are to be caught, unless nohup wants it
-// ignored. Other signals are caught even if they are ignored, as a shell makes
-// SIGINT for what its scripts run in the background.
-func caught(signals ...os.Signal) []os.Signal {
+// caughtSignals adds SIGHUP to signals, unless SIGHUP is ignored because of nohup. capmon catches the other signals
+// even if they are ignored: a shell ignores SIGINT for the background commands of its scripts.
+func caughtSignals(signals ...os.Signal) []os.Signal {
 	if !signal.Ignored(unix.SIGHUP) {
 		signals = append(signals, unix.SIGHUP)
 	}

@@ -9,28 +9,30 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// standardOutput is what takes the place of a file's name.
+// standardOutput is the file name that stands for standard output.
 const standardOutput = "-"
 
 func newMerge() *cobra.Command {
 	var output string
-	source := &source{}
+	input := &profileInput{}
 	cmd := &cobra.Command{
 		Use:   "merge [FILE...]",
-		Short: "Add stored profiles up, as a profile",
-		Long: `Adds profiles up, as report does with several, and writes the sum as a profile.
-The same profiles give the same bytes, in any order and however often they are
-named. A file that is written is replaced as a whole: it may be one of those read.
-Without files, the runs in the database are written; of both, those that are selected.`,
+		Short: "Add profiles up, and write the sum as a profile",
+		Long: `merge adds profiles up and writes the sum as a profile. The same profiles give the
+same bytes, in any order and any number of times. merge replaces the output file as a
+whole, so it may be one of the input files.
+
+Without files, merge reads the database. --container, --image and similar options
+select runs from files and from the database.`,
 		Example: `  capmon merge monday.json tuesday.json -o week.json
   capmon merge week.json wednesday.json -o week.json
   sudo capmon merge --image nginx -o nginx.json`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			sum, err := source.load(cmd, files)
+			sum, err := input.load(cmd, files)
 			if err != nil {
 				return err
 			}
-			if err := settings.RequireStarts(settings.Containers(sum)); err != nil { // flags will refuse it
+			if err := settings.RequireStarts(settings.Containers(sum)); err != nil { // capmon flags rejects such a profile
 				fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %v\n", err)
 			}
 			if output == standardOutput {
@@ -39,8 +41,8 @@ Without files, the runs in the database are written; of both, those that are sel
 			return profile.Save(output, sum)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", standardOutput, "file to write the sum to, - for standard output")
-	source.register(cmd.Flags())
-	source.registerContainers(cmd.Flags())
+	cmd.Flags().StringVarP(&output, "output", "o", standardOutput, "write the sum to this file; - for standard output")
+	input.register(cmd.Flags())
+	input.registerContainers(cmd.Flags())
 	return cmd
 }

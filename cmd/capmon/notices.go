@@ -12,11 +12,11 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// prefix is how messages for users begin, unless they are JSON.
+// prefix is the prefix of messages to users, unless they are JSON.
 const prefix = "capmon: "
 
-// notices is stderr for messages to users: lines of text or, with --log-format json, of JSON, as
-// the log has them. Each Write has whole lines.
+// notices writes messages to users on stderr: lines of text or, with --log-format json, JSON in the format of the log.
+// Each Write must contain whole lines.
 type notices struct{ logging *logging }
 
 func (n notices) Write(text []byte) (int, error) {
@@ -31,8 +31,8 @@ func (n notices) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// complain prints why capmon ends.
-func (n notices) complain(text string) {
+// printError prints the error that ends capmon.
+func (n notices) printError(text string) {
 	if n.logging.json() {
 		_ = writeNotice(zapcore.ErrorLevel, text)
 		return
@@ -40,7 +40,7 @@ func (n notices) complain(text string) {
 	_, _ = io.WriteString(os.Stderr, prefix+printable.Lines(text)+"\n")
 }
 
-// onTerminal reports whether notices are read on a terminal, where a line can be written over.
+// onTerminal reports whether notices go to a terminal, where capmon can overwrite a line.
 func onTerminal(out io.Writer) bool {
 	n, ok := out.(notices)
 	return ok && !n.logging.json() && isTerminal(os.Stderr)
@@ -56,7 +56,8 @@ func writeNotice(level zapcore.Level, text string) error {
 	return err
 }
 
-// wantsJSON looks for --log-format json in arguments: if one before it is wrong, the flag is not read.
+// wantsJSON reports whether the arguments contain --log-format json. The flag parser does not reach the flag if an
+// earlier argument is wrong.
 func wantsJSON(args []string) (json bool) {
 	for i, arg := range args {
 		if arg == "--" {

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// period is the value of a flag that says how long to watch; 0 without the flag.
+// period is the value of the flag --for: how long to record; 0 without the flag.
 type period time.Duration
 
 func (p *period) Set(text string) error {
 	given, err := time.ParseDuration(text)
 	if err == nil && given <= 0 {
-		err = errors.New("the time to watch has to be more than 0")
+		err = errors.New("the time must be greater than 0")
 	}
 	*p = period(given)
 	return err

@@ -7,7 +7,7 @@ func TestTimesAndFilesThatMakeNoSenseAreRejected(t *testing.T) {
 	for _, arguments := range [][]string{
 		{"profile", "--for", "0s"}, {"profile", "--for=-1s"}, {"audit", "--for", "0s"},
 	} {
-		complains(t, arguments, "the time to watch has to be more than 0")
+		complains(t, arguments, "the time must be greater than 0")
 	}
 	complains(t, []string{"profile", "--for", "soon"}, "invalid duration")
 	complains(t, []string{"profile", "--save", "-", "--", "true"}, "- does not mean standard output here: name a file")

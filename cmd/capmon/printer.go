@@ -7,20 +7,20 @@ import (
 	"github.com/capmon/capmon/internal/fair"
 )
 
-// unprinted is how many alerts may wait for whoever reads standard output.
+// unprinted is how many alerts may wait for the reader of standard output.
 const unprinted = 4096
 
-// printer writes alerts to standard output, while sinks get further ones: nobody waits for whoever
-// does not read that. Containers take turns, and none takes the room of the others.
+// printer writes alerts to standard output. A slow reader does not delay the sinks. The containers share the queue
+// fairly: one container cannot occupy the places of the others.
 type printer struct {
 	write   func(line)
-	written chan struct{} // closed when all have been
+	written chan struct{} // closed when all alerts are written
 	wake    chan struct{}
 
 	mu      sync.Mutex
 	waiting fair.Queue[alert.Alert]
 	room    *fair.Room
-	skipped uint64 // found no room, and no sink has them
+	skipped uint64 // dropped alerts that no sink accepted
 	closed  bool
 }
 
@@ -43,34 +43,34 @@ func newPrinter(write func(line)) *printer {
 	return p
 }
 
-// next takes the next alert; end is true if there is none and never will be.
+// next returns the next alert. end reports that there are no further alerts.
 func (p *printer) next() (one alert.Alert, ok, end bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if one, ok = p.waiting.Pop(); ok {
-		p.room.Give(one.Origin().Key, 1)
+		p.room.Release(one.Origin().Key, 1)
 	}
-	p.notice(p.room.Notices())
+	p.reportDropped(p.room.Notices())
 	return one, ok, p.closed && !ok && p.waiting.Len() == 0
 }
 
-// print has an alert written soon. If too many of its container wait it is dropped, which is counted
-// and reported.
-func (p *printer) print(one alert.Alert, taken bool) {
+// print queues an alert. If too many alerts of its container wait, print drops the alert, counts it and reports it.
+// accepted reports whether a sink has accepted the alert.
+func (p *printer) print(one alert.Alert, accepted bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	defer p.signal()
-	if ok, _ := p.room.Take(one.Origin(), 1, one.Time); ok {
+	if ok, _ := p.room.Reserve(one.Origin(), 1, one.Time); ok {
 		p.waiting.Push(one.Origin().Key, one)
-	} else if !taken {
+	} else if !accepted {
 		p.skipped++
 	}
 }
 
-// notice reports dropped alerts. The caller holds mu.
-func (p *printer) notice(all []fair.Dropped) {
+// reportDropped queues alerts about dropped alerts. The caller holds mu.
+func (p *printer) reportDropped(all []fair.Dropped) {
 	for _, d := range all {
-		p.room.Force(fair.Source{Key: fair.Own}, 1)
+		p.room.ForceReserve(fair.Source{Key: fair.Own}, 1)
 		p.waiting.Push(fair.Own, alert.NewDropped(d.ID, alert.Dropped{
 			Sink: "stdout", Count: d.Count, From: d.From, To: d.To, ContainerID: d.Source.Key, Container: d.Source.Title,
 		}))
@@ -84,17 +84,17 @@ func (p *printer) signal() {
 	}
 }
 
-// close returns when all have been written.
+// close returns when all alerts are written.
 func (p *printer) close() {
 	p.mu.Lock()
-	p.notice(p.room.End())
+	p.reportDropped(p.room.End())
 	p.closed = true
 	p.signal()
 	p.mu.Unlock()
 	<-p.written
 }
 
-// dropped counts the alerts that were not written, and those of them that no sink has either.
+// dropped returns how many alerts were dropped, and how many of them no sink has accepted.
 func (p *printer) dropped() (all, skipped uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

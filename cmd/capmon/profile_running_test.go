@@ -60,8 +60,8 @@ func TestEmptySelectionsAreErrors(t *testing.T) {
 	saved := filepath.Join(t.TempDir(), "saved.json")
 	profile := []string{binary, "profile", "--save", saved, "-o", "flags", "--container", "unselekted"}
 	run := []string{"--", "docker", "run", "--rm", "--name", "unselected-once", "bb"}
-	const none, runs = `no watched container is selected: --container "unselekted" leaves none; the containers are unselected`,
-		`no running container is selected: --container "unselekted" leaves none; the containers are unselected`
+	const none, runs = `no watched container is selected: --container "unselekted" selects none; the containers are unselected`,
+		`no running container is selected: --container "unselekted" selects none; the containers are unselected`
 	for _, test := range []struct {
 		args []string
 		code int
@@ -70,7 +70,7 @@ func TestEmptySelectionsAreErrors(t *testing.T) {
 		{[]string{"--for=100ms"}, exitUsage, []string{none, runs}},
 		{append(run, "true"), exitUsage, []string{none + "-once\n"}},
 		{append(run, sh("exit 7")...), 7, []string{none + "-once\n"}}, // the exit code of the command has priority
-		{[]string{"--", "true"}, exitUsage, []string{`leaves none; there are no containers`}},
+		{[]string{"--", "true"}, exitUsage, []string{`selects none; there are no containers`}},
 	} {
 		r := execute(t, slices.Concat(profile, test.args)...)
 		if r.code != test.code || r.stdout != "" || slices.ContainsFunc(test.want, func(text string) bool { return !strings.Contains(r.stderr, text) }) {
@@ -143,7 +143,7 @@ func TestWithoutAnEngineContainersAreKnownByID(t *testing.T) {
 		!slices.Equal(got[0].Required, caps("CHOWN")) || !slices.Equal(got[0].Unused, caps("NET_RAW")) {
 		t.Errorf("%+v", got)
 	}
-	if !strings.Contains(r.stderr, "Docker cannot be asked") {
+	if !strings.Contains(r.stderr, "cannot reach Docker") {
 		t.Errorf("stderr does not report that the engine is away: %s", r.stderr)
 	}
 }
@@ -192,7 +192,7 @@ func TestSavedProfilesAddUp(t *testing.T) {
 		Schema int
 	}
 	data, err := os.ReadFile(files[0])
-	if err != nil || json.Unmarshal(data, &stored) != nil || stored.Format != "capmon profile" || stored.Schema != 1 {
+	if err != nil || json.Unmarshal(data, &stored) != nil || stored.Format != "capmon profile" || stored.Schema != 2 {
 		t.Errorf("%v, %+v", err, stored)
 	}
 	args := slices.Concat([]string{binary, "report", "-o", "json"}, files, files[:1]) // a second copy adds nothing

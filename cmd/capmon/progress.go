@@ -10,8 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// showProgress waits for the end of ctx and, on a terminal, keeps one line up to
-// date meanwhile.
+// showProgress waits for the end of ctx. On a terminal, it shows one line with the progress.
 func showProgress(ctx context.Context, stderr io.Writer, observer *observe.Observer, selected func(profile.Run) bool) {
 	if !onTerminal(stderr) {
 		<-ctx.Done()
@@ -47,5 +46,5 @@ func progressLine(observer *observe.Observer, selected func(profile.Run) bool, e
 	if containers == 1 {
 		noun = "container"
 	}
-	return fmt.Sprintf("watching %d %s, %d checks, %s; Ctrl-C ends and reports", containers, noun, checks, elapsed.Round(time.Second))
+	return fmt.Sprintf("watching %d %s, %d checks, %s; press Ctrl-C for the report", containers, noun, checks, elapsed.Round(time.Second))
 }

@@ -132,7 +132,7 @@ func TestPrometheusScrapesServe(t *testing.T) {
 	}
 	address := freeAddress(t)
 	s := serve(t, "--tcp", address, "--tls-cert", cert, "--tls-key", key, "--token-file", token)
-	asking(t, "collected")(1)
+	startChecking(t, "collected")(1)
 	s.saved()
 	p := scrape(t, address, token, cert)
 	if build := p.await("capmon_build_info"); build[0]["hook"] != string(s.state().Hook) || build[0]["instance"] != address || build[0]["version"] == "" {

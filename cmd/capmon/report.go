@@ -11,28 +11,24 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// rendering holds the flags of every command that ends in a report.
-type rendering struct {
-	format        string
+// reportFlags contains the flags of the commands that print a report.
+type reportFlags struct {
+	format        choice
 	all, anyStart bool
 }
 
-func (r *rendering) register(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&r.format, "output", "o", string(report.Table), "form of the report: table, json or flags")
-	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags: also print lists of containers that were already running when capmon began to watch")
-	cmd.Flags().BoolVar(&r.all, "all", false, "show every way of use, and the checks that are no use, with their class")
+func (r *reportFlags) register(cmd *cobra.Command) {
+	registerOutput(cmd.Flags(), &r.format, report.Formats()...)
+	cmd.Flags().BoolVar(&r.anyStart, settings.EvenIfStartUnseen, false, "with -o flags: also print the lists of containers whose start capmon did not see")
+	cmd.Flags().BoolVar(&r.all, "all", false, "show every pattern of use, and the checks that do not count as use, with their class")
 }
 
-func (r *rendering) write(cmd *cobra.Command, p profile.Profile) error {
-	format, err := report.ParseFormat(r.format)
-	if err != nil {
-		return err
-	}
+func (r *reportFlags) write(cmd *cobra.Command, p profile.Profile) error {
 	options := report.Options{All: r.all, AnyStart: r.anyStart, Color: colored(cmd)}
-	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, format, options)
+	return report.Write(cmd.OutOrStdout(), cmd.ErrOrStderr(), p, report.Format(r.format.value), options)
 }
 
-// colored reports whether whoever reads the output sees colors, and wants them.
+// colored reports whether to color the output: it goes to a terminal, and NO_COLOR is not set.
 func colored(cmd *cobra.Command) bool {
 	return cmd.OutOrStdout() == os.Stdout && isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == ""
 }
@@ -40,30 +36,27 @@ func colored(cmd *cobra.Command) bool {
 func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) }
 
 func newReport() *cobra.Command {
-	rendering, source := &rendering{}, &source{}
+	output, input := &reportFlags{}, &profileInput{}
 	cmd := &cobra.Command{
 		Use:   "report [FILE...]",
-		Short: "Show stored profiles; several files add up",
-		Long: `Shows stored profiles. Several files add up; without any, all runs in the database do.
-Of both, --container, --image and the like select some.`,
+		Short: "Show saved profiles or the database",
+		Long: `report adds profiles up and shows the sum. Without files, it reads the database.
+--container, --image and similar options select runs from files and from the database.`,
 		Example: `  capmon report web.json
   capmon report -o flags monday.json tuesday.json
   sudo capmon report --image nginx --since 7d`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			if _, err := report.ParseFormat(rendering.format); err != nil {
-				return err
-			}
-			p, err := source.load(cmd, files)
+			p, err := input.load(cmd, files)
 			if err != nil {
 				return err
 			}
-			return rendering.write(cmd, p)
+			return output.write(cmd, p)
 		},
 	}
-	rendering.register(cmd)
-	source.register(cmd.Flags())
-	source.registerContainers(cmd.Flags())
-	source.registerImages(cmd.Flags())
+	output.register(cmd)
+	input.register(cmd.Flags())
+	input.registerContainers(cmd.Flags())
+	input.registerImages(cmd.Flags())
 	return cmd
 }
 

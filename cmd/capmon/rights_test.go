@@ -24,13 +24,14 @@ import (
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/report"
 	"github.com/capmon/capmon/monitor"
 )
 
 // least are the capabilities that capmon tells its users to grant it. Packaging and docs must agree.
 var least = capability.Of(capability.BPF, capability.Perfmon, capability.Syslog, capability.SysPtrace, capability.DACReadSearch)
 
-const anybody = 65534
+const nobody = 65534
 
 // restricted returns a function that starts commands with only these capabilities. For root it limits the bounding set,
 // as in a container. For another user it sets ambient capabilities, as for a service, and the group that may access the
@@ -78,15 +79,19 @@ func become(cmd *exec.Cmd, set capability.Set, uid uint32) error {
 // record is `capmon profile --hook HOOK -o json --ready-file FILE` without the preliminary check of capmon's own
 // capabilities.
 func record() {
-	p := &profiling{rendering: rendering{format: "json"}, monitor: monitor.Options{Outcomes: true}, readyFile: os.Args[len(os.Args)-1]}
-	if err := p.record(os.Args[1]); err != nil {
+	p := &profileFlags{
+		report:    reportFlags{format: choice{value: string(report.JSON)}},
+		recording: recordingFlags{hook: os.Args[1], monitor: monitor.Options{Outcomes: true}},
+		readyFile: os.Args[len(os.Args)-1],
+	}
+	if err := p.record(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(exitUsage)
 	}
 }
 
-func (p *profileFlags) record(hook string) (err error) {
-	if p.monitor.Hook, err = monitor.ParseHook(hook); err != nil {
+func (p *profileFlags) record() (err error) {
+	if err = p.recording.check(); err != nil {
 		return err
 	}
 	ctx, stop := interruptible(notices{newLogging(nil)})
@@ -101,7 +106,7 @@ func (p *profileFlags) record(hook string) (err error) {
 		return err
 	}
 	defer observer.Close()
-	if err := p.ready(); err != nil {
+	if err := createReadyFile(p.readyFile); err != nil {
 		return err
 	}
 	<-ctx.Done()
@@ -153,9 +158,9 @@ func alike(t *testing.T, name string, few, all result) {
 func TestEachHookWithTheLeastCapabilities(t *testing.T) {
 	t.Parallel()
 	allowPerf(t)
-	users := map[string]uint32{"root": 0, "anybody": anybody}
+	users := map[string]uint32{"root": 0, "nobody": nobody}
 	if testing.Short() {
-		delete(users, "anybody")
+		delete(users, "nobody")
 	}
 	for _, hook := range hooks(t) {
 		for user, uid := range users {
@@ -174,7 +179,7 @@ func TestEachHookWithTheLeastCapabilities(t *testing.T) {
 // The command has no more capabilities than capmon. Its containers have the capabilities that the engine grants.
 func TestCommandIsProfiledWithTheLeastCapabilities(t *testing.T) {
 	t.Parallel()
-	for name, uid := range map[string]uint32{"commanded-by-root": 0, "commanded-by-anybody": anybody} {
+	for name, uid := range map[string]uint32{"commanded-by-root": 0, "commanded-by-nobody": nobody} {
 		var stdout, stderr bytes.Buffer
 		cmd := exec.Command(binary, append([]string{"profile", "-o", "json", "--"}, mixed.dockerRun(name)...)...)
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr

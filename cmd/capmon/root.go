@@ -12,8 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/printable"
 )
 
-// version and commit are set by the Makefile; a plain go install has them from
-// the build information.
+// version and commit are set by the Makefile. A binary of go install reads them from its build information.
 var version, commit string
 
 func newRoot() *cobra.Command { return newRootLogging(newLogging(nil)) }
@@ -21,10 +20,10 @@ func newRoot() *cobra.Command { return newRootLogging(newLogging(nil)) }
 func newRootLogging(logging *logging) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capmon",
-		Short: "Tells which Linux capabilities containers really use",
-		Long: `capmon records the kernel's capability checks of each container, tells the ones
-that matter from those that do not, and prints the shortest list of capabilities
-that the workload needs.`,
+		Short: "Report which Linux capabilities containers really need",
+		Long: `capmon records the kernel's capability checks of each container, separates the
+checks that matter from the checks that do not, and prints the shortest list of
+capabilities that the workload needs.`,
 		Example: `  # profile a container from its first instruction, then print its flags
   sudo capmon profile -- docker run --rm nginx nginx -t
 
@@ -33,7 +32,7 @@ that the workload needs.`,
 		Version:       versionText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		// Without it cobra looks for a command behind an unknown flag and its value, and blames that.
+		// Otherwise cobra takes the value of an unknown flag for an unknown command, and reports that.
 		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -65,10 +64,10 @@ func versionText() string {
 	return fmt.Sprintf("%s (commit %s)", v, c)
 }
 
-// logging makes the one logger that is handed down.
+// logging contains the logging flags and creates the logger.
 type logging struct {
 	format, level choice
-	// early: the arguments ask for JSON. The format is known when all of them were read.
+	// early is true if the arguments contain --log-format json. format has no value before all flags are parsed.
 	early bool
 }
 
@@ -90,10 +89,10 @@ func (l *logging) logger() (*zap.Logger, error) {
 	if l.json() {
 		encoder = zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig())
 	}
-	// None is left out, which would hide losses.
+	// No sampling: it would hide losses.
 	out := zapcore.Lock(zapcore.AddSync(printable.Writer(os.Stderr)))
 	log := zap.New(zapcore.NewCore(encoder, out, level), zap.ErrorOutput(out))
-	// net/http complains to the standard log of what its errors say as well.
+	// net/http also writes errors that it returns to the standard log.
 	_, err = zap.RedirectStdLogAt(log, zap.DebugLevel)
 	return log, err
 }

@@ -14,10 +14,10 @@ import (
 func newRules() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Show and try the rules of capmon watch --rules",
+		Short: "Print or test the rules of --rules",
 		Args:  subcommandsOnly,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("say what to do with the rules: capmon rules show, or capmon rules test FILE PROFILE")
+			return errors.New("no subcommand: run capmon rules show, or capmon rules test FILE PROFILE")
 		},
 	}
 	cmd.AddCommand(newRulesShow(), newRulesTest())
@@ -27,7 +27,7 @@ func newRules() *cobra.Command {
 func newRulesShow() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show [FILE]",
-		Short: "Print the built-in rules, or those of a file in full, as a file of rules",
+		Short: "Print the built-in rules, or the rules of a file in full",
 		Example: `  capmon rules show
   capmon rules show rules.yaml`,
 		Args: cobra.MaximumNArgs(1),
@@ -49,21 +49,18 @@ func newRulesShow() *cobra.Command {
 }
 
 func newRulesTest() *cobra.Command {
-	var format string
+	var format choice
 	cmd := &cobra.Command{
 		Use:   "test FILE PROFILE...",
-		Short: "Tell what rules would make of recorded profiles",
-		Long: `Tells which uses in the profiles each rule would alert of, had it been in force, and
-which ones an exception allows. If there are alerts, or it is not certain that there
-are none, the exit code is 1. The file may be builtin, for the built-in rules.`,
+		Short: "Test rules on recorded profiles",
+		Long: `rules test prints the uses in the profiles that each rule would alert on, and the uses
+that an exception allows. The exit code is 1 if there would be alerts, or if capmon
+cannot be certain. For the built-in rules, use builtin as FILE.`,
 		Example: `  capmon rules test rules.yaml web.json
   capmon rules test builtin web.json -o json`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if format != "text" && format != "json" {
-				return fmt.Errorf("unknown --output %q: choose text or json", format)
-			}
-			file, notes, err := loadRules(args[0])
+			file, notices, err := loadRules(args[0])
 			if err != nil {
 				return err
 			}
@@ -72,13 +69,13 @@ are none, the exit code is 1. The file may be builtin, for the built-in rules.`,
 				return err
 			}
 			if len(p.Runs) == 0 {
-				return errors.New("there is no container in these profiles")
+				return errors.New("these profiles contain no container")
 			}
-			for _, note := range notes {
-				fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", note)
+			for _, notice := range notices {
+				fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", notice)
 			}
 			trial := rules.Try(file, p)
-			if format == "json" {
+			if format.value == "json" {
 				err = printable.WriteJSON(cmd.OutOrStdout(), trial)
 			} else {
 				err = trial.WriteText(cmd.OutOrStdout())
@@ -89,6 +86,6 @@ are none, the exit code is 1. The file may be builtin, for the built-in rules.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "text", "form of the result: text or json")
+	registerOutput(cmd.Flags(), &format, "text", "json")
 	return cmd
 }

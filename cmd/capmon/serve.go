@@ -30,23 +30,22 @@ import (
 
 const (
 	defaultPins = "/sys/fs/bpf/capmon"
-	// runtimeDirectory is for what need not outlive the kernel.
+	// runtimeDirectory is for files that need not survive a reboot.
 	runtimeDirectory = "/run/capmon"
 	defaultSocket    = runtimeDirectory + "/capmon.sock"
-	// staleAfter is how many saves may be missing until the daemon is not ready.
+	// staleAfter is the number of missing saves after which serve is not ready.
 	staleAfter = 3
 )
 
-// serving holds the flags of serve.
-type serving struct {
+// serveFlags contains the flags of capmon serve.
+type serveFlags struct {
 	logging *logging
 
 	rules            string
 	config           string
-	keep             keeping
+	keep             labelFlags
 	database, pins   string
-	hook             string
-	monitor          monitor.Options
+	recording        recordingFlags
 	every            time.Duration
 	olderThan        string
 	maxSize          string
@@ -59,56 +58,51 @@ type serving struct {
 }
 
 func newServe(logging *logging) *cobra.Command {
-	s := &serving{logging: logging}
+	s := &serveFlags{logging: logging}
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Record all containers without end into a database",
-		Long: `serve records what all containers use, for weeks, and keeps it in a database that
-report, flags, diff and check read. The recording is pinned in the kernel: it goes on
-when serve is killed, ended or upgraded, and the next serve takes it up, with nothing
-lost and nothing counted twice. serve --uninstall ends it.
+		Short: "Record all containers continuously in a database",
+		Long: `serve records what all containers use and saves it in a database, which report, flags,
+diff, check, merge and audit read. It pins the recording in the kernel: the recording
+continues when serve is killed, ended or upgraded, and the next serve resumes it. No
+count is lost or doubled. serve --uninstall ends the recording.
 
-It answers on a socket: metrics for Prometheus, health, reports.`,
+serve answers HTTP requests on a socket: metrics for Prometheus, health and reports.`,
 		Example: `  sudo capmon serve
   sudo capmon flags --image 'nginx:*'
   sudo capmon serve --uninstall`,
 		Args: cobra.NoArgs,
 		RunE: s.run,
 	}
-	registerBTF(cmd, &s.monitor)
 	flags := cmd.Flags()
-	flags.StringVar(&s.config, "config", "", "YAML file with values of these flags; those on the command line go first")
+	flags.StringVar(&s.config, "config", "", "YAML file with values of these flags; flags on the command line take precedence")
 	registerDB(flags, &s.database)
-	flags.StringVar(&s.pins, "pins", defaultPins, "directory in the BPF file system where the recording is pinned; empty: it ends with serve")
-	flags.DurationVar(&s.every, "save-every", 30*time.Second, "how often what was recorded is saved; until then it is in the kernel")
-	flags.StringVar(&s.olderThan, "older-than", "", "remove what ended longer ago: 90d, 36h (default: never)")
-	flags.StringVar(&s.maxSize, "max-size", "", "remove what ended first until the database is no larger: 1GiB, 500MiB (default: never)")
-	flags.StringVar(&s.socket, "socket", defaultSocket, "unix socket for HTTP; empty for none")
-	flags.StringVar(&s.group, "group", "", "group that may use the socket (default: root alone)")
-	flags.StringVar(&s.tcp, "tcp", "", "address for HTTPS, such as 127.0.0.1:9753 (default: none); takes --tls-cert, --tls-key and --token-file")
-	flags.StringVar(&s.certificate, "tls-cert", "", "file of the certificate for --tcp, PEM")
-	flags.StringVar(&s.key, "tls-key", "", "file of its key, PEM")
-	flags.StringVar(&s.tokenFile, "token-file", "", "file of the token that requests by TCP have to bear")
-	flags.StringVar(&s.rules, "rules", "", "YAML file of rules by which uses are alerts, and of the sinks that take them, or builtin; read anew at SIGHUP (default: none)")
+	flags.StringVar(&s.pins, "pins", defaultPins, "directory in the BPF file system to pin the recording in; empty: the recording ends with serve")
+	flags.DurationVar(&s.every, "save-every", 30*time.Second, "time between two saves to the database; unsaved counts stay in the kernel")
+	flags.StringVar(&s.olderThan, "older-than", "", "remove runs, proofs and alerts that ended longer ago than this age, such as 90d or 36h (default: never)")
+	flags.StringVar(&s.maxSize, "max-size", "", "remove the oldest runs, proofs and alerts until the database is no larger than this size, such as 1GiB or 500MiB (default: never)")
+	flags.StringVar(&s.socket, "socket", defaultSocket, "unix socket for HTTP; empty: none")
+	flags.StringVar(&s.group, "group", "", "group whose members may use the socket (default: none)")
+	flags.StringVar(&s.tcp, "tcp", "", "address for HTTPS, such as 127.0.0.1:9753 (default: none); requires --tls-cert, --tls-key and --token-file")
+	flags.StringVar(&s.certificate, "tls-cert", "", "PEM file with the certificate for --tcp")
+	flags.StringVar(&s.key, "tls-key", "", "PEM file with the key of the certificate")
+	flags.StringVar(&s.tokenFile, "token-file", "", "file with the token that requests over TCP must contain")
+	flags.StringVar(&s.rules, "rules", "", "YAML file with the rules and sinks for alerts; builtin: the built-in rules; reloaded on SIGHUP (default: none)")
 	s.keep.register(flags)
-	flags.BoolVar(&s.pprof, "pprof", false, "answer below /debug/pprof/, too")
-	flags.StringVar(&s.hook, "hook", "auto", "how to listen to the kernel: auto, fexit, tp_btf or kprobe")
-	flags.Uint32Var(&s.monitor.MaxChecks, "max-checks", 0, "room in the kernel for this many kinds of check (default 131072)")
-	flags.Uint32Var(&s.monitor.MaxContainers, "max-containers", 0, "room in the kernel for this many containers (default 4096)")
-	flags.BoolVar(&s.monitor.Outcomes, "outcomes", true, "tell refusals that made a system call fail from those that did not matter; slows all system calls of the host by some 0.15 µs")
-	flags.BoolVar(&s.uninstall, "uninstall", false, "end the pinned recording and leave nothing in the kernel; the database stays")
-	flags.StringVar(&s.readyFile, "ready-file", "", "create this file when serving has begun")
-	_ = flags.MarkHidden("ready-file")
+	flags.BoolVar(&s.pprof, "pprof", false, "also serve Go's profiler below /debug/pprof/")
+	s.recording.register(flags)
+	flags.BoolVar(&s.uninstall, "uninstall", false, "end the pinned recording and remove everything from the kernel; the database stays")
+	registerReadyFile(flags, &s.readyFile)
 	return cmd
 }
 
-// check validates the flags before anything is started.
-func (s *serving) check() (retention store.Retention, err error) {
-	if s.monitor.Hook, err = monitor.ParseHook(s.hook); err != nil {
-		return retention, fmt.Errorf("--hook: %w", err)
+// check validates the flags before serve starts anything.
+func (s *serveFlags) check() (retention store.Retention, err error) {
+	if err = s.recording.check(); err != nil {
+		return retention, err
 	}
 	if s.every < time.Second {
-		return retention, fmt.Errorf("--save-every %v is too short: choose a second or more", s.every)
+		return retention, fmt.Errorf("--save-every %v is too short: use 1s or more", s.every)
 	}
 	if s.olderThan != "" || s.maxSize != "" {
 		if err := parseRetention(&retention, s.olderThan, s.maxSize); err != nil {
@@ -118,20 +112,20 @@ func (s *serving) check() (retention store.Retention, err error) {
 	secured := s.certificate != "" && s.key != "" && s.tokenFile != ""
 	switch {
 	case s.tcp != "" && !secured:
-		return retention, errors.New("--tcp is never open to everybody: give --tls-cert, --tls-key and --token-file, too")
+		return retention, errors.New("--tcp requires TLS and a token: also set --tls-cert, --tls-key and --token-file")
 	case s.tcp == "" && (s.certificate != "" || s.key != "" || s.tokenFile != ""):
-		return retention, errors.New("--tls-cert, --tls-key and --token-file are for --tcp: give an address, too")
+		return retention, errors.New("--tls-cert, --tls-key and --token-file are for --tcp: also set --tcp")
 	case s.group != "" && s.socket == "":
-		return retention, errors.New("--group is for --socket, which is empty")
+		return retention, errors.New("--group is for --socket, but --socket is empty")
 	}
 	if err := s.keep.check(); err != nil {
 		return retention, err
 	}
-	s.monitor.Pins = s.pins
+	s.recording.monitor.PinDirectory = s.pins
 	return retention, nil
 }
 
-func (s *serving) run(cmd *cobra.Command, _ []string) error {
+func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 	if s.config != "" {
 		if err := readConfig(cmd, s.config); err != nil {
 			return err
@@ -167,8 +161,8 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	options := daemon.Options{
-		Observe:  observe.Options{Monitor: s.monitor, Engine: docker, KeptLabels: s.keep.labels},
-		Database: s.database, Aside: aside(s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
+		Observe:  observe.Options{Monitor: s.recording.monitor, Engine: docker, KeptLabels: s.keep.labels},
+		Database: s.database, Fallback: fallbackPath(s.database), Retention: retention, Every: s.every, Alive: alive, Log: log,
 	}
 	options.Alerts = daemon.NewAlerts(log)
 	options.Report = options.Alerts.Add
@@ -180,17 +174,17 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 	if err != nil && alerting != nil {
 		err = errors.Join(err, alerting.close())
 	}
-	if errors.Is(err, monitor.ErrPinsHeld) {
-		return fmt.Errorf("another capmon serves already, with --pins %s: end it first, or choose another directory", s.pins)
+	if errors.Is(err, monitor.ErrPinsInUse) {
+		return fmt.Errorf("another capmon serve is running with --pins %s: end it first, or use another directory", s.pins)
 	}
-	if errors.Is(err, daemon.ErrHeld) {
-		return fmt.Errorf("%w, %s: end it first, or choose another one with --db", err, s.database)
+	if errors.Is(err, daemon.ErrInUse) {
+		return fmt.Errorf("%w, %s: end it first, or use another database with --db", err, s.database)
 	}
 	if err != nil {
 		return explain(err)
 	}
 	if alerting != nil {
-		alerting.follow(ctx)
+		alerting.start(ctx)
 	}
 	err = s.serve(cmd, d, listeners, token, log)
 	if alerting != nil {
@@ -199,17 +193,17 @@ func (s *serving) run(cmd *cobra.Command, _ []string) error {
 	return errors.Join(err, d.Close())
 }
 
-// aside is where what a database does not take is put: another file system, which goes with
-// the kernel's record of it.
-func aside(database string) string {
+// fallbackPath returns the path of the file for data that serve cannot write to the database. The file is in another
+// file system, which is empty after a reboot, like the recording in the kernel.
+func fallbackPath(database string) string {
 	if absolute, err := filepath.Abs(database); err == nil {
 		database = absolute
 	}
 	return filepath.Join(runtimeDirectory, fmt.Sprintf("unsaved-%.8x.db", sha256.Sum256([]byte(database))))
 }
 
-// alert has rules look at what is recorded, if there are any.
-func (s *serving) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Logger) (*alerting, error) {
+// alert configures the alerting; it returns nil without --rules.
+func (s *serveFlags) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Logger) (*alerting, error) {
 	if s.rules == "" {
 		return nil, nil
 	}
@@ -221,21 +215,21 @@ func (s *serving) alert(cmd *cobra.Command, options *daemon.Options, log *zap.Lo
 		return nil, err
 	}
 	options.Rules, options.Report = true, a.report
-	a.keep = func(one alert.Alert, _ bool) { options.Alerts.Add(one) }
-	a.sees = scope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
+	a.onAlert = func(one alert.Alert, _ bool) { options.Alerts.Add(one) }
+	a.scope = scope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
 	watcher := uses.New(uses.Options{
-		Selection: uses.Selection{All: a.rules.NeedsAll()}, Outcomes: s.monitor.Outcomes, Log: log, Show: a.take,
+		Selection: uses.Selection{All: a.rules.NeedsAll()}, Outcomes: s.recording.monitor.Outcomes, Log: log, Show: a.handle,
 	})
 	observing := &options.Observe
-	observing.Sights, observing.Told, observing.Forgotten = watcher.Take, watcher.TakeTold, watcher.Forget
+	observing.OnCheck, observing.OnReported, observing.OnForgotten = watcher.HandleCheck, watcher.HandleReported, watcher.Forget
 	if a.rules.NeedsEvery() {
-		observing.Changes, observing.Interval = watcher.TakeChanges, time.Second
+		observing.OnChanges, observing.Interval = watcher.HandleChanges, time.Second
 	}
 	return a, nil
 }
 
-// serve saves and answers until it is ended.
-func (s *serving) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net.Listener, token string, log *zap.Logger) error {
+// serve saves the recording and answers requests until the context of cmd ends.
+func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net.Listener, token string, log *zap.Logger) error {
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
 	var serving sync.WaitGroup
@@ -248,25 +242,25 @@ func (s *serving) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net.Li
 			}
 		})
 	}
-	if err := createReady(s.readyFile); err != nil {
+	if err := createReadyFile(s.readyFile); err != nil {
 		return err
 	}
 	if _, err := sd.SdNotify(false, sd.SdNotifyReady); err != nil {
-		log.Warn("telling systemd that serving has begun", zap.Error(err))
+		log.Warn("cannot notify systemd that serve is ready", zap.Error(err))
 	}
-	began := "recording"
-	if state := d.State(); state.TakenUp {
-		began = "recording on since " + state.Began.Local().Format(time.DateTime)
+	status := "recording"
+	if state := d.State(); state.Resumed {
+		status = "resumed the recording that began at " + state.Began.Local().Format(time.DateTime)
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s, into %s; Ctrl-C ends serving\n", began, s.database)
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s, saving to %s; press Ctrl-C to end serve\n", status, s.database)
 	d.Run(ctx)
 	serving.Wait()
 	state := d.State()
 	if state.Trouble != "" {
-		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: what was recorded since %s could not be saved: %s\n", state.Saved.Local().Format(time.DateTime), state.Trouble)
+		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: could not save what was recorded since %s: %s\n", state.Saved.Local().Format(time.DateTime), state.Trouble)
 	}
 	if s.pins != "" {
-		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the kernel records on, until capmon serve --uninstall")
+		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the kernel continues to record; to end the recording, run capmon serve --uninstall")
 	}
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
@@ -274,7 +268,7 @@ func (s *serving) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net.Li
 	return nil
 }
 
-func (s *serving) handler(d *daemon.Daemon, listener net.Listener, token string, turn api.Turn, log *zap.Logger) http.Handler {
+func (s *serveFlags) handler(d *daemon.Daemon, listener net.Listener, token string, turn api.Turn, log *zap.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), Turn: turn, Log: log}
@@ -284,8 +278,8 @@ func (s *serving) handler(d *daemon.Daemon, listener net.Listener, token string,
 	return api.Handler(d, registry, options)
 }
 
-// listen opens what is to be answered at, before anything is recorded.
-func (s *serving) listen() (listeners []net.Listener, token string, err error) {
+// listen opens the sockets before serve records anything.
+func (s *serveFlags) listen() (listeners []net.Listener, token string, err error) {
 	if s.tcp != "" {
 		if token, err = api.ReadToken(s.tokenFile); err != nil {
 			return nil, "", fmt.Errorf("--token-file: %w", err)
@@ -307,8 +301,8 @@ func (s *serving) listen() (listeners []net.Listener, token string, err error) {
 	return listeners, token, nil
 }
 
-// close closes them; the unix socket is the last one.
-func (s *serving) close(listeners []net.Listener) {
+// close closes the listeners and removes the unix socket.
+func (s *serveFlags) close(listeners []net.Listener) {
 	for _, listener := range listeners {
 		_ = listener.Close()
 		if listener.Addr().Network() == "unix" {
@@ -317,38 +311,38 @@ func (s *serving) close(listeners []net.Listener) {
 	}
 }
 
-// watchdog tells systemd that the daemon is alive, if that wants to know. It has to hear it
-// more often than things are saved.
+// watchdog returns a function that notifies systemd's watchdog; nil if the watchdog is not enabled. serve calls the
+// function after each save, so watchdog returns an error if the watchdog's time is too short.
 func watchdog(every time.Duration) (alive func(), err error) {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
-		return nil, fmt.Errorf("reading what systemd wants to know: %w", err)
+		return nil, fmt.Errorf("reading the time of systemd's watchdog: %w", err)
 	}
 	if interval == 0 {
 		return nil, nil
 	}
 	if interval < 2*every {
-		return nil, fmt.Errorf("systemd's watchdog waits %v, which is less than twice --save-every: let WatchdogSec be longer", interval)
+		return nil, fmt.Errorf("systemd's watchdog waits %v, less than twice --save-every: increase WatchdogSec", interval)
 	}
 	return func() { _, _ = sd.SdNotify(false, sd.SdNotifyWatchdog) }, nil
 }
 
 // remove ends the pinned recording.
-func (s *serving) remove(cmd *cobra.Command) error {
+func (s *serveFlags) remove(cmd *cobra.Command) error {
 	if s.pins == "" {
-		return errors.New("--uninstall: --pins is empty: name the directory of the recording")
+		return errors.New("--uninstall: --pins is empty: set the directory of the recording")
 	}
 	err := monitor.RemovePins(s.pins)
-	if errors.Is(err, monitor.ErrPinsHeld) {
-		return fmt.Errorf("capmon serves with --pins %s: end it first", s.pins)
+	if errors.Is(err, monitor.ErrPinsInUse) {
+		return fmt.Errorf("capmon serve is running with --pins %s: end it first", s.pins)
 	}
 	if err != nil {
 		return err
 	}
-	stays := ""
+	database := ""
 	if _, err := os.Stat(s.database); err == nil {
-		stays = "; the database " + s.database + " stays"
+		database = "; the database " + s.database + " stays"
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "capmon: nothing of it is left in the kernel%s\n", stays)
+	fmt.Fprintf(cmd.OutOrStdout(), "capmon: removed everything from the kernel%s\n", database)
 	return nil
 }

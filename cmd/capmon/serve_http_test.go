@@ -118,15 +118,15 @@ func TestSocketOfServeIsForRootAndAGroup(t *testing.T) {
 	if mode := info.Mode().Perm(); mode != 0o660 {
 		t.Errorf("mode %o", mode)
 	}
-	ask := func(group string) error {
+	request := func(group string) error {
 		cmd := exec.Command("curl", "-sf", "--unix-socket", s.socket, "http://capmon/healthz")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: anybody, Gid: groupID(t, group)}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: groupID(t, group)}}
 		return cmd.Run()
 	}
-	if err := ask("nogroup"); err == nil {
+	if err := request("nogroup"); err == nil {
 		t.Error("a user outside the group has access")
 	}
-	if err := ask("daemon"); err != nil {
+	if err := request("daemon"); err != nil {
 		t.Errorf("a user of the group has no access: %v", err)
 	}
 }
@@ -158,8 +158,8 @@ func TestServeRejectsInvalidOptions(t *testing.T) {
 	token := file("token", "0123456789abcdef", 0o600)
 	secured := []string{"--tls-cert", cert, "--tls-key", key, "--token-file"}
 	for want, options := range map[string][]string{
-		"never open to everybody":            {"--tcp", "127.0.0.1:0"},
-		"give an address":                    {"--token-file", token},
+		"--tcp requires TLS and a token":     {"--tcp", "127.0.0.1:0"},
+		"also set --tcp":                     {"--token-file", token},
 		"others may read the token":          append([]string{"--tcp", "127.0.0.1:0"}, append(secured, file("open", "0123456789abcdef", 0o644))...),
 		"at least 16 characters":             append([]string{"--tcp", "127.0.0.1:0"}, append(secured, file("short", "secret", 0o600))...),
 		"reading the certificate":            {"--tcp", "127.0.0.1:0", "--tls-cert", key, "--tls-key", key, "--token-file", file("good", "0123456789abcdef", 0o600)},
@@ -172,7 +172,7 @@ func TestServeRejectsInvalidOptions(t *testing.T) {
 		"value.yaml:1: save-every":           {"--config", file("value.yaml", "save-every: soon\n", 0o600)},
 		"no such file":                       {"--config", filepath.Join(directory, "none.yaml")},
 		"list.yaml:1: a configuration":       {"--config", file("list.yaml", "- db\n", 0o600)},
-		"it is not a database of capmon's":   {"--db", token},
+		"it is not a capmon database":        {"--db", token},
 	} {
 		command := append([]string{binary, "serve", "--db", filepath.Join(directory, "db"), "--socket", "", "--pins", "/sys/fs/bpf/capmon-rejected"}, options...)
 		if r := execute(t, command...); r.code != 2 || !strings.Contains(r.stderr, want) {
@@ -208,8 +208,8 @@ func TestServeIsConfiguredByAFile(t *testing.T) {
 func TestMetricsAreValid(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	ask := asking(t, "metered")
-	ask(1)
+	check := startChecking(t, "metered")
+	check(1)
 	s.saved()
 	_, metrics := s.get("/metrics")
 	for _, want := range []string{

@@ -44,9 +44,9 @@ func (c counts) add(more counts) {
 	}
 }
 
-// asks are commands that each make one check of one capability, with the beginning of the system call that identifies
+// checkCommands are commands that each make one check of one capability, with the beginning of the system call that identifies
 // the check.
-var asks = []struct{ capability, command, call string }{
+var checkCommands = []struct{ capability, command, call string }{
 	{"SETUID", "setuid0", "setuid(0"},
 	{"SETGID", "setgid0", "setgid(0"},
 	{"NET_RAW", "rawsock", "socket("},
@@ -60,10 +60,10 @@ const own = "--tmpfs=/own"
 func work() (command string, made counts) {
 	made = make(counts)
 	command = "touch /own/file"
-	for _, ask := range asks {
+	for _, one := range checkCommands {
 		if n := rand.IntN(20); n > 0 {
-			command += fmt.Sprintf("; probe repeat %d %s", n, ask.command)
-			made[ask.capability] += uint64(n)
+			command += fmt.Sprintf("; probe repeat %d %s", n, one.command)
+			made[one.capability] += uint64(n)
 		}
 	}
 	return command, made
@@ -314,9 +314,9 @@ type kept struct {
 func (k kept) counts() counts {
 	made := make(counts)
 	for _, use := range k.Uses {
-		for _, ask := range asks {
-			if use.Class != "setup" && use.Class != "other-credential" && use.Capability == ask.capability && strings.HasPrefix(use.Call, ask.call) {
-				made[ask.capability] += use.Count
+		for _, one := range checkCommands {
+			if use.Class != "setup" && use.Class != "other-credential" && use.Capability == one.capability && strings.HasPrefix(use.Call, one.call) {
+				made[one.capability] += use.Count
 			}
 		}
 	}
@@ -508,7 +508,7 @@ func TestServeKeepsDataThatItCannotSave(t *testing.T) {
 	if got := s.rawSocketAlerts("?container=alerted-*"); got["alerted-unsaved"] != 1 {
 		t.Errorf("alerts: %v", got)
 	}
-	if _, err := os.Stat(aside(s.database)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(fallbackPath(s.database)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the fallback store still exists: %v", err)
 	}
 }

@@ -55,7 +55,7 @@ func serveAt(t *testing.T, host string, options ...string) *server {
 	s.command = append([]string{binary, "serve", "--db", s.database, "--pins", s.pins, "--socket", s.socket, "--save-every", "1s", "--log-level", "debug"}, options...)
 	t.Cleanup(func() {
 		s.kill()
-		unsaved, err := filepath.Glob(aside(s.database) + "*")
+		unsaved, err := filepath.Glob(fallbackPath(s.database) + "*")
 		for _, path := range unsaved {
 			err = errors.Join(err, os.Remove(path))
 		}
@@ -204,8 +204,8 @@ func setuidsIn(t *testing.T, out string) map[string]uint64 {
 	return counts
 }
 
-// asking starts a container and returns a function that makes it do this many checks.
-func asking(t *testing.T, name string) (ask func(times int)) {
+// startChecking starts a container and returns a function that makes it do this many checks.
+func startChecking(t *testing.T, name string) (check func(times int)) {
 	t.Helper()
 	t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
 	mustExecute(t, "docker", "run", "-d", "--name", name, "bb", "sleep", "1000")
@@ -234,7 +234,7 @@ func TestServeSavesUsesOfContainers(t *testing.T) {
 	valid(t, "report", body)
 	_, body = s.get("/api/v1/profile?image=bb*")
 	valid(t, "profile", body)
-	if r := s.interrupt(); r.code != 0 || !strings.Contains(r.stderr, "the kernel records on") {
+	if r := s.interrupt(); r.code != 0 || !strings.Contains(r.stderr, "the kernel continues to record") {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
 	if got := setuids(t, s.database)["served"]; got != 1 {
@@ -245,18 +245,18 @@ func TestServeSavesUsesOfContainers(t *testing.T) {
 func TestServeIsKilledAndNothingIsLostOrCountedTwice(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	ask := asking(t, "while-killed")
+	check := startChecking(t, "while-killed")
 	recording := s.state().ID
 	wanted := 0
 	for range 3 {
-		ask(1000)
+		check(1000)
 		s.kill()
-		ask(1000)
+		check(1000)
 		mustExecute(t, "docker", "run", "--rm", "--name", "unseen", "bb", "probe", "setuid0") // its whole life
 		s.start()
 		wanted += 2000
 	}
-	ask(500)
+	check(500)
 	s.saved()
 	if state := s.state(); state.ID != recording || !state.Resumed || state.Losses.Any() {
 		t.Errorf("recording %s: %+v", recording, state)
@@ -271,7 +271,7 @@ func TestServeIsKilledAndNothingIsLostOrCountedTwice(t *testing.T) {
 func TestServeWithOtherProgramsLosesNothingAndCountsOnce(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	ask := asking(t, "while-replaced")
+	check := startChecking(t, "while-replaced")
 	for _, name := range []string{"watched-first", "watched-again"} { // capmon already observes these calls when the second container starts
 		t.Cleanup(func() { _ = exec.Command("docker", "rm", "-f", name).Run() })
 		mustExecute(t, "docker", "run", "-d", "--name", name, "--cap-add=SYS_NICE", "bb", "sleep", "1000")
@@ -283,9 +283,9 @@ func TestServeWithOtherProgramsLosesNothingAndCountsOnce(t *testing.T) {
 	recording := s.state().ID
 	usual := s.command
 	for i, options := range [][]string{{"--max-checks=70000"}, {"--outcomes=false"}, {"--max-containers=2000", "--hook=tp_btf"}, nil} {
-		ask(1000)
+		check(1000)
 		s.kill()
-		ask(1000)
+		check(1000)
 		mustExecute(t, "docker", "run", "--rm", "--name", "between", "bb", "probe", "setuid0")
 		s.command = slices.Concat(usual, options)
 		s.start()
@@ -294,7 +294,7 @@ func TestServeWithOtherProgramsLosesNothingAndCountsOnce(t *testing.T) {
 			same(t, "system calls that the new programs did not observe from the start", watched().Unwatched, caps("SYS_NICE"))
 		}
 	}
-	ask(500)
+	check(500)
 	s.saved()
 	state := s.state()
 	if state.ID != recording || !state.Resumed || state.Losses.Any() {
@@ -312,14 +312,14 @@ func TestServeRemovesOldRuns(t *testing.T) {
 		limit          []string
 		pruned, header string
 	}{
-		{[]string{"--older-than", "30d"}, "pruned    3 runs that ended until", "1 runs until 2026-08-01T"},
-		{[]string{"--max-size", "1KiB"}, "runs that ended until", " runs until "}, // plus runs of other containers of this machine
+		{[]string{"--older-than", "30d"}, "pruned    3 runs that ended by", "1 runs until 2026-08-01T"},
+		{[]string{"--max-size", "1KiB"}, "runs that ended by", " runs until "}, // plus runs of other containers of this machine
 	} {
 		limit := test.limit
 		db := imported(t, storedFile(t))
 		s := serve(t, append(limit, "--db", db)...)
-		ask := asking(t, "kept"+limit[0])
-		ask(7)
+		check := startChecking(t, "kept"+limit[0])
+		check(7)
 		s.saved()
 		if got := setuids(t, db)["kept"+limit[0]]; got != 7 {
 			t.Errorf("%v: %d of the new checks are kept, wanted 7", limit, got)
@@ -353,7 +353,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 		"full": {begin: shell("cat /dev/zero >filler 2>/dev/null; true"), end: shell("rm filler"), trouble: "no space is left"},
 		"read-only": {
 			begin: shell("mount -o remount,ro ."), end: shell("mount -o remount,rw ."),
-			trouble: "it may only be read", unserved: true,
+			trouble: "it is read-only", unserved: true,
 		},
 		"locked": {
 			begin: func(t *testing.T, s *server) {
@@ -370,7 +370,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 			trouble: "another process keeps it locked",
 		},
 		"deleted": {begin: shell("rm capmon.db capmon.db-wal capmon.db-shm"), logged: "deleted or replaced"},
-		"corrupt": {begin: shell("dd if=/dev/urandom of=capmon.db bs=4k count=40 conv=notrunc status=none"), logged: "was damaged and a new one begun", unserved: true},
+		"corrupt": {begin: shell("dd if=/dev/urandom of=capmon.db bs=4k count=40 conv=notrunc status=none"), logged: "was damaged, so capmon started a new one", unserved: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -378,14 +378,14 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 			s := serve(t, "--db", filepath.Join(directory, "capmon.db"))
 			s.database = filepath.Join(directory, "capmon.db")
 			container := "trouble-" + name
-			ask := asking(t, container)
-			ask(100)
+			check := startChecking(t, container)
+			check(100)
 			s.saved()
 			if trouble.unserved {
 				s.kill()
 			}
 			trouble.begin(t, s)
-			ask(100)
+			check(100)
 			mustExecute(t, "docker", "run", "--rm", "--name", container+"-short", "bb", "probe", "setuid0")
 			if trouble.unserved {
 				s.start()
@@ -399,7 +399,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 			eventually(t, "serve logs that the database was lost", func() bool { return strings.Contains(s.stderr.String(), trouble.logged) })
 			s.kill() // the next serve starts with the trouble
 			s.start()
-			ask(100)
+			check(100)
 			if trouble.end != nil {
 				trouble.end(t, s)
 			}
@@ -523,7 +523,7 @@ func TestServeUninstalls(t *testing.T) {
 		t.Errorf("while serve runs: exit code %d, %s", r.code, r.stderr)
 	}
 	second := append(append([]string{}, s.command...), "--socket", s.socket+"2")
-	if r := execute(t, slices.Concat(second, []string{"--db", s.database + "2"})...); r.code != 2 || !strings.Contains(r.stderr, "serves already") {
+	if r := execute(t, slices.Concat(second, []string{"--db", s.database + "2"})...); r.code != 2 || !strings.Contains(r.stderr, "another capmon serve is running") {
 		t.Errorf("a second serve: exit code %d, %s", r.code, r.stderr)
 	}
 	// With other pins, a second recording would count everything twice.

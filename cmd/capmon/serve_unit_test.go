@@ -110,20 +110,20 @@ func TestServeUnitIsRestartedAndLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := install(t)
 	s.run(t, "systemctl", "start", "capmon")
-	ask := asking(t, "of-the-service")
+	check := startChecking(t, "of-the-service")
 	recording := s.state().ID
-	ask(100)
+	check(100)
 	s.hasLeastRights()
 
 	s.run(t, "systemctl", "kill", "--kill-whom=main", "--signal=KILL", "capmon")
-	ask(100)
+	check(100)
 	s.restarted(1)
-	ask(100)
+	check(100)
 	notified := s.property("WatchdogTimestampMonotonic")
 	eventually(t, "systemd receives watchdog messages", func() bool { return s.property("WatchdogTimestampMonotonic") != notified })
 
 	s.run(t, "systemctl", "kill", "--kill-whom=main", "--signal=STOP", "capmon")
-	ask(100)
+	check(100)
 	s.restarted(2) // by the watchdog
 	s.saved()
 	if state := s.state(); state.ID != recording || !state.Resumed {
@@ -134,7 +134,7 @@ func TestServeUnitIsRestartedAndLosesNothing(t *testing.T) {
 	// Another option requires other programs in the kernel, like another version.
 	s.add("/etc/capmon/serve.yaml", "outcomes: false")
 	s.run(t, "systemctl", "restart", "capmon")
-	ask(100)
+	check(100)
 	s.saved()
 	s.counted("of-the-service", 500)
 	s.overTLS()

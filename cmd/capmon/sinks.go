@@ -13,10 +13,10 @@ import (
 	"github.com/capmon/capmon/internal/strictyaml"
 )
 
-// flushTime is how long sinks may take at the end for what they have not yet taken.
+// flushTime is how long capmon waits at its end for the sinks to deliver pending alerts.
 const flushTime = 5 * time.Second
 
-// sinksOf reads the sinks of a file of rules.
+// sinksOf parses the sinks of a file of rules.
 func sinksOf(file rules.File) (configs []sink.Config, spool sink.Spool, err error) {
 	if file.Sinks != nil {
 		configs, err = sink.Parse(file.Sinks)
@@ -30,7 +30,7 @@ func sinksOf(file rules.File) (configs []sink.Config, spool sink.Spool, err erro
 	return configs, spool, nil
 }
 
-// openSinks opens the sinks of a file of rules, which may have none.
+// openSinks opens the sinks of a file of rules. The file may have none.
 func openSinks(file rules.File, log *zap.Logger) (*sink.Sinks, error) {
 	configs, spool, err := sinksOf(file)
 	if err != nil {
@@ -43,14 +43,14 @@ func openSinks(file rules.File, log *zap.Logger) (*sink.Sinks, error) {
 	return sinks, nil
 }
 
-// reloadSinks takes those of another file; if they cannot be opened, all stay as they were.
+// reloadSinks replaces the sinks with those of another file. If it cannot open them, it changes nothing.
 func reloadSinks(sinks *sink.Sinks, file rules.File) error {
 	configs, spool, err := sinksOf(file)
 	if err != nil {
 		return err
 	}
 	if spool != sinks.Spool() {
-		return errors.New("rules " + file.Path + ": another spool needs another start of capmon")
+		return errors.New("rules " + file.Path + ": the spool has changed: restart capmon to use it")
 	}
 	if err := sinks.Reload(configs); err != nil {
 		return fmt.Errorf("rules %s: %w", file.Path, err)
@@ -58,7 +58,8 @@ func reloadSinks(sinks *sink.Sinks, file rules.File) error {
 	return nil
 }
 
-// closeSinks delivers what it can in the time that there is. What is left the log tells.
+// closeSinks waits for pending alerts for at most flushTime, and closes the sinks. The log reports alerts that are
+// left.
 func closeSinks(sinks *sink.Sinks) error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()

@@ -199,7 +199,7 @@ sinks: [{type: webhook, url: "http://`+r.address+`", headers: {Authorization: Be
 	}()
 	end := l.interrupt()
 	lines := strings.Count(string(<-read), `"name":"alert-unread-`)
-	if end.code != 0 || lines != many+1 || strings.Contains(end.stderr, "not read") {
+	if end.code != 0 || lines != many+1 || strings.Contains(end.stderr, "too slow") {
 		t.Errorf("exit code %d, %d lines\n%s", end.code, lines, end.stderr)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// subcommandsOnly is for commands with subcommands: any other argument is a mistyped one.
+// subcommandsOnly validates the arguments of a command with subcommands: any argument is a mistyped subcommand.
 func subcommandsOnly(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -20,7 +20,7 @@ func subcommandsOnly(cmd *cobra.Command, args []string) error {
 	return unknownCommand(cmd, args[0])
 }
 
-// unknownCommand names the subcommands that may be meant.
+// unknownCommand returns an error that names similar subcommands.
 func unknownCommand(cmd *cobra.Command, name string) error {
 	var names []string
 	for _, command := range cmd.Commands() {
@@ -31,7 +31,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return fmt.Errorf("unknown command %q for %q%s; see %s --help", name, cmd.CommandPath(), didYouMean(name, names), cmd.CommandPath())
 }
 
-// explainFlag says what to do about a flag that cannot be read.
+// explainFlag adds similar flags and the help command to an error about a flag.
 func explainFlag(cmd *cobra.Command, err error) error {
 	var unknown *pflag.NotExistError
 	suggestion := ""
@@ -47,26 +47,26 @@ func explainFlag(cmd *cobra.Command, err error) error {
 	return fmt.Errorf("%w%s; see %s --help", err, suggestion, cmd.CommandPath())
 }
 
-// didYouMean asks whether names that are much like a mistyped one are meant; "" if there is none.
+// didYouMean returns a question with the names that are similar to a mistyped one; "" if there are none.
 func didYouMean(mistyped string, names []string) string {
 	letters := len(strings.TrimLeft(mistyped, "-"))
 	distance := func(name string) int { return levenshtein.ComputeDistance(mistyped, name) }
-	alike := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+	similar := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		begun := letters > 1 && strings.HasPrefix(name, mistyped)
 		return !begun && distance(name) > (letters+2)/3
 	})
-	if len(alike) == 0 {
+	if len(similar) == 0 {
 		return ""
 	}
-	slices.SortStableFunc(alike, func(one, other string) int { return cmp.Compare(distance(one), distance(other)) })
-	return ": did you mean " + strings.Join(alike[:min(len(alike), 3)], " or ") + "?"
+	slices.SortStableFunc(similar, func(one, other string) int { return cmp.Compare(distance(one), distance(other)) })
+	return ": did you mean " + strings.Join(similar[:min(len(similar), 3)], " or ") + "?"
 }
 
-// newHelp is cobra's help, but a command that it does not know is an error.
+// newHelp returns cobra's help command, but an unknown command is an error.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND...]",
-		Short: "Help about any command",
+		Short: "Print the help of any command",
 		RunE: func(cmd *cobra.Command, names []string) error {
 			of := cmd.Root()
 			for _, name := range names {

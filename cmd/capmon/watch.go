@@ -3,77 +3,351 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/alert"
+	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/loss"
+	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
+	"github.com/capmon/capmon/internal/uses"
+	"github.com/capmon/capmon/monitor"
 )
 
-// watch profiles containers that run already.
-func (p *profiling) watch(cmd *cobra.Command, names []string) error {
-	if p.allContainers {
-		return errors.New("--all-containers goes with a command to run; without one, name no container to watch all")
+const (
+	// lossInterval is how often watch reads the counters of losses.
+	lossInterval = time.Second
+	// lossAlertEvery is the minimum time between two alerts about losses.
+	lossAlertEvery = 30 * time.Second
+)
+
+// watchFlags contains the flags of capmon watch.
+type watchFlags struct {
+	logging *logging
+
+	format                choice
+	capabilities          []string
+	names, images, labels []string
+	keep                  labelFlags
+	readyFile             string
+	rules                 string
+	every                 bool
+	interval              time.Duration // between two lines of the same pattern of use
+	recording             recordingFlags
+	selection             uses.Selection
+}
+
+func newWatch(logging *logging) *cobra.Command {
+	w := &watchFlags{logging: logging}
+	cmd := &cobra.Command{
+		Use:   "watch [CONTAINER...] [--cap CAPABILITIES]",
+		Short: "Print uses of capabilities live, or alert on them",
+		Long: `watch prints a line as soon as a container uses a capability with a new pattern of use,
+or is denied it. A pattern of use is one combination of capability, call site, program
+and system call. With --every, watch also reports repeated uses. It leaves out checks
+that do not count as use, except with --all. It always prints raw sockets, including
+those that are already open. With --rules, it prints alerts instead: what the rules in a
+file find in these uses.
+
+watch records the running containers that you name until Ctrl-C. Without names, it
+records all containers, including containers that start later.`,
+		Example: `  sudo capmon watch --cap NET_RAW
+  sudo capmon watch web db --every
+  sudo capmon watch --rules builtin
+  sudo capmon watch --cap NET_RAW -o json | jq 'select(.rawSocket)'`,
+		RunE:              w.run,
+		ValidArgsFunction: completeContainers,
 	}
-	log, err := p.check()
+	flags := cmd.Flags()
+	registerOutput(flags, &w.format, "text", "json")
+	flags.StringSliceVar(&w.capabilities, "cap", nil, "only these capabilities, separated by commas (default: all)")
+	flags.BoolVar(&w.every, "every", false, "also report repeated uses: one line for each pattern of use and second, with the number of uses")
+	flags.DurationVar(&w.interval, "every-interval", time.Second, "with --every: time between two lines of the same pattern of use")
+	flags.BoolVar(&w.selection.All, "all", false, "also show the checks that do not count as use")
+	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "show only granted uses")
+	flags.BoolVar(&w.selection.OnlyDenied, "denied-only", false, "show only denied uses")
+	w.recording.register(flags)
+	registerFilter(flags, &w.names, &w.images, &w.labels)
+	w.keep.register(flags)
+	flags.StringVar(&w.rules, "rules", "", "print alerts of the rules in this YAML file instead of uses; builtin: the built-in rules")
+	registerReadyFile(flags, &w.readyFile)
+	return cmd
+}
+
+// check validates the flags and the rights of this process before watch starts anything. It returns the logger.
+func (w *watchFlags) check(cmd *cobra.Command) (*zap.Logger, error) {
+	if w.selection.OnlyGranted && w.selection.OnlyDenied {
+		return nil, errors.New("--granted-only and --denied-only together select nothing: use one of them")
+	}
+	if cmd.Flags().Changed("every-interval") {
+		if w.interval <= 0 {
+			return nil, fmt.Errorf("--every-interval %s: use a time greater than 0, such as 10s", w.interval)
+		}
+		if !w.every {
+			return nil, errors.New("--every-interval requires --every: set both")
+		}
+		if w.rules != "" {
+			return nil, errors.New("--every-interval cannot be combined with --rules, which process uses once a second: set a cool-down in the rules instead")
+		}
+	}
+	for _, name := range w.capabilities {
+		c, err := capability.Parse(strings.TrimSpace(name))
+		if err != nil {
+			return nil, fmt.Errorf("--cap: %w", err)
+		}
+		w.selection.Capabilities = w.selection.Capabilities.With(c)
+	}
+	if cmd.Flags().Changed("cap") && w.selection.Capabilities.Empty() {
+		return nil, errors.New("--cap names no capability: name at least one, such as NET_RAW, or leave --cap out for all")
+	}
+	var err error
+	if err = w.recording.check(); err != nil {
+		return nil, err
+	}
+	if w.selection.Filter, err = container.NewFilter(w.names, w.images, w.labels); err != nil {
+		return nil, err
+	}
+	if err := w.keep.check(); err != nil {
+		return nil, err
+	}
+	log, err := w.logging.logger()
+	if err != nil {
+		return nil, err
+	}
+	return log, doctor.Check()
+}
+
+func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
+	log, err := w.check(cmd)
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
+	ctx, cancel := context.WithCancelCause(cmd.Context())
+	defer cancel(nil)
+	show := w.show(cmd, cancel)
+	alerting, err := w.newAlerting(cmd, cancel, log)
+	if err != nil {
+		return err
+	}
+	if alerting != nil {
+		defer func() { _ = closeSinks(alerting.sinks) }() // for an early return
+		show = alerting.handle
+		alerting.start(ctx)
+	}
 	docker, err := connect(ctx, len(names) > 0, log)
 	if err != nil {
 		return err
 	}
 	defer docker.Close()
-	wanted, err := resolve(ctx, docker, names)
-	if err != nil {
-		return err
+	if len(names) > 0 {
+		if w.selection.IDs, err = resolve(ctx, docker, names); err != nil {
+			return err
+		}
 	}
 	if len(names) == 0 {
-		tellNoneYet(ctx, cmd, docker, p.filter, p.wanted())
+		warnIfNoneSelected(ctx, cmd, docker, w.selection.Filter, store.Selection{Containers: w.names, Images: w.images, Labels: w.labels})
 	}
-	for _, finding := range doctor.Unseen() {
+	for _, finding := range doctor.VisibilityWarnings() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
-	observer, err := p.start(ctx, docker, log)
+	watcher := uses.New(uses.Options{
+		Selection: w.selection, Outcomes: w.recording.monitor.Outcomes, Log: log, Show: show,
+	})
+	options := observe.Options{Monitor: w.recording.monitor, Engine: docker, KeptLabels: w.keep.labels, Log: log, OnCheck: watcher.HandleCheck}
+	if w.every {
+		options.OnChanges, options.Interval = watcher.HandleChanges, w.interval
+	}
+	observer, err := observe.Start(context.WithoutCancel(ctx), options)
 	if err != nil {
-		return err
+		return explain(err)
 	}
 	defer observer.Close()
-	observer.Settle(ctx)
-	if err := p.ready(); err != nil {
+	observer.WaitForEngine(ctx)
+	w.reportOpenSockets(ctx, observer, watcher, log)
+	if err := createReadyFile(w.readyFile); err != nil {
 		return err
 	}
-	if p.duration > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Duration(p.duration))
-		defer cancel()
+	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; Ctrl-C ends")
+	problems := &problems{out: cmd.ErrOrStderr(), observer: observer, watcher: watcher, tracker: trackLosses(observer, alerting, log)}
+	problems.follow(ctx)
+	err = w.finish(cmd, observer, watcher, problems)
+	if alerting != nil {
+		err = errors.Join(err, alerting.close())
 	}
-	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
-	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(observer, run)) })
-	return p.finish(cmd, observer, log, meant)
+	return errors.Join(err, writeError(ctx))
 }
 
-// listTime is how long resolve waits for the engine. A busy one takes seconds for a thousand containers.
-const listTime = 30 * time.Second
+// trackLosses returns a tracker that reports what capmon could not record: in the log and, with rules, as alerts.
+func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger) *loss.Tracker {
+	report := func(alert.Alert) {}
+	if alerting != nil {
+		report = alerting.report
+	}
+	return loss.New(loss.Options{
+		Source: observer, Recording: observer.Recording().ID, Began: observer.Recording().Start, Every: lossAlertEvery,
+		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
+			return uses.Identify(ctx, observer, cgroup, id)
+		},
+		Report: report, Log: log,
+	})
+}
 
-// resolve finds the IDs of the containers named.
-func resolve(ctx context.Context, docker *container.Docker, names []string) (map[string]bool, error) {
-	ids := make(map[string]bool)
-	if len(names) == 0 {
-		return ids, nil
+// reportOpenSockets reports the raw sockets that are already open. Call it while capmon records, so that it misses no
+// socket.
+func (w *watchFlags) reportOpenSockets(ctx context.Context, observer *observe.Observer, watcher *uses.Watcher, log *zap.Logger) {
+	err := observer.SocketHolders(ctx, uses.IsRaw, func(holder monitor.SocketHolder) { watcher.HandleOpenSockets(observer, holder) })
+	if err != nil && ctx.Err() == nil {
+		log.Warn("capmon may not report all raw sockets that were already open", zap.Error(err))
 	}
-	ctx, cancel := context.WithTimeout(ctx, listTime)
-	defer cancel()
-	infos, err := container.Resolve(ctx, docker, names)
-	if err != nil {
-		return nil, err
+}
+
+// show returns a function that writes a use. It calls fail if the writing fails.
+func (w *watchFlags) show(cmd *cobra.Command, fail context.CancelCauseFunc) func(uses.Use) {
+	write := w.writer(cmd, fail)
+	return func(use uses.Use) { write(use) }
+}
+
+// line is a use or an alert, which watch prints as text or as JSON.
+type line interface {
+	Line(colors bool) string
+	WriteJSON(io.Writer) error
+}
+
+func (w *watchFlags) writer(cmd *cobra.Command, fail context.CancelCauseFunc) func(line) {
+	out, colors := cmd.OutOrStdout(), colored(cmd)
+	return func(shown line) {
+		var err error
+		if w.format.value == "json" {
+			err = shown.WriteJSON(out)
+		} else {
+			_, err = fmt.Fprintln(out, shown.Line(colors))
+		}
+		if err != nil {
+			fail(&showError{err})
+		}
 	}
-	for _, info := range infos {
-		ids[info.ID] = true
+}
+
+// showError is the error of a failed write to standard output.
+type showError struct{ err error }
+
+func (e *showError) Error() string { return fmt.Sprintf("writing a use: %v", e.err) }
+
+// writeError returns the failed write that has ended ctx; nil if ctx has ended for another reason.
+func writeError(ctx context.Context) error {
+	var failed *showError
+	if errors.As(context.Cause(ctx), &failed) {
+		return failed
 	}
-	return ids, nil
+	return nil
+}
+
+// finish ends the recording, prints the remaining uses, and prints the summary.
+func (w *watchFlags) finish(cmd *cobra.Command, observer *observe.Observer, watcher *uses.Watcher, problems *problems) error {
+	err := observer.Stop(context.WithoutCancel(cmd.Context()))
+	watcher.Finish()
+	problems.tracker.Read(time.Now(), true)
+	problems.report()
+	uses, containers := watcher.Shown()
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s in %s%s\n", plural(uses, "use"), plural(uint64(containers), "container"), problems.summary())
+	return err
+}
+
+// plural returns a number with a noun: 1 use, 2 uses.
+func plural(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// problems reports losses, late uses and withheld uses.
+type problems struct {
+	out      io.Writer
+	observer *observe.Observer
+	watcher  *uses.Watcher
+	tracker  *loss.Tracker
+
+	losses   monitor.Losses
+	late     uint64
+	failed   bool // capmon could not read the counters
+	withheld bool // capmon has reported that it withholds uses
+}
+
+// follow reports problems until ctx ends.
+func (p *problems) follow(ctx context.Context) {
+	tick := time.NewTicker(lossInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.tracker.Read(time.Now(), false)
+			p.report()
+		}
+	}
+}
+
+// report updates the problems, and prints those that are new.
+func (p *problems) report() {
+	if _, ids := p.watcher.Withheld(); len(ids) > 0 && !p.withheld {
+		fmt.Fprintln(p.out, "capmon: the engine has not described some containers yet, so capmon does not know whether they are selected. "+
+			"It prints their uses once the engine has described them; to see them immediately, "+seeAll)
+		p.withheld = true
+	}
+	losses, err := p.observer.Losses()
+	late, lateErr := p.observer.DroppedEvents()
+	if err := errors.Join(err, lateErr); err != nil {
+		if !p.failed {
+			fmt.Fprintln(p.out, "capmon: cannot read the counters of lost checks:", err)
+		}
+		p.failed = true
+		return
+	}
+	if late > 0 && p.late == 0 {
+		fmt.Fprintln(p.out, "capmon: uses come faster than capmon can report them; it finds them later and marks them as late")
+	}
+	p.losses, p.late = losses, late
+}
+
+// summary returns the end of the last line.
+func (p *problems) summary() string {
+	text := ", nothing lost"
+	switch texts := profile.LossTexts(p.losses); {
+	case p.failed:
+		text = ", and capmon does not know whether something was lost"
+	case len(texts) > 0:
+		text = "; more may be missing: " + strings.Join(texts, "; ")
+	}
+	if p.late > 0 {
+		text += fmt.Sprintf("; %s from the kernel came too fast, and capmon found their uses later", plural(p.late, "message"))
+	}
+	return text + p.unshown()
+}
+
+// seeAll is how to see uses without waiting for the engine.
+const seeAll = "select with --container ID, or run capmon watch without --container, --image and --label"
+
+// unshown returns the part of the summary about uses that may be selected.
+func (p *problems) unshown() string {
+	uses, ids := p.watcher.Withheld()
+	if uses == 0 {
+		return ""
+	}
+	for i, id := range ids {
+		ids[i] = printable.Word(container.ShortID(id))
+	}
+	return fmt.Sprintf("; not shown: %s in %s that the engine did not describe (%s): to see them, %s",
+		plural(uses, "use"), plural(uint64(len(ids)), "container"), abbreviate(ids), seeAll)
 }

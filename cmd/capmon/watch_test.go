@@ -324,7 +324,7 @@ func TestUsesBeyondTheRingBufferAreAllReported(t *testing.T) {
 	if len(names) != many || late == 0 || late == many {
 		t.Errorf("%d uses, %d of them late", len(names), late)
 	}
-	if r := l.wait(); !strings.Contains(r.stderr, "marked late") || !strings.Contains(r.stderr, "came too fast") || !strings.Contains(r.stderr, "nothing lost") {
+	if r := l.wait(); !strings.Contains(r.stderr, "marks them as late") || !strings.Contains(r.stderr, "came too fast") || !strings.Contains(r.stderr, "nothing lost") {
 		t.Error(r.stderr)
 	}
 }
@@ -433,7 +433,7 @@ func TestUsesWaitForTheEngine(t *testing.T) {
 }
 
 // withheld is the message of watch when it withholds uses of a container that may be selected.
-const withheld = "without that capmon cannot tell whether they are selected"
+const withheld = "so capmon does not know whether they are selected"
 
 // watch shows no use until the engine has identified the selected container. Then it shows all uses of that container.
 func TestOnlySelectedContainersAppear(t *testing.T) {
@@ -485,7 +485,7 @@ func TestWithoutAnEngineNoContainerIsSelectedByName(t *testing.T) {
 		t.Errorf("by ID: exit code %d, %+v\n%s", r.code, all, r.stderr)
 	}
 	r = byName.interrupt()
-	summary := regexp.MustCompile(`capmon: 0 uses in 0 containers, .*; not shown: \d+ uses? by \d+ containers? that the engine did not describe \(.*\): to see them, select by --container ID`)
+	summary := regexp.MustCompile(`capmon: 0 uses in 0 containers, .*; not shown: \d+ uses? in \d+ containers? that the engine did not describe \(.*\): to see them, select with --container ID`)
 	if all := byName.uses(); r.code != 0 || len(all) != 0 || strings.Count(r.stderr, withheld) != 1 || !summary.MatchString(r.stderr) {
 		t.Errorf("by name: exit code %d, %+v\n%s", r.code, all, r.stderr)
 	}
@@ -526,14 +526,14 @@ func TestWatchRejectsInvalidArguments(t *testing.T) {
 	for args, wanted := range map[string]string{
 		"--cap NET_RAWW":               `--cap: unknown capability "NET_RAWW": the nearest is NET_RAW`,
 		"--cap=":                       "--cap names no capability",
-		"-o table":                     `unknown --output "table": choose text or json`,
+		"-o table":                     `invalid argument "table" for "-o, --output" flag: choose text or json`,
 		"--hook nothing":               "--hook: ",
 		"--container [":                `pattern "["`,
-		"--denied-only --granted-only": "leave nothing",
+		"--denied-only --granted-only": "together select nothing",
 		"live-not-there":               `container "live-not-there"`,
-		"--every --every-interval 0s":  "--every-interval 0s: give a time above 0",
-		"--every-interval 5s":          "give both",
-		"--rules builtin --every --every-interval 5s": "by cool-down",
+		"--every --every-interval 0s":  "--every-interval 0s: use a time greater than 0",
+		"--every-interval 5s":          "requires --every",
+		"--rules builtin --every --every-interval 5s": "set a cool-down",
 	} {
 		if r := execute(t, append([]string{binary, "watch"}, strings.Fields(args)...)...); r.code != exitUsage || !strings.Contains(r.stderr, wanted) {
 			t.Errorf("%s: exit code %d, %s", args, r.code, r.stderr)

@@ -18,40 +18,40 @@ import (
 	"github.com/capmon/capmon/internal/store"
 )
 
-// selectedBy is a flag that selects containers by what they have, with the patterns that it was given.
-type selectedBy struct {
+// criterion is a flag that selects containers by a property, with its patterns.
+type criterion struct {
 	flag, what string
 	patterns   []string
 	have       func(profile.Container) []string
 }
 
-func selectedBys(s store.Selection) []selectedBy {
-	return []selectedBy{
+func criteria(s store.Selection) []criterion {
+	return []criterion{
 		{"container", "containers", s.Containers, func(c profile.Container) []string { return []string{cmp.Or(c.Name, container.ShortID(c.ID))} }},
 		{"image", "images", s.Images, func(c profile.Container) []string { return []string{c.Image} }},
 		{"label", "labels", s.Labels, func(c profile.Container) []string { return slices.Collect(maps.Keys(c.Labels)) }},
-		{"compose-service", "services of compose", s.ComposeServices, func(c profile.Container) []string {
+		{"compose-service", "Compose services", s.ComposeServices, func(c profile.Container) []string {
 			_, service := c.ComposeService()
 			return []string{service}
 		}},
 	}
 }
 
-// selectsContainers reports whether a selection is about more than time.
+// selectsContainers reports whether a selection has criteria other than the time.
 func selectsContainers(s store.Selection) bool {
-	return slices.ContainsFunc(selectedBys(s), func(by selectedBy) bool { return len(by.patterns) > 0 })
+	return slices.ContainsFunc(criteria(s), func(by criterion) bool { return len(by.patterns) > 0 })
 }
 
-// noneSelectedError is the error of a selection that leaves nothing.
+// noneSelectedError is the error of a selection that selects nothing.
 type noneSelectedError struct{ text string }
 
 func (e *noneSelectedError) Error() string { return e.text }
 
-// noneSelected returns the error of a selection that leaves nothing. The error names some of what the user could
-// select, the most similar names first.
+// noneSelected returns a [noneSelectedError]. Its text names some of what the user could select, the most similar names
+// first.
 func noneSelected(what string, selection store.Selection, all []profile.Container) error {
-	text := fmt.Sprintf("no %s is selected: %s", what, described(selection))
-	for _, by := range selectedBys(selection) {
+	text := fmt.Sprintf("no %s is selected: %s", what, describe(selection))
+	for _, by := range criteria(selection) {
 		if len(by.patterns) == 0 {
 			continue
 		}
@@ -63,13 +63,12 @@ func noneSelected(what string, selection store.Selection, all []profile.Containe
 			text += fmt.Sprintf("; there are no %s", by.what)
 			continue
 		}
-		text += fmt.Sprintf("; the %s are %s", by.what, some(names))
+		text += fmt.Sprintf("; the %s are %s", by.what, abbreviate(names))
 	}
 	return &noneSelectedError{text}
 }
 
-// nearest sorts names by how much they are like one, without what is empty or there before, as
-// words of a sentence.
+// nearest sorts names by their similarity to name, without empty and repeated names. It escapes them for a sentence.
 func nearest(name string, names []string) (words []string) {
 	names = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == "" })
 	slices.SortFunc(names, func(one, other string) int {
@@ -88,16 +87,16 @@ func containersOf(p profile.Profile) (all []profile.Container) {
 	return all
 }
 
-// askTime is how long tellNoneYet waits for the engine.
-const askTime = 2 * time.Second
+// runningTime is how long warnIfNoneSelected waits for the engine.
+const runningTime = 2 * time.Second
 
-// tellNoneYet prints a notice if a filter selects none of the running containers. Either a matching container
-// starts later, or a name of the filter is misspelled.
-func tellNoneYet(ctx context.Context, cmd *cobra.Command, docker *container.Docker, filter container.Filter, selection store.Selection) {
+// warnIfNoneSelected prints a notice if a filter selects none of the running containers. Either a matching container
+// starts later, or a name in the filter is misspelled.
+func warnIfNoneSelected(ctx context.Context, cmd *cobra.Command, docker *container.Docker, filter container.Filter, selection store.Selection) {
 	if !selectsContainers(selection) {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, askTime) // nothing is recorded meanwhile
+	ctx, cancel := context.WithTimeout(ctx, runningTime) // capmon does not record during this time
 	defer cancel()
 	running, err := docker.List(ctx, false)
 	if err != nil || slices.ContainsFunc(running, filter.Match) { // capmon has already reported an engine that does not answer

@@ -6,7 +6,7 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// completeContainers offers the names of running containers to the shell.
+// completeContainers returns the names of the running containers for the completion in a shell.
 func completeContainers(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 	docker, err := container.NewDocker(cmd.Context())
 	if err != nil {

@@ -18,15 +18,15 @@ import (
 	"github.com/capmon/capmon/internal/report"
 )
 
-// command runs a command and profiles the containers that it starts.
-func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
+// profileCommand runs a command and profiles the containers that it starts.
+func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []string) error {
 	switch {
 	case len(command) == 0 || command[0] == "":
-		return errors.New("no command after --: say what to run, such as capmon profile -- docker run IMAGE")
+		return errors.New("no command after --: give a command, such as capmon profile -- docker run IMAGE")
 	case len(names) > 0:
-		return fmt.Errorf("%s: name running containers or a command to run, not both; --container PATTERN selects among those that the command starts", strings.Join(names, " "))
+		return fmt.Errorf("%s: name running containers or a command, not both; to select among the containers that the command starts, use --container PATTERN", strings.Join(names, " "))
 	case p.duration != 0:
-		return errors.New("--for goes with running containers; a command is watched until it ends")
+		return errors.New("--for is for running containers: capmon profiles a command until it ends")
 	}
 	log, err := p.check()
 	if err != nil {
@@ -55,30 +55,30 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 	}
 	defer proxy.Close()
 	child.env = throughProxy(child.env, proxy.Host())
-	if err := p.ready(); err != nil {
+	if err := createReadyFile(p.readyFile); err != nil {
 		return err
 	}
-	code := signalled(unix.SIGINT)
-	if cmd.Context().Err() == nil { // else Ctrl-C came before there was a child to get it
-		over := inForegroundOf(cmd.Context())
+	code := signalExitCode(unix.SIGINT)
+	if cmd.Context().Err() == nil { // otherwise Ctrl-C arrived before the command started
+		end := enterForeground(cmd.Context())
 		code, err = child.run()
-		over()
+		end()
 		if err != nil {
 			return err
 		}
 	}
-	if p.rendering.format == string(report.Table) {
-		fmt.Fprintln(cmd.OutOrStdout()) // between the command's output and the report
+	if p.report.format.value == string(report.Table) {
+		fmt.Fprintln(cmd.OutOrStdout()) // separates the command's output from the report
 	}
 	err = p.finish(cmd, observer, log, func(run profile.Run) bool {
 		return started.has(run.Container.ID) || p.allContainers && !run.Existed
 	})
 	if started.empty() && !p.allContainers && cmd.Context().Err() == nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the command started no container through the Docker engine that capmon sees; "+
-			"if it starts a service of a swarm, uses another engine or sets DOCKER_HOST or --host itself, use --all-containers")
+			"if it starts a swarm service, uses another engine, or sets DOCKER_HOST or --host itself, use --all-containers")
 	}
 	if none := (*noneSelectedError)(nil); code != 0 && errors.As(err, &none) {
-		fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", err) // most likely because the command failed
+		fmt.Fprintln(cmd.ErrOrStderr(), "capmon:", err) // the failed command is the likely cause
 		err = nil
 	}
 	if err == nil && code != 0 {
@@ -87,15 +87,15 @@ func (p *profiling) command(cmd *cobra.Command, names, command []string) error {
 	return err
 }
 
-// startedContainers are those that the command created or started.
+// startedContainers contains the containers that the command created or started. It is safe for concurrent use.
 type startedContainers struct {
 	observer *observe.Observer
 	mu       sync.Mutex
 	ids      map[string]bool
 }
 
-// add is called while the engine's reply is held back, so the container cannot
-// be gone before its settings are known.
+// add is called while the proxy holds back the engine's reply, so capmon can read the settings before the container
+// ends.
 func (s *startedContainers) add(ctx context.Context, id string) {
 	s.mu.Lock()
 	if s.ids == nil {
@@ -103,7 +103,7 @@ func (s *startedContainers) add(ctx context.Context, id string) {
 	}
 	s.ids[id] = true
 	s.mu.Unlock()
-	s.observer.Learn(ctx, id)
+	s.observer.Inspect(ctx, id)
 }
 
 func (s *startedContainers) has(id string) bool {
@@ -118,8 +118,8 @@ func (s *startedContainers) empty() bool {
 	return len(s.ids) == 0
 }
 
-// throughProxy points the command's Docker clients at the proxy. The connection
-// to the real engine has taken the other settings into account already.
+// throughProxy returns the environment with DOCKER_HOST set to the proxy. It removes the other variables for Docker
+// clients: capmon's own connection to the engine already uses them.
 func throughProxy(env []string, host string) []string {
 	var out []string
 	for _, entry := range env {
@@ -133,10 +133,9 @@ func throughProxy(env []string, host string) []string {
 	return append(out, "DOCKER_HOST="+host)
 }
 
-// stdout is where the command's output goes: to ours, unless that carries a
-// result that scripts read.
-func (p *profiling) stdout(cmd *cobra.Command) io.Writer {
-	if p.rendering.format == string(report.Table) {
+// stdout returns where the command's output goes: to stdout, or to stderr if scripts read a result from stdout.
+func (p *profileFlags) stdout(cmd *cobra.Command) io.Writer {
+	if p.report.format.value == string(report.Table) {
 		return cmd.OutOrStdout()
 	}
 	return os.Stderr

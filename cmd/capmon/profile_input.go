@@ -1,0 +1,223 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/printable"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/store"
+)
+
+// profileInput contains the flags that select the database and the runs that a command reads.
+type profileInput struct {
+	db        string
+	since     string
+	until     string
+	images    bool
+	selection store.Selection
+}
+
+// register adds the flags except --container, which has different meanings.
+func (i *profileInput) register(flags *pflag.FlagSet) {
+	registerDB(flags, &i.db)
+	i.registerSelection(flags)
+}
+
+// registerSelection adds the flags that select runs.
+func (i *profileInput) registerSelection(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&i.selection.Images, "image", nil, "only containers whose image matches this pattern, or has this ID or digest; may be repeated")
+	flags.StringArrayVar(&i.selection.Labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	flags.StringArrayVar(&i.selection.ComposeServices, "compose-service", nil, "only containers of a Compose service that matches SERVICE or PROJECT/SERVICE; may be repeated")
+	flags.StringVar(&i.since, "since", "", "only runs that ended after this time: an age such as 12h or 7d, a date, or a time (2006-01-02T15:04:05Z)")
+	flags.StringVar(&i.until, "until", "", "only runs that began before this time, in the same formats")
+}
+
+// registerContainers adds --container with patterns.
+func (i *profileInput) registerContainers(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&i.selection.Containers, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
+}
+
+// registerImages adds --images.
+func (i *profileInput) registerImages(flags *pflag.FlagSet) {
+	flags.BoolVar(&i.images, "images", false, "merge all containers of an image into one, regardless of their names")
+}
+
+func registerDB(flags *pflag.FlagSet, db *string) {
+	flags.StringVar(db, "db", store.DefaultPath, "path of the database")
+}
+
+// load returns the sum of the selected runs in the files or, without files, in the database.
+func (i *profileInput) load(cmd *cobra.Command, files []string) (profile.Profile, error) {
+	selection, err := i.parseSelection()
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	var p profile.Profile
+	if len(files) > 0 {
+		if cmd.Flags().Changed("db") {
+			return profile.Profile{}, errors.New("name files or a database (--db), not both")
+		}
+		p, err = fromFiles(cmd, files, selection)
+	} else {
+		p, err = i.fromDatabase(cmd, selection)
+	}
+	if err == nil && i.images {
+		p = profile.ByImage(p)
+	}
+	return p, err
+}
+
+// parseSelection returns the selection with the parsed times.
+func (i *profileInput) parseSelection() (store.Selection, error) {
+	selection, now := i.selection, time.Now()
+	for _, flag := range []struct {
+		name, value string
+		time        *time.Time
+	}{{"since", i.since, &selection.Since}, {"until", i.until, &selection.Until}} {
+		if flag.value == "" {
+			continue
+		}
+		var err error
+		if *flag.time, err = parseTime(flag.value, now); err != nil {
+			return selection, fmt.Errorf("--%s: %w", flag.name, err)
+		}
+	}
+	if i.since != "" && i.until != "" && selection.Until.Before(selection.Since) {
+		return selection, fmt.Errorf("--since %s is after --until %s, so they select nothing", i.since, i.until)
+	}
+	return selection, nil
+}
+
+// fromFiles reads the selected runs from files, and reports runs that may be selected.
+func fromFiles(cmd *cobra.Command, files []string, selection store.Selection) (profile.Profile, error) {
+	all, err := loadAll(files)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	unknown, err := selection.Unknown(all)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	reportUnknown(cmd.ErrOrStderr(), unknown, selection)
+	p, err := selection.Of(all)
+	if err == nil && len(p.Runs) == 0 && (len(all.Runs) > 0 || selectsContainers(selection)) {
+		err = noneSelected("run in these profiles", selection, containersOf(all))
+	}
+	return p, err
+}
+
+// fromDatabase reads the selected runs from the database, and reports runs that may be selected and runs that were
+// pruned.
+func (i *profileInput) fromDatabase(cmd *cobra.Command, selection store.Selection) (profile.Profile, error) {
+	db, err := openDB(cmd.Context(), i.db, store.Options{ReadOnly: true})
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = fmt.Errorf("no file is named, and there is no database %s: name files, or another database with --db; capmon db import FILE creates one", i.db)
+		}
+		return profile.Profile{}, err
+	}
+	defer db.Close()
+	p, err := db.Profile(cmd.Context(), selection)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	missing, err := db.Missing(cmd.Context(), selection)
+	if err != nil {
+		return profile.Profile{}, err
+	}
+	reportPruned(cmd.ErrOrStderr(), i.db, missing.Pruned)
+	reportUnknown(cmd.ErrOrStderr(), missing.Unknown, selection)
+	if len(p.Runs) == 0 {
+		all, err := db.Containers(cmd.Context())
+		return profile.Profile{}, errors.Join(err, noneSelected("run in "+i.db, selection, all))
+	}
+	return p, nil
+}
+
+// reportUnknown prints which containers may be missing in a sum, because capmon does not know their names.
+func reportUnknown(notes io.Writer, unknown store.Unknown, selection store.Selection) {
+	if len(unknown.Containers) == 0 {
+		return
+	}
+	var names []string
+	for _, id := range unknown.Containers {
+		names = append(names, printable.Word(container.ShortID(id)))
+	}
+	fmt.Fprintf(notes, "capmon: left out, %s: %s, which needed %s\n", reasonUnknown(selection, "they are"), abbreviate(names), cmp.Or(unknown.Needed.Text(), "nothing"))
+}
+
+// reasonUnknown returns why capmon does not know whether some containers are selected.
+func reasonUnknown(selection store.Selection, theyAre string) string {
+	if slices.ContainsFunc(selection.Labels, func(label string) bool { return strings.Contains(label, "=") }) {
+		return "because the engine could not report whether " + theyAre + " selected, or the value of a label is not stored (--keep-label)"
+	}
+	return "because the engine could not report whether " + theyAre + " selected"
+}
+
+// reportPruned prints which runs are missing in a sum because they were pruned.
+func reportPruned(notes io.Writer, db string, pruned []store.Pruned) {
+	const few = 5
+	for i, p := range pruned {
+		if i == few && len(pruned) > few+1 {
+			var rest store.Pruned
+			for _, more := range pruned[i:] {
+				rest.Number += more.Number
+				if more.Until.After(rest.Until) {
+					rest.Until = more.Until
+				}
+			}
+			reportRuns(notes, db, fmt.Sprintf("%d other images", len(pruned)-i), rest)
+			return
+		}
+		image := "several images"
+		if p.Image != "" {
+			image = "image " + printable.Text(p.Image)
+		}
+		reportRuns(notes, db, image, p)
+	}
+}
+
+func reportRuns(notes io.Writer, db, of string, p store.Pruned) {
+	fmt.Fprintf(notes, "capmon: pruned from %s: %s of %s, which ended by %s: uses in these runs only are missing\n",
+		db, plural(p.Number, "run"), of, local(p.Until))
+}
+
+// describe returns a selection as it was given on the command line.
+func describe(selection store.Selection) string {
+	var flags []string
+	for _, by := range criteria(selection) {
+		for _, pattern := range by.patterns {
+			flags = append(flags, fmt.Sprintf("--%s %q", by.flag, pattern))
+		}
+	}
+	if !selection.Since.IsZero() {
+		flags = append(flags, "--since "+selection.Since.Format(time.RFC3339))
+	}
+	if !selection.Until.IsZero() {
+		flags = append(flags, "--until "+selection.Until.Format(time.RFC3339))
+	}
+	if len(flags) == 0 {
+		return "there are none yet"
+	}
+	return strings.Join(flags, " ") + " selects none"
+}
+
+// openDB opens the database of a command.
+func openDB(ctx context.Context, path string, options store.Options) (*store.Store, error) {
+	if path == "" {
+		return nil, errors.New("--db is empty: set the path of a database")
+	}
+	return store.Open(ctx, path, options)
+}

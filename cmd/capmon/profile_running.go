@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/doctor"
+	"github.com/capmon/capmon/internal/profile"
+)
+
+// profileRunning profiles running containers.
+func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error {
+	if p.allContainers {
+		return errors.New("--all-containers requires a command; to profile all running containers, name none")
+	}
+	log, err := p.check()
+	if err != nil {
+		return err
+	}
+	ctx := cmd.Context()
+	docker, err := connect(ctx, len(names) > 0, log)
+	if err != nil {
+		return err
+	}
+	defer docker.Close()
+	wanted, err := resolve(ctx, docker, names)
+	if err != nil {
+		return err
+	}
+	if len(names) == 0 {
+		warnIfNoneSelected(ctx, cmd, docker, p.filter, p.wanted())
+	}
+	for _, finding := range doctor.VisibilityWarnings() {
+		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
+	}
+	observer, err := p.start(ctx, docker, log)
+	if err != nil {
+		return err
+	}
+	defer observer.Close()
+	observer.WaitForEngine(ctx)
+	if err := createReadyFile(p.readyFile); err != nil {
+		return err
+	}
+	if p.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(p.duration))
+		defer cancel()
+	}
+	meant := func(run profile.Run) bool { return len(names) == 0 || wanted[run.Container.ID] }
+	showProgress(ctx, cmd.ErrOrStderr(), observer, func(run profile.Run) bool { return meant(run) && p.filter.Match(infoOf(observer, run)) })
+	return p.finish(cmd, observer, log, meant)
+}
+
+// listTime is how long resolve waits for the engine. A busy engine needs seconds for a thousand containers.
+const listTime = 30 * time.Second
+
+// resolve returns the IDs of the named containers.
+func resolve(ctx context.Context, docker *container.Docker, names []string) (map[string]bool, error) {
+	ids := make(map[string]bool)
+	if len(names) == 0 {
+		return ids, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	infos, err := container.Resolve(ctx, docker, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, info := range infos {
+		ids[info.ID] = true
+	}
+	return ids, nil
+}

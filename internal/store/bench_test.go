@@ -7,7 +7,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// BenchmarkPut puts a hundred ongoing runs of a hundred uses each, again and again.
+// BenchmarkPut repeatedly puts a hundred ongoing runs with a hundred uses each.
 func BenchmarkPut(b *testing.B) {
 	var runs []profile.Run
 	for minute := range 100 {

@@ -14,19 +14,16 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// maxProblems is how many are told of: a damaged file may have any number.
+// maxProblems is the maximum number of problems that Check returns.
 const maxProblems = 100
 
-// Check looks for what is wrong with the database, of which the first hundred are returned:
-// whether the file is whole, each reference leads somewhere, every document is as it was
-// written, and the tables say what the documents say. It reads everything.
+// Check reads the whole database and returns up to 100 problems. It checks that the file is intact, that references are
+// valid, that every document is as it was written, and that the tables match the documents.
 func (s *Store) Check(ctx context.Context) (problems []string, err error) {
-	checking := &checking{ctx: ctx, containers: make(map[int64][]any)}
+	c := &checker{ctx: ctx, containers: make(map[int64][]any)}
 	err = s.read(ctx, func(tx *sql.Tx) error {
-		checking.tx = tx
-		for _, check := range []func() error{
-			checking.file, checking.references, checking.allContainers, checking.runs, checking.proofs, checking.alerts, checking.pruned,
-		} {
+		c.tx = tx
+		for _, check := range []func() error{c.file, c.references, c.allContainers, c.runs, c.proofs, c.alerts, c.pruned} {
 			if err := check(); err != nil {
 				return err
 			}
@@ -34,30 +31,31 @@ func (s *Store) Check(ctx context.Context) (problems []string, err error) {
 		return nil
 	})
 	if errors.Is(err, ErrCorrupt) {
-		checking.found("%v", err)
+		c.found("%v", err)
 		err = nil
 	}
-	return checking.problems, err
+	return c.problems, err
 }
 
-type checking struct {
+// checker is the state of one call of Check.
+type checker struct {
 	ctx        context.Context
 	tx         *sql.Tx
 	problems   []string
-	containers map[int64][]any // from the digest on, then the labels
+	containers map[int64][]any // the columns from digest on, then the labels
 }
 
-func (c *checking) found(format string, args ...any) {
+func (c *checker) found(format string, args ...any) {
 	if len(c.problems) < maxProblems {
 		c.problems = append(c.problems, fmt.Sprintf(format, args...))
 	}
 }
 
-func (c *checking) each(do func(*sql.Rows) error, query string, args ...any) error {
+func (c *checker) each(do func(*sql.Rows) error, query string, args ...any) error {
 	return each(c.ctx, c.tx, do, query, args...)
 }
 
-func (c *checking) file() error {
+func (c *checker) file() error {
 	return c.each(func(rows *sql.Rows) error {
 		var verdict string
 		err := rows.Scan(&verdict)
@@ -68,21 +66,21 @@ func (c *checking) file() error {
 	}, fmt.Sprintf("PRAGMA integrity_check(%d)", maxProblems))
 }
 
-func (c *checking) references() error {
+func (c *checker) references() error {
 	return c.each(func(rows *sql.Rows) error {
 		var table, parent string
 		var row sql.NullInt64
 		var constraint int
 		err := rows.Scan(&table, &row, &parent, &constraint)
 		if err == nil {
-			c.found("a row of table %s has none in table %s", table, parent)
+			c.found("a row of table %s refers to a missing row of table %s", table, parent)
 		}
 		return err
 	}, "PRAGMA foreign_key_check")
 }
 
-// allContainers reads the containers, to compare those of runs and proofs with.
-func (c *checking) allContainers() error {
+// allContainers reads the containers, with which the containers of runs and proofs are compared.
+func (c *checker) allContainers() error {
 	rows, err := values(c.ctx, c.tx, "SELECT * FROM containers ORDER BY key")
 	if err != nil {
 		return err
@@ -103,8 +101,8 @@ func (c *checking) allContainers() error {
 	}, "SELECT key FROM containers WHERE key NOT IN (SELECT container FROM runs UNION SELECT container FROM proofs)")
 }
 
-// container compares a container with what should be in the table.
-func (c *checking) container(of string, id string, key int64, container profile.Container) error {
+// container compares the container of a document with the row in the table.
+func (c *checker) container(of string, id string, key int64, container profile.Container) error {
 	want, err := containerColumns(container)
 	if err != nil {
 		return err
@@ -115,22 +113,22 @@ func (c *checking) container(of string, id string, key int64, container profile.
 	}
 	slices.SortFunc(labels, func(one, other []any) int { return bytes.Compare([]byte(one[0].(string)), []byte(other[0].(string))) })
 	if !reflect.DeepEqual(c.containers[key], append(want, labels)) {
-		c.found("%s %q: its container is not what its document says", of, id)
+		c.found("%s %q: its container differs from its document", of, id)
 	}
 	return nil
 }
 
-func (c *checking) runs() error {
+func (c *checker) runs() error {
 	return c.each(func(rows *sql.Rows) error {
 		var id string
 		var key, container int64
 		var sum, when, textSum, text, setupSum, packed []byte
 		columns := make([]any, 12)
-		places := []any{&id, &key, &container, &sum, &when, &textSum, &text, &setupSum, &packed}
+		targets := []any{&id, &key, &container, &sum, &when, &textSum, &text, &setupSum, &packed}
 		for i := range columns {
-			places = append(places, &columns[i])
+			targets = append(targets, &columns[i])
 		}
-		if err := rows.Scan(places...); err != nil {
+		if err := rows.Scan(targets...); err != nil {
 			return err
 		}
 		setup, err := unpack(packed)
@@ -145,22 +143,22 @@ func (c *checking) runs() error {
 		}
 		whole, _, err := canonical(run)
 		if err != nil || run.ID != id || !bytes.Equal(digest(whole), sum) || !bytes.Equal(digest(text), textSum) || !bytes.Equal(digest(setup), setupSum) {
-			c.found("run %q: its document is not what was written", id)
+			c.found("run %q: its document differs from what was written", id)
 			return nil
 		}
 		if !reflect.DeepEqual(columns, runColumns(run)) {
-			c.found("run %q: its row is not what its document says", id)
+			c.found("run %q: its row differs from its document", id)
 		}
 		uses, err := values(c.ctx, c.tx, selectUses, key)
 		if err == nil && !reflect.DeepEqual(uses, useColumns(run)) {
-			c.found("run %q: its uses are not what its document says", id)
+			c.found("run %q: its uses differ from its document", id)
 		}
 		return errors.Join(err, c.container("run", id, container, run.Container))
 	}, `SELECT id, key, container, runs.digest, moments, documents.digest, json, setup_digest, setup, observed_from, observed_to, started, ended, seconds, existed,
 		running, complete, granted, processes, checks, lost FROM runs LEFT JOIN documents ON run = key`)
 }
 
-func (c *checking) proofs() error {
+func (c *checker) proofs() error {
 	return c.each(func(rows *sql.Rows) error {
 		var id string
 		var container int64
@@ -171,31 +169,31 @@ func (c *checking) proofs() error {
 		text, _ := columns[4].(string)
 		proof, err := decode[profile.Proof](text)
 		if err != nil || proof.ID != id || !reflect.DeepEqual(columns, proofColumns(proof, []byte(text))) {
-			c.found("proof %q: it is not what was written", id)
+			c.found("proof %q: it differs from what was written", id)
 			return nil
 		}
 		return c.container("proof", id, container, proof.Container)
 	}, "SELECT id, container, time, works, minimal, digest, json FROM proofs")
 }
 
-func (c *checking) alerts() error {
+func (c *checker) alerts() error {
 	rows, err := values(c.ctx, c.tx, "SELECT * FROM alerts")
 	for _, row := range rows {
 		text, _ := row[len(row)-1].(string)
 		a, err := decode[alert.Alert](text)
 		if err != nil || !reflect.DeepEqual(row, alertColumns(a, []byte(text))) {
-			c.found("alert %q: it is not what was written", row[0])
+			c.found("alert %q: it differs from what was written", row[0])
 		}
 	}
 	return err
 }
 
-func (c *checking) pruned() error {
+func (c *checker) pruned() error {
 	return c.each(func(rows *sql.Rows) error {
 		var image, until string
 		err := rows.Scan(&image, &until)
 		if _, wrong := time.Parse(time.RFC3339Nano, until); err == nil && wrong != nil {
-			c.found("what was pruned of image %q: %v", image, wrong)
+			c.found("the record of what was pruned of image %q: %v", image, wrong)
 		}
 		return err
 	}, "SELECT image, until FROM pruned")

@@ -11,8 +11,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// The queries of docs/store.md find something, and all columns are told of.
-func TestTheDocumentedQueriesAnswer(t *testing.T) {
+// The queries in docs/store.md return rows, and it documents all columns.
+func TestTheDocumentedQueriesReturnRows(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/store.md")
 	if err != nil {

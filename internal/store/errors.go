@@ -10,37 +10,36 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// What may be the matter with a database. After each of these nothing was written, and
-// what was to be written can be tried again.
+// Causes of errors. After each of these errors nothing was written, and the caller can retry the write.
 var (
-	// ErrFull: the file system has no room, or Options.Limit is reached. The store can be used
-	// again once there is room.
+	// ErrFull is returned if the file system is full or Options.Limit is reached. The store is usable again when there
+	// is space.
 	ErrFull = errors.New("no space is left on its file system: make room")
-	// ErrLocked: another process kept it locked for longer than Options.Wait.
-	ErrLocked = errors.New("another process keeps it locked: try again, or end what uses it")
-	// ErrCorrupt: what is in the file cannot be so. Options.Recover begins anew.
-	ErrCorrupt = errors.New("the file is damaged: put a backup in its place, or move it away")
-	// ErrAltered, which is ErrCorrupt besides: the file may be whole, but something in it is not
-	// what was written. Putting it again puts it right.
+	// ErrLocked is returned if another process locked the database for longer than Options.Wait.
+	ErrLocked = errors.New("another process keeps it locked: try again, or stop that process")
+	// ErrCorrupt is returned if the file is damaged. Options.Recover starts a new file.
+	ErrCorrupt = errors.New("the file is damaged: restore a backup, or move it away")
+	// ErrAltered is returned, together with ErrCorrupt, if the file is intact but something in it differs from what was
+	// written. To repair it, put it again.
 	ErrAltered = errors.New("altered")
-	// ErrReadOnly: it may not be written to, or was opened with Options.ReadOnly.
-	ErrReadOnly = errors.New("it may only be read")
-	// ErrForbidden: this process may not even read it.
+	// ErrReadOnly is returned if the database is not writable, or was opened with Options.ReadOnly.
+	ErrReadOnly = errors.New("it is read-only")
+	// ErrForbidden is returned if this process must not read the file.
 	ErrForbidden = errors.New("this user may not read it: use sudo, or name another database")
-	// ErrGone: another file is at its path, or none. Open it again, and put everything again.
+	// ErrGone is returned if the file was deleted, or another file is at its path. Open the database again, and put
+	// everything again.
 	ErrGone = errors.New("it was deleted or replaced while it was open")
-	// ErrNewer: it was written by a later capmon.
+	// ErrNewer is returned if a later capmon wrote the database.
 	ErrNewer = errors.New("it was written by a newer capmon: upgrade this one to read it")
-	// ErrOlder: it was opened with Options.ReadOnly, and would have to be upgraded first.
-	ErrOlder = errors.New("it was written by an older capmon: any command that writes to it upgrades it, such as capmon db prune")
-	// ErrTooMuch: what is selected is larger than Selection.Limit.
+	// ErrOlder is returned if the database was opened with Options.ReadOnly and has an older schema.
+	ErrOlder = errors.New("it was written by an older capmon: run a command that writes to it, such as capmon db prune, to upgrade it")
+	// ErrTooMuch is returned if the selection is larger than Selection.Limit.
 	ErrTooMuch = errors.New("too much is selected")
-	// ErrForeign: the file is something else.
-	ErrForeign = errors.New("it is not a database of capmon's")
+	// ErrForeign is returned if the file is not a database of capmon.
+	ErrForeign = errors.New("it is not a capmon database")
 )
 
-// Error says what went wrong with which database. Its cause is one of the errors above,
-// if it is known.
+// Error is an error of a database. It wraps one of the errors above if the cause is known.
 type Error struct {
 	Path string
 	Err  error
@@ -49,7 +48,7 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("database %s: %v", e.Path, e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
 
-// wrap makes an *Error of an error, with what it means.
+// wrap returns an error as *Error, with its cause.
 func wrap(path string, err error) error {
 	var known *Error
 	if err == nil || errors.As(err, &known) {
@@ -61,7 +60,7 @@ func wrap(path string, err error) error {
 	return &Error{Path: path, Err: err}
 }
 
-// cause is what an error of SQLite's means to the caller, nil if that is not known.
+// cause returns which of the errors above an error of SQLite or of a system call is; nil if unknown.
 func cause(path string, err error) error {
 	var failed *sqlite.Error
 	if !errors.As(err, &failed) {
@@ -85,14 +84,14 @@ func cause(path string, err error) error {
 		return ErrCorrupt
 	case sqlite3.SQLITE_READONLY:
 		return ErrReadOnly
-	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN: // the index of the log could not grow, say
-		return fileSystem(path)
+	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN: // for example, the index of the log could not grow
+		return fileSystemCause(path)
 	}
 	return nil
 }
 
-// fileSystem is what is wrong with the way to a database, or the file system that it is on.
-func fileSystem(path string) error {
+// fileSystemCause returns the cause of an I/O error: permissions or the state of the file system; nil if unknown.
+func fileSystemCause(path string) error {
 	if unix.Faccessat(unix.AT_FDCWD, path, unix.R_OK, unix.AT_EACCESS) == unix.EACCES {
 		return ErrForbidden
 	}

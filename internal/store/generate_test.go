@@ -13,26 +13,25 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// saturday is when everything here happens.
+// saturday is the base of all times in these tests.
 var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.Intn(len(of))] }
 
-// generate sets all that a value has, of whatever fields that will come to be, to one of few
-// values, among which are those that attackers choose.
+// generate sets all fields of a value, also those added in the future, to one of a few values. Some of them are hostile.
 func generate(r *rand.Rand, value reflect.Value) {
-	switch place := value.Addr().Interface().(type) {
+	switch target := value.Addr().Interface().(type) {
 	case *time.Time:
-		*place = saturday.Add(time.Duration(r.Intn(3)) * time.Minute).In(pick(r, time.UTC, time.FixedZone("", 7200)))
+		*target = saturday.Add(time.Duration(r.Intn(3)) * time.Minute).In(pick(r, time.UTC, time.FixedZone("", 7200)))
 		return
 	case *capability.Capability:
-		*place = pick(r, capability.Chown, capability.NetRaw, 41, 63)
+		*target = pick(r, capability.Chown, capability.NetRaw, 41, 63)
 		return
 	case *capability.Set:
-		*place = capability.Set(pick[uint64](r, 0, 1, 5, math.MaxUint64))
+		*target = capability.Set(pick[uint64](r, 0, 1, 5, math.MaxUint64))
 		return
 	case *classify.Class:
-		*place = pick(r, classify.Classes()...)
+		*target = pick(r, classify.Classes()...)
 		return
 	}
 	switch value.Kind() {
@@ -70,7 +69,7 @@ func generate(r *rand.Rand, value reflect.Value) {
 			generate(r, value.Field(i))
 		}
 	default:
-		panic(fmt.Sprintf("nothing is generated for %s", value.Type()))
+		panic(fmt.Sprintf("no values for type %s", value.Type()))
 	}
 }
 
@@ -102,7 +101,7 @@ func generateProfile(r *rand.Rand) profile.Profile {
 	return p
 }
 
-// run is one that ended at a minute, of a container of an image.
+// run returns a run of a container of an image that ended at a minute.
 func run(name, image string, minute int) profile.Run {
 	at := saturday.Add(time.Duration(minute) * time.Minute)
 	defaults := capability.DockerDefault()

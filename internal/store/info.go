@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// Info is what is in a database.
+// Info describes the contents of a database.
 type Info struct {
-	// Schema is its version.
+	// Schema is the version of the schema.
 	Schema int
-	// Size in bytes of the file, and of the log beside it.
+	// Size and Log are the sizes of the file and of its log in bytes.
 	Size, Log int64
-	// Runs of how many Containers and Images, with how many Uses; Ongoing are those of the runs
-	// that were running when they were seen last.
+	// Numbers of rows. Containers and Images are the numbers of different containers and images of the runs. Ongoing is the
+	// number of runs that were still running when capmon last observed them.
 	Runs, Ongoing, Containers, Images, Uses, Proofs, Alerts uint64
-	// First is when the first run or its observation began, Last when the last one was seen;
-	// zero without runs.
+	// First is the time of the earliest start of a run; if a start was not observed, the end of the run counts. Last is
+	// the latest end of a run. Both are zero without runs.
 	First, Last time.Time
-	// PrunedRuns, PrunedProofs and PrunedAlerts were removed, of the runs those that ended
-	// until PrunedUntil.
+	// PrunedRuns, PrunedProofs and PrunedAlerts are the numbers of removed runs, proofs and alerts. PrunedUntil is the
+	// latest end of a removed run.
 	PrunedRuns, PrunedProofs, PrunedAlerts uint64
 	PrunedUntil                            time.Time
 }
 
-// Info tells what is in the database.
+// Info returns a description of the contents.
 func (s *Store) Info(ctx context.Context) (info Info, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		if info.Schema, err = version(ctx, tx); err != nil {
@@ -60,21 +60,21 @@ func (s *Store) Info(ctx context.Context) (info Info, err error) {
 	return info, nil
 }
 
-// parse reads a moment as sortable wrote it; "" is none.
-func parse(text string, moment *time.Time) (err error) {
+// parse parses a time in the format of sortable. It leaves t unchanged if text is "".
+func parse(text string, t *time.Time) (err error) {
 	if text == "" {
 		return nil
 	}
-	if *moment, err = time.Parse(time.RFC3339Nano, text); err != nil {
-		return damaged("moment", text)
+	if *t, err = time.Parse(time.RFC3339Nano, text); err != nil {
+		return damaged("time", text)
 	}
 	return nil
 }
 
-// Backup writes a copy as of one moment, which only its owner may read, to a file that must
-// not exist. Others may write meanwhile.
+// Backup writes a consistent copy to a new file, which only its owner can read. Other processes can write in the meantime.
+// The error is [os.ErrExist] if the file exists.
 func (s *Store) Backup(ctx context.Context, path string) error {
-	if err := s.there(); err != nil {
+	if err := s.checkFile(); err != nil {
 		return wrap(s.path, err)
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)

@@ -9,46 +9,46 @@ import (
 	"time"
 )
 
-// Retention says what to keep. The zero value keeps everything.
+// Retention selects what [Store.Prune] keeps. The zero value keeps everything.
 type Retention struct {
-	// MaxAge removes what ended longer ago; 0 for no limit.
+	// MaxAge is the maximum age. Prune removes what ended longer ago; 0 for no limit.
 	MaxAge time.Duration
-	// MaxSize, in bytes, removes what ended first until the file is no larger; 0 for no limit.
+	// MaxSize is the maximum size of the file in bytes. Prune removes the oldest until the file is no larger; 0 for no
+	// limit.
 	MaxSize int64
-	// DryRun only tells what would be removed.
+	// DryRun reports what would be removed, and removes nothing.
 	DryRun bool
-	// Now is from when on the age counts; zero for the present.
+	// Now is the time that ages are relative to; zero for the current time.
 	Now time.Time
 }
 
-// Removal is what Prune has removed.
+// Removal is what [Store.Prune] removed.
 type Removal struct {
 	Runs, Proofs, Alerts uint64
-	// Until is when the last of the runs ended; zero if none was removed.
+	// Until is the latest end of a removed run; zero if none was removed.
 	Until time.Time
-	// Size of the file in bytes after it: above Retention.MaxSize if what is left may not be
+	// Size is the size of the file afterwards in bytes. It is above Retention.MaxSize if nothing more can be
 	// removed.
 	Size int64
 }
 
 const (
-	// ongoing is how lately a run that was seen running must have been seen to be spared: its
-	// next sight would bring it back, and its removal counted.
+	// ongoing is the time for which Prune keeps a run that was still running when capmon last observed it. The next save
+	// would add such a run again, although it counts as removed.
 	ongoing = time.Hour
-	// batch is how much is removed at once: others may write in between, and little room is
-	// taken for what is not written to the file yet.
+	// batch is the maximum number of rows removed in one transaction. Other processes can write between two transactions,
+	// and the log stays small.
 	batch = 200
-	// images is of how many images it is known what was pruned; of more it is known of all
-	// together.
-	images = 1000
+	// maxImages is the maximum number of images for which the numbers of removed rows are stored separately. If there are
+	// more, they are added up.
+	maxImages = 1000
 )
 
 // errDry ends the transaction of a dry run, so that nothing is written.
 var errDry = errors.New("dry run")
 
-// Prune removes the oldest of what is there, and remembers that it did: see Missing. An ongoing
-// run stays, and so does what ended after one that stays. If it fails, some of what was
-// to be removed is gone, and counted.
+// Prune removes the oldest runs, proofs and alerts, and stores how many it removed: see [Store.Missing]. It keeps ongoing
+// runs. After an error, a part may already be removed, and is counted.
 func (s *Store) Prune(ctx context.Context, retention Retention) (Removal, error) {
 	if retention.Now.IsZero() {
 		retention.Now = time.Now()
@@ -87,8 +87,7 @@ func (s *Store) Prune(ctx context.Context, retention Retention) (Removal, error)
 	return removal, s.shrink(ctx)
 }
 
-// shrink gives what is free in the file back to the file system, in steps, each of which takes
-// little room in the log.
+// shrink returns the free space in the file to the file system. It does so in small steps, so that the log stays small.
 func (s *Store) shrink(ctx context.Context) error {
 	const pages = 256
 	for left := int64(math.MaxInt64); ; {
@@ -109,7 +108,7 @@ func (s *Store) shrink(ctx context.Context) error {
 	}
 }
 
-// checkpoint empties the log into the file. It is no error if a reader keeps it from that.
+// checkpoint writes the log to the file and empties it. If a reader prevents that, this is not an error.
 func (s *Store) checkpoint(ctx context.Context) error {
 	return s.pragma(ctx, "wal_checkpoint(truncate)")
 }
@@ -120,8 +119,8 @@ func (s *Store) pragma(ctx context.Context, pragma string) error {
 	return wrap(s.path, each(ctx, s.db, func(*sql.Rows) error { return nil }, "PRAGMA "+pragma))
 }
 
-// old is something that may be removed.
-type old struct {
+// removableRow is a run, proof or alert that can be removed.
+type removableRow struct {
 	kind      string
 	key       int64
 	container int64
@@ -129,7 +128,7 @@ type old struct {
 	ended     string
 }
 
-// batch removes some, and tells whether there may be more to remove.
+// batch removes up to batch rows. It returns false if there is nothing more to remove.
 func (r *Removal) batch(ctx context.Context, tx *sql.Tx, retention Retention) (more bool, err error) {
 	before, limit := "", 0
 	if retention.MaxAge > 0 {
@@ -138,14 +137,14 @@ func (r *Removal) batch(ctx context.Context, tx *sql.Tx, retention Retention) (m
 	oldest, err := removable(ctx, tx, retention, before, limit)
 	if err == nil && len(oldest) == 0 && retention.MaxSize > 0 {
 		if limit, err = excess(ctx, tx, retention.MaxSize); err == nil && limit > 0 {
-			oldest, err = removable(ctx, tx, retention, "~", limit) // after all moments
+			oldest, err = removable(ctx, tx, retention, "~", limit) // "~" sorts after all times
 		}
 	}
 	if err != nil {
 		return false, err
 	}
-	for _, one := range oldest {
-		if err := r.remove(ctx, tx, one); err != nil {
+	for _, row := range oldest {
+		if err := r.remove(ctx, tx, row); err != nil {
 			return false, err
 		}
 	}
@@ -156,12 +155,12 @@ func (r *Removal) batch(ctx context.Context, tx *sql.Tx, retention Retention) (m
 	return len(oldest) > 0, err
 }
 
-// removable are the oldest of what ended before a moment.
-func removable(ctx context.Context, tx *sql.Tx, retention Retention, before string, limit int) (all []old, err error) {
+// removable returns the oldest rows that ended before a time.
+func removable(ctx context.Context, tx *sql.Tx, retention Retention, before string, limit int) (all []removableRow, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
-		var one old
-		err := rows.Scan(&one.kind, &one.key, &one.container, &one.image, &one.ended)
-		all = append(all, one)
+		var row removableRow
+		err := rows.Scan(&row.kind, &row.key, &row.container, &row.image, &row.ended)
+		all = append(all, row)
 		return err
 	}, `SELECT 'run', runs.key, container, image, ended AS at FROM runs JOIN containers ON containers.key = container
 			WHERE ended < ?1 AND NOT (running AND ended >= ?2)
@@ -171,16 +170,16 @@ func removable(ctx context.Context, tx *sql.Tx, retention Retention, before stri
 	return all, err
 }
 
-// remove removes one, and counts it.
-func (r *Removal) remove(ctx context.Context, tx *sql.Tx, one old) error {
+// remove removes a row and counts it.
+func (r *Removal) remove(ctx context.Context, tx *sql.Tx, row removableRow) error {
 	statement := ""
-	switch one.kind {
+	switch row.kind {
 	case "run":
 		statement = "DELETE FROM runs WHERE key = ?"
 		r.Runs++
-		ended, err := time.Parse(time.RFC3339Nano, one.ended)
+		ended, err := time.Parse(time.RFC3339Nano, row.ended)
 		if err != nil {
-			return damaged("the end of a run of", one.image)
+			return damaged("the end of a run of", row.image)
 		}
 		if ended.After(r.Until) {
 			r.Until = ended
@@ -192,22 +191,22 @@ func (r *Removal) remove(ctx context.Context, tx *sql.Tx, one old) error {
 		statement = "DELETE FROM alerts WHERE rowid = ?"
 		r.Alerts++
 	}
-	if _, err := tx.ExecContext(ctx, statement, one.key); err != nil {
+	if _, err := tx.ExecContext(ctx, statement, row.key); err != nil {
 		return err
 	}
-	if err := forget(ctx, tx, []int64{one.container}); err != nil {
+	if err := deleteUnused(ctx, tx, []int64{row.container}); err != nil {
 		return err
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO pruned VALUES (?, ?, 1, ?)
-		ON CONFLICT DO UPDATE SET number = number + 1, until = max(until, excluded.until)`, one.kind, one.image, one.ended)
+		ON CONFLICT DO UPDATE SET number = number + 1, until = max(until, excluded.until)`, row.kind, row.image, row.ended)
 	return err
 }
 
-// foldPruned keeps what is known of what was pruned from growing: whoever starts containers
-// chooses the names of images.
+// foldPruned adds up the stored numbers if there are too many images. This bounds their table, because users who start
+// containers choose the names of images.
 func foldPruned(ctx context.Context, tx *sql.Tx) error {
 	var known int
-	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM pruned").Scan(&known); err != nil || known <= images {
+	if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM pruned").Scan(&known); err != nil || known <= maxImages {
 		return err
 	}
 	if _, err := tx.ExecContext(ctx, `INSERT INTO pruned SELECT kind, '', sum(number), max(until) FROM pruned WHERE image <> '' GROUP BY kind
@@ -218,13 +217,13 @@ func foldPruned(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// used is how many bytes the file takes without what is free in it.
+// used returns the size of the file without its free pages, in bytes.
 func used(ctx context.Context, q query) (bytes int64, err error) {
 	err = q.QueryRowContext(ctx, `SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size`).Scan(&bytes)
 	return bytes, err
 }
 
-// excess is how many to remove for the file to come near a size, 0 if it is no larger.
+// excess returns how many rows to remove so that the size of the file approaches a maximum; 0 if it is not larger.
 func excess(ctx context.Context, tx *sql.Tx, size int64) (int, error) {
 	bytes, err := used(ctx, tx)
 	if err != nil || bytes <= size {
@@ -234,6 +233,6 @@ func excess(ctx context.Context, tx *sql.Tx, size int64) (int, error) {
 	if err := tx.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM runs) + (SELECT count(*) FROM proofs) + (SELECT count(*) FROM alerts)").Scan(&all); err != nil {
 		return 0, err
 	}
-	// Half of what it takes if all are as large: the oldest may be larger.
+	// Half of the number that would be necessary if all rows had the same size, because the oldest may be larger.
 	return int(max(1, min(batch, all*(bytes-size)/bytes/2))), nil
 }

@@ -23,7 +23,7 @@ func prune(t *testing.T, s *Store, retention Retention) Removal {
 	return removal
 }
 
-func remembered(t *testing.T, s *Store, selection Selection) []Pruned {
+func prunedRuns(t *testing.T, s *Store, selection Selection) []Pruned {
 	t.Helper()
 	missing, err := s.Missing(t.Context(), selection)
 	if err != nil {
@@ -32,12 +32,12 @@ func remembered(t *testing.T, s *Store, selection Selection) []Pruned {
 	return missing.Pruned
 }
 
-func TestWhatIsOldIsRemovedAndRemembered(t *testing.T) {
+func TestPruneRemovesAndCountsOldRows(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	at := func(minute int) time.Time { return saturday.Add(time.Duration(minute) * time.Minute) }
 	old, older := run("web", "nginx", 10), run("web", "nginx", 5)
-	ongoing := run("db", "postgres", 20) // one that was seen a minute ago
+	ongoing := run("db", "postgres", 20) // was still running a minute ago
 	ongoing.Running = true
 	p := profile.New(old, older, ongoing, run("new", "redis", 60))
 	p.Proofs = []profile.Proof{{ID: "old", Time: at(1), Container: old.Container}, {ID: "new", Time: at(70), Container: old.Container}}
@@ -52,8 +52,8 @@ func TestWhatIsOldIsRemovedAndRemembered(t *testing.T) {
 
 	retention.DryRun = true
 	dry := prune(t, s, retention)
-	if diff := cmp.Diff(encoded(t, p), encoded(t, stored(t, s, Selection{}))); diff != "" || remembered(t, s, Selection{}) != nil {
-		t.Fatalf("a dry run has changed %s", diff)
+	if diff := cmp.Diff(encoded(t, p), encoded(t, stored(t, s, Selection{}))); diff != "" || prunedRuns(t, s, Selection{}) != nil {
+		t.Fatalf("a dry run changed the database: %s", diff)
 	}
 	retention.DryRun = false
 	wet := prune(t, s, retention)
@@ -86,14 +86,14 @@ func TestWhatIsOldIsRemovedAndRemembered(t *testing.T) {
 		"what ended after them": {Selection{Since: at(11)}, nil},
 		"what may have ended":   {Selection{Since: at(9)}, nginx},
 	} {
-		if diff := cmp.Diff(test.want, remembered(t, s, test.selection)); diff != "" {
+		if diff := cmp.Diff(test.want, prunedRuns(t, s, test.selection)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
 	if again := prune(t, s, retention); again.Runs != 0 {
 		t.Errorf("again: %+v", again)
 	}
-	retention.MaxAge, retention.Now = time.Minute, at(1000) // nobody sees it run any more
+	retention.MaxAge, retention.Now = time.Minute, at(1000) // it was not observed for longer than ongoing
 	if got := prune(t, s, retention); got.Runs != 2 {
 		t.Errorf("at last: %+v", got)
 	}
@@ -114,7 +114,7 @@ func TestTheFileShrinksToItsSize(t *testing.T) {
 	retention.DryRun = false
 	removal := prune(t, s, retention)
 	if diff := cmp.Diff(dry, removal); diff != "" {
-		t.Errorf("the dry run told otherwise: %s", diff)
+		t.Errorf("the dry run reported something else: %s", diff)
 	}
 	var onDisk int64
 	for _, suffix := range []string{"", "-wal"} {
@@ -129,12 +129,12 @@ func TestTheFileShrinksToItsSize(t *testing.T) {
 	}
 	left := stored(t, s, Selection{})
 	if diff := cmp.Diff(encoded(t, many(int(removal.Runs), 250)), encoded(t, left)); diff != "" {
-		t.Errorf("not the oldest were removed: %s", diff)
+		t.Errorf("other rows than the oldest were removed: %s", diff)
 	}
 	checked(t, s)
 }
 
-func TestASizeThatCannotBeIsNoEndlessSearch(t *testing.T) {
+func TestPruneEndsIfTheSizeCannotBeReached(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	ongoing := run("web", "nginx", 0)
@@ -145,14 +145,14 @@ func TestASizeThatCannotBeIsNoEndlessSearch(t *testing.T) {
 	}
 }
 
-// Whoever starts containers must not fill the database with names of images.
-func TestWhatIsKnownOfPrunedImagesIsBounded(t *testing.T) {
+// Users who start containers must not be able to fill the database with names of images.
+func TestTheNumberOfPrunedImagesIsBounded(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
-	const many = images + 200
+	const many = maxImages + 200
 	const before = `WITH RECURSIVE numbers(n) AS (VALUES (20) UNION ALL SELECT n + 1 FROM numbers WHERE n + 1 < ?)
 		INSERT INTO pruned SELECT 'run', 'image-' || n, 1, '2026-01-01T00:00:00.000000000Z' FROM numbers`
-	if _, err := s.db.ExecContext(t.Context(), before, many); err != nil { // all but 20 were pruned before
+	if _, err := s.db.ExecContext(t.Context(), before, many); err != nil { // all except 20 were pruned before
 		t.Fatal(err)
 	}
 	var runs []profile.Run
@@ -162,11 +162,11 @@ func TestWhatIsKnownOfPrunedImagesIsBounded(t *testing.T) {
 	put(t, s, profile.New(runs...))
 	prune(t, s, Retention{MaxAge: time.Hour, Now: saturday.Add(100 * 24 * time.Hour)})
 	var sum uint64
-	all := remembered(t, s, Selection{Images: []string{"image-5"}}) // may be among those that are not told apart
+	all := prunedRuns(t, s, Selection{Images: []string{"image-5"}}) // may be one of the images that were added up
 	for _, one := range all {
 		sum += one.Number
 	}
-	if len(all) != 1 || all[0].Image != "" || sum < images {
+	if len(all) != 1 || all[0].Image != "" || sum < maxImages {
 		t.Errorf("%+v", all)
 	}
 	info, err := s.Info(t.Context())

@@ -11,18 +11,18 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Change is what a Put came to.
+// Change is the result of [Store.Put], as numbers of runs and proofs.
 type Change struct {
-	// New runs and proofs were not there before, Grown ones were, but less of them was known.
-	// Of the others nothing was written: all was there.
+	// New were not in the database. Grown were, in a less complete form, which was replaced. For Known, nothing was
+	// written.
 	New, Grown, Known int
 }
 
-// Put adds what a profile has to what is there, as profile.Merge does: of the same run the
-// fuller sight counts, and never both. It is cheap for what has not changed: an ongoing run
-// may be put every few seconds. After an error nothing was written.
+// Put adds a profile to the database in the same way as [profile.Merge]: the more complete version of a run replaces the
+// other one. Unchanged runs are cheap, so that an ongoing run can be put every few seconds. After an error, nothing was
+// written.
 func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
-	p = profile.Merge(p) // each run and proof once
+	p = profile.Merge(p) // so that each run and proof occurs once
 	var change Change
 	err := s.write(ctx, func(tx *sql.Tx) error {
 		insert, err := prepareUse(ctx, tx)
@@ -42,7 +42,7 @@ func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
 			}
 		}
 		change = put.change
-		return forget(ctx, tx, put.left)
+		return deleteUnused(ctx, tx, put.unused)
 	})
 	if err != nil {
 		return Change{}, err
@@ -50,14 +50,14 @@ func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
 	return change, nil
 }
 
-// putting is one Put.
+// putting is the state of one Put.
 type putting struct {
 	ctx        context.Context
 	tx         *sql.Tx
-	insertUse  *sql.Stmt // there are many
+	insertUse  *sql.Stmt
 	change     Change
-	containers map[string]int64 // keys, by digest
-	left       []int64          // keys of containers that runs or proofs have no more
+	containers map[string]int64 // keys by digest
+	unused     []int64          // keys of containers that may have no run or proof any longer
 }
 
 // prepareUse prepares the statement that writes a use. The caller closes it.
@@ -73,8 +73,8 @@ func (p *putting) query(query string, args ...any) *sql.Row {
 	return p.tx.QueryRowContext(p.ctx, query, args...)
 }
 
-// known is a run that is there already.
-type known struct {
+// storedRun is a run in the database.
+type storedRun struct {
 	key, container         int64
 	end, when              string
 	checks                 int64
@@ -86,7 +86,7 @@ func (p *putting) run(run profile.Run) error {
 	if err != nil {
 		return err
 	}
-	var old known
+	var old storedRun
 	err = p.query("SELECT key, container, observed_to, moments, checks, runs.digest, documents.digest, setup_digest FROM runs JOIN documents ON run = key WHERE id = ?", run.ID).
 		Scan(&old.key, &old.container, &old.end, &old.when, &old.checks, &old.whole, &old.document, &old.setup)
 	switch {
@@ -99,11 +99,11 @@ func (p *putting) run(run profile.Run) error {
 		p.change.Known++
 		return nil
 	}
-	fuller, err := p.fuller(run, old)
+	better, err := p.isMoreComplete(run, old)
 	if err != nil {
 		return err
 	}
-	if !fuller {
+	if !better {
 		p.change.Known++
 		return nil
 	}
@@ -111,8 +111,9 @@ func (p *putting) run(run profile.Run) error {
 	return p.updateRun(run, whole, old)
 }
 
-// fuller decides as profile.Merge does, and asks it if the two are of the same moment.
-func (p *putting) fuller(run profile.Run, old known) (bool, error) {
+// isMoreComplete reports whether [profile.Merge] would prefer run to the stored one. It calls Merge only if both were
+// observed until the same time.
+func (p *putting) isMoreComplete(run profile.Run, old storedRun) (bool, error) {
 	if order := strings.Compare(sortable(run.Observation.End), old.end); order != 0 {
 		return order > 0, nil
 	}
@@ -122,7 +123,7 @@ func (p *putting) fuller(run profile.Run, old known) (bool, error) {
 	}
 	before, err := assemble(text, setup, []byte(old.when))
 	if err != nil {
-		return true, nil // what is there is damaged
+		return true, nil // the stored run is damaged
 	}
 	merged := profile.New(before, run).Runs[0]
 	of, _, err := canonical(merged)
@@ -158,7 +159,7 @@ func (p *putting) insertRun(run profile.Run, whole []byte) error {
 	return p.uses(key, run)
 }
 
-func (p *putting) updateRun(run profile.Run, whole []byte, old known) error {
+func (p *putting) updateRun(run profile.Run, whole []byte, old storedRun) error {
 	document, err := documentOf(run)
 	if err != nil {
 		return err
@@ -178,7 +179,7 @@ func (p *putting) updateRun(run profile.Run, whole []byte, old known) error {
 		return err
 	}
 	if container != old.container {
-		p.left = append(p.left, old.container)
+		p.unused = append(p.unused, old.container)
 	}
 	if _, err := p.exec("UPDATE documents SET digest = ?, json = ? WHERE run = ?", digest(document.text), string(document.text), old.key); err != nil {
 		return err
@@ -195,7 +196,7 @@ func (p *putting) updateRun(run profile.Run, whole []byte, old known) error {
 	return p.updateUses(old.key, run)
 }
 
-// updateUses writes what has changed: of many uses few go on.
+// updateUses writes the uses that have changed. Usually these are few.
 func (p *putting) updateUses(key int64, run profile.Run) error {
 	rows, err := values(p.ctx, p.tx, selectUses, key)
 	if err != nil {
@@ -235,7 +236,7 @@ func (p *putting) use(key int64, row []any) error {
 	return err
 }
 
-// container is the key of a container, which is added if it is not there.
+// container returns the key of a container. It adds the container if necessary.
 func (p *putting) container(c profile.Container) (int64, error) {
 	values, err := containerColumns(c)
 	if err != nil {
@@ -300,28 +301,28 @@ func (p *putting) proof(proof profile.Proof) error {
 		return err
 	case before == string(text) || !later(proof, before):
 		p.change.Known++
-		p.left = append(p.left, container)
+		p.unused = append(p.unused, container)
 		return nil
 	}
 	p.change.Grown++
-	p.left = append(p.left, old)
+	p.unused = append(p.unused, old)
 	_, err = p.exec("UPDATE proofs SET container = ?, time = ?, works = ?, minimal = ?, digest = ?, json = ? WHERE id = ?", append(values, proof.ID)...)
 	return err
 }
 
-// later decides as profile.Merge does.
+// later reports whether [profile.Merge] would prefer proof to the stored one.
 func later(proof profile.Proof, before string) bool {
-	known, err := decode[profile.Proof](before)
+	stored, err := decode[profile.Proof](before)
 	if err != nil {
-		return true // what is there is damaged
+		return true // the stored proof is damaged
 	}
-	merged := profile.Merge(profile.Profile{Proofs: []profile.Proof{known, proof}}).Proofs[0]
+	merged := profile.Merge(profile.Profile{Proofs: []profile.Proof{stored, proof}}).Proofs[0]
 	text, _, err := canonical(merged)
 	return err == nil && string(text) != before
 }
 
-// forget removes those of these containers that neither a run nor a proof has any more.
-func forget(ctx context.Context, tx *sql.Tx, containers []int64) error {
+// deleteUnused deletes those of the containers that no run or proof refers to.
+func deleteUnused(ctx context.Context, tx *sql.Tx, containers []int64) error {
 	for _, key := range containers {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM containers WHERE key = ?1
 			AND NOT EXISTS (SELECT 1 FROM runs WHERE container = ?1) AND NOT EXISTS (SELECT 1 FROM proofs WHERE container = ?1)`, key); err != nil {
@@ -331,5 +332,5 @@ func forget(ctx context.Context, tx *sql.Tx, containers []int64) error {
 	return nil
 }
 
-// marks are the places for a number of values.
+// marks returns n comma-separated placeholders for values.
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }

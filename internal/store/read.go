@@ -14,9 +14,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Profile adds up all that was put and is meant. What may be meant besides is not in it: see
-// Missing.
-// What is not as it was written is no part of it either: the error is ErrCorrupt.
+// Profile returns the selected runs and proofs. It does not contain runs that may be selected: see [Store.Missing]. If a
+// selected run or proof differs from what was written, the error is [ErrCorrupt].
 func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profile, error) {
 	selector, err := selection.selector()
 	if err != nil {
@@ -48,8 +47,8 @@ func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profi
 	return profile.Merge(p), nil
 }
 
-// RunsOf adds up the runs of containers by their IDs in full: it costs what they are, however
-// many others there are. With an error that is ErrAltered they are those that can be read.
+// RunsOf returns the runs of the containers with these complete IDs. It reads only these runs. If the error is
+// [ErrAltered], the profile contains the other runs.
 func (s *Store) RunsOf(ctx context.Context, ids []string) (profile.Profile, error) {
 	wanted := make(map[string]bool)
 	for _, id := range ids {
@@ -77,7 +76,7 @@ func (s *Store) RunsOf(ctx context.Context, ids []string) (profile.Profile, erro
 	return profile.Merge(p), err
 }
 
-// Containers are those that the database has, as far as a [Selection] looks at them.
+// Containers returns the containers in the database, with the fields that a [Selection] uses.
 func (s *Store) Containers(ctx context.Context) (all []profile.Container, err error) {
 	err = s.read(ctx, func(tx *sql.Tx) error {
 		rows, err := allContainers(ctx, tx)
@@ -89,7 +88,7 @@ func (s *Store) Containers(ctx context.Context) (all []profile.Container, err er
 	return all, err
 }
 
-// containers are the keys of those that are wanted.
+// containers returns the keys of the wanted containers.
 func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) bool) ([]int64, error) {
 	all, err := allContainers(ctx, tx)
 	if err != nil {
@@ -104,16 +103,15 @@ func containers(ctx context.Context, tx *sql.Tx, wanted func(profile.Container) 
 	return keys, nil
 }
 
-// containerRow is one of the table of containers.
+// containerRow is a row of the table containers.
 type containerRow struct {
 	key       int64
 	container profile.Container
-	// unnamed: no engine told anything of it but its ID.
-	unnamed bool
+	unnamed   bool // only the ID is known
 }
 
-// allContainers are those that the database has, as far as a selection needs them. What is known of
-// one tells of the unnamed ones that have its ID, too.
+// allContainers returns the containers in the database, with the fields that a selection uses. It fills in unnamed
+// containers from named ones with the same ID.
 func allContainers(ctx context.Context, tx *sql.Tx) (all []containerRow, err error) {
 	labels, err := allLabels(ctx, tx)
 	if err != nil {
@@ -131,7 +129,7 @@ func allContainers(ctx context.Context, tx *sql.Tx) (all []containerRow, err err
 		switch {
 		case c.Name != "":
 			named[c.ID] = *c
-		case c.Image == "": // and if it is unconfirmed, it is not the one that it is named by
+		case c.Image == "": // a container that is not confirmed to have the ID has other columns, and is not filled in
 			columns, err := containerColumns(profile.Container{ID: c.ID})
 			if err != nil {
 				return err
@@ -149,7 +147,7 @@ func allContainers(ctx context.Context, tx *sql.Tx) (all []containerRow, err err
 	return all, err
 }
 
-// allLabels are those of the containers, by their keys.
+// allLabels returns the labels of containers by key.
 func allLabels(ctx context.Context, tx *sql.Tx) (map[int64]map[string]string, error) {
 	labels := make(map[int64]map[string]string)
 	err := each(ctx, tx, func(rows *sql.Rows) error {
@@ -167,20 +165,19 @@ func allLabels(ctx context.Context, tx *sql.Tx) (map[int64]map[string]string, er
 	return labels, err
 }
 
-// runsOf are the runs of a container during the time that is selected. With an error that is
-// ErrAltered they are those that can be read.
+// runsOf returns the runs of a container in the selected interval. If the error is [ErrAltered], it returns the other runs.
 func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64) (runs []profile.Run, err error) {
 	var altered error
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		run, size, err := scanRun(rows)
-		if err == nil && selector.timely(run) {
+		if err == nil && selector.overlaps(run) {
 			err = selector.spend(size)
 		}
 		switch {
 		case errors.Is(err, ErrAltered):
 			altered = errors.Join(altered, err)
 			return nil
-		case err == nil && selector.timely(run):
+		case err == nil && selector.overlaps(run):
 			runs = append(runs, run)
 		}
 		return err
@@ -188,15 +185,14 @@ func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64)
 	return runs, errors.Join(err, altered)
 }
 
-// selectRuns is what scanRun reads.
+// selectRuns selects the columns that scanRun reads.
 const selectRuns = "SELECT id, runs.digest, moments, json, setup FROM runs LEFT JOIN documents ON run = key"
 
-// selectUses reads what useColumns makes.
+// selectUses selects the columns that useColumns returns.
 const selectUses = `SELECT position, capability, class, granted, alternative, program, call, site, entry, user, count, first, last
 	FROM uses WHERE run = ? ORDER BY position`
 
-// scanRun reads a run, and finds out whether it is as it was written. The size is that of its JSON
-// form.
+// scanRun reads a run and verifies its checksum. size is the size of its JSON form.
 func scanRun(rows *sql.Rows) (run profile.Run, size int, err error) {
 	var id string
 	var sum, text, setup, when []byte
@@ -213,7 +209,7 @@ func scanRun(rows *sql.Rows) (run profile.Run, size int, err error) {
 	return run, len(whole), nil
 }
 
-// since is a limit of a time, "" for none.
+// since returns a time limit for a query; "" for none.
 func since(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -233,8 +229,7 @@ func proofsOf(ctx context.Context, tx *sql.Tx, selector selector, container int6
 	return proofs, err
 }
 
-// PutAlerts adds alerts that are not there yet, and tells how many these were. After an error
-// none was added.
+// PutAlerts adds alerts, and returns how many were new. After an error, none was added.
 func (s *Store) PutAlerts(ctx context.Context, alerts []alert.Alert) (added int, err error) {
 	err = s.write(ctx, func(tx *sql.Tx) error {
 		for _, a := range alerts {
@@ -261,8 +256,8 @@ func (s *Store) PutAlerts(ctx context.Context, alerts []alert.Alert) (added int,
 	return added, nil
 }
 
-// Alerts are those of the containers that are meant, the oldest first. An image's digest is not
-// among what an alert knows.
+// Alerts returns the alerts of the selected containers, the oldest first. Alerts do not contain the digest of the image,
+// so a digest selects no alerts.
 func (s *Store) Alerts(ctx context.Context, selection Selection) (alerts []alert.Alert, err error) {
 	selector, err := selection.selector()
 	if err != nil {
@@ -287,7 +282,7 @@ func (s *Store) LastAlert(ctx context.Context, rule string) (last alert.Alert, o
 	return last, ok, err
 }
 
-// alertsOf are those of some containers, in the time that is meant.
+// alertsOf returns the alerts of the wanted containers in the selected interval.
 func alertsOf(ctx context.Context, tx *sql.Tx, selector selector, wanted func(profile.Container) bool) (alerts []alert.Alert, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		a, size, err := scanDocument[alert.Alert](rows, "alert")
@@ -302,16 +297,16 @@ func alertsOf(ctx context.Context, tx *sql.Tx, selector selector, wanted func(pr
 	return alerts, err
 }
 
-// MissingAlerts are those that a selection may mean and Alerts does not have.
+// MissingAlerts describes alerts that may be selected and that [Store.Alerts] does not return.
 type MissingAlerts struct {
-	// Pruned is how many were removed, Until when the last of them was.
+	// Pruned is the number of removed alerts. Until is the time of the latest one.
 	Pruned uint64
 	Until  time.Time
-	// Unknown are those of containers whose names or images the engine could not tell.
+	// Unknown contains the alerts of containers that the engine could not identify.
 	Unknown []alert.Alert
 }
 
-// MissingAlerts tells which alerts may be meant, and are not among Alerts.
+// MissingAlerts returns the alerts that may be selected and that [Store.Alerts] does not return.
 func (s *Store) MissingAlerts(ctx context.Context, selection Selection) (missing MissingAlerts, err error) {
 	selector, err := selection.selector()
 	if err != nil {
@@ -328,31 +323,31 @@ func (s *Store) MissingAlerts(ctx context.Context, selection Selection) (missing
 				missing.Until = p.Until
 			}
 		}
-		missing.Unknown, err = alertsOf(ctx, tx, selector, selector.mayMean)
+		missing.Unknown, err = alertsOf(ctx, tx, selector, selector.maySelect)
 		return err
 	})
 	return missing, err
 }
 
-// Pruned is what was removed of an image, of one kind.
+// Pruned describes the rows of one kind and one image that were removed.
 type Pruned struct {
-	// Image as its containers named it, "" for several, or if it was not known.
+	// Image is the name of the image; "" for several images, or if it was unknown.
 	Image string
-	// Number of what was removed. If one is put and removed again, it counts again.
+	// Number of removed rows. A row that is put and removed again counts twice.
 	Number uint64
-	// Until is when the last of them ended.
+	// Until is the latest end of a removed row.
 	Until time.Time
 }
 
-// Missing is what a selection may mean and Profile does not add up.
+// Missing describes runs that may be selected and that [Store.Profile] does not return.
 type Missing struct {
-	// Pruned is what was removed.
+	// Pruned describes removed runs.
 	Pruned []Pruned
-	// Unknown is what may be meant.
+	// Unknown describes runs of containers that the engine could not identify.
 	Unknown Unknown
 }
 
-// Missing tells what may be meant, and is not in a Profile.
+// Missing returns the runs that may be selected and that [Store.Profile] does not return.
 func (s *Store) Missing(ctx context.Context, selection Selection) (missing Missing, err error) {
 	selector, err := selection.selector()
 	if err != nil {
@@ -368,7 +363,7 @@ func (s *Store) Missing(ctx context.Context, selection Selection) (missing Missi
 	return missing, err
 }
 
-// pruned is what was removed of a kind and may be meant.
+// pruned returns the removed rows of a kind that may be selected.
 func pruned(ctx context.Context, tx *sql.Tx, kind string, selector selector) (all []Pruned, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		var p Pruned
@@ -378,9 +373,9 @@ func pruned(ctx context.Context, tx *sql.Tx, kind string, selector selector) (al
 		}
 		var err error
 		if p.Until, err = time.Parse(time.RFC3339Nano, until); err != nil {
-			return damaged("record of what was pruned of", p.Image)
+			return damaged("record of pruned rows of image", p.Image)
 		}
-		if selector.mayHave(p.Image, p.Until) {
+		if selector.maySelectPruned(p.Image, p.Until) {
 			all = append(all, p)
 		}
 		return nil
@@ -388,9 +383,10 @@ func pruned(ctx context.Context, tx *sql.Tx, kind string, selector selector) (al
 	return all, err
 }
 
-// unknown reads the tables alone: on a machine with another engine there may be many such runs.
+// unknown returns the unidentified containers. It does not read documents, because with an engine that capmon does not
+// support there can be many such runs.
 func unknown(ctx context.Context, tx *sql.Tx, selector selector) (unknown Unknown, err error) {
-	keys, err := containers(ctx, tx, selector.mayMean)
+	keys, err := containers(ctx, tx, selector.maySelect)
 	if err != nil {
 		return unknown, err
 	}
@@ -402,7 +398,7 @@ func unknown(ctx context.Context, tx *sql.Tx, selector selector) (unknown Unknow
 				return err
 			}
 			unknown.add(id)
-			if !name.Valid { // it has asked for nothing
+			if !name.Valid { // a run without checks
 				return nil
 			}
 			c, err := capability.Parse(name.String)
@@ -421,7 +417,7 @@ func unknown(ctx context.Context, tx *sql.Tx, selector selector) (unknown Unknow
 	return unknown, nil
 }
 
-// scanDocument reads an ID, a digest and what was written, and finds out whether it is that.
+// scanDocument reads an ID, a digest and a document, and verifies the digest.
 func scanDocument[T any](rows *sql.Rows, kind string) (value T, size int, err error) {
 	var id string
 	var sum, text []byte
@@ -439,7 +435,7 @@ func decode[T any](text string) (value T, err error) {
 	return value, err
 }
 
-// each does something with every row that a query has.
+// each calls a function for every row of a query.
 func each(ctx context.Context, q query, do func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -454,7 +450,7 @@ func each(ctx context.Context, q query, do func(*sql.Rows) error, query string, 
 	return rows.Err()
 }
 
-// values are the rows of a query as they are.
+// values returns the rows of a query.
 func values(ctx context.Context, q query, query string, args ...any) (all [][]any, err error) {
 	err = each(ctx, q, func(rows *sql.Rows) error {
 		names, err := rows.Columns()
@@ -462,12 +458,12 @@ func values(ctx context.Context, q query, query string, args ...any) (all [][]an
 			return err
 		}
 		row := make([]any, len(names))
-		places := make([]any, len(names))
+		targets := make([]any, len(names))
 		for i := range row {
-			places[i] = &row[i]
+			targets[i] = &row[i]
 		}
 		all = append(all, row)
-		return rows.Scan(places...)
+		return rows.Scan(targets...)
 	}, query, args...)
 	return all, err
 }

@@ -10,9 +10,9 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// rewriteDocuments writes every run, proof and alert again, in the JSON form that this capmon gives them.
-// Schema 1 has the former names of classes ([classify.Class.UnmarshalText]). Documents that cannot be read
-// stay as they are: check reports them as damaged.
+// rewriteDocuments upgrades schema 1 to 2: it rewrites every run, proof and alert in the JSON form of this capmon.
+// Schema 1 contains the former names of classes ([classify.Class.UnmarshalText]). rewriteDocuments does not change
+// documents that it cannot read. [Store.Check] reports them as damaged.
 func rewriteDocuments(ctx context.Context, tx *sql.Tx) error {
 	return errors.Join(rewriteRuns(ctx, tx), rewriteProofs(ctx, tx), rewriteAlerts(ctx, tx))
 }
@@ -28,7 +28,7 @@ func rewriteRuns(ctx context.Context, tx *sql.Tx) error {
 	}
 	defer put.insertUse.Close()
 	for _, row := range rows {
-		if err := put.rewrite(known{
+		if err := put.rewrite(storedRun{
 			key: row[0].(int64), container: row[1].(int64),
 			whole: row[2].([]byte), document: row[3].([]byte), setup: row[4].([]byte),
 		}); err != nil {
@@ -38,8 +38,8 @@ func rewriteRuns(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// rewrite puts a run that is there in its place again.
-func (p *putting) rewrite(old known) error {
+// rewrite rewrites a stored run.
+func (p *putting) rewrite(old storedRun) error {
 	var text, when string
 	var setup []byte
 	if err := p.query("SELECT json, setup, moments FROM documents JOIN runs ON run = key WHERE key = ?", old.key).Scan(&text, &setup, &when); err != nil {
@@ -49,7 +49,7 @@ func (p *putting) rewrite(old known) error {
 	if err != nil {
 		return nil
 	}
-	whole, run, err := canonical(profile.New(run).Runs[0]) // in the order that Put would give the uses
+	whole, run, err := canonical(profile.New(run).Runs[0]) // with the uses in the order that Put stores
 	if err != nil {
 		return nil
 	}
@@ -85,7 +85,7 @@ func rewriteAlerts(ctx context.Context, tx *sql.Tx) error {
 			continue
 		}
 		a.Schema = alert.Schema
-		if a.Use.Schema != 0 { // else the alert is about no use
+		if a.Use.Schema != 0 { // otherwise the alert does not report a use
 			a.Use.Schema = uses.Schema
 		}
 		text, a, err := canonical(a)
@@ -100,7 +100,7 @@ func rewriteAlerts(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// reencode reads a value from a column of JSON, and returns the JSON form that this capmon gives it.
+// reencode decodes a JSON column, and returns the value with its JSON form in this capmon.
 func reencode[T any](column any) ([]byte, T, error) {
 	text, _ := column.(string)
 	value, err := decode[T](text)

@@ -19,33 +19,34 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// moments are what goes on although a container does nothing. They are kept apart from the
-// document of a run, so that it need not be written again and again.
-type moments struct {
+// times are the fields of a run that change even if the container does nothing. They are not part of the document, so
+// that it does not have to be written again each time.
+type times struct {
 	ObservationEnd time.Time `json:"observationEnd"`
 	Ended          time.Time `json:"ended"`
 }
 
-// placed is a use of the set-up of a container with its place among all uses of the run. They
-// are kept apart, compressed: most uses of a short run are such, and much the same in all.
-type placed struct {
+// setupUse is a use of the runtime setup, with its position among all uses of the run. These uses are stored separately
+// and compressed: they are most of the uses of a short run, and similar in all runs.
+type setupUse struct {
 	Position int         `json:"position"`
 	Use      profile.Use `json:"use"`
 }
 
-// mostSetup is how many bytes the uses of a set-up may be before what is read cannot be so.
-const mostSetup = 1 << 28
+// maxSetup is the maximum size of the uncompressed uses of a runtime setup, in bytes. A larger value is an error.
+const maxSetup = 1 << 28
 
-// document is a run taken apart, each part in its JSON form.
+// document is a run, split into parts in JSON form: text is the run without the other parts, setup the uses of its
+// runtime setup, and when the times.
 type document struct{ text, setup, when []byte }
 
-// canonical is the one JSON form of a value, and the value as it is read back from that.
+// canonical returns the canonical JSON form of a value, and the value that is decoded from it.
 func canonical[T any](value T) ([]byte, T, error) {
 	text, err := json.Marshal(value)
 	if err != nil || !bytes.Contains(text, []byte(`\ufffd`)) {
 		return text, value, err
 	}
-	// What is no UTF-8 comes back as U+FFFD, of which the form is another.
+	// Invalid UTF-8 is decoded as U+FFFD, which has another JSON form.
 	var back T
 	if err := json.Unmarshal(text, &back); err != nil {
 		return nil, back, err
@@ -59,46 +60,46 @@ func digest(text []byte) []byte {
 	return sum[:]
 }
 
-// documentOf takes a run apart.
+// documentOf splits a run into its parts.
 func documentOf(run profile.Run) (d document, err error) {
-	apart := moments{run.Observation.End, run.Ended}
+	when := times{run.Observation.End, run.Ended}
 	run.Observation.End, run.Ended = time.Time{}, time.Time{}
-	uses, setup := []profile.Use{}, []placed{}
+	uses, setup := []profile.Use{}, []setupUse{}
 	for i, use := range run.Uses {
 		if use.Class == classify.Setup {
-			setup = append(setup, placed{i, use})
+			setup = append(setup, setupUse{i, use})
 		} else {
 			uses = append(uses, use)
 		}
 	}
-	if len(setup) > 0 { // else there may be none at all, which is another JSON
+	if len(setup) > 0 { // otherwise keep run.Uses, which may be nil: nil has another JSON form than an empty list
 		run.Uses = uses
 	}
 	var errs [3]error
 	d.text, errs[0] = json.Marshal(run)
 	d.setup, errs[1] = json.Marshal(setup)
-	d.when, errs[2] = json.Marshal(apart)
+	d.when, errs[2] = json.Marshal(when)
 	return d, errors.Join(errs[:]...)
 }
 
-// run puts it together again.
+// run joins the parts.
 func (d document) run() (run profile.Run, err error) {
-	var apart moments
-	var setup []placed
-	if err := errors.Join(json.Unmarshal(d.text, &run), json.Unmarshal(d.setup, &setup), json.Unmarshal(d.when, &apart)); err != nil {
+	var when times
+	var setup []setupUse
+	if err := errors.Join(json.Unmarshal(d.text, &run), json.Unmarshal(d.setup, &setup), json.Unmarshal(d.when, &when)); err != nil {
 		return run, err
 	}
-	run.Observation.End, run.Ended = apart.ObservationEnd, apart.Ended
-	for _, one := range setup { // in the order of their places
+	run.Observation.End, run.Ended = when.ObservationEnd, when.Ended
+	for _, one := range setup { // sorted by position
 		if one.Position < 0 || one.Position > len(run.Uses) {
-			return run, fmt.Errorf("a use has place %d of %d", one.Position, len(run.Uses))
+			return run, fmt.Errorf("a use has the position %d of %d", one.Position, len(run.Uses))
 		}
 		run.Uses = slices.Insert(run.Uses, one.Position, one.Use)
 	}
 	return run, nil
 }
 
-// assemble puts a run together again from what the tables have.
+// assemble returns the run from its parts in the tables.
 func assemble(text, packed, when []byte) (profile.Run, error) {
 	setup, err := unpack(packed)
 	if err != nil {
@@ -118,28 +119,28 @@ func pack(text []byte) ([]byte, error) {
 	return packed.Bytes(), err
 }
 
-// gzips are writers at rest: each takes much memory.
+// gzips contains unused writers, because each writer needs much memory.
 var gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
 
-// unpack is what was packed.
+// unpack decompresses a part of a document.
 func unpack(packed []byte) ([]byte, error) {
 	r, err := gzip.NewReader(bytes.NewReader(packed))
 	if err != nil {
 		return nil, err
 	}
-	text, err := io.ReadAll(io.LimitReader(r, mostSetup+1))
-	if len(text) > mostSetup {
-		err = fmt.Errorf("it is larger than %d bytes", mostSetup)
+	text, err := io.ReadAll(io.LimitReader(r, maxSetup+1))
+	if len(text) > maxSetup {
+		err = fmt.Errorf("it is larger than %d bytes", maxSetup)
 	}
 	return text, err
 }
 
-// damaged says that something of a name is not what was written.
+// damaged returns the error for a row that differs from what was written.
 func damaged(kind, id string) error {
 	return fmt.Errorf("%w (%s %q is %w)", ErrCorrupt, kind, id, ErrAltered)
 }
 
-// runColumns are the columns of a run from observed_from on.
+// runColumns returns the columns of a run, from observed_from on.
 func runColumns(run profile.Run) []any {
 	started, seconds := any(nil), 0.0
 	if run.Started != nil {
@@ -147,11 +148,11 @@ func runColumns(run profile.Run) []any {
 	}
 	return []any{
 		sortable(run.Observation.Start), sortable(run.Observation.End), started, sortable(run.Ended), seconds, number(run.Existed),
-		number(run.Running), number(len(run.Incomplete) == 0), granted(run.Grants), int64(run.Processes), most(run.Checks), most(run.Lost),
+		number(run.Running), number(len(run.Incomplete) == 0), granted(run.Grants), int64(run.Processes), clamp(run.Checks), clamp(run.Lost),
 	}
 }
 
-// granted is the JSON list of what was granted, nil if that is not known.
+// granted returns the granted capabilities as a JSON list; nil if unknown.
 func granted(grants profile.Grants) any {
 	set, known := grants.Set()
 	if !known {
@@ -161,10 +162,10 @@ func granted(grants profile.Grants) any {
 	return string(text)
 }
 
-// useWidth is how many columns the table of uses has.
+// useWidth is the number of columns of the table uses.
 const useWidth = 14
 
-// useColumns are the rows of a run's uses, without the run and the uses of its set-up.
+// useColumns returns a row for each use of a run after its runtime setup, without the column run.
 func useColumns(run profile.Run) [][]any {
 	var rows [][]any
 	for i, use := range run.Uses {
@@ -173,7 +174,7 @@ func useColumns(run profile.Run) [][]any {
 		}
 		rows = append(rows, []any{
 			int64(i), use.Capability.String(), string(use.Class), number(use.Granted), name(use.Alternative), use.Program, use.Call,
-			use.Site, number(use.Entry), int64(use.User), most(use.Count), sortable(use.First), sortable(use.Last),
+			use.Site, number(use.Entry), int64(use.User), clamp(use.Count), sortable(use.First), sortable(use.Last),
 		})
 	}
 	return rows
@@ -186,7 +187,7 @@ func name(c *capability.Capability) any {
 	return c.String()
 }
 
-// containerColumns are the columns of a container from its digest on.
+// containerColumns returns the columns of a container, from digest on.
 func containerColumns(c profile.Container) ([]any, error) {
 	text, c, err := canonical(c)
 	if err != nil {
@@ -196,29 +197,28 @@ func containerColumns(c profile.Container) ([]any, error) {
 	return []any{digest(text), c.ID, c.Name, c.Image, c.ImageID, c.ImageDigest, project, service, c.Service(), c.User, c.NetworkMode}, nil
 }
 
-// proofColumns are the columns of a proof from its time on; text is its JSON form.
+// proofColumns returns the columns of a proof, from time on. text is its JSON form.
 func proofColumns(proof profile.Proof, text []byte) []any {
 	return []any{sortable(proof.Time), number(proof.Works), number(proof.Minimal), digest(text), string(text)}
 }
 
-// alertColumns are all columns of an alert; text is its JSON form.
+// alertColumns returns all columns of an alert. text is its JSON form.
 func alertColumns(a alert.Alert, text []byte) []any {
 	use, c, name := a.Use, a.Container(), ""
-	if a.Loss == nil && a.Dropped == nil { // else there is no use, and 0 would be a capability
+	if a.Loss == nil && a.Dropped == nil { // otherwise there is no use, and its zero capability would be CHOWN
 		name = use.Capability.String()
 	}
 	return []any{
-		a.ID, sortable(a.Time), a.Rule, string(a.Severity), a.Summary, most(a.Count), name, string(use.Class),
+		a.ID, sortable(a.Time), a.Rule, string(a.Severity), a.Summary, clamp(a.Count), name, string(use.Class),
 		number(use.Granted), use.Process.Program, c.ID, c.Name, c.Image, digest(text), string(text),
 	}
 }
 
-// sortable is a moment as text that is in the order of time, and that SQLite's functions
-// read.
+// sortable formats a time so that the texts sort in chronological order and SQLite's functions accept them.
 func sortable(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000000Z") }
 
-// most is a count, or the greatest integer that SQLite has.
-func most(count uint64) int64 { return int64(min(count, math.MaxInt64)) }
+// clamp returns a count, limited to SQLite's largest integer.
+func clamp(count uint64) int64 { return int64(min(count, math.MaxInt64)) }
 
 func number(yes bool) int64 {
 	if yes {

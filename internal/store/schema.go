@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// applicationID marks a database file as capmon's: "cpmn".
+// applicationID identifies a database file of capmon: "cpmn".
 const applicationID = 0x63706d6e
 
 //go:embed migrations/0001.sql
@@ -32,13 +32,13 @@ func (m migration) apply(ctx context.Context, tx *sql.Tx) error {
 	return err
 }
 
-// query is what both a database and a transaction answer.
+// query is the interface of both a database and a transaction.
 type query interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// version is the schema's; 0 of a database that is empty still.
+// version returns the schema; 0 for an empty database. The error is [ErrForeign] if the file is another SQLite database.
 func version(ctx context.Context, q query) (int, error) {
 	var application, version, tables int
 	err := q.QueryRowContext(ctx, "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version").
@@ -49,7 +49,7 @@ func version(ctx context.Context, q query) (int, error) {
 	return version, err
 }
 
-// migrate brings the schema up to date, wholly or not at all.
+// migrate upgrades the schema in one transaction.
 func migrate(ctx context.Context, db *sql.DB, migrations []migration) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
@@ -80,7 +80,7 @@ func newer(has, known int) error {
 	return fmt.Errorf("schema %d, this capmon knows up to %d: %w", has, known, ErrNewer)
 }
 
-// readableSchema fails unless a schema can be read as it is.
+// readableSchema returns an error unless this capmon can read a schema without an upgrade.
 func readableSchema(has, known int) error {
 	switch {
 	case has > known:

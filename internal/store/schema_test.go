@@ -21,8 +21,7 @@ const (
 	firstProfile = "testdata/schema-1.json"
 )
 
-// A database of the first schema, which testdata has as it was written then, is read as it was
-// meant.
+// testdata contains a database that a capmon with the first schema wrote, and the profile that must be read from it.
 func TestADatabaseOfTheFirstSchemaIsUpgraded(t *testing.T) {
 	t.Parallel()
 	dump, err := os.ReadFile(firstDump)
@@ -58,9 +57,9 @@ func TestADatabaseOfTheFirstSchemaIsUpgraded(t *testing.T) {
 		t.Errorf("classes %v, %v", classes, err)
 	}
 	if again := put(t, s, want); again.Known != len(want.Runs)+len(want.Proofs) {
-		t.Errorf("the upgraded database does not know its own runs: %+v", again)
+		t.Errorf("the upgraded database does not recognize its own runs: %+v", again)
 	}
-	if all := remembered(t, s, Selection{}); len(all) != 1 {
+	if all := prunedRuns(t, s, Selection{}); len(all) != 1 {
 		t.Errorf("pruned: %+v", all)
 	}
 	checked(t, s)
@@ -70,10 +69,10 @@ func TestADatabaseOfTheFirstSchemaIsUpgraded(t *testing.T) {
 	}
 }
 
-// laterMigration is one that a later capmon may bring.
+// laterMigration is a migration that a later capmon could have.
 var laterMigration = migration{sql: "ALTER TABLE runs ADD COLUMN host TEXT NOT NULL DEFAULT ''; CREATE INDEX runs_of_host ON runs (host);"}
 
-func TestMigrationsAreMadeWhollyOrNotAtAll(t *testing.T) {
+func TestMigrationsAreAtomic(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	put(t, s, many(0, 3))
@@ -86,7 +85,7 @@ func TestMigrationsAreMadeWhollyOrNotAtAll(t *testing.T) {
 	}
 	before := columns()
 	if err := migrate(t.Context(), s.db, append(known, laterMigration, migration{sql: "CREATE TABLE runs (key)"})); err == nil {
-		t.Error("a migration that cannot be was made")
+		t.Error("an invalid migration succeeded")
 	}
 	if v, err := version(t.Context(), s.db); v != len(known) || err != nil || columns() != before {
 		t.Errorf("schema %d with %d columns, %v", v, columns(), err)
@@ -100,7 +99,7 @@ func TestMigrationsAreMadeWhollyOrNotAtAll(t *testing.T) {
 	}
 	for _, options := range []Options{{}, {ReadOnly: true}, {Recover: true}} {
 		if _, err := Open(t.Context(), s.Path(), options); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "schema 3, this capmon knows up to 2") {
-			t.Errorf("a newer one: %v", err)
+			t.Errorf("a newer database: %v", err)
 		}
 	}
 }
@@ -117,8 +116,8 @@ func TestAReaderUpgradesNothing(t *testing.T) {
 	}
 }
 
-// Several make the database at once: a daemon and an import, say.
-func TestADatabaseIsMadeOnce(t *testing.T) {
+// Several processes, such as a daemon and an import, can create the database at the same time.
+func TestADatabaseIsCreatedOnce(t *testing.T) {
 	t.Parallel()
 	for range 5 {
 		path := filepath.Join(t.TempDir(), "capmon.db")

@@ -15,41 +15,41 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Selection says which runs, proofs or alerts are meant. The zero value means all. Patterns
-// are those of container.NewFilter; one of each kind that is given has to match.
+// Selection selects runs, proofs or alerts. The zero value selects all. Patterns are those of [container.NewFilter]. A run
+// is selected if it matches at least one value of each field that is set.
 type Selection struct {
 	// Containers are patterns of names or IDs.
 	Containers []string
-	// Images are patterns of image names, or IDs or digests in full: sha256:….
+	// Images are patterns of image names, or complete IDs or digests: sha256:….
 	Images []string
-	// Labels are KEY or KEY=VALUE.
+	// Labels are patterns of KEY or KEY=VALUE.
 	Labels []string
-	// ComposeServices are patterns of SERVICE or PROJECT/SERVICE of compose.
+	// ComposeServices are patterns of SERVICE or PROJECT/SERVICE of Compose.
 	ComposeServices []string
-	// Since leaves out what ended before it, Until what began after it; zero for no limit.
+	// Since excludes what ended before it. Until excludes what began after it. Zero for no limit.
 	Since, Until time.Time
-	// Limit bounds what is read of the database into memory: the bytes of the JSON form of the runs,
-	// proofs and alerts. Beyond it the error is ErrTooMuch. 0 is no limit.
+	// Limit is the maximum size of the runs, proofs and alerts that are read into memory, as bytes of their JSON form. If
+	// they are larger, the error is [ErrTooMuch]. 0 for no limit.
 	Limit int64
 }
 
-// selector is a Selection whose patterns were found right.
+// selector is a [Selection] with valid, parsed patterns.
 type selector struct {
 	Selection
-	read       *int64 // bytes, against the Limit
-	filter     container.Filter
-	byName     container.Filter
-	identified []string
+	read     *int64 // bytes that were read, for Limit
+	filter   container.Filter
+	byName   container.Filter
+	imageIDs []string // complete IDs and digests of images
 }
 
-// hash is how IDs and digests of images begin.
-const hash = "sha256:"
+// hashPrefix is the prefix of IDs and digests of images.
+const hashPrefix = "sha256:"
 
 func (s Selection) selector() (selector, error) {
-	var names, identified []string
+	var names, ids []string
 	for _, image := range s.Images {
-		if strings.HasPrefix(image, hash) {
-			identified = append(identified, image)
+		if strings.HasPrefix(image, hashPrefix) {
+			ids = append(ids, image)
 		} else {
 			names = append(names, image)
 		}
@@ -58,14 +58,14 @@ func (s Selection) selector() (selector, error) {
 	if err != nil {
 		return selector{}, err
 	}
-	byName, err := container.NewFilter(s.ComposeServices, names, nil) // to find faults in all patterns
+	byName, err := container.NewFilter(s.ComposeServices, names, nil) // to validate all patterns
 	if err == nil {
 		byName, err = container.NewFilter(nil, names, nil)
 	}
-	return selector{s, new(int64), filter, byName, identified}, err
+	return selector{s, new(int64), filter, byName, ids}, err
 }
 
-// spend counts bytes that were read against the limit.
+// spend adds to the number of bytes that were read. It returns [ErrTooMuch] if they exceed the limit.
 func (s selector) spend(bytes int) error {
 	if s.Limit == 0 {
 		return nil
@@ -76,26 +76,26 @@ func (s selector) spend(bytes int) error {
 	return nil
 }
 
-// unknowing is the selection without what cannot be told of a container.
-func (s Selection) unknowing(c profile.Container) Selection {
+// withoutUnknown returns the selection without the conditions on unknown fields of a container.
+func (s Selection) withoutUnknown(c profile.Container) Selection {
 	if c.Name == "" {
 		s.Containers = nil
 	}
-	if c.Image == "" { // so the engine has told nothing of it
+	if c.Image == "" { // then the engine has reported nothing about it
 		s.Images, s.Labels, s.ComposeServices = nil, nil, nil
 	}
 	return s
 }
 
-// Unknown are containers of which nobody knows whether they are meant: the engine could not tell
-// their names or images, or the values of their labels were left out.
+// Unknown describes containers that may be selected: the engine could not report their names or images, or the values of
+// their labels were not stored.
 type Unknown struct {
-	// Containers by their IDs.
+	// Containers contains their IDs.
 	Containers []string
-	// Needed is what any of them has needed.
+	// Needed contains the capabilities that any of them needed.
 	Needed capability.Set
 
-	added map[string]bool // Containers: there may be very many
+	added map[string]bool // set of Containers, of which there may be very many
 }
 
 func (u *Unknown) add(id string) {
@@ -115,14 +115,14 @@ func (u *Unknown) needed(class classify.Class, c capability.Capability) {
 	}
 }
 
-// Unknown are those containers of a profile.
+// Unknown returns the containers of a profile that may be selected.
 func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 	selector, err := s.selector()
 	if err != nil {
 		return unknown, err
 	}
-	for _, run := range p.Recall(profile.Profile{}).Runs {
-		if !selector.mayMean(run.Container) || !selector.timely(run) {
+	for _, run := range p.FillFrom(profile.Profile{}).Runs {
+		if !selector.maySelect(run.Container) || !selector.overlaps(run) {
 			continue
 		}
 		unknown.add(run.Container.ID)
@@ -133,55 +133,54 @@ func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 	return unknown, nil
 }
 
-// mayMean reports whether nobody knows if a container is meant.
-func (s selector) mayMean(c profile.Container) bool {
+// maySelect reports whether it is unknown if a container is selected.
+func (s selector) maySelect(c profile.Container) bool {
 	if s.lacksLabel(c) {
 		return true
 	}
 	if c.Name != "" && c.Image != "" || s.container(c) || strings.HasPrefix(c.ID, container.UnknownPrefix) {
-		return false // the engine has told: it is none of its containers
+		return false // the engine has reported that it does not have the container
 	}
-	unknowing, err := s.unknowing(c).selector()
-	return err == nil && unknowing.container(c) // it has no other patterns than s
+	selector, err := s.withoutUnknown(c).selector()
+	return err == nil && selector.container(c) // err is nil, because the patterns of s are valid
 }
 
-// lacksLabel reports whether it depends on the value of a label whether a container is meant, and
-// that was left out.
+// lacksLabel reports whether the selection of a container depends on the value of a label that was not stored.
 func (s selector) lacksLabel(c profile.Container) bool {
 	info := container.Info{ID: c.ID, Name: c.Name, Labels: c.Labels}
 	return !s.filter.Match(info) && s.filter.MayMatch(info) && s.image(c.Image, c.ImageID, c.ImageDigest) && s.composed(c)
 }
 
-// Of are the runs and proofs of a profile that are meant. The error says which pattern is
-// malformed.
+// Of returns the selected runs and proofs of a profile. The error names an invalid pattern.
 func (s Selection) Of(p profile.Profile) (profile.Profile, error) {
 	selector, err := s.selector()
 	if err != nil {
 		return profile.Profile{}, err
 	}
-	var meant profile.Profile
-	for _, run := range p.Recall(profile.Profile{}).Runs {
+	var selected profile.Profile
+	for _, run := range p.FillFrom(profile.Profile{}).Runs {
 		if selector.run(run) {
-			meant.Runs = append(meant.Runs, run)
+			selected.Runs = append(selected.Runs, run)
 		}
 	}
 	for _, proof := range p.Proofs {
 		if selector.proof(proof) {
-			meant.Proofs = append(meant.Proofs, proof)
+			selected.Proofs = append(selected.Proofs, proof)
 		}
 	}
-	return profile.Merge(meant), nil
+	return profile.Merge(selected), nil
 }
 
-// AnyOf reports whether any of some containers is meant, at whatever time.
+// AnyOf reports whether at least one of the containers is selected, regardless of Since and Until.
 func (s Selection) AnyOf(all []profile.Container) (bool, error) {
 	selector, err := s.selector()
 	return err == nil && slices.ContainsFunc(all, selector.container), err
 }
 
-func (s selector) run(run profile.Run) bool { return s.container(run.Container) && s.timely(run) }
+func (s selector) run(run profile.Run) bool { return s.container(run.Container) && s.overlaps(run) }
 
-func (s selector) timely(run profile.Run) bool {
+// overlaps reports whether a run overlaps the selected interval.
+func (s selector) overlaps(run profile.Run) bool {
 	began := run.Ended
 	if run.Started != nil {
 		began = *run.Started
@@ -189,7 +188,7 @@ func (s selector) timely(run profile.Run) bool {
 	return s.during(began, run.Ended)
 }
 
-// proof reports whether a proof is meant: it holds for runs at any time.
+// proof reports whether a proof is selected. The time does not matter, because a proof is valid for runs at any time.
 func (s selector) proof(proof profile.Proof) bool { return s.container(proof.Container) }
 
 func (s selector) during(began, ended time.Time) bool {
@@ -202,10 +201,10 @@ func (s selector) container(c profile.Container) bool {
 
 func (s selector) image(name string, ids ...string) bool {
 	switch {
-	case len(s.Images) == 0, slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(s.identified, id) }):
+	case len(s.Images) == 0, slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(s.imageIDs, id) }):
 		return true
 	}
-	return len(s.identified) < len(s.Images) && s.byName.Match(container.Info{Image: name})
+	return len(s.imageIDs) < len(s.Images) && s.byName.Match(container.Info{Image: name})
 }
 
 func (s selector) composed(c profile.Container) bool {
@@ -215,13 +214,12 @@ func (s selector) composed(c profile.Container) bool {
 		if strings.Contains(pattern, "/") {
 			name = project + "/" + service
 		}
-		matches, _ := path.Match(pattern, name) // selector has seen the pattern
+		matches, _ := path.Match(pattern, name) // selector has validated the pattern
 		return service != "" && matches
 	})
 }
 
-// mayHave reports whether something of an image, of which no more is known, may have been
-// meant. It ended by a moment.
-func (s selector) mayHave(image string, until time.Time) bool {
-	return (s.Since.IsZero() || !until.Before(s.Since)) && (image == "" || len(s.identified) > 0 || s.image(image))
+// maySelectPruned reports whether removed rows of an image that ended until a time may have been selected.
+func (s selector) maySelectPruned(image string, until time.Time) bool {
+	return (s.Since.IsZero() || !until.Before(s.Since)) && (image == "" || len(s.imageIDs) > 0 || s.image(image))
 }

@@ -1,5 +1,4 @@
-// Package store keeps what was learnt about containers in a database: the runs of all of
-// them, proofs and alerts, as long as there is room.
+// Package store is the database of runs, proofs and alerts.
 package store
 
 import (
@@ -20,43 +19,41 @@ import (
 	"github.com/capmon/capmon/internal/atomicfile"
 )
 
-// DefaultPath is where the database is if nobody says otherwise.
+// DefaultPath is the default path of the database.
 const DefaultPath = "/var/lib/capmon/capmon.db"
 
-// defaultWait is how long to wait for others who write.
+// defaultWait is the default of [Options.Wait].
 const defaultWait = 5 * time.Second
 
-// Options are how to open a database. The zero value opens it for writing, and makes it if
-// there is none.
+// Options are the settings of [Open]. The zero value opens the database for writing, and creates it if it does not
+// exist.
 type Options struct {
-	// ReadOnly: nothing is written, and there has to be a database.
+	// ReadOnly opens an existing database without writing to it.
 	ReadOnly bool
-	// Recover moves a damaged database out of the way, and begins anew: Store.Replaced.
-	// It takes a look at the whole file, some seconds for each gibibyte.
+	// Recover moves a damaged database out of the way and creates a new one: see [Store.Replaced]. It makes Open check
+	// the whole file, which takes a few seconds for each gibibyte.
 	Recover bool
-	// Limit is how many bytes the file may have, or else it is ErrFull; 0 for no limit.
+	// Limit is the maximum size of the file in bytes; 0 for no limit. Writes beyond it return [ErrFull].
 	Limit int64
-	// Wait is how long to wait for another process that keeps it locked; 0 for 5 seconds.
+	// Wait is the maximum time to wait for another process that locks the database; 0 for 5 seconds.
 	Wait time.Duration
 }
 
 func (o Options) wait() time.Duration { return cmp.Or(o.Wait, defaultWait) }
 
-// Store is an open database. Its methods may be called at the same time; their errors are
-// an *Error.
+// Store is an open database. It is safe for concurrent use. The errors of its methods are of type *[Error].
 type Store struct {
-	// Replaced is where the damaged file is whose place this database took; "" if there
-	// was none.
+	// Replaced is the new path of the damaged file that this database replaced; "" if there was none.
 	Replaced string
 
 	path     string
 	readOnly bool
 	db       *sql.DB
-	file     os.FileInfo // which file it is
+	file     os.FileInfo // identifies the file that was opened
 	writing  sync.Mutex
 }
 
-// Open opens the database at a path, and brings its schema up to date.
+// Open opens the database at a path. Unless Options.ReadOnly is set, it upgrades the schema.
 func Open(ctx context.Context, path string, options Options) (*Store, error) {
 	s, err := open(ctx, path, options)
 	if err == nil || !options.Recover || options.ReadOnly || !errors.Is(err, ErrCorrupt) {
@@ -65,20 +62,20 @@ func Open(ctx context.Context, path string, options Options) (*Store, error) {
 	if !mayHaveBeenDatabase(path) {
 		return nil, wrap(path, fmt.Errorf("%w (%v)", ErrForeign, err))
 	}
-	aside, moveErr := moveAside(path, time.Now())
+	moved, moveErr := moveDamaged(path, time.Now())
 	if moveErr != nil {
 		return nil, wrap(path, errors.Join(err, moveErr))
 	}
 	if s, err = open(ctx, path, options); err != nil {
 		return nil, wrap(path, err)
 	}
-	s.Replaced = aside
+	s.Replaced = moved
 	return s, nil
 }
 
 func open(ctx context.Context, path string, options Options) (*Store, error) {
 	if options.ReadOnly {
-		return openToRead(ctx, path, options)
+		return openReadOnly(ctx, path, options)
 	}
 	if err := create(path); err != nil {
 		return nil, err
@@ -93,8 +90,8 @@ func open(ctx context.Context, path string, options Options) (*Store, error) {
 	return s, nil
 }
 
-// prepareUnlocked waits for others who make or upgrade the database, or close it: SQLite does
-// not wait for all that they do.
+// prepareUnlocked calls prepare until no other process creates, upgrades or closes the database. SQLite itself does not
+// wait for all of these.
 func (s *Store) prepareUnlocked(ctx context.Context, options Options) error {
 	const pause = 10 * time.Millisecond
 	deadline := time.Now().Add(options.wait())
@@ -111,7 +108,7 @@ func (s *Store) prepareUnlocked(ctx context.Context, options Options) error {
 	}
 }
 
-// create makes the file, which only its owner may read, and its directory.
+// create creates the file, which only its owner can read, and its directory.
 func create(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -126,7 +123,7 @@ func create(path string) error {
 	return file.Close()
 }
 
-// connect makes the pool of connections to a file that exists, without using any.
+// connect creates the pool of connections to an existing file, without opening a connection.
 func connect(path string, options Options, more ...string) (*Store, error) {
 	absolute, err := filepath.Abs(path)
 	if err != nil {
@@ -137,11 +134,11 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("it is no regular file: %w", ErrForeign)
+		return nil, fmt.Errorf("it is not a regular file: %w", ErrForeign)
 	}
-	// What was committed survives a loss of power (synchronous). The log stays small, since room
-	// for what is in it has to be found twice before anything is pruned. A damaged file is read with
-	// care (cell_size_check), and no function runs for what it says (trusted_schema).
+	// synchronous: committed data survives a power failure. wal_autocheckpoint, journal_size_limit: the log stays small,
+	// because pruning needs space for its contents twice. cell_size_check: SQLite detects more damage. trusted_schema: a
+	// manipulated schema cannot run functions.
 	uri := "file:" + (&url.URL{Path: absolute}).EscapedPath() + "?_defensive=1&_dqs=0" +
 		"&_pragma=busy_timeout(" + strconv.FormatInt(options.wait().Milliseconds(), 10) + ")" +
 		"&_pragma=synchronous(full)&_pragma=wal_autocheckpoint(256)&_pragma=journal_size_limit(1048576)" +
@@ -160,7 +157,7 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 	return &Store{path: path, readOnly: options.ReadOnly, db: db, file: info}, nil
 }
 
-// prepare makes the schema, and looks whether the file is whole if it may be replaced.
+// prepare creates or upgrades the schema. With Options.Recover it first checks that the file is intact.
 func (s *Store) prepare(ctx context.Context, options Options) error {
 	known := migrations()
 	has, err := version(ctx, s.db)
@@ -175,14 +172,14 @@ func (s *Store) prepare(ctx context.Context, options Options) error {
 			return err
 		}
 	}
-	// auto_vacuum has to come before the first table: without, the file never shrinks.
+	// Without auto_vacuum the file never shrinks. It must be set before the first table is created.
 	if has == 0 {
 		if _, err := s.db.ExecContext(ctx, "PRAGMA auto_vacuum = incremental"); err != nil {
 			return err
 		}
 	}
 	if _, err := s.db.ExecContext(ctx, "PRAGMA journal_mode = wal"); err != nil || has == len(known) {
-		return err // a backup had none
+		return err // a backup is not in WAL mode
 	}
 	return migrate(ctx, s.db, known)
 }
@@ -198,23 +195,23 @@ func (s *Store) quickCheck(ctx context.Context) error {
 	return nil
 }
 
-// openToRead opens a database that exists, also where nothing can be written.
-func openToRead(ctx context.Context, path string, options Options) (*Store, error) {
-	s, err := readable(ctx, path, options, "mode=ro")
+// openReadOnly opens an existing database, also on a read-only file system.
+func openReadOnly(ctx context.Context, path string, options Options) (*Store, error) {
+	s, err := connectReadOnly(ctx, path, options, "mode=ro")
 	if err == nil || !errors.Is(err, ErrReadOnly) || !logEmpty(path) {
 		return s, err
 	}
-	// SQLite needs to write beside a file whose writers keep a log, unless nobody writes.
-	return readable(ctx, path, options, "mode=ro", "immutable=1")
+	// In WAL mode, SQLite must write files next to the database, unless the database is immutable.
+	return connectReadOnly(ctx, path, options, "mode=ro", "immutable=1")
 }
 
-// logEmpty reports whether all that was written is in the file itself.
+// logEmpty reports whether the log is empty, so that the file itself contains all data.
 func logEmpty(path string) bool {
 	info, err := os.Stat(path + "-wal")
 	return errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0
 }
 
-func readable(ctx context.Context, path string, options Options, parameters ...string) (*Store, error) {
+func connectReadOnly(ctx context.Context, path string, options Options, parameters ...string) (*Store, error) {
 	s, err := connect(path, options, parameters...)
 	if err != nil {
 		return nil, err
@@ -229,11 +226,11 @@ func readable(ctx context.Context, path string, options Options, parameters ...s
 	return s, nil
 }
 
-// pageSize of the databases that create makes: SQLite's own.
+// pageSize is the page size of the database, which is SQLite's default.
 const pageSize = 4096
 
-// mayHaveBeenDatabase tells a damaged database from a file that somebody has named by mistake,
-// which is better left alone.
+// mayHaveBeenDatabase reports whether a file that is not a valid database may be a damaged one. Other files, which a user
+// named by mistake, must not be moved.
 func mayHaveBeenDatabase(path string) bool {
 	if _, err := os.Stat(path + "-wal"); err == nil {
 		return true
@@ -242,30 +239,30 @@ func mayHaveBeenDatabase(path string) bool {
 	return err == nil && info.Size()%pageSize == 0
 }
 
-// moveAside gives a damaged database, with its log, another name.
-func moveAside(path string, now time.Time) (string, error) {
-	aside := path + ".corrupt-" + now.UTC().Format("20060102T150405.000Z")
-	if err := os.Rename(path, aside); err != nil {
+// moveDamaged renames a damaged database and its log, and returns the new path.
+func moveDamaged(path string, now time.Time) (string, error) {
+	moved := path + ".corrupt-" + now.UTC().Format("20060102T150405.000Z")
+	if err := os.Rename(path, moved); err != nil {
 		return "", err
 	}
 	for _, suffix := range []string{"-wal", "-shm"} {
-		if err := os.Rename(path+suffix, aside+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Rename(path+suffix, moved+suffix); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return "", err
 		}
 	}
-	return aside, atomicfile.SyncDirectory(filepath.Dir(path))
+	return moved, atomicfile.SyncDirectory(filepath.Dir(path))
 }
 
-// Close ends the use of the database.
+// Close closes the database.
 func (s *Store) Close() error { return wrap(s.path, s.db.Close()) }
 
-// Path is that of the database's file.
+// Path returns the path of the database.
 func (s *Store) Path() string { return s.path }
 
-// Remove removes a database that nobody uses.
+// Remove removes a database that no process uses.
 func Remove(path string) error {
 	var errs []error
-	for _, suffix := range []string{"-wal", "-shm", ""} { // the log of another file would be taken for its own
+	for _, suffix := range []string{"-wal", "-shm", ""} { // the log first: a new database would use it as its own
 		if err := os.Remove(path + suffix); !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -273,8 +270,8 @@ func Remove(path string) error {
 	return wrap(path, errors.Join(errs...))
 }
 
-// there fails with ErrGone if another file is at the database's path, or none.
-func (s *Store) there() error {
+// checkFile returns [ErrGone] if the file was deleted, or another file is at its path.
+func (s *Store) checkFile() error {
 	info, err := os.Stat(s.path)
 	if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(info, s.file) {
 		return ErrGone
@@ -282,14 +279,14 @@ func (s *Store) there() error {
 	return err
 }
 
-// write does something in a transaction, all of it or nothing.
+// write calls a function in a transaction, which it commits if the function succeeds.
 func (s *Store) write(ctx context.Context, do func(*sql.Tx) error) error {
 	if s.readOnly {
 		return wrap(s.path, ErrReadOnly)
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if err := s.there(); err != nil {
+	if err := s.checkFile(); err != nil {
 		return wrap(s.path, err)
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
@@ -303,12 +300,12 @@ func (s *Store) write(ctx context.Context, do func(*sql.Tx) error) error {
 	if err := tx.Commit(); err != nil {
 		return wrap(s.path, err)
 	}
-	return wrap(s.path, s.there()) // else it went into a file that nobody will see
+	return wrap(s.path, s.checkFile()) // if the file was deleted in between, the data is lost
 }
 
-// read does something that sees the database as of one moment.
+// read calls a function in a read transaction, which sees the database as of one time.
 func (s *Store) read(ctx context.Context, do func(*sql.Tx) error) error {
-	if err := s.there(); err != nil {
+	if err := s.checkFile(); err != nil {
 		return wrap(s.path, err)
 	}
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})

@@ -32,7 +32,7 @@ func opened(t testing.TB, path string, options Options) *Store {
 	return s
 }
 
-// fresh is a store without anything in it.
+// fresh returns an empty store.
 func fresh(t testing.TB) *Store {
 	t.Helper()
 	return opened(t, filepath.Join(t.TempDir(), "capmon.db"), Options{})
@@ -62,7 +62,7 @@ func encoded(t testing.TB, p profile.Profile) string {
 	if err := profile.Encode(&text, p); err != nil {
 		t.Fatal(err)
 	}
-	back, err := profile.Parse(text.Bytes()) // what is no UTF-8 is as in a file
+	back, err := profile.Parse(text.Bytes()) // so that invalid UTF-8 is as in a file
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +81,8 @@ func checked(t testing.TB, s *Store) {
 	}
 }
 
-// Whatever is put, in whatever order and how often, the store has its sum.
-func TestTheStoreHasTheSumOfWhatWasPut(t *testing.T) {
+// The store contains the merged profile, regardless of the order and number of puts.
+func TestTheStoreMergesWhatIsPut(t *testing.T) {
 	t.Parallel()
 	for seed := range int64(30) {
 		r := rand.New(rand.NewSource(seed))
@@ -110,7 +110,7 @@ func TestTheStoreHasTheSumOfWhatWasPut(t *testing.T) {
 	}
 }
 
-func TestAnOngoingRunIsWrittenAsItGrows(t *testing.T) {
+func TestAnOngoingRunIsUpdated(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	web, db := run("web", "nginx", 1), run("db", "postgres", 1)
@@ -133,7 +133,7 @@ func TestAnOngoingRunIsWrittenAsItGrows(t *testing.T) {
 		t.Errorf("more was used: %+v", got)
 	}
 	if got := put(t, s, profile.New(earlier)); got != (Change{Known: 1}) {
-		t.Errorf("an earlier sight: %+v", got)
+		t.Errorf("an earlier version: %+v", got)
 	}
 	var count int
 	if err := s.db.QueryRow("SELECT sum(count) FROM uses JOIN runs ON run = key WHERE id = ?", web.ID).Scan(&count); err != nil || count != 10 {
@@ -145,8 +145,8 @@ func TestAnOngoingRunIsWrittenAsItGrows(t *testing.T) {
 	checked(t, s)
 }
 
-// What is put again and again although nothing happened takes a row, not the whole document.
-func TestTimeThatPassesIsCheap(t *testing.T) {
+// If only the times of a run have changed, Put updates a row and does not write the document.
+func TestPutOfChangedTimesIsCheap(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	var runs []profile.Run
@@ -176,7 +176,7 @@ func TestTimeThatPassesIsCheap(t *testing.T) {
 	}
 }
 
-func TestTheStoreIsItsOwnersAlone(t *testing.T) {
+func TestOnlyTheOwnerCanReadTheStore(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "below", "odd ?#%name.db")
 	s := opened(t, path, Options{})
@@ -238,13 +238,13 @@ func TestSelections(t *testing.T) {
 	}
 	for _, selection := range []Selection{{Images: []string{"["}}, {Containers: []string{"["}}, {Labels: []string{"["}}, {ComposeServices: []string{"["}}} {
 		if _, err := s.Profile(t.Context(), selection); err == nil {
-			t.Errorf("%+v was taken", selection)
+			t.Errorf("%+v was accepted", selection)
 		}
 	}
 }
 
-// A run that the engine could not name belongs to the container that another run of its ID names;
-// but not if somebody else than root may have made the cgroup.
+// A run that the engine could not name is selected with the named runs of the same ID, unless another user than root may
+// have created its cgroup.
 func TestUnnamedRunsAreSelectedWithTheOthersOfTheirContainer(t *testing.T) {
 	t.Parallel()
 	s, random := fresh(t), rand.New(rand.NewSource(1))
@@ -263,26 +263,26 @@ func TestUnnamedRunsAreSelectedWithTheOthersOfTheirContainer(t *testing.T) {
 	selection := Selection{Containers: []string{"web"}}
 	missing, err := s.Missing(t.Context(), selection)
 	if err != nil || !slices.Equal(slices.Sorted(slices.Values(missing.Unknown.Containers)), []string{"1", "2"}) {
-		t.Errorf("not known whether they are meant: %v, %v", missing.Unknown.Containers, err)
+		t.Errorf("unknown in the database: %v, %v", missing.Unknown.Containers, err)
 	}
 	unknown, err := selection.Unknown(p)
 	if err != nil || !slices.Equal(slices.Sorted(slices.Values(unknown.Containers)), []string{"1", "2"}) {
-		t.Errorf("of a profile not known whether they are meant: %v, %v", unknown.Containers, err)
+		t.Errorf("unknown in the profile: %v, %v", unknown.Containers, err)
 	}
 	same, err := selection.Of(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for from, meant := range map[string]profile.Profile{"database": stored(t, s, selection), "profile": same} {
-		summaries := profile.Summaries(meant)
+	for from, selected := range map[string]profile.Profile{"database": stored(t, s, selection), "profile": same} {
+		summaries := profile.Summaries(selected)
 		if len(summaries) != 1 || summaries[0].Runs != 2 || summaries[0].Container.Name != "web" {
 			t.Errorf("of a %s: %+v", from, summaries)
 		}
 	}
 }
 
-// Of a label whose value was not stored, nobody knows whether a filter means it.
-func TestALabelsValueThatIsNotStoredIsTold(t *testing.T) {
+// If the value of a label was not stored, it is unknown whether a filter on the value selects the container.
+func TestContainersWithoutStoredLabelValuesAreUnknown(t *testing.T) {
 	t.Parallel()
 	s, run := fresh(t), generateRun(rand.New(rand.NewSource(1)))
 	run.Container = profile.Container{ID: "id", Name: "web", Image: "nginx", Labels: map[string]string{"team": container.Redacted}}
@@ -305,7 +305,7 @@ func TestALabelsValueThatIsNotStoredIsTold(t *testing.T) {
 	}
 }
 
-func TestAlertsAreKeptOnce(t *testing.T) {
+func TestAlertsAreStoredOnce(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	r := rand.New(rand.NewSource(1))
@@ -346,8 +346,8 @@ func TestAlertsAreKeptOnce(t *testing.T) {
 	}
 }
 
-// An alert may be meant though nobody knows whose it is, or though it was removed.
-func TestMissingAlertsAreTold(t *testing.T) {
+// Alerts may be selected although their container is unknown, or although they were removed.
+func TestMissingAlertsAreReported(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	at := func(minute int) time.Time { return saturday.Add(time.Duration(minute) * time.Minute) }
@@ -398,7 +398,7 @@ func TestMissingAlertsAreTold(t *testing.T) {
 		until     time.Time
 	}{
 		"all":   {Selection{}, 4, at(3)},
-		"image": {Selection{Images: []string{"nginx"}}, 3, at(2)}, // with those of which it is not known
+		"image": {Selection{Images: []string{"nginx"}}, 3, at(2)}, // includes alerts of unknown images
 		"since": {Selection{Since: at(4)}, 0, time.Time{}},
 	} {
 		if got := missing(test.selection); got.Pruned != test.number || !got.Until.Equal(test.until) {
@@ -409,7 +409,7 @@ func TestMissingAlertsAreTold(t *testing.T) {
 
 func pickOf[T any](i int, of ...T) T { return of[i%len(of)] }
 
-// asJSON is the form in which a value leaves capmon.
+// asJSON returns the canonical JSON form of a value.
 func asJSON[T any](t *testing.T, value T) string {
 	t.Helper()
 	text, _, err := canonical(value)
@@ -419,8 +419,8 @@ func asJSON[T any](t *testing.T, value T) string {
 	return string(text)
 }
 
-// A daemon writes while others read: each reader sees all of a Put or nothing of it.
-func TestReadersSeeWholePuts(t *testing.T) {
+// While a daemon writes, a reader sees all of a Put or nothing of it.
+func TestReadersSeeCompletePuts(t *testing.T) {
 	t.Parallel()
 	writer := fresh(t)
 	put(t, writer, profile.New(run("web", "nginx", 0), run("db", "postgres", 0)))

@@ -1,8 +1,8 @@
--- What containers did, run by run. docs/store.md tells what the columns mean.
+-- Runs of containers, proofs and alerts. docs/store.md describes the columns.
 
 CREATE TABLE containers (
     key             INTEGER PRIMARY KEY,
-    digest          BLOB NOT NULL UNIQUE, -- SHA-256 of the JSON form of all of it
+    digest          BLOB NOT NULL UNIQUE, -- SHA-256 of the JSON form of the container
     id              TEXT NOT NULL,
     name            TEXT NOT NULL,
     image           TEXT NOT NULL,
@@ -26,8 +26,8 @@ CREATE TABLE runs (
     key           INTEGER PRIMARY KEY,
     id            TEXT NOT NULL UNIQUE,
     container     INTEGER NOT NULL REFERENCES containers (key),
-    digest        BLOB NOT NULL, -- SHA-256 of the JSON form of all of it
-    moments       TEXT NOT NULL, -- JSON of what changes although nothing happens
+    digest        BLOB NOT NULL, -- SHA-256 of the JSON form of the run
+    moments       TEXT NOT NULL, -- JSON of the times that advance while nothing happens
     observed_from TEXT NOT NULL,
     observed_to   TEXT NOT NULL,
     started       TEXT,
@@ -63,13 +63,13 @@ CREATE TABLE uses (
     PRIMARY KEY (run, position)
 ) STRICT, WITHOUT ROWID;
 
--- All that a run is, but its moments: what the other tables are made of.
+-- Complete runs, without the times in runs.moments. The other tables are derived from these documents.
 CREATE TABLE documents (
     run          INTEGER PRIMARY KEY REFERENCES runs (key) ON DELETE CASCADE,
     digest       BLOB NOT NULL, -- SHA-256 of json
     json         TEXT NOT NULL,
-    setup_digest BLOB NOT NULL, -- SHA-256 of what is in setup
-    setup        BLOB NOT NULL  -- JSON of the uses of the set-up, with their places, by gzip
+    setup_digest BLOB NOT NULL, -- SHA-256 of the uncompressed setup
+    setup        BLOB NOT NULL  -- JSON of the uses of the runtime setup with their positions, compressed with gzip
 ) STRICT;
 
 CREATE TABLE proofs (
@@ -104,10 +104,10 @@ CREATE TABLE alerts (
 
 CREATE INDEX alerts_by_time ON alerts (time);
 
--- What was removed, since what is left must not look like all that there was.
+-- Numbers of removed rows, so that capmon can report that data is missing.
 CREATE TABLE pruned (
     kind   TEXT NOT NULL CHECK (kind IN ('run', 'proof', 'alert')),
-    image  TEXT NOT NULL, -- '' for any
+    image  TEXT NOT NULL, -- '' for several, or if it was unknown
     number INTEGER NOT NULL,
     until  TEXT NOT NULL,
     PRIMARY KEY (kind, image)

@@ -22,7 +22,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// many is a profile of several kilobytes for each of its runs.
+// many returns a profile with runs of several kilobytes each.
 func many(from, to int) profile.Profile {
 	var runs []profile.Run
 	for minute := from; minute < to; minute++ {
@@ -35,7 +35,7 @@ func many(from, to int) profile.Profile {
 	return profile.New(runs...)
 }
 
-// mounted is a small file system of its own.
+// mounted returns the mount point of a small file system.
 func mounted(t *testing.T, size string) string {
 	t.Helper()
 	directory := t.TempDir()
@@ -50,7 +50,7 @@ func mounted(t *testing.T, size string) string {
 	return directory
 }
 
-func TestAFullDiskLosesNothingThatWasWritten(t *testing.T) {
+func TestAFullDiskLosesNoWrittenData(t *testing.T) {
 	t.Parallel()
 	directory := mounted(t, "2m")
 	ballast := filepath.Join(directory, "ballast")
@@ -97,7 +97,7 @@ func TestAFullDiskFromTheStart(t *testing.T) {
 	}
 }
 
-// Pruning takes some room itself, and leaves more.
+// Pruning itself needs some space.
 func TestPruningOnADiskThatWasFull(t *testing.T) {
 	t.Parallel()
 	directory := mounted(t, "5m")
@@ -115,7 +115,7 @@ func TestPruningOnADiskThatWasFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := s.Prune(t.Context(), Retention{MaxSize: 512 << 10}); !errors.Is(err, ErrFull) {
-		t.Errorf("without any room: %v", err)
+		t.Errorf("without any space: %v", err)
 	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestPruningOnADiskThatWasFull(t *testing.T) {
 	checked(t, s)
 }
 
-func TestALockedDatabaseIsWaitedForAndNamed(t *testing.T) {
+func TestStoreWaitsForALockedDatabase(t *testing.T) {
 	t.Parallel()
 	s := fresh(t)
 	put(t, s, many(0, 1))
@@ -153,7 +153,7 @@ func TestALockedDatabaseIsWaitedForAndNamed(t *testing.T) {
 	}
 	done := make(chan error)
 	go func() {
-		_, err := s.Put(t.Context(), many(1, 2)) // which waits
+		_, err := s.Put(t.Context(), many(1, 2)) // waits for the lock
 		done <- err
 	}()
 	if _, err := lock.ExecContext(t.Context(), "ROLLBACK"); err != nil {
@@ -167,7 +167,7 @@ func TestALockedDatabaseIsWaitedForAndNamed(t *testing.T) {
 
 func TestADatabaseThatIsDeletedOrReplaced(t *testing.T) {
 	t.Parallel()
-	for name, harm := range map[string]func(path string) error{
+	for name, change := range map[string]func(path string) error{
 		"deleted": os.Remove,
 		"replaced": func(path string) error {
 			text, err := os.ReadFile(path)
@@ -178,7 +178,7 @@ func TestADatabaseThatIsDeletedOrReplaced(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "below", "capmon.db")
 		s := opened(t, path, Options{})
 		put(t, s, many(0, 2))
-		if err := harm(path); err != nil {
+		if err := change(path); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Put(t.Context(), many(0, 3)); !errors.Is(err, ErrGone) {
@@ -193,7 +193,7 @@ func TestADatabaseThatIsDeletedOrReplaced(t *testing.T) {
 			}
 		}
 		again := opened(t, path, Options{})
-		put(t, again, many(0, 3)) // as the caller does
+		put(t, again, many(0, 3)) // as a caller would
 		if n := len(stored(t, again, Selection{}).Runs); n != 3 {
 			t.Errorf("%s: %d runs", name, n)
 		}
@@ -201,8 +201,8 @@ func TestADatabaseThatIsDeletedOrReplaced(t *testing.T) {
 	}
 }
 
-// A database that is new takes no log for its own that one of the same name has left.
-func TestTheLogOfADeletedDatabaseIsNotTaken(t *testing.T) {
+// A new database does not use the log that a deleted database of the same name left.
+func TestTheLogOfADeletedDatabaseIsIgnored(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "capmon.db")
 	first := opened(t, path, Options{})
@@ -234,10 +234,10 @@ func TestAReadOnlyFileSystem(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s, err := Open(t.Context(), path, Options{}); !errors.Is(err, ErrReadOnly) {
-		t.Errorf("opened to write: %v, %v", s, err)
+		t.Errorf("opened for writing: %v, %v", s, err)
 	}
 	if s, err := Open(t.Context(), filepath.Join(directory, "other.db"), Options{}); !errors.Is(err, ErrReadOnly) {
-		t.Errorf("made: %v, %v", s, err)
+		t.Errorf("created: %v, %v", s, err)
 	}
 	reader := opened(t, path, Options{ReadOnly: true})
 	if diff := cmp.Diff(encoded(t, many(0, 3)), encoded(t, stored(t, reader, Selection{}))); diff != "" {
@@ -249,18 +249,18 @@ func TestAReadOnlyFileSystem(t *testing.T) {
 	}
 }
 
-func TestAReaderMakesNoDatabase(t *testing.T) {
+func TestAReaderDoesNotCreateADatabase(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "capmon.db")
 	if _, err := Open(t.Context(), path, Options{ReadOnly: true}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("it is there: %v", err)
+		t.Errorf("it exists: %v", err)
 	}
 }
 
-func TestOtherFilesAreLeftAlone(t *testing.T) {
+func TestOtherFilesAreNotChanged(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
 	foreign := filepath.Join(directory, "foreign.db")
@@ -286,13 +286,13 @@ func TestOtherFilesAreLeftAlone(t *testing.T) {
 				t.Errorf("%s: %v", path, err)
 			}
 			if after, _ := os.ReadFile(path); !slices.Equal(before, after) {
-				t.Errorf("%s is another", path)
+				t.Errorf("%s has changed", path)
 			}
 		}
 	}
 }
 
-func TestADamagedDatabaseIsReplacedIfAskedTo(t *testing.T) {
+func TestRecoverReplacesADamagedDatabase(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "capmon.db")
 	s, err := Open(t.Context(), path, Options{})
@@ -321,28 +321,28 @@ func TestADamagedDatabaseIsReplacedIfAskedTo(t *testing.T) {
 	if !strings.HasPrefix(s.Replaced, path+".corrupt-") {
 		t.Fatalf("replaced %q", s.Replaced)
 	}
-	if aside, err := os.ReadFile(s.Replaced); err != nil || !slices.Equal(aside, damaged) {
-		t.Errorf("what was there is not in %s: %v", s.Replaced, err)
+	if moved, err := os.ReadFile(s.Replaced); err != nil || !slices.Equal(moved, damaged) {
+		t.Errorf("%s does not contain the damaged database: %v", s.Replaced, err)
 	}
 	put(t, s, many(0, 20))
 	checked(t, s)
-	if whole := opened(t, path, Options{Recover: true}); whole.Replaced != "" {
-		t.Errorf("a whole one was replaced")
+	if intact := opened(t, path, Options{Recover: true}); intact.Replaced != "" {
+		t.Errorf("an intact database was replaced")
 	}
 }
 
-// SQLite does not see whether a page has other contents than were written; capmon does.
-func TestWhatIsNotAsItWasWrittenIsNoticed(t *testing.T) {
+// Unlike SQLite, capmon detects if a page has other valid contents than were written.
+func TestCheckFindsAlteredData(t *testing.T) {
 	t.Parallel()
-	for name, harm := range map[string]string{
+	for name, change := range map[string]string{
 		"a count":          "UPDATE uses SET count = count + 1 WHERE position = 0",
 		"a use is missing": "DELETE FROM uses WHERE position = 4",
-		"a set-up":         "UPDATE documents SET setup = x'1f8b0800000000000000010000ffff'",
-		"another set-up":   "UPDATE documents SET setup_digest = digest",
+		"a setup":          "UPDATE documents SET setup = x'1f8b0800000000000000010000ffff'",
+		"another setup":    "UPDATE documents SET setup_digest = digest",
 		"a document":       `UPDATE documents SET json = replace(json, '"count":3', '"count":4')`,
 		"no document":      "DELETE FROM documents",
 		"no JSON":          "UPDATE documents SET json = '{'",
-		"a moment":         `UPDATE runs SET moments = replace(moments, '2026', '2025')`,
+		"a time":           `UPDATE runs SET moments = replace(moments, '2026', '2025')`,
 		"a row":            "UPDATE runs SET running = 1",
 		"an ID":            "UPDATE runs SET id = 'other'",
 		"a container":      "UPDATE containers SET image = 'redis'",
@@ -369,7 +369,7 @@ func TestWhatIsNotAsItWasWrittenIsNoticed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := other.Exec(harm); err != nil {
+		if _, err := other.Exec(change); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		other.Close()
@@ -387,8 +387,8 @@ func TestWhatIsNotAsItWasWrittenIsNoticed(t *testing.T) {
 	}
 }
 
-// FuzzDamage reads databases in which some bytes are others: that ends, and what a check finds
-// nothing wrong with is what was written.
+// FuzzDamage reads databases with changed bytes. Reading must end, and if Check finds no problems, the data must be what
+// was written.
 func FuzzDamage(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "capmon.db")
 	s, err := Open(context.Background(), path, Options{})
@@ -429,13 +429,13 @@ func FuzzDamage(f *testing.F) {
 			problems, checkErr := s.Check(ctx)
 			p, readErr := s.Profile(ctx, Selection{})
 			if checkErr == nil && len(problems) == 0 && (readErr != nil || encoded(t, p) != want) {
-				t.Errorf("nothing wrong is found, but %v or other data is read", readErr)
+				t.Errorf("Check finds no problems, but reading returns %v or other data", readErr)
 			}
 		}
 		if ctx.Err() != nil {
-			t.Error("it took a minute")
+			t.Error("reading took a minute")
 		}
-		// To write to it does harm to no one either.
+		// Writing must not panic.
 		if s, err := Open(ctx, path, Options{Recover: true}); err == nil {
 			_, err = s.Put(ctx, many(3, 4))
 			t.Log(err, s.Close())
@@ -443,9 +443,8 @@ func FuzzDamage(f *testing.F) {
 	})
 }
 
-// A writer is killed at any moment: what it has reported to be written is there, and the file is
-// whole.
-func TestAKilledWriterLosesNothingThatItHadWritten(t *testing.T) {
+// If a writer is killed at any time, the file is intact and contains everything that the writer reported as written.
+func TestAKilledWriterLosesNoWrittenData(t *testing.T) {
 	if path := os.Getenv("CAPMON_TEST_WRITER"); path != "" {
 		writeForever(t, path)
 	}
@@ -453,7 +452,7 @@ func TestAKilledWriterLosesNothingThatItHadWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "capmon.db")
 	r := rand.New(rand.NewSource(time.Now().UnixNano()))
 	for range 5 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestAKilledWriterLosesNothingThatItHadWritten$")
+		cmd := exec.Command(os.Args[0], "-test.run=^TestAKilledWriterLosesNoWrittenData$")
 		cmd.Env = append(os.Environ(), "CAPMON_TEST_WRITER="+path)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
@@ -472,7 +471,7 @@ func TestAKilledWriterLosesNothingThatItHadWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for range r.Intn(1000) { // a moment within the next write
+		for range r.Intn(1000) { // wait until some time within the next write
 			_ = cmd.Process.Signal(unix.Signal(0))
 		}
 		_ = cmd.Process.Kill()
@@ -491,7 +490,7 @@ func TestAKilledWriterLosesNothingThatItHadWritten(t *testing.T) {
 	}
 }
 
-// writeForever writes run after run, and prints how many there are.
+// writeForever writes one run after another, and prints their number after each.
 func writeForever(t *testing.T, path string) {
 	s := opened(t, path, Options{})
 	for n := len(stored(t, s, Selection{}).Runs); ; n++ {

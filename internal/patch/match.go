@@ -82,7 +82,7 @@ func (k Kind) Patch(text []byte, all []settings.Container, name string) (Result,
 		var of []settings.Container
 		var limits []string
 		for _, group := range groups {
-			group, notes := target.BehindLimits(group)
+			group, notes := target.WithLiftedLimits(group)
 			limits = append(limits, notes...)
 			changes = append(changes, Setting{group.Label, group.Needs, !slices.ContainsFunc(group.Members, startsAsRoot)})
 			of = append(of, group.Members...)
@@ -157,7 +157,7 @@ func (k Kind) groups(all []settings.Container, name string) ([]settings.Group, e
 func meant(all []settings.Container, name string) ([]settings.Group, error) {
 	var found []settings.Container
 	for _, c := range all {
-		if c.IsCalled(name) {
+		if c.HasName(name) {
 			found = append(found, c)
 		}
 	}
@@ -177,7 +177,7 @@ func meant(all []settings.Container, name string) ([]settings.Group, error) {
 // withheld is why there is no list for one of the containers, nil if there is one for all.
 func withheld(all []settings.Container) error {
 	for _, c := range all {
-		if reason := c.Withheld(); reason != "" {
+		if reason := c.Unavailable(); reason != "" {
 			return fmt.Errorf("%s: %s", c.Label, reason)
 		}
 	}

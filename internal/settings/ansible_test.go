@@ -8,7 +8,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// readAnsible takes the parameters that community.docker.docker_container documents.
+// readAnsible reads the parameters as documented for community.docker.docker_container.
 func readAnsible(t *testing.T, text string) map[string]capability.Set {
 	all := make(map[string]capability.Set)
 	for label, document := range documents(t, text, "---\n") {

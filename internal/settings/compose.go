@@ -12,8 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// ComposeLines are the lines of a service in a compose file that grant needs and
-// nothing else.
+// ComposeLines returns the lines of a service in a compose file that grant the needs and nothing else.
 func ComposeLines(needs capability.Set) []string {
 	return composeLines([]string{allDropped}, needs)
 }
@@ -21,16 +20,16 @@ func ComposeLines(needs capability.Set) []string {
 func composeLines(drop []string, add capability.Set) []string {
 	var lines []string
 	if len(drop) > 0 {
-		lines = append(lines, "cap_drop: "+flow(drop))
+		lines = append(lines, "cap_drop: "+flowList(drop))
 	}
 	if !add.Empty() {
-		lines = append(lines, "cap_add: "+flow(Names(add)))
+		lines = append(lines, "cap_add: "+flowList(Names(add)))
 	}
 	return lines
 }
 
-// flow is a YAML list of names of capabilities, none of which needs quoting.
-func flow(names []string) string { return "[" + strings.Join(names, ", ") + "]" }
+// flowList returns a YAML list of capability names. None of the names needs quotes.
+func flowList(names []string) string { return "[" + strings.Join(names, ", ") + "]" }
 
 func composeTarget() Target {
 	return Target{
@@ -45,8 +44,8 @@ func composeTarget() Target {
 		},
 		notes: func(c changes) []string {
 			if more := c.granted().Minus(capability.DockerDefault()); !more.Empty() {
-				return []string{"its compose file may have a cap_add of its own (" + more.Text() + "): put the settings in its place, or use --patch; " +
-					"in a second file beside it, Compose would add them to it"}
+				return []string{"its compose file may already have a cap_add (" + more.Text() + "): replace it with these settings, or use --patch; " +
+					"if the settings are in a second file, Compose adds the lists up"}
 			}
 			return nil
 		},
@@ -66,7 +65,7 @@ func composeFile(sections []section) string {
 		if !slices.Equal(labels, []string{s.Label}) {
 			text.WriteString("  # " + strings.Join(labels, ", ") + "\n")
 		}
-		text.WriteString("  " + composeQuote(s.Label) + ":")
+		text.WriteString("  " + quoteCompose(s.Label) + ":")
 		if s.text == "" {
 			text.WriteString(" {}")
 		}
@@ -75,8 +74,8 @@ func composeFile(sections []section) string {
 	return text.String()
 }
 
-// composeQuote keeps names that YAML reads as something else, like true and 1.0.
-func composeQuote(name string) string {
+// quoteCompose quotes names that YAML would read as another type, such as true and 1.0.
+func quoteCompose(name string) string {
 	var read any
 	if err := yaml.Unmarshal([]byte(name), &read); err == nil && read == any(name) {
 		return name
@@ -84,26 +83,24 @@ func composeQuote(name string) string {
 	return `"` + name + `"`
 }
 
-// composeName is what Compose takes as the name of a service (services in
-// schema/compose-spec.json of compose-go).
-var composeName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
+// serviceNames matches the service names that Compose accepts (services in schema/compose-spec.json of compose-go).
+var serviceNames = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 
-// composeServices are the services that containers are, by their names in the compose
-// file or else by their titles. The error is also of one that no service can be called
-// like.
+// composeServices groups containers by the names of their services in the compose file, or otherwise by their titles.
+// It also returns an error if a container has no valid service name.
 func composeServices(all []Container) ([]Group, error) {
 	for _, c := range all {
-		if composeKey(c) == "" {
-			return nil, fmt.Errorf("%s: no service of a compose file can be called so: letters, digits and ._- only", c.Label)
+		if serviceName(c) == "" {
+			return nil, fmt.Errorf("%s: no compose service can have this name: only letters, digits and ._- are allowed", c.Label)
 		}
 	}
-	groups := Groups(all, composeKey)
+	groups := Groups(all, serviceName)
 	return groups, CheckGroups(groups)
 }
 
-func composeKey(c Container) string {
+func serviceName(c Container) string {
 	names := []string{c.ComposeService(), c.Container.Title(), container.ShortID(c.Container.ID)}
-	i := slices.IndexFunc(names, composeName.MatchString)
+	i := slices.IndexFunc(names, serviceNames.MatchString)
 	if i < 0 {
 		return ""
 	}

@@ -13,8 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// readCompose reads the text as an override of a file that has the images, as Compose
-// would.
+// readCompose reads the text as Compose does, as an override of a file that has the images.
 func readCompose(t *testing.T, text string) map[string]capability.Set {
 	// Each service needs an image, which the settings do not have.
 	files := []types.ConfigFile{{Filename: "capmon.yaml", Content: []byte(text)}}
@@ -33,7 +32,7 @@ func readCompose(t *testing.T, text string) map[string]capability.Set {
 	return all
 }
 
-func TestComposeSettingsAreOfServices(t *testing.T) {
+func TestComposeSettings(t *testing.T) {
 	replica := func(id int, name, service, project string, needs capability.Set) profile.Run {
 		run := needing(id, name, needs)
 		run.Container.Labels = map[string]string{"com.docker.compose.service": service, "com.docker.compose.project": project}
@@ -71,13 +70,13 @@ func TestComposeSettingsAreOfServices(t *testing.T) {
 		t.Errorf("%v %q", err, text)
 	}
 	_, _, err = composeTarget().Settings(Containers(profile.New(append(runs, replica(6, "blog-web-1", "web", "blog", 0))...)), Absolute)
-	if err == nil || !strings.Contains(err.Error(), "shop-web-1 and blog-web-1 are both called \"web\"") {
-		t.Errorf("services of different files in one: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "shop-web-1 and blog-web-1 are both named \"web\"") {
+		t.Errorf("services of different projects in one file: %v", err)
 	}
 }
 
-// Anybody may give a container the label of a service.
-func TestComposeServiceDoesNotTakeNeedsFromOtherImages(t *testing.T) {
+// Anyone can give a container the label of a service.
+func TestComposeServicesOfOtherImagesAreRejected(t *testing.T) {
 	web, other := needing(1, "web", 0), needing(2, "other", capability.Of(capability.SysAdmin))
 	other.Container.Image, other.Container.Labels = "other", map[string]string{"com.docker.compose.service": "web"}
 	if text, _, err := composeTarget().Settings(Containers(profile.New(web, other)), Absolute); err == nil {
@@ -89,13 +88,13 @@ func TestComposeListsAddUp(t *testing.T) {
 	run := needing(1, "web", 0)
 	run.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime))
 	_, notes, err := composeTarget().Settings(Containers(profile.New(run)), Absolute)
-	if err != nil || len(notes) != 1 || !strings.Contains(notes[0].Text, "cap_add of its own (SYS_TIME)") {
+	if err != nil || len(notes) != 1 || !strings.Contains(notes[0].Text, "may already have a cap_add (SYS_TIME)") {
 		t.Errorf("%v %v", notes, err)
 	}
 }
 
-// A list that would be too short for one replica is too short for the service.
-func TestComposeServiceOfAnUnknownNeedIsLeftOut(t *testing.T) {
+// A list that is too short for one replica is too short for the service.
+func TestComposeServiceWithAnUnknownNeedIsLeftOut(t *testing.T) {
 	one, other := needing(1, "shop-web-1", 0), needing(2, "shop-web-2", capability.Of(63))
 	for _, run := range []*profile.Run{&one, &other} {
 		run.Container.Labels = map[string]string{"com.docker.compose.service": "web"}

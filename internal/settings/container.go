@@ -11,22 +11,22 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Container is one that settings are written for.
+// Container is a container for which settings are written.
 type Container struct {
 	profile.Summary
-	// Label tells it from the others of its profile, in ASCII without control characters,
-	// so that it may stand in a comment or on a terminal. It is the container's title,
-	// quoted if that is unusual, with the image or the ID where several have the title.
+	// Label distinguishes the container from the others of its profile. It is in ASCII without control characters, so
+	// it can be part of a comment or be printed on a terminal. It is the container's title, quoted if it is unusual,
+	// with the image or the ID if several containers have the same title.
 	Label string
-	// AnyStart: settings are wanted although no start was seen.
+	// AnyStart: print settings even if capmon saw no start.
 	AnyStart bool
 }
 
-// plain is what needs no quoting in any target's format, nor can be taken for
-// more than a name.
-var plain = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./@-]*$`)
+// plainName matches names that need no quotes in the format of any target, and that cannot be mistaken for anything
+// else.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_./@-]*$`)
 
-// Containers are a profile's, in the order of their start.
+// Containers returns the containers of a profile, in the order of their start.
 func Containers(p profile.Profile) []Container {
 	summaries := profile.Summaries(p)
 	titles, images := make(map[string]int), make(map[string]int)
@@ -49,33 +49,32 @@ func Containers(p profile.Profile) []Container {
 	return all
 }
 
-// quote keeps what is plain and makes one ASCII word of anything else, another one
-// for each text.
+// quote returns plain names unchanged, and encodes any other text as one ASCII word. Different texts give different
+// words.
 func quote(s string) string {
-	if plain.MatchString(s) {
+	if plainName.MatchString(s) {
 		return s
 	}
 	return strconv.QuoteToASCII(s)
 }
 
-// Withheld says why there can be no settings for the container, "" if there can.
-func (c Container) Withheld() string {
+// Unavailable returns the reason why there are no settings for the container, "" if there are.
+func (c Container) Unavailable() string {
 	if !c.Started {
 		return "capmon never saw its workload start: there are no settings for it"
 	}
 	for _, needed := range c.List().Sorted() {
 		if !needed.Named() {
-			return fmt.Sprintf("it needs capability %s, which is newer than this capmon: settings take names only, and a list without it would be too short", needed)
+			return fmt.Sprintf("it needs capability %s, which is newer than this capmon: settings accept only names, and a list without it would be too short", needed)
 		}
 	}
 	return ""
 }
 
-// IsCalled reports whether a user may mean the container by a name: its title, its
-// label, its name, its service's in a swarm, in Compose or in Kubernetes, or the
-// beginning of its ID.
-func (c Container) IsCalled(name string) bool {
-	if c.Container.Unconfirmed != "" { // what it is named by may be another's ID
+// HasName reports whether a user may refer to the container by this name: its title, its label, its name, the name of
+// its service in a swarm, in Compose or in Kubernetes, or the beginning of its ID.
+func (c Container) HasName(name string) bool {
+	if c.Container.Unconfirmed != "" { // its cgroup may be named after the ID of another container
 		return name == c.Label || name == c.Container.Title()
 	}
 	for _, own := range []string{c.Label, c.Container.Title(), c.Container.Name, c.ComposeService(), c.KubernetesName(), c.Container.ID} {
@@ -83,11 +82,11 @@ func (c Container) IsCalled(name string) bool {
 			return true
 		}
 	}
-	const shortest = 4 // digits that somebody types to mean an ID
+	const shortest = 4 // digits of an ID
 	return len(name) >= shortest && strings.HasPrefix(c.Container.ID, name)
 }
 
-// ComposeService is the service of a compose file that the container is, "" if it is none.
+// ComposeService returns the name of the container's service in a compose file, "" if it has none.
 func (c Container) ComposeService() string {
 	if c.Container.OneOff() {
 		return ""
@@ -105,24 +104,23 @@ func (c Container) ComposeService() string {
 	return ""
 }
 
-// OneOff says why the container is not the service that it was started from, "" if it is one or
-// was started from none.
+// OneOff returns the reason why the container does not represent the service that it was started from. It returns "" if
+// it does, or if it was not started from a service.
 func (c Container) OneOff() string {
 	if !c.Container.OneOff() {
 		return ""
 	}
 	_, service := c.Container.ComposeService()
-	return fmt.Sprintf("docker compose run has started it from service %q, most often with another command: its needs are not the service's", service)
+	return fmt.Sprintf("docker compose run started it from service %q, usually with another command, so its needs are not those of the service", service)
 }
 
-// KubernetesName is the container's name in its pod, "" if it is of none.
+// KubernetesName returns the container's name in its pod, "" if it is not in a pod.
 func (c Container) KubernetesName() string { return c.Container.Labels["io.kubernetes.container.name"] }
 
-// Groups are the containers by what nameOf calls them, in the order of their first ones.
-// Replicas are one group, which shares what any of them needs. Left out are those of
-// which no workload was seen, those without a name, and groups with a member of which
-// there is no list: theirs would be too short. [CheckGroups] tells whether the groups are
-// fit for settings.
+// Groups groups the containers by the names that nameOf returns, in the order of their first members. Replicas are one
+// group, which shares what any of them needs. Groups leaves out containers without a workload or without a name. It
+// also leaves out groups with a member for which there is no list, because their list would be too short. Use
+// [CheckGroups] to check whether settings can be written for the groups.
 func Groups(all []Container, nameOf func(Container) string) []Group {
 	var groups []Group
 	for _, c := range all {
@@ -139,17 +137,17 @@ func Groups(all []Container, nameOf func(Container) string) []Group {
 		groups[i].Needs = groups[i].Needs.Union(c.List())
 	}
 	return slices.DeleteFunc(groups, func(g Group) bool {
-		return slices.ContainsFunc(g.Members, func(c Container) bool { return c.Withheld() != "" })
+		return slices.ContainsFunc(g.Members, func(c Container) bool { return c.Unavailable() != "" })
 	})
 }
 
-// CheckGroups fails if different containers have one name, since what one needs may not be
-// granted to the other. It is a StartUnseenError if no member of a group was seen to start.
+// CheckGroups returns an error if different containers have the same name, because one must not be granted what only
+// the other needs. It returns a [*StartUnseenError] if capmon saw no start of a member of a group.
 func CheckGroups(groups []Group) error {
 	for _, g := range groups {
 		for _, c := range g.Members {
-			if !g.Members[0].isReplica(c) {
-				return fmt.Errorf("%s and %s are both called %q, but are of different images or projects: give profiles of one of them only",
+			if !g.Members[0].sameOrigin(c) {
+				return fmt.Errorf("%s and %s are both named %q, but have different images or projects: use profiles of only one of them",
 					g.Members[0].Label, c.Label, g.Label)
 			}
 		}
@@ -157,8 +155,8 @@ func CheckGroups(groups []Group) error {
 	return startsUnseen(groups)
 }
 
-// isReplica tells whether two containers of one name are of one origin.
-func (c Container) isReplica(other Container) bool {
+// sameOrigin reports whether two containers with the same name are replicas.
+func (c Container) sameOrigin(other Container) bool {
 	for _, label := range []string{"com.docker.compose.project", "com.docker.stack.namespace", "io.kubernetes.pod.namespace"} {
 		if c.Container.Labels[label] != other.Container.Labels[label] {
 			return false
@@ -167,10 +165,10 @@ func (c Container) isReplica(other Container) bool {
 	return c.Container.Image == other.Container.Image
 }
 
-// Names lists a set as Docker names its members.
+// Names returns Docker's names of the capabilities in a set.
 func Names(set capability.Set) []string { return prefixed("", set) }
 
-// capNames lists a set as the kernel's header does.
+// capNames returns the names of the capabilities in a set as in the kernel's header.
 func capNames(set capability.Set) []string { return prefixed("CAP_", set) }
 
 func prefixed(prefix string, set capability.Set) []string {

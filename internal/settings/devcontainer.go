@@ -7,7 +7,7 @@ func devcontainerTarget() Target {
 		Name: "devcontainer", About: "members of a devcontainer.json", standard: capability.DockerDefault(),
 		text: func(c changes) string {
 			settings := object{}
-			// There is a member for what is added only.
+			// There is a member for added capabilities only.
 			if drop := GrantFlags(c.dropped(allDropped), nil); len(drop) > 0 {
 				settings["runArgs"] = drop
 			}
@@ -17,7 +17,7 @@ func devcontainerTarget() Target {
 			return asciiJSON(settings)
 		},
 		notes: func(changes) []string {
-			return []string{"the capabilities that Features of the dev container ask for are added to these"}
+			return []string{"Features of the dev container may request further capabilities, which are added"}
 		},
 		join: members,
 	}

@@ -1,5 +1,5 @@
-// Package settings turns a list of needed capabilities into the settings that
-// grant just these, for each way of running containers (Targets).
+// Package settings writes the settings that grant a list of capabilities and nothing else, for each tool or file format
+// (see [Targets]).
 package settings
 
 import (
@@ -10,21 +10,21 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// allDropped is Docker's word for everything that a container is granted by itself.
+// allDropped is Docker's name for all capabilities.
 const allDropped = "ALL"
 
-// DockerFlags are the options of docker run, docker create and docker service create
-// that grant needs and nothing else.
+// DockerFlags returns the options of docker run, docker create and docker service create that grant the needs and
+// nothing else.
 func DockerFlags(needs capability.Set) []string {
 	return GrantFlags([]string{allDropped}, Names(needs))
 }
 
-// DockerLine is DockerFlags as they are typed.
+// DockerLine returns [DockerFlags] as one line.
 func DockerLine(needs capability.Set) string {
 	return strings.Join(DockerFlags(needs), " ")
 }
 
-// GrantFlags are the options of docker that drop and add capabilities by their names, as they are.
+// GrantFlags returns the docker options that drop and add the named capabilities.
 func GrantFlags(drop, add []string) []string {
 	var flags []string
 	for _, name := range drop {
@@ -36,14 +36,14 @@ func GrantFlags(drop, add []string) []string {
 	return flags
 }
 
-// ServiceUpdate is the command that gives a service of a swarm needs and nothing else,
-// whatever it was given before.
+// ServiceUpdate returns the command that grants a swarm service the needs and nothing else, whatever it was granted
+// before.
 func ServiceUpdate(needs capability.Set, service string) string {
 	return serviceUpdate([]string{allDropped}, needs, service)
 }
 
-// serviceUpdate changes what the engine grants by itself: RESET forgets what the service
-// was given before (updateCapabilities, cli/command/service/update.go of docker/cli).
+// serviceUpdate returns a command that changes the engine's default. RESET clears what the service was given before
+// (updateCapabilities, cli/command/service/update.go of docker/cli).
 func serviceUpdate(drop []string, add capability.Set, service string) string {
 	const reset = "RESET"
 	flags := GrantFlags(slices.Concat([]string{reset}, drop), slices.Concat([]string{reset}, Names(add)))
@@ -64,12 +64,12 @@ func serviceTarget() Target {
 	}
 }
 
-// options are those of docker and podman.
+// options returns the options of docker and podman.
 func options(c changes) string {
 	return strings.Join(GrantFlags(c.dropped(allDropped), Names(c.add)), " ")
 }
 
-// placeholder stands for the name of a service that is not known.
+// placeholder replaces the name of a service that is not known.
 const placeholder = "SERVICE"
 
 func serviceUpdateTarget() Target {
@@ -82,11 +82,11 @@ func serviceUpdateTarget() Target {
 			if c.service() != "" {
 				return nil
 			}
-			return []string{"it is no task of a swarm's service: put a service's name in the place of " + placeholder}
+			return []string{"it is not a task of a swarm service: replace " + placeholder + " with the name of a service"}
 		},
 		join: lines,
 	}
 }
 
-// service is the swarm's service that is to be updated, "" if that is none.
+// service returns the swarm service to update, "" if the container is not a task of one.
 func (c changes) service() string { return c.Members[0].Container.Service() }

@@ -25,7 +25,7 @@ func TestDockerFlags(t *testing.T) {
 	}
 }
 
-func TestTheFlagsGrantTheNeedsAndNothingElse(t *testing.T) {
+func TestDockerFlagsGrantTheNeedsAndNothingElse(t *testing.T) {
 	holds := func(bits uint64) bool {
 		needs := capability.Set(bits).Intersect(capability.Known(capability.CheckpointRestore))
 		var add, drop []string

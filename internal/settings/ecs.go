@@ -6,14 +6,14 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// ecsUnknown are the capabilities that ECS has no word for (KernelCapabilities,
+// ecsUnknown returns the capabilities for which ECS has no name (KernelCapabilities,
 // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_KernelCapabilities.html).
 func ecsUnknown() capability.Set {
 	return capability.Of(capability.AuditRead, capability.BPF, capability.CheckpointRestore, capability.Perfmon)
 }
 
-// fargate is what tasks on Fargate may add.
-func fargate() capability.Set { return capability.Of(capability.SysPtrace) }
+// fargateAllowed returns the capabilities that tasks on Fargate may add.
+func fargateAllowed() capability.Set { return capability.Of(capability.SysPtrace) }
 
 func ecsTarget() Target {
 	return Target{
@@ -32,15 +32,15 @@ func ecsTarget() Target {
 func ecsNotes(c changes) []string {
 	var notes []string
 	if unknown := c.add.Intersect(ecsUnknown()); !unknown.Empty() {
-		notes = append(notes, "ECS has no word for "+unknown.Text()+" and will refuse it: there the container can run privileged only")
+		notes = append(notes, "ECS has no name for "+unknown.Text()+" and rejects it: on ECS, the container can only run privileged")
 	}
-	beyond, byItself := c.add.Minus(fargate()), c.Needs.Minus(fargate()).Minus(capability.DockerDefault())
+	beyond, byItself := c.add.Minus(fargateAllowed()), c.Needs.Minus(fargateAllowed()).Minus(capability.DockerDefault())
 	switch {
 	case beyond.Empty():
 	case byItself.Empty():
-		notes = append(notes, "not for Fargate, which lets no container add any but SYS_PTRACE: there, --style delta drops the others")
+		notes = append(notes, "not for Fargate, which accepts no added capability except SYS_PTRACE: there, use --style delta, which only drops capabilities")
 	default:
-		notes = append(notes, fmt.Sprintf("not for Fargate, which lets no container add any but SYS_PTRACE: it has no way to grant %s", byItself.Text()))
+		notes = append(notes, fmt.Sprintf("not for Fargate, which accepts no added capability except SYS_PTRACE: it cannot grant %s", byItself.Text()))
 	}
 	return notes
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// readNomad reads config blocks of tasks as Nomad does, whose names have any case.
+// readNomad reads config blocks of tasks as Nomad does. Names are in upper or lower case.
 func readNomad(t *testing.T, text string) map[string]capability.Set {
 	type config struct {
 		Drop []string `hcl:"cap_drop,optional"`
@@ -55,8 +55,7 @@ func readTerraform(t *testing.T, text string) map[string]capability.Set {
 	return all
 }
 
-// decodeHCL refuses what the type does not have, and text that its formatter would
-// change.
+// decodeHCL rejects text with unknown members, and text that the HCL formatter would change.
 func decodeHCL(t *testing.T, text string, into any) {
 	t.Helper()
 	text = strings.TrimSuffix(text, "\n") + "\n"

@@ -11,15 +11,14 @@ import (
 // object is a JSON object.
 type object = map[string]any
 
-// asciiJSON is a value's JSON in lines, in ASCII without control characters, so that
-// a terminal shows it as it is.
+// asciiJSON returns indented JSON in ASCII without control characters, which is safe for a terminal.
 func asciiJSON(v any) string {
 	var data bytes.Buffer
 	encoder := json.NewEncoder(&data)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(v); err != nil {
-		panic(err) // strings, lists and maps of them always have a form
+		panic(err) // strings, lists and maps of them can always be encoded
 	}
 	var text strings.Builder
 	for _, r := range data.String() {
@@ -34,8 +33,8 @@ func asciiJSON(v any) string {
 	return text.String()
 }
 
-// members joins sections whose texts are JSON: a single one as it is, several as
-// members of an object, under their labels. JSON has no comments.
+// members joins sections of JSON. It returns a single section as it is, and several as members of an object with their
+// labels. JSON has no comments.
 func members(sections []section) string {
 	if len(sections) == 1 {
 		return sections[0].text

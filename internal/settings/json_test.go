@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// decodeStrictly refuses what the type does not have.
+// decodeStrictly rejects unknown fields.
 func decodeStrictly(t *testing.T, data []byte, into any) {
 	t.Helper()
 	decoder := json.NewDecoder(bytes.NewReader(data))
@@ -28,7 +28,7 @@ func decodeStrictly(t *testing.T, data []byte, into any) {
 	}
 }
 
-// readMembers reads one object, which has known members, or several under their labels.
+// readMembers reads one object that has known members, or several with their labels.
 func readMembers(t *testing.T, text string, read func(data []byte) capability.Set, known ...string) map[string]capability.Set {
 	t.Helper()
 	var members map[string]json.RawMessage
@@ -50,7 +50,7 @@ func readOCI(t *testing.T, text string) map[string]capability.Set {
 		decodeStrictly(t, data, &spec)
 		sets := spec.Process.Capabilities
 		if len(sets.Inheritable)+len(sets.Ambient) > 0 || !slices.Equal(sets.Bounding, sets.Effective) || !slices.Equal(sets.Bounding, sets.Permitted) {
-			t.Errorf("other sets than Docker writes: %+v", sets)
+			t.Errorf("the sets differ from those that Docker writes: %+v", sets)
 		}
 		return setOf(t, "CAP_", sets.Bounding)
 	}, "process")
@@ -62,14 +62,14 @@ func readECS(t *testing.T, text string) map[string]capability.Set {
 		decodeStrictly(t, data, &container)
 		// The SDK's types take names in any case, the API does not.
 		if !bytes.Contains(data, []byte(`"linuxParameters"`)) || !bytes.Contains(data, []byte(`"capabilities"`)) || bytes.Contains(data, []byte("Add")) {
-			t.Errorf("not as the API names it:\n%s", data)
+			t.Errorf("not the names of the API:\n%s", data)
 		}
 		return granted(t, container.LinuxParameters.Capabilities.Add, container.LinuxParameters.Capabilities.Drop)
 	}, "linuxParameters")
 }
 
-// readDevcontainers takes the names that https://containers.dev/implementors/json_reference/
-// documents, whose tools give runArgs to docker run as they are.
+// readDevcontainers reads the members that https://containers.dev/implementors/json_reference/ documents. Tools pass
+// runArgs to docker run unchanged.
 func readDevcontainers(t *testing.T, text string) map[string]capability.Set {
 	return readMembers(t, text, func(data []byte) capability.Set {
 		var settings struct {
@@ -85,13 +85,13 @@ func readDevcontainers(t *testing.T, text string) map[string]capability.Set {
 	}, "runArgs", "capAdd")
 }
 
-func TestFargateIsToldApart(t *testing.T) {
+func TestNotesForFargate(t *testing.T) {
 	for needs, want := range map[capability.Set]map[Style]string{
 		0:                                   {},
 		capability.Of(capability.SysPtrace): {},
-		capability.Of(capability.Chown):     {Absolute: "there, --style delta drops the others"},
-		capability.Of(capability.NetAdmin):  {Absolute: "no way to grant NET_ADMIN", Delta: "no way to grant NET_ADMIN"},
-		capability.Of(capability.BPF):       {Absolute: "ECS has no word for BPF", Delta: "ECS has no word for BPF"},
+		capability.Of(capability.Chown):     {Absolute: "use --style delta, which only drops capabilities"},
+		capability.Of(capability.NetAdmin):  {Absolute: "it cannot grant NET_ADMIN", Delta: "it cannot grant NET_ADMIN"},
+		capability.Of(capability.BPF):       {Absolute: "ECS has no name for BPF", Delta: "ECS has no name for BPF"},
 	} {
 		for _, style := range []Style{Absolute, Delta} {
 			_, notes, err := ecsTarget().Settings(Containers(profile.New(needing(1, "web", needs))), style)
@@ -107,7 +107,7 @@ func TestFargateIsToldApart(t *testing.T) {
 	}
 }
 
-func TestJSONIsForTerminals(t *testing.T) {
+func TestJSONIsSafeForTerminals(t *testing.T) {
 	text := asciiJSON(map[string]string{"\u009b31m\x7f<": "☕\U0001f600\u202e"})
 	if want := `"\u009b31m\u007f<": "\u2615\ud83d\ude00\u202e"`; !strings.Contains(text, want) {
 		t.Errorf("got %s, wanted %s", text, want)

@@ -7,16 +7,17 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// restricted is what the Pod Security Standard of that name lets containers add, which
-// also have to drop ALL; baseline what that one does. (https://kubernetes.io/docs/concepts/security/pod-security-standards/)
-func restricted() capability.Set { return capability.Of(capability.NetBindService) }
+// restrictedAllowed returns the capabilities that the Pod Security Standard "restricted" allows containers to add; they
+// also have to drop ALL. baselineAllowed returns those of the standard "baseline".
+// (https://kubernetes.io/docs/concepts/security/pod-security-standards/)
+func restrictedAllowed() capability.Set { return capability.Of(capability.NetBindService) }
 
-func baseline() capability.Set { return capability.DockerDefault().Without(capability.NetRaw) }
+func baselineAllowed() capability.Set { return capability.DockerDefault().Without(capability.NetRaw) }
 
 func kubernetesTarget() Target {
 	return Target{
 		Name: "kubernetes", About: "securityContext of a container in a pod", noDelta: runtimesDefault,
-		text: securityContext, notes: podNotes, join: commented("---\n"), comments: true, strictPorts: true, rootOnly: true,
+		text: securityContext, notes: podNotes, join: commented("---\n"), comments: true, keepsLimits: true, rootOnly: true,
 	}
 }
 
@@ -25,34 +26,34 @@ func helmTarget() Target {
 		Name: "helm", About: "values of a chart that has the value securityContext", noDelta: runtimesDefault,
 		text: securityContext,
 		notes: func(c changes) []string {
-			return append([]string{"values of a chart that puts securityContext into its container, as helm create makes it (podSecurityContext has no capabilities)"},
+			return append([]string{"for a chart that puts securityContext into its container, like the charts of helm create (podSecurityContext has no capabilities)"},
 				podNotes(c)...)
 		},
-		join: commented("---\n"), comments: true, strictPorts: true, rootOnly: true,
+		join: commented("---\n"), comments: true, keepsLimits: true, rootOnly: true,
 	}
 }
 
-const runtimesDefault = "what Kubernetes grants by itself depends on the container runtime of the node"
+const runtimesDefault = "the default capabilities in Kubernetes depend on the container runtime of the node"
 
 func securityContext(c changes) string {
-	lines := []string{"securityContext:", "  capabilities:", "    drop: " + flow([]string{allDropped})}
+	lines := []string{"securityContext:", "  capabilities:", "    drop: " + flowList([]string{allDropped})}
 	if !c.add.Empty() {
-		lines = append(lines, "    add: "+flow(Names(c.add)))
+		lines = append(lines, "    add: "+flowList(Names(c.add)))
 	}
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// podNotes say which Pod Security Standards allow the capabilities, and whom they reach.
+// podNotes describe which Pod Security Standards allow the capabilities, and which processes the capabilities reach.
 func podNotes(c changes) []string {
 	notes := []string{podSecurity(c.add)}
 	if !c.add.Empty() {
-		notes = append(notes, "added capabilities reach root's processes; those of other users (runAsUser) only through a set-user-ID program or a file that carries them, and not with allowPrivilegeEscalation: false")
+		notes = append(notes, "added capabilities reach processes of root; processes of other users (runAsUser) get them only through a set-user-ID program or a file that carries them, and not with allowPrivilegeEscalation: false")
 	}
 	return notes
 }
 
 func podSecurity(add capability.Set) string {
-	switch beyond, above := add.Minus(restricted()), add.Minus(baseline()); {
+	switch beyond, above := add.Minus(restrictedAllowed()), add.Minus(baselineAllowed()); {
 	case beyond.Empty():
 		return `Pod Security: these capabilities are allowed by all levels, "restricted" included`
 	case above.Empty():

@@ -3,13 +3,13 @@ package settings
 func ociTarget() Target {
 	return Target{
 		Name: "oci", About: "process.capabilities of an OCI runtime's config.json",
-		noDelta: "it has the whole sets, and nothing is granted besides",
-		text:    ociProcess, join: members, strictPorts: true, rootOnly: true,
+		noDelta: "config.json contains the complete sets, and there is no default",
+		text:    ociProcess, join: members, keepsLimits: true, rootOnly: true,
 	}
 }
 
-// ociProcess is what Docker writes for a container, whose inheritable and ambient sets
-// are empty: root's programs get what the bounding set allows.
+// ociProcess returns the sets that Docker writes. The inheritable and ambient sets are empty: programs of root get what
+// the bounding set allows.
 func ociProcess(c changes) string {
 	set := capNames(c.Needs)
 	return asciiJSON(object{"process": object{"capabilities": object{

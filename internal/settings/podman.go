@@ -9,8 +9,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// podmanDefault is what podman grants a container that asks for nothing
-// (default_capabilities in containers.conf(5) of containers-common).
+// podmanDefault returns podman's default capabilities (default_capabilities in containers.conf(5) of
+// containers-common).
 func podmanDefault() capability.Set {
 	return capability.DockerDefault().Minus(capability.Of(capability.AuditWrite, capability.Mknod, capability.NetRaw))
 }
@@ -18,13 +18,13 @@ func podmanDefault() capability.Set {
 func podmanTarget() Target {
 	return Target{
 		Name: "podman", About: "options of podman run and podman create", standard: podmanDefault(),
-		text: options, notes: seccompNotes("--security-opt=seccomp=FILE"), join: lines, strictPorts: true,
+		text: options, notes: seccompNotes("--security-opt=seccomp=FILE"), join: lines, keepsLimits: true,
 	}
 }
 
-// seccompNotes says which calls podman's seccomp profile may refuse although Docker's allows them with the same
-// list: bpf without SYS_ADMIN, and until October 2025 perf_event_open without both PERFMON and SYS_ADMIN (seccomp.json of
-// containers/common). option is the setting of another profile.
+// seccompNotes warn about calls that podman's seccomp profile may deny although Docker's profile allows them with the
+// same list: bpf without SYS_ADMIN and, until October 2025, perf_event_open without both PERFMON and SYS_ADMIN
+// (seccomp.json of containers/common). option is the setting that chooses another profile.
 func seccompNotes(option string) func(changes) []string {
 	return func(c changes) (notes []string) {
 		for _, rule := range []struct {
@@ -43,15 +43,14 @@ func seccompNotes(option string) func(changes) []string {
 	}
 }
 
-// calls reports whether a member used a capability that it needs in a system call.
+// calls reports whether a member used a needed capability in the system call.
 func (g Group) calls(name string) bool {
 	return slices.ContainsFunc(g.Members, func(c Container) bool {
 		return slices.ContainsFunc(c.Uses, func(use profile.Use) bool { return use.CallName() == name && use.Class.Need() })
 	})
 }
 
-// QuadletLines are the lines in the section [Container] of a quadlet unit that grant
-// needs and nothing else.
+// QuadletLines returns the lines in the section [Container] of a quadlet that grant the needs and nothing else.
 func QuadletLines(needs capability.Set) []string {
 	lines := []string{"DropCapability=all"}
 	if !needs.Empty() {
@@ -63,10 +62,10 @@ func QuadletLines(needs capability.Set) []string {
 func quadletTarget() Target {
 	return Target{
 		Name: "quadlet", About: "lines of a podman quadlet, NAME.container",
-		noDelta: "what a quadlet grants by itself depends on podman's version and configuration",
+		noDelta: "the default capabilities of a quadlet depend on podman's version and configuration",
 		text: func(c changes) string {
 			return "[Container]\n" + strings.Join(QuadletLines(c.Needs), "\n") + "\n"
 		},
-		notes: seccompNotes("SeccompProfile=FILE"), join: commented("\n"), comments: true, strictPorts: true,
+		notes: seccompNotes("SeccompProfile=FILE"), join: commented("\n"), comments: true, keepsLimits: true,
 	}
 }

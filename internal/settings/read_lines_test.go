@@ -22,7 +22,7 @@ func readOptions(t *testing.T, words []string) (add, drop, args []string) {
 	return add, drop, flags.Args()
 }
 
-// readEach reads lines that begin with a label if there are several. No label has ": ".
+// readEach reads lines that begin with a label if there are several. No label contains ": ".
 func readEach(text string, read func(line string) capability.Set) map[string]capability.Set {
 	all := make(map[string]capability.Set)
 	each := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
@@ -65,8 +65,7 @@ func readPodmanLines(t *testing.T, text string) map[string]capability.Set {
 	})
 }
 
-// readServiceUpdate reads the command as for a service that was given other
-// capabilities before.
+// readServiceUpdate reads the command for a service that was given other capabilities before.
 func readServiceUpdate(t *testing.T, text string) map[string]capability.Set {
 	return readEach(text, func(line string) capability.Set {
 		rest, ok := strings.CutPrefix(line, "docker service update ")

@@ -17,9 +17,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// readers read a target's text as the target does: what each container is granted, by
-// the label that the text has for it ("" if there is only one). What the target would
-// refuse is an error.
+// readers read a target's text as the target does. They return what each container is granted, by its label in the text
+// ("" if there is only one container). They report an error for text that the target would reject.
 var readers = map[string]func(t *testing.T, text string) map[string]capability.Set{
 	"docker": readDockerLines, "service": readDockerLines, "service-update": readServiceUpdate, "podman": readPodmanLines,
 	"compose": readCompose, "quadlet": readQuadlets, "kubernetes": readPods, "helm": readValues, "systemd": readUnits,
@@ -33,13 +32,13 @@ var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func ptr[T any](value T) *T { return &value }
 
-// hostile are names that no engine allows, but a forged profile may have.
+// hostile are names that no engine allows, but that a forged profile may contain.
 var hostile = []string{
 	`"`, `'`, "a\nb: c", "# x", "*/ {", "\x1b[31mred", "${jndi}", "{{ 7*7 }}", strings.Repeat("x", 255), "ünï\u202ecode", "-->",
 	`web\`, "true", "web: --privileged", "\u009b31m", "\xff\xfe", "\r\n[Service]\r\nExecStart=/bin/sh", "---", "$(reboot)", "1.0", "café ☕",
 }
 
-// needing is a run of a container, the id-th here, that needs a set.
+// needing returns the run of a container with the number id that needs the set.
 func needing(id int, name string, needs capability.Set) profile.Run {
 	run := profile.Run{
 		ID:        fmt.Sprint("observation/", id),
@@ -53,19 +52,19 @@ func needing(id int, name string, needs capability.Set) profile.Run {
 	return run
 }
 
-// several are sets of containers that settings are written for together.
+// several returns sets of containers whose settings are written together.
 func several() map[string][]profile.Run {
 	all := map[string][]profile.Run{
 		"one that needs nothing":    {needing(1, "web", 0)},
 		"one":                       {needing(1, "web", capability.Of(capability.NetRaw, capability.Setuid))},
 		"one that needs everything": {needing(1, "web", capability.Known(lastKnown))},
-		"one of an ID alone":        {needing(1, "", capability.Of(capability.SysPtrace))},
+		"one without a name":        {needing(1, "", capability.Of(capability.SysPtrace))},
 		"two":                       {needing(1, "web", capability.Of(capability.NetBindService)), needing(2, "db-1.x", capability.DockerDefault())},
 	}
 	for i, name := range hostile {
 		run := needing(i+1, name, capability.Set(0x5a3c96<<i).Intersect(capability.Known(lastKnown)))
 		all["hostile names"] = append(all["hostile names"], run)
-		if i < 8 { // each a text of its own, where nothing keeps its end
+		if i < 8 { // alone, so that an unterminated name is noticed
 			all[fmt.Sprintf("the name %q", name)] = []profile.Run{run}
 		}
 	}
@@ -103,7 +102,7 @@ func checkSettings(t *testing.T, target Target, all []Container, style Style) {
 	}
 	text, _, _ = target.Settings(all, style)
 	want := make(map[string]capability.Set)
-	groups, err := singles(all)
+	groups, err := oneEach(all)
 	if target.groups != nil {
 		groups, err = target.groups(all)
 	}
@@ -122,13 +121,13 @@ func checkSettings(t *testing.T, target Target, all []Container, style Style) {
 	}
 }
 
-func TestEveryTargetIsReadByATest(t *testing.T) {
+func TestEveryTargetHasAReader(t *testing.T) {
 	if diff := cmp.Diff(slices.Sorted(slices.Values(TargetNames())), slices.Sorted(maps.Keys(readers))); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// granted is what Docker grants with lists, without the default of another engine.
+// granted returns what Docker grants with the lists, without the default of another engine.
 func granted(t *testing.T, add, drop []string) capability.Set {
 	t.Helper()
 	set, err := capability.Granted(add, drop, false, lastKnown)
@@ -138,7 +137,7 @@ func granted(t *testing.T, add, drop []string) capability.Set {
 	return set
 }
 
-// setOf reads names that have a prefix.
+// setOf reads names with a prefix.
 func setOf(t *testing.T, prefix string, names []string) capability.Set {
 	t.Helper()
 	var set capability.Set
@@ -146,15 +145,15 @@ func setOf(t *testing.T, prefix string, names []string) capability.Set {
 		bare, ok := strings.CutPrefix(name, prefix)
 		c, err := capability.Parse(bare)
 		if !ok || err != nil || c.String() != bare {
-			t.Errorf("%q is no capability after %s: %v", name, prefix, err)
+			t.Errorf("%q is not a capability with the prefix %s: %v", name, prefix, err)
 		}
 		set = set.With(c)
 	}
 	return set
 }
 
-// documents splits a text of several containers by its separator, with the label that
-// the comment in front of each has.
+// documents splits a text for several containers at its separators. The keys are the labels in the comments at the
+// beginning of the parts.
 func documents(t *testing.T, text, separator string) map[string]string {
 	t.Helper()
 	all := make(map[string]string)
@@ -162,14 +161,14 @@ func documents(t *testing.T, text, separator string) map[string]string {
 		first, _, _ := strings.Cut(part, "\n")
 		label, ok := strings.CutPrefix(first, "# ")
 		if _, twice := all[label]; !ok || twice {
-			t.Fatalf("%q is not of a container of its own:\n%s", first, text)
+			t.Fatalf("%q is not the label of another container:\n%s", first, text)
 		}
 		all[label] = part
 	}
 	return all
 }
 
-func TestContainersAreToldApart(t *testing.T) {
+func TestLabelsAreUnique(t *testing.T) {
 	run := func(id int, name, image string) profile.Run {
 		r := needing(id, name, 0)
 		r.Container.Image = image
@@ -206,20 +205,20 @@ func TestNoSettingsWithoutAList(t *testing.T) {
 		}
 	}
 	for i, want := range []string{"capability 63", "", "never saw its workload start"} { // in the order of their starts
-		if reason := all[i].Withheld(); !strings.Contains(reason, want) || (reason == "") != (want == "") {
+		if reason := all[i].Unavailable(); !strings.Contains(reason, want) || (reason == "") != (want == "") {
 			t.Errorf("%s: %q, wanted %q", all[i].Label, reason, want)
 		}
 	}
 }
 
-func TestDeltaNeedsToKnowWhatIsGranted(t *testing.T) {
+func TestDeltaRequiresKnownGrants(t *testing.T) {
 	run := needing(1, "web", 0)
 	run.Grants = profile.Grants{}
 	for _, target := range Targets() {
 		_, _, err := target.Settings(Containers(profile.New(run)), Delta)
-		want := "web: what it is granted is not known"
+		want := "web: its grants are unknown"
 		if target.noDelta != "" {
-			want = "has no meaning for " + target.Name
+			want = "is not available for " + target.Name
 		}
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "--style absolute") {
 			t.Errorf("%s: %v; wanted %s", target.Name, err, want)
@@ -227,14 +226,14 @@ func TestDeltaNeedsToKnowWhatIsGranted(t *testing.T) {
 	}
 }
 
-func TestNotesSayWhatHasToChangeBesides(t *testing.T) {
+func TestNotesAboutCurrentSettings(t *testing.T) {
 	privileged, added, plain := needing(1, "p", 0), needing(2, "a", 0), needing(3, "n", 0)
 	privileged.Grants.Privileged = true
 	added.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime).Without(capability.Kill))
 	all := Containers(profile.New(privileged, added, plain))
 	for style, want := range map[Style]map[string]string{
-		Absolute: {"p": "--privileged must go first"},
-		Delta:    {"p": "--privileged must go first", "a": "it was run with SYS_TIME and without KILL"},
+		Absolute: {"p": "remove --privileged first"},
+		Delta:    {"p": "remove --privileged first", "a": "it was run with SYS_TIME and without KILL"},
 	} {
 		_, notes, err := dockerTarget().Settings(all, style)
 		if err != nil || len(notes) != len(want) {
@@ -248,10 +247,10 @@ func TestNotesSayWhatHasToChangeBesides(t *testing.T) {
 	}
 }
 
-// Docker's sysctls hide needs that other engines have.
-func TestListsHaveWhatDockerHides(t *testing.T) {
-	const unknownPorts, unknownEcho = "not known: whether it binds ports below 1024", "not known: whether it sends ICMP echo"
-	const added, echo, reach = "bound UDP port 53, TCP port 80", "opened a socket for ICMP echo (ping)", "whom an added capability does not reach"
+// Docker's sysctls hide needs that containers have with other engines.
+func TestListsHaveTheNeedsThatDockerHides(t *testing.T) {
+	const unknownPorts, unknownEcho = "it is unknown whether it binds ports below 1024", "it is unknown whether it sends ICMP echo"
+	const added, echo, reach = "bound UDP port 53, TCP port 80", "opened a socket for ICMP echo (ping)", "An added capability does not reach user"
 	var (
 		web  = profile.Lifted{Capability: capability.NetBindService, Transport: "TCP", Port: 80, Program: "nginx", Count: 1}
 		dns  = profile.Lifted{Capability: capability.NetBindService, Transport: "UDP", Port: 53, Program: "evil\n- x", User: 33, Count: 1}
@@ -268,20 +267,20 @@ func TestListsHaveWhatDockerHides(t *testing.T) {
 		list    capability.Set
 		notes   []string
 	}{
-		{what: "nothing was seen of it", network: "bridge", notes: []string{unknownPorts, unknownEcho}},
-		{what: "nothing was seen, and it needs both anyway", network: "bridge", needs: capability.Of(capability.NetBindService, capability.NetRaw)},
-		{what: "the host's network, which Docker leaves alone", network: "host"},
+		{what: "limits not seen", network: "bridge", notes: []string{unknownPorts, unknownEcho}},
+		{what: "limits not seen, but it needs both capabilities", network: "bridge", needs: capability.Of(capability.NetBindService, capability.NetRaw)},
+		{what: "the host's network, whose sysctls Docker does not set", network: "host"},
 		{what: "it does neither", network: "bridge", seen: true},
 		{
 			what: "it does both", network: "bridge", seen: true, lifted: []profile.Lifted{web, dns, ping},
 			list: capability.Of(capability.NetBindService), notes: []string{added, echo, reach, `start=53`, `"evil\n- x"`},
 		},
 		{
-			what: "it does both, and needs the capabilities anyway", network: "bridge", seen: true, lifted: []profile.Lifted{web, dns, ping},
+			what: "it does both, and needs both capabilities", network: "bridge", seen: true, lifted: []profile.Lifted{web, dns, ping},
 			needs: capability.Of(capability.NetBindService, capability.NetRaw),
 		},
 		{
-			what: "it was seen to bind, and more may not have been seen", network: "bridge", lifted: []profile.Lifted{web, dns},
+			what: "it binds, and limits not seen", network: "bridge", lifted: []profile.Lifted{web, dns},
 			list: capability.Of(capability.NetBindService), notes: []string{added, unknownEcho, reach, `start=53`, `"evil\n- x"`},
 		},
 	} {
@@ -314,7 +313,7 @@ func TestListsHaveWhatDockerHides(t *testing.T) {
 	}
 }
 
-func TestUnknownNamesSuggestThoseThatAre(t *testing.T) {
+func TestErrorsForUnknownNamesListTheKnownOnes(t *testing.T) {
 	if _, err := ParseTarget("swarm"); err == nil || !strings.Contains(err.Error(), `"swarm": choose docker, service,`) || !strings.Contains(err.Error(), "or devcontainer") {
 		t.Error(err)
 	}
@@ -323,7 +322,7 @@ func TestUnknownNamesSuggestThoseThatAre(t *testing.T) {
 	}
 }
 
-func TestNamesThatMeanAContainer(t *testing.T) {
+func TestHasName(t *testing.T) {
 	run := needing(0xabcd, "shop-web-1", 0)
 	run.Container.Labels = map[string]string{"com.docker.compose.service": "web", "io.kubernetes.container.name": "front"}
 	c := Containers(profile.New(run))[0]
@@ -331,7 +330,7 @@ func TestNamesThatMeanAContainer(t *testing.T) {
 		"shop-web-1": true, "web": true, "front": true, "abcdab": true, run.Container.ID: true,
 		"": false, "abc": false, "shop": false, "bcda": false,
 	} {
-		if c.IsCalled(name) != want {
+		if c.HasName(name) != want {
 			t.Errorf("%q: %v", name, !want)
 		}
 	}
@@ -349,7 +348,7 @@ func TestEveryTargetIsDocumented(t *testing.T) {
 		}
 		row := regexp.MustCompile("(?m)^\\| `" + target.Name + "` \\| [^|]+\\| *" + delta + " *\\|$")
 		if !row.Match(doc) {
-			t.Errorf("no row for %s in docs/flags.md, or the wrong word about its style delta", target.Name)
+			t.Errorf("no row for %s in docs/flags.md, or a wrong entry for the style delta", target.Name)
 		}
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// ranBefore is a container that was running before it was watched.
-func ranBefore(change func(*profile.Run)) []Container {
+// alreadyRunning returns a container that was running before capmon watched it.
+func alreadyRunning(change func(*profile.Run)) []Container {
 	began := time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 	run := profile.Run{
 		ID: "o/1", Container: profile.Container{ID: strings.Repeat("ab", 32), Name: "web", Image: "nginx:1.27"},
@@ -22,9 +22,9 @@ func ranBefore(change func(*profile.Run)) []Container {
 	return Containers(profile.New(run))
 }
 
-// What a hostile image says of itself is in no command that somebody may type.
-func TestHowToSeeAStartIsNotChosenByTheImage(t *testing.T) {
-	err := RequireStarts(ranBefore(func(r *profile.Run) {
+// A command that people may copy must not contain anything from the labels of a hostile image.
+func TestHowToRecordStartIgnoresLabels(t *testing.T) {
+	err := RequireStarts(alreadyRunning(func(r *profile.Run) {
 		r.Container.Labels = map[string]string{
 			"io.kubernetes.container.name": "x", "io.kubernetes.pod.namespace": "kube-system", "io.kubernetes.pod.name": "--all",
 			"com.docker.compose.service": "--scale=web=99",
@@ -40,13 +40,13 @@ func TestHowToSeeAStartIsNotChosenByTheImage(t *testing.T) {
 	}
 }
 
-// A container of which there is no list for another reason is refused all the same.
-func TestStartsAreRequiredOfAll(t *testing.T) {
-	all := ranBefore(func(r *profile.Run) {
+// A container without a list for another reason also needs a start.
+func TestStartsAreRequiredWithoutAList(t *testing.T) {
+	all := alreadyRunning(func(r *profile.Run) {
 		r.Uses = []profile.Use{{Capability: capability.Capability(60), Class: classify.Required, Granted: true, Count: 1}}
 	})
-	if all[0].Withheld() == "" {
-		t.Fatal("there is a list of it")
+	if all[0].Unavailable() == "" {
+		t.Fatal("there is a list")
 	}
 	if unseen := (*StartUnseenError)(nil); !errors.As(RequireStarts(all), &unseen) {
 		t.Error("its start is not required")

@@ -5,12 +5,12 @@ import "strings"
 func systemdTarget() Target {
 	return Target{
 		Name: "systemd", About: "lines of a unit that runs the program without a container",
-		noDelta: "a service has all capabilities of the host by itself",
+		noDelta: "a service has all capabilities of the host by default",
 		text:    systemdLines,
 		notes: func(c changes) []string {
-			return []string{"seen in a container: outside it files have other owners and modes, so the program may need others"}
+			return []string{"observed in a container: outside of it, files have other owners and modes, so the program may need other capabilities"}
 		},
-		join: commented("\n"), comments: true, strictPorts: true,
+		join: commented("\n"), comments: true, keepsLimits: true,
 	}
 }
 
@@ -18,7 +18,7 @@ func systemdLines(c changes) string {
 	set := strings.Join(capNames(c.Needs), " ")
 	lines := []string{"[Service]", "CapabilityBoundingSet=" + set}
 	if set != "" {
-		lines = append(lines, "# with a User= other than root, besides:", "# AmbientCapabilities="+set)
+		lines = append(lines, "# with a User= other than root, also set:", "# AmbientCapabilities="+set)
 	}
 	return strings.Join(lines, "\n") + "\n"
 }

@@ -8,17 +8,17 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// Style is how settings express a list.
+// Style is the form in which settings express a list.
 type Style string
 
 const (
 	// Absolute settings drop everything and add what is needed.
 	Absolute Style = "absolute"
-	// Delta settings change what the target grants by itself.
+	// Delta settings change the target's default.
 	Delta Style = "delta"
 )
 
-// ParseStyle reads the name of a style.
+// ParseStyle parses the name of a style.
 func ParseStyle(s string) (Style, error) {
 	switch style := Style(s); style {
 	case Absolute, Delta:
@@ -27,45 +27,44 @@ func ParseStyle(s string) (Style, error) {
 	return "", fmt.Errorf("unknown style %q: choose absolute or delta", s)
 }
 
-// Target is a way of running containers, which has settings of its own.
+// Target is a tool or a file format with settings for capabilities.
 type Target struct {
 	Name string
-	// About says what the settings are, for a list of the targets.
+	// About describes the settings, for a list of the targets.
 	About string
-	// standard is what the target grants a container that asks for nothing, where that is
-	// always the same; else noDelta says why there are no settings of the style Delta.
+	// standard is the target's default for a container, if it never varies. Otherwise noDelta is the reason why there
+	// are no settings of the style Delta.
 	standard capability.Set
 	noDelta  string
-	// groups are the containers that share settings; nil if none do.
+	// groups returns the containers that share settings; nil if none do.
 	groups func([]Container) ([]Group, error)
-	// leftOut says why there are no settings of the target for a container, "" if there are;
-	// nil if there are for all.
+	// leftOut returns the reason why the target has no settings for a container, "" if it has; nil if it has for all.
 	leftOut func(Container) string
-	// text is the settings of one group.
+	// text returns the settings for one group.
 	text func(changes) string
-	// notes are what the reader of these settings must know; nil if there is nothing.
+	// notes returns what the reader of these settings must know; nil if there is nothing.
 	notes func(changes) []string
-	// join makes one text of all settings.
+	// join joins the settings of all groups to one text.
 	join func([]section) string
 	// comments: join writes the notes of a section into the text.
 	comments bool
-	// strictPorts: unlike Docker, it leaves the kernel's limits on ports below 1024 and on ICMP echo
-	// as they are, or depends on its version in that.
-	strictPorts bool
-	// rootOnly: what it grants a container reaches only root's processes.
+	// keepsLimits: unlike Docker, the target keeps the kernel's limits on ports below 1024 and on ICMP echo, or this
+	// depends on its version.
+	keepsLimits bool
+	// rootOnly: granted capabilities reach only processes of root.
 	rootOnly bool
 }
 
-// Group is containers that share settings.
+// Group is a set of containers that share settings.
 type Group struct {
-	// Label tells the group from others, as Container.Label does.
+	// Label distinguishes the group from others, as Container.Label does.
 	Label   string
 	Members []Container
-	// Needs are what any member needs.
+	// Needs is the union of the members' needs.
 	Needs capability.Set
 }
 
-// granted is what any member is known to have been granted, not by --privileged.
+// granted returns what any member is known to have been granted other than with --privileged.
 func (g Group) granted() capability.Set {
 	var granted capability.Set
 	for _, c := range g.Members {
@@ -76,15 +75,15 @@ func (g Group) granted() capability.Set {
 	return granted
 }
 
-// changes are what settings do to the capabilities that the target grants by itself.
+// changes are the changes to the target's default.
 type changes struct {
 	Group
-	// all: everything is dropped first; else drop is.
+	// all: everything is dropped first. Otherwise drop is dropped.
 	all       bool
 	drop, add capability.Set
 }
 
-// dropped are the words for what is dropped, with the target's word for everything.
+// dropped returns the names of what is dropped. all is the target's name for all capabilities.
 func (c changes) dropped(all string) []string {
 	if c.all {
 		return []string{all}
@@ -92,14 +91,14 @@ func (c changes) dropped(all string) []string {
 	return Names(c.drop)
 }
 
-// section is the part of a text that is about one group.
+// section is the part of a text for one group.
 type section struct {
 	Group
 	notes []string
 	text  string
 }
 
-// Targets lists them in the order in which they are offered.
+// Targets returns all targets, in the order in which capmon lists them.
 func Targets() []Target {
 	return []Target{
 		dockerTarget(), serviceTarget(), serviceUpdateTarget(), composeTarget(), podmanTarget(), quadletTarget(),
@@ -108,7 +107,7 @@ func Targets() []Target {
 	}
 }
 
-// ParseTarget finds a target by its name.
+// ParseTarget returns the target with the name.
 func ParseTarget(name string) (Target, error) {
 	targets := Targets()
 	i := slices.IndexFunc(targets, func(t Target) bool { return t.Name == name })
@@ -120,7 +119,7 @@ func ParseTarget(name string) (Target, error) {
 	return targets[i], nil
 }
 
-// TargetNames lists the names of the targets.
+// TargetNames returns the names of the targets.
 func TargetNames() []string {
 	var names []string
 	for _, t := range Targets() {
@@ -129,18 +128,16 @@ func TargetNames() []string {
 	return names
 }
 
-// Note is something to know about the settings of a container that their text does
-// not say.
+// Note is a fact about the settings of a container that is not in their text.
 type Note struct{ Label, Text string }
 
-// Settings are the target's for all containers, as one text in the target's format;
-// empty if there are none for any. Containers for which there can be none
-// (Container.Withheld) are left out. The error says why there are no settings of the
-// style, or why they cannot stand in one text. It is a StartUnseenError if no start of one
-// of them was seen.
+// Settings returns the settings for all containers as one text in the target's format, or "" if there are none. It
+// leaves out containers that have no settings ([Container.Unavailable]). It returns an error if the style is not
+// available, or if the settings cannot be in one text, and a [*StartUnseenError] if capmon saw no start of one of the
+// containers.
 func (t Target) Settings(all []Container, style Style) (text string, notes []Note, err error) {
-	all, notes = t.taken(all)
-	groups := singles
+	all, notes = t.included(all)
+	groups := oneEach
 	if t.groups != nil {
 		groups = t.groups
 	}
@@ -150,7 +147,7 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 	}
 	var sections []section
 	for _, group := range found {
-		group, limits := t.BehindLimits(group)
+		group, limits := t.WithLiftedLimits(group)
 		changes, err := t.changes(group, style)
 		if err != nil {
 			return "", nil, err
@@ -161,11 +158,11 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 		}
 		s.notes = append(s.notes, limits...)
 		sections = append(sections, s)
-		beside := t.present(group, style)
+		separate := t.currentSettingsNotes(group, style)
 		if !t.comments {
-			beside = append(beside, s.notes...)
+			separate = append(separate, s.notes...)
 		}
-		for _, text := range beside {
+		for _, text := range separate {
 			notes = append(notes, Note{group.Label, text})
 		}
 	}
@@ -175,8 +172,8 @@ func (t Target) Settings(all []Container, style Style) (text string, notes []Not
 	return t.join(sections), notes, nil
 }
 
-// taken are the containers that the target has settings for, with notes on the others.
-func (t Target) taken(all []Container) (taken []Container, notes []Note) {
+// included returns the containers for which the target has settings, with notes about the others.
+func (t Target) included(all []Container) (included []Container, notes []Note) {
 	if t.leftOut == nil {
 		return all, nil
 	}
@@ -184,17 +181,17 @@ func (t Target) taken(all []Container) (taken []Container, notes []Note) {
 		if reason := t.leftOut(c); reason != "" {
 			notes = append(notes, Note{c.Label, "left out: " + reason})
 		} else {
-			taken = append(taken, c)
+			included = append(included, c)
 		}
 	}
-	return taken, notes
+	return included, notes
 }
 
-// singles are groups of one container each.
-func singles(all []Container) ([]Group, error) {
+// oneEach returns a group for each container.
+func oneEach(all []Container) ([]Group, error) {
 	var groups []Group
 	for _, c := range all {
-		if c.Withheld() == "" {
+		if c.Unavailable() == "" {
 			groups = append(groups, Group{c.Label, []Container{c}, c.List()})
 		}
 	}
@@ -206,21 +203,21 @@ func (t Target) changes(group Group, style Style) (changes, error) {
 		return changes{Group: group, all: true, add: group.Needs}, nil
 	}
 	if t.noDelta != "" {
-		return changes{}, fmt.Errorf("--style delta has no meaning for %s: %s; use --style absolute", t.Name, t.noDelta)
+		return changes{}, fmt.Errorf("--style delta is not available for %s: %s; use --style absolute", t.Name, t.noDelta)
 	}
 	for _, c := range group.Members {
 		if _, known := c.Grants.Set(); !known {
-			return changes{}, fmt.Errorf("%s: what it is granted is not known, so neither is what there is to change: use --style absolute", c.Label)
+			return changes{}, fmt.Errorf("%s: its grants are unknown, so the changes are unknown as well: use --style absolute", c.Label)
 		}
 	}
 	return changes{Group: group, drop: t.standard.Minus(group.Needs), add: group.Needs.Minus(t.standard)}, nil
 }
 
-// present says what of the way in which the containers were run has to change besides.
-func (t Target) present(group Group, style Style) []string {
+// currentSettingsNotes describe what else has to change in the containers' current settings.
+func (t Target) currentSettingsNotes(group Group, style Style) []string {
 	if slices.ContainsFunc(group.Members, func(c Container) bool { return c.Grants.Privileged }) {
-		return []string{"it was run with --privileged, which grants everything whatever is dropped: --privileged must go first " +
-			"(it also gives devices, and takes away seccomp, AppArmor and read-only paths)"}
+		return []string{"it was run with --privileged, which grants everything, whatever is dropped: remove --privileged first " +
+			"(it also gives access to devices, and disables seccomp, AppArmor and read-only paths)"}
 	}
 	granted := group.granted()
 	if style != Delta || granted == capability.DockerDefault() {
@@ -236,12 +233,11 @@ func (t Target) present(group Group, style Style) []string {
 	if parts == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("it was run %s, unlike one that asks for nothing: these settings take the place of those that add or drop capabilities now "+
-		"(beside them they would not do: what is both added and dropped is granted)", strings.Join(parts, " and "))}
+	return []string{fmt.Sprintf("it was run %s, unlike the default: replace the settings that add or drop capabilities now with these "+
+		"(do not use both: a capability that is both added and dropped is granted)", strings.Join(parts, " and "))}
 }
 
-// lines joins sections of one line each, as scripts read them: with the label in
-// front if there are several.
+// lines joins sections of one line each, for scripts. If there are several, each line begins with the label.
 func lines(sections []section) string {
 	var text strings.Builder
 	for _, s := range sections {
@@ -253,8 +249,9 @@ func lines(sections []section) string {
 	return text.String()
 }
 
-// commented joins sections with the label and the notes of each in comments, which
-// begin with # and end with the line, and a separator between two of them.
+// commented joins sections with a separator. In front of each section are its label and notes, as comments that begin
+// with
+// # and end with the line.
 func commented(separator string) func([]section) string {
 	return func(sections []section) string {
 		var texts []string

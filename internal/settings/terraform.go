@@ -22,7 +22,7 @@ func terraformBlock(c changes) string {
 	}
 	if len(drop) > 0 {
 		lines = append(lines, "  drop = "+quotedList(drop))
-		add = "  add  = " // as terraform fmt aligns them
+		add = "  add  = " // aligned as by terraform fmt
 	}
 	if !c.add.Empty() {
 		lines = append(lines, add+quotedList(capNames(c.add)))

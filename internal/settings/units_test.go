@@ -10,10 +10,10 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// quadletGenerator is podman's, which setup.sh builds.
+// quadletGenerator is podman's generator, which scripts/setup.sh builds.
 const quadletGenerator = "../../.cache/bin/quadlet"
 
-// readQuadlets has podman's generator read the units, and takes what it makes podman run.
+// readQuadlets runs podman's generator on the units, and reads the options of the podman run command that it makes.
 func readQuadlets(t *testing.T, text string) map[string]capability.Set {
 	all := make(map[string]capability.Set)
 	for label, document := range documents(t, text, "\n\n") {
@@ -46,7 +46,7 @@ func readQuadlets(t *testing.T, text string) map[string]capability.Set {
 	return all
 }
 
-// readUnits has systemd read the units.
+// readUnits reads the units with systemd.
 func readUnits(t *testing.T, text string) map[string]capability.Set {
 	all := make(map[string]capability.Set)
 	for label, document := range documents(t, text, "\n\n") {
@@ -73,8 +73,8 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// What systemd judges by, it has read from the unit.
-func TestSystemdTakesTheBoundingSet(t *testing.T) {
+// systemd's verdict must be based on the unit.
+func TestSystemdAcceptsTheBoundingSet(t *testing.T) {
 	judge := func(needs capability.Set) string {
 		unit := filepath.Join(t.TempDir(), "app.service")
 		write(t, unit, systemdLines(changes{Group: Group{Needs: needs}})+"ExecStart=/bin/true\n")

@@ -50,9 +50,8 @@ static __always_inline bool is_file_check(const struct check_key *key)
 		(key->answer == ANSWER_NOT_HELD && key->capability != CAP_DAC_READ_SEARCH));
 }
 
-/* One step from a directory towards the root of its mount namespace, as in prepend_path
- * (fs/d_path.c). Returns false at the end. A global function, so that the verifier checks it once.
- */
+/* Steps from a directory towards the root of its mount namespace, as prepend_path does
+ * (fs/d_path.c). Returns false at the end. Global, so that the verifier checks it once. */
 __noinline int walk_up(__u32 slot)
 {
 	struct file_scratch *scratch = bpf_map_lookup_elem(&file_scratch, &slot);

@@ -5,8 +5,7 @@
  * value before capmon reads it. So capmon defers such a check until the system call returns, and
  * then derives the value from what the kernel did with its copy. If the call failed:
  *  - A granted capability did not help, whatever the value was.
- *  - For a denied capability, capmon accepts the value in memory if it says that the denial
- * mattered.
+ *  - For a denied capability, capmon uses the value in memory if it says that the denial mattered.
  */
 #ifndef CAPMON_CONFIRM_VALUES_H
 #define CAPMON_CONFIRM_VALUES_H
@@ -66,7 +65,7 @@ static __always_inline enum confirm confirm_of(const struct check_ctx *check, st
 	return CONFIRM_NONE;
 }
 
-/* Removes from a key what only the value in memory says. */
+/* Marks a condition as unreadable if only the value in memory says that it has no effect. */
 static __always_inline void mark_unreadable(struct check_key *key, enum confirm confirm)
 {
 	if (confirm != CONFIRM_MAP && key->condition == CONDITION_NO_EFFECT)
@@ -105,9 +104,8 @@ static __always_inline void confirm_failure(struct check_key *key, long result, 
 		mark_unreadable(key, CONFIRM_NONE);
 }
 
-/* After a capset that failed, keeps only the requested capabilities that it could not get: none
- * that is permitted, and with CAP_SETPCAP none of the inheritable ones that is in the bounding set.
- */
+/* After a capset that failed, keeps only the requested capabilities that it could not get. It could
+ * get those that are permitted, and with CAP_SETPCAP the inheritable ones in the bounding set. */
 static __always_inline void keep_lacking(struct task_struct *task, struct unconfirmed *saved,
 					 long result)
 {

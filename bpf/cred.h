@@ -166,13 +166,13 @@ static __always_inline bool shares_groups_or_keyring(const struct cred_info *che
 }
 
 /*
- * Whose a credential is that is not the task's: one registered with io_uring, a file opener's, the
- * one of access(2), or that of the mounter of an overlay. Returns foreign if it is not the
- * container's.
+ * Finds out whose credential it is, if it is not the task's objective credential. It can be one
+ * registered with io_uring, that of a file's opener, of access(2), or of the mounter of an overlay.
+ * Returns foreign if the credential is not the container's.
  *
  * A mounter on the host holds all capabilities of the host. So a credential that holds no more than
- * the container was granted is the container's, even if the task has given up capabilities. This
- * does not distinguish the two only if the container was granted everything.
+ * the container was granted is the container's, even if the task has given up capabilities. Only if
+ * the container was granted everything, this rule cannot distinguish the two.
  */
 static __always_inline enum subject subject_of_foreign(const struct cred_info *checked,
 						       const struct cred *own, __u64 id,

@@ -15,14 +15,11 @@
 
 #include "maps.h"
 
-#define QUOTA_DIVISOR \
-	32 /* while half of a share is free, a container may have 1/QUOTA_DIVISOR of it */
-#define QUOTA_DIVISOR_LOW 256 /* and later 1/QUOTA_DIVISOR_LOW */
-#define QUOTA_MIN_CHECKS \
-	384 /* patterns that are not folded: a runtime's setup alone makes about 100 */
+#define QUOTA_DIVISOR 32 /* quota: share / QUOTA_DIVISOR while half of the share is free */
+#define QUOTA_DIVISOR_LOW 256 /* later: share / QUOTA_DIVISOR_LOW */
+#define QUOTA_MIN_CHECKS 384 /* unfolded patterns: a runtime's setup alone makes about 100 */
 #define QUOTA_MIN_FOLDED 64 /* folded patterns */
-#define EVENT_INTERVAL_NS \
-	15625000ULL /* between a container's events of new patterns: 64 per second */
+#define EVENT_INTERVAL_NS 15625000ULL /* between a container's events: 64 per second */
 #define EVENT_BURST 256 /* additional events after a pause */
 
 /* Entries that the programs have added since the recording started, by enum share. */

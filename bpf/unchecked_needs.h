@@ -323,8 +323,7 @@ static __always_inline void record_pressure_open(__u64 id, struct task_struct *t
 }
 
 /* Records the window of a trigger after a write of a thread that has opened such a file. The window
- * is in the trigger that the kernel has created. capmon cannot find the trigger of a cgroup's file.
- */
+ * is in the trigger that the kernel has created. capmon cannot find triggers of a cgroup file. */
 __noinline int record_pressure_write(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();

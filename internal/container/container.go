@@ -56,8 +56,8 @@ type Info struct {
 	// [UnknownPrefix]. It is empty for other containers.
 	Unconfirmed string
 
-	// Inspected: the engine was asked for all settings. Otherwise the data comes from a list or an event, which only
-	// have the ID, the name, the image, the labels and whether the container runs.
+	// Inspected: the data comes from an inspection and is complete. Otherwise it comes from a list or an event, which
+	// only have the ID, the name, the image, the labels and whether the container runs.
 	Inspected bool
 }
 

@@ -32,7 +32,7 @@ const (
 	snapshotterType = "io.containerd.snapshotter.v1"
 	// snapshotTimeout is the time limit of one request to containerd.
 	snapshotTimeout = 2 * time.Second
-	// snapshotPause is how long capmon does not ask a containerd that did not answer.
+	// snapshotPause is the time for which capmon sends no requests to a containerd that did not answer.
 	snapshotPause = 10 * time.Second
 )
 

@@ -147,26 +147,26 @@ func TestLayersWithoutContainerd(t *testing.T) {
 
 // A failure of one container or one request does not mean that containerd fails.
 func TestOneFailureDoesNotStopOthers(t *testing.T) {
-	asked := make(chan struct{}, 1)
+	requests := make(chan struct{}, 1)
 	address := serveContainerd(t, func(ctx context.Context, key string) ([]*types.Mount, error) {
 		switch key {
-		case "refused":
+		case "rejected":
 			return nil, status.Error(codes.InvalidArgument, "no such snapshotter")
 		case "huge":
 			return []*types.Mount{{Type: "overlay", Options: []string{strings.Repeat("x", 1<<23)}}}, nil
 		case "abandoned":
-			asked <- struct{}{}
+			requests <- struct{}{}
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}
 		return []*types.Mount{{Type: "overlay", Options: []string{"upperdir=/s/2/fs", "lowerdir=/s/1/fs"}}}, nil
 	})
-	for _, failure := range []string{"refused", "huge", "abandoned"} {
+	for _, failure := range []string{"rejected", "huge", "abandoned"} {
 		docker := engineWithImageStore(t, address, "/nowhere")
 		ctx, abandon := context.WithCancel(t.Context())
 		if failure == "abandoned" {
 			go func() {
-				<-asked
+				<-requests
 				abandon()
 			}()
 		}
@@ -213,7 +213,7 @@ func TestLayersAfterARestartOfTheEngine(t *testing.T) {
 // If an engine answers about containers but not about its image store, capmon does not repeat the request about the
 // store for each container: each request may take seconds.
 func TestFailedRequestsAboutTheStoreAreNotRepeated(t *testing.T) {
-	asked := 0
+	requests := 0
 	docker := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		if _, id, inspects := strings.Cut(r.URL.Path, "/containers/"); inspects {
 			_ = json.NewEncoder(w).Encode(map[string]any{
@@ -223,7 +223,7 @@ func TestFailedRequestsAboutTheStoreAreNotRepeated(t *testing.T) {
 			return
 		}
 		if strings.HasSuffix(r.URL.Path, "/info") {
-			asked++
+			requests++
 		}
 		http.Error(w, "no", http.StatusInternalServerError)
 	})
@@ -233,8 +233,8 @@ func TestFailedRequestsAboutTheStoreAreNotRepeated(t *testing.T) {
 			t.Errorf("%s: %v, %v", id, info.Layers, err)
 		}
 	}
-	if asked != 1 {
-		t.Errorf("%d requests", asked)
+	if requests != 1 {
+		t.Errorf("%d requests", requests)
 	}
 }
 

@@ -51,7 +51,7 @@ func head(t *testing.T, conn raw, status string) {
 	}
 }
 
-// fake is an engine of which a test decides what it says.
+// fake returns an engine whose answers a test provides.
 func fake(t *testing.T, handler http.HandlerFunc) *Docker {
 	t.Helper()
 	socket := filepath.Join(t.TempDir(), "docker.sock")

@@ -9,8 +9,8 @@ const (
 	// maxSeries is the number of sources whose dropped values are counted separately. Values of further sources are
 	// counted together, for the source without a key.
 	maxSeries = 1024
-	// firstNoticeDelay is how long after the first dropped value a notice is due at the latest, even if values of that
-	// source are still waiting. Each further delay is twice as long, up to maxNoticeDelay.
+	// firstNoticeDelay is the longest delay between the first dropped value and a notice, even if values of that source
+	// are still waiting. Each further delay is twice as long, up to maxNoticeDelay.
 	firstNoticeDelay = time.Minute
 	maxNoticeDelay   = time.Hour
 )

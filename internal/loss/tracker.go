@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// readInterval is how often the counters are read.
+	// readInterval is the interval at which the counters are read.
 	readInterval = time.Second
-	// identifyTimeout is how long the engine may take to report all containers of one alert.
+	// identifyTimeout is the time that the engine may take to report all containers of one alert.
 	identifyTimeout = 2 * time.Second
 	// maxAffected is the number of affected containers that an alert names.
 	maxAffected = 10
@@ -178,8 +178,8 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 
 // State is the last loss that a [Tracker] has noticed.
 type State struct {
-	// Grew is when the last losses were noticed, zero for never. Summary belongs to the latest alert, which may be
-	// older.
+	// Grew is the time at which the last losses were noticed, zero for never. Summary belongs to the latest alert,
+	// which may be older.
 	Grew time.Time
 	// Summary is the summary of the latest alert, empty if there was none.
 	Summary string

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// missedInterval is how often the observer checks whether the kernel has dropped events. missedDelay is how long
-	// it then waits for events that are still unread.
+	// missedInterval is the interval at which the observer checks whether the kernel has dropped events. missedDelay is
+	// the time that it then waits for events that are still unread.
 	missedInterval = 200 * time.Millisecond
 	missedDelay    = 2 * time.Second
 	// missedBackoff times the duration of a search for missed checks is the pause after it. A workload that makes new
@@ -189,7 +189,8 @@ func (o *Observer) Since(moment time.Time) time.Duration { return o.monitor.Now(
 // Now returns the current time of the monitor's clock.
 func (o *Observer) Now() time.Time { return o.monitor.Now() }
 
-// SocketHolders reports the processes that have sockets open for which wanted returns true, as [monitor.Monitor.SocketHolders].
+// SocketHolders reports the processes that have sockets open for which wanted returns true, as
+// [monitor.Monitor.SocketHolders].
 func (o *Observer) SocketHolders(ctx context.Context, wanted func(monitor.Socket) bool, found func(monitor.SocketHolder)) error {
 	return o.monitor.SocketHolders(ctx, wanted, found)
 }

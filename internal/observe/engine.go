@@ -30,7 +30,7 @@ const engineRetry = time.Second
 // later time could skip events, because the wall clock, which dates the events, may have been set back.
 var allTime = time.Unix(0, 0)
 
-// engineData is what the engine has reported about containers, by container ID.
+// engineData has what the engine has reported about containers, by container ID.
 type engineData struct {
 	infos map[string]container.Info
 	// names are the latest names from events. They are newer than an answer that was under way when the container was
@@ -218,7 +218,8 @@ func (o *Observer) recordStop(event container.Event) {
 	}
 }
 
-// maxExits is the number of ends and stops that are kept of each container. The oldest are removed first.
+// maxExits is the largest number of ends and stops that the observer keeps of each container. The oldest are removed
+// first.
 const maxExits = 64
 
 // recordExit records how a container ended, unless it is recorded already: an event may be received twice. The caller
@@ -349,7 +350,7 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	}
 	inspectCtx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
-	asked := o.monitor.Now()
+	inspectedAt := o.monitor.Now()
 	info, err := o.engine.Inspect(inspectCtx, id)
 	var cgroup uint64
 	if err == nil && info.Running && info.Pid != 0 {
@@ -360,7 +361,7 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 	defer o.fromEngine.notify()
 	switch {
 	case err == nil || errors.Is(err, container.ErrNotFound):
-		o.identities.inspectedAt[id] = asked
+		o.identities.inspectedAt[id] = inspectedAt
 	case ctx.Err() == nil:
 		o.identities.stale[id] = true
 	}

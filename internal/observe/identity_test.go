@@ -17,12 +17,12 @@ func TestClaimsOfCgroupNames(t *testing.T) {
 	running := container.Info{ID: id, Running: true, Pid: 1, StartedAt: at(100)}
 	stopped := container.Info{ID: id, StartedAt: at(100)}
 	for name, test := range map[string]struct {
-		place   monitor.CgroupInfo
-		info    container.Info
-		latest  *start // of cgroup 2
-		asked   int
-		own     bool // at the end
-		decided bool // at once
+		place       monitor.CgroupInfo
+		info        container.Info
+		latest      *start // of cgroup 2
+		inspectedAt int
+		own         bool // at the end
+		decided     bool // at once
 	}{
 		"never confirmed":                            {rooted(1), stopped, nil, 1, true, true},
 		"never confirmed, user's cgroup":             {delegated(1), stopped, nil, 1, false, false},
@@ -44,7 +44,7 @@ func TestClaimsOfCgroupNames(t *testing.T) {
 			const cgroup = 7
 			o.identities.places[cgroup] = test.place
 			o.identities.places[2] = rooted(2)
-			o.identities.inspectedAt[id] = at(test.asked)
+			o.identities.inspectedAt[id] = at(test.inspectedAt)
 			if test.info.ID != "" {
 				o.fromEngine.infos[id] = test.info
 			}

@@ -20,7 +20,7 @@ const (
 	profileLookupTimeout = 20 * time.Second
 	// parallelLookups is the number of containers whose files are looked up at the same time.
 	parallelLookups = 4
-	// checkLookupTimeout is how long the report of a check waits for the file system of its container.
+	// checkLookupTimeout is the time limit of a lookup that delays the report of a check.
 	checkLookupTimeout = 100 * time.Millisecond
 )
 

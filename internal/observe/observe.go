@@ -40,8 +40,8 @@ type Options struct {
 	// the kernel's maps need room. If it returns nil, the observer forgets the data of containers that have ended. Each
 	// call for the same run has all data of the run.
 	SaveProfile func(profile.Profile) error
-	// LoadEarlier is called once if the recording of an earlier process is continued (monitor.Options.PinDirectory). It returns
-	// what that process has saved about the containers with these IDs.
+	// LoadEarlier is called once if the recording of an earlier process is continued (monitor.Options.PinDirectory). It
+	// returns what that process has saved about the containers with these IDs.
 	LoadEarlier func(ids []string) profile.Profile
 	// OnChanges is called with the checks that were made since the last call: every Interval, or less often if reading
 	// the counts takes long. [Observer.Stop] calls it for the rest, after the last OnCheck. It must not block. It is
@@ -65,15 +65,15 @@ type Observer struct {
 	observation profile.Observation
 	last        capability.Capability
 
-	onCheck      func(*Observer, DistinctCheck) // nil if not wanted
-	readCounts   func() error                   // calls OnChanges
-	saveProfile  func(profile.Profile) error    // nil if the observer keeps all data
-	onForgotten  func([]uint64)                 // nil if not wanted
-	ended        endedQueue                     // cgroups for which onForgotten was not called yet
-	readsCounts  bool                           // OnChanges is called
-	countsReadAt time.Time                      // start of the latest read of the counts that OnChanges has got
+	onCheck       func(*Observer, DistinctCheck) // nil if not wanted
+	readCounts    func() error                   // calls OnChanges
+	saveProfile   func(profile.Profile) error    // nil if the observer keeps all data
+	onForgotten   func([]uint64)                 // nil if not wanted
+	ended         endedQueue                     // cgroups for which onForgotten was not called yet
+	readsCounts   bool                           // OnChanges is called
+	countsReadAt  time.Time                      // start of the latest read of the counts that OnChanges has got
 	droppedEvents atomic.Uint64                  // number of events that the kernel had dropped at the last reportMissed
-	missedLock   sync.Mutex                     // held during reportMissed
+	missedLock    sync.Mutex                     // held during reportMissed
 
 	cancel       context.CancelFunc
 	done         sync.WaitGroup

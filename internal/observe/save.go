@@ -18,10 +18,10 @@ import (
 )
 
 const (
-	// identifyTimeout is how long the data of an ended container stays in the kernel until the engine has reported the
-	// container. identifyTimeoutFull is that time while the maps need room.
+	// identifyTimeout is the longest time for which the data of an ended container waits in the kernel for the engine's
+	// report. identifyTimeoutFull is that time while the maps need room.
 	identifyTimeout, identifyTimeoutFull = 5 * time.Minute, 2 * time.Second
-	// forgetDelay is how long after the end of a container there may be calls about it.
+	// forgetDelay is the time after the end of a container during which there may be calls about it.
 	forgetDelay = 10 * time.Second
 	// fullShare is the share of a map from which no container waits for the engine any longer.
 	fullShare = 0.5
@@ -186,7 +186,8 @@ func eachKey[V any](m map[string]V, visit func(string)) {
 	}
 }
 
-// continueRecording continues the recording of an earlier process. It loads what that process has saved about the containers.
+// continueRecording continues the recording of an earlier process. It loads what that process has saved about the
+// containers.
 func (o *Observer) continueRecording(options Options) error {
 	if !o.monitor.Continued() {
 		return nil
@@ -216,7 +217,8 @@ func (o *Observer) continueRecording(options Options) error {
 	return nil
 }
 
-// continueSeccompCalls continues to record the calls. For each container it takes over since when they are recorded.
+// continueSeccompCalls continues to record the calls. It restores, for each container, the time since which they are
+// recorded.
 func (o *Observer) continueSeccompCalls(calls []monitor.CallSelector, earlier profile.Profile) {
 	for _, call := range calls {
 		o.seccompCalls.calls[call.Name] = call

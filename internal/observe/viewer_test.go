@@ -18,9 +18,9 @@ import (
 // restartable is an engine with one container. The test sets the engine's process ID and ends its connection.
 type restartable struct {
 	container.Engine
-	pid   atomic.Int64
-	asked chan struct{} // receives when capmon inspects the container
-	ended chan error
+	pid       atomic.Int64
+	inspected chan struct{} // receives when capmon inspects the container
+	ended     chan error
 }
 
 const onlyContainer = "the only one"
@@ -38,7 +38,7 @@ func (r *restartable) List(context.Context, bool) ([]container.Info, error) {
 func (r *restartable) Inspect(ctx context.Context, id string) (container.Info, error) {
 	if id == onlyContainer {
 		select {
-		case r.asked <- struct{}{}:
+		case r.inspected <- struct{}{}:
 		case <-ctx.Done():
 		}
 	}
@@ -48,18 +48,18 @@ func (r *restartable) Inspect(ctx context.Context, id string) (container.Info, e
 // A process of a container may get the process ID of an engine that has exited. An engine that starts later
 // has another process ID.
 func TestObserverUsesTheViewOfTheRunningEngine(t *testing.T) {
-	engine := &restartable{asked: make(chan struct{}), ended: make(chan error)}
+	engine := &restartable{inspected: make(chan struct{}), ended: make(chan error)}
 	o, err := Start(t.Context(), Options{Log: zap.NewNop(), Engine: engine})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	<-engine.asked
+	<-engine.inspected
 	for range 2 {
 		pid := processWithMounts(t)
 		engine.pid.Store(int64(pid))
 		engine.ended <- errors.New("the engine has closed the connection")
-		<-engine.asked
+		<-engine.inspected
 		if got, wanted := o.currentViewer(), fmt.Sprint("/proc/", pid); got != wanted {
 			t.Errorf("the observer sees files in %s, not in %s", got, wanted)
 		}

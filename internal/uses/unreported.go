@@ -10,8 +10,8 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// eventTimeout is how long the kernel's event of a use may take. After that time the use is reported without the
-// details that only the event has.
+// eventTimeout is the longest time that a use waits for the kernel's event. After that time the use is reported without
+// the details that only the event has.
 const eventTimeout = 3 * time.Second
 
 // containerState has the uses of a container that were reported, and those that still have to be.
@@ -21,7 +21,7 @@ type containerState struct {
 	scheduled bool      // a report of the unreported uses is in the queue
 }
 
-// useState is how many uses with the same key were reported.
+// useState has the number of reported and unreported uses with the same key.
 type useState struct {
 	reported bool
 	queued   bool // a late check of it is in the queue

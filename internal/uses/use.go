@@ -41,7 +41,7 @@ type Use struct {
 	// Missing for a raw socket that was already open: capmon has not seen the check.
 	Class   classify.Class `json:"class,omitempty"`
 	Granted bool           `json:"granted"`
-	// Whether the check was made to open a raw socket.
+	// Whether a raw socket was opened, or would have been opened if the check had been granted.
 	RawSocket bool `json:"rawSocket"`
 	// Whether it is a raw socket that was already open when watch started. Count is then the number of such sockets.
 	Open bool `json:"open"`
@@ -148,9 +148,9 @@ func meanings(check monitor.Check) []meaning {
 
 // implicitMeanings returns the implicit needs of the system call of a check.
 func implicitMeanings(check monitor.Check) (all []meaning) {
-	for _, demand := range classify.ImplicitNeeds(check) {
-		for _, c := range demand.Capabilities.Sorted() {
-			all = append(all, meaning{c, demand.Class != classify.Denied, demand.Verdict, true})
+	for _, need := range classify.ImplicitNeeds(check) {
+		for _, c := range need.Capabilities.Sorted() {
+			all = append(all, meaning{c, need.Class != classify.Denied, need.Verdict, true})
 		}
 	}
 	return all

@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// identifyTimeout is how long after a check the engine may take to report its container. maxIdentifyTimeout is the
-	// longest delay between two requests about a container that only the engine can select.
+	// identifyTimeout is the time after a check until which the engine may report its container. maxIdentifyTimeout is
+	// the longest delay between two requests about a container that only the engine can select.
 	identifyTimeout    = 2 * time.Second
 	maxIdentifyTimeout = time.Minute
-	// outcomeTimeout is how long after a denied check its system call may take to return. After that time the denial
-	// counts as one that mattered.
+	// outcomeTimeout is the time after a denied check until which its system call may return. After that time the
+	// denial counts as one that mattered.
 	outcomeTimeout = 100 * time.Millisecond
-	// outcomeInterval is how often capmon checks whether the system call has returned.
+	// outcomeInterval is the interval at which capmon checks whether the system call has returned.
 	outcomeInterval = 5 * time.Millisecond
 )
 

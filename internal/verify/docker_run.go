@@ -75,7 +75,7 @@ func (spec containerSpec) image(name string) string { return cmp.Or(spec.pinned[
 // compose read its files.
 func ParseCommand(ctx context.Context, line []string) (Command, error) {
 	if len(line) == 0 || line[0] == "" {
-		return nil, errors.New("no command after --: say what to run, such as capmon verify -- docker run IMAGE")
+		return nil, errors.New("no command after --: give a command, such as capmon verify -- docker run IMAGE")
 	}
 	const understood = "only docker run … and docker compose up SERVICE can be verified"
 	words := line[1:]

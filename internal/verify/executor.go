@@ -45,7 +45,7 @@ type executor struct {
 
 	// success is the outcome of a successful workload, without the end of its container.
 	success string
-	// second is how a container is started a second time, if wantsSecondStart.
+	// second is the kind of second start, if wantsSecondStart.
 	wantsSecondStart bool
 	second           secondStart
 

@@ -8,7 +8,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// hostRepeats is how often a trial is repeated if the host may have decided it.
+// hostRepeats is the number of repetitions of a trial that the host may have decided.
 const hostRepeats = 2
 
 // perUser and perHost are kernel functions that check a capability only when a limit is reached: a limit of all

@@ -12,7 +12,7 @@ import (
 	"github.com/docker/go-connections/nat"
 )
 
-// listenInterval is how often the sockets of a container are read until it listens.
+// listenInterval is the interval at which the sockets of a container are read until it listens.
 const listenInterval = 50 * time.Millisecond
 
 // awaitPorts waits until a container without a HEALTHCHECK listens on the ports that the test names. If the container
@@ -35,7 +35,7 @@ func (x *executor) awaitPorts(ctx context.Context, c container.InspectResponse) 
 	return err
 }
 
-// listenTimeout is how long a container may take until it listens at its first start.
+// listenTimeout is the time that a container may take until it listens at its first start.
 const listenTimeout = 30 * time.Second
 
 // awaitListening waits until the container whose first process has the PID listens on the ports. Docker accepts

@@ -84,7 +84,7 @@ func execute(ctx context.Context, line []string, input []byte, environment ...st
 	return stdout.String(), nil
 }
 
-// cancelDelay is how long a request to the engine may continue after Ctrl-C.
+// cancelDelay is the time for which a request to the engine may continue after Ctrl-C.
 const cancelDelay = 2 * time.Second
 
 // lastError returns the error message of the docker command: its last line before the advice to read the help.

@@ -26,7 +26,7 @@ const (
 // that are known.
 type Runner func(ctx context.Context, sets []capability.Set) ([]Outcome, error)
 
-// Search is what to minimize.
+// Search is the input of [Minimize].
 type Search struct {
 	// Start is a set with the original outcome.
 	Start capability.Set

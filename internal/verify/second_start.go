@@ -5,7 +5,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// secondStart is how a container is started a second time. A service may need more when it finds its own files, for
+// secondStart is the kind of the second start of a container. A service may need more when it finds its own files, for
 // example a directory that only another user may enter.
 type secondStart int
 

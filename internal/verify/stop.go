@@ -39,7 +39,7 @@ func stopConfigOf(config *container.Config) stopConfig {
 	return s
 }
 
-// containerEnd is how a container ended after its test had passed.
+// containerEnd describes the end of a container after its test had passed.
 type containerEnd struct {
 	words  string
 	killed bool

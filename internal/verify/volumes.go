@@ -80,7 +80,8 @@ func sharedMounts(created container.InspectResponse, before []string) []containe
 	return shared
 }
 
-// checkOtherUsers returns an error if a container outside the run uses one of the mounts, or a directory above or below it.
+// checkOtherUsers returns an error if a container outside the run uses one of the mounts, or a directory above or below
+// it.
 func checkOtherUsers(ctx context.Context, api client.APIClient, run string, kept []container.MountPoint) error {
 	if len(kept) == 0 {
 		return nil

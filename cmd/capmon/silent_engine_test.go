@@ -25,5 +25,5 @@ func TestRecordingStartsWithoutAResponseOfTheEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer docker.Close()
-	tellNoneYet(t.Context(), &cobra.Command{}, docker, container.Filter{}, store.Selection{Containers: []string{"web"}})
+	warnIfNoneSelected(t.Context(), &cobra.Command{}, docker, container.Filter{}, store.Selection{Containers: []string{"web"}})
 }

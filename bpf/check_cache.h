@@ -24,7 +24,7 @@
 #define LEARN_BACKOFF 1024 /* checks until capmon learns a chain again that it could not learn */
 #define KERNEL_STACK_MAX (1 << 15) /* in bytes; kernel stacks are not larger */
 #define CHAIN_MAX_POW2 16 /* a power of two, larger than CHAIN_MAX */
-#define SAMPLE_INTERVAL 1024 /* one cached check in this many is compared with a stack walk */
+#define SAMPLE_INTERVAL 1024 /* checks between comparisons with a stack walk; a power of two */
 
 /* Each program has its own element of check_ctx, since another program can preempt it (fexit). */
 enum ctx_slot {

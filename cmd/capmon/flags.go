@@ -180,8 +180,8 @@ func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settin
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	notes := cmd.ErrOrStderr()
-	printCautions(notes, result.Of)
-	for _, reason := range result.Left {
+	printCautions(notes, result.Containers)
+	for _, reason := range result.Skipped {
 		fmt.Fprintf(notes, "capmon: %s: left out: %v\n", path, reason)
 	}
 	for _, note := range result.Notes {

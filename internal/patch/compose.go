@@ -9,9 +9,9 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// Compose gives services of a compose file what they need and nothing else. The notes say
-// where that may have no effect. The error is a *MissingError if a service is not in the
-// file, and else says what keeps the file from being changed safely.
+// Compose grants services of a compose file what they need and nothing else. The notes say why the lists may have no
+// effect. The error is a [*MissingError] if a service is not in the file. Otherwise, it is the reason why the file
+// cannot be changed safely.
 func Compose(text []byte, settings []Setting) (after []byte, notes []string, err error) {
 	f, err := parseYAML(text)
 	if err != nil {
@@ -27,33 +27,33 @@ func Compose(text []byte, settings []Setting) (after []byte, notes []string, err
 			return nil, nil, err
 		}
 	}
-	return f.done()
+	return f.finish()
 }
 
 // service finds a service of a compose file.
-func (f *yamlFile) service(name string) (service *yaml.Node, at place, err error) {
+func (f *yamlFile) service(name string) (service *yaml.Node, at position, err error) {
 	missing := &MissingError{Kind: "service", Name: name}
 	for i, document := range f.documents {
-		missing.Included = append(missing.Included, included(lookup(document, "include"))...)
+		missing.Included = append(missing.Included, includedFiles(lookup(document, "include"))...)
 		services := lookup(document, "services")
 		if services == nil {
 			continue
 		}
-		if err := f.alone(services, "services"); err != nil {
+		if err := f.requireUnshared(services, "services"); err != nil {
 			return nil, at, err
 		}
 		for key, value := range members(services) {
 			if scalar(key) != name {
-				missing.There = append(missing.There, scalar(key))
+				missing.Existing = append(missing.Existing, scalar(key))
 				continue
 			}
 			if service != nil {
-				return nil, at, fmt.Errorf("service %q is there twice, in lines %d and %d", name, service.Line, value.Line)
+				return nil, at, fmt.Errorf("service %q appears twice, in lines %d and %d", name, service.Line, value.Line)
 			}
-			service, at = value, place{i, []any{"services", name}}
+			service, at = value, position{i, []any{"services", name}}
 		}
 		if merged := lookup(services, name); service == nil && merged != nil {
-			return nil, at, fmt.Errorf("line %d: service %q is written elsewhere and merged into services (<<): write it out there", merged.Line, name)
+			return nil, at, fmt.Errorf("line %d: service %q is merged into services (<<) from elsewhere: write it into services itself", merged.Line, name)
 		}
 	}
 	if service == nil {
@@ -62,9 +62,8 @@ func (f *yamlFile) service(name string) (service *yaml.Node, at place, err error
 	return service, at, nil
 }
 
-// included lists the files that a compose file includes: each is a path, or a mapping with one
-// or several paths.
-func included(include *yaml.Node) []string {
+// includedFiles returns the files that a compose file includes. Each is a path, or a mapping with one or several paths.
+func includedFiles(include *yaml.Node) []string {
 	var paths []string
 	for _, item := range items(include) {
 		if path := lookup(item, "path"); path != nil {
@@ -79,18 +78,18 @@ func included(include *yaml.Node) []string {
 	return paths
 }
 
-func (f *yamlFile) grantService(service *yaml.Node, at place, s Setting) error {
+func (f *yamlFile) grantService(service *yaml.Node, at position, s Setting) error {
 	what := fmt.Sprintf("service %q", s.Name)
-	if err := f.alone(service, what); err != nil {
+	if err := f.requireUnshared(service, what); err != nil {
 		return err
 	}
-	if err := f.unprivileged(service, what); err != nil {
+	if err := f.requireUnprivileged(service, what); err != nil {
 		return err
 	}
 	if extends := lookup(service, "extends"); extends != nil && extends.Tag != reset {
-		return fmt.Errorf("line %d: %s extends another, whose cap_add and cap_drop Compose adds to its own: write them there, or take extends out", extends.Line, what)
+		return fmt.Errorf("line %d: %s extends another service, whose cap_add and cap_drop Compose adds: write the lists there, or remove extends", extends.Line, what)
 	}
-	if err := f.unextended(s.Name); err != nil {
+	if err := f.requireNotExtended(s.Name); err != nil {
 		return err
 	}
 	notRoot := s.NotRoot
@@ -106,13 +105,13 @@ func (f *yamlFile) grantService(service *yaml.Node, at place, s Setting) error {
 	}, "image", "container_name")
 }
 
-// reset and override are tags of Compose: the first takes a member out, the second has it replace
-// what it would be added to.
+// reset and override are tags of Compose. reset removes a member. override makes a member replace the value that
+// Compose would otherwise add it to.
 const reset, override = "!reset", "!override"
 
-// unextended fails if other services of the file extend one: Compose adds its lists to theirs.
-// Those that replace both lists do not get them.
-func (f *yamlFile) unextended(name string) error {
+// requireNotExtended returns an error if another service of the file extends this one, because Compose would add the
+// lists to those of the other service. Services that replace both lists are not affected.
+func (f *yamlFile) requireNotExtended(name string) error {
 	for _, document := range f.documents {
 		services := lookup(document, "services")
 		if services == nil {
@@ -128,23 +127,23 @@ func (f *yamlFile) unextended(name string) error {
 				base = scalar(extended)
 			}
 			if base == name && file != "" {
-				f.warnings = append(f.warnings, fmt.Sprintf("service %q extends service %q of %q: if that is this file, Compose adds the lists to its own", scalar(key), name, file))
+				f.warnings = append(f.warnings, fmt.Sprintf("service %q extends service %q of %q: if that is this file, Compose adds the lists of %[2]q to those of %[1]q", scalar(key), name, file))
 			} else if base == name {
 				return fmt.Errorf("line %d: service %q extends service %q, and Compose would add the lists of %q to its own: "+
-					"give it a cap_drop and a cap_add with the tag !override, or take extends out", extends.Line, scalar(key), name, name)
+					"give it a cap_drop and a cap_add with the tag !override, or remove extends", extends.Line, scalar(key), name, name)
 			}
 		}
 	}
 	return nil
 }
 
-// replaces tells whether a service takes nothing for a list from what it extends.
+// replaces reports whether a service replaces the list of the service that it extends.
 func replaces(service *yaml.Node, list string) bool {
 	value := lookup(service, list)
 	return value != nil && (value.Tag == reset || value.Tag == override)
 }
 
-// otherUser tells whether a user is given that is not root.
+// otherUser reports whether the user is known and not root.
 func otherUser(user *yaml.Node) bool {
 	name, _, _ := strings.Cut(scalar(user), ":")
 	return name != "" && name != "0" && name != "root" && !strings.Contains(name, "$")

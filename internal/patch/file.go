@@ -10,25 +10,25 @@ import (
 	"github.com/capmon/capmon/internal/atomicfile"
 )
 
-// Diff is the unified diff between two states of a file, empty if they are the same.
+// Diff returns the unified diff between two states of a file, empty if they are equal.
 func Diff(path string, before, after []byte) []byte {
 	return diff.Diff(path, before, path, after)
 }
 
-// Read reads a file that Replace could replace: a regular one, or a link to one.
+// Read reads a file that [Replace] can replace: a regular file, or a link to one.
 func Read(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file, and cannot be replaced: name one", path)
+		return nil, fmt.Errorf("%s is not a regular file, so it cannot be replaced: name a regular file", path)
 	}
 	return os.ReadFile(path)
 }
 
-// Replace gives a file other contents, as a whole or not at all, with the mode and the
-// owner that it has. Of a link it replaces what that leads to.
+// Replace replaces the contents of a file, as a whole or not at all. The file keeps its mode and owner. If the path is
+// a link, Replace replaces the target of the link.
 func Replace(path string, contents []byte) error {
 	err := atomicfile.Write(path, func(w io.Writer) error {
 		_, err := w.Write(contents)

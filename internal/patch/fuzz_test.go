@@ -11,8 +11,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// What a file is must not make capmon fail but with an error, and what it changes it
-// must find done the next time.
+// Any file must give a result or an error, and patching the result again must change nothing.
 func FuzzPatch(f *testing.F) {
 	paths, err := filepath.Glob("testdata/*.txtar")
 	if err != nil {

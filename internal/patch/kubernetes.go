@@ -9,9 +9,9 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// Kubernetes gives containers of the pods in a manifest what they need and nothing else.
-// The notes say where that has no effect. The error is a *MissingError if a container is not
-// in the file, and else says what keeps the file from being changed safely.
+// Kubernetes grants containers of the pods in a manifest what they need and nothing else. The notes say why the lists
+// have no effect. The error is a [*MissingError] if a container is not in the file. Otherwise, it is the reason why the
+// file cannot be changed safely.
 func Kubernetes(text []byte, settings []Setting) (after []byte, notes []string, err error) {
 	f, err := parseYAML(text)
 	if err != nil {
@@ -26,19 +26,19 @@ func Kubernetes(text []byte, settings []Setting) (after []byte, notes []string, 
 			return nil, nil, err
 		}
 	}
-	return f.done()
+	return f.finish()
 }
 
-// podContainer is one in a manifest.
+// podContainer is a container in a manifest.
 type podContainer struct {
 	name string
 	of   string // the object's kind and quoted name
 	pod  *yaml.Node
 	node *yaml.Node
-	at   place
+	at   position
 }
 
-// podPaths are where the kinds have their pod's specification.
+// podPaths returns the path of the pod specification in each kind of object.
 func podPaths() map[string][]string {
 	template := []string{"spec", "template", "spec"}
 	return map[string][]string{
@@ -51,7 +51,7 @@ func podPaths() map[string][]string {
 func (f *yamlFile) containers() ([]podContainer, error) {
 	var all []podContainer
 	for i, document := range f.documents {
-		more, err := f.containersOf(document, place{document: i})
+		more, err := f.containersOf(document, position{document: i})
 		if err != nil {
 			return nil, err
 		}
@@ -60,12 +60,12 @@ func (f *yamlFile) containers() ([]podContainer, error) {
 	return all, nil
 }
 
-func (f *yamlFile) containersOf(object *yaml.Node, at place) ([]podContainer, error) {
+func (f *yamlFile) containersOf(object *yaml.Node, at position) ([]podContainer, error) {
 	kind := scalar(lookup(object, "kind"))
 	if items := lookup(object, "items"); strings.HasSuffix(kind, "List") && items != nil {
 		var all []podContainer
 		for i, item := range items.Content {
-			more, err := f.containersOf(item, at.below("items").below(i))
+			more, err := f.containersOf(item, at.child("items").child(i))
 			if err != nil {
 				return nil, err
 			}
@@ -77,19 +77,19 @@ func (f *yamlFile) containersOf(object *yaml.Node, at place) ([]podContainer, er
 	if !ok {
 		return nil, nil
 	}
-	of := described(object)
+	of := describe(object)
 	spec := object
 	for _, key := range path {
-		if err := f.alone(spec, of); err != nil {
+		if err := f.requireUnshared(spec, of); err != nil {
 			return nil, err
 		}
 		_, next := member(spec, key)
 		if next == nil {
 			return nil, nil
 		}
-		spec, at = next, at.below(key)
+		spec, at = next, at.child(key)
 	}
-	if err := f.alone(spec, "the specification of "+of); err != nil {
+	if err := f.requireUnshared(spec, "the specification of "+of); err != nil {
 		return nil, err
 	}
 	var all []podContainer
@@ -99,34 +99,34 @@ func (f *yamlFile) containersOf(object *yaml.Node, at place) ([]podContainer, er
 			continue
 		}
 		for i, node := range list.Content {
-			all = append(all, podContainer{scalar(lookup(node, "name")), of, spec, node, at.below(key).below(i)})
+			all = append(all, podContainer{scalar(lookup(node, "name")), of, spec, node, at.child(key).child(i)})
 		}
 	}
 	return all, nil
 }
 
-// described is an object's kind and name.
-func described(object *yaml.Node) string {
+// describe returns an object's kind and name.
+func describe(object *yaml.Node) string {
 	return fmt.Sprintf("%s %q", scalar(lookup(object, "kind")), scalar(lookup(lookupOr(object, "metadata"), "name")))
 }
 
-// foreign lists the objects that have containers in a way that only their own controller knows.
-func (f *yamlFile) foreign(node *yaml.Node) []string {
+// unsupported returns the objects whose containers capmon does not edit, because only their own controllers know them.
+func (f *yamlFile) unsupported(node *yaml.Node) []string {
 	kind := scalar(lookup(node, "kind"))
 	var all []string
 	switch {
 	case strings.HasSuffix(kind, "List"):
 		for _, item := range items(lookup(node, "items")) {
-			all = append(all, f.foreign(item)...)
+			all = append(all, f.unsupported(item)...)
 		}
 	case podPaths()[kind] != nil:
 	case kind == "HelmRelease" || hasContainers(node):
-		all = append(all, fmt.Sprintf("%s of %s (line %d)", described(node), scalar(lookup(node, "apiVersion")), node.Line))
+		all = append(all, fmt.Sprintf("%s of %s (line %d)", describe(node), scalar(lookup(node, "apiVersion")), node.Line))
 	}
 	return all
 }
 
-// hasContainers tells whether containers are listed anywhere in a node.
+// hasContainers reports whether a node contains a list of containers at any depth.
 func hasContainers(node *yaml.Node) bool {
 	for key, value := range members(node) {
 		if scalar(key) == "containers" || hasContainers(value) {
@@ -136,7 +136,7 @@ func hasContainers(node *yaml.Node) bool {
 	return false
 }
 
-// lookupOr is lookup with an empty node for what is not there.
+// lookupOr returns the result of lookup, or an empty node if there is none.
 func lookupOr(mapping *yaml.Node, key string) *yaml.Node {
 	if value := lookup(mapping, key); value != nil {
 		return value
@@ -151,13 +151,13 @@ func (f *yamlFile) grantContainer(all []podContainer, s Setting) error {
 		if c.name == s.Name {
 			found = append(found, c)
 		} else {
-			missing.There = append(missing.There, c.name)
+			missing.Existing = append(missing.Existing, c.name)
 		}
 	}
 	switch len(found) {
 	case 0:
 		for _, document := range f.documents {
-			missing.Foreign = append(missing.Foreign, f.foreign(document)...)
+			missing.Unsupported = append(missing.Unsupported, f.unsupported(document)...)
 		}
 		return missing
 	case 1:
@@ -167,16 +167,16 @@ func (f *yamlFile) grantContainer(all []podContainer, s Setting) error {
 	for _, c := range found {
 		places = append(places, fmt.Sprintf("line %d (%s)", c.node.Line, c.of))
 	}
-	return fmt.Errorf("container %q is there %d times, and which one was profiled is not known: %s; split the file", s.Name, len(found), strings.Join(places, ", "))
+	return fmt.Errorf("container %q appears %d times, and it is unknown which one was profiled: %s; split the file", s.Name, len(found), strings.Join(places, ", "))
 }
 
 func (f *yamlFile) grant(c podContainer, s Setting) error {
 	what := fmt.Sprintf("container %q", s.Name)
-	if err := f.alone(c.node, what); err != nil {
+	if err := f.requireUnshared(c.node, what); err != nil {
 		return err
 	}
 	context := lookupOr(c.node, "securityContext")
-	if err := f.unprivileged(context, "the securityContext of "+what); err != nil {
+	if err := f.requireUnprivileged(context, "the securityContext of "+what); err != nil {
 		return err
 	}
 	if !s.Needs.Empty() && scalar(lookup(context, "allowPrivilegeEscalation")) == "false" && notRoot(s.NotRoot, context, lookupOr(c.pod, "securityContext")) {
@@ -188,8 +188,8 @@ func (f *yamlFile) grant(c podContainer, s Setting) error {
 	}}}}}, "image", "name")
 }
 
-// notRoot tells whether a container is run as another user than root: by its own context, by its
-// pod's, or else by its image.
+// notRoot reports whether a container runs as a user other than root, according to its own context, its pod's, or
+// otherwise its image.
 func notRoot(image bool, contexts ...*yaml.Node) bool {
 	for _, key := range []string{"runAsUser", "runAsNonRoot"} {
 		for _, context := range contexts {

@@ -9,19 +9,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// entry is a member of a mapping that is to be there: a list of words, or a mapping of
-// such members.
+// entry is a member that a mapping must have: a list of words, or a mapping of such members.
 type entry struct {
 	key     string
 	words   []string
 	members []entry
-	// optional: if it is missing, that means the empty list.
+	// optional: a missing member means the empty list.
 	optional bool
 }
 
-// set makes the mapping at a place have entries. preferred are keys that new ones may
-// stand behind.
-func (f *yamlFile) set(mapping *yaml.Node, at place, entries []entry, preferred ...string) error {
+// set changes the mapping so that it has the entries. New entries are inserted after one of the preferred keys if
+// possible.
+func (f *yamlFile) set(mapping *yaml.Node, at position, entries []entry, preferred ...string) error {
 	var missing []entry
 	for _, e := range entries {
 		key, value := member(mapping, e.key)
@@ -29,7 +28,7 @@ func (f *yamlFile) set(mapping *yaml.Node, at place, entries []entry, preferred 
 			_, merges := member(mapping, "<<")
 			if !e.optional || len(e.words) > 0 || merges != nil {
 				missing = append(missing, e)
-				f.note(at, e)
+				f.recordChange(at, e)
 			}
 			continue
 		}
@@ -43,43 +42,43 @@ func (f *yamlFile) set(mapping *yaml.Node, at place, entries []entry, preferred 
 	return nil
 }
 
-// note takes down what an entry that is written anew means.
-func (f *yamlFile) note(at place, e entry) {
-	at = at.below(e.key)
+// recordChange records the effect of an entry that is written.
+func (f *yamlFile) recordChange(at position, e entry) {
+	at = at.child(e.key)
 	if e.members == nil {
 		f.changes = append(f.changes, change{at, e.words})
 	}
-	for _, m := range present(e.members) {
-		f.note(at, m)
+	for _, m := range required(e.members) {
+		f.recordChange(at, m)
 	}
 }
 
-func (f *yamlFile) change(key, value *yaml.Node, at place, e entry) error {
+func (f *yamlFile) change(key, value *yaml.Node, at position, e entry) error {
 	if value.Kind == yaml.ScalarNode && value.Tag == "!!null" && value.Anchor == "" {
-		f.note(at, e)
+		f.recordChange(at, e)
 		return f.fill(key, value, e)
 	}
 	if e.members != nil {
-		if err := f.alone(value, e.key); err != nil {
+		if err := f.requireUnshared(value, e.key); err != nil {
 			return err
 		}
-		return f.set(value, at.below(e.key), e.members)
+		return f.set(value, at.child(e.key), e.members)
 	}
 	if f.compose {
-		e.words = respelled(e.words, value)
+		e.words = keepSpelling(e.words, value)
 	}
-	f.note(at, e)
+	f.recordChange(at, e)
 	switch {
 	case value.Anchor != "":
-		return fmt.Errorf("line %d: %s has the anchor %q, under which others may repeat it: write it out there", value.Line, e.key, "&"+value.Anchor)
+		return fmt.Errorf("line %d: %s has the anchor %q, so aliases may repeat it: write the list out where it is repeated", value.Line, e.key, "&"+value.Anchor)
 	case strings.HasPrefix(value.Tag, "!") && !strings.HasPrefix(value.Tag, "!!") && value.Tag != override:
-		return fmt.Errorf("line %d: %s has the tag %q, which gives it another meaning: take it out", value.Line, e.key, value.Tag)
+		return fmt.Errorf("line %d: %s has the tag %q, which gives it another meaning: remove the tag", value.Line, e.key, value.Tag)
 	case value.Kind == yaml.AliasNode:
 		start := f.offset(value)
-		f.replace(start, start+len("*"+value.Value), inline(e, f.json))
+		f.replace(start, start+len("*"+value.Value), inlineValue(e, f.json))
 		return nil
 	case value.Kind != yaml.SequenceNode:
-		return fmt.Errorf("line %d: %s is no list", value.Line, e.key)
+		return fmt.Errorf("line %d: %s is not a list", value.Line, e.key)
 	case same(value, e.words):
 		return nil
 	case value.Style&yaml.FlowStyle != 0:
@@ -88,9 +87,9 @@ func (f *yamlFile) change(key, value *yaml.Node, at place, e entry) error {
 	return f.replaceItems(key, value, e)
 }
 
-// respelled are words as a list spells those of them that it has, if that means the same to Docker
-// (NormalizeLegacyCapabilities, oci/caps/utils.go of moby): in any case, with CAP_ or without.
-func respelled(words []string, list *yaml.Node) []string {
+// keepSpelling returns the words in the spelling that the list has for them. Docker accepts names in upper and lower
+// case, with and without CAP_ (NormalizeLegacyCapabilities, oci/caps/utils.go of moby).
+func keepSpelling(words []string, list *yaml.Node) []string {
 	words = slices.Clone(words)
 	for _, item := range items(list) {
 		if i := slices.Index(words, bare(scalar(item))); i >= 0 && item.Kind == yaml.ScalarNode {
@@ -100,10 +99,10 @@ func respelled(words []string, list *yaml.Node) []string {
 	return words
 }
 
-// bare is the name of a capability as Docker's documents and Kubernetes have it.
+// bare returns the name of a capability as Docker's documents and Kubernetes write it.
 func bare(name string) string { return strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
 
-// same tells whether a list has the words, in whatever order.
+// same reports whether a list has exactly these words, in any order.
 func same(list *yaml.Node, words []string) bool {
 	var has []string
 	for _, item := range list.Content {
@@ -120,22 +119,22 @@ func (f *yamlFile) replace(start, end int, text string) {
 	f.edits = append(f.edits, edit{start, end, text})
 }
 
-// fill gives a key without a value one.
+// fill adds a value to a key without one.
 func (f *yamlFile) fill(key, value *yaml.Node, e entry) error {
 	if value.Value != "" { // null or ~
 		at := f.content(value)
-		f.replace(at, at+len(value.Value), inline(e, f.json))
+		f.replace(at, at+len(value.Value), inlineValue(e, f.json))
 		return nil
 	}
 	at, ok := f.colon(key)
 	if !ok {
 		return fmt.Errorf("line %d: %s has no value that could be replaced", key.Line, e.key)
 	}
-	f.replace(at, at, " "+inline(e, f.json))
+	f.replace(at, at, " "+inlineValue(e, f.json))
 	return nil
 }
 
-// colon is the place behind the colon of a key.
+// colon returns the offset after the colon of a key.
 func (f *yamlFile) colon(key *yaml.Node) (at int, ok bool) {
 	start := f.content(key)
 	i := bytes.IndexByte(f.line(start), ':')
@@ -145,17 +144,17 @@ func (f *yamlFile) colon(key *yaml.Node) (at int, ok bool) {
 // replaceFlow replaces a list in brackets.
 func (f *yamlFile) replaceFlow(list *yaml.Node, e entry) error {
 	start := f.content(list)
-	end, ok := closing(f.text, start)
+	end, ok := closingBracket(f.text, start)
 	if !ok {
-		return fmt.Errorf("line %d: the end of %s is not found", list.Line, e.key)
+		return fmt.Errorf("line %d: capmon cannot find the end of %s", list.Line, e.key)
 	}
 	quoted := len(list.Content) > 0 && list.Content[0].Style&yaml.DoubleQuotedStyle != 0
-	f.replace(start, end, inline(e, quoted || f.json))
+	f.replace(start, end, inlineValue(e, quoted || f.json))
 	return nil
 }
 
-// closing is the place behind the bracket that closes the one at start.
-func closing(text []byte, start int) (end int, ok bool) {
+// closingBracket returns the offset after the bracket that closes the one at start.
+func closingBracket(text []byte, start int) (end int, ok bool) {
 	if start >= len(text) || text[start] != '[' {
 		return 0, false
 	}
@@ -175,7 +174,7 @@ func closing(text []byte, start int) (end int, ok bool) {
 				return 0, false
 			}
 		case c == '[':
-			return 0, false // a list in the list is none of capabilities
+			return 0, false // a nested list cannot contain capabilities
 		case c == ']':
 			return i + 1, true
 		}
@@ -183,15 +182,14 @@ func closing(text []byte, start int) (end int, ok bool) {
 	return 0, false
 }
 
-// replaceItems changes a list of an item per line: what is needed stays, with its
-// comments.
+// replaceItems changes a list with one item per line. Needed items stay, with their comments.
 func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 	wanted := slices.Clone(e.words)
 	first := f.lines[list.Content[0].Line-1]
-	at := first // where new items go: behind the last one that stays
+	at := first // offset of new items: after the last item that stays
 	for _, item := range list.Content {
 		if item.Kind != yaml.ScalarNode || !f.isItem(item) {
-			return fmt.Errorf("line %d: %s has something else than a name in a line of its own", item.Line, e.key)
+			return fmt.Errorf("line %d: an item of %s is not a name on its own line", item.Line, e.key)
 		}
 		start := f.lines[item.Line-1]
 		if i := slices.Index(wanted, item.Value); i >= 0 {
@@ -199,7 +197,7 @@ func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 			at = f.nextLine(start)
 			continue
 		}
-		if i := slices.Index(wanted, bare(item.Value)); i >= 0 && f.respell(item, wanted[i]) {
+		if i := slices.Index(wanted, bare(item.Value)); i >= 0 && f.changeSpelling(item, wanted[i]) {
 			wanted = slices.Delete(wanted, i, i+1)
 			at = f.nextLine(start)
 			continue
@@ -209,7 +207,7 @@ func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 	if len(e.words) == 0 {
 		colon, ok := f.colon(key)
 		if !ok || colon > first {
-			return fmt.Errorf("line %d: %s does not stand in front of its list", key.Line, e.key)
+			return fmt.Errorf("line %d: %s is not in front of its list", key.Line, e.key)
 		}
 		f.replace(colon, colon, " []")
 		return nil
@@ -224,9 +222,9 @@ func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 	return nil
 }
 
-// respell gives an item another spelling, and leaves the comment behind it; false if it is written
-// in too unusual a way.
-func (f *yamlFile) respell(item *yaml.Node, word string) bool {
+// changeSpelling changes the spelling of an item and keeps the comment after it. It returns false if the item is
+// written in an unusual form.
+func (f *yamlFile) changeSpelling(item *yaml.Node, word string) bool {
 	start := f.content(item)
 	if c := f.text[start]; c == '"' || c == '\'' {
 		start++
@@ -238,15 +236,14 @@ func (f *yamlFile) respell(item *yaml.Node, word string) bool {
 	return true
 }
 
-// isItem tells whether an item's line has nothing but it and a comment.
+// isItem reports whether the line of an item has only the item and a comment.
 func (f *yamlFile) isItem(item *yaml.Node) bool {
 	var alone []string
 	err := yaml.Unmarshal(f.line(f.lines[item.Line-1]), &alone)
 	return err == nil && slices.Equal(alone, []string{item.Value})
 }
 
-// insertLines puts whole lines at the beginning of a line, or at the end of a file whose
-// last line does not end.
+// insertLines inserts whole lines at the beginning of a line, or at the end of a file whose last line has no line end.
 func (f *yamlFile) insertLines(at int, text string) {
 	if text == "" {
 		return
@@ -268,7 +265,7 @@ func (f *yamlFile) insert(mapping *yaml.Node, entries []entry, preferred []strin
 		f.insertLines(f.nextLine(start), f.block(entries, indent))
 		return
 	}
-	// Before the first key, which may stand behind the dash of a list's item.
+	// Before the first key, which may follow the dash of a list item.
 	text := f.block(entries, indent)
 	f.replace(f.offset(mapping.Content[0]), f.offset(mapping.Content[0]), strings.TrimPrefix(text, indent)+indent)
 }
@@ -290,8 +287,7 @@ func (f *yamlFile) insertFlow(mapping *yaml.Node, entries []entry) {
 	f.replace(at, at, text)
 }
 
-// neighbour is the line of a member that takes no other one: of a preferred key if there
-// is one.
+// neighbour returns the line of a member after which new members can be inserted: of a preferred key if there is one.
 func (f *yamlFile) neighbour(mapping *yaml.Node, preferred []string) (start int, ok bool) {
 	for _, key := range preferred {
 		if name, value := member(mapping, key); name != nil && f.isMember(name, value) {
@@ -306,7 +302,7 @@ func (f *yamlFile) neighbour(mapping *yaml.Node, preferred []string) (start int,
 	return 0, false
 }
 
-// isMember tells whether a key and its scalar are a line's rest.
+// isMember reports whether a key and its scalar value fill the rest of the line.
 func (f *yamlFile) isMember(key, value *yaml.Node) bool {
 	if value.Kind != yaml.ScalarNode || value.Line != key.Line || value.Value == "" || value.Anchor != "" {
 		return false
@@ -317,26 +313,26 @@ func (f *yamlFile) isMember(key, value *yaml.Node) bool {
 	return err == nil && len(alone) == 1 && alone[key.Value] == value.Value
 }
 
-// block is entries as lines.
+// block returns the entries as lines.
 func (f *yamlFile) block(entries []entry, indent string) string {
 	var text strings.Builder
 	for _, e := range entries {
 		if e.members == nil {
-			text.WriteString(indent + e.key + ": " + inline(e, false) + f.newline)
+			text.WriteString(indent + e.key + ": " + inlineValue(e, false) + f.newline)
 			continue
 		}
-		text.WriteString(indent + e.key + ":" + f.newline + f.block(present(e.members), indent+"  "))
+		text.WriteString(indent + e.key + ":" + f.newline + f.block(required(e.members), indent+"  "))
 	}
 	return text.String()
 }
 
-// present are the entries that have to be written where there are none.
-func present(entries []entry) []entry {
+// required returns the entries that have to be written if they are missing.
+func required(entries []entry) []entry {
 	return slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.optional && len(e.words) == 0 })
 }
 
-// inline is an entry's value in one line, with quotes as JSON needs them.
-func inline(e entry, quoted bool) string {
+// inlineValue returns an entry's value on one line, with quotes if the file is JSON.
+func inlineValue(e entry, quoted bool) string {
 	var parts []string
 	if e.members == nil {
 		for _, word := range e.words {
@@ -344,14 +340,14 @@ func inline(e entry, quoted bool) string {
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	}
-	for _, m := range present(e.members) {
+	for _, m := range required(e.members) {
 		parts = append(parts, inlineMember(m, quoted))
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }
 
 func inlineMember(e entry, quoted bool) string {
-	return quote(e.key, quoted) + ": " + inline(e, quoted)
+	return quote(e.key, quoted) + ": " + inlineValue(e, quoted)
 }
 
 func quote(word string, quoted bool) string {

@@ -10,25 +10,25 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// Kind is a kind of files that lists can be put into.
+// Kind is a kind of file that capmon can write lists into.
 type Kind struct {
-	// Target is the name of the settings.Target that has such files.
+	// Target is the name of the [settings.Target] for such files.
 	Target string
-	// Services: a file of the kind has services; else it has containers.
+	// Services: the file has services. Otherwise, it has containers.
 	Services bool
-	// nameOf is what such a file calls a container, "" if that is not known.
+	// nameOf returns the name of a container in the file, "" if it is not known.
 	nameOf func(settings.Container) string
 	change func([]byte, []Setting) (after []byte, notes []string, err error)
 }
 
-// Kinds lists them.
+// Kinds returns all kinds of files.
 func Kinds() []Kind {
 	return []Kind{
 		{Target: "compose", Services: true, nameOf: settings.Container.ComposeService, change: Compose},
 		{Target: "kubernetes", nameOf: func(c settings.Container) string { return cmp.Or(c.KubernetesName(), c.Container.Name) }, change: Kubernetes},
 		{
 			Target: "quadlet",
-			// There is only one container in it, whatever it is called.
+			// A quadlet has one container only, with any name.
 			nameOf: func(c settings.Container) string { return c.Label },
 			change: func(text []byte, changes []Setting) ([]byte, []string, error) {
 				if len(changes) > 1 {
@@ -41,7 +41,7 @@ func Kinds() []Kind {
 	}
 }
 
-// ParseKind finds the kind of the files of a target.
+// ParseKind returns the kind of file for a target.
 func ParseKind(target string) (Kind, error) {
 	for _, kind := range Kinds() {
 		if kind.Target == target {
@@ -51,23 +51,22 @@ func ParseKind(target string) (Kind, error) {
 	return Kind{}, fmt.Errorf("--patch is for compose, kubernetes and quadlet, not for %s: choose one of them with --for", target)
 }
 
-// Result is a file's text with the lists in it.
+// Result is the result of [Kind.Patch].
 type Result struct {
 	Text []byte
-	// Of are the containers whose needs were put in, Left why others were not.
-	Of   []settings.Container
-	Left []error
-	// Notes say where the lists have no effect.
+	// Containers are those whose needs are in the text. Skipped are the reasons why others are not.
+	Containers []settings.Container
+	Skipped    []error
+	// Notes say why lists have no effect.
 	Notes []string
 }
 
-// Patch puts what containers need into the text of a file, where it has them. name is
-// what the file calls the only one that is meant, "" for all. The error says why
-// nothing could be put in.
+// Patch writes the needs of containers into the text of a file that has these containers. name is the name in the file
+// of the only container to change, "" for all. Patch returns an error if it can write none.
 func (k Kind) Patch(text []byte, all []settings.Container, name string) (Result, error) {
-	all, left := k.taken(all, name)
+	all, skipped := k.included(all, name)
 	if len(all) == 0 {
-		return Result{}, errors.Join(left...)
+		return Result{}, errors.Join(skipped...)
 	}
 	groups, err := k.groups(all, name)
 	if err != nil {
@@ -94,35 +93,35 @@ func (k Kind) Patch(text []byte, all []settings.Container, name string) (Result,
 		var missing *MissingError
 		switch {
 		case err == nil:
-			return Result{after, of, left, slices.Concat(notes, limits, oneOffs(of))}, nil
+			return Result{after, of, skipped, slices.Concat(notes, limits, oneOffs(of))}, nil
 		case !errors.As(err, &missing) || len(groups) == 1:
-			for _, other := range left {
+			for _, other := range skipped {
 				err = fmt.Errorf("%w; %w", other, err)
 			}
 			return Result{}, err
 		}
-		left = append(left, err)
+		skipped = append(skipped, err)
 		groups = slices.DeleteFunc(groups, func(g settings.Group) bool { return g.Label == missing.Name })
 	}
 }
 
-// taken are the containers that are meant, and why others are not: they are no services of the file.
-// The only one there is may be given the name of a service.
-func (k Kind) taken(all []settings.Container, name string) (taken []settings.Container, left []error) {
+// included returns the containers that may be in the file, and the reasons why others are not: they do not represent a
+// service. A single container is included if the user gives it the name of a service.
+func (k Kind) included(all []settings.Container, name string) (included []settings.Container, skipped []error) {
 	if !k.Services || name != "" && len(all) == 1 {
 		return all, nil
 	}
 	for _, c := range all {
 		if reason := c.OneOff(); reason != "" {
-			left = append(left, fmt.Errorf("%s: %s", c.Label, reason))
+			skipped = append(skipped, fmt.Errorf("%s: %s", c.Label, reason))
 		} else {
-			taken = append(taken, c)
+			included = append(included, c)
 		}
 	}
-	return taken, left
+	return included, skipped
 }
 
-// oneOffs are notes on the containers that a service was said to be and is not.
+// oneOffs returns notes about containers that the user named as a service although they do not represent it.
 func oneOffs(all []settings.Container) []string {
 	var notes []string
 	for _, c := range all {
@@ -135,26 +134,25 @@ func oneOffs(all []settings.Container) []string {
 
 func startsAsRoot(c settings.Container) bool { return slices.Contains(c.Users, 0) }
 
-// groups are the containers by their name in the file.
+// groups groups the containers by their names in the file.
 func (k Kind) groups(all []settings.Container, name string) ([]settings.Group, error) {
 	if name != "" {
-		return meant(all, name)
+		return namedGroup(all, name)
 	}
 	if groups := settings.Groups(all, k.nameOf); len(groups) > 0 {
 		return groups, nil
 	}
-	if reason := withheld(all); reason != nil {
+	if reason := unavailable(all); reason != nil {
 		return nil, reason
 	}
 	if k.Services {
-		return nil, fmt.Errorf("it is not known which service of it %s is, for want of the label com.docker.compose.service: name the service with --service", labels(all))
+		return nil, fmt.Errorf("it is unknown which service %s is, because it has no label com.docker.compose.service: name the service with --service", labels(all))
 	}
-	return nil, fmt.Errorf("it is not known which container of it %s is: name it with --container", labels(all))
+	return nil, fmt.Errorf("it is unknown which container of the file %s is: name it with --container", labels(all))
 }
 
-// meant is what a file calls by a name: the container that is called so, or the only
-// one that there is.
-func meant(all []settings.Container, name string) ([]settings.Group, error) {
+// namedGroup returns the containers that have the name, or the only container.
+func namedGroup(all []settings.Container, name string) ([]settings.Group, error) {
 	var found []settings.Container
 	for _, c := range all {
 		if c.HasName(name) {
@@ -162,20 +160,20 @@ func meant(all []settings.Container, name string) ([]settings.Group, error) {
 		}
 	}
 	if len(found) == 0 && len(all) > 1 {
-		return nil, fmt.Errorf("none of the containers in the profiles is called %q, and there are several: %s", name, labels(all))
+		return nil, fmt.Errorf("none of the containers in the profiles is named %q, and there are several: %s", name, labels(all))
 	}
 	if len(found) == 0 {
 		found = all
 	}
 	groups := settings.Groups(found, func(settings.Container) string { return name })
 	if len(groups) == 0 {
-		return nil, withheld(found)
+		return nil, unavailable(found)
 	}
 	return groups, nil
 }
 
-// withheld is why there is no list for one of the containers, nil if there is one for all.
-func withheld(all []settings.Container) error {
+// unavailable returns the reason why there is no list for one of the containers, nil if there is one for all.
+func unavailable(all []settings.Container) error {
 	for _, c := range all {
 		if reason := c.Unavailable(); reason != "" {
 			return fmt.Errorf("%s: %s", c.Label, reason)

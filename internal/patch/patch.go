@@ -1,5 +1,5 @@
-// Package patch puts lists of capabilities into files that exist: of Docker Compose, of
-// Kubernetes and of podman's quadlets. All else in them stays as it is, to the byte.
+// Package patch writes lists of capabilities into existing files: compose files, Kubernetes manifests and podman quadlets.
+// Every other byte of the files stays the same.
 package patch
 
 import (
@@ -13,42 +13,42 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// Setting is what the service or container of that name in a file is to be granted.
+// Setting is what a service or container of a file needs.
 type Setting struct {
 	Name  string
 	Needs capability.Set
-	// NotRoot: its image has it run as another user than root.
+	// NotRoot: the image runs as a user other than root.
 	NotRoot bool
 }
 
-// MissingError says that a file has no service or container of a name.
+// MissingError reports that a file has no service or container with a name.
 type MissingError struct {
 	Kind string // service or container
 	Name string
-	// There are those that it has.
-	There []string
-	// Included are the files that it includes, Foreign its objects of kinds that are not edited:
-	// they may have what is missing.
-	Included, Foreign []string
+	// Existing are the names of the services or containers that the file has.
+	Existing []string
+	// Included are the files that the file includes. Unsupported are its objects of kinds that capmon does not edit. Both
+	// may have the missing name.
+	Included, Unsupported []string
 }
 
 func (e *MissingError) Error() string {
-	text := fmt.Sprintf("there is no %s %q in it, ", e.Kind, e.Name)
-	if len(e.There) == 0 {
-		text += "nor any other"
+	text := fmt.Sprintf("it has no %s %q", e.Kind, e.Name)
+	if len(e.Existing) == 0 {
+		text += " or any other"
 	} else {
-		text += "but " + listed(e.There)
+		text += ", but " + listed(e.Existing)
 	}
 	if len(e.Included) > 0 {
-		text += fmt.Sprintf("; it includes %s: if the %s is there, patch that file", listed(e.Included), e.Kind)
+		text += fmt.Sprintf("; it includes %s: if one of them has the %s, patch that file", listed(e.Included), e.Kind)
 	}
-	if len(e.Foreign) > 0 {
-		text += fmt.Sprintf("; capmon does not edit %s: write the lists there by hand", strings.Join(e.Foreign, ", "))
+	if len(e.Unsupported) > 0 {
+		text += fmt.Sprintf("; capmon does not edit %s: write the lists into them by hand", strings.Join(e.Unsupported, ", "))
 	}
 	return text
 }
 
-// listed quotes names, in their order, each once.
+// listed quotes names, sorted and each once.
 func listed(names []string) string {
 	names = slices.Compact(slices.Sorted(slices.Values(names)))
 	for i, name := range names {
@@ -57,20 +57,20 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// withoutEffect says that an added capability does not reach a process of another user than root:
-// with no_new_privs, neither a file nor a set-user-ID program gives it any (cap_bprm_creds_from_file
-// in security/commoncap.c).
+// withoutEffect describes that an added capability does not reach a process of a user other than root: with
+// no_new_privs, the process gains no capability from a file or a set-user-ID program (cap_bprm_creds_from_file in
+// security/commoncap.c).
 func withoutEffect(what, option string, needs capability.Set) string {
-	text := fmt.Sprintf("%s does not get %s: it does not run as root, and %s keeps it from gaining capabilities by a file or a set-user-ID program",
+	text := fmt.Sprintf("%s does not get %s: it does not run as root, and %s prevents it from gaining capabilities through a file or a set-user-ID program",
 		what, needs.Text(), option)
 	if needs.Has(capability.NetBindService) {
-		text += "; to bind a low port, set the sysctl net.ipv4.ip_unprivileged_port_start, or choose a port from 1024 on"
+		text += "; to bind a low port, set the sysctl net.ipv4.ip_unprivileged_port_start, or use a port of at least 1024"
 	}
 	return text
 }
 
-// errUnusual: what was changed is not what was to be, and no more.
-var errUnusual = errors.New("its form is too unusual to be edited without a change of something else: do it by hand")
+// errUnsafe: the edited file would differ from the original in more than the lists.
+var errUnsafe = errors.New("capmon cannot edit its unusual form without changing something else: edit it by hand")
 
 // edit replaces the bytes from start up to end.
 type edit struct {
@@ -78,8 +78,8 @@ type edit struct {
 	text       string
 }
 
-// apply makes edits, which do not overlap. Of those that insert at one place the first
-// comes first, and before one that replaces what is there.
+// apply applies edits, which do not overlap. Insertions at the same place stay in their order, and come before a
+// replacement at that place.
 func apply(text []byte, edits []edit) []byte {
 	slices.SortStableFunc(edits, func(one, other edit) int {
 		return cmp.Or(one.start-other.start, one.end-other.end)

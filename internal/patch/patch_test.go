@@ -28,9 +28,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files in testdata instead of comparing with them")
 
-// The golden files have the target and the lists in their first line, then the file
-// before and after.
-func TestFilesAreChangedInTheListsAlone(t *testing.T) {
+// The golden files have the target and the lists in their first line, then the file before and after.
+func TestOnlyTheListsChange(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(paths) == 0 {
 		t.Fatal("no golden files", err)
@@ -53,7 +52,7 @@ func TestFilesAreChangedInTheListsAlone(t *testing.T) {
 			} else if diff := cmp.Diff(string(archive.Files[1].Data), string(after)); diff != "" {
 				t.Error(diff)
 			}
-			// Files of other systems, and such as end without a newline.
+			// Files with other line ends, and files without a final newline.
 			crlf := func(text []byte) string { return strings.ReplaceAll(string(text), "\n", "\r\n") }
 			if diff := cmp.Diff(crlf(after), string(changed(t, kind, []byte(crlf(before)), settings))); diff != "" {
 				t.Errorf("with CRLF: %s", diff)
@@ -72,8 +71,8 @@ func TestFilesAreChangedInTheListsAlone(t *testing.T) {
 	}
 }
 
-// changed changes a text, and verifies that a second time nothing changes, and that the
-// tool that the file is for finds the lists in it and nothing else that is new.
+// changed changes a text. It verifies that a second change has no effect, and that the tool that reads the file finds
+// the lists.
 func changed(t *testing.T, kind Kind, before []byte, settings []Setting) []byte {
 	t.Helper()
 	after, _, err := kind.change(slices.Clone(before), settings)
@@ -81,7 +80,7 @@ func changed(t *testing.T, kind Kind, before []byte, settings []Setting) []byte 
 		t.Fatalf("%v\n%s", err, before)
 	}
 	if again, _, err := kind.change(slices.Clone(after), settings); err != nil || !bytes.Equal(again, after) {
-		t.Errorf("changed again, it is otherwise: %v\n%s", err, Diff("again", after, again))
+		t.Errorf("a second change is not empty: %v\n%s", err, Diff("again", after, again))
 	}
 	got := readers[kind.Target](t, after)
 	for _, s := range settings {
@@ -115,7 +114,7 @@ func parseSettings(t *testing.T, line string) (Kind, []Setting) {
 	return kind, settings
 }
 
-// readers tell what a file's containers are granted, by their names in it.
+// readers return what the containers of a file are granted, by their names in the file.
 var readers = map[string]func(*testing.T, []byte) map[string]capability.Set{
 	"compose": readCompose, "kubernetes": readManifest, "quadlet": readQuadlet,
 }
@@ -215,7 +214,7 @@ func podSpec(t *testing.T, object []byte) corev1.PodSpec {
 	return *spec
 }
 
-// readQuadlet has podman's generator read the unit.
+// readQuadlet reads the unit with podman's generator.
 func readQuadlet(t *testing.T, text []byte) map[string]capability.Set {
 	directory := t.TempDir()
 	if err := os.WriteFile(filepath.Join(directory, "web.container"), text, 0o600); err != nil {
@@ -238,49 +237,49 @@ func readQuadlet(t *testing.T, text []byte) map[string]capability.Set {
 	return map[string]capability.Set{"web": granted(t, lists["add"], lists["drop"])}
 }
 
-func TestWhatCannotBeChangedSafelyIsRefused(t *testing.T) {
+func TestUnsafeChangesAreRejected(t *testing.T) {
 	pod := func(container string) string {
 		return "kind: Pod\nspec:\n  containers:\n  - name: web\n" + container
 	}
 	for name, test := range map[string]struct{ target, text, want string }{
-		"privileged service":     {"compose", "services:\n  web:\n    privileged: true", "line 3: service \"web\" has privileged"},
-		"perhaps privileged":     {"compose", "services:\n  web:\n    privileged: ${P}", "has privileged"},
-		"privileged by a merge":  {"compose", "x: &x {privileged: true}\nservices:\n  web:\n    <<: [*x]\n", "has privileged"},
-		"privileged container":   {"kubernetes", pod("    securityContext: {privileged: true}"), "has privileged"},
-		"privileged quadlet":     {"quadlet", "[Container]\nPodmanArgs=--privileged\n", "line 2: PodmanArgs= has --privileged"},
-		"options of a quadlet":   {"quadlet", "[Container]\nPodmanArgs=-t \\\n --cap-add=ALL\n", "has --cap-add"},
-		"an extended service":    {"compose", "services:\n  web:\n    extends: {service: db}", "extends another"},
-		"a shared service":       {"compose", "services:\n  web: &web\n    image: a\n  db: *web\n", "repeated elsewhere"},
-		"a service elsewhere":    {"compose", "x: &web {image: a}\nservices:\n  web: *web\n", "written elsewhere"},
-		"a shared context":       {"kubernetes", "x: &c {runAsUser: 0}\n" + pod("    securityContext: *c"), "written elsewhere"},
-		"an anchored list":       {"compose", "services:\n  web:\n    cap_add: &a [KILL]\n  db: {cap_add: *a}", "has the anchor"},
-		"a list in a list":       {"compose", "services:\n  web:\n    cap_add: [[KILL]]", "is not found"},
-		"items in several lines": {"compose", "services:\n  web:\n    cap_add:\n    - >-\n      KILL\n", "something else than a name"},
-		"a reset":                {"compose", "services:\n  web:\n    cap_add: !reset []", "has the tag"},
-		"a scalar":               {"compose", "services:\n  web:\n    cap_add: KILL", "is no list"},
-		"a service of no form":   {"compose", "services:\n  web: nginx\n", "is no mapping"},
-		"twice":                  {"compose", "services:\n  web: {image: a}\n---\nservices:\n  web: {image: b}\n", "is there twice"},
-		"a key twice":            {"compose", "services:\n  web:\n    image: a\n    image: b\n", "already defined"},
-		"two pods":               {"kubernetes", pod("") + "---\n" + pod(""), "is there 2 times"},
-		"no such service":        {"compose", "services:\n  front: {image: a}\n  \"a\\eb\": {image: a}", `there is no service "web" in it, but "a\x1bb", "front"`},
-		"no service at all":      {"compose", "a: 1", "nor any other"},
-		"no such container":      {"kubernetes", strings.Replace(pod(""), "web", "api", 1), `there is no container "web" in it, but "api"`},
-		"no container at all":    {"quadlet", "[Pod]\n", "no section [Container]"},
-		"a template":             {"kubernetes", "a: {{ .Values.a }}\n{{- end }}", "it is a template"},
-		"an unquoted template":   {"kubernetes", "a: {{ .Values.a }}\n---\n" + pod(""), "it is a template"},
-		"no YAML":                {"compose", "services: {", "it is not YAML"},
-		"extended by another":    {"compose", "services:\n  web: {image: a}\n  db:\n    extends: {service: web}\n", `line 4: service "db" extends service "web"`},
-		"extended, in short":     {"compose", "services:\n  web: {image: a}\n  db:\n    extends: web\n    cap_drop: !override []", `service "db" extends service "web"`},
-		"extended by a merge":    {"compose", "x: &x {extends: web}\nservices:\n  web: {image: a}\n  db:\n    <<: *x\n", `service "db" extends service "web"`},
-		"a merge is no service":  {"compose", "x: &x {a: {image: a}}\nservices:\n  <<: *x\n  db: {image: b}\n", `no service "web" in it, but "db"`},
-		"a merged service":       {"compose", "x: &x {web: {image: a}}\nservices:\n  <<: *x\n  db: {image: b}\n", `line 1: service "web" is written elsewhere and merged`},
-		"included files":         {"compose", "include: [a.yaml, {path: [b.yaml, c.yaml]}, {path: d.yaml}]\nservices:\n  db: {image: b}\n", `but "db"; it includes "a.yaml", "b.yaml", "c.yaml", "d.yaml": if the service is there, patch that file`},
-		"privileged by default":  {"compose", "services:\n  web:\n    privileged: ${P:-true}", "has privileged"},
-		"the name of another":    {"kubernetes", "metadata: {name: &web app}\nkind: Pod\nspec: {containers: [{name: *web}]}", `no container "web" in it, but "app"`},
-		"kinds of others": {
+		"privileged service":       {"compose", "services:\n  web:\n    privileged: true", "line 3: service \"web\" has privileged"},
+		"perhaps privileged":       {"compose", "services:\n  web:\n    privileged: ${P}", "has privileged"},
+		"merged privileged":        {"compose", "x: &x {privileged: true}\nservices:\n  web:\n    <<: [*x]\n", "has privileged"},
+		"privileged container":     {"kubernetes", pod("    securityContext: {privileged: true}"), "has privileged"},
+		"privileged quadlet":       {"quadlet", "[Container]\nPodmanArgs=--privileged\n", "line 2: PodmanArgs= has --privileged"},
+		"options of a quadlet":     {"quadlet", "[Container]\nPodmanArgs=-t \\\n --cap-add=ALL\n", "has --cap-add"},
+		"an extended service":      {"compose", "services:\n  web:\n    extends: {service: db}", "extends another"},
+		"a shared service":         {"compose", "services:\n  web: &web\n    image: a\n  db: *web\n", "repeated elsewhere"},
+		"a service elsewhere":      {"compose", "x: &web {image: a}\nservices:\n  web: *web\n", "written elsewhere"},
+		"a shared context":         {"kubernetes", "x: &c {runAsUser: 0}\n" + pod("    securityContext: *c"), "written elsewhere"},
+		"an anchored list":         {"compose", "services:\n  web:\n    cap_add: &a [KILL]\n  db: {cap_add: *a}", "has the anchor"},
+		"a list in a list":         {"compose", "services:\n  web:\n    cap_add: [[KILL]]", "cannot find the end"},
+		"items in several lines":   {"compose", "services:\n  web:\n    cap_add:\n    - >-\n      KILL\n", "is not a name on its own line"},
+		"a reset":                  {"compose", "services:\n  web:\n    cap_add: !reset []", "has the tag"},
+		"a scalar":                 {"compose", "services:\n  web:\n    cap_add: KILL", "is not a list"},
+		"a scalar as a service":    {"compose", "services:\n  web: nginx\n", "is not a mapping"},
+		"twice":                    {"compose", "services:\n  web: {image: a}\n---\nservices:\n  web: {image: b}\n", "appears twice"},
+		"a key twice":              {"compose", "services:\n  web:\n    image: a\n    image: b\n", "already defined"},
+		"two pods":                 {"kubernetes", pod("") + "---\n" + pod(""), "appears 2 times"},
+		"no such service":          {"compose", "services:\n  front: {image: a}\n  \"a\\eb\": {image: a}", `it has no service "web", but "a\x1bb", "front"`},
+		"no service at all":        {"compose", "a: 1", "or any other"},
+		"no such container":        {"kubernetes", strings.Replace(pod(""), "web", "api", 1), `it has no container "web", but "api"`},
+		"no container at all":      {"quadlet", "[Pod]\n", "no section [Container]"},
+		"a template":               {"kubernetes", "a: {{ .Values.a }}\n{{- end }}", "it is a template"},
+		"an unquoted template":     {"kubernetes", "a: {{ .Values.a }}\n---\n" + pod(""), "it is a template"},
+		"no YAML":                  {"compose", "services: {", "it is not YAML"},
+		"extended by another":      {"compose", "services:\n  web: {image: a}\n  db:\n    extends: {service: web}\n", `line 4: service "db" extends service "web"`},
+		"extended, in short":       {"compose", "services:\n  web: {image: a}\n  db:\n    extends: web\n    cap_drop: !override []", `service "db" extends service "web"`},
+		"extended by a merge":      {"compose", "x: &x {extends: web}\nservices:\n  web: {image: a}\n  db:\n    <<: *x\n", `service "db" extends service "web"`},
+		"a merge is not a service": {"compose", "x: &x {a: {image: a}}\nservices:\n  <<: *x\n  db: {image: b}\n", `no service "web", but "db"`},
+		"a merged service":         {"compose", "x: &x {web: {image: a}}\nservices:\n  <<: *x\n  db: {image: b}\n", `line 1: service "web" is merged into services`},
+		"included files":           {"compose", "include: [a.yaml, {path: [b.yaml, c.yaml]}, {path: d.yaml}]\nservices:\n  db: {image: b}\n", `but "db"; it includes "a.yaml", "b.yaml", "c.yaml", "d.yaml": if one of them has the service, patch that file`},
+		"privileged by default":    {"compose", "services:\n  web:\n    privileged: ${P:-true}", "has privileged"},
+		"an alias as a name":       {"kubernetes", "metadata: {name: &web app}\nkind: Pod\nspec: {containers: [{name: *web}]}", `no container "web", but "app"`},
+		"unsupported kinds": {
 			"kubernetes", "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nmetadata: {name: api}\nspec: {template: {spec: {containers: [{name: web}]}}}\n---\napiVersion: h/v2\nkind: HelmRelease\nmetadata: {name: &a photos}\n---\nkind: Service\nmetadata: {name: web}\n" +
 				"---\nkind: List\nitems:\n- apiVersion: o/v1\n  kind: DeploymentConfig\n  metadata: {name: old}\n  spec: {template: {spec: {containers: []}}}",
-			`nor any other; capmon does not edit Rollout "api" of argoproj.io/v1alpha1 (line 1), HelmRelease "photos" of h/v2 (line 6), DeploymentConfig "old" of o/v1 (line 15): write`,
+			`or any other; capmon does not edit Rollout "api" of argoproj.io/v1alpha1 (line 1), HelmRelease "photos" of h/v2 (line 6), DeploymentConfig "old" of o/v1 (line 15): write`,
 		},
 		"no text": {"compose", "a: \xff", "not UTF-8"},
 	} {
@@ -294,8 +293,8 @@ func TestWhatCannotBeChangedSafelyIsRefused(t *testing.T) {
 	}
 }
 
-// Any place for a service among others and any set, before and after.
-func TestAnyListReplacesAnyOther(t *testing.T) {
+// A service among others, with any set before and after.
+func TestAnyListReplacesAnyOtherList(t *testing.T) {
 	sets := []string{"", "CHOWN", "NET_RAW,CHOWN", "SYS_ADMIN,KILL,NET_RAW"}
 	forms := []string{
 		"cap_add: [%s]", "cap_add: # why\n      [ %s ] # there", "cap_add:\n    %s", "cap_add:\n      # first\n      %s\n      # last", "# none %s", "cap_add: %.0s",
@@ -323,7 +322,7 @@ func TestAnyListReplacesAnyOther(t *testing.T) {
 	}
 }
 
-// What has no effect in a file is written, and said.
+// A list without effect is written, and a note reports it.
 func TestListsWithoutEffectAreNoted(t *testing.T) {
 	const (
 		unreached = "does not get NET_BIND_SERVICE: it does not run as root"
@@ -332,7 +331,7 @@ func TestListsWithoutEffectAreNoted(t *testing.T) {
 	service := func(lines string) string { return "services:\n  web:\n    image: a\n" + lines }
 	for name, test := range map[string]struct {
 		target, text string
-		image        bool // it has another user
+		image        bool // the image has a user other than root
 		want         string
 	}{
 		"a pod's user":           {"kubernetes", fmt.Sprintf(pod, "runAsUser: 1000", "allowPrivilegeEscalation: false"), false, unreached},
@@ -344,9 +343,9 @@ func TestListsWithoutEffectAreNoted(t *testing.T) {
 		"the image's user":       {"compose", service("    security_opt: [no-new-privileges]\n"), true, unreached},
 		"root in a service":      {"compose", service("    user: root\n    security_opt: [no-new-privileges]\n"), true, ""},
 		"new privileges":         {"compose", service("    user: 1000\n    security_opt: [\"no-new-privileges:false\"]\n"), true, ""},
-		"perhaps privileged":     {"compose", service("    privileged: ${P:-false}\n"), false, `has privileged: "${P:-false}": where that is set`},
-		"no more privileged":     {"compose", service("    privileged: !reset null\n"), false, ""},
-		"of no other":            {"compose", service("    extends: !reset null\n"), false, ""},
+		"perhaps privileged":     {"compose", service("    privileged: ${P:-false}\n"), false, `has privileged: "${P:-false}": if the variable is set`},
+		"privileged reset":       {"compose", service("    privileged: !reset null\n"), false, ""},
+		"extends reset":          {"compose", service("    extends: !reset null\n"), false, ""},
 		"not privileged":         {"compose", service("    privileged: \"no\"\n"), false, ""},
 		"extended without lists": {"compose", service("  db:\n    extends: web\n    cap_drop: !override [ALL]\n    cap_add: !reset []\n"), false, ""},
 		"extended by a file":     {"compose", service("  db:\n    extends: {file: a.yaml, service: web}\n"), false, `service "db" extends service "web" of "a.yaml"`},

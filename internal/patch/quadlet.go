@@ -11,16 +11,16 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// unitLine is a setting of a unit, with the lines that it goes on in.
+// unitLine is a setting of a unit, including its continuation lines.
 type unitLine struct {
 	start, end int // bytes, with the newline
 	number     int
 	section    string
-	key, value string // both empty if it is none: a comment, a section's head
+	key, value string // both empty for a comment or the head of a section
 }
 
-// Quadlet gives the container of a podman quadlet what it needs and nothing else. The
-// error says what keeps the file from being changed safely.
+// Quadlet grants the container of a podman quadlet what it needs and nothing else. The error is the reason why the file
+// cannot be changed safely.
 func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
 	lines := unitLines(text)
 	wanted := make(map[string]string) // by key
@@ -33,7 +33,7 @@ func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
 		newline = "\r\n"
 	}
 	var edits []edit
-	place := -1 // where what is missing goes
+	insertAt := -1 // offset of missing settings
 	preferred := false
 	kept := make(map[string]bool)
 	for _, line := range lines {
@@ -51,15 +51,15 @@ func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
 			}
 			kept[line.key] = true
 		case "PodmanArgs":
-			if err := harmless(line); err != nil {
+			if err := checkPodmanArgs(line); err != nil {
 				return nil, err
 			}
 		}
-		if place < 0 || line.key == "Image" && !preferred {
-			place, preferred = line.end, line.key == "Image"
+		if insertAt < 0 || line.key == "Image" && !preferred {
+			insertAt, preferred = line.end, line.key == "Image"
 		}
 	}
-	if place < 0 {
+	if insertAt < 0 {
 		return nil, errors.New("it has no section [Container]")
 	}
 	var missing strings.Builder
@@ -69,17 +69,17 @@ func Quadlet(text []byte, needs capability.Set) ([]byte, error) {
 		}
 	}
 	if missing.Len() > 0 {
-		edits = append(edits, edit{place, place, afterLine(text, place, missing.String(), newline)})
+		edits = append(edits, edit{insertAt, insertAt, afterLine(text, insertAt, missing.String(), newline)})
 	}
 	after := apply(text, edits)
-	if !slices.Equal(others(after), others(text)) || !slices.Equal(granting(after), settings.QuadletLines(needs)) {
-		return nil, errUnusual
+	if !slices.Equal(otherSettings(after), otherSettings(text)) || !slices.Equal(grantedIn(after), settings.QuadletLines(needs)) {
+		return nil, errUnsafe
 	}
 	return after, nil
 }
 
-// others are a unit's settings but those that grant capabilities.
-func others(text []byte) []string {
+// otherSettings returns a unit's settings without those that grant capabilities.
+func otherSettings(text []byte) []string {
 	var all []string
 	for _, line := range unitLines(text) {
 		if !line.grants() && line.key != "" {
@@ -89,8 +89,8 @@ func others(text []byte) []string {
 	return all
 }
 
-// granting are those that do, as settings.QuadletLines writes them.
-func granting(text []byte) []string {
+// grantedIn returns the settings that grant capabilities, in the form of [settings.QuadletLines].
+func grantedIn(text []byte) []string {
 	lists := make(map[string][]string)
 	for _, line := range unitLines(text) {
 		if line.grants() {
@@ -115,7 +115,7 @@ func (l unitLine) grants() bool {
 	return l.section == "Container" && (l.key == "DropCapability" || l.key == "AddCapability")
 }
 
-// ending is what a line ends with in the text: nothing, at the end of some files.
+// ending returns the line end of a line. It is empty at the end of some files.
 func ending(text []byte, line unitLine, newline string) string {
 	if bytes.HasSuffix(text[:line.end], []byte("\n")) {
 		return newline
@@ -123,14 +123,14 @@ func ending(text []byte, line unitLine, newline string) string {
 	return ""
 }
 
-func afterLine(text []byte, place int, lines, newline string) string {
-	if place > 0 && text[place-1] != '\n' {
+func afterLine(text []byte, insertAt int, lines, newline string) string {
+	if insertAt > 0 && text[insertAt-1] != '\n' {
 		return newline + strings.TrimSuffix(lines, newline)
 	}
 	return lines
 }
 
-// sameWords compares lists that podman reads without regard to case, to order or to CAP_.
+// sameWords compares lists as podman does: without regard to case, order and CAP_.
 func sameWords(one, other string) bool {
 	set := func(s string) map[string]bool {
 		words := make(map[string]bool)
@@ -151,18 +151,18 @@ func sameWords(one, other string) bool {
 	return true
 }
 
-// harmless fails if options that podman is given besides grant or drop anything.
-func harmless(line unitLine) error {
+// checkPodmanArgs returns an error if additional options for podman grant or drop anything.
+func checkPodmanArgs(line unitLine) error {
 	for _, option := range []string{"--privileged", "--cap-add", "--cap-drop"} {
 		if strings.Contains(line.value, option) {
-			return fmt.Errorf("line %d: PodmanArgs= has %s, which is added to what the unit says: take it out first, then profile again", line.number, option)
+			return fmt.Errorf("line %d: PodmanArgs= has %s, which podman adds to the other settings: remove it first, then profile again", line.number, option)
 		}
 	}
 	return nil
 }
 
-// unitLines reads a unit as systemd.syntax(7) says: a line that ends in a backslash goes
-// on in the next one, past comments in between.
+// unitLines reads a unit as described in systemd.syntax(7): a line that ends in a backslash continues on the next line
+// that is not a comment.
 func unitLines(text []byte) []unitLine {
 	var lines []unitLine
 	section, number := "", 0

@@ -16,38 +16,38 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// yamlFile is a YAML text with its parse and the edits that are to be made in it.
+// yamlFile is a YAML text with its parsed form and the pending edits.
 type yamlFile struct {
 	text  []byte
-	lines []int // where each line begins
-	// newline is what ends lines in this file.
+	lines []int // offset of the beginning of each line
+	// newline is the line end in this file.
 	newline string
-	// json: it is JSON, and has to stay so.
+	// json: the file is JSON and has to remain JSON.
 	json bool
-	// compose: it is a compose file, with the tags and variables of Compose.
+	// compose: the file is a compose file, with the tags and variables of Compose.
 	compose   bool
 	documents []*yaml.Node
-	// aliased are the anchored nodes that aliases repeat elsewhere.
+	// aliased are the anchored nodes that aliases repeat.
 	aliased map[*yaml.Node]bool
 	edits   []edit
 	changes []change
-	// warnings say what keeps the lists from having their effect.
+	// warnings say why the lists may have no effect.
 	warnings []string
 }
 
-// place is one in the data of a file.
-type place struct {
+// position is a position in the data of a file.
+type position struct {
 	document int
 	path     []any // keys and indices
 }
 
-func (p place) below(key any) place {
-	return place{p.document, append(slices.Clip(p.path), key)}
+func (p position) child(key any) position {
+	return position{p.document, append(slices.Clip(p.path), key)}
 }
 
-// change is what an edit means: a list at a place.
+// change is the effect of an edit: a list at a position.
 type change struct {
-	place
+	position
 	words []string
 }
 
@@ -70,7 +70,7 @@ func parseYAML(text []byte) (*yamlFile, error) {
 		f.documents = append(f.documents, document.Content[0])
 		f.findAliased(&document)
 	}
-	if _, err := decodeAll(text); err != nil { // a template's {{ }} is a mapping in a mapping's key
+	if _, err := decodeAll(text); err != nil { // fails for the {{ }} of a template, which is a mapping in the key of a mapping
 		return nil, unreadable(text, err)
 	}
 	return f, nil
@@ -78,12 +78,12 @@ func parseYAML(text []byte) (*yamlFile, error) {
 
 func unreadable(text []byte, err error) error {
 	if bytes.Contains(text, []byte("{{")) {
-		return fmt.Errorf("it is a template, and not YAML: write the lists by hand, or into what it is rendered with (for a chart of Helm: --for helm): %w", err)
+		return fmt.Errorf("it is a template and not YAML: write the lists by hand, or into the values that it is rendered with (for a Helm chart: --for helm): %w", err)
 	}
 	return fmt.Errorf("it is not YAML: %w", err)
 }
 
-// findLines splits the text as the parser counts lines (is_break in yamlprivateh.go).
+// findLines splits the text into lines as the parser does (is_break in yamlprivateh.go).
 func (f *yamlFile) findLines() {
 	start := 0
 	if bytes.HasPrefix(f.text, []byte("\ufeff")) {
@@ -116,7 +116,7 @@ func (f *yamlFile) findAliased(node *yaml.Node) {
 	}
 }
 
-// offset is where a node begins: with its tag or anchor, if it has one.
+// offset returns where a node begins, including its tag and anchor.
 func (f *yamlFile) offset(node *yaml.Node) int {
 	at := f.lines[node.Line-1]
 	for range node.Column - 1 {
@@ -126,12 +126,12 @@ func (f *yamlFile) offset(node *yaml.Node) int {
 	return at
 }
 
-// line is the text of a line from a place on, without its end.
+// line returns the text from an offset to the end of its line, without the line end.
 func (f *yamlFile) line(at int) []byte {
 	return bytes.TrimRight(f.text[at:f.nextLine(at)], "\r\n\u0085\u2028\u2029")
 }
 
-// nextLine is where the line behind the one of a place begins.
+// nextLine returns the offset of the line after the one that contains an offset.
 func (f *yamlFile) nextLine(at int) int {
 	if next, _ := slices.BinarySearch(f.lines, at+1); next < len(f.lines) {
 		return f.lines[next]
@@ -139,7 +139,7 @@ func (f *yamlFile) nextLine(at int) int {
 	return len(f.text)
 }
 
-// content is where a node's own text begins, behind its tag and anchor.
+// content returns where a node's own text begins, after its tag and anchor.
 func (f *yamlFile) content(node *yaml.Node) int {
 	at := f.offset(node)
 	for at < len(f.text) && (f.text[at] == '!' || f.text[at] == '&') {
@@ -153,8 +153,7 @@ func (f *yamlFile) content(node *yaml.Node) int {
 	return at
 }
 
-// member finds the value of a key in a mapping, and the key's node; nil if it is not
-// written there itself.
+// member returns the key node and the value of a key that is written in the mapping itself; nil if it is not.
 func member(mapping *yaml.Node, key string) (name, value *yaml.Node) {
 	for i := 0; i+1 < len(mapping.Content); i += 2 {
 		if mapping.Content[i].Value == key && mapping.Content[i].Kind == yaml.ScalarNode {
@@ -164,8 +163,7 @@ func member(mapping *yaml.Node, key string) (name, value *yaml.Node) {
 	return nil, nil
 }
 
-// members are the keys and values that are written in a mapping itself, without those that it
-// merges in (<<).
+// members iterates over the keys and values that are written in a mapping itself, without those that it merges (<<).
 func members(mapping *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 	return func(yield func(key, value *yaml.Node) bool) {
 		if mapping.Kind != yaml.MappingNode {
@@ -179,7 +177,7 @@ func members(mapping *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
 	}
 }
 
-// items are a list's, none of what is no list.
+// items returns the items of a list, none if the node is not a list.
 func items(list *yaml.Node) []*yaml.Node {
 	list = resolved(list)
 	if list == nil || list.Kind != yaml.SequenceNode {
@@ -188,7 +186,7 @@ func items(list *yaml.Node) []*yaml.Node {
 	return list.Content
 }
 
-// resolved is the node that an alias repeats, or else the node itself.
+// resolved returns the target of an alias, or the node itself if it is not an alias.
 func resolved(node *yaml.Node) *yaml.Node {
 	if node != nil && node.Kind == yaml.AliasNode {
 		return node.Alias
@@ -196,7 +194,7 @@ func resolved(node *yaml.Node) *yaml.Node {
 	return node
 }
 
-// scalar is a node's text, "" if it has none.
+// scalar returns a node's text, "" if it has none.
 func scalar(node *yaml.Node) string {
 	if node = resolved(node); node == nil || node.Kind != yaml.ScalarNode {
 		return ""
@@ -204,7 +202,7 @@ func scalar(node *yaml.Node) string {
 	return node.Value
 }
 
-// lookup finds the value of a key in a mapping or in those that it merges in (<<).
+// lookup returns the value of a key in a mapping, or in the mappings that it merges (<<).
 func lookup(mapping *yaml.Node, key string) *yaml.Node {
 	if mapping.Kind == yaml.AliasNode {
 		mapping = mapping.Alias
@@ -230,23 +228,22 @@ func lookup(mapping *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// alone fails unless a mapping is written at this place alone: what aliases repeat
-// elsewhere cannot be changed for one of them.
-func (f *yamlFile) alone(node *yaml.Node, what string) error {
+// requireUnshared returns an error unless the node is a mapping that no alias shares. A shared mapping cannot be
+// changed for one of its users only.
+func (f *yamlFile) requireUnshared(node *yaml.Node, what string) error {
 	switch {
 	case node.Kind == yaml.AliasNode:
-		return fmt.Errorf("line %d: %s is %q, which is written elsewhere and shared: write it out here", node.Line, what, "*"+node.Value)
+		return fmt.Errorf("line %d: %s is the alias %q of a value that is written elsewhere: write the value here", node.Line, what, "*"+node.Value)
 	case f.aliased[node]:
-		return fmt.Errorf("line %d: %s is repeated elsewhere as %q, which would change, too: write it out there", node.Line, what, "*"+node.Anchor)
+		return fmt.Errorf("line %d: %s is repeated elsewhere as %q, which would also change: write it out there", node.Line, what, "*"+node.Anchor)
 	case node.Kind != yaml.MappingNode:
-		return fmt.Errorf("line %d: %s is no mapping", node.Line, what)
+		return fmt.Errorf("line %d: %s is not a mapping", node.Line, what)
 	}
 	return nil
 }
 
-// unprivileged fails if a mapping says, itself or by what it merges in, that the
-// container is privileged.
-func (f *yamlFile) unprivileged(mapping *yaml.Node, what string) error {
+// requireUnprivileged returns an error if a mapping, or a mapping that it merges, makes the container privileged.
+func (f *yamlFile) requireUnprivileged(mapping *yaml.Node, what string) error {
 	value := resolved(lookup(mapping, "privileged"))
 	if value == nil {
 		return nil
@@ -255,21 +252,21 @@ func (f *yamlFile) unprivileged(mapping *yaml.Node, what string) error {
 	if value.Kind == yaml.ScalarNode && (value.Tag == "!!null" || value.Decode(&privileged) == nil && !privileged) || f.compose && f.isFalse(value, what) {
 		return nil
 	}
-	return fmt.Errorf("line %d: %s has privileged: %q, which grants everything whatever is dropped, and devices besides: take it out first, then profile again",
+	return fmt.Errorf("line %d: %s has privileged: %q, which grants everything, whatever is dropped, and access to devices: remove it first, then profile again",
 		value.Line, what, value.Value)
 }
 
-// defaulted is a variable with a default that stands for it where it is not set.
-var defaulted = regexp.MustCompile(`^\$\{\w+:?-([^${}]*)\}$`)
+// variableWithDefault matches a variable with a default value.
+var variableWithDefault = regexp.MustCompile(`^\$\{\w+:?-([^${}]*)\}$`)
 
-// isFalse tells whether Compose takes a value for false (toBoolean, loader/interpolate.go of
-// compose-go), at least as long as the variable in it is not set.
+// isFalse reports whether Compose reads a value as false (toBoolean, loader/interpolate.go of compose-go), at least
+// while the variable in it is not set.
 func (f *yamlFile) isFalse(value *yaml.Node, what string) bool {
 	if value.Tag == reset {
 		return true
 	}
 	text := value.Value
-	match := defaulted.FindStringSubmatch(text)
+	match := variableWithDefault.FindStringSubmatch(text)
 	if match != nil {
 		text = match[1]
 	}
@@ -277,14 +274,13 @@ func (f *yamlFile) isFalse(value *yaml.Node, what string) bool {
 		return false
 	}
 	if match != nil {
-		f.warnings = append(f.warnings, fmt.Sprintf("%s has privileged: %q: where that is set to true, everything is granted whatever is dropped", what, value.Value))
+		f.warnings = append(f.warnings, fmt.Sprintf("%s has privileged: %q: if the variable is set to true, everything is granted, whatever is dropped", what, value.Value))
 	}
 	return true
 }
 
-// done makes the edits and verifies that the data have changed as they should, and in
-// nothing else.
-func (f *yamlFile) done() (after []byte, warnings []string, err error) {
+// finish applies the edits and verifies that only the intended data have changed.
+func (f *yamlFile) finish() (after []byte, warnings []string, err error) {
 	after = apply(f.text, f.edits)
 	want, err := decodeAll(f.text)
 	if err != nil {
@@ -295,12 +291,12 @@ func (f *yamlFile) done() (after []byte, warnings []string, err error) {
 		for _, word := range c.words {
 			list = append(list, word)
 		}
-		if want[c.document], err = with(want[c.document], c.path, list); err != nil {
+		if want[c.document], err = withValue(want[c.document], c.path, list); err != nil {
 			return nil, nil, err
 		}
 	}
 	if got, err := decodeAll(after); err != nil || !reflect.DeepEqual(sortedAt(got, f.changes), sortedAt(want, f.changes)) {
-		return nil, nil, errUnusual
+		return nil, nil, errUnsafe
 	}
 	return after, f.warnings, nil
 }
@@ -320,8 +316,8 @@ func decodeAll(text []byte) ([]any, error) {
 	}
 }
 
-// with is data with a value at a path, whose mappings are made where they are missing.
-func with(data any, path []any, value any) (any, error) {
+// withValue returns data with a value at a path. It creates missing mappings on the path.
+func withValue(data any, path []any, value any) (any, error) {
 	if len(path) == 0 {
 		return value, nil
 	}
@@ -329,9 +325,9 @@ func with(data any, path []any, value any) (any, error) {
 	case string:
 		mapping, ok := data.(map[string]any)
 		if !ok && data != nil {
-			return nil, fmt.Errorf("%s is no member of a mapping", key)
+			return nil, fmt.Errorf("%s is not a member of a mapping", key)
 		}
-		child, err := with(mapping[key], path[1:], value)
+		child, err := withValue(mapping[key], path[1:], value)
 		if mapping == nil {
 			mapping = make(map[string]any)
 		}
@@ -340,16 +336,16 @@ func with(data any, path []any, value any) (any, error) {
 	case int:
 		list, ok := data.([]any)
 		if !ok || key >= len(list) {
-			return nil, fmt.Errorf("%d is no member of a list", key)
+			return nil, fmt.Errorf("%d is not a member of a list", key)
 		}
-		child, err := with(list[key], path[1:], value)
+		child, err := withValue(list[key], path[1:], value)
 		list[key] = child
 		return list, err
 	}
 	return nil, fmt.Errorf("%v is neither key nor index", path[0])
 }
 
-// sortedAt sorts the lists at the places of changes: their order means nothing.
+// sortedAt sorts the lists at the positions of the changes, because their order has no meaning.
 func sortedAt(data []any, changes []change) []any {
 	for _, c := range changes {
 		if c.document >= len(data) {

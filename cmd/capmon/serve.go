@@ -233,9 +233,9 @@ func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net
 	ctx, cancel := context.WithCancelCause(cmd.Context())
 	defer cancel(nil)
 	var serving sync.WaitGroup
-	turn := api.NewTurn(1)
+	limiter := api.NewLimiter(1)
 	for _, listener := range listeners {
-		handler := s.handler(d, listener, token, turn, log)
+		handler := s.handler(d, listener, token, limiter, log)
 		serving.Go(func() {
 			if err := api.Serve(ctx, listener, handler); err != nil {
 				cancel(err)
@@ -268,10 +268,10 @@ func (s *serveFlags) serve(cmd *cobra.Command, d *daemon.Daemon, listeners []net
 	return nil
 }
 
-func (s *serveFlags) handler(d *daemon.Daemon, listener net.Listener, token string, turn api.Turn, log *zap.Logger) http.Handler {
+func (s *serveFlags) handler(d *daemon.Daemon, listener net.Listener, token string, limiter api.Limiter, log *zap.Logger) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), Turn: turn, Log: log}
+	options := api.Options{Pprof: s.pprof, Stale: staleAfter * s.every, Settled: s.every, Version: versionText(), Limiter: limiter, Log: log}
 	if listener.Addr().Network() != "unix" {
 		options.Token = token
 	}

@@ -1,4 +1,4 @@
-// Package api answers over HTTP what a daemon knows.
+// Package api is the HTTP API of capmon serve.
 package api
 
 import (
@@ -31,25 +31,25 @@ import (
 	"github.com/capmon/capmon/internal/store"
 )
 
-// openAPI describes what Handler answers.
+// openAPI is the OpenAPI description of the responses of [Handler].
 //
 //go:embed openapi.json
 var openAPI []byte
 
 const (
-	// answerTime bounds an answer from the database.
-	answerTime = 30 * time.Second
-	// maxRead is how many bytes of runs or alerts one answer reads of the database at most, and
-	// maxAnswer how large an answer may be.
-	maxRead   = 32 << 20
-	maxAnswer = 64 << 20
-	// retryAfter is how many seconds later a client should ask again that was turned away.
+	// readTimeout is the timeout of reading the database for a response.
+	readTimeout = 30 * time.Second
+	// maxRead is the maximum size of the runs or alerts that are read for a response, in bytes. maxResponse is the
+	// maximum size of a response.
+	maxRead     = 32 << 20
+	maxResponse = 64 << 20
+	// retryAfter is the number of seconds in Retry-After.
 	retryAfter = 5
-	// scrapes is how many requests for metrics are answered at the same time.
-	scrapes = 2
+	// maxScrapes is the maximum number of concurrent requests for metrics.
+	maxScrapes = 2
 )
 
-// Source is what a daemon knows.
+// Source is the source of the data, usually a [daemon.Daemon].
 type Source interface {
 	State() daemon.State
 	Latest() profile.Profile
@@ -57,48 +57,46 @@ type Source interface {
 	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, store.MissingAlerts, error)
 }
 
-// Headers that tell what may be meant and is not in an answer.
+// Headers that report what may be selected but is not in the response.
 const (
 	prunedHeader  = "X-Capmon-Pruned"
 	unknownHeader = "X-Capmon-Unknown"
 )
 
-// Options of a Handler.
+// Options are the options of [Handler].
 type Options struct {
-	// Token that every request has to bear; "" for none, where the socket's permissions
-	// decide.
+	// Token that every request must contain; "" for none, if the permissions of the socket control access.
 	Token string
-	// Pprof answers below /debug/pprof/.
+	// Pprof adds Go's profiler below /debug/pprof/.
 	Pprof bool
-	// Stale is how old the last save may be for the daemon to count as ready.
+	// Stale is the age of the last save from which on the daemon is not ready.
 	Stale time.Duration
-	// Settled is how long nothing may have been lost for the daemon to count as ready.
+	// Settled is the time after a loss for which the daemon is not ready.
 	Settled time.Duration
 	// Version of capmon.
 	Version string
-	// Turn lets one answer at a time be made of what the database has, by all Handlers that share it;
-	// nil for a turn of its own.
-	Turn Turn
-	Log  *zap.Logger
+	// Limiter limits the number of concurrent responses from the database. Handlers can share it. nil for a limit of one.
+	Limiter Limiter
+	Log     *zap.Logger
 }
 
-// Turn is for one at a time.
-type Turn chan struct{}
+// Limiter limits the number of concurrent requests. It is safe for concurrent use.
+type Limiter chan struct{}
 
-// NewTurn makes one that nobody has, for some at a time.
-func NewTurn(places int) Turn { return make(Turn, places) }
+// NewLimiter returns a Limiter for n concurrent requests.
+func NewLimiter(n int) Limiter { return make(Limiter, n) }
 
-// inTurn answers if it is free, and otherwise asks the client to come later. A client that reads
-// slowly keeps it, for writeTime at most: its answer is in memory until then.
-func (t Turn) inTurn(next http.HandlerFunc) http.HandlerFunc {
+// limit returns a handler that rejects requests beyond the limit with 503 and Retry-After. A client that reads slowly
+// occupies a place until writeTimeout at most, because its response is in memory until then.
+func (l Limiter) limit(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {
-		case t <- struct{}{}:
-			defer func() { <-t }()
+		case l <- struct{}{}:
+			defer func() { <-l }()
 			next(w, r)
 		default:
 			w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
-			problem(w, http.StatusServiceUnavailable, fmt.Errorf("another answer is being made, and there is one at a time: ask again in %d seconds", retryAfter))
+			problem(w, http.StatusServiceUnavailable, fmt.Errorf("too many requests at the same time: try again in %d seconds", retryAfter))
 		}
 	}
 }
@@ -108,10 +106,10 @@ type server struct {
 	options Options
 }
 
-// Handler answers for a source.
+// Handler returns the handler of the API. It registers the metrics of the source with the registry.
 func Handler(source Source, registry *prometheus.Registry, options Options) http.Handler {
-	if options.Turn == nil {
-		options.Turn = NewTurn(1)
+	if options.Limiter == nil {
+		options.Limiter = NewLimiter(1)
 	}
 	s := &server{source, options}
 	registry.MustRegister(newMetrics(source, options.Version))
@@ -119,7 +117,7 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{
 		Registry: registry, ErrorLog: zap.NewStdLog(options.Log), ErrorHandling: promhttp.ContinueOnError,
 	})
-	for path, handle := range s.routes(NewTurn(scrapes).inTurn(metrics.ServeHTTP)) {
+	for path, handle := range s.routes(NewLimiter(maxScrapes).limit(metrics.ServeHTTP)) {
 		mux.HandleFunc("GET "+path, handle)
 		mux.HandleFunc(path, onlyGet)
 	}
@@ -131,10 +129,10 @@ func Handler(source Source, registry *prometheus.Registry, options Options) http
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 		mux.HandleFunc("/debug/pprof/", onlyGet)
 	}
-	return s.guarded(withProblems(mux))
+	return s.requireToken(withProblems(mux))
 }
 
-// routes are what openAPI describes.
+// routes returns the handlers by path. openAPI describes the same paths.
 func (s *server) routes(metrics http.HandlerFunc) map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"/healthz":             s.health,
@@ -142,35 +140,35 @@ func (s *server) routes(metrics http.HandlerFunc) map[string]http.HandlerFunc {
 		"/metrics":             metrics,
 		"/api/v1/openapi.json": s.describe,
 		"/api/v1/state":        s.state,
-		"/api/v1/report":       s.options.Turn.inTurn(s.report),
-		"/api/v1/profile":      s.options.Turn.inTurn(s.profile),
-		"/api/v1/flags":        s.options.Turn.inTurn(s.flags),
-		"/api/v1/alerts":       s.options.Turn.inTurn(s.alerts),
+		"/api/v1/report":       s.options.Limiter.limit(s.report),
+		"/api/v1/profile":      s.options.Limiter.limit(s.profile),
+		"/api/v1/flags":        s.options.Limiter.limit(s.flags),
+		"/api/v1/alerts":       s.options.Limiter.limit(s.alerts),
 	}
 }
 
 func onlyGet(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Allow", "GET, HEAD")
-	problem(w, http.StatusMethodNotAllowed, fmt.Errorf("%s takes GET alone", r.URL.Path))
+	problem(w, http.StatusMethodNotAllowed, fmt.Errorf("%s accepts only GET and HEAD", r.URL.Path))
 }
 
 func unknown(w http.ResponseWriter, r *http.Request) {
-	problem(w, http.StatusNotFound, fmt.Errorf("there is no %q: /api/v1/openapi.json describes what there is", r.URL.Path))
+	problem(w, http.StatusNotFound, fmt.Errorf("unknown path %q: /api/v1/openapi.json describes the API", r.URL.Path))
 }
 
-// guarded lets only those in who bear the token, if there is one.
-func (s *server) guarded(next http.Handler) http.Handler {
+// requireToken returns a handler that rejects requests without the token. If there is no token, it returns next.
+func (s *server) requireToken(next http.Handler) http.Handler {
 	if s.options.Token == "" {
 		return next
 	}
-	wanted := sha256.Sum256([]byte(s.options.Token))
+	want := sha256.Sum256([]byte(s.options.Token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, bears := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		given := sha256.Sum256([]byte(token))
-		if !bears || subtle.ConstantTimeCompare(given[:], wanted[:]) != 1 {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got := sha256.Sum256([]byte(token))
+		if !ok || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			w.Header().Set("Connection", "close") // a stranger keeps no connection
-			problem(w, http.StatusUnauthorized, errors.New("this takes the token: Authorization: Bearer …"))
+			w.Header().Set("Connection", "close") // clients without the token must not occupy connections
+			problem(w, http.StatusUnauthorized, errors.New("the token is missing or wrong: send Authorization: Bearer TOKEN"))
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -178,43 +176,44 @@ func (s *server) guarded(next http.Handler) http.Handler {
 }
 
 func (s *server) describe(w http.ResponseWriter, _ *http.Request) {
-	answer(w, "application/json", openAPI)
+	respond(w, "application/json", openAPI)
 }
 
-// health is whether the process works at all.
+// health responds if the process works at all.
 func (s *server) health(w http.ResponseWriter, _ *http.Request) {
-	answer(w, "text/plain", []byte("ok\n"))
+	respond(w, "text/plain", []byte("ok\n"))
 }
 
-// ready is whether all that is recorded gets into the database.
+// ready responds whether everything that is recorded reaches the database.
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 	if reason := s.unready(s.source.State()); reason != "" {
 		problem(w, http.StatusServiceUnavailable, errors.New(reason))
 		return
 	}
-	answer(w, "text/plain", []byte("ready\n"))
+	respond(w, "text/plain", []byte("ready\n"))
 }
 
+// unready returns why the daemon is not ready; "" if it is.
 func (s *server) unready(state daemon.State) string {
 	switch {
 	case state.Trouble != "":
 		return state.Trouble
 	case state.Saved.IsZero():
-		return "nothing has been saved yet"
+		return "nothing was saved yet"
 	case time.Since(state.Saved) > s.options.Stale:
 		return fmt.Sprintf("nothing was saved since %s", state.Saved.Format(time.RFC3339))
 	case !state.LossNoticed.IsZero() && time.Since(state.LossNoticed) <= s.options.Settled:
-		return fmt.Sprintf("capmon lost what it should have recorded, and noticed it at %s: %s; ready again at %s unless it loses more",
+		return fmt.Sprintf("capmon lost records (noticed at %s): %s; ready again at %s unless more is lost",
 			state.LossNoticed.Format(time.RFC3339), state.LastLoss, state.LossNoticed.Add(s.options.Settled).Format(time.RFC3339))
 	}
 	return ""
 }
 
 func (s *server) state(w http.ResponseWriter, _ *http.Request) {
-	answerJSON(w, s.source.State())
+	respondJSON(w, s.source.State())
 }
 
-// report is what capmon report -o json prints.
+// report responds with the output of capmon report -o json.
 func (s *server) report(w http.ResponseWriter, r *http.Request) {
 	p, ok := s.selected(w, r, nil)
 	if !ok {
@@ -225,34 +224,33 @@ func (s *server) report(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusInternalServerError, err)
 		return
 	}
-	answer(w, "application/json", out.Bytes())
+	respond(w, "application/json", out.Bytes())
 }
 
-// profile is what capmon profile --save writes.
+// profile responds with a profile in the format of capmon profile --save.
 func (s *server) profile(w http.ResponseWriter, r *http.Request) {
 	if p, ok := s.selected(w, r, nil); ok {
-		answerJSON(w, p)
+		respondJSON(w, p)
 	}
 }
 
-// Settings grant containers their lists, in the words of a target.
+// Settings are the settings of a target that grant containers their lists.
 type Settings struct {
 	Target string `json:"target"`
 	Style  string `json:"style"`
-	// Text to put into the target's file, or command line. Containers without settings are
-	// missing there, and in the notes.
+	// Text for the target's file or command line. Containers without settings are only in Notes.
 	Text string `json:"text"`
-	// What to know before relying on it, and of which container.
+	// Notes to read before you use the text.
 	Notes []Note `json:"notes"`
 }
 
-// Note is what to know of a container.
+// Note is a note about a container.
 type Note struct {
 	Container string `json:"container"`
 	Text      string `json:"text"`
 }
 
-// flags are the settings that grant the lists, for a target.
+// flags responds with the settings of a target that grant the lists.
 func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 	target, style, anyStart, err := settingsOf(r)
 	if err != nil {
@@ -265,7 +263,7 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 	}
 	all := settings.Containers(p)
 	if anyStart {
-		settings.TakeAnyStart(all)
+		settings.AcceptAnyStart(all)
 	}
 	text, notes, err := target.Settings(all, style)
 	if err != nil {
@@ -281,14 +279,14 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 			settings.Notes = append(settings.Notes, Note{c.Label, caution})
 		}
 	}
-	answerJSON(w, settings)
+	respondJSON(w, settings)
 }
 
-// settingsOf reads which settings are wanted, Docker's unless a request says otherwise.
+// settingsOf reads the parameters that select the settings. The default is Docker's.
 func settingsOf(r *http.Request) (target settings.Target, style settings.Style, anyStart bool, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return target, style, false, fmt.Errorf("the parameters cannot be read: %w", err)
+		return target, style, false, fmt.Errorf("invalid query string: %w", err)
 	}
 	named, err := once(query, "for", "docker")
 	if err == nil {
@@ -308,7 +306,7 @@ func settingsOf(r *http.Request) (target settings.Target, style settings.Style, 
 	case named == "true" || named == "false":
 		anyStart = named == "true"
 	default:
-		err = fmt.Errorf("%s is true or false, not %q", settings.EvenIfStartUnseen, named)
+		err = fmt.Errorf("%s must be true or false, not %q", settings.EvenIfStartUnseen, named)
 	}
 	return target, style, anyStart, err
 }
@@ -319,11 +317,11 @@ func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusBadRequest, err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 	defer cancel()
 	alerts, missing, err := s.source.Alerts(ctx, selection)
 	if err != nil {
-		unread(w, err)
+		readError(w, err)
 		return
 	}
 	if n := len(missing.Unknown); n > 0 {
@@ -332,22 +330,22 @@ func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
 	if missing.Pruned > 0 {
 		w.Header().Set(prunedHeader, fmt.Sprintf("%d alerts until %s", missing.Pruned, missing.Until.Format(time.RFC3339)))
 	}
-	answerJSON(w, append([]alert.Alert{}, alerts...)) // in JSON never null
+	respondJSON(w, append([]alert.Alert{}, alerts...)) // never null in JSON
 }
 
-// selected is what the database has of the runs that a request means; false if it was answered
-// why not. What may be meant and is not among them is told in headers.
+// selected returns the selected runs in the database, and sets headers that report what may be selected as well. If it
+// returns false, it has responded with an error. more lists further parameters that the request may have.
 func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string) (profile.Profile, bool) {
 	selection, err := selectionOf(r, more)
 	if err != nil {
 		problem(w, http.StatusBadRequest, err)
 		return profile.Profile{}, false
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+	ctx, cancel := context.WithTimeout(r.Context(), readTimeout)
 	defer cancel()
 	p, missing, err := s.source.Profile(ctx, selection)
 	if err != nil {
-		unread(w, err)
+		readError(w, err)
 		return profile.Profile{}, false
 	}
 	if n := len(missing.Unknown.Containers); n > 0 {
@@ -359,12 +357,12 @@ func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string)
 	return p, true
 }
 
-// selectionOf reads the parameters of a request. One that means nothing is an error: a
-// mistyped one would select everything.
+// selectionOf reads the parameters of a request. An unknown parameter is an error, because a typing error would otherwise
+// select everything.
 func selectionOf(r *http.Request, more []string) (selection store.Selection, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return selection, fmt.Errorf("the parameters cannot be read: %w", err)
+		return selection, fmt.Errorf("invalid query string: %w", err)
 	}
 	for name, values := range query {
 		switch name {
@@ -377,12 +375,12 @@ func selectionOf(r *http.Request, more []string) (selection store.Selection, err
 		case "compose-service":
 			selection.ComposeServices = values
 		case "since":
-			selection.Since, err = moment(name, query)
+			selection.Since, err = parseTime(name, query)
 		case "until":
-			selection.Until, err = moment(name, query)
+			selection.Until, err = parseTime(name, query)
 		default:
 			if !slices.Contains(more, name) {
-				err = fmt.Errorf("unknown parameter %q: choose among %s", name, strings.Join(append([]string{"container", "image", "label", "compose-service", "since", "until"}, more...), ", "))
+				err = fmt.Errorf("unknown parameter %q: use %s", name, strings.Join(append([]string{"container", "image", "label", "compose-service", "since", "until"}, more...), ", "))
 			}
 		}
 		if err != nil {
@@ -390,36 +388,36 @@ func selectionOf(r *http.Request, more []string) (selection store.Selection, err
 		}
 	}
 	selection.Limit = maxRead
-	_, err = selection.Of(profile.Profile{}) // finds faults in patterns
+	_, err = selection.Of(profile.Profile{}) // validates the patterns
 	return selection, err
 }
 
-func moment(name string, values url.Values) (time.Time, error) {
+func parseTime(name string, values url.Values) (time.Time, error) {
 	value, err := once(values, name, "")
 	if err != nil {
 		return time.Time{}, err
 	}
 	t, err := time.Parse(time.RFC3339, value)
 	if err != nil {
-		return t, fmt.Errorf("%s=%s is no moment such as 2026-01-02T15:04:05Z", name, strconv.Quote(value))
+		return t, fmt.Errorf("%s=%s is not a time such as 2026-01-02T15:04:05Z", name, strconv.Quote(value))
 	}
 	return t, nil
 }
 
-// once is the value of a parameter that is there once at most.
-func once(query url.Values, name, usual string) (string, error) {
+// once returns the value of a parameter that may occur only once.
+func once(query url.Values, name, byDefault string) (string, error) {
 	switch values := query[name]; len(values) {
 	case 0:
-		return usual, nil
+		return byDefault, nil
 	case 1:
 		return values[0], nil
 	default:
-		return "", fmt.Errorf("%s is there %d times: give it once", name, len(values))
+		return "", fmt.Errorf("%s occurs %d times: set it once", name, len(values))
 	}
 }
 
-// unread answers why the database was not read.
-func unread(w http.ResponseWriter, err error) {
+// readError responds with an error of reading the database.
+func readError(w http.ResponseWriter, err error) {
 	if errors.Is(err, store.ErrTooMuch) {
 		tooMuch(w, err)
 		return
@@ -427,26 +425,26 @@ func unread(w http.ResponseWriter, err error) {
 	problem(w, http.StatusServiceUnavailable, err)
 }
 
-// tooMuch answers that the answer would be too large, as Prometheus does.
+// tooMuch responds that the response would be too large, with the same status code as Prometheus.
 func tooMuch(w http.ResponseWriter, err error) {
-	problem(w, http.StatusUnprocessableEntity, fmt.Errorf("%w: narrow it by container, image, label, compose-service, since or until, or use the commands capmon report and capmon db alerts, which have no limit", err))
+	problem(w, http.StatusUnprocessableEntity, fmt.Errorf("%w: narrow it with container, image, label, compose-service, since or until, or use the commands capmon report and capmon db alerts, which have no limit", err))
 }
 
-func answer(w http.ResponseWriter, kind string, body []byte) {
-	if len(body) > maxAnswer {
-		tooMuch(w, fmt.Errorf("the answer has %d bytes, more than %d", len(body), maxAnswer))
+func respond(w http.ResponseWriter, contentType string, body []byte) {
+	if len(body) > maxResponse {
+		tooMuch(w, fmt.Errorf("the response has %d bytes, more than %d", len(body), maxResponse))
 		return
 	}
-	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(body) // who asked has gone
+	_, _ = w.Write(body) // an error means that the client has disconnected
 }
 
-func answerJSON(w http.ResponseWriter, what any) {
-	body, err := json.Marshal(what)
+func respondJSON(w http.ResponseWriter, value any) {
+	body, err := json.Marshal(value)
 	if err != nil {
 		problem(w, http.StatusInternalServerError, err)
 		return
 	}
-	answer(w, "application/json", append(body, '\n'))
+	respond(w, "application/json", append(body, '\n'))
 }

@@ -30,12 +30,12 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// hostile is what containers may choose as a name.
+// hostile is a name that a container could choose.
 const hostile = "a\x1b[2J\"\\\n</script>\u202e\x00\xff"
 
 var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
-// fake is a source with one container, hostile all over.
+// fake is a source with one container, whose names are hostile.
 type fake struct {
 	state daemon.State
 	err   error // of the database
@@ -74,7 +74,7 @@ func (f *fake) Alerts(context.Context, store.Selection) ([]alert.Alert, store.Mi
 	return []alert.Alert{one}, store.MissingAlerts{Pruned: 1, Until: saturday, Unknown: []alert.Alert{one}}, nil
 }
 
-// twins is a source whose two running containers share the first twelve digits of their IDs.
+// twins is a source with two running containers whose IDs have the same first twelve digits.
 type twins struct{ fake }
 
 func (f *twins) Latest() profile.Profile {
@@ -84,7 +84,7 @@ func (f *twins) Latest() profile.Profile {
 	return profile.New(append(p.Runs, other)...)
 }
 
-func TestContainersWithLikeIDsHaveMetrics(t *testing.T) {
+func TestContainersWithSimilarIDsHaveSeparateMetrics(t *testing.T) {
 	source := &twins{*working()}
 	got := asDescribed(t, description(t), handlerOf(source, ""), "/metrics", "", "")
 	for _, run := range source.Latest().Runs {
@@ -94,24 +94,24 @@ func TestContainersWithLikeIDsHaveMetrics(t *testing.T) {
 	}
 }
 
-// held is a source whose database answers when it may.
-type held struct {
+// blocked is a source whose database blocks until it is released.
+type blocked struct {
 	fake
-	asked, release chan struct{}
+	reading, release chan struct{}
 }
 
-func (f *held) Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
-	f.asked <- struct{}{}
+func (f *blocked) Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
+	f.reading <- struct{}{}
 	<-f.release
 	return f.fake.Profile(ctx, selection)
 }
 
-func TestOneAnswerIsMadeAtATime(t *testing.T) {
-	source := &held{*working(), make(chan struct{}), make(chan struct{})}
+func TestOneResponseFromTheDatabaseAtATime(t *testing.T) {
+	source := &blocked{*working(), make(chan struct{}), make(chan struct{})}
 	document, handler := description(t), handlerOf(source, "")
 	first := make(chan int)
 	go func() { first <- asDescribed(t, document, handler, "/api/v1/report", "", "").Code }()
-	<-source.asked
+	<-source.reading
 	for _, path := range []string{"/api/v1/report", "/api/v1/profile", "/api/v1/flags", "/api/v1/alerts"} {
 		if got := asDescribed(t, document, handler, path, "", ""); got.Code != 503 || got.Header().Get("Retry-After") == "" {
 			t.Errorf("%s: %d, %s", path, got.Code, got.Body)
@@ -119,12 +119,12 @@ func TestOneAnswerIsMadeAtATime(t *testing.T) {
 	}
 	for _, path := range []string{"/readyz", "/metrics", "/api/v1/state"} {
 		if got := asDescribed(t, document, handler, path, "", ""); got.Code != 200 {
-			t.Errorf("%s waits for a report: %d", path, got.Code)
+			t.Errorf("%s is blocked by a report: %d", path, got.Code)
 		}
 	}
 	close(source.release)
 	if got := <-first; got != 200 {
-		t.Errorf("the first one got %d", got)
+		t.Errorf("the first request got %d", got)
 	}
 }
 
@@ -163,14 +163,14 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	}
 }
 
-// What succeeds is as it was, and can set the time that it may take.
-func TestProblemsLeaveOtherAnswersAlone(t *testing.T) {
+// withProblems does not change successful responses, and their handlers can set deadlines.
+func TestWithProblemsDoesNotChangeOtherResponses(t *testing.T) {
 	server := httptest.NewServer(withProblems(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Error(err)
 		}
 		w.Header().Set("Content-Type", "text/plain")
-		_, _ = w.Write([]byte("as it was"))
+		_, _ = w.Write([]byte("unchanged"))
 	})))
 	defer server.Close()
 	response, err := http.Get(server.URL)
@@ -178,7 +178,7 @@ func TestProblemsLeaveOtherAnswersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if body, err := io.ReadAll(response.Body); err != nil || string(body) != "as it was" || response.Header.Get("Content-Type") != "text/plain" {
+	if body, err := io.ReadAll(response.Body); err != nil || string(body) != "unchanged" || response.Header.Get("Content-Type") != "text/plain" {
 		t.Errorf("%v: %q, %v", err, body, response.Header)
 	}
 }
@@ -191,7 +191,7 @@ func handlerOf(source Source, token string) http.Handler {
 	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
 }
 
-// description is openapi.json, found valid.
+// description returns openapi.json after validating it.
 func description(t testing.TB) *openapi3.T {
 	t.Helper()
 	document, err := openapi3.NewLoader().LoadFromData(openAPI)
@@ -204,7 +204,7 @@ func description(t testing.TB) *openapi3.T {
 	return document
 }
 
-func TestEveryRouteIsDescribedAndNoOther(t *testing.T) {
+func TestExactlyTheRoutesAreDescribed(t *testing.T) {
 	var routed []string
 	for path := range (&server{}).routes(nil) {
 		routed = append(routed, path)
@@ -221,7 +221,7 @@ func TestEveryRouteIsDescribedAndNoOther(t *testing.T) {
 	}
 }
 
-// asDescribed asks, and holds the answer against the description.
+// asDescribed sends a request and validates the response against the description.
 func asDescribed(t testing.TB, document *openapi3.T, handler http.Handler, path, query, authorization string) *httptest.ResponseRecorder {
 	t.Helper()
 	request := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: path, RawQuery: query}, Header: http.Header{}, Body: http.NoBody}
@@ -244,7 +244,7 @@ func asDescribed(t testing.TB, document *openapi3.T, handler http.Handler, path,
 	return recorder
 }
 
-func TestAnswersAreAsDescribed(t *testing.T) {
+func TestResponsesAreAsDescribed(t *testing.T) {
 	document := description(t)
 	stale, unsaved, broken := working(), working(), working()
 	stale.state.Saved = saturday
@@ -265,14 +265,14 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{working(), "", "/healthz", "", 200, "ok\n"},
 		{working(), "", "/readyz", "", 200, "ready\n"},
 		{stale, "", "/readyz", "", 503, "nothing was saved since 2026-08-01"},
-		{unsaved, "", "/readyz", "", 503, "nothing has been saved yet"},
+		{unsaved, "", "/readyz", "", 503, "nothing was saved yet"},
 		{broken, "", "/readyz", "", 503, "no room"},
 		{broken, "", "/healthz", "", 200, "ok\n"},
 		{lossy, "", "/readyz", "", 503, "flood has 131000 entries; ready again at"},
 		{lossy, "", "/api/v1/state", "", 200, `"lastLoss":"12 checks`},
 		{settled, "", "/readyz", "", 200, "ready\n"},
-		{much, "", "/api/v1/report", "", 422, "narrow it by container"},
-		{much, "", "/api/v1/alerts", "", 422, "narrow it by container"},
+		{much, "", "/api/v1/report", "", 422, "narrow it with container"},
+		{much, "", "/api/v1/alerts", "", 422, "narrow it with container"},
 		{working(), "", "/metrics", "", 200, `capmon_build_info{hook="tp_btf",version="1"} 1`},
 		{unsaved, "", "/metrics", "", 200, "capmon_last_save_timestamp_seconds 0"},
 		{broken, "", "/metrics", "", 200, "capmon_save_failures_total 3"},
@@ -290,15 +290,15 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		{broken, "", "/api/v1/flags", "", 503, "no room"},
 		{broken, "", "/api/v1/alerts", "", 503, "no room"},
 		{working(), "", "/api/v1/report", "images=a", 400, `unknown parameter \"images\"`},
-		{working(), "", "/api/v1/report", "image=%zz", 400, "cannot be read"},
-		{working(), "", "/api/v1/report", "image=a;image=b", 400, "cannot be read"},
+		{working(), "", "/api/v1/report", "image=%zz", 400, "invalid query string"},
+		{working(), "", "/api/v1/report", "image=a;image=b", 400, "invalid query string"},
 		{working(), "", "/api/v1/report", "image=[", 400, "["},
-		{working(), "", "/api/v1/profile", "since=yesterday", 400, "is no moment"},
-		{working(), "", "/api/v1/profile", "since=2026-08-01T12:00:00Z&since=2026-08-01T12:00:00Z", 400, "give it once"},
+		{working(), "", "/api/v1/profile", "since=yesterday", 400, "is not a time"},
+		{working(), "", "/api/v1/profile", "since=2026-08-01T12:00:00Z&since=2026-08-01T12:00:00Z", 400, "set it once"},
 		{working(), "", "/api/v1/alerts", "for=docker", 400, "unknown parameter"},
 		{working(), "", "/api/v1/flags", "for=dockerr", 400, `unknown target \"dockerr\"`},
 		{working(), "", "/api/v1/flags", "for=", 400, `unknown target \"\"`},
-		{working(), "", "/api/v1/flags", "for=docker&for=podman", 400, "give it once"},
+		{working(), "", "/api/v1/flags", "for=docker&for=podman", 400, "set it once"},
 		{working(), "", "/api/v1/flags", "style=none", 400, "unknown style"},
 		{working(), "0123456789abcdef", "/healthz", "", 401, "Authorization: Bearer"},
 		{working(), "0123456789abcdef", "/metrics", "", 401, "Authorization: Bearer"},
@@ -313,8 +313,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	}
 }
 
-// Whatever is asked, the answer is one that is described, in JSON, and no mistake selects
-// everything.
+// For every query, the response is as described and in JSON, and no invalid query selects everything.
 func FuzzQuery(f *testing.F) {
 	for _, query := range []string{
 		"", "container=web&container=db", "image=nginx%3A*", "image=[", "label=a%3Db", "compose-service=shop/db", "since=2026-01-02T15:04:05Z",
@@ -331,13 +330,13 @@ func FuzzQuery(f *testing.F) {
 				t.Errorf("%s?%s: %d, %s", path, query, got.Code, got.Body)
 			}
 			if got.Code == 200 && (malformed != nil || parsed.Has("unknown")) {
-				t.Errorf("%s?%s was answered", path, query)
+				t.Errorf("%s?%s was accepted", path, query)
 			}
 		}
 	})
 }
 
-func TestWhatMayBeMissingIsTold(t *testing.T) {
+func TestHeadersReportWhatMayBeMissing(t *testing.T) {
 	document, handler := description(t), handlerOf(working(), "")
 	for path, want := range map[string][2]string{
 		"/api/v1/report": {"1 runs until 2026-08-01T12:00:00Z", "1 containers, which needed nothing"},

@@ -16,28 +16,28 @@ import (
 	"github.com/capmon/capmon/internal/unixsocket"
 )
 
-// Limits of what a client may send, and of how long it may take.
+// Limits for clients.
 const (
-	headerTime  = 10 * time.Second
-	idleTime    = 2 * time.Minute
-	writeTime   = time.Minute
-	headerBytes = 16 << 10
-	// connections is how many clients may be connected to one listener, before it is known who they
-	// are. Further ones wait in the kernel's queue.
-	connections = 64
-	tokenMin    = 16
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	writeTimeout   = time.Minute
+	maxHeaderBytes = 16 << 10
+	// maxConnections is the maximum number of connections to a listener, including connections that have not sent the
+	// token yet. Further connections wait in the kernel's queue.
+	maxConnections = 64
+	minTokenLength = 16
 )
 
-// ListenUnix opens a socket as [unixsocket.Listen] does, for a limited number of connections at once.
+// ListenUnix listens on a unix socket, as [unixsocket.Listen] does. It limits the number of connections.
 func ListenUnix(path, group string) (net.Listener, error) {
 	listener, err := unixsocket.Listen(path, group)
 	if err != nil {
 		return nil, err
 	}
-	return netutil.LimitListener(listener, connections), nil
+	return netutil.LimitListener(listener, maxConnections), nil
 }
 
-// ListenTLS opens a port with a certificate.
+// ListenTLS listens on a TCP address with TLS. certificate and key are PEM files. It limits the number of connections.
 func ListenTLS(address, certificate, key string) (net.Listener, error) {
 	pair, err := tls.LoadX509KeyPair(certificate, key)
 	if err != nil {
@@ -45,50 +45,50 @@ func ListenTLS(address, certificate, key string) (net.Listener, error) {
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listening at %s: %w", address, err)
+		return nil, fmt.Errorf("listening on %s: %w", address, err)
 	}
-	// Beneath TLS, so that a connection counts before its handshake.
-	limited := netutil.LimitListener(listener, connections)
+	// The limit is below TLS, so that a connection counts before its handshake.
+	limited := netutil.LimitListener(listener, maxConnections)
 	return tls.NewListener(limited, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}), nil
 }
 
-// ReadToken reads a token from a file that only its owner may read, and perhaps its group: so are
-// systemd's credentials, where an access control list lets the unit's user read them.
+// ReadToken reads the token from a file. Only the owner and the group may read the file. The mode of systemd's credentials
+// permits the group to read, because an access control list permits it to the user of the unit.
 func ReadToken(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
 	if info.Mode().Perm()&0o037 != 0 {
-		return "", fmt.Errorf("others may read the token in %s: chmod 640 it", path)
+		return "", fmt.Errorf("others may read the token in %s: run chmod 640 %s", path, path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
 	token := strings.TrimSpace(string(text))
-	strange := strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) // headers cannot have it
-	if len(token) < tokenMin || strange {
-		return "", fmt.Errorf("the token in %s has to be one word of at least %d characters, all of them printable ASCII", path, tokenMin)
+	invalid := strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) // not valid in a header
+	if len(token) < minTokenLength || invalid {
+		return "", fmt.Errorf("the token in %s must be one word of at least %d printable ASCII characters", path, minTokenLength)
 	}
 	return token, nil
 }
 
-// Serve answers at a listener until ctx ends.
+// Serve serves HTTP on a listener until ctx ends.
 func Serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTime, ReadTimeout: headerTime, WriteTimeout: writeTime,
-		IdleTimeout: idleTime, MaxHeaderBytes: headerBytes,
+		Handler: handler, ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 	}
 	stop := context.AfterFunc(ctx, func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		shutdownCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		_ = server.Shutdown(ending) // who still reads has a second
+		_ = server.Shutdown(shutdownCtx) // responses in progress have a second
 		_ = server.Close()
 	})
 	defer stop()
 	if err := server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving at %s: %w", listener.Addr(), err)
+		return fmt.Errorf("serving on %s: %w", listener.Addr(), err)
 	}
 	return nil
 }

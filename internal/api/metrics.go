@@ -10,17 +10,17 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// mostContainers is of how many containers there are gauges: containers come and go, and
-// who collects keeps each for long.
-const mostContainers = 500
+// maxContainers is the maximum number of containers with gauges. Containers change often, and Prometheus stores each
+// series for a long time.
+const maxContainers = 500
 
-// metrics are read from a source whenever they are asked for.
+// metrics is a collector that reads a source.
 type metrics struct {
 	source  Source
 	version string
 
-	build, began, saved, failures, lost, untold, containers, unlisted *prometheus.Desc
-	unused, needed, denied                                            *prometheus.Desc
+	build, began, saved, failures, lost, late, containers, unlisted *prometheus.Desc
+	unused, needed, denied                                          *prometheus.Desc
 }
 
 func newMetrics(source Source, version string) *metrics {
@@ -30,28 +30,28 @@ func newMetrics(source Source, version string) *metrics {
 	each := []string{"container_id", "container", "image", "capability"}
 	return &metrics{
 		source: source, version: version,
-		build:      of("build_info", "1, with the version of capmon and how it listens to the kernel.", "version", "hook"),
-		began:      of("recording_start_timestamp_seconds", "When the recording began, which may have been in an earlier process."),
-		saved:      of("last_save_timestamp_seconds", "All that was recorded until this moment is in the database; 0: nothing was saved since the start."),
-		failures:   of("save_failures_total", "Times that what was recorded could not be saved. It stays in the kernel meanwhile."),
-		lost:       of("lost_total", "What could not be recorded, by what it was. If there is any, unused capabilities are a guess.", "what"),
-		untold:     of("late_events_total", "Events that came faster than they were read, whose uses were found afterwards."),
-		containers: of("containers", "Containers whose record is in the kernel: those that run, and some that have ended lately."),
-		unlisted:   of("containers_without_gauges", "Those of them that there are no gauges of their own for, since there are too many."),
-		unused:     of("unused_capability", "1 for each capability that a running container is granted and was not seen to need.", each...),
-		needed:     of("needed_capability", "1 for each capability that a running container was seen to need.", each...),
-		denied:     of("denied_capability", "1 for each capability that a running container was refused where it mattered.", each...),
+		build:      of("build_info", "Always 1. The labels are the version of capmon and the kernel hook that it uses.", "version", "hook"),
+		began:      of("recording_start_timestamp_seconds", "When the recording began, possibly in an earlier process."),
+		saved:      of("last_save_timestamp_seconds", "Everything recorded until this time is in the database. 0 if nothing was saved since the start."),
+		failures:   of("save_failures_total", "Saves that failed. Unsaved data stays in the kernel."),
+		lost:       of("lost_total", "Records that were lost, by kind. If any were lost, containers may need capabilities that capmon reports as unused.", "what"),
+		late:       of("late_events_total", "Events that arrived faster than capmon read them. capmon found the uses that they report afterwards."),
+		containers: of("containers", "Containers whose records are in the kernel: the running ones, and some that ended recently."),
+		unlisted:   of("containers_without_gauges", "Running containers without gauges of their own, because there are too many."),
+		unused:     of("unused_capability", "1 for each capability that a running container is granted and that capmon did not see it need.", each...),
+		needed:     of("needed_capability", "1 for each capability that capmon saw a running container need.", each...),
+		denied:     of("denied_capability", "1 for each capability that the kernel denied to a running container where it mattered.", each...),
 	}
 }
 
-// Describe is prometheus.Collector's.
+// Describe implements [prometheus.Collector].
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{m.build, m.began, m.saved, m.failures, m.lost, m.untold, m.containers, m.unlisted, m.unused, m.needed, m.denied} {
+	for _, desc := range []*prometheus.Desc{m.build, m.began, m.saved, m.failures, m.lost, m.late, m.containers, m.unlisted, m.unused, m.needed, m.denied} {
 		out <- desc
 	}
 }
 
-// Collect is prometheus.Collector's.
+// Collect implements [prometheus.Collector].
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
@@ -68,12 +68,12 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		gauge(m.saved, float64(state.Saved.UnixMilli())/1000)
 	}
 	counter(m.failures, state.Failures)
-	counter(m.untold, state.MissedEvents)
+	counter(m.late, state.MissedEvents)
 	losses := reflect.ValueOf(state.Losses)
 	for i := range losses.NumField() {
 		counter(m.lost, losses.Field(i).Uint(), snake(losses.Type().Field(i).Name))
 	}
-	// One for each value of the label, so that no two series are the same.
+	// Containers with the same value of the label are one, because two series with the same labels are an error.
 	summaries := profile.SummariesBy(m.source.Latest(), func(c profile.Container) string { return label(c.ID) })
 	gauge(m.containers, float64(len(summaries)))
 	listed := 0
@@ -81,32 +81,32 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		if !s.Running {
 			continue
 		}
-		if listed++; listed > mostContainers {
+		if listed++; listed > maxContainers {
 			continue
 		}
 		m.container(s, gauge)
 	}
-	gauge(m.unlisted, float64(max(0, listed-mostContainers)))
+	gauge(m.unlisted, float64(max(0, listed-maxContainers)))
 }
 
-// label makes any text one that a label may have: valid UTF-8.
+// label returns a text as valid UTF-8, which labels must be.
 func label(text string) string { return strings.ToValidUTF8(text, "\ufffd") }
 
-// container tells of one that runs, by its ID in full: containers may share its beginning.
+// container exports the gauges of a running container. The label is the complete ID, because short IDs can be the same.
 func (m *metrics) container(s profile.Summary, gauge func(*prometheus.Desc, float64, ...string)) {
-	tell := func(desc *prometheus.Desc, names []string) {
+	export := func(desc *prometheus.Desc, names []string) {
 		for _, name := range names {
 			gauge(desc, 1, label(s.Container.ID), label(s.Container.Name), label(s.Container.Image), name)
 		}
 	}
 	if unused, known := s.Unused(); known {
-		tell(m.unused, settings.Names(unused))
+		export(m.unused, settings.Names(unused))
 	}
-	tell(m.needed, settings.Names(s.Needs()))
-	tell(m.denied, settings.Names(s.Denied()))
+	export(m.needed, settings.Names(s.Needs()))
+	export(m.denied, settings.Names(s.Denied()))
 }
 
-// snake is a Go name as metrics have it: TooDeep becomes too_deep.
+// snake returns a Go name in snake case: TooDeep becomes too_deep.
 func snake(name string) string {
 	var out strings.Builder
 	for i, r := range name {

@@ -11,17 +11,17 @@ import (
 
 const problemType = "application/problem+json"
 
-// problem says what was wrong, as RFC 9457 has it.
+// problem responds with an error in the format of RFC 9457.
 func problem(w http.ResponseWriter, status int, err error) {
-	body, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()}) // strings and a number
+	body, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": err.Error()}) // cannot fail for strings and a number
 	w.Header().Set("Content-Type", problemType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write(append(body, '\n'))
 }
 
-// withProblems gives errors of handlers that are not capmon's the form of a problem: those of the
-// multiplexer, of metrics and of pprof.
+// withProblems returns a handler that converts errors of other handlers to problems: of the multiplexer, the metrics and
+// pprof.
 func withProblems(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := &problemWriter{ResponseWriter: w}
@@ -33,7 +33,7 @@ func withProblems(next http.Handler) http.Handler {
 	})
 }
 
-// problemWriter keeps the text of an error that is no problem yet.
+// problemWriter keeps the text of an error that is not a problem yet.
 type problemWriter struct {
 	http.ResponseWriter
 	status int // of the error; 0 for none
@@ -55,5 +55,5 @@ func (p *problemWriter) Write(body []byte) (int, error) {
 	return p.ResponseWriter.Write(body)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap is for [http.ResponseController].
 func (p *problemWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// Whoever does not bear the token, letter by letter, is told nothing.
+// A request without exactly this token gets no data.
 func FuzzTokenCheck(f *testing.F) {
 	const token = "0123456789abcdef"
 	for _, given := range []string{"", token, "Bearer", "Bearer ", "Bearer " + token, "bearer " + token, "Bearer  " + token, "Bearer " + token + "0", "Basic " + token, "Bearer " + token + "\x00"} {
@@ -20,20 +20,20 @@ func FuzzTokenCheck(f *testing.F) {
 	document := description(f)
 	f.Fuzz(func(t *testing.T, token, given string) {
 		if token == "" {
-			return // which nobody is to bear; ReadToken gives none
+			return // no token is required; ReadToken never returns it
 		}
 		want := http.StatusUnauthorized
 		if given == "Bearer "+token {
 			want = http.StatusOK
 		}
 		got := asDescribed(t, document, handlerOf(working(), token), "/healthz", "", given)
-		if got.Code != want || want != http.StatusOK && strings.Contains(got.Body.String(), token) && len(token) >= tokenMin {
+		if got.Code != want || want != http.StatusOK && strings.Contains(got.Body.String(), token) && len(token) >= minTokenLength {
 			t.Errorf("token %q, given %q: %d, %s", token, given, got.Code, got.Body)
 		}
 	})
 }
 
-// A token that is read can be borne, and is what the file says.
+// A token that ReadToken returns is valid in a header and equal to the text in the file.
 func FuzzReadToken(f *testing.F) {
 	for _, text := range []string{"", "short", "0123456789abcdef", "0123456789abcdef\n", " \t0123456789abcdef\r\n", "0123456789 abcdef", "0123456789abcdef\nmore", "0123456789abcde\x00f", "0123456789abcdef\xff", "ﬀﬀﬀﬀﬀﬀﬀﬀﬀ", "\u00850123456789abcdef"} {
 		f.Add(text)
@@ -50,13 +50,13 @@ func FuzzReadToken(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(token) < tokenMin || strings.ContainsAny(token, " \t\r\n") || strings.TrimSpace(text) != token || !httpguts.ValidHeaderFieldValue("Bearer "+token) {
-			t.Errorf("read %q of %q", token, text)
+		if len(token) < minTokenLength || strings.ContainsAny(token, " \t\r\n") || strings.TrimSpace(text) != token || !httpguts.ValidHeaderFieldValue("Bearer "+token) {
+			t.Errorf("read %q from %q", token, text)
 		}
 	})
 }
 
-func TestTokensThatOthersMayReadAreRefused(t *testing.T) {
+func TestTokensThatOthersCanReadAreRejected(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte("0123456789abcdef"), 0o600); err != nil {
 		t.Fatal(err)
@@ -70,6 +70,6 @@ func TestTokensThatOthersMayReadAreRefused(t *testing.T) {
 		}
 	}
 	if _, err := ReadToken(path + "-none"); err == nil {
-		t.Error("a file that is not there was read")
+		t.Error("reading a missing file succeeded")
 	}
 }

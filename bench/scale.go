@@ -133,8 +133,8 @@ func (s *scale) measure(ctx context.Context, m *measurement) (r reading, err err
 
 func mebibytes(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
 
-// startAndEnd measures the time that capmon takes to start and to report. It calls meanwhile while capmon runs.
-func (s *scale) startAndEnd(ctx context.Context, r *reading, meanwhile func(process) error) error {
+// startAndEnd measures the time that capmon takes to start and to report. It calls whileRunning while capmon runs.
+func (s *scale) startAndEnd(ctx context.Context, r *reading, whileRunning func(process) error) error {
 	begin := time.Now()
 	capmon, err := startRecording(s.program)
 	if err != nil {
@@ -143,7 +143,7 @@ func (s *scale) startAndEnd(ctx context.Context, r *reading, meanwhile func(proc
 	r.start = append(r.start, milliseconds(time.Since(begin)))
 	p := process(capmon.cmd.Process.Pid)
 	if err = settle(ctx, p); err == nil {
-		err = meanwhile(p)
+		err = whileRunning(p)
 	}
 	begin = time.Now()
 	_, endErr := capmon.end()

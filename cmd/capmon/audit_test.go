@@ -50,7 +50,7 @@ func hostToAudit(directory, volume string) []audited {
 	return []audited{
 		{name: "default", does: owns, status: "fail", needs: caps("CHOWN"),
 			reasons: []string{"all 14 capabilities of Docker's default are granted", "NET_RAW is granted and was never used", "AUDIT_WRITE, DAC_OVERRIDE, FOWNER"}},
-		{name: "exact", options: grant("CHOWN"), does: owns, status: "pass", needs: caps("CHOWN"), reasons: []string{"seen to use: CHOWN"}},
+		{name: "exact", options: grant("CHOWN"), does: owns, status: "pass", needs: caps("CHOWN"), reasons: []string{"saw in use: CHOWN"}},
 		{name: "noraw", options: []string{"--cap-drop=NET_RAW"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"AUDIT_WRITE, DAC_OVERRIDE"}},
 		{name: "rawonly", options: grant("CHOWN", "NET_RAW"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"NET_RAW is granted and was never used"}},
 		{name: "privileged", options: []string{"--privileged"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"it is privileged"}, related: []string{"CIS-5.5", "CIS-5.22"}},

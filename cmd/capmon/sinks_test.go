@@ -123,7 +123,7 @@ spool:
 	rawSocketIn(t, "alert-sink-one")
 	l.awaitAlert("raw-socket")
 	if end := l.interrupt(); end.code != 0 || !strings.Contains(end.stderr, "connection refused") ||
-		!strings.Contains(end.stderr, `they are in the spool for the next capmon	{"sink": "hook", "count": `) || strings.Contains(end.stderr, "s3cret") {
+		!strings.Contains(end.stderr, `some alerts were not delivered; the next capmon with this spool delivers them	{"sink": "hook", "count": `) || strings.Contains(end.stderr, "s3cret") {
 		t.Errorf("%d %s", end.code, end.stderr)
 	}
 	r.start(t)
@@ -157,7 +157,7 @@ func TestInvalidSinksEndWatchBeforeItStarts(t *testing.T) {
 	for sinks, want := range map[string]string{
 		"sinks:\n  - type: log\n    file: /x\n":                                 `:5: unknown field "file"`,
 		"sinks: [{type: log, path: /nonexistent/x}]\n":                          "sink log: open /nonexistent/x: no such file or directory",
-		"sinks: [{type: log}]\nspool: {max-size: 1}\n":                          ":4: max-size: 1 is too little",
+		"sinks: [{type: log}]\nspool: {max-size: 1}\n":                          ":4: max-size: 1 is too small",
 		"sinks: [{type: webhook, url-file: /nonexistent/url, preset: slack}]\n": "sink webhook: url-file: open /nonexistent/url: no such file",
 	} {
 		path := written(t, "rules.yaml", "rules:\n  - builtin: raw-socket\n"+sinks)

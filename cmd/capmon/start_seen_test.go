@@ -171,7 +171,7 @@ func TestServersThatDroppedRootMayNeedCapabilities(t *testing.T) {
 		return execute(t, "docker", "exec", name, "grep", "-q", "^CapEff:.*00000000$", "/proc/1/status").code == 0
 	})
 	got := only(t, parseReport(t, watch(t, name).interrupt()), name)
-	if text := strings.Join(got.Cautions, "\n"); strings.Contains(text, "can go") || !strings.Contains(text, "its start was not seen") || len(got.Flags) > 0 {
+	if text := strings.Join(got.Cautions, "\n"); strings.Contains(text, "remove all granted capabilities") || !strings.Contains(text, "its start was not seen") || len(got.Flags) > 0 {
 		t.Errorf("flags %v, %s", got.Flags, text)
 	}
 }

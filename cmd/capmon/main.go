@@ -17,7 +17,8 @@ import (
 // Exit codes.
 const (
 	exitDone = 0 // success, and nothing was found
-	// exitFound: a list is not proved, a policy is violated, a container fails the audit, a rule would alert, or the like.
+	// exitFound: a list is not proved, a policy is violated, a container fails the audit, a rule would alert, or the
+	// like.
 	exitFound = 1
 	exitUsage = 2 // usage or environment error
 )

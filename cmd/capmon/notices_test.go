@@ -45,7 +45,7 @@ func TestEveryLineOnStderrIsJSON(t *testing.T) {
 		"db alerts --db " + db:                  {exitDone, "info: no alert in "},
 		"profile -- true":                       {exitDone, "info: the command started no container"},
 		"watch nope":                            {exitUsage, "error: "},
-		"profile --for 100ms --container nope":  {exitUsage, "error: no watched container is selected"},
+		"profile --for 100ms --container nope":  {exitUsage, "error: no recorded container is selected"},
 	} {
 		args := strings.Fields(line)
 		for _, command := range [][]string{

@@ -142,7 +142,7 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 		reportLeftOut(cmd, log, "because others started them or the filter does not select them", fmt.Sprintf("%d (--log-level=debug names them)", len(leftOut)), leftOut)
 	}
 	if wanted := p.wanted(); len(runs)+len(unknown) == 0 && selectsContainers(wanted) {
-		return noneSelected("watched container", wanted, candidates)
+		return noneSelected("recorded container", wanted, candidates)
 	}
 	selection := profile.New(runs...)
 	var saveErr error

@@ -60,7 +60,7 @@ func TestEmptySelectionsAreErrors(t *testing.T) {
 	saved := filepath.Join(t.TempDir(), "saved.json")
 	profile := []string{binary, "profile", "--save", saved, "-o", "flags", "--container", "unselekted"}
 	run := []string{"--", "docker", "run", "--rm", "--name", "unselected-once", "bb"}
-	const none, runs = `no watched container is selected: --container "unselekted" selects none; the containers are unselected`,
+	const none, runs = `no recorded container is selected: --container "unselekted" selects none; the containers are unselected`,
 		`no running container is selected: --container "unselekted" selects none; the containers are unselected`
 	for _, test := range []struct {
 		args []string

@@ -32,7 +32,7 @@ capabilities that the workload needs.`,
 		Version:       versionText(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		// Otherwise cobra takes the value of an unknown flag for an unknown command, and reports that.
+		// Otherwise cobra treats the value of an unknown flag as an unknown command, and reports that.
 		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -136,7 +136,7 @@ func Of(subjects []Subject, o Options) Audit {
 	return audit
 }
 
-// observations contains the summaries of a profile: those over all builds of an image, and those of each build by its
+// observations contains the summaries of a profile: over all builds of an image, and for each build by its
 // ID.
 type observations struct {
 	profile profile.Profile
@@ -204,9 +204,9 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	}
 	if c.Status != findings.Pass {
 		c.Remedy = e.remedy(recreations{
-			unchanged: dockerrun.AsItIs(subject.Settings, o.Names, o.WithValues),
+			unchanged: dockerrun.Unchanged(subject.Settings, o.Names, o.WithValues),
 			with: func(list capability.Set) dockerrun.Recreation {
-				return dockerrun.Of(subject.Settings, list, o.Names, o.WithValues)
+				return dockerrun.WithCapabilities(subject.Settings, list, o.Names, o.WithValues)
 			},
 		})
 	}

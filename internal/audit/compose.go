@@ -19,7 +19,7 @@ type Compose struct {
 	Service   string   `json:"service"`
 	Directory string   `json:"directory,omitempty"`
 	Files     []string `json:"files,omitempty"`
-	// EnvFiles are the files of docker compose --env-file, not those of the services.
+	// EnvFiles are the files of docker compose --env-file, not the files of the services.
 	EnvFiles []string `json:"envFiles,omitempty"`
 }
 

@@ -25,15 +25,8 @@ const (
 	OSCAL Format = "oscal"
 )
 
-var formats = []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL}
-
-// ParseFormat parses the name of a format. It returns an error that lists the valid names.
-func ParseFormat(s string) (Format, error) {
-	if !slices.Contains(formats, Format(s)) {
-		return "", fmt.Errorf("unknown format %q: choose table, json, csv, sarif, junit, html or oscal", s)
-	}
-	return Format(s), nil
-}
+// Formats returns the formats of [Write]. The first one is the default.
+func Formats() []Format { return []Format{Table, JSON, CSV, SARIF, JUnit, HTML, OSCAL} }
 
 // Write writes an audit in a format. version is the version of capmon.
 func Write(out io.Writer, audit Audit, format Format, version string) error {

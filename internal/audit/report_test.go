@@ -45,7 +45,7 @@ func write(t *testing.T, audit Audit, format Format) string {
 }
 
 func TestAllFormatsEscapeHostileTexts(t *testing.T) {
-	for _, format := range formats {
+	for _, format := range Formats() {
 		for _, forbidden := range []string{"\x1b", "\x00", "\x07", "\u202e"} {
 			if text := write(t, hostileAudit(), format); strings.Contains(text, forbidden) && (format != JSON && format != SARIF || forbidden != "\u202e") {
 				t.Errorf("%s contains %q", format, forbidden)

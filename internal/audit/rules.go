@@ -11,7 +11,7 @@ import (
 // Capabilities is the ID of the audited rule, in the numbering of CIS Docker Benchmark 1.6.0 and later.
 const Capabilities = "CIS-5.4"
 
-// capabilitiesRule is the audited rule. The 14 defaults of the engine are those of [capability.DockerDefault].
+// capabilitiesRule is the audited rule. The 14 defaults of the engine come from [capability.DockerDefault].
 var capabilitiesRule = findings.Rule{
 	ID:    Capabilities,
 	Title: "Linux kernel capabilities are restricted within containers",

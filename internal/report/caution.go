@@ -47,7 +47,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("it was already running when the observation began: capmon does not know what it used before %s", formatTime(s.Found)))
 	}
 	if why := s.StartUnseen(); why != "" {
-		notes = append(notes, why+": a new container may fail to start with this list; "+settings.ShowStart(s))
+		notes = append(notes, why+": a new container may fail to start with this list; "+settings.HowToRecordStart(s))
 	}
 	if s.Running && !s.Existed {
 		notes = append(notes, "it was still running when the observation ended: capmon does not know what it will need later")

@@ -22,13 +22,8 @@ const (
 	SARIF Format = "sarif"
 )
 
-// ParseCheckFormat parses the name of a format of [WriteCheck]. It returns an error that lists the valid names.
-func ParseCheckFormat(s string) (Format, error) {
-	if !slices.Contains([]Format{Table, JSON, JUnit, SARIF}, Format(s)) {
-		return "", fmt.Errorf("unknown format %q: choose table, json, junit or sarif", s)
-	}
-	return Format(s), nil
-}
+// CheckFormats returns the formats of [WriteCheck]. The first one is the default.
+func CheckFormats() []Format { return []Format{Table, JSON, JUnit, SARIF} }
 
 // WriteCheck writes the result of a check. SARIF and JUnit contain version, which is the version of capmon, and now.
 func WriteCheck(out io.Writer, result policy.Result, format Format, options Options, version string, now time.Time) error {

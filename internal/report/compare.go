@@ -15,8 +15,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// ParseChangeFormat parses the name of a format of [WriteComparison]. It returns an error that lists the valid names.
-func ParseChangeFormat(s string) (Format, error) { return ParseProofFormat(s) }
+// ComparisonFormats returns the formats of [WriteComparison]. The first one is the default.
+func ComparisonFormats() []Format { return []Format{Table, JSON} }
 
 // WriteComparison writes a comparison as a table or as JSON. Markdown renders the table in color if it is in a block of
 // type diff.

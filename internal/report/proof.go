@@ -37,13 +37,8 @@ func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
 	return err
 }
 
-// ParseProofFormat parses the name of a format of [WriteProof]. It returns an error that lists the valid names.
-func ParseProofFormat(s string) (Format, error) {
-	if format := Format(s); format == Table || format == JSON {
-		return format, nil
-	}
-	return "", fmt.Errorf("unknown format %q: choose table or json", s)
-}
+// ProofFormats returns the formats of [WriteProof]. The first one is the default.
+func ProofFormats() []Format { return []Format{Table, JSON} }
 
 func (p *page) proof(proof profile.Proof) {
 	runs := 0

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"testing"
 	"unicode"
 
@@ -160,7 +159,7 @@ func TestEveryFieldOfAProofIsDocumented(t *testing.T) {
 func TestDescribeTrial(t *testing.T) {
 	chown, kill := capability.Of(capability.Chown), capability.Of(capability.Kill)
 	for want, trial := range map[string]profile.Trial{
-		"under its own flags":       {Original: true},
+		"under its own flags":           {Original: true},
 		"with CHOWN":                    {Set: chown},
 		"without any capability":        {},
 		"without KILL":                  {Set: chown, Without: kill},
@@ -169,19 +168,6 @@ func TestDescribeTrial(t *testing.T) {
 	} {
 		if got := DescribeTrial(trial); got != want {
 			t.Errorf("got %q, wanted %q", got, want)
-		}
-	}
-}
-
-func TestParseProofFormat(t *testing.T) {
-	for _, name := range []string{"table", "json"} {
-		if got, err := ParseProofFormat(name); err != nil || string(got) != name {
-			t.Errorf("%s: got %s, %v", name, got, err)
-		}
-	}
-	for _, name := range []string{"", "flags"} {
-		if _, err := ParseProofFormat(name); err == nil || !strings.Contains(err.Error(), "choose table or json") {
-			t.Errorf("%q: got %v", name, err)
 		}
 	}
 }

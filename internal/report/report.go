@@ -4,7 +4,6 @@ package report
 import (
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
@@ -23,21 +22,15 @@ type Options struct {
 // Format is the name of an output format.
 type Format string
 
-// Formats of [Write].
+// The output formats.
 const (
 	Table Format = "table"
 	JSON  Format = "json"
 	Flags Format = "flags"
 )
 
-// ParseFormat parses the name of a format of [Write]. It returns an error that lists the valid names.
-func ParseFormat(s string) (Format, error) {
-	formats := []Format{Table, JSON, Flags}
-	if !slices.Contains(formats, Format(s)) {
-		return "", fmt.Errorf("unknown format %q: choose table, json or flags", s)
-	}
-	return Format(s), nil
-}
+// Formats returns the formats of [Write]. The first one is the default.
+func Formats() []Format { return []Format{Table, JSON, Flags} }
 
 // Write writes a profile to out. It writes cautions to notes if the format has no place for them: scripts read flags.
 func Write(out, notes io.Writer, p profile.Profile, format Format, options Options) error {

@@ -432,20 +432,6 @@ func TestWriteReturnsErrors(t *testing.T) {
 	}
 }
 
-func TestParseFormat(t *testing.T) {
-	for _, name := range []string{"table", "json", "flags"} {
-		if got, err := ParseFormat(name); err != nil || string(got) != name {
-			t.Errorf("%s: got %s, %v", name, got, err)
-		}
-	}
-	for _, name := range []string{"", "JSON", "yaml"} {
-		const want = "choose table, json or flags"
-		if got, err := ParseFormat(name); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), fmt.Sprintf("%q", name)) {
-			t.Errorf("%q: got %q, %v", name, got, err)
-		}
-	}
-}
-
 // docs/json.md describes each field.
 func TestEveryJSONFieldIsDocumented(t *testing.T) {
 	docs, err := os.ReadFile("../../docs/json.md")

@@ -1,4 +1,4 @@
-// Package alert is what a rule has found, as a value: rules make it, sinks deliver it.
+// Package alert defines alerts. Rules return them, and sinks deliver them.
 package alert
 
 import (
@@ -13,23 +13,23 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Schema is the version of the form in which an Alert is written.
+// Schema is the version of the JSON format of an [Alert].
 const Schema = 2
 
-// Severity says how bad it is, in the words of Prometheus' Alertmanager.
+// Severity is the severity of an alert, with the usual names of Prometheus' Alertmanager.
 type Severity string
 
-// The severities, the least first.
+// The severities, the lowest first.
 const (
 	Info     Severity = "info"
 	Warning  Severity = "warning"
 	Critical Severity = "critical"
 )
 
-// Severities lists all, the least first.
+// Severities returns all severities, the lowest first.
 func Severities() []Severity { return []Severity{Info, Warning, Critical} }
 
-// ParseSeverity reads a severity. The error names those that there are.
+// ParseSeverity parses a severity. The error lists the valid ones.
 func ParseSeverity(name string) (Severity, error) {
 	if severity := Severity(name); slices.Contains(Severities(), severity) {
 		return severity, nil
@@ -37,78 +37,76 @@ func ParseSeverity(name string) (Severity, error) {
 	return "", fmt.Errorf("unknown severity %q: choose one of %v", name, Severities())
 }
 
-// Alert is what a rule has found.
+// Alert is a use that a rule found, or a problem of capmon itself: a loss or dropped alerts.
 type Alert struct {
-	// Version of the form.
+	// Version of the format.
 	Schema int `json:"schema"`
-	// ID is the same in every delivery of the alert, and no other alert's.
+	// Unique ID. It is the same in every delivery of the alert.
 	ID string `json:"id"`
-	// When the kernel asked for the capability; when capmon noticed a loss; the time of the last
-	// dropped alert.
+	// When the kernel checked the capability. For a loss: when capmon noticed it. For dropped alerts: the time of the last
+	// one.
 	Time time.Time `json:"time"`
-	// Name of the rule; capmon-loss and capmon-alerts-dropped are capmon's own.
+	// Name of the rule. The rules capmon-loss and capmon-alerts-dropped are part of capmon.
 	Rule     string   `json:"rule"`
 	Severity Severity `json:"severity"`
-	// What has happened, in one line that is safe for terminals and logs.
+	// What happened, in one line that is safe for terminals and logs.
 	Summary string `json:"summary"`
-	// How many uses it tells of: with those that the rule's cool-down held back before it. How many
-	// checks were lost, or alerts dropped.
+	// Number of uses that the alert reports, including uses during the rule's preceding cool-down. For a loss: how much was
+	// lost. For dropped alerts: their number.
 	Count uint64 `json:"count"`
-	// The use, the last one if there were several; missing in an alert of a loss or of dropped alerts.
+	// The use; the last one if there were several. Missing in alerts of losses and of dropped alerts.
 	Use uses.Use `json:"use,omitzero"`
-	// What capmon could not record; missing in all other alerts.
+	// What capmon could not record; only in alerts of losses.
 	Loss *Loss `json:"loss,omitempty"`
-	// Which alerts were dropped; missing in all other alerts.
+	// Which alerts were dropped; only in alerts of dropped alerts.
 	Dropped *Dropped `json:"dropped,omitempty"`
 }
 
-// The rules of capmon's own alerts. No file of rules contains them, so none switches them off.
+// The rules of capmon's own alerts. A file of rules cannot disable them.
 const (
 	LossRule    = "capmon-loss"
 	DroppedRule = "capmon-alerts-dropped"
 )
 
-// Loss is what capmon could not record in some time.
+// Loss describes what capmon could not record in an interval.
 type Loss struct {
-	// Since is when the counters were read before.
+	// Start of the interval: when the counters were read before.
 	Since time.Time `json:"since"`
-	// Lost counts what was lost since then, Total what was lost since the recording began.
+	// What was lost in the interval, and in total since the recording began.
 	Lost  monitor.Losses `json:"lost"`
 	Total monitor.Losses `json:"total"`
-	// Recording is the ID of the recording.
+	// ID of the recording.
 	Recording string `json:"recording"`
-	// Container that caused the loss; missing if that is not known. It holds most of the entries of
-	// the full map, or is the one whose own checks were lost while the map had room for others.
+	// Container that caused the loss; missing if unknown. It is the container with most entries of the full map, or, if no
+	// map is full, the container that lost checks because of its own quota.
 	Container uses.Container `json:"container,omitzero"`
-	// Containers of which checks, executions or system calls were lost, those with most first, and at
-	// most 10.
+	// The containers that lost most checks, executions or system calls: at most 10, the one that lost most first.
 	Losers []Loser `json:"losers"`
-	// MoreLosers is the number of further ones.
+	// Number of further containers that lost something.
 	MoreLosers int `json:"moreLosers,omitempty"`
 }
 
-// Loser is a container of which something was lost.
+// Loser is a container that lost checks, executions or system calls.
 type Loser struct {
 	Container uses.Container `json:"container"`
-	// Lost counts its checks, executions and system calls that were lost.
+	// Number of its lost checks, executions and system calls.
 	Lost uint64 `json:"lost"`
 }
 
-// Dropped are alerts of one container that were not delivered to a sink, and will not be.
+// Dropped describes alerts of one container that a sink will never get.
 type Dropped struct {
-	// Sink that they were for: its name, or stdout or database.
+	// Name of the sink, or stdout or database.
 	Sink  string `json:"sink"`
 	Count uint64 `json:"count"`
-	// Times of the first and of the last one.
+	// Times of the first and of the last dropped alert.
 	From time.Time `json:"from"`
 	To   time.Time `json:"to"`
-	// ContainerID and Container are the container's ID and title; missing if it has none, or if these
-	// are the alerts of several containers.
+	// ID and title of the container; missing if it has none, or for the alerts of several containers.
 	ContainerID string `json:"containerID,omitempty"`
 	Container   string `json:"container,omitempty"`
 }
 
-// NewLoss makes the alert of a loss, with an ID of its own.
+// NewLoss returns the alert of a loss, with a new ID.
 func NewLoss(at time.Time, summary string, loss Loss) Alert {
 	return Alert{
 		Schema: Schema, ID: rand.Text(), Time: at, Rule: LossRule, Severity: Critical,
@@ -116,7 +114,7 @@ func NewLoss(at time.Time, summary string, loss Loss) Alert {
 	}
 }
 
-// NewDropped makes the alert of dropped alerts; it has the given ID.
+// NewDropped returns the alert of dropped alerts, with the given ID.
 func NewDropped(id string, d Dropped) Alert {
 	of := "alerts"
 	if d.Container != "" {
@@ -130,7 +128,7 @@ func NewDropped(id string, d Dropped) Alert {
 	}
 }
 
-// Container is the container that the alert is about; its ID is empty if there is none.
+// Container returns the container of the alert. Its ID is "" if there is none.
 func (a Alert) Container() uses.Container {
 	switch {
 	case a.Loss != nil:
@@ -141,9 +139,8 @@ func (a Alert) Container() uses.Container {
 	return a.Use.Container
 }
 
-// Origin is the queue's key for the container that made the alert: all alerts with one origin share
-// the room and the turns of one container. Alerts of capmon's own have an origin of their own, so
-// that no container's alerts stand in their way.
+// Origin returns the source of the alert for queues (package fair). Alerts with the same origin share the space and the turns
+// of one container. capmon's own alerts have a separate origin, so that the alerts of containers do not delay them.
 func (a Alert) Origin() fair.Source {
 	if a.Loss != nil || a.Dropped != nil {
 		return fair.Source{Key: fair.Own}
@@ -152,7 +149,7 @@ func (a Alert) Origin() fair.Source {
 	return fair.Source{Key: c.ID, Title: c.Title()}
 }
 
-// New makes an alert of a use, with an ID of its own.
+// New returns an alert of a use, with a new ID.
 func New(rule string, severity Severity, summary string, count uint64, use uses.Use) Alert {
 	return Alert{
 		Schema: Schema, ID: rand.Text(), Time: use.Time, Rule: rule, Severity: severity,

@@ -12,22 +12,21 @@ import (
 // colors of the severities on a terminal.
 var colors = map[Severity]string{Info: "36", Warning: "33", Critical: "1;31"}
 
-// Line is an alert in one line for people, with colours or not. What others chose is safe for
-// a terminal.
+// Line returns the alert as one line of text, with colors if colored is set. The line is safe for terminals.
 func (a Alert) Line(colored bool) string {
 	severity := string(a.Severity)
 	if color, ok := colors[a.Severity]; ok && colored {
 		severity = "\x1b[" + color + "m" + severity + "\x1b[0m"
 	}
 	columns := []string{a.Time.Local().Format(uses.TimeForm), severity, printable.Word(a.Rule), a.Summary}
-	if process := who(a.Use.Process); process != "" {
+	if process := processText(a.Use.Process); process != "" {
 		columns = append(columns, process)
 	}
 	return strings.Join(columns, "  ")
 }
 
-// who is what is known of a process.
-func who(p uses.Process) string {
+// processText returns what is known about a process.
+func processText(p uses.Process) string {
 	var parts []string
 	if p.PID != 0 {
 		parts = append(parts, fmt.Sprintf("pid %d", p.PID))
@@ -41,5 +40,5 @@ func who(p uses.Process) string {
 	return strings.Join(parts, " ")
 }
 
-// WriteJSON writes an alert as a line of JSON. What a terminal might obey is escaped.
+// WriteJSON writes the alert as a line of JSON. Control characters are escaped.
 func (a Alert) WriteJSON(out io.Writer) error { return printable.WriteJSON(out, a) }

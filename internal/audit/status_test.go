@@ -268,7 +268,7 @@ func TestRemediesThatLoseSettingsAreComments(t *testing.T) {
 		c := Of([]Subject{subject}, Options{Profile: with(ran(time.Hour, used(capability.Chown)), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 		text := c.Remedy.Text()
 		before, rest, found := strings.Cut(text, "docker stop web\n")
-		if !found || !c.Remedy.Certain || !strings.Contains(before, "# the new container lacks ") {
+		if !found || !c.Remedy.Certain || !strings.Contains(before, "# the new container does not have the data ") {
 			t.Errorf("%s:\n%s", name, text)
 		}
 		live := strings.HasSuffix(before, "\n") && strings.HasPrefix(rest, "docker rename web web-before\ndocker run ")

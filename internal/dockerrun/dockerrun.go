@@ -1,5 +1,5 @@
-// Package dockerrun tells by which docker commands a container can be created again as it
-// is, but for its capabilities.
+// Package dockerrun writes the docker commands that create a container again with the same settings, but with other
+// capabilities.
 package dockerrun
 
 import (
@@ -16,30 +16,29 @@ import (
 	"github.com/capmon/capmon/internal/shell"
 )
 
-// Recreation is how to create a container again.
+// Recreation has the commands that create a container again.
 type Recreation struct {
-	// SetAside are the commands that stop the container there is and give it another name, Create
-	// those that create the new one and, if it runs, start it: docker run, or for several networks
-	// docker create and what follows. Each is a list of words.
-	SetAside, Create [][]string
-	// Back are the commands that undo this, and Discard those that remove the old container once
-	// the new one works. One that was run with --rm is removed at once, and there is no way back.
+	// RenameOld are the commands that stop and rename the old container. Create are the commands that create the new
+	// one and, if the old one runs, start it: docker run, or docker create and further commands if there are several
+	// networks. Each command is a list of words.
+	RenameOld, Create [][]string
+	// Back are the commands that undo this. Discard are the commands that remove the old container once the new one
+	// works. A container that was run with --rm is removed at once and cannot be restored.
 	Back, Discard [][]string
-	// Untranslated are the settings that these commands do not bring back, such as
-	// HostConfig.KernelMemory, with the reason where there is more to say.
+	// Untranslated are the settings that the commands do not restore, such as HostConfig.KernelMemory, with a reason if
+	// there is one.
 	Untranslated []string
-	// Withheld says which values are left out of the commands, since they may be secret, and
-	// how to fill them in; "" if none is. It is among Untranslated as well: with values left
-	// out, the commands are not to be run as they are.
+	// Withheld lists the values that are left out of the commands because they may be secret, and describes how to add
+	// them; "" if there are none. It is also in Untranslated, because the commands cannot be run without the values.
 	Withheld string
-	// Notes are what else will be other than before.
+	// Notes describe other differences between the old and the new container.
 	Notes []string
 }
 
-// Lines are the commands that create it again, as they are typed, to be run in this order.
-func (r Recreation) Lines() []string { return Lines(slices.Concat(r.SetAside, r.Create)) }
+// Lines returns the commands that create the container again, as shell commands to be run in this order.
+func (r Recreation) Lines() []string { return Lines(slices.Concat(r.RenameOld, r.Create)) }
 
-// Lines are commands as they are typed.
+// Lines returns the commands as shell commands.
 func Lines(commands [][]string) []string {
 	var lines []string
 	for _, words := range commands {
@@ -48,20 +47,20 @@ func Lines(commands [][]string) []string {
 	return lines
 }
 
-// Of tells how to create a container again with these capabilities and no privileges
-// besides. names holds the names of the engine's containers by ID: an ID that another
-// container's settings hold would not outlive its own recreation.
+// WithCapabilities returns how to create a container again with these capabilities and no other privileges. names has
+// the names of the engine's containers by ID, because the ID of another container in the settings becomes invalid when
+// that container is created again.
 //
-// Values that may be secret are left out, unless withValues is set: those of environment
-// variables, labels, annotations, options of drivers, the health check and the arguments.
-func Of(engineSettings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
+// Values that may be secret are left out unless withValues is set: those of environment variables, labels, annotations,
+// options of drivers, the health check and the arguments.
+func WithCapabilities(engineSettings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
 	return newBuilder(engineSettings, names, withValues).build(settings.DockerFlags(grant))
 }
 
-// AsItIs is like Of, but the new container is granted what the old one is: --privileged too.
-func AsItIs(engineSettings engine.Settings, names map[string]string, withValues bool) Recreation {
+// Unchanged is like [WithCapabilities], but the new container is granted what the old one is, including --privileged.
+func Unchanged(engineSettings engine.Settings, names map[string]string, withValues bool) Recreation {
 	b := newBuilder(engineSettings, names, withValues)
-	b.asItIs = true
+	b.keepPrivileged = true
 	host := engineSettings.Container.HostConfig
 	grants := settings.GrantFlags(host.CapDrop, host.CapAdd)
 	if host.Privileged {
@@ -71,7 +70,7 @@ func AsItIs(engineSettings engine.Settings, names map[string]string, withValues 
 }
 
 func newBuilder(engineSettings engine.Settings, names map[string]string, withValues bool) *builder {
-	return &builder{Settings: engineSettings, names: names, known: map[string]bool{}, withholding: withholding{off: withValues}}
+	return &builder{Settings: engineSettings, names: names, translated: map[string]bool{}, redaction: redaction{off: withValues}}
 }
 
 func (b *builder) build(grants []string) Recreation {
@@ -83,9 +82,9 @@ func (b *builder) build(grants []string) Recreation {
 	b.namespaces()
 	b.security()
 	b.limits()
-	b.running()
-	b.leftOver()
-	b.withheld()
+	b.lifecycle()
+	b.addUnknownFields()
+	b.describeRedaction()
 	return b.recreation(grants)
 }
 
@@ -94,26 +93,26 @@ type builder struct {
 	engine.Settings
 	names   map[string]string
 	options []string
-	args    []string // of the container
-	// connect are the networks that docker run is not told.
-	connect [][]string
-	known   map[string]bool // fields that were looked at, by their full names
-	result  Recreation
-	asItIs  bool // with all its privileges
-	withholding
+	args    []string // arguments of the container
+	// connect are the commands for the networks that are not among the options of docker run.
+	connect        [][]string
+	translated     map[string]bool // handled fields, by their full names
+	result         Recreation
+	keepPrivileged bool // keep all privileges
+	redaction
 }
 
-// config and host mark fields as looked at.
+// config and host mark fields as handled.
 func (b *builder) config(fields ...string) { b.mark("Config.", fields) }
 func (b *builder) host(fields ...string)   { b.mark("HostConfig.", fields) }
 
 func (b *builder) mark(prefix string, fields []string) {
 	for _, field := range fields {
-		b.known[prefix+field] = true
+		b.translated[prefix+field] = true
 	}
 }
 
-// add adds an option with its value, unless that is empty.
+// add adds an option with its value, unless the value is empty.
 func (b *builder) add(option, value string) {
 	if value != "" {
 		b.options = append(b.options, option+"="+b.withoutPassword(option, value))
@@ -138,21 +137,20 @@ func (b *builder) addSwitch(option string, set bool) {
 	}
 }
 
-// cannot notes a setting that is not translated.
-func (b *builder) cannot(setting, reason string) {
+// untranslated records a setting that the commands do not restore.
+func (b *builder) untranslated(setting, reason string) {
 	if reason != "" {
 		setting += ": " + reason
 	}
 	b.result.Untranslated = append(b.result.Untranslated, setting)
 }
 
-// leftOver notes all that is set and was not looked at, whatever the engine may have come
-// to know since this was written.
-func (b *builder) leftOver() {
+// addUnknownFields records all fields that are set and not handled, including fields of newer engines.
+func (b *builder) addUnknownFields() {
 	for prefix, fields := range map[string]map[string]json.RawMessage{"Config.": b.Config, "HostConfig.": b.HostConfig} {
 		for field, value := range fields {
-			if !b.known[prefix+field] && !zero(value) {
-				b.cannot(prefix+field, "")
+			if !b.translated[prefix+field] && !zero(value) {
+				b.untranslated(prefix+field, "")
 			}
 		}
 	}
@@ -167,25 +165,25 @@ func zero(value json.RawMessage) bool {
 	return false
 }
 
-// gone is noted of each, since it is no setting.
-const gone = "the new container lacks what the old one wrote outside its volumes"
+// newContainerNote applies to each container.
+const newContainerNote = "the new container does not have the data that the old one wrote outside its volumes"
 
-// recreation puts the command together.
+// recreation assembles the commands.
 func (b *builder) recreation(grants []string) Recreation {
 	name := strings.TrimPrefix(b.Container.Name, "/")
 	image := b.Container.Config.Image
 	switch {
-	case b.ImageGone: // all that came from it is spelled out
-		b.cannot("Image", "it is gone: pull or build "+image+" before")
+	case b.ImageGone: // the options contain everything that came from the image
+		b.untranslated("Image", "it no longer exists: pull or build "+image+" first")
 	case b.ImageMoved:
 		image = b.Container.Image
-		b.result.Notes = append(b.result.Notes, "the image is named by its ID, since its name has come to mean another one")
+		b.result.Notes = append(b.result.Notes, "the command has the ID of the image, because the name of the image now refers to another one")
 	}
-	b.result.Notes = append(b.result.Notes, gone)
+	b.result.Notes = append(b.result.Notes, newContainerNote)
 	rest := slices.Concat(b.options, grants, []string{image}, b.args)
 	state := b.Container.State
 	runs := state != nil && (state.Running || state.Restarting)
-	b.setAside(name, runs)
+	b.renameOld(name, runs)
 	if runs && len(b.connect) == 0 {
 		b.result.Create = [][]string{slices.Concat([]string{"docker", "run", "--detach"}, rest)}
 		return b.result
@@ -197,38 +195,38 @@ func (b *builder) recreation(grants []string) Recreation {
 	return b.result
 }
 
-// setAside makes room for the new container, and tells the way back.
-func (b *builder) setAside(name string, runs bool) {
+// renameOld stops and renames the old container, and adds the commands that restore or remove it.
+func (b *builder) renameOld(name string, runs bool) {
 	host := b.Container.HostConfig
-	if host.AutoRemove { // after a stop it would be under way of being removed, and its name taken
-		b.result.SetAside = [][]string{{"docker", "rm", "--force", name}}
-		b.result.Notes = append(b.result.Notes, "it was run with --rm, so the old container is removed, and there is no way back to it")
+	if host.AutoRemove { // a stopped container is removed asynchronously and keeps its name until then
+		b.result.RenameOld = [][]string{{"docker", "rm", "--force", name}}
+		b.result.Notes = append(b.result.Notes, "it was run with --rm, so the old container is removed and cannot be restored")
 		return
 	}
-	aside := b.spareName(name + "-before")
+	oldName := b.unusedName(name + "-before")
 	add := func(list *[][]string, words ...string) { *list = append(*list, append([]string{"docker"}, words...)) }
 	if runs {
-		add(&b.result.SetAside, "stop", name)
+		add(&b.result.RenameOld, "stop", name)
 	}
-	add(&b.result.SetAside, "rename", name, aside)
+	add(&b.result.RenameOld, "rename", name, oldName)
 	add(&b.result.Back, "rm", "--force", name)
-	add(&b.result.Back, "rename", aside, name)
-	if host.RestartPolicy.IsAlways() { // or it would start beside the new one when the engine does
-		add(&b.result.SetAside, "update", "--restart=no", aside)
+	add(&b.result.Back, "rename", oldName, name)
+	if host.RestartPolicy.IsAlways() { // otherwise it starts together with the new one when the engine starts
+		add(&b.result.RenameOld, "update", "--restart=no", oldName)
 		add(&b.result.Back, "update", "--restart=always", name)
 	}
 	if runs {
 		add(&b.result.Back, "start", name)
 	}
-	add(&b.result.Discard, "rm", aside)
+	add(&b.result.Discard, "rm", oldName)
 }
 
-// spareName is a name that no container of the engine has: this one, or one with a number.
-func (b *builder) spareName(name string) string {
+// unusedName returns the name, with a number if a container of the engine already has it.
+func (b *builder) unusedName(name string) string {
 	taken := slices.Collect(maps.Values(b.names))
-	spare := name
-	for n := 2; slices.Contains(taken, spare); n++ {
-		spare = fmt.Sprintf("%s-%d", name, n)
+	unused := name
+	for n := 2; slices.Contains(taken, unused); n++ {
+		unused = fmt.Sprintf("%s-%d", name, n)
 	}
-	return spare
+	return unused
 }

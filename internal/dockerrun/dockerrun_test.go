@@ -38,12 +38,12 @@ func remove(t *testing.T, kind, name string) {
 	t.Cleanup(func() { _ = exec.Command("docker", kind, "rm", "-f", name).Run() })
 }
 
-// stays runs until it is told to end.
-var stays = []string{"bb", "sh", "-c", "trap exit TERM; sleep 1000 & wait"}
+// untilStopped runs until the container is stopped.
+var untilStopped = []string{"bb", "sh", "-c", "trap exit TERM; sleep 1000 & wait"}
 
 func unused() string { return "capmon-test-" + strings.ToLower(rand.Text()) }
 
-// connect does so once: what reads Docker's configuration is not made for several at once.
+// connect connects only once, because reading Docker's configuration is not safe for concurrent use.
 var connect = sync.OnceValues(func() (*engine.Docker, error) { return engine.NewDocker(context.Background()) })
 
 func settingsOf(t *testing.T, name string) engine.Settings {
@@ -59,11 +59,11 @@ func settingsOf(t *testing.T, name string) engine.Settings {
 	return s
 }
 
-// again creates the container again by the commands that the package tells, in a shell.
-func again(t *testing.T, before engine.Settings, names map[string]string) (Recreation, engine.Settings) {
+// recreate creates the container again with the commands of the package, in a shell.
+func recreate(t *testing.T, before engine.Settings, names map[string]string) (Recreation, engine.Settings) {
 	t.Helper()
 	grant := capability.Of(capability.Chown, capability.NetRaw)
-	recreation := Of(before, grant, names, true)
+	recreation := WithCapabilities(before, grant, names, true)
 	remove(t, "container", strings.TrimPrefix(before.Container.Name, "/")+"-before")
 	script := strings.Join(recreation.Lines(), "\n")
 	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
@@ -75,12 +75,12 @@ func again(t *testing.T, before engine.Settings, names map[string]string) (Recre
 		t.Errorf("%s\ngrants %v, %v; want %v", script, granted, err, grant)
 	}
 	if after.Container.ID == before.Container.ID {
-		t.Error("it is the same container")
+		t.Error("the container was not created again")
 	}
 	return recreation, after
 }
 
-// same compares two containers in all but what is of one container alone.
+// same compares the settings of two containers, except those that differ between any two containers.
 func same(t *testing.T, script []string, before, after engine.Settings) {
 	t.Helper()
 	options := []cmp.Option{
@@ -91,9 +91,9 @@ func same(t *testing.T, script []string, before, after engine.Settings) {
 	}
 	for _, s := range []engine.Settings{before, after} {
 		if strings.HasPrefix(s.Container.ID, s.Container.Config.Hostname) {
-			s.Container.Config.Hostname = "of its own"
+			s.Container.Config.Hostname = "chosen by the engine"
 		}
-		// Volumes without a name of their own are named (TestAnonymousVolumesStay).
+		// The new container has anonymous volumes by name (TestAnonymousVolumesAreKept).
 		s.Container.HostConfig.Binds = slices.DeleteFunc(s.Container.HostConfig.Binds, anonymous.MatchString)
 	}
 	diff := cmp.Diff(before.Container.HostConfig, after.Container.HostConfig, options...) +
@@ -111,7 +111,7 @@ var anonymous = regexp.MustCompile(`^[0-9a-f]{64}:`)
 func mountsOf(s engine.Settings) map[string]container.MountPoint {
 	mounts := map[string]container.MountPoint{}
 	for _, m := range s.Container.Mounts {
-		m.Mode = "" // z or nothing, by the way in which it was told
+		m.Mode = "" // z or nothing, depending on the option
 		mounts[m.Destination] = m
 	}
 	return mounts
@@ -131,7 +131,7 @@ func networksOf(s engine.Settings) map[string]network.EndpointSettings {
 	return networks
 }
 
-// image makes one with settings of its own for containers to take over or not.
+// image creates an image with settings that containers inherit or override.
 func image(t *testing.T) string {
 	t.Helper()
 	name := unused()
@@ -144,8 +144,8 @@ func image(t *testing.T) string {
 	return name
 }
 
-// In each case --cap-drop and --cap-add are there to be replaced.
-func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
+// In each case, --cap-drop and --cap-add are replaced.
+func TestContainersAreCreatedAgainWithTheirSettings(t *testing.T) {
 	front, back, volume, other, own := unused(), unused(), unused(), unused(), image(t)
 	docker(t, "network", "create", "--subnet=10.213.7.0/24", front)
 	remove(t, "network", front)
@@ -164,10 +164,10 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 		options []string
 		words   []string // the image and what follows
 	}{
-		{"plain", "run -d", nil, stays},
+		{"plain", "run -d", nil, untilStopped},
 		{"never started", "create", []string{"--cap-add=SYS_ADMIN", "--device-read-bps=/dev/null:1048576", "--device-write-iops=/dev/null:100", "--cpu-quota=50000", "--gpus=all"}, []string{"bb", "true"}},
-		{"what its image says", "run -d", nil, []string{own}},
-		{"against its image", "create", []string{
+		{"settings of its image", "run -d", nil, []string{own}},
+		{"settings that override its image", "create", []string{
 			"--entrypoint=/bin/sleep", "--env=FROM=user", "--label=from=user", "--user=0", "--workdir=/", "--stop-signal=SIGTERM", "--stop-timeout=0", "--health-interval=2h", "--expose=82", "--volume=" + volume + ":/kept",
 		}, []string{own, "1000"}},
 		{"without the image's entry point and check", "create", []string{"--entrypoint=", "--no-healthcheck", "--stop-timeout=0"}, []string{own, "sleep", "1000"}},
@@ -175,35 +175,35 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 		{"process", "create -i -t", []string{
 			"--hostname=web", "--domainname=example.com", "--user=1000:5", "--workdir=/tmp", "--stop-signal=SIGUSR1", "--stop-timeout=7", "--restart=on-failure:3", "--init",
 			"--health-cmd=true", "--health-interval=1m30s", "--health-timeout=3s", "--health-retries=4", "--health-start-period=5s", "--log-driver=local", "--log-opt=max-size=10m",
-		}, stays},
+		}, untilStopped},
 		{"files", "run -d", []string{
 			"--volume=" + directory + ":/bound:ro", "--volume=" + volume + ":/named", "--mount=type=bind,source=" + directory + ",target=/again,readonly,bind-propagation=private",
 			"--mount=" + `type=tmpfs,"target=/a,b",tmpfs-size=65536,tmpfs-mode=1770`, "--mount=type=volume,source=" + volume + ",target=/more,volume-nocopy", "--volumes-from=" + other,
 			"--tmpfs=/run:size=1m,mode=700", "--tmpfs=/scratch", "--read-only", "--shm-size=1m",
-		}, stays},
-		{"declared volumes that are told", "create", []string{"--volume=" + volume + ":/kept:z"}, []string{own}},
-		{"declared volumes that are mounted", "create", []string{"--mount=type=volume,source=" + volume + ",target=/kept/"}, []string{own}},
+		}, untilStopped},
+		{"declared volumes with --volume", "create", []string{"--volume=" + volume + ":/kept:z"}, []string{own}},
+		{"declared volumes with --mount", "create", []string{"--mount=type=volume,source=" + volume + ",target=/kept/"}, []string{own}},
 		{"networks", "create", []string{
 			"--network=" + front, "--ip=10.213.7.77", "--network-alias=www", "--publish=80/udp", "--publish=127.0.0.1:18081:81", "--publish=127.0.0.1::82", "--expose=90",
 			"--dns=192.0.2.1", "--dns-option=ndots:2", "--dns-search=example.com", "--add-host=db:192.0.2.2", "--sysctl=net.ipv4.ip_unprivileged_port_start=0",
-		}, stays},
-		{"legacy links", "create", []string{"--link=" + other + ":db", "--publish-all"}, stays},
-		{"no network", "create", []string{"--network=none"}, stays},
-		{"the host's network", "run -d", []string{"--network=host"}, stays},
-		{"the host's network, under another name", "run -d", []string{"--network=host", "--hostname=web"}, stays},
-		{"the host's", "run -d", []string{"--network=host", "--pid=host", "--ipc=host", "--uts=host", "--userns=host"}, stays},
-		{"another one's", "create", []string{"--network=container:" + other, "--pid=container:" + other, "--ipc=container:" + other}, stays},
-		{"cgroups of its own", "create", []string{"--cgroupns=private"}, stays},
-		{"cgroups of the host", "create", []string{"--cgroupns=host"}, stays},
+		}, untilStopped},
+		{"legacy links", "create", []string{"--link=" + other + ":db", "--publish-all"}, untilStopped},
+		{"no network", "create", []string{"--network=none"}, untilStopped},
+		{"the host's network", "run -d", []string{"--network=host"}, untilStopped},
+		{"the host's network, under another name", "run -d", []string{"--network=host", "--hostname=web"}, untilStopped},
+		{"namespaces of the host", "run -d", []string{"--network=host", "--pid=host", "--ipc=host", "--uts=host", "--userns=host"}, untilStopped},
+		{"namespaces of another container", "create", []string{"--network=container:" + other, "--pid=container:" + other, "--ipc=container:" + other}, untilStopped},
+		{"cgroups of its own", "create", []string{"--cgroupns=private"}, untilStopped},
+		{"cgroups of the host", "create", []string{"--cgroupns=host"}, untilStopped},
 		{"limits", "create", []string{
 			"--memory=64m", "--memory-reservation=32m", "--cpus=0.5", "--cpu-shares=512", "--cpuset-cpus=0", "--pids-limit=50", "--ulimit=nofile=100:200", "--ulimit=core=0",
 			"--oom-score-adj=300", "--device=/dev/null:/dev/nothing:r", "--device-cgroup-rule=c 1:3 rwm", "--group-add=5",
-		}, stays},
+		}, untilStopped},
 		{"security", "create", []string{
 			"--cap-drop=MKNOD", "--cap-add=NET_ADMIN", "--security-opt=no-new-privileges", "--security-opt=seccomp=unconfined", "--security-opt=systempaths=unconfined", "--security-opt=label=disable",
-		}, stays},
-		{"removes itself", "run -d --rm", nil, stays},
-		{"always restarted", "run -d --restart=always", nil, stays},
+		}, untilStopped},
+		{"removes itself", "run -d --rm", nil, untilStopped},
+		{"always restarted", "run -d --restart=always", nil, untilStopped},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -211,29 +211,29 @@ func TestContainersAreCreatedAgainAsTheyWere(t *testing.T) {
 			docker(t, slices.Concat(strings.Fields(test.create), []string{"--name", name}, test.options, test.words)...)
 			remove(t, "container", name)
 			before := settingsOf(t, name)
-			recreation, after := again(t, before, map[string]string{settingsOf(t, other).Container.ID: other})
+			recreation, after := recreate(t, before, map[string]string{settingsOf(t, other).Container.ID: other})
 			same(t, recreation.Lines(), before, after)
-			if len(recreation.Untranslated) > 0 || len(recreation.Notes) == 0 || recreation.Notes[0] != gone {
+			if len(recreation.Untranslated) > 0 || len(recreation.Notes) == 0 || recreation.Notes[0] != newContainerNote {
 				t.Errorf("untranslated: %q, notes: %q", recreation.Untranslated, recreation.Notes)
 			}
-			goesBack(t, recreation, before)
+			restoresOld(t, recreation, before)
 		})
 	}
 }
 
-// goesBack finds the old container again as it was, but for one that was removed.
-func goesBack(t *testing.T, r Recreation, before engine.Settings) {
+// restoresOld verifies that the commands restore the old container, unless it was removed.
+func restoresOld(t *testing.T, r Recreation, before engine.Settings) {
 	t.Helper()
 	name := strings.TrimPrefix(before.Container.Name, "/")
 	if before.Container.HostConfig.AutoRemove {
-		if len(r.Back)+len(r.Discard) > 0 || !strings.Contains(strings.Join(r.Notes, "\n"), "no way back") {
-			t.Errorf("the way back is %q, notes: %q", r.Back, r.Notes)
+		if len(r.Back)+len(r.Discard) > 0 || !strings.Contains(strings.Join(r.Notes, "\n"), "cannot be restored") {
+			t.Errorf("commands that restore it: %q, notes: %q", r.Back, r.Notes)
 		}
 		return
 	}
 	old := settingsOf(t, name+"-before").Container
 	if old.ID != before.Container.ID || old.State.Running || old.HostConfig.RestartPolicy.IsAlways() {
-		t.Errorf("set aside: %s, wanted %s; running: %v, restarted: %s", old.ID, before.Container.ID, old.State.Running, old.HostConfig.RestartPolicy.Name)
+		t.Errorf("set oldName: %s, wanted %s; running: %v, restarted: %s", old.ID, before.Container.ID, old.State.Running, old.HostConfig.RestartPolicy.Name)
 	}
 	script := strings.Join(Lines(r.Back), "\n")
 	if out, err := exec.CommandContext(t.Context(), "bash", "-ec", script).CombinedOutput(); err != nil {
@@ -245,10 +245,10 @@ func goesBack(t *testing.T, r Recreation, before engine.Settings) {
 	}
 }
 
-// The name of the old container is one that no other has.
-func TestANameIsSpare(t *testing.T) {
+// The new name of the old container is not the name of any other container.
+func TestTheOldContainerGetsAnUnusedName(t *testing.T) {
 	b := &builder{names: map[string]string{"1": "web", "2": "web-before", "3": "web-before-2"}}
-	if got := b.spareName("web-before"); got != "web-before-3" {
+	if got := b.unusedName("web-before"); got != "web-before-3" {
 		t.Errorf("%s", got)
 	}
 }
@@ -260,17 +260,17 @@ func TestASecondNetworkIsConnectedBeforeTheStart(t *testing.T) {
 		docker(t, "network", "create", network)
 		remove(t, "network", network)
 	}
-	docker(t, slices.Concat([]string{"create", "--name", name, "--network", front}, stays)...)
+	docker(t, slices.Concat([]string{"create", "--name", name, "--network", front}, untilStopped)...)
 	remove(t, "container", name)
 	docker(t, "network", "connect", "--alias", "db", back, name)
 	docker(t, "start", name)
 	before := settingsOf(t, name)
-	recreation, after := again(t, before, nil)
+	recreation, after := recreate(t, before, nil)
 	same(t, recreation.Lines(), before, after)
 }
 
-// A container's data stay where they are, also in a volume that nobody has named.
-func TestAnonymousVolumesStay(t *testing.T) {
+// The data of a container stay in the same volumes, including anonymous ones.
+func TestAnonymousVolumesAreKept(t *testing.T) {
 	t.Parallel()
 	name, own := unused(), image(t)
 	docker(t, "run", "-d", "--name", name, "--user=0", "-v", "/data/", "--mount=type=volume,target=/more/", own,
@@ -280,19 +280,19 @@ func TestAnonymousVolumesStay(t *testing.T) {
 		continue
 	}
 	before := settingsOf(t, name)
-	_, after := again(t, before, nil)
+	_, after := recreate(t, before, nil)
 	if diff := cmp.Diff(mountsOf(before), mountsOf(after)); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// With --rm a volume without a name goes with the container, so that its name is of no use.
-func TestAnonymousVolumesGoWithTheContainer(t *testing.T) {
+// With --rm, an anonymous volume is removed with the container, so the new container must not refer to it.
+func TestAnonymousVolumesAreNotKeptWithRm(t *testing.T) {
 	t.Parallel()
 	name := unused()
 	docker(t, "create", "--rm", "--name", name, "--mount=type=volume,target=/more", "bb", "true")
 	remove(t, "container", name)
-	if line := shell.Line(Of(settingsOf(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
+	if line := shell.Line(WithCapabilities(settingsOf(t, name), 0, nil, true).Create[0]); !strings.Contains(line, " --mount=type=volume,target=/more ") {
 		t.Error(line)
 	}
 }
@@ -304,18 +304,18 @@ func TestAMovedImageIsNamedByItsID(t *testing.T) {
 	remove(t, "container", name)
 	docker(t, "tag", "bb", own)
 	before := settingsOf(t, name)
-	recreation, after := again(t, before, nil)
+	recreation, after := recreate(t, before, nil)
 	if after.Container.Image != before.Container.Image || len(recreation.Notes) != 2 {
 		t.Errorf("%s became %s; notes: %q", before.Container.Image, after.Container.Image, recreation.Notes)
 	}
 }
 
-func TestAGoneImageIsSaid(t *testing.T) {
+func TestAMissingImageIsReported(t *testing.T) {
 	s := engine.Settings{ImageGone: true, ImageMoved: true, Container: container.InspectResponse{
 		ContainerJSONBase: &container.ContainerJSONBase{ID: strings.Repeat("a", 64), Name: "/web", Image: "sha256:1", HostConfig: &container.HostConfig{}},
 		Config:            &container.Config{Image: "app:1", Env: []string{"FROM=image"}, Entrypoint: []string{"/bin/app", "-v"}, Hostname: "aaaaaaaaaaaa"},
 	}}
-	got := Of(s, 0, nil, true)
+	got := WithCapabilities(s, 0, nil, true)
 	want := []string{"docker rename web web-before", "docker create --name=web --env=FROM=image --entrypoint=/bin/app --cap-drop=ALL app:1 -v"}
 	if diff := cmp.Diff(want, got.Lines()); diff != "" {
 		t.Error(diff)
@@ -325,18 +325,18 @@ func TestAGoneImageIsSaid(t *testing.T) {
 	}
 }
 
-func TestPrivilegesGo(t *testing.T) {
+func TestPrivilegedIsRemoved(t *testing.T) {
 	t.Parallel()
 	name := unused()
-	docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, stays)...)
+	docker(t, slices.Concat([]string{"run", "-d", "--privileged", "--name", name}, untilStopped)...)
 	remove(t, "container", name)
-	recreation, after := again(t, settingsOf(t, name), nil)
+	recreation, after := recreate(t, settingsOf(t, name), nil)
 	if after.Container.HostConfig.Privileged || len(after.Container.HostConfig.SecurityOpt) != 0 || len(recreation.Notes) != 2 || len(recreation.Untranslated) != 0 {
 		t.Errorf("%+v\n%+v", after.Container.HostConfig, recreation)
 	}
 }
 
-func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
+func TestUntranslatedSettingsAreReported(t *testing.T) {
 	name := unused()
 	profile, err := filepath.Abs("../../cmd/capmon/testdata/seccomp.json")
 	if err != nil {
@@ -345,15 +345,15 @@ func TestWhatIsNotTranslatedIsSaid(t *testing.T) {
 	docker(t, "create", "--name", name, "--security-opt=seccomp="+profile, "--cidfile="+filepath.Join(t.TempDir(), "id"), "bb", "true")
 	remove(t, "container", name)
 	s := settingsOf(t, name)
-	s.Container.Config.MacAddress = "02:42:0a:d5:07:4d" //nolint:staticcheck // a new docker command refuses to tell an old engine
-	if line := shell.Line(Of(s, 0, nil, true).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
+	s.Container.Config.MacAddress = "02:42:0a:d5:07:4d" //nolint:staticcheck // a new docker command rejects it for an old engine
+	if line := shell.Line(WithCapabilities(s, 0, nil, true).Create[0]); !strings.Contains(line, " --mac-address=02:42:0a:d5:07:4d ") {
 		t.Error(line)
 	}
 	s.HostConfig["Novelty"] = json.RawMessage(`{"some": "setting"}`)
 	s.HostConfig["UnsetNovelty"] = json.RawMessage(`[ ]`)
 	s.Config["NetworkDisabled"] = json.RawMessage(`true`)
 	s.Container.Config.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "curl", "-f", "a b"}}
-	got := Of(s, 0, nil, true).Untranslated
+	got := WithCapabilities(s, 0, nil, true).Untranslated
 	var settings []string
 	for _, text := range got {
 		setting, _, _ := strings.Cut(text, ":")

@@ -11,13 +11,13 @@ import (
 	"github.com/docker/go-connections/nat"
 )
 
-// network is how it is reached and what it reaches.
+// network adds the options for networks and ports.
 func (b *builder) network() {
 	h, c := b.Container.HostConfig, b.Container.Config
 	b.config("ExposedPorts", "MacAddress")
 	b.host("NetworkMode", "PortBindings", "PublishAllPorts", "Dns", "DnsOptions", "DnsSearch", "ExtraHosts", "Links")
 	b.networks()
-	// The engine tells what another one of them was given only in the new form.
+	// For other networks, the engine reports the MAC address only in the new form.
 	b.add("--mac-address", c.MacAddress) //nolint:staticcheck // old engines have no other
 	b.ports()
 	b.addSwitch("--publish-all", h.PublishAllPorts)
@@ -31,8 +31,8 @@ func (b *builder) network() {
 	}
 }
 
-// networks are the one of docker run and those that it is connected to besides: engines
-// before 25 take only one at a time.
+// networks adds the network of docker run, and the commands that connect further networks: engines before 25 accept
+// only one network in docker run.
 func (b *builder) networks() {
 	mode := b.Container.HostConfig.NetworkMode
 	switch {
@@ -67,7 +67,7 @@ func (b *builder) networks() {
 	}
 }
 
-// endpoint are the options of a network, with their names in docker run and docker network
+// endpoint returns the options of a network. alias is the name of the alias option in docker run or docker network
 // connect.
 func (b *builder) endpoint(name string, e *network.EndpointSettings, alias string) (options []string) {
 	if e == nil {
@@ -90,19 +90,19 @@ func (b *builder) endpoint(name string, e *network.EndpointSettings, alias strin
 		add("--ip6", ipam.IPv6Address)
 		add("--link-local-ip", ipam.LinkLocalIPs...)
 	}
-	if alias == "--alias" { // else they are the container's links
+	if alias == "--alias" { // otherwise they are the container's links
 		add("--link", e.Links...)
 	}
 	if len(e.DriverOpts) > 0 {
-		b.cannot("NetworkSettings.Networks."+name+".DriverOpts", "")
+		b.untranslated("NetworkSettings.Networks."+name+".DriverOpts", "")
 	}
 	if e.GwPriority != 0 {
-		b.cannot("NetworkSettings.Networks."+name+".GwPriority", "")
+		b.untranslated("NetworkSettings.Networks."+name+".GwPriority", "")
 	}
 	return options
 }
 
-// nameOf is how to name a container that may be created again: by its name, if it has one.
+// nameOf returns the name of a container, which may be created again, or its ID if it has no name.
 func (b *builder) nameOf(id string) string { return cmp.Or(b.names[id], id) }
 
 func (b *builder) ports() {
@@ -143,7 +143,7 @@ func published(binding nat.PortBinding, port nat.Port) string {
 	return string(port)
 }
 
-// namespaces are those that it shares, and what is set in its own.
+// namespaces adds shared namespaces, and the settings of the container's own namespaces.
 func (b *builder) namespaces() {
 	h := b.Container.HostConfig
 	b.host("PidMode", "IpcMode", "UTSMode", "UsernsMode", "CgroupnsMode", "Cgroup", "Sysctls")
@@ -153,20 +153,20 @@ func (b *builder) namespaces() {
 	}
 	b.add("--uts", string(h.UTSMode))
 	b.add("--userns", string(h.UsernsMode))
-	usual := "private"
+	defaultMode := "private"
 	if b.CgroupVersion == "1" {
-		usual = "host"
+		defaultMode = "host"
 	}
-	if string(h.CgroupnsMode) != usual {
+	if string(h.CgroupnsMode) != defaultMode {
 		b.add("--cgroupns", string(h.CgroupnsMode))
 	}
 	if h.Cgroup != "" {
-		b.cannot("HostConfig.Cgroup", "")
+		b.untranslated("HostConfig.Cgroup", "")
 	}
 	b.addMap("--sysctl", h.Sysctls)
 }
 
-// shared gives the container whose namespace is shared the name that lasts.
+// shared replaces the ID of the container whose namespace is shared by its name, which stays valid.
 func (b *builder) shared(mode string) string {
 	if id, ok := strings.CutPrefix(mode, "container:"); ok {
 		return "container:" + b.nameOf(id)

@@ -10,16 +10,16 @@ import (
 	"github.com/capmon/capmon/internal/shell"
 )
 
-// identity is who it is: names, labels, logs.
+// identity adds name, host name, labels and annotations.
 func (b *builder) identity() {
 	c := b.Container.Config
 	b.add("--name", strings.TrimPrefix(b.Container.Name, "/"))
 	b.config("Hostname", "Domainname", "Labels", "Image")
 	mode := b.Container.HostConfig.NetworkMode
 	switch {
-	case mode.IsContainer(), b.Container.HostConfig.UTSMode.IsHost(): // another one's
+	case mode.IsContainer(), b.Container.HostConfig.UTSMode.IsHost(): // the host name of another container or the host
 	case mode.IsHost() && c.Hostname == b.Hostname:
-	case strings.HasPrefix(b.Container.ID, c.Hostname): // the engine's choice
+	case strings.HasPrefix(b.Container.ID, c.Hostname): // chosen by the engine
 	default:
 		b.add("--hostname", c.Hostname)
 	}
@@ -37,12 +37,11 @@ func (b *builder) identity() {
 	b.addMap("--annotation", b.Container.HostConfig.Annotations)
 }
 
-// process is what runs in it, and as whom.
+// process adds the program, its user and its environment.
 func (b *builder) process() {
 	c := b.Container.Config
 	b.config("User", "WorkingDir", "Env", "Cmd", "Entrypoint", "StopSignal", "StopTimeout", "Tty", "OpenStdin")
-	// How docker run was attached to it is not the container's, and what only building an
-	// image or Windows looks at is of no use here.
+	// The first four describe how docker run was attached. The others matter only for building images or on Windows.
 	b.config("AttachStdin", "AttachStdout", "AttachStderr", "StdinOnce", "OnBuild", "Shell", "ArgsEscaped")
 	b.host("ConsoleSize")
 	b.addSwitch("--tty", c.Tty)
@@ -57,7 +56,7 @@ func (b *builder) process() {
 	b.command()
 }
 
-// differs adds what is not the image's anyway.
+// differs adds an option unless the image has the same value.
 func (b *builder) differs(option, value, inherited string) {
 	if value != inherited {
 		b.add(option, value)
@@ -71,21 +70,21 @@ func (b *builder) environment() {
 		set[name] = true
 		switch {
 		case slices.Contains(b.Image.Env, variable):
-		case !hasValue: // docker run would look for a value in its own environment
-			b.cannot("Config.Env", name+" has no value")
+		case !hasValue: // docker run would read a value from its own environment
+			b.untranslated("Config.Env", name+" has no value")
 		default:
 			b.add("--env", b.variable(name, variable))
 		}
 	}
 	for _, variable := range b.Image.Env {
 		if name, _, _ := strings.Cut(variable, "="); !set[name] {
-			b.cannot("Config.Env", name+" of the image was taken away")
+			b.untranslated("Config.Env", name+" of the image was removed")
 		}
 	}
 }
 
-// command has to undo how the engine fills in what the image has (merge,
-// daemon/commit.go of moby): with an entry point given, the image's command is ignored.
+// command compensates for the engine's defaults from the image (merge, daemon/commit.go of moby): if an entry point is
+// given, the engine ignores the image's command.
 func (b *builder) command() {
 	entrypoint, cmd := []string(b.Container.Config.Entrypoint), []string(b.Container.Config.Cmd)
 	switch {
@@ -101,7 +100,7 @@ func (b *builder) command() {
 	}
 }
 
-// health is the health check, of which the image's parts are filled in one by one.
+// health adds the health check. The engine takes each missing part from the image.
 func (b *builder) health() {
 	b.config("Healthcheck")
 	check, inherited := b.Container.Config.Healthcheck, container.HealthConfig{}
@@ -118,10 +117,10 @@ func (b *builder) health() {
 	case len(check.Test) == 2 && check.Test[0] == "CMD-SHELL":
 		b.add("--health-cmd", b.value("--health-cmd", "", check.Test[1]))
 	case len(check.Test) > 1 && check.Test[0] == "CMD":
-		b.cannot("Config.Healthcheck", "docker run takes a shell's command only, not the words "+shell.Line(b.words("--health-cmd", check.Test[1:])))
+		b.untranslated("Config.Healthcheck", "docker run accepts only a shell command, not the words "+shell.Line(b.words("--health-cmd", check.Test[1:])))
 		return
 	default:
-		b.cannot("Config.Healthcheck", "")
+		b.untranslated("Config.Healthcheck", "")
 		return
 	}
 	if check.Interval != inherited.Interval {
@@ -141,8 +140,8 @@ func (b *builder) health() {
 	}
 }
 
-// running is how the engine treats it: restarts, removal, logs, runtime.
-func (b *builder) running() {
+// lifecycle adds restarts, removal, logs and the runtime.
+func (b *builder) lifecycle() {
 	h := b.Container.HostConfig
 	b.host("RestartPolicy", "AutoRemove", "LogConfig", "Runtime", "Init", "Isolation", "ContainerIDFile")
 	if policy := h.RestartPolicy; policy.Name != "" && policy.Name != container.RestartPolicyDisabled {
@@ -167,6 +166,6 @@ func (b *builder) running() {
 		b.add("--isolation", string(h.Isolation))
 	}
 	if h.ContainerIDFile != "" {
-		b.cannot("HostConfig.ContainerIDFile", "docker run would refuse to write the file again")
+		b.untranslated("HostConfig.ContainerIDFile", "docker run refuses to overwrite the file")
 	}
 }

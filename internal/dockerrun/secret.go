@@ -9,89 +9,89 @@ import (
 	engine "github.com/capmon/capmon/internal/container"
 )
 
-// leftOut stands in place of a value that is withheld.
-const leftOut = engine.Redacted
+// placeholder replaces a value that is left out.
+const placeholder = engine.Redacted
 
-// withholding notes which values are left out of the commands. The zero value withholds.
-type withholding struct {
+// redaction leaves values out of the commands and records which. The zero value leaves them out.
+type redaction struct {
 	off bool
-	// variables are the names of the environment variables without their values, others what
-	// else has leftOut in its place.
+	// variables are the names of the environment variables without values. others are descriptions of the other
+	// values that placeholder replaces.
 	variables, others []string
 }
 
-// harmless are the values that tell nothing but a size, a number or a switch, by their options.
-var harmless = map[string]*regexp.Regexp{
+// publicValues match values that are only a size, a number or a switch, by option.
+var publicValues = map[string]*regexp.Regexp{
 	"--log-opt":     regexp.MustCompile(`^(max-size|max-file|compress|mode|max-buffer-size)=(\d{1,10}[a-z]{0,2}|true|false|blocking|non-blocking)$`),
 	"--storage-opt": regexp.MustCompile(`^size=\d{1,12}[a-zA-Z]{0,2}$`),
 	"--sysctl":      regexp.MustCompile(`^[^=]*=[0-9 \t-]*$`),
 }
 
-// value is a value as it is printed. option is what it belongs to, key its name in that, "" if
-// it has none.
-func (w *withholding) value(option, key, value string) string {
-	if shape := harmless[option]; w.off || value == "" || shape != nil && shape.MatchString(key+"="+value) {
+// value returns the value to print. option is the option that the value belongs to. key is the name of the value in the
+// option, "" if it has none.
+func (r *redaction) value(option, key, value string) string {
+	if shape := publicValues[option]; r.off || value == "" || shape != nil && shape.MatchString(key+"="+value) {
 		return value
 	}
-	w.leaveOut(strings.TrimSpace(option + " " + key))
-	return leftOut
+	r.redact(strings.TrimSpace(option + " " + key))
+	return placeholder
 }
 
-// variable is an environment variable as --env takes it: by its name alone, docker takes the
-// value from its own environment.
-func (w *withholding) variable(name, variable string) string {
-	if w.off {
+// variable returns an environment variable as a value of --env. With the name alone, docker reads the value from its
+// own environment.
+func (r *redaction) variable(name, variable string) string {
+	if r.off {
 		return variable
 	}
-	w.variables = append(w.variables, name)
+	r.variables = append(r.variables, name)
 	return name
 }
 
-// arguments are those of the program, of which any may be secret.
-func (w *withholding) arguments(words []string) []string {
-	return w.words("the arguments behind the image", words)
+// arguments returns the arguments of the program. Any of them may be secret.
+func (r *redaction) arguments(words []string) []string {
+	return r.words("the arguments after the image", words)
 }
 
-func (w *withholding) words(of string, words []string) []string {
-	if w.off || len(words) == 0 {
+func (r *redaction) words(of string, words []string) []string {
+	if r.off || len(words) == 0 {
 		return words
 	}
-	w.leaveOut(of)
-	return []string{leftOut}
+	r.redact(of)
+	return []string{placeholder}
 }
 
-// credentials are the user and the password of a URL.
+// credentials matches the user and the password in a URL.
 var credentials = regexp.MustCompile(`(://)[^/?#\s]*@`)
 
-// WithoutCredentials is a value with … in place of the user and the password of each URL in it.
+// WithoutCredentials replaces the user and the password of each URL in a value by ….
 func WithoutCredentials(value string) string {
-	return credentials.ReplaceAllString(value, "${1}"+leftOut+"@")
+	return credentials.ReplaceAllString(value, "${1}"+placeholder+"@")
 }
 
-// withoutPassword leaves the credentials out of the URLs in a value.
-func (w *withholding) withoutPassword(option, value string) string {
-	if w.off || !credentials.MatchString(value) {
+// withoutPassword removes the credentials from the URLs in a value.
+func (r *redaction) withoutPassword(option, value string) string {
+	if r.off || !credentials.MatchString(value) {
 		return value
 	}
-	w.leaveOut("the password in " + option)
+	r.redact("the password in " + option)
 	return WithoutCredentials(value)
 }
 
-func (w *withholding) leaveOut(what string) {
-	if !slices.Contains(w.others, what) {
-		w.others = append(w.others, what)
+func (r *redaction) redact(what string) {
+	if !slices.Contains(r.others, what) {
+		r.others = append(r.others, what)
 	}
 }
 
-// withheld says what was left out, and what to do about it.
-func (b *builder) withheld() {
+// describeRedaction describes what was left out, and how to complete the commands.
+func (b *builder) describeRedaction() {
 	var parts []string
 	if len(b.variables) > 0 {
-		parts = append(parts, fmt.Sprintf("docker takes the values of %s from the environment of the shell that runs it, so export them there before",
+		parts = append(parts, fmt.Sprintf("docker reads the values of %s from the environment of the shell that runs it, so export them there first",
 			strings.Join(b.variables, ", ")))
 	}
 	if len(b.others) > 0 {
-		parts = append(parts, fmt.Sprintf("put the values in place of each %s: %s", leftOut, strings.Join(b.others, ", ")))
+		parts = append(parts, fmt.Sprintf("replace each %s with its value: %s", placeholder, strings.Join(b.others, ", ")))
 	}
 	if len(parts) == 0 {
 		return

@@ -10,7 +10,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 )
 
-// security is what confines it, but for its capabilities.
+// security adds the security settings except capabilities.
 func (b *builder) security() {
 	h := b.Container.HostConfig
 	b.host("CapAdd", "CapDrop", "Privileged", "SecurityOpt", "GroupAdd", "MaskedPaths", "ReadonlyPaths")
@@ -18,29 +18,29 @@ func (b *builder) security() {
 	for _, option := range h.SecurityOpt {
 		key, value, _ := strings.Cut(option, "=")
 		switch {
-		case h.Privileged && option == "label=disable": // the engine's own
+		case h.Privileged && option == "label=disable": // set by the engine
 		case key == "seccomp" && strings.HasPrefix(strings.TrimSpace(value), "{"):
-			b.cannot("HostConfig.SecurityOpt", "the seccomp profile is no longer a file: write what docker inspect shows into one and add --security-opt=seccomp=FILE")
+			b.untranslated("HostConfig.SecurityOpt", "docker run accepts only a file: write the profile that docker inspect shows into a file, and add --security-opt=seccomp=FILE")
 		default:
 			b.add("--security-opt", option)
 		}
 	}
 	if h.Privileged {
-		if !b.asItIs {
-			b.result.Notes = append(b.result.Notes, "without --privileged it no longer has all devices, a writable /sys and no seccomp and AppArmor profile: "+
+		if !b.keepPrivileged {
+			b.result.Notes = append(b.result.Notes, "without --privileged, it has neither all devices nor a writable /sys, and the seccomp and AppArmor profiles apply: "+
 				"add --device for each device that it needs")
 		}
 		return
 	}
-	// An old engine has not told of them.
-	if _, told := b.HostConfig["MaskedPaths"]; told && len(h.MaskedPaths) == 0 && len(h.ReadonlyPaths) == 0 {
+	// Old engines do not report these fields.
+	if _, reported := b.HostConfig["MaskedPaths"]; reported && len(h.MaskedPaths) == 0 && len(h.ReadonlyPaths) == 0 {
 		b.add("--security-opt", "systempaths=unconfined")
-	} else if told && !slices.Contains(h.MaskedPaths, "/proc/kcore") {
-		b.cannot("HostConfig.MaskedPaths", "")
+	} else if reported && !slices.Contains(h.MaskedPaths, "/proc/kcore") {
+		b.untranslated("HostConfig.MaskedPaths", "")
 	}
 }
 
-// limits are its resources.
+// limits adds resource limits and devices.
 func (b *builder) limits() {
 	r := b.Container.HostConfig.Resources
 	b.host("CpuShares", "CpuPeriod", "CpuQuota", "CpuRealtimePeriod", "CpuRealtimeRuntime", "CpusetCpus", "CpusetMems", "NanoCpus",
@@ -113,7 +113,7 @@ func (b *builder) devices(r container.Resources) {
 		case gpus && request.Driver == "":
 			b.add("--gpus", `"device=`+strings.Join(request.DeviceIDs, ",")+`"`)
 		default:
-			b.cannot("HostConfig.DeviceRequests", "")
+			b.untranslated("HostConfig.DeviceRequests", "")
 		}
 	}
 }

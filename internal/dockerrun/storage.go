@@ -13,7 +13,7 @@ import (
 	"github.com/docker/docker/api/types/mount"
 )
 
-// storage is what it sees of files that are not its own.
+// storage adds volumes, mounts and other settings for files.
 func (b *builder) storage() {
 	h := b.Container.HostConfig
 	b.config("Volumes")
@@ -25,26 +25,26 @@ func (b *builder) storage() {
 	b.anonymous()
 	b.addAll("--volumes-from", h.VolumesFrom)
 	b.add("--volume-driver", h.VolumeDriver)
-	for _, place := range slices.Sorted(maps.Keys(h.Tmpfs)) {
-		if options := h.Tmpfs[place]; options != "" {
-			place += ":" + options
+	for _, target := range slices.Sorted(maps.Keys(h.Tmpfs)) {
+		if options := h.Tmpfs[target]; options != "" {
+			target += ":" + options
 		}
-		b.add("--tmpfs", place)
+		b.add("--tmpfs", target)
 	}
 	b.addMap("--storage-opt", h.StorageOpt)
 	b.addSwitch("--read-only", h.ReadonlyRootfs)
-	const usual = 64 << 20 // DefaultShmSize, daemon/config of moby
-	if h.ShmSize != 0 && h.ShmSize != usual {
+	const defaultSize = 64 << 20 // DefaultShmSize, daemon/config of moby
+	if h.ShmSize != 0 && h.ShmSize != defaultSize {
 		b.add("--shm-size", strconv.FormatInt(h.ShmSize, 10))
 	}
 }
 
-// anonymous are the volumes without a name of their own, which a new container would get
-// afresh: named by their IDs they stay what they are. With --rm they go with the container.
+// anonymous adds anonymous volumes. By their IDs, they stay the same in the new container. With --rm, they are removed
+// with the container.
 func (b *builder) anonymous() {
-	told, declared, inherited := b.told(), places(b.Container.Config.Volumes), places(b.Image.Volumes)
+	mounted, declared, inherited := b.mountedPaths(), cleanPaths(b.Container.Config.Volumes), cleanPaths(b.Image.Volumes)
 	for _, point := range b.Container.Mounts {
-		if point.Type != mount.TypeVolume || !declared[point.Destination] || told[point.Destination] {
+		if point.Type != mount.TypeVolume || !declared[point.Destination] || mounted[point.Destination] {
 			continue
 		}
 		if !b.Container.HostConfig.AutoRemove {
@@ -55,31 +55,31 @@ func (b *builder) anonymous() {
 	}
 }
 
-// places are the paths of declared volumes as the engine mounts them: /data for /data/.
-func places(declared map[string]struct{}) map[string]bool {
-	places := make(map[string]bool)
-	for place := range declared {
-		places[path.Clean(place)] = true
+// cleanPaths returns the paths of declared volumes as the engine mounts them: /data for /data/.
+func cleanPaths(declared map[string]struct{}) map[string]bool {
+	paths := make(map[string]bool)
+	for declaredPath := range declared {
+		paths[path.Clean(declaredPath)] = true
 	}
-	return places
+	return paths
 }
 
-// told are the places that --volume and --mount have filled: what is told twice is refused.
-func (b *builder) told() map[string]bool {
-	told := make(map[string]bool)
+// mountedPaths returns the paths that --volume and --mount use. The engine rejects a path that is given twice.
+func (b *builder) mountedPaths() map[string]bool {
+	mounted := make(map[string]bool)
 	for _, bind := range b.Container.HostConfig.Binds {
-		if fields := strings.Split(bind, ":"); len(fields) > 1 { // else it is without a name
-			told[path.Clean(fields[1])] = true
+		if fields := strings.Split(bind, ":"); len(fields) > 1 { // otherwise the volume is anonymous
+			mounted[path.Clean(fields[1])] = true
 		}
 	}
 	for _, m := range b.Container.HostConfig.Mounts {
-		told[path.Clean(m.Target)] = true
+		mounted[path.Clean(m.Target)] = true
 	}
-	return told
+	return mounted
 }
 
-// source is what a --mount brings in. A volume without a name of its own has that which the
-// engine gave it, and with --rm none that outlives the container.
+// source returns the source of a --mount. For an anonymous volume, it is the name that the engine gave it. With --rm,
+// it is empty, because the volume is removed with the container.
 func (b *builder) source(m mount.Mount) string {
 	if m.Type != mount.TypeVolume || m.Source != "" || b.Container.HostConfig.AutoRemove {
 		return m.Source
@@ -92,7 +92,7 @@ func (b *builder) source(m mount.Mount) string {
 	return ""
 }
 
-// mount translates a --mount, whose value is a line of CSV.
+// mount adds a --mount. Its value is a line of CSV.
 func (b *builder) mount(m mount.Mount) {
 	fields := []string{"type=" + string(m.Type)}
 	add := func(key, value string) {
@@ -117,7 +117,7 @@ func (b *builder) mount(m mount.Mount) {
 			}
 		}
 		if o.CreateMountpoint {
-			b.cannot("HostConfig.Mounts", "the directory for "+m.Target+" has to be there")
+			b.untranslated("HostConfig.Mounts", "the directory for the mount at "+m.Target+" must exist")
 		}
 	}
 	if o := m.VolumeOptions; o != nil {
@@ -144,11 +144,11 @@ func (b *builder) mount(m mount.Mount) {
 			add("tmpfs-mode", fmt.Sprintf("%o", uint32(o.Mode)))
 		}
 		if len(o.Options) > 0 {
-			b.cannot("HostConfig.Mounts", "further options of the tmpfs at "+m.Target)
+			b.untranslated("HostConfig.Mounts", "further options of the tmpfs at "+m.Target)
 		}
 	}
 	if m.ClusterOptions != nil {
-		b.cannot("HostConfig.Mounts", "a cluster volume at "+m.Target)
+		b.untranslated("HostConfig.Mounts", "a cluster volume at "+m.Target)
 	}
 	var line bytes.Buffer
 	w := csv.NewWriter(&line)

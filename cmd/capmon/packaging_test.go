@@ -198,8 +198,8 @@ func TestDocumentedContainerProfiles(t *testing.T) {
 	for name, options := range optionsOf {
 		t.Run(name, func(t *testing.T) {
 			exercised(t, name)
-			// The ready file is in a directory of this test.
-			options = append(options, "--volume="+os.TempDir()+":"+os.TempDir())
+			own := filepath.Dir(t.TempDir()) // of this test alone, as is the ready file in it
+			options = append(options, "--volume="+own+":"+own)
 			few := watchBy(t, (*exec.Cmd).Start, append(documented(t, "capmon-"+name, options...), "profile", "-o", "json", name)...)
 			pid, err := strconv.Atoi(strings.TrimSpace(mustExecute(t, "docker", "inspect", "--format={{.State.Pid}}", "capmon-"+name)))
 			if err != nil {

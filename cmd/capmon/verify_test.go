@@ -225,7 +225,7 @@ const supervisor = `trap 'kill $child; wait $child; exit 0' TERM
 // endings are proofs in which the test command passes and only the end of the container differs.
 var endings = []proof{
 	{
-		name: "does not stop without it", flags: []string{ready}, options: []string{"--stop-timeout=1"}, command: sh(supervisor),
+		name: "does not stop without it", flags: []string{ready}, options: []string{"--stop-timeout=10"}, command: sh(supervisor),
 		set: caps("KILL", "SETGID", "SETUID"), verdicts: map[string]string{"KILL": needed, "SETGID": needed, "SETUID": needed},
 	},
 	{
@@ -306,17 +306,17 @@ func TestVerifyShowsItsEvidence(t *testing.T) {
 
 func TestVerifyReportsHowTheContainerEnds(t *testing.T) {
 	t.Parallel()
-	r := execute(t, binary, "verify", ready, "--", "docker", "run", "--rm", "--stop-timeout=1", "bb", "sh", "-c", supervisor)
+	r := execute(t, binary, "verify", ready, "--", "docker", "run", "--rm", "--stop-timeout=10", "bb", "sh", "-c", supervisor)
 	for _, line := range []string{
 		"under its own flags: test: exit status 0; stopped on SIGTERM: exit status 0\n",
-		"without KILL: test: exit status 0; did not stop on SIGTERM, was killed after 1 s\n",
+		"without KILL: test: exit status 0; did not stop on SIGTERM, was killed after 10 s\n",
 	} {
 		if !strings.Contains(r.stderr, line) {
 			t.Errorf("%q is not in\n%s", line, r.stderr)
 		}
 	}
 	for _, line := range []string{
-		"KILL        required  proved needed  without it: test: exit status 0; did not stop on SIGTERM, was killed after 1 s\n",
+		"KILL        required  proved needed  without it: test: exit status 0; did not stop on SIGTERM, was killed after 10 s\n",
 		"wrote: sh: can't kill pid ",
 	} {
 		if !strings.Contains(r.stdout, line) {

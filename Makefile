@@ -10,6 +10,8 @@ CLANG_MAJOR := 14
 
 GOLANGCI_LINT_VERSION := v2.15.0
 GOLANGCI_LINT := .cache/bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+VALE_VERSION := v3.7.1
+VALE := .cache/bin/vale-$(VALE_VERSION)
 
 # The standard library of this version has no known vulnerability that capmon calls (make vulncheck).
 export GOTOOLCHAIN := go1.26.11
@@ -90,17 +92,22 @@ corpus-truth: root-corpus-truth setup-test ## find the needs of real software ag
 	$(PRIVATE_DOCKERD) sh -ec 'scripts/corpus-images.sh all; go run ./corpus truth'
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## check the style of Go, C and shell
+lint: $(GOLANGCI_LINT) $(VALE) ## check the style of Go, C and shell, and the prose
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w: $$unformatted" >&2; exit 1; fi
 	go vet ./...
 	$(GOLANGCI_LINT) run
 	clang-format --dry-run -Werror $(C_SOURCES)
 	shellcheck --external-sources $(SHELL_SCRIPTS)
+	scripts/prose.sh $(VALE)
 
 $(GOLANGCI_LINT):
 	GOBIN=$(CURDIR)/.cache/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv .cache/bin/golangci-lint $@
+
+$(VALE):
+	GOBIN=$(CURDIR)/.cache/bin go install github.com/errata-ai/vale/v3/cmd/vale@$(VALE_VERSION)
+	mv .cache/bin/vale $@
 
 .PHONY: vulncheck
 vulncheck: ## find known vulnerabilities in the code that capmon calls

@@ -116,8 +116,8 @@ func (a *alerting) notify(texts []string) {
 func (a *alerting) handle(use uses.Use) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.deliver(a.engine.Take(use, time.Now()))
-	a.notify(a.engine.Notes())
+	a.deliver(a.engine.Evaluate(use, time.Now()))
+	a.notify(a.engine.Warnings())
 }
 
 // report delivers an alert about capmon itself, without rules.

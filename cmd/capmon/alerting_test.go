@@ -265,7 +265,7 @@ func TestDriftRuleAlertsOnUsesOutsideTheProfile(t *testing.T) {
 	if len(all) != 1 || all[0].Summary != "raw socket (IPv4) opened by probe in alert-drift (bb:latest), never seen in the image's profiles" {
 		t.Errorf("%+v", all)
 	}
-	if want := `capmon: rule "drift": there is no profile of image alert-other:1: nothing is new to it`; strings.Count(r.stderr, want) != 1 {
+	if want := `capmon: rule "drift": there is no profile of image alert-other:1, so the rule does not alert on it`; strings.Count(r.stderr, want) != 1 {
 		t.Error(r.stderr)
 	}
 }
@@ -317,7 +317,7 @@ func TestRulesAreTestedOnProfiles(t *testing.T) {
 	expected(t, exitDone, try("rules: [{builtin: sys-admin}]"), "sys-admin: would not alert\n")
 	expected(t, exitDone, try("rules: [{builtin: raw-socket, except: [{images: [nginx]}, {images: [bb]}]}]"),
 		"raw-socket: allowed 1\n  allowed  raw socket (IPv4) opened by probe in alert-trial (bb:latest) (exception 2)\n")
-	expected(t, exitFound, try("rules: [{builtin: raw-socket, executables: [/bin/probe]}]"), "(it is not known which file was executed)\n")
+	expected(t, exitFound, try("rules: [{builtin: raw-socket, executables: [/bin/probe]}]"), "(the executed file is unknown)\n")
 	expected(t, exitFound, []string{"rules", "test", "builtin", profile}, "raw-socket: alerts 1\n", "denials: would not alert\n")
 	expected(t, exitUsage, []string{"rules", "test", "builtin", "/dev/null"})
 	expected(t, exitUsage, append(try("rules: [{builtin: raw-socket}]"), "-o", "table"))

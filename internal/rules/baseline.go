@@ -14,15 +14,15 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// baseline is what containers used before, by image.
+// baseline contains the capabilities that images used in earlier profiles.
 type baseline struct {
-	images map[string]used
+	images map[string]used // by full name
 }
 
-// used are capabilities, by the kernel's answer.
+// used contains the capabilities that were granted and denied.
 type used struct{ granted, denied capability.Set }
 
-// imageName is an image's name in full, however it was written.
+// imageName returns the full name of an image, with registry and tag.
 func imageName(image string) string {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
@@ -31,17 +31,17 @@ func imageName(image string) string {
 	return reference.TagNameOnly(named).String()
 }
 
-// knows tells whether there is an earlier profile of an image.
+// knows reports whether there is a profile of an image.
 func (b *baseline) knows(image string) bool {
 	_, ok := b.images[imageName(image)]
 	return ok
 }
 
-// isNew tells whether no earlier container of the image has used the capability, or was denied it,
-// respectively. To an image without a profile nothing is new.
-func (b *baseline) isNew(use uses.Use) (is answer, unsure string) {
+// isNew reports whether the profiles of the image do not contain the capability with the same answer of the kernel. For an
+// image without a profile, nothing is new. unsure is the reason for the result perhaps.
+func (b *baseline) isNew(use uses.Use) (result answer, unsure string) {
 	if use.Container.Unidentified && len(b.images) > 0 {
-		return perhaps, "the engine has not told in time which image it is"
+		return perhaps, "the engine did not report the image in time"
 	}
 	before, known := b.images[imageName(use.Container.Image)]
 	switch {
@@ -51,9 +51,9 @@ func (b *baseline) isNew(use uses.Use) (is answer, unsure string) {
 	return yes, ""
 }
 
-// LoadProfiles reads the profiles that the rules name. It returns what to know of those that
-// are not there. The error is a *strictyaml.Error.
-func (f *File) LoadProfiles() (notes []string, err error) {
+// LoadProfiles reads the profiles that the rules name. It returns a warning for each pattern without files and for each rule
+// without profiles. The error is a *[strictyaml.Error].
+func (f *File) LoadProfiles() (warnings []string, err error) {
 	for i := range f.Rules {
 		rule := &f.Rules[i]
 		if rule.Profiles == nil {
@@ -66,17 +66,17 @@ func (f *File) LoadProfiles() (notes []string, err error) {
 				return nil, &strictyaml.Error{Path: f.Path, Line: rule.Line, Text: printable.Text(fmt.Sprintf("rule %q: %v", rule.Name, err))}
 			}
 			if !found {
-				notes = append(notes, fmt.Sprintf("rule %q: there is no profile at %s", rule.Name, pattern))
+				warnings = append(warnings, fmt.Sprintf("rule %q: there is no profile at %s", rule.Name, pattern))
 			}
 		}
 		if len(rule.baseline.images) == 0 {
-			notes = append(notes, fmt.Sprintf("rule %q cannot alert: it knows no image", rule.Name))
+			warnings = append(warnings, fmt.Sprintf("rule %q cannot alert: it has no profiles", rule.Name))
 		}
 	}
-	return notes, nil
+	return warnings, nil
 }
 
-// relative is a pattern of files as the file of rules means it.
+// relative returns a pattern relative to the directory of the file of rules.
 func (f *File) relative(pattern string) string {
 	if filepath.IsAbs(pattern) {
 		return pattern
@@ -84,14 +84,14 @@ func (f *File) relative(pattern string) string {
 	return filepath.Join(filepath.Dir(f.Path), pattern)
 }
 
-// load adds what the profiles at a pattern tell.
+// load adds the profiles that match a pattern. found reports whether there are any.
 func (b *baseline) load(pattern string) (found bool, err error) {
 	paths, err := filepath.Glob(pattern)
 	if err != nil {
 		return false, err
 	}
 	if len(paths) == 0 && !strings.ContainsAny(pattern, `*?[`) {
-		paths = []string{pattern} // whose absence is an error
+		paths = []string{pattern} // a missing file is an error
 	}
 	for _, path := range paths {
 		p, err := profile.Load(path)
@@ -110,15 +110,15 @@ func (b *baseline) add(run profile.Run) {
 		return
 	}
 	name := imageName(run.Container.Image)
-	of := b.images[name]
-	for _, use := range recorded(run) {
+	image := b.images[name]
+	for _, use := range recordedUses(run) {
 		switch {
 		case !use.Matters():
 		case use.Granted:
-			of.granted = of.granted.With(use.Capability)
+			image.granted = image.granted.With(use.Capability)
 		default:
-			of.denied = of.denied.With(use.Capability)
+			image.denied = image.denied.With(use.Capability)
 		}
 	}
-	b.images[name] = of
+	b.images[name] = image
 }

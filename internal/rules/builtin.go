@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// BuiltinText is the file of the built-in rules.
+// BuiltinText is the file with the built-in rules.
 //
 //go:embed builtin.yaml
 var BuiltinText string
 
-// Builtin are the built-in rules.
+// Builtin returns the built-in rules.
 func Builtin() (File, error) { return Parse("built-in rules", []byte(BuiltinText)) }
 
-// complete takes what is not given from the built-in rule of a name; false if there is none.
+// complete sets unset fields to those of the built-in rule. It returns false if there is no such rule.
 func (r *Rule) complete(builtin []Rule) bool {
 	i := slices.IndexFunc(builtin, func(b Rule) bool { return b.Name == r.Builtin })
 	if i < 0 {
@@ -24,7 +24,7 @@ func (r *Rule) complete(builtin []Rule) bool {
 	return true
 }
 
-// fill sets fields that have no value to those of a default.
+// fill sets fields with zero values to those of a default.
 func fill(value, byDefault reflect.Value) {
 	for i := range value.NumField() {
 		switch field := value.Field(i); {

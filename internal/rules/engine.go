@@ -14,205 +14,200 @@ import (
 )
 
 const (
-	// maxStates is for how many pairs of a rule and a container the engine remembers something.
+	// maxStates is the maximum number of pairs of a rule and a container with a state.
 	maxStates = 16384
-	// maxStrangers is how many images are told to have no profile.
-	maxStrangers = 1024
-	// manyAlerts is of how many alerts of a rule without a cool-down, about the same capability and
-	// container within manyTime, the last one begins a cool-down of manyTime: whoever floods, under
-	// ever new names perhaps, fills no sink and hides nobody else.
-	manyAlerts = 100
-	manyTime   = time.Minute
-	// tardiness is how much later than it happened a use may come: engines take time to name a
-	// container.
-	tardiness = 5 * time.Second
+	// maxWarnedImages is the maximum number of images that warnings about a missing profile name.
+	maxWarnedImages = 1024
+	// If a rule without a cool-down returns floodAlerts alerts about the same container and capability within floodPeriod, it
+	// cools down for floodPeriod. A flood, even with a new process name each time, thus cannot fill a sink or hide the
+	// alerts of others.
+	floodAlerts = 100
+	floodPeriod = time.Minute
+	// maxDelay is the maximum time from a use until the engine gets it. Container engines need time to name a container.
+	maxDelay = 5 * time.Second
 )
 
-// Engine finds alerts in uses. Nothing that it was given is lost: the counts of a rule's
-// alerts and what it still holds back are together the uses that it alerts of. It is for one
-// goroutine at a time.
+// Engine evaluates rules. It loses no use: the counts of a rule's alerts and of the uses that it still holds back add up to
+// the uses that match the rule. It is not safe for concurrent use.
 type Engine struct {
-	rules  []Rule
-	states map[key]*state
-	// strangers are images that were told to have no profile.
-	strangers map[string]bool
-	// crowded: there was no room for a state.
-	crowded bool
-	notes   []string
+	rules        []Rule
+	states       map[key]*state
+	warnedImages map[string]bool // images without a profile that warnings have named
+	full         bool            // there was no space for a state
+	warnings     []string
 }
 
-// key is of what is remembered.
+// key identifies a state.
 type key struct {
 	rule, container string
-	// capability that it is about, if the rule has no cool-down and no burst, for which all count.
+	// capability is set only if the rule has neither a cool-down nor a burst, which apply to all capabilities together.
 	capability capability.Capability
 }
 
 func (r *Rule) key(use uses.Use) key {
-	of := key{rule: r.Name, container: use.Container.ID}
+	k := key{rule: r.Name, container: use.Container.ID}
 	if r.Burst == nil && r.CoolDown == 0 {
-		of.capability = use.Capability
+		k.capability = use.Capability
 	}
-	return of
+	return k
 }
 
-// state is what is remembered of a container for a rule: while it cools down, a burst may
-// come together, or alerts are many.
+// state is the state of a rule for a container. It exists during a cool-down, or if the container had alerts or a possible
+// burst recently.
 type state struct {
-	began  time.Time // when the first of these alerts came, if the rule has no cool-down
-	alerts int       // since then
-	until  time.Time // the end of the cool-down
-	held   uint64    // uses that were held back meanwhile
-	last   sighting  // of these
-	window []moment  // uses of what may become a burst, by time
-	fed    time.Time // when the last of these came
+	began    time.Time   // time of the first of the counted alerts, if the rule has no cool-down
+	alerts   int         // number of alerts since began
+	until    time.Time   // end of the cool-down
+	held     uint64      // number of uses during the cool-down
+	last     match       // the last of these uses
+	window   []timeCount // uses of a possible burst, by time
+	lastUsed time.Time   // when the last use was added to window
 }
 
-// sighting is a use that a rule is about, with what is not known.
-type sighting struct {
+// match is a use that matches a rule. unsure is the unknown value if the match is uncertain.
+type match struct {
 	use    uses.Use
 	unsure string
 }
 
-// moment is when some uses were.
-type moment struct {
-	at    time.Time
+// timeCount is the number of uses at a time.
+type timeCount struct {
+	time  time.Time
 	count uint64
 }
 
-// New makes an engine for rules whose profiles are loaded.
+// New returns an engine for rules whose profiles are loaded.
 func New(file File) *Engine {
-	return &Engine{rules: file.Rules, states: make(map[key]*state), strangers: make(map[string]bool)}
+	return &Engine{rules: file.Rules, states: make(map[key]*state), warnedImages: make(map[string]bool)}
 }
 
-// Take takes a use that came at a moment.
-func (e *Engine) Take(use uses.Use, now time.Time) (alerts []alert.Alert) {
+// Evaluate returns the alerts of a use. now is the current time.
+func (e *Engine) Evaluate(use uses.Use, now time.Time) (alerts []alert.Alert) {
 	for i := range e.rules {
 		rule := &e.rules[i]
 		if !use.First && !rule.every() {
 			continue
 		}
-		e.introduce(rule, use)
+		e.warnAboutMissingProfile(rule, use)
 		if j := rule.judge(use); j.alerts != no {
-			alerts = append(alerts, e.tell(rule, sighting{use, j.unsure}, now)...)
+			alerts = append(alerts, e.add(rule, match{use, j.unsure}, now)...)
 		}
 	}
 	return alerts
 }
 
-// tell alerts of a use, or holds it back.
-func (e *Engine) tell(rule *Rule, s sighting, now time.Time) []alert.Alert {
-	of := e.remember(rule.key(s.use))
-	count := s.use.Count
+// add adds a match to its state. It returns an alert, or holds the use back.
+func (e *Engine) add(rule *Rule, m match, now time.Time) []alert.Alert {
+	s := e.state(rule.key(m.use))
+	count := m.use.Count
 	switch {
-	case of == nil && rule.Burst != nil: // and nothing is known of the uses before
+	case s == nil && rule.Burst != nil: // earlier uses are unknown
 		if count < uint64(rule.Burst.Uses) {
 			return nil
 		}
-		return []alert.Alert{rule.alert(s, count)}
-	case of == nil:
-		return []alert.Alert{rule.alert(s, count)}
-	case now.Before(of.until):
-		of.held, of.last = of.held+count, s
+		return []alert.Alert{rule.alert(m, count)}
+	case s == nil:
+		return []alert.Alert{rule.alert(m, count)}
+	case now.Before(s.until):
+		s.held, s.last = s.held+count, m
 		return nil
-	case of.held > 0:
-		count += of.held
-		of.held = 0
-		of.until = now.Add(rule.pause())
-		return []alert.Alert{rule.alert(s, count)}
+	case s.held > 0:
+		count += s.held
+		s.held = 0
+		s.until = now.Add(rule.coolDown())
+		return []alert.Alert{rule.alert(m, count)}
 	case rule.Burst != nil:
-		var whole bool
-		if count, whole = of.gather(*rule.Burst, s.use, now); !whole {
+		var complete bool
+		if count, complete = s.addToBurst(*rule.Burst, m.use, now); !complete {
 			return nil
 		}
 	}
-	of.cool(rule, now)
-	return []alert.Alert{rule.alert(s, count)}
+	s.startCoolDown(rule, now)
+	return []alert.Alert{rule.alert(m, count)}
 }
 
-// pause is how long a cool-down of the rule takes.
-func (r *Rule) pause() time.Duration { return cmp.Or(time.Duration(r.CoolDown), manyTime) }
+// coolDown returns the duration of a cool-down of the rule.
+func (r *Rule) coolDown() time.Duration { return cmp.Or(time.Duration(r.CoolDown), floodPeriod) }
 
-// cool begins a cool-down after an alert; if the rule has none, after many.
-func (of *state) cool(rule *Rule, now time.Time) {
+// startCoolDown starts a cool-down after an alert. If the rule has none, it does so after floodAlerts alerts.
+func (s *state) startCoolDown(rule *Rule, now time.Time) {
 	if rule.CoolDown > 0 {
-		of.until = now.Add(rule.pause())
+		s.until = now.Add(rule.coolDown())
 		return
 	}
-	if now.Sub(of.began) >= manyTime {
-		of.began, of.alerts = now, 0
+	if now.Sub(s.began) >= floodPeriod {
+		s.began, s.alerts = now, 0
 	}
-	if of.alerts++; of.alerts >= manyAlerts {
-		of.until = now.Add(rule.pause())
+	if s.alerts++; s.alerts >= floodAlerts {
+		s.until = now.Add(rule.coolDown())
 	}
 }
 
-// remember finds or makes a state; nil if there is no room.
-func (e *Engine) remember(at key) *state {
-	if of, ok := e.states[at]; ok {
-		return of
+// state returns the state for a key, and creates it if necessary. It returns nil if there are too many states.
+func (e *Engine) state(k key) *state {
+	if s, ok := e.states[k]; ok {
+		return s
 	}
 	if len(e.states) >= maxStates {
-		if !e.crowded {
-			e.note("more than %d containers have alerts of late, cool down or are near a burst: of further ones every use is an alert, and bursts are not seen", maxStates)
+		if !e.full {
+			e.warn("more than %d containers had alerts recently, cool down or are near a burst: every use of further containers is an alert, and their bursts are not detected", maxStates)
 		}
-		e.crowded = true
+		e.full = true
 		return nil
 	}
-	of := &state{}
-	e.states[at] = of
-	return of
+	s := &state{}
+	e.states[k] = s
+	return s
 }
 
-// gather adds a use to those that may be a burst, and tells how many these are if they are
-// one.
-func (of *state) gather(burst Burst, use uses.Use, now time.Time) (count uint64, whole bool) {
-	i, _ := slices.BinarySearchFunc(of.window, use.Time, func(m moment, t time.Time) int { return cmp.Or(m.at.Compare(t), -1) })
-	of.window = slices.Insert(of.window, i, moment{use.Time, use.Count})
-	of.fed = now
-	begin := of.window[len(of.window)-1].at.Add(-time.Duration(burst.Within))
-	of.window = slices.DeleteFunc(of.window, func(m moment) bool { return m.at.Before(begin) })
-	for _, m := range of.window {
-		count += m.count
+// addToBurst adds a use to a possible burst. If the burst is complete, it returns the number of its uses.
+func (s *state) addToBurst(burst Burst, use uses.Use, now time.Time) (count uint64, complete bool) {
+	i, _ := slices.BinarySearchFunc(s.window, use.Time, func(c timeCount, t time.Time) int { return cmp.Or(c.time.Compare(t), -1) })
+	s.window = slices.Insert(s.window, i, timeCount{use.Time, use.Count})
+	s.lastUsed = now
+	begin := s.window[len(s.window)-1].time.Add(-time.Duration(burst.Within))
+	s.window = slices.DeleteFunc(s.window, func(c timeCount) bool { return c.time.Before(begin) })
+	for _, c := range s.window {
+		count += c.count
 	}
 	if count < uint64(burst.Uses) {
 		return 0, false
 	}
-	of.window = nil
+	s.window = nil
 	return count, true
 }
 
-// Due tells of what was held back by cool-downs that are over, and forgets what nothing can
-// come of any more.
+// Due returns alerts of the uses that were held back by cool-downs that have ended. It also removes states that are no longer
+// needed. Call it about once per second.
 func (e *Engine) Due(now time.Time) []alert.Alert {
-	return e.release(func(rule *Rule, of *state) bool {
-		if now.Before(of.until) {
+	return e.release(func(rule *Rule, s *state) bool {
+		if now.Before(s.until) {
 			return false
 		}
-		of.until = now.Add(rule.pause())
+		s.until = now.Add(rule.coolDown())
 		return true
 	}, now)
 }
 
-// Close tells of all that is held back.
+// Close returns alerts of all uses that are held back.
 func (e *Engine) Close() []alert.Alert {
 	return e.release(func(*Rule, *state) bool { return true }, time.Time{})
 }
 
-// release alerts of what is held back, where that is to end.
+// release returns alerts of the uses that are held back, for the states that ends selects. The alerts are sorted by time.
 func (e *Engine) release(ends func(*Rule, *state) bool, now time.Time) (alerts []alert.Alert) {
 	for i := range e.rules {
 		rule := &e.rules[i]
-		for at, of := range e.states {
+		for k, s := range e.states {
 			switch {
-			case at.rule != rule.Name:
-			case of.held == 0:
-				if of.done(rule, now) {
-					delete(e.states, at)
+			case k.rule != rule.Name:
+			case s.held == 0:
+				if s.canBeRemoved(rule, now) {
+					delete(e.states, k)
 				}
-			case ends(rule, of):
-				alerts = append(alerts, rule.alert(of.last, of.held))
-				of.held = 0
+			case ends(rule, s):
+				alerts = append(alerts, rule.alert(s.last, s.held))
+				s.held = 0
 			}
 		}
 	}
@@ -220,61 +215,61 @@ func (e *Engine) release(ends func(*Rule, *state) bool, now time.Time) (alerts [
 	return alerts
 }
 
-// done reports whether a state that holds nothing back can be forgotten.
-func (of *state) done(rule *Rule, now time.Time) bool {
-	if now.Before(of.until) || now.Before(of.began.Add(manyTime)) {
+// canBeRemoved reports whether a state that holds nothing back is no longer needed.
+func (s *state) canBeRemoved(rule *Rule, now time.Time) bool {
+	if now.Before(s.until) || now.Before(s.began.Add(floodPeriod)) {
 		return false
 	}
-	return len(of.window) == 0 || now.After(of.fed.Add(time.Duration(rule.Burst.Within)+tardiness))
+	return len(s.window) == 0 || now.After(s.lastUsed.Add(time.Duration(rule.Burst.Within)+maxDelay))
 }
 
-// Replace takes other rules. Of those that say the same as before, what was seen is still
-// known; what others hold back is told.
+// Replace replaces the rules. Unchanged rules keep their states. It returns alerts of the uses that the other rules hold
+// back.
 func (e *Engine) Replace(file File) []alert.Alert {
-	stays := make(map[string]bool)
+	unchanged := make(map[string]bool)
 	for _, rule := range file.Rules {
-		stays[rule.Name] = slices.ContainsFunc(e.rules, func(old Rule) bool { return old.same(rule) })
+		unchanged[rule.Name] = slices.ContainsFunc(e.rules, func(old Rule) bool { return old.same(rule) })
 	}
-	alerts := e.release(func(rule *Rule, _ *state) bool { return !stays[rule.Name] }, time.Time{})
-	maps.DeleteFunc(e.states, func(at key, _ *state) bool { return !stays[at.rule] })
+	alerts := e.release(func(rule *Rule, _ *state) bool { return !unchanged[rule.Name] }, time.Time{})
+	maps.DeleteFunc(e.states, func(k key, _ *state) bool { return !unchanged[k.rule] })
 	e.rules = file.Rules
-	clear(e.strangers) // whose profiles there may be now
+	clear(e.warnedImages) // there may be profiles of them now
 	return alerts
 }
 
-// Notes are what is to be said that is no alert, since they were last asked for.
-func (e *Engine) Notes() []string {
-	notes := e.notes
-	e.notes = nil
-	return notes
+// Warnings returns the warnings since the last call.
+func (e *Engine) Warnings() []string {
+	warnings := e.warnings
+	e.warnings = nil
+	return warnings
 }
 
-func (e *Engine) note(format string, args ...any) {
-	e.notes = append(e.notes, fmt.Sprintf(format, args...))
+func (e *Engine) warn(format string, args ...any) {
+	e.warnings = append(e.warnings, fmt.Sprintf(format, args...))
 }
 
-// introduce says once of an image that a rule cannot judge it.
-func (e *Engine) introduce(rule *Rule, use uses.Use) {
+// warnAboutMissingProfile warns once per image that a rule has no profile of it.
+func (e *Engine) warnAboutMissingProfile(rule *Rule, use uses.Use) {
 	image := use.Container.Image
 	if rule.Profiles == nil || use.Container.Unidentified || rule.baseline.knows(image) || len(rule.baseline.images) == 0 {
 		return
 	}
-	about := rule.Name + "\x00" + imageName(image)
-	if met, _ := rule.match(use); met == no || e.strangers[about] || len(e.strangers) > maxStrangers {
+	id := rule.Name + "\x00" + imageName(image)
+	if met, _ := rule.match(use); met == no || e.warnedImages[id] || len(e.warnedImages) > maxWarnedImages {
 		return
 	}
-	e.strangers[about] = true
+	e.warnedImages[id] = true
 	switch {
-	case len(e.strangers) > maxStrangers:
-		e.note("rule %q: further images without a profile are not named", rule.Name)
+	case len(e.warnedImages) > maxWarnedImages:
+		e.warn("rule %q: further images without a profile are not listed", rule.Name)
 	case image == "":
-		e.note("rule %q: of containers whose image no engine tells nothing is known", rule.Name)
+		e.warn("rule %q does not alert on containers whose image the engine did not report", rule.Name)
 	default:
-		e.note("rule %q: there is no profile of image %s: nothing is new to it", rule.Name, printable.Word(image))
+		e.warn("rule %q: there is no profile of image %s, so the rule does not alert on it", rule.Name, printable.Word(image))
 	}
 }
 
-// alert of a use that stands for some.
-func (r *Rule) alert(s sighting, count uint64) alert.Alert {
-	return alert.New(r.Name, r.Severity, r.summary(s, count), count, s.use)
+// alert returns an alert of a match, with the number of uses that it reports.
+func (r *Rule) alert(m match, count uint64) alert.Alert {
+	return alert.New(r.Name, r.Severity, r.summary(m, count), count, m.use)
 }

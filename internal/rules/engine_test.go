@@ -24,7 +24,7 @@ func after(seconds float64) time.Time {
 	return noon.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// ping opens a raw socket in a container.
+// ping returns a use that opens a raw socket in a container.
 func ping(changes ...func(*uses.Use)) uses.Use {
 	use := uses.Use{
 		Schema: 2, Time: noon, First: true, Count: 1, Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4,
@@ -59,7 +59,7 @@ func in(container string) func(*uses.Use) {
 	return func(u *uses.Use) { u.Container.ID, u.Container.Name = strings.Repeat(container, 64), container }
 }
 
-func TestUsesThatRulesAreAbout(t *testing.T) {
+func TestWhichUsesRulesMatch(t *testing.T) {
 	for _, test := range []struct {
 		rule string
 		use  uses.Use
@@ -123,7 +123,7 @@ func TestUsesThatRulesAreAbout(t *testing.T) {
 		{"raw-socket: true, alert: every", ping(again), yes},
 		{"raw-socket: true, alert: every, except: [{executables: [/bin/ping]}]", ping(again, pathless), perhaps},
 	} {
-		alerts := New(parsed(t, "rules: [{name: r, "+test.rule+"}]")).Take(test.use, noon)
+		alerts := New(parsed(t, "rules: [{name: r, "+test.rule+"}]")).Evaluate(test.use, noon)
 		got := no
 		if len(alerts) == 1 {
 			if got = yes; strings.Contains(alerts[0].Summary, "unsure: ") {
@@ -136,7 +136,7 @@ func TestUsesThatRulesAreAbout(t *testing.T) {
 	}
 }
 
-func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
+func TestSummariesAreOneLine(t *testing.T) {
 	hostile := func(u *uses.Use) {
 		u.Process.Program, u.Container.Name, u.Container.Image, u.Call = "a in b\x1b[2J", "x\n(y)", "\u202e", "write(\x07)"
 	}
@@ -144,18 +144,18 @@ func TestSummariesAreOneLineThatSaysWhatHappened(t *testing.T) {
 		rule string
 		use  uses.Use
 	}{
-		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                                  {"raw-socket: true", ping()},
-		"raw socket (IPv4) denied to ping in web (nginx:1.27)":                                                  {"raw-socket: true", ping(denied)},
-		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":                  {"raw-socket: true", ping(nested)},
-		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                            {"alert: every, verdict: granted", ping(chown, times(3))},
-		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                               {"raw-socket: true", ping(open)},
-		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                            {"raw-socket: true", ping(open, times(2))},
-		"CHOWN denied to ping for fchown in aaaaaaaaaaaa":                                                       {"capabilities: [CHOWN]", ping(chown, denied, podmans)},
-		"20 times in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                               {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
-		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: it is not known which file was executed": {"executables: [/bin/nc]", ping(pathless)},
-		`CHOWN used by "a in b\x1b[2J" for write(\a) in "x\n(y)" ("\u202e")`:                                    {"capabilities: [CHOWN]", ping(chown, hostile)},
+		"raw socket (IPv4) opened by ping in web (nginx:1.27)":                                       {"raw-socket: true", ping()},
+		"raw socket (IPv4) denied to ping in web (nginx:1.27)":                                       {"raw-socket: true", ping(denied)},
+		"raw socket (IPv4) opened by ping in web (nginx:1.27), in a user namespace of its own":       {"raw-socket: true", ping(nested)},
+		"CHOWN used by ping for fchown in web (nginx:1.27), 3 times":                                 {"alert: every, verdict: granted", ping(chown, times(3))},
+		"raw socket (IPv4) held open by ping in web (nginx:1.27)":                                    {"raw-socket: true", ping(open)},
+		"2 raw sockets (IPv4) held open by ping in web (nginx:1.27)":                                 {"raw-socket: true", ping(open, times(2))},
+		"CHOWN denied to ping for fchown in aaaaaaaaaaaa":                                            {"capabilities: [CHOWN]", ping(chown, denied, podmans)},
+		"20 times in web (nginx:1.27); the last: CHOWN denied to ping for fchown":                    {"verdict: denied, burst: {uses: 20, within: 1s}", ping(chown, denied, times(20))},
+		"raw socket (IPv4) opened by ping in web (nginx:1.27), unsure: the executed file is unknown": {"executables: [/bin/nc]", ping(pathless)},
+		`CHOWN used by "a in b\x1b[2J" for write(\a) in "x\n(y)" ("\u202e")`:                         {"capabilities: [CHOWN]", ping(chown, hostile)},
 	} {
-		alerts := New(parsed(t, "rules: [{name: r, severity: critical, "+test.rule+"}]")).Take(test.use, noon)
+		alerts := New(parsed(t, "rules: [{name: r, severity: critical, "+test.rule+"}]")).Evaluate(test.use, noon)
 		if len(alerts) != 1 || alerts[0].Summary != want || alerts[0].Severity != alert.Critical || alerts[0].Rule != "r" || !alerts[0].Time.Equal(noon) {
 			t.Fatalf("got %+v\nwant %s", alerts, want)
 		}
@@ -174,7 +174,7 @@ func counts(alerts []alert.Alert) (all []uint64) {
 	return all
 }
 
-func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
+func TestCoolDownsHoldBackAndCountUses(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, raw-socket: true, alert: every, cool-down: 10s}]"))
 	steps := []struct {
 		at   float64
@@ -184,10 +184,10 @@ func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
 	}{
 		{0, []uses.Use{ping()}, false, []uint64{1}},
 		{1, []uses.Use{ping(again, times(5)), ping(chown)}, false, nil},
-		{2, []uses.Use{ping(in("b"))}, false, []uint64{1}}, // another container has another cool-down
+		{2, []uses.Use{ping(in("b"))}, false, []uint64{1}}, // another container has a separate cool-down
 		{9, []uses.Use{ping(again)}, true, nil},
 		{10, nil, true, []uint64{6}},
-		{11, []uses.Use{ping(again)}, true, nil}, // it began anew
+		{11, []uses.Use{ping(again)}, true, nil}, // a new cool-down has started
 		{20.5, []uses.Use{ping(again)}, false, []uint64{2}},
 		{31, nil, true, nil},
 		{32, []uses.Use{ping(again)}, false, []uint64{1}},
@@ -197,7 +197,7 @@ func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
 	for _, step := range steps {
 		var got []uint64
 		for _, use := range step.uses {
-			got = append(got, counts(e.Take(use, after(step.at)))...)
+			got = append(got, counts(e.Evaluate(use, after(step.at)))...)
 		}
 		if step.due {
 			got = append(got, counts(e.Due(after(step.at)))...)
@@ -212,46 +212,46 @@ func TestCoolDownsHoldBackAndTellHowMany(t *testing.T) {
 		t.Error(diff)
 	}
 	if left := e.Close(); len(left) != 0 {
-		t.Errorf("told twice: %v", left)
+		t.Errorf("returned twice: %v", left)
 	}
 }
 
-// Who alerts a hundred times a minute, under ever new names, cools down though the rule does not
-// say so; other containers and other capabilities do not, and all are counted.
+// A container with a hundred alerts about a capability in a minute, even under a new process name each time, cools down
+// although the rule has no cool-down. Other containers and capabilities do not, and all uses are counted.
 func TestAFloodOfAlertsCoolsDown(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, verdict: granted, alert: every}, {name: b, verdict: granted, raw-socket: true, burst: {uses: 2, within: 1s}}]"))
-	type told struct{ alerts, uses uint64 }
-	got := make(map[string]told)
-	note := func(alerts []alert.Alert) {
+	type counts struct{ alerts, uses uint64 }
+	got := make(map[string]counts)
+	count := func(alerts []alert.Alert) {
 		for _, one := range alerts {
 			at := one.Rule + " " + one.Use.Container.Name + " " + one.Use.Capability.String()
-			got[at] = told{got[at].alerts + 1, got[at].uses + one.Count}
+			got[at] = counts{got[at].alerts + 1, got[at].uses + one.Count}
 		}
 	}
 	for i := range 6000 { // 50 a second
 		at := after(float64(i) / 50)
-		note(e.Take(ping(times(3), func(u *uses.Use) { u.Process.Program, u.Time = fmt.Sprint(i), at }), at))
+		count(e.Evaluate(ping(times(3), func(u *uses.Use) { u.Process.Program, u.Time = fmt.Sprint(i), at }), at))
 		if i%50 == 0 {
-			note(e.Due(at))
+			count(e.Due(at))
 		}
 		if i%1000 == 999 {
-			note(e.Take(ping(in("b")), at))
-			note(e.Take(ping(chown), at))
+			count(e.Evaluate(ping(in("b")), at))
+			count(e.Evaluate(ping(chown), at))
 		}
 	}
-	note(e.Close())
-	want := map[string]told{"r web NET_RAW": {102, 18000}, "r web CHOWN": {6, 6}, "r b NET_RAW": {6, 6}, "b web NET_RAW": {102, 18000}}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(told{})); diff != "" {
+	count(e.Close())
+	want := map[string]counts{"r web NET_RAW": {102, 18000}, "r web CHOWN": {6, 6}, "r b NET_RAW": {6, 6}, "b web NET_RAW": {102, 18000}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(counts{})); diff != "" {
 		t.Error(diff)
 	}
-	note(e.Take(ping(), after(600))) // after which it is as if nothing had been
-	note(e.Take(ping(), after(601)))
+	count(e.Evaluate(ping(), after(600))) // the flood has ended long ago
+	count(e.Evaluate(ping(), after(601)))
 	if all := got["r web NET_RAW"].alerts; all != 104 {
 		t.Errorf("%d alerts", all)
 	}
 	e.Due(after(800))
 	if len(e.states) != 0 {
-		t.Errorf("%d are not forgotten", len(e.states))
+		t.Errorf("%d states are left", len(e.states))
 	}
 }
 
@@ -272,16 +272,16 @@ func TestBurstsAreManyUsesInAShortTime(t *testing.T) {
 		{20, ping(denied, at(11), again), nil},
 		{34, ping(denied, at(34)), []uint64{8}},
 		{60, ping(denied, at(60), times(4)), nil},
-		{61, ping(denied, at(55)), []uint64{5}}, // late, but of the same ten seconds
+		{61, ping(denied, at(55)), []uint64{5}}, // late, but within the same ten seconds
 		{90, ping(denied, at(90), times(70)), []uint64{70}},
 	} {
-		if diff := cmp.Diff(step.want, counts(e.Take(step.use, after(step.at)))); diff != "" {
+		if diff := cmp.Diff(step.want, counts(e.Evaluate(step.use, after(step.at)))); diff != "" {
 			t.Errorf("at %v s: %s", step.at, diff)
 		}
 	}
 }
 
-// Whatever comes, the alerts of a rule and what it holds back are together what it is about.
+// The alerts of a rule and the uses that it holds back add up to the uses that match it.
 func TestNoUseIsLostOrCountedTwice(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, rule := range []string{"alert: every", "alert: every, cool-down: 3s", "alert: first, cool-down: 1m"} {
@@ -299,43 +299,43 @@ func TestNoUseIsLostOrCountedTwice(t *testing.T) {
 			} else if use.First || strings.Contains(rule, "every") {
 				given += use.Count
 			}
-			count(e.Take(use, after(now)))
+			count(e.Evaluate(use, after(now)))
 			if random.IntN(3) == 0 {
 				count(e.Due(after(now)))
 			}
 		}
 		count(e.Close())
 		if given == 0 || got != given {
-			t.Errorf("%s: told of %d uses of %d", rule, got, given)
+			t.Errorf("%s: reported %d of %d uses", rule, got, given)
 		}
 	}
 }
 
-func TestWhatIsOverIsForgotten(t *testing.T) {
+func TestUnneededStatesAreRemoved(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, raw-socket: true, cool-down: 10s}, {name: b, verdict: denied, burst: {uses: 5, within: 10s}}]"))
 	for i := range 100 {
 		id := func(u *uses.Use) { u.Container.ID = fmt.Sprint(i) }
-		e.Take(ping(id), after(0))
-		e.Take(ping(id, denied), after(1))
+		e.Evaluate(ping(id), after(0))
+		e.Evaluate(ping(id, denied), after(1))
 	}
 	e.Due(after(9))
 	if len(e.states) != 200 {
-		t.Errorf("%d are remembered", len(e.states))
+		t.Errorf("%d states, wanted 200", len(e.states))
 	}
-	e.Due(after(11)) // tells of those that were denied
+	e.Due(after(11)) // returns alerts of the denied ones
 	e.Due(after(22))
 	e.Due(after(40))
 	if len(e.states) != 0 {
-		t.Errorf("%d are not forgotten", len(e.states))
+		t.Errorf("%d states are left", len(e.states))
 	}
 }
 
-// More containers than there is room for alert more often, not less, and that is said.
-func TestACrowdIsToldOf(t *testing.T) {
+// Containers beyond the maximum number of states alert more often, not less, and a warning reports this.
+func TestTooManyContainersCauseAWarning(t *testing.T) {
 	e := New(parsed(t, "rules: [{name: r, raw-socket: true, alert: every, cool-down: 1h}]"))
 	for i := range maxStates + 2 {
 		for range 2 {
-			got := len(e.Take(ping(func(u *uses.Use) { u.Container.ID = fmt.Sprint(i) }), noon))
+			got := len(e.Evaluate(ping(func(u *uses.Use) { u.Container.ID = fmt.Sprint(i) }), noon))
 			if i < maxStates-1 {
 				break
 			}
@@ -344,21 +344,21 @@ func TestACrowdIsToldOf(t *testing.T) {
 			}
 		}
 	}
-	if notes := e.Notes(); len(notes) != 1 || !strings.Contains(notes[0], "more than 16384 containers") || len(e.states) != maxStates {
-		t.Errorf("%d states, %q", len(e.states), notes)
+	if warnings := e.Warnings(); len(warnings) != 1 || !strings.Contains(warnings[0], "more than 16384 containers") || len(e.states) != maxStates {
+		t.Errorf("%d states, %q", len(e.states), warnings)
 	}
-	if len(e.Notes()) != 0 {
-		t.Error("said twice")
+	if len(e.Warnings()) != 0 {
+		t.Error("warned twice")
 	}
 }
 
-func TestRulesThatStayKeepWhatTheyKnow(t *testing.T) {
+func TestUnchangedRulesKeepTheirStates(t *testing.T) {
 	e := New(parsed(t, "rules:\n  - {name: stays, raw-socket: true, cool-down: 1h}\n  - {name: changes, raw-socket: true, cool-down: 1h}\n  - {name: goes, raw-socket: true, cool-down: 1h}\n"))
-	e.Take(ping(), after(0))
-	e.Take(ping(times(4)), after(1))
-	held := e.Replace(parsed(t, "rules:\n  - {name: new, raw-socket: true}\n  - {name: changes, raw-socket: true, cool-down: 2h}\n  - {name: stays, raw-socket: true, cool-down: 1h}\n"))
+	e.Evaluate(ping(), after(0))
+	e.Evaluate(ping(times(4)), after(1))
+	alerts := e.Replace(parsed(t, "rules:\n  - {name: new, raw-socket: true}\n  - {name: changes, raw-socket: true, cool-down: 2h}\n  - {name: stays, raw-socket: true, cool-down: 1h}\n"))
 	var got []string
-	for _, one := range held {
+	for _, one := range alerts {
 		got = append(got, fmt.Sprint(one.Rule, one.Count))
 	}
 	slices.Sort(got)
@@ -366,7 +366,7 @@ func TestRulesThatStayKeepWhatTheyKnow(t *testing.T) {
 		t.Error(diff)
 	}
 	got = nil
-	for _, one := range append(e.Take(ping(), after(2)), e.Close()...) {
+	for _, one := range append(e.Evaluate(ping(), after(2)), e.Close()...) {
 		got = append(got, fmt.Sprint(one.Rule, one.Count))
 	}
 	slices.Sort(got)

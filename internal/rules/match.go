@@ -12,10 +12,10 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// namespaceLabel is how Kubernetes tells a container's namespace.
+// namespaceLabel is the label with the Kubernetes namespace of a container.
 const namespaceLabel = "io.kubernetes.pod.namespace"
 
-// answer to the question whether a use meets a condition.
+// answer is whether a use meets a condition. perhaps means that a value is unknown.
 type answer int
 
 const (
@@ -24,18 +24,17 @@ const (
 	yes
 )
 
-// judgement of a use by a rule.
+// judgement is the result of evaluating a rule for a use.
 type judgement struct {
-	// alerts: no if the rule is not about the use, or an exception allows it; perhaps if that is
-	// not known.
+	// alerts is whether the rule alerts: yes if the use meets its conditions and no exception; perhaps if that is unknown.
 	alerts answer
-	// unsure is what is not known, "" if all is.
+	// unsure describes what is unknown; "" if nothing is.
 	unsure string
-	// allowed by the exception of this index, -1 if by none.
+	// allowed is the index of the exception that allows the use; -1 for none.
 	allowed int
 }
 
-// judge tells whether a rule is about a use, whatever was used before.
+// judge evaluates the rule for a use, without bursts and cool-downs.
 func (r *Rule) judge(use uses.Use) judgement {
 	j := judgement{allowed: -1}
 	if len(r.Classes) == 0 && !use.Matters() {
@@ -45,9 +44,9 @@ func (r *Rule) judge(use uses.Use) judgement {
 		return j
 	}
 	if r.Profiles != nil {
-		is, unsure := r.baseline.isNew(use)
-		j.alerts, j.unsure = min(j.alerts, is), firstOf(j.unsure, unsure)
-		if is == no {
+		isNew, unsure := r.baseline.isNew(use)
+		j.alerts, j.unsure = min(j.alerts, isNew), firstOf(j.unsure, unsure)
+		if isNew == no {
 			return j
 		}
 	}
@@ -70,7 +69,7 @@ func firstOf(one, other string) string {
 	return other
 }
 
-// match tells whether a use meets the conditions, and if that is not known, why.
+// match reports whether a use meets the conditions. unsure is the reason for the result perhaps.
 func (c *Conditions) match(use uses.Use) (result answer, unsure string) {
 	if !c.matchesUse(use) {
 		return no, ""
@@ -79,9 +78,9 @@ func (c *Conditions) match(use uses.Use) (result answer, unsure string) {
 	switch matched := c.matchesContainer(use.Container); {
 	case matched == yes:
 	case use.Container.Unidentified:
-		result, unsure = perhaps, "the engine has not told in time which container it is"
+		result, unsure = perhaps, "the engine did not report the container in time"
 	case matched == perhaps:
-		result, unsure = perhaps, "the value of a label was left out of the profile (see --keep-label)"
+		result, unsure = perhaps, "the value of a label was not stored in the profile (see --keep-label)"
 	default:
 		return no, ""
 	}
@@ -89,7 +88,7 @@ func (c *Conditions) match(use uses.Use) (result answer, unsure string) {
 		if use.Process.Executable != "" && !strings.HasPrefix(use.Process.Executable, "…") {
 			return no, ""
 		}
-		result, unsure = perhaps, firstOf(unsure, "it is not known which file was executed")
+		result, unsure = perhaps, firstOf(unsure, "the executed file is unknown")
 	}
 	return result, unsure
 }
@@ -112,10 +111,10 @@ func (r *RawSocket) matches(use uses.Use) bool {
 	return r.Opened == use.RawSocket && (len(r.Families) == 0 || slices.Contains(r.Families, use.Family))
 }
 
-// matchesContainer is perhaps if it depends on a value that was left out.
+// matchesContainer returns perhaps if the result depends on a label value that was not stored.
 func (c *Conditions) matchesContainer(of uses.Container) answer {
 	labels := of.EngineLabels
-	if labels == nil { // it is of a profile
+	if labels == nil { // the use is from a profile
 		labels = of.Labels
 	}
 	labelled := profile.Container{Labels: labels}
@@ -134,23 +133,23 @@ func (c *Conditions) matchesContainer(of uses.Container) answer {
 	return no
 }
 
-// oneMatches reports whether one of some patterns matches a text that is not empty.
+// oneMatches reports whether at least one pattern matches a text that is not empty.
 func oneMatches(patterns []string, text string) bool {
 	return text != "" && slices.ContainsFunc(patterns, func(pattern string) bool {
-		ok, _ := matches(pattern, text) // check has seen the pattern
+		ok, _ := matches(pattern, text) // check has validated the pattern
 		return ok
 	})
 }
 
 func matches(pattern, text string) (bool, error) { return path.Match(pattern, text) }
 
-// compile makes a filter of the patterns.
+// compile sets the filter from the patterns.
 func (c *Conditions) compile() (err error) {
 	c.filter, err = container.NewFilter(c.Containers, c.Images, c.Labels)
 	return err
 }
 
-// patterns are the lists of them, by their keys.
+// patterns returns the lists of patterns with their keys.
 func (c *Conditions) patterns() []patterns {
 	return []patterns{
 		{"containers", c.Containers}, {"images", c.Images}, {"labels", c.Labels}, {"services", c.Services},
@@ -163,5 +162,5 @@ type patterns struct {
 	list []string
 }
 
-// empty reports whether there are none.
+// empty reports whether there are no conditions.
 func (c *Conditions) empty() bool { return reflect.ValueOf(*c).IsZero() }

@@ -18,14 +18,13 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// maxBurst is how many uses a burst may take: as many moments are remembered per container.
+// maxBurst is the maximum number of uses of a burst. The engine stores the times of up to this many uses per container.
 const maxBurst = 10000
 
-// leastWithin is the least time for a burst: uses that come again are counted as often.
-const leastWithin = Duration(time.Second)
+// minWithin is the minimum time of a burst, because repeated uses are counted once per second.
+const minWithin = Duration(time.Second)
 
-// Load reads a file of rules. The error is a *strictyaml.Error, or of the os package if the
-// file cannot be read.
+// Load reads a file of rules. The error is a *[strictyaml.Error], or an error of package os if the file cannot be read.
 func Load(path string) (File, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -34,8 +33,8 @@ func Load(path string) (File, error) {
 	return Parse(path, data)
 }
 
-// Parse reads a file of rules in YAML, strictly: a key that means nothing is an error, and so is
-// one with nothing behind it. What is in sinks and spool is not looked at.
+// Parse parses a YAML file of rules. Unknown keys and keys without a value are errors. Parse does not validate sinks and
+// spool. path is used in errors.
 func Parse(path string, data []byte) (File, error) {
 	file, err := parse(data)
 	if err != nil {
@@ -55,30 +54,29 @@ func parse(data []byte) (File, error) {
 		return File{}, err
 	}
 	if len(file.Rules) == 0 {
-		return File{}, strictyaml.At(strictyaml.Position(body, "$.rules"), "there are no rules")
+		return File{}, strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.rules"), "there are no rules")
 	}
-	if err := nothingEmpty(strictyaml.Position(body, "$.rules")); err != nil {
+	if err := rejectEmptyLists(strictyaml.NodeAt(body, "$.rules")); err != nil {
 		return File{}, err
 	}
 	return file, file.check(body)
 }
 
-// nothingEmpty refuses empty lists: what is one of none?
-func nothingEmpty(node ast.Node) error {
+// rejectEmptyLists returns an error for an empty list, which no use could match.
+func rejectEmptyLists(node ast.Node) error {
 	for _, node := range ast.Filter(ast.SequenceType, node) {
 		if list, ok := node.(*ast.SequenceNode); ok && len(list.Values) == 0 {
-			return strictyaml.At(list, "the list is empty, which nothing would match: leave it out, or say what is in it")
+			return strictyaml.ErrorAt(list, "the list is empty, so nothing would match: leave it out, or add elements")
 		}
 	}
 	return nil
 }
 
-// check completes built-in rules, finds what is wrong with the values, and notes the lines of
-// the rules.
+// check completes built-in rules, validates all values, and sets the lines of the rules.
 func (f *File) check(body ast.Node) error {
 	known, builtin := make(map[string]bool), []Rule(nil)
 	for i := range f.Rules {
-		rule, here := &f.Rules[i], place{body, fmt.Sprintf("$.rules[%d]", i)}
+		rule, here := &f.Rules[i], position{body, fmt.Sprintf("$.rules[%d]", i)}
 		rule.Line = strictyaml.Line(here.node())
 		if rule.Builtin != "" {
 			if builtin == nil {
@@ -89,14 +87,14 @@ func (f *File) check(body ast.Node) error {
 				builtin = file.Rules
 			}
 			if !rule.complete(builtin) {
-				return here.errorf("builtin", "there is no built-in rule %q, but %s", rule.Builtin, names(builtin))
+				return here.errorf("builtin", "there is no built-in rule %q: choose one of %s", rule.Builtin, names(builtin))
 			}
 		}
 		if err := rule.check(here); err != nil {
 			return err
 		}
 		if known[rule.Name] {
-			return here.errorf("name", "there are two rules with the name %q", rule.Name)
+			return here.errorf("name", "two rules have the name %q: names must be unique", rule.Name)
 		}
 		known[rule.Name] = true
 	}
@@ -111,62 +109,62 @@ func names(rules []Rule) string {
 	return strings.Join(all, ", ")
 }
 
-// place is a mapping in a file.
-type place struct {
+// position is the position of a mapping in a file.
+type position struct {
 	body ast.Node
 	path string
 }
 
-func (p place) node() ast.Node {
-	return strictyaml.FirstKey(strictyaml.Position(p.body, p.path))
+func (p position) node() ast.Node {
+	return strictyaml.FirstKey(strictyaml.NodeAt(p.body, p.path))
 }
 
-// errorf is an error at a key of the mapping, or where that begins if it is not written there.
-func (p place) errorf(key, format string, args ...any) error {
-	node := strictyaml.Position(p.body, p.path+"."+key)
+// errorf returns an error at a key of the mapping, or at its first line if it does not have the key.
+func (p position) errorf(key, format string, args ...any) error {
+	node := strictyaml.NodeAt(p.body, p.path+"."+key)
 	if key == "" || node == p.body {
 		node = p.node()
 	}
-	return strictyaml.At(node, format, args...)
+	return strictyaml.ErrorAt(node, format, args...)
 }
 
-func (r *Rule) check(here place) error {
+func (r *Rule) check(here position) error {
 	if r.Severity == "" {
 		r.Severity = alert.Warning
 	}
 	_, err := alert.ParseSeverity(string(r.Severity))
 	switch {
 	case r.Name == "":
-		return here.errorf("", "this rule has no name: alerts call it by its name")
+		return here.errorf("", "this rule has no name: add one, which its alerts contain")
 	case strings.ContainsFunc(r.Name, func(c rune) bool { return !unicode.IsPrint(c) }):
-		return here.errorf("name", "the name %q has characters that cannot be printed", r.Name)
+		return here.errorf("name", "the name %q has characters that are not printable", r.Name)
 	case err != nil:
 		return here.errorf("severity", "%v", err)
 	case r.empty() && r.Profiles == nil && r.Burst == nil:
-		return here.errorf("", "rule %q has no condition: say what it is about, such as capabilities: [NET_RAW]", r.Name)
+		return here.errorf("", "rule %q has no condition: add one, such as capabilities: [NET_RAW]", r.Name)
 	case r.Alert != "" && r.Alert != First && r.Alert != Every:
 		return here.errorf("alert", "%q is neither first nor every", r.Alert)
 	case r.Burst != nil && r.Alert == First:
-		return here.errorf("alert", "a burst counts every use: leave alert: first out")
+		return here.errorf("alert", "a burst counts every use: remove alert: first")
 	case r.Burst != nil && (r.Burst.Uses < 2 || r.Burst.Uses > maxBurst):
-		return here.errorf("burst", "a burst of %d uses: give 2 to %d", r.Burst.Uses, maxBurst)
+		return here.errorf("burst", "a burst of %d uses: use 2 to %d", r.Burst.Uses, maxBurst)
 	case r.Burst != nil && r.Burst.Within == 0:
-		return here.errorf("burst", "a burst within which time? give within, such as 10s")
-	case r.Burst != nil && r.Burst.Within < leastWithin:
-		return here.errorf("burst", "a burst within %s: repeated uses are counted once a second, so give 1s or more", r.Burst.Within)
+		return here.errorf("burst", "a burst requires within, such as 10s")
+	case r.Burst != nil && r.Burst.Within < minWithin:
+		return here.errorf("burst", "a burst within %s: repeated uses are counted once per second, so use 1s or more", r.Burst.Within)
 	}
 	if err := r.Conditions.check(here); err != nil {
 		return err
 	}
 	for i, pattern := range r.Profiles {
 		if _, err := matches(pattern, ""); err != nil || pattern == "" {
-			return here.errorf(fmt.Sprintf("profiles[%d]", i), "%q is no pattern of files", pattern)
+			return here.errorf(fmt.Sprintf("profiles[%d]", i), "invalid file pattern %q", pattern)
 		}
 	}
 	for i := range r.Except {
-		there := place{here.body, fmt.Sprintf("%s.except[%d]", here.path, i)}
+		there := position{here.body, fmt.Sprintf("%s.except[%d]", here.path, i)}
 		if r.Except[i].empty() {
-			return there.errorf("", "an exception without a condition would allow everything: say what it is about")
+			return there.errorf("", "an exception without a condition would allow everything: add a condition")
 		}
 		if err := r.Except[i].check(there); err != nil {
 			return err
@@ -175,17 +173,17 @@ func (r *Rule) check(here place) error {
 	return nil
 }
 
-// UnmarshalYAML reads a list of names.
+// UnmarshalYAML reads a list of names of capabilities.
 func (c *Capabilities) UnmarshalYAML(node ast.Node) error {
-	const notList, notName = "a list of capabilities is wanted, such as [NET_RAW, CHOWN]", "the name of a capability is wanted, such as NET_RAW"
-	return strictyaml.Words(node, notList, notName, func(name string) error {
+	const notList, notName = "capabilities must be a list, such as [NET_RAW, CHOWN]", "an element must be the name of a capability, such as NET_RAW"
+	return strictyaml.ReadList(node, notList, notName, func(name string) error {
 		one, err := capability.Parse(name)
 		c.Set = c.With(one)
 		return err
 	})
 }
 
-// MarshalYAML writes what UnmarshalYAML reads.
+// MarshalYAML returns the form that UnmarshalYAML reads.
 func (c Capabilities) MarshalYAML() (any, error) {
 	var names []string
 	for _, one := range c.Sorted() {
@@ -200,19 +198,19 @@ func (r *RawSocket) UnmarshalYAML(node ast.Node) error {
 		r.Opened = truth.Value
 		return nil
 	}
-	const wanted = "true, false or a list of families of sockets is wanted, such as [packet, IPv6]"
+	const wanted = "raw-socket must be true, false or a list of socket families, such as [packet, IPv6]"
 	r.Opened = true
-	return strictyaml.Words(node, wanted, wanted, func(name string) error {
+	return strictyaml.ReadList(node, wanted, wanted, func(name string) error {
 		family := uses.RawSocket(name)
 		if !slices.Contains(uses.RawSockets(), family) {
-			return fmt.Errorf("unknown family of sockets %q: choose one of %v", name, uses.RawSockets())
+			return fmt.Errorf("unknown socket family %q: choose one of %v", name, uses.RawSockets())
 		}
 		r.Families = append(r.Families, family)
 		return nil
 	})
 }
 
-// MarshalYAML writes what UnmarshalYAML reads.
+// MarshalYAML returns the form that UnmarshalYAML reads.
 func (r RawSocket) MarshalYAML() (any, error) {
 	if len(r.Families) > 0 {
 		return r.Families, nil
@@ -220,33 +218,33 @@ func (r RawSocket) MarshalYAML() (any, error) {
 	return r.Opened, nil
 }
 
-// UnmarshalYAML reads a time above zero.
+// UnmarshalYAML reads a positive duration.
 func (d *Duration) UnmarshalYAML(node ast.Node) error {
 	scalar, ok := node.(ast.ScalarNode)
 	if !ok || node.Type() == ast.AliasType {
-		return strictyaml.At(node, "a time is wanted, such as 30s, 10m or 1h30m")
+		return strictyaml.ErrorAt(node, "the value must be a duration, such as 30s, 10m or 1h30m")
 	}
 	text := scalar.GetToken().Value
 	length, err := time.ParseDuration(text)
 	if err != nil || length <= 0 {
-		return strictyaml.At(node, "%q is no time above zero, such as 30s, 10m or 1h30m", text)
+		return strictyaml.ErrorAt(node, "%q is not a positive duration such as 30s, 10m or 1h30m", text)
 	}
 	*d = Duration(length)
 	return nil
 }
 
-// MarshalYAML writes what UnmarshalYAML reads.
+// MarshalYAML returns the form that UnmarshalYAML reads.
 func (d Duration) MarshalYAML() (any, error) { return d.String(), nil }
 
-// Text writes the rules as a file that Parse reads, built-in ones in full, without the sinks.
+// Text returns the rules as a file that [Parse] reads. Built-in rules are complete. The file contains no sinks.
 func (f File) Text() (string, error) {
 	f.Sinks, f.Spool = nil, nil
 	text, err := yaml.Marshal(f)
 	return string(text), err
 }
 
-// check finds what is wrong with conditions, and makes filters of the patterns.
-func (c *Conditions) check(here place) (err error) {
+// check validates the conditions and compiles their patterns.
+func (c *Conditions) check(here position) (err error) {
 	for i, class := range c.Classes {
 		if !slices.Contains(classify.Classes(), class) {
 			return here.errorf(fmt.Sprintf("classes[%d]", i), "unknown class %q: choose one of %v", class, classify.Classes())
@@ -257,7 +255,7 @@ func (c *Conditions) check(here place) (err error) {
 	}
 	for _, of := range c.patterns() {
 		for i, pattern := range of.list {
-			if text := fault(of.key, pattern); text != "" {
+			if text := problem(of.key, pattern); text != "" {
 				return here.errorf(fmt.Sprintf("%s[%d]", of.key, i), "%s: pattern %q %s", of.key, pattern, text)
 			}
 		}
@@ -268,8 +266,8 @@ func (c *Conditions) check(here place) (err error) {
 	return c.compile()
 }
 
-// fault is why a pattern can match nothing, "" if it can.
-func fault(key, pattern string) string {
+// problem returns why a pattern cannot match anything; "" if it can.
+func problem(key, pattern string) string {
 	if _, err := matches(pattern, ""); err != nil {
 		return "is malformed: a [ needs a closing ], or a backslash before it"
 	}
@@ -278,31 +276,31 @@ func fault(key, pattern string) string {
 	case pattern == "", key == "labels" && label == "":
 		return "is empty"
 	case key == "executables" && !strings.HasPrefix(pattern, "/"):
-		return "matches no path: it has to begin with a slash, and * stands for anything but a slash"
+		return "matches no path: it must begin with a slash, and * does not match a slash"
 	case key == "executables" && strings.HasSuffix(pattern, "/"):
 		return "matches no path: it ends with a slash"
 	case (key == "containers" || key == "services" || key == "namespaces") && strings.Contains(pattern, "/"):
-		return "matches nothing: no such name has a slash"
+		return "matches nothing: these names contain no slash"
 	}
 	return ""
 }
 
-// contradiction is why no use can meet all conditions, "" if one can.
+// contradiction returns why no use can meet all conditions; "" if one can.
 func (c *Conditions) contradiction() string {
 	only := func(classes ...classify.Class) bool {
 		return len(c.Classes) > 0 && !slices.ContainsFunc(c.Classes, func(class classify.Class) bool { return !slices.Contains(classes, class) })
 	}
 	switch {
 	case c.RawSocket != nil && c.RawSocket.Opened && c.Capabilities != nil && !c.Capabilities.Has(capability.NetRaw):
-		return "nothing can meet this: opening a raw socket takes NET_RAW, which is not among the capabilities"
+		return "no use can match: opening a raw socket requires NET_RAW, which capabilities does not contain"
 	case c.Verdict == Granted && only(classify.Denied, classify.Tolerated):
-		return "nothing can meet this: it is to be granted, and the classes are of what is denied"
+		return "no use can match: verdict is granted, but all classes are of denied checks"
 	case c.Verdict == Denied && only(classify.Needs()...):
-		return "nothing can meet this: it is to be denied, and the classes are of what is granted"
+		return "no use can match: verdict is denied, but all classes are of granted checks"
 	case c.NestedUserns != nil && *c.NestedUserns && only(append(classify.Needs(), classify.Denied)...):
-		return "nothing can meet this: what is asked in a user namespace of the container's own has the class nested-userns"
+		return "no use can match: nested-userns is true, but checks in a nested user namespace have the class nested-userns, which classes does not contain"
 	case c.NestedUserns != nil && !*c.NestedUserns && only(classify.NestedUserns):
-		return "nothing can meet this: nested-userns is false, and the class is nested-userns"
+		return "no use can match: nested-userns is false, but the only class is nested-userns"
 	}
 	return ""
 }

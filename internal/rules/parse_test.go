@@ -25,12 +25,12 @@ func parsed(t *testing.T, text string) File {
 	return file
 }
 
-// sameRules compares rules wherever they are written.
+// sameRules are options that compare rules regardless of their lines.
 func sameRules() cmp.Options {
 	return cmp.Options{cmpopts.IgnoreUnexported(Conditions{}, Rule{}), cmpopts.IgnoreFields(Rule{}, "Line"), cmpopts.IgnoreFields(File{}, "Sinks", "Path")}
 }
 
-func TestRulesAreReadAsTheyAreWritten(t *testing.T) {
+func TestParseRules(t *testing.T) {
 	file := parsed(t, `
 rules:
   - name: raw-socket in web
@@ -94,11 +94,11 @@ sinks:
 		t.Errorf("the sinks: %v", file.Sinks)
 	}
 	if !file.NeedsEvery() || file.NeedsAll() {
-		t.Error("what it needs of the watch")
+		t.Error("NeedsEvery or NeedsAll is wrong")
 	}
 }
 
-func TestBuiltinRulesAreAFileAsAnyOther(t *testing.T) {
+func TestBuiltinRulesAreAValidFile(t *testing.T) {
 	builtin, err := Builtin()
 	if err != nil {
 		t.Fatal(err)
@@ -113,63 +113,63 @@ func TestBuiltinRulesAreAFileAsAnyOther(t *testing.T) {
 		}
 	}
 	if parsed(t, "rules: [{builtin: raw-socket, burst: {uses: 2, within: 1s}}]").Rules[0].Burst == nil {
-		t.Error("it is not changed")
+		t.Error("the burst was not added")
 	}
 }
 
-func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
+func TestErrorsContainTheLine(t *testing.T) {
 	const rule = "rules:\n  - name: a\n    capabilities: [NET_RAW]\n"
 	for text, want := range map[string]string{
-		"":                                   "p: it is empty: a file of rules has rules",
+		"":                                   "p: it is empty: a file of rules must have rules",
 		"rules: [\n":                         "p:1: ",
 		"hello\n":                            "p:1: ",
 		"rules: []\n":                        "p:1: there are no rules",
 		"sinks: [a]\n":                       "p:1: there are no rules",
-		"rules: !0 0000\n":                   "p:1: !0 means nothing here",
-		"rules:\n":                           "p:1: there is nothing behind rules",
-		rule + "---\n" + rule:                "p:5: a file of rules is one document, and here begins another",
+		"rules: !0 0000\n":                   "p:1: the tag !0 is not allowed",
+		"rules:\n":                           "p:1: rules has no value",
+		rule + "---\n" + rule:                "p:5: a file of rules must be one document, and a second one begins here",
 		rule + "extra: 1\n":                  `p:4: unknown field "extra"`,
 		rule + "    image: [a]\n":            `p:4: unknown field "image"`,
 		rule + "    except: [{a: 1}]\n":      `p:4: unknown field "a"`,
 		rule + "  - {capabilities: [BPF]}\n": "p:4: this rule has no name",
-		rule + "  - {name: a, capabilities: [BPF]}\n":                               `p:4: there are two rules with the name "a"`,
-		rule + "  - {name: \"\\e[2J\", capabilities: [BPF]}\n":                      "characters that cannot be printed",
+		rule + "  - {name: a, capabilities: [BPF]}\n":                               `p:4: two rules have the name "a"`,
+		rule + "  - {name: \"\\e[2J\", capabilities: [BPF]}\n":                      "characters that are not printable",
 		rule + "  - name: b\n":                                                      `p:4: rule "b" has no condition`,
-		rule + "  - builtin: dritf\n":                                               `p:4: there is no built-in rule "dritf", but raw-socket, `,
+		rule + "  - builtin: dritf\n":                                               `p:4: there is no built-in rule "dritf": choose one of raw-socket, `,
 		rule + "    severity: high\n":                                               `p:4: unknown severity "high"`,
 		rule + "    severity: [info]\n":                                             "p:4: ",
-		rule + "    raw-socket: perhaps\n":                                          "p:4: true, false or a list of families",
-		rule + "    raw-socket:\n      - ipv4\n":                                    `p:5: unknown family of sockets "ipv4": choose one of [IPv4 IPv6 packet XDP]`,
+		rule + "    raw-socket: perhaps\n":                                          "p:4: raw-socket must be true, false or a list of socket families",
+		rule + "    raw-socket:\n      - ipv4\n":                                    `p:5: unknown socket family "ipv4": choose one of [IPv4 IPv6 packet XDP]`,
 		rule + "    verdict: refused\n":                                             `p:4: "refused" is neither granted nor denied`,
 		rule + "    classes: [required, needed]\n":                                  `p:4: unknown class "needed"`,
 		rule + "    nested-userns: maybe\n":                                         "p:4: ",
 		rule + "    alert: once\n":                                                  `p:4: "once" is neither first nor every`,
-		rule + "    cool-down: 10\n":                                                `p:4: "10" is no time above zero`,
-		rule + "    cool-down: -5s\n":                                               `p:4: "-5s" is no time above zero`,
-		rule + "    cool-down: [1s]\n":                                              "p:4: a time is wanted",
-		rule + "    burst: {uses: 1, within: 1s}\n":                                 "p:4: a burst of 1 uses: give 2 to 10000",
+		rule + "    cool-down: 10\n":                                                `p:4: "10" is not a positive duration`,
+		rule + "    cool-down: -5s\n":                                               `p:4: "-5s" is not a positive duration`,
+		rule + "    cool-down: [1s]\n":                                              "p:4: the value must be a duration",
+		rule + "    burst: {uses: 1, within: 1s}\n":                                 "p:4: a burst of 1 uses: use 2 to 10000",
 		rule + "    burst: {uses: 10001, within: 1s}\n":                             "p:4: a burst of 10001 uses",
-		rule + "    burst: {uses: 5, within: 999ms}\n":                              "p:4: a burst within 999ms: repeated uses are counted once a second",
-		rule + "    burst: {uses: 5}\n":                                             "p:4: a burst within which time?",
+		rule + "    burst: {uses: 5, within: 999ms}\n":                              "p:4: a burst within 999ms: repeated uses are counted once per second",
+		rule + "    burst: {uses: 5}\n":                                             "p:4: a burst requires within",
 		rule + "    burst: {uses: 5, within: 1s}\n    alert: first\n":               "p:5: a burst counts every use",
 		rule + "    images: []\n":                                                   "p:4: the list is empty",
 		rule + "    except: []\n":                                                   "p:4: the list is empty",
 		rule + "    except:\n      - {}\n":                                          "p:5: an exception without a condition would allow everything",
-		rule + "    except:\n      - images: [a]\n      - executables: [ping]\n":    `p:6: executables: pattern "ping" matches no path: it has to begin with a slash`,
+		rule + "    except:\n      - images: [a]\n      - executables: [ping]\n":    `p:6: executables: pattern "ping" matches no path: it must begin with a slash`,
 		rule + "    executables: [/bin/]\n":                                         "matches no path: it ends with a slash",
 		rule + "    images: [nginx]\n    containers:\n      - web\n      - \"[\"\n": `p:7: containers: pattern "[" is malformed: a [ needs a closing ]`,
-		rule + "    containers: [a/b]\n":                                            "matches nothing: no such name has a slash",
+		rule + "    containers: [a/b]\n":                                            "matches nothing: these names contain no slash",
 		rule + "    labels: [\"=x\"]\n":                                             `p:4: labels: pattern "=x" is empty`,
 		rule + "    services: [\"\"]\n":                                             `p:4: services: pattern "" is empty`,
 		rule + "    images: nginx\n":                                                "p:4: ",
-		rule + "    profiles: [\"[\"]\n":                                            `p:4: "[" is no pattern of files`,
+		rule + "    profiles: [\"[\"]\n":                                            `p:4: invalid file pattern "["`,
 		"rules:\n  - name: a\n    capabilities:\n      - NET_ROW\n":                 `p:4: unknown capability "NET_ROW": the nearest is NET_RAW`,
-		"rules:\n  - name: a\n    capabilities: NET_RAW\n":                          "p:3: a list of capabilities is wanted",
-		"rules:\n  - name: a\n    capabilities: [BPF]\n    raw-socket: true\n":      "p:2: nothing can meet this: opening a raw socket takes NET_RAW",
-		rule + "    verdict: granted\n    classes: [denied]\n":                      "p:2: nothing can meet this",
-		rule + "    verdict: denied\n    classes: [soft, required]\n":               "p:2: nothing can meet this",
-		rule + "    nested-userns: true\n    classes: [denied]\n":                   "p:2: nothing can meet this",
-		rule + "    nested-userns: false\n    classes: [nested-userns]\n":           "p:2: nothing can meet this",
+		"rules:\n  - name: a\n    capabilities: NET_RAW\n":                          "p:3: capabilities must be a list",
+		"rules:\n  - name: a\n    capabilities: [BPF]\n    raw-socket: true\n":      "p:2: no use can match: opening a raw socket requires NET_RAW",
+		rule + "    verdict: granted\n    classes: [denied]\n":                      "p:2: no use can match",
+		rule + "    verdict: denied\n    classes: [soft, required]\n":               "p:2: no use can match",
+		rule + "    nested-userns: true\n    classes: [denied]\n":                   "p:2: no use can match",
+		rule + "    nested-userns: false\n    classes: [nested-userns]\n":           "p:2: no use can match",
 	} {
 		file, err := Parse("p", []byte(text))
 		var placed *strictyaml.Error
@@ -179,8 +179,8 @@ func TestWhatIsWrongIsToldWithItsLine(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever a file holds, it is rules that are the same when they are written and read
-// again, or an error in one line that says where.
+// FuzzParse verifies that every file is either rules that are the same after writing and reading them again, or an error in
+// one line with a position.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", BuiltinText, "rules: [{builtin: drift, profiles: [a]}]", "rules:\n - name: a\n   raw-socket: [XDP]\n   cool-down: 1h\nsinks: {a: b}\n",
@@ -193,7 +193,7 @@ func FuzzParse(f *testing.F) {
 		file, err := Parse("p", data)
 		if err != nil {
 			if text := err.Error(); strings.ContainsAny(text, "\n\x1b") || !strings.HasPrefix(text, "p:") {
-				t.Errorf("not one line with a place: %q", text)
+				t.Errorf("not one line with a position: %q", text)
 			}
 			return
 		}
@@ -214,7 +214,7 @@ func FuzzParse(f *testing.F) {
 		for i := range file.Rules {
 			file.Rules[i].baseline = &baseline{images: map[string]used{}}
 		}
-		for _, one := range New(file).Take(use, time.Now()) {
+		for _, one := range New(file).Evaluate(use, time.Now()) {
 			if one.Count != 1 || one.Summary == "" {
 				t.Errorf("%+v", one)
 			}

@@ -8,48 +8,48 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// summary says what has happened, in a line that is safe for terminals and logs.
-func (r *Rule) summary(s sighting, count uint64) string {
-	text := event(s.use)
-	var notes []string
+// summary returns what happened, as a line that is safe for terminals and logs.
+func (r *Rule) summary(m match, count uint64) string {
+	text := event(m.use)
+	var details []string
 	switch {
 	case r.Burst != nil:
-		text = fmt.Sprintf("%d times in %s; the last: %s", count, where(s.use), event(s.use))
-	case s.use.Open && count == s.use.Count: // the event tells
+		text = fmt.Sprintf("%d times in %s; the last: %s", count, containerText(m.use), event(m.use))
+	case m.use.Open && count == m.use.Count: // event contains the number
 	case count > 1:
-		notes = append(notes, fmt.Sprintf("%d times", count))
+		details = append(details, fmt.Sprintf("%d times", count))
 	}
 	if r.Burst == nil {
-		text += " in " + where(s.use)
+		text += " in " + containerText(m.use)
 	}
 	if r.Profiles != nil {
-		notes = append(notes, "never seen in the image's profiles")
+		details = append(details, "never seen in the image's profiles")
 	}
-	if inNestedUserns(s.use) {
-		notes = append(notes, "in a user namespace of its own")
+	if inNestedUserns(m.use) {
+		details = append(details, "in a user namespace of its own")
 	}
-	if s.unsure != "" {
-		notes = append(notes, "unsure: "+s.unsure)
+	if m.unsure != "" {
+		details = append(details, "unsure: "+m.unsure)
 	}
-	return strings.Join(append([]string{text}, notes...), ", ")
+	return strings.Join(append([]string{text}, details...), ", ")
 }
 
-// event is what a process did: raw socket (IPv4) opened by ping.
+// event returns what a process did, such as "raw socket (IPv4) opened by ping".
 func event(use uses.Use) string {
-	who := printable.Word(use.Process.Name())
+	process := printable.Word(use.Process.Name())
 	switch {
 	case use.Open && use.Count > 1:
-		return fmt.Sprintf("%d raw sockets (%s) held open by %s", use.Count, use.Family, who)
+		return fmt.Sprintf("%d raw sockets (%s) held open by %s", use.Count, use.Family, process)
 	case use.Open:
-		return fmt.Sprintf("raw socket (%s) held open by %s", use.Family, who)
+		return fmt.Sprintf("raw socket (%s) held open by %s", use.Family, process)
 	case use.RawSocket && use.Granted:
-		return fmt.Sprintf("raw socket (%s) opened by %s", use.Family, who)
+		return fmt.Sprintf("raw socket (%s) opened by %s", use.Family, process)
 	case use.RawSocket:
-		return fmt.Sprintf("raw socket (%s) denied to %s", use.Family, who)
+		return fmt.Sprintf("raw socket (%s) denied to %s", use.Family, process)
 	case use.Granted:
-		return fmt.Sprintf("%s used by %s%s", use.Capability, who, call(use))
+		return fmt.Sprintf("%s used by %s%s", use.Capability, process, call(use))
 	}
-	return fmt.Sprintf("%s denied to %s%s", use.Capability, who, call(use))
+	return fmt.Sprintf("%s denied to %s%s", use.Capability, process, call(use))
 }
 
 func call(use uses.Use) string {
@@ -59,8 +59,8 @@ func call(use uses.Use) string {
 	return " for " + printable.Text(use.Call)
 }
 
-// where it was: web (nginx:1.27).
-func where(use uses.Use) string {
+// containerText returns the container with its image, such as "web (nginx:1.27)".
+func containerText(use uses.Use) string {
 	title := printable.Word(use.Container.Title())
 	if use.Container.Image == "" {
 		return title

@@ -12,52 +12,52 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// Trial is what rules would make of recorded profiles.
+// Trial is the result of testing rules with recorded profiles.
 type Trial struct {
-	// Version of the form.
+	// Version of the format.
 	Schema int `json:"schema"`
-	// Whether nothing would alert, surely.
+	// Whether certainly no rule would alert.
 	Passed bool        `json:"passed"`
 	Rules  []TriedRule `json:"rules"`
 }
 
-// TriedRule is what one rule would.
+// TriedRule is the result of one rule.
 type TriedRule struct {
 	Rule string `json:"rule"`
-	// Its line in the file of rules.
+	// Line of the rule in the file of rules.
 	Line int `json:"line"`
-	// The uses that it is about, also those that an exception allows.
+	// The uses that match the rule, including those that an exception allows.
 	Uses []TriedUse `json:"uses"`
 }
 
-// TriedUse is a recorded use that a rule is about.
+// TriedUse is a recorded use that matches a rule.
 type TriedUse struct {
 	Outcome Outcome `json:"outcome"`
-	// What a profile does not tell, if the outcome is unsure.
+	// If the outcome is unsure: what the profile does not contain.
 	Unsure string `json:"unsure,omitempty"`
-	// The number of the exception that allows it, from 1 on; missing if none does.
+	// The number of the exception that allows the use, from 1 on; missing if none does.
 	Exception int `json:"exception,omitempty"`
-	// What an alert would say.
+	// The summary that an alert would have.
 	Summary   string            `json:"summary"`
 	Container profile.Container `json:"container"`
 	Use       profile.Use       `json:"use"`
 }
 
-// Outcome is what comes of a use.
+// Outcome is whether a rule alerts on a use.
 type Outcome string
 
 // The outcomes.
 const (
 	Alerts  Outcome = "alerts"
-	Unsure  Outcome = "unsure"  // whether it alerts
-	Allowed Outcome = "allowed" // by an exception
+	Unsure  Outcome = "unsure"  // it is unknown whether the rule alerts
+	Allowed Outcome = "allowed" // an exception allows the use
 )
 
-// Outcomes lists all.
+// Outcomes returns all outcomes.
 func Outcomes() []Outcome { return []Outcome{Alerts, Unsure, Allowed} }
 
-// Try tells what rules, whose profiles are loaded, would make of a profile, had they been in
-// force: whether they would alert, not how often.
+// Try tests rules, whose profiles are loaded, with a recorded profile. It reports whether the rules would have alerted, but
+// not how often.
 func Try(file File, p profile.Profile) Trial {
 	trial := Trial{Schema: 2, Passed: true}
 	for i := range file.Rules {
@@ -74,10 +74,10 @@ func Try(file File, p profile.Profile) Trial {
 	return trial
 }
 
-// try tells what the rule would make of a run.
+// try tests the rule with a run.
 func (r *Rule) try(run profile.Run) (all []TriedUse) {
 	var burst []profile.Use
-	uses := recorded(run)
+	uses := recordedUses(run)
 	for i, use := range uses {
 		j := r.judge(use)
 		if j.alerts == no && j.allowed < 0 {
@@ -85,7 +85,7 @@ func (r *Rule) try(run profile.Run) (all []TriedUse) {
 		}
 		tried := TriedUse{
 			Outcome: Alerts, Unsure: j.unsure, Container: run.Container, Use: run.Uses[i],
-			Summary: (&Rule{Profiles: r.Profiles}).summary(sighting{use: use}, use.Count),
+			Summary: (&Rule{Profiles: r.Profiles}).summary(match{use: use}, use.Count),
 		}
 		switch {
 		case j.allowed >= 0:
@@ -101,23 +101,24 @@ func (r *Rule) try(run profile.Run) (all []TriedUse) {
 	if r.Burst == nil {
 		return all
 	}
-	is := r.Burst.among(burst)
+	isBurst := r.Burst.matches(burst)
 	kept := all[:0]
 	for _, tried := range all {
 		switch {
 		case tried.Outcome == Allowed:
-		case is == no:
+		case isBurst == no:
 			continue
-		case is == perhaps:
-			tried.Outcome, tried.Unsure = Unsure, firstOf(tried.Unsure, "a profile does not tell how quickly uses followed on each other")
+		case isBurst == perhaps:
+			tried.Outcome, tried.Unsure = Unsure, firstOf(tried.Unsure, "a profile does not contain the times of all uses")
 		}
 		kept = append(kept, tried)
 	}
 	return kept
 }
 
-// among tells whether some uses of a container were a burst.
-func (b Burst) among(uses []profile.Use) answer {
+// matches reports whether uses of a container were a burst. Only the times of the first and the last use of each pattern of
+// use are known.
+func (b Burst) matches(uses []profile.Use) answer {
 	var count uint64
 	var first, last time.Time
 	for _, use := range uses {
@@ -138,9 +139,9 @@ func (b Burst) among(uses []profile.Use) answer {
 	return perhaps
 }
 
-// recorded are the uses of a run as a watch would have told of them, one for each. A profile does
-// not tell the process.
-func recorded(run profile.Run) []uses.Use {
+// recordedUses returns the uses of a run in the form in which package uses would have reported them: one for each pattern of
+// use, without the process, which a profile does not contain.
+func recordedUses(run profile.Run) []uses.Use {
 	all := make([]uses.Use, 0, len(run.Uses))
 	of := uses.Container{
 		ID: run.Container.ID, Name: run.Container.Name, Image: run.Container.Image, ImageID: run.Container.ImageID,
@@ -162,13 +163,13 @@ func recorded(run profile.Run) []uses.Use {
 	return all
 }
 
-// WriteText writes a trial for people.
+// WriteText writes the trial as text.
 func (t Trial) WriteText(out io.Writer) error {
 	var text strings.Builder
 	for _, rule := range t.Rules {
 		fmt.Fprintf(&text, "%s: %s\n", printable.Word(rule.Rule), rule.counts())
 		for _, use := range rule.Uses {
-			fmt.Fprintf(&text, "  %-7s  %s%s\n", use.Outcome, use.Summary, use.note())
+			fmt.Fprintf(&text, "  %-7s  %s%s\n", use.Outcome, use.Summary, use.detail())
 		}
 	}
 	_, err := io.WriteString(out, text.String())
@@ -192,7 +193,7 @@ func (r TriedRule) counts() string {
 	return strings.Join(texts, ", ")
 }
 
-func (u TriedUse) note() string {
+func (u TriedUse) detail() string {
 	switch u.Outcome {
 	case Allowed:
 		return fmt.Sprintf(" (exception %d)", u.Exception)

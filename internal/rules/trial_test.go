@@ -15,7 +15,7 @@ import (
 	"github.com/capmon/capmon/internal/uses"
 )
 
-// run of a web server that gives files away and opens a raw socket.
+// run returns the run of a web server that changes the owner of files and opens a raw socket.
 func run(changes ...func(*profile.Run)) profile.Run {
 	started := after(0)
 	of := func(c capability.Capability, class classify.Class, program string, count uint64, stack ...string) profile.Use {
@@ -40,7 +40,7 @@ func run(changes ...func(*profile.Run)) profile.Run {
 	return r
 }
 
-// stored is the file of a profile, beside a file of rules.
+// stored returns a file of rules, and saves a profile to old.json next to it.
 func stored(t *testing.T, text string, runs ...profile.Run) File {
 	t.Helper()
 	file := parsed(t, text)
@@ -52,16 +52,16 @@ func stored(t *testing.T, text string, runs ...profile.Run) File {
 	return file
 }
 
-func TestDriftIsWhatTheImagesProfilesDoNotHave(t *testing.T) {
+func TestDriftMatchesCapabilitiesThatTheProfilesDoNotHave(t *testing.T) {
 	file := stored(t, "rules: [{builtin: drift, profiles: ['o*.json']}, {name: any verdict, profiles: [old.json]}]", run())
-	if notes, err := file.LoadProfiles(); err != nil || len(notes) > 0 {
-		t.Fatal(notes, err)
+	if warnings, err := file.LoadProfiles(); err != nil || len(warnings) > 0 {
+		t.Fatal(warnings, err)
 	}
 	e := New(file)
 	for _, test := range []struct {
-		use   uses.Use
-		want  string
-		notes int
+		use      uses.Use
+		want     string
+		warnings int
 	}{
 		{ping(), "", 0},
 		{ping(chown), "", 0},
@@ -78,28 +78,28 @@ func TestDriftIsWhatTheImagesProfilesDoNotHave(t *testing.T) {
 			u.Capability = capability.Kill
 			u.RawSocket = false
 		}), "", 2},
-		{ping(func(u *uses.Use) { u.Container.Image = "nginx:1.28" }), "", 0}, // said already
+		{ping(func(u *uses.Use) { u.Container.Image = "nginx:1.28" }), "", 0}, // warned already
 		{ping(podmans), "", 2},
 		{ping(anonymous), "both: unsure", 0},
 	} {
 		var rules []string
-		for _, one := range e.Take(test.use, noon) {
+		for _, one := range e.Evaluate(test.use, noon) {
 			rules = append(rules, one.Rule)
 		}
 		want := map[string]int{"": 0, "any": 1, "bot": 2}[test.want[:min(3, len(test.want))]]
-		if notes := e.Notes(); len(rules) != want || len(notes) != test.notes {
-			t.Errorf("%v of %+v, %q; wanted %s", rules, test.use, notes, test.want)
+		if warnings := e.Warnings(); len(rules) != want || len(warnings) != test.warnings {
+			t.Errorf("%v of %+v, %q; wanted %s", rules, test.use, warnings, test.want)
 		}
 	}
 }
 
-func TestProfilesThatAreNotThereAreToldOf(t *testing.T) {
+func TestMissingProfilesCauseWarnings(t *testing.T) {
 	file := stored(t, "rules: [{builtin: drift, profiles: ['none*.json']}]")
-	notes, err := file.LoadProfiles()
-	if want := []string{`rule "drift": there is no profile at none*.json`, `rule "drift" cannot alert: it knows no image`}; err != nil || !cmp.Equal(notes, want) {
-		t.Errorf("%q, %v", notes, err)
+	warnings, err := file.LoadProfiles()
+	if want := []string{`rule "drift": there is no profile at none*.json`, `rule "drift" cannot alert: it has no profiles`}; err != nil || !cmp.Equal(warnings, want) {
+		t.Errorf("%q, %v", warnings, err)
 	}
-	if alerts := New(file).Take(ping(anonymous), noon); len(alerts) > 0 {
+	if alerts := New(file).Evaluate(ping(anonymous), noon); len(alerts) > 0 {
 		t.Errorf("it alerts: %+v", alerts)
 	}
 	file = stored(t, "rules:\n  - {builtin: drift, profiles: [none.json]}\n")
@@ -115,7 +115,7 @@ func TestProfilesThatAreNotThereAreToldOf(t *testing.T) {
 	}
 }
 
-func TestWhatRulesMakeOfAProfile(t *testing.T) {
+func TestTrialsOfRules(t *testing.T) {
 	const burst = "verdict: denied, burst: "
 	for rule, want := range map[string]string{
 		"capabilities: [MKNOD]":                                                        "passed",
@@ -126,13 +126,13 @@ func TestWhatRulesMakeOfAProfile(t *testing.T) {
 		"raw-socket: [packet]":                                                         "passed",
 		"raw-socket: true, except: [{images: [httpd]}, {images: [nginx]}]":             "passed, allowed 2 NET_RAW",
 		"verdict: granted, except: [{capabilities: [CHOWN]}]":                          "allowed 1 CHOWN, alerts NET_RAW",
-		"raw-socket: true, executables: [/bin/ping]":                                   "unsure NET_RAW: it is not known which file was executed",
-		"raw-socket: true, except: [{executables: [/bin/ping]}]":                       "unsure NET_RAW: it is not known which file was executed",
+		"raw-socket: true, executables: [/bin/ping]":                                   "unsure NET_RAW: the executed file is unknown",
+		"raw-socket: true, except: [{executables: [/bin/ping]}]":                       "unsure NET_RAW: the executed file is unknown",
 		"profiles: [old.json]":                                                         "alerts SYS_TIME",
 		"profiles: [old.json], verdict: granted":                                       "passed",
 		burst + "{uses: 31, within: 10s}":                                              "passed",
 		burst + "{uses: 30, within: 10s}":                                              "alerts SYS_TIME",
-		burst + "{uses: 30, within: 1s}":                                               "unsure SYS_TIME: a profile does not tell how quickly uses followed on each other",
+		burst + "{uses: 30, within: 1s}":                                               "unsure SYS_TIME: a profile does not contain the times of all uses",
 		burst + "{uses: 5, within: 10s}, except: [{capabilities: [SYS_TIME]}]":         "passed, allowed 1 SYS_TIME",
 		"verdict: granted, burst: {uses: 5, within: 1m}, except: [{raw-socket: true}]": "passed, allowed 1 NET_RAW",
 		"verdict: granted, burst: {uses: 3, within: 1m}, except: [{raw-socket: true}]": "alerts CHOWN, allowed 1 NET_RAW",
@@ -176,8 +176,8 @@ func TestATrialInText(t *testing.T) {
   alerts   SYS_TIME denied to date for call in "we\x1bb" (nginx:1.27), 30 times
 never: would not alert
 perhaps: unsure 2
-  unsure   raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (it is not known which file was executed)
-  unsure   SYS_TIME denied to date for call in "we\x1bb" (nginx:1.27), 30 times (it is not known which file was executed)
+  unsure   raw socket (IPv4) opened by ping in "we\x1bb" (nginx:1.27), 2 times (the executed file is unknown)
+  unsure   SYS_TIME denied to date for call in "we\x1bb" (nginx:1.27), 30 times (the executed file is unknown)
 `
 	if diff := cmp.Diff(want, text.String()); diff != "" {
 		t.Error(diff)

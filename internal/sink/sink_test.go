@@ -560,7 +560,7 @@ func TestModesOfTheMetricsSocket(t *testing.T) {
 		t.Errorf("a group that does not exist: %v", err)
 	}
 	other := Prometheus{Listen: "unix:" + socket}
-	if _, err := other.serve(queueMetrics(func() []*sendLoop { return nil })); err == nil || !strings.Contains(err.Error(), "another process answers") {
+	if _, err := other.serve(queueMetrics(func() []*sendLoop { return nil })); err == nil || !strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a socket in use: %v", err)
 	}
 	if err := s.Reload(nil); err != nil {

@@ -1,6 +1,6 @@
-// Package alternatives suggests what may replace a capability that a container uses: a sysctl, a limit, or another user.
-// It suggests an alternative only if every observed use of the capability supports it. Only a trial can show whether the
-// workload works with it.
+// Package alternatives suggests what may replace a capability that a container uses: a sysctl, a limit, or another
+// user. It suggests an alternative only if every observed use of the capability supports it. Only a trial can show
+// whether the workload works with it.
 package alternatives
 
 import (

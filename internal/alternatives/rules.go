@@ -105,7 +105,8 @@ func anotherUser(s profile.Summary) (Alternative, bool) {
 	}
 	text := fmt.Sprintf("it becomes user %s at its start, and can run as that user from the beginning", user)
 	if slices.ContainsFunc(groups, func(use profile.Use) bool { name, _ := splitCall(use.Call); return name == "setgroups" }) {
-		// For a user without a group, the engine sets the groups that the image lists. Otherwise it sets only the given group.
+		// For a user without a group, the engine sets the groups that the image lists. Otherwise it sets only the given
+		// group.
 		text += fmt.Sprintf(", with the groups that the image's /etc/passwd and /etc/group list for this user; if they do not list it, use --user=%s and a --group-add for each further group", option)
 		option = user
 	}

@@ -20,7 +20,7 @@ type Comparison struct {
 
 // Container is one container, or one service, in both profiles.
 type Container struct {
-	// PairedBy is how the containers of the two profiles were matched.
+	// PairedBy is the criterion by which the containers of the two profiles were matched.
 	PairedBy PairedBy
 	// Before and After are the container in each profile; nil if it is not in that profile.
 	Before, After *profile.Summary

@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// PairedBy is how the containers of two profiles were matched.
+// PairedBy is the criterion by which the containers of two profiles were matched.
 type PairedBy string
 
 // The kinds of matches, in the order in which they are tried.

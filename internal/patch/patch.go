@@ -1,5 +1,5 @@
-// Package patch writes lists of capabilities into existing files: compose files, Kubernetes manifests and podman quadlets.
-// Every other byte of the files stays the same.
+// Package patch writes lists of capabilities into existing files: compose files, Kubernetes manifests and podman
+// quadlets. Every other byte of the files stays the same.
 package patch
 
 import (
@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-// Setting is what a service or container of a file needs.
+// Setting has the needs of a service or container of a file.
 type Setting struct {
 	Name  string
 	Needs capability.Set
@@ -27,8 +27,8 @@ type MissingError struct {
 	Name string
 	// Existing are the names of the services or containers that the file has.
 	Existing []string
-	// Included are the files that the file includes. Unsupported are its objects of kinds that capmon does not edit. Both
-	// may have the missing name.
+	// Included are the files that the file includes. Unsupported are its objects of kinds that capmon does not edit.
+	// Both may have the missing name.
 	Included, Unsupported []string
 }
 

@@ -214,9 +214,9 @@ func TestALongSetupIsAlwaysAViolation(t *testing.T) {
 	p := profile.New(run(using(use(capability.Chown, classify.LongSetup), use(capability.NetRaw, classify.LongSetup))))
 	const want = "long-setup CHOWN,NET_RAW: CHOWN, NET_RAW are used after more than 30s of runtime setup, where a workload may hide"
 	for name, policy := range map[string]Policy{
-		"no policy":     {},
-		"all allowed":   parsed(t, rule("allow: [ALL]")),
-		"others denied": parsed(t, rule("deny: [MKNOD]")),
+		"no policy":       {},
+		"all allowed":     parsed(t, rule("allow: [ALL]")),
+		"others denied":   parsed(t, rule("deny: [MKNOD]")),
 		"no rule applies": parsed(t, rule("deny: [ALL], match: {service: [db]}")),
 	} {
 		result := Check(p, policy, nil)

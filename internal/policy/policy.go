@@ -1,4 +1,5 @@
-// Package policy reads policies, which restrict what containers may use and be granted, and checks profiles against them.
+// Package policy reads policies, which restrict what containers may use and be granted, and checks profiles against
+// them.
 package policy
 
 import (
@@ -59,7 +60,7 @@ type Rule struct {
 	DenyGranted *Capabilities `yaml:"deny-granted,omitempty"`
 	// AllowGranted lists the only capabilities that may be granted. [] allows none.
 	AllowGranted *Capabilities `yaml:"allow-granted,omitempty"`
-	// MaxUnused is how many granted capabilities may be unused: 0 or more.
+	// MaxUnused is the number of granted capabilities that may be unused: 0 or more.
 	MaxUnused *int `yaml:"max-unused,omitempty"`
 	// Complete: capmon must have recorded everything that the container did while it was watched. If records were lost,
 	// if capmon saw no workload, or if the needs of executed files or of the seccomp profile are unknown, that is a

@@ -299,7 +299,8 @@ func (f File) accessKey() accessKey {
 	return accessKey{f.Capability, f.Granted, f.Program, f.Call, f.Site}
 }
 
-// withoutFiles are the classes of checks whose files the eBPF programs do not record (is_file_check, bpf/checked_files.h).
+// withoutFiles are the classes of checks whose files the eBPF programs do not record (is_file_check,
+// bpf/checked_files.h).
 var withoutFiles = []classify.Class{classify.Redundant, classify.NestedUserns, classify.OtherCredential, classify.Setup}
 
 // FilesOf returns the files of the uses. others reports whether there may be more files: some of the checks are not

@@ -43,17 +43,17 @@ type Run struct {
 	// EngineError is the reason why the engine did not report the container's settings; empty if it reported them.
 	EngineError string `json:"engineError,omitempty"`
 
-	// Started is when the workload began, or when capmon first saw it if Existed. It is nil if capmon saw only runtime
-	// setup, and no workload.
+	// Started is the time when the workload began, or when capmon first saw it if Existed. It is nil if capmon saw only
+	// runtime setup, and no workload.
 	Started *time.Time `json:"started,omitempty"`
-	// Ended is when capmon saw the last process end, or when the observation ended.
+	// Ended is the time when capmon saw the last process end, or when the observation ended.
 	Ended time.Time `json:"ended"`
 	// Existed: the workload was running before the observation began. capmon does not know what it used before.
 	Existed bool `json:"existed"`
 	// New: nobody had started the container before the recording began; nil if no engine reported it.
 	New *bool `json:"new,omitempty"`
-	// Watched is when capmon began to record the system calls that the container's grants unlock, if that was later
-	// than when capmon found the container running; otherwise nil.
+	// Watched is the time when capmon began to record the system calls that the container's grants unlock, if that was
+	// later than when capmon found the container running; otherwise nil.
 	Watched *time.Time `json:"watched,omitempty"`
 	// Running: the container was still running when the observation ended.
 	Running bool `json:"running"`

@@ -16,7 +16,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Sources is what is known in addition to the kernel's record.
+// Sources has what is known in addition to the kernel's record.
 type Sources struct {
 	// Infos has the engine's description of each container, by container ID. A container without an entry keeps its ID
 	// and what the kernel recorded.

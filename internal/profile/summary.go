@@ -21,7 +21,7 @@ type Summary struct {
 	FirstStarts int
 	// SeveralBuilds: the runs are not all of the same build of the image.
 	SeveralBuilds bool
-	// Observed is how long capmon saw the workload run, in total.
+	// Observed is the total time that capmon saw the workload run.
 	Observed         time.Duration
 	Running, Existed bool
 	// Failed is the exit status of the latest run that failed; nil if no run is known to have failed.
@@ -33,8 +33,8 @@ type Summary struct {
 	// EngineError is the reason why the engine did not report the settings of one of the runs; empty if it reported
 	// all.
 	EngineError string
-	// Since is when capmon began to watch the container. Found is the first time that it found the container already
-	// running; zero if it never did.
+	// Since is the time when capmon began to watch the container. Found is the first time that it found the container
+	// already running; zero if it never did.
 	Since, Found time.Time
 	// Started: capmon saw a workload.
 	Started bool

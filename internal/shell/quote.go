@@ -23,7 +23,8 @@ func Quote(word string) string {
 	if !graphic(word) {
 		return escaped(word)
 	}
-	// Single quotes, because in double quotes bash expands ! in interactive use, and every shell expands other characters.
+	// Single quotes, because in double quotes bash expands ! in interactive use, and every shell expands other
+	// characters.
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 

@@ -1,5 +1,5 @@
-// Package strictyaml reads YAML files that people write. Unknown keys and keys without a value are errors, and each error
-// contains the line.
+// Package strictyaml reads YAML files that people write. Unknown keys and keys without a value are errors, and each
+// error contains the line.
 package strictyaml
 
 import (

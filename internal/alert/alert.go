@@ -43,16 +43,16 @@ type Alert struct {
 	Schema int `json:"schema"`
 	// Unique ID. It is the same in every delivery of the alert.
 	ID string `json:"id"`
-	// When the kernel checked the capability. For a loss: when capmon noticed it. For dropped alerts: the time of the last
-	// one.
+	// When the kernel checked the capability. For a loss: when capmon noticed it. For dropped alerts: the time of the
+	// last one.
 	Time time.Time `json:"time"`
 	// Name of the rule. The rules capmon-loss and capmon-alerts-dropped are part of capmon.
 	Rule     string   `json:"rule"`
 	Severity Severity `json:"severity"`
 	// What happened, in one line that is safe for terminals and logs.
 	Summary string `json:"summary"`
-	// Number of uses that the alert reports, including uses during the rule's preceding cool-down. For a loss: how much was
-	// lost. For dropped alerts: their number.
+	// Number of uses that the alert reports, including uses during the rule's preceding cool-down. For a loss: how
+	// much was lost. For dropped alerts: their number.
 	Count uint64 `json:"count"`
 	// The use; the last one if there were several. Missing in alerts of losses and of dropped alerts.
 	Use uses.Use `json:"use,omitzero"`
@@ -77,8 +77,8 @@ type Loss struct {
 	Total monitor.Losses `json:"total"`
 	// ID of the recording.
 	Recording string `json:"recording"`
-	// Container that caused the loss; missing if unknown. It is the container with most entries of the full map, or, if no
-	// map is full, the container that lost checks because of its own quota.
+	// Container that caused the loss; missing if unknown. It is the container with most entries of the full map, or,
+	// if no map is full, the container that lost checks because of its own quota.
 	Container uses.Container `json:"container,omitzero"`
 	// The containers that lost most checks, executions or system calls: at most 10, the one that lost most first.
 	Losers []Loser `json:"losers"`
@@ -139,8 +139,9 @@ func (a Alert) Container() uses.Container {
 	return a.Use.Container
 }
 
-// Origin returns the source of the alert for queues (package fair). Alerts with the same origin share the space and the turns
-// of one container. capmon's own alerts have a separate origin, so that the alerts of containers do not delay them.
+// Origin returns the source of the alert for queues (package fair). Alerts with the same origin share the space and
+// the turns of one container. capmon's own alerts have a separate origin, so that the alerts of containers do not
+// delay them.
 func (a Alert) Origin() fair.Source {
 	if a.Loss != nil || a.Dropped != nil {
 		return fair.Source{Key: fair.Own}

@@ -75,7 +75,8 @@ type Options struct {
 	Settled time.Duration
 	// Version of capmon.
 	Version string
-	// Limiter limits the number of concurrent responses from the database. Handlers can share it. nil for a limit of one.
+	// Limiter limits the number of concurrent responses from the database. Handlers can share it. nil for a limit of
+	// one.
 	Limiter Limiter
 	Log     *zap.Logger
 }
@@ -357,8 +358,8 @@ func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string)
 	return p, true
 }
 
-// selectionOf reads the parameters of a request. An unknown parameter is an error, because a typing error would otherwise
-// select everything.
+// selectionOf reads the parameters of a request. An unknown parameter is an error, because a typing error would
+// otherwise select everything.
 func selectionOf(r *http.Request, more []string) (selection store.Selection, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {

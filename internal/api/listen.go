@@ -52,8 +52,8 @@ func ListenTLS(address, certificate, key string) (net.Listener, error) {
 	return tls.NewListener(limited, &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}), nil
 }
 
-// ReadToken reads the token from a file. Only the owner and the group may read the file. The mode of systemd's credentials
-// permits the group to read, because an access control list permits it to the user of the unit.
+// ReadToken reads the token from a file. Only the owner and the group may read the file. The mode of systemd's
+// credentials permits the group to read, because an access control list permits it to the user of the unit.
 func ReadToken(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {

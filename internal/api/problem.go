@@ -20,8 +20,8 @@ func problem(w http.ResponseWriter, status int, err error) {
 	_, _ = w.Write(append(body, '\n'))
 }
 
-// withProblems returns a handler that converts errors of other handlers to problems: of the multiplexer, the metrics and
-// pprof.
+// withProblems returns a handler that converts errors of other handlers to problems: of the multiplexer, the metrics
+// and pprof.
 func withProblems(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := &problemWriter{ResponseWriter: w}

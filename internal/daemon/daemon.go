@@ -96,8 +96,8 @@ type State struct {
 }
 
 // Start starts to record, or resumes the recording that an earlier process pinned. A database that is temporarily
-// unusable is not an error: recorded data stays in the kernel until it can be saved. Start returns [ErrInUse] if another
-// daemon uses the database.
+// unusable is not an error: recorded data stays in the kernel until it can be saved. Start returns [ErrInUse] if
+// another daemon uses the database.
 func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	d := &Daemon{options: options, database: newDatabase(options.Database, options.Fallback, options.Log)}
 	release, err := d.database.fallback.lock()
@@ -264,8 +264,8 @@ func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profil
 	return d.database.profile(ctx, selection)
 }
 
-// Close saves the waiting alerts and closes the database. If the recording is pinned, it continues for the next process.
-// Otherwise it ends.
+// Close saves the waiting alerts and closes the database. If the recording is pinned, it continues for the next
+// process. Otherwise it ends.
 func (d *Daemon) Close() error {
 	defer d.release()
 	err := errors.Join(d.observer.Close(), d.options.Alerts.save(context.Background(), d.database), d.database.close())

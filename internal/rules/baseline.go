@@ -37,8 +37,8 @@ func (b *baseline) knows(image string) bool {
 	return ok
 }
 
-// isNew reports whether the profiles of the image do not contain the capability with the same answer of the kernel. For an
-// image without a profile, nothing is new. unsure is the reason for the result perhaps.
+// isNew reports whether the profiles of the image do not contain the capability with the same answer of the kernel.
+// For an image without a profile, nothing is new. unsure is the reason for the result perhaps.
 func (b *baseline) isNew(use uses.Use) (result answer, unsure string) {
 	if use.Container.Unidentified && len(b.images) > 0 {
 		return perhaps, "the engine did not report the image in time"
@@ -51,8 +51,8 @@ func (b *baseline) isNew(use uses.Use) (result answer, unsure string) {
 	return yes, ""
 }
 
-// LoadProfiles reads the profiles that the rules name. It returns a warning for each pattern without files and for each rule
-// without profiles. The error is a *[strictyaml.Error].
+// LoadProfiles reads the profiles that the rules name. It returns a warning for each pattern without files and for
+// each rule without profiles. The error is a *[strictyaml.Error].
 func (f *File) LoadProfiles() (warnings []string, err error) {
 	for i := range f.Rules {
 		rule := &f.Rules[i]

@@ -14,7 +14,7 @@ var BuiltinText string
 // Builtin returns the built-in rules.
 func Builtin() (File, error) { return Parse("built-in rules", []byte(BuiltinText)) }
 
-// complete sets unset fields to those of the built-in rule. It returns false if there is no such rule.
+// complete sets unset fields to the values of the built-in rule. It returns false if there is no such rule.
 func (r *Rule) complete(builtin []Rule) bool {
 	i := slices.IndexFunc(builtin, func(b Rule) bool { return b.Name == r.Builtin })
 	if i < 0 {
@@ -24,7 +24,7 @@ func (r *Rule) complete(builtin []Rule) bool {
 	return true
 }
 
-// fill sets fields with zero values to those of a default.
+// fill sets fields with zero values to the values of a default.
 func fill(value, byDefault reflect.Value) {
 	for i := range value.NumField() {
 		switch field := value.Field(i); {

@@ -18,17 +18,18 @@ const (
 	maxStates = 16384
 	// maxWarnedImages is the maximum number of images that warnings about a missing profile name.
 	maxWarnedImages = 1024
-	// If a rule without a cool-down returns floodAlerts alerts about the same container and capability within floodPeriod, it
-	// cools down for floodPeriod. A flood, even with a new process name each time, thus cannot fill a sink or hide the
-	// alerts of others.
+	// If a rule without a cool-down returns floodAlerts alerts about the same container and capability within
+	// floodPeriod, it cools down for floodPeriod. A flood, even with a new process name each time, thus cannot fill a
+	// sink or hide the alerts of others.
 	floodAlerts = 100
 	floodPeriod = time.Minute
-	// maxDelay is the maximum time from a use until the engine gets it. Container engines need time to name a container.
+	// maxDelay is the maximum time from a use until the engine gets it. Container engines need time to name a
+	// container.
 	maxDelay = 5 * time.Second
 )
 
-// Engine evaluates rules. It loses no use: the counts of a rule's alerts and of the uses that it still holds back add up to
-// the uses that match the rule. It is not safe for concurrent use.
+// Engine evaluates rules. It loses no use: the counts of a rule's alerts and of the uses that it still holds back add
+// up to the uses that match the rule. It is not safe for concurrent use.
 type Engine struct {
 	rules        []Rule
 	states       map[key]*state
@@ -52,8 +53,8 @@ func (r *Rule) key(use uses.Use) key {
 	return k
 }
 
-// state is the state of a rule for a container. It exists during a cool-down, or if the container had alerts or a possible
-// burst recently.
+// state is the state of a rule for a container. It exists during a cool-down, or if the container had alerts or a
+// possible burst recently.
 type state struct {
 	began    time.Time   // time of the first of the counted alerts, if the rule has no cool-down
 	alerts   int         // number of alerts since began
@@ -177,8 +178,8 @@ func (s *state) addToBurst(burst Burst, use uses.Use, now time.Time) (count uint
 	return count, true
 }
 
-// Due returns alerts of the uses that were held back by cool-downs that have ended. It also removes states that are no longer
-// needed. Call it about once per second.
+// Due returns alerts of the uses that were held back by cool-downs that have ended. It also removes states that are
+// no longer needed. Call it about once per second.
 func (e *Engine) Due(now time.Time) []alert.Alert {
 	return e.release(func(rule *Rule, s *state) bool {
 		if now.Before(s.until) {
@@ -194,7 +195,8 @@ func (e *Engine) Close() []alert.Alert {
 	return e.release(func(*Rule, *state) bool { return true }, time.Time{})
 }
 
-// release returns alerts of the uses that are held back, for the states that ends selects. The alerts are sorted by time.
+// release returns alerts of the uses that are held back, for the states that ends selects. The alerts are sorted by
+// time.
 func (e *Engine) release(ends func(*Rule, *state) bool, now time.Time) (alerts []alert.Alert) {
 	for i := range e.rules {
 		rule := &e.rules[i]
@@ -223,8 +225,8 @@ func (s *state) canBeRemoved(rule *Rule, now time.Time) bool {
 	return len(s.window) == 0 || now.After(s.lastUsed.Add(time.Duration(rule.Burst.Within)+maxDelay))
 }
 
-// Replace replaces the rules. Unchanged rules keep their states. It returns alerts of the uses that the other rules hold
-// back.
+// Replace replaces the rules. Unchanged rules keep their states. It returns alerts of the uses that the other rules
+// hold back.
 func (e *Engine) Replace(file File) []alert.Alert {
 	unchanged := make(map[string]bool)
 	for _, rule := range file.Rules {

@@ -26,7 +26,8 @@ const (
 
 // judgement is the result of evaluating a rule for a use.
 type judgement struct {
-	// alerts is whether the rule alerts: yes if the use meets its conditions and no exception; perhaps if that is unknown.
+	// alerts is whether the rule alerts: yes if the use meets its conditions and no exception; perhaps if that is
+	// unknown.
 	alerts answer
 	// unsure describes what is unknown; "" if nothing is.
 	unsure string

@@ -33,8 +33,8 @@ func Load(path string) (File, error) {
 	return Parse(path, data)
 }
 
-// Parse parses a YAML file of rules. Unknown keys and keys without a value are errors. Parse does not validate sinks and
-// spool. path is used in errors.
+// Parse parses a YAML file of rules. Unknown keys and keys without a value are errors. Parse does not validate sinks
+// and spool. path is used in errors.
 func Parse(path string, data []byte) (File, error) {
 	file, err := parse(data)
 	if err != nil {

@@ -179,8 +179,8 @@ func TestErrorsContainTheLine(t *testing.T) {
 	}
 }
 
-// FuzzParse verifies that every file is either rules that are the same after writing and reading them again, or an error in
-// one line with a position.
+// FuzzParse verifies that every file is either rules that are the same after writing and reading them again, or an
+// error in one line with a position.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", BuiltinText, "rules: [{builtin: drift, profiles: [a]}]", "rules:\n - name: a\n   raw-socket: [XDP]\n   cool-down: 1h\nsinks: {a: b}\n",

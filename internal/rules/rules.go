@@ -59,13 +59,13 @@ type Rule struct {
 	baseline *baseline
 }
 
-// Conditions of a rule or an exception. A use must meet all conditions that are set. It meets a list if it matches at least
-// one element. In patterns, * and ? do not match a slash, and [...] matches one of several characters.
+// Conditions of a rule or an exception. A use must meet all conditions that are set. It meets a list if it matches at
+// least one element. In patterns, * and ? do not match a slash, and [...] matches one of several characters.
 type Conditions struct {
 	// Capabilities of the uses.
 	Capabilities *Capabilities `yaml:"capabilities,omitempty"`
-	// RawSocket: true for uses that open a raw socket, false for all other uses, or a list of socket families: IPv4, IPv6,
-	// packet, XDP.
+	// RawSocket: true for uses that open a raw socket, false for all other uses, or a list of socket families: IPv4,
+	// IPv6, packet, XDP.
 	RawSocket *RawSocket `yaml:"raw-socket,omitempty"`
 	// Verdict of the kernel: granted or denied.
 	Verdict Verdict `yaml:"verdict,omitempty"`

@@ -56,8 +56,8 @@ const (
 // Outcomes returns all outcomes.
 func Outcomes() []Outcome { return []Outcome{Alerts, Unsure, Allowed} }
 
-// Try tests rules, whose profiles are loaded, with a recorded profile. It reports whether the rules would have alerted, but
-// not how often.
+// Try tests rules, whose profiles are loaded, with a recorded profile. It reports whether the rules would have
+// alerted, but not how often.
 func Try(file File, p profile.Profile) Trial {
 	trial := Trial{Schema: 2, Passed: true}
 	for i := range file.Rules {
@@ -116,8 +116,8 @@ func (r *Rule) try(run profile.Run) (all []TriedUse) {
 	return kept
 }
 
-// matches reports whether uses of a container were a burst. Only the times of the first and the last use of each pattern of
-// use are known.
+// matches reports whether uses of a container were a burst. Only the times of the first and the last use of each
+// pattern of use are known.
 func (b Burst) matches(uses []profile.Use) answer {
 	var count uint64
 	var first, last time.Time
@@ -139,8 +139,8 @@ func (b Burst) matches(uses []profile.Use) answer {
 	return perhaps
 }
 
-// recordedUses returns the uses of a run in the form in which package uses would have reported them: one for each pattern of
-// use, without the process, which a profile does not contain.
+// recordedUses returns the uses of a run as package uses would have reported them: one for each pattern of use. A
+// profile does not contain the process.
 func recordedUses(run profile.Run) []uses.Use {
 	all := make([]uses.Use, 0, len(run.Uses))
 	of := uses.Container{

@@ -49,8 +49,8 @@ func slackBody(m Message) ([]byte, error) {
 	return marshal(map[string]string{"text": slackText(m.Summary)})
 }
 
-// slackText escapes the characters that Slack interprets as links and mentions:
-// https://docs.slack.dev/messaging/formatting-message-text#escaping
+// slackText escapes the characters that Slack interprets as links and mentions. See
+// https://docs.slack.dev/messaging/formatting-message-text#escaping.
 // Mattermost, Discord and others accept the same body, but also interpret a bare @channel or @everyone. A
 // zero-width space after the @ prevents that.
 func slackText(text string) string {

@@ -47,8 +47,8 @@ func (d *Duration) UnmarshalYAML(node ast.Node) error {
 	return nil
 }
 
-// Parse reads the list of sinks of a file. Unknown keys and invalid values are errors; the errors are those of
-// package strictyaml, with their lines. Parse does not read the files that sinks name. [Open] reads them.
+// Parse reads the list of sinks of a file. Unknown keys and invalid values are errors of package strictyaml, with
+// their lines. Parse does not read the files that sinks name. [Open] reads them.
 func Parse(node ast.Node) ([]Config, error) {
 	list, ok := node.(*ast.SequenceNode)
 	if !ok || len(list.Values) == 0 {

@@ -243,8 +243,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// retryable lists the 4xx status codes that do not depend on the message: they end when the receiver, its
-// address or the secret is corrected. 403 is not in the list, because firewalls return it for single requests.
+// retryable lists the 4xx status codes that do not depend on the message. They end when the receiver, its
+// address or the secret is corrected. Status 403 is not in the list, because firewalls return it for single requests.
 // A container that chooses the text of an alert must not be able to block all alerts.
 var retryable = []int{
 	http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,

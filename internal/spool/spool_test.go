@@ -445,7 +445,7 @@ func TestASourceCannotUseTheSpaceOfOthers(t *testing.T) {
 	}
 }
 
-// While the records of one source wait and those of others are added and removed, the files stay within the
+// While the records of one source wait, and records of others are added and removed, the files stay within the
 // maximum size. A restart loses no record.
 func TestWaitingRecordsDoNotKeepTheSpaceOfRemovedOnes(t *testing.T) {
 	t.Parallel()

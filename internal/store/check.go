@@ -18,7 +18,7 @@ import (
 const maxProblems = 100
 
 // Check reads the whole database and returns up to 100 problems. It checks that the file is intact, that references are
-// valid, that every document is as it was written, and that the tables match the documents.
+// valid, that no document was altered, and that the tables match the documents.
 func (s *Store) Check(ctx context.Context) (problems []string, err error) {
 	c := &checker{ctx: ctx, containers: make(map[int64][]any)}
 	err = s.read(ctx, func(tx *sql.Tx) error {

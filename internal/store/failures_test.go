@@ -387,8 +387,8 @@ func TestCheckFindsAlteredData(t *testing.T) {
 	}
 }
 
-// FuzzDamage reads databases with changed bytes. Reading must end, and if Check finds no problems, the data must be what
-// was written.
+// FuzzDamage reads databases with changed bytes. Reading must end, and if Check finds no problems, the data must be
+// what was written.
 func FuzzDamage(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "capmon.db")
 	s, err := Open(context.Background(), path, Options{})

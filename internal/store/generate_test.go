@@ -18,7 +18,8 @@ var saturday = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
 func pick[T any](r *rand.Rand, of ...T) T { return of[r.Intn(len(of))] }
 
-// generate sets all fields of a value, also those added in the future, to one of a few values. Some of them are hostile.
+// generate sets all fields of a value, also those added in the future, to one of a few values. Some of them are
+// hostile.
 func generate(r *rand.Rand, value reflect.Value) {
 	switch target := value.Addr().Interface().(type) {
 	case *time.Time:

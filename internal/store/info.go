@@ -16,8 +16,8 @@ type Info struct {
 	Schema int
 	// Size and Log are the sizes of the file and of its log in bytes.
 	Size, Log int64
-	// Numbers of rows. Containers and Images are the numbers of different containers and images of the runs. Ongoing is the
-	// number of runs that were still running when capmon last observed them.
+	// Numbers of rows. Containers and Images are the numbers of different containers and images of the runs. Ongoing
+	// is the number of runs that were still running when capmon last observed them.
 	Runs, Ongoing, Containers, Images, Uses, Proofs, Alerts uint64
 	// First is the time of the earliest start of a run; if a start was not observed, the end of the run counts. Last is
 	// the latest end of a run. Both are zero without runs.
@@ -71,8 +71,8 @@ func parse(text string, t *time.Time) (err error) {
 	return nil
 }
 
-// Backup writes a consistent copy to a new file, which only its owner can read. Other processes can write in the meantime.
-// The error is [os.ErrExist] if the file exists.
+// Backup writes a consistent copy to a new file, which only its owner can read. Other processes can write in the
+// meantime. The error is [os.ErrExist] if the file exists.
 func (s *Store) Backup(ctx context.Context, path string) error {
 	if err := s.checkFile(); err != nil {
 		return wrap(s.path, err)

@@ -33,22 +33,22 @@ type Removal struct {
 }
 
 const (
-	// ongoing is the time for which Prune keeps a run that was still running when capmon last observed it. The next save
-	// would add such a run again, although it counts as removed.
+	// ongoing is the time for which Prune keeps a run that was still running when capmon last observed it. The next
+	// save would add such a run again, although it counts as removed.
 	ongoing = time.Hour
-	// batch is the maximum number of rows removed in one transaction. Other processes can write between two transactions,
-	// and the log stays small.
+	// batch is the maximum number of rows removed in one transaction. Other processes can write between two
+	// transactions, and the log stays small.
 	batch = 200
-	// maxImages is the maximum number of images for which the numbers of removed rows are stored separately. If there are
-	// more, they are added up.
+	// maxImages is the maximum number of images for which the numbers of removed rows are stored separately. If there
+	// are more, they are added up.
 	maxImages = 1000
 )
 
 // errDry ends the transaction of a dry run, so that nothing is written.
 var errDry = errors.New("dry run")
 
-// Prune removes the oldest runs, proofs and alerts, and stores how many it removed: see [Store.Missing]. It keeps ongoing
-// runs. After an error, a part may already be removed, and is counted.
+// Prune removes the oldest runs, proofs and alerts, and stores how many it removed: see [Store.Missing]. It keeps
+// ongoing runs. After an error, a part may already be removed, and is counted.
 func (s *Store) Prune(ctx context.Context, retention Retention) (Removal, error) {
 	if retention.Now.IsZero() {
 		retention.Now = time.Now()

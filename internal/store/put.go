@@ -18,9 +18,9 @@ type Change struct {
 	New, Grown, Known int
 }
 
-// Put adds a profile to the database in the same way as [profile.Merge]: the more complete version of a run replaces the
-// other one. Unchanged runs are cheap, so that an ongoing run can be put every few seconds. After an error, nothing was
-// written.
+// Put adds a profile to the database in the same way as [profile.Merge]: the more complete version of a run replaces
+// the other one. Unchanged runs are cheap, so that an ongoing run can be put every few seconds. After an error,
+// nothing was written.
 func (s *Store) Put(ctx context.Context, p profile.Profile) (Change, error) {
 	p = profile.Merge(p) // so that each run and proof occurs once
 	var change Change
@@ -321,7 +321,7 @@ func later(proof profile.Proof, before string) bool {
 	return err == nil && string(text) != before
 }
 
-// deleteUnused deletes those of the containers that no run or proof refers to.
+// deleteUnused deletes the containers among these that no run or proof refers to.
 func deleteUnused(ctx context.Context, tx *sql.Tx, containers []int64) error {
 	for _, key := range containers {
 		if _, err := tx.ExecContext(ctx, `DELETE FROM containers WHERE key = ?1

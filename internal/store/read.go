@@ -14,8 +14,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Profile returns the selected runs and proofs. It does not contain runs that may be selected: see [Store.Missing]. If a
-// selected run or proof differs from what was written, the error is [ErrCorrupt].
+// Profile returns the selected runs and proofs. It does not contain runs that may be selected: see [Store.Missing].
+// If a selected run or proof differs from what was written, the error is [ErrCorrupt].
 func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profile, error) {
 	selector, err := selection.selector()
 	if err != nil {
@@ -165,7 +165,8 @@ func allLabels(ctx context.Context, tx *sql.Tx) (map[int64]map[string]string, er
 	return labels, err
 }
 
-// runsOf returns the runs of a container in the selected interval. If the error is [ErrAltered], it returns the other runs.
+// runsOf returns the runs of a container in the selected interval. If the error is [ErrAltered], it returns the other
+// runs.
 func runsOf(ctx context.Context, tx *sql.Tx, selector selector, container int64) (runs []profile.Run, err error) {
 	var altered error
 	err = each(ctx, tx, func(rows *sql.Rows) error {
@@ -256,8 +257,8 @@ func (s *Store) PutAlerts(ctx context.Context, alerts []alert.Alert) (added int,
 	return added, nil
 }
 
-// Alerts returns the alerts of the selected containers, the oldest first. Alerts do not contain the digest of the image,
-// so a digest selects no alerts.
+// Alerts returns the alerts of the selected containers, the oldest first. Alerts do not contain the digest of the
+// image, so a digest selects no alerts.
 func (s *Store) Alerts(ctx context.Context, selection Selection) (alerts []alert.Alert, err error) {
 	selector, err := selection.selector()
 	if err != nil {

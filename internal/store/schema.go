@@ -38,7 +38,8 @@ type query interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// version returns the schema; 0 for an empty database. The error is [ErrForeign] if the file is another SQLite database.
+// version returns the schema; 0 for an empty database. The error is [ErrForeign] if the file is another SQLite
+// database.
 func version(ctx context.Context, q query) (int, error) {
 	var application, version, tables int
 	err := q.QueryRowContext(ctx, "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id, pragma_user_version").

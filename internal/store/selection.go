@@ -15,8 +15,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Selection selects runs, proofs or alerts. The zero value selects all. Patterns are those of [container.NewFilter]. A run
-// is selected if it matches at least one value of each field that is set.
+// Selection selects runs, proofs or alerts. The zero value selects all. The syntax of patterns is that of
+// [container.NewFilter]. A run is selected if it matches at least one value of each field that is set.
 type Selection struct {
 	// Containers are patterns of names or IDs.
 	Containers []string
@@ -28,8 +28,8 @@ type Selection struct {
 	ComposeServices []string
 	// Since excludes what ended before it. Until excludes what began after it. Zero for no limit.
 	Since, Until time.Time
-	// Limit is the maximum size of the runs, proofs and alerts that are read into memory, as bytes of their JSON form. If
-	// they are larger, the error is [ErrTooMuch]. 0 for no limit.
+	// Limit is the maximum size of the runs, proofs and alerts that are read into memory, as bytes of their JSON
+	// form. If they are larger, the error is [ErrTooMuch]. 0 for no limit.
 	Limit int64
 }
 
@@ -87,15 +87,15 @@ func (s Selection) withoutUnknown(c profile.Container) Selection {
 	return s
 }
 
-// Unknown describes containers that may be selected: the engine could not report their names or images, or the values of
-// their labels were not stored.
+// Unknown describes containers that may be selected: the engine could not report their names or images, or the values
+// of their labels were not stored.
 type Unknown struct {
 	// Containers contains their IDs.
 	Containers []string
 	// Needed contains the capabilities that any of them needed.
 	Needed capability.Set
 
-	added map[string]bool // set of Containers, of which there may be very many
+	added map[string]bool // set of Containers, for fast lookups
 }
 
 func (u *Unknown) add(id string) {

@@ -136,9 +136,9 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("it is not a regular file: %w", ErrForeign)
 	}
-	// synchronous: committed data survives a power failure. wal_autocheckpoint, journal_size_limit: the log stays small,
-	// because pruning needs space for its contents twice. cell_size_check: SQLite detects more damage. trusted_schema: a
-	// manipulated schema cannot run functions.
+	// synchronous: committed data survives a power failure. wal_autocheckpoint, journal_size_limit: the log stays
+	// small, because pruning needs space for its contents twice. cell_size_check: SQLite detects more damage.
+	// trusted_schema: a manipulated schema cannot run functions.
 	uri := "file:" + (&url.URL{Path: absolute}).EscapedPath() + "?_defensive=1&_dqs=0" +
 		"&_pragma=busy_timeout(" + strconv.FormatInt(options.wait().Milliseconds(), 10) + ")" +
 		"&_pragma=synchronous(full)&_pragma=wal_autocheckpoint(256)&_pragma=journal_size_limit(1048576)" +
@@ -229,8 +229,8 @@ func connectReadOnly(ctx context.Context, path string, options Options, paramete
 // pageSize is the page size of the database, which is SQLite's default.
 const pageSize = 4096
 
-// mayHaveBeenDatabase reports whether a file that is not a valid database may be a damaged one. Other files, which a user
-// named by mistake, must not be moved.
+// mayHaveBeenDatabase reports whether a file that is not a valid database may be a damaged one. Other files, which a
+// user named by mistake, must not be moved.
 func mayHaveBeenDatabase(path string) bool {
 	if _, err := os.Stat(path + "-wal"); err == nil {
 		return true

@@ -243,8 +243,8 @@ func TestSelections(t *testing.T) {
 	}
 }
 
-// A run that the engine could not name is selected with the named runs of the same ID, unless another user than root may
-// have created its cgroup.
+// A run that the engine could not name is selected with the named runs of the same ID, unless another user than root
+// may have created its cgroup.
 func TestUnnamedRunsAreSelectedWithTheOthersOfTheirContainer(t *testing.T) {
 	t.Parallel()
 	s, random := fresh(t), rand.New(rand.NewSource(1))

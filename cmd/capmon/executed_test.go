@@ -56,7 +56,7 @@ func TestProgramsThatAreGoneAreReported(t *testing.T) {
 	signal(syscall.SIGCONT)
 	got := only(t, parseReport(t, observation.interrupt()), name)
 	same(t, "unexamined", got.Unexamined, []string{"/busybox"})
-	if !strings.Contains(strings.Join(got.Cautions, "\n"), "ended before capmon could read whether their files carry capabilities") {
+	if !strings.Contains(strings.Join(got.Cautions, "\n"), "could not read in time whether the files of these programs carry capabilities") {
 		t.Errorf("cautions %v", got.Cautions)
 	}
 }
@@ -71,7 +71,8 @@ func TestShortProgramsThatWereWrittenAreExamined(t *testing.T) {
 	workload{}.check(t, only(t, parseReport(t, observation.interrupt()), "writes-programs"))
 }
 
-// With the flag C of binfmt_misc, the kernel uses the capabilities of the program, not those of its interpreter.
+// With the flag C of binfmt_misc, the kernel uses the capabilities of the program and ignores the capabilities of its
+// interpreter.
 func TestCapabilitiesOfInterpretedProgramsAreImplicitNeeds(t *testing.T) {
 	t.Parallel()
 	const magic = "capmon-emulated"

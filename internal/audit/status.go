@@ -236,7 +236,7 @@ func (e evidence) gaps() []string {
 		gaps = append(gaps, why+": what it needs only then is unknown")
 	}
 	if len(s.Unexamined) > 0 {
-		gaps = append(gaps, "these programs ended before capmon could read whether their files carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))
+		gaps = append(gaps, "capmon could not read in time whether the files of these programs carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))
 	}
 	return gaps
 }

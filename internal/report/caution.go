@@ -32,7 +32,7 @@ func cautions(s profile.Summary) []string {
 		return append(notes, notStarted(s))
 	}
 	if len(s.Unexamined) > 0 {
-		notes = append(notes, "these programs ended before capmon could read whether their files carry capabilities, which the container would need: "+profile.Names(s.Unexamined))
+		notes = append(notes, "capmon could not read in time whether the files of these programs carry capabilities, which the container would need: "+profile.Names(s.Unexamined))
 	}
 	if n := s.Others(); n > 0 {
 		notes = append(notes, fmt.Sprintf("the container has too many patterns of use to list all process names and arguments: %s listed under %s", plural(n, "check is", "checks are"), others))
@@ -68,7 +68,7 @@ func cautions(s profile.Summary) []string {
 	return notes
 }
 
-// notStarted returns the caution for a container of which capmon saw only the runtime setup.
+// notStarted returns the caution for a container if capmon saw only its runtime setup.
 func notStarted(s profile.Summary) string {
 	const note = "capmon never saw its workload start"
 	var lacking capability.Set

@@ -53,7 +53,7 @@ type jsonContainer struct {
 	Complete bool `json:"complete"`
 	// What was lost; empty if nothing was lost.
 	Incomplete []string `json:"incomplete"`
-	// Executed programs that ended before capmon could read whether their files carry capabilities.
+	// Executed programs for which capmon could not read in time whether their files carry capabilities.
 	Unexamined []string `json:"unexamined"`
 	// What to know before relying on the list, the most severe first.
 	Cautions []string `json:"cautions"`
@@ -99,7 +99,7 @@ type jsonContainer struct {
 	LimitsSeen bool `json:"limitsSeen"`
 	// How it passed such limits without a check. An engine that does not lift them must grant a capability instead.
 	Lifted []profile.Lifted `json:"lifted"`
-	// The files because of which capabilities were needed, as far as capmon could name them.
+	// The files that made capabilities necessary, as far as capmon could name them.
 	Files []profile.File `json:"files"`
 	// Number of such checks whose files capmon could not list.
 	Unlisted uint64 `json:"unlisted"`

@@ -400,7 +400,7 @@ func TestSchemasRejectMistypedDocuments(t *testing.T) {
 	}
 }
 
-// placesOf returns the paths of all values, but only those of the first two elements of a list.
+// placesOf returns the paths of all values, except for the third and later elements of a list.
 func placesOf(value any, at string) []string {
 	places := []string{at}
 	switch value := value.(type) {

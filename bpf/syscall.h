@@ -34,8 +34,8 @@ static __always_inline struct call_rule call_rule_of(const struct call *call)
 
 #define IO_URING_ENTER 426 /* include/uapi/asm-generic/unistd.h, and on x86 */
 
-/* Whether the kernel created a thread for io_uring. Its registers are those of some system call of
- * its process, but it does the work of io_uring_enter. */
+/* Whether the kernel created a thread for io_uring. Its registers have the values of some system
+ * call of its process, but it does the work of io_uring_enter. */
 static __always_inline bool is_io_worker(struct task_struct *task)
 {
 	return untrusted_task(task)->flags & PF_IO_WORKER;

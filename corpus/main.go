@@ -10,7 +10,8 @@
 //	corpus table [NAME...]             print the stored results
 //	corpus table -update               write all stored results to docs/precision.md
 //
-// corpus needs root, a Docker daemon at DOCKER_HOST with the images of scripts/corpus-images.sh and, for compare, capmon.
+// corpus needs root, a Docker daemon at DOCKER_HOST with the images of scripts/corpus-images.sh and, for compare,
+// capmon.
 package main
 
 import (

@@ -81,17 +81,18 @@ const (
 	Optional = Condition(bpf.CapmonConditionCONDITION_OPTIONAL)
 )
 
-// Alternative says whether the credential holds another capability that the kernel would accept instead of the checked one.
+// Alternative says whether the credential holds another capability that the kernel would accept instead of the checked
+// one.
 type Alternative uint8
 
 const (
 	// AlternativeUnknown means that no other capability would do, or that an earlier version recorded the check.
 	AlternativeUnknown = Alternative(bpf.CapmonAlternativeALTERNATIVE_UNKNOWN)
-	// AlternativeNotHeld means that the credential does not hold the other capability, and holds less than the container was
-	// granted.
+	// AlternativeNotHeld means that the credential does not hold the other capability, and holds less than the
+	// container was granted.
 	AlternativeNotHeld = Alternative(bpf.CapmonAlternativeALTERNATIVE_NOT_HELD)
-	// AlternativeHeld means that the credential holds the other capability. For SYS_ADMIN, which several capabilities can
-	// replace, this is SYS_NICE.
+	// AlternativeHeld means that the credential holds the other capability. For SYS_ADMIN, which several capabilities
+	// can replace, this is SYS_NICE.
 	AlternativeHeld = Alternative(bpf.CapmonAlternativeALTERNATIVE_HELD)
 	// AlternativeWholeGrant means that the credential holds all capabilities that the container was granted.
 	AlternativeWholeGrant = Alternative(bpf.CapmonAlternativeALTERNATIVE_WHOLE_GRANT)

@@ -45,9 +45,9 @@ func (m *Monitor) newDeltaReader() *DeltaReader {
 	return &DeltaReader{m: m, reported: make(checkCounts), done: make(map[uint64]bool)}
 }
 
-// AllDeltas returns everything that has been recorded, like the first [DeltaReader.Read]. It does not create a DeltaReader,
-// so that FlushEnded keeps no data in memory for it. Call it before NewDeltaReader: later it would take data that the
-// DeltaReader has not returned yet.
+// AllDeltas returns everything that has been recorded, like the first [DeltaReader.Read]. It does not create a
+// DeltaReader, so that FlushEnded keeps no data in memory for it. Call it before NewDeltaReader: later it would take
+// data that the DeltaReader has not returned yet.
 func (m *Monitor) AllDeltas() ([]Delta, error) { return m.newDeltaReader().Read() }
 
 // Read returns the growth since the last call, including containers that have ended in between. It returns each check

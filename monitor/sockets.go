@@ -104,8 +104,8 @@ type socketSearch struct {
 	known  map[uint64]bool // by inode: sockets that were found, or are not wanted
 }
 
-// container calls inspect for the processes that list returns, and for processes that start during the search and may have
-// inherited their sockets.
+// container calls inspect for the processes that list returns, and for processes that start during the search and may
+// have inherited their sockets.
 func (s *socketSearch) container(list func() ([]int, error), inspect func(pid int)) error {
 	seen := make(map[int]bool)
 	for range maxListings {

@@ -11,7 +11,7 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// If the programs of a new version of capmon differ from those of the pinned recording, both are attached, and
+// If the programs of a new version of capmon differ from the programs of the pinned recording, both are attached, and
 // switchRecording switches counting over (recording in bpf/maps.h). The counts of the old programs stay in their maps,
 // which remain pinned, frozen, until their containers have ended and have been saved. The counts of a container are the
 // sum of both.

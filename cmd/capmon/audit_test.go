@@ -34,7 +34,7 @@ type audited struct {
 	unseen bool
 
 	// Expected results, found by hand: the status, words that the reasons contain, the needs, and the related rules
-	// that fail besides 5.26.
+	// other than 5.26 that fail.
 	status  string
 	reasons []string
 	needs   []string

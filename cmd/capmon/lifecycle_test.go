@@ -136,7 +136,7 @@ func TestRunsOfOneContainerAddUp(t *testing.T) {
 
 func TestAmbiguousIDPrefixIsAnError(t *testing.T) {
 	t.Parallel()
-	first := make(map[byte]string) // IDs by their first digit, of which there are 16
+	first := make(map[byte]string) // IDs by their first digit: at most 16
 	for {
 		id := createContainer(t, "bb")
 		other, taken := first[id[0]]

@@ -194,7 +194,7 @@ func reportRuns(notes io.Writer, db, of string, p store.Pruned) {
 		db, plural(p.Number, "run"), of, local(p.Until))
 }
 
-// describe returns a selection as it was given on the command line.
+// describe returns the command-line flags of a selection.
 func describe(selection store.Selection) string {
 	var flags []string
 	for _, by := range criteria(selection) {

@@ -326,7 +326,7 @@ func (o *outputs) documents(rules, saved, database string) {
 }
 
 // inValues verifies that the search finds existing secrets: docker inspect shows all of them, and audit --with-values
-// those of the container itself.
+// shows the secrets of the container itself.
 func (h hideout) inValues(t *testing.T, saved string) {
 	t.Helper()
 	docker := mustExecute(t, "docker", "inspect", planted, h.image)

@@ -44,8 +44,8 @@ func (c counts) add(more counts) {
 	}
 }
 
-// checkCommands are commands that each make one check of one capability, with the beginning of the system call that identifies
-// the check.
+// checkCommands are commands that each make one check of one capability, with the beginning of the system call that
+// identifies the check.
 var checkCommands = []struct{ capability, command, call string }{
 	{"SETUID", "setuid0", "setuid(0"},
 	{"SETGID", "setgid0", "setgid(0"},

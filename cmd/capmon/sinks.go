@@ -43,7 +43,7 @@ func openSinks(file rules.File, log *zap.Logger) (*sink.Sinks, error) {
 	return sinks, nil
 }
 
-// reloadSinks replaces the sinks with those of another file. If it cannot open them, it changes nothing.
+// reloadSinks replaces the sinks with the sinks of another file. If it cannot open them, it changes nothing.
 func reloadSinks(sinks *sink.Sinks, file rules.File) error {
 	configs, spool, err := sinksOf(file)
 	if err != nil {

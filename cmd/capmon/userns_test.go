@@ -27,8 +27,8 @@ var underRemap = []string{
 	"own-user-namespace", "map-root", "file-capability", "capset-only",
 }
 
-// checksInitial are workloads for which the kernel checks a capability in the initial user namespace. No capability of a
-// container in another user namespace counts there.
+// checksInitial are workloads for which the kernel checks a capability in the initial user namespace. No capability of
+// a container in another user namespace counts there.
 var checksInitial = []workload{
 	{name: "mknod", command: sh("! mknod /tmp/null c 1 3"), denied: caps("MKNOD")},
 	{name: "set-time", grants: []string{"--cap-add=SYS_TIME"}, command: sh("date -s @$(date +%s)"), denied: caps("SYS_TIME")},

@@ -606,7 +606,7 @@ static void write_sgid(char **args)
 }
 
 // chmod-own PATH [MODE]: makes a file and changes its mode, by default to 0600. In /sgid, the new
-// file gets a group of which root is not a member.
+// file gets a group that root is not a member of.
 static void chmod_own(char **args)
 {
 	int fd = create(args[0]);
@@ -1117,7 +1117,7 @@ static void cgroup_below(char **args)
 		if (strncmp(controllers, "name=", 5) == 0)
 			controllers += 5;
 		// The container may see the whole hierarchy or only its own part of it. The
-		// hierarchy of version 2 may be the only one, or next to those of version 1.
+		// hierarchy of version 2 may be the only one, or next to the ones of version 1.
 		const char *mounts[] = { controllers, *controllers ? controllers : "unified" };
 		const char *paths[] = { own, "" };
 

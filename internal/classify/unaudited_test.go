@@ -25,7 +25,7 @@ import (
 type unaudited struct {
 	function     string
 	capabilities caps
-	// classes are those of granted checks, by root and other users, for reading and writing.
+	// classes are the classes of granted checks, by root and other users, for reading and writing.
 	classes []Class
 	without string // the effect of a missing capability
 	proof   string // "workload NAME", the name of a test, or "row NAME" for a row of TestRowsMatchTheirChecks

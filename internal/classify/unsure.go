@@ -245,8 +245,8 @@ func forcesBuffer(check monitor.Check) bool {
 	return setsOption(check.Call, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE)
 }
 
-// opening are the functions that check whether the kernel may leave a file's access time unchanged. They call others,
-// for example those of overlayfs, that make further checks.
+// opening are the functions that check whether the kernel may leave a file's access time unchanged. They call other
+// functions that make further checks, for example functions of overlayfs.
 var opening = []string{"may_open", "do_open", "path_openat", "setfl", "do_fcntl", "fcntl_set_rw_hint"}
 
 func dropsFromBoundingSet(check monitor.Check) bool {

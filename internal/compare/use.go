@@ -83,7 +83,7 @@ var matchLevels = []func(fields) fields{
 	func(f fields) fields { f.class, f.granted, f.site = "", false, ""; return f },
 }
 
-// uses matches the uses of two profiles. It leaves out those of the runtime setup.
+// uses matches the uses of two profiles. It leaves out the uses of the runtime setup.
 func uses(before, after []profile.Use) []Use {
 	then, now := withoutSetup(before), withoutSetup(after)
 	var all []Use

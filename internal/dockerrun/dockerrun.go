@@ -51,8 +51,8 @@ func Lines(commands [][]string) []string {
 // the names of the engine's containers by ID, because the ID of another container in the settings becomes invalid when
 // that container is created again.
 //
-// Values that may be secret are left out unless withValues is set: those of environment variables, labels, annotations,
-// options of drivers, the health check and the arguments.
+// Values that may be secret are left out unless withValues is set: the values of environment variables, labels,
+// annotations and options of drivers, the health check and the arguments.
 func WithCapabilities(engineSettings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
 	return newBuilder(engineSettings, names, withValues).build(settings.DockerFlags(grant))
 }

@@ -13,15 +13,15 @@ type Source struct {
 	Title string `json:"title"`
 }
 
-// Queue returns the values of several sources in turn, and those of one source in their order. A new source waits for
-// at most one value of each other source. It is not safe for concurrent use. The zero value is an empty queue.
+// Queue returns the values of several sources in turn, and the values of one source in their order. A new source waits
+// for at most one value of each other source. It is not safe for concurrent use. The zero value is an empty queue.
 type Queue[T any] struct {
 	lanes  map[string][]T // by key of the source; has no empty lane
 	turns  []string       // the keys of lanes, the next one first
 	length int
 }
 
-// Push appends a value to those of its source.
+// Push appends a value to the queue of its source.
 func (q *Queue[T]) Push(key string, value T) {
 	q.addTurn(key)
 	q.lanes[key] = append(q.lanes[key], value)

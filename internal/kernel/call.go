@@ -22,7 +22,8 @@ type Call struct {
 	Args    [6]uint64
 	// Detail is the file system type passed to mount. It may contain any bytes.
 	Detail string
-	// Family and Port are those of the address passed to bind. Both are zero if the kernel could not read it.
+	// Family and Port are the family and port of the address passed to bind. Both are zero if the kernel could not read
+	// it.
 	Family, Port uint16
 }
 

@@ -7,7 +7,7 @@ import "strings"
 //
 // The compiler determines which of them are in a stack: it may inline a static function, and a function that ends with
 // the call (sockopt_ns_capable in 6.18) leaves no frame. So the map has all functions that would make the call site
-// differ between builds. The functions are those of 5.15 to 6.18.
+// differ between builds. The functions exist in at least one version from 5.15 to 6.18.
 var wrappers = map[string]string{
 	// security
 	"cap_capable":          "the check",

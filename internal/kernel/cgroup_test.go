@@ -291,7 +291,7 @@ func TestWalkNeedsTheMount(t *testing.T) {
 	}
 }
 
-// The numbers in /proc/cgroups are those of hierarchies, so only the names can be compared.
+// The numbers in /proc/cgroups identify hierarchies, so only the names can be compared.
 func TestSubsysIndex(t *testing.T) {
 	spec, err := LoadBTF("")
 	if errors.Is(err, ErrNoBTF) {

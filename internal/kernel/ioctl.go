@@ -2,7 +2,7 @@ package kernel
 
 import "golang.org/x/sys/unix"
 
-// ioctls are commands whose handlers check a capability, or that programs use often. The numbers are those of
+// ioctls are commands whose handlers check a capability, or that programs use often. The numbers are the numbers of
 // asm-generic, which x86 and arm64 use. Numbers in hexadecimal have no constant in x/sys/unix.
 var ioctls = names{
 	// network interfaces and routes (linux/sockios.h; net/core/dev_ioctl.c, net/ipv4)

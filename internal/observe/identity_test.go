@@ -8,7 +8,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// The cgroups are those of one container: cgroup 1 was seen before cgroup 2, and cgroup 2 before cgroup 3.
+// The cgroups belong to one container: cgroup 1 was seen before cgroup 2, and cgroup 2 before cgroup 3.
 func TestClaimsOfCgroupNames(t *testing.T) {
 	const id = "a"
 	at := func(second int) time.Time { return time.Unix(int64(second), 0) }

@@ -110,7 +110,7 @@ func (f *yamlFile) grantService(service *yaml.Node, at position, s Setting) erro
 const reset, override = "!reset", "!override"
 
 // requireNotExtended returns an error if another service of the file extends this one, because Compose would add the
-// lists to those of the other service. Services that replace both lists are not affected.
+// lists to the lists of the other service. Services that replace both lists are not affected.
 func (f *yamlFile) requireNotExtended(name string) error {
 	for _, document := range f.documents {
 		services := lookup(document, "services")

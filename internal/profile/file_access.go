@@ -48,7 +48,7 @@ type FileInfo struct {
 	Owner uint32 `json:"owner"`
 	Group uint32 `json:"group"`
 	Mode  string `json:"mode"`
-	// Image: the values are those of the file in the image. capmon no longer knows what the container made of the file.
+	// Image: the values come from the file in the image. capmon no longer knows what the container made of the file.
 	Image bool `json:"image,omitempty"`
 	// Link: the file is a symbolic link, whose mode has no meaning.
 	Link bool `json:"link,omitempty"`

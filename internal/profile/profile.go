@@ -170,7 +170,7 @@ type Grants struct {
 	Privileged bool            `json:"privileged,omitempty"`
 }
 
-// Set returns the best known grants: those of the kernel, otherwise those of the engine.
+// Set returns the best known grants: the kernel's if they are known, otherwise the engine's.
 func (g Grants) Set() (set capability.Set, known bool) {
 	switch {
 	case g.Kernel != nil:

@@ -8,7 +8,8 @@ import (
 )
 
 // restrictedAllowed returns the capabilities that the Pod Security Standard "restricted" allows containers to add; they
-// also have to drop ALL. baselineAllowed returns those of the standard "baseline".
+// also have to drop ALL. baselineAllowed returns the capabilities that the standard "baseline" allows containers to
+// add.
 // (https://kubernetes.io/docs/concepts/security/pod-security-standards/)
 func restrictedAllowed() capability.Set { return capability.Of(capability.NetBindService) }
 

@@ -109,7 +109,7 @@ func (p Process) Name() string {
 	return p.Program
 }
 
-// Parent is an ancestor process, as it was at the time of the use.
+// Parent is an ancestor process at the time of the use.
 type Parent struct {
 	PID     uint32 `json:"pid"`
 	Program string `json:"program"`

@@ -13,7 +13,7 @@ perl -CSD -Mutf8 -ne '
 	if ($. == 1) { $block = 0 }
 	my $document = $ARGV =~ /\.md$/;
 	$block = !$block if $document && /^ *```/;
-	my $skipped = $document ? $block || /^(\||    )/ : !m{^\s*(//|/?\*)} || m{^\s*//(go:|nolint)};
+	my $skipped = $document ? $block || /^(\||    )/ : !m{^\s*(//|/?\*(?!\w))} || m{^\s*//(go:|nolint)};
 	chomp;
 	s/\t/    /g;
 	if (!$skipped && !m{https?://} && length > 120) {

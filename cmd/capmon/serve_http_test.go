@@ -161,7 +161,7 @@ func TestServeRejectsInvalidOptions(t *testing.T) {
 		"--tcp requires TLS and a token":     {"--tcp", "127.0.0.1:0"},
 		"also set --tcp":                     {"--token-file", token},
 		"others may read the token":          append([]string{"--tcp", "127.0.0.1:0"}, append(secured, file("open", "0123456789abcdef", 0o644))...),
-		"at least 16 characters":             append([]string{"--tcp", "127.0.0.1:0"}, append(secured, file("short", "secret", 0o600))...),
+		"at least 16 printable ASCII":        append([]string{"--tcp", "127.0.0.1:0"}, append(secured, file("short", "secret", 0o600))...),
 		"reading the certificate":            {"--tcp", "127.0.0.1:0", "--tls-cert", key, "--tls-key", key, "--token-file", file("good", "0123456789abcdef", 0o600)},
 		"unknown group":                      {"--group", "no-such-group", "--socket", filepath.Join(directory, "s")},
 		"is not a socket":                    {"--socket", token},

@@ -302,7 +302,8 @@ func (o *outputs) documents(rules, saved, database string) {
 		o.run("audit", "-o", format, "--static", planted)
 		o.run("audit", "-o", format, "--db", database, planted)
 	}
-	for _, source := range [][]string{{saved}, {"--db", database}} {
+	// The database also has the containers of other tests, which may not go together.
+	for _, source := range [][]string{{saved}, {"--db", database, "--container", planted}} {
 		for _, format := range []string{"table", "json", "flags"} {
 			o.run(append([]string{"report", "-o", format, "--all", "--even-if-start-unseen"}, source...)...)
 		}

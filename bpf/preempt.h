@@ -3,7 +3,7 @@
  * Runs a program that the kernel has skipped. The kernel skips a program while the same program is
  * active on that CPU, and a preempted program stays active. capmon would lose everything that other
  * tasks do on that CPU until then. Before 7.0, only fexit programs can be preempted, with
- * preempt=full. Since 7.0, tracepoint programs can also be preempted
+ * preempt=full or PREEMPT_LAZY (since 6.13). Since 7.0, tracepoint programs can also be preempted
  * (bpf_prog_get_recursion_context in include/linux/filter.h, __bpf_trace_run in
  * kernel/trace/bpf_trace.c).
  *

@@ -118,7 +118,7 @@ rules:
 			t.Errorf("%s: got %+v\nwant %s", rule, got, want)
 		}
 	}
-	want := []string{"bpf x1", "denials x20", "denials x4", "module-by-name x1", "raw-socket x1", "raw-socket-nested-userns x1", "raw-socket-denied x1", "sys-admin x1", "sys-module x1", "sys-ptrace x1"}
+	want := []string{"bpf x1", "denials x20", "denials x4", "module-by-name x1", "raw-socket x1", "raw-socket-denied x1", "raw-socket-nested-userns x1", "sys-admin x1", "sys-module x1", "sys-ptrace x1"}
 	same(t, "alerts", l.endAlerts(), want)
 }
 

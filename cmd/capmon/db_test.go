@@ -150,7 +150,7 @@ func TestUnknownContainersAreReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	needed := p.Runs[0].Uses[0].Capability.String()
-	message := `capmon: left out, because the engine could not report whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
+	message := `capmon: left out, because the engine did not describe the containers, so capmon does not know whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
 	for _, source := range [][]string{{file}, {"--db", imported(t, file)}} {
 		for _, test := range []struct {
 			selection []string
@@ -405,8 +405,8 @@ func TestInvalidSourcesAreReported(t *testing.T) {
 		{"diff --db DB --image app:1", "--image and --with-image"},
 		{"diff FILE --image app:1", "leave one of them out"},
 		{"diff FILE FILE --image app:1", "--image selects from the database"},
-		{"diff FILE FILE --since 1d", "--since is for"},
-		{"diff FILE FILE --until 1d", "--until is for"},
+		{"diff FILE FILE --since 1d", "--since selects from the database"},
+		{"diff FILE FILE --until 1d", "--until selects from the database"},
 		{"db prune --db DB", "nothing to remove"},
 		{"db prune --db DB --older-than soon", "--older-than"},
 		{"db prune --db DB --older-than -1h", "invalid age"},

@@ -316,7 +316,7 @@ func TestEngineStaysAway(t *testing.T) {
 		!strings.Contains(strings.Join(unknown.Cautions, "\n"), unknown.EngineError) {
 		t.Errorf("the report does not say why the rest is unknown: %+v", unknown)
 	}
-	if log := filtered.interrupt().stderr; !strings.Contains(log, "could not report whether the filter selects them: ") || !leftOut(log, id[:12]) {
+	if log := filtered.interrupt().stderr; !strings.Contains(log, "does not know whether they are selected: ") || !leftOut(log, id[:12]) {
 		t.Errorf("the log does not say that it was left out: %s", log)
 	}
 }
@@ -327,7 +327,7 @@ func TestEngineStartsLater(t *testing.T) {
 	p := startPerformer(t, os.Getenv("DOCKER_HOST"), "before-engine")
 	cable := newCable(t)
 	cable.pullOut()
-	observation := watchAt(t, cable.host(), "--log-level=debug", "--container=there-first")
+	observation := watchAt(t, cable.host(), "--log-level=debug", "--container=before-engine")
 	p.do("chroot / true")
 	cable.plugIn()
 	observation.await(`"name": "before-engine"`)

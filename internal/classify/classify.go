@@ -21,17 +21,17 @@ const (
 	Required Class = "required"
 	// Soft means that the check was granted, and that a denial would have changed the result without an error.
 	Soft Class = "soft"
-	// Implicit means that the kernel made no check. It read the bits of a credential directly, and the operation fails
-	// if one is missing.
+	// Implicit means that the kernel made no check for the capability, but the operation fails without it: the kernel
+	// read the bits of a credential directly, or the seccomp profile allows the system call only with the capability.
 	Implicit Class = "implicit"
-	// LongSetup means that the check would have one of the classes above, but was made in a runtime setup that has
+	// LongSetup means that the check would be Required, Soft or Implicit, but was made in a runtime setup that has
 	// taken longer than container runtimes need. A workload may be hiding there.
 	LongSetup Class = "long-setup"
 	// Redundant means that the check was granted, but the kernel would have allowed the operation anyway.
 	Redundant Class = "redundant"
 	// Irrelevant means that the answer changes nothing that the workload can observe.
 	Irrelevant Class = "irrelevant"
-	// Denied means that the check was denied, and would otherwise have had one of the classes above.
+	// Denied means that the check was denied, and would otherwise have been Required, Implicit, Soft or LongSetup.
 	Denied Class = "denied"
 	// Tolerated means that the check was denied, but the kernel accepted another capability or the system call
 	// succeeded.

@@ -70,7 +70,7 @@ static __always_inline bool is_hex(char c)
 /*
  * Whether walk->name (len bytes without the NUL) is a name that engines give the cgroup of a
  * container: 64 hex digits, or ENGINE-<64 hex digits>.scope. The monitors of Podman and CRI-O
- * (…conmon-<id>.scope) are outside their container. internal/container has the same rule in Go. A
+ * (…conmon-<id>.scope) are outside their container. internal/containerid has the same rule in Go. A
  * global function, as are others here, so that the verifier checks it once and not for each caller.
  */
 __noinline int is_container_name(__u32 len)

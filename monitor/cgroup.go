@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -63,7 +63,7 @@ func (m *Monitor) CgroupOf(pid int, id string) (cgroup uint64, where string, err
 		return 0, "", err
 	}
 	where = topmostContainer(all)
-	if found, ok := container.IDFromCgroup(where); !ok || found != id {
+	if found, ok := containerid.FromCgroup(where); !ok || found != id {
 		return 0, "", fmt.Errorf("process %d: %w", pid, ErrNotInContainer)
 	}
 	cgroup, err = m.cgroups.ID(where)
@@ -83,7 +83,7 @@ func (m *Monitor) searchCgroupOf(pid int, id string) (cgroup uint64, where strin
 	if err != nil {
 		return 0, "", err
 	}
-	if found, ok := container.IDFromCgroup(path.Base(where)); !ok || found != id {
+	if found, ok := containerid.FromCgroup(path.Base(where)); !ok || found != id {
 		return 0, "", fmt.Errorf("process %d: %w", pid, ErrNotInContainer)
 	}
 	cgroup, err = m.cgroups.ID(where)
@@ -96,7 +96,7 @@ var ErrNotInContainer = errors.New("the process is not in a cgroup of that conta
 // topmostContainer returns the part of a cgroup path that ends with the topmost container; "" if there is no container.
 func topmostContainer(all string) (where string) {
 	for part := all; len(part) > 1; part = path.Dir(part) {
-		if _, ok := container.IDFromCgroup(path.Base(part)); ok {
+		if _, ok := containerid.FromCgroup(path.Base(part)); ok {
 			where = part
 		}
 	}

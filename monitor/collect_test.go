@@ -15,10 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/capmon/capmon/internal/container"
 )
 
 // checkInShortCgroups makes cgroups in a directory, one after the other. It enters each, makes howOften checks of each
@@ -132,7 +131,7 @@ func TestCollectEndedMakesRoom(t *testing.T) {
 				return output(helper(t, "check-in-short-cgroups", path.Join(tree.cgroups.Mount, tree.top), foreign, strconv.Itoa(perRound), strconv.Itoa(times)), func(name string) {
 					mu.Lock()
 					defer mu.Unlock()
-					id, _ := container.IDFromCgroup(name)
+					id, _ := containerid.FromCgroup(name)
 					ended[id] = true
 				})
 			})

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -170,7 +170,7 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 			cgroups := tree.check(test.names...)
 			recorded := tree.recorded(m, cgroups)
 			innermost := cgroups[len(cgroups)-1]
-			inUserSpace, ok := container.IDFromCgroup(innermost)
+			inUserSpace, ok := containerid.FromCgroup(innermost)
 			if test.want == none {
 				if len(recorded) > 0 {
 					t.Errorf("the programs recorded a container: %v", recorded)
@@ -188,7 +188,7 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 			if got := total(matching(c, setuidZero)); got != 1 {
 				t.Errorf("recorded %d of 1 check", got)
 			}
-			if wanted, _ := container.IDFromCgroup(topmost); !ok || wanted != inUserSpace || found && c.ID != wanted {
+			if wanted, _ := containerid.FromCgroup(topmost); !ok || wanted != inUserSpace || found && c.ID != wanted {
 				t.Errorf("user space found %q, the programs %q, wanted %q", inUserSpace, c.ID, wanted)
 			}
 		})

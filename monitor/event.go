@@ -13,7 +13,7 @@ import (
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 )
 
 // Event announces a new container, a new kind of check, a new executed file, or a new file that a check was about.
@@ -226,6 +226,6 @@ func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 // entryID returns the container ID in the name of a container's cgroup. The programs apply the same rule to the name.
 // The ID is empty if the entry stands for several cgroups (CgroupInfo.Folded), or if the cgroup was renamed.
 func entryID(value *bpf.CapmonContainer) string {
-	id, _ := container.IDFromCgroup(cString(value.Name[:]))
+	id, _ := containerid.FromCgroup(cString(value.Name[:]))
 	return id
 }

@@ -18,7 +18,7 @@ import (
 
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -38,7 +38,7 @@ func (m *Monitor) registerLate(recording uint64) error {
 // forEachContainerCgroup visits the topmost cgroup of every container. It skips cgroups that vanish.
 func (m *Monitor) forEachContainerCgroup(visit func(cgroup string) error) error {
 	return m.walkCgroups(func(cgroup kernel.CgroupDir) error {
-		if _, ok := container.IDFromCgroup(cgroup.Name()); !ok {
+		if _, ok := containerid.FromCgroup(cgroup.Name()); !ok {
 			return nil
 		}
 		if err := visit(cgroup.Path()); err != nil && !errors.Is(err, os.ErrNotExist) {

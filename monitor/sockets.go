@@ -13,9 +13,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/capmon/capmon/internal/containerid"
 	"golang.org/x/sys/unix"
-
-	"github.com/capmon/capmon/internal/container"
 )
 
 // SocketHolder is a process of a container with open sockets.
@@ -54,7 +53,7 @@ func (m *Monitor) SocketHolders(ctx context.Context, wanted func(Socket) bool, f
 		if err != nil {
 			return err
 		}
-		name, _ := container.IDFromCgroup(path.Base(cgroup))
+		name, _ := containerid.FromCgroup(path.Base(cgroup))
 		search := socketSearch{wanted: wanted, known: make(map[uint64]bool)}
 		list := func() ([]int, error) { return processesBelow(m.cgroups, cgroup) }
 		return search.container(list, func(pid int) {

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/profile"
@@ -38,7 +39,7 @@ type profileFlags struct {
 func newProfile(logging *logging) *cobra.Command {
 	p := &profileFlags{logging: logging}
 	cmd := &cobra.Command{
-		Use:   "profile [CONTAINER...] [--for DURATION] | profile -- COMMAND [ARG...]",
+		Use:   "profile [CONTAINER...] [flags] | capmon profile [flags] -- COMMAND [ARG...]",
 		Short: "Record containers and report the capabilities that they need",
 		Long: `With a COMMAND, profile runs it and profiles every container that it creates or
 starts, from the container's first instruction. capmon forwards the requests of COMMAND
@@ -64,9 +65,9 @@ containers.`,
 	p.report.register(cmd)
 	flags := cmd.Flags()
 	p.recording.register(flags)
-	flags.Var(&p.duration, "for", "end the recording after this time, such as 30s or 10m (default: at Ctrl-C)")
+	flags.Var(&p.duration, "for", "end the recording after this `DURATION`, such as 30s or 10m (default: at Ctrl-C)")
 	flags.BoolVar(&p.recording.monitor.NoStackCache, "walk", false, "walk the kernel's stack at every check instead of caching call sites: slower, with the same result")
-	flags.StringVar(&p.save, "save", "", "write the profile to this file")
+	flags.StringVar(&p.save, "save", "", "write the profile to this `FILE`")
 	registerFilter(flags, &p.names, &p.images, &p.labels)
 	p.keep.register(flags)
 	flags.BoolVar(&p.allContainers, "all-containers", false, "with a COMMAND, also profile the containers that others start while it runs")
@@ -136,7 +137,7 @@ func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, lo
 		}
 	}
 	if len(unknown) > 0 {
-		reportLeftOut(cmd, log, "because the engine could not report whether the filter selects them", abbreviate(unknown), unknown)
+		reportLeftOut(cmd, log, "because the engine did not describe them, so capmon does not know whether they are selected", abbreviate(unknown), unknown)
 	}
 	if len(leftOut) > 0 && !p.allContainers {
 		reportLeftOut(cmd, log, "because others started them or the filter does not select them", fmt.Sprintf("%d (--log-level=debug names them)", len(leftOut)), leftOut)
@@ -178,7 +179,7 @@ func nameOf(run profile.Run) string {
 	if run.Container.Name != "" {
 		return run.Container.Name
 	}
-	return container.ShortID(run.Container.ID)
+	return containerid.Short(run.Container.ID)
 }
 
 // infoOf returns what filters match against: labels have all their values.

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
@@ -37,16 +37,16 @@ func (i *profileInput) register(flags *pflag.FlagSet) {
 
 // registerSelection adds the flags that select runs.
 func (i *profileInput) registerSelection(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&i.selection.Images, "image", nil, "only containers whose image matches this pattern, or has this ID or digest; may be repeated")
-	flags.StringArrayVar(&i.selection.Labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
-	flags.StringArrayVar(&i.selection.ComposeServices, "compose-service", nil, "only containers of a Compose service that matches SERVICE or PROJECT/SERVICE; may be repeated")
-	flags.StringVar(&i.since, "since", "", "only runs that ended after this time: an age such as 12h or 7d, a date, or a time (2006-01-02T15:04:05Z)")
-	flags.StringVar(&i.until, "until", "", "only runs that began before this time, in the same formats")
+	flags.StringArrayVar(&i.selection.Images, "image", nil, "only containers whose image matches this `PATTERN`, or has this ID or digest; may be repeated")
+	flags.StringArrayVar(&i.selection.Labels, "label", nil, "only containers with the label `KEY[=VALUE]`; may be repeated")
+	flags.StringArrayVar(&i.selection.ComposeServices, "compose-service", nil, "only containers of a Compose service that matches `[PROJECT/]SERVICE`; may be repeated")
+	flags.StringVar(&i.since, "since", "", "only runs that ended after this `TIME`: an age such as 12h or 7d, a date (2006-01-02), or a date with a time (2006-01-02T15:04:05Z)")
+	flags.StringVar(&i.until, "until", "", "only runs that began before this `TIME`, in the formats of --since")
 }
 
 // registerContainers adds --container with patterns.
 func (i *profileInput) registerContainers(flags *pflag.FlagSet) {
-	flags.StringArrayVar(&i.selection.Containers, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
+	flags.StringArrayVar(&i.selection.Containers, "container", nil, "only containers whose name or ID matches this `PATTERN`; may be repeated")
 }
 
 // registerImages adds --images.
@@ -55,7 +55,7 @@ func (i *profileInput) registerImages(flags *pflag.FlagSet) {
 }
 
 func registerDB(flags *pflag.FlagSet, db *string) {
-	flags.StringVar(db, "db", store.DefaultPath, "path of the database")
+	flags.StringVar(db, "db", store.DefaultPath, "`FILE` of the database")
 }
 
 // load returns the sum of the selected runs in the files or, without files, in the database.
@@ -153,17 +153,18 @@ func reportUnknown(notes io.Writer, unknown store.Unknown, selection store.Selec
 	}
 	var names []string
 	for _, id := range unknown.Containers {
-		names = append(names, printable.Word(container.ShortID(id)))
+		names = append(names, printable.Word(containerid.Short(id)))
 	}
-	fmt.Fprintf(notes, "capmon: left out, %s: %s, which needed %s\n", reasonUnknown(selection, "they are"), abbreviate(names), cmp.Or(unknown.Needed.Text(), "nothing"))
+	fmt.Fprintf(notes, "capmon: left out, %s: %s, which needed %s\n", reasonUnknown(selection), abbreviate(names), cmp.Or(unknown.Needed.Text(), "nothing"))
 }
 
 // reasonUnknown returns why capmon does not know whether some containers are selected.
-func reasonUnknown(selection store.Selection, theyAre string) string {
+func reasonUnknown(selection store.Selection) string {
+	const why = "because the engine did not describe the containers, so capmon does not know whether they are selected"
 	if slices.ContainsFunc(selection.Labels, func(label string) bool { return strings.Contains(label, "=") }) {
-		return "because the engine could not report whether " + theyAre + " selected, or the value of a label is not stored (--keep-label)"
+		return why + ", or the value of a label is not stored (--keep-label)"
 	}
-	return "because the engine could not report whether " + theyAre + " selected"
+	return why
 }
 
 // reportPruned prints which runs are missing in a sum because they were pruned.
@@ -194,7 +195,7 @@ func reportRuns(notes io.Writer, db, of string, p store.Pruned) {
 		db, plural(p.Number, "run"), of, local(p.Until))
 }
 
-// describe returns the command-line flags of a selection.
+// describe returns the command-line flags of a selection; "" if it selects everything.
 func describe(selection store.Selection) string {
 	var flags []string
 	for _, by := range criteria(selection) {
@@ -208,10 +209,7 @@ func describe(selection store.Selection) string {
 	if !selection.Until.IsZero() {
 		flags = append(flags, "--until "+selection.Until.Format(time.RFC3339))
 	}
-	if len(flags) == 0 {
-		return "there are none yet"
-	}
-	return strings.Join(flags, " ") + " selects none"
+	return strings.Join(flags, " ")
 }
 
 // openDB opens the database of a command.

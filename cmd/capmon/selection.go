@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
@@ -27,7 +28,7 @@ type criterion struct {
 
 func criteria(s store.Selection) []criterion {
 	return []criterion{
-		{"container", "containers", s.Containers, func(c profile.Container) []string { return []string{cmp.Or(c.Name, container.ShortID(c.ID))} }},
+		{"container", "containers", s.Containers, func(c profile.Container) []string { return []string{cmp.Or(c.Name, containerid.Short(c.ID))} }},
 		{"image", "images", s.Images, func(c profile.Container) []string { return []string{c.Image} }},
 		{"label", "labels", s.Labels, func(c profile.Container) []string { return slices.Collect(maps.Keys(c.Labels)) }},
 		{"compose-service", "Compose services", s.ComposeServices, func(c profile.Container) []string {
@@ -50,7 +51,11 @@ func (e *noneSelectedError) Error() string { return e.text }
 // noneSelected returns a [noneSelectedError]. Its text names some of what the user could select, the most similar names
 // first.
 func noneSelected(what string, selection store.Selection, all []profile.Container) error {
-	text := fmt.Sprintf("no %s is selected: %s", what, describe(selection))
+	flags := describe(selection)
+	if flags == "" {
+		return &noneSelectedError{"there is no " + what}
+	}
+	text := fmt.Sprintf("no %s is selected: %s selects none", what, flags)
 	for _, by := range criteria(selection) {
 		if len(by.patterns) == 0 {
 			continue

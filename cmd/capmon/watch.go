@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/alert"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/loss"
 	"github.com/capmon/capmon/internal/observe"
@@ -70,16 +71,16 @@ records all containers, including containers that start later.`,
 	}
 	flags := cmd.Flags()
 	registerOutput(flags, &w.format, "text", "json")
-	flags.StringSliceVar(&w.capabilities, "cap", nil, "only these capabilities, separated by commas (default: all)")
+	flags.StringSliceVar(&w.capabilities, "cap", nil, "only these `CAPABILITIES`, separated by commas (default: all)")
 	flags.BoolVar(&w.every, "every", false, "also report repeated uses: one line for each pattern of use and second, with the number of uses")
-	flags.DurationVar(&w.interval, "every-interval", time.Second, "with --every: time between two lines of the same pattern of use")
+	flags.DurationVar(&w.interval, "every-interval", time.Second, "with --every: `DURATION` between two lines of the same pattern of use")
 	flags.BoolVar(&w.selection.All, "all", false, "also show the checks that do not count as use")
 	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "show only granted uses")
 	flags.BoolVar(&w.selection.OnlyDenied, "denied-only", false, "show only denied uses")
 	w.recording.register(flags)
 	registerFilter(flags, &w.names, &w.images, &w.labels)
 	w.keep.register(flags)
-	flags.StringVar(&w.rules, "rules", "", "print alerts of the rules in this YAML file instead of uses; builtin: the built-in rules")
+	flags.StringVar(&w.rules, "rules", "", "print alerts of the rules in this YAML `FILE` instead of uses; builtin: the built-in rules")
 	registerReadyFile(flags, &w.readyFile)
 	return cmd
 }
@@ -346,7 +347,7 @@ func (p *problems) unshown() string {
 		return ""
 	}
 	for i, id := range ids {
-		ids[i] = printable.Word(container.ShortID(id))
+		ids[i] = printable.Word(containerid.Short(id))
 	}
 	return fmt.Sprintf("; not shown: %s in %s that the engine did not describe (%s): to see them, %s",
 		plural(uses, "use"), plural(uint64(len(ids)), "container"), abbreviate(ids), seeAll)

@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/printable"
 )
 
@@ -17,7 +17,7 @@ var pageText string
 var page = template.Must(template.New("audit").Funcs(template.FuncMap{
 	"printable": printable.Text,
 	"lines":     printable.Lines,
-	"short":     container.ShortID,
+	"short":     containerid.Short,
 	"granted":   func(c *Container) string { return c.grantsText() },
 	"observed":  func(c *Container) string { return c.observedText() },
 	"related":   func(c *Container) []Related { return c.failedRelated() },

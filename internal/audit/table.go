@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/printable"
 )
 
@@ -14,7 +14,7 @@ func writeTable(out io.Writer, audit Audit) error {
 	var page strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&page, format+"\n", args...) }
 	for _, c := range audit.Containers {
-		line("%-6s  %s  %s  %s", strings.ToUpper(string(c.Status)), printable.Text(c.Name), printable.Text(c.Image), container.ShortID(printable.Text(c.ID)))
+		line("%-6s  %s  %s  %s", strings.ToUpper(string(c.Status)), printable.Text(c.Name), printable.Text(c.Image), containerid.Short(printable.Text(c.ID)))
 		line("  granted: %s", c.grantsText())
 		if !audit.Static {
 			line("  %s", printable.Text(c.observedText()))

@@ -8,7 +8,7 @@ import (
 
 	"github.com/distribution/reference"
 
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -99,7 +99,7 @@ func nameOf(s profile.Summary) string {
 	if id := identify(s.Container); id.kind != Unpaired {
 		return id.name
 	}
-	return container.ShortID(s.Container.ID)
+	return containerid.Short(s.Container.ID)
 }
 
 // pairing is a container in both profiles, or in one of them.
@@ -267,7 +267,7 @@ func find(all []*profile.Summary, name, which string) (*profile.Summary, error) 
 // hasName reports whether the name identifies the container: its own name, the name of its service with or without the
 // Compose project, the name of its image, its ID or the short form of its ID.
 func hasName(c profile.Container, name string) bool {
-	names := []string{c.Service(), c.Name, c.Image, repository(c.Image), c.ID, container.ShortID(c.ID)}
+	names := []string{c.Service(), c.Name, c.Image, repository(c.Image), c.ID, containerid.Short(c.ID)}
 	if id := identify(c); id.kind == ByService {
 		names = append(names, id.name, id.project+"/"+id.name)
 	}

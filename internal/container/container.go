@@ -3,11 +3,8 @@
 package container
 
 import (
-	"regexp"
-	"strings"
 	"time"
 
-	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/internal/seccomp"
 )
 
@@ -53,7 +50,7 @@ type Info struct {
 	Mounts []Mount
 
 	// Unconfirmed is the cgroup of a container that no engine confirms. The ID of such a container begins with
-	// [UnknownPrefix]. It is empty for other containers.
+	// [containerid.UnknownPrefix]. It is empty for other containers.
 	Unconfirmed string
 
 	// Inspected: the data comes from an inspection and is complete. Otherwise it comes from a list or an event, which
@@ -63,45 +60,3 @@ type Info struct {
 
 // Mount is a directory or file of the engine's host that is mounted in a container.
 type Mount struct{ Source, Destination string }
-
-// cgroupName matches the names that engines give to a container's cgroup: the ID alone, or ENGINE-<ID>.scope with
-// systemd. conmon, the monitor process of Podman and CRI-O, has a cgroup of its own next to the container's, which does
-// not count. The same rule is implemented in C, in bpf/cgroup.h.
-var cgroupName = regexp.MustCompile(`^(?:(.+-))?([0-9a-f]{64})(\.scope)?$`)
-
-// maxCgroupName is the longest cgroup name that is checked: the BPF programs need the final NUL, and one more byte that
-// shows that the name was not truncated.
-const maxCgroupName = int(bpf.CapmonLimitsCGROUP_NAME_LEN) - 2
-
-// IDFromCgroup returns the ID of the container that a cgroup belongs to. The ID is in the topmost component with a
-// container's name, because cgroups inside a container belong to that container. The path may be absolute or relative,
-// in any hierarchy. Anyone who can create cgroups can create one with such a name; only the engine knows whether it is
-// true.
-func IDFromCgroup(path string) (id string, ok bool) {
-	for component := range strings.SplitSeq(path, "/") {
-		if len(component) > maxCgroupName {
-			continue
-		}
-		match := cgroupName.FindStringSubmatch(component)
-		if match == nil || (match[1] == "") != (match[3] == "") || strings.HasSuffix(match[1], "conmon-") {
-			continue
-		}
-		return match[2], true
-	}
-	return "", false
-}
-
-// shortLen is the number of digits of an ID that engines show.
-const shortLen = 12
-
-// UnknownPrefix begins the IDs that capmon gives to cgroups that are named like a container's but that no engine
-// confirms: cgroup- and the inode number of the cgroup's directory (find -inum).
-const UnknownPrefix = "cgroup-"
-
-// ShortID returns an ID as engines show it: its first 12 digits. It returns an ID that capmon has given unchanged.
-func ShortID(id string) string {
-	if strings.HasPrefix(id, UnknownPrefix) {
-		return id
-	}
-	return id[:min(len(id), shortLen)]
-}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -27,7 +28,7 @@ func TestInspectReturnsTheSettings(t *testing.T) {
 	id := through{t: t}.run("--name", name, "--label", "a=b=c", "--user", "1000:1000", "--cap-add", "NET_ADMIN",
 		"--cap-drop", "MKNOD", "--security-opt", "no-new-privileges", "--pid", "host", "--network", "none",
 		"--userns", "host", "--cgroupns", "host", "--cgroup-parent", "capmon-test", "bb", "sleep", "600")
-	for _, spelling := range []string{id, ShortID(id), name} {
+	for _, spelling := range []string{id, containerid.Short(id), name} {
 		got, err := docker.Inspect(t.Context(), spelling)
 		if err != nil {
 			t.Fatal(err)

@@ -179,3 +179,23 @@ func eventually(t *testing.T, what string, holds func() bool) {
 		}
 	}
 }
+
+func TestUnreachableErrorSaysWhatToDo(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		advice string
+	}{
+		{fmt.Errorf("dial: %w", os.ErrPermission), "root"},
+		{errors.New("connection refused"), "DOCKER_HOST"},
+	} {
+		err := error(&UnreachableError{"unix:///nowhere", test.err})
+		for _, part := range []string{"unix:///nowhere", test.err.Error(), test.advice} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%v: does not contain %q", err, part)
+			}
+		}
+		if !errors.Is(err, test.err) {
+			t.Errorf("%v: does not wrap its cause", err)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/distribution/reference"
 )
 
@@ -52,8 +53,8 @@ func (f Filter) MayMatch(info Info) bool { return f.match(info, true) }
 
 func (f Filter) match(info Info, redacted bool) bool {
 	return anyOf(f.names, func(pattern string) bool {
-		return matches(pattern, info.Name) || matches(pattern, info.ID) || matches(pattern, ShortID(info.ID)) ||
-			len(pattern) >= shortLen && strings.HasPrefix(info.ID, pattern)
+		return matches(pattern, info.Name) || matches(pattern, info.ID) || matches(pattern, containerid.Short(info.ID)) ||
+			len(pattern) >= containerid.ShortLength && strings.HasPrefix(info.ID, pattern)
 	}) && anyOf(f.images, func(pattern string) bool {
 		return slices.ContainsFunc(spellings(info.Image), func(image string) bool { return matches(pattern, image) })
 	}) && anyOf(f.labels, func(pattern labelPattern) bool {

@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/capmon/capmon/internal/containerid"
 )
 
 func TestRunIsReportedOnceAndBeforeItStarts(t *testing.T) {
@@ -286,7 +288,7 @@ func TestExistingContainersAreReportedWhenTheyStart(t *testing.T) {
 	if got := seen.all(); len(got) != 1 || got[0].Running {
 		t.Errorf("reported %+v", got)
 	}
-	cli.output("start", "-a", ShortID(second))
+	cli.output("start", "-a", containerid.Short(second))
 	cli.output("restart", "-t", "0", third)
 	cli.output("start", "-a", first)
 	cli.output("exec", fourth, "true")

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/agnivade/levenshtein"
+	"github.com/capmon/capmon/internal/containerid"
 )
 
 // UnknownError means that no running container has this name or ID.
@@ -60,7 +61,7 @@ func resolve(all []Info, name string) (Info, error) {
 	if len(matches) > 1 {
 		var ids []string
 		for _, info := range matches {
-			ids = append(ids, ShortID(info.ID)+" ("+info.Name+")")
+			ids = append(ids, containerid.Short(info.ID)+" ("+info.Name+")")
 		}
 		return Info{}, fmt.Errorf("%q is the beginning of several containers' IDs: %s; use more digits of the ID", name, strings.Join(ids, ", "))
 	}

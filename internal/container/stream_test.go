@@ -18,6 +18,9 @@ import (
 	"github.com/docker/docker/client"
 )
 
+// one is the ID of a container.
+var one = strings.Repeat("1a", 32)
+
 // raw is a connection to a proxy without a Docker client.
 type raw struct {
 	*net.UnixConn

@@ -13,6 +13,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
@@ -550,7 +551,7 @@ func (o *Observer) unknownReasons(containers []monitor.Container) map[string]str
 	for _, c := range containers {
 		err := o.fromEngine.failures[c.ID]
 		switch {
-		case strings.HasPrefix(c.ID, container.UnknownPrefix):
+		case strings.HasPrefix(c.ID, containerid.UnknownPrefix):
 			reasons[c.ID] = "no engine confirms that this cgroup belongs to a container"
 		case o.fromEngine.infos[c.ID].Inspected:
 		case o.engine == nil:

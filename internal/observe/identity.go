@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
@@ -166,7 +167,7 @@ func (o *Observer) reinspectUndecided(named map[uint64]string) {
 // unknownContainer returns the description of a container that no engine confirms for its cgroup. capmon gives it a
 // name.
 func (o *Observer) unknownContainer(cgroup uint64) container.Info {
-	return container.Info{ID: fmt.Sprintf("%s%d", container.UnknownPrefix, cgroup), Unconfirmed: o.describeCgroup(cgroup)}
+	return container.Info{ID: fmt.Sprintf("%s%d", containerid.UnknownPrefix, cgroup), Unconfirmed: o.describeCgroup(cgroup)}
 }
 
 // unnamedContainer returns the description of a container that the engine does not report.

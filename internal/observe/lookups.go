@@ -9,7 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/untrustedfs"
 	"github.com/capmon/capmon/monitor"
 )
@@ -39,7 +39,7 @@ func (o *Observer) logSilentFileSystem(cgroup uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	place, _ := o.place(cgroup)
-	id, _ := container.IDFromCgroup(place.Name)
+	id, _ := containerid.FromCgroup(place.Name)
 	o.log.Warn("a container's file system does not answer: capmon no longer reads it, and does not know the file capabilities of its programs",
 		zap.String("container", cmp.Or(o.fromEngine.infos[id].Name, id, o.describeCgroup(cgroup))))
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -106,7 +106,7 @@ type Container struct {
 	ID string `json:"id"`
 	// Unconfirmed is the path of the cgroup if no engine confirms that it belongs to a container. A user other than
 	// root may have created and named the cgroup. The ID is then the ID in the cgroup's name, if no engine knows that
-	// ID, or otherwise an ID that capmon made (container.UnknownPrefix).
+	// ID, or otherwise an ID that capmon made (containerid.UnknownPrefix).
 	Unconfirmed string `json:"unconfirmed,omitempty"`
 	Name        string `json:"name,omitempty"`
 	Image       string `json:"image,omitempty"`
@@ -152,10 +152,10 @@ func (c Container) OneOff() bool { return strings.EqualFold(c.Labels[composeOneO
 // Title returns the name by which a reader knows the container: the name of its service, its own name, or otherwise its
 // short ID. It may contain any bytes.
 func (c Container) Title() string {
-	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, container.UnknownPrefix) {
-		return container.ShortID(c.ID) + "-unconfirmed"
+	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, containerid.UnknownPrefix) {
+		return containerid.Short(c.ID) + "-unconfirmed"
 	}
-	return cmp.Or(c.Service(), c.Name, container.ShortID(c.ID))
+	return cmp.Or(c.Service(), c.Name, containerid.Short(c.ID))
 }
 
 // Grants are the capabilities that a container's root processes may have.

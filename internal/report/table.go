@@ -13,7 +13,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 )
@@ -117,7 +117,7 @@ func heading(s profile.Summary, color bool) string {
 	case s.Container.Service() != "":
 		parts = append(parts, "service")
 	case s.Container.Name != "":
-		parts = append(parts, container.ShortID(s.Container.ID))
+		parts = append(parts, containerid.Short(s.Container.ID))
 	}
 	if s.Runs > 1 {
 		parts = append(parts, fmt.Sprintf("%d runs", s.Runs))

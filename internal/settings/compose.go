@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 )
 
 // ComposeLines returns the lines of a service in a compose file that grant the needs and nothing else.
@@ -99,7 +99,7 @@ func composeServices(all []Container) ([]Group, error) {
 }
 
 func serviceName(c Container) string {
-	names := []string{c.ComposeService(), c.Container.Title(), container.ShortID(c.Container.ID)}
+	names := []string{c.ComposeService(), c.Container.Title(), containerid.Short(c.Container.ID)}
 	i := slices.IndexFunc(names, serviceNames.MatchString)
 	if i < 0 {
 		return ""

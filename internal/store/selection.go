@@ -12,6 +12,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -138,7 +139,7 @@ func (s selector) maySelect(c profile.Container) bool {
 	if s.lacksLabel(c) {
 		return true
 	}
-	if c.Name != "" && c.Image != "" || s.container(c) || strings.HasPrefix(c.ID, container.UnknownPrefix) {
+	if c.Name != "" && c.Image != "" || s.container(c) || strings.HasPrefix(c.ID, containerid.UnknownPrefix) {
 		return false // the engine has reported that it does not have the container
 	}
 	selector, err := s.withoutUnknown(c).selector()

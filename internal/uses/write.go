@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/printable"
 )
 
@@ -58,10 +58,10 @@ func (u Use) Line(colors bool) string {
 
 // Title returns the name of the container for people: its own, or else its short ID. It may contain any bytes.
 func (c Container) Title() string {
-	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, container.UnknownPrefix) {
-		return container.ShortID(c.ID) + "-unconfirmed"
+	if c.Unconfirmed != "" && !strings.HasPrefix(c.ID, containerid.UnknownPrefix) {
+		return containerid.Short(c.ID) + "-unconfirmed"
 	}
-	return cmp.Or(c.Name, container.ShortID(c.ID), "?")
+	return cmp.Or(c.Name, containerid.Short(c.ID), "?")
 }
 
 // callText returns the system call and the call site.

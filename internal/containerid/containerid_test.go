@@ -1,9 +1,6 @@
-package container
+package containerid
 
 import (
-	"errors"
-	"fmt"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,7 +11,7 @@ var (
 	other = strings.Repeat("2b", 32)
 )
 
-func TestIDFromCgroup(t *testing.T) {
+func TestFromCgroup(t *testing.T) {
 	for _, test := range []struct{ name, path, want string }{
 		{"Docker, cgroupfs", "/docker/" + one, one},
 		{"Docker, systemd", "/system.slice/docker-" + one + ".scope", one},
@@ -53,7 +50,7 @@ func TestIDFromCgroup(t *testing.T) {
 		{"longer name of an engine", "/" + strings.Repeat("x", maxCgroupName-70) + "-" + one + ".scope", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if id, ok := IDFromCgroup(test.path); id != test.want || ok != (test.want != "") {
+			if id, ok := FromCgroup(test.path); id != test.want || ok != (test.want != "") {
 				t.Errorf("%s: got %q, %v; want %q", test.path, id, ok, test.want)
 			}
 		})
@@ -61,18 +58,18 @@ func TestIDFromCgroup(t *testing.T) {
 }
 
 // Anyone who can create cgroups chooses their names.
-func FuzzIDFromCgroup(f *testing.F) {
+func FuzzFromCgroup(f *testing.F) {
 	for _, path := range []string{"/docker/" + one, "/a/docker-" + one + ".scope/" + other, "/libpod-conmon-" + one + ".scope", "//\x00\xff\n"} {
 		f.Add(path)
 	}
 	id := regexp.MustCompile(`^[0-9a-f]{64}$`)
 	f.Fuzz(func(t *testing.T, path string) {
-		got, ok := IDFromCgroup(path)
+		got, ok := FromCgroup(path)
 		if !ok {
 			if got != "" {
 				t.Fatalf("%q: no container, but the ID %q", path, got)
 			}
-			if below, ok := IDFromCgroup(path + "/" + one); !ok || below != one {
+			if below, ok := FromCgroup(path + "/" + one); !ok || below != one {
 				t.Fatalf("%q hides the container below it", path)
 			}
 			return
@@ -80,39 +77,19 @@ func FuzzIDFromCgroup(f *testing.F) {
 		if !id.MatchString(got) || !strings.Contains(path, got) {
 			t.Fatalf("%q: got %q", path, got)
 		}
-		if below, _ := IDFromCgroup(path + "/docker-" + other + ".scope"); below != got {
+		if below, _ := FromCgroup(path + "/docker-" + other + ".scope"); below != got {
 			t.Fatalf("%q: a cgroup below changes the container from %s to %s", path, got, below)
 		}
-		if above, _ := IDFromCgroup("/" + other + "/" + path); above != other {
+		if above, _ := FromCgroup("/" + other + "/" + path); above != other {
 			t.Fatalf("%q: got %s instead of the container above it", path, above)
 		}
 	})
 }
 
-func TestShortID(t *testing.T) {
+func TestShort(t *testing.T) {
 	for id, want := range map[string]string{one: one[:12], "abc": "abc", "": ""} {
-		if got := ShortID(id); got != want {
+		if got := Short(id); got != want {
 			t.Errorf("%q: got %q, want %q", id, got, want)
-		}
-	}
-}
-
-func TestUnreachableErrorSaysWhatToDo(t *testing.T) {
-	for _, test := range []struct {
-		err    error
-		advice string
-	}{
-		{fmt.Errorf("dial: %w", os.ErrPermission), "root"},
-		{errors.New("connection refused"), "DOCKER_HOST"},
-	} {
-		err := error(&UnreachableError{"unix:///nowhere", test.err})
-		for _, part := range []string{"unix:///nowhere", test.err.Error(), test.advice} {
-			if !strings.Contains(err.Error(), part) {
-				t.Errorf("%v: does not contain %q", err, part)
-			}
-		}
-		if !errors.Is(err, test.err) {
-			t.Errorf("%v: does not wrap its cause", err)
 		}
 	}
 }

@@ -161,7 +161,10 @@ func (a *alerting) start(ctx context.Context) {
 func (a *alerting) reload() {
 	file, texts, err := loadRules(a.path)
 	if err == nil && !a.scope.covers(file) {
-		err = errors.New("rules " + a.path + ": the rules need uses that this watch does not record (because of classes, alert: every or burst): restart capmon; to add and remove such rules without a restart, use --all and --every")
+		err = errors.New("rules " + a.path + ": the rules need uses that capmon does not record now (because of classes, alert: every or burst): restart capmon")
+		if a.printer != nil {
+			err = fmt.Errorf("%w; to add and remove such rules without a restart, run watch with --all and --every", err)
+		}
 	}
 	if err == nil {
 		err = reloadSinks(a.sinks, file)

@@ -49,7 +49,7 @@ const (
 func hostToAudit(directory, volume string) []audited {
 	return []audited{
 		{name: "default", does: owns, status: "fail", needs: caps("CHOWN"),
-			reasons: []string{"all 14 capabilities of Docker's default are granted", "NET_RAW is granted and was never used", "AUDIT_WRITE, DAC_OVERRIDE, FOWNER"}},
+			reasons: []string{"it has all 14 default capabilities of Docker", "NET_RAW is granted and was never used", "AUDIT_WRITE, DAC_OVERRIDE, FOWNER"}},
 		{name: "exact", options: grant("CHOWN"), does: owns, status: "pass", needs: caps("CHOWN"), reasons: []string{"saw in use: CHOWN"}},
 		{name: "noraw", options: []string{"--cap-drop=NET_RAW"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"AUDIT_WRITE, DAC_OVERRIDE"}},
 		{name: "rawonly", options: grant("CHOWN", "NET_RAW"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"NET_RAW is granted and was never used"}},
@@ -57,8 +57,8 @@ func hostToAudit(directory, volume string) []audited {
 		{name: "admin", options: grant("CHOWN", "SYS_ADMIN"), does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"SYS_ADMIN (risky) is granted and was never used"}},
 		{name: "stopped", options: grant("KILL", "CHOWN"), does: owns, ends: true, status: "fail", needs: caps("CHOWN"), reasons: []string{"KILL is granted and was never used"}},
 		{name: "nothing", options: grant(), does: "true", status: "pass", reasons: []string{"no capability"}},
-		{name: "unseen", options: grant("CHOWN"), does: owns, unseen: true, status: "manual", reasons: []string{"it was never observed"}},
-		{name: "unseendefault", does: owns, unseen: true, status: "fail", reasons: []string{"all 14 capabilities", "it was never observed"}},
+		{name: "unseen", options: grant("CHOWN"), does: owns, unseen: true, status: "manual", reasons: []string{"capmon has never observed it"}},
+		{name: "unseendefault", does: owns, unseen: true, status: "fail", reasons: []string{"all 14 default capabilities", "capmon has never observed it"}},
 		{name: "hostnetwork", options: append(grant("NET_RAW"), "--network=host"), does: pings, status: "pass", needs: caps("NET_RAW"), related: []string{"CIS-5.10"}},
 		{name: "restricted", options: []string{"--security-opt=no-new-privileges"}, does: owns, status: "fail", needs: caps("CHOWN"), reasons: []string{"NET_RAW"}},
 		{name: "user", options: []string{"--user=1000"}, does: "touch /tmp/f", status: "fail", reasons: []string{"all 14"}},
@@ -250,7 +250,7 @@ services:
 	t.Run("of running containers", func(t *testing.T) {
 		args := []string{"--for=1s", "--min-observed=1ms", "audit-noraw", "audit-nothing", "audit-unseen"}
 		report := auditAs(t, 0, args...)
-		for name, want := range map[string]string{"noraw": "its start was not seen", "nothing": "no capability", "unseen": "it was never observed"} {
+		for name, want := range map[string]string{"noraw": "its start was not seen", "nothing": "no capability", "unseen": "capmon has never observed it"} {
 			if c := report.Containers[report.of(t, "audit-"+name)]; !strings.Contains(strings.Join(c.Reasons, "\n"), want) {
 				t.Errorf("%s: %q, want %q", name, c.Reasons, want)
 			}
@@ -488,7 +488,7 @@ func auditProved(t *testing.T, directory string) {
 		status  string
 		reason  string
 	}{
-		{grant("CHOWN"), 0, "pass", "granted only capabilities that are proved needed: CHOWN"},
+		{grant("CHOWN"), 0, "pass", "verify has proved that it needs each of its capabilities: CHOWN"},
 		{grant("CHOWN", "KILL"), 1, "fail", "KILL is granted and proved unneeded"},
 	} {
 		mustExecute(t, slices.Concat([]string{"docker", "create", "--name", "audit-proved"}, test.options, []string{"bb", "true"})...)

@@ -149,13 +149,13 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			code       int
 			texts      []string
 		}{
-			{"denied", "deny: [NET_RAW]", []string{"--deny=NET_RAW"}, exitFound, []string{"NET_RAW is used, which the rule denies", "by probe  socket(AF_INET, SOCK_RAW", "in inet_create"}},
+			{"denied", "deny: [NET_RAW]", []string{"--deny=NET_RAW"}, exitFound, []string{"the container uses NET_RAW; the rule denies NET_RAW", "by probe  socket(AF_INET, SOCK_RAW", "in inet_create"}},
 			{"not denied", "deny: [NET_ADMIN, SETPCAP, SYS_ADMIN]", []string{"--deny=net_admin,CAP_SETPCAP", "--deny=SYS_ADMIN"}, exitDone, []string{"container versioned  bb:latest  passes"}},
 			{"allowed", "allow: [CHOWN, NET_RAW, MKNOD]", []string{"--allow=CHOWN,NET_RAW,MKNOD"}, exitDone, []string{"passes"}},
-			{"not allowed", "allow: [CHOWN, MKNOD]", []string{"--allow=CHOWN,MKNOD"}, exitFound, []string{"NET_RAW is used, which the rule does not allow"}},
-			{"tried", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFound, []string{"MKNOD was tried and denied, which the rule does not allow"}},
+			{"not allowed", "allow: [CHOWN, MKNOD]", []string{"--allow=CHOWN,MKNOD"}, exitFound, []string{"the container uses NET_RAW; the rule does not allow NET_RAW"}},
+			{"tried", "allow: [CHOWN, NET_RAW]", []string{"--allow=CHOWN,NET_RAW"}, exitFound, []string{"the container tried MKNOD, and the kernel denied it; the rule does not allow MKNOD"}},
 			{"tried, and that is allowed", "allow: [CHOWN, NET_RAW], denied: allow", []string{"--allow=CHOWN,NET_RAW", "--ignore-denied"}, exitDone, []string{"passes"}},
-			{"nothing allowed", "allow: []", []string{"--allow="}, exitFound, []string{"CHOWN is used"}},
+			{"nothing allowed", "allow: []", []string{"--allow="}, exitFound, []string{"the container uses CHOWN"}},
 			{"granted", "deny-granted: [KILL]", []string{"--deny-granted=KILL"}, exitFound, []string{"KILL is granted, which the rule denies"}},
 			{"not granted", "deny-granted: [MKNOD, SYS_ADMIN]", []string{"--deny-granted=MKNOD,SYS_ADMIN"}, exitDone, nil},
 			{"granted as allowed", "allow-granted: [DEFAULT]", []string{"--allow-granted=default"}, exitDone, nil},

@@ -131,7 +131,11 @@ func (i *profileInput) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 		if err := i.unknownContainers(cmd, db, selection, missing); err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s\n", i.db, describe(selection))
+		if flags := describe(selection); flags != "" {
+			fmt.Fprintf(notes, "capmon: no alert in %s is selected: %s selects none\n", i.db, flags)
+		} else {
+			fmt.Fprintf(notes, "capmon: no alert in %s\n", i.db)
+		}
 	}
 	return alerts, nil
 }
@@ -171,7 +175,7 @@ func reportUnknownAlerts(notes io.Writer, unknown []alert.Alert, selection store
 		names = append(names, printable.Word(a.Container().Title()))
 	}
 	slices.Sort(names)
-	fmt.Fprintf(notes, "capmon: left out, %s: %s, of %s\n", reasonUnknown(selection, "their containers are"),
+	fmt.Fprintf(notes, "capmon: left out, %s: %s, of %s\n", reasonUnknown(selection),
 		plural(uint64(len(unknown)), "alert"), abbreviate(slices.Compact(names)))
 }
 
@@ -306,8 +310,8 @@ removed, and commands that read the database report it. Runs in progress stay.`,
 			return nil
 		},
 	}
-	cmd.Flags().StringVar(&olderThan, "older-than", "", "remove runs, proofs and alerts that ended longer ago than this age, such as 90d or 36h")
-	cmd.Flags().StringVar(&maxSize, "max-size", "", "remove the oldest runs, proofs and alerts until the database is no larger than this size, such as 1GiB or 500MiB")
+	cmd.Flags().StringVar(&olderThan, "older-than", "", "remove runs, proofs and alerts that ended longer ago than this `AGE`, such as 90d or 36h")
+	cmd.Flags().StringVar(&maxSize, "max-size", "", "remove the oldest runs, proofs and alerts until the database is no larger than this `SIZE`, such as 1GiB or 500MiB")
 	cmd.Flags().BoolVar(&retention.DryRun, "dry-run", false, "only print what prune would remove")
 	return cmd
 }

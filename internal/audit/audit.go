@@ -212,7 +212,7 @@ func judge(subject Subject, s *profile.Summary, o Options) *Container {
 	}
 	c.Hints = e.hints(subject.Settings)
 	for _, check := range relatedChecks {
-		outcome := Related{check.rule.ID, findings.Pass, "it complies: " + check.rule.Title}
+		outcome := Related{check.rule.ID, findings.Pass, "it complies: " + strings.ToLower(check.rule.Title[:1]) + check.rule.Title[1:]}
 		if fault := check.fault(subject.Settings); fault != "" {
 			outcome = Related{check.rule.ID, findings.Fail, fault}
 		}

@@ -87,7 +87,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	// capmon does not observe whether the container uses what else --privileged grants.
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
 	if e.summary.Stops == 0 && !r.Proved {
-		r.Notes = append(r.Notes, "capmon did not see its stop: what it needs only then is unknown")
+		r.Notes = append(r.Notes, "capmon did not see its stop: capmon does not know what it needs only at its stop")
 	}
 	for _, c := range list.Sorted() {
 		if !c.Named() {

@@ -147,7 +147,7 @@ func (c *Container) observedText() string {
 	if o == nil {
 		return "not observed"
 	}
-	text := fmt.Sprintf("used %s in %.1f s", cmp.Or(names(o.Used), "none"), o.Seconds)
+	text := fmt.Sprintf("used %s in %.1f s", cmp.Or(names(o.Used), "no capability"), o.Seconds)
 	if o.Runs > 1 {
 		text += fmt.Sprintf(" of %d runs", o.Runs)
 	}

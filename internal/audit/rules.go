@@ -49,13 +49,13 @@ var relatedChecks = []relatedCheck{
 		return when(s.Container.HostConfig.UTSMode.IsHost(), "it shares the host's UTS namespace")
 	}},
 	{related("CIS-5.22", "The default seccomp profile is not disabled", "leave out --security-opt=seccomp=unconfined and --privileged", "the engine's profile"), func(s container.Settings) string {
-		return when(unconfined(s), "no seccomp profile confines it")
+		return when(unconfined(s), "it has no seccomp profile")
 	}},
 	{related("CIS-5.26", "The container is restricted from acquiring additional privileges", "add --security-opt=no-new-privileges", "not restricted"), func(s container.Settings) string {
-		return when(!noNewPrivileges(s), "no-new-privileges is not set: set-user-ID programs and file capabilities work")
+		return when(!noNewPrivileges(s), "no-new-privileges is not set: set-user-ID programs and file capabilities can raise privileges")
 	}},
 	{related("CIS-5.31", "The host's user namespace is not shared", "leave out --userns=host", "the setting of the engine"), func(s container.Settings) string {
-		return when(s.Container.HostConfig.UsernsMode.IsHost(), "it opts out of the engine's user namespace")
+		return when(s.Container.HostConfig.UsernsMode.IsHost(), "it uses the host's user namespace")
 	}},
 }
 

@@ -86,17 +86,17 @@ func (e evidence) observation() *Observation {
 func (e evidence) status() (findings.Status, []string) {
 	switch {
 	case e.container.Grants.Privileged:
-		return findings.Fail, append([]string{"it is privileged, so it is granted every capability"}, e.known()...)
+		return findings.Fail, append([]string{"it is privileged, so it has all capabilities"}, e.known()...)
 	case e.container.Grants.Set == nil:
 		return findings.Manual, []string{"its grants are unknown: " + e.container.Grants.Error}
 	case e.granted().Empty():
-		return findings.Pass, []string{"it is granted no capability"}
+		return findings.Pass, []string{"it has no capability"}
 	case e.observed() && e.unused().Empty():
 		return e.onlyUsed()
 	}
 	var reasons []string
 	if e.container.Grants.Dropped.Empty() {
-		reasons = append(reasons, fmt.Sprintf("all %d capabilities of Docker's default are granted", capability.DockerDefault().Len()))
+		reasons = append(reasons, fmt.Sprintf("it has all %d default capabilities of Docker", capability.DockerDefault().Len()))
 	}
 	if unused := e.certainlyUnused(); !unused.Empty() {
 		return findings.Fail, append(append(reasons, e.faults(unused)...), e.doubts()...)
@@ -130,9 +130,9 @@ func failing(c docker.InspectResponse, now time.Time) string {
 func (e evidence) onlyUsed() (findings.Status, []string) {
 	switch {
 	case e.minimal():
-		return findings.Pass, []string{"it is granted only capabilities that are proved needed: " + names(e.granted())}
+		return findings.Pass, []string{"verify has proved that it needs each of its capabilities: " + names(e.granted())}
 	case e.proved() && !e.granted().Minus(e.summary.Needs()).Empty():
-		return findings.Manual, []string{"its grants are proved sufficient, but not each of them is proved needed: " + strings.Join(e.summary.Proof.Reasons, "; ")}
+		return findings.Manual, []string{"verify has proved that its grants are sufficient, but not that it needs each one: " + strings.Join(e.summary.Proof.Reasons, "; ")}
 	}
 	if unsure := e.summary.Unsure().Intersect(e.granted()); !unsure.Empty() && !e.proved() {
 		return findings.Manual, []string{fmt.Sprintf("it is granted only capabilities that it uses, but %s may not be needed: only capmon verify can find out", names(unsure))}
@@ -222,7 +222,7 @@ func (e evidence) gaps() []string {
 	case e.static:
 		return []string{"a static audit does not read what it uses (--static)"}
 	case s == nil:
-		return []string{"it was never observed"}
+		return []string{"capmon has never observed it"}
 	case !s.Started:
 		return []string{"capmon never saw its workload start"}
 	case !e.sameImage():
@@ -233,7 +233,7 @@ func (e evidence) gaps() []string {
 		gaps = append(gaps, "the observation is incomplete: "+reason)
 	}
 	if why := s.StartUnseen(); why != "" && !e.thresholds.AnyStart {
-		gaps = append(gaps, why+": what it needs only then is unknown")
+		gaps = append(gaps, why+": capmon does not know what it needs only at its start")
 	}
 	if len(s.Unexamined) > 0 {
 		gaps = append(gaps, "capmon could not read in time whether the files of these programs carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))

@@ -142,7 +142,7 @@ func TestStatuses(t *testing.T) {
 		{"system calls not recorded", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Manual, "only with SYS_ADMIN", false, "?"},
 		{"system calls not recorded, and another one unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Fail, "KILL is granted and was never used", false, "CHOWN"},
 
-		{"proved", granted("CHOWN"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Pass, "proved needed: CHOWN", false, "?"},
+		{"proved", granted("CHOWN"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Pass, "it needs each of its capabilities: CHOWN", false, "?"},
 		{"more than proved", granted("CHOWN", "KILL"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Fail, "KILL is granted and proved unneeded", true, "CHOWN"},
 		{"used and proved unneeded", granted("CHOWN", "NET_RAW"), proof(with(ran(time.Second, used(chown), used(raw)), nil), capability.Of(chown), true, chown, raw), nil, findings.Fail, "NET_RAW is granted and proved unneeded", true, "CHOWN"},
 		{"needed although not observed", granted("CHOWN", "KILL"), proof(with(long, nil), capability.Of(chown, kill), true, chown, kill), nil, findings.Pass, "", false, "?"},

@@ -196,9 +196,9 @@ func (r Rule) uses(s profile.Summary) []Violation {
 		if text == "" {
 			continue
 		}
-		v := Violation{Kind: Used, Capabilities: capability.Of(c), Text: c.String() + " is used" + text, Unsure: unsure(s, c), Uses: s.UsesOf(c, classify.Needs()...)}
+		v := Violation{Kind: Used, Capabilities: capability.Of(c), Text: fmt.Sprintf("the container uses %s; %s", c, text), Unsure: unsure(s, c), Uses: s.UsesOf(c, classify.Needs()...)}
 		if len(v.Uses) == 0 {
-			v.Text = c.String() + " is needed, as capmon verify has shown" + text
+			v.Text = fmt.Sprintf("capmon verify has shown that the container needs %s; %s", c, text)
 		}
 		all = append(all, v)
 	}
@@ -206,15 +206,16 @@ func (r Rule) uses(s profile.Summary) []Violation {
 		return all
 	}
 	for _, c := range s.Denied().Minus(used).Sorted() {
-		text := ", which the rule does not allow"
+		text := "the rule does not allow"
 		switch {
 		case r.Deny != nil && r.Deny.Has(c):
-			text = ", which the rule denies"
+			text = "the rule denies"
 		case r.Allow == nil || r.Allow.Has(c):
 			continue
 		}
 		all = append(all, Violation{
-			Kind: Denied, Capabilities: capability.Of(c), Text: c.String() + " was tried and denied" + text, Uses: s.UsesOf(c, classify.Denied),
+			Kind: Denied, Capabilities: capability.Of(c), Uses: s.UsesOf(c, classify.Denied),
+			Text: fmt.Sprintf("the container tried %s, and the kernel denied it; %s %[1]s", c, text),
 		})
 	}
 	return all
@@ -242,16 +243,16 @@ func usedBy(s profile.Summary) capability.Set {
 // usedText describes why the rule forbids the use of c; "" if it does not.
 func (r Rule) usedText(s profile.Summary, c capability.Capability) string {
 	if r.Deny != nil && r.Deny.Has(c) {
-		text := ", which the rule denies"
+		text := "the rule denies " + c.String()
 		if s.Spared().Has(c) {
-			text += ", although other needed capabilities are sufficient"
+			text += "; other capabilities that the container needs are sufficient"
 		} else if narrower, ok := s.Advised(c); ok {
 			text += fmt.Sprintf("; %s would be sufficient", narrower)
 		}
 		return text
 	}
 	if r.Allow != nil && s.List().Has(c) && !r.allows(s, c) {
-		return ", which the rule does not allow"
+		return "the rule does not allow " + c.String()
 	}
 	return ""
 }

@@ -100,25 +100,25 @@ func TestViolations(t *testing.T) {
 		proof      []profile.Proof
 		want       []string
 	}{
-		{name: "used and denied", rule: "deny: [CHOWN]", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
-		{name: "soft", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Soft))), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
-		{name: "implicit", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Implicit))), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
-		{name: "unsure", rule: "deny: [CHOWN]", run: run(using(unsureUse)), want: []string{"used CHOWN: CHOWN is used, which the rule denies UNSURE it may not be needed: a doubt"}},
-		{name: "tried and denied by the rule", rule: "deny: [SYS_TIME]", run: run(), want: []string{"denied SYS_TIME: SYS_TIME was tried and denied, which the rule denies"}},
-		{name: "denied, which the rule ignores", rule: "deny: [ALL], denied: allow", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "used and denied", rule: "deny: [CHOWN]", run: run(), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
+		{name: "soft", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Soft))), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
+		{name: "implicit", rule: "deny: [CHOWN]", run: run(using(use(capability.Chown, classify.Implicit))), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
+		{name: "unsure", rule: "deny: [CHOWN]", run: run(using(unsureUse)), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN UNSURE it may not be needed: a doubt"}},
+		{name: "tried and denied by the rule", rule: "deny: [SYS_TIME]", run: run(), want: []string{"denied SYS_TIME: the container tried SYS_TIME, and the kernel denied it; the rule denies SYS_TIME"}},
+		{name: "denied, which the rule ignores", rule: "deny: [ALL], denied: allow", run: run(), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
 		{name: "classes that are not needs", rule: "deny: [NET_RAW, NET_ADMIN, SETUID, SYS_ADMIN, KILL, SETGID]", run: run()},
 		{name: "granted, but not used", rule: "deny: [MKNOD]", run: run()},
 		{name: "allowed", rule: "allow: [chown, CAP_SYS_TIME, KILL]", run: run()},
 		{
 			name: "nothing allowed", rule: "allow: []", run: run(),
-			want: []string{"used CHOWN: CHOWN is used, which the rule does not allow", "denied SYS_TIME: SYS_TIME was tried and denied, which the rule does not allow"},
+			want: []string{"used CHOWN: the container uses CHOWN; the rule does not allow CHOWN", "denied SYS_TIME: the container tried SYS_TIME, and the kernel denied it; the rule does not allow SYS_TIME"},
 		},
-		{name: "denied and allowed", rule: "deny: [CHOWN], allow: [CHOWN, SYS_TIME]", run: run(), want: []string{"used CHOWN: CHOWN is used, which the rule denies"}},
+		{name: "denied and allowed", rule: "deny: [CHOWN], allow: [CHOWN, SYS_TIME]", run: run(), want: []string{"used CHOWN: the container uses CHOWN; the rule denies CHOWN"}},
 		{name: "an allowed capability would be sufficient", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac))},
-		{name: "an allowed capability would not always be sufficient", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac, use(capability.DACOverride, classify.Required))), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule does not allow"}},
-		{name: "a narrower capability would be sufficient", rule: "deny: [SYS_ADMIN]", run: run(using(perf)), want: []string{"used SYS_ADMIN: SYS_ADMIN is used, which the rule denies; PERFMON would be sufficient"}},
-		{name: "a narrower, but dangerous capability would be sufficient", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac)), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule denies"}},
-		{name: "denied, and another needed capability is sufficient", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac, search)), want: []string{"used DAC_OVERRIDE: DAC_OVERRIDE is used, which the rule denies, although other needed capabilities are sufficient"}},
+		{name: "an allowed capability would not always be sufficient", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac, use(capability.DACOverride, classify.Required))), want: []string{"used DAC_OVERRIDE: the container uses DAC_OVERRIDE; the rule does not allow DAC_OVERRIDE"}},
+		{name: "a narrower capability would be sufficient", rule: "deny: [SYS_ADMIN]", run: run(using(perf)), want: []string{"used SYS_ADMIN: the container uses SYS_ADMIN; the rule denies SYS_ADMIN; PERFMON would be sufficient"}},
+		{name: "a narrower, but dangerous capability would be sufficient", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac)), want: []string{"used DAC_OVERRIDE: the container uses DAC_OVERRIDE; the rule denies DAC_OVERRIDE"}},
+		{name: "denied, and another needed capability is sufficient", rule: "deny: [DAC_OVERRIDE]", run: run(using(dac, search)), want: []string{"used DAC_OVERRIDE: the container uses DAC_OVERRIDE; the rule denies DAC_OVERRIDE; other capabilities that the container needs are sufficient"}},
 		{name: "not allowed, and another needed capability is sufficient", rule: "allow: [DAC_READ_SEARCH]", run: run(using(dac, search))},
 		{
 			name: "proved unneeded", rule: "deny: [CHOWN], allow: [SYS_TIME]", run: run(),
@@ -127,7 +127,7 @@ func TestViolations(t *testing.T) {
 		{
 			name: "a need that only a proof shows", rule: "allow: [CHOWN, SYS_TIME]", run: run(),
 			proof: []profile.Proof{proof(capability.Of(capability.Chown, capability.Setfcap), map[capability.Capability]profile.Verdict{capability.Chown: profile.Needed})},
-			want:  []string{"used SETFCAP: SETFCAP is needed, as capmon verify has shown, which the rule does not allow"},
+			want:  []string{"used SETFCAP: capmon verify has shown that the container needs SETFCAP; the rule does not allow SETFCAP"},
 		},
 		{name: "granted and denied", rule: "deny-granted: [MKNOD, NET_RAW, SYS_ADMIN]", run: run(), want: []string{"granted MKNOD,NET_RAW: MKNOD, NET_RAW are granted, which the rule denies"}},
 		{name: "not granted", rule: "deny-granted: [SYS_TIME]", run: run()},
@@ -242,7 +242,7 @@ func TestAProofOfOneBuildDoesNotCoverSeveralBuilds(t *testing.T) {
 	p.Proofs = []profile.Proof{{ID: "proof", Container: latest, Works: true, Members: []profile.Member{{Capability: capability.Chown, Verdict: profile.Unneeded}}}}
 	result := Check(p, parsed(t, rule("proved: true, deny: [CHOWN]")), nil)
 	want := []string{
-		"used CHOWN: CHOWN is used, which the rule denies",
+		"used CHOWN: the container uses CHOWN; the rule denies CHOWN",
 		"unproved : the proof of capmon verify is of one build of the image, and several were observed",
 	}
 	if diff := cmp.Diff(want, violations(result.Containers[0])); diff != "" {

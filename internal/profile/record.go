@@ -171,7 +171,7 @@ func ownLosses(seen monitor.Container) []string {
 			reasons = append(reasons, fmt.Sprintf(format, n))
 		}
 	}
-	add(seen.Lost, "%d checks of this container could not be recorded: the kernel map of checks was full (--max-checks)")
+	add(seen.Lost, "%d checks of this container could not be recorded: its quota was used up, or the kernel's map of checks was full (--max-checks)")
 	add(seen.UnrecordedExecutions+foldedExecutions(seen), "this container executed more different programs than capmon records: file capabilities of the programs of %d executions are unknown")
 	add(seen.UnrecordedFailures, "%d executions of this container that failed with EPERM were not recorded, because there were too many different ones: file capabilities that they required are unknown")
 	add(seen.UnrecordedCalls, "%d system calls of this container that may need a capability without a check were not recorded, because there were too many different ones")

@@ -38,7 +38,7 @@ func cautions(s profile.Summary) []string {
 		notes = append(notes, fmt.Sprintf("the container has too many patterns of use to list all process names and arguments: %s listed under %s", plural(n, "check is", "checks are"), others))
 	}
 	if s.Unlisted > 0 {
-		notes = append(notes, fmt.Sprintf("the files of %s are not listed because they did not fit in the kernel's map", plural(s.Unlisted, "check", "checks")))
+		notes = append(notes, fmt.Sprintf("capmon does not list the files of %s, because there are too many files", plural(s.Unlisted, "check", "checks")))
 	}
 	if !s.Unwatched.Empty() {
 		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %[1]s, and capmon did not record all of these calls: they may fail with a list that lacks %[1]s", s.Unwatched.Text()))

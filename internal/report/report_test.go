@@ -162,7 +162,7 @@ func profiles() map[string]profile.Profile {
 		)),
 		"incomplete": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Lost = 17
-			r.Incomplete = []string{"17 checks of this container could not be recorded: the kernel map of checks was full", "3 checks were skipped by the kernel"}
+			r.Incomplete = []string{"17 checks of this container could not be recorded: its quota was used up, or the kernel's map of checks was full", "3 checks were skipped by the kernel"}
 		})),
 		"incomplete-elsewhere": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Incomplete = []string{"5 checks did not fit in the kernel's map of checks, on the whole host"}

@@ -1,7 +1,6 @@
 package settings
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,7 +76,10 @@ func binds(bound []profile.Lifted) string {
 	for _, l := range bound {
 		port := "ports below 1024"
 		if l.Port != 0 {
-			port = fmt.Sprintf("%s port %d", cmp.Or(quote(l.Transport), "a"), l.Port)
+			port = fmt.Sprintf("port %d", l.Port)
+			if l.Transport != "" {
+				port = quote(l.Transport) + " " + port
+			}
 		}
 		ports = appendNew(ports, port)
 	}

@@ -96,6 +96,8 @@ func alertmanagerBody(messages []Message, until time.Time) ([]byte, error) {
 	return marshal(alerts)
 }
 
+var errNotJSON = errors.New("the result is not valid JSON")
+
 // templateBody returns the body that the template makes. It tests the template with an example of each kind of
 // message.
 func (w Webhook) templateBody() (body, error) {
@@ -113,13 +115,15 @@ func (w Webhook) templateBody() (body, error) {
 			return nil, err
 		}
 		if wantsJSON && !json.Valid(out.Bytes()) {
-			return nil, errors.New("the result is not valid JSON")
+			return nil, errNotJSON
 		}
 		return out.Bytes(), nil
 	})
 	for _, example := range examples() {
-		if _, err := make([]Message{example}); err != nil {
+		if _, err := make([]Message{example}); errors.Is(err, errNotJSON) {
 			return nil, fmt.Errorf("%w for an alert with quotes in it: write values as {{ json .Summary }}, without quotes around it", err)
+		} else if err != nil {
+			return nil, err
 		}
 	}
 	return make, nil

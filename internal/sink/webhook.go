@@ -129,7 +129,7 @@ func (w Webhook) resolved() (Destination, error) {
 }
 
 // errNoURL does not contain the URL, which may contain secrets.
-var errNoURL = errors.New("not a URL with http:// or https:// and a host")
+var errNoURL = errors.New("invalid URL: use http://HOST/… or https://HOST/… without #")
 
 func checkURL(text string) error {
 	target, err := url.Parse(text)

@@ -24,7 +24,7 @@ import (
 	"github.com/capmon/capmon/internal/doctor"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/store"
-	"github.com/capmon/capmon/internal/uses"
+	"github.com/capmon/capmon/internal/usewatch"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -75,19 +75,19 @@ serve answers HTTP requests on a socket: metrics for Prometheus, health and repo
 		RunE: s.run,
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&s.config, "config", "", "YAML file with values of these flags; flags on the command line take precedence")
+	flags.StringVar(&s.config, "config", "", "YAML `FILE` with values of these flags; flags on the command line take precedence")
 	registerDB(flags, &s.database)
-	flags.StringVar(&s.pins, "pins", defaultPins, "directory in the BPF file system to pin the recording in; empty: the recording ends with serve")
-	flags.DurationVar(&s.every, "save-every", 30*time.Second, "time between two saves to the database; unsaved counts stay in the kernel")
-	flags.StringVar(&s.olderThan, "older-than", "", "remove runs, proofs and alerts that ended longer ago than this age, such as 90d or 36h (default: never)")
-	flags.StringVar(&s.maxSize, "max-size", "", "remove the oldest runs, proofs and alerts until the database is no larger than this size, such as 1GiB or 500MiB (default: never)")
-	flags.StringVar(&s.socket, "socket", defaultSocket, "unix socket for HTTP; empty: none")
-	flags.StringVar(&s.group, "group", "", "group whose members may use the socket (default: none)")
-	flags.StringVar(&s.tcp, "tcp", "", "address for HTTPS, such as 127.0.0.1:9753 (default: none); requires --tls-cert, --tls-key and --token-file")
-	flags.StringVar(&s.certificate, "tls-cert", "", "PEM file with the certificate for --tcp")
-	flags.StringVar(&s.key, "tls-key", "", "PEM file with the key of the certificate")
-	flags.StringVar(&s.tokenFile, "token-file", "", "file with the token that requests over TCP must contain")
-	flags.StringVar(&s.rules, "rules", "", "YAML file with the rules and sinks for alerts; builtin: the built-in rules; reloaded on SIGHUP (default: none)")
+	flags.StringVar(&s.pins, "pins", defaultPins, "`DIRECTORY` in the BPF file system to pin the recording in; empty: the recording ends with serve")
+	flags.DurationVar(&s.every, "save-every", 30*time.Second, "`DURATION` between two saves to the database; unsaved counts stay in the kernel")
+	flags.StringVar(&s.olderThan, "older-than", "", "remove runs, proofs and alerts that ended longer ago than this `AGE`, such as 90d or 36h (default: never)")
+	flags.StringVar(&s.maxSize, "max-size", "", "remove the oldest runs, proofs and alerts until the database is no larger than this `SIZE`, such as 1GiB or 500MiB (default: never)")
+	flags.StringVar(&s.socket, "socket", defaultSocket, "`PATH` of the unix socket for HTTP; empty: none")
+	flags.StringVar(&s.group, "group", "", "`GROUP` whose members may use the socket (default: none)")
+	flags.StringVar(&s.tcp, "tcp", "", "`ADDRESS` for HTTPS, such as 127.0.0.1:9753 (default: none); requires --tls-cert, --tls-key and --token-file")
+	flags.StringVar(&s.certificate, "tls-cert", "", "PEM `FILE` with the certificate for --tcp")
+	flags.StringVar(&s.key, "tls-key", "", "PEM `FILE` with the key of the certificate")
+	flags.StringVar(&s.tokenFile, "token-file", "", "`FILE` with the token that requests over TCP must contain")
+	flags.StringVar(&s.rules, "rules", "", "YAML `FILE` with the rules and sinks for alerts; builtin: the built-in rules; reloaded on SIGHUP (default: none)")
 	s.keep.register(flags)
 	flags.BoolVar(&s.pprof, "pprof", false, "also serve Go's profiler below /debug/pprof/")
 	s.recording.register(flags)
@@ -217,8 +217,8 @@ func (s *serveFlags) alert(cmd *cobra.Command, options *daemon.Options, log *zap
 	options.Rules, options.Report = true, a.report
 	a.onAlert = func(one alert.Alert, _ bool) { options.Alerts.Add(one) }
 	a.scope = scope{a.rules.NeedsAll(), a.rules.NeedsEvery()}
-	watcher := uses.New(uses.Options{
-		Selection: uses.Selection{All: a.rules.NeedsAll()}, Outcomes: s.recording.monitor.Outcomes, Log: log, Show: a.handle,
+	watcher := usewatch.New(usewatch.Options{
+		Selection: usewatch.Selection{All: a.rules.NeedsAll()}, Outcomes: s.recording.monitor.Outcomes, Log: log, Show: a.handle,
 	})
 	observing := &options.Observe
 	observing.OnCheck, observing.OnReported, observing.OnForgotten = watcher.HandleCheck, watcher.HandleReported, watcher.Forget

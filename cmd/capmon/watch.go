@@ -22,6 +22,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
 	"github.com/capmon/capmon/internal/uses"
+	"github.com/capmon/capmon/internal/usewatch"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -45,7 +46,7 @@ type watchFlags struct {
 	every                 bool
 	interval              time.Duration // between two lines of the same pattern of use
 	recording             recordingFlags
-	selection             uses.Selection
+	selection             usewatch.Selection
 }
 
 func newWatch(logging *logging) *cobra.Command {
@@ -161,7 +162,7 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 	for _, finding := range doctor.VisibilityWarnings() {
 		log.Warn(finding.Subject+": "+finding.Text, zap.String("remedy", finding.Remedy))
 	}
-	watcher := uses.New(uses.Options{
+	watcher := usewatch.New(usewatch.Options{
 		Selection: w.selection, Outcomes: w.recording.monitor.Outcomes, Log: log, Show: show,
 	})
 	options := observe.Options{Monitor: w.recording.monitor, Engine: docker, KeptLabels: w.keep.labels, Log: log, OnCheck: watcher.HandleCheck}
@@ -197,7 +198,7 @@ func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger
 	return loss.New(loss.Options{
 		Source: observer, Recording: observer.Recording().ID, Began: observer.Recording().Start, Every: lossAlertEvery,
 		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
-			return uses.Identify(ctx, observer, cgroup, id)
+			return usewatch.Identify(ctx, observer, cgroup, id)
 		},
 		Report: report, Log: log,
 	})
@@ -205,8 +206,8 @@ func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger
 
 // reportOpenSockets reports the raw sockets that are already open. Call it while capmon records, so that it misses no
 // socket.
-func (w *watchFlags) reportOpenSockets(ctx context.Context, observer *observe.Observer, watcher *uses.Watcher, log *zap.Logger) {
-	err := observer.SocketHolders(ctx, uses.IsRaw, func(holder monitor.SocketHolder) { watcher.HandleOpenSockets(observer, holder) })
+func (w *watchFlags) reportOpenSockets(ctx context.Context, observer *observe.Observer, watcher *usewatch.Watcher, log *zap.Logger) {
+	err := observer.SocketHolders(ctx, usewatch.IsRaw, func(holder monitor.SocketHolder) { watcher.HandleOpenSockets(observer, holder) })
 	if err != nil && ctx.Err() == nil {
 		log.Warn("capmon may not report all raw sockets that were already open", zap.Error(err))
 	}
@@ -254,7 +255,7 @@ func writeError(ctx context.Context) error {
 }
 
 // finish ends the recording, prints the remaining uses, and prints the summary.
-func (w *watchFlags) finish(cmd *cobra.Command, observer *observe.Observer, watcher *uses.Watcher, problems *problems) error {
+func (w *watchFlags) finish(cmd *cobra.Command, observer *observe.Observer, watcher *usewatch.Watcher, problems *problems) error {
 	err := observer.Stop(context.WithoutCancel(cmd.Context()))
 	watcher.Finish()
 	problems.tracker.Read(time.Now(), true)
@@ -276,7 +277,7 @@ func plural(n uint64, noun string) string {
 type problems struct {
 	out      io.Writer
 	observer *observe.Observer
-	watcher  *uses.Watcher
+	watcher  *usewatch.Watcher
 	tracker  *loss.Tracker
 
 	losses   monitor.Losses

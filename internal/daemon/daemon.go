@@ -16,6 +16,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/store"
 	"github.com/capmon/capmon/internal/uses"
+	"github.com/capmon/capmon/internal/usewatch"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -131,7 +132,7 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 	d.losses = loss.New(loss.Options{
 		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
 		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
-			return uses.Identify(ctx, d.observer, cgroup, id)
+			return usewatch.Identify(ctx, d.observer, cgroup, id)
 		},
 		Report: options.Report, Log: options.Log,
 	})

@@ -1,17 +1,11 @@
-// Package uses reports uses of capabilities as they happen: the first use of each pattern of use of a container and, if
-// wanted, how often the container repeats it.
+// Package uses defines a use of a capability as a value, with its JSON form and its line of text.
 package uses
 
 import (
-	"context"
-	"strings"
 	"time"
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/observe"
-	"github.com/capmon/capmon/monitor"
 )
 
 // Schema is the version of the JSON form of a [Use].
@@ -115,112 +109,8 @@ type Parent struct {
 	Program string `json:"program"`
 }
 
-// useKey identifies a pattern of use of a container.
-type useKey struct {
-	capability          capability.Capability
-	class               classify.Class
-	granted, nested     bool
-	family              RawSocket
-	program, call, site string
-}
-
-// meaning is a capability that a check needs, or that its system call needs implicitly, with its verdict.
-type meaning struct {
-	capability capability.Capability
-	granted    bool
-	verdict    classify.Verdict
-	implicit   bool // another capability than that of the check
-}
-
-// meanings returns the meanings of a check: its own, and the implicit needs of its system call. If only some of its
-// denials mattered, the verdict is that of these.
-func meanings(check monitor.Check) []meaning {
-	outcomes := classify.Outcomes(check)
-	verdict := outcomes[0].Verdict
-	for _, outcome := range outcomes {
-		if outcome.Class == classify.Denied {
-			verdict = outcome.Verdict
-			break
-		}
-	}
-	return append([]meaning{{check.Capability, check.Answer.Granted(), verdict, false}}, implicitMeanings(check)...)
-}
-
-// implicitMeanings returns the implicit needs of the system call of a check.
-func implicitMeanings(check monitor.Check) (all []meaning) {
-	for _, need := range classify.ImplicitNeeds(check) {
-		for _, c := range need.Capabilities.Sorted() {
-			all = append(all, meaning{c, need.Class != classify.Denied, need.Verdict, true})
-		}
-	}
-	return all
-}
-
 // Matters reports whether a use is shown by default: needs, denied needs, and all raw sockets, including those that
 // were opened with other capabilities than the container's.
 func (u Use) Matters() bool {
 	return u.Class.Need() || u.Class == classify.Denied || u.RawSocket
-}
-
-func (u Use) key() useKey {
-	call, _, _ := strings.Cut(u.Call, "(")
-	return useKey{u.Capability, u.Class, u.Granted, u.Nested, u.Family, u.Process.Program, call, u.Site}
-}
-
-// usesOf returns the uses that a check stands for.
-func usesOf(distinct observe.DistinctCheck, check monitor.Check) []Use {
-	var all []Use
-	for _, meaning := range meanings(check) {
-		use := newUse(distinct.ID, check, meaning)
-		use.Time, use.Late, use.First, use.Count, use.Process = check.First, distinct.Late, true, 1, process(distinct)
-		all = append(all, use)
-	}
-	return all
-}
-
-// newUse returns a use with what the kernel's key of the check has.
-func newUse(id string, check monitor.Check, meaning meaning) Use {
-	use := Use{
-		Schema:     Schema,
-		Container:  Container{ID: id},
-		Capability: meaning.capability,
-		Class:      meaning.verdict.Class,
-		Granted:    meaning.granted,
-		Nested:     check.Nested,
-		Call:       check.Call.String(),
-		Site:       meaning.verdict.Site,
-		Stack:      append([]string{}, check.Stack...), // in JSON never null
-		Reason:     meaning.verdict.Reason,
-		Unsure:     meaning.verdict.Unsure,
-	}
-	if !meaning.implicit {
-		use.Family = RawSocketOf(check.Capability, check.Stack)
-		use.RawSocket = use.Family != ""
-	}
-	return use
-}
-
-func process(distinct observe.DistinctCheck) Process {
-	check := distinct.Check
-	p := Process{
-		PID: check.PID, InnerPID: check.InnerPID, Program: check.Program, Others: check.Folding != monitor.Unfolded, Executable: distinct.Executable,
-		User: &check.UID, Parents: []Parent{}, MoreParents: check.MoreParents,
-	}
-	for _, parent := range check.Parents {
-		p.Parents = append(p.Parents, Parent(parent))
-	}
-	return p
-}
-
-// Identify returns what the engine reports about a container before ctx ends.
-func Identify(ctx context.Context, observer *observe.Observer, cgroup uint64, id string) Container {
-	info, identified := observer.Identify(ctx, cgroup, id)
-	return describe(observer, info, identified)
-}
-
-func describe(observer *observe.Observer, info container.Info, identified bool) Container {
-	return Container{
-		ID: info.ID, Unidentified: !identified, Unconfirmed: info.Unconfirmed, Name: info.Name, Image: info.Image, ImageID: info.ImageID,
-		Labels: observer.ShownLabels(info.Labels), EngineLabels: info.Labels,
-	}
 }

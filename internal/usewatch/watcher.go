@@ -1,4 +1,6 @@
-package uses
+// Package usewatch reports uses of capabilities as they happen: the first use of each pattern of use of a container
+// and, if wanted, how often the container repeats it.
+package usewatch
 
 import (
 	"context"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -32,7 +35,7 @@ type Options struct {
 	// Outcomes: the recording has how the system calls with denied checks end.
 	Outcomes bool
 	// Show receives the uses, one at a time.
-	Show func(Use)
+	Show func(uses.Use)
 	Log  *zap.Logger
 }
 
@@ -78,8 +81,8 @@ func New(options Options) *Watcher {
 
 // HandleCheck accepts a check. It is for [observe.Options] and does not block.
 func (w *Watcher) HandleCheck(observer *observe.Observer, distinct observe.DistinctCheck) {
-	uses := usesOf(distinct, distinct.Check.Check)
-	if distinct.Late && w.queueNew(distinct.Cgroup, uses) || !distinct.Late && slices.ContainsFunc(uses, w.mayBeNew(distinct.Cgroup)) {
+	all := usesOf(distinct, distinct.Check.Check)
+	if distinct.Late && w.queueNew(distinct.Cgroup, all) || !distinct.Late && slices.ContainsFunc(all, w.mayBeNew(distinct.Cgroup)) {
 		at := time.Now()
 		w.enqueue(distinct.Cgroup, func() { w.reportCheck(observer, distinct, at) })
 	}
@@ -87,14 +90,14 @@ func (w *Watcher) HandleCheck(observer *observe.Observer, distinct observe.Disti
 
 // queueNew marks late uses as queued. It reports whether any of them is wanted and neither reported nor queued: the
 // same check may be found late many times.
-func (w *Watcher) queueNew(cgroup uint64, uses []Use) (any bool) {
+func (w *Watcher) queueNew(cgroup uint64, all []uses.Use) (any bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, use := range uses {
+	for _, use := range all {
 		if !w.options.Selection.wantsUse(use) {
 			continue
 		}
-		if t := w.state(cgroup).of(use.key()); !t.reported && !t.queued {
+		if t := w.state(cgroup).of(keyOf(use)); !t.reported && !t.queued {
 			t.queued, any = true, true
 		}
 	}
@@ -103,16 +106,16 @@ func (w *Watcher) queueNew(cgroup uint64, uses []Use) (any bool) {
 
 // mayBeNew returns a function that reports whether a use of a container may be wanted and was not reported yet. A
 // denied use may turn out to have another class, which is shown only with Selection.All.
-func (w *Watcher) mayBeNew(cgroup uint64) func(Use) bool {
-	return func(use Use) bool {
+func (w *Watcher) mayBeNew(cgroup uint64) func(uses.Use) bool {
+	return func(use uses.Use) bool {
 		return w.options.Selection.wantsUse(use) && (w.options.Selection.All || w.isNew(cgroup, use))
 	}
 }
 
-func (w *Watcher) isNew(cgroup uint64, use Use) bool {
+func (w *Watcher) isNew(cgroup uint64, use uses.Use) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.states[cgroup].lookup(use.key()).reported
+	return !w.states[cgroup].lookup(keyOf(use)).reported
 }
 
 // enqueue appends a job to the queue of a container.
@@ -142,15 +145,15 @@ func (w *Watcher) Finish() {
 }
 
 // Shown returns how many uses of how many containers were shown.
-func (w *Watcher) Shown() (uses uint64, containers int) {
+func (w *Watcher) Shown() (count uint64, containers int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.shown, len(w.from)
 }
 
 // Withheld returns the IDs of the containers that only the engine can select, and that it has not reported. Their uses
-// are shown when it reports them. uses is the number of uses that Finish could not show.
-func (w *Watcher) Withheld() (uses uint64, ids []string) {
+// are shown when it reports them. count is the number of uses that Finish could not show.
+func (w *Watcher) Withheld() (count uint64, ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.unshown, slices.Compact(slices.Sorted(maps.Values(w.withheld)))
@@ -210,7 +213,7 @@ func (w *Watcher) awaitOutcome(observer *observe.Observer, distinct observe.Dist
 
 // identify returns the container of a cgroup that has an ID in its name, and whether it may be wanted. The engine may
 // take identifyTimeout from a time on. If only the engine can select the container, it may take until the end.
-func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (Container, bool) {
+func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (uses.Container, bool) {
 	w.mu.Lock()
 	timeout := identifyTimeout - time.Since(from)
 	if w.unidentified[cgroup] {
@@ -251,7 +254,7 @@ func (w *Watcher) recordIdentified(cgroup uint64, id string, identified, certain
 }
 
 // report shows a use of a container, or counts it if it is withheld until the end.
-func (w *Watcher) report(cgroup uint64, use Use) {
+func (w *Watcher) report(cgroup uint64, use uses.Use) {
 	w.mu.Lock()
 	if !use.Open {
 		w.state(cgroup).markReported(use)

@@ -1,4 +1,4 @@
-package uses
+package usewatch
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/observe"
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -17,8 +18,8 @@ const eventTimeout = 3 * time.Second
 // containerState has the uses of a container that were reported, and those that still have to be.
 type containerState struct {
 	uses      map[useKey]*useState
-	container Container // as known at the last report
-	scheduled bool      // a report of the unreported uses is in the queue
+	container uses.Container // as known at the last report
+	scheduled bool           // a report of the unreported uses is in the queue
 }
 
 // useState has the number of reported and unreported uses with the same key.
@@ -30,7 +31,7 @@ type useState struct {
 	unreported   int64
 	since        time.Time // time of the last reported use
 	waitingSince time.Time // since when uses are unreported, if none was reported before
-	latest       Use       // of the unreported uses
+	latest       uses.Use  // of the unreported uses
 }
 
 // lookup returns a copy of the state of a key. s may be nil.
@@ -52,19 +53,19 @@ func (s *containerState) of(key useKey) *useState {
 func newContainerState() *containerState { return &containerState{uses: make(map[useKey]*useState)} }
 
 // markReported records that a use was reported.
-func (s *containerState) markReported(use Use) {
-	t := s.of(use.key())
+func (s *containerState) markReported(use uses.Use) {
+	t := s.of(keyOf(use))
 	t.reported, t.since = true, use.Time
 	if t.unreported -= int64(use.Count); t.unreported <= 0 { // otherwise the counts were read before the kernel's event
-		t.latest = Use{}
+		t.latest = uses.Use{}
 	}
 }
 
 // add adds the uses of a change. It skips uses that are not wanted.
-func (s *containerState) add(change monitor.Delta, wanted func(Use) bool) {
+func (s *containerState) add(change monitor.Delta, wanted func(uses.Use) bool) {
 	for _, part := range partsOf(change.Before) {
 		if use := repeatedUse(change, part.meaning); wanted(use) {
-			s.of(use.key()).unreported -= int64(part.count)
+			s.of(keyOf(use)).unreported -= int64(part.count)
 		}
 	}
 	for _, part := range partsOf(change.Now) {
@@ -72,7 +73,7 @@ func (s *containerState) add(change monitor.Delta, wanted func(Use) bool) {
 		if !wanted(use) {
 			continue
 		}
-		t := s.of(use.key())
+		t := s.of(keyOf(use))
 		t.unreported += int64(part.count)
 		if !use.Time.Before(t.latest.Time) {
 			t.latest = use
@@ -82,7 +83,7 @@ func (s *containerState) add(change monitor.Delta, wanted func(Use) bool) {
 
 // takeUnreported returns the uses to report now, the earliest first. A use that is the first of its key waits for the
 // kernel's event, unless all is set.
-func (s *containerState) takeUnreported(all bool) (unreported []Use) {
+func (s *containerState) takeUnreported(all bool) (unreported []uses.Use) {
 	for _, t := range s.uses {
 		if t.unreported <= 0 {
 			continue
@@ -101,7 +102,7 @@ func (s *containerState) takeUnreported(all bool) (unreported []Use) {
 		use.First, use.Late = !t.reported, !t.reported
 		unreported = append(unreported, use)
 	}
-	slices.SortFunc(unreported, func(a, b Use) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Call, b.Call)) })
+	slices.SortFunc(unreported, func(a, b uses.Use) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Call, b.Call)) })
 	return unreported
 }
 
@@ -143,10 +144,10 @@ func partsOf(check monitor.Check) (all []part) {
 
 // repeatedUse returns the latest use with a meaning, as far as the counts have it. Only the name of the process is
 // known, because the kernel's entry has the details of the first process.
-func repeatedUse(change monitor.Delta, meaning meaning) Use {
+func repeatedUse(change monitor.Delta, meaning meaning) uses.Use {
 	use := newUse(change.ID, change.Now, meaning)
 	use.Time = change.Now.Last
-	use.Process = Process{Program: change.Now.Program, Others: change.Now.Folding != monitor.Unfolded, Parents: []Parent{}}
+	use.Process = uses.Process{Program: change.Now.Program, Others: change.Now.Folding != monitor.Unfolded, Parents: []uses.Parent{}}
 	return use
 }
 
@@ -225,13 +226,13 @@ func (w *Watcher) forget(cgroup uint64) {
 // reportRest reports all unreported uses. No queue may run any more.
 func (w *Watcher) reportRest() {
 	w.mu.Lock()
-	rest := make(map[uint64][]Use)
+	rest := make(map[uint64][]uses.Use)
 	for cgroup, state := range w.states {
 		rest[cgroup] = state.takeUnreported(true)
 	}
 	w.mu.Unlock()
-	for cgroup, uses := range rest {
-		for _, use := range uses {
+	for cgroup, unreported := range rest {
+		for _, use := range unreported {
 			w.report(cgroup, use)
 		}
 	}
@@ -244,7 +245,7 @@ func (w *Watcher) HandleReported(_ *observe.Observer, changes []monitor.Delta) {
 	defer w.mu.Unlock()
 	for _, change := range changes {
 		for _, part := range partsOf(change.Now) {
-			t := w.state(change.Cgroup).of(repeatedUse(change, part.meaning).key())
+			t := w.state(change.Cgroup).of(keyOf(repeatedUse(change, part.meaning)))
 			t.reported, t.since = true, change.Now.Last
 		}
 	}
@@ -264,7 +265,7 @@ func (w *Watcher) Forget(cgroups []uint64) {
 }
 
 // takeUnreported returns all unreported uses of a container.
-func (w *Watcher) takeUnreported(cgroup uint64) []Use {
+func (w *Watcher) takeUnreported(cgroup uint64) []uses.Use {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.state(cgroup).takeUnreported(true)

@@ -1,11 +1,12 @@
-package uses
+package usewatch
 
 import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/internal/uses"
 )
 
-// Selection selects uses. The zero value selects all that matter ([Use.Matters]).
+// Selection selects uses. The zero value selects all that matter ([uses.Use.Matters]).
 type Selection struct {
 	// Capabilities to select. If it is empty, all are selected.
 	Capabilities capability.Set
@@ -21,7 +22,7 @@ type Selection struct {
 }
 
 // wantsUse reports whether a use is selected by everything except the filter.
-func (s Selection) wantsUse(use Use) bool {
+func (s Selection) wantsUse(use uses.Use) bool {
 	return (s.Capabilities.Empty() || s.Capabilities.Has(use.Capability)) &&
 		(s.All || use.Matters()) &&
 		(use.Granted || !s.OnlyGranted) && (!use.Granted || !s.OnlyDenied) &&

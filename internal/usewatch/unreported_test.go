@@ -1,4 +1,4 @@
-package uses
+package usewatch
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -36,13 +37,13 @@ func unreportedText(r *containerState, all bool) string {
 }
 
 func TestUnreportedUsesAreThoseWithoutALine(t *testing.T) {
-	everything := func(Use) bool { return true }
+	everything := func(uses.Use) bool { return true }
 	needs := Selection{}.wantsUse
 	named := func(c *monitor.Check) { c.Program = "other" }
 	for name, test := range map[string]struct {
 		first   bool // reported before
 		changes []monitor.Delta
-		wanted  func(Use) bool
+		wanted  func(uses.Use) bool
 		all     bool
 		want    string
 	}{
@@ -94,7 +95,7 @@ func TestUnreportedUsesKeepTheirKeyWhenTheFirstIsReportedLate(t *testing.T) {
 	first := usesOf(distinctOf(change.Now), change.Now)[0]
 	r.markReported(first)
 	unreported := r.takeUnreported(false)
-	if len(unreported) != 1 || unreported[0].Count != 4 || unreported[0].key() != first.key() {
+	if len(unreported) != 1 || unreported[0].Count != 4 || keyOf(unreported[0]) != keyOf(first) {
 		t.Errorf("unreported %+v", unreported)
 	}
 	for _, use := range unreported {
@@ -108,7 +109,7 @@ func TestUnreportedUsesKeepTheirKeyWhenTheFirstIsReportedLate(t *testing.T) {
 // The last read of the counts may be after the removal of a container's entries from the kernel's maps.
 func TestUnreportedUsesAreReportedBeforeAContainerIsForgotten(t *testing.T) {
 	var reported []string
-	w := New(Options{Log: zap.NewNop(), Show: func(use Use) { reported = append(reported, fmt.Sprint(use.Count, " first=", use.First)) }})
+	w := New(Options{Log: zap.NewNop(), Show: func(use uses.Use) { reported = append(reported, fmt.Sprint(use.Count, " first=", use.First)) }})
 	w.addChange(again([2]uint64{}, [2]uint64{5}))
 	w.Forget([]uint64{7})
 	w.Finish()

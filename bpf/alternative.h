@@ -21,8 +21,9 @@ enum {
 };
 
 /* The capability that some kernel functions accept in place of another one, -1 if there is none.
- * internal/classify/alternative.go knows these functions. For SYS_ADMIN there are several. This
- * function returns SYS_NICE, which the kernel checks after SYS_ADMIN. */
+ * internal/classify/alternative.go has the list of these functions. SYS_ADMIN has several
+ * alternatives. For SYS_ADMIN, this function returns SYS_NICE, which the kernel checks after
+ * SYS_ADMIN. */
 static __always_inline int alternative_capability(int capability)
 {
 	switch (capability) {
@@ -46,9 +47,10 @@ static __always_inline int alternative_capability(int capability)
 	return -1;
 }
 
-/* A process that holds everything that its container was granted would also hold the alternative,
- * if the container was granted that instead. A process that has given up capabilities may have
- * given up the alternative. */
+/* Whether a credential holds the alternative of a capability. A process that holds everything that
+ * its container was granted would also hold the alternative, if the container were granted that
+ * instead (ALTERNATIVE_WHOLE_GRANT). A process that has dropped capabilities may have dropped the
+ * alternative. */
 static __always_inline enum alternative
 alternative_of(const struct cred_info *checked, int capability, const struct container *container)
 {

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
  * The programs that record every capability check (cap_capable, security/commoncap.c) of the tasks
- * in containers, with everything that decides the class of the check. Each hook has its program.
- * Other programs follow fork, exec, exit and the end of system calls.
+ * in containers, with everything that decides the class of the check. There is one program for each
+ * hook. Other programs follow fork, exec, exit and the end of system calls.
  */
 #include <linux/securebits.h>
 
@@ -64,8 +64,10 @@ const struct check_event *check_event_type __attribute__((unused));
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Checks made inside an execve of the runtime setup. If this execve turns out to be the last one,
- * the kernel made them with the container's credentials for the workload's file. */
+/* The checks that the kernel made inside an execve of the runtime setup. capmon knows their phase
+ * only when the execve ends. If this execve starts the workload, the kernel made the checks with
+ * the container's credentials for the workload's file, so they belong to the workload. Otherwise
+ * they belong to the runtime setup. */
 struct pending_checks {
 	__u64 path; /* user space address of the path: distinguishes one execve from the next */
 	__u32 used;
@@ -80,7 +82,8 @@ struct {
 	__type(value, struct pending_checks);
 } pending_checks SEC(".maps");
 
-/* Scratch space for a new entry, since a program and its functions share 512 bytes of stack. */
+/* Scratch space for a new entry of the checks map. It does not fit on the stack: a program and the
+ * functions that it calls share 512 bytes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -88,7 +91,8 @@ struct {
 	__type(value, struct check_value);
 } check_scratch SEC(".maps");
 
-/* Removes from a pattern what its container's quota does not allow. */
+/* Folds a key, because its container has used up its quota: removes the details that this level of
+ * enum fold leaves out, and stores the level in comm. */
 static __always_inline void fold_key(struct check_key *key, __u32 fold)
 {
 	__builtin_memset(key->args, 0, sizeof(key->args));
@@ -106,15 +110,16 @@ static __always_inline void fold_key(struct check_key *key, __u32 fold)
 	key->cap_opts = CAP_OPTS_UNKNOWN;
 }
 
-/* A process cannot have such a name. */
+/* Whether a key is folded. Only fold_key writes such a comm: a process name does not have a NUL
+ * before other bytes (enum fold). */
 static __always_inline bool is_folded(const struct check_key *key)
 {
 	return !key->comm[0] && key->comm[1];
 }
 
-/* Adds a new pattern to the checks map. Beyond its container's quota, the pattern is folded, and
- * the folded pattern may already be in the map. Returns NULL if even the coarsest pattern does not
- * fit. The check is then lost. */
+/* Adds a new pattern of use to the checks map. If the container has used up its quota, this
+ * function folds the key, and the folded key may already be in the map. Returns NULL if even the
+ * coarsest fold does not fit. The check is then lost. */
 static __always_inline struct check_value *add_check(struct check_key *key, __u32 uid, __u64 now)
 {
 	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
@@ -154,10 +159,11 @@ static __always_inline struct check_value *add_check(struct check_key *key, __u3
 	return value;
 }
 
-/* Counts a check in the checks map. Returns the count of its kind, without the checks that only the
- * caches have counted, or 0 if the check does not fit. May fold the key. This is not a global
- * function: before 6.2, the verifier does not accept a pointer argument of a global function as a
- * map key. */
+/* Counts a check in the checks map. If the key is new and the container has used up its quota, this
+ * function folds the key (add_check). Returns the count of the key's entry, or 0 if the check does
+ * not fit in the map. The count lacks the checks that are only in the per-CPU caches. This is not a
+ * global function: before 6.2, the verifier does not accept a pointer argument of a global function
+ * as a map key. */
 static __noinline int count_check(struct check_key *key, __u32 uid)
 {
 	if (!key)
@@ -178,8 +184,9 @@ static __always_inline bool is_granted(enum answer answer)
 	return answer == ANSWER_HELD || answer == ANSWER_OWNS_USERNS;
 }
 
-/* Follows what happens after a workload's check. own: the kernel checked the task's own credential,
- * not a copy. */
+/* Starts to follow what happens after a workload's check: how the system call of a denied check
+ * ends, and whether the process keeps a capability that it used (outcome.h). own: the kernel
+ * checked the task's own credential, not a copy. */
 static __always_inline void follow_outcome(struct task_struct *task, const struct check_key *key,
 					   bool own)
 {
@@ -195,8 +202,8 @@ static __always_inline void follow_outcome(struct task_struct *task, const struc
 		record_use(key, own);
 }
 
-/* Follows the check that handle_check has just recorded. A global function, so that the verifier
- * checks it once, and not at the end of every path that leads here. */
+/* Calls follow_outcome for the check that handle_check has just recorded. A global function, so
+ * that the verifier checks it once, and not at the end of every path that leads here. */
 __noinline int follow_check(__u32 slot, bool own)
 {
 	struct check_ctx *check = bpf_map_lookup_elem(&check_ctx, &slot);
@@ -206,7 +213,8 @@ __noinline int follow_check(__u32 slot, bool own)
 	return 0;
 }
 
-/* Records one of the pending checks of the current task. A global function, for the same reason. */
+/* Records one of the pending checks of the current task, in the given phase. A global function, so
+ * that the verifier checks it once, and not for every iteration of the loop in flush_pending. */
 __noinline int flush_one(__u32 i, __u32 phase)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -222,8 +230,8 @@ __noinline int flush_one(__u32 i, __u32 phase)
 	return 0;
 }
 
-/* Records the checks of the current task's execve of the runtime setup: in the phase of the
- * workload if this execve has started the workload, else in the phase of the setup. */
+/* Records the pending checks of the current task: in the phase of the workload if their execve has
+ * started the workload, else in the phase of the runtime setup. */
 __noinline int flush_pending(__u32 phase)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -265,7 +273,8 @@ static __always_inline bool defer_check(struct task_struct *task, const struct c
 	return true;
 }
 
-/* Records a check that waited for the kernel's copy of a value and was confirmed or not. */
+/* Records a deferred check. The caller has already completed its key, with confirm or
+ * mark_unreadable. */
 static __always_inline void record_confirmed(struct unconfirmed *saved)
 {
 	saved->confirm = CONFIRM_NONE;
@@ -274,7 +283,8 @@ static __always_inline void record_confirmed(struct unconfirmed *saved)
 		follow_outcome(bpf_get_current_task_btf(), &saved->key, saved->own_cred);
 }
 
-/* Confirms and records the deferred check of the current task, whose system call has returned. */
+/* Confirms and records the deferred check of the current task, if there is one. The task's system
+ * call has just returned. */
 __noinline int confirm_at_return(__s32 syscall, long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -290,8 +300,8 @@ __noinline int confirm_at_return(__s32 syscall, long result)
 	return 0;
 }
 
-/* Records the deferred check of the current task if capmon did not see the return of its system
- * call. */
+/* Records the deferred check of the current task, if there is one, without a confirmation: capmon
+ * did not see the return of its system call. */
 __noinline int release_unconfirmed(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -304,8 +314,10 @@ __noinline int release_unconfirmed(void)
 	return 0;
 }
 
-/* Defers a check until its system call returns. If capmon cannot see the return, it does not rely
- * on the value in memory. Then this function returns false, and the check is not deferred. */
+/* Defers a check until its system call returns, because another thread can change the value in
+ * memory on which the check depends (confirm_values.h). Returns false if capmon cannot defer the
+ * check: it does not see the ends of system calls, or there is no room. Then the key no longer
+ * relies on the value in memory (mark_unreadable), and the caller records the check immediately. */
 __noinline int defer_until_return(__u32 slot)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -355,8 +367,9 @@ static __always_inline struct check_ctx *begin_check(__u32 slot)
 	return check;
 }
 
-/* Handles a check, for all hooks. Programs that pass cacheable = false do not have enough stack for
- * the functions that cache checks. */
+/* Handles a check, for all hooks. cacheable is a constant of the calling program: false if the
+ * program does not have enough stack for the functions that cache checks. (The field
+ * check->cacheable says whether this check can be cached.) */
 static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u32 slot,
 					bool cacheable)
 {
@@ -397,7 +410,7 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 	key->host_root = checked->euid == 0;
 	if (container->base_userns && checked->userns_inum != container->base_userns)
 		key->namespace = NAMESPACE_NESTED;
-	else if (container->workload_ns) /* a nested user namespace gives all capabilities */
+	else if (container->workload_ns) /* in a nested one, a task can have all capabilities */
 		key->excess = excess_of(untrusted_task(task)->real_cred, id, container);
 	if (key->namespace == NAMESPACE_BASE)
 		key->alternative = alternative_of(checked, key->capability, container);
@@ -426,7 +439,7 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 			key->setup_execve = 1;
 			if (defer_check(task, key, call->args[0]))
 				return 0;
-			/* no room: one use too many is better than one too few */
+			/* no room: a use too many in the workload is better than one too few */
 			key->phase = PHASE_WORKLOAD;
 		}
 	}
@@ -436,8 +449,9 @@ static __always_inline int handle_check(void *ctx, struct check_ctx *check, __u3
 	bool of_file = is_file_check(key);
 	if (!count_cached(check)) {
 		int times = count_check(key, checked->euid);
-		/* capmon examines the first checks of a kind one by one, for their files. A folded
-		 * key lacks the call site that a call chain stands for. */
+		/* Two kinds of check are not cached. The first FILES_QUOTA checks on files are
+		 * examined one by one, to record their files. A folded key would never match in
+		 * count_cached, and FOLD_COARSE has removed a part of the call site. */
 		if (cacheable && times && !is_folded(key) && (!of_file || times >= FILES_QUOTA))
 			cache_check(slot);
 		check->examined = times > 0;
@@ -477,8 +491,9 @@ DEFINE_WITH_FALLBACK("fexit/cap_capable", capmon_fexit, PROGRAM_CHECK,
 		     const struct cred *cred, struct user_namespace *target, int capability,
 		     unsigned int opts, int ret)
 
-/* At the entry, without a return probe: capmon computes the answer, so it does not have to match an
- * entry with its return, and loses nothing in between. */
+/* This program runs at the entry of cap_capable and has no return probe. capmon computes the answer
+ * itself, so it does not have to match entries with returns, and cannot lose a check between
+ * them. */
 SEC("kprobe/cap_capable")
 int capmon_kprobe(struct pt_regs *ctx)
 {
@@ -504,8 +519,9 @@ int capmon_kprobe(struct pt_regs *ctx)
 /*
  * Compilers inline cap_capable into callers in the same file. Neither fexit nor a kprobe on
  * cap_capable sees these checks. The callers are cap_capset and, for PR_SET_SECUREBITS,
- * cap_task_prctl (security/commoncap.c). Both check CAP_SETPCAP. When one of them returns and no
- * hook saw the check, this function records it. expected: the function has made the check.
+ * cap_task_prctl (security/commoncap.c). Both check CAP_SETPCAP. This function runs when one of
+ * them returns. It records the check if no hook saw it. expected: whether the caller made its check
+ * in this call.
  */
 static __always_inline int handle_inlined_check(void *ctx, bool expected, __u64 site, __u32 slot)
 {
@@ -528,8 +544,9 @@ static __always_inline int handle_inlined_check(void *ctx, bool expected, __u64 
 	return 0;
 }
 
-/* Whether cap_task_prctl reached its check. After a success, the credential already has the new
- * bits. */
+/* Whether cap_task_prctl reached its check, called with PR_SET_SECUREBITS. A call that succeeded
+ * has reached it. A call that failed has not changed the credential, so this function repeats the
+ * kernel's tests before the check with the old bits. */
 static __always_inline bool reaches_securebits_check(long result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -574,7 +591,8 @@ int capmon_prctl_kretprobe(struct pt_regs *ctx)
 				    CTX_PRCTL);
 }
 
-/* Whether a task of a workload was moved out of its container. */
+/* Whether a task that is not in a container belongs to a workload: it was moved out of its
+ * container. */
 static __always_inline bool has_left_container(struct task_struct *task)
 {
 	struct task_state *state = bpf_task_storage_get(&task_states, task, NULL, 0);
@@ -582,8 +600,8 @@ static __always_inline bool has_left_container(struct task_struct *task)
 	return state && state->phase == PHASE_WORKLOAD;
 }
 
-/* A child starts in its parent's phase. A child of a workload stays workload, also outside
- * containers. */
+/* Stores the phase of a new child: the phase of its parent. So a child of a workload belongs to the
+ * workload, even outside containers. */
 static __always_inline int handle_fork(struct task_struct *parent, struct task_struct *child)
 {
 	__u64 id = container_of_task(parent);
@@ -612,8 +630,8 @@ DEFINE_WITH_FALLBACK("tp_btf/sched_process_fork", capmon_fork, PROGRAM_FORK,
 		     handle_fork(parent, child), struct task_struct *parent,
 		     struct task_struct *child)
 
-/* Handles an execve that succeeded. The first one inside the container's root ends the runtime
- * setup. */
+/* Handles an execve that succeeded. The first one inside the container's root directory ends the
+ * runtime setup. */
 static __always_inline int handle_exec(struct task_struct *task, struct linux_binprm *bprm)
 {
 	__u64 id = container_of_task(task);

@@ -14,7 +14,7 @@
 #define CGROUP_DEPTH 64
 #define MODE_OTHERS_WRITE 022
 
-/* Scratch space of a walk up the cgroup tree: too large for the stack of a program. */
+/* Scratch space of a walk up the cgroup tree. It is too large for the stack of a program. */
 struct cgroup_walk {
 	char name[CGROUP_NAME_LEN]; /* of the current node */
 	struct container found; /* the topmost container so far */
@@ -22,10 +22,10 @@ struct cgroup_walk {
 	struct event event;
 };
 
-/* A user who can create cgroups must not use up the containers map. All containers that users other
- * than root can have created share half of that map. The containers below one delegated cgroup
- * share SLOTS_PER_DELEGATION entries, until user space knows that an engine creates containers
- * there. The value is the container. */
+/* The slots. A user who can create cgroups must not use up the containers map, so all containers
+ * that users other than root can have created share half of that map. Each of them needs a slot.
+ * There are SLOTS_PER_DELEGATION slots below one delegated cgroup, until user space knows that an
+ * engine creates containers there. The value is the id of the container. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 2048);
@@ -143,7 +143,7 @@ static __always_inline bool is_root_only(struct kernfs_node *node)
 	return !(BPF_CORE_READ(node, mode) & MODE_OTHERS_WRITE);
 }
 
-/* Takes a slot for a container below a delegated cgroup. Returns false if there is none. */
+/* Takes a slot for a container below a delegated cgroup. Returns false if no slot is free. */
 __noinline int take_slot(__u64 delegated, __u64 container)
 {
 	struct slot_key key = { .delegated = delegated, .index = SLOT_UNLIMITED };
@@ -178,9 +178,9 @@ static __always_inline void add_container(__u64 id, struct cgroup_walk *walk)
 	send_event(event);
 }
 
-/* Adds the result of a walk to the containers map, unless it is there. A container without a slot
- * goes into one entry for all such containers below its delegated cgroup. Returns the key of the
- * entry. */
+/* Adds the container that a walk found to the containers map, unless it is there. id is 0 if the
+ * cgroup is too deep to find its container. A container without a slot and a too deep cgroup get
+ * one common entry for everything below their delegated cgroup. Returns the key of the entry. */
 static __always_inline __u64 find_or_add_container(__u64 id, struct cgroup_walk *walk)
 {
 	__u64 delegated = walk->found.delegated;
@@ -240,7 +240,7 @@ static __always_inline __u64 known_ancestor_container(struct cgroup___before_6_1
 	return 0;
 }
 
-/* Examines one node on the way to the root, and sets container if the node is a container or the
+/* Examines one node on the way to the root. Sets container if the node is a container, or if the
  * cache has its container. Returns the parent, or 0 to end the walk. A separate function, so that
  * the verifier checks it once and not CGROUP_DEPTH times. */
 __noinline __u64 walk_node(__u64 address, bool is_leaf, __u64 *container)
@@ -271,10 +271,14 @@ __noinline __u64 walk_node(__u64 address, bool is_leaf, __u64 *container)
 }
 
 /*
- * Walks from a new cgroup to the root. The walk from a very deep cgroup starts CGROUP_DEPTH levels
- * below the root. The topmost container wins, since a container inside a container belongs to the
- * outer one. A deeper cgroup for which the walk finds no container may be one. If a user other than
- * root can have created it, it goes into the same entry as containers without a slot.
+ * Finds the container of a new cgroup with a walk to the root of the cgroup tree. The topmost
+ * container on the way is the result, since a container inside a container belongs to the outer
+ * one.
+ *
+ * The walk from a very deep cgroup starts CGROUP_DEPTH levels below the root. If it finds no
+ * container, the cgroup may still be in a deeper one. If a user other than root can have created
+ * the cgroup, it gets the common entry for containers without a slot (find_or_add_container).
+ * Otherwise the check is lost.
  */
 __noinline __u64 resolve_container(__u64 address)
 {

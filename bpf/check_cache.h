@@ -4,12 +4,13 @@
  * just seen. capmon counts them in the cache, without a stack walk and without a lookup in the
  * checks map. Each cached kind also has an entry in the checks map. User space adds both counts.
  *
- * A call chain is recognized by its return addresses at their positions on the stack. A stack walk
- * would find the same addresses. It starts at a position that is fixed for each program, and each
- * return address determines the position of the next one (frame_layout_of). capmon learns a chain
- * from a stack walk, and only if the frame sizes explain the positions of all its addresses. Some
- * cached checks are compared with a real stack walk. If one differs, capmon counts this and stops
- * using the cache. docs/performance.md explains why a cached call site is correct.
+ * capmon recognizes a call chain if the stack has the chain's return addresses at the learned
+ * positions. A stack walk would then find the same addresses: it starts at a position that is fixed
+ * for each program, and each return address determines the position of the next one
+ * (frame_layout_of). capmon learns the positions from a stack walk, but only if the frame sizes
+ * explain all of them. It compares some cached checks with a real stack walk. If one differs,
+ * capmon counts this and stops using the cache. docs/performance.md explains why a cached call site
+ * is correct.
  */
 #ifndef CAPMON_CHECK_CACHE_H
 #define CAPMON_CHECK_CACHE_H
@@ -19,9 +20,9 @@
 #include "orc.h"
 #include "stack.h"
 
-#define CACHE_WAYS 4 /* cached checks in which one kind of check can be */
+#define CACHE_WAYS 4 /* cached checks in one set; a kind of check can be in any of them */
 #define EVICT_AFTER_MISSES 32 /* consecutive checks of other kinds that evict a cached check */
-#define LEARN_BACKOFF 1024 /* checks until capmon learns a chain again that it could not learn */
+#define LEARN_BACKOFF 1024 /* checks until capmon tries again to learn a chain after a failure */
 #define KERNEL_STACK_MAX (1 << 15) /* in bytes; kernel stacks are not larger */
 #define CHAIN_MAX_POW2 16 /* a power of two, larger than CHAIN_MAX */
 #define SAMPLE_INTERVAL 1024 /* checks between comparisons with a stack walk; a power of two */
@@ -53,7 +54,7 @@ struct check_ctx {
 	__u32 cache_index; /* index of the cached check or of its set */
 	__u32 regs_distance; /* bytes from the program's context to user space's registers */
 	__u32 chain_known; /* 1: the call chain is the one at cache_index */
-	__u32 examined; /* 1: not counted from the cache alone */
+	__u32 examined; /* 1: capmon walked the stack or counted the check in the checks map */
 	__u32 confirm; /* enum confirm: what to confirm when the system call returns */
 };
 
@@ -121,7 +122,8 @@ static __always_inline bool matches_chain(__u64 context, __u32 regs_distance,
 	       (!chain->has_module_code || chain->epoch == module_epoch);
 }
 
-/* The first cached check of the set for a key. Kinds of check with the same values share a set. */
+/* The index of the first cached check of the set for a key. All kinds of check with the same system
+ * call, capability, answer and container share a set of CACHE_WAYS cached checks. */
 static __always_inline __u32 cache_set(const struct check_key *key)
 {
 	__u32 hash = key->syscall;
@@ -159,9 +161,9 @@ __noinline __u32 first_text_index(void)
 	return first;
 }
 
-/* Learns the position of one address of the stack that was just walked, and how to find the next
- * one. Returns false if the address is not at the expected position. A global function, so that the
- * verifier checks it once. */
+/* Learns the position of address i of the stack that was just walked, and where the next address is
+ * expected (next_below). Returns false if address i is not at its expected position. A global
+ * function, so that the verifier checks it once. */
 __noinline int learn_address(__u32 index, __u32 i)
 {
 	__u32 zero = 0;
@@ -301,8 +303,8 @@ static __always_inline bool learn_chain(__u32 index, __u32 regs_distance)
 }
 
 /* Adds the count of a cached check to the checks map. If the container is no longer in the
- * containers map, user space has already read this count, and another key may take its place in the
- * checks map at any moment. */
+ * containers map, user space has already read this count. It may remove the entry from the checks
+ * map at any moment, and another key may take the entry's place. */
 static __always_inline void flush_cached_count(struct cached_check *cached)
 {
 	if (!cached->count)
@@ -318,8 +320,8 @@ static __always_inline void flush_cached_count(struct cached_check *cached)
 	cached->count = 0;
 }
 
-/* Finds the call site in the cache or with a stack walk. Also finds out whether the check can be
- * cached. */
+/* Finds the call site of a check in the cache or with a stack walk. Also finds out whether the
+ * check can be cached. */
 static __always_inline void find_call_site(void *ctx, struct task_struct *task,
 					   struct check_ctx *check)
 {
@@ -370,7 +372,8 @@ static __always_inline bool count_cached(struct check_ctx *check)
 	return true;
 }
 
-/* The cached check of a set that had the most misses. Counts a miss for all of them. */
+/* The index of the cached check of a set that had the most misses. Counts a miss for all of
+ * them. */
 static __always_inline __u32 victim_way(__u32 set)
 {
 	__s64 most_misses = -LEARN_BACKOFF;
@@ -389,8 +392,8 @@ static __always_inline __u32 victim_way(__u32 set)
 	return victim;
 }
 
-/* Caches a kind of check, if the cached one in its place has had enough misses. A global function,
- * so that the verifier checks it once. */
+/* Caches a kind of check in its set, if the cached check that it would replace has had enough
+ * misses. A global function, so that the verifier checks it once. */
 __noinline int cache_check(__u32 slot)
 {
 	struct check_ctx *check = bpf_map_lookup_elem(&check_ctx, &slot);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
  * Records for which files the kernel checked a capability. cap_capable does not get the file, so
- * capmon records what the system call names: a path and the directory where it starts, or a
+ * capmon records how the system call names it: a path and the directory where it starts, or a
  * descriptor. User space resolves the path.
  *
- * capmon records the files of the first checks of each kind. Later it records them for checks that
- * the cache did not count (check_cache.h), and for a sample of those that it did. So some files of
- * a frequent kind may be missing, and the counts are of the recorded checks only.
+ * capmon records the files of the first checks of each kind. Later it records them only for checks
+ * that the cache did not count (check_cache.h), and for a sample of the checks that the cache
+ * counted. So some files of a frequent kind may be missing, and the counts are of the recorded
+ * checks only.
  */
 #ifndef CAPMON_CHECKED_FILES_H
 #define CAPMON_CHECKED_FILES_H
@@ -39,8 +40,9 @@ struct {
 	__type(value, struct file_scratch);
 } file_scratch SEC(".maps");
 
-/* Whether a check of a workload is on a file and matters. After a denied CAP_DAC_READ_SEARCH, the
- * kernel checks CAP_DAC_OVERRIDE (generic_permission, fs/namei.c). */
+/* Whether a check is made for a workload's access to a file, and can matter. Of two denied checks
+ * by generic_permission (fs/namei.c), first CAP_DAC_READ_SEARCH and then CAP_DAC_OVERRIDE, only the
+ * second one counts. */
 static __always_inline bool is_file_check(const struct check_key *key)
 {
 	return key->capability < FILE_CAPABILITIES && key->phase == PHASE_WORKLOAD &&
@@ -94,8 +96,8 @@ static __always_inline bool may_add_file(const struct container *container, __u3
 	       container->files[kind] < (half_free ? FILES_QUOTA : FILES_QUOTA_LOW);
 }
 
-/* Records one check on one file, or one execve that failed. The scratch space has the key. This
- * function fills in the rest if the file is new. */
+/* Records one check on one file, or one execve that failed. The caller has set the key in the
+ * scratch space. If the file is new, this function sets the value. */
 __noinline int record_file(__u32 slot)
 {
 	struct file_scratch *scratch = bpf_map_lookup_elem(&file_scratch, &slot);
@@ -218,7 +220,7 @@ __noinline int record_named_file(__u32 slot, __u32 path, __u32 base, __u32 addre
 	__u64 pointer = call_argument(check, path);
 	if (pointer && read_user_path(key, pointer, address))
 		key->naming = NAMING_PATH;
-	/* futimens, and AT_EMPTY_PATH */
+	/* without a path (futimens) or with an empty one (AT_EMPTY_PATH), base is the file */
 	if (base && descriptor != AT_FDCWD &&
 	    (!pointer || (key->naming == NAMING_PATH && !key->path[0])))
 		key->naming = NAMING_DESCRIPTOR;
@@ -278,8 +280,9 @@ __noinline int record_files(__u32 slot)
 /*
  * Records that the current task's execve failed with EPERM. If the file has capabilities with the
  * effective flag, the kernel makes no check before it fails (bprm_caps_from_vfs_caps,
- * security/commoncap.c). User space reads the capabilities of the file. Executions of the runtime
- * count once it has entered the container's root: the last one would have started the workload.
+ * security/commoncap.c). User space reads the capabilities of the file. A failed execve of the
+ * runtime counts if the runtime has already entered the container's root: this execve would have
+ * started the workload.
  */
 __noinline int record_failed_execve(void)
 {

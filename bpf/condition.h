@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Conditions: if the kernel makes the check first and tests something else only after a denial,
- * would this second test have passed? capmon evaluates the condition when the kernel makes the
- * check, and does not examine the call site here. internal/classify uses a condition only for the
- * call sites that it is about.
+ * Conditions: what a denial would have changed (enum condition). Some kernel functions make the
+ * check first, and make a second test only after a denial, for example of ids or modes. The
+ * condition says whether the second test would have passed.
+ *
+ * capmon evaluates the condition when the kernel makes the check. It uses the system call and does
+ * not examine the call site. internal/classify uses a condition only for the call sites to which it
+ * applies.
  */
 #ifndef CAPMON_CONDITION_H
 #define CAPMON_CONDITION_H
@@ -62,8 +65,8 @@ static __always_inline struct inode *inode_of_descriptor(struct task_struct *tas
 }
 
 /* Translates an id of a user namespace into the kernel's own id (map_id_down,
- * kernel/user_namespace.c). Returns false if the map is too long to be read here. The kernel makes
- * no check for an id without a mapping. */
+ * kernel/user_namespace.c). Returns false if the map is too long to be read here. An id without a
+ * mapping stays unchanged: the kernel makes no check for it. */
 static __always_inline bool map_id(const struct uid_gid_map *map, __u32 *id)
 {
 	__u32 extents = BPF_CORE_READ(map, nr_extents);
@@ -136,9 +139,10 @@ fsetid_condition(const struct call *call, struct call_rule rule, struct task_str
 #define MODE_BITS 07777
 
 /*
- * Whether a task sets the groups that it already has. After a denial, setgroups (kernel/groups.c),
- * fchown and fchmod (fs/attr.c) fail even if they would change nothing. The list is compared in the
- * given order with the kernel's, which is sorted.
+ * CONDITION_OPTIONAL if a task sets the groups that it already has. After a denial, setgroups
+ * (kernel/groups.c), fchown and fchmod (fs/attr.c) fail even if they would change nothing. The
+ * kernel's list is sorted. capmon compares the lists element by element, so an unsorted list counts
+ * as a change.
  */
 static __noinline int setgroups_condition(const struct call *call, const struct cred_info *checked)
 {
@@ -164,9 +168,10 @@ static __noinline int setgroups_condition(const struct call *call, const struct 
 
 /*
  * The address of the inode that setattr_prepare (fs/attr.c) changes, 0 if none is found. The
- * functions that it calls have saved the address in their frames, from the call site on. An inode
- * has a pointer to a part of itself. The stack may still have the address of another inode, so
- * the result may mark a need as unsure, but never remove one.
+ * functions on the way to the check have saved the address in their frames. So this function
+ * searches the stack, from the call site on, for the address of an inode. It recognizes an inode by
+ * its pointer to a part of itself (i_mapping). The stack may still have the address of another
+ * inode, so the result may mark a need as unsure, but never remove one.
  */
 __noinline __u64 inode_on_stack(__u64 context, __u64 site)
 {
@@ -236,8 +241,9 @@ static __always_inline bool maps_huge_pages(const struct call *call, struct task
 
 /*
  * mlock_future_ok (mm/mmap.c), mm_account_pinned_pages (net/core/skbuff.c) and others make the
- * check first, and compare with RLIMIT_MEMLOCK after a denial. For mmap, brk and mremap, capmon
- * knows how much they lock. If RLIMIT_MEMLOCK is unlimited, the amount does not matter.
+ * check first. After a denial they compare the locked memory with RLIMIT_MEMLOCK. For mmap, brk and
+ * mremap, capmon knows how much they lock. If RLIMIT_MEMLOCK is unlimited, the amount does not
+ * matter.
  */
 static __always_inline enum condition
 memlock_condition(const struct call *call, struct call_rule rule, struct task_struct *task)
@@ -268,9 +274,10 @@ memlock_condition(const struct call *call, struct call_rule rule, struct task_st
 }
 
 /*
- * mqueue_get_inode (ipc/mqueue.c) makes the check for every queue, and compares its size with the
- * limits of fs.mqueue after a denial. The check in mqueue_create_attr comes before. The kernel
- * makes it only if there are already as many queues as allowed, so it always matters.
+ * mqueue_get_inode (ipc/mqueue.c) makes the check for every queue. After a denial it compares the
+ * queue's size with the limits of fs.mqueue. The kernel makes an earlier check in
+ * mqueue_create_attr only if there are already as many queues as allowed, so that check always
+ * matters.
  */
 static __always_inline enum condition mq_open_condition(const struct call *call,
 							struct task_struct *task)

@@ -104,8 +104,9 @@ static __always_inline void confirm_failure(struct check_key *key, long result, 
 		mark_unreadable(key, CONFIRM_NONE);
 }
 
-/* After a capset that failed, keeps only the requested capabilities that it could not get. It could
- * get those that are permitted, and with CAP_SETPCAP the inheritable ones in the bounding set. */
+/* After a capset that failed, keeps only the requested capabilities that the task could not get. A
+ * task can always get its permitted capabilities. With CAP_SETPCAP, it can also make the
+ * capabilities in its bounding set inheritable. */
 static __always_inline void keep_lacking(struct task_struct *task, struct unconfirmed *saved,
 					 long result)
 {
@@ -121,7 +122,7 @@ static __always_inline void keep_lacking(struct task_struct *task, struct unconf
 	keep_raised(key, raised & lacking);
 }
 
-/* cap_capset sets the credential's sets from its copy. */
+/* Confirms a capset. After a success, the task's sets show what cap_capset read. */
 static __always_inline void confirm_capset(struct task_struct *task, struct unconfirmed *saved,
 					   long result)
 {
@@ -143,7 +144,8 @@ static __always_inline void confirm_capset(struct task_struct *task, struct unco
 				 CONDITION_NO_EFFECT;
 }
 
-/* mqueue_get_inode stores its copy in the queue. */
+/* Confirms the creation of a message queue. mqueue_get_inode stores its copy of the values in the
+ * queue. */
 static __always_inline void confirm_queue(struct task_struct *task, struct unconfirmed *saved,
 					  long result)
 {
@@ -193,8 +195,9 @@ __noinline int map_has_root(__u64 ns)
 	return ROOT_MAP_OTHERS;
 }
 
-/* A map can be written only once. So if this call succeeded, it wrote the present map. If
- * verify_root_map denied the write, the map is unknown. */
+/* Confirms a write to the map of a user namespace. A map can be written only once, so if this call
+ * succeeded, it wrote the present map. If verify_root_map may have denied the write (EPERM, and the
+ * namespace's creator did not have CAP_SETFCAP), the map stays unknown. */
 static __always_inline void confirm_map(struct unconfirmed *saved, long result)
 {
 	struct check_key *key = &saved->key;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Credentials: whose credential the kernel checked, how it came to its answer, and what a container
- * was granted.
+ * Credentials: whose credential the kernel checked, how the kernel found its answer, and what a
+ * container was granted.
  */
 #ifndef CAPMON_CRED_H
 #define CAPMON_CRED_H
@@ -24,8 +24,8 @@ struct cred_info {
 	__u32 userns_inum; /* inode number of the user namespace */
 };
 
-/* Reads a credential whose type the verifier knows: a field costs one instruction, where a helper
- * would cost ten times as much. */
+/* Reads a credential whose type the verifier knows. Each field costs one instruction, where a
+ * helper would cost ten times as much. */
 static __always_inline struct cred_info typed_cred_info(const struct cred *credential)
 {
 	const struct cred *cred = untrusted_cred(credential);
@@ -99,9 +99,9 @@ static __always_inline enum answer replay_cap_capable(const struct cred_info *ch
 	return held ? ANSWER_OUTSIDE_USERNS : ANSWER_NOT_HELD;
 }
 
-/* By container id, the capabilities that the engine has granted. User space fills this map for
- * containers that ran before capmon started. For other containers, the kernel side has seen the
- * sets. */
+/* The capabilities that the engine has granted, by container id. User space fills this map for
+ * containers that ran before capmon started. For other containers, the programs have seen the sets
+ * at the start of the workload. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -116,8 +116,9 @@ struct grant {
 			 unknown */
 };
 
-/* The container's grant, even if the task or the first process has given up a part of it. Adds the
- * engine's grant to the sets that capmon saw, once for each container. */
+/* The container's grant. It is complete even if the task or the first process has dropped a part of
+ * it. The first call for a container that ran before capmon adds the engine's grant, if user space
+ * has set it, to the sets that capmon saw. */
 static __always_inline struct grant grant_of(__u64 id, struct container *container)
 {
 	struct grant grant = { container->permitted | container->bounding, true };
@@ -150,9 +151,10 @@ static __always_inline enum excess excess_of(const struct cred *own, __u64 id,
 	return grant.certain ? EXCESS_CERTAIN : EXCESS_POSSIBLE;
 }
 
-/* Whether a credential has the task's supplementary groups or session keyring, as a credential that
- * prepare_creds copied from the task's, or the keyring that the runtime gave the container. A
- * workload can change both, so a difference proves nothing. */
+/* Whether a credential seems to belong to the container: it has the task's supplementary groups,
+ * the task's session keyring, or the keyring that the runtime gave the container. A copy of the
+ * task's credential has them (prepare_creds). A workload can change both, so a difference proves
+ * nothing. */
 static __always_inline bool shares_groups_or_keyring(const struct cred_info *checked,
 						     const struct cred *own,
 						     __u64 container_keyring)
@@ -166,13 +168,14 @@ static __always_inline bool shares_groups_or_keyring(const struct cred_info *che
 }
 
 /*
- * Finds out whose credential it is, if it is not the task's objective credential. It can be one
- * registered with io_uring, that of a file's opener, of access(2), or of the mounter of an overlay.
- * Returns foreign if the credential is not the container's.
+ * Finds out whose credential the kernel checked, if it is not the task's objective credential. It
+ * can be a credential that was registered with io_uring, that access(2) made, that belongs to a
+ * file's opener, or that belongs to the mounter of an overlay. Returns foreign if the credential is
+ * not the container's.
  *
  * A mounter on the host holds all capabilities of the host. So a credential that holds no more than
- * the container was granted is the container's, even if the task has given up capabilities. Only if
- * the container was granted everything, this rule cannot distinguish the two.
+ * the container was granted is the container's, even if the task has dropped capabilities. This
+ * rule cannot distinguish the two only if the container was granted everything.
  */
 static __always_inline enum subject subject_of_foreign(const struct cred_info *checked,
 						       const struct cred *own, __u64 id,

@@ -105,8 +105,9 @@ static __always_inline bool is_in_nested_userns(struct task_struct *task,
 	       container->base_userns != untrusted_task(task)->real_cred->user_ns->ns.inum;
 }
 
-/* Removes from a key which file was executed. The key keeps nosuid and the ambient set. So it is
- * complete for files whose capabilities do not count, on a mount with nosuid or in a memfd. */
+/* Folds the key of an execution: removes the file. The key keeps nosuid and the ambient set. These
+ * are all that matters for files whose capabilities do not count, because they are on a mount with
+ * nosuid or in a memfd. */
 static __always_inline void fold_execution(struct execution_key *key)
 {
 	key->inode = 0;

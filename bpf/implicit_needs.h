@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Needs without a check of their own, in system calls with a check of another capability: the sets
- * that capset requests, and whether a user namespace may map root. The kernel decides these by
- * reading bits of the credential.
+ * Implicit needs: needs without a check of their own, in system calls that check another
+ * capability. The kernel decides them by reading bits of the credential. They are the sets that
+ * capset requests, and whether a user namespace may map root.
  */
 #ifndef CAPMON_IMPLICIT_NEEDS_H
 #define CAPMON_IMPLICIT_NEEDS_H
@@ -21,11 +21,11 @@ static __always_inline void keep_raised(struct check_key *key, __u64 raised)
 }
 
 /*
- * cap_capset (security/commoncap.c) checks CAP_SETPCAP on every call. Apart from that, it does not
- * allow a task to make permitted what is not permitted, to make effective what does not stay
- * permitted, and to make inheritable what is not permitted. Stores what becomes permitted, what
- * becomes inheritable, what was permitted before, and what becomes effective. confirm_values.h
- * replaces the values from memory with those that the kernel read.
+ * cap_capset (security/commoncap.c) checks CAP_SETPCAP on every call. Its other rules need no
+ * check: the new permitted set must be within the old one, the new effective set within the new
+ * permitted one, and a new inheritable capability must be permitted. So this function stores what
+ * becomes permitted, what becomes inheritable, what was permitted before, and what becomes
+ * effective. confirm_values.h replaces the values from memory with the values that the kernel read.
  */
 static __always_inline void keep_capset(struct check_key *key, const struct call *call,
 					const struct cred_info *checked)
@@ -41,10 +41,11 @@ static __always_inline void keep_capset(struct check_key *key, const struct call
 }
 
 /*
- * To map the parent's user 0 into a user namespace from inside, the creator of the namespace must
- * have had CAP_SETFCAP when it created it (verify_root_map, kernel/user_namespace.c). Before that,
- * map_write checks CAP_SYS_ADMIN. A map can be written once. Stores that it can be written now, and
- * whether the creator had the capability. confirm_values.h finds out what was written.
+ * A process inside a user namespace can map the parent's user 0 into it only if the creator of the
+ * namespace had CAP_SETFCAP when it created the namespace (verify_root_map,
+ * kernel/user_namespace.c). Before that test, map_write checks CAP_SYS_ADMIN. A map can be written
+ * once. So this function stores that the map can be written now, and whether the creator had the
+ * capability. confirm_values.h finds out what was written.
  */
 static __always_inline void keep_userns_map(struct check_key *key, struct call_rule rule,
 					    const struct cred_info *checked,

@@ -19,13 +19,13 @@
 #define PF_KTHREAD 0x00200000
 #define MNT_NOSUID 0x01 /* include/linux/mount.h */
 
-/* Proves again to the verifier that a number is not larger than a mask. The verifier of 6.1 forgets
- * this when the number is kept on the stack. The compiler does not forget it, and would remove
- * another test. */
+/* Limits a number to a mask, a power of two minus one, which it never exceeds anyway. The verifier
+ * of 6.1 needs this again after the number was stored on the stack. An ordinary test or mask does
+ * not help: the compiler knows its result and removes it. */
 #define clamp_mask(number, mask) asm volatile("%0 &= %1" : "+r"(number) : "i"(mask))
 
-/* Whether a number is below a limit, like clamp_mask for limits that are not a power of two. The
- * compiler may know the result, but still has to make the test. */
+/* Whether a number is below a limit, for limits that are not a power of two. As with clamp_mask,
+ * the compiler may know the result, but still has to make the test. */
 #define IS_BELOW(number, limit)                  \
 	({                                       \
 		asm volatile("" : "+r"(number)); \

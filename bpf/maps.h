@@ -24,7 +24,7 @@ struct {
 	__type(value, struct check_value);
 } checks SEC(".maps");
 
-/* By kernfs id of the topmost cgroup with a container's name. */
+/* All containers, by kernfs id of the topmost cgroup with a container's name. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 4096);
@@ -40,8 +40,9 @@ struct {
 	__type(value, struct execution_value);
 } executions SEC(".maps");
 
-/* By system call number; 32-bit system calls start at CALL_MAX. User space adds the calls while
- * containers run whose seccomp profile needs them. */
+/* The system calls to record for seccomp profiles, by system call number; 32-bit system calls start
+ * at CALL_MAX. User space adds a call while containers run whose profile allows it only with a
+ * capability. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 2 * CALL_MAX);
@@ -49,6 +50,7 @@ struct {
 	__type(value, struct seccomp_call);
 } seccomp_calls SEC(".maps");
 
+/* All recorded system calls: for seccomp profiles, lifted limits and unchecked uses. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -67,8 +69,8 @@ struct {
 	__type(value, struct file_value);
 } files SEC(".maps");
 
-/* From the kernfs id of any cgroup to the id of its container, 0 for none. A cache: capmon finds
- * evicted entries again by a walk up the cgroup tree. */
+/* The container of each cgroup: from the kernfs id of the cgroup to the id of its container, 0 for
+ * none. A cache: capmon finds evicted entries again by a walk up the cgroup tree. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 16384);

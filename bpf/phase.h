@@ -50,8 +50,9 @@ static __always_inline bool is_in_container(struct task_struct *task, __u64 cont
 	return BPF_CORE_READ(task, pid) && container_of_other((__u64)task) == container;
 }
 
-/* The root of the nearest ancestor outside the container: runc, or the shim that becomes the parent
- * when runc exits. 0 if there are more ancestors in between than under a runtime. */
+/* The root directory of the nearest ancestor outside the container: of runc, or of the shim that
+ * becomes the parent when runc exits. 0 if there are more ancestors in the container than a runtime
+ * creates. */
 static __always_inline __u64 root_outside(struct task_struct *task, __u64 container)
 {
 	struct task_struct *ancestor = BPF_CORE_READ(task, real_parent);
@@ -75,9 +76,10 @@ __noinline int has_container_root(__u64 container)
 
 /*
  * The phase of the current task if its process is older than the recording. The task is workload if
- * its process, or an ancestor of the process in the container, has the container's root or is older
- * than a runtime setup can be. A runtime that is just executing a program in the container counts
- * as workload: one use too many is better than one too few. monitor/existing.go has the same rule.
+ * its process has the container's root directory, or is older than a runtime setup can be. The same
+ * is true if this applies to an ancestor of the process in the container. So a runtime that is just
+ * executing a program in the container counts as workload: a use too many is better than one too
+ * few. monitor/existing.go has the same rule.
  */
 __noinline int phase_of_existing(__u64 container)
 {
@@ -219,7 +221,8 @@ static __always_inline void enter_container(struct task_struct *task, struct tas
 		state->setup_ns = bpf_ktime_get_boot_ns();
 }
 
-/* The state of a task in a container, which is current or just forks; NULL if there is no room. */
+/* The state of a task in a container. The task is the current one, or has just forked. NULL if
+ * there is no room. */
 static __always_inline struct task_state *task_state_of(struct task_struct *task, __u64 container)
 {
 	struct task_state *state =

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Runs a program that the kernel has skipped. The kernel skips a program while the same program is
- * active on that CPU, and a preempted program stays active. capmon would lose everything that other
- * tasks do on that CPU until then. Before 7.0, only fexit programs can be preempted, with
- * preempt=full or PREEMPT_LAZY (since 6.13). Since 7.0, tracepoint programs can also be preempted
- * (bpf_prog_get_recursion_context in include/linux/filter.h, __bpf_trace_run in
- * kernel/trace/bpf_trace.c).
+ * Fallbacks: second copies of programs, for events for which the kernel has skipped the first copy.
  *
- * On these kernels capmon attaches each program twice. The second copy, the fallback, runs right
- * after the first one, and does its work only if the kernel skipped the first one. capmon loses
- * what the kernel skips in both: the skips of the first copy minus the runs of the fallback.
+ * The kernel skips a program while the same program is active on that CPU, and a preempted program
+ * stays active. Until it ends, capmon would miss everything that other tasks do on that CPU. Before
+ * 7.0, the kernel can preempt only fexit programs, with preempt=full or preempt=lazy. Since 7.0, it
+ * can also preempt tracepoint programs (bpf_prog_get_recursion_context in include/linux/filter.h,
+ * __bpf_trace_run in kernel/trace/bpf_trace.c).
+ *
+ * On these kernels, from 6.10 on, capmon attaches each program twice. The second copy, the
+ * fallback, runs right after the first one, and does its work only if the kernel skipped the first
+ * one. An event is lost if the kernel skips both copies. So the number of lost events is the
+ * skipped runs of the first copies minus the runs of the fallbacks.
  */
 #ifndef CAPMON_PREEMPT_H
 #define CAPMON_PREEMPT_H
@@ -28,11 +30,12 @@ enum program {
 	PROGRAM_MAX = 7,
 };
 
-/* Threads whose ids are equal modulo this number share an element. If two of them run at once,
- * capmon may record an event twice. */
+/* Number of marks for each program. Threads whose ids are equal modulo this number share a mark. If
+ * two of them run at once, capmon may record an event twice. */
 #define MARKED_THREADS (1 << 16)
 
-/* The threads for which a program has run and its fallback has not yet. */
+/* A mark has the id of a thread, if the program has run for an event of this thread and its
+ * fallback has not yet. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PROGRAM_MAX *MARKED_THREADS);
@@ -40,7 +43,8 @@ struct {
 	__type(value, __u32);
 } fallback_marks SEC(".maps");
 
-/* The programs use per-CPU scratch space. Since 6.10. */
+/* The programs disable preemption, since they use per-CPU scratch space. These functions exist
+ * since 6.10. */
 extern void bpf_preempt_disable(void) __ksym __weak;
 extern void bpf_preempt_enable(void) __ksym __weak;
 

@@ -4,11 +4,12 @@
  * of use, for example if it renames itself. Without quotas it would fill the maps, and capmon would
  * lose the uses of all other containers.
  *
- * The maps are divided into shares. While less than half of a share is used, a container may have
- * 1/32 of it, later 1/256. So 16 containers fill the first half at most, and 128 others still find
- * room in the second half. However small the checks map is (--max-checks), a container may have as
- * much as an honest container needs, while there is room. Entries leave the maps only when their
- * container has ended and left the containers map, so a container's own counts never shrink.
+ * The maps are divided into shares (enum share). While less than half of a share is used, a
+ * container may have 1/32 of the share, later 1/256. So at least 16 containers are necessary to
+ * fill the first half, and then 128 other containers still have room in the second half. Even if
+ * the checks map is small (--max-checks), a container may have as many entries as an honest
+ * container needs, while there is room. User space removes the entries of a container only after
+ * the container has ended and left the containers map, so the container's own counts never shrink.
  */
 #ifndef CAPMON_QUOTA_H
 #define CAPMON_QUOTA_H

@@ -26,8 +26,9 @@ static __always_inline struct seccomp_call *seccomp_call_of(const struct call *c
 	return seccomp && seccomp->kind != SECCOMP_CALL_NONE ? seccomp : NULL;
 }
 
-/* Adds a new call to the calls map. Beyond its container's quota, the call loses the process name,
- * and may then be in the map. Returns NULL if there is no room. */
+/* Adds a new call to the calls map. If its container has used up the quota, this function removes
+ * the process name from the key, and the new key may already be in the map. Returns NULL if there
+ * is no room. */
 static __always_inline struct call_value *add_call(struct call_key *key, __u32 uid, __u64 now)
 {
 	struct container *container = bpf_map_lookup_elem(&containers, &key->container);
@@ -74,9 +75,9 @@ static __always_inline void record_call(struct call_key *key, __u32 uid, __u64 s
 		__sync_fetch_and_or(&value->sets, sets);
 }
 
-/* The flags of a clone3 that returns: those that show in the child, and the others from memory,
- * where struct clone_args begins with them. If the call failed, it created nothing, and all flags
- * are from memory. */
+/* The flags of a clone3 call that returns. The flags whose effect is visible in the child are from
+ * the child, the others from memory, where struct clone_args begins with them. If the call failed,
+ * there is no child, and all flags are from memory. */
 static __always_inline __u64 clone3_flags(const struct call *call, const struct task_state *state,
 					  long result)
 {

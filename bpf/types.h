@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
  * The types that the BPF programs and user space share: keys and values of the maps, events,
- * counters, and the configuration. bpf2go generates the Go types from this file, so nothing here
- * is defined twice.
+ * counters, and the configuration. bpf2go generates the Go types from this file, so nothing here is
+ * defined twice.
  *
- * capmon reads the recordings of other capmon versions by the names of the fields
- * (monitor/upgrade.go). If the meaning of a field changes, give the field a new name. A recording
- * cannot be taken over if a field of it is missing here or is smaller here. Counters keep their
- * numbers.
+ * capmon can take over the pinned recording of another version (monitor/upgrade.go). It converts
+ * the data by the names of the fields, so this file must have every field of the other version, at
+ * least as wide. If the meaning of a field changes, give the field a new name. Do not change the
+ * numbers of enum counter.
  */
 #ifndef CAPMON_TYPES_H
 #define CAPMON_TYPES_H
@@ -22,7 +22,7 @@
 #define NAME_LEN 160 /* bytes recorded of a path that a system call names */
 #define FILE_CAPABILITIES 5 /* CAP_CHOWN to CAP_FSETID: the capabilities of checks on files */
 #define FILE_KINDS (2 * FILE_CAPABILITIES + 1) /* granted, denied, and one for failed execves */
-#define FILES_QUOTA_LOW 8 /* FILES_QUOTA once half of the files share is used */
+#define FILES_QUOTA_LOW 8 /* instead of FILES_QUOTA when half of the files map is used */
 #define COARSE_DEPTH 4 /* kernel return addresses that FOLD_COARSE keeps */
 #define CHAIN_MAX 12 /* return addresses of a cached call chain */
 #define CHAIN_PARTS 3
@@ -34,8 +34,9 @@
 enum limits {
 	CALL_MAX = 512, /* system call numbers that can have a rule */
 	CGROUP_NAME_LEN = 128, /* bytes recorded of a cgroup's name, with the final NUL */
-	/* files of one container and one of FILE_KINDS; also the checks of a kind that capmon
-	   records one by one, for their files, before it caches the kind */
+	/* Two limits have this value: the number of recorded files of one container for each of the
+	 * FILE_KINDS, and the number of checks of one kind that capmon examines one by one, for
+	 * their files, before it caches the kind. */
 	FILES_QUOTA = 64,
 	ANCESTORS_MAX = 32, /* ancestors of a task that capmon inspects to find its phase */
 	SETUP_SECONDS = 30, /* the longest time that a runtime takes to prepare a process */
@@ -47,7 +48,8 @@ enum special_value {
 	FAILED_EXECVE = 0xff, /* in capability: not a check, but an execve that failed with EPERM */
 };
 
-/* How cap_capable's walk through the user namespaces ended. */
+/* The kernel's answer to a check, and its reason. cap_capable walks from the target user namespace,
+ * for which the capability is checked, up to the namespace of the credential. */
 enum answer {
 	ANSWER_HELD = 0, /* granted: the capability is in the effective set */
 	ANSWER_OWNS_USERNS = 1, /* granted: the credential owns the target user namespace */
@@ -56,20 +58,22 @@ enum answer {
 				      user namespace is neither the credential's nor below it */
 };
 
-/* Whose credential the kernel checked, as seen from the current task. */
+/* Whose credential the kernel checked, in relation to the current task. */
 enum subject {
 	SUBJECT_OWN = 0, /* the task's objective credential, or a copy derived from it */
 	SUBJECT_OVERRIDDEN = 1, /* a subjective credential that the kernel installed with
 				   override_creds (for example, overlayfs uses its mounter's) */
 	SUBJECT_OTHER = 2, /* the credential of another task or of the opener of a file */
-	SUBJECT_UNCERTAIN = 3, /* the container's or a mounter's: the call site decides */
+	SUBJECT_UNCERTAIN = 3, /* the container's, or the mounter's as in SUBJECT_OVERRIDDEN; user
+				  space decides this by the call site */
 };
 
 /* Whether the task can have more capabilities than its container was granted. */
 enum excess {
 	EXCESS_NONE = 0,
 	EXCESS_CERTAIN = 1,
-	/* more than any process had when capmon started; the grant is unknown */
+	/* the bounding set has more than any process had when capmon started, but the container's
+	 * grant is unknown */
 	EXCESS_POSSIBLE = 2,
 };
 
@@ -86,8 +90,8 @@ enum phase {
 	PHASE_LONG_SETUP = 3, /* runtime setup for longer than SETUP_SECONDS */
 };
 
-/* Whether a denial would have changed the result, where the kernel makes the check first and
- * inspects ids, sets or modes only after a denial. */
+/* What a denial would have changed, if the kernel makes the check first, and tests ids, sets or
+ * modes only after a denial. */
 enum condition {
 	CONDITION_UNTESTED = 0, /* capmon knows no condition for this call */
 	CONDITION_MATTERS = 1, /* a denial would have been an error */
@@ -98,27 +102,31 @@ enum condition {
 				   allows the same in another way */
 };
 
-/* Whether a write mapped the parent's user 0 into a user namespace. */
+/* Whether a system call mapped user 0 of the parent namespace into a user namespace. */
 enum root_map {
-	ROOT_MAP_NONE = 0, /* it could not: the namespace already had a map */
-	ROOT_MAP_ROOT = 1,
-	ROOT_MAP_OTHERS = 2,
-	ROOT_MAP_UNKNOWN = 3,
+	/* the call cannot do this; for example, the namespace already has a map */
+	ROOT_MAP_NONE = 0,
+	ROOT_MAP_ROOT = 1, /* yes */
+	ROOT_MAP_OTHERS = 2, /* no: it mapped only other users, or none */
+	ROOT_MAP_UNKNOWN = 3, /* possible, but not confirmed (confirm_values.h) */
 };
 
-/* Whether the credential holds the alternative: a capability that the kernel accepts in place of
- * the checked one. */
+/* Whether the checked credential also holds the alternative: another capability that the kernel
+ * accepts in place of the checked one (alternative.h). */
 enum alternative {
-	/* there is no alternative, or an earlier version recorded the check */
+	/* the checked capability has no alternative, or an earlier version recorded the check */
 	ALTERNATIVE_UNKNOWN = 0,
-	/* not held, and the credential holds less than the container was granted */
+	/* the credential does not hold it. The process may have dropped it: it holds less than the
+	 * container was granted */
 	ALTERNATIVE_NOT_HELD = 1,
-	ALTERNATIVE_HELD = 2, /* held */
-	/* the credential holds everything that the container was granted */
+	/* the credential holds it, but not everything that the container was granted */
+	ALTERNATIVE_HELD = 2,
+	/* the credential holds everything that the container was granted, so it would also hold the
+	 * alternative if the container were granted that */
 	ALTERNATIVE_WHOLE_GRANT = 3,
 };
 
-/* What capmon does with a system call, apart from recording arguments. */
+/* The system calls for which capmon does more than to record arguments (call_rule). */
 enum call_kind {
 	CALL_PLAIN = 0,
 	CALL_EXEC = 1,
@@ -141,18 +149,18 @@ enum call_kind {
 	CALL_CHOWN = 18, /* by path */
 };
 
-/* A kernel limit that a sysctl of the network namespace can lift. The kernel then makes no check.
- * Docker lifts both limits for its containers, other engines do not. */
+/* A kernel limit that a sysctl of the network namespace can lift. While it is lifted, the kernel
+ * makes no check. Docker lifts both limits for its containers, other engines do not. */
 enum lifted_limit {
 	LIFTED_NONE = 0,
 	LIFTED_PORT = 1, /* ip_unprivileged_port_start: for a port below 1024 the kernel would check
 			    CAP_NET_BIND_SERVICE */
-	/* ping_group_range: the kernel would deny an ICMP socket that is not raw */
+	/* ping_group_range: otherwise the kernel denies an ICMP socket that is not raw */
 	LIFTED_PING = 2,
 	LIFTED_EITHER = 3, /* for a call_rule: socketcall of 32-bit programs can do either */
 };
 
-/* What a system call does if the kernel reads capability sets for it and makes no check
+/* What a system call does if the kernel decides it by reading capability sets, without a check
  * (unchecked_needs.h). */
 enum unchecked_use {
 	UNCHECKED_NONE = 0,
@@ -169,7 +177,8 @@ enum pressure {
 	PRESSURE_NO_EFFECT = 2,
 };
 
-/* How capmon finds out which enum unchecked_use a system call is. */
+/* Where capmon finds out whether a system call is an unchecked use, and which one (enum
+ * unchecked_use). */
 enum inspects {
 	INSPECTS_NONE = 0,
 	INSPECTS_OPENED_FILE = 1, /* from the file that the call opens */
@@ -177,7 +186,7 @@ enum inspects {
 	INSPECTS_PID = 3, /* accesses the process whose number is in an argument */
 	INSPECTS_PTRACE = 4, /* as INSPECTS_PID, if the first argument is an attach request */
 	INSPECTS_PIDFD = 5, /* accesses the process whose descriptor is in an argument */
-	/* changes the scheduling of the process whose number is in an argument */
+	/* may change the scheduling of the process whose number is in an argument */
 	INSPECTS_SCHEDULE = 6,
 	INSPECTS_OWN_SETS = 7, /* reads the task's own sets */
 };
@@ -194,10 +203,10 @@ struct call_rule {
 	__u8 pad[1];
 };
 
-/* What capmon leaves out of a pattern beyond its container's quota (quota.h). It records everything
- * else as usual, so it still counts, classifies and announces the use. comm then begins with a NUL
- * and this number. A process cannot have such a name: since 5.17 the kernel fills names with NULs
- * (__set_task_comm, fs/exec.c). */
+/* What capmon leaves out of the key of a pattern of use if the container has used up its quota
+ * (quota.h). Such a pattern is folded. capmon still counts, classifies and announces the use. The
+ * comm of a folded key begins with a NUL and the number below. Since 5.17 a process cannot have
+ * such a name, because the kernel fills names with NULs (__set_task_comm, fs/exec.c). */
 enum fold {
 	FOLD_NONE = 0,
 	FOLD_NAME = 1, /* the process name, and the arguments of the system call */
@@ -206,7 +215,9 @@ enum fold {
 	FOLD_MAX = 3,
 };
 
-/* The maps and parts of maps that have a capacity of their own. */
+/* The shares into which the maps are divided. Each share has a capacity of its own. The checks map
+ * has one share for each level of enum fold, with the same number: *_NAME is for entries without a
+ * process name (FOLD_NAME). */
 enum share {
 	SHARE_CHECKS = FOLD_NONE, /* checks map */
 	SHARE_CHECKS_NAME = FOLD_NAME,
@@ -219,12 +230,14 @@ enum share {
 	SHARE_MAX = 8, /* a power of two */
 };
 
-/* One kind of check. The key has everything that can change the class of a check. */
+/* One kind of check (a pattern of use). The key has everything that can change the class of a
+ * check. */
 struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
 	__u64 site[SITE_DEPTH]; /* return addresses, starting with cap_capable's caller */
-	__u64 args[CALL_ARGS]; /* capset: see keep_capset; write and similar calls: see
-				  keep_userns_map */
+	__u64 args[CALL_ARGS]; /* the arguments that call_rule selects; others for capset
+				  (keep_capset) and for writes of maps of user namespaces
+				  (keep_userns_map) */
 	/* mount: file system type; bind: first bytes of the address; capset: see keep_raised */
 	__u8 detail[DETAIL_LEN];
 	__u8 comm[COMM_LEN]; /* name of the thread group leader; see enum fold */
@@ -249,9 +262,10 @@ struct check_key {
 
 struct check_value {
 	__u64 count;
-	/* Denied checks. overruled: the kernel then checked another capability, and granted it. The
-	 * others: the system call succeeded, failed with EPERM or EACCES (forbidden), or failed
-	 * with another error. The outcome of the remaining denied checks is unknown. */
+	/* How denied checks ended. overruled: the kernel then granted a check of another
+	 * capability. Otherwise the system call of the check succeeded, failed with EPERM or EACCES
+	 * (forbidden), or failed with another error (failed). These four count only denied checks
+	 * whose outcome is known. */
 	__u64 overruled, succeeded, forbidden, failed;
 	__u64 first_ns; /* CLOCK_BOOTTIME */
 	__u64 last_ns; /* accurate to a tick of the kernel's clock */
@@ -259,27 +273,30 @@ struct check_value {
 	__u32 uid; /* effective user of the first check, in the initial user namespace */
 };
 
-/* A call chain, and where its return addresses are on the stack. The first addresses are at fixed
- * distances from the program's context. A function that addresses its frame with the base pointer
- * begins a new part. The addresses of this part are at fixed distances from where the base pointer
- * points. The number of parts is limited. */
+/* A call chain: the return addresses of the functions that led to a check, and their positions on
+ * the stack.
+ *
+ * A position is a distance from an origin. The origin of the first part of a chain is the program's
+ * context. A frame that its function addresses with the base pointer may have a variable size. The
+ * chain has a new part after the return address into such a function. The origin of this part is
+ * the address in the saved base pointer. A chain has at most CHAIN_PARTS parts. */
 struct call_chain {
 	__u64 address[CHAIN_MAX]; /* starting with the program's caller; address[0] is 0 if there is
 				     no chain */
-	__s16 offset[CHAIN_MAX]; /* in bytes, from the origin of the part */
-	__s16 base[CHAIN_PARTS]; /* where the origin of a part is saved: in bytes, from the origin
-				    of the part before. The origin of the first part is the
-				    program's context */
-	__u8 begin[CHAIN_PARTS]; /* index of the first address of a part; CHAIN_MAX: the part does
-				    not exist */
+	__s16 offset[CHAIN_MAX]; /* position of each address: in bytes, from its part's origin */
+	__s16 base[CHAIN_PARTS]; /* position of the saved base pointer that has the origin of a
+				    part: in bytes, from the origin of the part before. Not used for
+				    the first part */
+	__u8 begin[CHAIN_PARTS]; /* index of the first address of each part; CHAIN_MAX: the chain
+				    does not have this part */
 	__u8 reaches_entry; /* 1: the last address is the entry from user space */
 	__u8 has_module_code; /* 1: the chain has addresses in modules */
 	__u8 pad[1];
 	__u32 epoch; /* module_epoch when capmon learned the chain */
 };
 
-/* A kind of check that a CPU has counted recently, and its checks that are not in the checks map
- * yet. */
+/* A kind of check that a CPU has counted recently, with the number of its checks that are not
+ * counted in the checks map yet. */
 struct cached_check {
 	__u64 version; /* incremented before and after the key changes; odd while the key changes */
 	struct check_key key;
@@ -293,11 +310,12 @@ struct cached_check {
 
 /* The cached checks of one CPU. */
 struct check_cache {
-	/* Position of the first address of all chains: in bytes, from the program's context. It
-	 * depends on how the compiler arranged the frame with the context. capmon finds it by
-	 * trial. */
+	/* Position of the first return address: in bytes, from the program's context. It is the
+	 * same for all chains, because it depends only on the stack frame that the compiler has
+	 * made for the program. capmon finds it by trial (learn_first_offset). */
 	__s32 first_offset;
-	__u32 first_candidates; /* number of possible positions; 1: the position is known */
+	__u32 first_candidates; /* number of positions that the trial found possible; 1:
+				   first_offset is certain */
 	struct cached_check checks[CACHED_CHECKS];
 };
 
@@ -305,15 +323,17 @@ struct container {
 	__u64 first_ns; /* CLOCK_BOOTTIME when capmon first saw the container */
 	__u64 workload_ns; /* when capmon first saw the workload; 0: not yet */
 	__u64 last_ns; /* last exec, fork or exit of a workload process */
-	__u64 bounding; /* sets of the first workload process at its start. If the workload */
-	__u64 permitted; /* ran before capmon: union over its processes, and the engine's grant */
+	/* Sets of the first workload process at its start. If the workload ran before capmon: the
+	 * union over all its processes; bounding also gets the engine's grant, if it is known. */
+	__u64 bounding;
+	__u64 permitted;
 	__u64 keyring; /* session keyring of the first workload process; 0: none */
 	__u64 used; /* capabilities that the kernel granted to threads of the workload */
 	__u64 kept; /* used capabilities that some thread still held when it ended */
 	__u64 lost; /* checks that did not fit in the checks map */
-	/* Recorded files, and checks or executions whose files were not recorded. Each has one
-	 * element for each granted capability, one for each denied capability, and a last one for
-	 * failed executions. */
+	/* Number of recorded files, and of checks or executions whose files were not recorded
+	 * (unlisted). Each array has one element for each granted capability, one for each denied
+	 * capability, and a last one for failed executions. */
 	__u32 files[FILE_KINDS];
 	__u64 unlisted[FILE_KINDS];
 	__u32 base_userns; /* inode number of the base user namespace; 0: not known yet */
@@ -328,12 +348,14 @@ struct container {
 	__u64 unrecorded_executions; /* executions that did not fit in the executions map */
 	__u64 unrecorded_calls; /* system calls that did not fit in the calls map */
 	__u64 announced_granted, announced_denied; /* capabilities for which an event was sent */
-	__u64 events_ns; /* CLOCK_BOOTTIME until which its past events use up its event quota */
+	__u64 events_ns; /* limits the rate of events: each event adds to this CLOCK_BOOTTIME
+			    (may_send_event) */
 	/* kernfs id of the topmost ancestor cgroup in which users other than root can create
 	 * cgroups; 0: only root can have created the container's cgroup */
 	__u64 delegated;
-	__u32 folded; /* number of times that a cgroup below got this entry because there was no
-			 slot for it; 0: the entry is one container */
+	__u32 folded; /* not 0: this entry is for all cgroups below the cgroup name that look like
+			 containers but got no slot; it counts how often that happened. 0: the entry
+			 is one container */
 	__u32 pidns; /* enum pidns */
 };
 
@@ -350,11 +372,13 @@ enum slot_limit {
 					on slots */
 };
 
-/* A slot in the containers map for a container that a user other than root can have created. */
+/* The key of a slot. Each container that a user other than root can have created needs one of the
+ * limited number of slots to get its own entry in the containers map. */
 struct slot_key {
 	__u64 delegated; /* as in container */
-	__u32 index; /* below SLOTS_PER_DELEGATION; or SLOT_UNLIMITED, and if this one exists, any
-			other */
+	__u32 index; /* of the slot, below SLOTS_PER_DELEGATION. SLOT_UNLIMITED: not a slot, but the
+			mark of user space that slots below this cgroup are not limited; then the
+			index of a slot can be larger (take_slot) */
 	__u32 pad;
 };
 
@@ -370,8 +394,8 @@ struct execution_key {
 			     later */
 	__u16 nosuid; /* 1: the mount ignores file capabilities */
 	__u16 overlay; /* 1: on an overlay, as the root file systems of most containers */
-	__u16 folded; /* 1: all programs beyond the container's quota. The entry does not identify
-			 the files, but has nosuid */
+	__u16 folded; /* 1: the sum of all programs beyond the container's quota. The key has no
+			 file, but it has nosuid, nested and ambient */
 	__u16 nested; /* 1: in a user namespace that the workload created */
 };
 
@@ -407,8 +431,8 @@ struct file_rule {
 						call does not follow the link */
 };
 
-/* A file that the kernel checked a capability for, or that could not be executed, as the system
- * call names it. */
+/* A file, as a system call names it, for which the kernel checked a capability, or which could not
+ * be executed. */
 struct file_key {
 	__u64 container; /* as in check_key */
 	__u64 site[SITE_DEPTH]; /* as in check_key */
@@ -459,14 +483,15 @@ struct seccomp_call {
 	__u64 kind; /* enum seccomp_call_kind */
 };
 
-/* One kind of recorded system call: for the seccomp profile, for a lifted limit, or for an
- * unchecked use. */
+/* One kind of recorded system call. It is recorded for the seccomp profile, for a lifted limit
+ * (lifted), or because of an unchecked use (unchecked_use). */
 struct call_key {
 	__u64 container; /* as in check_key */
-	__u64 args[6]; /* lifted: the address family; for LIFTED_PORT also protocol and port.
-			  UNCHECKED_PRESSURE: enum pressure */
-	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota as with FOLD_NAME, and then args
-				is 0 for lifted and unchecked_use */
+	__u64 args[6]; /* the selected bits of the arguments. If lifted is set: address family and,
+			  for LIFTED_PORT, protocol and port. UNCHECKED_PRESSURE: enum pressure */
+	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota, folded as with
+				FOLD_NAME: then args is also 0 if lifted or unchecked_use is
+				set */
 	__s32 syscall;
 	__u16 error; /* error that the call returned; 0: none */
 	__u8 compat;
@@ -486,11 +511,13 @@ struct call_value {
 
 enum event_kind {
 	EVENT_CONTAINER = 1, /* capmon saw a container for the first time */
-	EVENT_CHECK = 2, /* first check of a check_key: a check_event, or only an event */
+	EVENT_CHECK = 2, /* first check with a check_key; sent as struct check_event or, for some
+			    checks, as struct event only */
 	EVENT_EXECUTION = 3, /* first use of an execution_key */
 	EVENT_FILE = 4, /* first use of a file_key: a file_event */
 };
 
+/* Announces that a map has a new entry. */
 struct event {
 	__u32 kind; /* enum event_kind */
 	__u32 pid;
@@ -508,8 +535,9 @@ struct parent {
 	__u8 comm[COMM_LEN]; /* as in check_key */
 };
 
-/* EVENT_CHECK of a workload. The checks of the runtime setup, and the checks that the kernel makes
- * when memory changes its size, are too many. They only send a struct event. */
+/* The event EVENT_CHECK of a workload. For checks of the runtime setup, and checks that the kernel
+ * makes when memory changes its size, capmon sends only a struct event, because they are too
+ * many. */
 struct check_event {
 	struct event event;
 	struct check_key key;
@@ -528,7 +556,7 @@ struct file_event {
 	struct file_value value;
 };
 
-/* What capmon could not record, as per-CPU counters. */
+/* The per-CPU counters of what capmon could not record. */
 enum counter {
 	COUNTER_CHECKS_FULL = 0, /* checks that did not fit in the checks map */
 	/* checks of containers that did not fit in the containers map */
@@ -562,8 +590,10 @@ struct config {
 	__s32 subsys; /* index of the cgroup v1 controller that distinguishes containers; -1: cgroup
 			 v2 */
 	__u32 page_size;
-	__u32 preemptible; /* 1: the programs can be preempted, and have fallbacks */
-	__u32 cpu_exclusive; /* 1: no other task can change per-CPU data while a program runs */
+	__u32 preemptible; /* 1: the kernel can preempt programs, and they can disable that: they
+			      have fallbacks (preempt.h) */
+	__u32 cpu_exclusive; /* 1: while a program runs, no other task runs on its CPU. So no other
+				task can change the per-CPU data that the program uses */
 	__u32 has_rdonly_cast; /* 1: the kernel has bpf_rdonly_cast */
 	__u32 pad;
 	__u32 capacity[SHARE_MAX]; /* entries of each share, by enum share */

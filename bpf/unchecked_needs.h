@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Records needs that the kernel decides by comparing the sets of two credentials. A process may
- * access another process of its user that is permitted no more (cap_ptrace_access_check,
- * security/commoncap.c), and change its scheduling (cap_safe_nice). If the other process is
- * permitted more, the kernel checks CAP_SYS_PTRACE or CAP_SYS_NICE. A shorter list can cause this
- * for processes of other containers. Within a container all processes have the same list.
+ * Records system calls for which the kernel reads capability sets, but makes no check (enum
+ * unchecked_use).
  *
- * When a system call has returned, capmon reads which process a path or an argument names. A
- * program may have changed that number. In this way it can only hide its own needs.
+ * Most of these calls are about another process. A process may access another process of the same
+ * user without a check, if the other process is permitted no more capabilities
+ * (cap_ptrace_access_check, security/commoncap.c). The same is true for changing its scheduling
+ * (cap_safe_nice). If the other process is permitted more, the kernel checks CAP_SYS_PTRACE or
+ * CAP_SYS_NICE. So a container with a shorter list may need these capabilities for processes of
+ * other containers and of the host. It does not need them for its own processes, because all
+ * processes in a container have the same list.
+ *
+ * The calls name the other process by a path or an argument. capmon reads it when the call has
+ * returned. The program can change the path before that. In this way it can only hide its own
+ * needs.
  */
 #ifndef CAPMON_UNCHECKED_NEEDS_H
 #define CAPMON_UNCHECKED_NEEDS_H
@@ -22,7 +28,7 @@
 #define NSFS_MAGIC 0x6e736673
 #define FMODE_WRITE 2 /* include/linux/fs.h */
 #define PRESSURE_STEP_NS 2000000000ULL
-#define OWN_SETS_LIMIT 32
+#define OWN_SETS_LIMIT 32 /* libcap reads some higher capabilities in every program */
 #define PID_DIGITS 8
 #define XA_INTERNAL 2 /* the two lowest bits of a pointer to a node, include/linux/xarray.h */
 #define XA_FLAGS 3
@@ -66,10 +72,10 @@ static __always_inline bool all_ids_equal(const struct cred *cred, __u32 uid, __
 	       BPF_CORE_READ(cred, sgid.val) == gid && BPF_CORE_READ(cred, gid.val) == gid;
 }
 
-/* Whether the ids of two credentials match, so that the kernel compares only the sets.
- * __ptrace_may_access (kernel/ptrace.c) compares the file system ids for files, else the real ids.
- * For scheduling see set_one_prio_perm (kernel/sys.c). If the ids do not match, the kernel makes a
- * check. */
+/* Whether the ids of two credentials match, so that the kernel decides by their sets. If the ids do
+ * not match, the kernel makes a check. __ptrace_may_access (kernel/ptrace.c) compares the ids of
+ * the other process with the file system ids of the caller for files, otherwise with its real ids.
+ * For scheduling see set_one_prio_perm (kernel/sys.c). */
 static __always_inline bool is_same_user(const struct cred *own, const struct cred *its,
 					 __u32 unchecked_use)
 {
@@ -81,8 +87,9 @@ static __always_inline bool is_same_user(const struct cred *own, const struct cr
 		all_ids_equal(its, own->fsuid.val, own->fsgid.val));
 }
 
-/* Records a call of the current task, if the task is a workload's. The call needed the capabilities
- * in sets, or read the task's own sets. detail is the first argument in the key. */
+/* Records a system call of the current task, if the task belongs to a workload. sets has the
+ * capabilities that the call needed; it is 0 if the call read the task's own sets. detail is stored
+ * as the first argument in the key. */
 __noinline int record_unchecked_use(__u64 id, __u32 unchecked_use, __u64 sets, __u32 detail)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -93,7 +100,7 @@ __noinline int record_unchecked_use(__u64 id, __u32 unchecked_use, __u64 sets, _
 	if (!container || !state || state->phase != PHASE_WORKLOAD)
 		return 0;
 	if (container->workload_ns && excess_of(own, id, container) == EXCESS_CERTAIN)
-		return 0; /* an exec with more than the container was granted */
+		return 0; /* as with docker exec --privileged: not a need of the container */
 	struct call call = {};
 	read_call_number(task, &call);
 	struct call_key key = {
@@ -108,8 +115,9 @@ __noinline int record_unchecked_use(__u64 id, __u32 unchecked_use, __u64 sets, _
 	return 0;
 }
 
-/* Records that the current task accessed a process or changed its scheduling. Only processes of
- * other containers or of the host count, and only if they are permitted capabilities. */
+/* Records that the current task accessed the process at an address, or changed its scheduling. Only
+ * processes of other containers or of the host count, and only if they are permitted
+ * capabilities. */
 __noinline int record_inspection(__u64 id, __u64 address, __u32 unchecked_use)
 {
 	struct task_struct *task = bpf_get_current_task_btf(), *other = (void *)address;
@@ -199,7 +207,8 @@ static __always_inline __u32 name_prefix(struct dentry *dentry)
 	return first_bytes((__u64)BPF_CORE_READ(dentry, d_name.name), false);
 }
 
-/* The process into which a path leads from the root of a proc file system. */
+/* The process whose guarded link a path follows, if the path starts at the root of a proc file
+ * system. NULL if there is none. */
 static __always_inline struct pid *pid_on_path(struct pid_namespace *ns, __u64 path)
 {
 	__u32 number = parse_number(&path);
@@ -213,7 +222,8 @@ static __always_inline struct pid *pid_on_path(struct pid_namespace *ns, __u64 p
 	return find_pid(ns, number);
 }
 
-/* The process into which a path leads from a directory. */
+/* The process whose guarded link a path follows, if the path starts at a directory. NULL if there
+ * is none. */
 static __always_inline struct pid *pid_below(struct path *base, __u64 path)
 {
 	struct dentry *dentry = BPF_CORE_READ(base, dentry);
@@ -231,7 +241,7 @@ static __always_inline struct pid *pid_below(struct path *base, __u64 path)
 	return of_links || is_guarded_link(first_bytes(path, true)) ? pid_of_inode(inode) : NULL;
 }
 
-/* The process into which the path of a system call leads through links of a proc file system. */
+/* The process whose guarded link the path of a system call follows, NULL if there is none. */
 static __always_inline struct pid *pid_by_links(struct task_struct *task, struct check_ctx *check)
 {
 	volatile const struct file_rule *rule;
@@ -262,7 +272,8 @@ static __always_inline struct pid *pid_by_links(struct task_struct *task, struct
 }
 
 /* The process to which an opened file belongs, if only processes with access to that process may
- * open or read the file. */
+ * open or read the file. Sets links to false if the path to the file cannot have followed a guarded
+ * link. */
 static __always_inline struct pid *pid_of_opened(struct task_struct *task, __u32 descriptor,
 						 bool *links)
 {
@@ -271,7 +282,7 @@ static __always_inline struct pid *pid_of_opened(struct task_struct *task, __u32
 
 	if (!is_in_procfs(inode))
 		return NULL;
-	*links = false; /* such links lead out of the proc file system */
+	*links = false; /* guarded links lead out of procfs */
 	return is_guarded_file(name_prefix(BPF_CORE_READ(file, f_path.dentry))) ?
 		       pid_of_inode(inode) :
 		       NULL;
@@ -300,10 +311,10 @@ static __always_inline bool is_pressure_file(struct file *file)
 }
 
 /*
- * Records that a task opened a file for pressure stall triggers. The kernel does not allow triggers
- * whose window is not a multiple of two seconds, unless the opener of the file had CAP_SYS_RESOURCE
- * (psi_trigger_create, kernel/sched/psi.c). A later write sets the window, so this function makes
- * handle_sys_exit inspect the writes of the thread.
+ * Records that a task opened a file for pressure stall triggers, with CAP_SYS_RESOURCE. The kernel
+ * does not allow triggers whose window is not a multiple of two seconds, unless the opener of the
+ * file had this capability (psi_trigger_create, kernel/sched/psi.c). The window is known only after
+ * a later write. So this function makes handle_sys_exit inspect the writes of the thread.
  */
 static __always_inline void record_pressure_open(__u64 id, struct task_struct *task,
 						 __s32 descriptor)
@@ -322,8 +333,9 @@ static __always_inline void record_pressure_open(__u64 id, struct task_struct *t
 		denials->pressure_file = 1;
 }
 
-/* Records the window of a trigger after a write of a thread that has opened such a file. The window
- * is in the trigger that the kernel has created. capmon cannot find triggers of a cgroup file. */
+/* Records, after a write of a thread that has opened such a file, whether the new trigger needed
+ * CAP_SYS_RESOURCE. The window is in the trigger that the kernel has created. capmon finds the
+ * trigger of a file in /proc/pressure, but not that of a cgroup file. */
 __noinline int record_pressure_write(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -347,7 +359,9 @@ __noinline int record_pressure_write(void)
 								PRESSURE_NO_EFFECT);
 }
 
-/* Records that the path of a system call leads into a process. */
+/* Records the process to which the path of a system call leads. opened is the descriptor of the
+ * file that the call opened, or -1. shared: processes of other containers can be in the pid
+ * namespace, so capmon also examines the links on the path. */
 __noinline int inspect_path(__u64 id, __u32 slot, __s32 opened, bool shared)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -369,8 +383,9 @@ __noinline int inspect_path(__u64 id, __u32 slot, __s32 opened, bool shared)
 	return other ? record_inspection(id, (__u64)other, UNCHECKED_TRACE) : 0;
 }
 
-/* The process that a descriptor names; NULL for a namespace, which setns also accepts. Since 6.9,
- * the descriptors of processes are files of pidfs. */
+/* The process of a pidfd. NULL if the descriptor is of a namespace, which setns also accepts. Since
+ * 6.9 a pidfd is a file of pidfs, and its inode has the process. Before, private_data of the file
+ * has it. */
 static __always_inline struct pid *pid_of_descriptor(struct task_struct *task, __u32 descriptor)
 {
 	struct file *file = file_of_descriptor(task, descriptor);
@@ -400,8 +415,8 @@ __noinline int inspect_argument(__u64 id, __u32 slot, __u32 how, __u32 pid_arg)
 	return other ? record_inspection(id, (__u64)other, unchecked_use) : 0;
 }
 
-/* Handles a successful system call that may have accessed another process. Returns immediately for
- * tasks outside containers. */
+/* Handles a successful system call that may be an unchecked use. Returns immediately for tasks
+ * outside containers. The parameters except result are fields of call_rule. */
 __noinline int record_unchecked_call(__u32 how, __u32 pid_arg, __u32 arg0_plus_1, __s32 result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -427,7 +442,8 @@ __noinline int record_unchecked_call(__u32 how, __u32 pid_arg, __u32 arg0_plus_1
 	__u64 request = check->call.args[0];
 	if (arg0_plus_1 && request != arg0_plus_1 - 1)
 		return 0;
-	/* every program that is linked with libcap reads some of the highest capabilities */
+	/* capget counts if it reads the sets and not only the version. PR_CAPBSET_READ counts if it
+	 * reads a capability from 1 to OWN_SETS_LIMIT - 1. */
 	if (how == INSPECTS_OWN_SETS)
 		return check->call.args[1] &&
 				       (!arg0_plus_1 || check->call.args[1] < OWN_SETS_LIMIT) ?

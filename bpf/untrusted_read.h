@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Reads fields of the kernel through untrusted pointers. If the verifier knows the type of a
- * pointer, a program reads a field with one instruction, where a helper costs ten times as much.
- * For a trusted pointer, the verifier also finds out what each field makes of that trust, which
- * takes a thousand times as long. So these functions turn trusted pointers into untrusted ones.
+ * Reads fields of kernel structures through untrusted pointers. If the verifier knows the type of a
+ * pointer, a program reads a field with one instruction, where a helper costs ten times as much. If
+ * the pointer is also trusted, the verifier tracks for each field whether that pointer is trusted,
+ * which takes a thousand times as long. So these functions turn trusted pointers into untrusted
+ * ones.
  */
 #ifndef CAPMON_UNTRUSTED_READ_H
 #define CAPMON_UNTRUSTED_READ_H

@@ -12,7 +12,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	engine "github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/settings"
+	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/shell"
 )
 
@@ -54,7 +54,7 @@ func Lines(commands [][]string) []string {
 // Values that may be secret are left out unless withValues is set: the values of environment variables, labels,
 // annotations and options of drivers, the health check and the arguments.
 func WithCapabilities(engineSettings engine.Settings, grant capability.Set, names map[string]string, withValues bool) Recreation {
-	return newBuilder(engineSettings, names, withValues).build(settings.DockerFlags(grant))
+	return newBuilder(engineSettings, names, withValues).build(dockerflags.Grant(grant))
 }
 
 // Unchanged is like [WithCapabilities], but the new container is granted what the old one is, including --privileged.
@@ -62,7 +62,7 @@ func Unchanged(engineSettings engine.Settings, names map[string]string, withValu
 	b := newBuilder(engineSettings, names, withValues)
 	b.keepPrivileged = true
 	host := engineSettings.Container.HostConfig
-	grants := settings.GrantFlags(host.CapDrop, host.CapAdd)
+	grants := dockerflags.Of(host.CapDrop, host.CapAdd)
 	if host.Privileged {
 		grants = slices.Concat([]string{"--privileged"}, grants)
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/settings"
 )
 
 // schema is the version of the JSON formats of this package. It increases when a reader of the old format would misread
@@ -171,7 +171,7 @@ func jsonOf(s profile.Summary) jsonContainer {
 		c.Granted, c.Unused = &granted, &unused
 	}
 	if s.StartSeen() {
-		c.Flags = settings.DockerFlags(s.List())
+		c.Flags = dockerflags.Grant(s.List())
 	}
 	for _, use := range s.Uses {
 		c.Classes[use.Class] = c.Classes[use.Class].With(use.Capability)

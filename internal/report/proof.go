@@ -11,6 +11,7 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
+	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
@@ -28,7 +29,7 @@ type jsonProof struct {
 // WriteProof writes a proof as a table or as JSON.
 func WriteProof(out io.Writer, proof profile.Proof, format Format) error {
 	if format == JSON {
-		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: settings.DockerFlags(proof.Set)})
+		return encode(out, jsonProof{Schema: schema, Proof: proof, Flags: dockerflags.Grant(proof.Set)})
 	}
 	makeProofPrintable(&proof)
 	page := &page{}
@@ -69,7 +70,7 @@ func (p *page) proof(proof profile.Proof) {
 	}
 	p.line("")
 	if proof.Service == "" {
-		p.line("  docker run %s …", settings.DockerLine(proof.Set))
+		p.line("  docker run %s …", dockerflags.Line(proof.Set))
 		return
 	}
 	for _, line := range settings.ComposeLines(proof.Set) {
@@ -83,7 +84,7 @@ func proofResult(proof profile.Proof) string {
 	case !proof.Works:
 		return "NOT PROVED"
 	case !proof.Minimal:
-		return "proved to work, not to be minimal"
+		return "proved sufficient, not proved minimal"
 	case !proof.Enough:
 		return "proved minimal, but not equal to the observed list"
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 )
@@ -68,7 +69,7 @@ func writeFlags(out, notes io.Writer, p profile.Profile, options Options) error 
 		if len(all) > 1 {
 			prefix = name + ": "
 		}
-		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, settings.DockerLine(s.List())); err != nil {
+		if _, err := fmt.Fprintf(out, "%s%s\n", prefix, dockerflags.Line(s.List())); err != nil {
 			return err
 		}
 	}

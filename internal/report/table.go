@@ -14,6 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 )
@@ -38,7 +39,7 @@ func writeTable(out io.Writer, p profile.Profile, options Options) error {
 	}
 	if slices.ContainsFunc(all, func(s profile.Summary) bool { return !s.Denied().Empty() }) {
 		page.line("")
-		page.line("Denials are a lower bound: Docker's seccomp profile denies some system calls before the")
+		page.line("There may be more denials: Docker's seccomp profile denies some system calls before the")
 		page.line("kernel checks a capability.")
 	}
 	_, err := io.WriteString(out, page.String())
@@ -98,7 +99,7 @@ func command(s profile.Summary) string {
 	if service := s.Container.Service(); service != "" {
 		return settings.ServiceUpdate(s.List(), service)
 	}
-	return "docker run " + settings.DockerLine(s.List()) + " …"
+	return "docker run " + dockerflags.Line(s.List()) + " …"
 }
 
 // title returns the name that people know the container by.
@@ -165,7 +166,7 @@ func (p *page) capabilities(s profile.Summary) {
 		t.AppendRow(table.Row{c.String(), "yes", "-", "unused"})
 	}
 	if t.Length() == 0 {
-		p.line("  no capability was granted, none was used")
+		p.line("  no capability was granted, and none was used")
 		return
 	}
 	p.line("%s", t.Render())

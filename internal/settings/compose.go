@@ -10,11 +10,12 @@ import (
 
 	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/dockerflags"
 )
 
 // ComposeLines returns the lines of a service in a compose file that grant the needs and nothing else.
 func ComposeLines(needs capability.Set) []string {
-	return composeLines([]string{allDropped}, needs)
+	return composeLines([]string{dockerflags.All}, needs)
 }
 
 func composeLines(drop []string, add capability.Set) []string {
@@ -37,7 +38,7 @@ func composeTarget() Target {
 		groups: composeServices, leftOut: Container.OneOff,
 		text: func(c changes) string {
 			var text strings.Builder
-			for _, line := range composeLines(c.dropped(allDropped), c.add) {
+			for _, line := range composeLines(c.dropped(dockerflags.All), c.add) {
 				text.WriteString("    " + line + "\n")
 			}
 			return text.String()

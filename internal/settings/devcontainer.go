@@ -1,6 +1,9 @@
 package settings
 
-import "github.com/capmon/capmon/internal/capability"
+import (
+	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/dockerflags"
+)
 
 func devcontainerTarget() Target {
 	return Target{
@@ -8,7 +11,7 @@ func devcontainerTarget() Target {
 		text: func(c changes) string {
 			settings := object{}
 			// There is a member for added capabilities only.
-			if drop := GrantFlags(c.dropped(allDropped), nil); len(drop) > 0 {
+			if drop := dockerflags.Of(c.dropped(dockerflags.All), nil); len(drop) > 0 {
 				settings["runArgs"] = drop
 			}
 			if !c.add.Empty() {
@@ -17,7 +20,7 @@ func devcontainerTarget() Target {
 			return asciiJSON(settings)
 		},
 		notes: func(changes) []string {
-			return []string{"Features of the dev container may request further capabilities, which are added"}
+			return []string{"Features of the dev container may request further capabilities, which the container then also gets"}
 		},
 		join: members,
 	}

@@ -8,45 +8,20 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/dockerflags"
 )
-
-// allDropped is Docker's name for all capabilities.
-const allDropped = "ALL"
-
-// DockerFlags returns the options of docker run, docker create and docker service create that grant the needs and
-// nothing else.
-func DockerFlags(needs capability.Set) []string {
-	return GrantFlags([]string{allDropped}, Names(needs))
-}
-
-// DockerLine returns [DockerFlags] as one line.
-func DockerLine(needs capability.Set) string {
-	return strings.Join(DockerFlags(needs), " ")
-}
-
-// GrantFlags returns the docker options that drop and add the named capabilities.
-func GrantFlags(drop, add []string) []string {
-	var flags []string
-	for _, name := range drop {
-		flags = append(flags, "--cap-drop="+name)
-	}
-	for _, name := range add {
-		flags = append(flags, "--cap-add="+name)
-	}
-	return flags
-}
 
 // ServiceUpdate returns the command that grants a swarm service the needs and nothing else, whatever it was granted
 // before.
 func ServiceUpdate(needs capability.Set, service string) string {
-	return serviceUpdate([]string{allDropped}, needs, service)
+	return serviceUpdate([]string{dockerflags.All}, needs, service)
 }
 
 // serviceUpdate returns a command that changes the engine's default. RESET clears what the service was given before
 // (updateCapabilities, cli/command/service/update.go of docker/cli).
 func serviceUpdate(drop []string, add capability.Set, service string) string {
 	const reset = "RESET"
-	flags := GrantFlags(slices.Concat([]string{reset}, drop), slices.Concat([]string{reset}, Names(add)))
+	flags := dockerflags.Of(slices.Concat([]string{reset}, drop), slices.Concat([]string{reset}, Names(add)))
 	return strings.Join(slices.Concat([]string{"docker", "service", "update"}, flags, []string{service}), " ")
 }
 
@@ -66,7 +41,7 @@ func serviceTarget() Target {
 
 // options returns the options of docker and podman.
 func options(c changes) string {
-	return strings.Join(GrantFlags(c.dropped(allDropped), Names(c.add)), " ")
+	return strings.Join(dockerflags.Of(c.dropped(dockerflags.All), Names(c.add)), " ")
 }
 
 // placeholder replaces the name of a service that is not known.
@@ -76,7 +51,7 @@ func serviceUpdateTarget() Target {
 	return Target{
 		Name: "service-update", About: "the command docker service update", standard: capability.DockerDefault(),
 		text: func(c changes) string {
-			return serviceUpdate(c.dropped(allDropped), c.add, cmp.Or(c.service(), placeholder))
+			return serviceUpdate(c.dropped(dockerflags.All), c.add, cmp.Or(c.service(), placeholder))
 		},
 		notes: func(c changes) []string {
 			if c.service() != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/dockerflags"
 )
 
 // ecsUnknown returns the capabilities for which ECS has no name (KernelCapabilities,
@@ -19,7 +20,7 @@ func ecsTarget() Target {
 	return Target{
 		Name: "ecs", About: "linuxParameters of a container in an ECS task definition", standard: capability.DockerDefault(),
 		text: func(c changes) string {
-			lists := object{"drop": c.dropped(allDropped)}
+			lists := object{"drop": c.dropped(dockerflags.All)}
 			if !c.add.Empty() {
 				lists["add"] = Names(c.add)
 			}
@@ -32,7 +33,7 @@ func ecsTarget() Target {
 func ecsNotes(c changes) []string {
 	var notes []string
 	if unknown := c.add.Intersect(ecsUnknown()); !unknown.Empty() {
-		notes = append(notes, "ECS has no name for "+unknown.Text()+" and rejects it: on ECS, the container can only run privileged")
+		notes = append(notes, "ECS has no name for "+unknown.Text()+" and rejects it: ECS can run the container only as privileged")
 	}
 	beyond, byItself := c.add.Minus(fargateAllowed()), c.Needs.Minus(fargateAllowed()).Minus(capability.DockerDefault())
 	switch {

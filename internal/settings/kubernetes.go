@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/dockerflags"
 )
 
 // restrictedAllowed returns the capabilities that the Pod Security Standard "restricted" allows containers to add; they
@@ -37,7 +38,7 @@ func helmTarget() Target {
 const runtimesDefault = "the default capabilities in Kubernetes depend on the container runtime of the node"
 
 func securityContext(c changes) string {
-	lines := []string{"securityContext:", "  capabilities:", "    drop: " + flowList([]string{allDropped})}
+	lines := []string{"securityContext:", "  capabilities:", "    drop: " + flowList([]string{dockerflags.All})}
 	if !c.add.Empty() {
 		lines = append(lines, "    add: "+flowList(Names(c.add)))
 	}

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/internal/dockerflags"
 )
 
 func terraformTarget() Target {
@@ -18,7 +19,7 @@ func terraformBlock(c changes) string {
 	add := "  add = "
 	drop := capNames(c.drop)
 	if c.all {
-		drop = []string{allDropped}
+		drop = []string{dockerflags.All}
 	}
 	if len(drop) > 0 {
 		lines = append(lines, "  drop = "+quotedList(drop))

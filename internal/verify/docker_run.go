@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/settings"
+	"github.com/capmon/capmon/internal/dockerflags"
 )
 
 // Command is the command line to verify. It can create any number of containers, with what they need.
@@ -203,7 +203,7 @@ func (c dockerRun) createLine(spec containerSpec) []string {
 		line = append(line, "--label="+volumesLabel+"="+strings.Join(volumes, ","))
 	}
 	if spec.grants != nil {
-		line = append(line, settings.DockerFlags(*spec.grants)...)
+		line = append(line, dockerflags.Grant(*spec.grants)...)
 	}
 	if spec.publish {
 		line = append(line, c.publishFlags()...)

@@ -1,4 +1,4 @@
-package settings
+package dockerflags
 
 import (
 	"strings"
@@ -10,7 +10,7 @@ import (
 	"github.com/capmon/capmon/internal/capability"
 )
 
-func TestDockerFlags(t *testing.T) {
+func TestLine(t *testing.T) {
 	for _, test := range []struct {
 		needs capability.Set
 		want  string
@@ -19,17 +19,17 @@ func TestDockerFlags(t *testing.T) {
 		{capability.Of(capability.NetRaw), "--cap-drop=ALL --cap-add=NET_RAW"},
 		{capability.Of(capability.Setuid, capability.Chown), "--cap-drop=ALL --cap-add=CHOWN --cap-add=SETUID"},
 	} {
-		if diff := cmp.Diff(test.want, DockerLine(test.needs)); diff != "" {
+		if diff := cmp.Diff(test.want, Line(test.needs)); diff != "" {
 			t.Error(diff)
 		}
 	}
 }
 
-func TestDockerFlagsGrantTheNeedsAndNothingElse(t *testing.T) {
+func TestOptionsGrantTheNeedsAndNothingElse(t *testing.T) {
 	holds := func(bits uint64) bool {
 		needs := capability.Set(bits).Intersect(capability.Known(capability.CheckpointRestore))
 		var add, drop []string
-		for _, flag := range DockerFlags(needs) {
+		for _, flag := range Grant(needs) {
 			if name, ok := strings.CutPrefix(flag, "--cap-add="); ok {
 				add = append(add, name)
 			} else if name, ok := strings.CutPrefix(flag, "--cap-drop="); ok {

@@ -52,7 +52,7 @@ func TestVerifyInterruptedPrintsItsResults(t *testing.T) {
 	r := v.wait()
 	nothingLeft(t)
 	for _, text := range []string{
-		"  proved to work, not to be minimal\n", "CHOWN       required  proved needed  without it: exit status 1\n", "NET_RAW     required  proved needed  ",
+		"  proved sufficient, not proved minimal\n", "CHOWN       required  proved needed  without it: exit status 1\n", "NET_RAW     required  proved needed  ",
 		"SYS_CHROOT  required  unsure         not tried\n", "note: interrupted: not tried without SYS_CHROOT\n", "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_RAW --cap-add=SYS_CHROOT",
 	} {
 		if !strings.Contains(r.stdout, text) {
@@ -62,7 +62,7 @@ func TestVerifyInterruptedPrintsItsResults(t *testing.T) {
 	if r.code != signalExitCode(unix.SIGINT) || !strings.Contains(r.stderr, "interrupted") {
 		t.Errorf("%+v", r)
 	}
-	if table := mustExecute(t, binary, "report", saved); !strings.Contains(table, "proved to work, not to be minimal; needed: CHOWN, NET_RAW; unsure: SYS_CHROOT") {
+	if table := mustExecute(t, binary, "report", saved); !strings.Contains(table, "proved sufficient, not proved minimal; needed: CHOWN, NET_RAW; unsure: SYS_CHROOT") {
 		t.Error(table)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -18,7 +18,7 @@ func otherNetwork(s profile.Summary) string {
 	mode := s.Container.NetworkMode
 	switch {
 	case mode == "":
-		return "it is unknown whether the container has its own network"
+		return "capmon does not know whether the container has its own network"
 	case mode == "host":
 		return "the container is on the host's network"
 	case strings.HasPrefix(mode, "container:"):

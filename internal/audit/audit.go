@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/findings"

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alternatives"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerrun"
 	"github.com/capmon/capmon/internal/findings"
@@ -92,7 +92,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	for _, c := range list.Sorted() {
 		if !c.Named() {
 			r.Certain = false
-			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, and engines accept only names", c))
+			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, so the settings cannot contain it", c))
 		}
 	}
 	if r.Proved {

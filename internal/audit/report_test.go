@@ -11,7 +11,7 @@ import (
 	"github.com/xeipuuv/gojsonschema"
 	"golang.org/x/net/html"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
 )
 

@@ -8,7 +8,7 @@ import (
 
 	docker "github.com/docker/docker/api/types/container"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -224,7 +224,7 @@ func (e evidence) gaps() []string {
 	case s == nil:
 		return []string{"capmon has never observed it"}
 	case !s.Started:
-		return []string{"capmon never saw its workload start"}
+		return []string{"capmon saw only its runtime setup, not its workload"}
 	case !e.sameImage():
 		return []string{"the observation is of another build of its image"}
 	}

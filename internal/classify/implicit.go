@@ -3,7 +3,7 @@ package classify
 import (
 	"fmt"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )
@@ -110,7 +110,7 @@ func capsetNeeds(check monitor.Check) []ImplicitNeed {
 	raised = raised.Intersect(had).Minus(inheritable)
 	add(raised, Implicit, "capset makes it effective, which fails unless it is permitted", "a program that raises only capabilities that it has does not need it")
 	if permitted != had || !capability.DockerDefault().Minus(had).Empty() {
-		add(permitted.Intersect(had).Minus(inheritable).Minus(raised), Implicit, "capset keeps it permitted, which fails unless it is permitted",
+		add(permitted.Intersect(had).Minus(inheritable).Minus(raised), Implicit, "capset keeps it permitted, which requires that it was permitted before",
 			"a program that keeps only capabilities that it has does not need it")
 	}
 	return needs
@@ -235,7 +235,7 @@ func InspectionNeed(call monitor.UncheckedCall, granted, needed capability.Set) 
 		verdict.Unsure = verdict.Reason + ". If that process gets a shorter list, this container may need less"
 		return ImplicitNeed{capability.Of(wider), verdict}
 	}
-	verdict.Reason = fmt.Sprintf("the container %s of another container or of the host, and that process is permitted this capability, and the kernel compares the sets", does)
+	verdict.Reason = fmt.Sprintf("the container %s of another container or of the host, and that process is permitted this capability. The kernel compares the sets", does)
 	verdict.Unsure = fmt.Sprintf("%s. If that process gets a shorter list, this container may need less. %s would be enough instead, but may give access to more processes",
 		verdict.Reason, wider)
 	return ImplicitNeed{sets, verdict}

@@ -252,7 +252,7 @@ func (f *yamlFile) requireUnprivileged(mapping *yaml.Node, what string) error {
 	if value.Kind == yaml.ScalarNode && (value.Tag == "!!null" || value.Decode(&privileged) == nil && !privileged) || f.compose && f.isFalse(value, what) {
 		return nil
 	}
-	return fmt.Errorf("line %d: %s has privileged: %q, which grants everything, whatever is dropped, and access to devices: remove it first, then profile again",
+	return fmt.Errorf("line %d: %s has privileged: %q, which grants all capabilities, even if you drop some, and access to devices: remove it first, then profile again",
 		value.Line, what, value.Value)
 }
 
@@ -274,7 +274,7 @@ func (f *yamlFile) isFalse(value *yaml.Node, what string) bool {
 		return false
 	}
 	if match != nil {
-		f.warnings = append(f.warnings, fmt.Sprintf("%s has privileged: %q: if the variable is set to true, everything is granted, whatever is dropped", what, value.Value))
+		f.warnings = append(f.warnings, fmt.Sprintf("%s has privileged: %q: if the variable is set to true, the container has all capabilities, even if you drop some", what, value.Value))
 	}
 	return true
 }

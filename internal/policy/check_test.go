@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/compare"
 	"github.com/capmon/capmon/internal/container"
@@ -162,7 +162,7 @@ func TestViolations(t *testing.T) {
 		},
 		{
 			name: "never started", rule: "complete: true", run: run(func(r *profile.Run) { r.Started = nil }),
-			want: []string{"incomplete : capmon did not record everything: capmon never saw its workload start"},
+			want: []string{"incomplete : capmon did not record everything: capmon saw only its runtime setup, not its workload"},
 		},
 		{
 			name: "not from start to end", rule: "whole-run: true", run: run(func(r *profile.Run) { r.Existed, r.Running = true, true }),

@@ -14,11 +14,11 @@ func (s Summary) StartUnseen() string {
 	case s.StartSeen():
 		return ""
 	case s.Starts == 0:
-		return "its start was not seen"
+		return "capmon did not see its start"
 	case s.SeveralBuilds:
-		return "no start of a new container of this build of its image was seen"
+		return "capmon saw no start of a new container of this build of its image"
 	}
-	return "only restarts of it were seen, which may need less than the start of a new container"
+	return "capmon saw only its restarts, which may need less than the start of a new container"
 }
 
 // Missing returns the reasons why the container may have used more than was recorded while capmon watched it; none if
@@ -29,7 +29,7 @@ func (s Summary) Missing() []string {
 		reasons = append(reasons, "incomplete: "+reason)
 	}
 	if !s.Started {
-		reasons = append(reasons, "capmon never saw its workload start")
+		reasons = append(reasons, "capmon saw only its runtime setup, not its workload")
 	}
 	if len(s.Unexamined) > 0 {
 		reasons = append(reasons, "capmon could not read in time whether these files carry capabilities: "+Names(s.Unexamined))

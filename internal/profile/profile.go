@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/monitor"

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
@@ -82,7 +82,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run.addSeccompNeeds(seen, info.Seccomp, sources.CallsSince[seen.ID])
 		run.addUncheckedNeeds(seen)
 		if sources.Unresponsive[seen.Cgroup] {
-			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: its files, and the capabilities that its programs' files carry, are unknown")
+			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: capmon does not know its files and the capabilities that its programs' files carry")
 		}
 		run.Incomplete = append(run.Incomplete, LossTexts(machineLosses(snapshot.Losses))...)
 		runs = append(runs, run)
@@ -103,7 +103,7 @@ func (r *Run) setExitStatus(exits []container.Exit) {
 
 // atStop is the reason why a signal to another user's process may not be needed if it was first sent after the engine
 // began to stop the container.
-const atStop = "first used after the container's stop began: processes that it may not signal end with the container, unless it waits for them"
+const atStop = "first used after the container's stop began: the processes that it cannot signal without this capability end with the container, unless it waits for them"
 
 // beforeStop is the largest delay between the stop signal and the time of the engine's event. The engine takes the time
 // after it has sent the signal.

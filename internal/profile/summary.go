@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 )
 
@@ -171,7 +171,7 @@ func (r Run) failed() bool {
 
 // addReasons adds the reasons why a run is incomplete, up to maxReasons.
 func (s *Summary) addReasons(reasons []string) {
-	const more = "for other reasons in further runs"
+	const more = "further runs are incomplete for other reasons"
 	for _, reason := range reasons {
 		switch {
 		case slices.Contains(s.Incomplete, reason):

@@ -4,7 +4,7 @@ import (
 	"regexp"
 	"slices"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // unsureRules mark a need as unsure because of its files: most programs continue if the kernel denies them the

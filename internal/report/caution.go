@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
@@ -70,7 +70,7 @@ func cautions(s profile.Summary) []string {
 
 // notStarted returns the caution for a container if capmon saw only its runtime setup.
 func notStarted(s profile.Summary) string {
-	const note = "capmon never saw its workload start"
+	const note = "capmon saw only its runtime setup, not its workload"
 	var lacking capability.Set
 	for _, use := range s.Uses {
 		if use.Class == classify.Denied && use.Site == classify.ExecveSite {
@@ -96,7 +96,7 @@ func unproved(s profile.Summary) []string {
 		notes = append(notes, failedWithoutDenial(s))
 	}
 	if programs := s.KeptAll(); len(programs) > 0 {
-		notes = append(notes, "kept all its capabilities by capset: "+profile.Names(programs)+"; a program that requires one of them may fail with this list, and capmon cannot see which one: run capmon verify")
+		notes = append(notes, "kept all its capabilities with capset: "+profile.Names(programs)+"; a program that requires one of them may fail with this list, and capmon cannot see which one: run capmon verify")
 	}
 	if s.SharesPIDs {
 		notes = append(notes, "shares its pid namespace with other containers or the host: to inspect a process there, it needs all capabilities in the permitted set of "+
@@ -105,7 +105,7 @@ func unproved(s profile.Summary) []string {
 	notes = append(notes, listedToBeSafe(s)...)
 	for _, c := range s.Needs().Sorted() {
 		if !c.Named() { // verify cannot try it either
-			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, and engines accept only names", c))
+			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, so the settings cannot contain it", c))
 		}
 		if narrower, ok := s.Advised(c); ok {
 			notes = append(notes, fmt.Sprintf("%s is sufficient instead of %s, and grants less: --cap-add=%s", narrower, c, narrower))
@@ -181,7 +181,7 @@ func emptySet(s profile.Summary) string {
 		parts = append(parts, fmt.Sprintf("the seccomp profile allows system calls only with %s, and the kernel did not check it", unlocking.Text()))
 	}
 	if !withheld.Empty() {
-		part := fmt.Sprintf("a file carries %s, but its process did not gain it, because the container may not gain privileges (no-new-privileges): granting it only allows the file to be executed", withheld.Text())
+		part := fmt.Sprintf("a file carries %s, but its process did not gain it, because of no-new-privileges: granting it only lets the kernel execute the file", withheld.Text())
 		if withheld.Has(capability.NetBindService) {
 			part += "; to bind a low port, use --sysctl=net.ipv4.ip_unprivileged_port_start=N or a port of at least 1024"
 		}

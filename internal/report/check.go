@@ -9,7 +9,7 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/findings"
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/printable"
@@ -40,7 +40,7 @@ func WriteCheck(out io.Writer, result policy.Result, format Format, options Opti
 		page.checked(c, result.Policy)
 	}
 	for _, name := range result.Missing {
-		page.line("%s %s is in the baseline, but not in these profiles: its needs now are unknown", page.mark("note:", text.FgYellow), printable.Text(name))
+		page.line("%s %s is in the baseline, but not in these profiles: its present needs are unknown", page.mark("note:", text.FgYellow), printable.Text(name))
 	}
 	for _, name := range result.Idle {
 		page.line("%s rule %q applied to no container", page.mark("note:", text.FgYellow), name)
@@ -200,7 +200,7 @@ func checkFindings(result policy.Result, version string, now time.Time) findings
 	}
 	for _, name := range result.Missing {
 		report.Findings = append(report.Findings, findings.Finding{Rule: ruleObservation, Status: findings.Manual, Subject: name,
-			Text: "it is in the baseline, but not in these profiles: its needs now are unknown"})
+			Text: "it is in the baseline, but not in these profiles: its present needs are unknown"})
 	}
 	for _, c := range result.Containers {
 		for _, id := range violationIDs(c.Violations) {

@@ -9,7 +9,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/compare"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
@@ -341,7 +341,7 @@ func grantChange(c compare.Container, of capability.Capability) string {
 // comparisonVerdict returns the result as one line.
 func comparisonVerdict(c compare.Comparison) string {
 	if len(c.Containers) == 0 {
-		return "there are no containers, neither before nor after"
+		return "neither profile contains a container"
 	}
 	var parts []string
 	for _, each := range c.Containers {

@@ -5,8 +5,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alternatives"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/profile"

@@ -19,7 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
@@ -412,7 +412,7 @@ func TestFlagsOfOneContainerStandAlone(t *testing.T) {
 	if want := "--cap-drop=ALL --cap-add=CHOWN --cap-add=FSETID --cap-add=NET_BIND_SERVICE\n"; out != want || notes != "" {
 		t.Errorf("got %q and %q, want %q alone", out, notes, want)
 	}
-	if out, notes := rendered(t, cases["never-started"], Flags, Options{}); out != "" || !strings.Contains(notes, "never saw its workload start") {
+	if out, notes := rendered(t, cases["never-started"], Flags, Options{}); out != "" || !strings.Contains(notes, "saw only its runtime setup, not its workload") {
 		t.Errorf("of a container that never started: got %q and %q", out, notes)
 	}
 }

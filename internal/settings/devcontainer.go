@@ -1,7 +1,7 @@
 package settings
 
 import (
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/dockerflags"
 )
 

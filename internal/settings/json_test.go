@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	runtime "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 )
 

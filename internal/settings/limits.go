@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 )
 
@@ -58,7 +58,7 @@ func (g Group) portNote(bound []profile.Lifted, rootOnly bool) string {
 		if !g.limitsHidden() {
 			return ""
 		}
-		return "it is unknown whether it binds ports below 1024, which Docker allows every container. " +
+		return "capmon does not know whether it binds ports below 1024, which Docker allows every container. " +
 			"If it does, it needs NET_BIND_SERVICE here, or " + sysctl + "0"
 	}
 	note := fmt.Sprintf("%s, which Docker allows every container, so NET_BIND_SERVICE is added. It is not needed with %s%d",
@@ -125,6 +125,6 @@ func (g Group) echoNote(opened []profile.Lifted) string {
 	if !g.limitsHidden() {
 		return ""
 	}
-	return "it is unknown whether it sends ICMP echo (ping), which Docker allows every container. " +
+	return "capmon does not know whether it sends ICMP echo (ping), which Docker allows every container. " +
 		"If it does, it needs NET_RAW here, or " + sysctl
 }

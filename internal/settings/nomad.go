@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // nomadAllowed returns the capabilities that a Nomad client lets tasks of the docker driver add by default, without

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )
@@ -204,7 +204,7 @@ func TestNoSettingsWithoutAList(t *testing.T) {
 			}
 		}
 	}
-	for i, want := range []string{"capability 63", "", "never saw its workload start"} { // in the order of their starts
+	for i, want := range []string{"capability 63", "", "saw only its runtime setup, not its workload"} { // in the order of their starts
 		if reason := all[i].Unavailable(); !strings.Contains(reason, want) || (reason == "") != (want == "") {
 			t.Errorf("%s: %q, wanted %q", all[i].Label, reason, want)
 		}
@@ -249,7 +249,7 @@ func TestNotesAboutCurrentSettings(t *testing.T) {
 
 // Docker's sysctls hide needs that containers have with other engines.
 func TestListsHaveTheNeedsThatDockerHides(t *testing.T) {
-	const unknownPorts, unknownEcho = "it is unknown whether it binds ports below 1024", "it is unknown whether it sends ICMP echo"
+	const unknownPorts, unknownEcho = "capmon does not know whether it binds ports below 1024", "capmon does not know whether it sends ICMP echo"
 	const added, echo, reach = "bound UDP port 53, TCP port 80", "opened a socket for ICMP echo (ping)", "An added capability does not reach user"
 	var (
 		web  = profile.Lifted{Capability: capability.NetBindService, Transport: "TCP", Port: 80, Program: "nginx", Count: 1}

@@ -32,7 +32,7 @@ func (e *StartUnseenError) Error() string {
 	if len(e.Labels) == 1 {
 		return fmt.Sprintf("%s: %s: %s (%s)", e.Labels[0], e.Reasons[0], e.Starts[0], why)
 	}
-	return fmt.Sprintf("the starts of %d containers were not seen: start new containers while capmon watches, or choose other containers: %s (%s)",
+	return fmt.Sprintf("capmon did not see the starts of %d containers: start new containers while capmon watches, or choose other containers: %s (%s)",
 		len(e.Labels), profile.Names(e.Labels), why)
 }
 

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // Style is the form in which settings express a list.
@@ -216,7 +216,7 @@ func (t Target) changes(group Group, style Style) (changes, error) {
 // currentSettingsNotes describe what else has to change in the containers' current settings.
 func (t Target) currentSettingsNotes(group Group, style Style) []string {
 	if slices.ContainsFunc(group.Members, func(c Container) bool { return c.Grants.Privileged }) {
-		return []string{"it was run with --privileged, which grants everything, whatever is dropped: remove --privileged first " +
+		return []string{"it was run with --privileged, which grants all capabilities, even if you drop some: remove --privileged first " +
 			"(it also gives access to devices, and disables seccomp, AppArmor and read-only paths)"}
 	}
 	granted := group.granted()

@@ -3,7 +3,7 @@ package settings
 import (
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/dockerflags"
 )
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // quadletGenerator is podman's generator, which scripts/setup.sh builds.

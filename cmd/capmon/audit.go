@@ -64,16 +64,16 @@ The exit code is 1 if a container fails.`,
 	}
 	flags := cmd.Flags()
 	registerOutput(flags, &a.format, audit.Formats()...)
-	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from this profile; may be repeated")
+	flags.StringArrayVar(&a.files, "profile", nil, "read what the containers use from the profile in this `FILE`; may be repeated")
 	registerDB(flags, &a.input.db)
 	flags.BoolVar(&a.static, "static", false, "check only the grants, not what the containers use")
 	flags.BoolVar(&a.strict, "strict", false, "also exit with 1 if a container violates one of the related CIS rules")
 	flags.BoolVar(&a.withValues, "with-values", false, "print values that may be secret in the commands: of environment variables, labels, options and arguments")
-	flags.Var(&a.duration, "for", "observe the running containers for this time, such as 10m")
-	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only if the workload was observed for at least this time")
-	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the same as --min-observed, for NET_RAW and for risky capabilities such as SYS_ADMIN")
-	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "a capability counts as unused only if at least this number of runs was observed")
-	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "do not require that the start of the container was observed")
+	flags.Var(&a.duration, "for", "observe the running containers for this `DURATION`, such as 10m")
+	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only if capmon observed the workload for at least this `DURATION`")
+	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the `DURATION` for NET_RAW and for risky capabilities such as SYS_ADMIN, instead of --min-observed")
+	flags.IntVar(&a.thresholds.Runs, "min-runs", 1, "a capability counts as unused only if capmon observed at least `N` runs")
+	flags.BoolVar(&a.thresholds.AnyStart, "any-start", false, "do not require that capmon saw the start of the container")
 	return cmd
 }
 

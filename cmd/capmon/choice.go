@@ -35,7 +35,7 @@ func registerOutput[F ~string](flags *pflag.FlagSet, format *choice, formats ...
 	for _, f := range formats {
 		format.of = append(format.of, string(f))
 	}
-	flags.VarP(format, "output", "o", "output format: "+format.list())
+	flags.VarP(format, "output", "o", "`FORMAT` of the output: "+format.list())
 }
 
 // list returns the words as a part of a sentence.

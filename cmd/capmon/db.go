@@ -254,7 +254,7 @@ func checkDB(cmd *cobra.Command, path string) ([]string, error) {
 func newBackup(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "backup FILE",
-		Short: "Write a consistent copy of the database, while others may write to it",
+		Short: "Write a consistent copy of the database, even while others write to it",
 		Long: `backup writes a consistent copy of the database to a file, which must not exist yet.
 Only the owner can read the file. --db can read the copy.`,
 		Example: "  sudo capmon db backup /backup/capmon.db",

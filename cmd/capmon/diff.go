@@ -34,7 +34,8 @@ If you name fewer than two files, diff reads the other profiles from the databas
 containers of an image into one, unless --container pairs them.
 
 With --fail-on-new, the exit code is 1 if a container needs a capability that it did
-not need before, or tries a capability that it did not try before and is denied.`,
+not need before. It is also 1 if a container tries a capability that it did not try
+before and is denied.`,
 		Example: `  capmon diff main.json branch.json
   capmon diff --fail-on-new main.json branch.json
   capmon diff --container web-1.0=web-1.1 releases.json releases.json
@@ -71,8 +72,8 @@ not need before, or tries a capability that it did not try before and is denied.
 	input.register(flags)
 	registerOutput(flags, &format, report.ComparisonFormats()...)
 	flags.BoolVar(&all, "all", false, "also show what has not changed, and the checks that do not count as use")
-	flags.BoolVar(&failOnNew, "fail-on-new", false, "exit with 1 if a capability is needed, or tried and denied, and was not before")
-	flags.StringArrayVar(&containers, "container", nil, "compare only this container, service or image: its name in both profiles, or BEFORE=AFTER; may be repeated")
+	flags.BoolVar(&failOnNew, "fail-on-new", false, "exit with 1 if a container needs a new capability, or tries a new one and is denied")
+	flags.StringArrayVar(&containers, "container", nil, "compare only the container, service or image with this `NAME`, or pair two names: BEFORE=AFTER; may be repeated")
 	flags.BoolVar(&options.Images, "images", false, "merge all containers of an image into one, regardless of its tag")
 	return cmd
 }
@@ -85,7 +86,7 @@ type diffInput struct {
 
 func (i *diffInput) register(flags *pflag.FlagSet) {
 	i.profiles.register(flags)
-	flags.StringArrayVar(&i.withImages, "with-image", nil, "compare with containers in the database whose image matches this pattern, or has this ID or digest; may be repeated")
+	flags.StringArrayVar(&i.withImages, "with-image", nil, "compare with containers in the database whose image matches this `PATTERN`, or has this ID or digest; may be repeated")
 }
 
 // side is a profile with a name for messages.

@@ -14,7 +14,8 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// documents returns the texts that users read, README.md, docs/ and the examples, by their paths.
+// documents returns the texts that people write for users, by their paths: README.md, docs/ without the command
+// reference, and the examples.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	paths := []string{"../../README.md"}
@@ -23,7 +24,7 @@ func documents(t *testing.T) map[string]string {
 		if err != nil || len(more) == 0 {
 			t.Fatalf("nothing at %s: %v", pattern, err)
 		}
-		paths = append(paths, more...)
+		paths = append(paths, slices.DeleteFunc(more, func(path string) bool { return path == referencePath })...)
 	}
 	all := make(map[string]string)
 	for _, path := range paths {

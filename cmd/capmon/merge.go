@@ -41,7 +41,7 @@ select runs from files and from the database.`,
 			return profile.Save(output, sum)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", standardOutput, "write the sum to this file; - for standard output")
+	cmd.Flags().StringVarP(&output, "output", "o", standardOutput, "write the sum to this `FILE`; - for standard output")
 	input.register(cmd.Flags())
 	input.registerContainers(cmd.Flags())
 	return cmd

@@ -42,9 +42,9 @@ func newProfile(logging *logging) *cobra.Command {
 		Use:   "profile [CONTAINER...] [flags] | capmon profile [flags] -- COMMAND [ARG...]",
 		Short: "Record containers and report the capabilities that they need",
 		Long: `With a COMMAND, profile runs it and profiles every container that it creates or
-starts, from the container's first instruction. capmon forwards the requests of COMMAND
-to the Docker engine, and so knows which containers belong to it. The output, signals,
-terminal and exit code of COMMAND pass through.
+starts, from the container's first instruction. The requests of COMMAND to the Docker
+engine pass through capmon, so capmon knows which containers these are. The
+output, signals, terminal and exit code of COMMAND pass through unchanged.
 
 Without a COMMAND, profile records running containers until Ctrl-C or the end of --for.
 Name them by name or by the beginning of the ID; without names, it records all

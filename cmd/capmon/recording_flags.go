@@ -17,9 +17,9 @@ type recordingFlags struct {
 }
 
 func (r *recordingFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&r.hook, "hook", "auto", "how capmon attaches to the kernel: auto, fexit, tp_btf or kprobe")
-	flags.Uint32Var(&r.monitor.MaxChecks, "max-checks", 0, "number of different checks (patterns of use) that fit in the kernel's maps (default 131072)")
-	flags.Uint32Var(&r.monitor.MaxContainers, "max-containers", 0, "number of containers that fit in the kernel's maps (default 4096)")
+	flags.StringVar(&r.hook, "hook", "auto", "attach to the kernel with this `HOOK`: auto, fexit, tp_btf or kprobe")
+	flags.Uint32Var(&r.monitor.MaxChecks, "max-checks", 0, "make room for `N` different checks (patterns of use) in the kernel's maps (default 131072)")
+	flags.Uint32Var(&r.monitor.MaxContainers, "max-containers", 0, "make room for `N` containers in the kernel's maps (default 4096)")
 	flags.BoolVar(&r.monitor.Outcomes, "outcomes", true, "record how system calls end, to identify denials that did not matter; adds about 0.15 µs to every system call on the host")
 	registerBTF(flags, &r.monitor)
 }
@@ -40,9 +40,9 @@ func registerBTF(flags *pflag.FlagSet, options *monitor.Options) {
 
 // registerFilter adds the flags that select containers while capmon records.
 func registerFilter(flags *pflag.FlagSet, names, images, labels *[]string) {
-	flags.StringArrayVar(names, "container", nil, "only containers whose name or ID matches this pattern; may be repeated")
-	flags.StringArrayVar(images, "image", nil, "only containers whose image matches this pattern; may be repeated")
-	flags.StringArrayVar(labels, "label", nil, "only containers with this label, KEY or KEY=VALUE; may be repeated")
+	flags.StringArrayVar(names, "container", nil, "only containers whose name or ID matches this `PATTERN`; may be repeated")
+	flags.StringArrayVar(images, "image", nil, "only containers whose image matches this `PATTERN`; may be repeated")
+	flags.StringArrayVar(labels, "label", nil, "only containers with the label `KEY[=VALUE]`; may be repeated")
 }
 
 // registerReadyFile adds the hidden flag --ready-file.

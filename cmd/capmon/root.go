@@ -21,7 +21,7 @@ func newRootLogging(logging *logging) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capmon",
 		Short: "Report which Linux capabilities containers really need",
-		Long: `capmon records the kernel's capability checks of each container, separates the
+		Long: `capmon records the kernel's capability checks of each container. It separates the
 checks that matter from the checks that do not, and prints the shortest list of
 capabilities that the workload needs.`,
 		Example: `  # profile a container from its first instruction, then print its flags
@@ -36,8 +36,8 @@ capabilities that the workload needs.`,
 		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.PersistentFlags().Var(&logging.format, "log-format", "format of logs and messages on stderr: "+logging.format.list())
-	root.PersistentFlags().Var(&logging.level, "log-level", "lowest level to log: "+logging.level.list())
+	root.PersistentFlags().Var(&logging.format, "log-format", "`FORMAT` of logs and messages on stderr: "+logging.format.list())
+	root.PersistentFlags().Var(&logging.level, "log-level", "lowest `LEVEL` to log: "+logging.level.list())
 	root.SetErr(notices{logging})
 	root.SetFlagErrorFunc(explainFlag)
 	root.SetHelpCommand(newHelp())

@@ -14,7 +14,7 @@ import (
 func newRules() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Print or test the rules of --rules",
+		Short: "Print or test the rules for alerts",
 		Args:  subcommandsOnly,
 		RunE: func(*cobra.Command, []string) error {
 			return errors.New("no subcommand: run capmon rules show, or capmon rules test FILE PROFILE")

@@ -63,7 +63,7 @@ func newServe(logging *logging) *cobra.Command {
 		Use:   "serve",
 		Short: "Record all containers continuously in a database",
 		Long: `serve records what all containers use and saves it in a database, which report, flags,
-diff, check, merge and audit read. It pins the recording in the kernel: the recording
+diff, check, merge and audit read. It pins the recording in the kernel. The recording
 continues when serve is killed, ended or upgraded, and the next serve resumes it. No
 count is lost or doubled. serve --uninstall ends the recording.
 

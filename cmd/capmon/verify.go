@@ -31,7 +31,7 @@ type verifyFlags struct {
 func newVerify(logging *logging) *cobra.Command {
 	v := &verifyFlags{logging: logging}
 	cmd := &cobra.Command{
-		Use:   "verify [PROFILE] -- {docker run [OPTION...] IMAGE [COMMAND...] | docker compose [OPTION...] up SERVICE}",
+		Use:   "verify [PROFILE] [flags] -- {docker run [OPTION...] IMAGE [COMMAND...] | docker compose [OPTION...] up SERVICE}",
 		Short: "Prove which capabilities a container needs",
 		Long: `verify runs the container under its own flags, then with the observed list, and then
 with the list without each of its members. The observed list must give the same outcome
@@ -67,12 +67,12 @@ service in its own projects.`,
 	}
 	flags := cmd.Flags()
 	registerOutput(flags, &v.format, report.ProofFormats()...)
-	flags.StringVar(&v.save, "save", "", "write the profile with its proof to this file")
-	flags.StringVar(&v.options.Test, "test", "", "shell command that exits with 0 if the container works")
-	flags.IntVar(&v.options.ExpectExit, "expect-exit", 0, "exit status of the container that means success; not with --test")
-	flags.DurationVar(&v.options.Timeout, "timeout", 0, "time limit for each start (default: 5m for the first start, then 10 times its duration and at least 30s)")
-	flags.IntVar(&v.options.Repeat, "repeat", 1, "run each list this many times; if the runs disagree, verify keeps the capability")
-	flags.IntVar(&v.options.Jobs, "jobs", 1, "run this many trials at the same time, unless their containers share something")
+	flags.StringVar(&v.save, "save", "", "write the profile with its proof to this `FILE`")
+	flags.StringVar(&v.options.Test, "test", "", "shell `COMMAND` that exits with 0 if the container works")
+	flags.IntVar(&v.options.ExpectExit, "expect-exit", 0, "exit `STATUS` of the container that means success; not with --test")
+	flags.DurationVar(&v.options.Timeout, "timeout", 0, "limit each start to this `DURATION` (default: 5m for the first start, then 10 times its duration and at least 30s)")
+	flags.IntVar(&v.options.Repeat, "repeat", 1, "run each list `N` times; if the runs disagree, verify keeps the capability")
+	flags.IntVar(&v.options.Jobs, "jobs", 1, "run `N` trials at the same time, unless their containers share something")
 	flags.BoolVar(&v.options.KeepGoing, "keep-going", false, "if the observed list is not enough, search among all granted capabilities")
 	flags.BoolVar(&v.options.SharedVolumes, "shared-volumes", false, "write to volumes and directories that another container uses")
 	flags.BoolVar(&v.options.SecondStart, "second-start", true, "start each container a second time, with the files of its first start")

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 func TestUsesThatDifferAreNamed(t *testing.T) {

@@ -2,10 +2,10 @@
 // compares them with capmon's lists.
 //
 //	corpus run [-caps LIST] NAME       run a workload and its test; exit with 3 if it fails
-//	corpus truth [-update] [NAME...]   find the minimal sets; exit with 1 if they differ from the stored ones
-//	corpus compare [NAME...]           compare capmon's lists with the truth, and with its lists for runs
+//	corpus truth [-update] [NAME...]   find the minimal sets; exit with 1 if they differ from the stored ones;
+//	corpus compare [NAME...]           compare capmon's lists: with the truth, and with its lists for runs
 //	                                   with these lists; exit with 1 if there is a difference that
-//	                                   workload.json does not explain
+//	                                   workload.json does not explain;
 //	corpus compare -update [NAME...]   also run capmon verify, and store the results
 //	corpus table [NAME...]             print the stored results
 //	corpus table -update               write all stored results to docs/precision.md
@@ -25,7 +25,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // workloadFails is the exit code if a workload fails. Other errors exit with 1.

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // report has the fields of capmon's JSON report that corpus reads.

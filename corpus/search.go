@@ -3,7 +3,7 @@ package main
 import (
 	"slices"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // trial reports whether the workload passes its test with the capabilities.

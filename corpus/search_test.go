@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 func TestMinimalSets(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // derive finds the minimal sets of the workload this many times. They are the truth only if they are the same each

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/syscalls"
 )
 
 const (
@@ -18,7 +18,7 @@ const (
 )
 
 // callRules has the system calls whose arguments explain a need or decide a condition, and the system calls that need
-// capabilities without a check. Pointers are never recorded: each value would make another pattern of use.
+// capabilities without a check. capmon never records pointers, because each value would make another pattern of use.
 var callRules = map[string]bpf.CapmonCallRule{
 	"execve":     {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
 	"execveat":   {Kind: uint8(bpf.CapmonCallKindCALL_EXEC)},
@@ -103,13 +103,14 @@ const (
 	ioprioWhoProcess = 1 // include/uapi/linux/ioprio.h
 )
 
-// callRule returns the rule of a system call. 32-bit programs have calls with wider ids and the suffix 32.
+// callRule returns the rule of a system call. The calls of 32-bit programs with 32-bit ids have the suffix 32 in their
+// names (such as chown32) and the same rule.
 func callRule(name string) bpf.CapmonCallRule {
 	return callRules[strings.TrimSuffix(name, "32")]
 }
 
 // callTable returns the rules by system call number for an architecture.
-func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
+func callTable(arch syscalls.Arch) [maxCalls]bpf.CapmonCallRule {
 	var table [maxCalls]bpf.CapmonCallRule
 	for nr := range table {
 		name := arch.SyscallName(nr)
@@ -122,7 +123,8 @@ func callTable(arch kernel.Arch) [maxCalls]bpf.CapmonCallRule {
 }
 
 // followsLinks reports whether a system call names a file by a path that may lead through the links of a process in
-// /proc. It excludes execve, because the path is gone when it returns, and calls that can be about such a link itself.
+// /proc. It excludes execve, because the path is gone when the call returns. It also excludes calls that may read such
+// a link itself instead of following it.
 func followsLinks(name string) bool {
 	file := fileRule(name)
 	return file.PathArg != 0 && file.IsSockaddr == 0 &&
@@ -132,9 +134,9 @@ func followsLinks(name string) bool {
 // maxCalls is the number of system call numbers that can have a rule.
 const maxCalls = int(bpf.CapmonLimitsCALL_MAX)
 
-func (m *Monitor) newCall(key *bpf.CapmonCheckKey) kernel.Call {
+func (m *Monitor) newCall(key *bpf.CapmonCheckKey) syscalls.Call {
 	arch := m.archOf(key.Compat)
-	call := kernel.Call{Arch: arch, Nr: int(key.Syscall)}
+	call := syscalls.Call{Arch: arch, Nr: int(key.Syscall)}
 	if key.Syscall < 0 || int(key.Syscall) >= maxCalls || foldingOf(&key.Comm) != Unfolded {
 		return call
 	}

@@ -5,8 +5,9 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // Answer is the result of cap_capable and its reason (security/commoncap.c).
@@ -39,9 +40,9 @@ const (
 	OverriddenCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OVERRIDDEN)
 	// OtherCredential is the credential of another task, or of the process that opened a file.
 	OtherCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_OTHER)
-	// UncertainCredential belongs to the container or to the process on the host that mounted a file system. The
-	// credential does not hold more than a container that was granted every capability, or a container whose grant is
-	// unknown. But it has other groups and another session keyring.
+	// UncertainCredential belongs either to the container, or to the process on the host that mounted a file system;
+	// the call site decides. Both are possible, because the container was granted every capability or its grant is
+	// unknown. The credential has other groups and another session keyring than the task.
 	UncertainCredential = CredentialSource(bpf.CapmonSubjectSUBJECT_UNCERTAIN)
 )
 
@@ -62,7 +63,7 @@ const (
 const SetupTime = time.Duration(bpf.CapmonLimitsSETUP_SECONDS) * time.Second
 
 // Condition says what a denial would have changed. It applies to kernel functions that check the capability first, and
-// compare ids, sets or modes after a denial.
+// test ids, sets or modes only after a denial.
 type Condition uint8
 
 const (
@@ -81,12 +82,12 @@ const (
 	Optional = Condition(bpf.CapmonConditionCONDITION_OPTIONAL)
 )
 
-// Alternative says whether the credential holds another capability that the kernel would accept instead of the checked
-// one.
+// Alternative says whether the checked credential also holds another capability that the kernel would accept instead.
 type Alternative uint8
 
 const (
-	// AlternativeUnknown means that no other capability would do, or that an earlier version recorded the check.
+	// AlternativeUnknown means that the kernel accepts no other capability, or that an earlier version recorded the
+	// check.
 	AlternativeUnknown = Alternative(bpf.CapmonAlternativeALTERNATIVE_UNKNOWN)
 	// AlternativeNotHeld means that the credential does not hold the other capability, and holds less than the
 	// container was granted.
@@ -94,7 +95,8 @@ const (
 	// AlternativeHeld means that the credential holds the other capability. For SYS_ADMIN, which several capabilities
 	// can replace, this is SYS_NICE.
 	AlternativeHeld = Alternative(bpf.CapmonAlternativeALTERNATIVE_HELD)
-	// AlternativeWholeGrant means that the credential holds all capabilities that the container was granted.
+	// AlternativeWholeGrant means that the credential holds all capabilities that the container was granted. So it
+	// would also hold the other capability, if the container were granted that.
 	AlternativeWholeGrant = Alternative(bpf.CapmonAlternativeALTERNATIVE_WHOLE_GRANT)
 )
 
@@ -106,8 +108,8 @@ const (
 	RootMapUnknown = uint64(bpf.CapmonRootMapROOT_MAP_UNKNOWN)
 )
 
-// Check is one kind of check of one container: all checks that agree in everything that can affect the class, with
-// their number.
+// Check is one kind of check of one container. It stands for all checks that agree in everything that can affect the
+// class. Count is their number.
 type Check struct {
 	Capability capability.Capability
 	Answer     Answer
@@ -118,8 +120,9 @@ type Check struct {
 	// ExceedsGrant means that the task's bounding set has more capabilities than the container was granted, as with
 	// docker exec --privileged.
 	ExceedsGrant bool
-	// MayExceedGrant means that the task's bounding set has more capabilities than any process had when capmon began to
-	// record a container that already ran, and that the container's grant is unknown (see [Monitor.SetGrant]).
+	// MayExceedGrant means that the task may have more capabilities than the container was granted, but the grant is
+	// unknown (see [Monitor.SetGrant]). The container ran before capmon began to record it, and the task's bounding set
+	// has more capabilities than any of its processes had then.
 	MayExceedGrant bool
 	// HostRoot means that the credential's effective user is user 0 of the host.
 	HostRoot    bool
@@ -135,20 +138,20 @@ type Check struct {
 	Entry bool
 	// Stack has the kernel functions of the call stack, beginning with the caller of cap_capable.
 	Stack []string
-	Call  kernel.Call
+	Call  syscalls.Call
 	// Program is the name (comm) of the process. The process can choose any bytes: they are untrusted.
 	Program string
-	// Folding says what was left out because the container had used its quota of patterns.
+	// Folding says what capmon left out because the container had used up its quota of patterns.
 	Folding Folding
 	// Kernel is the version of the kernel that made the check; zero if it is unknown.
-	Kernel kernel.Version
+	Kernel KernelVersion
 	// Opts is the argument of cap_capable with this name; -1 if the hook does not provide it.
 	Opts int
 
 	Count uint64
 	// Overruled counts denials after which the kernel checked another capability and granted it. For other denials,
 	// capmon counts how the system call ended: without an error, with EPERM or EACCES, or with another error. The
-	// result is unknown for the rest of Count.
+	// result of the remaining checks in Count is unknown.
 	Overruled, Succeeded, Forbidden, Failed uint64
 	First, Last                             time.Time
 	// PID is the process of the first check, in the initial pid namespace. UID is its effective user in the initial

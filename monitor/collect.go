@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// highWaterShare: if 1/highWaterShare of a map's capacity is new since the last collection, another one is due.
+// highWaterShare decides when a collection is due: when the number of new entries of a map since the last one reaches
+// 1/highWaterShare of the map's capacity.
 const highWaterShare = 8
 
 // ErrNotAllCgroups means that capmon runs in a cgroup namespace and cannot see the cgroups of the whole host, so it
@@ -37,8 +38,8 @@ type endedFile struct {
 	value bpf.CapmonFileValue
 }
 
-// endedCheck is an entry of the checks map. Short containers make the same kinds of check again and again, so all share
-// one copy of the key, which is the larger part.
+// endedCheck is an entry of the checks map. Short-lived containers make the same kinds of check again and again. So all
+// entries of one kind share a copy of the key, which is the larger part.
 type endedCheck struct {
 	kind  unique.Handle[bpf.CapmonCheckKey] // with Container 0
 	value bpf.CapmonCheckValue
@@ -112,7 +113,7 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 		delete(ended, cgroup) // left for the next call
 	}
 	checks, exact, err := m.collectChecks(ended)
-	if err != nil || !exact { // counts are moving: left for the next call
+	if err != nil || !exact { // a CPU is moving counts from its cache to the map: left for the next call
 		return err
 	}
 	executions, err := m.collectExecutions(ended)
@@ -133,7 +134,9 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 	if err := m.markAndRemove(ended); err != nil {
 		return err
 	}
-	// A program that still uses a cached check of such a container began before its removal.
+	// A program that began before this removal may still add the count of a cached check to the checks map
+	// (flush_cached_count in bpf/check_cache.h). Later programs do not, because the containers are no longer in their
+	// map.
 	if err := waitForPrograms(); err != nil {
 		return err
 	}
@@ -145,8 +148,9 @@ func (m *Monitor) collect(wanted func(cgroup uint64, id string) bool, keep func(
 		m.updateRemoved())
 }
 
-// markAndRemove removes containers from the map of containers. From the mark on, a process that continues the recording
-// completes the removal. So saved data is never returned again, neither whole nor in part.
+// markAndRemove removes containers whose data is saved from the map of containers. Before that, it marks them in a
+// pinned map. If this process is killed after the mark, the next process completes the removal (finishFlush). So it
+// does not return the saved data, or a part of it, again.
 func (m *Monitor) markAndRemove(ended map[uint64]*endedContainer) error {
 	cgroups := slices.Collect(maps.Keys(ended))
 	if m.attached.flushed != nil {
@@ -159,7 +163,8 @@ func (m *Monitor) markAndRemove(ended map[uint64]*endedContainer) error {
 	return m.removeContainers(cgroups)
 }
 
-// removeContainers removes saved containers from the map of containers, and what was carried over for them.
+// removeContainers removes saved containers from the map of containers, with their grants, their slots, and their data
+// from recordings of other versions. At the end, it removes their marks.
 func (m *Monitor) removeContainers(cgroups []uint64) error {
 	set := make(map[uint64]bool)
 	for _, cgroup := range cgroups {
@@ -217,11 +222,11 @@ func (m *Monitor) newEndedContainer(symbols *kernel.Symbols, cgroup uint64, data
 	return c
 }
 
-// HighWater returns a channel that receives a value when many entries are new in a map since the last value, so that a
-// call of CollectEnded or FlushEnded is due. It requires that [Monitor.Next] is called continuously.
+// HighWater returns a channel that receives a value when a map has gained many entries since the last value. Then call
+// CollectEnded or FlushEnded. [Monitor.Next] counts the new entries, so call it continuously.
 func (m *Monitor) HighWater() <-chan struct{} { return m.highWater }
 
-// countNew counts the new map entry that an event announces.
+// countNew counts a new map entry that an event announces, for HighWater.
 func (m *Monitor) countNew(kind bpf.CapmonEventKind) {
 	var filled *ebpf.Map
 	switch kind {
@@ -324,12 +329,12 @@ func (m *Monitor) collectFiles(ended map[uint64]*endedContainer) (keys []bpf.Cap
 	return keys, err
 }
 
-// removeEntries removes the entries of a map that exist.
+// removeEntries removes entries of a map. Keys that are not in the map are allowed.
 func removeEntries[K any](m *ebpf.Map, keys []K, mapName string) error {
 	for len(keys) > 0 {
 		some := keys[:min(batchSize, len(keys))]
 		n, err := m.BatchDelete(some, nil)
-		if errors.Is(err, ebpf.ErrKeyNotExist) { // carried-over entries are not in the map
+		if errors.Is(err, ebpf.ErrKeyNotExist) { // keys[n], of a carried-over entry, is not in the map: skip it
 			n++
 		} else if err != nil {
 			return fmt.Errorf("removing entries from the map of %s: %w", mapName, err)
@@ -359,8 +364,8 @@ func canWaitForPrograms() error {
 
 // waitForPrograms returns when every BPF program that was running has ended. Programs run in RCU read-side critical
 // sections, and the function waits for a grace period (membarrier(2) in kernel/sched/membarrier.c, 5.15 to 7.3). On a
-// host with one CPU it does nothing, which is enough: programs that use cached checks are not preempted there
-// (bpf/preempt.h).
+// host with one CPU, membarrier does not wait. That is enough: programs that use cached checks are not preempted there
+// (bpf/preempt.h), so none is running while this process runs.
 func waitForPrograms() error {
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierGlobal, 0, 0); errno != 0 {
 		return fmt.Errorf("waiting for running BPF programs (membarrier): %w", errno)
@@ -389,8 +394,9 @@ func (m *Monitor) Utilization() (filled float64, err error) {
 	return filled, err
 }
 
-// removeOrphans removes what an interrupted collection has left: entries of containers that are not in the map of
-// containers. Their data has been saved. The programs enter a container there before they record anything about it.
+// removeOrphans removes the entries that an interrupted collection has left: their containers are not in the map of
+// containers, so their data has been saved. There are no other such entries, because the programs enter a container
+// there before they record anything about it.
 func (m *Monitor) removeOrphans() error {
 	var checks []bpf.CapmonCheckKey
 	var executions []bpf.CapmonExecutionKey

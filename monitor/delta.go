@@ -5,12 +5,12 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// pendingCallTime is how long Read waits for the end of a system call after a denial. Then the denial counts as one
-// with an unknown result.
+// pendingCallTime is the time after a denial in which Read waits for the end of the system call. After that, Read
+// returns the denial with an unknown result.
 const pendingCallTime = 100 * time.Millisecond
 
 // DeltaReader returns the growth of the counts of checks since its last Read. It reads the maps, so it does not slow
@@ -28,8 +28,8 @@ type Delta struct {
 	// ID and Cgroup are as in [Container].
 	ID     string
 	Cgroup uint64
-	// Before has the counts that were last returned, or a Count of 0. Now has the current counts. If only the result of
-	// a system call has become known, both have the same Count.
+	// Before has the counts that an earlier Read returned last, or a Count of 0. Now has the current counts. If only
+	// the result of a system call has become known, both have the same Count.
 	Before, Now Check
 }
 
@@ -46,13 +46,13 @@ func (m *Monitor) newDeltaReader() *DeltaReader {
 }
 
 // AllDeltas returns everything that has been recorded, like the first [DeltaReader.Read]. It does not create a
-// DeltaReader, so that FlushEnded keeps no data in memory for it. Call it before NewDeltaReader: later it would take
+// DeltaReader, so FlushEnded keeps no data in memory for it. Call it before NewDeltaReader: a later call can take away
 // data that the DeltaReader has not returned yet.
 func (m *Monitor) AllDeltas() ([]Delta, error) { return m.newDeltaReader().Read() }
 
-// Read returns the growth since the last call, including containers that have ended in between. It returns each check
-// once; checks made during the call may be left for the next one. So may denials whose system calls have possibly not
-// ended yet, if their results are recorded ([Options.Outcomes]). Checks for memory growth are left out. After
+// Read returns the growth since the last call, also of containers that have ended in between. It returns each check
+// once. Checks made during the call may be left for the next call. If [Options.Outcomes] is set, Read also leaves
+// denials for later if their system calls may not have ended yet. It leaves out checks for memory growth. After
 // [Monitor.Stop], Read returns everything. After Close, it returns [ErrClosed].
 func (r *DeltaReader) Read() ([]Delta, error) {
 	r.m.reading.Lock() // so that no container is collected during the call
@@ -131,7 +131,7 @@ func (r *DeltaReader) diff(symbols *kernel.Symbols, counted checkCounts) (deltas
 	return deltas, nil
 }
 
-// finalCount returns how many checks of a kind need not wait for the end of their system calls.
+// finalCount returns the number of checks of a kind whose results are known or are not awaited.
 func (m *Monitor) finalCount(key *bpf.CapmonCheckKey, value *bpf.CapmonCheckValue) uint64 {
 	denied := !Answer(key.Answer).Granted()
 	if !m.outcomes || !denied || m.Now().Sub(m.clock.Time(value.LastNs)) > pendingCallTime {
@@ -145,7 +145,7 @@ func sameCounts(one, other *bpf.CapmonCheckValue) bool {
 		one.Forbidden == other.Forbidden && one.Failed == other.Failed
 }
 
-// isMemoryCheck is is_memory_check of bpf/events.h.
+// isMemoryCheck has the same rule as is_memory_check in bpf/events.h.
 func (m *Monitor) isMemoryCheck(key *bpf.CapmonCheckKey) bool {
 	if capability.Capability(key.Capability) != capability.SysAdmin {
 		return false

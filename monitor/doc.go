@@ -2,11 +2,12 @@
 //
 // BPF programs (package bpf) count checks in maps of the kernel. A [Monitor] loads and attaches the programs
 // ([Start]), reads the maps ([Monitor.Snapshot], [DeltaReader.Read]), and receives events about what is new
-// ([Monitor.Next]). User space does not handle each check, so a slow process loses no check. What does not fit in
-// the maps is counted in [Losses].
+// ([Monitor.Next]). User space does not handle each check, so capmon loses no check if its process is slow. Checks
+// that do not fit in the maps are counted in [Losses].
 //
 // The package requires Linux 5.15 or later with BTF, on amd64 or arm64, and the rights that docs/privileges.md
-// lists. Methods that require a later kernel say so.
+// lists. Methods that require a later kernel say so. It neither logs nor connects to a container engine: it identifies
+// containers by the IDs in the names of their cgroups. examples/monitor is a small program that uses it.
 //
 // A Monitor is safe for concurrent use; a [DeltaReader] is not. All times are on the clock of [Monitor.Now].
 //
@@ -15,42 +16,39 @@
 // A recording is the programs and maps in the kernel. Without [Options.PinDirectory] it ends with its process, or with
 // [Monitor.Stop] or [Monitor.Close]. A pinned recording continues without a process until Stop or [RemovePins].
 //
-//	         Start (monitor.go, hook.go, existing.go)
-//	                          |
-//	                          v
-//	            +---------------------------+
-//	            | new: attached, counts     |---- Close or end of process ----> (gone)
-//	            +---------------------------+
-//	                          | PinDirectory is set (pin.go)
-//	                          v
-//	            +---------------------------+
-//	+---------->| pinned: a process reads   |---- Stop, RemovePins (pin.go) --> (gone)
-//	|           +---------------------------+
-//	|             |            |          ^
-//	|             |            |          | entries removed from the maps (collect.go)
-//	|             |            |        +-----------------------------------------+
-//	|             |            |        | saved: the caller of FlushEnded has it  |
-//	|             |            |        +-----------------------------------------+
-//	|             |            |          ^ save returns nil (collect.go)
-//	|             |            v          |
-//	|             |   +-------------------------------------------------------+
-//	|             |   | collected: final data of ended containers was read    |
-//	|             |   +-------------------------------------------------------+
-//	|             | the process ends or is killed
-//	|             v
-//	|   +------------------------------------+
-//	|   | unattended: counts without process |
-//	|   +------------------------------------+
-//	|      | Start, same fingerprint   | Start, other fingerprint (upgrade.go, upgrade_read.go,
-//	|      | (pin_resume.go)           | upgrade_layout.go, upgrade_carried.go)
-//	|      v                           v
-//	|   +-------------------+   +-----------------------------------------+
-//	|   | resumed: the same |   | upgraded: new programs and maps; the    |
-//	|   | programs and maps |   | old maps stay until their containers    |
-//	|   +-------------------+   | have ended and are saved                |
-//	|      |                    +-----------------------------------------+
-//	|      |                           |
-//	+------+---------------------------+
+//	Start ----------> new:
+//	                   |
+//	                   | pin
+//	                   v
+//	+------------>  pinned:  --- Stop, RemovePins ---> ended
+//	|                  |
+//	|                  | the process ends or is killed
+//	|                  v
+//	|             unattended:
+//	|                  |
+//	|                  | Start
+//	|           +------+--------+
+//	|           |               |
+//	|   same fingerprint:   other fingerprint:
+//	|           |               |
+//	|           v               v
+//	|        resumed:       upgraded:
+//	|           |               |
+//	+-----------+---------------+
+//
+// The states of a recording:
+//   - new: the programs are attached and count (monitor.go, hook.go, existing.go). If PinDirectory is not set, the
+//     recording stays in this state until it ends.
+//   - pinned: the recording is pinned (pin.go), and a process reads it.
+//   - unattended: the recording counts without a process.
+//   - resumed: a new process uses the same programs and maps (pin_resume.go).
+//   - upgraded: a process of another version has replaced the programs and maps (upgrade*.go). The old maps stay until
+//     their containers have ended and are saved.
+//
+// While a recording is pinned, [Monitor.FlushEnded] saves the containers that have ended (collect.go):
+//  1. It reads the final data of the containers from the maps.
+//  2. It passes the data to its caller, who saves it.
+//  3. It removes the entries from the maps.
 //
 // The fingerprint is a hash of the programs and their configuration (pin_resume.go). If a process is killed during a
 // step, the next Start completes the step.

@@ -12,7 +12,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/containerid"
 )
 
@@ -30,7 +30,7 @@ type Event struct {
 	File      *FileUse
 }
 
-// FirstCheck is the first check of a kind. [Monitor.Details] returns the rest.
+// FirstCheck is the first check of a kind. [Monitor.Details] returns its other properties.
 type FirstCheck struct {
 	Capability capability.Capability
 	Answer     Answer
@@ -98,7 +98,7 @@ func (m *Monitor) Next() (Event, error) {
 	return event, err
 }
 
-// parseFirstCheck reads the event of a check. head is the beginning of the sample.
+// parseFirstCheck reads the event of a check. head is the decoded beginning of the sample.
 func parseFirstCheck(head *bpf.CapmonEvent, sample []byte) (*FirstCheck, error) {
 	first := &FirstCheck{
 		Capability: capability.Capability(head.Capability), Answer: Answer(head.Answer), Phase: Phase(head.Phase),
@@ -141,9 +141,9 @@ func (m *Monitor) Details(first *FirstCheck) (*CheckDetails, error) {
 	return whole, nil
 }
 
-// CurrentCheck returns the current counts of a check, including how its system calls ended if [Options.Outcomes] is
-// set. Its Count may lack the latest checks. The second result is false if the check is no longer in the map, because
-// its container ended, or if [Monitor.Details] returns nil for it.
+// CurrentCheck returns the current counts of a check, including the results of its system calls if [Options.Outcomes]
+// is set. Its Count may lack the latest checks. The second result is false if [Monitor.Details] returns nil for the
+// check, or if the check is no longer in the map because its container ended.
 func (m *Monitor) CurrentCheck(first *FirstCheck) (Check, bool, error) {
 	if first.raw == nil {
 		return Check{}, false, nil
@@ -205,7 +205,7 @@ func (m *Monitor) lookUpID(cgroup uint64) (string, error) {
 	return entryID(value), nil
 }
 
-// findEntry returns the record of a container, or nil if there is none. The caller holds mu.
+// findEntry returns the map entry of a container, or nil if there is none. The caller holds mu.
 func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 	for _, containers := range []map[uint64]*endedContainer{m.collected, m.unreported} {
 		if data := containers[cgroup]; data != nil {
@@ -223,8 +223,9 @@ func (m *Monitor) findEntry(cgroup uint64) (*bpf.CapmonContainer, error) {
 	return &value, nil
 }
 
-// entryID returns the container ID in the name of a container's cgroup. The programs apply the same rule to the name.
-// The ID is empty if the entry stands for several cgroups (CgroupInfo.Folded), or if the cgroup was renamed.
+// entryID returns the container ID in the name of a container's cgroup. The programs recognize such names by the same
+// rule (is_container_name in bpf/cgroup.h). The ID is empty if the entry stands for several cgroups
+// (CgroupInfo.Folded), or if the cgroup was renamed.
 func entryID(value *bpf.CapmonContainer) string {
 	id, _ := containerid.FromCgroup(cString(value.Name[:]))
 	return id

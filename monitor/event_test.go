@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // nextEvent returns the next event of a container for which holds returns true.

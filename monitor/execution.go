@@ -11,13 +11,13 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
-// FileID identifies a file: by its file system, as the kernel encodes devices, and the number of its inode. Two file
-// systems with stacked layers may have the same FileID for different files.
+// FileID identifies a file by its file system and the number of its inode. On file systems with stacked layers,
+// different files may have the same FileID.
 type FileID struct {
-	Device uint32
+	Device uint32 // in the kernel's encoding
 	Inode  uint64
 }
 
@@ -56,7 +56,7 @@ type Execution struct {
 	PID, UID uint32
 }
 
-// twoTicks is two of the kernel's longest ticks (CONFIG_HZ=100). A ctime can be older than the change by a tick.
+// twoTicks is two of the kernel's longest ticks (CONFIG_HZ=100). A ctime can be up to one tick older than the change.
 const twoTicks = 20 * time.Millisecond
 
 // VersionUncertain reports whether the file may have changed after the execution without a new [FileVersion], because
@@ -116,7 +116,8 @@ func (m *Monitor) newExecution(key *bpf.CapmonExecutionKey, value *bpf.CapmonExe
 	}
 }
 
-// joinPath joins names, in order from the file upwards, to a path. cut is true if the last name does not end.
+// joinPath joins names to a path. The names begin at the file and go up to the root; each ends with a NUL. cut is true
+// if the last name has no NUL: then the beginning of the path is missing.
 func joinPath(raw []byte) (path string, cut bool) {
 	var names []string
 	for {

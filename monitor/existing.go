@@ -17,20 +17,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// registerRunning enters the containers that already run into the map, before the programs count. So capmon also knows
-// containers that make no check, and does not mistake a user namespace of their workload for the container's own.
+// registerRunning enters the containers that already run into the map of containers, before the programs count. So
+// capmon also knows containers that make no check. It also does not mistake a user namespace that their workload made
+// for the container's own.
 func (m *Monitor) registerRunning(maps bpf.CapmonMaps) error {
 	m.registered = make(map[uint64]bool)
 	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerContainer(maps, cgroup) })
 }
 
-// registerLate enters the containers that started after registerRunning, but before all programs were attached at the
-// time recording. capmon sees later containers from their start.
+// registerLate enters the containers that started between registerRunning and the time recording, when all programs
+// were attached. The programs see later containers from their start.
 func (m *Monitor) registerLate(recording uint64) error {
 	return m.forEachContainerCgroup(func(cgroup string) error { return m.registerLateContainer(cgroup, recording) })
 }
@@ -90,8 +91,8 @@ func (m *Monitor) registerLateContainer(cgroup string, recording uint64) error {
 	if err != nil || !ok {
 		return err
 	}
-	// A check may just have entered the container, but with the user namespace of the task that made the check, which
-	// need not be the container's.
+	// The programs may just have entered the container, because it made a check. Their entry has the user namespace of
+	// the task that made the check, which can differ from the container's.
 	var known bpf.CapmonContainer
 	if err := m.attached.maps.Containers.Lookup(id, &known); err == nil {
 		known.Existed, known.BaseUserns = 1, value.BaseUserns
@@ -105,8 +106,8 @@ func (m *Monitor) registerLateContainer(cgroup string, recording uint64) error {
 	return enterContainer(m.attached.maps, id, value, path.Base(cgroup))
 }
 
-// readRunning returns the entry of a running container. ok is false if none of its workload processes started before
-// late.
+// readRunning returns the map entry for a running container. It ignores processes that started at the time late or
+// later. ok is false if none of the others belongs to the workload.
 func (m *Monitor) readRunning(cgroup string, id, late uint64) (value bpf.CapmonContainer, ok bool, err error) {
 	first, ok, err := firstWorkloadProcess(m.cgroups, cgroup, late)
 	if err != nil || !ok {
@@ -117,8 +118,9 @@ func (m *Monitor) readRunning(cgroup string, id, late uint64) (value bpf.CapmonC
 	return value, err == nil, err
 }
 
-// newEntry returns the entry of a container with a known first process. If an earlier recording has the container, the
-// entry has that data without the counts.
+// newEntry returns the map entry for a container whose first workload process is first. If the recording of another
+// version has an entry for the container, newEntry returns that entry with all counts set to 0. The old counts stay in
+// the maps of that recording, and carriedOver adds them.
 func (m *Monitor) newEntry(id uint64, first processInfo) bpf.CapmonContainer {
 	if earlier, ok := m.carriedOver.containers[id]; ok {
 		earlier.Processes, earlier.Lost, earlier.Used, earlier.Kept = 0, 0, 0, 0
@@ -151,7 +153,7 @@ func enterContainer(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, n
 	var known bpf.CapmonContainer
 	if maps.Containers.Lookup(id, &known) != nil {
 		if taken, err := takeSlot(maps.ContainerSlots, value.Delegated, id); err != nil || !taken {
-			return err // the programs add its checks to the folded entry
+			return err // no slot is free: the programs use the common entry (find_or_add_container in bpf/cgroup.h)
 		}
 	}
 	err := maps.Containers.Update(id, &value, ebpf.UpdateAny)
@@ -164,10 +166,10 @@ func enterContainer(maps bpf.CapmonMaps, id uint64, value bpf.CapmonContainer, n
 	return nil
 }
 
-// processInfo is what /proc says about a container's first process.
+// processInfo has the properties of a process of a container, as /proc shows them.
 type processInfo struct {
-	// firstWorkloadProcess sets the union over all processes, because a process may have dropped capabilities since its
-	// start.
+	// For the first workload process, these are the unions over all workload processes, because a process may have
+	// dropped capabilities since its start.
 	bounding, permitted uint64
 	uid, userNamespace  uint32
 	innerPID            uint32
@@ -175,8 +177,8 @@ type processInfo struct {
 	processes           uint32
 }
 
-// firstWorkloadProcess returns the oldest workload process of a container, as phase_of_existing in bpf/phase.h. It
-// ignores processes that started at the time late or later.
+// firstWorkloadProcess returns the oldest workload process of a container. It ignores processes that started at the
+// time late or later. phase_of_existing in bpf/phase.h has the same rule for what is a workload.
 func firstWorkloadProcess(cgroups kernel.Cgroups, cgroup string, late uint64) (processInfo, bool, error) {
 	pids, err := processesBelow(cgroups, cgroup)
 	if err != nil {
@@ -288,10 +290,12 @@ func unionOfSets(pids []int) (sets processInfo) {
 // maxAncestors is the number of ancestors that are inspected to find the phase of a process.
 const maxAncestors = int(bpf.CapmonLimitsANCESTORS_MAX)
 
-// isWorkload reports whether a process that existed before the recording is part of the container's workload. It
-// applies the same rule as phase_of_existing in bpf/phase.h: the process or an ancestor in the container has another
-// root directory than the nearest ancestor outside the container, or has existed for longer than runtime setup takes.
-// all has the ids of all processes of the container.
+// isWorkload reports whether a process that existed before the recording is part of the container's workload. all has
+// the ids of all processes of the container.
+//
+// The rule is the same as in phase_of_existing in bpf/phase.h. Runtime setup has the root directory of the nearest
+// ancestor outside the container, and takes at most SetupTime. So the process belongs to the workload if its root
+// directory differs or if it is older. The same is true if this applies to one of its ancestors in the container.
 func isWorkload(pid int, all []int) (bool, error) {
 	clock, err := kernel.NewClock()
 	if err != nil {
@@ -323,7 +327,7 @@ func isWorkload(pid int, all []int) (bool, error) {
 		}
 		pid = parent
 	}
-	return true, nil // a runtime does not have that many
+	return true, nil // a runtime has fewer ancestors in the container
 }
 
 // rootID identifies a root directory.
@@ -334,9 +338,9 @@ type rootID struct {
 // rootTimeout limits the time to identify a root directory.
 const rootTimeout = 200 * time.Millisecond
 
-// rootOf identifies a process's root directory without a request to its file system, which may belong to the container
-// and never answer. Only NFS may get a request. If it does not answer, a thread keeps waiting; SIGKILL or the end of
-// this process ends it, because NFS waits are killable.
+// rootOf identifies the root directory of a process. It makes no request to the file system, which may belong to the
+// container and never answer. Only NFS may get a request. If NFS does not answer, a thread of this process keeps
+// waiting. SIGKILL or the end of this process ends the thread, because NFS waits are killable.
 func rootOf(pid int) (rootID, error) {
 	type result struct {
 		root rootID
@@ -355,8 +359,8 @@ func rootOf(pid int) (rootID, error) {
 	}
 }
 
-// errRootHangs means that the file system of a root directory does not answer. A container runtime has no such root
-// directory.
+// errRootHangs means that the file system of a root directory does not answer. Such a root directory belongs to a
+// workload, because a container runtime would hang in it.
 var errRootHangs = errors.New("the file system of a root directory does not answer")
 
 func statRoot(pid int) (rootID, error) {
@@ -378,9 +382,10 @@ func sharesWithHost(dir, namespace string) bool {
 	return err == nil && own == host
 }
 
-// baseUserNamespace returns the inode number of the user namespace in which the container was made. The first process
-// may have unshared its own user namespace since, but cannot leave its pid namespace, which belongs to the container's
-// user namespace. In the host's pid namespace, the process's own user namespace has to do.
+// baseUserNamespace returns the inode number of the user namespace in which the container was made. dir is the
+// directory in /proc of the container's first process. The process may have unshared its own user namespace since. But
+// it cannot leave its pid namespace, which belongs to the container's user namespace. If the container uses the host's
+// pid namespace, the result is the user namespace of the process.
 func baseUserNamespace(dir string) (uint32, error) {
 	var stat unix.Stat_t
 	if sharesWithHost(dir, "pid") {

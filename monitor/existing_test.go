@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 func TestRunningContainersAreRegistered(t *testing.T) {

@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // FileUse is a file, as a system call names it, for which the kernel checked a capability, or which the workload could
@@ -26,7 +27,7 @@ type FileUse struct {
 	// Stack is as in [Check], but nil in an Event.
 	Stack []string
 	// Program, PID and UID are as in [Check], but UID and GID are the ids with which the kernel decides about access to
-	// files. The program can choose any bytes for its name and the names of files: they are untrusted.
+	// files (fsuid, fsgid). The program can choose any bytes for its name and the names of files: they are untrusted.
 	Program       string
 	PID, UID, GID uint32
 	Naming        Naming
@@ -58,8 +59,8 @@ type FileBase struct {
 	// Path is the path in the mount namespace of the process. Cut is true if the beginning of the path is missing.
 	Path string
 	Cut  bool
-	// Owner, Group and Mode, which includes the type of the file, are values at the time of the first check. Ids are
-	// ids of the initial user namespace. If a mount maps ids, they are the ids in the file system.
+	// Owner, Group and Mode are the values at the time of the first check. Mode includes the type of the file. Ids are
+	// in the initial user namespace. If a mount maps ids, they are the ids in the file system.
 	Owner, Group, Mode uint32
 }
 
@@ -88,9 +89,9 @@ type fileArguments struct {
 	follow               followFlag
 }
 
-// followFlag says whether a system call follows a link at the end of its path. flags is the index of the argument with
-// its flags. The call does not follow the link if the bits in mask have the value noFollow. The zero value means that
-// the call has no such flag.
+// followFlag describes the flag with which a system call decides whether it follows a link at the end of its path.
+// flags is the index of the argument with the flags. The call does not follow the link if the bits in mask have the
+// value noFollow. The zero value means that the call has no such flag.
 type followFlag struct {
 	flags          int
 	mask, noFollow uint32
@@ -110,7 +111,8 @@ func belowDirectory(fd int) fileArguments {
 	return fileArguments{path: fd + 1, base: fd, otherPath: noArgument, otherBase: noArgument}
 }
 
-// withFlags returns belowDirectory(0) for calls with the flag AT_SYMLINK_NOFOLLOW. flags is the index of the argument.
+// withFlags returns belowDirectory(0) for calls with the flag AT_SYMLINK_NOFOLLOW. flags is the index of the argument
+// with the flags.
 func withFlags(flags int) fileArguments {
 	return belowDirectory(0).followUnless(flags, unix.AT_SYMLINK_NOFOLLOW)
 }
@@ -189,7 +191,7 @@ var neverFollow = []string{"bind", "lchown", "lchown32", "lgetxattr", "link", "l
 var nameSuffixes = []string{"32", "64", "_time64"}
 
 // fileTable returns the rules by system call number for an architecture.
-func fileTable(arch kernel.Arch) [maxCalls]bpf.CapmonFileRule {
+func fileTable(arch syscalls.Arch) [maxCalls]bpf.CapmonFileRule {
 	var table [maxCalls]bpf.CapmonFileRule
 	for nr := range table {
 		table[nr] = fileRule(arch.SyscallName(nr))
@@ -273,7 +275,8 @@ func (m *Monitor) newFileUse(symbols *kernel.Symbols, key *bpf.CapmonFileKey, va
 	return use
 }
 
-// unlistedCounts counts the checks, and the failed executions, of a container whose files did not fit in the map.
+// unlistedCounts returns the number of checks, and of failed executions, of a container whose files did not fit in the
+// map.
 func unlistedCounts(value *bpf.CapmonContainer) (checks, executions uint64) {
 	last := len(value.Unlisted) - 1
 	for _, n := range value.Unlisted[:last] {

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // foreignFiles creates a directory with files that do not belong to the container's root user. It returns options of
@@ -276,7 +276,7 @@ func TestEventsAnnounceFiles(t *testing.T) {
 func TestCallsThatNameFilesExist(t *testing.T) {
 	known := make(map[string]bool)
 	for nr := range maxCalls {
-		for _, arch := range []kernel.Arch{kernel.NativeArch(), kernel.NativeArch().Compat()} {
+		for _, arch := range []syscalls.Arch{syscalls.NativeArch(), syscalls.NativeArch().Compat()} {
 			known[arch.SyscallName(nr)] = true
 		}
 	}

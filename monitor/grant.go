@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
-// SetGrant sets the capabilities that the engine granted to the running containers with an ID. The programs attribute
-// credentials with at most these capabilities to the container, even if its processes have dropped some. Only
-// containers that ran before Start need a call: for other containers, the programs see the sets that the runtime sets.
-// SetGrant returns [ErrClosed] after Close.
+// SetGrant sets the capabilities that the engine granted to the running containers with an ID. The programs attribute a
+// credential with at most these capabilities to the container, even if the container's processes have dropped some of
+// them. Call SetGrant only for containers that ran before Start: for other containers, the programs have seen the sets
+// at the start of the workload. SetGrant returns [ErrClosed] after Close.
 func (m *Monitor) SetGrant(id string, granted capability.Set) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -64,7 +64,7 @@ func (e *HookError) Error() string { return fmt.Sprintf("%s: %v", e.Hook, e.Err)
 // Unwrap returns the reason.
 func (e *HookError) Unwrap() error { return e.Err }
 
-// NoHookError means that no hook works. Tried has the reason for each.
+// NoHookError means that no hook works. Tried has the error of each hook that Start tried.
 type NoHookError struct{ Tried []*HookError }
 
 // Error returns the reasons for all hooks.
@@ -90,14 +90,14 @@ type attached struct {
 	hook     Hook
 	programs bpf.CapmonPrograms
 	maps     bpf.CapmonMaps
-	// fallbacks has the second copies of programs that the kernel can skip; see bpf/preempt.h. It is nil if the kernel
-	// skips none.
+	// fallbacks has the second copies of programs that the kernel can skip; see bpf/preempt.h. They are nil if the
+	// kernel skips none.
 	fallbacks map[*ebpf.Program]*ebpf.Program
 	// programsByName has all programs by their names in C.
 	programsByName map[string]*ebpf.Program
 	links          []link.Link
 	outcomes       bool
-	returnLinks    []link.Link   // at the end of system calls; nil while they are not needed
+	returnLinks    []link.Link   // of the program at the end of system calls; nil while it is not attached
 	pins           *pinDirectory // nil if the recording ends with this process
 	enabled        *ebpf.Map     // whether the programs count
 	attachedAt     *ebpf.Map     // the time since which forks are seen, attached_ns in bpf/phase.h; nil in a resumed recording
@@ -115,8 +115,8 @@ type loadOptions struct {
 	fileRules, compatFileRules [maxCalls]bpf.CapmonFileRule
 }
 
-// tryTrampoline loads a program that does nothing. Some kernels reject all programs that attach to functions; this
-// program shows it in less time than all programs of capmon.
+// tryTrampoline loads an fexit program that does nothing. Some kernels reject all programs that attach to functions.
+// This program finds that out faster than the programs of capmon.
 func tryTrampoline(types *btf.Spec) error {
 	program, err := ebpf.NewProgramWithOptions(&ebpf.ProgramSpec{
 		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFExit, AttachTo: "cap_capable", License: "GPL",
@@ -139,6 +139,10 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Every hook has programs on tracepoints, but only Fexit has programs on trampolines. If the kernel can preempt some
+	// of these programs, it may skip others (bpf/preempt.h). Since 6.10, programs can disable preemption. Then a program
+	// has its CPU for itself while it runs, but it needs a fallback. Before, such a kernel gets no fallbacks, and the
+	// programs do not use per-CPU caches.
 	preemptible := preemption.Tracepoints || preemption.Trampolines && hook == Fexit
 	if preemptible && preemption.CanDisable {
 		p.config.Preemptible = 1
@@ -238,17 +242,19 @@ func loadInParallel(spec *ebpf.CollectionSpec, options ebpf.CollectionOptions) (
 	return collection, nil
 }
 
-// loadError explains why the kernel rejected a program.
+// loadError explains why the kernel rejected a program. Without the rights to load programs, the error is always EPERM
+// (see hasLoadRights).
 func loadError(err error) error {
 	if errors.Is(err, unix.EPERM) || !hasLoadRights() {
-		// The library suggests the limit on locked memory, which no longer applies.
+		// The error of cilium/ebpf suggests to raise the limit on locked memory, which does not help.
 		return fmt.Errorf("the kernel refuses to load the program: %w", unix.EPERM)
 	}
 	return fmt.Errorf("loading the programs: %w", err)
 }
 
-// replaceMissingKfuncs replaces calls of functions that the kernel lacks. The programs do not reach these calls there.
-// Otherwise the library would search the kernel's modules, which requires CAP_SYS_ADMIN.
+// replaceMissingKfuncs replaces the calls of kernel functions that this kernel lacks with an instruction without
+// effect. On such a kernel, the programs never reach these calls. But cilium/ebpf would search the kernel's modules for
+// the functions, which requires CAP_SYS_ADMIN.
 func replaceMissingKfuncs(spec *ebpf.CollectionSpec, types *btf.Spec) {
 	for _, program := range spec.Programs {
 		for i, instruction := range program.Instructions {
@@ -259,15 +265,15 @@ func replaceMissingKfuncs(spec *ebpf.CollectionSpec, types *btf.Spec) {
 	}
 }
 
-// hasLoadRights reports whether this process has the capability that the kernel checks before it loads anything
-// (bpf_capable, include/linux/capability.h). Without it, the kernel's error depends on what is loaded first: for task
-// storage with BTF, it is EINVAL.
+// hasLoadRights reports whether this process has a capability that allows it to load programs (bpf_capable,
+// include/linux/capability.h). Without one, the kernel's error depends on what is loaded first. For example, it is
+// EINVAL for a task storage map with BTF.
 func hasLoadRights() bool {
 	have, err := kernel.EffectiveCapabilities()
 	return err != nil || have.Has(capability.BPF) || have.Has(capability.SysAdmin)
 }
 
-// fallbackSuffix ends the names of second copies of programs.
+// fallbackSuffix is the end of the names of fallbacks (bpf/preempt.h).
 const fallbackSuffix = "_fallback"
 
 // hookPrograms has the programs that only one hook needs.
@@ -304,8 +310,8 @@ func (h Hook) checkSupport(types *btf.Spec) error {
 	return nil
 }
 
-// attach loads and attaches the programs of a hook. In between, it calls begin with the maps, to which no program
-// writes yet.
+// attach loads and attaches the programs of a hook. Before it attaches them, it calls begin with the maps, so that
+// begin can fill the maps while no program writes to them.
 func attach(hook Hook, programs loadOptions, begin func(bpf.CapmonMaps) error) (_ *attached, err error) {
 	if err := hook.checkSupport(programs.types); err != nil {
 		return nil, err
@@ -381,8 +387,8 @@ func (a *attached) namedMaps() map[string]*ebpf.Map {
 	return named
 }
 
-// attachPrograms first attaches the programs that follow processes, so that no check comes from a task whose fork or
-// exec capmon missed.
+// attachPrograms attaches the programs. It begins with the programs that follow processes. Otherwise capmon could
+// record a check of a task without having seen the task's fork or exec.
 func (a *attached) attachPrograms() error {
 	for _, program := range []*ebpf.Program{a.programs.CapmonFork, a.programs.CapmonExec, a.programs.CapmonExit} {
 		links, err := a.attachTracing(program)
@@ -421,10 +427,13 @@ func (a *attached) setAttachedAt() error {
 	return nil
 }
 
-// attachTracing attaches a program, and its second copy so that it runs next. A tracepoint runs the program that was
-// attached first first; a trampoline runs the program that was attached last first (bpf_trampoline_link_prog,
-// kernel/bpf/trampoline.c). The links are in the order in which they have to be closed: a second copy alone would run
-// for each event.
+// attachTracing attaches a program and its fallback, if it has one, so that the fallback runs right after the program.
+// A tracepoint runs programs in the order in which they were attached. A trampoline runs them in the opposite order
+// (bpf_trampoline_link_prog, kernel/bpf/trampoline.c).
+//
+// The link of the fallback comes first in the result, because links are closed in this order. If the program were
+// detached first, the fallback would find no mark of the program, and would handle every event as if the kernel had
+// skipped the program.
 func (a *attached) attachTracing(program *ebpf.Program) ([]link.Link, error) {
 	order := []*ebpf.Program{program}
 	if fallback := a.fallbacks[program]; fallback != nil {
@@ -464,8 +473,8 @@ func (a *attached) traceReturns(wanted bool) (err error) {
 	return err
 }
 
-// repairReturns is traceReturns after a process that may have been killed during a change: with one of two links
-// pinned, or with none although system calls are selected.
+// repairReturns is traceReturns for a recording that another process began. That process may have been killed during a
+// change. Then only one of the two links is pinned, or none although system calls are selected.
 func (a *attached) repairReturns(wanted bool) error {
 	whole := 1
 	if a.fallbacks[a.programs.CapmonSysExit] != nil {
@@ -479,8 +488,9 @@ func (a *attached) repairReturns(wanted bool) error {
 	return errors.Join(err, a.traceReturns(wanted))
 }
 
-// attachChecks attaches the programs that see checks. The tracepoint also fires where the compiler inlined cap_capable
-// into its callers. The other hooks need probes on these callers as well.
+// attachChecks attaches the programs that see checks. The tracepoint also fires where the compiler has inlined
+// cap_capable into a caller. The other hooks need probes on these callers as well (handle_inlined_check in
+// bpf/capmon.bpf.c).
 func (a *attached) attachChecks() error {
 	tracing := func(program *ebpf.Program) func() ([]link.Link, error) {
 		return func() ([]link.Link, error) { return a.attachTracing(program) }
@@ -516,8 +526,8 @@ func (a *attached) attachChecks() error {
 	return nil
 }
 
-// skippedRuns counts the runs that the kernel skipped because the same program was already running on that CPU. Second
-// copies may have run instead.
+// skippedRuns counts the runs that the kernel skipped because the same program was already running on that CPU. For
+// some of these runs, a fallback ran (COUNTER_FALLBACK_RUNS).
 func (a *attached) skippedRuns() (uint64, error) {
 	var sum uint64
 	for _, program := range a.allPrograms() {

@@ -14,8 +14,9 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // Options configures [Start]. The zero value records with the first hook that works, until the process ends.
@@ -50,7 +51,7 @@ type Monitor struct {
 	attached      *attached
 	failed        []*HookError
 	clock         kernel.Clock
-	arch          kernel.Arch
+	arch          syscalls.Arch
 	version       kernel.Version
 	cgroups       kernel.Cgroups
 	events        *ringbuf.Reader
@@ -86,8 +87,8 @@ type Monitor struct {
 // needs Linux 5.15 or later, and CAP_BPF, CAP_PERFMON and CAP_SYSLOG or root.
 //
 // The error is a [*NoHookError] if no hook works; it wraps [os.ErrPermission] if rights are missing. If the kernel has
-// no type information or hides its symbols, the error wraps [kernel.ErrNoBTF] or [kernel.ErrSymbolsHidden]. If another
-// process uses [Options.PinDirectory], the error wraps [ErrPinsInUse].
+// no type information or hides its symbols, the error wraps [ErrNoBTF] or [ErrSymbolsHidden]. If another process
+// uses [Options.PinDirectory], the error wraps [ErrPinsInUse].
 func Start(options Options) (*Monitor, error) {
 	m, programs, err := prepare(options)
 	if err != nil {
@@ -160,8 +161,8 @@ func (m *Monitor) startPinned(programs loadOptions) (err error) {
 	return nil
 }
 
-// readPredecessor reads the recording of another version while that still counts, so that running containers keep what
-// is known about their start. It returns nil if there is no such recording.
+// readPredecessor reads the recording of another version, if there is one, while that recording still counts. So capmon
+// keeps what it knows about the start of running containers. readPredecessor returns nil if there is no such recording.
 func (m *Monitor) readPredecessor() (*pinMetadata, error) {
 	before, err := m.pins.predecessor()
 	if err != nil || before == "" {
@@ -186,12 +187,9 @@ func (m *Monitor) ID() string { return m.id }
 // Began returns the time when the recording began, possibly in an earlier process.
 func (m *Monitor) Began() time.Time { return m.start }
 
-// Continued reports whether an earlier process began the recording. This Monitor has then resumed it, or has replaced
-// its programs (see the package comment).
+// Continued reports whether an earlier process began the recording. This Monitor has then resumed the recording, or has
+// replaced its programs (see the package comment).
 func (m *Monitor) Continued() bool { return m.continued }
-
-// Cgroups returns the cgroup hierarchy that identifies containers.
-func (m *Monitor) Cgroups() kernel.Cgroups { return m.cgroups }
 
 // TryHooks attaches and detaches each hook, and returns the error of each; the error is nil for hooks that work. The
 // second result is an error that concerns all hooks, such as missing type information.
@@ -217,7 +215,7 @@ func prepare(options Options) (*Monitor, loadOptions, error) {
 		return nil, loadOptions{}, fmt.Errorf("removing the limit on locked memory: %w", err)
 	}
 	m := &Monitor{
-		arch:       kernel.NativeArch(),
+		arch:       syscalls.NativeArch(),
 		outcomes:   options.Outcomes,
 		highWater:  make(chan struct{}, 1),
 		newEntries: make(map[bpf.CapmonEventKind]uint32),
@@ -254,7 +252,7 @@ func prepare(options Options) (*Monitor, loadOptions, error) {
 	}, nil
 }
 
-// kernelConfig returns what the programs have to know about this kernel.
+// kernelConfig returns the part of the programs' configuration that describes this kernel.
 func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConfig, error) {
 	last, err := kernel.LastCapability()
 	if err != nil {
@@ -286,7 +284,7 @@ func (m *Monitor) kernelConfig(types *btf.Spec, options Options) (bpf.CapmonConf
 	}
 	m.memoryStart, m.memoryEnd, _ = m.symbols.Range("security_vm_enough_memory_mm")
 	settings.EnoughMemoryStart, settings.EnoughMemoryEnd = m.memoryStart, m.memoryEnd
-	// Return addresses lie behind the start of a function.
+	// The programs compare return addresses, which are after the start of a function, never at it.
 	settings.CapsetSite++
 	settings.TaskPrctlSite++
 	if options.Outcomes {

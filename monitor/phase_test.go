@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 func inPhase(phase Phase, entry bool) func(Check) bool {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // byFolding counts the patterns and checks of a capability by folding.

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // CallSelector selects a system call to record, for native and 32-bit programs. [Monitor.SelectCalls] uses it for the
@@ -26,7 +26,7 @@ type CallSelector struct {
 // SelectedCall is one kind of selected system call that a container's workload made. capmon does not see calls that do
 // not return.
 type SelectedCall struct {
-	Call kernel.Call
+	Call syscalls.Call
 	// Error is the error of the call, or 0.
 	Error unix.Errno
 	// Program, Folding, PID and UID are as in [Check]. If the call is folded, only Program is left out.
@@ -40,12 +40,12 @@ type SelectedCall struct {
 // ErrNoSyscallTracepoint means that the kernel has no tracepoint for the end of system calls.
 var ErrNoSyscallTracepoint = errors.New("the kernel has no tracepoint for system calls: it was built without CONFIG_FTRACE_SYSCALLS")
 
-// SelectCalls records these system calls of all workloads from now on, and no others. While any are selected, every
-// system call on the host takes about 0.15 µs longer.
+// SelectCalls makes the programs record these system calls of all workloads from now on, and no others. While any are
+// selected, every system call on the host takes about 0.15 µs longer.
 //
-// Calls that were selected before are recorded without a gap. Masks must not lose bits, because recorded calls could no
-// longer be distinguished. The error is [ErrNoSyscallTracepoint] if the kernel cannot record system calls, and
-// [ErrClosed] after Stop or Close.
+// The recording of calls that were selected before has no gap. Masks of selected calls must not lose bits, because
+// recorded calls could no longer be distinguished. The error is [ErrNoSyscallTracepoint] if the kernel cannot record
+// system calls, and [ErrClosed] after Stop or Close.
 func (m *Monitor) SelectCalls(calls []CallSelector) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -68,7 +68,7 @@ func (m *Monitor) SelectCalls(calls []CallSelector) error {
 	return m.attached.traceReturns(len(calls) > 0)
 }
 
-// SelectedCalls returns the system calls that are recorded.
+// SelectedCalls returns the system calls that the programs record.
 func (m *Monitor) SelectedCalls() []CallSelector {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,7 +113,7 @@ func (m *Monitor) selectorTable(calls []CallSelector) (table [2 * maxCalls]bpf.C
 	return table
 }
 
-// containerCalls has the system calls of one container that were recorded in addition to its checks.
+// containerCalls has the recorded system calls of one container.
 type containerCalls struct {
 	selected  []SelectedCall
 	lifted    []LiftedCall
@@ -144,7 +144,7 @@ func (m *Monitor) readCalls() (map[uint64]*containerCalls, error) {
 
 func (m *Monitor) newSelectedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) SelectedCall {
 	return SelectedCall{
-		Call: kernel.Call{
+		Call: syscalls.Call{
 			Arch:    m.archOf(key.Compat),
 			Nr:      int(key.Syscall),
 			Args:    key.Args,
@@ -161,7 +161,7 @@ func (m *Monitor) newSelectedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallV
 	}
 }
 
-func (m *Monitor) archOf(compat uint8) kernel.Arch {
+func (m *Monitor) archOf(compat uint8) syscalls.Arch {
 	if compat != 0 {
 		return m.arch.Compat()
 	}

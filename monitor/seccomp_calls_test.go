@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // calls counts the selected calls of a container by name.
@@ -90,7 +90,7 @@ func TestHalfPinnedReturnsAreRepaired(t *testing.T) {
 }
 
 func TestClone3HasTheSelectorOfClone(t *testing.T) {
-	m := &Monitor{arch: kernel.NativeArch()}
+	m := &Monitor{arch: syscalls.NativeArch()}
 	mask := [6]uint64{unix.CLONE_NEWUSER}
 	for _, calls := range [][]CallSelector{
 		{{Name: "clone", Masks: mask}, {Name: "clone3"}},

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 )
 
@@ -19,8 +19,9 @@ type Container struct {
 	// [CgroupInfo]. ID is empty if CgroupInfo.Folded is true.
 	ID         string
 	CgroupInfo CgroupInfo
-	// Seen is the time when capmon first saw the container, Started when it first saw the workload, and Last when it
-	// last saw a process of the workload start or end. Started and Last are zero if only runtime setup was seen.
+	// Seen is the time when capmon first saw the container. Started is the time when it first saw the workload. Last is
+	// the time when it last saw a process of the workload start or end. Started and Last are zero if capmon only saw
+	// runtime setup.
 	Seen, Started, Last time.Time
 	// Ended means that the container has no process.
 	Ended bool
@@ -53,8 +54,8 @@ type Container struct {
 	SetFileCapabilities bool
 	// Unlisted counts the checks whose files did not fit in the map of files.
 	Unlisted uint64
-	// Kept has the capabilities that a thread had used and still held when it ended, and the capabilities that any
-	// thread holds now.
+	// Kept has the used capabilities that a thread still held when it ended, and the capabilities that any thread holds
+	// now.
 	Kept capability.Set
 }
 
@@ -192,8 +193,8 @@ func (m *Monitor) permittedNow() (map[uint64]capability.Set, error) {
 	return permitted, err
 }
 
-// currentSymbols returns the kernel's symbols. It reads them again after modules were loaded, which containers often
-// cause.
+// currentSymbols returns the kernel's symbols. It reads them again if modules were loaded since the last time, which
+// containers often cause.
 func (m *Monitor) currentSymbols() (*kernel.Symbols, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -257,7 +258,7 @@ func (m *Monitor) losses() (Losses, error) {
 		return Losses{}, err
 	}
 	skipped, err := m.attached.skippedRuns()
-	// A skipped run of a second copy is not a loss if the first copy ran.
+	// For these skipped runs a fallback ran, so they are not losses.
 	skipped -= min(skipped, counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS]-m.carriedOver.counters[bpf.CapmonCounterCOUNTER_FALLBACK_RUNS])
 	return Losses{
 		Checks:     counters[bpf.CapmonCounterCOUNTER_CHECKS_FULL],

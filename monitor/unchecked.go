@@ -4,11 +4,11 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/syscalls"
 )
 
-// UncheckedKind is what a system call did if the kernel decided by reading capability sets, without a check.
+// UncheckedKind is what a system call did for which the kernel read capability sets, but made no check.
 type UncheckedKind uint8
 
 const (
@@ -43,7 +43,7 @@ const (
 // capmon does not see operations of io_uring.
 type UncheckedCall struct {
 	Kind UncheckedKind
-	Call kernel.Call
+	Call syscalls.Call
 	// Sets is the union of the capabilities that the other processes were permitted, for InspectedProcess and
 	// ScheduledProcess. It is CAP_SYS_RESOURCE for WrotePressureFile.
 	Sets capability.Set
@@ -61,7 +61,7 @@ type UncheckedCall struct {
 func (m *Monitor) newUncheckedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) UncheckedCall {
 	return UncheckedCall{
 		Kind:     UncheckedKind(key.UncheckedUse),
-		Call:     kernel.Call{Arch: m.archOf(key.Compat), Nr: int(key.Syscall)},
+		Call:     syscalls.Call{Arch: m.archOf(key.Compat), Nr: int(key.Syscall)},
 		Sets:     capability.Set(value.Sets),
 		Pressure: Pressure(key.Args[0]),
 		Program:  cString(key.Comm[:]),

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // The kernel lets a process inspect another process of its user that is permitted no more, without a check. capmon

@@ -14,7 +14,7 @@ import (
 
 	runtime "github.com/opencontainers/runtime-spec/specs-go"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 )
 

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/doctor"
 )
 

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // The kernel lets a process inspect another process without a check if the first holds all capabilities that the other

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/doctor"
@@ -179,7 +179,7 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 	if err := createReadyFile(w.readyFile); err != nil {
 		return err
 	}
-	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; Ctrl-C ends")
+	fmt.Fprintln(cmd.ErrOrStderr(), "capmon: watching; press Ctrl-C to stop")
 	problems := &problems{out: cmd.ErrOrStderr(), observer: observer, watcher: watcher, tracker: trackLosses(observer, alerting, log)}
 	problems.follow(ctx)
 	err = w.finish(cmd, observer, watcher, problems)
@@ -243,7 +243,7 @@ func (w *watchFlags) writer(cmd *cobra.Command, fail context.CancelCauseFunc) fu
 // showError is the error of a failed write to standard output.
 type showError struct{ err error }
 
-func (e *showError) Error() string { return fmt.Sprintf("writing a use: %v", e.err) }
+func (e *showError) Error() string { return fmt.Sprintf("cannot write to standard output: %v", e.err) }
 
 // writeError returns the failed write that has ended ctx; nil if ctx has ended for another reason.
 func writeError(ctx context.Context) error {

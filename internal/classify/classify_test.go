@@ -10,9 +10,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // granted returns a granted check that the workload made with its own credential.
@@ -30,18 +30,18 @@ func granted(c capability.Capability, stack ...string) monitor.Check {
 	}
 }
 
-func outside() kernel.Call { return kernel.Call{Arch: kernel.NativeArch(), Nr: -1} }
+func outside() syscalls.Call { return syscalls.Call{Arch: syscalls.NativeArch(), Nr: -1} }
 
 // call returns the system call with a name.
-func call(t *testing.T, arch kernel.Arch, name string) kernel.Call {
+func call(t *testing.T, arch syscalls.Arch, name string) syscalls.Call {
 	t.Helper()
 	for nr := range 1000 {
 		if arch.SyscallName(nr) == name {
-			return kernel.Call{Arch: arch, Nr: nr}
+			return syscalls.Call{Arch: arch, Nr: nr}
 		}
 	}
 	t.Fatalf("%s has no system call %s", arch, name)
-	return kernel.Call{}
+	return syscalls.Call{}
 }
 
 // known is the stack of a check for a raw socket, which no row matches.
@@ -288,7 +288,7 @@ func TestTheWideCapabilityIsAnAlternative(t *testing.T) {
 	}
 	option := func(level, name uint64) monitor.Check {
 		check := granted(capability.NetRaw, "security_capable", "ns_capable", "sk_setsockopt")
-		check.Call = call(t, kernel.NativeArch(), "setsockopt")
+		check.Call = call(t, syscalls.NativeArch(), "setsockopt")
 		check.Call.HasArgs, check.Call.Args = true, [6]uint64{0, level, name}
 		return check
 	}
@@ -350,7 +350,7 @@ func TestEveryCheckHasOneClassAndItsReason(t *testing.T) {
 			Phase:      monitor.Phase(phase % 4),
 			Condition:  monitor.Condition(condition % 7),
 			Nested:     nested,
-			Call:       kernel.Call{Arch: kernel.NativeArch(), Nr: int(nr), HasArgs: args},
+			Call:       syscalls.Call{Arch: syscalls.NativeArch(), Nr: int(nr), HasArgs: args},
 		}
 		if compat {
 			check.Call.Arch = check.Call.Arch.Compat()

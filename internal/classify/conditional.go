@@ -1,6 +1,6 @@
 package classify
 
-import "github.com/capmon/capmon/internal/capability"
+import "github.com/capmon/capmon/capability"
 
 // conditional has the call sites where the kernel compares something else after a denial, and bpf/condition.h evaluates
 // that condition. If it cannot, the check is required, and Reason states the condition.

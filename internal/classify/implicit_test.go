@@ -4,9 +4,10 @@ import (
 	"testing"
 
 	"github.com/capmon/capmon/bpf"
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // members returns the needed capabilities of a class, with the unsure ones separate.
@@ -51,7 +52,7 @@ func TestCapsetNeeds(t *testing.T) {
 		{name: "one of many inheritable", had: many, permitted: many, inheritable: kill, needed: kill},
 	} {
 		check := granted(capability.Setpcap, "cap_capset")
-		check.Call = call(t, kernel.NativeArch(), "capset")
+		check.Call = call(t, syscalls.NativeArch(), "capset")
 		check.Call.HasArgs = true
 		check.Condition = test.condition
 		check.Call.Args = [6]uint64{uint64(test.permitted), uint64(test.inheritable), uint64(test.had), uint64(test.raised)}
@@ -74,7 +75,7 @@ func TestCapsetNeeds(t *testing.T) {
 			"nested":          func(c *monitor.Check) { c.Nested = true },
 			"more privileges": func(c *monitor.Check) { c.ExceedsGrant = true },
 			"not recorded":    func(c *monitor.Check) { c.Call.HasArgs = false },
-			"another call":    func(c *monitor.Check) { c.Call = call(t, kernel.NativeArch(), "prctl"); c.Call.HasArgs = true },
+			"another call":    func(c *monitor.Check) { c.Call = call(t, syscalls.NativeArch(), "prctl"); c.Call.HasArgs = true },
 			"another check":   func(c *monitor.Check) { c.Capability = capability.Setuid },
 			"failed": func(c *monitor.Check) {
 				c.Answer, c.Condition = monitor.NotHeld, monitor.Matters
@@ -112,7 +113,7 @@ func TestRootMapNeeds(t *testing.T) {
 			for _, name := range []string{"write", "writev", "io_uring_enter"} {
 				check := granted(capability.SysAdmin, "file_ns_capable", "map_write", writer)
 				check.Nested = true
-				check.Call = call(t, kernel.NativeArch(), name)
+				check.Call = call(t, syscalls.NativeArch(), name)
 				check.Call.Args = [6]uint64{test.could, test.wrote}
 				needs := ImplicitNeeds(check)
 				needed, unsureNeed := members(needs, Implicit)

@@ -3,7 +3,7 @@ package classify
 import (
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/monitor"
 )
 

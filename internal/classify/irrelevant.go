@@ -3,8 +3,7 @@ package classify
 import (
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/monitor"
 )
 
@@ -133,7 +132,7 @@ var irrelevant = []Row{
 
 // bpfChecksOnlyCreation is the first version in which kernel.unprivileged_bpf_disabled denies only the commands of bpf
 // that make maps and programs. Earlier versions deny all commands.
-var bpfChecksOnlyCreation = kernel.Version{Major: 5, Minor: 19}
+var bpfChecksOnlyCreation = monitor.KernelVersion{Major: 5, Minor: 19}
 
 // usesObject reports whether the call is a command of bpf that uses a map or pins an object. For these commands the
 // kernel makes no other check for CAP_BPF.

@@ -5,9 +5,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // denial returns a check for CHOWN that was denied six times: once with each known outcome, and twice with an unknown
@@ -15,7 +15,7 @@ import (
 func denial(stack ...string) monitor.Check {
 	return monitor.Check{
 		Capability: capability.Chown, Answer: monitor.NotHeld, Credential: monitor.OwnCredential, Phase: monitor.Workload,
-		Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Stack: stack,
+		Call: syscalls.Call{Arch: syscalls.NativeArch(), Nr: -1}, Stack: stack,
 		Count: 6, Overruled: 1, Succeeded: 1, Forbidden: 1, Failed: 1,
 	}
 }

@@ -1,7 +1,7 @@
 package classify
 
 import (
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // soft has the call sites where a denial changes the result without an error.

@@ -7,9 +7,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // anyOf returns a capability that the row matches.
@@ -24,7 +25,7 @@ func anyOf(row Row) capability.Capability {
 // matches.
 func TestRowsMatchTheirChecks(t *testing.T) {
 	reading := func(c *monitor.Check) {
-		c.Call = call(t, kernel.NativeArch(), "openat")
+		c.Call = call(t, syscalls.NativeArch(), "openat")
 		c.Call.HasArgs, c.Call.Args[2] = true, unix.O_RDONLY|unix.O_CLOEXEC
 	}
 	writing := func(c *monitor.Check) {
@@ -33,7 +34,7 @@ func TestRowsMatchTheirChecks(t *testing.T) {
 	}
 	unchanged := func(c *monitor.Check) { c.Condition = monitor.Optional }
 	pinging := func(c *monitor.Check) { c.Condition, c.Program = monitor.Optional, "ping" }
-	accessing := func(c *monitor.Check) { c.Call = call(t, kernel.NativeArch(), "faccessat") }
+	accessing := func(c *monitor.Check) { c.Call = call(t, syscalls.NativeArch(), "faccessat") }
 	readingAsUser := func(c *monitor.Check) { reading(c); c.HostRoot = false }
 
 	readingWithout := func(c *monitor.Check) { readingAsUser(c); c.Answer = monitor.NotHeld }
@@ -41,33 +42,33 @@ func TestRowsMatchTheirChecks(t *testing.T) {
 
 	option := func(level, name uint64) func(*monitor.Check) {
 		return func(c *monitor.Check) {
-			c.Call = call(t, kernel.NativeArch(), "setsockopt")
+			c.Call = call(t, syscalls.NativeArch(), "setsockopt")
 			c.Call.HasArgs, c.Call.Args[1], c.Call.Args[2] = true, level, name
 		}
 	}
 
 	command := func(number uint64) func(*monitor.Check) {
 		return func(c *monitor.Check) {
-			c.Call = call(t, kernel.NativeArch(), "bpf")
+			c.Call = call(t, syscalls.NativeArch(), "bpf")
 			c.Call.HasArgs, c.Call.Args[0] = true, number
-			c.Kernel = kernel.Version{Major: 6, Minor: 1}
+			c.Kernel = monitor.KernelVersion{Major: 6, Minor: 1}
 		}
 	}
 	earlyCommand := func(number uint64) func(*monitor.Check) {
 		return func(c *monitor.Check) {
 			command(number)(c)
-			c.Kernel = kernel.Version{Major: 5, Minor: 18}
+			c.Kernel = monitor.KernelVersion{Major: 5, Minor: 18}
 		}
 	}
 	ioctl := func(number uint64) func(*monitor.Check) {
 		return func(c *monitor.Check) {
-			c.Call = call(t, kernel.NativeArch(), "ioctl")
+			c.Call = call(t, syscalls.NativeArch(), "ioctl")
 			c.Call.HasArgs, c.Call.Args[1] = true, number
 		}
 	}
 	control := func(option uint64) func(*monitor.Check) {
 		return func(c *monitor.Check) {
-			c.Call = call(t, kernel.NativeArch(), "prctl")
+			c.Call = call(t, syscalls.NativeArch(), "prctl")
 			c.Call.HasArgs, c.Call.Args[0] = true, option
 		}
 	}
@@ -303,10 +304,10 @@ func TestRowsWithOnlyAWrapperHaveACondition(t *testing.T) {
 }
 
 func TestOpensForReading(t *testing.T) {
-	native := kernel.NativeArch()
+	native := syscalls.NativeArch()
 	for _, test := range []struct {
 		name string
-		arch kernel.Arch
+		arch syscalls.Arch
 		args []uint64 // as recorded
 		want bool
 	}{

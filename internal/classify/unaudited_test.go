@@ -13,10 +13,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/kernelimage"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // unaudited is a kernel function that checks a capability without an audit record, or for set*id. An audited check
@@ -309,7 +310,7 @@ func (u unaudited) samples(t *testing.T) []monitor.Check {
 				for _, flags := range []uint64{unix.O_RDONLY, unix.O_WRONLY} {
 					check := granted(c, "security_capable", "has_capability_noaudit", u.function, caller)
 					check.HostRoot = root
-					check.Call = call(t, kernel.NativeArch(), "openat")
+					check.Call = call(t, syscalls.NativeArch(), "openat")
 					check.Call.HasArgs, check.Call.Args[2] = true, flags
 					if u.otherTask {
 						check.Credential = monitor.OtherCredential

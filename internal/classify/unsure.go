@@ -6,9 +6,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/capability"
-	"github.com/capmon/capmon/internal/kernel"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // unsure has the call sites whose checks are required and marked unsure: the kernel compares something after a denial
@@ -254,7 +254,7 @@ func dropsFromBoundingSet(check monitor.Check) bool {
 }
 
 // setsOption reports whether the call is setsockopt with the level and one of the options.
-func setsOption(call kernel.Call, level uint64, options ...uint64) bool {
+func setsOption(call syscalls.Call, level uint64, options ...uint64) bool {
 	if call.Name() != "setsockopt" || !call.HasArgs || call.Args[1] != level {
 		return false
 	}

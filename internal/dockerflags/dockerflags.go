@@ -4,7 +4,7 @@ package dockerflags
 import (
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // All is Docker's name for all capabilities.

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	engine "github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/dockerflags"
 	"github.com/capmon/capmon/internal/shell"

@@ -7,7 +7,7 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
 )

@@ -1,5 +1,5 @@
-// Package kernel provides information about the running kernel: its symbols, system calls, cgroup hierarchies, and what
-// it allows capmon to do.
+// Package kernel provides information about the running kernel: its symbols and cgroup hierarchies, and what it allows
+// capmon to do.
 package kernel
 
 import (

@@ -12,7 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
@@ -59,20 +59,21 @@ type Options struct {
 // Observer is a running or stopped observation. It is safe for concurrent use.
 type Observer struct {
 	monitor     *monitor.Monitor
+	cgroups     kernel.Cgroups
 	engine      container.Engine
 	keptLabels  container.KeptLabels
 	log         *zap.Logger
 	observation profile.Observation
 	last        capability.Capability
 
-	onCheck       func(*Observer, DistinctCheck) // nil if not wanted
+	onCheck       func(*Observer, DistinctCheck) // nil: not wanted
 	readCounts    func() error                   // calls OnChanges
-	saveProfile   func(profile.Profile) error    // nil if the observer keeps all data
-	onForgotten   func([]uint64)                 // nil if not wanted
+	saveProfile   func(profile.Profile) error    // nil: the observer keeps all data
+	onForgotten   func([]uint64)                 // nil: not wanted
 	ended         endedQueue                     // cgroups for which onForgotten was not called yet
-	readsCounts   bool                           // OnChanges is called
-	countsReadAt  time.Time                      // start of the latest read of the counts that OnChanges has got
-	droppedEvents atomic.Uint64                  // number of events that the kernel had dropped at the last reportMissed
+	readsCounts   bool                           // true: OnChanges is called
+	countsReadAt  time.Time                      // start of the last read whose counts OnChanges has got
+	droppedEvents atomic.Uint64                  // at the last reportMissed: events that the kernel had dropped
 	missedLock    sync.Mutex                     // held during reportMissed
 
 	cancel       context.CancelFunc
@@ -115,6 +116,10 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	if err != nil {
 		return nil, err
 	}
+	cgroups, err := kernel.DetectCgroups()
+	if err != nil {
+		return nil, err
+	}
 	m, err := monitor.Start(options.Monitor)
 	if err != nil {
 		return nil, err
@@ -130,6 +135,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		onForgotten:      options.OnForgotten,
 		readsCounts:      options.OnChanges != nil,
 		observation:      profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
+		cgroups:          cgroups,
 		last:             capability.Capability(last),
 		cancel:           cancel,
 		inspectSlots:     make(chan struct{}, maxInspections),

@@ -30,7 +30,7 @@ func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, us
 		return
 	}
 	request := untrustedfs.Path{
-		Cgroup: cgroup, Cgroups: o.monitor.Cgroups(), PIDs: processes,
+		Cgroup: cgroup, Cgroups: o.cgroups, PIDs: processes,
 		Base: use.Base.Path, BaseInode: use.Base.File.Inode, Path: use.Path, Follow: !named.Link, Executed: named.Executed,
 		Viewer: viewer, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
 	}

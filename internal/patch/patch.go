@@ -10,7 +10,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // Setting has the needs of a service or container of a file.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
-	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // flood returns uses by many programs, each with a different name, and one use of another capability.
@@ -66,7 +66,7 @@ func TestTooManyUsesOfManyRunsAreAddedUp(t *testing.T) {
 
 // Without the arguments of capset, capmon does not know which capabilities the call needs.
 func TestFoldedCapsetMakesARunIncomplete(t *testing.T) {
-	capset := kernel.Call{Arch: kernel.NativeArch()}
+	capset := syscalls.Call{Arch: syscalls.NativeArch()}
 	for capset.Name() != "capset" {
 		capset.Nr++
 	}

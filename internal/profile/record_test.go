@@ -13,6 +13,7 @@ import (
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 var (
@@ -150,7 +151,7 @@ func TestIndistinguishableChecksAreOneUse(t *testing.T) {
 	check := monitor.Check{
 		Capability: capability.Chown, Answer: monitor.Held, Credential: monitor.OwnCredential, Phase: monitor.Workload,
 		Condition: monitor.Untested, Stack: []string{"ns_capable", "setattr_prepare"},
-		Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Program: "sh", Opts: -1, Count: 2,
+		Call: syscalls.Call{Arch: syscalls.NativeArch(), Nr: -1}, Program: "sh", Opts: -1, Count: 2,
 		First: saturday, Last: saturday, PID: 10,
 	}
 	later := check
@@ -189,7 +190,7 @@ func TestAlternativesAreRecorded(t *testing.T) {
 	c.Checks = []monitor.Check{{
 		Capability: capability.DACOverride, Answer: monitor.Held, Credential: monitor.OwnCredential, Phase: monitor.Workload,
 		Condition: monitor.Untested, DeniedFirst: capability.DACReadSearch, HasDeniedFirst: true,
-		Stack: []string{"generic_permission", "inode_permission", "may_open"}, Call: kernel.Call{Arch: kernel.NativeArch(), Nr: -1}, Count: 1,
+		Stack: []string{"generic_permission", "inode_permission", "may_open"}, Call: syscalls.Call{Arch: syscalls.NativeArch(), Nr: -1}, Count: 1,
 	}}
 	uses := record(t, snapshot(c), nil).Uses
 	if len(uses) != 1 || uses[0].Alternative == nil || *uses[0].Alternative != capability.DACReadSearch {

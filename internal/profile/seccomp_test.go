@@ -9,9 +9,9 @@ import (
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/seccomp"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // recordWith records a container that was granted SYS_NICE. since is when the recording of its calls began.
@@ -79,16 +79,16 @@ func TestSinceIsNotBeforeTheRecordingOfCalls(t *testing.T) {
 }
 
 // callOf returns a system call by name.
-func callOf(t *testing.T, name string) kernel.Call {
+func callOf(t *testing.T, name string) syscalls.Call {
 	t.Helper()
-	arch := kernel.NativeArch()
+	arch := syscalls.NativeArch()
 	for nr := range 512 {
 		if arch.SyscallName(nr) == name {
-			return kernel.Call{Arch: arch, Nr: nr}
+			return syscalls.Call{Arch: arch, Nr: nr}
 		}
 	}
 	t.Fatalf("no system call %s", name)
-	return kernel.Call{}
+	return syscalls.Call{}
 }
 
 func TestUnlockedCallsAreImplicitNeeds(t *testing.T) {
@@ -132,9 +132,9 @@ func TestUnlockedChrootIsAnImplicitNeed(t *testing.T) {
 		"denied":                           {byTime, func(c *monitor.Check) { c.Answer = monitor.NotHeld }, 0, 0},
 		"in the runtime setup":             {byTime, func(c *monitor.Check) { c.Phase = monitor.Setup }, 0, 0},
 		"setns":                            {byTime, func(c *monitor.Check) { c.Call = callOf(t, "setns") }, 0, 0},
-		"folded":                           {byTime, func(c *monitor.Check) { c.Folding, c.Call = monitor.Coarse, kernel.Call{Nr: -1} }, sysTime, 0},
+		"folded":                           {byTime, func(c *monitor.Check) { c.Folding, c.Call = monitor.Coarse, syscalls.Call{Nr: -1} }, sysTime, 0},
 		"folded setns": {byTime, func(c *monitor.Check) {
-			c.Folding, c.Call, c.Stack = monitor.Coarse, kernel.Call{Nr: -1}, []string{"ns_capable", "mntns_install"}
+			c.Folding, c.Call, c.Stack = monitor.Coarse, syscalls.Call{Nr: -1}, []string{"ns_capable", "mntns_install"}
 		}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {

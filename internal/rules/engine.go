@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/uses"
 )
@@ -56,11 +56,11 @@ func (r *Rule) key(use uses.Use) key {
 // state is the state of a rule for a container. It exists during a cool-down, or if the container had alerts or a
 // possible burst recently.
 type state struct {
-	began    time.Time   // time of the first of the counted alerts, if the rule has no cool-down
+	began    time.Time   // time of the first counted alert; not used with a cool-down
 	alerts   int         // number of alerts since began
 	until    time.Time   // end of the cool-down
-	held     uint64      // number of uses during the cool-down
-	last     match       // the last of these uses
+	held     uint64      // uses during the cool-down: their number
+	last     match       // uses during the cool-down: the last one
 	window   []timeCount // uses of a possible burst, by time
 	lastUsed time.Time   // when the last use was added to window
 }

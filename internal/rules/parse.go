@@ -11,8 +11,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/strictyaml"
 	"github.com/capmon/capmon/internal/uses"
@@ -135,7 +135,7 @@ func (r *Rule) check(here position) error {
 	_, err := alert.ParseSeverity(string(r.Severity))
 	switch {
 	case r.Name == "":
-		return here.errorf("", "this rule has no name: add one, which its alerts contain")
+		return here.errorf("", "this rule has no name: add one, which capmon copies to its alerts")
 	case strings.ContainsFunc(r.Name, func(c rune) bool { return !unicode.IsPrint(c) }):
 		return here.errorf("name", "the name %q has characters that are not printable", r.Name)
 	case err != nil:
@@ -203,7 +203,7 @@ func (r *RawSocket) UnmarshalYAML(node ast.Node) error {
 	return strictyaml.ReadList(node, wanted, wanted, func(name string) error {
 		family := uses.RawSocket(name)
 		if !slices.Contains(uses.RawSockets(), family) {
-			return fmt.Errorf("unknown socket family %q: choose one of %v", name, uses.RawSockets())
+			return fmt.Errorf("unknown socket family %q: choose one of %s", name, joined(uses.RawSockets()))
 		}
 		r.Families = append(r.Families, family)
 		return nil
@@ -247,7 +247,7 @@ func (f File) Text() (string, error) {
 func (c *Conditions) check(here position) (err error) {
 	for i, class := range c.Classes {
 		if !slices.Contains(classify.Classes(), class) {
-			return here.errorf(fmt.Sprintf("classes[%d]", i), "unknown class %q: choose one of %v", class, classify.Classes())
+			return here.errorf(fmt.Sprintf("classes[%d]", i), "unknown class %q: choose one of %s", class, joined(classify.Classes()))
 		}
 	}
 	if c.Verdict != "" && c.Verdict != Granted && c.Verdict != Denied {
@@ -303,4 +303,13 @@ func (c *Conditions) contradiction() string {
 		return "no use can match: nested-userns is false, but the only class is nested-userns"
 	}
 	return ""
+}
+
+// joined returns the values, separated by commas.
+func joined[T ~string](values []T) string {
+	var texts []string
+	for _, value := range values {
+		texts = append(texts, string(value))
+	}
+	return strings.Join(texts, ", ")
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/strictyaml"
 	"github.com/capmon/capmon/internal/uses"
@@ -139,7 +139,7 @@ func TestErrorsContainTheLine(t *testing.T) {
 		rule + "    severity: high\n":                                               `p:4: unknown severity "high"`,
 		rule + "    severity: [info]\n":                                             "p:4: ",
 		rule + "    raw-socket: perhaps\n":                                          "p:4: raw-socket must be true, false or a list of socket families",
-		rule + "    raw-socket:\n      - ipv4\n":                                    `p:5: unknown socket family "ipv4": choose one of [IPv4 IPv6 packet XDP]`,
+		rule + "    raw-socket:\n      - ipv4\n":                                    `p:5: unknown socket family "ipv4": choose one of IPv4, IPv6, packet, XDP`,
 		rule + "    verdict: refused\n":                                             `p:4: "refused" is neither granted nor denied`,
 		rule + "    classes: [required, needed]\n":                                  `p:4: unknown class "needed"`,
 		rule + "    nested-userns: maybe\n":                                         "p:4: ",

@@ -3,7 +3,7 @@ package seccomp
 import (
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // FuzzParse: for any text, Parse returns an error, or a profile whose methods agree with each other. Users supply

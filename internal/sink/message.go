@@ -9,8 +9,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/fair"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/uses"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 )
 

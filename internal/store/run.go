@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/alert"
-	"github.com/capmon/capmon/internal/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 )

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // A container executed a program through links or scripts, and has ended. The links and scripts lead to the

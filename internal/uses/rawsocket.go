@@ -1,7 +1,7 @@
 package uses
 
 import (
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // RawSocket is a family of sockets that receive or send packets without a transport protocol.

@@ -4,7 +4,7 @@ package uses
 import (
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 )
 

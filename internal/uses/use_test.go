@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 )
 

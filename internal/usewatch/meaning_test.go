@@ -7,13 +7,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
+	"github.com/capmon/capmon/syscalls"
 )
 
 // ping returns a check as ping of busybox makes it.
@@ -21,7 +21,7 @@ func ping(changes ...func(*monitor.Check)) monitor.Check {
 	check := monitor.Check{
 		Capability: capability.NetRaw, Answer: monitor.Held, Credential: monitor.OwnCredential, Phase: monitor.Workload,
 		Stack: []string{"ns_capable", "inet_create", "__sock_create"}, Program: "ping", Count: 1, PID: 4711,
-		Call:  kernel.Call{Arch: kernel.NativeArch(), Nr: -1},
+		Call:  syscalls.Call{Arch: syscalls.NativeArch(), Nr: -1},
 		First: time.Date(2026, 3, 1, 12, 3, 7, 512e6, time.Local),
 	}
 	for _, change := range changes {
@@ -129,7 +129,7 @@ func TestMeaningsOfACheck(t *testing.T) {
 	}
 	check = ping(func(c *monitor.Check) {
 		c.Capability, c.Stack = capability.SysAdmin, []string{"ns_capable", "map_write"}
-		c.Call = kernel.Call{Arch: kernel.NativeArch(), Nr: unix.SYS_WRITE, HasArgs: true, Args: [6]uint64{1, monitor.RootMapped}}
+		c.Call = syscalls.Call{Arch: syscalls.NativeArch(), Nr: unix.SYS_WRITE, HasArgs: true, Args: [6]uint64{1, monitor.RootMapped}}
 	})
 	all := meanings(check)
 	if len(all) != 2 || all[1].capability != capability.Setfcap || all[1].verdict.Class != classify.Implicit || !all[1].granted {

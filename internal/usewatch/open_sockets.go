@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/observe"
 	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"

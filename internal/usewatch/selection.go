@@ -1,7 +1,7 @@
 package usewatch
 
 import (
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/uses"
 )

@@ -16,7 +16,7 @@ import (
 	"github.com/docker/docker/client"
 	"github.com/spf13/pflag"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/dockerflags"
 )
 

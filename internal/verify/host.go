@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 )
 

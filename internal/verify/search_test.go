@@ -10,7 +10,7 @@ import (
 	"testing"
 	"testing/quick"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 )
 

@@ -1,7 +1,7 @@
 package verify
 
 import (
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/internal/profile"
 )
 

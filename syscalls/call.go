@@ -1,4 +1,6 @@
-package kernel
+// Package syscalls names system calls and describes recorded system calls with the arguments that explain why they need a
+// capability.
+package syscalls
 
 import (
 	"fmt"
@@ -8,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/capmon/capmon/internal/capability"
+	"github.com/capmon/capmon/capability"
 )
 
 // Call is a recorded system call. The caller, who may be hostile, chose all fields except Arch.

@@ -220,10 +220,9 @@ func (s *serveFlags) alert(cmd *cobra.Command, options *daemon.Options, log *zap
 	watcher := usewatch.New(usewatch.Options{
 		Selection: usewatch.Selection{All: a.rules.NeedsAll()}, Outcomes: s.recording.monitor.Outcomes, Log: log, Show: a.handle,
 	})
-	observing := &options.Observe
-	observing.OnCheck, observing.OnReported, observing.OnForgotten = watcher.HandleCheck, watcher.HandleReported, watcher.Forget
+	options.Observe.Consumer = watcher
 	if a.rules.NeedsEvery() {
-		observing.OnChanges, observing.Interval = watcher.HandleChanges, time.Second
+		options.Observe.ChangesInterval = time.Second
 	}
 	return a, nil
 }

@@ -165,9 +165,9 @@ func (w *watchFlags) run(cmd *cobra.Command, names []string) error {
 	watcher := usewatch.New(usewatch.Options{
 		Selection: w.selection, Outcomes: w.recording.monitor.Outcomes, Log: log, Show: show,
 	})
-	options := observe.Options{Monitor: w.recording.monitor, Engine: docker, KeptLabels: w.keep.labels, Log: log, OnCheck: watcher.HandleCheck}
+	options := observe.Options{Monitor: w.recording.monitor, Engine: docker, KeptLabels: w.keep.labels, Log: log, Consumer: watcher}
 	if w.every {
-		options.OnChanges, options.Interval = watcher.HandleChanges, w.interval
+		options.ChangesInterval = w.interval
 	}
 	observer, err := observe.Start(context.WithoutCancel(ctx), options)
 	if err != nil {

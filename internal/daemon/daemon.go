@@ -31,7 +31,7 @@ const (
 
 // Options are the settings of [Start].
 type Options struct {
-	// Observe contains the settings of the recording. The daemon sets SaveProfile and LoadEarlier.
+	// Observe contains the settings of the recording. The daemon sets Storage and Log.
 	Observe observe.Options
 	// Database is the path of the database.
 	Database string
@@ -115,15 +115,7 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 		return nil, err
 	}
 	observing := options.Observe
-	observing.Log = options.Log
-	observing.LoadEarlier = func(ids []string) profile.Profile {
-		earlier, err := d.database.runsOf(ctx, ids)
-		if err != nil {
-			options.Log.Warn("reading earlier runs failed: calls that a seccomp profile allows only with a capability may count as recorded only from now on", zap.Error(err))
-		}
-		return earlier
-	}
-	observing.SaveProfile = func(p profile.Profile) error { return d.database.put(context.WithoutCancel(ctx), p) }
+	observing.Log, observing.Storage = options.Log, observerStorage{ctx, d.database}
 	if d.observer, err = observe.Start(context.WithoutCancel(ctx), observing); err != nil {
 		return nil, errors.Join(err, d.database.close())
 	}
@@ -137,6 +129,26 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 		Report: options.Report, Log: options.Log,
 	})
 	return d, nil
+}
+
+// observerStorage is the database as the [observe.Storage] of the daemon's observer.
+type observerStorage struct {
+	ctx      context.Context // of Start
+	database *database
+}
+
+// LoadEarlier returns the saved runs of containers. It logs errors.
+func (s observerStorage) LoadEarlier(ids []string) profile.Profile {
+	earlier, err := s.database.runsOf(s.ctx, ids)
+	if err != nil {
+		s.database.log.Warn("reading earlier runs failed: calls that a seccomp profile allows only with a capability may count as recorded only from now on", zap.Error(err))
+	}
+	return earlier
+}
+
+// SaveProfile saves recorded data, also after the end of the context.
+func (s observerStorage) SaveProfile(p profile.Profile) error {
+	return s.database.put(context.WithoutCancel(s.ctx), p)
 }
 
 // lossesBefore returns the losses of the recording that an earlier process reported. It reads them from the last alert

@@ -48,14 +48,14 @@ type DistinctCheck struct {
 	first *monitor.FirstCheck // nil if Late
 }
 
-// handleCheck passes the check of an event to onCheck.
+// handleCheck passes the check of an event to the consumer.
 func (o *Observer) handleCheck(ctx context.Context, event monitor.Event) {
 	whole, err := o.monitor.Details(event.Check)
 	if err != nil {
 		o.log.Warn("reading a check", zap.Error(err))
 	}
 	if whole != nil {
-		o.onCheck(o, DistinctCheck{
+		o.consumer.HandleCheck(o, DistinctCheck{
 			ID: event.ID, Cgroup: event.Cgroup, Check: *whole, first: event.Check,
 			Executable: o.executable(ctx, event, whole),
 		})
@@ -135,7 +135,7 @@ func (o *Observer) stopWithChecks() error {
 	return errors.Join(o.reportMissed(), o.readCounts())
 }
 
-// reportMissed passes on all recorded checks. For the receiver, only those without an event are new.
+// reportMissed passes on all recorded checks. For the consumer, only those without an event are new.
 func (o *Observer) reportMissed() error {
 	o.missedLock.Lock()
 	defer o.missedLock.Unlock()
@@ -157,7 +157,7 @@ func (o *Observer) reportAll(containers []monitor.Container) {
 	for _, c := range containers {
 		for _, check := range c.Checks {
 			if check.Phase != monitor.Setup && !slices.Contains(check.Stack, memoryGrows) {
-				o.onCheck(o, DistinctCheck{ID: c.ID, Cgroup: c.Cgroup, Check: monitor.CheckDetails{Check: check}, Late: true})
+				o.consumer.HandleCheck(o, DistinctCheck{ID: c.ID, Cgroup: c.Cgroup, Check: monitor.CheckDetails{Check: check}, Late: true})
 			}
 		}
 	}
@@ -167,7 +167,7 @@ func (o *Observer) reportAll(containers []monitor.Container) {
 // maps, if the kernel has dropped events since the last reportMissed. The next reportMissed would be too late for
 // them.
 func (o *Observer) reportMissedOf(ended []monitor.Container) error {
-	if o.onCheck == nil {
+	if o.consumer == nil {
 		return nil
 	}
 	dropped, _, err := o.monitor.DroppedEvents()

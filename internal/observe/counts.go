@@ -17,8 +17,8 @@ import (
 // small share of a CPU.
 const countBackoff = 20
 
-// countReader returns a function that reads the counts once and passes on the changes.
-func (o *Observer) countReader(changed func(*Observer, []monitor.Delta)) func() error {
+// countReader returns a function that reads the counts once and passes the changes to the consumer.
+func (o *Observer) countReader() func() error {
 	var reading sync.Mutex
 	tally := o.monitor.NewDeltaReader()
 	continued := o.monitor.Continued()
@@ -30,10 +30,10 @@ func (o *Observer) countReader(changed func(*Observer, []monitor.Delta)) func() 
 		if err != nil {
 			return fmt.Errorf("reading the counts: %w", err)
 		}
-		if continued { // only the first time: OnReported has got the others
+		if continued { // only the first time: HandleReported has got the others
 			changes, continued = slices.DeleteFunc(changes, func(c monitor.Delta) bool { return !o.isUnreported(c) }), false
 		}
-		changed(o, changes)
+		o.consumer.HandleChanges(o, changes)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.countsReadAt = begin

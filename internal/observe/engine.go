@@ -491,7 +491,7 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 		}
 		return nil
 	}
-	if o.saveProfile != nil {
+	if o.storage != nil {
 		o.forgetRemoved(before, all, ids)
 	}
 	o.reinspectUndecided(named)
@@ -503,7 +503,7 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 	for _, info := range all {
 		running[info.ID] = info.Running
 	}
-	ids = slices.DeleteFunc(ids, func(id string) bool { return o.isKnown(id) && (o.saveProfile != nil || running[id] || o.hasExit(id)) })
+	ids = slices.DeleteFunc(ids, func(id string) bool { return o.isKnown(id) && (o.storage != nil || running[id] || o.hasExit(id)) })
 	if len(ids) == 0 {
 		return nil
 	}

@@ -31,29 +31,15 @@ type Options struct {
 	// KeptLabels selects the labels whose values profiles and uses contain.
 	KeptLabels container.KeptLabels
 	Log        *zap.Logger
-	// OnCheck is called for each distinct check that a workload makes for the first time. It is called by several
-	// goroutines, soon after the check, and must not block. Checks that the kernel makes when memory changes its size
-	// may be missing. Without SaveProfile, the observer then inspects no files and records no system calls that a
-	// seccomp profile allows only with a capability, so [Observer.Profile] does not have them.
-	OnCheck func(*Observer, DistinctCheck)
-	// SaveProfile is for observations without an end. It is called with the recorded data by [Observer.Save], and when
-	// the kernel's maps need room. If it returns nil, the observer forgets the data of containers that have ended. Each
-	// call for the same run has all data of the run.
-	SaveProfile func(profile.Profile) error
-	// LoadEarlier is called once if the recording of an earlier process is continued (monitor.Options.PinDirectory). It
-	// returns what that process has saved about the containers with these IDs.
-	LoadEarlier func(ids []string) profile.Profile
-	// OnChanges is called with the checks that were made since the last call: every Interval, or less often if reading
-	// the counts takes long. [Observer.Stop] calls it for the rest, after the last OnCheck. It must not block. It is
-	// also called if there are no changes. It may be nil.
-	OnChanges func(*Observer, []monitor.Delta)
-	// OnReported is called at the start if the recording is continued, with the checks that an earlier process has
-	// reported ([Observer.SetReportedUntil]).
-	OnReported func(*Observer, []monitor.Delta)
-	// OnForgotten is called with the cgroups of ended containers whose records were saved, when no more calls about
-	// them follow.
-	OnForgotten func(cgroups []uint64)
-	Interval    time.Duration
+	// Consumer receives the checks while they are recorded; nil for nobody. With a Consumer and without Storage, the
+	// observer inspects no files and records no system calls that a seccomp profile allows only with a capability, so
+	// [Observer.Profile] does not have them.
+	Consumer Consumer
+	// ChangesInterval is the interval between two calls of Consumer.HandleChanges; 0 if it is not to be called.
+	ChangesInterval time.Duration
+	// Storage saves the recorded data of an observation without an end; nil if the observer keeps all data. A recording
+	// that is pinned (monitor.Options.PinDirectory) requires it.
+	Storage Storage
 }
 
 // Observer is a running or stopped observation. It is safe for concurrent use.
@@ -66,15 +52,14 @@ type Observer struct {
 	observation profile.Observation
 	last        capability.Capability
 
-	onCheck       func(*Observer, DistinctCheck) // nil: not wanted
-	readCounts    func() error                   // calls OnChanges
-	saveProfile   func(profile.Profile) error    // nil: the observer keeps all data
-	onForgotten   func([]uint64)                 // nil: not wanted
-	ended         endedQueue                     // cgroups for which onForgotten was not called yet
-	readsCounts   bool                           // true: OnChanges is called
-	countsReadAt  time.Time                      // start of the last read whose counts OnChanges has got
-	droppedEvents atomic.Uint64                  // at the last reportMissed: events that the kernel had dropped
-	missedLock    sync.Mutex                     // held during reportMissed
+	consumer      Consumer      // nil if nobody receives checks
+	storage       Storage       // nil if the observer keeps all data
+	readCounts    func() error  // calls HandleChanges
+	ended         endedQueue    // cgroups for which HandleForgotten was not called yet
+	readsCounts   bool          // HandleChanges is called
+	countsReadAt  time.Time     // start of the latest read of the counts that HandleChanges has got
+	droppedEvents atomic.Uint64 // number of events that the kernel had dropped at the last reportMissed
+	missedLock    sync.Mutex    // held during reportMissed
 
 	cancel       context.CancelFunc
 	done         sync.WaitGroup
@@ -100,7 +85,7 @@ type Observer struct {
 	foundPaths       foundPaths
 	// firstProcesses are the PIDs of the first processes seen of the containers, by cgroup.
 	firstProcesses map[uint64]int
-	// executables are the paths of executed files. They are recorded only if onCheck is set.
+	// executables are the paths of executed files. They are recorded only for a consumer.
 	executables   map[profile.Program]string
 	unreadCgroups string // the last logged error about cgroups that cannot be read
 	seccompCalls  seccompCalls
@@ -130,10 +115,9 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		engine:           options.Engine,
 		keptLabels:       options.KeptLabels,
 		log:              options.Log,
-		onCheck:          options.OnCheck,
-		saveProfile:      options.SaveProfile,
-		onForgotten:      options.OnForgotten,
-		readsCounts:      options.OnChanges != nil,
+		consumer:         options.Consumer,
+		storage:          options.Storage,
+		readsCounts:      options.Consumer != nil && options.ChangesInterval > 0,
 		observation:      profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
 		cgroups:          cgroups,
 		last:             capability.Capability(last),
@@ -165,20 +149,20 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
 	}
 	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
-	if err := o.continueRecording(options); err != nil {
+	if err := o.continueRecording(); err != nil {
 		cancel()
 		return nil, errors.Join(err, m.Close())
 	}
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.freeRoom(ctx))
-	if o.onCheck != nil {
+	if o.consumer != nil {
 		o.done.Go(o.followMissedEvents(ctx))
 		o.done.Go(o.inspectFiles(ctx))
 	}
 	o.readCounts = func() error { return nil }
-	if options.OnChanges != nil {
-		o.readCounts = o.countReader(options.OnChanges)
-		o.done.Go(o.followCounts(ctx, options.Interval))
+	if o.readsCounts {
+		o.readCounts = o.countReader()
+		o.done.Go(o.followCounts(ctx, options.ChangesInterval))
 	}
 	if o.engine != nil {
 		o.done.Go(o.followEngine(ctx))
@@ -205,11 +189,11 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 			}
 			switch {
 			case event.Check != nil:
-				if o.onCheck != nil {
+				if o.consumer != nil {
 					o.handleCheck(ctx, event)
 				}
 			case event.Execution != nil:
-				if o.onCheck != nil {
+				if o.consumer != nil {
 					o.recordExecutable(event.Cgroup, *event.Execution)
 				}
 				o.inspectFile(ctx, event)
@@ -223,7 +207,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 	}
 }
 
-// inspectFile inspects the file of an event, if profiles are wanted. Without OnCheck it does so at once, otherwise in
+// inspectFile inspects the file of an event, if profiles are wanted. Without a consumer it does so at once, otherwise in
 // the goroutine of inspectFiles. If too many files wait, the next Profile inspects the file.
 func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	inspect := func() {
@@ -236,7 +220,7 @@ func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	}
 	switch {
 	case !o.profiles():
-	case o.onCheck == nil:
+	case o.consumer == nil:
 		inspect()
 	default:
 		select {
@@ -307,7 +291,7 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 }
 
 // profiles reports whether the observer has to collect what a Profile needs.
-func (o *Observer) profiles() bool { return o.onCheck == nil || o.saveProfile != nil }
+func (o *Observer) profiles() bool { return o.consumer == nil || o.storage != nil }
 
 // Recording returns the description of the observation. Its end is not set yet.
 func (o *Observer) Recording() profile.Observation { return o.observation }
@@ -319,9 +303,9 @@ func (o *Observer) Continued() bool { return o.monitor.Continued() }
 func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
 
 // Stop stops the recording. Afterwards, [Observer.Profile] still works, and has all that the engine reports. When Stop
-// returns, OnCheck and OnChanges have been called for everything that was recorded.
+// returns, the Consumer has received everything that was recorded.
 func (o *Observer) Stop(ctx context.Context) error {
-	if o.onCheck != nil {
+	if o.consumer != nil {
 		return o.stopWithChecks()
 	}
 	return errors.Join(o.monitor.Stop(), o.syncWithEngine(ctx))

@@ -27,7 +27,7 @@ const (
 	fullShare = 0.5
 )
 
-// Save passes all recorded data to Options.SaveProfile, and then forgets the data of ended containers. Data that could
+// Save passes all recorded data to Options.Storage, and then forgets the data of ended containers. Data that could
 // not be saved is passed again the next time. The returned profile has the other containers.
 func (o *Observer) Save(ctx context.Context) (profile.Profile, error) {
 	if err := o.syncWithEngine(ctx); err != nil {
@@ -36,7 +36,7 @@ func (o *Observer) Save(ctx context.Context) (profile.Profile, error) {
 	endedErr := o.saveEnded(o.isIdentified)
 	p, err := o.Profile() // also after an error
 	if err == nil {
-		err = o.saveProfile(p)
+		err = o.storage.SaveProfile(p)
 	}
 	return p, errors.Join(endedErr, err)
 }
@@ -76,7 +76,7 @@ func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
 		if err := o.reportMissedOf(ended.Containers); err != nil { // before profileOf replaces the IDs
 			return err
 		}
-		if err := o.saveProfile(o.profileOf(ended)); err != nil {
+		if err := o.storage.SaveProfile(o.profileOf(ended)); err != nil {
 			return fmt.Errorf("saving ended containers: %w", err)
 		}
 		kept = ended.Containers
@@ -92,7 +92,7 @@ func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
 // saveEndedToFreeRoom saves the ended containers that the engine has reported. If the maps are almost full, it saves
 // all ended containers.
 func (o *Observer) saveEndedToFreeRoom(ctx context.Context) error {
-	if o.saveProfile == nil {
+	if o.storage == nil {
 		return o.monitor.CollectEnded()
 	}
 	engineCtx, cancel := context.WithTimeout(ctx, identifyTimeoutFull)
@@ -140,8 +140,8 @@ func (o *Observer) forget(ended []monitor.Container) {
 	}
 	o.ended.add(slices.Collect(maps.Keys(gone)), before, func(cgroups []uint64) {
 		o.identities.forgetCgroups(cgroups)
-		if o.onForgotten != nil {
-			o.onForgotten(cgroups)
+		if o.consumer != nil {
+			o.consumer.HandleForgotten(cgroups)
 		}
 	})
 	maps.DeleteFunc(o.files, func(program profile.Program, _ kernel.FileCapabilities) bool { return gone[program.Cgroup] })
@@ -188,7 +188,7 @@ func eachKey[V any](m map[string]V, visit func(string)) {
 
 // continueRecording continues the recording of an earlier process. It loads what that process has saved about the
 // containers.
-func (o *Observer) continueRecording(options Options) error {
+func (o *Observer) continueRecording() error {
 	if !o.monitor.Continued() {
 		return nil
 	}
@@ -199,21 +199,18 @@ func (o *Observer) continueRecording(options Options) error {
 	ids := slices.Compact(slices.Sorted(maps.Values(named)))
 	o.log.Debug("continued a recording", zap.String("recording", o.observation.ID), zap.Time("reported until", o.monitor.ReportedUntil()))
 	if calls := o.monitor.SelectedCalls(); len(calls) > 0 { // otherwise no calls are recorded
-		o.continueSeccompCalls(calls, options.LoadEarlier(ids))
+		o.continueSeccompCalls(calls, o.storage.LoadEarlier(ids))
 	}
-	if options.OnCheck == nil {
+	if o.consumer == nil {
 		return nil
 	}
 	// The checks that the earlier process may not have reported are reported again, so none is left out.
 	o.droppedEvents.Store(math.MaxUint64)
-	if options.OnReported == nil {
-		return nil
-	}
 	changes, err := o.monitor.AllDeltas()
 	if err != nil {
 		return fmt.Errorf("reading the checks of the earlier process: %w", err)
 	}
-	options.OnReported(o, slices.DeleteFunc(changes, o.isUnreported))
+	o.consumer.HandleReported(o, slices.DeleteFunc(changes, o.isUnreported))
 	return nil
 }
 
@@ -239,6 +236,6 @@ func (o *Observer) isUnreported(change monitor.Delta) bool {
 	return change.Now.First.After(o.monitor.ReportedUntil())
 }
 
-// SetReportedUntil stores that OnCheck and OnChanges have handled everything that was recorded until a time. A later
+// SetReportedUntil stores that the Consumer has handled everything that was recorded until a time. A later
 // process that continues the recording reads it.
 func (o *Observer) SetReportedUntil(until time.Time) error { return o.monitor.SetReportedUntil(until) }

@@ -12,30 +12,15 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/monitor"
 )
 
 // Ended containers may be saved before the observer finds the checks without an event.
 func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var mu sync.Mutex
-	late, kept := make(map[string]bool), make(map[string]bool)
-	o, err := Start(ctx, Options{
-		Log: zap.NewNop(),
-		OnCheck: func(_ *Observer, distinct DistinctCheck) {
-			mu.Lock()
-			defer mu.Unlock()
-			late[distinct.ID] = late[distinct.ID] || distinct.Late
-		},
-		SaveProfile: func(p profile.Profile) error {
-			mu.Lock()
-			defer mu.Unlock()
-			for _, run := range p.Runs {
-				kept[run.Container.ID] = true
-			}
-			return nil
-		},
-	})
+	recorded := &recorder{late: make(map[string]bool), saved: make(map[string]bool)}
+	o, err := Start(ctx, Options{Log: zap.NewNop(), Consumer: recorded, Storage: recorded})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,15 +35,50 @@ func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
 		if err := errors.Join(err, ctx.Err()); err != nil {
 			t.Fatal(err)
 		}
-		mu.Lock()
-		left = !kept[id] || slices.ContainsFunc(p.Runs, func(run profile.Run) bool { return run.Container.ID == id })
-		mu.Unlock()
+		left = !recorded.hasSaved(id) || slices.ContainsFunc(p.Runs, func(run profile.Run) bool { return run.Container.ID == id })
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if !late[id] {
-		t.Errorf("its entries were removed, and its missed checks were not reported: %v", late)
+	if !recorded.hasLate(id) {
+		t.Errorf("its entries were removed, and its missed checks were not reported: %v", recorded.late)
 	}
+}
+
+// recorder records the IDs of the containers with late checks, and of those with saved runs.
+type recorder struct {
+	mu          sync.Mutex
+	late, saved map[string]bool
+}
+
+func (r *recorder) HandleCheck(_ *Observer, distinct DistinctCheck) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late[distinct.ID] = r.late[distinct.ID] || distinct.Late
+}
+
+func (r *recorder) HandleReported(*Observer, []monitor.Delta) {}
+func (r *recorder) HandleChanges(*Observer, []monitor.Delta)  {}
+func (r *recorder) HandleForgotten([]uint64)                  {}
+
+func (r *recorder) LoadEarlier([]string) profile.Profile { return profile.Profile{} }
+
+func (r *recorder) SaveProfile(p profile.Profile) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, run := range p.Runs {
+		r.saved[run.Container.ID] = true
+	}
+	return nil
+}
+
+func (r *recorder) hasLate(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.late[id]
+}
+
+func (r *recorder) hasSaved(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.saved[id]
 }
 
 // The queue forgets containers in the order of saving, and not before the given time.

@@ -151,8 +151,8 @@ func repeatedUse(change monitor.Delta, meaning meaning) uses.Use {
 	return use
 }
 
-// HandleChanges accepts the checks that were made since the last call. It is for [observe.Options] and does not block.
-// If showing uses is slow, memory is bounded by the number of patterns of use.
+// HandleChanges accepts the checks that were made since the last call. It implements [observe.Consumer]. If showing uses
+// is slow, memory is bounded by the number of patterns of use.
 func (w *Watcher) HandleChanges(observer *observe.Observer, changes []monitor.Delta) {
 	at := time.Now()
 	for _, change := range changes {
@@ -239,7 +239,7 @@ func (w *Watcher) reportRest() {
 }
 
 // HandleReported accepts the uses that an earlier process has reported. They are not reported again as first uses. It
-// is for [observe.Options].
+// implements [observe.Consumer].
 func (w *Watcher) HandleReported(_ *observe.Observer, changes []monitor.Delta) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -251,9 +251,9 @@ func (w *Watcher) HandleReported(_ *observe.Observer, changes []monitor.Delta) {
 	}
 }
 
-// Forget reports the unreported uses of containers and then removes their state. It is for containers about which
-// nothing follows.
-func (w *Watcher) Forget(cgroups []uint64) {
+// HandleForgotten reports the unreported uses of containers and then removes their state. It implements
+// [observe.Consumer].
+func (w *Watcher) HandleForgotten(cgroups []uint64) {
 	for _, cgroup := range cgroups {
 		w.enqueue(cgroup, func() {
 			for _, use := range w.takeUnreported(cgroup) {

@@ -41,7 +41,7 @@ type Options struct {
 
 // Watcher reports uses of capabilities: the first use of each pattern and, if it also gets the changes of the counts,
 // the later ones as one use per pattern and batch of changes. The uses of one container stay in order and do not wait
-// for other containers. A Watcher is safe for concurrent use.
+// for other containers. A Watcher is an [observe.Consumer] and safe for concurrent use.
 type Watcher struct {
 	options Options
 	showing sync.Mutex
@@ -79,7 +79,7 @@ func New(options Options) *Watcher {
 	return w
 }
 
-// HandleCheck accepts a check. It is for [observe.Options] and does not block.
+// HandleCheck accepts a check. It implements [observe.Consumer].
 func (w *Watcher) HandleCheck(observer *observe.Observer, distinct observe.DistinctCheck) {
 	all := usesOf(distinct, distinct.Check.Check)
 	if distinct.Late && w.queueNew(distinct.Cgroup, all) || !distinct.Late && slices.ContainsFunc(all, w.mayBeNew(distinct.Cgroup)) {

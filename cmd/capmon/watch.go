@@ -196,7 +196,7 @@ func trackLosses(observer *observe.Observer, alerting *alerting, log *zap.Logger
 		report = alerting.report
 	}
 	return loss.New(loss.Options{
-		Source: observer, Recording: observer.Recording().ID, Began: observer.Recording().Start, Every: lossAlertEvery,
+		Source: observer, Recording: observer.ID(), Began: observer.Began(), Every: lossAlertEvery,
 		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
 			return usewatch.Identify(ctx, observer, cgroup, id)
 		},
@@ -309,7 +309,7 @@ func (p *problems) report() {
 		p.withheld = true
 	}
 	losses, err := p.observer.Losses()
-	late, lateErr := p.observer.DroppedEvents()
+	late, _, lateErr := p.observer.DroppedEvents()
 	if err := errors.Join(err, lateErr); err != nil {
 		if !p.failed {
 			fmt.Fprintln(p.out, "capmon: cannot read the counters of lost checks:", err)

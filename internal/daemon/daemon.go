@@ -55,6 +55,8 @@ type Options struct {
 
 // Daemon is a recording that runs until it is closed, with its database. It is safe for concurrent use.
 type Daemon struct {
+	savedData // the same as database
+
 	options  Options
 	observer *observe.Observer
 	database *database
@@ -100,7 +102,8 @@ type State struct {
 // unusable is not an error: recorded data stays in the kernel until it can be saved. Start returns [ErrInUse] if
 // another daemon uses the database.
 func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
-	d := &Daemon{options: options, database: newDatabase(options.Database, options.Fallback, options.Log)}
+	database := newDatabase(options.Database, options.Fallback, options.Log)
+	d := &Daemon{savedData: database, options: options, database: database}
 	release, err := d.database.fallback.lock()
 	if err != nil {
 		return nil, err
@@ -120,7 +123,7 @@ func Start(ctx context.Context, options Options) (_ *Daemon, err error) {
 		return nil, errors.Join(err, d.database.close())
 	}
 	d.observer.WaitForEngine(ctx)
-	d.state = State{Hook: d.observer.Hook(), ID: d.observer.Recording().ID, Began: d.observer.Recording().Start, Resumed: d.observer.Continued()}
+	d.state = State{Hook: d.observer.Hook(), ID: d.observer.ID(), Began: d.observer.Began(), Resumed: d.observer.Continued()}
 	d.losses = loss.New(loss.Options{
 		Source: d.observer, Recording: d.state.ID, Began: d.state.Began, Earlier: d.lossesBefore(ctx), Every: options.Every,
 		Identify: func(ctx context.Context, cgroup uint64, id string) uses.Container {
@@ -167,9 +170,6 @@ func (d *Daemon) lossesBefore(ctx context.Context) monitor.Losses {
 	return last.Loss.Total
 }
 
-// Observer returns the running observation.
-func (d *Daemon) Observer() *observe.Observer { return d.observer }
-
 // Run saves recorded data at intervals until ctx ends, and then once more.
 func (d *Daemon) Run(ctx context.Context) {
 	tick, alerts := time.NewTicker(d.options.Every), time.NewTicker(alertsInterval)
@@ -204,7 +204,7 @@ func (d *Daemon) saveOnce(ctx context.Context) {
 		err = errors.Join(err, d.database.prune(ctx, d.options.Retention))
 	}
 	losses, lossErr := d.observer.Losses()
-	missed, missedErr := d.observer.DroppedEvents()
+	missed, _, missedErr := d.observer.DroppedEvents()
 	d.update(began, p, errors.Join(err, lossErr, missedErr), losses, missed)
 	if d.options.Alive != nil {
 		d.options.Alive()
@@ -270,11 +270,6 @@ func (d *Daemon) Latest() profile.Profile {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.latest
-}
-
-// Profile returns the selected runs and proofs in the database, and what may be selected as well.
-func (d *Daemon) Profile(ctx context.Context, selection store.Selection) (profile.Profile, store.Missing, error) {
-	return d.database.profile(ctx, selection)
 }
 
 // Close saves the waiting alerts and closes the database. If the recording is pinned, it continues for the next

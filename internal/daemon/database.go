@@ -25,6 +25,12 @@ type database struct {
 	store *store.Store // nil: not open
 }
 
+// savedData is the part of the database that users of a [Daemon] may call.
+type savedData interface {
+	Profile(context.Context, store.Selection) (profile.Profile, store.Missing, error)
+	Alerts(context.Context, store.Selection) ([]alert.Alert, store.MissingAlerts, error)
+}
+
 func newDatabase(path, fallback string, log *zap.Logger) *database {
 	return &database{path: path, fallback: fallbackStore{fallback, log}, log: log}
 }
@@ -158,8 +164,8 @@ func fillNames(ctx context.Context, s *store.Store, p profile.Profile) (profile.
 }
 
 // Alerts returns the selected alerts in the database, and the alerts that may be selected as well.
-func (d *Daemon) Alerts(ctx context.Context, selection store.Selection) (alerts []alert.Alert, missing store.MissingAlerts, err error) {
-	err = d.database.with(ctx, func(s *store.Store) error {
+func (d *database) Alerts(ctx context.Context, selection store.Selection) (alerts []alert.Alert, missing store.MissingAlerts, err error) {
+	err = d.with(ctx, func(s *store.Store) error {
 		if alerts, err = s.Alerts(ctx, selection); err == nil {
 			missing, err = s.MissingAlerts(ctx, selection)
 		}
@@ -188,7 +194,8 @@ func (d *database) runsOf(ctx context.Context, ids []string) (profile.Profile, e
 	return profile.Merge(p, fallback), errors.Join(err, fallbackErr)
 }
 
-func (d *database) profile(ctx context.Context, selection store.Selection) (p profile.Profile, missing store.Missing, err error) {
+// Profile returns the selected runs and proofs in the database, and what may be selected as well.
+func (d *database) Profile(ctx context.Context, selection store.Selection) (p profile.Profile, missing store.Missing, err error) {
 	err = d.with(ctx, func(s *store.Store) error {
 		if p, err = s.Profile(ctx, selection); err == nil {
 			missing, err = s.Missing(ctx, selection)

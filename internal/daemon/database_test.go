@@ -85,7 +85,7 @@ func (d *testDatabase) mustKeep(run profile.Run) {
 // kept returns the names and numbers of checks of the runs in the database.
 func (d *testDatabase) kept() string {
 	d.t.Helper()
-	p, _, err := d.profile(d.t.Context(), store.Selection{})
+	p, _, err := d.Profile(d.t.Context(), store.Selection{})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -263,7 +263,7 @@ func TestAnAlteredDocumentDoesNotBlockTheDatabase(t *testing.T) {
 	if _, err := db.Exec("UPDATE documents SET json = replace(json, 'web', 'bew')"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := d.profile(t.Context(), store.Selection{}); !errors.Is(err, store.ErrCorrupt) {
+	if _, _, err := d.Profile(t.Context(), store.Selection{}); !errors.Is(err, store.ErrCorrupt) {
 		t.Errorf("read: %v", err)
 	}
 	d.mustKeep(runAfter("", 1))

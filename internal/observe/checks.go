@@ -177,37 +177,6 @@ func (o *Observer) reportMissedOf(ended []monitor.Container) error {
 	return err
 }
 
-// DroppedEvents returns how many events the kernel has dropped.
-func (o *Observer) DroppedEvents() (uint64, error) {
-	dropped, _, err := o.monitor.DroppedEvents()
-	return dropped, err
-}
-
-// Since returns the time that has passed since a time of the monitor's clock.
-func (o *Observer) Since(moment time.Time) time.Duration { return o.monitor.Now().Sub(moment) }
-
-// Now returns the current time of the monitor's clock.
-func (o *Observer) Now() time.Time { return o.monitor.Now() }
-
-// SocketHolders reports the processes that have sockets open for which wanted returns true, as
-// [monitor.Monitor.SocketHolders].
-func (o *Observer) SocketHolders(ctx context.Context, wanted func(monitor.Socket) bool, found func(monitor.SocketHolder)) error {
-	return o.monitor.SocketHolders(ctx, wanted, found)
-}
-
-// Losses returns how much could not be recorded until now.
-func (o *Observer) Losses() (monitor.Losses, error) { return o.monitor.Losses() }
-
-// ContainerLosses returns the losses of each container, as [monitor.Monitor.ContainerLosses].
-func (o *Observer) ContainerLosses() (map[uint64]monitor.ContainerLosses, error) {
-	return o.monitor.ContainerLosses()
-}
-
-// LargestContainers returns which containers fill the kernel's maps, as [monitor.Monitor.LargestContainers].
-func (o *Observer) LargestContainers(of monitor.Losses) ([]monitor.LargestContainer, error) {
-	return o.monitor.LargestContainers(of)
-}
-
 // CurrentCheck returns the check as the kernel has it now, with how its system calls ended. A late check, or one of a
 // container that ended long ago, is returned unchanged.
 func (o *Observer) CurrentCheck(distinct DistinctCheck) (monitor.Check, error) {

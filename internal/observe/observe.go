@@ -44,6 +44,8 @@ type Options struct {
 
 // Observer is a running or stopped observation. It is safe for concurrent use.
 type Observer struct {
+	recording // the same as monitor
+
 	monitor     *monitor.Monitor
 	cgroups     kernel.Cgroups
 	engine      container.Engine
@@ -111,6 +113,7 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	o := &Observer{
+		recording:        m,
 		monitor:          m,
 		engine:           options.Engine,
 		keptLabels:       options.KeptLabels,
@@ -292,15 +295,6 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 
 // profiles reports whether the observer has to collect what a Profile needs.
 func (o *Observer) profiles() bool { return o.consumer == nil || o.storage != nil }
-
-// Recording returns the description of the observation. Its end is not set yet.
-func (o *Observer) Recording() profile.Observation { return o.observation }
-
-// Continued reports whether an earlier process started the recording.
-func (o *Observer) Continued() bool { return o.monitor.Continued() }
-
-// Hook returns the kernel hook that the recording uses.
-func (o *Observer) Hook() monitor.Hook { return o.monitor.Hook() }
 
 // Stop stops the recording. Afterwards, [Observer.Profile] still works, and has all that the engine reports. When Stop
 // returns, the Consumer has received everything that was recorded.

@@ -235,7 +235,3 @@ func (o *Observer) continueSeccompCalls(calls []monitor.CallSelector, earlier pr
 func (o *Observer) isUnreported(change monitor.Delta) bool {
 	return change.Now.First.After(o.monitor.ReportedUntil())
 }
-
-// SetReportedUntil stores that the Consumer has handled everything that was recorded until a time. A later
-// process that continues the recording reads it.
-func (o *Observer) SetReportedUntil(until time.Time) error { return o.monitor.SetReportedUntil(until) }

@@ -199,7 +199,7 @@ func (w *Watcher) awaitOutcome(observer *observe.Observer, distinct observe.Dist
 	if distinct.Late || !w.options.Outcomes || classify.Classify(check).Class != classify.Denied {
 		return check
 	}
-	for deadline := time.Now().Add(outcomeTimeout - observer.Since(check.First)); ; time.Sleep(outcomeInterval) {
+	for deadline := time.Now().Add(outcomeTimeout - observer.Now().Sub(check.First)); ; time.Sleep(outcomeInterval) {
 		later, err := observer.CurrentCheck(distinct)
 		if err != nil {
 			w.options.Log.Debug("looking up how a denied call ended", zap.Error(err))

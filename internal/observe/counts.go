@@ -17,28 +17,39 @@ import (
 // small share of a CPU.
 const countBackoff = 20
 
-// countReader returns a function that reads the counts once and passes the changes to the consumer.
-func (o *Observer) countReader() func() error {
-	var reading sync.Mutex
-	tally := o.monitor.NewDeltaReader()
-	continued := o.monitor.Continued()
-	return func() error {
-		reading.Lock()
-		defer reading.Unlock()
-		begin := time.Now()
-		changes, err := tally.Read()
-		if err != nil {
-			return fmt.Errorf("reading the counts: %w", err)
-		}
-		if continued { // only the first time: HandleReported has got the others
-			changes, continued = slices.DeleteFunc(changes, func(c monitor.Delta) bool { return !o.isUnreported(c) }), false
-		}
-		o.consumer.HandleChanges(o, changes)
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.countsReadAt = begin
+// countReader reads the changes of the counts.
+type countReader struct {
+	mu     sync.Mutex // held during a read; guards the fields below
+	deltas *monitor.DeltaReader
+	// continued: the next read is the first one of a continued recording. Its changes contain those that HandleReported
+	// has received.
+	continued bool
+}
+
+func newCountReader(m *monitor.Monitor) *countReader {
+	return &countReader{deltas: m.NewDeltaReader(), continued: m.Continued()}
+}
+
+// readCounts reads the counts once and passes the changes to the consumer, if it wants them.
+func (o *Observer) readCounts() error {
+	if o.counts == nil {
 		return nil
 	}
+	o.counts.mu.Lock()
+	defer o.counts.mu.Unlock()
+	begin := time.Now()
+	changes, err := o.counts.deltas.Read()
+	if err != nil {
+		return fmt.Errorf("reading the counts: %w", err)
+	}
+	if o.counts.continued {
+		changes, o.counts.continued = slices.DeleteFunc(changes, func(c monitor.Delta) bool { return !o.isUnreported(c) }), false
+	}
+	o.consumer.HandleChanges(o, changes)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended.countsReadAt = begin
+	return nil
 }
 
 // followCounts reads the counts at intervals.

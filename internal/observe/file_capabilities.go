@@ -16,8 +16,8 @@ func (o *Observer) readFileCapabilities(ctx context.Context, id string, cgroup u
 	}
 	program := profile.ProgramOf(cgroup, execution)
 	o.mu.Lock()
-	_, known := o.files[program]
-	layers, viewer := o.fromEngine.infos[id].Layers, o.viewer
+	_, known := o.files.capabilities[program]
+	layers, viewer := o.fromEngine.infos[id].Layers, o.fromEngine.viewer
 	o.mu.Unlock()
 	if known {
 		return
@@ -32,6 +32,6 @@ func (o *Observer) readFileCapabilities(ctx context.Context, id string, cgroup u
 	if answer, ok := o.lookUp(ctx, cgroup, untrustedfs.Request{Program: &request}); ok {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		o.files[program] = answer.Capabilities
+		o.files.capabilities[program] = answer.Capabilities
 	}
 }

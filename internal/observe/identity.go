@@ -17,12 +17,13 @@ import (
 // identities maps cgroups to containers. The name of a cgroup is only a claim: anyone who can create cgroups can choose
 // it. The engine confirms a cgroup with the PID of the container's first process, which is in the cgroup. Many
 // containers end before capmon can inspect them. The claim of their cgroups is accepted if only root can have created
-// the cgroups, unless the engine has confirmed another cgroup of the same start.
+// the cgroups, unless the engine has confirmed another cgroup of the same start. The observer's mu guards it.
 type identities struct {
 	places    map[uint64]monitor.CgroupInfo
 	paths     map[uint64]string // of cgroups that may not belong to a container
 	confirmed map[uint64]string // container IDs
 	decided   map[uint64]bool   // whether the claim of an unconfirmed cgroup is accepted
+	unread    string            // the last logged error about cgroups that cannot be read
 	// By container ID:
 	latest      map[string]start     // the latest confirmed start
 	inspectedAt map[string]time.Time // by the monitor's clock, a time before the engine's latest answer

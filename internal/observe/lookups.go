@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/capmon/capmon/internal/containerid"
+	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/untrustedfs"
 	"github.com/capmon/capmon/monitor"
 )
@@ -23,6 +24,42 @@ const (
 	// checkLookupTimeout is the time limit of a lookup that delays the report of a check.
 	checkLookupTimeout = 100 * time.Millisecond
 )
+
+// maxFileJobs is the number of files that may wait to be inspected.
+const maxFileJobs = 1024
+
+// fileLookups reads the file systems of containers. It is safe for concurrent use.
+type fileLookups struct {
+	*untrustedfs.Pool
+	cgroups kernel.Cgroups
+	jobs    chan func() // inspections of files that wait while checks have precedence
+}
+
+func newFileLookups(cgroups kernel.Cgroups, unresponsive func(cgroup uint64)) fileLookups {
+	return fileLookups{Pool: untrustedfs.NewPool(unresponsive), cgroups: cgroups, jobs: make(chan func(), maxFileJobs)}
+}
+
+// queue queues a job, unless too many jobs wait.
+func (l *fileLookups) queue(job func()) {
+	select {
+	case l.jobs <- job:
+	default:
+	}
+}
+
+// follow returns a function that runs the queued jobs until ctx ends.
+func (l *fileLookups) follow(ctx context.Context) func() {
+	return func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case job := <-l.jobs:
+				job()
+			}
+		}
+	}
+}
 
 // lookUp requests something from a container's file system. It returns false if the file system does not have the file
 // or does not answer.
@@ -71,9 +108,9 @@ func (o *Observer) logUnreadCgroups() {
 	err := o.monitor.UnreadCgroups()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if err == nil || err.Error() == o.unreadCgroups {
+	if err == nil || err.Error() == o.identities.unread {
 		return
 	}
-	o.unreadCgroups = err.Error()
+	o.identities.unread = err.Error()
 	o.log.Warn("reading cgroups; containers in them may be missing or be reported as ended", zap.Error(err))
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -16,12 +15,8 @@ import (
 	"github.com/capmon/capmon/internal/container"
 	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
-	"github.com/capmon/capmon/internal/untrustedfs"
 	"github.com/capmon/capmon/monitor"
 )
-
-// maxFileJobs is the number of files that may wait to be inspected.
-const maxFileJobs = 1024
 
 // Options are the settings of [Start].
 type Options struct {
@@ -42,55 +37,37 @@ type Options struct {
 	Storage Storage
 }
 
+// readsCounts reports whether Consumer.HandleChanges is to be called.
+func (o Options) readsCounts() bool { return o.Consumer != nil && o.ChangesInterval > 0 }
+
 // Observer is a running or stopped observation. It is safe for concurrent use.
 type Observer struct {
 	recording // the same as monitor
 
 	monitor     *monitor.Monitor
-	cgroups     kernel.Cgroups
-	engine      container.Engine
+	engine      container.Engine // nil if no engine is available
 	keptLabels  container.KeptLabels
 	log         *zap.Logger
 	observation profile.Observation
 	last        capability.Capability
+	storage     Storage // nil if the observer keeps all data
 
-	consumer      Consumer      // nil if nobody receives checks
-	storage       Storage       // nil if the observer keeps all data
-	readCounts    func() error  // calls HandleChanges
-	ended         endedQueue    // cgroups for which HandleForgotten was not called yet
-	readsCounts   bool          // HandleChanges is called
-	countsReadAt  time.Time     // start of the latest read of the counts that HandleChanges has got
-	droppedEvents atomic.Uint64 // number of events that the kernel had dropped at the last reportMissed
-	missedLock    sync.Mutex    // held during reportMissed
+	consumer Consumer      // nil if nobody receives checks
+	missed   *missedChecks // nil without a consumer
+	counts   *countReader  // nil if HandleChanges is not called
+	flushed  signal        // sent when the last event has been handled
 
-	cancel       context.CancelFunc
-	done         sync.WaitGroup
-	inspectSlots chan struct{} // has one element for each inspection that runs
-	fileJobs     chan func()   // inspections of files that wait while checks have precedence
-	// lookups reads the containers' file systems.
-	lookups *untrustedfs.Pool
-	// engineRead is closed, by setEngineRead, when the engine has reported the containers that were running at the
-	// start.
-	engineRead    chan struct{}
-	setEngineRead func()
-	// flushed is closed, by flush, when the last event has been handled.
-	flushed chan struct{}
-	flush   func()
+	inspections inspections
+	lookups     fileLookups
+	cancel      context.CancelFunc
+	done        sync.WaitGroup
 
-	mu         sync.Mutex
-	viewer     string // the engine's view of the files (kernel.Viewer), capmon's own without a connection to the engine
-	fromEngine engineData
-	identities identities
-	// waitingForEngine has the time since which an ended container waits for the engine's report, by its ID.
-	waitingForEngine map[string]time.Time
-	files            map[profile.Program]kernel.FileCapabilities
-	foundPaths       foundPaths
-	// firstProcesses are the PIDs of the first processes seen of the containers, by cgroup.
-	firstProcesses map[uint64]int
-	// executables are the paths of executed files. They are recorded only for a consumer.
-	executables   map[profile.Program]string
-	unreadCgroups string // the last logged error about cgroups that cannot be read
-	seccompCalls  seccompCalls
+	mu           sync.Mutex // guards the fields below
+	fromEngine   engineData
+	identities   identities
+	files        fileRecords
+	ended        endedContainers
+	seccompCalls seccompCalls
 }
 
 // Start starts a recording. When it returns, every check of every container is counted.
@@ -113,40 +90,33 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	o := &Observer{
-		recording:        m,
-		monitor:          m,
-		engine:           options.Engine,
-		keptLabels:       options.KeptLabels,
-		log:              options.Log,
-		consumer:         options.Consumer,
-		storage:          options.Storage,
-		readsCounts:      options.Consumer != nil && options.ChangesInterval > 0,
-		observation:      profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
-		cgroups:          cgroups,
-		last:             capability.Capability(last),
-		cancel:           cancel,
-		inspectSlots:     make(chan struct{}, maxInspections),
-		fileJobs:         make(chan func(), maxFileJobs),
-		engineRead:       make(chan struct{}),
-		flushed:          make(chan struct{}),
-		fromEngine:       newEngineData(),
-		identities:       newIdentities(),
-		waitingForEngine: make(map[string]time.Time),
-		files:            make(map[profile.Program]kernel.FileCapabilities),
-		foundPaths:       newFoundPaths(),
-		firstProcesses:   make(map[uint64]int),
-		executables:      make(map[profile.Program]string),
-		seccompCalls:     newSeccompCalls(),
+		recording:    m,
+		monitor:      m,
+		engine:       options.Engine,
+		keptLabels:   options.KeptLabels,
+		log:          options.Log,
+		storage:      options.Storage,
+		consumer:     options.Consumer,
+		observation:  profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
+		last:         capability.Capability(last),
+		flushed:      newSignal(),
+		inspections:  newInspections(),
+		cancel:       cancel,
+		fromEngine:   newEngineData(),
+		identities:   newIdentities(),
+		files:        newFileRecords(),
+		ended:        newEndedContainers(options.readsCounts()),
+		seccompCalls: newSeccompCalls(),
 	}
-	o.lookups = untrustedfs.NewPool(o.logSilentFileSystem)
+	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
 	go o.lookups.Warm()
-	o.flush = sync.OnceFunc(func() { close(o.flushed) })
-	o.setEngineRead = sync.OnceFunc(func() { close(o.engineRead) })
-	o.viewer = kernel.Viewer(0)
+	if o.consumer != nil {
+		o.missed = &missedChecks{monitor: m, log: o.log, passOn: o.handleLateChecks}
+	}
 	if o.engine != nil {
-		o.viewer = kernel.Viewer(o.engine.PID())
+		o.fromEngine.viewer = kernel.Viewer(o.engine.PID())
 	} else {
-		o.setEngineRead()
+		o.inspections.readFirst.send()
 	}
 	for _, failed := range m.FailedHooks() {
 		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
@@ -159,12 +129,11 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.freeRoom(ctx))
 	if o.consumer != nil {
-		o.done.Go(o.followMissedEvents(ctx))
-		o.done.Go(o.inspectFiles(ctx))
+		o.done.Go(o.missed.follow(ctx))
+		o.done.Go(o.lookups.follow(ctx))
 	}
-	o.readCounts = func() error { return nil }
-	if o.readsCounts {
-		o.readCounts = o.countReader()
+	if options.readsCounts() {
+		o.counts = newCountReader(m)
 		o.done.Go(o.followCounts(ctx, options.ChangesInterval))
 	}
 	if o.engine != nil {
@@ -183,7 +152,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				return
 			}
 			if errors.Is(err, monitor.ErrFlushed) {
-				o.flush()
+				o.flushed.send()
 				continue
 			}
 			if err != nil {
@@ -211,7 +180,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 }
 
 // inspectFile inspects the file of an event, if profiles are wanted. Without a consumer it does so at once, otherwise in
-// the goroutine of inspectFiles. If too many files wait, the next Profile inspects the file.
+// the goroutine of lookups.follow. If too many files wait, the next Profile inspects the file.
 func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	inspect := func() {
 		if event.File != nil {
@@ -226,24 +195,7 @@ func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	case o.consumer == nil:
 		inspect()
 	default:
-		select {
-		case o.fileJobs <- inspect:
-		default:
-		}
-	}
-}
-
-// inspectFiles runs the inspections that inspectFile has queued.
-func (o *Observer) inspectFiles(ctx context.Context) func() {
-	return func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case inspect := <-o.fileJobs:
-				inspect()
-			}
-		}
+		o.lookups.queue(inspect)
 	}
 }
 
@@ -287,7 +239,7 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 	unconfirmed := o.assignIDs(snapshot.Containers)
 	sources := profile.Sources{
 		Infos: o.fromEngine.infos, NewContainers: o.fromEngine.newContainers, Unconfirmed: unconfirmed, EngineErrors: o.unknownReasons(snapshot.Containers),
-		Files: o.files, Walks: o.foundPaths.of, Unresponsive: o.lookups.Unresponsive(), CallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
+		Files: o.files.capabilities, Walks: o.files.paths.of, Unresponsive: o.lookups.Unresponsive(), CallsSince: o.seccompCalls.since, Exits: o.fromEngine.exits, Stops: o.fromEngine.stops,
 		KeptLabels: o.keptLabels, Last: o.last,
 	}
 	return profile.New(profile.Record(snapshot, o.observation, sources)...)
@@ -303,6 +255,18 @@ func (o *Observer) Stop(ctx context.Context) error {
 		return o.stopWithChecks()
 	}
 	return errors.Join(o.monitor.Stop(), o.syncWithEngine(ctx))
+}
+
+// stopWithChecks stops the recording and passes on the remaining checks and changes.
+func (o *Observer) stopWithChecks() error {
+	if err := o.monitor.Stop(); err != nil {
+		return err
+	}
+	if err := o.monitor.FlushEvents(); err != nil {
+		return fmt.Errorf("reading the last events: %w", err)
+	}
+	<-o.flushed.sent
+	return errors.Join(o.missed.report(), o.readCounts())
 }
 
 // Close ends the observation and releases all its resources.

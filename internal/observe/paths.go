@@ -22,15 +22,15 @@ const (
 func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, use monitor.FileUse) {
 	named := profile.PathQueryOf(cgroup, use)
 	o.mu.Lock()
-	known := o.foundPaths.of[named].File != nil || o.foundPaths.full(cgroup)
-	info, viewer := o.fromEngine.infos[id], o.viewer
-	processes := []int{int(use.PID), o.firstProcesses[cgroup], info.Pid}
+	known := o.files.paths.of[named].File != nil || o.files.paths.full(cgroup)
+	info, viewer := o.fromEngine.infos[id], o.fromEngine.viewer
+	processes := []int{int(use.PID), o.files.firstProcesses[cgroup], info.Pid}
 	o.mu.Unlock()
 	if known || use.Naming != monitor.ByPath && use.Failed == nil || !use.Base.Known() || use.Cut || use.Base.Cut {
 		return
 	}
 	request := untrustedfs.Path{
-		Cgroup: cgroup, Cgroups: o.cgroups, PIDs: processes,
+		Cgroup: cgroup, Cgroups: o.lookups.cgroups, PIDs: processes,
 		Base: use.Base.Path, BaseInode: use.Base.File.Inode, Path: use.Path, Follow: !named.Link, Executed: named.Executed,
 		Viewer: viewer, Inspected: info.Inspected, Layers: info.Layers, Mounts: info.Mounts,
 	}
@@ -40,8 +40,8 @@ func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, us
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if _, earlier := o.foundPaths.of[named]; !earlier || !ofImage(answer.Walk) {
-		o.foundPaths.put(named, answer.Walk)
+	if _, earlier := o.files.paths.of[named]; !earlier || !ofImage(answer.Walk) {
+		o.files.paths.put(named, answer.Walk)
 	}
 }
 
@@ -83,14 +83,4 @@ func (f *foundPaths) forget(gone map[uint64]bool) {
 // ofImage reports whether a result is, at least in part, how the image has the path.
 func ofImage(walk kernel.PathWalk) bool {
 	return slices.ContainsFunc(walk.Directories, func(node kernel.Node) bool { return node.Image }) || walk.File != nil && walk.File.Image
-}
-
-// recordFirstProcess records the first process that was seen of a container. In most cases it lives as long as the
-// container.
-func (o *Observer) recordFirstProcess(cgroup uint64, pid int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.firstProcesses[cgroup] == 0 {
-		o.firstProcesses[cgroup] = pid
-	}
 }

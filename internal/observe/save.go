@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"time"
 
-	"go.uber.org/zap"
-
 	"github.com/capmon/capmon/internal/container"
-	"github.com/capmon/capmon/internal/kernel"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/monitor"
 )
@@ -21,8 +17,6 @@ const (
 	// identifyTimeout is the longest time for which the data of an ended container waits in the kernel for the engine's
 	// report. identifyTimeoutFull is that time while the maps need room.
 	identifyTimeout, identifyTimeoutFull = 5 * time.Minute, 2 * time.Second
-	// forgetDelay is the time after the end of a container during which there may be calls about it.
-	forgetDelay = 10 * time.Second
 	// fullShare is the share of a map from which no container waits for the engine any longer.
 	fullShare = 0.5
 )
@@ -60,12 +54,7 @@ func (o *Observer) isIdentified(cgroup uint64, id string) bool {
 	if o.fromEngine.infos[id].Inspected || o.fromEngine.foreign[id] || o.fromEngine.infos[id].ID != "" && errors.Is(o.fromEngine.failures[id], container.ErrNotFound) {
 		return true
 	}
-	since, waiting := o.waitingForEngine[id]
-	if !waiting {
-		since = time.Now()
-		o.waitingForEngine[id] = since
-	}
-	return time.Since(since) > identifyTimeout
+	return o.ended.waitingTime(id) > identifyTimeout
 }
 
 // saveEnded saves the data of those ended containers that are wanted. Their entries are then removed from the kernel's
@@ -73,7 +62,7 @@ func (o *Observer) isIdentified(cgroup uint64, id string) bool {
 func (o *Observer) saveEnded(wanted func(cgroup uint64, id string) bool) error {
 	var kept []monitor.Container
 	err := o.monitor.FlushEnded(wanted, func(ended monitor.Snapshot) error {
-		if err := o.reportMissedOf(ended.Containers); err != nil { // before profileOf replaces the IDs
+		if err := o.missed.reportOf(ended.Containers); err != nil { // before profileOf replaces the IDs
 			return err
 		}
 		if err := o.storage.SaveProfile(o.profileOf(ended)); err != nil {
@@ -105,25 +94,6 @@ func (o *Observer) saveEndedToFreeRoom(ctx context.Context) error {
 	return errors.Join(err, fillErr)
 }
 
-// endedQueue has the cgroups of saved containers, in the order of saving.
-type endedQueue []endedBatch
-
-type endedBatch struct {
-	cgroups []uint64
-	at      time.Time
-}
-
-// add appends cgroups, and calls forget for those that were appended before a time.
-func (d *endedQueue) add(cgroups []uint64, before time.Time, forget func([]uint64)) {
-	if len(cgroups) > 0 {
-		*d = append(*d, endedBatch{cgroups, time.Now()})
-	}
-	for len(*d) > 0 && (*d)[0].at.Before(before) {
-		forget((*d)[0].cgroups)
-		*d = (*d)[1:]
-	}
-}
-
 // forget removes what is known about runs that have ended. The container may have other runs.
 func (o *Observer) forget(ended []monitor.Container) {
 	gone := make(map[uint64]bool)
@@ -131,22 +101,15 @@ func (o *Observer) forget(ended []monitor.Container) {
 	defer o.mu.Unlock()
 	for _, c := range ended {
 		gone[c.Cgroup] = true
-		delete(o.firstProcesses, c.Cgroup)
 		o.lookups.Forget(c.Cgroup)
 	}
-	before := time.Now().Add(-forgetDelay)
-	if o.readsCounts && o.countsReadAt.Before(before) { // reads may be rare, and the next one still has these containers
-		before = o.countsReadAt
-	}
-	o.ended.add(slices.Collect(maps.Keys(gone)), before, func(cgroups []uint64) {
+	o.ended.saved.add(slices.Collect(maps.Keys(gone)), o.ended.forgetBefore(), func(cgroups []uint64) {
 		o.identities.forgetCgroups(cgroups)
 		if o.consumer != nil {
 			o.consumer.HandleForgotten(cgroups)
 		}
 	})
-	maps.DeleteFunc(o.files, func(program profile.Program, _ kernel.FileCapabilities) bool { return gone[program.Cgroup] })
-	maps.DeleteFunc(o.executables, func(program profile.Program, _ string) bool { return gone[program.Cgroup] })
-	o.foundPaths.forget(gone)
+	o.files.forget(gone)
 }
 
 // forgetRemoved removes what is known about containers that neither the engine nor the kernel has any longer. before
@@ -163,7 +126,7 @@ func (o *Observer) forgetRemoved(before map[string]bool, engines []container.Inf
 	for id := range before {
 		o.identities.forgetContainer(id)
 		o.fromEngine.forget(id)
-		delete(o.waitingForEngine, id)
+		delete(o.ended.waiting, id)
 		delete(o.seccompCalls.since, id)
 	}
 }
@@ -175,7 +138,7 @@ func (o *Observer) knownIDs() map[string]bool {
 	ids := make(map[string]bool)
 	add := func(id string) { ids[id] = true }
 	o.fromEngine.eachID(add)
-	eachKey(o.waitingForEngine, add)
+	eachKey(o.ended.waiting, add)
 	eachKey(o.seccompCalls.since, add)
 	return ids
 }
@@ -184,54 +147,4 @@ func eachKey[V any](m map[string]V, visit func(string)) {
 	for key := range m {
 		visit(key)
 	}
-}
-
-// continueRecording continues the recording of an earlier process. It loads what that process has saved about the
-// containers.
-func (o *Observer) continueRecording() error {
-	if !o.monitor.Continued() {
-		return nil
-	}
-	named, err := o.monitor.ContainerIDs()
-	if err != nil {
-		return err
-	}
-	ids := slices.Compact(slices.Sorted(maps.Values(named)))
-	o.log.Debug("continued a recording", zap.String("recording", o.observation.ID), zap.Time("reported until", o.monitor.ReportedUntil()))
-	if calls := o.monitor.SelectedCalls(); len(calls) > 0 { // otherwise no calls are recorded
-		o.continueSeccompCalls(calls, o.storage.LoadEarlier(ids))
-	}
-	if o.consumer == nil {
-		return nil
-	}
-	// The checks that the earlier process may not have reported are reported again, so none is left out.
-	o.droppedEvents.Store(math.MaxUint64)
-	changes, err := o.monitor.AllDeltas()
-	if err != nil {
-		return fmt.Errorf("reading the checks of the earlier process: %w", err)
-	}
-	o.consumer.HandleReported(o, slices.DeleteFunc(changes, o.isUnreported))
-	return nil
-}
-
-// continueSeccompCalls continues to record the calls. It restores, for each container, the time since which they are
-// recorded.
-func (o *Observer) continueSeccompCalls(calls []monitor.CallSelector, earlier profile.Profile) {
-	for _, call := range calls {
-		o.seccompCalls.calls[call.Name] = call
-	}
-	for _, run := range earlier.Runs {
-		if run.Observation.ID != o.observation.ID || run.Unwatched != nil {
-			continue
-		}
-		since := run.Since()
-		if known, ok := o.seccompCalls.since[run.Container.ID]; !ok || since.After(known) {
-			o.seccompCalls.since[run.Container.ID] = since
-		}
-	}
-}
-
-// isUnreported reports whether a check was first made after the time up to which an earlier process has reported.
-func (o *Observer) isUnreported(change monitor.Delta) bool {
-	return change.Now.First.After(o.monitor.ReportedUntil())
 }

@@ -3,7 +3,6 @@ package observe
 import (
 	"context"
 	"errors"
-	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -25,11 +24,11 @@ func TestMissedChecksOfEndedContainersAreReportedBeforeRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer o.Close()
-	o.missedLock.Lock() // the observer itself does not find them
-	defer o.missedLock.Unlock()
+	o.missed.lock.Lock() // the observer itself does not find them
+	defer o.missed.lock.Unlock()
 	id := command(t, "docker", "create", "--rm", "--name=missed", "bb", "probe", "setuid0")
 	command(t, "docker", "start", "--attach", id)
-	o.droppedEvents.Store(math.MaxUint64)
+	o.missed.missAll()
 	for left := true; left; {
 		p, err := o.Save(ctx)
 		if err := errors.Join(err, ctx.Err()); err != nil {

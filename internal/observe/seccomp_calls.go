@@ -14,7 +14,7 @@ import (
 )
 
 // seccompCalls are the system calls that a seccomp profile allows only with a capability, and the containers that were
-// granted such a capability. The calls are recorded only while such a container exists.
+// granted such a capability. The calls are recorded only while such a container exists. The observer's mu guards it.
 type seccompCalls struct {
 	calls      map[string]monitor.CallSelector // all calls of all such containers so far: masks must not shrink
 	containers map[string]bool                 // the IDs of the existing containers

@@ -1,0 +1,166 @@
+package observe
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/container"
+	"github.com/capmon/capmon/monitor"
+)
+
+// maxInspections is the number of containers that are inspected at the same time.
+const maxInspections = 8
+
+// inspections limits how many containers are inspected at the same time. It is safe for concurrent use.
+type inspections struct {
+	slots chan struct{} // has one element for each inspection that runs
+	// readFirst is sent when the engine has reported the containers that were running at the start, or has failed to.
+	readFirst signal
+}
+
+func newInspections() inspections {
+	return inspections{slots: make(chan struct{}, maxInspections), readFirst: newSignal()}
+}
+
+// inspectInBackground calls Inspect in a goroutine of its own, so that a slow engine does not delay events, and repeats
+// it until the engine answers. It returns a channel that is closed after the first attempt. It must be called from a
+// goroutine that o.done waits for.
+func (o *Observer) inspectInBackground(ctx context.Context, id string) <-chan struct{} {
+	answer, inspecting := o.beginInspecting(id)
+	if inspecting {
+		return answer
+	}
+	o.done.Go(func() {
+		known := o.inspectInSlot(ctx, id)
+		close(answer)
+		for !o.endInspecting(id, known || !wait(ctx, engineRetry)) {
+			known = o.inspectInSlot(ctx, id)
+		}
+	})
+	return answer
+}
+
+// inspectInSlot calls Inspect, but at most maxInspections run at the same time.
+func (o *Observer) inspectInSlot(ctx context.Context, id string) bool {
+	o.inspections.slots <- struct{}{}
+	defer func() { <-o.inspections.slots }()
+	return o.Inspect(ctx, id)
+}
+
+// beginInspecting returns the channel that is closed after the first answer about a container, and whether another
+// goroutine inspects the container already. If none does, the caller has to inspect it, close the channel and call
+// endInspecting.
+func (o *Observer) beginInspecting(id string) (answer chan struct{}, inspecting bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if answer, inspecting = o.fromEngine.inspecting[id]; !inspecting {
+		answer = make(chan struct{})
+		o.fromEngine.inspecting[id] = answer
+	}
+	return answer, inspecting
+}
+
+// endInspecting ends an inspection if it is done and nothing has happened since that makes another one necessary. It
+// returns whether the inspection has ended.
+func (o *Observer) endInspecting(id string, done bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if done && !o.identities.stale[id] {
+		delete(o.fromEngine.inspecting, id)
+		return true
+	}
+	return false
+}
+
+// Inspect inspects a container with the engine, unless the engine has reported it already and the container was not
+// restarted since. It reports whether the engine answered.
+func (o *Observer) Inspect(ctx context.Context, id string) bool {
+	if o.engine == nil || !o.mustInspect(id) {
+		return true
+	}
+	inspectCtx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	inspectedAt := o.monitor.Now()
+	info, err := o.engine.Inspect(inspectCtx, id)
+	var cgroup uint64
+	if err == nil && info.Running && info.Pid != 0 {
+		cgroup = o.findCgroup(info)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	defer o.fromEngine.notify()
+	switch {
+	case err == nil || errors.Is(err, container.ErrNotFound):
+		o.identities.inspectedAt[id] = inspectedAt
+	case ctx.Err() == nil:
+		o.identities.stale[id] = true
+	}
+	if gone, known := o.fromEngine.infos[id]; known && errors.Is(err, container.ErrNotFound) {
+		gone.Running, gone.Pid = false, 0
+		o.fromEngine.infos[id] = gone
+	}
+	if err != nil {
+		// The container was removed already, or is another engine's, or the engine is not reachable. What the kernel
+		// has recorded remains.
+		o.fromEngine.failures[id] = err
+		o.log.Debug("inspecting a container failed", zap.String("id", id), zap.Error(err))
+		return errors.Is(err, container.ErrNotFound)
+	}
+	if len(info.Layers) == 0 { // containerd does not answer, or the root file system is no longer mounted
+		info.Layers = o.fromEngine.infos[id].Layers
+	}
+	o.fromEngine.infos[id] = info
+	o.recordIfNew(info)
+	if cgroup != 0 {
+		o.confirm(info, cgroup)
+	}
+	if name, renamed := o.fromEngine.names[id]; renamed {
+		o.setName(id, name)
+	}
+	if err := o.setGrant(info); err != nil {
+		o.log.Warn("storing a container's granted capabilities in the kernel", zap.String("id", id), zap.Error(err))
+	}
+	if o.profiles() {
+		o.recordUnlockedCalls(info)
+	}
+	o.log.Debug("inspected a container", zap.String("id", id), zap.String("name", info.Name))
+	return true
+}
+
+// mustInspect reports whether a container has to be inspected, and clears its stale mark.
+func (o *Observer) mustInspect(id string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	must := !o.fromEngine.infos[id].Inspected || o.identities.stale[id]
+	delete(o.identities.stale, id)
+	return must
+}
+
+// findCgroup returns the cgroup of a running container, found by its first process. It returns 0 if the process is not
+// visible from here or has ended.
+func (o *Observer) findCgroup(info container.Info) uint64 {
+	cgroup, where, err := o.monitor.CgroupOf(info.Pid, info.ID)
+	if err == nil {
+		err = o.monitor.TrustSiblings(where)
+	}
+	if err != nil {
+		o.log.Debug("looking for a container's cgroup", zap.String("id", info.ID), zap.Error(err))
+		return 0
+	}
+	return cgroup
+}
+
+// setGrant stores what the engine granted a container in the kernel's map.
+func (o *Observer) setGrant(info container.Info) error {
+	granted, err := capability.Granted(info.CapAdd, info.CapDrop, info.Privileged, o.last)
+	if err != nil {
+		return err
+	}
+	if err := o.monitor.SetGrant(info.ID, granted); !errors.Is(err, monitor.ErrClosed) { // the engine answered after the end of the recording
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/capmon/capmon/monitor"
+)
+
+const (
+	// missedInterval is the interval at which the observer checks whether the kernel has dropped events. missedDelay is
+	// the time that it then waits for events that are still unread.
+	missedInterval = 200 * time.Millisecond
+	missedDelay    = 2 * time.Second
+	// missedBackoff times the duration of a search for missed checks is the pause after it. A workload that makes new
+	// distinct checks all the time thus cannot keep the observer busy.
+	missedBackoff = 4
+)
+
+// missedChecks finds the checks whose events the kernel has dropped because there were too many. It is safe for
+// concurrent use.
+type missedChecks struct {
+	monitor *monitor.Monitor
+	log     *zap.Logger
+	passOn  func([]monitor.Container) // passes the checks of containers to the consumer
+
+	lock    sync.Mutex    // held during report
+	dropped atomic.Uint64 // number of events that the kernel had dropped at the last report
+}
+
+// missAll makes the next report necessary even if the kernel has dropped no events.
+func (m *missedChecks) missAll() { m.dropped.Store(math.MaxUint64) }
+
+// follow returns a function that passes on missed checks until ctx ends or the monitor is closed.
+func (m *missedChecks) follow(ctx context.Context) func() {
+	return func() {
+		var since time.Time // since when events are known to be missing
+		pause := missedInterval
+		for wait(ctx, pause) {
+			pause = missedInterval
+			dropped, pending, err := m.monitor.DroppedEvents()
+			switch {
+			case errors.Is(err, monitor.ErrClosed):
+				return
+			case err != nil:
+				m.log.Warn("reading how many events the kernel has dropped", zap.Error(err))
+				continue
+			case dropped == m.dropped.Load():
+				since = time.Time{}
+				continue
+			case since.IsZero():
+				since = time.Now()
+			}
+			if pending && time.Since(since) < missedDelay {
+				continue
+			}
+			begin := time.Now()
+			if err := m.report(); err != nil && !errors.Is(err, monitor.ErrClosed) {
+				m.log.Warn("reading the checks whose events are missing", zap.Error(err))
+			}
+			pause = max(missedInterval, missedBackoff*time.Since(begin))
+			since = time.Time{}
+		}
+	}
+}
+
+// report passes on all recorded checks. For the consumer, only those without an event are new.
+func (m *missedChecks) report() error {
+	m.lock.Lock()
+	defer m.lock.Unlock()
+	dropped, _, err := m.monitor.DroppedEvents() // before the snapshot, which has all of these
+	if err != nil {
+		return err
+	}
+	snapshot, err := m.monitor.Snapshot()
+	if err != nil {
+		return err
+	}
+	m.passOn(snapshot.Containers)
+	m.dropped.Store(dropped)
+	return nil
+}
+
+// reportOf passes on the checks of ended containers whose entries capmon is about to remove from the kernel's maps, if
+// the kernel has dropped events since the last report. The next report would be too late for them. m may be nil.
+func (m *missedChecks) reportOf(ended []monitor.Container) error {
+	if m == nil {
+		return nil
+	}
+	dropped, _, err := m.monitor.DroppedEvents()
+	if err == nil && dropped != m.dropped.Load() {
+		m.passOn(ended)
+	}
+	return err
+}

@@ -23,10 +23,9 @@ const (
 	parallelLookups = 4
 	// checkLookupTimeout is the time limit of a lookup that delays the report of a check.
 	checkLookupTimeout = 100 * time.Millisecond
+	// maxFileJobs is the number of files that may wait to be inspected.
+	maxFileJobs = 1024
 )
-
-// maxFileJobs is the number of files that may wait to be inspected.
-const maxFileJobs = 1024
 
 // fileLookups reads the file systems of containers. It is safe for concurrent use.
 type fileLookups struct {

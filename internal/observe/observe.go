@@ -179,8 +179,8 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 	}
 }
 
-// inspectFile inspects the file of an event, if profiles are wanted. Without a consumer it does so at once, otherwise in
-// the goroutine of lookups.follow. If too many files wait, the next Profile inspects the file.
+// inspectFile inspects the file of an event, if profiles are wanted. Without a consumer it does so at once, otherwise
+// in the goroutine of lookups.follow. If too many files wait, the next Profile inspects the file.
 func (o *Observer) inspectFile(ctx context.Context, event monitor.Event) {
 	inspect := func() {
 		if event.File != nil {

@@ -151,8 +151,8 @@ func repeatedUse(change monitor.Delta, meaning meaning) uses.Use {
 	return use
 }
 
-// HandleChanges accepts the checks that were made since the last call. It implements [observe.Consumer]. If showing uses
-// is slow, memory is bounded by the number of patterns of use.
+// HandleChanges accepts the checks that were made since the last call. It implements [observe.Consumer]. If showing
+// uses is slow, memory is bounded by the number of patterns of use.
 func (w *Watcher) HandleChanges(observer *observe.Observer, changes []monitor.Delta) {
 	at := time.Now()
 	for _, change := range changes {

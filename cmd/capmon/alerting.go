@@ -163,7 +163,7 @@ func (a *alerting) reload() {
 	if err == nil && !a.scope.covers(file) {
 		err = errors.New("rules " + a.path + ": the rules need uses that capmon does not record now (because of classes, alert: every or burst): restart capmon")
 		if a.printer != nil {
-			err = fmt.Errorf("%w; to add and remove such rules without a restart, run watch with --all and --every", err)
+			err = fmt.Errorf("%w; to add and remove such rules without a restart, use --all and --every", err)
 		}
 	}
 	if err == nil {
@@ -195,7 +195,7 @@ func (a *alerting) close() error {
 	if dropped, skipped := a.printer.dropped(); dropped > 0 {
 		text += fmt.Sprintf("; %d of them were sent only to the sinks, because the reader of standard output was too slow", dropped-skipped)
 		if skipped > 0 {
-			text += fmt.Sprintf("; %d others are lost, because no sink accepted them", skipped)
+			text += fmt.Sprintf("; %d other alerts are lost, because no sink accepted them", skipped)
 		}
 	}
 	a.notify([]string{text})

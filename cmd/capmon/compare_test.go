@@ -160,9 +160,9 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			{"not granted", "deny-granted: [MKNOD, SYS_ADMIN]", []string{"--deny-granted=MKNOD,SYS_ADMIN"}, exitDone, nil},
 			{"granted as allowed", "allow-granted: [DEFAULT]", []string{"--allow-granted=default"}, exitDone, nil},
 			{"granted beyond", "allow-granted: [CHOWN]", []string{"--allow-granted=CHOWN"}, exitFound, []string{"are granted, which the rule does not allow"}},
-			{"unused", "max-unused: 10", nil, exitFound, []string{"11 of 13 granted capabilities were never used, the rule allows 10"}},
+			{"unused", "max-unused: 10", nil, exitFound, []string{"11 of 13 granted capabilities were never used; the rule allows 10"}},
 			{"complete", "complete: true, whole-run: true, max-unused: 11", nil, exitDone, nil},
-			{"unproved", "proved: true", nil, exitFound, []string{"no proof of capmon verify is in the profile"}},
+			{"unproved", "proved: true", nil, exitFound, []string{"the profile contains no proof of capmon verify"}},
 			{"of others", "deny: [ALL], match: {image: [nginx]}", nil, exitDone, []string{"note: no rule of the policy applies to it", `note: rule "r" applied to no container`}},
 		} {
 			t.Run(test.name, func(t *testing.T) {

@@ -367,8 +367,8 @@ func TestInvalidSourcesAreReported(t *testing.T) {
 	}{
 		{"report --db NONE", "there is no database " + none},
 		{"flags --db NONE", "capmon db import"},
-		{"check --deny KILL --db NONE", "no file is named"},
-		{"merge --db NONE", "no file is named"},
+		{"check --deny KILL --db NONE", "you named no file"},
+		{"merge --db NONE", "you named no file"},
 		{"diff --db NONE --image a --with-image b", "there is no database"},
 		{"db info --db NONE", "there is no database"},
 		{"db alerts --db NONE", "there is no database"},

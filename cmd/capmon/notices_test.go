@@ -61,7 +61,7 @@ func TestEveryLineOnStderrIsJSON(t *testing.T) {
 	l := watchLive(t, "--log-format", "json", "--rules", "builtin", "--container", "in-json")
 	r := l.interrupt()
 	all := messages(t, r.stderr)
-	for _, want := range []string{"info: watching; Ctrl-C ends", "info: 0 uses in 0 containers, nothing lost", "info: 0 alerts"} {
+	for _, want := range []string{"info: watching; press Ctrl-C to stop", "info: 0 uses in 0 containers, nothing lost", "info: 0 alerts"} {
 		if !slices.ContainsFunc(all, func(m string) bool { return strings.HasPrefix(m, want) }) {
 			t.Errorf("watch: %q, wanted %q", all, want)
 		}

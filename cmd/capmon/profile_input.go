@@ -124,7 +124,7 @@ func (i *profileInput) fromDatabase(cmd *cobra.Command, selection store.Selectio
 	db, err := openDB(cmd.Context(), i.db, store.Options{ReadOnly: true})
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("no file is named, and there is no database %s: name files, or another database with --db; capmon db import FILE creates one", i.db)
+			err = fmt.Errorf("you named no file, and there is no database %s: name files, or another database with --db; capmon db import FILE creates one", i.db)
 		}
 		return profile.Profile{}, err
 	}

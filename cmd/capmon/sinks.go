@@ -50,7 +50,7 @@ func reloadSinks(sinks *sink.Sinks, file rules.File) error {
 		return err
 	}
 	if spool != sinks.Spool() {
-		return errors.New("rules " + file.Path + ": the spool has changed: restart capmon to use it")
+		return errors.New("rules " + file.Path + ": the settings of the spool have changed: restart capmon to apply them")
 	}
 	if err := sinks.Reload(configs); err != nil {
 		return fmt.Errorf("rules %s: %w", file.Path, err)

@@ -497,7 +497,7 @@ func TestWatchOnATerminal(t *testing.T) {
 	for setting, colors := range map[string]bool{"NO_COLOR=": true, "NO_COLOR=1": false} {
 		cmd, screen := terminal(t, "env", setting, binary, "watch", "live-screen", "--cap", "NET_RAW")
 		lines := bufio.NewReader(screen)
-		awaitText(t, lines, "watching; Ctrl-C ends")
+		awaitText(t, lines, "watching; press Ctrl-C to stop")
 		mustExecute(t, "docker", "exec", "live-screen", "probe", "rawsock")
 		var line string
 		for !strings.Contains(line, "live-screen") {

@@ -34,7 +34,7 @@ func ParseSeverity(name string) (Severity, error) {
 	if severity := Severity(name); slices.Contains(Severities(), severity) {
 		return severity, nil
 	}
-	return "", fmt.Errorf("unknown severity %q: choose one of %v", name, Severities())
+	return "", fmt.Errorf("unknown severity %q: choose one of %s, %s, %s", name, Info, Warning, Critical)
 }
 
 // Alert is a use that a rule found, or a problem of capmon itself: a loss or dropped alerts.

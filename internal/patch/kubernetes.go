@@ -167,7 +167,7 @@ func (f *yamlFile) grantContainer(all []podContainer, s Setting) error {
 	for _, c := range found {
 		places = append(places, fmt.Sprintf("line %d (%s)", c.node.Line, c.of))
 	}
-	return fmt.Errorf("container %q appears %d times, and it is unknown which one was profiled: %s; split the file", s.Name, len(found), strings.Join(places, ", "))
+	return fmt.Errorf("container %q appears %d times, and capmon does not know which one it profiled: %s; split the file", s.Name, len(found), strings.Join(places, ", "))
 }
 
 func (f *yamlFile) grant(c podContainer, s Setting) error {

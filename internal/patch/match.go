@@ -146,9 +146,9 @@ func (k Kind) groups(all []settings.Container, name string) ([]settings.Group, e
 		return nil, reason
 	}
 	if k.Services {
-		return nil, fmt.Errorf("it is unknown which service %s is, because it has no label com.docker.compose.service: name the service with --service", labels(all))
+		return nil, fmt.Errorf("capmon does not know which service %s is, because it has no label com.docker.compose.service: name the service with --service", labels(all))
 	}
-	return nil, fmt.Errorf("it is unknown which container of the file %s is: name it with --container", labels(all))
+	return nil, fmt.Errorf("capmon does not know which container of the file %s is: name it with --container", labels(all))
 }
 
 // namedGroup returns the containers that have the name, or the only container.

@@ -18,17 +18,28 @@ type Kind string
 
 // The kinds.
 const (
-	Used        Kind = "used"        // a capability that the rule denies, or does not allow
-	Denied      Kind = "denied"      // such a capability was tried and denied
-	Granted     Kind = "granted"     // capabilities that the rule denies, or does not allow
-	Unused      Kind = "unused"      // more capabilities than the rule allows are granted and unused
-	Unknown     Kind = "unknown"     // the rule restricts grants, and they are unknown
-	LongSetup   Kind = "long-setup"  // capabilities used in a runtime setup that took too long
-	Incomplete  Kind = "incomplete"  // capmon did not record everything
-	Unwitnessed Kind = "unwitnessed" // capmon did not watch the container from its start to its end
-	Unproved    Kind = "unproved"    // no valid proof
-	Unmatched   Kind = "unmatched"   // no rule applies
-	New         Kind = "new"         // a capability that the baseline does not need
+	// Used means that the container used a capability that the rule denies, or does not allow.
+	Used Kind = "used"
+	// Denied means that the container tried to use such a capability, and the kernel denied it.
+	Denied Kind = "denied"
+	// Granted means that the container was granted capabilities that the rule denies, or does not allow.
+	Granted Kind = "granted"
+	// Unused means that more capabilities are granted and unused than the rule allows.
+	Unused Kind = "unused"
+	// Unknown means that the rule restricts grants, but the container's grant is unknown.
+	Unknown Kind = "unknown"
+	// LongSetup means that capabilities were used in a runtime setup that took too long.
+	LongSetup Kind = "long-setup"
+	// Incomplete means that capmon did not record everything.
+	Incomplete Kind = "incomplete"
+	// Unwitnessed means that capmon did not watch the container from its start to its end.
+	Unwitnessed Kind = "unwitnessed"
+	// Unproved means that there is no valid proof.
+	Unproved Kind = "unproved"
+	// Unmatched means that no rule applies.
+	Unmatched Kind = "unmatched"
+	// New means that the container needs a capability that the baseline does not need.
+	New Kind = "new"
 )
 
 // Violation is a violation of one rule by one container.
@@ -176,7 +187,7 @@ func (r Rule) violations(s profile.Summary, policy Policy) []Violation {
 func unproved(s profile.Summary) string {
 	switch {
 	case s.Proof == nil:
-		return "no proof of capmon verify is in the profile"
+		return "the profile contains no proof of capmon verify"
 	case !s.Proof.Works:
 		return "the proof of capmon verify failed"
 	case s.Proof.Container.ImageID != s.Container.ImageID:
@@ -297,7 +308,7 @@ func (r Rule) grants(s profile.Summary) []Violation {
 		}
 	}
 	if unused, _ := s.Unused(); r.MaxUnused != nil && unused.Len() > *r.MaxUnused {
-		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used, the rule allows %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, unused.Text())}
+		v := Violation{Kind: Unused, Capabilities: unused, Text: fmt.Sprintf("%d of %d granted capabilities were never used; the rule allows %d: %s", unused.Len(), granted.Len(), *r.MaxUnused, unused.Text())}
 		v.Unsure = strings.Join(s.Missing(), "; ")
 		all = append(all, v)
 	}

@@ -147,13 +147,13 @@ func TestViolations(t *testing.T) {
 			name: "more unused", rule: "max-unused: 1", run: run(func(r *profile.Run) {
 				r.Grants.Kernel = ptr(capability.Of(capability.Chown, capability.Kill, capability.NetRaw))
 			}),
-			want: []string{"unused KILL,NET_RAW: 2 of 3 granted capabilities were never used, the rule allows 1: KILL, NET_RAW"},
+			want: []string{"unused KILL,NET_RAW: 2 of 3 granted capabilities were never used; the rule allows 1: KILL, NET_RAW"},
 		},
 		{
 			name: "more unused, and incomplete", rule: "max-unused: 0", run: run(func(r *profile.Run) {
 				r.Grants.Kernel, r.Incomplete = ptr(capability.Of(capability.Chown, capability.Kill)), []string{"3 were lost"}
 			}),
-			want: []string{"unused KILL: 1 of 2 granted capabilities were never used, the rule allows 0: KILL UNSURE incomplete: 3 were lost"},
+			want: []string{"unused KILL: 1 of 2 granted capabilities were never used; the rule allows 0: KILL UNSURE incomplete: 3 were lost"},
 		},
 		{name: "complete", rule: "complete: true, whole-run: true", run: run()},
 		{
@@ -168,7 +168,7 @@ func TestViolations(t *testing.T) {
 			name: "not from start to end", rule: "whole-run: true", run: run(func(r *profile.Run) { r.Existed, r.Running = true, true }),
 			want: []string{"unwitnessed : capmon did not watch the whole run: it was running before the observation began; it was still running when the observation ended"},
 		},
-		{name: "no proof", rule: "proved: true", run: run(), want: []string{"unproved : no proof of capmon verify is in the profile"}},
+		{name: "no proof", rule: "proved: true", run: run(), want: []string{"unproved : the profile contains no proof of capmon verify"}},
 		{
 			name: "proved", rule: "proved: true", run: run(),
 			proof: []profile.Proof{proof(capability.Of(capability.Chown), map[capability.Capability]profile.Verdict{capability.Chown: profile.Needed})},

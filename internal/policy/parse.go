@@ -48,7 +48,7 @@ func parse(data []byte) (Policy, error) {
 // check validates the values and sets the lines of the rules.
 func (p *Policy) check(body ast.Node) error {
 	if p.Version != Version {
-		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.version"), "version is %d: this version of capmon reads version: %d", p.Version, Version)
+		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.version"), "unsupported version %d: this capmon reads version %d", p.Version, Version)
 	}
 	if len(p.Rules) == 0 {
 		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.rules"), "there are no rules")

@@ -11,7 +11,7 @@ import (
 const rejectedFile = "rejected.json"
 
 // errRejectedFull: the rejected message is not saved.
-var errRejectedFull = errors.New("the file of rejected alerts has reached max-size: move it away to save further ones")
+var errRejectedFull = errors.New("the file of rejected alerts has reached max-size: move the file away, so that capmon can save more rejected alerts")
 
 // deadLetters is a file of messages that the receiver rejected: one per line, with the reason.
 type deadLetters struct {

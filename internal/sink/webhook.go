@@ -211,7 +211,7 @@ func (w *webhook) send(ctx context.Context, messages []Message) error {
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))
 	if err != nil {
-		return fmt.Errorf("%s: making the request failed", w.shown) // err may contain the URL
+		return fmt.Errorf("%s: cannot create the request", w.shown) // err may contain the URL
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("User-Agent", "capmon")

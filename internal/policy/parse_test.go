@@ -87,7 +87,7 @@ func TestParseErrorsHaveTheLine(t *testing.T) {
 		{"two documents", rule + "---\n" + rule, "p:6: a policy must be one document, and a second one begins here"},
 		{"a second document without anything", rule + "---\n", "p: a policy must be one document"},
 		{"no version", "rules:\n  - name: a\n    complete: true\n", "unsupported version 0: this capmon reads version 1"},
-		{"another version", "version: 2\nrules:\n  - name: a\n", "p:1: version is 2"},
+		{"another version", "version: 2\nrules:\n  - name: a\n", "p:1: unsupported version 2"},
 		{"an invalid version", "version: one\nrules: []\n", "p:1: "},
 		{"no rules", "version: 1\nrules: []\n", "p:2: there are no rules"},
 		{"rules without a value", "version: 1\nrules:\n", "p:2: rules has no value"},

@@ -88,7 +88,25 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	o := newObserver(m, options)
+	o.observation = profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()}
+	o.last = capability.Capability(last)
+	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
+	go o.lookups.Warm()
+	ctx, o.cancel = context.WithCancel(ctx)
+	for _, failed := range m.FailedHooks() {
+		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
+	}
+	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
+	if err := o.continueRecording(); err != nil {
+		o.cancel()
+		return nil, errors.Join(err, m.Close())
+	}
+	o.follow(ctx, options)
+	return o, nil
+}
+
+func newObserver(m *monitor.Monitor, options Options) *Observer {
 	o := &Observer{
 		recording:    m,
 		monitor:      m,
@@ -97,19 +115,14 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		log:          options.Log,
 		storage:      options.Storage,
 		consumer:     options.Consumer,
-		observation:  profile.Observation{ID: m.ID(), Kernel: release, Start: m.Began()},
-		last:         capability.Capability(last),
 		flushed:      newSignal(),
 		inspections:  newInspections(),
-		cancel:       cancel,
 		fromEngine:   newEngineData(),
 		identities:   newIdentities(),
 		files:        newFileRecords(),
 		ended:        newEndedContainers(options.readsCounts()),
 		seccompCalls: newSeccompCalls(),
 	}
-	o.lookups = newFileLookups(cgroups, o.logSilentFileSystem)
-	go o.lookups.Warm()
 	if o.consumer != nil {
 		o.missed = &missedChecks{monitor: m, log: o.log, passOn: o.handleLateChecks}
 	}
@@ -118,14 +131,11 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 	} else {
 		o.inspections.readFirst.send()
 	}
-	for _, failed := range m.FailedHooks() {
-		o.log.Debug("hook not available", zap.String("hook", string(failed.Hook)), zap.Error(failed.Err))
-	}
-	o.log.Debug("recording", zap.String("hook", string(m.Hook())))
-	if err := o.continueRecording(); err != nil {
-		cancel()
-		return nil, errors.Join(err, m.Close())
-	}
+	return o
+}
+
+// follow starts the goroutines. They end when ctx has ended and the monitor is closed.
+func (o *Observer) follow(ctx context.Context, options Options) {
 	o.done.Go(o.followKernel(ctx))
 	o.done.Go(o.freeRoom(ctx))
 	if o.consumer != nil {
@@ -133,13 +143,12 @@ func Start(ctx context.Context, options Options) (*Observer, error) {
 		o.done.Go(o.lookups.follow(ctx))
 	}
 	if options.readsCounts() {
-		o.counts = newCountReader(m)
+		o.counts = newCountReader(o.monitor)
 		o.done.Go(o.followCounts(ctx, options.ChangesInterval))
 	}
 	if o.engine != nil {
 		o.done.Go(o.followEngine(ctx))
 	}
-	return o, nil
 }
 
 // followKernel handles the kernel's events. When the kernel sees a container for the first time, it inspects the

@@ -16,15 +16,15 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// CgroupInfo says who can have made a container's cgroup. The name of a cgroup proves nothing.
+// CgroupInfo describes a container's cgroup, and who can have made it. The name of a cgroup proves nothing.
 type CgroupInfo struct {
 	// Name is the name of the cgroup's directory.
 	Name string
 	// RootOnly means that only root can have made the cgroup, because root owns all cgroups above it. An engine that
 	// runs as root makes its containers in such cgroups.
 	RootOnly bool
-	// Folded means that this entry is not one container. It stands for all cgroups below the cgroup Name that have the
-	// name of a container and did not fit, or that are nested too deeply to read their names.
+	// Folded means that this entry is not one container. It stands for cgroups below the cgroup Name. They have the
+	// name of a container and did not fit in the map, or they are nested too deeply for capmon to read their names.
 	Folded bool
 	// Seen is as in [Container].
 	Seen time.Time
@@ -123,9 +123,9 @@ func (m *Monitor) CgroupPaths(cgroups map[uint64]bool) (map[uint64]string, error
 	return paths, err
 }
 
-// TrustSiblings makes the programs record each container next to this one separately, as far as the maps have room,
-// because an engine makes its containers there. It has no effect on cgroups that only root can make, which need no
-// trust.
+// TrustSiblings makes the programs record each container next to this one separately, as far as the maps have room.
+// Call it for the cgroup of a container that an engine made. It has no effect on cgroups that only root can make: the
+// programs always record their containers separately.
 func (m *Monitor) TrustSiblings(cgroup string) error {
 	delegated, err := m.cgroups.Delegated(path.Dir(cgroup))
 	if err != nil || delegated == 0 {
@@ -148,7 +148,8 @@ const (
 	slotFree  = uint32(bpf.CapmonSlotLimitSLOT_UNLIMITED)
 )
 
-// takeSlot is take_slot of bpf/cgroup.h.
+// takeSlot has the same rule as take_slot in bpf/cgroup.h for limited slots. Only Start needs it, when
+// [Monitor.TrustSiblings] has not made any slots unlimited yet.
 func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 	if delegated == 0 {
 		return true, nil
@@ -168,7 +169,7 @@ func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 }
 
 // freeSlots frees the slots whose containers are not in the map of containers. It may also free a slot that a program
-// takes at that moment; then one more container gets a slot.
+// has just taken, before the program adds the container. Then one more container than the limit gets a slot.
 func (m *Monitor) freeSlots() error {
 	var free []bpf.CapmonSlotKey
 	err := forEachEntry(m.attached.maps.ContainerSlots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {

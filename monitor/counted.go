@@ -11,10 +11,10 @@ const maxReads = 8
 
 type checkCounts map[bpf.CapmonCheckKey]bpf.CapmonCheckValue
 
-// countChecks reads the kinds of check of the wanted containers, with their counts. A count is the sum of the checks
-// map and of the per-CPU caches (bpf/check_cache.h). A CPU that reuses a cache entry adds its count to the map. A count
-// that moves while countChecks reads can be missing from the result; it is there the next time. exact is true if no
-// count moved. No kind of check is ever missing.
+// countChecks reads the kinds of check of the wanted containers, with their counts. It finds every kind of check. A
+// count is the sum of the checks map and of the per-CPU caches (bpf/check_cache.h). When a CPU reuses a cache entry,
+// its programs move the entry's count to the map. The result may lack a count that moves while countChecks reads; the
+// next call finds it. exact is true if no count moved.
 func (m *Monitor) countChecks(wanted func(cgroup uint64) bool) (counted checkCounts, exact bool, err error) {
 	before, err := m.readCheckCaches()
 	if err != nil {
@@ -56,8 +56,9 @@ func (m *Monitor) readCheckCaches() ([]bpf.CapmonCheckCache, error) {
 	return perCPU, nil
 }
 
-// addCached adds the counts of cache entries that are the same in before and after, which were read before and after
-// the map. It reports whether an entry changed in between: its count may be in the map or not.
+// addCached adds the counts of the per-CPU caches to the counts of the map. before and after are the caches, read
+// before and after the map. It adds a cache entry only if it is the same in both. It reports whether an entry has
+// changed: then its count may or may not be in the map.
 func (counted checkCounts) addCached(wanted func(cgroup uint64) bool, before, after []bpf.CapmonCheckCache) (moved bool) {
 	for cpu := range before {
 		for i := range before[cpu].Checks {

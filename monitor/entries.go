@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batchSize is the number of map entries that one system call reads.
+// batchSize is the number of map entries that one system call reads or writes.
 const batchSize = 512
 
 // forEachEntry calls use for every entry of a hash map, in any order. The error names the map. Entries that programs
@@ -18,7 +18,7 @@ func forEachEntry[K, V any](m *ebpf.Map, mapName string, use func(key *K, value 
 	keys, values := make([]K, batchSize), make([]V, batchSize)
 	for {
 		n, err := m.BatchLookup(&cursor, keys, values, nil)
-		if errors.Is(err, unix.ENOSPC) { // a bucket has more entries than that (__htab_map_lookup_and_delete_batch, kernel/bpf/hashtab.c)
+		if errors.Is(err, unix.ENOSPC) { // a hash bucket has more than len(keys) entries (__htab_map_lookup_and_delete_batch, kernel/bpf/hashtab.c)
 			keys, values = make([]K, 2*len(keys)), make([]V, 2*len(values))
 			continue
 		}

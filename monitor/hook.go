@@ -139,10 +139,10 @@ func (p loadOptions) load(hook Hook) (*ebpf.Collection, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Every hook has programs on tracepoints, but only Fexit has programs on trampolines. If the kernel can preempt some
-	// of these programs, it may skip others (bpf/preempt.h). Since 6.10, programs can disable preemption. Then a program
-	// has its CPU for itself while it runs, but it needs a fallback. Before, such a kernel gets no fallbacks, and the
-	// programs do not use per-CPU caches.
+	// Every hook has programs on tracepoints, but only Fexit has programs on trampolines. If the kernel can preempt a
+	// program, it may skip other runs of the program (bpf/preempt.h). Since 6.10, programs can disable preemption: then
+	// a program has its CPU for itself while it runs, but it needs a fallback. Before 6.10, the programs get no
+	// fallbacks, and do not use per-CPU caches.
 	preemptible := preemption.Tracepoints || preemption.Trampolines && hook == Fexit
 	if preemptible && preemption.CanDisable {
 		p.config.Preemptible = 1

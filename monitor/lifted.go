@@ -8,9 +8,9 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// Limit is a limit that a sysctl of the network namespace can lift. A system call that passes a lifted limit makes no
-// check, but needs a capability or the sysctl if the limit applies. Docker lifts both limits for containers that do not
-// use the host's network (daemon/oci_linux.go, WithSysctls).
+// Limit is a limit that a sysctl of the network namespace can lift. The kernel makes no check for a system call that
+// passes a lifted limit. With an engine that does not lift the limit, the same call needs a capability or the sysctl.
+// Docker lifts both limits for containers that do not use the host's network (daemon/oci_linux.go, WithSysctls).
 type Limit uint8
 
 const (
@@ -29,8 +29,7 @@ type LiftedCall struct {
 	Limit Limit
 	// Family is the address family of the socket (AF_INET or AF_INET6); 0 if it is unknown.
 	Family uint16
-	// Protocol (IPPROTO_TCP, …) and Port were bound, for LowPort. They are 0 if they are unknown because the container
-	// has used its quota.
+	// For LowPort, Protocol (IPPROTO_TCP, …) and Port are what the program bound. They are 0 if the call is folded.
 	Protocol, Port uint16
 	// Program, Folding, PID and UID are as in [Check]. If the call is folded, Family, Protocol and Port are 0.
 	Program     string
@@ -71,5 +70,5 @@ func (c LiftedCall) Transport() string {
 	return ""
 }
 
-// recordsLifted reports whether the recording contains system calls that passed a limit.
+// recordsLifted reports whether the programs record the system calls that pass a lifted limit.
 func (m *Monitor) recordsLifted() bool { return m.outcomes && m.attached.programs.CapmonSysExit != nil }

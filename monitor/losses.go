@@ -47,13 +47,14 @@ const (
 type ContainerLosses struct {
 	// ID is as in [Container].
 	ID string
-	// Checks lacks what another version of capmon lost.
+	// Checks, Executions and Calls have the numbers for each map. They lack what another version of capmon lost.
 	Checks, Executions, Calls MapLosses
 }
 
 // MapLosses has the numbers of one container in one map.
 type MapLosses struct {
-	// Lost counts what did not fit in the map, and Entries what did.
+	// Lost counts the uses that did not fit in the map. Entries is the number of entries that the container has added
+	// to the map.
 	Lost, Entries uint64
 }
 
@@ -121,8 +122,9 @@ type LargestContainer struct {
 // Full reports whether the map is full, or was full a moment ago.
 func (o LargestContainer) Full() bool { return o.Used >= o.Capacity-o.Capacity/16 }
 
-// LargestContainers returns the container with the most entries for each map with losses in of. It reads all entries of
-// these maps: call it after losses, not regularly. It returns [ErrClosed] after Close.
+// LargestContainers returns the container with the most entries of each map, for the maps in which something was lost.
+// of has the losses. The call reads all entries of these maps, so use it after losses, not regularly. It returns
+// [ErrClosed] after Close.
 func (m *Monitor) LargestContainers(of Losses) (all []LargestContainer, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -19,18 +19,18 @@ var ErrPinsInUse = errors.New("another process uses the pinned recording")
 const (
 	mapsPin     = "maps"
 	programsPin = "programs"
-	linksPin    = "links"    // in the order of attached.links
-	returnsPin  = "returns"  // in the order of attached.returnLinks
-	metadataPin = "metadata" // a map with pinMetadata
-	layoutPin   = "layout"   // a map with the layout of the other maps, as BTF
-	flushedPin  = "flushed"  // a map with the containers that are being removed after they were saved
+	linksPin    = "links"    // order: as in attached.links
+	returnsPin  = "returns"  // order: as in attached.returnLinks
+	metadataPin = "metadata" // map: pinMetadata
+	layoutPin   = "layout"   // map: the layout of the other maps, as BTF
+	flushedPin  = "flushed"  // map: the saved containers whose removal has begun
 )
 
 // draftName is the directory of an incomplete recording: it is being pinned or removed.
 const draftName = "draft"
 
-// pinDirectory has the pins of a recording in the BPF file system. The recording continues as long as they exist. A nil
-// pinDirectory is valid: its recording is not pinned.
+// pinDirectory has the pins of a recording in the BPF file system. The recording continues as long as the pins exist. A
+// nil pinDirectory is valid: its recording is not pinned.
 type pinDirectory struct {
 	root      string // Options.PinDirectory
 	directory string // directory of this recording, in root
@@ -66,8 +66,8 @@ func lockPins(root string) (*pinDirectory, error) {
 	return p, nil
 }
 
-// ensureBPFFileSystem returns an error unless the directory is in a BPF file system. It mounts one at /sys/fs/bpf if
-// root is there and none is mounted.
+// ensureBPFFileSystem returns an error unless the directory root is in a BPF file system. If root is below /sys/fs/bpf,
+// and no BPF file system is mounted there, the function mounts one.
 func ensureBPFFileSystem(root string) error {
 	const usual = "/sys/fs/bpf"
 	nearest := root
@@ -258,7 +258,8 @@ func (p *pinDirectory) unpin() error {
 	return p.removeRecording(p.directory)
 }
 
-// removeRecording removes a pinned recording. The rename ensures that no other process finds a part of it.
+// removeRecording removes a pinned recording. It renames the directory first, so that no other process finds a
+// recording with only some of its pins.
 func (p *pinDirectory) removeRecording(directory string) error {
 	if err := os.RemoveAll(p.draftDirectory()); err != nil {
 		return fmt.Errorf("removing pins: %w", err)

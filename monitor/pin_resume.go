@@ -18,7 +18,7 @@ import (
 	"github.com/capmon/capmon/internal/kernel"
 )
 
-// pinMetadata is what a later process needs to continue a recording.
+// pinMetadata has what a later process needs to continue a recording.
 type pinMetadata struct {
 	// ID is unique among all recordings.
 	ID    string    `json:"id"`
@@ -79,8 +79,8 @@ func readMetadata(directory string) (metadata pinMetadata, err error) {
 	return metadata, nil
 }
 
-// fingerprint returns a hash of the compiled programs, of what they have to know about the kernel, and of the options.
-// A process can resume only a recording with its own fingerprint.
+// fingerprint returns a hash of the compiled programs, of their configuration for this kernel, and of the options. A
+// process can resume only a recording with its own fingerprint.
 func (p loadOptions) fingerprint() string {
 	compiled, hash := bpf.Fingerprint(), sha256.New()
 	hash.Write(compiled[:])
@@ -181,8 +181,8 @@ func (m *Monitor) metadata() pinMetadata {
 // is none.
 func (m *Monitor) ReportedUntil() time.Time { return m.reportedUntil }
 
-// SetReportedUntil stores, for later processes, that this process has reported everything that was recorded until a
-// time. It has no effect if the recording is not pinned.
+// SetReportedUntil stores a time for later processes: this process has reported everything that was recorded until
+// then. It has no effect if the recording is not pinned.
 func (m *Monitor) SetReportedUntil(until time.Time) error {
 	m.reading.Lock()
 	defer m.reading.Unlock()
@@ -197,7 +197,7 @@ func (m *Monitor) SetReportedUntil(until time.Time) error {
 // newID returns an ID that is unique among all recordings.
 func newID() string { return rand.Text() }
 
-// finishUpgrade completes the takeover from the recording of another version, if there is one, and reads the counts
+// finishUpgrade completes the takeover from the recording of another version, if there is one. It then reads the counts
 // that are carried over.
 func (m *Monitor) finishUpgrade() error {
 	before, err := m.pins.predecessor()

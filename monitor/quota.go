@@ -11,8 +11,8 @@ import (
 // shareCount is the number of shares into which the maps are divided (enum share in bpf/types.h).
 const shareCount = int(bpf.CapmonShareSHARE_MAX)
 
-// shareSizes returns the capacity of each share, from the sizes of the maps. Patterns beyond the quota of their
-// container have their own shares, so that they have room.
+// shareSizes returns the capacity of each share, from the sizes of the maps. Folded patterns have shares of their own,
+// so that they have room when the container's quota of unfolded patterns is used up.
 func shareSizes(checks, executions, calls, files uint32) (sizes [shareCount]uint32) {
 	sizes[bpf.CapmonShareSHARE_CHECKS_NAME] = checks / 8
 	sizes[bpf.CapmonShareSHARE_CHECKS_COARSE] = checks / 8
@@ -34,8 +34,9 @@ func (a *attached) shareSizes() [shareCount]uint32 {
 	return shareSizes(a.maps.Checks.MaxEntries(), a.maps.Executions.MaxEntries(), a.maps.Calls.MaxEntries(), a.maps.Files.MaxEntries())
 }
 
-// Folding says what was left out of a pattern of use because its container had used its quota of patterns. Capability,
-// answer, phase, credential and call site are never left out.
+// Folding says what capmon left out of a pattern of use because its container had used up its quota of patterns. capmon
+// never leaves out the capability, the answer, the phase and the credential. It always keeps the first return addresses
+// of the call site.
 type Folding uint8
 
 const (
@@ -47,7 +48,8 @@ const (
 	Coarse = Folding(bpf.CapmonFoldFOLD_COARSE)
 )
 
-// foldingOf returns the folding of a pattern, which is encoded in the process name. No process can have such a name.
+// foldingOf returns the folding of a pattern, which is encoded in the process name (enum fold in bpf/types.h). Since
+// 5.17 no process can have such a name.
 func foldingOf(comm *[16]uint8) Folding {
 	if comm[0] != 0 {
 		return Unfolded
@@ -55,9 +57,10 @@ func foldingOf(comm *[16]uint8) Folding {
 	return Folding(comm[1])
 }
 
-// updateRemoved tells the programs how many entries have been removed since the recording began. It counts the entries
-// that exist, so an error or crash has no lasting effect. Entries that programs add during the call count as existing,
-// so the programs never believe that a share has more room than it has.
+// updateRemoved sets the numbers of entries that have been removed since the recording began, from which the programs
+// compute the free room of each share. It computes them from the entries that exist, so an earlier error or crash has
+// no lasting effect. Entries that programs add during the call count as existing, so the programs never believe that a
+// share has more room than it has.
 func (m *Monitor) updateRemoved() error {
 	entered := make([]uint64, shareCount)
 	for share := range entered {

@@ -39,12 +39,12 @@ type Socket struct {
 	Inode uint64
 }
 
-// SocketHolders finds the processes of running containers with open sockets for which wanted returns true, and calls
-// found for each process immediately. If several processes of a container have the same socket, it belongs to the
-// oldest. Processes and descriptors that vanish are skipped. Sockets without a descriptor, which only a message in
-// transit, a mapping or an io_uring has, are not found.
+// SocketHolders finds the processes of running containers with open sockets for which wanted returns true. It calls
+// found for each process immediately. If several processes of a container have the same socket, it reports the socket
+// for the oldest one only. It skips processes and descriptors that vanish. It does not find sockets without a
+// descriptor, which only a message in transit, a mapping or an io_uring has.
 //
-// The error is about processes that could not be inspected; SocketHolders still finds the others. Threads with their
+// The error is about processes that capmon could not inspect; SocketHolders still finds the others. Threads with their
 // own descriptors can be inspected since Linux 6.9.
 func (m *Monitor) SocketHolders(ctx context.Context, wanted func(Socket) bool, found func(SocketHolder)) error {
 	var failed inspectErrors
@@ -125,9 +125,9 @@ func (s *socketSearch) container(list func() ([]int, error), inspect func(pid in
 	return nil
 }
 
-// process finds the new sockets of a process. inside reports whether the process is in the container. If the process is
-// still running at the end, all that was read by its number belongs to it, and not to a later process with the same
-// number.
+// process finds the new sockets of a process. inside reports whether the process is in the container. The process is
+// read by its number. If it still runs at the end, everything that was read belongs to it, and not to a later process
+// with the same number.
 func (s *socketSearch) process(pid int, inside func() bool) (SocketHolder, error) {
 	process, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -160,7 +160,7 @@ func (s *socketSearch) process(pid int, inside func() bool) (SocketHolder, error
 	return holder, err
 }
 
-// ended reports whether the process of a pidfd has ended. Sending a signal would require CAP_KILL.
+// ended reports whether the process of a pidfd has ended. It does not send signal 0, which would require CAP_KILL.
 func ended(process int) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(process), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0

@@ -18,8 +18,9 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// switchRecording makes the newer recording count instead of the older one. A BPF program does both as close together
-// as possible. In this order, no check is lost: a check in progress may count for both, at most one per CPU.
+// switchRecording makes the newer recording count instead of the older one. A BPF program enables the newer one first,
+// and immediately disables the older one. So no check is lost, and at most one check per CPU counts for both: a check
+// that is in progress.
 func switchRecording(older, newer *ebpf.Map) error {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type: ebpf.Syscall, Flags: unix.BPF_F_SLEEPABLE, License: "GPL",
@@ -70,8 +71,8 @@ func hasPrefix(directory, prefix string) bool {
 	return strings.HasPrefix(filepath.Base(directory), prefix)
 }
 
-// takeOverFrom makes this recording count instead of the recording in a directory. It can be repeated if it was
-// interrupted before it renamed the directory.
+// takeOverFrom makes this recording count instead of the recording in a directory. After an interruption before the
+// rename of the directory, it can be called again.
 func (m *Monitor) takeOverFrom(directory string) error {
 	older, err := ebpf.LoadPinnedMap(filepath.Join(directory, enabledPin), nil)
 	if err != nil {
@@ -81,7 +82,7 @@ func (m *Monitor) takeOverFrom(directory string) error {
 	if err := switchRecording(older, m.attached.enabled); err != nil {
 		return fmt.Errorf("switching from the old recording: %w", err)
 	}
-	// No version may resume a recording without some of its programs.
+	// From here on, no version may resume that recording: it will soon lack some of its programs.
 	if err := os.Rename(directory, filepath.Join(m.pins.root, retiringPrefix+newID())); err != nil {
 		return fmt.Errorf("taking over from the recording in %s: %w", directory, err)
 	}
@@ -105,8 +106,8 @@ func (p *pinDirectory) finishRetiring() error {
 	return nil
 }
 
-// freeze removes the programs of a recording after they have recorded their deferred checks. It completes what another
-// process has begun.
+// freeze removes the programs of a recording, after they have recorded their deferred checks. It also completes a
+// removal that another process has begun.
 func freeze(directory string) error {
 	time.Sleep(deferredCheckTime)
 	before := &attached{}

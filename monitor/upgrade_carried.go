@@ -11,19 +11,20 @@ import (
 	"github.com/capmon/capmon/bpf"
 )
 
-// If the programs of a new version of capmon differ from the programs of the pinned recording, both are attached, and
-// switchRecording switches counting over (recording in bpf/maps.h). The counts of the old programs stay in their maps,
-// which remain pinned, frozen, until their containers have ended and have been saved. The counts of a container are the
-// sum of both.
+// Takeover from the recording of another version of capmon: if the new programs differ from the programs of the pinned
+// recording, capmon attaches the new ones as well, and switchRecording switches counting over (recording in
+// bpf/maps.h). The counts of the old programs stay in the pinned maps of the old recording. The old recording is then
+// frozen: nothing counts in it. It remains until its containers have ended and their data is saved. The counts of a
+// container are the sum of both recordings.
 
 const (
 	enabledMap = ".data.recording" // as in the object file
 	enabledPin = "enabled"         // the BPF file system does not allow dots
-	// Prefixes of the directories of recordings that no longer count: while their programs are being removed, and
-	// afterwards.
+	// Prefixes of the directories of recordings that no longer count: "retiring-" while capmon removes their programs,
+	// "frozen-" afterwards.
 	retiringPrefix = "retiring-"
 	frozenPrefix   = "frozen-"
-	// deferredCheckTime is the time in which the old programs record the deferred checks of an execve that the runtime
+	// deferredCheckTime is the time that the old programs get to record the deferred checks of an execve that a runtime
 	// began before the switch.
 	deferredCheckTime = 100 * time.Millisecond
 )
@@ -101,8 +102,8 @@ func addFile(value, more *bpf.CapmonFileValue) {
 	value.LastNs = max(value.LastNs, more.LastNs)
 }
 
-// forEachCombined calls use for every entry of a map, with the carried-over counts added, and then for the other
-// carried-over entries.
+// forEachCombined calls use for every entry of a map, with the carried-over counts added. Then it calls use for the
+// carried-over entries that are not in the map.
 func forEachCombined[K comparable, V any](m *ebpf.Map, mapName string, earlier map[K]V, add func(value, more *V), use func(*K, *V)) error {
 	if len(earlier) == 0 {
 		return forEachEntry(m, mapName, use)
@@ -167,7 +168,8 @@ func (m *Monitor) lookUpContainer(cgroup uint64, value *bpf.CapmonContainer) err
 	return err
 }
 
-// removeFrozen permanently removes containers from the frozen recordings, and calls discard for those that are empty.
+// removeFrozen permanently removes containers from the frozen recordings. It calls discard for the recordings that have
+// no containers then.
 func (c *carriedOver) removeFrozen(cgroups map[uint64]bool, discard func(directory string) error) error {
 	for directory, containers := range c.frozenContainers {
 		for cgroup := range cgroups {

@@ -20,8 +20,8 @@ type fieldCopy struct{ from, to, size uint32 }
 // fieldPosition is the offset and size of a field in bytes.
 type fieldPosition struct{ at, size uint32 }
 
-// newLayoutConverter returns an error if the newer type lacks a field of the older type, or has a smaller one, because
-// data would be lost. If the meaning of a field changes, its name has to change.
+// newLayoutConverter returns a converter. Data would be lost if the newer type lacked a field of the older type, or had
+// a smaller one: then it returns an error. If the meaning of a field changes, its name has to change (bpf/types.h).
 func newLayoutConverter(older, newer btf.Type) (*layoutConverter, error) {
 	from, to := make(map[string]fieldPosition), make(map[string]fieldPosition)
 	if err := findFields(older, "", 0, from); err != nil {
@@ -45,8 +45,8 @@ func newLayoutConverter(older, newer btf.Type) (*layoutConverter, error) {
 	return t, nil
 }
 
-// convert returns a value in the newer layout. Larger integers are correct only on little-endian machines; capmon is
-// built for no others.
+// convert returns a value in the newer layout. A conversion to a larger integer is correct only on little-endian
+// machines; capmon is built for no others.
 func (t *layoutConverter) convert(value []byte) []byte {
 	out := make([]byte, t.size)
 	for _, move := range t.copies {

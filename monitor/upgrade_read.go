@@ -45,8 +45,9 @@ func (r *oldRecording) converter(name string) (*layoutConverter, error) {
 	return newLayoutConverter(older, newer)
 }
 
-// readOldMap reads a map with structures into a map with the types of this version. add adds two values of the same
-// key. key is "" if the keys are 64-bit integers.
+// readOldMap reads a map of an older recording into a Go map with the types of this version. name, key and value are
+// the names of the map and of its C types. key is "" if the keys are 64-bit integers. add adds the second of two values
+// of the same key to the first.
 func readOldMap[K comparable, V any](r *oldRecording, name string, key, value string, into map[K]V, add func(value, more *V)) error {
 	m, err := r.open(name)
 	if err != nil {
@@ -84,7 +85,7 @@ func decode(raw []byte, into any) error {
 	return err
 }
 
-// read adds everything that a recording has counted.
+// read adds everything that the recording in a directory has counted.
 func (c *carriedOver) read(directory string) error {
 	r, err := openOldRecording(directory)
 	if err != nil {

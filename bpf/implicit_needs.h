@@ -41,8 +41,8 @@ static __always_inline void keep_capset(struct check_key *key, const struct call
 }
 
 /*
- * A process inside a user namespace can map the parent's user 0 into it only if the creator of the
- * namespace had CAP_SETFCAP when it created the namespace (verify_root_map,
+ * A process inside a user namespace can map the parent's user 0 into it, but not in every
+ * namespace: its creator must have had CAP_SETFCAP when it created the namespace (verify_root_map,
  * kernel/user_namespace.c). Before that test, map_write checks CAP_SYS_ADMIN. A map can be written
  * once. So this function stores that the map can be written now, and whether the creator had the
  * capability. confirm_values.h finds out what was written.

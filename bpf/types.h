@@ -34,9 +34,9 @@
 enum limits {
 	CALL_MAX = 512, /* system call numbers that can have a rule */
 	CGROUP_NAME_LEN = 128, /* bytes recorded of a cgroup's name, with the final NUL */
-	/* Two limits have this value: the number of recorded files of one container for each of the
-	 * FILE_KINDS, and the number of checks of one kind that capmon examines one by one, for
-	 * their files, before it caches the kind. */
+	/* Two limits have this value. One is the number of recorded files of one container for each
+	 * of the FILE_KINDS. The other is the number of checks of one kind that capmon examines one
+	 * by one, for their files, before it caches the kind. */
 	FILES_QUOTA = 64,
 	ANCESTORS_MAX = 32, /* ancestors of a task that capmon inspects to find its phase */
 	SETUP_SECONDS = 30, /* the longest time that a runtime takes to prepare a process */

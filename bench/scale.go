@@ -43,8 +43,8 @@ func newScaleCommand() *cobra.Command {
 // reading has the results for a number of containers.
 type reading struct {
 	containers   int
-	start, end   []float64 // milliseconds until capmon records, and from the signal to the report
-	idle, busy   float64   // CPU time, in percent of a core
+	start, end   []float64 // milliseconds: until capmon records, and from the signal to the report
+	idle, busy   float64   // CPU time: in percent of a core
 	memory, most float64   // resident, in MiB
 	maps         float64   // kernel memory, in MiB
 	check        spread    // nanoseconds added to each mmap in one of the containers

@@ -1,5 +1,5 @@
-// Package syscalls names system calls and describes recorded system calls with the arguments that explain why they need a
-// capability.
+// Package syscalls names system calls and describes recorded system calls with the arguments that explain why they need
+// a capability.
 package syscalls
 
 import (

@@ -34,11 +34,11 @@ var (
 
 // Limits for capmon next to an attacker.
 const (
-	hostileMemory   = 128 << 20        // of serve, and of watch, resident at most
-	hostileCPU      = 0.10             // of a core, on average
-	hostileDatabase = 64 << 20         // bytes, whatever the attackers did
+	hostileMemory   = 128 << 20        // in bytes: resident memory of serve, and of watch
+	hostileCPU      = 0.10             // average part of a core
+	hostileDatabase = 64 << 20         // in bytes, whatever the attackers did
 	hostileEnd      = 30 * time.Second // from SIGTERM to the end of serve
-	hostileRings    = 60               // alerts of the bell in one run
+	hostileRings    = 60               // alerts of the bell in one run.
 	// Alerts must arrive within a second. The test overloads the machine on purpose, with more threads than cores, and
 	// other tests may run. So this limit holds for the median. The limit for each alert is longer than any scheduling
 	// delay, but shorter than the delay of a queue that the attacker fills.

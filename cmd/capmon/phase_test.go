@@ -93,8 +93,8 @@ func TestHookIdentifiesProcessesThatLeftTheirMounts(t *testing.T) {
 	}
 }
 
-// A process of a workload stays workload when it moves into another container's cgroup, as a hostile process with
-// access to the host's cgroups can do, or an engine in a container.
+// A process of a workload stays workload when it moves into another container's cgroup. A hostile process with access
+// to the host's cgroups can do that, and so can an engine in a container.
 func TestWorkloadStaysWorkloadInAnotherCgroup(t *testing.T) {
 	t.Parallel()
 	cgroups, err := kernel.DetectCgroups()

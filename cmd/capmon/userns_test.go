@@ -37,9 +37,9 @@ var checksInitial = []workload{
 	{name: "priority", grants: []string{"--cap-add=SYS_NICE"}, command: sh("! probe setpriority 5"), denied: caps("SYS_NICE")},
 }
 
-// others are a workload that needs more here, because only root of the initial user namespace may write network
-// settings without NET_ADMIN (test_perm, fs/proc/proc_sysctl.c), and workloads that such a daemon runs in the initial
-// user namespace.
+// others are workloads that differ here. The first one needs more, because only root of the initial user namespace may
+// write network settings without NET_ADMIN (test_perm, fs/proc/proc_sysctl.c). Such a daemon runs the others in the
+// initial user namespace.
 var others = []workload{
 	{
 		name: "write-network-sysctl", grants: []string{"--cap-add=NET_ADMIN"}, options: []string{"--security-opt=systempaths=unconfined"},

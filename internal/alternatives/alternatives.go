@@ -91,8 +91,8 @@ func callsOf(uses ...profile.Use) []string {
 	return calls
 }
 
-// splitCall splits a system call in the form of syscalls.Call. The system calls that the rules inspect have no arguments
-// that contain quotes or commas.
+// splitCall splits a system call in the form of syscalls.Call. The system calls that the rules inspect have no
+// arguments that contain quotes or commas.
 func splitCall(call string) (name string, arguments []string) {
 	name, rest, ok := strings.Cut(call, "(")
 	if !ok {

@@ -16,8 +16,8 @@ import (
 //
 //	go test ./internal/classify -run Functions -symbols 6.1=System.map
 //
-// System.map is the file of that name from the kernel's build, or the output of nm for the kernel, followed by the
-// output of nm for its modules.
+// System.map is the output of nm for the kernel, followed by the output of nm for its modules. The file System.map from
+// the kernel's build can be used instead of the first part.
 var symbols = flag.String("symbols", "", "KERNEL=FILE: write the functions in FILE that the table names to testdata")
 
 // kernels are the kernels whose functions are in testdata: Debian's, with all modules, and a small one without modules.

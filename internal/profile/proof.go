@@ -27,9 +27,9 @@ type Proof struct {
 	ID        string    `json:"id"`
 	Time      time.Time `json:"time"`
 	Container Container `json:"container"`
-	// Command is the docker run or docker compose up command line, without the arguments of the container's program and
-	// without values that may be secret, such as the values of --env. Service is the service of docker compose up. Test
-	// is the shell command that decided whether a trial succeeded; without one, the workload's exit status did.
+	// Command is the docker run or docker compose up command line. It lacks the arguments of the container's program,
+	// and values that may be secret, such as the values of --env. Service is the service of docker compose up. Test is
+	// the shell command that decided whether a trial succeeded. Without a test, the workload's exit status decided.
 	Command []string `json:"command"`
 	Service string   `json:"service,omitempty"`
 	Test    string   `json:"test,omitempty"`

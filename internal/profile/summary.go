@@ -282,8 +282,8 @@ func (s Summary) Spared() capability.Set {
 
 // granting returns the members of the list that grant the selected uses.
 //
-// If a use has an alternative, either of the two capabilities is sufficient. Such a use adds nothing to the list if one
-// of the two is needed for a use without an alternative, or if the narrower of the two was used elsewhere.
+// If a use has an alternative, either of the two capabilities is sufficient. Such a use adds nothing to the list in two
+// cases: a use without an alternative needs one of the two, or the narrower of the two was used elsewhere.
 func (s Summary) granting(selected func(Use) bool) capability.Set {
 	certain := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative == nil })
 	chosen := s.with(func(u Use) bool { return u.Class.Need() && u.Alternative != nil })

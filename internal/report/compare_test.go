@@ -261,8 +261,8 @@ func TestChecks(t *testing.T) {
 	}
 }
 
-// SARIF and JUnit contain a finding for each container and rule that it violates, one for each container that passes,
-// and one for a person to review if capmon did not observe the container completely.
+// SARIF and JUnit contain a finding for each rule that a container violates, and one for each container that passes. If
+// capmon did not observe the container completely, they contain another finding, for a person to review.
 func TestSARIFAndJUnitContainAllFindings(t *testing.T) {
 	type found struct{ rule, subject, kind string }
 	for name, want := range map[string][]found{

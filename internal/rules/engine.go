@@ -56,11 +56,11 @@ func (r *Rule) key(use uses.Use) key {
 // state is the state of a rule for a container. It exists during a cool-down, or if the container had alerts or a
 // possible burst recently.
 type state struct {
-	began    time.Time   // time of the first counted alert; not used with a cool-down
+	began    time.Time   // time of the first counted alert; not used if the rule has a cool-down
 	alerts   int         // number of alerts since began
-	until    time.Time   // end of the cool-down
-	held     uint64      // uses during the cool-down: their number
-	last     match       // uses during the cool-down: the last one
+	until    time.Time   // cool-down: its end
+	held     uint64      // cool-down: number of uses in it
+	last     match       // cool-down: last use in it
 	window   []timeCount // uses of a possible burst, by time
 	lastUsed time.Time   // when the last use was added to window
 }

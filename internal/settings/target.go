@@ -132,9 +132,10 @@ func TargetNames() []string {
 type Note struct{ Label, Text string }
 
 // Settings returns the settings for all containers as one text in the target's format, or "" if there are none. It
-// leaves out containers that have no settings ([Container.Unavailable]). It returns an error if the style is not
-// available, or if the settings cannot be in one text, and a [*StartUnseenError] if capmon saw no start of one of the
-// containers.
+// leaves out containers that have no settings ([Container.Unavailable]).
+//
+// Settings returns an error if the style is not available, or if one text cannot have the settings of all containers.
+// The error is a [*StartUnseenError] if capmon did not see the start of a container.
 func (t Target) Settings(all []Container, style Style) (text string, notes []Note, err error) {
 	all, notes = t.included(all)
 	groups := oneEach

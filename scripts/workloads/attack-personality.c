@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// attack-personality registers its credential with an io_uring, drops every capability that it
-// can, changes its groups and its session keyring, and then opens a raw socket with the registered
-// credential. This credential has more capabilities than the task may have. The attack tries to
-// make capmon attribute a use of CAP_NET_RAW to another process.
+// attack-personality registers its credential with an io_uring. Then it drops every capability
+// that it can, and changes its groups and its session keyring. At the end it opens a raw socket
+// with the registered credential. This credential has more capabilities than the task may have.
+// The attack tries to make capmon attribute a use of CAP_NET_RAW to another process.
 //
 //   attack-personality [DIRECTORY]    with DIRECTORY: makes the file "ready" there after the drop
 //                                     and waits for the file "go" before it opens the socket

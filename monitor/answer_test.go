@@ -2,8 +2,8 @@ package monitor
 
 import "testing"
 
-// busy makes checks of many kinds, whether they are granted or denied: with calls about files, networks, ids and
-// processes, and in its own user namespaces.
+// busy makes checks of many kinds, granted and denied ones. It calls system calls about files, networks, ids and
+// processes, and makes user namespaces of its own.
 const busy = `
 touch /tmp/m /sgid/m; chmod 600 /tmp/m /sgid/m; chown 5 /tmp/m; chgrp 5 /tmp/m
 cat /data/secret; mknod /tmp/n c 1 3; ping -c1 127.0.0.1; chroot / true; su user -c 'cat /etc/shadow'

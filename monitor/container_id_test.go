@@ -196,7 +196,7 @@ func TestKernelAndUserSpaceIdentifyTheSameContainers(t *testing.T) {
 	lossless(t, snapshot(t, m))
 }
 
-// The programs use what they know about a cgroup for the cgroups below it.
+// The programs also use the cached result for a cgroup when they find the container of a cgroup below it.
 func TestKnownCgroupsDoNotChangeTheContainer(t *testing.T) {
 	m := start(t, Options{})
 	tree := newCgroupTree(t)
@@ -219,6 +219,6 @@ func TestKnownCgroupsDoNotChangeTheContainer(t *testing.T) {
 // below returns names of n nested cgroups that are not containers.
 func below(n int) []string { return strings.Split(strings.Repeat("d/", n-1)+"d", "/") }
 
-// maxDepth is how deep cgroups can be nested below the cgroup of a test case: CGROUP_DEPTH of bpf/cgroup.h, minus the
+// maxDepth is the largest depth of cgroups below the cgroup of a test case: CGROUP_DEPTH of bpf/cgroup.h, minus the
 // root, the test's cgroup and the test case's cgroup.
 const maxDepth = 64 - 3

@@ -93,7 +93,7 @@ func TestDeltaReaderReturnsEndedContainers(t *testing.T) {
 	}
 }
 
-// A denial is returned when the end of its system call is known, after a while, or after Stop.
+// Read returns a denial when the result of its system call is known, after pendingCallTime, or after Stop.
 func TestDeltaReaderWaitsForOutcomes(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	reader := m.NewDeltaReader()

@@ -47,7 +47,7 @@ func TestChecksThatDoNotFitAreCounted(t *testing.T) {
 	}
 }
 
-// checksOutside returns how many checks all has of containers that some lacks.
+// checksOutside returns the number of checks in all that belong to containers that are not in some.
 func checksOutside(all, some Snapshot) (n uint64) {
 	recorded := make(map[uint64]bool)
 	for _, c := range some.Containers {

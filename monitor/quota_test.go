@@ -94,7 +94,8 @@ func TestUsesAreRecordedWhenOthersFillTheMaps(t *testing.T) {
 	}
 }
 
-// Executions beyond the quota are added up, separately for each value that the kernel knows without the file.
+// capmon adds up executions beyond the quota. It has one sum for each combination of the properties that it knows
+// without the file.
 func TestExecutionsBeyondTheQuotaAreFolded(t *testing.T) {
 	m := start(t, Options{})
 	fillShare(t, m, bpf.CapmonShareSHARE_EXECUTIONS, 4)

@@ -12,8 +12,8 @@ import (
 	"github.com/capmon/capmon/capability"
 )
 
-// The kernel lets a process inspect another process of its user that is permitted no more, without a check. capmon
-// records this if the other process is in another container.
+// A process may inspect another process of the same user without a check, if the other process is permitted no more.
+// capmon records this if the other process is in another container.
 func TestInspectingAProcessOfAnotherContainerIsRecorded(t *testing.T) {
 	m := start(t, Options{Outcomes: true})
 	all := launch(t, "bb", "sleep", "600")

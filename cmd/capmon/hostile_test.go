@@ -36,7 +36,7 @@ var (
 const (
 	hostileMemory   = 128 << 20        // in bytes: resident memory of serve, and of watch
 	hostileCPU      = 0.10             // average part of a core
-	hostileDatabase = 64 << 20         // in bytes, whatever the attackers did
+	hostileDatabase = 64 << 20         // in bytes: whatever the attackers did
 	hostileEnd      = 30 * time.Second // from SIGTERM to the end of serve
 	hostileRings    = 60               // alerts of the bell in one run.
 	// Alerts must arrive within a second. The test overloads the machine on purpose, with more threads than cores, and

@@ -27,8 +27,8 @@ type Options struct {
 	KeptLabels container.KeptLabels
 	Log        *zap.Logger
 	// Consumer receives the checks while they are recorded; nil for nobody. With a Consumer and without Storage, the
-	// observer inspects no files and records no system calls that a seccomp profile allows only with a capability, so
-	// [Observer.Profile] does not have them.
+	// observer inspects no files. It also does not record the system calls that a seccomp profile allows only with a
+	// capability. So [Observer.Profile] does not have them.
 	Consumer Consumer
 	// ChangesInterval is the interval between two calls of Consumer.HandleChanges; 0 if it is not to be called.
 	ChangesInterval time.Duration

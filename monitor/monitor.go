@@ -88,7 +88,8 @@ type Monitor struct {
 //
 // The error is a [*NoHookError] if no hook works; it wraps [os.ErrPermission] if rights are missing. If the kernel has
 // no type information or hides its symbols, the error wraps [ErrNoBTF] or [ErrSymbolsHidden]. If another process
-// uses [Options.PinDirectory], the error wraps [ErrPinsInUse].
+// uses [Options.PinDirectory], the error wraps [ErrPinsInUse]; if a recording there cannot be continued,
+// [ErrPinsOfAnotherForm].
 func Start(options Options) (*Monitor, error) {
 	m, programs, err := prepare(options)
 	if err != nil {

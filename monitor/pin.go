@@ -12,6 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// ErrPinsOfAnotherForm means that a pinned recording has no metadata that this version of the package can read. Only
+// [RemovePins] can end such a recording.
+var ErrPinsOfAnotherForm = errors.New("a version of capmon that this one cannot continue pinned the recording")
+
 // ErrPinsInUse means that another process records with the same [Options.PinDirectory].
 var ErrPinsInUse = errors.New("another process uses the pinned recording")
 

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -65,6 +66,9 @@ func writeMetadata(directory string, metadata pinMetadata) error {
 
 func readMetadata(directory string) (metadata pinMetadata, err error) {
 	m, err := ebpf.LoadPinnedMap(filepath.Join(directory, metadataPin), &ebpf.LoadPinOptions{ReadOnly: true})
+	if errors.Is(err, fs.ErrNotExist) {
+		return metadata, fmt.Errorf("%s: %w", directory, ErrPinsOfAnotherForm)
+	}
 	if err != nil {
 		return metadata, fmt.Errorf("opening the metadata of a pinned recording: %w", err)
 	}

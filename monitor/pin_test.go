@@ -206,6 +206,24 @@ func TestPinsAllowOneProcessAtATime(t *testing.T) {
 	}
 }
 
+func TestPinsOfAnotherFormAreOnlyRemoved(t *testing.T) {
+	pins := newPinDirectory(t)
+	m := start(t, Options{PinDirectory: pins})
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	metadata, err := filepath.Glob(filepath.Join(pins, "*", metadataPin))
+	if err != nil || len(metadata) != 1 {
+		t.Fatalf("%v, %v", metadata, err)
+	}
+	if err := os.Remove(metadata[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Start(Options{PinDirectory: pins}); !errors.Is(err, ErrPinsOfAnotherForm) || !strings.Contains(err.Error(), pins) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestPinsRequireABPFFileSystem(t *testing.T) {
 	if _, err := Start(Options{PinDirectory: filepath.Join(t.TempDir(), "pins")}); err == nil || !strings.Contains(err.Error(), "is not in a BPF file system") {
 		t.Errorf("%v", err)

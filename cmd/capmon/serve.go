@@ -177,6 +177,9 @@ func (s *serveFlags) run(cmd *cobra.Command, _ []string) error {
 	if errors.Is(err, monitor.ErrPinsInUse) {
 		return fmt.Errorf("another capmon serve is running with --pins %s: end it first, or use another directory", s.pins)
 	}
+	if errors.Is(err, monitor.ErrPinsOfAnotherForm) {
+		return fmt.Errorf("%w: end it with capmon serve --uninstall --pins %s, and start serve again", err, s.pins)
+	}
 	if errors.Is(err, daemon.ErrInUse) {
 		return fmt.Errorf("%w, %s: end it first, or use another database with --db", err, s.database)
 	}

@@ -62,11 +62,16 @@ func rewriteProofs(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	for _, row := range rows {
-		text, proof, err := reencode[profile.Proof](row[1])
+		text, _ := row[1].(string)
+		proof, err := decode[profile.Proof](text)
 		if err != nil {
 			continue
 		}
-		columns := append(proofColumns(proof, text), row[0])
+		form, proof, err := canonical(proof)
+		if err != nil {
+			return err
+		}
+		columns := append(proofColumns(proof, form), row[0])
 		if _, err := tx.ExecContext(ctx, "UPDATE proofs SET time = ?, works = ?, minimal = ?, digest = ?, json = ? WHERE id = ?", columns...); err != nil {
 			return err
 		}
@@ -80,7 +85,8 @@ func rewriteAlerts(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	for _, row := range rows {
-		_, a, err := reencode[alert.Alert](row[0])
+		text, _ := row[0].(string)
+		a, err := decode[alert.Alert](text)
 		if err != nil {
 			continue
 		}
@@ -88,24 +94,14 @@ func rewriteAlerts(ctx context.Context, tx *sql.Tx) error {
 		if a.Use.Schema != 0 { // otherwise the alert does not report a use
 			a.Use.Schema = uses.Schema
 		}
-		text, a, err := canonical(a)
+		form, a, err := canonical(a)
 		if err != nil {
 			return err
 		}
-		columns := alertColumns(a, text)
+		columns := alertColumns(a, form)
 		if _, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO alerts VALUES ("+marks(len(columns))+")", columns...); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// reencode decodes a JSON column, and returns the value with its JSON form in this capmon.
-func reencode[T any](column any) ([]byte, T, error) {
-	text, _ := column.(string)
-	value, err := decode[T](text)
-	if err != nil {
-		return nil, value, err
-	}
-	return canonical(value)
 }

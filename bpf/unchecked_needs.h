@@ -443,7 +443,8 @@ __noinline int record_unchecked_call(__u32 how, __u32 pid_arg, __u32 arg0_plus_1
 	if (arg0_plus_1 && request != arg0_plus_1 - 1)
 		return 0;
 	/* capget counts if it reads the sets and not only the version. PR_CAPBSET_READ counts if it
-	 * reads a capability from 1 to OWN_SETS_LIMIT - 1. */
+	 * reads a capability from 1 to OWN_SETS_LIMIT - 1: libcap-ng reads capability 0 in every
+	 * program, to learn whether the kernel has this call. */
 	if (how == INSPECTS_OWN_SETS)
 		return check->call.args[1] &&
 				       (!arg0_plus_1 || check->call.args[1] < OWN_SETS_LIMIT) ?

@@ -22,6 +22,7 @@ func TestReportExplainsFailuresWithoutDeniedChecks(t *testing.T) {
 		"exit-status-file": {"grep -q '^CapEff.*ffff' /proc/self/status || exit 3", nil, unnamed},
 		"exit-capget":      {"probe capget 25; probe named reader capbset-read 25 || exit 3", nil, named + "probe, reader. To find out, run the container with --cap-add=ALL\n"},
 		"exit-libcap":      {"probe capbset-read 40; exit 3", nil, unnamed}, // as every program with libcap does
+		"exit-libcap-ng":   {"probe capbset-read 0; exit 3", nil, unnamed},  // as every program with libcap-ng does
 		"exit-denied":      {"chown 5 /tmp || exit 3", []string{"--cap-drop=ALL"}, ""},
 		"exit-success":     {"probe capget 25; true", nil, ""},
 	} {

@@ -23,8 +23,8 @@ const (
 	// writing, with CAP_SYS_RESOURCE (psi_trigger_create, kernel/sched/psi.c).
 	WrotePressureFile = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_PRESSURE)
 	// ReadOwnCapabilities means that the caller read the capabilities of its own process (capget), or whether one of
-	// the capabilities 1 to 31 is in its bounding set (PR_CAPBSET_READ). Other reads do not count: every program that is
-	// linked with libcap reads some higher capabilities when it starts, and every program with libcap-ng reads 0.
+	// the capabilities 1 to 31 is in its bounding set (PR_CAPBSET_READ). Other reads do not count: every program that
+	// is linked with libcap reads some higher capabilities when it starts, and every program with libcap-ng reads 0.
 	ReadOwnCapabilities = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_OWN_SETS)
 )
 

@@ -76,7 +76,7 @@ type State struct {
 	Hook    monitor.Hook `json:"hook"`
 	ID      string       `json:"recording"`
 	Began   time.Time    `json:"began"`
-	Resumed bool         `json:"takenUp"`
+	Resumed bool         `json:"resumed"`
 	// Saved is the time until which all recorded data is in the database; zero if nothing was saved yet.
 	Saved time.Time `json:"saved"`
 	// Trouble is the reason why the last save failed; "" if it succeeded.
@@ -87,7 +87,7 @@ type State struct {
 	Losses monitor.Losses `json:"losses"`
 	// ReportedUntil is the time until which the rules have evaluated all recorded checks; zero without rules. A later
 	// process may evaluate newer checks again.
-	ReportedUntil time.Time `json:"told,omitzero"`
+	ReportedUntil time.Time `json:"reportedUntil,omitzero"`
 	// AlertsLost is the number of alerts that are missing from the database because saving failed for too long.
 	AlertsLost uint64 `json:"alertsLost"`
 	// LossNoticed is the time when capmon last noticed that it could not record something; missing if this has not
@@ -95,7 +95,7 @@ type State struct {
 	LossNoticed time.Time `json:"lossNoticed,omitzero"`
 	LastLoss    string    `json:"lastLoss,omitempty"`
 	// MissedEvents is the number of events that came faster than capmon read them. capmon found the checks afterwards.
-	MissedEvents uint64 `json:"untold"`
+	MissedEvents uint64 `json:"missedEvents"`
 }
 
 // Start starts to record, or resumes the recording that an earlier process pinned. A database that is temporarily

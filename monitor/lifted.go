@@ -1,8 +1,6 @@
 package monitor
 
 import (
-	"time"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/capmon/capmon/bpf"
@@ -29,29 +27,19 @@ type LiftedCall struct {
 	Limit Limit
 	// Family is the address family of the socket (AF_INET or AF_INET6); 0 if it is unknown.
 	Family uint16
-	// For LowPort, Protocol (IPPROTO_TCP, …) and Port are what the program bound. They are 0 if the call is folded.
+	// Protocol (IPPROTO_TCP, …) and Port are what the program bound, for LowPort. They are 0 if the call is folded.
 	Protocol, Port uint16
-	// Program, Folding, PID and UID are as in [Check]. If the call is folded, Family, Protocol and Port are 0.
-	Program     string
-	Folding     Folding
-	Count       uint64
-	First, Last time.Time
-	PID, UID    uint32
+	// CallRecord: if the call is folded, Program is empty, and Family, Protocol and Port are 0.
+	CallRecord
 }
 
 func (m *Monitor) newLiftedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) LiftedCall {
 	return LiftedCall{
-		Limit:    Limit(key.Lifted),
-		Family:   uint16(key.Args[0]),
-		Protocol: uint16(key.Args[1]),
-		Port:     uint16(key.Args[2]),
-		Program:  cString(key.Comm[:]),
-		Folding:  foldingOf(&key.Comm),
-		Count:    value.Count,
-		First:    m.clock.Time(value.FirstNs),
-		Last:     m.clock.Time(value.LastNs),
-		PID:      value.Pid,
-		UID:      value.Uid,
+		Limit:      Limit(key.Lifted),
+		Family:     uint16(key.Args[0]),
+		Protocol:   uint16(key.Args[1]),
+		Port:       uint16(key.Args[2]),
+		CallRecord: m.newCallRecord(key, value),
 	}
 }
 

@@ -29,12 +29,22 @@ type SelectedCall struct {
 	Call syscalls.Call
 	// Error is the error of the call, or 0.
 	Error unix.Errno
-	// Program, Folding, PID and UID are as in [Check]. If the call is folded, only Program is left out.
-	Program     string
-	Folding     Folding
+	// CallRecord: if the call is folded, only Program is empty.
+	CallRecord
+}
+
+// CallRecord has who made the recorded system calls of one kind, how often and when. It is a part of [SelectedCall],
+// [LiftedCall] and [UncheckedCall].
+type CallRecord struct {
+	// Program and Folding are as in [Check].
+	Program string
+	Folding Folding
+	// Count is the number of calls. First and Last are the times of the first and of the last call.
 	Count       uint64
 	First, Last time.Time
-	PID, UID    uint32
+	// PID is the process of the first call, in the initial pid namespace. UID is its effective user in the initial
+	// user namespace.
+	PID, UID uint32
 }
 
 // ErrNoSyscallTracepoint means that the kernel has no tracepoint for the end of system calls.
@@ -150,7 +160,13 @@ func (m *Monitor) newSelectedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallV
 			Args:    key.Args,
 			HasArgs: key.Args != [6]uint64{},
 		},
-		Error:   unix.Errno(key.Error),
+		Error:      unix.Errno(key.Error),
+		CallRecord: m.newCallRecord(key, value),
+	}
+}
+
+func (m *Monitor) newCallRecord(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) CallRecord {
+	return CallRecord{
 		Program: cString(key.Comm[:]),
 		Folding: foldingOf(&key.Comm),
 		Count:   value.Count,

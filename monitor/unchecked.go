@@ -1,8 +1,6 @@
 package monitor
 
 import (
-	"time"
-
 	"github.com/capmon/capmon/bpf"
 	"github.com/capmon/capmon/capability"
 	"github.com/capmon/capmon/syscalls"
@@ -49,27 +47,16 @@ type UncheckedCall struct {
 	Sets capability.Set
 	// Pressure is valid for WrotePressureFile only.
 	Pressure Pressure
-	// Program, Folding, PID and UID are as in [Check]. If the call is folded, Program is empty and Pressure is
-	// WindowUnknown.
-	Program     string
-	Folding     Folding
-	Count       uint64
-	First, Last time.Time
-	PID, UID    uint32
+	// CallRecord: if the call is folded, Program is empty and Pressure is WindowUnknown.
+	CallRecord
 }
 
 func (m *Monitor) newUncheckedCall(key *bpf.CapmonCallKey, value *bpf.CapmonCallValue) UncheckedCall {
 	return UncheckedCall{
-		Kind:     UncheckedKind(key.UncheckedUse),
-		Call:     syscalls.Call{Arch: m.archOf(key.Compat), Nr: int(key.Syscall)},
-		Sets:     capability.Set(value.Sets),
-		Pressure: Pressure(key.Args[0]),
-		Program:  cString(key.Comm[:]),
-		Folding:  foldingOf(&key.Comm),
-		Count:    value.Count,
-		First:    m.clock.Time(value.FirstNs),
-		Last:     m.clock.Time(value.LastNs),
-		PID:      value.Pid,
-		UID:      value.Uid,
+		Kind:       UncheckedKind(key.UncheckedUse),
+		Call:       syscalls.Call{Arch: m.archOf(key.Compat), Nr: int(key.Syscall)},
+		Sets:       capability.Set(value.Sets),
+		Pressure:   Pressure(key.Args[0]),
+		CallRecord: m.newCallRecord(key, value),
 	}
 }

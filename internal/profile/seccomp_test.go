@@ -93,7 +93,9 @@ func callOf(t *testing.T, name string) syscalls.Call {
 
 func TestUnlockedCallsAreImplicitNeeds(t *testing.T) {
 	call := func(name string, errno unix.Errno) monitor.SelectedCall {
-		return monitor.SelectedCall{Call: callOf(t, name), Error: errno, Program: "numactl", Count: 2}
+		return monitor.SelectedCall{
+			Call: callOf(t, name), Error: errno, CallRecord: monitor.CallRecord{Program: "numactl", Count: 2},
+		}
 	}
 	run := recordWith(t, dockers(t), seen().Started, func(c *monitor.Container) {
 		c.Calls = []monitor.SelectedCall{call("mbind", 0), call("set_mempolicy", unix.EPERM), call("read", 0)}

@@ -13,9 +13,11 @@ import (
 // builtin are the present and the former name of Docker's default profile.
 var builtin = []string{"builtin", "default"}
 
-// seccompOf returns the seccomp profile of a container (WithSeccomp, moby's daemon/seccomp_linux.go). docker run has
-// put the contents of the file into the option. // A privileged container has no profile unless an option sets one.
-// capmon's list is for running it without --privileged, so seccompOf returns the profile that it would have then.
+// seccompOf returns the seccomp profile of a container, as moby chooses it (WithSeccomp in daemon/seccomp_linux.go). If
+// the user named a file, docker run puts the contents of the file into the option.
+//
+// A privileged container has no profile unless an option sets one. capmon's list is for running it without
+// --privileged, so seccompOf returns the profile that the container would have then.
 func (d *Docker) seccompOf(ctx context.Context, options []string) (*seccomp.Profile, error) {
 	for _, option := range slices.Backward(options) { // the last one counts
 		key, value, _ := strings.Cut(option, "=")

@@ -24,8 +24,10 @@ import (
 
 // Proxy is an HTTP proxy between a command and the engine. With it, capmon knows exactly which containers the command
 // creates or starts, even if they end at once or others start containers at the same time. All other traffic passes
-// unchanged: any API version, streams, attached terminals, BuildKit's sessions. // Proxy does not report containers
-// that the engine creates by itself: for the RUN steps of the classic builder and for swarm services.
+// unchanged: any API version, streams, attached terminals, BuildKit's sessions.
+//
+// Proxy does not report containers that the engine creates by itself: for the RUN steps of the classic builder and for
+// swarm services.
 type Proxy struct {
 	docker    *Docker
 	base      string // prefix of the engine's paths, mostly ""

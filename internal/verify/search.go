@@ -50,10 +50,11 @@ type Found struct {
 	InsteadOf map[capability.Capability]capability.Capability
 }
 
-// Minimize finds a set from which no member can be left out. It does not assume that more capabilities never do harm: a
-// program that may change its user does so, and fails if it may not change its group. So whenever it has left out a
-// member, it tries all others again. // If there are several such sets, it finds one of them. It tries to leave out
-// first what Docker does not grant by default. With an error, it returns what it has found until then.
+// Minimize finds a set from which no member can be left out. A program can fail because it has more capabilities: for
+// example, a program that may change its user does so, and then fails because it may not change its group. So whenever
+// Minimize has left out a member, it tries to leave out each of the other members again. If there are several such
+// sets, it finds one of them. It first tries to leave out the capabilities that Docker does not grant by default. With
+// an error, it also returns what it has found until then.
 func Minimize(ctx context.Context, run Runner, search Search) (Found, error) {
 	s := &searcher{run: run, keep: search.Keep, known: map[capability.Set]Outcome{search.Start: Same}}
 	found := Found{

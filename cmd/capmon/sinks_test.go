@@ -123,7 +123,7 @@ spool:
 	rawSocketIn(t, "alert-sink-one")
 	l.awaitAlert("raw-socket")
 	if end := l.interrupt(); end.code != 0 || !strings.Contains(end.stderr, "connection refused") ||
-		!strings.Contains(end.stderr, `some alerts were not delivered; the next capmon with this spool delivers them	{"sink": "hook", "count": `) || strings.Contains(end.stderr, "s3cret") {
+		!strings.Contains(end.stderr, `some alerts were not delivered; they stay in the spool, and the next capmon that uses this spool delivers them	{"sink": "hook", "count": `) || strings.Contains(end.stderr, "s3cret") {
 		t.Errorf("%d %s", end.code, end.stderr)
 	}
 	r.start(t)

@@ -20,7 +20,7 @@ import (
 
 const (
 	defaultMaxSize = 64 << 20
-	minMaxSize     = 1 << 20 // some hundred alerts
+	minMaxSize     = 1 << 20 // space for several hundred alerts
 )
 
 // Settings are the keys that every sink has.
@@ -234,7 +234,7 @@ func (w Webhook) checkHeaders() error {
 		case known[lower]:
 			return fmt.Errorf("headers: %s is set twice", name)
 		case slices.Contains([]string{"content-length", "transfer-encoding", "connection", "trailer"}, lower):
-			return fmt.Errorf("headers: %s cannot be set", name)
+			return fmt.Errorf("headers: %s is reserved for the HTTP client: remove it", name)
 		case !httpguts.ValidHeaderFieldValue(w.Headers[name]):
 			return fmt.Errorf("headers: the value of %s has characters that are not allowed in headers", name)
 		default:
@@ -266,7 +266,7 @@ func ParseSpool(node ast.Node) (Spool, error) {
 		return Spool{}, at(node, "max-size", "max-size: %q is not a size such as 64MiB", file.MaxSize)
 	}
 	if size < minMaxSize {
-		return Spool{}, at(node, "max-size", "max-size: %s is too small for many alerts at once: set at least 1MiB", file.MaxSize)
+		return Spool{}, at(node, "max-size", "max-size: %s is too small: set at least 1MiB", file.MaxSize)
 	}
 	spool.MaxSize = size
 	return spool, nil

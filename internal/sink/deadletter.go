@@ -10,7 +10,7 @@ import (
 // rejectedFile is the name of the file of rejected messages in a sink's directory of the spool.
 const rejectedFile = "rejected.json"
 
-// errRejectedFull: the rejected message is not saved.
+// errRejectedFull is returned if a rejected message does not fit in the file, and so is not saved.
 var errRejectedFull = errors.New("the file of rejected alerts has reached max-size: move the file away, so that capmon can save more rejected alerts")
 
 // deadLetters is a file of messages that the receiver rejected: one per line, with the reason.

@@ -21,7 +21,7 @@ func (j Journald) resolved() (Destination, error) { return j, nil }
 func (Journald) maxBatch() int { return 1 }
 func (Journald) close() error  { return nil }
 
-// send sends a message to journald. Journald does not confirm messages.
+// send sends a message to journald. journald does not confirm that it received a message.
 func (Journald) send(ctx context.Context, messages []Message) error {
 	m := messages[0]
 	fields := map[string]string{"SYSLOG_IDENTIFIER": "capmon", "CAPMON_MESSAGE": string(m.encode())}
@@ -29,7 +29,7 @@ func (Journald) send(ctx context.Context, messages []Message) error {
 		fields["CAPMON_"+strings.ToUpper(f.name)] = f.value
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- journal.Send(m.Summary, journalPriority(m.Severity), fields) }() // blocks while journald does not read
+	go func() { sent <- journal.Send(m.Summary, journalPriority(m.Severity), fields) }() // blocks until journald reads the message
 	select {
 	case err := <-sent:
 		if err != nil {

@@ -42,7 +42,7 @@ func (l Log) open() (transport, error) {
 
 func (l Log) resolved() (Destination, error) { return l, nil }
 
-// openFile opens the file. It is opened for each batch, because logrotate can rename it in between.
+// openFile opens the file. It is opened for each batch, because logrotate can rename it between two batches.
 func (l *logFile) openFile() (*os.File, error) {
 	return os.OpenFile(l.Path, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o640)
 }

@@ -16,10 +16,10 @@ import (
 
 const (
 	// firstWait and lastWait are the first and the longest wait after failed deliveries. Each wait varies
-	// randomly by up to half, so that hosts do not retry in step.
+	// randomly by up to half, so that many hosts do not retry at the same time.
 	firstWait = 500 * time.Millisecond
 	lastWait  = time.Minute
-	// grace is the time for a delivery to end after the loop was stopped.
+	// grace is the time that a delivery may still take after the loop was stopped.
 	grace = time.Second
 )
 
@@ -37,7 +37,7 @@ type sendLoop struct {
 	session *session
 }
 
-// session is the use of one transport by a sendLoop. A sink that is reconfigured gets a new session.
+// session is the period in which a sendLoop uses one transport. A sink that is reconfigured gets a new session.
 type session struct {
 	transport
 	drain context.CancelFunc // stops the loop after the current delivery
@@ -76,7 +76,7 @@ func (s *session) wait(ctx context.Context) {
 	s.abort()
 	select {
 	case <-s.done:
-	case <-time.After(grace): // it ignores the context, such as a file on an unreachable network file system
+	case <-time.After(grace): // the delivery ignores the context, such as a write to an unreachable network file system
 	}
 }
 
@@ -93,10 +93,10 @@ func (l *sendLoop) finish(ctx context.Context) {
 	l.stop(ctx)
 	left, lost, err := l.queue.Close()
 	if left > 0 {
-		l.log.Warn("some alerts were not delivered; the next capmon with this spool delivers them", zap.Int("count", left))
+		l.log.Warn("some alerts were not delivered; they stay in the spool, and the next capmon that uses this spool delivers them", zap.Int("count", left))
 	}
 	if lost > 0 {
-		l.log.Error("undelivered alerts are lost: there is no spool directory, or capmon cannot write to it", zap.Int("count", lost))
+		l.log.Error("undelivered alerts are lost: no spool directory is configured, or capmon cannot write to it", zap.Int("count", lost))
 	}
 	if err != nil {
 		l.log.Error("closing the spool failed", zap.Error(err))
@@ -127,7 +127,7 @@ func (l *sendLoop) run(drainCtx, hardCtx context.Context, s *session) {
 	}
 }
 
-// deliver delivers records. It returns false if they stay in the queue.
+// deliver delivers records. It returns false if they stay in the queue and the loop must stop.
 func (l *sendLoop) deliver(drainCtx, hardCtx context.Context, s *session, records [][]byte, retry *retry) bool {
 	messages := l.decode(records)
 	for len(messages) > 0 {
@@ -185,7 +185,7 @@ func (l *sendLoop) deadLetter(reason, id string, record []byte) {
 	l.log.Error("an alert was rejected and is not delivered", zap.String("id", id), zap.String("reason", reason), zap.String("saved to", path), zap.Error(err))
 }
 
-// retry is the state of a series of failed deliveries. With only loop set, none has failed.
+// retry is the state of a series of failed deliveries. If only loop is set, no delivery has failed.
 type retry struct {
 	loop    *sendLoop
 	backoff *backoff.ExponentialBackOff // nil: no delivery has failed

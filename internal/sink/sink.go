@@ -25,7 +25,7 @@ type Config struct {
 	// Name of the sink. It is unique, because it names the sink's directory in the spool and is a label in
 	// metrics.
 	Name string
-	// MinSeverity is the lowest severity of the alerts that the sink gets; "" for all.
+	// MinSeverity is the lowest severity of the alerts that the sink gets; "" for all alerts.
 	MinSeverity alert.Severity
 	// To is the destination of the alerts.
 	To Destination
@@ -177,8 +177,8 @@ func (s *Sinks) prepare(config Config, before []runningSink) (runningSink, func(
 	return r, func() { r.loop.start(transport) }, nil
 }
 
-// expose returns the exposition that already listens at the address, whatever its sink's name was, or starts
-// a new one.
+// expose returns the exposition that already listens at the address, even if its sink had another name. If there is
+// none, expose starts a new one.
 func (s *Sinks) expose(p Prometheus, before []runningSink) (*exposition, error) {
 	for _, r := range before {
 		if r.exposition != nil && r.exposition.Listen == p.Listen {

@@ -107,11 +107,11 @@ func (s Syslog) check() error {
 func (s *syslog) maxBatch() int { return batchSize }
 
 func (s *syslog) close() error {
-	s.hangUp()
+	s.disconnect()
 	return nil
 }
 
-func (s *syslog) hangUp() {
+func (s *syslog) disconnect() {
 	if s.conn != nil {
 		_ = s.conn.Close()
 		s.conn = nil
@@ -122,7 +122,7 @@ func (s *syslog) send(ctx context.Context, messages []Message) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Timeout))
 	defer cancel()
 	if err := s.transfer(ctx, messages); err != nil {
-		s.hangUp()
+		s.disconnect()
 		if errors.Is(err, unix.EMSGSIZE) && len(messages) == 1 {
 			return rejectionf("the message is too long for a packet: use a tcp:// address")
 		}
@@ -133,7 +133,7 @@ func (s *syslog) send(ctx context.Context, messages []Message) error {
 
 func (s *syslog) transfer(ctx context.Context, messages []Message) error {
 	if s.conn != nil && s.conn.hasEnded() {
-		s.hangUp()
+		s.disconnect()
 	}
 	if s.conn == nil {
 		var err error
@@ -201,8 +201,8 @@ func dialUnix(ctx context.Context, socket string) (*connection, error) {
 	return newStream(conn, conn), nil
 }
 
-// newStream returns a connection that detects when the server closes the stream. Without this, a message that is
-// written afterwards would seem to be delivered.
+// newStream returns a connection that detects when the server closes the stream. Otherwise, a message that is written
+// after that would seem to be delivered.
 func newStream(conn, raw net.Conn) *connection {
 	c := &connection{Conn: conn, raw: raw, ended: make(chan struct{})}
 	go func() {

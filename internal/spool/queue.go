@@ -40,8 +40,8 @@ type Options struct {
 	// are in memory and are lost when the process ends.
 	Directory string
 	// MaxSize is the maximum size of the queue in bytes, including all its files. A source can use as much
-	// space as it leaves free. Beyond that the newest records are dropped, so that a flood cannot push out
-	// earlier records.
+	// space as it leaves free. If it has no space left, its new records are dropped, so that a flood cannot
+	// replace earlier records.
 	MaxSize int64
 	// Notice returns a record that reports dropped records.
 	Notice func(fair.Dropped) []byte
@@ -80,7 +80,7 @@ type Queue struct {
 	finished bool // no more records are added
 
 	wake    chan struct{} // there is something to write
-	ready   chan struct{} // there are records for Next, or there never will be
+	ready   chan struct{} // there are records for Next, or the queue is finished
 	closing chan struct{}
 	written chan struct{} // closed when the writing goroutine has ended
 }
@@ -157,7 +157,7 @@ func (q *Queue) Add(source fair.Source, at time.Time, encode func() []byte) bool
 	data := encode()
 	took, first := q.room.Reserve(source, size(data), at)
 	if first {
-		q.options.Log.Error("the queue is full for the alerts of a container: capmon drops them until some are delivered",
+		q.options.Log.Error("the queue has no space left for the alerts of a container: capmon drops alerts of this container until some are delivered",
 			zap.String("container", printable.Text(source.Title)), zap.Int64("bytes", q.room.Used()), zap.Int64("max-size", q.options.MaxSize))
 	}
 	if !took {

@@ -19,7 +19,7 @@ type baseline struct {
 	images map[string]used // by full name
 }
 
-// used contains the capabilities that were granted and denied.
+// used contains the used capabilities, by the answer of the kernel.
 type used struct{ granted, denied capability.Set }
 
 // imageName returns the full name of an image, with registry and tag.
@@ -38,7 +38,7 @@ func (b *baseline) knows(image string) bool {
 }
 
 // isNew reports whether the profiles of the image do not contain the capability with the same answer of the kernel.
-// For an image without a profile, nothing is new. unsure is the reason for the result perhaps.
+// For an image without a profile, nothing is new. If the result is perhaps, unsure describes what is unknown.
 func (b *baseline) isNew(use uses.Use) (result answer, unsure string) {
 	if use.Container.Unidentified && len(b.images) > 0 {
 		return perhaps, "the engine did not report the image in time"

@@ -14,13 +14,13 @@ import (
 )
 
 const (
-	// maxStates is the maximum number of pairs of a rule and a container with a state.
+	// maxStates is the maximum number of pairs of a rule and a container that have a state.
 	maxStates = 16384
 	// maxWarnedImages is the maximum number of images that warnings about a missing profile name.
 	maxWarnedImages = 1024
 	// If a rule without a cool-down returns floodAlerts alerts about the same container and capability within
-	// floodPeriod, it cools down for floodPeriod. A flood, even with a new process name each time, thus cannot fill a
-	// sink or hide the alerts of others.
+	// floodPeriod, it cools down for floodPeriod. So a flood cannot fill a sink or hide the alerts of other containers,
+	// even if each use has a new process name.
 	floodAlerts = 100
 	floodPeriod = time.Minute
 	// maxDelay is the maximum time from a use until the engine gets it. Container engines need time to name a
@@ -34,7 +34,7 @@ type Engine struct {
 	rules        []Rule
 	states       map[key]*state
 	warnedImages map[string]bool // images without a profile that warnings have named
-	full         bool            // there was no space for a state
+	full         bool            // the engine has maxStates states and could not add another one
 	warnings     []string
 }
 
@@ -65,7 +65,7 @@ type state struct {
 	lastUsed time.Time   // when the last use was added to window
 }
 
-// match is a use that matches a rule. unsure is the unknown value if the match is uncertain.
+// match is a use that matches a rule. If the match is uncertain, unsure describes the unknown value.
 type match struct {
 	use    uses.Use
 	unsure string
@@ -151,7 +151,7 @@ func (e *Engine) state(k key) *state {
 	}
 	if len(e.states) >= maxStates {
 		if !e.full {
-			e.warn("more than %d containers had alerts recently, cool down or are near a burst: every use of further containers is an alert, and their bursts are not detected", maxStates)
+			e.warn("more than %d pairs of a rule and a container have recent uses or a cool-down: for further pairs, each matching use is an alert, and bursts are not detected", maxStates)
 		}
 		e.full = true
 		return nil

@@ -344,7 +344,7 @@ func TestTooManyContainersCauseAWarning(t *testing.T) {
 			}
 		}
 	}
-	if warnings := e.Warnings(); len(warnings) != 1 || !strings.Contains(warnings[0], "more than 16384 containers") || len(e.states) != maxStates {
+	if warnings := e.Warnings(); len(warnings) != 1 || !strings.Contains(warnings[0], "more than 16384 pairs") || len(e.states) != maxStates {
 		t.Errorf("%d states, %q", len(e.states), warnings)
 	}
 	if len(e.Warnings()) != 0 {

@@ -70,7 +70,7 @@ func firstOf(one, other string) string {
 	return other
 }
 
-// match reports whether a use meets the conditions. unsure is the reason for the result perhaps.
+// match reports whether a use meets the conditions. If the result is perhaps, unsure describes what is unknown.
 func (c *Conditions) match(use uses.Use) (result answer, unsure string) {
 	if !c.matchesUse(use) {
 		return no, ""

@@ -135,7 +135,7 @@ func (r *Rule) check(here position) error {
 	_, err := alert.ParseSeverity(string(r.Severity))
 	switch {
 	case r.Name == "":
-		return here.errorf("", "this rule has no name: add one, which capmon copies to its alerts")
+		return here.errorf("", "this rule has no name: add one; the alerts of a rule contain its name")
 	case strings.ContainsFunc(r.Name, func(c rune) bool { return !unicode.IsPrint(c) }):
 		return here.errorf("name", "the name %q has characters that are not printable", r.Name)
 	case err != nil:
@@ -147,11 +147,11 @@ func (r *Rule) check(here position) error {
 	case r.Burst != nil && r.Alert == First:
 		return here.errorf("alert", "a burst counts every use: remove alert: first")
 	case r.Burst != nil && (r.Burst.Uses < 2 || r.Burst.Uses > maxBurst):
-		return here.errorf("burst", "a burst of %d uses: use 2 to %d", r.Burst.Uses, maxBurst)
+		return here.errorf("burst", "a burst of %d uses is not possible: set uses to 2 to %d", r.Burst.Uses, maxBurst)
 	case r.Burst != nil && r.Burst.Within == 0:
 		return here.errorf("burst", "a burst requires within, such as 10s")
 	case r.Burst != nil && r.Burst.Within < minWithin:
-		return here.errorf("burst", "a burst within %s: repeated uses are counted once per second, so use 1s or more", r.Burst.Within)
+		return here.errorf("burst", "a burst within %s is not possible: capmon counts repeated uses once per second, so set within to 1s or more", r.Burst.Within)
 	}
 	if err := r.Conditions.check(here); err != nil {
 		return err
@@ -294,9 +294,9 @@ func (c *Conditions) contradiction() string {
 	case c.RawSocket != nil && c.RawSocket.Opened && c.Capabilities != nil && !c.Capabilities.Has(capability.NetRaw):
 		return "no use can match: opening a raw socket requires NET_RAW, which capabilities does not contain"
 	case c.Verdict == Granted && only(classify.Denied, classify.Tolerated):
-		return "no use can match: verdict is granted, but all classes are of denied checks"
+		return "no use can match: verdict is granted, but classes contains only classes of denied checks"
 	case c.Verdict == Denied && only(classify.Needs()...):
-		return "no use can match: verdict is denied, but all classes are of granted checks"
+		return "no use can match: verdict is denied, but classes contains only classes of granted checks"
 	case c.NestedUserns != nil && *c.NestedUserns && only(append(classify.Needs(), classify.Denied)...):
 		return "no use can match: nested-userns is true, but checks in a nested user namespace have the class nested-userns, which classes does not contain"
 	case c.NestedUserns != nil && !*c.NestedUserns && only(classify.NestedUserns):

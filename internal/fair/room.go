@@ -55,7 +55,7 @@ func (r *Room) Reserve(of Source, size int64, at time.Time) (ok, first bool) {
 		r.ForceReserve(of, size)
 		return true, false
 	}
-	return false, r.drop(of, at)
+	return false, r.Drop(of, at)
 }
 
 // Drops reports whether further values of a source are dropped, whatever their size.
@@ -67,10 +67,8 @@ func (r *Room) ForceReserve(of Source, size int64) {
 	r.held[of.Key] += size
 }
 
-// Drop counts a value that is dropped for another reason than missing room.
-func (r *Room) Drop(of Source, at time.Time) (first bool) { return r.drop(of, at) }
-
-func (r *Room) drop(of Source, at time.Time) (first bool) {
+// Drop counts a value as dropped. The result first reports whether the value starts a series.
+func (r *Room) Drop(of Source, at time.Time) (first bool) {
 	r.total++
 	current := r.open[of.Key]
 	if current == nil {

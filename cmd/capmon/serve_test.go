@@ -367,7 +367,7 @@ func TestServeSurvivesDatabaseTrouble(t *testing.T) {
 				}
 			},
 			end:     func(*testing.T, *server) { _ = lock.Rollback() },
-			trouble: "another process keeps it locked",
+			trouble: "another process has locked it",
 		},
 		"deleted": {begin: shell("rm capmon.db capmon.db-wal capmon.db-shm"), logged: "deleted or replaced"},
 		"corrupt": {begin: shell("dd if=/dev/urandom of=capmon.db bs=4k count=40 conv=notrunc status=none"), logged: "was damaged, so capmon started a new one", unserved: true},

@@ -57,7 +57,7 @@ type Source interface {
 	Alerts(ctx context.Context, selection store.Selection) ([]alert.Alert, store.MissingAlerts, error)
 }
 
-// Headers that report what may be selected but is not in the response.
+// Headers that describe data that may match the request, but is not in the response.
 const (
 	prunedHeader  = "X-Capmon-Pruned"
 	unknownHeader = "X-Capmon-Unknown"
@@ -69,9 +69,9 @@ type Options struct {
 	Token string
 	// Pprof adds Go's profiler below /debug/pprof/.
 	Pprof bool
-	// Stale is the age of the last save from which on the daemon is not ready.
+	// Stale is the maximum age of the last save. If the last save is older, the daemon is not ready.
 	Stale time.Duration
-	// Settled is the time after a loss for which the daemon is not ready.
+	// Settled is how long the daemon is not ready after a loss.
 	Settled time.Duration
 	// Version of capmon.
 	Version string
@@ -180,12 +180,12 @@ func (s *server) describe(w http.ResponseWriter, _ *http.Request) {
 	respond(w, "application/json", openAPI)
 }
 
-// health responds if the process works at all.
+// health responds with 200, which shows that the process works.
 func (s *server) health(w http.ResponseWriter, _ *http.Request) {
 	respond(w, "text/plain", []byte("ok\n"))
 }
 
-// ready responds whether everything that is recorded reaches the database.
+// ready responds with 200 if all recorded data reaches the database, and otherwise with the reason why it does not.
 func (s *server) ready(w http.ResponseWriter, _ *http.Request) {
 	if reason := s.unready(s.source.State()); reason != "" {
 		problem(w, http.StatusServiceUnavailable, errors.New(reason))
@@ -334,8 +334,9 @@ func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
 	respondJSON(w, append([]alert.Alert{}, alerts...)) // never null in JSON
 }
 
-// selected returns the selected runs in the database, and sets headers that report what may be selected as well. If it
-// returns false, it has responded with an error. more lists further parameters that the request may have.
+// selected returns the selected runs in the database. It sets headers that describe further runs that may match the
+// request. If it returns false, it has responded with an error. more lists further parameters that the request may
+// have.
 func (s *server) selected(w http.ResponseWriter, r *http.Request, more []string) (profile.Profile, bool) {
 	selection, err := selectionOf(r, more)
 	if err != nil {

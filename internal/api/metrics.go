@@ -35,12 +35,12 @@ func newMetrics(source Source, version string) *metrics {
 		saved:      of("last_save_timestamp_seconds", "Everything recorded until this time is in the database. 0 if nothing was saved since the start."),
 		failures:   of("save_failures_total", "Saves that failed. Unsaved data stays in the kernel."),
 		lost:       of("lost_total", "Records that were lost, by kind. If any were lost, containers may need capabilities that capmon reports as unused.", "what"),
-		late:       of("late_events_total", "Events that arrived faster than capmon read them. capmon found the uses that they report afterwards."),
+		late:       of("late_events_total", "Events that arrived faster than capmon read them. capmon found their uses later, in the kernel's maps."),
 		containers: of("containers", "Containers whose records are in the kernel: the running ones, and some that ended recently."),
-		unlisted:   of("containers_without_gauges", "Running containers without gauges of their own, because there are too many."),
-		unused:     of("unused_capability", "1 for each capability that a running container is granted and that capmon did not see it need.", each...),
+		unlisted:   of("containers_without_gauges", "Running containers without gauges, because too many containers run."),
+		unused:     of("unused_capability", "1 for each capability that a running container is granted, but that capmon has not seen it need.", each...),
 		needed:     of("needed_capability", "1 for each capability that capmon saw a running container need.", each...),
-		denied:     of("denied_capability", "1 for each capability that the kernel denied to a running container where it mattered.", each...),
+		denied:     of("denied_capability", "1 for each capability that the kernel denied to a running container, if the denial mattered.", each...),
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 // maxWaitingAlerts is the maximum number of alerts that wait for the database.
 const maxWaitingAlerts = 100_000
 
-// Alerts is the queue of alerts that wait for the database. No container can use the space of the others. It is safe
-// for concurrent use.
+// Alerts is the queue of alerts that wait for the database. No container can use the space of other containers. Alerts
+// is safe for concurrent use.
 type Alerts struct {
 	log *zap.Logger
 
@@ -39,7 +39,7 @@ func (a *Alerts) Add(one alert.Alert) {
 	if took {
 		a.waiting.Push(origin.Key, one)
 	} else if first {
-		a.log.Error("dropping alerts of a container, which will be missing from the database: saving them has failed for too long", zap.String("container", printable.Text(origin.Title)))
+		a.log.Error("capmon drops alerts of a container, because saving alerts has failed for too long; the database will not contain them", zap.String("container", printable.Text(origin.Title)))
 	}
 }
 
@@ -53,7 +53,7 @@ func (a *Alerts) Lost() uint64 {
 	return a.room.Total()
 }
 
-// save puts the waiting alerts into the database. After an error they still wait.
+// save puts the waiting alerts into the database. After an error, they stay in the queue.
 func (a *Alerts) save(ctx context.Context, d *database) error {
 	if a == nil {
 		return nil

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// pruneInterval is the interval between removals of data that Options.Retention excludes.
+	// pruneInterval is the interval at which the daemon removes data that Options.Retention does not keep.
 	pruneInterval = time.Hour
 	// alertsInterval is the interval between saves of alerts.
 	alertsInterval = time.Second
@@ -40,7 +40,7 @@ type Options struct {
 	Fallback string
 	// Retention selects what the database keeps.
 	Retention store.Retention
-	// Every is the interval between saves. Until it is saved, recorded data is in the kernel.
+	// Every is the interval between saves. Recorded data stays in the kernel until it is saved.
 	Every time.Duration
 	// Alerts is the queue of alerts for the database; nil for none.
 	Alerts *Alerts
@@ -91,10 +91,11 @@ type State struct {
 	// AlertsLost is the number of alerts that are missing from the database because saving failed for too long.
 	AlertsLost uint64 `json:"alertsLost"`
 	// LossNoticed is the time when capmon last noticed that it could not record something; missing if this has not
-	// happened since the start. LastLoss is the summary of the latest alert about it.
+	// happened since the start. LastLoss is the summary of the latest alert about a loss.
 	LossNoticed time.Time `json:"lossNoticed,omitzero"`
 	LastLoss    string    `json:"lastLoss,omitempty"`
-	// MissedEvents is the number of events that came faster than capmon read them. capmon found the checks afterwards.
+	// MissedEvents is the number of events that came faster than capmon read them. capmon found the checks of these
+	// events later, in the kernel's maps.
 	MissedEvents uint64 `json:"missedEvents"`
 }
 
@@ -144,7 +145,7 @@ type observerStorage struct {
 func (s observerStorage) LoadEarlier(ids []string) profile.Profile {
 	earlier, err := s.database.runsOf(s.ctx, ids)
 	if err != nil {
-		s.database.log.Warn("reading earlier runs failed: calls that a seccomp profile allows only with a capability may count as recorded only from now on", zap.Error(err))
+		s.database.log.Warn("reading earlier runs from the database failed; reports may say that capmon did not record, before now, the system calls that a seccomp profile allows only with a capability", zap.Error(err))
 	}
 	return earlier
 }

@@ -54,7 +54,7 @@ func (d *database) open(ctx context.Context) error {
 		return err
 	}
 	if opened.Replaced != "" {
-		d.log.Error("the database was damaged, so capmon started a new one; data that only the damaged one contains is missing from now on", zap.String("damaged", opened.Replaced))
+		d.log.Error("the database was damaged, so capmon started a new one; the new database does not contain the data of the damaged one", zap.String("damaged", opened.Replaced))
 	}
 	d.store = opened
 	return nil
@@ -65,7 +65,7 @@ func (d *database) discard(lost *store.Store) {
 	d.using.Lock()
 	defer d.using.Unlock()
 	if d.store == lost {
-		_ = lost.Close() // there is nothing to save in it
+		_ = lost.Close() // the store has no unsaved data
 		d.store = nil
 	}
 }
@@ -75,7 +75,7 @@ func (d *database) discard(lost *store.Store) {
 func (d *database) with(ctx context.Context, do func(*store.Store) error) error {
 	for try := 1; ; try++ {
 		used, err := d.try(ctx, do)
-		// If only a document is altered, opening the file again does not help.
+		// If only a document is altered, it does not help to open the file again.
 		lost := errors.Is(err, store.ErrGone) || errors.Is(err, store.ErrCorrupt) && !errors.Is(err, store.ErrAltered)
 		if used == nil || !lost && !errors.Is(err, store.ErrReadOnly) {
 			return err
@@ -163,7 +163,7 @@ func fillNames(ctx context.Context, s *store.Store, p profile.Profile) (profile.
 	return p.FillFrom(stored), nil
 }
 
-// Alerts returns the selected alerts in the database, and the alerts that may be selected as well.
+// Alerts returns the selected alerts in the database. missing describes further alerts that may match the selection.
 func (d *database) Alerts(ctx context.Context, selection store.Selection) (alerts []alert.Alert, missing store.MissingAlerts, err error) {
 	err = d.with(ctx, func(s *store.Store) error {
 		if alerts, err = s.Alerts(ctx, selection); err == nil {
@@ -194,7 +194,8 @@ func (d *database) runsOf(ctx context.Context, ids []string) (profile.Profile, e
 	return profile.Merge(p, fallback), errors.Join(err, fallbackErr)
 }
 
-// Profile returns the selected runs and proofs in the database, and what may be selected as well.
+// Profile returns the selected runs and proofs in the database. missing describes further runs that may match the
+// selection.
 func (d *database) Profile(ctx context.Context, selection store.Selection) (p profile.Profile, missing store.Missing, err error) {
 	err = d.with(ctx, func(s *store.Store) error {
 		if p, err = s.Profile(ctx, selection); err == nil {

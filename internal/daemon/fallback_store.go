@@ -19,10 +19,10 @@ import (
 // fallbackLimit is the maximum size of the fallback store, which may be in memory.
 const fallbackLimit = 64 << 20
 
-// fallbackStore is a second database for data that the first one could not save. It is on another file system. The
-// counts are in the kernel as well. The fallback store preserves what only this process knows, mainly names and images
-// of containers, in case the process is killed before it can write to the first database again. The file exists only
-// while it contains data.
+// fallbackStore is a second database, on another file system, for data that the first one could not save. Counts stay
+// in the kernel until then. But only this process knows the names and images of containers. The fallback store
+// preserves these if the process is killed before it can write to the first database again. The file exists only while
+// it contains data.
 type fallbackStore struct {
 	path string // "": there is no fallback store
 	log  *zap.Logger
@@ -53,7 +53,7 @@ func (f fallbackStore) moveTo(ctx context.Context, to *store.Store) error {
 	}
 	p, alerts, err := f.contents(ctx)
 	if err != nil {
-		f.log.Error("reading the fallback store failed; containers that have ended may have counts without names, and alerts may be missing", zap.Error(err))
+		f.log.Error("reading the fallback store failed; the database may not have the names of containers that have ended, and alerts may be missing", zap.Error(err))
 		if errors.Is(err, store.ErrCorrupt) { // a retry would not help
 			return store.Remove(f.path)
 		}

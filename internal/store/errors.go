@@ -14,13 +14,13 @@ import (
 var (
 	// ErrFull is returned if the file system is full or Options.Limit is reached. The store is usable again when there
 	// is space.
-	ErrFull = errors.New("no space is left on its file system: make room")
+	ErrFull = errors.New("no space is left on its file system: free some space")
 	// ErrLocked is returned if another process locked the database for longer than Options.Wait.
-	ErrLocked = errors.New("another process keeps it locked: try again, or stop that process")
+	ErrLocked = errors.New("another process has locked it: try again, or stop that process")
 	// ErrCorrupt is returned if the file is damaged. Options.Recover starts a new file.
 	ErrCorrupt = errors.New("the file is damaged: restore a backup, or move it away")
-	// ErrAltered is returned, together with ErrCorrupt, if the file is intact but something in it differs from what was
-	// written. To repair it, put it again.
+	// ErrAltered is returned, together with ErrCorrupt, if the file is intact, but a run, proof or alert in it differs
+	// from what capmon wrote. Put that value again to repair it.
 	ErrAltered = errors.New("altered")
 	// ErrReadOnly is returned if the database is not writable, or was opened with Options.ReadOnly.
 	ErrReadOnly = errors.New("it is read-only")
@@ -34,7 +34,7 @@ var (
 	// ErrOlder is returned if the database was opened with Options.ReadOnly and has an older schema.
 	ErrOlder = errors.New("it was written by an older capmon: run a command that writes to it, such as capmon db prune, to upgrade it")
 	// ErrTooMuch is returned if the selection is larger than Selection.Limit.
-	ErrTooMuch = errors.New("too much is selected")
+	ErrTooMuch = errors.New("the selection is too large")
 	// ErrForeign is returned if the file is not a database of capmon.
 	ErrForeign = errors.New("it is not a capmon database")
 )

@@ -11,10 +11,10 @@ import (
 
 // Retention selects what [Store.Prune] keeps. The zero value keeps everything.
 type Retention struct {
-	// MaxAge is the maximum age. Prune removes what ended longer ago; 0 for no limit.
+	// MaxAge is the maximum age. Prune removes runs, proofs and alerts that ended longer ago; 0 for no limit.
 	MaxAge time.Duration
-	// MaxSize is the maximum size of the file in bytes. Prune removes the oldest until the file is no larger; 0 for no
-	// limit.
+	// MaxSize is the maximum size of the file in bytes. Prune removes the oldest runs, proofs and alerts until the file
+	// is not larger; 0 for no limit.
 	MaxSize int64
 	// DryRun reports what would be removed, and removes nothing.
 	DryRun bool

@@ -13,8 +13,8 @@ import (
 
 // Change is the result of [Store.Put], as numbers of runs and proofs.
 type Change struct {
-	// New were not in the database. Grown were, in a less complete form, which was replaced. For Known, nothing was
-	// written.
+	// New is the number that were not in the database. Grown is the number that replaced a less complete version in the
+	// database. Known is the number that the database already had; nothing was written for these.
 	New, Grown, Known int
 }
 
@@ -57,7 +57,7 @@ type putting struct {
 	insertUse  *sql.Stmt
 	change     Change
 	containers map[string]int64 // keys by digest
-	unused     []int64          // keys of containers that may have no run or proof any longer
+	unused     []int64          // keys of containers that may no longer have a run or proof
 }
 
 // prepareUse prepares the statement that writes a use. The caller closes it.

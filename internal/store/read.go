@@ -14,7 +14,7 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// Profile returns the selected runs and proofs. It does not contain runs that may be selected: see [Store.Missing].
+// Profile returns the selected runs and proofs. See [Store.Missing] for runs that may match the selection as well.
 // If a selected run or proof differs from what was written, the error is [ErrCorrupt].
 func (s *Store) Profile(ctx context.Context, selection Selection) (profile.Profile, error) {
 	selector, err := selection.selector()
@@ -129,7 +129,7 @@ func allContainers(ctx context.Context, tx *sql.Tx) (all []containerRow, err err
 		switch {
 		case c.Name != "":
 			named[c.ID] = *c
-		case c.Image == "": // a container that is not confirmed to have the ID has other columns, and is not filled in
+		case c.Image == "": // an unconfirmed container has further columns, so its digest differs
 			columns, err := containerColumns(profile.Container{ID: c.ID})
 			if err != nil {
 				return err
@@ -298,7 +298,7 @@ func alertsOf(ctx context.Context, tx *sql.Tx, selector selector, wanted func(pr
 	return alerts, err
 }
 
-// MissingAlerts describes alerts that may be selected and that [Store.Alerts] does not return.
+// MissingAlerts describes alerts that may match the selection, but that [Store.Alerts] does not return.
 type MissingAlerts struct {
 	// Pruned is the number of removed alerts. Until is the time of the latest one.
 	Pruned uint64
@@ -307,7 +307,7 @@ type MissingAlerts struct {
 	Unknown []alert.Alert
 }
 
-// MissingAlerts returns the alerts that may be selected and that [Store.Alerts] does not return.
+// MissingAlerts returns the alerts that may match the selection, but that [Store.Alerts] does not return.
 func (s *Store) MissingAlerts(ctx context.Context, selection Selection) (missing MissingAlerts, err error) {
 	selector, err := selection.selector()
 	if err != nil {
@@ -340,7 +340,7 @@ type Pruned struct {
 	Until time.Time
 }
 
-// Missing describes runs that may be selected and that [Store.Profile] does not return.
+// Missing describes runs that may match the selection, but that [Store.Profile] does not return.
 type Missing struct {
 	// Pruned describes removed runs.
 	Pruned []Pruned
@@ -348,7 +348,7 @@ type Missing struct {
 	Unknown Unknown
 }
 
-// Missing returns the runs that may be selected and that [Store.Profile] does not return.
+// Missing returns the runs that may match the selection, but that [Store.Profile] does not return.
 func (s *Store) Missing(ctx context.Context, selection Selection) (missing Missing, err error) {
 	selector, err := selection.selector()
 	if err != nil {
@@ -364,7 +364,7 @@ func (s *Store) Missing(ctx context.Context, selection Selection) (missing Missi
 	return missing, err
 }
 
-// pruned returns the removed rows of a kind that may be selected.
+// pruned returns the removed rows of a kind that may match the selection.
 func pruned(ctx context.Context, tx *sql.Tx, kind string, selector selector) (all []Pruned, err error) {
 	err = each(ctx, tx, func(rows *sql.Rows) error {
 		var p Pruned

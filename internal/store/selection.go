@@ -27,7 +27,8 @@ type Selection struct {
 	Labels []string
 	// ComposeServices are patterns of SERVICE or PROJECT/SERVICE of Compose.
 	ComposeServices []string
-	// Since excludes what ended before it. Until excludes what began after it. Zero for no limit.
+	// Since excludes runs that ended before that time. Until excludes runs that began after that time. Zero for no
+	// limit.
 	Since, Until time.Time
 	// Limit is the maximum size of the runs, proofs and alerts that are read into memory, as bytes of their JSON
 	// form. If they are larger, the error is [ErrTooMuch]. 0 for no limit.
@@ -88,8 +89,8 @@ func (s Selection) withoutUnknown(c profile.Container) Selection {
 	return s
 }
 
-// Unknown describes containers that may be selected: the engine could not report their names or images, or the values
-// of their labels were not stored.
+// Unknown describes containers that may match a selection. It is unknown whether they do, because the engine could not
+// report their names or images, or because the values of their labels were not stored.
 type Unknown struct {
 	// Containers contains their IDs.
 	Containers []string
@@ -116,7 +117,7 @@ func (u *Unknown) needed(class classify.Class, c capability.Capability) {
 	}
 }
 
-// Unknown returns the containers of a profile that may be selected.
+// Unknown returns the containers of a profile that may match the selection.
 func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 	selector, err := s.selector()
 	if err != nil {
@@ -134,7 +135,7 @@ func (s Selection) Unknown(p profile.Profile) (unknown Unknown, err error) {
 	return unknown, nil
 }
 
-// maySelect reports whether it is unknown if a container is selected.
+// maySelect reports whether a container may match the selection, because some of its fields are unknown.
 func (s selector) maySelect(c profile.Container) bool {
 	if s.lacksLabel(c) {
 		return true

@@ -138,7 +138,7 @@ func connect(path string, options Options, more ...string) (*Store, error) {
 	}
 	// synchronous: committed data survives a power failure. wal_autocheckpoint, journal_size_limit: the log stays
 	// small, because pruning needs space for its contents twice. cell_size_check: SQLite detects more damage.
-	// trusted_schema: a manipulated schema cannot run functions.
+	// trusted_schema=off: a manipulated schema cannot run functions.
 	uri := "file:" + (&url.URL{Path: absolute}).EscapedPath() + "?_defensive=1&_dqs=0" +
 		"&_pragma=busy_timeout(" + strconv.FormatInt(options.wait().Milliseconds(), 10) + ")" +
 		"&_pragma=synchronous(full)&_pragma=wal_autocheckpoint(256)&_pragma=journal_size_limit(1048576)" +

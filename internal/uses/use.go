@@ -19,8 +19,8 @@ type Use struct {
 	// Time of the check. For a raw socket that was already open, the time when it was found. For later uses, the time
 	// of the latest one with the same arguments, whatever its outcome.
 	Time time.Time `json:"time"`
-	// Whether the use was found later: the kernel sent no event because there were too many, or the first check with
-	// the same key did not matter.
+	// Whether the use was found later: the kernel sent no event because there were too many, or the first check of the
+	// same kind did not matter.
 	Late bool `json:"late"`
 	// Whether it is the first use of its pattern.
 	First bool `json:"first"`
@@ -58,14 +58,14 @@ type Use struct {
 
 // Container is the container of a use.
 type Container struct {
-	// Empty if the kernel's map of containers had no room for it.
+	// Empty if the kernel's map of containers had no space for the container.
 	ID string `json:"id"`
-	// Whether the engine has not reported the container in time; missing if it has, or if it has no such container.
+	// Whether the engine did not report the container in time; missing if it did, or if it does not have the container.
 	Unidentified bool `json:"unidentified,omitempty"`
-	// The cgroup, if no engine confirms that it belongs to a container: the ID is then not an engine's, even if the
-	// cgroup's name has one. Missing otherwise.
+	// The cgroup, if no engine confirms that it belongs to a container. The ID is then not an engine's ID, even if the
+	// name of the cgroup contains one. Missing if an engine confirms it.
 	Unconfirmed string `json:"unconfirmed,omitempty"`
-	// As the engine reports them; missing if it did not, or has no such container.
+	// As the engine reports it; missing if the engine did not report the container, or does not have it.
 	Name    string `json:"name,omitempty"`
 	Image   string `json:"image,omitempty"`
 	ImageID string `json:"imageID,omitempty"`
@@ -109,8 +109,8 @@ type Parent struct {
 	Program string `json:"program"`
 }
 
-// Matters reports whether a use is shown by default: needs, denied needs, and all raw sockets, including those that
-// were opened with other capabilities than the container's.
+// Matters reports whether capmon shows a use by default. It shows needs, denied needs, and all raw sockets, including
+// those that were opened with capabilities that are not the container's own.
 func (u Use) Matters() bool {
 	return u.Class.Need() || u.Class == classify.Denied || u.RawSocket
 }

@@ -53,7 +53,7 @@ func (f *yamlFile) service(name string) (service *yaml.Node, at position, err er
 			service, at = value, position{i, []any{"services", name}}
 		}
 		if merged := lookup(services, name); service == nil && merged != nil {
-			return nil, at, fmt.Errorf("line %d: service %q is merged into services (<<) from elsewhere: write it into services itself", merged.Line, name)
+			return nil, at, fmt.Errorf("line %d: service %q comes from a merge key (<<) in services: write the service itself into services", merged.Line, name)
 		}
 	}
 	if service == nil {

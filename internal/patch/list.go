@@ -70,7 +70,7 @@ func (f *yamlFile) change(key, value *yaml.Node, at position, e entry) error {
 	f.recordChange(at, e)
 	switch {
 	case value.Anchor != "":
-		return fmt.Errorf("line %d: %s has the anchor %q, so aliases may repeat it: write the list out where it is repeated", value.Line, e.key, "&"+value.Anchor)
+		return fmt.Errorf("line %d: %s has the anchor %q, so an alias may use the same list: replace the aliases with copies of the list, and remove the anchor", value.Line, e.key, "&"+value.Anchor)
 	case strings.HasPrefix(value.Tag, "!") && !strings.HasPrefix(value.Tag, "!!") && value.Tag != override:
 		return fmt.Errorf("line %d: %s has the tag %q, which gives it another meaning: remove the tag", value.Line, e.key, value.Tag)
 	case value.Kind == yaml.AliasNode:
@@ -128,7 +128,7 @@ func (f *yamlFile) fill(key, value *yaml.Node, e entry) error {
 	}
 	at, ok := f.colon(key)
 	if !ok {
-		return fmt.Errorf("line %d: %s has no value that could be replaced", key.Line, e.key)
+		return fmt.Errorf("line %d: capmon cannot find the colon after %s: write \"%s: []\"", key.Line, e.key, e.key)
 	}
 	f.replace(at, at, " "+inlineValue(e, f.json))
 	return nil
@@ -146,7 +146,7 @@ func (f *yamlFile) replaceFlow(list *yaml.Node, e entry) error {
 	start := f.content(list)
 	end, ok := closingBracket(f.text, start)
 	if !ok {
-		return fmt.Errorf("line %d: capmon cannot find the end of %s", list.Line, e.key)
+		return fmt.Errorf("line %d: capmon cannot find the end of %s: write nothing but names of capabilities between the brackets", list.Line, e.key)
 	}
 	quoted := len(list.Content) > 0 && list.Content[0].Style&yaml.DoubleQuotedStyle != 0
 	f.replace(start, end, inlineValue(e, quoted || f.json))
@@ -189,7 +189,7 @@ func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 	at := first // offset of new items: after the last item that stays
 	for _, item := range list.Content {
 		if item.Kind != yaml.ScalarNode || !f.isItem(item) {
-			return fmt.Errorf("line %d: an item of %s is not a name on its own line", item.Line, e.key)
+			return fmt.Errorf("line %d: an item of %s is not a name on its own line: write each name as \"- NAME\" on its own line", item.Line, e.key)
 		}
 		start := f.lines[item.Line-1]
 		if i := slices.Index(wanted, item.Value); i >= 0 {
@@ -207,7 +207,7 @@ func (f *yamlFile) replaceItems(key, list *yaml.Node, e entry) error {
 	if len(e.words) == 0 {
 		colon, ok := f.colon(key)
 		if !ok || colon > first {
-			return fmt.Errorf("line %d: %s is not in front of its list", key.Line, e.key)
+			return fmt.Errorf("line %d: capmon cannot find the colon between %s and its list: write \"%s:\" in the line before the list", key.Line, e.key, e.key)
 		}
 		f.replace(colon, colon, " []")
 		return nil
@@ -326,7 +326,7 @@ func (f *yamlFile) block(entries []entry, indent string) string {
 	return text.String()
 }
 
-// required returns the entries that have to be written if they are missing.
+// required returns the entries that capmon has to write if they are missing.
 func required(entries []entry) []entry {
 	return slices.DeleteFunc(slices.Clone(entries), func(e entry) bool { return e.optional && len(e.words) == 0 })
 }

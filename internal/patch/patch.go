@@ -35,7 +35,7 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	text := fmt.Sprintf("it has no %s %q", e.Kind, e.Name)
 	if len(e.Existing) == 0 {
-		text += " or any other"
+		text += ", and no other"
 	} else {
 		text += ", but " + listed(e.Existing)
 	}
@@ -70,7 +70,7 @@ func withoutEffect(what, option string, needs capability.Set) string {
 }
 
 // errUnsafe: the edited file would differ from the original in more than the lists.
-var errUnsafe = errors.New("capmon cannot edit its unusual form without changing something else: edit it by hand")
+var errUnsafe = errors.New("it has an unusual form, and capmon cannot edit it without changing something else: edit it by hand")
 
 // edit replaces the bytes from start up to end.
 type edit struct {

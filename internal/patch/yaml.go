@@ -233,9 +233,9 @@ func lookup(mapping *yaml.Node, key string) *yaml.Node {
 func (f *yamlFile) requireUnshared(node *yaml.Node, what string) error {
 	switch {
 	case node.Kind == yaml.AliasNode:
-		return fmt.Errorf("line %d: %s is the alias %q of a value that is written elsewhere: write the value here", node.Line, what, "*"+node.Value)
+		return fmt.Errorf("line %d: %s is the alias %q: replace it with a copy of the value", node.Line, what, "*"+node.Value)
 	case f.aliased[node]:
-		return fmt.Errorf("line %d: %s is repeated elsewhere as %q, which would also change: write it out there", node.Line, what, "*"+node.Anchor)
+		return fmt.Errorf("line %d: %s is also used by the alias %q, so the change would have an effect there too: replace the alias with a copy of the value", node.Line, what, "*"+node.Anchor)
 	case node.Kind != yaml.MappingNode:
 		return fmt.Errorf("line %d: %s is not a mapping", node.Line, what)
 	}

@@ -261,7 +261,7 @@ func TestDoctorOnHookSettings(t *testing.T) {
 		work := hooks(t)
 		if work[0] == monitor.Fexit {
 			diagnose(t, restricted(least, nobody), doctoring...).
-				check(t, "perf events", doctor.OK, "keeps the hook kprobe from a process without CAP_SYS_ADMIN, does not matter to fexit", "")
+				check(t, "perf events", doctor.OK, "denies the hook kprobe to a process without CAP_SYS_ADMIN, does not matter because fexit works", "")
 			if testing.Short() {
 				return
 			}
@@ -270,10 +270,10 @@ func TestDoctorOnHookSettings(t *testing.T) {
 		}
 		if work[0] == monitor.Tracepoint { // which no setting disables
 			diagnose(t, restricted(least, nobody), doctoring...).
-				check(t, "perf events", doctor.OK, "keeps the hook kprobe from a process without CAP_SYS_ADMIN, does not matter to tp_btf", "")
+				check(t, "perf events", doctor.OK, "denies the hook kprobe to a process without CAP_SYS_ADMIN, does not matter because tp_btf works", "")
 			return
 		}
 		diagnose(t, restricted(least, nobody), doctoring...).
-			check(t, "perf events", doctor.Failure, "keeps the hook kprobe", "sysctl kernel.perf_event_paranoid=2")
+			check(t, "perf events", doctor.Failure, "denies the hook kprobe", "sysctl kernel.perf_event_paranoid=2")
 	})
 }

@@ -83,7 +83,7 @@ func TestUserNamespaceOfTheEngine(t *testing.T) {
 	})
 	t.Run("doctor", func(t *testing.T) {
 		t.Parallel()
-		if out := mustExecute(t, binary, "doctor"); !strings.Contains(out, "  user namespace  ok       the engine's containers have one of their own") {
+		if out := mustExecute(t, binary, "doctor"); !strings.Contains(out, "  user namespace  ok       the engine's containers have their own") {
 			t.Error(out)
 		}
 	})

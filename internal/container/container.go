@@ -26,8 +26,7 @@ type Info struct {
 	Privileged                   bool
 	CapAdd, CapDrop, SecurityOpt []string
 	// Seccomp is the profile in force. For a privileged container, it is the profile that the container would have
-	// without
-	// --privileged. It is nil if the profile is not known.
+	// without --privileged. It is nil if the profile is not known.
 	Seccomp *seccomp.Profile
 	// The settings of the namespaces in Docker's words: "", host, container:ID, …
 	PidMode, NetworkMode, UsernsMode, CgroupnsMode string
@@ -37,8 +36,9 @@ type Info struct {
 	Pid     int // PID of the first process on the engine's host; 0 if the container does not run
 	// NeverStarted: the container was created but not started yet.
 	NeverStarted bool
-	// CreatedAt, StartedAt (of the last start) and FinishedAt are zero if they have not happened yet. Docker records
-	// the start with a small delay: a container that ends at once may have a FinishedAt before its StartedAt.
+	// CreatedAt, StartedAt (of the last start) and FinishedAt are zero if the container was not created, was not
+	// started or has not ended yet. Docker records the start with a small delay: a container that ends at once may have
+	// a FinishedAt before its StartedAt.
 	CreatedAt, StartedAt, FinishedAt time.Time
 	ExitCode                         int
 

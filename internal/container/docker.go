@@ -205,8 +205,8 @@ func (d *Docker) List(ctx context.Context, all bool) ([]Info, error) {
 	return infos, nil
 }
 
-// running reports whether a container in this state is running. Paused containers are, and so are containers that the
-// engine is about to restart, as in State.Running.
+// running reports whether a container in this state is running, as State.Running does. Paused containers and containers
+// that the engine is about to restart count as running.
 func running(state container.ContainerState) bool {
 	return state == container.StateRunning || state == container.StatePaused || state == container.StateRestarting
 }
@@ -364,7 +364,8 @@ func (d *Docker) events(ctx context.Context, options events.ListOptions, handle 
 	}
 }
 
-// stops reports whether a signal, given as a number, ends most programs. SIGHUP and others usually have another effect.
+// stops reports whether a signal, given as a number, ends most programs. Other signals, such as SIGHUP, usually have
+// another effect.
 func stops(signal string) bool {
 	number, err := strconv.Atoi(signal)
 	return err == nil && slices.Contains([]unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGKILL}, unix.Signal(number))
@@ -408,12 +409,12 @@ func eventOf(message events.Message) (Event, bool) {
 	return event, true
 }
 
-// shortestID is the least number of digits of an ID that is accepted as the name of an image. cafe may be the name of
-// one image and the beginning of another image's ID.
+// shortestID is the minimum number of digits of an ID that capmon accepts as the name of an image. cafe may be the name
+// of one image and the beginning of another image's ID.
 const shortestID = 4
 
-// familiar returns an image's name with its tag, without what docker ps leaves out: docker.io/library. An image that is
-// named by its ID, or by the beginning of it, keeps that name.
+// familiar returns an image's name with its tag, but without docker.io/library, as docker ps prints it. If the name is
+// the ID of the image, or the beginning of the ID, familiar returns it unchanged.
 func familiar(image, id string) string {
 	_, digits, _ := strings.Cut(id, ":")
 	if len(image) >= shortestID && strings.HasPrefix(digits, image) {

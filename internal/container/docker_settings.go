@@ -20,7 +20,7 @@ type Settings struct {
 	// Image is the configuration of the container's image. It is empty if ImageGone.
 	Image     dockerspec.DockerOCIImageConfig
 	ImageGone bool
-	// ImageMoved: the image name from the container's creation now refers to another image, or to none.
+	// ImageMoved is set if the image name that the container was created with now refers to another image, or to none.
 	ImageMoved bool
 	// The engine's settings: the name of its host, and the defaults for containers.
 	Hostname, LogDriver, Runtime, CgroupVersion string

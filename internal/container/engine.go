@@ -86,9 +86,9 @@ type UnreachableError struct {
 
 // Error implements error. The text ends with what to do.
 func (e *UnreachableError) Error() string {
-	advice := "is it running, and are DOCKER_HOST and the docker context right?"
+	advice := "start Docker, or correct DOCKER_HOST or the docker context"
 	if errors.Is(e.Err, os.ErrPermission) {
-		advice = "run this as root or as a member of the group docker"
+		advice = "run capmon as root or as a member of the group docker"
 	}
 	return fmt.Sprintf("cannot reach Docker at %s: %v; %s", e.Endpoint, e.Err, advice)
 }

@@ -127,7 +127,7 @@ func (s *imageStore) request(ctx context.Context, id string) ([]string, error) {
 		return nil, errors.New("the engine does not report the address of its containerd")
 	}
 	if !s.lastFailure().IsZero() {
-		return nil, errors.New("containerd did not answer a moment ago")
+		return nil, errors.New("containerd did not answer the previous request, and capmon waits before it tries again")
 	}
 	requestCtx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, "containerd-namespace", s.namespace), snapshotTimeout)
 	defer cancel()
@@ -259,7 +259,7 @@ func (d *Docker) imageStore(ctx context.Context, driver string) (*imageStore, er
 		return s.store, nil
 	}
 	if time.Since(s.failed) < snapshotPause {
-		return nil, errors.New("the engine did not answer a request about its image store a moment ago")
+		return nil, errors.New("the engine did not answer the previous request about its image store, and capmon waits before it tries again")
 	}
 	store, err := d.openImageStore(ctx)
 	if err != nil {

@@ -26,7 +26,7 @@ func (e *UnknownError) Error() string {
 	case e.Stopped:
 		return fmt.Sprintf("container %q is not running: start it, or profile it from its start with capmon profile -- docker start -a %s", e.Name, e.Name)
 	case len(e.Nearest) == 0:
-		return fmt.Sprintf("no container %q: none is running", e.Name)
+		return fmt.Sprintf("no container %q: no container is running", e.Name)
 	}
 	return fmt.Sprintf("no running container %q: the nearest are %s", e.Name, strings.Join(e.Nearest, ", "))
 }

@@ -98,7 +98,7 @@ func TestUnknownErrorListsAtMostThree(t *testing.T) {
 	if want := []string{"web", "web1", "wex"}; !slices.Equal(unknown.Nearest, want) || unknown.Name != "we1" {
 		t.Errorf("got %+v; want %v", unknown, want)
 	}
-	if _, err := Resolve(t.Context(), listed{}, []string{"web"}); err == nil || !strings.Contains(err.Error(), "none is running") {
+	if _, err := Resolve(t.Context(), listed{}, []string{"web"}); err == nil || !strings.Contains(err.Error(), "no container is running") {
 		t.Errorf("without any container: %v", err)
 	}
 }

@@ -99,7 +99,7 @@ func kernelVersion() Finding {
 func btf(path string) Finding {
 	const subject = "BTF"
 	if _, err := kernel.LoadBTF(path); err != nil {
-		return bad(Failure, subject, err, "boot a kernel that has "+kernel.BTFPath+"; in a container, mount nothing over it")
+		return bad(Failure, subject, err, "boot a kernel that has "+kernel.BTFPath+"; in a container, do not mount anything over this file")
 	}
 	if path == "" {
 		path = kernel.BTFPath
@@ -162,7 +162,7 @@ func hooks(tried map[monitor.Hook]error, err error) []Finding {
 	chosen := firstWorking(tried)
 	first := ok(subject, "%s", chosen)
 	if chosen == "" {
-		first = Finding{subject, Failure, "no hook for the kernel's capability check works", "use a kernel of 6.14 or later, or one built with BPF trampolines or kprobes; the cause may be rights, lockdown or perf events (see above)"}
+		first = Finding{subject, Failure, "no hook for the kernel's capability check works", "if rights, lockdown or perf events have a failure above, remedy it first; otherwise use Linux 6.14 or later, or a kernel that was built with BPF trampolines or kprobes"}
 	}
 	findings := []Finding{first}
 	for _, hook := range monitor.Hooks() {
@@ -207,7 +207,7 @@ func docker(ctx context.Context) []Finding {
 			"run capmon on the machine, or in the virtual machine, where the engine is"})
 	}
 	if version.Rootless || version.UsernsRemap {
-		findings = append(findings, ok("  user namespace", "the engine's containers have one of their own: no --cap-add can grant what the kernel checks in the host's"))
+		findings = append(findings, ok("  user namespace", "the engine's containers have their own: --cap-add cannot grant capabilities that the kernel checks in the host's user namespace"))
 	}
 	if err := engine.CheckLayers(ctx); err != nil {
 		findings = append(findings, bad(Warning, "  layers", fmt.Errorf("capmon may not find the files of containers that end soon after their start: %w", err),

@@ -17,9 +17,9 @@ var needed = capability.Of(capability.BPF, capability.Perfmon, capability.Syslog
 
 // purposes has the reason for each needed capability.
 var purposes = map[capability.Capability]string{
-	capability.BPF:       "to load programs into the kernel",
-	capability.Perfmon:   "to let them read its memory",
-	capability.Syslog:    "to read where its functions are",
+	capability.BPF:       "to load BPF programs into the kernel",
+	capability.Perfmon:   "to let BPF programs read the kernel's memory",
+	capability.Syslog:    "to read the addresses of the kernel's functions",
 	capability.SysPtrace: "to inspect the containers' processes",
 }
 
@@ -33,7 +33,7 @@ type RightsError struct {
 // Error implements error. The text is one line that ends with what to do.
 func (e *RightsError) Error() string {
 	if e.Missing.Empty() {
-		return "recording needs rights in the host's user namespace, and this process is in another one: run it outside, with sudo"
+		return "recording needs rights in the host's user namespace, but this process is in another one: run capmon on the host, with sudo"
 	}
 	return fmt.Sprintf("recording needs rights that this process lacks (%s): run it with sudo", withPrefix(e.Missing))
 }
@@ -89,12 +89,12 @@ func rights() []Finding {
 	case !errors.As(err, &rightsErr):
 		return []Finding{bad(Failure, subject, err, "mount -t proc proc /proc")}
 	case rightsErr.Missing.Empty():
-		return []Finding{{subject, Failure, "this process is in a user namespace of its own, where its capabilities have no effect on the host's kernel", "run capmon outside of it, with sudo"}}
+		return []Finding{{subject, Failure, "this process is not in the host's user namespace, so its capabilities have no effect on the host's kernel", "run capmon on the host, with sudo"}}
 	}
 	var findings []Finding
 	for _, c := range rightsErr.Missing.Sorted() {
 		name := withPrefix(capability.Of(c))
-		findings = append(findings, Finding{subject, Failure, fmt.Sprintf("missing: %s, %s", name, purposes[c]), remedyFor(c)})
+		findings = append(findings, Finding{subject, Failure, fmt.Sprintf("missing: %s, which capmon needs %s", name, purposes[c]), remedyFor(c)})
 	}
 	return findings
 }
@@ -103,7 +103,7 @@ func rights() []Finding {
 func directories() Finding {
 	const subject = "  directories"
 	if !hasCapability(capability.DACReadSearch) {
-		return Finding{subject, Warning, "missing: CAP_DAC_READ_SEARCH: in directories that are closed to this user, capmon cannot read the file capabilities of programs that end at once; the report names such programs", remedyFor(capability.DACReadSearch)}
+		return Finding{subject, Warning, "missing: CAP_DAC_READ_SEARCH: in directories that this user must not search, capmon cannot read the file capabilities of programs that end at once; the report names such programs", remedyFor(capability.DACReadSearch)}
 	}
 	return ok(subject, "all can be searched: CAP_DAC_READ_SEARCH")
 }

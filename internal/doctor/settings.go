@@ -61,9 +61,9 @@ func perfEvents(tried map[monitor.Hook]error) Finding {
 		case !errors.Is(tried[monitor.Kprobe], os.ErrPermission) || hasCapability(capability.SysAdmin):
 			return ok(subject, "%s, does not matter here", text)
 		case chosen != "":
-			return ok(subject, "%s keeps the hook kprobe from a process without CAP_SYS_ADMIN, does not matter to %s", text, chosen)
+			return ok(subject, "%s denies the hook kprobe to a process without CAP_SYS_ADMIN, does not matter because %s works", text, chosen)
 		}
-		return Finding{subject, Failure, text + " keeps the hook kprobe from a process without CAP_SYS_ADMIN", "sysctl kernel.perf_event_paranoid=2, or run capmon with sudo"}
+		return Finding{subject, Failure, text + " denies the hook kprobe to a process without CAP_SYS_ADMIN", "sysctl kernel.perf_event_paranoid=2, or run capmon with sudo"}
 	})
 }
 

@@ -31,7 +31,7 @@ var wrappers = map[string]string{
 	"ptracer_capable":           "the task's tracer",
 	"capable_wrt_inode_uidgid":  "current, for the owner of an inode",
 
-	// include/linux/capability.h, kernel/bpf/token.c: either of two
+	// include/linux/capability.h, kernel/bpf/token.c: one of two capabilities is sufficient
 	"perfmon_capable":                       "PERFMON or SYS_ADMIN",
 	"bpf_capable":                           "BPF or SYS_ADMIN",
 	"bpf_net_capable":                       "NET_ADMIN or SYS_ADMIN",

@@ -34,8 +34,8 @@ type Cgroups struct {
 	Controller string
 	// SubsysName is the controller's name in enum cgroup_subsys_id, "" for v2.
 	SubsysName string
-	// Partial is set if the mount shows only the cgroups below one cgroup, as in a container without the host's
-	// hierarchy.
+	// Partial is set if the mount shows only the cgroups below one cgroup. This is so in a container that does not have
+	// the host's hierarchy.
 	Partial bool
 }
 
@@ -151,7 +151,7 @@ func (c Cgroups) Path(pid int) (string, error) {
 }
 
 // parsePath reads /proc/PID/cgroup (cgroups(7)). Each line has a hierarchy, its controllers and a path. The path has no
-// newline (cgroup_mkdir, kernel/cgroup/cgroup.c). The line without controllers is that of v2.
+// newline (cgroup_mkdir, kernel/cgroup/cgroup.c). The line without controllers is the line of v2.
 func (c Cgroups) parsePath(text string) (string, error) {
 	for line := range strings.Lines(text) {
 		fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
@@ -163,7 +163,7 @@ func (c Cgroups) parsePath(text string) (string, error) {
 			return "", unix.ENAMETOOLONG
 		}
 		if cgroup == "/.." || strings.HasPrefix(cgroup, "/../") {
-			return "", errors.New("the cgroup is outside of this process's cgroup namespace: run capmon in the host's (docker run --cgroupns=host)")
+			return "", errors.New("the cgroup is outside of this process's cgroup namespace: run capmon in the cgroup namespace of the host (docker run --cgroupns=host)")
 		}
 		return cgroup, nil
 	}

@@ -13,7 +13,7 @@ import (
 const BTFPath = "/sys/kernel/btf/vmlinux"
 
 // ErrNoBTF is returned if the kernel has no usable type information.
-var ErrNoBTF = errors.New("the kernel offers no type information (BTF): use a kernel built with CONFIG_DEBUG_INFO_BTF, as the distributions' are")
+var ErrNoBTF = errors.New("the kernel does not provide type information (BTF): use a kernel that was built with CONFIG_DEBUG_INFO_BTF, such as the kernels of most distributions")
 
 // LoadBTF reads the kernel's type information from path, or from [BTFPath] if path is "". It returns [ErrNoBTF] if the
 // information does not exist or is invalid.

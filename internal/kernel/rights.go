@@ -33,8 +33,8 @@ func EffectiveCapabilities() (capability.Set, error) {
 	return parseCapabilities(string(status), "CapEff:")
 }
 
-// HostCapabilities returns the capabilities that root on the host can have: the bounding set of its first process. If
-// the host itself was denied capabilities, as a virtual machine or a system container may be, the set lacks them.
+// HostCapabilities returns the capabilities that root on the host can have: the bounding set of its first process. The
+// set lacks capabilities that the host itself does not have, for example if the host is a system container.
 func HostCapabilities() (capability.Set, error) {
 	status, err := os.ReadFile("/proc/1/status")
 	if err != nil {
@@ -124,8 +124,8 @@ const (
 	CgroupNamespace Namespace = "cgroup"
 )
 
-// initial are the inodes of the initial namespaces. They are constant since 3.8, that of the cgroup namespace since 4.6
-// (PROC_*_INIT_INO, include/linux/proc_ns.h).
+// initial are the inodes of the initial namespaces. They are constant since Linux 3.8, the inode of the cgroup
+// namespace since 4.6 (PROC_*_INIT_INO, include/linux/proc_ns.h).
 var initial = map[Namespace]string{
 	UserNamespace:   "user:[4026531837]",   // 0xEFFFFFFD
 	PIDNamespace:    "pid:[4026531836]",    // 0xEFFFFFFC

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// maxInterpreters is how many scripts may be interpreters of each other (exec_binprm, fs/exec.c).
+	// maxInterpreters is the maximum length of a chain of interpreters: an interpreter may itself be a script
+	// (exec_binprm, fs/exec.c).
 	maxInterpreters = 5
 	// headLength is how many bytes of a script the kernel reads (BINPRM_BUF_SIZE).
 	headLength = 256

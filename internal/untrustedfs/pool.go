@@ -20,8 +20,8 @@ const (
 	// maxAbandoned is the maximum number of abandoned helper processes that have not ended. If there are as many,
 	// the pool starts no more helper processes.
 	maxAbandoned = 32
-	// burst and share limit the time that the requests for one container may take: burst at once, and 1/share of the
-	// time in the long run. So a container that answers slowly does not delay the requests for others.
+	// burst and share limit the time that the requests for one container may take: burst in a short time, and 1/share
+	// of the time in the long run. So a container that answers slowly does not delay the requests for others.
 	burst = 5 * time.Second
 	share = 20
 )

@@ -70,9 +70,9 @@ type cgroupID struct {
 	id     string
 }
 
-// cause returns the container that caused a loss. A container with losses may be a victim. If a map is full, the cause
-// is a container with at least half of its entries. If no map is full now, the cause is the container that lost most
-// because of its own quota.
+// cause returns the container that caused a loss. That is not always the container that lost something. If a map is
+// full, the cause is a container with at least half of the entries of the map. If no map is full now, the cause is the
+// container that lost most because of its own quota.
 func cause(largest []monitor.LargestContainer, affectedContainers []affected) cgroupID {
 	for _, o := range largest {
 		if o.Full() && o.Entries >= o.Used/2 {
@@ -97,9 +97,9 @@ func mostLost(name string, affectedContainers []affected) (most affected) {
 	return most
 }
 
-// hasMostEntries reports whether a container with losses has the most entries in a map, or nearly as many: several
-// containers can have used up the same quota. If others fill half of the map, the quota of a victim is an eighth of
-// theirs.
+// hasMostEntries reports whether a container with losses has more than half as many entries in a map as the largest
+// container: several containers can have used up the same quota. If other containers fill half of the map, the quota of
+// a container that is not the cause is an eighth of theirs.
 func (a affected) hasMostEntries(o monitor.LargestContainer) bool {
 	return a.lostIn(o.Map) > 0 && a.now.InMap(o.Map).Entries > o.Entries/2
 }

@@ -93,22 +93,22 @@ func (t *Tracker) Follow(ctx context.Context) {
 	}
 }
 
-// Read reads the counters and reports their increase, unless the last alert is too recent. end is the end of the
-// recording: it reports the rest in any case.
+// Read reads the counters and reports their increase, unless the last alert is too recent. If end is set, the recording
+// ends, and Read always reports the increase.
 func (t *Tracker) Read(now time.Time, end bool) {
 	t.reading.Lock()
 	defer t.reading.Unlock()
 	losses, err := t.options.Source.Losses()
 	if err != nil {
 		if !t.failed {
-			t.options.Log.Error("reading the counters of losses; capmon does not notice losses until this works again", zap.Error(err))
+			t.options.Log.Error("reading the counters of losses failed; capmon does not notice losses until this works again", zap.Error(err))
 		}
 		t.failed = true
 		return
 	}
 	t.failed = false
 	growth := t.update(losses, now)
-	if t.lost == nil { // it is not known which of them are new
+	if t.lost == nil { // Read does not know which of the losses of containers are new
 		t.lost = t.ownLosses()
 	}
 	if !growth.Any() {
@@ -136,7 +136,7 @@ func (t *Tracker) update(losses monitor.Losses, now time.Time) (growth monitor.L
 func (t *Tracker) ownLosses() map[uint64]monitor.ContainerLosses {
 	lost, err := t.options.Source.ContainerLosses()
 	if err != nil {
-		t.options.Log.Warn("reading the losses of containers", zap.Error(err))
+		t.options.Log.Warn("reading the losses of containers failed; the alert may not name the containers", zap.Error(err))
 	}
 	if lost == nil {
 		lost = make(map[uint64]monitor.ContainerLosses)
@@ -149,7 +149,7 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 	affectedContainers, lost := t.readAffected()
 	largest, err := t.options.Source.LargestContainers(growth)
 	if err != nil {
-		t.options.Log.Warn("reading which containers fill the kernel's maps", zap.Error(err))
+		t.options.Log.Warn("reading which containers fill the kernel's maps failed; the alert may not name the cause", zap.Error(err))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), identifyTimeout)
 	defer cancel()
@@ -178,8 +178,8 @@ func (t *Tracker) report(growth, total monitor.Losses, now time.Time) {
 
 // State is the last loss that a [Tracker] has noticed.
 type State struct {
-	// Grew is the time at which the last losses were noticed, zero for never. Summary belongs to the latest alert,
-	// which may be older.
+	// Grew is the time at which the tracker last noticed losses; zero for never. It may be later than the alert of
+	// Summary.
 	Grew time.Time
 	// Summary is the summary of the latest alert, empty if there was none.
 	Summary string

@@ -25,8 +25,8 @@ type DistinctCheck struct {
 	ID     string
 	Cgroup uint64
 	Check  monitor.CheckDetails
-	// Executable is the path of the file that the process executes. It is the path as the process has it, or else as
-	// its file system has it. It begins with … if its beginning is missing. It is empty if it is not known.
+	// Executable is the path of the file that the process executes, as seen by the process, or otherwise the path in
+	// the file system of the file. It begins with … if its beginning is missing. It is empty if it is not known.
 	Executable string
 	// Late: the kernel dropped the event, and the check was found later. Only the PID, Program and UID of the process
 	// are known.
@@ -39,7 +39,7 @@ type DistinctCheck struct {
 func (o *Observer) handleCheck(ctx context.Context, event monitor.Event) {
 	whole, err := o.monitor.Details(event.Check)
 	if err != nil {
-		o.log.Warn("reading a check", zap.Error(err))
+		o.log.Warn("reading a check failed", zap.Error(err))
 	}
 	if whole != nil {
 		o.consumer.HandleCheck(o, DistinctCheck{
@@ -71,8 +71,8 @@ func (o *Observer) recordExecutable(cgroup uint64, execution monitor.Execution) 
 	o.files.executables[profile.Program{Cgroup: cgroup, File: execution.File}] = name // of its latest version
 }
 
-// executable returns the path of the file that a process executes: as the process has it, or else as the container had
-// it when it executed the file for the first time.
+// executable returns the path of the file that a process executes, as seen by the process. If that is not available, it
+// returns the path at which the container executed the file for the first time.
 func (o *Observer) executable(ctx context.Context, event monitor.Event, whole *monitor.CheckDetails) string {
 	name, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", whole.PID)) // the kernel knows it
 	if err == nil {
@@ -88,8 +88,8 @@ func (o *Observer) executable(ctx context.Context, event monitor.Event, whole *m
 	return o.files.executables[profile.Program{Cgroup: event.Cgroup, File: whole.Executable}]
 }
 
-// CurrentCheck returns the check as the kernel has it now, with how its system calls ended. A late check, or one of a
-// container that ended long ago, is returned unchanged.
+// CurrentCheck returns the check as the kernel has it now, with the outcomes of its system calls. It returns a late
+// check, or a check of a container that ended long ago, unchanged.
 func (o *Observer) CurrentCheck(distinct DistinctCheck) (monitor.Check, error) {
 	if distinct.first == nil {
 		return distinct.Check.Check, nil

@@ -13,8 +13,8 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// countBackoff times the duration of a read of the counts is the least pause after it, so that reading takes only a
-// small share of a CPU.
+// After each read of the counts, the observer pauses for at least countBackoff times the duration of the read. So
+// reading uses only a small share of a CPU.
 const countBackoff = 20
 
 // countReader reads the changes of the counts.
@@ -61,7 +61,7 @@ func (o *Observer) followCounts(ctx context.Context, interval time.Duration) fun
 			if err := o.readCounts(); errors.Is(err, monitor.ErrClosed) {
 				return
 			} else if err != nil {
-				o.log.Warn("reading repeated uses of capabilities", zap.Error(err))
+				o.log.Warn("reading repeated uses of capabilities failed", zap.Error(err))
 			}
 			pause = max(interval, countBackoff*time.Since(begin))
 		}

@@ -8,7 +8,7 @@ const forgetDelay = 10 * time.Second
 // endedContainers has the containers that have ended, from the end until the observer forgets them. The observer's mu
 // guards it.
 type endedContainers struct {
-	// waiting has the time since which a container waits for the engine's report, by its ID.
+	// waiting has the time at which a container began to wait for the engine's report, by its ID.
 	waiting map[string]time.Time
 	// saved are the cgroups that HandleForgotten was not called for yet.
 	saved endedQueue
@@ -21,7 +21,7 @@ func newEndedContainers(readsCounts bool) endedContainers {
 	return endedContainers{waiting: make(map[string]time.Time), readsCounts: readsCounts}
 }
 
-// waitingTime returns for how long a container has waited for the engine's report. The first call begins the time.
+// waitingTime returns how long a container has waited for the engine's report. The wait begins at the first call.
 func (e *endedContainers) waitingTime(id string) time.Duration {
 	since, waiting := e.waiting[id]
 	if !waiting {

@@ -12,7 +12,7 @@ import (
 // engineTimeout is the time limit of one request to the engine. A slow engine may cost a name, but never a check.
 const engineTimeout = 10 * time.Second
 
-// engineRetry is the first delay before a request is repeated that the engine did not answer.
+// engineRetry is the first delay before the observer repeats a request that the engine did not answer.
 const engineRetry = time.Second
 
 // allTime is a time before all events that an engine keeps. The observer uses it when it reads the events again. A
@@ -76,8 +76,8 @@ func (o *Observer) followEngineOnce(ctx context.Context, since time.Time) error 
 }
 
 // WaitForEngine waits until the engine has reported the containers that were running when the recording began. From
-// then on, the system calls that only their grants allow are recorded. It does not wait longer than 10 seconds for an
-// engine that does not answer.
+// then on, capmon records the system calls that the seccomp profiles of these containers allow only with a granted
+// capability. WaitForEngine waits at most 10 seconds for an engine that does not answer.
 func (o *Observer) WaitForEngine(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
@@ -87,7 +87,7 @@ func (o *Observer) WaitForEngine(ctx context.Context) {
 	}
 }
 
-// inspectRunning inspects the running containers. After one answer for each of them, even a failure, it sends
+// inspectRunning inspects the running containers. When the inspection of each of them has succeeded or failed, it sends
 // inspections.readFirst.
 func (o *Observer) inspectRunning(ctx context.Context, all []container.Info) {
 	var answers []<-chan struct{}

@@ -18,12 +18,12 @@ import (
 // engineData has what the engine has reported about containers, by container ID. The observer's mu guards it.
 type engineData struct {
 	infos map[string]container.Info
-	// names are the latest names from events. They are newer than an answer that was under way when the container was
-	// renamed.
+	// names are the latest names from events. They are newer than the name in an answer that the engine sent before the
+	// container was renamed.
 	names map[string]string
 	// exits are the ends of the containers, in the order of time.
 	exits map[string][]container.Exit
-	// stops are the times at which a signal was sent that ends most programs, in the order of time.
+	// stops are the times at which the first process got a signal that ends most programs, in the order of time.
 	stops map[string][]time.Time
 	// inspecting are the containers that are being inspected. Each has a channel that is closed after the first answer.
 	// failures are the errors of the last inspections.
@@ -34,8 +34,8 @@ type engineData struct {
 	// newContainers are the containers that were not started before the recording began.
 	newContainers map[string]bool
 	answered      bool // whether the engine has answered at least once
-	// viewer is the directory in /proc whose root shows files as the engine sees them ([kernel.Viewer]). It is capmon's
-	// own without a connection to the engine.
+	// viewer is the directory in /proc whose root shows files as the engine sees them ([kernel.Viewer]). Without a
+	// connection to the engine, it is capmon's own directory.
 	viewer string
 	// changed is closed and replaced when the engine reports something about a container.
 	changed chan struct{}
@@ -77,7 +77,7 @@ func (e *engineData) notify() {
 	e.changed = make(chan struct{})
 }
 
-// recordStop records when a signal was sent that ends most programs, unless it is recorded already.
+// recordStop records the time of a signal that ends most programs, unless it is recorded already.
 func (e *engineData) recordStop(event container.Event) {
 	if event.Stops {
 		e.stops[event.ID] = insertBounded(e.stops[event.ID], event.Time, time.Time.Compare)

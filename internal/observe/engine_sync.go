@@ -12,8 +12,8 @@ import (
 	"github.com/capmon/capmon/internal/container"
 )
 
-// syncWithEngine inspects the containers that the kernel has seen and the engine's events, which arrive with a delay,
-// have not reported yet. It does not wait longer than 10 seconds for an engine that does not answer.
+// syncWithEngine inspects the containers that the kernel has reported, but the engine has not: the engine's events
+// arrive with a delay. It waits at most 10 seconds for an engine that does not answer.
 func (o *Observer) syncWithEngine(ctx context.Context) error {
 	if o.engine == nil {
 		return nil
@@ -57,7 +57,7 @@ func (o *Observer) syncWithEngine(ctx context.Context) error {
 	}
 	past, err := o.engine.Past(ctx, allTime, time.Now())
 	if err != nil {
-		o.log.Warn("reading the engine's past events; short-lived containers may have no name", zap.Error(err))
+		o.log.Warn("reading the engine's past events failed; short-lived containers may have no name", zap.Error(err))
 		return nil
 	}
 	for _, event := range past {

@@ -58,7 +58,7 @@ func (o *Observer) Identify(ctx context.Context, cgroup uint64, id string) (cont
 func (o *Observer) readPastEvents(ctx context.Context) bool {
 	past, err := o.engine.Past(ctx, allTime, time.Now())
 	if err != nil {
-		o.log.Debug("reading the engine's past events", zap.Error(err))
+		o.log.Debug("reading the engine's past events failed", zap.Error(err))
 		return false
 	}
 	for _, event := range past {

@@ -71,8 +71,8 @@ func (o *Observer) place(cgroup uint64) (monitor.CgroupInfo, bool) {
 	return place, known
 }
 
-// owns reports whether a cgroup belongs to the container in its name, as far as the engine has reported, and whether
-// that is decided. If final is set, it decides with what the engine has reported so far. The caller holds mu.
+// owns reports whether a cgroup belongs to the container in its name, and whether the engine has reported enough to
+// decide that. If final is set, owns decides with what the engine has reported until now. The caller holds mu.
 func (o *Observer) owns(cgroup uint64, id string, final bool) (own, decided bool) {
 	if id != "" && o.identities.confirmed[cgroup] == id {
 		return true, true
@@ -154,7 +154,7 @@ func (o *Observer) markRestarted(id string) {
 	}
 }
 
-// reinspectUndecided marks the containers for another inspection whose cgroups are not decided.
+// reinspectUndecided marks containers for another inspection if it is not decided whether their cgroups belong to them.
 func (o *Observer) reinspectUndecided(named map[uint64]string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -208,7 +208,7 @@ func (o *Observer) findCgroupPaths(containers []monitor.Container) {
 	}
 	paths, err := o.monitor.CgroupPaths(missing)
 	if err != nil {
-		o.log.Debug("finding cgroups that no engine confirms", zap.Error(err))
+		o.log.Debug("finding the paths of cgroups that no engine confirms failed", zap.Error(err))
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -17,7 +17,8 @@ const maxInspections = 8
 // inspections limits how many containers are inspected at the same time. It is safe for concurrent use.
 type inspections struct {
 	slots chan struct{} // has one element for each inspection that runs
-	// readFirst is sent when the engine has reported the containers that were running at the start, or has failed to.
+	// readFirst is sent when the engine has reported the containers that were running at the start, or when that has
+	// failed.
 	readFirst signal
 }
 
@@ -63,8 +64,8 @@ func (o *Observer) beginInspecting(id string) (answer chan struct{}, inspecting 
 	return answer, inspecting
 }
 
-// endInspecting ends an inspection if it is done and nothing has happened since that makes another one necessary. It
-// returns whether the inspection has ended.
+// endInspecting ends an inspection if it is done and no later event makes another inspection necessary. It reports
+// whether the inspection has ended.
 func (o *Observer) endInspecting(id string, done bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -121,7 +122,7 @@ func (o *Observer) Inspect(ctx context.Context, id string) bool {
 		o.setName(id, name)
 	}
 	if err := o.setGrant(info); err != nil {
-		o.log.Warn("storing a container's granted capabilities in the kernel", zap.String("id", id), zap.Error(err))
+		o.log.Warn("storing a container's granted capabilities in the kernel failed", zap.String("id", id), zap.Error(err))
 	}
 	if o.profiles() {
 		o.recordUnlockedCalls(info)
@@ -147,7 +148,7 @@ func (o *Observer) findCgroup(info container.Info) uint64 {
 		err = o.monitor.TrustSiblings(where)
 	}
 	if err != nil {
-		o.log.Debug("looking for a container's cgroup", zap.String("id", info.ID), zap.Error(err))
+		o.log.Debug("finding a container's cgroup failed", zap.String("id", info.ID), zap.Error(err))
 		return 0
 	}
 	return cgroup

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// profileLookupTimeout is the time limit of all lookups for one profile. Files that are missing then are left to
-	// the next profile.
+	// profileLookupTimeout is the time limit of all lookups for one profile. The next profile looks up the files that
+	// are still missing then.
 	profileLookupTimeout = 20 * time.Second
 	// parallelLookups is the number of containers whose files are looked up at the same time.
 	parallelLookups = 4
@@ -65,7 +65,7 @@ func (l *fileLookups) follow(ctx context.Context) func() {
 func (o *Observer) lookUp(ctx context.Context, cgroup uint64, request untrustedfs.Request) (untrustedfs.Answer, bool) {
 	answer, err := o.lookups.Do(ctx, cgroup, request)
 	if err != nil && ctx.Err() == nil && !errors.Is(err, untrustedfs.ErrUnresponsive) {
-		o.log.Debug("looking up a file of a container", zap.Error(err))
+		o.log.Debug("looking up a file of a container failed", zap.Error(err))
 	}
 	return answer, err == nil && answer.Found
 }
@@ -111,5 +111,5 @@ func (o *Observer) logUnreadCgroups() {
 		return
 	}
 	o.identities.unread = err.Error()
-	o.log.Warn("reading cgroups; containers in them may be missing or be reported as ended", zap.Error(err))
+	o.log.Warn("reading some cgroups failed; containers in them may be missing, or capmon may report them as ended", zap.Error(err))
 }

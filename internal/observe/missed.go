@@ -18,8 +18,8 @@ const (
 	// the time that it then waits for events that are still unread.
 	missedInterval = 200 * time.Millisecond
 	missedDelay    = 2 * time.Second
-	// missedBackoff times the duration of a search for missed checks is the pause after it. A workload that makes new
-	// distinct checks all the time thus cannot keep the observer busy.
+	// After each search for missed checks, the observer pauses for missedBackoff times the duration of the search. So a
+	// workload that makes new distinct checks all the time cannot keep the observer busy.
 	missedBackoff = 4
 )
 
@@ -40,7 +40,7 @@ func (m *missedChecks) missAll() { m.dropped.Store(math.MaxUint64) }
 // follow returns a function that passes on missed checks until ctx ends or the monitor is closed.
 func (m *missedChecks) follow(ctx context.Context) func() {
 	return func() {
-		var since time.Time // since when events are known to be missing
+		var since time.Time // when the observer noticed that events are missing
 		pause := missedInterval
 		for wait(ctx, pause) {
 			pause = missedInterval
@@ -49,7 +49,7 @@ func (m *missedChecks) follow(ctx context.Context) func() {
 			case errors.Is(err, monitor.ErrClosed):
 				return
 			case err != nil:
-				m.log.Warn("reading how many events the kernel has dropped", zap.Error(err))
+				m.log.Warn("reading the number of dropped events failed", zap.Error(err))
 				continue
 			case dropped == m.dropped.Load():
 				since = time.Time{}
@@ -62,7 +62,7 @@ func (m *missedChecks) follow(ctx context.Context) func() {
 			}
 			begin := time.Now()
 			if err := m.report(); err != nil && !errors.Is(err, monitor.ErrClosed) {
-				m.log.Warn("reading the checks whose events are missing", zap.Error(err))
+				m.log.Warn("reading the checks whose events the kernel dropped failed", zap.Error(err))
 			}
 			pause = max(missedInterval, missedBackoff*time.Since(begin))
 			since = time.Time{}

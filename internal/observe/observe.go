@@ -26,11 +26,11 @@ type Options struct {
 	// KeptLabels selects the labels whose values profiles and uses contain.
 	KeptLabels container.KeptLabels
 	Log        *zap.Logger
-	// Consumer receives the checks while they are recorded; nil for nobody. With a Consumer and without Storage, the
-	// observer inspects no files. It also does not record the system calls that a seccomp profile allows only with a
-	// capability. So [Observer.Profile] does not have them.
+	// Consumer receives the checks while they are recorded; nil if nobody receives them. With a Consumer and without
+	// Storage, the observer does not inspect files. It also does not record the system calls that a seccomp profile
+	// allows only with a capability. So the result of [Observer.Profile] has neither of these.
 	Consumer Consumer
-	// ChangesInterval is the interval between two calls of Consumer.HandleChanges; 0 if it is not to be called.
+	// ChangesInterval is the interval between two calls of Consumer.HandleChanges; 0 if the observer must not call it.
 	ChangesInterval time.Duration
 	// Storage saves the recorded data of an observation without an end; nil if the observer keeps all data. A recording
 	// that is pinned (monitor.Options.PinDirectory) requires it.
@@ -165,7 +165,7 @@ func (o *Observer) followKernel(ctx context.Context) func() {
 				continue
 			}
 			if err != nil {
-				o.log.Warn("reading events from the kernel", zap.Error(err))
+				o.log.Warn("reading an event of the kernel failed", zap.Error(err))
 				continue
 			}
 			switch {
@@ -221,10 +221,12 @@ func (o *Observer) freeRoom(ctx context.Context) func() {
 			}
 			err := o.saveEndedToFreeRoom(ctx)
 			if err != nil && !logged {
-				o.log.Warn("removing the data of ended containers from the kernel's maps; the maps may become full (--max-checks, --max-containers)", zap.Error(err))
+				o.log.Warn("removing the data of ended containers from the kernel's maps failed; the maps may become full: raise --max-checks or --max-containers if this error persists", zap.Error(err))
 				logged = true
 			}
-			o.log.Debug("made room for other containers", zap.Error(err))
+			if err == nil {
+				o.log.Debug("made room for other containers")
+			}
 		}
 	}
 }
@@ -257,8 +259,8 @@ func (o *Observer) profileOf(snapshot monitor.Snapshot) profile.Profile {
 // profiles reports whether the observer has to collect what a Profile needs.
 func (o *Observer) profiles() bool { return o.consumer == nil || o.storage != nil }
 
-// Stop stops the recording. Afterwards, [Observer.Profile] still works, and has all that the engine reports. When Stop
-// returns, the Consumer has received everything that was recorded.
+// Stop stops the recording. [Observer.Profile] still works after that, and its result has everything that the engine
+// reports. When Stop returns, the Consumer has received everything that was recorded.
 func (o *Observer) Stop(ctx context.Context) error {
 	if o.consumer != nil {
 		return o.stopWithChecks()

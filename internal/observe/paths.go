@@ -18,7 +18,8 @@ const (
 )
 
 // resolvePath follows the path of a file whose access needed a capability. It starts in the root directory of the
-// process, or of the container's first process. After their end it starts where the engine has the files.
+// process, or of the container's first process. If both processes have ended, it starts where the engine stores the
+// files.
 func (o *Observer) resolvePath(ctx context.Context, id string, cgroup uint64, use monitor.FileUse) {
 	named := profile.PathQueryOf(cgroup, use)
 	o.mu.Lock()
@@ -80,7 +81,7 @@ func (f *foundPaths) forget(gone map[uint64]bool) {
 	}
 }
 
-// ofImage reports whether a result is, at least in part, how the image has the path.
+// ofImage reports whether at least a part of the result is from the image, and not from the container's own files.
 func ofImage(walk kernel.PathWalk) bool {
 	return slices.ContainsFunc(walk.Directories, func(node kernel.Node) bool { return node.Image }) || walk.File != nil && walk.File.Image
 }

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// identifyTimeout is the longest time for which the data of an ended container waits in the kernel for the engine's
-	// report. identifyTimeoutFull is that time while the maps need room.
+	// identifyTimeout is the longest time for which the data of an ended container stays in the kernel until the engine
+	// reports the container. identifyTimeoutFull is that time while the maps need space.
 	identifyTimeout, identifyTimeoutFull = 5 * time.Minute, 2 * time.Second
-	// fullShare is the share of a map from which no container waits for the engine any longer.
+	// If a map is filled to fullShare or more, no container waits for the engine any longer.
 	fullShare = 0.5
 )
 

@@ -18,7 +18,7 @@ import (
 type seccompCalls struct {
 	calls      map[string]monitor.CallSelector // all calls of all such containers so far: masks must not shrink
 	containers map[string]bool                 // the IDs of the existing containers
-	since      map[string]time.Time            // by container ID: since when all its calls are recorded
+	since      map[string]time.Time            // by container ID: the time from which on all its calls are recorded
 	grown      time.Time                       // when calls were last added
 }
 
@@ -34,7 +34,7 @@ func (o *Observer) recordUnlockedCalls(info container.Info) {
 	}
 	unlocked, err := info.Seccomp.Unlocked(granted)
 	if err != nil {
-		o.log.Warn("reading a seccomp profile", zap.String("id", info.ID), zap.Error(err))
+		o.log.Warn("reading a seccomp profile failed", zap.String("id", info.ID), zap.Error(err))
 		return
 	}
 	if len(unlocked) == 0 {
@@ -56,7 +56,7 @@ func (o *Observer) recordUnlockedCalls(info container.Info) {
 		return
 	}
 	if err != nil {
-		o.log.Warn("recording the system calls that are allowed only with a capability", zap.Error(err))
+		o.log.Warn("selecting the system calls that are allowed only with a capability failed; capmon does not record them", zap.Error(err))
 		return
 	}
 	if grows {
@@ -77,6 +77,6 @@ func (o *Observer) stopRecordingCalls(id string) {
 		return
 	}
 	if err := o.monitor.SelectCalls(nil); err != nil && !errors.Is(err, monitor.ErrClosed) {
-		o.log.Warn("stopping to record system calls", zap.Error(err))
+		o.log.Warn("ending the recording of system calls failed", zap.Error(err))
 	}
 }

@@ -36,7 +36,7 @@ type meaning struct {
 }
 
 // meanings returns the meanings of a check: its own, and the implicit needs of its system call. If only some of its
-// denials mattered, the verdict is that of these.
+// denials mattered, the result has the verdict of these denials.
 func meanings(check monitor.Check) []meaning {
 	outcomes := classify.Outcomes(check)
 	verdict := outcomes[0].Verdict

@@ -12,7 +12,7 @@ type Selection struct {
 	Capabilities capability.Set
 	// All also selects checks that are neither needs nor denied needs.
 	All bool
-	// OnlyGranted and OnlyDenied exclude the others.
+	// OnlyGranted selects only granted uses, OnlyDenied only denied uses.
 	OnlyGranted, OnlyDenied bool
 	// IDs of the containers to select. If it is nil, all are selected.
 	IDs map[string]bool
@@ -30,7 +30,7 @@ func (s Selection) wantsUse(use uses.Use) bool {
 }
 
 // wantsContainer reports whether a container is selected, and whether that is certain. Before the engine has reported
-// the container, it is certain only if the ID decides it.
+// the container, the answer is certain only if it depends on nothing but the ID.
 func (s Selection) wantsContainer(info container.Info, identified bool) (wanted, certain bool) {
 	possible := s.IDs == nil || s.IDs[info.ID]
 	wanted = possible && s.Filter.Match(info)

@@ -15,7 +15,7 @@ import (
 // the details that only the event has.
 const eventTimeout = 3 * time.Second
 
-// containerState has the uses of a container that were reported, and those that still have to be.
+// containerState has the reported and the unreported uses of a container.
 type containerState struct {
 	uses      map[useKey]*useState
 	container uses.Container // as known at the last report
@@ -142,8 +142,8 @@ func partsOf(check monitor.Check) (all []part) {
 	return all
 }
 
-// repeatedUse returns the latest use with a meaning, as far as the counts have it. Only the name of the process is
-// known, because the kernel's entry has the details of the first process.
+// repeatedUse returns the latest use with a meaning, with the details that the counts have. Of the process, only the
+// name is known: the kernel's entry has the other details of the first process.
 func repeatedUse(change monitor.Delta, meaning meaning) uses.Use {
 	use := newUse(change.ID, change.Now, meaning)
 	use.Time = change.Now.Last

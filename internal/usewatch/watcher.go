@@ -32,7 +32,7 @@ const (
 // Options are the settings of a [Watcher].
 type Options struct {
 	Selection Selection
-	// Outcomes: the recording has how the system calls with denied checks end.
+	// Outcomes is set if the recording contains the outcomes of system calls with denied checks.
 	Outcomes bool
 	// Show receives the uses, one at a time.
 	Show func(uses.Use)
@@ -88,8 +88,8 @@ func (w *Watcher) HandleCheck(observer *observe.Observer, distinct observe.Disti
 	}
 }
 
-// queueNew marks late uses as queued. It reports whether any of them is wanted and neither reported nor queued: the
-// same check may be found late many times.
+// queueNew marks late uses as queued. It reports whether any of them is wanted, and neither reported nor queued yet.
+// The observer may find the same late check many times.
 func (w *Watcher) queueNew(cgroup uint64, all []uses.Use) (any bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -151,8 +151,8 @@ func (w *Watcher) Shown() (count uint64, containers int) {
 	return w.shown, len(w.from)
 }
 
-// Withheld returns the IDs of the containers that only the engine can select, and that it has not reported. Their uses
-// are shown when it reports them. count is the number of uses that Finish could not show.
+// Withheld returns the IDs of the containers that only the engine can select and that the engine has not reported. The
+// watcher shows their uses when the engine reports them. count is the number of uses that Finish could not show.
 func (w *Watcher) Withheld() (count uint64, ids []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -202,7 +202,7 @@ func (w *Watcher) awaitOutcome(observer *observe.Observer, distinct observe.Dist
 	for deadline := time.Now().Add(outcomeTimeout - observer.Now().Sub(check.First)); ; time.Sleep(outcomeInterval) {
 		later, err := observer.CurrentCheck(distinct)
 		if err != nil {
-			w.options.Log.Debug("looking up how a denied call ended", zap.Error(err))
+			w.options.Log.Debug("reading the outcome of a denied call failed", zap.Error(err))
 			return check
 		}
 		if later.Overruled+later.Succeeded+later.Forbidden+later.Failed > 0 || !time.Now().Before(deadline) {
@@ -211,8 +211,8 @@ func (w *Watcher) awaitOutcome(observer *observe.Observer, distinct observe.Dist
 	}
 }
 
-// identify returns the container of a cgroup that has an ID in its name, and whether it may be wanted. The engine may
-// take identifyTimeout from a time on. If only the engine can select the container, it may take until the end.
+// identify returns the container of a cgroup that has an ID in its name, and whether it may be wanted. It waits for the
+// engine until identifyTimeout after from. If only the engine can select the container, it waits until the end.
 func (w *Watcher) identify(observer *observe.Observer, cgroup uint64, id string, from time.Time) (uses.Container, bool) {
 	w.mu.Lock()
 	timeout := identifyTimeout - time.Since(from)

@@ -84,13 +84,20 @@ type UnreachableError struct {
 	Err      error
 }
 
-// Error implements error. The text ends with what to do.
-func (e *UnreachableError) Error() string {
-	advice := "start Docker, or correct DOCKER_HOST or the docker context"
+// Error implements error. The text ends with the remedy.
+func (e *UnreachableError) Error() string { return e.Text() + "; " + e.Remedy() }
+
+// Text returns the text of the error without the remedy.
+func (e *UnreachableError) Text() string {
+	return fmt.Sprintf("cannot reach Docker at %s: %v", e.Endpoint, e.Err)
+}
+
+// Remedy returns what to do.
+func (e *UnreachableError) Remedy() string {
 	if errors.Is(e.Err, os.ErrPermission) {
-		advice = "run capmon as root or as a member of the group docker"
+		return "run capmon as root or as a member of the group docker"
 	}
-	return fmt.Sprintf("cannot reach Docker at %s: %v; %s", e.Endpoint, e.Err, advice)
+	return "start Docker, or correct DOCKER_HOST or the docker context"
 }
 
 // Unwrap returns the cause.

@@ -192,8 +192,13 @@ func firstWorking(tried map[monitor.Hook]error) monitor.Hook {
 func docker(ctx context.Context) []Finding {
 	const subject = "Docker"
 	engine, err := container.NewDocker(ctx)
-	if err != nil {
-		return []Finding{bad(Failure, subject, err, "start it or set DOCKER_HOST; without Docker, capmon can profile running containers by ID")}
+	var unreachable *container.UnreachableError
+	const without = "; without Docker, capmon can profile running containers by ID"
+	switch {
+	case errors.As(err, &unreachable):
+		return []Finding{{subject, Failure, unreachable.Text(), unreachable.Remedy() + without}}
+	case err != nil:
+		return []Finding{bad(Failure, subject, err, "correct DOCKER_HOST or the docker context"+without)}
 	}
 	defer engine.Close()
 	version, err := engine.Version(ctx)

@@ -35,7 +35,7 @@ func TestLines(t *testing.T) {
 	for want, changes := range map[string][]func(*Use){
 		"2026-03-01 12:03:07.512  web  nginx:1.27  NET_RAW  granted  raw socket (IPv4)  no system call in inet_create  by ping pid 4711 (12 inside) user 0 /bin/busybox ← sh": {web},
 		"2026-03-01 12:03:07.512  aaaaaaaaaaaa  -  NET_RAW  denied  raw socket (IPv4)  no system call in inet_create  by \"p 1\" pid 4711 user 0 ← \"\\x1b\" ← …  " +
-			"(late: found later, with fewer details of the process; in a user namespace of its own; unsure: why)": {func(u *Use) {
+			"(late: found later, with fewer details of the process; in a nested user namespace; unsure: why)": {func(u *Use) {
 			u.Granted, u.Class, u.Late, u.Nested, u.Unsure = false, classify.Denied, true, true, "why"
 			u.Process = Process{PID: 4711, User: new(uint32), Program: "p 1", Parents: []Parent{{Program: "\x1b"}}, MoreParents: true}
 		}},

@@ -112,7 +112,7 @@ func (u Use) noteText() string {
 		notes = append(notes, "late: found later, with fewer details of the process")
 	}
 	if u.Nested {
-		notes = append(notes, "in a user namespace of its own")
+		notes = append(notes, "in a nested user namespace")
 	}
 	if u.Unsure != "" {
 		notes = append(notes, "unsure: "+printable.Text(u.Unsure))

@@ -20,11 +20,11 @@
 //	                   |
 //	                   | pin
 //	                   v
-//	+------------>  pinned:  --- Stop, RemovePins ---> ended
+//	+------------>  pinned:  --- Stop ---> ended
 //	|                  |
 //	|                  | the process ends or is killed
 //	|                  v
-//	|             unattended:
+//	|             unattended:  --- RemovePins ---> ended
 //	|                  |
 //	|                  | Start
 //	|           +------+--------+

@@ -49,7 +49,7 @@ type Container struct {
 	UnrecordedExecutions, UnrecordedCalls uint64
 	// UnrecordedFailures counts the executions that failed with EPERM and did not fit in Files.
 	UnrecordedFailures uint64
-	// SetFileCapabilities means that the workload was granted SETFCAP, with which it can change the capabilities of
+	// SetFileCapabilities means that the workload has used SETFCAP, with which it can change the capabilities of
 	// files.
 	SetFileCapabilities bool
 	// Unlisted counts the checks whose files did not fit in the map of files.

@@ -12,6 +12,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/settings"
 )
 
 func readPods(t *testing.T, text string) map[string]capability.Set {
@@ -61,15 +63,23 @@ func readValues(t *testing.T, text string) map[string]capability.Set {
 	return readPods(t, text)
 }
 
-// The admission plugin of Kubernetes must decide as the note describes.
+// The admission plugin of Kubernetes must decide as the note in the settings describes.
 func TestPodSecurityNotesAgreeWithKubernetes(t *testing.T) {
+	target, err := settings.ParseTarget("kubernetes")
+	if err != nil {
+		t.Fatal(err)
+	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	says := func(bits uint64) bool {
 		needs := capability.Set(bits).Intersect(capability.Known(lastKnown))
-		pod := podOf(t, securityContext(changes{all: true, add: needs}))
+		text, _, err := target.Settings(settings.Containers(profile.New(needing(1, "web", needs))), settings.Absolute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := podOf(t, text)
 		no, yes := false, true
 		pod.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 		pod.Spec.Containers[0].SecurityContext.AllowPrivilegeEscalation = &no
@@ -84,7 +94,8 @@ func TestPodSecurityNotesAgreeWithKubernetes(t *testing.T) {
 		case allows(api.LevelBaseline):
 			want = `allowed by "baseline", not by "restricted"`
 		}
-		note := podSecurity(needs)
+		_, note, _ := strings.Cut(text, "# Pod Security: ")
+		note, _, _ = strings.Cut(note, "\n")
 		if !strings.Contains(note, want) {
 			t.Errorf("%v: %s; wanted %s", needs, note, want)
 		}
@@ -93,7 +104,10 @@ func TestPodSecurityNotesAgreeWithKubernetes(t *testing.T) {
 	if err := quick.Check(says, nil); err != nil {
 		t.Error(err)
 	}
-	for _, needs := range []capability.Set{0, restrictedAllowed(), baselineAllowed(), capability.DockerDefault(), capability.Of(capability.NetRaw), capability.Of(capability.Chown)} {
+	baseline := capability.DockerDefault().Without(capability.NetRaw)
+	for _, needs := range []capability.Set{
+		0, baseline, capability.DockerDefault(), capability.Of(capability.NetBindService), capability.Of(capability.NetRaw), capability.Of(capability.Chown),
+	} {
 		says(uint64(needs))
 	}
 }

@@ -55,6 +55,11 @@ func readDockerLines(t *testing.T, text string) map[string]capability.Set {
 	})
 }
 
+// podmanDefault returns podman's default_capabilities (containers.conf(5) of containers-common).
+func podmanDefault() capability.Set {
+	return capability.DockerDefault().Minus(capability.Of(capability.AuditWrite, capability.Mknod, capability.NetRaw))
+}
+
 func readPodmanLines(t *testing.T, text string) map[string]capability.Set {
 	return readEach(text, func(line string) capability.Set {
 		add, drop, _ := readOptions(t, strings.Fields(line))
@@ -70,7 +75,7 @@ func readServiceUpdate(t *testing.T, text string) map[string]capability.Set {
 	return readEach(text, func(line string) capability.Set {
 		rest, ok := strings.CutPrefix(line, "docker service update ")
 		add, drop, args := readOptions(t, strings.Fields(rest))
-		if !ok || !slices.Equal(args, []string{placeholder}) || !slices.Contains(add, "RESET") || !slices.Contains(drop, "RESET") {
+		if !ok || !slices.Equal(args, []string{"SERVICE"}) || !slices.Contains(add, "RESET") || !slices.Contains(drop, "RESET") {
 			t.Errorf("%s: no update of a service that forgets what it was given", line)
 		}
 		isReset := func(name string) bool { return name == "RESET" }

@@ -1,54 +1,22 @@
+// Package findings compares the formats of findings with the libraries that read them.
 package findings
 
 import (
 	"bytes"
-	"encoding/csv"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/joshdk/go-junit"
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
+
+	"github.com/capmon/capmon/internal/findings"
+	"github.com/capmon/capmon/internal/findings/findingstest"
 )
 
-// hostile contains names that only an attacker chooses.
-var hostile = []string{
-	`"quotes" and 'others'`,
-	"two\nlines\r\nand a tab\t",
-	`<script>alert(1)</script>&amp;]]>`,
-	"\x00\x01\x1b[31mred\x07\ufffe\uffff",
-	"no UTF-8 \xff\xfe",
-	`=cmd|'/c calc'!A1`, "+1", "-1", "@SUM(A1)", "\t=1", "＝1",
-	"[click](https://evil.example) {0} %s \\[",
-	"/..//../etc/passwd?query#fragment",
-	strings.Repeat("ü", 255),
-	"\u202etxt.exe 北京 🦀",
-	"",
-}
-
-func hostileReport() Report {
-	r := Report{
-		Command: "capmon audit", Version: "1.0", Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Rules: []Rule{
-			{ID: "CIS-5.4", Title: "restricted", Rationale: "why", Impact: "cost", Remedy: "drop", Default: "14", References: []string{"CM-7"}, Tags: []string{"security"}},
-			{ID: "CIS-5.5", Title: "not privileged"},
-			{ID: "none", Title: "without findings"},
-		},
-	}
-	for i, text := range hostile {
-		r.Findings = append(r.Findings, Finding{
-			Rule: "CIS-5.4", Status: []Status{Pass, Fail, Manual}[i%3], Subject: text, Image: text, Text: text,
-			Remedy: "run this:\n" + text, Properties: map[string]any{"name": text, text: []string{text}},
-		})
-	}
-	r.Findings = append(r.Findings, Finding{Rule: "CIS-5.5", Status: Fail, Subject: "web", Image: "docker.io:5000/nginx:1", Text: "it is"})
-	return r
-}
-
 func TestSARIFIsValidAndKeepsAllTexts(t *testing.T) {
+	hostile := findingstest.Texts()
 	var out bytes.Buffer
-	if err := WriteSARIF(&out, hostileReport()); err != nil {
+	if err := findings.WriteSARIF(&out, findingstest.Hostile()); err != nil {
 		t.Fatal(err)
 	}
 	log, err := sarif.FromBytes(out.Bytes())
@@ -64,11 +32,11 @@ func TestSARIFIsValidAndKeepsAllTexts(t *testing.T) {
 	}
 	prints := make(map[string]bool)
 	for i, result := range run.Results {
-		f := hostileReport().Findings[i]
+		f := findingstest.Hostile().Findings[i]
 		if *result.RuleID != f.Rule || *run.Tool.Driver.Rules[result.RuleIndex].ID != f.Rule {
 			t.Errorf("%q: rule %s, index %d", f.Subject, *result.RuleID, result.RuleIndex)
 		}
-		want := map[Status][2]string{Pass: {"pass", "none"}, Fail: {"fail", "error"}, Manual: {"review", "none"}}[f.Status]
+		want := map[findings.Status][2]string{findings.Pass: {"pass", "none"}, findings.Fail: {"fail", "error"}, findings.Manual: {"review", "none"}}[f.Status]
 		if got := [2]string{result.Kind, result.Level}; got != want {
 			t.Errorf("%q: kind and level %v, want %v", f.Subject, got, want)
 		}
@@ -92,8 +60,9 @@ func TestSARIFIsValidAndKeepsAllTexts(t *testing.T) {
 }
 
 func TestJUnitIsReadableByAnotherLibrary(t *testing.T) {
+	hostile := findingstest.Texts()
 	var out bytes.Buffer
-	if err := WriteJUnit(&out, hostileReport()); err != nil {
+	if err := findings.WriteJUnit(&out, findingstest.Hostile()); err != nil {
 		t.Fatal(err)
 	}
 	suites, err := junit.Ingest(out.Bytes())
@@ -121,41 +90,13 @@ func TestJUnitIsReadableByAnotherLibrary(t *testing.T) {
 	}
 }
 
-func TestCSVHasNoFormulas(t *testing.T) {
-	var out bytes.Buffer
-	if err := WriteCSV(&out, hostileReport()); err != nil {
-		t.Fatal(err)
-	}
-	if strings.ContainsAny(out.String(), "\x00\x1b") {
-		t.Error("control characters")
-	}
-	rows, err := csv.NewReader(&out).ReadAll()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(rows) != 1+len(hostile)+1 {
-		t.Fatalf("%d rows", len(rows))
-	}
-	if diff := cmp.Diff([]string{"rule", "title", "status", "subject", "image", "text", "remedy"}, rows[0]); diff != "" {
-		t.Error(diff)
-	}
-	for i, want := range map[int]string{0: hostile[0], 5: "'" + hostile[5], 6: "'+1", 7: "'-1", 8: "'@SUM(A1)", 9: `\t=1`, 10: "'＝1", 15: ""} {
-		if got := rows[1+i][3]; got != want {
-			t.Errorf("%q became %q", hostile[i], got)
-		}
-	}
-	if got := rows[1][6]; got != "run this:\n"+hostile[0] {
-		t.Errorf("the remedy became %q", got)
-	}
-}
-
 // An uncounted failure must not fail a build that reads only JUnit or SARIF.
 func TestUncountedFailureIsNotAFailedTest(t *testing.T) {
-	report := Report{Rules: []Rule{{ID: "r", Title: "rule"}}, Findings: []Finding{
-		{Rule: "r", Status: Fail, Subject: "counts", Text: "wrong"}, {Rule: "r", Status: Fail, Uncounted: true, Subject: "does not", Text: "also wrong"},
+	report := findings.Report{Rules: []findings.Rule{{ID: "r", Title: "rule"}}, Findings: []findings.Finding{
+		{Rule: "r", Status: findings.Fail, Subject: "counts", Text: "wrong"}, {Rule: "r", Status: findings.Fail, Uncounted: true, Subject: "does not", Text: "also wrong"},
 	}}
 	var out bytes.Buffer
-	if err := WriteJUnit(&out, report); err != nil {
+	if err := findings.WriteJUnit(&out, report); err != nil {
 		t.Fatal(err)
 	}
 	suites, err := junit.Ingest(out.Bytes())
@@ -166,7 +107,7 @@ func TestUncountedFailureIsNotAFailedTest(t *testing.T) {
 		t.Errorf("JUnit: %+v\n%s", totals, out.String())
 	}
 	out.Reset()
-	if err := WriteSARIF(&out, report); err != nil {
+	if err := findings.WriteSARIF(&out, report); err != nil {
 		t.Fatal(err)
 	}
 	log, err := sarif.FromBytes(out.Bytes())

@@ -3,12 +3,9 @@ package audit
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
-	"github.com/xeipuuv/gojsonschema"
 	"golang.org/x/net/html"
 
 	"github.com/capmon/capmon/capability"
@@ -61,12 +58,13 @@ func TestSARIFOfManyContainersIsSmall(t *testing.T) {
 		subjects = append(subjects, web(nil))
 	}
 	text := write(t, Of(subjects, Options{Time: noon, Last: capability.CheckpointRestore}), SARIF)
-	log, err := sarif.FromString(text)
-	if err != nil {
-		t.Fatal(err)
+	var log struct {
+		Runs []struct {
+			Results []json.RawMessage
+		}
 	}
-	if err := log.Validate(); err != nil {
-		t.Error(err)
+	if err := json.Unmarshal([]byte(text), &log); err != nil {
+		t.Fatal(err)
 	}
 	if n := len(log.Runs[0].Results); n != len(subjects)*len(Rules()) {
 		t.Errorf("%d results", n)
@@ -104,40 +102,6 @@ func TestHTMLContainsOnlyElementsOfTheTemplate(t *testing.T) {
 		}
 		if sections != len(audit.Containers) {
 			t.Errorf("%s: %d sections", name, sections)
-		}
-	}
-}
-
-func TestOSCALIsValid(t *testing.T) {
-	schema, err := os.ReadFile("testdata/oscal-ar-schema-1.0.6.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, audit := range map[string]Audit{"hostile": hostileAudit(), "empty": {Time: noon}, "static": Of([]Subject{web(nil)}, Options{Time: noon, Last: capability.CheckpointRestore})} {
-		document := write(t, audit, OSCAL)
-		result, err := gojsonschema.Validate(gojsonschema.NewBytesLoader(schema), gojsonschema.NewStringLoader(document))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, fault := range result.Errors() {
-			t.Errorf("%s: %s", name, fault)
-		}
-		var parsed struct {
-			Results struct {
-				Results []struct {
-					Findings []struct {
-						Target struct {
-							Status struct{ State, Reason string }
-						}
-					}
-				}
-			} `json:"assessment-results"`
-		}
-		if err := json.Unmarshal([]byte(document), &parsed); err != nil {
-			t.Fatal(err)
-		}
-		if name == "static" && (len(parsed.Results.Results[0].Findings) != len(Rules()) || parsed.Results.Results[0].Findings[0].Target.Status.State != "not-satisfied") {
-			t.Errorf("%+v", parsed)
 		}
 	}
 }

@@ -183,3 +183,9 @@ func jsonOf(s profile.Summary) jsonContainer {
 	}
 	return c
 }
+
+// JSONTypes returns a zero value of the type of each JSON document that this package writes, by the name of its schema
+// in docs/schema.
+func JSONTypes() map[string]any {
+	return map[string]any{"report": jsonReport{}, "diff": jsonComparison{}, "check": jsonCheck{}, "verify": jsonProof{}}
+}

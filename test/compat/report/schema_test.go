@@ -1,12 +1,15 @@
+// Package report compares the output of reports, and the JSON Schemas in docs/schema, with the libraries that read them.
 package report
 
 import (
 	"bytes"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,7 +18,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
@@ -29,17 +31,24 @@ import (
 	"github.com/capmon/capmon/internal/policy"
 	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/profile"
+	"github.com/capmon/capmon/internal/report"
+	"github.com/capmon/capmon/internal/report/reporttest"
 	"github.com/capmon/capmon/internal/rules"
 	"github.com/capmon/capmon/internal/sink"
 	"github.com/capmon/capmon/internal/uses"
 	"github.com/capmon/capmon/monitor"
 )
 
+var update = flag.Bool("update", false, "write the schemas instead of comparing with them")
+
 // schemas is the directory of the JSON Schemas, published the address at which users can read them.
 const (
-	schemas   = "../../docs/schema"
+	schemas   = "../../../docs/schema"
 	published = "https://raw.githubusercontent.com/capmon/capmon/main/docs/schema/"
 )
+
+// reportTypes are the types of package report by the names of their schemas.
+var reportTypes = report.JSONTypes()
 
 // described maps the name of each schema to the type that it describes.
 var described = map[string]struct {
@@ -48,10 +57,10 @@ var described = map[string]struct {
 	tag   string // the struct tag with the names of the fields
 }{
 	"profile": {profile.Profile{}, "A profile, as capmon profile --save and capmon merge write it", "json"},
-	"report":  {jsonReport{}, "A report, as capmon report -o json prints it", "json"},
-	"diff":    {jsonComparison{}, "A comparison, as capmon diff -o json prints it", "json"},
-	"check":   {jsonCheck{}, "The result of a check, as capmon check -o json prints it", "json"},
-	"verify":  {jsonProof{}, "A proof, as capmon verify -o json prints it", "json"},
+	"report":  {reportTypes["report"], "A report, as capmon report -o json prints it", "json"},
+	"diff":    {reportTypes["diff"], "A comparison, as capmon diff -o json prints it", "json"},
+	"check":   {reportTypes["check"], "The result of a check, as capmon check -o json prints it", "json"},
+	"verify":  {reportTypes["verify"], "A proof, as capmon verify -o json prints it", "json"},
 	"watch":   {uses.Use{}, "A line of capmon watch -o json", "json"},
 	"policy":  {policy.Policy{}, "A policy, as capmon check --policy reads it", "yaml"},
 	"alert":   {alert.Alert{}, "A line of capmon watch --rules FILE -o json", "json"},
@@ -200,7 +209,7 @@ func generated(t *testing.T, name string) []byte {
 // as keys.
 func collectComments(t *testing.T, dir string, comments map[string]string) {
 	t.Helper()
-	files, err := filepath.Glob("../../" + dir + "/*.go")
+	files, err := filepath.Glob("../../../" + dir + "/*.go")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no source in %s: %v", dir, err)
 	}
@@ -279,88 +288,71 @@ func instance(t *testing.T, text string) any {
 	return value
 }
 
+// written returns what a function writes.
+func written(t *testing.T, write func(io.Writer) error) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func checkText(t *testing.T, result policy.Result, format report.Format) string {
+	t.Helper()
+	return written(t, func(w io.Writer) error {
+		return report.WriteCheck(w, result, format, report.Options{}, "1.0", reporttest.Saturday)
+	})
+}
+
 // goldens returns JSON documents for each schema, with their names.
 func goldens(t *testing.T) map[string]map[string]string {
 	t.Helper()
 	all := map[string]map[string]string{"profile": {}, "report": {}, "verify": {}, "diff": {}, "check": {}, "watch": {}, "alert": {}, "message": {}, "trial": {}}
-	for name, p := range profiles() {
-		var file bytes.Buffer
-		if err := profile.Encode(&file, p); err != nil {
-			t.Fatal(err)
-		}
+	for name, p := range reporttest.Profiles() {
+		file := written(t, func(w io.Writer) error { return profile.Encode(w, p) })
 		if name != "hostile" { // its classes are not valid
-			all["profile"][name] = file.String()
-			all["report"][name], _ = rendered(t, p, JSON, Options{})
+			all["profile"][name] = file
+			all["report"][name] = written(t, func(w io.Writer) error { return report.Write(w, io.Discard, p, report.JSON, report.Options{}) })
 		}
 	}
-	for name, p := range map[string]profile.Proof{"proved": proof(), "not-proved": proof(func(p *profile.Proof) { p.Works = false })} {
-		var text bytes.Buffer
-		if err := WriteProof(&text, p, JSON); err != nil {
-			t.Fatal(err)
-		}
-		all["verify"][name] = text.String()
+	for name, p := range map[string]profile.Proof{"proved": reporttest.Proof(), "not-proved": reporttest.Proof(func(p *profile.Proof) { p.Works = false })} {
+		all["verify"][name] = written(t, func(w io.Writer) error { return report.WriteProof(w, p, report.JSON) })
 	}
-	for name, sides := range twoProfiles() {
+	for name, sides := range reporttest.Comparisons() {
 		if name != "hostile" {
-			all["diff"][name] = comparisonText(t, comparison(t, sides), JSON, Options{All: true})
+			comparison, err := compare.Profiles(sides[0], sides[1], compare.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all["diff"][name] = written(t, func(w io.Writer) error {
+				return report.WriteComparison(w, comparison, report.JSON, report.Options{All: true})
+			})
 		}
 	}
-	for name, use := range watchLines() {
-		var line bytes.Buffer
-		if err := use.WriteJSON(&line); err != nil {
-			t.Fatal(err)
-		}
-		all["watch"][name] = line.String()
-		line.Reset()
-		if err := alert.New("rule", alert.Critical, "summary", 3, use).WriteJSON(&line); err != nil {
-			t.Fatal(err)
-		}
-		all["alert"][name], all["message"][name] = line.String(), line.String()
+	for name, use := range reporttest.Uses() {
+		all["watch"][name] = written(t, use.WriteJSON)
+		text := written(t, alert.New("rule", alert.Critical, "summary", 3, use).WriteJSON)
+		all["alert"][name], all["message"][name] = text, text
 	}
-	var notice bytes.Buffer
-	if err := printable.WriteJSON(&notice, sink.Message{Schema: 2, Severity: alert.Critical, Dropped: &alert.Dropped{Sink: "chat"}}); err != nil {
-		t.Fatal(err)
-	}
-	all["message"]["notice"] = notice.String()
+	all["message"]["notice"] = written(t, func(w io.Writer) error {
+		return printable.WriteJSON(w, sink.Message{Schema: 2, Severity: alert.Critical, Dropped: &alert.Dropped{Sink: "chat"}})
+	})
 	for name, rule := range map[string]string{"all": "verdict: granted, except: [{capabilities: [CHOWN]}]", "executed": "executables: [/bin/ping]", "none": "capabilities: [BPF], containers: [none]"} {
 		file, err := rules.Parse("rules.yaml", []byte("rules: [{name: a, "+rule+"}]"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for of, p := range profiles() {
-			var line bytes.Buffer
-			if err := printable.WriteJSON(&line, rules.Try(file, p)); err != nil {
-				t.Fatal(err)
-			}
+		for of, p := range reporttest.Profiles() {
 			if of != "hostile" {
-				all["trial"][name+" "+of] = line.String()
+				all["trial"][name+" "+of] = written(t, func(w io.Writer) error { return printable.WriteJSON(w, rules.Try(file, p)) })
 			}
 		}
 	}
-	for name, result := range checks(t) {
-		all["check"][name] = checkText(t, result, JSON, Options{})
+	for name, result := range reporttest.Checks(t) {
+		all["check"][name] = checkText(t, result, report.JSON)
 	}
 	return all
-}
-
-// watchLines returns lines of capmon watch.
-func watchLines() map[string]uses.Use {
-	full := uses.Use{
-		Schema: 2, Time: time.Unix(1700000000, 5e8).UTC(),
-		Container:  uses.Container{ID: strings.Repeat("a", 64), Name: "web", Image: "nginx:1.27", ImageID: "sha256:1", Labels: map[string]string{"a": "b"}},
-		Process:    uses.Process{PID: 4711, InnerPID: 12, Program: "ping", Executable: "/bin/busybox", User: new(uint32), Parents: []uses.Parent{{PID: 4700, Program: "sh"}}, MoreParents: true},
-		Capability: capability.NetRaw, Class: classify.Required, Granted: true, RawSocket: true, Family: uses.IPv4, Nested: true,
-		Call: "socket(AF_INET, SOCK_RAW, ICMP)", Site: "inet_create", Stack: []string{"inet_create"}, Reason: "because", Unsure: "perhaps",
-	}
-	late := uses.Use{
-		Schema: 2, Time: full.Time, Late: true, Container: uses.Container{ID: full.Container.ID}, Process: uses.Process{PID: 1, Parents: []uses.Parent{}},
-		Capability: capability.Chown, Class: classify.Denied, Stack: []string{},
-	}
-	again := full
-	again.Count, again.Since, again.Process = 37, full.Time, uses.Process{Program: "ping", Parents: []uses.Parent{}}
-	open := full
-	open.First, open.Open, open.Class, open.Call, open.Site, open.Stack = true, true, "", "", "", []string{}
-	return map[string]uses.Use{"full": full, "late": late, "again": again, "open": open}
 }
 
 func TestOutputsMatchTheirSchemas(t *testing.T) {

@@ -54,11 +54,15 @@ LOSSES := WrongCachedCallSitesAreDetected|TooDeepContainersAreCounted|BesideAHos
 
 # The packages with the longest tests come first; the others run in parallel with them.
 .PHONY: test
-test: root-test setup-test build check-generate lint vulncheck ## run all tests, with a private Docker daemon
+test: root-test setup-test build check-generate lint vulncheck test-compat ## run all tests, with a private Docker daemon
 	scripts/expedite-rcu.sh $(PRIVATE_DOCKERD) sh -ec 'scripts/images.sh; scripts/corpus-images.sh fast; \
 		go test -race -count=1 -timeout 30m -p 1 -run "$(LOSSES)" ./monitor ./cmd/capmon; \
 		go test -race -count=1 -timeout 80m -parallel 4 -skip "$(LOSSES)" ./cmd/capmon ./monitor ./...; \
 		scripts/test-kernels.sh --short'
+
+.PHONY: test-compat
+test-compat: setup-test ## compare output with the libraries and tools that read it (test/compat is another module)
+	go test -C test/compat -race -count=1 ./...
 
 .PHONY: test-docker
 test-docker: root-test-docker setup-docker ## run the main tests with a current Docker daemon (TESTS="Verify Audit" selects tests)
@@ -96,7 +100,9 @@ lint: $(GOLANGCI_LINT) $(VALE) ## check the style of Go, C and shell, and the pr
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "not formatted, run gofmt -w: $$unformatted" >&2; exit 1; fi
 	go vet ./...
+	go vet -C test/compat ./...
 	$(GOLANGCI_LINT) run
+	cd test/compat && $(CURDIR)/$(GOLANGCI_LINT) run
 	clang-format --dry-run -Werror $(C_SOURCES)
 	shellcheck --external-sources $(SHELL_SCRIPTS)
 	scripts/prose.sh $(VALE)

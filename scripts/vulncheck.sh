@@ -1,5 +1,6 @@
 #!/bin/bash
-# Finds known vulnerabilities in the code that capmon calls, with govulncheck.
+# Finds known vulnerabilities in the code that capmon calls, with govulncheck. The tests of test/compat, which is another
+# module, are checked as well.
 #
 #   vulncheck.sh           with the version of the database below
 #   vulncheck.sh latest    with the newest database, to see what a new VULNDB below would find
@@ -38,6 +39,7 @@ fi
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 "$tool" -db "file://$database" -format json ./... >"$report"
+"$tool" -C test/compat -test -db "file://$database" -format json ./... >>"$report"
 # If the trace of a finding names a function, capmon calls the vulnerable code.
 mapfile -t found < <(jq --raw-output 'select(.finding.trace[0].function).finding.osv' "$report" | sort -u)
 
@@ -47,8 +49,8 @@ for id in "${found[@]}"; do
 	seen[$id]=1
 	if [[ -n ${accepted[$id]-} ]]; then continue; fi
 	failed=1
-	jq --raw-output --arg id "$id" '
-		select(.osv.id == $id).osv | "\(.id): \(.summary)\n  https://pkg.go.dev/vuln/\(.id)"' "$report"
+	jq --raw-output --null-input --arg id "$id" '
+		first(inputs | select(.osv.id == $id).osv) | "\(.id): \(.summary)\n  https://pkg.go.dev/vuln/\(.id)"' "$report"
 	jq --raw-output --arg id "$id" '
 		select(.finding.osv == $id and .finding.trace[0].function).finding |
 		"  in \(.trace[0].module)@\(.trace[0].version), fixed in \(.fixed_version // "no version"), called by \(.trace[-1].package)"' "$report" | sort -u

@@ -133,8 +133,8 @@ func handlerOf(source Source, token string) http.Handler {
 	return Handler(source, prometheus.NewRegistry(), Options{Token: token, Stale: time.Hour, Settled: time.Minute, Version: "1", Log: zap.NewNop()})
 }
 
-// get sends a request. The authorization is the value of its header; "" for none. test/compat/api compares responses with
-// their description.
+// get sends a request. The authorization is the value of its header; "" for none. test/compat/api compares responses
+// with their description.
 func get(handler http.Handler, path, authorization string) *httptest.ResponseRecorder {
 	request := httptest.NewRequest(http.MethodGet, path, nil)
 	if authorization != "" {

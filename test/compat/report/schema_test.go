@@ -1,4 +1,5 @@
-// Package report compares the output of reports, and the JSON Schemas in docs/schema, with the libraries that read them.
+// Package report compares the output of reports with the JSON Schemas in docs/schema, and with the libraries that read
+// the output.
 package report
 
 import (

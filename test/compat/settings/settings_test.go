@@ -124,8 +124,7 @@ func checkSettings(t *testing.T, target settings.Target, all []settings.Containe
 
 var validServiceName = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
 
-// nameIn returns the name of a container in the settings of a target. In a compose file, the names are those of
-// services.
+// nameIn returns the name of a container in the settings of a target. A compose file has the names of services.
 func nameIn(target settings.Target, c settings.Container) string {
 	switch {
 	case target.Name != "compose":

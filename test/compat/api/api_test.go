@@ -1,5 +1,5 @@
-// Package api compares the responses of capmon's HTTP API with their OpenAPI description.
-package api
+// Package api_test compares the responses of capmon's HTTP API with their OpenAPI description.
+package api_test
 
 import (
 	"context"

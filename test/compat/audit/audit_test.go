@@ -1,5 +1,5 @@
-// Package audit compares the output formats of audits with their libraries and schemas.
-package audit
+// Package audit_test compares the output formats of audits with their libraries and schemas.
+package audit_test
 
 import (
 	"bytes"

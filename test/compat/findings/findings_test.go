@@ -1,5 +1,5 @@
-// Package findings compares the formats of findings with the libraries that read them.
-package findings
+// Package findings_test compares the formats of findings with the libraries that read them.
+package findings_test
 
 import (
 	"bytes"

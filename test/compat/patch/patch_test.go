@@ -1,5 +1,5 @@
-// Package patch compares the files that capmon changes with what the tools that use these files read.
-package patch
+// Package patch_test compares the files that capmon changes with what the tools that use these files read.
+package patch_test
 
 import (
 	"bytes"

@@ -1,6 +1,6 @@
-// Package report compares the output of reports with the JSON Schemas in docs/schema, and with the libraries that read
-// the output.
-package report
+// Package report_test compares the output of reports with the JSON Schemas in docs/schema, and with the libraries that
+// read the output.
+package report_test
 
 import (
 	"bytes"

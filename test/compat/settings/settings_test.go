@@ -1,5 +1,5 @@
-// Package settings compares the settings that capmon writes with what each target's own parser or types read.
-package settings
+// Package settings_test compares the settings that capmon writes with what each target's own parser or types read.
+package settings_test
 
 import (
 	"fmt"

@@ -27,7 +27,7 @@ func parseAge(text string) (time.Duration, error) {
 	return age, nil
 }
 
-// parseTime parses a time: an age before now, a date (from its beginning in the time zone of now), or RFC 3339.
+// parseTime parses a time: an age before now, a date (its beginning in the time zone of now), or RFC 3339.
 func parseTime(text string, now time.Time) (time.Time, error) {
 	if age, err := parseAge(text); err == nil {
 		return now.Add(-age), nil

@@ -44,7 +44,8 @@ type alerting struct {
 	alerts uint64
 }
 
-// scope is which uses the rules get.
+// scope describes the uses that the rules receive: also those of checks that do not count as use (all), and also repeated
+// ones (every).
 type scope struct{ all, every bool }
 
 // covers reports whether the scope includes all uses that a file of rules needs.
@@ -75,19 +76,16 @@ func (w *watchFlags) newAlerting(cmd *cobra.Command, fail context.CancelCauseFun
 	return a, nil
 }
 
-// loadRules reads a file of rules, or the built-in rules, and the profiles that they name.
+// loadRules reads a file of rules, or the built-in rules, and the profiles that these rules name. notices are messages
+// for the user.
 func loadRules(path string) (file rules.File, notices []string, err error) {
 	if path == builtinRules {
 		file, err = rules.Builtin()
 	} else {
 		file, err = rules.Load(path)
 	}
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
-		return rules.File{}, nil, fmt.Errorf("reading the rules: %w", err)
-	}
 	if err != nil {
-		return rules.File{}, nil, fmt.Errorf("rules %w", err)
+		return rules.File{}, nil, inFile("rules", err)
 	}
 	if notices, err = file.LoadProfiles(); err != nil {
 		return rules.File{}, nil, fmt.Errorf("rules %w", err)
@@ -95,7 +93,15 @@ func loadRules(path string) (file rules.File, notices []string, err error) {
 	return file, notices, nil
 }
 
-// newAlerting reads the rules. It writes notices to notices, not to the output.
+// inFile adds what a file contains to an error of reading or parsing the file. A parsing error begins with the path.
+func inFile(what string, err error) error {
+	if errors.As(err, new(*fs.PathError)) {
+		return fmt.Errorf("reading the %s: %w", what, err)
+	}
+	return fmt.Errorf("%s %w", what, err)
+}
+
+// newAlerting reads the rules. It writes messages for the user to notices.
 func newAlerting(path string, notices io.Writer) (*alerting, error) {
 	file, texts, err := loadRules(path)
 	if err != nil {

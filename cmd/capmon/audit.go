@@ -37,22 +37,22 @@ type auditFlags struct {
 func newAudit(logging *logging) *cobra.Command {
 	a := &auditFlags{logging: logging}
 	cmd := &cobra.Command{
-		Use:   "audit [CONTAINER...] [--profile FILE | --for DURATION | --db FILE | --static]",
-		Short: "Check all containers against CIS Docker Benchmark 5.4",
-		Long: `audit compares the capabilities that each container of the host is granted, running or
-not, with the capabilities that it uses. The status is pass, fail, or manual if capmon
-cannot decide. For each container that does not pass, audit prints the commands that
-fix it.
+		Use:   "audit [CONTAINER...] [--static | --profile FILE --for DURATION --db FILE]",
+		Short: "Audit containers against CIS Docker Benchmark 5.4: no unneeded capabilities",
+		Long: `audit compares the capabilities that each container of the Docker engine, running or
+not, is granted with the capabilities that it uses. The status is pass, fail, or manual
+if capmon cannot decide. For each container that does not pass, audit prints commands
+that fix it, or that find out what it needs.
 
 audit reads what the containers use from profiles that --save wrote (--profile), from
 an observation of the running containers (--for), from the database of capmon serve
-(--db), or from several of them. Without these options, it reads the database.
---static reads only the grants: it does not need root, and finds only violations that
-do not depend on what is used.
+(--db), or from several of these. Without these options, it reads the database. With
+--static, audit reads only the grants: it does not need root, and finds only violations
+that do not depend on the uses.
 
-The commands leave out values that may be secret, such as values of environment
-variables. Such commands are comments. --with-values prints the values: keep the
-output secret.
+The commands leave out values that may be secret, such as the values of environment
+variables. audit prints an incomplete command as a comment. With --with-values, it
+prints the values: keep the output secret.
 
 The exit code is 1 if a container fails.`,
 		Example: `  sudo capmon audit
@@ -68,7 +68,7 @@ The exit code is 1 if a container fails.`,
 	registerDB(flags, &a.input.db)
 	flags.BoolVar(&a.static, "static", false, "check only the grants, not what the containers use")
 	flags.BoolVar(&a.strict, "strict", false, "also exit with 1 if a container violates one of the related CIS rules")
-	flags.BoolVar(&a.withValues, "with-values", false, "print values that may be secret in the commands: of environment variables, labels, options and arguments")
+	flags.BoolVar(&a.withValues, "with-values", false, "in the commands, print the values of environment variables, labels, options and arguments, which may be secret")
 	flags.Var(&a.duration, "for", "observe the running containers for this `DURATION`, such as 10m")
 	flags.DurationVar(&a.thresholds.Observed, "min-observed", 10*time.Minute, "a capability counts as unused only if capmon observed the workload for at least this `DURATION`")
 	flags.DurationVar(&a.thresholds.ObservedRisky, "min-observed-risky", time.Minute, "the `DURATION` for NET_RAW and for risky capabilities such as SYS_ADMIN, instead of --min-observed")
@@ -138,7 +138,7 @@ func (a *auditFlags) load(cmd *cobra.Command) ([]profile.Profile, error) {
 // explain adds what to do about an unknown container.
 func (a *auditFlags) explain(err error) error {
 	if errors.Is(err, container.ErrNotFound) {
-		return fmt.Errorf("%w: docker ps --all lists the containers", err)
+		return fmt.Errorf("%w: docker ps --all lists all containers", err)
 	}
 	return err
 }

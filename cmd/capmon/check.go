@@ -32,12 +32,12 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [--policy FILE] [--baseline PROFILE] [--deny CAPABILITIES] [PROFILE...]",
 		Short: "Check profiles against a policy or a baseline",
-		Long: `check adds the profiles up and checks what each container used and was granted. A
+		Long: `check adds the profiles up, and checks what each container used and was granted. A
 capability counts as used if the workload needed it, or tried to use it and was denied.
-Other checks of the kernel do not count. The exit code is 1 if a rule is violated.
+The exit code is 1 if a container violates a rule.
 
-If you give several of --policy, --baseline, --deny, --allow, --deny-granted and
---allow-granted, a container must comply with all of them.
+The rules are in a policy file (--policy), or are the flags --baseline, --deny, --allow,
+--deny-granted and --allow-granted. Every container must comply with all rules.
 
 Without files, check reads the database. --container, --image and similar options
 select runs from files and from the database.`,
@@ -56,7 +56,7 @@ select runs from files and from the database.`,
 				return err
 			}
 			if len(p.Runs) == 0 {
-				return errors.New("the profiles contain no container: did any container start while capmon recorded them?")
+				return errors.New("the profiles contain no container: did a container run while capmon recorded?")
 			}
 			comparison, err := flagged.compare(p)
 			if err != nil {
@@ -78,14 +78,14 @@ select runs from files and from the database.`,
 	flags.BoolVar(&all, "all", false, "show every pattern of use that violates a rule")
 	input.register(flags)
 	input.registerContainers(flags)
-	flags.StringVar(&flagged.policyFile, "policy", "", "check against the rules in this `FILE`")
-	flags.StringVar(&flagged.baseline, "baseline", "", "fail if a container needs or tries a capability that it does not need or try in this `PROFILE`")
-	flags.StringSliceVar(&flagged.deny, "deny", nil, "fail if one of these `CAPABILITIES` is used; separate them with commas; ALL and DEFAULT are sets")
+	flags.StringVar(&flagged.policyFile, "policy", "", "check against the rules of the policy in this `FILE`")
+	flags.StringVar(&flagged.baseline, "baseline", "", "fail if a container needs or tries a capability that it neither needed nor tried in this `PROFILE`")
+	flags.StringSliceVar(&flagged.deny, "deny", nil, "fail if one of these `CAPABILITIES` is used; separate them with commas; DEFAULT means the default of Docker, ALL all capabilities")
 	flags.StringSliceVar(&flagged.allow, "allow", nil, "fail if a capability other than these `CAPABILITIES` is used; '' allows none")
 	flags.StringSliceVar(&flagged.denyGranted, "deny-granted", nil, "fail if one of these `CAPABILITIES` is granted, used or not")
 	flags.StringSliceVar(&flagged.allowGranted, "allow-granted", nil, "fail if a capability other than these `CAPABILITIES` is granted, used or not; '' allows none")
-	flags.BoolVar(&flagged.anyStart, settings.EvenIfStartUnseen, false, "do not fail only because capmon did not see the start of a container (--deny, --allow, --baseline)")
-	flags.BoolVar(&flagged.ignoreDenied, "ignore-denied", false, "--deny and --allow ignore capabilities that were tried and denied")
+	flags.BoolVar(&flagged.anyStart, settings.EvenIfStartUnseen, false, "do not fail only because capmon did not see the start of a container")
+	flags.BoolVar(&flagged.ignoreDenied, "ignore-denied", false, "--deny and --allow ignore capabilities that the container tried to use and was denied")
 	return cmd
 }
 
@@ -95,7 +95,7 @@ func (c checkRules) policy(cmd *cobra.Command) (policy.Policy, error) {
 	if c.policyFile != "" {
 		var err error
 		if rules, err = policy.Load(c.policyFile); err != nil {
-			return policy.Policy{}, fmt.Errorf("policy %w", err)
+			return policy.Policy{}, inFile("policy", err)
 		}
 	}
 	rules.EvenIfStartUnseen = rules.EvenIfStartUnseen || c.anyStart
@@ -143,7 +143,7 @@ func (c checkRules) compare(p profile.Profile) (*compare.Comparison, error) {
 	}
 	comparison, err := compare.Profiles(baseline, p, compare.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("comparing with the baseline %s: %w; give the containers fixed names", c.baseline, err)
+		return nil, fmt.Errorf("comparing with the baseline %s: %w: give the containers fixed names", c.baseline, err)
 	}
 	return &comparison, nil
 }

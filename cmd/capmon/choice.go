@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // choice is the value of a flag that accepts only the words in of. Another word is a usage error of every command.
@@ -38,8 +40,5 @@ func registerOutput[F ~string](flags *pflag.FlagSet, format *choice, formats ...
 	flags.VarP(format, "output", "o", "`FORMAT` of the output: "+format.list())
 }
 
-// list returns the words as a part of a sentence.
-func (c *choice) list() string {
-	last := len(c.of) - 1
-	return strings.Join(c.of[:last], ", ") + " or " + c.of[last]
-}
+// list returns the words for a sentence.
+func (c *choice) list() string { return printable.Choice(c.of) }

@@ -36,7 +36,7 @@ func setFlags(cmd *cobra.Command, body ast.Node) error {
 	case *ast.MappingValueNode:
 		pairs = []*ast.MappingValueNode{body}
 	default:
-		return strictyaml.ErrorAt(body, "a configuration has names of flags with their values")
+		return strictyaml.ErrorAt(body, "a configuration must have names of flags with their values, such as save-every: 1m")
 	}
 	given := make(map[string]bool)
 	for _, pair := range pairs {
@@ -58,7 +58,7 @@ func setFlags(cmd *cobra.Command, body ast.Node) error {
 		}
 		for _, value := range values {
 			if err := cmd.Flags().Set(name, value); err != nil {
-				return strictyaml.ErrorAt(pair.Value, "%s: %v", name, err)
+				return strictyaml.ErrorAt(pair.Value, "%s: %v", name, explainValue(err))
 			}
 		}
 	}

@@ -24,9 +24,9 @@ func newDB() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "db",
 		Short: "Maintain the database: import, alerts, info, check, backup, prune",
-		Long: `The database contains the runs of all containers that capmon serve or capmon db import
-has saved. capmon report, flags, diff, check, merge and audit read it if you name no
-files.`,
+		Long: `The database contains the runs of containers, the proofs and the alerts that capmon
+serve and capmon db import have saved. capmon report, flags, diff, check, merge and
+audit read the database if you name no files.`,
 		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -38,7 +38,7 @@ files.`,
 // openExisting opens a database. It returns an error if the file does not exist.
 func openExisting(cmd *cobra.Command, path string, options store.Options) (*store.Store, error) {
 	if _, err := os.Stat(path); path != "" && errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("there is no database %s: name another one with --db; capmon db import FILE creates one", path)
+		return nil, fmt.Errorf("there is no database %s: name another one with --db, or create it with capmon serve or capmon db import FILE", path)
 	}
 	return openDB(cmd.Context(), path, options)
 }
@@ -52,7 +52,7 @@ if it does not exist. If import cannot read one of the files, it changes nothing
 counts once, no matter how often you import it.`,
 		Example: `  sudo capmon db import web.json
   capmon db import --db ci.db monday.json tuesday.json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: arguments(1, -1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			sum, err := loadAll(files)
 			if err != nil {
@@ -80,11 +80,11 @@ func newAlerts(path *string) *cobra.Command {
 		Use:   "alerts",
 		Short: "List the alerts in the database",
 		Long: `alerts lists the alerts that capmon serve has saved in the database, the oldest first.
---container, --image and similar options select alerts. With -o json, alerts prints a
-list, as /api/v1/alerts does.`,
+--container, --image and similar options select alerts. With -o json, alerts prints the
+same list as /api/v1/alerts of capmon serve.`,
 		Example: `  sudo capmon db alerts --since 1d
   sudo capmon db alerts --image nginx -o json | jq '.[] | select(.severity == "critical")'`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			input.db = *path
 			alerts, err := input.alerts(cmd)
@@ -124,7 +124,7 @@ func (i *profileInput) alerts(cmd *cobra.Command) ([]alert.Alert, error) {
 	}
 	notes := cmd.ErrOrStderr()
 	if missing.Pruned > 0 {
-		fmt.Fprintf(notes, "capmon: pruned from %s: %s from before %s, which may be missing here\n", i.db, plural(missing.Pruned, "alert"), local(missing.Until))
+		fmt.Fprintf(notes, "capmon: pruned from %s: %s from before %s, which may be missing in this list\n", i.db, plural(missing.Pruned, "alert"), local(missing.Until))
 	}
 	reportUnknownAlerts(notes, missing.Unknown, selection)
 	if len(alerts) == 0 {
@@ -165,7 +165,8 @@ func (i *profileInput) unknownContainers(cmd *cobra.Command, db *store.Store, se
 	return noneSelected("container in "+i.db, selection, containers)
 }
 
-// reportUnknownAlerts prints which alerts may be missing, because capmon does not know the names of their containers.
+// reportUnknownAlerts prints which alerts may be missing in the list, because capmon does not know the names of their
+// containers.
 func reportUnknownAlerts(notes io.Writer, unknown []alert.Alert, selection store.Selection) {
 	if len(unknown) == 0 {
 		return
@@ -175,7 +176,7 @@ func reportUnknownAlerts(notes io.Writer, unknown []alert.Alert, selection store
 		names = append(names, printable.Word(a.Container().Title()))
 	}
 	slices.Sort(names)
-	fmt.Fprintf(notes, "capmon: left out, %s: %s, of %s\n", reasonUnknown(selection),
+	fmt.Fprintf(notes, "capmon: left out %s: %s, of %s\n", reasonUnknown(selection),
 		plural(uint64(len(unknown)), "alert"), abbreviate(slices.Compact(names)))
 }
 
@@ -184,7 +185,7 @@ func newInfo(path *string) *cobra.Command {
 		Use:     "info",
 		Short:   "Print what the database contains",
 		Example: "  sudo capmon db info",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			db, err := openExisting(cmd, *path, store.Options{ReadOnly: true})
 			if err != nil {
@@ -197,7 +198,7 @@ func newInfo(path *string) *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			fmt.Fprintf(out, "database  %s, schema %d\n", *path, info.Schema)
-			fmt.Fprintf(out, "size      %s, and %s of log\n", bytesize.BytesSize(float64(info.Size)), bytesize.BytesSize(float64(info.Log)))
+			fmt.Fprintf(out, "size      %s, and %s of write-ahead log\n", bytesize.BytesSize(float64(info.Size)), bytesize.BytesSize(float64(info.Log)))
 			fmt.Fprintf(out, "runs      %d of %s of %s; %d were running when last saved\n",
 				info.Runs, plural(info.Containers, "container"), plural(info.Images, "image"), info.Ongoing)
 			if info.Runs > 0 {
@@ -216,11 +217,12 @@ func newInfo(path *string) *cobra.Command {
 func newCheckDB(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
-		Short: "Check the database for damage; exit code 1 if it is damaged",
+		Short: "Check the database for damage",
 		Long: `check reads the whole database. It verifies the file, all references, the checksum of
-each run, and that the tables match the documents of the runs.`,
+each run, and that the tables match the stored runs.
+The exit code is 1 if the database is damaged.`,
 		Example: "  sudo capmon db check",
-		Args:    cobra.NoArgs,
+		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			problems, err := checkDB(cmd, *path)
 			if err != nil {
@@ -256,9 +258,9 @@ func newBackup(path *string) *cobra.Command {
 		Use:   "backup FILE",
 		Short: "Write a consistent copy of the database, even while others write to it",
 		Long: `backup writes a consistent copy of the database to a file, which must not exist yet.
-Only the owner can read the file. --db can read the copy.`,
+Only the owner can read the file. To read the copy, use --db.`,
 		Example: "  sudo capmon db backup /backup/capmon.db",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments(1, 1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			db, err := openExisting(cmd, *path, store.Options{ReadOnly: true})
 			if err != nil {
@@ -281,11 +283,11 @@ func newPrune(path *string) *cobra.Command {
 		Use:   "prune [--older-than AGE] [--max-size SIZE]",
 		Short: "Remove the oldest runs, proofs and alerts from the database",
 		Long: `prune removes runs, proofs and alerts that ended longer ago than an age, or the oldest
-ones until the file is no larger than a size. The database stores how many prune has
-removed, and commands that read the database report it. Runs in progress stay.`,
+ones until the file is no larger than a size. It keeps runs in progress. The database
+stores how many prune has removed, and commands that read the database report it.`,
 		Example: `  sudo capmon db prune --older-than 90d --max-size 1GiB
   sudo capmon db prune --older-than 30d --dry-run`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := parseRetention(&retention, olderThan, maxSize); err != nil {
 				return err
@@ -299,13 +301,13 @@ removed, and commands that read the database report it. Runs in progress stay.`,
 			if err != nil {
 				return err
 			}
-			verb := "removed"
+			verb, has := "removed", "now has"
 			if retention.DryRun {
-				verb = "would remove"
+				verb, has = "would remove", "would then have"
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s; the database now has %s\n", verb, removed(removal.Runs, removal.Proofs, removal.Alerts, removal.Until), bytesize.BytesSize(float64(removal.Size)))
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s; the database %s %s\n", verb, removed(removal.Runs, removal.Proofs, removal.Alerts, removal.Until), has, bytesize.BytesSize(float64(removal.Size)))
 			if retention.MaxSize > 0 && removal.Size > retention.MaxSize {
-				fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the database is larger than --max-size, but prune cannot remove the rest: runs in progress, and the empty tables")
+				fmt.Fprintln(cmd.ErrOrStderr(), "capmon: the database remains larger than --max-size: prune does not remove runs in progress, and the empty tables have a size")
 			}
 			return nil
 		},
@@ -333,14 +335,14 @@ func parseRetention(retention *store.Retention, olderThan, maxSize string) (err 
 	return nil
 }
 
-// removed returns how much was removed, as a text.
+// removed describes how much was removed. until is the latest end of a removed run.
 func removed(runs, proofs, alerts uint64, until time.Time) string {
 	parts := []string{plural(runs, "run"), plural(proofs, "proof"), plural(alerts, "alert")}
 	if !until.IsZero() {
-		parts[0] += " that ended by " + local(until)
+		parts[0] += " (latest end " + local(until) + ")"
 	}
 	return strings.Join(parts, ", ")
 }
 
-// local formats a time in the local time zone.
+// local formats a time for users, in the local time zone.
 func local(t time.Time) string { return t.Local().Format(time.DateTime + " MST") }

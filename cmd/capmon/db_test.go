@@ -150,7 +150,7 @@ func TestUnknownContainersAreReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	needed := p.Runs[0].Uses[0].Capability.String()
-	message := `capmon: left out, because the engine did not describe the containers, so capmon does not know whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
+	message := `capmon: left out because the engine did not describe the containers, so capmon does not know whether they are selected: "\x1babababababa", which needed ` + needed + "\n"
 	for _, source := range [][]string{{file}, {"--db", imported(t, file)}} {
 		for _, test := range []struct {
 			selection []string
@@ -180,11 +180,11 @@ func TestPrunedRunsAreReported(t *testing.T) {
 	age := time.Since(time.Date(2026, 8, 2, 13, 0, 0, 0, time.UTC)).Round(time.Second).String()
 	prune := []string{"db", "prune", "--db", db, "--older-than", age}
 	for _, arguments := range [][]string{append(prune, "--dry-run"), prune} {
-		expected(t, exitDone, arguments, "remove", "2 runs that ended by", "0 proofs, 0 alerts")
+		expected(t, exitDone, arguments, "remove", "2 runs (latest end ", "0 proofs, 0 alerts")
 	}
 	expected(t, exitDone, prune, "removed 0 runs, ")
 	got := execute(t, binary, "flags", "--db", db, "--image", "app:2")
-	if got.stdout != "--cap-drop=ALL --cap-add=NET_RAW\n" || !strings.Contains(got.stderr, ": 1 run of image app:2, which ended by ") {
+	if got.stdout != "--cap-drop=ALL --cap-add=NET_RAW\n" || !strings.Contains(got.stderr, ": 1 run of image app:2 (latest end ") {
 		t.Errorf("got %+v", got)
 	}
 	for _, selection := range [][]string{{"--since", "2026-08-02T14:00:00Z"}, {"--image", "app:2", "--since", "2026-08-03"}} {
@@ -195,7 +195,7 @@ func TestPrunedRunsAreReported(t *testing.T) {
 	if got := execute(t, binary, "report", "--db", db, "--image", "app:1"); got.code != exitUsage || !strings.Contains(got.stderr, "1 run of image app:1") || !strings.Contains(got.stderr, `--image "app:1" selects none`) {
 		t.Errorf("got %+v", got)
 	}
-	expected(t, exitDone, []string{"db", "info", "--db", db}, "pruned    2 runs that ended by")
+	expected(t, exitDone, []string{"db", "info", "--db", db}, "pruned    2 runs (latest end ")
 	expected(t, exitDone, []string{"db", "prune", "--db", db, "--max-size", "1GiB"}, "removed 0 runs")
 }
 
@@ -375,7 +375,7 @@ func TestInvalidSourcesAreReported(t *testing.T) {
 		{"db alerts --db DB -o flags", "choose table or json"},
 		{"db alerts --db DB --image [", "pattern"},
 		{"db alerts --db DB --until soon", "--until"},
-		{"db alerts --db DB web", "unknown command"},
+		{"db alerts --db DB web", "unexpected argument"},
 		{"db check --db NONE", "there is no database"},
 		{"db prune --db NONE --older-than 1d", "there is no database"},
 		{"db backup --db NONE x", "there is no database"},

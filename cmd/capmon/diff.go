@@ -25,23 +25,22 @@ func newDiff() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff [BEFORE [AFTER]]",
 		Short: "Report which needs and call sites are new, gone or changed between two profiles",
-		Long: `diff compares two profiles, for example of two versions of an image, or from before
-and after a change. It pairs containers by their service of Compose or a swarm, then by
-their name, then by their image without its tag if each profile has one container of it.
+		Long: `diff compares the profiles BEFORE and AFTER, for example of two versions of an image. It
+pairs containers by their service of Compose or a swarm, then by their name. Last, it
+pairs containers by their image without its tag, if each profile has one container of it.
 
-If you name fewer than two files, diff reads the other profiles from the database:
+If you name fewer than two files, diff reads the missing profiles from the database:
 --image selects the runs before, and --with-image the runs after. It then merges all
 containers of an image into one, unless --container pairs them.
 
 With --fail-on-new, the exit code is 1 if a container needs a capability that it did
-not need before. It is also 1 if a container tries a capability that it did not try
-before and is denied.`,
+not need before, or tries a new one and is denied.`,
 		Example: `  capmon diff main.json branch.json
   capmon diff --fail-on-new main.json branch.json
   capmon diff --container web-1.0=web-1.1 releases.json releases.json
   sudo capmon diff --image nginx:1.26 --with-image nginx:1.27
   sudo capmon diff main.json --with-image app:branch`,
-		Args: cobra.MaximumNArgs(2),
+		Args: arguments(0, 2),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			for _, name := range containers {
 				choice, err := compare.ParseChoice(name)
@@ -71,7 +70,7 @@ before and is denied.`,
 	flags := cmd.Flags()
 	input.register(flags)
 	registerOutput(flags, &format, report.ComparisonFormats()...)
-	flags.BoolVar(&all, "all", false, "also show what has not changed, and the checks that do not count as use")
+	flags.BoolVar(&all, "all", false, "also show what did not change, and the checks that do not count as use")
 	flags.BoolVar(&failOnNew, "fail-on-new", false, "exit with 1 if a container needs a new capability, or tries a new one and is denied")
 	flags.StringArrayVar(&containers, "container", nil, "compare only the container, service or image with this `NAME`, or pair two names: BEFORE=AFTER; may be repeated")
 	flags.BoolVar(&options.Images, "images", false, "merge all containers of an image into one, regardless of its tag")
@@ -124,15 +123,15 @@ func (i *diffInput) check(cmd *cobra.Command, files int) error {
 	case files == 2:
 		for _, name := range []string{"db", "image", "with-image", "label", "compose-service", "since", "until"} {
 			if cmd.Flags().Changed(name) {
-				return fmt.Errorf("--%s selects from the database: name at most one file with it", name)
+				return fmt.Errorf("--%s selects from the database, but two files are complete: leave out --%[1]s or a file", name)
 			}
 		}
 	case files == 1 && before:
-		return errors.New("the file and --image both name the profile before: leave one of them out")
+		return errors.New("the file and --image both select the profile BEFORE: use --with-image to select the profile AFTER, or leave out the file")
 	case files == 1 && !after:
-		return errors.New("nothing to compare with: name a second file, or images in the database with --with-image")
+		return errors.New("nothing to compare with: name a second file, or select images in the database with --with-image")
 	case files == 0 && (!before || !after):
-		return errors.New("nothing to compare: name two files, or images in the database with --image and --with-image")
+		return errors.New("nothing to compare: name two files, or select images in the database with --image and --with-image")
 	}
 	return nil
 }
@@ -140,7 +139,7 @@ func (i *diffInput) check(cmd *cobra.Command, files int) error {
 func compareSides(sides [2]side, options compare.Options) (compare.Comparison, error) {
 	for _, side := range sides {
 		if len(side.profile.Runs) == 0 {
-			return compare.Comparison{}, fmt.Errorf("%s contains no container, so there is nothing to compare: did any container start while capmon recorded it?", side.name)
+			return compare.Comparison{}, fmt.Errorf("%s contains no container, so there is nothing to compare: did a container run while capmon recorded?", side.name)
 		}
 	}
 	comparison, err := compare.Profiles(sides[0].profile, sides[1].profile, options)

@@ -18,11 +18,11 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Report what this host supports, and how to fix what it does not support",
 		Long: `doctor examines the kernel, the rights of this process, the cgroups and the Docker
-engine, and tries every hook for the kernel's capability check. The exit code is 2 if
-profiling does not work on this host.`,
+engine, and tries every hook for the kernel's capability checks. For problems, it
+prints remedies. The exit code is 2 if capmon cannot record on this host.`,
 		Example: `  sudo capmon doctor
   sudo capmon doctor -o json`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			findings := doctor.Examine(cmd.Context(), options)
 			if err := writeFindings(cmd.OutOrStdout(), findings, format.value); err != nil {

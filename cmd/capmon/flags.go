@@ -30,9 +30,10 @@ func newFlags() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "flags [FILE...]",
 		Short: "Print least-privilege settings, or write them into a file",
-		Long: "flags prints, for each container, the settings that grant the capabilities that the\n" +
-			"container needs and no others. Several files add up. Without files, flags reads the\n" +
-			"database. With --image alone, it merges all containers of an image into one.\n\nTargets (--for):\n" +
+		Long: "flags prints least-privilege settings for each container: they grant the capabilities\n" +
+			"that the container needs and no others. flags adds several files up. Without files, it\n" +
+			"reads the database. If only --image selects containers, flags merges all containers of\n" +
+			"an image into one.\n\nTargets (--for):\n" +
 			targetList(),
 		Example: `  docker run $(capmon flags app.json) app
   capmon flags app.json --for kubernetes
@@ -43,9 +44,9 @@ func newFlags() *cobra.Command {
 	flags := cmd.Flags()
 	f.input.register(flags)
 	f.input.registerImages(flags)
-	flags.StringVar(&f.target, "for", "docker", "`TARGET` of the settings, see above")
+	flags.StringVar(&f.target, "for", "docker", "`TARGET`: the tool or file format to print settings for, see above")
 	flags.StringVar(&f.style, "style", string(settings.Absolute), "`STYLE` of the settings: absolute drops all capabilities and adds the needed ones; delta changes what the target grants by default")
-	flags.StringVar(&f.container, "container", "", "only the container with this `NAME`, service or ID; with --patch, also its name in the manifest")
+	flags.StringVar(&f.container, "container", "", "only the container with this `NAME`, service or ID; with --patch, NAME is also its name in the manifest")
 	flags.StringVar(&f.patch, "patch", "", "write the settings into this `FILE`: a compose file, a Kubernetes manifest or a quadlet (see --for)")
 	flags.StringVar(&f.service, "service", "", "with --patch: the `SERVICE` in the compose file")
 	flags.BoolVar(&f.anyStart, settings.EvenIfStartUnseen, false, "also print the lists of containers whose start capmon did not see: a container may fail to start with such a list")
@@ -82,7 +83,7 @@ func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
 	}
 	all := settings.Containers(p)
 	if len(all) == 0 {
-		return errors.New("these profiles contain no container")
+		return errors.New("these profiles contain no container: did a container run while capmon recorded?")
 	}
 	if f.anyStart {
 		settings.AcceptAnyStart(all)
@@ -138,7 +139,7 @@ func (f *flagsFlags) check(style settings.Style) (patch.Kind, error) {
 	return kind, nil
 }
 
-// called returns the containers that a name may mean. It returns an error if there are none.
+// called returns the containers with a name. It returns an error if there are none.
 func called(all []settings.Container, name string) ([]settings.Container, error) {
 	var found []settings.Container
 	for _, c := range all {
@@ -156,7 +157,7 @@ func called(all []settings.Container, name string) ([]settings.Container, error)
 	return found, nil
 }
 
-// printCautions prints what to know before relying on the lists.
+// printCautions prints the cautions about the lists, and alternatives.
 func printCautions(notes io.Writer, all []settings.Container) {
 	for _, c := range all {
 		for _, text := range slices.Concat(report.Cautions(c.Summary), report.Substitutes(c.Summary)) {
@@ -189,7 +190,7 @@ func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settin
 	}
 	change := patch.Diff(f.patch, before, result.Text)
 	if len(change) == 0 {
-		fmt.Fprintf(notes, "capmon: %s already grants exactly this\n", path)
+		fmt.Fprintf(notes, "capmon: %s already has these settings\n", path)
 		return nil
 	}
 	if err := f.show(cmd, change); err != nil {

@@ -317,7 +317,7 @@ services:
 		t.Errorf("%+v, but the dry run printed\n%s", made, shown.stdout)
 	}
 	again := execute(t, patch...)
-	if again.code != 0 || again.stdout != "" || !strings.Contains(again.stderr, "already grants exactly this") {
+	if again.code != 0 || again.stdout != "" || !strings.Contains(again.stderr, "already has these settings") {
 		t.Errorf("a second time: %+v", again)
 	}
 	if got := strings.TrimSpace(mustExecute(t, "stat", "-c", "%a %u %g", file)); got != "640 1234 4321" {

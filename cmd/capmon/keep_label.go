@@ -16,7 +16,7 @@ type labelFlags struct {
 
 func (k *labelFlags) register(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&k.patterns, "keep-label", nil,
-		"store and show the values of labels whose keys match this `PATTERN`; capmon leaves out other values, except names of services and pods; may be repeated")
+		"store and show the values of labels whose keys match this `PATTERN`; capmon leaves out the other values, except the names of services and pods; may be repeated")
 }
 
 // check validates the patterns and sets labels.

@@ -25,7 +25,7 @@ func createContainer(t *testing.T, args ...string) (id string) {
 // leftOut reports whether the log lists the container among those that were left out.
 func leftOut(log, name string) bool {
 	return slices.ContainsFunc(strings.Split(log, "\n"), func(line string) bool {
-		return strings.Contains(line, "left out, ") && strings.Contains(line, `"containers": [`) && strings.Contains(line, strconv.Quote(name))
+		return strings.Contains(line, "left out ") && strings.Contains(line, `"containers": [`) && strings.Contains(line, strconv.Quote(name))
 	})
 }
 
@@ -55,7 +55,7 @@ func TestReusedNamesBelongToTheRightContainer(t *testing.T) {
 	} else {
 		workload{required: caps("SYS_CHROOT")}.check(t, only(t, got, "retired"))
 	}
-	if !strings.Contains(r.stderr, "capmon: left out, because others started them or the filter does not select them: ") || !leftOut(r.stderr, "in-service") {
+	if !strings.Contains(r.stderr, "capmon: left out because others started them or the filter does not select them: ") || !leftOut(r.stderr, "in-service") {
 		t.Errorf("stderr does not report that others were left out: %s", r.stderr)
 	}
 	got := parseReport(t, all.interrupt())

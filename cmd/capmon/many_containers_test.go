@@ -88,7 +88,7 @@ func TestContainersOfOthersAreLeftOut(t *testing.T) {
 			if !slices.Equal(names, test.want) {
 				t.Errorf("got %v, wanted %v", names, test.want)
 			}
-			if reported := strings.Contains(r.stderr, "left out, because others started them"); reported == slices.Contains(test.want, "theirs") {
+			if reported := strings.Contains(r.stderr, "left out because others started them"); reported == slices.Contains(test.want, "theirs") {
 				t.Errorf("stderr reports the containers that were left out: %v\n%s", reported, r.stderr)
 			}
 		})

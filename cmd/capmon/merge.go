@@ -17,10 +17,10 @@ func newMerge() *cobra.Command {
 	input := &profileInput{}
 	cmd := &cobra.Command{
 		Use:   "merge [FILE...]",
-		Short: "Add profiles up, and write the sum as a profile",
-		Long: `merge adds profiles up and writes the sum as a profile. The same profiles give the
-same bytes, in any order and any number of times. merge replaces the output file as a
-whole, so it may be one of the input files.
+		Short: "Add profiles up to one profile",
+		Long: `merge adds profiles up and writes the sum as a profile. The order of the profiles does
+not matter, and a run that is in several profiles counts once. merge replaces the output
+file as a whole, so it may be one of the input files.
 
 Without files, merge reads the database. --container, --image and similar options
 select runs from files and from the database.`,

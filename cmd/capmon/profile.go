@@ -41,13 +41,16 @@ func newProfile(logging *logging) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "profile [CONTAINER...] [flags] | capmon profile [flags] -- COMMAND [ARG...]",
 		Short: "Record containers and report the capabilities that they need",
-		Long: `With a COMMAND, profile runs it and profiles every container that it creates or
-starts, from the container's first instruction. The requests of COMMAND to the Docker
-engine pass through capmon, so capmon knows which containers these are. The
-output, signals, terminal and exit code of COMMAND pass through unchanged.
+		Long: `profile prints the capabilities that each container needs, and where it uses them.
+
+With a COMMAND, profile runs it and records every container that it creates or starts,
+from the container's first instruction. The requests of COMMAND to the Docker engine
+pass through capmon, so capmon knows which containers these are. The signals, terminal,
+output and exit code of COMMAND do not change. But with -o json or -o flags, the
+standard output of COMMAND goes to stderr.
 
 Without a COMMAND, profile records running containers until Ctrl-C or the end of --for.
-Name them by name or by the beginning of the ID; without names, it records all
+CONTAINER is a name or the beginning of an ID. Without names, profile records all
 containers.`,
 		Example: `  sudo capmon profile -- docker run --rm bb ping -c1 127.0.0.1
   sudo capmon profile -- make integration-test
@@ -110,8 +113,8 @@ func (p *profileFlags) start(ctx context.Context, docker *container.Docker, log 
 	return observer, nil
 }
 
-// finish ends the recording and writes the runs that meant and the filter select. If the filter selects none, finish
-// writes nothing and returns an error, because a name is probably misspelled.
+// finish ends the recording, and saves and prints the runs for which meant returns true and that the filter selects. If
+// the filter selects none, finish saves nothing and returns an error, because a name is probably misspelled.
 func (p *profileFlags) finish(cmd *cobra.Command, observer *observe.Observer, log *zap.Logger, meant func(profile.Run) bool) error {
 	if err := observer.Stop(context.WithoutCancel(cmd.Context())); err != nil {
 		return err
@@ -160,10 +163,10 @@ func (p *profileFlags) wanted() store.Selection {
 }
 
 // reportLeftOut prints which containers the report does not contain. With --log-level=debug, it logs all of their
-// names.
+// names. why begins with "because".
 func reportLeftOut(cmd *cobra.Command, log *zap.Logger, why, which string, names []string) {
-	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out, %s: %s\n", why, which)
-	log.Debug("left out, "+why, zap.Strings("containers", names))
+	fmt.Fprintf(cmd.ErrOrStderr(), "capmon: left out %s: %s\n", why, which)
+	log.Debug("left out "+why, zap.Strings("containers", names))
 }
 
 // abbreviate lists the first few names, and the number of the others.
@@ -204,17 +207,17 @@ func connect(ctx context.Context, required bool, log *zap.Logger) (*container.Do
 		_ = docker.Close()
 		return nil, err
 	}
-	log.Warn("cannot reach Docker; until Docker answers, containers have only IDs, and grants are read from the kernel", zap.Error(err))
+	log.Warn("cannot reach Docker; until Docker answers, capmon knows only the IDs of containers, and reads grants from the kernel", zap.Error(err))
 	return docker, nil
 }
 
-// explain adds what to do to an error of the monitor. capmon has already verified its rights, so a permission error has
+// explain adds a remedy to an error of the monitor. capmon has already verified its rights, so a permission error has
 // another cause.
 func explain(err error) error {
 	var noHook *monitor.NoHookError
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%w; capmon has the rights, so lockdown, kernel.perf_event_paranoid, a security module or a seccomp filter denies it: run capmon doctor", err)
+		return fmt.Errorf("%w; capmon has the necessary capabilities, so lockdown, kernel.perf_event_paranoid, a security module or a seccomp filter denies it: run capmon doctor", err)
 	case errors.As(err, &noHook):
 		return fmt.Errorf("%w; run capmon doctor", err)
 	}

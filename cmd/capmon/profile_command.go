@@ -24,9 +24,9 @@ func (p *profileFlags) profileCommand(cmd *cobra.Command, names, command []strin
 	case len(command) == 0 || command[0] == "":
 		return errors.New("no command after --: give a command, such as capmon profile -- docker run IMAGE")
 	case len(names) > 0:
-		return fmt.Errorf("%s: name running containers or a command, not both; to select among the containers that the command starts, use --container PATTERN", strings.Join(names, " "))
+		return fmt.Errorf("%s: name running containers or a command, not both; to select containers that the command starts, use --container PATTERN", strings.Join(names, " "))
 	case p.duration != 0:
-		return errors.New("--for is for running containers: capmon profiles a command until it ends")
+		return errors.New("--for is for running containers: leave it out, because capmon profiles a command until it ends")
 	}
 	log, err := p.check()
 	if err != nil {
@@ -94,8 +94,8 @@ type startedContainers struct {
 	ids      map[string]bool
 }
 
-// add is called while the proxy holds back the engine's reply, so capmon can read the settings before the container
-// ends.
+// add records that the command created or started a container. The proxy calls it before it forwards the engine's reply,
+// so capmon can read the settings before the container ends.
 func (s *startedContainers) add(ctx context.Context, id string) {
 	s.mu.Lock()
 	if s.ids == nil {
@@ -133,7 +133,8 @@ func throughProxy(env []string, host string) []string {
 	return append(out, "DOCKER_HOST="+host)
 }
 
-// stdout returns where the command's output goes: to stdout, or to stderr if scripts read a result from stdout.
+// stdout returns the writer for the output of the command. It is standard output if capmon prints a table. Otherwise it
+// is stderr, because scripts read the result of capmon from standard output.
 func (p *profileFlags) stdout(cmd *cobra.Command) io.Writer {
 	if p.report.format.value == string(report.Table) {
 		return cmd.OutOrStdout()

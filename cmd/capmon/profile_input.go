@@ -67,7 +67,7 @@ func (i *profileInput) load(cmd *cobra.Command, files []string) (profile.Profile
 	var p profile.Profile
 	if len(files) > 0 {
 		if cmd.Flags().Changed("db") {
-			return profile.Profile{}, errors.New("name files or a database (--db), not both")
+			return profile.Profile{}, errors.New("files and --db: name files or a database, not both")
 		}
 		p, err = fromFiles(cmd, files, selection)
 	} else {
@@ -124,7 +124,7 @@ func (i *profileInput) fromDatabase(cmd *cobra.Command, selection store.Selectio
 	db, err := openDB(cmd.Context(), i.db, store.Options{ReadOnly: true})
 	if err != nil {
 		if errors.Is(err, os.ErrNotExist) {
-			err = fmt.Errorf("you named no file, and there is no database %s: name files, or another database with --db; capmon db import FILE creates one", i.db)
+			err = fmt.Errorf("you named no file, and there is no database %s: name files, name another database with --db, or create it with capmon serve or capmon db import FILE", i.db)
 		}
 		return profile.Profile{}, err
 	}
@@ -146,7 +146,7 @@ func (i *profileInput) fromDatabase(cmd *cobra.Command, selection store.Selectio
 	return p, nil
 }
 
-// reportUnknown prints which containers may be missing in a sum, because capmon does not know their names.
+// reportUnknown prints which containers may be missing in the sum, because capmon does not know their names.
 func reportUnknown(notes io.Writer, unknown store.Unknown, selection store.Selection) {
 	if len(unknown.Containers) == 0 {
 		return
@@ -155,7 +155,7 @@ func reportUnknown(notes io.Writer, unknown store.Unknown, selection store.Selec
 	for _, id := range unknown.Containers {
 		names = append(names, printable.Word(containerid.Short(id)))
 	}
-	fmt.Fprintf(notes, "capmon: left out, %s: %s, which needed %s\n", reasonUnknown(selection), abbreviate(names), cmp.Or(unknown.Needed.Text(), "nothing"))
+	fmt.Fprintf(notes, "capmon: left out %s: %s, which needed %s\n", reasonUnknown(selection), abbreviate(names), cmp.Or(unknown.Needed.Text(), "nothing"))
 }
 
 // reasonUnknown returns why capmon does not know whether some containers are selected.
@@ -167,7 +167,7 @@ func reasonUnknown(selection store.Selection) string {
 	return why
 }
 
-// reportPruned prints which runs are missing in a sum because they were pruned.
+// reportPruned prints which runs are missing in the sum because they were pruned.
 func reportPruned(notes io.Writer, db string, pruned []store.Pruned) {
 	const few = 5
 	for i, p := range pruned {
@@ -191,7 +191,7 @@ func reportPruned(notes io.Writer, db string, pruned []store.Pruned) {
 }
 
 func reportRuns(notes io.Writer, db, of string, p store.Pruned) {
-	fmt.Fprintf(notes, "capmon: pruned from %s: %s of %s, which ended by %s: uses in these runs only are missing\n",
+	fmt.Fprintf(notes, "capmon: pruned from %s: %s of %s (latest end %s); uses in these runs only are missing\n",
 		db, plural(p.Number, "run"), of, local(p.Until))
 }
 
@@ -212,7 +212,7 @@ func describe(selection store.Selection) string {
 	return strings.Join(flags, " ")
 }
 
-// openDB opens the database of a command.
+// openDB opens the database with the path that the user chose.
 func openDB(ctx context.Context, path string, options store.Options) (*store.Store, error) {
 	if path == "" {
 		return nil, errors.New("--db is empty: set the path of a database")

@@ -16,7 +16,7 @@ import (
 // profileRunning profiles running containers.
 func (p *profileFlags) profileRunning(cmd *cobra.Command, names []string) error {
 	if p.allContainers {
-		return errors.New("--all-containers requires a command; to profile all running containers, name none")
+		return errors.New("--all-containers requires a command; to profile all running containers, name no container")
 	}
 	log, err := p.check()
 	if err != nil {

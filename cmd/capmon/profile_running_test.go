@@ -104,7 +104,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	startSleeper(t, "progressing")
 	cmd, screen := terminal(t, binary, "profile", "progressing")
 	lines := bufio.NewReader(screen)
-	awaitText(t, lines, "watching 1 container, ")
+	awaitText(t, lines, "recording: 1 container, ")
 	if _, err := screen.WriteString("\x03"); err != nil {
 		t.Fatal(err)
 	}

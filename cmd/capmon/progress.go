@@ -46,5 +46,5 @@ func progressLine(observer *observe.Observer, selected func(profile.Run) bool, e
 	if containers == 1 {
 		noun = "container"
 	}
-	return fmt.Sprintf("watching %d %s, %d checks, %s; press Ctrl-C for the report", containers, noun, checks, elapsed.Round(time.Second))
+	return fmt.Sprintf("recording: %d %s, %d checks, %s; press Ctrl-C for the report", containers, noun, checks, elapsed.Round(time.Second))
 }

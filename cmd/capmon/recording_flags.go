@@ -10,7 +10,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// recordingFlags contains the flags of all commands that record as long as the user wants: profile, watch and serve.
+// recordingFlags contains the flags that profile, watch and serve share.
 type recordingFlags struct {
 	hook    string
 	monitor monitor.Options
@@ -18,7 +18,7 @@ type recordingFlags struct {
 
 func (r *recordingFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&r.hook, "hook", "auto", "attach to the kernel with this `HOOK`: auto, fexit, tp_btf or kprobe")
-	flags.Uint32Var(&r.monitor.MaxChecks, "max-checks", 0, "make room for `N` different checks (patterns of use) in the kernel's maps (default 131072)")
+	flags.Uint32Var(&r.monitor.MaxChecks, "max-checks", 0, "make room for `N` kinds of check in the kernel's maps (default 131072); a pattern of use is one kind of check or several")
 	flags.Uint32Var(&r.monitor.MaxContainers, "max-containers", 0, "make room for `N` containers in the kernel's maps (default 4096)")
 	flags.BoolVar(&r.monitor.Outcomes, "outcomes", true, "record how system calls end, to identify denials that did not matter; adds about 0.15 µs to every system call on the host")
 	registerBTF(flags, &r.monitor)

@@ -39,9 +39,10 @@ func newReport() *cobra.Command {
 	output, input := &reportFlags{}, &profileInput{}
 	cmd := &cobra.Command{
 		Use:   "report [FILE...]",
-		Short: "Show saved profiles or the database",
-		Long: `report adds profiles up and shows the sum. Without files, it reads the database.
---container, --image and similar options select runs from files and from the database.`,
+		Short: "Report the capabilities that containers need, from profiles or the database",
+		Long: `report adds profiles up and prints the sum: the capabilities that each container needs,
+and where it uses them. Without files, report reads the database. --container, --image
+and similar options select runs from files and from the database.`,
 		Example: `  capmon report web.json
   capmon report -o flags monday.json tuesday.json
   sudo capmon report --image nginx --since 7d`,

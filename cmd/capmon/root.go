@@ -21,13 +21,13 @@ func newRootLogging(logging *logging) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "capmon",
 		Short: "Report which Linux capabilities containers really need",
-		Long: `capmon records the kernel's capability checks of each container. It separates the
-checks that matter from the checks that do not, and prints the shortest list of
-capabilities that the workload needs.`,
-		Example: `  # profile a container from its first instruction, then print its flags
+		Long: `capmon records the capability checks that the kernel makes for each container. It
+separates the checks that matter from the checks that do not, and prints the shortest
+list of capabilities that the workload needs.`,
+		Example: `  # record a container from its first instruction, then print the capabilities that it needs
   sudo capmon profile -- docker run --rm nginx nginx -t
 
-  # profile running containers for ten minutes
+  # record running containers for ten minutes
   sudo capmon profile web db --for 10m`,
 		Version:       versionText(),
 		SilenceUsage:  true,

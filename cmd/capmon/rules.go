@@ -17,7 +17,7 @@ func newRules() *cobra.Command {
 		Short: "Print or test the rules for alerts",
 		Args:  subcommandsOnly,
 		RunE: func(*cobra.Command, []string) error {
-			return errors.New("no subcommand: run capmon rules show, or capmon rules test FILE PROFILE")
+			return errors.New("no subcommand: run capmon rules show or capmon rules test FILE PROFILE")
 		},
 	}
 	cmd.AddCommand(newRulesShow(), newRulesTest())
@@ -27,16 +27,16 @@ func newRules() *cobra.Command {
 func newRulesShow() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show [FILE]",
-		Short: "Print the built-in rules, or the rules of a file in full",
+		Short: "Print the built-in rules, or the rules of a file with what they take from built-in rules",
 		Example: `  capmon rules show
   capmon rules show rules.yaml`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			text := rules.BuiltinText
 			if len(files) > 0 && files[0] != builtinRules {
 				file, err := rules.Load(files[0])
 				if err != nil {
-					return fmt.Errorf("rules %w", err)
+					return inFile("rules", err)
 				}
 				if text, err = file.Text(); err != nil {
 					return fmt.Errorf("writing the rules of %s: %w", files[0], err)
@@ -52,13 +52,14 @@ func newRulesTest() *cobra.Command {
 	var format choice
 	cmd := &cobra.Command{
 		Use:   "test FILE PROFILE...",
-		Short: "Test rules on recorded profiles",
-		Long: `rules test prints the uses in the profiles that each rule would alert on, and the uses
-that an exception allows. The exit code is 1 if there would be alerts, or if capmon
-cannot be certain. For the built-in rules, use builtin as FILE.`,
+		Short: "Test on profiles which alerts rules would raise",
+		Long: `rules test prints, for each rule, the uses in the profiles that would cause an alert, and
+the uses that an exception allows. The exit code is 1 if there would be alerts, or if
+the profiles do not show whether there would be. To test the built-in rules, write
+builtin instead of FILE.`,
 		Example: `  capmon rules test rules.yaml web.json
   capmon rules test builtin web.json -o json`,
-		Args: cobra.MinimumNArgs(2),
+		Args: arguments(2, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file, notices, err := loadRules(args[0])
 			if err != nil {

@@ -33,7 +33,7 @@ const (
 	// runtimeDirectory is for files that need not survive a reboot.
 	runtimeDirectory = "/run/capmon"
 	defaultSocket    = runtimeDirectory + "/capmon.sock"
-	// staleAfter is the number of missing saves after which serve is not ready.
+	// staleAfter is the number of missing saves after which /readyz reports that serve is not ready.
 	staleAfter = 3
 )
 
@@ -62,16 +62,16 @@ func newServe(logging *logging) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Record all containers continuously in a database",
-		Long: `serve records what all containers use and saves it in a database, which report, flags,
-diff, check, merge and audit read. It pins the recording in the kernel. The recording
-continues when serve is killed, ended or upgraded, and the next serve resumes it. No
-count is lost or doubled. serve --uninstall ends the recording.
+		Long: `serve records the uses of all containers and saves them in a database. report, flags,
+diff, check, merge and audit read the database. serve pins the recording in the kernel.
+The recording continues when serve ends or is killed, and the next serve resumes it,
+also after an upgrade. No count is lost or doubled. serve --uninstall ends the recording.
 
-serve answers HTTP requests on a socket: metrics for Prometheus, health and reports.`,
+serve responds to HTTP requests on a socket: metrics for Prometheus, health and reports.`,
 		Example: `  sudo capmon serve
   sudo capmon flags --image 'nginx:*'
   sudo capmon serve --uninstall`,
-		Args: cobra.NoArgs,
+		Args: arguments(0, 0),
 		RunE: s.run,
 	}
 	flags := cmd.Flags()
@@ -81,7 +81,7 @@ serve answers HTTP requests on a socket: metrics for Prometheus, health and repo
 	flags.DurationVar(&s.every, "save-every", 30*time.Second, "`DURATION` between two saves to the database; unsaved counts stay in the kernel")
 	flags.StringVar(&s.olderThan, "older-than", "", "remove runs, proofs and alerts that ended longer ago than this `AGE`, such as 90d or 36h (default: never)")
 	flags.StringVar(&s.maxSize, "max-size", "", "remove the oldest runs, proofs and alerts until the database is no larger than this `SIZE`, such as 1GiB or 500MiB (default: never)")
-	flags.StringVar(&s.socket, "socket", defaultSocket, "`PATH` of the unix socket for HTTP; empty: none")
+	flags.StringVar(&s.socket, "socket", defaultSocket, "`PATH` of the unix socket for HTTP; empty: no socket")
 	flags.StringVar(&s.group, "group", "", "`GROUP` whose members may use the socket (default: none)")
 	flags.StringVar(&s.tcp, "tcp", "", "`ADDRESS` for HTTPS, such as 127.0.0.1:9753 (default: none); requires --tls-cert, --tls-key and --token-file")
 	flags.StringVar(&s.certificate, "tls-cert", "", "PEM `FILE` with the certificate for --tcp")
@@ -91,7 +91,7 @@ serve answers HTTP requests on a socket: metrics for Prometheus, health and repo
 	s.keep.register(flags)
 	flags.BoolVar(&s.pprof, "pprof", false, "also serve Go's profiler below /debug/pprof/")
 	s.recording.register(flags)
-	flags.BoolVar(&s.uninstall, "uninstall", false, "end the pinned recording and remove everything from the kernel; the database stays")
+	flags.BoolVar(&s.uninstall, "uninstall", false, "end the pinned recording and remove it from the kernel; keep the database")
 	registerReadyFile(flags, &s.readyFile)
 	return cmd
 }
@@ -324,7 +324,7 @@ func watchdog(every time.Duration) (alive func(), err error) {
 		return nil, nil
 	}
 	if interval < 2*every {
-		return nil, fmt.Errorf("systemd's watchdog waits %v, less than twice --save-every: increase WatchdogSec", interval)
+		return nil, fmt.Errorf("systemd's watchdog waits %v, less than twice --save-every: increase WatchdogSec or set a shorter --save-every", interval)
 	}
 	return func() { _, _ = sd.SdNotify(false, sd.SdNotifyWatchdog) }, nil
 }
@@ -333,6 +333,10 @@ func watchdog(every time.Duration) (alive func(), err error) {
 func (s *serveFlags) remove(cmd *cobra.Command) error {
 	if s.pins == "" {
 		return errors.New("--uninstall: --pins is empty: set the directory of the recording")
+	}
+	if _, err := os.Stat(s.pins); errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintf(cmd.OutOrStdout(), "capmon: there is no recording in %s: nothing to remove\n", s.pins)
+		return nil
 	}
 	err := monitor.RemovePins(s.pins)
 	if errors.Is(err, monitor.ErrPinsInUse) {
@@ -345,6 +349,6 @@ func (s *serveFlags) remove(cmd *cobra.Command) error {
 	if _, err := os.Stat(s.database); err == nil {
 		database = "; the database " + s.database + " stays"
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "capmon: removed everything from the kernel%s\n", database)
+	fmt.Fprintf(cmd.OutOrStdout(), "capmon: removed the recording in %s from the kernel%s\n", s.pins, database)
 	return nil
 }

@@ -312,8 +312,8 @@ func TestServeRemovesOldRuns(t *testing.T) {
 		limit          []string
 		pruned, header string
 	}{
-		{[]string{"--older-than", "30d"}, "pruned    3 runs that ended by", "1 runs until 2026-08-01T"},
-		{[]string{"--max-size", "1KiB"}, "runs that ended by", " runs until "}, // plus runs of other containers of this machine
+		{[]string{"--older-than", "30d"}, "pruned    3 runs (latest end ", "1 runs until 2026-08-01T"},
+		{[]string{"--max-size", "1KiB"}, "runs (latest end ", " runs until "}, // plus runs of other containers of this machine
 	} {
 		limit := test.limit
 		db := imported(t, storedFile(t))

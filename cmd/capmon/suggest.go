@@ -10,6 +10,8 @@ import (
 	"github.com/agnivade/levenshtein"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // subcommandsOnly validates the arguments of a command with subcommands: any argument is a mistyped subcommand.
@@ -20,6 +22,20 @@ func subcommandsOnly(cmd *cobra.Command, args []string) error {
 	return unknownCommand(cmd, args[0])
 }
 
+// arguments returns a function that validates the number of arguments of a command. If most is negative, there is no
+// maximum.
+func arguments(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("too few arguments: the usage is %s; see %s --help", cmd.UseLine(), cmd.CommandPath())
+		case most >= 0 && len(args) > most:
+			return fmt.Errorf("unexpected argument %q: the usage is %s; see %s --help", args[most], cmd.UseLine(), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
 // unknownCommand returns an error that names similar subcommands.
 func unknownCommand(cmd *cobra.Command, name string) error {
 	var names []string
@@ -28,27 +44,48 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 			names = append(names, command.Name())
 		}
 	}
-	return fmt.Errorf("unknown command %q for %q%s; see %s --help", name, cmd.CommandPath(), didYouMean(name, names), cmd.CommandPath())
+	return fmt.Errorf("unknown command %q for %q%s", name, cmd.CommandPath(), advice(cmd, name, names))
 }
 
-// explainFlag adds similar flags and the help command to an error about a flag.
+// explainFlag adds similar flags, or the form of the value, and the help command to an error about a flag.
 func explainFlag(cmd *cobra.Command, err error) error {
+	var names []string
+	mistyped := ""
 	var unknown *pflag.NotExistError
-	suggestion := ""
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
-		var names []string
+		mistyped = "--" + unknown.GetSpecifiedName()
 		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
 			if !flag.Hidden {
 				names = append(names, "--"+flag.Name)
 			}
 		})
-		suggestion = didYouMean("--"+unknown.GetSpecifiedName(), names)
 	}
-	return fmt.Errorf("%w%s; see %s --help", err, suggestion, cmd.CommandPath())
+	return fmt.Errorf("%w%s", explainValue(err), advice(cmd, mistyped, names))
 }
 
-// didYouMean returns a question with the names that are similar to a mistyped one; "" if there are none.
-func didYouMean(mistyped string, names []string) string {
+// explainValue describes the form of a flag's value if err is about a time or a number that the flag parser cannot read.
+// Otherwise it returns err.
+func explainValue(err error) error {
+	var invalid *pflag.InvalidValueError
+	if !errors.As(err, &invalid) {
+		return err
+	}
+	cause, form := invalid.Unwrap().Error(), ""
+	switch kind := invalid.GetFlag().Value.Type(); {
+	case kind == "duration" && strings.HasPrefix(cause, "time: "):
+		form = "use a form such as 30s or 10m"
+	case kind == "int":
+		form = "use a whole number"
+	case kind == "uint32":
+		form = "use a whole number that is not negative"
+	default:
+		return err
+	}
+	return errors.New(strings.TrimSuffix(invalid.Error(), cause) + form)
+}
+
+// advice returns the end of an error about a mistyped name: the names that are similar, and the help command.
+func advice(cmd *cobra.Command, mistyped string, names []string) string {
 	letters := len(strings.TrimLeft(mistyped, "-"))
 	distance := func(name string) int { return levenshtein.ComputeDistance(mistyped, name) }
 	similar := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
@@ -56,13 +93,13 @@ func didYouMean(mistyped string, names []string) string {
 		return !begun && distance(name) > (letters+2)/3
 	})
 	if len(similar) == 0 {
-		return ""
+		return fmt.Sprintf("; see %s --help", cmd.CommandPath())
 	}
 	slices.SortStableFunc(similar, func(one, other string) int { return cmp.Compare(distance(one), distance(other)) })
-	return ": did you mean " + strings.Join(similar[:min(len(similar), 3)], " or ") + "?"
+	return fmt.Sprintf(": did you mean %s? See %s --help", printable.Choice(similar[:min(len(similar), 3)]), cmd.CommandPath())
 }
 
-// newHelp returns cobra's help command, but an unknown command is an error.
+// newHelp returns a help command like cobra's, for which an unknown command is an error.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND...]",

@@ -33,26 +33,26 @@ func newVerify(logging *logging) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [PROFILE] [flags] -- {docker run [OPTION...] IMAGE [COMMAND...] | docker compose [OPTION...] up SERVICE}",
 		Short: "Prove which capabilities a container needs",
-		Long: `verify runs the container under its own flags, then with the observed list, and then
-with the list without each of its members. The observed list must give the same outcome
-as the flags. verify drops a member if leaving it out changes nothing, and runs the
-remaining list once more.
+		Long: `verify runs the container several times: under its own flags, then with the observed
+list, and then with the list without each of its members. The outcome with the observed
+list must be the same as under its own flags. verify drops a member if the outcome stays
+the same without it. At the end, verify runs the remaining list once more.
 
-The outcome is the exit status of the container or, with --test, the exit status of a
-shell command and how the container stops after it. verify runs this command when the
-container is healthy (if it has a HEALTHCHECK) or listens on the ports that the command
-names. $CONTAINER contains the name of the container, and $PORT_80 and so on its
-published ports. verify rejects a container that fails under its own flags. If another
-exit status than 0 means success, use --expect-exit.
+The outcome is the exit status of the container. With --test, the outcome is the exit
+status of a shell command, and how the container stops after it. verify runs this command
+when the container is healthy, if it has a HEALTHCHECK, or listens on the ports that the
+command uses. In the command, $CONTAINER is the name of the container, and $PORT_80 is
+the port of the host that leads to its port 80. verify rejects a container that fails
+under its own flags. If an exit status other than 0 means success, use --expect-exit.
 
 verify starts each container a second time, with the files and volumes of its first
 start. With docker run --rm, it does so only if volumes or directories outlive the
 container.
 
 The observed list is from a PROFILE that --save wrote, or from the first run. verify
-starts its own containers: their names, addresses and ports differ from the command
+creates its own containers: their names, addresses and ports differ from the command
 line, and their input is empty. verify removes them at the end. It runs a Compose
-service in its own projects.`,
+service in its own projects. The exit code is 1 if the list is not proved.`,
 		Example: `  sudo capmon verify -- docker run --rm app ./selftest
   sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker run -d -p 80:80 nginx
   sudo capmon verify --test 'curl -fsS localhost:$PORT_80' -- docker compose up web
@@ -69,12 +69,12 @@ service in its own projects.`,
 	registerOutput(flags, &v.format, report.ProofFormats()...)
 	flags.StringVar(&v.save, "save", "", "write the profile with its proof to this `FILE`")
 	flags.StringVar(&v.options.Test, "test", "", "shell `COMMAND` that exits with 0 if the container works")
-	flags.IntVar(&v.options.ExpectExit, "expect-exit", 0, "exit `STATUS` of the container that means success; not with --test")
-	flags.DurationVar(&v.options.Timeout, "timeout", 0, "limit each start to this `DURATION` (default: 5m for the first start, then 10 times its duration and at least 30s)")
-	flags.IntVar(&v.options.Repeat, "repeat", 1, "run each list `N` times; if the runs disagree, verify keeps the capability")
-	flags.IntVar(&v.options.Jobs, "jobs", 1, "run `N` trials at the same time, unless their containers share something")
-	flags.BoolVar(&v.options.KeepGoing, "keep-going", false, "if the observed list is not enough, search among all granted capabilities")
-	flags.BoolVar(&v.options.SharedVolumes, "shared-volumes", false, "write to volumes and directories that another container uses")
+	flags.IntVar(&v.options.ExpectExit, "expect-exit", 0, "exit `STATUS` of the container that means success (default 0); not with --test")
+	flags.DurationVar(&v.options.Timeout, "timeout", 0, "limit each start to this `DURATION` (default: 5m for the first start; then 10 times its duration, but at least 30s)")
+	flags.IntVar(&v.options.Repeat, "repeat", 1, "run each list `N` times; if the outcomes differ, verify keeps the capability")
+	flags.IntVar(&v.options.Jobs, "jobs", 1, "run `N` trials at the same time, unless they share a volume, a directory or the host's network")
+	flags.BoolVar(&v.options.KeepGoing, "keep-going", false, "if the observed list is not sufficient, search among all granted capabilities")
+	flags.BoolVar(&v.options.SharedVolumes, "shared-volumes", false, "allow the runs to write to volumes and directories that another container uses")
 	flags.BoolVar(&v.options.SecondStart, "second-start", true, "start each container a second time, with the files of its first start")
 	return cmd
 }
@@ -84,7 +84,7 @@ service in its own projects.`,
 func (v *verifyFlags) check(cmd *cobra.Command, files, command []string) (*zap.Logger, error) {
 	switch {
 	case len(files) > 1:
-		return nil, errors.New("more than one profile: name only the profile with the list to verify")
+		return nil, errors.New("more than one PROFILE: name only the one with the list to verify")
 	case cmd.Flags().Changed("timeout") && v.options.Timeout <= 0:
 		return nil, fmt.Errorf("--timeout %s: use a time greater than 0, such as 5m", v.options.Timeout)
 	case v.options.Repeat < 1:
@@ -92,7 +92,7 @@ func (v *verifyFlags) check(cmd *cobra.Command, files, command []string) (*zap.L
 	case v.options.ExpectExit < 0 || v.options.ExpectExit > 255:
 		return nil, fmt.Errorf("--expect-exit %d: use an exit status from 0 to 255", v.options.ExpectExit)
 	case v.options.ExpectExit != 0 && v.options.Test != "":
-		return nil, errors.New("--expect-exit and --test: with --test, the exit status of the test decides and must be 0; leave one of the two out")
+		return nil, errors.New("--expect-exit and --test: with --test, the exit status of the test must be 0; leave out one of the two")
 	case v.options.Jobs < 1:
 		return nil, fmt.Errorf("--jobs %d: use 1 or more", v.options.Jobs)
 	}
@@ -203,19 +203,19 @@ func (t *trialPrinter) register(options *verify.Options) {
 	}
 	options.AfterTrial = func(trial profile.Trial) {
 		t.done++
-		if t.done == 2 { // the list was tried; next is one trial without each member, then one with the remaining list
+		if t.done == 2 { // the list was tried; then one trial without each member, and one with the remaining list
 			t.total += trial.Set.Len() + 1
 		}
 		t.line(report.TrialResult(trial))
 	}
 	options.SlowTrial = func(trial profile.Trial, after, limit time.Duration) {
-		t.line(fmt.Sprintf("%s: still runs after %s; verify stops it after %s", report.DescribeTrial(trial), after.Round(time.Second), limit))
+		t.line(fmt.Sprintf("%s: still running after %s; verify ends it after %s", report.DescribeTrial(trial), after.Round(time.Second), limit))
 		options.BeforeTrial(trial)
 	}
 	options.Note = func(note string) { t.line("note: " + note) }
 }
 
-// bar returns a progress bar. There are more trials than estimated if verify can drop something.
+// bar returns a progress bar. If verify can drop a member, there are more trials than estimated.
 func (t *trialPrinter) bar() string {
 	const width = 20
 	t.total = max(t.total, t.done+1)

@@ -15,7 +15,7 @@ func TestVerifyEndsARunThatHangs(t *testing.T) {
 	t.Parallel()
 	p, r := prove(t, "--", "docker", "run", "--rm", "bb", "sh", "-c", "chroot / true || sleep 1000")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
-	if r.code != exitDone || !regexp.MustCompile(`capmon: without SYS_CHROOT: still runs after 10s; verify stops it after 30s\n`).MatchString(r.stderr) ||
+	if r.code != exitDone || !regexp.MustCompile(`capmon: without SYS_CHROOT: still running after 10s; verify ends it after 30s\n`).MatchString(r.stderr) ||
 		!strings.Contains(r.stderr, "without SYS_CHROOT: no end within 30s\n") {
 		t.Errorf("exit code %d: %+v\n%s", r.code, p, r.stderr)
 	}

@@ -54,12 +54,14 @@ func newWatch(logging *logging) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [CONTAINER...] [--cap CAPABILITIES]",
 		Short: "Print uses of capabilities live, or alert on them",
-		Long: `watch prints a line as soon as a container uses a capability with a new pattern of use,
-or is denied it. A pattern of use is one combination of capability, call site, program
-and system call. With --every, watch also reports repeated uses. It leaves out checks
-that do not count as use, except with --all. It always prints raw sockets, including
-those that are already open. With --rules, it prints alerts instead: what the rules in a
-file find in these uses.
+		Long: `watch prints a line for each new pattern of use, as soon as it occurs: a container uses
+a capability, or tries to and is denied. A pattern of use is one combination of
+container, capability, program, system call, call site, answer and class. With --every,
+watch also prints repeated uses. It leaves out checks that do not count as use, except
+with --all. It prints every raw socket, including those that are already open.
+
+With --rules, watch prints alerts instead: the rules in a file decide which uses cause
+alerts.
 
 watch records the running containers that you name until Ctrl-C. Without names, it
 records all containers, including containers that start later.`,
@@ -73,15 +75,15 @@ records all containers, including containers that start later.`,
 	flags := cmd.Flags()
 	registerOutput(flags, &w.format, "text", "json")
 	flags.StringSliceVar(&w.capabilities, "cap", nil, "only these `CAPABILITIES`, separated by commas (default: all)")
-	flags.BoolVar(&w.every, "every", false, "also report repeated uses: one line for each pattern of use and second, with the number of uses")
+	flags.BoolVar(&w.every, "every", false, "also print repeated uses: one line per second for each pattern of use, with the number of uses")
 	flags.DurationVar(&w.interval, "every-interval", time.Second, "with --every: `DURATION` between two lines of the same pattern of use")
-	flags.BoolVar(&w.selection.All, "all", false, "also show the checks that do not count as use")
-	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "show only granted uses")
-	flags.BoolVar(&w.selection.OnlyDenied, "denied-only", false, "show only denied uses")
+	flags.BoolVar(&w.selection.All, "all", false, "also print the checks that do not count as use")
+	flags.BoolVar(&w.selection.OnlyGranted, "granted-only", false, "print only granted uses")
+	flags.BoolVar(&w.selection.OnlyDenied, "denied-only", false, "print only denied uses")
 	w.recording.register(flags)
 	registerFilter(flags, &w.names, &w.images, &w.labels)
 	w.keep.register(flags)
-	flags.StringVar(&w.rules, "rules", "", "print alerts of the rules in this YAML `FILE` instead of uses; builtin: the built-in rules")
+	flags.StringVar(&w.rules, "rules", "", "print the alerts of the rules in this YAML `FILE` instead of uses; builtin: the built-in rules")
 	registerReadyFile(flags, &w.readyFile)
 	return cmd
 }
@@ -99,7 +101,7 @@ func (w *watchFlags) check(cmd *cobra.Command) (*zap.Logger, error) {
 			return nil, errors.New("--every-interval requires --every: set both")
 		}
 		if w.rules != "" {
-			return nil, errors.New("--every-interval cannot be combined with --rules, which process uses once a second: set a cool-down in the rules instead")
+			return nil, errors.New("--every-interval and --rules: rules process uses once per second; leave out --every-interval, and set a cool-down in the rules")
 		}
 	}
 	for _, name := range w.capabilities {

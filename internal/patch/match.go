@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/capmon/capmon/internal/printable"
 	"github.com/capmon/capmon/internal/settings"
 )
 
@@ -195,5 +196,5 @@ func names(changes []Setting) string {
 	for _, s := range changes {
 		names = append(names, s.Name)
 	}
-	return strings.Join(names, " or ")
+	return printable.Choice(names)
 }

@@ -1,5 +1,5 @@
 // Package printable makes text from other sources (names of containers and programs, labels, paths) safe for terminals
-// and for files that people read.
+// and for files that people read. It also formats lists for sentences.
 package printable
 
 import (
@@ -41,4 +41,13 @@ func Word(text string) string {
 		return text
 	}
 	return strconv.QuoteToGraphic(text)
+}
+
+// Choice returns the words as a choice in a sentence: a, b or c.
+func Choice(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }

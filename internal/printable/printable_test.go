@@ -34,3 +34,11 @@ func TestWriterEscapesControlCharacters(t *testing.T) {
 		t.Errorf("%d, %v: %q, wanted %q", n, err, out.String(), want)
 	}
 }
+
+func TestChoice(t *testing.T) {
+	for want, words := range map[string][]string{"": nil, "a": {"a"}, "a or b": {"a", "b"}, "a, b or c": {"a", "b", "c"}} {
+		if got := Choice(words); got != want {
+			t.Errorf("%q became %q, wanted %q", words, got, want)
+		}
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // Style is the form in which settings express a list.
@@ -112,9 +113,7 @@ func ParseTarget(name string) (Target, error) {
 	targets := Targets()
 	i := slices.IndexFunc(targets, func(t Target) bool { return t.Name == name })
 	if i < 0 {
-		names := TargetNames()
-		last := len(names) - 1
-		return Target{}, fmt.Errorf("unknown target %q: choose %s or %s", name, strings.Join(names[:last], ", "), names[last])
+		return Target{}, fmt.Errorf("unknown target %q: choose %s", name, printable.Choice(TargetNames()))
 	}
 	return targets[i], nil
 }

@@ -207,21 +207,21 @@ volumes: {disk: {driver_opts: {type: none, o: bind, device: /srv}}}
 	}
 	up := []string{"--", "docker", "compose", "-f", file, "up"}
 	for reason, args := range map[string][]string{
-		"docker compose up names 0 services: name the one to verify":                   up,
-		"docker compose up names 2 services":                                           append(up, "web", "broken"),
-		"no such service: missing":                                                     append(up, "missing"),
-		"docker compose up --scale: ":                                                  append(up, "--scale=web=2", "web"),
-		"docker compose up --build: ":                                                  append(up, "--build", "web"),
-		"unknown flag: --no-such-flag; see docker compose up --help":                   append(up, "--no-such-flag", "web"),
-		"docker compose down: only docker compose up SERVICE":                          {"--", "docker", "compose", "-f", file, "down"},
-		"service privileged: privileged gives more than capabilities":                  append(up, "privileged"),
-		"the test names port 18097, which verify does not publish":                     append([]string{"--test=curl localhost:18097"}, append(up, "web")...),
-		"volume disk has driver_opts":                                                  append(up, "kept"),
-		"No such image: " + composeProject(t) + "-built:latest; verify builds nothing": append(up, "built"),
-		`service "broken" didn't complete successfully: exit 1`:                        append(up, "alone"),
-		bare + " compose does not run: install Docker's compose plugin":                {"--", bare, "compose", "-f", file, "up", "web"},
-		"docker compose config: open /no-such-file: no such file":                      {"--", "docker", "compose", "-f", "/no-such-file", "up", "web"},
-		"docker compose: only docker compose up SERVICE can be ":                       {"--", "docker", "compose"},
+		"docker compose up names 0 services: name only the one to verify":                up,
+		"docker compose up names 2 services":                                             append(up, "web", "broken"),
+		"no such service: missing":                                                       append(up, "missing"),
+		"docker compose up --scale: ":                                                    append(up, "--scale=web=2", "web"),
+		"docker compose up --build: ":                                                    append(up, "--build", "web"),
+		"unknown flag: --no-such-flag; see docker compose up --help":                     append(up, "--no-such-flag", "web"),
+		"docker compose down: only docker compose up SERVICE":                            {"--", "docker", "compose", "-f", file, "down"},
+		"service privileged: privileged gives more than capabilities":                    append(up, "privileged"),
+		"the test names port 18097, which verify does not publish":                       append([]string{"--test=curl localhost:18097"}, append(up, "web")...),
+		"volume disk has driver_opts":                                                    append(up, "kept"),
+		"No such image: " + composeProject(t) + "-built:latest; verify builds nothing":   append(up, "built"),
+		`service "broken" didn't complete successfully: exit 1`:                          append(up, "alone"),
+		bare + " compose does not run (unknown command: docker compose): install Docker": {"--", bare, "compose", "-f", file, "up", "web"},
+		"docker compose config: open /no-such-file: no such file":                        {"--", "docker", "compose", "-f", "/no-such-file", "up", "web"},
+		"docker compose: only docker compose up SERVICE can be ":                         {"--", "docker", "compose"},
 	} {
 		t.Run(reason, func(t *testing.T) { rejectsProof(t, reason, args...) })
 	}

@@ -416,5 +416,5 @@ func TestVerifyAProfile(t *testing.T) {
 	mustExecute(t, "docker", "tag", "bb", "bb-other")
 	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "bb-other") })
 	mustExecute(t, binary, "profile", "--save", other, "--", "docker", "run", "--rm", "--name", "profiled", "bb-other", "true")
-	rejectsProof(t, "the profile has no workload of image bb:latest: it has profiled of bb-other:latest", slices.Concat([]string{other}, run("true"))...)
+	rejectsProof(t, "the profile has no workload of image bb:latest, but it has profiled of bb-other:latest", slices.Concat([]string{other}, run("true"))...)
 }

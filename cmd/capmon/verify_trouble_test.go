@@ -23,13 +23,13 @@ func TestVerifyRejectsRunsThatCannotBeCompared(t *testing.T) {
 	t.Parallel()
 	// Even on a slow machine, the time suffices to create and start a container.
 	for reason, args := range map[string][]string{
-		"creating the container: No such image: no-such-image":                                          {"--", "docker", "run", "--pull=never", "no-such-image"},
-		"the container does not start: ":                                                                {"--", "docker", "run", "bb", "no-such-command"},
-		"the container does not start under its own flags: ":                                            {"--", "docker", "run", "--cap-drop=ALL", "bb", "/bin/private-true"},
-		"no end within 10s; if it does not end by itself, use --test CMD to check that it works":        {"--timeout=10s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
-		"no end within 10s; the test did not end, or the container did not become healthy":              {"--timeout=10s", "--test=sleep 1000", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
-		`the test fails although everything is granted: test: exit status 3 ("why"); nothing was tried`: {"--test=echo why; exit 3", "--", "docker", "run", "bb", "sleep", "1000"},
-		"the test fails although everything is granted: unhealthy":                                      {"--test=true", "--", "docker", "run", "--health-cmd=false", "--health-interval=100ms", "--health-retries=1", "bb", "sleep", "1000"},
+		"creating the container: No such image: no-such-image":                                                   {"--", "docker", "run", "--pull=never", "no-such-image"},
+		"the container does not start: ":                                                                         {"--", "docker", "run", "bb", "no-such-command"},
+		"the container does not start under its own flags: ":                                                     {"--", "docker", "run", "--cap-drop=ALL", "bb", "/bin/private-true"},
+		"no end within 10s; if it does not end by itself, check with --test COMMAND that it works":               {"--timeout=10s", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
+		"no end within 10s; the test did not end, or the container did not become healthy":                       {"--timeout=10s", "--test=sleep 1000", "--", "docker", "run", "-d", "bb", "sleep", "1000"},
+		`the test fails under the container's own flags: test: exit status 3 ("why"); verify tried nothing else`: {"--test=echo why; exit 3", "--", "docker", "run", "bb", "sleep", "1000"},
+		"the test fails under the container's own flags: unhealthy":                                              {"--test=true", "--", "docker", "run", "--health-cmd=false", "--health-interval=100ms", "--health-retries=1", "bb", "sleep", "1000"},
 	} {
 		t.Run(reason, func(t *testing.T) { rejectsProof(t, reason, args...) })
 	}
@@ -39,7 +39,7 @@ func TestVerifyRejectsAFailingWorkload(t *testing.T) {
 	t.Parallel()
 	const why = `the workload fails under its own flags: exit status 1 ("no luck"): a run that fails proves nothing; if this exit status means success, use --expect-exit 1`
 	rejectsProof(t, why, "--", "docker", "run", "--rm", "bb", "sh", "-c", "echo no luck >&2; exit 1")
-	rejectsProof(t, "the workload ends with exit status 0 under its own flags, not with the 3 of --expect-exit", "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "true")
+	rejectsProof(t, "the workload ends with exit status 0 under its own flags, not with 3 as --expect-exit says", "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "true")
 	p, r := prove(t, "--expect-exit=3", "--", "docker", "run", "--rm", "bb", "sh", "-c", "chroot / true && exit 3")
 	same(t, "the set", p.Set, caps("SYS_CHROOT"))
 	if r.code != exitDone || !p.Minimal {

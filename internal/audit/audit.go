@@ -136,8 +136,7 @@ func Of(subjects []Subject, o Options) Audit {
 	return audit
 }
 
-// observations contains the summaries of a profile: over all builds of an image, and for each build by its
-// ID.
+// observations contains the summaries of a profile: over all builds of an image, and for each build by its ID.
 type observations struct {
 	profile profile.Profile
 	all     []profile.Summary

@@ -43,7 +43,7 @@ type Remedy struct {
 	Service string   `json:"service,omitempty"`
 	Compose []string `json:"compose,omitempty"`
 	Up      string   `json:"up,omitempty"`
-	// Observe contains the commands that find out what is unknown. Prove is the command that proves the list.
+	// Observe contains the commands that observe the unknown needs. Prove is the command that proves the list.
 	Observe []string `json:"observe,omitempty"`
 	Prove   string   `json:"prove,omitempty"`
 	// SharesData reports whether Prove names volumes or directories that the container uses.
@@ -87,7 +87,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	// capmon does not observe whether the container uses what else --privileged grants.
 	r.List, r.Certain, r.Proved = &list, len(e.doubts()) == 0 && !e.container.Grants.Privileged, e.proved()
 	if e.summary.Stops == 0 && !r.Proved {
-		r.Notes = append(r.Notes, "capmon did not see its stop: capmon does not know what it needs only at its stop")
+		r.Notes = append(r.Notes, "capmon did not see it stop: capmon does not know what it needs only when it stops")
 	}
 	for _, c := range list.Sorted() {
 		if !c.Named() {
@@ -182,12 +182,12 @@ func (r Remedy) Text() string {
 		t.observe(r)
 	}
 	if r.Prove != "" && !r.Certain {
-		t.comment("to prove what it needs, replace TEST with a command that succeeds while the container works:")
+		t.comment("to prove what the container needs, replace TEST with a command that succeeds if the container works:")
 		if r.Withheld != "" {
 			t.comment("complete this command first; it leaves out " + r.Withheld)
 		}
 		if r.SharesData {
-			t.comment("verify rejects volumes and directories of an existing container: replace them with copies")
+			t.comment("verify rejects volumes and directories that an existing container uses: replace them with copies")
 		}
 		t.commands(false, r.Prove)
 	}
@@ -223,7 +223,7 @@ func (t *remedyText) untranslated(r Remedy) (complete bool) {
 }
 
 func (t *remedyText) observe(r Remedy) {
-	t.comment("to find out what it needs, observe a new container from its start:")
+	t.comment("to find out what the container needs, observe a new one from its start:")
 	complete := t.untranslated(r)
 	if r.List == nil {
 		t.notes(r)

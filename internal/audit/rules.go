@@ -16,7 +16,7 @@ var capabilitiesRule = findings.Rule{
 	ID:    Capabilities,
 	Title: "Linux kernel capabilities are restricted within containers",
 	Rationale: "A capability that the workload never uses helps only an attacker: NET_RAW to forge packets on the container network, " +
-		"DAC_OVERRIDE to read every mounted file, SYS_ADMIN to leave the container. Drop all capabilities that the workload does not need.",
+		"DAC_OVERRIDE to read every mounted file, SYS_ADMIN to escape from the container. Drop all capabilities that the workload does not need.",
 	Impact: "A workload that lacks a needed capability fails, possibly only in an operation that it performs rarely. Derive the list from an observation that " +
 		"covers the start, the work and the stop of the workload, and prove it with capmon verify.",
 	Remedy: "Run the container with --cap-drop=ALL and one --cap-add for each capability that its profile shows as used (capmon profile, capmon verify).",

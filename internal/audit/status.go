@@ -24,7 +24,7 @@ type Thresholds struct {
 	AnyStart bool
 }
 
-// risky contains the capabilities that allow a process to leave the container or to change the host. None of them is a
+// risky contains the capabilities that allow a process to escape from the container or to change the host. None of them is a
 // default of Docker.
 var risky = capability.Of(capability.SysAdmin, capability.SysModule, capability.SysRawio, capability.SysPtrace, capability.SysBoot,
 	capability.SysTime, capability.NetAdmin, capability.DACReadSearch, capability.MacAdmin, capability.MacOverride, capability.AuditControl,
@@ -220,7 +220,7 @@ func (e evidence) gaps() []string {
 	s := e.summary
 	switch {
 	case e.static:
-		return []string{"a static audit does not read what it uses (--static)"}
+		return []string{"with --static, audit does not read what it uses"}
 	case s == nil:
 		return []string{"capmon has never observed it"}
 	case !s.Started:
@@ -233,7 +233,7 @@ func (e evidence) gaps() []string {
 		gaps = append(gaps, "the observation is incomplete: "+reason)
 	}
 	if why := s.StartUnseen(); why != "" && !e.thresholds.AnyStart {
-		gaps = append(gaps, why+": capmon does not know what it needs only at its start")
+		gaps = append(gaps, why+": capmon does not know what it needs only when it starts")
 	}
 	if len(s.Unexamined) > 0 {
 		gaps = append(gaps, "capmon could not read in time whether the files of these programs carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))

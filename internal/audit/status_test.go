@@ -102,7 +102,7 @@ func TestStatuses(t *testing.T) {
 	}{
 		{"static, the default", web(nil), nil, nil, findings.Fail, "all 14", false, "?"},
 		{"static, privileged", privileged, nil, nil, findings.Fail, "privileged", false, "?"},
-		{"static, something dropped", web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop = []string{"NET_RAW"} }), nil, nil, findings.Manual, "a static audit does not read", false, "?"},
+		{"static, something dropped", web(func(h *container.HostConfig, _ *container.Config) { h.CapDrop = []string{"NET_RAW"} }), nil, nil, findings.Manual, "audit does not read", false, "?"},
 		{"static, dropped and added again", web(func(h *container.HostConfig, _ *container.Config) {
 			h.CapDrop, h.CapAdd = []string{"NET_RAW"}, []string{"NET_RAW"}
 		}), nil, nil, findings.Fail, "all 14", false, "?"},
@@ -295,7 +295,7 @@ func TestProveCommandKeepsAllArguments(t *testing.T) {
 	}
 }
 
-// verify rejects volumes and directories of an existing container.
+// verify rejects volumes and directories that an existing container uses.
 func TestRemedyNamesSharedData(t *testing.T) {
 	for _, test := range []struct {
 		set    func(*container.HostConfig, *container.Config)
@@ -310,7 +310,7 @@ func TestRemedyNamesSharedData(t *testing.T) {
 	} {
 		c := Of([]Subject{web(test.set)}, Options{WithValues: true, Profile: with(ran(time.Second), nil), Last: capability.CheckpointRestore, Thresholds: thresholds}).Containers[0]
 		text := c.Remedy.Text()
-		if !strings.Contains(text, "capmon verify") || strings.Contains(text, "verify rejects volumes and directories of an existing container") != test.shared {
+		if !strings.Contains(text, "capmon verify") || strings.Contains(text, "verify rejects volumes and directories that an existing container uses") != test.shared {
 			t.Errorf("shared: %v\n%s", test.shared, text)
 		}
 	}

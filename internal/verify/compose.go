@@ -60,11 +60,11 @@ func parseCompose(ctx context.Context, line []string, words int) (Command, error
 	}
 	for _, name := range unsupportedUpFlags {
 		if up.Changed(name) {
-			return nil, fmt.Errorf("docker compose up --%s: verify starts the service as in the file, without this option: leave it out", name)
+			return nil, fmt.Errorf("docker compose up --%s: verify starts the service as the file describes it: leave out this option", name)
 		}
 	}
 	if up.NArg() != 1 {
-		return nil, fmt.Errorf("docker compose up names %d services: name the one to verify, as in docker compose up SERVICE; compose also starts the services that it depends on", up.NArg())
+		return nil, fmt.Errorf("docker compose up names %d services: name only the one to verify, as in docker compose up SERVICE; compose also starts the services that it depends on", up.NArg())
 	}
 	c.service, c.alone = up.Arg(0), set(up, "no-deps")
 	return c.resolve(ctx, options)
@@ -112,7 +112,7 @@ func (c composeUp) config(ctx context.Context, options []string) (string, error)
 		return text, nil
 	}
 	if _, missing := execute(ctx, slices.Concat(c.compose, []string{"version"}), nil); missing != nil {
-		return "", fmt.Errorf("%s does not run: install Docker's compose plugin, version 2 or later, or verify with docker run (%w)", strings.Join(c.compose, " "), missing)
+		return "", fmt.Errorf("%s does not run (%w): install Docker's compose plugin, version 2 or later, or use docker run", strings.Join(c.compose, " "), missing)
 	}
 	return "", fmt.Errorf("docker compose config: %w", err)
 }
@@ -120,11 +120,11 @@ func (c composeUp) config(ctx context.Context, options []string) (string, error)
 // check rejects settings that runs cannot have separately, or that capabilities do not replace.
 func (c composeUp) check(m, service model) error {
 	if service["privileged"] == true {
-		return fmt.Errorf("service %s: privileged %s: leave it out and grant what is needed, such as by cap_add: [ALL] with devices", c.service, privilegedIsMore)
+		return fmt.Errorf("service %s: privileged %s: leave it out and grant what the service needs, for example with cap_add: [ALL] and devices", c.service, privilegedIsMore)
 	}
 	for name, volume := range m.objects("volumes") {
 		if options := volume.object("driver_opts"); len(options) > 0 && options["type"] != "tmpfs" {
-			return fmt.Errorf("volume %s has driver_opts: the new volume of each run would have the same data as yours; use a file with another volume", name)
+			return fmt.Errorf("volume %s has driver_opts: the new volume of each run would have the same data as yours; use a compose file with another volume", name)
 		}
 	}
 	return nil

@@ -20,7 +20,8 @@ import (
 	"github.com/capmon/capmon/internal/dockerflags"
 )
 
-// Command is the command line to verify. It can create any number of containers, with what they need.
+// Command is the command line to verify. It can create any number of containers, with the networks and volumes that they
+// need.
 type Command interface {
 	// Line returns the command line without values that may be secret.
 	Line() []string
@@ -30,7 +31,7 @@ type Command interface {
 	name() string
 	// hasInput reports whether the container reads its standard input.
 	hasInput() bool
-	// notes returns unexpected differences between a run and the command line.
+	// notes returns differences between a run and the command line that users may not expect.
 	notes() []string
 	// published returns the ports that it publishes.
 	published() []port
@@ -81,11 +82,11 @@ func ParseCommand(ctx context.Context, line []string) (Command, error) {
 	words := line[1:]
 	switch name := filepath.Base(line[0]); {
 	case name == "sudo":
-		return nil, errors.New("sudo: run capmon itself with sudo, and docker without")
+		return nil, errors.New("sudo: run capmon with sudo, and leave out sudo after --")
 	case name == "docker-compose":
 		return parseCompose(ctx, line, 1)
 	case name != "docker":
-		return nil, fmt.Errorf("%s: %s; put its command line after --", line[0], understood)
+		return nil, fmt.Errorf("%s: %s; put such a command line after --", line[0], understood)
 	case len(words) > 0 && words[0] == "compose":
 		return parseCompose(ctx, line, 2)
 	case len(words) > 1 && words[0] == "container" && words[1] == "run":
@@ -132,6 +133,9 @@ func parseRun(line, arguments []string) (c dockerRun, err error) {
 	if err != nil {
 		return c, fmt.Errorf("reading the docker run command line: %w; see docker run --help", err)
 	}
+	if set(flags, "help") {
+		return c, errors.New("--help runs nothing: leave it out")
+	}
 	if flags.NArg() == 0 {
 		return c, errors.New("the docker run command line names no image: put it after the options, as in docker run --rm IMAGE COMMAND")
 	}
@@ -139,11 +143,8 @@ func parseRun(line, arguments []string) (c dockerRun, err error) {
 	c.containerName = flags.Lookup("name").Value.String()
 	c.readsInput = set(flags, "interactive") && !set(flags, "detach")
 	c.rm = set(flags, "rm")
-	switch {
-	case set(flags, "help"):
-		return c, errors.New("--help runs nothing: leave it out")
-	case set(flags, "privileged"):
-		return c, fmt.Errorf("--privileged %s: leave it out and grant what is needed, such as --cap-add=ALL with --device=…", privilegedIsMore)
+	if set(flags, "privileged") {
+		return c, fmt.Errorf("--privileged %s: leave it out and grant what the container needs, for example with --cap-add=ALL and --device=…", privilegedIsMore)
 	}
 	c.ports, err = published(c.options)
 	return c, err

@@ -144,7 +144,7 @@ func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 	for line, want := range map[string]string{
 		"":                               "no command after --",
 		"make test":                      "make: only docker run … and docker compose up SERVICE can be verified",
-		"sudo docker run bb":             "run capmon itself with sudo",
+		"sudo docker run bb":             "run capmon with sudo, and leave out sudo after --",
 		"docker exec bb true":            "docker exec: only docker run … and docker compose up SERVICE can be verified",
 		"docker":                         "docker: only docker run … and docker compose up SERVICE can be verified",
 		"docker --context x run bb":      "docker --context: options before run and compose are not supported",
@@ -153,7 +153,7 @@ func TestCommandLinesThatCannotBeVerified(t *testing.T) {
 		"docker run --privileged bb":     "--privileged gives more than capabilities",
 		"docker run --no-such-flag bb":   "unknown flag: --no-such-flag; see docker run --help",
 		"docker run --name":              "flag needs an argument: --name",
-		"docker run --help":              "names no image",
+		"docker run --help":              "--help runs nothing",
 		"docker run --help bb":           "--help runs nothing",
 		"docker run --init=maybe bb":     `invalid argument "maybe" for "--init"`,
 		"docker run -p eighty:80 bb":     "--publish eighty:80: ",

@@ -2,7 +2,7 @@ package verify
 
 import "time"
 
-// firstLimit is the time limit of the first start, leastLimit the least time limit of the others.
+// firstLimit is the time limit of the first start, leastLimit the minimum time limit of later starts.
 const (
 	firstLimit = 5 * time.Minute
 	leastLimit = 30 * time.Second

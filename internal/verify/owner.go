@@ -87,7 +87,7 @@ func ownerHasEnded(label, self string, running bool) bool {
 func removeLabelled(ctx context.Context, api client.APIClient, label string, gone func(owner string, running bool) bool) (int, error) {
 	all, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: labelled(label)})
 	if err != nil {
-		return 0, fmt.Errorf("listing containers of earlier verify processes: %w", err)
+		return 0, fmt.Errorf("listing the containers of verify: %w", err)
 	}
 	removed := 0
 	for _, c := range all {
@@ -108,7 +108,7 @@ func labelled(label string) filters.Args { return filters.NewArgs(filters.Arg("l
 func removeNetworks(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
 	all, err := api.NetworkList(ctx, network.ListOptions{Filters: labelled(label)})
 	if err != nil {
-		return fmt.Errorf("listing networks of earlier verify processes: %w", err)
+		return fmt.Errorf("listing the networks of verify: %w", err)
 	}
 	for _, n := range all {
 		if !gone(n.Labels) {
@@ -125,7 +125,7 @@ func removeNetworks(ctx context.Context, api client.APIClient, label string, gon
 func removeLabelledVolumes(ctx context.Context, api client.APIClient, label string, gone func(labels map[string]string) bool) error {
 	list, err := api.VolumeList(ctx, volume.ListOptions{Filters: labelled(label)})
 	if err != nil {
-		return fmt.Errorf("listing volumes of earlier verify processes: %w", err)
+		return fmt.Errorf("listing the volumes of verify: %w", err)
 	}
 	var names []string
 	for _, v := range list.Volumes {

@@ -31,12 +31,12 @@ func (t *trials) search(ctx context.Context, proof *profile.Proof, original atte
 		}
 		granted, _ := s.Grants.Union(grantsOf(original)).Set()
 		if !t.options.KeepGoing {
-			t.giveUp(proof, s, reason+"; --keep-going searches for the missing ones among all granted capabilities")
+			t.giveUp(proof, s, reason+"; to search for the missing capabilities among all granted ones, use --keep-going")
 			return nil
 		}
 		start = granted.Union(proof.Observed)
 		if again, err := t.try(ctx, &start); err != nil || again.outcome() != Same {
-			t.giveUp(proof, s, reason+", and all granted capabilities together are not enough either")
+			t.giveUp(proof, s, reason+", and the outcome differs also with all granted capabilities together")
 			return err
 		}
 		proof.Reasons = append(proof.Reasons, reason)
@@ -98,7 +98,7 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 			return err
 		}
 		if err == nil && last.outcome() != Same {
-			t.giveUp(proof, s, fmt.Sprintf("%s worked in one run and failed in a later one: %s; the workload does not behave the same each time, --repeat N shows how often", name(found.Set), last.Outcomes[0]))
+			t.giveUp(proof, s, fmt.Sprintf("%s worked in one run and failed in a later one: %s; the workload does not behave the same each time: --repeat N runs each list N times", name(found.Set), last.Outcomes[0]))
 			return nil
 		}
 	}
@@ -136,7 +136,7 @@ func (t *trials) conclude(ctx context.Context, proof *profile.Proof, found Found
 func (t *trials) doubt(m profile.Member) string {
 	trial, _ := profile.Proof{Trials: t.done}.TrialNumber(m.Trial)
 	if trial.Same {
-		return fmt.Sprintf("%s is kept: a denial changes the result without an error, so only a --test CMD that checks the result can decide", m.Capability)
+		return fmt.Sprintf("%s is kept: a denial changes the result without an error, so only a --test COMMAND that checks the result can decide", m.Capability)
 	}
 	if doubt := t.doubts[m.Trial]; doubt != "" {
 		return fmt.Sprintf("%s is kept: without it the outcome differs, but %s: run verify again when the host is less busy", m.Capability, doubt)

@@ -83,7 +83,7 @@ func CheckTest(c Command, test string) error {
 		if p.host == p.container.Port() && strings.Contains(test, "CONTAINER") {
 			continue // the port inside the container
 		}
-		return fmt.Errorf("the test names port %s, which verify does not publish, since it may be another container's: write $%s", p.host, portVariable(p.container))
+		return fmt.Errorf("the test names port %s, which verify does not publish, because another container may have it: write $%s", p.host, portVariable(p.container))
 	}
 	return nil
 }

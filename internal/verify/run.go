@@ -179,14 +179,14 @@ func (x *executor) explain(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(context.Cause(ctx), errTimeout):
-		return fmt.Errorf("%w: --timeout gives it more time", errTimeout)
+		return fmt.Errorf("%w: set a longer --timeout", errTimeout)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(ctx, endTimeout)
 	defer cancel()
 	if _, gone := x.api.Ping(ctx); gone != nil {
-		return fmt.Errorf("the Docker engine does not answer: %w; when it answers again, the next capmon verify removes what this one has left", gone)
+		return fmt.Errorf("the Docker engine does not answer: %w; when it answers again, the next capmon verify removes the containers that this one has left", gone)
 	}
 	return err
 }
@@ -269,7 +269,7 @@ func (x *executor) end(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
 	if err := x.api.ContainerKill(ctx, id, "KILL"); err != nil {
-		return nil // it does not run any more; an engine that is away will be noticed
+		return nil // it no longer runs; if the engine does not answer, the next request fails
 	}
 	exits, failed := x.api.ContainerWait(ctx, id, container.WaitConditionNotRunning)
 	select {

@@ -112,9 +112,9 @@ func (t *trials) baseline(ctx context.Context) (attempt, error) {
 	for _, e := range a.results {
 		switch {
 		case e.broken && strings.HasPrefix(e.outcome, "no end"):
-			advice := "if it does not end by itself, use --test CMD to check that it works (--test true if its HEALTHCHECK is enough); otherwise --timeout gives it more time"
+			advice := "if it does not end by itself, check with --test COMMAND that it works (--test true if its HEALTHCHECK is sufficient); otherwise, set a longer --timeout"
 			if t.options.Test != "" {
-				advice = "the test did not end, or the container did not become healthy or did not listen on a port that the test names: --timeout gives them more time"
+				advice = "the test did not end, or the container did not become healthy or did not listen on a port that the test uses: set a longer --timeout"
 			}
 			return a, fmt.Errorf("the workload under its own flags: %s; %s", e.outcome, advice)
 		case e.broken:
@@ -136,7 +136,7 @@ func (t *trials) expectExit(a *attempt) error {
 	}
 	first := a.results[0]
 	if t.options.ExpectExit != 0 {
-		return fmt.Errorf("the workload ends with %s under its own flags, not with the %d of --expect-exit%s", first.outcome, t.options.ExpectExit, quoted(first.output))
+		return fmt.Errorf("the workload ends with %s under its own flags, not with %d as --expect-exit says%s", first.outcome, t.options.ExpectExit, quoted(first.output))
 	}
 	return fmt.Errorf("the workload fails under its own flags: %s%s: a run that fails proves nothing; if this exit status means success, use --expect-exit %s",
 		first.outcome, quoted(first.output), strings.TrimPrefix(first.outcome, "exit status "))
@@ -159,7 +159,7 @@ func (t *trials) expect(a *attempt) (found bool) {
 // is not reliable: if verify had to kill the container, or if it does not end in the same way each time.
 func (t *trials) expectPass(a *attempt) error {
 	if !t.expect(a) {
-		return fmt.Errorf("the test fails although everything is granted: %s%s; nothing was tried", a.Outcomes[0], quoted(a.results[0].output))
+		return fmt.Errorf("the test fails under the container's own flags: %s%s; verify tried nothing else", a.Outcomes[0], quoted(a.results[0].output))
 	}
 	var ends []containerEnd
 	for _, e := range a.results {
@@ -204,7 +204,7 @@ func (t *trials) proposal(original attempt) (profile.Profile, profile.Summary, e
 	if t.options.Profile == nil {
 		summaries := profile.Summaries(taken)
 		if len(summaries) != 1 || !summaries[0].Started {
-			return taken, profile.Summary{}, errors.New("capmon saw no workload in the container: does it run on this kernel? See capmon doctor")
+			return taken, profile.Summary{}, errors.New("capmon saw no workload in the container: perhaps the container does not run on this kernel, for example in a virtual machine; run capmon doctor")
 		}
 		return taken, summaries[0], nil
 	}
@@ -230,11 +230,11 @@ func choose(p profile.Profile, wanted profile.Container) (profile.Summary, error
 	}
 	switch len(found) {
 	case 0:
-		return profile.Summary{}, fmt.Errorf("the profile has no workload of image %s: it has %s", wanted.Image, strings.Join(others, ", "))
+		return profile.Summary{}, fmt.Errorf("the profile has no workload of image %s, but it has %s", wanted.Image, strings.Join(others, ", "))
 	case 1:
 		return found[0], nil
 	}
-	return profile.Summary{}, fmt.Errorf("the profile has several containers of image %s: choose one with --name: %s", wanted.Image, strings.Join(others, ", "))
+	return profile.Summary{}, fmt.Errorf("the profile has several containers of image %s: add to the command line the --name of one of %s", wanted.Image, strings.Join(others, ", "))
 }
 
 // prove tries the list, with what a second start needs in addition, and then smaller and smaller sets.

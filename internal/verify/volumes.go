@@ -97,7 +97,7 @@ func checkOtherUsers(ctx context.Context, api client.APIClient, run string, kept
 		for _, theirs := range other.Mounts {
 			for _, ours := range kept {
 				if overlap(ours, theirs) {
-					return fmt.Errorf("container %s also uses %s: verify would write to its data; stop and remove the container, use another volume or directory, or allow it with --shared-volumes",
+					return fmt.Errorf("container %s also uses %s: verify would write to the data of this container; stop and remove it, use another volume or directory, or allow the writes with --shared-volumes",
 						strings.TrimPrefix(strings.Join(other.Names, ", "), "/"), mountName(ours))
 				}
 			}

@@ -40,10 +40,10 @@ func newChurnCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.program, "capmon", "bin/capmon", "path of the capmon to test")
-	flags.StringVar(&c.extra, "with", "", "options of capmon, such as --max-checks=20000")
+	flags.StringVar(&c.extra, "with", "", "options of capmon profile, such as --max-checks=20000")
 	flags.IntVar(&c.rate, "rate", 20, "containers per second, if the engine is fast enough")
 	flags.IntVar(&c.atOnce, "at-once", 16, "maximum number of containers at the same time")
-	flags.DurationVar(&c.period, "for", 5*time.Minute, "duration")
+	flags.DurationVar(&c.period, "for", 5*time.Minute, "time during which to start containers")
 	return cmd
 }
 
@@ -81,7 +81,7 @@ func (c *churn) run(cmd *cobra.Command) (err error) {
 	if err := verifyChurn(report, started); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "the report has all of them by name, with exactly the checks that they made\n")
+	fmt.Fprintf(cmd.OutOrStdout(), "the report has all of these containers by name, with exactly the checks that they made\n")
 	return nil
 }
 
@@ -122,7 +122,7 @@ func (c *churn) runOne(ctx context.Context, number int) error {
 	select {
 	case end := <-ended:
 		if end.StatusCode != 0 {
-			return fmt.Errorf("%s ended with %d", name, end.StatusCode)
+			return fmt.Errorf("%s ended with exit code %d", name, end.StatusCode)
 		}
 		return nil
 	case err := <-failed:

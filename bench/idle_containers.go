@@ -21,7 +21,7 @@ type idleContainers struct {
 const (
 	benchName = "capmon-bench-" // the prefix of the containers' names
 	idleLabel = "capmon-bench"
-	parallel  = 4 // the number of containers that are started or removed at once; more only wait for each other
+	parallel  = 4 // the number of containers that are started or removed at the same time; more would only wait for each other
 )
 
 // grow starts containers until this many run.

@@ -40,7 +40,7 @@ func (k *kinds) measure(g *generator, program string, made uint64) error {
 		return err
 	}
 	p := process(capmon.cmd.Process.Pid)
-	// The load's own checks need a place in the map before it is full.
+	// This first run adds the other checks of the load to the map before it is full.
 	_, err = g.make("kinds", 1, 1)
 	_, madeErr := g.make("kinds", int(made), 1)
 	now, _, residentErr := p.resident()

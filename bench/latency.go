@@ -18,7 +18,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// mostAlerts is the number of alerts for a container per minute. More are a flood, for which capmon delays alerts.
+// mostAlerts is the number of alerts of a container within a minute that capmon does not delay. More of them are a
+// flood.
 const mostAlerts = 90
 
 // latency measures the time from a system call to the line of capmon watch, and to the alert of a rule.
@@ -39,9 +40,9 @@ func newLatencyCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&l.program, "capmon", "bin/capmon", "path of the capmon to measure")
-	flags.IntVar(&l.times, "times", 200, "number of uses to measure, one after the other")
+	flags.IntVar(&l.times, "times", 200, "number of uses to measure, one after the other; at most 90 with rules")
 	flags.StringArrayVar(&l.extra, "with", nil, "also measure with these options of capmon watch, such as '--every'; may be repeated")
-	flags.StringVarP(&l.format, "output", "o", "text", strings.Join(formats, " or "))
+	registerFormat(flags, &l.format)
 	return cmd
 }
 
@@ -79,10 +80,10 @@ func (l *latency) outputs(hook *webhook, printed string) (all []output) {
 
 func (l *latency) run(cmd *cobra.Command) (err error) {
 	if l.times < 1 {
-		return fmt.Errorf("--times %d: at least one is needed", l.times)
+		return fmt.Errorf("--times %d: use 1 or more", l.times)
 	}
-	if !slices.Contains(formats, l.format) {
-		return fmt.Errorf("-o %s: %s", l.format, strings.Join(formats, " or "))
+	if err := checkFormat(l.format); err != nil {
+		return err
 	}
 	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,17 @@ func loads() []load {
 		all = append(all, load{kind, true, runtime.NumCPU()})
 	}
 	return all
+}
+
+// loadKinds returns the kinds of the loads.
+func loadKinds() []string {
+	var kinds []string
+	for _, l := range loads() {
+		if !slices.Contains(kinds, l.kind) {
+			kinds = append(kinds, l.kind)
+		}
+	}
+	return kinds
 }
 
 func (l load) String() string {

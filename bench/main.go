@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/capmon/capmon/internal/printable"
 )
 
 func main() {
@@ -48,17 +49,17 @@ func newCommand() *cobra.Command {
 	flags.StringArrayVar(&o.extra, "with", nil, "also measure capmon with these options, such as '--outcomes=false'; may be repeated")
 	flags.IntVar(&o.rounds, "rounds", 5, "number of measurements of each load")
 	flags.StringSliceVar(&o.only, "load", nil, "only these loads, such as mmap,setuid (default: all)")
-	flags.StringVarP(&o.format, "output", "o", "text", strings.Join(formats, " or "))
+	registerFormat(flags, &o.format)
 	cmd.AddCommand(newScaleCommand(), newChurnCommand(), newLatencyCommand(), newServeCommand())
 	return cmd
 }
 
 func (o *options) run(cmd *cobra.Command) (err error) {
 	if o.rounds < 1 {
-		return fmt.Errorf("--rounds %d: at least one is needed", o.rounds)
+		return fmt.Errorf("--rounds %d: use 1 or more", o.rounds)
 	}
-	if !slices.Contains(formats, o.format) {
-		return fmt.Errorf("-o %s: %s", o.format, strings.Join(formats, " or "))
+	if err := checkFormat(o.format); err != nil {
+		return err
 	}
 	chosen, err := choose(o.only)
 	if err != nil {
@@ -111,7 +112,7 @@ func choose(kinds []string) ([]load, error) {
 			}
 		}
 		if len(chosen) == before {
-			return nil, fmt.Errorf("--load %s: no such load", kind)
+			return nil, fmt.Errorf("--load %s: choose %s", kind, printable.Choice(loadKinds()))
 		}
 	}
 	return chosen, nil

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -49,17 +48,20 @@ func newServeCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&s.program, "capmon", "bin/capmon", "path of the capmon to measure")
 	flags.DurationVar(&s.every, "save-every", 30*time.Second, "interval between saves")
-	flags.DurationVar(&s.period, "period", 30*time.Second, "duration of the measurement of CPU time; a multiple of --save-every")
-	flags.IntVar(&s.come, "come-and-go", 300, "number of short-lived containers, measured after each third")
-	flags.IntVar(&s.running, "running", 100, "number of containers that run in the end")
-	flags.StringVarP(&s.format, "output", "o", "text", strings.Join(formats, " or "))
+	flags.DurationVar(&s.period, "period", 30*time.Second, "duration of each measurement of CPU time, such as a multiple of --save-every")
+	flags.IntVar(&s.come, "come-and-go", 300, "number of short-lived containers; bench measures after each third of them")
+	flags.IntVar(&s.running, "running", 100, "number of containers that run at the end")
+	registerFormat(flags, &s.format)
 	s.batches = 3
 	return cmd
 }
 
 func (s *serve) run(cmd *cobra.Command) (err error) {
 	if s.every < time.Second || s.period <= 0 || s.come < s.batches || s.running < 1 {
-		return errors.New("--save-every must be at least 1s, --come-and-go at least 3, --period and --running positive")
+		return errors.New("--save-every must be at least 1s, --come-and-go at least 3, and --period and --running positive")
+	}
+	if err := checkFormat(s.format); err != nil {
+		return err
 	}
 	ctx, cancel := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer cancel()
@@ -163,8 +165,7 @@ func (s *serve) row(ctx context.Context, what string) error {
 	return nil
 }
 
-// saved waits until a complete save has ended, which started after this call. A save that is already running does not
-// count.
+// saved waits for the end of a save that started after this call. A save that is already running does not count.
 func (s *serve) saved(ctx context.Context) error {
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", s.socket())

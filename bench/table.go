@@ -7,10 +7,26 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+	"github.com/spf13/pflag"
+
+	"github.com/capmon/capmon/internal/printable"
 )
 
 // formats are the output formats of the table.
 var formats = []string{"text", "markdown"}
+
+// registerFormat adds --output.
+func registerFormat(flags *pflag.FlagSet, format *string) {
+	flags.StringVarP(format, "output", "o", formats[0], "`FORMAT` of the table: "+printable.Choice(formats))
+}
+
+// checkFormat returns an error if --output names no format.
+func checkFormat(format string) error {
+	if !slices.Contains(formats, format) {
+		return fmt.Errorf("-o %s: choose %s", format, printable.Choice(formats))
+	}
+	return nil
+}
 
 // spread is the median of some samples, with the lowest and the highest sample.
 type spread struct{ median, low, high float64 }

@@ -30,7 +30,7 @@ var baseline = watcher{"nothing", func(string) (func() (uint64, error), error) {
 // counting is the bpftrace program of a user who only wants numbers: the reference for all other watchers.
 const counting = `BEGIN { printf("ready\n") } tracepoint:capability:cap_capable { @[cgroup, args->cap] = count(); }`
 
-// showTracepoints mounts the file system from which bpftrace reads the kernel's tracepoints, if it is not mounted.
+// showTracepoints mounts tracefs, from which bpftrace reads the kernel's tracepoints, if it is not mounted.
 func showTracepoints() error {
 	const directory = "/sys/kernel/tracing"
 	if _, err := os.Stat(directory + "/events"); err == nil {

@@ -101,10 +101,10 @@ func (r comparison) check() error {
 	}
 	excess, missing := r.deviation(members(r.First))
 	if known := members(r.Excess); excess != known {
-		problem("the list has %v too many, but workload.json says %v: observed %v, truth %v", excess, known, r.First, r.truth)
+		problem("the list has the unneeded %v, but workload.json expects %v: observed %v, truth %v", excess, known, r.First, r.truth)
 	}
 	if known := members(r.Missing); missing != known {
-		problem("the list lacks %v, but workload.json says %v: observed %v, truth %v", missing, known, r.First, r.truth)
+		problem("the list lacks the needed %v, but workload.json expects %v: observed %v, truth %v", missing, known, r.First, r.truth)
 	}
 	if r.Proved != nil && !slices.Contains(r.truth, *r.Proved) {
 		problem("capmon verify proves %v, truth %v", *r.Proved, r.truth)
@@ -113,7 +113,7 @@ func (r comparison) check() error {
 		problem("the list lacks %v, but a run with %v ended with this error: %v", missing, r.First, r.fails)
 	}
 	if got, known := members(r.differences()), members(r.Differs); got != known {
-		problem("in a run with its own list, capmon lists or marks [%v] differently, but workload.json says [%v]: %s", got, known, described(r.differences()))
+		problem("in a run with its own list, capmon lists or marks [%v] differently, but workload.json expects [%v]: %s", got, known, described(r.differences()))
 	}
 	return errors.Join(problems...)
 }

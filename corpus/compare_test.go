@@ -38,8 +38,8 @@ func TestListThatChangesIsNamed(t *testing.T) {
 		"one is new":               {again: list{capability.Chown: unmarked, capability.Kill: unsure, capability.Mknod: unmarked}, want: "MKNOD is not listed, then unmarked"},
 		"another mark":             {again: list{capability.Chown: unmarked, capability.Kill: soft}, want: "KILL is unsure, then soft"},
 		"explained":                {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Kill}},
-		"explained without a need": {again: first, explains: []capability.Capability{capability.Kill}, want: "marks [] differently, but workload.json says [KILL]"},
-		"others explained":         {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Chown}, want: "marks [KILL] differently, but workload.json says [CHOWN]"},
+		"explained without a need": {again: first, explains: []capability.Capability{capability.Kill}, want: "marks [] differently, but workload.json expects [KILL]"},
+		"others explained":         {again: list{capability.Chown: unmarked}, explains: []capability.Capability{capability.Chown}, want: "marks [KILL] differently, but workload.json expects [CHOWN]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := comparison{

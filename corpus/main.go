@@ -1,17 +1,18 @@
 // Command corpus measures capmon with real software: it finds by trial which capabilities the software needs, and
 // compares them with capmon's lists.
 //
-//	corpus run [-caps LIST] NAME       run a workload and its test; exit with 3 if it fails
-//	corpus truth [-update] [NAME...]   find the minimal sets; exit with 1 if they differ from the stored ones;
-//	corpus compare [NAME...]           compare capmon's lists: with the truth, and with its lists for runs
-//	                                   with these lists; exit with 1 if there is a difference that
-//	                                   workload.json does not explain;
+//	corpus run [-caps LIST] NAME...    run the workloads and their tests; exit with 3 if one fails
+//	corpus truth [NAME...]             find the minimal sets; exit with 1 if they differ from the stored ones
+//	corpus truth -update [NAME...]     find and store the minimal sets
+//	corpus compare [NAME...]           compare capmon's lists with the truth, and with its lists for runs that
+//	                                   have only these capabilities; exit with 1 if there is a difference that
+//	                                   workload.json does not explain
 //	corpus compare -update [NAME...]   also run capmon verify, and store the results
 //	corpus table [NAME...]             print the stored results
 //	corpus table -update               write all stored results to docs/precision.md
 //
-// corpus needs root, a Docker daemon at DOCKER_HOST with the images of scripts/corpus-images.sh and, for compare,
-// capmon.
+// Without NAME, a command handles all workloads. corpus needs root, a Docker daemon at DOCKER_HOST with the images of
+// scripts/corpus-images.sh and, for compare, capmon.
 package main
 
 import (
@@ -55,7 +56,7 @@ func main() {
 
 func execute(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("usage: corpus run|truth|compare|table [flags] [NAME...]")
+		return errors.New("no command: the usage is corpus run|truth|compare|table [flags] [NAME...]")
 	}
 	var c command
 	var err error
@@ -63,16 +64,16 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	flags := flag.NewFlagSet("corpus "+args[0], flag.ContinueOnError)
-	flags.StringVar(&c.directory, "directory", "corpus", "the directory with workloads")
-	flags.StringVar(&c.capmon, "capmon", "bin/capmon", "compare: the capmon to measure")
-	flags.Func("caps", "run: the granted capabilities, separated by commas (default: those that its users grant)", func(list string) error {
+	flags.StringVar(&c.directory, "directory", "corpus", "the directory of the corpus")
+	flags.StringVar(&c.capmon, "capmon", "bin/capmon", "compare: path of the capmon to measure")
+	flags.Func("caps", "run: the capabilities to grant, separated by commas (default: those that users of the software grant)", func(list string) error {
 		set, err := parseSet(list)
 		c.caps = &set
 		return err
 	})
 	flags.BoolVar(&c.update, "update", false, "truth, compare: store the results; table: write to docs/precision.md")
 	flags.BoolVar(&c.verify, "verify", false, "compare: also prove the list with capmon verify (slow)")
-	flags.IntVar(&c.times, "times", 2, "truth: number of times to find the minimal sets")
+	flags.IntVar(&c.times, "times", 2, "truth: find the minimal sets this many times; they must be the same each time")
 	flags.IntVar(&c.parallel, "parallel", 2, "truth: number of workloads to run at the same time")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -94,7 +95,7 @@ func execute(ctx context.Context, args []string, out io.Writer) error {
 		}
 		return c.table(workloads, out)
 	}
-	return fmt.Errorf("no such command: %s", args[0])
+	return fmt.Errorf("unknown command %q: use run, truth, compare or table", args[0])
 }
 
 func (c command) run(ctx context.Context, workloads []workload) error {

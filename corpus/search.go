@@ -66,8 +66,8 @@ func (s *search) needed(all capability.Set) (needed capability.Set, err error) {
 	return needed, nil
 }
 
-// alternatives finds every minimal set. Any further minimal set lacks at least one member of each found set, other than
-// the capabilities that all sets need.
+// alternatives finds every minimal set. A minimal set that it has not found yet lacks at least one member of each found
+// set, and this member is not one that all sets need.
 func (s *search) alternatives(all, needed capability.Set) error {
 	queue, queued := []capability.Set{0}, map[capability.Set]bool{0: true}
 	for len(queue) > 0 {

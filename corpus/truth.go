@@ -11,8 +11,7 @@ import (
 	"github.com/capmon/capmon/capability"
 )
 
-// derive finds the minimal sets of the workload this many times. They are the truth only if they are the same each
-// time.
+// derive finds the minimal sets of the workload several times. They are the truth only if they are the same each time.
 func (w workload) derive(ctx context.Context, times int) ([]capability.Set, error) {
 	var sets []capability.Set
 	for i := range times {
@@ -29,7 +28,7 @@ func (w workload) derive(ctx context.Context, times int) ([]capability.Set, erro
 }
 
 func (w workload) deriveOnce(ctx context.Context) ([]capability.Set, error) {
-	// Only the first run reports the reason of a failure: the other runs may fail.
+	// Only this run reports the reason of a failure, because the runs with fewer capabilities may fail.
 	if err := w.run(ctx, w.granted()); err != nil {
 		return nil, fmt.Errorf("%s fails with all capabilities that its users grant: %w", w.name, err)
 	}
@@ -94,7 +93,7 @@ func (c command) judge(w workload, sets []capability.Set) error {
 		return w.saveTruth(sets)
 	}
 	if !slices.Equal(sets, w.truth) {
-		return fmt.Errorf("%s: found %v, but %s has %v", w.name, sets, w.truthFile(), w.truth)
+		return fmt.Errorf("%s: found %v, but %s has %v: if the new sets are right, run corpus truth -update %[1]s", w.name, sets, w.truthFile(), w.truth)
 	}
 	return nil
 }

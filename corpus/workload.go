@@ -29,7 +29,7 @@ type workload struct {
 	Exit int
 	// Restart: the workload must also work when the container starts a second time, and needs more for that.
 	Restart bool
-	// Fast: make test runs the workload. It has little time.
+	// Fast: the workload is one of those that make test runs. make test has little time.
 	Fast bool
 	// Excess and Missing are the capabilities in which capmon's list is known to be wrong, with the reasons.
 	Excess, Missing map[capability.Capability]string
@@ -84,7 +84,7 @@ func readIfThere(file string, into any) error {
 	return err
 }
 
-// readJSON rejects unknown fields, since a misspelt one would be ignored.
+// readJSON decodes a JSON file. It rejects unknown fields, because a misspelt one would otherwise be ignored.
 func readJSON(file string, into any) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -99,7 +99,7 @@ func readJSON(file string, into any) error {
 	return nil
 }
 
-// granted returns the capabilities that users of the software grant: its containers have no more.
+// granted returns the capabilities that users of the software grant its containers.
 func (w workload) granted() capability.Set { return capability.DockerDefault().Union(w.Adds) }
 
 func (w workload) truthFile() string { return filepath.Join(w.directory, "truth.json") }
@@ -150,7 +150,7 @@ func (w workload) deviation(list capability.Set) (excess, missing capability.Set
 	return list.Minus(nearest), nearest.Minus(list)
 }
 
-// distance gives missing capabilities more weight: a workload works with a capability too many.
+// distance gives missing capabilities more weight, because a workload also works with unneeded capabilities.
 func distance(list, truth capability.Set) int {
 	return list.Minus(truth).Len() + 100*truth.Minus(list).Len()
 }

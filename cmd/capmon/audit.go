@@ -138,7 +138,7 @@ func (a *auditFlags) load(cmd *cobra.Command) ([]profile.Profile, error) {
 // explain adds what to do about an unknown container.
 func (a *auditFlags) explain(err error) error {
 	if errors.Is(err, container.ErrNotFound) {
-		return fmt.Errorf("%w: docker ps --all lists all containers", err)
+		return fmt.Errorf("%w: docker ps --all lists the containers", err)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
-# Runs a private Docker daemon. It does not touch the host's own daemon, the daemon's
-# configuration or its firewall rules.
+# Runs a private Docker daemon. The script does not change the host's own daemon, or that
+# daemon's configuration and firewall rules. It adds at most one firewall rule, for the
+# addresses of the private daemon.
 #
 #   dockerd.sh start DIR                start the daemon, print the value for DOCKER_HOST
 #   dockerd.sh stop [--purge] DIR       stop the daemon
@@ -8,8 +9,8 @@
 #                                       start the daemon, run COMMAND with DOCKER_HOST set,
 #                                       stop the daemon, exit with COMMAND's code
 #
-# --purge deletes the daemon's files in DIR, and DIR itself if nothing else is in it.
-# DIR holds everything: socket, images, log. Several daemons in several DIRs can run at
+# DIR has everything: the socket, the images and the log. --purge deletes these files,
+# and DIR itself if nothing else is in it. Several daemons in several DIRs can run at
 # the same time. The script needs root. CAPMON_DOCKERD names another dockerd to start.
 # CAPMON_DAEMON_JSON has more members for the daemon.json, separated by commas.
 set -euo pipefail
@@ -208,7 +209,7 @@ await() {
 
 start() {
 	local dockerd=${CAPMON_DOCKERD:-dockerd}
-	if [[ $(id -u) != 0 ]]; then die "starting a Docker daemon needs root"; fi
+	if [[ $(id -u) != 0 ]]; then die "starting a Docker daemon needs root: run this script as root"; fi
 	for program in "$dockerd" containerd runc docker ip flock; do need "$program"; done
 	complaint=
 	# Only one start at a time: two starts must not choose the same addresses or start the
@@ -259,7 +260,7 @@ stop() {
 	local ids mount daemon shim link
 	daemon=$(daemon_pid)
 	if [[ -n $daemon ]] && answers; then
-		# Shells as first process ignore SIGTERM and would take ten seconds each.
+		# A shell that is the first process of its container ignores SIGTERM: stopping it would take ten seconds.
 		mapfile -t ids < <(DOCKER_HOST=$docker_host docker ps -q)
 		if ((${#ids[@]} > 0)); then
 			DOCKER_HOST=$docker_host docker kill "${ids[@]}" >/dev/null 2>&1 || true
@@ -347,7 +348,7 @@ start)
 stop)
 	[[ $# == 1 ]] || usage
 	set_paths "$1"
-	if [[ $(id -u) != 0 ]]; then die "stopping a Docker daemon needs root"; fi
+	if [[ $(id -u) != 0 ]]; then die "stopping a Docker daemon needs root: run this script as root"; fi
 	stop
 	if [[ -n $purging ]]; then purge; fi
 	;;

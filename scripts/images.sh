@@ -1,6 +1,6 @@
 #!/bin/bash
-# Makes the images for the demo and the tests, without a registry: the daemon of
-# DOCKER_HOST imports them from an archive with the host's busybox.
+# Makes the image for the demo and the tests, without a registry: the daemon of
+# DOCKER_HOST imports it from an archive with the host's busybox.
 #
 #   images.sh [all]   bb:latest with busybox, users, files and /bin/probe; needs gcc
 #                     and, for a file capability, root
@@ -8,7 +8,7 @@
 #   images.sh programs ARCH DIR
 #                     compiles the programs of bb:latest for amd64 or arm64, into DIR
 #
-# It does nothing for an image that already exists with the same contents. If
+# The script does nothing for an image that already exists with the same contents. If
 # CAPMON_PROGRAMS is a directory with the compiled programs, gcc is not needed.
 set -euo pipefail
 
@@ -108,7 +108,7 @@ make_bb() {
 	all-*) if [[ $variant == demo ]]; then return; fi ;;
 	esac
 
-	if [[ $variant == all && $(id -u) != 0 ]]; then die "setting a file capability needs root"; fi
+	if [[ $variant == all && $(id -u) != 0 ]]; then die "setting a file capability needs root: run this script as root"; fi
 	mkdir -p "$cache"
 	tree=$(mktemp -d "$cache/tree.XXXXXX")
 	trap 'rm -rf -- "$tree" "$tree.tar" "$tree.programs"' EXIT
@@ -122,7 +122,7 @@ make_bb() {
 		fi
 		cp "$programs/probe" "$tree/bin/probe"
 		cp "$programs"/attack-* "$tree/bin" # each attacks capmon, see docs/threats.md
-		# Executing it fails without the capability in the bounding set, used or not.
+		# Without the capability in the bounding set, this program cannot be executed, whether it uses the capability or not.
 		cp "$tree/bin/probe" "$tree/bin/probe-bind"
 		setcap cap_net_bind_service=+ep "$tree/bin/probe-bind"
 		# This program has to raise the capability itself with capset.

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Checks the words of the documents and of the comments in Go and C with vale, and their lines: at most 120 columns.
-# A row of a table, a code block and a link may be longer.
+# Checks the words of documents and of comments in Go and C with vale. It also checks that their lines have at most 120
+# columns. A row of a table, a code block and a link may be longer.
 #
-#   prose.sh VALE    VALE is the program
+#   prose.sh VALE    VALE is the path of the program vale
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

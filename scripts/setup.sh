@@ -3,7 +3,7 @@
 #
 #   setup.sh [test]   everything: compilers, linters, a Docker daemon, test programs
 #   setup.sh docker   everything, and a current Docker daemon
-#   setup.sh bench    what the benchmark needs: most of the above, and bpftrace
+#   setup.sh bench    what the benchmark needs: most of what the tests need, and bpftrace
 #   setup.sh demo     what the demo needs: a static busybox, and Docker if none answers
 #
 # Without root, or on another distribution, it prints what is missing and exits with 2.
@@ -63,7 +63,7 @@ has_prometheus() {
 	"$prometheus" --version >/dev/null 2>&1 && "$promtool" --version >/dev/null 2>&1
 }
 
-# want NAME PACKAGE TEST... adds both names to the lists of what is missing, unless TEST succeeds.
+# want NAME PACKAGE TEST... adds NAME and PACKAGE to the lists of what is missing, unless TEST succeeds.
 want() {
 	local name=$1 package=$2
 	shift 2
@@ -171,7 +171,7 @@ check_go() {
 install_compose() {
 	local module=github.com/docker/compose/v2@v2.40.3 directory
 	local plugins=/usr/local/lib/docker/cli-plugins
-	if [[ $(id -u) != 0 ]]; then die "missing: docker compose (install Docker's compose plugin, version 2 or later, or run setup.sh as root)"; fi
+	if [[ $(id -u) != 0 ]]; then die "missing: docker compose (run setup.sh as root, or install Docker's compose plugin, version 2 or later)"; fi
 	echo "setup.sh: missing: docker compose; building $module" >&2
 	directory=$(go mod download -json "$module" | jq --raw-output .Dir)
 	mkdir -p "$plugins"

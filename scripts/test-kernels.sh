@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs the tests of the hooks and of the cgroups in the guests of vm.sh, which have other
-# kernels, cgroups, Dockers and processors than this machine. It prints a table of the
-# results by kernel, hook and workload.
+# Runs the tests of the hooks and of the cgroups in the guests of vm.sh. The guests have other
+# kernels, cgroups, versions of Docker and processors than this machine. The script prints a
+# table of the results by guest, hook and workload.
 #
 #   test-kernels.sh            all guests: an hour
 #   test-kernels.sh GUEST...   these guests
@@ -13,7 +13,7 @@
 #
 # One guest of each kernel runs all workloads, the other guests a few. The script does not
 # repeat tests that passed until something changes that they depend on. It exits with 1 if
-# a test fails in one of the guests.
+# a test fails in a guest.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -103,7 +103,7 @@ test_guest() {
 	return 1
 }
 
-# table prints the results of the guests that have some: a line for each workload, a column
+# table prints the results of the guests: a line for each workload, a column
 # for each guest, and a letter for each hook.
 table() {
 	local guest

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Lists the functions of a kernel's sources that use a capability without an audited check:
+# Lists the functions in the sources of a kernel that use a capability without an audited check:
 #
-#   unaudited.sh SOURCES     for example linux-source-6.12, unpacked
+#   unaudited.sh SOURCES     SOURCES is the directory of the sources, such as linux-source-6.12
 #
 # It prints one function per line, with the kind of use: "checks" for a check without an audit
 # record or a check for set*id, "reads" for reading the sets of a credential. The output is in

@@ -360,8 +360,8 @@ boot() {
 		-serial "file:$scratch/console" "${serial[@]}" </dev/null
 }
 
-# alone COMMAND... waits until no other vm.sh uses the cache, then runs the command. Otherwise
-# it could find files that another vm.sh has not written completely.
+# alone COMMAND... waits until no other vm.sh uses the cache, then runs COMMAND. Otherwise COMMAND
+# could find files that another vm.sh has not written completely.
 alone() {
 	local lock
 	exec {lock}>"$cache/lock"

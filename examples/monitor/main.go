@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// record returns everything that the kernel recorded in a time. The recording ends with Close.
+// record returns everything that the kernel records within the duration. Close ends the recording.
 func record(duration time.Duration) (monitor.Snapshot, error) {
 	m, err := monitor.Start(monitor.Options{})
 	if err != nil {
@@ -44,8 +44,8 @@ func record(duration time.Duration) (monitor.Snapshot, error) {
 // counts has the numbers of granted and denied checks for a capability.
 type counts struct{ granted, denied uint64 }
 
-// count returns the checks of a container's workload by capability. It leaves out the checks of the container runtime,
-// which prepares the container.
+// count returns the numbers of a container's checks by capability. It leaves out the checks of the runtime setup, which
+// the container runtime makes while it prepares the container.
 func count(container monitor.Container) map[capability.Capability]counts {
 	all := make(map[capability.Capability]counts)
 	for _, check := range container.Checks {

@@ -29,9 +29,9 @@ func (f failure) Error() string { return f.reason }
 
 var containers atomic.Int64
 
-// run runs the workload with only these capabilities. It starts the container, runs the test, and stops the container. A
-// workload with Restart is then started, tested and stopped a second time. The error is a failure if the workload does
-// not work or does not stop as expected.
+// run runs the workload with only these capabilities. It starts the container, runs the test, and stops the container.
+// A workload with Restart is then started, tested and stopped a second time. The error is a failure if the workload
+// does not work or does not stop as expected.
 func (w workload) run(ctx context.Context, granted capability.Set) error {
 	container := fmt.Sprintf("corpus-%s-%d-%d", w.name, os.Getpid(), containers.Add(1))
 	defer docker(context.WithoutCancel(ctx), "rm", "--force", "--volumes", container)
@@ -85,8 +85,8 @@ func (w workload) test(ctx context.Context, container string) error {
 	return nil
 }
 
-// stop stops the container. wrong describes an unexpected end of the container; nil if there is none. err is an error of
-// the engine: then it is not known how the container ended.
+// stop stops the container. wrong describes an unexpected end of the container; nil if there is none. err is an error
+// of the engine: then it is not known how the container ended.
 func (w workload) stop(ctx context.Context, container string) (wrong, err error) {
 	running, err := inspect(ctx, container, "{{.State.Running}}")
 	if err != nil {

@@ -15,7 +15,8 @@ import (
 	"github.com/capmon/capmon/capability"
 )
 
-// tables returns the tables of the results by software, of the listed capabilities that are not needed, and of the sums.
+// tables returns the tables of the results by software, of the listed capabilities that are not needed, and of the
+// sums.
 func tables(results []comparison) []table.Writer {
 	return []table.Writer{bySoftware(results), extras(results), sums(results)}
 }

@@ -44,8 +44,8 @@ type alerting struct {
 	alerts uint64
 }
 
-// scope describes the uses that the rules receive: also those of checks that do not count as use (all), and also repeated
-// ones (every).
+// scope describes the uses that the rules receive: also checks that do not count as use (all), and also repeated uses
+// (every).
 type scope struct{ all, every bool }
 
 // covers reports whether the scope includes all uses that a file of rules needs.

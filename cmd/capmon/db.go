@@ -219,8 +219,8 @@ func newCheckDB(path *string) *cobra.Command {
 		Use:   "check",
 		Short: "Check the database for damage",
 		Long: `check reads the whole database. It verifies the file, all references, the checksum of
-each run, and that the tables match the stored runs.
-The exit code is 1 if the database is damaged.`,
+each run, and that the tables match the stored runs. The exit code is 1 if the database
+is damaged.`,
 		Example: "  sudo capmon db check",
 		Args:    arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {

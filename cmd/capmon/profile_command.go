@@ -94,8 +94,8 @@ type startedContainers struct {
 	ids      map[string]bool
 }
 
-// add records that the command created or started a container. The proxy calls it before it forwards the engine's reply,
-// so capmon can read the settings before the container ends.
+// add records that the command created or started a container. The proxy calls add before it forwards the engine's
+// reply, so capmon can read the settings before the container ends.
 func (s *startedContainers) add(ctx context.Context, id string) {
 	s.mu.Lock()
 	if s.ids == nil {

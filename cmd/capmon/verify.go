@@ -40,10 +40,10 @@ the same without it. At the end, verify runs the remaining list once more.
 
 The outcome is the exit status of the container. With --test, the outcome is the exit
 status of a shell command, and how the container stops after it. verify runs this command
-when the container is healthy, if it has a HEALTHCHECK, or listens on the ports that the
-command uses. In the command, $CONTAINER is the name of the container, and $PORT_80 is
-the port of the host that leads to its port 80. verify rejects a container that fails
-under its own flags. If an exit status other than 0 means success, use --expect-exit.
+on the host when the container is healthy, if it has a HEALTHCHECK, or listens on the
+ports that the command uses. In the command, $CONTAINER is the name of the container, and
+$PORT_80 is the port of the host for its port 80. If an exit status other than 0 means
+success, use --expect-exit. verify rejects a container that fails under its own flags.
 
 verify starts each container a second time, with the files and volumes of its first
 start. With docker run --rm, it does so only if volumes or directories outlive the

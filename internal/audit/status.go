@@ -24,8 +24,8 @@ type Thresholds struct {
 	AnyStart bool
 }
 
-// risky contains the capabilities that allow a process to escape from the container or to change the host. None of them is a
-// default of Docker.
+// risky contains the capabilities that allow a process to escape from the container or to change the host. None of them
+// is a default of Docker.
 var risky = capability.Of(capability.SysAdmin, capability.SysModule, capability.SysRawio, capability.SysPtrace, capability.SysBoot,
 	capability.SysTime, capability.NetAdmin, capability.DACReadSearch, capability.MacAdmin, capability.MacOverride, capability.AuditControl,
 	capability.Syslog, capability.BPF, capability.Perfmon, capability.CheckpointRestore)

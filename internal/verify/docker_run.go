@@ -20,8 +20,8 @@ import (
 	"github.com/capmon/capmon/internal/dockerflags"
 )
 
-// Command is the command line to verify. It can create any number of containers, with the networks and volumes that they
-// need.
+// Command is the command line to verify. It can create any number of containers, with the networks and volumes that
+// they need.
 type Command interface {
 	// Line returns the command line without values that may be secret.
 	Line() []string

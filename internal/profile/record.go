@@ -101,31 +101,6 @@ func (r *Run) setExitStatus(exits []container.Exit) {
 	}
 }
 
-// atStop is the reason why a signal to another user's process may not be needed if it was first sent after the engine
-// began to stop the container.
-const atStop = "first used after the container's stop began: the processes that it cannot signal without this capability end with the container, unless it waits for them"
-
-// beforeStop is the largest delay between the stop signal and the time of the engine's event. The engine takes the time
-// after it has sent the signal.
-const beforeStop = time.Second
-
-// markSignalsAtStop marks the need for KILL as unsure if it arose only because the run was stopped. moments are the
-// stops of the container; the first one after the start belongs to the run.
-func (r *Run) markSignalsAtStop(moments []time.Time) {
-	if r.Started == nil || r.Running {
-		return
-	}
-	i := slices.IndexFunc(moments, r.Started.Before)
-	if i < 0 {
-		return
-	}
-	for j, use := range r.Uses {
-		if use.Capability == capability.Kill && use.Class.Need() && use.Unsure == "" && use.First.After(moments[i].Add(-beforeStop)) {
-			r.Uses[j].Unsure = atStop
-		}
-	}
-}
-
 // machineLosses returns the losses that may concern any container. The other losses are counted for each container.
 func machineLosses(l monitor.Losses) monitor.Losses {
 	l.Checks, l.Executions, l.Calls = 0, 0, 0

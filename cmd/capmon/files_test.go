@@ -162,8 +162,8 @@ func TestChangingFileOwnersReplacesACapability(t *testing.T) {
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--cap-add=DAC_OVERRIDE"))...)
 	c := parseReport(t, r)[0]
 	const want = "DAC_OVERRIDE is used on /vol/file (owner 1000:1000, mode 0600): give them to the user that opens them, or relax their modes"
-	if !slices.ContainsFunc(c.Substitutes, func(s substituted) bool { return s.Text == want && len(s.Flags) == 0 }) {
-		t.Fatalf("wanted %q, got %+v", want, c.Substitutes)
+	if !slices.ContainsFunc(c.Alternatives, func(a alternative) bool { return a.Text == want && len(a.Flags) == 0 }) {
+		t.Fatalf("wanted %q, got %+v", want, c.Alternatives)
 	}
 	if r := execute(t, run()...); r.code == 0 {
 		t.Error("it works with neither the capability nor the change")

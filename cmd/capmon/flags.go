@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -100,7 +99,7 @@ func (f *flagsFlags) run(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	printCautions(cmd.ErrOrStderr(), all)
+	printNotes(cmd.ErrOrStderr(), all)
 	for _, note := range notes {
 		fmt.Fprintf(cmd.ErrOrStderr(), "capmon: %s: %s\n", note.Label, note.Text)
 	}
@@ -157,10 +156,10 @@ func called(all []settings.Container, name string) ([]settings.Container, error)
 	return found, nil
 }
 
-// printCautions prints the cautions about the lists, and alternatives.
+// printCautions prints the cautions about the lists, and the alternatives to capabilities.
 func printCautions(notes io.Writer, all []settings.Container) {
 	for _, c := range all {
-		for _, text := range slices.Concat(report.Cautions(c.Summary), report.Substitutes(c.Summary)) {
+		for _, text := range report.Notes(c.Summary) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)
 		}
 		if text := c.Unavailable(); text != "" && c.Started {
@@ -181,7 +180,7 @@ func (f *flagsFlags) patchFile(cmd *cobra.Command, kind patch.Kind, all []settin
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	notes := cmd.ErrOrStderr()
-	printCautions(notes, result.Containers)
+	printNotes(notes, result.Containers)
 	for _, reason := range result.Skipped {
 		fmt.Fprintf(notes, "capmon: %s: left out: %v\n", path, reason)
 	}

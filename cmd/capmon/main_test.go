@@ -129,7 +129,7 @@ type seen struct {
 	Unwatched       []string
 	Granted, Unsure []string
 	Narrower        []struct{ InsteadOf, Narrower string }
-	Substitutes     []substituted
+	Alternatives    []alternative
 	Classes         map[string][]string
 	Flags           []string
 	Cautions        []string
@@ -137,7 +137,7 @@ type seen struct {
 	Skipped         bool   `json:"-"` // the report admits that checks are missing (admitsSkips)
 }
 
-type substituted struct {
+type alternative struct {
 	InsteadOf, Flags []string
 	Text             string
 }
@@ -147,9 +147,9 @@ var foundPlace = regexp.MustCompile(` \((?:[^()]*, )?(?:owner|not found afterwar
 
 // timeless returns the parts of a report that must agree between two observations of one container.
 func (s seen) timeless() seen {
-	s.Substitutes = slices.Clone(s.Substitutes)
-	for i := range s.Substitutes {
-		s.Substitutes[i].Text = foundPlace.ReplaceAllString(s.Substitutes[i].Text, "")
+	s.Alternatives = slices.Clone(s.Alternatives)
+	for i := range s.Alternatives {
+		s.Alternatives[i].Text = foundPlace.ReplaceAllString(s.Alternatives[i].Text, "")
 	}
 	var cautions []string
 	for _, caution := range s.Cautions {

@@ -276,8 +276,8 @@ func (s *server) flags(w http.ResponseWriter, r *http.Request) {
 		settings.Notes = append(settings.Notes, Note{note.Label, note.Text})
 	}
 	for _, c := range all {
-		for _, caution := range slices.Concat(report.Cautions(c.Summary), report.Substitutes(c.Summary)) {
-			settings.Notes = append(settings.Notes, Note{c.Label, caution})
+		for _, text := range report.Notes(c.Summary) {
+			settings.Notes = append(settings.Notes, Note{c.Label, text})
 		}
 	}
 	respondJSON(w, settings)

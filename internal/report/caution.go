@@ -7,16 +7,21 @@ import (
 	"time"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/profile"
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// Cautions returns what a reader must know before relying on a container's list, the most severe first. The texts are
-// safe for a terminal.
-func Cautions(s profile.Summary) []string {
+// Notes returns the cautions about a container's list, the most severe first, and then the alternatives to its
+// capabilities. The texts are safe for a terminal.
+func Notes(s profile.Summary) []string {
 	makePrintable(&s)
-	return cautions(s)
+	notes := cautions(s)
+	for _, alternative := range alternatives.Of(s) {
+		notes = append(notes, alternative.String())
+	}
+	return notes
 }
 
 // cautions returns what a reader must know before relying on the list, the most severe first.

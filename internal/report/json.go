@@ -83,8 +83,8 @@ type jsonContainer struct {
 	Unused *capability.Set `json:"unused" jsonschema:"nullable"`
 	// Capabilities that are sufficient instead of others, and grant less.
 	Narrower []jsonNarrower `json:"narrower,omitempty"`
-	// What may replace a capability; not tested.
-	Substitutes []alternatives.Alternative `json:"substitutes"`
+	// Changes that may make capabilities unnecessary. capmon has not tested them.
+	Alternatives []alternatives.Alternative `json:"alternatives"`
 	// For each class, the capabilities with a check of this class.
 	Classes map[classify.Class]capability.Set `json:"classes"`
 	// True if a proof of capmon verify holds: it is of this image, and it tried everything that was observed.
@@ -130,41 +130,41 @@ func encode(out io.Writer, value any) error {
 
 func jsonOf(s profile.Summary) jsonContainer {
 	c := jsonContainer{
-		Container:   s.Container,
-		Service:     s.Container.Service(),
-		Runs:        s.Runs,
-		Seconds:     s.Observed.Seconds(),
-		Since:       s.Since,
-		Running:     s.Running,
-		Existed:     s.Existed,
-		Processes:   s.Processes,
-		Checks:      s.Checks,
-		Lost:        s.Lost,
-		StartSeen:   s.StartSeen(),
-		Complete:    len(s.Incomplete) == 0 && s.Started,
-		Incomplete:  append([]string{}, s.Incomplete...),
-		Unexamined:  append([]string{}, s.Unexamined...),
-		Cautions:    append([]string{}, cautions(s)...),
-		EngineErr:   s.EngineError,
-		Grants:      s.Grants,
-		Required:    s.Required(),
-		Implicit:    s.Implicit(),
-		Soft:        s.Soft(),
-		Unsure:      s.Unsure(),
-		AtStart:     s.AtStart(),
-		Unwatched:   s.Unwatched,
-		Spared:      s.Spared(),
-		Denied:      s.Denied(),
-		Proved:      s.Proved(),
-		Proof:       s.Proof,
-		Substitutes: append([]alternatives.Alternative{}, alternatives.Of(s)...),
-		Classes:     make(map[classify.Class]capability.Set),
-		Flags:       []string{},
-		Uses:        s.Uses,
-		LimitsSeen:  s.LimitsSeen,
-		Lifted:      append([]profile.Lifted{}, s.Lifted...),
-		Files:       append([]profile.File{}, s.Files...),
-		Unlisted:    s.Unlisted,
+		Container:    s.Container,
+		Service:      s.Container.Service(),
+		Runs:         s.Runs,
+		Seconds:      s.Observed.Seconds(),
+		Since:        s.Since,
+		Running:      s.Running,
+		Existed:      s.Existed,
+		Processes:    s.Processes,
+		Checks:       s.Checks,
+		Lost:         s.Lost,
+		StartSeen:    s.StartSeen(),
+		Complete:     len(s.Incomplete) == 0 && s.Started,
+		Incomplete:   append([]string{}, s.Incomplete...),
+		Unexamined:   append([]string{}, s.Unexamined...),
+		Cautions:     append([]string{}, cautions(s)...),
+		EngineErr:    s.EngineError,
+		Grants:       s.Grants,
+		Required:     s.Required(),
+		Implicit:     s.Implicit(),
+		Soft:         s.Soft(),
+		Unsure:       s.Unsure(),
+		AtStart:      s.AtStart(),
+		Unwatched:    s.Unwatched,
+		Spared:       s.Spared(),
+		Denied:       s.Denied(),
+		Proved:       s.Proved(),
+		Proof:        s.Proof,
+		Alternatives: append([]alternatives.Alternative{}, alternatives.Of(s)...),
+		Classes:      make(map[classify.Class]capability.Set),
+		Flags:        []string{},
+		Uses:         s.Uses,
+		LimitsSeen:   s.LimitsSeen,
+		Lifted:       append([]profile.Lifted{}, s.Lifted...),
+		Files:        append([]profile.File{}, s.Files...),
+		Unlisted:     s.Unlisted,
 	}
 	if granted, known := s.Grants.Set(); known {
 		unused, _ := s.Unused()

@@ -12,6 +12,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/capmon/capmon/capability"
+	"github.com/capmon/capmon/internal/alternatives"
 	"github.com/capmon/capmon/internal/classify"
 	"github.com/capmon/capmon/internal/containerid"
 	"github.com/capmon/capmon/internal/dockerflags"
@@ -70,8 +71,8 @@ func (p *page) container(s profile.Summary) {
 		if text := proofSummary(s); text != "" {
 			p.line("  %s", text)
 		}
-		for _, text := range substitutes(s) {
-			p.line("  %s", text)
+		for _, alternative := range alternatives.Of(s) {
+			p.line("  %s", alternative)
 		}
 	}
 	for _, caution := range cautions(s) {

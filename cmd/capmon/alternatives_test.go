@@ -24,7 +24,7 @@ func mayRaiseLimits(t *testing.T) bool {
 // instead.
 func TestAlternativesReplaceCapabilities(t *testing.T) {
 	t.Parallel()
-	const image = "substitutes"
+	const image = "alternatives"
 	mustExecute(t, slices.Concat([]string{"docker", "run", "--name", image, "bb"}, sh("echo extra:x:77:user >> /etc/group"))...)
 	t.Cleanup(func() { mustExecute(t, "docker", "rmi", "-f", image) })
 	mustExecute(t, "docker", "commit", image, image)
@@ -68,9 +68,9 @@ func TestAlternativesReplaceCapabilities(t *testing.T) {
 				t.Fatalf("exit code %d: %s", r.code, r.stderr)
 			}
 			c := parseReport(t, r)[0]
-			found := slices.IndexFunc(c.Substitutes, func(s substituted) bool { return strings.Join(s.InsteadOf, ",") == test.instead })
-			if found < 0 || !slices.Equal(c.Substitutes[found].Flags, test.flags) {
-				t.Fatalf("wanted %s instead of %s, got %+v; required %q", test.flags, test.instead, c.Substitutes, c.Required)
+			found := slices.IndexFunc(c.Alternatives, func(a alternative) bool { return strings.Join(a.InsteadOf, ",") == test.instead })
+			if found < 0 || !slices.Equal(c.Alternatives[found].Flags, test.flags) {
+				t.Fatalf("wanted %s instead of %s, got %+v; required %q", test.flags, test.instead, c.Alternatives, c.Required)
 			}
 			if r := execute(t, run()...); r.code == 0 {
 				t.Errorf("it works without the capability and the flags: %s", r.stdout)
@@ -92,9 +92,9 @@ func TestAnotherSeccompProfileReplacesACapability(t *testing.T) {
 	}
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--cap-add=SYS_ADMIN"))...)
 	c := parseReport(t, r)[0]
-	if r.code != 0 || len(c.Substitutes) != 1 || !slices.Equal(c.Substitutes[0].InsteadOf, caps("SYS_ADMIN")) ||
+	if r.code != 0 || len(c.Alternatives) != 1 || !slices.Equal(c.Alternatives[0].InsteadOf, caps("SYS_ADMIN")) ||
 		!strings.Contains(strings.Join(c.Cautions, "\n"), "only with SYS_ADMIN, and the kernel did not check it") {
-		t.Errorf("exit code %d, %+v, %q", r.code, c.Substitutes, c.Cautions)
+		t.Errorf("exit code %d, %+v, %q", r.code, c.Alternatives, c.Cautions)
 	}
 	if r := execute(t, run()...); r.code == 0 {
 		t.Error("it works without the capability and the other profile")

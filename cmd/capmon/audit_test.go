@@ -250,7 +250,7 @@ services:
 	t.Run("of running containers", func(t *testing.T) {
 		args := []string{"--for=1s", "--min-observed=1ms", "audit-noraw", "audit-nothing", "audit-unseen"}
 		report := auditAs(t, 0, args...)
-		for name, want := range map[string]string{"noraw": "capmon did not see its start", "nothing": "no capability", "unseen": "capmon has never observed it"} {
+		for name, want := range map[string]string{"noraw": "capmon did not see the start of the container", "nothing": "no capability", "unseen": "capmon has never observed it"} {
 			if c := report.Containers[report.of(t, "audit-"+name)]; !strings.Contains(strings.Join(c.Reasons, "\n"), want) {
 				t.Errorf("%s: %q, want %q", name, c.Reasons, want)
 			}
@@ -361,7 +361,7 @@ func TestAuditOfARestart(t *testing.T) {
 	mustExecute(t, binary, "profile", "--save", restarted, "--", "docker", "restart", name)
 	judge := []string{"--min-observed=1ms", "--min-observed-risky=1ms"}
 	c := auditAs(t, 0, append(judge, "--profile", restarted, name)...).Containers[0]
-	if c.Status != "manual" || c.Remedy.Certain || !strings.Contains(strings.Join(c.Reasons, "\n"), "capmon did not see its start") && !strings.Contains(strings.Join(c.Reasons, "\n"), "capmon saw only its restarts") {
+	if c.Status != "manual" || c.Remedy.Certain || !strings.Contains(strings.Join(c.Reasons, "\n"), "capmon did not see the start of the container") && !strings.Contains(strings.Join(c.Reasons, "\n"), "capmon saw only restarts of the container") {
 		t.Fatalf("after a restart: %s (%q), %+v", c.Status, c.Reasons, c.Remedy)
 	}
 	found := filepath.Join(directory, name+".json")

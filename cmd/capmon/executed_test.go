@@ -56,7 +56,7 @@ func TestProgramsThatAreGoneAreReported(t *testing.T) {
 	signal(syscall.SIGCONT)
 	got := only(t, parseReport(t, observation.interrupt()), name)
 	same(t, "unexamined", got.Unexamined, []string{"/busybox"})
-	if !strings.Contains(strings.Join(got.Cautions, "\n"), "could not read in time whether the files of these programs carry capabilities") {
+	if !strings.Contains(strings.Join(got.Cautions, "\n"), "could not read the file capabilities of these programs in time") {
 		t.Errorf("cautions %v", got.Cautions)
 	}
 }

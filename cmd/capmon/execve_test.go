@@ -47,7 +47,7 @@ func TestFirstProgramsThatCannotBeExecutedAreDenied(t *testing.T) {
 	w := workload{options: []string{"--cap-drop=ALL"}, command: []string{"/bin/probe-bind", "bind", "8080"}}
 	r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, w.dockerRun(name)...)...)
 	denied(t, r, name, "runc:[2:INIT]", "/bin/probe-bind", "its file capabilities")
-	why := "capmon saw only its runtime setup, not its workload: its program's file capabilities require NET_BIND_SERVICE. Its other needs are unknown"
+	why := "capmon saw only the runtime setup of the container, not its workload. The file capabilities of its program require NET_BIND_SERVICE. Its other needs are unknown"
 	if got := only(t, parseReport(t, r), name).Cautions; !slices.Contains(got, why) {
 		t.Errorf("cautions %q", got)
 	}

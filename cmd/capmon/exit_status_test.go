@@ -9,10 +9,10 @@ import (
 func TestReportExplainsFailuresWithoutDeniedChecks(t *testing.T) {
 	t.Parallel()
 	const (
-		unnamed = "note: the container ended with exit status 3, although the kernel denied no check: a program may read its own capabilities " +
-			"(/proc/self/status) and give up, or the seccomp profile may deny a system call; neither makes a check\n"
+		unnamed = "note: the container ended with exit status 3, although the kernel denied no check. A program may have read its own capabilities " +
+			"(/proc/self/status) and ended because one is missing, or the seccomp profile may have denied a system call. The kernel makes no check in either case\n"
 		named = "note: the container ended with exit status 3, although the kernel denied no check. These programs read their own capabilities " +
-			"(capget, PR_CAPBSET_READ) and may have given up because one is missing: "
+			"(capget, PR_CAPBSET_READ) and may have ended because one is missing: "
 	)
 	for name, test := range map[string]struct {
 		script  string

@@ -156,8 +156,8 @@ func called(all []settings.Container, name string) ([]settings.Container, error)
 	return found, nil
 }
 
-// printCautions prints the cautions about the lists, and the alternatives to capabilities.
-func printCautions(notes io.Writer, all []settings.Container) {
+// printNotes prints the cautions about the lists, and the alternatives to capabilities.
+func printNotes(notes io.Writer, all []settings.Container) {
 	for _, c := range all {
 		for _, text := range report.Notes(c.Summary) {
 			fmt.Fprintf(notes, "capmon: %s: %s\n", c.Label, text)

@@ -113,7 +113,7 @@ func TestContainersThatRanBeforeAreReportedExactly(t *testing.T) {
 				t.Errorf("wanted a container that already ran and still runs: %+v", c)
 			}
 			if !slices.ContainsFunc(c.Cautions, func(caution string) bool {
-				return strings.HasPrefix(caution, "it was already running when the observation began: capmon does not know what it used before "+c.since())
+				return strings.HasPrefix(caution, "the container was already running when the observation began: capmon does not know what it used before "+c.since())
 			}) {
 				t.Errorf("no caution says since when it is observed: %v", c.Cautions)
 			}

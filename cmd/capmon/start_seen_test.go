@@ -28,7 +28,7 @@ func TestListsWithoutAStartAreRejected(t *testing.T) {
 		t.Errorf("start seen %v, flags %v, %v", got.StartSeen, got.Flags, got.Cautions)
 	}
 	merged := filepath.Join(directory, "merged.json")
-	if r := execute(t, binary, "merge", saved, saved, "-o", merged); r.code != 0 || !strings.Contains(r.stderr, "capmon did not see its start") {
+	if r := execute(t, binary, "merge", saved, saved, "-o", merged); r.code != 0 || !strings.Contains(r.stderr, "capmon did not see the start of the container") {
 		t.Errorf("merge: exit code %d, %s", r.code, r.stderr)
 	}
 	manifest, quadlet := filepath.Join(directory, "pod.yaml"), filepath.Join(directory, "web.container")
@@ -47,7 +47,7 @@ func TestListsWithoutAStartAreRejected(t *testing.T) {
 	}
 	for _, command := range commands {
 		r := execute(t, append([]string{binary}, command...)...)
-		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "did not see its start") {
+		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "did not see the start of the container") {
 			t.Errorf("%v: exit code %d, %q, %s", command, r.code, r.stdout, r.stderr)
 		}
 	}
@@ -57,7 +57,7 @@ func TestListsWithoutAStartAreRejected(t *testing.T) {
 		}
 	}
 	table := mustExecute(t, binary, "report", saved)
-	if !strings.Contains(table, "START NOT SEEN") || !strings.Contains(table, "\n  incomplete: docker run --cap-drop=ALL --cap-add=NET_RAW …\n") {
+	if !strings.Contains(table, "START NOT SEEN") || !strings.Contains(table, "\n  start not seen: docker run --cap-drop=ALL --cap-add=NET_RAW …\n") {
 		t.Error(table)
 	}
 	if got := mustExecute(t, binary, "flags", "--even-if-start-unseen", saved); got != "--cap-drop=ALL --cap-add=NET_RAW\n" {
@@ -65,7 +65,7 @@ func TestListsWithoutAStartAreRejected(t *testing.T) {
 	}
 	for _, rule := range [][]string{{"--deny", "SYS_ADMIN"}, {"--allow", "NET_RAW"}} {
 		check := append([]string{binary, "check"}, rule...)
-		if r := execute(t, append(check, saved)...); r.code != exitFound || !strings.Contains(r.stdout, "capmon did not see its start") {
+		if r := execute(t, append(check, saved)...); r.code != exitFound || !strings.Contains(r.stdout, "capmon did not see the start of the container") {
 			t.Errorf("check %v: exit code %d, %s", rule, r.code, r.stdout)
 		}
 		mustExecute(t, append(check, "--even-if-start-unseen", saved)...)
@@ -96,13 +96,13 @@ func TestRestartsAreNotStartsOfNewContainers(t *testing.T) {
 	mustExecute(t, "docker", "exec", name, "rm", "/tmp/runs")
 	profile(restarted, sh("docker restart --time=0 "+name+awaited)...)
 	r := execute(t, binary, "flags", restarted)
-	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "capmon saw only its restarts") {
+	if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "capmon saw only restarts of the container") {
 		t.Errorf("flags: exit code %d, %q, %s", r.code, r.stdout, r.stderr)
 	}
 	if table := mustExecute(t, binary, "report", restarted); !strings.Contains(table, "ONLY RESTARTS SEEN") || !strings.Contains(table, "a new container may fail to start with this list") {
 		t.Error(table)
 	}
-	if r := execute(t, binary, "check", "--deny", "SYS_ADMIN", restarted); r.code != exitFound || !strings.Contains(r.stdout, "capmon saw only its restarts") {
+	if r := execute(t, binary, "check", "--deny", "SYS_ADMIN", restarted); r.code != exitFound || !strings.Contains(r.stdout, "capmon saw only restarts of the container") {
 		t.Errorf("check: exit code %d, %s", r.code, r.stdout)
 	}
 	mustExecute(t, "docker", "rm", "-f", name)
@@ -119,7 +119,7 @@ func TestServeRejectsListsWithoutAStart(t *testing.T) {
 	startSleeper(t, name)
 	s := serve(t)
 	s.saved()
-	if status, body := s.get("/api/v1/flags?container=" + name); status != http.StatusConflict || !strings.Contains(body, "capmon did not see its start") {
+	if status, body := s.get("/api/v1/flags?container=" + name); status != http.StatusConflict || !strings.Contains(body, "capmon did not see the start of the container") {
 		t.Errorf("%d, %s", status, body)
 	}
 	if status, body := s.get("/api/v1/flags?even-if-start-unseen=true&container=" + name); status != http.StatusOK || !strings.Contains(body, "--cap-drop=ALL") {
@@ -154,7 +154,7 @@ func TestPatchRequiresStartsOfPatchedServices(t *testing.T) {
 		}
 	}
 	for _, r := range []result{patch(both), patch(both, "--service=db")} {
-		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "capmon did not see its start") {
+		if r.code != exitUsage || r.stdout != "" || !strings.Contains(r.stderr, "capmon did not see the start of the container") {
 			t.Errorf("%+v", r)
 		}
 	}
@@ -171,7 +171,7 @@ func TestServersThatDroppedRootMayNeedCapabilities(t *testing.T) {
 		return execute(t, "docker", "exec", name, "grep", "-q", "^CapEff:.*00000000$", "/proc/1/status").code == 0
 	})
 	got := only(t, parseReport(t, watch(t, name).interrupt()), name)
-	if text := strings.Join(got.Cautions, "\n"); strings.Contains(text, "remove all granted capabilities") || !strings.Contains(text, "capmon did not see its start") || len(got.Flags) > 0 {
+	if text := strings.Join(got.Cautions, "\n"); strings.Contains(text, "remove all granted capabilities") || !strings.Contains(text, "capmon did not see the start of the container") || len(got.Flags) > 0 {
 		t.Errorf("flags %v, %s", got.Flags, text)
 	}
 }

@@ -25,12 +25,12 @@ func TestListAllowsInspectingOtherProcesses(t *testing.T) {
 		note    string
 	}{
 		"look-environ":  {"cat /proc/1/environ", "container:looked-into", nil, capabilities(capability.DockerDefault()), "SYS_PTRACE would be enough instead"},
-		"look-few":      {"readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, "CHOWN is listed to be safe"},
+		"look-few":      {"readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, "CHOWN is on the list, but may not be needed"},
 		"look-needed":   {"chown 5 /tmp; readlink /proc/1/exe", "container:looked-into-few", nil, []string{"CHOWN"}, ""},
-		"look-ptrace":   {"readlink /proc/1/exe", "container:looked-into", []string{"--cap-add=SYS_PTRACE"}, []string{"SYS_PTRACE"}, "SYS_PTRACE is listed to be safe"},
+		"look-ptrace":   {"readlink /proc/1/exe", "container:looked-into", []string{"--cap-add=SYS_PTRACE"}, []string{"SYS_PTRACE"}, "SYS_PTRACE is on the list, but may not be needed"},
 		"look-renice":   {"renice 5 1", "container:looked-into-few", nil, []string{"CHOWN"}, "SYS_NICE would be enough instead"},
-		"look-sys-nice": {"renice 5 1", "container:looked-into", []string{"--cap-add=SYS_NICE"}, []string{"SYS_NICE"}, "SYS_NICE is listed to be safe"},
-		"look-host":     {"readlink /proc/" + few + "/exe", "host", nil, []string{"CHOWN"}, "CHOWN is listed to be safe"},
+		"look-sys-nice": {"renice 5 1", "container:looked-into", []string{"--cap-add=SYS_NICE"}, []string{"SYS_NICE"}, "SYS_NICE is on the list, but may not be needed"},
+		"look-host":     {"readlink /proc/" + few + "/exe", "host", nil, []string{"CHOWN"}, "CHOWN is on the list, but may not be needed"},
 		"look-ps":       {"ps", "container:looked-into", nil, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestListAllowsInspectingOtherProcesses(t *testing.T) {
 			run := []string{"docker", "run", "--rm", "--pid=" + test.into}
 			command := []string{"bb", "sh", "-ec", test.command}
 			r := execute(t, slices.Concat([]string{binary, "profile", "--save", file, "--"}, run, []string{"--name", name}, test.options, command)...)
-			if r.code != 0 || !strings.Contains(r.stdout, test.note) || !strings.Contains(r.stdout, "shares its pid namespace") {
+			if r.code != 0 || !strings.Contains(r.stdout, test.note) || !strings.Contains(r.stdout, "shares its PID namespace") {
 				t.Errorf("%+v", r)
 			}
 			list := strings.Fields(flagsOf(t, file))

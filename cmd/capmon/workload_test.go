@@ -497,7 +497,7 @@ func TestCapsetOfHeldCapabilities(t *testing.T) {
 			r := execute(t, append([]string{binary, "profile", "-o", "json", "--"}, test.w.dockerRun(test.w.name, test.w.grants...)...)...)
 			got := only(t, parseReport(t, r), test.w.name)
 			test.w.check(t, got)
-			if kept := strings.Contains(fmt.Sprint(got.Cautions), "kept all its capabilities with capset: probe"); kept != test.kept {
+			if kept := strings.Contains(fmt.Sprint(got.Cautions), "kept all their capabilities with capset: probe"); kept != test.kept {
 				t.Errorf("cautions: %v", got.Cautions)
 			}
 			if !test.kept {

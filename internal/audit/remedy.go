@@ -92,7 +92,7 @@ func (e evidence) remedy(recreations recreations) Remedy {
 	for _, c := range list.Sorted() {
 		if !c.Named() {
 			r.Certain = false
-			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, so the settings cannot contain it", c))
+			r.Notes = append(r.Notes, fmt.Sprintf("capability %s is newer than this version of capmon, which has no name for it: the settings cannot contain it", c))
 		}
 	}
 	if r.Proved {

@@ -210,7 +210,7 @@ func (e evidence) doubts() []string {
 		doubts = append(doubts, short)
 	}
 	if unwatched := e.summary.Unwatched.Intersect(e.unused()); !unwatched.Empty() {
-		doubts = append(doubts, fmt.Sprintf("the seccomp profile may allow system calls only with %s, and capmon did not record all of these calls", names(unwatched)))
+		doubts = append(doubts, fmt.Sprintf("the seccomp profile may require %s for some system calls, and capmon did not record all of these calls", names(unwatched)))
 	}
 	return doubts
 }
@@ -224,7 +224,7 @@ func (e evidence) gaps() []string {
 	case s == nil:
 		return []string{"capmon has never observed it"}
 	case !s.Started:
-		return []string{"capmon saw only its runtime setup, not its workload"}
+		return []string{"capmon saw only the runtime setup of the container, not its workload"}
 	case !e.sameImage():
 		return []string{"the observation is of another build of its image"}
 	}
@@ -236,7 +236,7 @@ func (e evidence) gaps() []string {
 		gaps = append(gaps, why+": capmon does not know what it needs only when it starts")
 	}
 	if len(s.Unexamined) > 0 {
-		gaps = append(gaps, "capmon could not read in time whether the files of these programs carry capabilities: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))
+		gaps = append(gaps, "capmon could not read the file capabilities of these programs in time: "+strings.Join(slices.Sorted(slices.Values(s.Unexamined)), ", "))
 	}
 	return gaps
 }

@@ -114,7 +114,7 @@ func TestStatuses(t *testing.T) {
 		{"another container's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Name = "db" }), nil, findings.Manual, "never observed", false, "?"},
 		{"another image's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.Image = "nginx:1" }), nil, findings.Manual, "never observed", false, "?"},
 		{"another build's profile", granted("CHOWN"), with(long, func(r *profile.Run) { r.Container.ImageID = "sha256:2" }), nil, findings.Manual, "another build", false, "?"},
-		{"only the runtime setup was seen", granted("CHOWN"), with(long, func(r *profile.Run) { r.Started = nil }), nil, findings.Manual, "saw only its runtime setup, not its workload", false, "?"},
+		{"only the runtime setup was seen", granted("CHOWN"), with(long, func(r *profile.Run) { r.Started = nil }), nil, findings.Manual, "saw only the runtime setup of the container, not its workload", false, "?"},
 
 		{"only used capabilities", granted("CHOWN"), with(long, nil), nil, findings.Pass, "saw in use: CHOWN", false, "?"},
 		{"only used capabilities, observed for a second", granted("CHOWN"), with(ran(time.Second, used(chown)), nil), nil, findings.Pass, "saw in use: CHOWN", false, "?"},
@@ -134,12 +134,12 @@ func TestStatuses(t *testing.T) {
 		{"other thresholds", granted("CHOWN", "KILL"), with(ran(5*time.Second, used(chown)), nil), func(t *Thresholds) { t.Observed = time.Second }, findings.Fail, "KILL", true, "CHOWN"},
 		{"more runs required", granted("CHOWN", "KILL"), with(long, nil), func(t *Thresholds) { t.Runs = 2 }, findings.Manual, "1 of its runs were observed, fewer than the required 2", false, "?"},
 
-		{"the start was not seen", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Manual, "capmon did not see its start", false, "?"},
+		{"the start was not seen", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Manual, "capmon did not see the start of the container", false, "?"},
 		{"any start is accepted", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Existed = true }), func(t *Thresholds) { t.AnyStart = true }, findings.Fail, "SYS_ADMIN", true, "CHOWN"},
-		{"the default, the start not seen", web(nil), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Fail, "capmon did not see its start", false, "CHOWN"},
+		{"the default, the start not seen", web(nil), with(long, func(r *profile.Run) { r.Existed = true }), nil, findings.Fail, "capmon did not see the start of the container", false, "CHOWN"},
 		{"an incomplete observation", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Incomplete = []string{"the map was full"} }), nil, findings.Manual, "incomplete: the map was full", false, "?"},
 		{"programs that ended too soon", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { r.Unexamined = []string{"/bin/ping"} }), nil, findings.Manual, "/bin/ping", false, "?"},
-		{"system calls not recorded", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Manual, "only with SYS_ADMIN", false, "?"},
+		{"system calls not recorded", granted("CHOWN", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Manual, "may require SYS_ADMIN", false, "?"},
 		{"system calls not recorded, and another one unused", granted("CHOWN", "KILL", "SYS_ADMIN"), with(long, func(r *profile.Run) { s := capability.Of(admin); r.Unwatched = &s }), nil, findings.Fail, "KILL is granted and was never used", false, "CHOWN"},
 
 		{"proved", granted("CHOWN"), proof(with(ran(time.Second, used(chown)), nil), capability.Of(chown), true, chown), nil, findings.Pass, "it needs each of its capabilities: CHOWN", false, "?"},

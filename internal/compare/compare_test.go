@@ -374,7 +374,7 @@ func TestReasonsWhyAComparisonIsUnsure(t *testing.T) {
 		{"incomplete", []profile.Run{run("web", "app", func(r *profile.Run) { r.Incomplete = []string{"3 were lost"} })}, "incomplete: 3 were lost"},
 		{"existed", []profile.Run{run("web", "app", func(r *profile.Run) { r.Existed = true })}, "running before the observation began"},
 		{"running", []profile.Run{run("web", "app", func(r *profile.Run) { r.Running = true })}, "still running"},
-		{"never started", []profile.Run{run("web", "app", func(r *profile.Run) { r.Started = nil })}, "saw only its runtime setup, not its workload"},
+		{"never started", []profile.Run{run("web", "app", func(r *profile.Run) { r.Started = nil })}, "saw only the runtime setup of the container, not its workload"},
 		{"unexamined", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unexamined = []string{"/bin/x"} })}, "/bin/x"},
 		{"unwatched", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unwatched = ptr(capability.Of(capability.SysNice)) })}, "SYS_NICE"},
 		{"more runs", []profile.Run{run("web", "app"), run("web", "app", func(r *profile.Run) { r.ID = "observation/2" })}, ""},

@@ -162,11 +162,11 @@ func TestViolations(t *testing.T) {
 		},
 		{
 			name: "never started", rule: "complete: true", run: run(func(r *profile.Run) { r.Started = nil }),
-			want: []string{"incomplete : capmon did not record everything: capmon saw only its runtime setup, not its workload"},
+			want: []string{"incomplete : capmon did not record everything: capmon saw only the runtime setup of the container, not its workload"},
 		},
 		{
 			name: "not from start to end", rule: "whole-run: true", run: run(func(r *profile.Run) { r.Existed, r.Running = true, true }),
-			want: []string{"unwitnessed : capmon did not watch the whole run: it was running before the observation began; it was still running when the observation ended"},
+			want: []string{"unwitnessed : capmon did not watch the whole run: the container was running before the observation began; the container was still running when the observation ended"},
 		},
 		{name: "no proof", rule: "proved: true", run: run(), want: []string{"unproved : the profile contains no proof of capmon verify"}},
 		{
@@ -297,7 +297,7 @@ func TestSelectorsOfRules(t *testing.T) {
 func TestIncompleteProfilesHaveNotes(t *testing.T) {
 	other := "rules:\n  - {name: other, match: {service: [db]}, complete: true}\n"
 	partial := profile.New(run(func(r *profile.Run) { r.Incomplete, r.Existed = []string{"3 were lost"}, true }))
-	notes := []string{"incomplete: 3 were lost", "it was running before the observation began"}
+	notes := []string{"incomplete: 3 were lost", "the container was running before the observation began"}
 	for _, test := range []struct {
 		name, policy string
 		p            profile.Profile

@@ -1,8 +1,6 @@
 package profile
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // StartSeen reports whether capmon watched the workload of a new container from its first instruction, or whether
 // verify has proved that it starts with the list. Otherwise the list may lack what the container needs to start.
@@ -14,11 +12,11 @@ func (s Summary) StartUnseen() string {
 	case s.StartSeen():
 		return ""
 	case s.Starts == 0:
-		return "capmon did not see its start"
+		return "capmon did not see the start of the container"
 	case s.SeveralBuilds:
-		return "capmon saw no start of a new container of this build of its image"
+		return "capmon saw no start of a new container from this build of the image"
 	}
-	return "capmon saw only its restarts, which may need less than the start of a new container"
+	return "capmon saw only restarts of the container, which may need less than the start of a new container"
 }
 
 // Missing returns the reasons why the container may have used more than was recorded while capmon watched it; none if
@@ -29,13 +27,13 @@ func (s Summary) Missing() []string {
 		reasons = append(reasons, "incomplete: "+reason)
 	}
 	if !s.Started {
-		reasons = append(reasons, "capmon saw only its runtime setup, not its workload")
+		reasons = append(reasons, "capmon saw only the runtime setup of the container, not its workload")
 	}
 	if len(s.Unexamined) > 0 {
-		reasons = append(reasons, "capmon could not read in time whether these files carry capabilities: "+Names(s.Unexamined))
+		reasons = append(reasons, "capmon could not read the file capabilities of these programs in time: "+Names(s.Unexamined))
 	}
 	if !s.Unwatched.Empty() {
-		reasons = append(reasons, fmt.Sprintf("capmon did not record all system calls that the seccomp profile may allow only with %s",
+		reasons = append(reasons, fmt.Sprintf("capmon did not record all system calls for which the seccomp profile may require %s",
 			s.Unwatched.Text()))
 	}
 	return reasons
@@ -46,10 +44,10 @@ func (s Summary) Missing() []string {
 func (s Summary) Unwitnessed() []string {
 	var reasons []string
 	if s.Existed {
-		reasons = append(reasons, "it was running before the observation began")
+		reasons = append(reasons, "the container was running before the observation began")
 	}
 	if s.Running {
-		reasons = append(reasons, "it was still running when the observation ended")
+		reasons = append(reasons, "the container was still running when the observation ended")
 	}
 	return reasons
 }

@@ -380,10 +380,10 @@ func TestFirstStarts(t *testing.T) {
 	}{
 		"of a new container":        {[]Run{run(1, "a", newer, false)}, ""},
 		"without an engine":         {[]Run{run(1, "", nil, false)}, ""},
-		"none":                      {[]Run{run(1, "a", older, true)}, "capmon did not see its start"},
-		"a restart":                 {[]Run{run(1, "a", older, true), run(2, "a", older, false)}, "capmon saw only its restarts, which may need less than the start of a new container"},
+		"none":                      {[]Run{run(1, "a", older, true)}, "capmon did not see the start of the container"},
+		"a restart":                 {[]Run{run(1, "a", older, true), run(2, "a", older, false)}, "capmon saw only restarts of the container, which may need less than the start of a new container"},
 		"a restart, then a new one": {[]Run{run(1, "a", older, false), run(2, "a", newer, false)}, ""},
-		"of another build":          {[]Run{run(1, "a", newer, false), run(2, "b", older, false)}, "capmon saw no start of a new container of this build of its image"},
+		"of another build":          {[]Run{run(1, "a", newer, false), run(2, "b", older, false)}, "capmon saw no start of a new container from this build of the image"},
 	} {
 		if got := Summaries(New(test.runs...))[0].StartUnseen(); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)

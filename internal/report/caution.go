@@ -24,7 +24,7 @@ func Notes(s profile.Summary) []string {
 	return notes
 }
 
-// cautions returns what a reader must know before relying on the list, the most severe first.
+// cautions returns the facts that a reader must know before relying on the list, the most severe first.
 func cautions(s profile.Summary) []string {
 	var notes []string
 	if s.Container.Unconfirmed != "" {
@@ -37,25 +37,25 @@ func cautions(s profile.Summary) []string {
 		return append(notes, notStarted(s))
 	}
 	if len(s.Unexamined) > 0 {
-		notes = append(notes, "capmon could not read in time whether the files of these programs carry capabilities, which the container would need: "+profile.Names(s.Unexamined))
+		notes = append(notes, "capmon could not read the file capabilities of these programs in time, and the container may need them: "+profile.Names(s.Unexamined))
 	}
 	if n := s.Others(); n > 0 {
-		notes = append(notes, fmt.Sprintf("the container has too many patterns of use to list all process names and arguments: %s listed under %s", plural(n, "check is", "checks are"), others))
+		notes = append(notes, fmt.Sprintf("the container has too many patterns of use: capmon lists %s as %q, without process names and arguments", plural(n, "check", "checks"), others))
 	}
 	if s.Unlisted > 0 {
 		notes = append(notes, fmt.Sprintf("capmon does not list the files of %s, because there are too many files", plural(s.Unlisted, "check", "checks")))
 	}
 	if !s.Unwatched.Empty() {
-		notes = append(notes, fmt.Sprintf("the seccomp profile may allow system calls only with %[1]s, and capmon did not record all of these calls: they may fail with a list that lacks %[1]s", s.Unwatched.Text()))
+		notes = append(notes, fmt.Sprintf("the seccomp profile may require %[1]s for some system calls, and capmon did not record all of these calls: with a list that lacks %[1]s, such calls may fail", s.Unwatched.Text()))
 	}
 	if s.Existed {
-		notes = append(notes, fmt.Sprintf("it was already running when the observation began: capmon does not know what it used before %s", formatTime(s.Found)))
+		notes = append(notes, fmt.Sprintf("the container was already running when the observation began: capmon does not know what it used before %s", formatTime(s.Found)))
 	}
 	if why := s.StartUnseen(); why != "" {
 		notes = append(notes, why+": a new container may fail to start with this list; "+settings.HowToRecordStart(s))
 	}
 	if s.Running && !s.Existed {
-		notes = append(notes, "it was still running when the observation ended: capmon does not know what it will need later")
+		notes = append(notes, "the container was still running when the observation ended: capmon does not know what it needs later")
 	}
 	if note := outdated(s); note != "" {
 		notes = append(notes, note)
@@ -73,9 +73,9 @@ func cautions(s profile.Summary) []string {
 	return notes
 }
 
-// notStarted returns the caution for a container if capmon saw only its runtime setup.
+// notStarted returns the caution for a container if capmon saw only the runtime setup of the container.
 func notStarted(s profile.Summary) string {
-	const note = "capmon saw only its runtime setup, not its workload"
+	const note = "capmon saw only the runtime setup of the container, not its workload"
 	var lacking capability.Set
 	for _, use := range s.Uses {
 		if use.Class == classify.Denied && use.Site == classify.ExecveSite {
@@ -83,9 +83,9 @@ func notStarted(s profile.Summary) string {
 		}
 	}
 	if lacking.Empty() {
-		return note + ", so its needs are unknown"
+		return note + ": its needs are unknown"
 	}
-	return fmt.Sprintf("%s: its program's file capabilities require %s. Its other needs are unknown", note, lacking.Text())
+	return fmt.Sprintf("%s. The file capabilities of its program require %s. Its other needs are unknown", note, lacking.Text())
 }
 
 // formatTime formats a time for a table, with seconds and time zone.
@@ -101,45 +101,46 @@ func unproved(s profile.Summary) []string {
 		notes = append(notes, failedWithoutDenial(s))
 	}
 	if programs := s.KeptAll(); len(programs) > 0 {
-		notes = append(notes, "kept all its capabilities with capset: "+profile.Names(programs)+"; a program that requires one of them may fail with this list, and capmon cannot see which one: run capmon verify")
+		notes = append(notes, "these programs kept all their capabilities with capset: "+profile.Names(programs)+". A program that requires one of them may fail with this list, and capmon cannot see which one: run capmon verify")
 	}
 	if s.SharesPIDs {
-		notes = append(notes, "shares its pid namespace with other containers or the host: to inspect a process there, it needs all capabilities in the permitted set of "+
-			"that process, or SYS_PTRACE (SYS_NICE to change its scheduling). capmon does not see every such call: run capmon verify while the other containers run")
+		notes = append(notes, "the container shares its PID namespace with other containers or the host. To inspect another process there, it needs all capabilities in the "+
+			"permitted set of that process, or SYS_PTRACE. To change the scheduling of that process, it needs the same capabilities, or SYS_NICE. "+
+			"capmon does not see every such call: run capmon verify while the other containers run")
 	}
-	notes = append(notes, listedToBeSafe(s)...)
+	notes = append(notes, unsureNeeds(s)...)
 	for _, c := range s.Needs().Sorted() {
 		if !c.Named() { // verify cannot try it either
-			notes = append(notes, fmt.Sprintf("capability %s is newer than this capmon, which has no name for it, so the settings cannot contain it", c))
+			notes = append(notes, fmt.Sprintf("capability %s is newer than this version of capmon, which has no name for it: the settings cannot contain it", c))
 		}
 		if narrower, ok := s.Advised(c); ok {
 			notes = append(notes, fmt.Sprintf("%s is sufficient instead of %s, and grants less: --cap-add=%s", narrower, c, narrower))
 		}
 	}
 	if set := sysctls(s); !set.Empty() {
-		notes = append(notes, fmt.Sprintf("it writes sysctls, for which the kernel checks %s. Without --privileged, /proc/sys is read-only, with or without this capability. "+
+		notes = append(notes, fmt.Sprintf("the container writes sysctls, for which the kernel checks %s. Without --privileged, /proc/sys is read-only, with or without this capability. "+
 			"Set the sysctls of the container's own namespaces with --sysctl=NAME=VALUE, and the others on the host", set.Text()))
 	}
 	return notes
 }
 
-// failedWithoutDenial returns why a container may have failed although the kernel denied no check.
+// failedWithoutDenial returns the possible reasons why a container failed although the kernel denied no check.
 func failedWithoutDenial(s profile.Summary) string {
 	switch {
 	case len(s.Readers) > 0:
 		return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check. These programs read their own capabilities "+
-			"(capget, PR_CAPBSET_READ) and may have given up because one is missing: %s. To find out, run the container with --cap-add=ALL", *s.Failed, profile.Names(s.Readers))
+			"(capget, PR_CAPBSET_READ) and may have ended because one is missing: %s. To find out, run the container with --cap-add=ALL", *s.Failed, profile.Names(s.Readers))
 	case s.LimitsSeen: // capmon would have seen capget as well
-		return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check: a program may read its own capabilities "+
-			"(/proc/self/status) and give up, or the seccomp profile may deny a system call; neither makes a check", *s.Failed)
+		return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check. A program may have read its own capabilities "+
+			"(/proc/self/status) and ended because one is missing, or the seccomp profile may have denied a system call. The kernel makes no check in either case", *s.Failed)
 	}
-	return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check: a program may read its own capabilities "+
-		"(capget, /proc/self/status, PR_CAPBSET_READ) and give up, or the seccomp profile may deny a system call; neither makes a check", *s.Failed)
+	return fmt.Sprintf("the container ended with exit status %d, although the kernel denied no check. A program may have read its own capabilities "+
+		"(capget, /proc/self/status, PR_CAPBSET_READ) and ended because one is missing, or the seccomp profile may have denied a system call. The kernel makes no check in either case", *s.Failed)
 }
 
-// listedToBeSafe returns why the list contains capabilities that may not be needed. Capabilities with the same reason
+// unsureNeeds returns a caution for the members of the list that may not be needed. Capabilities with the same reason
 // share one caution.
-func listedToBeSafe(s profile.Summary) []string {
+func unsureNeeds(s profile.Summary) []string {
 	var reasons []string
 	sets := make(map[string]capability.Set)
 	for _, c := range s.Unsure().Sorted() {
@@ -151,9 +152,9 @@ func listedToBeSafe(s profile.Summary) []string {
 	}
 	var notes []string
 	for _, reason := range reasons {
-		format := "%s is listed to be safe but may not be needed: %s"
+		format := "%s is on the list, but may not be needed: %s"
 		if sets[reason].Len() > 1 {
-			format = "%s are listed to be safe but may not be needed: %s"
+			format = "%s are on the list, but may not be needed: %s"
 		}
 		notes = append(notes, fmt.Sprintf(format, sets[reason].Text(), reason))
 	}
@@ -166,7 +167,7 @@ func emptySet(s profile.Summary) string {
 	if s.Existed || s.Grants.Permitted == nil || !s.Grants.Permitted.Empty() || s.Grants.Kernel == nil || s.Grants.Kernel.Empty() {
 		return ""
 	}
-	note := fmt.Sprintf("runs as user %d with an empty effective set", s.Users[0])
+	note := fmt.Sprintf("the workload starts as user %d with an empty effective set", s.Users[0])
 	if s.Needs().Empty() {
 		return note + ": remove all granted capabilities"
 	}
@@ -183,17 +184,17 @@ func emptySet(s profile.Summary) string {
 	}
 	var parts []string
 	if !unlocking.Empty() {
-		parts = append(parts, fmt.Sprintf("the seccomp profile allows system calls only with %s, and the kernel did not check it", unlocking.Text()))
+		parts = append(parts, fmt.Sprintf("only the seccomp profile requires %s, not the kernel", unlocking.Text()))
 	}
 	if !withheld.Empty() {
-		part := fmt.Sprintf("a file carries %s, but its process did not gain it, because of no-new-privileges: granting it only lets the kernel execute the file", withheld.Text())
+		part := fmt.Sprintf("a file carries %s, but its process gained nothing, because of no-new-privileges: the grant is needed only to execute the file", withheld.Text())
 		if withheld.Has(capability.NetBindService) {
 			part += "; to bind a low port, use --sysctl=net.ipv4.ip_unprivileged_port_start=N or a port of at least 1024"
 		}
 		parts = append(parts, part)
 	}
 	if !gained.Empty() {
-		parts = append(parts, fmt.Sprintf("%s came through a set-user-ID program, file capabilities or an exec as root", gained.Text()))
+		parts = append(parts, fmt.Sprintf("processes gained %s through a set-user-ID program, file capabilities or docker exec as root", gained.Text()))
 	}
 	return note + ": " + strings.Join(parts, "; ")
 }

@@ -199,7 +199,7 @@ func (p *page) change(t table.Writer, c compare.Container, each compare.Capabili
 		name, word = "", ""
 	}
 	if name != "" && each.Before != each.After { // a proof shows the change, without an observed use
-		t.AppendRow(table.Row{p.sign(changeOf(each)), name, word, grantChange(c, each.Capability), "as capmon verify has shown"})
+		t.AppendRow(table.Row{p.sign(changeOf(each)), name, word, grantChange(c, each.Capability), "shown by capmon verify"})
 	}
 }
 

@@ -10,23 +10,25 @@ import (
 type jsonComparison struct {
 	// Version of this JSON format.
 	Schema int `json:"schema"`
-	// True if a container needs a capability, or tried it and was denied, and did not before.
+	// True if the field new of at least one container is not empty.
 	New bool `json:"new"`
-	// Sorted by their start, those that are not in the later profile last.
+	// Sorted by their start. Containers that are not in the later profile are last.
 	Containers []jsonCompared `json:"containers"`
 }
 
 // jsonCompared is a container, or a service, in both profiles.
 type jsonCompared struct {
-	// Name of its service or its own name, from the later profile if it is there.
+	// Name of the service, or of the container: from the later profile if the container is in it.
 	Name string `json:"name"`
-	// How capmon matched the containers: choice, service, name, image or only; missing if it is in one profile only.
+	// How capmon matched the containers: choice, service, name, image or only; missing if the container is in one profile
+	// only.
 	PairedBy compare.PairedBy `json:"pairedBy,omitempty"`
-	// The container in the earlier profile; null if it is not there.
+	// The container in the earlier profile; null if it is not in that profile.
 	Before *jsonSide `json:"before" jsonschema:"nullable"`
-	// The container in the later profile; null if it is not there.
+	// The container in the later profile; null if it is not in that profile.
 	After *jsonSide `json:"after" jsonschema:"nullable"`
-	// Capabilities that are needed, or were tried and denied, and were not before.
+	// Capabilities that the container needs and did not need before, and capabilities that it tried to use without
+	// success and did not use before.
 	New capability.Set `json:"new"`
 	// Capabilities that were needed or denied, and that the container no longer uses.
 	Gone capability.Set `json:"gone"`
@@ -40,8 +42,8 @@ type jsonCompared struct {
 	Withdrawn capability.Set `json:"withdrawn"`
 	// The change of each capability that was needed or denied in either profile.
 	Capabilities []jsonCapabilityChange `json:"capabilities"`
-	// Patterns of use that are new, changed or gone; with --all also those that are the same, and those that are not a
-	// need.
+	// Patterns of use that are new, changed or gone; with --all also those that are the same, and those that are neither
+	// a need nor denied.
 	Uses []jsonUseChange `json:"uses"`
 }
 
@@ -52,11 +54,11 @@ type jsonSide struct {
 	Runs int `json:"runs"`
 	// How long capmon saw the workload run, in total.
 	Seconds float64 `json:"seconds"`
-	// Why it may have used more while capmon watched it; empty if capmon recorded everything.
+	// Why the container may have used more while capmon watched it; empty if capmon recorded everything.
 	Missing []string `json:"missing"`
-	// Why it may have used more while capmon did not watch it; empty if capmon watched its whole run.
+	// Why the container may have used more while capmon did not watch it; empty if capmon watched the whole run.
 	Unwitnessed []string `json:"unwitnessed"`
-	// The minimal list, as proved or otherwise as observed.
+	// The list: the proved one, or otherwise the observed one.
 	List capability.Set `json:"list"`
 	// The granted capabilities; null if they are not known.
 	Granted *capability.Set `json:"granted" jsonschema:"nullable"`
@@ -67,9 +69,10 @@ type jsonSide struct {
 // jsonCapabilityChange is the change of the need for a capability.
 type jsonCapabilityChange struct {
 	Capability capability.Capability `json:"capability"`
-	// needed, denied (tried and denied), "proved unneeded" (although used), or "" if not used.
+	// Status in the earlier profile: needed, denied (tried and denied), "proved unneeded" (although used), or "" if not
+	// used.
 	Before compare.Status `json:"before"`
-	// The same values, in the later profile.
+	// Status in the later profile, with the same values.
 	After compare.Status `json:"after"`
 }
 

@@ -34,26 +34,26 @@ type jsonContainer struct {
 	Runs int `json:"runs"`
 	// How long capmon saw the workload run, in total.
 	Seconds float64 `json:"seconds"`
-	// When capmon began to watch it.
+	// When capmon began to watch the container.
 	Since time.Time `json:"since"`
-	// True if it was still running when the observation ended.
+	// True if the container was still running when the observation ended.
 	Running bool `json:"running"`
-	// True if it was running before the observation began: capmon does not know what it used before.
+	// True if the container was running before the observation began: capmon does not know what it used before.
 	Existed bool `json:"existed"`
 	// Number of processes of the workload that capmon saw.
 	Processes uint64 `json:"processes"`
 	// Number of checks of all classes that capmon saw.
 	Checks uint64 `json:"checks"`
-	// Number of its checks that capmon could not record.
+	// Number of checks of the container that capmon could not record.
 	Lost uint64 `json:"lost"`
 	// True if capmon watched a run of a new container from its first instruction, or capmon verify has proved that it
 	// starts with the list.
 	StartSeen bool `json:"startSeen"`
-	// True if nothing was lost while capmon watched it, and capmon saw its workload.
+	// True if capmon saw the workload of the container, and lost nothing while it watched the container.
 	Complete bool `json:"complete"`
-	// What was lost; empty if nothing was lost.
+	// What capmon lost; empty if it lost nothing.
 	Incomplete []string `json:"incomplete"`
-	// Executed programs for which capmon could not read in time whether their files carry capabilities.
+	// Executed programs whose file capabilities capmon could not read in time.
 	Unexamined []string `json:"unexamined"`
 	// What to know before relying on the list, the most severe first.
 	Cautions []string `json:"cautions"`
@@ -61,25 +61,28 @@ type jsonContainer struct {
 	EngineErr string `json:"engineError,omitempty"`
 	// The grants as the engine and the kernel report them.
 	Grants profile.Grants `json:"grants"`
-	// The best knowledge of the grants; null if they are not known.
+	// The granted capabilities: those that the kernel reports if known, otherwise those that the engine reports; null if
+	// neither is known.
 	Granted *capability.Set `json:"granted" jsonschema:"nullable"`
 	// Needs: a denial would be an error.
 	Required capability.Set `json:"required"`
-	// Needs without a check: the kernel reads them directly from a credential.
+	// Needs without a check: the kernel reads them directly from a credential, or the seccomp profile requires them.
 	Implicit capability.Set `json:"implicit"`
 	// Needs: a denial would only change a result.
 	Soft capability.Set `json:"soft"`
-	// Members of the list without a use that is certainly needed.
+	// Members of the list that may not be needed: no use of them is certainly a need.
 	Unsure capability.Set `json:"unsure"`
-	// Members of the list that the processes that used them had dropped by the end.
+	// Members of the list that were needed at the start only: each process that used them dropped them before its end.
 	AtStart capability.Set `json:"atStart"`
-	// Granted capabilities with which the seccomp profile may allow system calls that capmon did not all record.
+	// Granted capabilities that the seccomp profile may require for system calls. capmon did not record all of these
+	// calls.
 	Unwatched capability.Set `json:"unwatched"`
-	// Used capabilities that are not in the list because others in the list are sufficient.
+	// Used capabilities that are not in the list, because other members of the list are sufficient.
 	Spared capability.Set `json:"spared"`
-	// Tried and denied, and the system call failed or its outcome is not known.
+	// Capabilities that the workload tried to use and the kernel denied; the system call failed, or its outcome is not
+	// known.
 	Denied capability.Set `json:"denied"`
-	// Granted but never used; null if the grants are not known.
+	// Capabilities that are granted but were never used; null if the grants are not known.
 	Unused *capability.Set `json:"unused" jsonschema:"nullable"`
 	// Capabilities that are sufficient instead of others, and grant less.
 	Narrower []jsonNarrower `json:"narrower,omitempty"`
@@ -87,21 +90,22 @@ type jsonContainer struct {
 	Alternatives []alternatives.Alternative `json:"alternatives"`
 	// For each class, the capabilities with a check of this class.
 	Classes map[classify.Class]capability.Set `json:"classes"`
-	// True if a proof of capmon verify holds: it is of this image, and it tried everything that was observed.
+	// True if a proof of capmon verify holds: it is for this build of the image, and it tried all observed needs.
 	Proved bool `json:"proved"`
 	// The latest proof; missing if the container was never verified.
 	Proof *profile.Proof `json:"proof,omitempty"`
-	// The options of docker run, as proved or otherwise as observed; empty if capmon saw no workload.
+	// The options of docker run: the proved ones, or otherwise the observed ones; empty if startSeen is false.
 	Flags []string `json:"flags"`
 	// The patterns of use.
 	Uses []profile.Use `json:"uses"`
-	// True if lifted contains all kernel limits that it passed because a sysctl of its network namespace lifted them.
+	// True if lifted is complete.
 	LimitsSeen bool `json:"limitsSeen"`
-	// How it passed such limits without a check. An engine that does not lift them must grant a capability instead.
+	// Uses of kernel limits that a sysctl of the container's network namespace lifted, so that the kernel made no check.
+	// An engine that does not lift these limits must grant a capability instead.
 	Lifted []profile.Lifted `json:"lifted"`
-	// The files that made capabilities necessary, as far as capmon could name them.
+	// The files for which the kernel checked capabilities, as far as capmon could record them.
 	Files []profile.File `json:"files"`
-	// Number of such checks whose files capmon could not list.
+	// Number of checks whose files did not fit in the list.
 	Unlisted uint64 `json:"unlisted"`
 }
 

@@ -10,13 +10,13 @@ import (
 	"github.com/capmon/capmon/internal/settings"
 )
 
-// Options of the reports. The zero value is valid.
+// Options are the options of all reports. The zero value is valid.
 type Options struct {
-	// All also shows the classes that are not needs.
+	// All shows all patterns of use, and also those of the classes that are not needs.
 	All bool
-	// AnyStart also prints flags of containers whose start capmon did not see.
+	// AnyStart prints flags also for containers whose start capmon did not see.
 	AnyStart bool
-	// Color highlights what matters. Set it only for terminals.
+	// Color colors the important words. Set it only for terminals.
 	Color bool
 }
 
@@ -33,7 +33,8 @@ const (
 // Formats returns the formats of [Write]. The first one is the default.
 func Formats() []Format { return []Format{Table, JSON, Flags} }
 
-// Write writes a profile to out. It writes cautions to notes if the format has no place for them: scripts read flags.
+// Write writes a profile to out. It writes the cautions to notes if the format is [Flags], which scripts read, and to
+// out otherwise.
 func Write(out, notes io.Writer, p profile.Profile, format Format, options Options) error {
 	switch format {
 	case JSON:

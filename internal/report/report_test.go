@@ -160,7 +160,7 @@ func TestFlagsOfOneContainerStandAlone(t *testing.T) {
 	if want := "--cap-drop=ALL --cap-add=CHOWN --cap-add=FSETID --cap-add=NET_BIND_SERVICE\n"; out != want || notes != "" {
 		t.Errorf("got %q and %q, want %q alone", out, notes, want)
 	}
-	if out, notes := rendered(t, cases["never-started"], Flags, Options{}); out != "" || !strings.Contains(notes, "saw only its runtime setup, not its workload") {
+	if out, notes := rendered(t, cases["never-started"], Flags, Options{}); out != "" || !strings.Contains(notes, "saw only the runtime setup of the container, not its workload") {
 		t.Errorf("of a container that never started: got %q and %q", out, notes)
 	}
 }

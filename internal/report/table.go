@@ -83,7 +83,7 @@ func (p *page) container(s profile.Summary) {
 		if s.StartSeen() {
 			p.line("  %s", command(s))
 		} else {
-			p.line("  incomplete: %s", command(s))
+			p.line("  %s: %s", strings.ToLower(startState(s)), command(s))
 		}
 	}
 }
@@ -103,7 +103,7 @@ func command(s profile.Summary) string {
 	return "docker run " + dockerflags.Line(s.List()) + " …"
 }
 
-// title returns the name that people know the container by.
+// title returns the name by which people know the container.
 func title(s profile.Summary) string { return s.Container.Title() }
 
 func heading(s profile.Summary, color bool) string {
@@ -137,14 +137,20 @@ func heading(s profile.Summary, color bool) string {
 		parts = append(parts, fmt.Sprintf("%d LOST", s.Lost))
 	} else if len(s.Incomplete) > 0 {
 		parts = append(parts, "INCOMPLETE")
-	} else if s.Started && !s.StartSeen() && s.Starts > 0 && !s.SeveralBuilds {
-		parts = append(parts, "ONLY RESTARTS SEEN")
 	} else if s.Started && !s.StartSeen() {
-		parts = append(parts, "START NOT SEEN")
+		parts = append(parts, startState(s))
 	} else {
 		parts = append(parts, "none lost")
 	}
 	return strings.Join(parts, "  ")
+}
+
+// startState returns what capmon saw of the container's start if it saw no start of a new container.
+func startState(s profile.Summary) string {
+	if s.Starts > 0 && !s.SeveralBuilds {
+		return "ONLY RESTARTS SEEN"
+	}
+	return "START NOT SEEN"
 }
 
 // capabilities adds the table of needs, followed by the granted and unused capabilities, NET_RAW first.
@@ -297,11 +303,11 @@ func verdict(s profile.Summary) string {
 		return "CIS 5.4: the grants are not known"
 	}
 	granted, _ := s.Grants.Set()
-	least := ""
+	where := ""
 	if len(s.Incomplete) > 0 {
-		least = " in the recorded part"
+		where = " in the recorded part"
 	}
-	return fmt.Sprintf("CIS 5.4: %d of %d granted capabilities were never used%s", unused.Len(), granted.Len(), least)
+	return fmt.Sprintf("CIS 5.4: %d of %d granted capabilities were never used%s", unused.Len(), granted.Len(), where)
 }
 
 func newTable(columns ...any) table.Writer {

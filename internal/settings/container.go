@@ -61,7 +61,7 @@ func quote(s string) string {
 // Unavailable returns the reason why there are no settings for the container, "" if there are.
 func (c Container) Unavailable() string {
 	if !c.Started {
-		return "capmon saw only its runtime setup, not its workload: there are no settings for it"
+		return "capmon saw only the runtime setup of the container, not its workload: there are no settings for it"
 	}
 	for _, needed := range c.List().Sorted() {
 		if !needed.Named() {

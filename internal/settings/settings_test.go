@@ -69,7 +69,7 @@ func TestNoSettingsWithoutAList(t *testing.T) {
 			}
 		}
 	}
-	for i, want := range []string{"capability 63", "", "saw only its runtime setup, not its workload"} { // in the order of their starts
+	for i, want := range []string{"capability 63", "", "saw only the runtime setup of the container, not its workload"} { // in the order of their starts
 		if reason := all[i].Unavailable(); !strings.Contains(reason, want) || (reason == "") != (want == "") {
 			t.Errorf("%s: %q, wanted %q", all[i].Label, reason, want)
 		}

@@ -245,7 +245,7 @@ func admitsSkips(t *testing.T, got *seen) {
 		return
 	}
 	got.Cautions = slices.DeleteFunc(got.Cautions, func(caution string) bool {
-		skipped := strings.Contains(caution, "checks were skipped by the kernel")
+		skipped := strings.Contains(caution, "the kernel skipped")
 		got.Skipped = got.Skipped || skipped
 		return skipped
 	})

@@ -11,7 +11,7 @@ import (
 	"github.com/capmon/capmon/internal/atomicfile"
 )
 
-// FileError reports that a file is not a readable profile.
+// FileError means that a file does not contain a profile that this version of capmon can read.
 type FileError struct {
 	Path string
 	Err  error
@@ -21,7 +21,7 @@ func (e *FileError) Error() string { return fmt.Sprintf("profile file %s: %v", e
 func (e *FileError) Unwrap() error { return e.Err }
 
 var (
-	// ErrTruncated: the file is the beginning of a profile only.
+	// ErrTruncated: the file contains only the beginning of a profile.
 	ErrTruncated = errors.New("it is truncated: copy the whole file again")
 	// ErrForeign: the file is not a profile.
 	ErrForeign = errors.New("it is not a capmon profile: make one with capmon profile --save FILE")

@@ -13,7 +13,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// File is a file for which the kernel checked a capability of the workload, as the system call named it.
+// File is a file for which the kernel checked a capability of the workload, with the path that the system call used.
 type File struct {
 	Capability capability.Capability `json:"capability"`
 	Granted    bool                  `json:"granted"`
@@ -27,28 +27,29 @@ type File struct {
 	// it begins. It is empty if the call names no path, or if capmon could not read it. It may contain any bytes: the
 	// container chooses them.
 	Path string `json:"path,omitempty"`
-	// OfTwo: the call concerns two files, as rename does, and either of them may be the reason for the check.
+	// OfTwo: the call uses two files, as rename does, and either of them may be the reason for the check.
 	OfTwo bool `json:"ofTwo,omitempty"`
-	// User is the user for whom the kernel decides about the access, as a user ID of the host.
+	// User is the ID, on the host, of the user whose access the kernel checked.
 	User uint32 `json:"user"`
 	// Found is the file at the end of the path when capmon followed it; nil if capmon could not follow it.
 	Found *FileInfo `json:"found,omitempty"`
-	// Directory is the directory on the path that denied the user the access; nil if the file itself denied it, or if
-	// that is not known.
+	// Directory is the directory on the path that denied access to the user; nil if the file itself denied it, or if
+	// capmon does not know which one denied it.
 	Directory *FileInfo `json:"directory,omitempty"`
-	// Count is the number of checks that capmon saw for this file. capmon does not see all of the frequent ones.
+	// Count is the number of checks for this file that capmon recorded. It does not record all checks that are
+	// frequent.
 	Count uint64 `json:"count"`
 }
 
-// FileInfo is the owner and mode of a file, as capmon found it.
+// FileInfo has the owner and the mode of a file at the time when capmon read them.
 type FileInfo struct {
-	// Path without links.
+	// Path contains no links.
 	Path string `json:"path"`
 	// Owner and Group are IDs of the host. Mode is in octal digits, without the file type.
 	Owner uint32 `json:"owner"`
 	Group uint32 `json:"group"`
 	Mode  string `json:"mode"`
-	// Image: the values come from the file in the image. capmon no longer knows what the container made of the file.
+	// Image: the values come from the file in the image. capmon does not know whether the container has changed it.
 	Image bool `json:"image,omitempty"`
 	// Link: the file is a symbolic link, whose mode has no meaning.
 	Link bool `json:"link,omitempty"`
@@ -62,7 +63,7 @@ type PathQuery struct {
 	Cgroup uint64
 	Base   monitor.FileID
 	Path   string
-	Link   bool // the call concerns a link at the end of the path, not its target
+	Link   bool // the call uses a link at the end of the path, not its target
 	// Executed: the call tried to execute the file.
 	Executed bool
 }
@@ -151,7 +152,7 @@ const (
 // searchingFunctions are the kernel functions that check the search permission of a directory on the path.
 var searchingFunctions = []string{"link_path_walk", "may_lookup"}
 
-// deniedBy returns the directory that denied the user the access, nil if none did. The call site shows which permission
+// deniedBy returns the directory that denied access to the user, nil if none did. The call site shows which permission
 // the kernel checked (link_path_walk, may_open and may_create, fs/namei.c).
 func deniedBy(walk kernel.PathWalk, use monitor.FileUse) *FileInfo {
 	if slices.Contains(use.Stack, "may_open") || len(walk.Directories) == 0 { // may_open checks the file itself
@@ -171,8 +172,9 @@ func deniedBy(walk kernel.PathWalk, use monitor.FileUse) *FileInfo {
 	return nil
 }
 
-// firstDenying returns the first directory that certainly denies the user a permission. If there is none, it returns
-// the first directory that denies it unless the user is in the directory's group. One of the directories did deny it.
+// firstDenying returns the first directory that certainly denies the permission what to the user. If there is none, it
+// returns the first directory that denies the permission unless the user is in the directory's group. One of the
+// directories did deny it.
 func firstDenying(directories []kernel.Node, use monitor.FileUse, what uint32, lacks string) *FileInfo {
 	for _, minimum := range []denial{certain, possible} {
 		for _, directory := range directories {
@@ -229,7 +231,7 @@ func addUpFiles(files []File) []File {
 		key.file.Found, key.file.Directory, key.file.Count = nil, nil, 0
 		if known, ok := byKey[key]; ok {
 			file.Count += known.Count
-			if known.detail() >= file.detail() { // the most detailed one
+			if known.detail() >= file.detail() { // keep the most detailed one
 				file.Found, file.Directory = known.Found, known.Directory
 			}
 		}
@@ -303,8 +305,8 @@ func (f File) accessKey() accessKey {
 // bpf/checked_files.h).
 var withoutFiles = []classify.Class{classify.Redundant, classify.NestedUserns, classify.OtherCredential, classify.Setup}
 
-// FilesOf returns the files of the uses. others reports whether there may be more files: some of the checks are not
-// known to be for any of these files.
+// FilesOf returns the files of the uses. others is true if there may be more files, because capmon does not know the
+// files of all these checks.
 func (s Summary) FilesOf(uses []Use) (files []File, others bool) {
 	remaining := make(map[accessKey]uint64)
 	for _, use := range uses {
@@ -327,14 +329,14 @@ func (s Summary) FilesOf(uses []Use) (files []File, others bool) {
 	return files, others
 }
 
-// changingOwner are the system calls that change the owner or the mode of the file that they name. The owner and mode
-// that capmon finds may be those before or after the call.
+// changingOwner are the system calls that change the owner or the mode of a file. capmon may read the owner and mode
+// before or after the change.
 var changingOwner = []string{"chown", "chown32", "lchown", "lchown32", "fchownat", "chmod", "fchmodat", "fchmodat2"}
 
-// String names the file with its owner and mode. It omits owner and mode if the call changes them.
+// String returns the path of the file with its owner and mode. It omits owner and mode if the call changes them.
 func (f File) String() string {
 	if f.Path == "" {
-		return "a file that could not be named"
+		return "a file with an unknown path"
 	}
 	text := quoted(f.Path)
 	if !strings.HasPrefix(f.Path, "/") && !strings.HasPrefix(f.Path, ellipsis) {
@@ -342,11 +344,11 @@ func (f File) String() string {
 	}
 	switch {
 	case f.Directory != nil:
-		does := "does"
+		has := "has"
 		if f.Directory.Image {
-			does = "may"
+			has = "may have"
 		}
-		text += fmt.Sprintf(": %s (%s) %s not let user %d %s", quoted(f.Directory.Path), f.Directory.ownerAndMode(), does, f.User, f.Directory.Lacks)
+		text += fmt.Sprintf(": user %d %s no %s permission for %s (%s)", f.User, has, f.Directory.Lacks, quoted(f.Directory.Path), f.Directory.ownerAndMode())
 	case f.Found != nil:
 		var about []string
 		if f.Found.Path != f.Path {
@@ -362,7 +364,7 @@ func (f File) String() string {
 		text += " (not found afterwards)"
 	}
 	if f.OfTwo {
-		text += ", or the other of two"
+		text += ", or the other file of the call"
 	}
 	return text
 }

@@ -157,8 +157,8 @@ func TestFilesOfTheImageAreMarked(t *testing.T) {
 	closed := kernel.PathWalk{Directories: []kernel.Node{image(directory("/data", 0, 0o700))}, File: &secret}
 	reachable := kernel.PathWalk{Directories: []kernel.Node{image(directory("/data", 0, 0o755))}, File: &secret}
 	for want, walk := range map[string]kernel.PathWalk{
-		"/data/f: /data (owner 0:0, mode 0700 in the image) may not let user 5 search": closed,
-		"/data/f (owner 6:6, mode 0600 in the image)":                                  reachable,
+		"/data/f: user 5 may have no search permission for /data (owner 0:0, mode 0700 in the image)": closed,
+		"/data/f (owner 6:6, mode 0600 in the image)":                                                 reachable,
 	} {
 		if got := newFile(use, walk).String(); got != want {
 			t.Errorf("got %q, wanted %q", got, want)

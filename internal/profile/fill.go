@@ -6,8 +6,8 @@ import (
 	"github.com/capmon/capmon/internal/classify"
 )
 
-// FillFrom completes the runs that the engine did not describe. It uses earlier records of the same runs, and other
-// runs of the same containers, both from p and from the earlier profile.
+// FillFrom completes the runs that the engine did not describe. It uses records of the same runs in the earlier
+// profile, and other runs of the same containers in both profiles.
 func (p Profile) FillFrom(earlier Profile) Profile {
 	if !slices.ContainsFunc(p.Runs, func(run Run) bool { return run.EngineError != "" }) {
 		return p

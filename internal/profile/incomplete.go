@@ -2,11 +2,13 @@ package profile
 
 import "fmt"
 
-// StartSeen reports whether capmon watched the workload of a new container from its first instruction, or whether
-// verify has proved that it starts with the list. Otherwise the list may lack what the container needs to start.
+// StartSeen reports whether capmon watched the workload of a new container from its first instruction on, or whether
+// verify has proved that the container starts with the list. Otherwise the list may lack capabilities that the
+// container needs to start.
 func (s Summary) StartSeen() bool { return s.FirstStarts > 0 || s.Proved() }
 
-// StartUnseen returns the reason why the list may lack what the container needs to start; "" if [Summary.StartSeen].
+// StartUnseen returns the reason why the list may lack capabilities that the container needs to start; "" if
+// [Summary.StartSeen] is true.
 func (s Summary) StartUnseen() string {
 	switch {
 	case s.StartSeen():
@@ -19,8 +21,8 @@ func (s Summary) StartUnseen() string {
 	return "capmon saw only restarts of the container, which may need less than the start of a new container"
 }
 
-// Missing returns the reasons why the container may have used more than was recorded while capmon watched it; none if
-// capmon recorded everything.
+// Missing returns the reasons why the container may have used more than capmon recorded while it watched the container;
+// none if capmon recorded everything.
 func (s Summary) Missing() []string {
 	var reasons []string
 	for _, reason := range s.Incomplete {

@@ -10,12 +10,13 @@ import (
 )
 
 // Lifted is a use of a kernel limit that a sysctl of the network namespace lifted, so that the kernel made no check. An
-// engine that does not lift the limit has to grant the capability or set the sysctl.
+// engine that does not lift the limit must grant the capability, or set the sysctl.
 type Lifted struct {
-	// Capability is the one that is sufficient if the limit is not lifted: NET_BIND_SERVICE for a port below 1024. For
-	// ICMP echo, it is NET_RAW, which then helps only with a raw socket.
+	// Capability is sufficient if the limit is not lifted. It is NET_BIND_SERVICE for a port below 1024. For ICMP echo,
+	// it is NET_RAW, which helps only a program that uses a raw socket.
 	Capability capability.Capability `json:"capability"`
-	// Transport and Port are what the container bound; empty for ICMP echo, and if they are not known.
+	// Transport and Port are the protocol and the port that the container bound; empty for ICMP echo, and if they are
+	// not known.
 	Transport string `json:"transport,omitempty"`
 	Port      uint16 `json:"port,omitempty"`
 	// Program, Others and User as in Use.
@@ -27,7 +28,8 @@ type Lifted struct {
 	Last    time.Time `json:"last"`
 }
 
-// maxLifted limits the entries. Beyond it, programs are added up, and then ports.
+// maxLifted limits the entries. Beyond it, entries with different programs are added up, and then entries with
+// different ports.
 const maxLifted = 256
 
 func newLifted(call monitor.LiftedCall) Lifted {
@@ -48,7 +50,7 @@ func newLifted(call monitor.LiftedCall) Lifted {
 	return lifted
 }
 
-// addLifted records the lifted limits that the run passed, and whether capmon could see all of them.
+// addLifted records the uses of lifted limits, and whether capmon could see all of them.
 func (r *Run) addLifted(seen monitor.Container, limitsSeen bool) {
 	var all []Lifted
 	for _, call := range seen.Lifted {
@@ -96,7 +98,7 @@ func addUpLiftedBy(all []Lifted, reduce func(Lifted) Lifted) []Lifted {
 	return sums
 }
 
-// LiftedFor returns the lifted limits for which the capability would be sufficient.
+// LiftedFor returns the uses of lifted limits for which the capability would be sufficient.
 func (s Summary) LiftedFor(c capability.Capability) []Lifted {
 	return slices.DeleteFunc(slices.Clone(s.Lifted), func(l Lifted) bool { return l.Capability != c })
 }

@@ -8,16 +8,16 @@ import (
 	"strings"
 )
 
-// Limits of the lists in a run and in a summary of many runs. A container chooses how many process names, arguments,
-// programs and files it uses. It must not decide how large a report is.
+// Limits of the lists in a run and in a summary of many runs. A container can use any number of process names,
+// arguments, programs and files, but must not make a report too large.
 const (
-	// MaxUses limits the uses. Beyond it, process names and arguments are added up.
+	// MaxUses limits the uses. Beyond it, uses with different process names and arguments are added up.
 	MaxUses = 1024
 	// MaxFiles limits the files. The checks for further files are counted as unlisted.
 	MaxFiles = 1024
 	// maxReasons limits the reasons why the runs of a container are incomplete.
 	maxReasons = 32
-	// maxNames limits the programs that a sentence names.
+	// maxNames limits the names in a sentence.
 	maxNames = 16
 )
 

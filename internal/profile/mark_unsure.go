@@ -8,8 +8,8 @@ import (
 	"github.com/capmon/capmon/capability"
 )
 
-// unsureRules mark a need as unsure because of its files: most programs continue if the kernel denies them the
-// capability for all of these files.
+// unsureRules mark a need as unsure because of its files: most programs continue if the kernel denies them access to
+// all of these files.
 var unsureRules = []struct {
 	capabilities capability.Set
 	path         *regexp.Regexp // matches the path of each file
@@ -55,12 +55,12 @@ func unsureReason(c capability.Capability, files []File) string {
 	return ""
 }
 
-// atStop is the reason why a signal to another user's process may not be needed if it was first sent after the engine
-// began to stop the container.
-const atStop = "first used after the container's stop began: the processes that it cannot signal without this capability end with the container, unless it waits for them"
+// atStop is the reason why KILL may not be needed if the first signal to another user's process was sent after the
+// engine began to stop the container.
+const atStop = "first used after the stop of the container began: the processes that cannot be signaled without this capability end with the container, unless a program waits for them"
 
-// beforeStop is the largest delay between the stop signal and the time of the engine's event. The engine takes the time
-// after it has sent the signal.
+// beforeStop is the largest delay between the stop signal and the time in the engine's event. The engine reads the
+// clock after it has sent the signal.
 const beforeStop = time.Second
 
 // markSignalsAtStop marks the need for KILL as unsure if it arose only because the run was stopped. moments are the

@@ -29,7 +29,7 @@ type Profile struct {
 	Format string `json:"format"`
 	Schema int    `json:"schema"`
 	Runs   []Run  `json:"runs"`
-	// Proofs of what runs like these need, oldest first.
+	// Proofs are the proofs for the containers of such runs, oldest first.
 	Proofs []Proof `json:"proofs,omitempty"`
 }
 
@@ -52,8 +52,8 @@ type Run struct {
 	Existed bool `json:"existed"`
 	// New: nobody had started the container before the recording began; nil if no engine reported it.
 	New *bool `json:"new,omitempty"`
-	// Watched is the time when capmon began to record the system calls that the container's grants unlock, if that was
-	// later than when capmon found the container running; otherwise nil.
+	// Watched is the time when capmon began to record the system calls that the seccomp profile allows only with a
+	// granted capability. It is nil unless that was after capmon found the container running.
 	Watched *time.Time `json:"watched,omitempty"`
 	// Running: the container was still running when the observation ended.
 	Running bool `json:"running"`
@@ -68,25 +68,25 @@ type Run struct {
 	Lost   uint64 `json:"lost"`
 	// Incomplete has the reasons why uses may be missing; empty if none is.
 	Incomplete []string `json:"incomplete"`
-	// Unexamined are programs that were executed, and gone before capmon could read the capabilities of their files.
+	// Unexamined are executed programs whose file capabilities capmon could not read in time.
 	Unexamined []string `json:"unexamined,omitempty"`
-	// Unwatched are granted capabilities with which the seccomp profile may allow system calls that capmon did not
-	// record, or not from the start.
+	// Unwatched are granted capabilities that the seccomp profile may require for system calls. capmon did not record
+	// these calls, or did not record them from the start on.
 	Unwatched *capability.Set `json:"unwatched,omitempty"`
-	// Kept are the capabilities that a thread had used and still held at its end, and those that any thread held at the
-	// end of the observation; nil if that is not known.
+	// Kept are the capabilities that a thread had used and still had at its end, and those that any thread had at the
+	// end of the observation; nil if they are not known.
 	Kept *capability.Set `json:"kept,omitempty"`
 	Uses []Use           `json:"uses"`
-	// LimitsSeen: Lifted has all limits that the run passed because a sysctl lifted them.
+	// LimitsSeen: Lifted has all uses of limits that a sysctl lifted.
 	LimitsSeen bool     `json:"limitsSeen,omitempty"`
 	Lifted     []Lifted `json:"lifted,omitempty"`
 	// Readers are the names of the programs that read their own capabilities with capget or PR_CAPBSET_READ. A program
-	// chooses its name. A program may read capabilities and need none.
+	// can choose any name. A program that reads capabilities may need none.
 	Readers []string `json:"readers,omitempty"`
 	// SharesPIDs: other containers or the host have processes in the container's pid namespace.
 	SharesPIDs bool `json:"sharesPIDs,omitempty"`
-	// Files are the files for which checks were made, as far as capmon saw them. Unlisted counts the checks whose files
-	// did not fit in the list.
+	// Files are the files for which the kernel made checks, as far as capmon recorded them. Unlisted counts the checks
+	// whose files did not fit in the list.
 	Files    []File `json:"files,omitempty"`
 	Unlisted uint64 `json:"unlisted,omitempty"`
 }
@@ -104,9 +104,9 @@ type Observation struct {
 // report it (see Run.EngineError).
 type Container struct {
 	ID string `json:"id"`
-	// Unconfirmed is the path of the cgroup if no engine confirms that it belongs to a container. A user other than
-	// root may have created and named the cgroup. The ID is then the ID in the cgroup's name, if no engine knows that
-	// ID, or otherwise an ID that capmon made (containerid.UnknownPrefix).
+	// Unconfirmed is the path of the cgroup if no engine confirms that the cgroup belongs to a container. A user other
+	// than root may have created and named the cgroup. If no engine knows the ID in the name of the cgroup, ID is that
+	// ID. Otherwise capmon made the ID (containerid.UnknownPrefix).
 	Unconfirmed string `json:"unconfirmed,omitempty"`
 	Name        string `json:"name,omitempty"`
 	Image       string `json:"image,omitempty"`
@@ -204,14 +204,14 @@ type Use struct {
 	Unsure     string                `json:"unsure,omitempty"`
 	// Alternative is another capability that the kernel would have accepted; nil if there is none.
 	Alternative *capability.Capability `json:"alternative,omitempty"`
-	// Program is the process's own name for itself. Do not trust it.
+	// Program is the name of the process. The process can choose any name.
 	Program string `json:"program"`
-	// Others: the use adds up process names and arguments of the system call that are not listed one by one, because
-	// there are too many. Program is then empty, and Call has no arguments.
+	// Others: the use is the sum of uses with different process names and arguments, because there are too many to
+	// list. Program is then empty, and Call has no arguments.
 	Others bool `json:"others,omitempty"`
 	// Call is the system call with the arguments that explain the need.
 	Call string `json:"call,omitempty"`
-	// Site is the call site. Stack has the kernel functions that led to it, innermost first.
+	// Site is the call site. Stack has the kernel functions that called it, innermost first.
 	Site  string   `json:"site,omitempty"`
 	Stack []string `json:"stack,omitempty"`
 	// Entry: the kernel made the check while it executed the container's first program.

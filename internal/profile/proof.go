@@ -39,14 +39,14 @@ type Proof struct {
 	SecondStart bool `json:"secondStart,omitempty"`
 	// Observed is the list to prove, from the profile.
 	Observed capability.Set `json:"observed"`
-	// Enough: with Observed alone, the outcome was the same as under the original flags.
+	// Enough: with Observed alone, the outcome was the same as with the original flags.
 	Enough bool `json:"enough"`
-	// Set is the proposed set. Works: verify tried it with the outcome of the original flags: twice, unless verify was
-	// interrupted. Minimal: Works is true, and no member can be left out.
+	// Set is the proposed set. Works: verify tried Set, twice unless it was interrupted, and the outcome was the same
+	// as with the original flags. Minimal: Works is true, and no member can be left out.
 	Set     capability.Set `json:"set"`
 	Works   bool           `json:"works"`
 	Minimal bool           `json:"minimal"`
-	// Reasons why one of these is false; empty if all are true.
+	// Reasons why Enough, Works or Minimal is false; empty if all are true.
 	Reasons []string `json:"reasons,omitempty"`
 	// Members has an entry for each capability that was left out or added.
 	Members []Member `json:"members"`
@@ -59,7 +59,7 @@ type Member struct {
 	// Class is the class of its use: required, implicit or soft; empty if no use was observed.
 	Class   classify.Class `json:"class,omitempty"`
 	Verdict Verdict        `json:"verdict"`
-	// InsteadOf is the wider capability that it replaces.
+	// InsteadOf is the wider capability that Capability replaces; nil if there is none.
 	InsteadOf *capability.Capability `json:"insteadOf,omitempty"`
 	// Trial is the number of the trial that shows the verdict; 0 if the capability was not tried.
 	Trial int `json:"trial,omitempty"`

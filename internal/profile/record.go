@@ -16,7 +16,7 @@ import (
 	"github.com/capmon/capmon/monitor"
 )
 
-// Sources has what is known in addition to the kernel's record.
+// Sources has the information that does not come from the kernel's maps.
 type Sources struct {
 	// Infos has the engine's description of each container, by container ID. A container without an entry keeps its ID
 	// and what the kernel recorded.
@@ -25,8 +25,8 @@ type Sources struct {
 	NewContainers map[string]bool
 	// Unconfirmed has the path of each cgroup for which no engine confirms that it belongs to a container.
 	Unconfirmed map[uint64]string
-	// EngineErrors has the reason, by container ID, why the engine did not report the container's settings. It did for
-	// containers without an entry.
+	// EngineErrors has the reason, by container ID, why the engine did not report the container's settings. For
+	// containers without an entry, the engine reported them.
 	EngineErrors map[string]string
 	// Files has the capabilities of executed files. A file without an entry was gone before capmon could read them.
 	Files map[Program]kernel.FileCapabilities
@@ -82,7 +82,7 @@ func Record(snapshot monitor.Snapshot, observation Observation, sources Sources)
 		run.addSeccompNeeds(seen, info.Seccomp, sources.CallsSince[seen.ID])
 		run.addUncheckedNeeds(seen)
 		if sources.Unresponsive[seen.Cgroup] {
-			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: capmon does not know its files and the capabilities that its programs' files carry")
+			run.Incomplete = append(run.Incomplete, "this container's file system did not answer: capmon does not know the files that it used and the file capabilities of its programs")
 		}
 		run.Incomplete = append(run.Incomplete, LossTexts(machineLosses(snapshot.Losses))...)
 		runs = append(runs, run)
@@ -138,7 +138,7 @@ func recordRun(seen monitor.Container, observation Observation) Run {
 	return run
 }
 
-// ownLosses describes in words what was not recorded of a container because it used up its quota.
+// ownLosses describes in words what capmon did not record of a container because the container used up its quota.
 func ownLosses(seen monitor.Container) []string {
 	var reasons []string
 	add := func(n uint64, format string) {
@@ -151,7 +151,7 @@ func ownLosses(seen monitor.Container) []string {
 	add(seen.UnrecordedFailures, "%d executions of this container that failed with EPERM were not recorded, because there were too many different ones: file capabilities that they required are unknown")
 	add(seen.UnrecordedCalls, "%d system calls of this container that may need a capability without a check were not recorded, because there were too many different ones")
 	if slices.ContainsFunc(seen.Checks, classify.MayMissImplicitNeeds) {
-		reasons = append(reasons, "this container made more patterns of use than capmon records: capabilities that it needed for capset or for the ID maps of a user namespace are unknown")
+		reasons = append(reasons, "this container has more patterns of use than capmon records: capabilities that it needed for capset or for the ID maps of a user namespace are unknown")
 	}
 	return reasons
 }
@@ -173,7 +173,7 @@ func (r *Run) addFileCapabilities(seen monitor.Container, files map[Program]kern
 	for _, execution := range seen.Executions {
 		file, known := files[ProgramOf(seen.Cgroup, execution)]
 		if known && seen.SetFileCapabilities && execution.VersionUncertain() && file.Permitted.Empty() {
-			known = false // it may have carried capabilities for a short time
+			known = false // the file may have carried capabilities for a short time
 		}
 		program := path.Base(execution.Path)
 		switch {
@@ -209,7 +209,7 @@ func (r *Run) addFailedExecutions(seen monitor.Container, walks map[PathQuery]ke
 		if known && walk.Program == nil {
 			continue // there was no such file
 		}
-		name := cmp.Or(quoted(pathInContainer(use)), "a program that could not be named")
+		name := cmp.Or(quoted(pathInContainer(use)), "a program with an unknown path")
 		if !known || mayHaveChanged(seen, use, walk) {
 			unexamined = append(unexamined, name)
 			continue
@@ -274,7 +274,7 @@ func (r *Run) setEngineInfo(info container.Info, sources Sources) {
 	}
 }
 
-// LossTexts describes in words what the losses of the whole machine mean for a report.
+// LossTexts describes in words what the losses mean for a report.
 func LossTexts(l monitor.Losses) []string {
 	var reasons []string
 	add := func(n uint64, format string) {
@@ -282,16 +282,16 @@ func LossTexts(l monitor.Losses) []string {
 			reasons = append(reasons, fmt.Sprintf(format, n))
 		}
 	}
-	add(l.Checks, "%d checks did not fit in the kernel map of checks (--max-checks), on the whole machine")
+	add(l.Checks, "%d checks of all containers together did not fit in the kernel map of checks (--max-checks)")
 	add(l.Containers, "%d checks came from containers that did not fit in the kernel map of containers (--max-containers)")
-	add(l.Executions, "%d executions of programs did not fit in the kernel map of executions: file capabilities may have been missed")
+	add(l.Executions, "%d executions of programs did not fit in the kernel map of executions: file capabilities of these programs are unknown")
 	add(l.Calls, "%d system calls that may need a capability without a check did not fit in the kernel map of system calls")
-	add(l.TooDeep, "%d checks came from cgroups that are nested too deep to follow to the root")
-	add(l.TaskStates, "%d times the phase of a task could not be stored: runtime setup may be counted as workload")
-	add(l.Skipped, "%d checks were skipped by the kernel because capmon's eBPF program was already running on that CPU")
+	add(l.TooDeep, "%d checks came from cgroups that are nested too deeply: capmon cannot find their containers")
+	add(l.TaskStates, "capmon could not store the phase of %d tasks: it may count runtime setup as workload")
+	add(l.Skipped, "the kernel skipped %d runs of capmon's eBPF programs, because the same program was already running on that CPU: checks may be missing")
 	add(l.NoSite, "%d checks were recorded without their call site")
-	add(l.Chains, "the call site was wrong for %d of the checks that capmon verified, and perhaps for others")
-	add(l.Verdicts, "%d checks had a result that differs from the one that capmon computed from the credentials")
+	add(l.Chains, "the cached call site was wrong in %d of the checks that capmon compared, and may be wrong in others")
+	add(l.Verdicts, "%d checks had a result that differs from the result that capmon computed from the credentials")
 	return reasons
 }
 

@@ -124,12 +124,12 @@ func TestEveryLossIsReported(t *testing.T) {
 		{calls: 3, want: []string{"3 system calls of this container that may need a capability"}},
 		{losses: monitor.Losses{Containers: 2}, want: []string{"2 checks came from containers that did not fit"}},
 		{losses: monitor.Losses{TooDeep: 2}, want: []string{"2 checks came from cgroups that are nested too deep"}},
-		{losses: monitor.Losses{TaskStates: 2}, want: []string{"2 times the phase of a task could not be stored"}},
-		{losses: monitor.Losses{Skipped: 2}, want: []string{"2 checks were skipped by the kernel"}},
-		{losses: monitor.Losses{Chains: 1}, want: []string{"the call site was wrong for 1 of the checks that capmon verified"}},
+		{losses: monitor.Losses{TaskStates: 2}, want: []string{"could not store the phase of 2 tasks"}},
+		{losses: monitor.Losses{Skipped: 2}, want: []string{"the kernel skipped 2 runs"}},
+		{losses: monitor.Losses{Chains: 1}, want: []string{"the cached call site was wrong in 1 of the checks that capmon compared"}},
 		{losses: monitor.Losses{NoSite: 2}, want: []string{"2 checks were recorded without their call site"}},
 		{losses: monitor.Losses{Verdicts: 2}, want: []string{"2 checks had a result that differs"}},
-		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "3 checks were skipped"}},
+		{losses: monitor.Losses{Checks: 1, Skipped: 3}, lost: 1, want: []string{"1 checks of this", "the kernel skipped 3 runs"}},
 	} {
 		c := seen()
 		c.Lost, c.UnrecordedExecutions, c.UnrecordedCalls = test.lost, test.executions, test.calls

@@ -37,9 +37,9 @@ func (r *Run) addSeccompNeeds(seen monitor.Container, profile *seccomp.Profile, 
 	r.Uses = addUp(all)
 }
 
-// callsComplete reports whether recording the calls since a time is enough for this run. The zero time means that they
-// were not recorded. What a run did before capmon found it running is unknown anyway: if the recording of calls began
-// later, that time counts in [Run.Since].
+// callsComplete reports whether it is enough for this run that capmon recorded the calls since a time. The zero time
+// means that capmon recorded none. The uses of a run before capmon found it running are unknown anyway. If the
+// recording of calls began even later, [Run.Since] returns that time.
 func (r *Run) callsComplete(since time.Time) bool {
 	switch {
 	case since.IsZero():
@@ -52,12 +52,12 @@ func (r *Run) callsComplete(since time.Time) bool {
 	return !since.After(*r.Started)
 }
 
-// strictestDefault is the Docker profile that locks the most system calls. It is compiled once, for all containers
-// whose own profile is not known.
+// strictestDefault is the default profile of Docker that requires capabilities for the most system calls. It is
+// compiled once, for all containers whose own profile is not known.
 var strictestDefault = sync.OnceValues(func() (*seccomp.Profile, error) { return seccomp.Default("") })
 
-// unlockingCapabilities returns the granted capabilities that unlock system calls; nil if none does. It uses Docker's
-// profile if the container's own is not known.
+// unlockingCapabilities returns the granted capabilities that the seccomp profile requires for system calls; nil if
+// there are none. It uses Docker's profile if the container's own is not known.
 func unlockingCapabilities(granted capability.Set, profile *seccomp.Profile) *capability.Set {
 	if profile == nil {
 		var err error
@@ -75,7 +75,7 @@ func unlockingCapabilities(granted capability.Set, profile *seccomp.Profile) *ca
 	return &unlocking
 }
 
-// seccompNeeds returns the uses that a system call implies. There are none if the call would have ended in the same way
+// seccompNeeds returns the uses that a system call shows. There are none if the result of the call would be the same
 // without the capability.
 func seccompNeeds(call monitor.SelectedCall, granted capability.Set, profile *seccomp.Profile) []Use {
 	name := call.Call.Name()

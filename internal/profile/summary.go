@@ -42,14 +42,14 @@ type Summary struct {
 	Incomplete []string
 	// Unexamined are programs whose file capabilities are not known.
 	Unexamined []string
-	// Unwatched are granted capabilities with which the seccomp profile may allow system calls that capmon did not all
-	// record.
+	// Unwatched are granted capabilities that the seccomp profile may require for system calls. capmon did not record
+	// all of these calls.
 	Unwatched capability.Set
-	// Kept are the capabilities that a thread had used and still held at its end, and those that any thread held at the
-	// end of the observation; nil if that is not known for all runs.
+	// Kept are the capabilities that a thread had used and still had at its end, and those that any thread had at the
+	// end of the observation; nil if they are not known for all runs.
 	Kept *capability.Set
 	Uses []Use
-	// LimitsSeen: Lifted has all limits that the runs passed because a sysctl lifted them.
+	// LimitsSeen: Lifted has all uses of limits that a sysctl lifted.
 	LimitsSeen bool
 	Lifted     []Lifted
 	// Readers as in Run.
@@ -68,8 +68,7 @@ type Summary struct {
 // it, the run belongs to the other runs of its container ID.
 func Summaries(p Profile) []Summary { return SummariesBy(p, Container.key) }
 
-// SummariesBy adds up the runs of the containers that have the same key, in the order of
-// their start.
+// SummariesBy adds up the runs of the containers that have the same key, in the order of their start.
 func SummariesBy[Key comparable](p Profile, key func(Container) Key) []Summary {
 	var summaries []Summary
 	index := make(map[Key]int)
@@ -163,8 +162,8 @@ func (s *Summary) add(run Run) {
 	s.Unlisted += run.Unlisted + unlisted
 }
 
-// failed reports whether the first process failed. An exit status is not a failure if it is 0, or that of a process
-// that ended because of SIGINT, SIGKILL or SIGTERM.
+// failed reports whether the first process failed. An exit status is not a failure if it is 0, or if it is the status
+// of a process that ended because of SIGINT, SIGKILL or SIGTERM.
 func (r Run) failed() bool {
 	return r.ExitStatus != nil && !slices.Contains([]int{0, 128 + 2, 128 + 9, 128 + 15}, *r.ExitStatus)
 }
@@ -201,7 +200,7 @@ func appendMissing(list, more []string) []string {
 	return list
 }
 
-// Union returns what either of the two was granted.
+// Union returns the union of the grants.
 func (g Grants) Union(other Grants) Grants {
 	return Grants{
 		Engine:     union(g.Engine, other.Engine),
@@ -227,8 +226,8 @@ func (s Summary) Needs() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class.Need() })
 }
 
-// Proved reports whether the proof is valid for all that was observed: all runs were of the build that was verified,
-// and all needs were tried.
+// Proved reports whether the proof is valid for everything that capmon observed: verify ran the build of the image that
+// all runs used, and tried all needs.
 func (s Summary) Proved() bool {
 	return s.proofWorks() && !s.SeveralBuilds && s.Untried().Empty()
 }
@@ -237,9 +236,9 @@ func (s Summary) proofWorks() bool {
 	return s.Proof != nil && s.Proof.Works && s.Proof.Container.ImageID == s.Container.ImageID
 }
 
-// List returns the set to grant: the proved set, or else the observed one. If more was observed than was tried, or
-// another build was observed, List returns the union of both, because a proof may include needs that cannot be
-// observed.
+// List returns the set to grant: the proved set, or else the observed one. If a proof works but does not cover
+// everything that capmon observed, List returns the union of both sets, because a proof may include needs that capmon
+// cannot observe.
 func (s Summary) List() capability.Set {
 	switch {
 	case s.Proved():
@@ -264,8 +263,8 @@ func (s Summary) Required() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class == classify.Required || u.Class == classify.LongSetup })
 }
 
-// Implicit returns the needs that are not in [Summary.Required] and for which the kernel makes no check: it reads a
-// credential directly, and fails without the capability.
+// Implicit returns the needs that are not in [Summary.Required] and for which the kernel makes no check (see
+// [classify.Implicit]).
 func (s Summary) Implicit() capability.Set {
 	return s.granting(func(u Use) bool { return u.Class == classify.Implicit }).Minus(s.Required())
 }
@@ -302,9 +301,9 @@ func (s Summary) granting(selected func(Use) bool) capability.Set {
 	return set
 }
 
-// AtStart returns the needs that every process that used them had given up (setuid, capset) before it ended or the
-// observation ended. It leaves out needs that the kernel does not check, and needs of a long runtime setup. It returns
-// the empty set if records are missing.
+// AtStart returns the needs that were used at the start only: each process that used them dropped them (setuid, capset)
+// before the process or the observation ended. It leaves out needs that the kernel does not check, and needs of a long
+// runtime setup. It returns the empty set if records are missing.
 func (s Summary) AtStart() capability.Set {
 	if s.Kept == nil || len(s.Incomplete) > 0 {
 		return 0
@@ -316,7 +315,7 @@ func (s Summary) AtStart() capability.Set {
 // Denied returns the capabilities that the workload would have used, had the kernel not denied them.
 func (s Summary) Denied() capability.Set { return s.Having(classify.Denied) }
 
-// Unsure returns the needs without a certain use. A soft use is certain only if all uses of the need are soft.
+// Unsure returns the needs for which no use is certain. A soft use is certain only if all uses of the need are soft.
 func (s Summary) Unsure() capability.Set {
 	soft := s.Soft()
 	certain := func(u Use) bool { return u.Unsure == "" && (u.Class != classify.Soft || soft.Has(u.Capability)) }

@@ -47,7 +47,7 @@ func (r *Run) addUncheckedNeeds(seen monitor.Container) {
 	}
 }
 
-// certain returns the needs for which no alternative is sufficient.
+// certain returns the needs for which no other capability is sufficient.
 func (r *Run) certain() (needed capability.Set) {
 	for _, use := range r.Uses {
 		if use.Class.Need() && use.Alternative == nil {
@@ -57,7 +57,8 @@ func (r *Run) certain() (needed capability.Set) {
 	return needed
 }
 
-// unwritten reports whether capmon saw more opened files of pressure stall information than triggers written to them.
+// unwritten reports whether capmon saw fewer writes of triggers to files of pressure stall information than opened
+// files.
 func unwritten(calls []monitor.UncheckedCall) bool {
 	var opened, written uint64
 	for _, call := range calls {

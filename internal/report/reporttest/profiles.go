@@ -147,10 +147,10 @@ func Profiles() map[string]profile.Profile {
 		)),
 		"incomplete": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Lost = 17
-			r.Incomplete = []string{"17 checks of this container could not be recorded: its quota was used up, or the kernel's map of checks was full", "3 checks were skipped by the kernel"}
+			r.Incomplete = []string{"17 checks of this container could not be recorded: its quota was used up, or the kernel's map of checks was full", "the kernel skipped 3 runs"}
 		})),
 		"incomplete-elsewhere": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
-			r.Incomplete = []string{"5 checks did not fit in the kernel's map of checks, on the whole host"}
+			r.Incomplete = []string{"5 checks of all containers together did not fit in the kernel map of checks (--max-checks)"}
 		})),
 		"existed": profile.New(changed(run(1, uses[0]), func(r *profile.Run) {
 			r.Existed, r.Running, r.Observation.Start = true, true, Saturday.Add(time.Second)

@@ -163,7 +163,7 @@ func TestTwoVersionsAreMergedComparedAndChecked(t *testing.T) {
 			{"unused", "max-unused: 10", nil, exitFound, []string{"11 of 13 granted capabilities were never used; the rule allows 10"}},
 			{"complete", "complete: true, whole-run: true, max-unused: 11", nil, exitDone, nil},
 			{"unproved", "proved: true", nil, exitFound, []string{"the profile contains no proof of capmon verify"}},
-			{"of others", "deny: [ALL], match: {image: [nginx]}", nil, exitDone, []string{"note: no rule of the policy applies to it", `note: rule "r" applied to no container`}},
+			{"of others", "deny: [ALL], match: {image: [nginx]}", nil, exitDone, []string{"note: no rule of the policy applies to the container", `note: rule "r" applied to no container`}},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				policy := written(t, "policy.yaml", "version: 1\nrules:\n  - {name: r, "+test.rule+"}\n")

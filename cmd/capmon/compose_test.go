@@ -64,15 +64,15 @@ services:
 
 	for _, options := range [][]string{nil, {"--patch", file, "--dry-run"}, {"--patch", file, "--dry-run", "--service", "web"}} {
 		r := execute(t, append([]string{binary, "flags", "--for", "compose", both}, options...)...)
-		if r.code != 0 || strings.Contains(r.stdout, "NET_RAW") || !strings.Contains(r.stdout, "cap_add: [CHOWN]") || !strings.Contains(r.stderr, "docker compose run started it") {
+		if r.code != 0 || strings.Contains(r.stdout, "NET_RAW") || !strings.Contains(r.stdout, "cap_add: [CHOWN]") || !strings.Contains(r.stderr, "docker compose run started this container") {
 			t.Errorf("%q: %+v", options, r)
 		}
 	}
-	if r := execute(t, binary, "flags", "--for", "compose", "--patch", file, once); r.code != exitUsage || !strings.Contains(r.stderr, "docker compose run started it") {
+	if r := execute(t, binary, "flags", "--for", "compose", "--patch", file, once); r.code != exitUsage || !strings.Contains(r.stderr, "docker compose run started this container") {
 		t.Errorf("only a one-off: %+v", r)
 	}
 	r := execute(t, binary, "flags", "--for", "compose", "--patch", file, "--dry-run", "--service", "web", once)
-	if r.code != 0 || !strings.Contains(r.stdout, "cap_add: [NET_RAW]") || !strings.Contains(r.stderr, "docker compose run started it") {
+	if r.code != 0 || !strings.Contains(r.stdout, "cap_add: [NET_RAW]") || !strings.Contains(r.stderr, "docker compose run started this container") {
 		t.Errorf("with an explicit --service: %+v", r)
 	}
 	if r := execute(t, binary, "flags", both); r.code != 0 || !strings.Contains(r.stdout, "one-off: --cap-drop=ALL --cap-add=NET_RAW\n") {

@@ -204,7 +204,7 @@ func TestPodmanHasAnotherSeccompProfile(t *testing.T) {
 	}
 	writeFile(t, file, strings.NewReplacer(`"SYS_ADMIN"`, `"BPF"`, `"BPF"`, `"SYS_ADMIN"`).Replace(string(saved)))
 	r := execute(t, binary, "flags", "--for", "podman", file)
-	if r.stdout != "--cap-drop=ALL --cap-add=BPF\n" || !strings.Contains(r.stderr, "podman's seccomp profile may allow bpf only with SYS_ADMIN. If it fails, choose a profile that allows it") {
+	if r.stdout != "--cap-drop=ALL --cap-add=BPF\n" || !strings.Contains(r.stderr, "podman's seccomp profile may require SYS_ADMIN for bpf. If bpf fails, do not add SYS_ADMIN: choose a seccomp profile that allows bpf") {
 		t.Fatalf("%+v", r)
 	}
 	podman, options := startPodman(t), strings.Fields(r.stdout)

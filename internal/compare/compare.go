@@ -32,8 +32,8 @@ type Container struct {
 	// Granted and Withdrawn are capabilities that are granted only after, or only before; empty if one of the grants is
 	// not known.
 	Granted, Withdrawn capability.Set
-	// NewUnsure are the reasons why what looks new may have been needed before. GoneUnsure are the reasons why what
-	// looks gone may still be needed. They are empty if the comparison is certain.
+	// NewUnsure are the reasons why a capability that looks new may have been needed before. GoneUnsure are the reasons
+	// why a capability that looks gone may still be needed. They are empty if the comparison is certain.
 	NewUnsure, GoneUnsure []string
 }
 
@@ -54,8 +54,8 @@ type Capability struct {
 	Before, After Status
 }
 
-// New reports whether the capability is needed, or tried and denied, and was not before. A capability that was denied
-// before and is needed now is new as well, because the list grows.
+// New reports whether the container needs the capability and did not need it before, or tried it without success and
+// did not use it before. A capability that was denied before and is needed now is new as well, because the list grows.
 func (c Capability) New() bool {
 	switch c.After {
 	case Needed:
@@ -144,16 +144,16 @@ func compareContainer(p pairing) Container {
 	}
 	switch {
 	case p.before == nil:
-		c.NewUnsure = []string{"it is not in the earlier profile"}
+		c.NewUnsure = []string{"the container is not in the earlier profile"}
 	case p.after == nil:
-		c.GoneUnsure = []string{"it is not in the later profile"}
+		c.GoneUnsure = []string{"the container is not in the later profile"}
 	default:
 		c.NewUnsure, c.GoneUnsure = unsureReasons(before, after), unsureReasons(after, before)
 	}
 	return c
 }
 
-// capabilities compares what is needed. A capability that was observed before and proved unneeded is not new if it is
+// capabilities compares the needs. A capability that was observed before and proved unneeded is not new if it is
 // observed again. A capability that is proved unneeded in the later profile is not a need.
 func capabilities(before, after profile.Summary) []Capability {
 	then, now := statuses(before), statuses(after)
@@ -183,21 +183,22 @@ func statuses(s profile.Summary) func(capability.Capability) Status {
 	}
 }
 
-// A container that was watched for less than 1/durationFactor of the other's time, and for at least minDifference less,
-// may not have reached what the other did.
+// A container that was watched for less than 1/durationFactor of the time of the other one, and for at least
+// minDifference less, may not have reached the same operations.
 const (
 	durationFactor = 2
 	minDifference  = time.Second
 )
 
-// unsureReasons returns the reasons why one may have done what the other did, although capmon did not see it.
+// unsureReasons returns the reasons why one may have used the same capabilities as other although capmon did not see
+// it.
 func unsureReasons(one, other profile.Summary) []string {
 	reasons := slices.Concat(one.Missing(), one.Unwitnessed())
 	if one.Observed*durationFactor < other.Observed && other.Observed-one.Observed >= minDifference {
-		reasons = append(reasons, fmt.Sprintf("it was watched for %s, the other for %s", rounded(one.Observed), rounded(other.Observed)))
+		reasons = append(reasons, fmt.Sprintf("capmon watched the container for %s, in the other profile for %s", rounded(one.Observed), rounded(other.Observed)))
 	}
 	if one.Runs < other.Runs {
-		reasons = append(reasons, fmt.Sprintf("fewer of its runs were seen: %d instead of %d", one.Runs, other.Runs))
+		reasons = append(reasons, fmt.Sprintf("capmon saw fewer runs of the container: %d instead of %d", one.Runs, other.Runs))
 	}
 	return reasons
 }

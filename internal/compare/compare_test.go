@@ -164,12 +164,12 @@ func TestContainersArePaired(t *testing.T) {
 		{
 			name:   "several of an image",
 			before: []profile.Run{run("one", "app")}, after: []profile.Run{run("two", "app"), run("three", "app")},
-			wantErr: `cannot match the containers of image "app": one before, two, three after`,
+			wantErr: `cannot match the containers of image "app": the earlier profile has one, the later profile has two, three`,
 		},
 		{
 			name:   "several of a service",
 			before: []profile.Run{run("a", "app", composed("a", "web"))}, after: []profile.Run{run("b", "app", composed("b", "web")), run("c", "app", composed("c", "web"))},
-			wantErr: `cannot match the containers of service "web": a/web before, b/web, c/web after`,
+			wantErr: `cannot match the containers of service "web": the earlier profile has a/web, the later profile has b/web, c/web`,
 		},
 		{
 			name:   "several of an image in one profile only",
@@ -370,7 +370,7 @@ func TestReasonsWhyAComparisonIsUnsure(t *testing.T) {
 	}{
 		{"as long", []profile.Run{run("web", "app")}, ""},
 		{"half as long", []profile.Run{run("web", "app", lasting(45*time.Second))}, ""},
-		{"less than half as long", []profile.Run{run("web", "app", lasting(44*time.Second))}, "watched for 44s, the other for 1m30s"},
+		{"less than half as long", []profile.Run{run("web", "app", lasting(44*time.Second))}, "watched the container for 44s, in the other profile for 1m30s"},
 		{"incomplete", []profile.Run{run("web", "app", func(r *profile.Run) { r.Incomplete = []string{"3 were lost"} })}, "incomplete: 3 were lost"},
 		{"existed", []profile.Run{run("web", "app", func(r *profile.Run) { r.Existed = true })}, "running before the observation began"},
 		{"running", []profile.Run{run("web", "app", func(r *profile.Run) { r.Running = true })}, "still running"},
@@ -378,7 +378,7 @@ func TestReasonsWhyAComparisonIsUnsure(t *testing.T) {
 		{"unexamined", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unexamined = []string{"/bin/x"} })}, "/bin/x"},
 		{"unwatched", []profile.Run{run("web", "app", func(r *profile.Run) { r.Unwatched = ptr(capability.Of(capability.SysNice)) })}, "SYS_NICE"},
 		{"more runs", []profile.Run{run("web", "app"), run("web", "app", func(r *profile.Run) { r.ID = "observation/2" })}, ""},
-		{"not in the later profile", []profile.Run{run("db", "postgres"), run("other", "app2")}, "it is not in the later profile"},
+		{"not in the later profile", []profile.Run{run("db", "postgres"), run("other", "app2")}, "the container is not in the later profile"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := compared(t, profile.New(before), profile.New(test.after...), Options{})
@@ -390,7 +390,7 @@ func TestReasonsWhyAComparisonIsUnsure(t *testing.T) {
 				return
 			}
 			if test.name == "more runs" {
-				test.want = "fewer of its runs were seen: 1 instead of 2"
+				test.want = "capmon saw fewer runs of the container: 1 instead of 2"
 				if got := strings.Join(last.NewUnsure, "; "); !strings.Contains(got, test.want) {
 					t.Errorf("got %q, want %q", got, test.want)
 				}

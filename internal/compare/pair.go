@@ -49,8 +49,8 @@ func ParseChoice(s string) (Choice, error) {
 	return Choice{before, after}, nil
 }
 
-// identity identifies a container in a profile. The replicas of a service are one, and so are the runs with one name,
-// whatever the image.
+// identity identifies a container in a profile. The replicas of a service have one identity, and so have all runs with
+// one name, even if their images differ.
 type identity struct {
 	kind          PairedBy
 	project, name string
@@ -155,8 +155,8 @@ func imageOf(c profile.Container) (identity, bool) {
 	return identity{kind: ByImage, name: repository(c.Image)}, identify(c).kind != ByService && c.Image != ""
 }
 
-// match pairs the containers that have the same key, and returns the others. If a key is not unique in one profile, and
-// is in the other, match returns an error.
+// match pairs the containers that have the same key, and returns the others. It returns an error if a key that is in
+// both profiles is not unique in each of them.
 func match(pairs []pairing, before, after []*profile.Summary, by PairedBy, key func(profile.Container) (identity, bool)) (
 	matched []pairing, restBefore, restAfter []*profile.Summary, err error,
 ) {
@@ -187,7 +187,7 @@ func index(all []*profile.Summary, key func(profile.Container) (identity, bool))
 	return index
 }
 
-// AmbiguousError reports that several containers match.
+// AmbiguousError means that several containers of one profile match.
 type AmbiguousError struct {
 	Image bool // Name is the name of an image, otherwise of a service
 	Name  string
@@ -200,7 +200,7 @@ func (e *AmbiguousError) Error() string {
 	if e.Image {
 		what = "image"
 	}
-	return fmt.Sprintf("cannot match the containers of %s %q: %s before, %s after", what, e.Name, listed(e.Before), listed(e.After))
+	return fmt.Sprintf("cannot match the containers of %s %q: the earlier profile has %s, the later profile has %s", what, e.Name, listed(e.Before), listed(e.After))
 }
 
 // listed makes a list safe for a terminal.
@@ -216,7 +216,7 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// titles returns a unique name of each container, for use in a choice.
+// titles returns a name for each container that a user can give as a choice.
 func titles(all []*profile.Summary) []string {
 	var titles []string
 	for _, s := range all {

@@ -45,15 +45,15 @@ const (
 // Violation is a violation of one rule by one container.
 type Violation struct {
 	Kind Kind
-	// Rule is the name of the rule, "" if the violation is not of a rule. Line is the rule's line in the policy's file.
+	// Rule is the name of the violated rule, "" if there is none. Line is the line of the rule in the policy's file.
 	Rule string
 	Line int
 	// Capabilities of the violation: one for Used, Denied and New, any number for Granted, Unused and LongSetup,
 	// otherwise none.
 	Capabilities capability.Set
-	// Text describes the violation in a clause.
+	// Text describes the violation.
 	Text string
-	// Unsure is the reason why it may not be a violation; empty if it is certain.
+	// Unsure is the reason why this may not be a violation; empty if the violation is certain.
 	Unsure string
 	// Uses of the capabilities, the most frequent of each first.
 	Uses []profile.Use
@@ -75,8 +75,7 @@ type Result struct {
 	Containers []Container
 	// Idle are the names of rules that applied to no container.
 	Idle []string
-	// Missing are the titles of the containers of the baseline that are not in the profile: nothing is known about
-	// them.
+	// Missing are the titles of the containers of the baseline that are not in the profile: their needs are unknown.
 	Missing []string
 }
 
@@ -106,7 +105,7 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 				c.Rules = append(c.Rules, rule.Name)
 				c.Violations = append(c.Violations, rule.violations(s, policy)...)
 				if rule.lacksLabel(s.Container) {
-					c.Notes = append(c.Notes, fmt.Sprintf("rule %s may not apply: this depends on the value of a label that is not in the profile (--keep-label saves it). capmon checks the rule", rule.Name))
+					c.Notes = append(c.Notes, fmt.Sprintf("rule %s depends on the value of a label that the profile does not contain, so the rule may not apply. capmon checks it anyway. --keep-label saves the values of labels", rule.Name))
 				}
 			}
 		}
@@ -134,8 +133,8 @@ func Check(p profile.Profile, policy Policy, comparison *compare.Comparison) Res
 	return result
 }
 
-// longSetup returns a violation if a container used capabilities in a runtime setup that took longer than container
-// runtimes take, with any rules: a workload may hide there.
+// longSetup returns a violation if a container used capabilities in a runtime setup that took longer than a container
+// runtime needs. No rule can allow this, because a workload may hide in such a setup.
 func longSetup(s profile.Summary) []Violation {
 	used := s.Having(classify.LongSetup)
 	if used.Empty() {
@@ -152,7 +151,7 @@ func longSetup(s profile.Summary) []Violation {
 }
 
 func (c *Container) unmatched(policy Policy) {
-	const text = "no rule of the policy applies to it"
+	const text = "no rule of the policy applies to the container"
 	switch {
 	case len(policy.Rules) == 0 || len(c.Rules) > 0:
 	case policy.Unmatched == Deny:
@@ -191,9 +190,9 @@ func unproved(s profile.Summary) string {
 	case !s.Proof.Works:
 		return "the proof of capmon verify failed"
 	case s.Proof.Container.ImageID != s.Container.ImageID:
-		return "the proof of capmon verify is of another image"
+		return "the proof of capmon verify is for another build of the image"
 	case s.SeveralBuilds:
-		return "the proof of capmon verify is of one build of the image, and several were observed"
+		return "the proof of capmon verify is for one build of the image, but capmon observed several builds"
 	}
 	return "the proof of capmon verify does not cover " + s.Untried().Text()
 }
@@ -237,15 +236,14 @@ func (r Rule) uses(s profile.Summary) []Violation {
 func (p Policy) startText(s profile.Summary) string {
 	switch {
 	case !s.Started:
-		return "capmon never saw its workload, so its uses are unknown"
+		return "capmon did not see the workload of the container, so its uses are unknown"
 	case !s.StartSeen() && !p.EvenIfStartUnseen:
 		return s.StartUnseen() + ", so its uses at the start are unknown"
 	}
 	return ""
 }
 
-// usedBy returns the capabilities that were used or are known to be needed, except those that a proof shows to be
-// unneeded.
+// usedBy returns the capabilities that the container used or is known to need, except those that are proved unneeded.
 func usedBy(s profile.Summary) capability.Set {
 	unneeded := s.Needs().Minus(s.List())
 	return s.Needs().Union(s.Spared()).Union(s.List()).Minus(unneeded)
@@ -294,7 +292,7 @@ func (r Rule) grants(s profile.Summary) []Violation {
 	}
 	granted, known := s.Grants.Set()
 	if !known {
-		return []Violation{{Kind: Unknown, Text: "the grants are unknown, and the rule restricts them"}}
+		return []Violation{{Kind: Unknown, Text: "the rule restricts the grants, which are unknown"}}
 	}
 	var all []Violation
 	if r.DenyGranted != nil {

@@ -139,7 +139,7 @@ func TestViolations(t *testing.T) {
 		},
 		{
 			name: "the grants are unknown", rule: "deny-granted: [SYS_TIME]", run: run(func(r *profile.Run) { r.Grants = profile.Grants{} }),
-			want: []string{"unknown : the grants are unknown, and the rule restricts them"},
+			want: []string{"unknown : the rule restricts the grants, which are unknown"},
 		},
 		{name: "the grants are unknown, and not restricted", rule: "allow: [CHOWN, SYS_TIME]", run: run(func(r *profile.Run) { r.Grants = profile.Grants{} })},
 		{name: "as many unused as the rule allows", rule: "max-unused: 13", run: run()},
@@ -176,7 +176,7 @@ func TestViolations(t *testing.T) {
 		{
 			name: "proved of another image", rule: "proved: true", run: run(),
 			proof: []profile.Proof{proof(0, nil, func(p *profile.Proof) { p.Container.ImageID = "sha256:02" })},
-			want:  []string{"unproved : the proof of capmon verify is of another image"},
+			want:  []string{"unproved : the proof of capmon verify is for another build of the image"},
 		},
 		{
 			name: "a proof that failed", rule: "proved: true", run: run(), proof: []profile.Proof{proof(0, nil, func(p *profile.Proof) { p.Works = false })},
@@ -243,7 +243,7 @@ func TestAProofOfOneBuildDoesNotCoverSeveralBuilds(t *testing.T) {
 	result := Check(p, parsed(t, rule("proved: true, deny: [CHOWN]")), nil)
 	want := []string{
 		"used CHOWN: the container uses CHOWN; the rule denies CHOWN",
-		"unproved : the proof of capmon verify is of one build of the image, and several were observed",
+		"unproved : the proof of capmon verify is for one build of the image, but capmon observed several builds",
 	}
 	if diff := cmp.Diff(want, violations(result.Containers[0])); diff != "" {
 		t.Error(diff)
@@ -304,7 +304,7 @@ func TestIncompleteProfilesHaveNotes(t *testing.T) {
 		passed       bool
 		notes        []string
 	}{
-		{"a container without a rule", other, whole(), true, []string{"no rule of the policy applies to it"}},
+		{"a container without a rule", other, whole(), true, []string{"no rule of the policy applies to the container"}},
 		{"a container without a rule, which is denied", "unmatched: deny\n" + other, whole(), false, nil},
 		{"an incomplete profile", rule("allow: [ALL]"), partial, false, notes},
 		{"an incomplete profile, start ignored", "even-if-start-unseen: true\n" + rule("allow: [ALL]"), partial, true, notes},

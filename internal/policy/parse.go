@@ -48,7 +48,7 @@ func parse(data []byte) (Policy, error) {
 // check validates the values and sets the lines of the rules.
 func (p *Policy) check(body ast.Node) error {
 	if p.Version != Version {
-		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.version"), "unsupported version %d: this capmon reads version %d", p.Version, Version)
+		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.version"), "unsupported version %d: this version of capmon reads policies of version %d", p.Version, Version)
 	}
 	if len(p.Rules) == 0 {
 		return strictyaml.ErrorAt(strictyaml.NodeAt(body, "$.rules"), "there are no rules")
@@ -76,11 +76,11 @@ func (r *Rule) check(body ast.Node, path string) error {
 	node := strictyaml.FirstKey(strictyaml.NodeAt(body, path))
 	switch {
 	case r.Name == "":
-		return strictyaml.ErrorAt(node, "this rule has no name: give it a unique name for reports")
+		return strictyaml.ErrorAt(node, "this rule has no name: add a unique name for reports")
 	case strings.ContainsFunc(r.Name, func(c rune) bool { return !unicode.IsPrint(c) }):
 		return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+".name"), "the name %q has characters that cannot be printed", r.Name)
 	case r.requiresNothing():
-		return strictyaml.ErrorAt(node, "rule %q requires nothing: give it deny, allow, deny-granted, allow-granted, max-unused, complete, whole-run or proved", r.Name)
+		return strictyaml.ErrorAt(node, "rule %q requires nothing: add deny, allow, deny-granted, allow-granted, max-unused, complete, whole-run or proved", r.Name)
 	case r.deniesNothing():
 		return strictyaml.ErrorAt(node, "rule %q denies an empty list: name capabilities, or remove the key", r.Name)
 	case r.MaxUnused != nil && *r.MaxUnused < 0:
@@ -96,7 +96,7 @@ func (r *Rule) check(body ast.Node, path string) error {
 			return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+"."+key), "%s: %v", key, err)
 		}
 		if len(selector.Container)+len(selector.Image)+len(selector.Service)+len(selector.Label) == 0 {
-			return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+"."+key), "%s is empty: give it container, image, service or label", key)
+			return strictyaml.ErrorAt(strictyaml.NodeAt(body, path+"."+key), "%s is empty: add container, image, service or label", key)
 		}
 	}
 	return checkVerdict(body, path+".denied", r.Denied)
@@ -106,7 +106,7 @@ func checkVerdict(body ast.Node, path string, v Verdict) error {
 	if slices.Contains([]Verdict{"", Allow, Deny}, v) {
 		return nil
 	}
-	return strictyaml.ErrorAt(strictyaml.NodeAt(body, path), "%q is neither allow nor deny", v)
+	return strictyaml.ErrorAt(strictyaml.NodeAt(body, path), "invalid value %q: use allow or deny", v)
 }
 
 // UnmarshalYAML reads a list of names.

@@ -21,8 +21,8 @@ type Policy struct {
 	// Unmatched decides about containers to which no rule applies. With allow, the default, they pass with a note. With
 	// deny, they violate the policy.
 	Unmatched Verdict `yaml:"unmatched,omitempty"`
-	// EvenIfStartUnseen: it is not a violation that capmon did not see the start. Without it, a container that was
-	// running before capmon watched it violates each rule with deny or allow.
+	// EvenIfStartUnseen: rules with deny or allow also accept containers whose start capmon did not see. Without it,
+	// such a container violates each of these rules.
 	EvenIfStartUnseen bool `yaml:"even-if-start-unseen,omitempty"`
 	// Rules that containers must comply with, at least one.
 	Rules []Rule `yaml:"rules"`
@@ -62,9 +62,9 @@ type Rule struct {
 	AllowGranted *Capabilities `yaml:"allow-granted,omitempty"`
 	// MaxUnused is the number of granted capabilities that may be unused: 0 or more.
 	MaxUnused *int `yaml:"max-unused,omitempty"`
-	// Complete: capmon must have recorded everything that the container did while it was watched. If records were lost,
-	// if capmon saw no workload, or if the needs of executed files or of the seccomp profile are unknown, that is a
-	// violation. Without it, that is a note.
+	// Complete: capmon must have recorded everything that the container did while capmon watched it. It is a violation
+	// if records were lost, if capmon saw no workload, or if the needs of executed files or of the seccomp profile are
+	// unknown. Without Complete, these are notes.
 	Complete bool `yaml:"complete,omitempty"`
 	// WholeRun: capmon must have watched the container from its start to its end. Without it, an unwatched part is a
 	// note.
@@ -135,7 +135,7 @@ func (r Rule) lacksLabel(c profile.Container) bool {
 	return r.Match != nil && !r.Match.matches(c) || r.Except != nil && r.Except.mayMatch(c)
 }
 
-// deniesNothing reports whether the rule denies an empty list, for example because a variable is not set.
+// deniesNothing reports whether the rule denies an empty list, for example because a template variable is not set.
 func (r Rule) deniesNothing() bool {
 	return r.Deny != nil && r.Deny.Empty() || r.DenyGranted != nil && r.DenyGranted.Empty()
 }

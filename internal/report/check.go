@@ -25,7 +25,8 @@ const (
 // CheckFormats returns the formats of [WriteCheck]. The first one is the default.
 func CheckFormats() []Format { return []Format{Table, JSON, JUnit, SARIF} }
 
-// WriteCheck writes the result of a check. SARIF and JUnit contain version, which is the version of capmon, and now.
+// WriteCheck writes the result of a check. version is the version of capmon, and now the present time. Only SARIF and
+// JUnit contain them.
 func WriteCheck(out io.Writer, result policy.Result, format Format, options Options, version string, now time.Time) error {
 	switch format {
 	case JSON:
@@ -57,7 +58,8 @@ func (p *page) checked(c policy.Container, of policy.Policy) {
 	if n := len(c.Violations); n > 0 {
 		word = p.mark(plural(uint64(n), "violation", "violations"), text.FgRed)
 	}
-	parts := []string{"container " + title(s)} // a name cannot end a Markdown block that quotes this line
+	// The line does not begin with the name, which could end the Markdown block that contains the line.
+	parts := []string{"container " + title(s)}
 	if s.Container.Image != "" {
 		parts = append(parts, s.Container.Image)
 	}
@@ -122,7 +124,7 @@ func violating(n, all int) string {
 type jsonCheck struct {
 	// Version of this JSON format.
 	Schema int `json:"schema"`
-	// True if no rule is violated; the exit code is then 0, else 1.
+	// True if no container violates a rule. The exit code is then 0, otherwise 1.
 	Passed bool `json:"passed"`
 	// The file of the policy; missing if there is none.
 	Policy string `json:"policy,omitempty"`
@@ -137,13 +139,13 @@ type jsonCheck struct {
 // jsonChecked is a container with the rules that it violates.
 type jsonChecked struct {
 	profile.Container
-	// True if it violates no rule.
+	// True if the container violates no rule.
 	Passed bool `json:"passed"`
 	// Names of the rules that apply to the container.
 	Rules []string `json:"rules"`
 	// The violations.
 	Violations []jsonViolation `json:"violations"`
-	// What to know although it is not a violation: what capmon did not record or did not watch.
+	// Facts that are not violations: for example, what capmon did not record or did not watch.
 	Notes []string `json:"notes"`
 }
 
@@ -157,9 +159,9 @@ type jsonViolation struct {
 	Line int `json:"line,omitempty"`
 	// Capabilities of the violation.
 	Capabilities capability.Set `json:"capabilities"`
-	// What is wrong, as a clause.
+	// Description of the violation.
 	Text string `json:"text"`
-	// Why it may not be a violation; missing if it is certain.
+	// Why this may not be a violation; missing if the violation is certain.
 	Unsure string `json:"unsure,omitempty"`
 	// The uses that violate the rule: program, system call, kernel function.
 	Uses []profile.Use `json:"uses"`
@@ -187,20 +189,21 @@ const (
 	ruleObservation = "observation"
 )
 
-// checkFindings returns the result with one rule for each kind of violation and capability, so that a program that
-// tracks findings over several checks can distinguish them. It has one finding for each violated rule of a container,
-// one for each container that passes, and one for each container that capmon did not observe completely.
+// checkFindings converts the result of a check. The report has one rule for each kind of violation and capability, so
+// that a program that tracks findings over several checks can distinguish them. It has one finding for each of these
+// rules that a container violates, one for each container that passes, and one for each container that capmon did not
+// observe completely.
 func checkFindings(result policy.Result, version string, now time.Time) findings.Report {
 	report := findings.Report{
 		Command: "capmon check", Version: version, Time: now,
 		Rules: []findings.Rule{
 			{ID: rulePolicy, Title: "complies with all rules"},
-			{ID: ruleObservation, Title: "capmon watched it from its start to its end and recorded everything", Remedy: "Profile it from its start to its end: capmon profile -- COMMAND"},
+			{ID: ruleObservation, Title: "capmon watched the container from its start to its end and recorded everything", Remedy: "Record the container from its start to its end: capmon profile -- COMMAND"},
 		},
 	}
 	for _, name := range result.Missing {
 		report.Findings = append(report.Findings, findings.Finding{Rule: ruleObservation, Status: findings.Manual, Subject: name,
-			Text: "it is in the baseline, but not in these profiles: its present needs are unknown"})
+			Text: "the container is in the baseline, but not in these profiles: its present needs are unknown"})
 	}
 	for _, c := range result.Containers {
 		for _, id := range violationIDs(c.Violations) {
@@ -242,12 +245,12 @@ var ruleTitles = map[policy.Kind]string{
 	policy.New:         "must not need %s, which the baseline does not need",
 	policy.Granted:     "must be granted only allowed capabilities",
 	policy.Unused:      "must not be granted too many unused capabilities",
-	policy.Unknown:     "its grants must be known",
+	policy.Unknown:     "the grants must be known",
 	policy.LongSetup:   "must not use capabilities in a runtime setup that takes too long",
 	policy.Incomplete:  "capmon must have recorded everything",
-	policy.Unwitnessed: "capmon must have watched its whole run",
-	policy.Unproved:    "its list must be proved",
-	policy.Unmatched:   "a rule must apply to it",
+	policy.Unwitnessed: "capmon must have watched the whole run",
+	policy.Unproved:    "the list must be proved",
+	policy.Unmatched:   "a rule must apply to the container",
 }
 
 func ruleOf(id string, violations []policy.Violation) findings.Rule {

@@ -67,7 +67,7 @@ func printableLabels(labels map[string]string) map[string]string {
 	return safe
 }
 
-// compared adds what is new, gone and changed in one container. Each line begins with a mark or with a word of capmon,
+// compared adds the changes of one container. Each line begins with a mark or with a word of capmon,
 // so that a name cannot end the Markdown block that contains the table.
 func (p *page) compared(c compare.Container) {
 	p.line("%s", comparedHeading(c, p.options.Color))
@@ -90,8 +90,8 @@ func (p *page) compared(c compare.Container) {
 	p.observed("in the later profile", "what is gone may still be needed: ", hasChange(c, compare.Gone), c.GoneUnsure)
 }
 
-// observed adds a note for each reason why a container was not observed completely, before or after, and what the
-// reason means for the changes.
+// observed adds a note for each reason why capmon did not observe a container completely in one of the profiles. when
+// names the profile. meaning is the consequence of the reasons, if there are changes.
 func (p *page) observed(when, meaning string, changed bool, reasons []string) {
 	if !changed {
 		meaning = ""
@@ -186,7 +186,8 @@ func (p *page) changes(c compare.Container) string {
 	return t.Render()
 }
 
-// change adds the rows of one capability: its change, then each pattern of use that is new, gone or changed.
+// change adds the rows of one capability: one for each pattern of use that is new, gone or changed. The first row also
+// has the change of the capability.
 func (p *page) change(t table.Writer, c compare.Container, each compare.Capability) {
 	name, word := each.Capability.String(), changeWord(c, each)
 	uses := p.shown(c, each.Capability)
@@ -323,7 +324,7 @@ func answer(granted bool) string {
 	return "denied"
 }
 
-// grantChange returns whether a capability is granted, as before → after if that changed.
+// grantChange returns whether a capability is granted, in the form "before → after" if this changed.
 func grantChange(c compare.Container, of capability.Capability) string {
 	var words []string
 	for _, side := range []*profile.Summary{c.Before, c.After} {

@@ -22,7 +22,7 @@ type jsonProof struct {
 	// Version of this JSON format.
 	Schema int `json:"schema"`
 	profile.Proof
-	// The options of docker run, as proved.
+	// The options of docker run that grant the proposed set.
 	Flags []string `json:"flags"`
 }
 
@@ -78,7 +78,7 @@ func (p *page) proof(proof profile.Proof) {
 	}
 }
 
-// proofResult returns in a few words what was proved.
+// proofResult returns the result of a proof in a few words.
 func proofResult(proof profile.Proof) string {
 	switch {
 	case !proof.Works:
@@ -101,7 +101,7 @@ func observed(m profile.Member) string {
 	return string(m.Class)
 }
 
-// evidence returns what a trial has shown, one fact on each line.
+// evidence returns the results of the trial for a member, one fact on each line.
 func evidence(proof profile.Proof, m profile.Member) []string {
 	trial, ok := proof.TrialNumber(m.Trial)
 	if !ok {
@@ -119,7 +119,7 @@ func evidence(proof profile.Proof, m profile.Member) []string {
 		lines = append(lines, "denied: "+describe(use))
 	}
 	if len(denied) == 0 && m.Verdict == profile.Needed {
-		lines = append(lines, "no check was denied: seccomp denied a system call that needs it, or the kernel denied the execution of a program that needs it")
+		lines = append(lines, "no check was denied: seccomp denied a system call that needs the capability, or the kernel denied the execution of a program that needs it")
 	}
 	if trial.Stderr != "" {
 		lines = append(lines, "wrote: "+trial.Stderr)
@@ -180,7 +180,7 @@ func printables(texts []string) []string {
 	return texts
 }
 
-// proofSummary returns one line with the result of the proof; "" if no proof holds.
+// proofSummary returns one line with the result of the proof; "" if there is no proof that covers the observed needs.
 func proofSummary(s profile.Summary) string {
 	if !s.Proved() {
 		return ""
@@ -200,17 +200,17 @@ func proofSummary(s profile.Summary) string {
 	return strings.Join(parts, "; ")
 }
 
-// outdated returns why the proof does not hold for what was observed; "" if it holds or there is none.
+// outdated returns the reason why the proof does not cover the observed needs; "" if it does, or if there is no proof.
 func outdated(s profile.Summary) string {
 	if s.Proof == nil || s.Proved() {
 		return ""
 	}
-	reason, remedy := "the list did not work, or not each time", "run capmon verify again"
+	reason, remedy := "the list did not work in every trial", "run capmon verify again"
 	switch {
 	case s.Proof.Container.ImageID != s.Container.ImageID:
-		reason = "the proof is of another build of the image"
+		reason = "the proof is for another build of the image"
 	case s.Proof.Works && s.SeveralBuilds:
-		reason, remedy = "the proof is of one build of the image, but several builds were observed", "use a profile of that build alone"
+		reason, remedy = "the proof is for one build of the image, but capmon observed several builds", "use a profile of that build only"
 	case s.Proof.Works:
 		reason = "capmon observed capabilities that the proof did not try: " + s.Untried().Text()
 	}

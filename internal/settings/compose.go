@@ -45,8 +45,8 @@ func composeTarget() Target {
 		},
 		notes: func(c changes) []string {
 			if more := c.granted().Minus(capability.DockerDefault()); !more.Empty() {
-				return []string{"its compose file may already have a cap_add (" + more.Text() + "): replace it with these settings, or use --patch; " +
-					"if the settings are in a second file, Compose adds the lists up"}
+				return []string{"the service may already have a cap_add in its compose file (" + more.Text() + "): replace the cap_add with these settings, or use --patch. " +
+					"If you put these settings into a second file, Compose combines both lists"}
 			}
 			return nil
 		},

@@ -66,7 +66,7 @@ func TestComposeListsAddUp(t *testing.T) {
 	run := needing(1, "web", 0)
 	run.Grants.Kernel = ptr(capability.DockerDefault().With(capability.SysTime))
 	_, notes, err := composeTarget().Settings(Containers(profile.New(run)), Absolute)
-	if err != nil || len(notes) != 1 || !strings.Contains(notes[0].Text, "may already have a cap_add (SYS_TIME)") {
+	if err != nil || len(notes) != 1 || !strings.Contains(notes[0].Text, "may already have a cap_add in its compose file (SYS_TIME)") {
 		t.Errorf("%v %v", notes, err)
 	}
 }

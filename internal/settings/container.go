@@ -14,9 +14,9 @@ import (
 // Container is a container for which settings are written.
 type Container struct {
 	profile.Summary
-	// Label distinguishes the container from the others of its profile. It is in ASCII without control characters, so
-	// it can be part of a comment or be printed on a terminal. It is the container's title, quoted if it is unusual,
-	// with the image or the ID if several containers have the same title.
+	// Label distinguishes the container from the others of its profile: the title, with the image or the ID if several
+	// containers have the same title. A label with unusual characters is quoted. Labels contain only ASCII without
+	// control characters, so they are safe in comments and on terminals.
 	Label string
 	// AnyStart: print settings even if capmon saw no start.
 	AnyStart bool
@@ -61,11 +61,11 @@ func quote(s string) string {
 // Unavailable returns the reason why there are no settings for the container, "" if there are.
 func (c Container) Unavailable() string {
 	if !c.Started {
-		return "capmon saw only the runtime setup of the container, not its workload: there are no settings for it"
+		return "capmon saw only the runtime setup of the container, not its workload: its needs are unknown"
 	}
 	for _, needed := range c.List().Sorted() {
 		if !needed.Named() {
-			return fmt.Sprintf("it needs capability %s, which is newer than this capmon: settings accept only names, and a list without it would be too short", needed)
+			return fmt.Sprintf("the container needs capability %s, which is newer than this version of capmon: settings accept only names, and a list without it would be too short", needed)
 		}
 	}
 	return ""
@@ -111,16 +111,16 @@ func (c Container) OneOff() string {
 		return ""
 	}
 	_, service := c.Container.ComposeService()
-	return fmt.Sprintf("docker compose run started it from service %q, usually with another command, so its needs are not those of the service", service)
+	return fmt.Sprintf("docker compose run started this container from service %q, usually with another command, so its needs are not the needs of the service", service)
 }
 
 // KubernetesName returns the container's name in its pod, "" if it is not in a pod.
 func (c Container) KubernetesName() string { return c.Container.Labels["io.kubernetes.container.name"] }
 
 // Groups groups the containers by the names that nameOf returns, in the order of their first members. Replicas are one
-// group, which shares what any of them needs. Groups leaves out containers without a workload or without a name. It
-// also leaves out groups with a member for which there is no list, because their list would be too short. Use
-// [CheckGroups] to check whether settings can be written for the groups.
+// group, and the needs of the group are the union of their needs. Groups leaves out containers without a workload or
+// without a name. It also leaves out groups with a member for which there are no settings, because their list would be
+// too short. Use [CheckGroups] to check whether settings can be written for the groups.
 func Groups(all []Container, nameOf func(Container) string) []Group {
 	var groups []Group
 	for _, c := range all {
@@ -141,8 +141,8 @@ func Groups(all []Container, nameOf func(Container) string) []Group {
 	})
 }
 
-// CheckGroups returns an error if different containers have the same name, because one must not be granted what only
-// the other needs. It returns a [*StartUnseenError] if capmon saw no start of a member of a group.
+// CheckGroups returns an error if different containers have the same name, because no container must be granted the
+// needs of another one. It returns a [*StartUnseenError] if there is a group of which capmon saw no member start.
 func CheckGroups(groups []Group) error {
 	for _, g := range groups {
 		for _, c := range g.Members {

@@ -20,7 +20,7 @@ func devcontainerTarget() Target {
 			return asciiJSON(settings)
 		},
 		notes: func(changes) []string {
-			return []string{"Features of the dev container may request further capabilities, which the container then also gets"}
+			return []string{"Features of the dev container may request further capabilities. The container gets these as well"}
 		},
 		join: members,
 	}

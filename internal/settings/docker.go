@@ -11,14 +11,14 @@ import (
 	"github.com/capmon/capmon/internal/dockerflags"
 )
 
-// ServiceUpdate returns the command that grants a swarm service the needs and nothing else, whatever it was granted
-// before.
+// ServiceUpdate returns the command that grants a swarm service the needs and nothing else. The command also removes
+// earlier grants.
 func ServiceUpdate(needs capability.Set, service string) string {
 	return serviceUpdate([]string{dockerflags.All}, needs, service)
 }
 
-// serviceUpdate returns a command that changes the engine's default. RESET clears what the service was given before
-// (updateCapabilities, cli/command/service/update.go of docker/cli).
+// serviceUpdate returns a command that changes the engine's default. RESET removes the capabilities that the service
+// added or dropped before (updateCapabilities, cli/command/service/update.go of docker/cli).
 func serviceUpdate(drop []string, add capability.Set, service string) string {
 	const reset = "RESET"
 	flags := dockerflags.Of(slices.Concat([]string{reset}, drop), slices.Concat([]string{reset}, Names(add)))
@@ -57,7 +57,7 @@ func serviceUpdateTarget() Target {
 			if c.service() != "" {
 				return nil
 			}
-			return []string{"it is not a task of a swarm service: replace " + placeholder + " with the name of a service"}
+			return []string{"the container is not a task of a swarm service: replace " + placeholder + " with the name of a service"}
 		},
 		join: lines,
 	}

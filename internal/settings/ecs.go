@@ -33,15 +33,15 @@ func ecsTarget() Target {
 func ecsNotes(c changes) []string {
 	var notes []string
 	if unknown := c.add.Intersect(ecsUnknown()); !unknown.Empty() {
-		notes = append(notes, "ECS has no name for "+unknown.Text()+" and rejects it: ECS can run the container only as privileged")
+		notes = append(notes, "ECS has no name for "+unknown.Text()+" and rejects it: on ECS, only a privileged container has this capability")
 	}
 	beyond, byItself := c.add.Minus(fargateAllowed()), c.Needs.Minus(fargateAllowed()).Minus(capability.DockerDefault())
 	switch {
 	case beyond.Empty():
 	case byItself.Empty():
-		notes = append(notes, "not for Fargate, which accepts no added capability except SYS_PTRACE: there, use --style delta, which only drops capabilities")
+		notes = append(notes, "Fargate accepts no added capability except SYS_PTRACE: for Fargate, use --style delta, which only drops capabilities")
 	default:
-		notes = append(notes, fmt.Sprintf("not for Fargate, which accepts no added capability except SYS_PTRACE: it cannot grant %s", byItself.Text()))
+		notes = append(notes, fmt.Sprintf("Fargate accepts no added capability except SYS_PTRACE: it cannot grant %s", byItself.Text()))
 	}
 	return notes
 }

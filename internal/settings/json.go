@@ -33,8 +33,8 @@ func asciiJSON(v any) string {
 	return text.String()
 }
 
-// members joins sections of JSON. It returns a single section as it is, and several as members of an object with their
-// labels. JSON has no comments.
+// members joins sections of JSON. It returns a single section unchanged, and several sections as members of an object,
+// with their labels as names. It writes no notes, because JSON has no comments.
 func members(sections []section) string {
 	if len(sections) == 1 {
 		return sections[0].text

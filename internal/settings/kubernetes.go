@@ -8,10 +8,9 @@ import (
 	"github.com/capmon/capmon/internal/dockerflags"
 )
 
-// restrictedAllowed returns the capabilities that the Pod Security Standard "restricted" allows containers to add; they
-// also have to drop ALL. baselineAllowed returns the capabilities that the standard "baseline" allows containers to
-// add.
-// (https://kubernetes.io/docs/concepts/security/pod-security-standards/)
+// restrictedAllowed returns the capabilities that the Pod Security Standard "restricted" allows containers to add. It
+// also requires that containers drop ALL. baselineAllowed returns the capabilities that the standard "baseline" allows
+// containers to add (https://kubernetes.io/docs/concepts/security/pod-security-standards/).
 func restrictedAllowed() capability.Set { return capability.Of(capability.NetBindService) }
 
 func baselineAllowed() capability.Set { return capability.DockerDefault().Without(capability.NetRaw) }
@@ -28,7 +27,7 @@ func helmTarget() Target {
 		Name: "helm", About: "values of a chart that has the value securityContext", noDelta: runtimesDefault,
 		text: securityContext,
 		notes: func(c changes) []string {
-			return append([]string{"for a chart that puts securityContext into its container, like the charts of helm create (podSecurityContext has no capabilities)"},
+			return append([]string{"these values are for a chart that copies securityContext to its container, as the charts of helm create do (podSecurityContext has no capabilities)"},
 				podNotes(c)...)
 		},
 		join: commented("---\n"), comments: true, keepsLimits: true, rootOnly: true,
@@ -45,11 +44,12 @@ func securityContext(c changes) string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// podNotes describe which Pod Security Standards allow the capabilities, and which processes the capabilities reach.
+// podNotes returns notes about the Pod Security Standards that allow the capabilities, and about the processes that get
+// them.
 func podNotes(c changes) []string {
 	notes := []string{podSecurity(c.add)}
 	if !c.add.Empty() {
-		notes = append(notes, "added capabilities reach processes of root; processes of other users (runAsUser) get them only through a set-user-ID program or a file that carries them, and not with allowPrivilegeEscalation: false")
+		notes = append(notes, "processes of root get the added capabilities. Processes of other users (runAsUser) get them only through a set-user-ID program or a file that carries them, and not with allowPrivilegeEscalation: false")
 	}
 	return notes
 }

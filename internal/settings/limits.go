@@ -9,9 +9,9 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// WithLiftedLimits adds what the group also needs if the target keeps the kernel's limits on low ports and on ICMP
-// echo, and returns notes for the reader. Docker lifts both limits with sysctls for all containers that do not use the
-// host's network (daemon/oci_linux.go, WithSysctls, since 20.10), so the kernel makes no check there.
+// WithLiftedLimits adds the capability that the group also needs if the target keeps the kernel's limits on low ports
+// and on ICMP echo, and returns notes for the reader. Docker lifts both limits with sysctls for all containers that do
+// not use the host's network (daemon/oci_linux.go, WithSysctls, since 20.10), so the kernel makes no check there.
 func (t Target) WithLiftedLimits(g Group) (Group, []string) {
 	if !t.keepsLimits {
 		return g, nil
@@ -44,7 +44,7 @@ func (g Group) lifted(c capability.Capability) []profile.Lifted {
 	return all
 }
 
-// limitsHidden reports whether a member may have passed a limit although capmon did not see it.
+// limitsHidden reports whether a member may have used a lifted limit although capmon did not see the use.
 func (g Group) limitsHidden() bool {
 	return slices.ContainsFunc(g.Members, func(c Container) bool {
 		return c.Container.NetworkMode != "host" && (c.Container.NetworkMode != "" || len(c.Lifted) > 0) && !c.LimitsSeen
@@ -58,13 +58,13 @@ func (g Group) portNote(bound []profile.Lifted, rootOnly bool) string {
 		if !g.limitsHidden() {
 			return ""
 		}
-		return "capmon does not know whether it binds ports below 1024, which Docker allows every container. " +
+		return "capmon does not know whether the container binds ports below 1024, which Docker allows without a capability. " +
 			"If it does, it needs NET_BIND_SERVICE here, or " + sysctl + "0"
 	}
-	note := fmt.Sprintf("%s, which Docker allows every container, so NET_BIND_SERVICE is added. It is not needed with %s%d",
+	note := fmt.Sprintf("%s, which Docker allows without a capability. Here, NET_BIND_SERVICE is added; it is not needed with %s%d",
 		binds(bound), sysctl, lowest(bound))
 	if user := slices.IndexFunc(bound, func(l profile.Lifted) bool { return l.User != 0 }); rootOnly && user >= 0 {
-		note += fmt.Sprintf(". An added capability does not reach user %d, who binds such a port: set the sysctl for this user", bound[user].User)
+		note += fmt.Sprintf(". A process of user %d binds such a port, and does not get an added capability: set the sysctl instead", bound[user].User)
 	}
 	return note
 }
@@ -114,17 +114,17 @@ func lowest(bound []profile.Lifted) uint16 {
 	return slices.MinFunc(bound, func(a, b profile.Lifted) int { return int(a.Port) - int(b.Port) }).Port
 }
 
-// echoNote explains what ICMP echo requires. NET_RAW is not added: it helps only a program that uses a raw socket if
-// the other kind is denied, and it allows forging packets.
+// echoNote explains the requirements of ICMP echo. capmon does not add NET_RAW: it helps only a program that uses a raw
+// socket if the other kind of socket is denied, and it allows the program to forge packets.
 func (g Group) echoNote(opened []profile.Lifted) string {
 	const sysctl = "the sysctl net.ipv4.ping_group_range=0 2147483647"
 	if len(opened) > 0 {
-		return fmt.Sprintf("%s opened a socket for ICMP echo (ping) that is not raw, which Docker allows every container. Here, this requires %s, "+
+		return fmt.Sprintf("%s opened a socket for ICMP echo (ping) that is not raw, which Docker allows without a capability. Here, the socket may require %s, "+
 			"or NET_RAW if the program can use a raw socket instead", programs(opened), sysctl)
 	}
 	if !g.limitsHidden() {
 		return ""
 	}
-	return "capmon does not know whether it sends ICMP echo (ping), which Docker allows every container. " +
-		"If it does, it needs NET_RAW here, or " + sysctl
+	return "capmon does not know whether the container sends ICMP echo (ping), which Docker allows without a capability. " +
+		"If it does, it may need NET_RAW here, or " + sysctl
 }

@@ -8,8 +8,8 @@ func ociTarget() Target {
 	}
 }
 
-// ociProcess returns the sets that Docker writes. The inheritable and ambient sets are empty: programs of root get what
-// the bounding set allows.
+// ociProcess returns the same sets as Docker writes. The inheritable and ambient sets are empty: programs of root get
+// the capabilities of the bounding set.
 func ociProcess(c changes) string {
 	set := capNames(c.Needs)
 	return asciiJSON(object{"process": object{"capabilities": object{

@@ -22,9 +22,9 @@ func podmanTarget() Target {
 	}
 }
 
-// seccompNotes warn about calls that podman's seccomp profile may deny although Docker's profile allows them with the
-// same list: bpf without SYS_ADMIN and, until October 2025, perf_event_open without both PERFMON and SYS_ADMIN
-// (seccomp.json of containers/common). option is the setting that chooses another profile.
+// seccompNotes returns notes about system calls that podman's seccomp profile may deny with a list that is sufficient
+// for Docker's profile: bpf without SYS_ADMIN and, until October 2025, perf_event_open without both PERFMON and
+// SYS_ADMIN (seccomp.json of containers/common). option is the setting that chooses another profile.
 func seccompNotes(option string) func(changes) []string {
 	return func(c changes) (notes []string) {
 		for _, rule := range []struct {
@@ -35,8 +35,8 @@ func seccompNotes(option string) func(changes) []string {
 			{"perf_event_open", capability.Of(capability.Perfmon, capability.SysAdmin)},
 		} {
 			if missing := rule.wanted.Minus(c.Needs); !missing.Empty() && c.calls(rule.call) {
-				notes = append(notes, fmt.Sprintf("podman's seccomp profile may allow %s only with %s. If it fails, choose a profile that allows it, such as Docker's (%s), rather than %s",
-					rule.call, rule.wanted.Text(), option, missing.Text()))
+				notes = append(notes, fmt.Sprintf("podman's seccomp profile may require %s for %s. If %[2]s fails, do not add %[3]s: choose a seccomp profile that allows %[2]s, such as Docker's (%[4]s)",
+					rule.wanted.Text(), rule.call, missing.Text(), option))
 			}
 		}
 		return notes

@@ -81,7 +81,7 @@ func TestDeltaRequiresKnownGrants(t *testing.T) {
 	run.Grants = profile.Grants{}
 	for _, target := range Targets() {
 		_, _, err := target.Settings(Containers(profile.New(run)), Delta)
-		want := "web: its grants are unknown"
+		want := "web: the grants of the container are unknown"
 		if target.noDelta != "" {
 			want = "is not available for " + target.Name
 		}
@@ -98,7 +98,7 @@ func TestNotesAboutCurrentSettings(t *testing.T) {
 	all := Containers(profile.New(privileged, added, plain))
 	for style, want := range map[Style]map[string]string{
 		Absolute: {"p": "remove --privileged first"},
-		Delta:    {"p": "remove --privileged first", "a": "it was run with SYS_TIME and without KILL"},
+		Delta:    {"p": "remove --privileged first", "a": "the container was run with SYS_TIME and without KILL"},
 	} {
 		_, notes, err := dockerTarget().Settings(all, style)
 		if err != nil || len(notes) != len(want) {

@@ -19,8 +19,8 @@ func AcceptAnyStart(all []Container) {
 	}
 }
 
-// StartUnseenError reports that there are no settings for containers that were running before capmon watched them:
-// their needs at the start are unknown, and they may not start with a list that lacks such a need.
+// StartUnseenError reports that there are no settings for containers whose start capmon did not see: their needs at the
+// start are unknown, and they may not start with a list that lacks such a need.
 type StartUnseenError struct {
 	// Labels of the containers, Reasons why no start was seen, and Starts with instructions for recording a start.
 	Labels, Reasons, Starts []string
@@ -64,8 +64,8 @@ func startsUnseen(groups []Group) error {
 	return &unseen
 }
 
-// HowToRecordStart describes how to record a start. The text contains nothing from labels, which an image may choose,
-// and no command that removes a container.
+// HowToRecordStart returns instructions for recording a start. The text contains nothing from labels, because an image
+// can set them, and no command that removes a container.
 func HowToRecordStart(s profile.Summary) string {
 	return "start a new container while capmon serve records, or run: capmon profile --save=FILE -- docker run … " +
 		shell.Quote(cmp.Or(s.Container.Image, "IMAGE"))

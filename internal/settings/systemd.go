@@ -8,7 +8,7 @@ func systemdTarget() Target {
 		noDelta: "a service has all capabilities of the host by default",
 		text:    systemdLines,
 		notes: func(c changes) []string {
-			return []string{"observed in a container: outside of it, files have other owners and modes, so the program may need other capabilities"}
+			return []string{"capmon observed the program in a container: outside of the container, files may have other owners and modes, and the program may need other capabilities"}
 		},
 		join: commented("\n"), comments: true, keepsLimits: true,
 	}

@@ -13,9 +13,9 @@ import (
 type Style string
 
 const (
-	// Absolute settings drop everything and add what is needed.
+	// Absolute settings drop all capabilities and add the needed ones.
 	Absolute Style = "absolute"
-	// Delta settings change the target's default.
+	// Delta settings contain only the changes to the target's default.
 	Delta Style = "delta"
 )
 
@@ -39,18 +39,19 @@ type Target struct {
 	noDelta  string
 	// groups returns the containers that share settings; nil if none do.
 	groups func([]Container) ([]Group, error)
-	// leftOut returns the reason why the target has no settings for a container, "" if it has; nil if it has for all.
+	// leftOut returns the reason why the target has no settings for a container, "" if it has settings. leftOut is nil
+	// if the target has settings for all containers.
 	leftOut func(Container) string
 	// text returns the settings for one group.
 	text func(changes) string
-	// notes returns what the reader of these settings must know; nil if there is nothing.
+	// notes returns facts that the reader of these settings must know; nil if there are none for any container.
 	notes func(changes) []string
 	// join joins the settings of all groups to one text.
 	join func([]section) string
 	// comments: join writes the notes of a section into the text.
 	comments bool
-	// keepsLimits: unlike Docker, the target keeps the kernel's limits on ports below 1024 and on ICMP echo, or this
-	// depends on its version.
+	// keepsLimits: unlike Docker, the target keeps the kernel's limits on ports below 1024 and on ICMP echo, or keeps
+	// them in some versions.
 	keepsLimits bool
 	// rootOnly: granted capabilities reach only processes of root.
 	rootOnly bool
@@ -65,7 +66,7 @@ type Group struct {
 	Needs capability.Set
 }
 
-// granted returns what any member is known to have been granted other than with --privileged.
+// granted returns the known grants of the members that were not run with --privileged.
 func (g Group) granted() capability.Set {
 	var granted capability.Set
 	for _, c := range g.Members {
@@ -79,12 +80,12 @@ func (g Group) granted() capability.Set {
 // changes are the changes to the target's default.
 type changes struct {
 	Group
-	// all: everything is dropped first. Otherwise drop is dropped.
+	// all: the settings drop all capabilities first. Otherwise they drop the set drop.
 	all       bool
 	drop, add capability.Set
 }
 
-// dropped returns the names of what is dropped. all is the target's name for all capabilities.
+// dropped returns the names of the dropped capabilities. all is the target's name for all capabilities.
 func (c changes) dropped(all string) []string {
 	if c.all {
 		return []string{all}
@@ -127,7 +128,7 @@ func TargetNames() []string {
 	return names
 }
 
-// Note is a fact about the settings of a container that is not in their text.
+// Note is a fact that a reader of the settings must know and that their text does not contain.
 type Note struct{ Label, Text string }
 
 // Settings returns the settings for all containers as one text in the target's format, or "" if there are none. It
@@ -207,16 +208,16 @@ func (t Target) changes(group Group, style Style) (changes, error) {
 	}
 	for _, c := range group.Members {
 		if _, known := c.Grants.Set(); !known {
-			return changes{}, fmt.Errorf("%s: its grants are unknown, so the changes are unknown as well: use --style absolute", c.Label)
+			return changes{}, fmt.Errorf("%s: the grants of the container are unknown, so the changes are unknown: use --style absolute", c.Label)
 		}
 	}
 	return changes{Group: group, drop: t.standard.Minus(group.Needs), add: group.Needs.Minus(t.standard)}, nil
 }
 
-// currentSettingsNotes describe what else has to change in the containers' current settings.
+// currentSettingsNotes returns notes about changes that the containers' current settings also need.
 func (t Target) currentSettingsNotes(group Group, style Style) []string {
 	if slices.ContainsFunc(group.Members, func(c Container) bool { return c.Grants.Privileged }) {
-		return []string{"it was run with --privileged, which grants all capabilities, even if you drop some: remove --privileged first " +
+		return []string{"the container was run with --privileged, which grants all capabilities, even if you drop some: remove --privileged first " +
 			"(it also gives access to devices, and disables seccomp, AppArmor and read-only paths)"}
 	}
 	granted := group.granted()
@@ -233,8 +234,8 @@ func (t Target) currentSettingsNotes(group Group, style Style) []string {
 	if parts == nil {
 		return nil
 	}
-	return []string{fmt.Sprintf("it was run %s, unlike the default: replace the settings that add or drop capabilities now with these "+
-		"(do not use both: a capability that is both added and dropped is granted)", strings.Join(parts, " and "))}
+	return []string{fmt.Sprintf("the container was run %s, unlike the default: replace its current settings that add or drop capabilities with these. "+
+		"Do not combine them: Docker grants a capability that is both added and dropped", strings.Join(parts, " and "))}
 }
 
 // lines joins sections of one line each, for scripts. If there are several, each line begins with the label.
@@ -249,9 +250,8 @@ func lines(sections []section) string {
 	return text.String()
 }
 
-// commented joins sections with a separator. In front of each section are its label and notes, as comments that begin
-// with
-// # and end with the line.
+// commented joins sections with a separator. Before each section, it writes the label and the notes as comment lines
+// that begin with "# ".
 func commented(separator string) func([]section) string {
 	return func(sections []section) string {
 		var texts []string

@@ -185,8 +185,8 @@ func documents(t *testing.T, text, separator string) map[string]string {
 
 // Docker's sysctls hide needs that containers have with other engines.
 func TestListsHaveTheNeedsThatDockerHides(t *testing.T) {
-	const unknownPorts, unknownEcho = "capmon does not know whether it binds ports below 1024", "capmon does not know whether it sends ICMP echo"
-	const added, echo, reach = "bound UDP port 53, TCP port 80", "opened a socket for ICMP echo (ping)", "An added capability does not reach user"
+	const unknownPorts, unknownEcho = "capmon does not know whether the container binds ports below 1024", "capmon does not know whether the container sends ICMP echo"
+	const added, echo, reach = "bound UDP port 53, TCP port 80", "opened a socket for ICMP echo (ping)", "does not get an added capability"
 	var (
 		web  = profile.Lifted{Capability: capability.NetBindService, Transport: "TCP", Port: 80, Program: "nginx", Count: 1}
 		dns  = profile.Lifted{Capability: capability.NetBindService, Transport: "UDP", Port: 53, Program: "evil\n- x", User: 33, Count: 1}

@@ -161,7 +161,7 @@ func TestChangingFileOwnersReplacesACapability(t *testing.T) {
 	}
 	r := execute(t, slices.Concat([]string{binary, "profile", "-o", "json", "--"}, run("--cap-add=DAC_OVERRIDE"))...)
 	c := parseReport(t, r)[0]
-	const want = "DAC_OVERRIDE is used on /vol/file (owner 1000:1000, mode 0600): give them to the user that opens them, or relax their modes"
+	const want = "DAC_OVERRIDE is used on /vol/file (owner 1000:1000, mode 0600): change their owner to the user that opens them, or allow the access in their modes"
 	if !slices.ContainsFunc(c.Alternatives, func(a alternative) bool { return a.Text == want && len(a.Flags) == 0 }) {
 		t.Fatalf("wanted %q, got %+v", want, c.Alternatives)
 	}

@@ -1,6 +1,6 @@
-// Package alternatives suggests what may replace a capability that a container uses: a sysctl, a limit, or another
-// user. It suggests an alternative only if every observed use of the capability supports it. Only a trial can show
-// whether the workload works with it.
+// Package alternatives suggests changes that may make a capability unnecessary, such as a sysctl, a limit or another
+// user. It suggests a change only if every observed use of the capability supports it. Only a trial can show whether
+// the workload works with the change.
 package alternatives
 
 import (
@@ -17,7 +17,7 @@ import (
 // Alternative is a change that may make capabilities unnecessary.
 type Alternative struct {
 	InsteadOf capability.Set `json:"insteadOf"`
-	// Flags are the options of docker run for the change; none if the program or the host has to change.
+	// Flags are the options of docker run for the change; none if options are not enough.
 	Flags []string `json:"flags,omitempty"`
 	// Text describes the effect and the requirements of the change.
 	Text string `json:"text"`
@@ -42,7 +42,7 @@ func (a Alternative) String() string {
 	return fmt.Sprintf("untested alternative to %s: %s (seen: %s)", a.InsteadOf.Text(), change, strings.Join(seen, ", "))
 }
 
-// rules each find one kind of alternative. They return false if it does not apply to the container.
+// rules each find one kind of alternative. A rule returns false if it does not apply to the container.
 var rules = []func(profile.Summary) (Alternative, bool){
 	lowPorts, datagramEcho, anotherUser, niceLimit, lockLimit, resourceLimits, devices, fileOwners, customSeccompProfile, hostTask, dropAfterStart,
 }

@@ -143,10 +143,10 @@ func TestFilesAreNamed(t *testing.T) {
 		files, checks int
 		want          string
 	}{
-		"all":       {2, 2, "DAC_OVERRIDE is used on /0 (not found afterwards), /1 (not found afterwards): give them"},
-		"many":      {5, 5, "/2 (not found afterwards), and 2 more: give them"},
-		"some":      {1, 2, "DAC_OVERRIDE is used on /0 (not found afterwards), among others: give them"},
-		"very many": {5, 900, ", and 2 more, among others: give them"},
+		"all":       {2, 2, "DAC_OVERRIDE is used on /0 (not found afterwards), /1 (not found afterwards): change their owner"},
+		"many":      {5, 5, "/2 (not found afterwards), and 2 more: change their owner"},
+		"some":      {1, 2, "DAC_OVERRIDE is used on /0 (not found afterwards), among others: change their owner"},
+		"very many": {5, 900, ", and 2 more, among others: change their owner"},
 	} {
 		many := always(capability.DACOverride, "openat")
 		many.Count = uint64(test.checks)

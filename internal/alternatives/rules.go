@@ -12,8 +12,8 @@ import (
 	"github.com/capmon/capmon/internal/profile"
 )
 
-// otherNetwork describes whose network the container uses if it may not have its own; "" if it has its own. Sysctls of
-// a network that is not its own have to be set elsewhere.
+// otherNetwork describes the network of the container if the container may not have its own network; "" if it has one.
+// Options of the container cannot set the sysctls of another network.
 func otherNetwork(s profile.Summary) string {
 	mode := s.Container.NetworkMode
 	switch {
@@ -68,25 +68,25 @@ func datagramEcho(s profile.Summary) (Alternative, bool) {
 		InsteadOf: capability.Of(capability.NetRaw), Seen: callsOf(uses...),
 	}
 	return found.sysctl(s, "net.ipv4.ping_group_range=0 2147483647",
-		"all groups in its network may send echo requests from datagram sockets, if the program uses one when a raw socket is denied: ping of iputils does, busybox's does not"), true
+		"all groups in its network may send ICMP echo requests from datagram sockets. The program must use such a socket if a raw socket is denied: ping of iputils does, ping of busybox does not"), true
 }
 
 // sysctl adds a sysctl that has to be set in the container's network.
 func (found Alternative) sysctl(s profile.Summary, setting, effect string) Alternative {
 	if where := otherNetwork(s); where != "" {
-		found.Text = fmt.Sprintf("%s; if the sysctl %s is set there, %s", where, setting, effect)
+		found.Text = fmt.Sprintf("%s; if the sysctl %s is set in that network, %s", where, setting, effect)
 		return found
 	}
 	found.Flags, found.Text = []string{"--sysctl=" + setting}, effect
 	return found
 }
 
-// startCapabilities are the capabilities that root typically needs before it becomes another user.
+// startCapabilities are the capabilities that root typically needs before it changes to another user.
 var startCapabilities = capability.Of(capability.Setuid, capability.Setgid, capability.Chown, capability.DACOverride,
 	capability.DACReadSearch, capability.Fowner, capability.Fsetid)
 
-// anotherUser: a container that becomes one user at its start, and needs nothing afterwards, can be started as that
-// user.
+// anotherUser: a container that changes to one user at its start, and needs no capabilities afterwards, can be started
+// as that user.
 func anotherUser(s profile.Summary) (Alternative, bool) {
 	used := s.AtStart().Intersect(startCapabilities)
 	if !s.Needs().Minus(used).Empty() { // processes of other users have no capabilities
@@ -103,15 +103,15 @@ func anotherUser(s profile.Summary) (Alternative, bool) {
 	} else if used.Has(capability.Setgid) {
 		return Alternative{}, false
 	}
-	text := fmt.Sprintf("it becomes user %s at its start, and can run as that user from the beginning", user)
+	text := fmt.Sprintf("the container changes to user %s at its start, and can run as that user from the beginning", user)
 	if slices.ContainsFunc(groups, func(use profile.Use) bool { name, _ := splitCall(use.Call); return name == "setgroups" }) {
 		// For a user without a group, the engine sets the groups that the image lists. Otherwise it sets only the given
 		// group.
-		text += fmt.Sprintf(", with the groups that the image's /etc/passwd and /etc/group list for this user; if they do not list it, use --user=%s and a --group-add for each further group", option)
+		text += fmt.Sprintf(", with the groups that /etc/passwd and /etc/group of the image list for this user; if these files do not list the user, use --user=%s and a --group-add for each further group", option)
 		option = user
 	}
 	if files := used.Minus(capability.Of(capability.Setuid, capability.Setgid)); !files.Empty() {
-		text += "; the files that it prepares before that have to belong to this user already"
+		text += "; the files that it prepares must then belong to this user before the start"
 	}
 	return Alternative{InsteadOf: used, Flags: []string{"--user=" + option}, Text: text, Seen: callsOf(append(users, groups...)...)}, true
 }
@@ -119,7 +119,7 @@ func anotherUser(s profile.Summary) (Alternative, bool) {
 // idCalls are the system calls whose arguments are all IDs to change to.
 var idCalls = []string{"setuid", "setgid", "setresuid", "setresgid"}
 
-// targetID returns the only ID that the calls for a capability set, if the container gave the capability up afterwards.
+// targetID returns the only ID that the calls for a capability set, if the container dropped the capability afterwards.
 func targetID(s profile.Summary, c capability.Capability, givenUp capability.Set) (id string, uses []profile.Use, ok bool) {
 	if !givenUp.Has(c) {
 		return "", nil, false
@@ -143,19 +143,19 @@ func targetID(s profile.Summary, c capability.Capability, givenUp capability.Set
 }
 
 // niceLimit: can_nice and user_check_sched_setscheduler (kernel/sched/syscalls.c) check the capability only beyond
-// these limits. sched_setattr is left out: its policy is not known, and no limit allows SCHED_DEADLINE.
+// these limits. The rule does not accept sched_setattr: its policy is not known, and no limit allows SCHED_DEADLINE.
 func niceLimit(s profile.Summary) (Alternative, bool) {
 	uses, ok := usesOf(s, capability.SysNice, callsNamed("setpriority", "sched_setscheduler", "sched_setparam"))
 	if !ok {
 		return Alternative{}, false
 	}
-	found := Alternative{InsteadOf: capability.Of(capability.SysNice), Seen: callsOf(uses...), Text: "its own processes may have any priority"}
+	found := Alternative{InsteadOf: capability.Of(capability.SysNice), Seen: callsOf(uses...), Text: "processes of the container may set any priority for themselves"}
 	if slices.ContainsFunc(uses, func(use profile.Use) bool { return use.Call == "setpriority" }) {
 		found.Flags = append(found.Flags, "--ulimit=nice=40")
 	}
 	if slices.ContainsFunc(uses, func(use profile.Use) bool { return strings.HasPrefix(use.Call, "sched_") }) {
 		found.Flags = append(found.Flags, "--ulimit=rtprio=99")
-		found.Text += ", but processes of other users may not"
+		found.Text += ", but not for processes of other users"
 	}
 	return found, true
 }
@@ -168,7 +168,7 @@ func lockLimit(s profile.Summary) (Alternative, bool) {
 	}
 	return Alternative{
 		InsteadOf: capability.Of(capability.IPCLock), Seen: callsOf(uses...),
-		Flags: []string{"--ulimit=memlock=-1"}, Text: "it may lock any amount of memory; use a number of bytes instead of -1 to limit it",
+		Flags: []string{"--ulimit=memlock=-1"}, Text: "the container may lock any amount of memory; use a number of bytes instead of -1 to limit the amount",
 	}, true
 }
 
@@ -179,7 +179,7 @@ func resourceLimits(s profile.Summary) (Alternative, bool) {
 	}
 	return Alternative{
 		InsteadOf: capability.Of(capability.SysResource), Seen: callsOf(uses...),
-		Text: "it raises limits: set them with --ulimit=NAME=VALUE at the start, as high as the program sets them",
+		Text: "the container raises limits: set them with --ulimit=NAME=VALUE at the start, as high as the program sets them",
 	}, true
 }
 
@@ -190,18 +190,18 @@ func devices(s profile.Summary) (Alternative, bool) {
 	}
 	return Alternative{
 		InsteadOf: capability.Of(capability.Mknod), Seen: callsOf(uses...),
-		Text: "it creates device nodes: with --device=/dev/NAME, the engine creates them and allows the use of the device",
+		Text: "the container creates device nodes: with --device=/dev/NAME, the engine creates them and allows the use of the device",
 	}, true
 }
 
 // filesShown is the number of files that a text names.
 const filesShown = 3
 
-// fileRemedies describe what to change about files, by the capability that becomes unnecessary.
+// fileRemedies describe the necessary changes of files, by the capability that becomes unnecessary.
 var fileRemedies = map[capability.Capability]string{
-	capability.DACOverride:   "give them to the user that opens them, or relax their modes",
-	capability.DACReadSearch: "give them to the user that reads them, or relax their modes",
-	capability.Fowner:        "give them to the user that changes them",
+	capability.DACOverride:   "change their owner to the user that opens them, or allow the access in their modes",
+	capability.DACReadSearch: "change their owner to the user that reads them, or allow the access in their modes",
+	capability.Fowner:        "change their owner to the user that changes them",
 	capability.Chown:         "set the owner of files of the image or a volume before the start; files that a process creates belong to its user",
 }
 
@@ -258,8 +258,8 @@ func nameFiles(files []profile.File, others bool) (string, bool) {
 	return list, true
 }
 
-// customSeccompProfile: another seccomp profile may allow without a capability what this one allows only with it. The
-// kernel itself did not check the capability, as in a nested user namespace.
+// customSeccompProfile: another seccomp profile may allow system calls without a capability that this one requires. The
+// kernel itself did not check the capability, for example because the call is for a nested user namespace.
 func customSeccompProfile(s profile.Summary) (found Alternative, ok bool) {
 	for _, c := range s.Needs().Sorted() {
 		uses := s.UsesOf(c, classify.Needs()...)
@@ -271,7 +271,7 @@ func customSeccompProfile(s profile.Summary) (found Alternative, ok bool) {
 	}
 	slices.Sort(found.Seen)
 	found.Seen = slices.Compact(found.Seen)
-	found.Text = "only the seccomp profile requires it: with a profile that also allows these calls without it (--security-opt=seccomp=FILE), the container needs no capability for them"
+	found.Text = "only the seccomp profile requires it: the container does not need it with a seccomp profile that allows these calls without it (--security-opt=seccomp=FILE)"
 	return found, !found.InsteadOf.Empty()
 }
 
@@ -280,9 +280,9 @@ var hostTasks = map[capability.Capability]struct {
 	calls []string
 	text  string
 }{
-	capability.SysTime:   {[]string{"clock_settime", "settimeofday", "adjtimex", "clock_adjtime"}, "it sets the host's clock: let the host keep the time"},
-	capability.SysModule: {[]string{"init_module", "finit_module", "delete_module"}, "it loads or removes modules of the host's kernel: let the host load them in advance"},
-	capability.SysPtrace: {[]string{"ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd"}, "it inspects processes of other users or with more privileges: if only debugging needs this, use docker exec --privileged for it"},
+	capability.SysTime:   {[]string{"clock_settime", "settimeofday", "adjtimex", "clock_adjtime"}, "the container sets the clock of the host: let the host set its clock"},
+	capability.SysModule: {[]string{"init_module", "finit_module", "delete_module"}, "the container loads or removes kernel modules: let the host load them in advance"},
+	capability.SysPtrace: {[]string{"ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd"}, "the container inspects processes of other users or with more privileges: if only debugging needs this, debug with docker exec --privileged"},
 }
 
 func hostTask(s profile.Summary) (found Alternative, ok bool) {
@@ -305,8 +305,8 @@ const (
 	watchFactor   = 10               // how much longer capmon has to have watched the container
 )
 
-// dropAfterStart: if a capability was used only at the start, and not again for a long time, the program could give it
-// up after the start.
+// dropAfterStart: if a capability was used only at the start, and not again for a long time, the program could drop it
+// after the start.
 func dropAfterStart(s profile.Summary) (found Alternative, ok bool) {
 	if s.Runs != 1 || s.Existed || !s.Started || len(s.Incomplete) > 0 {
 		return Alternative{}, false
@@ -324,7 +324,7 @@ func dropAfterStart(s profile.Summary) (found Alternative, ok bool) {
 	}
 	slices.Sort(found.Seen)
 	found.Seen = slices.Compact(found.Seen)
-	found.Text = fmt.Sprintf("used in the first %s and not again in %s: the program could give it up after that",
+	found.Text = fmt.Sprintf("used in the first %s, and not again while capmon watched for %s: the program could drop it after the start",
 		max(last+time.Second-1, time.Second).Truncate(time.Second), s.Observed.Round(time.Second))
 	return found, !found.InsteadOf.Empty()
 }

@@ -1,4 +1,4 @@
-// Package dockerrun writes the docker commands that create a container again with the same settings, but with other
+// Package dockerrun writes the docker commands that create a container again with the same settings but other
 // capabilities.
 package dockerrun
 
@@ -18,18 +18,18 @@ import (
 
 // Recreation has the commands that create a container again.
 type Recreation struct {
-	// RenameOld are the commands that stop and rename the old container. Create are the commands that create the new
-	// one and, if the old one runs, start it: docker run, or docker create and further commands if there are several
-	// networks. Each command is a list of words.
+	// RenameOld are the commands that stop and rename the old container. A container that was run with --rm is removed
+	// instead. Create are the commands that create the new container and, if the old one runs, start the new one:
+	// docker run, or docker create and further commands if there are several networks. Each command is a list of words.
 	RenameOld, Create [][]string
-	// Back are the commands that undo this. Discard are the commands that remove the old container once the new one
-	// works. A container that was run with --rm is removed at once and cannot be restored.
+	// Back are the commands that restore the old container. Discard are the commands that remove the old container once
+	// the new one works. Both are empty if RenameOld removes the old container.
 	Back, Discard [][]string
 	// Untranslated are the settings that the commands do not restore, such as HostConfig.KernelMemory, with a reason if
 	// there is one.
 	Untranslated []string
-	// Withheld lists the values that are left out of the commands because they may be secret, and describes how to add
-	// them; "" if there are none. It is also in Untranslated, because the commands cannot be run without the values.
+	// Withheld lists the values that the commands lack because they may be secret, and describes how to add them; "" if
+	// there are none. The same text is in Untranslated, because the commands do not work without the values.
 	Withheld string
 	// Notes describe other differences between the old and the new container.
 	Notes []string
@@ -145,7 +145,8 @@ func (b *builder) untranslated(setting, reason string) {
 	b.result.Untranslated = append(b.result.Untranslated, setting)
 }
 
-// addUnknownFields records all fields that are set and not handled, including fields of newer engines.
+// addUnknownFields records all fields that are set and that no other function has handled, including fields of newer
+// engines.
 func (b *builder) addUnknownFields() {
 	for prefix, fields := range map[string]map[string]json.RawMessage{"Config.": b.Config, "HostConfig.": b.HostConfig} {
 		for field, value := range fields {
@@ -174,10 +175,10 @@ func (b *builder) recreation(grants []string) Recreation {
 	image := b.Container.Config.Image
 	switch {
 	case b.ImageGone: // the options contain everything that came from the image
-		b.untranslated("Image", "it no longer exists: pull or build "+image+" first")
+		b.untranslated("Image", "the image no longer exists: pull or build "+image+" first")
 	case b.ImageMoved:
 		image = b.Container.Image
-		b.result.Notes = append(b.result.Notes, "the command has the ID of the image, because the name of the image now refers to another one")
+		b.result.Notes = append(b.result.Notes, "the command uses the ID of the image, because the name of the image now refers to another image")
 	}
 	b.result.Notes = append(b.result.Notes, newContainerNote)
 	rest := slices.Concat(b.options, grants, []string{image}, b.args)
@@ -200,7 +201,7 @@ func (b *builder) renameOld(name string, runs bool) {
 	host := b.Container.HostConfig
 	if host.AutoRemove { // a stopped container is removed asynchronously and keeps its name until then
 		b.result.RenameOld = [][]string{{"docker", "rm", "--force", name}}
-		b.result.Notes = append(b.result.Notes, "it was run with --rm, so the old container is removed and cannot be restored")
+		b.result.Notes = append(b.result.Notes, "the old container was run with --rm, so it is removed and cannot be restored")
 		return
 	}
 	oldName := b.unusedName(name + "-before")

@@ -83,8 +83,8 @@ func (b *builder) environment() {
 	}
 }
 
-// command compensates for the engine's defaults from the image (merge, daemon/commit.go of moby): if an entry point is
-// given, the engine ignores the image's command.
+// command adds the entry point and the arguments that differ from the image's. If the options contain an entry point,
+// the engine ignores the image's command (merge, daemon/commit.go of moby), so the arguments must contain the command.
 func (b *builder) command() {
 	entrypoint, cmd := []string(b.Container.Config.Entrypoint), []string(b.Container.Config.Cmd)
 	switch {
@@ -166,6 +166,6 @@ func (b *builder) lifecycle() {
 		b.add("--isolation", string(h.Isolation))
 	}
 	if h.ContainerIDFile != "" {
-		b.untranslated("HostConfig.ContainerIDFile", "docker run refuses to overwrite the file")
+		b.untranslated("HostConfig.ContainerIDFile", "docker run does not overwrite an existing file")
 	}
 }

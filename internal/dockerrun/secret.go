@@ -87,7 +87,7 @@ func (r *redaction) redact(what string) {
 func (b *builder) describeRedaction() {
 	var parts []string
 	if len(b.variables) > 0 {
-		parts = append(parts, fmt.Sprintf("docker reads the values of %s from the environment of the shell that runs it, so export them there first",
+		parts = append(parts, fmt.Sprintf("docker reads the values of %s from the environment of your shell, so export these variables first",
 			strings.Join(b.variables, ", ")))
 	}
 	if len(b.others) > 0 {

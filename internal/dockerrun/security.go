@@ -27,7 +27,7 @@ func (b *builder) security() {
 	}
 	if h.Privileged {
 		if !b.keepPrivileged {
-			b.result.Notes = append(b.result.Notes, "without --privileged, it has neither all devices nor a writable /sys, and the seccomp and AppArmor profiles apply: "+
+			b.result.Notes = append(b.result.Notes, "without --privileged, the new container has neither all devices nor a writable /sys, and the seccomp and AppArmor profiles apply: "+
 				"add --device for each device that it needs")
 		}
 		return

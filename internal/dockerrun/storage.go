@@ -39,8 +39,8 @@ func (b *builder) storage() {
 	}
 }
 
-// anonymous adds anonymous volumes. By their IDs, they stay the same in the new container. With --rm, they are removed
-// with the container.
+// anonymous adds anonymous volumes by their IDs, so that the new container uses the same volumes. If the container was
+// run with --rm, the engine removes its volumes with it, and the new container gets new ones.
 func (b *builder) anonymous() {
 	mounted, declared, inherited := b.mountedPaths(), cleanPaths(b.Container.Config.Volumes), cleanPaths(b.Image.Volumes)
 	for _, point := range b.Container.Mounts {
@@ -117,7 +117,7 @@ func (b *builder) mount(m mount.Mount) {
 			}
 		}
 		if o.CreateMountpoint {
-			b.untranslated("HostConfig.Mounts", "the directory for the mount at "+m.Target+" must exist")
+			b.untranslated("HostConfig.Mounts", "the source directory of the mount at "+m.Target+" must exist")
 		}
 	}
 	if o := m.VolumeOptions; o != nil {

@@ -4,14 +4,15 @@ package findings
 
 import "time"
 
-// Status is whether a container complies with a rule.
+// Status states whether a container complies with a rule.
 type Status string
 
 // Values of [Status].
 const (
 	Pass Status = "pass"
 	Fail Status = "fail"
-	// Manual means that capmon cannot decide. Finding.Text explains why, and Finding.Remedy how to find out.
+	// Manual means that capmon cannot decide. Finding.Text explains the reason, and Finding.Remedy describes how to
+	// find out.
 	Manual Status = "manual"
 )
 
@@ -20,7 +21,8 @@ type Rule struct {
 	// ID is unique and never changes, such as CIS-5.4.
 	ID    string `json:"id"`
 	Title string `json:"title"`
-	// Rationale is why the rule matters, Impact what compliance may cost, Remedy how to comply in general.
+	// Rationale explains why the rule matters. Impact describes possible disadvantages of compliance. Remedy describes
+	// how to comply in general.
 	Rationale string `json:"rationale,omitempty"`
 	Impact    string `json:"impact,omitempty"`
 	Remedy    string `json:"remedy,omitempty"`
@@ -42,14 +44,14 @@ type Finding struct {
 	Text string `json:"text"`
 	// Uncounted means that the finding fails but does not change the exit code of the command.
 	Uncounted bool `json:"-"`
-	// Remedy is how to fix the finding, as lines of commands or settings; empty if there is nothing to fix.
+	// Remedy describes how to fix the finding, in lines of commands or settings; empty if there is nothing to fix.
 	Remedy string `json:"remedy,omitempty"`
 	// Properties contains additional values for programs. Each value must be encodable as JSON.
 	Properties map[string]any `json:"properties,omitempty"`
 }
 
-// Report is the result of one command. The texts in Rules are capmon's own. The texts in Findings may come from an
-// attacker, and each output format escapes them.
+// Report is the result of one command. capmon wrote the texts in Rules. The texts in Findings may come from an
+// attacker, so each output format escapes them.
 type Report struct {
 	// Command is the command that made the report, such as capmon audit. Version is the version of capmon.
 	Command, Version string

@@ -78,7 +78,7 @@ func junitSuiteOf(rule Rule, findings []Finding, at time.Time) junitSuite {
 			test.Failure = &junitFailure{Message: text, Type: string(Fail), Text: remedy}
 		default:
 			if f.Uncounted {
-				text = "fails, but does not count: " + text
+				text = "fails, but does not change the exit code: " + text
 			}
 			suite.Skipped++
 			test.Skipped, test.Out = &junitSkipped{text}, remedy

@@ -93,16 +93,16 @@ func Narrower(one, other capability.Capability) bool {
 	return false
 }
 
-// Advised reports whether narrow is narrower than wide and no more dangerous to grant. DAC_READ_SEARCH is
-// more dangerous than DAC_OVERRIDE, which Docker grants by default: with DAC_READ_SEARCH a process may open
-// files of the host (open_by_handle_at).
+// Advised reports whether narrow is narrower than wide and not more dangerous to grant. DAC_READ_SEARCH is more
+// dangerous than DAC_OVERRIDE, which Docker grants by default: with DAC_READ_SEARCH a process may open files of the
+// host (open_by_handle_at).
 func Advised(narrow, wide capability.Capability) bool {
 	standard := capability.DockerDefault()
 	return Narrower(narrow, wide) && (standard.Has(narrow) || !standard.Has(wide))
 }
 
-// narrowNeeds returns the need for the narrow capability of a pair, if the kernel checks the wide one first and granted
-// it. The narrow one is enough.
+// narrowNeeds returns the need for the narrow capability of a pair if the kernel checked the wide one first and granted
+// it, because the narrow one is sufficient.
 func narrowNeeds(check monitor.Check) []ImplicitNeed {
 	for _, p := range pairs {
 		if check.Capability != p.wide || p.narrowIsNext == nil || !p.narrowIsNext(check) {
@@ -113,7 +113,7 @@ func narrowNeeds(check monitor.Check) []ImplicitNeed {
 			return nil
 		}
 		verdict.Class, verdict.Alternative = Implicit, &p.wide
-		verdict.Reason = fmt.Sprintf("it is enough instead of %s, which the kernel checks first", p.wide)
+		verdict.Reason = fmt.Sprintf("this capability is sufficient instead of %s, which the kernel checks first", p.wide)
 		return []ImplicitNeed{{capability.Of(p.narrow), verdict}}
 	}
 	return nil

@@ -25,13 +25,13 @@ const (
 	// read the bits of a credential directly, or the seccomp profile allows the system call only with the capability.
 	Implicit Class = "implicit"
 	// LongSetup means that the check would be Required, Soft or Implicit, but was made in a runtime setup that has
-	// taken longer than container runtimes need. A workload may be hiding there.
+	// taken longer than container runtimes need. A workload may hide there.
 	LongSetup Class = "long-setup"
 	// Redundant means that the check was granted, but the kernel would have allowed the operation anyway.
 	Redundant Class = "redundant"
 	// Irrelevant means that the answer changes nothing that the workload can observe.
 	Irrelevant Class = "irrelevant"
-	// Denied means that the check was denied, and would otherwise have been Required, Implicit, Soft or LongSetup.
+	// Denied means that the check was denied. A granted check would have been Required, Implicit, Soft or LongSetup.
 	Denied Class = "denied"
 	// Tolerated means that the check was denied, but the kernel accepted another capability or the system call
 	// succeeded.
@@ -49,7 +49,7 @@ func Classes() []Class {
 	return []Class{Required, Implicit, Soft, LongSetup, Denied, Tolerated, Redundant, Irrelevant, NestedUserns, OtherCredential, Setup}
 }
 
-// formerNames maps names of classes in profiles of schema 1 and databases of schema 1 to the present ones.
+// formerNames maps the names of classes in profiles and databases of schema 1 to the present names.
 var formerNames = map[Class]Class{"demanded": Implicit, "own-namespace": NestedUserns, "borrowed": OtherCredential}
 
 // UnmarshalText reads the name of a class. It translates the names that schema 1 of profiles and databases
@@ -84,7 +84,7 @@ type Verdict struct {
 }
 
 // longSetup is the reason why a need from a long runtime setup is unsure.
-var longSetup = fmt.Sprintf("checked after more than %v of runtime setup: a container runtime takes less, so the workload may be hiding there", monitor.SetupTime)
+var longSetup = fmt.Sprintf("checked after more than %v of runtime setup: a container runtime needs less time, so a workload may hide there", monitor.SetupTime)
 
 // applyPhase changes the class of a need to LongSetup if the check was made in a long runtime setup.
 func (v *Verdict) applyPhase(check monitor.Check) {
@@ -110,7 +110,7 @@ func Classify(check monitor.Check) Verdict {
 	return verdict
 }
 
-// class tests first what decides independently of the call site.
+// class tests first the conditions that decide independently of the call site.
 func class(check monitor.Check) Verdict {
 	switch {
 	case check.Phase == monitor.Setup:
@@ -120,13 +120,13 @@ func class(check monitor.Check) Verdict {
 	case check.Credential == monitor.OtherCredential:
 		return Verdict{Class: OtherCredential, Reason: "the credential was that of another task or of the process that opened the file"}
 	case check.Credential == monitor.UncertainCredential && !check.Answer.Granted():
-		return Verdict{Class: OtherCredential, Reason: "the credential may be that of another task, and did not hold the capability"}
+		return Verdict{Class: OtherCredential, Reason: "the credential may be that of another task, and did not have the capability"}
 	case check.Credential == monitor.UncertainCredential && overrides(check.Stack):
 		return Verdict{Class: OtherCredential, Reason: "the kernel had overridden the task's credentials (override_creds)"}
 	case check.Nested:
 		return Verdict{Class: NestedUserns, Reason: "checked in a user namespace that the workload made"}
 	case check.ExceedsGrant:
-		return Verdict{Class: OtherCredential, Reason: "made by a process of an exec with more privileges than the container"}
+		return Verdict{Class: OtherCredential, Reason: "checked for a process with more privileges than the container, such as a process of docker exec --privileged"}
 	case check.Answer == monitor.OwnsUserns:
 		return Verdict{Class: NestedUserns, Reason: "granted because the workload owns the user namespace of the check"}
 	}
@@ -137,11 +137,11 @@ func class(check monitor.Check) Verdict {
 	return verdict
 }
 
-// doubt returns the reason why a need may not be the container's; empty if it certainly is.
+// doubt returns the reason why a need may not be a need of the container; empty if it certainly is one.
 func doubt(check monitor.Check) string {
 	switch {
 	case check.MayExceedGrant:
-		return "the process may have had more privileges than the container: the container ran before capmon began, and its grant is not known"
+		return "the process may have had more privileges than the container: the container was already running when capmon began, and its grants are not known"
 	case check.Credential == monitor.UncertainCredential:
 		return "the credential may be that of another task: it shares neither the groups nor the session keyring with the process or the container"
 	}
@@ -182,7 +182,7 @@ func byCallSite(check monitor.Check) Verdict {
 
 func denied(check monitor.Check, row Row) Verdict {
 	if check.Answer == monitor.OutsideUserns {
-		return Verdict{Class: Denied, Reason: "held, but checked in the host's user namespace: no --cap-add can help"}
+		return Verdict{Class: Denied, Reason: "the process has it, but it was checked in the host's user namespace: no --cap-add can help"}
 	}
 	switch {
 	case row.NoEffect != "" && check.Condition == monitor.ChangesResult:

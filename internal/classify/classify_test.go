@@ -164,7 +164,7 @@ func TestConditions(t *testing.T) {
 		},
 		{
 			"held, but denied", capability.SysTime, monitor.Untested, monitor.OutsideUserns,
-			Verdict{Class: Denied, Reason: "held, but checked in the host's user namespace: no --cap-add can help"},
+			Verdict{Class: Denied, Reason: "the process has it, but it was checked in the host's user namespace: no --cap-add can help"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -58,16 +58,16 @@ func MayMissImplicitNeeds(check monitor.Check) bool {
 // CapsetKeptAll is the reason why a check by a capset is redundant, if keepsAll is true for the capset.
 const CapsetKeptAll = "capset kept all that was permitted"
 
-// setsOf returns the sets of a capset: the capabilities that it makes permitted, those that become inheritable and
-// effective, and those that were permitted before.
+// setsOf returns the sets of a capset: the capabilities that become permitted, inheritable and effective (raised), and
+// those that were permitted before (had).
 func setsOf(check monitor.Check) (permitted, inheritable, raised, had capability.Set) {
 	args := check.Call.Args
 	return capability.Set(args[0]), capability.Set(args[1]), capability.Set(args[3]), capability.Set(args[2])
 }
 
-// keepsAll reports whether a capset keeps the permitted set unchanged, raises none or all of it, and the set contains
-// at least Docker's default. Most likely such a program has read the set with capget. However, it may require one of
-// these capabilities, which capmon cannot see here.
+// keepsAll reports whether a capset keeps the permitted set unchanged, raises none or all of its capabilities, and the
+// set contains at least Docker's default. Most likely such a program has read the set with capget. However, it may
+// require one of these capabilities, which capmon cannot see here.
 func keepsAll(check monitor.Check) bool {
 	if check.Call.Name() != "capset" || !check.Call.HasArgs {
 		return false
@@ -129,7 +129,7 @@ func rootMapNeeds(check monitor.Check) []ImplicitNeed {
 	could, wrote := check.Call.Args[0] != 0, check.Call.Args[1]
 	verdict := Verdict{Class: Implicit, Reason: "maps the container's root into a user namespace, which fails without it", Site: "verify_root_map"}
 	if !could {
-		verdict.Class, verdict.Reason = Denied, "tried to map the container's root into a user namespace"
+		verdict.Class, verdict.Reason = Denied, "the process tried to map the container's root into a user namespace"
 	}
 	switch wrote {
 	case monitor.RootMapped:
@@ -186,7 +186,7 @@ func FailedExecveNeeds(name string, failed monitor.FailedExecve, program kernel.
 }
 
 // Unlocked is the verdict on a system call that the container's seccomp profile allows only with a capability. The
-// engine decides that when it makes the container. The kernel makes no check for it.
+// engine chooses the allowed calls when it creates the container. The kernel makes no check for the capability.
 var Unlocked = Verdict{Class: Implicit, Reason: "the seccomp profile allows this system call only with it", Site: "seccomp"}
 
 // UnlockedChroot returns the verdict on a chroot that the seccomp profile allows only with a capability. ok is false
@@ -214,13 +214,14 @@ func chroots(check monitor.Check) bool {
 	return check.Call.Name() == "chroot"
 }
 
-// InspectionNeed returns the capabilities that a container needs, in addition to the needed set, to look into a process
+// InspectionNeed returns the capabilities that a container needs, in addition to the needed set, to inspect a process
 // of another container or to change its scheduling. The kernel allows both for a process of the same user whose
 // permitted set is not larger than the caller's (cap_ptrace_access_check and cap_safe_nice, security/commoncap.c).
-// Otherwise the kernel checks SYS_PTRACE or SYS_NICE, which may give much more: access to all processes in the PID
-// namespace. So the need is that capability only if the container was granted it. The zero value means no need.
+// Otherwise the kernel checks SYS_PTRACE or SYS_NICE, which may allow much more: access to all processes in the PID
+// namespace. So InspectionNeed returns SYS_PTRACE or SYS_NICE only if the container was granted it. The zero value
+// means no need.
 func InspectionNeed(call monitor.UncheckedCall, granted, needed capability.Set) ImplicitNeed {
-	wider, site, does := capability.SysPtrace, "cap_ptrace_access_check", "looks into a process (/proc/PID, ptrace)"
+	wider, site, does := capability.SysPtrace, "cap_ptrace_access_check", "inspects a process (/proc/PID, ptrace)"
 	if call.Kind == monitor.ScheduledProcess {
 		wider, site, does = capability.SysNice, "cap_safe_nice", "changes the scheduling of a process"
 	}
@@ -231,20 +232,20 @@ func InspectionNeed(call monitor.UncheckedCall, granted, needed capability.Set) 
 	}
 	verdict := Verdict{Class: Implicit, Site: site}
 	if granted.Has(wider) {
-		verdict.Reason = fmt.Sprintf("the container %s of another container or of the host, and that process is permitted %s, which this list lacks", does, lacking.Text())
+		verdict.Reason = fmt.Sprintf("the container %s of another container or of the host, and that process has %s in its permitted set, which this list lacks", does, lacking.Text())
 		verdict.Unsure = verdict.Reason + ". If that process gets a shorter list, this container may need less"
 		return ImplicitNeed{capability.Of(wider), verdict}
 	}
-	verdict.Reason = fmt.Sprintf("the container %s of another container or of the host, and that process is permitted this capability. The kernel compares the sets", does)
+	verdict.Reason = fmt.Sprintf("the container %s of another container or of the host, and that process has this capability in its permitted set. The kernel compares the sets", does)
 	verdict.Unsure = fmt.Sprintf("%s. If that process gets a shorter list, this container may need less. %s would be enough instead, but may give access to more processes",
 		verdict.Reason, wider)
 	return ImplicitNeed{sets, verdict}
 }
 
-// PressureTriggerNeed returns the need of a process with CAP_SYS_RESOURCE that opens or writes a file of pressure
-// stalls. A program makes a trigger by writing to such a file. unwritten means that capmon did not see all these
-// writes. granted is the grant of the container: CAP_SYS_RESOURCE in a user namespace that the workload made does not
-// count. The zero value means no need.
+// PressureTriggerNeed returns the need of a process with CAP_SYS_RESOURCE that opens or writes a file of pressure stall
+// information. A program creates a trigger by writing to such a file. unwritten means that capmon did not see all these
+// writes. granted are the grants of the container: CAP_SYS_RESOURCE in a user namespace that the workload created does
+// not count. The zero value means no need.
 func PressureTriggerNeed(call monitor.UncheckedCall, granted capability.Set, unwritten bool) ImplicitNeed {
 	verdict := Verdict{Class: Implicit, Reason: "a trigger for pressure stalls fails without this capability, unless its window is a multiple of two seconds", Site: "psi_trigger_create"}
 	switch {

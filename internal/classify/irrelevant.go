@@ -35,7 +35,7 @@ var irrelevant = []Row{
 		Capabilities: caps{capability.NetAdmin},
 		When:         func(c monitor.Check) bool { return c.HostRoot },
 		Class:        Irrelevant,
-		Reason:       "only gives other users the rights of the host's root to a network sysctl",
+		Reason:       "decides only whether users other than the host's root have root's rights to a network sysctl",
 		Source:       "net_ctl_permissions, net/sysctl_net.c; test_perm, fs/proc/proc_sysctl.c",
 	},
 	{
@@ -51,14 +51,14 @@ var irrelevant = []Row{
 		Capabilities: caps{capability.SysAdmin},
 		When:         func(c monitor.Check) bool { return c.HostRoot || opensForReading(c) },
 		Class:        Irrelevant,
-		Reason:       "only gives other users root's rights to kernel.pid_max, which all users may read",
+		Reason:       "decides only whether other users have root's rights to kernel.pid_max, which all users may read",
 		Source:       "pid_table_root_permissions, kernel/pid.c since 6.14; test_perm, fs/proc/proc_sysctl.c",
 	},
 	{
 		Functions:    []string{"xfs_setattr_nonsize", "xfs_ioctl_setattr_get_trans", "xfs_fileattr_set"},
 		Capabilities: caps{capability.Fowner},
 		Class:        Irrelevant,
-		Reason:       "checked on every change of mode, owner or times; used only to exceed the new owner's quota on XFS",
+		Reason:       "checked on every change of mode, owner or times; decides only whether the change may exceed the new owner's quota on XFS",
 		Source:       "xfs_setattr_nonsize, fs/xfs/xfs_iops.c; xfs_ioctl_setattr_get_trans, fs/xfs/xfs_ioctl.c; xfs_trans_dqresv, fs/xfs/xfs_trans_dquot.c",
 	},
 	{
@@ -96,7 +96,7 @@ var irrelevant = []Row{
 		Capabilities: caps{capability.SysResource},
 		When:         func(c monitor.Check) bool { return stackContains(c, "__set_oom_adj", "oom_score_adj_write") },
 		Class:        Irrelevant,
-		Reason:       "resets the lowest oom_score_adj that a process without the capability may set; lowering oom_score_adj itself is a separate check",
+		Reason:       "sets the lowest oom_score_adj that a process without the capability may set; the kernel makes another check when a process lowers oom_score_adj",
 		Source:       "__set_oom_adj, fs/proc/base.c",
 	},
 	{
@@ -104,7 +104,7 @@ var irrelevant = []Row{
 		Capabilities: caps{capability.NetAdmin, capability.SysModule},
 		When:         readsInterface,
 		Class:        Irrelevant,
-		Reason:       "the interface does not exist, and the kernel makes the check before it searches for a module of that name",
+		Reason:       "the network interface does not exist, and the call needs no capability: the kernel checks only whether it may load a module of that name",
 		Source:       "dev_load and dev_ioctl, net/core/dev_ioctl.c; devinet_ioctl, net/ipv4/devinet.c",
 	},
 	{
@@ -125,7 +125,7 @@ var irrelevant = []Row{
 		Capabilities: caps{capability.BPF, capability.SysAdmin},
 		When:         usesObject,
 		Class:        Irrelevant,
-		Reason:       "checked on every call of bpf, but needed only to make maps and programs",
+		Reason:       "checked on every call of bpf, but needed only to create maps and programs",
 		Source:       "__sys_bpf, kernel/bpf/syscall.c from 5.19 to 6.4",
 	},
 }

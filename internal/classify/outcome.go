@@ -14,9 +14,9 @@ type Outcome struct {
 	Verdict
 }
 
-// Outcomes returns the outcomes of a kind of check. Denials differ in their consequences: a denial did not matter if
-// the kernel accepted another capability, or if the system call succeeded. All other checks have one outcome, the
-// verdict of [Classify].
+// Outcomes returns the outcomes of a kind of check. Its denials may have different consequences: a denial did not
+// matter if the kernel accepted another capability, or if the system call succeeded. All checks that are not denials
+// have one outcome, the verdict of [Classify].
 func Outcomes(check monitor.Check) []Outcome {
 	verdict := Classify(check)
 	if verdict.Class != Denied {
@@ -52,7 +52,7 @@ func Outcomes(check monitor.Check) []Outcome {
 // text is cautious: another thread may have changed the arguments.
 func forbidden(check monitor.Check) string {
 	if check.Capability == capability.Setpcap && check.Call.Name() == "capset" && check.Call.HasArgs && check.Condition == monitor.Unreadable {
-		return "the call failed for another reason, judging by its arguments: every capset checks this capability"
+		return "according to its arguments, the call failed for another reason: every capset checks this capability"
 	}
 	return "the call failed with a permission error"
 }

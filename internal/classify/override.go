@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// overridePrefixes are the prefixes of the kernel functions that use an override credential (override_creds): that of
-// the process that mounted or opened the object that they serve.
+// overridePrefixes are the prefixes of the kernel functions that use an override credential (override_creds): the
+// credential of the process that mounted or opened the object.
 var overridePrefixes = []string{"ovl_", "backing_file_", "backing_tmpfile_", "cachefiles_", "nfsd_", "ksmbd_", "nfs_idmap_"}
 
 // outsideOverride are the functions that an overriding function calls before it overrides the credentials or after it

@@ -68,7 +68,7 @@ var soft = []Row{
 		Capabilities: caps{capability.NetAdmin},
 		When:         opensForReading,
 		Class:        Soft,
-		Reason:       "gives a user who is not the owner the owner's rights to a network sysctl",
+		Reason:       "without it users other than the owner do not have the owner's rights to a network sysctl",
 		Source:       "net_ctl_permissions, net/sysctl_net.c",
 	},
 	{
@@ -166,7 +166,7 @@ var soft = []Row{
 		Functions:    []string{"process_init_reply", "process_init_limits"},
 		Capabilities: caps{capability.SysAdmin},
 		Class:        Soft,
-		Reason:       "without it the limits that a FUSE server requests are reduced to the host's",
+		Reason:       "without it the kernel reduces the limits that a FUSE server requests to the limits of the host",
 		Source:       "process_init_limits, fs/fuse/inode.c",
 	},
 	{

@@ -11,9 +11,9 @@ import (
 )
 
 // Row gives the class of checks at certain call sites. Rows with class Required are for call sites where the kernel
-// compares something after a denial, or where programs differ in whether they need the capability. If check.Condition
-// has the result, it decides. If capmon could not evaluate the condition or has no code for it, the verdict is unsure,
-// and Reason states why the capability may not be needed.
+// compares something after a denial, or where some programs need the capability and others do not. If check.Condition
+// has the result of the comparison, it decides. If capmon could not evaluate the condition or has no code for it, the
+// verdict is unsure, and Reason states why the capability may not be needed.
 type Row struct {
 	// Functions are kernel functions. The row matches if the stack of the check contains one of them. There are several
 	// because compilers differ in which of them they inline.

@@ -90,7 +90,7 @@ func TestRowsMatchTheirChecks(t *testing.T) {
 		{"setfsuid", capability.Setuid, "security_capable ns_capable_setid __sys_setfsuid", nil, Soft, "no errors"},
 		{"setfsgid", capability.Setgid, "security_capable ns_capable_setid __sys_setfsgid", nil, Soft, "no errors"},
 		{"capset", capability.Setpcap, "cap_capset security_capset __do_sys_capset", nil, Required, "make a capability inheritable"},
-		{"PR_CAPBSET_DROP", capability.Setpcap, "security_capable ns_capable cap_task_prctl security_task_prctl", control(unix.PR_CAPBSET_DROP), Required, "need not drop"},
+		{"PR_CAPBSET_DROP", capability.Setpcap, "security_capable ns_capable cap_task_prctl security_task_prctl", control(unix.PR_CAPBSET_DROP), Required, "does not have to drop"},
 		{"PR_SET_SECUREBITS", capability.Setpcap, "cap_capable cap_task_prctl security_task_prctl", control(unix.PR_SET_SECUREBITS), Required, ""},
 		{"a set-user-ID program that is traced", capability.Setuid, "security_capable ns_capable cap_bprm_creds_from_file", nil, Soft, "traced"},
 		{"reading a program", capability.DACReadSearch, "security_capable capable_wrt_inode_uidgid generic_permission ovl_permission inode_permission would_dump begin_new_exec load_elf_binary", nil, Soft, "core dump"},

@@ -18,7 +18,7 @@ var unsure = []Row{
 		Functions:    []string{"audit_receive_msg", "audit_receive"},
 		Capabilities: caps{capability.AuditWrite},
 		Class:        Required,
-		Reason:       "the kernel reports a denial in a message, and programs react differently: PAM mostly continues without an audit record, a login on a terminal ends",
+		Reason:       "the kernel reports a denial in a message, and programs react differently: PAM mostly continues without an audit record, but a login on a terminal ends",
 		Source:       "audit_netlink_ok, kernel/audit.c",
 	},
 	{
@@ -95,7 +95,7 @@ var unsure = []Row{
 		Capabilities: caps{capability.Setpcap},
 		When:         dropsFromBoundingSet,
 		Class:        Required,
-		Reason:       "a program need not drop capabilities that were not granted; some programs try and fail",
+		Reason:       "a program does not have to drop capabilities that were not granted; some programs try to and fail",
 		Source:       "cap_prctl_drop, security/commoncap.c",
 	},
 	{

@@ -68,7 +68,8 @@ type Run struct {
 	Lost   uint64 `json:"lost"`
 	// Incomplete has the reasons why uses may be missing; empty if none is.
 	Incomplete []string `json:"incomplete"`
-	// Unexamined are executed programs whose file capabilities capmon could not read in time.
+	// Unexamined are programs that were executed, or that failed to execute, and whose file capabilities capmon could
+	// not read in time.
 	Unexamined []string `json:"unexamined,omitempty"`
 	// Unwatched are granted capabilities that the seccomp profile may require for system calls. capmon did not record
 	// these calls, or did not record them from the start on.

@@ -39,7 +39,8 @@ type Proof struct {
 	SecondStart bool `json:"secondStart,omitempty"`
 	// Observed is the list to prove, from the profile.
 	Observed capability.Set `json:"observed"`
-	// Enough: with Observed alone, the outcome was the same as with the original flags.
+	// Enough: with Observed alone, the outcome was the same as with the original flags, and the kernel denied no
+	// capability that it had not denied with these flags.
 	Enough bool `json:"enough"`
 	// Set is the proposed set. Works: verify tried Set, twice unless it was interrupted, and the outcome was the same
 	// as with the original flags. Minimal: Works is true, and no member can be left out.

@@ -20,8 +20,8 @@ type jsonComparison struct {
 type jsonCompared struct {
 	// Name of the service, or of the container: from the later profile if the container is in it.
 	Name string `json:"name"`
-	// How capmon matched the containers: choice, service, name, image or only; missing if the container is in one profile
-	// only.
+	// How capmon matched the containers: choice, service, name, image or only; missing if the container is in one
+	// profile only.
 	PairedBy compare.PairedBy `json:"pairedBy,omitempty"`
 	// The container in the earlier profile; null if it is not in that profile.
 	Before *jsonSide `json:"before" jsonschema:"nullable"`
@@ -42,8 +42,8 @@ type jsonCompared struct {
 	Withdrawn capability.Set `json:"withdrawn"`
 	// The change of each capability that was needed or denied in either profile.
 	Capabilities []jsonCapabilityChange `json:"capabilities"`
-	// Patterns of use that are new, changed or gone; with --all also those that are the same, and those that are neither
-	// a need nor denied.
+	// Patterns of use that are new, changed or gone; with --all also those that are the same, and those that are
+	// neither a need nor denied.
 	Uses []jsonUseChange `json:"uses"`
 }
 

@@ -53,7 +53,8 @@ type jsonContainer struct {
 	Complete bool `json:"complete"`
 	// What capmon lost; empty if it lost nothing.
 	Incomplete []string `json:"incomplete"`
-	// Executed programs whose file capabilities capmon could not read in time.
+	// Programs that were executed, or that failed to execute, and whose file capabilities capmon could not read in
+	// time.
 	Unexamined []string `json:"unexamined"`
 	// What to know before relying on the list, the most severe first.
 	Cautions []string `json:"cautions"`
@@ -61,8 +62,8 @@ type jsonContainer struct {
 	EngineErr string `json:"engineError,omitempty"`
 	// The grants as the engine and the kernel report them.
 	Grants profile.Grants `json:"grants"`
-	// The granted capabilities: those that the kernel reports if known, otherwise those that the engine reports; null if
-	// neither is known.
+	// The granted capabilities: those that the kernel reports if known, otherwise those that the engine reports; null
+	// if neither is known.
 	Granted *capability.Set `json:"granted" jsonschema:"nullable"`
 	// Needs: a denial would be an error.
 	Required capability.Set `json:"required"`
@@ -100,8 +101,8 @@ type jsonContainer struct {
 	Uses []profile.Use `json:"uses"`
 	// True if lifted is complete.
 	LimitsSeen bool `json:"limitsSeen"`
-	// Uses of kernel limits that a sysctl of the container's network namespace lifted, so that the kernel made no check.
-	// An engine that does not lift these limits must grant a capability instead.
+	// Uses of kernel limits that a sysctl of the container's network namespace lifted, so that the kernel made no
+	// check. An engine that does not lift these limits must grant a capability instead.
 	Lifted []profile.Lifted `json:"lifted"`
 	// The files for which the kernel checked capabilities, as far as capmon could record them.
 	Files []profile.File `json:"files"`

@@ -12,7 +12,7 @@ import (
 
 // Options are the options of all reports. The zero value is valid.
 type Options struct {
-	// All shows all patterns of use, and also those of the classes that are not needs.
+	// All shows all patterns of use, and also the classes that are not needs.
 	All bool
 	// AnyStart prints flags also for containers whose start capmon did not see.
 	AnyStart bool

@@ -142,7 +142,7 @@ func Groups(all []Container, nameOf func(Container) string) []Group {
 }
 
 // CheckGroups returns an error if different containers have the same name, because no container must be granted the
-// needs of another one. It returns a [*StartUnseenError] if there is a group of which capmon saw no member start.
+// needs of another one. It returns a [*StartUnseenError] if capmon saw the start of no member of a group.
 func CheckGroups(groups []Group) error {
 	for _, g := range groups {
 		for _, c := range g.Members {

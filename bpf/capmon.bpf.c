@@ -117,7 +117,7 @@ static __always_inline bool is_folded(const struct check_key *key)
 	return !key->comm[0] && key->comm[1];
 }
 
-/* Adds a new pattern of use to the checks map. If the container has used up its quota, this
+/* Adds a new kind of check to the checks map. If the container has used up its quota, this
  * function folds the key, and the folded key may already be in the map. Returns NULL if even the
  * coarsest fold does not fit. The check is then lost. */
 static __always_inline struct check_value *add_check(struct check_key *key, __u32 uid, __u64 now)
@@ -706,7 +706,8 @@ static __always_inline int handle_sys_exit(long result)
 	if (rule.lifted || seccomp_call_of(&call))
 		record_returned_call(result);
 	if (rule.inspects && result >= 0)
-		record_unchecked_call(rule.inspects, rule.pid_arg, rule.arg0_plus_1, result);
+		record_unchecked_call(rule.inspects, rule.pid_arg, rule.required_arg0_plus_1,
+				      result);
 	return 0;
 }
 

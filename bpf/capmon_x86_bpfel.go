@@ -69,15 +69,15 @@ const (
 )
 
 type CapmonCallRule struct {
-	_         structs.HostLayout
-	Kind      uint8
-	Args      uint8
-	ModeArg   uint8
-	Lifted    uint8
-	Inspects  uint8
-	PidArg    uint8
-	Arg0Plus1 uint8
-	Pad       [1]uint8
+	_                 structs.HostLayout
+	Kind              uint8
+	Args              uint8
+	ModeArg           uint8
+	Lifted            uint8
+	Inspects          uint8
+	PidArg            uint8
+	RequiredArg0Plus1 uint8
+	Pad               [1]uint8
 }
 
 type CapmonCallValue struct {
@@ -220,12 +220,12 @@ type CapmonCheckValue struct {
 type CapmonCondition uint32
 
 const (
-	CapmonConditionCONDITION_UNTESTED       CapmonCondition = 0
-	CapmonConditionCONDITION_MATTERS        CapmonCondition = 1
-	CapmonConditionCONDITION_NO_EFFECT      CapmonCondition = 2
-	CapmonConditionCONDITION_CHANGES_RESULT CapmonCondition = 3
-	CapmonConditionCONDITION_UNREADABLE     CapmonCondition = 4
-	CapmonConditionCONDITION_OPTIONAL       CapmonCondition = 5
+	CapmonConditionCONDITION_UNTESTED         CapmonCondition = 0
+	CapmonConditionCONDITION_CAUSES_ERROR     CapmonCondition = 1
+	CapmonConditionCONDITION_NO_EFFECT        CapmonCondition = 2
+	CapmonConditionCONDITION_CHANGES_RESULT   CapmonCondition = 3
+	CapmonConditionCONDITION_UNREADABLE       CapmonCondition = 4
+	CapmonConditionCONDITION_CALL_UNNECESSARY CapmonCondition = 5
 )
 
 type CapmonConfig struct {
@@ -286,6 +286,13 @@ type CapmonContainer struct {
 	Pidns                uint32
 }
 
+type CapmonContainerSlotKey struct {
+	_         structs.HostLayout
+	Delegated uint64
+	Index     uint32
+	Pad       uint32
+}
+
 type CapmonCounter uint32
 
 const (
@@ -293,7 +300,7 @@ const (
 	CapmonCounterCOUNTER_CONTAINERS_FULL CapmonCounter = 1
 	CapmonCounterCOUNTER_CGROUP_DEPTH    CapmonCounter = 2
 	CapmonCounterCOUNTER_TASK_STATE_FULL CapmonCounter = 3
-	CapmonCounterCOUNTER_EVENTS_FULL     CapmonCounter = 4
+	CapmonCounterCOUNTER_EVENTS_NOT_SENT CapmonCounter = 4
 	CapmonCounterCOUNTER_NO_CALL_SITE    CapmonCounter = 5
 	CapmonCounterCOUNTER_ANSWER_MISMATCH CapmonCounter = 6
 	CapmonCounterCOUNTER_EXECUTIONS_FULL CapmonCounter = 7
@@ -443,10 +450,10 @@ type CapmonFileValue struct {
 type CapmonFold uint32
 
 const (
-	CapmonFoldFOLD_NONE   CapmonFold = 0
-	CapmonFoldFOLD_NAME   CapmonFold = 1
-	CapmonFoldFOLD_COARSE CapmonFold = 2
-	CapmonFoldFOLD_MAX    CapmonFold = 3
+	CapmonFoldFOLD_NONE     CapmonFold = 0
+	CapmonFoldFOLD_NAMELESS CapmonFold = 1
+	CapmonFoldFOLD_COARSE   CapmonFold = 2
+	CapmonFoldFOLD_MAX      CapmonFold = 3
 )
 
 type CapmonInspects uint32
@@ -471,10 +478,10 @@ type CapmonLastCgroup struct {
 type CapmonLiftedLimit uint32
 
 const (
-	CapmonLiftedLimitLIFTED_NONE   CapmonLiftedLimit = 0
-	CapmonLiftedLimitLIFTED_PORT   CapmonLiftedLimit = 1
-	CapmonLiftedLimitLIFTED_PING   CapmonLiftedLimit = 2
-	CapmonLiftedLimitLIFTED_EITHER CapmonLiftedLimit = 3
+	CapmonLiftedLimitLIFTED_NONE         CapmonLiftedLimit = 0
+	CapmonLiftedLimitLIFTED_PORT         CapmonLiftedLimit = 1
+	CapmonLiftedLimitLIFTED_PING         CapmonLiftedLimit = 2
+	CapmonLiftedLimitLIFTED_PORT_OR_PING CapmonLiftedLimit = 3
 )
 
 type CapmonLimits uint32
@@ -563,22 +570,15 @@ type CapmonShare uint32
 
 const (
 	CapmonShareSHARE_CHECKS            CapmonShare = 0
-	CapmonShareSHARE_CHECKS_NAME       CapmonShare = 1
+	CapmonShareSHARE_CHECKS_NAMELESS   CapmonShare = 1
 	CapmonShareSHARE_CHECKS_COARSE     CapmonShare = 2
 	CapmonShareSHARE_EXECUTIONS        CapmonShare = 3
 	CapmonShareSHARE_CALLS             CapmonShare = 4
-	CapmonShareSHARE_CALLS_NAME        CapmonShare = 5
+	CapmonShareSHARE_CALLS_NAMELESS    CapmonShare = 5
 	CapmonShareSHARE_FILES             CapmonShare = 6
 	CapmonShareSHARE_EXECUTIONS_FOLDED CapmonShare = 7
 	CapmonShareSHARE_MAX               CapmonShare = 8
 )
-
-type CapmonSlotKey struct {
-	_         structs.HostLayout
-	Delegated uint64
-	Index     uint32
-	Pad       uint32
-}
 
 type CapmonSlotLimit uint32
 
@@ -633,11 +633,11 @@ type CapmonTaskState struct {
 type CapmonUncheckedUse uint32
 
 const (
-	CapmonUncheckedUseUNCHECKED_NONE     CapmonUncheckedUse = 0
-	CapmonUncheckedUseUNCHECKED_TRACE    CapmonUncheckedUse = 1
-	CapmonUncheckedUseUNCHECKED_SCHEDULE CapmonUncheckedUse = 2
-	CapmonUncheckedUseUNCHECKED_PRESSURE CapmonUncheckedUse = 3
-	CapmonUncheckedUseUNCHECKED_OWN_SETS CapmonUncheckedUse = 4
+	CapmonUncheckedUseUNCHECKED_NONE          CapmonUncheckedUse = 0
+	CapmonUncheckedUseUNCHECKED_INSPECT       CapmonUncheckedUse = 1
+	CapmonUncheckedUseUNCHECKED_SCHEDULE      CapmonUncheckedUse = 2
+	CapmonUncheckedUseUNCHECKED_PRESSURE      CapmonUncheckedUse = 3
+	CapmonUncheckedUseUNCHECKED_READ_OWN_SETS CapmonUncheckedUse = 4
 )
 
 type CapmonUnconfirmed struct {

@@ -29,7 +29,7 @@ struct cgroup_walk {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 2048);
-	__type(key, struct slot_key);
+	__type(key, struct container_slot_key);
 	__type(value, __u64);
 } container_slots SEC(".maps");
 
@@ -144,9 +144,9 @@ static __always_inline bool is_root_only(struct kernfs_node *node)
 }
 
 /* Takes a slot for a container below a delegated cgroup. Returns false if no slot is free. */
-__noinline int take_slot(__u64 delegated, __u64 container)
+__noinline int take_container_slot(__u64 delegated, __u64 container)
 {
-	struct slot_key key = { .delegated = delegated, .index = SLOT_UNLIMITED };
+	struct container_slot_key key = { .delegated = delegated, .index = SLOT_UNLIMITED };
 
 	if (bpf_map_lookup_elem(&container_slots, &key)) {
 		key.index = SLOTS_PER_DELEGATION +
@@ -187,7 +187,7 @@ static __always_inline __u64 find_or_add_container(__u64 id, struct cgroup_walk 
 
 	if (id && bpf_map_lookup_elem(&containers, &id))
 		return id;
-	if (!id || (delegated && !take_slot(delegated, id))) {
+	if (!id || (delegated && !take_container_slot(delegated, id))) {
 		id = delegated;
 		__builtin_memcpy(walk->found.name, walk->delegated, CGROUP_NAME_LEN);
 		struct container *known = bpf_map_lookup_elem(&containers, &id);

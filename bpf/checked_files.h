@@ -139,7 +139,7 @@ __noinline int record_file(__u32 slot)
 			};
 			if (!may_send_event(container, now) ||
 			    bpf_ringbuf_output(&events, &scratch->fresh, sizeof(scratch->fresh), 0))
-				increment_counter(COUNTER_EVENTS_FULL);
+				increment_counter(COUNTER_EVENTS_NOT_SENT);
 		}
 		value = bpf_map_lookup_elem(&files, key);
 	}

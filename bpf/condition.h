@@ -95,7 +95,7 @@ static __always_inline enum condition set_id_condition(const struct uid_gid_map 
 		return CONDITION_UNREADABLE;
 	if (id == real && id == saved)
 		return CONDITION_NO_EFFECT;
-	return id == real || id == saved ? CONDITION_CHANGES_RESULT : CONDITION_MATTERS;
+	return id == real || id == saved ? CONDITION_CHANGES_RESULT : CONDITION_CAUSES_ERROR;
 }
 
 /* cap_capset checks CAP_SETPCAP on every call, but needs it only to make capabilities inheritable
@@ -108,7 +108,7 @@ static __always_inline enum condition capset_condition(const struct call *call,
 	if (!read_capset(call, &wanted))
 		return CONDITION_UNREADABLE;
 	__u64 allowed = checked->inheritable | checked->permitted;
-	return wanted.inheritable & settings.known_caps & ~allowed ? CONDITION_MATTERS :
+	return wanted.inheritable & settings.known_caps & ~allowed ? CONDITION_CAUSES_ERROR :
 								     CONDITION_NO_EFFECT;
 }
 
@@ -139,10 +139,10 @@ fsetid_condition(const struct call *call, struct call_rule rule, struct task_str
 #define MODE_BITS 07777
 
 /*
- * CONDITION_OPTIONAL if a task sets the groups that it already has. After a denial, setgroups
- * (kernel/groups.c), fchown and fchmod (fs/attr.c) fail even if they would change nothing. The
- * kernel's list is sorted. capmon compares the lists element by element, so an unsorted list counts
- * as a change.
+ * CONDITION_CALL_UNNECESSARY if a task sets the groups that it already has. After a denial,
+ * setgroups (kernel/groups.c), fchown and fchmod (fs/attr.c) fail even if they would change
+ * nothing. The kernel's list is sorted. capmon compares the lists element by element, so an
+ * unsorted list counts as a change.
  */
 static __noinline int setgroups_condition(const struct call *call, const struct cred_info *checked)
 {
@@ -161,7 +161,7 @@ static __noinline int setgroups_condition(const struct call *call, const struct 
 		    wanted != present.val)
 			return CONDITION_UNTESTED;
 	}
-	return CONDITION_OPTIONAL;
+	return CONDITION_CALL_UNNECESSARY;
 }
 
 #define SCANNED_WORDS 128
@@ -220,7 +220,7 @@ unchanged_condition(const struct check_key *key, const struct call *call, struct
 	__u64 first = rule.mode_arg == 2 ? call->args[2] : call->args[1];
 	__u64 second = rule.mode_arg == 2 ? call->args[3] : call->args[2];
 	bool same = chown ? is_same_owner(inode, first, second, ns) : is_same_mode(inode, first);
-	return same ? CONDITION_OPTIONAL : CONDITION_UNTESTED;
+	return same ? CONDITION_CALL_UNNECESSARY : CONDITION_UNTESTED;
 }
 
 static __always_inline __u64 to_pages(__u64 bytes)
@@ -270,7 +270,7 @@ memlock_condition(const struct call *call, struct call_rule rule, struct task_st
 	default:
 		return CONDITION_UNREADABLE;
 	}
-	return locked <= limit / settings.page_size ? CONDITION_NO_EFFECT : CONDITION_MATTERS;
+	return locked <= limit / settings.page_size ? CONDITION_NO_EFFECT : CONDITION_CAUSES_ERROR;
 }
 
 /*
@@ -295,7 +295,7 @@ static __always_inline enum condition mq_open_condition(const struct call *call,
 		return CONDITION_UNREADABLE;
 	return attr.maxmsg > BPF_CORE_READ(ns, mq_msg_max) ||
 			       attr.msgsize > BPF_CORE_READ(ns, mq_msgsize_max) ?
-		       CONDITION_MATTERS :
+		       CONDITION_CAUSES_ERROR :
 		       CONDITION_NO_EFFECT;
 }
 
@@ -350,7 +350,7 @@ static __always_inline enum condition condition_of(const struct check_key *key,
 	case CAP_FSETID:
 		return fsetid_condition(call, rule, task);
 	case CAP_NET_RAW:
-		return rule.lifted == LIFTED_PING && may_ping(call) ? CONDITION_OPTIONAL :
+		return rule.lifted == LIFTED_PING && may_ping(call) ? CONDITION_CALL_UNNECESSARY :
 								      CONDITION_UNTESTED;
 	case CAP_IPC_LOCK:
 		return memlock_condition(call, rule, task);

@@ -53,9 +53,9 @@ static __always_inline enum confirm confirm_of(const struct check_ctx *check, st
 	switch (key->capability) {
 	case CAP_SETPCAP:
 		return rule.kind == CALL_CAPSET ? CONFIRM_CAPSET : CONFIRM_NONE;
-	case CAP_SYS_RESOURCE: /* CONDITION_MATTERS needs no confirmation */
+	case CAP_SYS_RESOURCE: /* CONDITION_CAUSES_ERROR needs no confirmation */
 		return rule.kind == CALL_MQ_OPEN && check->call.args[3] && !key->compat &&
-				       key->condition != CONDITION_MATTERS ?
+				       key->condition != CONDITION_CAUSES_ERROR ?
 			       CONFIRM_QUEUE :
 			       CONFIRM_NONE;
 	case CAP_SYS_ADMIN:
@@ -140,7 +140,7 @@ static __always_inline void confirm_capset(struct task_struct *task, struct unco
 	keep_raised(key,
 		    CAP_SET(untrusted_task(task)->real_cred, cap_effective) & ~saved->effective);
 	key->condition = inheritable & ~(saved->inheritable | saved->permitted) ?
-				 CONDITION_MATTERS :
+				 CONDITION_CAUSES_ERROR :
 				 CONDITION_NO_EFFECT;
 }
 
@@ -169,7 +169,7 @@ static __always_inline void confirm_queue(struct task_struct *task, struct uncon
 		(void *)inode - bpf_core_field_offset(struct mqueue_inode_info, vfs_inode);
 	key->condition = BPF_CORE_READ(queue, attr.mq_maxmsg) > saved->max_messages ||
 					 BPF_CORE_READ(queue, attr.mq_msgsize) > saved->max_size ?
-				 CONDITION_MATTERS :
+				 CONDITION_CAUSES_ERROR :
 				 CONDITION_NO_EFFECT;
 }
 

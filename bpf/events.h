@@ -64,7 +64,7 @@ static __always_inline void fill_event(struct event *event, const struct check_k
 	event->phase = key->phase;
 }
 
-/* Whether a container may send an event of a new pattern: always at the first event for this
+/* Whether a container may send an event of a new kind of check: always at the first event for this
  * capability, granted or denied. */
 static __always_inline bool may_send_check_event(struct container *container,
 						 const struct check_key *key, __u64 now)
@@ -93,7 +93,7 @@ static __noinline int send_check_event(const struct check_key *key, const struct
 	if (key->phase == PHASE_SETUP || is_memory_check(key)) {
 		struct event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 		if (!event) {
-			increment_counter(COUNTER_EVENTS_FULL);
+			increment_counter(COUNTER_EVENTS_NOT_SENT);
 			return 0;
 		}
 		fill_event(event, key, first);
@@ -104,7 +104,7 @@ static __noinline int send_check_event(const struct check_key *key, const struct
 	if (may_send_check_event(container, key, first->first_ns))
 		details = bpf_ringbuf_reserve(&events, sizeof(*details), 0);
 	if (!details) {
-		increment_counter(COUNTER_EVENTS_FULL);
+		increment_counter(COUNTER_EVENTS_NOT_SENT);
 		return 0;
 	}
 	struct task_struct *task = (void *)bpf_get_current_task();

@@ -57,7 +57,7 @@ static __always_inline bool passes_lifted_limit(struct task_struct *task, const 
 {
 	__u64 args[3] = { call->args[0], call->args[1], call->args[2] };
 
-	if (limit == LIFTED_EITHER) { /* the arguments are in memory */
+	if (limit == LIFTED_PORT_OR_PING) { /* the arguments are in memory */
 		__u32 inner[3] = {};
 		bpf_probe_read_user(inner, sizeof(inner), (void *)args[1]);
 		limit = args[0] == SOCKETCALL_BIND   ? LIFTED_PORT :

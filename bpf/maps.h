@@ -101,7 +101,7 @@ static __always_inline void increment_counter(__u32 counter)
 static __always_inline void send_event(struct event *event)
 {
 	if (bpf_ringbuf_output(&events, event, sizeof(*event), 0))
-		increment_counter(COUNTER_EVENTS_FULL);
+		increment_counter(COUNTER_EVENTS_NOT_SENT);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * Quotas: how much of each map one container may use. A container can create any number of patterns
- * of use, for example if it renames itself. Without quotas it would fill the maps, and capmon would
- * lose the uses of all other containers.
+ * Quotas: how much of each map one container may use. A container can create any number of kinds
+ * of check, for example if it renames itself. Without quotas it would fill the maps, and capmon
+ * would lose the uses of all other containers.
  *
  * The maps are divided into shares (enum share). While less than half of a share is used, a
  * container may have 1/32 of the share, later 1/256. So at least 16 containers are necessary to
@@ -18,8 +18,8 @@
 
 #define QUOTA_DIVISOR 32 /* quota: share / QUOTA_DIVISOR while half of the share is free */
 #define QUOTA_DIVISOR_LOW 256 /* later: share / QUOTA_DIVISOR_LOW */
-#define QUOTA_MIN_CHECKS 384 /* unfolded patterns: a runtime's setup alone makes about 100 */
-#define QUOTA_MIN_FOLDED 64 /* folded patterns */
+#define QUOTA_MIN_CHECKS 384 /* unfolded keys: a runtime's setup alone makes about 100 */
+#define QUOTA_MIN_FOLDED 64 /* folded keys */
 #define EVENT_INTERVAL_NS 15625000ULL /* between a container's events: 64 per second */
 #define EVENT_BURST 256 /* additional events after a pause */
 

@@ -38,9 +38,9 @@ static __always_inline struct call_value *add_call(struct call_key *key, __u32 u
 	if (!container)
 		return NULL;
 	if (!may_add_entry(container, share)) {
-		share = SHARE_CALLS_NAME;
+		share = SHARE_CALLS_NAMELESS;
 		__builtin_memset(key->comm, 0, sizeof(key->comm));
-		key->comm[1] = FOLD_NAME;
+		key->comm[1] = FOLD_NAMELESS;
 		if (key->lifted || key->unchecked_use)
 			__builtin_memset(key->args, 0, sizeof(key->args));
 		value = bpf_map_lookup_elem(&calls, key);

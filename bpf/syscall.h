@@ -28,8 +28,13 @@ static __always_inline struct call_rule call_rule_of(const struct call *call)
 		return none;
 	volatile const struct call_rule *rule = call->compat ? &compat_call_rules[nr] :
 							       &call_rules[nr];
-	return (struct call_rule){ rule->kind,	   rule->args,	  rule->mode_arg,   rule->lifted,
-				   rule->inspects, rule->pid_arg, rule->arg0_plus_1 };
+	return (struct call_rule){ rule->kind,
+				   rule->args,
+				   rule->mode_arg,
+				   rule->lifted,
+				   rule->inspects,
+				   rule->pid_arg,
+				   rule->required_arg0_plus_1 };
 }
 
 #define IO_URING_ENTER 426 /* include/uapi/asm-generic/unistd.h, and on x86 */

@@ -94,12 +94,13 @@ enum phase {
  * modes only after a denial. */
 enum condition {
 	CONDITION_UNTESTED = 0, /* capmon knows no condition for this call */
-	CONDITION_MATTERS = 1, /* a denial would have been an error */
+	CONDITION_CAUSES_ERROR = 1, /* a denial would have been an error */
 	CONDITION_NO_EFFECT = 2, /* the result would have been the same */
 	CONDITION_CHANGES_RESULT = 3, /* no error, but another result */
 	CONDITION_UNREADABLE = 4, /* capmon could not read the values that decide */
-	CONDITION_OPTIONAL = 5, /* an error, but the call would have changed nothing, or the kernel
-				   allows the same in another way */
+	/* an error, but the call would have changed nothing, or the kernel allows the same in
+	 * another way */
+	CONDITION_CALL_UNNECESSARY = 5,
 };
 
 /* Whether a system call mapped user 0 of the parent namespace into a user namespace. */
@@ -157,17 +158,17 @@ enum lifted_limit {
 			    CAP_NET_BIND_SERVICE */
 	/* ping_group_range: otherwise the kernel denies an ICMP socket that is not raw */
 	LIFTED_PING = 2,
-	LIFTED_EITHER = 3, /* for a call_rule: socketcall of 32-bit programs can do either */
+	LIFTED_PORT_OR_PING = 3, /* for a call_rule: socketcall of 32-bit programs can do either */
 };
 
 /* What a system call does if the kernel decides it by reading capability sets, without a check
  * (unchecked_needs.h). */
 enum unchecked_use {
 	UNCHECKED_NONE = 0,
-	UNCHECKED_TRACE = 1, /* accesses another process (cap_ptrace_access_check) */
+	UNCHECKED_INSPECT = 1, /* inspects another process (cap_ptrace_access_check) */
 	UNCHECKED_SCHEDULE = 2, /* changes the scheduling of another process (cap_safe_nice) */
 	UNCHECKED_PRESSURE = 3, /* creates a pressure stall trigger (psi_trigger_create) */
-	UNCHECKED_OWN_SETS = 4, /* reads the task's own sets (cap_capget, PR_CAPBSET_READ) */
+	UNCHECKED_READ_OWN_SETS = 4, /* reads the task's own sets (cap_capget, PR_CAPBSET_READ) */
 };
 
 /* Whether an UNCHECKED_PRESSURE call needed CAP_SYS_RESOURCE. */
@@ -199,39 +200,38 @@ struct call_rule {
 	__u8 lifted; /* enum lifted_limit: the limit that the call can pass */
 	__u8 inspects; /* enum inspects */
 	__u8 pid_arg; /* index of the argument that names the process */
-	__u8 arg0_plus_1; /* 1 + the required value of argument 0; 0: any value */
+	__u8 required_arg0_plus_1; /* 1 + the required value of argument 0; 0: any value */
 	__u8 pad[1];
 };
 
-/* What capmon leaves out of the key of a pattern of use if the container has used up its quota
- * (quota.h). Such a pattern is folded. capmon still counts, classifies and announces the use. The
+/* What capmon leaves out of the key of a kind of check if the container has used up its quota
+ * (quota.h). Such a key is folded. capmon still counts, classifies and announces its checks. The
  * comm of a folded key begins with a NUL and the number below. Since 5.17 a process cannot have
  * such a name, because the kernel fills names with NULs (__set_task_comm, fs/exec.c). */
 enum fold {
 	FOLD_NONE = 0,
-	FOLD_NAME = 1, /* the process name, and the arguments of the system call */
+	FOLD_NAMELESS = 1, /* the process name, and the arguments of the system call */
 	FOLD_COARSE = 2, /* also the system call, the condition, the denial before it, and all
 			    return addresses except the first COARSE_DEPTH */
 	FOLD_MAX = 3,
 };
 
 /* The shares into which the maps are divided. Each share has a capacity of its own. The checks map
- * has one share for each level of enum fold, with the same number: *_NAME is for entries without a
- * process name (FOLD_NAME). */
+ * has one share for each level of enum fold, with the same number: *_NAMELESS is for entries
+ * without a process name (FOLD_NAMELESS). */
 enum share {
 	SHARE_CHECKS = FOLD_NONE, /* checks map */
-	SHARE_CHECKS_NAME = FOLD_NAME,
+	SHARE_CHECKS_NAMELESS = FOLD_NAMELESS,
 	SHARE_CHECKS_COARSE = FOLD_COARSE,
 	SHARE_EXECUTIONS = 3,
 	SHARE_CALLS = 4, /* calls map */
-	SHARE_CALLS_NAME = 5, /* entries without a process name */
+	SHARE_CALLS_NAMELESS = 5, /* entries without a process name */
 	SHARE_FILES = 6,
 	SHARE_EXECUTIONS_FOLDED = 7, /* executions map */
 	SHARE_MAX = 8, /* a power of two */
 };
 
-/* One kind of check (a pattern of use). The key has everything that can change the class of a
- * check. */
+/* One kind of check. The key has everything that can change the class of a check. */
 struct check_key {
 	__u64 container; /* kernfs id of the container's topmost cgroup */
 	__u64 site[SITE_DEPTH]; /* return addresses, starting with cap_capable's caller */
@@ -368,17 +368,17 @@ enum pidns {
 
 enum slot_limit {
 	SLOTS_PER_DELEGATION = 64, /* slots for containers below one delegated cgroup */
-	SLOT_UNLIMITED = 0xffffffff, /* slot_key.index that marks a delegated cgroup without a limit
-					on slots */
+	/* container_slot_key.index that marks a delegated cgroup without a limit on slots */
+	SLOT_UNLIMITED = 0xffffffff,
 };
 
 /* The key of a slot. Each container that a user other than root can have created needs one of the
  * limited number of slots to get its own entry in the containers map. */
-struct slot_key {
+struct container_slot_key {
 	__u64 delegated; /* as in container */
 	__u32 index; /* of the slot, below SLOTS_PER_DELEGATION. SLOT_UNLIMITED: not a slot, but the
 			mark of user space that slots below this cgroup are not limited; then the
-			index of a slot can be larger (take_slot) */
+			index of a slot can be larger (take_container_slot) */
 	__u32 pad;
 };
 
@@ -490,8 +490,8 @@ struct call_key {
 	__u64 args[6]; /* the selected bits of the arguments. If lifted is set: address family and,
 			  for LIFTED_PORT, protocol and port. UNCHECKED_PRESSURE: enum pressure */
 	__u8 comm[COMM_LEN]; /* as in check_key; beyond the quota, folded as with
-				FOLD_NAME: then args is also 0 if lifted or unchecked_use is
-				set */
+				FOLD_NAMELESS: then args is also 0 if lifted or
+				unchecked_use is set */
 	__s32 syscall;
 	__u16 error; /* error that the call returned; 0: none */
 	__u8 compat;
@@ -563,8 +563,8 @@ enum counter {
 	COUNTER_CONTAINERS_FULL = 1,
 	COUNTER_CGROUP_DEPTH = 2, /* checks from cgroups too deep to follow to the root */
 	COUNTER_TASK_STATE_FULL = 3, /* tasks whose phase could not be stored */
-	COUNTER_EVENTS_FULL = 4, /* events that were not sent: ring buffer full, or quota used up.
-				    The maps have the data */
+	COUNTER_EVENTS_NOT_SENT = 4, /* events that were not sent: ring buffer full, or quota used
+				    up. The maps have the data */
 	COUNTER_NO_CALL_SITE = 5, /* checks whose call site could not be read */
 	COUNTER_ANSWER_MISMATCH = 6, /* the kernel's answer differs from the computed one */
 	COUNTER_EXECUTIONS_FULL = 7, /* executions that did not fit in the executions map */

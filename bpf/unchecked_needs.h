@@ -380,7 +380,7 @@ __noinline int inspect_path(__u64 id, __u32 slot, __s32 opened, bool shared)
 		pid = pid_by_links(task, check);
 	}
 	struct task_struct *other = task_of_pid(pid);
-	return other ? record_inspection(id, (__u64)other, UNCHECKED_TRACE) : 0;
+	return other ? record_inspection(id, (__u64)other, UNCHECKED_INSPECT) : 0;
 }
 
 /* The process of a pidfd. NULL if the descriptor is of a namespace, which setns also accepts. Since
@@ -411,13 +411,14 @@ __noinline int inspect_argument(__u64 id, __u32 slot, __u32 how, __u32 pid_arg)
 	else if (named) /* 0 is the current process */
 		pid = find_pid(pid_namespace_of(task), named);
 	struct task_struct *other = task_of_pid(pid);
-	__u32 unchecked_use = how == INSPECTS_SCHEDULE ? UNCHECKED_SCHEDULE : UNCHECKED_TRACE;
+	__u32 unchecked_use = how == INSPECTS_SCHEDULE ? UNCHECKED_SCHEDULE : UNCHECKED_INSPECT;
 	return other ? record_inspection(id, (__u64)other, unchecked_use) : 0;
 }
 
 /* Handles a successful system call that may be an unchecked use. Returns immediately for tasks
  * outside containers. The parameters except result are fields of call_rule. */
-__noinline int record_unchecked_call(__u32 how, __u32 pid_arg, __u32 arg0_plus_1, __s32 result)
+__noinline int record_unchecked_call(__u32 how, __u32 pid_arg, __u32 required_arg0_plus_1,
+				     __s32 result)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u32 slot = CTX_SYS_EXIT;
@@ -440,15 +441,15 @@ __noinline int record_unchecked_call(__u32 how, __u32 pid_arg, __u32 arg0_plus_1
 		return 0;
 	read_call_args(task, &check->call);
 	__u64 request = check->call.args[0];
-	if (arg0_plus_1 && request != arg0_plus_1 - 1)
+	if (required_arg0_plus_1 && request != required_arg0_plus_1 - 1)
 		return 0;
 	/* capget counts if it reads the sets and not only the version. PR_CAPBSET_READ counts if it
 	 * reads a capability from 1 to OWN_SETS_LIMIT - 1: libcap-ng reads capability 0 in every
 	 * program, to learn whether the kernel has this call. */
 	if (how == INSPECTS_OWN_SETS)
-		return check->call.args[1] &&
-				       (!arg0_plus_1 || check->call.args[1] < OWN_SETS_LIMIT) ?
-			       record_unchecked_use(id, UNCHECKED_OWN_SETS, 0, 0) :
+		return check->call.args[1] && (!required_arg0_plus_1 ||
+					       check->call.args[1] < OWN_SETS_LIMIT) ?
+			       record_unchecked_use(id, UNCHECKED_READ_OWN_SETS, 0, 0) :
 			       0;
 	if (how == INSPECTS_PATH_LINKS)
 		return inspect_path(id, slot, -1, true);

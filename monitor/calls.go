@@ -27,11 +27,11 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"openat2":    {Inspects: inspectsOpened},
 	"socket":     {Args: arg0 | arg1 | arg2, Lifted: uint8(bpf.CapmonLiftedLimitLIFTED_PING)},
 	"bind":       {Kind: uint8(bpf.CapmonCallKindCALL_BIND), Lifted: uint8(bpf.CapmonLiftedLimitLIFTED_PORT)},
-	"socketcall": {Lifted: uint8(bpf.CapmonLiftedLimitLIFTED_EITHER)},
+	"socketcall": {Lifted: uint8(bpf.CapmonLiftedLimitLIFTED_PORT_OR_PING)},
 	"mount":      {Kind: uint8(bpf.CapmonCallKindCALL_MOUNT)},
 	"ioctl":      {Args: arg1},
 	"setsockopt": {Args: arg1 | arg2},
-	"prctl":      {Kind: uint8(bpf.CapmonCallKindCALL_PRCTL), Args: arg0, Inspects: inspectsOwn, Arg0Plus1: 1 + unix.PR_CAPBSET_READ},
+	"prctl":      {Kind: uint8(bpf.CapmonCallKindCALL_PRCTL), Args: arg0, Inspects: inspectsOwn, RequiredArg0Plus1: 1 + unix.PR_CAPBSET_READ},
 	"unshare":    {Args: arg0},
 	"clone":      {Args: arg0},
 	"clone3":     {Kind: uint8(bpf.CapmonCallKindCALL_CLONE3)},
@@ -85,12 +85,12 @@ var callRules = map[string]bpf.CapmonCallRule{
 	"process_vm_writev": {Inspects: inspectsPID},
 	"ptrace":            {Inspects: uint8(bpf.CapmonInspectsINSPECTS_PTRACE), PidArg: 1},
 
-	"ioprio_set":         {Inspects: inspectsSchedule, PidArg: 1, Arg0Plus1: 1 + ioprioWhoProcess},
+	"ioprio_set":         {Inspects: inspectsSchedule, PidArg: 1, RequiredArg0Plus1: 1 + ioprioWhoProcess},
 	"sched_setaffinity":  {Inspects: inspectsSchedule},
 	"sched_setattr":      {Inspects: inspectsSchedule},
 	"sched_setparam":     {Inspects: inspectsSchedule},
 	"sched_setscheduler": {Inspects: inspectsSchedule},
-	"setpriority":        {Inspects: inspectsSchedule, PidArg: 1, Arg0Plus1: 1 + unix.PRIO_PROCESS},
+	"setpriority":        {Inspects: inspectsSchedule, PidArg: 1, RequiredArg0Plus1: 1 + unix.PRIO_PROCESS},
 }
 
 const (
@@ -142,7 +142,7 @@ func (m *Monitor) newCall(key *bpf.CapmonCheckKey) syscalls.Call {
 	}
 	rule := callRule(arch.SyscallName(call.Nr))
 	copy(call.Args[:], key.Args[:])
-	rule.Lifted, rule.Inspects, rule.PidArg, rule.Arg0Plus1 = 0, 0, 0, 0 // these fields apply to the call, not to its checks
+	rule.Lifted, rule.Inspects, rule.PidArg, rule.RequiredArg0Plus1 = 0, 0, 0, 0 // these fields apply to the call, not to its checks
 	call.HasArgs = rule != bpf.CapmonCallRule{}
 	switch rule.Kind {
 	case uint8(bpf.CapmonCallKindCALL_BIND):

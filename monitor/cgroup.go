@@ -136,7 +136,7 @@ func (m *Monitor) TrustSiblings(cgroup string) error {
 	if m.closed {
 		return ErrClosed
 	}
-	err = m.attached.maps.ContainerSlots.Put(bpf.CapmonSlotKey{Delegated: delegated, Index: slotFree}, uint64(0))
+	err = m.attached.maps.ContainerSlots.Put(bpf.CapmonContainerSlotKey{Delegated: delegated, Index: slotFree}, uint64(0))
 	if errors.Is(err, unix.E2BIG) {
 		return nil // the map of slots is full
 	}
@@ -148,14 +148,14 @@ const (
 	slotFree  = uint32(bpf.CapmonSlotLimitSLOT_UNLIMITED)
 )
 
-// takeSlot has the same rule as take_slot in bpf/cgroup.h for limited slots. Only Start needs it, when
+// takeSlot has the same rule as take_container_slot in bpf/cgroup.h for limited slots. Only Start needs it, when
 // [Monitor.TrustSiblings] has not made any slots unlimited yet.
 func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 	if delegated == 0 {
 		return true, nil
 	}
 	for index := range slotsEach {
-		err := slots.Update(bpf.CapmonSlotKey{Delegated: delegated, Index: index}, id, ebpf.UpdateNoExist)
+		err := slots.Update(bpf.CapmonContainerSlotKey{Delegated: delegated, Index: index}, id, ebpf.UpdateNoExist)
 		switch {
 		case err == nil:
 			return true, nil
@@ -171,8 +171,8 @@ func takeSlot(slots *ebpf.Map, delegated, id uint64) (bool, error) {
 // freeSlots frees the slots whose containers are not in the map of containers. It may also free a slot that a program
 // has just taken, before the program adds the container. Then one more container than the limit gets a slot.
 func (m *Monitor) freeSlots() error {
-	var free []bpf.CapmonSlotKey
-	err := forEachEntry(m.attached.maps.ContainerSlots, "slots", func(key *bpf.CapmonSlotKey, cgroup *uint64) {
+	var free []bpf.CapmonContainerSlotKey
+	err := forEachEntry(m.attached.maps.ContainerSlots, "slots", func(key *bpf.CapmonContainerSlotKey, cgroup *uint64) {
 		var value bpf.CapmonContainer
 		if key.Index != slotFree && errors.Is(m.attached.maps.Containers.Lookup(cgroup, &value), ebpf.ErrKeyNotExist) {
 			free = append(free, *key)

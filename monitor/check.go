@@ -70,7 +70,7 @@ const (
 	// Untested means that capmon knows no such condition for the system call.
 	Untested = Condition(bpf.CapmonConditionCONDITION_UNTESTED)
 	// Matters means that a denial would have caused an error.
-	Matters = Condition(bpf.CapmonConditionCONDITION_MATTERS)
+	Matters = Condition(bpf.CapmonConditionCONDITION_CAUSES_ERROR)
 	// NoEffect means that a denial would not have changed the result.
 	NoEffect = Condition(bpf.CapmonConditionCONDITION_NO_EFFECT)
 	// ChangesResult means that a denial would have changed the result without an error.
@@ -79,7 +79,7 @@ const (
 	Unreadable = Condition(bpf.CapmonConditionCONDITION_UNREADABLE)
 	// Optional means that a denial would have caused an error, but the system call would have changed nothing, or the
 	// kernel allows the same in another way.
-	Optional = Condition(bpf.CapmonConditionCONDITION_OPTIONAL)
+	Optional = Condition(bpf.CapmonConditionCONDITION_CALL_UNNECESSARY)
 )
 
 // Alternative says whether the checked credential also holds another capability that the kernel would accept instead.

@@ -178,7 +178,7 @@ func (m *Monitor) DroppedEvents() (events uint64, pending bool, err error) {
 		return 0, false, ErrClosed
 	}
 	counters, err := m.counters()
-	return counters[bpf.CapmonCounterCOUNTER_EVENTS_FULL], m.events.AvailableBytes() > 0, err
+	return counters[bpf.CapmonCounterCOUNTER_EVENTS_NOT_SENT], m.events.AvailableBytes() > 0, err
 }
 
 // Losses counts what could not be recorded so far, for the whole host. It returns [ErrClosed] after Close.

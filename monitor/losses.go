@@ -84,10 +84,10 @@ func newContainerLosses(value *bpf.CapmonContainer) ContainerLosses {
 	return ContainerLosses{
 		ID: entryID(value),
 		Checks: MapLosses{value.Lost, entries(
-			bpf.CapmonShareSHARE_CHECKS, bpf.CapmonShareSHARE_CHECKS_NAME, bpf.CapmonShareSHARE_CHECKS_COARSE,
+			bpf.CapmonShareSHARE_CHECKS, bpf.CapmonShareSHARE_CHECKS_NAMELESS, bpf.CapmonShareSHARE_CHECKS_COARSE,
 		)},
 		Executions: MapLosses{value.UnrecordedExecutions, entries(bpf.CapmonShareSHARE_EXECUTIONS, bpf.CapmonShareSHARE_EXECUTIONS_FOLDED)},
-		Calls:      MapLosses{value.UnrecordedCalls, entries(bpf.CapmonShareSHARE_CALLS, bpf.CapmonShareSHARE_CALLS_NAME)},
+		Calls:      MapLosses{value.UnrecordedCalls, entries(bpf.CapmonShareSHARE_CALLS, bpf.CapmonShareSHARE_CALLS_NAMELESS)},
 	}
 }
 

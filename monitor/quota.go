@@ -14,12 +14,12 @@ const shareCount = int(bpf.CapmonShareSHARE_MAX)
 // shareSizes returns the capacity of each share, from the sizes of the maps. Folded patterns have shares of their own,
 // so that they have room when the container's quota of unfolded patterns is used up.
 func shareSizes(checks, executions, calls, files uint32) (sizes [shareCount]uint32) {
-	sizes[bpf.CapmonShareSHARE_CHECKS_NAME] = checks / 8
+	sizes[bpf.CapmonShareSHARE_CHECKS_NAMELESS] = checks / 8
 	sizes[bpf.CapmonShareSHARE_CHECKS_COARSE] = checks / 8
 	sizes[bpf.CapmonShareSHARE_CHECKS] = checks - 2*(checks/8)
 	sizes[bpf.CapmonShareSHARE_EXECUTIONS_FOLDED] = executions / 8
 	sizes[bpf.CapmonShareSHARE_EXECUTIONS] = executions - executions/8
-	sizes[bpf.CapmonShareSHARE_CALLS_NAME] = calls / 4
+	sizes[bpf.CapmonShareSHARE_CALLS_NAMELESS] = calls / 4
 	sizes[bpf.CapmonShareSHARE_CALLS] = calls - calls/4
 	sizes[bpf.CapmonShareSHARE_FILES] = files
 	return sizes
@@ -43,7 +43,7 @@ const (
 	// Unfolded means that nothing was left out.
 	Unfolded = Folding(bpf.CapmonFoldFOLD_NONE)
 	// Nameless means that the process name and the arguments of the system call were left out.
-	Nameless = Folding(bpf.CapmonFoldFOLD_NAME)
+	Nameless = Folding(bpf.CapmonFoldFOLD_NAMELESS)
 	// Coarse means that the system call, the condition and the outer part of the call stack were left out as well.
 	Coarse = Folding(bpf.CapmonFoldFOLD_COARSE)
 )
@@ -102,7 +102,7 @@ func (m *Monitor) countEntries() (present [shareCount]uint64, err error) {
 		if foldingOf(&key.Comm) == Unfolded {
 			present[bpf.CapmonShareSHARE_CALLS]++
 		} else {
-			present[bpf.CapmonShareSHARE_CALLS_NAME]++
+			present[bpf.CapmonShareSHARE_CALLS_NAMELESS]++
 		}
 	}); err != nil {
 		return present, err

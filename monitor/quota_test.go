@@ -73,7 +73,7 @@ func TestUsesAreRecordedWhenOthersFillTheMaps(t *testing.T) {
 	} {
 		m := start(t, Options{})
 		fillShare(t, m, bpf.CapmonShareSHARE_CHECKS, test.whole)
-		fillShare(t, m, bpf.CapmonShareSHARE_CHECKS_NAME, test.nameless)
+		fillShare(t, m, bpf.CapmonShareSHARE_CHECKS_NAMELESS, test.nameless)
 		c := find(t, m, run(t, "bb", "sh", "-c", "attack-rename 1000; probe rawsock"))
 		if c.Lost != 0 {
 			t.Errorf("%s: %d checks were lost", test.name, c.Lost)

@@ -13,7 +13,7 @@ const (
 	// InspectedProcess means that the caller inspected a process of another container or of the host that was permitted
 	// no more than the caller. If such a process is permitted more, the kernel checks CAP_SYS_PTRACE
 	// (cap_ptrace_access_check, security/commoncap.c).
-	InspectedProcess = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_TRACE)
+	InspectedProcess = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_INSPECT)
 	// ScheduledProcess means that the caller changed the scheduling of such a process. If the process is permitted
 	// more, the kernel checks CAP_SYS_NICE (cap_safe_nice).
 	ScheduledProcess = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_SCHEDULE)
@@ -23,7 +23,7 @@ const (
 	// ReadOwnCapabilities means that the caller read the capabilities of its own process (capget), or whether one of
 	// the capabilities 1 to 31 is in its bounding set (PR_CAPBSET_READ). Other reads do not count: every program that
 	// is linked with libcap reads some higher capabilities when it starts, and every program with libcap-ng reads 0.
-	ReadOwnCapabilities = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_OWN_SETS)
+	ReadOwnCapabilities = UncheckedKind(bpf.CapmonUncheckedUseUNCHECKED_READ_OWN_SETS)
 )
 
 // Pressure is what capmon knows about the window of the trigger of a [WrotePressureFile] call.
